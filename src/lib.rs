@@ -1,1 +1,20 @@
-//! x
+//! Tapedeck records the public market-data tape of crypto exchanges, loses nothing, and plays it back.
+//!
+//! ```text
+//!  venues --> collect --append--> wal-format --tail--> compact --> lake --> hourly Parquet
+//!               ^                                         |
+//!               +-- venue: symbols, subscriptions         +-- venue: decode (one decoder for live, replay, tests)
+//! ```
+//!
+//! The rooms, in the order the data flows:
+//!
+//! - [`config`]: one TOML file, checked before anything starts.
+//! - [`venue`]: what an exchange speaks. No sockets, no clocks: bytes in, rows out.
+//! - [`collect`]: sockets into the log. Never decodes a row.
+//! - [`compact`]: log into the lake. The only owner of deletion.
+//! - [`lake`]: tables, Parquet, publishing.
+//! - [`cli`]: one file per subcommand.
+#![forbid(unsafe_code)]
+
+pub mod shutdown;
+pub mod venue;

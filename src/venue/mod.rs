@@ -1,0 +1,370 @@
+//! What an exchange speaks: symbols and limits, subscriptions, heartbeat, decode. Sans I/O.
+//!
+//! One folder per exchange, one file per market. The same file tells the collector what to subscribe and the
+//! compactor what a frame means. Nothing in here opens a socket, reads a clock or spawns a task.
+
+pub mod number;
+pub mod row;
+pub mod symbol;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+pub use number::Num;
+pub use row::{Decoded, Rows};
+pub use symbol::{Interner, Symbol, SymbolId, SymbolKind};
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name { $($(#[$vdoc])* $variant),+ }
+
+        impl $name {
+            /// Every one, in the order of the design.
+            pub const ALL: &'static [$name] = &[$($name::$variant),+];
+
+            /// The word used in configuration, paths and columns.
+            pub fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $word),+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownWord;
+            fn from_str(s: &str) -> Result<Self, UnknownWord> {
+                Self::ALL.iter().copied().find(|v| v.as_str() == s).ok_or_else(|| {
+                    UnknownWord::new($what, s, Self::ALL.iter().map(|v| v.as_str()))
+                })
+            }
+        }
+    };
+}
+
+words! {
+    /// One exchange market with one protocol.
+    VenueId, "venue" {
+        /// Binance spot, JSON streams.
+        BinanceSpot = "binance-spot",
+        /// Binance spot, SBE streams.
+        BinanceSpotSbe = "binance-spot-sbe",
+        /// Binance USD-M futures.
+        BinanceUsdm = "binance-usdm",
+        /// KuCoin spot.
+        KucoinSpot = "kucoin-spot",
+        /// KuCoin futures.
+        KucoinFutures = "kucoin-futures",
+        /// Gate spot.
+        GateSpot = "gate-spot",
+        /// Gate USDT futures.
+        GateFutures = "gate-futures",
+    }
+}
+
+words! {
+    /// What is subscribed, in venue-neutral words.
+    Channel, "channel" {
+        /// Every single trade.
+        Trades = "trades",
+        /// Aggregated trades.
+        AggTrades = "agg_trades",
+        /// Best bid and ask.
+        BookTicker = "book_ticker",
+        /// Order book changes.
+        Depth = "depth",
+        /// Whole order books over REST.
+        DepthSnapshot = "depth_snapshot",
+        /// Mark price and funding.
+        MarkPrice = "mark_price",
+        /// Forced orders.
+        Liquidations = "liquidations",
+        /// 24 h statistics.
+        Tickers = "tickers",
+        /// The venue's own candles.
+        VenueKlines = "venue_klines",
+    }
+}
+
+/// A word that is none of the known ones, with the nearest known one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown {what} {got:?}; did you mean {nearest:?}? known: {known}")]
+pub struct UnknownWord {
+    /// What kind of word.
+    pub what: &'static str,
+    /// What was written.
+    pub got: String,
+    /// The nearest known word.
+    pub nearest: String,
+    /// All known words.
+    pub known: String,
+}
+
+impl UnknownWord {
+    fn new(
+        what: &'static str,
+        got: &str,
+        known: impl Iterator<Item = &'static str> + Clone,
+    ) -> Self {
+        let nearest = known
+            .clone()
+            .min_by_key(|k| strsim::levenshtein(k, got))
+            .unwrap_or_default();
+        Self {
+            what,
+            got: got.to_owned(),
+            nearest: nearest.to_owned(),
+            known: known.collect::<Vec<_>>().join(", "),
+        }
+    }
+}
+
+/// Limits of a venue that the collector keeps; every one has a configuration key of the same name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Streams on one socket.
+    pub streams_per_connection: usize,
+    /// Streams in one subscribe message.
+    pub params_per_subscribe: usize,
+    /// Between two control messages of one connection, ms.
+    pub subscribe_delay_ms: u64,
+    /// Between two control messages to one host over all connections, ms.
+    pub global_subscribe_delay_ms: u64,
+    /// Between two connection starts, ms.
+    pub connect_stagger_ms: u64,
+    /// Connection attempts in any 5 minutes.
+    pub connects_per_5_min: u32,
+    /// Client messages a socket may send in any second, pongs included.
+    pub messages_per_s: u32,
+    /// Planned life of a connection, s: before the venue cuts it.
+    pub lifetime_s: u64,
+    /// A connection without any frame or ping for this long is dead, s.
+    pub silence_timeout_s: u64,
+    /// A stream that was acknowledged but delivered nothing for this long is reported, s.
+    pub stream_silence_s: u64,
+    /// REST weight that may be spent in any minute.
+    pub rest_weight_per_min: u32,
+    /// Levels asked for in a REST depth snapshot.
+    pub snapshot_levels: u32,
+}
+
+/// A symbol on a channel.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Want {
+    /// The venue's own spelling.
+    pub symbol: String,
+    /// Channel.
+    pub channel: Channel,
+}
+
+/// One connection to open and what to subscribe on it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConnectionPlan {
+    /// Appended to the venue's (or the configured) WebSocket base.
+    pub path_and_query: String,
+    /// Stream names in the order they are subscribed.
+    pub streams: Vec<String>,
+    /// The wants behind the streams, same order.
+    pub wants: Vec<Want>,
+}
+
+/// One REST request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RestRequest {
+    /// Appended to the venue's (or the configured) REST base; percent-encoded.
+    pub path_and_query: String,
+    /// Weight it costs.
+    pub weight: u32,
+    /// Channel word stored with the body (`symbols`, `depth_snapshot`).
+    pub channel: String,
+    /// Symbol the request is about.
+    pub symbol: Option<String>,
+}
+
+/// What is stored beside a REST body in the log, so that the body explains itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RestMeta {
+    /// Channel word (`symbols`, `depth_snapshot`).
+    pub channel: String,
+    /// Symbol the request was about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub symbol: Option<String>,
+    /// Full request URL without secrets.
+    pub url: String,
+    /// HTTP status.
+    pub status: u16,
+}
+
+/// How a frame arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameKind {
+    /// WebSocket text message.
+    Text,
+    /// WebSocket binary message.
+    Binary,
+    /// REST response body.
+    Rest,
+}
+
+/// One stored frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// How it arrived.
+    pub kind: FrameKind,
+    /// Bytes as received.
+    pub payload: &'a [u8],
+    /// For [`FrameKind::Rest`].
+    pub rest: Option<&'a RestMeta>,
+}
+
+/// A control frame, as far as the collector must understand it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// The request with this id was accepted.
+    Ack {
+        /// Request id.
+        id: Option<u64>,
+    },
+    /// The venue refused something.
+    Error {
+        /// Request id where sent.
+        id: Option<u64>,
+        /// The venue's code.
+        code: i64,
+        /// The venue's text.
+        msg: String,
+    },
+    /// The server is about to close: open a replacement at once.
+    ServerShutdown,
+    /// Something else without rows (pong, welcome).
+    Other,
+}
+
+/// Who keeps the connection alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heartbeat {
+    /// The server sends protocol pings; the WebSocket layer answers.
+    ServerPing,
+    /// The client sends this text every `every_ms`.
+    ClientText {
+        /// Interval in ms.
+        every_ms: u64,
+    },
+}
+
+/// How the ids of a channel continue, for gap detection (EXCHANGES.md 1.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Continuity {
+    /// Nothing can be concluded from the ids.
+    None,
+    /// Each trade id is the one before plus 1.
+    TradeId,
+    /// Each aggregate id is the one before plus 1.
+    AggId,
+    /// First update id = final update id before, plus 1.
+    DepthFirstFinal,
+    /// Previous update id = final update id before.
+    DepthPrevFinal,
+}
+
+/// A frame that cannot become rows; it is kept as a row of `frames` with this reason.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Not the JSON (or binary message) it should be.
+    #[error("malformed at byte {at}: {what}")]
+    Malformed {
+        /// Byte offset, as near as known.
+        at: usize,
+        /// What was expected.
+        what: String,
+    },
+    /// A field that must be there is not.
+    #[error("{message}: field {field} is missing or has the wrong type")]
+    Field {
+        /// Message type.
+        message: &'static str,
+        /// Field name.
+        field: &'static str,
+    },
+    /// A number that cannot be kept exactly.
+    #[error("{message}.{field}: {source}")]
+    Number {
+        /// Message type.
+        message: &'static str,
+        /// Field name.
+        field: &'static str,
+        /// Why.
+        source: number::NumError,
+    },
+    /// A well-formed message of an unknown type.
+    #[error("unknown message type {0:?}")]
+    UnknownType(String),
+    /// A REST answer that is not a success.
+    #[error("HTTP status {0}")]
+    HttpStatus(u16),
+}
+
+/// One market of one exchange. Object safe; see [`venue`].
+pub trait Venue: Send + Sync {
+    /// Which one.
+    fn id(&self) -> VenueId;
+
+    /// The channels this venue has.
+    fn channels(&self) -> &'static [Channel];
+
+    /// Safe limits, below the documented ones.
+    fn default_limits(&self) -> Limits;
+
+    /// Scheme and host of REST, without a slash at the end.
+    fn rest_base(&self) -> &'static str;
+
+    /// Scheme and host of the WebSocket, without a slash at the end.
+    fn ws_base(&self) -> &'static str;
+
+    /// The request that lists all symbols.
+    fn listing_request(&self) -> RestRequest;
+
+    /// Reads the answer of [`Venue::listing_request`].
+    ///
+    /// # Errors
+    /// When the body is not a listing; single damaged entries are an error too, because a symbol that is
+    /// silently skipped would never be recorded.
+    fn parse_listing(&self, body: &[u8]) -> Result<Vec<Symbol>, DecodeError>;
+
+    /// Splits what is wanted into connections within the limits. Deterministic in the order of `wants`.
+    /// Wants without a stream (such as [`Channel::DepthSnapshot`]) are left out.
+    fn plan(&self, wants: &[Want], limits: &Limits) -> Vec<ConnectionPlan>;
+
+    /// The texts that subscribe `streams`, with request ids counting up from `first_id`.
+    fn subscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64)
+    -> Vec<String>;
+
+    /// The stream name of a data frame, by a cheap look at its first bytes; `None` for anything else.
+    fn stream_of<'a>(&self, payload: &'a [u8]) -> Option<&'a [u8]>;
+
+    /// Understands a control frame; `None` when it is not one.
+    fn control(&self, payload: &[u8]) -> Option<Control>;
+
+    /// The request for a whole order book with at least `levels` levels where the venue has it.
+    fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest>;
+
+    /// Who keeps the connection alive.
+    fn heartbeat(&self) -> Heartbeat;
+
+    /// Turns one stored frame into rows appended to `rows`. An unknown field is drift, not an error.
+    /// On an error rows may hold a part of the frame: the caller clears them.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the frame cannot become rows; the caller keeps it in table `frames`.
+    fn decode(&self, frame: &Frame<'_>, rows: &mut Rows) -> Result<Decoded, DecodeError>;
+
+    /// How the ids of a channel continue.
+    fn continuity(&self, channel: Channel) -> Continuity;
+}
