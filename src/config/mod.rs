@@ -1,0 +1,294 @@
+//! One TOML file for both services, checked before anything starts.
+//!
+//! `config/tapedeck.toml` is compiled in and *is* the default: every key that may be set stands there. A user's
+//! file and `TAPEDECK__SECTION__KEY` variables override single keys. Reading never stops at the first problem:
+//! all of them are reported at once, each with the key, where the value came from, and what would pass.
+//! Nothing behind [`Config`] checks a value again.
+
+mod check;
+mod read;
+mod source;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::venue::{Channel, Limits, VenueId};
+
+pub use source::Origin;
+
+/// The shipped file, which is the default.
+pub const DEFAULT_TOML: &str = include_str!("../../config/tapedeck.toml");
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Root of wal/, lake/, archive/.
+    pub data_dir: PathBuf,
+    /// Section `[wal]`.
+    pub wal: Wal,
+    /// Sections `[venues.*]`; a venue without a table is off.
+    pub venues: BTreeMap<VenueId, VenueConfig>,
+    /// Section `[lake]`.
+    pub lake: Lake,
+    /// Section `[api]`.
+    pub api: Api,
+    /// Section `[memory]`.
+    pub memory: Memory,
+    /// Section `[log]`.
+    pub log: Log,
+    /// Every key with its value as TOML text and where it came from, in file order.
+    pub effective: Vec<(String, String, Origin)>,
+}
+
+/// Section `[wal]`.
+#[derive(Clone, Debug)]
+pub struct Wal {
+    /// Segment size, MiB.
+    pub segment_mib: u64,
+    /// When the log is forced to disk.
+    pub sync: wal_format::SyncPolicy,
+    /// Segments kept allocated ahead of need.
+    pub ready_segments: usize,
+    /// Hours a segment is kept after every consumer acked it.
+    pub retention_hours: u64,
+}
+
+/// One `[venues.<venue>]` table.
+#[derive(Clone, Debug)]
+pub struct VenueConfig {
+    /// Which venue.
+    pub id: VenueId,
+    /// Exact names and globs.
+    pub symbols: Vec<String>,
+    /// Channels to record.
+    pub channels: Vec<Channel>,
+    /// The venue's limits with the configured overrides.
+    pub limits: Limits,
+    /// Listing refresh, s.
+    pub symbols_refresh_s: u64,
+    /// REST base: the venue's own unless set; no slash at the end.
+    pub rest_url: String,
+    /// WebSocket base: the venue's own unless set; no slash at the end.
+    pub ws_url: String,
+}
+
+/// Section `[lake]`.
+#[derive(Clone, Debug)]
+pub struct Lake {
+    /// Where the tables are.
+    pub dir: PathBuf,
+    /// True for exact decimals instead of doubles.
+    pub decimal: bool,
+    /// zstd level of Parquet pages.
+    pub zstd_level: i32,
+    /// Rows of one row group.
+    pub row_group_rows: usize,
+    /// Log records decoded between two looks at the clock and at the shutdown request.
+    pub batch_rows: usize,
+    /// Soft limit of tables that hold rows in memory.
+    pub max_open_writers: usize,
+    /// A table without new rows for this long is staged, s.
+    pub idle_stage_s: u64,
+    /// Everything in memory is staged and acked this often, s.
+    pub ack_interval_s: u64,
+}
+
+/// Section `[api]`.
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// Where the compactor serves status, health and metrics.
+    pub listen: SocketAddr,
+}
+
+/// Section `[memory]`.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    /// Limit, MiB; the cgroup's or the machine's when it was 0.
+    pub limit_mib: u64,
+    /// Elevated from this percentage.
+    pub elevated_percent: u64,
+    /// Critical from this percentage.
+    pub critical_percent: u64,
+}
+
+/// Section `[log]`.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// tracing filter.
+    pub level: String,
+    /// True for JSON lines.
+    pub json: bool,
+}
+
+/// One thing that is wrong with the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// `section.key`.
+    pub key: String,
+    /// Where the value came from.
+    pub origin: String,
+    /// What is wrong.
+    pub what: String,
+    /// What would pass.
+    pub fix: String,
+}
+
+/// Everything that is wrong with the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<Problem>);
+
+impl std::error::Error for ConfigErrors {}
+
+impl std::fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (i, p) in self.0.iter().enumerate() {
+            if i > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{}: {}\n  where: {}\n  fix:   {}", p.key, p.what, p.origin, p.fix)?;
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Reads the defaults, then `file`, then `TAPEDECK__SECTION__KEY` variables out of `env`.
+    ///
+    /// Relative `data.dir` and `lake.dir` are relative to the working directory.
+    ///
+    /// # Errors
+    /// [`ConfigErrors`] with every problem found.
+    pub fn load(file: Option<&Path>, env: impl IntoIterator<Item = (String, String)>) -> Result<Config, ConfigErrors> {
+        let mut source = source::Source::defaults();
+        let mut problems = Vec::new();
+        if let Some(path) = file {
+            match std::fs::read_to_string(path) {
+                Ok(text) => source.overlay_file(path, &text, &mut problems),
+                Err(err) => problems.push(Problem {
+                    key: "--config".into(),
+                    origin: path.display().to_string(),
+                    what: format!("cannot read the configuration file: {err}"),
+                    fix: "name an existing TOML file; config/tapedeck.toml in the repository is a complete one".into(),
+                }),
+            }
+        }
+        source.overlay_env(env, &mut problems);
+        let config = read::read(&source, &mut problems);
+        if problems.is_empty() {
+            check::check(&config, &source, &mut problems);
+        }
+        if problems.is_empty() { Ok(config) } else { Err(ConfigErrors(problems)) }
+    }
+
+    /// Reads `text` as if it were a file; for tests and the demo.
+    ///
+    /// # Errors
+    /// [`ConfigErrors`] with every problem found.
+    pub fn from_toml(text: &str) -> Result<Config, ConfigErrors> {
+        let mut source = source::Source::defaults();
+        let mut problems = Vec::new();
+        source.overlay_file(Path::new("<text>"), text, &mut problems);
+        let config = read::read(&source, &mut problems);
+        if problems.is_empty() {
+            check::check(&config, &source, &mut problems);
+        }
+        if problems.is_empty() { Ok(config) } else { Err(ConfigErrors(problems)) }
+    }
+
+    /// `<data dir>/wal`.
+    pub fn wal_root(&self) -> PathBuf {
+        self.data_dir.join("wal")
+    }
+
+    /// The log of one venue.
+    pub fn wal_dir(&self, venue: VenueId) -> PathBuf {
+        self.wal_root().join(venue.as_str())
+    }
+
+    /// Options of a log writer as configured.
+    pub fn log_options(&self) -> wal_format::LogOptions {
+        let mut o = wal_format::LogOptions::new(std::sync::Arc::new(crate::clock::now));
+        o.segment_bytes = self.wal.segment_mib << 20;
+        o.sync = self.wal.sync;
+        o.ready_segments = self.wal.ready_segments;
+        o.writer_version = concat!("tapedeck ", env!("CARGO_PKG_VERSION")).to_owned();
+        o
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_shipped_file_is_valid_and_is_the_default() {
+        let default = Config::load(None, []).unwrap();
+        let again = Config::from_toml(DEFAULT_TOML).unwrap();
+        let values = |c: &Config| c.effective.iter().map(|(k, v, _)| format!("{k} = {v}")).collect::<Vec<_>>();
+        assert_eq!(values(&default), values(&again));
+        assert_eq!(default.wal.segment_mib, 128);
+        assert_eq!(default.lake.row_group_rows, 131_072);
+        assert_eq!(default.api.listen.to_string(), "127.0.0.1:8080");
+    }
+
+    #[test]
+    fn the_commented_venue_tables_of_the_shipped_file_are_valid_when_uncommented() {
+        let text: String = DEFAULT_TOML
+            .lines()
+            .map(|l| l.strip_prefix("#: ").map_or_else(|| format!("{l}\n"), |rest| format!("{rest}\n")))
+            .collect();
+        let c = Config::from_toml(&text).unwrap();
+        assert!(c.venues.contains_key(&VenueId::BinanceSpot) && c.venues.contains_key(&VenueId::BinanceUsdm));
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest_one_and_all_problems_come_at_once() {
+        let err = Config::from_toml(
+            "[wal]\nsegment_mb = 64\nsync = \"sometimes\"\n[venues.binance-usdn]\nsymbols = [\"*\"]\n[lake]\nzstd_level = 99\n",
+        )
+        .unwrap_err();
+        let text = err.to_string();
+        assert!(text.contains("segment_mb") && text.contains("segment_mib"), "{text}");
+        assert!(text.contains("sync") && text.contains("interval"), "{text}");
+        assert!(text.contains("binance-usdn") && text.contains("binance-usdm"), "{text}");
+        assert!(text.contains("zstd_level") && text.contains("99"), "{text}");
+        assert!(err.0.len() >= 4, "{text}");
+    }
+
+    #[test]
+    fn an_environment_variable_overrides_the_file_and_is_named_when_it_is_wrong() {
+        let env = |v: &str| vec![("TAPEDECK__WAL__SEGMENT_MIB".to_owned(), v.to_owned())];
+        assert_eq!(Config::load(None, env("64")).unwrap().wal.segment_mib, 64);
+        let text = Config::load(None, env("lots")).unwrap_err().to_string();
+        assert!(text.contains("TAPEDECK__WAL__SEGMENT_MIB"), "{text}");
+        let text = Config::load(None, vec![("TAPEDECK__WAL__SEGMENTMIB".into(), "1".into())]).unwrap_err().to_string();
+        assert!(text.contains("segment_mib"), "{text}");
+    }
+
+    #[test]
+    fn a_row_group_size_that_cannot_fit_the_memory_limit_is_refused_with_one_that_does() {
+        let text = Config::from_toml(
+            "[memory]\nlimit_mib = 256\n[lake]\nrow_group_rows = 4000000\n[venues.binance-spot]\nsymbols=[\"*\"]\nchannels=[\"trades\"]\n",
+        )
+        .unwrap_err()
+        .to_string();
+        assert!(text.contains("row_group_rows") && text.contains("MiB"), "{text}");
+    }
+
+    #[test]
+    fn what_this_version_cannot_do_is_refused_instead_of_ignored() {
+        for (toml, word) in [
+            ("[proxy]\nurl = \"socks5://127.0.0.1:1080\"\n", "proxy.url"),
+            ("[wal]\narchive = \"zstd\"\n", "wal.archive"),
+            ("[lake]\nformat = \"csv\"\n", "lake.format"),
+            ("[lake]\ndir = \"s3://b/p\"\n", "lake.dir"),
+            ("[venues.kucoin-spot]\nsymbols=[\"*\"]\nchannels=[\"trades\"]\n", "venues.kucoin-spot"),
+            ("[venues.binance-spot]\nsymbols=[\"*\"]\nchannels=[\"trades\"]\nlines=2\n", "lines"),
+        ] {
+            let text = Config::from_toml(toml).unwrap_err().to_string();
+            assert!(text.contains(word), "{toml}: {text}");
+        }
+    }
+}
