@@ -1,2 +1,17 @@
-//! x
-fn main() {}
+//! The one binary: parse, set up logging, call the library, print the chain of what went wrong.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = tapedeck::cli::Cli::parse();
+    match tapedeck::cli::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("{}", tapedeck::cli::explain(&err));
+            ExitCode::from(tapedeck::cli::exit_code(&err))
+        }
+    }
+}

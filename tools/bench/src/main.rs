@@ -1,2 +1,57 @@
-//! x
-fn main() {}
+//! Measures Tapedeck against named baselines in one run, and prints ratios. Run by hand:
+//! `cargo run --release -p tapedeck-bench -- <what>`. Nothing here asserts a time.
+#![forbid(unsafe_code)]
+
+mod append;
+mod compact;
+mod decode;
+mod tail;
+
+use clap::{Parser, Subcommand};
+
+/// Benchmarks of Tapedeck; ratios from one run on this machine.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Append: ns per record, MB/s and latency percentiles by policy and size, against a bare loop and buffered files.
+    Append,
+    /// Tail latency across processes, against 50 us polling of a shared counter.
+    Tail(tail::Args),
+    /// Decode: ns per frame by message type, against sonic-rs, serde_json and a hand-written scan.
+    Decode,
+    /// Compact: typed rows to Parquet, rows per second and core and bytes per row.
+    Compact,
+    /// Everything, one after the other.
+    All,
+}
+
+fn main() -> anyhow::Result<()> {
+    hardware();
+    match Cli::parse().what {
+        What::Append => append::run(),
+        What::Tail(args) => tail::run(&args),
+        What::Decode => decode::run(),
+        What::Compact => compact::run(),
+        What::All => {
+            append::run()?;
+            tail::run(&tail::Args::default())?;
+            decode::run()?;
+            compact::run()
+        }
+    }
+}
+
+/// What the numbers were taken on, so that two printed runs can be compared.
+fn hardware() {
+    let read = |p: &str| std::fs::read_to_string(p).unwrap_or_default();
+    let cpu = read("/proc/cpuinfo");
+    let model = cpu.lines().find_map(|l| l.strip_prefix("model name")).map_or("?", |l| l.trim_start_matches([' ', '\t', ':']));
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    println!("cpu: {model}, {cores} cores, Linux {}", kernel.trim());
+}

@@ -1,0 +1,69 @@
+//! `tapedeck config check|show`.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use super::{load, print_out};
+use crate::config::Config;
+
+/// Arguments of `tapedeck config`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Validates; exit code 2 with every problem when the configuration cannot be used.
+    Check(FileArg),
+    /// Prints the effective configuration with where each value came from.
+    Show(FileArg),
+}
+
+#[derive(Debug, clap::Args)]
+struct FileArg {
+    /// Configuration file; without it the shipped defaults and the environment.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn effective(arg: &FileArg) -> anyhow::Result<std::sync::Arc<Config>> {
+    match &arg.config {
+        Some(path) => load(path),
+        None => Ok(Config::load(None, std::env::vars()).map(std::sync::Arc::new)?),
+    }
+}
+
+pub(super) fn run(args: Args) -> anyhow::Result<()> {
+    match args.command {
+        Command::Check(arg) => {
+            let cfg = effective(&arg)?;
+            if arg.json {
+                return print_out("{\"ok\":true}\n");
+            }
+            let venues = cfg.venues.keys().map(|v| v.as_str()).collect::<Vec<_>>().join(", ");
+            print_out(&format!("ok: {} keys, venues: {}\n", cfg.effective.len(), if venues.is_empty() { "none" } else { &venues }))
+        }
+        Command::Show(arg) => {
+            let cfg = effective(&arg)?;
+            if arg.json {
+                let map: serde_json::Map<String, serde_json::Value> = cfg
+                    .effective
+                    .iter()
+                    .map(|(k, v, o)| (k.clone(), serde_json::json!({"value": v, "origin": o.to_string()})))
+                    .collect();
+                return print_out(&format!("{}\n", serde_json::Value::Object(map)));
+            }
+            let mut text = String::new();
+            for (key, value, origin) in &cfg.effective {
+                let value = if key == "proxy.url" && value.contains('@') { "\"***\"" } else { value };
+                writeln!(text, "{:<60} # {origin}", format!("{key} = {value}"))?;
+            }
+            print_out(&text)
+        }
+    }
+}

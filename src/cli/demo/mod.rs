@@ -1,0 +1,314 @@
+//! `tapedeck demo`: the main job in one command, without network or keys.
+//!
+//! ```text
+//!  simulated exchanges --ws/rest--> collector (child) --> data-dir/wal --> compactor (child) --> data-dir/lake
+//!  (this process)                                             |                                     |
+//!                                                             +------------- accounting ------------+
+//! ```
+//!
+//! The simulator speaks the venues' real protocols on loopback and plays recorded frames; collector and compactor are
+//! the very services one runs for real, as two child processes with a configuration file that is left for reading.
+//! At the end everything is counted twice, by the simulator and from the lake, and the two must agree.
+
+mod account;
+mod child;
+mod live;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use venue_sim::{Pace, RecordingFile, Sim, SimConfig, Source, StartWhen};
+
+use super::Usage;
+use crate::config::Config;
+use crate::shutdown::Shutdown;
+use crate::venue::{self, Channel, VenueId};
+
+/// Arguments of `tapedeck demo`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Stop after this many seconds; without it the demo runs until Ctrl-C.
+    #[arg(long, value_name = "SECONDS", conflicts_with = "once")]
+    duration: Option<u64>,
+    /// How fast the recordings are played: `recorded`, a multiple such as `10x`, frames per second such as `50000`, or
+    /// `max` (as fast as the socket takes them).
+    #[arg(long, default_value = "recorded", value_parser = parse_rate)]
+    rate: Pace,
+    /// Venues to show, separated by commas; without it all of this version.
+    #[arg(long, value_name = "VENUES", value_delimiter = ',')]
+    venues: Vec<String>,
+    /// Where log and lake go; without it a new directory below `data/`.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Play the recordings once, compact, print the accounting, exit.
+    #[arg(long)]
+    once: bool,
+    /// Print the accounting as JSON on stdout.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Understands the values of `--rate`.
+fn parse_rate(text: &str) -> Result<Pace, String> {
+    match text {
+        "recorded" => return Ok(Pace::Recorded),
+        "max" => return Ok(Pace::Max),
+        _ => {}
+    }
+    let wrong = || format!("{text:?} is none of: recorded, max, a multiple such as 10x, frames per second such as 50000");
+    if let Some(times) = text.strip_suffix('x') {
+        return match times.parse::<f64>() {
+            Ok(t) if t.is_finite() && t > 0.0 => Ok(Pace::Times(t)),
+            _ => Err(wrong()),
+        };
+    }
+    match text.parse::<u64>() {
+        Ok(n) if n > 0 => Ok(Pace::PerSecond(n)),
+        _ => Err(wrong()),
+    }
+}
+
+/// The recordings of one venue, below the directory that holds them.
+fn recordings(id: VenueId) -> &'static [&'static str] {
+    match id {
+        VenueId::BinanceSpot => {
+            &["binance-spot/hft-btcusdt_20240808.zst", "binance-spot/hft-btcusdt_20240809.zst"]
+        }
+        VenueId::BinanceUsdm => {
+            &["binance-usdm/hft-btcusdt_20240808.zst", "binance-usdm/hft-ethusdt_20240808.zst"]
+        }
+        _ => &[],
+    }
+}
+
+/// Symbols that the recordings of a venue hold.
+fn symbols(id: VenueId) -> &'static [&'static str] {
+    match id {
+        VenueId::BinanceSpot => &["BTCUSDT"],
+        VenueId::BinanceUsdm => &["BTCUSDT", "ETHUSDT"],
+        _ => &[],
+    }
+}
+
+/// Channels that the recordings hold, for every venue of this version.
+const CHANNELS: [Channel; 4] = [Channel::Trades, Channel::BookTicker, Channel::Depth, Channel::DepthSnapshot];
+
+fn recordings_dir() -> anyhow::Result<PathBuf> {
+    let here = PathBuf::from("tests/data");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    for dir in [&here, &source] {
+        if dir.join("SOURCES.md").exists() {
+            return Ok(dir.clone());
+        }
+    }
+    bail!(
+        "cannot find the recordings\n  where: {} and {}\n  fix:   run the demo inside a clone of the repository",
+        here.display(),
+        source.display()
+    )
+}
+
+fn chosen_venues(args: &Args) -> anyhow::Result<Vec<VenueId>> {
+    if args.venues.is_empty() {
+        return Ok(VenueId::ALL.iter().copied().filter(|v| venue::venue(*v).is_some()).collect());
+    }
+    let mut out = Vec::new();
+    for word in &args.venues {
+        let id = word.trim().parse::<VenueId>().map_err(|err| Usage(err.to_string()))?;
+        if recordings(id).is_empty() {
+            return Err(Usage(format!("{id} is not in this version; use binance-spot, binance-usdm")).into());
+        }
+        if !out.contains(&id) {
+            out.push(id);
+        }
+    }
+    Ok(out)
+}
+
+/// A directory nobody used before, or the one that was asked for if it is empty or new.
+fn data_dir(args: &Args) -> anyhow::Result<PathBuf> {
+    let dir = match &args.data_dir {
+        Some(dir) => dir.clone(),
+        None => {
+            let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
+            PathBuf::from("data").join(format!("demo-{now}"))
+        }
+    };
+    if dir.exists() && std::fs::read_dir(&dir).with_context(|| format!("read {}", dir.display()))?.next().is_some() {
+        return Err(Usage(format!(
+            "{} is not empty: the demo counts everything it finds there\n  fix:   name a new directory with --data-dir",
+            dir.display()
+        ))
+        .into());
+    }
+    std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    dir.canonicalize().with_context(|| format!("resolve {}", dir.display()))
+}
+
+/// The page's port when it is free, else any free one.
+fn listen_address() -> anyhow::Result<SocketAddr> {
+    let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
+    if TcpListener::bind(wanted).is_ok() {
+        return Ok(wanted);
+    }
+    let any = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port on loopback")?;
+    any.local_addr().context("find a free port on loopback")
+}
+
+fn write_config(dir: &Path, listen: SocketAddr, venues: &[VenueId], sim: &Sim) -> anyhow::Result<PathBuf> {
+    let mut text = format!(
+        "# Written by `tapedeck demo`; the services read exactly this.\n[data]\ndir = {:?}\n\n[wal]\n# Kept after the lake has it, so that replay and wal-dump have something to show.\nretention_hours = 24\n\n[lake]\nack_interval_s = 10\n\n[api]\nlisten = \"{listen}\"\n",
+        dir.display().to_string()
+    );
+    let channels = CHANNELS.map(|c| format!("{:?}", c.as_str())).join(", ");
+    for id in venues {
+        let names = symbols(*id).iter().map(|s| format!("{s:?}")).collect::<Vec<_>>().join(", ");
+        text.push_str(&format!(
+            "\n[venues.{id}]\nsymbols = [{names}]\nchannels = [{channels}]\nconnect_stagger_ms = 100\nrest_url = {:?}\nws_url = {:?}\n",
+            sim.rest_url(id.as_str()),
+            sim.ws_url(id.as_str()),
+        ));
+    }
+    let path = dir.join("demo.toml");
+    std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    Ok(path)
+}
+
+/// Runs the demo.
+///
+/// # Errors
+/// When a service cannot start or fails, or when the two counts do not agree.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    super::runtime()?.block_on(demo(args))
+}
+
+async fn demo(args: Args) -> anyhow::Result<()> {
+    let venues = chosen_venues(&args)?;
+    let files = recordings_dir()?;
+    let dir = data_dir(&args)?;
+    let shutdown = Shutdown::new();
+    shutdown.on_signals().context("cannot listen for signals")?;
+
+    let recordings = venues
+        .iter()
+        .flat_map(|id| recordings(*id).iter().map(|f| RecordingFile { venue: id.to_string(), path: files.join(f) }))
+        .collect();
+    let mut sim_config = SimConfig::new(Source::Recordings(recordings));
+    sim_config.pace = args.rate;
+    sim_config.once = args.once;
+    sim_config.restamp = true;
+    sim_config.start_when = StartWhen::AllStreams;
+    let sim = Sim::start(sim_config).await.context("start the simulated exchanges")?;
+
+    let listen = listen_address()?;
+    let config_path = write_config(&dir, listen, &venues, &sim)?;
+    let cfg = super::load(&config_path)?;
+    intro(&args, &venues, &dir, &config_path, listen);
+
+    let mut collector = child::Child::spawn("collector", &config_path, &dir)?;
+    let mut compactor = child::Child::spawn("compactor", &config_path, &dir)?;
+    let played = play(&args, &cfg, &sim, &shutdown, [&mut collector, &mut compactor]).await;
+
+    eprintln!("\nstopping: collector, then compactor, then the rest of the log is published");
+    let stopped = async {
+        collector.stop().await?;
+        compactor.stop().await?;
+        child::Child::spawn_with("compactor", &["--drain"], &config_path, &dir)?.finish().await
+    }
+    .await;
+    let report = sim.stop().await;
+    played?;
+    stopped?;
+
+    let account = account::account(&cfg, &report)?;
+    if args.json {
+        super::print_out(&format!("{}\n", serde_json::to_string_pretty(&account)?))?;
+    } else {
+        super::print_out(&account.to_string())?;
+        eprintln!("{}", next_steps(&dir, &config_path));
+    }
+    account.verdict()
+}
+
+/// Watches until the end: played once, the time is over, Ctrl-C, or a child that died.
+async fn play(
+    args: &Args,
+    cfg: &Config,
+    sim: &Sim,
+    shutdown: &Shutdown,
+    mut children: [&mut child::Child; 2],
+) -> anyhow::Result<()> {
+    let end = args.duration.map(|s| Instant::now() + Duration::from_secs(s));
+    let mut live = live::Live::new(cfg);
+    let mut settled = 0;
+    loop {
+        tokio::select! {
+            () = shutdown.wait() => return Ok(()),
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+        for child in &mut children {
+            child.check()?;
+        }
+        let line = live.tick(cfg);
+        if end.is_some_and(|end| Instant::now() >= end) {
+            return Ok(());
+        }
+        if args.once && sim.finished() {
+            // Everything was handed to the sockets; wait until the log stops growing.
+            settled = if line.moved { 0 } else { settled + 1 };
+            if settled >= 2 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn intro(args: &Args, venues: &[VenueId], dir: &Path, config: &Path, listen: SocketAddr) {
+    let names = venues.iter().map(|v| v.as_str()).collect::<Vec<_>>().join(", ");
+    let until = match (args.once, args.duration) {
+        (true, _) => "until everything was played once".to_owned(),
+        (false, Some(s)) => format!("for {s} s"),
+        (false, None) => "until Ctrl-C".to_owned(),
+    };
+    eprintln!(
+        "Tapedeck demo: real recorded frames of {names}, played by simulated exchanges on loopback {until}.\n\
+         Two services run as child processes, as they would for real:\n\
+         \x20 collector   WebSocket -> {wal}\n\
+         \x20 compactor   log -> {lake}, status at http://{listen}/v1/status\n\
+         Their configuration: {config}   their logs: {logs}\n",
+        wal = dir.join("wal").display(),
+        lake = dir.join("lake").display(),
+        config = config.display(),
+        logs = dir.join("logs").display(),
+    );
+}
+
+fn next_steps(dir: &Path, config: &Path) -> String {
+    format!(
+        "\nwhat to try next\n\
+         \x20 tapedeck replay --config {c} --verify            the lake again from the log, byte for byte\n\
+         \x20 cargo run --release -p wal-dump -- stat {w}      what is in the log\n\
+         \x20 duckdb -c \"SELECT symbol, count(*) FROM read_parquet('{l}/trades/**/*.parquet', hive_partitioning=true) GROUP BY 1\"",
+        c = config.display(),
+        w = dir.join("wal").display(),
+        l = dir.join("lake").display(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_a_word_a_multiple_or_frames_per_second() {
+        assert!(matches!(parse_rate("recorded"), Ok(Pace::Recorded)));
+        assert!(matches!(parse_rate("max"), Ok(Pace::Max)));
+        assert!(matches!(parse_rate("2.5x"), Ok(Pace::Times(t)) if (t - 2.5).abs() < 1e-9));
+        assert!(matches!(parse_rate("50000"), Ok(Pace::PerSecond(50_000))));
+        for bad in ["", "0", "-1", "fast", "x", "0x", "nanx", "1e3"] {
+            assert!(parse_rate(bad).is_err(), "{bad}");
+        }
+    }
+}

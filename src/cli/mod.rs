@@ -1,0 +1,153 @@
+//! One file per subcommand: its arguments and a call into the room that does the work.
+//!
+//! Exit codes: 0 success, 1 failure with one plain sentence and what to do, 2 usage (arguments or configuration).
+//! Data goes to stdout, everything else to stderr; a closed pipe is not an error.
+
+mod collector;
+mod compactor;
+mod completions;
+mod config;
+pub mod demo;
+mod replay;
+mod status;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, ConfigErrors};
+
+/// Success.
+pub const EXIT_OK: u8 = 0;
+/// Something failed.
+pub const EXIT_FAILURE: u8 = 1;
+/// Arguments or configuration are wrong.
+pub const EXIT_USAGE: u8 = 2;
+
+/// Records the public market-data tape of crypto exchanges, loses nothing, and plays it back.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Shows the whole path in one go: simulated exchanges on loopback, a collector, a compactor, the accounting.
+    Demo(demo::Args),
+    /// Service 1: sockets into the log.
+    Collector(collector::Args),
+    /// Service 2: the log into the lake.
+    Compactor(compactor::Args),
+    /// Rebuilds the lake from the log, or proves that the published one is what the log says.
+    Replay(replay::Args),
+    /// Checks a configuration, or shows the one that holds and where each value came from.
+    Config(config::Args),
+    /// What runs, how far behind, how much disk.
+    Status(status::Args),
+    /// Prints completions for a shell.
+    Completions(completions::Args),
+    /// Prints the manual page.
+    Man,
+}
+
+/// Runs one subcommand.
+///
+/// # Errors
+/// Whatever stopped it; [`explain`] makes it readable and [`exit_code`] says how the process should end.
+pub fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Demo(args) => demo::run(args),
+        Command::Collector(args) => collector::run(args),
+        Command::Compactor(args) => compactor::run(args),
+        Command::Replay(args) => replay::run(args),
+        Command::Config(args) => config::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Completions(args) => completions::run(args),
+        Command::Man => completions::man(),
+    }
+}
+
+/// The chain of causes, one plain line each.
+pub fn explain(err: &anyhow::Error) -> String {
+    let mut text = format!("error: {err}");
+    let mut last = err.to_string();
+    for cause in err.chain().skip(1) {
+        let cause = cause.to_string();
+        // Library errors often repeat their source in their own text.
+        if !last.contains(&cause) {
+            text.push_str("\n  because: ");
+            text.push_str(&cause);
+        }
+        last = cause;
+    }
+    text
+}
+
+/// 2 for a configuration that cannot be used, 1 for everything else.
+pub fn exit_code(err: &anyhow::Error) -> u8 {
+    if err.chain().any(|c| c.is::<ConfigErrors>() || c.is::<Usage>()) { EXIT_USAGE } else { EXIT_FAILURE }
+}
+
+/// Arguments that clap cannot judge.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// The configuration argument that every service has.
+#[derive(Debug, clap::Args)]
+pub struct ConfigArg {
+    /// Configuration file (TOML); config/tapedeck.toml in the repository is a complete, commented one.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// Reads and checks a configuration file with the environment over it.
+pub(crate) fn load(path: &Path) -> anyhow::Result<Arc<Config>> {
+    Config::load(Some(path), std::env::vars()).map(Arc::new).map_err(anyhow::Error::new)
+}
+
+/// A service needs at least one venue; commands that only look do not.
+pub(crate) fn need_venues(cfg: &Config, path: &Path) -> anyhow::Result<()> {
+    if cfg.venues.is_empty() {
+        return Err(Usage(format!(
+            "no venue is configured in {}; add for example\n  [venues.binance-spot]\n  symbols = [\"BTCUSDT\"]\n  channels = [\"trades\", \"book_ticker\"]",
+            path.display()
+        ))
+        .into());
+    }
+    Ok(())
+}
+
+/// The runtime of a service: the machine's cores, named threads.
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    use anyhow::Context;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("tapedeck")
+        .build()
+        .context("cannot start the async runtime")
+}
+
+/// Stops a service when the process that started it goes away: its stdin closes.
+pub(crate) fn stop_with_parent(shutdown: crate::shutdown::Shutdown) {
+    std::thread::spawn(move || {
+        let mut sink = Vec::new();
+        let _ = std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut sink);
+        shutdown.trigger();
+    });
+}
+
+/// Writes to stdout; a reader that went away is the end, not an error.
+pub(crate) fn print_out(text: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(err) if err.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        other => Ok(other?),
+    }
+}

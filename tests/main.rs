@@ -1,0 +1,24 @@
+//! The suite that drives the real binaries, in the order the data flows.
+//!
+//! `tests/README.md` maps every promise to its guard. Seeds are printed; `TAPEDECK_SEED` replays one and
+//! `TAPEDECK_RUNS` sets how often the random campaigns run (small here, large in `tests/campaigns/`).
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+mod capture {
+    mod bytes_kept;
+    mod reconnect;
+}
+mod lake {
+    mod deletes_after_fsync;
+    mod kill_anywhere;
+    mod once_counted;
+}
+mod cli {
+    mod bad_input;
+    mod demo;
+}
+mod docs {
+    mod tidy;
+}
