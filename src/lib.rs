@@ -16,5 +16,6 @@
 //! - [`cli`]: one file per subcommand.
 #![forbid(unsafe_code)]
 
+pub mod lake;
 pub mod shutdown;
 pub mod venue;

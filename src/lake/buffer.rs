@@ -1,0 +1,508 @@
+//! Rows of one table and one hour part, in log order, until they are a row group.
+//!
+//! [`TableBuffer`] gathers, [`RowsChunk`] is what leaves it: self-contained (its own sorted word list), so it can
+//! be encoded on another thread while the interner goes on growing.
+//!
+//! The key of a row is (seq, row_in_frame); keys must grow strictly from push to push. Debug builds assert it,
+//! joins of staged files check it.
+
+use super::column::{Column, NULL_WORD, Spec};
+use super::table::{
+    AggTrades, BookTickers, CommonColumns, Depths, Event, Events, FrameRow, Frames, Kline, Klines,
+    Liquidations, MarkPrices, Symbols, Table, Tickers, Trades,
+};
+use super::{Numeric, flags};
+use crate::venue::row::{
+    AggTrade, BookTicker, DepthUpdate, Level, Liquidation, MarkPrice, Ticker, Trade, VenueKline,
+};
+use crate::venue::{Interner, Symbol, SymbolId};
+
+/// What the record, not the frame, says about a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Common {
+    /// Receive time, ns since 1970-01-01 UTC.
+    pub ts_recv_ns: i64,
+    /// Record sequence in its log.
+    pub seq: i64,
+    /// Connection ordinal.
+    pub conn: i32,
+    /// Bits of [`super::flags`]; INEXACT is added by the buffer.
+    pub flags: i32,
+}
+
+/// The columns of one table beyond the common ones.
+#[derive(Debug)]
+enum Body {
+    Trades(Trades),
+    AggTrades(AggTrades),
+    BookTickers(BookTickers),
+    Depths(Depths),
+    MarkPrices(MarkPrices),
+    Liquidations(Liquidations),
+    Tickers(Tickers),
+    Klines(Klines),
+    Symbols(Symbols),
+    Events(Events),
+    Frames(Frames),
+}
+
+macro_rules! each_body {
+    ($self:expr, $b:ident => $e:expr) => {
+        match $self {
+            Body::Trades($b) => $e,
+            Body::AggTrades($b) => $e,
+            Body::BookTickers($b) => $e,
+            Body::Depths($b) => $e,
+            Body::MarkPrices($b) => $e,
+            Body::Liquidations($b) => $e,
+            Body::Tickers($b) => $e,
+            Body::Klines($b) => $e,
+            Body::Symbols($b) => $e,
+            Body::Events($b) => $e,
+            Body::Frames($b) => $e,
+        }
+    };
+}
+
+/// Gathers the rows of one table.
+#[derive(Debug)]
+pub struct TableBuffer {
+    table: Table,
+    numeric: Numeric,
+    common: CommonColumns,
+    body: Body,
+    /// Row of each inexact value, once per value; rare.
+    inexact_rows: Vec<u32>,
+}
+
+impl TableBuffer {
+    /// An empty buffer.
+    pub fn new(table: Table, numeric: Numeric) -> Self {
+        let body = match table {
+            Table::Trades => Body::Trades(Trades::new(numeric)),
+            Table::AggTrades => Body::AggTrades(AggTrades::new(numeric)),
+            Table::BookTicker => Body::BookTickers(BookTickers::new(numeric)),
+            Table::Depth => Body::Depths(Depths::new(numeric)),
+            Table::MarkPrice => Body::MarkPrices(MarkPrices::new(numeric)),
+            Table::Liquidations => Body::Liquidations(Liquidations::new(numeric)),
+            Table::Tickers => Body::Tickers(Tickers::new(numeric)),
+            Table::Klines | Table::VenueKlines => Body::Klines(Klines::new(numeric)),
+            Table::Symbols => Body::Symbols(Symbols::new(numeric)),
+            Table::Events => Body::Events(Events::new(numeric)),
+            Table::Frames => Body::Frames(Frames::new(numeric)),
+        };
+        Self {
+            table,
+            numeric,
+            common: CommonColumns::new(numeric),
+            body,
+            inexact_rows: Vec::new(),
+        }
+    }
+
+    /// The table.
+    pub fn table(&self) -> Table {
+        self.table
+    }
+
+    /// Rows held.
+    pub fn len(&self) -> usize {
+        self.common.seq.0.len()
+    }
+
+    /// True when no row is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of the values held; the vectors may have reserved up to twice as much.
+    pub fn bytes_estimate(&self) -> usize {
+        self.common.bytes_held() + each_body!(&self.body, b => b.bytes_held())
+    }
+
+    /// Values held that a double cannot carry; always 0 with [`Numeric::Decimal`].
+    pub fn inexact(&self) -> u64 {
+        self.inexact_rows.len() as u64
+    }
+
+    /// Takes the first `n` rows (all, if there are fewer), in log order. `interner` is the one that gave the
+    /// symbols and words of the rows.
+    ///
+    /// # Panics
+    /// When a row holds a word of another interner.
+    pub fn take_first(&mut self, n: usize, interner: &Interner) -> RowsChunk {
+        let n = n.min(self.len());
+        let mut columns = Vec::with_capacity(25);
+        self.common.take(n, &mut columns);
+        each_body!(&mut self.body, b => b.take(n, &mut columns));
+        let words = resolve_words(&mut columns, interner);
+        RowsChunk {
+            table: self.table,
+            numeric: self.numeric,
+            rows: n,
+            columns,
+            words,
+            inexact_rows: take_inexact(&mut self.inexact_rows, n),
+        }
+    }
+
+    #[inline]
+    fn push_common(
+        &mut self,
+        c: &Common,
+        row_in_frame: i32,
+        symbol: u32,
+        ts_event: Option<i64>,
+        inexact: u32,
+    ) {
+        debug_assert!(
+            self.common.seq.0.last().is_none_or(|last| {
+                (*last, self.common.row_in_frame.0.last().copied()) < (c.seq, Some(row_in_frame))
+            }),
+            "rows must be pushed in log order: seq {} row {row_in_frame}",
+            c.seq
+        );
+        let mut bits = c.flags;
+        if inexact != 0 {
+            bits |= flags::INEXACT;
+            let row = self.len() as u32;
+            self.inexact_rows
+                .extend(std::iter::repeat_n(row, inexact as usize));
+        }
+        self.common.symbol.push(symbol);
+        self.common.ts_event.push_opt(ts_event);
+        self.common.ts_recv_ns.push(c.ts_recv_ns);
+        self.common.seq.push(c.seq);
+        self.common.row_in_frame.push(row_in_frame);
+        self.common.conn.push(c.conn);
+        self.common.flags.push(bits);
+    }
+
+    #[cold]
+    fn wrong_table(&self, row: &str) -> ! {
+        panic!("a row of {row} was pushed to a buffer of {}", self.table)
+    }
+}
+
+macro_rules! push_row {
+    ($(#[$doc:meta])* $name:ident, $row:ty, $variant:ident) => {
+        $(#[$doc])*
+        ///
+        /// # Panics
+        /// When the buffer is of another table.
+        #[inline]
+        pub fn $name(&mut self, c: &Common, row_in_frame: i32, r: &$row) {
+            let Body::$variant(b) = &mut self.body else {
+                self.wrong_table(stringify!($variant))
+            };
+            let inexact = b.push(r);
+            self.push_common(c, row_in_frame, r.symbol.0, r.ts_event_us, inexact);
+        }
+    };
+}
+
+impl TableBuffer {
+    push_row!(
+        /// Appends a row of `trades`.
+        push_trade, Trade, Trades
+    );
+    push_row!(
+        /// Appends a row of `agg_trades`.
+        push_agg_trade, AggTrade, AggTrades
+    );
+    push_row!(
+        /// Appends a row of `book_ticker`.
+        push_book_ticker, BookTicker, BookTickers
+    );
+    push_row!(
+        /// Appends a row of `mark_price`.
+        push_mark_price, MarkPrice, MarkPrices
+    );
+    push_row!(
+        /// Appends a row of `liquidations`.
+        push_liquidation, Liquidation, Liquidations
+    );
+    push_row!(
+        /// Appends a row of `tickers`.
+        push_ticker, Ticker, Tickers
+    );
+
+    /// Appends one row per level of a depth message, `row_in_frame` counting up from `first_row_in_frame`.
+    /// Returns the number of rows: a message without levels has none. A snapshot is flagged SNAPSHOT.
+    ///
+    /// # Panics
+    /// When the buffer is of another table.
+    #[inline]
+    pub fn push_depth(
+        &mut self,
+        c: &Common,
+        first_row_in_frame: i32,
+        r: &DepthUpdate,
+        levels: &[Level],
+    ) -> usize {
+        let mut c = *c;
+        if r.is_snapshot {
+            c.flags |= flags::SNAPSHOT;
+        }
+        let last = levels.len().wrapping_sub(1);
+        for (i, level) in levels.iter().enumerate() {
+            let Body::Depths(b) = &mut self.body else {
+                self.wrong_table("depth")
+            };
+            let inexact = b.push(r, level, i == last);
+            self.push_common(
+                &c,
+                first_row_in_frame + i as i32,
+                r.symbol.0,
+                r.ts_event_us,
+                inexact,
+            );
+        }
+        levels.len()
+    }
+
+    /// Appends a row of `venue_klines`.
+    ///
+    /// # Panics
+    /// When the buffer is of another table.
+    pub fn push_venue_kline(&mut self, c: &Common, row_in_frame: i32, r: &VenueKline) {
+        let Body::Klines(b) = &mut self.body else {
+            self.wrong_table("venue_klines")
+        };
+        let inexact = b.push(r, "venue", 0);
+        self.push_common(c, row_in_frame, r.symbol.0, r.ts_event_us, inexact);
+    }
+
+    /// Appends a row of `klines`.
+    ///
+    /// # Panics
+    /// When the buffer is of another table.
+    pub fn push_kline(&mut self, c: &Common, row_in_frame: i32, r: &Kline) {
+        let Body::Klines(b) = &mut self.body else {
+            self.wrong_table("klines")
+        };
+        let inexact = b.push(&r.bar, r.source, r.revision);
+        self.push_common(c, row_in_frame, r.bar.symbol.0, r.bar.ts_event_us, inexact);
+    }
+
+    /// Appends a row of `symbols`; `symbol` is the interned `r.name`.
+    ///
+    /// # Panics
+    /// When the buffer is of another table.
+    pub fn push_symbol(&mut self, c: &Common, row_in_frame: i32, symbol: SymbolId, r: &Symbol) {
+        let Body::Symbols(b) = &mut self.body else {
+            self.wrong_table("symbols")
+        };
+        let inexact = b.push(r);
+        self.push_common(c, row_in_frame, symbol.0, None, inexact);
+    }
+
+    /// Appends a row of `events`.
+    ///
+    /// # Panics
+    /// When the buffer is of another table.
+    pub fn push_event(&mut self, c: &Common, row_in_frame: i32, r: &Event<'_>) {
+        let Body::Events(b) = &mut self.body else {
+            self.wrong_table("events")
+        };
+        let inexact = b.push(r);
+        let symbol = r.symbol.map_or(NULL_WORD, |s| s.0);
+        self.push_common(c, row_in_frame, symbol, r.ts_event_us, inexact);
+    }
+
+    /// Appends a row of `frames`.
+    ///
+    /// # Panics
+    /// When the buffer is of another table.
+    pub fn push_frame(&mut self, c: &Common, row_in_frame: i32, r: &FrameRow<'_>) {
+        let Body::Frames(b) = &mut self.body else {
+            self.wrong_table("frames")
+        };
+        let inexact = b.push(r);
+        let symbol = r.symbol.map_or(NULL_WORD, |s| s.0);
+        self.push_common(c, row_in_frame, symbol, None, inexact);
+    }
+}
+
+fn take_inexact(rows: &mut Vec<u32>, n: usize) -> Vec<u32> {
+    let cut = rows.partition_point(|r| (*r as usize) < n);
+    let rest = rows
+        .split_off(cut)
+        .into_iter()
+        .map(|r| r - n as u32)
+        .collect();
+    std::mem::replace(rows, rest)
+}
+
+/// Rewrites interner ids to indices into a sorted list of the words that occur; returns the list.
+pub(crate) fn resolve_words(columns: &mut [Column], interner: &Interner) -> Vec<Box<str>> {
+    let mut rank = vec![NULL_WORD; interner.len()];
+    let mut used: Vec<u32> = Vec::new();
+    for c in columns.iter() {
+        let Column::Word(v) = c else { continue };
+        let mut last = NULL_WORD;
+        for &id in v {
+            if id != last && id != NULL_WORD && rank[id as usize] == NULL_WORD {
+                rank[id as usize] = 0;
+                used.push(id);
+            }
+            last = id;
+        }
+    }
+    used.sort_unstable_by_key(|id| interner.name(SymbolId(*id)));
+    for (i, id) in used.iter().enumerate() {
+        rank[*id as usize] = i as u32;
+    }
+    for c in columns {
+        let Column::Word(v) = c else { continue };
+        for id in v.iter_mut().filter(|id| **id != NULL_WORD) {
+            *id = rank[*id as usize];
+        }
+    }
+    used.iter()
+        .map(|id| interner.name(SymbolId(*id)).into())
+        .collect()
+}
+
+/// Rows of one table in log order, ready to become a row group.
+#[derive(Clone, Debug)]
+pub struct RowsChunk {
+    pub(crate) table: Table,
+    pub(crate) numeric: Numeric,
+    pub(crate) rows: usize,
+    /// One per column of the schema.
+    pub(crate) columns: Vec<Column>,
+    /// Sorted, distinct; word columns index it.
+    pub(crate) words: Vec<Box<str>>,
+    pub(crate) inexact_rows: Vec<u32>,
+}
+
+impl RowsChunk {
+    /// No rows.
+    pub fn empty(table: Table, numeric: Numeric) -> Self {
+        Self {
+            table,
+            numeric,
+            rows: 0,
+            columns: table
+                .specs()
+                .iter()
+                .map(|s| Column::new(s.kind, numeric))
+                .collect(),
+            words: Vec::new(),
+            inexact_rows: Vec::new(),
+        }
+    }
+
+    /// The table.
+    pub fn table(&self) -> Table {
+        self.table
+    }
+
+    /// How numbers are held.
+    pub fn numeric(&self) -> Numeric {
+        self.numeric
+    }
+
+    /// Rows held.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Values that a double cannot carry. 0 for rows that were read back: files carry the count in their
+    /// key-values.
+    pub fn inexact(&self) -> u64 {
+        self.inexact_rows.len() as u64
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.columns.iter().map(Column::bytes).sum()
+    }
+
+    pub(crate) fn specs(&self) -> Vec<Spec> {
+        self.table.specs()
+    }
+
+    fn int64s(&self, column: usize) -> &[i64] {
+        match self.columns.get(column) {
+            Some(Column::Int64(v)) => v,
+            _ => &[],
+        }
+    }
+
+    pub(crate) fn symbols(&self) -> &[u32] {
+        match self.columns.get(CommonColumns::SYMBOL) {
+            Some(Column::Word(v)) => v,
+            _ => &[],
+        }
+    }
+
+    pub(crate) fn recv_ns(&self) -> &[i64] {
+        self.int64s(CommonColumns::TS_RECV_NS)
+    }
+
+    /// Key (seq, row_in_frame) of row `i`.
+    pub fn key(&self, i: usize) -> Option<(i64, i32)> {
+        let Some(Column::Int32(rows)) = self.columns.get(CommonColumns::ROW_IN_FRAME) else {
+            return None;
+        };
+        Some((
+            *self.int64s(CommonColumns::SEQ).get(i)?,
+            rows.get(i).copied()?,
+        ))
+    }
+
+    /// Takes the first `n` rows (all, if there are fewer).
+    pub fn take_first(&mut self, n: usize) -> RowsChunk {
+        let n = n.min(self.rows);
+        self.rows -= n;
+        RowsChunk {
+            table: self.table,
+            numeric: self.numeric,
+            rows: n,
+            columns: self.columns.iter_mut().map(|c| c.take_first(n)).collect(),
+            words: self.words.clone(),
+            inexact_rows: take_inexact(&mut self.inexact_rows, n),
+        }
+    }
+
+    /// Appends later rows of the same table and numeric form; false (and nothing done) otherwise.
+    pub fn append(&mut self, mut other: RowsChunk) -> bool {
+        if other.table != self.table || other.numeric != self.numeric {
+            return false;
+        }
+        self.merge_words(&mut other);
+        let at = self.rows as u32;
+        self.inexact_rows
+            .extend(other.inexact_rows.iter().map(|r| r + at));
+        self.rows += other.rows;
+        self.columns
+            .iter_mut()
+            .zip(other.columns)
+            .all(|(a, b)| a.append(b))
+    }
+
+    fn merge_words(&mut self, other: &mut RowsChunk) {
+        if self.words == other.words {
+            return;
+        }
+        let mut words: Vec<Box<str>> = self.words.iter().chain(&other.words).cloned().collect();
+        words.sort_unstable();
+        words.dedup();
+        for chunk in [&mut *self, other] {
+            let rank: Vec<u32> = chunk
+                .words
+                .iter()
+                .map(|w| words.binary_search(w).map_or(NULL_WORD, |i| i as u32))
+                .collect();
+            for c in &mut chunk.columns {
+                let Column::Word(v) = c else { continue };
+                for id in v.iter_mut().filter(|id| **id != NULL_WORD) {
+                    *id = rank[*id as usize];
+                }
+            }
+        }
+        self.words = words;
+    }
+}

@@ -1,0 +1,427 @@
+//! Typed column vectors in log order: what a table buffer gathers and a row group is made of.
+//!
+//! Pushing is a bounds check and a store: no allocation per row, nulls are sentinels that no venue sends
+//! (documented on each type). Nothing here knows Parquet.
+
+use crate::venue::Num;
+
+use super::Numeric;
+
+/// Null of a 64-bit integer column. A venue id or time of exactly `i64::MIN` would become null; none exists.
+pub(crate) const NULL_I64: i64 = i64::MIN;
+/// Null of a double column: a NaN that [`Num::to_f64`] never gives.
+pub(crate) const NULL_F64: u64 = u64::MAX;
+/// Null of a decimal column: outside 38 digits.
+pub(crate) const NULL_DEC: i128 = i128::MIN;
+/// Null of a word column.
+pub(crate) const NULL_WORD: u32 = u32::MAX;
+/// Null of a text column, as its length.
+pub(crate) const NULL_LEN: u32 = u32::MAX;
+
+/// What a column is, independent of how numbers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// INT32.
+    Int32,
+    /// INT64.
+    Int64,
+    /// INT64 whose low digits are noise (`ts_recv_ns`): deltas save nothing over plain values there.
+    NoisyInt64,
+    /// TIMESTAMP(us, UTC).
+    TimeUs,
+    /// `ts_recv`: not stored in memory, `ts_recv_ns / 1000`.
+    RecvUs,
+    /// DOUBLE or DECIMAL(38, 18).
+    Number,
+    /// UTF8 from the interner.
+    Word,
+    /// UTF8, one of four side words.
+    Side,
+    /// UTF8, any text.
+    Text,
+    /// BINARY.
+    Binary,
+    /// BOOLEAN.
+    Bool,
+}
+
+/// One column of a table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spec {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub nullable: bool,
+}
+
+impl Spec {
+    pub(crate) const fn new(name: &'static str, kind: Kind) -> Self {
+        Self {
+            name,
+            kind,
+            nullable: false,
+        }
+    }
+
+    pub(crate) const fn null(mut self) -> Self {
+        self.nullable = true;
+        self
+    }
+}
+
+/// Side words in text order; a code is an index.
+pub(crate) const SIDES: [&str; 4] = ["ask", "bid", "buy", "sell"];
+pub(crate) const ASK: u8 = 0;
+pub(crate) const BID: u8 = 1;
+pub(crate) const BUY: u8 = 2;
+pub(crate) const SELL: u8 = 3;
+
+/// A column of a chunk.
+#[derive(Clone, Debug)]
+pub(crate) enum Column {
+    Int32(Vec<i32>),
+    Int64(Vec<i64>),
+    /// Bits of doubles.
+    Double(Vec<u64>),
+    /// Values times 10^18.
+    Decimal(Vec<i128>),
+    /// Indices into the chunk's sorted word list.
+    Word(Vec<u32>),
+    /// Indices into [`SIDES`].
+    Side(Vec<u8>),
+    Bool(Vec<bool>),
+    Text(Texts),
+    /// `ts_recv`.
+    Derived,
+}
+
+fn split<T>(v: &mut Vec<T>, n: usize) -> Vec<T> {
+    if n >= v.len() {
+        return std::mem::take(v);
+    }
+    let rest = v.split_off(n);
+    std::mem::replace(v, rest)
+}
+
+fn pick<T: Copy>(v: &[T], order: &[u32]) -> Vec<T> {
+    order.iter().map(|i| v[*i as usize]).collect()
+}
+
+impl Column {
+    /// An empty column of `kind`.
+    pub(crate) fn new(kind: Kind, numeric: Numeric) -> Self {
+        match kind {
+            Kind::Int32 => Self::Int32(Vec::new()),
+            Kind::Int64 | Kind::NoisyInt64 | Kind::TimeUs => Self::Int64(Vec::new()),
+            Kind::RecvUs => Self::Derived,
+            Kind::Number => match numeric {
+                Numeric::Double => Self::Double(Vec::new()),
+                Numeric::Decimal => Self::Decimal(Vec::new()),
+            },
+            Kind::Word => Self::Word(Vec::new()),
+            Kind::Side => Self::Side(Vec::new()),
+            Kind::Text | Kind::Binary => Self::Text(Texts::default()),
+            Kind::Bool => Self::Bool(Vec::new()),
+        }
+    }
+
+    /// Moves the first `n` values out.
+    pub(crate) fn take_first(&mut self, n: usize) -> Column {
+        match self {
+            Self::Int32(v) => Self::Int32(split(v, n)),
+            Self::Int64(v) => Self::Int64(split(v, n)),
+            Self::Double(v) => Self::Double(split(v, n)),
+            Self::Decimal(v) => Self::Decimal(split(v, n)),
+            Self::Word(v) => Self::Word(split(v, n)),
+            Self::Side(v) => Self::Side(split(v, n)),
+            Self::Bool(v) => Self::Bool(split(v, n)),
+            Self::Text(v) => Self::Text(v.take_first(n)),
+            Self::Derived => Self::Derived,
+        }
+    }
+
+    /// Appends a column of the same kind; false (and nothing done) when the kinds differ.
+    pub(crate) fn append(&mut self, other: Column) -> bool {
+        match (self, other) {
+            (Self::Int32(a), Self::Int32(mut b)) => a.append(&mut b),
+            (Self::Int64(a), Self::Int64(mut b)) => a.append(&mut b),
+            (Self::Double(a), Self::Double(mut b)) => a.append(&mut b),
+            (Self::Decimal(a), Self::Decimal(mut b)) => a.append(&mut b),
+            (Self::Word(a), Self::Word(mut b)) => a.append(&mut b),
+            (Self::Side(a), Self::Side(mut b)) => a.append(&mut b),
+            (Self::Bool(a), Self::Bool(mut b)) => a.append(&mut b),
+            (Self::Text(a), Self::Text(b)) => a.append(&b),
+            (Self::Derived, Self::Derived) => {}
+            _ => return false,
+        }
+        true
+    }
+
+    /// The values in the given order.
+    pub(crate) fn permuted(&self, order: &[u32]) -> Column {
+        match self {
+            Self::Int32(v) => Self::Int32(pick(v, order)),
+            Self::Int64(v) => Self::Int64(pick(v, order)),
+            Self::Double(v) => Self::Double(pick(v, order)),
+            Self::Decimal(v) => Self::Decimal(pick(v, order)),
+            Self::Word(v) => Self::Word(pick(v, order)),
+            Self::Side(v) => Self::Side(pick(v, order)),
+            Self::Bool(v) => Self::Bool(pick(v, order)),
+            Self::Text(v) => {
+                let mut out = Texts::default();
+                for i in order {
+                    out.push_opt(v.get(*i as usize));
+                }
+                Self::Text(out)
+            }
+            Self::Derived => Self::Derived,
+        }
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Int32(v) => v.len() * 4,
+            Self::Int64(v) => v.len() * 8,
+            Self::Double(v) => v.len() * 8,
+            Self::Decimal(v) => v.len() * 16,
+            Self::Word(v) => v.len() * 4,
+            Self::Side(v) => v.len(),
+            Self::Bool(v) => v.len(),
+            Self::Text(v) => v.bytes_held(),
+            Self::Derived => 0,
+        }
+    }
+}
+
+/// Texts or byte strings in one arena.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Texts {
+    arena: Vec<u8>,
+    /// Start and length, in arena order.
+    spans: Vec<(usize, u32)>,
+}
+
+impl Texts {
+    pub(crate) fn new(_: Numeric) -> Self {
+        Self::default()
+    }
+
+    /// Appends a text. Texts above 4 GiB - 2 cannot exist: a record's payload is a `u32` long.
+    #[inline]
+    pub(crate) fn push(&mut self, text: &[u8]) {
+        self.spans.push((self.arena.len(), text.len() as u32));
+        self.arena.extend_from_slice(text);
+    }
+
+    #[inline]
+    pub(crate) fn push_opt(&mut self, text: Option<&[u8]>) {
+        match text {
+            Some(t) => self.push(t),
+            None => self.spans.push((self.arena.len(), NULL_LEN)),
+        }
+    }
+
+    pub(crate) fn get(&self, i: usize) -> Option<&[u8]> {
+        let (start, len) = *self.spans.get(i)?;
+        if len == NULL_LEN {
+            return None;
+        }
+        self.arena.get(start..start + len as usize)
+    }
+
+    pub(crate) fn take(&mut self, n: usize) -> Column {
+        Column::Text(self.take_first(n))
+    }
+
+    pub(crate) fn take_first(&mut self, n: usize) -> Texts {
+        let Some((cut, _)) = self.spans.get(n).copied() else {
+            return std::mem::take(self);
+        };
+        let spans = split(&mut self.spans, n);
+        let arena = split(&mut self.arena, cut);
+        for s in &mut self.spans {
+            s.0 -= cut;
+        }
+        Texts { arena, spans }
+    }
+
+    pub(crate) fn append(&mut self, other: &Texts) {
+        let at = self.arena.len();
+        self.arena.extend_from_slice(&other.arena);
+        self.spans
+            .extend(other.spans.iter().map(|(s, l)| (s + at, *l)));
+    }
+
+    pub(crate) fn bytes_held(&self) -> usize {
+        self.arena.len() + self.spans.len() * size_of::<(usize, u32)>()
+    }
+}
+
+macro_rules! plain_column {
+    ($(#[$doc:meta])* $name:ident, $t:ty, $variant:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Default)]
+        pub(crate) struct $name(pub(crate) Vec<$t>);
+
+        impl $name {
+            pub(crate) fn new(_: Numeric) -> Self {
+                Self::default()
+            }
+
+            #[inline]
+            pub(crate) fn push(&mut self, v: $t) {
+                self.0.push(v);
+            }
+
+            pub(crate) fn take(&mut self, n: usize) -> Column {
+                Column::$variant(split(&mut self.0, n))
+            }
+
+            pub(crate) fn bytes_held(&self) -> usize {
+                self.0.len() * size_of::<$t>()
+            }
+        }
+    };
+}
+
+plain_column!(
+    /// 32-bit integers, never null.
+    Int32s, i32, Int32
+);
+plain_column!(
+    /// 64-bit integers and times.
+    Int64s, i64, Int64
+);
+plain_column!(
+    /// Interned texts; ids of the interner until the chunk is taken.
+    Words, u32, Word
+);
+plain_column!(
+    /// Codes of [`SIDES`].
+    Sides, u8, Side
+);
+plain_column!(
+    /// Booleans.
+    Bools, bool, Bool
+);
+
+impl Int64s {
+    #[inline]
+    pub(crate) fn push_opt(&mut self, v: Option<i64>) {
+        self.0.push(v.unwrap_or(NULL_I64));
+    }
+}
+
+impl Words {
+    #[inline]
+    pub(crate) fn push_opt(&mut self, v: Option<crate::venue::SymbolId>) {
+        self.0.push(v.map_or(NULL_WORD, |s| s.0));
+    }
+}
+
+/// Prices and amounts, as bits of doubles or times 10^18.
+#[derive(Debug)]
+pub(crate) enum Numbers {
+    Double(Vec<u64>),
+    Decimal(Vec<i128>),
+}
+
+impl Numbers {
+    pub(crate) fn new(numeric: Numeric) -> Self {
+        match numeric {
+            Numeric::Double => Self::Double(Vec::new()),
+            Numeric::Decimal => Self::Decimal(Vec::new()),
+        }
+    }
+
+    /// Appends a number; 1 when a double cannot carry its text, else 0.
+    #[inline]
+    pub(crate) fn push(&mut self, n: Num) -> u32 {
+        match self {
+            Self::Double(v) => {
+                v.push(n.to_f64().to_bits());
+                u32::from(!n.survives_f64())
+            }
+            Self::Decimal(v) => {
+                v.push(n.to_decimal18());
+                0
+            }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn push_opt(&mut self, n: Option<Num>) -> u32 {
+        match n {
+            Some(n) => self.push(n),
+            None => {
+                match self {
+                    Self::Double(v) => v.push(NULL_F64),
+                    Self::Decimal(v) => v.push(NULL_DEC),
+                }
+                0
+            }
+        }
+    }
+
+    pub(crate) fn take(&mut self, n: usize) -> Column {
+        match self {
+            Self::Double(v) => Column::Double(split(v, n)),
+            Self::Decimal(v) => Column::Decimal(split(v, n)),
+        }
+    }
+
+    pub(crate) fn bytes_held(&self) -> usize {
+        match self {
+            Self::Double(v) => v.len() * 8,
+            Self::Decimal(v) => v.len() * 16,
+        }
+    }
+}
+
+/// Declares the columns of a table beyond the common ones: the struct that gathers them, in schema order,
+/// and its schema. One list, so the two cannot differ.
+macro_rules! columns {
+    ($(#[$doc:meta])* $name:ident { $($field:ident : $ty:ident = $spec:expr),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub(crate) struct $name { $(pub(crate) $field: $crate::lake::column::$ty),+ }
+
+        impl $name {
+            /// Schema of the columns, in order.
+            pub(crate) const SPECS: &'static [$crate::lake::column::Spec] = &[$($spec),+];
+
+            pub(crate) fn new(numeric: $crate::lake::Numeric) -> Self {
+                Self { $($field: $crate::lake::column::$ty::new(numeric)),+ }
+            }
+
+            /// Moves the first `n` rows out, in schema order.
+            pub(crate) fn take(&mut self, n: usize, out: &mut Vec<$crate::lake::column::Column>) {
+                $(out.push(self.$field.take(n));)+
+            }
+
+            /// Bytes held.
+            pub(crate) fn bytes_held(&self) -> usize {
+                0 $(+ self.$field.bytes_held())+
+            }
+        }
+    };
+}
+pub(crate) use columns;
+
+/// The column that is not there: `ts_recv`.
+#[derive(Debug, Default)]
+pub(crate) struct Derived;
+
+impl Derived {
+    pub(crate) fn new(_: Numeric) -> Self {
+        Self
+    }
+
+    pub(crate) fn take(&mut self, _: usize) -> Column {
+        Column::Derived
+    }
+
+    pub(crate) fn bytes_held(&self) -> usize {
+        0
+    }
+}

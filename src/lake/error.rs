@@ -1,0 +1,100 @@
+//! What can go wrong between rows and a published file.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Error of the lake room.
+#[derive(Debug, thiserror::Error)]
+pub enum LakeError {
+    /// Reading or writing a file failed.
+    #[error("cannot {verb} {path}: {source}")]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A Parquet structure could not be written or read.
+    #[error("cannot {verb} {path}: {source}")]
+    Parquet {
+        /// What was tried.
+        verb: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why it failed.
+        source: parquet::errors::ParquetError,
+    },
+    /// A file is not what its place says it should be.
+    #[error("{path} is not a usable file of table {table}: {what}")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// The expected table.
+        table: &'static str,
+        /// What does not fit.
+        what: String,
+    },
+    /// Pieces overlap or are in the wrong order: joining them would repeat or reorder rows.
+    #[error("{path} starts at seq {got}, but rows up to seq {last} are already written")]
+    OutOfOrder {
+        /// The piece that does not continue.
+        path: PathBuf,
+        /// Highest seq before it.
+        last: i64,
+        /// Its lowest seq.
+        got: i64,
+    },
+    /// A manifest does not add up.
+    #[error("manifest does not add up: {0}")]
+    Manifest(String),
+    /// A chunk that cannot be a row group.
+    #[error("cannot write a row group of {rows} rows of table {table}: allowed are 1 to {max}")]
+    GroupSize {
+        /// The table.
+        table: &'static str,
+        /// Rows in the chunk.
+        rows: usize,
+        /// Rows of a full row group.
+        max: usize,
+    },
+}
+
+impl LakeError {
+    pub(crate) fn io(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { verb, path, source }
+    }
+
+    pub(crate) fn parquet(
+        verb: &'static str,
+        path: &Path,
+    ) -> impl Fn(parquet::errors::ParquetError) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Parquet {
+            verb,
+            path: path.clone(),
+            source,
+        }
+    }
+
+    /// True when trying again later can help: the disk was full or an I/O error was temporary. Never true
+    /// for damaged or foreign files.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::StorageFull
+                    | io::ErrorKind::QuotaExceeded
+                    | io::ErrorKind::Interrupted
+                    | io::ErrorKind::WouldBlock
+                    | io::ErrorKind::TimedOut
+            ),
+            Self::Parquet { source, .. } => {
+                matches!(source, parquet::errors::ParquetError::External(_))
+            }
+            _ => false,
+        }
+    }
+}

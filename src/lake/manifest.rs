@@ -1,0 +1,403 @@
+//! The account of a part: what its log range held and what became of every frame.
+//!
+//! A manifest is JSON with a fixed field order, so the same log range and settings give the same bytes. Files
+//! carry its digest and it carries theirs; to break that circle [`Manifest::digest`] leaves `files` out.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::piece::hex;
+use super::{LakeError, Table, WriteSettings};
+use crate::venue::row::DriftItem;
+
+/// Version of the manifest's own format.
+pub const MANIFEST_VERSION: u32 = 1;
+
+/// A place in the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPosition {
+    /// Segment id.
+    pub segment: u64,
+    /// Byte offset in the segment.
+    pub offset: u64,
+    /// Seq expected there.
+    pub seq: u64,
+}
+
+/// What became of the frames of one channel. The sum of all three over all channels is `frames`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrameCounts {
+    /// Became rows (possibly none: an update that changes nothing).
+    pub decoded: u64,
+    /// Acknowledgements, errors, pongs, notices.
+    pub control: u64,
+    /// Kept as rows of `frames`.
+    pub undecodable: u64,
+}
+
+/// Missing ids of one symbol.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// Channel word.
+    pub channel: String,
+    /// The venue's own spelling.
+    pub symbol: String,
+    /// First missing id.
+    pub from_id: i64,
+    /// Last missing id.
+    pub to_id: i64,
+    /// Why, as far as known (`reconnect`, `lost`, `venue` ...).
+    pub cause: String,
+    /// Ids of it that were fetched over REST and are in the lake.
+    pub repaired: u64,
+}
+
+/// First and last id of one symbol on one channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdRange {
+    /// Channel word.
+    pub channel: String,
+    /// The venue's own spelling.
+    pub symbol: String,
+    /// First id seen.
+    pub first: i64,
+    /// Last id seen.
+    pub last: i64,
+}
+
+/// `ts_recv - ts_event` over all rows that have both, µs. Negative when our clock is behind the venue's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockError {
+    /// Rows counted.
+    pub count: u64,
+    /// Smallest; 0 when nothing was counted.
+    pub min_us: i64,
+    /// Largest; 0 when nothing was counted.
+    pub max_us: i64,
+    /// Mean, rounded down; 0 when nothing was counted.
+    pub mean_us: i64,
+    /// Sum the mean comes from.
+    pub sum_us: i64,
+}
+
+impl ClockError {
+    /// Counts one row.
+    #[inline]
+    pub fn add(&mut self, recv_minus_event_us: i64) {
+        if self.count == 0 {
+            self.min_us = recv_minus_event_us;
+            self.max_us = recv_minus_event_us;
+        }
+        self.count += 1;
+        self.min_us = self.min_us.min(recv_minus_event_us);
+        self.max_us = self.max_us.max(recv_minus_event_us);
+        self.sum_us = self.sum_us.saturating_add(recv_minus_event_us);
+        self.mean_us = self.sum_us.div_euclid(self.count as i64);
+    }
+}
+
+/// A published file of the part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestFile {
+    /// Its table.
+    pub table: Table,
+    /// Path below the lake's directory, with `/`.
+    pub path: String,
+    /// Size.
+    pub bytes: u64,
+    /// Rows.
+    pub rows: u64,
+    /// SHA-256 of the file, lower-case hex.
+    pub sha256: String,
+}
+
+/// Records that the log lost inside the part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostRecords {
+    /// First lost seq.
+    pub from_seq: u64,
+    /// Last lost seq.
+    pub to_seq: u64,
+    /// Segment it happened in.
+    pub segment: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// The account of one part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`MANIFEST_VERSION`].
+    pub version: u32,
+    /// The log's uuid, 32 hex digits.
+    pub log: String,
+    /// Venue word.
+    pub venue: String,
+    /// `YYYY-MM-DDTHH`, UTC, of the receive time.
+    pub hour: String,
+    /// First record of the part.
+    pub first: LogPosition,
+    /// First record behind the part.
+    pub end: LogPosition,
+    /// Records by kind.
+    pub records: BTreeMap<String, u64>,
+    /// Data and REST records.
+    pub frames: u64,
+    /// What became of them, by channel; frames of no known channel count under `other`.
+    pub channels: BTreeMap<String, FrameCounts>,
+    /// Rows by table; tables without rows are left out.
+    pub rows: BTreeMap<Table, u64>,
+    /// Values that a double cannot carry, by table; zeros are left out.
+    pub inexact_values: BTreeMap<Table, u64>,
+    /// Rows removed because another line or a repair brought them too, by table; zeros are left out.
+    pub duplicates: BTreeMap<Table, u64>,
+    /// Missing ids, in log order.
+    pub gaps: Vec<Gap>,
+    /// First and last ids, sorted by channel and symbol.
+    pub ids: Vec<IdRange>,
+    /// Clock error.
+    pub clock: ClockError,
+    /// SHA-256 over the payloads of all frames in log order, lower-case hex.
+    pub payload_sha256: String,
+    /// Unknown fields and types.
+    pub drift: BTreeMap<String, DriftItem>,
+    /// Lost ranges.
+    pub lost: Vec<LostRecords>,
+    /// `tapedeck <version>`.
+    pub writer: String,
+    /// Settings that shape bytes.
+    pub settings: WriteSettings,
+    /// Whatever the compactor needs to go on behind this part.
+    pub continuation: serde_json::Value,
+    /// The published files, sorted by path.
+    pub files: Vec<ManifestFile>,
+}
+
+impl Manifest {
+    /// An empty account.
+    pub fn new(log: String, venue: String, hour: String, settings: WriteSettings) -> Self {
+        Self {
+            version: MANIFEST_VERSION,
+            log,
+            venue,
+            hour,
+            first: LogPosition::default(),
+            end: LogPosition::default(),
+            records: BTreeMap::new(),
+            frames: 0,
+            channels: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            inexact_values: BTreeMap::new(),
+            duplicates: BTreeMap::new(),
+            gaps: Vec::new(),
+            ids: Vec::new(),
+            clock: ClockError::default(),
+            payload_sha256: String::new(),
+            drift: BTreeMap::new(),
+            lost: Vec::new(),
+            writer: settings.created_by(),
+            settings,
+            continuation: serde_json::Value::Null,
+            files: Vec::new(),
+        }
+    }
+
+    /// Sum over all channels.
+    pub fn totals(&self) -> FrameCounts {
+        let mut t = FrameCounts::default();
+        for c in self.channels.values() {
+            t.decoded += c.decoded;
+            t.control += c.control;
+            t.undecodable += c.undecodable;
+        }
+        t
+    }
+
+    /// Proves that every frame and every row is accounted for.
+    ///
+    /// # Errors
+    /// [`LakeError::Manifest`] with the two numbers that differ.
+    pub fn check(&self) -> Result<(), LakeError> {
+        let t = self.totals();
+        let sum = t.decoded + t.control + t.undecodable;
+        if sum != self.frames {
+            return Err(LakeError::Manifest(format!(
+                "{} frames, but {} decoded + {} control + {} undecodable = {sum}",
+                self.frames, t.decoded, t.control, t.undecodable
+            )));
+        }
+        if self.end.seq < self.first.seq {
+            return Err(LakeError::Manifest(format!(
+                "the part ends at seq {} before it begins at {}",
+                self.end.seq, self.first.seq
+            )));
+        }
+        let mut files: BTreeMap<Table, u64> = BTreeMap::new();
+        for f in &self.files {
+            *files.entry(f.table).or_default() += f.rows;
+        }
+        for table in Table::ALL {
+            let rows = self.rows.get(table).copied().unwrap_or(0);
+            let written = files.get(table).copied().unwrap_or(0);
+            if rows != written {
+                return Err(LakeError::Manifest(format!(
+                    "{rows} rows of {table}, but its files hold {written}"
+                )));
+            }
+        }
+        let kept = self.rows.get(&Table::Frames).copied().unwrap_or(0);
+        if kept != t.undecodable {
+            return Err(LakeError::Manifest(format!(
+                "{} undecodable frames, but {kept} rows of frames",
+                t.undecodable
+            )));
+        }
+        Ok(())
+    }
+
+    /// The bytes that are published: indented JSON and a line feed.
+    ///
+    /// # Errors
+    /// Never for values this room makes; a `continuation` that is not JSON (a map with other keys than text).
+    pub fn to_json(&self) -> Result<Vec<u8>, LakeError> {
+        let mut bytes = serde_json::to_vec_pretty(self)
+            .map_err(|e| LakeError::Manifest(format!("it is not JSON: {e}")))?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// SHA-256 (lower-case hex) of the manifest with `files` emptied: it is stored in the files' footers.
+    ///
+    /// # Errors
+    /// As [`Manifest::to_json`].
+    pub fn digest(&self) -> Result<String, LakeError> {
+        let bare = Manifest {
+            files: Vec::new(),
+            ..self.clone()
+        };
+        Ok(hex(&Sha256::digest(bare.to_json()?)))
+    }
+
+    /// Reads a published manifest.
+    ///
+    /// # Errors
+    /// When it cannot be read or is not a manifest of a known version.
+    pub fn load(path: &Path) -> Result<Manifest, LakeError> {
+        let bytes = std::fs::read(path).map_err(LakeError::io("read", path))?;
+        Self::parse(&bytes).map_err(|e| match e {
+            LakeError::Manifest(what) => LakeError::Manifest(format!("{}: {what}", path.display())),
+            other => other,
+        })
+    }
+
+    /// Reads a manifest from its bytes.
+    ///
+    /// # Errors
+    /// When they are not a manifest of a known version.
+    pub fn parse(bytes: &[u8]) -> Result<Manifest, LakeError> {
+        let m: Manifest = serde_json::from_slice(bytes)
+            .map_err(|e| LakeError::Manifest(format!("not a manifest: {e}")))?;
+        if m.version != MANIFEST_VERSION {
+            return Err(LakeError::Manifest(format!(
+                "version {} is not known, {MANIFEST_VERSION} is",
+                m.version
+            )));
+        }
+        Ok(m)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn manifest() -> Manifest {
+        let mut m = Manifest::new(
+            "0badcafe000000000000000000000000".into(),
+            "binance-spot".into(),
+            "2024-08-09T00".into(),
+            WriteSettings::default(),
+        );
+        m.frames = 7;
+        m.channels.insert(
+            "trades".into(),
+            FrameCounts {
+                decoded: 4,
+                control: 1,
+                undecodable: 2,
+            },
+        );
+        m.rows = BTreeMap::from([(Table::Trades, 4), (Table::Frames, 2)]);
+        m.files = [(Table::Frames, 2), (Table::Trades, 3), (Table::Trades, 1)]
+            .map(|(table, rows)| ManifestFile {
+                table,
+                path: format!("{table}/x.parquet"),
+                bytes: 1,
+                rows,
+                sha256: String::new(),
+            })
+            .to_vec();
+        m
+    }
+
+    #[test]
+    fn a_manifest_that_adds_up_passes_and_reads_back() {
+        let m = manifest();
+        m.check().unwrap();
+        let json = m.to_json().unwrap();
+        assert_eq!(Manifest::parse(&json).unwrap(), m);
+        assert_eq!(Manifest::parse(&json).unwrap().to_json().unwrap(), json);
+    }
+
+    #[test]
+    fn a_frame_or_row_that_is_not_accounted_for_fails() {
+        let mut m = manifest();
+        m.frames += 1;
+        assert!(m.check().unwrap_err().to_string().contains("8 frames"));
+        let mut m = manifest();
+        m.files.pop();
+        assert!(
+            m.check()
+                .unwrap_err()
+                .to_string()
+                .contains("4 rows of trades")
+        );
+        let mut m = manifest();
+        m.rows.insert(Table::Depth, 1);
+        assert!(m.check().is_err());
+        let mut m = manifest();
+        m.channels.get_mut("trades").unwrap().undecodable = 1;
+        m.channels.get_mut("trades").unwrap().decoded = 5;
+        assert!(m.check().unwrap_err().to_string().contains("1 undecodable"));
+    }
+
+    #[test]
+    fn the_digest_does_not_depend_on_the_files() {
+        let a = manifest();
+        let mut b = a.clone();
+        b.files.clear();
+        assert_eq!(a.digest().unwrap(), b.digest().unwrap());
+        b.frames = 8;
+        assert_ne!(a.digest().unwrap(), b.digest().unwrap());
+    }
+
+    #[test]
+    fn clock_error_keeps_smallest_largest_and_mean() {
+        let mut c = ClockError::default();
+        for us in [-5, 3, -1] {
+            c.add(us);
+        }
+        assert_eq!((c.min_us, c.max_us, c.mean_us, c.count), (-5, 3, -1, 3));
+    }
+
+    #[test]
+    fn another_version_is_refused() {
+        let json = String::from_utf8(manifest().to_json().unwrap()).unwrap();
+        let newer = json.replacen("\"version\": 1,", "\"version\": 2,", 1);
+        assert!(Manifest::parse(newer.as_bytes()).is_err());
+    }
+}

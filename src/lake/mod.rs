@@ -1,0 +1,164 @@
+//! The lake: what a row looks like on disk, how rows become Parquet, and how a file becomes visible.
+//!
+//! ```text
+//!  rows in log order --> TableBuffer --take_first--> RowsChunk --write_piece--> .staging/...  (one row group each)
+//!                                                                                  |
+//!                        LakeStore::publish <-- file with full row groups <-- join_pieces
+//! ```
+//!
+//! In the order the data flows: [`table`] (one file per table: columns and how a row is pushed), [`buffer`]
+//! (rows of one table and hour), [`encode`] (columns to Parquet pages), [`piece`] (files out of row groups),
+//! [`path`] (names), [`manifest`] (the account of an hour), [`read`] and [`diff`] (back
+//! again, for replay and tests).
+//!
+//! The bytes of a file are a pure function of its rows, its settings and its key-values. Nothing here reads a
+//! clock, and nothing here renames a file except through [`wal_format::durable`].
+
+pub mod buffer;
+pub(crate) mod column;
+pub mod diff;
+pub(crate) mod encode;
+mod error;
+pub mod manifest;
+pub mod path;
+pub mod piece;
+pub mod read;
+pub mod table;
+#[cfg(test)]
+mod tests;
+
+pub use buffer::{Common, RowsChunk, TableBuffer};
+pub use diff::{Difference, diff_trees};
+pub use error::LakeError;
+pub use manifest::Manifest;
+pub use path::{Hour, Part, StagedPiece, final_path, manifest_path, staged_path, staging_dir};
+pub use piece::{FileInfo, PieceInfo, join_pieces, write_piece};
+pub use table::Table;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Bits of the column `flags`. Stored on disk: never renumber, never reuse.
+pub mod flags {
+    /// The row is part of a whole book, not of a change.
+    pub const SNAPSHOT: i32 = 1;
+    /// The row was fetched over REST to close a gap.
+    pub const BACKFILLED: i32 = 2;
+    /// Rows are missing between the row before (same symbol) and this one.
+    pub const GAP_BEFORE: i32 = 4;
+    /// The event time is far behind the receive time.
+    pub const LATE: i32 = 8;
+    /// The id or event time is below the one before of the same symbol.
+    pub const OUT_OF_ORDER: i32 = 16;
+    /// At least one number of the row does not survive text -> double -> shortest text.
+    pub const INEXACT: i32 = 32;
+    /// The frame came over the second of two redundant lines.
+    pub const SECOND_LINE: i32 = 64;
+}
+
+/// How numbers are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Numeric {
+    /// DOUBLE: the nearest double; a value that does not survive is flagged [`flags::INEXACT`] and counted.
+    #[default]
+    Double,
+    /// DECIMAL(38, 18): always exact.
+    Decimal,
+}
+
+impl Numeric {
+    /// The word used in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Double => "double",
+            Self::Decimal => "decimal",
+        }
+    }
+}
+
+impl fmt::Display for Numeric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Numeric {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "double" => Ok(Self::Double),
+            "decimal" => Ok(Self::Decimal),
+            other => Err(format!("unknown numeric {other:?}; known: double, decimal")),
+        }
+    }
+}
+
+/// File formats of the lake. Others (`jsonl`, `csv`) are refused by the configuration until they exist.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LakeFormat {
+    /// Apache Parquet.
+    #[default]
+    Parquet,
+}
+
+/// Everything that shapes the bytes of a file besides its rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteSettings {
+    /// Rows of a full row group; text-heavy tables take less, see [`WriteSettings::group_rows`].
+    pub row_group_rows: usize,
+    /// Target rows of a data page. Pages end at a symbol's last row where one is near, so the rows of one
+    /// symbol lie in few pages.
+    pub page_rows: usize,
+    /// Zstandard level, 1..=22.
+    pub zstd_level: i32,
+    /// How numbers are written.
+    pub numeric: Numeric,
+    /// Written as `tapedeck <version>` to `created_by`.
+    pub version: String,
+}
+
+impl Default for WriteSettings {
+    fn default() -> Self {
+        Self {
+            row_group_rows: 131_072,
+            // 16 pages a full row group: one of 400 symbols usually lies in one page. Twice as many rows
+            // compress 1 % better, half as many 2 % worse.
+            page_rows: 8_192,
+            zstd_level: 3,
+            numeric: Numeric::Double,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+impl WriteSettings {
+    /// Rows of a full row group of `table`. `frames` carries whole payloads, so its groups are small; a
+    /// buffer that reaches this many rows is ready for [`write_piece`].
+    pub fn group_rows(&self, table: Table) -> usize {
+        let rows = self.row_group_rows.max(1);
+        match table {
+            Table::Frames | Table::Events => rows.min(8_192),
+            _ => rows,
+        }
+    }
+
+    /// The text stored in every file, so that a file says how it was made and a join can tell whether a
+    /// piece may be copied.
+    pub(crate) fn fingerprint(&self, table: Table) -> String {
+        format!(
+            "row_group_rows={} page_rows={} zstd_level={} numeric={}",
+            self.group_rows(table),
+            self.page_rows.max(1),
+            self.zstd_level,
+            self.numeric
+        )
+    }
+
+    pub(crate) fn created_by(&self) -> String {
+        format!("tapedeck {}", self.version)
+    }
+}

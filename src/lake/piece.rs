@@ -1,0 +1,340 @@
+//! Files out of row groups: staged pieces, and their join into the file that is published.
+//!
+//! Row group g of a joined file holds rows [g * R, (g + 1) * R) of the part in log order, whatever pieces were
+//! staged. A row group that is already exactly that is copied byte for byte (column chunks with their page
+//! index); everything else is decoded and encoded again. So a part that was staged a hundred times, by three
+//! processes, gives the same bytes as one that never was.
+//!
+//! Memory: at most two row groups of rows and one of encoded pages.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parquet::arrow::ArrowSchemaConverter;
+use parquet::column::writer::ColumnCloseResult;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{KeyValue, SortingColumn};
+use parquet::file::properties::{WriterProperties, WriterVersion};
+use parquet::file::writer::SerializedFileWriter;
+use sha2::{Digest, Sha256};
+
+use super::buffer::RowsChunk;
+use super::encode::{Encoder, check_size, encode_group};
+use super::read::{TableFile, key};
+use super::table::CommonColumns;
+use super::{LakeError, Table, WriteSettings};
+
+/// A written piece.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PieceInfo {
+    /// Rows.
+    pub rows: u64,
+    /// File size.
+    pub bytes: u64,
+    /// Values that a double cannot carry.
+    pub inexact: u64,
+}
+
+/// A written file, ready to be published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileInfo {
+    /// Rows.
+    pub rows: u64,
+    /// File size.
+    pub bytes: u64,
+    /// Values that a double cannot carry.
+    pub inexact: u64,
+    /// SHA-256 of the file, lower-case hex.
+    pub sha256: String,
+    /// Row groups in the file.
+    pub groups: usize,
+    /// Row groups that were copied, not encoded.
+    pub copied: usize,
+}
+
+/// Writes `chunk` as one row group to a complete Parquet file at `path`. Not durable yet: publish it, or fsync
+/// it before acknowledging what is in it.
+///
+/// # Errors
+/// When the chunk is empty or larger than a row group, or the file cannot be written.
+pub fn write_piece(
+    path: &Path,
+    chunk: &RowsChunk,
+    settings: &WriteSettings,
+    key_values: &[(String, String)],
+) -> Result<PieceInfo, LakeError> {
+    let mut out = Output::create(path, chunk.table(), settings)?;
+    out.encode(chunk)?;
+    let info = out.finish(key_values, chunk.inexact())?;
+    Ok(PieceInfo {
+        rows: info.rows,
+        bytes: info.bytes,
+        inexact: info.inexact,
+    })
+}
+
+/// Joins `pieces` (in log order) and then `tail` to one file at `dest_tmp`. `key_values` go to the footer behind
+/// the room's own ([`key`]). Not durable yet: publish it.
+///
+/// # Errors
+/// When a piece is damaged, of another table or numeric form, or does not continue where the one before ends;
+/// when there are no rows; when reading or writing fails.
+pub fn join_pieces(
+    dest_tmp: &Path,
+    table: Table,
+    pieces: &[PathBuf],
+    tail: Option<RowsChunk>,
+    settings: &WriteSettings,
+    key_values: &[(String, String)],
+) -> Result<FileInfo, LakeError> {
+    let group_rows = settings.group_rows(table);
+    let mut out = Output::create(dest_tmp, table, settings)?;
+    let mut pending = RowsChunk::empty(table, settings.numeric);
+    let mut inexact = 0;
+    let mut last_seq = i64::MIN;
+    for path in pieces {
+        let piece = TableFile::open(path)?;
+        check_piece(&piece, table, settings)?;
+        inexact += piece.inexact();
+        // Another version or other settings may encode the same rows to other bytes.
+        let same = piece.key_value(key::SETTINGS) == Some(settings.fingerprint(table).as_str())
+            && piece.metadata().file_metadata().created_by()
+                == Some(settings.created_by().as_str());
+        for g in 0..piece.groups() {
+            if let Some((first, last)) = piece.group_seqs(g) {
+                if first < last_seq {
+                    return Err(LakeError::OutOfOrder {
+                        path: path.clone(),
+                        last: last_seq,
+                        got: first,
+                    });
+                }
+                last_seq = last;
+            }
+            if same && pending.rows() == 0 && piece.group_rows(g) == group_rows {
+                out.copy(&piece, g)?;
+                continue;
+            }
+            pending.append(piece.chunk(g)?);
+            while pending.rows() >= group_rows {
+                out.encode(&pending.take_first(group_rows))?;
+            }
+        }
+    }
+    if let Some(tail) = tail {
+        if tail.table() != table || tail.numeric() != settings.numeric {
+            return Err(LakeError::Foreign {
+                path: dest_tmp.to_owned(),
+                table: table.as_str(),
+                what: format!(
+                    "its tail holds rows of {}, {}",
+                    tail.table(),
+                    tail.numeric()
+                ),
+            });
+        }
+        if let Some((first, _)) = tail.key(0)
+            && first < last_seq
+        {
+            return Err(LakeError::OutOfOrder {
+                path: dest_tmp.to_owned(),
+                last: last_seq,
+                got: first,
+            });
+        }
+        inexact += tail.inexact();
+        pending.append(tail);
+        while pending.rows() >= group_rows {
+            out.encode(&pending.take_first(group_rows))?;
+        }
+    }
+    if pending.rows() > 0 {
+        out.encode(&pending)?;
+    }
+    out.finish(key_values, inexact)
+}
+
+fn check_piece(piece: &TableFile, table: Table, settings: &WriteSettings) -> Result<(), LakeError> {
+    if piece.table() == table && piece.numeric() == settings.numeric {
+        return Ok(());
+    }
+    Err(LakeError::Foreign {
+        path: piece.path().to_owned(),
+        table: table.as_str(),
+        what: format!(
+            "it holds rows of {} with numbers as {}, wanted is {}",
+            piece.table(),
+            piece.numeric(),
+            settings.numeric
+        ),
+    })
+}
+
+/// A file being written: one row group after the other, then the footer.
+struct Output {
+    path: PathBuf,
+    table: Table,
+    settings: WriteSettings,
+    writer: SerializedFileWriter<BufWriter<Hashing<File>>>,
+    encoder: Encoder,
+    rows: u64,
+    groups: usize,
+    copied: usize,
+}
+
+impl Output {
+    fn create(path: &Path, table: Table, settings: &WriteSettings) -> Result<Self, LakeError> {
+        let file = File::create(path).map_err(LakeError::io("create", path))?;
+        let fail = LakeError::parquet("start", path);
+        let schema = ArrowSchemaConverter::new()
+            .schema_root("row")
+            .convert(&table.schema(settings.numeric))
+            .map_err(&fail)?;
+        let sorted = |column: usize| SortingColumn {
+            column_idx: column as i32,
+            descending: false,
+            nulls_first: true,
+        };
+        let properties = WriterProperties::builder()
+            .set_created_by(settings.created_by())
+            .set_writer_version(WriterVersion::PARQUET_1_0)
+            .set_sorting_columns(Some(vec![
+                sorted(CommonColumns::SYMBOL),
+                sorted(CommonColumns::SEQ),
+                sorted(CommonColumns::ROW_IN_FRAME),
+            ]))
+            .build();
+        let sink = BufWriter::with_capacity(
+            // A row group of trades is about 1.3 MiB.
+            1 << 18,
+            Hashing {
+                inner: file,
+                digest: Sha256::new(),
+                bytes: 0,
+            },
+        );
+        let writer =
+            SerializedFileWriter::new(sink, schema.root_schema_ptr(), Arc::new(properties))
+                .map_err(fail)?;
+        Ok(Self {
+            path: path.to_owned(),
+            table,
+            settings: settings.clone(),
+            writer,
+            encoder: Encoder::new(settings).map_err(LakeError::io("start", path))?,
+            rows: 0,
+            groups: 0,
+            copied: 0,
+        })
+    }
+
+    fn encode(&mut self, chunk: &RowsChunk) -> Result<(), LakeError> {
+        check_size(chunk, &self.settings)?;
+        let mut encode = || -> Result<(), ParquetError> {
+            let mut group = self.writer.next_row_group()?;
+            encode_group(&mut self.encoder, chunk, &mut group)?;
+            group.close()?;
+            Ok(())
+        };
+        encode().map_err(LakeError::parquet("write", &self.path))?;
+        self.rows += chunk.rows() as u64;
+        self.groups += 1;
+        Ok(())
+    }
+
+    fn copy(&mut self, piece: &TableFile, g: usize) -> Result<(), LakeError> {
+        let mut copy = || -> Result<(), ParquetError> {
+            let index = piece.metadata().page_index();
+            let mut group = self.writer.next_row_group()?;
+            let source = piece.metadata().row_group(g);
+            for (c, metadata) in source.columns().iter().enumerate() {
+                let close = ColumnCloseResult {
+                    bytes_written: metadata.compressed_size().max(0) as u64,
+                    rows_written: source.num_rows().max(0) as u64,
+                    metadata: metadata.clone(),
+                    bloom_filter: None,
+                    column_index: index.and_then(|i| i.column_index(g, c).cloned()),
+                    offset_index: index.and_then(|i| i.offset_index(g, c).cloned()),
+                };
+                group.append_column(piece.file(), close)?;
+            }
+            group.close()?;
+            Ok(())
+        };
+        copy().map_err(LakeError::parquet("copy a row group to", &self.path))?;
+        self.rows += piece.group_rows(g) as u64;
+        self.groups += 1;
+        self.copied += 1;
+        Ok(())
+    }
+
+    fn finish(
+        mut self,
+        key_values: &[(String, String)],
+        inexact: u64,
+    ) -> Result<FileInfo, LakeError> {
+        if self.rows == 0 {
+            return Err(LakeError::GroupSize {
+                table: self.table.as_str(),
+                rows: 0,
+                max: self.settings.group_rows(self.table),
+            });
+        }
+        let own = [
+            (key::TABLE, self.table.as_str().to_owned()),
+            (key::SCHEMA_VERSION, "1".to_owned()),
+            (key::SETTINGS, self.settings.fingerprint(self.table)),
+            (key::INEXACT_VALUES, inexact.to_string()),
+        ];
+        for (k, v) in own {
+            self.writer
+                .append_key_value_metadata(KeyValue::new(k.to_owned(), v));
+        }
+        for (k, v) in key_values {
+            self.writer
+                .append_key_value_metadata(KeyValue::new(k.clone(), v.clone()));
+        }
+        let sink = self
+            .writer
+            .into_inner()
+            .map_err(LakeError::parquet("finish", &self.path))?;
+        let hashing = sink
+            .into_inner()
+            .map_err(|e| LakeError::io("finish", &self.path)(e.into_error()))?;
+        Ok(FileInfo {
+            rows: self.rows,
+            bytes: hashing.bytes,
+            inexact,
+            sha256: hex(&hashing.digest.finalize()),
+            groups: self.groups,
+            copied: self.copied,
+        })
+    }
+}
+
+/// Lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Digests and counts what passes.
+struct Hashing<W> {
+    inner: W,
+    digest: Sha256,
+    bytes: u64,
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let n = self.inner.write(buf)?;
+        self.digest.update(buf.get(..n).unwrap_or(buf));
+        self.bytes += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}

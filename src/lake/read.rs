@@ -1,0 +1,279 @@
+//! Files of the lake, read back: for joins of staged pieces, replay, verification and tests.
+//!
+//! Everything a file says about itself (table, settings, counts) is in its key-values; nothing depends on its path.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    Decimal128Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
+};
+use arrow_array::{Array, RecordBatch};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
+use parquet::errors::Result as ParquetResult;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::statistics::Statistics;
+
+use super::buffer::{RowsChunk, resolve_words};
+use super::column::{Column, NULL_DEC, NULL_F64, NULL_I64, NULL_WORD, SIDES};
+use super::table::CommonColumns;
+use super::{LakeError, Numeric, Table};
+use crate::venue::Interner;
+
+/// Key-value names that every file carries.
+pub mod key {
+    /// Word of the table.
+    pub const TABLE: &str = "table";
+    /// Version of the schema; columns are only ever added.
+    pub const SCHEMA_VERSION: &str = "schema_version";
+    /// Settings that shaped the bytes.
+    pub const SETTINGS: &str = "settings";
+    /// Values that a double cannot carry.
+    pub const INEXACT_VALUES: &str = "inexact_values";
+}
+
+/// An open file of the lake.
+#[derive(Debug)]
+pub struct TableFile {
+    path: PathBuf,
+    file: File,
+    metadata: Arc<ParquetMetaData>,
+    table: Table,
+    numeric: Numeric,
+}
+
+impl TableFile {
+    /// Opens a file and reads its footer and page index.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not a file of the lake with the columns of its table.
+    pub fn open(path: &Path) -> Result<TableFile, LakeError> {
+        let file = File::open(path).map_err(LakeError::io("open", path))?;
+        let metadata = ParquetMetaDataReader::new()
+            .with_page_index_policy(PageIndexPolicy::Optional)
+            .parse_and_finish(&file)
+            .map_err(LakeError::parquet("read the footer of", path))?;
+        let foreign = |what: String| LakeError::Foreign {
+            path: path.to_owned(),
+            table: "(any)",
+            what,
+        };
+        let table: Table = find(&metadata, key::TABLE)
+            .ok_or_else(|| foreign("its footer names no table".into()))?
+            .parse()
+            .map_err(foreign)?;
+        let arrow = ArrowReaderMetadata::try_new(Arc::new(metadata.clone()), Default::default())
+            .map_err(LakeError::parquet("read the schema of", path))?;
+        // Tables without numbers look the same in both forms: the footer decides.
+        let numeric = match find(&metadata, key::SETTINGS) {
+            Some(s) if s.ends_with("numeric=decimal") => Numeric::Decimal,
+            _ => Numeric::Double,
+        };
+        if arrow.schema().fields() != table.schema(numeric).fields() {
+            return Err(LakeError::Foreign {
+                path: path.to_owned(),
+                table: table.as_str(),
+                what: "its columns are not the table's".into(),
+            });
+        }
+        Ok(TableFile {
+            path: path.to_owned(),
+            file,
+            metadata: Arc::new(metadata),
+            table,
+            numeric,
+        })
+    }
+
+    /// Its table.
+    pub fn table(&self) -> Table {
+        self.table
+    }
+
+    /// How its numbers are written.
+    pub fn numeric(&self) -> Numeric {
+        self.numeric
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its footer and page index.
+    pub fn metadata(&self) -> &ParquetMetaData {
+        &self.metadata
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// A key-value of the footer.
+    pub fn key_value(&self, key: &str) -> Option<&str> {
+        find(&self.metadata, key)
+    }
+
+    /// All key-values of the footer, in order.
+    pub fn key_values(&self) -> Vec<(String, String)> {
+        self.metadata
+            .file_metadata()
+            .key_value_metadata()
+            .into_iter()
+            .flatten()
+            .map(|kv| (kv.key.clone(), kv.value.clone().unwrap_or_default()))
+            .collect()
+    }
+
+    /// Rows in all row groups.
+    pub fn rows(&self) -> u64 {
+        self.metadata.file_metadata().num_rows().max(0) as u64
+    }
+
+    /// Values that a double cannot carry, as counted when they were written.
+    pub fn inexact(&self) -> u64 {
+        self.key_value(key::INEXACT_VALUES)
+            .and_then(|v| v.parse().ok())
+            .unwrap_or(0)
+    }
+
+    /// Number of row groups.
+    pub fn groups(&self) -> usize {
+        self.metadata.num_row_groups()
+    }
+
+    /// Rows of row group `i`; 0 when there is none.
+    pub fn group_rows(&self, i: usize) -> usize {
+        self.metadata
+            .row_groups()
+            .get(i)
+            .map_or(0, |g| g.num_rows().max(0) as usize)
+    }
+
+    /// Lowest and highest seq of row group `i`, from its statistics.
+    pub fn group_seqs(&self, i: usize) -> Option<(i64, i64)> {
+        let group = self.metadata.row_groups().get(i)?;
+        match group.columns().get(CommonColumns::SEQ)?.statistics()? {
+            Statistics::Int64(s) => Some((*s.min_opt()?, *s.max_opt()?)),
+            _ => None,
+        }
+    }
+
+    /// The batches of row group `i`, as any reader sees them.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn batches(
+        &self,
+        i: usize,
+    ) -> Result<impl Iterator<Item = Result<RecordBatch, LakeError>> + '_, LakeError> {
+        let open = || -> ParquetResult<_> {
+            let metadata = ArrowReaderMetadata::try_new(self.metadata.clone(), Default::default())?;
+            ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.try_clone()?, metadata)
+                .with_row_groups(vec![i])
+                .with_batch_size(8_192)
+                .build()
+        };
+        let reader = open().map_err(LakeError::parquet("read", &self.path))?;
+        Ok(reader.map(|batch| batch.map_err(|e| LakeError::parquet("read", &self.path)(e.into()))))
+    }
+
+    /// Row group `i` as rows in log order.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds values the table cannot have.
+    pub fn chunk(&self, i: usize) -> Result<RowsChunk, LakeError> {
+        let mut interner = Interner::new();
+        let mut chunk = RowsChunk::empty(self.table, self.numeric);
+        for batch in self.batches(i)? {
+            let batch = batch?;
+            for (column, array) in chunk.columns.iter_mut().zip(batch.columns()) {
+                if !append(column, array, &mut interner) {
+                    return Err(LakeError::Foreign {
+                        path: self.path.clone(),
+                        table: self.table.as_str(),
+                        what: format!("a column of type {} or an unknown side", array.data_type()),
+                    });
+                }
+            }
+            chunk.rows += batch.num_rows();
+        }
+        chunk.words = resolve_words(&mut chunk.columns, &interner);
+        let mut order: Vec<u32> = (0..chunk.rows as u32).collect();
+        order.sort_by_key(|r| chunk.key(*r as usize));
+        chunk.columns = chunk.columns.iter().map(|c| c.permuted(&order)).collect();
+        Ok(chunk)
+    }
+}
+
+fn find<'m>(metadata: &'m ParquetMetaData, key: &str) -> Option<&'m str> {
+    metadata
+        .file_metadata()
+        .key_value_metadata()?
+        .iter()
+        .find(|kv| kv.key == key)?
+        .value
+        .as_deref()
+}
+
+/// Appends an arrow array to a column; false when the types do not fit.
+fn append(column: &mut Column, array: &Arc<dyn Array>, interner: &mut Interner) -> bool {
+    match column {
+        Column::Int32(v) => match array.as_primitive_opt::<Int32Type>() {
+            Some(a) => v.extend_from_slice(a.values()),
+            None => return false,
+        },
+        Column::Int64(v) => {
+            if let Some(a) = array.as_primitive_opt::<Int64Type>() {
+                v.extend(a.iter().map(|x| x.unwrap_or(NULL_I64)));
+            } else if let Some(a) = array.as_primitive_opt::<TimestampMicrosecondType>() {
+                v.extend(a.iter().map(|x| x.unwrap_or(NULL_I64)));
+            } else {
+                return false;
+            }
+        }
+        Column::Double(v) => match array.as_primitive_opt::<Float64Type>() {
+            Some(a) => v.extend(a.iter().map(|x| x.map_or(NULL_F64, f64::to_bits))),
+            None => return false,
+        },
+        Column::Decimal(v) => match array.as_primitive_opt::<Decimal128Type>() {
+            Some(a) => v.extend(a.iter().map(|x| x.unwrap_or(NULL_DEC))),
+            None => return false,
+        },
+        Column::Word(v) => match array.as_string_opt::<i32>() {
+            Some(a) => v.extend(
+                a.iter()
+                    .map(|x| x.map_or(NULL_WORD, |w| interner.intern(w).0)),
+            ),
+            None => return false,
+        },
+        Column::Side(v) => match array.as_string_opt::<i32>() {
+            Some(a) => {
+                for word in a.iter() {
+                    let Some(code) = SIDES.iter().position(|s| Some(*s) == word) else {
+                        return false;
+                    };
+                    v.push(code as u8);
+                }
+            }
+            None => return false,
+        },
+        Column::Bool(v) => match array.as_boolean_opt() {
+            Some(a) => v.extend(a.iter().map(Option::unwrap_or_default)),
+            None => return false,
+        },
+        Column::Text(t) => {
+            if let Some(a) = array.as_string_opt::<i32>() {
+                a.iter().for_each(|x| t.push_opt(x.map(str::as_bytes)));
+            } else if let Some(a) = array.as_binary_opt::<i32>() {
+                a.iter().for_each(|x| t.push_opt(x));
+            } else {
+                return false;
+            }
+        }
+        Column::Derived => {}
+    }
+    true
+}

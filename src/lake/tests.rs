@@ -1,0 +1,919 @@
+//! What the lake promises, across its files: every row comes back, a join does not depend on how its part was
+//! staged, and one symbol is read from few pages.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::column::Column;
+use super::read::{TableFile, key};
+use super::table::{Event, FrameRow, Kline};
+use super::*;
+use crate::venue::row::{
+    AggTrade, BookTicker, DepthUpdate, Level, Liquidation, MarkPrice, Side, Ticker, Trade,
+    VenueKline,
+};
+use crate::venue::{Interner, Num, Symbol, SymbolKind};
+
+/// A small generator, so that a row is a function of (seed, number).
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        // splitmix64
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    fn num(&mut self) -> Num {
+        match self.below(20) {
+            // Does not survive a double: 18 digits.
+            0 => Num {
+                mantissa: 123_456_789_012_345_678 + self.below(9) as i64,
+                scale: self.below(19) as u8,
+            },
+            1 => Num::default(),
+            2 => Num {
+                mantissa: -(self.below(1_000) as i64),
+                scale: 4,
+            },
+            // Rarely repeats.
+            3..=6 => Num {
+                mantissa: self.below(1 << 50) as i64,
+                scale: 8,
+            },
+            _ => Num {
+                mantissa: 6_100_000 + self.below(300) as i64,
+                scale: 2,
+            },
+        }
+    }
+
+    fn opt<T>(&mut self, v: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        (self.below(4) != 0).then(|| v(self))
+    }
+
+    fn side(&mut self) -> Side {
+        if self.below(2) == 0 {
+            Side::Buy
+        } else {
+            Side::Sell
+        }
+    }
+}
+
+/// Pushes `rows` rows (for depth: messages with up to 5 levels) that a venue could send.
+fn fill(
+    table: Table,
+    numeric: Numeric,
+    rows: usize,
+    symbols: u64,
+    seed: u64,
+) -> (TableBuffer, Interner) {
+    let mut d = Dice(seed);
+    let mut names = Interner::new();
+    let mut buffer = TableBuffer::new(table, numeric);
+    let mut seq = 5 << 40;
+    let mut row_in_frame = 0;
+    let mut ns = 1_723_161_255_088_176_367_i64;
+    while buffer.len() < rows {
+        if d.below(3) == 0 {
+            row_in_frame += 1;
+        } else {
+            seq += 1 + d.below(3) as i64;
+            row_in_frame = 0;
+            ns += d.below(30_000_000) as i64;
+        }
+        let c = Common {
+            ts_recv_ns: ns,
+            seq,
+            conn: 1 + d.below(3) as i32,
+            flags: if d.below(50) == 0 { flags::LATE } else { 0 },
+        };
+        let number = d.below(symbols);
+        // Interned in any order: the order in the file must not depend on it.
+        let symbol = names.intern(&format!(
+            "S{}USDT",
+            number.wrapping_mul(2_654_435_761) % 9_973
+        ));
+        let ts_event_us = d.opt(|_| ns / 1_000_000 * 1_000);
+        let ts = ns / 1_000;
+        match table {
+            Table::Trades => buffer.push_trade(
+                &c,
+                row_in_frame,
+                &Trade {
+                    symbol,
+                    ts_event_us,
+                    ts_trade_us: d.opt(|_| ts),
+                    id: d.opt(|d| d.below(1 << 40) as i64),
+                    id_str: d.opt(|d| format!("id{}", d.below(40)).into()),
+                    price: d.num(),
+                    amount: d.num(),
+                    side: d.side(),
+                    kind: d
+                        .opt(|d| names.intern(["MARKET", "INSURANCE_FUND"][d.below(2) as usize])),
+                },
+            ),
+            Table::AggTrades => buffer.push_agg_trade(
+                &c,
+                row_in_frame,
+                &AggTrade {
+                    symbol,
+                    ts_event_us,
+                    ts_trade_us: ts,
+                    agg_id: d.below(9_000_000_000) as i64,
+                    first_id: seq,
+                    last_id: seq + 3,
+                    price: d.num(),
+                    amount: d.num(),
+                    side: d.side(),
+                },
+            ),
+            Table::BookTicker => buffer.push_book_ticker(
+                &c,
+                row_in_frame,
+                &BookTicker {
+                    symbol,
+                    ts_event_us,
+                    update_id: d.opt(|_| seq),
+                    bid_price: d.opt(Dice::num),
+                    bid_amount: d.opt(Dice::num),
+                    ask_price: d.opt(Dice::num),
+                    ask_amount: d.opt(Dice::num),
+                },
+            ),
+            Table::Depth => {
+                let levels: Vec<Level> = (0..d.below(6))
+                    .map(|i| Level {
+                        bid: d.below(2) == 0,
+                        level: i as i32,
+                        price: d.num(),
+                        amount: d.num(),
+                    })
+                    .collect();
+                let update = DepthUpdate {
+                    symbol,
+                    ts_event_us,
+                    first_update_id: d.opt(|_| seq),
+                    final_update_id: Some(seq + 1),
+                    prev_update_id: d.opt(|_| seq - 1),
+                    is_snapshot: d.below(10) == 0,
+                    first_level: 0,
+                    level_count: levels.len() as u32,
+                };
+                let n = buffer.push_depth(&c, row_in_frame, &update, &levels);
+                row_in_frame += n as i32;
+            }
+            Table::MarkPrice => buffer.push_mark_price(
+                &c,
+                row_in_frame,
+                &MarkPrice {
+                    symbol,
+                    ts_event_us,
+                    mark_price: d.opt(Dice::num),
+                    index_price: d.opt(Dice::num),
+                    settle_price: d.opt(Dice::num),
+                    funding_rate: d.opt(Dice::num),
+                    next_funding_us: d.opt(|_| ts),
+                },
+            ),
+            Table::Liquidations => buffer.push_liquidation(
+                &c,
+                row_in_frame,
+                &Liquidation {
+                    symbol,
+                    ts_event_us,
+                    side: d.side(),
+                    price: d.num(),
+                    avg_price: d.opt(Dice::num),
+                    amount: d.num(),
+                    filled: d.opt(Dice::num),
+                    status: d.opt(|_| names.intern("FILLED")),
+                },
+            ),
+            Table::Tickers => buffer.push_ticker(
+                &c,
+                row_in_frame,
+                &Ticker {
+                    symbol,
+                    ts_event_us,
+                    open: d.opt(Dice::num),
+                    high: d.opt(Dice::num),
+                    low: d.opt(Dice::num),
+                    last: d.opt(Dice::num),
+                    volume: d.opt(Dice::num),
+                    quote_volume: d.opt(Dice::num),
+                    count: d.opt(|d| d.below(99) as i64),
+                },
+            ),
+            Table::Klines | Table::VenueKlines => {
+                let bar = VenueKline {
+                    symbol,
+                    ts_event_us,
+                    interval: names.intern(["1m", "5m"][d.below(2) as usize]),
+                    open_time_us: ts,
+                    close_time_us: ts + 59_999_999,
+                    open: d.num(),
+                    high: d.num(),
+                    low: d.num(),
+                    close: d.num(),
+                    volume: d.num(),
+                    quote_volume: d.opt(Dice::num),
+                    trade_count: d.opt(|_| 3),
+                    taker_buy_volume: d.opt(Dice::num),
+                    taker_buy_quote_volume: None,
+                    first_trade_id: d.opt(|_| seq),
+                    last_trade_id: None,
+                    is_final: d.below(2) == 0,
+                };
+                if table == Table::Klines {
+                    let revision = d.below(3) as i32;
+                    buffer.push_kline(
+                        &c,
+                        row_in_frame,
+                        &Kline {
+                            bar,
+                            source: "live",
+                            revision,
+                        },
+                    );
+                } else {
+                    buffer.push_venue_kline(&c, row_in_frame, &bar);
+                }
+            }
+            Table::Symbols => {
+                let row = Symbol {
+                    name: names.name(symbol).to_owned(),
+                    base: format!("B{}", d.below(5)),
+                    quote: "USDT".into(),
+                    status: "TRADING".into(),
+                    trading: true,
+                    listing_time_ms: d.opt(|_| ts / 1_000),
+                    tick_size: d.opt(Dice::num),
+                    lot_size: d.opt(Dice::num),
+                    contract_size: None,
+                    kind: SymbolKind::Perpetual,
+                };
+                buffer.push_symbol(&c, row_in_frame, symbol, &row);
+            }
+            Table::Events => {
+                let detail = format!(
+                    "{{\"n\":{},\"pad\":\"{}\"}}",
+                    d.next(),
+                    "x".repeat(d.below(90) as usize)
+                );
+                buffer.push_event(
+                    &c,
+                    row_in_frame,
+                    &Event {
+                        symbol: d.opt(|_| symbol),
+                        ts_event_us,
+                        kind: ["gap", "connect"][d.below(2) as usize],
+                        detail: &detail,
+                    },
+                );
+            }
+            Table::Frames => {
+                let payload: Vec<u8> = (0..d.below(3_000)).map(|_| d.next() as u8).collect();
+                buffer.push_frame(
+                    &c,
+                    row_in_frame,
+                    &FrameRow {
+                        symbol: d.opt(|_| symbol),
+                        channel: d.opt(|_| "depth"),
+                        encoding: "json",
+                        payload: &payload,
+                        reason: "malformed at byte 3: expected a colon",
+                    },
+                );
+            }
+        }
+    }
+    (buffer, names)
+}
+
+fn rows_of(table: Table, numeric: Numeric, rows: usize, seed: u64) -> RowsChunk {
+    let (mut buffer, names) = fill(table, numeric, rows, 40, seed);
+    buffer.take_first(rows, &names)
+}
+
+/// Every cell of a chunk, columns by name, words resolved.
+fn cells(c: &RowsChunk) -> Vec<(&'static str, String)> {
+    let words = |v: &Vec<u32>| {
+        v.iter()
+            .map(|w| c.words.get(*w as usize).map(|w| w.to_string()))
+            .collect::<Vec<_>>()
+    };
+    c.specs()
+        .iter()
+        .zip(&c.columns)
+        .map(|(s, column)| {
+            let text = match column {
+                Column::Word(v) => format!("{:?}", words(v)),
+                Column::Text(t) => {
+                    format!(
+                        "{:?}",
+                        (0..c.rows)
+                            .map(|i| t.get(i).map(<[u8]>::to_vec))
+                            .collect::<Vec<_>>()
+                    )
+                }
+                other => format!("{other:?}"),
+            };
+            (s.name, text)
+        })
+        .collect()
+}
+
+fn settings(numeric: Numeric) -> WriteSettings {
+    WriteSettings {
+        row_group_rows: 500,
+        page_rows: 64,
+        numeric,
+        ..WriteSettings::default()
+    }
+}
+
+const NUMERICS: [Numeric; 2] = [Numeric::Double, Numeric::Decimal];
+
+#[test]
+fn every_table_comes_back_as_it_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    for table in Table::ALL {
+        for numeric in NUMERICS {
+            let chunk = rows_of(*table, numeric, 500, 7);
+            let path = dir.path().join(format!("{table}-{numeric}.parquet"));
+            let info = write_piece(&path, &chunk, &settings(numeric), &[]).unwrap();
+            assert_eq!(info.rows, 500);
+            assert_eq!(info.bytes, std::fs::metadata(&path).unwrap().len());
+            assert_eq!(info.inexact, chunk.inexact());
+            let file = TableFile::open(&path).unwrap();
+            assert_eq!((file.table(), file.numeric()), (*table, numeric));
+            assert_eq!(file.inexact(), chunk.inexact());
+            let back = file.chunk(0).unwrap();
+            for (a, b) in cells(&chunk).iter().zip(cells(&back)) {
+                assert_eq!(*a, b, "{table} {numeric}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_of_a_group_are_sorted_by_symbol_then_by_receive_order() {
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.parquet");
+    let chunk = rows_of(Table::Trades, Numeric::Double, 500, 3);
+    write_piece(&path, &chunk, &settings(Numeric::Double), &[]).unwrap();
+    let mut keys = vec![];
+    for batch in TableFile::open(&path).unwrap().batches(0).unwrap() {
+        let b = batch.unwrap();
+        let ns = b.column(3).as_primitive::<Int64Type>();
+        let us = b.column(2).as_primitive::<TimestampMicrosecondType>();
+        for i in 0..b.num_rows() {
+            assert_eq!(us.value(i), ns.value(i) / 1_000);
+            keys.push((
+                b.column(0).as_string::<i32>().value(i).to_owned(),
+                b.column(4).as_primitive::<Int64Type>().value(i),
+                b.column(5).as_primitive::<Int32Type>().value(i),
+            ));
+        }
+    }
+    assert_eq!(keys.len(), 500);
+    assert!(keys.is_sorted_by(|a, b| a < b));
+}
+
+#[test]
+fn doubles_that_do_not_survive_are_flagged_and_counted() {
+    let names = &mut Interner::new();
+    let mut buffer = TableBuffer::new(Table::BookTicker, Numeric::Double);
+    let long = Num::parse(b"12345.6789012345678").unwrap();
+    let short = Num::parse(b"0.10").unwrap();
+    for (i, (bid, ask)) in [(short, short), (long, long), (short, long)]
+        .into_iter()
+        .enumerate()
+    {
+        let row = BookTicker {
+            symbol: names.intern("A"),
+            ts_event_us: None,
+            update_id: None,
+            bid_price: Some(bid),
+            bid_amount: None,
+            ask_price: Some(ask),
+            ask_amount: Some(short),
+        };
+        buffer.push_book_ticker(
+            &Common {
+                seq: i as i64,
+                ..Common::default()
+            },
+            0,
+            &row,
+        );
+    }
+    assert_eq!(buffer.inexact(), 3);
+    let first = buffer.take_first(2, names);
+    assert_eq!((first.inexact(), buffer.inexact()), (2, 1));
+    let Column::Int32(bits) = &first.columns[table_flags()] else {
+        panic!("flags are INT32");
+    };
+    assert_eq!(*bits, [0, flags::INEXACT]);
+}
+
+fn table_flags() -> usize {
+    let specs = Table::BookTicker.specs();
+    specs.iter().position(|s| s.name == "flags").unwrap()
+}
+
+#[test]
+fn decimals_are_exact_and_never_flagged() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.parquet");
+    let names = &mut Interner::new();
+    let mut buffer = TableBuffer::new(Table::AggTrades, Numeric::Decimal);
+    let price = Num {
+        mantissa: i64::MAX,
+        scale: 0,
+    };
+    let amount = Num {
+        mantissa: -1,
+        scale: 18,
+    };
+    buffer.push_agg_trade(
+        &Common::default(),
+        0,
+        &AggTrade {
+            symbol: names.intern("A"),
+            ts_event_us: None,
+            ts_trade_us: 0,
+            agg_id: i64::MAX,
+            first_id: -1,
+            last_id: 0,
+            price,
+            amount,
+            side: Side::Buy,
+        },
+    );
+    assert_eq!(buffer.inexact(), 0);
+    write_piece(
+        &path,
+        &buffer.take_first(1, names),
+        &settings(Numeric::Decimal),
+        &[],
+    )
+    .unwrap();
+    let back = TableFile::open(&path).unwrap().chunk(0).unwrap();
+    let numbers: Vec<i128> = back
+        .columns
+        .iter()
+        .filter_map(|c| match c {
+            Column::Decimal(v) => v.first().copied(),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(numbers, [price.to_decimal18(), amount.to_decimal18()]);
+}
+
+/// Stages `chunk` in pieces of the given sizes (the rest is the tail) and joins them.
+fn join_split(
+    dir: &Path,
+    chunk: &RowsChunk,
+    sizes: &[usize],
+    settings: &WriteSettings,
+) -> (Vec<u8>, FileInfo) {
+    let mut rest = chunk.clone();
+    let mut pieces: Vec<PathBuf> = vec![];
+    for (i, n) in sizes.iter().enumerate() {
+        let piece = rest.take_first(*n);
+        if piece.rows() == 0 {
+            break;
+        }
+        let path = dir.join(format!("{i}.parquet"));
+        // Pieces are written with other key-values than the file: those must not matter.
+        write_piece(&path, &piece, settings, &[("piece".into(), i.to_string())]).unwrap();
+        pieces.push(path);
+    }
+    let dest = dir.join("joined.parquet");
+    let tail = (rest.rows() > 0).then_some(rest);
+    let kv = [("log_uuid".to_owned(), "0badcafe".to_owned())];
+    let info = join_pieces(&dest, chunk.table(), &pieces, tail, settings, &kv).unwrap();
+    (std::fs::read(&dest).unwrap(), info)
+}
+
+#[test]
+fn joined_bytes_do_not_depend_on_how_the_part_was_staged() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut runner = TestRunner::new(Config {
+        cases: 40,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let sizes = prop::collection::vec(
+        prop_oneof![Just(100_usize), 1_usize..100, Just(1_usize)],
+        0..14,
+    );
+    runner
+        .run(
+            &(
+                sizes,
+                1_usize..900,
+                0..Table::ALL.len(),
+                any::<bool>(),
+                any::<u64>(),
+            ),
+            |(sizes, rows, table, decimal, seed)| {
+                let numeric = NUMERICS[usize::from(decimal)];
+                let s = WriteSettings {
+                    row_group_rows: 100,
+                    page_rows: 16,
+                    ..settings(numeric)
+                };
+                let chunk = rows_of(Table::ALL[table], numeric, rows, seed);
+                let (whole, plain) = join_split(dir.path(), &chunk, &[], &s);
+                let (split, info) = join_split(dir.path(), &chunk, &sizes, &s);
+                prop_assert_eq!(plain.copied, 0);
+                prop_assert_eq!(plain.groups, chunk.rows().div_ceil(100));
+                prop_assert_eq!(&plain.sha256, &info.sha256);
+                prop_assert_eq!(plain.inexact, chunk.inexact());
+                prop_assert!(
+                    whole == split,
+                    "split {sizes:?} of {rows} rows gives other bytes"
+                );
+                Ok(())
+            },
+        )
+        .unwrap();
+}
+
+#[test]
+fn full_groups_are_copied_and_the_result_is_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    for table in Table::ALL {
+        let s = WriteSettings {
+            row_group_rows: 100,
+            ..settings(Numeric::Double)
+        };
+        let chunk = rows_of(*table, Numeric::Double, 350, 11);
+        let (whole, _) = join_split(dir.path(), &chunk, &[], &s);
+        let (split, info) = join_split(dir.path(), &chunk, &[100, 100, 100, 50], &s);
+        assert_eq!((info.groups, info.copied), (4, 3), "{table}");
+        assert_eq!(
+            info.sha256,
+            piece::hex(&<sha2::Sha256 as sha2::Digest>::digest(&split))
+        );
+        assert!(whole == split, "{table}");
+    }
+}
+
+#[test]
+fn pieces_of_other_settings_are_encoded_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = WriteSettings {
+        row_group_rows: 100,
+        ..settings(Numeric::Double)
+    };
+    let other = WriteSettings {
+        zstd_level: 1,
+        ..s.clone()
+    };
+    let mut chunk = rows_of(Table::Trades, Numeric::Double, 200, 5);
+    let (whole, _) = join_split(dir.path(), &chunk, &[], &s);
+    let first = dir.path().join("first.parquet");
+    write_piece(&first, &chunk.take_first(100), &other, &[]).unwrap();
+    let dest = dir.path().join("j.parquet");
+    let kv = [("log_uuid".to_owned(), "0badcafe".to_owned())];
+    let info = join_pieces(&dest, Table::Trades, &[first], Some(chunk), &s, &kv).unwrap();
+    assert_eq!(info.copied, 0);
+    assert!(std::fs::read(&dest).unwrap() == whole);
+}
+
+#[test]
+fn pieces_that_overlap_or_do_not_fit_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = WriteSettings {
+        row_group_rows: 100,
+        ..settings(Numeric::Double)
+    };
+    let chunk = rows_of(Table::Trades, Numeric::Double, 100, 5);
+    let piece = dir.path().join("0.parquet");
+    write_piece(&piece, &chunk, &s, &[]).unwrap();
+    let dest = dir.path().join("j.parquet");
+    let join = |table, pieces: &[PathBuf], tail, s: &WriteSettings| {
+        join_pieces(&dest, table, pieces, tail, s, &[]).unwrap_err()
+    };
+    let twice = [piece.clone(), piece.clone()];
+    assert!(matches!(
+        join(Table::Trades, &twice, None, &s),
+        LakeError::OutOfOrder { .. }
+    ));
+    let once = [piece];
+    assert!(matches!(
+        join(Table::Trades, &once, Some(chunk.clone()), &s),
+        LakeError::OutOfOrder { .. }
+    ));
+    assert!(matches!(
+        join(Table::Depth, &once, None, &s),
+        LakeError::Foreign { .. }
+    ));
+    let decimal = WriteSettings {
+        numeric: Numeric::Decimal,
+        ..s.clone()
+    };
+    assert!(matches!(
+        join(Table::Trades, &once, None, &decimal),
+        LakeError::Foreign { .. }
+    ));
+    assert!(matches!(
+        join(Table::Trades, &[], None, &s),
+        LakeError::GroupSize { .. }
+    ));
+    let small = WriteSettings {
+        row_group_rows: 99,
+        ..s
+    };
+    assert!(matches!(
+        write_piece(&dest, &chunk, &small, &[]).unwrap_err(),
+        LakeError::GroupSize {
+            rows: 100,
+            max: 99,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn a_truncated_piece_is_an_error_and_not_a_shorter_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = settings(Numeric::Double);
+    let piece = dir.path().join("0.parquet");
+    write_piece(
+        &piece,
+        &rows_of(Table::Depth, Numeric::Double, 300, 5),
+        &s,
+        &[],
+    )
+    .unwrap();
+    let bytes = std::fs::read(&piece).unwrap();
+    for cut in [0, 3, bytes.len() / 2, bytes.len() - 1] {
+        std::fs::write(&piece, &bytes[..cut]).unwrap();
+        let e = join_pieces(
+            &dir.path().join("j"),
+            Table::Depth,
+            std::slice::from_ref(&piece),
+            None,
+            &s,
+            &[],
+        );
+        assert!(e.is_err(), "cut at {cut}");
+    }
+}
+
+#[test]
+fn footers_say_what_the_file_is_and_carry_the_callers_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.parquet");
+    let s = WriteSettings {
+        version: "9.9.9".into(),
+        ..settings(Numeric::Double)
+    };
+    let kv = [
+        ("log".to_owned(), "u".to_owned()),
+        ("manifest".to_owned(), "d".to_owned()),
+    ];
+    let chunk = rows_of(Table::Depth, Numeric::Double, 10, 1);
+    write_piece(&path, &chunk, &s, &kv).unwrap();
+    let f = TableFile::open(&path).unwrap();
+    assert_eq!(
+        f.metadata().file_metadata().created_by(),
+        Some("tapedeck 9.9.9")
+    );
+    assert_eq!(
+        f.key_values(),
+        [
+            (key::TABLE, "depth".to_owned()),
+            (key::SCHEMA_VERSION, "1".to_owned()),
+            (
+                key::SETTINGS,
+                "row_group_rows=500 page_rows=64 zstd_level=3 numeric=double".to_owned()
+            ),
+            (key::INEXACT_VALUES, chunk.inexact().to_string()),
+            ("log", "u".to_owned()),
+            ("manifest", "d".to_owned())
+        ]
+        .map(|(k, v)| (k.to_owned(), v))
+    );
+}
+
+/// 500 symbols of very different size; whichever is asked for, the column index leaves few pages.
+#[test]
+fn one_of_500_symbols_is_read_from_less_than_a_tenth_of_the_pages() {
+    use parquet::file::page_index::column_index::ColumnIndexMetaData;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.parquet");
+    let s = WriteSettings {
+        row_group_rows: 40_000,
+        page_rows: 2_500,
+        ..WriteSettings::default()
+    };
+    let (mut buffer, names) = fill(Table::AggTrades, Numeric::Double, 40_000, 500, 9);
+    write_piece(&path, &buffer.take_first(40_000, &names), &s, &[]).unwrap();
+    let f = TableFile::open(&path).unwrap();
+    let index = f.metadata().page_index().unwrap();
+    let offsets = index.offset_index(0, 0).unwrap();
+    let pages = offsets.page_locations().len();
+    let ColumnIndexMetaData::BYTE_ARRAY(column) = index.column_index(0, 0).unwrap() else {
+        panic!("symbol is a text");
+    };
+    assert!(index.column_index(0, 0).unwrap().is_sorted());
+    assert!((12..=32).contains(&pages), "{pages}");
+    let (mut all, mut worst) = (0, 0);
+    for i in 0..names.len() {
+        let name = names.name(crate::venue::SymbolId(i as u32)).as_bytes();
+        let hit = (0..pages)
+            .filter(|p| {
+                column.min_value(*p).unwrap() <= name && name <= column.max_value(*p).unwrap()
+            })
+            .count();
+        assert!(hit > 0);
+        worst = worst.max(hit);
+        all += hit;
+        // Every column is cut at the same rows, so the same share is read of each.
+        assert_eq!(
+            index.offset_index(0, 11).unwrap().page_locations().len(),
+            pages
+        );
+    }
+    assert_eq!(names.len(), 500);
+    assert!(worst * 10 < pages, "worst symbol: {worst} of {pages} pages");
+    assert_eq!(all, 500, "no page shares a symbol with its neighbour");
+}
+
+#[test]
+fn statistics_bound_every_column() {
+    use parquet::file::statistics::Statistics;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.parquet");
+    let chunk = rows_of(Table::BookTicker, Numeric::Double, 400, 2);
+    write_piece(&path, &chunk, &settings(Numeric::Double), &[]).unwrap();
+    let f = TableFile::open(&path).unwrap();
+    for (spec, (c, column)) in chunk.specs().iter().zip(
+        f.metadata()
+            .row_group(0)
+            .columns()
+            .iter()
+            .zip(&chunk.columns),
+    ) {
+        let s = c.statistics().unwrap();
+        match (s, column) {
+            (Statistics::Double(s), Column::Double(v)) => {
+                let values: Vec<f64> = v
+                    .iter()
+                    .filter(|x| **x != u64::MAX)
+                    .map(|x| f64::from_bits(*x))
+                    .collect();
+                let min = values.iter().copied().fold(f64::INFINITY, f64::min);
+                let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                assert_eq!(
+                    (s.min_opt(), s.max_opt()),
+                    (Some(&min), Some(&max)),
+                    "{}",
+                    spec.name
+                );
+                assert_eq!(s.null_count_opt(), Some((v.len() - values.len()) as u64));
+            }
+            (Statistics::Int64(s), Column::Int64(v)) => {
+                let min = v.iter().filter(|x| **x != i64::MIN).min();
+                assert_eq!(
+                    (s.min_opt(), s.max_opt()),
+                    (min, v.iter().max()),
+                    "{}",
+                    spec.name
+                );
+            }
+            _ => assert!(s.min_bytes_opt().is_some(), "{}", spec.name),
+        }
+    }
+}
+
+#[test]
+fn a_row_of_another_table_is_a_bug_that_shows() {
+    let r = std::panic::catch_unwind(|| {
+        let mut b = TableBuffer::new(Table::Trades, Numeric::Double);
+        b.push_event(
+            &Common::default(),
+            0,
+            &Event {
+                symbol: None,
+                ts_event_us: None,
+                kind: "x",
+                detail: "{}",
+            },
+        );
+    });
+    assert!(r.is_err());
+}
+
+#[test]
+fn differences_of_two_lakes_are_found_row_by_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let part = Part {
+        venue: "x".into(),
+        hour: Hour(0),
+        log8: "00000000".into(),
+        first_seq: 0,
+    };
+    let write = |lake: &str, table, chunk: &RowsChunk, s: &WriteSettings| {
+        let path = part.file(&dir.path().join(lake), table);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        join_pieces(&path, table, &[], Some(chunk.clone()), s, &[]).unwrap();
+    };
+    let s = settings(Numeric::Double);
+    let chunk = rows_of(Table::Trades, Numeric::Double, 700, 1);
+    for lake in ["a", "b"] {
+        write(lake, Table::Trades, &chunk, &s);
+        write(
+            lake,
+            Table::Events,
+            &rows_of(Table::Events, Numeric::Double, 10, 1),
+            &s,
+        );
+    }
+    let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+    assert_eq!(diff_trees(&a, &b).unwrap(), []);
+
+    // Equal rows, other bytes.
+    write(
+        "b",
+        Table::Trades,
+        &chunk,
+        &WriteSettings {
+            row_group_rows: 300,
+            ..s.clone()
+        },
+    );
+    let trades = part.file(Path::new(""), Table::Trades);
+    assert_eq!(
+        diff_trees(&a, &b).unwrap(),
+        [Difference::Bytes(trades.clone())]
+    );
+
+    // A missing row, a changed row.
+    let mut changed = chunk.clone();
+    let mut fewer = changed.take_first(650);
+    changed.take_first(1);
+    if let Column::Double(v) = &mut changed.columns[10] {
+        v[3] = 1.0_f64.to_bits();
+    }
+    fewer.append(changed);
+    write("b", Table::Trades, &fewer, &s);
+    let found = diff_trees(&a, &b).unwrap();
+    let key = chunk.key(650).unwrap();
+    assert_eq!(
+        found,
+        [Difference::Rows {
+            path: trades,
+            only_a: 1,
+            only_b: 0,
+            changed: 1,
+            first: format!("seq {} row {} only in the first", key.0, key.1),
+        }]
+    );
+
+    std::fs::remove_file(part.file(&b, Table::Events)).unwrap();
+    std::fs::create_dir_all(b.join(".staging")).unwrap();
+    std::fs::write(b.join(".staging/x"), "hidden").unwrap();
+    assert!(diff_trees(&a, &b).unwrap().contains(&Difference::OnlyInA(
+        part.file(Path::new(""), Table::Events)
+    )));
+}
+
+/// Writes one file of every table for other readers to look at: `LAKE_SAMPLES=dir cargo test samples`.
+#[test]
+fn samples_for_other_readers() {
+    let keep = std::env::var("LAKE_SAMPLES").ok().map(PathBuf::from);
+    let dir = tempfile::tempdir().unwrap();
+    let dir = keep.unwrap_or(dir.path().to_owned());
+    for table in Table::ALL {
+        for numeric in NUMERICS {
+            let chunk = rows_of(*table, numeric, 2_000, 7);
+            let s = WriteSettings {
+                row_group_rows: 700,
+                ..settings(numeric)
+            };
+            let path = dir.join(format!("{table}.{numeric}.parquet"));
+            let info = join_pieces(&path, *table, &[], Some(chunk), &s, &[]).unwrap();
+            assert_eq!((info.rows, info.groups), (2_000, 3));
+        }
+    }
+}
