@@ -3,6 +3,8 @@
 //! One folder per exchange, one file per market. The same file tells the collector what to subscribe and the
 //! compactor what a frame means. Nothing in here opens a socket, reads a clock or spawns a task.
 
+pub mod binance;
+pub mod gap;
 pub mod number;
 pub mod row;
 pub mod symbol;
@@ -108,21 +110,9 @@ pub struct UnknownWord {
 }
 
 impl UnknownWord {
-    fn new(
-        what: &'static str,
-        got: &str,
-        known: impl Iterator<Item = &'static str> + Clone,
-    ) -> Self {
-        let nearest = known
-            .clone()
-            .min_by_key(|k| strsim::levenshtein(k, got))
-            .unwrap_or_default();
-        Self {
-            what,
-            got: got.to_owned(),
-            nearest: nearest.to_owned(),
-            known: known.collect::<Vec<_>>().join(", "),
-        }
+    fn new(what: &'static str, got: &str, known: impl Iterator<Item = &'static str> + Clone) -> Self {
+        let nearest = known.clone().min_by_key(|k| strsim::levenshtein(k, got)).unwrap_or_default();
+        Self { what, got: got.to_owned(), nearest: nearest.to_owned(), known: known.collect::<Vec<_>>().join(", ") }
     }
 }
 
@@ -268,6 +258,8 @@ pub enum Continuity {
     TradeId,
     /// Each aggregate id is the one before plus 1.
     AggId,
+    /// As [`Continuity::AggId`], and the first trade id is the last trade id before plus 1.
+    AggIdAndTrades,
     /// First update id = final update id before, plus 1.
     DepthFirstFinal,
     /// Previous update id = final update id before.
@@ -311,6 +303,19 @@ pub enum DecodeError {
     HttpStatus(u16),
 }
 
+/// The market of that name; `None` for those that are not implemented yet.
+pub fn venue(id: VenueId) -> Option<&'static dyn Venue> {
+    match id {
+        VenueId::BinanceSpot => Some(&binance::spot::BinanceSpot),
+        VenueId::BinanceUsdm => Some(&binance::usdm::BinanceUsdm),
+        VenueId::BinanceSpotSbe
+        | VenueId::KucoinSpot
+        | VenueId::KucoinFutures
+        | VenueId::GateSpot
+        | VenueId::GateFutures => None,
+    }
+}
+
 /// One market of one exchange. Object safe; see [`venue`].
 pub trait Venue: Send + Sync {
     /// Which one.
@@ -343,8 +348,7 @@ pub trait Venue: Send + Sync {
     fn plan(&self, wants: &[Want], limits: &Limits) -> Vec<ConnectionPlan>;
 
     /// The texts that subscribe `streams`, with request ids counting up from `first_id`.
-    fn subscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64)
-    -> Vec<String>;
+    fn subscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64) -> Vec<String>;
 
     /// The stream name of a data frame, by a cheap look at its first bytes; `None` for anything else.
     fn stream_of<'a>(&self, payload: &'a [u8]) -> Option<&'a [u8]>;

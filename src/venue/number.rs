@@ -17,13 +17,17 @@ const POW10: [i64; 19] = {
     t
 };
 
+/// Digits that always fit an `i64`.
+const MAX_DIGITS: usize = 18;
+
 /// Powers of ten that are exact doubles.
 const POW10_F64: [f64; 23] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
-    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
+    1e21, 1e22,
 ];
 
-/// An exact decimal: `mantissa * 10^-scale`.
+/// An exact decimal: `mantissa * 10^-scale`. Equality is that of the parts: compare [`Num::normalized`] values
+/// when `1.0` and `1.00` are to be the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Num {
     /// The digits as an integer, sign included.
@@ -51,124 +55,82 @@ impl Num {
     /// [`NumError`] for anything else.
     #[inline]
     pub fn parse(text: &[u8]) -> Result<Num, NumError> {
-        let (negative, digits) = match text.split_first() {
+        match Self::parse_prefix(text) {
+            Some((num, used)) if used == text.len() => Ok(num),
+            _ => Self::parse_slowly(text),
+        }
+    }
+
+    /// Reads `digits[.digits]` of at most 18 digits at the start of `text` and says how many bytes that took.
+    /// `None` for everything that needs a closer look: no digit, a sign, more digits, nothing behind the point.
+    /// Equal to [`Num::parse`] of those bytes whenever it answers.
+    #[inline(always)]
+    pub fn parse_prefix(text: &[u8]) -> Option<(Num, usize)> {
+        let (whole, before) = leading_digits(text);
+        if before == 0 || before > MAX_DIGITS {
+            return None;
+        }
+        if text.get(before) != Some(&b'.') {
+            let mantissa = whole as i64;
+            return Some((Num { mantissa, scale: 0 }, before));
+        }
+        let (part, behind) = leading_digits(text.get(before + 1..)?);
+        if behind == 0 || before + behind > MAX_DIGITS {
+            return None;
+        }
+        let mantissa = whole as i64 * POW10[behind] + part as i64;
+        let scale = behind as u8;
+        Some((Num { mantissa, scale }, before + 1 + behind))
+    }
+
+    /// Signs, exponents, leading and trailing zeros beyond 18 digits, and the reasons of refusals.
+    #[cold]
+    fn parse_slowly(text: &[u8]) -> Result<Num, NumError> {
+        let (negative, body) = match text.split_first() {
             Some((b'-', rest)) => (true, rest),
             _ => (false, text),
         };
-        let mut mantissa: i64 = 0;
-        let mut seen = 0_usize;
-        let mut scale = 0_u8;
-        let mut point = false;
-        for (i, &b) in digits.iter().enumerate() {
-            match b {
-                b'0'..=b'9' => {
-                    // 18 digits always fit; beyond that take the slow path, which drops trailing zeros.
-                    if seen >= 18 && mantissa != 0 {
-                        return Self::parse_long(negative, digits);
-                    }
-                    mantissa = mantissa * 10 + i64::from(b - b'0');
-                    seen += usize::from(mantissa != 0);
-                    if point {
-                        scale += 1;
-                        if scale > 18 {
-                            return Self::parse_long(negative, digits);
-                        }
-                    }
-                }
-                b'.' if !point && i > 0 => point = true,
-                b'e' | b'E' => return Self::parse_exponent(negative, digits),
-                _ => return Err(NumError::NotANumber),
-            }
-        }
-        if digits.is_empty() || digits.last() == Some(&b'.') {
+        let (digits, exponent) = match body.iter().position(|b| matches!(b, b'e' | b'E')) {
+            Some(e) => (body.get(..e).unwrap_or_default(), exponent(body.get(e + 1..).unwrap_or_default())?),
+            None => (body, 0),
+        };
+        let (before, behind) = match digits.iter().position(|b| *b == b'.') {
+            Some(p) => (digits.get(..p).unwrap_or_default(), Some(digits.get(p + 1..).unwrap_or_default())),
+            None => (digits, None),
+        };
+        let all_digits = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+        if !all_digits(before) || !behind.is_none_or(all_digits) {
             return Err(NumError::NotANumber);
         }
-        Ok(Num {
-            mantissa: if negative { -mantissa } else { mantissa },
-            scale,
-        })
-    }
-
-    #[cold]
-    fn parse_long(negative: bool, digits: &[u8]) -> Result<Num, NumError> {
-        let point = digits.iter().position(|b| *b == b'.');
-        let trimmed = match point {
-            Some(_) => {
-                let end = digits.iter().rposition(|b| *b != b'0').map_or(0, |i| i + 1);
-                let kept = digits.get(..end).unwrap_or(digits);
-                kept.strip_suffix(b".").unwrap_or(kept)
+        let behind = behind.unwrap_or_default();
+        let (mut mantissa, mut scale) = match to_integer(before, behind) {
+            Some(m) if behind.len() as i64 - exponent <= 18 => (m, behind.len() as i64),
+            _ => {
+                let end = behind.iter().rposition(|b| *b != b'0').map_or(0, |i| i + 1);
+                let kept = behind.get(..end).unwrap_or(behind);
+                let m = to_integer(before, kept).ok_or(NumError::TooLong)?;
+                (m, kept.len() as i64)
             }
-            None => digits,
         };
-        let mut mantissa: i64 = 0;
-        let mut scale = 0_u8;
-        let mut behind = false;
-        for &b in trimmed {
-            match b {
-                b'0'..=b'9' => {
-                    mantissa = mantissa
-                        .checked_mul(10)
-                        .and_then(|m| m.checked_add(i64::from(b - b'0')))
-                        .ok_or(NumError::TooLong)?;
-                    scale += u8::from(behind);
-                    if scale > 18 {
-                        return Err(NumError::TooLong);
-                    }
-                }
-                b'.' if !behind => behind = true,
-                _ => return Err(NumError::NotANumber),
-            }
+        if mantissa == 0 {
+            let scale = scale.saturating_sub(exponent);
+            let scale = if (0..=18).contains(&scale) { scale } else { 0 };
+            return Ok(Num { mantissa, scale: scale as u8 });
         }
-        Ok(Num {
-            mantissa: if negative { -mantissa } else { mantissa },
-            scale,
-        })
-    }
-
-    #[cold]
-    fn parse_exponent(negative: bool, digits: &[u8]) -> Result<Num, NumError> {
-        let e = digits
-            .iter()
-            .position(|b| matches!(b, b'e' | b'E'))
-            .ok_or(NumError::NotANumber)?;
-        let (head, tail) = digits.split_at(e);
-        let exp: i32 = std::str::from_utf8(tail.get(1..).unwrap_or_default())
-            .ok()
-            .and_then(|t| t.parse().ok())
-            .ok_or(NumError::NotANumber)?;
-        if head.first() == Some(&b'-') {
-            return Err(NumError::NotANumber);
-        }
-        let base = Self::parse(head)?;
-        let scale = i32::from(base.scale)
-            .checked_sub(exp)
-            .ok_or(NumError::TooLong)?;
-        let mut m = base.mantissa;
-        let scale = if scale < 0 {
-            let up = POW10
-                .get(scale.unsigned_abs() as usize)
-                .ok_or(NumError::TooLong)?;
-            m = m.checked_mul(*up).ok_or(NumError::TooLong)?;
-            0
-        } else {
-            scale
-        };
-        let mut scale = scale;
-        while scale > 18 && m % 10 == 0 && m != 0 {
-            m /= 10;
+        scale -= exponent;
+        while scale > 18 && mantissa % 10 == 0 {
+            mantissa /= 10;
             scale -= 1;
         }
-        if scale > 18 {
-            return if m == 0 {
-                Ok(Num::default())
-            } else {
-                Err(NumError::TooLong)
-            };
+        if scale < 0 {
+            let up = usize::try_from(-scale).ok().and_then(|up| POW10.get(up)).ok_or(NumError::TooLong)?;
+            mantissa = mantissa.checked_mul(*up).ok_or(NumError::TooLong)?;
+            scale = 0;
         }
-        Ok(Num {
-            mantissa: if negative { -m } else { m },
-            scale: scale as u8,
-        })
+        if scale > 18 {
+            return Err(NumError::TooLong);
+        }
+        Ok(Num { mantissa: if negative { -mantissa } else { mantissa }, scale: scale as u8 })
     }
 
     /// Without trailing zeros behind the point: two equal values have one normal form.
@@ -231,6 +193,82 @@ impl Num {
     }
 }
 
+/// The run of ASCII digits at the start of `text`: its value and length. A length above 18 means "too many":
+/// the value is then meaningless.
+#[inline(always)]
+pub(crate) fn leading_digits(text: &[u8]) -> (u64, usize) {
+    let Some(chunk) = text.first_chunk::<8>() else {
+        return leading_digits_bytewise(text, 0, 0);
+    };
+    let (first, n) = digits_of_8(u64::from_le_bytes(*chunk));
+    if n < 8 {
+        return (first, n);
+    }
+    let rest = &text[8..];
+    let Some(chunk) = rest.first_chunk::<8>() else {
+        return leading_digits_bytewise(rest, first, 8);
+    };
+    let (second, n) = digits_of_8(u64::from_le_bytes(*chunk));
+    let value = first * POW10[n] as u64 + second;
+    if n < 8 {
+        return (value, 8 + n);
+    }
+    leading_digits_bytewise(&rest[8..], value, 16)
+}
+
+#[inline]
+fn leading_digits_bytewise(text: &[u8], mut value: u64, mut n: usize) -> (u64, usize) {
+    for &b in text {
+        let digit = b.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        n += 1;
+        if n > MAX_DIGITS {
+            break;
+        }
+        value = value * 10 + u64::from(digit);
+    }
+    (value, n)
+}
+
+/// Value and number of the ASCII digits in the low bytes of a little-endian chunk, all eight at a time.
+#[inline(always)]
+fn digits_of_8(chunk: u64) -> (u64, usize) {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // A byte that is a digit sets the high bit in neither sum; nothing below the first other byte carries.
+    let other = (chunk.wrapping_add(0x46 * ONES) | chunk.wrapping_sub(0x30 * ONES)) & (0x80 * ONES);
+    let n = (other.trailing_zeros() / 8) as usize;
+    if n == 0 {
+        return (0, 0);
+    }
+    // Digits move to the top, zeros come in below: they are the leading digits of the number.
+    let v = (chunk << (64 - 8 * n)) & (0x0f * ONES);
+    let v = v.wrapping_mul(10).wrapping_add(v >> 8);
+    let low = (v & 0x0000_00ff_0000_00ff).wrapping_mul(0x000f_4240_0000_0064);
+    let high = ((v >> 16) & 0x0000_00ff_0000_00ff).wrapping_mul(0x0000_2710_0000_0001);
+    (low.wrapping_add(high) >> 32, n)
+}
+
+/// Both digit runs as one integer, if it fits.
+fn to_integer(before: &[u8], behind: &[u8]) -> Option<i64> {
+    before.iter().chain(behind).try_fold(0_i64, |m, b| m.checked_mul(10)?.checked_add(i64::from(b - b'0')))
+}
+
+/// The exponent behind `e`: a sign and digits; absurd ones become large enough to be refused.
+fn exponent(text: &[u8]) -> Result<i64, NumError> {
+    let (negative, digits) = match text.split_first() {
+        Some((b'-', rest)) => (true, rest),
+        Some((b'+', rest)) => (false, rest),
+        _ => (false, text),
+    };
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(NumError::NotANumber);
+    }
+    let value = digits.iter().fold(0_i64, |m, b| (m * 10 + i64::from(b - b'0')).min(1_000_000_000));
+    Ok(if negative { -value } else { value })
+}
+
 impl fmt::Display for Num {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let n = self.normalized();
@@ -240,12 +278,6 @@ impl fmt::Display for Num {
         let sign = if n.mantissa < 0 { "-" } else { "" };
         let unit = POW10[usize::from(n.scale.min(18))].unsigned_abs();
         let abs = n.mantissa.unsigned_abs();
-        write!(
-            f,
-            "{sign}{}.{:0width$}",
-            abs / unit,
-            abs % unit,
-            width = usize::from(n.scale)
-        )
+        write!(f, "{sign}{}.{:0width$}", abs / unit, abs % unit, width = usize::from(n.scale))
     }
 }

@@ -250,17 +250,11 @@ impl Drift {
 
     /// Counts one occurrence of `what` seen in `frame`.
     pub fn note(&mut self, what: &str, frame: &[u8]) {
-        let key = if self.items.len() >= Self::MAX_ITEMS && !self.items.contains_key(what) {
-            "other"
-        } else {
-            what
-        };
+        let key = if self.items.len() >= Self::MAX_ITEMS && !self.items.contains_key(what) { "other" } else { what };
         let item = self.items.entry(key.to_owned()).or_default();
         item.count += 1;
         if item.sample.is_empty() {
-            item.sample =
-                String::from_utf8_lossy(frame.get(..frame.len().min(200)).unwrap_or(frame))
-                    .into_owned();
+            item.sample = String::from_utf8_lossy(frame.get(..frame.len().min(200)).unwrap_or(frame)).into_owned();
         }
     }
 }

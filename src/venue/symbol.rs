@@ -27,16 +27,13 @@ impl Interner {
         use std::hash::BuildHasher;
         let hash = self.hasher.hash_one(name);
         let names = &self.names;
-        if let Some(id) = self.table.find(hash, |id| {
-            names.get(*id as usize).is_some_and(|n| &**n == name)
-        }) {
+        if let Some(id) = self.table.find(hash, |id| names.get(*id as usize).is_some_and(|n| &**n == name)) {
             return SymbolId(*id);
         }
         let id = u32::try_from(self.names.len()).expect("fewer than 2^32 distinct symbols");
         self.names.push(name.into());
         let (names, hasher) = (&self.names, &self.hasher);
-        self.table
-            .insert_unique(hash, id, |i| hasher.hash_one(&*names[*i as usize]));
+        self.table.insert_unique(hash, id, |i| hasher.hash_one(&*names[*i as usize]));
         SymbolId(id)
     }
 

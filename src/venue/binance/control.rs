@@ -1,0 +1,83 @@
+//! Frames that are not market data, and whose stream a data frame is.
+//!
+//! ```text
+//! {"result":null,"id":1}                                    accepted
+//! {"code":2,"msg":"Invalid request: ...","id":1}            refused
+//! {"error":{"code":2,"msg":"..."},"id":1}                   refused, as some endpoints write it
+//! {"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}
+//! ```
+
+use super::super::Control;
+use super::json;
+
+/// Keys of the outermost object of a frame.
+pub(super) const TOP: [&str; 8] = ["stream", "data", "e", "result", "id", "code", "msg", "error"];
+
+/// The stream name of a combined data frame that starts as documented.
+#[inline]
+pub(super) fn stream_of(payload: &[u8]) -> Option<&[u8]> {
+    let rest = payload.strip_prefix(br#"{"stream":""#)?;
+    let end = memchr::memchr(b'"', rest.get(..rest.len().min(256))?)?;
+    let name = rest.get(..end)?;
+    let plain = !name.is_empty() && !name.contains(&b'\\') && name != b"!serverShutdown";
+    plain.then_some(name)
+}
+
+/// Understands a control frame; `None` for data and for what is not JSON.
+pub(super) fn control(payload: &[u8]) -> Option<Control> {
+    if stream_of(payload).is_some() {
+        return None;
+    }
+    let text = std::str::from_utf8(payload).ok()?;
+    let top = json::object(text, &TOP, &mut |_| ()).ok()?;
+    if let [Some(_), Some(data), ..] = top {
+        let [e] = json::object(data, &["e"], &mut |_| ()).ok()?;
+        return is_shutdown(e).then_some(Control::ServerShutdown);
+    }
+    if is_shutdown(top[2]) {
+        return Some(Control::ServerShutdown);
+    }
+    reply(&top)
+}
+
+fn is_shutdown(e: Option<&str>) -> bool {
+    e.and_then(json::text).as_deref() == Some("serverShutdown")
+}
+
+/// The answer to a request, from the values of [`TOP`]; `None` when it is none.
+pub(super) fn reply(top: &json::Values<'_, 8>) -> Option<Control> {
+    let [stream, data, e, result, id, code, msg, error] = *top;
+    if stream.is_some() || data.is_some() || e.is_some() {
+        return None;
+    }
+    let id = id.and_then(request_id);
+    let error = error.filter(|e| *e != "null");
+    if let Some(error) = error {
+        let inside = json::object(error, &["code", "msg"], &mut |_| ());
+        let (code, msg) = match inside {
+            Ok([code, msg]) => (code, msg),
+            Err(_) => (None, Some(error)),
+        };
+        return Some(refused(id, code, msg));
+    }
+    if code.is_some() {
+        return Some(refused(id, code, msg));
+    }
+    result.map(|_| Control::Ack { id })
+}
+
+/// Request ids are sent as integers; the venue would return a text as a text.
+fn request_id(raw: &str) -> Option<u64> {
+    match json::text(raw) {
+        Some(text) => text.parse().ok(),
+        None => raw.parse().ok(),
+    }
+}
+
+fn refused(id: Option<u64>, code: Option<&str>, msg: Option<&str>) -> Control {
+    Control::Error {
+        id,
+        code: code.and_then(json::int).unwrap_or_default(),
+        msg: msg.map(|m| json::text(m).map_or_else(|| m.to_owned(), |t| t.into_owned())).unwrap_or_default(),
+    }
+}

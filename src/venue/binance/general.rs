@@ -1,0 +1,154 @@
+//! Any valid JSON frame to rows, or the reason why not.
+//!
+//! Takes keys in any order, white space, escapes, unknown fields and old layouts. Slower than the fast path and
+//! the judge over it: what this refuses is kept as undecodable.
+
+use std::borrow::Cow;
+
+use super::super::{Channel, DecodeError, Decoded, Rows};
+use super::{Book, Market, book_of, control, json, messages, plan};
+
+/// Distinct unknown names noted for one frame, and bytes of such a name.
+const MAX_NOTES: usize = 64;
+const MAX_NOTE: usize = 64;
+
+/// What decoding a frame needs at hand.
+pub(super) struct Context<'f, 'r> {
+    pub(super) market: Market,
+    /// Where rows go.
+    pub(super) rows: &'r mut Rows,
+    /// Name of the stream of a combined frame.
+    pub(super) stream: Option<Cow<'f, str>>,
+    frame: &'f [u8],
+    noted: Vec<String>,
+}
+
+impl<'f, 'r> Context<'f, 'r> {
+    pub(super) fn new(market: Market, frame: &'f [u8], rows: &'r mut Rows) -> Self {
+        Self { market, rows, stream: None, frame, noted: Vec::new() }
+    }
+
+    /// Counts something unknown, once per frame and name.
+    pub(super) fn drift(&mut self, what: &str) {
+        if self.noted.len() < MAX_NOTES && !self.noted.iter().any(|n| n == what) {
+            self.noted.push(what.to_owned());
+            self.rows.drift.note(what, self.frame);
+        }
+    }
+
+    /// The fields of a message; unknown ones are drift, `null` ones absent.
+    pub(super) fn fields<'a, const N: usize>(
+        &mut self,
+        message: &str,
+        text: &'a str,
+        keys: &[&str; N],
+    ) -> Result<json::Values<'a, N>, DecodeError> {
+        let values = json::object(text, keys, &mut |key| {
+            self.drift(&format!("field {message}.{}", clip(key)));
+        })?;
+        Ok(values.map(|v| v.filter(|v| *v != "null")))
+    }
+}
+
+/// Turns a WebSocket message into rows.
+pub(super) fn decode(market: Market, payload: &[u8], rows: &mut Rows) -> Result<Decoded, DecodeError> {
+    let text = utf8(payload)?;
+    let mut cx = Context::new(market, payload, rows);
+    if json::is_array(text) {
+        return many(&mut cx, text);
+    }
+    let mut unknown = Vec::new();
+    let top = json::object(text, &control::TOP, &mut |key| {
+        if unknown.len() < MAX_NOTES {
+            unknown.push(format!("field combined.{}", clip(key)));
+        }
+    })?;
+    if let [Some(stream), Some(data), ..] = top {
+        unknown.iter().for_each(|what| cx.drift(what));
+        cx.stream = json::word(stream);
+        if json::is_array(data) {
+            return many(&mut cx, data);
+        }
+        return one(&mut cx, data);
+    }
+    if control::reply(&top).is_some() {
+        return Ok(Decoded::Control);
+    }
+    one(&mut cx, text)
+}
+
+/// The frame as text.
+pub(super) fn utf8(payload: &[u8]) -> Result<&str, DecodeError> {
+    std::str::from_utf8(payload)
+        .map_err(|e| DecodeError::Malformed { at: e.valid_up_to(), what: "not UTF-8".to_owned() })
+}
+
+/// One message: by its type, or by its shape where spot sends no type.
+fn one(cx: &mut Context<'_, '_>, data: &str) -> Result<Decoded, DecodeError> {
+    let [e, id, symbol, last] = json::object(data, &["e", "u", "s", "lastUpdateId"], &mut |_| ())?;
+    let channel = match e.map(|e| json::text(e).ok_or(e)) {
+        Some(Ok(word)) => match &*word {
+            "trade" => messages::trade(cx, data).map(|()| Channel::Trades)?,
+            "aggTrade" => messages::agg_trade(cx, data).map(|()| Channel::AggTrades)?,
+            "bookTicker" => messages::book_ticker(cx, data).map(|()| Channel::BookTicker)?,
+            "depthUpdate" => {
+                let book = cx.stream.as_deref().map_or(Book::Changes, book_of);
+                match (cx.market, book) {
+                    (_, Book::Rpi) => return unknown_type("rpiDepth"),
+                    (Market::Usdm, Book::Whole) => messages::depth(cx, data, true)?,
+                    _ => messages::depth(cx, data, false)?,
+                }
+                Channel::Depth
+            }
+            "markPriceUpdate" => messages::mark_price(cx, data).map(|()| Channel::MarkPrice)?,
+            "forceOrder" => messages::force_order(cx, data).map(|()| Channel::Liquidations)?,
+            "24hrTicker" | "24hrMiniTicker" => messages::ticker(cx, data).map(|()| Channel::Tickers)?,
+            "kline" => messages::kline(cx, data).map(|()| Channel::VenueKlines)?,
+            "serverShutdown" => return Ok(Decoded::Control),
+            other => return unknown_type(other),
+        },
+        Some(Err(raw)) => return unknown_type(raw),
+        None if last.is_some() => {
+            let symbol = cx.stream.as_deref().and_then(plan::symbol_of);
+            let symbol = symbol.ok_or(DecodeError::Field { message: "partial depth", field: "stream" })?;
+            messages::whole_book(cx, data, &symbol)?;
+            Channel::Depth
+        }
+        None if id.is_some() && symbol.is_some() => messages::book_ticker(cx, data).map(|()| Channel::BookTicker)?,
+        None => return unknown_type(""),
+    };
+    Ok(Decoded::Rows(channel))
+}
+
+/// An array of messages of one type (`!markPrice@arr`).
+fn many(cx: &mut Context<'_, '_>, data: &str) -> Result<Decoded, DecodeError> {
+    let mut all: Option<Decoded> = None;
+    json::array(data, &mut |element| {
+        let decoded = one(cx, element)?;
+        match all.replace(decoded) {
+            Some(before) if before != decoded => {
+                Err(DecodeError::Malformed { at: 0, what: "an array of several message types".to_owned() })
+            }
+            _ => Ok(()),
+        }
+    })?;
+    if let Some(decoded) = all {
+        return Ok(decoded);
+    }
+    match cx.stream.as_deref().map(|s| s.split('@').next()) {
+        Some(Some("!markPrice")) => Ok(Decoded::Rows(Channel::MarkPrice)),
+        Some(Some("!ticker" | "!miniTicker")) => Ok(Decoded::Rows(Channel::Tickers)),
+        Some(Some("!forceOrder")) => Ok(Decoded::Rows(Channel::Liquidations)),
+        _ => unknown_type("[]"),
+    }
+}
+
+fn unknown_type<T>(word: &str) -> Result<T, DecodeError> {
+    Err(DecodeError::UnknownType(clip(word).to_owned()))
+}
+
+/// The start of a name, so that a hostile one stays small.
+fn clip(name: &str) -> &str {
+    let end = (0..=name.len().min(MAX_NOTE)).rev().find(|i| name.is_char_boundary(*i));
+    name.get(..end.unwrap_or_default()).unwrap_or_default()
+}

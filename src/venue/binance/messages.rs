@@ -1,0 +1,389 @@
+//! Messages to rows, field by field, from JSON in any order.
+//!
+//! Each function shows the message as the venue sends it; fields in brackets are those of some years or of one
+//! market only. The struct of the fields is the row itself (see `row.rs`).
+
+use std::borrow::Cow;
+
+use super::super::DecodeError;
+use super::super::number::Num;
+use super::super::row::{
+    AggTrade, BookTicker, DepthUpdate, Level, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline,
+};
+use super::general::Context;
+use super::{Market, json, to_micros};
+
+type Result<T> = std::result::Result<T, DecodeError>;
+type Raw<'a> = Option<&'a str>;
+
+/// The name of a message, to say which field of what is wrong.
+#[derive(Clone, Copy)]
+struct Of(&'static str);
+
+impl Of {
+    fn wrong<T>(self, field: &'static str) -> Result<T> {
+        let message = self.0;
+        Err(DecodeError::Field { message, field })
+    }
+
+    fn int(self, field: &'static str, raw: Raw<'_>) -> Result<i64> {
+        raw.and_then(json::int).map_or_else(|| self.wrong(field), Ok)
+    }
+
+    fn opt_int(self, field: &'static str, raw: Raw<'_>) -> Result<Option<i64>> {
+        raw.map(|_| self.int(field, raw)).transpose()
+    }
+
+    fn time(self, field: &'static str, raw: Raw<'_>) -> Result<i64> {
+        to_micros(self.int(field, raw)?).map_or_else(|| self.wrong(field), Ok)
+    }
+
+    fn opt_time(self, field: &'static str, raw: Raw<'_>) -> Result<Option<i64>> {
+        raw.map(|_| self.time(field, raw)).transpose()
+    }
+
+    fn num(self, field: &'static str, raw: Raw<'_>) -> Result<Num> {
+        let message = self.0;
+        match raw.and_then(json::num) {
+            None => self.wrong(field),
+            Some(num) => num.map_err(|source| DecodeError::Number { message, field, source }),
+        }
+    }
+
+    /// A number that may be absent or an empty text.
+    fn opt_num(self, field: &'static str, raw: Raw<'_>) -> Result<Option<Num>> {
+        match raw {
+            None | Some("\"\"") => Ok(None),
+            Some(_) => self.num(field, raw).map(Some),
+        }
+    }
+
+    fn flag(self, field: &'static str, raw: Raw<'_>) -> Result<bool> {
+        raw.and_then(json::flag).map_or_else(|| self.wrong(field), Ok)
+    }
+
+    fn word<'a>(self, field: &'static str, raw: Raw<'a>) -> Result<Cow<'a, str>> {
+        raw.and_then(json::word).map_or_else(|| self.wrong(field), Ok)
+    }
+
+    /// Side of the taker: `m` says that the buyer was the maker, so true means that the taker sold.
+    fn taker(self, m: Raw<'_>) -> Result<Side> {
+        Ok(match self.flag("m", m)? {
+            true => Side::Sell,
+            false => Side::Buy,
+        })
+    }
+
+    /// False for rows of COIN-M, which share the all-market streams of USD-M.
+    fn ours(self, cx: &mut Context<'_, '_>, st: Raw<'_>) -> Result<bool> {
+        match (cx.market, self.opt_int("st", st)?) {
+            (_, None | Some(1)) => Ok(true),
+            (Market::Usdm, Some(2)) => {
+                cx.drift(&format!("{} with st 2 (COIN-M) left out", self.0));
+                Ok(false)
+            }
+            (_, Some(other)) => {
+                cx.drift(&format!("{} with st {other}", self.0));
+                Ok(true)
+            }
+        }
+    }
+}
+
+/// `{"e":"trade","E":..,["T":..,]"s":"BTCUSDT","t":12345,"p":"0.001","q":"100",["b":..,"a":..,]["X":"MARKET",]`
+/// `["T":..,]"m":true,["M":true]["st":1]}`
+pub(super) fn trade(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
+    const OF: Of = Of("trade");
+    let keys = ["E", "s", "t", "p", "q", "T", "m", "X", "st", "e", "M", "b", "a", "ps"];
+    let [event, s, id, p, q, time, m, kind, st, ..] = cx.fields(OF.0, data, &keys)?;
+    if !OF.ours(cx, st)? {
+        return Ok(());
+    }
+    let kind = kind.map(|_| OF.word("X", kind)).transpose()?;
+    let symbol = OF.word("s", s)?;
+    let row = Trade {
+        symbol: cx.rows.symbols.intern(&symbol),
+        ts_event_us: OF.opt_time("E", event)?,
+        ts_trade_us: Some(OF.time("T", time)?),
+        id: Some(OF.int("t", id)?),
+        id_str: None,
+        price: OF.num("p", p)?,
+        amount: OF.num("q", q)?,
+        side: OF.taker(m)?,
+        kind: kind.map(|k| cx.rows.symbols.intern(&k)),
+    };
+    cx.rows.trades.push(row);
+    Ok(())
+}
+
+/// `{"e":"aggTrade","E":..,"s":"BTCUSDT","a":164325,"p":"0.001","q":"100",["nq":"100",]"f":100,"l":105,"T":..,`
+/// `"m":true,["M":true]["st":1]}`
+pub(super) fn agg_trade(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
+    const OF: Of = Of("aggTrade");
+    let keys = ["E", "s", "a", "p", "q", "f", "l", "T", "m", "st", "e", "M", "nq", "ps"];
+    let [event, s, a, p, q, f, l, time, m, st, ..] = cx.fields(OF.0, data, &keys)?;
+    if !OF.ours(cx, st)? {
+        return Ok(());
+    }
+    let symbol = OF.word("s", s)?;
+    let row = AggTrade {
+        symbol: cx.rows.symbols.intern(&symbol),
+        ts_event_us: OF.opt_time("E", event)?,
+        ts_trade_us: OF.time("T", time)?,
+        agg_id: OF.int("a", a)?,
+        first_id: OF.int("f", f)?,
+        last_id: OF.int("l", l)?,
+        price: OF.num("p", p)?,
+        amount: OF.num("q", q)?,
+        side: OF.taker(m)?,
+    };
+    cx.rows.agg_trades.push(row);
+    Ok(())
+}
+
+/// `{["e":"bookTicker",]"u":400900217,"s":"BNBUSDT",["ps":..,]"b":"25.35","B":"31.21","a":"25.36","A":"40.66",`
+/// `["T":..,"E":..,"st":1]}`
+pub(super) fn book_ticker(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
+    const OF: Of = Of("bookTicker");
+    let keys = ["E", "u", "s", "b", "B", "a", "A", "st", "e", "T", "ps"];
+    let [event, u, s, bid, bid_amount, ask, ask_amount, st, ..] = cx.fields(OF.0, data, &keys)?;
+    if !OF.ours(cx, st)? {
+        return Ok(());
+    }
+    let symbol = OF.word("s", s)?;
+    let row = BookTicker {
+        symbol: cx.rows.symbols.intern(&symbol),
+        ts_event_us: OF.opt_time("E", event)?,
+        update_id: Some(OF.int("u", u)?),
+        bid_price: OF.opt_num("b", bid)?,
+        bid_amount: OF.opt_num("B", bid_amount)?,
+        ask_price: OF.opt_num("a", ask)?,
+        ask_amount: OF.opt_num("A", ask_amount)?,
+    };
+    cx.rows.book_tickers.push(row);
+    Ok(())
+}
+
+/// `{"e":"depthUpdate","E":..,["T":..,]"s":"BTCUSDT",["ps":..,"st":1,]"U":157,"u":160,["pu":149,]`
+/// `"b":[["p","q"]],"a":[["p","q"]]}`
+pub(super) fn depth(cx: &mut Context<'_, '_>, data: &str, is_snapshot: bool) -> Result<()> {
+    const OF: Of = Of("depthUpdate");
+    let keys = ["E", "s", "U", "u", "pu", "b", "a", "st", "e", "T", "ps"];
+    let [event, s, first, last, prev, bids, asks, st, ..] = cx.fields(OF.0, data, &keys)?;
+    if !OF.ours(cx, st)? {
+        return Ok(());
+    }
+    let symbol = OF.word("s", s)?;
+    let mut row = DepthUpdate {
+        symbol: cx.rows.symbols.intern(&symbol),
+        ts_event_us: OF.opt_time("E", event)?,
+        first_update_id: Some(OF.int("U", first)?),
+        final_update_id: Some(OF.int("u", last)?),
+        prev_update_id: OF.opt_int("pu", prev)?,
+        is_snapshot,
+        first_level: 0,
+        level_count: 0,
+    };
+    book(cx, OF, ("b", bids), ("a", asks), &mut row)?;
+    cx.rows.depth.push(row);
+    Ok(())
+}
+
+/// `{"lastUpdateId":160,["E":..,"T":..,]"bids":[["p","q"]],"asks":[["p","q"]]}`: partial depth of spot and the
+/// REST bodies of both markets. The symbol is not in there.
+pub(super) fn whole_book(cx: &mut Context<'_, '_>, data: &str, symbol: &str) -> Result<()> {
+    const OF: Of = Of("depth snapshot");
+    let keys = ["lastUpdateId", "E", "bids", "asks", "T"];
+    let [last, event, bids, asks, _] = cx.fields(OF.0, data, &keys)?;
+    let last = OF.int("lastUpdateId", last)?;
+    let mut row = DepthUpdate {
+        symbol: cx.rows.symbols.intern(symbol),
+        ts_event_us: OF.opt_time("E", event)?,
+        first_update_id: Some(last),
+        final_update_id: Some(last),
+        prev_update_id: None,
+        is_snapshot: true,
+        first_level: 0,
+        level_count: 0,
+    };
+    book(cx, OF, ("bids", bids), ("asks", asks), &mut row)?;
+    cx.rows.depth.push(row);
+    Ok(())
+}
+
+/// Both sides of a depth message; `row` learns where its levels are.
+fn book(
+    cx: &mut Context<'_, '_>,
+    of: Of,
+    bids: (&'static str, Raw<'_>),
+    asks: (&'static str, Raw<'_>),
+    row: &mut DepthUpdate,
+) -> Result<()> {
+    let start = cx.rows.levels.len();
+    side(cx, of, bids, true)?;
+    side(cx, of, asks, false)?;
+    let count = cx.rows.levels.len() - start;
+    match (u32::try_from(start), u32::try_from(count)) {
+        (Ok(start), Ok(count)) => {
+            row.first_level = start;
+            row.level_count = count;
+            Ok(())
+        }
+        _ => of.wrong("levels: too many"),
+    }
+}
+
+fn side(cx: &mut Context<'_, '_>, of: Of, (field, raw): (&'static str, Raw<'_>), bid: bool) -> Result<()> {
+    let Some(raw) = raw.filter(|r| json::is_array(r)) else {
+        return of.wrong(field);
+    };
+    let mut level = 0_i32;
+    json::array(raw, &mut |pair| {
+        if !json::is_array(pair) {
+            return of.wrong(field);
+        }
+        let mut parts: [Raw<'_>; 2] = [None; 2];
+        let mut n = 0_usize;
+        let mut strange = false;
+        json::array(pair, &mut |part| {
+            match parts.get_mut(n) {
+                Some(slot) => *slot = Some(part),
+                // Until 2019 every level ended with an empty array.
+                None => strange |= part != "[]",
+            }
+            n += 1;
+            Ok(())
+        })?;
+        if strange {
+            cx.drift("field depth level.2");
+        }
+        cx.rows.levels.push(Level { bid, level, price: of.num(field, parts[0])?, amount: of.num(field, parts[1])? });
+        level = level.saturating_add(1);
+        Ok(())
+    })
+}
+
+/// `{"e":"markPriceUpdate","E":..,"s":"BTCUSDT","p":"mark",["ap":"average",]"i":"index","P":"settle","r":"0.0003",`
+/// `"T":next funding,["st":1]}`; `T` is 0 and `r` may be empty where there is no funding.
+pub(super) fn mark_price(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
+    const OF: Of = Of("markPriceUpdate");
+    let keys = ["E", "s", "p", "i", "P", "r", "T", "st", "e", "ap", "ps"];
+    let [event, s, p, index, settle, rate, next, st, ..] = cx.fields(OF.0, data, &keys)?;
+    if !OF.ours(cx, st)? {
+        return Ok(());
+    }
+    let symbol = OF.word("s", s)?;
+    let row = MarkPrice {
+        symbol: cx.rows.symbols.intern(&symbol),
+        ts_event_us: OF.opt_time("E", event)?,
+        mark_price: Some(OF.num("p", p)?),
+        index_price: OF.opt_num("i", index)?,
+        settle_price: OF.opt_num("P", settle)?,
+        funding_rate: OF.opt_num("r", rate)?,
+        next_funding_us: OF.opt_time("T", next)?.filter(|t| *t != 0),
+    };
+    cx.rows.mark_prices.push(row);
+    Ok(())
+}
+
+/// `{"e":"forceOrder","E":..,"o":{"s":"BTCUSDT","S":"SELL","o":"LIMIT","f":"IOC","q":"0.014","p":"9910",`
+/// `"ap":"9910","X":"FILLED","l":"0.014","z":"0.014","T":..,["ps":..,"st":1]}}`
+pub(super) fn force_order(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
+    const OF: Of = Of("forceOrder");
+    let [event, order, outer_st, ..] = cx.fields(OF.0, data, &["E", "o", "st", "e", "ps"])?;
+    let Some(order) = order else {
+        return OF.wrong("o");
+    };
+    let keys = ["s", "S", "q", "p", "ap", "X", "z", "st", "o", "f", "l", "T", "ps"];
+    let [s, side, q, p, avg, status, filled, st, ..] = cx.fields("forceOrder.o", order, &keys)?;
+    if !OF.ours(cx, st.or(outer_st))? {
+        return Ok(());
+    }
+    let side = match OF.word("S", side)?.as_ref() {
+        "BUY" => Side::Buy,
+        "SELL" => Side::Sell,
+        _ => return OF.wrong("S"),
+    };
+    let status = status.map(|_| OF.word("X", status)).transpose()?;
+    let symbol = OF.word("s", s)?;
+    let row = Liquidation {
+        symbol: cx.rows.symbols.intern(&symbol),
+        ts_event_us: OF.opt_time("E", event)?,
+        side,
+        price: OF.num("p", p)?,
+        avg_price: OF.opt_num("ap", avg)?,
+        amount: OF.num("q", q)?,
+        filled: OF.opt_num("z", filled)?,
+        status: status.map(|x| cx.rows.symbols.intern(&x)),
+    };
+    cx.rows.liquidations.push(row);
+    Ok(())
+}
+
+/// `{"e":"24hrTicker","E":..,"s":..,"p":..,"P":..,"w":..,"x":..,"c":"last","Q":..,"b":..,"B":..,"a":..,"A":..,`
+/// `"o":..,"h":..,"l":..,"v":..,"q":..,"O":..,"C":..,"F":..,"L":..,"n":count}`; the mini form has
+/// `E s c o h l v q` only.
+pub(super) fn ticker(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
+    const OF: Of = Of("24hrTicker");
+    let keys = [
+        "E", "s", "o", "h", "l", "c", "v", "q", "n", "st", "e", "p", "P", "w", "x", "Q", "b", "B", "a", "A", "O", "C",
+        "F", "L", "ps",
+    ];
+    let [event, s, open, high, low, last, volume, quote, count, st, ..] = cx.fields(OF.0, data, &keys)?;
+    if !OF.ours(cx, st)? {
+        return Ok(());
+    }
+    let symbol = OF.word("s", s)?;
+    let row = Ticker {
+        symbol: cx.rows.symbols.intern(&symbol),
+        ts_event_us: OF.opt_time("E", event)?,
+        open: OF.opt_num("o", open)?,
+        high: OF.opt_num("h", high)?,
+        low: OF.opt_num("l", low)?,
+        last: Some(OF.num("c", last)?),
+        volume: OF.opt_num("v", volume)?,
+        quote_volume: OF.opt_num("q", quote)?,
+        count: OF.opt_int("n", count)?,
+    };
+    cx.rows.tickers.push(row);
+    Ok(())
+}
+
+/// `{"e":"kline","E":..,"s":"BTCUSDT","k":{"t":open,"T":close,"s":..,"i":"1m","f":first id,"L":last id,"o":"",`
+/// `"c":"","h":"","l":"","v":"","n":0,"x":false,"q":"","V":taker base,"Q":taker quote,"B":"0"}}`
+pub(super) fn kline(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
+    const OF: Of = Of("kline");
+    let [event, s, candle, st, ..] = cx.fields(OF.0, data, &["E", "s", "k", "st", "e", "ps"])?;
+    let Some(candle) = candle else {
+        return OF.wrong("k");
+    };
+    if !OF.ours(cx, st)? {
+        return Ok(());
+    }
+    let keys = ["t", "T", "i", "f", "L", "o", "c", "h", "l", "v", "n", "x", "q", "V", "Q", "s", "B"];
+    let [open_time, close_time, interval, first, last, o, c, h, l, v, n, x, q, taker, taker_quote, ..] =
+        cx.fields("kline.k", candle, &keys)?;
+    let symbol = OF.word("s", s)?;
+    let interval = OF.word("i", interval)?;
+    let row = VenueKline {
+        symbol: cx.rows.symbols.intern(&symbol),
+        ts_event_us: OF.opt_time("E", event)?,
+        interval: cx.rows.symbols.intern(&interval),
+        open_time_us: OF.time("t", open_time)?,
+        close_time_us: OF.time("T", close_time)?,
+        open: OF.num("o", o)?,
+        high: OF.num("h", h)?,
+        low: OF.num("l", l)?,
+        close: OF.num("c", c)?,
+        volume: OF.num("v", v)?,
+        quote_volume: OF.opt_num("q", q)?,
+        trade_count: OF.opt_int("n", n)?,
+        taker_buy_volume: OF.opt_num("V", taker)?,
+        taker_buy_quote_volume: OF.opt_num("Q", taker_quote)?,
+        first_trade_id: OF.opt_int("f", first)?.filter(|id| *id >= 0),
+        last_trade_id: OF.opt_int("L", last)?.filter(|id| *id >= 0),
+        is_final: OF.flag("x", x)?,
+    };
+    cx.rows.venue_klines.push(row);
+    Ok(())
+}

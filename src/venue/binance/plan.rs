@@ -1,0 +1,127 @@
+//! What is asked for: sockets and their streams, subscribe messages, REST requests.
+
+use std::collections::{HashMap, HashSet};
+
+use super::super::{Channel, ConnectionPlan, Limits, RestRequest, Want};
+
+/// Streams the server takes on one socket, whatever the configuration says.
+const MAX_STREAMS: usize = 1024;
+
+/// Where a channel is served and how its stream is called.
+#[derive(Clone, Copy)]
+pub(super) struct Stream {
+    /// Path of the socket.
+    pub(super) path: &'static str,
+    /// Name behind the lower-case symbol.
+    pub(super) suffix: &'static str,
+}
+
+/// Splits wants into sockets: one path each, at most `streams_per_connection` streams, the streams of a symbol
+/// side by side and on one socket where they fit. Symbols keep the order of their first want; a want that comes
+/// twice counts once.
+pub(super) fn connections(
+    wants: &[Want],
+    limits: &Limits,
+    stream_of: impl Fn(Channel) -> Option<Stream>,
+) -> Vec<ConnectionPlan> {
+    let room = limits.streams_per_connection.clamp(1, MAX_STREAMS);
+    let mut group_of: HashMap<(&'static str, &str), usize> = HashMap::new();
+    let mut groups: Vec<(&'static str, Vec<(String, Want)>)> = Vec::new();
+    let mut paths: Vec<&'static str> = Vec::new();
+    let mut seen = HashSet::new();
+    for want in wants {
+        let Some(stream) = stream_of(want.channel) else {
+            continue;
+        };
+        if !seen.insert(want) {
+            continue;
+        }
+        if !paths.contains(&stream.path) {
+            paths.push(stream.path);
+        }
+        let group = *group_of.entry((stream.path, &want.symbol)).or_insert_with(|| {
+            groups.push((stream.path, Vec::new()));
+            groups.len() - 1
+        });
+        let name = stream_name(&want.symbol, stream.suffix);
+        if let Some((_, members)) = groups.get_mut(group) {
+            members.push((name, want.clone()));
+        }
+    }
+    let mut plans: Vec<ConnectionPlan> = Vec::new();
+    for path in paths {
+        let mut open = false;
+        for (_, members) in groups.iter().filter(|(p, _)| *p == path) {
+            let left = room - plans.last().map_or(0, |p| p.streams.len()).min(room);
+            open &= members.len() <= left;
+            for (name, want) in members {
+                if plans.last().is_none_or(|p| p.streams.len() >= room) {
+                    open = false;
+                }
+                if !open {
+                    plans.push(ConnectionPlan {
+                        path_and_query: path.to_owned(),
+                        streams: Vec::new(),
+                        wants: Vec::new(),
+                    });
+                    open = true;
+                }
+                if let Some(plan) = plans.last_mut() {
+                    plan.streams.push(name.clone());
+                    plan.wants.push(want.clone());
+                }
+            }
+        }
+    }
+    plans
+}
+
+/// The stream of a symbol: Binance lower-cases the whole symbol, which leaves scripts without case as they are.
+fn stream_name(symbol: &str, suffix: &str) -> String {
+    let mut name = symbol.to_lowercase();
+    name.push_str(suffix);
+    name
+}
+
+/// The symbol of a stream name: what stands before the first `@`, in upper case.
+pub(super) fn symbol_of(stream: &str) -> Option<String> {
+    let (symbol, _) = stream.split_once('@')?;
+    (!symbol.is_empty()).then(|| symbol.to_uppercase())
+}
+
+/// `SUBSCRIBE` messages of at most `params_per_subscribe` streams.
+pub(super) fn subscribe_messages(streams: &[String], limits: &Limits, first_id: u64) -> Vec<String> {
+    streams
+        .chunks(limits.params_per_subscribe.max(1))
+        .zip(first_id..)
+        .map(|(params, id)| {
+            // The keys stand in the order of the documentation.
+            let params = serde_json::Value::from(params.to_vec());
+            format!(r#"{{"method":"SUBSCRIBE","params":{params},"id":{id}}}"#)
+        })
+        .collect()
+}
+
+/// A whole book of `symbol`.
+pub(super) fn snapshot_request(path: &str, symbol: &str, limit: u32, weight: u32) -> RestRequest {
+    let encoded = percent_encode(symbol);
+    RestRequest {
+        path_and_query: format!("{path}?symbol={encoded}&limit={limit}"),
+        weight,
+        channel: Channel::DepthSnapshot.as_str().to_owned(),
+        symbol: Some(symbol.to_owned()),
+    }
+}
+
+/// Percent-encodes every byte that RFC 3986 does not leave free.
+fn percent_encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for b in text.bytes() {
+        if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(b));
+        } else {
+            out.push_str(&format!("%{b:02X}"));
+        }
+    }
+    out
+}

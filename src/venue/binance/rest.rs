@@ -1,0 +1,34 @@
+//! Stored REST bodies.
+//!
+//! ```text
+//! spot   {"lastUpdateId":33933317943,"bids":[["23171.42000000","0.03000000"]],"asks":[..]}
+//! USD-M  {"lastUpdateId":1570255790655,"E":1654232606707,"T":1654232606695,"bids":[..],"asks":[..]}
+//! ```
+//! The body does not name its symbol: the meta beside it does.
+
+use super::super::{Channel, DecodeError, Decoded, RestMeta, Rows};
+use super::general::Context;
+use super::{Market, listing, messages};
+
+/// Rows of a REST body.
+pub(super) fn decode(market: Market, body: &[u8], meta: &RestMeta, rows: &mut Rows) -> Result<Decoded, DecodeError> {
+    if meta.status != 200 {
+        return Err(DecodeError::HttpStatus(meta.status));
+    }
+    match meta.channel.as_str() {
+        "symbols" => {
+            rows.listings.extend(listing::parse(market, body)?);
+            Ok(Decoded::Symbols)
+        }
+        "depth_snapshot" => {
+            let symbol = meta.symbol.as_deref().filter(|s| !s.is_empty());
+            let symbol =
+                symbol.ok_or(DecodeError::Field { message: "depth_snapshot", field: "symbol of the request" })?;
+            let text = super::general::utf8(body)?;
+            let mut context = Context::new(market, body, rows);
+            messages::whole_book(&mut context, text, symbol)?;
+            Ok(Decoded::Rows(Channel::DepthSnapshot))
+        }
+        other => Err(DecodeError::UnknownType(format!("REST {other}"))),
+    }
+}

@@ -1,0 +1,394 @@
+//! Holes, repeats and disorder in the ids of a channel. Pure: no clock, no I/O.
+//!
+//! The compactor decodes one frame into [`Rows`], asks [`GapTracker::observe_rows`], and pushes the rows to their
+//! columns with the flags it got back. An id counts as a repeat only when that very id was seen before: ids
+//! inside a known hole or before the first one seen are late, not repeated, because calling them repeated would
+//! lose them. REST snapshots and partial books have no place in the order and are not looked at.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use super::row::Rows;
+use super::symbol::SymbolId;
+use super::{Channel, Continuity, UnknownWord, Venue};
+
+/// Flag of a row that holds (a part of) a whole book.
+pub const SNAPSHOT: i32 = 1;
+/// Flag of the first row behind a hole.
+pub const GAP_BEFORE: i32 = 4;
+/// Flag of a row whose id is lower than one before it.
+pub const OUT_OF_ORDER: i32 = 16;
+
+/// Holes remembered per symbol and channel. When a further one opens, the oldest is forgotten together with
+/// everything before it, so that nothing below it can be taken for a repeat.
+const MAX_HOLES: usize = 64;
+
+/// A trade id this far below the newest one is not a late frame: the venue counts anew.
+const RESTART: i64 = 1_000_000;
+
+/// Channels with ids that continue.
+const CHANNELS: [Channel; 3] = [Channel::Trades, Channel::AggTrades, Channel::Depth];
+
+/// What an id says against those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// The very next one.
+    Continuous,
+    /// The first of its symbol and channel.
+    First,
+    /// Ids from `expected` up to `got` (excluded) were not delivered. For [`Continuity::DepthPrevFinal`]
+    /// `expected` is the last final id delivered and `got` the one that should have been.
+    Gap {
+        /// What should have come.
+        expected: i64,
+        /// What came.
+        got: i64,
+    },
+    /// Aggregate ids continue, the trade ids inside them do not.
+    TradesSkipped {
+        /// Trade id that should have come.
+        expected: i64,
+        /// Trade id that came.
+        got: i64,
+    },
+    /// Seen before.
+    Duplicate,
+    /// Late: not seen before, but a higher one was.
+    OutOfOrder,
+}
+
+/// The ids of one row or message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ids {
+    /// Its own id; first id for depth.
+    pub first: i64,
+    /// Its own id; final id for depth.
+    pub last: i64,
+    /// Final id of the message before ([`Continuity::DepthPrevFinal`]).
+    pub prev: Option<i64>,
+    /// First and last trade id inside ([`Continuity::AggIdAndTrades`]).
+    pub trades: Option<(i64, i64)>,
+}
+
+impl Ids {
+    /// A row with one id.
+    pub fn one(id: i64) -> Self {
+        Self { first: id, last: id, prev: None, trades: None }
+    }
+}
+
+/// What is known of one symbol and channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdState {
+    /// First id seen; ids below it are never repeats.
+    pub first: i64,
+    /// Highest id seen.
+    pub last: i64,
+    /// Last trade id inside the newest aggregate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_trade: Option<i64>,
+    /// Ids never delivered, both ends included, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holes: Vec<(i64, i64)>,
+}
+
+/// The whole state, in an order that does not depend on how it came about: symbol -> channel word -> ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct GapState(pub BTreeMap<String, BTreeMap<String, IdState>>);
+
+/// A hole, as told to the owner of the tracker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GapEvent<'a> {
+    /// The symbol in its venue's spelling.
+    pub symbol: &'a str,
+    /// The channel.
+    pub channel: Channel,
+    /// [`Seen::Gap`] or [`Seen::TradesSkipped`].
+    pub seen: Seen,
+    /// Index of the row or depth message in its table of the frame.
+    pub row: usize,
+}
+
+/// What the tracker says of one trade, aggregate or depth message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowMark {
+    /// [`SNAPSHOT`], [`GAP_BEFORE`], [`OUT_OF_ORDER`]: for the column `flags`.
+    pub flags: i32,
+    /// Every id in it was delivered before.
+    pub duplicate: bool,
+}
+
+impl RowMark {
+    fn of(seen: Seen) -> Self {
+        let flags = match seen {
+            Seen::Gap { .. } | Seen::TradesSkipped { .. } => GAP_BEFORE,
+            Seen::OutOfOrder => OUT_OF_ORDER,
+            Seen::Continuous | Seen::First | Seen::Duplicate => 0,
+        };
+        Self { flags, duplicate: seen == Seen::Duplicate }
+    }
+}
+
+/// Follows the ids of every symbol of one venue.
+#[derive(Clone, Debug)]
+pub struct GapTracker {
+    rules: [Continuity; 3],
+    entries: Vec<Entry>,
+    index: HashMap<Box<str>, usize>,
+    /// Entry of an interned symbol, checked by name on every use, so any interner will do.
+    by_id: Vec<usize>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    symbol: Box<str>,
+    states: [Option<IdState>; 3],
+}
+
+impl GapTracker {
+    /// Knows no id yet.
+    pub fn new(venue: &dyn Venue) -> Self {
+        Self {
+            rules: CHANNELS.map(|c| venue.continuity(c)),
+            entries: Vec::new(),
+            index: HashMap::new(),
+            by_id: Vec::new(),
+        }
+    }
+
+    /// Continues from what [`GapTracker::state`] gave.
+    ///
+    /// # Errors
+    /// When a channel word of the state is unknown.
+    pub fn restore(venue: &dyn Venue, state: &GapState) -> Result<Self, UnknownWord> {
+        let mut tracker = Self::new(venue);
+        for (symbol, channels) in &state.0 {
+            let entry = tracker.entry(symbol);
+            for (word, ids) in channels {
+                let slot = slot(word.parse()?);
+                if let (Some(slot), Some(entry)) = (slot, tracker.entries.get_mut(entry)) {
+                    entry.states[slot] = Some(ids.clone());
+                }
+            }
+        }
+        Ok(tracker)
+    }
+
+    /// Everything known, to be stored and given to [`GapTracker::restore`].
+    pub fn state(&self) -> GapState {
+        let mut state = GapState::default();
+        for entry in &self.entries {
+            for (channel, ids) in CHANNELS.iter().zip(&entry.states) {
+                if let Some(ids) = ids {
+                    state
+                        .0
+                        .entry(entry.symbol.to_string())
+                        .or_default()
+                        .insert(channel.as_str().to_owned(), ids.clone());
+                }
+            }
+        }
+        state
+    }
+
+    /// What is known of a symbol and channel.
+    pub fn ids(&self, symbol: &str, channel: Channel) -> Option<&IdState> {
+        let entry = self.entries.get(*self.index.get(symbol)?)?;
+        entry.states.get(slot(channel)?)?.as_ref()
+    }
+
+    /// Judges one row or message and remembers it. Channels without a rule are always continuous.
+    pub fn observe(&mut self, symbol: &str, channel: Channel, ids: Ids) -> Seen {
+        let entry = self.entry(symbol);
+        self.judge(entry, channel, ids)
+    }
+
+    /// Judges all trades, aggregates and depth messages of `rows` (one frame: one channel). `marks` is cleared
+    /// and gets one mark per row of that table, or per message for depth; it stays empty for other channels.
+    /// `on_gap` hears of every hole.
+    pub fn observe_rows(&mut self, rows: &Rows, marks: &mut Vec<RowMark>, on_gap: &mut impl FnMut(GapEvent<'_>)) {
+        marks.clear();
+        for (row, trade) in rows.trades.iter().enumerate() {
+            let ids = trade.id.map(Ids::one);
+            let mark = self.mark(rows, trade.symbol, Channel::Trades, ids, row, on_gap);
+            marks.push(mark);
+        }
+        for (row, agg) in rows.agg_trades.iter().enumerate() {
+            let ids = Some(Ids { trades: Some((agg.first_id, agg.last_id)), ..Ids::one(agg.agg_id) });
+            let mark = self.mark(rows, agg.symbol, Channel::AggTrades, ids, row, on_gap);
+            marks.push(mark);
+        }
+        for (row, depth) in rows.depth.iter().enumerate() {
+            if depth.is_snapshot {
+                marks.push(RowMark { flags: SNAPSHOT, duplicate: false });
+                continue;
+            }
+            let ids = depth.final_update_id.map(|last| Ids {
+                first: depth.first_update_id.unwrap_or(last),
+                last,
+                prev: depth.prev_update_id,
+                trades: None,
+            });
+            let mark = self.mark(rows, depth.symbol, Channel::Depth, ids, row, on_gap);
+            marks.push(mark);
+        }
+    }
+
+    #[inline]
+    fn mark(
+        &mut self,
+        rows: &Rows,
+        symbol: SymbolId,
+        channel: Channel,
+        ids: Option<Ids>,
+        row: usize,
+        on_gap: &mut impl FnMut(GapEvent<'_>),
+    ) -> RowMark {
+        let Some(ids) = ids else {
+            return RowMark::default();
+        };
+        let name = rows.symbols.name(symbol);
+        let entry = self.entry_of(symbol, name);
+        let seen = self.judge(entry, channel, ids);
+        if matches!(seen, Seen::Gap { .. } | Seen::TradesSkipped { .. }) {
+            on_gap(GapEvent { symbol: name, channel, seen, row });
+        }
+        RowMark::of(seen)
+    }
+
+    #[inline]
+    fn entry_of(&mut self, id: SymbolId, name: &str) -> usize {
+        let cached = self.by_id.get(id.0 as usize).copied();
+        if let Some(entry) = cached.filter(|e| self.entries.get(*e).is_some_and(|e| &*e.symbol == name)) {
+            return entry;
+        }
+        let entry = self.entry(name);
+        let at = id.0 as usize;
+        if self.by_id.len() <= at {
+            self.by_id.resize(at + 1, usize::MAX);
+        }
+        if let Some(slot) = self.by_id.get_mut(at) {
+            *slot = entry;
+        }
+        entry
+    }
+
+    fn entry(&mut self, symbol: &str) -> usize {
+        if let Some(entry) = self.index.get(symbol) {
+            return *entry;
+        }
+        self.entries.push(Entry { symbol: symbol.into(), states: [None, None, None] });
+        self.index.insert(symbol.into(), self.entries.len() - 1);
+        self.entries.len() - 1
+    }
+
+    #[inline]
+    fn judge(&mut self, entry: usize, channel: Channel, ids: Ids) -> Seen {
+        let Some(slot) = slot(channel) else {
+            return Seen::Continuous;
+        };
+        let rule = self.rules[slot];
+        let state = self.entries.get_mut(entry).map(|e| &mut e.states[slot]);
+        match (rule, state) {
+            (Continuity::None, _) | (_, None) => Seen::Continuous,
+            (_, Some(Some(state))) => state.judge(rule, ids),
+            (_, Some(none)) => {
+                *none = Some(IdState::starting_with(ids));
+                Seen::First
+            }
+        }
+    }
+}
+
+#[inline]
+fn slot(channel: Channel) -> Option<usize> {
+    match channel {
+        Channel::Trades => Some(0),
+        Channel::AggTrades => Some(1),
+        Channel::Depth => Some(2),
+        _ => None,
+    }
+}
+
+impl IdState {
+    fn starting_with(ids: Ids) -> Self {
+        Self { first: ids.first, last: ids.last, last_trade: ids.trades.map(|(_, last)| last), holes: Vec::new() }
+    }
+
+    #[inline]
+    fn judge(&mut self, rule: Continuity, ids: Ids) -> Seen {
+        // What the message says came right before it.
+        let before = match (rule, ids.prev) {
+            (Continuity::DepthPrevFinal, Some(prev)) => prev,
+            (Continuity::DepthPrevFinal, None) => self.last.min(ids.last),
+            _ => ids.first.saturating_sub(1),
+        };
+        if ids.last <= self.last {
+            return self.late(rule, before, ids);
+        }
+        let last = std::mem::replace(&mut self.last, ids.last);
+        if before < last {
+            self.close_holes(before.saturating_add(1), last);
+        }
+        let last_trade = self.last_trade;
+        self.last_trade = ids.trades.map(|(_, last)| last);
+        if before > last {
+            self.open_hole(last + 1, before);
+            return match rule {
+                Continuity::DepthPrevFinal => Seen::Gap { expected: last, got: before },
+                _ => Seen::Gap { expected: last + 1, got: ids.first },
+            };
+        }
+        if let (Continuity::AggIdAndTrades, Some(last), Some((first, _))) = (rule, last_trade, ids.trades) {
+            let expected = last.saturating_add(1);
+            if first != expected {
+                return Seen::TradesSkipped { expected, got: first };
+            }
+        }
+        Seen::Continuous
+    }
+
+    /// An id that is not above the highest one.
+    #[cold]
+    fn late(&mut self, rule: Continuity, before: i64, ids: Ids) -> Seen {
+        let counts_trades = !matches!(rule, Continuity::DepthFirstFinal | Continuity::DepthPrevFinal);
+        if counts_trades && self.last.saturating_sub(ids.last) > RESTART {
+            *self = Self::starting_with(ids);
+            return Seen::OutOfOrder;
+        }
+        let new = self.close_holes(before.saturating_add(1).min(ids.first), ids.last);
+        if new || ids.first < self.first { Seen::OutOfOrder } else { Seen::Duplicate }
+    }
+
+    fn open_hole(&mut self, from: i64, to: i64) {
+        while self.holes.len() >= MAX_HOLES {
+            let (_, forgotten) = self.holes.remove(0);
+            self.first = self.first.max(forgotten.saturating_add(1));
+        }
+        self.holes.push((from, to));
+    }
+
+    /// Takes `first..=last` out of the holes; true when any of it was in one.
+    #[cold]
+    fn close_holes(&mut self, first: i64, last: i64) -> bool {
+        let mut closed = false;
+        let mut kept = Vec::with_capacity(self.holes.len() + 1);
+        for &(a, b) in &self.holes {
+            if last < a || first > b {
+                kept.push((a, b));
+                continue;
+            }
+            closed = true;
+            if first > a {
+                kept.push((a, first - 1));
+            }
+            if last < b {
+                kept.push((last + 1, b));
+            }
+        }
+        self.holes = kept;
+        closed
+    }
+}
