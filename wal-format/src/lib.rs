@@ -1,1 +1,35 @@
-//! x
+//! A segmented, memory-mapped write-ahead log: one writer, any number of readers in other
+//! processes, nothing appended is lost when the writer is killed, every loss is accounted for.
+//!
+//! ```text
+//!  LogWriter ── append ──▶ segment N (mapped) ──▶ SEAL ──▶ segment N+1 ...
+//!    │            one release store per record       │
+//!    ├─ prepare   allocated segments ahead           └─ sync: data on disk, then the footer
+//!    └─ repair    tails of earlier runs, beside the first append
+//!  LogReader ── acquire load ──▶ records, exact losses, SEAL ──▶ next segment
+//!    └─ ack       what a reader has safe elsewhere ──▶ retire: segments nobody needs
+//! ```
+//!
+//! `FORMAT.md` is the normative description of the bytes. The modules, in the order of the flow:
+//! [`layout`], [`record`], [`checksum`], [`header`], [`footer`] are plain bytes; `sys` holds all
+//! `unsafe`; [`storage`], [`durable`], [`slots`], [`lock`], [`segment`] are files.
+#![deny(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod checksum;
+pub mod durable;
+pub mod error;
+pub mod footer;
+pub mod header;
+pub mod layout;
+pub mod lock;
+pub mod prelude;
+pub mod record;
+pub mod segment;
+pub mod slots;
+pub mod storage;
+pub mod sys;
+
+pub use error::{AppendError, CloseError, LockError, OpenError, SyncError};
+pub use footer::{FooterSummary, SealedBy};
+pub use record::{ClockPair, Kind, Position, Seal, SegmentId, Seq, flags};

@@ -1,0 +1,135 @@
+//! The one implementation of write, sync, rename, sync the directory.
+//!
+//! A rename alone survives a killed process, not a power cut: the new name can be on disk before
+//! the bytes, or not at all. Everything that publishes a file in this workspace goes through
+//! here, so the order stands in one place. Never deletes anything but what it is told to.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Publishes a complete file under its final name: sync `tmp`, rename it to `dest`, sync the
+/// directory of `dest`. Durable on return; replaces what stood there.
+///
+/// # Errors
+/// The first step that fails. Before the rename nothing has changed; after it the file is
+/// visible, but a power cut may take it.
+pub fn publish_file(tmp: &Path, dest: &Path) -> io::Result<()> {
+    File::open(tmp)?.sync_all()?;
+    rename(tmp, dest)?;
+    sync_dir(parent(dest))
+}
+
+/// Writes `bytes` as the new content of `dest`, through a temporary file beside it. Readers see
+/// the old content or the new, never a part.
+///
+/// # Errors
+/// The first step that fails; the temporary file is then removed.
+pub fn write_file(dest: &Path, bytes: &[u8]) -> io::Result<()> {
+    let tmp = tmp_beside(dest);
+    let written = File::create(&tmp).and_then(|mut file| file.write_all(bytes));
+    let published = written.and_then(|()| publish_file(&tmp, dest));
+    if published.is_err() {
+        // The error that matters is the one above.
+        let _ = fs::remove_file(&tmp);
+    }
+    published
+}
+
+/// Creates `dir` and every missing parent, and makes each new entry durable.
+///
+/// # Errors
+/// As the file system reports; also when something else than a directory stands there.
+pub fn create_dir_all(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let above = parent(dir);
+    create_dir_all(above)?;
+    match fs::create_dir(dir) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
+        Err(error) => return Err(error),
+    }
+    sync_dir(above)
+}
+
+/// Unlinks a file; one that is not there is no error. Durable after [`sync_dir`].
+///
+/// # Errors
+/// As the file system reports.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the names in `dir` durable.
+///
+/// # Errors
+/// As the file system reports.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Renames without any sync: a step of a longer sequence in this crate.
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) => Path::new("."),
+        None => path,
+    }
+}
+
+fn tmp_beside(dest: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(dest.file_name().unwrap_or_default());
+    name.push(format!(".{}.tmp", std::process::id()));
+    dest.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_written_file_replaces_the_old_one_and_leaves_no_temporary() {
+        let dir = tempfile::tempdir().unwrap();
+        let dest = dir.path().join("file");
+        write_file(&dest, b"old").unwrap();
+        write_file(&dest, b"new").unwrap();
+        assert_eq!(fs::read(&dest).unwrap(), b"new");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failed_write_keeps_the_old_file_and_leaves_no_temporary() {
+        let dir = tempfile::tempdir().unwrap();
+        let dest = dir.path().join("taken");
+        fs::create_dir(&dest).unwrap();
+        assert!(write_file(&dest, b"new").is_err());
+        assert!(dest.is_dir());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn directories_are_created_along_the_way_and_removal_is_idempotent() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b/c");
+        create_dir_all(&deep).unwrap();
+        create_dir_all(&deep).unwrap();
+        assert!(deep.is_dir());
+        let file = deep.join("f");
+        fs::write(&file, b"x").unwrap();
+        remove_file(&file).unwrap();
+        remove_file(&file).unwrap();
+        fs::write(&file, b"x").unwrap();
+        assert!(create_dir_all(&file.join("under")).is_err());
+        sync_dir(&deep).unwrap();
+    }
+}
