@@ -17,7 +17,7 @@ use super::scan::MAX_WORD;
 pub(super) type Values<'a, const N: usize> = [Option<&'a str>; N];
 
 /// Splits an object. Unknown keys go to `unknown`; a known key that comes twice is an error, because nobody can
-/// tell which one is meant. A `null` counts as absent.
+/// tell which one is meant. A `null` is a value here.
 pub(super) fn object<'a, const N: usize>(
     text: &'a str,
     keys: &[&str; N],
@@ -45,7 +45,7 @@ pub(super) fn object<'a, const N: usize>(
                     Some((_, true)) => return Err(de::Error::custom("a key that comes twice")),
                     Some((value_slot, given)) => {
                         *given = true;
-                        *value_slot = Some(value.get()).filter(|v| *v != "null");
+                        *value_slot = Some(value.get());
                     }
                 }
             }

@@ -1,12 +1,15 @@
 //! Tests of both Binance markets. Frames are those of `tests/data` (sources in `tests/data/SOURCES.md`).
 #![allow(clippy::unwrap_used)]
 
+mod golden;
+mod property;
+mod protocol;
 mod recordings;
 
 use std::io::Read;
 use std::path::Path;
 
-use super::super::{DecodeError, Decoded, Frame, FrameKind, Rows, Venue, VenueId, venue};
+use super::super::{DecodeError, Decoded, Frame, FrameKind, RestMeta, Rows, Venue, VenueId, venue};
 use super::Market;
 
 fn of(market: Market) -> &'static dyn Venue {
@@ -19,6 +22,15 @@ fn of(market: Market) -> &'static dyn Venue {
 
 fn text(payload: &[u8]) -> Frame<'_> {
     Frame { kind: FrameKind::Text, payload, rest: None }
+}
+
+fn depth_meta(symbol: &str) -> RestMeta {
+    RestMeta {
+        channel: "depth_snapshot".to_owned(),
+        symbol: Some(symbol.to_owned()),
+        url: "https://venue.test/depth".to_owned(),
+        status: 200,
+    }
 }
 
 /// A file of `tests/data`, unpacked.
@@ -103,7 +115,9 @@ fn seen(decode: impl FnOnce(&mut Rows) -> Result<Decoded, DecodeError>) -> Seen 
 fn both(market: Market, payload: &[u8]) -> (Seen, bool) {
     let mut fast = false;
     let whole = seen(|rows| {
-        fast = super::fast::decode(market, payload, &mut Rows::new()).is_some();
+        let mut alone = Rows::new();
+        fast = super::fast::decode(market, payload, &mut alone).is_some();
+        assert!(fast || (alone.is_empty() && alone.depth.is_empty()), "left a part of a frame");
         of(market).decode(&text(payload), rows)
     });
     let general = seen(|rows| super::general::decode(market, payload, rows));
