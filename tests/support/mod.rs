@@ -1,5 +1,9 @@
 //! Helpers named as verbs: make a world, start services, wait, kill, count.
 
+pub mod log;
+pub mod logs;
+pub mod venue;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};

@@ -82,12 +82,12 @@ pub(super) fn account(cfg: &Config, report: &venue_sim::Report) -> anyhow::Resul
         let mut v = VenueAccount::default();
         let mut sent_digests = Vec::new();
         if let Some(sent) = report.venues.get(id.as_str()) {
-            v.sent_rest = sent.rest.bodies;
+            v.sent_rest = sent.rest.requests;
             for c in &sent.connections {
                 v.sent_data += c.frames_sent;
-                v.sent_control += c.control_sent;
+                v.sent_control += c.control_sent + c.garbage_sent;
                 v.unconfirmed += c.unconfirmed;
-                if c.frames_sent + c.control_sent > 0 {
+                if c.frames_sent + c.control_sent + c.garbage_sent > 0 {
                     sent_digests.push(c.sha256.clone());
                 }
             }

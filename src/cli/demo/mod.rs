@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use venue_sim::{Pace, RecordingFile, Sim, SimConfig, Source, StartWhen};
+use venue_sim::{Pace, RecordingFile, Repeat, Sim, SimConfig, StartWhen};
 
 use super::Usage;
 use crate::config::Config;
@@ -193,12 +193,13 @@ async fn demo(args: Args) -> anyhow::Result<()> {
 
     let recordings = venues
         .iter()
-        .flat_map(|id| recordings(*id).iter().map(|f| RecordingFile { venue: id.to_string(), path: files.join(f) }))
+        .flat_map(|id| recordings(*id).iter().map(|f| RecordingFile::new(id.as_str(), files.join(f))))
         .collect();
-    let mut sim_config = SimConfig::new(Source::Recordings(recordings));
+    let mut sim_config = SimConfig::recordings(recordings);
     sim_config.pace = args.rate;
-    sim_config.once = args.once;
+    sim_config.repeat = if args.once { Repeat::Once } else { Repeat::Forever };
     sim_config.restamp = true;
+    // Nothing is played before everything is subscribed, so nothing is missed and the counts can be exact.
     sim_config.start_when = StartWhen::AllStreams;
     let sim = Sim::start(sim_config).await.context("start the simulated exchanges")?;
 
