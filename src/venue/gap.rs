@@ -5,6 +5,8 @@
 //! inside a known hole or before the first one seen are late, not repeated, because calling them repeated would
 //! lose them. REST snapshots and partial books have no place in the order and are not looked at.
 
+mod ids;
+
 use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,8 @@ use super::row::Rows;
 use super::symbol::SymbolId;
 use super::{Channel, Continuity, UnknownWord, Venue};
 
+pub use ids::{IdState, Ids, Seen};
+
 /// Flag of a row that holds (a part of) a whole book.
 pub const SNAPSHOT: i32 = 1;
 /// Flag of the first row behind a hole.
@@ -20,78 +24,8 @@ pub const GAP_BEFORE: i32 = 4;
 /// Flag of a row whose id is lower than one before it.
 pub const OUT_OF_ORDER: i32 = 16;
 
-/// Holes remembered per symbol and channel. When a further one opens, the oldest is forgotten together with
-/// everything before it, so that nothing below it can be taken for a repeat.
-const MAX_HOLES: usize = 64;
-
-/// A trade id this far below the newest one is not a late frame: the venue counts anew.
-const RESTART: i64 = 1_000_000;
-
 /// Channels with ids that continue.
 const CHANNELS: [Channel; 3] = [Channel::Trades, Channel::AggTrades, Channel::Depth];
-
-/// What an id says against those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
-    /// The very next one.
-    Continuous,
-    /// The first of its symbol and channel.
-    First,
-    /// Ids from `expected` up to `got` (excluded) were not delivered. For [`Continuity::DepthPrevFinal`]
-    /// `expected` is the last final id delivered and `got` the one that should have been.
-    Gap {
-        /// What should have come.
-        expected: i64,
-        /// What came.
-        got: i64,
-    },
-    /// Aggregate ids continue, the trade ids inside them do not.
-    TradesSkipped {
-        /// Trade id that should have come.
-        expected: i64,
-        /// Trade id that came.
-        got: i64,
-    },
-    /// Seen before.
-    Duplicate,
-    /// Late: not seen before, but a higher one was.
-    OutOfOrder,
-}
-
-/// The ids of one row or message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ids {
-    /// Its own id; first id for depth.
-    pub first: i64,
-    /// Its own id; final id for depth.
-    pub last: i64,
-    /// Final id of the message before ([`Continuity::DepthPrevFinal`]).
-    pub prev: Option<i64>,
-    /// First and last trade id inside ([`Continuity::AggIdAndTrades`]).
-    pub trades: Option<(i64, i64)>,
-}
-
-impl Ids {
-    /// A row with one id.
-    pub fn one(id: i64) -> Self {
-        Self { first: id, last: id, prev: None, trades: None }
-    }
-}
-
-/// What is known of one symbol and channel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IdState {
-    /// First id seen; ids below it are never repeats.
-    pub first: i64,
-    /// Highest id seen.
-    pub last: i64,
-    /// Last trade id inside the newest aggregate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_trade: Option<i64>,
-    /// Ids never delivered, both ends included, oldest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub holes: Vec<(i64, i64)>,
-}
 
 /// The whole state, in an order that does not depend on how it came about: symbol -> channel word -> ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -312,83 +246,5 @@ fn slot(channel: Channel) -> Option<usize> {
     }
 }
 
-impl IdState {
-    fn starting_with(ids: Ids) -> Self {
-        Self { first: ids.first, last: ids.last, last_trade: ids.trades.map(|(_, last)| last), holes: Vec::new() }
-    }
-
-    #[inline]
-    fn judge(&mut self, rule: Continuity, ids: Ids) -> Seen {
-        // What the message says came right before it.
-        let before = match (rule, ids.prev) {
-            (Continuity::DepthPrevFinal, Some(prev)) => prev,
-            (Continuity::DepthPrevFinal, None) => self.last.min(ids.last),
-            _ => ids.first.saturating_sub(1),
-        };
-        if ids.last <= self.last {
-            return self.late(rule, before, ids);
-        }
-        let last = std::mem::replace(&mut self.last, ids.last);
-        if before < last {
-            self.close_holes(before.saturating_add(1), last);
-        }
-        let last_trade = self.last_trade;
-        self.last_trade = ids.trades.map(|(_, last)| last);
-        if before > last {
-            self.open_hole(last + 1, before);
-            return match rule {
-                Continuity::DepthPrevFinal => Seen::Gap { expected: last, got: before },
-                _ => Seen::Gap { expected: last + 1, got: ids.first },
-            };
-        }
-        if let (Continuity::AggIdAndTrades, Some(last), Some((first, _))) = (rule, last_trade, ids.trades) {
-            let expected = last.saturating_add(1);
-            if first != expected {
-                return Seen::TradesSkipped { expected, got: first };
-            }
-        }
-        Seen::Continuous
-    }
-
-    /// An id that is not above the highest one.
-    #[cold]
-    fn late(&mut self, rule: Continuity, before: i64, ids: Ids) -> Seen {
-        let counts_trades = !matches!(rule, Continuity::DepthFirstFinal | Continuity::DepthPrevFinal);
-        if counts_trades && self.last.saturating_sub(ids.last) > RESTART {
-            *self = Self::starting_with(ids);
-            return Seen::OutOfOrder;
-        }
-        let new = self.close_holes(before.saturating_add(1).min(ids.first), ids.last);
-        if new || ids.first < self.first { Seen::OutOfOrder } else { Seen::Duplicate }
-    }
-
-    fn open_hole(&mut self, from: i64, to: i64) {
-        while self.holes.len() >= MAX_HOLES {
-            let (_, forgotten) = self.holes.remove(0);
-            self.first = self.first.max(forgotten.saturating_add(1));
-        }
-        self.holes.push((from, to));
-    }
-
-    /// Takes `first..=last` out of the holes; true when any of it was in one.
-    #[cold]
-    fn close_holes(&mut self, first: i64, last: i64) -> bool {
-        let mut closed = false;
-        let mut kept = Vec::with_capacity(self.holes.len() + 1);
-        for &(a, b) in &self.holes {
-            if last < a || first > b {
-                kept.push((a, b));
-                continue;
-            }
-            closed = true;
-            if first > a {
-                kept.push((a, first - 1));
-            }
-            if last < b {
-                kept.push((last + 1, b));
-            }
-        }
-        self.holes = kept;
-        closed
-    }
-}
+#[cfg(test)]
+mod tests;

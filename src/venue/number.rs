@@ -281,3 +281,6 @@ impl fmt::Display for Num {
         write!(f, "{sign}{}.{:0width$}", abs / unit, abs % unit, width = usize::from(n.scale))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,92 +3,12 @@
 //! Each function shows the message as the venue sends it; fields in brackets are those of some years or of one
 //! market only. The struct of the fields is the row itself (see `row.rs`).
 
-use std::borrow::Cow;
-
-use super::super::DecodeError;
-use super::super::number::Num;
 use super::super::row::{
     AggTrade, BookTicker, DepthUpdate, Level, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline,
 };
+use super::field::{Of, Raw, Result};
 use super::general::Context;
-use super::{Market, json, to_micros};
-
-type Result<T> = std::result::Result<T, DecodeError>;
-type Raw<'a> = Option<&'a str>;
-
-/// The name of a message, to say which field of what is wrong.
-#[derive(Clone, Copy)]
-struct Of(&'static str);
-
-impl Of {
-    fn wrong<T>(self, field: &'static str) -> Result<T> {
-        let message = self.0;
-        Err(DecodeError::Field { message, field })
-    }
-
-    fn int(self, field: &'static str, raw: Raw<'_>) -> Result<i64> {
-        raw.and_then(json::int).map_or_else(|| self.wrong(field), Ok)
-    }
-
-    fn opt_int(self, field: &'static str, raw: Raw<'_>) -> Result<Option<i64>> {
-        raw.map(|_| self.int(field, raw)).transpose()
-    }
-
-    fn time(self, field: &'static str, raw: Raw<'_>) -> Result<i64> {
-        to_micros(self.int(field, raw)?).map_or_else(|| self.wrong(field), Ok)
-    }
-
-    fn opt_time(self, field: &'static str, raw: Raw<'_>) -> Result<Option<i64>> {
-        raw.map(|_| self.time(field, raw)).transpose()
-    }
-
-    fn num(self, field: &'static str, raw: Raw<'_>) -> Result<Num> {
-        let message = self.0;
-        match raw.and_then(json::num) {
-            None => self.wrong(field),
-            Some(num) => num.map_err(|source| DecodeError::Number { message, field, source }),
-        }
-    }
-
-    /// A number that may be absent or an empty text.
-    fn opt_num(self, field: &'static str, raw: Raw<'_>) -> Result<Option<Num>> {
-        match raw {
-            None | Some("\"\"") => Ok(None),
-            Some(_) => self.num(field, raw).map(Some),
-        }
-    }
-
-    fn flag(self, field: &'static str, raw: Raw<'_>) -> Result<bool> {
-        raw.and_then(json::flag).map_or_else(|| self.wrong(field), Ok)
-    }
-
-    fn word<'a>(self, field: &'static str, raw: Raw<'a>) -> Result<Cow<'a, str>> {
-        raw.and_then(json::word).map_or_else(|| self.wrong(field), Ok)
-    }
-
-    /// Side of the taker: `m` says that the buyer was the maker, so true means that the taker sold.
-    fn taker(self, m: Raw<'_>) -> Result<Side> {
-        Ok(match self.flag("m", m)? {
-            true => Side::Sell,
-            false => Side::Buy,
-        })
-    }
-
-    /// False for rows of COIN-M, which share the all-market streams of USD-M.
-    fn ours(self, cx: &mut Context<'_, '_>, st: Raw<'_>) -> Result<bool> {
-        match (cx.market, self.opt_int("st", st)?) {
-            (_, None | Some(1)) => Ok(true),
-            (Market::Usdm, Some(2)) => {
-                cx.drift(&format!("{} with st 2 (COIN-M) left out", self.0));
-                Ok(false)
-            }
-            (_, Some(other)) => {
-                cx.drift(&format!("{} with st {other}", self.0));
-                Ok(true)
-            }
-        }
-    }
-}
+use super::json;
 
 /// `{"e":"trade","E":..,["T":..,]"s":"BTCUSDT","t":12345,"p":"0.001","q":"100",["b":..,"a":..,]["X":"MARKET",]`
 /// `["T":..,]"m":true,["M":true]["st":1]}`

@@ -1,0 +1,227 @@
+//! The tracker against a model that remembers every id.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+
+use super::ids::MAX_HOLES;
+use super::*;
+use crate::venue::{Frame, FrameKind, VenueId, venue};
+
+fn tracker(id: VenueId) -> GapTracker {
+    GapTracker::new(venue(id).unwrap())
+}
+
+fn trade(t: &mut GapTracker, id: i64) -> Seen {
+    t.observe("BTCUSDT", Channel::Trades, Ids::one(id))
+}
+
+fn depth(t: &mut GapTracker, first: i64, last: i64, prev: Option<i64>) -> Seen {
+    t.observe("BTCUSDT", Channel::Depth, Ids { first, last, prev, trades: None })
+}
+
+#[test]
+fn trades_count_by_one() {
+    let mut t = tracker(VenueId::BinanceSpot);
+    assert_eq!(trade(&mut t, 10), Seen::First);
+    assert_eq!(trade(&mut t, 11), Seen::Continuous);
+    assert_eq!(trade(&mut t, 11), Seen::Duplicate);
+    assert_eq!(trade(&mut t, 15), Seen::Gap { expected: 12, got: 15 });
+    assert_eq!(trade(&mut t, 10), Seen::Duplicate);
+    assert_eq!(trade(&mut t, 13), Seen::OutOfOrder);
+    assert_eq!(trade(&mut t, 13), Seen::Duplicate);
+    assert_eq!(trade(&mut t, 9), Seen::OutOfOrder);
+    assert_eq!(trade(&mut t, 16), Seen::Continuous);
+    assert_eq!(t.ids("BTCUSDT", Channel::Trades).unwrap().holes, [(12, 12), (14, 14)]);
+    assert_eq!(t.observe("ETHUSDT", Channel::Trades, Ids::one(99)), Seen::First);
+}
+
+#[test]
+fn spot_aggregates_must_continue_their_trades_and_usdm_ones_need_not() {
+    let agg = |id, first, last| Ids { trades: Some((first, last)), ..Ids::one(id) };
+    for (id, third) in [
+        (VenueId::BinanceSpot, Seen::TradesSkipped { expected: 106, got: 108 }),
+        (VenueId::BinanceUsdm, Seen::Continuous),
+    ] {
+        let mut t = tracker(id);
+        let mut next = |ids| t.observe("X", Channel::AggTrades, ids);
+        assert_eq!(next(agg(1, 100, 103)), Seen::First);
+        assert_eq!(next(agg(2, 104, 105)), Seen::Continuous);
+        assert_eq!(next(agg(3, 108, 108)), third);
+        assert_eq!(next(agg(4, 109, 110)), Seen::Continuous);
+        assert_eq!(next(agg(6, 115, 116)), Seen::Gap { expected: 5, got: 6 });
+        assert_eq!(next(agg(6, 115, 116)), Seen::Duplicate);
+        assert_eq!(next(agg(7, 117, 117)), Seen::Continuous);
+    }
+}
+
+#[test]
+fn spot_depth_continues_by_first_and_final_id() {
+    let mut t = tracker(VenueId::BinanceSpot);
+    assert_eq!(depth(&mut t, 5, 9, None), Seen::First);
+    assert_eq!(depth(&mut t, 10, 10, None), Seen::Continuous);
+    assert_eq!(depth(&mut t, 14, 20, None), Seen::Gap { expected: 11, got: 14 });
+    assert_eq!(depth(&mut t, 14, 20, None), Seen::Duplicate);
+    assert_eq!(depth(&mut t, 11, 13, None), Seen::OutOfOrder);
+    assert_eq!(depth(&mut t, 11, 13, None), Seen::Duplicate);
+    // Another connection may cut its batches elsewhere: something new came, nothing is missing.
+    assert_eq!(depth(&mut t, 18, 25, None), Seen::Continuous);
+    assert_eq!(depth(&mut t, 26, 26, None), Seen::Continuous);
+}
+
+#[test]
+fn usdm_depth_continues_by_the_previous_final_id() {
+    let mut t = tracker(VenueId::BinanceUsdm);
+    assert_eq!(depth(&mut t, 157, 160, Some(149)), Seen::First);
+    assert_eq!(depth(&mut t, 171, 180, Some(160)), Seen::Continuous);
+    assert_eq!(depth(&mut t, 215, 220, Some(210)), Seen::Gap { expected: 180, got: 210 });
+    assert_eq!(depth(&mut t, 195, 210, Some(190)), Seen::OutOfOrder);
+    assert_eq!(depth(&mut t, 185, 190, Some(180)), Seen::OutOfOrder);
+    assert_eq!(depth(&mut t, 195, 210, Some(190)), Seen::Duplicate);
+    assert_eq!(depth(&mut t, 215, 220, Some(210)), Seen::Duplicate);
+    assert_eq!(depth(&mut t, 221, 230, Some(220)), Seen::Continuous);
+    assert!(t.ids("BTCUSDT", Channel::Depth).unwrap().holes.is_empty());
+}
+
+#[test]
+fn a_venue_that_counts_anew_loses_no_trade() {
+    let mut t = tracker(VenueId::BinanceSpot);
+    assert_eq!(trade(&mut t, 5_000_000), Seen::First);
+    assert_eq!(trade(&mut t, 1), Seen::OutOfOrder);
+    assert_eq!(trade(&mut t, 2), Seen::Continuous);
+}
+
+#[test]
+fn forgotten_holes_never_make_a_repeat_of_an_unseen_id() {
+    let mut t = tracker(VenueId::BinanceSpot);
+    for id in (0..1000).map(|i| i * 2) {
+        trade(&mut t, id);
+    }
+    assert!(t.ids("BTCUSDT", Channel::Trades).unwrap().holes.len() <= MAX_HOLES);
+    for id in (0..999).map(|i| i * 2 + 1) {
+        assert_eq!(trade(&mut t, id), Seen::OutOfOrder, "{id}");
+    }
+}
+
+#[test]
+fn extreme_ids_do_not_overflow() {
+    for id in [VenueId::BinanceSpot, VenueId::BinanceUsdm] {
+        let mut t = tracker(id);
+        let extremes = [i64::MIN, -1, 0, 1, i64::MAX];
+        for a in extremes {
+            for b in extremes {
+                for c in extremes {
+                    trade(&mut t, a);
+                    depth(&mut t, a, b, Some(c));
+                    depth(&mut t, a, b, None);
+                    t.observe("X", Channel::AggTrades, Ids { trades: Some((b, c)), ..Ids::one(a) });
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn decoded_frames_get_their_marks_and_snapshots_take_no_part() {
+    let usdm = venue(VenueId::BinanceUsdm).unwrap();
+    let mut t = GapTracker::new(usdm);
+    let mut told = Vec::new();
+    let mut step = |kind: &str, first: i64, last: i64, prev: i64| {
+        let frame = format!(
+            r#"{{"stream":"btcusdt@{kind}","data":{{"e":"depthUpdate","E":1,"T":1,"s":"BTCUSDT","U":{first},"u":{last},"pu":{prev},"b":[["1","2"],["0.5","1"]],"a":[]}}}}"#
+        );
+        // A new interner for every frame: the tracker must not confuse its numbers.
+        let mut rows = Rows::new();
+        rows.symbols.intern(&format!("OTHER{first}"));
+        let frame = Frame { kind: FrameKind::Text, payload: frame.as_bytes(), rest: None };
+        usdm.decode(&frame, &mut rows).unwrap();
+        let mut marks = vec![RowMark::default(); 9];
+        t.observe_rows(&rows, &mut marks, &mut |e| {
+            told.push((e.symbol.to_owned(), e.channel, e.seen, e.row));
+        });
+        marks
+    };
+    let mark = |flags, duplicate| vec![RowMark { flags, duplicate }];
+    assert_eq!(step("depth@100ms", 5, 9, 4), mark(0, false));
+    assert_eq!(step("depth20", 100, 200, 99), mark(SNAPSHOT, false));
+    assert_eq!(step("depth@100ms", 12, 14, 9), mark(0, false));
+    assert_eq!(step("depth@100ms", 12, 14, 9), mark(0, true));
+    assert_eq!(step("depth@0ms", 30, 31, 29), mark(GAP_BEFORE, false));
+    assert_eq!(step("depth@0ms", 20, 22, 19), mark(OUT_OF_ORDER, false));
+    let gap = Seen::Gap { expected: 14, got: 29 };
+    assert_eq!(told, [("BTCUSDT".to_owned(), Channel::Depth, gap, 0)]);
+}
+
+#[test]
+fn state_is_stored_in_an_order_of_its_own_and_continues() {
+    let spot = venue(VenueId::BinanceSpot).unwrap();
+    let fill = |symbols: &[&str]| {
+        let mut t = GapTracker::new(spot);
+        for s in symbols {
+            for id in [1, 2, 9] {
+                t.observe(s, Channel::Trades, Ids::one(id));
+                t.observe(s, Channel::AggTrades, Ids { trades: Some((id, id)), ..Ids::one(id) });
+            }
+        }
+        serde_json::to_string(&t.state()).unwrap()
+    };
+    let stored = fill(&["B", "A币", "C"]);
+    assert_eq!(stored, fill(&["C", "A币", "B"]));
+    let state: GapState = serde_json::from_str(&stored).unwrap();
+    let mut t = GapTracker::restore(spot, &state).unwrap();
+    assert_eq!(t.state(), state);
+    assert_eq!(t.observe("A币", Channel::Trades, Ids::one(10)), Seen::Continuous);
+    assert_eq!(t.observe("A币", Channel::Trades, Ids::one(5)), Seen::OutOfOrder);
+    let strange = stored.replace("\"trades\"", "\"tirades\"");
+    assert!(GapTracker::restore(spot, &serde_json::from_str(&strange).unwrap()).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn single_ids_are_judged_as_by_one_who_remembers_all(ids in prop::collection::vec(0..60_i64, 1..80)) {
+        let mut t = tracker(VenueId::BinanceSpot);
+        let mut all = HashSet::new();
+        let mut highest = None;
+        for id in ids {
+            let expected = match highest {
+                None => Seen::First,
+                _ if all.contains(&id) => Seen::Duplicate,
+                Some(h) if id < h => Seen::OutOfOrder,
+                Some(h) if id == h + 1 => Seen::Continuous,
+                Some(h) => Seen::Gap { expected: h + 1, got: id },
+            };
+            prop_assert_eq!(trade(&mut t, id), expected);
+            all.insert(id);
+            highest = highest.max(Some(id));
+            // Stored and restored at any moment, nothing changes.
+            t = GapTracker::restore(venue(VenueId::BinanceSpot).unwrap(), &t.state()).unwrap();
+        }
+    }
+
+    #[test]
+    fn depth_batches_are_judged_as_by_one_who_remembers_all(
+        batches in prop::collection::vec((0..60_i64, 0..6_i64), 1..60),
+    ) {
+        let mut t = tracker(VenueId::BinanceSpot);
+        let mut all = HashSet::new();
+        let mut highest = None;
+        for (first, more) in batches {
+            let last = first + more;
+            let new = (first..=last).any(|id| !all.contains(&id));
+            let seen = depth(&mut t, first, last, None);
+            let expected = match highest {
+                None => Seen::First,
+                Some(h) if last <= h && !new => Seen::Duplicate,
+                Some(h) if last <= h => Seen::OutOfOrder,
+                Some(h) if first <= h + 1 => Seen::Continuous,
+                Some(h) => Seen::Gap { expected: h + 1, got: first },
+            };
+            prop_assert_eq!(seen, expected);
+            all.extend(first..=last);
+            highest = highest.max(Some(last));
+        }
+    }
+}

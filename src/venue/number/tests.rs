@@ -1,0 +1,236 @@
+//! Numbers against 128-bit arithmetic and the float parser of the standard library.
+#![allow(clippy::unwrap_used)]
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn parse(text: &str) -> Result<Num, NumError> {
+    Num::parse(text.as_bytes())
+}
+
+/// What the text says, by the book: mantissa and scale without trailing zeros behind the point.
+fn reference(text: &str) -> Result<(i128, i64), NumError> {
+    let (negative, body) = text.strip_prefix('-').map_or((false, text), |t| (true, t));
+    let (digits, exponent) = match body.split_once(['e', 'E']) {
+        None => (body, 0),
+        Some((digits, exponent)) => {
+            let plain = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+            if plain.is_empty() || !plain.bytes().all(|b| b.is_ascii_digit()) {
+                return Err(NumError::NotANumber);
+            }
+            (digits, exponent.parse::<i64>().unwrap_or(i64::from(i32::MAX)))
+        }
+    };
+    let (before, behind) = digits.split_once('.').unwrap_or((digits, "0"));
+    if [before, behind].iter().any(|p| p.is_empty() || !p.bytes().all(|b| b.is_ascii_digit())) {
+        return Err(NumError::NotANumber);
+    }
+    let behind = behind.trim_end_matches('0');
+    let mut mantissa = 0_i128;
+    for digit in before.bytes().chain(behind.bytes()) {
+        let next = mantissa.checked_mul(10).and_then(|m| m.checked_add(i128::from(digit - b'0')));
+        mantissa = next.ok_or(NumError::TooLong)?;
+    }
+    let mut scale = behind.len() as i64 - exponent;
+    if mantissa == 0 {
+        return Ok((0, 0));
+    }
+    while mantissa % 10 == 0 && scale > 0 {
+        mantissa /= 10;
+        scale -= 1;
+    }
+    while scale < 0 && mantissa < 10_i128.pow(30) {
+        mantissa *= 10;
+        scale += 1;
+    }
+    if scale > 18 || scale < 0 || mantissa > i128::from(i64::MAX) {
+        return Err(NumError::TooLong);
+    }
+    Ok((if negative { -mantissa } else { mantissa }, scale))
+}
+
+fn check(text: &str) {
+    let got = parse(text).map(|n| {
+        let n = n.normalized();
+        (i128::from(n.mantissa), i64::from(n.scale))
+    });
+    assert_eq!(got, reference(text), "{text:?}");
+    let Ok(num) = parse(text) else { return };
+    assert!(num.scale <= 18);
+    // The nearest double, as the standard library reads the same text.
+    let float: f64 = text.parse().unwrap();
+    assert_eq!(num.to_f64(), float, "{text:?}");
+    let shortest = format!("{float}");
+    let survives = reference(&shortest) == reference(text);
+    assert_eq!(num.survives_f64(), survives, "{text:?} as a double is {shortest}");
+    // The canonical text says the same and is canonical.
+    let canonical = num.to_string();
+    assert_eq!(reference(&canonical), reference(text));
+    assert_eq!(parse(&canonical).unwrap().to_string(), canonical);
+    let (mantissa, scale) = reference(text).unwrap();
+    assert_eq!(num.to_decimal18(), mantissa * 10_i128.pow(18 - scale as u32));
+}
+
+#[test]
+fn edge_cases_are_read_by_the_book() {
+    for text in [
+        "0",
+        "-0",
+        "0.0",
+        "-0.00",
+        "1",
+        "-1",
+        "00012",
+        "0001.50",
+        "1.",
+        ".1",
+        ".",
+        "-",
+        "",
+        "+1",
+        "--1",
+        "1-",
+        "1..2",
+        "1.2.3",
+        " 1",
+        "1 ",
+        "1e",
+        "1e+",
+        "1e-",
+        "e5",
+        "-e5",
+        "1.e5",
+        "1e5",
+        "1E5",
+        "1e+5",
+        "1e-7",
+        "-1.5e-8",
+        "1.5e1",
+        "1e18",
+        "1e19",
+        "9e18",
+        "1e-18",
+        "1e-19",
+        "10e-19",
+        "0e100",
+        "0e-100",
+        "1e99999999999999999999",
+        "1e-99999999999999999999",
+        "1e5.0",
+        "1e5e5",
+        "NaN",
+        "inf",
+        "Infinity",
+        "1_000",
+        "0x10",
+        "999999999999999999",
+        "1000000000000000000",
+        "9223372036854775807",
+        "9223372036854775808",
+        "-9223372036854775807",
+        "-9223372036854775808",
+        "99999999999999999999",
+        "0.000000000000000001",
+        "0.0000000000000000001",
+        "0.0000000000000000010",
+        "1.000000000000000000",
+        "12.345678901234567890",
+        "1.2345678901234567890",
+        "1.2345678901234567891",
+        "9007199254740992",
+        "9007199254740993",
+        "0.1",
+        "0.30000000000000004",
+        "123456789.123456789",
+        "61837.63000000",
+        "0.00000638",
+        "00000000000000000000000000000001.5",
+        "1.50000000000000000000000000000000",
+        "0.00000000000000000000000000000000",
+        "92233720368.54775807",
+        "92233720368.547758079",
+        "12345678",
+        "1234567.8",
+        "12345678.9",
+        "123456789",
+        "1234567890123456",
+        "12345678901234567",
+        "1234567890123456.78",
+        "1.12345678",
+        "1.123456789",
+        "1.1234567890123456",
+        "1.12345678901234567",
+        "1/2",
+        "1:2",
+        "１",
+        "1\u{0}",
+        "1\u{ff}",
+    ] {
+        check(text);
+    }
+}
+
+#[test]
+fn scale_and_zeros_are_kept_as_written_when_they_fit() {
+    assert_eq!(parse("1.50"), Ok(Num { mantissa: 150, scale: 2 }));
+    assert_eq!(parse("0.00000000"), Ok(Num { mantissa: 0, scale: 8 }));
+    assert_eq!(parse("1.0000000000000000000"), Ok(Num { mantissa: 1, scale: 0 }));
+    assert_eq!(parse("1e-7"), Ok(Num { mantissa: 1, scale: 7 }));
+    assert_eq!(parse("1.50").unwrap().normalized(), parse("1.5").unwrap());
+}
+
+#[test]
+fn a_prefix_ends_where_the_number_does() {
+    let prefix = |t: &str| Num::parse_prefix(t.as_bytes()).map(|(n, used)| (n.to_string(), used));
+    assert_eq!(prefix("61837.63000000\",\"q\":"), Some(("61837.63".to_owned(), 14)));
+    assert_eq!(prefix("12\"]"), Some(("12".to_owned(), 2)));
+    assert_eq!(prefix("1.5.5"), Some(("1.5".to_owned(), 3)));
+    assert_eq!(prefix("123456789012345678\""), Some(("123456789012345678".to_owned(), 18)));
+    for refused in ["", "-1", "\"", ".5", "1.", "1.\"", "1234567890123456789", "1.123456789012345678"] {
+        assert_eq!(prefix(refused), None, "{refused}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn decimals_are_read_by_the_book(text in "-?[0-9]{0,20}(\\.[0-9]{0,20})?") {
+        check(&text);
+    }
+
+    #[test]
+    fn prices_are_read_by_the_book(text in "(0|[1-9][0-9]{0,9})\\.[0-9]{1,8}") {
+        check(&text);
+    }
+
+    #[test]
+    fn exponents_are_read_by_the_book(text in "-?[0-9]{0,12}(\\.[0-9]{1,8})?[eE][+-]?[0-9]{0,3}") {
+        check(&text);
+    }
+
+    #[test]
+    fn anything_else_is_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+        if let Ok(num) = Num::parse(&bytes) {
+            check(std::str::from_utf8(&bytes).unwrap());
+            prop_assert!(num.scale <= 18);
+        }
+    }
+
+    #[test]
+    fn digit_runs_stop_at_the_first_other_byte(
+        digits in "[0-9]{0,18}",
+        tail in prop::collection::vec(any::<u8>().prop_filter("no digit", |b| !b.is_ascii_digit()), 0..12),
+    ) {
+        let text = [digits.as_bytes(), &tail].concat();
+        prop_assert_eq!(leading_digits(&text), (digits.parse().unwrap_or(0), digits.len()));
+    }
+
+    #[test]
+    fn every_number_survives_its_own_text(mantissa in any::<i64>(), scale in 0..=18_u8) {
+        let num = Num { mantissa: mantissa.max(-i64::MAX), scale };
+        prop_assert_eq!(parse(&num.to_string()).unwrap().normalized(), num.normalized());
+        prop_assert_eq!(num.to_f64(), num.to_string().parse::<f64>().unwrap());
+    }
+}
