@@ -16,20 +16,40 @@
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod ack;
+pub mod boot;
 pub mod checksum;
 pub mod durable;
 pub mod error;
 pub mod footer;
 pub mod header;
+pub mod infer;
 pub mod layout;
 pub mod lock;
 pub mod prelude;
+pub mod read;
+pub mod read_error;
 pub mod record;
+pub mod recover;
+pub mod repair;
+pub mod retire;
+mod scan;
 pub mod segment;
 pub mod slots;
+mod source;
+pub mod state;
+pub mod step;
 pub mod storage;
 pub mod sys;
+mod walk;
 
+pub use ack::{Ack, AckFile};
 pub use error::{AppendError, CloseError, LockError, OpenError, SyncError};
 pub use footer::{FooterSummary, SealedBy};
+pub use read::{LogReader, ReaderOptions};
+pub use read_error::{AckError, ReadError, RepairError, RetireError, StateError};
 pub use record::{ClockPair, Kind, Position, Seal, SegmentId, Seq, flags};
+pub use repair::{RepairReport, repair};
+pub use retire::{may_retire, retire};
+pub use state::{LogState, SegmentInfo, SegmentState, is_log_dir, list_segments, log_state};
+pub use step::{Backoff, LossReason, LostRange, RecordRef, RestRef, Step};

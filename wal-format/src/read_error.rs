@@ -1,0 +1,204 @@
+//! Errors of the reading side: reading, repairing, acknowledging, retiring, looking on.
+//!
+//! As in `error`: variants hold facts, Display is one plain sentence without its source.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::error::LockError;
+use crate::slots::SlotError;
+
+/// A step of a reader failed. The reader stays where it is.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// A file cannot be read. For a block that the disk cannot give back, `skip_damaged` steps
+    /// over it.
+    #[error("cannot read {} at offset {offset}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// Where, in bytes.
+        offset: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A newer version of the format wrote it.
+    #[error(
+        "{} has format version {got}, newer than {newest}, the newest this program reads",
+        path.display()
+    )]
+    NewerVersion {
+        /// The file.
+        path: PathBuf,
+        /// As stored.
+        got: u16,
+        /// The newest that can be read.
+        newest: u16,
+    },
+    /// The file that was asked for is no segment.
+    #[error("{} is not a segment of a log", path.display())]
+    NotASegment {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl ReadError {
+    /// Whether the same call may succeed later without anything being changed.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, ReadError::Io { .. })
+    }
+}
+
+/// The state of a log could not be looked at.
+pub type StateError = ReadError;
+
+/// A repair could not be done, as a whole or for one segment. What was there is still there.
+#[derive(Debug, thiserror::Error)]
+pub enum RepairError {
+    /// A writer lives, or another repair is at work.
+    #[error(
+        "the log is in use by another process: {}{}",
+        path.display(),
+        pid.map_or(String::new(), |pid| format!(" (pid {pid})"))
+    )]
+    LockHeld {
+        /// The lock file.
+        path: PathBuf,
+        /// As written into the file by the holder.
+        pid: Option<u32>,
+    },
+    /// `Mode::Strict` met damage.
+    #[error("{} is damaged at offset {offset}", path.display())]
+    Damaged {
+        /// The segment.
+        path: PathBuf,
+        /// Where its first damaged byte stands.
+        offset: u64,
+    },
+    /// Valid records stand where SEAL or footer must: no writer of this format does that.
+    #[error("{} has no room for its end at offset {offset}", path.display())]
+    NoRoom {
+        /// The segment.
+        path: PathBuf,
+        /// Where it should have been.
+        offset: u64,
+    },
+    /// The system refused.
+    #[error("cannot repair {}", path.display())]
+    Io {
+        /// The segment or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl From<LockError> for RepairError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Held { path, pid, .. } => RepairError::LockHeld { path, pid },
+            LockError::Io { path, source } => RepairError::Io { path, source },
+        }
+    }
+}
+
+/// An ack could not be opened, read or stored.
+#[derive(Debug, thiserror::Error)]
+pub enum AckError {
+    /// Another process reads under this name.
+    #[error(
+        "reader {reader} is active in another process{}",
+        pid.map_or(String::new(), |pid| format!(" (pid {pid})"))
+    )]
+    ReaderHeld {
+        /// The reader's name.
+        reader: String,
+        /// As written into the lock file by the holder.
+        pid: Option<u32>,
+    },
+    /// A reader name is 1 to 64 of a-z, 0-9, `-` and `_`, not beginning with `-`.
+    #[error("{name:?} is no reader name: 1 to 64 of a-z, 0-9, - and _")]
+    BadName {
+        /// As given.
+        name: String,
+    },
+    /// The file cannot be used; a damaged one is replaced by the next store.
+    #[error("the ack file {} cannot be used", path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: SlotError,
+    },
+    /// The note is longer than an ack can hold.
+    #[error("a note of {bytes} bytes is longer than the {max} bytes an ack can hold")]
+    NoteTooLong {
+        /// Its length.
+        bytes: usize,
+        /// The cap.
+        max: usize,
+    },
+    /// The system refused.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Nothing was deleted because something was missing, or deleting itself failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RetireError {
+    /// A required reader never stored an ack here.
+    #[error("there is no ack in {}: nothing is deleted before every reader has one", path.display())]
+    AckMissing {
+        /// The ack file.
+        path: PathBuf,
+    },
+    /// The ack was stored for another log.
+    #[error(
+        "the ack in {} belongs to log {}, this is log {}",
+        path.display(),
+        hex(got),
+        hex(expected)
+    )]
+    AckOfAnotherLog {
+        /// The ack file.
+        path: PathBuf,
+        /// This log.
+        expected: [u8; 16],
+        /// The log the ack names.
+        got: [u8; 16],
+    },
+    /// An ack cannot be read.
+    #[error(transparent)]
+    Ack(#[from] AckError),
+    /// The log cannot be looked at.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The system refused.
+    #[error("cannot delete {}", path.display())]
+    Io {
+        /// The segment or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn hex(bytes: &[u8; 16]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,475 @@
+//! Carrying out what the table in `recover` decides: holes, seals, footers, quarantine.
+//!
+//! Everything is written in place into bytes that are already allocated, so recovery needs no
+//! free space; nothing is deleted; each step can be cut off and done again:
+//!
+//! ```text
+//!  walk ─▶ HOLE records over the gaps ─▶ SEAL ─▶ fdatasync ─▶ footer ─▶ fdatasync
+//!          header, then commit word                            only over data that is on disk
+//! ```
+//!
+//! A hole is written only over bytes that are no valid record, and the record after it was valid
+//! before, so a crash in the middle leaves the same walk to be done once more. Segments are
+//! repaired oldest first, so that a hole at a segment's start knows the seq it begins with.
+//!
+//! Runs in two places: [`repair`] takes the log's LOCK (the compactor calls it when the collector
+//! stays dead), [`repair_tails`] runs beside a new writer that already holds it.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::ack;
+use crate::durable;
+use crate::layout::{
+    DATA_START, RECORD_ALIGN, RECORD_BYTES_MAX, RECORD_CRC_OFFSET, RECORD_HEADER_BYTES, SEAL_BYTES, footer_offset,
+};
+use crate::lock::LogLock;
+use crate::read_error::RepairError;
+use crate::record::{self, Kind, RecordHeader, Seal, SegmentId, Seq};
+use crate::recover::{Action, ContentFact, Facts, FooterFact, HeaderFact, decide};
+use crate::segment;
+use crate::source::{Admission, Proof, Source};
+use crate::state::{quarantine_path, segment_files};
+use crate::sys;
+use crate::walk::{self, FooterFacts, HoleSpan, Walk, last_byte};
+
+/// Read buffer of a walk.
+const WALK_CHUNK_BYTES: usize = 1 << 20;
+
+/// What to do about damage inside a crash tail.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Keep every readable record: frames are independent of each other. The default.
+    #[default]
+    Salvage,
+    /// Cut the segment at the first damage; records after it are reported lost.
+    Prefix,
+    /// Refuse to touch a damaged segment, and say where the damage is.
+    Strict,
+}
+
+/// What was done with one segment.
+#[derive(Clone, Debug)]
+pub struct SegmentRepair {
+    /// The segment.
+    pub id: SegmentId,
+    /// What was decided.
+    pub action: Action,
+    /// The row of the table that decided it.
+    pub row: &'static str,
+    /// Valid records found by the walk; 0 if the segment was trusted unread.
+    pub records: u64,
+    /// Holes written now: offset, bytes, first lost seq.
+    pub holes: Vec<HoleSpan>,
+}
+
+/// What a repair did.
+#[derive(Debug, Default)]
+pub struct RepairReport {
+    /// Every segment that was looked at, oldest first.
+    pub segments: Vec<SegmentRepair>,
+    /// Files that were moved to `quarantine/`.
+    pub quarantined: Vec<PathBuf>,
+    /// The writer had announced this seq as durable, and the log lacks records at or below it:
+    /// (announced, first one missing). Disks or file systems that do this have lied.
+    pub loss_below_durable: Option<(Seq, Seq)>,
+    /// Segments that could not be repaired, and why. They stay as they are; readers wait there.
+    pub failures: Vec<RepairError>,
+}
+
+impl RepairReport {
+    /// Segments that were changed.
+    #[must_use]
+    pub fn repaired(&self) -> usize {
+        self.segments
+            .iter()
+            .filter(|s| matches!(s.action, Action::RebuildFooter | Action::SealTail | Action::SealEmpty))
+            .count()
+    }
+}
+
+/// Repairs every unsealed tail of the log in `dir`, keeping every readable record.
+///
+/// # Errors
+/// [`RepairError::LockHeld`] while a writer lives; another error when the directory cannot be
+/// read. Trouble with a single segment is in [`RepairReport::failures`].
+pub fn repair(dir: &Path) -> Result<RepairReport, RepairError> {
+    repair_with(dir, Mode::Salvage)
+}
+
+/// As [`repair`], with a choice of [`Mode`].
+///
+/// # Errors
+/// As [`repair`]; in [`Mode::Strict`] also [`RepairError::Damaged`].
+pub fn repair_with(dir: &Path, mode: Mode) -> Result<RepairReport, RepairError> {
+    let _lock = LogLock::take(dir)?;
+    repair_tails(dir, None, mode)
+}
+
+/// Repairs the segments below `before` (all if `None`). The caller holds the LOCK: a new writer
+/// passes its own first segment.
+///
+/// # Errors
+/// As [`repair_with`], without the lock.
+pub fn repair_tails(dir: &Path, before: Option<SegmentId>, mode: Mode) -> Result<RepairReport, RepairError> {
+    let mut report = RepairReport::default();
+    let ids = segment_files(dir)?;
+    let log_uuid = identity_of(dir, &ids);
+    let acked = ack::positions(dir);
+    let announced = None::<Seq>;
+    let boot_id = crate::boot::boot_id();
+    let mut carry = None;
+    for (index, id) in ids.iter().copied().enumerate() {
+        if before.is_some_and(|before| id >= before) {
+            break;
+        }
+        let job = Job {
+            dir,
+            id,
+            log_uuid,
+            boot_id,
+            // A running writer has moved on; else some later segment must have a record.
+            later: before.is_some() || ids.iter().skip(index + 1).any(|id| has_record(dir, *id)),
+            next: ids.get(index + 1).copied(),
+            acked: acked.iter().any(|p| p.segment == id && p.offset > DATA_START),
+            mode,
+            announced,
+        };
+        match job.run(&mut carry, &mut report) {
+            Ok(()) => {}
+            Err(err @ RepairError::Damaged { .. }) => return Err(err),
+            Err(err) => report.failures.push(err),
+        }
+    }
+    Ok(report)
+}
+
+/// The log's uuid: the one that most readable headers name, so that a foreign file among them
+/// cannot make all others foreign.
+fn identity_of(dir: &Path, ids: &[SegmentId]) -> Option<[u8; 16]> {
+    let mut votes: Vec<([u8; 16], usize)> = Vec::new();
+    for id in ids {
+        let Ok(Some(mut source)) = Source::open(dir, *id, 4096) else {
+            continue;
+        };
+        if let Ok(Admission::Identified { log_uuid: Some(uuid), .. }) = source.admit() {
+            match votes.iter_mut().find(|(known, _)| *known == uuid) {
+                Some((_, count)) => *count += 1,
+                None => votes.push((uuid, 1)),
+            }
+        }
+    }
+    votes.into_iter().max_by_key(|(_, count)| *count).map(|(uuid, _)| uuid)
+}
+
+fn has_record(dir: &Path, id: SegmentId) -> bool {
+    Source::open(dir, id, 4096)
+        .ok()
+        .flatten()
+        .and_then(|mut source| source.commit_word(DATA_START).ok())
+        .is_some_and(|word| word != 0)
+}
+
+/// One segment's repair.
+struct Job<'a> {
+    dir: &'a Path,
+    id: SegmentId,
+    log_uuid: Option<[u8; 16]>,
+    boot_id: [u8; 16],
+    later: bool,
+    next: Option<SegmentId>,
+    acked: bool,
+    mode: Mode,
+    announced: Option<Seq>,
+}
+
+impl Job<'_> {
+    fn io(&self, source: io::Error) -> RepairError {
+        RepairError::Io { path: segment::path(self.dir, self.id), source }
+    }
+
+    fn run(&self, carry: &mut Option<Seq>, report: &mut RepairReport) -> Result<(), RepairError> {
+        let Some(mut source) = Source::open(self.dir, self.id, WALK_CHUNK_BYTES)? else {
+            return Ok(());
+        };
+        let admission = source.admit()?;
+        let header = match (admission, source.proof()) {
+            (Admission::Identified { log_uuid, .. }, proof) => {
+                if log_uuid.is_some() && self.log_uuid.is_some() && log_uuid != self.log_uuid {
+                    HeaderFact::Foreign
+                } else if proof == Some(Proof::Header) {
+                    HeaderFact::Valid
+                } else {
+                    HeaderFact::Inferred
+                }
+            }
+            (Admission::Foreign, _) => HeaderFact::Foreign,
+            (Admission::Unreadable, _) => HeaderFact::Damaged,
+        };
+        let footer = match source.footer()? {
+            None => FooterFact::Absent,
+            Some(footer) if footer.synced => FooterFact::Synced,
+            Some(footer) if footer.boot_id == self.boot_id && self.boot_id != [0; 16] => FooterFact::UnsyncedThisBoot,
+            Some(_) => FooterFact::UnsyncedEarlierBoot,
+        };
+        let mut facts = Facts {
+            owned: false,
+            header,
+            content: ContentFact::Records,
+            sealed: footer != FooterFact::Absent,
+            footer,
+            later: self.later,
+            acked: self.acked,
+        };
+        let readable = matches!(header, HeaderFact::Valid | HeaderFact::Inferred);
+        let mut walk = None;
+        if readable && decide(&facts).0 == Action::Trust {
+            if let Some(last) = source.footer()?.and_then(|f| f.last_seq) {
+                *carry = Some(last.next());
+            }
+        } else if readable {
+            let found = walk::walk(&mut source, *carry, self.mode)?;
+            facts.sealed = found.seal.is_some();
+            facts.content = if found.records > 0 || found.seal.is_some() {
+                ContentFact::Records
+            } else if found.noise_end.is_some() || !found.holes.is_empty() {
+                ContentFact::Noise
+            } else {
+                ContentFact::Zero
+            };
+            walk = Some(found);
+        } else {
+            facts.content = if last_byte(&source, DATA_START, source.file_bytes())?.is_some() {
+                ContentFact::Noise
+            } else {
+                ContentFact::Zero
+            };
+        }
+        let (action, row) = decide(&facts);
+        let mut done = SegmentRepair {
+            id: self.id,
+            action,
+            row,
+            records: walk.as_ref().map_or(0, |w| w.records),
+            holes: Vec::new(),
+        };
+        match (action, walk) {
+            (Action::RebuildFooter | Action::SealTail | Action::SealEmpty, Some(walk)) => {
+                done.holes = self.close(&mut source, walk, carry)?;
+                self.compare(&done, *carry, report);
+            }
+            (Action::Quarantine | Action::QuarantineAndReport, _) => {
+                report.quarantined.push(self.quarantine()?);
+            }
+            _ => {}
+        }
+        report.segments.push(done);
+        Ok(())
+    }
+
+    /// Writes holes, SEAL and footer. Returns the holes written now.
+    fn close(&self, source: &mut Source, walk: Walk, carry: &mut Option<Seq>) -> Result<Vec<HoleSpan>, RepairError> {
+        let (Some(initial), path) = (source.crc_initial(), segment::path(self.dir, self.id)) else {
+            return Ok(Vec::new());
+        };
+        let epoch = source.epoch().unwrap_or(0);
+        let segment_bytes = source.header().map_or(source.file_bytes(), |header| header.segment_bytes);
+        let limit = footer_offset(segment_bytes);
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(&path).map_err(|e| self.io(e))?;
+        let cut = source.file_bytes() < segment_bytes;
+        if cut {
+            // Somebody cut the file. Its place on disk has to come back before anything else.
+            sys::alloc::allocate(&file, segment_bytes).map_err(|e| self.io(e))?;
+        }
+        let ts = walk.last.map_or(0, |(_, ts)| ts);
+        let expected =
+            walk.last.map(|(seq, _)| seq.next()).or(carry.filter(|c| c.epoch() == epoch)).unwrap_or(Seq::new(epoch, 0));
+        let mut holes: Vec<HoleSpan> = walk.holes.iter().filter(|gap| !gap.written).map(|gap| gap.span).collect();
+        let mut seal_at = walk.end;
+        if walk.seal.is_none() {
+            // Bytes behind the last valid record. If the machine ran on and the commit word is
+            // 0, they are an append that never returned: nothing was lost, they are wiped. In
+            // any other case a record stood there: they stay, under a hole.
+            let same_boot = source.header().is_some_and(|h| h.boot_id == self.boot_id && self.boot_id != [0; 16]);
+            let lost = walk.committed_noise || cut || (walk.noise_end.is_some() && !same_boot);
+            let noise_end = walk.noise_end.unwrap_or(walk.end);
+            if lost {
+                let room = limit.saturating_sub(SEAL_BYTES).saturating_sub(walk.end);
+                let bytes = noise_end
+                    .next_multiple_of(RECORD_ALIGN as u64)
+                    .saturating_sub(walk.end)
+                    .max(RECORD_HEADER_BYTES as u64)
+                    .min(room & !(RECORD_ALIGN as u64 - 1));
+                if self.mode == Mode::Strict && walk.committed_noise {
+                    return Err(RepairError::Damaged { path, offset: walk.end });
+                }
+                if bytes >= RECORD_HEADER_BYTES as u64 {
+                    holes.push(HoleSpan { offset: walk.end, bytes, from: expected, to: None });
+                    seal_at += bytes;
+                }
+            }
+            if seal_at + SEAL_BYTES > limit {
+                return Err(RepairError::NoRoom { path, offset: seal_at });
+            }
+            wipe(&file, seal_at, noise_end.max(seal_at)).map_err(|e| self.io(e))?;
+        }
+        for hole in &holes {
+            write_hole(&file, initial, ts, hole).map_err(|e| self.io(e))?;
+        }
+        let (seal, end, seal_seq, seal_ts) = match walk.seal {
+            Some((seal, bytes, seq, seal_ts)) => (seal, walk.end + bytes, seq, seal_ts),
+            None => {
+                let seal = Seal {
+                    next: self.next.unwrap_or(SegmentId(self.id.0.saturating_add(1))),
+                    footer_offset: limit,
+                    by_recovery: true,
+                    // Without a later segment none is promised.
+                    clean_end: self.next.is_none(),
+                };
+                write_seal(&file, initial, ts, expected, seal_at, &seal).map_err(|e| self.io(e))?;
+                (seal, seal_at + SEAL_BYTES, expected, ts)
+            }
+        };
+        self.wipe_noise(source, &file, end, limit)?;
+        file.sync_data().map_err(|e| self.io(e))?;
+
+        let mut all: Vec<HoleSpan> =
+            walk.holes.iter().filter(|gap| gap.written).map(|gap| gap.span).chain(holes.iter().copied()).collect();
+        all.sort_by_key(|hole| hole.offset);
+        let footer = walk.footer(&FooterFacts {
+            log_uuid: self.log_uuid.unwrap_or_default(),
+            boot_id: self.boot_id,
+            id: self.id,
+            epoch,
+            initial,
+            end,
+            seal,
+            seal_seq,
+            ts: seal_ts,
+            holes: &all,
+            data_crc: crc_of(&file, DATA_START, end).map_err(|e| self.io(e))?,
+        });
+        let bytes = footer.encode(segment_bytes).ok_or(RepairError::NoRoom { path, offset: limit })?;
+        file.write_all_at(&bytes, limit).map_err(|e| self.io(e))?;
+        self.wipe_noise(source, &file, limit + bytes.len() as u64, segment_bytes)?;
+        file.sync_data().map_err(|e| self.io(e))?;
+        *carry = Some(if seal.by_recovery { expected } else { seal_seq.next() });
+        Ok(holes)
+    }
+
+    /// Unused bytes are zero; writes only if some are not.
+    fn wipe_noise(&self, source: &Source, file: &File, from: u64, to: u64) -> Result<(), RepairError> {
+        match last_byte(source, from, to)? {
+            Some(end) => wipe(file, from, end).map_err(|e| self.io(e)),
+            None => Ok(()),
+        }
+    }
+
+    /// Was anything lost that the writer had announced as durable?
+    fn compare(&self, done: &SegmentRepair, carry: Option<Seq>, report: &mut RepairReport) {
+        let Some(announced) = self.announced else {
+            return;
+        };
+        let first_missing = done
+            .holes
+            .iter()
+            .map(|hole| hole.from)
+            .chain(carry.filter(|_| done.action == Action::SealTail && !self.later))
+            .filter(|from| from.epoch() == announced.epoch())
+            .min();
+        if let Some(missing) = first_missing
+            && missing <= announced
+            && report.loss_below_durable.is_none()
+        {
+            report.loss_below_durable = Some((announced, missing));
+        }
+    }
+
+    fn quarantine(&self) -> Result<PathBuf, RepairError> {
+        let from = segment::path(self.dir, self.id);
+        let to = quarantine_path(self.dir, self.id);
+        if let Some(parent) = to.parent() {
+            durable::create_dir_all(parent).map_err(|e| self.io(e))?;
+        }
+        durable::publish_file(&from, &to).map_err(|e| self.io(e))?;
+        durable::sync_dir(self.dir).map_err(|e| self.io(e))?;
+        Ok(to)
+    }
+}
+
+/// Writes a record's bytes so that a reader who looks meanwhile sees the old bytes, an unwritten
+/// place, or the whole record: its commit word last.
+fn write_record(file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
+    let (commit, rest) = bytes.split_at(RECORD_CRC_OFFSET);
+    file.write_all_at(&[0; RECORD_CRC_OFFSET], at)?;
+    file.write_all_at(rest, at + RECORD_CRC_OFFSET as u64)?;
+    file.write_all_at(commit, at)
+}
+
+fn impossible() -> io::Error {
+    io::Error::other("a record of recovery does not fit the format")
+}
+
+/// One HOLE record over the span, or several if it is longer than a record can be.
+fn write_hole(file: &File, initial: u32, ts: u64, hole: &HoleSpan) -> io::Result<()> {
+    // The rest after a full-length record must itself have room for a header.
+    let longest = (RECORD_BYTES_MAX - 2 * RECORD_HEADER_BYTES) as u64 & !(RECORD_ALIGN as u64 - 1);
+    let (mut at, mut left) = (hole.offset, hole.bytes);
+    let mut pieces = Vec::new();
+    while left > 0 {
+        let mut piece = left.min(longest);
+        if left > piece && left - piece < RECORD_HEADER_BYTES as u64 {
+            piece -= RECORD_HEADER_BYTES as u64;
+        }
+        pieces.push((at, piece));
+        at += piece;
+        left -= piece;
+    }
+    // Last piece first: whatever a crash leaves, the first one still leads to valid records.
+    for (at, bytes) in pieces.into_iter().rev() {
+        let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
+        let head = record::encode_hole(initial, hole.from, ts, bytes).ok_or_else(impossible)?;
+        write_record(file, at, &head)?;
+    }
+    Ok(())
+}
+
+fn write_seal(file: &File, initial: u32, ts: u64, seq: Seq, at: u64, seal: &Seal) -> io::Result<()> {
+    let payload = seal.encode();
+    let mut bytes = Vec::new();
+    let fits = RecordHeader::new(seq, ts, 0, Kind::Seal, 0, payload.len())
+        .is_some_and(|header| record::encode_into(&mut bytes, initial, header, &payload));
+    if !fits {
+        return Err(impossible());
+    }
+    write_record(file, at, &bytes)
+}
+
+/// Overwrites `from..to` with zeros.
+fn wipe(file: &File, from: u64, to: u64) -> io::Result<()> {
+    let zeros = vec![0; WALK_CHUNK_BYTES];
+    let mut at = from;
+    while at < to {
+        let step = usize::try_from(to - at).unwrap_or(usize::MAX).min(zeros.len());
+        file.write_all_at(zeros.get(..step).unwrap_or(&[]), at)?;
+        at += step as u64;
+    }
+    Ok(())
+}
+
+/// Plain CRC-32 of a byte range, as footers store it.
+fn crc_of(file: &File, from: u64, to: u64) -> io::Result<u32> {
+    let mut hasher = crc32fast::Hasher::new();
+    let mut buffer = vec![0; WALK_CHUNK_BYTES];
+    let mut at = from;
+    while at < to {
+        let step = usize::try_from(to - at).unwrap_or(usize::MAX).min(buffer.len());
+        let piece = buffer.get_mut(..step).unwrap_or(&mut []);
+        file.read_exact_at(piece, at)?;
+        hasher.update(piece);
+        at += step as u64;
+    }
+    Ok(hasher.finalize())
+}

@@ -1,0 +1,200 @@
+//! Looking at a log from outside: its segments, its writer, its readers. For status tools.
+//!
+//! Everything here is a snapshot that may be old when it is returned. Takes no lock, writes
+//! nothing, walks no records: headers and footers only.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::ack::{self, Ack};
+use crate::footer::FooterSummary;
+use crate::layout::{ACKS_DIR, DATA_START, QUARANTINE_DIR};
+use crate::lock::LogLock;
+use crate::read_error::{AckError, StateError};
+use crate::record::SegmentId;
+use crate::segment;
+use crate::source::{Admission, Source};
+
+/// What a segment's file looks like without reading its records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegmentState {
+    /// Prepared; no record committed yet.
+    Ready,
+    /// Records, no valid footer: being written, being synced, or a crash tail.
+    Open,
+    /// A valid footer closes it.
+    Sealed,
+    /// Neither header nor footer nor records say how to read it, or it is not what its name says.
+    Unreadable,
+}
+
+impl SegmentState {
+    /// The word used by tools.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SegmentState::Ready => "ready",
+            SegmentState::Open => "open",
+            SegmentState::Sealed => "sealed",
+            SegmentState::Unreadable => "damaged",
+        }
+    }
+}
+
+/// One segment of a log.
+#[derive(Clone, Debug)]
+pub struct SegmentInfo {
+    /// Its number.
+    pub id: SegmentId,
+    /// Its file.
+    pub path: PathBuf,
+    /// Length of the file in bytes.
+    pub bytes: u64,
+    /// Identity of the log it belongs to, if known.
+    pub log_uuid: Option<[u8; 16]>,
+    /// The run of the writer that owns it, if known.
+    pub epoch: Option<u32>,
+    /// What it looks like.
+    pub state: SegmentState,
+    /// A valid footer closes it.
+    pub sealed: bool,
+    /// The footer's summary.
+    pub footer: Option<FooterSummary>,
+}
+
+impl SegmentInfo {
+    /// Nothing says how to read it.
+    #[must_use]
+    pub fn unreadable(&self) -> bool {
+        self.state == SegmentState::Unreadable
+    }
+}
+
+/// The ack of one reader, as found.
+#[derive(Debug)]
+pub struct AckState {
+    /// The reader's name.
+    pub reader: String,
+    /// Its ack; `None` if it never stored one.
+    pub ack: Result<Option<Ack>, AckError>,
+}
+
+/// A log seen from outside.
+#[derive(Debug)]
+pub struct LogState {
+    /// Some process holds the log's LOCK.
+    pub writer_alive: bool,
+    /// The segments, oldest first.
+    pub segments: Vec<SegmentInfo>,
+    /// The readers that ever stored or opened an ack, by name.
+    pub acks: Vec<AckState>,
+    /// Files in `quarantine/`.
+    pub quarantined: Vec<PathBuf>,
+}
+
+fn io_error(path: &Path, source: io::Error) -> StateError {
+    StateError::Io { path: path.to_path_buf(), offset: 0, source }
+}
+
+/// Names in a directory, sorted; none if it does not exist.
+fn names(dir: &Path) -> io::Result<Vec<String>> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(err) => return Err(err),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        if let Ok(name) = entry?.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Ids of the segment files in `dir`, ascending. None if the directory does not exist.
+pub(crate) fn segment_files(dir: &Path) -> Result<Vec<SegmentId>, StateError> {
+    let mut ids: Vec<SegmentId> =
+        names(dir).map_err(|e| io_error(dir, e))?.iter().filter_map(|name| segment::parse_file_name(name)).collect();
+    ids.sort();
+    Ok(ids)
+}
+
+/// Where recovery puts the file of a segment that nobody can read.
+pub(crate) fn quarantine_path(dir: &Path, id: SegmentId) -> PathBuf {
+    dir.join(QUARANTINE_DIR).join(segment::file_name(id))
+}
+
+/// Whether `dir` looks like the directory of one log: it has a segment or an EPOCH file.
+#[must_use]
+pub fn is_log_dir(dir: &Path) -> bool {
+    dir.join(crate::layout::EPOCH_FILE).is_file() || segment_files(dir).is_ok_and(|ids| !ids.is_empty())
+}
+
+/// The segments of the log in `dir`, oldest first, by their headers and footers.
+///
+/// # Errors
+/// [`StateError`] when the directory or a file cannot be read, or a file is of a newer version.
+pub fn list_segments(dir: &Path) -> Result<Vec<SegmentInfo>, StateError> {
+    let mut list = Vec::new();
+    for id in segment_files(dir)? {
+        // A file that went away meanwhile was retired.
+        if let Some(info) = segment_info(dir, id)? {
+            list.push(info);
+        }
+    }
+    Ok(list)
+}
+
+fn segment_info(dir: &Path, id: SegmentId) -> Result<Option<SegmentInfo>, StateError> {
+    let Some(mut source) = Source::open(dir, id, DATA_START as usize)? else {
+        return Ok(None);
+    };
+    let mut info = SegmentInfo {
+        id,
+        path: segment::path(dir, id),
+        bytes: source.file_bytes(),
+        log_uuid: None,
+        epoch: None,
+        state: SegmentState::Unreadable,
+        sealed: false,
+        footer: None,
+    };
+    if let Admission::Identified { log_uuid, epoch } = source.admit()? {
+        info.log_uuid = log_uuid;
+        info.epoch = epoch;
+        info.footer = source.footer()?.cloned();
+        info.sealed = info.footer.is_some();
+        info.state = if info.sealed {
+            SegmentState::Sealed
+        } else if source.commit_word(DATA_START)? == 0 {
+            SegmentState::Ready
+        } else {
+            SegmentState::Open
+        };
+    }
+    Ok(Some(info))
+}
+
+/// The log in `dir` as it looks now. Takes no lock.
+///
+/// # Errors
+/// As [`list_segments`]. A damaged CONTROL page or ack is reported in its place, not as an error.
+pub fn log_state(dir: &Path) -> Result<LogState, StateError> {
+    let segments = list_segments(dir)?;
+    let mut acks = Vec::new();
+    let acks_dir = dir.join(ACKS_DIR);
+    for name in names(&acks_dir).map_err(|e| io_error(&acks_dir, e))? {
+        if let Some(reader) = name.strip_suffix(ack::ACK_SUFFIX) {
+            acks.push(AckState { reader: reader.to_owned(), ack: ack::read(dir, reader) });
+        }
+    }
+    let quarantine = dir.join(QUARANTINE_DIR);
+    let quarantined = names(&quarantine)
+        .map_err(|e| io_error(&quarantine, e))?
+        .into_iter()
+        .map(|name| quarantine.join(name))
+        .collect();
+    Ok(LogState { writer_alive: LogLock::holder(dir).is_some(), segments, acks, quarantined })
+}

@@ -1,0 +1,232 @@
+//! One segment from its first record to its end, over damage: what is valid, what is not, and
+//! the counts that a footer needs.
+//!
+//! Read-only. Recovery walks a segment before it writes to it, `verify` walks it to judge it.
+
+use crate::footer::{FooterSummary, HoleEntry, IndexEntry, KindCount, SealedBy};
+use crate::layout::{DATA_START, FOOTER_HOLES_MAX, INDEX_STRIDE_BYTES, RECORD_HEADER_BYTES, SEAL_PAYLOAD_BYTES};
+use crate::read_error::{ReadError, RepairError};
+use crate::record::{Kind, Seal, SegmentId, Seq};
+use crate::repair::Mode;
+use crate::source::{Check, RecordInfo, Source};
+
+/// A footer has room for this many kinds.
+const FOOTER_KINDS_MAX: usize = 16;
+
+/// Damaged bytes under HOLE records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HoleSpan {
+    /// First damaged byte in the segment.
+    pub offset: u64,
+    /// How many.
+    pub bytes: u64,
+    /// The seq expected there.
+    pub from: Seq,
+    /// The last lost seq, if a record after the damage tells; below `from` if none is lost.
+    pub to: Option<Seq>,
+}
+
+/// One damaged range of a walk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gap {
+    pub span: HoleSpan,
+    /// A HOLE record already stands over it.
+    pub written: bool,
+}
+
+/// What a walk found.
+#[derive(Default)]
+pub(crate) struct Walk {
+    /// Valid records, holes and SEAL not counted.
+    pub records: u64,
+    /// First and last valid record: seq and receive time.
+    pub first: Option<(Seq, u64)>,
+    pub last: Option<(Seq, u64)>,
+    pub counts: Vec<KindCount>,
+    pub index: Vec<IndexEntry>,
+    /// Damage inside the data, in order: under HOLE records already, or still open.
+    pub holes: Vec<Gap>,
+    /// Where the last valid record ends.
+    pub end: u64,
+    /// A SEAL stands at `end` (before it was counted): its content, total length, seq and receive time.
+    pub seal: Option<(Seal, u64, Seq, u64)>,
+    /// First byte after the last one that is not zero, if any stands behind `end`.
+    pub noise_end: Option<u64>,
+    /// The commit word at `end` is not 0: a record was committed there and is damaged.
+    pub committed_noise: bool,
+}
+
+/// Walks the whole data area, over damage too. `carry` is the seq that the segment before led to
+/// expect, if it is known.
+///
+/// # Errors
+/// What the file system reports, and in [`Mode::Strict`] the first damage.
+pub(crate) fn walk(source: &mut Source, carry: Option<Seq>, mode: Mode) -> Result<Walk, RepairError> {
+    let epoch = source.epoch();
+    let mut walk = Walk::default();
+    let start = Seq::new(epoch.unwrap_or(0), 0);
+    let mut expected = carry.filter(|c| Some(c.epoch()) == epoch).unwrap_or(start);
+    let mut at = DATA_START;
+    loop {
+        let found = match source.check(at)? {
+            Check::Valid(info) if info.seq >= expected => Some(info),
+            _ => None,
+        };
+        if let Some(info) = found {
+            if info.kind_raw == Kind::Hole as u8 {
+                walk.gap(at, info.total_bytes, expected, true);
+            } else {
+                if let Some(open) = walk.holes.last_mut()
+                    && open.span.to.is_none()
+                {
+                    open.span.to = Some(Seq(info.seq.0.saturating_sub(1)));
+                }
+                if let Some(seal) = source.seal(at, &info) {
+                    walk.end = at;
+                    walk.seal = Some((seal, info.total_bytes, info.seq, info.ts_recv_ns));
+                    return Ok(walk);
+                }
+                walk.count(at, &info);
+                expected = info.seq.next();
+            }
+            at += info.total_bytes;
+            continue;
+        }
+        // A lost record took at least a header.
+        let resume = at + RECORD_HEADER_BYTES as u64;
+        match source.scan(resume, u64::MAX, expected)? {
+            Some(island) if mode != Mode::Prefix => {
+                if mode == Mode::Strict {
+                    return Err(RepairError::Damaged { path: source.path().to_path_buf(), offset: at });
+                }
+                walk.gap(at, island - at, expected, false);
+                at = island;
+            }
+            _ => {
+                walk.end = at;
+                walk.committed_noise = source.commit_word(at)? != 0;
+                walk.noise_end = last_byte(source, at, source.data_end())?;
+                return Ok(walk);
+            }
+        }
+    }
+}
+
+/// First byte after the last one in `from..to` that is not zero; `None` if all are.
+pub(crate) fn last_byte(source: &Source, from: u64, to: u64) -> Result<Option<u64>, ReadError> {
+    let to = to.min(source.file_bytes());
+    let mut buffer = vec![0; 256 * 1024];
+    let mut end = to;
+    while end > from {
+        let start = end.saturating_sub(buffer.len() as u64).max(from);
+        let len = usize::try_from(end - start).unwrap_or(0);
+        let piece = buffer.get_mut(..len).unwrap_or(&mut []);
+        if !source.read_exact_at(piece, start)? {
+            return Ok(None);
+        }
+        if let Some(last) = piece.iter().rposition(|byte| *byte != 0) {
+            return Ok(Some(start + last as u64 + 1));
+        }
+        end = start;
+    }
+    Ok(None)
+}
+
+impl Walk {
+    fn gap(&mut self, offset: u64, bytes: u64, from: Seq, written: bool) {
+        // Chained HOLE records are one hole.
+        if let Some(last) = self.holes.last_mut()
+            && last.written == written
+            && last.span.offset + last.span.bytes == offset
+            && last.span.from == from
+        {
+            last.span.bytes += bytes;
+            return;
+        }
+        self.holes.push(Gap { span: HoleSpan { offset, bytes, from, to: None }, written });
+    }
+
+    fn count(&mut self, at: u64, info: &RecordInfo) {
+        self.records += 1;
+        self.first.get_or_insert((info.seq, info.ts_recv_ns));
+        self.last = Some((info.seq, info.ts_recv_ns));
+        self.tally(info.kind_raw, info.payload_bytes);
+        let stride = (at - DATA_START) / INDEX_STRIDE_BYTES;
+        let last = self.index.last().map(|entry| (entry.offset - DATA_START) / INDEX_STRIDE_BYTES);
+        if last.is_none_or(|last| stride > last) {
+            self.index.push(IndexEntry { seq: info.seq.0, ts_recv_ns: info.ts_recv_ns, offset: at });
+        }
+    }
+
+    fn tally(&mut self, kind: u8, payload_bytes: u64) {
+        match self.counts.iter_mut().find(|count| count.kind == kind) {
+            Some(count) => {
+                count.records += 1;
+                count.payload_bytes += payload_bytes;
+            }
+            None => self.counts.push(KindCount { records: 1, payload_bytes, kind }),
+        }
+    }
+
+    /// The footer that these records deserve.
+    pub fn footer(mut self, facts: &FooterFacts<'_>) -> FooterSummary {
+        let mut records = self.records;
+        let mut last = self.last;
+        if !facts.seal.by_recovery {
+            records += 1;
+            last = Some((facts.seal_seq, facts.ts));
+            self.tally(Kind::Seal as u8, SEAL_PAYLOAD_BYTES as u64);
+        }
+        self.counts.sort_by_key(|count| count.kind);
+        self.counts.truncate(FOOTER_KINDS_MAX);
+        let first = self.first.or(last);
+        let holes = facts
+            .holes
+            .iter()
+            .take(FOOTER_HOLES_MAX)
+            .map(|hole| HoleEntry {
+                offset: hole.offset,
+                bytes: hole.bytes,
+                from: hole.from.0,
+                to: hole.to.unwrap_or(hole.from).0,
+            })
+            .collect();
+        FooterSummary {
+            log_uuid: facts.log_uuid,
+            boot_id: facts.boot_id,
+            segment: facts.id,
+            next: facts.seal.next,
+            epoch: facts.epoch,
+            first_seq: first.map(|(seq, _)| seq),
+            last_seq: last.map(|(seq, _)| seq),
+            first_ts_ns: first.map_or(0, |(_, ts)| ts),
+            last_ts_ns: last.map_or(0, |(_, ts)| ts),
+            records,
+            end_offset: facts.end,
+            crc_initial: facts.initial,
+            data_crc: facts.data_crc,
+            sealed_by: if facts.seal.by_recovery { SealedBy::Recovery } else { SealedBy::Writer },
+            synced: true,
+            clean_end: facts.seal.clean_end,
+            counts: self.counts,
+            index: self.index,
+            holes,
+            holes_total: facts.holes.len() as u64,
+        }
+    }
+}
+
+/// What a footer says besides the walk's own counts.
+pub(crate) struct FooterFacts<'a> {
+    pub log_uuid: [u8; 16],
+    pub boot_id: [u8; 16],
+    pub id: SegmentId,
+    pub epoch: u32,
+    pub initial: u32,
+    pub end: u64,
+    pub seal: Seal,
+    pub seal_seq: Seq,
+    pub ts: u64,
+    pub holes: &'a [HoleSpan],
+    pub data_crc: u32,
+}
