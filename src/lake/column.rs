@@ -25,8 +25,6 @@ pub(crate) enum Kind {
     Int32,
     /// INT64.
     Int64,
-    /// INT64 whose low digits are noise (`ts_recv_ns`): deltas save nothing over plain values there.
-    NoisyInt64,
     /// TIMESTAMP(us, UTC).
     TimeUs,
     /// `ts_recv`: not stored in memory, `ts_recv_ns / 1000`.
@@ -55,11 +53,7 @@ pub(crate) struct Spec {
 
 impl Spec {
     pub(crate) const fn new(name: &'static str, kind: Kind) -> Self {
-        Self {
-            name,
-            kind,
-            nullable: false,
-        }
+        Self { name, kind, nullable: false }
     }
 
     pub(crate) const fn null(mut self) -> Self {
@@ -111,7 +105,7 @@ impl Column {
     pub(crate) fn new(kind: Kind, numeric: Numeric) -> Self {
         match kind {
             Kind::Int32 => Self::Int32(Vec::new()),
-            Kind::Int64 | Kind::NoisyInt64 | Kind::TimeUs => Self::Int64(Vec::new()),
+            Kind::Int64 | Kind::TimeUs => Self::Int64(Vec::new()),
             Kind::RecvUs => Self::Derived,
             Kind::Number => match numeric {
                 Numeric::Double => Self::Double(Vec::new()),
@@ -199,6 +193,8 @@ pub(crate) struct Texts {
     arena: Vec<u8>,
     /// Start and length, in arena order.
     spans: Vec<(usize, u32)>,
+    /// Spans that are not null.
+    values: usize,
 }
 
 impl Texts {
@@ -209,6 +205,7 @@ impl Texts {
     /// Appends a text. Texts above 4 GiB - 2 cannot exist: a record's payload is a `u32` long.
     #[inline]
     pub(crate) fn push(&mut self, text: &[u8]) {
+        self.values += 1;
         self.spans.push((self.arena.len(), text.len() as u32));
         self.arena.extend_from_slice(text);
     }
@@ -219,6 +216,11 @@ impl Texts {
             Some(t) => self.push(t),
             None => self.spans.push((self.arena.len(), NULL_LEN)),
         }
+    }
+
+    /// How many texts are not null.
+    pub(crate) fn values(&self) -> usize {
+        self.values
     }
 
     pub(crate) fn get(&self, i: usize) -> Option<&[u8]> {
@@ -233,6 +235,18 @@ impl Texts {
         Column::Text(self.take_first(n))
     }
 
+    /// Takes over the memory of a column that is no longer needed.
+    pub(crate) fn recycle(&mut self, used: Column) {
+        if let Column::Text(mut t) = used
+            && self.spans.is_empty()
+        {
+            t.spans.clear();
+            t.arena.clear();
+            t.values = 0;
+            *self = t;
+        }
+    }
+
     pub(crate) fn take_first(&mut self, n: usize) -> Texts {
         let Some((cut, _)) = self.spans.get(n).copied() else {
             return std::mem::take(self);
@@ -242,14 +256,16 @@ impl Texts {
         for s in &mut self.spans {
             s.0 -= cut;
         }
-        Texts { arena, spans }
+        let values = spans.iter().filter(|s| s.1 != NULL_LEN).count();
+        self.values -= values;
+        Texts { arena, spans, values }
     }
 
     pub(crate) fn append(&mut self, other: &Texts) {
         let at = self.arena.len();
+        self.values += other.values;
         self.arena.extend_from_slice(&other.arena);
-        self.spans
-            .extend(other.spans.iter().map(|(s, l)| (s + at, *l)));
+        self.spans.extend(other.spans.iter().map(|(s, l)| (s + at, *l)));
     }
 
     pub(crate) fn bytes_held(&self) -> usize {
@@ -275,6 +291,17 @@ macro_rules! plain_column {
 
             pub(crate) fn take(&mut self, n: usize) -> Column {
                 Column::$variant(split(&mut self.0, n))
+            }
+
+            /// Takes over the memory of a column that is no longer needed.
+            pub(crate) fn recycle(&mut self, used: Column) {
+                if let Column::$variant(mut v) = used
+                    && self.0.is_empty()
+                    && v.capacity() > self.0.capacity()
+                {
+                    v.clear();
+                    self.0 = v;
+                }
             }
 
             pub(crate) fn bytes_held(&self) -> usize {
@@ -370,6 +397,21 @@ impl Numbers {
         }
     }
 
+    /// Takes over the memory of a column that is no longer needed.
+    pub(crate) fn recycle(&mut self, used: Column) {
+        match (self, used) {
+            (Self::Double(v), Column::Double(mut u)) if v.is_empty() => {
+                u.clear();
+                *v = u;
+            }
+            (Self::Decimal(v), Column::Decimal(mut u)) if v.is_empty() => {
+                u.clear();
+                *v = u;
+            }
+            _ => {}
+        }
+    }
+
     pub(crate) fn bytes_held(&self) -> usize {
         match self {
             Self::Double(v) => v.len() * 8,
@@ -399,6 +441,13 @@ macro_rules! columns {
                 $(out.push(self.$field.take(n));)+
             }
 
+            /// Takes over the memory of columns that are no longer needed, in schema order.
+            pub(crate) fn recycle(&mut self, used: &mut impl Iterator<Item = $crate::lake::column::Column>) {
+                $(if let Some(c) = used.next() {
+                    self.$field.recycle(c);
+                })+
+            }
+
             /// Bytes held.
             pub(crate) fn bytes_held(&self) -> usize {
                 0 $(+ self.$field.bytes_held())+
@@ -420,6 +469,8 @@ impl Derived {
     pub(crate) fn take(&mut self, _: usize) -> Column {
         Column::Derived
     }
+
+    pub(crate) fn recycle(&mut self, _: Column) {}
 
     pub(crate) fn bytes_held(&self) -> usize {
         0

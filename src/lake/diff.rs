@@ -44,13 +44,7 @@ impl fmt::Display for Difference {
             Self::OnlyInB(p) => write!(f, "{}: only in the second lake", p.display()),
             Self::Bytes(p) => write!(f, "{}: equal rows, other bytes", p.display()),
             Self::Other(p) => write!(f, "{}: other content", p.display()),
-            Self::Rows {
-                path,
-                only_a,
-                only_b,
-                changed,
-                first,
-            } => write!(
+            Self::Rows { path, only_a, only_b, changed, first } => write!(
                 f,
                 "{}: {only_a} rows only in the first lake, {only_b} only in the second, {changed} changed; first: {first}",
                 path.display()
@@ -128,22 +122,14 @@ fn diff_files(a: &Path, b: &Path, name: &Path) -> Result<Option<Difference>, Lak
     d.run(&mut Cursor::new(a), &mut Cursor::new(b))?;
     Ok(Some(match d.first {
         None => Difference::Bytes(name.to_owned()),
-        Some(first) => Difference::Rows {
-            path: name.to_owned(),
-            only_a: d.only_a,
-            only_b: d.only_b,
-            changed: d.changed,
-            first,
-        },
+        Some(first) => {
+            Difference::Rows { path: name.to_owned(), only_a: d.only_a, only_b: d.only_b, changed: d.changed, first }
+        }
     }))
 }
 
 fn same_bytes(a: &Path, b: &Path) -> Result<bool, LakeError> {
-    let open = |p: &Path| {
-        File::open(p)
-            .map(|f| BufReader::with_capacity(1 << 16, f))
-            .map_err(LakeError::io("open", p))
-    };
+    let open = |p: &Path| File::open(p).map(|f| BufReader::with_capacity(1 << 16, f)).map_err(LakeError::io("open", p));
     let (mut fa, mut fb) = (open(a)?, open(b)?);
     let mut ba = vec![0; 1 << 16];
     let mut bb = vec![0; 1 << 16];
@@ -180,12 +166,7 @@ struct Cursor {
 
 impl Cursor {
     fn new(file: TableFile) -> Self {
-        Self {
-            file,
-            group: 0,
-            chunk: None,
-            row: 0,
-        }
+        Self { file, group: 0, chunk: None, row: 0 }
     }
 
     fn current(&mut self) -> Result<Option<(i64, i32)>, LakeError> {
@@ -231,9 +212,7 @@ impl RowDiff {
                         && let Some((name, va, vb)) = differing_cell(ca, a.row, cb, b.row)
                     {
                         self.changed += 1;
-                        self.note(|| {
-                            format!("seq {} row {}: {name} is {va} against {vb}", k.0, k.1)
-                        });
+                        self.note(|| format!("seq {} row {}: {name} is {va} against {vb}", k.0, k.1));
                     }
                     a.row += 1;
                     b.row += 1;
@@ -250,12 +229,7 @@ impl RowDiff {
     }
 }
 
-fn differing_cell(
-    a: &RowsChunk,
-    row_a: usize,
-    b: &RowsChunk,
-    row_b: usize,
-) -> Option<(&'static str, String, String)> {
+fn differing_cell(a: &RowsChunk, row_a: usize, b: &RowsChunk, row_b: usize) -> Option<(&'static str, String, String)> {
     a.specs()
         .iter()
         .zip(a.columns.iter().zip(&b.columns))
@@ -268,27 +242,14 @@ fn cell(chunk: &RowsChunk, column: &Column, row: usize) -> String {
     let text = match column {
         Column::Int32(v) => v.get(row).map(i32::to_string),
         Column::Int64(v) => v.get(row).filter(|x| **x != NULL_I64).map(i64::to_string),
-        Column::Double(v) => v
-            .get(row)
-            .filter(|x| **x != NULL_F64)
-            .map(|x| f64::from_bits(*x).to_string()),
-        Column::Decimal(v) => v
-            .get(row)
-            .filter(|x| **x != NULL_DEC)
-            .map(|x| format!("{x}e-18")),
-        Column::Word(v) => v
-            .get(row)
-            .filter(|x| **x != NULL_WORD)
-            .and_then(|x| chunk.words.get(*x as usize))
-            .map(|w| format!("{w:?}")),
-        Column::Side(v) => v
-            .get(row)
-            .and_then(|x| SIDES.get(usize::from(*x)))
-            .map(|w| format!("{w:?}")),
+        Column::Double(v) => v.get(row).filter(|x| **x != NULL_F64).map(|x| f64::from_bits(*x).to_string()),
+        Column::Decimal(v) => v.get(row).filter(|x| **x != NULL_DEC).map(|x| format!("{x}e-18")),
+        Column::Word(v) => {
+            v.get(row).filter(|x| **x != NULL_WORD).and_then(|x| chunk.words.get(*x as usize)).map(|w| format!("{w:?}"))
+        }
+        Column::Side(v) => v.get(row).and_then(|x| SIDES.get(usize::from(*x))).map(|w| format!("{w:?}")),
         Column::Bool(v) => v.get(row).map(bool::to_string),
-        Column::Text(t) => t
-            .get(row)
-            .map(|t| format!("{:?}", String::from_utf8_lossy(t))),
+        Column::Text(t) => t.get(row).map(|t| format!("{:?}", String::from_utf8_lossy(t))),
         Column::Derived => None,
     };
     text.unwrap_or_else(|| "null".to_owned())

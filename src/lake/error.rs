@@ -67,16 +67,9 @@ impl LakeError {
         move |source| Self::Io { verb, path, source }
     }
 
-    pub(crate) fn parquet(
-        verb: &'static str,
-        path: &Path,
-    ) -> impl Fn(parquet::errors::ParquetError) -> Self {
+    pub(crate) fn parquet(verb: &'static str, path: &Path) -> impl Fn(parquet::errors::ParquetError) -> Self {
         let path = path.to_owned();
-        move |source| Self::Parquet {
-            verb,
-            path: path.clone(),
-            source,
-        }
+        move |source| Self::Parquet { verb, path: path.clone(), source }
     }
 
     /// True when trying again later can help: the disk was full or an I/O error was temporary. Never true

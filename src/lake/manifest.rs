@@ -243,9 +243,7 @@ impl Manifest {
             let rows = self.rows.get(table).copied().unwrap_or(0);
             let written = files.get(table).copied().unwrap_or(0);
             if rows != written {
-                return Err(LakeError::Manifest(format!(
-                    "{rows} rows of {table}, but its files hold {written}"
-                )));
+                return Err(LakeError::Manifest(format!("{rows} rows of {table}, but its files hold {written}")));
             }
         }
         let kept = self.rows.get(&Table::Frames).copied().unwrap_or(0);
@@ -263,8 +261,8 @@ impl Manifest {
     /// # Errors
     /// Never for values this room makes; a `continuation` that is not JSON (a map with other keys than text).
     pub fn to_json(&self) -> Result<Vec<u8>, LakeError> {
-        let mut bytes = serde_json::to_vec_pretty(self)
-            .map_err(|e| LakeError::Manifest(format!("it is not JSON: {e}")))?;
+        let mut bytes =
+            serde_json::to_vec_pretty(self).map_err(|e| LakeError::Manifest(format!("it is not JSON: {e}")))?;
         bytes.push(b'\n');
         Ok(bytes)
     }
@@ -274,10 +272,7 @@ impl Manifest {
     /// # Errors
     /// As [`Manifest::to_json`].
     pub fn digest(&self) -> Result<String, LakeError> {
-        let bare = Manifest {
-            files: Vec::new(),
-            ..self.clone()
-        };
+        let bare = Manifest { files: Vec::new(), ..self.clone() };
         Ok(hex(&Sha256::digest(bare.to_json()?)))
     }
 
@@ -298,13 +293,10 @@ impl Manifest {
     /// # Errors
     /// When they are not a manifest of a known version.
     pub fn parse(bytes: &[u8]) -> Result<Manifest, LakeError> {
-        let m: Manifest = serde_json::from_slice(bytes)
-            .map_err(|e| LakeError::Manifest(format!("not a manifest: {e}")))?;
+        let m: Manifest =
+            serde_json::from_slice(bytes).map_err(|e| LakeError::Manifest(format!("not a manifest: {e}")))?;
         if m.version != MANIFEST_VERSION {
-            return Err(LakeError::Manifest(format!(
-                "version {} is not known, {MANIFEST_VERSION} is",
-                m.version
-            )));
+            return Err(LakeError::Manifest(format!("version {} is not known, {MANIFEST_VERSION} is", m.version)));
         }
         Ok(m)
     }
@@ -323,14 +315,7 @@ mod tests {
             WriteSettings::default(),
         );
         m.frames = 7;
-        m.channels.insert(
-            "trades".into(),
-            FrameCounts {
-                decoded: 4,
-                control: 1,
-                undecodable: 2,
-            },
-        );
+        m.channels.insert("trades".into(), FrameCounts { decoded: 4, control: 1, undecodable: 2 });
         m.rows = BTreeMap::from([(Table::Trades, 4), (Table::Frames, 2)]);
         m.files = [(Table::Frames, 2), (Table::Trades, 3), (Table::Trades, 1)]
             .map(|(table, rows)| ManifestFile {
@@ -360,12 +345,7 @@ mod tests {
         assert!(m.check().unwrap_err().to_string().contains("8 frames"));
         let mut m = manifest();
         m.files.pop();
-        assert!(
-            m.check()
-                .unwrap_err()
-                .to_string()
-                .contains("4 rows of trades")
-        );
+        assert!(m.check().unwrap_err().to_string().contains("4 rows of trades"));
         let mut m = manifest();
         m.rows.insert(Table::Depth, 1);
         assert!(m.check().is_err());

@@ -8,7 +8,7 @@
 //!
 //! In the order the data flows: [`table`] (one file per table: columns and how a row is pushed), [`buffer`]
 //! (rows of one table and hour), [`encode`] (columns to Parquet pages), [`piece`] (files out of row groups),
-//! [`path`] (names), [`manifest`] (the account of an hour), [`read`] and [`diff`] (back
+//! [`path`] (names), [`store`] (publishing), [`manifest`] (the account of an hour), [`read`] and [`diff`] (back
 //! again, for replay and tests).
 //!
 //! The bytes of a file are a pure function of its rows, its settings and its key-values. Nothing here reads a
@@ -23,6 +23,7 @@ pub mod manifest;
 pub mod path;
 pub mod piece;
 pub mod read;
+pub mod store;
 pub mod table;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ pub use error::LakeError;
 pub use manifest::Manifest;
 pub use path::{Hour, Part, StagedPiece, final_path, manifest_path, staged_path, staging_dir};
 pub use piece::{FileInfo, PieceInfo, join_pieces, write_piece};
+pub use store::{LakeStore, LocalStore};
 pub use table::Table;
 
 use std::fmt;

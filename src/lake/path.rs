@@ -45,8 +45,7 @@ impl Hour {
 
     fn civil(self) -> jiff::civil::DateTime {
         // A `u64` of nanoseconds ends in 2554: always inside jiff's range.
-        let ts = jiff::Timestamp::from_second(self.0.saturating_mul(3_600))
-            .unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let ts = jiff::Timestamp::from_second(self.0.saturating_mul(3_600)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         Offset::UTC.to_datetime(ts)
     }
 
@@ -93,14 +92,7 @@ pub struct Part {
 impl Part {
     /// Path of this part's file of `table`.
     pub fn file(&self, lake: &Path, table: Table) -> PathBuf {
-        final_path(
-            lake,
-            table,
-            &self.venue,
-            self.hour,
-            &self.log8,
-            self.first_seq,
-        )
+        final_path(lake, table, &self.venue, self.hour, &self.log8, self.first_seq)
     }
 
     /// Path of this part's manifest.
@@ -123,22 +115,14 @@ impl Part {
             t => (Some(t.parse().ok()?), file.strip_suffix(".parquet")?),
         };
         let (log8, first_seq) = parse_stem(stem)?;
-        let part = Part {
-            venue: venue.to_owned(),
-            hour: Hour::parse(day, hh)?,
-            log8,
-            first_seq,
-        };
+        let part = Part { venue: venue.to_owned(), hour: Hour::parse(day, hh)?, log8, first_seq };
         Some((table, part))
     }
 }
 
 fn parse_stem(stem: &str) -> Option<(String, u64)> {
     let (log8, seq) = stem.split_once('-')?;
-    let hex = |s: &str| {
-        s.bytes()
-            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    };
+    let hex = |s: &str| s.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     if log8.len() != 8 || seq.len() != 16 || !hex(log8) || !hex(seq) {
         return None;
     }
@@ -155,16 +139,8 @@ fn hour_dir(top: PathBuf, venue: &str, hour: Hour) -> PathBuf {
 
 /// Path of a published file. `first_seq` is the seq of the part's first record, `log8` the first 8 hex digits
 /// of the log's uuid.
-pub fn final_path(
-    lake: &Path,
-    table: Table,
-    venue: &str,
-    hour: Hour,
-    log8: &str,
-    first_seq: u64,
-) -> PathBuf {
-    hour_dir(lake.join(table.as_str()), venue, hour)
-        .join(format!("{log8}-{first_seq:016x}.parquet"))
+pub fn final_path(lake: &Path, table: Table, venue: &str, hour: Hour, log8: &str, first_seq: u64) -> PathBuf {
+    hour_dir(lake.join(table.as_str()), venue, hour).join(format!("{log8}-{first_seq:016x}.parquet"))
 }
 
 /// Path of a part's manifest.
@@ -231,12 +207,7 @@ pub fn parse_staging_dir(dir: &Path) -> Option<Part> {
     }
     let (day, hh) = hour.split_at(8);
     let day = format!("{}-{}-{}", day.get(..4)?, day.get(4..6)?, day.get(6..8)?);
-    Some(Part {
-        venue: venue.to_owned(),
-        hour: Hour::parse(&day, hh)?,
-        log8,
-        first_seq,
-    })
+    Some(Part { venue: venue.to_owned(), hour: Hour::parse(&day, hh)?, log8, first_seq })
 }
 
 #[cfg(test)]
@@ -267,9 +238,7 @@ mod tests {
             "/d/lake/_manifests/exchange=binance-usdm/date=2024-08-09/hour=00/0badcafe-0000030000000011.json"
         );
         assert_eq!(
-            staged_path(lake, &part(), Table::Depth, 7)
-                .to_str()
-                .unwrap(),
+            staged_path(lake, &part(), Table::Depth, 7).to_str().unwrap(),
             "/d/lake/.staging/binance-usdm-2024080900-0badcafe-0000030000000011/depth.000007.parquet"
         );
     }

@@ -65,14 +65,10 @@ pub fn write_piece(
     settings: &WriteSettings,
     key_values: &[(String, String)],
 ) -> Result<PieceInfo, LakeError> {
-    let mut out = Output::create(path, chunk.table(), settings)?;
+    let mut out = Output::create(path, chunk.table(), settings, false)?;
     out.encode(chunk)?;
     let info = out.finish(key_values, chunk.inexact())?;
-    Ok(PieceInfo {
-        rows: info.rows,
-        bytes: info.bytes,
-        inexact: info.inexact,
-    })
+    Ok(PieceInfo { rows: info.rows, bytes: info.bytes, inexact: info.inexact })
 }
 
 /// Joins `pieces` (in log order) and then `tail` to one file at `dest_tmp`. `key_values` go to the footer behind
@@ -90,7 +86,7 @@ pub fn join_pieces(
     key_values: &[(String, String)],
 ) -> Result<FileInfo, LakeError> {
     let group_rows = settings.group_rows(table);
-    let mut out = Output::create(dest_tmp, table, settings)?;
+    let mut out = Output::create(dest_tmp, table, settings, true)?;
     let mut pending = RowsChunk::empty(table, settings.numeric);
     let mut inexact = 0;
     let mut last_seq = i64::MIN;
@@ -100,16 +96,11 @@ pub fn join_pieces(
         inexact += piece.inexact();
         // Another version or other settings may encode the same rows to other bytes.
         let same = piece.key_value(key::SETTINGS) == Some(settings.fingerprint(table).as_str())
-            && piece.metadata().file_metadata().created_by()
-                == Some(settings.created_by().as_str());
+            && piece.metadata().file_metadata().created_by() == Some(settings.created_by().as_str());
         for g in 0..piece.groups() {
             if let Some((first, last)) = piece.group_seqs(g) {
                 if first < last_seq {
-                    return Err(LakeError::OutOfOrder {
-                        path: path.clone(),
-                        last: last_seq,
-                        got: first,
-                    });
+                    return Err(LakeError::OutOfOrder { path: path.clone(), last: last_seq, got: first });
                 }
                 last_seq = last;
             }
@@ -128,21 +119,13 @@ pub fn join_pieces(
             return Err(LakeError::Foreign {
                 path: dest_tmp.to_owned(),
                 table: table.as_str(),
-                what: format!(
-                    "its tail holds rows of {}, {}",
-                    tail.table(),
-                    tail.numeric()
-                ),
+                what: format!("its tail holds rows of {}, {}", tail.table(), tail.numeric()),
             });
         }
         if let Some((first, _)) = tail.key(0)
             && first < last_seq
         {
-            return Err(LakeError::OutOfOrder {
-                path: dest_tmp.to_owned(),
-                last: last_seq,
-                got: first,
-            });
+            return Err(LakeError::OutOfOrder { path: dest_tmp.to_owned(), last: last_seq, got: first });
         }
         inexact += tail.inexact();
         pending.append(tail);
@@ -185,18 +168,12 @@ struct Output {
 }
 
 impl Output {
-    fn create(path: &Path, table: Table, settings: &WriteSettings) -> Result<Self, LakeError> {
+    fn create(path: &Path, table: Table, settings: &WriteSettings, digest: bool) -> Result<Self, LakeError> {
         let file = File::create(path).map_err(LakeError::io("create", path))?;
         let fail = LakeError::parquet("start", path);
-        let schema = ArrowSchemaConverter::new()
-            .schema_root("row")
-            .convert(&table.schema(settings.numeric))
-            .map_err(&fail)?;
-        let sorted = |column: usize| SortingColumn {
-            column_idx: column as i32,
-            descending: false,
-            nulls_first: true,
-        };
+        let schema =
+            ArrowSchemaConverter::new().schema_root("row").convert(&table.schema(settings.numeric)).map_err(&fail)?;
+        let sorted = |column: usize| SortingColumn { column_idx: column as i32, descending: false, nulls_first: true };
         let properties = WriterProperties::builder()
             .set_created_by(settings.created_by())
             .set_writer_version(WriterVersion::PARQUET_1_0)
@@ -209,15 +186,9 @@ impl Output {
         let sink = BufWriter::with_capacity(
             // A row group of trades is about 1.3 MiB.
             1 << 18,
-            Hashing {
-                inner: file,
-                digest: Sha256::new(),
-                bytes: 0,
-            },
+            Hashing { inner: file, digest: digest.then(Sha256::new), bytes: 0 },
         );
-        let writer =
-            SerializedFileWriter::new(sink, schema.root_schema_ptr(), Arc::new(properties))
-                .map_err(fail)?;
+        let writer = SerializedFileWriter::new(sink, schema.root_schema_ptr(), Arc::new(properties)).map_err(fail)?;
         Ok(Self {
             path: path.to_owned(),
             table,
@@ -270,11 +241,7 @@ impl Output {
         Ok(())
     }
 
-    fn finish(
-        mut self,
-        key_values: &[(String, String)],
-        inexact: u64,
-    ) -> Result<FileInfo, LakeError> {
+    fn finish(mut self, key_values: &[(String, String)], inexact: u64) -> Result<FileInfo, LakeError> {
         if self.rows == 0 {
             return Err(LakeError::GroupSize {
                 table: self.table.as_str(),
@@ -289,25 +256,18 @@ impl Output {
             (key::INEXACT_VALUES, inexact.to_string()),
         ];
         for (k, v) in own {
-            self.writer
-                .append_key_value_metadata(KeyValue::new(k.to_owned(), v));
+            self.writer.append_key_value_metadata(KeyValue::new(k.to_owned(), v));
         }
         for (k, v) in key_values {
-            self.writer
-                .append_key_value_metadata(KeyValue::new(k.clone(), v.clone()));
+            self.writer.append_key_value_metadata(KeyValue::new(k.clone(), v.clone()));
         }
-        let sink = self
-            .writer
-            .into_inner()
-            .map_err(LakeError::parquet("finish", &self.path))?;
-        let hashing = sink
-            .into_inner()
-            .map_err(|e| LakeError::io("finish", &self.path)(e.into_error()))?;
+        let sink = self.writer.into_inner().map_err(LakeError::parquet("finish", &self.path))?;
+        let hashing = sink.into_inner().map_err(|e| LakeError::io("finish", &self.path)(e.into_error()))?;
         Ok(FileInfo {
             rows: self.rows,
             bytes: hashing.bytes,
             inexact,
-            sha256: hex(&hashing.digest.finalize()),
+            sha256: hashing.digest.map(|d| hex(&d.finalize())).unwrap_or_default(),
             groups: self.groups,
             copied: self.copied,
         })
@@ -322,14 +282,17 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// Digests and counts what passes.
 struct Hashing<W> {
     inner: W,
-    digest: Sha256,
+    /// Pieces go without: it costs 15 ns a row.
+    digest: Option<Sha256>,
     bytes: u64,
 }
 
 impl<W: Write> Write for Hashing<W> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let n = self.inner.write(buf)?;
-        self.digest.update(buf.get(..n).unwrap_or(buf));
+        if let Some(digest) = &mut self.digest {
+            digest.update(buf.get(..n).unwrap_or(buf));
+        }
         self.bytes += n as u64;
         Ok(n)
     }

@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{
-    Decimal128Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
-};
+use arrow_array::types::{Decimal128Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use parquet::errors::Result as ParquetResult;
@@ -55,11 +53,7 @@ impl TableFile {
             .with_page_index_policy(PageIndexPolicy::Optional)
             .parse_and_finish(&file)
             .map_err(LakeError::parquet("read the footer of", path))?;
-        let foreign = |what: String| LakeError::Foreign {
-            path: path.to_owned(),
-            table: "(any)",
-            what,
-        };
+        let foreign = |what: String| LakeError::Foreign { path: path.to_owned(), table: "(any)", what };
         let table: Table = find(&metadata, key::TABLE)
             .ok_or_else(|| foreign("its footer names no table".into()))?
             .parse()
@@ -78,13 +72,7 @@ impl TableFile {
                 what: "its columns are not the table's".into(),
             });
         }
-        Ok(TableFile {
-            path: path.to_owned(),
-            file,
-            metadata: Arc::new(metadata),
-            table,
-            numeric,
-        })
+        Ok(TableFile { path: path.to_owned(), file, metadata: Arc::new(metadata), table, numeric })
     }
 
     /// Its table.
@@ -134,9 +122,7 @@ impl TableFile {
 
     /// Values that a double cannot carry, as counted when they were written.
     pub fn inexact(&self) -> u64 {
-        self.key_value(key::INEXACT_VALUES)
-            .and_then(|v| v.parse().ok())
-            .unwrap_or(0)
+        self.key_value(key::INEXACT_VALUES).and_then(|v| v.parse().ok()).unwrap_or(0)
     }
 
     /// Number of row groups.
@@ -146,10 +132,7 @@ impl TableFile {
 
     /// Rows of row group `i`; 0 when there is none.
     pub fn group_rows(&self, i: usize) -> usize {
-        self.metadata
-            .row_groups()
-            .get(i)
-            .map_or(0, |g| g.num_rows().max(0) as usize)
+        self.metadata.row_groups().get(i).map_or(0, |g| g.num_rows().max(0) as usize)
     }
 
     /// Lowest and highest seq of row group `i`, from its statistics.
@@ -165,10 +148,7 @@ impl TableFile {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn batches(
-        &self,
-        i: usize,
-    ) -> Result<impl Iterator<Item = Result<RecordBatch, LakeError>> + '_, LakeError> {
+    pub fn batches(&self, i: usize) -> Result<impl Iterator<Item = Result<RecordBatch, LakeError>> + '_, LakeError> {
         let open = || -> ParquetResult<_> {
             let metadata = ArrowReaderMetadata::try_new(self.metadata.clone(), Default::default())?;
             ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.try_clone()?, metadata)
@@ -209,13 +189,7 @@ impl TableFile {
 }
 
 fn find<'m>(metadata: &'m ParquetMetaData, key: &str) -> Option<&'m str> {
-    metadata
-        .file_metadata()
-        .key_value_metadata()?
-        .iter()
-        .find(|kv| kv.key == key)?
-        .value
-        .as_deref()
+    metadata.file_metadata().key_value_metadata()?.iter().find(|kv| kv.key == key)?.value.as_deref()
 }
 
 /// Appends an arrow array to a column; false when the types do not fit.
@@ -243,10 +217,7 @@ fn append(column: &mut Column, array: &Arc<dyn Array>, interner: &mut Interner) 
             None => return false,
         },
         Column::Word(v) => match array.as_string_opt::<i32>() {
-            Some(a) => v.extend(
-                a.iter()
-                    .map(|x| x.map_or(NULL_WORD, |w| interner.intern(w).0)),
-            ),
+            Some(a) => v.extend(a.iter().map(|x| x.map_or(NULL_WORD, |w| interner.intern(w).0))),
             None => return false,
         },
         Column::Side(v) => match array.as_string_opt::<i32>() {

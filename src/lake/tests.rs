@@ -12,8 +12,7 @@ use super::read::{TableFile, key};
 use super::table::{Event, FrameRow, Kline};
 use super::*;
 use crate::venue::row::{
-    AggTrade, BookTicker, DepthUpdate, Level, Liquidation, MarkPrice, Side, Ticker, Trade,
-    VenueKline,
+    AggTrade, BookTicker, DepthUpdate, Level, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline,
 };
 use crate::venue::{Interner, Num, Symbol, SymbolKind};
 
@@ -37,24 +36,12 @@ impl Dice {
     fn num(&mut self) -> Num {
         match self.below(20) {
             // Does not survive a double: 18 digits.
-            0 => Num {
-                mantissa: 123_456_789_012_345_678 + self.below(9) as i64,
-                scale: self.below(19) as u8,
-            },
+            0 => Num { mantissa: 123_456_789_012_345_678 + self.below(9) as i64, scale: self.below(19) as u8 },
             1 => Num::default(),
-            2 => Num {
-                mantissa: -(self.below(1_000) as i64),
-                scale: 4,
-            },
+            2 => Num { mantissa: -(self.below(1_000) as i64), scale: 4 },
             // Rarely repeats.
-            3..=6 => Num {
-                mantissa: self.below(1 << 50) as i64,
-                scale: 8,
-            },
-            _ => Num {
-                mantissa: 6_100_000 + self.below(300) as i64,
-                scale: 2,
-            },
+            3..=6 => Num { mantissa: self.below(1 << 50) as i64, scale: 8 },
+            _ => Num { mantissa: 6_100_000 + self.below(300) as i64, scale: 2 },
         }
     }
 
@@ -63,22 +50,12 @@ impl Dice {
     }
 
     fn side(&mut self) -> Side {
-        if self.below(2) == 0 {
-            Side::Buy
-        } else {
-            Side::Sell
-        }
+        if self.below(2) == 0 { Side::Buy } else { Side::Sell }
     }
 }
 
 /// Pushes `rows` rows (for depth: messages with up to 5 levels) that a venue could send.
-fn fill(
-    table: Table,
-    numeric: Numeric,
-    rows: usize,
-    symbols: u64,
-    seed: u64,
-) -> (TableBuffer, Interner) {
+fn fill(table: Table, numeric: Numeric, rows: usize, symbols: u64, seed: u64) -> (TableBuffer, Interner) {
     let mut d = Dice(seed);
     let mut names = Interner::new();
     let mut buffer = TableBuffer::new(table, numeric);
@@ -101,10 +78,7 @@ fn fill(
         };
         let number = d.below(symbols);
         // Interned in any order: the order in the file must not depend on it.
-        let symbol = names.intern(&format!(
-            "S{}USDT",
-            number.wrapping_mul(2_654_435_761) % 9_973
-        ));
+        let symbol = names.intern(&format!("S{}USDT", number.wrapping_mul(2_654_435_761) % 9_973));
         let ts_event_us = d.opt(|_| ns / 1_000_000 * 1_000);
         let ts = ns / 1_000;
         match table {
@@ -120,8 +94,7 @@ fn fill(
                     price: d.num(),
                     amount: d.num(),
                     side: d.side(),
-                    kind: d
-                        .opt(|d| names.intern(["MARKET", "INSURANCE_FUND"][d.below(2) as usize])),
+                    kind: d.opt(|d| names.intern(["MARKET", "INSURANCE_FUND"][d.below(2) as usize])),
                 },
             ),
             Table::AggTrades => buffer.push_agg_trade(
@@ -154,12 +127,7 @@ fn fill(
             ),
             Table::Depth => {
                 let levels: Vec<Level> = (0..d.below(6))
-                    .map(|i| Level {
-                        bid: d.below(2) == 0,
-                        level: i as i32,
-                        price: d.num(),
-                        amount: d.num(),
-                    })
+                    .map(|i| Level { bid: d.below(2) == 0, level: i as i32, price: d.num(), amount: d.num() })
                     .collect();
                 let update = DepthUpdate {
                     symbol,
@@ -238,15 +206,7 @@ fn fill(
                 };
                 if table == Table::Klines {
                     let revision = d.below(3) as i32;
-                    buffer.push_kline(
-                        &c,
-                        row_in_frame,
-                        &Kline {
-                            bar,
-                            source: "live",
-                            revision,
-                        },
-                    );
+                    buffer.push_kline(&c, row_in_frame, &Kline { bar, source: "live", revision });
                 } else {
                     buffer.push_venue_kline(&c, row_in_frame, &bar);
                 }
@@ -267,11 +227,7 @@ fn fill(
                 buffer.push_symbol(&c, row_in_frame, symbol, &row);
             }
             Table::Events => {
-                let detail = format!(
-                    "{{\"n\":{},\"pad\":\"{}\"}}",
-                    d.next(),
-                    "x".repeat(d.below(90) as usize)
-                );
+                let detail = format!("{{\"n\":{},\"pad\":\"{}\"}}", d.next(), "x".repeat(d.below(90) as usize));
                 buffer.push_event(
                     &c,
                     row_in_frame,
@@ -309,11 +265,7 @@ fn rows_of(table: Table, numeric: Numeric, rows: usize, seed: u64) -> RowsChunk 
 
 /// Every cell of a chunk, columns by name, words resolved.
 fn cells(c: &RowsChunk) -> Vec<(&'static str, String)> {
-    let words = |v: &Vec<u32>| {
-        v.iter()
-            .map(|w| c.words.get(*w as usize).map(|w| w.to_string()))
-            .collect::<Vec<_>>()
-    };
+    let words = |v: &Vec<u32>| v.iter().map(|w| c.words.get(*w as usize).map(|w| w.to_string())).collect::<Vec<_>>();
     c.specs()
         .iter()
         .zip(&c.columns)
@@ -321,12 +273,7 @@ fn cells(c: &RowsChunk) -> Vec<(&'static str, String)> {
             let text = match column {
                 Column::Word(v) => format!("{:?}", words(v)),
                 Column::Text(t) => {
-                    format!(
-                        "{:?}",
-                        (0..c.rows)
-                            .map(|i| t.get(i).map(<[u8]>::to_vec))
-                            .collect::<Vec<_>>()
-                    )
+                    format!("{:?}", (0..c.rows).map(|i| t.get(i).map(<[u8]>::to_vec)).collect::<Vec<_>>())
                 }
                 other => format!("{other:?}"),
             };
@@ -336,12 +283,7 @@ fn cells(c: &RowsChunk) -> Vec<(&'static str, String)> {
 }
 
 fn settings(numeric: Numeric) -> WriteSettings {
-    WriteSettings {
-        row_group_rows: 500,
-        page_rows: 64,
-        numeric,
-        ..WriteSettings::default()
-    }
+    WriteSettings { row_group_rows: 500, page_rows: 64, numeric, ..WriteSettings::default() }
 }
 
 const NUMERICS: [Numeric; 2] = [Numeric::Double, Numeric::Decimal];
@@ -400,10 +342,7 @@ fn doubles_that_do_not_survive_are_flagged_and_counted() {
     let mut buffer = TableBuffer::new(Table::BookTicker, Numeric::Double);
     let long = Num::parse(b"12345.6789012345678").unwrap();
     let short = Num::parse(b"0.10").unwrap();
-    for (i, (bid, ask)) in [(short, short), (long, long), (short, long)]
-        .into_iter()
-        .enumerate()
-    {
+    for (i, (bid, ask)) in [(short, short), (long, long), (short, long)].into_iter().enumerate() {
         let row = BookTicker {
             symbol: names.intern("A"),
             ts_event_us: None,
@@ -413,14 +352,7 @@ fn doubles_that_do_not_survive_are_flagged_and_counted() {
             ask_price: Some(ask),
             ask_amount: Some(short),
         };
-        buffer.push_book_ticker(
-            &Common {
-                seq: i as i64,
-                ..Common::default()
-            },
-            0,
-            &row,
-        );
+        buffer.push_book_ticker(&Common { seq: i as i64, ..Common::default() }, 0, &row);
     }
     assert_eq!(buffer.inexact(), 3);
     let first = buffer.take_first(2, names);
@@ -442,14 +374,8 @@ fn decimals_are_exact_and_never_flagged() {
     let path = dir.path().join("t.parquet");
     let names = &mut Interner::new();
     let mut buffer = TableBuffer::new(Table::AggTrades, Numeric::Decimal);
-    let price = Num {
-        mantissa: i64::MAX,
-        scale: 0,
-    };
-    let amount = Num {
-        mantissa: -1,
-        scale: 18,
-    };
+    let price = Num { mantissa: i64::MAX, scale: 0 };
+    let amount = Num { mantissa: -1, scale: 18 };
     buffer.push_agg_trade(
         &Common::default(),
         0,
@@ -466,13 +392,7 @@ fn decimals_are_exact_and_never_flagged() {
         },
     );
     assert_eq!(buffer.inexact(), 0);
-    write_piece(
-        &path,
-        &buffer.take_first(1, names),
-        &settings(Numeric::Decimal),
-        &[],
-    )
-    .unwrap();
+    write_piece(&path, &buffer.take_first(1, names), &settings(Numeric::Decimal), &[]).unwrap();
     let back = TableFile::open(&path).unwrap().chunk(0).unwrap();
     let numbers: Vec<i128> = back
         .columns
@@ -486,12 +406,7 @@ fn decimals_are_exact_and_never_flagged() {
 }
 
 /// Stages `chunk` in pieces of the given sizes (the rest is the tail) and joins them.
-fn join_split(
-    dir: &Path,
-    chunk: &RowsChunk,
-    sizes: &[usize],
-    settings: &WriteSettings,
-) -> (Vec<u8>, FileInfo) {
+fn join_split(dir: &Path, chunk: &RowsChunk, sizes: &[usize], settings: &WriteSettings) -> (Vec<u8>, FileInfo) {
     let mut rest = chunk.clone();
     let mut pieces: Vec<PathBuf> = vec![];
     for (i, n) in sizes.iter().enumerate() {
@@ -514,31 +429,14 @@ fn join_split(
 #[test]
 fn joined_bytes_do_not_depend_on_how_the_part_was_staged() {
     let dir = tempfile::tempdir().unwrap();
-    let mut runner = TestRunner::new(Config {
-        cases: 40,
-        failure_persistence: None,
-        ..Config::default()
-    });
-    let sizes = prop::collection::vec(
-        prop_oneof![Just(100_usize), 1_usize..100, Just(1_usize)],
-        0..14,
-    );
+    let mut runner = TestRunner::new(Config { cases: 40, failure_persistence: None, ..Config::default() });
+    let sizes = prop::collection::vec(prop_oneof![Just(100_usize), 1_usize..100, Just(1_usize)], 0..14);
     runner
         .run(
-            &(
-                sizes,
-                1_usize..900,
-                0..Table::ALL.len(),
-                any::<bool>(),
-                any::<u64>(),
-            ),
+            &(sizes, 1_usize..900, 0..Table::ALL.len(), any::<bool>(), any::<u64>()),
             |(sizes, rows, table, decimal, seed)| {
                 let numeric = NUMERICS[usize::from(decimal)];
-                let s = WriteSettings {
-                    row_group_rows: 100,
-                    page_rows: 16,
-                    ..settings(numeric)
-                };
+                let s = WriteSettings { row_group_rows: 100, page_rows: 16, ..settings(numeric) };
                 let chunk = rows_of(Table::ALL[table], numeric, rows, seed);
                 let (whole, plain) = join_split(dir.path(), &chunk, &[], &s);
                 let (split, info) = join_split(dir.path(), &chunk, &sizes, &s);
@@ -546,10 +444,7 @@ fn joined_bytes_do_not_depend_on_how_the_part_was_staged() {
                 prop_assert_eq!(plain.groups, chunk.rows().div_ceil(100));
                 prop_assert_eq!(&plain.sha256, &info.sha256);
                 prop_assert_eq!(plain.inexact, chunk.inexact());
-                prop_assert!(
-                    whole == split,
-                    "split {sizes:?} of {rows} rows gives other bytes"
-                );
+                prop_assert!(whole == split, "split {sizes:?} of {rows} rows gives other bytes");
                 Ok(())
             },
         )
@@ -560,18 +455,12 @@ fn joined_bytes_do_not_depend_on_how_the_part_was_staged() {
 fn full_groups_are_copied_and_the_result_is_the_same() {
     let dir = tempfile::tempdir().unwrap();
     for table in Table::ALL {
-        let s = WriteSettings {
-            row_group_rows: 100,
-            ..settings(Numeric::Double)
-        };
+        let s = WriteSettings { row_group_rows: 100, ..settings(Numeric::Double) };
         let chunk = rows_of(*table, Numeric::Double, 350, 11);
         let (whole, _) = join_split(dir.path(), &chunk, &[], &s);
         let (split, info) = join_split(dir.path(), &chunk, &[100, 100, 100, 50], &s);
         assert_eq!((info.groups, info.copied), (4, 3), "{table}");
-        assert_eq!(
-            info.sha256,
-            piece::hex(&<sha2::Sha256 as sha2::Digest>::digest(&split))
-        );
+        assert_eq!(info.sha256, piece::hex(&<sha2::Sha256 as sha2::Digest>::digest(&split)));
         assert!(whole == split, "{table}");
     }
 }
@@ -579,14 +468,8 @@ fn full_groups_are_copied_and_the_result_is_the_same() {
 #[test]
 fn pieces_of_other_settings_are_encoded_again() {
     let dir = tempfile::tempdir().unwrap();
-    let s = WriteSettings {
-        row_group_rows: 100,
-        ..settings(Numeric::Double)
-    };
-    let other = WriteSettings {
-        zstd_level: 1,
-        ..s.clone()
-    };
+    let s = WriteSettings { row_group_rows: 100, ..settings(Numeric::Double) };
+    let other = WriteSettings { zstd_level: 1, ..s.clone() };
     let mut chunk = rows_of(Table::Trades, Numeric::Double, 200, 5);
     let (whole, _) = join_split(dir.path(), &chunk, &[], &s);
     let first = dir.path().join("first.parquet");
@@ -601,10 +484,7 @@ fn pieces_of_other_settings_are_encoded_again() {
 #[test]
 fn pieces_that_overlap_or_do_not_fit_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let s = WriteSettings {
-        row_group_rows: 100,
-        ..settings(Numeric::Double)
-    };
+    let s = WriteSettings { row_group_rows: 100, ..settings(Numeric::Double) };
     let chunk = rows_of(Table::Trades, Numeric::Double, 100, 5);
     let piece = dir.path().join("0.parquet");
     write_piece(&piece, &chunk, &s, &[]).unwrap();
@@ -613,42 +493,17 @@ fn pieces_that_overlap_or_do_not_fit_are_refused() {
         join_pieces(&dest, table, pieces, tail, s, &[]).unwrap_err()
     };
     let twice = [piece.clone(), piece.clone()];
-    assert!(matches!(
-        join(Table::Trades, &twice, None, &s),
-        LakeError::OutOfOrder { .. }
-    ));
+    assert!(matches!(join(Table::Trades, &twice, None, &s), LakeError::OutOfOrder { .. }));
     let once = [piece];
-    assert!(matches!(
-        join(Table::Trades, &once, Some(chunk.clone()), &s),
-        LakeError::OutOfOrder { .. }
-    ));
-    assert!(matches!(
-        join(Table::Depth, &once, None, &s),
-        LakeError::Foreign { .. }
-    ));
-    let decimal = WriteSettings {
-        numeric: Numeric::Decimal,
-        ..s.clone()
-    };
-    assert!(matches!(
-        join(Table::Trades, &once, None, &decimal),
-        LakeError::Foreign { .. }
-    ));
-    assert!(matches!(
-        join(Table::Trades, &[], None, &s),
-        LakeError::GroupSize { .. }
-    ));
-    let small = WriteSettings {
-        row_group_rows: 99,
-        ..s
-    };
+    assert!(matches!(join(Table::Trades, &once, Some(chunk.clone()), &s), LakeError::OutOfOrder { .. }));
+    assert!(matches!(join(Table::Depth, &once, None, &s), LakeError::Foreign { .. }));
+    let decimal = WriteSettings { numeric: Numeric::Decimal, ..s.clone() };
+    assert!(matches!(join(Table::Trades, &once, None, &decimal), LakeError::Foreign { .. }));
+    assert!(matches!(join(Table::Trades, &[], None, &s), LakeError::GroupSize { .. }));
+    let small = WriteSettings { row_group_rows: 99, ..s };
     assert!(matches!(
         write_piece(&dest, &chunk, &small, &[]).unwrap_err(),
-        LakeError::GroupSize {
-            rows: 100,
-            max: 99,
-            ..
-        }
+        LakeError::GroupSize { rows: 100, max: 99, .. }
     ));
 }
 
@@ -657,24 +512,11 @@ fn a_truncated_piece_is_an_error_and_not_a_shorter_file() {
     let dir = tempfile::tempdir().unwrap();
     let s = settings(Numeric::Double);
     let piece = dir.path().join("0.parquet");
-    write_piece(
-        &piece,
-        &rows_of(Table::Depth, Numeric::Double, 300, 5),
-        &s,
-        &[],
-    )
-    .unwrap();
+    write_piece(&piece, &rows_of(Table::Depth, Numeric::Double, 300, 5), &s, &[]).unwrap();
     let bytes = std::fs::read(&piece).unwrap();
     for cut in [0, 3, bytes.len() / 2, bytes.len() - 1] {
         std::fs::write(&piece, &bytes[..cut]).unwrap();
-        let e = join_pieces(
-            &dir.path().join("j"),
-            Table::Depth,
-            std::slice::from_ref(&piece),
-            None,
-            &s,
-            &[],
-        );
+        let e = join_pieces(&dir.path().join("j"), Table::Depth, std::slice::from_ref(&piece), None, &s, &[]);
         assert!(e.is_err(), "cut at {cut}");
     }
 }
@@ -683,30 +525,18 @@ fn a_truncated_piece_is_an_error_and_not_a_shorter_file() {
 fn footers_say_what_the_file_is_and_carry_the_callers_words() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.parquet");
-    let s = WriteSettings {
-        version: "9.9.9".into(),
-        ..settings(Numeric::Double)
-    };
-    let kv = [
-        ("log".to_owned(), "u".to_owned()),
-        ("manifest".to_owned(), "d".to_owned()),
-    ];
+    let s = WriteSettings { version: "9.9.9".into(), ..settings(Numeric::Double) };
+    let kv = [("log".to_owned(), "u".to_owned()), ("manifest".to_owned(), "d".to_owned())];
     let chunk = rows_of(Table::Depth, Numeric::Double, 10, 1);
     write_piece(&path, &chunk, &s, &kv).unwrap();
     let f = TableFile::open(&path).unwrap();
-    assert_eq!(
-        f.metadata().file_metadata().created_by(),
-        Some("tapedeck 9.9.9")
-    );
+    assert_eq!(f.metadata().file_metadata().created_by(), Some("tapedeck 9.9.9"));
     assert_eq!(
         f.key_values(),
         [
             (key::TABLE, "depth".to_owned()),
             (key::SCHEMA_VERSION, "1".to_owned()),
-            (
-                key::SETTINGS,
-                "row_group_rows=500 page_rows=64 zstd_level=3 numeric=double".to_owned()
-            ),
+            (key::SETTINGS, "row_group_rows=500 page_rows=64 zstd_level=3 numeric=double".to_owned()),
             (key::INEXACT_VALUES, chunk.inexact().to_string()),
             ("log", "u".to_owned()),
             ("manifest", "d".to_owned())
@@ -721,11 +551,7 @@ fn one_of_500_symbols_is_read_from_less_than_a_tenth_of_the_pages() {
     use parquet::file::page_index::column_index::ColumnIndexMetaData;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.parquet");
-    let s = WriteSettings {
-        row_group_rows: 40_000,
-        page_rows: 2_500,
-        ..WriteSettings::default()
-    };
+    let s = WriteSettings { row_group_rows: 40_000, page_rows: 2_500, ..WriteSettings::default() };
     let (mut buffer, names) = fill(Table::AggTrades, Numeric::Double, 40_000, 500, 9);
     write_piece(&path, &buffer.take_first(40_000, &names), &s, &[]).unwrap();
     let f = TableFile::open(&path).unwrap();
@@ -741,18 +567,13 @@ fn one_of_500_symbols_is_read_from_less_than_a_tenth_of_the_pages() {
     for i in 0..names.len() {
         let name = names.name(crate::venue::SymbolId(i as u32)).as_bytes();
         let hit = (0..pages)
-            .filter(|p| {
-                column.min_value(*p).unwrap() <= name && name <= column.max_value(*p).unwrap()
-            })
+            .filter(|p| column.min_value(*p).unwrap() <= name && name <= column.max_value(*p).unwrap())
             .count();
         assert!(hit > 0);
         worst = worst.max(hit);
         all += hit;
         // Every column is cut at the same rows, so the same share is read of each.
-        assert_eq!(
-            index.offset_index(0, 11).unwrap().page_locations().len(),
-            pages
-        );
+        assert_eq!(index.offset_index(0, 11).unwrap().page_locations().len(), pages);
     }
     assert_eq!(names.len(), 500);
     assert!(worst * 10 < pages, "worst symbol: {worst} of {pages} pages");
@@ -767,39 +588,20 @@ fn statistics_bound_every_column() {
     let chunk = rows_of(Table::BookTicker, Numeric::Double, 400, 2);
     write_piece(&path, &chunk, &settings(Numeric::Double), &[]).unwrap();
     let f = TableFile::open(&path).unwrap();
-    for (spec, (c, column)) in chunk.specs().iter().zip(
-        f.metadata()
-            .row_group(0)
-            .columns()
-            .iter()
-            .zip(&chunk.columns),
-    ) {
+    for (spec, (c, column)) in chunk.specs().iter().zip(f.metadata().row_group(0).columns().iter().zip(&chunk.columns))
+    {
         let s = c.statistics().unwrap();
         match (s, column) {
             (Statistics::Double(s), Column::Double(v)) => {
-                let values: Vec<f64> = v
-                    .iter()
-                    .filter(|x| **x != u64::MAX)
-                    .map(|x| f64::from_bits(*x))
-                    .collect();
+                let values: Vec<f64> = v.iter().filter(|x| **x != u64::MAX).map(|x| f64::from_bits(*x)).collect();
                 let min = values.iter().copied().fold(f64::INFINITY, f64::min);
                 let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                assert_eq!(
-                    (s.min_opt(), s.max_opt()),
-                    (Some(&min), Some(&max)),
-                    "{}",
-                    spec.name
-                );
+                assert_eq!((s.min_opt(), s.max_opt()), (Some(&min), Some(&max)), "{}", spec.name);
                 assert_eq!(s.null_count_opt(), Some((v.len() - values.len()) as u64));
             }
             (Statistics::Int64(s), Column::Int64(v)) => {
                 let min = v.iter().filter(|x| **x != i64::MIN).min();
-                assert_eq!(
-                    (s.min_opt(), s.max_opt()),
-                    (min, v.iter().max()),
-                    "{}",
-                    spec.name
-                );
+                assert_eq!((s.min_opt(), s.max_opt()), (min, v.iter().max()), "{}", spec.name);
             }
             _ => assert!(s.min_bytes_opt().is_some(), "{}", spec.name),
         }
@@ -810,16 +612,7 @@ fn statistics_bound_every_column() {
 fn a_row_of_another_table_is_a_bug_that_shows() {
     let r = std::panic::catch_unwind(|| {
         let mut b = TableBuffer::new(Table::Trades, Numeric::Double);
-        b.push_event(
-            &Common::default(),
-            0,
-            &Event {
-                symbol: None,
-                ts_event_us: None,
-                kind: "x",
-                detail: "{}",
-            },
-        );
+        b.push_event(&Common::default(), 0, &Event { symbol: None, ts_event_us: None, kind: "x", detail: "{}" });
     });
     assert!(r.is_err());
 }
@@ -827,12 +620,7 @@ fn a_row_of_another_table_is_a_bug_that_shows() {
 #[test]
 fn differences_of_two_lakes_are_found_row_by_row() {
     let dir = tempfile::tempdir().unwrap();
-    let part = Part {
-        venue: "x".into(),
-        hour: Hour(0),
-        log8: "00000000".into(),
-        first_seq: 0,
-    };
+    let part = Part { venue: "x".into(), hour: Hour(0), log8: "00000000".into(), first_seq: 0 };
     let write = |lake: &str, table, chunk: &RowsChunk, s: &WriteSettings| {
         let path = part.file(&dir.path().join(lake), table);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -842,31 +630,15 @@ fn differences_of_two_lakes_are_found_row_by_row() {
     let chunk = rows_of(Table::Trades, Numeric::Double, 700, 1);
     for lake in ["a", "b"] {
         write(lake, Table::Trades, &chunk, &s);
-        write(
-            lake,
-            Table::Events,
-            &rows_of(Table::Events, Numeric::Double, 10, 1),
-            &s,
-        );
+        write(lake, Table::Events, &rows_of(Table::Events, Numeric::Double, 10, 1), &s);
     }
     let (a, b) = (dir.path().join("a"), dir.path().join("b"));
     assert_eq!(diff_trees(&a, &b).unwrap(), []);
 
     // Equal rows, other bytes.
-    write(
-        "b",
-        Table::Trades,
-        &chunk,
-        &WriteSettings {
-            row_group_rows: 300,
-            ..s.clone()
-        },
-    );
+    write("b", Table::Trades, &chunk, &WriteSettings { row_group_rows: 300, ..s.clone() });
     let trades = part.file(Path::new(""), Table::Trades);
-    assert_eq!(
-        diff_trees(&a, &b).unwrap(),
-        [Difference::Bytes(trades.clone())]
-    );
+    assert_eq!(diff_trees(&a, &b).unwrap(), [Difference::Bytes(trades.clone())]);
 
     // A missing row, a changed row.
     let mut changed = chunk.clone();
@@ -893,9 +665,7 @@ fn differences_of_two_lakes_are_found_row_by_row() {
     std::fs::remove_file(part.file(&b, Table::Events)).unwrap();
     std::fs::create_dir_all(b.join(".staging")).unwrap();
     std::fs::write(b.join(".staging/x"), "hidden").unwrap();
-    assert!(diff_trees(&a, &b).unwrap().contains(&Difference::OnlyInA(
-        part.file(Path::new(""), Table::Events)
-    )));
+    assert!(diff_trees(&a, &b).unwrap().contains(&Difference::OnlyInA(part.file(Path::new(""), Table::Events))));
 }
 
 /// Writes one file of every table for other readers to look at: `LAKE_SAMPLES=dir cargo test samples`.
@@ -907,10 +677,7 @@ fn samples_for_other_readers() {
     for table in Table::ALL {
         for numeric in NUMERICS {
             let chunk = rows_of(*table, numeric, 2_000, 7);
-            let s = WriteSettings {
-                row_group_rows: 700,
-                ..settings(numeric)
-            };
+            let s = WriteSettings { row_group_rows: 700, ..settings(numeric) };
             let path = dir.join(format!("{table}.{numeric}.parquet"));
             let info = join_pieces(&path, *table, &[], Some(chunk), &s, &[]).unwrap();
             assert_eq!((info.rows, info.groups), (2_000, 3));

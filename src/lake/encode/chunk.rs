@@ -101,10 +101,7 @@ impl<'z> ChunkWriter<'z> {
     }
 
     fn compress(&mut self, body: &[u8]) -> Result<Bytes> {
-        self.zstd
-            .compress(body)
-            .map(Bytes::from)
-            .map_err(|e: io::Error| ParquetError::External(Box::new(e)))
+        self.zstd.compress(body).map(Bytes::from).map_err(|e: io::Error| ParquetError::External(Box::new(e)))
     }
 
     /// Writes the dictionary page: `plain` holds `entries` values in PLAIN encoding, sorted.
@@ -115,21 +112,14 @@ impl<'z> ChunkWriter<'z> {
             encoding: Encoding::PLAIN,
             is_sorted: true,
         };
-        let spec = SerializedPageWriter::new(&mut self.sink)
-            .write_page(CompressedPage::new(page, plain.len()))?;
+        let spec = SerializedPageWriter::new(&mut self.sink).write_page(CompressedPage::new(page, plain.len()))?;
         self.dictionary_at = Some(spec.offset as i64);
         self.uncompressed += spec.uncompressed_size;
         Ok(())
     }
 
     /// Writes a data page of `rows` rows, `nulls` of them null; `body` holds levels and values.
-    pub(crate) fn page(
-        &mut self,
-        body: &[u8],
-        rows: usize,
-        nulls: usize,
-        bounds: Option<Bounds>,
-    ) -> Result<()> {
+    pub(crate) fn page(&mut self, body: &[u8], rows: usize, nulls: usize, bounds: Option<Bounds>) -> Result<()> {
         let page = Page::DataPage {
             buf: self.compress(body)?,
             num_values: rows as u32,
@@ -138,13 +128,11 @@ impl<'z> ChunkWriter<'z> {
             rep_level_encoding: Encoding::RLE,
             statistics: None,
         };
-        let spec = SerializedPageWriter::new(&mut self.sink)
-            .write_page(CompressedPage::new(page, body.len()))?;
+        let spec = SerializedPageWriter::new(&mut self.sink).write_page(CompressedPage::new(page, body.len()))?;
         self.data_at.get_or_insert(spec.offset as i64);
         self.uncompressed += spec.uncompressed_size;
         self.offsets.append_row_count(rows as i64);
-        self.offsets
-            .append_offset_and_size(spec.offset as i64, spec.compressed_size as i32);
+        self.offsets.append_offset_and_size(spec.offset as i64, spec.compressed_size as i32);
         self.pages.push((rows, nulls, bounds));
         Ok(())
     }
@@ -161,15 +149,9 @@ impl<'z> ChunkWriter<'z> {
         if self.descr.max_def_level() > 0 {
             encodings.push(Encoding::RLE);
         }
-        let total = if self.bounded {
-            total_bounds(&self.pages)
-        } else {
-            None
-        };
+        let total = if self.bounded { total_bounds(&self.pages) } else { None };
         let metadata = ColumnChunkMetaData::builder(self.descr.clone())
-            .set_compression(Compression::ZSTD(ZstdLevel::try_new(
-                self.level.clamp(1, 22),
-            )?))
+            .set_compression(Compression::ZSTD(ZstdLevel::try_new(self.level.clamp(1, 22))?))
             .set_encodings(encodings)
             .set_total_compressed_size(bytes.len() as i64)
             .set_total_uncompressed_size(self.uncompressed as i64)
@@ -178,11 +160,8 @@ impl<'z> ChunkWriter<'z> {
             .set_dictionary_page_offset(self.dictionary_at)
             .set_statistics(statistics(self.descr.physical_type(), total, nulls as u64))
             .build()?;
-        let column_index = if self.bounded {
-            Some(column_index(self.descr.physical_type(), &self.pages).build()?)
-        } else {
-            None
-        };
+        let column_index =
+            if self.bounded { Some(column_index(self.descr.physical_type(), &self.pages).build()?) } else { None };
         let close = ColumnCloseResult {
             bytes_written: bytes.len() as u64,
             rows_written: rows as u64,
@@ -201,16 +180,8 @@ fn total_bounds(pages: &[(usize, usize, Option<Bounds>)]) -> Option<Bounds> {
         total = Some(match total {
             None => (min.clone(), max.clone()),
             Some((a, b)) => (
-                if min.order(&a).is_lt() {
-                    min.clone()
-                } else {
-                    a
-                },
-                if max.order(&b).is_gt() {
-                    max.clone()
-                } else {
-                    b
-                },
+                if min.order(&a).is_lt() { min.clone() } else { a },
+                if max.order(&b).is_gt() { max.clone() } else { b },
             ),
         });
     }
@@ -276,13 +247,11 @@ fn statistics(kind: Type, bounds: Option<Bounds>, nulls: u64) -> Statistics {
                 _ => None,
             };
             Statistics::Double(
-                ValueStatistics::new(double(min), double(max), None, nulls, false)
-                    .with_nan_count(Some(0)),
+                ValueStatistics::new(double(min), double(max), None, nulls, false).with_nan_count(Some(0)),
             )
         }
         Type::FIXED_LEN_BYTE_ARRAY => {
-            let fixed =
-                |b: Option<Bound>| b.map(|b| FixedLenByteArray::from(ByteArray::from(b.bytes())));
+            let fixed = |b: Option<Bound>| b.map(|b| FixedLenByteArray::from(ByteArray::from(b.bytes())));
             Statistics::fixed_len_byte_array(fixed(min), fixed(max), None, nulls, false)
         }
         _ => {
@@ -292,12 +261,22 @@ fn statistics(kind: Type, bounds: Option<Bounds>, nulls: u64) -> Statistics {
     }
 }
 
+/// Definition levels of a page.
+pub(crate) enum Level<'v> {
+    /// This many rows, none null.
+    AllSet(usize),
+    /// Whether each row holds a value.
+    Each(&'v [bool]),
+}
+
 /// Appends the definition levels of a page: a length, then 1 for a value and 0 for a null.
-pub(crate) fn levels(valid: impl Iterator<Item = bool>, out: &mut Vec<u8>) {
+pub(crate) fn levels(level: Level<'_>, out: &mut Vec<u8>) {
     let at = out.len();
     out.extend_from_slice(&[0; 4]);
-    let bits: Vec<u32> = valid.map(u32::from).collect();
-    rle::hybrid(&bits, 1, out);
+    match level {
+        Level::AllSet(rows) => rle::bit_run(true, rows, out),
+        Level::Each(valid) => rle::bits(valid, out),
+    }
     let len = ((out.len() - at - 4) as u32).to_le_bytes();
     if let Some(slot) = out.get_mut(at..at + 4) {
         slot.copy_from_slice(&len);

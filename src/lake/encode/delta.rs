@@ -47,9 +47,7 @@ pub(crate) fn delta64(values: &[i64], out: &mut Vec<u8>) {
             min = min.min(*d);
         }
         zigzag(min, out);
-        pack_block(deltas.get(..block.len()).unwrap_or(&deltas), out, |d| {
-            d.wrapping_sub(min) as u64
-        });
+        pack_block(deltas.get(..block.len()).unwrap_or(&deltas), out, |d| d.wrapping_sub(min) as u64);
     }
 }
 

@@ -29,10 +29,12 @@ impl Key for i128 {
     }
 }
 
-/// Sorted distinct values and, for each input value, the index of its value.
-pub(crate) struct Dictionary<T> {
-    pub values: Vec<T>,
+/// Memory kept from column to column, and the result: for each input value the index of its entry.
+#[derive(Default)]
+pub(crate) struct Scratch {
     pub indices: Vec<u32>,
+    slots: Vec<u32>,
+    rank: Vec<u32>,
 }
 
 const MAX_ENTRIES: usize = 65_536;
@@ -41,101 +43,96 @@ fn worth(distinct: usize, values: usize) -> bool {
     distinct <= MAX_ENTRIES && distinct <= values / 2 + 8
 }
 
-/// The dictionary of fixed-width values.
-pub(crate) fn distinct<T: Key>(values: &[T]) -> Option<Dictionary<T>> {
-    let mut table = Table::new();
+/// The sorted dictionary of fixed-width values; `scratch.indices` then point into it.
+pub(crate) fn distinct<T: Key>(values: &[T], scratch: &mut Scratch) -> Option<Vec<T>> {
+    let Scratch { indices, slots, rank } = scratch;
+    slots.clear();
+    slots.resize(4_096, FREE);
+    indices.clear();
     let mut uniques: Vec<T> = Vec::new();
-    let mut indices: Vec<u32> = Vec::with_capacity(values.len());
-    let mut last: Option<(T, u32)> = None;
+    // Rows come symbol by symbol, so the next value is most often one of the last few hundred.
+    let mut recent: [Option<(T, u32)>; RECENT] = [None; RECENT];
     for &v in values {
-        let index = match last {
-            Some((value, index)) if value == v => index,
-            _ => table.index(v, &mut uniques),
+        let hash = v.hash();
+        let near = &mut recent[hash as usize >> 7 & (RECENT - 1)];
+        let index = match near {
+            Some((value, index)) if *value == v => *index,
+            _ => {
+                let index = find_or_add(v, hash, slots, &mut uniques);
+                if uniques.len() > MAX_ENTRIES {
+                    return None;
+                }
+                *near = Some((v, index));
+                index
+            }
         };
-        if uniques.len() > MAX_ENTRIES {
-            return None;
-        }
-        last = Some((v, index));
         indices.push(index);
     }
     if !worth(uniques.len(), values.len()) {
         return None;
     }
-    let mut sorted: Vec<(T, u32)> = uniques.into_iter().zip(0..).collect();
-    sorted.sort_unstable_by_key(|(v, _)| *v);
-    let mut rank = vec![0_u32; sorted.len()];
-    for (r, (_, i)) in sorted.iter().enumerate() {
-        if let Some(slot) = rank.get_mut(*i as usize) {
-            *slot = r as u32;
-        }
-    }
-    for i in &mut indices {
-        *i = rank.get(*i as usize).copied().unwrap_or_default();
-    }
-    Some(Dictionary {
-        values: sorted.into_iter().map(|(v, _)| v).collect(),
-        indices,
-    })
+    Some(sort(uniques, rank, indices))
 }
 
-/// Open addressing over indices into the unique values; a power of two of slots, at most half full.
-struct Table {
-    slots: Vec<u32>,
-    used: usize,
+/// Sorts the entries and lets the indices follow.
+fn sort<T: Ord>(uniques: Vec<T>, rank: &mut Vec<u32>, indices: &mut [u32]) -> Vec<T> {
+    let mut sorted: Vec<(T, u32)> = uniques.into_iter().zip(0..).collect();
+    sorted.sort_unstable();
+    rank.clear();
+    rank.resize(sorted.len(), 0);
+    for (r, (_, i)) in sorted.iter().enumerate() {
+        rank[*i as usize] = r as u32;
+    }
+    for i in indices {
+        *i = rank[*i as usize];
+    }
+    sorted.into_iter().map(|(v, _)| v).collect()
 }
 
 const FREE: u32 = u32::MAX;
+const RECENT: usize = 512;
 
-impl Table {
-    fn new() -> Self {
-        Self {
-            slots: vec![FREE; 4096],
-            used: 0,
+/// Open addressing over indices into the unique values; a power of two of slots, at most half full.
+#[inline]
+fn find_or_add<T: Key>(v: T, hash: u64, slots: &mut Vec<u32>, uniques: &mut Vec<T>) -> u32 {
+    let mask = slots.len() - 1;
+    let mut at = hash as usize & mask;
+    loop {
+        let slot = slots[at];
+        if slot == FREE {
+            break;
         }
+        if uniques[slot as usize] == v {
+            return slot;
+        }
+        at = (at + 1) & mask;
     }
+    let index = uniques.len() as u32;
+    uniques.push(v);
+    slots[at] = index;
+    if uniques.len() * 2 > slots.len() {
+        grow(slots, uniques);
+    }
+    index
+}
 
-    #[inline]
-    fn index<T: Key>(&mut self, v: T, uniques: &mut Vec<T>) -> u32 {
-        let mask = self.slots.len() - 1;
+#[cold]
+fn grow<T: Key>(slots: &mut Vec<u32>, uniques: &[T]) {
+    let wanted = slots.len() * 4;
+    slots.clear();
+    slots.resize(wanted, FREE);
+    let mask = wanted - 1;
+    for (i, v) in uniques.iter().enumerate() {
         let mut at = v.hash() as usize & mask;
-        loop {
-            // `at` is masked, slots are a power of two.
-            let slot = self.slots[at];
-            if slot == FREE {
-                break;
-            }
-            if uniques[slot as usize] == v {
-                return slot;
-            }
+        while slots[at] != FREE {
             at = (at + 1) & mask;
         }
-        let index = uniques.len() as u32;
-        uniques.push(v);
-        self.slots[at] = index;
-        self.used += 1;
-        if self.used * 2 > self.slots.len() {
-            self.grow(uniques);
-        }
-        index
-    }
-
-    #[cold]
-    fn grow<T: Key>(&mut self, uniques: &[T]) {
-        let mut slots = vec![FREE; self.slots.len() * 4];
-        let mask = slots.len() - 1;
-        for (i, v) in uniques.iter().enumerate() {
-            let mut at = v.hash() as usize & mask;
-            while slots[at] != FREE {
-                at = (at + 1) & mask;
-            }
-            slots[at] = i as u32;
-        }
-        self.slots = slots;
+        slots[at] = i as u32;
     }
 }
 
-/// The dictionary of byte strings; also `None` when its entries together pass 1 MiB.
-pub(crate) fn distinct_texts<'a>(values: &[&'a [u8]]) -> Option<Dictionary<&'a [u8]>> {
+/// The sorted dictionary of byte strings, and each value's index; also `None` when the entries pass 1 MiB.
+pub(crate) fn distinct_texts<'a>(values: &[&'a [u8]]) -> Option<(Vec<&'a [u8]>, Vec<u32>)> {
     use std::hash::BuildHasher;
     const MAX_BYTES: usize = 1 << 20;
     let hasher = foldhash::fast::FixedState::default();
@@ -155,9 +152,8 @@ pub(crate) fn distinct_texts<'a>(values: &[&'a [u8]]) -> Option<Dictionary<&'a [
                     return None;
                 }
                 uniques.push(v);
-                table.insert_unique(hash, i, |i| {
-                    hasher.hash_one(uniques.get(*i as usize).copied().unwrap_or_default())
-                });
+                table
+                    .insert_unique(hash, i, |i| hasher.hash_one(uniques.get(*i as usize).copied().unwrap_or_default()));
                 i
             }
         };
@@ -166,21 +162,8 @@ pub(crate) fn distinct_texts<'a>(values: &[&'a [u8]]) -> Option<Dictionary<&'a [
     if !worth(uniques.len(), values.len()) {
         return None;
     }
-    let mut sorted: Vec<(&[u8], u32)> = uniques.into_iter().zip(0..).collect();
-    sorted.sort_unstable();
-    let mut rank = vec![0_u32; sorted.len()];
-    for (r, (_, i)) in sorted.iter().enumerate() {
-        if let Some(slot) = rank.get_mut(*i as usize) {
-            *slot = r as u32;
-        }
-    }
-    for i in &mut indices {
-        *i = rank.get(*i as usize).copied().unwrap_or_default();
-    }
-    Some(Dictionary {
-        values: sorted.into_iter().map(|(v, _)| v).collect(),
-        indices,
-    })
+    let entries = sort(uniques, &mut Vec::new(), &mut indices);
+    Some((entries, indices))
 }
 
 #[cfg(test)]
@@ -194,41 +177,40 @@ mod tests {
         fn indices_give_the_values_back_and_the_dictionary_is_sorted(
             values in prop::collection::vec(0_u64..50, 100..20_000)
         ) {
-            let d = distinct(&values).unwrap();
-            prop_assert!(d.values.is_sorted_by(|a, b| a < b));
-            let back: Vec<u64> = d.indices.iter().map(|i| d.values[*i as usize]).collect();
+            let mut s = Scratch::default();
+            let entries = distinct(&values, &mut s).unwrap();
+            prop_assert!(entries.is_sorted_by(|a, b| a < b));
+            let back: Vec<u64> = s.indices.iter().map(|i| entries[*i as usize]).collect();
             prop_assert_eq!(back, values);
         }
     }
 
     #[test]
-    fn growing_keeps_every_value() {
-        let values: Vec<u64> = (0..60_000_u64)
-            .flat_map(|v| [v * 7_919, v * 7_919])
-            .collect();
-        let d = distinct(&values).unwrap();
-        assert_eq!(d.values.len(), 60_000);
-        assert!(
-            values
-                .iter()
-                .zip(&d.indices)
-                .all(|(v, i)| d.values[*i as usize] == *v)
-        );
+    fn growing_keeps_every_value_and_memory_can_be_used_again() {
+        let mut s = Scratch::default();
+        for n in [60_000_u64, 100, 30_000] {
+            let values: Vec<u64> = (0..n).flat_map(|v| [v * 7_919, v * 7_919]).collect();
+            let entries = distinct(&values, &mut s).unwrap();
+            assert_eq!(entries.len() as u64, n);
+            assert_eq!(s.indices.len(), values.len());
+            assert!(values.iter().zip(&s.indices).all(|(v, i)| entries[*i as usize] == *v));
+        }
     }
 
     #[test]
     fn values_that_hardly_repeat_get_no_dictionary() {
+        let mut s = Scratch::default();
         let values: Vec<u64> = (0..1_000).collect();
-        assert!(distinct(&values).is_none());
+        assert!(distinct(&values, &mut s).is_none());
         let many: Vec<i128> = (0..70_000).flat_map(|v| [v, v, v]).collect();
-        assert!(distinct(&many).is_none());
+        assert!(distinct(&many, &mut s).is_none());
     }
 
     #[test]
     fn texts_share_the_rules() {
         let words: Vec<&[u8]> = [b"NEW".as_slice(), b"FILLED", b"NEW"].repeat(20);
-        let d = distinct_texts(&words).unwrap();
-        assert_eq!(d.values, [b"FILLED".as_slice(), b"NEW"]);
-        assert_eq!(d.indices.get(..3).unwrap(), [1, 0, 1]);
+        let (entries, indices) = distinct_texts(&words).unwrap();
+        assert_eq!(entries, [b"FILLED".as_slice(), b"NEW"]);
+        assert_eq!(indices.get(..3).unwrap(), [1, 0, 1]);
     }
 }

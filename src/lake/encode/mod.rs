@@ -10,15 +10,16 @@
 //!
 //! | kind | encoding | tried instead (bytes per value after zstd 3, trades of 400 symbols) |
 //! |---|---|---|
-//! | times, ids, seq | delta in whole bytes 1.5 | delta in bits 1.75, plain 1.8, byte-stream split 1.85, dictionary 3.5 |
-//! | `ts_recv_ns` | plain 3.15 | delta 3.4, byte-stream split 3.1 but not read by every reader for integers |
+//! | times, ids, seq | delta in whole bytes 1.5, or plain where that is smaller (`ts_recv_ns` 3.1) | delta in bits 1.75, dictionary 3.5; byte-stream split 1.85, not read by every reader for integers |
 //! | price, amount | sorted dictionary, 16-bit indices 1.58, 1.28 | plain 2.04, 1.91; byte-stream split 3.2, 4.8 |
 //! | texts of few words | dictionary, runs or bits | |
 //!
 //! Files: [`delta`], [`rle`] (runs and packed indices), [`dict`] (distinct values), [`chunk`] (pages, page index
-//! and statistics of one column), [`group`] (sort by symbol, page cuts, every column of a row group).
+//! and statistics of one column), [`columns`] (which encoding, for each kind of column), [`group`] (sort by symbol,
+//! page cuts, every column of a row group).
 
 pub(crate) mod chunk;
+mod columns;
 pub(crate) mod delta;
 pub(crate) mod dict;
 pub(crate) mod group;

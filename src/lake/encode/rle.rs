@@ -25,13 +25,36 @@ pub(crate) fn hybrid(values: &[u32], width: u8, out: &mut Vec<u8>) {
     let groups = values.len().div_ceil(8);
     let packed_bytes = 3 + groups * usize::from(width);
     let value_bytes = usize::from(width).div_ceil(8);
-    let changes = values.windows(2).filter(|w| w[0] != w[1]).count();
+    let changes = values.iter().zip(values.iter().skip(1)).filter(|(a, b)| a != b).count();
     if (changes + 1) * (2 + value_bytes) <= packed_bytes {
         runs(values, value_bytes, out);
     } else {
         varint((groups as u64) << 1 | 1, out);
         pack(values, width, groups, out);
     }
+}
+
+/// Appends booleans as values of one bit.
+pub(crate) fn bits(values: &[bool], out: &mut Vec<u8>) {
+    let Some(first) = values.first() else { return };
+    if values.iter().all(|v| v == first) {
+        bit_run(*first, values.len(), out);
+        return;
+    }
+    varint((values.len().div_ceil(8) as u64) << 1 | 1, out);
+    pack_bits(values, out);
+}
+
+/// Appends one value of one bit, `count` times.
+pub(crate) fn bit_run(value: bool, count: usize, out: &mut Vec<u8>) {
+    varint((count as u64) << 1, out);
+    out.push(u8::from(value));
+}
+
+/// Appends booleans, eight to a byte, lowest bit first.
+pub(crate) fn pack_bits(values: &[bool], out: &mut Vec<u8>) {
+    let byte = |c: &[bool]| c.iter().enumerate().fold(0_u8, |b, (i, v)| b | u8::from(*v) << i);
+    out.extend(values.chunks(8).map(byte));
 }
 
 fn runs(values: &[u32], value_bytes: usize, out: &mut Vec<u8>) {
@@ -45,15 +68,22 @@ fn runs(values: &[u32], value_bytes: usize, out: &mut Vec<u8>) {
 fn pack(values: &[u32], width: u8, groups: usize, out: &mut Vec<u8>) {
     let end = out.len() + groups * usize::from(width);
     match width {
-        16 => out.extend(values.iter().flat_map(|v| (*v as u16).to_le_bytes())),
+        16 => {
+            let start = out.len();
+            out.resize(end, 0);
+            let room = out.get_mut(start..).unwrap_or_default();
+            for (slot, v) in room.chunks_exact_mut(2).zip(values) {
+                slot.copy_from_slice(&(*v as u16).to_le_bytes());
+            }
+        }
         8 => out.extend(values.iter().map(|v| *v as u8)),
         _ => {
             let per_byte = 8 / usize::from(width);
-            out.extend(values.chunks(per_byte).map(|c| {
-                c.iter()
-                    .enumerate()
-                    .fold(0_u8, |b, (i, v)| b | (*v as u8) << (i * usize::from(width)))
-            }));
+            out.extend(
+                values
+                    .chunks(per_byte)
+                    .map(|c| c.iter().enumerate().fold(0_u8, |b, (i, v)| b | (*v as u8) << (i * usize::from(width)))),
+            );
         }
     }
     out.resize(end, 0);
@@ -74,11 +104,7 @@ mod tests {
         assert_eq!(out, [2 << 1 | 1, 0b1000_1101, 1], "two groups, padded");
         out.clear();
         hybrid(&[3, 700, 3], 16, &mut out);
-        assert_eq!(
-            out.len(),
-            3 * 3,
-            "three runs are smaller than a padded group"
-        );
+        assert_eq!(out.len(), 3 * 3, "three runs are smaller than a padded group");
     }
 
     #[test]

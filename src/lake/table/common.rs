@@ -8,7 +8,7 @@ columns! {
         symbol: Words = Spec::new("symbol", Kind::Word),
         ts_event: Int64s = Spec::new("ts_event", Kind::TimeUs).null(),
         ts_recv: Derived = Spec::new("ts_recv", Kind::RecvUs),
-        ts_recv_ns: Int64s = Spec::new("ts_recv_ns", Kind::NoisyInt64),
+        ts_recv_ns: Int64s = Spec::new("ts_recv_ns", Kind::Int64),
         seq: Int64s = Spec::new("seq", Kind::Int64),
         row_in_frame: Int32s = Spec::new("row_in_frame", Kind::Int32),
         conn: Int32s = Spec::new("conn", Kind::Int32),

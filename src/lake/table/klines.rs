@@ -59,8 +59,6 @@ impl Klines {
             + self.volume.push(r.volume)
             + self.quote_volume.push_opt(r.quote_volume)
             + self.taker_buy_volume.push_opt(r.taker_buy_volume)
-            + self
-                .taker_buy_quote_volume
-                .push_opt(r.taker_buy_quote_volume)
+            + self.taker_buy_quote_volume.push_opt(r.taker_buy_quote_volume)
     }
 }

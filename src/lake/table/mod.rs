@@ -143,11 +143,8 @@ impl Table {
 
     /// The schema as readers see it: plain strings, µs UTC timestamps, doubles or DECIMAL(38, 18).
     pub fn schema(self, numeric: Numeric) -> SchemaRef {
-        let fields: Vec<Field> = self
-            .specs()
-            .iter()
-            .map(|s| Field::new(s.name, arrow_type(s.kind, numeric), s.nullable))
-            .collect();
+        let fields: Vec<Field> =
+            self.specs().iter().map(|s| Field::new(s.name, arrow_type(s.kind, numeric), s.nullable)).collect();
         Arc::new(Schema::new(fields))
     }
 }
@@ -155,10 +152,8 @@ impl Table {
 pub(crate) fn arrow_type(kind: Kind, numeric: Numeric) -> DataType {
     match kind {
         Kind::Int32 => DataType::Int32,
-        Kind::Int64 | Kind::NoisyInt64 => DataType::Int64,
-        Kind::TimeUs | Kind::RecvUs => {
-            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
-        }
+        Kind::Int64 => DataType::Int64,
+        Kind::TimeUs | Kind::RecvUs => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
         Kind::Number => match numeric {
             Numeric::Double => DataType::Float64,
             Numeric::Decimal => DataType::Decimal128(38, 18),
@@ -178,11 +173,7 @@ impl fmt::Display for Table {
 impl FromStr for Table {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|t| t.as_str() == s)
-            .ok_or_else(|| format!("unknown table {s:?}"))
+        Self::ALL.iter().copied().find(|t| t.as_str() == s).ok_or_else(|| format!("unknown table {s:?}"))
     }
 }
 
@@ -195,48 +186,25 @@ mod tests {
     #[test]
     fn column_names_and_order_are_the_contract() {
         let names = |t: Table| {
-            t.schema(Numeric::Double)
-                .fields()
-                .iter()
-                .map(|f| f.name().clone())
-                .collect::<Vec<_>>()
-                .join(" ")
+            t.schema(Numeric::Double).fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>().join(" ")
         };
         let common = "symbol ts_event ts_recv ts_recv_ns seq row_in_frame conn flags";
         let klines = "interval open_time close_time open high low close volume quote_volume trade_count \
                       taker_buy_volume taker_buy_quote_volume first_trade_id last_trade_id is_final source revision";
         for (t, own) in [
             (Table::Trades, "id id_str price amount side ts_trade type"),
-            (
-                Table::AggTrades,
-                "agg_id first_id last_id price amount side ts_trade",
-            ),
-            (
-                Table::BookTicker,
-                "update_id bid_price bid_amount ask_price ask_amount",
-            ),
+            (Table::AggTrades, "agg_id first_id last_id price amount side ts_trade"),
+            (Table::BookTicker, "update_id bid_price bid_amount ask_price ask_amount"),
             (
                 Table::Depth,
                 "first_update_id final_update_id prev_update_id is_snapshot side price amount level last_in_frame",
             ),
-            (
-                Table::MarkPrice,
-                "mark_price index_price settle_price funding_rate next_funding_time",
-            ),
-            (
-                Table::Liquidations,
-                "side price avg_price amount filled status",
-            ),
-            (
-                Table::Tickers,
-                "open high low last volume quote_volume count",
-            ),
+            (Table::MarkPrice, "mark_price index_price settle_price funding_rate next_funding_time"),
+            (Table::Liquidations, "side price avg_price amount filled status"),
+            (Table::Tickers, "open high low last volume quote_volume count"),
             (Table::Klines, klines),
             (Table::VenueKlines, klines),
-            (
-                Table::Symbols,
-                "base quote status listing_time tick_size lot_size contract_size kind",
-            ),
+            (Table::Symbols, "base quote status listing_time tick_size lot_size contract_size kind"),
             (Table::Events, "kind detail"),
             (Table::Frames, "channel encoding payload reason"),
         ] {
@@ -250,12 +218,7 @@ mod tests {
         let us = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
         for t in Table::ALL {
             let s = t.schema(Numeric::Double);
-            let types: Vec<_> = s
-                .fields()
-                .iter()
-                .take(8)
-                .map(|f| f.data_type().clone())
-                .collect();
+            let types: Vec<_> = s.fields().iter().take(8).map(|f| f.data_type().clone()).collect();
             assert_eq!(
                 types,
                 [

@@ -23,11 +23,7 @@ impl Symbols {
         self.base.push(r.base.as_bytes());
         self.quote.push(r.quote.as_bytes());
         self.status.push(r.status.as_bytes());
-        self.listing_time.push(
-            r.listing_time_ms
-                .and_then(|ms| ms.checked_mul(1_000))
-                .unwrap_or(NULL_I64),
-        );
+        self.listing_time.push(r.listing_time_ms.and_then(|ms| ms.checked_mul(1_000)).unwrap_or(NULL_I64));
         self.kind.push(r.kind.as_str().as_bytes());
         self.tick_size.push_opt(r.tick_size)
             + self.lot_size.push_opt(r.lot_size)
