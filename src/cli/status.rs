@@ -4,6 +4,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 use serde::Serialize;
+use wal_format::layout::DATA_START;
+use wal_format::{Position, SegmentInfo};
 
 use super::{ConfigArg, load, need_venues, print_out};
 use crate::config::Config;
@@ -43,6 +45,19 @@ pub fn disk_free_bytes(path: &Path) -> Option<u64> {
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// Bytes of the log between two positions, the headers of segments left out.
+pub fn bytes_between(segments: &[SegmentInfo], from: Position, to: Position) -> u64 {
+    segments
+        .iter()
+        .filter(|s| (from.segment..=to.segment).contains(&s.id))
+        .map(|s| {
+            let start = if s.id == from.segment { from.offset } else { DATA_START };
+            let end = if s.id == to.segment { to.offset } else { s.bytes };
+            end.saturating_sub(start.max(DATA_START))
+        })
+        .sum()
+}
+
 /// The state of one venue's log.
 pub fn log_status(cfg: &Config, venue: VenueId) -> LogStatus {
     let dir = cfg.wal_dir(venue);
@@ -63,9 +78,10 @@ pub fn log_status(cfg: &Config, venue: VenueId) -> LogStatus {
             s.collector_running = state.writer_alive;
             s.segments = state.segments.len();
             s.segment_bytes = state.segments.iter().map(|g| g.bytes).sum();
-            let ack = state.acks.iter().find(|a| a.reader == "lake").and_then(|a| a.ack.as_ref());
-            if let (Some(control), Some(ack)) = (&state.control, ack) {
-                s.unacked_bytes = Some(wal_format::bytes_between(&state.segments, ack.position, control.committed));
+            let ack = state.acks.iter().find(|a| a.reader == "lake").and_then(|a| a.ack.as_ref().ok()?.as_ref());
+            if let Some(control) = wal_format::control::read(&dir) {
+                let from = ack.map_or(Position::START, |a| a.position);
+                s.unacked_bytes = Some(bytes_between(&state.segments, from, control.committed));
             }
         }
         Err(err) => s.problem = Some(err.to_string()),

@@ -9,9 +9,9 @@ use crate::support::log::read_all;
 use crate::support::venue::{Exchange, market, transcript, write_config};
 use crate::support::{Dice, Service, both, runs, seed, tapedeck, wait_until};
 
-/// Bytes committed to the log so far, from its own status page.
+/// How far the log has come, from its own status page: grows with every record.
 fn log_bytes(dir: &std::path::Path) -> u64 {
-    wal_format::log_state(dir).ok().and_then(|s| s.control).map_or(0, |c| c.bytes)
+    wal_format::control::read(dir).map_or(0, |c| c.committed.segment.0 * (4 << 20) + c.committed.offset)
 }
 
 fn manifests(dir: &std::path::Path) -> Vec<Manifest> {

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::Instant;
 
-use crate::cli::status::fetch_status;
+use wal_format::Position;
+
+use crate::cli::status::{bytes_between, fetch_status};
 use crate::config::Config;
 use crate::venue::VenueId;
 
@@ -18,8 +20,10 @@ pub(super) struct Tick {
 
 #[derive(Clone, Copy, Default)]
 struct Seen {
+    /// Frames the compactor has handled.
     frames: u64,
-    records: u64,
+    /// Number of the last committed record: moves whenever the log grows.
+    seq: u64,
 }
 
 pub(super) struct Live {
@@ -42,14 +46,21 @@ impl Live {
         let mut lines = Vec::new();
         let mut moved = false;
         for id in cfg.venues.keys() {
-            let control = wal_format::log_state(&cfg.wal_dir(*id)).ok().and_then(|s| s.control);
+            let dir = cfg.wal_dir(*id);
             let before = self.last.get(id).copied().unwrap_or_default();
-            let (frames, bytes, records) = control.map_or((before.frames, 0, before.records), |c| (c.frames, c.bytes, c.records));
-            let now = Seen { frames, records };
-            moved |= now.frames != before.frames;
-            self.last.insert(*id, now);
+            let control = wal_format::control::read(&dir);
+            let bytes = control.as_ref().map_or(0, |c| {
+                let segments = wal_format::list_segments(&dir).unwrap_or_default();
+                bytes_between(&segments, Position::START, c.committed)
+            });
             let compactor = status.as_ref().and_then(|s| s.get("venues")?.get(id.as_str()));
             let number = |key: &str| compactor.and_then(|c| c.get(key)?.as_u64());
+            let now = Seen {
+                frames: number("frames").unwrap_or(before.frames),
+                seq: control.map_or(before.seq, |c| c.committed.seq.get()),
+            };
+            moved |= now.seq != before.seq || now.frames != before.frames;
+            self.last.insert(*id, now);
             lines.push(format!(
                 "{:<14} {:>10} frames/s   WAL {:>9}   {:>11} rows   lag {:>8}",
                 id.as_str(),
