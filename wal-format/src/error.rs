@@ -120,20 +120,8 @@ pub enum OpenError {
 impl From<LockError> for OpenError {
     fn from(error: LockError) -> Self {
         match error {
-            LockError::Held {
-                path,
-                pid,
-                since_wall_ns,
-            } => OpenError::LockHeld {
-                path,
-                pid,
-                since_wall_ns,
-            },
-            LockError::Io { path, source } => OpenError::Io {
-                action: "lock",
-                path,
-                source,
-            },
+            LockError::Held { path, pid, since_wall_ns } => OpenError::LockHeld { path, pid, since_wall_ns },
+            LockError::Io { path, source } => OpenError::Io { action: "lock", path, source },
         }
     }
 }
@@ -184,10 +172,7 @@ impl AppendError {
     /// Whether the same append may succeed later without anything being reopened.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(
-            self,
-            AppendError::OutOfSpace { .. } | AppendError::NoSegment { .. }
-        )
+        matches!(self, AppendError::OutOfSpace { .. } | AppendError::NoSegment { .. })
     }
 }
 

@@ -170,8 +170,8 @@ impl FooterSummary {
     /// [`PreludeError`] says what is wrong; [`PreludeError::Zero`] if there never was one.
     pub fn decode(bytes: &[u8]) -> Result<Self, PreludeError> {
         let body = prelude::decode(FOOTER_MAGIC, bytes)?;
-        let footer = rkyv::from_bytes::<FooterV1, rkyv::rancor::Error>(&body)
-            .map_err(|e| PreludeError::Body(e.to_string()))?;
+        let footer =
+            rkyv::from_bytes::<FooterV1, rkyv::rancor::Error>(&body).map_err(|e| PreludeError::Body(e.to_string()))?;
         let sealed_by = match footer.sealed_by {
             1 => SealedBy::Writer,
             2 => SealedBy::Recovery,
@@ -264,11 +264,7 @@ impl FooterBuilder {
     pub fn new(segment_bytes: u64) -> Self {
         let entries = usize::try_from(segment_bytes / INDEX_STRIDE_BYTES + 1).unwrap_or(0);
         FooterBuilder {
-            direct: std::array::from_fn(|kind| KindCount {
-                records: 0,
-                payload_bytes: 0,
-                kind: kind as u8,
-            }),
+            direct: std::array::from_fn(|kind| KindCount { records: 0, payload_bytes: 0, kind: kind as u8 }),
             other: Vec::new(),
             index: Vec::with_capacity(entries),
             index_due: 0,
@@ -282,14 +278,7 @@ impl FooterBuilder {
 
     /// Takes note of a record that starts at `offset` of the segment.
     #[inline]
-    pub fn record(
-        &mut self,
-        offset: u64,
-        seq: Seq,
-        ts_recv_ns: u64,
-        kind_raw: u8,
-        payload_bytes: u64,
-    ) {
+    pub fn record(&mut self, offset: u64, seq: Seq, ts_recv_ns: u64, kind_raw: u8, payload_bytes: u64) {
         let count = match self.direct.get_mut(usize::from(kind_raw)) {
             Some(count) => count,
             None => other_kind(&mut self.other, kind_raw),
@@ -302,11 +291,7 @@ impl FooterBuilder {
         }
         self.last = Some((seq, ts_recv_ns));
         if offset >= self.index_due {
-            self.index.push(IndexEntry {
-                seq: seq.get(),
-                ts_recv_ns,
-                offset,
-            });
+            self.index.push(IndexEntry { seq: seq.get(), ts_recv_ns, offset });
             self.index_due = (offset / INDEX_STRIDE_BYTES + 1) * INDEX_STRIDE_BYTES;
         }
     }
@@ -334,12 +319,8 @@ impl FooterBuilder {
     /// The footer of what was collected.
     #[must_use]
     pub fn finish(self, facts: &FooterFacts) -> FooterSummary {
-        let mut counts: Vec<KindCount> = self
-            .direct
-            .into_iter()
-            .chain(self.other)
-            .filter(|count| count.records != 0)
-            .collect();
+        let mut counts: Vec<KindCount> =
+            self.direct.into_iter().chain(self.other).filter(|count| count.records != 0).collect();
         // Kinds of newer versions beyond what fits are still in `records`.
         counts.truncate(KINDS_STORED_MAX);
         FooterSummary {
@@ -372,11 +353,7 @@ fn other_kind(other: &mut Vec<KindCount>, kind: u8) -> &mut KindCount {
     let at = match other.iter().position(|count| count.kind == kind) {
         Some(at) => at,
         None => {
-            other.push(KindCount {
-                records: 0,
-                payload_bytes: 0,
-                kind,
-            });
+            other.push(KindCount { records: 0, payload_bytes: 0, kind });
             other.len() - 1
         }
     };
@@ -407,28 +384,13 @@ mod tests {
             synced: true,
             clean_end: false,
             counts: (0..=255)
-                .map(|kind| KindCount {
-                    records: 1,
-                    payload_bytes: 2,
-                    kind,
-                })
+                .map(|kind| KindCount { records: 1, payload_bytes: 2, kind })
                 .take(KINDS_STORED_MAX)
                 .collect(),
             index: (0..segment_bytes / INDEX_STRIDE_BYTES + 1)
-                .map(|n| IndexEntry {
-                    seq: n,
-                    ts_recv_ns: n,
-                    offset: n,
-                })
+                .map(|n| IndexEntry { seq: n, ts_recv_ns: n, offset: n })
                 .collect(),
-            holes: (0..FOOTER_HOLES_MAX as u64)
-                .map(|n| HoleEntry {
-                    offset: n,
-                    bytes: 64,
-                    from: n,
-                    to: n,
-                })
-                .collect(),
+            holes: (0..FOOTER_HOLES_MAX as u64).map(|n| HoleEntry { offset: n, bytes: 64, from: n, to: n }).collect(),
             holes_total: 64,
         }
     }
@@ -458,10 +420,7 @@ mod tests {
     #[test]
     fn an_unwritten_footer_is_told_from_a_damaged_one() {
         assert_eq!(FooterSummary::decode(&[0; 8192]), Err(PreludeError::Zero));
-        assert!(matches!(
-            FooterSummary::decode(&[1; 8192]),
-            Err(PreludeError::Magic { .. })
-        ));
+        assert!(matches!(FooterSummary::decode(&[1; 8192]), Err(PreludeError::Magic { .. })));
     }
 
     #[test]

@@ -125,12 +125,10 @@ impl SegmentHeader {
     /// # Errors
     /// [`HeaderError`] says what is wrong; a newer version is named as such.
     pub fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
-        let block = bytes
-            .get(..DATA_START as usize)
-            .ok_or(PreludeError::Damaged)?;
+        let block = bytes.get(..DATA_START as usize).ok_or(PreludeError::Damaged)?;
         let body = prelude::decode(SEGMENT_MAGIC, block)?;
-        let header = rkyv::from_bytes::<HeaderV1, rkyv::rancor::Error>(&body)
-            .map_err(|e| PreludeError::Body(e.to_string()))?;
+        let header =
+            rkyv::from_bytes::<HeaderV1, rkyv::rancor::Error>(&body).map_err(|e| PreludeError::Body(e.to_string()))?;
         let used = prelude::encoded_len(block);
         if let Some(at) = block[used..].iter().position(|b| *b != 0) {
             return Err(HeaderError::NotZero { offset: used + at });
@@ -151,10 +149,7 @@ impl SegmentHeader {
             epoch: header.epoch,
             salt: header.salt,
             segment_bytes: header.segment_bytes,
-            created: ClockPair {
-                wall_ns: header.created_wall_ns,
-                mono_ns: header.created_mono_ns,
-            },
+            created: ClockPair { wall_ns: header.created_wall_ns, mono_ns: header.created_mono_ns },
             boot_id: header.boot_id,
             writer_version: header.writer_version,
         })
@@ -172,10 +167,7 @@ mod tests {
             epoch: 3,
             salt: 0x1122_3344_5566_7788,
             segment_bytes: 1 << 20,
-            created: ClockPair {
-                wall_ns: 5,
-                mono_ns: 6,
-            },
+            created: ClockPair { wall_ns: 5, mono_ns: 6 },
             boot_id: [9; 16],
             writer_version: "tapedeck 0.1.0".to_owned(),
         }
@@ -207,10 +199,7 @@ mod tests {
         block[8] = 9;
         assert_eq!(
             SegmentHeader::decode(&block),
-            Err(HeaderError::Prelude(PreludeError::NewerVersion {
-                got: 9,
-                newest: 1
-            }))
+            Err(HeaderError::Prelude(PreludeError::NewerVersion { got: 9, newest: 1 }))
         );
     }
 

@@ -17,16 +17,23 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod ack;
+mod append;
 pub mod boot;
 pub mod checksum;
+pub mod control;
 pub mod durable;
+pub mod epoch;
 pub mod error;
 pub mod footer;
 pub mod header;
 pub mod infer;
 pub mod layout;
 pub mod lock;
+mod open;
+mod options;
+mod positions;
 pub mod prelude;
+mod prepare;
 pub mod read;
 pub mod read_error;
 pub mod record;
@@ -38,18 +45,24 @@ pub mod segment;
 pub mod slots;
 mod source;
 pub mod state;
+mod stats;
 pub mod step;
 pub mod storage;
+mod sync;
 pub mod sys;
 mod walk;
 
 pub use ack::{Ack, AckFile};
+pub use append::{Append, LogWriter};
 pub use error::{AppendError, CloseError, LockError, OpenError, SyncError};
 pub use footer::{FooterSummary, SealedBy};
+pub use options::{Clock, LogOptions, SyncPolicy};
 pub use read::{LogReader, ReaderOptions};
 pub use read_error::{AckError, ReadError, RepairError, RetireError, StateError};
 pub use record::{ClockPair, Kind, Position, Seal, SegmentId, Seq, flags};
 pub use repair::{RepairReport, repair};
 pub use retire::{may_retire, retire};
 pub use state::{LogState, SegmentInfo, SegmentState, is_log_dir, list_segments, log_state};
+pub use stats::{Count, WriterStats};
 pub use step::{Backoff, LossReason, LostRange, RecordRef, RestRef, Step};
+pub use sync::SyncHandle;

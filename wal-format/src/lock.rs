@@ -7,6 +7,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::LockError;
 use crate::record::ClockPair;
@@ -14,6 +15,11 @@ use crate::storage::lock_path;
 
 /// The text in a lock file is never longer.
 const NOTE_BYTES_MAX: u64 = 256;
+
+/// A status tool that asks for the holder takes the lock for an instant; a writer that starts
+/// just then must not be turned away.
+const ASKING_TRIES: u32 = 3;
+const ASKING_PAUSE: Duration = Duration::from_millis(3);
 
 /// Holds the lock until dropped.
 #[derive(Debug)]
@@ -44,35 +50,29 @@ impl LogLock {
     /// # Errors
     /// [`LockError::Held`] if someone has it.
     pub fn take_file(path: &Path, now: Option<ClockPair>) -> Result<Self, LockError> {
-        let io = |source| LockError::Io {
-            path: path.to_path_buf(),
-            source,
+        let io = |source| LockError::Io { path: path.to_path_buf(), source };
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
+        let mut tries = 0;
+        let locked = loop {
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) if tries < ASKING_TRIES => {
+                    tries += 1;
+                    std::thread::sleep(ASKING_PAUSE);
+                }
+                other => break other,
+            }
         };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(io)?;
-        match file.try_lock() {
+        match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let (pid, since_wall_ns) = read_note(&mut file);
-                return Err(LockError::Held {
-                    path: path.to_path_buf(),
-                    pid,
-                    since_wall_ns,
-                });
+                return Err(LockError::Held { path: path.to_path_buf(), pid, since_wall_ns });
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
         // A note that cannot be written (full disk) costs a better message, not the lock.
         let _ = write_note(&mut file, now);
-        Ok(LogLock {
-            file,
-            path: path.to_path_buf(),
-        })
+        Ok(LogLock { file, path: path.to_path_buf() })
     }
 
     /// Whether somebody holds the lock of the log in `dir`, and with which pid. Takes no lock
@@ -103,6 +103,12 @@ impl Drop for LogLock {
     }
 }
 
+/// Whether a writer or a repair holds the lock of the log in `dir`; see [`LogLock::holder`].
+#[must_use]
+pub fn is_held(dir: &Path) -> bool {
+    LogLock::holder(dir).is_some()
+}
+
 /// Who holds a lock, as far as the lock file tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LockHolder {
@@ -127,14 +133,8 @@ fn read_note(file: &mut File) -> (Option<u32>, Option<u64>) {
     if file.take(NOTE_BYTES_MAX).read_to_string(&mut note).is_err() {
         return (None, None);
     }
-    let field = |name: &str| {
-        note.lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
-    };
-    (
-        field("pid").and_then(|v| v.parse().ok()),
-        field("since_wall_ns").and_then(|v| v.parse().ok()),
-    )
+    let field = |name: &str| note.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    (field("pid").and_then(|v| v.parse().ok()), field("since_wall_ns").and_then(|v| v.parse().ok()))
 }
 
 #[cfg(test)]
@@ -144,15 +144,10 @@ mod tests {
     #[test]
     fn a_second_holder_is_refused_with_the_pid_of_the_first_until_that_one_is_gone() {
         let dir = tempfile::tempdir().unwrap();
-        let now = ClockPair {
-            wall_ns: 123,
-            mono_ns: 0,
-        };
+        let now = ClockPair { wall_ns: 123, mono_ns: 0 };
         let first = LogLock::take_noting(dir.path(), Some(now)).unwrap();
         match LogLock::take(dir.path()) {
-            Err(LockError::Held {
-                pid, since_wall_ns, ..
-            }) => {
+            Err(LockError::Held { pid, since_wall_ns, .. }) => {
                 assert_eq!(pid, Some(std::process::id()));
                 assert_eq!(since_wall_ns, Some(123));
             }

@@ -8,8 +8,8 @@ use rkyv::util::AlignedVec;
 
 use crate::checksum;
 use crate::layout::{
-    ENDIAN_MARK, FORMAT_VERSION, PRELUDE_BODY_LEN_OFFSET, PRELUDE_BYTES, PRELUDE_CRC_OFFSET,
-    PRELUDE_ENDIAN_OFFSET, PRELUDE_MAGIC_OFFSET, PRELUDE_RESERVED_OFFSET, PRELUDE_VERSION_OFFSET,
+    ENDIAN_MARK, FORMAT_VERSION, PRELUDE_BODY_LEN_OFFSET, PRELUDE_BYTES, PRELUDE_CRC_OFFSET, PRELUDE_ENDIAN_OFFSET,
+    PRELUDE_MAGIC_OFFSET, PRELUDE_RESERVED_OFFSET, PRELUDE_VERSION_OFFSET,
 };
 
 /// Why a prelude or its body cannot be read.
@@ -57,12 +57,9 @@ pub(crate) fn encode(magic: [u8; 8], body: &[u8], room: usize) -> Option<Vec<u8>
     }
     let mut bytes = vec![0; PRELUDE_BYTES];
     bytes[PRELUDE_MAGIC_OFFSET..PRELUDE_VERSION_OFFSET].copy_from_slice(&magic);
-    bytes[PRELUDE_VERSION_OFFSET..PRELUDE_RESERVED_OFFSET]
-        .copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-    bytes[PRELUDE_BODY_LEN_OFFSET..PRELUDE_CRC_OFFSET]
-        .copy_from_slice(&u32::try_from(body.len()).ok()?.to_le_bytes());
-    bytes[PRELUDE_ENDIAN_OFFSET..PRELUDE_ENDIAN_OFFSET + 4]
-        .copy_from_slice(&ENDIAN_MARK.to_le_bytes());
+    bytes[PRELUDE_VERSION_OFFSET..PRELUDE_RESERVED_OFFSET].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    bytes[PRELUDE_BODY_LEN_OFFSET..PRELUDE_CRC_OFFSET].copy_from_slice(&u32::try_from(body.len()).ok()?.to_le_bytes());
+    bytes[PRELUDE_ENDIAN_OFFSET..PRELUDE_ENDIAN_OFFSET + 4].copy_from_slice(&ENDIAN_MARK.to_le_bytes());
     let crc = checksum::plain(&[&bytes, body]);
     bytes[PRELUDE_CRC_OFFSET..PRELUDE_ENDIAN_OFFSET].copy_from_slice(&crc.to_le_bytes());
     bytes.extend_from_slice(body);
@@ -80,24 +77,16 @@ pub(crate) fn decode(magic: [u8; 8], bytes: &[u8]) -> Result<AlignedVec, Prelude
         if prelude.iter().all(|b| *b == 0) {
             return Err(PreludeError::Zero);
         }
-        return Err(PreludeError::Magic {
-            expected: magic,
-            got,
-        });
+        return Err(PreludeError::Magic { expected: magic, got });
     }
     let u16_at = |at: usize| u16::from_le_bytes([prelude[at], prelude[at + 1]]);
     let u32_at = |at: usize| u32::from(u16_at(at)) | u32::from(u16_at(at + 2)) << 16;
     let version = u16_at(PRELUDE_VERSION_OFFSET);
     if version > FORMAT_VERSION {
-        return Err(PreludeError::NewerVersion {
-            got: version,
-            newest: FORMAT_VERSION,
-        });
+        return Err(PreludeError::NewerVersion { got: version, newest: FORMAT_VERSION });
     }
     let body_len = u32_at(PRELUDE_BODY_LEN_OFFSET) as usize;
-    let body = bytes
-        .get(PRELUDE_BYTES..)
-        .and_then(|rest| rest.get(..body_len));
+    let body = bytes.get(PRELUDE_BYTES..).and_then(|rest| rest.get(..body_len));
     let Some(body) = body else {
         return Err(PreludeError::Damaged);
     };
@@ -146,22 +135,13 @@ mod tests {
     fn a_newer_version_is_named_before_anything_else_is_believed() {
         let mut bytes = encode(MAGIC, b"", 4096).unwrap();
         bytes[8] = 2;
-        assert_eq!(
-            decode(MAGIC, &bytes).map(|b| b.to_vec()),
-            Err(PreludeError::NewerVersion { got: 2, newest: 1 })
-        );
+        assert_eq!(decode(MAGIC, &bytes).map(|b| b.to_vec()), Err(PreludeError::NewerVersion { got: 2, newest: 1 }));
     }
 
     #[test]
     fn a_body_that_does_not_fit_is_refused() {
         assert_eq!(encode(MAGIC, &[0; 100], 131), None);
-        assert_eq!(
-            decode(MAGIC, &[0; 64]).map(|b| b.to_vec()),
-            Err(PreludeError::Zero)
-        );
-        assert_eq!(
-            decode(MAGIC, &[0; 3]).map(|b| b.to_vec()),
-            Err(PreludeError::Damaged)
-        );
+        assert_eq!(decode(MAGIC, &[0; 64]).map(|b| b.to_vec()), Err(PreludeError::Zero));
+        assert_eq!(decode(MAGIC, &[0; 3]).map(|b| b.to_vec()), Err(PreludeError::Damaged));
     }
 }

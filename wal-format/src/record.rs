@@ -7,10 +7,9 @@ use std::fmt;
 
 use crate::checksum;
 use crate::layout::{
-    COMMIT_LENGTH_MASK, COMMIT_MARK, RECORD_BYTES_MAX, RECORD_COMMIT_OFFSET, RECORD_CONN_OFFSET,
-    RECORD_CRC_OFFSET, RECORD_FLAGS_OFFSET, RECORD_HEADER_BYTES, RECORD_KIND_OFFSET,
-    RECORD_RESERVED_OFFSET, RECORD_SEQ_OFFSET, RECORD_TS_OFFSET, SEAL_BY_RECOVERY, SEAL_CLEAN_END,
-    SEAL_PAYLOAD_BYTES, align_record, record_bytes,
+    COMMIT_LENGTH_MASK, COMMIT_MARK, RECORD_BYTES_MAX, RECORD_COMMIT_OFFSET, RECORD_CONN_OFFSET, RECORD_CRC_OFFSET,
+    RECORD_FLAGS_OFFSET, RECORD_HEADER_BYTES, RECORD_KIND_OFFSET, RECORD_RESERVED_OFFSET, RECORD_SEQ_OFFSET,
+    RECORD_TS_OFFSET, SEAL_BY_RECOVERY, SEAL_CLEAN_END, SEAL_PAYLOAD_BYTES, align_record, record_bytes,
 };
 
 /// Bits of [`Seq`] that count inside an epoch.
@@ -89,11 +88,7 @@ pub struct Position {
 
 impl Position {
     /// Before everything.
-    pub const START: Position = Position {
-        segment: SegmentId(0),
-        offset: 0,
-        seq: Seq(0),
-    };
+    pub const START: Position = Position { segment: SegmentId(0), offset: 0, seq: Seq(0) };
 }
 
 impl fmt::Display for Position {
@@ -327,14 +322,7 @@ impl RecordHeader {
     /// A header for a payload of this length, its checksum still open. `None` if it is too long
     /// for the format.
     #[must_use]
-    pub fn new(
-        seq: Seq,
-        ts_recv_ns: u64,
-        conn: u32,
-        kind: Kind,
-        flags: u8,
-        payload_bytes: usize,
-    ) -> Option<Self> {
+    pub fn new(seq: Seq, ts_recv_ns: u64, conn: u32, kind: Kind, flags: u8, payload_bytes: usize) -> Option<Self> {
         let len = payload_bytes.checked_add(RECORD_HEADER_BYTES)?;
         if len > RECORD_BYTES_MAX {
             return None;
@@ -354,9 +342,7 @@ impl RecordHeader {
     /// Reads the fields without judging them.
     #[must_use]
     pub fn decode(bytes: &[u8; RECORD_HEADER_BYTES]) -> Self {
-        let u32_at = |at: usize| {
-            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-        };
+        let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
         RecordHeader {
             commit: u32_at(RECORD_COMMIT_OFFSET),
@@ -366,10 +352,7 @@ impl RecordHeader {
             conn: u32_at(RECORD_CONN_OFFSET),
             kind_raw: bytes[RECORD_KIND_OFFSET],
             flags: bytes[RECORD_FLAGS_OFFSET],
-            reserved: u16::from_le_bytes([
-                bytes[RECORD_RESERVED_OFFSET],
-                bytes[RECORD_RESERVED_OFFSET + 1],
-            ]),
+            reserved: u16::from_le_bytes([bytes[RECORD_RESERVED_OFFSET], bytes[RECORD_RESERVED_OFFSET + 1]]),
         }
     }
 
@@ -422,9 +405,7 @@ impl RecordHeader {
 /// [`Invalid`] says what is wrong; the checks that cost nothing come first.
 pub fn check(bytes: &[u8], crc_initial: u32) -> Result<RecordHeader, Invalid> {
     let Some(head) = bytes.first_chunk::<RECORD_HEADER_BYTES>() else {
-        return Err(Invalid::PastEnd {
-            bytes: RECORD_HEADER_BYTES,
-        });
+        return Err(Invalid::PastEnd { bytes: RECORD_HEADER_BYTES });
     };
     let header = RecordHeader::decode(head);
     let total = align_record(committed_len(header.commit)?);
@@ -442,10 +423,7 @@ pub fn check(bytes: &[u8], crc_initial: u32) -> Result<RecordHeader, Invalid> {
     };
     let expected = checksum::record(crc_initial, header.commit, covered);
     if expected != header.crc {
-        return Err(Invalid::Checksum {
-            expected,
-            got: header.crc,
-        });
+        return Err(Invalid::Checksum { expected, got: header.crc });
     }
     Ok(header)
 }
@@ -454,12 +432,7 @@ pub fn check(bytes: &[u8], crc_initial: u32) -> Result<RecordHeader, Invalid> {
 /// tests. The writer stores its records in place instead, commit word last.
 ///
 /// Returns whether the payload fits the format; `out` is unchanged if not.
-pub fn encode_into(
-    out: &mut Vec<u8>,
-    crc_initial: u32,
-    mut header: RecordHeader,
-    payload: &[u8],
-) -> bool {
+pub fn encode_into(out: &mut Vec<u8>, crc_initial: u32, mut header: RecordHeader, payload: &[u8]) -> bool {
     if header.payload_bytes() != payload.len() || header.commit == 0 {
         return false;
     }
@@ -467,11 +440,7 @@ pub fn encode_into(
     out.extend_from_slice(&header.encode());
     out.extend_from_slice(payload);
     out.resize(start + record_bytes(payload.len()), 0);
-    header.crc = checksum::record(
-        crc_initial,
-        header.commit,
-        &out[start + RECORD_SEQ_OFFSET..],
-    );
+    header.crc = checksum::record(crc_initial, header.commit, &out[start + RECORD_SEQ_OFFSET..]);
     out[start..start + RECORD_HEADER_BYTES].copy_from_slice(&header.encode());
     true
 }
@@ -479,12 +448,7 @@ pub fn encode_into(
 /// The 32 bytes of a HOLE record that stands over `bytes` damaged bytes (its own header
 /// included; a multiple of 8, at least 32 and at most [`RECORD_BYTES_MAX`] rounded down).
 #[must_use]
-pub fn encode_hole(
-    crc_initial: u32,
-    seq: Seq,
-    ts_recv_ns: u64,
-    bytes: usize,
-) -> Option<[u8; RECORD_HEADER_BYTES]> {
+pub fn encode_hole(crc_initial: u32, seq: Seq, ts_recv_ns: u64, bytes: usize) -> Option<[u8; RECORD_HEADER_BYTES]> {
     if !bytes.is_multiple_of(crate::layout::RECORD_ALIGN) {
         return None;
     }
@@ -500,14 +464,7 @@ mod tests {
     use super::*;
 
     fn sample(payload: &[u8]) -> Vec<u8> {
-        let header = RecordHeader::new(
-            Seq::new(3, 9),
-            77,
-            5,
-            Kind::Data,
-            flags::BINARY,
-            payload.len(),
-        );
+        let header = RecordHeader::new(Seq::new(3, 9), 77, 5, Kind::Data, flags::BINARY, payload.len());
         let mut bytes = Vec::new();
         assert!(encode_into(&mut bytes, 42, header.unwrap(), payload));
         bytes
@@ -580,10 +537,7 @@ mod tests {
 
     #[test]
     fn a_record_of_another_salt_is_not_valid() {
-        assert!(matches!(
-            check(&sample(b"stale"), 43),
-            Err(Invalid::Checksum { .. })
-        ));
+        assert!(matches!(check(&sample(b"stale"), 43), Err(Invalid::Checksum { .. })));
     }
 
     #[test]
@@ -630,12 +584,7 @@ mod tests {
 
     #[test]
     fn a_seal_reads_back() {
-        let seal = Seal {
-            next: SegmentId(8),
-            footer_offset: 1 << 20,
-            by_recovery: true,
-            clean_end: false,
-        };
+        let seal = Seal { next: SegmentId(8), footer_offset: 1 << 20, by_recovery: true, clean_end: false };
         assert_eq!(Seal::decode(&seal.encode()), Some(seal));
         assert_eq!(Seal::decode(&seal.encode()[..19]), None);
     }

@@ -58,6 +58,7 @@ fn parse_digits(digits: &str) -> Option<SegmentId> {
 }
 
 /// A segment of this writer, open, mapped and empty.
+#[derive(Clone)]
 pub(crate) struct Segment {
     pub id: SegmentId,
     pub header: SegmentHeader,
@@ -89,12 +90,7 @@ pub(crate) fn create(
         let _ = storage.remove(&tmp);
     }
     let (file, window) = made?;
-    Ok(Segment {
-        id: header.segment,
-        header,
-        file,
-        window,
-    })
+    Ok(Segment { id: header.segment, header, file, window })
 }
 
 fn prepare(
@@ -127,18 +123,17 @@ pub(crate) fn is_unused(file: &dyn StorageFile, segment_bytes: u64) -> io::Resul
     if first.iter().any(|b| *b != 0) {
         return Ok(false);
     }
-    let mut chunk = vec![0; 1 << 20];
-    let mut at = DATA_START;
-    while at < segment_bytes {
-        let step = (segment_bytes - at).min(chunk.len() as u64);
-        let part = &mut chunk[..usize::try_from(step).unwrap_or(0)];
-        file.read_exact_at(part, at)?;
-        if part.iter().any(|b| *b != 0) {
-            return Ok(false);
-        }
-        at += step;
-    }
-    Ok(true)
+    file.is_zero(DATA_START, segment_bytes)
+}
+
+/// Whether a file begins with a header block that this version can read.
+///
+/// # Errors
+/// What the storage reports while reading.
+pub(crate) fn has_header(file: &dyn StorageFile) -> io::Result<bool> {
+    let mut block = vec![0; DATA_START as usize];
+    file.read_exact_at(&mut block, 0)?;
+    Ok(SegmentHeader::decode(&block).is_ok())
 }
 
 #[cfg(test)]

@@ -92,43 +92,24 @@ fn judge(block: &[u8]) -> Judged {
         return Judged::Damaged;
     };
     if prelude[..8] != SLOT_MAGIC {
-        return if block.iter().all(|b| *b == 0) {
-            Judged::Empty
-        } else {
-            Judged::Damaged
-        };
+        return if block.iter().all(|b| *b == 0) { Judged::Empty } else { Judged::Damaged };
     }
-    let word = |at: usize| {
-        u32::from_le_bytes([
-            prelude[at],
-            prelude[at + 1],
-            prelude[at + 2],
-            prelude[at + 3],
-        ])
-    };
+    let word = |at: usize| u32::from_le_bytes([prelude[at], prelude[at + 1], prelude[at + 2], prelude[at + 3]]);
     let version = u16::from_le_bytes([prelude[8], prelude[9]]);
     if version > SLOT_VERSION {
         return Judged::Newer(version);
     }
     let len = word(12) as usize;
-    let Some(body) = block
-        .get(SLOT_PRELUDE_BYTES..)
-        .and_then(|rest| rest.get(..len))
-    else {
+    let Some(body) = block.get(SLOT_PRELUDE_BYTES..).and_then(|rest| rest.get(..len)) else {
         return Judged::Damaged;
     };
     let mut zeroed = *prelude;
     zeroed[24..28].fill(0);
-    let rest_is_zero = block
-        .get(SLOT_PRELUDE_BYTES + len..)
-        .is_some_and(|rest| rest.iter().all(|b| *b == 0));
+    let rest_is_zero = block.get(SLOT_PRELUDE_BYTES + len..).is_some_and(|rest| rest.iter().all(|b| *b == 0));
     if version == 0 || !rest_is_zero || checksum::plain(&[&zeroed, body]) != word(24) {
         return Judged::Damaged;
     }
-    Judged::Valid(Slot {
-        generation: u64::from(word(16)) | u64::from(word(20)) << 32,
-        body: body.to_vec(),
-    })
+    Judged::Valid(Slot { generation: u64::from(word(16)) | u64::from(word(20)) << 32, body: body.to_vec() })
 }
 
 fn encode(slot: &Slot) -> Option<Vec<u8>> {
@@ -159,10 +140,7 @@ pub fn decode_file(path: &Path, bytes: &[u8]) -> Result<Option<Slot>, SlotError>
             Judged::Empty => {}
             Judged::Damaged => damaged = true,
             Judged::Newer(got) => {
-                return Err(SlotError::NewerVersion {
-                    path: path.to_path_buf(),
-                    got,
-                });
+                return Err(SlotError::NewerVersion { path: path.to_path_buf(), got });
             }
             Judged::Valid(slot) => {
                 if best.as_ref().is_none_or(|b| slot.generation > b.generation) {
@@ -179,13 +157,9 @@ pub fn decode_file(path: &Path, bytes: &[u8]) -> Result<Option<Slot>, SlotError>
             if second.iter().all(|b| *b == 0) {
                 return Ok(None);
             }
-            Err(SlotError::Damaged {
-                path: path.to_path_buf(),
-            })
+            Err(SlotError::Damaged { path: path.to_path_buf() })
         }
-        None if damaged => Err(SlotError::Damaged {
-            path: path.to_path_buf(),
-        }),
+        None if damaged => Err(SlotError::Damaged { path: path.to_path_buf() }),
         best => Ok(best),
     }
 }
@@ -214,25 +188,12 @@ impl SlotFile {
     ///
     /// # Errors
     /// [`SlotError`], never `Damaged`.
-    pub fn open_or_reset(
-        storage: &dyn Storage,
-        path: &Path,
-    ) -> Result<(Self, Option<Slot>), SlotError> {
+    pub fn open_or_reset(storage: &dyn Storage, path: &Path) -> Result<(Self, Option<Slot>), SlotError> {
         Self::open_inner(storage, path, true)
     }
 
-    fn open_inner(
-        storage: &dyn Storage,
-        path: &Path,
-        reset: bool,
-    ) -> Result<(Self, Option<Slot>), SlotError> {
-        let io = |action| {
-            move |source| SlotError::Io {
-                action,
-                path: path.to_path_buf(),
-                source,
-            }
-        };
+    fn open_inner(storage: &dyn Storage, path: &Path, reset: bool) -> Result<(Self, Option<Slot>), SlotError> {
+        let io = |action| move |source| SlotError::Io { action, path: path.to_path_buf(), source };
         let file = storage.open_or_create(path).map_err(io("open"))?;
         let had = file.len().map_err(io("measure"))?;
         if had < 2 * BLOCK_BYTES {
@@ -253,12 +214,7 @@ impl SlotFile {
             judge(&bytes[..BLOCK_BYTES as usize]),
             Judged::Valid(slot) if slot.generation == generation
         );
-        let open = SlotFile {
-            path: path.to_path_buf(),
-            file,
-            generation,
-            next_slot: u64::from(in_first),
-        };
+        let open = SlotFile { path: path.to_path_buf(), file, generation, next_slot: u64::from(in_first) };
         Ok((open, newest))
     }
 
@@ -273,25 +229,13 @@ impl SlotFile {
     /// # Errors
     /// [`SlotError`]; the value before is still there.
     pub fn store(&mut self, body: &[u8]) -> Result<u64, SlotError> {
-        let slot = Slot {
-            generation: self.generation.saturating_add(1),
-            body: body.to_vec(),
-        };
-        let block = encode(&slot).ok_or_else(|| SlotError::TooLong {
-            path: self.path.clone(),
-            bytes: body.len(),
-        })?;
+        let slot = Slot { generation: self.generation.saturating_add(1), body: body.to_vec() };
+        let block = encode(&slot).ok_or_else(|| SlotError::TooLong { path: self.path.clone(), bytes: body.len() })?;
         let io = |action| {
             let path = self.path.clone();
-            move |source| SlotError::Io {
-                action,
-                path,
-                source,
-            }
+            move |source| SlotError::Io { action, path, source }
         };
-        self.file
-            .write_all_at(&block, self.next_slot * BLOCK_BYTES)
-            .map_err(io("write"))?;
+        self.file.write_all_at(&block, self.next_slot * BLOCK_BYTES).map_err(io("write"))?;
         self.file.sync_data().map_err(io("sync"))?;
         self.generation = slot.generation;
         self.next_slot ^= 1;
@@ -341,10 +285,7 @@ mod tests {
             let slot = decode_file(&path, &torn).unwrap().unwrap();
             assert_eq!(slot.body, b"one", "cut at {cut}");
         }
-        assert_eq!(
-            decode_file(&path, &two).unwrap().unwrap().body,
-            b"the second value"
-        );
+        assert_eq!(decode_file(&path, &two).unwrap().unwrap().body, b"the second value");
     }
 
     #[test]
@@ -358,10 +299,7 @@ mod tests {
         bytes[40] ^= 1;
         bytes[4096 + 33] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
-        assert!(matches!(
-            SlotFile::open(&OsStorage, &path),
-            Err(SlotError::Damaged { .. })
-        ));
+        assert!(matches!(SlotFile::open(&OsStorage, &path), Err(SlotError::Damaged { .. })));
         let (mut file, value) = SlotFile::open_or_reset(&OsStorage, &path).unwrap();
         assert_eq!(value, None);
         file.store(b"rebuilt").unwrap();
@@ -373,16 +311,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("STATE");
         let (mut file, _) = open(&path);
-        assert!(matches!(
-            file.store(&vec![0; SLOT_BODY_BYTES_MAX + 1]),
-            Err(SlotError::TooLong { .. })
-        ));
+        assert!(matches!(file.store(&vec![0; SLOT_BODY_BYTES_MAX + 1]), Err(SlotError::TooLong { .. })));
         file.store(&vec![7; SLOT_BODY_BYTES_MAX]).unwrap();
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[8] = 2;
-        assert!(matches!(
-            decode_file(&path, &bytes),
-            Err(SlotError::NewerVersion { got: 2, .. })
-        ));
+        assert!(matches!(decode_file(&path, &bytes), Err(SlotError::NewerVersion { got: 2, .. })));
     }
 }

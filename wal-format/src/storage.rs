@@ -146,6 +146,14 @@ pub trait StorageFile: Send + Sync {
     /// As the file system reports.
     fn sync_range(&self, window: &Window, from: u64, to: u64) -> io::Result<()>;
 
+    /// Whether every byte of `from..to` is zero.
+    ///
+    /// # Errors
+    /// As the file system reports; also when the file is shorter.
+    fn is_zero(&self, from: u64, to: u64) -> io::Result<bool> {
+        is_zero_by_reading(self, from, to)
+    }
+
     /// Starts writing bytes `from..to` to disk; promises nothing.
     fn start_writeback(&self, _from: u64, _to: u64) {}
 
@@ -188,12 +196,7 @@ impl Storage for OsStorage {
     }
 
     fn open_or_create(&self, path: &Path) -> io::Result<Arc<dyn StorageFile>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         Ok(Arc::new(OsFile(file)))
     }
 
@@ -256,9 +259,37 @@ impl StorageFile for OsFile {
         window.sync_range(from, to)
     }
 
+    fn is_zero(&self, from: u64, to: u64) -> io::Result<bool> {
+        // Allocated and never written ranges count as holes here, so an unused segment of 128 MiB
+        // costs a few system calls instead of reading it.
+        let mut at = from;
+        while let Some((start, end)) = alloc::next_data(&self.0, at, to)? {
+            if !is_zero_by_reading(self, start, end)? {
+                return Ok(false);
+            }
+            at = end;
+        }
+        Ok(true)
+    }
+
     fn start_writeback(&self, from: u64, to: u64) {
         alloc::start_writeback(&self.0, from, to);
     }
+}
+
+fn is_zero_by_reading<F: StorageFile + ?Sized>(file: &F, from: u64, to: u64) -> io::Result<bool> {
+    let mut chunk = vec![0; 256 * 1024];
+    let mut at = from;
+    while at < to {
+        let step = (to - at).min(chunk.len() as u64);
+        let part = &mut chunk[..usize::try_from(step).unwrap_or(0)];
+        file.read_exact_at(part, at)?;
+        if part.iter().any(|b| *b != 0) {
+            return Ok(false);
+        }
+        at += step;
+    }
+    Ok(true)
 }
 
 /// Magic numbers of statfs, from the kernel's `linux/magic.h`.
@@ -284,22 +315,16 @@ fn file_system_warning(dir: &Path) -> Option<String> {
     let dir = dir.display();
     match kind {
         magic::EXT4 | magic::XFS | magic::F2FS | magic::OVERLAY => None,
-        magic::TMPFS => Some(format!(
-            "{dir} is in memory (tmpfs): the log does not survive a restart of the machine"
-        )),
-        magic::BTRFS | magic::ZFS => Some(format!(
-            "{dir} is on a copy-on-write file system: allocated segments can still run out of space"
-        )),
+        magic::TMPFS => Some(format!("{dir} is in memory (tmpfs): the log does not survive a restart of the machine")),
+        magic::BTRFS | magic::ZFS => {
+            Some(format!("{dir} is on a copy-on-write file system: allocated segments can still run out of space"))
+        }
         magic::NFS | magic::SMB2 | magic::CIFS | magic::V9FS => Some(format!(
             "{dir} is on a network file system: readers on other machines are not supported and \
              locks may not hold"
         )),
-        magic::FUSE => Some(format!(
-            "{dir} is on a FUSE file system: shared mappings and syncs depend on its driver"
-        )),
-        other => Some(format!(
-            "{dir} is on a file system of unknown type {other:#x}: the log was not tried on it"
-        )),
+        magic::FUSE => Some(format!("{dir} is on a FUSE file system: shared mappings and syncs depend on its driver")),
+        other => Some(format!("{dir} is on a file system of unknown type {other:#x}: the log was not tried on it")),
     }
 }
 
@@ -321,10 +346,7 @@ mod tests {
         assert!(file.is_empty().unwrap());
         file.allocate(8192).unwrap();
         let entries = storage.list(dir.path()).unwrap();
-        let seen: Vec<_> = entries
-            .iter()
-            .map(|e| (e.name.as_str(), e.bytes, e.is_dir))
-            .collect();
+        let seen: Vec<_> = entries.iter().map(|e| (e.name.as_str(), e.bytes, e.is_dir)).collect();
         assert_eq!(seen, [("a", 8192, false), ("b", 0, true)]);
         assert!(storage.available_bytes(dir.path()).is_some());
     }

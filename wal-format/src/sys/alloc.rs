@@ -56,13 +56,34 @@ fn fill(file: &File, len: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// The next range within `from..to` that may hold anything but zeros; `None` if there is none.
+/// Where the file system cannot tell, all of it may.
+///
+/// # Errors
+/// As the file system reports.
+pub fn next_data(file: &File, from: u64, to: u64) -> io::Result<Option<(u64, u64)>> {
+    use rustix::fs::{SeekFrom, seek};
+    if from >= to {
+        return Ok(None);
+    }
+    let start = match seek(file, SeekFrom::Data(from)) {
+        Ok(start) => start,
+        Err(Errno::NXIO) => return Ok(None),
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(Some((from, to))),
+        Err(error) => return Err(error.into()),
+    };
+    if start >= to {
+        return Ok(None);
+    }
+    let end = seek(file, SeekFrom::Hole(start))?;
+    Ok(Some((start, end.clamp(start + 1, to))))
+}
+
 /// Starts writing the dirty pages of this range to disk without waiting for them. Promises
 /// nothing: it only keeps a later sync short.
 pub fn start_writeback(file: &File, from: u64, to: u64) {
-    let (Ok(offset), Ok(bytes)) = (
-        libc::off64_t::try_from(from),
-        libc::off64_t::try_from(to.saturating_sub(from)),
-    ) else {
+    let (Ok(offset), Ok(bytes)) = (libc::off64_t::try_from(from), libc::off64_t::try_from(to.saturating_sub(from)))
+    else {
         return;
     };
     if bytes == 0 {
@@ -71,9 +92,7 @@ pub fn start_writeback(file: &File, from: u64, to: u64) {
     // SAFETY:
     // - the descriptor is open for the whole call: `file` is borrowed;
     // - the call takes no pointers. Its result is a hint that nothing depends on.
-    let _ = unsafe {
-        libc::sync_file_range(file.as_raw_fd(), offset, bytes, libc::SYNC_FILE_RANGE_WRITE)
-    };
+    let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), offset, bytes, libc::SYNC_FILE_RANGE_WRITE) };
 }
 
 #[cfg(test)]
@@ -89,6 +108,22 @@ mod tests {
         assert_eq!(meta.len(), 1 << 20);
         assert!(meta.blocks() * 512 >= 1 << 20);
         start_writeback(&file, 0, 1 << 20);
+    }
+
+    #[test]
+    fn written_ranges_of_an_allocated_file_are_found() {
+        let file = tempfile::tempfile().unwrap();
+        allocate(&file, 1 << 20).unwrap();
+        file.write_all_at(b"x", 500_000).unwrap();
+        let mut at = 0;
+        let mut found = false;
+        while let Some((start, end)) = next_data(&file, at, 1 << 20).unwrap() {
+            assert!(start >= at && end > start && end <= 1 << 20);
+            found |= (start..end).contains(&500_000);
+            at = end;
+        }
+        assert!(found);
+        assert_eq!(next_data(&file, 1 << 20, 1 << 20).unwrap(), None);
     }
 
     #[test]

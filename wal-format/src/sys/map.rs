@@ -21,9 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
 use crate::checksum;
-use crate::layout::{
-    RECORD_ALIGN, RECORD_CRC_OFFSET, RECORD_HEADER_BYTES, RECORD_SEQ_OFFSET, align_record,
-};
+use crate::layout::{RECORD_ALIGN, RECORD_CRC_OFFSET, RECORD_HEADER_BYTES, RECORD_SEQ_OFFSET, align_record};
 
 /// A page of memory that belongs to no file, for simulated storage.
 #[repr(C, align(4096))]
@@ -69,28 +67,17 @@ impl Window {
         }
         let map = MmapOptions::new().len(len).map_raw(file)?;
         let base = NonNull::new(map.as_mut_ptr()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Window {
-            base,
-            len,
-            backing: Backing::File(map),
-            claimed: AtomicBool::new(false),
-        })
+        Ok(Window { base, len, backing: Backing::File(map), claimed: AtomicBool::new(false) })
     }
 
     /// Zeroed memory of our own, `len` rounded up to whole pages.
     #[must_use]
     pub fn memory(len: u64) -> Self {
         let pages = usize::try_from(len.div_ceil(4096)).unwrap_or(0).max(1);
-        let pages: Box<[std::cell::UnsafeCell<Page>]> = (0..pages)
-            .map(|_| std::cell::UnsafeCell::new(Page([0; 4096])))
-            .collect();
+        let pages: Box<[std::cell::UnsafeCell<Page>]> =
+            (0..pages).map(|_| std::cell::UnsafeCell::new(Page([0; 4096]))).collect();
         let base = NonNull::from(&pages[..]).cast::<u8>();
-        Window {
-            base,
-            len: pages.len() * 4096,
-            backing: Backing::Memory(pages),
-            claimed: AtomicBool::new(false),
-        }
+        Window { base, len: pages.len() * 4096, backing: Backing::Memory(pages), claimed: AtomicBool::new(false) }
     }
 
     /// Length in bytes.
@@ -108,12 +95,8 @@ impl Window {
     /// The one right to append to this window; `None` if it was handed out before.
     #[must_use]
     pub fn appender(self: &Arc<Self>) -> Option<Appender> {
-        self.claimed
-            .compare_exchange(false, true, Ordering::AcqRel, Ordering::Relaxed)
-            .ok()?;
-        Some(Appender {
-            window: Arc::clone(self),
-        })
+        self.claimed.compare_exchange(false, true, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        Some(Appender { window: Arc::clone(self) })
     }
 
     /// The commit word at `offset`, loaded with acquire order; `None` if no word fits there.
@@ -152,24 +135,6 @@ impl Window {
     #[must_use]
     pub fn published(&self, offset: u64, len: usize) -> Option<&[u8]> {
         published(self.base, self.len, offset, len)
-    }
-
-    /// Copies `bytes` to `offset` in the place of a file write, for simulated storage. False if
-    /// the range is not inside or an appender owns the window and the range is not block-aligned
-    /// footer space (the caller's duty).
-    pub(crate) fn store(&self, offset: u64, bytes: &[u8]) -> bool {
-        let Some(at) = range(self.len, offset, bytes.len()) else {
-            return false;
-        };
-        // SAFETY:
-        // - in bounds: checked by `range`;
-        // - no overlap: `bytes` is a Rust slice and the window is reached only by raw pointers;
-        // - no race: callers write the header block before the first record and the footer after
-        //   the SEAL, places that the appender never stores to.
-        unsafe {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.base.as_ptr().add(at), bytes.len());
-        }
-        true
     }
 
     /// Waits until the pages of this byte range are on disk (msync with MS_SYNC). Memory windows
@@ -248,26 +213,15 @@ impl Appender {
             let base = self.window.base.as_ptr().add(at);
             // Zero padding first: the payload then overwrites its part of the last word.
             base.add(total - 8).cast::<u64>().write(0);
-            base.add(RECORD_SEQ_OFFSET)
-                .cast::<u64>()
-                .write(tail[0].to_le());
-            base.add(RECORD_SEQ_OFFSET + 8)
-                .cast::<u64>()
-                .write(tail[1].to_le());
-            base.add(RECORD_SEQ_OFFSET + 16)
-                .cast::<u64>()
-                .write(tail[2].to_le());
-            std::ptr::copy_nonoverlapping(
-                payload.as_ptr(),
-                base.add(RECORD_HEADER_BYTES),
-                payload.len(),
-            );
+            base.add(RECORD_SEQ_OFFSET).cast::<u64>().write(tail[0].to_le());
+            base.add(RECORD_SEQ_OFFSET + 8).cast::<u64>().write(tail[1].to_le());
+            base.add(RECORD_SEQ_OFFSET + 16).cast::<u64>().write(tail[2].to_le());
+            std::ptr::copy_nonoverlapping(payload.as_ptr(), base.add(RECORD_HEADER_BYTES), payload.len());
             // The commit value stands in the checksum's own place while the checksum is taken:
             // one pass over [commit value, bytes 8..] without a second buffer.
             let crc_word = base.add(RECORD_CRC_OFFSET).cast::<u32>();
             crc_word.write(commit.to_le());
-            let covered =
-                std::slice::from_raw_parts(base.add(RECORD_CRC_OFFSET), total - RECORD_CRC_OFFSET);
+            let covered = std::slice::from_raw_parts(base.add(RECORD_CRC_OFFSET), total - RECORD_CRC_OFFSET);
             let crc = checksum::covered(crc_initial, covered);
             crc_word.write(crc.to_le());
             AtomicU32::from_ptr(base.cast()).store(commit.to_le(), Ordering::Release);
@@ -418,9 +372,7 @@ mod tests {
         for len in [0_usize, 1, 7, 8, 300] {
             let payload = vec![0xEE; len];
             let header = RecordHeader::new(Seq::new(1, 2), 3, 4, Kind::Data, 1, len).unwrap();
-            let total = appender
-                .publish(at, header.commit, header.tail_words(), &payload, 5)
-                .unwrap();
+            let total = appender.publish(at, header.commit, header.tail_words(), &payload, 5).unwrap();
             let bytes = window.published(at, total).unwrap();
             let read = record::check(bytes, 5).unwrap();
             assert_eq!((read.seq, read.payload_bytes()), (Seq::new(1, 2), len));
