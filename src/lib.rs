@@ -16,6 +16,8 @@
 //! - [`cli`]: one file per subcommand.
 #![forbid(unsafe_code)]
 
+pub mod clock;
+pub mod config;
 pub mod lake;
 pub mod shutdown;
 pub mod venue;

@@ -13,7 +13,6 @@ mod capture {
 mod lake {
     mod deletes_after_fsync;
     mod kill_anywhere;
-    mod once_counted;
 }
 mod cli {
     mod bad_input;

@@ -15,7 +15,7 @@ const BASE_MIB: u64 = 64;
 
 /// Estimated peak memory of the compactor's row buffers, MiB.
 pub fn compactor_estimate_mib(venues: u64, row_group_rows: u64) -> u64 {
-    BASE_MIB + ((venues * BUSY_TABLES + ENCODE_COPIES) * row_group_rows * ROW_BYTES >> 20)
+    BASE_MIB + (((venues * BUSY_TABLES + ENCODE_COPIES) * row_group_rows * ROW_BYTES) >> 20)
 }
 
 pub(super) fn check(config: &Config, source: &Source, problems: &mut Vec<Problem>) {
@@ -51,7 +51,10 @@ pub(super) fn check(config: &Config, source: &Source, problems: &mut Vec<Problem
                     1_000 / l.subscribe_delay_ms,
                     l.messages_per_s
                 ),
-                fix: format!("write at least {}", 1_000_u64.div_ceil(u64::from(l.messages_per_s).saturating_sub(1).max(1))),
+                fix: format!(
+                    "write at least {}",
+                    1_000_u64.div_ceil(u64::from(l.messages_per_s).saturating_sub(1).max(1))
+                ),
             });
         }
     }

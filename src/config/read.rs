@@ -299,7 +299,11 @@ fn venue_table(r: &mut Reader<'_>, id: VenueId) -> Option<VenueConfig> {
             return own.to_owned();
         }
         if !schemes.iter().any(|s| text.strip_prefix(s).is_some_and(|rest| !rest.is_empty())) {
-            r.problem(&key(k), format!("{text:?} is not such a URL"), format!("start it with {} or {}", schemes[0], schemes[1]));
+            r.problem(
+                &key(k),
+                format!("{text:?} is not such a URL"),
+                format!("start it with {} or {}", schemes[0], schemes[1]),
+            );
         }
         text
     };

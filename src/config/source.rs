@@ -135,7 +135,12 @@ impl Source {
                     match keys {
                         Value::Table(keys) => {
                             for (key, value) in keys {
-                                self.set(format!("venues.{venue}.{key}"), value, Origin::File(origin.clone()), problems);
+                                self.set(
+                                    format!("venues.{venue}.{key}"),
+                                    value,
+                                    Origin::File(origin.clone()),
+                                    problems,
+                                );
                             }
                         }
                         _ => problems.push(Problem {
@@ -156,11 +161,7 @@ impl Source {
         }
     }
 
-    pub(super) fn overlay_env(
-        &mut self,
-        env: impl IntoIterator<Item = (String, String)>,
-        problems: &mut Vec<Problem>,
-    ) {
+    pub(super) fn overlay_env(&mut self, env: impl IntoIterator<Item = (String, String)>, problems: &mut Vec<Problem>) {
         let mut vars: Vec<(String, String)> = env.into_iter().filter(|(k, _)| k.starts_with("TAPEDECK__")).collect();
         vars.sort();
         for (name, text) in vars {

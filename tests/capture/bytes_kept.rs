@@ -88,7 +88,9 @@ fn killed_collector() {
     for round in 0..kills {
         let before = log_bytes(&log);
         let collector = Service::start("collector", &config, &[]);
-        wait_until(&format!("frames arrive in round {round}"), || log_bytes(&log) > 200_000 && log_bytes(&log) != before);
+        wait_until(&format!("frames arrive in round {round}"), || {
+            log_bytes(&log) > 200_000 && log_bytes(&log) != before
+        });
         std::thread::sleep(std::time::Duration::from_millis(dice.below(400)));
         collector.kill();
     }
@@ -121,7 +123,11 @@ fn killed_collector() {
         let found = sent_by_conn
             .values()
             .any(|sent| sent.len() >= logged.len() && logged.iter().zip(sent).all(|(a, b)| *a == b.as_slice()));
-        assert!(found, "connection {conn:?}: {} frames in the log are not the beginning of any connection", logged.len());
+        assert!(
+            found,
+            "connection {conn:?}: {} frames in the log are not the beginning of any connection",
+            logged.len()
+        );
     }
     assert!(by_conn.len() > kills, "{} connections in {kills} rounds", by_conn.len());
 

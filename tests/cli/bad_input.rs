@@ -41,7 +41,11 @@ fn an_unknown_key_names_the_nearest_key_and_ends_with_2() {
 fn an_impossible_value_names_the_key_and_what_would_pass() {
     let dir = tempfile::tempdir().unwrap();
     let c = config(dir.path(), "[wal]\nsegment_mib = 0\nsync = \"often\"\n[api]\nlisten = \"0.0.0.0:80\"\n");
-    refused(&["config", "check", "--config", &c], 2, &["wal.segment_mib", "1 to 1024", "wal.sync", "\"interval\"", "api.listen", "loopback"]);
+    refused(
+        &["config", "check", "--config", &c],
+        2,
+        &["wal.segment_mib", "1 to 1024", "wal.sync", "\"interval\"", "api.listen", "loopback"],
+    );
 }
 
 #[test]

@@ -13,8 +13,7 @@ const RECORDED: [(&str, u64, u64, u64); 2] =
 fn the_demo_plays_every_recording_once_and_all_counts_agree() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("demo");
-    let out =
-        tapedeck().args(["demo", "--once", "--rate", "max", "--json", "--data-dir"]).arg(&dir).output().unwrap();
+    let out = tapedeck().args(["demo", "--once", "--rate", "max", "--json", "--data-dir"]).arg(&dir).output().unwrap();
     assert!(out.status.success(), "{}", both(&out));
     let account: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
     for (venue, trades, book_ticker, levels) in RECORDED {
@@ -28,7 +27,8 @@ fn the_demo_plays_every_recording_once_and_all_counts_agree() {
         assert_eq!(v["undecodable"], 0, "{v:#}");
         assert_eq!(v["gaps"], 0, "{v:#}");
         assert_eq!(v["lost_ranges"], 0, "{v:#}");
-        let sent = v["sent_data"].as_u64().unwrap() + v["sent_control"].as_u64().unwrap() + v["sent_rest"].as_u64().unwrap();
+        let sent =
+            v["sent_data"].as_u64().unwrap() + v["sent_control"].as_u64().unwrap() + v["sent_rest"].as_u64().unwrap();
         assert_eq!(v["in_log"], sent, "{v:#}");
     }
     let config = dir.join("demo.toml");

@@ -43,7 +43,9 @@ fn every_rust_file_says_at_its_top_what_it_owns() {
 #[test]
 fn unsafe_stands_only_in_wal_format_sys() {
     for (path, text) in tree() {
-        let allowed = path.starts_with("wal-format/src/sys/") || path.starts_with("wal-format/tests/") || path == "tests/docs/tidy.rs";
+        let allowed = path.starts_with("wal-format/src/sys/")
+            || path.starts_with("wal-format/tests/")
+            || path == "tests/docs/tidy.rs";
         let uses = text.lines().any(|l| {
             let code = l.split("//").next().unwrap_or(l);
             code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl")

@@ -102,7 +102,10 @@ fn judge(calls: &[Call], data: &Path) {
             }
             Call::Unlink(path) if path.starts_with(&wal) && path.ends_with(".wal") => {
                 assert!(published > 0, "{path} was deleted before anything was published");
-                assert!(entries_pending.is_empty(), "{path} was deleted while the directories of {entries_pending:?} were not fsynced");
+                assert!(
+                    entries_pending.is_empty(),
+                    "{path} was deleted while the directories of {entries_pending:?} were not fsynced"
+                );
                 unlinked += 1;
             }
             _ => {}
