@@ -219,8 +219,8 @@ impl ColumnEncoder<'_> {
     /// and seq; plain wins where the low digits are noise (`ts_recv_ns` of trades) or bursts repeat a value
     /// exactly (event times in ms).
     fn plain_is_smaller(&mut self, values: &[i64]) -> Result<bool> {
-        // Of a full row group of 131,072 rows: enough to tell, 1.5 % of the time.
-        const SAMPLE_ROWS: usize = 2_048;
+        // Of a full row group of 131,072 rows: 3 % of the time. Half as many tell wrong now and then.
+        const SAMPLE_ROWS: usize = 4_096;
         let start = values.len().saturating_sub(SAMPLE_ROWS) / 2;
         let sample = values.get(start..(start + SAMPLE_ROWS).min(values.len())).unwrap_or_default();
         let mut body = std::mem::take(&mut self.scratch.body);

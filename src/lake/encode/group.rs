@@ -7,6 +7,7 @@ use parquet::arrow::ArrowSchemaConverter;
 use parquet::errors::Result;
 use parquet::file::writer::SerializedRowGroupWriter;
 use zstd::bulk::Compressor;
+use zstd::zstd_safe::CParameter;
 
 use super::columns::{ColumnEncoder, Scratch};
 use crate::lake::buffer::RowsChunk;
@@ -27,8 +28,14 @@ pub(crate) struct Encoder {
 
 impl Encoder {
     pub(crate) fn new(settings: &WriteSettings) -> std::io::Result<Self> {
+        let mut zstd = Compressor::new(settings.zstd_level)?;
+        if matches!(settings.zstd_level, 3 | 4) {
+            // These levels look for matches of 5 bytes and more. Our values repeat in fours (half of a double or a
+            // time): 0.8 % smaller for the same time.
+            zstd.set_parameter(CParameter::MinMatch(4))?;
+        }
         Ok(Self {
-            zstd: Compressor::new(settings.zstd_level)?,
+            zstd,
             level: settings.zstd_level,
             page_rows: settings.page_rows.max(1),
             sorted: Default::default(),
