@@ -40,21 +40,18 @@ pub(super) fn check(config: &Config, source: &Source, problems: &mut Vec<Problem
     }
     for v in config.venues.values() {
         let l = &v.limits;
-        // The tightest documented bound: messages in one second, pongs included (EXCHANGES.md 12.1).
-        if l.subscribe_delay_ms > 0 && 1_000 / l.subscribe_delay_ms.max(1) + 1 > u64::from(l.messages_per_s) {
+        // The limiter would hold such messages back anyway; a setting that cannot be honoured is a mistake.
+        if l.subscribe_delay_ms > 0 && 1_000 / l.subscribe_delay_ms > u64::from(l.messages_per_s) {
             problems.push(Problem {
                 key: format!("venues.{}.subscribe_delay_ms", v.id),
                 origin: source.origin(&format!("venues.{}.subscribe_delay_ms", v.id)),
                 what: format!(
-                    "{} ms between subscriptions is {} messages in a second, the venue allows {} with pongs",
+                    "{} ms between subscriptions is {} messages in a second, the limit is {}",
                     l.subscribe_delay_ms,
                     1_000 / l.subscribe_delay_ms,
                     l.messages_per_s
                 ),
-                fix: format!(
-                    "write at least {}",
-                    1_000_u64.div_ceil(u64::from(l.messages_per_s).saturating_sub(1).max(1))
-                ),
+                fix: format!("write at least {}", 1_000_u64.div_ceil(u64::from(l.messages_per_s))),
             });
         }
     }
