@@ -1,0 +1,73 @@
+//! When to try again: exponential with full jitter, from 1 s to 30 s, forgotten after 10 s of good data.
+//!
+//! Draws no random number itself: it is handed a source, so tests own it.
+
+use std::time::Duration;
+
+/// Upper bound of the first wait.
+const FIRST: Duration = Duration::from_secs(1);
+/// Upper bound of every wait.
+const MAX: Duration = Duration::from_secs(30);
+/// Lower bound of every wait: full jitter may draw 0, and a refused connection must not spin.
+const MIN: Duration = Duration::from_millis(50);
+/// Data for this long proves that the trouble is over. Less does not: a venue that accepts and cuts at once
+/// would otherwise be asked every second for ever.
+const GOOD: Duration = Duration::from_secs(10);
+
+/// The state of one thing that is tried again.
+#[derive(Clone, Debug, Default)]
+pub struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// The wait after one more failure; `random` gives numbers in 0..1.
+    pub fn next(&mut self, random: &mut impl FnMut() -> f64) -> Duration {
+        let bound = FIRST.saturating_mul(1_u32 << self.failures.min(5)).min(MAX);
+        self.failures = self.failures.saturating_add(1);
+        bound.mul_f64(random().clamp(0.0, 1.0)).max(MIN)
+    }
+
+    /// Tells how long data flowed; enough of it forgets the failures.
+    pub fn good(&mut self, lasted: Duration) {
+        if lasted >= GOOD {
+            self.failures = 0;
+        }
+    }
+}
+
+/// A random number in 0..1 from the thread's generator.
+pub fn random() -> f64 {
+    rand::random::<f64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bound_doubles_from_one_second_to_thirty_and_stays_there() {
+        let mut b = Backoff::default();
+        let waits: Vec<u128> = (0..8).map(|_| b.next(&mut || 1.0).as_millis()).collect();
+        assert_eq!(waits, [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000]);
+    }
+
+    #[test]
+    fn the_jitter_is_full_and_never_spins() {
+        let mut b = Backoff::default();
+        assert_eq!(b.next(&mut || 0.0), MIN);
+        assert_eq!(b.next(&mut || 0.25), Duration::from_millis(500));
+    }
+
+    #[test]
+    fn ten_seconds_of_good_data_forget_the_failures_and_nine_do_not() {
+        let mut b = Backoff::default();
+        for _ in 0..6 {
+            b.next(&mut || 1.0);
+        }
+        b.good(Duration::from_secs(9));
+        assert_eq!(b.next(&mut || 1.0), MAX);
+        b.good(Duration::from_secs(10));
+        assert_eq!(b.next(&mut || 1.0), FIRST);
+    }
+}

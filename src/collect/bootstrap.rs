@@ -1,0 +1,128 @@
+//! Whole order books over REST (channel `depth_snapshot`): after a connection with depth streams is subscribed,
+//! and again after every reconnect, one snapshot per symbol within the REST weight.
+//!
+//! Deltas flow meanwhile; putting both together is the reader's work, nothing waits here. What waits is a set of
+//! symbol names, so asking twice costs nothing and the memory is bounded by the listing.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tracing::warn;
+
+use super::backoff::{Backoff, random};
+use super::feed::Feed;
+use crate::telemetry::RateLimited;
+
+/// Tries of one snapshot that the venue refuses (HTTP 4xx) before it is left out until the next reconnect.
+const REFUSALS_MAX: u32 = 3;
+
+static FAILED: RateLimited = RateLimited::new(Duration::from_secs(30));
+
+/// The symbols whose snapshot is wanted.
+#[derive(Debug, Default)]
+pub(super) struct Snapshots {
+    wanted: Mutex<VecDeque<(String, u32)>>,
+    wake: Notify,
+}
+
+impl Snapshots {
+    /// Asks for snapshots of `symbols`; those already waiting stay where they are.
+    pub(super) fn want<'a>(&self, symbols: impl Iterator<Item = &'a str>) {
+        {
+            let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+            for symbol in symbols {
+                if !wanted.iter().any(|(s, _)| s == symbol) {
+                    wanted.push_back((symbol.to_owned(), 0));
+                }
+            }
+        }
+        self.wake.notify_one();
+    }
+
+    fn again(&self, symbol: String, refusals: u32) {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        if !wanted.iter().any(|(s, _)| *s == symbol) {
+            wanted.push_back((symbol, refusals));
+        }
+    }
+
+    async fn next(&self) -> (String, u32) {
+        loop {
+            let first = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            match first {
+                Some(first) => return first,
+                // `notify_one` keeps a permit, so a wish between the look and the wait is not lost.
+                None => self.wake.notified().await,
+            }
+        }
+    }
+}
+
+/// Fetches what is wanted, one after the other, until the venue is to stop.
+pub(super) async fn run(feed: &Feed) {
+    let mut backoff = Backoff::default();
+    loop {
+        let fetched = tokio::select! {
+            biased;
+            () = feed.stop.wait() => return,
+            fetched = one(feed) => fetched,
+        };
+        if fetched {
+            backoff = Backoff::default();
+        } else if feed.pause(backoff.next(&mut random)).await {
+            return;
+        }
+    }
+}
+
+/// One snapshot; false when it failed and a pause is due.
+async fn one(feed: &Feed) -> bool {
+    let (symbol, refusals) = feed.snapshots.next().await;
+    let Some(request) = feed.venue.snapshot_request(&symbol, feed.config.limits.snapshot_levels) else {
+        return true;
+    };
+    match feed.rest.get(feed, &request).await {
+        Ok(_) => true,
+        Err(err) => {
+            let retryable = err.is_retryable();
+            let refusals = if retryable { refusals } else { refusals + 1 };
+            let again = retryable || refusals < REFUSALS_MAX;
+            if let Some(suppressed) = FAILED.allow() {
+                warn!(venue = %feed.id, symbol, error = %err, again, suppressed, "cannot get an order book snapshot");
+            }
+            if again {
+                feed.snapshots.again(symbol, refusals);
+            }
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_symbol_wanted_twice_waits_once_and_a_failed_one_goes_to_the_end() {
+        let s = Snapshots::default();
+        s.want(["A", "B", "A"].into_iter());
+        assert_eq!(s.next().await.0, "A");
+        s.again("A".to_owned(), 1);
+        assert_eq!(s.next().await.0, "B");
+        assert_eq!(s.next().await, ("A".to_owned(), 1));
+    }
+
+    #[tokio::test]
+    async fn a_waiter_is_woken_by_a_later_wish() {
+        let s = std::sync::Arc::new(Snapshots::default());
+        let waiter = tokio::spawn({
+            let s = s.clone();
+            async move { s.next().await.0 }
+        });
+        tokio::task::yield_now().await;
+        s.want(["C"].into_iter());
+        assert_eq!(waiter.await.expect("the waiter does not panic"), "C");
+    }
+}

@@ -1,0 +1,52 @@
+//! What every task of one venue needs: its settings, its log, its paces, its way to stop.
+//!
+//! Holds no state of its own besides the connection ordinals.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rustls::ClientConfig;
+
+use super::bootstrap::Snapshots;
+use super::connect::Dialer;
+use super::log::SharedLog;
+use super::metrics::VenueMetrics;
+use super::pace::HostPace;
+use super::rest::RestClient;
+use crate::config::VenueConfig;
+use crate::shutdown::Shutdown;
+use crate::venue::{Venue, VenueId};
+
+/// One venue of one collector.
+pub(super) struct Feed {
+    pub(super) id: VenueId,
+    pub(super) venue: &'static dyn Venue,
+    pub(super) config: VenueConfig,
+    pub(super) log: SharedLog,
+    pub(super) metrics: Arc<VenueMetrics>,
+    pub(super) pace: Arc<HostPace>,
+    pub(super) rest: RestClient,
+    pub(super) snapshots: Snapshots,
+    pub(super) dialer: Dialer,
+    pub(super) tls: Arc<ClientConfig>,
+    /// Triggered by the process's shutdown and by a failing log.
+    pub(super) stop: Shutdown,
+    pub(super) conns: AtomicU32,
+}
+
+impl Feed {
+    /// The ordinal of the next connection or REST request, from 1.
+    pub(super) fn next_conn(&self) -> u32 {
+        self.conns.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Sleeps; true when the venue is to stop instead.
+    pub(super) async fn pause(&self, time: Duration) -> bool {
+        tokio::select! {
+            biased;
+            () = self.stop.wait() => true,
+            () = tokio::time::sleep(time) => false,
+        }
+    }
+}

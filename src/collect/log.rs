@@ -1,0 +1,156 @@
+//! The log of one venue as the collector's tasks share it.
+//!
+//! One std mutex around the writer, held for one append (some 100 ns) and never across an await. The receive
+//! time is the caller's, taken when the bytes came out of the socket, before the lock. There is no queue: an
+//! append that waits (slow disk) makes its own socket wait, and the kernel's receive buffer holds the difference.
+//! The first append that fails ends the venue: its sockets close, nothing is dropped silently.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::error;
+use wal_format::{Append, AppendError, Kind, LogWriter, Seq, SyncHandle, SyncPolicy};
+
+use super::metrics::VenueMetrics;
+use super::record::{self, Event};
+use crate::clock;
+use crate::shutdown::Shutdown;
+use crate::venue::{RestMeta, VenueId};
+
+/// Receive time: wall clock, ns since epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stamp(pub u64);
+
+impl Stamp {
+    /// Now. Taken before anything else is done with what arrived.
+    #[inline]
+    pub fn now() -> Stamp {
+        Stamp(clock::wall_ns())
+    }
+}
+
+/// The log does not take records any more; the reason was logged and counted where it happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the log does not take records any more")]
+pub struct LogStopped;
+
+/// A [`LogWriter`] shared by the tasks of one venue.
+pub struct SharedLog {
+    venue: VenueId,
+    /// `None` once closed.
+    writer: Mutex<Option<LogWriter>>,
+    /// Only with `sync = "every"`.
+    durable: Option<SyncHandle>,
+    failed: AtomicBool,
+    metrics: Arc<VenueMetrics>,
+    /// Stops the venue when the log fails.
+    stop: Shutdown,
+}
+
+impl SharedLog {
+    /// Shares `writer`; `stop` is triggered when an append fails.
+    pub fn new(
+        venue: VenueId,
+        writer: LogWriter,
+        sync: SyncPolicy,
+        metrics: Arc<VenueMetrics>,
+        stop: Shutdown,
+    ) -> Self {
+        metrics.writer(writer.stats());
+        let durable = matches!(sync, SyncPolicy::Every).then(|| writer.sync_handle());
+        Self { venue, writer: Mutex::new(Some(writer)), durable, failed: AtomicBool::new(false), metrics, stop }
+    }
+
+    /// Appends one record and returns its number.
+    ///
+    /// # Errors
+    /// [`LogStopped`] when this or an earlier append failed, or after [`SharedLog::close`].
+    #[inline]
+    pub fn append(&self, stamp: Stamp, conn: u32, kind: Kind, flags: u8, payload: &[u8]) -> Result<Seq, LogStopped> {
+        self.with(|w| w.append(&Append { ts_recv_ns: stamp.0, conn, kind, flags, payload }))
+    }
+
+    /// Appends an Event record of `conn` (0 = of no connection).
+    ///
+    /// # Errors
+    /// As [`SharedLog::append`].
+    pub fn event(&self, conn: u32, kind: &str, detail: serde_json::Value) -> Result<Seq, LogStopped> {
+        self.append(Stamp::now(), conn, Kind::Event, 0, &record::json(&Event { kind, detail }))
+    }
+
+    /// Appends a REST body.
+    ///
+    /// # Errors
+    /// As [`SharedLog::append`].
+    pub fn rest(&self, stamp: Stamp, conn: u32, meta: &RestMeta, body: &[u8]) -> Result<Seq, LogStopped> {
+        let meta = record::json(meta);
+        let seq = self.with(|w| w.append_rest(stamp.0, conn, &meta, body))?;
+        self.metrics.frames.add(1);
+        self.metrics.bytes.add(body.len() as u64);
+        Ok(seq)
+    }
+
+    /// Keeps the clock records coming when no frame does; about once a second.
+    ///
+    /// # Errors
+    /// As [`SharedLog::append`].
+    pub fn tick(&self) -> Result<(), LogStopped> {
+        self.with(LogWriter::tick)
+    }
+
+    /// With `sync = "every"`: returns when `seq` is on disk; otherwise at once. Blocks the thread.
+    ///
+    /// # Errors
+    /// [`LogStopped`] when the log cannot be forced to disk.
+    pub fn wait_durable(&self, seq: Seq) -> Result<(), LogStopped> {
+        let Some(handle) = &self.durable else { return Ok(()) };
+        let multi_thread = tokio::runtime::Handle::try_current()
+            .is_ok_and(|h| h.runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread);
+        let waited = if multi_thread {
+            tokio::task::block_in_place(|| handle.wait_durable(seq))
+        } else {
+            handle.wait_durable(seq)
+        };
+        waited.map_err(|err| self.fail(&err.to_string()))
+    }
+
+    /// True when a waiter must follow each append ([`SharedLog::wait_durable`] does something).
+    pub fn waits(&self) -> bool {
+        self.durable.is_some()
+    }
+
+    /// Seals and closes the log; later appends fail. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The writer's, as text.
+    pub fn close(&self) -> anyhow::Result<()> {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match writer {
+            Some(w) => w.close().map_err(|err| anyhow::anyhow!("close the log of {}: {err}", self.venue)),
+            None => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn with<T>(&self, f: impl FnOnce(&mut LogWriter) -> Result<T, AppendError>) -> Result<T, LogStopped> {
+        let done = {
+            let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            match writer.as_mut() {
+                Some(w) if !self.failed.load(Ordering::Relaxed) => f(w),
+                _ => return Err(LogStopped),
+            }
+        };
+        done.map_err(|err| self.fail(&err.to_string()))
+    }
+
+    #[cold]
+    fn fail(&self, why: &str) -> LogStopped {
+        self.metrics.log_errors.add(1);
+        if !self.failed.swap(true, Ordering::AcqRel) {
+            self.metrics.fail(why);
+            error!(venue = %self.venue, error = why, "the log cannot be written; closing the sockets of this venue");
+            self.stop.trigger();
+        }
+        LogStopped
+    }
+}

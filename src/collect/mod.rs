@@ -1,0 +1,232 @@
+//! Sockets into the log. Never decodes a row, never queues a frame, never drops one silently.
+//!
+//! ```text
+//!   listing --> plan --> slot --> connect --> session --append--> log --> wal-format
+//!                          ^         |           |
+//!                          +-- backoff, pace     +-- watchdog, bootstrap (snapshots over REST)
+//! ```
+//! - [`listing`]: symbols over REST; [`plan`]: which of them, on which connections.
+//! - [`slot`]: one planned connection for the life of the process; [`session`]: one socket of it.
+//! - [`connect`]: TCP, TLS, upgrade; [`pace`] and [`backoff`]: how often and when again.
+//! - [`log`]: the log as the tasks share it; [`record`]: what is written besides frames.
+//! - [`watchdog`]: silence; [`metrics`]: what is counted.
+//!
+//! One task per planned connection owns that socket; one task per venue owns the listing, one the snapshots, one
+//! the clock tick. All of them share the [`log::SharedLog`]. The end is an order: stop connecting, close the
+//! sockets, append what still arrives, write the ConnClose records, seal and close the log.
+
+mod backoff;
+mod bootstrap;
+mod connect;
+mod feed;
+mod listing;
+mod log;
+pub mod metrics;
+mod pace;
+mod plan;
+mod record;
+mod rest;
+mod session;
+mod slot;
+mod watchdog;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+use wal_format::{LogWriter, OpenError};
+
+use self::bootstrap::Snapshots;
+use self::connect::Dialer;
+use self::feed::Feed;
+use self::log::SharedLog;
+use self::metrics::Metrics;
+use self::pace::Hosts;
+use self::rest::RestClient;
+use crate::config::{Config, VenueConfig};
+use crate::shutdown::Shutdown;
+use crate::venue::{VenueId, venue};
+
+/// How often the totals are logged.
+const SUMMARY_EVERY_S: u64 = 60;
+
+/// Records every configured venue until `shutdown`, then seals the logs.
+///
+/// # Errors
+/// One plain sentence with what to do when a log cannot be opened at the start, when every venue has stopped by
+/// itself, or when a log cannot be closed.
+pub async fn run(cfg: Arc<Config>, shutdown: Shutdown) -> anyhow::Result<()> {
+    let metrics = Arc::new(Metrics::new(cfg.venues.keys().copied()));
+    run_with(cfg, shutdown, metrics).await
+}
+
+/// [`run`] with metrics that the caller can look at meanwhile.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(cfg: Arc<Config>, shutdown: Shutdown, metrics: Arc<Metrics>) -> anyhow::Result<()> {
+    anyhow::ensure!(!cfg.venues.is_empty(), "no venue is configured\nfix:   add a [venues.<venue>] table");
+    let tls = connect::tls_config()?;
+    let hosts = Hosts::default();
+    // All logs first: a collector that would record only a part of what was asked for does not start.
+    let mut feeds = Vec::new();
+    for (id, config) in &cfg.venues {
+        match feed(&cfg, *id, config, &hosts, &tls, &metrics).await {
+            Ok(feed) => feeds.push(Arc::new(feed)),
+            Err(err) => {
+                for opened in feeds {
+                    close(&opened).await?;
+                }
+                return Err(err);
+            }
+        }
+    }
+    let count = feeds.len();
+    let mut venues = JoinSet::new();
+    for feed in feeds {
+        let shutdown = shutdown.clone();
+        venues.spawn(async move {
+            let forward = {
+                let stop = feed.stop.clone();
+                let shutdown = shutdown.clone();
+                tokio::spawn(async move {
+                    shutdown.wait().await;
+                    stop.trigger();
+                })
+            };
+            let done = record(&feed).await;
+            forward.abort();
+            if !shutdown.requested() {
+                let why = feed.metrics.failed().unwrap_or("it ended by itself").to_owned();
+                return Err(anyhow::anyhow!("{}: {why}", feed.id));
+            }
+            done
+        });
+    }
+    let mut failures = Vec::new();
+    while let Some(done) = venues.join_next().await {
+        match done {
+            Ok(Ok(())) => {}
+            Ok(Err(err)) => {
+                error!(error = format!("{err:#}"), "a venue is not recorded any more");
+                failures.push(format!("{err:#}"));
+            }
+            Err(err) => failures.push(format!("a venue's task failed: {err}")),
+        }
+    }
+    if failures.is_empty() || (failures.len() < count && shutdown.requested()) {
+        return Ok(());
+    }
+    Err(anyhow::anyhow!("recording has stopped: {}", failures.join("; ")))
+}
+
+/// Opens the log of a venue and gathers what its tasks need.
+async fn feed(
+    cfg: &Config,
+    id: VenueId,
+    config: &VenueConfig,
+    hosts: &Hosts,
+    tls: &Arc<ClientConfig>,
+    metrics: &Metrics,
+) -> anyhow::Result<Feed> {
+    let Some(venue) = venue(id) else {
+        anyhow::bail!("cannot start the collector: {id} is not in this version\nfix:   remove [venues.{id}]");
+    };
+    let metrics = metrics.venue(id).cloned().unwrap_or_default();
+    let dir = cfg.wal_dir(id);
+    let options = cfg.log_options();
+    let sync = cfg.wal.sync;
+    let rest = RestClient::new(&config.rest_url, tls)?;
+    let writer = tokio::task::spawn_blocking({
+        let dir = dir.clone();
+        move || LogWriter::open(&dir, options)
+    })
+    .await?
+    .map_err(|err| explain(id, &dir, &err))?;
+    let stop = Shutdown::new();
+    Ok(Feed {
+        id,
+        venue,
+        config: config.clone(),
+        log: SharedLog::new(id, writer, sync, Arc::clone(&metrics), stop.clone()),
+        metrics,
+        pace: hosts.get(&config.ws_url, &config.limits),
+        rest,
+        snapshots: Snapshots::default(),
+        dialer: Dialer::Direct,
+        tls: Arc::clone(tls),
+        stop,
+        conns: AtomicU32::new(1),
+    })
+}
+
+/// Records one venue until it is to stop; closes its log.
+async fn record(feed: &Arc<Feed>) -> anyhow::Result<()> {
+    let mut helpers = JoinSet::new();
+    helpers.spawn(tick(Arc::clone(feed)));
+    if let Some(symbols) = listing::first(feed).await {
+        let wants = plan::wants(&symbols, &feed.config.channels);
+        let plans = feed.venue.plan(&wants, &feed.config.limits);
+        info!(venue = %feed.id, symbols = symbols.len(), connections = plans.len(), "recording");
+        if plans.is_empty() {
+            // Only snapshots are wanted: no connection will ask for them.
+            feed.snapshots.want(symbols.iter().map(String::as_str));
+        }
+        let refresh = Arc::clone(feed);
+        helpers.spawn(async move { listing::refresh(&refresh, symbols).await });
+        let snapshots = Arc::clone(feed);
+        helpers.spawn(async move { bootstrap::run(&snapshots).await });
+        slot::keep_all(feed, plans).await;
+        feed.stop.wait().await;
+    }
+    while helpers.join_next().await.is_some() {}
+    close(feed).await
+}
+
+async fn close(feed: &Arc<Feed>) -> anyhow::Result<()> {
+    let feed = Arc::clone(feed);
+    tokio::task::spawn_blocking(move || feed.log.close()).await?
+}
+
+/// Once a second: clock records; once a minute: a line with the totals.
+async fn tick(feed: Arc<Feed>) {
+    for second in 1_u64.. {
+        if feed.pause(Duration::from_secs(1)).await || feed.log.tick().is_err() {
+            return;
+        }
+        if second % SUMMARY_EVERY_S == 0 {
+            let c = feed.metrics.counts();
+            info!(venue = %feed.id, frames = c.frames, bytes = c.bytes, connects = c.connects,
+                disconnects = c.disconnects, refused = c.refused, "totals");
+        }
+    }
+}
+
+/// A log that cannot be opened, as a person must read it: what, where, what to do.
+fn explain(id: VenueId, dir: &Path, err: &OpenError) -> anyhow::Error {
+    let dir = dir.display();
+    let (what, fix) = match err {
+        OpenError::LockHeld { pid, .. } => (
+            format!("the log of {id} is in use by another process (pid {pid})"),
+            "stop that collector, or give this one its own [data] dir".to_owned(),
+        ),
+        OpenError::NoSpace { needed, available, .. } => (
+            format!("the disk has no room for the log of {id}: it needs {needed} bytes, {available} are free"),
+            "free space, choose another [data] dir, or lower wal.segment_mib or wal.ready_segments".to_owned(),
+        ),
+        OpenError::ForeignFile { path } => (
+            format!("{} is not a segment of this log", path.display()),
+            "move that file away, or choose another [data] dir".to_owned(),
+        ),
+        other => (
+            format!("the log of {id} cannot be opened: {other}"),
+            "check that the directory exists, that this user may write there, and that the disk is healthy".to_owned(),
+        ),
+    };
+    warn!(venue = %id, error = %err, "log not opened");
+    anyhow::anyhow!("cannot start the collector: {what}\nwhere: {dir}\nfix:   {fix}")
+}

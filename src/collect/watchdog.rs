@@ -1,0 +1,209 @@
+//! Silence: of a whole connection (it is replaced) and of single streams (they are reported).
+//!
+//! An acknowledgement proves nothing: unknown and delisted streams are acknowledged and stay silent for ever.
+//! Only a frame proves a stream. Whoever receives counts frames here, once a second somebody compares.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use tokio::time::Instant;
+
+/// Frames of one stream. Written by the connection that owns it, read by anybody.
+#[derive(Debug)]
+pub struct StreamStat {
+    /// The stream's name as subscribed.
+    pub name: String,
+    frames: AtomicU64,
+    last_ns: AtomicU64,
+}
+
+impl StreamStat {
+    /// Frames since the connection opened.
+    pub fn frames(&self) -> u64 {
+        self.frames.load(Ordering::Relaxed)
+    }
+
+    /// Receive time of the last frame, ns since epoch; 0 = none yet.
+    pub fn last_ns(&self) -> u64 {
+        self.last_ns.load(Ordering::Relaxed)
+    }
+}
+
+/// The streams of one connection.
+#[derive(Debug)]
+pub struct Streams {
+    stats: Vec<StreamStat>,
+    index: HashMap<Box<[u8]>, usize, foldhash::fast::FixedState>,
+}
+
+impl Streams {
+    /// No frames yet.
+    pub fn new(names: &[String]) -> Self {
+        let stats: Vec<StreamStat> = names
+            .iter()
+            .map(|n| StreamStat { name: n.clone(), frames: AtomicU64::new(0), last_ns: AtomicU64::new(0) })
+            .collect();
+        let index = names.iter().enumerate().map(|(i, n)| (n.as_bytes().into(), i)).collect();
+        Self { stats, index }
+    }
+
+    /// Counts a frame received at `ts_ns`; false when the stream is none of these. One task calls this.
+    #[inline]
+    pub fn hit(&self, name: &[u8], ts_ns: u64) -> bool {
+        match self.index.get(name).and_then(|i| self.stats.get(*i)) {
+            Some(s) => {
+                // One writer: a load and a store are enough and cost no locked instruction.
+                s.frames.store(s.frames.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+                s.last_ns.store(ts_ns, Ordering::Relaxed);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// All streams in the order they are subscribed.
+    pub fn iter(&self) -> impl Iterator<Item = &StreamStat> {
+        self.stats.iter()
+    }
+}
+
+/// A stream that should deliver and does not.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Silent {
+    /// Its name.
+    pub stream: String,
+    /// Frames it delivered before; 0 = acknowledged but never delivered.
+    pub frames: u64,
+    /// For how long nothing came, ms.
+    pub silent_ms: u64,
+}
+
+#[derive(Debug)]
+struct Watched {
+    frames: u64,
+    since: Instant,
+    reported: bool,
+    /// Quiet by nature (liquidations): silence says nothing.
+    quiet: bool,
+}
+
+/// Watches one connection. Pure: every method is told the time.
+#[derive(Debug)]
+pub struct Watchdog {
+    silence: Duration,
+    stream_silence: Duration,
+    last_activity: Instant,
+    watched: Vec<Watched>,
+    subscribed: bool,
+}
+
+impl Watchdog {
+    /// Watches from `now`; `quiet` tells for each stream whether silence is normal.
+    pub fn new(now: Instant, silence: Duration, stream_silence: Duration, quiet: impl Iterator<Item = bool>) -> Self {
+        let watched = quiet.map(|quiet| Watched { frames: 0, since: now, reported: false, quiet }).collect();
+        Self { silence, stream_silence, last_activity: now, watched, subscribed: false }
+    }
+
+    /// Something arrived: a message, a ping, a pong.
+    #[inline]
+    pub fn active(&mut self, now: Instant) {
+        self.last_activity = now;
+    }
+
+    /// All subscriptions are answered: from now on streams owe frames.
+    pub fn subscribed(&mut self, now: Instant) {
+        self.subscribed = true;
+        for w in &mut self.watched {
+            w.since = now;
+        }
+    }
+
+    /// How long the connection has been silent, when that is too long.
+    pub fn stale(&self, now: Instant) -> Option<Duration> {
+        let silent = now.saturating_duration_since(self.last_activity);
+        (silent >= self.silence).then_some(silent)
+    }
+
+    /// The streams that became silent since the last look; each silence is reported once.
+    pub fn silent_streams(&mut self, now: Instant, streams: &Streams) -> Vec<Silent> {
+        if !self.subscribed {
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        for (w, s) in self.watched.iter_mut().zip(streams.iter()) {
+            let frames = s.frames();
+            let silent = now.saturating_duration_since(w.since);
+            if frames != w.frames {
+                (w.frames, w.since, w.reported) = (frames, now, false);
+            } else if !w.quiet && !w.reported && silent >= self.stream_silence {
+                w.reported = true;
+                found.push(Silent {
+                    stream: s.name.clone(),
+                    frames,
+                    silent_ms: u64::try_from(silent.as_millis()).unwrap_or(u64::MAX),
+                });
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn streams(names: &[&str]) -> Streams {
+        Streams::new(&names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>())
+    }
+
+    const S: fn(u64) -> Duration = Duration::from_secs;
+
+    #[test]
+    fn a_connection_is_stale_only_when_neither_frame_nor_ping_came() {
+        let t = Instant::now();
+        let mut w = Watchdog::new(t, S(10), S(60), std::iter::empty());
+        assert_eq!(w.stale(t + S(9)), None);
+        w.active(t + S(9));
+        assert_eq!(w.stale(t + S(18)), None);
+        assert_eq!(w.stale(t + S(19)), Some(S(10)));
+    }
+
+    #[test]
+    fn a_stream_that_was_acknowledged_and_never_delivers_is_reported_once() {
+        let t = Instant::now();
+        let s = streams(&["a@trade", "b@trade"]);
+        let mut w = Watchdog::new(t, S(10), S(60), [false, false].into_iter());
+        assert!(w.silent_streams(t + S(600), &s).is_empty(), "nothing is owed before the acknowledgement");
+        w.subscribed(t + S(600));
+        assert!(s.hit(b"a@trade", 1));
+        assert!(!s.hit(b"c@trade", 1));
+        assert!(w.silent_streams(t + S(659), &s).is_empty());
+        let found = w.silent_streams(t + S(660), &s);
+        assert_eq!(found, [Silent { stream: "b@trade".into(), frames: 0, silent_ms: 60_000 }]);
+        assert!(w.silent_streams(t + S(700), &s).is_empty());
+    }
+
+    #[test]
+    fn a_stream_that_stops_is_reported_again_after_it_came_back() {
+        let t = Instant::now();
+        let s = streams(&["a@trade"]);
+        let mut w = Watchdog::new(t, S(10), S(60), [false].into_iter());
+        w.subscribed(t);
+        s.hit(b"a@trade", 7);
+        assert!(w.silent_streams(t + S(1), &s).is_empty());
+        assert_eq!(w.silent_streams(t + S(61), &s).len(), 1);
+        s.hit(b"a@trade", 8);
+        assert!(w.silent_streams(t + S(62), &s).is_empty());
+        assert_eq!(w.silent_streams(t + S(122), &s)[0].frames, 2);
+    }
+
+    #[test]
+    fn a_stream_that_is_quiet_by_nature_is_not_reported() {
+        let t = Instant::now();
+        let s = streams(&["a@forceOrder"]);
+        let mut w = Watchdog::new(t, S(10), S(60), [true].into_iter());
+        w.subscribed(t);
+        assert!(w.silent_streams(t + S(3_600), &s).is_empty());
+    }
+}
