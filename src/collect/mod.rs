@@ -28,6 +28,8 @@ mod record;
 mod rest;
 mod session;
 mod slot;
+#[cfg(test)]
+mod tests;
 mod watchdog;
 
 use std::path::Path;

@@ -245,6 +245,10 @@ impl Session {
                 return Step::Ended(Cause::Log);
             }
             if let Some(cause) = ended {
+                // The answer and the end may come in one burst: what was subscribed for a moment was subscribed.
+                if !self.live && self.requests.is_empty() && self.answered >= self.sent {
+                    self.became_live(Instant::now());
+                }
                 return Step::Ended(cause);
             }
             // A connection that is never idle must see these too, so they are looked at after every burst.
