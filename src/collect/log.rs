@@ -7,6 +7,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tracing::error;
 use wal_format::{Append, AppendError, Kind, LogWriter, Seq, SyncHandle, SyncPolicy};
@@ -15,7 +16,10 @@ use super::metrics::VenueMetrics;
 use super::record::{self, Event};
 use crate::clock;
 use crate::shutdown::Shutdown;
+use crate::telemetry::RateLimited;
 use crate::venue::{RestMeta, VenueId};
+
+static TOO_LARGE: RateLimited = RateLimited::new(Duration::from_secs(60));
 
 /// Receive time: wall clock, ns since epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,7 +71,7 @@ impl SharedLog {
     /// [`LogStopped`] when this or an earlier append failed, or after [`SharedLog::close`].
     #[inline]
     pub fn append(&self, stamp: Stamp, conn: u32, kind: Kind, flags: u8, payload: &[u8]) -> Result<Seq, LogStopped> {
-        self.with(|w| w.append(&Append { ts_recv_ns: stamp.0, conn, kind, flags, payload }))
+        self.with(stamp, conn, |w| w.append(&Append { ts_recv_ns: stamp.0, conn, kind, flags, payload }))
     }
 
     /// Appends an Event record of `conn` (0 = of no connection).
@@ -84,7 +88,7 @@ impl SharedLog {
     /// As [`SharedLog::append`].
     pub fn rest(&self, stamp: Stamp, conn: u32, meta: &RestMeta, body: &[u8]) -> Result<Seq, LogStopped> {
         let meta = record::json(meta);
-        let seq = self.with(|w| w.append_rest(stamp.0, conn, &meta, body))?;
+        let seq = self.with(stamp, conn, |w| w.append_rest(stamp.0, conn, &meta, body))?;
         self.metrics.frames.add(1);
         self.metrics.bytes.add(body.len() as u64);
         Ok(seq)
@@ -95,7 +99,10 @@ impl SharedLog {
     /// # Errors
     /// As [`SharedLog::append`].
     pub fn tick(&self) -> Result<(), LogStopped> {
-        self.with(LogWriter::tick)
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = writer.as_mut().ok_or(LogStopped)?.tick();
+        drop(writer);
+        done.map_err(|err| self.fail(&err.to_string()))
     }
 
     /// With `sync = "every"`: returns when `seq` is on disk; otherwise at once. Blocks the thread.
@@ -132,15 +139,44 @@ impl SharedLog {
     }
 
     #[inline]
-    fn with<T>(&self, f: impl FnOnce(&mut LogWriter) -> Result<T, AppendError>) -> Result<T, LogStopped> {
-        let done = {
-            let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-            match writer.as_mut() {
-                Some(w) if !self.failed.load(Ordering::Relaxed) => f(w),
-                _ => return Err(LogStopped),
-            }
+    fn with(
+        &self,
+        stamp: Stamp,
+        conn: u32,
+        append: impl FnOnce(&mut LogWriter) -> Result<Seq, AppendError>,
+    ) -> Result<Seq, LogStopped> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let writer = match writer.as_mut() {
+            Some(w) if !self.failed.load(Ordering::Relaxed) => w,
+            _ => return Err(LogStopped),
         };
-        done.map_err(|err| self.fail(&err.to_string()))
+        match append(writer) {
+            Ok(seq) => Ok(seq),
+            Err(AppendError::TooLarge { bytes, max }) => self.too_large(writer, stamp, conn, bytes, max),
+            Err(err) => Err(self.fail(&err.to_string())),
+        }
+    }
+
+    /// What does not fit into a record leaves an event in its place: the log says what it does not hold.
+    #[cold]
+    fn too_large(
+        &self,
+        writer: &mut LogWriter,
+        stamp: Stamp,
+        conn: u32,
+        bytes: usize,
+        max: usize,
+    ) -> Result<Seq, LogStopped> {
+        self.metrics.too_large.add(1);
+        if let Some(suppressed) = TOO_LARGE.allow() {
+            error!(venue = %self.venue, conn, bytes, max, suppressed,
+                "a frame is larger than a record may be and is not in the log; raise wal.segment_mib");
+        }
+        let event = Event { kind: "too_large", detail: serde_json::json!({ "bytes": bytes, "max": max }) };
+        let payload = record::json(&event);
+        writer
+            .append(&Append { ts_recv_ns: stamp.0, conn, kind: Kind::Event, flags: 0, payload: &payload })
+            .map_err(|err| self.fail(&err.to_string()))
     }
 
     #[cold]

@@ -83,6 +83,8 @@ counters! {
     rest_ok: "tapedeck_collector_rest_ok_total", "REST requests that were answered.";
     /// REST requests that failed.
     rest_errors: "tapedeck_collector_rest_errors_total", "REST requests that failed; each one is an event of the log.";
+    /// Frames larger than a record.
+    too_large: "tapedeck_collector_too_large_frames_total", "Frames larger than a record may be; each one is an event instead.";
     /// Failures of the log.
     log_errors: "tapedeck_collector_log_errors_total", "Appends that failed; above 0 this venue has stopped.";
 }

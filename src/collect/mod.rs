@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 use wal_format::{LogWriter, OpenError};
 
 use self::bootstrap::Snapshots;
@@ -210,25 +210,35 @@ async fn tick(feed: Arc<Feed>) {
 
 /// A log that cannot be opened, as a person must read it: what, where, what to do.
 fn explain(id: VenueId, dir: &Path, err: &OpenError) -> anyhow::Error {
-    let dir = dir.display();
     let (what, fix) = match err {
         OpenError::LockHeld { pid, .. } => (
-            format!("the log of {id} is in use by another process (pid {pid})"),
-            "stop that collector, or give this one its own [data] dir".to_owned(),
+            format!(
+                "the log of {id} is in use by another process{}",
+                pid.map_or_else(String::new, |pid| format!(" (pid {pid})"))
+            ),
+            "stop that collector, or give this one its own [data] dir",
         ),
         OpenError::NoSpace { needed, available, .. } => (
-            format!("the disk has no room for the log of {id}: it needs {needed} bytes, {available} are free"),
-            "free space, choose another [data] dir, or lower wal.segment_mib or wal.ready_segments".to_owned(),
+            format!(
+                "the disk has no room for the log of {id}: one segment needs {needed} bytes, {} are free",
+                available.map_or_else(|| "too few".to_owned(), |n| n.to_string())
+            ),
+            "free space, choose another [data] dir, or lower wal.segment_mib and wal.ready_segments",
         ),
         OpenError::ForeignFile { path } => (
-            format!("{} is not a segment of this log", path.display()),
-            "move that file away, or choose another [data] dir".to_owned(),
+            format!("{} is in the way: it is not a file of the log of {id}", path.display()),
+            "move that file away, or choose another [data] dir",
         ),
-        other => (
-            format!("the log of {id} cannot be opened: {other}"),
-            "check that the directory exists, that this user may write there, and that the disk is healthy".to_owned(),
-        ),
+        other => {
+            // The whole chain: "cannot create X" without "permission denied" helps nobody.
+            let mut text = format!("the log of {id} cannot be opened: {other}");
+            let mut source = std::error::Error::source(other);
+            while let Some(cause) = source {
+                text = format!("{text}: {cause}");
+                source = cause.source();
+            }
+            (text, "check that the directory exists, that this user may write there, and that the disk is healthy")
+        }
     };
-    warn!(venue = %id, error = %err, "log not opened");
-    anyhow::anyhow!("cannot start the collector: {what}\nwhere: {dir}\nfix:   {fix}")
+    anyhow::anyhow!("cannot start the collector: {what}\nwhere: {}\nfix:   {fix}", dir.display())
 }
