@@ -11,6 +11,8 @@
 #![allow(unsafe_code)]
 
 pub mod alloc;
+#[doc(hidden)]
+pub mod baseline;
 pub mod map;
 
 pub use map::{Appender, ReadMap, Window};
