@@ -1,12 +1,12 @@
 //! Rows of one table and one hour part, in log order, until they are a row group.
 //!
-//! [`TableBuffer`] gathers, [`RowsChunk`] is what leaves it: self-contained (its own sorted word list), so it can
-//! be encoded on another thread while the interner goes on growing.
+//! [`TableBuffer`] gathers, [`RowsChunk`] is what leaves it.
 //!
 //! The key of a row is (seq, row_in_frame); keys must grow strictly from push to push. Debug builds assert it,
 //! joins of staged files check it.
 
-use super::column::{Column, NULL_WORD, Spec};
+use super::column::NULL_WORD;
+use super::rows::{RowsChunk, resolve_words, take_inexact};
 use super::table::{
     AggTrades, BookTickers, CommonColumns, Depths, Event, Events, FrameRow, Frames, Kline, Klines, Liquidations,
     MarkPrices, Symbols, Table, Tickers, Trades,
@@ -291,168 +291,5 @@ impl TableBuffer {
         let inexact = b.push(r);
         let symbol = r.symbol.map_or(NULL_WORD, |s| s.0);
         self.push_common(c, row_in_frame, symbol, None, inexact);
-    }
-}
-
-fn take_inexact(rows: &mut Vec<u32>, n: usize) -> Vec<u32> {
-    let cut = rows.partition_point(|r| (*r as usize) < n);
-    let rest = rows.split_off(cut).into_iter().map(|r| r - n as u32).collect();
-    std::mem::replace(rows, rest)
-}
-
-/// Rewrites interner ids to indices into a sorted list of the words that occur; returns the list.
-pub(crate) fn resolve_words(columns: &mut [Column], interner: &Interner) -> Vec<Box<str>> {
-    let mut rank = vec![NULL_WORD; interner.len()];
-    let mut used: Vec<u32> = Vec::new();
-    for c in columns.iter() {
-        let Column::Word(v) = c else { continue };
-        let mut last = NULL_WORD;
-        for &id in v {
-            if id != last && id != NULL_WORD && rank[id as usize] == NULL_WORD {
-                rank[id as usize] = 0;
-                used.push(id);
-            }
-            last = id;
-        }
-    }
-    used.sort_unstable_by_key(|id| interner.name(SymbolId(*id)));
-    for (i, id) in used.iter().enumerate() {
-        rank[*id as usize] = i as u32;
-    }
-    for c in columns {
-        let Column::Word(v) = c else { continue };
-        for id in v.iter_mut().filter(|id| **id != NULL_WORD) {
-            *id = rank[*id as usize];
-        }
-    }
-    used.iter().map(|id| interner.name(SymbolId(*id)).into()).collect()
-}
-
-/// Rows of one table in log order, ready to become a row group.
-#[derive(Clone, Debug)]
-pub struct RowsChunk {
-    pub(crate) table: Table,
-    pub(crate) numeric: Numeric,
-    pub(crate) rows: usize,
-    /// One per column of the schema.
-    pub(crate) columns: Vec<Column>,
-    /// Sorted, distinct; word columns index it.
-    pub(crate) words: Vec<Box<str>>,
-    pub(crate) inexact_rows: Vec<u32>,
-}
-
-impl RowsChunk {
-    /// No rows.
-    pub fn empty(table: Table, numeric: Numeric) -> Self {
-        Self {
-            table,
-            numeric,
-            rows: 0,
-            columns: table.specs().iter().map(|s| Column::new(s.kind, numeric)).collect(),
-            words: Vec::new(),
-            inexact_rows: Vec::new(),
-        }
-    }
-
-    /// The table.
-    pub fn table(&self) -> Table {
-        self.table
-    }
-
-    /// How numbers are held.
-    pub fn numeric(&self) -> Numeric {
-        self.numeric
-    }
-
-    /// Rows held.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Values that a double cannot carry. 0 for rows that were read back: files carry the count in their
-    /// key-values.
-    pub fn inexact(&self) -> u64 {
-        self.inexact_rows.len() as u64
-    }
-
-    /// Bytes held.
-    pub fn bytes(&self) -> usize {
-        self.columns.iter().map(Column::bytes).sum()
-    }
-
-    pub(crate) fn specs(&self) -> Vec<Spec> {
-        self.table.specs()
-    }
-
-    fn int64s(&self, column: usize) -> &[i64] {
-        match self.columns.get(column) {
-            Some(Column::Int64(v)) => v,
-            _ => &[],
-        }
-    }
-
-    pub(crate) fn symbols(&self) -> &[u32] {
-        match self.columns.get(CommonColumns::SYMBOL) {
-            Some(Column::Word(v)) => v,
-            _ => &[],
-        }
-    }
-
-    pub(crate) fn recv_ns(&self) -> &[i64] {
-        self.int64s(CommonColumns::TS_RECV_NS)
-    }
-
-    /// Key (seq, row_in_frame) of row `i`.
-    pub fn key(&self, i: usize) -> Option<(i64, i32)> {
-        let Some(Column::Int32(rows)) = self.columns.get(CommonColumns::ROW_IN_FRAME) else {
-            return None;
-        };
-        Some((*self.int64s(CommonColumns::SEQ).get(i)?, rows.get(i).copied()?))
-    }
-
-    /// Takes the first `n` rows (all, if there are fewer).
-    pub fn take_first(&mut self, n: usize) -> RowsChunk {
-        let n = n.min(self.rows);
-        self.rows -= n;
-        RowsChunk {
-            table: self.table,
-            numeric: self.numeric,
-            rows: n,
-            columns: self.columns.iter_mut().map(|c| c.take_first(n)).collect(),
-            words: self.words.clone(),
-            inexact_rows: take_inexact(&mut self.inexact_rows, n),
-        }
-    }
-
-    /// Appends later rows of the same table and numeric form; false (and nothing done) otherwise.
-    pub fn append(&mut self, mut other: RowsChunk) -> bool {
-        if other.table != self.table || other.numeric != self.numeric {
-            return false;
-        }
-        self.merge_words(&mut other);
-        let at = self.rows as u32;
-        self.inexact_rows.extend(other.inexact_rows.iter().map(|r| r + at));
-        self.rows += other.rows;
-        self.columns.iter_mut().zip(other.columns).all(|(a, b)| a.append(b))
-    }
-
-    fn merge_words(&mut self, other: &mut RowsChunk) {
-        if self.words == other.words {
-            return;
-        }
-        let mut words: Vec<Box<str>> = self.words.iter().chain(&other.words).cloned().collect();
-        words.sort_unstable();
-        words.dedup();
-        for chunk in [&mut *self, other] {
-            let rank: Vec<u32> =
-                chunk.words.iter().map(|w| words.binary_search(w).map_or(NULL_WORD, |i| i as u32)).collect();
-            for c in &mut chunk.columns {
-                let Column::Word(v) = c else { continue };
-                for id in v.iter_mut().filter(|id| **id != NULL_WORD) {
-                    *id = rank[*id as usize];
-                }
-            }
-        }
-        self.words = words;
     }
 }

@@ -7,9 +7,9 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::LakeError;
-use super::buffer::RowsChunk;
 use super::column::{Column, NULL_DEC, NULL_F64, NULL_I64, NULL_WORD, SIDES};
 use super::read::TableFile;
+use super::rows::RowsChunk;
 
 /// A difference between two lakes `a` and `b`. Paths are relative to the lake.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,9 +7,9 @@
 //! ```
 //!
 //! In the order the data flows: [`table`] (one file per table: columns and how a row is pushed), [`buffer`]
-//! (rows of one table and hour), [`encode`] (columns to Parquet pages), [`piece`] (files out of row groups),
-//! [`path`] (names), [`store`] (publishing), [`manifest`] (the account of an hour), [`read`] and [`diff`] (back
-//! again, for replay and tests).
+//! (rows of one table and hour part), `rows` (a chunk of them), `encode` (columns to Parquet pages), [`piece`]
+//! (files out of row groups), [`path`] (names), [`store`] (publishing), [`manifest`] (the account of an hour),
+//! [`read`] and [`diff`] (back again, for replay and tests).
 //!
 //! The bytes of a file are a pure function of its rows, its settings and its key-values. Nothing here reads a
 //! clock, and nothing here renames a file except through [`wal_format::durable`].
@@ -23,17 +23,20 @@ pub mod manifest;
 pub mod path;
 pub mod piece;
 pub mod read;
+pub(crate) mod rows;
 pub mod store;
 pub mod table;
 #[cfg(test)]
 mod tests;
+pub(crate) mod texts;
 
-pub use buffer::{Common, RowsChunk, TableBuffer};
+pub use buffer::{Common, TableBuffer};
 pub use diff::{Difference, diff_trees};
 pub use error::LakeError;
 pub use manifest::Manifest;
 pub use path::{Hour, Part, StagedPiece, final_path, manifest_path, staged_path, staging_dir};
 pub use piece::{FileInfo, PieceInfo, join_pieces, write_piece};
+pub use rows::RowsChunk;
 pub use store::{LakeStore, LocalStore};
 pub use table::Table;
 

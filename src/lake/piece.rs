@@ -20,9 +20,9 @@ use parquet::file::properties::{WriterProperties, WriterVersion};
 use parquet::file::writer::SerializedFileWriter;
 use sha2::{Digest, Sha256};
 
-use super::buffer::RowsChunk;
 use super::encode::{Encoder, check_size, encode_group};
 use super::read::{TableFile, key};
+use super::rows::RowsChunk;
 use super::table::CommonColumns;
 use super::{LakeError, Table, WriteSettings};
 

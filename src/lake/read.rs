@@ -14,8 +14,8 @@ use parquet::errors::Result as ParquetResult;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::statistics::Statistics;
 
-use super::buffer::{RowsChunk, resolve_words};
 use super::column::{Column, NULL_DEC, NULL_F64, NULL_I64, NULL_WORD, SIDES};
+use super::rows::{RowsChunk, resolve_words};
 use super::table::CommonColumns;
 use super::{LakeError, Numeric, Table};
 use crate::venue::Interner;

@@ -10,8 +10,8 @@ use zstd::bulk::Compressor;
 use zstd::zstd_safe::CParameter;
 
 use super::columns::{ColumnEncoder, Scratch};
-use crate::lake::buffer::RowsChunk;
 use crate::lake::column::Column;
+use crate::lake::rows::RowsChunk;
 use crate::lake::{LakeError, WriteSettings};
 
 /// A page of texts or payloads ends when it passes this, whatever the row target says.
