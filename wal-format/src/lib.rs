@@ -50,7 +50,9 @@ pub mod step;
 pub mod storage;
 mod sync;
 pub mod sys;
+pub mod verify;
 mod walk;
+mod watch;
 
 pub use ack::{Ack, AckFile};
 pub use append::{Append, LogWriter};

@@ -32,8 +32,9 @@ use crate::read_error::ReadError;
 use crate::record::{Kind, Position, SegmentId, Seq};
 use crate::segment;
 use crate::source::{Admission, Check, RecordInfo, Source};
-use crate::state::{quarantine_path, segment_files};
+use crate::state::{quarantined, segment_files};
 use crate::step::{LossReason, LostRange, RecordRef, Step};
+use crate::watch::Watch;
 
 /// How a reader behaves.
 #[derive(Clone, Debug)]
@@ -107,10 +108,7 @@ pub struct LogReader {
     expected: Option<Seq>,
     pending: Option<Pending>,
     place: Place,
-    /// Fruitless looks since the last progress.
-    looks: u32,
-    /// The directory was asked at least once in this place.
-    asked: bool,
+    watch: Watch,
     /// `skip_damaged` was called at the present obstacle.
     skip: bool,
     /// Reads this one file and nothing after it.
@@ -138,8 +136,7 @@ impl LogReader {
             expected: (from.seq != Seq(0)).then_some(from.seq),
             pending: None,
             place: Place::Between { next: from.segment, offset: from.offset },
-            looks: 0,
-            asked: false,
+            watch: Watch::default(),
             skip: false,
             only: None,
         })
@@ -152,7 +149,7 @@ impl LogReader {
     /// [`ReadError::NotASegment`] when nothing in the file says how to read it.
     pub fn open_file(path: &Path, options: ReaderOptions) -> Result<Self, ReadError> {
         let not_a_segment = || ReadError::NotASegment { path: path.to_path_buf() };
-        let id = id_of_file(path)?.ok_or_else(not_a_segment)?;
+        let id = id_of_file(path)?;
         let mut source = Source::open_path(path, id, options.chunk_bytes)?.ok_or_else(not_a_segment)?;
         let log_uuid = match source.admit()? {
             Admission::Identified { log_uuid, .. } => log_uuid,
@@ -167,8 +164,7 @@ impl LogReader {
             expected: None,
             pending: None,
             place: Place::Inside(Inside { source, offset: DATA_START, leaving: None }),
-            looks: 0,
-            asked: false,
+            watch: Watch::default(),
             skip: false,
             only: Some(path.to_path_buf()),
         })
@@ -239,7 +235,7 @@ impl LogReader {
                 None => {}
                 Some(found) => {
                     if matches!(found, Found::Record { .. } | Found::Lost(_)) {
-                        self.progressed();
+                        self.skip = false;
                     }
                     return Ok(found);
                 }
@@ -247,31 +243,13 @@ impl LogReader {
         }
     }
 
-    fn progressed(&mut self) {
-        self.looks = 0;
-        self.skip = false;
-    }
-
     fn skipping(&self) -> bool {
         self.skip || self.options.follow_damaged
     }
 
-    /// Whether this fruitless look should also ask the directory. Always the first time in a
-    /// place, then ever more rarely: a tailing reader must not list files at every pause.
-    fn due(&mut self) -> bool {
-        self.looks = self.looks.saturating_add(1);
-        let due = !self.asked
-            || self.skip
-            || (self.looks > 1 && self.looks.is_power_of_two())
-            || self.looks.is_multiple_of(64);
-        self.asked |= due;
-        due
-    }
-
     fn go_between(&mut self, next: SegmentId) {
         self.place = Place::Between { next, offset: DATA_START };
-        self.looks = 0;
-        self.asked = false;
+        self.watch = Watch::default();
     }
 
     // ---- between segments ----
@@ -283,63 +261,64 @@ impl LogReader {
         if self.only.is_some() {
             return Ok(Some(self.end_of_log()));
         }
-        // The usual case, without listing: the named file exists and has its first record. A
-        // position inside it means that it had one when the position was taken.
-        if let Some(mut source) = Source::open(&self.dir, next, self.options.chunk_bytes)?
-            && (offset > DATA_START || source.commit_word(DATA_START)? != 0)
+        if offset > DATA_START
+            && let Some(source) = Source::open(&self.dir, next, self.options.chunk_bytes)?
         {
+            // A position inside it: it had records when the position was taken.
             return self.admit(source, offset);
         }
-        if !self.due() {
-            return Ok(Some(Found::Tail));
+        let ahead = self.watch.look(&self.dir, next)?;
+        if let Some(id) = ahead.unused
+            && let Some(mut before) = Source::open(&self.dir, id, self.options.chunk_bytes)?
+        {
+            // Nothing before a segment with records may be passed silently. The roll race: its
+            // first record is committed before the next segment's, so this look comes after. A
+            // footer says that there were records, whatever became of the first.
+            let used = before.commit_word(DATA_START)? != 0 || before.has_footer()?;
+            if used || (ahead.used.is_some() && self.skipping()) {
+                self.note_missing(next, offset, id)?;
+                return self.admit(before, DATA_START);
+            }
+            if ahead.used.is_some() {
+                return Ok(Some(Found::AwaitRepair(id)));
+            }
         }
-        let mut unused = None;
-        for id in segment_files(&self.dir)? {
-            if id < next {
-                continue;
-            }
-            let Some(mut source) = Source::open(&self.dir, id, self.options.chunk_bytes)? else {
-                continue;
-            };
-            if source.commit_word(DATA_START)? == 0 {
-                unused = unused.or(Some(source));
-                continue;
-            }
-            // `id` has records. Nothing before it may be passed silently.
-            if let Some(mut before) = unused {
-                // The roll race: its first record is committed before the next segment's.
-                before.forget();
-                let ready = before.commit_word(DATA_START)? != 0;
-                if ready || before.footer()?.is_some() || self.skipping() {
-                    return self.admit(before, DATA_START);
-                }
-                return Ok(Some(Found::AwaitRepair(before.id())));
-            }
-            if id > next {
-                self.note_missing(next, offset);
-            }
-            return self.admit(source, if id == next { offset } else { DATA_START });
+        let Some(id) = ahead.used else {
+            self.note_missing(next, offset, SegmentId(u64::MAX))?;
+            return Ok(Some(self.end_of_log()));
+        };
+        self.note_missing(next, offset, id)?;
+        match Source::open(&self.dir, id, self.options.chunk_bytes)? {
+            Some(source) => self.admit(source, DATA_START),
+            // Retired just now: look again.
+            None => Ok(None),
         }
-        Ok(Some(self.end_of_log()))
     }
 
-    /// The file of `next` is gone: was there anything in it?
-    fn note_missing(&mut self, next: SegmentId, offset: u64) {
-        let quarantined = quarantine_path(&self.dir, next).exists();
-        // A position inside it proves that it had records. Being named by a SEAL does not: after
-        // a crash an unused segment is taken over under a new id.
-        if (offset > DATA_START || quarantined)
-            && let Some(from) = self.expected
-        {
-            self.note_loss(Pending {
-                from,
-                segment: next,
-                offset,
-                bytes: 0,
-                reason: if quarantined { LossReason::Unreadable } else { LossReason::MissingSegment },
-                final_end: false,
-            });
+    /// `next` is not where reading goes on, but `found`: was there anything in between?
+    fn note_missing(&mut self, next: SegmentId, offset: u64, found: SegmentId) -> Result<(), ReadError> {
+        let set_aside = quarantined(&self.dir)?.into_iter().filter(|id| (next..found).contains(id)).max();
+        let reason = match set_aside {
+            Some(_) => LossReason::Unreadable,
+            // A position inside it proves that it had records. Being named by a SEAL does not:
+            // after a crash an unused segment is taken over under a new id.
+            None if offset > DATA_START && next < found && found.0 != u64::MAX => LossReason::MissingSegment,
+            None => return Ok(()),
+        };
+        self.note_loss(Pending {
+            // With nothing known before it, its records cannot be numbered.
+            from: self.expected.unwrap_or(Seq(0)),
+            segment: next,
+            offset,
+            bytes: 0,
+            reason,
+            final_end: set_aside.is_some(),
+        });
+        if let Some(id) = set_aside {
+            // Told once.
+            self.place = Place::Between { next: SegmentId(id.0.saturating_add(1)), offset: DATA_START };
         }
+        Ok(())
     }
 
     fn end_of_log(&mut self) -> Found {
@@ -395,8 +374,7 @@ impl LogReader {
             source.map_live()?;
         }
         self.place = Place::Inside(Inside { source, offset: offset.max(DATA_START), leaving: None });
-        self.looks = 0;
-        self.asked = false;
+        self.watch = Watch::default();
         Ok(None)
     }
 
@@ -470,13 +448,13 @@ impl LogReader {
                 reason: LossReason::Hole,
                 final_end: false,
             });
-            self.looks = 0;
             return Ok(None);
         }
         let seal = inside.source.seal(offset, &info);
         let recovered = seal.is_some_and(|s| s.by_recovery);
         if !recovered {
-            if let Some(lost) = self.loss_before(offset, info.seq) {
+            let ended = self.end_of_previous_epoch(offset, &info);
+            if let Some(lost) = self.loss_before(offset, info.seq, ended) {
                 return match lost {
                     Ok(lost) => Ok(Some(Found::Lost(lost))),
                     Err(Stale) => self.damaged(),
@@ -488,7 +466,6 @@ impl LogReader {
             return Ok(None);
         };
         inside.offset = after;
-        self.looks = 0;
         if let Some(seal) = seal {
             inside.leaving = Some(seal.next);
             if recovered {
@@ -501,9 +478,20 @@ impl LogReader {
         Ok(Some(Found::Record { offset, info }))
     }
 
+    /// The last seq of the epoch before, if this record opens an epoch and its writer knew it.
+    fn end_of_previous_epoch(&self, offset: u64, info: &RecordInfo) -> Option<Seq> {
+        if info.kind_raw != Kind::EpochStart as u8 {
+            return None;
+        }
+        let Place::Inside(inside) = &self.place else {
+            return None;
+        };
+        previous_last_seq(inside.source.payload(offset, info)).map(Seq)
+    }
+
     /// What must be reported before the record `seq` at `offset`, if anything. `Err` for a
     /// record that lies before what was already read: it is damage, whatever its checksum says.
-    fn loss_before(&mut self, offset: u64, seq: Seq) -> Option<Result<LostRange, Stale>> {
+    fn loss_before(&mut self, offset: u64, seq: Seq, ended: Option<Seq>) -> Option<Result<LostRange, Stale>> {
         let segment = match &self.place {
             Place::Inside(inside) => inside.source.id(),
             Place::Between { next, .. } => *next,
@@ -536,7 +524,27 @@ impl LogReader {
             self.expected = Some(seq);
             return Some(Ok(lost));
         }
-        // A later epoch: what the earlier one still held is not known, what this one lost is.
+        // A later epoch. What the earlier one still held is known only if its writer closed the
+        // log in order and this one's said where.
+        if let Some(last) = ended
+            && last.epoch() == expected.epoch()
+        {
+            let pending = self.pending.take();
+            self.expected = Some(Seq::new(seq.epoch(), 0));
+            if last >= expected {
+                let at = pending
+                    .map_or((segment, offset, 0, LossReason::UncleanEnd), |p| (p.segment, p.offset, p.bytes, p.reason));
+                return Some(Ok(LostRange {
+                    from: expected,
+                    to: last,
+                    exact: true,
+                    segment: at.0,
+                    offset: at.1,
+                    bytes: at.2,
+                    reason: at.3,
+                }));
+            }
+        }
         let first = Seq::new(seq.epoch(), 0);
         self.expected = Some(first);
         match self.pending {
@@ -550,14 +558,11 @@ impl LogReader {
             }
             None => {}
         }
-        self.loss_before(offset, seq)
+        self.loss_before(offset, seq, None)
     }
 
     /// Commit word 0 (or no room for a record): the tail of a live log, or something to explain.
     fn at_tail(&mut self) -> Result<Option<Found>, ReadError> {
-        if !self.due() {
-            return Ok(Some(Found::Tail));
-        }
         let Place::Inside(inside) = &mut self.place else {
             return Ok(None);
         };
@@ -570,14 +575,9 @@ impl LogReader {
             }
             return self.recheck_or(Self::damaged);
         }
-        for id in segment_files(&self.dir)? {
-            if self.only.is_none()
-                && id > segment
-                && let Some(mut later) = Source::open(&self.dir, id, self.options.chunk_bytes)?
-                && later.commit_word(DATA_START)? != 0
-            {
-                return self.recheck_or(Self::damaged);
-            }
+        let later = SegmentId(segment.0.saturating_add(1));
+        if self.only.is_none() && self.watch.look(&self.dir, later)?.used.is_some() {
+            return self.recheck_or(Self::damaged);
         }
         Ok(Some(Found::Tail))
     }
@@ -683,13 +683,21 @@ impl LogReader {
     }
 }
 
-/// The id by which a lone file wants to be read: its header's, its footer's, its name's.
-fn id_of_file(path: &Path) -> Result<Option<SegmentId>, ReadError> {
+/// The id by which a lone file wants to be read: its header's, its footer's, its name's, else 0.
+pub(crate) fn id_of_file(path: &Path) -> Result<SegmentId, ReadError> {
     let named = path.file_name().and_then(|name| segment::parse_file_name(&name.to_string_lossy()));
     let Some(source) = Source::open_path(path, named.unwrap_or_default(), 4096)? else {
         return Err(ReadError::Io { path: path.to_path_buf(), offset: 0, source: std::io::ErrorKind::NotFound.into() });
     };
-    Ok(source.claimed_id()?.or(named))
+    Ok(source.claimed_id()?.or(named).unwrap_or_default())
+}
+
+/// The number behind `previous_last_seq` in the JSON of an EPOCH_START record.
+fn previous_last_seq(json: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(json).ok()?;
+    let (_, tail) = text.split_once("\"previous_last_seq\":")?;
+    let digits = tail.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
 }
 
 /// A record that lies before what was already read.

@@ -21,9 +21,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::ack;
+use crate::control::{self, ControlState};
 use crate::durable;
 use crate::layout::{
     DATA_START, RECORD_ALIGN, RECORD_BYTES_MAX, RECORD_CRC_OFFSET, RECORD_HEADER_BYTES, SEAL_BYTES, footer_offset,
+    is_segment_length,
 };
 use crate::lock::LogLock;
 use crate::read_error::RepairError;
@@ -118,24 +120,25 @@ pub fn repair_tails(dir: &Path, before: Option<SegmentId>, mode: Mode) -> Result
     let ids = segment_files(dir)?;
     let log_uuid = identity_of(dir, &ids);
     let acked = ack::positions(dir);
-    let announced = None::<Seq>;
+    let control = control::read(dir);
     let boot_id = crate::boot::boot_id();
     let mut carry = None;
     for (index, id) in ids.iter().copied().enumerate() {
         if before.is_some_and(|before| id >= before) {
             break;
         }
+        let later_ids = ids.get(index + 1..).unwrap_or(&[]);
         let job = Job {
             dir,
             id,
             log_uuid,
             boot_id,
             // A running writer has moved on; else some later segment must have a record.
-            later: before.is_some() || ids.iter().skip(index + 1).any(|id| has_record(dir, *id)),
-            next: ids.get(index + 1).copied(),
+            later: before.is_some() || later_ids.iter().any(|id| has_record(dir, *id)),
+            later_ids,
             acked: acked.iter().any(|p| p.segment == id && p.offset > DATA_START),
             mode,
-            announced,
+            control: control.as_ref(),
         };
         match job.run(&mut carry, &mut report) {
             Ok(()) => {}
@@ -179,10 +182,10 @@ struct Job<'a> {
     log_uuid: Option<[u8; 16]>,
     boot_id: [u8; 16],
     later: bool,
-    next: Option<SegmentId>,
+    later_ids: &'a [SegmentId],
     acked: bool,
     mode: Mode,
-    announced: Option<Seq>,
+    control: Option<&'a ControlState>,
 }
 
 impl Job<'_> {
@@ -241,7 +244,9 @@ impl Job<'_> {
             };
             walk = Some(found);
         } else {
-            facts.content = if last_byte(&source, DATA_START, source.file_bytes())?.is_some() {
+            // A published segment has its full length: a shorter file was cut.
+            let cut = !is_segment_length(source.file_bytes());
+            facts.content = if cut || last_byte(&source, DATA_START, source.file_bytes())?.is_some() {
                 ContentFact::Noise
             } else {
                 ContentFact::Zero
@@ -322,11 +327,11 @@ impl Job<'_> {
             Some((seal, bytes, seq, seal_ts)) => (seal, walk.end + bytes, seq, seal_ts),
             None => {
                 let seal = Seal {
-                    next: self.next.unwrap_or(SegmentId(self.id.0.saturating_add(1))),
+                    next: self.later_ids.first().copied().unwrap_or(SegmentId(self.id.0.saturating_add(1))),
                     footer_offset: limit,
                     by_recovery: true,
                     // Without a later segment none is promised.
-                    clean_end: self.next.is_none(),
+                    clean_end: self.later_ids.is_empty(),
                 };
                 write_seal(&file, initial, ts, expected, seal_at, &seal).map_err(|e| self.io(e))?;
                 (seal, seal_at + SEAL_BYTES, expected, ts)
@@ -338,7 +343,7 @@ impl Job<'_> {
         let mut all: Vec<HoleSpan> =
             walk.holes.iter().filter(|gap| gap.written).map(|gap| gap.span).chain(holes.iter().copied()).collect();
         all.sort_by_key(|hole| hole.offset);
-        let footer = walk.footer(&FooterFacts {
+        let footer = walk.summary(&FooterFacts {
             log_uuid: self.log_uuid.unwrap_or_default(),
             boot_id: self.boot_id,
             id: self.id,
@@ -369,22 +374,31 @@ impl Job<'_> {
 
     /// Was anything lost that the writer had announced as durable?
     fn compare(&self, done: &SegmentRepair, carry: Option<Seq>, report: &mut RepairReport) {
-        let Some(announced) = self.announced else {
-            return;
-        };
-        let first_missing = done
+        let missing = done
             .holes
             .iter()
             .map(|hole| hole.from)
-            .chain(carry.filter(|_| done.action == Action::SealTail && !self.later))
-            .filter(|from| from.epoch() == announced.epoch())
+            .chain(carry.filter(|end| done.action == Action::SealTail && self.ends(end.epoch())))
             .min();
-        if let Some(missing) = first_missing
+        if let Some(missing) = missing
+            && let Some(announced) = self.control.and_then(|c| c.durable_of(missing.epoch()))
             && missing <= announced
             && report.loss_below_durable.is_none()
         {
             report.loss_below_durable = Some((announced, missing));
         }
+    }
+
+    /// Whether no later segment has records of this epoch.
+    fn ends(&self, epoch: u32) -> bool {
+        !self.later_ids.iter().any(|id| {
+            Source::open(self.dir, *id, 4096).ok().flatten().is_some_and(|mut source| {
+                matches!(
+                    source.admit(),
+                    Ok(Admission::Identified { epoch: Some(other), .. }) if other == epoch
+                ) && source.commit_word(DATA_START).is_ok_and(|word| word != 0)
+            })
+        })
     }
 
     fn quarantine(&self) -> Result<PathBuf, RepairError> {

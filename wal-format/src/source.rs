@@ -432,6 +432,14 @@ impl Source {
         Ok(self.footer.as_ref())
     }
 
+    /// Whether the place of the footer, as far as the file's length tells it, begins like one.
+    pub fn has_footer(&self) -> Result<bool, ReadError> {
+        let mut magic = [0; FOOTER_MAGIC.len()];
+        Ok(is_segment_length(self.file_bytes)
+            && self.read_exact_at(&mut magic, footer_offset(self.file_bytes))?
+            && magic == FOOTER_MAGIC)
+    }
+
     fn read_footer(&self, at: u64) -> Result<Option<FooterSummary>, ReadError> {
         let mut magic = [0; FOOTER_MAGIC.len()];
         if !self.read_exact_at(&mut magic, at)? || magic != FOOTER_MAGIC {

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::ack::{self, Ack};
+use crate::control::{self, ControlState};
 use crate::footer::FooterSummary;
 use crate::layout::{ACKS_DIR, DATA_START, QUARANTINE_DIR};
 use crate::lock::LogLock;
@@ -84,6 +85,8 @@ pub struct AckState {
 pub struct LogState {
     /// Some process holds the log's LOCK.
     pub writer_alive: bool,
+    /// What the running (or last) writer said about itself: hints, not evidence.
+    pub control: Option<ControlState>,
     /// The segments, oldest first.
     pub segments: Vec<SegmentInfo>,
     /// The readers that ever stored or opened an ack, by name.
@@ -119,6 +122,11 @@ pub(crate) fn segment_files(dir: &Path) -> Result<Vec<SegmentId>, StateError> {
         names(dir).map_err(|e| io_error(dir, e))?.iter().filter_map(|name| segment::parse_file_name(name)).collect();
     ids.sort();
     Ok(ids)
+}
+
+/// Ids of the segments that recovery set aside, ascending.
+pub(crate) fn quarantined(dir: &Path) -> Result<Vec<SegmentId>, StateError> {
+    segment_files(&dir.join(QUARANTINE_DIR))
 }
 
 /// Where recovery puts the file of a segment that nobody can read.
@@ -196,5 +204,11 @@ pub fn log_state(dir: &Path) -> Result<LogState, StateError> {
         .into_iter()
         .map(|name| quarantine.join(name))
         .collect();
-    Ok(LogState { writer_alive: LogLock::holder(dir).is_some(), segments, acks, quarantined })
+    Ok(LogState {
+        writer_alive: LogLock::holder(dir).is_some(),
+        control: control::read(dir),
+        segments,
+        acks,
+        quarantined,
+    })
 }

@@ -52,6 +52,8 @@ pub(crate) struct Walk {
     pub seal: Option<(Seal, u64, Seq, u64)>,
     /// First byte after the last one that is not zero, if any stands behind `end`.
     pub noise_end: Option<u64>,
+    /// The highest seq that a SYNC record calls durable.
+    pub durable: Option<Seq>,
     /// The commit word at `end` is not 0: a record was committed there and is damaged.
     pub committed_noise: bool,
 }
@@ -87,6 +89,11 @@ pub(crate) fn walk(source: &mut Source, carry: Option<Seq>, mode: Mode) -> Resul
                     return Ok(walk);
                 }
                 walk.count(at, &info);
+                if info.kind_raw == Kind::Sync as u8
+                    && let Some(seq) = source.payload(at, &info).first_chunk::<8>()
+                {
+                    walk.durable = walk.durable.max(Some(Seq(u64::from_le_bytes(*seq))));
+                }
                 expected = info.seq.next();
             }
             at += info.total_bytes;
@@ -150,7 +157,7 @@ impl Walk {
         self.records += 1;
         self.first.get_or_insert((info.seq, info.ts_recv_ns));
         self.last = Some((info.seq, info.ts_recv_ns));
-        self.tally(info.kind_raw, info.payload_bytes);
+        tally(&mut self.counts, info.kind_raw, info.payload_bytes);
         let stride = (at - DATA_START) / INDEX_STRIDE_BYTES;
         let last = self.index.last().map(|entry| (entry.offset - DATA_START) / INDEX_STRIDE_BYTES);
         if last.is_none_or(|last| stride > last) {
@@ -158,27 +165,18 @@ impl Walk {
         }
     }
 
-    fn tally(&mut self, kind: u8, payload_bytes: u64) {
-        match self.counts.iter_mut().find(|count| count.kind == kind) {
-            Some(count) => {
-                count.records += 1;
-                count.payload_bytes += payload_bytes;
-            }
-            None => self.counts.push(KindCount { records: 1, payload_bytes, kind }),
-        }
-    }
-
     /// The footer that these records deserve.
-    pub fn footer(mut self, facts: &FooterFacts<'_>) -> FooterSummary {
+    pub fn summary(&self, facts: &FooterFacts<'_>) -> FooterSummary {
         let mut records = self.records;
         let mut last = self.last;
+        let mut counts = self.counts.clone();
         if !facts.seal.by_recovery {
             records += 1;
             last = Some((facts.seal_seq, facts.ts));
-            self.tally(Kind::Seal as u8, SEAL_PAYLOAD_BYTES as u64);
+            tally(&mut counts, Kind::Seal as u8, SEAL_PAYLOAD_BYTES as u64);
         }
-        self.counts.sort_by_key(|count| count.kind);
-        self.counts.truncate(FOOTER_KINDS_MAX);
+        counts.sort_by_key(|count| count.kind);
+        counts.truncate(FOOTER_KINDS_MAX);
         let first = self.first.or(last);
         let holes = facts
             .holes
@@ -208,8 +206,8 @@ impl Walk {
             sealed_by: if facts.seal.by_recovery { SealedBy::Recovery } else { SealedBy::Writer },
             synced: true,
             clean_end: facts.seal.clean_end,
-            counts: self.counts,
-            index: self.index,
+            counts,
+            index: self.index.clone(),
             holes,
             holes_total: facts.holes.len() as u64,
         }
@@ -229,4 +227,14 @@ pub(crate) struct FooterFacts<'a> {
     pub ts: u64,
     pub holes: &'a [HoleSpan],
     pub data_crc: u32,
+}
+
+fn tally(counts: &mut Vec<KindCount>, kind: u8, payload_bytes: u64) {
+    match counts.iter_mut().find(|count| count.kind == kind) {
+        Some(count) => {
+            count.records += 1;
+            count.payload_bytes += payload_bytes;
+        }
+        None => counts.push(KindCount { records: 1, payload_bytes, kind }),
+    }
 }

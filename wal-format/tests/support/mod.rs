@@ -80,11 +80,10 @@ pub enum Stop {
 
 /// Reads all there is now.
 pub fn drain(reader: &mut LogReader) -> (Vec<Owned>, Vec<LostRange>, Stop) {
-    let (mut records, mut losses, mut tails) = (Vec::new(), Vec::new(), 0);
+    let (mut records, mut losses) = (Vec::new(), Vec::new());
     loop {
         match reader.next().unwrap() {
             Step::Record(r) => {
-                tails = 0;
                 records.push(Owned {
                     position: r.position,
                     seq: r.seq,
@@ -93,8 +92,6 @@ pub fn drain(reader: &mut LogReader) -> (Vec<Owned>, Vec<LostRange>, Stop) {
                 });
             }
             Step::Lost(lost) => losses.push(lost),
-            // The second look in a row also asks the directory.
-            Step::Tail if tails < 3 => tails += 1,
             Step::Tail => return (records, losses, Stop::Tail),
             Step::AwaitRepair { .. } => return (records, losses, Stop::AwaitRepair),
         }
