@@ -1,2 +1,121 @@
-//! x
-fn main() {}
+//! `wal-dump`: looks into a Tapedeck log, live or dead, whole or damaged.
+//!
+//! It opens everything read-only, takes no lock, and never writes. Data goes to stdout, all else
+//! to stderr; a reader that closes the pipe is not an error. The exit code says what the log is
+//! like, see [`Exit`].
+
+mod cmd;
+mod print;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What the log is like, as the exit code. The worst finding wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything that was looked at is whole.
+    Clean = 0,
+    /// The last segment ends without a seal: a live writer, or one that was killed.
+    TornTail = 1,
+    /// Records are missing inside the log; each loss is named.
+    Holes = 2,
+    /// Records are missing that were known to be on disk.
+    LossBelowDurable = 3,
+    /// Something cannot be read at all, or the command was wrong.
+    Unreadable = 4,
+}
+
+/// Looks into Tapedeck logs: live, copied or damaged. Never writes.
+///
+/// Exit codes: 0 clean, 1 torn tail only, 2 holes, 3 loss below durable, 4 unreadable.
+#[derive(Parser)]
+#[command(name = "wal-dump", version, about, long_about)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The log as a whole: writer, positions, segments, readers and their lag.
+    Stat {
+        /// Directory of one log, for example data/wal/binance-spot.
+        #[arg(value_name = "LOG")]
+        log: PathBuf,
+        /// One JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// One line per segment.
+    Ls {
+        /// Directory of one log.
+        #[arg(value_name = "LOG")]
+        log: PathBuf,
+        /// One JSON object per line instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Checks every segment: checksums, numbers, seals, footers; names each fault.
+    Verify {
+        /// Directory of one log, or one segment file.
+        #[arg(value_name = "LOG|FILE")]
+        path: PathBuf,
+        /// Also recompute what the footer says and require unused bytes to be zero.
+        #[arg(long)]
+        deep: bool,
+    },
+    /// Prints records.
+    Dump(cmd::dump::DumpArgs),
+    /// Prints records as they are appended, until interrupted.
+    Follow(cmd::follow::FollowArgs),
+    /// Lists every loss in the log: the numbers, the place and the reason.
+    Holes {
+        /// Directory of one log, or one segment file.
+        #[arg(value_name = "LOG|FILE")]
+        path: PathBuf,
+        /// One JSON object per line instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(err) => {
+            let asked = !err.use_stderr();
+            // Help on a closed pipe is nobody's error.
+            let _ = err.print();
+            return ExitCode::from(if asked { 0 } else { Exit::Unreadable as u8 });
+        }
+    };
+    let mut out = io::BufWriter::with_capacity(64 * 1024, io::stdout().lock());
+    let result = match args.command {
+        Command::Stat { log, json } => cmd::stat::run(&log, json, &mut out),
+        Command::Ls { log, json } => cmd::ls::run(&log, json, &mut out),
+        Command::Verify { path, deep } => cmd::verify::run(&path, deep, &mut out),
+        Command::Dump(args) => cmd::dump::run(&args, &mut out),
+        Command::Follow(args) => cmd::follow::run(&args, &mut out),
+        Command::Holes { path, json } => cmd::holes::run(&path, json, &mut out),
+    }
+    .and_then(|exit| {
+        io::Write::flush(&mut out)?;
+        Ok(exit)
+    });
+    match result {
+        Ok(exit) => ExitCode::from(exit as u8),
+        Err(err) if print::is_closed_pipe(&err) => {
+            // Dropping the buffer would try to write its rest once more.
+            std::mem::forget(out);
+            ExitCode::SUCCESS
+        }
+        Err(err) => {
+            print::error(&err);
+            ExitCode::from(Exit::Unreadable as u8)
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! `wal-dump holes`: every loss, nothing else.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context;
+use wal_format::Step;
+
+use super::Target;
+use crate::Exit;
+use crate::print::{self, Shape};
+
+/// Walks the log and lists what is missing. A quiet run means that nothing is.
+pub fn run(path: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
+    let mut reader = Target::of(path)?.reader(None)?;
+    let shape = if json { Shape::Json } else { Shape::Text };
+    let mut exit = Exit::Clean;
+    loop {
+        match reader.next().context("read the log")? {
+            Step::Record(_) => {}
+            Step::Lost(lost) => {
+                exit = Exit::Holes;
+                print::lost(out, shape, &lost)?;
+            }
+            Step::Tail => return Ok(exit),
+            Step::AwaitRepair { .. } => reader.skip_damaged(),
+        }
+    }
+}
