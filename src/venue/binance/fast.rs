@@ -14,10 +14,10 @@ use super::{Book, Market, book_of};
 #[inline]
 pub(super) fn decode(market: Market, payload: &[u8], rows: &mut Rows) -> Option<Channel> {
     let mut s = Scan::new(payload);
-    let mut stream = "";
+    let mut stream: &[u8] = b"";
     let combined = s.eat(br#"{"stream":""#);
     if combined {
-        stream = s.text()?;
+        stream = s.inside()?;
         s.lit(br#","data":"#)?;
     }
     let end = End { combined };
@@ -258,7 +258,7 @@ impl<'a> Best<'a> {
 /// Spot `..E,"s":..,"U":..,"u":..,"b":[..],"a":[..]}`;
 /// USD-M `..E,"T":..,"s":..,["ps":..,]["st":1,]"U":..,"u":..,"pu":..,"b":[..],"a":[..]}`
 #[inline]
-fn depth(market: Market, mut s: Scan<'_>, end: End, stream: &str, rows: &mut Rows) -> Option<Channel> {
+fn depth(market: Market, mut s: Scan<'_>, end: End, stream: &[u8], rows: &mut Rows) -> Option<Channel> {
     let is_snapshot = match (market, book_of(stream)) {
         (_, Book::Rpi) => return None,
         (market, book) => market == Market::Usdm && book == Book::Whole,

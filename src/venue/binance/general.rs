@@ -92,7 +92,7 @@ fn one(cx: &mut Context<'_, '_>, data: &str) -> Result<Decoded, DecodeError> {
             "aggTrade" => messages::agg_trade(cx, data).map(|()| Channel::AggTrades)?,
             "bookTicker" => messages::book_ticker(cx, data).map(|()| Channel::BookTicker)?,
             "depthUpdate" => {
-                let book = cx.stream.as_deref().map_or(Book::Changes, book_of);
+                let book = cx.stream.as_deref().map_or(Book::Changes, |s| book_of(s.as_bytes()));
                 match (cx.market, book) {
                     (_, Book::Rpi) => return unknown_type("rpiDepth"),
                     (Market::Usdm, Book::Whole) => messages::depth(cx, data, true)?,

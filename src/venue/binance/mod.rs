@@ -77,12 +77,12 @@ enum Book {
 
 /// Tells partial depth from changes on USD-M, where both look the same.
 #[inline]
-fn book_of(stream: &str) -> Book {
-    let kind = stream.split('@').nth(1).unwrap_or_default();
-    match kind.strip_prefix("depth") {
-        Some("") => Book::Changes,
-        Some(levels) if levels.bytes().all(|b| b.is_ascii_digit()) => Book::Whole,
-        _ if kind == "rpiDepth" => Book::Rpi,
+fn book_of(stream: &[u8]) -> Book {
+    let kind = stream.split(|b| *b == b'@').nth(1).unwrap_or_default();
+    match kind.strip_prefix(b"depth") {
+        Some(b"") => Book::Changes,
+        Some(levels) if levels.iter().all(u8::is_ascii_digit) => Book::Whole,
+        _ if kind == b"rpiDepth" => Book::Rpi,
         _ => Book::Changes,
     }
 }

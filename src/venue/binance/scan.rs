@@ -45,23 +45,39 @@ impl<'a> Scan<'a> {
     /// The inside of a string, up to and with its closing quote: 1 to [`MAX_WORD`] bytes of UTF-8, no escapes.
     #[inline(always)]
     pub(super) fn text(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.inside()?).ok()
+    }
+
+    /// As [`Scan::text`], without making a `str` of it.
+    #[inline(always)]
+    pub(super) fn inside(&mut self) -> Option<&'a [u8]> {
         let mut n = 0;
-        loop {
-            let b = *self.rest.get(n)?;
-            if b == b'"' {
+        while let Some(chunk) = self.rest.get(n..).and_then(|r| r.first_chunk::<8>()) {
+            let at = first_special(u64::from_le_bytes(*chunk));
+            n += at;
+            if at < 8 {
                 break;
             }
-            if b == b'\\' || b < 0x20 || n == MAX_WORD {
-                return None;
-            }
-            n += 1;
+        }
+        if n == 0 || n > MAX_WORD || self.rest.get(n) != Some(&b'"') {
+            return self.inside_slowly();
         }
         let (inside, rest) = self.rest.split_at(n);
-        if n == 0 {
+        self.rest = &rest[1..];
+        Some(inside)
+    }
+
+    /// Near the end of the frame, or with other letters than ASCII.
+    #[cold]
+    fn inside_slowly(&mut self) -> Option<&'a [u8]> {
+        let n = self.rest.iter().take(MAX_WORD + 1).position(|b| *b == b'"')?;
+        let (inside, rest) = self.rest.split_at(n);
+        let plain = inside.iter().all(|b| *b >= 0x20 && *b != b'\\');
+        if n == 0 || !plain || std::str::from_utf8(inside).is_err() {
             return None;
         }
         self.rest = &rest[1..];
-        std::str::from_utf8(inside).ok()
+        Some(inside)
     }
 
     /// A JSON integer that is not negative, of at most 18 digits.
@@ -107,5 +123,54 @@ impl<'a> Scan<'a> {
             return Some(true);
         }
         self.lit(b"false").map(|()| false)
+    }
+}
+
+/// Index of the first byte of a little-endian chunk that is a quote, a backslash, a control character or not
+/// ASCII; 8 when there is none.
+#[inline(always)]
+fn first_special(chunk: u64) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * ONES;
+    // A borrow can only come from a byte that is itself special, so the lowest bit found is right.
+    let zero_in = |v: u64| v.wrapping_sub(ONES) & !v;
+    let quote = zero_in(chunk ^ (0x22 * ONES));
+    let backslash = zero_in(chunk ^ (0x5c * ONES));
+    let control = chunk.wrapping_sub(0x20 * ONES);
+    let special = (quote | backslash | control | chunk) & HIGH;
+    (special.trailing_zeros() / 8) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn eight_bytes_at_a_time_find_what_one_at_a_time_finds(
+            bytes in prop_oneof![any::<[u8; 8]>(), prop::array::uniform8(prop::sample::select(&b"A\"\\\x1f #![]\x7f\x80\xff"[..]))],
+        ) {
+            let special = |b: &u8| matches!(b, b'"' | b'\\' | 0x80..) || *b < 0x20;
+            let expected = bytes.iter().position(special).unwrap_or(8);
+            prop_assert_eq!(first_special(u64::from_le_bytes(bytes)), expected);
+        }
+
+        #[test]
+        fn a_text_is_what_stands_before_the_first_quote(text in "\\PC{0,140}", tail in "[\",a]{0,10}") {
+            let frame = format!("{text}\"{tail}");
+            let inside = frame.split('"').next().unwrap();
+            let plain = !inside.is_empty() && inside.len() <= MAX_WORD && !inside.contains('\\');
+            let mut scan = Scan::new(frame.as_bytes());
+            prop_assert_eq!(scan.text(), plain.then_some(inside));
+            if plain {
+                prop_assert_eq!(scan.rest, &frame.as_bytes()[inside.len() + 1..]);
+            }
+        }
     }
 }

@@ -44,7 +44,7 @@ fn reference(text: &str) -> Result<(i128, i64), NumError> {
         mantissa *= 10;
         scale += 1;
     }
-    if scale > 18 || scale < 0 || mantissa > i128::from(i64::MAX) {
+    if !(0..=18).contains(&scale) || mantissa > i128::from(i64::MAX) {
         return Err(NumError::TooLong);
     }
     Ok((if negative { -mantissa } else { mantissa }, scale))
