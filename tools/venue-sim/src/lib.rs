@@ -1,1 +1,281 @@
-//! x
+//! Simulated exchanges on loopback: the real protocols, recorded or generated frames, exact reports of what was sent.
+//!
+//! ```text
+//!  recordings ── script ──▶ timeline ─┐                        ┌─▶ conn ── ws ──▶ client      (one task per connection)
+//!                           restamp ──┼─▶ play ──batches──▶────┤
+//!  seed ─────── generate ─────────────┘   one per venue        └─▶ conn ── ws ──▶ client
+//!  GET depth, exchangeInfo ──▶ rest (book) ──▶ client            faults: script, frame count or POST /_sim/fault
+//! ```
+//!
+//! Rooms in the order of the flow: [`config`] what a simulation is made of, [`script`] recordings, [`restamp`] times and ids,
+//! [`generate`] a seeded market, `play` pacing, `server` the listener, `conn` one WebSocket, `binance` and `rest` the protocol of the
+//! two Binance markets, [`faults`] what goes wrong, [`report`] what was sent.
+//!
+//! It knows nothing of the programs under test and shares no code with them. It never loses a frame on its own: a subscriber that
+//! does not read holds the venue back.
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! use venue_sim::{Pace, RecordingFile, Sim, SimConfig};
+//! let file = RecordingFile::new("binance-spot", "tests/data/binance-spot/hft-btcusdt_20240808.zst");
+//! let sim = Sim::start(SimConfig { pace: Pace::Max, ..SimConfig::recordings(vec![file]) }).await?;
+//! println!("{} {}", sim.rest_url("binance-spot"), sim.ws_url("binance-spot"));
+//! // .. subscribe, read ..
+//! sim.wait_finished().await;
+//! let report = sim.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+mod binance;
+mod book;
+pub mod config;
+mod conn;
+pub mod faults;
+mod generate;
+mod http;
+mod play;
+pub mod report;
+mod rest;
+mod restamp;
+mod script;
+mod server;
+mod socket;
+mod venue;
+mod ws;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+pub use config::{
+    Heartbeat, Limits, Market, Pace, RecordingFile, Repeat, SimConfig, SimVenue, Source, StartWhen, TlsFiles,
+};
+pub use faults::{Action, Fault, Garbage};
+pub use report::{ConnReport, Report, RestReport, StreamReport, VenueReport};
+
+use generate::Generator;
+use play::Feed;
+use report::Transcript;
+use script::Timeline;
+use server::Shared;
+use venue::{Material, Venue};
+
+/// A running simulation. Dropping it ends its tasks at once; [`Sim::stop`] ends it in order.
+pub struct Sim {
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    stop_asked: watch::Receiver<bool>,
+    address: SocketAddr,
+    tls: bool,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Sim {
+    /// Loads the source, listens and serves.
+    ///
+    /// # Errors
+    /// An unknown venue, a recording that cannot be read, an address that cannot be bound.
+    pub async fn start(config: SimConfig) -> anyhow::Result<Sim> {
+        let tls = config.tls.as_ref().map(tls_acceptor).transpose()?;
+        let transcript = config.transcript.as_deref().map(Transcript::create).transpose()?;
+        let loading = config.clone();
+        // Unpacking and parsing take long enough to hold up whatever else runs on this runtime.
+        let loaded = tokio::task::spawn_blocking(move || load(&loading)).await.context("load the source")??;
+        let listener =
+            TcpListener::bind(config.listen).await.with_context(|| format!("listen on {}", config.listen))?;
+        let address = listener.local_addr().context("read the listening address")?;
+        let (stop, stopping) = watch::channel(false);
+        let (stop_asked_tx, stop_asked) = watch::channel(false);
+        let (venues, feeds): (Vec<_>, Vec<_>) = loaded.into_iter().map(|(venue, feed)| (Arc::new(venue), feed)).unzip();
+        let shared = Arc::new(Shared {
+            venues,
+            board: faults::Board::default(),
+            transcript,
+            stop: stopping.clone(),
+            stop_asked: stop_asked_tx,
+            next_conn: 0.into(),
+            open: 0.into(),
+            closed: tokio::sync::Notify::new(),
+            failure: std::sync::Mutex::default(),
+        });
+        for fault in config.faults {
+            shared.submit(fault);
+        }
+        let mut tasks = vec![tokio::spawn(server::accept(listener, tls.clone(), shared.clone()))];
+        for (venue, feed) in shared.venues.iter().zip(feeds) {
+            tasks.push(tokio::spawn(play::play(venue.clone(), feed, config.start_when, stopping.clone())));
+        }
+        Ok(Sim { shared, stop, stop_asked, address, tls: tls.is_some(), tasks })
+    }
+
+    /// The listening address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Base of the venue's REST paths, without a slash at the end.
+    pub fn rest_url(&self, venue: &str) -> String {
+        format!("{}://{}/{venue}", if self.tls { "https" } else { "http" }, self.address)
+    }
+
+    /// Base of the venue's WebSocket paths, without a slash at the end.
+    pub fn ws_url(&self, venue: &str) -> String {
+        format!("{}://{}/{venue}", if self.tls { "wss" } else { "ws" }, self.address)
+    }
+
+    /// Venue ids, in the order they were given.
+    pub fn venues(&self) -> Vec<String> {
+        self.shared.venues.iter().map(|venue| venue.id.clone()).collect()
+    }
+
+    /// Everything sent so far.
+    pub fn report(&self) -> Report {
+        self.shared.report()
+    }
+
+    /// True when every frame of every venue was played, handed to its subscribers' sockets and flushed.
+    pub fn finished(&self) -> bool {
+        self.shared.venues.iter().all(|venue| venue.finished())
+    }
+
+    /// Waits until [`Sim::finished`].
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn wait_finished(&self) {
+        while !self.finished() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Adds a fault; gives the number of open connections it was handed to (0 for those that wait).
+    pub fn fault(&self, fault: Fault) -> usize {
+        self.shared.submit(fault)
+    }
+
+    /// Waits until someone asks for the end over `POST /_sim/stop`.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn stop_asked(&self) {
+        let mut asked = self.stop_asked.clone();
+        if asked.wait_for(|asked| *asked).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// The first failure that makes the report worthless (a transcript that could not be written).
+    pub fn failure(&self) -> Option<String> {
+        report::lock(&self.shared.failure).clone()
+    }
+
+    /// Says goodbye to every connection (close 1001), waits for them and gives the final report.
+    pub async fn stop(mut self) -> Report {
+        self.stop.send_replace(true);
+        for task in self.tasks.drain(..) {
+            let _ = task.await;
+        }
+        server::all_closed(&self.shared, Instant::now() + Duration::from_secs(6)).await;
+        if let Some(Err(error)) = self.shared.transcript.as_ref().map(Transcript::flush) {
+            self.shared.fail(format!("write the transcript: {error}"));
+        }
+        self.shared.report()
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, Feed)>> {
+    let mut wanted = config.venues.clone();
+    if let Source::Recordings(files) = &config.source {
+        let known: BTreeSet<String> = wanted.iter().map(|venue| venue.id.clone()).collect();
+        let named: BTreeSet<String> = files.iter().map(|file| file.venue.clone()).collect();
+        if wanted.is_empty() {
+            wanted = named.iter().map(|id| SimVenue::new(id)).collect();
+        } else if let Some(stray) = named.difference(&known).next() {
+            bail!("there are recordings of {stray}, but it is not among the venues to serve");
+        }
+    }
+    if wanted.is_empty() {
+        bail!("no venue to serve");
+    }
+    let timelines = match &config.source {
+        Source::Recordings(files) => wanted
+            .iter()
+            .map(|venue| {
+                let paths: Vec<_> = files.iter().filter(|file| file.venue == venue.id).map(|file| &file.path).collect();
+                if paths.is_empty() {
+                    bail!("{} has no recording to play", venue.id);
+                }
+                Ok(Some(Arc::new(Timeline::load(&paths)?)))
+            })
+            .collect::<anyhow::Result<Vec<_>>>()?,
+        Source::Generated(_) => vec![None; wanted.len()],
+    };
+    let frames_total: usize = timelines.iter().flatten().map(|timeline| timeline.frames.len()).sum();
+    let shares = wanted.len() as u64;
+    let mut loaded = Vec::new();
+    for (share, (wanted, timeline)) in wanted.iter().zip(timelines).enumerate() {
+        let Some(rules) = binance::Market::of(&wanted.id) else {
+            bail!("unknown venue {}: known are binance-spot and binance-usdm", wanted.id);
+        };
+        let (streams, material, feed) = match (timeline, &config.source) {
+            (Some(timeline), _) => {
+                // The rate is over all venues: each takes its share, so they end together.
+                let pace = match config.pace {
+                    Pace::PerSecond(rate) => Pace::PerSecond(
+                        ((rate as u128 * timeline.frames.len() as u128 / frames_total.max(1) as u128) as u64).max(1),
+                    ),
+                    other => other,
+                };
+                let feed = Feed::recorded(timeline.clone(), pace, config.repeat);
+                (timeline.streams.clone(), Material::Recorded(timeline), feed)
+            }
+            (None, Source::Generated(market)) => {
+                let (generator, streams) = Generator::new(rules, market, config.seed, share as u64, shares);
+                let frames_per_s = match config.pace {
+                    Pace::Recorded => Some(generator.frames_per_s() as f64),
+                    Pace::Times(factor) => Some(generator.frames_per_s() as f64 * factor),
+                    Pace::PerSecond(rate) => Some(rate as f64 / shares as f64),
+                    Pace::Max => None,
+                };
+                let stall = generator.stall();
+                (streams, Material::Generated(stall), Feed::Generated { generator: Box::new(generator), frames_per_s })
+            }
+            (None, Source::Recordings(_)) => bail!("{} has no recording to play", wanted.id),
+        };
+        loaded.push((Venue::new(&wanted.id, rules, streams, material, &wanted.expected, config), feed));
+    }
+    Ok(loaded)
+}
+
+fn tls_acceptor(files: &TlsFiles) -> anyhow::Result<tokio_rustls::TlsAcceptor> {
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let chain = CertificateDer::pem_file_iter(&files.cert)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .with_context(|| format!("read the certificate {}", files.cert.display()))?;
+    let key =
+        PrivateKeyDer::from_pem_file(&files.key).with_context(|| format!("read the key {}", files.key.display()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .context("set up TLS")?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .context("use the certificate with its key")?;
+    Ok(tokio_rustls::TlsAcceptor::from(Arc::new(config)))
+}

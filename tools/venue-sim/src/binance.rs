@@ -1,0 +1,390 @@
+//! Binance spot and USD-M: paths, stream routing, control messages and their exact replies. No sockets, no clock.
+//!
+//! Quirks kept as on the real venue: unknown streams are acked and stay silent; on USD-M a stream asked on the wrong category
+//! (`/public`, `/market`) is acked and stays silent, and the paths without category deliver only `bookTicker` and `trade`.
+//!
+//! Assumed, because no document says it: more than 1024 streams closes the connection with 1008.
+
+use serde_json::Value;
+
+use crate::venue::Universe;
+
+/// Tail of the venue's message about an unknown method.
+const METHODS: &str =
+    "expected one of `SUBSCRIBE`, `UNSUBSCRIBE`, `LIST_SUBSCRIPTIONS`, `SET_PROPERTY`, `GET_PROPERTY`";
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Market {
+    Spot,
+    Usdm,
+}
+
+impl Market {
+    pub fn of(venue: &str) -> Option<Market> {
+        match venue {
+            "binance-spot" => Some(Market::Spot),
+            "binance-usdm" => Some(Market::Usdm),
+            _ => None,
+        }
+    }
+
+    pub fn rest_prefix(self) -> &'static str {
+        match self {
+            Market::Spot => "/api/v3",
+            Market::Usdm => "/fapi/v1",
+        }
+    }
+
+    pub fn messages_per_s(self) -> u32 {
+        match self {
+            Market::Spot => 5,
+            Market::Usdm => 10,
+        }
+    }
+
+    pub fn rest_weight_per_min(self) -> u32 {
+        match self {
+            Market::Spot => 6_000,
+            Market::Usdm => 2_400,
+        }
+    }
+
+    pub fn ping_interval_ms(self) -> u64 {
+        match self {
+            Market::Spot => 20_000,
+            Market::Usdm => 180_000,
+        }
+    }
+
+    pub fn pong_timeout_ms(self) -> u64 {
+        match self {
+            Market::Spot => 60_000,
+            Market::Usdm => 600_000,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Category {
+    /// Spot: everything.
+    All,
+    Public,
+    Market,
+    Private,
+    /// USD-M without category: what is left of it.
+    Legacy,
+}
+
+impl Category {
+    fn delivers(self, stream: &str) -> bool {
+        let channel = match stream.strip_prefix('!') {
+            Some(all) => all,
+            None => stream.split_once('@').map_or("", |(_, channel)| channel),
+        };
+        let word = channel.split('@').next().unwrap_or("");
+        let is_public = word == "bookTicker" || word == "trade" || word == "rpiDepth" || word.starts_with("depth");
+        match self {
+            Category::All => true,
+            Category::Public => is_public,
+            Category::Market => !is_public,
+            Category::Private => false,
+            Category::Legacy => word == "bookTicker" || word == "trade",
+        }
+    }
+}
+
+/// How a source stream goes to one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// Index into [`Session::names`].
+    pub name: u32,
+    /// The subscribed name is the source's own.
+    pub exact: bool,
+}
+
+/// The protocol state of one WebSocket connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    category: Category,
+    /// Frames go out in their `{"stream":..,"data":..}` form.
+    pub combined: bool,
+    /// Names that were ever delivered under, by index.
+    pub names: Vec<String>,
+    subscriptions: Vec<String>,
+    routes: Vec<Vec<Route>>,
+}
+
+/// What a control message leads to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reaction {
+    pub reply: Option<String>,
+    /// Source streams newly delivered.
+    pub added: Vec<u32>,
+    /// Source streams no longer delivered.
+    pub removed: Vec<u32>,
+    /// Close with this code and reason.
+    pub close: Option<(u16, &'static str)>,
+}
+
+impl Session {
+    /// The session a WebSocket path opens and the source streams it subscribes at once; `None` = no such path.
+    pub fn open(
+        market: Market,
+        path: &str,
+        query: &[(String, String)],
+        universe: &Universe,
+    ) -> Option<(Session, Vec<u32>)> {
+        let (category, rest) = match market {
+            Market::Spot => (Category::All, path),
+            Market::Usdm => {
+                [("/public", Category::Public), ("/market", Category::Market), ("/private", Category::Private)]
+                    .into_iter()
+                    .find_map(|(prefix, category)| Some((category, path.strip_prefix(prefix)?)))
+                    .unwrap_or((Category::Legacy, path))
+            }
+        };
+        let (combined, list) = match rest.trim_end_matches('/') {
+            "/stream" => {
+                (true, query.iter().find(|(name, _)| name == "streams").map_or("", |(_, value)| value.as_str()))
+            }
+            "/ws" => (false, ""),
+            other => (false, other.strip_prefix("/ws/")?),
+        };
+        let mut session = Session {
+            category,
+            combined,
+            names: Vec::new(),
+            subscriptions: Vec::new(),
+            routes: vec![Vec::new(); universe.streams.len()],
+        };
+        let added = list
+            .split('/')
+            .filter(|name| !name.is_empty())
+            .filter_map(|name| session.subscribe(name, universe))
+            .collect();
+        Some((session, added))
+    }
+
+    /// True when at least one stream is delivered.
+    pub fn delivers(&self) -> bool {
+        self.routes.iter().any(|routes| !routes.is_empty())
+    }
+
+    /// Where frames of a source stream go.
+    pub fn routes(&self, stream: u32) -> &[Route] {
+        self.routes.get(stream as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// Source streams delivered now, once per subscribed name.
+    pub fn delivered(&self) -> Vec<u32> {
+        self.routes.iter().enumerate().flat_map(|(stream, routes)| routes.iter().map(move |_| stream as u32)).collect()
+    }
+
+    fn subscribe(&mut self, name: &str, universe: &Universe) -> Option<u32> {
+        if self.subscriptions.iter().any(|have| have == name) {
+            return None;
+        }
+        self.subscriptions.push(name.to_owned());
+        let (stream, exact) = universe.resolve(name).filter(|_| self.category.delivers(name))?;
+        let index = match self.names.iter().position(|have| have == name) {
+            Some(index) => index,
+            None => {
+                self.names.push(name.to_owned());
+                self.names.len() - 1
+            }
+        };
+        self.routes.get_mut(stream as usize)?.push(Route { name: u32::try_from(index).ok()?, exact });
+        Some(stream)
+    }
+
+    fn unsubscribe(&mut self, name: &str) -> Option<u32> {
+        self.subscriptions.retain(|have| have != name);
+        let index = u32::try_from(self.names.iter().position(|have| have == name)?).ok()?;
+        let stream = self.routes.iter().position(|routes| routes.iter().any(|route| route.name == index))?;
+        self.routes.get_mut(stream)?.retain(|route| route.name != index);
+        u32::try_from(stream).ok()
+    }
+
+    /// Handles one text message of the client.
+    pub fn on_text(&mut self, text: &[u8], universe: &Universe, streams_max: usize) -> Reaction {
+        let request: Value = match serde_json::from_slice(text) {
+            Ok(request) => request,
+            Err(error) => return error_reply(3, &format!("Invalid JSON: {error}"), &Value::Null),
+        };
+        let id = request.get("id").cloned().unwrap_or(Value::Null);
+        let id_is_legal = match &id {
+            Value::Null => true,
+            Value::Number(number) => number.is_i64(),
+            Value::String(text) => {
+                text.len() <= 36 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            }
+            _ => false,
+        };
+        if !id_is_legal {
+            return error_reply(2, "Invalid request: request ID must be an unsigned integer", &Value::Null);
+        }
+        let Some(method) = request.get("method").and_then(Value::as_str) else {
+            return error_reply(2, "Invalid request: missing field `method` at line 1 column 1", &id);
+        };
+        let params = request.get("params");
+        match method {
+            "SUBSCRIBE" | "UNSUBSCRIBE" => {
+                let Some(names) = params
+                    .and_then(Value::as_array)
+                    .map(|list| list.iter().map(Value::as_str).collect::<Option<Vec<_>>>())
+                else {
+                    return error_reply(2, "Invalid request: missing field `params` at line 1 column 1", &id);
+                };
+                let Some(names) = names else {
+                    return error_reply(2, "Invalid request: property name must be a string", &id);
+                };
+                let mut reaction = ack(&id, &Value::Null);
+                for name in names {
+                    if method == "SUBSCRIBE" {
+                        reaction.added.extend(self.subscribe(name, universe));
+                    } else {
+                        reaction.removed.extend(self.unsubscribe(name));
+                    }
+                }
+                if self.subscriptions.len() > streams_max {
+                    reaction.reply = None;
+                    reaction.close = Some((1008, "Too many streams"));
+                }
+                reaction
+            }
+            "LIST_SUBSCRIPTIONS" => ack(&id, &Value::from(self.subscriptions.clone())),
+            "SET_PROPERTY" => match params.and_then(Value::as_array).map(Vec::as_slice) {
+                Some([Value::String(name), value]) if name == "combined" => match value.as_bool() {
+                    Some(combined) => {
+                        self.combined = combined;
+                        ack(&id, &Value::Null)
+                    }
+                    None => error_reply(1, "Invalid value type: expected Boolean", &id),
+                },
+                Some([Value::String(_), _]) => error_reply(0, "Unknown property", &id),
+                Some([_, _]) => error_reply(2, "Invalid request: property name must be a string", &id),
+                _ => error_reply(2, "Invalid request: too many parameters", &id),
+            },
+            "GET_PROPERTY" => match params.and_then(Value::as_array).map(Vec::as_slice) {
+                Some([Value::String(name)]) if name == "combined" => ack(&id, &Value::Bool(self.combined)),
+                Some([Value::String(_)]) => error_reply(0, "Unknown property", &id),
+                Some([_]) => error_reply(2, "Invalid request: property name must be a string", &id),
+                _ => error_reply(2, "Invalid request: too many parameters", &id),
+            },
+            other => error_reply(2, &format!("Invalid request: unknown variant `{other}`, {METHODS}"), &id),
+        }
+    }
+
+    /// The event that announces a shutdown.
+    pub fn server_shutdown(&self, now_ms: i64) -> String {
+        let event = format!(r#"{{"e":"serverShutdown","E":{now_ms}}}"#);
+        if self.combined { format!(r#"{{"stream":"!serverShutdown","data":{event}}}"#) } else { event }
+    }
+}
+
+fn ack(id: &Value, result: &Value) -> Reaction {
+    Reaction { reply: Some(format!(r#"{{"result":{result},"id":{id}}}"#)), ..Reaction::default() }
+}
+
+fn error_reply(code: u8, msg: &str, id: &Value) -> Reaction {
+    Reaction {
+        reply: Some(format!(r#"{{"code":{code},"msg":{},"id":{id}}}"#, Value::from(msg))),
+        ..Reaction::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::script::StreamInfo;
+
+    fn universe() -> Universe {
+        Universe::new(["btcusdt@trade", "btcusdt@depth@0ms", "btcusdt@aggTrade"].map(StreamInfo::of).to_vec())
+    }
+
+    fn say(session: &mut Session, text: &str) -> Reaction {
+        session.on_text(text.as_bytes(), &universe(), 1024)
+    }
+
+    fn spot() -> Session {
+        Session::open(Market::Spot, "/stream", &[], &universe()).unwrap().0
+    }
+
+    #[test]
+    fn control_messages_get_the_documented_replies() {
+        let mut session = spot();
+        for (request, reply) in [
+            (r#"{"method":"SUBSCRIBE","params":["btcusdt@trade","x@y"],"id":1}"#, r#"{"result":null,"id":1}"#),
+            (r#"{"method":"LIST_SUBSCRIPTIONS","id":3}"#, r#"{"result":["btcusdt@trade","x@y"],"id":3}"#),
+            (r#"{"method":"UNSUBSCRIBE","params":["x@y"],"id":"a1"}"#, r#"{"result":null,"id":"a1"}"#),
+            (r#"{"method":"LIST_SUBSCRIPTIONS"}"#, r#"{"result":["btcusdt@trade"],"id":null}"#),
+            (r#"{"method":"GET_PROPERTY","params":["combined"],"id":5}"#, r#"{"result":true,"id":5}"#),
+            (r#"{"method":"SET_PROPERTY","params":["combined",false],"id":4}"#, r#"{"result":null,"id":4}"#),
+            (r#"{"method":"GET_PROPERTY","params":["combined"],"id":6}"#, r#"{"result":false,"id":6}"#),
+            (
+                r#"{"method":"GET_PROPERTY","params":["colour"],"id":7}"#,
+                r#"{"code":0,"msg":"Unknown property","id":7}"#,
+            ),
+            (
+                r#"{"method":"SET_PROPERTY","params":["combined",1],"id":8}"#,
+                r#"{"code":1,"msg":"Invalid value type: expected Boolean","id":8}"#,
+            ),
+        ] {
+            assert_eq!(say(&mut session, request).reply.as_deref(), Some(reply), "{request}");
+        }
+    }
+
+    #[test]
+    fn bad_messages_get_codes_two_and_three() {
+        let mut session = spot();
+        for (request, start) in [
+            ("{", r#"{"code":3,"msg":"Invalid JSON: "#),
+            (r#"{"id":1}"#, r#"{"code":2,"msg":"Invalid request: missing field `method`"#),
+            (r#"{"method":"JUMP","id":1}"#, r#"{"code":2,"msg":"Invalid request: unknown variant `JUMP`"#),
+            (r#"{"method":"SUBSCRIBE","id":1}"#, r#"{"code":2,"msg":"Invalid request: missing field `params`"#),
+            (r#"{"method":"SUBSCRIBE","params":[1],"id":1}"#, r#"{"code":2,"#),
+            (r#"{"method":"SUBSCRIBE","params":[],"id":1.5}"#, r#"{"code":2,"msg":"Invalid request: request ID"#),
+        ] {
+            let reply = say(&mut session, request).reply.unwrap();
+            assert!(reply.starts_with(start), "{request} -> {reply}");
+        }
+    }
+
+    #[test]
+    fn a_stream_of_the_wrong_category_is_acked_and_not_delivered() {
+        for (path, delivered) in
+            [("/public/stream", vec![0, 1]), ("/market/ws", vec![2]), ("/stream", vec![0]), ("/private/ws", vec![])]
+        {
+            let mut session = Session::open(Market::Usdm, path, &[], &universe()).unwrap().0;
+            let reaction = say(
+                &mut session,
+                r#"{"method":"SUBSCRIBE","params":["btcusdt@trade","btcusdt@depth@0ms","btcusdt@aggTrade"],"id":1}"#,
+            );
+            assert_eq!(reaction.reply.as_deref(), Some(r#"{"result":null,"id":1}"#), "{path}");
+            assert_eq!(reaction.added, delivered, "{path}");
+            assert_eq!(session.subscriptions.len(), 3, "{path}");
+        }
+    }
+
+    #[test]
+    fn paths_subscribe_and_choose_the_frame_form() {
+        let (session, added) =
+            Session::open(Market::Spot, "/ws/btcusdt@trade/btcusdt@aggTrade", &[], &universe()).unwrap();
+        assert_eq!((session.combined, added), (false, vec![0, 2]));
+        let query = vec![("streams".to_owned(), "btcusdt@trade/nothing@trade".to_owned())];
+        let (session, added) = Session::open(Market::Spot, "/stream", &query, &universe()).unwrap();
+        assert_eq!((session.combined, added), (true, vec![0]));
+        assert!(Session::open(Market::Spot, "/wss", &[], &universe()).is_none());
+        assert!(Session::open(Market::Spot, "/public/stream", &[], &universe()).is_none());
+    }
+
+    #[test]
+    fn too_many_streams_close_the_connection() {
+        let mut session = spot();
+        let reaction =
+            session.on_text(br#"{"method":"SUBSCRIBE","params":["a@b","c@d","e@f"],"id":1}"#, &universe(), 2);
+        assert_eq!(reaction.close, Some((1008, "Too many streams")));
+    }
+}

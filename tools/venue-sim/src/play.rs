@@ -1,0 +1,241 @@
+//! The player of one venue: waits for the subscriptions, then renders frames when they are due and hands them to every connection.
+//!
+//! One player per venue renders each frame once. Connections take batches through bounded queues: a connection that does not read
+//! holds the whole venue back rather than losing anything (a real venue would cut it; the faults can).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::config::{Pace, Repeat, StartWhen};
+use crate::generate::Generator;
+use crate::report::{lock, wall_ns};
+use crate::restamp::{Warp, render};
+use crate::script::Timeline;
+use crate::server::stopped;
+use crate::venue::{Batch, BatchFrame, Venue};
+
+/// A batch ends at whichever comes first; together with [`QUEUE_BATCHES`] this bounds what waits for one connection.
+const BATCH_FRAMES_MAX: usize = 1024;
+const BATCH_BYTES_MAX: usize = 256 << 10;
+
+/// Batches that may wait for one connection.
+pub(crate) const QUEUE_BATCHES: usize = 4;
+
+/// What a venue plays and how fast.
+pub(crate) enum Feed {
+    Recorded {
+        timeline: Arc<Timeline>,
+        pace: Pace,
+        /// Loops to play; `None` = endless.
+        rounds: Option<u64>,
+        round: u64,
+        index: usize,
+        warp: Option<Warp>,
+    },
+    Generated {
+        generator: Box<Generator>,
+        /// Frames per second; `None` = as fast as possible.
+        frames_per_s: Option<f64>,
+    },
+}
+
+enum Next {
+    /// More is due already.
+    More,
+    /// Nothing before this time since the start.
+    At(Duration),
+    /// Everything was played.
+    End,
+}
+
+impl Feed {
+    pub fn recorded(timeline: Arc<Timeline>, pace: Pace, repeat: Repeat) -> Feed {
+        let rounds = match repeat {
+            Repeat::Once => Some(1),
+            Repeat::Times(count) => Some(count),
+            Repeat::Forever => None,
+        };
+        Feed::Recorded { timeline, pace, rounds, round: 0, index: 0, warp: None }
+    }
+
+    fn is_unpaced(&self) -> bool {
+        matches!(self, Feed::Recorded { pace: Pace::Max, .. } | Feed::Generated { frames_per_s: None, .. })
+    }
+
+    /// Fixes the times of this run.
+    fn begin(&mut self, restamp: bool, now_ms: i64) -> Option<Warp> {
+        match self {
+            Feed::Recorded { timeline, pace, warp, .. } => {
+                let loop_ms = timeline.loop_ns as f64 / 1e6;
+                let frames = timeline.frames.len() as f64;
+                let (factor, start_ms) = match *pace {
+                    Pace::Recorded => (1.0, now_ms),
+                    Pace::Times(factor) => (factor, now_ms),
+                    Pace::PerSecond(rate) => (loop_ms / 1e3 * rate as f64 / frames.max(1.0), now_ms),
+                    // Played in no time, so it ends about now instead of running into the future.
+                    Pace::Max => (1.0, now_ms - loop_ms as i64),
+                };
+                let base_ms = timeline.first_ns.div_euclid(1_000_000) + timeline.skew_ms;
+                *warp = restamp.then_some(Warp { start_ms, base_ms, factor: factor.max(1e-6), loop_ms });
+                *warp
+            }
+            Feed::Generated { generator, .. } => {
+                generator.begin(now_ms);
+                None
+            }
+        }
+    }
+
+    /// Renders what is due, up to one batch.
+    fn fill(&mut self, elapsed: Duration, batch: &mut Batch) -> Next {
+        while batch.frames.len() < BATCH_FRAMES_MAX && batch.bytes.len() < BATCH_BYTES_MAX {
+            match self {
+                Feed::Recorded { timeline, pace, rounds, round, index, warp } => {
+                    if *index == timeline.frames.len() {
+                        if rounds.is_some_and(|rounds| *round + 1 >= rounds) {
+                            return Next::End;
+                        }
+                        *index = 0;
+                        *round += 1;
+                    }
+                    let Some(frame) = timeline.frames.get(*index) else { return Next::End };
+                    let due = due(timeline, *pace, frame.recv_ns, *round, *index);
+                    if due > elapsed {
+                        return Next::At(due);
+                    }
+                    let start = batch.bytes.len() as u32;
+                    let ids = render(timeline, frame, *round, warp.as_ref(), &mut batch.bytes);
+                    let end = batch.bytes.len() as u32;
+                    batch.frames.push(BatchFrame {
+                        stream: frame.stream,
+                        start,
+                        end,
+                        head_bytes: frame.head_bytes,
+                        ids,
+                    });
+                    *index += 1;
+                }
+                Feed::Generated { generator, frames_per_s } => {
+                    let Some(made) = generator.made() else { return Next::End };
+                    if let Some(rate) = frames_per_s {
+                        let due = Duration::from_secs_f64(made as f64 / rate.max(1e-3));
+                        if due > elapsed {
+                            return Next::At(due);
+                        }
+                    }
+                    generator.next(batch);
+                }
+            }
+        }
+        Next::More
+    }
+
+    fn position(&self) -> (u64, usize) {
+        match self {
+            Feed::Recorded { round, index, .. } => (*round, *index),
+            Feed::Generated { .. } => (0, 0),
+        }
+    }
+}
+
+fn due(timeline: &Timeline, pace: Pace, recv_ns: i64, round: u64, index: usize) -> Duration {
+    let recorded_s = || (recv_ns - timeline.first_ns) as f64 / 1e9 + round as f64 * timeline.loop_ns as f64 / 1e9;
+    let seconds = match pace {
+        Pace::Recorded => recorded_s(),
+        Pace::Times(factor) => recorded_s() / factor.max(1e-6),
+        Pace::PerSecond(rate) => (round as f64 * timeline.frames.len() as f64 + index as f64) / rate.max(1) as f64,
+        Pace::Max => 0.0,
+    };
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
+}
+
+/// Plays a venue until its end or the stop.
+pub(crate) async fn play(venue: Arc<Venue>, mut feed: Feed, start_when: StartWhen, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        () = wait_for_start(&venue, start_when) => {}
+        () = stopped(&mut stop) => return,
+    }
+    let warp = feed.begin(venue.restamp, (wall_ns() / 1_000_000) as i64);
+    {
+        let mut progress = lock(&venue.progress);
+        progress.started = true;
+        progress.warp = warp;
+    }
+    let began = Instant::now();
+    loop {
+        if feed.is_unpaced() {
+            tokio::select! {
+                () = wait_for_subscriber(&venue) => {}
+                () = stopped(&mut stop) => return,
+            }
+        }
+        let mut batch = Batch::default();
+        let next = feed.fill(began.elapsed(), &mut batch);
+        {
+            let mut progress = lock(&venue.progress);
+            (progress.round, progress.index) = feed.position();
+            for frame in &batch.frames {
+                if let Some(count) = progress.played.get_mut(frame.stream as usize) {
+                    *count += 1;
+                }
+            }
+        }
+        if !batch.frames.is_empty() {
+            tokio::select! {
+                () = hand_out(&venue, Arc::new(batch)) => {}
+                () = stopped(&mut stop) => return,
+            }
+        }
+        match next {
+            Next::More => {}
+            Next::At(due) => tokio::select! {
+                () = tokio::time::sleep_until(began + due) => {}
+                () = stopped(&mut stop) => return,
+            },
+            Next::End => break,
+        }
+    }
+    lock(&venue.progress).done = true;
+}
+
+async fn hand_out(venue: &Venue, batch: Arc<Batch>) {
+    let outlets = lock(&venue.outlets).clone();
+    for outlet in outlets.iter().filter(|outlet| outlet.subscribed.load(Ordering::Acquire)) {
+        outlet.pending.fetch_add(1, Ordering::AcqRel);
+        // An error means that the connection ended; it has left the list already.
+        let _ = outlet.batches.send(batch.clone()).await;
+    }
+}
+
+async fn wait_for_subscriber(venue: &Venue) {
+    loop {
+        let changed = venue.changed.notified();
+        if lock(&venue.outlets).iter().any(|outlet| outlet.subscribed.load(Ordering::Acquire)) {
+            return;
+        }
+        // The timeout covers a change between the look and the wait.
+        let _ = tokio::time::timeout(Duration::from_millis(50), changed).await;
+    }
+}
+
+async fn wait_for_start(venue: &Venue, start_when: StartWhen) {
+    loop {
+        let changed = venue.changed.notified();
+        let (streams, all_expected, quiet) = venue.subscribed();
+        let starts = match start_when {
+            StartWhen::FirstSubscribe => streams > 0,
+            StartWhen::AllStreams => all_expected,
+            StartWhen::Settled { streams: wanted, quiet_ms } => {
+                streams >= wanted.max(1) && quiet >= Duration::from_millis(quiet_ms)
+            }
+        };
+        if starts {
+            return;
+        }
+        let _ = tokio::time::timeout(Duration::from_millis(20), changed).await;
+    }
+}

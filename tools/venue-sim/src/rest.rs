@@ -1,0 +1,372 @@
+//! REST of Binance spot and USD-M: ping, time, exchangeInfo, depth; weights, limits and the venue's error bodies.
+//!
+//! Symbols are those that play, with tick and step read off the recorded texts, plus a few that a client must cope with: halted,
+//! quiet, dated, and one that is not ASCII.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::binance::Market;
+use crate::http::{Answer, Head};
+use crate::report::lock;
+use crate::venue::{Material, Venue};
+
+/// A client that goes on after so many 429 answers in one minute is banned.
+const STRIKES: u32 = 10;
+
+/// Length of a ban. The venue starts with two minutes.
+const BAN: Duration = Duration::from_secs(120);
+
+/// Frames looked at for tick and step sizes.
+const PROBED_FRAMES: usize = 20_000;
+
+/// Quote assets that end a symbol.
+const QUOTES: [&str; 10] = ["USDT", "USDC", "FDUSD", "TUSD", "BUSD", "EUR", "TRY", "BTC", "ETH", "BNB"];
+
+/// Weight used in the current minute.
+#[derive(Debug, Default)]
+pub(crate) struct RestState {
+    minute: i64,
+    used: u32,
+    strikes: u32,
+    banned_until: Option<Instant>,
+}
+
+impl RestState {
+    /// Adds weight; gives the sum of this minute and, when over the limit, the refusal.
+    fn charge(&mut self, weight: u32, limit: u32, now_ms: i64) -> (u32, Option<Answer>) {
+        let minute = now_ms.div_euclid(60_000);
+        if self.minute != minute {
+            (self.minute, self.used, self.strikes) = (minute, 0, 0);
+        }
+        self.used = self.used.saturating_add(weight);
+        if let Some(until) = self.banned_until {
+            let left = until.saturating_duration_since(Instant::now());
+            if !left.is_zero() {
+                return (self.used, Some(banned(now_ms + left.as_millis() as i64, left.as_secs() + 1)));
+            }
+            self.banned_until = None;
+        }
+        if self.used <= limit {
+            return (self.used, None);
+        }
+        self.strikes += 1;
+        if self.strikes > STRIKES {
+            self.banned_until = Some(Instant::now() + BAN);
+            return (self.used, Some(banned(now_ms + BAN.as_millis() as i64, BAN.as_secs())));
+        }
+        let wait_s = (60_000 - now_ms.rem_euclid(60_000)) / 1_000 + 1;
+        (self.used, Some(too_many(limit, wait_s as u64)))
+    }
+}
+
+/// HTTP 429 as the venue words it.
+pub(crate) fn too_many(limit: u32, retry_after_s: u64) -> Answer {
+    let msg = format!(
+        "Too much request weight used; current limit is {limit} request weight per 1 MINUTE. \
+         Please use WebSocket Streams for live updates to avoid polling the API."
+    );
+    error(429, -1003, &msg).with("Retry-After", retry_after_s)
+}
+
+/// HTTP 418 as the venue words it.
+pub(crate) fn banned(until_ms: i64, retry_after_s: u64) -> Answer {
+    let msg = format!(
+        "Way too much request weight used; IP banned until {until_ms}. Please use WebSocket Streams for live updates to avoid bans."
+    );
+    error(418, -1003, &msg).with("Retry-After", retry_after_s)
+}
+
+/// Any other status as a fault asks for it.
+pub(crate) fn refusal(venue: &Venue, status: u16, retry_after_s: u32, now_ms: i64) -> Answer {
+    match status {
+        429 => too_many(weight_limit(venue), u64::from(retry_after_s)),
+        418 => banned(now_ms + i64::from(retry_after_s) * 1_000, u64::from(retry_after_s)),
+        400 => error(400, -1121, "Invalid symbol."),
+        451 => error(451, 0, "Service unavailable from a restricted location according to 'b. Eligibility' in terms."),
+        _ => Answer { body: b"<html><body><h1>Error</h1></body></html>".to_vec(), ..Answer::json(status, "") }
+            .with("Content-Type", "text/html"),
+    }
+}
+
+fn error(status: u16, code: i32, msg: &str) -> Answer {
+    Answer::json(status, format!(r#"{{"code":{code},"msg":{}}}"#, Value::from(msg)))
+}
+
+fn weight_limit(venue: &Venue) -> u32 {
+    venue.limits.rest_weight_per_min.unwrap_or_else(|| venue.market.rest_weight_per_min())
+}
+
+/// Answers a request below the venue's prefix.
+pub(crate) fn answer(venue: &Venue, head: &Head, path: &str, now_ms: i64) -> Answer {
+    let query = head.query();
+    let get = |name: &str| {
+        query.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str()).filter(|v| !v.is_empty())
+    };
+    let (weight, answer) = match path.strip_prefix(venue.market.rest_prefix()) {
+        _ if head.method != "GET" => (1, error(405, -1000, "Request method is not supported.")),
+        Some("/ping") => (1, Answer::json(200, "{}")),
+        Some("/time") => (1, Answer::json(200, format!(r#"{{"serverTime":{now_ms}}}"#))),
+        Some("/exchangeInfo") => {
+            (if venue.market == Market::Spot { 20 } else { 1 }, exchange_info(venue, &get, now_ms))
+        }
+        Some("/depth") => {
+            let limit = get("limit");
+            (depth_weight(venue.market, limit), depth(venue, get("symbol"), limit, now_ms))
+        }
+        _ => (1, refusal(venue, 404, 0, now_ms)),
+    };
+    let (used, refused) = lock(&venue.rest_state).charge(weight, weight_limit(venue), now_ms);
+    let answer = refused.filter(|_| venue.limits.enforce).unwrap_or(answer);
+    answer.with("X-MBX-USED-WEIGHT-1M", used)
+}
+
+fn depth_weight(market: Market, limit: Option<&str>) -> u32 {
+    let limit = limit.and_then(|limit| limit.parse().ok());
+    match market {
+        Market::Spot => match limit.unwrap_or(100u32) {
+            0..=100 => 5,
+            101..=500 => 25,
+            501..=1000 => 50,
+            _ => 250,
+        },
+        Market::Usdm => match limit.unwrap_or(500) {
+            0..=50 => 2,
+            51..=100 => 5,
+            101..=500 => 10,
+            _ => 20,
+        },
+    }
+}
+
+fn depth(venue: &Venue, symbol: Option<&str>, limit: Option<&str>, now_ms: i64) -> Answer {
+    let Some(symbol) = symbol else {
+        return error(400, -1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.");
+    };
+    let limit = match (venue.market, limit.map(str::parse::<usize>)) {
+        (Market::Spot, None) => 100,
+        (Market::Usdm, None) => 500,
+        (Market::Spot, Some(Ok(limit))) if limit > 0 => limit.min(5_000),
+        (Market::Usdm, Some(Ok(limit @ (5 | 10 | 20 | 50 | 100 | 500 | 1_000)))) => limit,
+        (Market::Usdm, Some(Ok(limit))) => return error(400, -4021, &format!("{limit} is not valid depth limit.")),
+        _ => {
+            return error(400, -1100, "Illegal characters found in parameter 'limit'; legal range is '^[0-9]{1,20}$'.");
+        }
+    };
+    let body = match &venue.material {
+        Material::Recorded(timeline) => {
+            let (position, warp) = {
+                let progress = lock(&venue.progress);
+                ((progress.round, progress.index), progress.warp)
+            };
+            crate::book::depth(&mut lock(&venue.books), timeline, symbol, limit, position, warp.as_ref())
+        }
+        Material::Generated(stall) => stall.latest(symbol).map(|(id, bid)| {
+            let time_ms = (venue.market == Market::Usdm).then_some(now_ms);
+            let places = (stall.decimals.price, stall.decimals.amount);
+            crate::book::synthetic(id, time_ms, bid, places, limit)
+        }),
+    };
+    match body {
+        Some(body) => Answer::json(200, body),
+        // A symbol that is listed but never plays has an empty book, as a brand-new one has.
+        None if listing(venue).contains_key(symbol) => {
+            let times =
+                if venue.market == Market::Usdm { format!(r#""E":{now_ms},"T":{now_ms},"#) } else { String::new() };
+            Answer::json(200, format!(r#"{{"lastUpdateId":-1,{times}"bids":[],"asks":[]}}"#))
+        }
+        None => error(400, -1121, "Invalid symbol."),
+    }
+}
+
+struct Listed {
+    base: String,
+    quote: String,
+    status: &'static str,
+    contract: &'static str,
+    delivery_ms: i64,
+    tick: String,
+    step: String,
+}
+
+fn split_symbol(symbol: &str) -> (String, String) {
+    let pair = symbol.split('_').next().unwrap_or(symbol);
+    QUOTES
+        .iter()
+        .find_map(|quote| {
+            Some((pair.strip_suffix(quote).filter(|base| !base.is_empty())?.to_owned(), (*quote).to_owned()))
+        })
+        .unwrap_or_else(|| (pair.to_owned(), "USDT".to_owned()))
+}
+
+fn listing(venue: &Venue) -> BTreeMap<String, Listed> {
+    let spot = venue.market == Market::Spot;
+    let mut listed = BTreeMap::new();
+    let mut add = |symbol: &str, status, contract, tick: &str, step: &str| {
+        let (base, quote) = split_symbol(symbol);
+        let delivery_ms = if contract == "CURRENT_QUARTER" { 1_798_185_600_000 } else { 4_133_404_800_000 };
+        let (tick, step) = (tick.to_owned(), step.to_owned());
+        listed.insert(symbol.to_owned(), Listed { base, quote, status, contract, delivery_ms, tick, step });
+    };
+    let (tick, step) = if spot { ("0.01000000", "0.00001000") } else { ("0.10", "0.001") };
+    if venue.extra_symbols {
+        let (halted, quiet) = if spot { ("BREAK", "TRADING") } else { ("SETTLING", "TRADING") };
+        add("SRMUSDT", halted, "PERPETUAL", tick, step);
+        add("LUNABTC", halted, "PERPETUAL", tick, step);
+        add("QUIETEUR", quiet, "PERPETUAL", tick, step);
+        add("\u{5e01}\u{5b89}\u{4eba}\u{751f}USDT", quiet, "PERPETUAL", tick, step);
+        if spot {
+            add("BIFIUSDC", "CANCEL_ONLY", "", tick, step);
+        } else {
+            add("BTCUSDT_261225", quiet, "CURRENT_QUARTER", tick, step);
+            add("NEXTUSDT", "PENDING_TRADING", "PERPETUAL", tick, step);
+        }
+    }
+    match &venue.material {
+        Material::Recorded(timeline) => {
+            let mut places: BTreeMap<&str, Places> = BTreeMap::new();
+            for frame in timeline.frames.iter().take(PROBED_FRAMES) {
+                let symbol = timeline.streams.get(frame.stream as usize).map_or("", |info| info.symbol.as_str());
+                places.entry(symbol).or_default().probe(timeline.data(frame));
+            }
+            for symbol in timeline.symbols() {
+                let (tick, step) =
+                    places.get(symbol.as_str()).map_or((tick.to_owned(), step.to_owned()), Places::sizes);
+                add(&symbol, "TRADING", "PERPETUAL", &tick, &step);
+            }
+        }
+        Material::Generated(stall) => {
+            let d = stall.decimals;
+            let (tick, step) = (size(d.tick, d.price), size(d.lot, d.amount));
+            for symbol in &stall.symbols {
+                add(symbol, "TRADING", "PERPETUAL", &tick, &step);
+            }
+        }
+    }
+    listed
+}
+
+/// Decimals seen in the texts of one symbol: used and printed.
+#[derive(Default)]
+struct Places {
+    price: (usize, usize),
+    amount: (usize, usize),
+}
+
+impl Places {
+    fn probe(&mut self, data: &[u8]) {
+        for (key, price) in [(b"\"p\":\"", true), (b"\"q\":\"", false), (b"\"a\":\"", true), (b"\"A\":\"", false)] {
+            let Some(at) = memchr::memmem::find(data, key).map(|at| at + key.len()) else { continue };
+            let text = data.get(at..).unwrap_or(&[]);
+            let text = text.get(..memchr::memchr(b'"', text).unwrap_or(0)).unwrap_or(&[]);
+            let fraction = memchr::memchr(b'.', text).and_then(|dot| text.get(dot + 1..)).unwrap_or(&[]);
+            let used = fraction.iter().rposition(|&digit| digit != b'0').map_or(0, |last| last + 1);
+            let places = if price { &mut self.price } else { &mut self.amount };
+            *places = (places.0.max(used), places.1.max(fraction.len()));
+        }
+    }
+
+    fn sizes(&self) -> (String, String) {
+        (size(self.price.0, self.price.1), size(self.amount.0, self.amount.1))
+    }
+}
+
+/// 10^-used, printed with `places` decimals.
+fn size(used: usize, places: usize) -> String {
+    crate::generate::decimal(1, used, places.max(used))
+}
+
+fn exchange_info<'q>(venue: &Venue, get: &dyn Fn(&str) -> Option<&'q str>, now_ms: i64) -> Answer {
+    let mut listed = listing(venue);
+    let wanted: Option<Vec<String>> = match (get("symbol"), get("symbols")) {
+        (Some(symbol), _) => Some(vec![symbol.to_owned()]),
+        (None, Some(list)) => match serde_json::from_str(list) {
+            Ok(list) => Some(list),
+            Err(_) => return error(400, -1100, "Illegal characters found in parameter 'symbols'."),
+        },
+        (None, None) => None,
+    };
+    // USD-M ignores these parameters.
+    if let (Market::Spot, Some(wanted)) = (venue.market, wanted) {
+        if wanted.iter().any(|symbol| !listed.contains_key(symbol)) {
+            return error(400, -1121, "Invalid symbol.");
+        }
+        listed.retain(|symbol, _| wanted.contains(symbol));
+    }
+    if let (Market::Spot, Some(status)) = (venue.market, get("symbolStatus")) {
+        listed.retain(|_, symbol| symbol.status == status);
+    }
+    let mut body = match venue.market {
+        Market::Spot => format!(
+            r#"{{"timezone":"UTC","serverTime":{now_ms},"rateLimits":[{{"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":{}}},{{"rateLimitType":"RAW_REQUESTS","interval":"MINUTE","intervalNum":5,"limit":300000}}],"exchangeFilters":[],"symbols":["#,
+            weight_limit(venue)
+        ),
+        Market::Usdm => format!(
+            r#"{{"timezone":"UTC","serverTime":{now_ms},"futuresType":"U_MARGINED","rateLimits":[{{"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":{}}}],"exchangeFilters":[],"assets":[{{"asset":"USDT","marginAvailable":true,"autoAssetExchange":"-10000"}}],"symbols":["#,
+            weight_limit(venue)
+        ),
+    };
+    for (index, (symbol, info)) in listed.iter().enumerate() {
+        let Listed { base, quote, status, contract, delivery_ms, tick, step } = info;
+        if index > 0 {
+            body.push(',');
+        }
+        let filters = format!(
+            r#"[{{"filterType":"PRICE_FILTER","minPrice":"{tick}","maxPrice":"1000000.00","tickSize":"{tick}"}},{{"filterType":"LOT_SIZE","minQty":"{step}","maxQty":"9000.000","stepSize":"{step}"}}"#
+        );
+        let _ = match venue.market {
+            Market::Spot => write!(
+                body,
+                r#"{{"symbol":"{symbol}","status":"{status}","baseAsset":"{base}","baseAssetPrecision":8,"quoteAsset":"{quote}","quotePrecision":8,"quoteAssetPrecision":8,"orderTypes":["LIMIT","LIMIT_MAKER","MARKET"],"icebergAllowed":true,"isSpotTradingAllowed":true,"isMarginTradingAllowed":true,"filters":{filters},{{"filterType":"NOTIONAL","minNotional":"5.00000000","maxNotional":"9000000.00000000"}}],"permissions":[],"permissionSets":[["SPOT","MARGIN"]],"defaultSelfTradePreventionMode":"EXPIRE_MAKER"}}"#
+            ),
+            Market::Usdm => {
+                let pair = symbol.split('_').next().unwrap_or(symbol);
+                write!(
+                    body,
+                    r#"{{"symbol":"{symbol}","pair":"{pair}","contractType":"{contract}","deliveryDate":{delivery_ms},"onboardDate":1569398400000,"status":"{status}","maintMarginPercent":"2.5000","requiredMarginPercent":"5.0000","baseAsset":"{base}","quoteAsset":"{quote}","marginAsset":"{quote}","pricePrecision":2,"quantityPrecision":3,"baseAssetPrecision":8,"quotePrecision":8,"underlyingType":"COIN","underlyingSubType":["PoW"],"triggerProtect":"0.0500","filters":{filters},{{"filterType":"MARKET_LOT_SIZE","minQty":"{step}","maxQty":"120.000","stepSize":"{step}"}},{{"filterType":"MIN_NOTIONAL","notional":"5"}}],"orderTypes":["LIMIT","MARKET","STOP"],"timeInForce":["GTC","IOC","FOK","GTX"]}}"#
+                )
+            }
+        };
+    }
+    body.push_str("]}");
+    Answer::json(200, body)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn weight_over_the_limit_is_refused_and_going_on_is_banned() {
+        let mut state = RestState::default();
+        let now_ms = 1_800_000_015_000;
+        assert_eq!(state.charge(90, 100, now_ms), (90, None));
+        let (_, refused) = state.charge(20, 100, now_ms);
+        let refused = refused.unwrap();
+        assert_eq!((refused.status, refused.headers[0].clone()), (429, ("Retry-After".into(), "46".into())));
+        for _ in 0..STRIKES - 1 {
+            assert_eq!(state.charge(1, 100, now_ms).1.unwrap().status, 429);
+        }
+        assert_eq!(state.charge(1, 100, now_ms).1.unwrap().status, 418);
+        assert_eq!(state.charge(1, 100, now_ms + 60_000).1.unwrap().status, 418, "the next minute does not lift a ban");
+    }
+
+    #[test]
+    fn sizes_are_read_off_the_texts() {
+        let mut places = Places::default();
+        places.probe(br#"{"p":"61837.63000000","q":"0.02000000"}"#);
+        places.probe(br#"{"b":"1","B":"1","a":"61837.60000000","A":"0.00012000"}"#);
+        assert_eq!(places.sizes(), ("0.01000000".to_owned(), "0.00001000".to_owned()));
+    }
+
+    #[test]
+    fn symbols_split_at_their_quote_asset() {
+        assert_eq!(split_symbol("BTCUSDT"), ("BTC".into(), "USDT".into()));
+        assert_eq!(split_symbol("ETHBTC"), ("ETH".into(), "BTC".into()));
+        assert_eq!(split_symbol("BTCUSDT_261225"), ("BTC".into(), "USDT".into()));
+    }
+}

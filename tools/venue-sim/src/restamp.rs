@@ -1,0 +1,540 @@
+//! Moves recorded frames through time: event times to now, ids on by a whole span per loop.
+//!
+//! Every frame is pre-parsed into constant text and number slots ([`find_slots`]), so rendering is copying and printing integers.
+//!
+//! Ids after `k` loops are `id + k * span`, where the span is chosen by the id rule, so that the border between two loops is as whole
+//! as the recording itself:
+//! - trade `t`, aggregate `a`: last - first + 1 (next = previous + 1);
+//! - aggregate `f`/`l`: last `l` - first `f` + 1 (`f` = previous `l` + 1);
+//! - spot depth: last `u` - first `U` + 1 (`U` = previous `u` + 1);
+//! - USD-M depth: last `u` - first `pu` (`pu` = previous `u`);
+//! - book ticker `u`: the depth span of its symbol where that keeps it increasing, else its own.
+//!
+//! Worked example: USD-M depth recorded as (pu 10, u 14), (pu 14, u 20). Span 10. Loop 1 is (pu 20, u 24), (pu 24, u 30).
+
+use crate::script::Timeline;
+
+const FUNDING_INTERVAL_MS: i64 = 8 * 3_600_000;
+
+/// A number inside a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Byte offset in the combined frame.
+    pub at: u32,
+    /// Bytes of its recorded text.
+    pub bytes: u8,
+    /// What it means.
+    pub kind: SlotKind,
+    /// Its recorded value.
+    pub value: i64,
+}
+
+/// What a number means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotKind {
+    /// Milliseconds since 1970. 0 means none and stays.
+    Time,
+    /// Open time of a candle of this length, ms.
+    KlineOpen(u32),
+    /// Close time of a candle of this length, ms.
+    KlineClose(u32),
+    /// Next funding time.
+    Funding,
+    /// An id of the stream's own rule.
+    Id(Bound),
+    /// A trade id named by an aggregate or a candle.
+    Range,
+}
+
+/// Which end of a frame's id range an id is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// The frame's only id.
+    Only,
+    /// The first id of the frame (depth `U`).
+    First,
+    /// The last id of the frame (depth `u`).
+    Last,
+    /// The last id of the frame before (depth `pu`).
+    Before,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Trade,
+    AggTrade,
+    BookTicker,
+    Depth,
+    MarkPrice,
+    ForceOrder,
+    Kline(u32),
+    Ticker,
+    Other,
+}
+
+fn shape_of(channel: &str) -> Shape {
+    match channel.split('@').next().unwrap_or("") {
+        "trade" => Shape::Trade,
+        "aggTrade" => Shape::AggTrade,
+        "bookTicker" => Shape::BookTicker,
+        "markPrice" => Shape::MarkPrice,
+        "forceOrder" => Shape::ForceOrder,
+        "ticker" | "miniTicker" => Shape::Ticker,
+        depth if depth.starts_with("depth") || depth == "rpiDepth" => Shape::Depth,
+        kline => match kline.strip_prefix("kline_").and_then(interval_ms) {
+            Some(interval) => Shape::Kline(interval),
+            None => Shape::Other,
+        },
+    }
+}
+
+/// Length of a candle; `None` for months, which have none.
+fn interval_ms(name: &str) -> Option<u32> {
+    let (count, unit) = name.split_at_checked(name.len().checked_sub(1)?)?;
+    let unit_ms = match unit {
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        "w" => 604_800_000,
+        _ => return None,
+    };
+    count.parse::<u32>().ok()?.checked_mul(unit_ms)
+}
+
+fn role(shape: Shape, parent: &[u8], key: &[u8]) -> Option<SlotKind> {
+    use SlotKind::{Funding, Id, KlineClose, KlineOpen, Range, Time};
+    Some(match (shape, parent, key) {
+        (_, b"", b"E") => Time,
+        (Shape::Trade | Shape::AggTrade | Shape::BookTicker | Shape::Depth, b"", b"T") => Time,
+        (Shape::Trade, b"", b"t") | (Shape::AggTrade, b"", b"a") | (Shape::BookTicker, b"", b"u") => Id(Bound::Only),
+        (Shape::AggTrade, b"", b"f" | b"l") | (Shape::Kline(_), b"k", b"f" | b"L") => Range,
+        (Shape::Depth, b"", b"U") => Id(Bound::First),
+        (Shape::Depth, b"", b"u") => Id(Bound::Last),
+        (Shape::Depth, b"", b"pu") => Id(Bound::Before),
+        (Shape::Depth, b"", b"lastUpdateId") => Id(Bound::Only),
+        (Shape::MarkPrice, b"", b"T") => Funding,
+        (Shape::ForceOrder, b"o", b"T") => Time,
+        (Shape::Kline(interval), b"k", b"t") => KlineOpen(interval),
+        (Shape::Kline(interval), b"k", b"T") => KlineClose(interval),
+        (Shape::Ticker, b"", b"O" | b"C") => Time,
+        _ => return None,
+    })
+}
+
+/// Finds the numbers of one `data` value that restamping may change, appends them and gives back the event time.
+/// `head_bytes` is what precedes the data in the combined frame. Recordings are trusted: text that is not JSON gives no slots.
+pub fn find_slots(channel: &str, data: &[u8], head_bytes: usize, slots: &mut Vec<Slot>) -> Option<i64> {
+    let shape = shape_of(channel);
+    let mut event_ms = None;
+    let mut parents: Vec<&[u8]> = Vec::new();
+    let mut at = 0;
+    while let Some(&byte) = data.get(at) {
+        match byte {
+            b'{' => parents.push(b""),
+            b'}' => {
+                parents.pop();
+            }
+            b'"' => {
+                let end = string_end(data, at + 1)?;
+                let key = data.get(at + 1..end)?;
+                at = end + 1;
+                if data.get(at) != Some(&b':') {
+                    continue;
+                }
+                at += 1;
+                match data.get(at)? {
+                    b'"' => at = string_end(data, at + 1)?,
+                    b'{' => parents.push(key),
+                    // The levels of a book hold no slots, and every id stands before them.
+                    b'[' if shape == Shape::Depth => return event_ms,
+                    b'-' | b'0'..=b'9' => {
+                        let (value, bytes) = integer_at(data, at);
+                        let parent = parents.last().copied().unwrap_or(b"");
+                        if let (Some(value), Some(kind)) = (value, role(shape, parent, key)) {
+                            if key == b"E" {
+                                event_ms.get_or_insert(value);
+                            }
+                            slots.push(Slot {
+                                at: u32::try_from(head_bytes + at).ok()?,
+                                bytes: u8::try_from(bytes).ok()?,
+                                kind,
+                                value,
+                            });
+                        }
+                        at += bytes;
+                        continue;
+                    }
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    event_ms
+}
+
+fn string_end(data: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        let end = at + memchr::memchr2(b'"', b'\\', data.get(at..)?)?;
+        if data.get(end) == Some(&b'"') {
+            return Some(end);
+        }
+        at = end + 2;
+    }
+}
+
+/// The integer at `at` and the length of the number's text; no value when it has a fraction.
+fn integer_at(data: &[u8], at: usize) -> (Option<i64>, usize) {
+    let text = data.get(at..).unwrap_or(&[]);
+    let bytes = text.iter().take_while(|b| matches!(b, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')).count();
+    (std::str::from_utf8(&text[..bytes]).ok().and_then(|text| text.parse().ok()), bytes)
+}
+
+/// The integer behind the first `key`.
+pub(crate) fn number_after(text: &[u8], key: &[u8]) -> Option<i64> {
+    let at = memchr::memmem::find(text, key)? + key.len();
+    integer_at(text, at).0
+}
+
+/// By how much ids move from one loop to the next, per stream.
+#[derive(Clone, Debug, Default)]
+pub struct Spans {
+    own: Vec<i64>,
+    range: Vec<i64>,
+}
+
+#[derive(Clone, Default)]
+struct Track {
+    first: Option<i64>,
+    before: Option<i64>,
+    last: Option<i64>,
+    range_first: Option<i64>,
+    range_last: Option<i64>,
+}
+
+impl Spans {
+    /// Reads the spans off a merged timeline.
+    pub fn of(timeline: &Timeline) -> Spans {
+        let mut tracks = vec![Track::default(); timeline.streams.len()];
+        for frame in &timeline.frames {
+            let Some(track) = tracks.get_mut(frame.stream as usize) else { continue };
+            for slot in timeline.slots(frame).iter().filter(|slot| slot.value >= 0) {
+                match slot.kind {
+                    SlotKind::Id(Bound::Only) => {
+                        track.first.get_or_insert(slot.value);
+                        track.last = Some(slot.value);
+                    }
+                    SlotKind::Id(Bound::First) => {
+                        track.first.get_or_insert(slot.value);
+                    }
+                    SlotKind::Id(Bound::Last) => track.last = Some(slot.value),
+                    SlotKind::Id(Bound::Before) => {
+                        track.before.get_or_insert(slot.value);
+                    }
+                    SlotKind::Range => {
+                        track.range_first.get_or_insert(slot.value);
+                        track.range_last = Some(slot.value);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let mut spans = Spans {
+            own: tracks
+                .iter()
+                .map(|track| match (track.before, track.first, track.last) {
+                    (Some(before), _, Some(last)) => last - before,
+                    (None, Some(first), Some(last)) => last - first + 1,
+                    _ => 0,
+                })
+                .collect(),
+            range: tracks
+                .iter()
+                .map(|track| track.range_first.zip(track.range_last).map_or(0, |(first, last)| last - first + 1))
+                .collect(),
+        };
+        for (stream, info) in timeline.streams.iter().enumerate() {
+            let borrowed = match shape_of(info.channel()) {
+                // One id space for the whole book of a symbol, unless that would let its book ticker step back.
+                Shape::BookTicker | Shape::Depth if !info.is_depth() => spans
+                    .depth_of(timeline, &info.symbol)
+                    .filter(|&depth| depth >= spans.own.get(stream).copied().unwrap_or(0)),
+                _ => None,
+            };
+            if let (Some(depth), Some(own)) = (borrowed, spans.own.get_mut(stream)) {
+                *own = depth;
+            }
+            if let Shape::Kline(_) = shape_of(info.channel())
+                && let Some(trades) = spans.trades_of(timeline, &info.symbol)
+                && let Some(range) = spans.range.get_mut(stream)
+            {
+                *range = trades;
+            }
+        }
+        spans
+    }
+
+    /// Span of the diff depth stream of a symbol.
+    pub fn depth_of(&self, timeline: &Timeline, symbol: &str) -> Option<i64> {
+        let stream = timeline.streams.iter().position(|info| info.symbol == symbol && info.is_depth())?;
+        self.own.get(stream).copied()
+    }
+
+    fn trades_of(&self, timeline: &Timeline, symbol: &str) -> Option<i64> {
+        let find =
+            |shape| timeline.streams.iter().position(|info| info.symbol == symbol && shape_of(info.channel()) == shape);
+        find(Shape::Trade)
+            .and_then(|stream| self.own.get(stream).copied())
+            .or_else(|| find(Shape::AggTrade).and_then(|stream| self.range.get(stream).copied()))
+    }
+}
+
+/// Maps recorded times to the times of this run.
+#[derive(Clone, Copy, Debug)]
+pub struct Warp {
+    /// Wall time of the first frame of the first loop, ms.
+    pub start_ms: i64,
+    /// Recorded time that maps to `start_ms`, in the exchange's clock.
+    pub base_ms: i64,
+    /// How much faster than recorded.
+    pub factor: f64,
+    /// Length of one loop in recorded time, ms.
+    pub loop_ms: f64,
+}
+
+impl Warp {
+    /// The time of this run for a recorded time in loop `round`.
+    pub fn at(&self, recorded_ms: i64, round: u64) -> i64 {
+        let since = (recorded_ms - self.base_ms) as f64 + round as f64 * self.loop_ms;
+        self.start_ms + (since / self.factor).floor() as i64
+    }
+}
+
+/// Appends a frame as it stands in loop `round` and gives back its first and last id. Without a warp the bytes are as recorded.
+pub fn render(
+    timeline: &Timeline,
+    frame: &crate::script::FrameRec,
+    round: u64,
+    warp: Option<&Warp>,
+    out: &mut Vec<u8>,
+) -> Option<(i64, i64)> {
+    let bytes = timeline.bytes(frame);
+    let slots = timeline.slots(frame);
+    let stream = frame.stream as usize;
+    let (mut first, mut last) = (None, None);
+    let mut note = |bound, id| match bound {
+        Bound::Only => (first, last) = (Some(id), Some(id)),
+        Bound::First => first = Some(id),
+        Bound::Last => last = Some(id),
+        Bound::Before => {}
+    };
+    let Some(warp) = warp else {
+        out.extend_from_slice(bytes);
+        for slot in slots {
+            if let SlotKind::Id(bound) = slot.kind {
+                note(bound, slot.value);
+            }
+        }
+        return first.zip(last);
+    };
+    let rounds = i64::try_from(round).unwrap_or(i64::MAX);
+    let shift = |spans: &[i64]| spans.get(stream).copied().unwrap_or(0).saturating_mul(rounds);
+    let (own_shift, range_shift) = (shift(&timeline.spans.own), shift(&timeline.spans.range));
+    let mut done = 0;
+    let mut event_ms = 0;
+    let mut open_ms = 0;
+    for slot in slots {
+        let at = slot.at as usize;
+        out.extend_from_slice(bytes.get(done..at).unwrap_or(&[]));
+        done = at + slot.bytes as usize;
+        let value = match slot.kind {
+            SlotKind::Time if slot.value == 0 => 0,
+            SlotKind::Time => {
+                let time = warp.at(slot.value, round);
+                if event_ms == 0 {
+                    event_ms = time;
+                }
+                time
+            }
+            SlotKind::KlineOpen(interval) => {
+                let interval = i64::from(interval);
+                open_ms = (warp.at(slot.value, round) + interval / 2).div_euclid(interval) * interval;
+                open_ms
+            }
+            SlotKind::KlineClose(interval) => open_ms + i64::from(interval) - 1,
+            SlotKind::Funding if slot.value == 0 => 0,
+            SlotKind::Funding => (event_ms.div_euclid(FUNDING_INTERVAL_MS) + 1) * FUNDING_INTERVAL_MS,
+            SlotKind::Id(bound) => {
+                let id = slot.value.saturating_add(own_shift);
+                note(bound, id);
+                id
+            }
+            SlotKind::Range if slot.value < 0 => slot.value,
+            SlotKind::Range => slot.value.saturating_add(range_shift),
+        };
+        push_int(out, value);
+    }
+    out.extend_from_slice(bytes.get(done..).unwrap_or(&[]));
+    first.zip(last)
+}
+
+/// Appends a decimal integer.
+pub(crate) fn push_int(out: &mut Vec<u8>, value: i64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    let mut rest = value.unsigned_abs();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if value < 0 {
+        out.push(b'-');
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::Value;
+
+    fn warp(timeline: &Timeline) -> Warp {
+        Warp {
+            start_ms: 1_800_000_000_000,
+            base_ms: timeline.first_ns.div_euclid(1_000_000) + timeline.skew_ms,
+            factor: 1.0,
+            loop_ms: timeline.loop_ns as f64 / 1e6,
+        }
+    }
+
+    /// Every frame of three loops as (stream, data).
+    fn three_loops(timeline: &Timeline) -> Vec<(String, Value)> {
+        let warp = warp(timeline);
+        let mut seen = Vec::new();
+        for round in 0..3 {
+            for frame in &timeline.frames {
+                let mut out = Vec::new();
+                render(timeline, frame, round, Some(&warp), &mut out);
+                let value: Value = serde_json::from_slice(&out).unwrap();
+                seen.push((value["stream"].as_str().unwrap().to_owned(), value["data"].clone()));
+            }
+        }
+        seen
+    }
+
+    fn of<'a>(seen: &'a [(String, Value)], channel: &str) -> Vec<&'a Value> {
+        seen.iter().filter(|(stream, _)| stream.ends_with(channel)).map(|(_, data)| data).collect()
+    }
+
+    fn int(value: &Value, key: &str) -> i64 {
+        value[key].as_i64().unwrap_or_else(|| panic!("{key} of {value}"))
+    }
+
+    fn line(time: i64, stream: &str, data: &str) -> String {
+        format!("{time} {{\"stream\":\"{stream}\",\"data\":{data}}}\n")
+    }
+
+    const T0: i64 = 1_723_161_254_000_000_000;
+
+    #[test]
+    fn spot_ids_stay_whole_over_the_border_of_three_loops() {
+        let text = [
+            line(T0, "x@depth@100ms", r#"{"e":"depthUpdate","E":1723161255001,"s":"X","U":100,"u":110,"b":[["1","2"]],"a":[]}"#),
+            line(T0 + 1, "x@trade", r#"{"e":"trade","E":1723161255002,"s":"X","t":7,"p":"1","q":"1","T":1723161255001,"m":true,"M":true}"#),
+            line(T0 + 2, "x@bookTicker", r#"{"u":105,"s":"X","b":"1","B":"1","a":"2","A":"1"}"#),
+            line(T0 + 3, "x@aggTrade", r#"{"e":"aggTrade","E":1723161255003,"s":"X","a":3,"p":"1","q":"1","f":7,"l":8,"T":1723161255003,"m":true,"M":true}"#),
+            line(T0 + 4, "x@trade", r#"{"e":"trade","E":1723161255004,"s":"X","t":8,"p":"1","q":"1","T":1723161255004,"m":true,"M":true}"#),
+            line(T0 + 5, "x@depth@100ms", r#"{"e":"depthUpdate","E":1723161255005,"s":"X","U":111,"u":120,"b":[],"a":[]}"#),
+            line(T0 + 6, "x@aggTrade", r#"{"e":"aggTrade","E":1723161255006,"s":"X","a":4,"p":"1","q":"1","f":9,"l":9,"T":1723161255006,"m":true,"M":true}"#),
+            line(T0 + 7, "x@bookTicker", r#"{"u":121,"s":"X","b":"1","B":"1","a":"2","A":"1"}"#),
+        ]
+        .concat();
+        let timeline = Timeline::from_texts(&[text.as_bytes()]).unwrap();
+        let seen = three_loops(&timeline);
+        for pair in of(&seen, "@depth@100ms").windows(2) {
+            assert_eq!(int(pair[1], "U"), int(pair[0], "u") + 1);
+        }
+        for pair in of(&seen, "@trade").windows(2) {
+            assert_eq!(int(pair[1], "t"), int(pair[0], "t") + 1);
+        }
+        for pair in of(&seen, "@aggTrade").windows(2) {
+            assert_eq!(int(pair[1], "a"), int(pair[0], "a") + 1);
+            assert_eq!(int(pair[1], "f"), int(pair[0], "l") + 1);
+        }
+        for pair in of(&seen, "@bookTicker").windows(2) {
+            assert!(int(pair[1], "u") > int(pair[0], "u"));
+        }
+    }
+
+    #[test]
+    fn usdm_depth_continues_by_pu_over_the_border_of_three_loops() {
+        let text = [
+            line(T0, "x@depth@0ms", r#"{"e":"depthUpdate","E":1723161255001,"T":1723161255000,"s":"X","U":12,"u":14,"pu":10,"b":[],"a":[]}"#),
+            line(T0 + 1, "x@depth@0ms", r#"{"e":"depthUpdate","E":1723161255002,"T":1723161255001,"s":"X","U":17,"u":20,"pu":14,"b":[],"a":[]}"#),
+        ]
+        .concat();
+        let timeline = Timeline::from_texts(&[text.as_bytes()]).unwrap();
+        let seen = three_loops(&timeline);
+        let depth = of(&seen, "@depth@0ms");
+        assert_eq!(depth.len(), 6);
+        for pair in depth.windows(2) {
+            assert_eq!(int(pair[1], "pu"), int(pair[0], "u"));
+            assert!(int(pair[1], "U") > int(pair[0], "u"));
+        }
+    }
+
+    #[test]
+    fn times_move_to_now_keep_their_distances_and_never_run_ahead_of_the_pace() {
+        let text = [
+            line(T0, "x@trade", r#"{"e":"trade","E":1723161255200,"s":"X","t":1,"T":1723161255190}"#),
+            line(T0 + 50_000_000, "x@trade", r#"{"e":"trade","E":1723161255240,"s":"X","t":2,"T":1723161255239}"#),
+        ]
+        .concat();
+        let timeline = Timeline::from_texts(&[text.as_bytes()]).unwrap();
+        let seen = three_loops(&timeline);
+        let trades = of(&seen, "@trade");
+        // The recorder saw the first frame 1.2 s behind the exchange, the largest lag: it maps to the start.
+        assert_eq!((int(trades[0], "E"), int(trades[0], "T")), (1_800_000_000_000, 1_799_999_999_990));
+        assert_eq!((int(trades[1], "E"), int(trades[1], "T")), (1_800_000_000_040, 1_800_000_000_039));
+        assert_eq!(int(trades[2], "E") - int(trades[0], "E"), 75, "one loop is 50 ms plus one mean distance");
+    }
+
+    #[test]
+    fn candles_keep_whole_minutes_and_funding_stays_ahead() {
+        let text = [
+            line(T0, "x@kline_1m", r#"{"e":"kline","E":1723161255000,"s":"X","k":{"t":1723161240000,"T":1723161299999,"s":"X","i":"1m","f":-1,"L":-1,"o":"1","x":false}}"#),
+            line(T0 + 1, "x@markPrice@1s", r#"{"e":"markPriceUpdate","E":1723161255001,"s":"X","p":"1","T":1723190400000}"#),
+            line(T0 + 2, "x@markPrice@1s", r#"{"e":"markPriceUpdate","E":1723161255001,"s":"X","p":"1","T":0}"#),
+        ]
+        .concat();
+        let timeline = Timeline::from_texts(&[text.as_bytes()]).unwrap();
+        let seen = three_loops(&timeline);
+        for kline in of(&seen, "@kline_1m") {
+            let k = &kline["k"];
+            assert_eq!(int(k, "t") % 60_000, 0);
+            assert_eq!(int(k, "T"), int(k, "t") + 59_999);
+            assert_eq!(int(k, "f"), -1);
+        }
+        let marks = of(&seen, "@markPrice@1s");
+        assert!(int(marks[0], "T") > int(marks[0], "E") && int(marks[0], "T") % FUNDING_INTERVAL_MS == 0);
+        assert_eq!(int(marks[1], "T"), 0);
+    }
+
+    #[test]
+    fn rendering_without_a_warp_gives_the_recorded_bytes_and_ids() {
+        let text =
+            line(T0, "x@depth@0ms", r#"{"e":"depthUpdate","E":1,"T":2,"s":"X","U":12,"u":14,"pu":10,"b":[],"a":[]}"#);
+        let timeline = Timeline::from_texts(&[text.as_bytes()]).unwrap();
+        let mut out = Vec::new();
+        let ids = render(&timeline, timeline.frames.first().unwrap(), 5, None, &mut out);
+        assert_eq!(out, &text.as_bytes()[20..text.len() - 1]);
+        assert_eq!(ids, Some((12, 14)));
+    }
+}

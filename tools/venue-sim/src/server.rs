@@ -1,0 +1,315 @@
+//! One TCP listener for everything: `/<venue>/..` REST and WebSocket, `/_sim/..` control. TLS when certificate and key are given.
+
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use crate::binance::Session;
+use crate::faults::{Action, Board, Fault};
+use crate::http::{Answer, BODY_BYTES_MAX, HEAD_BYTES_MAX, Head, head_end};
+use crate::report::{Report, Transcript, lock, wall_ns};
+use crate::socket::Wire;
+use crate::venue::{Order, Venue};
+
+/// The window of the connect limit.
+const CONNECT_WINDOW: Duration = Duration::from_secs(300);
+
+/// What every connection shares.
+pub(crate) struct Shared {
+    pub venues: Vec<Arc<Venue>>,
+    pub board: Board,
+    pub transcript: Option<Transcript>,
+    pub stop: watch::Receiver<bool>,
+    /// Someone asked over `POST /_sim/stop`.
+    pub stop_asked: watch::Sender<bool>,
+    pub next_conn: AtomicU32,
+    /// Connections being served, and a bell for each that ends.
+    pub open: AtomicUsize,
+    pub closed: Notify,
+    pub failure: Mutex<Option<String>>,
+}
+
+impl Shared {
+    /// Notes the first failure that makes the report worthless.
+    pub fn fail(&self, failure: String) {
+        lock(&self.failure).get_or_insert(failure);
+    }
+
+    pub fn report(&self) -> Report {
+        let mut report = Report {
+            finished: self.venues.iter().all(|venue| venue.finished()),
+            venues: self.venues.iter().map(|venue| (venue.id.clone(), venue.report())).collect(),
+            ..Report::default()
+        };
+        report.sum();
+        report
+    }
+
+    /// Arms or applies a fault; gives the number of open connections it was handed to.
+    pub fn submit(self: &Arc<Self>, fault: Fault) -> usize {
+        if let Some(ms) = fault.after_ms {
+            let (shared, mut stop) = (self.clone(), self.stop.clone());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_millis(ms)) => {
+                        shared.submit(Fault { after_ms: None, ..fault });
+                    }
+                    () = stopped(&mut stop) => {}
+                }
+            });
+            return 0;
+        }
+        let frames = fault.after_frames;
+        if frames.is_none() && !fault.action.is_for_connections() {
+            self.board.arm(fault);
+            return 0;
+        }
+        let armed = frames.map(|frames| (frames, self.board.arm(fault.clone())));
+        let mut applied = 0;
+        for venue in &self.venues {
+            for outlet in lock(&venue.outlets).iter().filter(|o| fault.concerns(&venue.id, Some(o.number), &o.path)) {
+                let order = match armed {
+                    Some((frames, id)) => Order::Await(frames, id),
+                    None => Order::Act(fault.action.clone()),
+                };
+                applied += usize::from(outlet.orders.send(order).is_ok());
+            }
+        }
+        applied
+    }
+}
+
+/// Returns when the simulation stops (or is gone).
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Accepts until the stop.
+pub(crate) async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
+    let mut stop = shared.stop.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopped(&mut stop) => return,
+        };
+        let Ok((tcp, _)) = accepted else {
+            // Out of descriptors, most likely: let some connections end.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        let (tls, shared) = (tls.clone(), shared.clone());
+        shared.open.fetch_add(1, Ordering::AcqRel);
+        tokio::spawn(async move {
+            let mut stop = shared.stop.clone();
+            let serve = handle(tcp, tls, shared.clone());
+            tokio::select! {
+                () = serve => {}
+                // A WebSocket says goodbye within this time; anything else that still hangs is dropped.
+                () = async {
+                    stopped(&mut stop).await;
+                    tokio::time::sleep(Duration::from_secs(5)).await;
+                } => {}
+            }
+            shared.open.fetch_sub(1, Ordering::AcqRel);
+            shared.closed.notify_waiters();
+        });
+    }
+}
+
+async fn handle(tcp: TcpStream, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
+    // Small control messages must not wait for more.
+    let _ = tcp.set_nodelay(true);
+    let wire = Wire::of(&tcp);
+    match tls {
+        Some(acceptor) => {
+            if let Ok(stream) = acceptor.accept(tcp).await {
+                serve(stream, wire, shared).await;
+            }
+        }
+        None => serve(tcp, wire, shared).await,
+    }
+}
+
+async fn serve<S>(mut stream: S, wire: Wire, shared: Arc<Shared>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let mut stop = shared.stop.clone();
+    let mut buffer = Vec::new();
+    loop {
+        let end = loop {
+            if let Some(end) = head_end(&buffer) {
+                break end;
+            }
+            if buffer.len() > HEAD_BYTES_MAX {
+                let _ = stream.write_all(&Answer::json(400, "").encode()).await;
+                return;
+            }
+            let read = tokio::select! {
+                read = stream.read_buf(&mut buffer) => read,
+                () = stopped(&mut stop) => return,
+            };
+            if !matches!(read, Ok(bytes) if bytes > 0) {
+                return;
+            }
+        };
+        let head: Vec<u8> = buffer.drain(..end).collect();
+        let Some(head) = Head::parse(&head) else {
+            let _ = stream.write_all(&Answer::json(400, "").encode()).await;
+            return;
+        };
+        let body_bytes = head.content_length();
+        if body_bytes > BODY_BYTES_MAX {
+            return;
+        }
+        while buffer.len() < body_bytes {
+            if !matches!(stream.read_buf(&mut buffer).await, Ok(bytes) if bytes > 0) {
+                return;
+            }
+        }
+        let body: Vec<u8> = buffer.drain(..body_bytes).collect();
+        let path = head.path();
+        let (first, rest) = split_first(&path);
+        let venue = shared.venues.iter().find(|venue| venue.id == first).cloned();
+        let answer = match venue {
+            Some(venue) if head.is_upgrade() => match upgrade(&venue, &shared, &head, rest) {
+                Upgrade::Open(session, added) => {
+                    let Some(key) = head.header("sec-websocket-key") else { return };
+                    let accept = Answer::json(101, "").with("Upgrade", "websocket").with("Connection", "Upgrade");
+                    if stream.write_all(&handshake(&accept, key)).await.is_err() {
+                        return;
+                    }
+                    let id = shared.next_conn.fetch_add(1, Ordering::AcqRel) + 1;
+                    let number = lock(&venue.stats).len() as u32 + 1;
+                    let path = strip_venue(&head.target, &venue.id);
+                    let setup =
+                        crate::conn::Setup { venue, shared, session, added, path, leftover: buffer, wire, id, number };
+                    crate::conn::run(stream, setup).await;
+                    return;
+                }
+                Upgrade::Hang => {
+                    stopped(&mut stop).await;
+                    return;
+                }
+                Upgrade::Refuse(answer) => answer,
+            },
+            Some(venue) => {
+                let answer = rest_answer(&venue, &shared, &head, rest).await;
+                lock(&venue.rest).note(&strip_venue(&head.target, &venue.id), answer.status, &answer.body);
+                answer
+            }
+            None if first == "_sim" => control(&shared, &head, rest, &body),
+            None => Answer::json(404, r#"{"code":0,"msg":"No such venue."}"#),
+        };
+        if stream.write_all(&answer.encode()).await.is_err() || stream.flush().await.is_err() || !head.keeps_alive() {
+            return;
+        }
+    }
+}
+
+/// `/binance-spot/api/v3/ping` -> (`binance-spot`, `/api/v3/ping`).
+fn split_first(path: &str) -> (&str, &str) {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    path.find('/').map_or((path, ""), |at| path.split_at(at))
+}
+
+fn strip_venue(target: &str, venue: &str) -> String {
+    target.strip_prefix('/').and_then(|rest| rest.strip_prefix(venue)).unwrap_or(target).to_owned()
+}
+
+fn handshake(answer: &Answer, key: &str) -> Vec<u8> {
+    let mut text = "HTTP/1.1 101 Switching Protocols\r\n".to_owned();
+    for (name, value) in &answer.headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    text.push_str(&format!("Sec-WebSocket-Accept: {}\r\n\r\n", derive_accept_key(key.as_bytes())));
+    text.into_bytes()
+}
+
+enum Upgrade {
+    Open(Session, Vec<u32>),
+    Hang,
+    Refuse(Answer),
+}
+
+fn upgrade(venue: &Venue, shared: &Shared, head: &Head, path: &str) -> Upgrade {
+    let now_ms = (wall_ns() / 1_000_000) as i64;
+    let recent = {
+        let mut connects = lock(&venue.connects);
+        let now = std::time::Instant::now();
+        connects.retain(|&at| now.duration_since(at) < CONNECT_WINDOW);
+        connects.push(now);
+        connects.len()
+    };
+    if venue.limits.enforce && recent > venue.limits.connects_per_5_min {
+        return Upgrade::Refuse(Answer::json(429, "").with("Retry-After", 60));
+    }
+    let fits = |action: &Action| matches!(action, Action::Refuse { .. } | Action::HangUpgrade);
+    match shared.board.take_for_request(&venue.id, path, fits) {
+        Some(Action::Refuse { status }) => return Upgrade::Refuse(crate::rest::refusal(venue, status, 1, now_ms)),
+        Some(_) => return Upgrade::Hang,
+        None => {}
+    }
+    if head.header("sec-websocket-key").is_none() || head.method != "GET" {
+        return Upgrade::Refuse(Answer::json(400, ""));
+    }
+    match Session::open(venue.market, path, &head.query(), &venue.universe) {
+        Some((session, added)) => Upgrade::Open(session, added),
+        None => Upgrade::Refuse(Answer::json(404, "")),
+    }
+}
+
+async fn rest_answer(venue: &Venue, shared: &Shared, head: &Head, path: &str) -> Answer {
+    let delay = shared.board.take_for_request(&venue.id, path, |action| matches!(action, Action::RestDelay { .. }));
+    if let Some(Action::RestDelay { ms }) = delay {
+        let mut stop = shared.stop.clone();
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(ms)) => {}
+            () = stopped(&mut stop) => {}
+        }
+    }
+    let now_ms = (wall_ns() / 1_000_000) as i64;
+    match shared.board.take_for_request(&venue.id, path, |action| matches!(action, Action::Rest { .. })) {
+        Some(Action::Rest { status, retry_after_s }) => crate::rest::refusal(venue, status, retry_after_s, now_ms),
+        _ => crate::rest::answer(venue, head, path, now_ms),
+    }
+}
+
+fn control(shared: &Arc<Shared>, head: &Head, path: &str, body: &[u8]) -> Answer {
+    match (head.method.as_str(), path) {
+        ("GET", "/report") => match serde_json::to_vec(&shared.report()) {
+            Ok(report) => Answer::json(200, report),
+            Err(error) => Answer::json(500, error.to_string()),
+        },
+        ("POST", "/fault") => match crate::faults::parse(body) {
+            Ok(faults) => {
+                let applied: usize = faults.into_iter().map(|fault| shared.submit(fault)).sum();
+                Answer::json(200, format!(r#"{{"applied":{applied}}}"#))
+            }
+            Err(error) => Answer::json(400, serde_json::json!({ "error": error.to_string() }).to_string()),
+        },
+        ("POST", "/stop") => {
+            shared.stop_asked.send_replace(true);
+            Answer::json(200, "{}")
+        }
+        _ => Answer::json(404, r#"{"error":"GET /_sim/report, POST /_sim/fault, POST /_sim/stop"}"#),
+    }
+}
+
+/// Waits until no connection is served any more, or the deadline.
+pub(crate) async fn all_closed(shared: &Shared, deadline: Instant) {
+    loop {
+        let closed = shared.closed.notified();
+        if shared.open.load(Ordering::Acquire) == 0 || Instant::now() >= deadline {
+            return;
+        }
+        let _ = tokio::time::timeout(Duration::from_millis(20), closed).await;
+    }
+}

@@ -1,0 +1,272 @@
+//! What the parts of one venue share: the streams it has, who is connected, how far it has played, what it sent.
+//!
+//! The player writes `progress` and hands batches to the outlets; each connection owns its outlet and its statistics; REST reads.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use tokio::sync::{Notify, mpsc};
+
+use crate::binance::Market;
+use crate::book::Books;
+use crate::config::{Heartbeat, Limits};
+use crate::faults::{Action, FaultId};
+use crate::generate::Stall;
+use crate::report::{ConnStats, RestReport, VenueReport, lock};
+use crate::rest::RestState;
+use crate::restamp::Warp;
+use crate::script::{StreamInfo, Timeline};
+
+/// The streams of a source, found by name.
+#[derive(Debug, Default)]
+pub(crate) struct Universe {
+    pub streams: Vec<StreamInfo>,
+    by_name: HashMap<String, u32>,
+    by_family: HashMap<String, u32>,
+}
+
+impl Universe {
+    pub fn new(streams: Vec<StreamInfo>) -> Universe {
+        let mut universe = Universe { streams, ..Universe::default() };
+        for (index, info) in universe.streams.iter().enumerate() {
+            let index = index as u32;
+            universe.by_name.entry(info.name.clone()).or_insert(index);
+            universe.by_family.entry(family(&info.name)).or_insert(index);
+        }
+        universe
+    }
+
+    /// The source stream that serves a subscribed name, and whether the names agree. Another speed of the same channel serves too.
+    pub fn resolve(&self, name: &str) -> Option<(u32, bool)> {
+        match self.by_name.get(name) {
+            Some(&stream) => Some((stream, true)),
+            None => self.by_family.get(&family(name)).map(|&stream| (stream, false)),
+        }
+    }
+}
+
+/// A name without its speed: `x@depth@100ms` and `x@depth` are one family, `x@markPrice@1s` and `x@markPrice` another.
+fn family(name: &str) -> String {
+    let mut parts = name.split('@');
+    let (symbol, channel) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+    match channel {
+        "depth" | "markPrice" => format!("{symbol}@{channel}@*"),
+        _ => name.to_owned(),
+    }
+}
+
+/// Frames that are due together, rendered once for every connection.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub bytes: Vec<u8>,
+    pub frames: Vec<BatchFrame>,
+}
+
+/// One frame of a batch, in its combined form.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchFrame {
+    pub stream: u32,
+    pub start: u32,
+    pub end: u32,
+    /// Bytes before the data value.
+    pub head_bytes: u32,
+    pub ids: Option<(i64, i64)>,
+}
+
+impl Batch {
+    /// The whole frame.
+    pub fn combined(&self, frame: &BatchFrame) -> &[u8] {
+        self.bytes.get(frame.start as usize..frame.end as usize).unwrap_or(&[])
+    }
+
+    /// The data value alone.
+    pub fn data(&self, frame: &BatchFrame) -> &[u8] {
+        self.bytes.get((frame.start + frame.head_bytes) as usize..(frame.end as usize).saturating_sub(1)).unwrap_or(&[])
+    }
+}
+
+/// What the server tells a connection.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Do this now.
+    Act(Action),
+    /// A fault that waits for this frame count was added.
+    Await(u64, FaultId),
+}
+
+/// The player's end of one connection.
+#[derive(Clone)]
+pub(crate) struct Outlet {
+    pub id: u32,
+    pub number: u32,
+    pub path: String,
+    /// Bounded: a full queue holds the player back, so nothing is dropped and memory stays small.
+    pub batches: mpsc::Sender<Arc<Batch>>,
+    /// Unbounded, but filled only by hand and by script.
+    pub orders: mpsc::UnboundedSender<Order>,
+    /// Batches queued or being written.
+    pub pending: Arc<AtomicU64>,
+    pub subscribed: Arc<AtomicBool>,
+}
+
+/// How far a venue has played.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    pub started: bool,
+    pub done: bool,
+    pub round: u64,
+    /// Frames of this round that were played.
+    pub index: usize,
+    pub warp: Option<Warp>,
+    pub played: Vec<u64>,
+}
+
+#[derive(Debug)]
+struct Subscriptions {
+    counts: Vec<u32>,
+    changed: Instant,
+}
+
+/// What a venue plays.
+#[derive(Clone)]
+pub(crate) enum Material {
+    Recorded(Arc<Timeline>),
+    /// The generated market's latest ids and prices, for REST.
+    Generated(Arc<Stall>),
+}
+
+/// One venue.
+pub(crate) struct Venue {
+    pub id: String,
+    pub market: Market,
+    pub universe: Universe,
+    pub material: Material,
+    pub restamp: bool,
+    pub extra_symbols: bool,
+    pub limits: Limits,
+    pub heartbeat: Heartbeat,
+    /// Stream indices that must be subscribed before `AllStreams` starts.
+    pub expected: Vec<u32>,
+    pub outlets: Mutex<Vec<Outlet>>,
+    pub stats: Mutex<Vec<Arc<Mutex<ConnStats>>>>,
+    pub progress: Mutex<Progress>,
+    pub rest: Mutex<RestReport>,
+    pub rest_state: Mutex<RestState>,
+    pub books: Mutex<Books>,
+    /// Upgrades in the last five minutes.
+    pub connects: Mutex<Vec<Instant>>,
+    subscriptions: Mutex<Subscriptions>,
+    /// Woken when subscriptions or connections change.
+    pub changed: Notify,
+}
+
+impl Venue {
+    pub fn new(
+        id: &str,
+        market: Market,
+        streams: Vec<StreamInfo>,
+        material: Material,
+        expected: &[String],
+        config: &crate::config::SimConfig,
+    ) -> Venue {
+        let universe = Universe::new(streams);
+        let count = universe.streams.len();
+        let expected = if expected.is_empty() {
+            (0..count as u32).collect()
+        } else {
+            expected.iter().filter_map(|name| universe.resolve(name)).map(|(stream, _)| stream).collect()
+        };
+        Venue {
+            id: id.to_owned(),
+            market,
+            universe,
+            material,
+            restamp: config.restamp,
+            extra_symbols: config.extra_symbols,
+            limits: config.limits.clone(),
+            heartbeat: config.heartbeat,
+            expected,
+            outlets: Mutex::default(),
+            stats: Mutex::default(),
+            progress: Mutex::new(Progress { played: vec![0; count], ..Progress::default() }),
+            rest: Mutex::default(),
+            rest_state: Mutex::default(),
+            books: Mutex::default(),
+            connects: Mutex::default(),
+            subscriptions: Mutex::new(Subscriptions { counts: vec![0; count], changed: Instant::now() }),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Counts subscriptions in and out.
+    pub fn subscribe(&self, added: &[u32], removed: &[u32]) {
+        {
+            let mut subscriptions = lock(&self.subscriptions);
+            for &stream in added {
+                if let Some(count) = subscriptions.counts.get_mut(stream as usize) {
+                    *count += 1;
+                }
+            }
+            for &stream in removed {
+                if let Some(count) = subscriptions.counts.get_mut(stream as usize) {
+                    *count = count.saturating_sub(1);
+                }
+            }
+            if !added.is_empty() {
+                subscriptions.changed = Instant::now();
+            }
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Subscribed source streams, whether all expected ones are among them, and the time since the last new one.
+    pub fn subscribed(&self) -> (usize, bool, std::time::Duration) {
+        let subscriptions = lock(&self.subscriptions);
+        let on = |stream: &u32| subscriptions.counts.get(*stream as usize).is_some_and(|&count| count > 0);
+        let streams = subscriptions.counts.iter().filter(|&&count| count > 0).count();
+        (streams, self.expected.iter().all(on), subscriptions.changed.elapsed())
+    }
+
+    /// True when everything was played and every connection has flushed it.
+    pub fn finished(&self) -> bool {
+        lock(&self.progress).done
+            && lock(&self.outlets).iter().all(|outlet| outlet.pending.load(Ordering::Acquire) == 0)
+    }
+
+    /// Everything sent so far.
+    pub fn report(&self) -> VenueReport {
+        let progress = lock(&self.progress);
+        let played: BTreeMap<String, u64> = self
+            .universe
+            .streams
+            .iter()
+            .zip(&progress.played)
+            .map(|(info, &count)| (info.name.clone(), count))
+            .collect();
+        VenueReport {
+            started: progress.started,
+            played_out: progress.done,
+            loops: progress.round + u64::from(progress.done),
+            played,
+            connections: lock(&self.stats).iter().map(|stats| lock(stats).report()).collect(),
+            rest: lock(&self.rest).clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_depth_speed_is_served_by_the_recorded_one_but_partial_books_are_not() {
+        let universe = Universe::new(vec![StreamInfo::of("x@depth@0ms"), StreamInfo::of("x@trade")]);
+        assert_eq!(universe.resolve("x@depth@0ms"), Some((0, true)));
+        assert_eq!(universe.resolve("x@depth@100ms"), Some((0, false)));
+        assert_eq!(universe.resolve("x@depth"), Some((0, false)));
+        assert_eq!(universe.resolve("x@depth20"), None);
+        assert_eq!(universe.resolve("X@trade"), None);
+    }
+}
