@@ -23,19 +23,37 @@ pub(super) struct Feed {
     pub(super) id: VenueId,
     pub(super) venue: &'static dyn Venue,
     pub(super) config: VenueConfig,
-    pub(super) log: SharedLog,
+    pub(super) log: Arc<SharedLog>,
     pub(super) metrics: Arc<VenueMetrics>,
     pub(super) pace: Arc<HostPace>,
-    pub(super) rest: RestClient,
+    pub(super) rest: Arc<RestClient>,
     pub(super) snapshots: Snapshots,
     pub(super) dialer: Dialer,
     pub(super) tls: Arc<ClientConfig>,
     /// Triggered by the process's shutdown and by a failing log.
     pub(super) stop: Shutdown,
-    pub(super) conns: AtomicU32,
+    pub(super) conns: Arc<AtomicU32>,
 }
 
 impl Feed {
+    /// The same venue on the same log, to run once more under another `stop`.
+    pub(super) fn again(&self, stop: Shutdown) -> Feed {
+        Feed {
+            id: self.id,
+            venue: self.venue,
+            config: self.config.clone(),
+            log: Arc::clone(&self.log),
+            metrics: Arc::clone(&self.metrics),
+            pace: Arc::clone(&self.pace),
+            rest: Arc::clone(&self.rest),
+            snapshots: Snapshots::default(),
+            dialer: self.dialer.clone(),
+            tls: Arc::clone(&self.tls),
+            stop,
+            conns: Arc::clone(&self.conns),
+        }
+    }
+
     /// The ordinal of the next connection or REST request, from 1.
     pub(super) fn next_conn(&self) -> u32 {
         self.conns.fetch_add(1, Ordering::Relaxed)

@@ -3,9 +3,10 @@
 //! One std mutex around the writer, held for one append (some 100 ns) and never across an await. The receive
 //! time is the caller's, taken when the bytes came out of the socket, before the lock. There is no queue: an
 //! append that waits (slow disk) makes its own socket wait, and the kernel's receive buffer holds the difference.
-//! The first append that fails ends the venue: its sockets close, nothing is dropped silently.
+//! The first append that fails stops the venue: its sockets close, nothing is dropped silently. When the log takes
+//! records again ([`SharedLog::resume`]) recording goes on, with a gap.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -46,9 +47,11 @@ pub struct SharedLog {
     /// Only with `sync = "every"`.
     durable: Option<SyncHandle>,
     failed: AtomicBool,
+    /// When that was, ns since epoch.
+    failed_ns: AtomicU64,
     metrics: Arc<VenueMetrics>,
-    /// Stops the venue when the log fails.
-    stop: Shutdown,
+    /// Stops the venue when the log fails; another one after each resumption.
+    stop: Mutex<Shutdown>,
 }
 
 impl SharedLog {
@@ -62,7 +65,15 @@ impl SharedLog {
     ) -> Self {
         metrics.writer(writer.stats());
         let durable = matches!(sync, SyncPolicy::Every).then(|| writer.sync_handle());
-        Self { venue, writer: Mutex::new(Some(writer)), durable, failed: AtomicBool::new(false), metrics, stop }
+        Self {
+            venue,
+            writer: Mutex::new(Some(writer)),
+            durable,
+            failed: AtomicBool::new(false),
+            failed_ns: AtomicU64::new(0),
+            metrics,
+            stop: Mutex::new(stop),
+        }
     }
 
     /// Appends one record and returns its number.
@@ -126,6 +137,27 @@ impl SharedLog {
         self.durable.is_some()
     }
 
+    /// Tries whether the log takes records again; from then on failures trigger `stop`. Returns since when it
+    /// took none, ns since epoch; `None` = still none.
+    pub fn resume(&self, stop: &Shutdown) -> Option<u64> {
+        let since_ns = self.failed_ns.swap(0, Ordering::Relaxed);
+        let event = Event {
+            kind: "log_resumed",
+            detail: serde_json::json!({ "since_ns": since_ns, "error": self.metrics.failed() }),
+        };
+        let payload = record::json(&event);
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let append = Append { ts_recv_ns: Stamp::now().0, conn: 0, kind: Kind::Event, flags: 0, payload: &payload };
+        if writer.as_mut()?.append(&append).is_err() {
+            self.failed_ns.store(since_ns, Ordering::Relaxed);
+            return None;
+        }
+        *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = stop.clone();
+        self.failed.store(false, Ordering::Release);
+        self.metrics.resumed();
+        Some(since_ns)
+    }
+
     /// Seals and closes the log; later appends fail. Blocks on the disk.
     ///
     /// # Errors
@@ -179,13 +211,15 @@ impl SharedLog {
             .map_err(|err| self.fail(&err.to_string()))
     }
 
+    /// Takes no record any more until [`SharedLog::resume`], and stops the venue.
     #[cold]
-    fn fail(&self, why: &str) -> LogStopped {
+    pub(super) fn fail(&self, why: &str) -> LogStopped {
         self.metrics.log_errors.add(1);
         if !self.failed.swap(true, Ordering::AcqRel) {
+            self.failed_ns.store(Stamp::now().0, Ordering::Relaxed);
             self.metrics.fail(why);
             error!(venue = %self.venue, error = why, "the log cannot be written; closing the sockets of this venue");
-            self.stop.trigger();
+            self.stop.lock().unwrap_or_else(PoisonError::into_inner).trigger();
         }
         LogStopped
     }

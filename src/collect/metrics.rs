@@ -38,7 +38,7 @@ macro_rules! counters {
             $($(#[$doc])* pub $field: Counter,)+
             connections: Mutex<BTreeMap<usize, Connection>>,
             stats: OnceLock<Arc<WriterStats>>,
-            failed: OnceLock<String>,
+            failed: Mutex<Option<String>>,
         }
 
         /// The counters of one venue at one time.
@@ -86,7 +86,7 @@ counters! {
     /// Frames larger than a record.
     too_large: "tapedeck_collector_too_large_frames_total", "Frames larger than a record may be; each one is an event instead.";
     /// Failures of the log.
-    log_errors: "tapedeck_collector_log_errors_total", "Appends that failed; above 0 this venue has stopped.";
+    log_errors: "tapedeck_collector_log_errors_total", "Times the log took no record; from then until it does the sockets of the venue are closed.";
 }
 
 /// What a connection slot does now.
@@ -139,7 +139,7 @@ pub struct StreamSnapshot {
 pub struct VenueSnapshot {
     /// Venue id.
     pub venue: String,
-    /// Why it stopped, if it did.
+    /// Why it does not record at present, if so.
     pub failed: Option<String>,
     /// Counters.
     pub counts: Counts,
@@ -173,12 +173,16 @@ impl VenueMetrics {
 
     pub(super) fn fail(&self, why: &str) {
         // The first reason is the one that matters.
-        let _ = self.failed.set(why.to_owned());
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| why.to_owned());
     }
 
-    /// Why this venue stopped, if it did.
-    pub fn failed(&self) -> Option<&str> {
-        self.failed.get().map(String::as_str)
+    pub(super) fn resumed(&self) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Why this venue does not record at present, if so.
+    pub fn failed(&self) -> Option<String> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Counters of the log's writer, once it is open.
@@ -195,7 +199,7 @@ impl VenueMetrics {
         };
         VenueSnapshot {
             venue: venue.as_str().to_owned(),
-            failed: self.failed().map(str::to_owned),
+            failed: self.failed(),
             counts: self.counts(),
             connections: connections
                 .iter()

@@ -39,28 +39,33 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use tokio::task::JoinSet;
-use tracing::{error, info};
+use tokio::time::Instant;
+use tracing::{info, warn};
 use wal_format::{LogWriter, OpenError};
 
+use self::backoff::{Backoff, random};
 use self::bootstrap::Snapshots;
 use self::connect::Dialer;
 use self::feed::Feed;
-use self::log::SharedLog;
+use self::log::{SharedLog, Stamp};
 use self::metrics::Metrics;
 use self::pace::Hosts;
 use self::rest::RestClient;
+use self::session::{Cause, GapStart};
 use crate::config::{Config, VenueConfig};
 use crate::shutdown::Shutdown;
 use crate::venue::{VenueId, venue};
 
 /// How often the totals are logged.
 const SUMMARY_EVERY_S: u64 = 60;
+/// How long a log that takes no records is left alone at least.
+const RESUME_AFTER: Duration = Duration::from_secs(5);
 
 /// Records every configured venue until `shutdown`, then seals the logs.
 ///
 /// # Errors
-/// One plain sentence with what to do when a log cannot be opened at the start, when every venue has stopped by
-/// itself, or when a log cannot be closed.
+/// One plain sentence with what to do when a log cannot be opened at the start; later only when a log cannot be
+/// closed. A log that takes no records meanwhile stops its venue until it does again, and no other.
 pub async fn run(cfg: Arc<Config>, shutdown: Shutdown) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(cfg.venues.keys().copied()));
     run_with(cfg, shutdown, metrics).await
@@ -87,43 +92,59 @@ pub async fn run_with(cfg: Arc<Config>, shutdown: Shutdown, metrics: Arc<Metrics
             }
         }
     }
-    let count = feeds.len();
     let mut venues = JoinSet::new();
     for feed in feeds {
-        let shutdown = shutdown.clone();
-        venues.spawn(async move {
-            let forward = {
-                let stop = feed.stop.clone();
-                let shutdown = shutdown.clone();
-                tokio::spawn(async move {
-                    shutdown.wait().await;
-                    stop.trigger();
-                })
-            };
-            let done = record(&feed).await;
-            forward.abort();
-            if !shutdown.requested() {
-                let why = feed.metrics.failed().unwrap_or("it ended by itself").to_owned();
-                return Err(anyhow::anyhow!("{}: {why}", feed.id));
-            }
-            done
-        });
+        venues.spawn(keep(feed, shutdown.clone()));
     }
     let mut failures = Vec::new();
     while let Some(done) = venues.join_next().await {
         match done {
             Ok(Ok(())) => {}
-            Ok(Err(err)) => {
-                error!(error = format!("{err:#}"), "a venue is not recorded any more");
-                failures.push(format!("{err:#}"));
-            }
+            Ok(Err(err)) => failures.push(format!("{err:#}")),
             Err(err) => failures.push(format!("a venue's task failed: {err}")),
         }
     }
-    if failures.is_empty() || (failures.len() < count && shutdown.requested()) {
-        return Ok(());
+    anyhow::ensure!(failures.is_empty(), "the collector did not end cleanly: {}", failures.join("; "));
+    Ok(())
+}
+
+/// Records a venue until `shutdown`, over failures of its log: while it takes no records the sockets are closed,
+/// when it does again everything is opened again and the time between is a gap. Then closes the log.
+async fn keep(mut feed: Arc<Feed>, shutdown: Shutdown) -> anyhow::Result<()> {
+    let mut backoff = Backoff::default();
+    let mut gap = None;
+    loop {
+        let started = Instant::now();
+        let forward = tokio::spawn({
+            let (shutdown, stop) = (shutdown.clone(), feed.stop.clone());
+            async move {
+                shutdown.wait().await;
+                stop.trigger();
+            }
+        });
+        record(&feed, gap).await;
+        forward.abort();
+        let stopped_ns = Stamp::now().0;
+        backoff.good(started.elapsed());
+        while !shutdown.requested() {
+            let wait = backoff.next(&mut random).max(RESUME_AFTER);
+            tokio::select! {
+                () = shutdown.wait() => break,
+                () = tokio::time::sleep(wait) => {}
+            }
+            let stop = Shutdown::new();
+            if let Some(from_ns) = feed.log.resume(&stop) {
+                warn!(venue = %feed.id, "the log takes records again; recording goes on with a gap");
+                // 0: the log was well, a task of this venue was not.
+                gap = Some(GapStart { cause: Cause::Log, from_ns: if from_ns == 0 { stopped_ns } else { from_ns } });
+                feed = Arc::new(feed.again(stop));
+                break;
+            }
+        }
+        if shutdown.requested() {
+            return close(&feed).await;
+        }
     }
-    Err(anyhow::anyhow!("recording has stopped: {}", failures.join("; ")))
 }
 
 /// Opens the log of a venue and gathers what its tasks need.
@@ -154,20 +175,20 @@ async fn feed(
         id,
         venue,
         config: config.clone(),
-        log: SharedLog::new(id, writer, sync, Arc::clone(&metrics), stop.clone()),
+        log: Arc::new(SharedLog::new(id, writer, sync, Arc::clone(&metrics), stop.clone())),
         metrics,
         pace: hosts.get(&config.ws_url, &config.limits),
-        rest,
+        rest: Arc::new(rest),
         snapshots: Snapshots::default(),
         dialer: Dialer::Direct,
         tls: Arc::clone(tls),
         stop,
-        conns: AtomicU32::new(1),
+        conns: Arc::new(AtomicU32::new(1)),
     })
 }
 
-/// Records one venue until it is to stop; closes its log.
-async fn record(feed: &Arc<Feed>) -> anyhow::Result<()> {
+/// Records one venue until it is to stop.
+async fn record(feed: &Arc<Feed>, gap: Option<GapStart>) {
     let mut helpers = JoinSet::new();
     helpers.spawn(tick(Arc::clone(feed)));
     if let Some(symbols) = listing::first(feed).await {
@@ -182,11 +203,10 @@ async fn record(feed: &Arc<Feed>) -> anyhow::Result<()> {
         helpers.spawn(async move { listing::refresh(&refresh, symbols).await });
         let snapshots = Arc::clone(feed);
         helpers.spawn(async move { bootstrap::run(&snapshots).await });
-        slot::keep_all(feed, plans).await;
+        slot::keep_all(feed, plans, gap).await;
         feed.stop.wait().await;
     }
     while helpers.join_next().await.is_some() {}
-    close(feed).await
 }
 
 async fn close(feed: &Arc<Feed>) -> anyhow::Result<()> {

@@ -43,8 +43,8 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// The slot `number` of `feed`.
-    pub(super) fn new(feed: Arc<Feed>, number: usize, plan: ConnectionPlan) -> Self {
+    /// The slot `number` of `feed`; `gap` is an interruption that its first session ends.
+    pub(super) fn new(feed: Arc<Feed>, number: usize, plan: ConnectionPlan, gap: Option<GapStart>) -> Self {
         let url = format!("{}{}", feed.config.ws_url, plan.path_and_query);
         feed.metrics.connection(number, ConnState::Connecting, 0, &Arc::new(Streams::new(&plan.streams)));
         Self {
@@ -53,7 +53,7 @@ impl Slot {
             plan: Arc::new(plan),
             url,
             backoff: Backoff::default(),
-            gap: None,
+            gap,
             closing: JoinSet::new(),
         }
     }
@@ -248,11 +248,11 @@ fn wait_after(err: &ConnectError, backoff: &mut Backoff) -> Duration {
 }
 
 /// Keeps all slots of a venue until it stops; the pace of the host staggers their starts.
-pub(super) async fn keep_all(feed: &Arc<Feed>, plans: Vec<ConnectionPlan>) {
+pub(super) async fn keep_all(feed: &Arc<Feed>, plans: Vec<ConnectionPlan>, gap: Option<GapStart>) {
     let mut slots = JoinSet::new();
     let started = Instant::now();
     for (number, plan) in plans.into_iter().enumerate() {
-        slots.spawn(Slot::new(Arc::clone(feed), number, plan).keep());
+        slots.spawn(Slot::new(Arc::clone(feed), number, plan, gap).keep());
     }
     while let Some(done) = slots.join_next().await {
         if let Err(err) = done

@@ -332,3 +332,38 @@ async fn a_log_in_use_is_refused_with_who_uses_it_and_what_to_do() {
     running.until("the first one goes on", |c| c.frames > before).await;
     assert_eq!(data(&running.stop().await), server.sent());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_takes_no_records_closes_the_sockets_and_recording_goes_on_with_a_gap_when_it_does_again() {
+    let server = Server::start(vec![], vec![]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let cfg = Running::config(dir.path(), &server, TRADES);
+    let metrics = Arc::new(Metrics::new([VenueId::BinanceSpot]));
+    let (id, venue) = cfg.venues.first_key_value().unwrap();
+    let tls = super::connect::tls_config().unwrap();
+    let hosts = super::pace::Hosts::default();
+    let feed = Arc::new(super::feed(&cfg, *id, venue, &hosts, &tls, &metrics).await.unwrap());
+    let shutdown = Shutdown::new();
+    let task = tokio::spawn(super::keep(feed.clone(), shutdown.clone()));
+    let running = Running { dir, metrics: metrics.clone(), shutdown, task };
+    running.until("data flows", |c| c.frames > 20).await;
+    feed.log.fail("no space left (said by the test)");
+    assert!(metrics.venue(*id).unwrap().failed().unwrap().contains("no space"));
+    let seen = server.seen.clone();
+    running.until("the socket is closed", |_| seen.lock().unwrap().closes[0] == Some(1000)).await;
+    running.until("another one delivers", |c| c.connects == 2).await;
+    let before = metrics.venue(*id).unwrap().counts().frames;
+    running.until("data flows again", |c| c.frames > before + 20).await;
+    assert_eq!(metrics.venue(*id).unwrap().failed(), None);
+    let records = running.stop().await;
+
+    let logged = data(&records);
+    assert_eq!(logged[1], server.sent()[1]);
+    assert!(logged[0].len() < server.sent()[0].len(), "the test did not interrupt anything");
+    assert_eq!(logged[0], server.sent()[0][..logged[0].len()]);
+    let gap = of(&records, Kind::Gap)[0].json();
+    assert_eq!(gap["reason"], "log");
+    assert!(gap["to_ns"].as_u64().unwrap() - gap["from_ns"].as_u64().unwrap() > 1_000_000_000, "{gap}");
+    let resumed = &events(&records, "log_resumed")[0]["detail"];
+    assert_eq!(resumed["error"], "no space left (said by the test)");
+}
