@@ -47,15 +47,7 @@ impl Slot {
     pub(super) fn new(feed: Arc<Feed>, number: usize, plan: ConnectionPlan, gap: Option<GapStart>) -> Self {
         let url = format!("{}{}", feed.config.ws_url, plan.path_and_query);
         feed.metrics.connection(number, ConnState::Connecting, 0, &Arc::new(Streams::new(&plan.streams)));
-        Self {
-            feed,
-            number,
-            plan: Arc::new(plan),
-            url,
-            backoff: Backoff::default(),
-            gap,
-            closing: JoinSet::new(),
-        }
+        Self { feed, number, plan: Arc::new(plan), url, backoff: Backoff::default(), gap, closing: JoinSet::new() }
     }
 
     /// Keeps the connection until the venue is to stop.
