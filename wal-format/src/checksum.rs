@@ -29,6 +29,7 @@ pub fn record(initial: u32, commit: u32, rest: &[u8]) -> u32 {
 
 /// The checksum of bytes that already stand in the covered order.
 #[must_use]
+#[inline]
 pub fn covered(initial: u32, bytes: &[u8]) -> u32 {
     let mut hasher = Hasher::new_with_initial(initial);
     hasher.update(bytes);

@@ -167,6 +167,7 @@ impl Control {
         (control, before)
     }
 
+    #[inline]
     fn word(&self, word: Word) -> Option<&AtomicU64> {
         self.window.word(word as usize * 8)
     }

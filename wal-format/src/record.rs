@@ -322,6 +322,7 @@ impl RecordHeader {
     /// A header for a payload of this length, its checksum still open. `None` if it is too long
     /// for the format.
     #[must_use]
+    #[inline]
     pub fn new(seq: Seq, ts_recv_ns: u64, conn: u32, kind: Kind, flags: u8, payload_bytes: usize) -> Option<Self> {
         let len = payload_bytes.checked_add(RECORD_HEADER_BYTES)?;
         if len > RECORD_BYTES_MAX {
@@ -373,6 +374,7 @@ impl RecordHeader {
 
     /// Bytes 8 to 32 as three words: what `sys` stores before the payload.
     #[must_use]
+    #[inline]
     pub fn tail_words(&self) -> [u64; 3] {
         [
             self.seq.0,

@@ -12,6 +12,7 @@ pub struct Count(AtomicU64);
 impl Count {
     /// The value now.
     #[must_use]
+    #[inline]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -25,6 +26,7 @@ impl Count {
         self.0.store(n, Ordering::Relaxed);
     }
 
+    #[inline]
     pub(crate) fn raise(&self, n: u64) {
         if n > self.get() {
             self.set(n);

@@ -28,7 +28,7 @@ use crate::footer::{FooterBuilder, FooterFacts, SealedBy};
 use crate::layout::{BLOCK_BYTES, DATA_START};
 use crate::options::{Clock, SyncPolicy};
 use crate::positions::Live;
-use crate::record::{Position, Seal, Seq};
+use crate::record::{Position, Seal, SegmentId, Seq};
 use crate::stats::WriterStats;
 
 /// Sign of life in CONTROL, and the longest sleep.
@@ -36,6 +36,9 @@ const HEARTBEAT: Duration = Duration::from_millis(1000);
 /// Without regular syncs, writeback is started every so many bytes, so that dirty pages do not
 /// pile up to a cliff.
 const PACE_BYTES: u64 = 4 * 1024 * 1024;
+/// ... but no more often than this: each start write-protects the pages of the mapping, which
+/// interrupts the appending thread.
+const PACE_EVERY: Duration = Duration::from_millis(50);
 
 /// What the writer knows of a segment when it has sealed it.
 pub(crate) struct SealedSegment {
@@ -48,6 +51,7 @@ pub(crate) struct SealedSegment {
 /// A range that will never be claimed durable.
 #[derive(Clone, Debug)]
 struct Frozen {
+    segment: SegmentId,
     from: Seq,
     /// Last seq of the segment; `None` while it is open.
     to: Option<Seq>,
@@ -193,6 +197,11 @@ impl Syncer {
     /// `sealed` is complete; `next` is being appended to, if the log goes on.
     pub fn sealed(&self, sealed: SealedSegment, next: Option<Arc<Live>>) {
         let mut inbox = self.shared.lock();
+        let end = sealed.live.committed();
+        // Records after the seal lie in a healthy segment again, whoever asks from now on.
+        for frozen in inbox.frozen.iter_mut().filter(|f| f.segment == end.segment) {
+            frozen.to = Some(end.seq);
+        }
         if let Some((_, slot)) = inbox.segments.back_mut() {
             *slot = Some(sealed);
         }
@@ -254,6 +263,7 @@ struct Worker {
     /// The front segment was refused by the disk.
     front_frozen: bool,
     last_sync: Instant,
+    last_pace: Instant,
     last_beat: Instant,
 }
 
@@ -266,6 +276,7 @@ impl Worker {
             paced_to: DATA_START,
             front_frozen: false,
             last_sync: Instant::now(),
+            last_pace: Instant::now(),
             last_beat: Instant::now(),
         }
     }
@@ -314,7 +325,7 @@ impl Worker {
             // Nothing to sync counts as synced: the next interval starts now.
             self.last_sync = Instant::now();
         } else if due && clean {
-            clean = self.sync(&live, &at);
+            clean = self.sync(&live, &at, sealed.is_some());
         } else if !due {
             self.pace(&live, at.offset);
         }
@@ -361,7 +372,7 @@ impl Worker {
     }
 
     /// Forces the front segment to disk up to `at`, which was sampled before.
-    fn sync(&mut self, live: &Live, at: &Position) -> bool {
+    fn sync(&mut self, live: &Live, at: &Position, sealed: bool) -> bool {
         let segment = &live.segment;
         let started = Instant::now();
         let result = segment.file.sync_range(&segment.window, self.synced_to, at.offset);
@@ -398,7 +409,9 @@ impl Worker {
                     Seq(0) => Seq::new(at.seq.epoch(), 0),
                     synced => synced.next(),
                 };
-                self.shared.lock().frozen.push(Frozen { from, to: None, message: error.to_string() });
+                // An open segment ends where the writer will seal it; see `Syncer::sealed`.
+                let to = sealed.then_some(at.seq);
+                self.shared.lock().frozen.push(Frozen { segment: at.segment, from, to, message: error.to_string() });
                 self.shared.roll.store(true, Ordering::Release);
             }
         }
@@ -409,7 +422,8 @@ impl Worker {
 
     fn pace(&mut self, live: &Live, end: u64) {
         let whole = end / BLOCK_BYTES * BLOCK_BYTES;
-        if whole >= self.paced_to + PACE_BYTES {
+        if whole >= self.paced_to + PACE_BYTES && self.last_pace.elapsed() >= PACE_EVERY {
+            self.last_pace = Instant::now();
             live.segment.file.start_writeback(self.paced_to, whole);
             self.paced_to = whole;
         }

@@ -110,6 +110,7 @@ impl Window {
     /// Words of a page must not be mixed with appended records: the caller uses a window either
     /// as a segment or as a page of words.
     #[must_use]
+    #[inline]
     pub fn word(&self, offset: usize) -> Option<&AtomicU64> {
         if !offset.is_multiple_of(8) || offset.checked_add(8)? > self.len {
             return None;
