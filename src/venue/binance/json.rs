@@ -13,6 +13,9 @@ use super::super::DecodeError;
 use super::super::number::Num;
 use super::scan::MAX_WORD;
 
+/// Characters of the parser's words that are kept.
+const MAX_REASON: usize = 200;
+
 /// The raw text of the values of known keys, in the order of the keys asked for.
 pub(super) type Values<'a, const N: usize> = [Option<&'a str>; N];
 
@@ -161,6 +164,7 @@ pub(super) fn is_array(raw: &str) -> bool {
     raw.trim_start().starts_with('[')
 }
 
-fn malformed(e: &serde_json::Error) -> DecodeError {
-    DecodeError::Malformed { at: e.column().saturating_sub(1), what: e.to_string() }
+/// What the parser says, cut short: it may quote the frame.
+pub(super) fn malformed(e: &serde_json::Error) -> DecodeError {
+    DecodeError::Malformed { at: e.column().saturating_sub(1), what: e.to_string().chars().take(MAX_REASON).collect() }
 }

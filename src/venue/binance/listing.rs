@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::super::number::Num;
 use super::super::{DecodeError, Symbol, SymbolKind};
-use super::Market;
+use super::{Market, json};
 
 #[derive(Deserialize)]
 struct ExchangeInfo<'a> {
@@ -51,8 +51,7 @@ struct Filter<'a> {
 
 /// All symbols of a listing, those that do not trade included.
 pub(super) fn parse(market: Market, body: &[u8]) -> Result<Vec<Symbol>, DecodeError> {
-    let info: ExchangeInfo<'_> = serde_json::from_slice(body)
-        .map_err(|e| DecodeError::Malformed { at: e.column().saturating_sub(1), what: e.to_string() })?;
+    let info: ExchangeInfo<'_> = serde_json::from_slice(body).map_err(|e| json::malformed(&e))?;
     info.symbols.iter().map(|e| symbol(market, e)).collect()
 }
 

@@ -9,7 +9,10 @@ mod recordings;
 use std::io::Read;
 use std::path::Path;
 
-use super::super::{DecodeError, Decoded, Frame, FrameKind, RestMeta, Rows, Venue, VenueId, venue};
+use super::super::row::{
+    AggTrade, BookTicker, DepthUpdate, Drift, Level, Liquidation, MarkPrice, Ticker, Trade, VenueKline,
+};
+use super::super::{DecodeError, Decoded, Frame, FrameKind, RestMeta, Rows, SymbolId, Venue, VenueId, venue};
 use super::Market;
 
 fn of(market: Market) -> &'static dyn Venue {
@@ -75,39 +78,38 @@ fn recorded(market: Market) -> Vec<Vec<u8>> {
     frames
 }
 
-/// Rows made comparable: interned numbers depend on the order of interning, names do not.
+/// Rows of one table each, made comparable with their names.
+type Tables = (
+    (Vec<Trade>, Vec<AggTrade>, Vec<BookTicker>, Vec<DepthUpdate>, Vec<Level>),
+    (Vec<MarkPrice>, Vec<Liquidation>, Vec<Ticker>, Vec<VenueKline>),
+);
+
 #[derive(Debug, PartialEq)]
 struct Seen {
     result: Result<Decoded, DecodeError>,
-    rows: String,
+    tables: Tables,
     names: Vec<String>,
-    drift: String,
+    drift: Drift,
 }
 
 fn seen(decode: impl FnOnce(&mut Rows) -> Result<Decoded, DecodeError>) -> Seen {
     let mut rows = Rows::new();
     let result = decode(&mut rows);
+    let mut names = Vec::new();
     if result.is_err() {
         rows.clear();
+    } else {
+        let ids = 0..rows.symbols.len() as u32;
+        names.extend(ids.map(|i| rows.symbols.name(SymbolId(i)).to_owned()));
     }
-    let names =
-        (0..rows.symbols.len() as u32).map(|i| rows.symbols.name(super::super::SymbolId(i)).to_owned()).collect();
     Seen {
-        names: if result.is_err() { Vec::new() } else { names },
-        rows: format!(
-            "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
-            rows.trades,
-            rows.agg_trades,
-            rows.book_tickers,
-            rows.depth,
-            rows.levels,
-            rows.mark_prices,
-            rows.liquidations,
-            rows.tickers,
-            rows.venue_klines,
-        ),
-        drift: format!("{:?}", rows.drift),
         result,
+        tables: (
+            (rows.trades, rows.agg_trades, rows.book_tickers, rows.depth, rows.levels),
+            (rows.mark_prices, rows.liquidations, rows.tickers, rows.venue_klines),
+        ),
+        names,
+        drift: rows.drift,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use proptest::sample::Index;
+use proptest::strategy::ValueTree;
 use serde_json::Value;
 
 use super::golden::{goldens, lines};
@@ -326,6 +327,34 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn generated_frames_take_both_paths_in_every_kind() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let (mut fast_channels, mut general) = (std::collections::BTreeSet::new(), 0);
+    for _ in 0..3000 {
+        let frame = combined().new_tree(&mut runner).unwrap().current();
+        for market in [Market::Spot, Market::Usdm] {
+            let (seen, fast) = both(market, frame.as_bytes());
+            match seen.result {
+                Ok(Decoded::Rows(channel)) if fast => {
+                    fast_channels.insert((market == Market::Spot, channel));
+                }
+                Ok(_) => general += 1,
+                Err(_) => {}
+            }
+        }
+    }
+    assert!(general > 100, "{general}");
+    assert!(fast_channels.len() >= 9, "{fast_channels:?}");
+}
+
+#[test]
+fn a_long_reason_is_cut_short() {
+    let body = format!(r#"{{"symbols":["{}"]}}"#, "x".repeat(100_000));
+    let refused = of(Market::Spot).parse_listing(body.as_bytes()).unwrap_err();
+    assert!(refused.to_string().len() < 300);
 }
 
 #[test]
