@@ -32,6 +32,14 @@ impl Window {
     /// The first instant, not before `now`, at which `cost` may be spent; it is spent with that.
     /// A cost above the limit is spent as the whole limit.
     pub fn reserve(&mut self, now: Instant, cost: u32) -> Instant {
+        let at = self.earliest(now, cost);
+        self.spent.push_back((at, cost.min(self.limit)));
+        self.last = Some(at);
+        at
+    }
+
+    /// What [`Window::reserve`] would return; nothing is spent.
+    pub fn earliest(&mut self, now: Instant, cost: u32) -> Instant {
         let cost = cost.min(self.limit);
         let mut at = self.last.map_or(now, |last| now.max(last + self.gap));
         loop {
@@ -45,8 +53,6 @@ impl Window {
                 _ => break,
             }
         }
-        self.spent.push_back((at, cost));
-        self.last = Some(at);
         at
     }
 

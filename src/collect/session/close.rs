@@ -1,0 +1,69 @@
+//! The end of a connection: closed as the protocol wants it, drained, written down.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::Sink;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tracing::debug;
+use wal_format::Kind;
+
+use super::super::log::Stamp;
+use super::super::record::{self, ConnClose};
+use super::{Cause, Session};
+
+/// How long a closing handshake may take; what arrives meanwhile is appended.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+impl Session {
+    /// Ends the connection: closes the socket where it is still open, appends what arrives until the other side
+    /// has closed too, and writes the ConnClose record.
+    pub(in crate::collect) async fn finish(mut self, cause: Cause) {
+        match cause {
+            Cause::Shutdown | Cause::Rotate | Cause::Log => {
+                self.close_and_drain(CLOSE_TIMEOUT, CloseCode::Normal).await
+            }
+            // The answer to the server's close frame goes out with the next polls.
+            Cause::Server => self.drain(CLOSE_TIMEOUT).await,
+            Cause::Stale => self.close_and_drain(Duration::from_millis(500), CloseCode::Away).await,
+            Cause::Lost => {}
+        }
+        let uptime = self.opened.elapsed();
+        let record = ConnClose {
+            cause: cause.as_str(),
+            code: self.close.as_ref().map(|(code, _)| *code),
+            reason: self.close.as_ref().map(|(_, reason)| reason.as_str()),
+            error: self.error.as_deref(),
+            frames: self.frames,
+            bytes: self.bytes,
+            uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
+        };
+        let _ = self.feed.log.append(Stamp::now(), self.conn, Kind::ConnClose, 0, &record::json(&record));
+        debug!(venue = %self.feed.id, conn = self.conn, slot = self.slot, cause = cause.as_str(), "closed");
+    }
+
+    async fn close_and_drain(&mut self, limit: Duration, code: CloseCode) {
+        let frame = CloseFrame { code, reason: "".into() };
+        if Pin::new(&mut self.socket).start_send(Message::Close(Some(frame))).is_ok() {
+            self.flush = true;
+            self.drain(limit).await;
+        }
+    }
+
+    async fn drain(&mut self, limit: Duration) {
+        self.draining = true;
+        let deadline = Instant::now() + limit;
+        while let Ok(None) = tokio::time::timeout_at(deadline, poll_fn(|cx| self.poll_receive(cx))).await {
+            if self.log_stopped {
+                break;
+            }
+        }
+        if let Some(seq) = self.last_seq.take() {
+            let _ = self.feed.log.wait_durable(seq);
+        }
+    }
+}

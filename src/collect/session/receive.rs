@@ -1,0 +1,146 @@
+//! The frame path: socket, stamp, append, count. Synchronous, in bursts of what is ready; see the picture in
+//! [`super`]. Nothing here waits, allocates or looks further into a message than its stream's name.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::{Sink, Stream};
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::{self, Message};
+use tracing::warn;
+use wal_format::{Kind, flags};
+
+use super::super::log::{LogStopped, Stamp};
+use super::{Cause, Rotation, Session};
+use crate::telemetry::RateLimited;
+use crate::venue::Control;
+
+/// Messages taken per wake-up before timers and the shutdown request are looked at again.
+const BURST: usize = 256;
+
+static REFUSED: RateLimited = RateLimited::new(Duration::from_secs(30));
+
+impl Session {
+    /// Takes what is ready, at most a burst, and counts it. `Some` = the connection is over.
+    pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Cause>> {
+        let before = (self.frames, self.bytes);
+        let polled = self.poll_burst(cx);
+        if self.frames != before.0 {
+            // Per burst, not per message: other connections count here too.
+            self.feed.metrics.frames.add(self.frames - before.0);
+            self.feed.metrics.bytes.add(self.bytes - before.1);
+        }
+        polled
+    }
+
+    fn poll_burst(&mut self, cx: &mut Context<'_>) -> Poll<Option<Cause>> {
+        if self.flush {
+            match Pin::new(&mut self.socket).poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.flush = false,
+                Poll::Ready(Err(err)) => return Poll::Ready(Some(self.lost(&err))),
+                Poll::Pending => {}
+            }
+        }
+        let mut taken = 0;
+        while taken < BURST {
+            match Pin::new(&mut self.socket).poll_next(cx) {
+                Poll::Ready(Some(Ok(message))) => {
+                    let stamp = Stamp::now();
+                    taken += 1;
+                    self.take(stamp, &message);
+                    if self.log_stopped || self.over() {
+                        break;
+                    }
+                }
+                Poll::Ready(Some(Err(err))) => return Poll::Ready(Some(self.lost(&err))),
+                Poll::Ready(None) => return Poll::Ready(Some(self.ended())),
+                Poll::Pending if taken == 0 => return Poll::Pending,
+                Poll::Pending => break,
+            }
+        }
+        let now = Instant::now();
+        self.watchdog.active(now);
+        if self.first_data.is_none() && self.last_ns > 0 {
+            self.first_data = Some(now);
+        }
+        Poll::Ready(self.over().then_some(Cause::Server))
+    }
+
+    fn over(&self) -> bool {
+        self.close.is_some() && !self.draining
+    }
+
+    fn ended(&self) -> Cause {
+        if self.close.is_some() { Cause::Server } else { Cause::Lost }
+    }
+
+    pub(super) fn lost(&mut self, err: &tungstenite::Error) -> Cause {
+        if self.error.is_none() {
+            self.error = Some(err.to_string());
+        }
+        self.ended()
+    }
+
+    /// The frame path.
+    #[inline]
+    fn take(&mut self, stamp: Stamp, message: &Message) {
+        let (bits, payload): (u8, &[u8]) = match message {
+            Message::Text(text) => (0, text.as_bytes()),
+            Message::Binary(bytes) => (flags::BINARY, bytes),
+            Message::Ping(_) => {
+                self.messages.note(Instant::now(), 1);
+                return;
+            }
+            Message::Close(frame) => {
+                self.close =
+                    Some(frame.as_ref().map_or((1005, String::new()), |f| {
+                        (f.code.into(), f.reason.as_str().chars().take(200).collect())
+                    }));
+                return;
+            }
+            Message::Pong(_) | Message::Frame(_) => return,
+        };
+        match self.feed.log.append(stamp, self.conn, Kind::Data, bits, payload) {
+            Ok(seq) => self.last_seq = Some(seq),
+            Err(LogStopped) => {
+                self.log_stopped = true;
+                return;
+            }
+        }
+        self.frames += 1;
+        self.bytes += payload.len() as u64;
+        match self.feed.venue.stream_of(payload) {
+            Some(name) => {
+                self.last_ns = stamp.0;
+                if !self.streams.hit(name, stamp.0) {
+                    self.feed.metrics.unasked.add(1);
+                }
+            }
+            None => self.control(payload),
+        }
+    }
+
+    #[cold]
+    fn control(&mut self, payload: &[u8]) {
+        self.feed.metrics.control.add(1);
+        match self.feed.venue.control(payload) {
+            Some(Control::Ack { .. }) => self.answered += 1,
+            Some(Control::Error { id, code, msg }) => {
+                if id.is_some() {
+                    self.answered += 1;
+                }
+                self.feed.metrics.refused.add(1);
+                if let Some(suppressed) = REFUSED.allow() {
+                    warn!(venue = %self.feed.id, conn = self.conn, id, code, error = msg, suppressed,
+                        "the venue refused a request");
+                }
+            }
+            Some(Control::ServerShutdown) if self.rotation == Rotation::No => {
+                self.rotation = Rotation::Wanted("server_shutdown");
+            }
+            Some(Control::ServerShutdown) => {}
+            Some(Control::Other) | None => {}
+        }
+    }
+}
