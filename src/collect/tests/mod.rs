@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod server;
+mod sim;
+mod tls;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,0 +1,133 @@
+//! Both markets of the simulated venue at once, through the whole collector: SHA-256 of every connection's messages.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use venue_sim::{Action, ConnReport, Fault, Market, Report, Sim, SimConfig, StartWhen};
+use wal_format::Kind;
+
+use super::super::metrics::Metrics;
+use super::{Rec, of, read};
+use crate::config::Config;
+use crate::shutdown::Shutdown;
+use crate::venue::VenueId;
+
+const VENUES: [(VenueId, &str); 2] = [(VenueId::BinanceSpot, "binance-spot"), (VenueId::BinanceUsdm, "binance-usdm")];
+
+async fn sim(total_frames: u64, seed: u64, faults: Vec<Fault>) -> Sim {
+    println!("seed {seed}");
+    let market = Market {
+        symbols: ["BTCUSDT", "ETHUSDT", "币安人生USDT"].map(String::from).to_vec(),
+        channels: ["trades", "agg_trades", "book_ticker", "depth", "mark_price"].map(String::from).to_vec(),
+        frames_per_s: 10_000,
+        total_frames: Some(total_frames),
+        start_ms: None,
+    };
+    let mut config = SimConfig::generated(&VENUES.map(|(_, name)| name), market);
+    config.start_when = StartWhen::Settled { streams: 12, quiet_ms: 300 };
+    config.seed = seed;
+    config.faults = faults;
+    Sim::start(config).await.unwrap()
+}
+
+fn config(dir: &Path, sim: &Sim) -> Config {
+    let mut text = format!("[data]\ndir = {:?}\n[wal]\nsegment_mib = 4\n", dir.display().to_string());
+    for (id, name) in VENUES {
+        let more = if id == VenueId::BinanceUsdm { ", \"mark_price\"" } else { "" };
+        text.push_str(&format!(
+            "[venues.{name}]\nsymbols = [\"BTCUSDT\", \"ETHUSDT\", \"币安*\"]\nchannels = [\"trades\", \"agg_trades\", \"book_ticker\", \"depth\", \"depth_snapshot\"{more}]\nconnect_stagger_ms = 0\nparams_per_subscribe = 7\nrest_url = {:?}\nws_url = {:?}\n",
+            sim.rest_url(name),
+            sim.ws_url(name),
+        ));
+    }
+    Config::from_toml(&text).unwrap()
+}
+
+/// Records until the market was played and everything is in the logs; returns the report and both logs.
+async fn record(sim: Sim) -> (Report, Vec<Vec<Rec>>) {
+    let dir = tempfile::tempdir().unwrap();
+    let cfg = Arc::new(config(dir.path(), &sim));
+    let metrics = Arc::new(Metrics::new(VENUES.map(|(id, _)| id)));
+    let shutdown = Shutdown::new();
+    let task = tokio::spawn(super::super::run_with(cfg.clone(), shutdown.clone(), metrics.clone()));
+    let mut last = 0;
+    let mut quiet = 0;
+    for _ in 0..600 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!task.is_finished(), "the collector ended by itself");
+        let now: u64 = VENUES.iter().map(|(id, _)| metrics.venue(*id).unwrap().counts().frames).sum();
+        quiet = if sim.finished() && now == last { quiet + 1 } else { 0 };
+        last = now;
+        if quiet == 5 {
+            shutdown.trigger();
+            task.await.unwrap().unwrap();
+            let logs = VENUES.map(|(id, _)| read(&cfg.wal_dir(id))).to_vec();
+            return (sim.stop().await, logs);
+        }
+    }
+    panic!("the market was not played to its end: {:?}", sim.report().totals);
+}
+
+/// (messages, SHA-256) of every connection in a log, in the order of opening.
+fn logged(records: &[Rec]) -> Vec<(u64, String)> {
+    of(records, Kind::ConnOpen)
+        .iter()
+        .map(|open| {
+            let (mut sha, mut n) = (Sha256::new(), 0);
+            for r in records.iter().filter(|r| r.kind == Kind::Data && r.conn == open.conn) {
+                sha.update(&r.payload);
+                n += 1;
+            }
+            (n, sha.finalize().iter().map(|b| format!("{b:02x}")).collect())
+        })
+        .collect()
+}
+
+fn sent(connections: &[ConnReport]) -> Vec<(u64, String)> {
+    connections.iter().map(|c| (c.frames_sent + c.control_sent + c.garbage_sent, c.sha256.clone())).collect()
+}
+
+fn sorted(mut all: Vec<(u64, String)>) -> Vec<(u64, String)> {
+    all.sort();
+    all
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_both_simulated_markets_sent_is_in_their_logs() {
+    let (report, logs) = record(sim(20_000, 11, vec![]).await).await;
+    for ((_, name), log) in VENUES.iter().zip(&logs) {
+        let venue = &report.venues[*name];
+        assert_eq!(sorted(logged(log)), sorted(sent(&venue.connections)), "{name}");
+        let bodies: Vec<_> = of(log, Kind::Rest);
+        assert_eq!(bodies.len() as u64, venue.rest.requests, "{name}: every REST answer is a record");
+        assert_eq!(
+            bodies.iter().filter(|r| r.rest.as_ref().unwrap().0.channel == "depth_snapshot").count(),
+            3,
+            "{name}"
+        );
+        assert!(of(log, Kind::Gap).is_empty(), "{name}");
+    }
+    assert!(report.totals.frames_sent >= 20_000, "{:?}", report.totals);
+    // USD-M splits into two paths.
+    assert_eq!(report.venues["binance-usdm"].connections.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cuts_closes_and_shutdown_notices_lose_nothing_that_reached_the_socket() {
+    let faults = vec![
+        Fault::now(Action::Close { code: 1001, reason: "going away".into() })
+            .after_frames(2_000)
+            .on_venue("binance-spot"),
+        Fault::now(Action::ServerShutdown).after_frames(3_000).on_venue("binance-usdm"),
+    ];
+    let (report, logs) = record(sim(30_000, 12, faults).await).await;
+    for ((_, name), log) in VENUES.iter().zip(&logs) {
+        assert_eq!(sorted(logged(log)), sorted(sent(&report.venues[*name].connections)), "{name}");
+    }
+    let gaps: Vec<usize> = logs.iter().map(|l| of(l, Kind::Gap).len()).collect();
+    assert_eq!(gaps, [1, 0], "a close leaves a gap, a planned replacement does not");
+    let rotated = logs[1].iter().filter(|r| r.kind == Kind::ConnClose && r.json()["cause"] == "rotate").count();
+    assert_eq!(rotated, 1);
+}
