@@ -303,6 +303,13 @@ pub enum DecodeError {
     HttpStatus(u16),
 }
 
+impl VenueId {
+    /// True when [`venue`] knows this market.
+    pub fn implemented(self) -> bool {
+        venue(self).is_some()
+    }
+}
+
 /// The market of that name; `None` for those that are not implemented yet.
 pub fn venue(id: VenueId) -> Option<&'static dyn Venue> {
     match id {
@@ -371,4 +378,32 @@ pub trait Venue: Send + Sync {
 
     /// How the ids of a channel continue.
     fn continuity(&self, channel: Channel) -> Continuity;
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn every_word_reads_back_and_a_wrong_one_names_the_nearest() {
+        for id in VenueId::ALL {
+            assert_eq!(id.as_str().parse(), Ok(*id));
+        }
+        for channel in Channel::ALL {
+            assert_eq!(channel.as_str().parse(), Ok(*channel));
+        }
+        assert_eq!("binance-usd-m".parse::<VenueId>().unwrap_err().nearest, "binance-usdm");
+        assert_eq!("agg_trade".parse::<Channel>().unwrap_err().nearest, "agg_trades");
+    }
+
+    #[test]
+    fn a_venue_found_by_its_name_says_that_name() {
+        let known: Vec<VenueId> = VenueId::ALL.iter().copied().filter(|id| id.implemented()).collect();
+        assert_eq!(known, [VenueId::BinanceSpot, VenueId::BinanceUsdm]);
+        for id in known {
+            assert_eq!(venue(id).unwrap().id(), id);
+        }
+    }
 }
