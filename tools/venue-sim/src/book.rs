@@ -11,8 +11,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 
-use crate::restamp::{SlotKind, Spans, Warp};
+use crate::restamp::{Spans, Warp};
 use crate::script::Timeline;
+use crate::slots::{Bound, SlotKind, number_after};
 
 /// Books by symbol, built as far as they were asked for.
 pub(crate) type Books = HashMap<String, Book>;
@@ -94,7 +95,7 @@ fn base(timeline: &Timeline, symbol: &str, round: u64) -> Option<Book> {
         return Some(book);
     }
     let first = timeline.frames.iter().find(|frame| is_depth_of(timeline, frame.stream, symbol))?;
-    let id = |key: &[u8]| crate::restamp::number_after(timeline.data(first), key);
+    let id = |key: &[u8]| number_after(timeline.data(first), key);
     book.last_id = id(br#""pu":"#).or_else(|| id(br#""U":"#).map(|first| first - 1))?;
     (book.event_ms, book.transaction_ms) = (id(br#""E":"#), id(br#""T":"#));
     Some(book)
@@ -110,7 +111,7 @@ impl Book {
             if !is_depth_of(timeline, frame.stream, symbol) {
                 continue;
             }
-            let last = timeline.slots(frame).iter().find(|slot| slot.kind == SlotKind::Id(crate::restamp::Bound::Last));
+            let last = timeline.slots(frame).iter().find(|slot| slot.kind == SlotKind::Id(Bound::Last));
             if last.is_none_or(|slot| slot.value <= self.last_id) {
                 continue;
             }
@@ -185,11 +186,11 @@ pub(crate) fn synthetic(
 ) -> Vec<u8> {
     let mut bids = Side::new();
     let mut asks = Side::new();
-    let amount = crate::generate::decimal(1_000, decimals.1.min(3), decimals.1);
+    let amount = crate::text::decimal(1_000, decimals.1.min(3), decimals.1);
     for level in 0..20 {
         for (side, price) in [(&mut bids, best_bid - level), (&mut asks, best_bid + 1 + level)] {
             if price > 0 {
-                side.insert(i128::from(price), (crate::generate::decimal(price, 2, decimals.0), amount.clone()));
+                side.insert(i128::from(price), (crate::text::decimal(price, 2, decimals.0), amount.clone()));
             }
         }
     }

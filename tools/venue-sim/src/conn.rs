@@ -1,7 +1,6 @@
-//! One WebSocket connection: replies, pings, data, faults, and the exact count of what went out.
+//! One WebSocket connection: replies, pings, data and faults.
 //!
 //! A reader task cuts the client's bytes into messages; everything else happens on the connection's own task, which alone writes.
-//! A message is counted when its last byte was handed to the socket.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,23 +8,22 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::{mpsc, watch};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::binance::{Reaction, Session};
+use crate::disorder::Disorder;
 use crate::faults::{Action, FaultId, Garbage};
+use crate::outbox::{GOODBYE, Outbox};
 use crate::report::{ConnStats, Sent, lock, wall_ns};
 use crate::server::{Shared, stopped};
 use crate::socket::Wire;
 use crate::venue::{Batch, BatchFrame, Order, Outlet, Venue};
-use crate::ws::{Decoder, Inbound, Opcode, close_payload, push_header};
+use crate::ws::{Decoder, Inbound, Opcode, close_payload};
 
 /// Bytes gathered before a write. 256 KiB: more gave nothing on loopback.
 const WRITE_BYTES: usize = 256 << 10;
-
-/// How long the orderly end waits for the client's half.
-const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Everything a new connection starts with.
 pub(crate) struct Setup {
@@ -40,6 +38,7 @@ pub(crate) struct Setup {
     pub wire: Wire,
     pub id: u32,
     pub number: u32,
+    pub stats: Arc<Mutex<ConnStats>>,
 }
 
 enum FromClient {
@@ -57,38 +56,18 @@ impl From<io::Error> for End {
     }
 }
 
-struct Silence {
-    until: Option<Instant>,
-    stream: Option<String>,
-    pings: bool,
-}
-
-struct Message {
-    payload_start: usize,
-    end: usize,
-    /// `None` for pings, pongs and close frames.
-    sent: Option<Sent>,
-}
-
 struct Conn<W> {
-    writer: W,
+    outbox: Outbox<W>,
     venue: Arc<Venue>,
     shared: Arc<Shared>,
     session: Session,
     stats: Arc<Mutex<ConnStats>>,
     outlet: Outlet,
     wire: Wire,
-    stop: watch::Receiver<bool>,
-    out: Vec<u8>,
-    messages: Vec<Message>,
-    confirmed: usize,
     /// Data frames staged since the connection opened.
     frames: u64,
     triggers: VecDeque<(u64, FaultId)>,
-    silences: Vec<Silence>,
-    drops: Vec<(u64, Option<String>)>,
-    duplicates: u64,
-    drip: Option<(u32, Option<Instant>)>,
+    disorder: Disorder,
     answers_pings: bool,
     last_pong: Instant,
     heard: VecDeque<Instant>,
@@ -99,7 +78,7 @@ pub(crate) async fn run<S>(stream: S, setup: Setup)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let Setup { venue, shared, session, added, path, leftover, wire, id, number } = setup;
+    let Setup { venue, shared, session, added, path, leftover, wire, id, number, stats } = setup;
     let (read_half, writer) = tokio::io::split(stream);
     let (heard_tx, mut heard) = mpsc::channel(256);
     let reader = tokio::spawn(read(read_half, leftover, heard_tx));
@@ -114,25 +93,16 @@ where
         pending: Arc::default(),
         subscribed: Arc::default(),
     };
-    let stats = Arc::new(Mutex::new(ConnStats::open(id, number, &path)));
-    lock(&venue.stats).push(stats.clone());
     let triggers = shared.board.triggers(&venue.id, number, &path).into();
     let mut conn = Conn {
-        writer,
-        stop: shared.stop.clone(),
+        outbox: Outbox::new(writer, shared.clone(), stats.clone(), id),
         session,
         stats,
         outlet: outlet.clone(),
         wire,
-        out: Vec::new(),
-        messages: Vec::new(),
-        confirmed: 0,
         frames: 0,
         triggers,
-        silences: Vec::new(),
-        drops: Vec::new(),
-        duplicates: 0,
-        drip: None,
+        disorder: Disorder::default(),
         answers_pings: true,
         last_pong: Instant::now(),
         heard: VecDeque::new(),
@@ -147,8 +117,8 @@ where
     // Both halves go before the statistics say closed, so that a reset is on the wire by then.
     reader.abort();
     let _ = reader.await;
-    let Conn { writer, wire, stats, .. } = conn;
-    drop((writer, wire));
+    let Conn { outbox, wire, stats, .. } = conn;
+    drop((outbox, wire));
     lock(&stats).close(&end);
 }
 
@@ -189,7 +159,7 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
         let timeout =
             Duration::from_millis(beat.pong_timeout_ms.unwrap_or_else(|| self.venue.market.pong_timeout_ms()));
         let mut next_ping = Instant::now() + interval;
-        let mut stop = self.stop.clone();
+        let mut stop = self.shared.stop.clone();
         loop {
             let result = tokio::select! {
                 biased;
@@ -236,14 +206,18 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
     }
 
     async fn ping(&mut self) -> Result<(), End> {
-        self.expire();
-        if !self.answers_pings || self.silences.iter().any(|silence| !silence.pings) {
+        self.disorder.expire();
+        if !self.answers_pings || !self.disorder.pings() {
             return Ok(());
         }
         let payload = (wall_ns() / 1_000_000).to_string();
-        self.stage(Opcode::Ping, payload.as_bytes(), None);
         lock(&self.stats).counters().pings_sent += 1;
-        self.flush().await
+        self.send(Opcode::Ping, payload.as_bytes(), None).await
+    }
+
+    async fn send(&mut self, opcode: Opcode, payload: &[u8], sent: Option<Sent>) -> Result<(), End> {
+        self.outbox.stage(opcode, &[payload], sent);
+        Ok(self.outbox.flush().await?)
     }
 
     async fn hear(&mut self, message: Inbound, heard: &mut mpsc::Receiver<FromClient>) -> Result<(), End> {
@@ -266,8 +240,7 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
                     self.session.on_text(&message.payload, &self.venue.universe, streams_max);
                 self.routes_changed(&added, &removed);
                 if let Some(reply) = reply {
-                    self.stage(Opcode::Text, reply.as_bytes(), Some(Sent::Control));
-                    self.flush().await?;
+                    self.send(Opcode::Text, reply.as_bytes(), Some(Sent::Control)).await?;
                 }
                 if let Some((code, reason)) = close {
                     self.goodbye(code, reason, heard).await;
@@ -275,10 +248,7 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
                 }
                 Ok(())
             }
-            Opcode::Ping if self.answers_pings => {
-                self.stage(Opcode::Pong, &message.payload, None);
-                self.flush().await
-            }
+            Opcode::Ping if self.answers_pings => self.send(Opcode::Pong, &message.payload, None).await,
             Opcode::Pong => {
                 self.last_pong = now;
                 lock(&self.stats).counters().pongs_received += 1;
@@ -286,9 +256,8 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
             }
             Opcode::Close => {
                 let code = message.payload.get(..2).and_then(|b| b.try_into().ok()).map(u16::from_be_bytes);
-                self.stage(Opcode::Close, &message.payload, None);
-                let _ = self.flush().await;
-                let _ = self.writer.shutdown().await;
+                let _ = self.send(Opcode::Close, &message.payload, None).await;
+                self.outbox.shutdown().await;
                 Err(End(code
                     .map_or_else(|| "the client closed".to_owned(), |code| format!("the client closed with {code}"))))
             }
@@ -311,137 +280,58 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
     }
 
     async fn send_batch(&mut self, batch: &Batch, heard: &mut mpsc::Receiver<FromClient>) -> Result<(), End> {
-        self.expire();
+        self.disorder.expire();
         for (index, frame) in batch.frames.iter().enumerate() {
-            while self.triggers.front().is_some_and(|(frames, _)| *frames <= self.frames) {
-                let Some((_, id)) = self.triggers.pop_front() else { break };
-                self.flush().await?;
-                let next =
-                    batch.frames.get(index..).unwrap_or(&[]).iter().find(|f| !self.session.routes(f.stream).is_empty());
-                if let Some(action) = self.shared.board.fire(id) {
-                    self.act(action, next.map(|frame| batch.combined(frame)), heard).await?;
-                }
+            if self.trigger_is_due() {
+                let later = batch.frames.get(index..).unwrap_or(&[]);
+                let next = later.iter().find(|frame| !self.session.routes(frame.stream).is_empty());
+                self.pull_triggers(next.map(|frame| batch.combined(frame)), heard).await?;
             }
             self.stage_frame(batch, frame);
-            if self.out.len() >= WRITE_BYTES {
-                self.flush().await?;
+            if self.outbox.staged_bytes() >= WRITE_BYTES {
+                self.outbox.flush().await?;
             }
         }
-        self.flush().await
+        self.outbox.flush().await?;
+        self.pull_triggers(None, heard).await
+    }
+
+    fn trigger_is_due(&self) -> bool {
+        self.triggers.front().is_some_and(|(frames, _)| *frames <= self.frames)
+    }
+
+    /// Does what waits for the frame count that is reached, after everything staged so far went out.
+    async fn pull_triggers(&mut self, next: Option<&[u8]>, heard: &mut mpsc::Receiver<FromClient>) -> Result<(), End> {
+        while self.trigger_is_due() {
+            let Some((_, id)) = self.triggers.pop_front() else { break };
+            self.outbox.flush().await?;
+            if let Some(action) = self.shared.board.fire(id) {
+                self.act(action, next, heard).await?;
+            }
+        }
+        Ok(())
     }
 
     fn stage_frame(&mut self, batch: &Batch, frame: &BatchFrame) {
-        let plain = self.silences.is_empty() && self.drops.is_empty() && self.duplicates == 0;
-        for at in 0..self.session.routes(frame.stream).len() {
-            let Some(&route) = self.session.routes(frame.stream).get(at) else { continue };
+        for route in self.session.routes(frame.stream) {
             let name = self.session.names.get(route.name as usize).map_or("", String::as_str);
-            if !plain && withheld(&self.silences, &mut self.drops, name) {
+            let copies = self.disorder.copies(name);
+            if copies == 0 {
                 lock(&self.stats).counters().withheld += 1;
-                continue;
             }
-            let copies = if plain || self.duplicates == 0 { 1 } else { 2 };
-            self.duplicates -= copies - 1;
             for _ in 0..copies {
-                let sent = Sent::Data { name: route.name, ids: frame.ids };
                 self.frames += 1;
-                let data = batch.data(frame);
-                let payload_bytes = match (self.session.combined, route.exact) {
-                    (false, _) => data.len(),
-                    (true, true) => (frame.end - frame.start) as usize,
-                    (true, false) => data.len() + name.len() + REWRITTEN_BYTES,
-                };
-                push_header(&mut self.out, Opcode::Text, payload_bytes);
-                let payload_start = self.out.len();
-                match (self.session.combined, route.exact) {
-                    (false, _) => self.out.extend_from_slice(data),
-                    (true, true) => self.out.extend_from_slice(batch.combined(frame)),
-                    (true, false) => {
-                        for part in [br#"{"stream":""#.as_slice(), name.as_bytes(), br#"","data":"#, data, b"}"] {
-                            self.out.extend_from_slice(part);
-                        }
-                        lock(&self.stats).counters().rewritten += 1;
-                    }
-                }
-                self.messages.push(Message { payload_start, end: self.out.len(), sent: Some(sent) });
-            }
-        }
-    }
-
-    fn stage(&mut self, opcode: Opcode, payload: &[u8], sent: Option<Sent>) {
-        push_header(&mut self.out, opcode, payload.len());
-        let payload_start = self.out.len();
-        self.out.extend_from_slice(payload);
-        self.messages.push(Message { payload_start, end: self.out.len(), sent });
-    }
-
-    /// Writes everything staged and counts what went out, also when the socket fails half-way.
-    async fn flush(&mut self) -> Result<(), End> {
-        let mut done = 0;
-        let result = loop {
-            let Some(rest) = self.out.get(done..).filter(|rest| !rest.is_empty()) else {
-                break self.writer.flush().await;
-            };
-            let (piece, pause) = match self.drip {
-                Some((bytes_per_s, _)) => {
-                    let piece_bytes = (bytes_per_s as usize / 50).clamp(1, rest.len());
-                    let pause_s = piece_bytes as f64 / f64::from(bytes_per_s.max(1));
-                    (rest.get(..piece_bytes).unwrap_or(rest), Duration::from_secs_f64(pause_s))
-                }
-                None => (rest, Duration::ZERO),
-            };
-            let mut stop = self.stop.clone();
-            let wrote = tokio::select! {
-                biased;
-                wrote = self.writer.write(piece) => wrote,
-                () = async {
-                    stopped(&mut stop).await;
-                    tokio::time::sleep(GOODBYE).await;
-                } => Err(io::Error::new(io::ErrorKind::TimedOut, "the client did not read before the stop")),
-            };
-            match wrote {
-                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
-                Ok(bytes) => done += bytes,
-                Err(error) => break Err(error),
-            }
-            self.confirm(done);
-            if !pause.is_zero() {
-                tokio::time::sleep(pause).await;
-                self.expire();
-            }
-        };
-        if result.is_err() {
-            let next = self.messages.get(self.confirmed);
-            let cut = next.is_some_and(|message| message.sent.is_some())
-                && message_begun(&self.messages, self.confirmed, done);
-            lock(&self.stats).counters().unconfirmed += u64::from(cut);
-        }
-        self.out.clear();
-        self.messages.clear();
-        self.confirmed = 0;
-        Ok(result?)
-    }
-
-    fn confirm(&mut self, done: usize) {
-        let mut stats = lock(&self.stats);
-        while let Some(message) = self.messages.get(self.confirmed).filter(|message| message.end <= done) {
-            if let Some(sent) = message.sent {
-                let payload = self.out.get(message.payload_start..message.end).unwrap_or(&[]);
-                stats.confirm(sent, payload);
-                if let Some(transcript) = &self.shared.transcript
-                    && let Err(error) = transcript.append(self.outlet.id, payload)
-                {
-                    self.shared.fail(format!("write the transcript: {error}"));
+                let sent = Some(Sent::Data { name: route.name, ids: frame.ids });
+                if !self.session.combined {
+                    self.outbox.stage(Opcode::Text, &[batch.data(frame)], sent);
+                } else if route.exact {
+                    self.outbox.stage(Opcode::Text, &[batch.combined(frame)], sent);
+                } else {
+                    let parts = [br#"{"stream":""#, name.as_bytes(), br#"","data":"#, batch.data(frame), b"}"];
+                    self.outbox.stage(Opcode::Text, &parts, sent);
+                    lock(&self.stats).counters().rewritten += 1;
                 }
             }
-            self.confirmed += 1;
-        }
-    }
-
-    fn expire(&mut self) {
-        let now = Instant::now();
-        self.silences.retain(|silence| silence.until.is_none_or(|until| until > now));
-        if self.drip.is_some_and(|(_, until)| until.is_some_and(|until| until <= now)) {
-            self.drip = None;
         }
     }
 
@@ -460,34 +350,29 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
             Action::Cut { half_frame } => {
                 if half_frame {
                     let fallback = Garbage::TruncatedJson.payload().0.repeat(4);
-                    let payload = next.unwrap_or(&fallback);
-                    push_header(&mut self.out, Opcode::Text, payload.len());
-                    self.out.extend_from_slice(payload.get(..payload.len() / 2).unwrap_or(&[]));
-                    self.flush().await?;
-                    lock(&self.stats).counters().unconfirmed += 1;
+                    self.outbox.flush_and_half(next.unwrap_or(&fallback)).await?;
                 }
                 self.wire.reset_on_close().await;
                 return Err(End("cut on request".to_owned()));
             }
-            Action::Silence { for_ms, pings, stream } => {
-                self.silences.push(Silence { until: until(for_ms), stream, pings })
-            }
+            Action::Silence { for_ms, pings, stream } => self.disorder.silence(until(for_ms), stream, pings),
             Action::Garbage { what, count } => {
+                let (payload, binary) = what.payload();
                 for _ in 0..count {
-                    let (payload, binary) = what.payload();
-                    self.stage(if binary { Opcode::Binary } else { Opcode::Text }, &payload, Some(Sent::Garbage));
+                    let opcode = if binary { Opcode::Binary } else { Opcode::Text };
+                    self.outbox.stage(opcode, &[&payload], Some(Sent::Garbage));
                 }
-                self.flush().await?;
+                self.outbox.flush().await?;
             }
             Action::ServerShutdown => {
                 let event = self.session.server_shutdown((wall_ns() / 1_000_000) as i64);
-                self.stage(Opcode::Text, event.as_bytes(), Some(Sent::Control));
-                self.flush().await?;
+                self.send(Opcode::Text, event.as_bytes(), Some(Sent::Control)).await?;
             }
             Action::StopPong => self.answers_pings = false,
-            Action::Drip { bytes_per_s, for_ms } => self.drip = Some((bytes_per_s, until(for_ms))),
-            Action::Drop { frames, stream } => self.drops.push((frames, stream)),
-            Action::Duplicate { frames } => self.duplicates += frames,
+            Action::Drip { bytes_per_s, for_ms } => self.outbox.drip(bytes_per_s, until(for_ms)),
+            Action::Drop { frames, stream } => self.disorder.drop(frames, stream),
+            Action::Duplicate { frames } => self.disorder.double(frames),
+            // These wait for requests and never reach a connection.
             Action::Refuse { .. } | Action::HangUpgrade | Action::Rest { .. } | Action::RestDelay { .. } => {}
         }
         Ok(())
@@ -495,9 +380,7 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
 
     /// The orderly end: close frame, then wait a little for the client's.
     async fn goodbye(&mut self, code: u16, reason: &str, heard: &mut mpsc::Receiver<FromClient>) {
-        self.drip = None;
-        self.stage(Opcode::Close, &close_payload(code, reason), None);
-        if self.flush().await.is_ok() {
+        if self.send(Opcode::Close, &close_payload(code, reason), None).await.is_ok() {
             let _ = tokio::time::timeout(GOODBYE, async {
                 while let Some(FromClient::Message(message)) = heard.recv().await {
                     if message.opcode == Opcode::Close {
@@ -507,30 +390,6 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
             })
             .await;
         }
-        let _ = self.writer.shutdown().await;
-    }
-}
-
-/// Bytes that a rewritten frame has around its name and data.
-const REWRITTEN_BYTES: usize = br#"{"stream":"","data":}"#.len();
-
-/// True when a first byte of message `at` was written.
-fn message_begun(messages: &[Message], at: usize, done: usize) -> bool {
-    let start = at.checked_sub(1).and_then(|before| messages.get(before)).map_or(0, |before| before.end);
-    done > start
-}
-
-/// Whether a fault holds this frame back; counts drops down.
-fn withheld(silences: &[Silence], drops: &mut Vec<(u64, Option<String>)>, name: &str) -> bool {
-    if silences.iter().any(|silence| silence.stream.as_deref().is_none_or(|stream| stream == name)) {
-        return true;
-    }
-    drops.retain(|(left, _)| *left > 0);
-    match drops.iter_mut().find(|(_, stream)| stream.as_deref().is_none_or(|stream| stream == name)) {
-        Some((left, _)) => {
-            *left -= 1;
-            true
-        }
-        None => false,
+        self.outbox.shutdown().await;
     }
 }

@@ -3,8 +3,7 @@
 //! One market event is a taker order (1-3 trades at one price, then the aggregate over exactly those trades), a book ticker, a depth
 //! update, a mark price, a liquidation or a candle. Prices walk at random; the candle of a symbol is the fold of its trades. The same
 //! seed and settings give the same frames; times are those of sending unless [`Market::start_ms`] is set. Nothing here sleeps.
-//!
-//! Shapes are those of 2026 (USD-M with `st`, `ps`, `nq`, `ap`).
+//! How a frame is written is `shapes`'.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,20 +15,19 @@ use rand_chacha::ChaCha8Rng;
 use crate::binance::Market as Rules;
 use crate::config::Market;
 use crate::report::wall_ns;
-use crate::restamp::push_int;
 use crate::script::StreamInfo;
 use crate::venue::{Batch, BatchFrame};
 
 /// Channels in the order of their slots in [`Symbol::streams`].
 const CHANNELS: [&str; 7] =
     ["trades", "agg_trades", "book_ticker", "depth", "mark_price", "liquidations", "venue_klines"];
-const TRADES: usize = 0;
-const AGG: usize = 1;
-const TOP: usize = 2;
-const DEPTH: usize = 3;
-const MARK: usize = 4;
-const FORCE: usize = 5;
-const KLINE: usize = 6;
+pub(crate) const TRADES: usize = 0;
+pub(crate) const AGG: usize = 1;
+pub(crate) const TOP: usize = 2;
+pub(crate) const DEPTH: usize = 3;
+pub(crate) const MARK: usize = 4;
+pub(crate) const FORCE: usize = 5;
+pub(crate) const KLINE: usize = 6;
 
 /// How often each channel is chosen, in hundredths; a taker order stands for the first two.
 const WEIGHTS: [u32; 7] = [24, 0, 50, 20, 3, 1, 2];
@@ -58,7 +56,7 @@ pub(crate) struct Stall {
     pub symbols: Vec<String>,
     pub decimals: Decimals,
     /// Last depth id and best bid in ticks, by symbol.
-    latest: Vec<(AtomicI64, AtomicI64)>,
+    pub latest: Vec<(AtomicI64, AtomicI64)>,
 }
 
 impl Stall {
@@ -70,35 +68,37 @@ impl Stall {
     }
 }
 
-struct Symbol {
-    upper: String,
+/// One symbol's state.
+pub(crate) struct Symbol {
+    pub upper: String,
     /// Stream index per channel and the constant text before the data value.
-    streams: [Option<(u32, Vec<u8>)>; 7],
-    price: i64,
-    trade_id: i64,
-    agg_id: i64,
+    pub streams: [Option<(u32, Vec<u8>)>; 7],
+    pub price: i64,
+    pub trade_id: i64,
+    pub agg_id: i64,
     /// First trade id that no aggregate covers yet.
-    agg_from: i64,
-    update_id: i64,
-    depth_id: i64,
-    candle: Candle,
+    pub agg_from: i64,
+    pub update_id: i64,
+    pub depth_id: i64,
+    pub candle: Candle,
 }
 
+/// The candle of the present minute.
 #[derive(Clone, Default)]
-struct Candle {
-    open_ms: i64,
-    first_id: i64,
-    last_id: i64,
-    prices: [i64; 4],
-    amount: i128,
-    quote: i128,
-    taker_amount: i128,
-    taker_quote: i128,
-    count: i64,
+pub(crate) struct Candle {
+    pub open_ms: i64,
+    pub first_id: i64,
+    pub last_id: i64,
+    pub prices: [i64; 4],
+    pub amount: i128,
+    pub quote: i128,
+    pub taker_amount: i128,
+    pub taker_quote: i128,
+    pub count: i64,
 }
 
 /// Frames already decided, not yet written.
-enum Queued {
+pub(crate) enum Queued {
     Trade { symbol: usize, id: i64, price: i64, amount: i64, maker: bool },
     Agg { symbol: usize, first: i64, last: i64, price: i64, amount: i64, maker: bool },
     Kline { symbol: usize, candle: Candle, closed: bool },
@@ -106,10 +106,10 @@ enum Queued {
 
 /// Makes frames one by one.
 pub(crate) struct Generator {
-    rules: Rules,
-    decimals: Decimals,
-    rng: ChaCha8Rng,
-    symbols: Vec<Symbol>,
+    pub rules: Rules,
+    pub decimals: Decimals,
+    pub rng: ChaCha8Rng,
+    pub symbols: Vec<Symbol>,
     /// With the time at which they were decided.
     queue: VecDeque<(i64, Queued)>,
     /// Channel by hundredth.
@@ -118,8 +118,8 @@ pub(crate) struct Generator {
     total: Option<u64>,
     start_ms: Option<i64>,
     frames_per_s: u64,
-    now_ms: i64,
-    stall: Arc<Stall>,
+    pub now_ms: i64,
+    pub stall: Arc<Stall>,
 }
 
 impl Generator {
@@ -309,199 +309,10 @@ impl Generator {
             None => Candle::default(),
         }
     }
-
-    fn write_queued(&mut self, now: i64, queued: Queued, out: &mut Vec<u8>) -> Written {
-        let (usdm, d) = (self.rules == Rules::Usdm, self.decimals);
-        match queued {
-            Queued::Trade { symbol, id, price, amount, maker } => {
-                let mut text = Text::head(out, self.symbols.get(symbol), TRADES);
-                text.put(r#"{"e":"trade","E":"#).int(now);
-                if usdm {
-                    text.put(r#","T":"#).int(now);
-                }
-                text.put(r#","s":""#).put(name(&self.symbols, symbol)).put(r#"","t":"#).int(id);
-                text.put(r#","p":""#).dec(price, d.tick, d.price).put(r#"","q":""#).dec(amount, d.lot, d.amount);
-                if usdm {
-                    text.put(r#"","X":"MARKET","m":"#).bool(maker).put(r#","st":1}}"#);
-                } else {
-                    text.put(r#"","T":"#).int(now).put(r#","m":"#).bool(maker).put(r#","M":true}}"#);
-                }
-                text.done(Some((id, id)))
-            }
-            Queued::Agg { symbol, first, last, price, amount, maker } => {
-                let id = match self.symbols.get_mut(symbol) {
-                    Some(state) => {
-                        state.agg_id += 1;
-                        state.agg_id
-                    }
-                    None => 0,
-                };
-                let mut text = Text::head(out, self.symbols.get(symbol), AGG);
-                let name = name(&self.symbols, symbol);
-                text.put(r#"{"e":"aggTrade","E":"#).int(now);
-                if usdm {
-                    text.put(r#","a":"#).int(id).put(r#","s":""#).put(name).put(r#"","p":""#);
-                } else {
-                    text.put(r#","s":""#).put(name).put(r#"","a":"#).int(id).put(r#","p":""#);
-                }
-                text.dec(price, d.tick, d.price).put(r#"","q":""#).dec(amount, d.lot, d.amount).put("\"");
-                if usdm {
-                    text.put(r#","nq":""#).dec(amount, d.lot, d.amount).put("\"");
-                }
-                text.put(r#","f":"#)
-                    .int(first)
-                    .put(r#","l":"#)
-                    .int(last)
-                    .put(r#","T":"#)
-                    .int(now)
-                    .put(r#","m":"#)
-                    .bool(maker);
-                text.put(if usdm { r#","st":1}}"# } else { r#","M":true}}"# });
-                text.done(Some((id, id)))
-            }
-            Queued::Kline { symbol, candle, closed } => {
-                let event_ms = if closed { candle.open_ms + 60_000 } else { now };
-                let mut text = Text::head(out, self.symbols.get(symbol), KLINE);
-                let name = name(&self.symbols, symbol);
-                text.put(r#"{"e":"kline","E":"#).int(event_ms).put(r#","s":""#).put(name);
-                text.put(r#"","k":{"t":"#).int(candle.open_ms).put(r#","T":"#).int(candle.open_ms + 59_999);
-                text.put(r#","s":""#)
-                    .put(name)
-                    .put(r#"","i":"1m","f":"#)
-                    .int(candle.first_id)
-                    .put(r#","L":"#)
-                    .int(candle.last_id);
-                let [open, high, low, close] = candle.prices;
-                for (key, price) in
-                    [(r#","o":""#, open), (r#"","c":""#, close), (r#"","h":""#, high), (r#"","l":""#, low)]
-                {
-                    text.put(key).dec(price, d.tick, d.price);
-                }
-                text.put(r#"","v":""#).wide(candle.amount, d.lot, d.amount).put(r#"","n":"#).int(candle.count);
-                text.put(r#","x":"#).bool(closed).put(r#","q":""#).wide(
-                    candle.quote,
-                    d.tick + d.lot,
-                    (d.tick + d.lot).max(d.price),
-                );
-                text.put(r#"","V":""#).wide(candle.taker_amount, d.lot, d.amount);
-                text.put(r#"","Q":""#)
-                    .wide(candle.taker_quote, d.tick + d.lot, (d.tick + d.lot).max(d.price))
-                    .put(r#"","B":"0"}}}"#);
-                text.done(None)
-            }
-        }
-    }
-
-    fn write_top(&mut self, symbol: usize, out: &mut Vec<u8>) -> Written {
-        let (now, usdm, d) = (self.now_ms, self.rules == Rules::Usdm, self.decimals);
-        let amounts: [i64; 2] = [(); 2].map(|()| self.rng.random_range(1..2_000_000));
-        let step = self.rng.random_range(1..20);
-        let (id, price) = match self.symbols.get_mut(symbol) {
-            Some(state) => {
-                state.update_id += step;
-                (state.update_id, state.price)
-            }
-            None => (0, 0),
-        };
-        let mut text = Text::head(out, self.symbols.get(symbol), TOP);
-        let name = name(&self.symbols, symbol);
-        text.put(if usdm { r#"{"e":"bookTicker","u":"# } else { r#"{"u":"# }).int(id).put(r#","s":""#).put(name);
-        if usdm {
-            text.put(r#"","ps":""#).put(name);
-        }
-        text.put(r#"","b":""#).dec(price - 1, d.tick, d.price).put(r#"","B":""#).dec(amounts[0], d.lot, d.amount);
-        text.put(r#"","a":""#).dec(price, d.tick, d.price).put(r#"","A":""#).dec(amounts[1], d.lot, d.amount);
-        if usdm {
-            text.put(r#"","T":"#).int(now).put(r#","E":"#).int(now).put(r#","st":1}}"#);
-        } else {
-            text.put(r#""}}"#);
-        }
-        text.done(Some((id, id)))
-    }
-
-    fn write_depth(&mut self, symbol: usize, out: &mut Vec<u8>) -> Written {
-        let (now, usdm, d) = (self.now_ms, self.rules == Rules::Usdm, self.decimals);
-        let counts = [self.rng.random_range(0..12), self.rng.random_range(1..12)];
-        let step = self.rng.random_range(1..60);
-        let (first, last, before, price) = match self.symbols.get_mut(symbol) {
-            Some(state) => {
-                let before = state.depth_id;
-                state.depth_id = state.update_id.max(before) + step;
-                state.update_id = state.depth_id;
-                (before + 1, state.depth_id, before, state.price)
-            }
-            None => (0, 0, 0, 0),
-        };
-        if let Some((id, _)) = self.stall.latest.get(symbol) {
-            id.store(last, Ordering::Release);
-        }
-        let mut text = Text::head(out, self.symbols.get(symbol), DEPTH);
-        let name = name(&self.symbols, symbol);
-        text.put(r#"{"e":"depthUpdate","E":"#).int(now);
-        if usdm {
-            text.put(r#","T":"#)
-                .int(now)
-                .put(r#","s":""#)
-                .put(name)
-                .put(r#"","ps":""#)
-                .put(name)
-                .put(r#"","st":1,"U":"#);
-        } else {
-            text.put(r#","s":""#).put(name).put(r#"","U":"#);
-        }
-        text.int(first).put(r#","u":"#).int(last);
-        if usdm {
-            text.put(r#","pu":"#).int(before);
-        }
-        for (side, key) in [r#","b":["#, r#"],"a":["#].into_iter().enumerate() {
-            text.put(key);
-            for level in 0..counts.get(side).copied().unwrap_or(0) {
-                let away = level * 7 + self.rng.random_range(0..7);
-                let amount = if self.rng.random_bool(0.3) { 0 } else { self.rng.random_range(1..3_000_000) };
-                let price = if side == 0 { (price - 1 - away).max(1) } else { price + away };
-                text.put(if level == 0 { r#"[""# } else { r#",[""# });
-                text.dec(price, d.tick, d.price).put(r#"",""#).dec(amount, d.lot, d.amount).put(r#""]"#);
-            }
-        }
-        text.put("]}}");
-        text.done(Some((first, last)))
-    }
-
-    fn write_mark(&mut self, symbol: usize, out: &mut Vec<u8>) -> Written {
-        let now = self.now_ms;
-        let rate = self.rng.random_range(-30_000..60_000);
-        let price = self.symbols.get(symbol).map_or(0, |state| state.price).saturating_mul(1_000_000);
-        let noise = self.rng.random_range(-500_000..500_000);
-        let mut text = Text::head(out, self.symbols.get(symbol), MARK);
-        let name = name(&self.symbols, symbol);
-        text.put(r#"{"e":"markPriceUpdate","E":"#).int(now).put(r#","s":""#).put(name);
-        let prices = [(r#"","p":""#, noise), (r#"","ap":""#, noise / 2), (r#"","i":""#, 0), (r#"","P":""#, -noise)];
-        for (key, offset) in prices {
-            text.put(key).dec(price + offset, 8, 8);
-        }
-        let funding_ms = (now.div_euclid(28_800_000) + 1) * 28_800_000;
-        text.put(r#"","r":""#).dec(rate, 8, 8).put(r#"","T":"#).int(funding_ms).put(r#","st":1}}"#);
-        text.done(None)
-    }
-
-    fn write_force(&mut self, symbol: usize, out: &mut Vec<u8>) -> Written {
-        let (now, d) = (self.now_ms, self.decimals);
-        let amount = self.rng.random_range(1..500_000);
-        let sell = self.rng.random_bool(0.5);
-        let price = self.symbols.get(symbol).map_or(0, |state| state.price);
-        let mut text = Text::head(out, self.symbols.get(symbol), FORCE);
-        let name = name(&self.symbols, symbol);
-        text.put(r#"{"e":"forceOrder","E":"#).int(now).put(r#","o":{"s":""#).put(name);
-        text.put(r#"","S":""#)
-            .put(if sell { "SELL" } else { "BUY" })
-            .put(r#"","o":"LIMIT","f":"IOC","q":""#)
-            .dec(amount, d.lot, d.amount);
-        text.put(r#"","p":""#).dec(price, d.tick, d.price).put(r#"","ap":""#).dec(price + 1, d.tick, d.price);
-        text.put(r#"","X":"FILLED","l":""#).dec(amount, d.lot, d.amount).put(r#"","z":""#).dec(amount, d.lot, d.amount);
-        text.put(r#"","T":"#).int(now - 1).put(r#","ps":""#).put(name).put(r#"","st":1}}}"#);
-        text.done(None)
-    }
 }
+
+/// Stream, bytes before the data value, first and last id.
+pub(crate) type Written = (u32, u32, Option<(i64, i64)>);
 
 impl Candle {
     fn add(&mut self, id: i64, price: i64, amount: i64, maker: bool) {
@@ -517,87 +328,6 @@ impl Candle {
             self.taker_quote += quote;
         }
     }
-}
-
-fn name(symbols: &[Symbol], symbol: usize) -> &str {
-    symbols.get(symbol).map_or("", |state| state.upper.as_str())
-}
-
-/// Stream, bytes before the data value, first and last id.
-type Written = (u32, u32, Option<(i64, i64)>);
-
-/// Writes one frame.
-struct Text<'a> {
-    out: &'a mut Vec<u8>,
-    stream: u32,
-    head_bytes: u32,
-}
-
-impl<'a> Text<'a> {
-    fn head(out: &'a mut Vec<u8>, symbol: Option<&Symbol>, channel: usize) -> Text<'a> {
-        let slot = symbol.and_then(|symbol| symbol.streams.get(channel)?.as_ref());
-        let (stream, head) = slot.map_or((0, &[] as &[u8]), |(stream, head)| (*stream, head.as_slice()));
-        out.extend_from_slice(head);
-        Text { out, stream, head_bytes: head.len() as u32 }
-    }
-
-    fn put(&mut self, text: &str) -> &mut Self {
-        self.out.extend_from_slice(text.as_bytes());
-        self
-    }
-
-    fn int(&mut self, value: i64) -> &mut Self {
-        push_int(self.out, value);
-        self
-    }
-
-    fn bool(&mut self, value: bool) -> &mut Self {
-        self.put(if value { "true" } else { "false" })
-    }
-
-    /// `mantissa` with `scale` decimals, printed with `places`.
-    fn dec(&mut self, mantissa: i64, scale: usize, places: usize) -> &mut Self {
-        let unit = 10_i64.pow(scale as u32);
-        if mantissa < 0 {
-            self.out.push(b'-');
-        }
-        let value = mantissa.unsigned_abs() as i64;
-        push_int(self.out, value / unit);
-        if places > 0 {
-            self.out.push(b'.');
-        }
-        let mut fraction = value % unit;
-        let mut unit = unit;
-        for place in 0..places {
-            if place < scale {
-                unit /= 10;
-                self.out.push(b'0' + (fraction / unit) as u8);
-                fraction %= unit;
-            } else {
-                self.out.push(b'0');
-            }
-        }
-        self
-    }
-
-    /// As [`Text::dec`] for sums that may pass 64 bits.
-    fn wide(&mut self, mantissa: i128, scale: usize, places: usize) -> &mut Self {
-        let unit = 10_i128.pow(scale as u32);
-        let fraction = format!("{:0width$}", mantissa % unit, width = scale);
-        let text = format!("{}.{fraction:0<places$}", mantissa / unit);
-        self.put(&text)
-    }
-
-    fn done(&mut self, ids: Option<(i64, i64)>) -> Written {
-        (self.stream, self.head_bytes, ids)
-    }
-}
-
-/// A decimal text: `mantissa` with `scale` decimals, printed with `places`.
-pub(crate) fn decimal(mantissa: i64, scale: usize, places: usize) -> String {
-    let mut out = Vec::new();
-    Text { out: &mut out, stream: 0, head_bytes: 0 }.dec(mantissa, scale, places);
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 #[cfg(test)]
@@ -691,12 +421,5 @@ mod tests {
             checked += 1;
         }
         assert!(checked >= 4, "{checked}");
-    }
-
-    #[test]
-    fn decimals_print_with_the_places_of_the_venue() {
-        assert_eq!(decimal(6_183_763, 2, 8), "61837.63000000");
-        assert_eq!(decimal(5, 3, 3), "0.005");
-        assert_eq!(decimal(-12_345, 8, 8), "-0.00012345");
     }
 }

@@ -7,9 +7,10 @@
 //!  GET depth, exchangeInfo ──▶ rest (book) ──▶ client            faults: script, frame count or POST /_sim/fault
 //! ```
 //!
-//! Rooms in the order of the flow: [`config`] what a simulation is made of, [`script`] recordings, [`restamp`] times and ids,
-//! [`generate`] a seeded market, `play` pacing, `server` the listener, `conn` one WebSocket, `binance` and `rest` the protocol of the
-//! two Binance markets, [`faults`] what goes wrong, [`report`] what was sent.
+//! Rooms in the order of the flow: [`config`] what a simulation is made of; `script` recordings; `slots` and `restamp` times and ids;
+//! `generate` and `shapes` a seeded market; `play` pacing; `venue` what the parts of one venue share; `server` the listener; `conn`,
+//! `outbox` and `disorder` one WebSocket; `binance`, `rest` and `book` the protocol of the two Binance markets; [`faults`] what goes
+//! wrong; [`report`] what was sent.
 //!
 //! It knows nothing of the programs under test and shares no code with them. It never loses a frame on its own: a subscriber that
 //! does not read holds the venue back.
@@ -32,16 +33,21 @@ mod binance;
 mod book;
 pub mod config;
 mod conn;
+mod disorder;
 pub mod faults;
 mod generate;
 mod http;
+mod outbox;
 mod play;
 pub mod report;
 mod rest;
 mod restamp;
 mod script;
 mod server;
+mod shapes;
+mod slots;
 mod socket;
+mod text;
 mod venue;
 mod ws;
 

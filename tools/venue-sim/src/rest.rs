@@ -276,7 +276,7 @@ impl Places {
 
 /// 10^-used, printed with `places` decimals.
 fn size(used: usize, places: usize) -> String {
-    crate::generate::decimal(1, used, places.max(used))
+    crate::text::decimal(1, used, places.max(used))
 }
 
 fn exchange_info<'q>(venue: &Venue, get: &dyn Fn(&str) -> Option<&'q str>, now_ms: i64) -> Answer {

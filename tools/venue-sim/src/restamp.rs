@@ -1,6 +1,6 @@
 //! Moves recorded frames through time: event times to now, ids on by a whole span per loop.
 //!
-//! Every frame is pre-parsed into constant text and number slots ([`find_slots`]), so rendering is copying and printing integers.
+//! Every frame is pre-parsed into constant text and number slots (`slots`), so rendering is copying and printing integers.
 //!
 //! Ids after `k` loops are `id + k * span`, where the span is chosen by the id rule, so that the border between two loops is as whole
 //! as the recording itself:
@@ -13,190 +13,9 @@
 //! Worked example: USD-M depth recorded as (pu 10, u 14), (pu 14, u 20). Span 10. Loop 1 is (pu 20, u 24), (pu 24, u 30).
 
 use crate::script::Timeline;
+use crate::slots::{Bound, Shape, SlotKind, shape_of};
 
 const FUNDING_INTERVAL_MS: i64 = 8 * 3_600_000;
-
-/// A number inside a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot {
-    /// Byte offset in the combined frame.
-    pub at: u32,
-    /// Bytes of its recorded text.
-    pub bytes: u8,
-    /// What it means.
-    pub kind: SlotKind,
-    /// Its recorded value.
-    pub value: i64,
-}
-
-/// What a number means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SlotKind {
-    /// Milliseconds since 1970. 0 means none and stays.
-    Time,
-    /// Open time of a candle of this length, ms.
-    KlineOpen(u32),
-    /// Close time of a candle of this length, ms.
-    KlineClose(u32),
-    /// Next funding time.
-    Funding,
-    /// An id of the stream's own rule.
-    Id(Bound),
-    /// A trade id named by an aggregate or a candle.
-    Range,
-}
-
-/// Which end of a frame's id range an id is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bound {
-    /// The frame's only id.
-    Only,
-    /// The first id of the frame (depth `U`).
-    First,
-    /// The last id of the frame (depth `u`).
-    Last,
-    /// The last id of the frame before (depth `pu`).
-    Before,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Shape {
-    Trade,
-    AggTrade,
-    BookTicker,
-    Depth,
-    MarkPrice,
-    ForceOrder,
-    Kline(u32),
-    Ticker,
-    Other,
-}
-
-fn shape_of(channel: &str) -> Shape {
-    match channel.split('@').next().unwrap_or("") {
-        "trade" => Shape::Trade,
-        "aggTrade" => Shape::AggTrade,
-        "bookTicker" => Shape::BookTicker,
-        "markPrice" => Shape::MarkPrice,
-        "forceOrder" => Shape::ForceOrder,
-        "ticker" | "miniTicker" => Shape::Ticker,
-        depth if depth.starts_with("depth") || depth == "rpiDepth" => Shape::Depth,
-        kline => match kline.strip_prefix("kline_").and_then(interval_ms) {
-            Some(interval) => Shape::Kline(interval),
-            None => Shape::Other,
-        },
-    }
-}
-
-/// Length of a candle; `None` for months, which have none.
-fn interval_ms(name: &str) -> Option<u32> {
-    let (count, unit) = name.split_at_checked(name.len().checked_sub(1)?)?;
-    let unit_ms = match unit {
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        "w" => 604_800_000,
-        _ => return None,
-    };
-    count.parse::<u32>().ok()?.checked_mul(unit_ms)
-}
-
-fn role(shape: Shape, parent: &[u8], key: &[u8]) -> Option<SlotKind> {
-    use SlotKind::{Funding, Id, KlineClose, KlineOpen, Range, Time};
-    Some(match (shape, parent, key) {
-        (_, b"", b"E") => Time,
-        (Shape::Trade | Shape::AggTrade | Shape::BookTicker | Shape::Depth, b"", b"T") => Time,
-        (Shape::Trade, b"", b"t") | (Shape::AggTrade, b"", b"a") | (Shape::BookTicker, b"", b"u") => Id(Bound::Only),
-        (Shape::AggTrade, b"", b"f" | b"l") | (Shape::Kline(_), b"k", b"f" | b"L") => Range,
-        (Shape::Depth, b"", b"U") => Id(Bound::First),
-        (Shape::Depth, b"", b"u") => Id(Bound::Last),
-        (Shape::Depth, b"", b"pu") => Id(Bound::Before),
-        (Shape::Depth, b"", b"lastUpdateId") => Id(Bound::Only),
-        (Shape::MarkPrice, b"", b"T") => Funding,
-        (Shape::ForceOrder, b"o", b"T") => Time,
-        (Shape::Kline(interval), b"k", b"t") => KlineOpen(interval),
-        (Shape::Kline(interval), b"k", b"T") => KlineClose(interval),
-        (Shape::Ticker, b"", b"O" | b"C") => Time,
-        _ => return None,
-    })
-}
-
-/// Finds the numbers of one `data` value that restamping may change, appends them and gives back the event time.
-/// `head_bytes` is what precedes the data in the combined frame. Recordings are trusted: text that is not JSON gives no slots.
-pub fn find_slots(channel: &str, data: &[u8], head_bytes: usize, slots: &mut Vec<Slot>) -> Option<i64> {
-    let shape = shape_of(channel);
-    let mut event_ms = None;
-    let mut parents: Vec<&[u8]> = Vec::new();
-    let mut at = 0;
-    while let Some(&byte) = data.get(at) {
-        match byte {
-            b'{' => parents.push(b""),
-            b'}' => {
-                parents.pop();
-            }
-            b'"' => {
-                let end = string_end(data, at + 1)?;
-                let key = data.get(at + 1..end)?;
-                at = end + 1;
-                if data.get(at) != Some(&b':') {
-                    continue;
-                }
-                at += 1;
-                match data.get(at)? {
-                    b'"' => at = string_end(data, at + 1)?,
-                    b'{' => parents.push(key),
-                    // The levels of a book hold no slots, and every id stands before them.
-                    b'[' if shape == Shape::Depth => return event_ms,
-                    b'-' | b'0'..=b'9' => {
-                        let (value, bytes) = integer_at(data, at);
-                        let parent = parents.last().copied().unwrap_or(b"");
-                        if let (Some(value), Some(kind)) = (value, role(shape, parent, key)) {
-                            if key == b"E" {
-                                event_ms.get_or_insert(value);
-                            }
-                            slots.push(Slot {
-                                at: u32::try_from(head_bytes + at).ok()?,
-                                bytes: u8::try_from(bytes).ok()?,
-                                kind,
-                                value,
-                            });
-                        }
-                        at += bytes;
-                        continue;
-                    }
-                    _ => {}
-                }
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    event_ms
-}
-
-fn string_end(data: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        let end = at + memchr::memchr2(b'"', b'\\', data.get(at..)?)?;
-        if data.get(end) == Some(&b'"') {
-            return Some(end);
-        }
-        at = end + 2;
-    }
-}
-
-/// The integer at `at` and the length of the number's text; no value when it has a fraction.
-fn integer_at(data: &[u8], at: usize) -> (Option<i64>, usize) {
-    let text = data.get(at..).unwrap_or(&[]);
-    let bytes = text.iter().take_while(|b| matches!(b, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')).count();
-    (std::str::from_utf8(&text[..bytes]).ok().and_then(|text| text.parse().ok()), bytes)
-}
-
-/// The integer behind the first `key`.
-pub(crate) fn number_after(text: &[u8], key: &[u8]) -> Option<i64> {
-    let at = memchr::memmem::find(text, key)? + key.len();
-    integer_at(text, at).0
-}
 
 /// By how much ids move from one loop to the next, per stream.
 #[derive(Clone, Debug, Default)]
@@ -374,29 +193,10 @@ pub fn render(
             SlotKind::Range if slot.value < 0 => slot.value,
             SlotKind::Range => slot.value.saturating_add(range_shift),
         };
-        push_int(out, value);
+        crate::text::push_int(out, value);
     }
     out.extend_from_slice(bytes.get(done..).unwrap_or(&[]));
     first.zip(last)
-}
-
-/// Appends a decimal integer.
-pub(crate) fn push_int(out: &mut Vec<u8>, value: i64) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    let mut rest = value.unsigned_abs();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    if value < 0 {
-        out.push(b'-');
-    }
-    out.extend_from_slice(&digits[at..]);
 }
 
 #[cfg(test)]

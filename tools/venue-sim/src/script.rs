@@ -14,7 +14,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
-use crate::restamp::{Slot, Spans};
+use crate::restamp::Spans;
+use crate::slots::{Slot, find_slots, number_after};
 
 /// Longest unpacked recording, bytes; a guard against a compressed bomb given by mistake.
 const RECORDING_BYTES_MAX: u64 = 4 << 30;
@@ -202,7 +203,7 @@ impl Timeline {
             let channel = self.streams.get(stream as usize).map_or("", StreamInfo::channel).to_owned();
             let slots_at = self.slots.len();
             let data = self.arena.get(start + head_bytes..start + frame_bytes - 1).unwrap_or(&[]);
-            let event_ms = crate::restamp::find_slots(&channel, data, head_bytes, &mut self.slots);
+            let event_ms = find_slots(&channel, data, head_bytes, &mut self.slots);
             if let Some(event_ms) = event_ms {
                 let ahead_ms = event_ms - recv_ns.div_euclid(1_000_000);
                 skew_ms = Some(skew_ms.map_or(ahead_ms, |known| known.max(ahead_ms)));
@@ -271,7 +272,7 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Receive time and frame of a line, `None` for anything that was not received as a frame.
 pub(crate) fn split_line(line: &[u8]) -> Option<(i64, &[u8])> {
     if line.first() == Some(&b'{') {
-        let recv_ms = crate::restamp::number_after(line, br#""E":"#).unwrap_or(0);
+        let recv_ms = number_after(line, br#""E":"#).unwrap_or(0);
         return Some((recv_ms.saturating_mul(1_000_000), line));
     }
     let digits = line.iter().take_while(|byte| byte.is_ascii_digit()).count();

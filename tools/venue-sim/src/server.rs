@@ -12,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::binance::Session;
+use crate::conn::Setup;
 use crate::faults::{Action, Board, Fault};
 use crate::http::{Answer, BODY_BYTES_MAX, HEAD_BYTES_MAX, Head, head_end};
 use crate::report::{Report, Transcript, lock, wall_ns};
@@ -187,10 +188,10 @@ where
                         return;
                     }
                     let id = shared.next_conn.fetch_add(1, Ordering::AcqRel) + 1;
-                    let number = lock(&venue.stats).len() as u32 + 1;
                     let path = strip_venue(&head.target, &venue.id);
-                    let setup =
-                        crate::conn::Setup { venue, shared, session, added, path, leftover: buffer, wire, id, number };
+                    let (number, stats) = venue.admit(id, &path);
+                    let (venue, leftover) = (venue.clone(), buffer);
+                    let setup = Setup { venue, shared, session, added, path, leftover, wire, id, number, stats };
                     crate::conn::run(stream, setup).await;
                     return;
                 }

@@ -200,6 +200,15 @@ impl Venue {
         }
     }
 
+    /// Gives a new connection its number within the venue and its statistics.
+    pub fn admit(&self, id: u32, path: &str) -> (u32, Arc<Mutex<ConnStats>>) {
+        let mut all = lock(&self.stats);
+        let number = all.len() as u32 + 1;
+        let stats = Arc::new(Mutex::new(ConnStats::open(id, number, path)));
+        all.push(stats.clone());
+        (number, stats)
+    }
+
     /// Counts subscriptions in and out.
     pub fn subscribe(&self, added: &[u32], removed: &[u32]) {
         {

@@ -72,6 +72,15 @@ async fn an_abrupt_cut_delivers_what_it_counted_and_half_a_frame_counts_as_uncon
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_fault_behind_the_very_last_frame_still_happens() {
+    let last = frames_of(SPOT).len() as u64;
+    let sim = Sim::start(playing(vec![Fault::now(Action::ServerShutdown).after_frames(last)])).await.unwrap();
+    let mut client = subscribed(&sim).await;
+    let texts = client.texts(last as usize + 1).await;
+    assert!(texts.last().unwrap().contains("serverShutdown"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn dropped_frames_jump_and_doubled_frames_repeat_exactly_as_asked() {
     let faults = vec![
         Fault::now(Action::Drop { frames: 5, stream: Some("btcusdt@trade".into()) }).after_frames(100),
@@ -228,4 +237,39 @@ async fn a_slow_drip_still_delivers_every_byte() {
     let sim = Sim::start(playing(vec![fault])).await.unwrap();
     let mut client = subscribed(&sim).await;
     assert!(client.texts(500).await == frames_of(SPOT)[..500]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timed_fault_reaches_the_connections_that_are_open_then() {
+    let sim = Sim::start(idle()).await.unwrap();
+    let mut client = Client::connect(&sim, "binance-spot", "/stream").await;
+    client.subscribe(&[]).await;
+    let fault = Fault { after_ms: Some(50), ..Fault::now(Action::Close { code: 1000, reason: "Bye".into() }) };
+    assert_eq!(sim.fault(fault), 0, "nothing happens yet");
+    assert_eq!(client.drain().await, (vec![], "1000 Bye".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_and_a_rest_request_can_hang() {
+    let faults = vec![Fault::now(Action::HangUpgrade), Fault::now(Action::RestDelay { ms: 600_000 })];
+    let sim = Sim::start(SimConfig { faults, ..idle() }).await.unwrap();
+    let short = Duration::from_millis(200);
+    assert!(tokio::time::timeout(short, Client::try_connect(&sim, "binance-spot", "/stream")).await.is_err());
+    assert!(tokio::time::timeout(short, get(&sim, "/binance-spot/api/v3/ping")).await.is_err());
+    Client::connect(&sim, "binance-spot", "/stream").await;
+    assert_eq!(get(&sim, "/binance-spot/api/v3/ping").await.status, 200);
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connects_over_the_limit_are_refused_when_limits_are_enforced() {
+    for (enforce, refused) in [(true, 1), (false, 0)] {
+        let limits = Limits { enforce, connects_per_5_min: 3, ..Limits::default() };
+        let sim = Sim::start(SimConfig { limits, ..idle() }).await.unwrap();
+        let mut failures = 0;
+        for _ in 0..4 {
+            failures += usize::from(Client::try_connect(&sim, "binance-spot", "/ws").await.is_err());
+        }
+        assert_eq!(failures, refused);
+    }
 }
