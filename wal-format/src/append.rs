@@ -219,8 +219,10 @@ impl LogWriter {
             self.put(record.ts_recv_ns, record.conn, record.kind, record.flags, record.payload)
         };
         self.last_real = seq;
-        if self.active.tail >= self.nudge_at || self.every {
+        if self.active.tail >= self.nudge_at {
             self.nudge();
+        } else if self.every {
+            self.syncer.nudge();
         }
         Ok(seq)
     }

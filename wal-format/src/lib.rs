@@ -68,3 +68,8 @@ pub use state::{LogState, SegmentInfo, SegmentState, is_log_dir, list_segments, 
 pub use stats::{Count, WriterStats};
 pub use step::{Backoff, LossReason, LostRange, RecordRef, RestRef, Step};
 pub use sync::SyncHandle;
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

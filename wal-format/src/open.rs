@@ -76,6 +76,7 @@ impl LogWriter {
             options: options.clone(),
             epoch_file,
             state: EpochState { next_segment: first_id, ..state },
+            stored_next: SegmentId(0),
             boot_id,
             donors,
             stats: Arc::clone(&stats),

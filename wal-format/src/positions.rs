@@ -1,9 +1,10 @@
 //! How far a log has come, and what each point survives.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use crate::record::{Position, Seq};
 use crate::segment::Segment;
+use crate::sys::{OBSERVE, PUBLISH};
 
 /// A segment of the running writer, with its committed end. Shared by the appending thread (which
 /// alone moves it), the syncer and the preparer.
@@ -29,14 +30,14 @@ impl Live {
     /// opposite order gets an end that covers the seq.
     #[inline]
     pub fn commit(&self, end: u64, seq: Seq) {
-        self.end.store(end, Ordering::Release);
-        self.seq.store(seq.get(), Ordering::Release);
+        self.end.store(end, PUBLISH);
+        self.seq.store(seq.get(), PUBLISH);
     }
 
     /// A committed seq, and an end that lies at or behind that record's end. `Seq(0)` if nothing
     /// is committed here yet.
     pub fn committed(&self) -> Position {
-        let seq = Seq(self.seq.load(Ordering::Acquire));
-        Position { segment: self.segment.id, offset: self.end.load(Ordering::Acquire), seq }
+        let seq = Seq(self.seq.load(OBSERVE));
+        Position { segment: self.segment.id, offset: self.end.load(OBSERVE), seq }
     }
 }

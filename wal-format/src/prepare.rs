@@ -41,6 +41,9 @@ pub(crate) struct Maker {
     pub options: LogOptions,
     pub epoch_file: EpochFile,
     pub state: EpochState,
+    /// The state on disk may already name a later `next_segment`: an id whose segment could not
+    /// be made is tried again without another store.
+    pub stored_next: SegmentId,
     pub boot_id: [u8; 16],
     /// Unused files of earlier runs, to be taken over.
     pub donors: VecDeque<PathBuf>,
@@ -51,11 +54,19 @@ impl Maker {
     /// The next segment, allocated anew or, with `reuse`, taken over from an earlier run.
     pub fn make(&mut self, reuse: bool) -> io::Result<Segment> {
         let id = self.state.next_segment;
-        // The id counts as used from here on, whatever becomes of the file.
-        let mut state = self.state.clone();
-        state.next_segment = SegmentId(id.0.saturating_add(1));
-        self.epoch_file.store(&state).map_err(io::Error::other)?;
-        self.state = state;
+        let after = SegmentId(id.0.saturating_add(1));
+        // Whatever becomes of the file, no later run gives this id to another one.
+        if self.stored_next < after {
+            let state = EpochState { next_segment: after, ..self.state.clone() };
+            self.epoch_file.store(&state).map_err(|error| error.into_io())?;
+            self.stored_next = after;
+        }
+        let segment = self.make_file(id, reuse)?;
+        self.state.next_segment = after;
+        Ok(segment)
+    }
+
+    fn make_file(&mut self, id: SegmentId, reuse: bool) -> io::Result<Segment> {
         let header = SegmentHeader {
             log_uuid: self.state.log_uuid,
             segment: id,

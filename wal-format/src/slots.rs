@@ -71,6 +71,16 @@ pub enum SlotError {
     },
 }
 
+impl SlotError {
+    /// The system's own error where there is one, so that "no space" stays recognisable.
+    pub(crate) fn into_io(self) -> io::Error {
+        match self {
+            SlotError::Io { source, .. } => source,
+            other => io::Error::other(other),
+        }
+    }
+}
+
 /// A valid slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {

@@ -23,6 +23,12 @@ use memmap2::{Advice, MmapOptions, MmapRaw};
 use crate::checksum;
 use crate::layout::{RECORD_ALIGN, RECORD_CRC_OFFSET, RECORD_HEADER_BYTES, RECORD_SEQ_OFFSET, align_record};
 
+/// Order of the store that publishes: everything stored before it is seen by whoever loads it
+/// with [`OBSERVE`]. `tests/loom.rs` shows what breaks with less.
+pub const PUBLISH: Ordering = Ordering::Release;
+/// Order of the load that looks for something published.
+pub const OBSERVE: Ordering = Ordering::Acquire;
+
 /// A page of memory that belongs to no file, for simulated storage.
 #[repr(C, align(4096))]
 #[derive(Clone, Copy)]
@@ -225,7 +231,7 @@ impl Appender {
             let covered = std::slice::from_raw_parts(base.add(RECORD_CRC_OFFSET), total - RECORD_CRC_OFFSET);
             let crc = checksum::covered(crc_initial, covered);
             crc_word.write(crc.to_le());
-            AtomicU32::from_ptr(base.cast()).store(commit.to_le(), Ordering::Release);
+            AtomicU32::from_ptr(base.cast()).store(commit.to_le(), PUBLISH);
         }
         Some(total)
     }
@@ -333,7 +339,7 @@ fn commit_word(base: NonNull<u8>, total: usize, offset: u64) -> Option<u32> {
     // - no race: commit words are stored and loaded only as `AtomicU32`; a load needs no write
     //   permission.
     let word = unsafe { AtomicU32::from_ptr(base.as_ptr().add(at).cast()) };
-    Some(u32::from_le(word.load(Ordering::Acquire)))
+    Some(u32::from_le(word.load(OBSERVE)))
 }
 
 fn published<'a>(base: NonNull<u8>, total: usize, offset: u64, len: usize) -> Option<&'a [u8]> {

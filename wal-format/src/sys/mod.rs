@@ -15,4 +15,4 @@ pub mod alloc;
 pub mod baseline;
 pub mod map;
 
-pub use map::{Appender, ReadMap, Window};
+pub use map::{Appender, OBSERVE, PUBLISH, ReadMap, Window};
