@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod compact;
 pub mod config;
 pub mod lake;
 pub mod shutdown;

@@ -1,0 +1,327 @@
+//! The books of one part: what was in the log range and what became of it.
+//!
+//! Counting happens per record in plain integers; the maps with names are made when a cut or a manifest needs
+//! them. [`Account::check`] asserts the identities that make "every frame is accounted for" more than a wish.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use wal_format::{Kind, LostRange};
+
+use crate::lake::Table;
+use crate::lake::manifest::{ClockError, FrameCounts, Gap, LostRecords};
+use crate::venue::Channel;
+
+/// Gaps and lost ranges written out one by one; beyond it they are only counted (as drift), so that a broken feed
+/// cannot grow a manifest without bound.
+pub const LISTED_MAX: usize = 100_000;
+
+/// Index of listings among the frame counts, behind the channels.
+const SYMBOLS: usize = Channel::ALL.len();
+/// Index of frames of no known channel.
+const OTHER: usize = SYMBOLS + 1;
+/// Number of frame counts.
+const FRAME_COUNTS: usize = OTHER + 1;
+
+/// Receive time minus event time over the rows that have both, µs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delay {
+    count: u64,
+    min_us: i64,
+    max_us: i64,
+    sum_us: i64,
+}
+
+impl Delay {
+    /// Counts one row.
+    #[inline]
+    pub fn add(&mut self, ts_recv_us: i64, ts_event_us: Option<i64>) {
+        let Some(event) = ts_event_us else { return };
+        let us = ts_recv_us.saturating_sub(event);
+        if self.count == 0 {
+            (self.min_us, self.max_us) = (us, us);
+        }
+        self.count += 1;
+        self.min_us = self.min_us.min(us);
+        self.max_us = self.max_us.max(us);
+        self.sum_us = self.sum_us.saturating_add(us);
+    }
+
+    /// As the manifest states it.
+    pub fn clock_error(&self) -> ClockError {
+        ClockError {
+            count: self.count,
+            min_us: self.min_us,
+            max_us: self.max_us,
+            mean_us: if self.count == 0 { 0 } else { self.sum_us.div_euclid(self.count as i64) },
+            sum_us: self.sum_us,
+        }
+    }
+}
+
+/// Everything counted in one part.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Records of all kinds.
+    pub records: u64,
+    /// Records by kind byte.
+    kinds: Vec<u64>,
+    /// Data and Rest records.
+    pub frames: u64,
+    /// Bytes of their payloads.
+    pub payload_bytes: u64,
+    /// What became of frames: by channel in the order of [`Channel::ALL`], then listings, then all others.
+    channels: [FrameCounts; FRAME_COUNTS],
+    /// By table, in the order of [`Table::ALL`].
+    rows: [u64; Table::ALL.len()],
+    /// Rows whose id was there already; they are kept and flagged.
+    pub repeated: u64,
+    /// Holes in ids, all of them.
+    pub gap_count: u64,
+    /// The first [`LISTED_MAX`] of them.
+    pub gaps: Vec<Gap>,
+    /// Unreadable ranges, all of them.
+    pub lost_count: u64,
+    /// The first [`LISTED_MAX`] of them.
+    pub lost: Vec<LostRecords>,
+    /// Venue clock against ours.
+    pub delay: Delay,
+    /// Receive time of the last record, ns.
+    pub last_ts_recv_ns: u64,
+}
+
+/// An identity that does not hold: a defect of this program, never of the data.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Imbalance {
+    /// frames != decoded + control + undecodable.
+    #[error(
+        "the frames of this part do not add up: {frames} frames, but {decoded} decoded + {control} control + {undecodable} undecodable, and {kept} rows of frames"
+    )]
+    Frames {
+        /// Data and Rest records.
+        frames: u64,
+        /// With rows.
+        decoded: u64,
+        /// Without rows by nature.
+        control: u64,
+        /// Did not decode.
+        undecodable: u64,
+        /// Rows of table `frames`.
+        kept: u64,
+    },
+    /// Rows counted while routing differ from rows that are in the files.
+    #[error("the rows of {table} do not add up: {counted} were decoded, {in_file} are in the file")]
+    Rows {
+        /// Which table.
+        table: Table,
+        /// Counted while routing.
+        counted: u64,
+        /// In the file.
+        in_file: u64,
+    },
+}
+
+impl Account {
+    /// Counts a record of any kind.
+    #[inline]
+    pub fn record(&mut self, kind_raw: u8, ts_recv_ns: u64) {
+        self.records += 1;
+        self.last_ts_recv_ns = ts_recv_ns;
+        let kind = usize::from(kind_raw);
+        if self.kinds.len() <= kind {
+            self.kinds.resize(kind + 1, 0);
+        }
+        if let Some(n) = self.kinds.get_mut(kind) {
+            *n += 1;
+        }
+    }
+
+    /// Counts rows of `table`.
+    #[inline]
+    pub fn rows(&mut self, table: Table, n: u64) {
+        if let Some(rows) = self.rows.get_mut(table as usize) {
+            *rows += n;
+        }
+    }
+
+    /// Counts a frame of `channel` that became rows.
+    #[inline]
+    pub fn decoded(&mut self, channel: Channel) {
+        if let Some(c) = self.channels.get_mut(channel as usize) {
+            c.decoded += 1;
+        }
+    }
+
+    /// Counts a listing.
+    pub fn listing(&mut self) {
+        self.channels[SYMBOLS].decoded += 1;
+    }
+
+    /// Counts a frame without rows by nature.
+    pub fn control(&mut self) {
+        self.channels[OTHER].control += 1;
+    }
+
+    /// Counts a frame that did not decode. `channel` is a word that may be none of ours.
+    pub fn undecodable(&mut self, channel: &str) {
+        let index = match channel.parse::<Channel>() {
+            Ok(c) => c as usize,
+            Err(_) if channel == "symbols" => SYMBOLS,
+            Err(_) => OTHER,
+        };
+        if let Some(c) = self.channels.get_mut(index) {
+            c.undecodable += 1;
+        }
+    }
+
+    /// Notes a hole in ids.
+    pub fn gap(&mut self, gap: Gap) {
+        self.gap_count += 1;
+        if self.gaps.len() < LISTED_MAX {
+            self.gaps.push(gap);
+        }
+    }
+
+    /// Notes an unreadable range.
+    pub fn lost(&mut self, lost: &LostRange) {
+        self.lost_count += 1;
+        if self.lost.len() < LISTED_MAX {
+            let reason = lost.reason.as_str();
+            self.lost.push(LostRecords {
+                from_seq: lost.from.0,
+                to_seq: lost.to.0,
+                segment: lost.segment.0,
+                reason: if lost.exact { reason.to_owned() } else { format!("{reason}, extent unknown") },
+            });
+        }
+    }
+
+    /// Rows of `table`.
+    pub fn rows_of(&self, table: Table) -> u64 {
+        self.rows.get(table as usize).copied().unwrap_or(0)
+    }
+
+    /// Rows of every table that has some.
+    pub fn rows_by_table(&self) -> BTreeMap<Table, u64> {
+        Table::ALL.iter().map(|t| (*t, self.rows_of(*t))).filter(|(_, n)| *n > 0).collect()
+    }
+
+    /// What became of the frames of every channel that has some.
+    pub fn by_channel(&self) -> BTreeMap<String, FrameCounts> {
+        Channel::ALL
+            .iter()
+            .map(|c| c.as_str())
+            .chain(["symbols", "other"])
+            .zip(&self.channels)
+            .filter(|(_, c)| **c != FrameCounts::default())
+            .map(|(word, c)| (word.to_owned(), *c))
+            .collect()
+    }
+
+    /// Sum over all channels.
+    pub fn totals(&self) -> FrameCounts {
+        self.channels.iter().fold(FrameCounts::default(), |a, c| FrameCounts {
+            decoded: a.decoded + c.decoded,
+            control: a.control + c.control,
+            undecodable: a.undecodable + c.undecodable,
+        })
+    }
+
+    /// Records by the word of their kind; kinds of newer versions as `kind_<n>`.
+    pub fn by_kind(&self) -> BTreeMap<String, u64> {
+        (0_u8..=u8::MAX).zip(&self.kinds).filter(|(_, n)| **n > 0).map(|(raw, n)| (kind_word(raw), *n)).collect()
+    }
+
+    /// Asserts that every frame is accounted for.
+    ///
+    /// # Errors
+    /// [`Imbalance::Frames`].
+    pub fn check(&self) -> Result<(), Imbalance> {
+        let t = self.totals();
+        if t.decoded + t.control + t.undecodable == self.frames && t.undecodable == self.rows_of(Table::Frames) {
+            return Ok(());
+        }
+        Err(Imbalance::Frames {
+            frames: self.frames,
+            decoded: t.decoded,
+            control: t.control,
+            undecodable: t.undecodable,
+            kept: self.rows_of(Table::Frames),
+        })
+    }
+
+    /// Asserts that a table's file holds the rows that were counted.
+    ///
+    /// # Errors
+    /// [`Imbalance::Rows`].
+    pub fn check_rows(&self, table: Table, in_file: u64) -> Result<(), Imbalance> {
+        let counted = self.rows_of(table);
+        if counted == in_file { Ok(()) } else { Err(Imbalance::Rows { table, counted, in_file }) }
+    }
+}
+
+/// The word of a record kind.
+fn kind_word(raw: u8) -> String {
+    match Kind::from_raw(raw) {
+        Some(Kind::Data) => "data",
+        Some(Kind::ConnOpen) => "conn_open",
+        Some(Kind::ConnClose) => "conn_close",
+        Some(Kind::Subscribe) => "subscribe",
+        Some(Kind::Clock) => "clock",
+        Some(Kind::EpochStart) => "epoch_start",
+        Some(Kind::Sync) => "sync",
+        Some(Kind::Gap) => "gap",
+        Some(Kind::Hole) => "hole",
+        Some(Kind::Seal) => "seal",
+        Some(Kind::Rest) => "rest",
+        Some(Kind::Event) => "event",
+        None => return format!("kind_{raw}"),
+    }
+    .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_frame_that_was_counted_nowhere_is_an_imbalance_that_names_the_numbers() {
+        let mut a = Account { frames: 3, ..Account::default() };
+        a.decoded(Channel::Trades);
+        a.control();
+        a.undecodable("trades");
+        a.rows(Table::Frames, 1);
+        a.check().unwrap();
+        a.frames = 4;
+        let text = a.check().unwrap_err().to_string();
+        assert!(text.contains("4 frames") && text.contains("1 undecodable"), "{text}");
+    }
+
+    #[test]
+    fn a_file_with_a_row_too_few_is_an_imbalance() {
+        let mut a = Account::default();
+        a.rows(Table::Trades, 5);
+        a.check_rows(Table::Trades, 5).unwrap();
+        assert!(a.check_rows(Table::Trades, 4).unwrap_err().to_string().contains("trades"));
+    }
+
+    #[test]
+    fn an_account_survives_json_and_unknown_kinds_keep_their_number() {
+        let mut a = Account::default();
+        a.record(1, 100);
+        a.record(200, 101);
+        a.decoded(Channel::Depth);
+        a.undecodable("made_up");
+        a.rows(Table::Depth, 3);
+        a.delay.add(10, Some(13));
+        a.delay.add(10, None);
+        let again: Account = serde_json::from_str(&serde_json::to_string(&a).unwrap()).unwrap();
+        assert_eq!(again, a);
+        assert_eq!(again.by_kind().get("kind_200"), Some(&1));
+        assert_eq!(again.by_kind().get("data"), Some(&1));
+        assert_eq!(again.by_channel().get("other").map(|c| c.undecodable), Some(1));
+        assert_eq!(again.delay.clock_error().mean_us, -3);
+        assert_eq!(again.last_ts_recv_ns, 101);
+    }
+}

@@ -1,0 +1,127 @@
+//! One stored frame to rows, or the reason why not. All or nothing: a frame that fails leaves no row behind.
+//!
+//! Decodes straight from the reader's bytes; what is rare (a REST meta, a channel guess for a damaged frame)
+//! allocates, what is frequent does not.
+
+use wal_format::{Kind, RecordRef, record};
+
+use crate::venue::{Channel, DecodeError, Decoded, Frame, FrameKind, RestMeta, Rows, Venue};
+
+/// What became of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Rows of this channel stand in [`FrameDecoder::rows`]; possibly none.
+    Rows(Channel),
+    /// A listing stands in `rows.listings`.
+    Symbols,
+    /// No rows by nature.
+    Control,
+    /// Kept as a row of `frames`.
+    Undecodable(Undecodable),
+}
+
+/// Why a frame has no rows, and what is known about it all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undecodable {
+    /// The channel it seems to belong to, or `unknown`.
+    pub channel: String,
+    /// `text`, `binary` or `rest`.
+    pub encoding: &'static str,
+    /// One sentence.
+    pub reason: String,
+}
+
+/// Decodes the frames of one venue into one reused [`Rows`].
+pub struct FrameDecoder {
+    venue: &'static dyn Venue,
+    /// Rows of the frame decoded last; empty after anything but `Rows` and `Symbols`.
+    pub rows: Rows,
+}
+
+impl FrameDecoder {
+    /// A decoder for `venue`.
+    pub fn new(venue: &'static dyn Venue) -> Self {
+        Self { venue, rows: Rows::new() }
+    }
+
+    /// The venue.
+    pub fn venue(&self) -> &'static dyn Venue {
+        self.venue
+    }
+
+    /// Decodes a `Data` or `Rest` record.
+    pub fn decode(&mut self, record: &RecordRef<'_>) -> Verdict {
+        self.rows.clear();
+        if record.kind() == Some(Kind::Rest) {
+            return self.decode_rest(record);
+        }
+        let kind = if record.flags & record::flags::BINARY != 0 { FrameKind::Binary } else { FrameKind::Text };
+        let frame = Frame { kind, payload: record.payload, rest: None };
+        match self.venue.decode(&frame, &mut self.rows) {
+            Ok(decoded) => verdict(decoded),
+            Err(err) => {
+                let encoding = if kind == FrameKind::Binary { "binary" } else { "text" };
+                self.undecodable(guess_channel(self.venue, record.payload), encoding, &err)
+            }
+        }
+    }
+
+    fn decode_rest(&mut self, record: &RecordRef<'_>) -> Verdict {
+        let Some(rest) = record.rest() else {
+            return Verdict::Undecodable(Undecodable {
+                channel: "unknown".into(),
+                encoding: "rest",
+                reason: "the record's meta length does not fit its payload".into(),
+            });
+        };
+        let meta: RestMeta = match serde_json::from_slice(rest.meta) {
+            Ok(meta) => meta,
+            Err(err) => {
+                return Verdict::Undecodable(Undecodable {
+                    channel: "unknown".into(),
+                    encoding: "rest",
+                    reason: format!("the record's meta is not readable: {err}"),
+                });
+            }
+        };
+        let frame = Frame { kind: FrameKind::Rest, payload: rest.body, rest: Some(&meta) };
+        match self.venue.decode(&frame, &mut self.rows) {
+            Ok(decoded) => verdict(decoded),
+            Err(err) => self.undecodable(meta.channel.clone(), "rest", &err),
+        }
+    }
+
+    #[cold]
+    fn undecodable(&mut self, channel: String, encoding: &'static str, err: &DecodeError) -> Verdict {
+        self.rows.clear();
+        Verdict::Undecodable(Undecodable { channel, encoding, reason: err.to_string() })
+    }
+}
+
+fn verdict(decoded: Decoded) -> Verdict {
+    match decoded {
+        Decoded::Rows(channel) => Verdict::Rows(channel),
+        Decoded::Symbols => Verdict::Symbols,
+        Decoded::Control => Verdict::Control,
+    }
+}
+
+/// The channel a damaged frame seems to belong to: the stream name in its first bytes, in venue-neutral words
+/// where the word is known, else as the venue writes it.
+fn guess_channel(venue: &dyn Venue, payload: &[u8]) -> String {
+    let Some(stream) = venue.stream_of(payload) else { return "unknown".into() };
+    let stream = String::from_utf8_lossy(stream);
+    let word = stream.split('@').nth(1).unwrap_or(&stream);
+    let channel = match word {
+        "trade" => Channel::Trades,
+        "aggTrade" => Channel::AggTrades,
+        "bookTicker" => Channel::BookTicker,
+        "markPrice" => Channel::MarkPrice,
+        "forceOrder" => Channel::Liquidations,
+        "ticker" | "miniTicker" => Channel::Tickers,
+        w if w.starts_with("depth") => Channel::Depth,
+        w if w.starts_with("kline") => Channel::VenueKlines,
+        w => return w.chars().take(64).collect(),
+    };
+    channel.as_str().into()
+}

@@ -1,0 +1,135 @@
+//! The log into the lake, exactly once: tail -> decode -> route -> stage -> publish -> ack -> retire.
+//!
+//! ```text
+//!  wal/<venue> --tail--> record --decode--> rows --route--> table buffers
+//!                           |                                 | full row groups, and everything at a cut
+//!                           +--> account, payload hash        v
+//!                                                   .staging/<part>/  pieces + state        (stage)
+//!                                                             | hour over
+//!                                                             v
+//!                        Parquet files, then the manifest, which is the commit               (publish)
+//!                                                             |
+//!                                       ack  -->  unlink segments                            (retire)
+//! ```
+//!
+//! A *part* is a contiguous range of one log inside one hour; where parts end is a function of the log ([`hour`]).
+//! A *piece* is a staged share of a part, hidden from readers. A *cut* stages all of memory and acknowledges.
+//!
+//! Why rows come out exactly once: rows are a fold over the log ([`part::Gatherer`]) whose whole memory is in the
+//! state that every cut writes and in the continuation that every manifest carries. Whatever instruction the
+//! process dies at, the next start finds the newest of these, deletes all that came after it, and folds on
+//! ([`resume`]). Published names depend only on where a part begins, so publishing again replaces a file by
+//! itself. Segments go last.
+
+pub mod account;
+pub mod decode;
+pub mod failpoint;
+pub mod hash;
+pub mod hour;
+pub mod ids;
+pub mod part;
+pub mod publish;
+pub mod replay;
+pub mod resume;
+pub mod retire;
+pub mod route;
+mod session;
+pub mod stage;
+pub mod status;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::config::Config;
+use crate::shutdown::Shutdown;
+use crate::venue;
+
+pub use retire::consumers;
+pub use status::CompactorStatus;
+pub use worker::{READER, VenueOutcome, write_settings};
+
+/// How long to work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Until asked to stop.
+    Follow,
+    /// To the present end of the logs, the open hour published too.
+    Drain,
+}
+
+/// What the compactor did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Outcome {
+    /// By venue word.
+    pub venues: BTreeMap<String, VenueOutcome>,
+}
+
+/// Compacts the logs of all configured venues, one thread each; a venue that fails does not stop the others.
+///
+/// # Errors
+/// After all have ended: the failure of the first venue that failed.
+pub async fn run(
+    cfg: Arc<Config>,
+    mode: Mode,
+    shutdown: Shutdown,
+    status: Arc<CompactorStatus>,
+) -> anyhow::Result<Outcome> {
+    warn_about_other_logs(&cfg);
+    let mut workers = Vec::new();
+    for id in cfg.venues.keys().copied() {
+        let venue = venue::venue(id).with_context(|| format!("venue {id} is not in this version"))?;
+        let worker =
+            worker::Worker { cfg: cfg.clone(), id, venue, mode, shutdown: shutdown.clone(), status: status.clone() };
+        let (done, result) = tokio::sync::oneshot::channel();
+        std::thread::Builder::new()
+            .name(format!("compact-{id}"))
+            .spawn(move || {
+                // Nobody listens only when the whole call was dropped.
+                let _ = done.send(worker.run());
+            })
+            .with_context(|| format!("start the thread of {id}"))?;
+        workers.push((id, result));
+    }
+    let mut outcome = Outcome::default();
+    let mut failed = None;
+    for (id, result) in workers {
+        match result.await {
+            Ok(Ok(done)) => {
+                if let Some(note) = &done.note {
+                    eprintln!("{note}");
+                }
+                outcome.venues.insert(id.to_string(), done);
+            }
+            Ok(Err(err)) => failed = failed.or(Some(err)),
+            Err(_) => {
+                let what = "its thread ended by a panic; what was acknowledged is safe, a restart goes on behind it";
+                status.update(id, |s| {
+                    s.activity = status::Activity::Failed;
+                    s.reason = Some(what.to_owned());
+                });
+                failed = failed.or(Some(anyhow::anyhow!("compact {id}: {what}")));
+            }
+        }
+    }
+    match failed {
+        None => Ok(outcome),
+        Some(err) => Err(err),
+    }
+}
+
+/// Logs of venues that are not configured are left alone; silence about them would look like loss.
+fn warn_about_other_logs(cfg: &Config) {
+    let Ok(entries) = std::fs::read_dir(cfg.wal_root()) else { return };
+    for entry in entries.flatten().filter(|e| e.path().is_dir()) {
+        let name = entry.file_name();
+        if !cfg.venues.keys().any(|id| name == *id.as_str()) {
+            tracing::warn!(log = %entry.path().display(), "this log is of no configured venue and is not compacted");
+        }
+    }
+}

@@ -1,0 +1,476 @@
+//! One part in memory: a contiguous range of one log inside one hour, as rows and books.
+//!
+//! ```text
+//!  record --> hour? --> decode --> route --> table buffers --(full group)--> staged pieces
+//!                                     +--> account, payload hash, id book
+//! ```
+//!
+//! [`Gatherer`] is everything the rows of a log depend on besides the log: it is a fold over records, knows no
+//! files and no clock, and gives the same rows whatever the restarts in between. What it must remember beyond a
+//! part is its [`Continuation`].
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use wal_format::{Kind, LossReason, LostRange, Position, RecordRef, SegmentId, Seq, record};
+
+use super::account::Account;
+use super::decode::{FrameDecoder, Undecodable, Verdict};
+use super::hash::PayloadHash;
+use super::hour::HourClock;
+use super::ids::{IdBook, SavedIds};
+use super::route;
+use crate::lake::manifest::IdRange;
+use crate::lake::table::{Event, FrameRow};
+use crate::lake::{Common, Hour, Table, TableBuffer, WriteSettings, flags};
+use crate::venue::{UnknownWord, Venue};
+
+/// Steps of the wall clock against the monotonic one above this are told, ns.
+const CLOCK_STEP_NS: i64 = 50_000_000;
+
+/// A staged piece of one table, in log order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Piece {
+    /// Number in its name.
+    pub index: u32,
+    /// Rows in it.
+    pub rows: u64,
+    /// Its size; a file of another size is not this piece.
+    pub bytes: u64,
+    /// Values in it that a double cannot carry.
+    pub inexact: u64,
+}
+
+/// The rows of one table.
+#[derive(Default)]
+pub struct TablePart {
+    /// Rows not staged yet.
+    pub buffer: Option<TableBuffer>,
+    pieces: Vec<Piece>,
+    /// Rows in them.
+    staged_rows: u64,
+    /// Rows in memory that complete the row group the next staged row belongs to.
+    fill_at: usize,
+    /// Rows of a full row group.
+    group_rows: usize,
+    /// Monotonic time at which rows were last seen to have come, ns.
+    pub touched_ns: u64,
+}
+
+impl TablePart {
+    /// Rows held in memory.
+    pub fn buffered(&self) -> usize {
+        self.buffer.as_ref().map_or(0, TableBuffer::len)
+    }
+
+    /// Rows in pieces.
+    pub fn staged(&self) -> u64 {
+        self.staged_rows
+    }
+
+    /// Rows in memory that make a full row group together with what is staged of it.
+    #[inline]
+    pub fn fill_at(&self) -> usize {
+        self.fill_at
+    }
+
+    /// Staged rows, in log order.
+    pub fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    /// Replaces the staged rows.
+    pub fn set_pieces(&mut self, pieces: Vec<Piece>) {
+        self.pieces = pieces;
+        self.staged_rows = self.pieces.iter().map(|p| p.rows).sum();
+        self.fill_at = self.group_rows - (self.staged_rows % self.group_rows as u64) as usize;
+    }
+
+    /// Adds a staged piece.
+    pub fn push_piece(&mut self, piece: Piece) {
+        let mut pieces = std::mem::take(&mut self.pieces);
+        pieces.push(piece);
+        self.set_pieces(pieces);
+    }
+
+    /// Values that a double cannot carry, staged or not.
+    pub fn inexact(&self) -> u64 {
+        self.pieces.iter().map(|p| p.inexact).sum::<u64>() + self.buffer.as_ref().map_or(0, TableBuffer::inexact)
+    }
+}
+
+/// A part that is being gathered.
+pub struct OpenPart {
+    /// Its hour.
+    pub hour: Hour,
+    /// Where its first record stands.
+    pub first: Position,
+    /// Settings of all its files: those of the time it began.
+    pub settings: WriteSettings,
+    /// By table, in the order of [`Table::ALL`].
+    pub tables: Vec<TablePart>,
+    /// Books.
+    pub account: Account,
+    /// Payloads.
+    pub hash: PayloadHash,
+    /// Key of the last row of `events`, so that several of one record get rising rows.
+    pub last_event: Option<(i64, i32)>,
+}
+
+impl OpenPart {
+    /// An empty part.
+    pub fn new(hour: Hour, first: Position, settings: WriteSettings) -> Self {
+        let table = |t: &Table| {
+            let group_rows = settings.group_rows(*t).max(1);
+            TablePart { fill_at: group_rows, group_rows, ..TablePart::default() }
+        };
+        Self {
+            hour,
+            first,
+            tables: Table::ALL.iter().map(table).collect(),
+            settings,
+            account: Account::default(),
+            hash: PayloadHash::default(),
+            last_event: None,
+        }
+    }
+
+    /// The buffer of `table`, made when first needed.
+    #[inline]
+    pub fn buffer(&mut self, table: Table) -> &mut TableBuffer {
+        let numeric = self.settings.numeric;
+        self.tables[table as usize].buffer.get_or_insert_with(|| TableBuffer::new(table, numeric))
+    }
+
+    /// The buffer of `table` beside the books.
+    #[inline]
+    pub fn buffer_and_account(&mut self, table: Table) -> (&mut TableBuffer, &mut Account) {
+        let numeric = self.settings.numeric;
+        let of_table = &mut self.tables[table as usize];
+        (of_table.buffer.get_or_insert_with(|| TableBuffer::new(table, numeric)), &mut self.account)
+    }
+
+    /// Appends a row of `events` and counts it.
+    pub fn event(&mut self, common: &Common, event: &Event<'_>) {
+        let row = match self.last_event {
+            Some((seq, row)) if seq == common.seq => row + 1,
+            _ => 0,
+        };
+        self.last_event = Some((common.seq, row));
+        self.buffer(Table::Events).push_event(common, row, event);
+        self.account.rows(Table::Events, 1);
+    }
+
+    /// Rows and estimated bytes held in memory.
+    pub fn buffered(&self) -> (u64, u64) {
+        self.tables.iter().filter_map(|t| t.buffer.as_ref()).fold((0, 0), |(rows, bytes), b| {
+            // Vectors grow by doubling: half as much again is reserved on average.
+            (rows + b.len() as u64, bytes + b.bytes_estimate() as u64 * 3 / 2)
+        })
+    }
+}
+
+/// What has to be remembered from one part to the next. Part of the manifest.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Continuation {
+    /// Hour of the last record.
+    pub hour: Option<i64>,
+    /// Wall minus monotonic time of the last clock record of the running epoch, ns.
+    pub clock_offset_ns: Option<i64>,
+    /// The ids seen last.
+    pub ids: SavedIds,
+}
+
+/// Folds the records of one log into parts.
+pub struct Gatherer {
+    decoder: FrameDecoder,
+    ids: IdBook,
+    hours: HourClock,
+    clock_offset_ns: Option<i64>,
+    settings: WriteSettings,
+    /// Losses met while no part was open: they belong to the next one.
+    lost_before: Vec<LostRange>,
+    /// The part being gathered, if any.
+    pub part: Option<OpenPart>,
+}
+
+impl Gatherer {
+    /// Starts behind `continuation`; `settings` are those of parts that begin from now on.
+    ///
+    /// # Errors
+    /// When the continuation names a channel this version does not know.
+    pub fn new(
+        venue: &'static dyn Venue,
+        settings: WriteSettings,
+        continuation: &Continuation,
+    ) -> Result<Self, UnknownWord> {
+        let mut decoder = FrameDecoder::new(venue);
+        let ids = IdBook::load(venue, &continuation.ids, &mut decoder.rows.symbols)?;
+        Ok(Self {
+            decoder,
+            ids,
+            hours: HourClock::after(continuation.hour.map(Hour)),
+            clock_offset_ns: continuation.clock_offset_ns,
+            settings,
+            lost_before: Vec::new(),
+            part: None,
+        })
+    }
+
+    /// What a later run needs to go on from here.
+    pub fn continuation(&self) -> Continuation {
+        Continuation {
+            hour: self.hours.hour().map(|h| h.0),
+            clock_offset_ns: self.clock_offset_ns,
+            ids: self.ids.save(&self.decoder.rows.symbols),
+        }
+    }
+
+    /// The interner of all buffered rows, the id book and the drift noted in the open part.
+    pub fn decoder(&mut self) -> &mut FrameDecoder {
+        &mut self.decoder
+    }
+
+    /// First and last ids of the open part.
+    pub fn id_ranges(&self) -> Vec<IdRange> {
+        self.ids.ranges(&self.decoder.rows.symbols)
+    }
+
+    /// Puts saved ids of the open part back.
+    pub fn load_id_ranges(&mut self, ranges: &[IdRange]) {
+        self.ids.load_ranges(ranges, &mut self.decoder.rows.symbols);
+    }
+
+    /// The open part and the interner its rows refer to.
+    pub fn part_and_symbols(&mut self) -> Option<(&mut OpenPart, &crate::venue::Interner)> {
+        self.part.as_mut().map(|p| (p, &self.decoder.rows.symbols))
+    }
+
+    /// Settings of parts that begin from now on.
+    pub fn set_settings(&mut self, settings: WriteSettings) {
+        self.settings = settings;
+    }
+
+    /// The hour of `record`, which is the next one.
+    pub fn hour_of(&self, record: &RecordRef<'_>) -> Hour {
+        self.hours.hour_of(record.ts_recv_ns)
+    }
+
+    /// True when `record` opens a new hour: the open part has to be closed before [`Gatherer::record`].
+    #[inline]
+    pub fn ends_before(&self, record: &RecordRef<'_>) -> bool {
+        self.part.as_ref().is_some_and(|p| self.hours.hour_of(record.ts_recv_ns) != p.hour)
+    }
+
+    /// Forgets the open part: it is published.
+    pub fn close(&mut self) {
+        self.part = None;
+        self.ids.new_part();
+        self.decoder.rows.drift = crate::venue::row::Drift::default();
+    }
+
+    /// A range of the log that cannot be read.
+    pub fn lost(&mut self, lost: &LostRange) {
+        self.ids.disturbed(lost.from.0);
+        // An epoch whose end is missing says nothing about the clock of the next one.
+        match &mut self.part {
+            Some(part) => note_lost(part, lost),
+            None => self.lost_before.push(*lost),
+        }
+    }
+
+    /// Takes the next record. Returns a bit per table (`1 << table`) that got rows.
+    pub fn record(&mut self, record: &RecordRef<'_>) -> u32 {
+        let hour = self.hours.hour_of(record.ts_recv_ns);
+        self.hours.advance(hour);
+        if self.part.is_none() {
+            let mut part = OpenPart::new(hour, record.position, self.settings.clone());
+            part.account.last_ts_recv_ns = record.ts_recv_ns;
+            for lost in self.lost_before.drain(..) {
+                note_lost(&mut part, &lost);
+            }
+            self.part = Some(part);
+        }
+        let Some(part) = self.part.as_mut() else { return 0 };
+        part.account.record(record.kind_raw, record.ts_recv_ns);
+        let mut common = Common {
+            ts_recv_ns: record.ts_recv_ns as i64,
+            seq: record.seq.0 as i64,
+            conn: record.conn as i32,
+            flags: 0,
+        };
+        match record.kind() {
+            Some(Kind::Data | Kind::Rest) => {
+                part.account.frames += 1;
+                part.account.payload_bytes += record.payload.len() as u64;
+                part.hash.update(record.payload);
+                if record.flags & record::flags::SECOND_LINE != 0 {
+                    common.flags |= flags::SECOND_LINE;
+                }
+                match self.decoder.decode(record) {
+                    Verdict::Rows(channel) => {
+                        part.account.decoded(channel);
+                        route::frame(&common, &self.decoder.rows, &mut self.ids, part)
+                    }
+                    Verdict::Symbols => {
+                        part.account.listing();
+                        listing(part, &common, &mut self.decoder.rows)
+                    }
+                    Verdict::Control => {
+                        part.account.control();
+                        0
+                    }
+                    Verdict::Undecodable(why) => undecodable(part, &common, record, &why),
+                }
+            }
+            Some(kind) => self.other(kind, record, &common),
+            None => 0,
+        }
+    }
+
+    #[cold]
+    fn other(&mut self, kind: Kind, record: &RecordRef<'_>, common: &Common) -> u32 {
+        let Some(part) = self.part.as_mut() else { return 0 };
+        let text = || String::from_utf8_lossy(record.payload).into_owned();
+        let (kind, detail) = match kind {
+            Kind::ConnOpen => ("connect".to_owned(), text()),
+            Kind::ConnClose => {
+                self.ids.disturbed(record.seq.0);
+                ("disconnect".to_owned(), text())
+            }
+            Kind::Subscribe => ("subscribe".to_owned(), text()),
+            Kind::Gap => {
+                self.ids.disturbed(record.seq.0);
+                ("gap".to_owned(), text())
+            }
+            Kind::Event => event_kind(record.payload),
+            Kind::EpochStart => {
+                self.ids.disturbed(record.seq.0);
+                self.clock_offset_ns = None;
+                ("epoch".to_owned(), epoch_detail(record))
+            }
+            Kind::Clock => match clock_step(&mut self.clock_offset_ns, record.payload) {
+                Some(step_ns) => ("clock".to_owned(), json!({ "step_ns": step_ns }).to_string()),
+                None => return 0,
+            },
+            Kind::Data | Kind::Rest | Kind::Sync | Kind::Hole | Kind::Seal => return 0,
+        };
+        part.event(common, &Event { symbol: None, ts_event_us: None, kind: &kind, detail: &detail });
+        1 << Table::Events as u32
+    }
+}
+
+/// The first record a fresh lake meets: what is missing before it, if it is not the log's first.
+pub fn missing_beginning(record: &RecordRef<'_>) -> Option<LostRange> {
+    if record.seq.counter() == 0 && record.seq.epoch() <= 1 {
+        return None;
+    }
+    Some(LostRange {
+        from: Seq(0),
+        to: Seq(record.seq.0.saturating_sub(1)),
+        exact: false,
+        segment: SegmentId(0),
+        offset: 0,
+        bytes: 0,
+        reason: LossReason::MissingSegment,
+    })
+}
+
+/// The row that tells a loss stands at the first lost seq.
+fn note_lost(part: &mut OpenPart, lost: &LostRange) {
+    part.account.lost(lost);
+    let common = Common {
+        ts_recv_ns: part.account.last_ts_recv_ns as i64,
+        seq: lost.from.0 as i64,
+        conn: 0,
+        flags: flags::GAP_BEFORE,
+    };
+    let detail = json!({
+        "cause": "log", "reason": lost.reason.as_str(), "from_seq": lost.from.0, "to_seq": lost.to.0,
+        "exact": lost.exact, "segment": lost.segment.0, "offset": lost.offset, "bytes": lost.bytes,
+    })
+    .to_string();
+    part.event(&common, &Event { symbol: None, ts_event_us: None, kind: "gap", detail: &detail });
+}
+
+#[cold]
+fn listing(part: &mut OpenPart, common: &Common, rows: &mut crate::venue::Rows) -> u32 {
+    let buffer = part.buffer(Table::Symbols);
+    for (row, symbol) in (0_i32..).zip(&rows.listings) {
+        let id = rows.symbols.intern(&symbol.name);
+        buffer.push_symbol(common, row, id, symbol);
+    }
+    part.account.rows(Table::Symbols, rows.listings.len() as u64);
+    1 << Table::Symbols as u32
+}
+
+#[cold]
+fn undecodable(part: &mut OpenPart, common: &Common, record: &RecordRef<'_>, why: &Undecodable) -> u32 {
+    part.account.undecodable(&why.channel);
+    let channel = (why.channel != "unknown").then_some(why.channel.as_str());
+    let payload = match record.rest() {
+        Some(rest) => rest.body,
+        None => record.payload,
+    };
+    part.buffer(Table::Frames).push_frame(
+        common,
+        0,
+        &FrameRow { symbol: None, channel, encoding: why.encoding, payload, reason: &why.reason },
+    );
+    part.account.rows(Table::Frames, 1);
+    1 << Table::Frames as u32
+}
+
+/// Kind and detail of an `Event` record: `{"kind": ..., "detail": {...}}`; anything else is kept whole.
+fn event_kind(payload: &[u8]) -> (String, String) {
+    if let Ok(Value::Object(mut object)) = serde_json::from_slice::<Value>(payload)
+        && let Some(Value::String(kind)) = object.remove("kind")
+    {
+        let detail = object.remove("detail").unwrap_or(Value::Object(object));
+        return (kind, detail.to_string());
+    }
+    ("event".to_owned(), String::from_utf8_lossy(payload).into_owned())
+}
+
+/// What a new run of the collector said about the one before, as JSON whatever its form in the log.
+fn epoch_detail(record: &RecordRef<'_>) -> String {
+    match std::str::from_utf8(record.payload) {
+        Ok(text) if text.starts_with('{') => text.to_owned(),
+        _ => json!({ "epoch": record.seq.epoch() }).to_string(),
+    }
+}
+
+/// Compares a clock record with the one before; the step if it is worth telling.
+fn clock_step(offset_ns: &mut Option<i64>, payload: &[u8]) -> Option<i64> {
+    let (wall, mono) = payload.split_first_chunk::<8>()?;
+    let mono = mono.first_chunk::<8>()?;
+    let now = (u64::from_le_bytes(*wall) as i64).wrapping_sub(u64::from_le_bytes(*mono) as i64);
+    let before = offset_ns.replace(now)?;
+    let step = now.wrapping_sub(before);
+    (step.unsigned_abs() > CLOCK_STEP_NS.unsigned_abs()).then_some(step)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn clock(wall: u64, mono: u64) -> Vec<u8> {
+        [wall.to_le_bytes(), mono.to_le_bytes()].concat()
+    }
+
+    #[test]
+    fn only_a_step_above_fifty_milliseconds_is_told() {
+        let mut offset = None;
+        assert_eq!(clock_step(&mut offset, &clock(1_000_000_000, 0)), None, "nothing to compare with");
+        assert_eq!(clock_step(&mut offset, &clock(2_050_000_000, 1_000_000_000)), None, "exactly 50 ms");
+        assert_eq!(clock_step(&mut offset, &clock(2_000_000_000, 1_000_000_001)), Some(-50_000_001));
+        assert_eq!(clock_step(&mut offset, b"short"), None);
+    }
+
+    #[test]
+    fn an_event_record_gives_its_kind_and_what_is_not_json_is_kept() {
+        assert_eq!(event_kind(br#"{"kind":"rotate","detail":{"a":1}}"#), ("rotate".into(), r#"{"a":1}"#.into()));
+        assert_eq!(event_kind(br#"{"kind":"x","b":2}"#), ("x".into(), r#"{"b":2}"#.into()));
+        assert_eq!(event_kind(b"\xffoops"), ("event".into(), "\u{fffd}oops".into()));
+    }
+}

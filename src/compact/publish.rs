@@ -1,0 +1,158 @@
+//! A finished part into the lake: join, check, rename, and the manifest last.
+//!
+//! ```text
+//!  pieces + rows in memory --join--> hidden files --all checks--> publish each --> publish the manifest
+//!                                                                                  (this is the commit)
+//! ```
+//!
+//! Until the manifest is there the part counts as not published: the next start gathers the rest of it again and
+//! publishes the same names with the same bytes. Once it is there, everything staged for the part is rubbish.
+//! If the books do not balance nothing is published and nothing may be retired.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use wal_format::Position;
+
+use super::account::{Imbalance, LISTED_MAX};
+use super::failpoint::fail_point;
+use super::part::Gatherer;
+use super::stage::{Place, to_log_position};
+use crate::lake::manifest::ManifestFile;
+use crate::lake::{FileInfo, LakeStore, LocalStore, Manifest, Part, Table, join_pieces, staged_path, staging_dir};
+use crate::venue::row::DriftItem;
+use wal_format::durable;
+
+/// What was published.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// The part.
+    pub part: Part,
+    /// Its account.
+    pub manifest: Manifest,
+}
+
+impl Published {
+    /// Rows of all tables.
+    pub fn rows(&self) -> u64 {
+        self.manifest.rows.values().sum()
+    }
+
+    /// Bytes of all files, the manifest not counted.
+    pub fn bytes(&self) -> u64 {
+        self.manifest.files.iter().map(|f| f.bytes).sum()
+    }
+}
+
+/// Publishes the open part of `gatherer`, which ends before `end`, and closes it. `None` when no part is open.
+///
+/// # Errors
+/// [`Imbalance`] (not curable by trying again) or whatever went wrong with a file; the part then has to be
+/// gathered again from its last state.
+pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position) -> anyhow::Result<Option<Published>> {
+    fail_point!("publish.before_part");
+    let Some(mut manifest) = account(place, gatherer, end)? else { return Ok(None) };
+    let digest = manifest.digest()?;
+    let Some((open, symbols)) = gatherer.part_and_symbols() else { return Ok(None) };
+    let part = place.part_of(open);
+    let key_values = key_values(&manifest, &digest);
+    let dir = staging_dir(&place.lake, &part);
+    durable::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    let mut joined: Vec<(Table, PathBuf, FileInfo)> = Vec::new();
+    for table in Table::ALL.iter().copied() {
+        let settings = open.settings.clone();
+        let of_table = &mut open.tables[table as usize];
+        let tail = of_table.buffer.as_mut().filter(|b| !b.is_empty()).map(|b| b.take_first(usize::MAX, symbols));
+        of_table.buffer = None;
+        if tail.is_none() && of_table.pieces().is_empty() {
+            open.account.check_rows(table, 0)?;
+            continue;
+        }
+        fail_point!("publish.before_join", table);
+        let pieces: Vec<PathBuf> =
+            of_table.pieces().iter().map(|p| staged_path(&place.lake, &part, table, p.index)).collect();
+        let tmp = dir.join(format!("{table}.joined.tmp"));
+        let info = join_pieces(&tmp, table, &pieces, tail, &settings, &key_values)
+            .with_context(|| format!("join the rows of {table} of hour {}", part.hour))?;
+        open.account.check_rows(table, info.rows)?;
+        fail_point!("publish.after_join", table);
+        joined.push((table, tmp, info));
+    }
+    let store = LocalStore::new(&place.lake);
+    for (table, tmp, info) in joined {
+        // Relative to the lake, as the store wants it and the manifest tells it.
+        let dest = part.file(Path::new(""), table);
+        store.publish(&tmp, &dest)?;
+        fail_point!("publish.after_rename", table);
+        manifest.files.push(ManifestFile {
+            table,
+            path: dest.components().map(|c| c.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/"),
+            bytes: info.bytes,
+            rows: info.rows,
+            sha256: info.sha256,
+        });
+    }
+    manifest.files.sort_by(|a, b| a.path.cmp(&b.path));
+    manifest.check()?;
+    fail_point!("publish.before_manifest");
+    store.publish_bytes(&manifest.to_json()?, &part.manifest(Path::new("")))?;
+    fail_point!("publish.after_manifest");
+    gatherer.close();
+    Ok(Some(Published { part, manifest }))
+}
+
+/// The manifest of the open part without its files.
+fn account(place: &Place, gatherer: &mut Gatherer, end: Position) -> anyhow::Result<Option<Manifest>> {
+    let continuation = gatherer.continuation();
+    let ids = gatherer.id_ranges();
+    let mut drift = gatherer.decoder().rows.drift.items.clone();
+    let Some(open) = gatherer.part.as_ref() else { return Ok(None) };
+    let books = &open.account;
+    books.check()?;
+    for (listed, count, what) in
+        [(books.gaps.len(), books.gap_count, "gaps"), (books.lost.len(), books.lost_count, "lost ranges")]
+    {
+        if count > listed as u64 {
+            let item = DriftItem { count: count - listed as u64, sample: String::new() };
+            drift.insert(format!("{what} beyond the first {LISTED_MAX}, not listed"), item);
+        }
+    }
+    for (table, of_table) in Table::ALL.iter().zip(&open.tables) {
+        let held = of_table.staged() + of_table.buffered() as u64;
+        if held != books.rows_of(*table) {
+            return Err(Imbalance::Rows { table: *table, counted: books.rows_of(*table), in_file: held }.into());
+        }
+    }
+    let mut m = Manifest::new(place.log.clone(), place.venue.clone(), open.hour.to_string(), open.settings.clone());
+    m.first = to_log_position(open.first);
+    m.end = to_log_position(end);
+    m.records = books.by_kind();
+    m.frames = books.frames;
+    m.channels = books.by_channel();
+    m.rows = books.rows_by_table();
+    m.inexact_values =
+        Table::ALL.iter().zip(&open.tables).map(|(table, t)| (*table, t.inexact())).filter(|(_, n)| *n > 0).collect();
+    m.gaps.clone_from(&books.gaps);
+    m.ids = ids;
+    m.clock = books.delay.clock_error();
+    m.payload_sha256 = open.hash.hex();
+    m.drift = drift;
+    m.lost.clone_from(&books.lost);
+    m.continuation = serde_json::to_value(&continuation).context("write the continuation as JSON")?;
+    Ok(Some(m))
+}
+
+/// What every file says about where it comes from.
+fn key_values(m: &Manifest, digest: &str) -> Vec<(String, String)> {
+    [
+        ("log", m.log.clone()),
+        ("venue", m.venue.clone()),
+        ("hour", m.hour.clone()),
+        ("first_seq", m.first.seq.to_string()),
+        ("end_seq", m.end.seq.to_string()),
+        ("manifest_sha256", digest.to_owned()),
+        ("writer", m.writer.clone()),
+    ]
+    .map(|(k, v)| (k.to_owned(), v))
+    .to_vec()
+}

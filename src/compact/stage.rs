@@ -1,0 +1,359 @@
+//! Rows out of memory into the staging directory of their part, and the state that makes them count.
+//!
+//! ```text
+//! lake/.staging/<venue>-<hour>-<log8>-<first seq>/
+//!     trades.000000.parquet      one row group each, fsynced before any state names it
+//!     depth.000000.parquet
+//!     state-<seq>.json           sha256 line, then everything needed to go on at that seq
+//! ```
+//!
+//! A piece counts only if the newest state lists it; whatever else lies there is deleted at the next start. So
+//! pieces may be written at any time and for any reason, and a state ([`write_state`]) is written only when no
+//! row is left in memory: everything before its position is in its pieces. Where pieces end never shows in the
+//! published bytes ([`crate::lake::join_pieces`]).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use wal_format::{Position, SegmentId, Seq, durable};
+
+use super::account::Account;
+use super::failpoint::fail_point;
+use super::hash::{PayloadHash, SavedHash, sha256_hex};
+use super::part::{Continuation, Gatherer, OpenPart, Piece};
+use crate::lake::manifest::{IdRange, LogPosition};
+use crate::lake::{self, Hour, Part, Table, WriteSettings, staged_path, staging_dir};
+use crate::venue::row::{Drift, DriftItem};
+use crate::venue::{Interner, Venue};
+
+/// Version of the state's own format; another one is not read (the part starts over).
+const STATE_VERSION: u32 = 1;
+
+/// Which log the rows come from and where they go.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The lake's directory.
+    pub lake: PathBuf,
+    /// Venue word.
+    pub venue: String,
+    /// The log's uuid, 32 hex digits.
+    pub log: String,
+}
+
+impl Place {
+    /// First 8 hex digits of the log's uuid.
+    pub fn log8(&self) -> String {
+        self.log.chars().take(8).collect()
+    }
+
+    /// The name of a part of this log.
+    pub fn part(&self, hour: Hour, first_seq: Seq) -> Part {
+        Part { venue: self.venue.clone(), hour, log8: self.log8(), first_seq: first_seq.0 }
+    }
+
+    /// The name of `open`.
+    pub fn part_of(&self, open: &OpenPart) -> Part {
+        self.part(open.hour, open.first.seq)
+    }
+}
+
+/// A position as the manifest and the state write it.
+pub fn to_log_position(p: Position) -> LogPosition {
+    LogPosition { segment: p.segment.0, offset: p.offset, seq: p.seq.0 }
+}
+
+/// And back.
+pub fn to_position(p: LogPosition) -> Position {
+    Position { segment: SegmentId(p.segment), offset: p.offset, seq: Seq(p.seq) }
+}
+
+/// Stages the first `rows` buffered rows of one table as one piece.
+///
+/// # Errors
+/// When the piece cannot be written; the rows are then gone from memory and the caller has to start over from
+/// the last state.
+pub fn stage_rows(
+    place: &Place,
+    part: &mut OpenPart,
+    symbols: &Interner,
+    table: Table,
+    rows: usize,
+) -> anyhow::Result<()> {
+    fail_point!("stage.before_piece");
+    let name = place.part_of(part);
+    let of_table = &mut part.tables[table as usize];
+    let index = of_table.pieces().last().map_or(0, |p| p.index + 1);
+    let Some(buffer) = of_table.buffer.as_mut() else { return Ok(()) };
+    let chunk = buffer.take_first(rows, symbols);
+    if chunk.rows() == 0 {
+        return Ok(());
+    }
+    let path = staged_path(&place.lake, &name, table, index);
+    let dir = staging_dir(&place.lake, &name);
+    durable::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    let tmp = path.with_extension("tmp");
+    let info = lake::write_piece(&tmp, &chunk, &part.settings, &[])?;
+    fail_point!("stage.after_piece_written");
+    durable::publish_file(&tmp, &path).with_context(|| format!("stage {}", path.display()))?;
+    if buffer.is_empty() {
+        // The vectors go with it: a quiet table holds no memory.
+        of_table.buffer = None;
+    }
+    of_table.push_piece(Piece { index, rows: info.rows, bytes: info.bytes, inexact: info.inexact });
+    fail_point!("stage.after_piece_published");
+    Ok(())
+}
+
+/// Stages every full row group of the tables in `touched` (a bit per table).
+///
+/// # Errors
+/// As [`stage_rows`].
+#[inline]
+pub fn stage_full(place: &Place, gatherer: &mut Gatherer, touched: u32) -> anyhow::Result<()> {
+    let mut left = touched;
+    while left != 0 {
+        let index = left.trailing_zeros() as usize;
+        left &= left - 1;
+        let full =
+            gatherer.part.as_ref().and_then(|p| p.tables.get(index)).is_some_and(|t| t.buffered() >= t.fill_at());
+        if full {
+            stage_full_table(place, gatherer, index)?;
+        }
+    }
+    Ok(())
+}
+
+#[cold]
+fn stage_full_table(place: &Place, gatherer: &mut Gatherer, index: usize) -> anyhow::Result<()> {
+    let Some((part, symbols)) = gatherer.part_and_symbols() else { return Ok(()) };
+    let Some(table) = Table::ALL.get(index).copied() else { return Ok(()) };
+    while part.tables[index].buffered() >= part.tables[index].fill_at() {
+        let rows = part.tables[index].fill_at();
+        stage_rows(place, part, symbols, table, rows)?;
+    }
+    Ok(())
+}
+
+/// Stages everything that is in memory of one table.
+///
+/// # Errors
+/// As [`stage_rows`].
+pub fn stage_table(place: &Place, gatherer: &mut Gatherer, table: Table) -> anyhow::Result<()> {
+    stage_full(place, gatherer, 1 << table as u32)?;
+    let Some((part, symbols)) = gatherer.part_and_symbols() else { return Ok(()) };
+    match part.tables[table as usize].buffered() {
+        0 => Ok(()),
+        rows => stage_rows(place, part, symbols, table, rows),
+    }
+}
+
+/// Stages everything that is in memory.
+///
+/// # Errors
+/// As [`stage_rows`].
+pub fn stage_all(place: &Place, gatherer: &mut Gatherer) -> anyhow::Result<()> {
+    Table::ALL.iter().try_for_each(|table| stage_table(place, gatherer, *table))
+}
+
+/// Everything needed to go on with an open part at `position`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PartState {
+    version: u32,
+    /// Venue word.
+    pub venue: String,
+    /// The log's uuid, 32 hex digits.
+    pub log: String,
+    /// The next record to read.
+    pub position: LogPosition,
+    /// Hour of the part.
+    pub hour: i64,
+    /// First record of the part.
+    pub first: LogPosition,
+    /// Settings the part began with.
+    pub settings: WriteSettings,
+    /// Staged rows by table.
+    pub pieces: BTreeMap<Table, Vec<Piece>>,
+    /// Books.
+    pub account: Account,
+    /// Payload hash in the middle of its work.
+    pub hash: SavedHash,
+    /// Drift noted in the part so far.
+    pub drift: BTreeMap<String, DriftItem>,
+    /// First and last ids of the part.
+    pub ids: Vec<IdRange>,
+    /// Key of the last row of `events`.
+    pub last_event: Option<(i64, i32)>,
+    /// What outlives the part.
+    pub continuation: Continuation,
+}
+
+impl PartState {
+    /// The part's name.
+    pub fn part(&self, place: &Place) -> Part {
+        place.part(Hour(self.hour), Seq(self.first.seq))
+    }
+
+    /// Checks a state file's bytes; `None` when they are damaged or of another version.
+    pub fn parse(bytes: &[u8]) -> Option<PartState> {
+        let (digest, body) = bytes.split_at_checked(64)?;
+        let body = body.strip_prefix(b"\n")?;
+        if sha256_hex(body).as_bytes() != digest {
+            return None;
+        }
+        let state: PartState = serde_json::from_slice(body).ok()?;
+        (state.version == STATE_VERSION && PayloadHash::load(&state.hash).is_some()).then_some(state)
+    }
+
+    fn to_bytes(&self) -> anyhow::Result<Vec<u8>> {
+        let body = serde_json::to_vec(self).context("write the state as JSON")?;
+        let mut bytes = sha256_hex(&body).into_bytes();
+        bytes.push(b'\n');
+        bytes.extend_from_slice(&body);
+        Ok(bytes)
+    }
+
+    /// A gatherer that goes on where this state was written.
+    ///
+    /// # Errors
+    /// When the state names something this version does not know.
+    pub fn restore(&self, venue: &'static dyn Venue, settings: WriteSettings) -> anyhow::Result<Gatherer> {
+        let mut gatherer = Gatherer::new(venue, settings, &self.continuation)?;
+        let mut part = OpenPart::new(Hour(self.hour), to_position(self.first), self.settings.clone());
+        for (table, pieces) in &self.pieces {
+            if let Some(t) = part.tables.get_mut(*table as usize) {
+                t.set_pieces(pieces.clone());
+            }
+        }
+        part.account = self.account.clone();
+        part.hash = PayloadHash::load(&self.hash).context("load the payload hash")?;
+        part.last_event = self.last_event;
+        gatherer.load_id_ranges(&self.ids);
+        gatherer.decoder().rows.drift = Drift { items: self.drift.clone() };
+        gatherer.part = Some(part);
+        Ok(gatherer)
+    }
+}
+
+/// An empty state of a part from `first` on that stands at `position`, for tests of decisions.
+#[cfg(test)]
+pub(crate) fn state_at(first: u64, position: u64) -> PartState {
+    let at = |seq| LogPosition { segment: 1, offset: 4096 + seq * 64, seq };
+    PartState {
+        version: STATE_VERSION,
+        venue: "binance-spot".into(),
+        log: "0badcafe000000000000000000000000".into(),
+        position: at(position),
+        hour: 7,
+        first: at(first),
+        settings: WriteSettings::default(),
+        pieces: BTreeMap::new(),
+        account: Account::default(),
+        hash: PayloadHash::default().save(),
+        drift: BTreeMap::new(),
+        ids: Vec::new(),
+        last_event: None,
+        continuation: Continuation::default(),
+    }
+}
+
+/// Path of the state at `seq`.
+pub fn state_path(dir: &Path, seq: Seq) -> PathBuf {
+    dir.join(format!("state-{:016x}.json", seq.0))
+}
+
+/// True for the name of a state file.
+pub fn is_state(path: &Path) -> bool {
+    path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with("state-") && n.ends_with(".json"))
+}
+
+/// Writes the state of the open part at `position`, durably. Every row must be staged ([`stage_all`]).
+///
+/// # Errors
+/// When it cannot be written; the state before it still holds.
+pub fn write_state(place: &Place, gatherer: &mut Gatherer, position: Position) -> anyhow::Result<()> {
+    let continuation = gatherer.continuation();
+    let ids = gatherer.id_ranges();
+    let drift = gatherer.decoder().rows.drift.items.clone();
+    let Some(part) = gatherer.part.as_ref() else { return Ok(()) };
+    debug_assert!(part.tables.iter().all(|t| t.buffered() == 0), "a state may not leave rows in memory");
+    let state = PartState {
+        version: STATE_VERSION,
+        venue: place.venue.clone(),
+        log: place.log.clone(),
+        position: to_log_position(position),
+        hour: part.hour.0,
+        first: to_log_position(part.first),
+        settings: part.settings.clone(),
+        pieces: Table::ALL
+            .iter()
+            .zip(&part.tables)
+            .filter(|(_, t)| !t.pieces().is_empty())
+            .map(|(table, t)| (*table, t.pieces().to_vec()))
+            .collect(),
+        account: part.account.clone(),
+        hash: part.hash.save(),
+        drift,
+        ids,
+        last_event: part.last_event,
+        continuation,
+    };
+    let dir = staging_dir(&place.lake, &place.part_of(part));
+    durable::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    let path = state_path(&dir, position.seq);
+    durable::write_file(&path, &state.to_bytes()?).with_context(|| format!("write {}", path.display()))
+}
+
+/// Removes the states of the open part that are older than the one at `position`.
+///
+/// # Errors
+/// When the directory cannot be listed or a file stays.
+pub fn remove_older_states(place: &Place, part: &OpenPart, position: Position) -> anyhow::Result<()> {
+    let dir = staging_dir(&place.lake, &place.part_of(part));
+    let keep = state_path(&dir, position.seq);
+    for path in list(&dir)? {
+        if is_state(&path) && path != keep {
+            durable::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Entries of `dir` in name order; none when it does not exist.
+///
+/// # Errors
+/// When it cannot be listed.
+pub fn list(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(err) => return Err(err).with_context(|| format!("list {}", dir.display())),
+    };
+    let mut paths = entries
+        .map(|e| e.map(|e| e.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .with_context(|| format!("list {}", dir.display()))?;
+    paths.sort();
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_state_with_any_byte_changed_is_not_believed() {
+        let bytes = state_at(3, 9).to_bytes().unwrap();
+        assert_eq!(PartState::parse(&bytes).map(|s| s.position.seq), Some(9));
+        for at in (0..bytes.len()).step_by(7) {
+            let mut bad = bytes.clone();
+            bad[at] ^= 1;
+            assert!(PartState::parse(&bad).is_none(), "byte {at}");
+        }
+        for len in [0, 10, 64, 65, bytes.len() - 1] {
+            assert!(PartState::parse(&bytes[..len]).is_none(), "{len} bytes");
+        }
+    }
+}

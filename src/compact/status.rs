@@ -1,0 +1,289 @@
+//! What the compactor is doing, for `/v1/status`, `/health`, `/metrics` and `tapedeck status`.
+//!
+//! Each worker owns one [`VenueStatus`] and overwrites it about ten times a second; readers take a copy under a
+//! short std mutex (nothing blocks while it is held).
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::venue::VenueId;
+
+/// What a worker is at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activity {
+    /// Not started yet.
+    #[default]
+    Starting,
+    /// There is no log yet.
+    WaitingForLog,
+    /// Reading a backlog.
+    CatchingUp,
+    /// At the end of the log.
+    AtTail,
+    /// In front of a crash tail that somebody else has to repair.
+    AwaitingRepair,
+    /// Publishing a part.
+    Publishing,
+    /// Something failed; it will be tried again.
+    Retrying,
+    /// Stopped on an error that trying again does not cure.
+    Failed,
+    /// Finished (drained or shut down).
+    Stopped,
+}
+
+/// The last part that was published.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastPublish {
+    /// `YYYY-MM-DDTHH`.
+    pub hour: String,
+    /// Name shared by its files: `<log>-<first seq>`.
+    pub part: String,
+    /// Files, the manifest not counted.
+    pub files: u64,
+    /// Rows of all tables.
+    pub rows: u64,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// When, ns since 1970-01-01 UTC.
+    pub at_ns: u64,
+}
+
+/// One venue.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct VenueStatus {
+    /// What the worker is at.
+    pub activity: Activity,
+    /// Why it is not simply reading: what it waits for, or the error.
+    pub reason: Option<String>,
+    /// The log's uuid in hex, once known.
+    pub log_uuid: Option<String>,
+    /// Position of the next record to handle, `segment@offset seq`.
+    pub position: Option<String>,
+    /// Records handled since the start of the process, all kinds.
+    pub records: u64,
+    /// Data and REST records handled since the start of the process.
+    pub frames: u64,
+    /// Bytes of their payloads.
+    pub payload_bytes: u64,
+    /// Frames that became rows (possibly none).
+    pub decoded: u64,
+    /// Frames without rows by nature.
+    pub control: u64,
+    /// Frames kept in table `frames`.
+    pub undecodable: u64,
+    /// Rows of all tables since the start of the process.
+    pub rows_total: u64,
+    /// Rows per table since the start of the process.
+    pub rows: BTreeMap<String, u64>,
+    /// Gaps found in ids since the start of the process.
+    pub gaps: u64,
+    /// Rows whose id was seen before, since the start of the process.
+    pub repeated: u64,
+    /// Ranges of the log that could not be read, since the start of the process.
+    pub lost_ranges: u64,
+    /// Bytes between this reader and the collector's committed position.
+    pub lag_bytes: u64,
+    /// Age of the last record handled while a backlog remains; 0 at the end of the log. ms.
+    pub lag_ms: u64,
+    /// Receive time of the last record handled, ns since 1970-01-01 UTC.
+    pub last_record_ns: u64,
+    /// The hour that is being gathered, `YYYY-MM-DDTHH`.
+    pub open_hour: Option<String>,
+    /// Records in it so far.
+    pub open_records: u64,
+    /// Rows held in memory.
+    pub buffered_rows: u64,
+    /// Estimated bytes of them.
+    pub buffered_bytes: u64,
+    /// Staged pieces of the open part.
+    pub staged_pieces: u64,
+    /// Parts published since the start of the process.
+    pub parts_published: u64,
+    /// The last of them.
+    pub last_publish: Option<LastPublish>,
+    /// Acknowledged position.
+    pub acked: Option<String>,
+    /// When it was acknowledged, ns since 1970-01-01 UTC; 0 = not yet by this process.
+    pub acked_at_ns: u64,
+    /// Segment files of the log.
+    pub segments_on_disk: u64,
+    /// Segments deleted since the start of the process.
+    pub segments_retired: u64,
+    /// A collector holds the log's lock.
+    pub writer_alive: bool,
+    /// Errors that were survived by starting over from the last durable state.
+    pub retries: u64,
+}
+
+/// A copy of everything at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// By venue word.
+    pub venues: BTreeMap<String, VenueStatus>,
+}
+
+/// The place where workers write and the endpoint reads.
+#[derive(Debug, Default)]
+pub struct CompactorStatus {
+    inner: Mutex<Snapshot>,
+}
+
+/// Age of the last handled record from which a backlog is a problem, ms.
+const LAG_PROBLEM_MS: u64 = 300_000;
+
+impl CompactorStatus {
+    /// A copy of everything.
+    pub fn snapshot(&self) -> Snapshot {
+        self.lock().clone()
+    }
+
+    /// Changes the entry of one venue.
+    pub fn update(&self, venue: VenueId, change: impl FnOnce(&mut VenueStatus)) {
+        let mut all = self.lock();
+        if let Some(v) = all.venues.get_mut(venue.as_str()) {
+            change(v);
+        } else {
+            change(all.venues.entry(venue.as_str().to_owned()).or_default());
+        }
+    }
+
+    /// One sentence per reason why a venue is not followed as it should be; empty when all is well.
+    pub fn problems(&self) -> Vec<String> {
+        self.lock().venues.iter().filter_map(|(name, v)| v.problem().map(|p| format!("{name}: {p}"))).collect()
+    }
+
+    /// Everything as Prometheus text.
+    pub fn prometheus(&self) -> String {
+        self.snapshot().prometheus()
+    }
+
+    /// A worker that panicked while holding the lock leaves a readable status behind.
+    fn lock(&self) -> MutexGuard<'_, Snapshot> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl VenueStatus {
+    /// Why this venue is not followed as it should be.
+    pub fn problem(&self) -> Option<String> {
+        let reason = || self.reason.clone().unwrap_or_else(|| "no reason is known".into());
+        match self.activity {
+            Activity::WaitingForLog | Activity::AwaitingRepair => Some(reason()),
+            Activity::Retrying => Some(format!("failed and will be tried again: {}", reason())),
+            Activity::Failed => Some(format!("stopped: {}", reason())),
+            Activity::Starting | Activity::Stopped => None,
+            Activity::CatchingUp | Activity::AtTail | Activity::Publishing => {
+                if !self.writer_alive {
+                    Some("no collector is writing this log".into())
+                } else if self.lag_ms > LAG_PROBLEM_MS {
+                    Some(format!("{} s behind the collector", self.lag_ms / 1_000))
+                } else {
+                    None
+                }
+            }
+        }
+    }
+}
+
+impl Snapshot {
+    /// Everything as Prometheus text.
+    pub fn prometheus(&self) -> String {
+        type Value = fn(&VenueStatus) -> u64;
+        let metrics: [(&str, &str, &str, Value); 19] = [
+            ("records_total", "counter", "Log records handled. Stops when the collector or this venue stops.", |v| {
+                v.records
+            }),
+            ("frames_total", "counter", "Data and REST records handled.", |v| v.frames),
+            ("payload_bytes_total", "counter", "Bytes of the frames handled.", |v| v.payload_bytes),
+            ("frames_decoded_total", "counter", "Frames that became rows.", |v| v.decoded),
+            ("frames_control_total", "counter", "Acknowledgements and notices.", |v| v.control),
+            (
+                "frames_undecodable_total",
+                "counter",
+                "Frames kept in table frames. A rise means the venue changed its format.",
+                |v| v.undecodable,
+            ),
+            ("gaps_total", "counter", "Holes in the venue's ids. A rise means rows are missing.", |v| v.gaps),
+            ("repeated_rows_total", "counter", "Rows whose id was seen before; usual around a rotation.", |v| {
+                v.repeated
+            }),
+            ("lost_ranges_total", "counter", "Ranges of the log that could not be read. Must stay 0.", |v| {
+                v.lost_ranges
+            }),
+            ("lag_bytes", "gauge", "Log bytes not handled yet.", |v| v.lag_bytes),
+            ("lag_milliseconds", "gauge", "Age of the last record handled while a backlog remains.", |v| v.lag_ms),
+            ("buffered_rows", "gauge", "Rows in memory.", |v| v.buffered_rows),
+            ("buffered_bytes", "gauge", "Estimated bytes of the rows in memory.", |v| v.buffered_bytes),
+            ("staged_pieces", "gauge", "Staged pieces of the open hour.", |v| v.staged_pieces),
+            ("parts_published_total", "counter", "Hours (or shares of hours) published.", |v| v.parts_published),
+            ("segments", "gauge", "Segment files on disk. A steady rise means they are not released.", |v| {
+                v.segments_on_disk
+            }),
+            ("segments_retired_total", "counter", "Segments deleted.", |v| v.segments_retired),
+            ("retries_total", "counter", "Errors survived by starting over from the last durable state.", |v| {
+                v.retries
+            }),
+            ("up", "gauge", "1 while this venue is followed as it should be.", |v| u64::from(v.problem().is_none())),
+        ];
+        let mut out = String::new();
+        for (name, kind, help, value) in metrics {
+            let _ = writeln!(out, "# HELP tapedeck_compactor_{name} {help}\n# TYPE tapedeck_compactor_{name} {kind}");
+            for (venue, v) in &self.venues {
+                let _ = writeln!(out, "tapedeck_compactor_{name}{{venue=\"{venue}\"}} {}", value(v));
+            }
+        }
+        let name = "tapedeck_compactor_rows_total";
+        let _ = writeln!(out, "# HELP {name} Rows per table.\n# TYPE {name} counter");
+        for (venue, v) in &self.venues {
+            for (table, rows) in &v.rows {
+                let _ = writeln!(out, "{name}{{venue=\"{venue}\",table=\"{table}\"}} {rows}");
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_status_survives_json_so_that_other_processes_can_show_it() {
+        let status = CompactorStatus::default();
+        status.update(VenueId::BinanceSpot, |v| {
+            v.activity = Activity::AwaitingRepair;
+            v.reason = Some("segment 3".into());
+        });
+        let text = serde_json::to_string(&status.snapshot()).unwrap();
+        assert!(text.contains("awaiting_repair"), "{text}");
+        assert_eq!(serde_json::from_str::<Snapshot>(&text).unwrap(), status.snapshot());
+        assert_eq!(status.problems(), ["binance-spot: segment 3"]);
+    }
+
+    #[test]
+    fn a_followed_log_without_collector_or_with_a_long_lag_is_a_problem_and_a_fresh_one_is_not() {
+        let fresh = VenueStatus { activity: Activity::AtTail, writer_alive: true, ..VenueStatus::default() };
+        assert_eq!(fresh.problem(), None);
+        assert!(VenueStatus { writer_alive: false, ..fresh.clone() }.problem().is_some());
+        let late = VenueStatus { lag_ms: 301_000, activity: Activity::CatchingUp, ..fresh };
+        assert!(late.problem().unwrap().contains("301 s"));
+    }
+
+    #[test]
+    fn metrics_carry_the_venue_and_the_table() {
+        let status = CompactorStatus::default();
+        status.update(VenueId::BinanceUsdm, |v| {
+            v.frames = 7;
+            v.rows.insert("trades".into(), 5);
+        });
+        let text = status.prometheus();
+        assert!(text.contains("tapedeck_compactor_frames_total{venue=\"binance-usdm\"} 7\n"), "{text}");
+        assert!(text.contains("tapedeck_compactor_rows_total{venue=\"binance-usdm\",table=\"trades\"} 5\n"), "{text}");
+    }
+}

@@ -1,0 +1,118 @@
+//! The log as the compactor reads it: one reader that is never passed over damage it could wait for.
+//!
+//! [`Tail`] owns the reader and the rules for the two quiet states. At the end of the log it pauses (50 us to
+//! 5 ms). In front of an unrepaired crash tail it repairs the log itself when no writer lives, and else waits for
+//! the writer's own repair: visible in the status at once, warned about after 30 s, never passed silently.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use wal_format::{Backoff, LogReader, Position, ReaderOptions, RepairError, SegmentId, SegmentInfo};
+
+use crate::clock;
+
+/// From here on a wait for a repair is a warning, ns.
+const REPAIR_WARN_NS: u64 = 30_000_000_000;
+/// Between two attempts to repair, ns: taking the lock costs system calls.
+const REPAIR_RETRY_NS: u64 = 1_000_000_000;
+
+/// The reader of one log with its pauses.
+pub struct Tail {
+    /// The reader itself; steps borrow it.
+    pub reader: LogReader,
+    dir: PathBuf,
+    backoff: Backoff,
+    waiting: Option<Waiting>,
+}
+
+#[derive(Clone, Copy)]
+struct Waiting {
+    segment: SegmentId,
+    since_ns: u64,
+    tried_ns: u64,
+    warned: bool,
+}
+
+impl Tail {
+    /// Opens the log at `from`.
+    ///
+    /// # Errors
+    /// When the directory is not one.
+    pub fn open(dir: &Path, from: Position) -> anyhow::Result<Self> {
+        let reader = LogReader::open(dir, from, ReaderOptions::default())
+            .with_context(|| format!("open the log {}", dir.display()))?;
+        Ok(Self { reader, dir: dir.to_owned(), backoff: Backoff::new(), waiting: None })
+    }
+
+    /// Something was read: the next pause is short again.
+    #[inline]
+    pub fn progressed(&mut self) {
+        self.backoff.reset();
+        self.waiting = None;
+    }
+
+    /// Sleeps once at the end of the log, at most `most`.
+    pub fn pause(&mut self, most: Duration) {
+        std::thread::sleep(self.backoff.pause().min(most));
+    }
+
+    /// Stands before an unrepaired crash tail in `segment`: repairs it when no writer lives. Returns what to show
+    /// as the reason for waiting, or `None` when it was repaired and reading can go on.
+    ///
+    /// # Errors
+    /// When the repair itself failed (never when a writer lives).
+    pub fn await_repair(&mut self, segment: SegmentId) -> anyhow::Result<Option<String>> {
+        let now = clock::now().mono_ns;
+        let waiting = match self.waiting {
+            Some(w) if w.segment == segment => w,
+            _ => Waiting { segment, since_ns: now, tried_ns: 0, warned: false },
+        };
+        let mut waiting = waiting;
+        if waiting.tried_ns == 0 || now.saturating_sub(waiting.tried_ns) >= REPAIR_RETRY_NS {
+            waiting.tried_ns = now;
+            if repair_if_free(&self.dir)? {
+                self.progressed();
+                return Ok(None);
+            }
+        }
+        let waited_ns = now.saturating_sub(waiting.since_ns);
+        if waited_ns >= REPAIR_WARN_NS && !waiting.warned {
+            waiting.warned = true;
+            tracing::warn!(
+                log = %self.dir.display(), segment = segment.0, waited_s = waited_ns / 1_000_000_000,
+                "waiting for the collector to repair the crash tail of an earlier run"
+            );
+        }
+        self.waiting = Some(waiting);
+        Ok(Some(format!(
+            "segment {segment} ends in a crash tail that the running collector is still repairing ({} s)",
+            waited_ns / 1_000_000_000
+        )))
+    }
+}
+
+/// Repairs the log when no writer holds it. Returns false when one does.
+///
+/// # Errors
+/// When the repair failed.
+pub fn repair_if_free(dir: &Path) -> anyhow::Result<bool> {
+    match wal_format::repair(dir) {
+        Ok(_) => Ok(true),
+        Err(RepairError::LockHeld { .. }) => Ok(false),
+        Err(err) => Err(err).with_context(|| format!("repair the log {}", dir.display())),
+    }
+}
+
+/// Bytes of the log from `from` to `to`, by the sizes of its segments; 0 when `to` is not behind `from`.
+pub fn bytes_between(segments: &[SegmentInfo], from: Position, to: Position) -> u64 {
+    if to <= from {
+        return 0;
+    }
+    let whole: u64 = segments
+        .iter()
+        .filter(|s| s.id >= from.segment && s.id < to.segment)
+        .map(|s| s.footer.as_ref().map_or(s.bytes, |f| f.end_offset))
+        .sum();
+    (whole + to.offset).saturating_sub(from.offset)
+}

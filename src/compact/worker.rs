@@ -1,0 +1,252 @@
+//! The life of one venue's compactor: wait for the log, resume, work, and start over from the last durable state
+//! when something fails.
+//!
+//! There is no error handling in the middle of a part. Whatever fails (a full disk, an I/O error), memory is
+//! thrown away and the session starts like after a crash: that path is the one every other test exercises too.
+//! Only what trying again cannot cure ends the worker: books that do not balance, another compactor.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use wal_format::{Ack, AckError, AckFile, Position};
+
+use super::Mode;
+use super::account::Imbalance;
+use super::failpoint::fail_point;
+use super::hash::hex;
+use super::part::{Continuation, Gatherer};
+use super::resume::{self, Start};
+use super::session::{Ended, Session};
+use super::stage::Place;
+use super::status::{Activity, CompactorStatus};
+use crate::clock;
+use crate::config::Config;
+use crate::lake::{LakeError, Numeric, WriteSettings};
+use crate::shutdown::Shutdown;
+use crate::venue::{Venue, VenueId};
+
+/// Name of this consumer's ack.
+pub const READER: &str = "lake";
+/// First pause after a failure; doubled up to [`RETRY_MAX`].
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+/// Longest pause after a failure.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+/// Between two looks for a log that is not there yet.
+const LOG_POLL: Duration = Duration::from_millis(200);
+
+/// What one venue's worker did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct VenueOutcome {
+    /// Parts published.
+    pub parts: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Records handled.
+    pub records: u64,
+    /// Segments deleted.
+    pub segments_retired: u64,
+    /// Why nothing was done, if so.
+    pub note: Option<String>,
+}
+
+/// One venue's compactor.
+pub struct Worker {
+    /// Configuration of all.
+    pub cfg: Arc<Config>,
+    /// Which venue.
+    pub id: VenueId,
+    /// Its decoder.
+    pub venue: &'static dyn Venue,
+    /// Follow or drain.
+    pub mode: Mode,
+    /// Asks to stop.
+    pub shutdown: Shutdown,
+    /// Where to show what happens.
+    pub status: Arc<CompactorStatus>,
+}
+
+/// Settings that shape the files' bytes.
+pub fn write_settings(cfg: &Config) -> WriteSettings {
+    WriteSettings {
+        row_group_rows: cfg.lake.row_group_rows,
+        zstd_level: cfg.lake.zstd_level,
+        numeric: if cfg.lake.decimal { Numeric::Decimal } else { Numeric::Double },
+        ..WriteSettings::default()
+    }
+}
+
+impl Worker {
+    /// The log's directory.
+    pub fn dir(&self) -> PathBuf {
+        self.cfg.wal_dir(self.id)
+    }
+
+    /// Works until asked to stop (follow) or until the log is worked off (drain).
+    ///
+    /// # Errors
+    /// In follow mode only what trying again cannot cure; in drain mode the first failure.
+    pub fn run(&self) -> anyhow::Result<VenueOutcome> {
+        let mut outcome = VenueOutcome::default();
+        let mut pause = RETRY_FIRST;
+        loop {
+            let before = outcome.records;
+            let err = match self.session(&mut outcome) {
+                Ok(()) => {
+                    self.show(Activity::Stopped, outcome.note.clone());
+                    return Ok(outcome);
+                }
+                Err(err) => err,
+            };
+            if self.mode == Mode::Drain || !curable(&err) {
+                self.show(Activity::Failed, Some(format!("{err:#}")));
+                tracing::error!(venue = %self.id, error = %format!("{err:#}"), "the compactor of this venue stopped");
+                return Err(err.context(format!("compact {}", self.id)));
+            }
+            if outcome.records > before {
+                pause = RETRY_FIRST;
+            }
+            tracing::warn!(
+                venue = %self.id, error = %format!("{err:#}"), wait_ms = pause.as_millis() as u64,
+                "compacting failed, starting over from the last durable state"
+            );
+            self.show(Activity::Retrying, Some(format!("{err:#}")));
+            self.status.update(self.id, |s| s.retries += 1);
+            if !self.sleep(pause) {
+                return Ok(outcome);
+            }
+            pause = (pause * 2).min(RETRY_MAX);
+        }
+    }
+
+    /// Sleeps; false when asked to stop meanwhile.
+    fn sleep(&self, pause: Duration) -> bool {
+        let until = clock::now().mono_ns + pause.as_nanos() as u64;
+        while clock::now().mono_ns < until {
+            if self.shutdown.requested() {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(20).min(pause));
+        }
+        !self.shutdown.requested()
+    }
+
+    fn show(&self, activity: Activity, reason: Option<String>) {
+        self.status.update(self.id, |s| {
+            s.activity = activity;
+            s.reason = reason;
+        });
+    }
+
+    fn session(&self, outcome: &mut VenueOutcome) -> anyhow::Result<()> {
+        let Some(uuid) = self.wait_for_log(outcome)? else { return Ok(()) };
+        let dir = self.dir();
+        let mut ack = AckFile::open(&dir, READER)
+            .map_err(|err| held(err, &dir))
+            .with_context(|| format!("take the place of reader {READER}"))?;
+        let place = Place { lake: self.cfg.lake.dir.clone(), venue: self.id.to_string(), log: hex(&uuid) };
+        let stored = ack.load().map_err(|err| err.to_string());
+        let evidence = resume::gather(&place, stored, uuid)?;
+        for remark in &evidence.remarks {
+            tracing::warn!(venue = %self.id, "{remark}");
+        }
+        let decision = resume::decide(evidence)?;
+        if let Some(alarm) = &decision.alarm {
+            tracing::error!(venue = %self.id, "{alarm}");
+        }
+        resume::clean(&place, &decision.start)?;
+        let position = decision.start.position();
+        if decision.store_ack {
+            store_ack(&mut ack, uuid, position, "resume")?;
+        }
+        fail_point!("resume.after_ack");
+        let gatherer = self.gatherer(&decision.start)?;
+        let from_beginning = matches!(decision.start, Start::Beginning);
+        let mut session = Session::new(self, place, uuid, ack, gatherer, position, outcome);
+        match session.run(position, from_beginning)? {
+            Ended::Stopped | Ended::Drained => Ok(()),
+        }
+    }
+
+    fn gatherer(&self, start: &Start) -> anyhow::Result<Gatherer> {
+        let settings = write_settings(&self.cfg);
+        match start {
+            Start::Beginning => Ok(Gatherer::new(self.venue, settings, &Continuation::default())?),
+            Start::Behind { continuation, .. } => {
+                Gatherer::new(self.venue, settings, continuation).context("go on behind the newest manifest")
+            }
+            Start::Inside(state) => state.restore(self.venue, settings).context("restore the state of the open part"),
+        }
+    }
+
+    /// The log's uuid, once there is one. `None` when asked to stop before, or when draining and there is none.
+    fn wait_for_log(&self, outcome: &mut VenueOutcome) -> anyhow::Result<Option<[u8; 16]>> {
+        let dir = self.dir();
+        loop {
+            if dir.is_dir() {
+                let segments = wal_format::list_segments(&dir).with_context(|| format!("list {}", dir.display()))?;
+                if let Some(uuid) = segments.iter().find_map(|s| s.log_uuid) {
+                    return Ok(Some(uuid));
+                }
+            }
+            let why = format!("there is no log of {} yet in {}", self.id, dir.display());
+            if self.mode == Mode::Drain {
+                outcome.note = Some(format!("{why}: nothing to do"));
+                return Ok(None);
+            }
+            self.show(Activity::WaitingForLog, Some(why));
+            if !self.sleep(LOG_POLL) {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// Stores the ack at `position`, durably.
+///
+/// # Errors
+/// When it cannot be written; what was acknowledged before still holds.
+pub fn store_ack(ack: &mut AckFile, log_uuid: [u8; 16], position: Position, note: &str) -> anyhow::Result<()> {
+    ack.store(&Ack { log_uuid, position, generation: 0, note: note.to_owned() }).context("store the ack")
+}
+
+/// Another compactor on the same data.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "another compactor works on this log already\n  where: {place}\n  fix:   stop it, or give this one its own [data] dir"
+)]
+pub struct AlreadyRunning {
+    /// The ack it holds.
+    place: String,
+}
+
+fn held(err: AckError, dir: &std::path::Path) -> anyhow::Error {
+    match err {
+        err @ AckError::ReaderHeld { .. } => AlreadyRunning { place: format!("{} ({err})", dir.display()) }.into(),
+        other => other.into(),
+    }
+}
+
+/// False for what trying again cannot cure.
+fn curable(err: &anyhow::Error) -> bool {
+    !err.chain().any(|e| {
+        e.is::<Imbalance>()
+            || e.is::<AlreadyRunning>()
+            || e.downcast_ref::<LakeError>().is_some_and(|e| matches!(e, LakeError::Manifest(_)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lake::Table;
+
+    #[test]
+    fn books_that_do_not_balance_end_the_worker_and_a_full_disk_does_not() {
+        let bad = anyhow::Error::from(Imbalance::Rows { table: Table::Trades, counted: 2, in_file: 1 });
+        assert!(!curable(&bad.context("publish")));
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        assert!(curable(&anyhow::Error::from(full).context("publish")));
+    }
+}
