@@ -79,8 +79,8 @@ impl Feed {
                     // Played in no time, so it ends about now instead of running into the future.
                     Pace::Max => (1.0, now_ms - loop_ms as i64),
                 };
-                let base_ms = timeline.first_ns.div_euclid(1_000_000) + timeline.skew_ms;
-                *warp = restamp.then_some(Warp { start_ms, base_ms, factor: factor.max(1e-6), loop_ms });
+                let starting = Warp::starting(timeline, start_ms);
+                *warp = restamp.then_some(Warp { factor: factor.max(1e-6), ..starting });
                 *warp
             }
             Feed::Generated { generator, .. } => {

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::binance::Market;
 use crate::http::{Answer, Head};
 use crate::report::lock;
+use crate::restamp::Warp;
 use crate::venue::{Material, Venue};
 
 /// A client that goes on after so many 429 answers in one minute is banned.
@@ -162,6 +163,8 @@ fn depth(venue: &Venue, symbol: Option<&str>, limit: Option<&str>, now_ms: i64) 
                 let progress = lock(&venue.progress);
                 ((progress.round, progress.index), progress.warp)
             };
+            // Before the first frame the times of this run are not fixed yet: a snapshot says "now" as the frames will.
+            let warp = warp.or_else(|| venue.restamp.then(|| Warp::starting(timeline, now_ms)));
             crate::book::depth(&mut lock(&venue.books), timeline, symbol, limit, position, warp.as_ref())
         }
         Material::Generated(stall) => stall.latest(symbol).map(|(id, bid)| {

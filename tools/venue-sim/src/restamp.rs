@@ -124,6 +124,12 @@ pub struct Warp {
 }
 
 impl Warp {
+    /// At the recorded pace, the first frame at `start_ms`.
+    pub fn starting(timeline: &Timeline, start_ms: i64) -> Warp {
+        let base_ms = timeline.first_ns.div_euclid(1_000_000) + timeline.skew_ms;
+        Warp { start_ms, base_ms, factor: 1.0, loop_ms: timeline.loop_ns as f64 / 1e6 }
+    }
+
     /// The time of this run for a recorded time in loop `round`.
     pub fn at(&self, recorded_ms: i64, round: u64) -> i64 {
         let since = (recorded_ms - self.base_ms) as f64 + round as f64 * self.loop_ms;
@@ -206,12 +212,7 @@ mod tests {
     use serde_json::Value;
 
     fn warp(timeline: &Timeline) -> Warp {
-        Warp {
-            start_ms: 1_800_000_000_000,
-            base_ms: timeline.first_ns.div_euclid(1_000_000) + timeline.skew_ms,
-            factor: 1.0,
-            loop_ms: timeline.loop_ns as f64 / 1e6,
-        }
+        Warp::starting(timeline, 1_800_000_000_000)
     }
 
     /// Every frame of three loops as (stream, data).

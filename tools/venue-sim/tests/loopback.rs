@@ -137,6 +137,13 @@ async fn three_restamped_loops_are_continuous_and_lie_at_the_present() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rest_lists_the_symbols_and_gives_the_recorded_snapshot() {
+    let restamped = Sim::start(SimConfig { restamp: true, ..playing(&[USDM]) }).await.unwrap();
+    let depth = get(&restamped, "/binance-usdm/fapi/v1/depth?symbol=ETHUSDT&limit=5").await.json();
+    let server = get(&restamped, "/binance-usdm/fapi/v1/time").await.json();
+    let age_ms = server["serverTime"].as_i64().unwrap() - depth["E"].as_i64().unwrap();
+    assert!(age_ms.abs() < 3_600_000 && depth["lastUpdateId"] == 5_123_107_856_276_i64, "{age_ms} {depth}");
+    restamped.stop().await;
+
     let sim = Sim::start(playing(&[SPOT, USDM])).await.unwrap();
     let info = get(&sim, "/binance-spot/api/v3/exchangeInfo").await;
     assert!(info.head.contains("X-MBX-USED-WEIGHT-1M: 20\r\n"), "{}", info.head);
