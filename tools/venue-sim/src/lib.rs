@@ -1,10 +1,10 @@
 //! Simulated exchanges on loopback: the real protocols, recorded or generated frames, exact reports of what was sent.
 //!
 //! ```text
-//!  recordings ── script ──▶ timeline ─┐                        ┌─▶ conn ── ws ──▶ client      (one task per connection)
-//!                           restamp ──┼─▶ play ──batches──▶────┤
-//!  seed ─────── generate ─────────────┘   one per venue        └─▶ conn ── ws ──▶ client
-//!  GET depth, exchangeInfo ──▶ rest (book) ──▶ client            faults: script, frame count or POST /_sim/fault
+//!  recordings -- script --> timeline -+                     +--> conn -- ws --> client     (one task per connection)
+//!                           restamp --+--> play --batches--+
+//!  seed -------- generate ------------+   one per venue    +--> conn -- ws --> client
+//!  GET depth, exchangeInfo --> rest (book) --> client           faults: script, frame count or POST /_sim/fault
 //! ```
 //!
 //! Rooms in the order of the flow: [`config`] what a simulation is made of; `script` recordings; `slots` and `restamp` times and ids;
