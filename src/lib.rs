@@ -13,12 +13,17 @@
 //! - [`collect`]: sockets into the log. Never decodes a row.
 //! - [`compact`]: log into the lake. The only owner of deletion.
 //! - [`lake`]: tables, Parquet, publishing.
+//! - [`api`]: status, health and metrics of the compactor.
 //! - [`cli`]: one file per subcommand.
 #![forbid(unsafe_code)]
 
+pub mod api;
+pub mod cli;
 pub mod clock;
+pub mod collect;
 pub mod compact;
 pub mod config;
 pub mod lake;
 pub mod shutdown;
+pub mod telemetry;
 pub mod venue;

@@ -46,7 +46,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
                 return print_out("{\"ok\":true}\n");
             }
             let venues = cfg.venues.keys().map(|v| v.as_str()).collect::<Vec<_>>().join(", ");
-            print_out(&format!("ok: {} keys, venues: {}\n", cfg.effective.len(), if venues.is_empty() { "none" } else { &venues }))
+            print_out(&format!(
+                "ok: {} keys, venues: {}\n",
+                cfg.effective.len(),
+                if venues.is_empty() { "none" } else { &venues }
+            ))
         }
         Command::Show(arg) => {
             let cfg = effective(&arg)?;

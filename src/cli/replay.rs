@@ -39,7 +39,8 @@ fn time(text: &Option<String>, name: &str) -> anyhow::Result<Option<u64>> {
         // A date alone is its first instant.
         format!("{text}T00:00:00Z").parse::<jiff::Timestamp>()
     });
-    let ts = parsed.map_err(|err| Usage(format!("{name} {text:?} is not a time such as 2026-11-21T12:00:00Z: {err}")))?;
+    let ts =
+        parsed.map_err(|err| Usage(format!("{name} {text:?} is not a time such as 2026-11-21T12:00:00Z: {err}")))?;
     Ok(Some(u64::try_from(ts.as_nanosecond()).map_err(|_| Usage(format!("{name} {text:?} is before 1970")))?))
 }
 
@@ -59,7 +60,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         super::print_out(&report.to_string())?;
     }
     if report.different() > 0 {
-        anyhow::bail!("{} of {} compared parts differ from the log; see the lines above", report.different(), report.checked());
+        anyhow::bail!(
+            "{} of {} compared parts differ from the log; see the lines above",
+            report.different(),
+            report.checked()
+        );
     }
     Ok(())
 }

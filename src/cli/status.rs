@@ -120,7 +120,12 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         None => writeln!(text, "compactor          not answering at http://{}", cfg.api.listen)?,
     }
     if let Some(free) = free {
-        writeln!(text, "disk               {:.1} GiB free at {}", free as f64 / f64::from(1 << 30), cfg.data_dir.display())?;
+        writeln!(
+            text,
+            "disk               {:.1} GiB free at {}",
+            free as f64 / f64::from(1 << 30),
+            cfg.data_dir.display()
+        )?;
     }
     print_out(&text)
 }

@@ -22,7 +22,7 @@ fn the_demo_plays_every_recording_once_and_all_counts_agree() {
         assert_eq!(v["rows"]["book_ticker"], book_ticker, "{v:#}");
         // A recorded REST snapshot has 1,000 levels on each side.
         let snapshots = v["rows"]["depth"].as_u64().unwrap() - levels;
-        assert!(snapshots > 0 && snapshots % 2_000 == 0, "{snapshots} rows of snapshots: {v:#}");
+        assert!(snapshots > 0 && snapshots.is_multiple_of(2_000), "{snapshots} rows of snapshots: {v:#}");
         assert_eq!(v["identical_connections"], v["connections"], "{v:#}");
         assert_eq!(v["undecodable"], 0, "{v:#}");
         assert_eq!(v["gaps"], 0, "{v:#}");

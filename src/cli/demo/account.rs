@@ -126,7 +126,8 @@ pub(super) fn account(cfg: &Config, report: &venue_sim::Report) -> anyhow::Resul
 fn read_log(cfg: &Config, id: VenueId, v: &mut VenueAccount) -> anyhow::Result<Vec<String>> {
     let dir = cfg.wal_dir(id);
     let options = ReaderOptions { follow_damaged: true, ..ReaderOptions::default() };
-    let mut reader = LogReader::open(&dir, Position::START, options).with_context(|| format!("read {}", dir.display()))?;
+    let mut reader =
+        LogReader::open(&dir, Position::START, options).with_context(|| format!("read {}", dir.display()))?;
     let mut digests: BTreeMap<u64, Sha256> = BTreeMap::new();
     loop {
         match reader.next().with_context(|| format!("read {}", dir.display()))? {

@@ -29,7 +29,8 @@ impl Child {
         let logs = dir.join("logs");
         std::fs::create_dir_all(&logs).with_context(|| format!("create {}", logs.display()))?;
         let log = logs.join(format!("{name}.log"));
-        let file = File::options().create(true).append(true).open(&log).with_context(|| format!("open {}", log.display()))?;
+        let file =
+            File::options().create(true).append(true).open(&log).with_context(|| format!("open {}", log.display()))?;
         let exe = std::env::current_exe().context("find this binary")?;
         let process = std::process::Command::new(exe)
             .arg(name)
@@ -82,7 +83,12 @@ impl Child {
                 Some(status) => return Err(self.died(status)),
                 None if Instant::now() > end => {
                     let _ = self.process.kill();
-                    bail!("the {} did not stop within {} s and was killed; see {}", self.name, STOP_LIMIT.as_secs(), self.log.display());
+                    bail!(
+                        "the {} did not stop within {} s and was killed; see {}",
+                        self.name,
+                        STOP_LIMIT.as_secs(),
+                        self.log.display()
+                    );
                 }
                 None => tokio::time::sleep(Duration::from_millis(20)).await,
             }

@@ -57,7 +57,8 @@ fn parse_rate(text: &str) -> Result<Pace, String> {
         "max" => return Ok(Pace::Max),
         _ => {}
     }
-    let wrong = || format!("{text:?} is none of: recorded, max, a multiple such as 10x, frames per second such as 50000");
+    let wrong =
+        || format!("{text:?} is none of: recorded, max, a multiple such as 10x, frames per second such as 50000");
     if let Some(times) = text.strip_suffix('x') {
         return match times.parse::<f64>() {
             Ok(t) if t.is_finite() && t > 0.0 => Ok(Pace::Times(t)),
@@ -73,12 +74,8 @@ fn parse_rate(text: &str) -> Result<Pace, String> {
 /// The recordings of one venue, below the directory that holds them.
 fn recordings(id: VenueId) -> &'static [&'static str] {
     match id {
-        VenueId::BinanceSpot => {
-            &["binance-spot/hft-btcusdt_20240808.zst", "binance-spot/hft-btcusdt_20240809.zst"]
-        }
-        VenueId::BinanceUsdm => {
-            &["binance-usdm/hft-btcusdt_20240808.zst", "binance-usdm/hft-ethusdt_20240808.zst"]
-        }
+        VenueId::BinanceSpot => &["binance-spot/hft-btcusdt_20240808.zst", "binance-spot/hft-btcusdt_20240809.zst"],
+        VenueId::BinanceUsdm => &["binance-usdm/hft-btcusdt_20240808.zst", "binance-usdm/hft-ethusdt_20240808.zst"],
         _ => &[],
     }
 }

@@ -113,8 +113,7 @@ fn latency(dir: &Path, payload: &[u8], sync: SyncPolicy, per_s: u64, seconds: u6
     let limit = Duration::from_secs(seconds);
     let mut i = 0_u64;
     while start.elapsed() < limit {
-        if per_s > 0 {
-            let due = Duration::from_nanos(i * 1_000_000_000 / per_s);
+        if let Some(due) = (i * 1_000_000_000).checked_div(per_s).map(Duration::from_nanos) {
             while start.elapsed() < due {
                 std::hint::spin_loop();
             }
