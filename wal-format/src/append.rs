@@ -1,8 +1,8 @@
 //! The writer: append, roll, seal, and the log's own records (CLOCK, SYNC).
 //!
 //! ```text
-//!  append ─▶ housekeeping due? ─▶ room? ── no ─▶ roll: SEAL here, next segment, CLOCK there
-//!                (rare)             └─ yes ─▶ payload, header, checksum ─▶ commit word (release)
+//!  append -> housekeeping due? -> room? -- no -> roll: SEAL here, next segment, CLOCK there
+//!                (rare)             +- yes -> payload, header, checksum -> commit word (release)
 //! ```
 //!
 //! The common path makes no system call, takes no lock, allocates nothing and reads no clock,
@@ -260,11 +260,8 @@ impl LogWriter {
     pub fn tick(&mut self) -> Result<(), AppendError> {
         let now = (self.options.clock)();
         let signals = self.syncer.shared.signals.load(Ordering::Relaxed);
-        let signalled = signals != self.signals_seen;
         self.note_signals(signals);
-        if signalled && self.syncer.shared.roll.swap(false, Ordering::AcqRel) {
-            self.roll(now.wall_ns)?;
-        }
+        self.roll_if_asked(now.wall_ns)?;
         let stepped = clock_step(self.last_clock, now) > CLOCK_STEP_NS;
         let due = now.wall_ns.max(self.last_ts_ns) >= self.clock_due_ns
             || now.mono_ns.saturating_sub(self.last_clock.mono_ns) >= CLOCK_EVERY_NS;
@@ -385,11 +382,8 @@ impl LogWriter {
     #[cold]
     fn housekeeping(&mut self, ts_recv_ns: u64, signals: u64) {
         self.note_signals(signals);
-        let shared = Arc::clone(&self.syncer.shared);
-        if shared.roll.load(Ordering::Acquire) && self.roll(ts_recv_ns).is_ok() {
-            shared.roll.store(false, Ordering::Release);
-        }
-        // A failure shows again at once in the owner's own append.
+        // A failure of these shows again in the owner's own append, or at the next tick.
+        let _ = self.roll_if_asked(ts_recv_ns);
         let _ = self.note_durable(ts_recv_ns);
         if ts_recv_ns >= self.clock_due_ns {
             if self.reserve(CLOCK_PAYLOAD_BYTES, ts_recv_ns).is_ok() {
@@ -398,6 +392,15 @@ impl LogWriter {
             }
             self.clock_due_ns = ts_recv_ns.saturating_add(CLOCK_EVERY_NS);
         }
+    }
+
+    /// Leaves a segment that the disk refused.
+    fn roll_if_asked(&mut self, ts_recv_ns: u64) -> Result<(), AppendError> {
+        if self.syncer.shared.roll.load(Ordering::Acquire) {
+            self.roll(ts_recv_ns)?;
+            self.syncer.shared.roll.store(false, Ordering::Release);
+        }
+        Ok(())
     }
 
     /// Appends a SYNC record if the durable position moved past a record worth telling of. SYNC

@@ -3,7 +3,7 @@
 //! The first 4 KiB of a segment: prelude (see `prelude`), an rkyv body, zeros to the end of the
 //! block. Written once, before the segment gets its name; never changed after its first record.
 //!
-//! One struct per format version: a field is never added to [`HeaderV1`], a new version gets a
+//! One struct per format version: a field is never added to `HeaderV1`, a new version gets a
 //! struct of its own.
 
 use crate::checksum;

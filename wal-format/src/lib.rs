@@ -2,17 +2,23 @@
 //! processes, nothing appended is lost when the writer is killed, every loss is accounted for.
 //!
 //! ```text
-//!  LogWriter ── append ──▶ segment N (mapped) ──▶ SEAL ──▶ segment N+1 ...
-//!    │            one release store per record       │
-//!    ├─ prepare   allocated segments ahead           └─ sync: data on disk, then the footer
-//!    └─ repair    tails of earlier runs, beside the first append
-//!  LogReader ── acquire load ──▶ records, exact losses, SEAL ──▶ next segment
-//!    └─ ack       what a reader has safe elsewhere ──▶ retire: segments nobody needs
+//!  LogWriter -- append --> segment N (mapped) --> SEAL --> segment N+1 ...
+//!    |            one release store per record       |
+//!    +- prepare   allocated segments ahead           +- sync: data on disk, then the footer
+//!    +- repair    tails of earlier runs, beside the first append
+//!  LogReader -- acquire load --> records, exact losses, SEAL --> next segment
+//!    +- ack       what a reader has safe elsewhere --> retire: segments nobody needs
 //! ```
 //!
-//! `FORMAT.md` is the normative description of the bytes. The modules, in the order of the flow:
-//! [`layout`], [`record`], [`checksum`], [`header`], [`footer`] are plain bytes; `sys` holds all
-//! `unsafe`; [`storage`], [`durable`], [`slots`], [`lock`], [`segment`] are files.
+//! `FORMAT.md` is the normative description of the bytes, `README.md` what is promised. The modules,
+//! in the order of the flow:
+//!
+//! - plain bytes: [`layout`], [`record`], [`checksum`], `prelude`, [`header`], [`footer`]
+//! - files: [`storage`] (the seam to real or simulated ones), [`durable`], [`slots`], [`lock`],
+//!   [`segment`], [`epoch`], [`control`]; `sys` holds all `unsafe`
+//! - writing: `open`, `append`, `prepare`, `sync`, `positions`, `stats`, `options`
+//! - reading: [`read`], [`step`], [`ack`], [`state`], [`verify`]
+//! - after a crash: [`recover`] decides, [`mod@repair`] carries out; [`mod@retire`] deletes
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

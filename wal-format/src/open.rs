@@ -1,8 +1,8 @@
 //! Opening and closing a log: the steps before the first append, and after the last.
 //!
 //! ```text
-//!  LOCK ─▶ EPOCH + 1, durable ─▶ fresh segment ─▶ EPOCH_START, CLOCK ─▶ ready
-//!                                                  └▶ threads: prepare, sync, repair of old tails
+//!  LOCK -> EPOCH + 1, durable -> fresh segment -> EPOCH_START, CLOCK -> ready
+//!                                                  +> threads: prepare, sync, repair of old tails
 //! ```
 //!
 //! Nothing here looks into old segments beyond their names and, for prepared ones, whether they
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::append::{Active, LogWriter, Parts, RepairThread};
 use crate::boot;
-use crate::control::Control;
+use crate::control::{Control, ControlState};
 use crate::epoch::{EpochFile, EpochState};
 use crate::error::{CloseError, OpenError};
 use crate::layout::{ACKS_DIR, CONTROL_FILE, EPOCH_FILE, LOCK_FILE, QUARANTINE_DIR};
@@ -109,6 +109,7 @@ impl LogWriter {
             warnings,
             lock,
         });
+        writer.last_ts_ns = last_ts_before(left.as_ref(), now.wall_ns);
         let start =
             EpochStart { before: before.as_ref(), heartbeat_wall_ns: left.map(|left| left.heartbeat.wall_ns), boot_id };
         let json = start.json(&writer, now.wall_ns);
@@ -259,6 +260,14 @@ fn repair_thread(dir: &Path, before: SegmentId) -> Option<RepairThread> {
         // Without the thread old tails wait for the next start; appending must not.
         .ok()
         .map(|thread| RepairThread(Some(thread)))
+}
+
+/// The receive time of the log's last record, as far as the status page of the run before tells:
+/// times go on from there even if the wall clock was set back between the runs. A page that names
+/// a time more than a day ahead is not believed, or one wrong word would hold the time for ever.
+fn last_ts_before(left: Option<&ControlState>, wall_ns: u64) -> u64 {
+    const BELIEVED_AHEAD_NS: u64 = 24 * 3600 * 1_000_000_000;
+    left.map(|left| left.committed_ts_ns).filter(|ts| *ts <= wall_ns.saturating_add(BELIEVED_AHEAD_NS)).unwrap_or(0)
 }
 
 /// Payload of the first record of an epoch.

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  preparer thread                                   appending thread
-//!    allocate, header, fdatasync, rename ──▶ ready (at most `ready_segments`) ──▶ take at a roll
-//!    MADV_POPULATE_WRITE a few MiB ahead ◀── unpark, about once per MiB appended
+//!    allocate, header, fdatasync, rename --> ready (at most `ready_segments`) --> take at a roll
+//!    MADV_POPULATE_WRITE a few MiB ahead <-- unpark, about once per MiB appended
 //! ```
 //!
 //! Ids are handed out here alone, in order, so segments are used in the order of their ids. Ready
@@ -368,7 +368,7 @@ pub(crate) fn collect_donors(options: &LogOptions, dir: &Path, names: &[String])
         // One without a valid header may be anybody's: recovery judges it.
         let unused = storage
             .open(&path)
-            .and_then(|file| Ok(segment::has_header(&*file)? && segment::is_unused(&*file, options.segment_bytes)?))
+            .and_then(|file| Ok(segment::is_unused(&*file, options.segment_bytes)? && segment::has_header(&*file)?))
             .unwrap_or(false);
         if !unused {
             break;

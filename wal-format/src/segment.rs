@@ -1,7 +1,7 @@
 //! Segment files: names, and how one comes into being.
 //!
 //! ```text
-//!  <id>.wal.tmp ── allocate in full ── header ── fdatasync ── rename to <id>.wal ── sync dir
+//!  <id>.wal.tmp -- allocate in full -- header -- fdatasync -- rename to <id>.wal -- sync dir
 //! ```
 //!
 //! A name without `.tmp` therefore always has its full length and a valid header. A segment is
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::header::SegmentHeader;
-use crate::layout::{BLOCK_BYTES, DATA_START, SEGMENT_SUFFIX, TMP_SUFFIX};
+use crate::layout::{DATA_START, SEGMENT_SUFFIX, TMP_SUFFIX};
 use crate::record::SegmentId;
 use crate::storage::{Storage, StorageFile};
 use crate::sys::Window;
@@ -115,12 +115,6 @@ fn prepare(
 /// What the storage reports while reading.
 pub(crate) fn is_unused(file: &dyn StorageFile, segment_bytes: u64) -> io::Result<bool> {
     if file.len()? != segment_bytes {
-        return Ok(false);
-    }
-    // The first record or nothing: most files are told apart by this block alone.
-    let mut first = vec![0; BLOCK_BYTES as usize];
-    file.read_exact_at(&mut first, DATA_START)?;
-    if first.iter().any(|b| *b != 0) {
         return Ok(false);
     }
     file.is_zero(DATA_START, segment_bytes)

@@ -260,14 +260,20 @@ impl StorageFile for OsFile {
     }
 
     fn is_zero(&self, from: u64, to: u64) -> io::Result<bool> {
-        // Allocated and never written ranges count as holes here, so an unused segment of 128 MiB
-        // costs a few system calls instead of reading it.
+        // Allocated and never written ranges count as holes, so an unused segment of 128 MiB costs
+        // a few system calls instead of reading it. Pages in the cache count as data: ranges are
+        // collected before anything is read, and reading ahead is turned off.
+        alloc::no_read_ahead(&self.0);
+        let mut ranges = Vec::new();
         let mut at = from;
         while let Some((start, end)) = alloc::next_data(&self.0, at, to)? {
+            ranges.push((start, end));
+            at = end;
+        }
+        for (start, end) in ranges {
             if !is_zero_by_reading(self, start, end)? {
                 return Ok(false);
             }
-            at = end;
         }
         Ok(true)
     }

@@ -1,10 +1,10 @@
 //! The syncer: forces the written range to disk, moves the durable position, closes segments.
 //!
 //! ```text
-//!  appending thread ── sealed, bytes, wait_durable ──▶ unpark
-//!  syncer:  sample committed ─▶ msync(written range) ─▶ durable = sample ─▶ SYNC record, by the
+//!  appending thread -- sealed, bytes, wait_durable --> unpark
+//!  syncer:  sample committed -> msync(written range) -> durable = sample -> SYNC record, by the
 //!                                                                           next append
-//!  per sealed segment: data on disk ─▶ footer ─▶ footer on disk      (in log order)
+//!  per sealed segment: data on disk -> footer -> footer on disk      (in log order)
 //! ```
 //!
 //! One sync is in flight per log, and it covers whatever was appended meanwhile: group commit.

@@ -269,6 +269,22 @@ fn each_start_is_a_new_epoch_that_says_how_the_last_one_ended() {
 }
 
 #[test]
+fn receive_times_go_on_from_the_run_before_although_the_clock_was_set_back_between_the_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let hands = Hands::new();
+    for step in [0, 1] {
+        let mut writer = LogWriter::open(dir.path(), options(&hands)).unwrap();
+        writer.append(&data(T0 + 5_000 - step * 3_000, b"x")).unwrap();
+        hands.wall.fetch_sub(3_600_000_000_000, Ordering::Relaxed);
+        writer.close().unwrap();
+    }
+    let got = read_all(dir.path());
+    assert!(got.windows(2).all(|pair| pair[0].ts <= pair[1].ts));
+    let last = kinds(&got, Kind::Data)[1];
+    assert_eq!((last.ts, last.flags & flags::CLAMPED), (T0 + 5_000, flags::CLAMPED));
+}
+
+#[test]
 fn a_dropped_writer_loses_nothing_and_the_next_one_goes_on_in_a_fresh_segment() {
     let dir = tempfile::tempdir().unwrap();
     let hands = Hands::new();

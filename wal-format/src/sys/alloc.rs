@@ -56,6 +56,11 @@ fn fill(file: &File, len: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Reads of this open file fetch what is asked for and no more. A hint: failure changes nothing.
+pub fn no_read_ahead(file: &File) {
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Random);
+}
+
 /// The next range within `from..to` that may hold anything but zeros; `None` if there is none.
 /// Where the file system cannot tell, all of it may.
 ///

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!  Window (one per open segment, shared by threads)      ReadMap (readers, read-only)
-//!    ├── Appender: the one holder of the right to store     commit_word: acquire load
-//!    ├── sync, populate: any thread                         published: bytes behind a commit word
-//!    └── words: atomics of the CONTROL page
+//!    +-- Appender: the one holder of the right to store     commit_word: acquire load
+//!    +-- sync, populate: any thread                         published: bytes behind a commit word
+//!    +-- words: atomics of the CONTROL page
 //! ```
 //!
 //! The publication protocol: the appender stores payload and header bytes 4.., then the commit
