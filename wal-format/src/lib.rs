@@ -48,6 +48,8 @@ pub mod repair;
 pub mod retire;
 mod scan;
 pub mod segment;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod slots;
 mod source;
 pub mod state;

@@ -51,8 +51,8 @@ impl Default for ReaderOptions {
     fn default() -> Self {
         ReaderOptions {
             follow_damaged: false,
-            // 256 KiB stays in the L2 cache between the read and the checksum.
-            chunk_bytes: 256 * 1024,
+            // 1 MiB: a tenth faster than 256 KiB on sealed segments, more gave nothing.
+            chunk_bytes: 1024 * 1024,
         }
     }
 }
@@ -438,6 +438,12 @@ impl LogReader {
         let segment = inside.source.id();
         let after = offset + info.total_bytes;
         if info.kind_raw == Kind::Hole as u8 {
+            if let Some(lost) = self.turn_epoch() {
+                return Ok(Some(Found::Lost(lost)));
+            }
+            let Place::Inside(inside) = &mut self.place else {
+                return Ok(None);
+            };
             inside.offset = after;
             let from = self.expected.unwrap_or(info.seq);
             self.note_loss(Pending {
@@ -469,6 +475,8 @@ impl LogReader {
         if let Some(seal) = seal {
             inside.leaving = Some(seal.next);
             if recovered {
+                // Its seq is the one that recovery expected next.
+                self.expected = self.expected.or(Some(info.seq));
                 if let Some(pending) = &mut self.pending {
                     pending.final_end = true;
                 }
@@ -602,7 +610,6 @@ impl LogReader {
     /// An invalid record, or nothing where the log is known to go on.
     fn damaged(&mut self) -> Result<Option<Found>, ReadError> {
         let skipping = self.skipping();
-        let expected = self.expected;
         let Place::Inside(inside) = &mut self.place else {
             return Ok(None);
         };
@@ -615,6 +622,13 @@ impl LogReader {
             inside.source.forget();
             return Ok(Some(Found::AwaitRepair(segment)));
         }
+        if let Some(lost) = self.turn_epoch() {
+            return Ok(Some(Found::Lost(lost)));
+        }
+        let expected = self.expected;
+        let Place::Inside(inside) = &mut self.place else {
+            return Ok(None);
+        };
         let committed = inside.source.commit_word(offset).map_or(true, |w| w != 0);
         let limit = footer.map_or(u64::MAX, |f| f.end);
         let least = match expected {
@@ -631,6 +645,9 @@ impl LogReader {
         {
             // Everything the segment ever held was read before: our position is beyond its
             // recovered end, or only the SEAL of recovery is damaged.
+            if let Some(pending) = &mut self.pending {
+                pending.final_end = true;
+            }
             self.go_between(footer.next);
             return Ok(None);
         }
@@ -669,6 +686,20 @@ impl LogReader {
             return Ok(Some(Found::Lost(LostRange { to: last, exact: true, ..pending.inexact() })));
         }
         Ok(None)
+    }
+
+    /// What is lost from here on belongs to this segment's epoch. If that is a later one than what
+    /// is expected, a loss of the epoch before has found its end, unknown as it is.
+    fn turn_epoch(&mut self) -> Option<LostRange> {
+        let Place::Inside(inside) = &self.place else {
+            return None;
+        };
+        let (epoch, expected) = (inside.source.epoch()?, self.expected?);
+        if epoch <= expected.epoch() {
+            return None;
+        }
+        self.expected = Some(Seq::new(epoch, 0));
+        self.pending.take().map(|pending| pending.inexact())
     }
 
     /// Adds a loss to the one that waits for its end, if any.

@@ -110,18 +110,37 @@ pub fn repair_with(dir: &Path, mode: Mode) -> Result<RepairReport, RepairError> 
     repair_tails(dir, None, mode)
 }
 
+/// As [`repair`], as if the machine had been restarted since the writer died: for crash tests
+/// whose power cut is simulated.
+///
+/// # Errors
+/// As [`repair`].
+#[cfg(feature = "sim")]
+pub fn repair_after_power_loss(dir: &Path) -> Result<RepairReport, RepairError> {
+    let _lock = LogLock::take(dir)?;
+    repair_tails_as(dir, None, Mode::Salvage, [0xEE; 16])
+}
+
 /// Repairs the segments below `before` (all if `None`). The caller holds the LOCK: a new writer
 /// passes its own first segment.
 ///
 /// # Errors
 /// As [`repair_with`], without the lock.
 pub fn repair_tails(dir: &Path, before: Option<SegmentId>, mode: Mode) -> Result<RepairReport, RepairError> {
+    repair_tails_as(dir, before, mode, crate::boot::boot_id())
+}
+
+fn repair_tails_as(
+    dir: &Path,
+    before: Option<SegmentId>,
+    mode: Mode,
+    boot_id: [u8; 16],
+) -> Result<RepairReport, RepairError> {
     let mut report = RepairReport::default();
     let ids = segment_files(dir)?;
     let log_uuid = identity_of(dir, &ids);
     let acked = ack::positions(dir);
     let control = control::read(dir);
-    let boot_id = crate::boot::boot_id();
     let mut carry = None;
     for (index, id) in ids.iter().copied().enumerate() {
         if before.is_some_and(|before| id >= before) {
@@ -133,8 +152,7 @@ pub fn repair_tails(dir: &Path, before: Option<SegmentId>, mode: Mode) -> Result
             id,
             log_uuid,
             boot_id,
-            // A running writer has moved on; else some later segment must have a record.
-            later: before.is_some() || later_ids.iter().any(|id| has_record(dir, *id)),
+            moved_on: before.is_some(),
             later_ids,
             acked: acked.iter().any(|p| p.segment == id && p.offset > DATA_START),
             mode,
@@ -167,12 +185,14 @@ fn identity_of(dir: &Path, ids: &[SegmentId]) -> Option<[u8; 16]> {
     votes.into_iter().max_by_key(|(_, count)| *count).map(|(uuid, _)| uuid)
 }
 
-fn has_record(dir: &Path, id: SegmentId) -> bool {
-    Source::open(dir, id, 4096)
-        .ok()
-        .flatten()
-        .and_then(|mut source| source.commit_word(DATA_START).ok())
-        .is_some_and(|word| word != 0)
+/// Whether any byte was ever stored into the data area: the first sector may be the one that was
+/// lost, so its commit word alone says nothing.
+fn has_content(dir: &Path, id: SegmentId) -> bool {
+    let Ok(Some(mut source)) = Source::open(dir, id, 4096) else {
+        return false;
+    };
+    source.commit_word(DATA_START).is_ok_and(|word| word != 0)
+        || last_byte(&source, DATA_START, source.file_bytes()).is_ok_and(|last| last.is_some())
 }
 
 /// One segment's repair.
@@ -181,7 +201,8 @@ struct Job<'a> {
     id: SegmentId,
     log_uuid: Option<[u8; 16]>,
     boot_id: [u8; 16],
-    later: bool,
+    /// A running writer appends to a later segment.
+    moved_on: bool,
     later_ids: &'a [SegmentId],
     acked: bool,
     mode: Mode,
@@ -223,7 +244,7 @@ impl Job<'_> {
             content: ContentFact::Records,
             sealed: footer != FooterFact::Absent,
             footer,
-            later: self.later,
+            later: self.moved_on,
             acked: self.acked,
         };
         let readable = matches!(header, HeaderFact::Valid | HeaderFact::Inferred);
@@ -240,6 +261,7 @@ impl Job<'_> {
             } else if found.noise_end.is_some() || !found.holes.is_empty() {
                 ContentFact::Noise
             } else {
+                facts.later |= self.later_ids.iter().any(|id| has_content(self.dir, *id));
                 ContentFact::Zero
             };
             walk = Some(found);

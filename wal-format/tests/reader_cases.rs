@@ -228,6 +228,77 @@ fn a_position_in_a_deleted_segment_goes_on_with_the_first_that_is_left() {
 }
 
 #[test]
+fn a_loss_at_the_start_of_an_epoch_is_that_epochs_and_not_the_one_before() {
+    // Found by the crash model: the hole was counted against the end of epoch 1.
+    let dir = dir();
+    let mut one = SegmentBuilder::new(1, 1, 0);
+    one.data(b"a");
+    one.write(dir.path());
+    let mut two = SegmentBuilder::new(2, 2, 0);
+    two.lost(4, 2048);
+    two.data(b"b");
+    two.write(dir.path());
+    repair(dir.path()).unwrap();
+    let (records, losses, _) = read_all(dir.path());
+    assert_eq!(payloads(&records), ["a", "b"]);
+    assert_eq!(losses.len(), 1, "{losses:?}");
+    assert_eq!((losses[0].from, losses[0].to, losses[0].exact), (Seq::new(2, 0), Seq::new(2, 3), true));
+}
+
+#[test]
+fn a_first_segment_that_is_lost_altogether_is_reported() {
+    // Found by the crash model: nothing was said about 1:0 to 1:9.
+    let dir = dir();
+    SegmentBuilder::new(1, 1, 0).write(dir.path());
+    let mut two = SegmentBuilder::new(2, 1, 10);
+    two.data(b"b");
+    two.write(dir.path());
+    repair(dir.path()).unwrap();
+    let (records, losses, _) = read_all(dir.path());
+    assert_eq!(payloads(&records), ["b"]);
+    assert_eq!(losses.len(), 1, "{losses:?}");
+    assert_eq!((losses[0].from, losses[0].to, losses[0].exact), (Seq::new(1, 0), Seq::new(1, 9), true));
+}
+
+#[test]
+fn an_empty_segment_before_one_whose_first_sector_is_lost_is_sealed_in_one_repair() {
+    // Found by the crash model: only a second repair noticed that the log went on.
+    let dir = dir();
+    let mut one = SegmentBuilder::new(1, 1, 0);
+    one.data(b"a");
+    one.write(dir.path());
+    SegmentBuilder::new(2, 1, 0).write(dir.path());
+    let mut three = SegmentBuilder::new(3, 1, 5);
+    three.lost(2, 1024);
+    three.data(b"b");
+    three.write(dir.path());
+    repair(dir.path()).unwrap();
+    let (records, losses, stop) = read_all(dir.path());
+    assert_eq!(payloads(&records), ["a", "b"]);
+    assert_eq!(losses.iter().filter_map(|l| l.count()).sum::<u64>(), 6, "{losses:?}");
+    assert_eq!(stop, Stop::Tail);
+}
+
+#[test]
+fn the_missing_end_of_a_log_that_was_closed_is_exact() {
+    let dir = dir();
+    let mut one = SegmentBuilder::new(1, 1, 0);
+    one.data(b"a");
+    one.seal(2);
+    one.write(dir.path());
+    // Segment 2 held 1:2 to 1:30 and is gone.
+    let mut three = SegmentBuilder::new(3, 2, 0);
+    let json = format!("{{\"previous_end\":\"clean\",\"previous_last_seq\":{},\"pid\":1}}", Seq::new(1, 30).get());
+    three.record(Kind::EpochStart, json.as_bytes());
+    three.data(b"b");
+    three.write(dir.path());
+    let (records, losses, _) = read_all(dir.path());
+    assert_eq!(payloads(&records), ["a", "b"]);
+    assert_eq!(losses.len(), 1, "{losses:?}");
+    assert_eq!((losses[0].from, losses[0].to, losses[0].exact), (Seq::new(1, 2), Seq::new(1, 30), true));
+}
+
+#[test]
 fn an_unused_segment_that_the_log_passed_by_is_sealed_empty() {
     let dir = dir();
     let mut one = SegmentBuilder::new(1, 1, 0);

@@ -21,8 +21,8 @@ fn a_sealed_segment_cut_anywhere_keeps_what_lies_before_the_cut_and_reports_the_
     let ends: Vec<u64> =
         log.records.iter().map(|r| r.position.offset + 32 + (r.payload.len() as u64).next_multiple_of(8)).collect();
     // Around each record's end, then anywhere.
-    let mut cuts: Vec<u64> = ends.iter().take(12).flat_map(|end| end - 9..=end + 9).collect();
-    cuts.extend((0..support::runs(120)).map(|_| rng.range(0, healthy.len() as u64)));
+    let mut cuts: Vec<u64> = ends.iter().take(6).flat_map(|end| end - 9..=end + 9).collect();
+    cuts.extend((0..support::runs(80)).map(|_| rng.range(0, healthy.len() as u64)));
     for cut in cuts {
         let copy = tempfile::tempdir().unwrap();
         let dir = copy.path().join("log");
