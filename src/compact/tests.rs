@@ -112,6 +112,13 @@ impl Bed {
         keys
     }
 
+    /// Every published part the log still holds is equal to what the log gives.
+    #[track_caller]
+    fn verify(&self, checked: usize) {
+        let report = replay(&self.cfg(), &ReplayArgs { verify: true, ..ReplayArgs::default() }).unwrap();
+        assert_eq!((report.checked(), report.different()), (checked, 0), "{report}");
+    }
+
     fn no_staging_left(&self) -> bool {
         std::fs::read_dir(self.lake().join(".staging")).map_or(true, |mut d| d.next().is_none())
     }
@@ -138,6 +145,10 @@ struct Log {
 
 impl Log {
     fn open(dir: &Path, at_ns: u64) -> Self {
+        Self::open_with(dir, at_ns, true)
+    }
+
+    fn open_with(dir: &Path, at_ns: u64, repair_tails: bool) -> Self {
         let now = Arc::new(AtomicU64::new(at_ns));
         let of_clock = now.clone();
         let mut options = LogOptions::new(Arc::new(move || {
@@ -146,6 +157,7 @@ impl Log {
         }));
         options.segment_bytes = 64 << 10;
         options.sync = SyncPolicy::Never;
+        options.repair_tails = repair_tails;
         Self { writer: LogWriter::open(dir, options).unwrap(), now }
     }
 
@@ -425,8 +437,37 @@ fn a_dead_collectors_hour_is_closed_without_any_new_record() {
 }
 
 #[test]
+fn an_unrepaired_crash_tail_is_waited_for_and_repaired_as_soon_as_no_writer_lives() {
+    let bed = Bed::new();
+    let mut log = Log::open(&bed.wal(), T0);
+    fill(&mut log, T0, 1, 200, 1);
+    drop(log);
+    let mut log = Log::open_with(&bed.wal(), T0 + HOUR, false);
+    fill(&mut log, T0 + HOUR, 1, 200, 10_000);
+    let worker = bed.worker(Mode::Follow, |c| c.wal.retention_hours = 24 * 365 * 50);
+    let (status, shutdown) = (worker.status.clone(), worker.shutdown.clone());
+    let thread = std::thread::spawn(move || worker.run().unwrap());
+    let venue = || status.snapshot().venues.get("binance-spot").cloned().unwrap_or_default();
+    wait_for(|| venue().activity == status::Activity::AwaitingRepair);
+    assert!(venue().reason.is_some_and(|r| r.contains("crash tail")));
+    assert_eq!(venue().parts_published, 0, "nothing behind the tail was passed to");
+    log.writer.close().unwrap();
+    wait_for(|| venue().parts_published >= 2);
+    shutdown.trigger();
+    thread.join().unwrap();
+    bed.verify(2);
+    let frames: u64 = bed.manifests().iter().map(|(_, m)| m.frames).sum();
+    assert_eq!(
+        frames,
+        2 * (200 - 2 + 3),
+        "both runs: two of the 200 are events, a reply and two REST bodies come with them"
+    );
+}
+
+#[test]
 fn an_hour_drained_half_way_continues_in_a_second_file_and_no_row_is_in_both() {
     let bed = Bed::new();
+    let keep = |c: &mut Config| c.wal.retention_hours = 24 * 365 * 50;
     let mut log = Log::open(&bed.wal(), T0);
     let half = |log: &mut Log, n: u64| {
         for i in 0..200 {
@@ -434,10 +475,10 @@ fn an_hour_drained_half_way_continues_in_a_second_file_and_no_row_is_in_both() {
         }
     };
     half(&mut log, 0);
-    bed.drain();
+    bed.worker(Mode::Drain, keep).run().unwrap();
     half(&mut log, 1);
     log.writer.close().unwrap();
-    bed.drain();
+    bed.worker(Mode::Drain, keep).run().unwrap();
     let manifests = bed.manifests();
     assert_eq!(manifests.len(), 2);
     assert!(manifests.iter().all(|(p, _)| p.hour == manifests[0].0.hour));
@@ -446,6 +487,11 @@ fn an_hour_drained_half_way_continues_in_a_second_file_and_no_row_is_in_both() {
     let keys = bed.keys(Table::Trades);
     assert_eq!(keys.len(), 400);
     assert!(keys.values().all(|n| *n == 1));
+    bed.verify(2);
+    let out = bed.root.path().join("again");
+    replay(&bed.cfg(), &ReplayArgs { out: Some(out.clone()), ..ReplayArgs::default() }).unwrap();
+    let differences = diff_trees(&bed.lake(), &out).unwrap();
+    assert!(differences.is_empty(), "a replay cuts where the drain cut: {differences:?}");
 }
 
 #[test]
@@ -477,7 +523,8 @@ fn a_missing_segment_is_told_in_the_manifest_and_in_events_and_everything_else_i
     let footer = gone.footer.as_ref().unwrap();
     let (first, last) = (footer.first_seq.unwrap().get() as i64, footer.last_seq.unwrap().get() as i64);
     std::fs::remove_file(&gone.path).unwrap();
-    bed.drain();
+    bed.worker(Mode::Drain, |c| c.wal.retention_hours = 24 * 365 * 50).run().unwrap();
+    bed.verify(4);
     let lost: Vec<_> = bed.manifests().into_iter().flat_map(|(_, m)| m.lost).collect();
     assert_eq!(lost.len(), 1, "{lost:?}");
     assert!(lost[0].from_seq as i64 == first && (lost[0].to_seq as i64) >= last - 1, "{lost:?} of {first}..{last}");
