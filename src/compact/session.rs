@@ -253,8 +253,9 @@ impl<'a> Session<'a> {
                     handled += 1;
                 }
                 Step::Lost(lost) => {
-                    tracing::error!(venue = %self.worker.id, from = %lost.from, to = %lost.to, exact = lost.exact,
-                        reason = lost.reason.as_str(), "records of the log are lost");
+                    tracing::error!(venue = %self.worker.id, segment = lost.segment.0, offset = lost.offset,
+                        from = %lost.from, to = %lost.to, exact = lost.exact, reason = lost.reason.as_str(),
+                        "a segment of the log has bytes that are no records; wal-dump holes tells more, unreadable files are kept in quarantine/");
                     self.gatherer.lost(&lost);
                     handled += 1;
                 }

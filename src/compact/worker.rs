@@ -190,8 +190,26 @@ impl Worker {
                     return Ok(Some(uuid));
                 }
             }
-            let why = format!("there is no log of {} yet in {}", self.id, dir.display());
+            let foreign: Vec<String> = match wal_format::list_segments(&dir) {
+                Ok(segments) => {
+                    segments.iter().filter(|s| s.unreadable()).map(|s| s.path.display().to_string()).collect()
+                }
+                Err(_) => Vec::new(),
+            };
+            let why = if foreign.is_empty() {
+                format!("there is no log of {} yet in {}", self.id, dir.display())
+            } else {
+                format!(
+                    "there is no log of {} yet: {} is named like a segment but is none",
+                    self.id,
+                    foreign.join(", ")
+                )
+            };
             if self.mode == Mode::Drain {
+                anyhow::ensure!(
+                    foreign.is_empty(),
+                    "{why}\n  fix:   move it out of the log's directory; nothing was touched"
+                );
                 outcome.note = Some(format!("{why}: nothing to do"));
                 return Ok(None);
             }

@@ -90,7 +90,7 @@ fn a_second_collector_on_the_same_log_is_refused_and_harms_nothing() {
     let log = dir.path().join("data/wal/binance-spot");
     let writer = wal_format::LogWriter::open(&log, options()).unwrap();
     let c = config(dir.path(), &venue(dir.path()));
-    refused(&["collector", "--config", &c], 1, &["in use", "LOCK"]);
+    refused(&["collector", "--config", &c], 1, &["in use", "pid", "binance-spot"]);
     writer.close().unwrap();
 }
 
