@@ -156,7 +156,8 @@ fn listen_address() -> anyhow::Result<SocketAddr> {
 
 fn write_config(dir: &Path, listen: SocketAddr, venues: &[VenueId], sim: &Sim) -> anyhow::Result<PathBuf> {
     let mut text = format!(
-        "# Written by `tapedeck demo`; the services read exactly this.\n[data]\ndir = {:?}\n\n[wal]\n# Kept after the lake has it, so that replay and wal-dump have something to show.\nretention_hours = 24\n\n[lake]\nack_interval_s = 10\n\n[api]\nlisten = \"{listen}\"\n",
+        "# Written by `tapedeck demo`; the services read exactly this.\n{}\n[data]\ndir = {:?}\n\n[api]\nlisten = \"{listen}\"\n",
+        include_str!("../../../config/demo.toml"),
         dir.display().to_string()
     );
     let channels = CHANNELS.map(|c| format!("{:?}", c.as_str())).join(", ");
