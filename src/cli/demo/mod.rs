@@ -287,9 +287,9 @@ fn intro(args: &Args, venues: &[VenueId], dir: &Path, config: &Path, listen: Soc
 fn next_steps(dir: &Path, config: &Path) -> String {
     format!(
         "\nwhat to try next\n\
-         \x20 tapedeck replay --config {c} --verify            the lake again from the log, byte for byte\n\
-         \x20 cargo run --release -p wal-dump -- stat {w}      what is in the log\n\
-         \x20 duckdb -c \"SELECT symbol, count(*) FROM read_parquet('{l}/trades/**/*.parquet', hive_partitioning=true) GROUP BY 1\"",
+         \x20 the lake again from the log, byte for byte   cargo run --release -- replay --verify --config {c}\n\
+         \x20 what is in a log                             cargo run --release -p wal-dump -- stat {w}/binance-spot\n\
+         \x20 the rows                                     duckdb -c \"FROM read_parquet('{l}/trades/**/*.parquet', hive_partitioning = true)\"",
         c = config.display(),
         w = dir.join("wal").display(),
         l = dir.join("lake").display(),
