@@ -101,7 +101,16 @@ pub(crate) fn walk(source: &mut Source, carry: Option<Seq>, mode: Mode) -> Resul
         }
         // A lost record took at least a header.
         let resume = at + RECORD_HEADER_BYTES as u64;
-        match source.scan(resume, u64::MAX, expected)? {
+        let island = source.scan(resume, u64::MAX, expected)?;
+        if island.is_some() {
+            // Beside a live writer the place may have been filled meanwhile: records are published
+            // in order, so whatever stands before the island is visible by now.
+            source.forget();
+            if matches!(source.check(at)?, Check::Valid(info) if info.seq >= expected) {
+                continue;
+            }
+        }
+        match island {
             Some(island) if mode != Mode::Prefix => {
                 if mode == Mode::Strict {
                     return Err(RepairError::Damaged { path: source.path().to_path_buf(), offset: at });

@@ -193,3 +193,33 @@ fn a_reader_opened_before_the_log_exists_starts_when_it_does() {
         stop.store(true, Ordering::Relaxed);
     });
 }
+
+#[test]
+fn verify_beside_a_busy_writer_sees_an_open_end_and_nothing_worse() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = LogWriter::open(dir.path(), options(64 * 1024)).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..support::runs(4_000) {
+                append(&mut writer, n, LONGEST);
+                if n % 8 == 0 {
+                    std::thread::sleep(std::time::Duration::from_micros(200));
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        let (mut worst, mut rounds) = (None, 0);
+        while !done.load(Ordering::Relaxed) {
+            wal_format::verify::verify_log(dir.path(), false, |report| {
+                if report.worst() > Some(wal_format::verify::Severity::TornTail) {
+                    worst = Some(report);
+                }
+            })
+            .unwrap();
+            rounds += 1;
+        }
+        assert!(worst.is_none(), "{worst:?}");
+        assert!(rounds > 1, "verify never overlapped the writer");
+    });
+}

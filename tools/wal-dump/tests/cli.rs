@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use build::SegmentBuilder;
-use wal_format::{Ack, AckFile, Kind, Position, SegmentId, Seq, repair};
+use wal_format::{Ack, AckFile, Append, ClockPair, Kind, LogOptions, LogWriter, Position, SegmentId, Seq, repair};
 
 fn dump(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_wal-dump")).args(args).output().unwrap()
@@ -301,4 +301,41 @@ fn follow_prints_what_is_appended_later() {
     std::os::unix::fs::FileExt::write_all_at(&file, &two.bytes[4096..], 4096).unwrap();
     assert_eq!(lines.next().unwrap().unwrap(), "appended later");
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn beside_a_live_writer_everything_works_and_the_writer_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = path(dir.path());
+    let now = std::sync::atomic::AtomicU64::new(1_800_000_000_000_000_000);
+    let mut options = LogOptions::new(std::sync::Arc::new(move || {
+        let wall_ns = now.fetch_add(1_000_000, std::sync::atomic::Ordering::Relaxed);
+        ClockPair { wall_ns, mono_ns: wall_ns }
+    }));
+    options.segment_bytes = 64 * 1024;
+    let mut writer = LogWriter::open(dir.path(), options).unwrap();
+    let mut append = |n: u64| {
+        let payload = format!("{{\"n\":{n},\"pad\":\"{}\"}}", "x".repeat(400));
+        let ts_recv_ns = 1_800_000_001_000_000_000 + n;
+        let record = Append { ts_recv_ns, conn: 3, kind: Kind::Data, flags: 0, payload: payload.as_bytes() };
+        writer.append(&record).unwrap()
+    };
+    for n in 0..400 {
+        append(n);
+    }
+    let stat = stdout(&dump(&["stat", log]));
+    assert!(stat.contains(&format!("writer    pid {}, epoch 1", std::process::id())), "{stat}");
+    assert!(stat.contains("committed 1:"), "{stat}");
+    let verify = dump(&["verify", "--deep", log]);
+    assert_eq!(code(&verify), 1, "{}", stdout(&verify));
+    let newest = append(400);
+    let last = dump(&["dump", "--json", "--conn", "3", "--from", &newest.to_string(), log]);
+    let value: serde_json::Value = serde_json::from_slice(&last.stdout).unwrap();
+    assert_eq!(value["seq"], newest.get());
+    let by_time = dump(&["dump", "--raw", "--conn", "3", "--from", "2027-01-15T08:00:01.000000399Z", log]);
+    assert_eq!(stdout(&by_time).lines().count(), 2);
+    writer.close().unwrap();
+    let verify = dump(&["verify", "--deep", log]);
+    assert_eq!(code(&verify), 0, "{}", stdout(&verify));
+    assert!(stdout(&dump(&["stat", log])).contains("was closed about"));
 }
