@@ -4,31 +4,21 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use super::{ConfigArg, load, need_venues, runtime, stop_with_parent};
+use super::{ServiceArg, runtime};
 use crate::compact::{self, Mode};
-use crate::shutdown::Shutdown;
 
 /// Arguments of `tapedeck compactor`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    config: ConfigArg,
+    service: ServiceArg,
     /// Work the logs off to their present end, publish everything, the open hour too, and exit.
     #[arg(long)]
     drain: bool,
-    /// Stop cleanly when stdin closes (for a parent process that may die).
-    #[arg(long, hide = true)]
-    stop_with_stdin: bool,
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
-    let cfg = load(&args.config.config)?;
-    need_venues(&cfg, &args.config.config)?;
-    crate::telemetry::init(&cfg.log);
-    let shutdown = Shutdown::new();
-    if args.stop_with_stdin {
-        stop_with_parent(shutdown.clone());
-    }
+    let (cfg, shutdown) = args.service.prepare()?;
     runtime()?.block_on(async {
         shutdown.on_signals().context("cannot listen for signals")?;
         let status = Arc::new(compact::CompactorStatus::default());

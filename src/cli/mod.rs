@@ -17,6 +17,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, ConfigErrors};
+use crate::shutdown::Shutdown;
 
 /// Success.
 pub const EXIT_OK: u8 = 0;
@@ -106,6 +107,30 @@ pub struct ConfigArg {
     pub config: PathBuf,
 }
 
+/// The arguments of a long-running service.
+#[derive(Debug, clap::Args)]
+pub struct ServiceArg {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Stop cleanly when stdin closes (for a parent process that may die).
+    #[arg(long, hide = true)]
+    stop_with_stdin: bool,
+}
+
+impl ServiceArg {
+    /// Configuration, logging and the request to stop, ready for the service.
+    fn prepare(&self) -> anyhow::Result<(Arc<Config>, Shutdown)> {
+        let cfg = load(&self.config.config)?;
+        need_venues(&cfg, &self.config.config)?;
+        crate::telemetry::init(&cfg.log);
+        let shutdown = Shutdown::new();
+        if self.stop_with_stdin {
+            stop_with_parent(shutdown.clone());
+        }
+        Ok((cfg, shutdown))
+    }
+}
+
 /// Reads and checks a configuration file with the environment over it.
 pub(crate) fn load(path: &Path) -> anyhow::Result<Arc<Config>> {
     Config::load(Some(path), std::env::vars()).map(Arc::new).map_err(anyhow::Error::new)
@@ -134,7 +159,7 @@ pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 /// Stops a service when the process that started it goes away: its stdin closes.
-pub(crate) fn stop_with_parent(shutdown: crate::shutdown::Shutdown) {
+fn stop_with_parent(shutdown: Shutdown) {
     std::thread::spawn(move || {
         let mut sink = Vec::new();
         let _ = std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut sink);

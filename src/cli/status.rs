@@ -4,8 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use serde::Serialize;
-use wal_format::layout::DATA_START;
-use wal_format::{Position, SegmentInfo};
+use wal_format::{Position, bytes_between};
 
 use super::{ConfigArg, load, need_venues, print_out};
 use crate::config::Config;
@@ -43,19 +42,6 @@ pub fn disk_free_bytes(path: &Path) -> Option<u64> {
     let existing = path.ancestors().find(|p| p.exists())?;
     let stat = rustix::fs::statvfs(existing).ok()?;
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))
-}
-
-/// Bytes of the log between two positions, the headers of segments left out.
-pub fn bytes_between(segments: &[SegmentInfo], from: Position, to: Position) -> u64 {
-    segments
-        .iter()
-        .filter(|s| (from.segment..=to.segment).contains(&s.id))
-        .map(|s| {
-            let start = if s.id == from.segment { from.offset } else { DATA_START };
-            let end = if s.id == to.segment { to.offset } else { s.bytes };
-            end.saturating_sub(start.max(DATA_START))
-        })
-        .sum()
 }
 
 /// The state of one venue's log.

@@ -17,7 +17,7 @@ use super::resume::remove_staging;
 use super::retire::{Keep, retire};
 use super::stage::{Place, remove_older_states, stage_all, stage_full, stage_table, write_state};
 use super::status::{Activity, LastPublish};
-use super::tail::{Tail, bytes_between, repair_if_free};
+use super::tail::{Tail, repair_if_free};
 use super::worker::{VenueOutcome, Worker, store_ack};
 use crate::clock;
 use crate::lake::Table;
@@ -440,7 +440,7 @@ impl<'a> Session<'a> {
             self.writer_alive = state.writer_alive;
             segments = Some(state.segments.len() as u64);
             lag_bytes = wal_format::control::read(&self.worker.dir())
-                .map(|c| bytes_between(&state.segments, position, c.committed));
+                .map(|c| wal_format::bytes_between(&state.segments, position, c.committed));
         }
         let part = self.gatherer.part.as_ref();
         let counts = part.map_or(self.done, |p| self.done.zip(Counts::of(&p.account), u64::wrapping_add));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use wal_format::{Backoff, LogReader, Position, ReaderOptions, RepairError, SegmentId, SegmentInfo};
+use wal_format::{Backoff, LogReader, Position, ReaderOptions, RepairError, SegmentId};
 
 use crate::clock;
 
@@ -102,17 +102,4 @@ pub fn repair_if_free(dir: &Path) -> anyhow::Result<bool> {
         Err(RepairError::LockHeld { .. }) => Ok(false),
         Err(err) => Err(err).with_context(|| format!("repair the log {}", dir.display())),
     }
-}
-
-/// Bytes of the log from `from` to `to`, by the sizes of its segments; 0 when `to` is not behind `from`.
-pub fn bytes_between(segments: &[SegmentInfo], from: Position, to: Position) -> u64 {
-    if to <= from {
-        return 0;
-    }
-    let whole: u64 = segments
-        .iter()
-        .filter(|s| s.id >= from.segment && s.id < to.segment)
-        .map(|s| s.footer.as_ref().map_or(s.bytes, |f| f.end_offset))
-        .sum();
-    (whole + to.offset).saturating_sub(from.offset)
 }

@@ -72,7 +72,7 @@ pub use read_error::{AckError, ReadError, RepairError, RetireError, StateError};
 pub use record::{ClockPair, Kind, Position, Seal, SegmentId, Seq, flags};
 pub use repair::{RepairReport, repair};
 pub use retire::{may_retire, retire};
-pub use state::{LogState, SegmentInfo, SegmentState, is_log_dir, list_segments, log_state};
+pub use state::{LogState, SegmentInfo, SegmentState, bytes_between, is_log_dir, list_segments, log_state};
 pub use stats::{Count, WriterStats};
 pub use step::{Backoff, LossReason, LostRange, RecordRef, RestRef, Step};
 pub use sync::SyncHandle;

@@ -12,7 +12,7 @@ use crate::footer::FooterSummary;
 use crate::layout::{ACKS_DIR, DATA_START, QUARANTINE_DIR};
 use crate::lock::LogLock;
 use crate::read_error::{AckError, StateError};
-use crate::record::SegmentId;
+use crate::record::{Position, SegmentId};
 use crate::segment;
 use crate::source::{Admission, Source};
 
@@ -132,6 +132,19 @@ pub(crate) fn quarantined(dir: &Path) -> Result<Vec<SegmentId>, StateError> {
 /// Where recovery puts the file of a segment that nobody can read.
 pub(crate) fn quarantine_path(dir: &Path, id: SegmentId) -> PathBuf {
     dir.join(QUARANTINE_DIR).join(segment::file_name(id))
+}
+
+/// Bytes of the log from `from` to `to`, by the sizes of its segments; 0 when `to` is not behind `from`.
+pub fn bytes_between(segments: &[SegmentInfo], from: Position, to: Position) -> u64 {
+    if to <= from {
+        return 0;
+    }
+    let whole: u64 = segments
+        .iter()
+        .filter(|s| s.id >= from.segment && s.id < to.segment)
+        .map(|s| s.footer.as_ref().map_or(s.bytes, |f| f.end_offset))
+        .sum();
+    (whole + to.offset).saturating_sub(from.offset)
 }
 
 /// Whether `dir` looks like the directory of one log: it has a segment or an EPOCH file.

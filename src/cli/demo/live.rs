@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::Instant;
 
-use wal_format::Position;
+use wal_format::{Position, bytes_between};
 
-use crate::cli::status::{bytes_between, fetch_status};
+use crate::cli::status::fetch_status;
 use crate::config::Config;
 use crate::venue::VenueId;
 

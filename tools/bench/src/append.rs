@@ -141,9 +141,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
     println!("\nappend: {RECORDS} records, medians of {ROUNDS} rounds, ns per record (MB/s of payload)");
     for size in [200_usize, 1024] {
         let payload: Vec<u8> = (0..size).map(|i| (i * 31 % 251) as u8).collect();
-        let (mut bare, mut never, mut intv, mut each, mut buf) = (vec![], vec![], vec![], vec![], vec![]);
+        let (mut bare, mut cold, mut never, mut intv, mut each, mut buf) =
+            (vec![], vec![], vec![], vec![], vec![], vec![]);
         for _ in 0..ROUNDS {
-            bare.push(wal_format::sys::baseline::bare_loop(&root.join("bare"), &payload, RECORDS)?);
+            bare.push(wal_format::sys::baseline::bare_loop(&root.join("bare"), &payload, RECORDS, true)?);
+            cold.push(wal_format::sys::baseline::bare_loop(&root.join("bare"), &payload, RECORDS, false)?);
             never.push(ours(&root.join("log"), &payload, SyncPolicy::Never)?);
             intv.push(ours(&root.join("log"), &payload, interval)?);
             each.push(write_each(&root.join("each"), &payload)?);
@@ -152,7 +154,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
         let base = median(bare);
         println!("  {size} B");
         for (name, ns) in [
-            ("bare loop (baseline)", base),
+            ("bare loop, prefaulted (baseline)", base),
+            ("bare loop that faults its pages in as it goes", median(cold)),
             ("tapedeck, sync never", median(never)),
             ("tapedeck, sync interval", median(intv)),
             ("one write per record", median(each)),

@@ -8,27 +8,26 @@ use std::time::Instant;
 
 use memmap2::MmapRaw;
 
-/// Appends `records` times `payload` behind a 32-byte header with a CRC and a release store, into a mapping of `path`
-/// whose pages were all touched before. Returns ns per record; removes the file.
+/// Appends `records` times `payload` behind a 32-byte header with a CRC and a release store into a mapping of `path`,
+/// whose pages were all touched before if `prefaulted`. Returns ns per record; removes the file.
 ///
 /// # Errors
 /// Whatever allocating and mapping the file gives.
-pub fn bare_loop(path: &Path, payload: &[u8], records: u64) -> io::Result<f64> {
+pub fn bare_loop(path: &Path, payload: &[u8], records: u64, prefaulted: bool) -> io::Result<f64> {
     let stride = (32 + payload.len()).next_multiple_of(8);
-    // One window, written round and round: the file need not be as long as all records together.
-    let window = (128 << 20) / stride * stride;
+    let window = stride * usize::try_from(records).unwrap_or(1);
     let file = File::options().create(true).truncate(true).read(true).write(true).open(path)?;
     super::alloc::allocate(&file, window as u64)?;
     let map = MmapRaw::map_raw(&file)?;
     let base = map.as_mut_ptr();
-    for at in (0..window).step_by(4096) {
+    for at in (0..window).step_by(4096).take_while(|_| prefaulted) {
         // SAFETY: `at` is below the mapped length; nobody else knows this file.
         unsafe { base.add(at).write_volatile(0) };
     }
     let start = Instant::now();
     let mut at = 0;
     for seq in 0..records {
-        // SAFETY: `at + stride <= window`, kept by the wrap below; 8-aligned because `stride` is a multiple of 8
+        // SAFETY: `at + stride <= window`, which holds all records; 8-aligned because `stride` is a multiple of 8
         // and the mapping starts on a page; the mapping outlives the loop and no other thread touches it.
         unsafe {
             let p = base.add(at);
@@ -41,9 +40,6 @@ pub fn bare_loop(path: &Path, payload: &[u8], records: u64) -> io::Result<f64> {
             AtomicU32::from_ptr(p.cast()).store(0x8000_0000 | stride as u32, Ordering::Release);
         }
         at += stride;
-        if at + stride > window {
-            at = 0;
-        }
     }
     let ns = start.elapsed().as_nanos() as f64 / records.max(1) as f64;
     drop(map);
