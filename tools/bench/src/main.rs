@@ -5,6 +5,7 @@
 mod append;
 mod compact;
 mod decode;
+mod endtoend;
 mod tail;
 
 use clap::{Parser, Subcommand};
@@ -26,6 +27,8 @@ enum What {
     Decode,
     /// Compact: typed rows to Parquet, rows per second and core and bytes per row.
     Compact,
+    /// The compactor's whole way: a log of recorded frames to published Parquet.
+    Endtoend,
     /// Everything, one after the other.
     All,
 }
@@ -37,11 +40,13 @@ fn main() -> anyhow::Result<()> {
         What::Tail(args) => tail::run(&args),
         What::Decode => decode::run(),
         What::Compact => compact::run(),
+        What::Endtoend => endtoend::run(),
         What::All => {
             append::run()?;
             tail::run(&tail::Args::default())?;
             decode::run()?;
-            compact::run()
+            compact::run()?;
+            endtoend::run()
         }
     }
 }

@@ -45,7 +45,8 @@ fn write(dir: &Path, per_s: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn cpu_seconds() -> f64 {
+/// CPU time of this process, s.
+pub(crate) fn cpu_seconds() -> f64 {
     let t = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<f64> =
         t.rsplit(')').next().unwrap_or("").split_whitespace().filter_map(|f| f.parse().ok()).collect();
