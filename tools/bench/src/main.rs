@@ -6,6 +6,7 @@ mod append;
 mod compact;
 mod decode;
 mod endtoend;
+mod peers;
 mod tail;
 
 use clap::{Parser, Subcommand};

@@ -1,0 +1,77 @@
+//! The same records through logs and stores that others use, ns per record: what a user would reach for instead.
+//!
+//! A batched one loses its unfinished batch when the process is killed; that stands beside its name.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use mrecordlog::{MultiRecordLog, SyncPolicy};
+use okaywal::{LogVoid, WriteAheadLog};
+
+/// Records of one commit where a store needs commits.
+const BATCH: u64 = 1_000;
+
+/// SQLite in WAL mode with `synchronous = NORMAL`, one transaction per batch.
+pub(crate) fn sqlite(path: &Path, payload: &[u8], records: u64) -> anyhow::Result<f64> {
+    std::fs::create_dir_all(path)?;
+    let mut db = rusqlite::Connection::open(path.join("log.db"))?;
+    db.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; CREATE TABLE log (seq INTEGER PRIMARY KEY, payload BLOB)",
+    )?;
+    let start = Instant::now();
+    let mut seq = 0;
+    while seq < records {
+        let batch = db.transaction()?;
+        {
+            let mut insert = batch.prepare("INSERT INTO log VALUES (?1, ?2)")?;
+            for _ in 0..BATCH {
+                insert.execute(rusqlite::params![i64::try_from(seq)?, payload])?;
+                seq += 1;
+            }
+        }
+        batch.commit()?;
+    }
+    let ns = start.elapsed().as_nanos() as f64 / seq as f64;
+    drop(db);
+    std::fs::remove_dir_all(path)?;
+    Ok(ns)
+}
+
+/// okaywal: one entry of `BATCH` chunks per commit.
+pub(crate) fn okaywal(path: &Path, payload: &[u8], records: u64) -> anyhow::Result<f64> {
+    let log = WriteAheadLog::recover(path, LogVoid)?;
+    let start = Instant::now();
+    let mut seq = 0;
+    while seq < records {
+        let mut entry = log.begin_entry()?;
+        for _ in 0..BATCH {
+            entry.write_chunk(payload)?;
+            seq += 1;
+        }
+        entry.commit()?;
+    }
+    let ns = start.elapsed().as_nanos() as f64 / seq as f64;
+    drop(log);
+    // Its own thread may still write for a moment; the next run clears what is left.
+    let _ = std::fs::remove_dir_all(path);
+    Ok(ns)
+}
+
+/// mrecordlog: one record per call, fsync every 100 ms. It keeps all records in memory, so the run is short.
+pub(crate) fn mrecordlog(path: &Path, payload: &[u8], records: u64) -> anyhow::Result<f64> {
+    std::fs::create_dir_all(path)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ns = runtime.block_on(async {
+        let policy = SyncPolicy::OnDelay(Duration::from_millis(100));
+        let mut log = MultiRecordLog::open_with_prefs(path, policy).await.ok().context("open mrecordlog")?;
+        log.create_queue("q").await.ok().context("create a queue")?;
+        let start = Instant::now();
+        for _ in 0..records {
+            log.append_record("q", None, payload).await.ok().context("append")?;
+        }
+        anyhow::Ok(start.elapsed().as_nanos() as f64 / records as f64)
+    })?;
+    std::fs::remove_dir_all(path)?;
+    Ok(ns)
+}
