@@ -15,7 +15,6 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use crate::compact::CompactorStatus;
-use crate::config::Config;
 use crate::shutdown::Shutdown;
 
 #[derive(Clone)]
@@ -41,8 +40,7 @@ pub async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// Serves until `shutdown`.
-pub async fn serve(listener: TcpListener, cfg: Arc<Config>, status: Arc<CompactorStatus>, shutdown: Shutdown) {
-    drop(cfg);
+pub async fn serve(listener: TcpListener, status: Arc<CompactorStatus>, shutdown: Shutdown) {
     let app = Router::new()
         .route("/", get(index))
         .route("/health", get(health))

@@ -28,7 +28,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         }
         // Bound before any work: a port in use is a plain refusal, not a half-started service.
         let listener = crate::api::bind(cfg.api.listen).await?;
-        let server = tokio::spawn(crate::api::serve(listener, cfg.clone(), status.clone(), shutdown.clone()));
+        let server = tokio::spawn(crate::api::serve(listener, status.clone(), shutdown.clone()));
         let outcome = compact::run(cfg, mode, shutdown.clone(), status).await;
         shutdown.trigger();
         server.await.context("the status server ended badly")?;

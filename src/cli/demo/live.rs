@@ -35,7 +35,7 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(_cfg: &Config) -> Live {
+    pub(super) fn new() -> Live {
         Live { last: BTreeMap::new(), at: Instant::now(), printed: 0, redraw: std::io::stderr().is_terminal() }
     }
 

@@ -240,7 +240,7 @@ async fn play(
     mut children: [&mut child::Child; 2],
 ) -> anyhow::Result<()> {
     let end = args.duration.map(|s| Instant::now() + Duration::from_secs(s));
-    let mut live = live::Live::new(cfg);
+    let mut live = live::Live::new();
     let mut settled = 0;
     loop {
         tokio::select! {
