@@ -269,14 +269,19 @@ impl Metrics {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::venue::StreamKey;
+
+    fn named(stream: &str) -> (Vec<u8>, Vec<u8>) {
+        (stream.into(), Vec::new())
+    }
 
     #[test]
     fn the_text_has_help_type_and_one_line_per_venue_and_stream() {
         let m = Metrics::new([VenueId::BinanceSpot, VenueId::BinanceUsdm]);
         let v = m.venue(VenueId::BinanceSpot).unwrap();
         v.frames.add(3);
-        let streams = Arc::new(Streams::new(&["a\"b@trade".to_owned(), "quiet@trade".to_owned()]));
-        streams.hit(b"a\"b@trade", 1_700_000_000_250_000_000);
+        let streams = Arc::new(Streams::new(&["a\"b@trade".to_owned(), "quiet@trade".to_owned()], named));
+        streams.hit(StreamKey::name(b"a\"b@trade"), 1_700_000_000_250_000_000);
         v.connection(0, ConnState::Live, 4, &streams);
         let text = m.prometheus();
         assert!(text.contains("# TYPE tapedeck_collector_frames_total counter\n"), "{text}");
@@ -290,8 +295,8 @@ mod tests {
     fn the_snapshot_shows_connections_with_the_age_of_their_streams_and_why_a_venue_stopped() {
         let m = Metrics::new([VenueId::BinanceSpot]);
         let v = m.venue(VenueId::BinanceSpot).unwrap();
-        let streams = Arc::new(Streams::new(&["a@trade".to_owned()]));
-        streams.hit(b"a@trade", 7);
+        let streams = Arc::new(Streams::new(&["a@trade".to_owned()], named));
+        streams.hit(StreamKey::name(b"a@trade"), 7);
         v.connection(0, ConnState::Subscribing, 4, &streams);
         v.state(0, ConnState::Live);
         v.fail("disk full");

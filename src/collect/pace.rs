@@ -108,7 +108,7 @@ pub struct HostPace {
     pub connects: Pacer,
     /// Control messages over all connections.
     pub control: Pacer,
-    /// REST weight in any minute.
+    /// REST weight in the venue's window.
     pub rest: Pacer,
 }
 
@@ -118,7 +118,7 @@ impl HostPace {
         Self {
             connects: Pacer::new(limits.connects_per_5_min, Duration::from_secs(300), ms(limits.connect_stagger_ms)),
             control: Pacer::new(u32::MAX, Duration::from_secs(1), ms(limits.global_subscribe_delay_ms)),
-            rest: Pacer::new(limits.rest_weight_per_min, Duration::from_secs(60), Duration::ZERO),
+            rest: Pacer::new(limits.rest_weight_per_window, Duration::from_secs(limits.rest_window_s), Duration::ZERO),
         }
     }
 }

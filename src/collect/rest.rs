@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::connect::{MESSAGE_BYTES_MAX, retry_after_s};
 use super::feed::Feed;
 use super::log::{LogStopped, Stamp};
-use crate::venue::{RestMeta, RestRequest};
+use crate::venue::{Method, RestMeta, RestRequest};
 
 /// Room for the meta JSON beside a body in one record.
 const BODY_BYTES_MAX: usize = MESSAGE_BYTES_MAX - (64 << 10);
@@ -131,8 +131,13 @@ impl RestClient {
     }
 
     async fn fetch(&self, feed: &Feed, request: &RestRequest, conn: u32, url: &str) -> Result<Vec<u8>, RestError> {
+        let method = match request.method {
+            Method::Get => reqwest::Method::GET,
+            Method::Post => reqwest::Method::POST,
+        };
         let failed = |source: reqwest::Error| RestError::Http { url: url.to_owned(), source: source.without_url() };
-        let mut answer = self.http.get(url).header(header::ACCEPT_ENCODING, "identity").send().await.map_err(failed)?;
+        let mut answer =
+            self.http.request(method, url).header(header::ACCEPT_ENCODING, "identity").send().await.map_err(failed)?;
         let status = answer.status();
         let retry_after = retry_after_s(answer.headers()).map(Duration::from_secs);
         // A length the server claims is only a hint for the first allocation.
@@ -150,6 +155,7 @@ impl RestClient {
             symbol: request.symbol.clone(),
             url: url.to_owned(),
             status: status.as_u16(),
+            fill: request.fill,
         };
         let seq = feed.log.rest(stamp, conn, &meta, &body)?;
         feed.log.wait_durable(seq)?;

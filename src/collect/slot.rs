@@ -46,7 +46,12 @@ impl Slot {
     /// The slot `number` of `feed`; `gap` is an interruption that its first session ends.
     pub(super) fn new(feed: Arc<Feed>, number: usize, plan: ConnectionPlan, gap: Option<GapStart>) -> Self {
         let url = format!("{}{}", feed.config.ws_url, plan.path_and_query);
-        feed.metrics.connection(number, ConnState::Connecting, 0, &Arc::new(Streams::new(&plan.streams)));
+        feed.metrics.connection(
+            number,
+            ConnState::Connecting,
+            0,
+            &Arc::new(Streams::new(&plan.streams, |s| feed.venue.stream_key(s))),
+        );
         Self { feed, number, plan: Arc::new(plan), url, backoff: Backoff::default(), gap, closing: JoinSet::new() }
     }
 

@@ -6,8 +6,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::{Equivalent, HashMap};
 use tokio::time::Instant;
+
+use crate::venue::StreamKey;
 
 /// Frames of one stream. Written by the connection that owns it, read by anybody.
 #[derive(Debug)]
@@ -30,28 +32,45 @@ impl StreamStat {
     }
 }
 
+/// Channel and symbol of a [`StreamKey`].
+type OwnedKey = (Box<[u8]>, Box<[u8]>);
+
+// Both hash as two byte slices, one after the other.
+impl Equivalent<OwnedKey> for StreamKey<'_> {
+    fn equivalent(&self, key: &OwnedKey) -> bool {
+        *self.channel == *key.0 && *self.symbol == *key.1
+    }
+}
+
 /// The streams of one connection.
 #[derive(Debug)]
 pub struct Streams {
     stats: Vec<StreamStat>,
-    index: HashMap<Box<[u8]>, usize, foldhash::fast::FixedState>,
+    index: HashMap<OwnedKey, usize, foldhash::fast::FixedState>,
 }
 
 impl Streams {
-    /// No frames yet.
-    pub fn new(names: &[String]) -> Self {
+    /// No frames yet. `key` tells what the frames of a stream carry.
+    pub fn new(names: &[String], key: impl Fn(&str) -> (Vec<u8>, Vec<u8>)) -> Self {
         let stats: Vec<StreamStat> = names
             .iter()
             .map(|n| StreamStat { name: n.clone(), frames: AtomicU64::new(0), last_ns: AtomicU64::new(0) })
             .collect();
-        let index = names.iter().enumerate().map(|(i, n)| (n.as_bytes().into(), i)).collect();
+        let index = names
+            .iter()
+            .enumerate()
+            .map(|(i, n)| {
+                let (channel, symbol) = key(n);
+                ((channel.into(), symbol.into()), i)
+            })
+            .collect();
         Self { stats, index }
     }
 
     /// Counts a frame received at `ts_ns`; false when the stream is none of these. One task calls this.
     #[inline]
-    pub fn hit(&self, name: &[u8], ts_ns: u64) -> bool {
-        match self.index.get(name).and_then(|i| self.stats.get(*i)) {
+    pub fn hit(&self, key: StreamKey<'_>, ts_ns: u64) -> bool {
+        match self.index.get(&key).and_then(|i| self.stats.get(*i)) {
             Some(s) => {
                 // One writer: a load and a store are enough and cost no locked instruction.
                 s.frames.store(s.frames.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -154,7 +173,7 @@ mod tests {
     use super::*;
 
     fn streams(names: &[&str]) -> Streams {
-        Streams::new(&names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>())
+        Streams::new(&names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>(), |s| (s.into(), Vec::new()))
     }
 
     const S: fn(u64) -> Duration = Duration::from_secs;
@@ -176,8 +195,8 @@ mod tests {
         let mut w = Watchdog::new(t, S(10), S(60), [false, false].into_iter());
         assert!(w.silent_streams(t + S(600), &s).is_empty(), "nothing is owed before the acknowledgement");
         w.subscribed(t + S(600));
-        assert!(s.hit(b"a@trade", 1));
-        assert!(!s.hit(b"c@trade", 1));
+        assert!(s.hit(StreamKey::name(b"a@trade"), 1));
+        assert!(!s.hit(StreamKey::name(b"c@trade"), 1));
         assert!(w.silent_streams(t + S(659), &s).is_empty());
         let found = w.silent_streams(t + S(660), &s);
         assert_eq!(found, [Silent { stream: "b@trade".into(), frames: 0, silent_ms: 60_000 }]);
@@ -190,10 +209,10 @@ mod tests {
         let s = streams(&["a@trade"]);
         let mut w = Watchdog::new(t, S(10), S(60), [false].into_iter());
         w.subscribed(t);
-        s.hit(b"a@trade", 7);
+        s.hit(StreamKey::name(b"a@trade"), 7);
         assert!(w.silent_streams(t + S(1), &s).is_empty());
         assert_eq!(w.silent_streams(t + S(61), &s).len(), 1);
-        s.hit(b"a@trade", 8);
+        s.hit(StreamKey::name(b"a@trade"), 8);
         assert!(w.silent_streams(t + S(62), &s).is_empty());
         assert_eq!(w.silent_streams(t + S(122), &s)[0].frames, 2);
     }

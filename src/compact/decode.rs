@@ -61,7 +61,11 @@ impl FrameDecoder {
             Ok(decoded) => verdict(decoded),
             Err(err) => {
                 let encoding = if kind == FrameKind::Binary { "binary" } else { "text" };
-                self.undecodable(guess_channel(self.venue, record.payload), encoding, &err)
+                self.undecodable(
+                    guess_channel(self.venue, record.payload, frame.kind == FrameKind::Binary),
+                    encoding,
+                    &err,
+                )
             }
         }
     }
@@ -106,22 +110,12 @@ fn verdict(decoded: Decoded) -> Verdict {
     }
 }
 
-/// The channel a damaged frame seems to belong to: the stream name in its first bytes, in venue-neutral words
-/// where the word is known, else as the venue writes it.
-fn guess_channel(venue: &dyn Venue, payload: &[u8]) -> String {
-    let Some(stream) = venue.stream_of(payload) else { return "unknown".into() };
-    let stream = String::from_utf8_lossy(stream);
-    let word = stream.split('@').nth(1).unwrap_or(&stream);
-    let channel = match word {
-        "trade" => Channel::Trades,
-        "aggTrade" => Channel::AggTrades,
-        "bookTicker" => Channel::BookTicker,
-        "markPrice" => Channel::MarkPrice,
-        "forceOrder" => Channel::Liquidations,
-        "ticker" | "miniTicker" => Channel::Tickers,
-        w if w.starts_with("depth") => Channel::Depth,
-        w if w.starts_with("kline") => Channel::VenueKlines,
-        w => return w.chars().take(64).collect(),
-    };
-    channel.as_str().into()
+/// The channel a damaged frame seems to belong to, by what tells its stream: in venue-neutral words where the
+/// venue knows it, else as the venue writes it.
+fn guess_channel(venue: &dyn Venue, payload: &[u8], binary: bool) -> String {
+    let Some(key) = venue.stream_of(payload, binary) else { return "unknown".into() };
+    match venue.channel_of(key) {
+        Some(channel) => channel.as_str().into(),
+        None => String::from_utf8_lossy(key.channel).chars().take(64).collect(),
+    }
 }

@@ -286,7 +286,8 @@ fn venue_table(r: &mut Reader<'_>, id: VenueId) -> Option<VenueConfig> {
         lifetime_s: 60, 86_400;
         silence_timeout_s: 1, 86_400;
         stream_silence_s: 1, 86_400;
-        rest_weight_per_min: 1, 1_000_000;
+        rest_weight_per_window: 1, 1_000_000;
+        rest_window_s: 1, 3_600;
         snapshot_levels: 5, 5_000;
     }
     if has(r, "lines") && r.int(&key("lines"), 1, 2) == 2 {

@@ -139,8 +139,10 @@ pub struct Limits {
     pub silence_timeout_s: u64,
     /// A stream that was acknowledged but delivered nothing for this long is reported, s.
     pub stream_silence_s: u64,
-    /// REST weight that may be spent in any minute.
-    pub rest_weight_per_min: u32,
+    /// REST weight that may be spent in any `rest_window_s`.
+    pub rest_weight_per_window: u32,
+    /// Length of the rolling window of `rest_weight_per_window`, s.
+    pub rest_window_s: u64,
     /// Levels asked for in a REST depth snapshot.
     pub snapshot_levels: u32,
 }
@@ -165,9 +167,86 @@ pub struct ConnectionPlan {
     pub wants: Vec<Want>,
 }
 
+/// HTTP method of a REST request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// Reads something.
+    #[default]
+    Get,
+    /// Asks for something new, with an empty body (KuCoin's tokens).
+    Post,
+}
+
+/// The ids a REST body was fetched for. Decoding keeps only rows with `from <= id <= to`: trades by their `id`,
+/// aggregates by their `agg_id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fill {
+    /// First id wanted.
+    pub from: i64,
+    /// Last id wanted.
+    pub to: i64,
+}
+
+impl Fill {
+    /// True when `id` was asked for.
+    pub fn holds(&self, id: i64) -> bool {
+        (self.from..=self.to).contains(&id)
+    }
+}
+
+/// Ids that were never delivered, as [`Venue::repair_request`] needs to know them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing<'a> {
+    /// [`Channel::Trades`] or [`Channel::AggTrades`].
+    pub channel: Channel,
+    /// The venue's own spelling.
+    pub symbol: &'a str,
+    /// First missing id.
+    pub from: i64,
+    /// Last missing id.
+    pub to: i64,
+    /// Trade time of the last row before the hole, us; for venues that are asked by time.
+    pub after_us: Option<i64>,
+    /// Trade time of the first row behind the hole, us.
+    pub before_us: Option<i64>,
+    /// Page of the same hole, from 0; for venues that page by number.
+    pub page: u32,
+}
+
+/// The answer of [`Venue::token_request`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// WebSocket base to connect to.
+    pub endpoint: String,
+    /// The token; not for logs.
+    pub token: String,
+    /// The client pings this often, ms.
+    pub ping_interval_ms: u64,
+    /// A pong is due after a ping within this, ms.
+    pub ping_timeout_ms: u64,
+}
+
+/// What tells streams apart in data frames, found without parsing them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StreamKey<'a> {
+    /// Stream or channel name, or what stands for it.
+    pub channel: &'a [u8],
+    /// Symbol, where the frame carries it apart from the channel; else empty.
+    pub symbol: &'a [u8],
+}
+
+impl<'a> StreamKey<'a> {
+    /// A stream whose name says everything.
+    pub fn name(name: &'a [u8]) -> Self {
+        Self { channel: name, symbol: b"" }
+    }
+}
+
 /// One REST request.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RestRequest {
+    /// HTTP method.
+    pub method: Method,
     /// Appended to the venue's (or the configured) REST base; percent-encoded.
     pub path_and_query: String,
     /// Weight it costs.
@@ -176,6 +255,8 @@ pub struct RestRequest {
     pub channel: String,
     /// Symbol the request is about.
     pub symbol: Option<String>,
+    /// Ids it asks for, when it repairs a hole.
+    pub fill: Option<Fill>,
 }
 
 /// What is stored beside a REST body in the log, so that the body explains itself.
@@ -190,6 +271,9 @@ pub struct RestMeta {
     pub url: String,
     /// HTTP status.
     pub status: u16,
+    /// Ids it was asked for, when it repairs a hole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fill: Option<Fill>,
 }
 
 /// How a frame arrived.
@@ -230,10 +314,16 @@ pub enum Control {
         code: i64,
         /// The venue's text.
         msg: String,
+        /// The venue says that we ask too often: slow down, then ask again.
+        throttled: bool,
     },
     /// The server is about to close: open a replacement at once.
     ServerShutdown,
-    /// Something else without rows (pong, welcome).
+    /// The connection may be used now, on venues where [`Venue::waits_for_welcome`].
+    Welcome,
+    /// The answer to [`Venue::ping_message`].
+    Pong,
+    /// Something else without rows.
     Other,
 }
 
@@ -242,10 +332,12 @@ pub enum Control {
 pub enum Heartbeat {
     /// The server sends protocol pings; the WebSocket layer answers.
     ServerPing,
-    /// The client sends this text every `every_ms`.
+    /// The client sends [`Venue::ping_message`].
     ClientText {
-        /// Interval in ms.
+        /// Interval in ms; a token's own interval wins.
         every_ms: u64,
+        /// The pong is due within this after the ping, ms.
+        timeout_ms: u64,
     },
 }
 
@@ -354,11 +446,83 @@ pub trait Venue: Send + Sync {
     /// Wants without a stream (such as [`Channel::DepthSnapshot`]) are left out.
     fn plan(&self, wants: &[Want], limits: &Limits) -> Vec<ConnectionPlan>;
 
-    /// The texts that subscribe `streams`, with request ids counting up from `first_id`.
-    fn subscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64) -> Vec<String>;
+    /// The texts that subscribe `streams`, with request ids counting up from `first_id`. `now_s`: unix time, s,
+    /// for venues that check it.
+    fn subscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, now_s: i64) -> Vec<String>;
 
-    /// The stream name of a data frame, by a cheap look at its first bytes; `None` for anything else.
-    fn stream_of<'a>(&self, payload: &'a [u8]) -> Option<&'a [u8]>;
+    /// Which stream a data frame belongs to, by a cheap look; `None` for anything else. `binary`: the opcode.
+    fn stream_of<'a>(&self, payload: &'a [u8], binary: bool) -> Option<StreamKey<'a>>;
+
+    /// The channel of a stream, in venue-neutral words; `None` when it is none of ours.
+    fn channel_of(&self, key: StreamKey<'_>) -> Option<Channel> {
+        let _ = key;
+        None
+    }
+
+    /// The key (channel, symbol) that frames of a subscribed stream carry.
+    fn stream_key(&self, stream: &str) -> (Vec<u8>, Vec<u8>) {
+        (stream.as_bytes().to_vec(), Vec::new())
+    }
+
+    /// Headers of the upgrade request.
+    fn headers(&self, api_key: Option<&str>) -> Vec<(&'static str, String)> {
+        let _ = api_key;
+        Vec::new()
+    }
+
+    /// True when the upgrade needs the user's API key.
+    fn needs_api_key(&self) -> bool {
+        false
+    }
+
+    /// The request that must be answered before every connect; see [`Venue::parse_token`].
+    fn token_request(&self) -> Option<RestRequest> {
+        None
+    }
+
+    /// Reads the answer of [`Venue::token_request`].
+    ///
+    /// # Errors
+    /// When the body is no token.
+    fn parse_token(&self, body: &[u8]) -> Result<Token, DecodeError> {
+        let _ = body;
+        Err(DecodeError::Malformed { at: 0, what: "this venue has no tokens".to_owned() })
+    }
+
+    /// The URL of a planned connection. `ws_base` is the configured base, else the token's endpoint, else
+    /// [`Venue::ws_base`]; `connect_id` is unique in the process.
+    fn connect_url(&self, ws_base: &str, plan: &ConnectionPlan, token: Option<&Token>, connect_id: &str) -> String {
+        let _ = (token, connect_id);
+        format!("{ws_base}{}", plan.path_and_query)
+    }
+
+    /// `url` without its secrets, for logs and records.
+    fn redacted(&self, url: &str) -> String {
+        url.to_owned()
+    }
+
+    /// True when nothing may be subscribed before [`Control::Welcome`].
+    fn waits_for_welcome(&self) -> bool {
+        false
+    }
+
+    /// The text that asks for a pong. `now_s`: unix time, s.
+    fn ping_message(&self, id: u64, now_s: i64) -> Option<String> {
+        let _ = (id, now_s);
+        None
+    }
+
+    /// The request for (the next part of) missing trades or aggregates, where the venue can be asked for them.
+    /// Its `fill` names the ids.
+    fn repair_request(&self, missing: &Missing<'_>) -> Option<RestRequest> {
+        let _ = missing;
+        None
+    }
+
+    /// Venues of one exchange that share what an address may do share a pace; this names it.
+    fn pace_group(&self) -> &'static str {
+        self.id().as_str()
+    }
 
     /// Understands a control frame; `None` when it is not one.
     fn control(&self, payload: &[u8]) -> Option<Control>;

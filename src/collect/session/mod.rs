@@ -145,6 +145,7 @@ impl Session {
     ) -> Result<Session, LogStopped> {
         let limits = &feed.config.limits;
         let (now, stamp) = (Instant::now(), Stamp::now());
+        let now_s = i64::try_from(stamp.0 / 1_000_000_000).unwrap_or(i64::MAX);
         let conn = feed.next_conn();
         let record = ConnOpen {
             url,
@@ -157,7 +158,7 @@ impl Session {
         };
         feed.log.append(stamp, conn, Kind::ConnOpen, 0, &record::json(&record))?;
         feed.metrics.connects.add(1);
-        let streams = Arc::new(Streams::new(&plan.streams));
+        let streams = Arc::new(Streams::new(&plan.streams, |s| feed.venue.stream_key(s)));
         feed.metrics.connection(slot, ConnState::Subscribing, conn, &streams);
         let s = Duration::from_secs;
         let watchdog = Watchdog::new(
@@ -177,7 +178,7 @@ impl Session {
             socket: opened.socket,
             streams,
             watchdog,
-            requests: feed.venue.subscribe_messages(&plan.streams, limits, 1).into(),
+            requests: feed.venue.subscribe_messages(&plan.streams, limits, 1, now_s).into(),
             send_at: None,
             sent: 0,
             answered: 0,

@@ -110,10 +110,10 @@ impl Session {
         }
         self.frames += 1;
         self.bytes += payload.len() as u64;
-        match self.feed.venue.stream_of(payload) {
-            Some(name) => {
+        match self.feed.venue.stream_of(payload, bits & flags::BINARY != 0) {
+            Some(key) => {
                 self.last_ns = stamp.0;
-                if !self.streams.hit(name, stamp.0) {
+                if !self.streams.hit(key, stamp.0) {
                     self.feed.metrics.unasked.add(1);
                 }
             }
@@ -126,7 +126,7 @@ impl Session {
         self.feed.metrics.control.add(1);
         match self.feed.venue.control(payload) {
             Some(Control::Ack { .. }) => self.answered += 1,
-            Some(Control::Error { id, code, msg }) => {
+            Some(Control::Error { id, code, msg, throttled: _ }) => {
                 if id.is_some() {
                     self.answered += 1;
                 }
@@ -140,7 +140,7 @@ impl Session {
                 self.rotation = Rotation::Wanted("server_shutdown");
             }
             Some(Control::ServerShutdown) => {}
-            Some(Control::Other) | None => {}
+            Some(Control::Welcome | Control::Pong | Control::Other) | None => {}
         }
     }
 }

@@ -7,7 +7,7 @@
 //! {"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}
 //! ```
 
-use super::super::Control;
+use super::super::{Channel, Control};
 use super::json;
 
 /// Keys of the outermost object of a frame.
@@ -21,6 +21,21 @@ pub(super) fn stream_of(payload: &[u8]) -> Option<&[u8]> {
     let name = rest.get(..end)?;
     let plain = !name.is_empty() && !name.contains(&b'\\') && name != b"!serverShutdown";
     plain.then_some(name)
+}
+
+/// The channel of a stream name, by the word behind the symbol.
+pub(super) fn channel_of(stream: &[u8]) -> Option<Channel> {
+    Some(match stream.split(|b| *b == b'@').nth(1)? {
+        b"trade" => Channel::Trades,
+        b"aggTrade" => Channel::AggTrades,
+        b"bookTicker" => Channel::BookTicker,
+        b"markPrice" => Channel::MarkPrice,
+        b"forceOrder" => Channel::Liquidations,
+        b"ticker" | b"miniTicker" => Channel::Tickers,
+        w if w.starts_with(b"depth") => Channel::Depth,
+        w if w.starts_with(b"kline") => Channel::VenueKlines,
+        _ => return None,
+    })
 }
 
 /// Understands a control frame; `None` for data and for what is not JSON.
@@ -75,9 +90,6 @@ fn request_id(raw: &str) -> Option<u64> {
 }
 
 fn refused(id: Option<u64>, code: Option<&str>, msg: Option<&str>) -> Control {
-    Control::Error {
-        id,
-        code: code.and_then(json::int).unwrap_or_default(),
-        msg: msg.map(|m| json::text(m).map_or_else(|| m.to_owned(), |t| t.into_owned())).unwrap_or_default(),
-    }
+    let msg = msg.map(|m| json::text(m).map_or_else(|| m.to_owned(), |t| t.into_owned())).unwrap_or_default();
+    Control::Error { id, code: code.and_then(json::int).unwrap_or_default(), throttled: msg.contains("Too many"), msg }
 }

@@ -110,6 +110,7 @@ pub(super) fn snapshot_request(path: &str, symbol: &str, limit: u32, weight: u32
         weight,
         channel: Channel::DepthSnapshot.as_str().to_owned(),
         symbol: Some(symbol.to_owned()),
+        ..RestRequest::default()
     }
 }
 

@@ -7,7 +7,7 @@
 
 use super::super::{
     Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, Limits, RestRequest, Rows,
-    Symbol, Venue, VenueId, Want,
+    StreamKey, Symbol, Venue, VenueId, Want,
 };
 use super::{Market, control, decode, listing, plan};
 
@@ -65,7 +65,8 @@ impl Venue for BinanceUsdm {
             lifetime_s: 23 * 3600,
             silence_timeout_s: 240,
             stream_silence_s: 60,
-            rest_weight_per_min: 1900,
+            rest_weight_per_window: 1900,
+            rest_window_s: 60,
             snapshot_levels: 1000,
         }
     }
@@ -83,7 +84,7 @@ impl Venue for BinanceUsdm {
             path_and_query: "/fapi/v1/exchangeInfo".to_owned(),
             weight: 1,
             channel: "symbols".to_owned(),
-            symbol: None,
+            ..RestRequest::default()
         }
     }
 
@@ -95,12 +96,16 @@ impl Venue for BinanceUsdm {
         plan::connections(wants, limits, suffix)
     }
 
-    fn subscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64) -> Vec<String> {
+    fn subscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, _now_s: i64) -> Vec<String> {
         plan::subscribe_messages(streams, limits, first_id)
     }
 
-    fn stream_of<'a>(&self, payload: &'a [u8]) -> Option<&'a [u8]> {
-        control::stream_of(payload)
+    fn stream_of<'a>(&self, payload: &'a [u8], _binary: bool) -> Option<StreamKey<'a>> {
+        control::stream_of(payload).map(StreamKey::name)
+    }
+
+    fn channel_of(&self, key: StreamKey<'_>) -> Option<Channel> {
+        control::channel_of(key.channel)
     }
 
     fn control(&self, payload: &[u8]) -> Option<Control> {

@@ -33,6 +33,7 @@ fn depth_meta(symbol: &str) -> RestMeta {
         symbol: Some(symbol.to_owned()),
         url: "https://venue.test/depth".to_owned(),
         status: 200,
+        fill: None,
     }
 }
 

@@ -264,7 +264,7 @@ fn throw_at(market: Market, payload: &[u8]) {
     both(market, payload);
     let venue = of(market);
     let _ = venue.control(payload);
-    let _ = venue.stream_of(payload);
+    let _ = venue.stream_of(payload, false);
     let _ = venue.parse_listing(payload);
     for channel in ["depth_snapshot", "symbols", "klines"] {
         let meta = RestMeta { channel: channel.to_owned(), ..depth_meta("BTCUSDT") };

@@ -82,7 +82,7 @@ fn no_socket_exceeds_its_limit_and_no_want_is_lost() {
 #[test]
 fn subscribe_messages_keep_the_size_limit_and_count_ids() {
     let streams = ["a@trade", "b@trade", "\"币\"@trade"].map(str::to_owned);
-    let messages = of(Market::Spot).subscribe_messages(&streams, &limits(200, 2), 7);
+    let messages = of(Market::Spot).subscribe_messages(&streams, &limits(200, 2), 7, 0);
     assert_eq!(
         messages,
         [
@@ -90,7 +90,7 @@ fn subscribe_messages_keep_the_size_limit_and_count_ids() {
             r#"{"method":"SUBSCRIBE","params":["\"币\"@trade"],"id":8}"#,
         ]
     );
-    assert!(of(Market::Spot).subscribe_messages(&[], &limits(200, 0), 1).is_empty());
+    assert!(of(Market::Spot).subscribe_messages(&[], &limits(200, 0), 1, 0).is_empty());
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn snapshot_requests_cost_what_the_venue_charges() {
 #[test]
 fn control_frames_are_told_from_data() {
     let venue = of(Market::Spot);
-    let refused = |id, code, msg: &str| Some(Control::Error { id, code, msg: msg.to_owned() });
+    let refused = |id, code, msg: &str| Some(Control::Error { id, code, msg: msg.to_owned(), throttled: false });
     let table: [(&str, Option<Control>); 14] = [
         (r#"{"result":null,"id":1}"#, Some(Control::Ack { id: Some(1) })),
         (r#"{ "id" : 12 , "result" : null }"#, Some(Control::Ack { id: Some(12) })),
@@ -138,7 +138,8 @@ fn control_frames_are_told_from_data() {
 #[test]
 fn the_stream_of_a_frame_is_found_without_parsing() {
     let venue = of(Market::Usdm);
-    let stream = |frame: &'static str| venue.stream_of(frame.as_bytes()).map(|s| std::str::from_utf8(s).unwrap());
+    let stream =
+        |frame: &'static str| venue.stream_of(frame.as_bytes(), false).map(|s| std::str::from_utf8(s.channel).unwrap());
     assert_eq!(stream(r#"{"stream":"btcusdt@depth@100ms","data":{}}"#), Some("btcusdt@depth@100ms"));
     assert_eq!(stream(r#"{"stream":"币usdt@trade","data":{"#), Some("币usdt@trade"));
     assert_eq!(stream(r#"{"stream":"!serverShutdown","data":{}}"#), None);
