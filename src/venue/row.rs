@@ -210,8 +210,8 @@ pub struct VenueKline {
     pub low: Num,
     /// Close price.
     pub close: Num,
-    /// Base volume.
-    pub volume: Num,
+    /// Base volume, or in the unit of `amount` of the trades; Gate spot sent none until 2022.
+    pub volume: Option<Num>,
     /// Quote volume.
     pub quote_volume: Option<Num>,
     /// Number of trades.

@@ -16,7 +16,7 @@ columns! {
         high: Numbers = Spec::new("high", Kind::Number),
         low: Numbers = Spec::new("low", Kind::Number),
         close: Numbers = Spec::new("close", Kind::Number),
-        volume: Numbers = Spec::new("volume", Kind::Number),
+        volume: Numbers = Spec::new("volume", Kind::Number).null(),
         quote_volume: Numbers = Spec::new("quote_volume", Kind::Number).null(),
         trade_count: Int64s = Spec::new("trade_count", Kind::Int64).null(),
         taker_buy_volume: Numbers = Spec::new("taker_buy_volume", Kind::Number).null(),
@@ -56,7 +56,7 @@ impl Klines {
             + self.high.push(r.high)
             + self.low.push(r.low)
             + self.close.push(r.close)
-            + self.volume.push(r.volume)
+            + self.volume.push_opt(r.volume)
             + self.quote_volume.push_opt(r.quote_volume)
             + self.taker_buy_volume.push_opt(r.taker_buy_volume)
             + self.taker_buy_quote_volume.push_opt(r.taker_buy_quote_volume)

@@ -188,7 +188,7 @@ pub(super) fn fill(table: Table, numeric: Numeric, rows: usize, symbols: u64, se
                     high: d.num(),
                     low: d.num(),
                     close: d.num(),
-                    volume: d.num(),
+                    volume: d.opt(Dice::num),
                     quote_volume: d.opt(Dice::num),
                     trade_count: d.opt(|_| 3),
                     taker_buy_volume: d.opt(Dice::num),

@@ -295,7 +295,7 @@ pub(super) fn kline(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
         high: OF.num("h", h)?,
         low: OF.num("l", l)?,
         close: OF.num("c", c)?,
-        volume: OF.num("v", v)?,
+        volume: Some(OF.num("v", v)?),
         quote_volume: OF.opt_num("q", q)?,
         trade_count: OF.opt_int("n", n)?,
         taker_buy_volume: OF.opt_num("V", taker)?,

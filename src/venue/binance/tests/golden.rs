@@ -154,11 +154,11 @@ pub(super) fn lines(result: &Result<Decoded, DecodeError>, rows: &Rows) -> Vec<S
     for r in &rows.venue_klines {
         let (symbol, event, interval) = (name(r.symbol), i(r.ts_event_us), name(r.interval));
         let (from, to) = (r.open_time_us, r.close_time_us);
-        let (quote, count) = (n(r.quote_volume), i(r.trade_count));
+        let (volume, quote, count) = (n(r.volume), n(r.quote_volume), i(r.trade_count));
         let (taker, taker_quote) = (n(r.taker_buy_volume), n(r.taker_buy_quote_volume));
         let (first, last) = (i(r.first_trade_id), i(r.last_trade_id));
         let state = if r.is_final { "final" } else { "open" };
-        writeln!(out, "kline {symbol} event={event} {interval} {from}..{to} o={} h={} l={} c={} volume={} quote={quote} count={count} taker={taker} taker_quote={taker_quote} ids={first}..{last} {state}", r.open, r.high, r.low, r.close, r.volume).unwrap();
+        writeln!(out, "kline {symbol} event={event} {interval} {from}..{to} o={} h={} l={} c={} volume={volume} quote={quote} count={count} taker={taker} taker_quote={taker_quote} ids={first}..{last} {state}", r.open, r.high, r.low, r.close).unwrap();
     }
     for (what, item) in &rows.drift.items {
         writeln!(out, "drift {what} {}", item.count).unwrap();
