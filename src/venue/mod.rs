@@ -5,6 +5,8 @@
 
 pub mod binance;
 pub mod gap;
+mod json;
+mod message;
 pub mod number;
 pub mod row;
 pub mod symbol;

@@ -7,8 +7,7 @@
 //! {"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}
 //! ```
 
-use super::super::{Channel, Control};
-use super::json;
+use super::super::{Channel, Control, json};
 
 /// Keys of the outermost object of a frame.
 pub(super) const TOP: [&str; 8] = ["stream", "data", "e", "result", "id", "code", "msg", "error"];

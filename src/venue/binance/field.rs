@@ -1,65 +1,18 @@
-//! Single fields of a message to typed values, or which field of what is wrong.
+//! What only fields of Binance have: its times, its taker flag, and whose rows a message carries.
 
-use std::borrow::Cow;
-
-use super::super::DecodeError;
-use super::super::number::Num;
 use super::super::row::Side;
 use super::general::Context;
-use super::{Market, json, to_micros};
+use super::{Market, to_micros};
 
-pub(super) type Result<T> = std::result::Result<T, DecodeError>;
-/// The raw text of a value, where the key was there.
-pub(super) type Raw<'a> = Option<&'a str>;
-
-/// The name of a message, to say which field of what is wrong.
-#[derive(Clone, Copy)]
-pub(super) struct Of(pub(super) &'static str);
+pub(super) use super::super::message::{Of, Raw, Result};
 
 impl Of {
-    pub(super) fn wrong<T>(self, field: &'static str) -> Result<T> {
-        let message = self.0;
-        Err(DecodeError::Field { message, field })
-    }
-
-    pub(super) fn int(self, field: &'static str, raw: Raw<'_>) -> Result<i64> {
-        raw.and_then(json::int).map_or_else(|| self.wrong(field), Ok)
-    }
-
-    pub(super) fn opt_int(self, field: &'static str, raw: Raw<'_>) -> Result<Option<i64>> {
-        raw.map(|_| self.int(field, raw)).transpose()
-    }
-
     pub(super) fn time(self, field: &'static str, raw: Raw<'_>) -> Result<i64> {
         to_micros(self.int(field, raw)?).map_or_else(|| self.wrong(field), Ok)
     }
 
     pub(super) fn opt_time(self, field: &'static str, raw: Raw<'_>) -> Result<Option<i64>> {
         raw.map(|_| self.time(field, raw)).transpose()
-    }
-
-    pub(super) fn num(self, field: &'static str, raw: Raw<'_>) -> Result<Num> {
-        let message = self.0;
-        match raw.and_then(json::num) {
-            None => self.wrong(field),
-            Some(num) => num.map_err(|source| DecodeError::Number { message, field, source }),
-        }
-    }
-
-    /// A number that may be absent or an empty text.
-    pub(super) fn opt_num(self, field: &'static str, raw: Raw<'_>) -> Result<Option<Num>> {
-        match raw {
-            None | Some("\"\"") => Ok(None),
-            Some(_) => self.num(field, raw).map(Some),
-        }
-    }
-
-    pub(super) fn flag(self, field: &'static str, raw: Raw<'_>) -> Result<bool> {
-        raw.and_then(json::flag).map_or_else(|| self.wrong(field), Ok)
-    }
-
-    pub(super) fn word<'a>(self, field: &'static str, raw: Raw<'a>) -> Result<Cow<'a, str>> {
-        raw.and_then(json::word).map_or_else(|| self.wrong(field), Ok)
     }
 
     /// Side of the taker: `m` says that the buyer was the maker, so true means that the taker sold.

@@ -3,52 +3,12 @@
 //! Takes keys in any order, white space, escapes, unknown fields and old layouts. Slower than the fast path and
 //! the judge over it: what this refuses is kept as undecodable.
 
-use std::borrow::Cow;
+use super::super::message::{self, MAX_NOTES, clip, unknown_type, utf8};
+use super::super::{Channel, DecodeError, Decoded, Rows, json};
+use super::{Book, Market, book_of, control, messages, plan};
 
-use super::super::{Channel, DecodeError, Decoded, Rows};
-use super::{Book, Market, book_of, control, json, messages, plan};
-
-/// Distinct unknown names noted for one frame, and bytes of such a name.
-const MAX_NOTES: usize = 64;
-const MAX_NOTE: usize = 64;
-
-/// What decoding a frame needs at hand.
-pub(super) struct Context<'f, 'r> {
-    pub(super) market: Market,
-    /// Where rows go.
-    pub(super) rows: &'r mut Rows,
-    /// Name of the stream of a combined frame.
-    pub(super) stream: Option<Cow<'f, str>>,
-    frame: &'f [u8],
-    noted: Vec<String>,
-}
-
-impl<'f, 'r> Context<'f, 'r> {
-    pub(super) fn new(market: Market, frame: &'f [u8], rows: &'r mut Rows) -> Self {
-        Self { market, rows, stream: None, frame, noted: Vec::new() }
-    }
-
-    /// Counts something unknown, once per frame and name.
-    pub(super) fn drift(&mut self, what: &str) {
-        if self.noted.len() < MAX_NOTES && !self.noted.iter().any(|n| n == what) {
-            self.noted.push(what.to_owned());
-            self.rows.drift.note(what, self.frame);
-        }
-    }
-
-    /// The fields of a message; unknown ones are drift, `null` ones absent.
-    pub(super) fn fields<'a, const N: usize>(
-        &mut self,
-        message: &str,
-        text: &'a str,
-        keys: &[&str; N],
-    ) -> Result<json::Values<'a, N>, DecodeError> {
-        let values = json::object(text, keys, &mut |key| {
-            self.drift(&format!("field {message}.{}", clip(key)));
-        })?;
-        Ok(values.map(|v| v.filter(|v| *v != "null")))
-    }
-}
+/// What decoding a frame needs at hand; its stream is the name of the stream of a combined frame.
+pub(super) type Context<'f, 'r> = message::Context<'f, 'r, Market>;
 
 /// Turns a WebSocket message into rows.
 pub(super) fn decode(market: Market, payload: &[u8], rows: &mut Rows) -> Result<Decoded, DecodeError> {
@@ -75,12 +35,6 @@ pub(super) fn decode(market: Market, payload: &[u8], rows: &mut Rows) -> Result<
         return Ok(Decoded::Control);
     }
     one(&mut cx, text)
-}
-
-/// The frame as text.
-pub(super) fn utf8(payload: &[u8]) -> Result<&str, DecodeError> {
-    std::str::from_utf8(payload)
-        .map_err(|e| DecodeError::Malformed { at: e.valid_up_to(), what: "not UTF-8".to_owned() })
 }
 
 /// One message: by its type, or by its shape where spot sends no type.
@@ -141,14 +95,4 @@ fn many(cx: &mut Context<'_, '_>, data: &str) -> Result<Decoded, DecodeError> {
         Some(Some("!forceOrder")) => Ok(Decoded::Rows(Channel::Liquidations)),
         _ => unknown_type("[]"),
     }
-}
-
-fn unknown_type<T>(word: &str) -> Result<T, DecodeError> {
-    Err(DecodeError::UnknownType(clip(word).to_owned()))
-}
-
-/// The start of a name, so that a hostile one stays small.
-fn clip(name: &str) -> &str {
-    let end = (0..=name.len().min(MAX_NOTE)).rev().find(|i| name.is_char_boundary(*i));
-    name.get(..end.unwrap_or_default()).unwrap_or_default()
 }

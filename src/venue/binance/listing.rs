@@ -13,8 +13,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::super::number::Num;
-use super::super::{DecodeError, Symbol, SymbolKind};
-use super::{Market, json};
+use super::super::{DecodeError, Symbol, SymbolKind, json};
+use super::Market;
 
 #[derive(Deserialize)]
 struct ExchangeInfo<'a> {
@@ -56,7 +56,7 @@ pub(super) fn parse(market: Market, body: &[u8]) -> Result<Vec<Symbol>, DecodeEr
 }
 
 fn symbol(market: Market, entry: &Entry<'_>) -> Result<Symbol, DecodeError> {
-    if entry.symbol.is_empty() || entry.symbol.len() > super::scan::MAX_WORD {
+    if entry.symbol.is_empty() || entry.symbol.len() > json::MAX_WORD {
         return Err(DecodeError::Field { message: "exchangeInfo", field: "symbol" });
     }
     Ok(Symbol {

@@ -6,7 +6,7 @@
 //!  control.rs         acknowledgements, refusals, serverShutdown, whose stream a frame is
 //!  listing.rs         exchangeInfo -> symbols
 //!  fast.rs, scan.rs   frames in the documented key order -> rows, byte by byte
-//!  general.rs, messages.rs, field.rs, json.rs   the same rows from any valid JSON, or the reason why not
+//!  general.rs, messages.rs, field.rs   the same rows from any valid JSON, or the reason why not
 //!  rest.rs            stored REST bodies -> rows
 //! ```
 //!
@@ -17,7 +17,6 @@ mod control;
 mod fast;
 mod field;
 mod general;
-mod json;
 mod listing;
 mod messages;
 mod plan;

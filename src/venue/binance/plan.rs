@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::super::message::percent_encode;
 use super::super::{Channel, ConnectionPlan, Limits, RestRequest, Want};
 
 /// Streams the server takes on one socket, whatever the configuration says.
@@ -112,17 +113,4 @@ pub(super) fn snapshot_request(path: &str, symbol: &str, limit: u32, weight: u32
         symbol: Some(symbol.to_owned()),
         ..RestRequest::default()
     }
-}
-
-/// Percent-encodes every byte that RFC 3986 does not leave free.
-fn percent_encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for b in text.bytes() {
-        if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~') {
-            out.push(char::from(b));
-        } else {
-            out.push_str(&format!("%{b:02X}"));
-        }
-    }
-    out
 }

@@ -6,6 +6,7 @@
 //! ```
 //! The body does not name its symbol: the meta beside it does.
 
+use super::super::message::utf8;
 use super::super::{Channel, DecodeError, Decoded, RestMeta, Rows};
 use super::general::Context;
 use super::{Market, listing, messages};
@@ -24,7 +25,7 @@ pub(super) fn decode(market: Market, body: &[u8], meta: &RestMeta, rows: &mut Ro
             let symbol = meta.symbol.as_deref().filter(|s| !s.is_empty());
             let symbol =
                 symbol.ok_or(DecodeError::Field { message: "depth_snapshot", field: "symbol of the request" })?;
-            let text = super::general::utf8(body)?;
+            let text = utf8(body)?;
             let mut context = Context::new(market, body, rows);
             messages::whole_book(&mut context, text, symbol)?;
             Ok(Decoded::Rows(Channel::DepthSnapshot))

@@ -4,10 +4,8 @@
 //! general parser. So nothing here decides that a frame is bad, and what is accepted here reads the same there:
 //! strings without escapes, integers without a sign or leading zeros, plain decimals.
 
+use super::super::json::MAX_WORD;
 use super::super::number::{Num, leading_digits};
-
-/// Longest symbol or word taken as one; Binance's longest are about 20 bytes.
-pub(super) const MAX_WORD: usize = 128;
 
 /// What is left of a frame.
 pub(super) struct Scan<'a> {

@@ -108,7 +108,9 @@ fn snapshot_requests_cost_what_the_venue_charges() {
 #[test]
 fn control_frames_are_told_from_data() {
     let venue = of(Market::Spot);
-    let refused = |id, code, msg: &str| Some(Control::Error { id, code, msg: msg.to_owned(), throttled: msg.contains("Too many") });
+    let refused = |id, code, msg: &str| {
+        Some(Control::Error { id, code, msg: msg.to_owned(), throttled: msg.contains("Too many") })
+    };
     let table: [(&str, Option<Control>); 14] = [
         (r#"{"result":null,"id":1}"#, Some(Control::Ack { id: Some(1) })),
         (r#"{ "id" : 12 , "result" : null }"#, Some(Control::Ack { id: Some(12) })),

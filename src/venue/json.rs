@@ -1,7 +1,7 @@
 //! JSON objects by name, exactly: numbers stay text until a decimal or an integer is made of them.
 //!
-//! The general path is built on this. It takes any key order, white space and escapes, meets unknown fields
-//! without failing, and holds memory in proportion to nothing but the known fields.
+//! The decoders of every JSON venue are built on this. It takes any key order, white space and escapes, meets
+//! unknown fields without failing, and holds memory in proportion to nothing but the known fields.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,9 +9,11 @@ use std::fmt;
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::super::DecodeError;
-use super::super::number::Num;
-use super::scan::MAX_WORD;
+use super::DecodeError;
+use super::number::Num;
+
+/// Longest symbol or word taken as one; the longest known are about 20 bytes.
+pub(super) const MAX_WORD: usize = 128;
 
 /// Characters of the parser's words that are kept.
 const MAX_REASON: usize = 200;
@@ -152,7 +154,7 @@ pub(super) fn flag(raw: &str) -> Option<bool> {
 }
 
 /// A decimal in a string or as a JSON number; `None` when the value is neither.
-pub(super) fn num(raw: &str) -> Option<Result<Num, super::super::number::NumError>> {
+pub(super) fn num(raw: &str) -> Option<Result<Num, super::number::NumError>> {
     if let Some(text) = text(raw) {
         return Some(Num::parse(text.as_bytes()));
     }

@@ -1,0 +1,127 @@
+//! What the decoders of all JSON venues share: fields to typed values with a reason when they are wrong, drift
+//! noted once per frame, and the encoding of request parameters. Knows no message of any venue.
+
+use std::borrow::Cow;
+
+use super::number::Num;
+use super::row::Rows;
+use super::{DecodeError, json};
+
+/// Distinct unknown names noted for one frame.
+pub(super) const MAX_NOTES: usize = 64;
+/// Bytes of such a name.
+const MAX_NOTE: usize = 64;
+
+pub(super) type Result<T> = std::result::Result<T, DecodeError>;
+/// The raw text of a value, where the key was there.
+pub(super) type Raw<'a> = Option<&'a str>;
+
+/// What decoding a frame needs at hand; `M` tells the markets of a venue apart.
+pub(super) struct Context<'f, 'r, M> {
+    pub(super) market: M,
+    /// Where rows go.
+    pub(super) rows: &'r mut Rows,
+    /// Name of the stream (topic) of the frame.
+    pub(super) stream: Option<Cow<'f, str>>,
+    frame: &'f [u8],
+    noted: Vec<String>,
+}
+
+impl<'f, 'r, M> Context<'f, 'r, M> {
+    pub(super) fn new(market: M, frame: &'f [u8], rows: &'r mut Rows) -> Self {
+        Self { market, rows, stream: None, frame, noted: Vec::new() }
+    }
+
+    /// Counts something unknown, once per frame and name.
+    pub(super) fn drift(&mut self, what: &str) {
+        if self.noted.len() < MAX_NOTES && !self.noted.iter().any(|n| n == what) {
+            self.noted.push(what.to_owned());
+            self.rows.drift.note(what, self.frame);
+        }
+    }
+
+    /// The fields of a message; unknown ones are drift, `null` ones absent.
+    pub(super) fn fields<'a, const N: usize>(
+        &mut self,
+        message: &str,
+        text: &'a str,
+        keys: &[&str; N],
+    ) -> Result<json::Values<'a, N>> {
+        let values = json::object(text, keys, &mut |key| {
+            self.drift(&format!("field {message}.{}", clip(key)));
+        })?;
+        Ok(values.map(|v| v.filter(|v| *v != "null")))
+    }
+}
+
+/// The name of a message, to say which field of what is wrong.
+#[derive(Clone, Copy)]
+pub(super) struct Of(pub(super) &'static str);
+
+impl Of {
+    pub(super) fn wrong<T>(self, field: &'static str) -> Result<T> {
+        let message = self.0;
+        Err(DecodeError::Field { message, field })
+    }
+
+    pub(super) fn int(self, field: &'static str, raw: Raw<'_>) -> Result<i64> {
+        raw.and_then(json::int).map_or_else(|| self.wrong(field), Ok)
+    }
+
+    pub(super) fn opt_int(self, field: &'static str, raw: Raw<'_>) -> Result<Option<i64>> {
+        raw.map(|_| self.int(field, raw)).transpose()
+    }
+
+    pub(super) fn num(self, field: &'static str, raw: Raw<'_>) -> Result<Num> {
+        let message = self.0;
+        match raw.and_then(json::num) {
+            None => self.wrong(field),
+            Some(num) => num.map_err(|source| DecodeError::Number { message, field, source }),
+        }
+    }
+
+    /// A number that may be absent or an empty text.
+    pub(super) fn opt_num(self, field: &'static str, raw: Raw<'_>) -> Result<Option<Num>> {
+        match raw {
+            None | Some("\"\"") => Ok(None),
+            Some(_) => self.num(field, raw).map(Some),
+        }
+    }
+
+    pub(super) fn flag(self, field: &'static str, raw: Raw<'_>) -> Result<bool> {
+        raw.and_then(json::flag).map_or_else(|| self.wrong(field), Ok)
+    }
+
+    pub(super) fn word<'a>(self, field: &'static str, raw: Raw<'a>) -> Result<Cow<'a, str>> {
+        raw.and_then(json::word).map_or_else(|| self.wrong(field), Ok)
+    }
+}
+
+pub(super) fn unknown_type<T>(word: &str) -> Result<T> {
+    Err(DecodeError::UnknownType(clip(word).to_owned()))
+}
+
+/// The start of a name, so that a hostile one stays small.
+pub(super) fn clip(name: &str) -> &str {
+    let end = (0..=name.len().min(MAX_NOTE)).rev().find(|i| name.is_char_boundary(*i));
+    name.get(..end.unwrap_or_default()).unwrap_or_default()
+}
+
+/// The frame as text.
+pub(super) fn utf8(payload: &[u8]) -> Result<&str> {
+    std::str::from_utf8(payload)
+        .map_err(|e| DecodeError::Malformed { at: e.valid_up_to(), what: "not UTF-8".to_owned() })
+}
+
+/// Percent-encodes every byte that RFC 3986 does not leave free.
+pub(super) fn percent_encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for b in text.bytes() {
+        if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(b));
+        } else {
+            out.push_str(&format!("%{b:02X}"));
+        }
+    }
+    out
+}
