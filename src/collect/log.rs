@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tracing::error;
-use wal_format::{Append, AppendError, Kind, LogWriter, Seq, SyncHandle, SyncPolicy};
+use wal_format::{Append, AppendError, Kind, LogWriter, Ringer, Seq, SyncHandle, SyncPolicy};
 
 use super::metrics::VenueMetrics;
 use super::record::{self, Event};
@@ -43,6 +43,7 @@ pub struct LogStopped;
 pub struct SharedLog {
     venue: VenueId,
     /// `None` once closed.
+    ringer: Ringer,
     writer: Mutex<Option<LogWriter>>,
     /// Only with `sync = "every"`.
     durable: Option<SyncHandle>,
@@ -64,10 +65,12 @@ impl SharedLog {
         stop: Shutdown,
     ) -> Self {
         metrics.writer(writer.stats());
+        let ringer = writer.ringer();
         let durable = matches!(sync, SyncPolicy::Every).then(|| writer.sync_handle());
         Self {
             venue,
             writer: Mutex::new(Some(writer)),
+            ringer,
             durable,
             failed: AtomicBool::new(false),
             failed_ns: AtomicU64::new(0),
@@ -114,6 +117,12 @@ impl SharedLog {
         let done = writer.as_mut().ok_or(LogStopped)?.tick();
         drop(writer);
         done.map_err(|err| self.fail(&err.to_string()))
+    }
+
+    /// Wakes readers that wait at the tail; once per burst of appends, because waking is a system call.
+    #[inline]
+    pub fn ring(&self) {
+        self.ringer.ring();
     }
 
     /// With `sync = "every"`: returns when `seq` is on disk; otherwise at once. Blocks the thread.

@@ -1,14 +1,14 @@
 //! The log as the compactor reads it: one reader that is never passed over damage it could wait for.
 //!
-//! [`Tail`] owns the reader and the rules for the two quiet states. At the end of the log it pauses (50 us to
-//! 5 ms). In front of an unrepaired crash tail it repairs the log itself when no writer lives, and else waits for
+//! [`Tail`] owns the reader and the rules for the two quiet states. At the end of the log it waits for
+//! the writer's bell. In front of an unrepaired crash tail it repairs the log itself when no writer lives, and else waits for
 //! the writer's own repair: visible in the status at once, warned about after 30 s, never passed silently.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use wal_format::{Backoff, LogReader, Position, ReaderOptions, RepairError, SegmentId};
+use wal_format::{LogReader, Position, ReaderOptions, RepairError, SegmentId, Waiter};
 
 use crate::clock;
 
@@ -22,7 +22,7 @@ pub struct Tail {
     /// The reader itself; steps borrow it.
     pub reader: LogReader,
     dir: PathBuf,
-    backoff: Backoff,
+    waiter: Waiter,
     waiting: Option<Waiting>,
 }
 
@@ -42,19 +42,19 @@ impl Tail {
     pub fn open(dir: &Path, from: Position) -> anyhow::Result<Self> {
         let reader = LogReader::open(dir, from, ReaderOptions::default())
             .with_context(|| format!("open the log {}", dir.display()))?;
-        Ok(Self { reader, dir: dir.to_owned(), backoff: Backoff::new(), waiting: None })
+        Ok(Self { reader, dir: dir.to_owned(), waiter: Waiter::new(dir), waiting: None })
     }
 
     /// Something was read: the next pause is short again.
     #[inline]
     pub fn progressed(&mut self) {
-        self.backoff.reset();
+        self.waiter.progressed();
         self.waiting = None;
     }
 
-    /// Sleeps once at the end of the log, at most `most`.
+    /// Waits at the end of the log for the writer's bell, at most `most`.
     pub fn pause(&mut self, most: Duration) {
-        std::thread::sleep(self.backoff.pause().min(most));
+        self.waiter.pause(most);
     }
 
     /// Stands before an unrepaired crash tail in `segment`: repairs it when no writer lives. Returns what to show

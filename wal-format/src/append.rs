@@ -271,6 +271,7 @@ impl LogWriter {
         }
         self.note_durable(now.wall_ns)?;
         self.nudge();
+        self.ringer().ring();
         Ok(())
     }
 
@@ -278,6 +279,13 @@ impl LogWriter {
     #[must_use]
     pub fn sync_handle(&self) -> SyncHandle {
         self.syncer.handle()
+    }
+
+    /// What wakes the readers that sleep at the tail; to be rung after a burst of appends. [`LogWriter::tick`]
+    /// rings too.
+    #[must_use]
+    pub fn ringer(&self) -> crate::bell::Ringer {
+        crate::bell::Ringer::new(self.control.window())
     }
 
     /// Live statistics.

@@ -40,7 +40,12 @@ enum Word {
     RollStalls,
     Closed,
     PreviousDurableSeq,
+    /// Two 4-byte words: see [`crate::bell`].
+    Bell,
 }
+
+/// Offset of the bell's words in the page.
+pub(crate) const BELL_OFFSET: usize = Word::Bell as usize * 8;
 
 /// What a CONTROL page says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +170,11 @@ impl Control {
             word.store(CONTROL_MAGIC.to_le(), Ordering::Release);
         }
         (control, before)
+    }
+
+    /// The page itself.
+    pub fn window(&self) -> Arc<Window> {
+        Arc::clone(&self.window)
     }
 
     #[inline]

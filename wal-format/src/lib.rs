@@ -24,6 +24,7 @@
 
 pub mod ack;
 mod append;
+pub mod bell;
 pub mod boot;
 pub mod checksum;
 pub mod control;
@@ -64,6 +65,7 @@ mod watch;
 
 pub use ack::{Ack, AckFile};
 pub use append::{Append, LogWriter};
+pub use bell::{Bell, Ringer, Ticket, Waiter};
 pub use error::{AppendError, CloseError, LockError, OpenError, SyncError};
 pub use footer::{FooterSummary, SealedBy};
 pub use options::{Clock, LogOptions, SyncPolicy};

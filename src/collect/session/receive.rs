@@ -27,7 +27,8 @@ impl Session {
         let before = (self.frames, self.bytes);
         let polled = self.poll_burst(cx);
         if self.frames != before.0 {
-            // Per burst, not per message: other connections count here too.
+            // Per burst, not per message: other connections count here too, and waking costs a system call.
+            self.feed.log.ring();
             self.feed.metrics.frames.add(self.frames - before.0);
             self.feed.metrics.bytes.add(self.bytes - before.1);
         }

@@ -1,12 +1,12 @@
 //! Tail latency across processes: from before the append in one process to the record in the hands of a reader in
 //! another, by the one monotonic clock of the machine. Baseline in the same run: the same reader with a plain 50 us
-//! sleep instead of the log's back-off.
+//! sleep instead of the log's bell.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use wal_format::{Append, Backoff, Kind, LogReader, LogWriter, Position, ReaderOptions, Step, SyncPolicy};
+use wal_format::{Append, Kind, LogReader, LogWriter, Position, ReaderOptions, Step, SyncPolicy, Waiter};
 
 use crate::append::{Latency, clock, options};
 
@@ -25,6 +25,7 @@ const SECONDS: u64 = 5;
 
 fn write(dir: &Path, per_s: u64) -> anyhow::Result<()> {
     let mut log = LogWriter::open(dir, options(SyncPolicy::INTERVAL_DEFAULT))?;
+    let ringer = log.ringer();
     let mut payload = [0_u8; 200];
     let start = Instant::now();
     for i in 0..per_s * SECONDS {
@@ -40,6 +41,7 @@ fn write(dir: &Path, per_s: u64) -> anyhow::Result<()> {
         let now = clock();
         payload[..8].copy_from_slice(&now.mono_ns.to_le_bytes());
         log.append(&Append { ts_recv_ns: now.wall_ns, conn: 1, kind: Kind::Data, flags: 0, payload: &payload })?;
+        ringer.ring();
     }
     log.close()?;
     Ok(())
@@ -67,12 +69,12 @@ fn measure(root: &Path, per_s: u64, plain: bool) -> anyhow::Result<(Latency, f64
     }
     let mut reader = LogReader::open(&dir, Position::START, ReaderOptions::default())?;
     let mut samples = Vec::with_capacity((per_s * SECONDS) as usize);
-    let mut backoff = Backoff::new();
+    let mut waiter = Waiter::new(&dir);
     let cpu = cpu_seconds();
     while (samples.len() as u64) < per_s * SECONDS {
         match reader.next()? {
             Step::Record(r) => {
-                backoff.reset();
+                waiter.progressed();
                 if r.kind() == Some(Kind::Data)
                     && let Some(sent) = r.payload.first_chunk::<8>()
                 {
@@ -80,7 +82,7 @@ fn measure(root: &Path, per_s: u64, plain: bool) -> anyhow::Result<(Latency, f64
                 }
             }
             _ if plain => std::thread::sleep(Duration::from_micros(50)),
-            _ => std::thread::sleep(backoff.pause()),
+            _ => waiter.pause(Duration::from_secs(1)),
         }
     }
     let used = (cpu_seconds() - cpu) / SECONDS as f64;
@@ -94,12 +96,12 @@ fn idle(root: &Path) -> anyhow::Result<f64> {
     let dir = root.join("idle");
     let log = LogWriter::open(&dir, options(SyncPolicy::Never))?;
     let mut reader = LogReader::open(&dir, Position::START, ReaderOptions::default())?;
-    let mut backoff = Backoff::new();
+    let mut waiter = Waiter::new(&dir);
     let (cpu, start) = (cpu_seconds(), Instant::now());
     while start.elapsed() < Duration::from_secs(3) {
         match reader.next()? {
-            Step::Record(_) => backoff.reset(),
-            _ => std::thread::sleep(backoff.pause()),
+            Step::Record(_) => waiter.progressed(),
+            _ => waiter.pause(Duration::from_secs(1)),
         }
     }
     let used = (cpu_seconds() - cpu) / start.elapsed().as_secs_f64();
@@ -117,7 +119,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     std::fs::create_dir_all(&root)?;
     println!("\ntail latency across processes, {SECONDS} s each, us");
     for per_s in [1_000, 20_000] {
-        for (name, plain) in [("50 us polling (baseline)", true), ("tapedeck back-off", false)] {
+        for (name, plain) in [("50 us polling (baseline)", true), ("tapedeck", false)] {
             let (l, cpu) = measure(&root, per_s, plain)?;
             println!(
                 "    {per_s:>6}/s  {name:<26} p50 {:>7.1}  p99 {:>7.1}  p99.9 {:>8.1}  reader {:>4.1} % of a core",

@@ -128,6 +128,20 @@ impl Window {
         Some(unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(offset).cast()) })
     }
 
+    /// A 4-byte word of a shared status page, for futex calls; `None` if `offset` is not inside or not a multiple
+    /// of 4. The word must never be used through [`Window::word`].
+    #[must_use]
+    pub fn half_word(&self, offset: usize) -> Option<&AtomicU32> {
+        if !offset.is_multiple_of(4) || offset.checked_add(4)? > self.len {
+            return None;
+        }
+        // SAFETY:
+        // - in bounds and aligned: checked above, and the base starts on a page;
+        // - alive: the borrow of `self` keeps the memory;
+        // - no race: every process touches these words only as 4-byte atomics.
+        Some(unsafe { AtomicU32::from_ptr(self.base.as_ptr().add(offset).cast()) })
+    }
+
     /// Copies bytes out of memory that someone may be storing to; the copy may be torn, so it
     /// proves nothing without a checksum. False if the range is not inside.
     #[must_use]
