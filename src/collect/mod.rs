@@ -15,17 +15,17 @@
 //! the clock tick. All of them share the [`log::SharedLog`]. The end is an order: stop connecting, close the
 //! sockets, append what still arrives, write the ConnClose records, seal and close the log.
 
-mod backoff;
+pub(crate) mod backoff;
 mod bootstrap;
-mod connect;
+pub(crate) mod connect;
 mod feed;
 mod listing;
-mod log;
+pub(crate) mod log;
 pub mod metrics;
-mod pace;
+pub(crate) mod pace;
 mod plan;
 mod record;
-mod rest;
+pub(crate) mod rest;
 mod session;
 mod slot;
 #[cfg(test)]

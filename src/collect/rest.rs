@@ -23,7 +23,7 @@ const BAN: Duration = Duration::from_secs(60);
 
 /// Why a request gave nothing.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RestError {
+pub(crate) enum RestError {
     /// Nothing came back, or not all of it.
     #[error("{url}: {source}")]
     Http {
@@ -53,7 +53,7 @@ pub(super) enum RestError {
 
 impl RestError {
     /// False when the same request will fail again: the venue understood it and refused.
-    pub(super) fn is_retryable(&self) -> bool {
+    pub(crate) fn is_retryable(&self) -> bool {
         match self {
             RestError::Http { .. } => true,
             RestError::Status { status, .. } => matches!(status, 408 | 418 | 429 | 500..),
@@ -62,8 +62,20 @@ impl RestError {
     }
 }
 
+/// What came back, whatever its status.
+pub(crate) struct Answer {
+    /// Without secrets.
+    pub(crate) url: String,
+    /// HTTP status.
+    pub(crate) status: u16,
+    /// As received.
+    pub(crate) body: Vec<u8>,
+    /// When the last byte came.
+    pub(crate) stamp: Stamp,
+}
+
 /// Requests to one venue.
-pub(super) struct RestClient {
+pub(crate) struct RestClient {
     http: reqwest::Client,
     base: String,
     /// Until then the venue wants to hear nothing.
@@ -75,7 +87,7 @@ impl RestClient {
     ///
     /// # Errors
     /// When the HTTP client cannot be built.
-    pub(super) fn new(base: &str, tls: &Arc<ClientConfig>) -> anyhow::Result<Self> {
+    pub(crate) fn new(base: &str, tls: &Arc<ClientConfig>) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(ClientConfig::clone(tls))
             // Direct means direct: proxy variables of the environment are for other programs.
@@ -103,12 +115,10 @@ impl RestClient {
     /// Dropping the future drops the request; nothing half is in the log.
     pub(super) async fn get(&self, feed: &Feed, request: &RestRequest) -> Result<Vec<u8>, RestError> {
         feed.pace.rest.wait(request.weight).await;
-        if let Some(until) = self.ban() {
-            tokio::time::sleep_until(until).await;
-        }
+        self.until_allowed().await;
         let conn = feed.next_conn();
         let url = format!("{}{}", self.base, request.path_and_query);
-        match self.fetch(feed, request, conn, &url).await {
+        match self.fetch(feed, request, conn).await {
             Ok(body) => {
                 feed.metrics.rest_ok.add(1);
                 Ok(body)
@@ -130,42 +140,65 @@ impl RestClient {
         }
     }
 
-    async fn fetch(&self, feed: &Feed, request: &RestRequest, conn: u32, url: &str) -> Result<Vec<u8>, RestError> {
+    async fn fetch(&self, feed: &Feed, request: &RestRequest, conn: u32) -> Result<Vec<u8>, RestError> {
+        let answer = self.send(request).await?;
+        let meta = RestMeta {
+            channel: request.channel.clone(),
+            symbol: request.symbol.clone(),
+            url: answer.url,
+            status: answer.status,
+            fill: request.fill,
+        };
+        let seq = feed.log.rest(answer.stamp, conn, &meta, &answer.body)?;
+        feed.log.wait_durable(seq)?;
+        match answer.status {
+            200..300 => Ok(answer.body),
+            status => Err(RestError::Status { url: meta.url, status }),
+        }
+    }
+
+    /// Returns when no ban is known any more.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub(crate) async fn until_allowed(&self) {
+        if let Some(until) = self.ban() {
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
+    /// Sends `request` and returns what came back. Neither paces nor logs; notes a ban.
+    ///
+    /// # Errors
+    /// [`RestError::Http`] and [`RestError::TooLarge`]; a status is no error here.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the request.
+    pub(crate) async fn send(&self, request: &RestRequest) -> Result<Answer, RestError> {
+        let url = format!("{}{}", self.base, request.path_and_query);
         let method = match request.method {
             Method::Get => reqwest::Method::GET,
             Method::Post => reqwest::Method::POST,
         };
-        let failed = |source: reqwest::Error| RestError::Http { url: url.to_owned(), source: source.without_url() };
+        let failed = |source: reqwest::Error| RestError::Http { url: url.clone(), source: source.without_url() };
         let mut answer =
-            self.http.request(method, url).header(header::ACCEPT_ENCODING, "identity").send().await.map_err(failed)?;
-        let status = answer.status();
+            self.http.request(method, &url).header(header::ACCEPT_ENCODING, "identity").send().await.map_err(failed)?;
+        let status = answer.status().as_u16();
         let retry_after = retry_after_s(answer.headers()).map(Duration::from_secs);
         // A length the server claims is only a hint for the first allocation.
         let claimed = answer.content_length().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
         let mut body = Vec::with_capacity(claimed.min(BODY_BYTES_MAX));
         while let Some(chunk) = answer.chunk().await.map_err(failed)? {
             if body.len() + chunk.len() > BODY_BYTES_MAX {
-                return Err(RestError::TooLarge { url: url.to_owned() });
+                return Err(RestError::TooLarge { url });
             }
             body.extend_from_slice(&chunk);
         }
         let stamp = Stamp::now();
-        let meta = RestMeta {
-            channel: request.channel.clone(),
-            symbol: request.symbol.clone(),
-            url: url.to_owned(),
-            status: status.as_u16(),
-            fill: request.fill,
-        };
-        let seq = feed.log.rest(stamp, conn, &meta, &body)?;
-        feed.log.wait_durable(seq)?;
-        if status.is_success() {
-            return Ok(body);
-        }
-        if matches!(status.as_u16(), 418 | 429) {
+        if matches!(status, 418 | 429) {
             let until = Instant::now() + retry_after.unwrap_or(BAN);
             *self.banned_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
         }
-        Err(RestError::Status { url: url.to_owned(), status: status.as_u16() })
+        Ok(Answer { url, status, body, stamp })
     }
 }

@@ -67,6 +67,8 @@ pub struct VenueConfig {
     pub limits: Limits,
     /// Listing refresh, s.
     pub symbols_refresh_s: u64,
+    /// Missing trades are fetched over REST where the venue can.
+    pub repair: bool,
     /// REST base: the venue's own unless set; no slash at the end.
     pub rest_url: String,
     /// WebSocket base: the venue's own unless set; no slash at the end.

@@ -57,6 +57,17 @@ impl Reader<'_> {
         got
     }
 
+    fn yes(&mut self, key: &str) -> bool {
+        match self.source.get(key).map(|(v, _)| v.clone()) {
+            Some(Value::Boolean(yes)) => yes,
+            Some(other) => {
+                self.problem(key, format!("{other} is neither true nor false"), "write true or false".into());
+                false
+            }
+            None => false,
+        }
+    }
+
     fn texts(&mut self, key: &str) -> Vec<String> {
         match self.source.get(key).map(|(v, _)| v.clone()) {
             Some(Value::Array(items)) => {
@@ -315,7 +326,8 @@ fn venue_table(r: &mut Reader<'_>, id: VenueId) -> Option<VenueConfig> {
     }
     let symbols_refresh_s =
         if has(r, "symbols_refresh_s") { r.int(&key("symbols_refresh_s"), 10, 86_400) } else { 3_600 };
-    Some(VenueConfig { id, symbols, channels, limits: l, symbols_refresh_s, rest_url, ws_url })
+    let repair = !has(r, "repair") || r.yes(&key("repair"));
+    Some(VenueConfig { id, symbols, channels, limits: l, symbols_refresh_s, repair, rest_url, ws_url })
 }
 
 impl Origin {

@@ -48,6 +48,7 @@ pub(super) const VENUE_KEYS: &[&str] = &[
     "rest_window_s",
     "snapshot_levels",
     "symbols_refresh_s",
+    "repair",
     "rest_url",
     "ws_url",
     "api_key_env",
