@@ -34,6 +34,8 @@ pub struct SimConfig {
     pub transcript: Option<PathBuf>,
     /// List a few symbols that are halted, quiet, dated or not ASCII beside those that play.
     pub extra_symbols: bool,
+    /// Trades, and as many aggregates, that a generated market keeps per symbol for REST. A recording keeps all that was played.
+    pub trades_kept: usize,
     /// Seed of everything that is random.
     pub seed: u64,
 }
@@ -67,6 +69,7 @@ impl SimConfig {
             tls: None,
             transcript: None,
             extra_symbols: true,
+            trades_kept: 50_000,
             seed: 1,
         }
     }

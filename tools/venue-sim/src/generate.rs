@@ -13,9 +13,10 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use crate::binance::Market as Rules;
-use crate::config::Market;
-use crate::report::wall_ns;
+use crate::config::{Market, SimConfig};
+use crate::report::{lock, wall_ns};
 use crate::script::StreamInfo;
+use crate::tape::{Deal, Tape};
 use crate::venue::{Batch, BatchFrame};
 
 /// Channels in the order of their slots in [`Symbol::streams`].
@@ -57,6 +58,8 @@ pub(crate) struct Stall {
     pub decimals: Decimals,
     /// Last depth id and best bid in ticks, by symbol.
     pub latest: Vec<(AtomicI64, AtomicI64)>,
+    /// What was traded, by symbol.
+    pub tapes: Vec<std::sync::Mutex<Tape>>,
 }
 
 impl Stall {
@@ -100,7 +103,7 @@ pub(crate) struct Candle {
 /// Frames already decided, not yet written.
 pub(crate) enum Queued {
     Trade { symbol: usize, id: i64, price: i64, amount: i64, maker: bool },
-    Agg { symbol: usize, first: i64, last: i64, price: i64, amount: i64, maker: bool },
+    Agg { symbol: usize, id: i64, first: i64, last: i64, price: i64, amount: i64, maker: bool },
     Kline { symbol: usize, candle: Candle, closed: bool },
 }
 
@@ -124,9 +127,15 @@ pub(crate) struct Generator {
 
 impl Generator {
     /// A market for one venue; `share` of `shares` venues that split rate and total.
-    pub fn new(rules: Rules, market: &Market, seed: u64, share: u64, shares: u64) -> (Generator, Vec<StreamInfo>) {
+    pub fn new(
+        rules: Rules,
+        market: &Market,
+        config: &SimConfig,
+        share: u64,
+        shares: u64,
+    ) -> (Generator, Vec<StreamInfo>) {
         let decimals = Decimals::of(rules);
-        let mut rng = ChaCha8Rng::seed_from_u64(seed.wrapping_add(share));
+        let mut rng = ChaCha8Rng::seed_from_u64(config.seed.wrapping_add(share));
         let mut streams = Vec::new();
         let mut symbols = Vec::new();
         let has = |channel: usize| {
@@ -172,6 +181,7 @@ impl Generator {
         let stall = Arc::new(Stall {
             symbols: symbols.iter().map(|symbol| symbol.upper.clone()).collect(),
             decimals,
+            tapes: Tape::of(symbols.len(), config.trades_kept),
             latest: symbols.iter().map(|s| (AtomicI64::new(s.depth_id), AtomicI64::new(s.price))).collect(),
         });
         let total = if wheel.is_empty() || symbols.is_empty() { Some(0) } else { market.total_frames.map(split) };
@@ -281,6 +291,7 @@ impl Generator {
             state.candle = Candle { open_ms, prices: [price; 4], first_id: state.trade_id + 1, ..Candle::default() };
         }
         let mut sum = 0;
+        let mut tape = self.stall.tapes.get(index).map(lock);
         for &amount in amounts.iter().take(count) {
             state.trade_id += 1;
             sum += amount;
@@ -289,14 +300,23 @@ impl Generator {
                 state.candle.prices = [price; 4];
             }
             state.candle.add(state.trade_id, price, amount, maker);
+            let id = state.trade_id;
+            if let Some(tape) = &mut tape {
+                tape.trade(Deal { id, first: id, last: id, price, amount, time_ms: now_ms, maker });
+            }
             if state.streams[TRADES].is_some() {
                 self.queue
                     .push_back((now_ms, Queued::Trade { symbol: index, id: state.trade_id, price, amount, maker }));
             }
         }
+        let (first, last) = (state.agg_from, state.trade_id);
+        state.agg_id += 1;
+        let id = state.agg_id;
         if state.streams[AGG].is_some() {
-            let (first, last) = (state.agg_from, state.trade_id);
-            self.queue.push_back((now_ms, Queued::Agg { symbol: index, first, last, price, amount: sum, maker }));
+            self.queue.push_back((now_ms, Queued::Agg { symbol: index, id, first, last, price, amount: sum, maker }));
+        }
+        if let Some(tape) = &mut tape {
+            tape.agg(Deal { id, first, last, price, amount: sum, time_ms: now_ms, maker });
         }
         state.agg_from = state.trade_id + 1;
     }
@@ -348,7 +368,10 @@ mod tests {
     }
 
     fn run(rules: Rules, total: u64) -> (Vec<(String, Value)>, Vec<u8>) {
-        let (mut generator, streams) = Generator::new(rules, &market(total), 7, 0, 1);
+        let (mut generator, streams) = {
+            let config = SimConfig { seed: 7, ..SimConfig::generated(&[], market(total)) };
+            Generator::new(rules, &market(total), &config, 0, 1)
+        };
         let mut batch = Batch::default();
         generator.begin(0);
         while generator.made().is_some() {

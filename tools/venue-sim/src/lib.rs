@@ -9,7 +9,7 @@
 //!
 //! Rooms in the order of the flow: [`config`] what a simulation is made of; `script` recordings; `slots` and `restamp` times and ids;
 //! `generate` and `shapes` a seeded market; `play` pacing; `venue` what the parts of one venue share; `server` the listener; `conn`,
-//! `outbox` and `disorder` one WebSocket; `binance`, `rest` and `book` the protocol of the two Binance markets; [`faults`] what goes
+//! `outbox` and `disorder` one WebSocket; `binance`, `rest`, `rest_trades` with `tape`, and `book` the protocol of the two Binance markets; [`faults`] what goes
 //! wrong; [`report`] what was sent.
 //!
 //! It knows nothing of the programs under test and shares no code with them. It never loses a frame on its own: a subscriber that
@@ -41,12 +41,14 @@ mod outbox;
 mod play;
 pub mod report;
 mod rest;
+mod rest_trades;
 mod restamp;
 mod script;
 mod server;
 mod shapes;
 mod slots;
 mod socket;
+mod tape;
 mod text;
 mod venue;
 mod ws;
@@ -251,7 +253,7 @@ fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, Feed)>> {
                 (timeline.streams.clone(), Material::Recorded(timeline), feed)
             }
             (None, Source::Generated(market)) => {
-                let (generator, streams) = Generator::new(rules, market, config.seed, share as u64, shares);
+                let (generator, streams) = Generator::new(rules, market, config, share as u64, shares);
                 let frames_per_s = match config.pace {
                     Pace::Recorded => Some(generator.frames_per_s() as f64),
                     Pace::Times(factor) => Some(generator.frames_per_s() as f64 * factor),

@@ -1,4 +1,4 @@
-//! REST of Binance spot and USD-M: ping, time, exchangeInfo, depth; weights, limits and the venue's error bodies.
+//! REST of Binance spot and USD-M: ping, time, exchangeInfo, depth (trades are `rest_trades`'); weights, limits and the venue's error bodies.
 //!
 //! Symbols are those that play, with tick and step read off the recorded texts, plus a few that a client must cope with: halted,
 //! quiet, dated, and one that is not ASCII.
@@ -93,7 +93,7 @@ pub(crate) fn refusal(venue: &Venue, status: u16, retry_after_s: u32, now_ms: i6
     }
 }
 
-fn error(status: u16, code: i32, msg: &str) -> Answer {
+pub(crate) fn error(status: u16, code: i32, msg: &str) -> Answer {
     Answer::json(status, format!(r#"{{"code":{code},"msg":{}}}"#, Value::from(msg)))
 }
 
@@ -118,7 +118,10 @@ pub(crate) fn answer(venue: &Venue, head: &Head, path: &str, now_ms: i64) -> Ans
             let limit = get("limit");
             (depth_weight(venue.market, limit), depth(venue, get("symbol"), limit, now_ms))
         }
-        _ => (1, refusal(venue, 404, 0, now_ms)),
+        Some(other) => {
+            crate::rest_trades::answer(venue, head, other, &get).unwrap_or_else(|| (1, refusal(venue, 404, 0, now_ms)))
+        }
+        None => (1, refusal(venue, 404, 0, now_ms)),
     };
     let (used, refused) = lock(&venue.rest_state).charge(weight, weight_limit(venue), now_ms);
     let answer = refused.filter(|_| venue.limits.enforce).unwrap_or(answer);
@@ -203,6 +206,11 @@ fn split_symbol(symbol: &str) -> (String, String) {
             Some((pair.strip_suffix(quote).filter(|base| !base.is_empty())?.to_owned(), (*quote).to_owned()))
         })
         .unwrap_or_else(|| (pair.to_owned(), "USDT".to_owned()))
+}
+
+/// Whether a symbol is listed, whatever its status.
+pub(crate) fn has_symbol(venue: &Venue, symbol: &str) -> bool {
+    listing(venue).contains_key(symbol)
 }
 
 fn listing(venue: &Venue) -> BTreeMap<String, Listed> {

@@ -95,6 +95,11 @@ impl Spans {
         spans
     }
 
+    /// By how much the ids of a stream are further on in loop `round`.
+    pub fn shift(&self, stream: usize, round: u64) -> i64 {
+        self.own.get(stream).copied().unwrap_or(0).saturating_mul(i64::try_from(round).unwrap_or(i64::MAX))
+    }
+
     /// Span of the diff depth stream of a symbol.
     pub fn depth_of(&self, timeline: &Timeline, symbol: &str) -> Option<i64> {
         let stream = timeline.streams.iter().position(|info| info.symbol == symbol && info.is_depth())?;

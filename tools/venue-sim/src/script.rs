@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, bail};
 
@@ -93,6 +94,7 @@ pub struct Timeline {
     pub skew_ms: i64,
     /// Lines that were neither frame nor snapshot.
     pub skipped_lines: u64,
+    by_stream: OnceLock<Vec<Vec<u32>>>,
 }
 
 impl Timeline {
@@ -145,6 +147,20 @@ impl Timeline {
     /// The numbers of a frame that restamping may change, in text order.
     pub fn slots(&self, frame: &FrameRec) -> &[Slot] {
         self.slots.get(frame.slots_at as usize..(frame.slots_at + frame.slots) as usize).unwrap_or(&[])
+    }
+
+    /// Frames of a stream in playing order, as indices into [`Timeline::frames`].
+    pub fn frames_of(&self, stream: usize) -> &[u32] {
+        let lists = self.by_stream.get_or_init(|| {
+            let mut lists = vec![Vec::new(); self.streams.len()];
+            for (index, frame) in self.frames.iter().enumerate() {
+                if let Some(list) = lists.get_mut(frame.stream as usize) {
+                    list.push(index as u32);
+                }
+            }
+            lists
+        });
+        lists.get(stream).map_or(&[], Vec::as_slice)
     }
 
     /// Symbols with at least one stream, sorted.

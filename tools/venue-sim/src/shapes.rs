@@ -29,14 +29,7 @@ impl Generator {
                 }
                 done(frame, Some((id, id)))
             }
-            Queued::Agg { symbol, first, last, price, amount, maker } => {
-                let id = match self.symbols.get_mut(symbol) {
-                    Some(state) => {
-                        state.agg_id += 1;
-                        state.agg_id
-                    }
-                    None => 0,
-                };
+            Queued::Agg { symbol, id, first, last, price, amount, maker } => {
                 let (mut text, frame) = head(out, self.symbols.get(symbol), AGG);
                 let name = name(&self.symbols, symbol);
                 text.put(r#"{"e":"aggTrade","E":"#).int(now);

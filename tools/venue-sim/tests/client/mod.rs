@@ -111,9 +111,14 @@ pub async fn get(sim: &Sim, path: &str) -> Answer {
 }
 
 pub async fn http(sim: &Sim, method: &str, path: &str, body: &str) -> Answer {
+    http_with(sim, method, path, "", body).await
+}
+
+/// `headers` are whole lines, each with its line end.
+pub async fn http_with(sim: &Sim, method: &str, path: &str, headers: &str, body: &str) -> Answer {
     let mut tcp = TcpStream::connect(sim.address()).await.unwrap();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: sim\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nHost: sim\r\n{headers}Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
     tcp.write_all(request.as_bytes()).await.unwrap();
