@@ -4,7 +4,7 @@
 //! comes in; everything behind it works on a connected TCP stream.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -31,6 +31,8 @@ pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 const READ_BUFFER_BYTES: usize = 32 << 10;
 /// A subscribe message is a few KiB; a peer that stops reading must not make us buffer without end.
 const WRITE_BUFFER_BYTES_MAX: usize = 4 << 20;
+/// Bytes we sent that nobody acknowledges for this long end the connection: a peer that is gone without a word.
+const USER_TIMEOUT_MS: u32 = 30_000;
 /// Each of TCP, TLS and upgrade.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -135,12 +137,14 @@ impl Dialer {
     ///
     /// # Errors
     /// [`ConnectError::Resolve`] or the last address's [`ConnectError::Tcp`].
-    async fn dial(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
+    async fn dial(&self, host: &str, port: u16, route: &Route) -> Result<TcpStream, ConnectError> {
         let Dialer::Direct = self;
-        let addrs: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
+        // Resolved anew for every connect: exchanges move their addresses.
+        let mut addrs: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
             .await
             .map_err(|source| ConnectError::Resolve { host: host.to_owned(), source })?
             .collect();
+        route.order(&mut addrs);
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for addr in addrs {
             match connect_tcp(addr).await {
@@ -149,6 +153,50 @@ impl Dialer {
             }
         }
         Err(ConnectError::Tcp { peer: format!("{host}:{port}"), source: last })
+    }
+}
+
+/// Which addresses of a name are the better ones for this connect.
+#[derive(Clone, Debug, Default)]
+pub struct Route {
+    /// Redundant line, 0 = first.
+    pub line: u32,
+    /// Where the other line is connected to: two lines over one address fail together.
+    pub other: Option<IpAddr>,
+    /// Where the last connection of this line failed.
+    pub failed: Option<IpAddr>,
+}
+
+impl Route {
+    /// The unused addresses first, the one that just failed and the other line's last. Otherwise as resolved.
+    pub fn order(&self, addrs: &mut [SocketAddr]) {
+        addrs.sort_by_key(|a| match Some(a.ip()) {
+            ip if ip == self.other && ip == self.failed => 3,
+            ip if ip == self.other => 2,
+            ip if ip == self.failed => 1,
+            _ => 0,
+        });
+    }
+}
+
+/// What to open.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Full URL, secrets included.
+    pub url: String,
+    /// The same for logs and records.
+    pub shown: String,
+    /// Headers of the upgrade request; never logged.
+    pub headers: Vec<(&'static str, String)>,
+    /// Which addresses to prefer.
+    pub route: Route,
+}
+
+#[cfg(test)]
+impl Target {
+    /// A URL without secrets, headers or preferences.
+    pub fn plain(url: &str) -> Self {
+        Self { url: url.to_owned(), shown: url.to_owned(), headers: Vec::new(), route: Route::default() }
     }
 }
 
@@ -171,6 +219,7 @@ async fn connect_tcp(addr: SocketAddr) -> io::Result<TcpStream> {
     let _ = options.set_tcp_nodelay(true);
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
     let _ = options.set_tcp_keepalive(&keepalive);
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(&socket, USER_TIMEOUT_MS);
     socket.connect(addr).await
 }
 
@@ -260,16 +309,23 @@ pub struct Opened {
     pub tls: bool,
 }
 
-/// Opens a WebSocket to `url` (`ws://` or `wss://`).
+/// Opens a WebSocket to `target` (`ws://` or `wss://`).
 ///
 /// # Errors
 /// [`ConnectError`] of the step that failed.
 ///
 /// # Cancel safety
 /// Dropping the future closes whatever was open.
-pub async fn open(url: &str, dialer: &Dialer, tls: &Arc<ClientConfig>) -> Result<Opened, ConnectError> {
+pub async fn open(target: &Target, dialer: &Dialer, tls: &Arc<ClientConfig>) -> Result<Opened, ConnectError> {
+    let url = target.shown.as_str();
     let bad = |what: &str| ConnectError::Url { url: url.to_owned(), what: what.to_owned() };
-    let request = url.into_client_request().map_err(|err| bad(&err.to_string()))?;
+    let mut request = target.url.as_str().into_client_request().map_err(|err| bad(&err.to_string()))?;
+    for (name, value) in &target.headers {
+        let mut value = http::HeaderValue::from_str(value)
+            .map_err(|_| bad(&format!("the value of header {name} cannot be sent")))?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(*name, value);
+    }
     let uri = request.uri();
     let secure = match uri.scheme_str() {
         Some("wss") => true,
@@ -282,7 +338,9 @@ pub async fn open(url: &str, dialer: &Dialer, tls: &Arc<ClientConfig>) -> Result
     let peer_name = format!("{host}:{port}");
     let late = |step: &'static str| ConnectError::TimedOut { step, peer: peer_name.clone() };
 
-    let tcp = tokio::time::timeout(STEP_TIMEOUT, dialer.dial(&host, port)).await.map_err(|_| late("TCP"))??;
+    let tcp = tokio::time::timeout(STEP_TIMEOUT, dialer.dial(&host, port, &target.route))
+        .await
+        .map_err(|_| late("TCP"))??;
     let io = if secure {
         let name = ServerName::try_from(host.clone()).map_err(|err| bad(&err.to_string()))?;
         let connecting = TlsConnector::from(Arc::clone(tls)).connect(name, tcp);
@@ -345,7 +403,39 @@ mod tests {
             let _ = s.read(&mut buf).await;
             s.write_all(answer.as_bytes()).await.unwrap();
         });
-        open(&url, &Dialer::Direct, &tls_config().unwrap()).await.unwrap_err()
+        open(&Target::plain(&url), &Dialer::Direct, &tls_config().unwrap()).await.unwrap_err()
+    }
+
+    #[test]
+    fn an_address_that_nobody_uses_comes_first_and_the_other_lines_address_last() {
+        let at = |n: u8| SocketAddr::from(([10, 0, 0, n], 443));
+        let mut addrs = [at(1), at(2), at(3), at(4)];
+        let route = Route { line: 1, other: Some(at(1).ip()), failed: Some(at(3).ip()) };
+        route.order(&mut addrs);
+        assert_eq!(addrs, [at(2), at(4), at(3), at(1)]);
+        Route::default().order(&mut addrs);
+        assert_eq!(addrs, [at(2), at(4), at(3), at(1)]);
+    }
+
+    #[tokio::test]
+    async fn headers_are_sent_and_errors_show_the_url_without_secrets() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}/?token=secret", listener.local_addr().unwrap());
+        let seen = tokio::spawn(async move {
+            let (mut s, _) = listener.accept().await.unwrap();
+            let mut buf = vec![0; 4096];
+            let n = s.read(&mut buf).await.unwrap();
+            s.write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+            String::from_utf8_lossy(&buf[..n]).into_owned()
+        });
+        let mut target = Target::plain(&url);
+        target.shown = "ws://venue/?token=...".to_owned();
+        target.headers = vec![("X-MBX-APIKEY", "key".to_owned())];
+        let err = open(&target, &Dialer::Direct, &tls_config().unwrap()).await.unwrap_err();
+        let seen = seen.await.unwrap();
+        assert!(seen.to_lowercase().contains("x-mbx-apikey: key") && seen.contains("token=secret"), "{seen}");
+        assert_eq!(err.http_status(), Some(401));
+        assert!(err.to_string().contains("token=...") && !err.to_string().contains("secret"), "{err}");
     }
 
     #[tokio::test]
@@ -361,10 +451,10 @@ mod tests {
     #[tokio::test]
     async fn a_url_that_is_none_is_not_worth_a_second_try_and_a_closed_port_is() {
         let tls = tls_config().unwrap();
-        let err = open("http://127.0.0.1/x", &Dialer::Direct, &tls).await.unwrap_err();
+        let err = open(&Target::plain("http://127.0.0.1/x"), &Dialer::Direct, &tls).await.unwrap_err();
         assert!(!err.is_retryable(), "{err}");
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let err = open(&format!("ws://{free}/x"), &Dialer::Direct, &tls).await.unwrap_err();
+        let err = open(&Target::plain(&format!("ws://{free}/x")), &Dialer::Direct, &tls).await.unwrap_err();
         assert!(matches!(err, ConnectError::Tcp { .. }) && err.is_retryable(), "{err}");
     }
 }

@@ -12,7 +12,7 @@ use super::bootstrap::Snapshots;
 use super::connect::Dialer;
 use super::log::SharedLog;
 use super::metrics::VenueMetrics;
-use super::pace::HostPace;
+use super::pace::GroupPace;
 use super::rest::RestClient;
 use crate::config::VenueConfig;
 use crate::shutdown::Shutdown;
@@ -25,7 +25,7 @@ pub(super) struct Feed {
     pub(super) config: VenueConfig,
     pub(super) log: Arc<SharedLog>,
     pub(super) metrics: Arc<VenueMetrics>,
-    pub(super) pace: Arc<HostPace>,
+    pub(super) pace: Arc<GroupPace>,
     pub(super) rest: Arc<RestClient>,
     pub(super) snapshots: Snapshots,
     pub(super) dialer: Dialer,
@@ -33,6 +33,8 @@ pub(super) struct Feed {
     /// Triggered by the process's shutdown and by a failing log.
     pub(super) stop: Shutdown,
     pub(super) conns: Arc<AtomicU32>,
+    /// The user's key for venues that want one; never logged.
+    pub(super) api_key: Option<String>,
 }
 
 impl Feed {
@@ -51,6 +53,7 @@ impl Feed {
             tls: Arc::clone(&self.tls),
             stop,
             conns: Arc::clone(&self.conns),
+            api_key: self.api_key.clone(),
         }
     }
 

@@ -19,6 +19,7 @@ pub(crate) mod backoff;
 mod bootstrap;
 pub(crate) mod connect;
 mod feed;
+mod handshake;
 mod listing;
 pub(crate) mod log;
 pub mod metrics;
@@ -49,12 +50,12 @@ use self::connect::Dialer;
 use self::feed::Feed;
 use self::log::{SharedLog, Stamp};
 use self::metrics::Metrics;
-use self::pace::Hosts;
+use self::pace::Groups;
 use self::rest::RestClient;
 use self::session::{Cause, GapStart};
 use crate::config::{Config, VenueConfig};
 use crate::shutdown::Shutdown;
-use crate::venue::{VenueId, venue};
+use crate::venue::{Venue, VenueId, venue};
 
 /// How often the totals are logged.
 const SUMMARY_EVERY_S: u64 = 60;
@@ -78,11 +79,12 @@ pub async fn run(cfg: Arc<Config>, shutdown: Shutdown) -> anyhow::Result<()> {
 pub async fn run_with(cfg: Arc<Config>, shutdown: Shutdown, metrics: Arc<Metrics>) -> anyhow::Result<()> {
     anyhow::ensure!(!cfg.venues.is_empty(), "no venue is configured\nfix:   add a [venues.<venue>] table");
     let tls = connect::tls_config()?;
-    let hosts = Hosts::default();
+    let groups =
+        Groups::new(cfg.venues.iter().filter_map(|(id, config)| Some((venue(*id)?.pace_group(), &config.limits))));
     // All logs first: a collector that would record only a part of what was asked for does not start.
     let mut feeds = Vec::new();
     for (id, config) in &cfg.venues {
-        match feed(&cfg, *id, config, &hosts, &tls, &metrics).await {
+        match feed(&cfg, *id, config, &groups, &tls, &metrics).await {
             Ok(feed) => feeds.push(Arc::new(feed)),
             Err(err) => {
                 for opened in feeds {
@@ -152,13 +154,14 @@ async fn feed(
     cfg: &Config,
     id: VenueId,
     config: &VenueConfig,
-    hosts: &Hosts,
+    groups: &Groups,
     tls: &Arc<ClientConfig>,
     metrics: &Metrics,
 ) -> anyhow::Result<Feed> {
     let Some(venue) = venue(id) else {
         anyhow::bail!("cannot start the collector: {id} is not in this version\nfix:   remove [venues.{id}]");
     };
+    let api_key = api_key(venue, config)?;
     let metrics = metrics.venue(id).cloned().unwrap_or_default();
     let dir = cfg.wal_dir(id);
     let options = cfg.log_options();
@@ -177,14 +180,33 @@ async fn feed(
         config: config.clone(),
         log: Arc::new(SharedLog::new(id, writer, sync, Arc::clone(&metrics), stop.clone())),
         metrics,
-        pace: hosts.get(&config.ws_url, &config.limits),
+        pace: groups.get(venue.pace_group(), &config.limits),
         rest: Arc::new(rest),
         snapshots: Snapshots::default(),
         dialer: Dialer::Direct,
         tls: Arc::clone(tls),
         stop,
         conns: Arc::new(AtomicU32::new(1)),
+        api_key,
     })
+}
+
+/// The user's key, out of the environment variable that the configuration names.
+fn api_key(venue: &dyn Venue, config: &VenueConfig) -> anyhow::Result<Option<String>> {
+    let id = config.id;
+    let Some(name) = &config.api_key_env else {
+        anyhow::ensure!(
+            !venue.needs_api_key(),
+            "cannot start the collector: {id} is only served with an API key\nwhere: [venues.{id}] api_key_env\nfix:   put a key (market data needs no permissions) into an environment variable and write its name as api_key_env"
+        );
+        return Ok(None);
+    };
+    match std::env::var(name) {
+        Ok(key) if !key.trim().is_empty() => Ok(Some(key.trim().to_owned())),
+        _ => anyhow::bail!(
+            "cannot start the collector: the environment variable {name} holds no API key\nwhere: [venues.{id}] api_key_env\nfix:   set {name}, or remove api_key_env when the venue needs none"
+        ),
+    }
 }
 
 /// Records one venue until it is to stop.

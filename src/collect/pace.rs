@@ -21,12 +21,14 @@ pub struct Window {
     /// What was spent and when, oldest first; at most `limit` entries, older ones are merged.
     spent: VecDeque<(Instant, u32)>,
     last: Option<Instant>,
+    /// Nothing before this.
+    held: Option<Instant>,
 }
 
 impl Window {
     /// An unused window. A `limit` of 0 counts as 1.
     pub fn new(limit: u32, per: Duration, gap: Duration) -> Self {
-        Self { limit: limit.max(1), per, gap, spent: VecDeque::new(), last: None }
+        Self { limit: limit.max(1), per, gap, spent: VecDeque::new(), last: None, held: None }
     }
 
     /// The first instant, not before `now`, at which `cost` may be spent; it is spent with that.
@@ -42,6 +44,7 @@ impl Window {
     pub fn earliest(&mut self, now: Instant, cost: u32) -> Instant {
         let cost = cost.min(self.limit);
         let mut at = self.last.map_or(now, |last| now.max(last + self.gap));
+        at = self.held.map_or(at, |held| at.max(held));
         loop {
             // What left the window at `at` is out of it for every later reservation too.
             while self.spent.front().is_some_and(|(t, _)| *t + self.per <= at) {
@@ -54,6 +57,11 @@ impl Window {
             }
         }
         at
+    }
+
+    /// Grants nothing before `until`.
+    pub fn hold(&mut self, until: Instant) {
+        self.held = Some(self.held.map_or(until, |h| h.max(until)));
     }
 
     /// Counts something that happened at `now` without asking (an automatic pong).
@@ -91,6 +99,11 @@ impl Pacer {
         self.window.lock().unwrap_or_else(PoisonError::into_inner).reserve(now, cost)
     }
 
+    /// Nothing is granted before `until`; what was granted already stays.
+    pub fn hold(&self, until: Instant) {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner).hold(until);
+    }
+
     /// Returns when `cost` may be spent.
     ///
     /// # Cancel safety
@@ -101,39 +114,73 @@ impl Pacer {
     }
 }
 
-/// What one host allows over all connections of this process.
+/// What an exchange allows one address over all connections of this process.
 #[derive(Debug)]
-pub struct HostPace {
+pub struct GroupPace {
     /// Connection attempts in any 5 minutes, staggered.
     pub connects: Pacer,
     /// Control messages over all connections.
     pub control: Pacer,
     /// REST weight in the venue's window.
     pub rest: Pacer,
+    /// Until then nobody of the group may connect.
+    banned_until: Mutex<Option<Instant>>,
 }
 
-impl HostPace {
-    fn new(limits: &Limits) -> Self {
+impl GroupPace {
+    /// The pace that all of `limits` allow: of every kind the strictest.
+    pub fn new(limits: &[&Limits]) -> Self {
         let ms = Duration::from_millis;
+        let least = |f: fn(&Limits) -> u32| limits.iter().map(|l| f(l)).min().unwrap_or(1);
+        let most = |f: fn(&Limits) -> u64| limits.iter().map(|l| f(l)).max().unwrap_or(0);
+        let rate = |l: &Limits| f64::from(l.rest_weight_per_window) / (l.rest_window_s.max(1) as f64);
+        let (weight, window_s) = limits
+            .iter()
+            .min_by(|a, b| rate(a).total_cmp(&rate(b)))
+            .map_or((1, 1), |l| (l.rest_weight_per_window, l.rest_window_s.max(1)));
         Self {
-            connects: Pacer::new(limits.connects_per_5_min, Duration::from_secs(300), ms(limits.connect_stagger_ms)),
-            control: Pacer::new(u32::MAX, Duration::from_secs(1), ms(limits.global_subscribe_delay_ms)),
-            rest: Pacer::new(limits.rest_weight_per_window, Duration::from_secs(limits.rest_window_s), Duration::ZERO),
+            connects: Pacer::new(
+                least(|l| l.connects_per_5_min),
+                Duration::from_secs(300),
+                ms(most(|l| l.connect_stagger_ms)),
+            ),
+            control: Pacer::new(u32::MAX, Duration::from_secs(1), ms(most(|l| l.global_subscribe_delay_ms))),
+            rest: Pacer::new(weight, Duration::from_secs(window_s), Duration::ZERO),
+            banned_until: Mutex::new(None),
         }
+    }
+
+    /// Nobody of the group connects before `until`.
+    pub fn ban(&self, until: Instant) {
+        let mut banned = self.banned_until.lock().unwrap_or_else(PoisonError::into_inner);
+        *banned = Some(banned.map_or(until, |b| b.max(until)));
+    }
+
+    /// Until when the exchange wants to hear nothing, if that is still to come.
+    pub fn banned(&self, now: Instant) -> Option<Instant> {
+        self.banned_until.lock().unwrap_or_else(PoisonError::into_inner).filter(|until| *until > now)
     }
 }
 
-/// The paces of all hosts of the process, by base URL: venues that share a host share its pace.
+/// The paces of all groups of the process: venues of one exchange share what an address may do.
 #[derive(Debug, Default)]
-pub struct Hosts {
-    hosts: Mutex<BTreeMap<String, Arc<HostPace>>>,
+pub struct Groups {
+    groups: BTreeMap<&'static str, Arc<GroupPace>>,
 }
 
-impl Hosts {
-    /// The pace of `base`; the first venue that names a host sets its limits.
-    pub fn get(&self, base: &str, limits: &Limits) -> Arc<HostPace> {
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(hosts.entry(base.to_owned()).or_insert_with(|| Arc::new(HostPace::new(limits))))
+impl Groups {
+    /// One pace for each group among `members`: its name and the limits of every venue in it.
+    pub fn new<'a>(members: impl IntoIterator<Item = (&'static str, &'a Limits)>) -> Self {
+        let mut by_name: BTreeMap<&'static str, Vec<&Limits>> = BTreeMap::new();
+        for (name, limits) in members {
+            by_name.entry(name).or_default().push(limits);
+        }
+        Self { groups: by_name.into_iter().map(|(name, all)| (name, Arc::new(GroupPace::new(&all)))).collect() }
+    }
+
+    /// The pace of group `name`; one of its own for a group that was not named.
+    pub fn get(&self, name: &'static str, limits: &Limits) -> Arc<GroupPace> {
+        self.groups.get(name).cloned().unwrap_or_else(|| Arc::new(GroupPace::new(&[limits])))
     }
 }
 
@@ -188,5 +235,52 @@ mod tests {
         let mut w = Window::new(100, Duration::from_secs(60), Duration::ZERO);
         assert_eq!(at(start, w.reserve(start, 250)), 0);
         assert_eq!(at(start, w.reserve(start, 1)), 60_000);
+    }
+
+    #[test]
+    fn a_held_window_grants_nothing_before_its_time() {
+        let start = Instant::now();
+        let mut w = Window::new(10, Duration::from_secs(1), Duration::from_millis(100));
+        assert_eq!(at(start, w.reserve(start, 1)), 0);
+        w.hold(start + Duration::from_secs(5));
+        w.hold(start + Duration::from_secs(2));
+        assert_eq!(at(start, w.reserve(start, 1)), 5_000);
+        assert_eq!(at(start, w.reserve(start, 1)), 5_100);
+    }
+
+    #[test]
+    fn venues_of_one_exchange_share_the_strictest_limits_of_them() {
+        let base = crate::venue::venue(crate::venue::VenueId::BinanceSpot).map(|v| v.default_limits());
+        let Some(base) = base else { panic!("binance-spot is implemented") };
+        let fast = Limits {
+            connects_per_5_min: 300,
+            connect_stagger_ms: 0,
+            global_subscribe_delay_ms: 0,
+            rest_weight_per_window: 100,
+            rest_window_s: 1,
+            ..base.clone()
+        };
+        let slow = Limits {
+            connects_per_5_min: 2,
+            connect_stagger_ms: 700,
+            global_subscribe_delay_ms: 300,
+            rest_weight_per_window: 120,
+            rest_window_s: 60,
+            ..base
+        };
+        let groups = Groups::new([("x", &fast), ("x", &slow), ("y", &fast)]);
+        let (a, b) = (groups.get("x", &fast), groups.get("x", &slow));
+        let now = Instant::now();
+        assert_eq!(at(now, a.connects.reserve(now, 1)), 0);
+        assert_eq!(at(now, b.connects.reserve(now, 1)), 700);
+        assert_eq!(at(now, a.connects.reserve(now, 1)), 300_000);
+        assert_eq!(at(now, a.control.reserve(now, 1)), 0);
+        assert_eq!(at(now, b.control.reserve(now, 1)), 300);
+        assert_eq!(at(now, a.rest.reserve(now, 120)), 0);
+        assert_eq!(at(now, b.rest.reserve(now, 1)), 60_000);
+        assert_eq!(at(now, groups.get("y", &fast).connects.reserve(now, 1)), 0);
+        a.ban(now + Duration::from_secs(9));
+        assert_eq!(b.banned(now), Some(now + Duration::from_secs(9)));
+        assert_eq!(b.banned(now + Duration::from_secs(9)), None);
     }
 }

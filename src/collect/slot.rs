@@ -15,8 +15,9 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::backoff::{Backoff, random};
-use super::connect::{self, ConnectError};
+use super::connect::Route;
 use super::feed::Feed;
+use super::handshake::{self, HandshakeError};
 use super::log::Stamp;
 use super::metrics::ConnState;
 use super::session::{Cause, GapStart, Session, Step, write_gap};
@@ -35,7 +36,6 @@ pub(super) struct Slot {
     feed: Arc<Feed>,
     number: usize,
     plan: Arc<ConnectionPlan>,
-    url: String,
     backoff: Backoff,
     gap: Option<GapStart>,
     /// Replaced sessions that are being closed and drained.
@@ -45,19 +45,18 @@ pub(super) struct Slot {
 impl Slot {
     /// The slot `number` of `feed`; `gap` is an interruption that its first session ends.
     pub(super) fn new(feed: Arc<Feed>, number: usize, plan: ConnectionPlan, gap: Option<GapStart>) -> Self {
-        let url = format!("{}{}", feed.config.ws_url, plan.path_and_query);
         feed.metrics.connection(
             number,
             ConnState::Connecting,
             0,
             &Arc::new(Streams::new(&plan.streams, |s| feed.venue.stream_key(s))),
         );
-        Self { feed, number, plan: Arc::new(plan), url, backoff: Backoff::default(), gap, closing: JoinSet::new() }
+        Self { feed, number, plan: Arc::new(plan), backoff: Backoff::default(), gap, closing: JoinSet::new() }
     }
 
     /// Keeps the connection until the venue is to stop.
     pub(super) async fn keep(mut self) {
-        while let Some(mut session) = open(&self.feed, self.number, &self.plan, &self.url, &mut self.backoff).await {
+        while let Some(mut session) = open(&self.feed, self.number, &self.plan, &mut self.backoff).await {
             session.gap = self.gap.take();
             let cause = self.run(&mut session).await;
             self.end(session, cause).await;
@@ -104,7 +103,7 @@ impl Slot {
         let mut backoff = Backoff::default();
         loop {
             let next = {
-                let mut opening = pin!(open(&self.feed, self.number, &self.plan, &self.url, &mut backoff));
+                let mut opening = pin!(open(&self.feed, self.number, &self.plan, &mut backoff));
                 loop {
                     tokio::select! {
                         next = opening.as_mut() => break next,
@@ -194,33 +193,34 @@ impl Slot {
 }
 
 /// Opens a session, as often as it takes. `None` when the venue is to stop.
-async fn open(
-    feed: &Arc<Feed>,
-    slot: usize,
-    plan: &Arc<ConnectionPlan>,
-    url: &str,
-    backoff: &mut Backoff,
-) -> Option<Session> {
+async fn open(feed: &Arc<Feed>, slot: usize, plan: &Arc<ConnectionPlan>, backoff: &mut Backoff) -> Option<Session> {
     for attempt in 1_u32.. {
         let opened = tokio::select! {
             biased;
             () = feed.stop.wait() => return None,
             opened = async {
                 feed.pace.connects.wait(1).await;
+                while let Some(until) = feed.pace.banned(Instant::now()) {
+                    tokio::time::sleep_until(until).await;
+                }
                 feed.metrics.attempts.add(1);
-                connect::open(url, &feed.dialer, &feed.tls).await
+                handshake::open(feed, plan, Route::default()).await
             } => opened,
         };
         match opened {
-            Ok(opened) => return Session::start(feed, slot, plan, opened, url, attempt).ok(),
+            Ok(ready) => return Session::start(feed, slot, plan, ready, attempt).ok(),
             Err(err) => {
                 let wait = wait_after(&err, backoff);
+                if let Some(least) = err.wait_at_least() {
+                    // The address is banned, not this connection: the others would make it worse.
+                    feed.pace.ban(Instant::now() + least);
+                }
                 if let Some(suppressed) = REFUSED.allow() {
                     warn!(venue = %feed.id, slot, attempt, wait_ms = wait.as_millis(), error = %err, suppressed,
                         "cannot connect, trying again");
                 }
                 let detail = json!({
-                    "attempt": attempt, "url": url, "error": err.to_string(), "status": err.http_status(),
+                    "attempt": attempt, "error": err.to_string(), "status": err.http_status(),
                     "at_ns": Stamp::now().0,
                 });
                 if feed.log.event(0, "connect_failed", detail).is_err() || feed.pause(wait).await {
@@ -232,7 +232,7 @@ async fn open(
     None
 }
 
-fn wait_after(err: &ConnectError, backoff: &mut Backoff) -> Duration {
+fn wait_after(err: &HandshakeError, backoff: &mut Backoff) -> Duration {
     let wait = backoff.next(&mut random);
     if !err.is_retryable() {
         return HOPELESS;

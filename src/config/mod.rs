@@ -31,6 +31,8 @@ pub struct Config {
     pub venues: BTreeMap<VenueId, VenueConfig>,
     /// Section `[lake]`.
     pub lake: Lake,
+    /// Section `[collector]`.
+    pub collector: Collector,
     /// Section `[api]`.
     pub api: Api,
     /// Section `[memory]`.
@@ -71,8 +73,21 @@ pub struct VenueConfig {
     pub repair: bool,
     /// REST base: the venue's own unless set; no slash at the end.
     pub rest_url: String,
-    /// WebSocket base: the venue's own unless set; no slash at the end.
-    pub ws_url: String,
+    /// WebSocket base where one is set; no slash at the end. `None` = the token's endpoint or the venue's own.
+    pub ws_url: Option<String>,
+    /// Connections per planned connection, 1 or 2; with 2 the same streams come twice, over different addresses.
+    pub lines: u32,
+    /// Every connection is replaced at this time of the day, s since midnight UTC.
+    pub rotate_at_s: Option<u32>,
+    /// Environment variable that holds the API key.
+    pub api_key_env: Option<String>,
+}
+
+/// Section `[collector]`.
+#[derive(Clone, Debug)]
+pub struct Collector {
+    /// Where the collector serves status, health and metrics.
+    pub listen: SocketAddr,
 }
 
 /// Section `[lake]`.
@@ -287,10 +302,27 @@ mod tests {
             ("[lake]\nformat = \"csv\"\n", "lake.format"),
             ("[lake]\ndir = \"s3://b/p\"\n", "lake.dir"),
             ("[venues.kucoin-spot]\nsymbols=[\"*\"]\nchannels=[\"trades\"]\n", "venues.kucoin-spot"),
-            ("[venues.binance-spot]\nsymbols=[\"*\"]\nchannels=[\"trades\"]\nlines=2\n", "lines"),
+            ("[venues.binance-spot]\nsymbols=[\"*\"]\nchannels=[\"trades\"]\nlines=3\n", "lines"),
         ] {
             let text = Config::from_toml(toml).unwrap_err().to_string();
             assert!(text.contains(word), "{toml}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_time_of_the_day_is_read_as_seconds_and_anything_else_is_refused() {
+        let with = |at: &str| {
+            Config::from_toml(&format!(
+                "[venues.binance-spot]\nsymbols=[\"*\"]\nchannels=[\"trades\"]\nlines=2\nrotate_at={at}\n"
+            ))
+        };
+        let c = with("\"04:30\"").unwrap();
+        let v = &c.venues[&VenueId::BinanceSpot];
+        assert_eq!((v.rotate_at_s, v.lines), (Some(4 * 3600 + 30 * 60), 2));
+        assert_eq!(with("\"\"").unwrap().venues[&VenueId::BinanceSpot].rotate_at_s, None);
+        for wrong in ["\"24:00\"", "\"4h\"", "\"04:60\"", "430"] {
+            let text = with(wrong).unwrap_err().to_string();
+            assert!(text.contains("rotate_at") && text.contains("04:30"), "{wrong}: {text}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use toml::Value;
 
 use super::source::{Origin, Source};
-use super::{Api, Config, Lake, Log, Memory, Problem, VenueConfig, Wal};
+use super::{Api, Collector, Config, Lake, Log, Memory, Problem, VenueConfig, Wal};
 use crate::venue::{self, Channel, VenueId};
 
 struct Reader<'a> {
@@ -111,7 +111,8 @@ pub(super) fn read(source: &Source, problems: &mut Vec<Problem>) -> Config {
     r.only("proxy.url", &proxy, "", "SOCKS5 comes with the other venues; connecting directly instead would leak");
     let lake = lake(&mut r, &data_dir);
     klines(&mut r);
-    let api = Api { listen: listen(&mut r) };
+    let collector = Collector { listen: listen(&mut r, "collector.listen", 8081) };
+    let api = Api { listen: listen(&mut r, "api.listen", 8080) };
     let memory = memory(&mut r);
     let level = r.word("log.level", &["error", "warn", "info", "debug", "trace"]);
     let json = r.word("log.format", &["text", "json"]) == "json";
@@ -123,7 +124,17 @@ pub(super) fn read(source: &Source, problems: &mut Vec<Problem>) -> Config {
             venues.insert(id, v);
         }
     }
-    Config { data_dir, wal, venues, lake, api, memory, log: Log { level, json }, effective: source.effective() }
+    Config {
+        data_dir,
+        wal,
+        venues,
+        lake,
+        collector,
+        api,
+        memory,
+        log: Log { level, json },
+        effective: source.effective(),
+    }
 }
 
 fn wal(r: &mut Reader<'_>) -> Wal {
@@ -190,21 +201,21 @@ fn klines(r: &mut Reader<'_>) {
     r.text("klines.database");
 }
 
-fn listen(r: &mut Reader<'_>) -> SocketAddr {
-    let text = r.text("api.listen");
-    let fallback = SocketAddr::from(([127, 0, 0, 1], 8080));
+fn listen(r: &mut Reader<'_>, key: &str, port: u16) -> SocketAddr {
+    let text = r.text(key);
+    let fallback = SocketAddr::from(([127, 0, 0, 1], port));
     match text.parse::<SocketAddr>() {
         Ok(addr) if addr.ip().is_loopback() => addr,
         Ok(addr) => {
             r.problem(
-                "api.listen",
+                key,
                 format!("{addr} is not a loopback address, and this version has no token to protect it"),
-                "write \"127.0.0.1:8080\" and put a reverse proxy in front".into(),
+                format!("write \"{fallback}\" and put a reverse proxy in front"),
             );
             fallback
         }
         Err(_) => {
-            r.problem("api.listen", format!("{text:?} is not an address"), "write \"127.0.0.1:8080\"".into());
+            r.problem(key, format!("{text:?} is not an address"), format!("write \"{fallback}\""));
             fallback
         }
     }
@@ -301,14 +312,13 @@ fn venue_table(r: &mut Reader<'_>, id: VenueId) -> Option<VenueConfig> {
         rest_window_s: 1, 3_600;
         snapshot_levels: 5, 5_000;
     }
-    if has(r, "lines") && r.int(&key("lines"), 1, 2) == 2 {
-        r.problem(&key("lines"), "2 lines are not in this version".into(), "write 1".into());
-    }
-    let url = |r: &mut Reader<'_>, k: &str, schemes: [&str; 2], own: &str| {
+    let lines = if has(r, "lines") { u32::try_from(r.int(&key("lines"), 1, 2)).unwrap_or(1) } else { 1 };
+    let rotate_at_s = if has(r, "rotate_at") { time_of_day(r, &key("rotate_at")) } else { None };
+    let url = |r: &mut Reader<'_>, k: &str, schemes: [&str; 2]| {
         let text = if has(r, k) { r.text(&key(k)) } else { String::new() };
         let text = text.trim_end_matches('/').to_owned();
         if text.is_empty() {
-            return own.to_owned();
+            return None;
         }
         if !schemes.iter().any(|s| text.strip_prefix(s).is_some_and(|rest| !rest.is_empty())) {
             r.problem(
@@ -317,17 +327,45 @@ fn venue_table(r: &mut Reader<'_>, id: VenueId) -> Option<VenueConfig> {
                 format!("start it with {} or {}", schemes[0], schemes[1]),
             );
         }
-        text
+        Some(text)
     };
-    let rest_url = url(r, "rest_url", ["https://", "http://"], v.rest_base());
-    let ws_url = url(r, "ws_url", ["wss://", "ws://"], v.ws_base());
-    if has(r, "api_key_env") {
-        r.text(&key("api_key_env"));
-    }
+    let rest_url = url(r, "rest_url", ["https://", "http://"]).unwrap_or_else(|| v.rest_base().to_owned());
+    let ws_url = url(r, "ws_url", ["wss://", "ws://"]);
+    let api_key_env = has(r, "api_key_env").then(|| r.text(&key("api_key_env"))).filter(|name| !name.is_empty());
     let symbols_refresh_s =
         if has(r, "symbols_refresh_s") { r.int(&key("symbols_refresh_s"), 10, 86_400) } else { 3_600 };
     let repair = !has(r, "repair") || r.yes(&key("repair"));
-    Some(VenueConfig { id, symbols, channels, limits: l, symbols_refresh_s, repair, rest_url, ws_url })
+    Some(VenueConfig {
+        id,
+        symbols,
+        channels,
+        limits: l,
+        symbols_refresh_s,
+        repair,
+        rest_url,
+        ws_url,
+        lines,
+        rotate_at_s,
+        api_key_env,
+    })
+}
+
+/// `HH:MM` as seconds since midnight; `""` = none.
+fn time_of_day(r: &mut Reader<'_>, key: &str) -> Option<u32> {
+    let text = match r.source.get(key).map(|(v, _)| v.clone()) {
+        Some(Value::String(s)) => s,
+        Some(other) => other.to_string(),
+        None => return None,
+    };
+    if text.is_empty() {
+        return None;
+    }
+    let number = |s: &str, below: u32| (s.len() == 2).then(|| s.parse::<u32>().ok()).flatten().filter(|n| *n < below);
+    let time = text.split_once(':').and_then(|(h, m)| Some(number(h, 24)? * 3600 + number(m, 60)? * 60));
+    if time.is_none() {
+        r.problem(key, format!("{text:?} is not a time of the day"), "write \"04:30\" (UTC), or \"\" for none".into());
+    }
+    time
 }
 
 impl Origin {

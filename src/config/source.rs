@@ -34,6 +34,7 @@ pub(super) const VENUE_KEYS: &[&str] = &[
     "symbols",
     "channels",
     "lines",
+    "rotate_at",
     "streams_per_connection",
     "params_per_subscribe",
     "subscribe_delay_ms",

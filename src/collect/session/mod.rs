@@ -25,8 +25,9 @@ use tracing::debug;
 use wal_format::{Kind, Seq};
 
 use super::backoff::random;
-use super::connect::{Io, Opened};
+use super::connect::Io;
 use super::feed::Feed;
+use super::handshake::Ready;
 use super::log::{LogStopped, Stamp};
 use super::metrics::ConnState;
 use super::pace::Window;
@@ -139,11 +140,11 @@ impl Session {
         feed: &Arc<Feed>,
         slot: usize,
         plan: &Arc<ConnectionPlan>,
-        opened: Opened,
-        url: &str,
+        ready: Ready,
         attempt: u32,
     ) -> Result<Session, LogStopped> {
         let limits = &feed.config.limits;
+        let (opened, url) = (ready.opened, ready.shown.as_str());
         let (now, stamp) = (Instant::now(), Stamp::now());
         let now_s = i64::try_from(stamp.0 / 1_000_000_000).unwrap_or(i64::MAX);
         let conn = feed.next_conn();

@@ -1,0 +1,101 @@
+//! Everything between "it is our turn" and an open WebSocket: a token where the venue wants one, the URL, the
+//! headers, the connect.
+//!
+//! A token is fetched for every connect, because an old one may have been used up. Secrets go into the request
+//! and nowhere else: errors and records carry [`Target::shown`].
+
+use std::time::Duration;
+
+use super::connect::{self, ConnectError, Opened, Route, Target};
+use super::feed::Feed;
+use super::rest::RestError;
+use crate::venue::{ConnectionPlan, DecodeError, Heartbeat};
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HandshakeError {
+    /// The venue gave no token.
+    #[error("get a token: {0}")]
+    Token(#[from] RestError),
+    /// The venue gave something else.
+    #[error("read the token: {0}")]
+    NoToken(#[from] DecodeError),
+    /// The socket, TLS or upgrade failed.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+}
+
+impl HandshakeError {
+    /// False when trying the same again cannot help.
+    pub(super) fn is_retryable(&self) -> bool {
+        match self {
+            HandshakeError::Token(err) => err.is_retryable(),
+            HandshakeError::NoToken(_) => false,
+            HandshakeError::Connect(err) => err.is_retryable(),
+        }
+    }
+
+    /// HTTP status, where the venue answered with one.
+    pub(super) fn http_status(&self) -> Option<u16> {
+        match self {
+            HandshakeError::Token(RestError::Status { status, .. }) => Some(*status),
+            HandshakeError::Connect(err) => err.http_status(),
+            _ => None,
+        }
+    }
+
+    /// The least time to wait before anybody at this address connects again.
+    pub(super) fn wait_at_least(&self) -> Option<Duration> {
+        match self {
+            HandshakeError::Connect(err) => err.wait_at_least(),
+            // The REST client waits for the end of a ban by itself.
+            _ => None,
+        }
+    }
+}
+
+/// A connection and how to keep it.
+pub(super) struct Ready {
+    /// The socket.
+    pub(super) opened: Opened,
+    /// URL without secrets.
+    pub(super) shown: String,
+    /// How the client has to ping: every so often, answered within.
+    pub(super) ping: Option<(Duration, Duration)>,
+}
+
+/// Opens the connection of `plan`.
+///
+/// # Errors
+/// [`HandshakeError`] of the step that failed.
+///
+/// # Cancel safety
+/// Dropping the future closes whatever was open.
+pub(super) async fn open(feed: &Feed, plan: &ConnectionPlan, route: Route) -> Result<Ready, HandshakeError> {
+    let venue = feed.venue;
+    let token = match venue.token_request() {
+        Some(request) => Some(venue.parse_token(&feed.rest.get(feed, &request).await?)?),
+        None => None,
+    };
+    let base = match (&feed.config.ws_url, &token) {
+        (Some(configured), _) => configured.as_str(),
+        (None, Some(token)) => token.endpoint.as_str(),
+        (None, None) => venue.ws_base(),
+    };
+    let connect_id = format!("tapedeck{:016x}", rand::random::<u64>());
+    let url = venue.connect_url(base, plan, token.as_ref(), &connect_id);
+    let shown = venue.redacted(&url);
+    let target = Target { url, shown: shown.clone(), headers: venue.headers(feed.api_key.as_deref()), route };
+    let opened = connect::open(&target, &feed.dialer, &feed.tls).await?;
+    let ping = match venue.heartbeat() {
+        Heartbeat::ServerPing => None,
+        Heartbeat::ClientText { every_ms, timeout_ms } => {
+            let ms = Duration::from_millis;
+            Some(match &token {
+                Some(t) => (ms(t.ping_interval_ms), ms(t.ping_timeout_ms)),
+                None => (ms(every_ms), ms(timeout_ms)),
+            })
+        }
+    };
+    Ok(Ready { opened, shown, ping })
+}
