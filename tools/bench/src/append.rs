@@ -11,6 +11,17 @@ use std::time::{Duration, Instant};
 
 use wal_format::{Append, ClockPair, Kind, LogOptions, LogWriter, SyncPolicy};
 
+/// Arguments of `append`.
+#[derive(Default, clap::Args)]
+pub(crate) struct Args {
+    /// Be the process that appends to walrus (used by the benchmark itself): mmap or fd.
+    #[arg(long, hide = true)]
+    walrus: Option<String>,
+    /// How many records that process appends.
+    #[arg(long, hide = true, default_value_t = 0)]
+    records: u64,
+}
+
 const RECORDS: u64 = 1_500_000;
 const ROUNDS: usize = 5;
 
@@ -50,14 +61,18 @@ fn median(mut v: Vec<f64>) -> f64 {
 }
 
 fn ours(dir: &Path, payload: &[u8], sync: SyncPolicy) -> anyhow::Result<f64> {
+    ours_n(dir, payload, sync, RECORDS)
+}
+
+fn ours_n(dir: &Path, payload: &[u8], sync: SyncPolicy, records: u64) -> anyhow::Result<f64> {
     let mut log = LogWriter::open(dir, options(sync))?;
     std::thread::sleep(Duration::from_millis(200));
     let base = clock().wall_ns;
     let start = Instant::now();
-    for i in 0..RECORDS {
+    for i in 0..records {
         log.append(&Append { ts_recv_ns: base + i, conn: 1, kind: Kind::Data, flags: 0, payload })?;
     }
-    let ns = start.elapsed().as_nanos() as f64 / RECORDS as f64;
+    let ns = start.elapsed().as_nanos() as f64 / records as f64;
     log.close()?;
     std::fs::remove_dir_all(dir)?;
     Ok(ns)
@@ -133,7 +148,10 @@ fn latency(dir: &Path, payload: &[u8], sync: SyncPolicy, per_s: u64, seconds: u6
 }
 
 /// Runs all rows.
-pub(crate) fn run() -> anyhow::Result<()> {
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    if let Some(backend) = &args.walrus {
+        return crate::peers::walrus_here(backend, &[7_u8; 200], args.records);
+    }
     let root = std::env::current_dir()?.join("target/bench-append");
     let _ = std::fs::remove_dir_all(&root);
     std::fs::create_dir_all(&root)?;
@@ -178,9 +196,16 @@ pub(crate) fn run() -> anyhow::Result<()> {
             crate::peers::okaywal(&root.join("okaywal"), &payload, few)?,
         ),
         (
+            "raft-engine, batches of 1,000 (a kill loses the batch)",
+            crate::peers::raft_engine(&root.join("raft"), &payload, few)?,
+        ),
+        (
             "mrecordlog, each record, fsync every 100 ms",
             crate::peers::mrecordlog(&root.join("mrecordlog"), &payload, few)?,
         ),
+        ("walrus mmap, each record, fsync every 100 ms", crate::peers::walrus(&root.join("walrus"), true, few)?),
+        ("walrus fd, each record, fsync every 100 ms", crate::peers::walrus(&root.join("walrus"), false, few)?),
+        ("tapedeck, sync interval, each record", ours_n(&root.join("log"), &payload, interval, few)?),
     ] {
         println!("    {name:<60} {ns:>8.1}  ({:>7.0})  {:>6.2} x the loop", 200.0 * 1e3 / ns, ns / loop_ns);
     }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod append;
+mod brokers;
 mod compact;
 mod decode;
 mod endtoend;
@@ -21,8 +22,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum What {
     /// Append: ns per record, MB/s and latency percentiles by policy and size, against a bare loop and buffered files.
-    Append,
-    /// Tail latency across processes, against 50 us polling of a shared counter.
+    Append(append::Args),
+    /// Tail latency across processes, against 50 us polling, Redis streams and NATS JetStream.
     Tail(tail::Args),
     /// Decode: ns per frame by message type, against sonic-rs, serde_json and a hand-written scan.
     Decode,
@@ -37,13 +38,13 @@ enum What {
 fn main() -> anyhow::Result<()> {
     hardware();
     match Cli::parse().what {
-        What::Append => append::run(),
+        What::Append(args) => append::run(&args),
         What::Tail(args) => tail::run(&args),
         What::Decode => decode::run(),
         What::Compact => compact::run(),
         What::Endtoend => endtoend::run(),
         What::All => {
-            append::run()?;
+            append::run(&append::Args::default())?;
             tail::run(&tail::Args::default())?;
             decode::run()?;
             compact::run()?;

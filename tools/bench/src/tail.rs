@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use wal_format::{Append, Kind, LogReader, LogWriter, Position, ReaderOptions, Step, SyncPolicy, Waiter};
 
 use crate::append::{Latency, clock, options};
+use crate::brokers::{Broker, Client, Server};
 
 /// Arguments of `tail`.
 #[derive(Default, clap::Args)]
@@ -19,6 +20,12 @@ pub(crate) struct Args {
     /// Records per second of the writing process.
     #[arg(long, hide = true, default_value_t = 0)]
     per_s: u64,
+    /// Be the process that adds to this broker (used by the benchmark itself).
+    #[arg(long, hide = true)]
+    broker: Option<Broker>,
+    /// Port of the broker.
+    #[arg(long, hide = true, default_value_t = 0)]
+    port: u16,
 }
 
 const SECONDS: u64 = 5;
@@ -26,6 +33,17 @@ const SECONDS: u64 = 5;
 fn write(dir: &Path, per_s: u64) -> anyhow::Result<()> {
     let mut log = LogWriter::open(dir, options(SyncPolicy::INTERVAL_DEFAULT))?;
     let ringer = log.ringer();
+    paced(per_s, |payload, now| {
+        log.append(&Append { ts_recv_ns: now, conn: 1, kind: Kind::Data, flags: 0, payload })?;
+        ringer.ring();
+        Ok(())
+    })?;
+    log.close()?;
+    Ok(())
+}
+
+/// Calls `add` with a stamped payload and the wall time at the given rate.
+fn paced(per_s: u64, mut add: impl FnMut(&[u8], u64) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let mut payload = [0_u8; 200];
     let start = Instant::now();
     for i in 0..per_s * SECONDS {
@@ -40,10 +58,8 @@ fn write(dir: &Path, per_s: u64) -> anyhow::Result<()> {
         }
         let now = clock();
         payload[..8].copy_from_slice(&now.mono_ns.to_le_bytes());
-        log.append(&Append { ts_recv_ns: now.wall_ns, conn: 1, kind: Kind::Data, flags: 0, payload: &payload })?;
-        ringer.ring();
+        add(&payload, now.wall_ns)?;
     }
-    log.close()?;
     Ok(())
 }
 
@@ -91,6 +107,32 @@ fn measure(root: &Path, per_s: u64, plain: bool) -> anyhow::Result<(Latency, f64
     Ok((Latency::new(samples), used))
 }
 
+/// The same through a broker; `None` when it is not installed.
+fn broker(root: &Path, per_s: u64, broker: Broker) -> anyhow::Result<Option<Latency>> {
+    let dir = root.join("broker");
+    let _ = std::fs::remove_dir_all(&dir);
+    let Some(server) = Server::start(broker, &dir)? else { return Ok(None) };
+    let mut reader = Client::connect(broker, server.port)?;
+    reader.follow()?;
+    let name = clap::ValueEnum::to_possible_value(&broker).map(|v| v.get_name().to_owned()).unwrap_or_default();
+    let mut writer = Command::new(std::env::current_exe()?)
+        .args(["tail", "--per-s", &per_s.to_string(), "--broker", &name, "--port", &server.port.to_string()])
+        .stdout(Stdio::null())
+        .spawn()?;
+    let mut samples = Vec::with_capacity((per_s * SECONDS) as usize);
+    while (samples.len() as u64) < per_s * SECONDS {
+        reader.next(&mut |payload| {
+            if let Some(sent) = payload.first_chunk::<8>() {
+                samples.push(clock().mono_ns.saturating_sub(u64::from_le_bytes(*sent)));
+            }
+        })?;
+    }
+    writer.wait()?;
+    drop(server);
+    std::fs::remove_dir_all(&dir)?;
+    Ok(Some(Latency::new(samples)))
+}
+
 /// CPU share of a reader on a log where nothing happens.
 fn idle(root: &Path) -> anyhow::Result<f64> {
     let dir = root.join("idle");
@@ -115,6 +157,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(dir) = &args.write {
         return write(dir, args.per_s);
     }
+    if let Some(broker) = args.broker {
+        let mut client = Client::connect(broker, args.port)?;
+        return paced(args.per_s, |payload, _| client.add(payload));
+    }
     let root = std::env::current_dir()?.join("target/bench-tail");
     std::fs::create_dir_all(&root)?;
     println!("\ntail latency across processes, {SECONDS} s each, us");
@@ -128,6 +174,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
                 l.at(0.999) as f64 / 1e3,
                 cpu * 100.0
             );
+        }
+        for (name, which) in
+            [("Redis streams, XREAD BLOCK", Broker::Redis), ("NATS JetStream, file, push", Broker::Nats)]
+        {
+            match broker(&root, per_s, which) {
+                Ok(Some(l)) => println!(
+                    "    {per_s:>6}/s  {name:<26} p50 {:>7.1}  p99 {:>7.1}  p99.9 {:>8.1}",
+                    l.at(0.5) as f64 / 1e3,
+                    l.at(0.99) as f64 / 1e3,
+                    l.at(0.999) as f64 / 1e3,
+                ),
+                Ok(None) => println!("    {per_s:>6}/s  {name:<26} not installed"),
+                Err(err) => println!("    {per_s:>6}/s  {name:<26} failed: {err:#}"),
+            }
         }
     }
     println!("    idle tail: {:.2} % of a core", idle(&root)? * 100.0);
