@@ -166,6 +166,11 @@ impl Session {
         Some((session, added))
     }
 
+    /// Names subscribed now, delivered or not.
+    pub fn streams_asked(&self) -> usize {
+        self.subscriptions.len()
+    }
+
     /// True when at least one stream is delivered.
     pub fn delivers(&self) -> bool {
         self.routes.iter().any(|routes| !routes.is_empty())

@@ -178,19 +178,35 @@ impl Default for StartWhen {
     }
 }
 
-/// Limits of the venue (EXCHANGES 1.1). Counted always, enforced only when asked.
+/// Limits of the venue. Counted always, enforced only when asked.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Refuse, close and ban as the venue would.
     pub enforce: bool,
-    /// Client messages per second, pings and pongs included. `None` = the venue's: 5 on spot, 10 on USD-M.
+    /// Client messages in any window of a connection, pings and pongs included. `None` = the venue's: 5 on spot, 10 on USD-M.
     pub messages_per_s: Option<u32>,
+    /// That window, ms. `None` = the venue's: a second.
+    pub message_window_ms: Option<u64>,
     /// Streams per connection.
     pub streams_per_connection: usize,
-    /// WebSocket connects in any 5 minutes.
+    /// WebSocket connects of an address in any window of `connect_window_ms`.
     pub connects_per_5_min: usize,
-    /// REST weight per minute. `None` = the venue's: 6000 on spot, 2400 on USD-M.
+    /// That window, ms: five minutes unless shortened. Strikes are forgotten after it as well.
+    pub connect_window_ms: u64,
+    /// REST weight of an address per window. `None` = the venue's: 6000 on spot, 2400 on USD-M.
     pub rest_weight_per_min: Option<u32>,
+    /// That window, ms. `None` = the venue's: a minute.
+    pub rest_window_ms: Option<u64>,
+    /// Connections closed for too many messages before their address is throttled.
+    pub strikes: u32,
+    /// How long that lasts: REST and upgrades get 429, ms.
+    pub throttle_ms: u64,
+    /// Requests of a throttled or banned address that are put up with; the next one bans it.
+    pub knocks: u32,
+    /// The first ban, ms: REST and upgrades get 418. Every further one is twice as long.
+    pub ban_ms: u64,
+    /// The longest ban, ms.
+    pub ban_max_ms: u64,
 }
 
 impl Default for Limits {
@@ -198,9 +214,17 @@ impl Default for Limits {
         Limits {
             enforce: false,
             messages_per_s: None,
+            message_window_ms: None,
             streams_per_connection: 1024,
             connects_per_5_min: 300,
+            connect_window_ms: 300_000,
             rest_weight_per_min: None,
+            rest_window_ms: None,
+            strikes: 3,
+            throttle_ms: 60_000,
+            knocks: 10,
+            ban_ms: 120_000,
+            ban_max_ms: 3 * 86_400_000,
         }
     }
 }

@@ -222,23 +222,23 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
 
     async fn hear(&mut self, message: Inbound, heard: &mut mpsc::Receiver<FromClient>) -> Result<(), End> {
         let now = Instant::now();
-        self.heard.push_back(now);
-        while self.heard.front().is_some_and(|&at| now.duration_since(at) > Duration::from_secs(1)) {
-            self.heard.pop_front();
-        }
-        let limit = self.venue.limits.messages_per_s.unwrap_or_else(|| self.venue.market.messages_per_s());
-        if self.venue.limits.enforce && message.opcode != Opcode::Close && self.heard.len() > limit as usize {
+        let allowance = self.venue.allowance;
+        if message.opcode != Opcode::Close && self.is_one_too_many(now) && allowance.enforce {
+            self.venue.doors.strike(self.wire.peer, &allowance, (wall_ns() / 1_000_000) as i64);
             self.goodbye(1008, "Too many requests", heard).await;
             return Err(End("the client sent too many messages".to_owned()));
         }
         match message.opcode {
             Opcode::Text => {
                 lock(&self.stats).counters().client_messages += 1;
-                let streams_max =
-                    if self.venue.limits.enforce { self.venue.limits.streams_per_connection } else { usize::MAX };
+                let streams_max = if allowance.enforce { allowance.streams } else { usize::MAX };
+                let asked = self.session.streams_asked();
                 let Reaction { reply, added, removed, close } =
                     self.session.on_text(&message.payload, &self.venue.universe, streams_max);
                 self.routes_changed(&added, &removed);
+                if self.session.streams_asked() > allowance.streams.max(asked) {
+                    lock(&self.venue.limits).streams_over += 1;
+                }
                 if let Some(reply) = reply {
                     self.send(Opcode::Text, reply.as_bytes(), Some(Sent::Control)).await?;
                 }
@@ -263,6 +263,21 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Counts a client message; true when it is over the limit of this connection.
+    fn is_one_too_many(&mut self, now: Instant) -> bool {
+        let allowance = &self.venue.allowance;
+        let window = Duration::from_millis(allowance.message_window_ms);
+        while self.heard.front().is_some_and(|&at| now.duration_since(at) >= window) {
+            self.heard.pop_front();
+        }
+        self.heard.push_back(now);
+        let is_over = self.heard.len() > allowance.messages as usize;
+        if is_over {
+            lock(&self.venue.limits).messages_over += 1;
+        }
+        is_over
     }
 
     /// Makes new delivered names and the subscription counts known.

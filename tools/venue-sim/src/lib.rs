@@ -9,7 +9,7 @@
 //!
 //! Rooms in the order of the flow: [`config`] what a simulation is made of; `script` recordings; `slots` and `restamp` times and ids;
 //! `generate` and `shapes` a seeded market; `play` pacing; `venue` what the parts of one venue share; `server` the listener; `conn`,
-//! `outbox` and `disorder` one WebSocket; `binance`, `rest`, `rest_trades` with `tape`, and `book` the protocol of the two Binance markets; [`faults`] what goes
+//! `outbox` and `disorder` one WebSocket; `limits` what an address may do; `binance`, `rest`, `rest_trades` with `tape`, and `book` the protocol of the two Binance markets; [`faults`] what goes
 //! wrong; [`report`] what was sent.
 //!
 //! It knows nothing of the programs under test and shares no code with them. It never loses a frame on its own: a subscriber that
@@ -37,6 +37,7 @@ mod disorder;
 pub mod faults;
 mod generate;
 mod http;
+mod limits;
 mod outbox;
 mod play;
 pub mod report;
@@ -53,7 +54,7 @@ mod text;
 mod venue;
 mod ws;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,7 +69,7 @@ pub use config::{
     Heartbeat, Limits, Market, Pace, RecordingFile, Repeat, SimConfig, SimVenue, Source, StartWhen, TlsFiles,
 };
 pub use faults::{Action, Fault, Garbage};
-pub use report::{ConnReport, Report, RestReport, StreamReport, VenueReport};
+pub use report::{ConnReport, LimitsReport, Report, RestReport, StreamReport, VenueReport};
 
 use generate::Generator;
 use play::Feed;
@@ -236,6 +237,7 @@ fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, Feed)>> {
     let frames_total: usize = timelines.iter().flatten().map(|timeline| timeline.frames.len()).sum();
     let shares = wanted.len() as u64;
     let mut loaded = Vec::new();
+    let mut doors: HashMap<&str, Arc<limits::Doors>> = HashMap::new();
     for (share, (wanted, timeline)) in wanted.iter().zip(timelines).enumerate() {
         let Some(rules) = binance::Market::of(&wanted.id) else {
             bail!("unknown venue {}: known are binance-spot and binance-usdm", wanted.id);
@@ -265,7 +267,8 @@ fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, Feed)>> {
             }
             (None, Source::Recordings(_)) => bail!("{} has no recording to play", wanted.id),
         };
-        loaded.push((Venue::new(&wanted.id, rules, streams, material, &wanted.expected, config), feed));
+        let doors = doors.entry(limits::group(&wanted.id)).or_default().clone();
+        loaded.push((Venue::new(&wanted.id, rules, streams, material, &wanted.expected, config, doors), feed));
     }
     Ok(loaded)
 }

@@ -61,6 +61,26 @@ pub struct VenueReport {
     pub connections: Vec<ConnReport>,
     /// REST.
     pub rest: RestReport,
+    /// What was over a limit.
+    #[serde(default)]
+    pub limits: LimitsReport,
+}
+
+/// What clients did beyond the limits of a venue, and what it led to. All zero = well behaved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitsReport {
+    /// Client messages over the window of their connection. An enforcing venue closes at the first.
+    pub messages_over: u64,
+    /// Upgrades over the window of their address.
+    pub connects_over: u64,
+    /// REST requests over the weight of their address.
+    pub weight_over: u64,
+    /// Messages that left a connection with too many streams.
+    pub streams_over: u64,
+    /// Requests and upgrades refused for one of these, with 429 or 418.
+    pub throttles: u64,
+    /// Bans.
+    pub bans: u64,
 }
 
 /// One WebSocket connection.

@@ -5,64 +5,22 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
+use std::net::IpAddr;
 
 use serde_json::Value;
 
 use crate::binance::Market;
 use crate::http::{Answer, Head};
+use crate::limits::{Knock, Verdict};
 use crate::report::lock;
 use crate::restamp::Warp;
 use crate::venue::{Material, Venue};
-
-/// A client that goes on after so many 429 answers in one minute is banned.
-const STRIKES: u32 = 10;
-
-/// Length of a ban. The venue starts with two minutes.
-const BAN: Duration = Duration::from_secs(120);
 
 /// Frames looked at for tick and step sizes.
 const PROBED_FRAMES: usize = 20_000;
 
 /// Quote assets that end a symbol.
 const QUOTES: [&str; 10] = ["USDT", "USDC", "FDUSD", "TUSD", "BUSD", "EUR", "TRY", "BTC", "ETH", "BNB"];
-
-/// Weight used in the current minute.
-#[derive(Debug, Default)]
-pub(crate) struct RestState {
-    minute: i64,
-    used: u32,
-    strikes: u32,
-    banned_until: Option<Instant>,
-}
-
-impl RestState {
-    /// Adds weight; gives the sum of this minute and, when over the limit, the refusal.
-    fn charge(&mut self, weight: u32, limit: u32, now_ms: i64) -> (u32, Option<Answer>) {
-        let minute = now_ms.div_euclid(60_000);
-        if self.minute != minute {
-            (self.minute, self.used, self.strikes) = (minute, 0, 0);
-        }
-        self.used = self.used.saturating_add(weight);
-        if let Some(until) = self.banned_until {
-            let left = until.saturating_duration_since(Instant::now());
-            if !left.is_zero() {
-                return (self.used, Some(banned(now_ms + left.as_millis() as i64, left.as_secs() + 1)));
-            }
-            self.banned_until = None;
-        }
-        if self.used <= limit {
-            return (self.used, None);
-        }
-        self.strikes += 1;
-        if self.strikes > STRIKES {
-            self.banned_until = Some(Instant::now() + BAN);
-            return (self.used, Some(banned(now_ms + BAN.as_millis() as i64, BAN.as_secs())));
-        }
-        let wait_s = (60_000 - now_ms.rem_euclid(60_000)) / 1_000 + 1;
-        (self.used, Some(too_many(limit, wait_s as u64)))
-    }
-}
 
 /// HTTP 429 as the venue words it.
 pub(crate) fn too_many(limit: u32, retry_after_s: u64) -> Answer {
@@ -79,6 +37,16 @@ pub(crate) fn banned(until_ms: i64, retry_after_s: u64) -> Answer {
         "Way too much request weight used; IP banned until {until_ms}. Please use WebSocket Streams for live updates to avoid bans."
     );
     error(418, -1003, &msg).with("Retry-After", retry_after_s)
+}
+
+/// The refusal of an address that did too much, `None` when it may pass.
+pub(crate) fn turned_away(venue: &Venue, verdict: Verdict, now_ms: i64) -> Option<Answer> {
+    let seconds = |ms: u64| ms.div_ceil(1_000).max(1);
+    match verdict {
+        Verdict::Pass => None,
+        Verdict::Throttled { wait_ms } => Some(too_many(weight_limit(venue), seconds(wait_ms))),
+        Verdict::Banned { until_ms } => Some(banned(until_ms, seconds((until_ms - now_ms).max(0) as u64))),
+    }
 }
 
 /// Any other status as a fault asks for it.
@@ -98,11 +66,11 @@ pub(crate) fn error(status: u16, code: i32, msg: &str) -> Answer {
 }
 
 fn weight_limit(venue: &Venue) -> u32 {
-    venue.limits.rest_weight_per_min.unwrap_or_else(|| venue.market.rest_weight_per_min())
+    venue.allowance.weight
 }
 
 /// Answers a request below the venue's prefix.
-pub(crate) fn answer(venue: &Venue, head: &Head, path: &str, now_ms: i64) -> Answer {
+pub(crate) fn answer(venue: &Venue, head: &Head, path: &str, from: IpAddr, now_ms: i64) -> Answer {
     let query = head.query();
     let get = |name: &str| {
         query.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str()).filter(|v| !v.is_empty())
@@ -123,8 +91,11 @@ pub(crate) fn answer(venue: &Venue, head: &Head, path: &str, now_ms: i64) -> Ans
         }
         None => (1, refusal(venue, 404, 0, now_ms)),
     };
-    let (used, refused) = lock(&venue.rest_state).charge(weight, weight_limit(venue), now_ms);
-    let answer = refused.filter(|_| venue.limits.enforce).unwrap_or(answer);
+    let (used, verdict) = {
+        let mut counts = lock(&venue.limits);
+        venue.doors.knock(from, Knock::Rest { weight }, &venue.allowance, now_ms, &mut counts)
+    };
+    let answer = turned_away(venue, verdict, now_ms).unwrap_or(answer);
     answer.with("X-MBX-USED-WEIGHT-1M", used)
 }
 
@@ -350,21 +321,6 @@ fn exchange_info<'q>(venue: &Venue, get: &dyn Fn(&str) -> Option<&'q str>, now_m
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn weight_over_the_limit_is_refused_and_going_on_is_banned() {
-        let mut state = RestState::default();
-        let now_ms = 1_800_000_015_000;
-        assert_eq!(state.charge(90, 100, now_ms), (90, None));
-        let (_, refused) = state.charge(20, 100, now_ms);
-        let refused = refused.unwrap();
-        assert_eq!((refused.status, refused.headers[0].clone()), (429, ("Retry-After".into(), "46".into())));
-        for _ in 0..STRIKES - 1 {
-            assert_eq!(state.charge(1, 100, now_ms).1.unwrap().status, 429);
-        }
-        assert_eq!(state.charge(1, 100, now_ms).1.unwrap().status, 418);
-        assert_eq!(state.charge(1, 100, now_ms + 60_000).1.unwrap().status, 418, "the next minute does not lift a ban");
-    }
 
     #[test]
     fn sizes_are_read_off_the_texts() {

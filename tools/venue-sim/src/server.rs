@@ -1,5 +1,6 @@
 //! One TCP listener for everything: `/<venue>/..` REST and WebSocket, `/_sim/..` control. TLS when certificate and key are given.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,12 +16,10 @@ use crate::binance::Session;
 use crate::conn::Setup;
 use crate::faults::{Action, Board, Fault};
 use crate::http::{Answer, BODY_BYTES_MAX, HEAD_BYTES_MAX, Head, head_end};
+use crate::limits::Knock;
 use crate::report::{Report, Transcript, lock, wall_ns};
 use crate::socket::Wire;
 use crate::venue::{Order, Venue};
-
-/// The window of the connect limit.
-const CONNECT_WINDOW: Duration = Duration::from_secs(300);
 
 /// What every connection shares.
 pub(crate) struct Shared {
@@ -180,7 +179,7 @@ where
         let (first, rest) = split_first(&path);
         let venue = shared.venues.iter().find(|venue| venue.id == first).cloned();
         let answer = match venue {
-            Some(venue) if head.is_upgrade() => match upgrade(&venue, &shared, &head, rest) {
+            Some(venue) if head.is_upgrade() => match upgrade(&venue, &shared, &head, rest, wire.peer) {
                 Upgrade::Open(session, added) => {
                     let Some(key) = head.header("sec-websocket-key") else { return };
                     let accept = Answer::json(101, "").with("Upgrade", "websocket").with("Connection", "Upgrade");
@@ -202,7 +201,7 @@ where
                 Upgrade::Refuse(answer) => answer,
             },
             Some(venue) => {
-                let answer = rest_answer(&venue, &shared, &head, rest).await;
+                let answer = rest_answer(&venue, &shared, &head, rest, wire.peer).await;
                 lock(&venue.rest).note(&strip_venue(&head.target, &venue.id), answer.status, &answer.body);
                 answer
             }
@@ -240,17 +239,14 @@ enum Upgrade {
     Refuse(Answer),
 }
 
-fn upgrade(venue: &Venue, shared: &Shared, head: &Head, path: &str) -> Upgrade {
+fn upgrade(venue: &Venue, shared: &Shared, head: &Head, path: &str, from: IpAddr) -> Upgrade {
     let now_ms = (wall_ns() / 1_000_000) as i64;
-    let recent = {
-        let mut connects = lock(&venue.connects);
-        let now = std::time::Instant::now();
-        connects.retain(|&at| now.duration_since(at) < CONNECT_WINDOW);
-        connects.push(now);
-        connects.len()
+    let verdict = {
+        let mut counts = lock(&venue.limits);
+        venue.doors.knock(from, Knock::Upgrade, &venue.allowance, now_ms, &mut counts).1
     };
-    if venue.limits.enforce && recent > venue.limits.connects_per_5_min {
-        return Upgrade::Refuse(Answer::json(429, "").with("Retry-After", 60));
+    if let Some(refusal) = crate::rest::turned_away(venue, verdict, now_ms) {
+        return Upgrade::Refuse(refusal);
     }
     let fits = |action: &Action| matches!(action, Action::Refuse { .. } | Action::HangUpgrade);
     match shared.board.take_for_request(&venue.id, path, fits) {
@@ -267,7 +263,7 @@ fn upgrade(venue: &Venue, shared: &Shared, head: &Head, path: &str) -> Upgrade {
     }
 }
 
-async fn rest_answer(venue: &Venue, shared: &Shared, head: &Head, path: &str) -> Answer {
+async fn rest_answer(venue: &Venue, shared: &Shared, head: &Head, path: &str, from: IpAddr) -> Answer {
     let delay = shared.board.take_for_request(&venue.id, path, |action| matches!(action, Action::RestDelay { .. }));
     if let Some(Action::RestDelay { ms }) = delay {
         let mut stop = shared.stop.clone();
@@ -279,7 +275,7 @@ async fn rest_answer(venue: &Venue, shared: &Shared, head: &Head, path: &str) ->
     let now_ms = (wall_ns() / 1_000_000) as i64;
     match shared.board.take_for_request(&venue.id, path, |action| matches!(action, Action::Rest { .. })) {
         Some(Action::Rest { status, retry_after_s }) => crate::rest::refusal(venue, status, retry_after_s, now_ms),
-        _ => crate::rest::answer(venue, head, path, now_ms),
+        _ => crate::rest::answer(venue, head, path, from, now_ms),
     }
 }
 

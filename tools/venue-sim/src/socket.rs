@@ -1,6 +1,6 @@
 //! The TCP side of a connection that the protocol does not see: resets with exact accounting.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
@@ -12,13 +12,16 @@ const DRAIN: Duration = Duration::from_secs(2);
 pub(crate) struct Wire {
     socket: Option<socket2::Socket>,
     ends: Option<(SocketAddr, SocketAddr)>,
+    /// Whose connection it is.
+    pub peer: IpAddr,
 }
 
 impl Wire {
     /// Keeps a handle of an accepted connection.
     pub fn of(tcp: &TcpStream) -> Wire {
         let ends = tcp.local_addr().ok().zip(tcp.peer_addr().ok());
-        Wire { socket: socket2::SockRef::from(tcp).try_clone().ok(), ends }
+        let peer = ends.map_or(IpAddr::from(Ipv4Addr::LOCALHOST), |(_, peer)| peer.ip());
+        Wire { socket: socket2::SockRef::from(tcp).try_clone().ok(), ends, peer }
     }
 
     /// Makes the coming close a reset. Waits first until the peer's kernel has everything that was sent (Linux: the socket's send

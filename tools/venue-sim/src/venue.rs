@@ -11,11 +11,11 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::binance::Market;
 use crate::book::Books;
-use crate::config::{Heartbeat, Limits};
+use crate::config::Heartbeat;
 use crate::faults::{Action, FaultId};
 use crate::generate::Stall;
-use crate::report::{ConnStats, RestReport, VenueReport, lock};
-use crate::rest::RestState;
+use crate::limits::{Allowance, Doors};
+use crate::report::{ConnStats, LimitsReport, RestReport, VenueReport, lock};
 use crate::restamp::Warp;
 use crate::script::{StreamInfo, Timeline};
 
@@ -145,7 +145,10 @@ pub(crate) struct Venue {
     pub material: Material,
     pub restamp: bool,
     pub extra_symbols: bool,
-    pub limits: Limits,
+    pub allowance: Allowance,
+    /// Shared by the venues that share limits.
+    pub doors: Arc<Doors>,
+    pub limits: Mutex<LimitsReport>,
     pub heartbeat: Heartbeat,
     /// Stream indices that must be subscribed before `AllStreams` starts.
     pub expected: Vec<u32>,
@@ -153,10 +156,7 @@ pub(crate) struct Venue {
     pub stats: Mutex<Vec<Arc<Mutex<ConnStats>>>>,
     pub progress: Mutex<Progress>,
     pub rest: Mutex<RestReport>,
-    pub rest_state: Mutex<RestState>,
     pub books: Mutex<Books>,
-    /// Upgrades in the last five minutes.
-    pub connects: Mutex<Vec<Instant>>,
     subscriptions: Mutex<Subscriptions>,
     /// Woken when subscriptions or connections change.
     pub changed: Notify,
@@ -170,6 +170,7 @@ impl Venue {
         material: Material,
         expected: &[String],
         config: &crate::config::SimConfig,
+        doors: Arc<Doors>,
     ) -> Venue {
         let universe = Universe::new(streams);
         let count = universe.streams.len();
@@ -185,16 +186,16 @@ impl Venue {
             material,
             restamp: config.restamp,
             extra_symbols: config.extra_symbols,
-            limits: config.limits.clone(),
+            allowance: Allowance::of(market, &config.limits),
+            doors,
+            limits: Mutex::default(),
             heartbeat: config.heartbeat,
             expected,
             outlets: Mutex::default(),
             stats: Mutex::default(),
             progress: Mutex::new(Progress { played: vec![0; count], ..Progress::default() }),
             rest: Mutex::default(),
-            rest_state: Mutex::default(),
             books: Mutex::default(),
-            connects: Mutex::default(),
             subscriptions: Mutex::new(Subscriptions { counts: vec![0; count], changed: Instant::now() }),
             changed: Notify::new(),
         }
@@ -261,6 +262,7 @@ impl Venue {
             played,
             connections: lock(&self.stats).iter().map(|stats| lock(stats).report()).collect(),
             rest: lock(&self.rest).clone(),
+            limits: lock(&self.limits).clone(),
         }
     }
 }
