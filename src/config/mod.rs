@@ -301,7 +301,6 @@ mod tests {
             ("[wal]\narchive = \"zstd\"\n", "wal.archive"),
             ("[lake]\nformat = \"csv\"\n", "lake.format"),
             ("[lake]\ndir = \"s3://b/p\"\n", "lake.dir"),
-            ("[venues.kucoin-spot]\nsymbols=[\"*\"]\nchannels=[\"trades\"]\n", "venues.kucoin-spot"),
             ("[venues.binance-spot]\nsymbols=[\"*\"]\nchannels=[\"trades\"]\nlines=3\n", "lines"),
         ] {
             let text = Config::from_toml(toml).unwrap_err().to_string();

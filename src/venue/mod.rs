@@ -5,7 +5,10 @@
 
 pub mod binance;
 pub mod gap;
+#[cfg(test)]
+mod hostile;
 mod json;
+pub mod kucoin;
 mod message;
 pub mod number;
 pub mod row;
@@ -409,11 +412,9 @@ pub fn venue(id: VenueId) -> Option<&'static dyn Venue> {
     match id {
         VenueId::BinanceSpot => Some(&binance::spot::BinanceSpot),
         VenueId::BinanceUsdm => Some(&binance::usdm::BinanceUsdm),
-        VenueId::BinanceSpotSbe
-        | VenueId::KucoinSpot
-        | VenueId::KucoinFutures
-        | VenueId::GateSpot
-        | VenueId::GateFutures => None,
+        VenueId::KucoinSpot => Some(&kucoin::spot::KucoinSpot),
+        VenueId::KucoinFutures => Some(&kucoin::futures::KucoinFutures),
+        VenueId::BinanceSpotSbe | VenueId::GateSpot | VenueId::GateFutures => None,
     }
 }
 
@@ -567,7 +568,7 @@ mod tests {
     #[test]
     fn a_venue_found_by_its_name_says_that_name() {
         let known: Vec<VenueId> = VenueId::ALL.iter().copied().filter(|id| id.implemented()).collect();
-        assert_eq!(known, [VenueId::BinanceSpot, VenueId::BinanceUsdm]);
+        assert_eq!(known, [VenueId::BinanceSpot, VenueId::BinanceUsdm, VenueId::KucoinSpot, VenueId::KucoinFutures]);
         for id in known {
             assert_eq!(venue(id).unwrap().id(), id);
         }

@@ -5,6 +5,7 @@ use proptest::sample::Index;
 use proptest::strategy::ValueTree;
 use serde_json::Value;
 
+use super::super::super::hostile::{damage, damaged, dice, rewrite};
 use super::golden::{goldens, lines};
 use super::*;
 
@@ -147,116 +148,6 @@ fn combined() -> impl Strategy<Value = String> {
         None => message,
         Some((s, kind)) => format!(r#"{{"stream":"{s}{kind}","data":{message}}}"#),
     })
-}
-
-/// Writes the same JSON otherwise: keys in another order, white space, escapes.
-fn rewrite(value: &Value, dice: &mut dyn FnMut() -> u32, out: &mut String) {
-    let space = |dice: &mut dyn FnMut() -> u32, out: &mut String| match dice() % 8 {
-        0 => out.push(' '),
-        1 => out.push_str("\t\r\n"),
-        _ => {}
-    };
-    space(dice, out);
-    match value {
-        Value::Object(map) => {
-            let mut keys: Vec<&String> = map.keys().collect();
-            for i in (1..keys.len()).rev() {
-                keys.swap(i, dice() as usize % (i + 1));
-            }
-            out.push('{');
-            for (n, key) in keys.into_iter().enumerate() {
-                if n > 0 {
-                    out.push(',');
-                }
-                space(dice, out);
-                rewrite(&Value::from(key.clone()), dice, out);
-                space(dice, out);
-                out.push(':');
-                rewrite(&map[key], dice, out);
-            }
-            out.push('}');
-        }
-        Value::Array(items) => {
-            out.push('[');
-            for (n, item) in items.iter().enumerate() {
-                if n > 0 {
-                    out.push(',');
-                }
-                rewrite(item, dice, out);
-            }
-            out.push(']');
-        }
-        Value::String(text) => {
-            out.push('"');
-            for c in text.chars() {
-                let mut units = [0; 2];
-                if dice().is_multiple_of(6) || matches!(c, '"' | '\\') || c < ' ' {
-                    for unit in c.encode_utf16(&mut units) {
-                        out.push_str(&format!("\\u{unit:04x}"));
-                    }
-                } else {
-                    out.push(c);
-                }
-            }
-            out.push('"');
-        }
-        other => out.push_str(&other.to_string()),
-    }
-    space(dice, out);
-}
-
-fn dice(mut seed: u64) -> impl FnMut() -> u32 {
-    move || {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) as u32
-    }
-}
-
-#[derive(Clone, Debug)]
-enum Damage {
-    Set(Index, u8),
-    Insert(Index, u8),
-    Remove(Index),
-    Cut(Index),
-    Repeat(Index, Index),
-}
-
-fn damage() -> impl Strategy<Value = Damage> {
-    let byte = prop_oneof![
-        3 => any::<u8>(),
-        5 => prop::sample::select(&b"\"\\{}[],:0123456789.-eE \ntfnu"[..]),
-    ];
-    prop_oneof![
-        (any::<Index>(), byte.clone()).prop_map(|(i, b)| Damage::Set(i, b)),
-        (any::<Index>(), byte).prop_map(|(i, b)| Damage::Insert(i, b)),
-        any::<Index>().prop_map(Damage::Remove),
-        any::<Index>().prop_map(Damage::Cut),
-        (any::<Index>(), any::<Index>()).prop_map(|(a, b)| Damage::Repeat(a, b)),
-    ]
-}
-
-fn damaged(frame: &str, damages: &[Damage]) -> Vec<u8> {
-    let mut bytes = frame.as_bytes().to_vec();
-    for damage in damages {
-        if bytes.is_empty() {
-            break;
-        }
-        let n = bytes.len();
-        match damage {
-            Damage::Set(i, b) => bytes[i.index(n)] = *b,
-            Damage::Insert(i, b) => bytes.insert(i.index(n), *b),
-            Damage::Remove(i) => {
-                bytes.remove(i.index(n));
-            }
-            Damage::Cut(i) => bytes.truncate(i.index(n)),
-            Damage::Repeat(a, b) => {
-                let (a, b) = (a.index(n), b.index(n));
-                let part = bytes[a.min(b)..a.max(b)].to_vec();
-                bytes.splice(a..a, part);
-            }
-        }
-    }
-    bytes
 }
 
 /// Every way into the markets for bytes from outside.

@@ -1,0 +1,87 @@
+//! What is asked for over WebSocket: sockets with their topics, and the messages that subscribe them.
+
+use std::collections::{HashMap, HashSet};
+
+use super::super::{Channel, ConnectionPlan, Limits, Want};
+use super::{Market, topic};
+
+/// Symbols KuCoin takes in one subscribe message, whatever the configuration says.
+const MAX_SYMBOLS: usize = 100;
+
+/// Topics KuCoin takes on one spot socket at most; futures name no limit.
+const MAX_SPOT_TOPICS: usize = 400;
+
+/// Splits wants into sockets of at most `streams_per_connection` topics. The topics of a symbol stay on one socket
+/// where they fit; on a socket they stand channel by channel, so that few messages subscribe them. Symbols keep the
+/// order of their first want; a want that comes twice counts once.
+pub(super) fn connections(market: Market, wants: &[Want], limits: &Limits) -> Vec<ConnectionPlan> {
+    let most = if market == Market::Spot { MAX_SPOT_TOPICS } else { usize::MAX };
+    let room = limits.streams_per_connection.clamp(1, most);
+    let mut seen = HashSet::new();
+    let mut group_of: HashMap<&str, usize> = HashMap::new();
+    let mut groups: Vec<Vec<(String, &Want)>> = Vec::new();
+    for want in wants {
+        let Some(stream) = topic::stream(market, want.channel, &want.symbol) else {
+            continue;
+        };
+        if !seen.insert(want) {
+            continue;
+        }
+        let group = *group_of.entry(&want.symbol).or_insert_with(|| {
+            groups.push(Vec::new());
+            groups.len() - 1
+        });
+        if let Some(group) = groups.get_mut(group) {
+            group.push((stream, want));
+        }
+    }
+    let mut sockets: Vec<Vec<(String, &Want)>> = Vec::new();
+    for group in groups {
+        let whole = sockets.last().is_some_and(|s| s.len() + group.len() <= room);
+        let mut open = whole;
+        for member in group {
+            match sockets.last_mut().filter(|s| open && s.len() < room) {
+                Some(socket) => socket.push(member),
+                None => sockets.push(vec![member]),
+            }
+            open = true;
+        }
+    }
+    sockets.into_iter().map(one).collect()
+}
+
+/// One socket, its topics channel by channel.
+fn one(mut members: Vec<(String, &Want)>) -> ConnectionPlan {
+    members.sort_by_key(|(_, want)| Channel::ALL.iter().position(|c| *c == want.channel));
+    let wants = members.iter().map(|(_, want)| (*want).clone()).collect();
+    let streams = members.into_iter().map(|(stream, _)| stream).collect();
+    // The endpoint comes with the token, whole.
+    ConnectionPlan { path_and_query: String::new(), streams, wants }
+}
+
+/// `{"id":"7","type":"subscribe","topic":"/market/match:BTC-USDT,ETH-USDT","privateChannel":false,"response":true}`:
+/// one topic prefix and at most `params_per_subscribe` symbols each.
+pub(super) fn subscribe_messages(streams: &[String], limits: &Limits, first_id: u64) -> Vec<String> {
+    let mut prefixes: Vec<(&str, Vec<&str>)> = Vec::new();
+    for stream in streams {
+        let topic = topic::split(stream);
+        match prefixes.iter_mut().find(|(prefix, _)| *prefix == topic.prefix) {
+            Some((_, symbols)) => symbols.push(topic.rest),
+            None => prefixes.push((topic.prefix, vec![topic.rest])),
+        }
+    }
+    let size = limits.params_per_subscribe.clamp(1, MAX_SYMBOLS);
+    let chunks = prefixes.iter().flat_map(|(prefix, symbols)| symbols.chunks(size).map(move |chunk| (prefix, chunk)));
+    chunks
+        .zip(first_id..)
+        .map(|((prefix, symbols), id)| {
+            let topic = serde_json::Value::from(format!("{prefix}:{}", symbols.join(",")));
+            format!(r#"{{"id":"{id}","type":"subscribe","topic":{topic},"privateChannel":false,"response":true}}"#)
+        })
+        .collect()
+}
+
+/// `{"id":"8","type":"ping"}`.
+pub(super) fn ping_message(id: u64) -> String {
+    format!(r#"{{"id":"{id}","type":"ping"}}"#)
+}

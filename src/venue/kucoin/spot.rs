@@ -1,0 +1,125 @@
+//! KuCoin spot, classic protocol.
+//!
+//! Quirks: best bid and ask (`/spotMarket/level1`) come without a sequence; a frame of `/market/level2` may carry
+//! several changes and overlap the one before; whole books without a key end at 100 levels a side; only the last
+//! 100 trades can be asked for again, so holes in trades are never repaired.
+
+use super::super::{
+    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, Limits, RestRequest, Rows,
+    StreamKey, Symbol, Token, Venue, VenueId, Want,
+};
+use super::{Market, control, decode, listing, plan, rest, token, topic};
+
+/// The market; use it through [`super::super::venue`].
+#[derive(Clone, Copy, Debug)]
+pub struct KucoinSpot;
+
+impl Venue for KucoinSpot {
+    fn id(&self) -> VenueId {
+        VenueId::KucoinSpot
+    }
+
+    fn channels(&self) -> &'static [Channel] {
+        &[
+            Channel::Trades,
+            Channel::BookTicker,
+            Channel::Depth,
+            Channel::DepthSnapshot,
+            Channel::Tickers,
+            Channel::VenueKlines,
+        ]
+    }
+
+    fn default_limits(&self) -> Limits {
+        super::limits()
+    }
+
+    fn rest_base(&self) -> &'static str {
+        "https://api.kucoin.com"
+    }
+
+    fn ws_base(&self) -> &'static str {
+        "wss://ws-api-spot.kucoin.com"
+    }
+
+    fn listing_request(&self) -> RestRequest {
+        RestRequest {
+            path_and_query: "/api/v2/symbols".to_owned(),
+            weight: 4,
+            channel: "symbols".to_owned(),
+            ..RestRequest::default()
+        }
+    }
+
+    fn parse_listing(&self, body: &[u8]) -> Result<Vec<Symbol>, DecodeError> {
+        listing::parse(Market::Spot, body)
+    }
+
+    fn plan(&self, wants: &[Want], limits: &Limits) -> Vec<ConnectionPlan> {
+        plan::connections(Market::Spot, wants, limits)
+    }
+
+    fn subscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, _now_s: i64) -> Vec<String> {
+        plan::subscribe_messages(streams, limits, first_id)
+    }
+
+    fn stream_of<'a>(&self, payload: &'a [u8], _binary: bool) -> Option<StreamKey<'a>> {
+        topic::of_frame(payload).map(StreamKey::name)
+    }
+
+    fn channel_of(&self, key: StreamKey<'_>) -> Option<Channel> {
+        topic::channel_of(Market::Spot, key)
+    }
+
+    fn token_request(&self) -> Option<RestRequest> {
+        Some(token::request())
+    }
+
+    fn parse_token(&self, body: &[u8]) -> Result<Token, DecodeError> {
+        token::parse(body)
+    }
+
+    fn connect_url(&self, ws_base: &str, _plan: &ConnectionPlan, token: Option<&Token>, connect_id: &str) -> String {
+        token::connect_url(ws_base, token, connect_id)
+    }
+
+    fn redacted(&self, url: &str) -> String {
+        token::redacted(url)
+    }
+
+    fn waits_for_welcome(&self) -> bool {
+        true
+    }
+
+    fn ping_message(&self, id: u64, _now_s: i64) -> Option<String> {
+        Some(plan::ping_message(id))
+    }
+
+    fn pace_group(&self) -> &'static str {
+        super::PACE_GROUP
+    }
+
+    fn control(&self, payload: &[u8]) -> Option<Control> {
+        control::control(payload)
+    }
+
+    fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest> {
+        Some(rest::snapshot_request(Market::Spot, symbol, levels))
+    }
+
+    fn heartbeat(&self) -> Heartbeat {
+        super::HEARTBEAT
+    }
+
+    fn decode(&self, frame: &Frame<'_>, rows: &mut Rows) -> Result<Decoded, DecodeError> {
+        decode(Market::Spot, frame, rows)
+    }
+
+    fn continuity(&self, channel: Channel) -> Continuity {
+        match channel {
+            // A frame begins at or before the id expected and ends at or behind it.
+            Channel::Depth => Continuity::DepthFirstFinal,
+            _ => Continuity::None,
+        }
+    }
+}

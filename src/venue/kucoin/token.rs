@@ -1,0 +1,83 @@
+//! The token that every connection needs, and the URL made with it.
+//!
+//! ```text
+//! POST /api/v1/bullet-public ->
+//! {"code":"200000","data":{"token":"2neA..","instanceServers":[{"endpoint":"wss://ws-api-spot.kucoin.com/",
+//!   "encrypt":true,"protocol":"websocket","pingInterval":18000,"pingTimeout":10000}]}}
+//! connect to <endpoint>?token=<token>&connectId=<unique>
+//! ```
+//! A token is good for one connection of at most 24 h; it is asked for before every connect.
+
+use super::super::message::percent_encode;
+use super::super::{Method, RestRequest, Token, json};
+use super::{Of, Result, int, rest};
+
+const OF: Of = Of("bullet-public");
+
+/// Pings are due within these bounds, whatever the answer says, ms: KuCoin drops who is silent for about 60 s.
+const PING_BOUNDS: (u64, u64) = (1_000, 50_000);
+
+pub(super) fn request() -> RestRequest {
+    RestRequest {
+        method: Method::Post,
+        path_and_query: "/api/v1/bullet-public".to_owned(),
+        weight: 10,
+        channel: "token".to_owned(),
+        ..RestRequest::default()
+    }
+}
+
+/// The token and the first WebSocket server of an answer.
+pub(super) fn parse(body: &[u8]) -> Result<Token> {
+    let data = rest::data(body)?;
+    let [token, servers] = json::object(data, &["token", "instanceServers"], &mut |_| ())?;
+    let token = token.and_then(json::text).filter(|t| !t.is_empty()).map_or_else(|| OF.wrong("token"), Ok)?;
+    let Some(servers) = servers.filter(|s| json::is_array(s)) else {
+        return OF.wrong("instanceServers");
+    };
+    let mut first = None;
+    json::array(servers, &mut |server| {
+        let keys = ["endpoint", "pingInterval", "pingTimeout"];
+        let [endpoint, interval, timeout] = json::object(server, &keys, &mut |_| ())?;
+        let endpoint = endpoint.and_then(json::text).filter(|e| e.starts_with("wss://") || e.starts_with("ws://"));
+        let endpoint = endpoint.map_or_else(|| OF.wrong("endpoint"), Ok)?;
+        let (interval, timeout) = (int(OF, "pingInterval", interval)?, int(OF, "pingTimeout", timeout)?);
+        let (Ok(interval), Ok(timeout)) = (u64::try_from(interval), u64::try_from(timeout)) else {
+            return OF.wrong("pingInterval");
+        };
+        first.get_or_insert_with(|| Token {
+            endpoint: endpoint.into_owned(),
+            token: token.clone().into_owned(),
+            ping_interval_ms: interval.clamp(PING_BOUNDS.0, PING_BOUNDS.1),
+            ping_timeout_ms: timeout.clamp(PING_BOUNDS.0, PING_BOUNDS.1),
+        });
+        Ok(())
+    })?;
+    first.map_or_else(|| OF.wrong("instanceServers"), Ok)
+}
+
+/// The endpoint as it is, with the token; a host alone gets a path.
+pub(super) fn connect_url(base: &str, token: Option<&Token>, connect_id: &str) -> String {
+    let host = base.split_once("://").map_or(base, |(_, rest)| rest);
+    let slash = if host.contains(['/', '?']) { "" } else { "/" };
+    let join = if host.contains('?') { "&" } else { "?" };
+    let id = percent_encode(connect_id);
+    match token {
+        // `=` may stand in a value, and clients send tokens with it.
+        Some(token) => {
+            let token = percent_encode(&token.token).replace("%3D", "=");
+            format!("{base}{slash}{join}token={token}&connectId={id}")
+        }
+        None => format!("{base}{slash}{join}connectId={id}"),
+    }
+}
+
+/// `url` with the value of its token left out.
+pub(super) fn redacted(url: &str) -> String {
+    let Some((before, query)) = url.split_once('?') else {
+        return url.to_owned();
+    };
+    let hide = |part: &str| if part.starts_with("token=") { "token=REDACTED".to_owned() } else { part.to_owned() };
+    let query: Vec<String> = query.split('&').map(hide).collect();
+    format!("{before}?{}", query.join("&"))
+}
