@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// Upper bound of the first wait.
 const FIRST: Duration = Duration::from_secs(1);
 /// Upper bound of every wait.
@@ -33,6 +35,29 @@ impl Backoff {
         if lasted >= GOOD {
             self.failures = 0;
         }
+    }
+}
+
+/// Closes that say that we did wrong (1008 and alike): coming back quickly makes bans of them.
+#[derive(Clone, Debug, Default)]
+pub struct Punished {
+    times: Vec<Instant>,
+}
+
+/// Closes further apart than this have nothing to do with each other.
+const PUNISHED_WITHIN: Duration = Duration::from_secs(600);
+/// The wait after the second one; doubled with each further one.
+const PUNISHED_FIRST: Duration = Duration::from_secs(30);
+/// Upper bound of it.
+const PUNISHED_MAX: Duration = Duration::from_secs(900);
+
+impl Punished {
+    /// It happened at `now`; the least wait, where the first time was forgiven.
+    pub fn once_more(&mut self, now: Instant) -> Option<Duration> {
+        self.times.retain(|t| now.saturating_duration_since(*t) < PUNISHED_WITHIN);
+        self.times.push(now);
+        let again = u32::try_from(self.times.len()).unwrap_or(u32::MAX).checked_sub(2)?;
+        Some(PUNISHED_FIRST.saturating_mul(1 << again.min(5)).min(PUNISHED_MAX))
     }
 }
 
@@ -69,5 +94,16 @@ mod tests {
         assert_eq!(b.next(&mut || 1.0), MAX);
         b.good(Duration::from_secs(10));
         assert_eq!(b.next(&mut || 1.0), FIRST);
+    }
+
+    #[test]
+    fn the_first_punishment_is_forgiven_and_further_ones_wait_longer_and_longer() {
+        const S: fn(u64) -> Duration = Duration::from_secs;
+        let t = Instant::now();
+        let mut p = Punished::default();
+        assert_eq!(p.once_more(t), None);
+        let waits: Vec<_> = (1..8).map(|n| p.once_more(t + S(n)).map(|w| w.as_secs())).collect();
+        assert_eq!(waits, [30, 60, 120, 240, 480, 900, 900].map(Some));
+        assert_eq!(p.once_more(t + S(700)), None);
     }
 }

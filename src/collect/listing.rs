@@ -1,16 +1,18 @@
 //! The venue's listing: fetched until it succeeds once, then refreshed for the life of the process.
 //!
-//! Every answer is in the log. Newly listed and vanished symbols become events; subscribing a new one without a
-//! restart is not done here yet: the connections keep the plan of the start, new names wait for the next one.
+//! Every answer is in the log. Newly listed and vanished symbols become events and are told to the keeper of the
+//! connections, which subscribes the new ones and lets the others run out.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::backoff::{Backoff, random};
 use super::feed::Feed;
+use super::keeper::Change;
 use super::log::LogStopped;
 use super::plan::{self, Selection};
 
@@ -54,7 +56,7 @@ pub(super) async fn first(feed: &Feed) -> Option<BTreeSet<String>> {
 }
 
 /// Fetches every `symbols_refresh_s` until the venue is to stop, and records what changed.
-pub(super) async fn refresh(feed: &Feed, mut known: BTreeSet<String>) {
+pub(super) async fn refresh(feed: &Feed, mut known: BTreeSet<String>, keeper: mpsc::Sender<Change>) {
     let mut backoff = Backoff::default();
     let every = Duration::from_secs(feed.config.symbols_refresh_s);
     let mut wait = every;
@@ -71,7 +73,8 @@ pub(super) async fn refresh(feed: &Feed, mut known: BTreeSet<String>) {
             Ok(selection) => {
                 backoff = Backoff::default();
                 wait = every;
-                if changes(feed, &known, &selection.symbols).is_err() {
+                let Ok(change) = changes(feed, &known, &selection.symbols) else { return };
+                if !(change.added.is_empty() && change.removed.is_empty()) && keeper.send(change).await.is_err() {
                     return;
                 }
                 known = selection.symbols;
@@ -117,14 +120,18 @@ fn report(feed: &Feed, selection: &Selection) -> Result<(), LogStopped> {
     Ok(())
 }
 
-fn changes(feed: &Feed, before: &BTreeSet<String>, after: &BTreeSet<String>) -> Result<(), LogStopped> {
-    for symbol in after.difference(before) {
-        warn!(venue = %feed.id, symbol, "newly listed; it is recorded from the next start on");
+fn changes(feed: &Feed, before: &BTreeSet<String>, after: &BTreeSet<String>) -> Result<Change, LogStopped> {
+    let change = Change {
+        added: after.difference(before).cloned().collect(),
+        removed: before.difference(after).cloned().collect(),
+    };
+    for symbol in &change.added {
+        info!(venue = %feed.id, symbol, "newly listed");
         feed.log.event(0, "symbol_added", json!({ "symbol": symbol }))?;
     }
-    for symbol in before.difference(after) {
-        warn!(venue = %feed.id, symbol, "does not trade any more; its streams stay subscribed");
+    for symbol in &change.removed {
+        warn!(venue = %feed.id, symbol, "does not trade any more; its streams stay subscribed until they are replaced");
         feed.log.event(0, "symbol_removed", json!({ "symbol": symbol }))?;
     }
-    Ok(())
+    Ok(change)
 }

@@ -1,15 +1,17 @@
-//! What the collector counts: atomics, a snapshot for status, and the Prometheus text.
+//! What the collector counts: atomics, what each connection does, and the Prometheus text.
 //!
 //! Counting never waits and never fails. Counters are kept in memory only: what must survive is in the log.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use serde::Serialize;
-use wal_format::WriterStats;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use wal_format::{WriterStats, flags};
 
+use super::roster::Roster;
 use super::watchdog::Streams;
 use crate::venue::VenueId;
 
@@ -36,13 +38,14 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct VenueMetrics {
             $($(#[$doc])* pub $field: Counter,)+
-            connections: Mutex<BTreeMap<usize, Connection>>,
+            pub(super) connections: Mutex<BTreeMap<Place, Connection>>,
+            pub(super) expected: Mutex<Expected>,
             stats: OnceLock<Arc<WriterStats>>,
             failed: Mutex<Option<String>>,
         }
 
         /// The counters of one venue at one time.
-        #[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+        #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
         pub struct Counts { $($(#[$doc])* pub $field: u64,)+ }
 
         impl VenueMetrics {
@@ -67,6 +70,8 @@ counters! {
     unasked: "tapedeck_collector_unasked_frames_total", "Data frames of streams nobody asked for; a rise means the venue renamed streams.";
     /// Errors the venue sent.
     refused: "tapedeck_collector_venue_errors_total", "Errors sent by the venue; a rise means a wrong or refused subscription.";
+    /// Requests that came too early for the venue.
+    throttled: "tapedeck_collector_throttled_total", "Requests the venue wants to be asked again later; a rise means that the pace is too fast.";
     /// Connection attempts.
     attempts: "tapedeck_collector_connect_attempts_total", "Connection attempts; a steady rise means that connections do not last.";
     /// Connections opened.
@@ -89,11 +94,31 @@ counters! {
     log_errors: "tapedeck_collector_log_errors_total", "Times the log took no record; from then until it does the sockets of the venue are closed.";
 }
 
+/// Which connection: the number of the plan, and which of its lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Number of the planned connection.
+    pub number: usize,
+    /// Redundant line, 0 = first.
+    pub line: u32,
+}
+
+impl Place {
+    /// Flags of the frames that come over it.
+    #[inline]
+    pub(super) fn flags(self) -> u8 {
+        if self.line > 0 { flags::SECOND_LINE } else { 0 }
+    }
+}
+
 /// What a connection slot does now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConnState {
-    /// Waits for its pace or its back-off, or is being opened.
+    /// Waits: for the pace of connects, for the end of a ban, or before trying again.
+    Waiting,
+    /// Is being opened.
+    #[default]
     Connecting,
     /// Open; subscriptions are being sent or answered.
     Subscribing,
@@ -103,67 +128,103 @@ pub enum ConnState {
     Stopped,
 }
 
+/// What a connection slot does now, and why it does not deliver.
 #[derive(Debug)]
-struct Connection {
-    state: ConnState,
-    conn: u32,
-    streams: Arc<Streams>,
+pub(super) struct Connection {
+    pub(super) state: ConnState,
+    pub(super) conn: u32,
+    /// Why it waits or connects: the last error, the ban.
+    pub(super) why: Option<String>,
+    /// Until when it waits.
+    pub(super) until: Option<Instant>,
+    /// What the venue refused last.
+    pub(super) refused: Option<String>,
+    pub(super) streams: Arc<Streams>,
+    pub(super) roster: Arc<Roster>,
 }
 
-/// One connection in a [`Snapshot`].
-#[derive(Clone, Debug, Serialize)]
-pub struct ConnSnapshot {
-    /// Number of the planned connection.
-    pub slot: usize,
-    /// Ordinal in the log; 0 = never open yet.
-    pub conn: u32,
-    /// What it does.
-    pub state: ConnState,
-    /// Its streams.
-    pub streams: Vec<StreamSnapshot>,
-}
-
-/// One stream in a [`Snapshot`].
-#[derive(Clone, Debug, Serialize)]
-pub struct StreamSnapshot {
-    /// Name.
-    pub stream: String,
-    /// Frames on the present connection.
-    pub frames: u64,
-    /// Receive time of the last one, ns since epoch; 0 = none.
-    pub last_ns: u64,
-}
-
-/// One venue in a [`Snapshot`].
-#[derive(Clone, Debug, Serialize)]
-pub struct VenueSnapshot {
-    /// Venue id.
-    pub venue: String,
-    /// Why it does not record at present, if so.
-    pub failed: Option<String>,
-    /// Counters.
-    pub counts: Counts,
-    /// Its connections.
-    pub connections: Vec<ConnSnapshot>,
-}
-
-/// Everything at one time.
-#[derive(Clone, Debug, Serialize)]
-pub struct Snapshot {
-    /// All venues.
-    pub venues: Vec<VenueSnapshot>,
+/// From when on silence is remarkable, ns.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Expected {
+    pub(super) stream_silence_ns: u64,
 }
 
 impl VenueMetrics {
-    pub(super) fn connection(&self, slot: usize, state: ConnState, conn: u32, streams: &Arc<Streams>) {
-        let entry = Connection { state, conn, streams: Arc::clone(streams) };
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner).insert(slot, entry);
+    fn connections(&self) -> MutexGuard<'_, BTreeMap<Place, Connection>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn state(&self, slot: usize, state: ConnState) {
-        if let Some(c) = self.connections.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&slot) {
-            c.state = state;
+    fn change(&self, place: Place, change: impl FnOnce(&mut Connection)) {
+        if let Some(c) = self.connections().get_mut(&place) {
+            change(c);
         }
+    }
+
+    /// A slot that was never connected yet.
+    pub(super) fn slot(&self, place: Place, streams: &Arc<Streams>, roster: &Arc<Roster>) {
+        let connection = Connection {
+            state: ConnState::Connecting,
+            conn: 0,
+            why: None,
+            until: None,
+            refused: None,
+            streams: Arc::clone(streams),
+            roster: Arc::clone(roster),
+        };
+        self.connections().entry(place).or_insert(connection);
+    }
+
+    /// A new connection of a slot.
+    pub(super) fn connection(&self, place: Place, conn: u32, streams: &Arc<Streams>, roster: &Arc<Roster>) {
+        let connection = Connection {
+            state: ConnState::Subscribing,
+            conn,
+            why: None,
+            until: None,
+            refused: None,
+            streams: Arc::clone(streams),
+            roster: Arc::clone(roster),
+        };
+        self.connections().insert(place, connection);
+    }
+
+    pub(super) fn state(&self, place: Place, state: ConnState) {
+        self.change(place, |c| (c.state, c.until) = (state, None));
+    }
+
+    /// The slot waits until `until`, because of `why`.
+    pub(super) fn waits(&self, place: Place, until: Option<Instant>, why: Option<String>) {
+        self.change(place, |c| {
+            (c.state, c.until) = (ConnState::Waiting, until);
+            if why.is_some() {
+                c.why = why;
+            }
+        });
+    }
+
+    /// The venue refused a request of this connection.
+    pub(super) fn refusal(&self, place: Place, what: String) {
+        self.change(place, |c| c.refused = Some(what));
+    }
+
+    /// Streams were added to a connection.
+    pub(super) fn streams_are(&self, place: Place, streams: &Arc<Streams>) {
+        self.change(place, |c| c.streams = Arc::clone(streams));
+    }
+
+    /// The streams of the present or last connection of a slot.
+    pub(super) fn streams(&self, place: Place) -> Option<Arc<Streams>> {
+        self.connections().get(&place).map(|c| Arc::clone(&c.streams))
+    }
+
+    /// The slot is gone.
+    pub(super) fn gone(&self, place: Place) {
+        self.connections().remove(&place);
+    }
+
+    pub(super) fn expects(&self, stream_silence_s: u64) {
+        let stream_silence_ns = stream_silence_s.saturating_mul(1_000_000_000);
+        *self.expected.lock().unwrap_or_else(PoisonError::into_inner) = Expected { stream_silence_ns };
     }
 
     pub(super) fn writer(&self, stats: Arc<WriterStats>) {
@@ -189,29 +250,6 @@ impl VenueMetrics {
     pub fn writer_stats(&self) -> Option<&WriterStats> {
         self.stats.get().map(Arc::as_ref)
     }
-
-    fn snapshot(&self, venue: VenueId) -> VenueSnapshot {
-        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        let stream = |s: &super::watchdog::StreamStat| StreamSnapshot {
-            stream: s.name.clone(),
-            frames: s.frames(),
-            last_ns: s.last_ns(),
-        };
-        VenueSnapshot {
-            venue: venue.as_str().to_owned(),
-            failed: self.failed(),
-            counts: self.counts(),
-            connections: connections
-                .iter()
-                .map(|(slot, c)| ConnSnapshot {
-                    slot: *slot,
-                    conn: c.conn,
-                    state: c.state,
-                    streams: c.streams.iter().map(stream).collect(),
-                })
-                .collect(),
-        }
-    }
 }
 
 /// Metrics of one collector process.
@@ -231,9 +269,9 @@ impl Metrics {
         self.venues.get(&id)
     }
 
-    /// Everything now, for status.
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot { venues: self.venues.iter().map(|(id, v)| v.snapshot(*id)).collect() }
+    /// All venues.
+    pub(super) fn venues(&self) -> impl Iterator<Item = (VenueId, &VenueMetrics)> {
+        self.venues.iter().map(|(id, v)| (*id, v.as_ref()))
     }
 
     /// Prometheus text exposition format.
@@ -253,12 +291,18 @@ impl Metrics {
             "# HELP {name} Receive time of a stream's last frame, Unix time; a stream that stands still has stopped.\n# TYPE {name} gauge"
         );
         for (id, venue) in &self.venues {
-            for c in venue.snapshot(*id).connections {
-                for s in c.streams.iter().filter(|s| s.last_ns > 0) {
-                    let stream = s.stream.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-                    let (s, ms) = (s.last_ns / 1_000_000_000, s.last_ns / 1_000_000 % 1_000);
-                    let _ = writeln!(out, "{name}{{venue=\"{id}\",stream=\"{stream}\"}} {s}.{ms:03}");
+            // Two lines deliver the same streams: what counts is the younger frame.
+            let mut last: BTreeMap<String, u64> = BTreeMap::new();
+            for c in venue.connections().values() {
+                for s in c.streams.iter().filter(|s| s.last_ns() > 0) {
+                    let known = last.entry(s.name.clone()).or_default();
+                    *known = s.last_ns().max(*known);
                 }
+            }
+            for (stream, ns) in last {
+                let stream = stream.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+                let (s, ms) = (ns / 1_000_000_000, ns / 1_000_000 % 1_000);
+                let _ = writeln!(out, "{name}{{venue=\"{id}\",stream=\"{stream}\"}} {s}.{ms:03}");
             }
         }
         out
@@ -269,10 +313,15 @@ impl Metrics {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::venue::StreamKey;
+    use crate::venue::{ConnectionPlan, StreamKey};
 
-    fn named(stream: &str) -> (Vec<u8>, Vec<u8>) {
-        (stream.into(), Vec::new())
+    fn roster() -> Arc<Roster> {
+        let plan = ConnectionPlan { path_and_query: String::new(), streams: Vec::new(), wants: Vec::new() };
+        Arc::new(Roster::new(plan, 2))
+    }
+
+    fn streams(names: &[&str]) -> Arc<Streams> {
+        Arc::new(Streams::new(names.iter().map(|n| (*n, false)), |s| (s.into(), Vec::new())))
     }
 
     #[test]
@@ -280,31 +329,16 @@ mod tests {
         let m = Metrics::new([VenueId::BinanceSpot, VenueId::BinanceUsdm]);
         let v = m.venue(VenueId::BinanceSpot).unwrap();
         v.frames.add(3);
-        let streams = Arc::new(Streams::new(&["a\"b@trade".to_owned(), "quiet@trade".to_owned()], named));
-        streams.hit(StreamKey::name(b"a\"b@trade"), 1_700_000_000_250_000_000);
-        v.connection(0, ConnState::Live, 4, &streams);
+        for (line, at_ns) in [(0, 1_700_000_000_250_000_000), (1, 1_600_000_000_000_000_000)] {
+            let streams = streams(&["a\"b@trade", "quiet@trade"]);
+            streams.hit(StreamKey::name(b"a\"b@trade"), at_ns);
+            v.connection(Place { number: 0, line }, 4, &streams, &roster());
+        }
         let text = m.prometheus();
         assert!(text.contains("# TYPE tapedeck_collector_frames_total counter\n"), "{text}");
         assert!(text.contains("tapedeck_collector_frames_total{venue=\"binance-spot\"} 3\n"), "{text}");
         assert!(text.contains("tapedeck_collector_frames_total{venue=\"binance-usdm\"} 0\n"), "{text}");
         assert!(text.contains("stream=\"a\\\"b@trade\"} 1700000000.250\n"), "{text}");
         assert!(!text.contains("quiet@trade"), "{text}");
-    }
-
-    #[test]
-    fn the_snapshot_shows_connections_with_the_age_of_their_streams_and_why_a_venue_stopped() {
-        let m = Metrics::new([VenueId::BinanceSpot]);
-        let v = m.venue(VenueId::BinanceSpot).unwrap();
-        let streams = Arc::new(Streams::new(&["a@trade".to_owned()], named));
-        streams.hit(StreamKey::name(b"a@trade"), 7);
-        v.connection(0, ConnState::Subscribing, 4, &streams);
-        v.state(0, ConnState::Live);
-        v.fail("disk full");
-        v.fail("a later reason");
-        let json = serde_json::to_value(m.snapshot()).unwrap();
-        let venue = &json["venues"][0];
-        assert_eq!(venue["failed"], "disk full");
-        assert_eq!(venue["connections"][0]["state"], "live");
-        assert_eq!(venue["connections"][0]["streams"][0]["last_ns"], 7);
     }
 }

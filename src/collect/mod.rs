@@ -6,8 +6,9 @@
 //!                          +-- backoff, pace     +-- watchdog, bootstrap (snapshots over REST)
 //! ```
 //! - [`listing`]: symbols over REST; [`plan`]: which of them, on which connections.
-//! - [`slot`]: one planned connection for the life of the process; [`session`]: one socket of it.
-//! - [`connect`]: TCP, TLS, upgrade; [`pace`] and [`backoff`]: how often and when again.
+//! - [`keeper`]: all connections, as the listing changes; [`roster`]: the streams of one of them.
+//! - [`slot`]: one line of a planned connection for its life; [`session`]: one socket of it.
+//! - [`handshake`]: token, URL, headers; [`connect`]: TCP, TLS, upgrade; [`pace`] and [`backoff`]: how often and when again.
 //! - [`log`]: the log as the tasks share it; [`record`]: what is written besides frames.
 //! - [`watchdog`]: silence; [`metrics`]: what is counted.
 //!
@@ -20,6 +21,7 @@ mod bootstrap;
 pub(crate) mod connect;
 mod feed;
 mod handshake;
+mod keeper;
 mod listing;
 pub(crate) mod log;
 pub mod metrics;
@@ -27,8 +29,10 @@ pub(crate) mod pace;
 mod plan;
 mod record;
 pub(crate) mod rest;
+mod roster;
 mod session;
 mod slot;
+pub mod status;
 #[cfg(test)]
 mod tests;
 mod watchdog;
@@ -39,6 +43,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use rustls::ClientConfig;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -55,7 +60,7 @@ use self::rest::RestClient;
 use self::session::{Cause, GapStart};
 use crate::config::{Config, VenueConfig};
 use crate::shutdown::Shutdown;
-use crate::venue::{Venue, VenueId, venue};
+use crate::venue::{Channel, Venue, VenueId, venue};
 
 /// How often the totals are logged.
 const SUMMARY_EVERY_S: u64 = 60;
@@ -163,6 +168,7 @@ async fn feed(
     };
     let api_key = api_key(venue, config)?;
     let metrics = metrics.venue(id).cloned().unwrap_or_default();
+    metrics.expects(config.limits.stream_silence_s);
     let dir = cfg.wal_dir(id);
     let options = cfg.log_options();
     let sync = cfg.wal.sync;
@@ -217,16 +223,17 @@ async fn record(feed: &Arc<Feed>, gap: Option<GapStart>) {
         let wants = plan::wants(&symbols, &feed.config.channels);
         let plans = feed.venue.plan(&wants, &feed.config.limits);
         info!(venue = %feed.id, symbols = symbols.len(), connections = plans.len(), "recording");
-        if plans.is_empty() {
-            // Only snapshots are wanted: no connection will ask for them.
+        let channels = &feed.config.channels;
+        if channels.contains(&Channel::DepthSnapshot) && !channels.contains(&Channel::Depth) {
+            // No connection will ask for them.
             feed.snapshots.want(symbols.iter().map(String::as_str));
         }
+        let (tell, changes) = mpsc::channel(1);
         let refresh = Arc::clone(feed);
-        helpers.spawn(async move { listing::refresh(&refresh, symbols).await });
+        helpers.spawn(async move { listing::refresh(&refresh, symbols, tell).await });
         let snapshots = Arc::clone(feed);
         helpers.spawn(async move { bootstrap::run(&snapshots).await });
-        slot::keep_all(feed, plans, gap).await;
-        feed.stop.wait().await;
+        keeper::keep(feed, plans, gap, changes).await;
     }
     while helpers.join_next().await.is_some() {}
 }

@@ -12,6 +12,10 @@ use tokio::time::Instant;
 
 use crate::venue::Limits;
 
+/// Bounds of what [`Window::slow_down`] makes of a gap.
+const GAP_SLOW_MIN: Duration = Duration::from_millis(100);
+const GAP_SLOW_MAX: Duration = Duration::from_secs(5);
+
 /// At most `limit` in any `per`, and at least `gap` between two.
 #[derive(Debug)]
 pub struct Window {
@@ -62,6 +66,12 @@ impl Window {
     /// Grants nothing before `until`.
     pub fn hold(&mut self, until: Instant) {
         self.held = Some(self.held.map_or(until, |h| h.max(until)));
+    }
+
+    /// As [`Window::hold`], and from now on twice as far between two.
+    pub fn slow_down(&mut self, until: Instant) {
+        self.gap = (self.gap * 2).clamp(GAP_SLOW_MIN, GAP_SLOW_MAX.max(self.gap));
+        self.hold(until);
     }
 
     /// Counts something that happened at `now` without asking (an automatic pong).

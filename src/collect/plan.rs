@@ -1,8 +1,7 @@
 //! What to subscribe: the listing and the configured patterns become symbols, symbols times channels become
 //! wants, and the venue splits those into connections.
 //!
-//! Pure. A new listing found later is recorded as an event; subscribing it without a restart comes with live
-//! re-subscription.
+//! Pure. What a later listing changes is the keeper's business.
 
 use std::collections::BTreeSet;
 

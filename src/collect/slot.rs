@@ -5,6 +5,7 @@
 //! every subscription is answered is the present one closed and drained. Frames of that overlap are in the log
 //! twice, on two connections; whoever reads tells them apart by their ids.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +15,17 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::backoff::{Backoff, random};
+use super::backoff::{Backoff, Punished, random};
 use super::connect::Route;
 use super::feed::Feed;
 use super::handshake::{self, HandshakeError};
 use super::log::Stamp;
-use super::metrics::ConnState;
-use super::session::{Cause, GapStart, Session, Step, write_gap};
+use super::metrics::{ConnState, Place};
+use super::roster::Roster;
+use super::session::{Cause, GapStart, Session, Start, Step, write_gap};
 use super::watchdog::Streams;
 use crate::telemetry::RateLimited;
-use crate::venue::ConnectionPlan;
+use crate::venue::Channel;
 
 /// Wait after an error that trying again cannot help; kept short of giving up, because a person may repair it.
 const HOPELESS: Duration = Duration::from_secs(60);
@@ -31,50 +33,80 @@ const HOPELESS: Duration = Duration::from_secs(60);
 static REFUSED: RateLimited = RateLimited::new(Duration::from_secs(10));
 static LOST: RateLimited = RateLimited::new(Duration::from_secs(10));
 
-/// One planned connection.
+/// One line of a planned connection.
 pub(super) struct Slot {
     feed: Arc<Feed>,
-    number: usize,
-    plan: Arc<ConnectionPlan>,
+    place: Place,
+    roster: Arc<Roster>,
     backoff: Backoff,
+    punished: Punished,
     gap: Option<GapStart>,
     /// Replaced sessions that are being closed and drained.
     closing: JoinSet<()>,
+    /// The address where the last session failed.
+    failed: Option<IpAddr>,
+    /// No session yet.
+    first: bool,
 }
 
 impl Slot {
-    /// The slot `number` of `feed`; `gap` is an interruption that its first session ends.
-    pub(super) fn new(feed: Arc<Feed>, number: usize, plan: ConnectionPlan, gap: Option<GapStart>) -> Self {
-        feed.metrics.connection(
-            number,
-            ConnState::Connecting,
-            0,
-            &Arc::new(Streams::new(&plan.streams, |s| feed.venue.stream_key(s))),
-        );
-        Self { feed, number, plan: Arc::new(plan), backoff: Backoff::default(), gap, closing: JoinSet::new() }
+    /// The line `place` of `roster`; `gap` is an interruption that its first session ends.
+    pub(super) fn new(feed: Arc<Feed>, place: Place, roster: Arc<Roster>, gap: Option<GapStart>) -> Self {
+        if let Some((plan, _)) = roster.plan() {
+            let quiet = |c: Channel| c == Channel::Liquidations;
+            let named = plan.streams.iter().zip(&plan.wants).map(|(name, want)| (name.as_str(), quiet(want.channel)));
+            let streams = Arc::new(Streams::new(named, |s| feed.venue.stream_key(s)));
+            feed.metrics.slot(place, &streams, &roster);
+        }
+        Self {
+            feed,
+            place,
+            roster,
+            backoff: Backoff::default(),
+            punished: Punished::default(),
+            gap,
+            closing: JoinSet::new(),
+            failed: None,
+            first: true,
+        }
     }
 
-    /// Keeps the connection until the venue is to stop.
+    /// Keeps the connection until the venue is to stop, or until no stream is left on it.
     pub(super) async fn keep(mut self) {
-        while let Some(mut session) = open(&self.feed, self.number, &self.plan, &mut self.backoff).await {
+        let mut ended = false;
+        loop {
+            let mut backoff = std::mem::take(&mut self.backoff);
+            let opened = self.open(&mut backoff).await;
+            self.backoff = backoff;
+            let Some(mut session) = opened else { break };
             session.gap = self.gap.take();
             let cause = self.run(&mut session).await;
-            self.end(session, cause).await;
+            let punished = self.end(session, cause).await;
             if matches!(cause, Cause::Shutdown | Cause::Log) {
                 break;
             }
-            self.feed.metrics.state(self.number, ConnState::Connecting);
-            let wait = self.backoff.next(&mut random);
+            if self.roster.plan().is_none() {
+                ended = true;
+                break;
+            }
+            let wait = self.backoff.next(&mut random).max(punished.unwrap_or_default());
+            self.feed.metrics.waits(self.place, Some(Instant::now() + wait), None);
             if self.feed.pause(wait).await {
                 break;
             }
         }
-        if let Some(gap) = self.gap.take() {
+        if let Some(gap) = self.gap.take().filter(|_| !ended) {
             // Stopped in the middle of an interruption: it is over at least for this run of the log.
-            let _ = write_gap(&self.feed, 0, gap, &self.plan.streams);
+            let streams = self.roster.streams();
+            let _ = write_gap(&self.feed, &self.roster, self.place.line, 0, gap, &streams);
         }
         while self.closing.join_next().await.is_some() {}
-        self.feed.metrics.state(self.number, ConnState::Stopped);
+        if self.feed.stop.requested() {
+            self.feed.metrics.state(self.place, ConnState::Stopped);
+        } else {
+            info!(venue = %self.feed.id, slot = self.place.number, "no stream is left on this connection");
+            self.feed.metrics.gone(self.place);
+        }
     }
 
     /// Runs `session` and its replacements; returns why the last one ended.
@@ -96,14 +128,33 @@ impl Slot {
     /// Opens the next session beside `session` and swaps them. `Some` = `session` (the old one, or the next one
     /// that took over after the old one ended) is over.
     async fn replace(&mut self, session: &mut Session, reason: &'static str) -> Option<Cause> {
-        info!(venue = %self.feed.id, conn = session.conn(), reason, "replacing the connection");
-        let detail = json!({ "reason": reason, "conn": session.conn() });
+        if self.roster.plan().is_none() {
+            info!(venue = %self.feed.id, conn = session.conn(), "all symbols of this connection left; closing it");
+            return Some(Cause::Rotate);
+        }
+        // Both lines are never replaced at the same time: one of them always is older than the trouble.
+        let roster = Arc::clone(&self.roster);
+        let _turn = {
+            let mut turn = pin!(roster.turn.acquire());
+            loop {
+                tokio::select! {
+                    turn = turn.as_mut() => break turn,
+                    step = session.run() => match step {
+                        Step::Live | Step::Rotate(_) => {}
+                        Step::Stop => return Some(Cause::Shutdown),
+                        Step::Ended(cause) => return Some(cause),
+                    },
+                }
+            }
+        };
+        info!(venue = %self.feed.id, conn = session.conn(), line = self.place.line, reason, "replacing the connection");
+        let detail = json!({ "reason": reason, "conn": session.conn(), "line": self.place.line });
         let _ = self.feed.log.event(session.conn(), "rotate", detail);
         self.feed.metrics.rotations.add(1);
         let mut backoff = Backoff::default();
         loop {
             let next = {
-                let mut opening = pin!(open(&self.feed, self.number, &self.plan, &mut backoff));
+                let mut opening = pin!(self.open(&mut backoff));
                 loop {
                     tokio::select! {
                         next = opening.as_mut() => break next,
@@ -115,7 +166,9 @@ impl Slot {
                     }
                 }
             };
-            let Some(mut next) = next else { return Some(Cause::Shutdown) };
+            let Some(mut next) = next else {
+                return Some(if self.feed.stop.requested() { Cause::Shutdown } else { Cause::Log });
+            };
             let failed = loop {
                 tokio::select! {
                     step = next.run() => match step {
@@ -134,8 +187,13 @@ impl Slot {
                             return Some(Cause::Shutdown);
                         }
                         Step::Ended(cause) => {
-                            // The old one did not last until the next one was ready: that is an interruption.
-                            next.gap = Some(session.gap_from(cause));
+                            // The old one did not last until the next one was ready: that is an interruption,
+                            // unless the next one delivers already.
+                            if !next.covers() {
+                                next.gap = Some(session.gap_from(cause));
+                                self.roster.broken(self.place.line);
+                            }
+                            self.roster.connected(self.place.line, next.peer());
                             self.count_lost(session, cause);
                             self.retire(std::mem::replace(session, next), cause);
                             return None;
@@ -145,6 +203,7 @@ impl Slot {
             };
             match failed {
                 None => {
+                    self.failed = None;
                     self.retire(std::mem::replace(session, next), Cause::Rotate);
                     return None;
                 }
@@ -167,16 +226,26 @@ impl Slot {
         self.closing.spawn(old.finish(cause));
     }
 
-    /// Writes down the end of a session and what it interrupts.
-    async fn end(&mut self, session: Session, cause: Cause) {
+    /// Writes down the end of a session and what it interrupts. `Some` = the venue punished what we did: at least
+    /// this long nothing may be tried.
+    async fn end(&mut self, session: Session, cause: Cause) -> Option<Duration> {
         self.backoff.good(session.good_for());
-        if matches!(cause, Cause::Shutdown | Cause::Log) {
-            self.gap = session.gap;
-        } else {
-            self.gap = Some(session.gap_from(cause));
-            self.count_lost(&session, cause);
+        let punished = session.punished().then(|| self.punished.once_more(Instant::now())).flatten();
+        match cause {
+            Cause::Shutdown | Cause::Log => self.gap = session.gap,
+            // The last one: nobody asks for its streams any more.
+            Cause::Rotate => {}
+            Cause::Server | Cause::Lost | Cause::Stale => {
+                self.gap = Some(session.gap_from(cause));
+                self.failed = session.peer();
+                self.roster.broken(self.place.line);
+                self.count_lost(&session, cause);
+            }
         }
+        let wait = punished.map(|wait| Instant::now() + wait);
+        self.feed.metrics.waits(self.place, wait, Some(session.why()));
         session.finish(cause).await;
+        punished
     }
 
     fn count_lost(&self, session: &Session, cause: Cause) {
@@ -190,46 +259,61 @@ impl Slot {
                 wait_ms = wait.as_millis(), error = session.why(), suppressed, "connection lost, connecting again");
         }
     }
-}
 
-/// Opens a session, as often as it takes. `None` when the venue is to stop.
-async fn open(feed: &Arc<Feed>, slot: usize, plan: &Arc<ConnectionPlan>, backoff: &mut Backoff) -> Option<Session> {
-    for attempt in 1_u32.. {
-        let opened = tokio::select! {
-            biased;
-            () = feed.stop.wait() => return None,
-            opened = async {
+    /// Opens a session, as often as it takes. `None` when the venue is to stop, or nothing is left to subscribe.
+    async fn open(&mut self, backoff: &mut Backoff) -> Option<Session> {
+        let feed = Arc::clone(&self.feed);
+        let (place, roster) = (self.place, Arc::clone(&self.roster));
+        for attempt in 1_u32.. {
+            let turn = async {
                 feed.pace.connects.wait(1).await;
                 while let Some(until) = feed.pace.banned(Instant::now()) {
                     tokio::time::sleep_until(until).await;
                 }
-                feed.metrics.attempts.add(1);
-                handshake::open(feed, plan, Route::default()).await
-            } => opened,
-        };
-        match opened {
-            Ok(ready) => return Session::start(feed, slot, plan, ready, attempt).ok(),
-            Err(err) => {
-                let wait = wait_after(&err, backoff);
-                if let Some(least) = err.wait_at_least() {
-                    // The address is banned, not this connection: the others would make it worse.
-                    feed.pace.ban(Instant::now() + least);
+            };
+            tokio::select! {
+                biased;
+                () = feed.stop.wait() => return None,
+                () = turn => {}
+            }
+            // After the wait: what was listed or delisted meanwhile is in it.
+            let (plan, version) = roster.plan()?;
+            let route = Route { line: place.line, other: roster.other_peer(place.line), failed: self.failed };
+            feed.metrics.attempts.add(1);
+            let opened = tokio::select! {
+                biased;
+                () = feed.stop.wait() => return None,
+                opened = handshake::open(&feed, &plan, route) => opened,
+            };
+            match opened {
+                Ok(ready) => {
+                    let first = std::mem::take(&mut self.first);
+                    let start = Start { place, roster, plan, version, attempt, first };
+                    return Session::start(&feed, start, ready).ok();
                 }
-                if let Some(suppressed) = REFUSED.allow() {
-                    warn!(venue = %feed.id, slot, attempt, wait_ms = wait.as_millis(), error = %err, suppressed,
-                        "cannot connect, trying again");
-                }
-                let detail = json!({
-                    "attempt": attempt, "error": err.to_string(), "status": err.http_status(),
-                    "at_ns": Stamp::now().0,
-                });
-                if feed.log.event(0, "connect_failed", detail).is_err() || feed.pause(wait).await {
-                    return None;
+                Err(err) => {
+                    let wait = wait_after(&err, backoff);
+                    if let Some(least) = err.wait_at_least() {
+                        // The address is banned, not this connection: the others would make it worse.
+                        feed.pace.ban(Instant::now() + least);
+                    }
+                    if let Some(suppressed) = REFUSED.allow() {
+                        warn!(venue = %feed.id, slot = place.number, line = place.line, attempt,
+                            wait_ms = wait.as_millis(), error = %err, suppressed, "cannot connect, trying again");
+                    }
+                    feed.metrics.waits(place, Some(Instant::now() + wait), Some(err.to_string()));
+                    let detail = json!({
+                        "attempt": attempt, "error": err.to_string(), "status": err.http_status(), "line": place.line,
+                        "at_ns": Stamp::now().0,
+                    });
+                    if feed.log.event(0, "connect_failed", detail).is_err() || feed.pause(wait).await {
+                        return None;
+                    }
                 }
             }
         }
+        None
     }
-    None
 }
 
 fn wait_after(err: &HandshakeError, backoff: &mut Backoff) -> Duration {
@@ -241,24 +325,5 @@ fn wait_after(err: &HandshakeError, backoff: &mut Backoff) -> Duration {
         // Some jitter on top, or all connections come back in the same instant.
         Some(least) => least + wait.min(Duration::from_secs(5)),
         None => wait,
-    }
-}
-
-/// Keeps all slots of a venue until it stops; the pace of the host staggers their starts.
-pub(super) async fn keep_all(feed: &Arc<Feed>, plans: Vec<ConnectionPlan>, gap: Option<GapStart>) {
-    let mut slots = JoinSet::new();
-    let started = Instant::now();
-    for (number, plan) in plans.into_iter().enumerate() {
-        slots.spawn(Slot::new(Arc::clone(feed), number, plan, gap).keep());
-    }
-    while let Some(done) = slots.join_next().await {
-        if let Err(err) = done
-            && err.is_panic()
-        {
-            // A bug: the venue stops rather than recording a part of what was asked for without a word.
-            tracing::error!(venue = %feed.id, uptime_s = started.elapsed().as_secs(), "a connection's task panicked; stopping this venue");
-            feed.metrics.fail("a connection's task panicked");
-            feed.stop.trigger();
-        }
     }
 }

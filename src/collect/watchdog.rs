@@ -3,6 +3,7 @@
 //! An acknowledgement proves nothing: unknown and delisted streams are acknowledged and stay silent for ever.
 //! Only a frame proves a stream. Whoever receives counts frames here, once a second somebody compares.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use crate::venue::StreamKey;
 pub struct StreamStat {
     /// The stream's name as subscribed.
     pub name: String,
+    /// Quiet by nature (liquidations): silence says nothing.
+    pub quiet: bool,
     frames: AtomicU64,
     last_ns: AtomicU64,
 }
@@ -26,7 +29,7 @@ impl StreamStat {
         self.frames.load(Ordering::Relaxed)
     }
 
-    /// Receive time of the last frame, ns since epoch; 0 = none yet.
+    /// Receive time of the last frame, on this connection or one before it, ns since epoch; 0 = none yet.
     pub fn last_ns(&self) -> u64 {
         self.last_ns.load(Ordering::Relaxed)
     }
@@ -45,26 +48,42 @@ impl Equivalent<OwnedKey> for StreamKey<'_> {
 /// The streams of one connection.
 #[derive(Debug)]
 pub struct Streams {
-    stats: Vec<StreamStat>,
+    stats: Vec<Arc<StreamStat>>,
     index: HashMap<OwnedKey, usize, foldhash::fast::FixedState>,
 }
 
 impl Streams {
-    /// No frames yet. `key` tells what the frames of a stream carry.
-    pub fn new(names: &[String], key: impl Fn(&str) -> (Vec<u8>, Vec<u8>)) -> Self {
-        let stats: Vec<StreamStat> = names
-            .iter()
-            .map(|n| StreamStat { name: n.clone(), frames: AtomicU64::new(0), last_ns: AtomicU64::new(0) })
-            .collect();
-        let index = names
-            .iter()
-            .enumerate()
-            .map(|(i, n)| {
-                let (channel, symbol) = key(n);
-                ((channel.into(), symbol.into()), i)
-            })
-            .collect();
+    /// No frames yet. Each name with whether silence is normal; `key` tells what the frames of a stream carry.
+    pub fn new<'a>(names: impl IntoIterator<Item = (&'a str, bool)>, key: impl Fn(&str) -> (Vec<u8>, Vec<u8>)) -> Self {
+        Self { stats: Vec::new(), index: HashMap::default() }.with(names, key)
+    }
+
+    /// These streams and some more behind them; names that are known already stay where they are.
+    pub fn with<'a>(
+        &self,
+        names: impl IntoIterator<Item = (&'a str, bool)>,
+        key: impl Fn(&str) -> (Vec<u8>, Vec<u8>),
+    ) -> Self {
+        let (mut stats, mut index) = (self.stats.clone(), self.index.clone());
+        for (name, quiet) in names {
+            let (channel, symbol) = key(name);
+            index.entry((channel.into(), symbol.into())).or_insert_with(|| {
+                let (frames, last_ns) = (AtomicU64::new(0), AtomicU64::new(0));
+                stats.push(Arc::new(StreamStat { name: name.to_owned(), quiet, frames, last_ns }));
+                stats.len() - 1
+            });
+        }
         Self { stats, index }
+    }
+
+    /// Takes over when the streams of an earlier connection were last heard.
+    pub fn carry(&self, before: &Streams) {
+        for (key, i) in &self.index {
+            let old = before.index.get(key).and_then(|i| before.stats.get(*i));
+            if let (Some(new), Some(old)) = (self.stats.get(*i), old) {
+                new.last_ns.store(old.last_ns(), Ordering::Relaxed);
+            }
+        }
     }
 
     /// Counts a frame received at `ts_ns`; false when the stream is none of these. One task calls this.
@@ -83,7 +102,7 @@ impl Streams {
 
     /// All streams in the order they are subscribed.
     pub fn iter(&self) -> impl Iterator<Item = &StreamStat> {
-        self.stats.iter()
+        self.stats.iter().map(Arc::as_ref)
     }
 }
 
@@ -130,6 +149,21 @@ impl Watchdog {
         self.last_activity = now;
     }
 
+    /// Streams were added behind the others; they owe frames from `now` on.
+    pub fn added(&mut self, now: Instant, quiet: impl Iterator<Item = bool>) {
+        self.watched.extend(quiet.map(|quiet| Watched { frames: 0, since: now, reported: false, quiet }));
+    }
+
+    /// How long nothing arrived.
+    pub fn idle(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.last_activity)
+    }
+
+    /// When something arrived last.
+    pub fn last_activity(&self) -> Instant {
+        self.last_activity
+    }
+
     /// All subscriptions are answered: from now on streams owe frames.
     pub fn subscribed(&mut self, now: Instant) {
         self.subscribed = true;
@@ -173,7 +207,7 @@ mod tests {
     use super::*;
 
     fn streams(names: &[&str]) -> Streams {
-        Streams::new(&names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>(), |s| (s.into(), Vec::new()))
+        Streams::new(names.iter().map(|n| (*n, false)), |s| (s.into(), Vec::new()))
     }
 
     const S: fn(u64) -> Duration = Duration::from_secs;
@@ -224,5 +258,33 @@ mod tests {
         let mut w = Watchdog::new(t, S(10), S(60), [true].into_iter());
         w.subscribed(t);
         assert!(w.silent_streams(t + S(3_600), &s).is_empty());
+    }
+
+    #[test]
+    fn streams_that_are_added_share_the_counts_of_those_before_them_and_owe_frames_too() {
+        let t = Instant::now();
+        let old = streams(&["a@trade"]);
+        let mut w = Watchdog::new(t, S(10), S(60), [false].into_iter());
+        w.subscribed(t);
+        old.hit(StreamKey::name(b"a@trade"), 7);
+        let new = old.with([("b@trade", false), ("a@trade", false)], |s| (s.into(), Vec::new()));
+        w.added(t + S(30), [false].into_iter());
+        assert_eq!(new.iter().count(), 2);
+        new.hit(StreamKey::name(b"a@trade"), 8);
+        let counts: Vec<(&str, u64, u64)> = new.iter().map(|s| (s.name.as_str(), s.frames(), s.last_ns())).collect();
+        assert_eq!(counts, [("a@trade", 2, 8), ("b@trade", 0, 0)]);
+        assert!(w.silent_streams(t + S(40), &new).is_empty());
+        let silent = w.silent_streams(t + S(90), &new);
+        assert_eq!(silent.len(), 1);
+        assert_eq!(silent[0].stream, "b@trade");
+    }
+
+    #[test]
+    fn a_new_connection_knows_when_its_streams_were_last_heard() {
+        let (old, new) = (streams(&["a", "b"]), streams(&["b", "c"]));
+        old.hit(StreamKey::name(b"b"), 9);
+        new.carry(&old);
+        let ages: Vec<(u64, u64)> = new.iter().map(|s| (s.frames(), s.last_ns())).collect();
+        assert_eq!(ages, [(0, 9), (0, 0)]);
     }
 }

@@ -43,7 +43,7 @@ impl Session {
             uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
         };
         let _ = self.feed.log.append(Stamp::now(), self.conn, Kind::ConnClose, 0, &record::json(&record));
-        debug!(venue = %self.feed.id, conn = self.conn, slot = self.slot, cause = cause.as_str(), "closed");
+        debug!(venue = %self.feed.id, conn = self.conn, slot = self.place.number, line = self.place.line, cause = cause.as_str(), "closed");
     }
 
     async fn close_and_drain(&mut self, limit: Duration, code: CloseCode) {

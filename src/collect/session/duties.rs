@@ -1,6 +1,7 @@
 //! What is due by the clock: the next subscription, the answers to them, silence, the end of the planned life.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Sink;
@@ -13,7 +14,7 @@ use wal_format::Kind;
 use super::super::log::{LogStopped, Stamp};
 use super::super::metrics::ConnState;
 use super::super::record::{self, Subscribe};
-use super::{CHECK_EVERY, Cause, GapStart, Rotation, Session, Step, write_gap};
+use super::{CHECK_EVERY, Cause, GapStart, Rotation, Session, Step, seconds, write_gap};
 use crate::telemetry::RateLimited;
 use crate::venue::Channel;
 
@@ -24,6 +25,14 @@ static SILENT: RateLimited = RateLimited::new(Duration::from_secs(60));
 static UNANSWERED: RateLimited = RateLimited::new(Duration::from_secs(30));
 
 impl Session {
+    /// When something is due next.
+    pub(super) fn wake(&self) -> Instant {
+        let soonest = |a: Instant, b: Option<Instant>| b.map_or(a, |b| a.min(b));
+        let at = soonest(self.next_check, self.send_at);
+        let at = soonest(at, self.welcome_by);
+        soonest(at, self.heart.as_ref().map(super::Heart::wake))
+    }
+
     /// Does what is due at `now`.
     pub(super) fn timers(&mut self, now: Instant) -> Option<Step> {
         if self.send_at.is_some_and(|at| at <= now) {
@@ -32,56 +41,154 @@ impl Session {
             }
             self.plan_send(now);
         }
+        if self.welcome_by.is_some_and(|by| by <= now) {
+            self.error = Some("the venue did not welcome the connection".to_owned());
+            return Some(Step::Ended(Cause::Lost));
+        }
+        if let Some(cause) = self.beat(now) {
+            return Some(Step::Ended(cause));
+        }
         if let Rotation::Wanted(reason) = self.rotation {
             self.rotation = Rotation::Told;
             return Some(Step::Rotate(reason));
         }
-        if !self.live && self.requests.is_empty() {
-            let all = self.answered >= self.sent;
-            if all || now.saturating_duration_since(self.last_sent) >= ACK_TIMEOUT {
-                if !all && let Some(suppressed) = UNANSWERED.allow() {
-                    warn!(venue = %self.feed.id, conn = self.conn, sent = self.sent, answered = self.answered,
-                        suppressed, "subscriptions were not acknowledged");
-                }
-                return Some(self.became_live(now));
-            }
+        if let Some(step) = self.answers(now) {
+            return Some(step);
         }
         if now < self.next_check {
             return None;
         }
         self.next_check = now + CHECK_EVERY;
+        self.follow_roster(now);
         self.report_silence(now);
         if let Some(silent) = self.watchdog.stale(now) {
             let silent_ms = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
-            self.feed.metrics.stale.add(1);
-            let _ = self.feed.log.event(self.conn, "stale", json!({ "silent_ms": silent_ms }));
-            self.error = Some(format!("nothing arrived for {silent_ms} ms"));
-            return Some(Step::Ended(Cause::Stale));
+            return Some(Step::Ended(self.stale(silent_ms, "nothing arrived")));
+        }
+        if let Err(cause) = self.probe(now) {
+            return Some(Step::Ended(cause));
         }
         if now >= self.ends_at && self.rotation == Rotation::No {
             self.rotation = Rotation::Told;
-            return Some(Step::Rotate("lifetime"));
+            return Some(Step::Rotate(self.ends_why));
         }
         None
+    }
+
+    fn stale(&mut self, silent_ms: u64, what: &str) -> Cause {
+        self.feed.metrics.stale.add(1);
+        let _ = self.feed.log.event(self.conn, "stale", json!({ "silent_ms": silent_ms, "what": what }));
+        self.error = Some(format!("{what} for {silent_ms} ms"));
+        Cause::Stale
+    }
+
+    /// Looks whether everything that was asked is answered.
+    fn answers(&mut self, now: Instant) -> Option<Step> {
+        if self.requests.waiting() > 0 || self.welcome_by.is_some() || (self.live && self.books.is_empty()) {
+            return None;
+        }
+        let all = self.requests.done();
+        if !all && now.saturating_duration_since(self.last_sent) < ACK_TIMEOUT {
+            return None;
+        }
+        if !all {
+            if let Some(suppressed) = UNANSWERED.allow() {
+                warn!(venue = %self.feed.id, conn = self.conn, unanswered = self.requests.unanswered(), suppressed,
+                    "subscriptions were not acknowledged");
+            }
+            self.requests.give_up();
+        }
+        if self.live {
+            self.want_books();
+            return None;
+        }
+        Some(self.became_live(now))
+    }
+
+    /// Pings where the venue wants that from us; `Some` = the last one was not answered.
+    fn beat(&mut self, now: Instant) -> Option<Cause> {
+        let heart = self.heart.as_mut()?;
+        if let Some(waited) = heart.dead(now) {
+            let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+            return Some(self.stale(waited_ms, "a ping was not answered"));
+        }
+        if !heart.due(now) {
+            return None;
+        }
+        // A ping is a message like others and takes its share of the window.
+        let at = self.messages.earliest(now, 1);
+        if at > now {
+            heart.postpone(at);
+            return None;
+        }
+        self.messages.reserve(now, 1);
+        heart.sent(now);
+        let id = self.requests.take_id();
+        let text = self.feed.venue.ping_message(id, seconds(Stamp::now()))?;
+        self.send(Message::text(text)).err()
+    }
+
+    /// Half of the silence that ends a connection is over: a protocol ping makes the other side answer, or TCP
+    /// find out that there is no other side. Where the client pings anyway, that does the same.
+    fn probe(&mut self, now: Instant) -> Result<(), Cause> {
+        let half = Duration::from_secs(self.feed.config.limits.silence_timeout_s) / 2;
+        let asked = self.probed.is_some_and(|at| at >= self.watchdog.last_activity());
+        if self.heart.is_some() || asked || self.watchdog.idle(now) < half || self.messages.earliest(now, 1) > now {
+            return Ok(());
+        }
+        self.messages.reserve(now, 1);
+        self.probed = Some(now);
+        self.send(Message::Ping("tapedeck".into()))
+    }
+
+    /// Subscribes what was added to the plan meanwhile.
+    fn follow_roster(&mut self, now: Instant) {
+        if self.draining || self.roster.version() == self.version {
+            return;
+        }
+        let (new, version) = self.roster.since(self.version);
+        self.version = version;
+        if new.is_empty() {
+            return;
+        }
+        let quiet = |channel: Channel| channel == Channel::Liquidations;
+        let named = new.iter().map(|(name, want)| (name.as_str(), quiet(want.channel)));
+        let streams = self.streams.with(named, |s| self.feed.venue.stream_key(s));
+        self.watchdog.added(now, streams.iter().skip(self.streams.iter().count()).map(|s| s.quiet));
+        self.streams = Arc::new(streams);
+        self.feed.metrics.streams_are(self.place, &self.streams);
+        let books = new.iter().filter(|(_, w)| w.channel == Channel::Depth).map(|(_, w)| w.symbol.clone());
+        self.books.extend(books);
+        let names = new.into_iter().map(|(name, _)| name).collect();
+        self.requests.ask(self.feed.venue, names, &self.feed.config.limits, seconds(Stamp::now()));
+        if self.send_at.is_none() {
+            self.plan_send(now);
+        }
     }
 
     pub(super) fn became_live(&mut self, now: Instant) -> Step {
         self.live = true;
         self.watchdog.subscribed(now);
-        self.feed.metrics.state(self.slot, ConnState::Live);
+        self.feed.metrics.state(self.place, ConnState::Live);
         if let Some(gap) = self.gap.take() {
             self.write_gap(gap);
         }
-        if self.feed.config.channels.contains(&Channel::DepthSnapshot) {
-            let depth = self.plan.wants.iter().filter(|w| w.channel == Channel::Depth);
-            self.feed.snapshots.want(depth.map(|w| w.symbol.as_str()));
-        }
+        self.roster.settled(self.place.line, self.started_with, Stamp::now().0);
+        self.want_books();
         Step::Live
     }
 
+    fn want_books(&mut self) {
+        let books = std::mem::take(&mut self.books);
+        if self.feed.config.channels.contains(&Channel::DepthSnapshot) {
+            self.feed.snapshots.want(books.iter().map(String::as_str));
+        }
+    }
+
     fn write_gap(&self, gap: GapStart) {
+        let streams: Vec<String> = self.streams.iter().map(|s| s.name.clone()).collect();
         // A log that stopped has said so.
-        let _ = write_gap(&self.feed, self.conn, gap, &self.plan.streams);
+        let _ = write_gap(&self.feed, &self.roster, self.place.line, self.conn, gap, &streams);
     }
 
     fn report_silence(&mut self, now: Instant) {
@@ -95,24 +202,29 @@ impl Session {
         let _ = self.feed.log.event(self.conn, "stream_silent", json!({ "streams": silent }));
     }
 
-    /// When the next request may go: within this connection's and the host's pace.
+    /// When the next request may go: within this connection's and the exchange's pace.
     pub(super) fn plan_send(&mut self, now: Instant) {
-        self.send_at = (!self.requests.is_empty()).then(|| {
-            // The host may grant a later time than asked for; that one counts for this connection too, or two
-            // requests that both waited for the host would leave too close to each other.
+        self.send_at = (self.requests.waiting() > 0 && self.welcome_by.is_none()).then(|| {
+            // The exchange may grant a later time than asked for; that one counts for this connection too, or two
+            // requests that both waited for the exchange would leave too close to each other.
             let granted = self.feed.pace.control.reserve(self.messages.earliest(now, 1), 1);
             self.messages.reserve(granted, 1)
         });
     }
 
     fn send_next(&mut self, now: Instant) -> Result<(), Cause> {
-        let Some(request) = self.requests.pop_front() else { return Ok(()) };
+        let feed = Arc::clone(&self.feed);
+        let stamp = Stamp::now();
+        let Some(request) = self.requests.send(feed.venue, &feed.config.limits, seconds(stamp)) else { return Ok(()) };
         let payload = record::json(&Subscribe { request: &request });
-        let appended = self.feed.log.append(Stamp::now(), self.conn, Kind::Subscribe, 0, &payload);
+        let appended = feed.log.append(stamp, self.conn, Kind::Subscribe, 0, &payload);
         appended.map_err(|LogStopped| Cause::Log)?;
-        self.sent += 1;
         self.last_sent = now;
+        self.send(Message::text(request))
+    }
+
+    fn send(&mut self, message: Message) -> Result<(), Cause> {
         self.flush = true;
-        Pin::new(&mut self.socket).start_send(Message::text(request)).map_err(|err| self.lost(&err))
+        Pin::new(&mut self.socket).start_send(message).map_err(|err| self.lost(&err))
     }
 }

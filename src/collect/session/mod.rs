@@ -11,32 +11,40 @@
 
 mod close;
 mod duties;
+mod heart;
 mod receive;
+mod requests;
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tracing::debug;
 use wal_format::{Kind, Seq};
 
+use self::heart::Heart;
+use self::requests::Requests;
 use super::backoff::random;
 use super::connect::Io;
 use super::feed::Feed;
 use super::handshake::Ready;
 use super::log::{LogStopped, Stamp};
-use super::metrics::ConnState;
+use super::metrics::Place;
 use super::pace::Window;
 use super::record::{self, ConnOpen, Gap};
+use super::roster::Roster;
 use super::watchdog::{Streams, Watchdog};
-use crate::venue::{Channel, ConnectionPlan};
+use crate::venue::{Channel, ConnectionPlan, Want};
 
 /// How often silence is looked for.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// How long a venue that welcomes may take to do so.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a connection ended; the word is in its ConnClose record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,23 +108,34 @@ pub(super) struct GapStart {
 /// One open connection.
 pub(super) struct Session {
     feed: Arc<Feed>,
-    slot: usize,
-    plan: Arc<ConnectionPlan>,
+    place: Place,
+    roster: Arc<Roster>,
+    /// What of the roster is subscribed or in `requests`.
+    version: u64,
+    /// The version it started with.
+    started_with: u64,
     conn: u32,
+    peer: Option<IpAddr>,
     socket: WebSocketStream<Io>,
     streams: Arc<Streams>,
     watchdog: Watchdog,
-    /// Requests not sent yet, and when the first of them may go.
-    requests: VecDeque<String>,
+    requests: Requests,
+    /// When the next request may go.
     send_at: Option<Instant>,
-    sent: u64,
-    answered: u64,
+    /// Nothing is asked before the venue's welcome, and that is due by then.
+    welcome_by: Option<Instant>,
     last_sent: Instant,
     live: bool,
     messages: Window,
+    heart: Option<Heart>,
+    /// When silence made us send a protocol ping.
+    probed: Option<Instant>,
+    /// How often the venue said that we ask too much.
+    throttled: u32,
     flush: bool,
     next_check: Instant,
     ends_at: Instant,
+    ends_why: &'static str,
     rotation: Rotation,
     /// Closing: only the socket's own end counts, not a close frame.
     draining: bool,
@@ -130,65 +149,87 @@ pub(super) struct Session {
     close: Option<(u16, String)>,
     error: Option<String>,
     log_stopped: bool,
+    /// Symbols whose order book is wanted when everything is answered.
+    books: Vec<String>,
     /// An interruption before this session that is not written down yet.
     pub(super) gap: Option<GapStart>,
 }
 
+/// What a session starts from.
+pub(super) struct Start {
+    pub(super) place: Place,
+    pub(super) roster: Arc<Roster>,
+    pub(super) plan: ConnectionPlan,
+    /// Version of the roster that `plan` is.
+    pub(super) version: u64,
+    pub(super) attempt: u32,
+    /// The first session of this line.
+    pub(super) first: bool,
+}
+
 impl Session {
     /// Takes over a fresh socket: writes the ConnOpen record and plans the subscriptions.
-    pub(super) fn start(
-        feed: &Arc<Feed>,
-        slot: usize,
-        plan: &Arc<ConnectionPlan>,
-        ready: Ready,
-        attempt: u32,
-    ) -> Result<Session, LogStopped> {
+    pub(super) fn start(feed: &Arc<Feed>, start: Start, ready: Ready) -> Result<Session, LogStopped> {
         let limits = &feed.config.limits;
-        let (opened, url) = (ready.opened, ready.shown.as_str());
+        let Start { place, roster, plan, version, attempt, first } = start;
+        let opened = ready.opened;
         let (now, stamp) = (Instant::now(), Stamp::now());
-        let now_s = i64::try_from(stamp.0 / 1_000_000_000).unwrap_or(i64::MAX);
         let conn = feed.next_conn();
+        let peer = opened.peer.parse().ok().map(|a: SocketAddr| a.ip());
         let record = ConnOpen {
-            url,
+            url: &ready.shown,
             local: opened.local,
             peer: opened.peer,
-            line: 0,
+            line: place.line,
             streams: plan.streams.len(),
             tls: opened.tls,
             attempt,
         };
         feed.log.append(stamp, conn, Kind::ConnOpen, 0, &record::json(&record))?;
         feed.metrics.connects.add(1);
-        let streams = Arc::new(Streams::new(&plan.streams, |s| feed.venue.stream_key(s)));
-        feed.metrics.connection(slot, ConnState::Subscribing, conn, &streams);
+        let quiet = |want: &Want| want.channel == Channel::Liquidations;
+        let named = plan.streams.iter().zip(&plan.wants).map(|(name, want)| (name.as_str(), quiet(want)));
+        let streams = Arc::new(Streams::new(named, |s| feed.venue.stream_key(s)));
+        if let Some(before) = feed.metrics.streams(place) {
+            streams.carry(&before);
+        }
+        feed.metrics.connection(place, conn, &streams, &roster);
         let s = Duration::from_secs;
         let watchdog = Watchdog::new(
             now,
             s(limits.silence_timeout_s),
             s(limits.stream_silence_s),
-            plan.wants.iter().map(|w| w.channel == Channel::Liquidations),
+            streams.iter().map(|s| s.quiet).collect::<Vec<_>>().into_iter(),
         );
-        // Up to 5 % earlier, so that connections opened together do not end together.
-        let lifetime = s(limits.lifetime_s).mul_f64(1.0 - 0.05 * random());
+        let mut requests = Requests::new();
+        requests.ask(feed.venue, plan.streams, limits, seconds(stamp));
+        let books = plan.wants.iter().filter(|w| w.channel == Channel::Depth).map(|w| w.symbol.clone()).collect();
+        let (lives, ends_why) = lifetime(feed, place.line, first, stamp);
         let ms = Duration::from_millis;
         let mut session = Session {
             feed: Arc::clone(feed),
-            slot,
-            plan: Arc::clone(plan),
+            place,
+            roster,
+            version,
+            started_with: version,
             conn,
+            peer,
             socket: opened.socket,
             streams,
             watchdog,
-            requests: feed.venue.subscribe_messages(&plan.streams, limits, 1, now_s).into(),
+            requests,
             send_at: None,
-            sent: 0,
-            answered: 0,
+            welcome_by: feed.venue.waits_for_welcome().then(|| now + WELCOME_TIMEOUT),
             last_sent: now,
             live: false,
             messages: Window::new(limits.messages_per_s, s(1), ms(limits.subscribe_delay_ms)),
+            heart: ready.ping.map(|(every, timeout)| Heart::new(now, every, timeout)),
+            probed: None,
+            throttled: 0,
             flush: false,
             next_check: now + CHECK_EVERY,
-            ends_at: now + lifetime,
+            ends_at: now + lives,
+            ends_why,
             rotation: Rotation::No,
             draining: false,
             opened: now,
@@ -201,10 +242,12 @@ impl Session {
             close: None,
             error: None,
             log_stopped: false,
+            books,
             gap: None,
         };
+        session.roster.connected(place.line, peer);
         session.plan_send(now);
-        debug!(venue = %feed.id, conn, slot, attempt, url, "connected");
+        debug!(venue = %feed.id, conn, slot = place.number, line = place.line, attempt, url = ready.shown, "connected");
         Ok(session)
     }
 
@@ -217,7 +260,7 @@ impl Session {
         let mut stop = pin!(feed.stop.wait());
         let mut timer = pin!(tokio::time::sleep_until(self.next_check));
         loop {
-            timer.as_mut().reset(self.send_at.map_or(self.next_check, |at| at.min(self.next_check)));
+            timer.as_mut().reset(self.wake());
             let ended = tokio::select! {
                 biased;
                 ended = poll_fn(|cx| self.poll_receive(cx)) => ended,
@@ -235,7 +278,7 @@ impl Session {
             }
             if let Some(cause) = ended {
                 // The answer and the end may come in one burst: what was subscribed for a moment was subscribed.
-                if !self.live && self.requests.is_empty() && self.answered >= self.sent {
+                if !self.live && self.welcome_by.is_none() && self.requests.done() {
                     self.became_live(Instant::now());
                 }
                 return Step::Ended(cause);
@@ -261,6 +304,25 @@ impl Session {
         self.first_data.map_or(Duration::ZERO, |t| t.elapsed())
     }
 
+    /// True when nothing that ends before this session can leave a hole: everything is answered, or everything
+    /// that is not quiet by nature has delivered.
+    pub(super) fn covers(&self) -> bool {
+        self.live || self.streams.iter().all(|s| s.quiet || s.frames() > 0)
+    }
+
+    /// True when the venue closed the connection because of what we did on it.
+    pub(super) fn punished(&self) -> bool {
+        match &self.close {
+            Some((code, _)) => matches!(code, 1008 | 1013) || self.throttled > 0,
+            None => false,
+        }
+    }
+
+    /// The address it is connected to.
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        self.peer
+    }
+
     /// True once every subscription was answered.
     pub(super) fn is_live(&self) -> bool {
         self.live
@@ -281,10 +343,69 @@ impl Session {
     }
 }
 
-/// Writes the Gap record of an interruption that ends now.
-pub(super) fn write_gap(feed: &Feed, conn: u32, gap: GapStart, streams: &[String]) -> Result<(), LogStopped> {
+/// How long a connection that opens at `stamp` is to live, and what ends it then.
+fn lifetime(feed: &Feed, line: u32, first: bool, stamp: Stamp) -> (Duration, &'static str) {
+    // Up to 5 % earlier, so that connections opened together do not end together; the first connection of the
+    // second line half as long, so that the lines of a plan do not either.
+    let share = if line > 0 && first { 0.5 } else { 1.0 } * (1.0 - 0.05 * random());
+    let whole = Duration::from_secs(feed.config.limits.lifetime_s).mul_f64(share);
+    let daily = feed.config.rotate_at_s.map(|at| until_time_of_day(stamp.0, at));
+    match daily {
+        Some(daily) if daily < whole => (daily, "rotate_at"),
+        _ => (whole, "lifetime"),
+    }
+}
+
+/// From `now_ns` to the next `at_s` seconds after midnight UTC; a whole day when that is right now.
+fn until_time_of_day(now_ns: u64, at_s: u32) -> Duration {
+    const DAY_NS: u64 = 86_400 * 1_000_000_000;
+    let at_ns = u64::from(at_s) * 1_000_000_000;
+    let left = (at_ns + DAY_NS - now_ns % DAY_NS) % DAY_NS;
+    // A connection that replaced another at that time must not be replaced again a moment later.
+    Duration::from_nanos(if left < 60_000_000_000 { left + DAY_NS } else { left })
+}
+
+/// Unix time, s.
+fn seconds(stamp: Stamp) -> i64 {
+    i64::try_from(stamp.0 / 1_000_000_000).unwrap_or(i64::MAX)
+}
+
+/// Writes the Gap record of an interruption of `line` that ends now, unless the other line covered all of it:
+/// then that is an event, and nothing is missing.
+pub(super) fn write_gap(
+    feed: &Feed,
+    roster: &Roster,
+    line: u32,
+    conn: u32,
+    gap: GapStart,
+    streams: &[String],
+) -> Result<(), LogStopped> {
     let stamp = Stamp::now();
-    let record = Gap { reason: gap.cause.as_str(), from_ns: gap.from_ns, to_ns: stamp.0, streams };
+    let reason = gap.cause.as_str();
+    if gap.cause != Cause::Log && roster.covered(line, gap.from_ns) {
+        let detail = json!({
+            "reason": reason, "from_ns": gap.from_ns, "to_ns": stamp.0, "line": line, "streams": streams.len(),
+        });
+        feed.log.event(conn, "covered", detail)?;
+        return Ok(());
+    }
+    let record = Gap { reason, from_ns: gap.from_ns, to_ns: stamp.0, streams };
     feed.log.append(stamp, conn, Kind::Gap, 0, &record::json(&record))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_the_day_is_the_next_one_and_not_the_one_that_just_was() {
+        const S: u64 = 1_000_000_000;
+        let midnight = 20_000 * 86_400 * S;
+        let until = |now_s: u64, at: u32| until_time_of_day(midnight + now_s * S, at).as_secs();
+        assert_eq!(until(0, 3_600), 3_600);
+        assert_eq!(until(3_600, 3_600), 86_400);
+        assert_eq!(until(3_590, 3_600), 86_410);
+        assert_eq!(until(7_200, 3_600), 86_400 - 3_600);
+    }
 }

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::{Sink, Stream};
+use serde_json::json;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tracing::warn;
@@ -18,6 +19,9 @@ use crate::venue::Control;
 
 /// Messages taken per wake-up before timers and the shutdown request are looked at again.
 const BURST: usize = 256;
+
+/// The first wait after a throttled request; doubled each time on the same connection.
+const THROTTLE_WAIT: Duration = Duration::from_secs(1);
 
 static REFUSED: RateLimited = RateLimited::new(Duration::from_secs(30));
 
@@ -87,8 +91,8 @@ impl Session {
     #[inline]
     fn take(&mut self, stamp: Stamp, message: &Message) {
         let (bits, payload): (u8, &[u8]) = match message {
-            Message::Text(text) => (0, text.as_bytes()),
-            Message::Binary(bytes) => (flags::BINARY, bytes),
+            Message::Text(text) => (self.place.flags(), text.as_bytes()),
+            Message::Binary(bytes) => (self.place.flags() | flags::BINARY, bytes),
             Message::Ping(_) => {
                 self.messages.note(Instant::now(), 1);
                 return;
@@ -126,12 +130,14 @@ impl Session {
     fn control(&mut self, payload: &[u8]) {
         self.feed.metrics.control.add(1);
         match self.feed.venue.control(payload) {
-            Some(Control::Ack { .. }) => self.answered += 1,
-            Some(Control::Error { id, code, msg, throttled: _ }) => {
+            Some(Control::Ack { id }) => self.requests.answered(id),
+            Some(Control::Error { id, code, msg, throttled: true }) => self.slow_down(id, code, &msg),
+            Some(Control::Error { id, code, msg, throttled: false }) => {
                 if id.is_some() {
-                    self.answered += 1;
+                    self.requests.answered(id);
                 }
                 self.feed.metrics.refused.add(1);
+                self.feed.metrics.refusal(self.place, format!("{code} {msg}"));
                 if let Some(suppressed) = REFUSED.allow() {
                     warn!(venue = %self.feed.id, conn = self.conn, id, code, error = msg, suppressed,
                         "the venue refused a request");
@@ -140,8 +146,40 @@ impl Session {
             Some(Control::ServerShutdown) if self.rotation == Rotation::No => {
                 self.rotation = Rotation::Wanted("server_shutdown");
             }
-            Some(Control::ServerShutdown) => {}
-            Some(Control::Welcome | Control::Pong | Control::Other) | None => {}
+            Some(Control::Welcome) => {
+                if self.welcome_by.take().is_some() {
+                    self.plan_send(Instant::now());
+                }
+            }
+            Some(Control::Pong) => {
+                if let Some(heart) = &mut self.heart {
+                    heart.answered();
+                }
+            }
+            Some(Control::ServerShutdown | Control::Other) | None => {}
+        }
+    }
+
+    /// The venue says that we ask too often: everybody of its exchange asks later, this connection more slowly,
+    /// and the request that was refused is sent again.
+    #[cold]
+    fn slow_down(&mut self, id: Option<u64>, code: i64, msg: &str) {
+        self.requests.again(id);
+        let wait = THROTTLE_WAIT.saturating_mul(1 << self.throttled.min(5));
+        self.throttled += 1;
+        self.feed.metrics.throttled.add(1);
+        let until = Instant::now() + wait;
+        self.feed.pace.control.hold(until);
+        self.messages.slow_down(until);
+        // What was reserved before counts as spent; that errs on the slow side.
+        self.plan_send(until);
+        self.feed.metrics.refusal(self.place, format!("{code} {msg}"));
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        let detail = json!({ "id": id, "code": code, "msg": msg, "wait_ms": wait_ms });
+        let _ = self.feed.log.event(self.conn, "throttled", detail);
+        if let Some(suppressed) = REFUSED.allow() {
+            warn!(venue = %self.feed.id, conn = self.conn, id, code, error = msg, wait_ms, suppressed,
+                "the venue wants to be asked less often; asking again later");
         }
     }
 }

@@ -110,7 +110,7 @@ impl Running {
             assert!(!self.task.is_finished(), "the collector ended before {what}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("never: {what}: {:?}", self.metrics.snapshot());
+        panic!("never: {what}: {:?}", self.metrics.status());
     }
 
     /// Stops cleanly and returns the whole log.

@@ -30,7 +30,7 @@ pub enum Act {
     Drop,
     /// Goes on sending a frame every few milliseconds until the client closes.
     Stream,
-    /// Stays silent until the client is gone.
+    /// Neither reads nor writes any more, like a machine that is gone.
     Silent,
 }
 
@@ -166,7 +166,7 @@ impl Connection {
                         () = tokio::time::sleep(Duration::from_millis(5)) => self.frame().await,
                     }
                 },
-                Act::Silent => while let Some(Ok(_)) = self.ws.next().await {},
+                Act::Silent => std::future::pending().await,
             }
         }
     }

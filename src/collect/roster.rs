@@ -1,0 +1,298 @@
+//! The streams of one planned connection as they change while it runs, shared by its lines.
+//!
+//! New listings are added, delisted symbols leave: their streams stay subscribed where they are and are left out
+//! of the next connection. The roster also knows what its lines must know of each other: which address each of
+//! them uses, since when each of them has delivered without a break, and whose turn it is to be replaced.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Semaphore;
+
+use crate::venue::{ConnectionPlan, Want};
+
+/// Lines of a planned connection at most.
+pub(super) const LINES_MAX: usize = 2;
+
+#[derive(Debug)]
+struct Entry {
+    stream: String,
+    want: Want,
+    /// Version of the roster that brought it (again).
+    added: u64,
+    /// Version of the roster that saw its symbol go.
+    leaving: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Line {
+    /// Version that its last subscribed connection started with.
+    started: u64,
+    /// Since when it has delivered without a break, ns since epoch.
+    live_since_ns: Option<u64>,
+    peer: Option<IpAddr>,
+}
+
+#[derive(Debug)]
+struct State {
+    entries: Vec<Entry>,
+    lines: [Line; LINES_MAX],
+    count: usize,
+    closed: bool,
+}
+
+/// One planned connection, whatever its lines do.
+#[derive(Debug)]
+pub(super) struct Roster {
+    path_and_query: String,
+    version: AtomicU64,
+    state: Mutex<State>,
+    /// Held by the line that is being replaced, so that both never are at the same time.
+    pub(super) turn: Semaphore,
+}
+
+impl Roster {
+    /// The streams of `plan` on `lines` lines.
+    pub(super) fn new(plan: ConnectionPlan, lines: u32) -> Self {
+        let entries = plan
+            .streams
+            .into_iter()
+            .zip(plan.wants)
+            .map(|(stream, want)| Entry { stream, want, added: 1, leaving: None })
+            .collect();
+        let count = (lines as usize).clamp(1, LINES_MAX);
+        let state = State { entries, lines: Default::default(), count, closed: false };
+        Self {
+            path_and_query: plan.path_and_query,
+            version: AtomicU64::new(1),
+            state: Mutex::new(state),
+            turn: Semaphore::new(1),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Grows with every change; cheap enough to look at all the time.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// True when streams of `plan` may be subscribed here too: the query may name streams, the path decides.
+    pub(super) fn serves(&self, plan: &ConnectionPlan) -> bool {
+        let path = |p: &str| p.split('?').next().unwrap_or_default().to_owned();
+        path(&self.path_and_query) == path(&plan.path_and_query)
+    }
+
+    /// What a connection that opens now subscribes, and the version that says so. `None` = nothing is left to
+    /// subscribe: the roster is closed for good.
+    pub(super) fn plan(&self) -> Option<(ConnectionPlan, u64)> {
+        let mut state = self.lock();
+        let staying = || state.entries.iter().filter(|e| e.leaving.is_none());
+        if state.closed || staying().next().is_none() {
+            state.closed = true;
+            return None;
+        }
+        let plan = ConnectionPlan {
+            path_and_query: self.path_and_query.clone(),
+            streams: staying().map(|e| e.stream.clone()).collect(),
+            wants: staying().map(|e| e.want.clone()).collect(),
+        };
+        Some((plan, self.version()))
+    }
+
+    /// What came since `version`, and the version that holds it.
+    pub(super) fn since(&self, version: u64) -> (Vec<(String, Want)>, u64) {
+        let state = self.lock();
+        let new = state.entries.iter().filter(|e| e.added > version && e.leaving.is_none());
+        (new.map(|e| (e.stream.clone(), e.want.clone())).collect(), self.version())
+    }
+
+    /// All streams, those of symbols that left included.
+    pub(super) fn streams(&self) -> Vec<String> {
+        self.lock().entries.iter().map(|e| e.stream.clone()).collect()
+    }
+
+    /// Streams whose symbol left and that are subscribed still.
+    pub(super) fn leaving(&self) -> BTreeSet<String> {
+        self.lock().entries.iter().filter(|e| e.leaving.is_some()).map(|e| e.stream.clone()).collect()
+    }
+
+    /// Takes back streams whose symbol is listed again; returns the others.
+    pub(super) fn take_back(&self, new: Vec<(String, Want)>) -> Vec<(String, Want)> {
+        let mut state = self.lock();
+        if state.closed {
+            return new;
+        }
+        let version = self.version() + 1;
+        let before = new.len();
+        let rest: Vec<_> = new
+            .into_iter()
+            .filter(|(stream, _)| match state.entries.iter_mut().find(|e| e.stream == *stream) {
+                Some(e) => {
+                    (e.added, e.leaving) = (version, None);
+                    false
+                }
+                None => true,
+            })
+            .collect();
+        if rest.len() < before {
+            self.version.store(version, Ordering::Release);
+        }
+        rest
+    }
+
+    /// Adds streams as far as `max` streams on the connection allow; returns the others.
+    pub(super) fn add(&self, mut new: Vec<(String, Want)>, max: usize) -> Vec<(String, Want)> {
+        let mut state = self.lock();
+        let room = if state.closed { 0 } else { max.saturating_sub(state.entries.len()) };
+        let rest = new.split_off(new.len().min(room));
+        if !new.is_empty() {
+            let added = self.version() + 1;
+            state.entries.extend(new.into_iter().map(|(stream, want)| Entry { stream, want, added, leaving: None }));
+            self.version.store(added, Ordering::Release);
+        }
+        rest
+    }
+
+    /// The symbols left: their streams are not subscribed by the next connection.
+    pub(super) fn leave(&self, symbols: &BTreeSet<String>) {
+        let mut state = self.lock();
+        let version = self.version() + 1;
+        let mut any = false;
+        for e in state.entries.iter_mut().filter(|e| e.leaving.is_none() && symbols.contains(&e.want.symbol)) {
+            e.leaving = Some(version);
+            any = true;
+        }
+        if any {
+            self.version.store(version, Ordering::Release);
+        }
+    }
+
+    /// A connection of `line` that started with `version` is subscribed: what left before that and is on no
+    /// connection any more is forgotten, and makes room.
+    pub(super) fn settled(&self, line: u32, version: u64, now_ns: u64) {
+        let mut state = self.lock();
+        if let Some(l) = state.lines.get_mut(line as usize) {
+            l.started = version;
+            l.live_since_ns.get_or_insert(now_ns);
+        }
+        let count = state.count;
+        let oldest = state.lines.iter().take(count).map(|l| l.started).min().unwrap_or_default();
+        state.entries.retain(|e| e.leaving.is_none_or(|left| left > oldest));
+    }
+
+    /// The connection of `line` ended without a replacement.
+    pub(super) fn broken(&self, line: u32) {
+        if let Some(l) = self.lock().lines.get_mut(line as usize) {
+            l.live_since_ns = None;
+            l.peer = None;
+        }
+    }
+
+    /// True when another line than `line` has delivered without a break since `from_ns` at the latest.
+    pub(super) fn covered(&self, line: u32, from_ns: u64) -> bool {
+        let state = self.lock();
+        let others = state.lines.iter().enumerate().filter(|(n, _)| *n != line as usize);
+        others.into_iter().any(|(_, l)| l.live_since_ns.is_some_and(|since| since <= from_ns))
+    }
+
+    /// `line` is connected to `peer` now.
+    pub(super) fn connected(&self, line: u32, peer: Option<IpAddr>) {
+        if let Some(l) = self.lock().lines.get_mut(line as usize) {
+            l.peer = peer;
+        }
+    }
+
+    /// Where another line than `line` is connected to.
+    pub(super) fn other_peer(&self, line: u32) -> Option<IpAddr> {
+        let state = self.lock();
+        state.lines.iter().enumerate().filter(|(n, _)| *n != line as usize).find_map(|(_, l)| l.peer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::venue::Channel;
+
+    fn pair(symbol: &str) -> (String, Want) {
+        (format!("{symbol}@trade"), Want { symbol: symbol.to_owned(), channel: Channel::Trades })
+    }
+
+    fn roster(symbols: &[&str], lines: u32) -> Roster {
+        let (streams, wants) = symbols.iter().map(|s| pair(s)).unzip();
+        Roster::new(ConnectionPlan { path_and_query: "/stream".into(), streams, wants }, lines)
+    }
+
+    fn names(entries: &[(String, Want)]) -> Vec<&str> {
+        entries.iter().map(|(s, _)| s.as_str()).collect()
+    }
+
+    #[test]
+    fn a_new_listing_is_told_once_and_takes_only_the_room_there_is() {
+        let r = roster(&["A", "B"], 1);
+        let (plan, version) = r.plan().unwrap();
+        assert_eq!(plan.streams, ["A@trade", "B@trade"]);
+        let rest = r.add(vec![pair("C"), pair("D")], 3);
+        assert_eq!(names(&rest), ["D@trade"]);
+        let (new, version) = (r.since(version).0, r.since(version).1);
+        assert_eq!(names(&new), ["C@trade"]);
+        assert!(r.since(version).0.is_empty());
+        assert_eq!(r.version(), version);
+    }
+
+    #[test]
+    fn a_symbol_that_left_stays_until_every_line_was_replaced_and_then_makes_room() {
+        let r = roster(&["A", "B"], 2);
+        for line in 0..2 {
+            r.settled(line, r.plan().unwrap().1, 1);
+        }
+        r.leave(&BTreeSet::from(["B".to_owned()]));
+        assert_eq!(r.leaving(), BTreeSet::from(["B@trade".to_owned()]));
+        let (plan, version) = r.plan().unwrap();
+        assert_eq!(plan.streams, ["A@trade"]);
+        r.settled(0, version, 2);
+        assert_eq!(r.streams().len(), 2, "the other line has it still");
+        r.settled(1, version, 3);
+        assert_eq!(r.streams(), ["A@trade"]);
+        assert!(r.add(vec![pair("C")], 2).is_empty());
+    }
+
+    #[test]
+    fn a_symbol_that_is_listed_again_is_subscribed_again_before_and_after_it_was_forgotten() {
+        let r = roster(&["A", "B"], 1);
+        let (_, version) = r.plan().unwrap();
+        r.leave(&BTreeSet::from(["B".to_owned()]));
+        assert!(r.take_back(vec![pair("B")]).is_empty());
+        assert_eq!(names(&r.since(version).0), ["B@trade"]);
+        r.leave(&BTreeSet::from(["B".to_owned()]));
+        r.settled(0, r.plan().unwrap().1, 1);
+        assert_eq!(names(&r.take_back(vec![pair("B")])), ["B@trade"]);
+    }
+
+    #[test]
+    fn a_roster_without_streams_is_closed_and_takes_nothing_any_more() {
+        let r = roster(&["A"], 1);
+        r.leave(&BTreeSet::from(["A".to_owned()]));
+        assert_eq!(r.plan(), None);
+        assert_eq!(names(&r.take_back(vec![pair("A")])), ["A@trade"]);
+        assert_eq!(names(&r.add(vec![pair("B")], 9)), ["B@trade"]);
+    }
+
+    #[test]
+    fn an_interruption_is_covered_only_by_a_line_that_delivered_from_before_it() {
+        let r = roster(&["A"], 2);
+        r.settled(0, 1, 100);
+        r.settled(1, 1, 200);
+        assert!(r.covered(1, 150) && !r.covered(0, 150) && r.covered(0, 200));
+        r.broken(0);
+        assert!(!r.covered(1, 300));
+        r.settled(0, 1, 400);
+        assert!(!r.covered(1, 300) && r.covered(1, 400));
+    }
+}

@@ -1,0 +1,175 @@
+//! What is still to be asked of the venue on one connection: in order, by id, again when it was too early.
+//!
+//! Sends nothing and waits for nothing. A request that waited long is written anew, because some venues check
+//! the time that stands in it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::venue::{Limits, Venue};
+
+/// A text older than this is written anew before it is sent, s: Gate refuses what is a minute off.
+const FRESH_S: i64 = 20;
+
+/// Streams that were asked for together, kept so that their requests can be written anew.
+#[derive(Debug)]
+struct Batch {
+    streams: Vec<String>,
+    first_id: u64,
+}
+
+/// One message to the venue.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    pub(super) id: u64,
+    pub(super) text: String,
+    written_s: i64,
+    batch: Arc<Batch>,
+    index: usize,
+}
+
+/// The requests of one connection.
+#[derive(Debug)]
+pub(super) struct Requests {
+    queue: VecDeque<Request>,
+    /// Sent and not answered, by id.
+    open: BTreeMap<u64, Request>,
+    next_id: u64,
+}
+
+impl Requests {
+    pub(super) fn new() -> Self {
+        Self { queue: VecDeque::new(), open: BTreeMap::new(), next_id: 1 }
+    }
+
+    /// Asks for `streams` behind everything else.
+    pub(super) fn ask(&mut self, venue: &dyn Venue, streams: Vec<String>, limits: &Limits, now_s: i64) {
+        if streams.is_empty() {
+            return;
+        }
+        let batch = Arc::new(Batch { streams, first_id: self.next_id });
+        let texts = venue.subscribe_messages(&batch.streams, limits, batch.first_id, now_s);
+        for (index, text) in texts.into_iter().enumerate() {
+            self.queue.push_back(Request {
+                id: self.next_id,
+                text,
+                written_s: now_s,
+                batch: Arc::clone(&batch),
+                index,
+            });
+            self.next_id += 1;
+        }
+    }
+
+    /// An id for something that is no subscription.
+    pub(super) fn take_id(&mut self) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        id
+    }
+
+    /// Requests that were not sent yet.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Requests that were sent and not answered.
+    pub(super) fn unanswered(&self) -> usize {
+        self.open.len()
+    }
+
+    /// True when everything was sent and answered.
+    pub(super) fn done(&self) -> bool {
+        self.queue.is_empty() && self.open.is_empty()
+    }
+
+    /// The next text to send now; it counts as sent.
+    pub(super) fn send(&mut self, venue: &dyn Venue, limits: &Limits, now_s: i64) -> Option<String> {
+        let mut request = self.queue.pop_front()?;
+        if now_s.saturating_sub(request.written_s) > FRESH_S {
+            let mut texts = venue.subscribe_messages(&request.batch.streams, limits, request.batch.first_id, now_s);
+            if request.index < texts.len() {
+                request.text = texts.swap_remove(request.index);
+                request.written_s = now_s;
+            }
+        }
+        let text = request.text.clone();
+        self.open.insert(request.id, request);
+        Some(text)
+    }
+
+    /// The venue answered `id`; without an id it is taken to be the oldest one open.
+    pub(super) fn answered(&mut self, id: Option<u64>) {
+        match id {
+            Some(id) => {
+                self.open.remove(&id);
+            }
+            None => {
+                self.open.pop_first();
+            }
+        }
+    }
+
+    /// The venue wants to be asked `id` again later; without an id it is taken to be the oldest one open.
+    pub(super) fn again(&mut self, id: Option<u64>) {
+        let request = match id {
+            Some(id) => self.open.remove(&id),
+            None => self.open.pop_first().map(|(_, request)| request),
+        };
+        if let Some(request) = request {
+            self.queue.push_front(request);
+        }
+    }
+
+    /// Waits for no answer any longer.
+    pub(super) fn give_up(&mut self) {
+        self.open.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::venue::{VenueId, venue};
+
+    fn asked(streams: usize) -> (Requests, &'static dyn Venue, Limits) {
+        let venue = venue(VenueId::BinanceSpot).unwrap();
+        let limits = Limits { params_per_subscribe: 2, ..venue.default_limits() };
+        let mut r = Requests::new();
+        r.ask(venue, (0..streams).map(|n| format!("s{n}@trade")).collect(), &limits, 1_000);
+        (r, venue, limits)
+    }
+
+    #[test]
+    fn a_refused_request_is_sent_again_before_the_others_and_an_answered_one_is_not() {
+        let (mut r, v, l) = asked(5);
+        assert_eq!(r.waiting(), 3);
+        let first = r.send(v, &l, 1_000).unwrap();
+        let second = r.send(v, &l, 1_000).unwrap();
+        r.answered(Some(1));
+        r.again(Some(2));
+        assert_eq!((r.waiting(), r.unanswered()), (2, 0));
+        assert_eq!(r.send(v, &l, 1_000).unwrap(), second);
+        assert_ne!(first, second);
+        r.send(v, &l, 1_000).unwrap();
+        assert!(!r.done());
+        r.answered(None);
+        r.answered(Some(3));
+        assert!(r.done());
+        r.again(Some(3));
+        assert!(r.done(), "what was answered is not asked again");
+    }
+
+    #[test]
+    fn streams_that_come_later_get_ids_of_their_own_behind_pings() {
+        let (mut r, v, l) = asked(2);
+        assert_eq!(r.take_id(), 2);
+        r.ask(v, vec!["late@trade".into()], &l, 1_001);
+        r.ask(v, vec![], &l, 1_001);
+        r.send(v, &l, 1_001).unwrap();
+        let late = r.send(v, &l, 1_001).unwrap();
+        assert!(late.contains("late@trade") && late.contains("\"id\":3"), "{late}");
+        assert_eq!(r.send(v, &l, 1_001), None);
+    }
+}

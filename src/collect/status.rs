@@ -1,0 +1,250 @@
+//! What the collector says about itself: every connection, every stream with its age, and why one does not flow.
+//!
+//! Computed when somebody asks; costs nothing otherwise. `tapedeck status` prints it, `/v1/status` serves it.
+
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::metrics::{ConnState, Connection, Counts, Metrics, Place, VenueMetrics};
+use super::watchdog::StreamStat;
+use crate::clock;
+use crate::venue::VenueId;
+
+/// One stream.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StreamStatus {
+    /// Name as subscribed.
+    pub stream: String,
+    /// Frames on the present connection.
+    pub frames: u64,
+    /// Receive time of the last one, on this connection or one before, ns since epoch; 0 = none.
+    pub last_ns: u64,
+    /// How long ago that was, ms; `None` = never.
+    pub age_ms: Option<u64>,
+    /// Why it does not flow; `None` = it does.
+    pub why: Option<String>,
+}
+
+/// One connection.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConnStatus {
+    /// Number of the planned connection.
+    pub slot: usize,
+    /// Redundant line, 0 = first.
+    pub line: u32,
+    /// Ordinal in the log; 0 = never open yet.
+    pub conn: u32,
+    /// What it does.
+    pub state: ConnState,
+    /// Why it does not deliver; `None` = it does.
+    pub why: Option<String>,
+    /// Its streams.
+    pub streams: Vec<StreamStatus>,
+}
+
+/// One venue.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VenueStatus {
+    /// Venue id.
+    pub venue: String,
+    /// Why it does not record at present, if so.
+    pub failed: Option<String>,
+    /// Counters.
+    pub counts: Counts,
+    /// Its connections.
+    pub connections: Vec<ConnStatus>,
+}
+
+/// The whole collector.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// All venues.
+    pub venues: Vec<VenueStatus>,
+}
+
+impl Metrics {
+    /// Everything now.
+    pub fn status(&self) -> Status {
+        let (wall_ns, now) = (clock::wall_ns(), Instant::now());
+        Status { venues: self.venues().map(|(id, v)| v.status(id, wall_ns, now)).collect() }
+    }
+
+    /// One sentence per reason why something does not flow; empty when all is well.
+    pub fn problems(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for venue in self.status().venues {
+            all.extend(venue.failed.map(|why| format!("{}: {why}", venue.venue)));
+            for c in venue.connections {
+                let (slot, line) = (c.slot, c.line);
+                all.extend(c.why.map(|why| format!("{}: connection {slot}.{line}: {why}", venue.venue)));
+            }
+        }
+        all
+    }
+}
+
+impl VenueMetrics {
+    fn status(&self, venue: VenueId, wall_ns: u64, now: Instant) -> VenueStatus {
+        let expected = *self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = self.failed();
+        VenueStatus {
+            venue: venue.as_str().to_owned(),
+            counts: self.counts(),
+            connections: connections
+                .iter()
+                .map(|(place, c)| {
+                    let why = failed.clone().map_or_else(|| c.why_not(now), |why| Some(format!("the log: {why}")));
+                    c.status(*place, why, wall_ns, expected.stream_silence_ns)
+                })
+                .collect(),
+            failed,
+        }
+    }
+}
+
+impl Connection {
+    /// Why the connection as a whole does not deliver.
+    fn why_not(&self, now: Instant) -> Option<String> {
+        let because = || self.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+        match self.state {
+            ConnState::Live => None,
+            ConnState::Subscribing => Some("open, and not all subscriptions are answered yet".to_owned()),
+            ConnState::Connecting => Some(format!("is being opened{}", because())),
+            ConnState::Waiting => Some(match self.until.map(|at| at.saturating_duration_since(now).as_secs()) {
+                Some(s) => format!("waits {s} s before it connects{}", because()),
+                None => format!("waits for its turn to connect{}", because()),
+            }),
+            ConnState::Stopped => Some(format!("stopped{}", because())),
+        }
+    }
+
+    fn status(&self, place: Place, why: Option<String>, wall_ns: u64, silence_ns: u64) -> ConnStatus {
+        let leaving = self.roster.leaving();
+        let streams = self.streams.iter().map(|s| self.stream(s, why.as_deref(), &leaving, wall_ns, silence_ns));
+        ConnStatus {
+            slot: place.number,
+            line: place.line,
+            conn: self.conn,
+            state: self.state,
+            streams: streams.collect(),
+            why,
+        }
+    }
+
+    fn stream(
+        &self,
+        s: &StreamStat,
+        conn_why: Option<&str>,
+        leaving: &BTreeSet<String>,
+        wall_ns: u64,
+        silence_ns: u64,
+    ) -> StreamStatus {
+        let age_ns = (s.last_ns() > 0).then(|| wall_ns.saturating_sub(s.last_ns()));
+        let old = age_ns.is_none_or(|age| age >= silence_ns);
+        let why = if self.state == ConnState::Subscribing && s.frames() > 0 && !old {
+            None
+        } else if let Some(why) = conn_why {
+            Some(why.to_owned())
+        } else if !old {
+            None
+        } else if leaving.contains(&s.name) {
+            Some("the symbol does not trade any more".to_owned())
+        } else if s.quiet {
+            Some("nothing happened; this channel is quiet by nature".to_owned())
+        } else if s.frames() > 0 {
+            Some(format!("silent for {} s", age_ns.unwrap_or_default() / 1_000_000_000))
+        } else if let Some(refused) = &self.refused {
+            Some(format!("nothing was ever delivered; the venue refused a request of this connection: {refused}"))
+        } else {
+            Some("acknowledged, but nothing was ever delivered on this connection".to_owned())
+        };
+        StreamStatus {
+            stream: s.name.clone(),
+            frames: s.frames(),
+            last_ns: s.last_ns(),
+            age_ms: age_ns.map(|ns| ns / 1_000_000),
+            why,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::super::roster::Roster;
+    use super::super::watchdog::Streams;
+    use super::*;
+    use crate::venue::{Channel, ConnectionPlan, StreamKey, Want};
+
+    const S: u64 = 1_000_000_000;
+    const PLACE: Place = Place { number: 0, line: 0 };
+
+    fn world() -> (Metrics, Arc<Streams>, Arc<Roster>) {
+        let names = ["a@trade", "b@trade", "c@forceOrder", "gone@trade"];
+        let want = |n: &&str| Want { symbol: n.split('@').next().unwrap().into(), channel: Channel::Trades };
+        let plan = ConnectionPlan {
+            path_and_query: String::new(),
+            streams: names.map(String::from).to_vec(),
+            wants: names.iter().map(want).collect(),
+        };
+        let roster = Arc::new(Roster::new(plan, 1));
+        let streams = Streams::new(names.map(|n| (n, n.contains("force"))), |s| (s.into(), Vec::new()));
+        let m = Metrics::new([VenueId::BinanceSpot]);
+        let v = m.venue(VenueId::BinanceSpot).unwrap();
+        v.expects(60);
+        let streams = Arc::new(streams);
+        v.slot(PLACE, &streams, &roster);
+        (m, streams, roster)
+    }
+
+    fn whys(m: &Metrics, wall_ns: u64) -> Vec<(Option<u64>, Option<String>)> {
+        let v = m.venue(VenueId::BinanceSpot).unwrap().status(VenueId::BinanceSpot, wall_ns, Instant::now());
+        v.connections[0].streams.iter().map(|s| (s.age_ms, s.why.clone())).collect()
+    }
+
+    #[test]
+    fn every_stream_has_its_age_and_whoever_does_not_flow_a_reason_of_its_own() {
+        let (m, streams, roster) = world();
+        let v = m.venue(VenueId::BinanceSpot).unwrap();
+        v.connection(PLACE, 4, &streams, &roster);
+        v.state(PLACE, ConnState::Live);
+        roster.leave(&BTreeSet::from(["gone".to_owned()]));
+        streams.hit(StreamKey::name(b"a@trade"), 1_000 * S);
+        let got = whys(&m, 1_002 * S);
+        assert_eq!(got[0], (Some(2_000), None));
+        assert!(got[1].1.as_ref().unwrap().contains("acknowledged"), "{got:?}");
+        assert!(got[2].1.as_ref().unwrap().contains("quiet by nature"), "{got:?}");
+        assert!(got[3].1.as_ref().unwrap().contains("does not trade"), "{got:?}");
+        assert_eq!(whys(&m, 1_090 * S)[0].1.as_deref(), Some("silent for 90 s"));
+        v.refusal(PLACE, "2 Invalid request".into());
+        assert!(whys(&m, 1_002 * S)[1].1.as_ref().unwrap().contains("2 Invalid request"));
+    }
+
+    #[test]
+    fn a_connection_that_is_not_open_gives_its_reason_to_all_its_streams() {
+        let (m, streams, roster) = world();
+        let v = m.venue(VenueId::BinanceSpot).unwrap();
+        let until = Instant::now() + Duration::from_secs(100);
+        v.waits(PLACE, Some(until), Some("upgrade: HTTP status 429".into()));
+        let got = whys(&m, 1_000 * S);
+        assert!(got.iter().all(|(_, why)| why.as_ref().unwrap().contains("status 429")), "{got:?}");
+        assert!(
+            got[0].1.as_ref().unwrap().contains("waits 99 s") || got[0].1.as_ref().unwrap().contains("waits 100 s")
+        );
+        assert_eq!(m.problems().len(), 1);
+        v.connection(PLACE, 5, &streams, &roster);
+        v.state(PLACE, ConnState::Live);
+        assert!(m.problems().is_empty());
+        v.fail("disk full");
+        v.fail("a later reason");
+        assert!(whys(&m, 1_000 * S)[0].1.as_ref().unwrap().contains("disk full"));
+        assert_eq!(m.status().venues[0].failed.as_deref(), Some("disk full"));
+    }
+}
