@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::binance::{Reaction, Session};
+use crate::closes::{CloseReport, Ending, Planned};
 use crate::disorder::Disorder;
 use crate::faults::{Action, FaultId, Garbage};
 use crate::outbox::{GOODBYE, Outbox};
@@ -71,6 +72,8 @@ struct Conn<W> {
     answers_pings: bool,
     last_pong: Instant,
     heard: VecDeque<Instant>,
+    /// The end that was announced to the client.
+    announced: Option<Ending>,
 }
 
 /// Serves a connection after its handshake until it ends.
@@ -92,6 +95,7 @@ where
         orders: orders_tx,
         pending: Arc::default(),
         subscribed: Arc::default(),
+        doomed: Arc::default(),
     };
     let triggers = shared.board.triggers(&venue.id, number, &path).into();
     let mut conn = Conn {
@@ -106,12 +110,16 @@ where
         answers_pings: true,
         last_pong: Instant::now(),
         heard: VecDeque::new(),
+        announced: None,
         venue: venue.clone(),
         shared,
     };
     lock(&venue.outlets).push(outlet);
     conn.routes_changed(&added, &[]);
     let End(end) = conn.drive(&mut heard, &mut batches, &mut orders).await;
+    if let Some(ending) = conn.announced.take() {
+        conn.note_close(ending, true, true);
+    }
     lock(&venue.outlets).retain(|outlet| outlet.id != id);
     venue.subscribe(&[], &conn.session.delivered());
     // Both halves go before the statistics say closed, so that a reset is on the wire by then.
@@ -174,6 +182,8 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
                         self.triggers.make_contiguous().sort_by_key(|(frames, _)| *frames);
                         Ok(())
                     }
+                    Order::Close(planned) => self.close_as_planned(planned, None, heard).await,
+                    Order::End(ending) => self.end(ending, None, heard).await,
                 },
                 message = heard.recv() => match message {
                     Some(FromClient::Message(message)) => self.hear(message, heard).await,
@@ -302,7 +312,18 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
                 let next = later.iter().find(|frame| !self.session.routes(frame.stream).is_empty());
                 self.pull_triggers(next.map(|frame| batch.combined(frame)), heard).await?;
             }
-            self.stage_frame(batch, frame);
+            let staged = self.stage_frame(batch, frame);
+            if staged > 0
+                && let Some(planned) = self.venue.closes.count(staged)
+            {
+                if self.outlet.doomed.swap(true, Ordering::AcqRel) {
+                    self.venue.closes.defer(planned);
+                } else {
+                    let later = batch.frames.get(index + 1..).unwrap_or(&[]);
+                    let next = later.iter().find(|frame| !self.session.routes(frame.stream).is_empty());
+                    self.close_as_planned(planned, next.map(|frame| batch.combined(frame)), heard).await?;
+                }
+            }
             if self.outbox.staged_bytes() >= WRITE_BYTES {
                 self.outbox.flush().await?;
             }
@@ -327,7 +348,9 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
         Ok(())
     }
 
-    fn stage_frame(&mut self, batch: &Batch, frame: &BatchFrame) {
+    /// Gives the number of messages staged.
+    fn stage_frame(&mut self, batch: &Batch, frame: &BatchFrame) -> u64 {
+        let before = self.frames;
         for route in self.session.routes(frame.stream) {
             let name = self.session.names.get(route.name as usize).map_or("", String::as_str);
             let copies = self.disorder.copies(name);
@@ -348,6 +371,55 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
                 }
             }
         }
+        self.frames - before
+    }
+
+    /// Ends the connection, or announces that it will end.
+    async fn close_as_planned(
+        &mut self,
+        planned: Planned,
+        next: Option<&[u8]>,
+        heard: &mut mpsc::Receiver<FromClient>,
+    ) -> Result<(), End> {
+        self.outbox.flush().await?;
+        let Some(notice_ms) = planned.notice_ms else { return self.end(planned.ending, next, heard).await };
+        self.act(Action::ServerShutdown, None, heard).await?;
+        self.announced = Some(planned.ending);
+        let orders = self.outlet.orders.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(notice_ms)).await;
+            let _ = orders.send(Order::End(planned.ending));
+        });
+        Ok(())
+    }
+
+    async fn end(
+        &mut self,
+        ending: Ending,
+        next: Option<&[u8]>,
+        heard: &mut mpsc::Receiver<FromClient>,
+    ) -> Result<(), End> {
+        let action = match ending {
+            Ending::Close => Action::Close { code: 1001, reason: String::new() },
+            Ending::Cut => Action::Cut { half_frame: false },
+            Ending::HalfFrame => Action::Cut { half_frame: true },
+        };
+        self.act(action, next, heard).await
+    }
+
+    fn note_close(&mut self, ending: Ending, notice: bool, left_first: bool) {
+        let report = lock(&self.stats).report();
+        let last_ids = report.streams.into_iter().filter_map(|(name, stream)| Some((name, stream.last_id?))).collect();
+        lock(&self.venue.closed).push(CloseReport {
+            conn: report.id,
+            number: report.number,
+            ending,
+            notice,
+            left_first,
+            at_ns: wall_ns(),
+            frames_sent: report.frames_sent,
+            last_ids,
+        });
     }
 
     async fn act(
@@ -359,10 +431,14 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
         let until = |for_ms: Option<u64>| for_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
         match action {
             Action::Close { code, reason } => {
+                let notice = self.announced.take().is_some();
+                self.note_close(Ending::Close, notice, false);
                 self.goodbye(code, &reason, heard).await;
                 return Err(End(format!("closed on request with {code} {reason}")));
             }
             Action::Cut { half_frame } => {
+                let notice = self.announced.take().is_some();
+                self.note_close(if half_frame { Ending::HalfFrame } else { Ending::Cut }, notice, false);
                 if half_frame {
                     let fallback = Garbage::TruncatedJson.payload().0.repeat(4);
                     self.outbox.flush_and_half(next.unwrap_or(&fallback)).await?;
@@ -387,8 +463,12 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
             Action::Drip { bytes_per_s, for_ms } => self.outbox.drip(bytes_per_s, until(for_ms)),
             Action::Drop { frames, stream } => self.disorder.drop(frames, stream),
             Action::Duplicate { frames } => self.disorder.double(frames),
-            // These wait for requests and never reach a connection.
-            Action::Refuse { .. } | Action::HangUpgrade | Action::Rest { .. } | Action::RestDelay { .. } => {}
+            // These never reach a connection.
+            Action::RandomCloses { .. }
+            | Action::Refuse { .. }
+            | Action::HangUpgrade
+            | Action::Rest { .. }
+            | Action::RestDelay { .. } => {}
         }
         Ok(())
     }

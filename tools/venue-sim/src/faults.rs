@@ -7,6 +7,8 @@ use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
+use crate::closes::Ending;
+
 /// One fault.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fault {
@@ -111,6 +113,29 @@ pub enum Action {
         #[serde(default = "once")]
         count: u32,
     },
+    /// Ends many connections of each venue it concerns at random, drawn from a seed (module `closes`). Needs `over_frames` or `over_ms`.
+    RandomCloses {
+        /// How many connections of a venue are ended.
+        count: u32,
+        /// Spread over so many data frames, summed over the connections of the venue.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        over_frames: Option<u64>,
+        /// Spread over so much time, ms. Counts only without `over_frames`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        over_ms: Option<u64>,
+        /// What is drawn from. Empty = all.
+        #[serde(default)]
+        endings: Vec<Ending>,
+        /// Share of the closes that a `serverShutdown` event announces, 0 to 1.
+        #[serde(default)]
+        notice_share: f64,
+        /// Time from the event to the close, ms.
+        #[serde(default = "notice")]
+        notice_ms: u64,
+        /// Seed.
+        #[serde(default)]
+        seed: u64,
+    },
     /// The `serverShutdown` event.
     ServerShutdown,
     /// No answer to client pings, no server pings, until the connection ends.
@@ -160,6 +185,10 @@ pub enum Action {
 
 fn yes() -> bool {
     true
+}
+
+fn notice() -> u64 {
+    200
 }
 
 fn going_away() -> u16 {

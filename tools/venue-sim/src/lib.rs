@@ -9,8 +9,8 @@
 //!
 //! Rooms in the order of the flow: [`config`] what a simulation is made of; `script` recordings; `slots` and `restamp` times and ids;
 //! `generate` and `shapes` a seeded market; `play` pacing; `venue` what the parts of one venue share; `server` the listener; `conn`,
-//! `outbox` and `disorder` one WebSocket; `limits` what an address may do; `binance`, `rest`, `rest_trades` with `tape`, and `book` the protocol of the two Binance markets; [`faults`] what goes
-//! wrong; [`report`] what was sent.
+//! `outbox` and `disorder` one WebSocket; `limits` what an address may do; `binance`, `rest`, `rest_trades` with `tape`, and `book` the protocol of the two Binance markets; [`faults`] and `closes` what
+//! goes wrong; [`report`] what was sent.
 //!
 //! It knows nothing of the programs under test and shares no code with them. It never loses a frame on its own: a subscriber that
 //! does not read holds the venue back.
@@ -31,6 +31,7 @@
 
 mod binance;
 mod book;
+mod closes;
 pub mod config;
 mod conn;
 mod disorder;
@@ -65,6 +66,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+pub use closes::{CloseReport, Ending};
 pub use config::{
     Heartbeat, Limits, Market, Pace, RecordingFile, Repeat, SimConfig, SimVenue, Source, StartWhen, TlsFiles,
 };

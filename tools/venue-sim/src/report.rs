@@ -14,6 +14,8 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::closes::CloseReport;
+
 /// Everything a simulation sent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -61,6 +63,9 @@ pub struct VenueReport {
     pub connections: Vec<ConnReport>,
     /// REST.
     pub rest: RestReport,
+    /// Connections ended by faults, in order.
+    #[serde(default)]
+    pub closes: Vec<CloseReport>,
     /// What was over a limit.
     #[serde(default)]
     pub limits: LimitsReport,

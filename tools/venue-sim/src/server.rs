@@ -12,14 +12,18 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
 use crate::binance::Session;
+use crate::closes::{Planned, Recipe};
 use crate::conn::Setup;
 use crate::faults::{Action, Board, Fault};
 use crate::http::{Answer, BODY_BYTES_MAX, HEAD_BYTES_MAX, Head, head_end};
 use crate::limits::Knock;
 use crate::report::{Report, Transcript, lock, wall_ns};
 use crate::socket::Wire;
-use crate::venue::{Order, Venue};
+use crate::venue::{Order, Outlet, Venue};
 
 /// What every connection shares.
 pub(crate) struct Shared {
@@ -66,6 +70,24 @@ impl Shared {
             });
             return 0;
         }
+        if let Action::RandomCloses { count, over_frames, over_ms, endings, notice_share, notice_ms, seed } =
+            &fault.action
+        {
+            for (index, venue) in self.venues.iter().enumerate().filter(|(_, v)| fault.concerns(&v.id, fault.conn, ""))
+            {
+                let seed = seed.wrapping_add(index as u64);
+                let recipe =
+                    Recipe { count: *count, endings, notice_share: *notice_share, notice_ms: *notice_ms, seed };
+                match over_frames {
+                    Some(frames) => venue.closes.add(recipe.draw(*frames)),
+                    None => {
+                        let closes = recipe.draw(over_ms.unwrap_or(0));
+                        tokio::spawn(close_by_time(venue.clone(), closes, seed, self.stop.clone()));
+                    }
+                }
+            }
+            return 0;
+        }
         let frames = fault.after_frames;
         if frames.is_none() && !fault.action.is_for_connections() {
             self.board.arm(fault);
@@ -89,6 +111,34 @@ impl Shared {
 /// Returns when the simulation stops (or is gone).
 pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Ends one connection after the other at its time; waits for one to be open.
+async fn close_by_time(venue: Arc<Venue>, closes: Vec<Planned>, seed: u64, mut stop: watch::Receiver<bool>) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let began = Instant::now();
+    for planned in closes {
+        let mut at = began + Duration::from_millis(planned.at);
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(at) => {}
+                () = stopped(&mut stop) => return,
+            }
+            let open: Vec<_> = {
+                let outlets = lock(&venue.outlets);
+                let fits = |o: &&Outlet| o.subscribed.load(Ordering::Acquire) && !o.doomed.load(Ordering::Acquire);
+                outlets.iter().filter(fits).cloned().collect()
+            };
+            if !open.is_empty()
+                && let Some(outlet) = open.get(rng.random_range(0..open.len()))
+                && !outlet.doomed.swap(true, Ordering::AcqRel)
+                && outlet.orders.send(Order::Close(planned)).is_ok()
+            {
+                break;
+            }
+            at = Instant::now() + Duration::from_millis(5);
+        }
+    }
 }
 
 /// Accepts until the stop.

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::binance::Market;
 use crate::book::Books;
+use crate::closes::{CloseReport, Closes, Ending, Planned};
 use crate::config::Heartbeat;
 use crate::faults::{Action, FaultId};
 use crate::generate::Stall;
@@ -94,6 +95,10 @@ pub(crate) enum Order {
     Act(Action),
     /// A fault that waits for this frame count was added.
     Await(u64, FaultId),
+    /// End as planned, with notice if so planned.
+    Close(Planned),
+    /// The notice is over: end.
+    End(Ending),
 }
 
 /// The player's end of one connection.
@@ -109,6 +114,8 @@ pub(crate) struct Outlet {
     /// Batches queued or being written.
     pub pending: Arc<AtomicU64>,
     pub subscribed: Arc<AtomicBool>,
+    /// A planned close has it already.
+    pub doomed: Arc<AtomicBool>,
 }
 
 /// How far a venue has played.
@@ -149,6 +156,8 @@ pub(crate) struct Venue {
     /// Shared by the venues that share limits.
     pub doors: Arc<Doors>,
     pub limits: Mutex<LimitsReport>,
+    pub closes: Closes,
+    pub closed: Mutex<Vec<CloseReport>>,
     pub heartbeat: Heartbeat,
     /// Stream indices that must be subscribed before `AllStreams` starts.
     pub expected: Vec<u32>,
@@ -189,6 +198,8 @@ impl Venue {
             allowance: Allowance::of(market, &config.limits),
             doors,
             limits: Mutex::default(),
+            closes: Closes::default(),
+            closed: Mutex::default(),
             heartbeat: config.heartbeat,
             expected,
             outlets: Mutex::default(),
@@ -262,6 +273,7 @@ impl Venue {
             played,
             connections: lock(&self.stats).iter().map(|stats| lock(stats).report()).collect(),
             rest: lock(&self.rest).clone(),
+            closes: lock(&self.closed).clone(),
             limits: lock(&self.limits).clone(),
         }
     }
