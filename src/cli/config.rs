@@ -34,7 +34,11 @@ struct FileArg {
 fn effective(arg: &FileArg) -> anyhow::Result<std::sync::Arc<Config>> {
     match &arg.config {
         Some(path) => load(path),
-        None => Ok(Config::load(None, std::env::vars()).map(std::sync::Arc::new)?),
+        None => Ok(Config::load(
+            None,
+            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))),
+        )
+        .map(std::sync::Arc::new)?),
     }
 }
 
@@ -64,7 +68,6 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             }
             let mut text = String::new();
             for (key, value, origin) in &cfg.effective {
-                let value = if key == "proxy.url" && value.contains('@') { "\"***\"" } else { value };
                 writeln!(text, "{:<60} # {origin}", format!("{key} = {value}"))?;
             }
             print_out(&text)

@@ -133,7 +133,12 @@ impl ServiceArg {
 
 /// Reads and checks a configuration file with the environment over it.
 pub(crate) fn load(path: &Path) -> anyhow::Result<Arc<Config>> {
-    Config::load(Some(path), std::env::vars()).map(Arc::new).map_err(anyhow::Error::new)
+    Config::load(
+        Some(path),
+        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))),
+    )
+    .map(Arc::new)
+    .map_err(anyhow::Error::new)
 }
 
 /// A service needs at least one venue; commands that only look do not.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls::ClientConfig;
 
 use super::bootstrap::Snapshots;
-use super::connect::Dialer;
+use super::dial::Dialer;
 use super::log::SharedLog;
 use super::metrics::VenueMetrics;
 use super::pace::GroupPace;
@@ -28,7 +28,8 @@ pub(super) struct Feed {
     pub(super) pace: Arc<GroupPace>,
     pub(super) rest: Arc<RestClient>,
     pub(super) snapshots: Snapshots,
-    pub(super) dialer: Dialer,
+    /// One per redundant line.
+    pub(super) dialers: [Dialer; 2],
     pub(super) tls: Arc<ClientConfig>,
     /// Triggered by the process's shutdown and by a failing log.
     pub(super) stop: Shutdown,
@@ -49,12 +50,18 @@ impl Feed {
             pace: Arc::clone(&self.pace),
             rest: Arc::clone(&self.rest),
             snapshots: Snapshots::default(),
-            dialer: self.dialer.clone(),
+            dialers: self.dialers.clone(),
             tls: Arc::clone(&self.tls),
             stop,
             conns: Arc::clone(&self.conns),
             api_key: self.api_key.clone(),
         }
+    }
+
+    /// How line `line` (0 or 1) reaches the venue.
+    pub(super) fn dialer(&self, line: u32) -> &Dialer {
+        let [first, second] = &self.dialers;
+        if line == 0 { first } else { second }
     }
 
     /// The ordinal of the next connection or REST request, from 1.

@@ -73,8 +73,9 @@ pub(super) struct Ready {
 /// Dropping the future closes whatever was open.
 pub(super) async fn open(feed: &Feed, plan: &ConnectionPlan, route: Route) -> Result<Ready, HandshakeError> {
     let venue = feed.venue;
+    let line = route.line;
     let token = match venue.token_request() {
-        Some(request) => Some(venue.parse_token(&feed.rest.get(feed, &request).await?)?),
+        Some(request) => Some(venue.parse_token(&feed.rest.get_over(feed, line, &request).await?)?),
         None => None,
     };
     let base = match (&feed.config.ws_url, &token) {
@@ -86,7 +87,7 @@ pub(super) async fn open(feed: &Feed, plan: &ConnectionPlan, route: Route) -> Re
     let url = venue.connect_url(base, plan, token.as_ref(), &connect_id);
     let shown = venue.redacted(&url);
     let target = Target { url, shown: shown.clone(), headers: venue.headers(feed.api_key.as_deref()), route };
-    let opened = connect::open(&target, &feed.dialer, &feed.tls).await?;
+    let opened = connect::open(&target, feed.dialer(line), &feed.tls).await?;
     let ping = match venue.heartbeat() {
         Heartbeat::ServerPing => None,
         Heartbeat::ClientText { every_ms, timeout_ms } => {

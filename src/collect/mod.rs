@@ -8,7 +8,8 @@
 //! - [`listing`]: symbols over REST; [`plan`]: which of them, on which connections.
 //! - [`keeper`]: all connections, as the listing changes; [`roster`]: the streams of one of them.
 //! - [`slot`]: one line of a planned connection for its life; [`session`]: one socket of it.
-//! - [`handshake`]: token, URL, headers; [`connect`]: TCP, TLS, upgrade; [`pace`] and [`backoff`]: how often and when again.
+//! - [`handshake`]: token, URL, headers; [`dial`]: TCP, [`proxy`], TLS; [`connect`]: upgrade; [`http`]: REST
+//!   transport; [`pace`] and [`backoff`]: how often and when again.
 //! - [`log`]: the log as the tasks share it; [`record`]: what is written besides frames.
 //! - [`watchdog`]: silence; [`metrics`]: what is counted.
 //!
@@ -19,14 +20,17 @@
 pub(crate) mod backoff;
 mod bootstrap;
 pub(crate) mod connect;
+pub(crate) mod dial;
 mod feed;
 mod handshake;
+pub(crate) mod http;
 mod keeper;
 mod listing;
 pub(crate) mod log;
 pub mod metrics;
 pub(crate) mod pace;
 mod plan;
+pub(crate) mod proxy;
 mod record;
 pub(crate) mod rest;
 mod roster;
@@ -51,7 +55,6 @@ use wal_format::{LogWriter, OpenError};
 
 use self::backoff::{Backoff, random};
 use self::bootstrap::Snapshots;
-use self::connect::Dialer;
 use self::feed::Feed;
 use self::log::{SharedLog, Stamp};
 use self::metrics::Metrics;
@@ -83,7 +86,7 @@ pub async fn run(cfg: Arc<Config>, shutdown: Shutdown) -> anyhow::Result<()> {
 /// As [`run`].
 pub async fn run_with(cfg: Arc<Config>, shutdown: Shutdown, metrics: Arc<Metrics>) -> anyhow::Result<()> {
     anyhow::ensure!(!cfg.venues.is_empty(), "no venue is configured\nfix:   add a [venues.<venue>] table");
-    let tls = connect::tls_config()?;
+    let tls = dial::tls_config(&cfg.tls.extra_roots)?;
     let groups =
         Groups::new(cfg.venues.iter().filter_map(|(id, config)| Some((venue(*id)?.pace_group(), &config.limits))));
     // All logs first: a collector that would record only a part of what was asked for does not start.
@@ -172,7 +175,7 @@ async fn feed(
     let dir = cfg.wal_dir(id);
     let options = cfg.log_options();
     let sync = cfg.wal.sync;
-    let rest = RestClient::new(&config.rest_url, tls)?;
+    let rest = RestClient::new(config, tls);
     let writer = tokio::task::spawn_blocking({
         let dir = dir.clone();
         move || LogWriter::open(&dir, options)
@@ -189,7 +192,7 @@ async fn feed(
         pace: groups.get(venue.pace_group(), &config.limits),
         rest: Arc::new(rest),
         snapshots: Snapshots::default(),
-        dialer: Dialer::Direct,
+        dialers: dial::dialers(config),
         tls: Arc::clone(tls),
         stop,
         conns: Arc::new(AtomicU32::new(1)),

@@ -20,6 +20,9 @@ pub struct ConnOpen<'a> {
     pub streams: usize,
     /// True with TLS.
     pub tls: bool,
+    /// Host and port of the proxy, where one is used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<&'a str>,
     /// Attempts it took, from 1.
     pub attempt: u32,
 }

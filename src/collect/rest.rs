@@ -1,19 +1,22 @@
 //! REST requests: within the weight, with time-outs, every answer appended to the log before anybody reads it.
 //!
-//! Asks for uncompressed bodies, so the stored bytes are the bytes that were sent. Bodies are read up to what one
-//! record holds and never further. Does not retry: whoever asks knows when.
+//! The transport is [`super::http`]'s. Bodies are read up to what one record holds and never further. Does not
+//! retry: whoever asks knows when.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::header;
 use rustls::ClientConfig;
 use serde_json::json;
 use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::http::Method as Verb;
 
-use super::connect::{MESSAGE_BYTES_MAX, retry_after_s};
+use super::connect::{MESSAGE_BYTES_MAX, country};
+use super::dial;
 use super::feed::Feed;
+use super::http::{self, HttpClient, HttpError};
 use super::log::{LogStopped, Stamp};
+use crate::config::VenueConfig;
 use crate::venue::{Method, RestMeta, RestRequest};
 
 /// Room for the meta JSON beside a body in one record.
@@ -30,16 +33,10 @@ pub(crate) enum RestError {
         /// The URL.
         url: String,
         /// Cause.
-        source: reqwest::Error,
-    },
-    /// The body is larger than a record.
-    #[error("{url}: the answer is larger than {BODY_BYTES_MAX} bytes")]
-    TooLarge {
-        /// The URL.
-        url: String,
+        source: HttpError,
     },
     /// An answer that is no success; its body is in the log.
-    #[error("{url}: HTTP status {status}")]
+    #[error("{url}: HTTP status {status}{}", country(*status))]
     Status {
         /// The URL.
         url: String,
@@ -55,9 +52,9 @@ impl RestError {
     /// False when the same request will fail again: the venue understood it and refused.
     pub(crate) fn is_retryable(&self) -> bool {
         match self {
+            RestError::Http { source: HttpError::TooLarge { .. }, .. } | RestError::Log(_) => false,
             RestError::Http { .. } => true,
             RestError::Status { status, .. } => matches!(status, 408 | 418 | 429 | 500..),
-            RestError::TooLarge { .. } | RestError::Log(_) => false,
         }
     }
 }
@@ -76,30 +73,18 @@ pub(crate) struct Answer {
 
 /// Requests to one venue.
 pub(crate) struct RestClient {
-    http: reqwest::Client,
+    /// One per redundant line: a line's token must come the way its socket goes.
+    http: [HttpClient; 2],
     base: String,
     /// Until then the venue wants to hear nothing.
     banned_until: Mutex<Option<Instant>>,
 }
 
 impl RestClient {
-    /// A client for `base` (scheme, host, optional prefix).
-    ///
-    /// # Errors
-    /// When the HTTP client cannot be built.
-    pub(crate) fn new(base: &str, tls: &Arc<ClientConfig>) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(ClientConfig::clone(tls))
-            // Direct means direct: proxy variables of the environment are for other programs.
-            .no_proxy()
-            .no_gzip()
-            .user_agent(concat!("tapedeck/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(Duration::from_secs(10))
-            .read_timeout(Duration::from_secs(20))
-            .timeout(Duration::from_secs(90))
-            .pool_max_idle_per_host(2)
-            .build()?;
-        Ok(Self { http, base: base.to_owned(), banned_until: Mutex::new(None) })
+    /// A client for a venue as configured: its base, its proxies.
+    pub(crate) fn new(config: &VenueConfig, tls: &Arc<ClientConfig>) -> Self {
+        let http = dial::dialers(config).map(|d| HttpClient::new(d, Arc::clone(tls)));
+        Self { http, base: config.rest_url.clone(), banned_until: Mutex::new(None) }
     }
 
     fn ban(&self) -> Option<Instant> {
@@ -114,11 +99,22 @@ impl RestClient {
     /// # Cancel safety
     /// Dropping the future drops the request; nothing half is in the log.
     pub(super) async fn get(&self, feed: &Feed, request: &RestRequest) -> Result<Vec<u8>, RestError> {
+        self.get_over(feed, 0, request).await
+    }
+
+    /// [`RestClient::get`] the way line `line` (0 or 1) goes.
+    ///
+    /// # Errors
+    /// As [`RestClient::get`].
+    ///
+    /// # Cancel safety
+    /// As [`RestClient::get`].
+    pub(super) async fn get_over(&self, feed: &Feed, line: u32, request: &RestRequest) -> Result<Vec<u8>, RestError> {
         feed.pace.rest.wait(request.weight).await;
         self.until_allowed().await;
         let conn = feed.next_conn();
         let url = format!("{}{}", self.base, request.path_and_query);
-        match self.fetch(feed, request, conn).await {
+        match self.fetch(feed, line, request, conn).await {
             Ok(body) => {
                 feed.metrics.rest_ok.add(1);
                 Ok(body)
@@ -140,8 +136,8 @@ impl RestClient {
         }
     }
 
-    async fn fetch(&self, feed: &Feed, request: &RestRequest, conn: u32) -> Result<Vec<u8>, RestError> {
-        let answer = self.send(request).await?;
+    async fn fetch(&self, feed: &Feed, line: u32, request: &RestRequest, conn: u32) -> Result<Vec<u8>, RestError> {
+        let answer = self.send_over(line, request).await?;
         let meta = RestMeta {
             channel: request.channel.clone(),
             symbol: request.symbol.clone(),
@@ -170,30 +166,26 @@ impl RestClient {
     /// Sends `request` and returns what came back. Neither paces nor logs; notes a ban.
     ///
     /// # Errors
-    /// [`RestError::Http`] and [`RestError::TooLarge`]; a status is no error here.
+    /// [`RestError::Http`]; a status is no error here.
     ///
     /// # Cancel safety
     /// Dropping the future drops the request.
     pub(crate) async fn send(&self, request: &RestRequest) -> Result<Answer, RestError> {
+        self.send_over(0, request).await
+    }
+
+    async fn send_over(&self, line: u32, request: &RestRequest) -> Result<Answer, RestError> {
         let url = format!("{}{}", self.base, request.path_and_query);
         let method = match request.method {
-            Method::Get => reqwest::Method::GET,
-            Method::Post => reqwest::Method::POST,
+            Method::Get => Verb::GET,
+            Method::Post => Verb::POST,
         };
-        let failed = |source: reqwest::Error| RestError::Http { url: url.clone(), source: source.without_url() };
-        let mut answer =
-            self.http.request(method, &url).header(header::ACCEPT_ENCODING, "identity").send().await.map_err(failed)?;
-        let status = answer.status().as_u16();
-        let retry_after = retry_after_s(answer.headers()).map(Duration::from_secs);
-        // A length the server claims is only a hint for the first allocation.
-        let claimed = answer.content_length().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
-        let mut body = Vec::with_capacity(claimed.min(BODY_BYTES_MAX));
-        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-            if body.len() + chunk.len() > BODY_BYTES_MAX {
-                return Err(RestError::TooLarge { url });
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let [first, second] = &self.http;
+        let client = if line == 0 { first } else { second };
+        let sent = client.send(method, &url, &[], BODY_BYTES_MAX).await;
+        let http::Answer { status, retry_after_s, body } =
+            sent.map_err(|source| RestError::Http { url: url.clone(), source })?;
+        let retry_after = retry_after_s.map(Duration::from_secs);
         let stamp = Stamp::now();
         if matches!(status, 418 | 429) {
             let until = Instant::now() + retry_after.unwrap_or(BAN);

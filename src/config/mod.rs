@@ -6,8 +6,11 @@
 //! Nothing behind [`Config`] checks a value again.
 
 mod check;
+mod network;
+pub mod proxy;
 mod read;
 mod source;
+mod venue;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use crate::venue::{Channel, Limits, VenueId};
 
+pub use proxy::{Credentials, Proxy, ProxyKind, Secret};
 pub use source::Origin;
 
 /// The shipped file, which is the default.
@@ -27,6 +31,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Section `[wal]`.
     pub wal: Wal,
+    /// Section `[tls]`.
+    pub tls: Tls,
     /// Sections `[venues.*]`; a venue without a table is off.
     pub venues: BTreeMap<VenueId, VenueConfig>,
     /// Section `[lake]`.
@@ -56,6 +62,13 @@ pub struct Wal {
     pub retention_hours: u64,
 }
 
+/// Section `[tls]`.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Certificates that are trusted beside Mozilla's roots.
+    pub extra_roots: Vec<rustls::pki_types::CertificateDer<'static>>,
+}
+
 /// One `[venues.<venue>]` table.
 #[derive(Clone, Debug)]
 pub struct VenueConfig {
@@ -81,6 +94,8 @@ pub struct VenueConfig {
     pub rotate_at_s: Option<u32>,
     /// Environment variable that holds the API key.
     pub api_key_env: Option<String>,
+    /// The proxy of line 0 and of line 1; `None` = direct. `[proxy]` and the venue's own keys are settled here.
+    pub proxies: [Option<Proxy>; 2],
 }
 
 /// Section `[collector]`.
@@ -297,7 +312,6 @@ mod tests {
     #[test]
     fn what_this_version_cannot_do_is_refused_instead_of_ignored() {
         for (toml, word) in [
-            ("[proxy]\nurl = \"socks5://127.0.0.1:1080\"\n", "proxy.url"),
             ("[wal]\narchive = \"zstd\"\n", "wal.archive"),
             ("[lake]\nformat = \"csv\"\n", "lake.format"),
             ("[lake]\ndir = \"s3://b/p\"\n", "lake.dir"),

@@ -5,21 +5,23 @@ use std::path::PathBuf;
 
 use toml::Value;
 
-use super::source::{Origin, Source};
-use super::{Api, Collector, Config, Lake, Log, Memory, Problem, VenueConfig, Wal};
-use crate::venue::{self, Channel, VenueId};
+use super::proxy::redact;
+use super::source::{self, Origin, Source};
+use super::{Api, Collector, Config, Lake, Log, Memory, Problem, Wal, network, venue};
+use crate::venue::VenueId;
 
-struct Reader<'a> {
-    source: &'a Source,
-    problems: &'a mut Vec<Problem>,
+pub(super) struct Reader<'a> {
+    pub(super) source: &'a Source,
+    pub(super) problems: &'a mut Vec<Problem>,
 }
 
 impl Reader<'_> {
-    fn problem(&mut self, key: &str, what: String, fix: String) {
+    pub(super) fn problem(&mut self, key: &str, what: String, fix: String) {
+        let what = if source::may_be_secret(key) { redact(&what) } else { what };
         self.problems.push(Problem { key: key.to_owned(), origin: self.source.origin(key), what, fix });
     }
 
-    fn int(&mut self, key: &str, min: u64, max: u64) -> u64 {
+    pub(super) fn int(&mut self, key: &str, min: u64, max: u64) -> u64 {
         let fix = format!("write a whole number from {min} to {max}");
         match self.source.get(key).map(|(v, _)| v.clone()) {
             Some(Value::Integer(n)) => match u64::try_from(n) {
@@ -37,7 +39,7 @@ impl Reader<'_> {
         }
     }
 
-    fn text(&mut self, key: &str) -> String {
+    pub(super) fn text(&mut self, key: &str) -> String {
         match self.source.get(key).map(|(v, _)| v.clone()) {
             Some(Value::String(s)) => s,
             Some(other) => {
@@ -48,7 +50,7 @@ impl Reader<'_> {
         }
     }
 
-    fn word(&mut self, key: &str, allowed: &[&str]) -> String {
+    pub(super) fn word(&mut self, key: &str, allowed: &[&str]) -> String {
         let got = self.text(key);
         if !allowed.contains(&got.as_str()) {
             let list = allowed.iter().map(|w| format!("{w:?}")).collect::<Vec<_>>().join(", ");
@@ -57,7 +59,7 @@ impl Reader<'_> {
         got
     }
 
-    fn yes(&mut self, key: &str) -> bool {
+    pub(super) fn yes(&mut self, key: &str) -> bool {
         match self.source.get(key).map(|(v, _)| v.clone()) {
             Some(Value::Boolean(yes)) => yes,
             Some(other) => {
@@ -68,7 +70,7 @@ impl Reader<'_> {
         }
     }
 
-    fn texts(&mut self, key: &str) -> Vec<String> {
+    pub(super) fn texts(&mut self, key: &str) -> Vec<String> {
         match self.source.get(key).map(|(v, _)| v.clone()) {
             Some(Value::Array(items)) => {
                 let mut out = Vec::new();
@@ -107,8 +109,8 @@ pub(super) fn read(source: &Source, problems: &mut Vec<Problem>) -> Config {
         r.problem("data.dir", "is empty".into(), "name a directory".into());
     }
     let wal = wal(&mut r);
-    let proxy = r.text("proxy.url");
-    r.only("proxy.url", &proxy, "", "SOCKS5 comes with the other venues; connecting directly instead would leak");
+    let proxy = network::proxy(&mut r);
+    let tls = network::tls(&mut r);
     let lake = lake(&mut r, &data_dir);
     klines(&mut r);
     let collector = Collector { listen: listen(&mut r, "collector.listen", 8081) };
@@ -119,7 +121,7 @@ pub(super) fn read(source: &Source, problems: &mut Vec<Problem>) -> Config {
     let mut venues = std::collections::BTreeMap::new();
     for name in source.venues() {
         if let Ok(id) = name.parse::<VenueId>()
-            && let Some(v) = venue_table(&mut r, id)
+            && let Some(v) = venue::table(&mut r, id, proxy.as_ref())
         {
             venues.insert(id, v);
         }
@@ -127,6 +129,7 @@ pub(super) fn read(source: &Source, problems: &mut Vec<Problem>) -> Config {
     Config {
         data_dir,
         wal,
+        tls,
         venues,
         lake,
         collector,
@@ -247,125 +250,6 @@ fn machine_memory_mib() -> u64 {
     let machine = total_kib.map_or(4096, |k: u64| k / 1024);
     let cgroup = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|t| t.trim().parse::<u64>().ok());
     cgroup.map_or(machine, |b| machine.min(b >> 20))
-}
-
-fn venue_table(r: &mut Reader<'_>, id: VenueId) -> Option<VenueConfig> {
-    let key = |k: &str| format!("venues.{id}.{k}");
-    let Some(v) = venue::venue(id) else {
-        r.problems.push(Problem {
-            key: format!("venues.{id}"),
-            origin: r.source.origin(&key("symbols")),
-            what: "this venue is not in this version".into(),
-            fix: "remove the table; this version records binance-spot and binance-usdm".into(),
-        });
-        return None;
-    };
-    let has = |r: &Reader<'_>, k: &str| r.source.get(&key(k)).is_some();
-    let symbols = r.texts(&key("symbols"));
-    if symbols.is_empty() {
-        r.problem(&key("symbols"), "no symbols".into(), "write names, globs or [\"*\"]".into());
-    }
-    for s in &symbols {
-        if let Err(err) = globset::Glob::new(s) {
-            r.problem(&key("symbols"), format!("{s:?} is not a name or glob: {err}"), "correct the pattern".into());
-        }
-    }
-    let mut channels = Vec::new();
-    for word in r.texts(&key("channels")) {
-        match word.parse::<Channel>() {
-            Ok(c) if v.channels().contains(&c) => {
-                if !channels.contains(&c) {
-                    channels.push(c);
-                }
-            }
-            Ok(c) => {
-                let list = v.channels().iter().map(|c| c.as_str()).collect::<Vec<_>>().join(", ");
-                r.problem(&key("channels"), format!("{id} has no channel {c}"), format!("use some of {list}"));
-            }
-            Err(err) => r.problem(&key("channels"), err.to_string(), format!("did you mean {:?}?", err.nearest)),
-        }
-    }
-    if channels.is_empty() {
-        r.problem(&key("channels"), "no channels".into(), "write for example [\"trades\", \"book_ticker\"]".into());
-    }
-    let mut l = v.default_limits();
-    macro_rules! limit {
-        ($($field:ident: $min:expr, $max:expr;)*) => {$(
-            if has(r, stringify!($field)) {
-                // The upper bound of every limit fits its type.
-                l.$field = r.int(&key(stringify!($field)), $min, $max) as _;
-            }
-        )*};
-    }
-    limit! {
-        streams_per_connection: 1, 1024;
-        params_per_subscribe: 1, 1024;
-        subscribe_delay_ms: 0, 60_000;
-        global_subscribe_delay_ms: 0, 60_000;
-        connect_stagger_ms: 0, 600_000;
-        connects_per_5_min: 1, 100_000;
-        messages_per_s: 1, 1_000;
-        lifetime_s: 60, 86_400;
-        silence_timeout_s: 1, 86_400;
-        stream_silence_s: 1, 86_400;
-        rest_weight_per_window: 1, 1_000_000;
-        rest_window_s: 1, 3_600;
-        snapshot_levels: 5, 5_000;
-    }
-    let lines = if has(r, "lines") { u32::try_from(r.int(&key("lines"), 1, 2)).unwrap_or(1) } else { 1 };
-    let rotate_at_s = if has(r, "rotate_at") { time_of_day(r, &key("rotate_at")) } else { None };
-    let url = |r: &mut Reader<'_>, k: &str, schemes: [&str; 2]| {
-        let text = if has(r, k) { r.text(&key(k)) } else { String::new() };
-        let text = text.trim_end_matches('/').to_owned();
-        if text.is_empty() {
-            return None;
-        }
-        if !schemes.iter().any(|s| text.strip_prefix(s).is_some_and(|rest| !rest.is_empty())) {
-            r.problem(
-                &key(k),
-                format!("{text:?} is not such a URL"),
-                format!("start it with {} or {}", schemes[0], schemes[1]),
-            );
-        }
-        Some(text)
-    };
-    let rest_url = url(r, "rest_url", ["https://", "http://"]).unwrap_or_else(|| v.rest_base().to_owned());
-    let ws_url = url(r, "ws_url", ["wss://", "ws://"]);
-    let api_key_env = has(r, "api_key_env").then(|| r.text(&key("api_key_env"))).filter(|name| !name.is_empty());
-    let symbols_refresh_s =
-        if has(r, "symbols_refresh_s") { r.int(&key("symbols_refresh_s"), 10, 86_400) } else { 3_600 };
-    let repair = !has(r, "repair") || r.yes(&key("repair"));
-    Some(VenueConfig {
-        id,
-        symbols,
-        channels,
-        limits: l,
-        symbols_refresh_s,
-        repair,
-        rest_url,
-        ws_url,
-        lines,
-        rotate_at_s,
-        api_key_env,
-    })
-}
-
-/// `HH:MM` as seconds since midnight; `""` = none.
-fn time_of_day(r: &mut Reader<'_>, key: &str) -> Option<u32> {
-    let text = match r.source.get(key).map(|(v, _)| v.clone()) {
-        Some(Value::String(s)) => s,
-        Some(other) => other.to_string(),
-        None => return None,
-    };
-    if text.is_empty() {
-        return None;
-    }
-    let number = |s: &str, below: u32| (s.len() == 2).then(|| s.parse::<u32>().ok()).flatten().filter(|n| *n < below);
-    let time = text.split_once(':').and_then(|(h, m)| Some(number(h, 24)? * 3600 + number(m, 60)? * 60));
-    if time.is_none() {
-        r.problem(key, format!("{text:?} is not a time of the day"), "write \"04:30\" (UTC), or \"\" for none".into());
-    }
-    time
 }
 
 impl Origin {

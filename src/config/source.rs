@@ -5,6 +5,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
+use super::proxy::redact;
 use super::{DEFAULT_TOML, Problem};
 use crate::venue::VenueId;
 
@@ -53,7 +54,14 @@ pub(super) const VENUE_KEYS: &[&str] = &[
     "rest_url",
     "ws_url",
     "api_key_env",
+    "proxy_url",
+    "proxy_url_2",
 ];
+
+/// True for keys whose value may hold a user name and password.
+pub(super) fn may_be_secret(path: &str) -> bool {
+    path.rsplit('.').next().is_some_and(|key| key.contains("url"))
+}
 
 /// All values by `section.key` (venues: `venues.<venue>.key`).
 pub(super) struct Source {
@@ -105,12 +113,13 @@ impl Source {
         names
     }
 
-    /// Every key with its value and origin, in order.
+    /// Every key with its value, without secrets, and its origin, in order.
     pub(super) fn effective(&self) -> Vec<(String, String, Origin)> {
-        self.order
-            .iter()
-            .filter_map(|k| self.values.get(k).map(|(v, o)| (k.clone(), v.to_string(), o.clone())))
-            .collect()
+        let shown = |k: &str, v: &Value| match v {
+            Value::String(text) if may_be_secret(k) => Value::String(redact(text)).to_string(),
+            other => other.to_string(),
+        };
+        self.order.iter().filter_map(|k| self.values.get(k).map(|(v, o)| (k.clone(), shown(k, v), o.clone()))).collect()
     }
 
     pub(super) fn overlay_file(&mut self, path: &Path, text: &str, problems: &mut Vec<Problem>) {
@@ -122,7 +131,11 @@ impl Source {
                 problems.push(Problem {
                     key: "file".into(),
                     origin,
-                    what: format!("is not valid TOML: {}", err.to_string().trim_end().replace('\n', "\n    ")),
+                    // The error shows the line, and the line may be a proxy's.
+                    what: format!(
+                        "is not valid TOML: {}",
+                        err.to_string().trim_end().lines().map(redact).collect::<Vec<_>>().join("\n    ")
+                    ),
                     fix: "correct that line".into(),
                 });
                 return;

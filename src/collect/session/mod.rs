@@ -180,6 +180,7 @@ impl Session {
             url: &ready.shown,
             local: opened.local,
             peer: opened.peer,
+            proxy: opened.proxy.as_deref(),
             line: place.line,
             streams: plan.streams.len(),
             tls: opened.tls,

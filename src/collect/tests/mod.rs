@@ -342,7 +342,7 @@ async fn a_log_that_takes_no_records_closes_the_sockets_and_recording_goes_on_wi
     let cfg = Running::config(dir.path(), &server, TRADES);
     let metrics = Arc::new(Metrics::new([VenueId::BinanceSpot]));
     let (id, venue) = cfg.venues.first_key_value().unwrap();
-    let tls = super::connect::tls_config().unwrap();
+    let tls = super::dial::tls_config(&[]).unwrap();
     let hosts = super::pace::Groups::default();
     let feed = Arc::new(super::feed(&cfg, *id, venue, &hosts, &tls, &metrics).await.unwrap());
     let shutdown = Shutdown::new();

@@ -10,7 +10,8 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::super::connect::{ConnectError, Dialer, Target, open, tls_config};
+use super::super::connect::{ConnectError, Target, open};
+use super::super::dial::{Dialer, tls_config};
 
 /// Self-signed for localhost and 127.0.0.1, valid until 2126, made for this test with
 /// `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 36500`.
@@ -71,7 +72,7 @@ async fn frames_come_through_tls_when_the_certificate_is_trusted() {
         .with_root_certificates(roots)
         .with_no_client_auth();
     let url = format!("wss://127.0.0.1:{port}/stream");
-    let mut opened = open(&Target::plain(&url), &Dialer::Direct, &Arc::new(config)).await.unwrap();
+    let mut opened = open(&Target::plain(&url), &Dialer::new(None), &Arc::new(config)).await.unwrap();
     assert!(opened.tls);
     assert_eq!(opened.peer, format!("127.0.0.1:{port}"));
     let message = opened.socket.next().await.unwrap().unwrap();
@@ -82,7 +83,7 @@ async fn frames_come_through_tls_when_the_certificate_is_trusted() {
 async fn a_certificate_that_nobody_vouches_for_is_refused() {
     let port = serve().await;
     let url = format!("wss://localhost:{port}/stream");
-    let err = open(&Target::plain(&url), &Dialer::Direct, &tls_config().unwrap()).await.unwrap_err();
+    let err = open(&Target::plain(&url), &Dialer::new(None), &tls_config(&[]).unwrap()).await.unwrap_err();
     assert!(matches!(err, ConnectError::Tls { .. }), "{err}");
     assert!(err.to_string().contains("certificate"), "{err}");
     assert!(err.is_retryable(), "the venue may repair its certificate");

@@ -1,0 +1,245 @@
+//! HTTP/1.1 requests over a [`Dialer`]: the same way out, time limits and errors as the WebSockets have.
+//!
+//! One request at a time uses the one connection that is kept; more at once open their own. Proxy variables of the
+//! environment are for other programs. Bodies are asked for uncompressed, so the stored bytes are those that were
+//! sent. Never follows a redirect, never retries what the venue may have seen, except over a kept connection that
+//! turned out to be closed.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_tungstenite::tungstenite::http::{HeaderValue, Method, Request, Response, Uri, header};
+
+use super::connect::{ConnectError, retry_after_s};
+use super::dial::{Dialer, Route};
+
+/// Until the head of the answer, and between two pieces of its body.
+const PIECE_LIMIT: Duration = Duration::from_secs(20);
+/// A whole request, connecting included.
+const REQUEST_LIMIT: Duration = Duration::from_secs(90);
+/// A kept connection is not used again after this long without a request; servers close at 60 s and more.
+const KEEP: Duration = Duration::from_secs(20);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// No connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The exchange of request and answer failed.
+    #[error("HTTP with {peer}: {source}")]
+    Http {
+        /// Host and port.
+        peer: String,
+        /// Cause.
+        source: hyper::Error,
+    },
+    /// Something took too long.
+    #[error("HTTP with {peer}: {step} did not come in time ({} s)", limit.as_secs())]
+    TimedOut {
+        /// What was waited for.
+        step: &'static str,
+        /// Host and port.
+        peer: String,
+        /// How long.
+        limit: Duration,
+    },
+    /// The body is larger than allowed.
+    #[error("HTTP with {peer}: the answer is larger than {max} bytes")]
+    TooLarge {
+        /// Host and port.
+        peer: String,
+        /// The most that is taken.
+        max: usize,
+    },
+}
+
+/// An answer with its whole body.
+#[derive(Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// `Retry-After`, s, where sent.
+    pub retry_after_s: Option<u64>,
+    /// The body as sent.
+    pub body: Vec<u8>,
+}
+
+type Sender = SendRequest<Empty<Bytes>>;
+
+/// Requests to one host.
+pub struct HttpClient {
+    dialer: Dialer,
+    tls: Arc<ClientConfig>,
+    /// A connection without a request, for which host and port, and since when.
+    kept: Mutex<Option<(Sender, String, Instant)>>,
+}
+
+impl HttpClient {
+    /// Requests through `dialer`.
+    pub fn new(dialer: Dialer, tls: Arc<ClientConfig>) -> Self {
+        Self { dialer, tls, kept: Mutex::new(None) }
+    }
+
+    /// Sends one request with an empty body to `url` (`http://` or `https://`) and reads up to `max` bytes of
+    /// answer. An answer of any status is an answer.
+    ///
+    /// # Errors
+    /// [`HttpError`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection.
+    pub async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&'static str, String)],
+        max: usize,
+    ) -> Result<Answer, HttpError> {
+        let place = Place::of(url)?;
+        let whole = self.send_to(&place, method, headers, max);
+        timeout(REQUEST_LIMIT, whole).await.unwrap_or_else(|_| Err(place.late("the whole answer", REQUEST_LIMIT)))
+    }
+
+    async fn send_to(
+        &self,
+        place: &Place,
+        method: Method,
+        headers: &[(&'static str, String)],
+        max: usize,
+    ) -> Result<Answer, HttpError> {
+        let mut kept = self.take(&place.peer);
+        loop {
+            let reused = kept.is_some();
+            let mut sender = match kept.take() {
+                Some(sender) => sender,
+                None => self.connect(place).await?,
+            };
+            let request = place.request(&method, headers)?;
+            let limit = PIECE_LIMIT;
+            let response = match timeout(limit, sender.send_request(request)).await {
+                Err(_) => return Err(place.late("the head of the answer", limit)),
+                Ok(Ok(response)) => response,
+                // The server closed the kept connection meanwhile: not one byte of an answer came.
+                Ok(Err(err)) if reused && (err.is_canceled() || err.is_incomplete_message() || err.is_closed()) => {
+                    continue;
+                }
+                Ok(Err(source)) => return Err(HttpError::Http { peer: place.peer.clone(), source }),
+            };
+            let answer = read(place, response, max).await?;
+            // Only a connection whose last answer is read to its end is ready again.
+            if sender.ready().await.is_ok() {
+                *self.kept.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some((sender, place.peer.clone(), Instant::now()));
+            }
+            return Ok(answer);
+        }
+    }
+
+    fn take(&self, peer: &str) -> Option<Sender> {
+        let (sender, kept_peer, since) = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        (kept_peer == peer && since.elapsed() < KEEP && !sender.is_closed()).then_some(sender)
+    }
+
+    async fn connect(&self, place: &Place) -> Result<Sender, HttpError> {
+        let io =
+            self.dialer.open(&place.host, place.port, &Route::default(), place.secure.then_some(&self.tls)).await?;
+        let (sender, connection) = http1::handshake(TokioIo::new(io))
+            .await
+            .map_err(|source| HttpError::Http { peer: place.peer.clone(), source })?;
+        // Ends when the sender is dropped or the server closes; its error is the request's error too.
+        tokio::spawn(async move {
+            let _ = connection.await;
+        });
+        Ok(sender)
+    }
+}
+
+async fn read(place: &Place, response: Response<Incoming>, max: usize) -> Result<Answer, HttpError> {
+    let status = response.status().as_u16();
+    let retry_after_s = retry_after_s(response.headers());
+    let mut incoming = response.into_body();
+    // A length the server claims is only a hint for the first allocation.
+    let claimed = hyper::body::Body::size_hint(&incoming).exact().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+    let mut body = Vec::with_capacity(claimed.min(max));
+    loop {
+        match timeout_at(Instant::now() + PIECE_LIMIT, incoming.frame()).await {
+            Err(_) => return Err(place.late("the next piece of the answer", PIECE_LIMIT)),
+            Ok(None) => return Ok(Answer { status, retry_after_s, body }),
+            Ok(Some(Err(source))) => return Err(HttpError::Http { peer: place.peer.clone(), source }),
+            Ok(Some(Ok(frame))) => {
+                let Some(data) = frame.data_ref() else { continue };
+                if body.len() + data.len() > max {
+                    return Err(HttpError::TooLarge { peer: place.peer.clone(), max });
+                }
+                body.extend_from_slice(data);
+            }
+        }
+    }
+}
+
+/// Where a URL leads.
+struct Place {
+    secure: bool,
+    host: String,
+    port: u16,
+    /// Host and port for messages.
+    peer: String,
+    authority: String,
+    path: Uri,
+}
+
+impl Place {
+    fn of(url: &str) -> Result<Place, ConnectError> {
+        let bad = |what: &str| ConnectError::Url { url: url.to_owned(), what: what.to_owned() };
+        let uri: Uri = url.parse().map_err(|_| bad("is not a URL"))?;
+        let secure = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(bad("is neither http:// nor https://")),
+        };
+        let host = uri.host().ok_or_else(|| bad("has no host"))?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let authority = uri.authority().map(|a| a.as_str().to_owned()).unwrap_or_default();
+        let path = uri.path_and_query().map_or("/", |p| p.as_str()).parse().map_err(|_| bad("has no usable path"))?;
+        Ok(Place { secure, peer: format!("{host}:{port}"), host, port, authority, path })
+    }
+
+    fn request(
+        &self,
+        method: &Method,
+        headers: &[(&'static str, String)],
+    ) -> Result<Request<Empty<Bytes>>, ConnectError> {
+        let bad = |what: String| ConnectError::Url { url: self.peer.clone(), what };
+        let mut request = Request::new(Empty::new());
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = self.path.clone();
+        let map = request.headers_mut();
+        let host = HeaderValue::from_str(&self.authority).map_err(|err| bad(err.to_string()))?;
+        map.insert(header::HOST, host);
+        map.insert(header::USER_AGENT, HeaderValue::from_static(concat!("tapedeck/", env!("CARGO_PKG_VERSION"))));
+        map.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+        map.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if method == Method::POST {
+            map.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        for (name, value) in headers {
+            // Not the value in the error: it may be an API key.
+            let value = HeaderValue::from_str(value)
+                .map_err(|_| bad(format!("the value of header {name} has characters that no header may have")))?;
+            map.insert(*name, value);
+        }
+        Ok(request)
+    }
+
+    fn late(&self, step: &'static str, limit: Duration) -> HttpError {
+        HttpError::TimedOut { step, peer: self.peer.clone(), limit }
+    }
+}
