@@ -23,6 +23,7 @@ pub mod clock;
 pub mod collect;
 pub mod compact;
 pub mod config;
+pub mod kline;
 pub mod lake;
 pub mod shutdown;
 pub mod telemetry;

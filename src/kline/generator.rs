@@ -1,0 +1,286 @@
+//! From the trades of one symbol to its candles at all intervals. A pure fold: what it emits depends on the order
+//! of calls alone, never on a clock or on how calls were batched.
+//!
+//! ```text
+//!  tick --> inside the open bar: add                 clock --> past the open bar's end: close, go on flat
+//!       \-> behind it: close up to the tick, open    gap ----> mark the bars it touches, flat ones too
+//!       \-> before it: late: revise a closed bar (kept here, or `Old`: the database holds it)
+//! ```
+//!
+//! A trade counts in every interval's bar on its own, so no bar is ever derived from another one's close.
+
+use std::collections::VecDeque;
+
+use super::data::{FINAL, FLAT, GAP, KlineData, SEEDED, Scaled, Tick};
+use super::interval::Interval;
+
+/// Closed bars kept per interval for revisions: two hours of minutes, fewer of the longer ones.
+const KEPT: [usize; Interval::COUNT] = [120, 24, 8, 6, 4, 2, 2];
+/// Flat bars made in one go; a longer silence leaves a hole, because nobody knows whether the market was open.
+const MAX_FLAT: i64 = 1_500;
+
+/// A change that is more than an update of an open bar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BarEvent {
+    /// Which interval.
+    pub interval: Interval,
+    /// What happened.
+    pub what: What,
+}
+
+/// See [`BarEvent`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// The bar is final; told once.
+    Closed(KlineData),
+    /// A final bar changed; its revision grew.
+    Revised(KlineData),
+    /// A trade of a bar that is not kept here any more; whoever stores bars adds it to that one.
+    Old {
+        /// Open time of that bar, us.
+        open_time_us: i64,
+        /// The trade.
+        tick: Tick,
+    },
+}
+
+/// A tick that no scales of its symbol can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a price or amount has more digits than a candle can hold")]
+pub struct TooManyDigits;
+
+/// The candles of one symbol.
+#[derive(Clone, Debug, Default)]
+pub struct KlineGenerator {
+    price_scale: u8,
+    amount_scale: u8,
+    open: [KlineData; Interval::COUNT],
+    closed: [VecDeque<KlineData>; Interval::COUNT],
+    /// Trades up to this id are in the seeded bar already.
+    seeded_to: [Option<i64>; Interval::COUNT],
+    /// The latest gap, us; flat bars inside it are marked.
+    gap: Option<(i64, i64)>,
+}
+
+impl KlineGenerator {
+    /// No trade yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The open bars by period index; empty ones before the first trade.
+    pub fn open_bars(&self) -> &[KlineData; Interval::COUNT] {
+        &self.open
+    }
+
+    /// Puts bars back that were stored: the newest of `bars` (oldest first) is the open one unless it is final.
+    pub fn restore(&mut self, interval: Interval, bars: impl IntoIterator<Item = KlineData>) {
+        let i = interval.index();
+        for bar in bars {
+            (self.price_scale, self.amount_scale) =
+                (self.price_scale.max(bar.price_scale), self.amount_scale.max(bar.amount_scale));
+            if bar.is_final() { self.keep(i, bar) } else { self.open[i] = bar }
+        }
+        // A bar that was final and nothing behind it: the next one opens flat at its close.
+        if self.open[i].is_empty()
+            && let Some(last) = self.closed[i].back()
+        {
+            self.open[i] = next_flat(last, interval);
+        }
+        self.align();
+    }
+
+    /// Begins the open bar of an interval with the venue's own candle, whose trades end with
+    /// `bar.last_trade_id`; trades up to that id are then left out of this interval.
+    pub fn seed(&mut self, interval: Interval, bar: KlineData) {
+        let i = interval.index();
+        self.price_scale = self.price_scale.max(bar.price_scale);
+        self.amount_scale = self.amount_scale.max(bar.amount_scale);
+        self.seeded_to[i] = Some(bar.last_trade_id);
+        self.open[i] = KlineData { flags: bar.flags | SEEDED, ..bar };
+        self.align();
+    }
+
+    /// Adds a trade; closes what ends before it. Returns true when an open bar changed.
+    ///
+    /// # Errors
+    /// [`TooManyDigits`]; nothing changed.
+    #[inline]
+    pub fn apply(&mut self, tick: &Tick, events: &mut Vec<BarEvent>) -> Result<bool, TooManyDigits> {
+        let t = match Scaled::of(tick, self.price_scale, self.amount_scale) {
+            Some(t) => t,
+            None => self.refine(tick)?,
+        };
+        let mut changed = false;
+        for interval in Interval::ALL {
+            let i = interval.index();
+            let since = tick.ts_us.wrapping_sub(self.open[i].open_time_us);
+            // Most ticks: inside the open bar. An empty one is further away than any interval is long.
+            if (0..interval.len_us()).contains(&since) && !self.open[i].is_empty() && self.seeded_to[i].is_none() {
+                self.open[i].add(&t);
+                changed = true;
+            } else {
+                changed |= self.apply_elsewhere(interval, tick, &t, events);
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Bars that end at or before `now_us`, the venue's time, are closed; the next ones are open and flat.
+    pub fn close_until(&mut self, now_us: i64, events: &mut Vec<BarEvent>) -> bool {
+        let mut any = false;
+        for interval in Interval::ALL {
+            let bar = self.open[interval.index()];
+            if !bar.is_empty() && interval.next(bar.open_time_us) <= now_us {
+                any = true;
+                self.advance(interval, interval.open_of(now_us), events);
+            }
+        }
+        any
+    }
+
+    /// Trades between `from_us` and `to_us` are missing: the bars they would be in are marked.
+    pub fn gap(&mut self, from_us: i64, to_us: i64, events: &mut Vec<BarEvent>) {
+        self.gap = Some((from_us, to_us));
+        self.mark(from_us, to_us, events, |flags| flags | GAP);
+    }
+
+    /// The trades between `from_us` and `to_us` are all there now.
+    pub fn repaired(&mut self, from_us: i64, to_us: i64, events: &mut Vec<BarEvent>) {
+        if self.gap.is_some_and(|(from, to)| from_us <= from && to <= to_us) {
+            self.gap = None;
+        }
+        self.mark(from_us, to_us, events, |flags| flags & !GAP);
+    }
+
+    /// The slow half of [`KlineGenerator::apply`]: the first trade, the first one behind a bar, a late one.
+    #[cold]
+    fn apply_elsewhere(&mut self, interval: Interval, tick: &Tick, t: &Scaled, events: &mut Vec<BarEvent>) -> bool {
+        let i = interval.index();
+        if let Some(to) = self.seeded_to[i] {
+            if tick.last_id <= to && tick.ts_us < interval.next(self.open[i].open_time_us) {
+                return false;
+            }
+            self.seeded_to[i] = None;
+        }
+        let open_time_us = interval.open_of(tick.ts_us);
+        if self.open[i].is_empty() {
+            self.open[i] = KlineData {
+                open_time_us,
+                price_scale: self.price_scale,
+                amount_scale: self.amount_scale,
+                ..KlineData::default()
+            };
+        }
+        if open_time_us > self.open[i].open_time_us {
+            self.advance(interval, open_time_us, events);
+        }
+        if open_time_us == self.open[i].open_time_us {
+            self.open[i].add(t);
+            return true;
+        }
+        match self.closed[i].iter_mut().rev().find(|b| b.open_time_us == open_time_us) {
+            Some(bar) => {
+                bar.add(t);
+                bar.revision += 1;
+                events.push(BarEvent { interval, what: What::Revised(*bar) });
+            }
+            None => events.push(BarEvent { interval, what: What::Old { open_time_us, tick: *tick } }),
+        }
+        false
+    }
+
+    /// Closes the open bar and makes flat ones until the one that opens at `to_us` is open.
+    fn advance(&mut self, interval: Interval, to_us: i64, events: &mut Vec<BarEvent>) {
+        let i = interval.index();
+        let len = interval.len_us();
+        while self.open[i].open_time_us < to_us {
+            let mut bar = self.open[i];
+            bar.flags |= FINAL;
+            self.keep(i, bar);
+            events.push(BarEvent { interval, what: What::Closed(bar) });
+            let mut next = next_flat(&bar, interval);
+            let behind = (to_us - next.open_time_us) / len;
+            if behind > MAX_FLAT {
+                next.open_time_us = to_us;
+            }
+            if self.gap.is_some_and(|(from, to)| from < next.open_time_us + len && to >= next.open_time_us) {
+                next.flags |= GAP;
+            }
+            self.open[i] = next;
+            self.seeded_to[i] = None;
+        }
+    }
+
+    fn keep(&mut self, i: usize, bar: KlineData) {
+        let ring = &mut self.closed[i];
+        if ring.len() >= KEPT[i] {
+            ring.pop_front();
+        }
+        ring.push_back(bar);
+    }
+
+    fn mark(&mut self, from_us: i64, to_us: i64, events: &mut Vec<BarEvent>, flags: impl Fn(u16) -> u16) {
+        for interval in Interval::ALL {
+            let touches =
+                |b: &KlineData| !b.is_empty() && b.open_time_us <= to_us && interval.next(b.open_time_us) > from_us;
+            let i = interval.index();
+            if touches(&self.open[i]) {
+                self.open[i].flags = flags(self.open[i].flags);
+            }
+            for bar in self.closed[i].iter_mut().filter(|b| touches(b)) {
+                let marked = flags(bar.flags);
+                if marked != bar.flags {
+                    bar.flags = marked;
+                    bar.revision += 1;
+                    events.push(BarEvent { interval, what: What::Revised(*bar) });
+                }
+            }
+        }
+    }
+
+    /// A tick with more decimals than any before: all bars kept get them too.
+    #[cold]
+    fn refine(&mut self, tick: &Tick) -> Result<Scaled, TooManyDigits> {
+        let (p, a) = (tick.price.normalized(), tick.amount.normalized());
+        // Zeros at the end need no decimals of their own when the full text does not fit.
+        for (p, a) in [(tick.price, tick.amount), (p, a)] {
+            let (ps, amounts) = (self.price_scale.max(p.scale), self.amount_scale.max(a.scale));
+            let fits = self.bars().all(|b| b.rescaled(ps, amounts).is_some());
+            let trimmed = Tick { price: p, amount: a, ..*tick };
+            if fits && let Some(t) = Scaled::of(&trimmed, ps, amounts) {
+                (self.price_scale, self.amount_scale) = (ps, amounts);
+                self.align();
+                return Ok(t);
+            }
+        }
+        Err(TooManyDigits)
+    }
+
+    fn bars(&self) -> impl Iterator<Item = &KlineData> {
+        self.open.iter().chain(self.closed.iter().flatten())
+    }
+
+    /// Brings all bars to the symbol's scales.
+    fn align(&mut self) {
+        let (p, a) = (self.price_scale, self.amount_scale);
+        for bar in self.open.iter_mut().chain(self.closed.iter_mut().flatten()) {
+            if let Some(finer) = bar.rescaled(p, a) {
+                *bar = finer;
+            }
+        }
+    }
+}
+
+fn next_flat(bar: &KlineData, interval: Interval) -> KlineData {
+    KlineData::flat(interval.next(bar.open_time_us), bar.close, bar.price_scale, bar.amount_scale)
+}
+
+/// True for a bar in which nothing was traded.
+pub fn is_flat(bar: &KlineData) -> bool {
+    bar.flags & FLAT != 0
+}
+
+#[cfg(test)]
+#[path = "generator_tests.rs"]
+mod tests;

@@ -1,0 +1,22 @@
+//! Candles from trades: exact, revised by late trades, readable while they change.
+//!
+//! ```text
+//!  trades of the log --> Tick --> KlineGenerator (one per symbol) --+--> LatestSlots          one symbol, at once
+//!                                                                    +--> DoubleBuffered store  all, at every swap
+//!                                                                    +--> events: closed, revised
+//! ```
+//! - [`interval`]: where bars open and close; [`data`]: one bar in exact integers.
+//! - [`generator`]: the fold of one symbol; [`registry`]: which symbol has which place.
+//! - [`store`]: what readers see.
+
+pub mod data;
+pub mod generator;
+pub mod interval;
+pub mod registry;
+pub mod store;
+
+pub use data::{KlineData, Tick};
+pub use generator::{BarEvent, KlineGenerator, What};
+pub use interval::Interval;
+pub use registry::{Registered, SymbolPeriodRegistry};
+pub use store::{DoubleBufferedKlineStore, FlatKlineStore, LatestSlots};
