@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use wal_format::{Kind, LostRange};
 
 use crate::lake::Table;
-use crate::lake::manifest::{ClockError, FrameCounts, Gap, LostRecords};
+use crate::lake::manifest::{ClockError, FrameCounts, Gap, Line, LostRecords, Repair};
 use crate::venue::Channel;
 
 /// Gaps and lost ranges written out one by one; beyond it they are only counted (as drift), so that a broken feed
@@ -74,12 +74,18 @@ pub struct Account {
     channels: [FrameCounts; FRAME_COUNTS],
     /// By table, in the order of [`Table::ALL`].
     rows: [u64; Table::ALL.len()],
-    /// Rows whose id was there already; they are kept and flagged.
+    /// Rows that were removed because they were there already.
     pub repeated: u64,
+    /// Of them by table, in the order of [`Table::ALL`].
+    duplicates: [u64; Table::ALL.len()],
+    /// What the lines brought.
+    pub lines: LineCounts,
     /// Holes in ids, all of them.
     pub gap_count: u64,
     /// The first [`LISTED_MAX`] of them.
     pub gaps: Vec<Gap>,
+    /// Holes asked for over REST; the first [`LISTED_MAX`] of them.
+    pub repairs: Vec<Repair>,
     /// Unreadable ranges, all of them.
     pub lost_count: u64,
     /// The first [`LISTED_MAX`] of them.
@@ -88,6 +94,49 @@ pub struct Account {
     pub delay: Delay,
     /// Receive time of the last record, ns.
     pub last_ts_recv_ns: u64,
+    /// Its seq.
+    pub last_seq: u64,
+}
+
+/// What each of two lines brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineCounts([LineCount; 2]);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct LineCount {
+    frames: u64,
+    first: u64,
+    ahead: u64,
+    ahead_ns: u64,
+}
+
+impl LineCounts {
+    /// A frame with rows came over `line`; `first`: at least one of them was new.
+    #[inline]
+    pub fn frame(&mut self, line: u8, first: bool) {
+        let count = &mut self.0[usize::from(line > 0)];
+        count.frames += 1;
+        count.first += u64::from(first);
+    }
+
+    /// A row came `by_ns` later than over `line`.
+    pub fn advantage(&mut self, line: u8, by_ns: u64) {
+        let count = &mut self.0[usize::from(line > 0)];
+        count.ahead += 1;
+        count.ahead_ns = count.ahead_ns.saturating_add(by_ns);
+    }
+
+    /// As the manifest states it: up to the last line that brought a frame.
+    pub fn lines(&self) -> Vec<Line> {
+        let used = self.0.iter().rposition(|c| c.frames > 0).map_or(0, |i| i + 1);
+        let line = |c: &LineCount| Line {
+            frames: c.frames,
+            first: c.first,
+            ahead: c.ahead,
+            advantage_us: c.ahead_ns.checked_div(c.ahead).unwrap_or(0) / 1_000,
+        };
+        self.0.iter().take(used).map(line).collect()
+    }
 }
 
 /// An identity that does not hold: a defect of this program, never of the data.
@@ -124,8 +173,9 @@ pub enum Imbalance {
 impl Account {
     /// Counts a record of any kind.
     #[inline]
-    pub fn record(&mut self, kind_raw: u8, ts_recv_ns: u64) {
+    pub fn record(&mut self, kind_raw: u8, seq: u64, ts_recv_ns: u64) {
         self.records += 1;
+        self.last_seq = seq;
         self.last_ts_recv_ns = ts_recv_ns;
         let kind = usize::from(kind_raw);
         if self.kinds.len() <= kind {
@@ -141,6 +191,32 @@ impl Account {
     pub fn rows(&mut self, table: Table, n: u64) {
         if let Some(rows) = self.rows.get_mut(table as usize) {
             *rows += n;
+        }
+    }
+
+    /// Counts rows of `table` that were removed.
+    #[cold]
+    pub fn duplicates(&mut self, table: Table, n: u64) {
+        self.repeated += n;
+        if let Some(rows) = self.duplicates.get_mut(table as usize) {
+            *rows += n;
+        }
+    }
+
+    /// Removed rows of every table that has some.
+    pub fn duplicates_by_table(&self) -> BTreeMap<Table, u64> {
+        Table::ALL.iter().zip(self.duplicates).filter(|(_, n)| *n > 0).map(|(t, n)| (*t, n)).collect()
+    }
+
+    /// Notes that `n` ids from `first` to `last` came late; the gap that told them missing, if it is of this
+    /// part, is that much smaller.
+    #[cold]
+    pub fn filled(&mut self, channel: Channel, symbol: &str, first: i64, last: i64, n: u64) {
+        const LOOK_BACK: usize = 4_096;
+        let of_it =
+            |g: &&mut Gap| g.channel == channel.as_str() && g.symbol == symbol && g.from_id <= last && g.to_id >= first;
+        if let Some(gap) = self.gaps.iter_mut().rev().take(LOOK_BACK).find(of_it) {
+            gap.filled = gap.filled.saturating_add(n);
         }
     }
 
@@ -309,8 +385,8 @@ mod tests {
     #[test]
     fn an_account_survives_json_and_unknown_kinds_keep_their_number() {
         let mut a = Account::default();
-        a.record(1, 100);
-        a.record(200, 101);
+        a.record(1, 7, 100);
+        a.record(200, 8, 101);
         a.decoded(Channel::Depth);
         a.undecodable("made_up");
         a.rows(Table::Depth, 3);

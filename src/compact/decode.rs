@@ -36,12 +36,14 @@ pub struct FrameDecoder {
     venue: &'static dyn Venue,
     /// Rows of the frame decoded last; empty after anything but `Rows` and `Symbols`.
     pub rows: Rows,
+    /// The frame decoded last is a body that was fetched for a hole.
+    pub backfilled: bool,
 }
 
 impl FrameDecoder {
     /// A decoder for `venue`.
     pub fn new(venue: &'static dyn Venue) -> Self {
-        Self { venue, rows: Rows::new() }
+        Self { venue, rows: Rows::new(), backfilled: false }
     }
 
     /// The venue.
@@ -52,6 +54,7 @@ impl FrameDecoder {
     /// Decodes a `Data` or `Rest` record.
     pub fn decode(&mut self, record: &RecordRef<'_>) -> Verdict {
         self.rows.clear();
+        self.backfilled = false;
         if record.kind() == Some(Kind::Rest) {
             return self.decode_rest(record);
         }
@@ -88,6 +91,7 @@ impl FrameDecoder {
                 });
             }
         };
+        self.backfilled = meta.fill.is_some();
         let frame = Frame { kind: FrameKind::Rest, payload: rest.body, rest: Some(&meta) };
         match self.venue.decode(&frame, &mut self.rows) {
             Ok(decoded) => verdict(decoded),

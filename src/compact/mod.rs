@@ -23,6 +23,7 @@
 
 pub mod account;
 pub mod decode;
+pub mod dedupe;
 pub mod failpoint;
 pub mod hash;
 pub mod hour;
@@ -84,8 +85,15 @@ pub async fn run(
     let mut workers = Vec::new();
     for id in cfg.venues.keys().copied() {
         let venue = venue::venue(id).with_context(|| format!("venue {id} is not in this version"))?;
-        let worker =
-            worker::Worker { cfg: cfg.clone(), id, venue, mode, shutdown: shutdown.clone(), status: status.clone() };
+        let worker = worker::Worker {
+            cfg: cfg.clone(),
+            id,
+            venue,
+            kind: part::LogKind::Collected,
+            mode,
+            shutdown: shutdown.clone(),
+            status: status.clone(),
+        };
         let (done, result) = tokio::sync::oneshot::channel();
         std::thread::Builder::new()
             .name(format!("compact-{id}"))

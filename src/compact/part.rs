@@ -15,13 +15,15 @@ use wal_format::{Kind, LossReason, LostRange, Position, RecordRef, SegmentId, Se
 
 use super::account::Account;
 use super::decode::{FrameDecoder, Undecodable, Verdict};
+use super::dedupe::{Carrier, Dedupe, SavedDedupe};
 use super::hash::PayloadHash;
 use super::hour::HourClock;
-use super::ids::{IdBook, SavedIds};
+use super::ids::{Hole, IdBook, SavedIds};
 use super::route;
-use crate::lake::manifest::IdRange;
+use crate::lake::manifest::{IdRange, Repair};
 use crate::lake::table::{Event, FrameRow};
 use crate::lake::{Common, Hour, Table, TableBuffer, WriteSettings, flags};
+use crate::venue::row::Drift;
 use crate::venue::{UnknownWord, Venue};
 
 /// Steps of the wall clock against the monotonic one above this are told, ns.
@@ -178,20 +180,39 @@ pub struct Continuation {
     pub clock_offset_ns: Option<i64>,
     /// The ids seen last.
     pub ids: SavedIds,
+    /// Open connections, and recent keys while two of them carry the same streams.
+    #[serde(default)]
+    pub dedupe: SavedDedupe,
+}
+
+/// What a log holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogKind {
+    /// What a collector heard.
+    #[default]
+    Collected,
+    /// What a repairer fetched for holes of it: ids here and there, no order, no gaps of its own.
+    Repairs,
 }
 
 /// Folds the records of one log into parts.
 pub struct Gatherer {
     decoder: FrameDecoder,
     ids: IdBook,
+    dedupe: Dedupe,
     hours: HourClock,
     clock_offset_ns: Option<i64>,
     settings: WriteSettings,
     /// Losses met while no part was open: they belong to the next one.
     lost_before: Vec<LostRange>,
+    /// Holes told since somebody asked; `None` while nobody wants to know.
+    told: Option<Vec<Hole>>,
     /// The part being gathered, if any.
     pub part: Option<OpenPart>,
 }
+
+/// Holes kept for whoever asks; beyond it he learns of them from the manifest.
+const TOLD_MAX: usize = 10_000;
 
 impl Gatherer {
     /// Starts behind `continuation`; `settings` are those of parts that begin from now on.
@@ -200,14 +221,19 @@ impl Gatherer {
     /// When the continuation names a channel this version does not know.
     pub fn new(
         venue: &'static dyn Venue,
+        kind: LogKind,
         settings: WriteSettings,
         continuation: &Continuation,
     ) -> Result<Self, UnknownWord> {
         let mut decoder = FrameDecoder::new(venue);
-        let ids = IdBook::load(venue, &continuation.ids, &mut decoder.rows.symbols)?;
+        let repairs = kind == LogKind::Repairs;
+        let ids = IdBook::load(venue, &continuation.ids, &mut decoder.rows.symbols, repairs)?;
+        let dedupe = Dedupe::load(&continuation.dedupe, &mut decoder.rows.symbols);
         Ok(Self {
             decoder,
             ids,
+            dedupe,
+            told: None,
             hours: HourClock::after(continuation.hour.map(Hour)),
             clock_offset_ns: continuation.clock_offset_ns,
             settings,
@@ -222,7 +248,41 @@ impl Gatherer {
             hour: self.hours.hour().map(|h| h.0),
             clock_offset_ns: self.clock_offset_ns,
             ids: self.ids.save(&self.decoder.rows.symbols),
+            dedupe: self.dedupe.save(&self.decoder.rows.symbols),
         }
+    }
+
+    /// The holes told since the last call, which stayed open; from the first call on they are kept for the next.
+    pub fn take_told(&mut self) -> Vec<Hole> {
+        self.told.replace(Vec::new()).unwrap_or_default()
+    }
+
+    /// The name of an interned symbol.
+    pub fn symbol(&self, id: crate::venue::SymbolId) -> &str {
+        self.decoder.rows.symbols.name(id)
+    }
+
+    /// Tells what waited: the open part ends here.
+    pub fn finish(&mut self) {
+        let Some(part) = self.part.as_ref() else { return };
+        let common = Common {
+            ts_recv_ns: part.account.last_ts_recv_ns as i64,
+            seq: part.account.last_seq as i64,
+            conn: 0,
+            flags: 0,
+        };
+        self.settle(&common, true);
+    }
+
+    #[cold]
+    fn settle(&mut self, common: &Common, all: bool) -> u32 {
+        let holes = self.ids.settle(self.dedupe.now_ns(), all, &self.decoder.rows.symbols);
+        let Some(part) = self.part.as_mut().filter(|_| !holes.is_empty()) else { return 0 };
+        route::report(common, &holes, &self.decoder.rows.symbols, part);
+        if let Some(told) = self.told.as_mut().filter(|t| t.len() < TOLD_MAX) {
+            told.extend(holes);
+        }
+        1 << Table::Events as u32
     }
 
     /// The interner of all buffered rows, the id book and the drift noted in the open part.
@@ -265,7 +325,7 @@ impl Gatherer {
     pub fn close(&mut self) {
         self.part = None;
         self.ids.new_part();
-        self.decoder.rows.drift = crate::venue::row::Drift::default();
+        self.decoder.rows.drift = Drift::default();
     }
 
     /// A range of the log that cannot be read.
@@ -290,15 +350,18 @@ impl Gatherer {
             }
             self.part = Some(part);
         }
-        let Some(part) = self.part.as_mut() else { return 0 };
-        part.account.record(record.kind_raw, record.ts_recv_ns);
+        self.dedupe.record(record.ts_recv_ns);
         let mut common = Common {
             ts_recv_ns: record.ts_recv_ns as i64,
             seq: record.seq.0 as i64,
             conn: record.conn as i32,
             flags: 0,
         };
-        match record.kind() {
+        let told =
+            if self.ids.is_due(self.dedupe.now_ns()) { self.settle(&Common { conn: 0, ..common }, false) } else { 0 };
+        let Some(part) = self.part.as_mut() else { return 0 };
+        part.account.record(record.kind_raw, record.seq.0, record.ts_recv_ns);
+        let touched = match record.kind() {
             Some(Kind::Data | Kind::Rest) => {
                 part.account.frames += 1;
                 part.account.payload_bytes += record.payload.len() as u64;
@@ -306,10 +369,15 @@ impl Gatherer {
                 if record.flags & record::flags::SECOND_LINE != 0 {
                     common.flags |= flags::SECOND_LINE;
                 }
+                let line = u8::from(common.flags & flags::SECOND_LINE != 0);
+                let from = (record.kind() == Some(Kind::Data)).then_some(Carrier { conn: record.conn, line });
                 match self.decoder.decode(record) {
                     Verdict::Rows(channel) => {
                         part.account.decoded(channel);
-                        route::frame(&common, &self.decoder.rows, &mut self.ids, part)
+                        if self.decoder.backfilled {
+                            common.flags |= flags::BACKFILLED;
+                        }
+                        route::frame(&common, from, &self.decoder.rows, &mut self.ids, &mut self.dedupe, part)
                     }
                     Verdict::Symbols => {
                         part.account.listing();
@@ -324,7 +392,8 @@ impl Gatherer {
             }
             Some(kind) => self.other(kind, record, &common),
             None => 0,
-        }
+        };
+        touched | told
     }
 
     #[cold]
@@ -332,8 +401,12 @@ impl Gatherer {
         let Some(part) = self.part.as_mut() else { return 0 };
         let text = || String::from_utf8_lossy(record.payload).into_owned();
         let (kind, detail) = match kind {
-            Kind::ConnOpen => ("connect".to_owned(), text()),
+            Kind::ConnOpen => {
+                self.dedupe.opened(record.conn, record.payload);
+                ("connect".to_owned(), text())
+            }
             Kind::ConnClose => {
+                self.dedupe.closed(record.conn);
                 self.ids.disturbed(record.seq.0);
                 ("disconnect".to_owned(), text())
             }
@@ -342,8 +415,17 @@ impl Gatherer {
                 self.ids.disturbed(record.seq.0);
                 ("gap".to_owned(), text())
             }
-            Kind::Event => event_kind(record.payload),
+            Kind::Event => {
+                let (kind, detail) = event_kind(record.payload);
+                match kind.as_str() {
+                    "stream_silent" => silent(&mut self.decoder.rows.drift, &detail),
+                    "repaired" | "unrepaired" => part.account.repairs.extend(repair(&detail)),
+                    _ => {}
+                }
+                (kind, detail)
+            }
             Kind::EpochStart => {
+                self.dedupe.restart();
                 self.ids.disturbed(record.seq.0);
                 self.clock_offset_ns = None;
                 ("epoch".to_owned(), epoch_detail(record))
@@ -429,6 +511,24 @@ fn event_kind(payload: &[u8]) -> (String, String) {
         return (kind, detail.to_string());
     }
     ("event".to_owned(), String::from_utf8_lossy(payload).into_owned())
+}
+
+/// A stream that delivers nothing is drift: the venue may have renamed it.
+fn silent(drift: &mut Drift, detail: &str) {
+    let value = serde_json::from_str::<Value>(detail).unwrap_or_default();
+    let mut streams: Vec<&str> = value.get("stream").and_then(Value::as_str).into_iter().collect();
+    streams.extend(value.get("streams").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str));
+    if streams.is_empty() {
+        streams.push("?");
+    }
+    for stream in streams {
+        drift.note(&format!("silent stream {stream}"), detail.as_bytes());
+    }
+}
+
+/// What a repairer says about a hole; see [`crate::repair`].
+fn repair(detail: &str) -> Option<Repair> {
+    serde_json::from_str(detail).ok()
 }
 
 /// What a new run of the collector said about the one before, as JSON whatever its form in the log.

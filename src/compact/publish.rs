@@ -51,6 +51,7 @@ impl Published {
 /// gathered again from its last state.
 pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position) -> anyhow::Result<Option<Published>> {
     fail_point!("publish.before_part");
+    gatherer.finish();
     let Some(mut manifest) = account(place, gatherer, end)? else { return Ok(None) };
     let digest = manifest.digest()?;
     let Some((open, symbols)) = gatherer.part_and_symbols() else { return Ok(None) };
@@ -132,7 +133,10 @@ fn account(place: &Place, gatherer: &mut Gatherer, end: Position) -> anyhow::Res
     m.rows = books.rows_by_table();
     m.inexact_values =
         Table::ALL.iter().zip(&open.tables).map(|(table, t)| (*table, t.inexact())).filter(|(_, n)| *n > 0).collect();
+    m.duplicates = books.duplicates_by_table();
+    m.lines = books.lines.lines();
     m.gaps.clone_from(&books.gaps);
+    m.repairs.clone_from(&books.repairs);
     m.ids = ids;
     m.clock = books.delay.clock_error();
     m.payload_sha256 = open.hash.hex();

@@ -15,7 +15,7 @@ use serde::Serialize;
 use wal_format::{LogReader, Position, ReaderOptions, Step};
 
 use super::hash::hex;
-use super::part::{Continuation, Gatherer, missing_beginning};
+use super::part::{Continuation, Gatherer, LogKind, missing_beginning};
 use super::publish::{Published, publish};
 use super::resume::{manifests, remove_staging};
 use super::stage::{Place, stage_full, to_position};
@@ -165,6 +165,7 @@ pub fn replay(cfg: &Config, args: &ReplayArgs) -> anyhow::Result<Report> {
         };
         let log = Log {
             venue,
+            kind: LogKind::Collected,
             dir,
             name: hex(&uuid),
             first_segment: segments.first().map_or(0, |s| s.id.0),
@@ -219,6 +220,7 @@ fn published(lake: &Path, log: &Log) -> anyhow::Result<Vec<(Part, Manifest)>> {
 
 struct Log {
     venue: &'static dyn Venue,
+    kind: LogKind,
     dir: PathBuf,
     name: String,
     first_segment: u64,
@@ -338,7 +340,10 @@ impl Log {
         let gone = parts.iter().take_while(|(_, m)| m.first.segment < self.first_segment).count();
         let (mut gatherer, from) = match gone.checked_sub(1).and_then(|i| parts.get(i)) {
             Some((_, before)) => (self.after(before, self.settings.clone())?, to_position(before.end)),
-            None => (Gatherer::new(self.venue, self.settings.clone(), &Continuation::default())?, Position::START),
+            None => (
+                Gatherer::new(self.venue, self.kind, self.settings.clone(), &Continuation::default())?,
+                Position::START,
+            ),
         };
         if gone > 0 {
             report.notes.push(format!(
@@ -374,7 +379,7 @@ impl Log {
     fn after(&self, before: &Manifest, settings: WriteSettings) -> anyhow::Result<Gatherer> {
         let continuation: Continuation = serde_json::from_value(before.continuation.clone())
             .with_context(|| format!("read the continuation of the manifest of {}", before.hour))?;
-        Gatherer::new(self.venue, settings, &continuation).context("go on behind a manifest")
+        Gatherer::new(self.venue, self.kind, settings, &continuation).context("go on behind a manifest")
     }
 
     /// Rebuilds every published part that the log still holds and compares.
@@ -425,7 +430,7 @@ impl Log {
         let settings = manifest.settings.clone();
         let mut gatherer = match before {
             Some(b) => self.after(b, settings)?,
-            None => Gatherer::new(self.venue, settings, &Continuation::default())?,
+            None => Gatherer::new(self.venue, self.kind, settings, &Continuation::default())?,
         };
         // Losses before the first record belong to the part: they are found by reading from where the last one ended.
         let leading_loss = manifest.lost.iter().any(|l| l.from_seq < manifest.first.seq);

@@ -1,80 +1,128 @@
 //! Decoded rows into the buffers of their tables, with what the ids say about each row.
 //!
-//! The only loop that runs once per row: a few stores and two comparisons. Everything named (symbols of gaps,
+//! The only loop that runs once per row: a few stores and two comparisons. Rows that came before are left out here. Everything named (symbols of gaps,
 //! event details) is made only when there is something to tell.
 
 use serde_json::json;
 
-use super::ids::IdBook;
+use super::dedupe::{Carrier, Dedupe};
+use super::ids::{Hole, IdBook};
 use super::part::OpenPart;
 use crate::lake::manifest::Gap;
 use crate::lake::table::Event;
 use crate::lake::{Common, Table};
-use crate::venue::Rows;
 use crate::venue::gap::RowMark;
+use crate::venue::{Channel, Interner, Rows};
 
-/// Moves the rows of one frame into the buffers of `part`. `common.flags` holds what the record says.
-/// Returns a bit per table (`1 << table`) that got some.
-pub fn frame(common: &Common, rows: &Rows, ids: &mut IdBook, part: &mut OpenPart) -> u32 {
-    ids.frame(common.seq as u64, rows);
+/// Moves the rows of one frame into the buffers of `part`, without those that came before. `common.flags` holds
+/// what the record says; `from` how a frame of a socket came. Returns a bit per table (`1 << table`) that got some.
+pub fn frame(
+    common: &Common,
+    from: Option<Carrier>,
+    rows: &Rows,
+    ids: &mut IdBook,
+    dedupe: &mut Dedupe,
+    part: &mut OpenPart,
+) -> u32 {
+    ids.judge(dedupe.now_ns(), rows);
+    if let Some(from) = from {
+        dedupe.frame(from, rows, &mut ids.marks, &mut part.account.lines);
+    }
+    ids.note(common.seq as u64, rows);
     let ts_recv_us = common.ts_recv_ns / 1_000;
     let mut row = 0_i32;
     let mut touched = 0_u32;
-    let mut repeated = 0_u64;
+    let mut late = false;
+    let mut marks = ids.marks.iter();
+    let mut next_mark = || marks.next().copied().unwrap_or_default();
     macro_rules! table {
-        ($field:ident, $table:ident, $push:ident, $marks:expr) => {
+        ($field:ident, $table:ident, $push:ident) => {
             if !rows.$field.is_empty() {
                 let (buffer, account) = part.buffer_and_account(Table::$table);
-                for (r, mark) in rows.$field.iter().zip($marks) {
-                    let mark: RowMark = mark;
-                    let c = Common { flags: common.flags | mark.flags, ..*common };
-                    buffer.$push(&c, row, r);
+                let mut kept = 0_u64;
+                for r in &rows.$field {
+                    let mark: RowMark = next_mark();
+                    if !mark.duplicate {
+                        let c = Common { flags: common.flags | mark.flags, ..*common };
+                        buffer.$push(&c, row, r);
+                        kept += 1;
+                        late |= mark.late;
+                        account.delay.add(ts_recv_us, r.ts_event_us);
+                    }
                     row += 1;
-                    repeated += u64::from(mark.duplicate);
-                    account.delay.add(ts_recv_us, r.ts_event_us);
                 }
-                account.rows(Table::$table, rows.$field.len() as u64);
+                let all = rows.$field.len() as u64;
+                if kept < all {
+                    account.duplicates(Table::$table, all - kept);
+                }
+                account.rows(Table::$table, kept);
                 touched |= 1 << Table::$table as u32;
             }
         };
     }
-    let unmarked = || std::iter::repeat(RowMark::default());
-    table!(trades, Trades, push_trade, ids.marks.iter().copied());
-    table!(agg_trades, AggTrades, push_agg_trade, ids.marks.iter().copied());
-    table!(book_tickers, BookTicker, push_book_ticker, unmarked());
-    table!(mark_prices, MarkPrice, push_mark_price, unmarked());
-    table!(liquidations, Liquidations, push_liquidation, unmarked());
-    table!(tickers, Tickers, push_ticker, unmarked());
-    table!(venue_klines, VenueKlines, push_venue_kline, unmarked());
+    table!(trades, Trades, push_trade);
+    table!(agg_trades, AggTrades, push_agg_trade);
     if !rows.depth.is_empty() {
-        let before = row;
         let (buffer, account) = part.buffer_and_account(Table::Depth);
-        for (r, mark) in rows.depth.iter().zip(&ids.marks) {
+        let (mut kept, mut removed) = (0, 0);
+        for r in &rows.depth {
+            let mark = next_mark();
             let first = r.first_level as usize;
             let levels = rows.levels.get(first..first + r.level_count as usize).unwrap_or_default();
+            if mark.duplicate {
+                removed += levels.len() as u64;
+                row += levels.len() as i32;
+                continue;
+            }
             let c = Common { flags: common.flags | mark.flags, ..*common };
-            row += buffer.push_depth(&c, row, r, levels) as i32;
-            repeated += u64::from(mark.duplicate);
+            let pushed = buffer.push_depth(&c, row, r, levels);
+            row += pushed as i32;
+            kept += pushed as u64;
+            late |= mark.late;
             account.delay.add(ts_recv_us, r.ts_event_us);
         }
-        account.rows(Table::Depth, (row - before) as u64);
+        if removed > 0 {
+            account.duplicates(Table::Depth, removed);
+        }
+        account.rows(Table::Depth, kept);
         touched |= 1 << Table::Depth as u32;
     }
-    part.account.repeated += repeated;
-    if !ids.holes.is_empty() {
-        report(common, rows, ids, part);
-        touched |= 1 << Table::Events as u32;
+    table!(book_tickers, BookTicker, push_book_ticker);
+    table!(mark_prices, MarkPrice, push_mark_price);
+    table!(liquidations, Liquidations, push_liquidation);
+    table!(tickers, Tickers, push_ticker);
+    table!(venue_klines, VenueKlines, push_venue_kline);
+    if late {
+        filled(rows, &ids.marks, part);
     }
     touched
 }
 
-/// Holes become rows of `events` and entries of the manifest.
+/// Ids that came late: the gaps that told them missing are smaller.
 #[cold]
-fn report(common: &Common, rows: &Rows, ids: &mut IdBook, part: &mut OpenPart) {
-    for hole in ids.holes.drain(..) {
-        let (channel, symbol) = (hole.channel.as_str(), rows.symbols.name(hole.symbol));
+fn filled(rows: &Rows, marks: &[RowMark], part: &mut OpenPart) {
+    let mut marks = marks.iter().copied();
+    let mut fill = |channel, symbol, ids: Option<(i64, i64)>| {
+        let mark = marks.next().unwrap_or_default();
+        if let Some((first, last)) = ids.filter(|_| mark.late && !mark.duplicate) {
+            part.account.filled(channel, rows.symbols.name(symbol), first, last, mark.new);
+        }
+    };
+    rows.trades.iter().for_each(|r| fill(Channel::Trades, r.symbol, r.id.map(|id| (id, id))));
+    rows.agg_trades.iter().for_each(|r| fill(Channel::AggTrades, r.symbol, Some((r.agg_id, r.agg_id))));
+    for r in &rows.depth {
+        fill(Channel::Depth, r.symbol, r.final_update_id.map(|id| (r.first_update_id.unwrap_or(id), id)));
+    }
+}
+
+/// Holes that stayed open become rows of `events` and entries of the manifest.
+#[cold]
+pub fn report(common: &Common, holes: &[Hole], symbols: &Interner, part: &mut OpenPart) {
+    for hole in holes {
+        let (channel, symbol) = (hole.channel.as_str(), symbols.name(hole.symbol));
         let detail = json!({
             "cause": hole.cause, "channel": channel, "from": hole.from, "symbol": symbol, "to": hole.to,
+            "after_us": hole.after_us, "before_us": hole.before_us,
         })
         .to_string();
         part.event(common, &Event { symbol: Some(hole.symbol), ts_event_us: None, kind: "gap", detail: &detail });
@@ -84,7 +132,9 @@ fn report(common: &Common, rows: &Rows, ids: &mut IdBook, part: &mut OpenPart) {
             from_id: hole.from,
             to_id: hole.to,
             cause: hole.cause.to_owned(),
-            repaired: 0,
+            after_us: hole.after_us,
+            before_us: hole.before_us,
+            filled: 0,
         });
     }
 }

@@ -22,14 +22,14 @@ use wal_format::{Position, SegmentId, Seq, durable};
 use super::account::Account;
 use super::failpoint::fail_point;
 use super::hash::{PayloadHash, SavedHash, sha256_hex};
-use super::part::{Continuation, Gatherer, OpenPart, Piece};
+use super::part::{Continuation, Gatherer, LogKind, OpenPart, Piece};
 use crate::lake::manifest::{IdRange, LogPosition};
 use crate::lake::{self, Hour, Part, Table, WriteSettings, staged_path, staging_dir};
 use crate::venue::row::{Drift, DriftItem};
 use crate::venue::{Interner, Venue};
 
 /// Version of the state's own format; another one is not read (the part starts over).
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
 
 /// Which log the rows come from and where they go.
 #[derive(Clone, Debug)]
@@ -218,8 +218,13 @@ impl PartState {
     ///
     /// # Errors
     /// When the state names something this version does not know.
-    pub fn restore(&self, venue: &'static dyn Venue, settings: WriteSettings) -> anyhow::Result<Gatherer> {
-        let mut gatherer = Gatherer::new(venue, settings, &self.continuation)?;
+    pub fn restore(
+        &self,
+        venue: &'static dyn Venue,
+        kind: LogKind,
+        settings: WriteSettings,
+    ) -> anyhow::Result<Gatherer> {
+        let mut gatherer = Gatherer::new(venue, kind, settings, &self.continuation)?;
         let mut part = OpenPart::new(Hour(self.hour), to_position(self.first), self.settings.clone());
         for (table, pieces) in &self.pieces {
             if let Some(t) = part.tables.get_mut(*table as usize) {

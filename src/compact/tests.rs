@@ -70,6 +70,7 @@ impl Bed {
             cfg: Arc::new(cfg),
             id: VenueId::BinanceSpot,
             venue: venue::venue(VenueId::BinanceSpot).unwrap(),
+            kind: part::LogKind::Collected,
             mode,
             shutdown: Shutdown::new(),
             status: Arc::default(),

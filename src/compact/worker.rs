@@ -16,7 +16,7 @@ use super::Mode;
 use super::account::Imbalance;
 use super::failpoint::fail_point;
 use super::hash::hex;
-use super::part::{Continuation, Gatherer};
+use super::part::{Continuation, Gatherer, LogKind};
 use super::resume::{self, Start};
 use super::session::{Ended, Session};
 use super::stage::Place;
@@ -59,6 +59,8 @@ pub struct Worker {
     pub id: VenueId,
     /// Its decoder.
     pub venue: &'static dyn Venue,
+    /// Which log of it.
+    pub kind: LogKind,
     /// Follow or drain.
     pub mode: Mode,
     /// Asks to stop.
@@ -172,11 +174,13 @@ impl Worker {
     fn gatherer(&self, start: &Start) -> anyhow::Result<Gatherer> {
         let settings = write_settings(&self.cfg);
         match start {
-            Start::Beginning => Ok(Gatherer::new(self.venue, settings, &Continuation::default())?),
+            Start::Beginning => Ok(Gatherer::new(self.venue, self.kind, settings, &Continuation::default())?),
             Start::Behind { continuation, .. } => {
-                Gatherer::new(self.venue, settings, continuation).context("go on behind the newest manifest")
+                Gatherer::new(self.venue, self.kind, settings, continuation).context("go on behind the newest manifest")
             }
-            Start::Inside(state) => state.restore(self.venue, settings).context("restore the state of the open part"),
+            Start::Inside(state) => {
+                state.restore(self.venue, self.kind, settings).context("restore the state of the open part")
+            }
         }
     }
 

@@ -49,23 +49,76 @@ pub struct Gap {
     pub from_id: i64,
     /// Last missing id.
     pub to_id: i64,
-    /// Why, as far as known (`reconnect`, `lost`, `venue` ...).
+    /// Why, as far as known (`connection`, `venue`, `trades_skipped`).
     pub cause: String,
-    /// Ids of it that were fetched over REST and are in the lake.
-    pub repaired: u64,
+    /// Time of the last row before it, us.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_us: Option<i64>,
+    /// Time of the first row behind it, us.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before_us: Option<i64>,
+    /// Ids of it that came late all the same, in this part.
+    #[serde(default)]
+    pub filled: u64,
 }
 
-/// First and last id of one symbol on one channel.
+/// A hole that was asked for over REST.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repair {
+    /// Channel word.
+    pub channel: String,
+    /// The venue's own spelling.
+    pub symbol: String,
+    /// First missing id.
+    pub from_id: i64,
+    /// Last missing id.
+    pub to_id: i64,
+    /// Ids of it that the venue gave.
+    pub rows: u64,
+    /// Why not all, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// What one of two redundant lines brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// Frames with rows.
+    pub frames: u64,
+    /// Of them those that brought at least one row first.
+    pub first: u64,
+    /// Rows that this line brought first and the other one later.
+    pub ahead: u64,
+    /// How much later, mean, us.
+    pub advantage_us: u64,
+}
+
+/// The ids of one symbol on one channel. Expected are `present + missing - filled`.
+///
+/// Depth counts update ids, everything else rows. Sums over the parts of a log are exact; in a single part
+/// `filled` may be the larger one, when what an earlier part missed came late.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdRange {
     /// Channel word.
     pub channel: String,
     /// The venue's own spelling.
     pub symbol: String,
-    /// First id seen.
+    /// Lowest id seen.
     pub first: i64,
-    /// Last id seen.
+    /// Highest id seen.
     pub last: i64,
+    /// Ids that are in the rows of this part.
+    #[serde(default)]
+    pub present: u64,
+    /// Ids of the holes that were met in this part.
+    #[serde(default)]
+    pub missing: u64,
+    /// Of `present` those that came late, into a hole.
+    #[serde(default)]
+    pub filled: u64,
+    /// Rows that were removed because their ids were there.
+    #[serde(default)]
+    pub duplicates: u64,
 }
 
 /// `ts_recv - ts_event` over all rows that have both, µs. Negative when our clock is behind the venue's.
@@ -154,9 +207,15 @@ pub struct Manifest {
     pub inexact_values: BTreeMap<Table, u64>,
     /// Rows removed because another line or a repair brought them too, by table; zeros are left out.
     pub duplicates: BTreeMap<Table, u64>,
-    /// Missing ids, in log order.
+    /// What each line brought, the first line first; empty without frames.
+    #[serde(default)]
+    pub lines: Vec<Line>,
+    /// Missing ids, in log order: holes that nothing filled within seconds.
     pub gaps: Vec<Gap>,
-    /// First and last ids, sorted by channel and symbol.
+    /// What was asked for over REST and came, in log order; only in logs of repairs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repairs: Vec<Repair>,
+    /// Completeness, sorted by channel and symbol.
     pub ids: Vec<IdRange>,
     /// Clock error.
     pub clock: ClockError,
@@ -192,7 +251,9 @@ impl Manifest {
             rows: BTreeMap::new(),
             inexact_values: BTreeMap::new(),
             duplicates: BTreeMap::new(),
+            lines: Vec::new(),
             gaps: Vec::new(),
+            repairs: Vec::new(),
             ids: Vec::new(),
             clock: ClockError::default(),
             payload_sha256: String::new(),

@@ -15,7 +15,8 @@ use super::row::Rows;
 use super::symbol::SymbolId;
 use super::{Channel, Continuity, UnknownWord, Venue};
 
-pub use ids::{IdState, Ids, Seen};
+use ids::Judged;
+pub use ids::{IdState, Ids, Seen, count};
 
 /// Flag of a row that holds (a part of) a whole book.
 pub const SNAPSHOT: i32 = 1;
@@ -43,6 +44,8 @@ pub struct GapEvent<'a> {
     pub seen: Seen,
     /// Index of the row or depth message in its table of the frame.
     pub row: usize,
+    /// First and last missing id (of the trades inside for [`Seen::TradesSkipped`]).
+    pub hole: (i64, i64),
 }
 
 /// What the tracker says of one trade, aggregate or depth message.
@@ -52,16 +55,21 @@ pub struct RowMark {
     pub flags: i32,
     /// Every id in it was delivered before.
     pub duplicate: bool,
+    /// It fills (a part of) a hole.
+    pub late: bool,
+    /// How many of its ids were not delivered before; 0 where ids mean nothing.
+    pub new: u64,
 }
 
 impl RowMark {
-    fn of(seen: Seen) -> Self {
+    fn of(judged: Judged) -> Self {
+        let seen = judged.seen;
         let flags = match seen {
             Seen::Gap { .. } | Seen::TradesSkipped { .. } => GAP_BEFORE,
             Seen::OutOfOrder => OUT_OF_ORDER,
             Seen::Continuous | Seen::First | Seen::Duplicate => 0,
         };
-        Self { flags, duplicate: seen == Seen::Duplicate }
+        Self { flags, duplicate: seen == Seen::Duplicate, late: seen == Seen::OutOfOrder, new: judged.new }
     }
 }
 
@@ -136,7 +144,12 @@ impl GapTracker {
     /// Judges one row or message and remembers it. Channels without a rule are always continuous.
     pub fn observe(&mut self, symbol: &str, channel: Channel, ids: Ids) -> Seen {
         let entry = self.entry(symbol);
-        self.judge(entry, channel, ids)
+        self.judge(entry, channel, ids).seen
+    }
+
+    /// The parts of `from..=to` that were never delivered.
+    pub fn open(&self, symbol: &str, channel: Channel, from: i64, to: i64) -> Vec<(i64, i64)> {
+        self.ids(symbol, channel).map_or_else(|| vec![(from, to)], |ids| ids.open(from, to))
     }
 
     /// Judges all trades, aggregates and depth messages of `rows` (one frame: one channel). `marks` is cleared
@@ -156,7 +169,7 @@ impl GapTracker {
         }
         for (row, depth) in rows.depth.iter().enumerate() {
             if depth.is_snapshot {
-                marks.push(RowMark { flags: SNAPSHOT, duplicate: false });
+                marks.push(RowMark { flags: SNAPSHOT, ..RowMark::default() });
                 continue;
             }
             let ids = depth.final_update_id.map(|last| Ids {
@@ -185,11 +198,14 @@ impl GapTracker {
         };
         let name = rows.symbols.name(symbol);
         let entry = self.entry_of(symbol, name);
-        let seen = self.judge(entry, channel, ids);
-        if matches!(seen, Seen::Gap { .. } | Seen::TradesSkipped { .. }) {
-            on_gap(GapEvent { symbol: name, channel, seen, row });
+        let judged = self.judge(entry, channel, ids);
+        if let Some(hole) = judged.opened {
+            on_gap(GapEvent { symbol: name, channel, seen: judged.seen, row, hole });
         }
-        RowMark::of(seen)
+        if let Seen::TradesSkipped { expected, got } = judged.seen {
+            on_gap(GapEvent { symbol: name, channel, seen: judged.seen, row, hole: (expected, got.saturating_sub(1)) });
+        }
+        RowMark::of(judged)
     }
 
     #[inline]
@@ -219,18 +235,19 @@ impl GapTracker {
     }
 
     #[inline]
-    fn judge(&mut self, entry: usize, channel: Channel, ids: Ids) -> Seen {
+    fn judge(&mut self, entry: usize, channel: Channel, ids: Ids) -> Judged {
+        const NOTHING: Judged = Judged { seen: Seen::Continuous, new: 0, opened: None };
         let Some(slot) = slot(channel) else {
-            return Seen::Continuous;
+            return NOTHING;
         };
         let rule = self.rules[slot];
         let state = self.entries.get_mut(entry).map(|e| &mut e.states[slot]);
         match (rule, state) {
-            (Continuity::None, _) | (_, None) => Seen::Continuous,
+            (Continuity::None, _) | (_, None) => NOTHING,
             (_, Some(Some(state))) => state.judge(rule, ids),
             (_, Some(none)) => {
                 *none = Some(IdState::starting_with(ids));
-                Seen::First
+                Judged { seen: Seen::First, new: count(ids.first, ids.last), opened: None }
             }
         }
     }

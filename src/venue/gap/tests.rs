@@ -136,13 +136,13 @@ fn decoded_frames_get_their_marks_and_snapshots_take_no_part() {
         rows.symbols.intern(&format!("OTHER{first}"));
         let frame = Frame { kind: FrameKind::Text, payload: frame.as_bytes(), rest: None };
         usdm.decode(&frame, &mut rows).unwrap();
-        let mut marks = vec![RowMark::default(); 9];
+        let mut marks = vec![RowMark { flags: 9, ..RowMark::default() }; 9];
         t.observe_rows(&rows, &mut marks, &mut |e| {
-            told.push((e.symbol.to_owned(), e.channel, e.seen, e.row));
+            told.push((e.symbol.to_owned(), e.channel, e.seen, e.row, e.hole));
         });
-        marks
+        marks.iter().map(|m| (m.flags, m.duplicate)).collect::<Vec<_>>()
     };
-    let mark = |flags, duplicate| vec![RowMark { flags, duplicate }];
+    let mark = |flags, duplicate| vec![(flags, duplicate)];
     assert_eq!(step("depth@100ms", 5, 9, 4), mark(0, false));
     assert_eq!(step("depth20", 100, 200, 99), mark(SNAPSHOT, false));
     assert_eq!(step("depth@100ms", 12, 14, 9), mark(0, false));
@@ -150,7 +150,7 @@ fn decoded_frames_get_their_marks_and_snapshots_take_no_part() {
     assert_eq!(step("depth@0ms", 30, 31, 29), mark(GAP_BEFORE, false));
     assert_eq!(step("depth@0ms", 20, 22, 19), mark(OUT_OF_ORDER, false));
     let gap = Seen::Gap { expected: 14, got: 29 };
-    assert_eq!(told, [("BTCUSDT".to_owned(), Channel::Depth, gap, 0)]);
+    assert_eq!(told, [("BTCUSDT".to_owned(), Channel::Depth, gap, 0, (15, 29))]);
 }
 
 #[test]

@@ -1,0 +1,143 @@
+//! Holes, their causes and counts, and that a saved book goes on as before.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::venue::row::{DepthUpdate, Side, Trade};
+use crate::venue::{Num, VenueId, venue};
+
+fn rows_with(ids: &[i64]) -> Rows {
+    let mut rows = Rows::new();
+    rows.symbols.intern("OTHER");
+    let symbol = rows.symbols.intern("BTCUSDT");
+    rows.trades = ids
+        .iter()
+        .map(|id| Trade {
+            symbol,
+            ts_event_us: None,
+            ts_trade_us: Some(id * 10),
+            id: Some(*id),
+            id_str: None,
+            price: Num::default(),
+            amount: Num::default(),
+            side: Side::Buy,
+            kind: None,
+        })
+        .collect();
+    rows
+}
+
+fn book(id: VenueId, repairs: bool) -> IdBook {
+    IdBook::load(venue(id).unwrap(), &SavedIds::default(), &mut Interner::new(), repairs).unwrap()
+}
+
+fn frame(b: &mut IdBook, seq: u64, rows: &Rows) {
+    b.judge(seq, rows);
+    b.note(seq, rows);
+}
+
+fn told(b: &mut IdBook, rows: &Rows) -> Vec<(i64, i64, &'static str)> {
+    b.settle(u64::MAX, false, &rows.symbols).iter().map(|h| (h.from, h.to, h.cause)).collect()
+}
+
+#[test]
+fn a_gap_after_a_disconnect_is_ours_until_the_symbol_was_seen_again() {
+    let mut b = book(VenueId::BinanceSpot, false);
+    frame(&mut b, 1, &rows_with(&[100]));
+    b.disturbed(2);
+    frame(&mut b, 3, &rows_with(&[110]));
+    frame(&mut b, 4, &rows_with(&[120]));
+    frame(&mut b, 5, &rows_with(&[121]));
+    let holes = b.settle(u64::MAX, false, &rows_with(&[]).symbols);
+    let all: Vec<_> = holes.iter().map(|h| (h.from, h.to, h.cause, h.after_us, h.before_us)).collect();
+    assert_eq!(
+        all,
+        [(101, 109, "connection", Some(1_000), Some(1_100)), (111, 119, "venue", Some(1_100), Some(1_200))]
+    );
+}
+
+#[test]
+fn a_hole_is_told_after_its_time_and_only_as_far_as_it_is_open_then() {
+    let mut b = book(VenueId::BinanceSpot, false);
+    let rows = rows_with(&[]);
+    frame(&mut b, 1, &rows_with(&[100, 110, 113]));
+    frame(&mut b, 2, &rows_with(&[111, 112, 104]));
+    assert!(!b.is_due(1 + SETTLE_NS - 1));
+    assert!(b.is_due(1 + SETTLE_NS));
+    assert_eq!(told(&mut b, &rows), [(101, 103, "venue"), (105, 109, "venue")]);
+    assert!(told(&mut b, &rows).is_empty(), "once is enough");
+    // What comes later still is counted.
+    frame(&mut b, 3, &rows_with(&[101, 101]));
+    let r = b.ranges(&rows.symbols).remove(0);
+    assert_eq!((r.present, r.missing, r.filled, r.duplicates), (7, 11, 4, 1), "{r:?}");
+    assert_eq!((r.first, r.last), (100, 113));
+}
+
+#[test]
+fn ids_that_come_below_the_first_one_open_the_hole_between() {
+    let mut b = book(VenueId::BinanceSpot, false);
+    frame(&mut b, 1, &rows_with(&[100, 95]));
+    assert_eq!(told(&mut b, &rows_with(&[])), [(96, 99, "venue")]);
+}
+
+#[test]
+fn a_log_of_repairs_has_no_holes_and_still_knows_its_repeats() {
+    let mut b = book(VenueId::BinanceSpot, true);
+    frame(&mut b, 1, &rows_with(&[100, 200]));
+    b.judge(2, &rows_with(&[100, 150]));
+    assert_eq!(b.marks.iter().map(|m| (m.flags, m.duplicate)).collect::<Vec<_>>(), [(0, true), (0, false)]);
+    assert!(told(&mut b, &rows_with(&[])).is_empty());
+}
+
+#[test]
+fn missing_depth_ids_are_named_by_the_rule_of_the_market() {
+    let depth = |first, last, prev| {
+        let mut rows = rows_with(&[]);
+        rows.depth.push(DepthUpdate {
+            symbol: SymbolId(1),
+            ts_event_us: None,
+            first_update_id: Some(first),
+            final_update_id: Some(last),
+            prev_update_id: prev,
+            is_snapshot: false,
+            first_level: 0,
+            level_count: 0,
+        });
+        rows
+    };
+    let mut b = book(VenueId::BinanceSpot, false);
+    frame(&mut b, 1, &depth(10, 12, None));
+    frame(&mut b, 2, &depth(20, 22, None));
+    assert_eq!(told(&mut b, &rows_with(&[])), [(13, 19, "venue")]);
+    let r = b.ranges(&rows_with(&[]).symbols).remove(0);
+    assert_eq!((r.present, r.missing), (6, 7));
+    let mut b = book(VenueId::BinanceUsdm, false);
+    frame(&mut b, 1, &depth(10, 12, Some(9)));
+    frame(&mut b, 2, &depth(50, 60, Some(12)));
+    assert!(told(&mut b, &rows_with(&[])).is_empty(), "ids between are not ours to count");
+    frame(&mut b, 3, &depth(90, 92, Some(75)));
+    assert_eq!(told(&mut b, &rows_with(&[])), [(61, 75, "venue")]);
+}
+
+#[test]
+fn a_book_saved_and_loaded_under_other_symbol_numbers_goes_on_as_before() {
+    let rows = rows_with(&[100, 102]);
+    let mut b = book(VenueId::BinanceSpot, false);
+    frame(&mut b, 7, &rows);
+    b.disturbed(8);
+    let text = serde_json::to_string(&(b.save(&rows.symbols), b.ranges(&rows.symbols))).unwrap();
+    let (saved, ranges): (SavedIds, Vec<IdRange>) = serde_json::from_str(&text).unwrap();
+    assert_eq!(ranges.first().map(|r| (r.symbol.as_str(), r.first, r.last)), Some(("BTCUSDT", 100, 102)));
+    let mut rows = Rows::new();
+    let symbol = rows.symbols.intern("BTCUSDT");
+    let mut again = IdBook::load(venue(VenueId::BinanceSpot).unwrap(), &saved, &mut rows.symbols, false).unwrap();
+    again.load_ranges(&ranges, &mut rows.symbols);
+    let mut next = rows_with(&[105]);
+    next.symbols = rows.symbols;
+    next.trades.iter_mut().for_each(|t| t.symbol = symbol);
+    frame(&mut again, 9, &next);
+    assert_eq!(told(&mut again, &next), [(101, 101, "venue"), (103, 104, "connection")]);
+    let r = again.ranges(&next.symbols).remove(0);
+    assert_eq!((r.first, r.last, r.present, r.missing), (100, 105, 3, 3));
+    again.new_part();
+    assert!(again.ranges(&next.symbols).is_empty());
+}
