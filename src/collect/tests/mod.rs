@@ -1,6 +1,8 @@
 //! The collector against a scripted exchange: what was sent is in the log, byte for byte, and so is what happened.
 #![allow(clippy::unwrap_used)]
 
+mod formal;
+mod life;
 mod server;
 mod sim;
 mod tls;
@@ -15,9 +17,9 @@ use wal_format::{Kind, LogReader, Position, ReaderOptions, Step};
 
 use self::server::{Act, LISTING, Server};
 use super::metrics::Metrics;
-use crate::config::Config;
+use crate::config::{Config, VenueConfig};
 use crate::shutdown::Shutdown;
-use crate::venue::{RestMeta, VenueId};
+use crate::venue::{RestMeta, Venue, VenueId};
 
 /// A record, owned.
 #[derive(Clone, Debug)]
@@ -98,6 +100,29 @@ impl Running {
         let metrics = Arc::new(Metrics::new([VenueId::BinanceSpot]));
         let shutdown = Shutdown::new();
         let task = tokio::spawn(super::run_with(cfg, shutdown.clone(), metrics.clone()));
+        Running { dir, metrics, shutdown, task }
+    }
+
+    /// As [`Running::start`], with a configuration and a venue of the test's own.
+    async fn start_with(
+        server: &Server,
+        extra: &str,
+        change: impl FnOnce(&mut VenueConfig),
+        venue: Option<&'static dyn Venue>,
+    ) -> Running {
+        let dir = tempfile::tempdir().unwrap();
+        let mut cfg = Self::config(dir.path(), server, extra);
+        let metrics = Arc::new(Metrics::new([VenueId::BinanceSpot]));
+        change(cfg.venues.get_mut(&VenueId::BinanceSpot).unwrap());
+        let tls = super::connect::tls_config().unwrap();
+        let groups = super::pace::Groups::default();
+        let config = &cfg.venues[&VenueId::BinanceSpot];
+        let mut feed = super::feed(&cfg, VenueId::BinanceSpot, config, &groups, &tls, &metrics).await.unwrap();
+        if let Some(venue) = venue {
+            feed.venue = venue;
+        }
+        let shutdown = Shutdown::new();
+        let task = tokio::spawn(super::keep(Arc::new(feed), shutdown.clone()));
         Running { dir, metrics, shutdown, task }
     }
 

@@ -1,6 +1,7 @@
 //! A scripted exchange on loopback: REST and WebSocket on one port, every connection follows its script.
 //!
-//! Speaks just enough of the combined Binance protocol for the collector; knows exactly what it sent.
+//! Speaks just enough of the combined Binance protocol for the collector, and the ceremonies of [`super::formal`];
+//! knows exactly what it sent.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -24,12 +25,16 @@ pub enum Act {
     PingPong,
     /// Waits.
     Wait(Duration),
+    /// Waits until this many connections had their subscription answered.
+    Peers(usize),
     /// Sends a close frame and ends.
     Close(u16, &'static str),
     /// Ends the TCP connection without a word.
     Drop,
     /// Goes on sending a frame every few milliseconds until the client closes.
     Stream,
+    /// Reads, answers protocol pings, sends nothing for this long.
+    Quiet(Duration),
     /// Neither reads nor writes any more, like a machine that is gone.
     Silent,
 }
@@ -45,6 +50,27 @@ pub struct Seen {
     pub closes: Vec<Option<u16>>,
     /// Paths of REST requests.
     pub rest: Vec<String>,
+    /// Heads of the upgrade requests.
+    pub upgrades: Vec<String>,
+    /// Pings that came as text, per connection.
+    pub pings: Vec<usize>,
+    /// Protocol pings, per connection.
+    pub probes: Vec<usize>,
+}
+
+/// How the server behaves besides the scripts; may change while it runs.
+#[derive(Clone, Debug)]
+pub struct Manners {
+    /// Body of the listing.
+    pub listing: String,
+    /// A welcome this long after the upgrade; a request before it is an offence.
+    pub welcome_after: Option<Duration>,
+    /// Pings that came as text are answered.
+    pub pongs: bool,
+    /// Requests that are refused because they came too early, from now on.
+    pub throttle: usize,
+    /// What the clients did wrong.
+    pub offences: Vec<String>,
 }
 
 /// The server.
@@ -53,6 +79,8 @@ pub struct Server {
     pub address: String,
     /// What happened.
     pub seen: Arc<Mutex<Seen>>,
+    /// How it behaves.
+    pub manners: Arc<Mutex<Manners>>,
 }
 
 /// The listing that is served: one symbol trades, one does not.
@@ -64,6 +92,15 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let seen = Arc::new(Mutex::new(Seen::default()));
+        let manners = Arc::new(Mutex::new(Manners {
+            listing: LISTING.to_owned(),
+            welcome_after: None,
+            pongs: true,
+            throttle: 0,
+            offences: Vec::new(),
+        }));
+        let behave = manners.clone();
+        let base = format!("ws://{address}");
         let (shared, opened, number) = (seen.clone(), AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
         let rest_status = Arc::new(Mutex::new(rest_status));
         tokio::spawn(async move {
@@ -72,6 +109,7 @@ impl Server {
                 let n = tcp.peek(&mut head).await.unwrap();
                 let head = String::from_utf8_lossy(&head[..n]).into_owned();
                 let (shared, number, rest_status) = (shared.clone(), number.clone(), rest_status.clone());
+                let (manners, base) = (behave.clone(), base.clone());
                 if head.to_lowercase().contains("upgrade: websocket") {
                     let at = opened.fetch_add(1, Ordering::SeqCst);
                     let script = scripts.get(at).cloned().unwrap_or_else(|| vec![Act::Stream]);
@@ -80,10 +118,13 @@ impl Server {
                         s.sent.push(Vec::new());
                         s.requests.push(Vec::new());
                         s.closes.push(None);
+                        s.upgrades.push(head);
+                        s.pings.push(0);
+                        s.probes.push(0);
                     }
                     tokio::spawn(async move {
                         let ws = tokio_tungstenite::accept_async(tcp).await.unwrap();
-                        Connection { ws, at, seen: shared, number }.play(script).await;
+                        Connection { ws, at, seen: shared, manners, number, streams: Vec::new() }.play(script).await;
                     });
                 } else {
                     tokio::spawn(async move {
@@ -91,7 +132,10 @@ impl Server {
                         let mut sink = [0; 4096];
                         let _ = tcp.read(&mut sink).await;
                         let (status, body) = if path.contains("exchangeInfo") {
-                            ("200 OK", LISTING.to_owned())
+                            ("200 OK", manners.lock().unwrap().listing.clone())
+                        } else if path.contains("token") {
+                            let n = shared.lock().unwrap().rest.iter().filter(|p| p.contains("token")).count();
+                            ("200 OK", format!(r#"{{"token":"secret{n}","endpoint":"{base}"}}"#))
                         } else {
                             let mut next = rest_status.lock().unwrap();
                             let status = if next.is_empty() { "200 OK" } else { next.remove(0) };
@@ -106,7 +150,7 @@ impl Server {
                 }
             }
         });
-        Server { address, seen }
+        Server { address, seen, manners }
     }
 
     /// All payloads sent so far, in order per connection.
@@ -120,14 +164,26 @@ struct Connection {
     ws: WebSocketStream<TcpStream>,
     at: usize,
     seen: Arc<Mutex<Seen>>,
+    manners: Arc<Mutex<Manners>>,
     number: Arc<AtomicUsize>,
+    /// Subscribed so far.
+    streams: Vec<String>,
 }
 
 impl Connection {
     async fn play(mut self, script: Vec<Act>) {
-        // One subscribe message is all that the test plans need.
-        let Some(id) = self.receive().await else { return };
-        self.send(Message::text(format!(r#"{{"result":null,"id":{id}}}"#))).await;
+        let welcome_after = self.manners.lock().unwrap().welcome_after;
+        if let Some(after) = welcome_after {
+            if tokio::time::timeout(after, self.ws.next()).await.is_ok() {
+                self.manners.lock().unwrap().offences.push("a request before the welcome".into());
+            }
+            self.send(Message::text(r#"{"type":"welcome"}"#)).await;
+        }
+        // One answered subscribe message is all that the first plans need.
+        while self.streams.is_empty() {
+            let Some(Ok(message)) = self.ws.next().await else { return };
+            self.take(&message).await;
+        }
         for act in script {
             match act {
                 Act::Frames(n) => {
@@ -144,6 +200,12 @@ impl Connection {
                     }
                 }
                 Act::Wait(time) => tokio::time::sleep(time).await,
+                Act::Peers(n) => {
+                    while self.seen.lock().unwrap().requests.iter().filter(|r| !r.is_empty()).count() < n {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
                 Act::Close(code, reason) => {
                     let frame = CloseFrame { code: code.into(), reason: reason.into() };
                     let _ = self.ws.close(Some(frame)).await;
@@ -160,33 +222,64 @@ impl Connection {
                                 while let Some(Ok(_)) = self.ws.next().await {}
                                 return;
                             }
-                            Some(Ok(_)) => {}
+                            Some(Ok(message)) => self.take(&message).await,
                             _ => return,
                         },
                         () = tokio::time::sleep(Duration::from_millis(5)) => self.frame().await,
                     }
                 },
+                Act::Quiet(time) => {
+                    let end = tokio::time::Instant::now() + time;
+                    while let Ok(Some(Ok(message))) = tokio::time::timeout_at(end, self.ws.next()).await {
+                        self.take(&message).await;
+                    }
+                }
                 Act::Silent => std::future::pending().await,
             }
         }
     }
 
-    async fn receive(&mut self) -> Option<u64> {
-        while let Some(Ok(m)) = self.ws.next().await {
-            if let Message::Text(text) = m {
-                self.seen.lock().unwrap().requests[self.at].push(text.to_string());
-                let request: serde_json::Value = serde_json::from_str(&text).unwrap();
-                return request["id"].as_u64();
+    async fn take(&mut self, message: &Message) {
+        let text = match message {
+            Message::Text(text) => text.to_string(),
+            Message::Ping(_) => {
+                self.seen.lock().unwrap().probes[self.at] += 1;
+                return;
             }
+            _ => return,
+        };
+        let request: serde_json::Value = serde_json::from_str(&text).unwrap();
+        if request["type"] == "ping" {
+            self.seen.lock().unwrap().pings[self.at] += 1;
+            if self.manners.lock().unwrap().pongs {
+                self.send(Message::text(format!(r#"{{"type":"pong","id":{}}}"#, request["id"]))).await;
+            }
+            return;
         }
-        None
+        let throttled = {
+            let mut manners = self.manners.lock().unwrap();
+            let yes = manners.throttle > 0;
+            manners.throttle -= usize::from(yes);
+            yes
+        };
+        self.seen.lock().unwrap().requests[self.at].push(text);
+        let id = &request["id"];
+        if throttled {
+            self.send(Message::text(format!(r#"{{"type":"throttled","id":{id}}}"#))).await;
+            return;
+        }
+        let names = request["params"].as_array().unwrap().iter().map(|p| p.as_str().unwrap().to_owned());
+        self.streams.extend(names);
+        self.send(Message::text(format!(r#"{{"result":null,"id":{id}}}"#))).await;
     }
 
     async fn frame(&mut self) {
         let n = self.number.fetch_add(1, Ordering::SeqCst);
         let pad = "x".repeat(n * 37 % 600);
+        let trades: Vec<&String> = self.streams.iter().filter(|s| s.ends_with("@trade")).collect();
+        let stream = trades[n % trades.len()];
         self.send(Message::text(format!(
-            r#"{{"stream":"btcusdt@trade","data":{{"e":"trade","E":1,"s":"BTCUSDT","t":{n},"p":"1.0","q":"2","T":1,"m":true,"M":true,"pad":"{pad}"}}}}"#
+            r#"{{"stream":"{stream}","data":{{"e":"trade","E":1,"s":"BTCUSDT","t":{n},"p":"1.0","q":"2","T":1,"m":true,"M":true,"pad":"{pad}"}}}}"#
         )))
         .await;
     }

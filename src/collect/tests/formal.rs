@@ -1,0 +1,101 @@
+//! A venue with every ceremony there is: a token per connect, a header with a key, a welcome, pings from the client,
+//! refusals that mean "later". Otherwise it is Binance spot.
+
+use serde_json::Value;
+
+use crate::venue::binance::spot::BinanceSpot;
+use crate::venue::{
+    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, Limits, RestRequest, Rows,
+    StreamKey, Symbol, Token, Venue, VenueId, Want,
+};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Formal;
+
+const INNER: BinanceSpot = BinanceSpot;
+
+impl Venue for Formal {
+    fn id(&self) -> VenueId {
+        INNER.id()
+    }
+    fn channels(&self) -> &'static [Channel] {
+        INNER.channels()
+    }
+    fn default_limits(&self) -> Limits {
+        INNER.default_limits()
+    }
+    fn rest_base(&self) -> &'static str {
+        INNER.rest_base()
+    }
+    fn ws_base(&self) -> &'static str {
+        INNER.ws_base()
+    }
+    fn listing_request(&self) -> RestRequest {
+        INNER.listing_request()
+    }
+    fn parse_listing(&self, body: &[u8]) -> Result<Vec<Symbol>, DecodeError> {
+        INNER.parse_listing(body)
+    }
+    fn plan(&self, wants: &[Want], limits: &Limits) -> Vec<ConnectionPlan> {
+        INNER.plan(wants, limits)
+    }
+    fn subscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, now_s: i64) -> Vec<String> {
+        INNER.subscribe_messages(streams, limits, first_id, now_s)
+    }
+    fn stream_of<'a>(&self, payload: &'a [u8], binary: bool) -> Option<StreamKey<'a>> {
+        INNER.stream_of(payload, binary)
+    }
+    fn headers(&self, api_key: Option<&str>) -> Vec<(&'static str, String)> {
+        vec![("X-KEY", api_key.unwrap_or("none").to_owned())]
+    }
+    fn token_request(&self) -> Option<RestRequest> {
+        Some(RestRequest {
+            path_and_query: "/token".into(),
+            weight: 1,
+            channel: "token".into(),
+            ..RestRequest::default()
+        })
+    }
+    fn parse_token(&self, body: &[u8]) -> Result<Token, DecodeError> {
+        let json: Value = serde_json::from_slice(body).unwrap();
+        let text = |k: &str| json[k].as_str().unwrap().to_owned();
+        Ok(Token { endpoint: text("endpoint"), token: text("token"), ping_interval_ms: 300, ping_timeout_ms: 1_000 })
+    }
+    fn connect_url(&self, ws_base: &str, plan: &ConnectionPlan, token: Option<&Token>, connect_id: &str) -> String {
+        let token = token.map_or("none", |t| t.token.as_str());
+        format!("{ws_base}{}?token={token}&connectId={connect_id}", plan.path_and_query)
+    }
+    fn redacted(&self, url: &str) -> String {
+        format!("{}?token=...", url.split('?').next().unwrap_or_default())
+    }
+    fn waits_for_welcome(&self) -> bool {
+        true
+    }
+    fn ping_message(&self, id: u64, _now_s: i64) -> Option<String> {
+        Some(format!(r#"{{"type":"ping","id":{id}}}"#))
+    }
+    fn control(&self, payload: &[u8]) -> Option<Control> {
+        let json: Value = serde_json::from_slice(payload).ok()?;
+        match json["type"].as_str() {
+            Some("welcome") => Some(Control::Welcome),
+            Some("pong") => Some(Control::Pong),
+            Some("throttled") => {
+                Some(Control::Error { id: json["id"].as_u64(), code: 509, msg: "too fast".into(), throttled: true })
+            }
+            _ => INNER.control(payload),
+        }
+    }
+    fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest> {
+        INNER.snapshot_request(symbol, levels)
+    }
+    fn heartbeat(&self) -> Heartbeat {
+        Heartbeat::ClientText { every_ms: 60_000, timeout_ms: 60_000 }
+    }
+    fn decode(&self, frame: &Frame<'_>, rows: &mut Rows) -> Result<Decoded, DecodeError> {
+        INNER.decode(frame, rows)
+    }
+    fn continuity(&self, channel: Channel) -> Continuity {
+        INNER.continuity(channel)
+    }
+}

@@ -1,0 +1,263 @@
+//! The life of connections against the scripted exchange: ceremonies, refusals, redundancy, replacement, and
+//! listings that change while it runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio_tungstenite::tungstenite::Message;
+use wal_format::{Kind, flags};
+
+use super::formal::Formal;
+use super::server::{Act, LISTING, Server};
+use super::{Rec, Running, TRADES, data, events, of};
+
+const NOTICE: &str = r#"{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}"#;
+
+fn params(request: &str) -> Vec<String> {
+    let request: Value = serde_json::from_str(request).unwrap();
+    request["params"].as_array().unwrap().iter().map(|p| p.as_str().unwrap().to_owned()).collect()
+}
+
+/// Every connection's messages, in whatever order the connections were opened.
+fn same(records: &[Rec], server: &Server) -> bool {
+    let (mut logged, mut sent) = (data(records), server.sent());
+    logged.sort();
+    sent.sort();
+    logged == sent
+}
+
+async fn formal(server: &Server) -> Running {
+    // The endpoint is the token's, and the key comes out of an environment variable that every process has.
+    let change = |v: &mut crate::config::VenueConfig| {
+        v.ws_url = None;
+        v.api_key_env = Some("PATH".into());
+    };
+    Running::start_with(server, TRADES, change, Some(&Formal)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_connect_has_a_token_of_its_own_and_nothing_is_asked_before_the_welcome() {
+    let server = Server::start(vec![vec![Act::Frames(10), Act::Drop]], vec![]).await;
+    server.manners.lock().unwrap().welcome_after = Some(Duration::from_millis(300));
+    let running = formal(&server).await;
+    running.until("the second connection delivers", |c| c.connects == 2 && c.frames > 40).await;
+    let records = running.stop().await;
+
+    assert_eq!(server.manners.lock().unwrap().offences, Vec::<String>::new());
+    assert!(same(&records, &server), "the log is what the server sent");
+    let seen = server.seen.lock().unwrap();
+    for (n, head) in seen.upgrades.iter().enumerate() {
+        assert!(head.contains(&format!("token=secret{n}&connectId=tapedeck")), "{head}");
+        let key = std::env::var("PATH").unwrap();
+        assert!(head.to_lowercase().contains(&format!("x-key: {}", key.to_lowercase())), "{head}");
+    }
+    assert_ne!(seen.upgrades[0].lines().next(), seen.upgrades[1].lines().next());
+    let tokens: Vec<_> = of(&records, Kind::Rest).into_iter().filter_map(|r| r.rest).collect();
+    assert_eq!(tokens.iter().filter(|(meta, _)| meta.channel == "token").count(), 2);
+    for r in records.iter().filter(|r| r.kind != Kind::Rest) {
+        assert!(!String::from_utf8_lossy(&r.payload).contains("secret"), "{:?}", String::from_utf8_lossy(&r.payload));
+    }
+    assert!(of(&records, Kind::ConnOpen)[0].json()["url"].as_str().unwrap().ends_with("?token=..."));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pings_go_out_at_the_tokens_interval_and_a_missing_pong_ends_the_connection() {
+    let server = Server::start(vec![], vec![]).await;
+    server.manners.lock().unwrap().welcome_after = Some(Duration::from_millis(10));
+    let running = formal(&server).await;
+    let seen = server.seen.clone();
+    running.until("pings came", |_| seen.lock().unwrap().pings.first().is_some_and(|n| *n >= 5)).await;
+    assert_eq!(running.metrics.venue(super::VenueId::BinanceSpot).unwrap().counts().connects, 1);
+    server.manners.lock().unwrap().pongs = false;
+    running.until("data alone does not save it", |c| c.stale >= 1).await;
+    server.manners.lock().unwrap().pongs = true;
+    running.until("another one is opened", |c| c.connects >= 2).await;
+    let records = running.stop().await;
+    let close = of(&records, Kind::ConnClose)[0].json();
+    assert_eq!(close["cause"], "stale");
+    assert!(close["error"].as_str().unwrap().contains("ping was not answered"), "{close}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_came_too_early_is_sent_again_later() {
+    let server = Server::start(vec![], vec![]).await;
+    {
+        let mut manners = server.manners.lock().unwrap();
+        (manners.throttle, manners.welcome_after) = (2, Some(Duration::from_millis(10)));
+    }
+    let running = formal(&server).await;
+    running.until("data flows", |c| c.frames > 20 && c.throttled == 2).await;
+    let records = running.stop().await;
+    let seen = server.seen.lock().unwrap();
+    assert_eq!(seen.requests.len(), 1, "the same connection");
+    assert_eq!(seen.requests[0].len(), 3);
+    assert!(seen.requests[0].windows(2).all(|w| w[0] == w[1]), "{:?}", seen.requests);
+    assert_eq!(of(&records, Kind::Subscribe).len(), 3, "each of them is in the log");
+    let waits: Vec<Value> = events(&records, "throttled").iter().map(|e| e["detail"]["wait_ms"].clone()).collect();
+    assert_eq!(waits, [1_000, 2_000]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silence_is_asked_about_before_it_ends_a_connection() {
+    // Reads and answers pings by itself, and sends nothing of its own for longer than the silence time-out.
+    let quiet = vec![Act::Frames(3), Act::PingPong, Act::Quiet(Duration::from_secs(5)), Act::Stream];
+    let server = Server::start(vec![quiet], vec![]).await;
+    let running = Running::start(&server, "channels = [\"trades\"]\nsilence_timeout_s = 3\n");
+    running.until("data goes on", |c| c.frames > 30).await;
+    assert_eq!(running.metrics.venue(super::VenueId::BinanceSpot).unwrap().counts().connects, 1);
+    assert!(server.seen.lock().unwrap().probes[0] >= 1);
+    assert!(same(&running.stop().await, &server), "the log is what the server sent");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_lines_record_everything_twice_and_a_cut_of_one_of_them_is_no_gap() {
+    let cut = vec![Act::Frames(5), Act::Peers(2), Act::Frames(5), Act::Drop];
+    let server = Server::start(vec![cut], vec![]).await;
+    let running = Running::start(&server, "channels = [\"trades\"]\nlines = 2\n");
+    running.until("the cut line is back", |c| c.connects == 3 && c.disconnects == 1).await;
+    running.until("it is subscribed", |_| server.seen.lock().unwrap().requests.iter().all(|r| !r.is_empty())).await;
+    let covered = |r: &[Rec]| events(r, "covered").len();
+    let before = running.metrics.venue(super::VenueId::BinanceSpot).unwrap().counts().frames;
+    running.until("data goes on", |c| c.frames > before + 50).await;
+    let records = running.stop().await;
+
+    assert!(same(&records, &server), "the log is what the server sent");
+    let open: Vec<(u32, u64)> =
+        of(&records, Kind::ConnOpen).iter().map(|r| (r.conn, r.json()["line"].as_u64().unwrap())).collect();
+    assert_eq!(open.len(), 3);
+    assert_eq!(open.iter().map(|(_, line)| line).sum::<u64>() % 2, open[2].1 % 2 ^ 1, "one of each and one again");
+    for r in of(&records, Kind::Data) {
+        let line = open.iter().find(|(conn, _)| *conn == r.conn).unwrap().1;
+        assert_eq!(r.flags & flags::SECOND_LINE != 0, line == 1, "conn {}", r.conn);
+    }
+    assert!(of(&records, Kind::Gap).is_empty(), "the other line covered it");
+    assert_eq!(covered(&records), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_lines_are_replaced_one_after_the_other() {
+    let told = || vec![Act::Peers(2), Act::Send(Message::text(NOTICE)), Act::Stream];
+    let server = Server::start(vec![told(), told()], vec![]).await;
+    let running = Running::start(&server, "channels = [\"trades\"]\nlines = 2\n");
+    let seen = server.seen.clone();
+    running
+        .until("both were replaced", |c| {
+            c.rotations == 2 && seen.lock().unwrap().closes.iter().filter(|c| c.is_some()).count() == 2
+        })
+        .await;
+    let records = running.stop().await;
+    assert!(same(&records, &server), "the log is what the server sent");
+    assert!(of(&records, Kind::Gap).is_empty() && events(&records, "covered").is_empty());
+    // Between the two decisions the first replacement was opened and subscribed.
+    let rotate: Vec<usize> = records
+        .iter()
+        .enumerate()
+        .filter(|(_, r)| r.kind == Kind::Event && r.json()["kind"] == "rotate")
+        .map(|(i, _)| i)
+        .collect();
+    let between = &records[rotate[0]..rotate[1]];
+    let line = records[rotate[0]].json()["detail"]["line"].clone();
+    assert!(between.iter().any(|r| r.kind == Kind::ConnOpen && r.json()["line"] == line));
+    assert!(between.iter().any(|r| r.kind == Kind::Subscribe));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_is_replaced_before_its_life_ends_and_without_a_gap() {
+    let server = Server::start(vec![], vec![]).await;
+    let running = Running::start_with(&server, TRADES, |v| v.limits.lifetime_s = 2, None).await;
+    running.until("two replacements", |c| c.rotations >= 2 && c.connects >= 3).await;
+    let records = running.stop().await;
+    assert!(same(&records, &server), "the log is what the server sent");
+    assert_eq!(events(&records, "rotate")[0]["detail"]["reason"], "lifetime");
+    assert!(of(&records, Kind::Gap).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_venue_that_punishes_again_is_left_alone_for_a_while() {
+    let punish = || vec![Act::Frames(5), Act::Close(1008, "Too many requests")];
+    let server = Server::start(vec![punish(), punish()], vec![]).await;
+    let running = Running::start(&server, TRADES);
+    running.until("it was punished twice", |c| c.disconnects == 2).await;
+    let why = || running.metrics.problems().join("\n");
+    for _ in 0..1_000 {
+        if why().contains("waits") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let said = why();
+    let seconds: u64 = said.split("waits ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!(seconds > 20 && said.contains("1008"), "{said}");
+    let records = running.stop().await;
+    assert_eq!(of(&records, Kind::ConnOpen).len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn listings_that_come_and_go_are_subscribed_and_left_out_without_a_restart() {
+    let server = Server::start(vec![], vec![]).await;
+    // OLDUSDT is written out in the configuration and does not trade at the start.
+    let trades = LISTING.replace(r#""symbol":"OLDUSDT","status":"BREAK""#, r#""symbol":"OLDUSDT","status":"TRADING""#);
+    let running = Running::start_with(&server, TRADES, |v| v.symbols_refresh_s = 1, None).await;
+    running.until("the first listing is recorded", |c| c.frames > 20).await;
+
+    server.manners.lock().unwrap().listing = trades.clone();
+    let seen = server.seen.clone();
+    let requests = |conn: usize| seen.lock().unwrap().requests.get(conn).cloned().unwrap_or_default();
+    running.until("the new one is asked for", |_| requests(0).len() == 2).await;
+    assert_eq!(params(&requests(0)[1]), ["oldusdt@trade"]);
+    let flows = || {
+        let status = running.metrics.status();
+        let streams = &status.venues[0].connections[0].streams;
+        streams.iter().any(|s| s.stream == "oldusdt@trade" && s.frames > 0 && s.why.is_none())
+    };
+    running.until("it flows", |_| flows()).await;
+
+    server.manners.lock().unwrap().listing = LISTING.to_owned();
+    let before = running.metrics.venue(super::VenueId::BinanceSpot).unwrap().counts().rest_ok;
+    running.until("it was delisted", |c| c.rest_ok >= before + 2).await;
+    assert_eq!(requests(0).len(), 2, "it stays where it is");
+    assert!(flows());
+    server.manners.lock().unwrap().listing = trades;
+    running.until("it is listed again", |_| requests(0).len() == 3).await;
+    assert_eq!(params(&requests(0)[2]), ["oldusdt@trade"]);
+    let records = running.stop().await;
+
+    assert!(same(&records, &server), "the log is what the server sent");
+    assert_eq!(of(&records, Kind::ConnOpen).len(), 1, "all on one connection");
+    let told = |kind: &str| events(&records, kind).iter().map(|e| e["detail"]["symbol"].clone()).collect::<Vec<_>>();
+    assert_eq!(told("symbol_added"), ["OLDUSDT", "OLDUSDT"]);
+    assert_eq!(told("symbol_removed"), ["OLDUSDT"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delisted_symbol_is_not_subscribed_by_the_next_connection_and_a_full_one_gets_a_neighbour() {
+    let notice = vec![Act::Wait(Duration::from_secs(4)), Act::Send(Message::text(NOTICE)), Act::Stream];
+    let server = Server::start(vec![notice], vec![]).await;
+    let trades = LISTING.replace(r#""status":"BREAK""#, r#""status":"TRADING""#);
+    server.manners.lock().unwrap().listing = trades.clone();
+    let extra = "channels = [\"trades\"]\nstreams_per_connection = 2\nconnects_per_5_min = 50\n";
+    let running = Running::start_with(&server, extra, |v| v.symbols_refresh_s = 1, None).await;
+    running.until("both are recorded", |c| c.rest_ok >= 1 && c.connects == 1).await;
+    server.manners.lock().unwrap().listing = LISTING.to_owned();
+    let seen = Arc::clone(&server.seen);
+    running
+        .until("the replacement is subscribed", |_| seen.lock().unwrap().requests.get(1).is_some_and(|r| !r.is_empty()))
+        .await;
+    {
+        let seen = seen.lock().unwrap();
+        assert_eq!(params(&seen.requests[0][0]), ["btcusdt@trade", "oldusdt@trade"]);
+        assert_eq!(params(&seen.requests[1][0]), ["btcusdt@trade"]);
+    }
+    // Room for one of the two that come now.
+    let more = trades.replace("OLDUSDT", "BTCONE").replacen("\"symbol\":\"BTCONE\"", "\"symbol\":\"BTCONE\"", 1);
+    let third = more.replace("]}]}", "]},{\"symbol\":\"BTCTWO\",\"status\":\"TRADING\",\"baseAsset\":\"B\",\"baseAssetPrecision\":8,\"quoteAsset\":\"U\",\"quotePrecision\":8,\"quoteAssetPrecision\":8,\"isSpotTradingAllowed\":true,\"permissions\":[],\"permissionSets\":[],\"filters\":[]}]}");
+    server.manners.lock().unwrap().listing = third;
+    running.until("a third connection", |_| seen.lock().unwrap().requests.get(2).is_some_and(|r| !r.is_empty())).await;
+    running.until("the second one has another stream", |_| seen.lock().unwrap().requests[1].len() == 2).await;
+    let records = running.stop().await;
+    let seen = seen.lock().unwrap();
+    assert_eq!(params(&seen.requests[1][1]), ["btcone@trade"]);
+    assert_eq!(params(&seen.requests[2][0]), ["btctwo@trade"]);
+    assert!(of(&records, Kind::Gap).is_empty());
+}
