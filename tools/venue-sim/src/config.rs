@@ -80,14 +80,16 @@ impl SimConfig {
 pub struct SimVenue {
     /// `binance-spot` or `binance-usdm`.
     pub id: String,
-    /// Streams that [`StartWhen::AllStreams`] waits for. Empty = every stream the source has.
+    /// Streams that [`StartWhen::AllStreams`] waits for. Empty = every stream the source has, of symbols that are listed.
     pub expected: Vec<String>,
+    /// Symbols of the source that are not listed at the start: [`crate::Action::List`] lists them.
+    pub unlisted: Vec<String>,
 }
 
 impl SimVenue {
     /// A venue that expects every stream of its source.
     pub fn new(id: &str) -> SimVenue {
-        SimVenue { id: id.to_owned(), expected: Vec::new() }
+        SimVenue { id: id.to_owned(), ..SimVenue::default() }
     }
 }
 

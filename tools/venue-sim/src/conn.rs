@@ -465,6 +465,8 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
             Action::Duplicate { frames } => self.disorder.double(frames),
             // These never reach a connection.
             Action::RandomCloses { .. }
+            | Action::List { .. }
+            | Action::Delist { .. }
             | Action::Refuse { .. }
             | Action::HangUpgrade
             | Action::Rest { .. }

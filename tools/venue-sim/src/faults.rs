@@ -136,6 +136,19 @@ pub enum Action {
         #[serde(default)]
         seed: u64,
     },
+    /// Lists a symbol of the source that is not listed ([`crate::SimVenue::unlisted`]) or does not trade: it plays from now on.
+    List {
+        /// Symbol in the venue's spelling.
+        symbol: String,
+    },
+    /// Ends the trading of a symbol: it plays no more.
+    Delist {
+        /// Symbol in the venue's spelling.
+        symbol: String,
+        /// No longer listed at all, instead of listed as halted.
+        #[serde(default)]
+        gone: bool,
+    },
     /// The `serverShutdown` event.
     ServerShutdown,
     /// No answer to client pings, no server pings, until the connection ends.

@@ -14,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::binance::Market as Rules;
 use crate::config::{Market, SimConfig};
+use crate::listing::Listings;
 use crate::report::{lock, wall_ns};
 use crate::script::StreamInfo;
 use crate::tape::{Deal, Tape};
@@ -123,6 +124,7 @@ pub(crate) struct Generator {
     frames_per_s: u64,
     pub now_ms: i64,
     pub stall: Arc<Stall>,
+    pub listings: Arc<Listings>,
 }
 
 impl Generator {
@@ -202,6 +204,7 @@ impl Generator {
                 frames_per_s,
                 now_ms: 0,
                 stall,
+                listings: Arc::default(),
             },
             streams,
         )
@@ -247,6 +250,11 @@ impl Generator {
 
     fn event(&mut self, out: &mut Vec<u8>) -> Written {
         let symbol = self.rng.random_range(0..self.symbols.len());
+        // Instead of one that does not trade, the next that does.
+        let symbol = (symbol..self.symbols.len())
+            .chain(0..symbol)
+            .find(|&symbol| self.listings.trades(symbol))
+            .unwrap_or(symbol);
         let channel = self.wheel[self.rng.random_range(0..self.wheel.len())];
         let step = self.rng.random_range(-3..=3);
         if let Some(state) = self.symbols.get_mut(symbol) {

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Rooms in the order of the flow: [`config`] what a simulation is made of; `script` recordings; `slots` and `restamp` times and ids;
-//! `generate` and `shapes` a seeded market; `play` pacing; `venue` what the parts of one venue share; `server` the listener; `conn`,
+//! `generate` and `shapes` a seeded market; `listing` what is listed just now; `play` pacing; `venue` what the parts of one venue share; `server` the listener; `conn`,
 //! `outbox` and `disorder` one WebSocket; `limits` what an address may do; `binance`, `rest`, `rest_trades` with `tape`, and `book` the protocol of the two Binance markets; [`faults`] and `closes` what
 //! goes wrong; [`report`] what was sent.
 //!
@@ -39,6 +39,7 @@ pub mod faults;
 mod generate;
 mod http;
 mod limits;
+mod listing;
 mod outbox;
 mod play;
 pub mod report;
@@ -71,9 +72,11 @@ pub use config::{
     Heartbeat, Limits, Market, Pace, RecordingFile, Repeat, SimConfig, SimVenue, Source, StartWhen, TlsFiles,
 };
 pub use faults::{Action, Fault, Garbage};
+pub use listing::{ListingReport, Standing};
 pub use report::{ConnReport, LimitsReport, Report, RestReport, StreamReport, VenueReport};
 
 use generate::Generator;
+use listing::Listings;
 use play::Feed;
 use report::Transcript;
 use script::Timeline;
@@ -168,7 +171,7 @@ impl Sim {
         }
     }
 
-    /// Adds a fault; gives the number of open connections it was handed to (0 for those that wait).
+    /// Adds a fault; gives the number of open connections it was handed to (0 for those that wait; of a listing: venues).
     pub fn fault(&self, fault: Fault) -> usize {
         self.shared.submit(fault)
     }
@@ -244,7 +247,7 @@ fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, Feed)>> {
         let Some(rules) = binance::Market::of(&wanted.id) else {
             bail!("unknown venue {}: known are binance-spot and binance-usdm", wanted.id);
         };
-        let (streams, material, feed) = match (timeline, &config.source) {
+        let (streams, material, feed, listings) = match (timeline, &config.source) {
             (Some(timeline), _) => {
                 // The rate is over all venues: each takes its share, so they end together.
                 let pace = match config.pace {
@@ -254,10 +257,11 @@ fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, Feed)>> {
                     other => other,
                 };
                 let feed = Feed::recorded(timeline.clone(), pace, config.repeat);
-                (timeline.streams.clone(), Material::Recorded(timeline), feed)
+                let listings = Arc::new(Listings::new(&timeline.symbols(), &timeline.streams, &wanted.unlisted));
+                (timeline.streams.clone(), Material::Recorded(timeline), feed, listings)
             }
             (None, Source::Generated(market)) => {
-                let (generator, streams) = Generator::new(rules, market, config, share as u64, shares);
+                let (mut generator, streams) = Generator::new(rules, market, config, share as u64, shares);
                 let frames_per_s = match config.pace {
                     Pace::Recorded => Some(generator.frames_per_s() as f64),
                     Pace::Times(factor) => Some(generator.frames_per_s() as f64 * factor),
@@ -265,12 +269,15 @@ fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, Feed)>> {
                     Pace::Max => None,
                 };
                 let stall = generator.stall();
-                (streams, Material::Generated(stall), Feed::Generated { generator: Box::new(generator), frames_per_s })
+                let listings = Arc::new(Listings::new(&stall.symbols, &streams, &wanted.unlisted));
+                generator.listings = listings.clone();
+                let feed = Feed::Generated { generator: Box::new(generator), frames_per_s };
+                (streams, Material::Generated(stall), feed, listings)
             }
             (None, Source::Recordings(_)) => bail!("{} has no recording to play", wanted.id),
         };
         let doors = doors.entry(limits::group(&wanted.id)).or_default().clone();
-        loaded.push((Venue::new(&wanted.id, rules, streams, material, &wanted.expected, config, doors), feed));
+        loaded.push((Venue::new(wanted, rules, streams, material, config, doors, listings), feed));
     }
     Ok(loaded)
 }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::config::{Pace, Repeat, StartWhen};
 use crate::generate::Generator;
+use crate::listing::Listings;
 use crate::report::{lock, wall_ns};
 use crate::restamp::{Warp, render};
 use crate::script::Timeline;
@@ -91,7 +92,8 @@ impl Feed {
     }
 
     /// Renders what is due, up to one batch.
-    fn fill(&mut self, elapsed: Duration, batch: &mut Batch) -> Next {
+    fn fill(&mut self, elapsed: Duration, listings: &Listings, batch: &mut Batch) -> Next {
+        let mut skipped = 0;
         while batch.frames.len() < BATCH_FRAMES_MAX && batch.bytes.len() < BATCH_BYTES_MAX {
             match self {
                 Feed::Recorded { timeline, pace, rounds, round, index, warp } => {
@@ -106,6 +108,14 @@ impl Feed {
                     let due = due(timeline, *pace, frame.recv_ns, *round, *index);
                     if due > elapsed {
                         return Next::At(due);
+                    }
+                    if !listings.plays(frame.stream) {
+                        *index += 1;
+                        skipped += 1;
+                        if skipped > timeline.frames.len() {
+                            return Next::At(elapsed + Duration::from_millis(10));
+                        }
+                        continue;
                     }
                     let start = batch.bytes.len() as u32;
                     let ids = render(timeline, frame, *round, warp.as_ref(), &mut batch.bytes);
@@ -174,7 +184,7 @@ pub(crate) async fn play(venue: Arc<Venue>, mut feed: Feed, start_when: StartWhe
             }
         }
         let mut batch = Batch::default();
-        let next = feed.fill(began.elapsed(), &mut batch);
+        let next = feed.fill(began.elapsed(), &venue.listings, &mut batch);
         {
             let mut progress = lock(&venue.progress);
             (progress.round, progress.index) = feed.position();

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::closes::CloseReport;
+use crate::listing::ListingReport;
 
 /// Everything a simulation sent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -66,6 +67,9 @@ pub struct VenueReport {
     /// Connections ended by faults, in order.
     #[serde(default)]
     pub closes: Vec<CloseReport>,
+    /// Symbols that appeared, stopped or went while it ran, in order.
+    #[serde(default)]
+    pub listing: Vec<ListingReport>,
     /// What was over a limit.
     #[serde(default)]
     pub limits: LimitsReport,

@@ -12,12 +12,16 @@ use serde_json::Value;
 use crate::binance::Market;
 use crate::http::{Answer, Head};
 use crate::limits::{Knock, Verdict};
+use crate::listing::Standing;
 use crate::report::lock;
 use crate::restamp::Warp;
 use crate::venue::{Material, Venue};
 
 /// Frames looked at for tick and step sizes.
 const PROBED_FRAMES: usize = 20_000;
+
+/// Listing time of the symbols that were there from the start.
+const ONBOARD_MS: i64 = 1_569_398_400_000;
 
 /// Quote assets that end a symbol.
 const QUOTES: [&str; 10] = ["USDT", "USDC", "FDUSD", "TUSD", "BUSD", "EUR", "TRY", "BTC", "ETH", "BNB"];
@@ -131,6 +135,9 @@ fn depth(venue: &Venue, symbol: Option<&str>, limit: Option<&str>, now_ms: i64) 
             return error(400, -1100, "Illegal characters found in parameter 'limit'; legal range is '^[0-9]{1,20}$'.");
         }
     };
+    if !has_symbol(venue, symbol) {
+        return error(400, -1121, "Invalid symbol.");
+    }
     let body = match &venue.material {
         Material::Recorded(timeline) => {
             let (position, warp) = {
@@ -150,12 +157,11 @@ fn depth(venue: &Venue, symbol: Option<&str>, limit: Option<&str>, now_ms: i64) 
     match body {
         Some(body) => Answer::json(200, body),
         // A symbol that is listed but never plays has an empty book, as a brand-new one has.
-        None if listing(venue).contains_key(symbol) => {
+        None => {
             let times =
                 if venue.market == Market::Usdm { format!(r#""E":{now_ms},"T":{now_ms},"#) } else { String::new() };
             Answer::json(200, format!(r#"{{"lastUpdateId":-1,{times}"bids":[],"asks":[]}}"#))
         }
-        None => error(400, -1121, "Invalid symbol."),
     }
 }
 
@@ -165,6 +171,7 @@ struct Listed {
     status: &'static str,
     contract: &'static str,
     delivery_ms: i64,
+    onboard_ms: i64,
     tick: String,
     step: String,
 }
@@ -181,21 +188,32 @@ fn split_symbol(symbol: &str) -> (String, String) {
 
 /// Whether a symbol is listed, whatever its status.
 pub(crate) fn has_symbol(venue: &Venue, symbol: &str) -> bool {
-    listing(venue).contains_key(symbol)
+    match venue.listings.standing(symbol) {
+        Some((standing, _)) => standing != Standing::Absent,
+        None => listing(venue).contains_key(symbol),
+    }
 }
 
 fn listing(venue: &Venue) -> BTreeMap<String, Listed> {
     let spot = venue.market == Market::Spot;
     let mut listed = BTreeMap::new();
+    let halted = if spot { "BREAK" } else { "SETTLING" };
     let mut add = |symbol: &str, status, contract, tick: &str, step: &str| {
         let (base, quote) = split_symbol(symbol);
         let delivery_ms = if contract == "CURRENT_QUARTER" { 1_798_185_600_000 } else { 4_133_404_800_000 };
         let (tick, step) = (tick.to_owned(), step.to_owned());
-        listed.insert(symbol.to_owned(), Listed { base, quote, status, contract, delivery_ms, tick, step });
+        let (status, onboard_ms) = match venue.listings.standing(symbol) {
+            Some((Standing::Absent, _)) => return,
+            Some((Standing::Halted, _)) => (halted, ONBOARD_MS),
+            Some((Standing::Trading, since_ms)) if since_ms > 0 => (status, since_ms),
+            _ => (status, ONBOARD_MS),
+        };
+        let info = Listed { base, quote, status, contract, delivery_ms, onboard_ms, tick, step };
+        listed.insert(symbol.to_owned(), info);
     };
     let (tick, step) = if spot { ("0.01000000", "0.00001000") } else { ("0.10", "0.001") };
     if venue.extra_symbols {
-        let (halted, quiet) = if spot { ("BREAK", "TRADING") } else { ("SETTLING", "TRADING") };
+        let quiet = "TRADING";
         add("SRMUSDT", halted, "PERPETUAL", tick, step);
         add("LUNABTC", halted, "PERPETUAL", tick, step);
         add("QUIETEUR", quiet, "PERPETUAL", tick, step);
@@ -292,7 +310,7 @@ fn exchange_info<'q>(venue: &Venue, get: &dyn Fn(&str) -> Option<&'q str>, now_m
         ),
     };
     for (index, (symbol, info)) in listed.iter().enumerate() {
-        let Listed { base, quote, status, contract, delivery_ms, tick, step } = info;
+        let Listed { base, quote, status, contract, delivery_ms, onboard_ms, tick, step } = info;
         if index > 0 {
             body.push(',');
         }
@@ -308,7 +326,7 @@ fn exchange_info<'q>(venue: &Venue, get: &dyn Fn(&str) -> Option<&'q str>, now_m
                 let pair = symbol.split('_').next().unwrap_or(symbol);
                 write!(
                     body,
-                    r#"{{"symbol":"{symbol}","pair":"{pair}","contractType":"{contract}","deliveryDate":{delivery_ms},"onboardDate":1569398400000,"status":"{status}","maintMarginPercent":"2.5000","requiredMarginPercent":"5.0000","baseAsset":"{base}","quoteAsset":"{quote}","marginAsset":"{quote}","pricePrecision":2,"quantityPrecision":3,"baseAssetPrecision":8,"quotePrecision":8,"underlyingType":"COIN","underlyingSubType":["PoW"],"triggerProtect":"0.0500","filters":{filters},{{"filterType":"MARKET_LOT_SIZE","minQty":"{step}","maxQty":"120.000","stepSize":"{step}"}},{{"filterType":"MIN_NOTIONAL","notional":"5"}}],"orderTypes":["LIMIT","MARKET","STOP"],"timeInForce":["GTC","IOC","FOK","GTX"]}}"#
+                    r#"{{"symbol":"{symbol}","pair":"{pair}","contractType":"{contract}","deliveryDate":{delivery_ms},"onboardDate":{onboard_ms},"status":"{status}","maintMarginPercent":"2.5000","requiredMarginPercent":"5.0000","baseAsset":"{base}","quoteAsset":"{quote}","marginAsset":"{quote}","pricePrecision":2,"quantityPrecision":3,"baseAssetPrecision":8,"quotePrecision":8,"underlyingType":"COIN","underlyingSubType":["PoW"],"triggerProtect":"0.0500","filters":{filters},{{"filterType":"MARKET_LOT_SIZE","minQty":"{step}","maxQty":"120.000","stepSize":"{step}"}},{{"filterType":"MIN_NOTIONAL","notional":"5"}}],"orderTypes":["LIMIT","MARKET","STOP"],"timeInForce":["GTC","IOC","FOK","GTX"]}}"#
                 )
             }
         };

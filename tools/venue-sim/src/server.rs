@@ -21,6 +21,7 @@ use crate::conn::Setup;
 use crate::faults::{Action, Board, Fault};
 use crate::http::{Answer, BODY_BYTES_MAX, HEAD_BYTES_MAX, Head, head_end};
 use crate::limits::Knock;
+use crate::listing::Standing;
 use crate::report::{Report, Transcript, lock, wall_ns};
 use crate::socket::Wire;
 use crate::venue::{Order, Outlet, Venue};
@@ -56,7 +57,7 @@ impl Shared {
         report
     }
 
-    /// Arms or applies a fault; gives the number of open connections it was handed to.
+    /// Arms or applies a fault; gives the number of open connections (of a listing: venues) that it reached at once.
     pub fn submit(self: &Arc<Self>, fault: Fault) -> usize {
         if let Some(ms) = fault.after_ms {
             let (shared, mut stop) = (self.clone(), self.stop.clone());
@@ -87,6 +88,16 @@ impl Shared {
                 }
             }
             return 0;
+        }
+        let standing = match &fault.action {
+            Action::List { symbol } => Some((symbol, Standing::Trading)),
+            Action::Delist { symbol, gone: false } => Some((symbol, Standing::Halted)),
+            Action::Delist { symbol, gone: true } => Some((symbol, Standing::Absent)),
+            _ => None,
+        };
+        if let Some((symbol, standing)) = standing {
+            let concerned = self.venues.iter().filter(|venue| fault.concerns(&venue.id, fault.conn, ""));
+            return concerned.filter(|venue| venue.listings.set(symbol, standing)).count();
         }
         let frames = fault.after_frames;
         if frames.is_none() && !fault.action.is_for_connections() {

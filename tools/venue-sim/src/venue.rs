@@ -16,6 +16,7 @@ use crate::config::Heartbeat;
 use crate::faults::{Action, FaultId};
 use crate::generate::Stall;
 use crate::limits::{Allowance, Doors};
+use crate::listing::Listings;
 use crate::report::{ConnStats, LimitsReport, RestReport, VenueReport, lock};
 use crate::restamp::Warp;
 use crate::script::{StreamInfo, Timeline};
@@ -152,6 +153,7 @@ pub(crate) struct Venue {
     pub material: Material,
     pub restamp: bool,
     pub extra_symbols: bool,
+    pub listings: Arc<Listings>,
     pub allowance: Allowance,
     /// Shared by the venues that share limits.
     pub doors: Arc<Doors>,
@@ -173,28 +175,29 @@ pub(crate) struct Venue {
 
 impl Venue {
     pub fn new(
-        id: &str,
+        wanted: &crate::config::SimVenue,
         market: Market,
         streams: Vec<StreamInfo>,
         material: Material,
-        expected: &[String],
         config: &crate::config::SimConfig,
         doors: Arc<Doors>,
+        listings: Arc<Listings>,
     ) -> Venue {
         let universe = Universe::new(streams);
         let count = universe.streams.len();
-        let expected = if expected.is_empty() {
-            (0..count as u32).collect()
+        let expected = if wanted.expected.is_empty() {
+            (0..count as u32).filter(|&stream| listings.plays(stream)).collect()
         } else {
-            expected.iter().filter_map(|name| universe.resolve(name)).map(|(stream, _)| stream).collect()
+            wanted.expected.iter().filter_map(|name| universe.resolve(name)).map(|(stream, _)| stream).collect()
         };
         Venue {
-            id: id.to_owned(),
+            id: wanted.id.clone(),
             market,
             universe,
             material,
             restamp: config.restamp,
             extra_symbols: config.extra_symbols,
+            listings,
             allowance: Allowance::of(market, &config.limits),
             doors,
             limits: Mutex::default(),
@@ -274,6 +277,7 @@ impl Venue {
             connections: lock(&self.stats).iter().map(|stats| lock(stats).report()).collect(),
             rest: lock(&self.rest).clone(),
             closes: lock(&self.closed).clone(),
+            listing: self.listings.changes(),
             limits: lock(&self.limits).clone(),
         }
     }
