@@ -5,9 +5,11 @@
 //! {"id":"1545910590801","type":"pong","timestamp":1767225600123456}
 //! {"id":"10","type":"ack"}
 //! {"id":"12","type":"error","code":404,"data":"topic /market/xx is not found"}
-//! {"id":"13","type":"error","code":509,"data":"exceed max permits per second"}
+//! {"id":"695c..a6","type":"error","code":509,"data":"exceed max permits per second"}
+//! {"id":"14","type":"error","code":509,"data":"exceed max subscription count limitation of 400 per session"}
 //! ```
-//! The code of an error is a number or a text. An unknown symbol is acknowledged and stays silent.
+//! A throttle names no request of ours, and may be followed by a close with code 1000 and reason `Bye`. The code of an
+//! error is a number or a text. An unknown symbol is acknowledged and stays silent.
 
 use super::super::{Control, json};
 use super::{Raw, topic};
@@ -45,8 +47,9 @@ pub(super) fn reply(top: &json::Values<'_, 10>) -> Option<Control> {
 fn refused(id: Option<u64>, code: Raw<'_>, data: Raw<'_>) -> Control {
     let code = code.and_then(number).unwrap_or_default();
     let msg = data.map(|d| json::text(d).unwrap_or(d.into())).unwrap_or_default();
-    // 509 is the WebSocket's own word for "too many", 429 and 429000 are those of HTTP and of the gateway.
-    let throttled = matches!(code, 509 | 429 | 429_000..=429_999);
+    // 509 is the WebSocket's own word for "too many", 429 and 429000 are those of HTTP and of the gateway. Too many
+    // symbols in a message or topics on a socket stay too many, however often they are asked for.
+    let throttled = matches!(code, 509 | 429 | 429_000..=429_999) && !msg.contains("count limitation");
     Control::Error { id, code, msg: msg.chars().take(MAX_TEXT).collect(), throttled }
 }
 

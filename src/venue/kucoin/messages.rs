@@ -5,7 +5,7 @@
 
 use super::super::number::NumError;
 use super::super::row::{BookTicker, MarkPrice, Side, Ticker, Trade, VenueKline};
-use super::super::{Channel, Num, json};
+use super::super::{Channel, DecodeError, Num, json};
 use super::topic::Topic;
 use super::{Context, Market, Of, Raw, Result, book, int, opt_time, time};
 
@@ -178,11 +178,11 @@ fn best(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<()> {
 }
 
 /// `{"markPrice":39610.11,"indexPrice":39615.44,"granularity":1000,"timestamp":1706068801000}` every second and
-/// `{"granularity":60000,"fundingRate":0.000032,"timestamp":1706068800000}` every minute: a row each.
+/// `{"granularity":60000,"fundingRate":0.000032,["period":1,]"timestamp":1706068800000}` every minute: a row each.
 fn mark_price(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<()> {
     const OF: Of = Of("instrument");
-    let keys = ["symbol", "markPrice", "indexPrice", "fundingRate", "timestamp", "granularity"];
-    let [named, mark, index, rate, at, _] = cx.fields(OF.0, data, &keys)?;
+    let keys = ["symbol", "markPrice", "indexPrice", "fundingRate", "timestamp", "granularity", "period"];
+    let [named, mark, index, rate, at, ..] = cx.fields(OF.0, data, &keys)?;
     if mark.is_none() && index.is_none() && rate.is_none() {
         return OF.wrong("markPrice");
     }
@@ -213,7 +213,7 @@ fn spot_ticker(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<()>
         "averagePrice", "askSize", "baseCurrency", "bidSize", "board", "buy", "changePrice", "changeRate", "lastSize",
         "makerCoefficient", "makerFeeRate", "marginTrade", "mark", "market", "marketChange1h", "marketChange24h",
         "marketChange4h", "markets", "quoteCurrency", "sell", "siteTypes", "sort", "symbolCode", "takerCoefficient",
-        "takerFeeRate", "trading",
+        "takerFeeRate", "trading", "sequence",
     ];
     let [named, open, high, low, last, close, volume, quote, at, ..] = cx.fields(OF.0, inner, &keys)?;
     let row = Ticker {
@@ -223,8 +223,8 @@ fn spot_ticker(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<()>
         high: OF.opt_num("high", high)?,
         low: OF.opt_num("low", low)?,
         last: OF.opt_num("lastTradedPrice", last.or(close))?,
-        volume: computed(cx, OF, "vol", volume)?,
-        quote_volume: computed(cx, OF, "volValue", quote)?,
+        volume: computed(OF, "vol", volume)?,
+        quote_volume: computed(OF, "volValue", quote)?,
         count: None,
     };
     cx.rows.tickers.push(row);
@@ -232,20 +232,33 @@ fn spot_ticker(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<()>
 }
 
 /// `{"symbol":"XBTUSDTM","volume":58142.397,"turnover":1766775651.6259518,"lastPrice":29926,"lowPrice":29288.0,`
-/// `"highPrice":31891.0,"priceChgPct":-0.0524,"priceChg":-1657,"ts":1654165885016336830}`
+/// `"highPrice":31891.0,["price24HoursBefore":31583,]"priceChgPct":-0.0524,"priceChg":-1657,["fundingRate":..,]`
+/// `"ts":1654165885016336830}`
 fn futures_ticker(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<()> {
     const OF: Of = Of("snapshot.24h");
-    let keys = ["symbol", "highPrice", "lowPrice", "lastPrice", "volume", "turnover", "ts", "priceChgPct", "priceChg"];
-    let [named, high, low, last, volume, quote, at, ..] = cx.fields(OF.0, data, &keys)?;
+    let keys = [
+        "symbol",
+        "price24HoursBefore",
+        "highPrice",
+        "lowPrice",
+        "lastPrice",
+        "volume",
+        "turnover",
+        "ts",
+        "priceChgPct",
+        "priceChg",
+        "fundingRate",
+    ];
+    let [named, open, high, low, last, volume, quote, at, ..] = cx.fields(OF.0, data, &keys)?;
     let row = Ticker {
         symbol: intern(cx, OF, named, symbol)?,
         ts_event_us: opt_time(OF, "ts", at)?,
-        open: None,
+        open: OF.opt_num("price24HoursBefore", open)?,
         high: OF.opt_num("highPrice", high)?,
         low: OF.opt_num("lowPrice", low)?,
         last: OF.opt_num("lastPrice", last)?,
-        volume: computed(cx, OF, "volume", volume)?,
-        quote_volume: computed(cx, OF, "turnover", quote)?,
+        volume: computed(OF, "volume", volume)?,
+        quote_volume: computed(OF, "turnover", quote)?,
         count: None,
     };
     cx.rows.tickers.push(row);
@@ -253,8 +266,8 @@ fn futures_ticker(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<
 }
 
 /// `{"symbol":"BTC-USDT","candles":["1619378280","open","close","high","low","volume","turnover"],"time":ns}`:
-/// open, CLOSE, high, low. No flag tells the last message of a candle. On futures the sixth element is documented
-/// as wrong; the seventh counts lots.
+/// open, CLOSE, high, low. No flag tells the last message of a candle. On futures the seventh element counts lots;
+/// the sixth is documented as wrong: it repeated the lots, and has been the turnover since.
 fn candle(cx: &mut Context<'_, '_>, topic: &str, data: &str) -> Result<()> {
     const OF: Of = Of("candles");
     let [named, candles, at] = cx.fields(OF.0, data, &["symbol", "candles", "time"])?;
@@ -270,8 +283,11 @@ fn candle(cx: &mut Context<'_, '_>, topic: &str, data: &str) -> Result<()> {
     let [start, open, close, high, low, sixth, seventh] = elements(OF, "candles", candles)?;
     let open_time_us = time(OF, "candles.0", start)?;
     let (volume, quote_volume) = match cx.market {
-        Market::Spot => (OF.num("candles.5", sixth)?, computed(cx, OF, "candles.6", seventh)?),
-        Market::Futures => (OF.num("candles.6", seventh.or(sixth))?, None),
+        Market::Spot => (OF.num("candles.5", sixth)?, computed(OF, "candles.6", seventh)?),
+        Market::Futures => {
+            let (lots, turnover) = (OF.num("candles.6", seventh)?, computed(OF, "candles.5", sixth)?);
+            (lots, turnover.filter(|t| t.normalized() != lots.normalized()))
+        }
     };
     let row = VenueKline {
         symbol: intern(cx, OF, named, symbol)?,
@@ -317,18 +333,16 @@ fn interval(word: &str) -> Option<(&'static str, i64)> {
     })
 }
 
-/// A sum that KuCoin computed (volume, turnover) and sends with as many digits as it likes. More digits than a
-/// number of ours holds are cut behind the point, after 18 in all, and counted as drift: the row is worth more than
-/// the 19th digit of a sum. Prices and amounts of single things are never cut.
-fn computed(cx: &mut Context<'_, '_>, of: Of, field: &'static str, raw: Raw<'_>) -> Result<Option<Num>> {
-    let exact = of.opt_num(field, raw);
-    let too_long = matches!(&exact, Err(super::DecodeError::Number { source: NumError::TooLong, .. }));
-    match raw.filter(|_| too_long).and_then(cut) {
-        Some(num) => {
-            cx.drift(&format!("digits cut {}.{field}", of.0));
-            Ok(Some(num))
-        }
-        None => exact,
+/// A sum that KuCoin computed (volume, turnover) and sends with as many digits as it likes: 26 in the 24 h turnover
+/// of BTC-USDT. What is more than a [`Num`] holds is cut behind the point, after 18 digits in all, because the row is
+/// worth more than the 19th digit of a sum. Prices and amounts of single things are never cut.
+fn computed(of: Of, field: &'static str, raw: Raw<'_>) -> Result<Option<Num>> {
+    match of.opt_num(field, raw) {
+        Err(DecodeError::Number { source: NumError::TooLong, .. }) => match raw.and_then(cut) {
+            Some(num) => Ok(Some(num)),
+            None => of.num(field, raw).map(Some),
+        },
+        exact => exact,
     }
 }
 

@@ -196,7 +196,7 @@ fn what_is_no_token_is_refused_and_its_times_are_kept_in_bounds() {
 #[test]
 fn control_frames_are_told_from_data() {
     let refused = |id, code, msg: &str, throttled| Some(Control::Error { id, code, msg: msg.to_owned(), throttled });
-    let table: [(&str, Option<Control>); 16] = [
+    let table: [(&str, Option<Control>); 17] = [
         (r#"{"id":"hQvf8jkno","type":"welcome"}"#, Some(Control::Welcome)),
         (r#"{"id":"1545910590801","type":"pong","timestamp":1767225600123456}"#, Some(Control::Pong)),
         (r#"{"id":"10","type":"ack"}"#, Some(Control::Ack { id: Some(10) })),
@@ -209,6 +209,10 @@ fn control_frames_are_told_from_data() {
         (
             r#"{"id":"13","type":"error","code":"401","data":"token \"x\""}"#,
             refused(Some(13), 401, "token \"x\"", false),
+        ),
+        (
+            r#"{"id":"16","type":"error","code":509,"data":"exceed max subscription count limitation of 300 per session"}"#,
+            refused(Some(16), 509, "exceed max subscription count limitation of 300 per session", false),
         ),
         // The server names no request of ours when it throttles.
         (
