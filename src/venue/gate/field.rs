@@ -1,0 +1,86 @@
+//! Times, ids and sizes as Gate writes them: seconds and milliseconds, as integers, decimals and texts.
+
+use std::borrow::Cow;
+
+use super::super::message::{Of, Raw, Result};
+use super::super::number::{Num, NumError};
+use super::super::row::Side;
+use super::super::{DecodeError, json};
+
+const MESSAGE_TIME: Of = Of("frame");
+
+/// A time in s, ms, us or ns, with or without a fraction, as us. `None` when it is negative or too large.
+///
+/// 10^11 s is the year 5138 and 10^11 ms is 1973, so the magnitude tells the unit. It has to: REST sends seconds
+/// under the name `create_time_ms`, and a text with a fraction where the socket sends an integer.
+pub(super) fn to_micros(time: Num) -> Option<i64> {
+    const SECONDS: i128 = 100_000_000_000;
+    let unit = 10_i128.pow(u32::from(time.scale));
+    let value = i128::from(time.mantissa);
+    let us = match value / unit {
+        _ if value < 0 => return None,
+        0..SECONDS => value * 1_000_000 / unit,
+        v if v < SECONDS * 1_000 => value * 1_000 / unit,
+        v if v < SECONDS * 1_000_000 => value / unit,
+        _ => value / 1_000 / unit,
+    };
+    i64::try_from(us).ok()
+}
+
+/// A time; absent and 0 are none.
+pub(super) fn opt_time(of: Of, field: &'static str, raw: Raw<'_>) -> Result<Option<i64>> {
+    let Some(time) = of.opt_num(field, raw)? else { return Ok(None) };
+    to_micros(time).map_or_else(|| of.wrong(field), |us| Ok(Some(us).filter(|us| *us != 0)))
+}
+
+/// When the frame was sent, us: `time_ms`, else the whole seconds of `time`.
+pub(super) fn sent(time: Raw<'_>, time_ms: Raw<'_>) -> Result<Option<i64>> {
+    let exact = opt_time(MESSAGE_TIME, "time_ms", time_ms)?;
+    if exact.is_some() { Ok(exact) } else { opt_time(MESSAGE_TIME, "time", time) }
+}
+
+/// An integer, also in a text: REST writes spot ids so.
+pub(super) fn int(of: Of, field: &'static str, raw: Raw<'_>) -> Result<i64> {
+    let value = raw.and_then(|raw| match json::text(raw) {
+        Some(text) => text.parse().ok(),
+        None => json::int(raw),
+    });
+    value.map_or_else(|| of.wrong(field), Ok)
+}
+
+/// An integer that may be absent or an empty text.
+pub(super) fn opt_int(of: Of, field: &'static str, raw: Raw<'_>) -> Result<Option<i64>> {
+    match raw {
+        None | Some("\"\"") => Ok(None),
+        Some(_) => int(of, field, raw).map(Some),
+    }
+}
+
+/// A size whose sign is the side: the taker's of a trade, the order's of a liquidation.
+pub(super) fn signed(of: Of, field: &'static str, raw: Raw<'_>) -> Result<(Side, Num)> {
+    let size = of.num(field, raw)?;
+    let side = match size.mantissa.signum() {
+        1 => Side::Buy,
+        -1 => Side::Sell,
+        _ => return of.wrong(field),
+    };
+    let mantissa = size.mantissa.checked_abs().map_or_else(|| of.wrong(field), Ok)?;
+    Ok((side, Num { mantissa, ..size }))
+}
+
+/// A 24 h sum, which may have more digits than a [`Num`] holds: those behind the 18th are cut.
+pub(super) fn sum(of: Of, field: &'static str, raw: Raw<'_>) -> Result<Option<Num>> {
+    match (of.opt_num(field, raw), raw) {
+        (Err(DecodeError::Number { source: NumError::TooLong, .. }), Some(raw)) => {
+            let text = json::text(raw).unwrap_or(Cow::Borrowed(raw));
+            cut(&text).map_or_else(|| of.opt_num(field, Some(raw)), |num| Ok(Some(num)))
+        }
+        (num, _) => num,
+    }
+}
+
+/// The first 18 digits of `digits.digits`.
+fn cut(text: &str) -> Option<Num> {
+    let kept = text.get(..19).filter(|kept| kept.contains('.') && !text.contains(['e', 'E']))?;
+    Num::parse(kept.trim_end_matches('.').as_bytes()).ok()
+}

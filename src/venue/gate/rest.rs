@@ -1,0 +1,46 @@
+//! Stored REST bodies.
+//!
+//! ```text
+//! order book   {"id":..,"current":..,"update":..,"asks":[..],"bids":[..]}: the symbol is in the meta
+//! trades       [{"id":"1232893232","create_time_ms":"1548000000123.456","sequence_id":"588018",..},..]
+//! listing      [{"id":"ETH_USDT",..},..] and [{"name":"BTC_USDT",..},..]
+//! ```
+
+use super::super::message::{Context, utf8};
+use super::super::{Channel, DecodeError, Decoded, RestMeta, Rows, json};
+use super::messages::{self, Sent};
+use super::{Market, book, listing};
+
+/// Rows of a REST body.
+pub(super) fn decode(market: Market, body: &[u8], meta: &RestMeta, rows: &mut Rows) -> Result<Decoded, DecodeError> {
+    if meta.status != 200 {
+        return Err(DecodeError::HttpStatus(meta.status));
+    }
+    match meta.channel.as_str() {
+        "symbols" => {
+            rows.listings.extend(listing::parse(market, body)?);
+            Ok(Decoded::Symbols)
+        }
+        "depth_snapshot" => {
+            let symbol = meta.symbol.as_deref().filter(|s| !s.is_empty());
+            let symbol =
+                symbol.ok_or(DecodeError::Field { message: "depth_snapshot", field: "symbol of the request" })?;
+            book::whole(&mut Context::new(market, body, rows), utf8(body)?, Some(symbol))?;
+            Ok(Decoded::Rows(Channel::DepthSnapshot))
+        }
+        "trades" => {
+            let before = rows.trades.len();
+            let mut cx = Context::new(market, body, rows);
+            json::array(utf8(body)?, &mut |row| messages::trade(&mut cx, row, Sent { us: None }))?;
+            let mut fetched = rows.trades.split_off(before);
+            if let Some(fill) = meta.fill {
+                fetched.retain(|t| t.id.is_some_and(|id| fill.holds(id)));
+            }
+            // The venue lists the newest first.
+            fetched.sort_by_key(|t| t.id);
+            rows.trades.append(&mut fetched);
+            Ok(Decoded::Rows(Channel::Trades))
+        }
+        other => Err(DecodeError::UnknownType(format!("REST {other}"))),
+    }
+}
