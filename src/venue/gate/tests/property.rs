@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::Value;
 
+use super::super::super::hostile::{damage, damaged, dice, rewrite};
 use super::golden::{goldens, lines};
 use super::*;
 
@@ -13,30 +14,6 @@ fn market() -> impl Strategy<Value = Market> {
 
 fn cases(n: u32) -> ProptestConfig {
     ProptestConfig { cases: n, ..ProptestConfig::default() }
-}
-
-/// Changes of some bytes: overwritten, inserted, removed, cut off, repeated.
-fn damaged(frame: &str, damages: &[(u8, Index, Index, u8)]) -> Vec<u8> {
-    let mut bytes = frame.as_bytes().to_vec();
-    for (kind, at, to, byte) in damages {
-        if bytes.is_empty() {
-            break;
-        }
-        let (at, to) = (at.index(bytes.len()), to.index(bytes.len()));
-        match kind {
-            0 => bytes[at] = *byte,
-            1 => bytes.insert(at, *byte),
-            2 => {
-                bytes.remove(at);
-            }
-            3 => bytes.truncate(at),
-            _ => {
-                let part = bytes[at.min(to)..at.max(to)].to_vec();
-                bytes.splice(at..at, part);
-            }
-        }
-    }
-    bytes
 }
 
 /// Every way into the markets for bytes from outside.
@@ -64,15 +41,7 @@ proptest! {
     #[test]
     fn damaged_frames_never_panic(
         which in any::<Index>(),
-        damages in prop::collection::vec(
-            (
-                0..5_u8,
-                any::<Index>(),
-                any::<Index>(),
-                prop_oneof![3 => any::<u8>(), 5 => prop::sample::select(&b"\"\\{}[],:0123456789.-eE \ntfnu"[..])],
-            ),
-            1..4,
-        ),
+        damages in prop::collection::vec(damage(), 1..4),
     ) {
         let all = GOLDENS.with(|g| g.clone());
         let (market, frame) = all[which.index(all.len())];
@@ -83,59 +52,6 @@ proptest! {
 thread_local! {
     static GOLDENS: std::rc::Rc<Vec<(Market, &'static str)>> =
         std::rc::Rc::new(goldens().iter().map(|g| (g.market, g.frame)).collect());
-}
-
-/// Writes the same JSON otherwise: keys in another order, white space, escapes.
-fn rewrite(value: &Value, dice: &mut dyn FnMut() -> u32, out: &mut String) {
-    if dice().is_multiple_of(4) {
-        out.push_str(" \t\n");
-    }
-    match value {
-        Value::Object(map) => {
-            let mut keys: Vec<&String> = map.keys().collect();
-            for i in (1..keys.len()).rev() {
-                keys.swap(i, dice() as usize % (i + 1));
-            }
-            out.push('{');
-            for (n, key) in keys.into_iter().enumerate() {
-                out.push_str(if n > 0 { "," } else { "" });
-                rewrite(&Value::from(key.clone()), dice, out);
-                out.push_str(if dice().is_multiple_of(3) { " : " } else { ":" });
-                rewrite(&map[key], dice, out);
-            }
-            out.push('}');
-        }
-        Value::Array(items) => {
-            out.push('[');
-            for (n, item) in items.iter().enumerate() {
-                out.push_str(if n > 0 { "," } else { "" });
-                rewrite(item, dice, out);
-            }
-            out.push(']');
-        }
-        Value::String(text) => {
-            out.push('"');
-            for c in text.chars() {
-                let mut units = [0; 2];
-                if dice().is_multiple_of(6) || matches!(c, '"' | '\\') || c < ' ' {
-                    for unit in c.encode_utf16(&mut units) {
-                        out.push_str(&format!("\\u{unit:04x}"));
-                    }
-                } else {
-                    out.push(c);
-                }
-            }
-            out.push('"');
-        }
-        other => out.push_str(&other.to_string()),
-    }
-}
-
-fn dice(mut seed: u64) -> impl FnMut() -> u32 {
-    move || {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) as u32
-    }
 }
 
 proptest! {
