@@ -114,7 +114,7 @@ impl Running {
         let mut cfg = Self::config(dir.path(), server, extra);
         let metrics = Arc::new(Metrics::new([VenueId::BinanceSpot]));
         change(cfg.venues.get_mut(&VenueId::BinanceSpot).unwrap());
-        let tls = super::connect::tls_config().unwrap();
+        let tls = super::dial::tls_config(&[]).unwrap();
         let groups = super::pace::Groups::default();
         let config = &cfg.venues[&VenueId::BinanceSpot];
         let mut feed = super::feed(&cfg, VenueId::BinanceSpot, config, &groups, &tls, &metrics).await.unwrap();
