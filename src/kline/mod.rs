@@ -6,15 +6,18 @@
 //!                                                                    +--> events: closed, revised
 //! ```
 //! - [`interval`]: where bars open and close; [`data`]: one bar in exact integers.
+//! - [`actor`]: one per symbol, handed trades in batches.
 //! - [`generator`]: the fold of one symbol; [`registry`]: which symbol has which place.
 //! - [`store`]: what readers see.
 
+pub mod actor;
 pub mod data;
 pub mod generator;
 pub mod interval;
 pub mod registry;
 pub mod store;
 
+pub use actor::{Dirty, Item, Job, KlineActor, Shown, Totals, Update, Worker};
 pub use data::{KlineData, Tick};
 pub use generator::{BarEvent, KlineGenerator, What};
 pub use interval::Interval;

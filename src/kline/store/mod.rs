@@ -14,7 +14,7 @@ mod flat;
 mod latest;
 mod word;
 
-pub use double::DoubleBufferedKlineStore;
+pub use double::{DoubleBufferedKlineStore, Swapper};
 pub use flat::FlatKlineStore;
 pub use latest::LatestSlots;
 

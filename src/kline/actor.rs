@@ -1,0 +1,496 @@
+//! The actors: one per symbol, each with its generator, run by one thread that is handed batches.
+//!
+//! ```text
+//!  feed (one per log) --Batch--> worker thread: actor of each tick --> generator
+//!                     --Checkpoint-->  |  after each batch: LatestSlots, events to subscribers
+//!  scheduler --Swap-->                 +  at a swap: DoubleBuffered store;  at a checkpoint: what the database lacks
+//! ```
+//!
+//! One message per trade would cost several times the update itself, so trades come in batches whose vectors are
+//! handed back. One thread is enough for millions of trades a second, and makes every swap a consistent whole
+//! without further ado. What comes out depends on the order of items per log, never on how they were batched.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use super::data::{KlineData, Tick};
+use super::generator::{BarEvent, KlineGenerator, What};
+use super::interval::Interval;
+use super::store::{DoubleBufferedKlineStore, FlatKlineStore, LatestSlots, Swapper};
+
+/// Recent trades kept per symbol for those who ask.
+const RECENT: usize = 500;
+
+/// One thing in the order of its log.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// A trade.
+    Tick(Tick),
+    /// The venue's time passed the end of a minute: bars of all symbols of this feed that end by then close.
+    Clock {
+        /// Number of the feed.
+        feed: u32,
+        /// The venue's time, us.
+        now_us: i64,
+    },
+    /// Trades of a symbol are missing between two times, us.
+    Gap {
+        /// Registry index.
+        symbol_index: u32,
+        /// Last trade before, us.
+        from_us: i64,
+        /// First trade behind, us.
+        to_us: i64,
+    },
+    /// They are all there now.
+    Repaired {
+        /// Registry index.
+        symbol_index: u32,
+        /// As in the gap.
+        from_us: i64,
+        /// As in the gap.
+        to_us: i64,
+    },
+    /// The venue's own open candle, to begin with.
+    Seed {
+        /// Registry index.
+        symbol_index: u32,
+        /// Interval.
+        interval: Interval,
+        /// The candle.
+        bar: KlineData,
+    },
+    /// Bars as the database has them, oldest first, before anything else of that symbol.
+    Restore {
+        /// Registry index.
+        symbol_index: u32,
+        /// Feed that owns the symbol.
+        feed: u32,
+        /// Interval.
+        interval: Interval,
+        /// The newest ones.
+        bars: Vec<KlineData>,
+    },
+    /// A symbol of a feed, so that its bars close by the feed's clock.
+    Own {
+        /// Registry index.
+        symbol_index: u32,
+        /// Number of the feed.
+        feed: u32,
+    },
+}
+
+/// What a database must store to be as far as a place in the log.
+#[derive(Clone, Debug, Default)]
+pub struct Dirty {
+    /// Bars that changed: the newest state of each.
+    pub bars: Vec<(u32, Interval, KlineData)>,
+    /// Trades of bars that are not in memory any more: add them to the stored ones.
+    pub old: Vec<(Interval, i64, Tick)>,
+}
+
+/// A message to the worker.
+pub enum Job {
+    /// Items of a log in their order.
+    Batch(Vec<Item>),
+    /// Everything of this feed sent before is applied: hand over what changed since the last checkpoint.
+    Checkpoint {
+        /// Number of the feed.
+        feed: u32,
+        /// Where it goes.
+        reply: Box<dyn FnOnce(Dirty) + Send>,
+    },
+    /// Show all symbols to readers of the whole.
+    Swap,
+    /// The most recent trades of a symbol, oldest first.
+    Recent {
+        /// Registry index.
+        symbol_index: u32,
+        /// At most this many.
+        limit: usize,
+        /// Where they go.
+        reply: Box<dyn FnOnce(Vec<Tick>) + Send>,
+    },
+}
+
+/// What subscribers hear of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Update {
+    /// Registry index.
+    pub symbol_index: u32,
+    /// Interval.
+    pub interval: Interval,
+    /// The bar now.
+    pub bar: KlineData,
+    /// Closed or revised just now; false for the state of an open bar.
+    pub event: bool,
+}
+
+/// The candles of one symbol.
+#[derive(Default)]
+pub struct KlineActor {
+    feed: u32,
+    generator: KlineGenerator,
+    /// Open bars differ from what readers see, from the last swap, from the last checkpoint.
+    fresh: bool,
+    unswapped: bool,
+    unsaved: bool,
+    /// Bars that closed or were revised since the last checkpoint, newest state last.
+    closed: Vec<(Interval, KlineData)>,
+    old: Vec<(Interval, i64, Tick)>,
+    recent: VecDeque<Tick>,
+}
+
+/// What the worker shows, shared with readers.
+#[derive(Clone)]
+pub struct Shown {
+    /// Single symbols, at once.
+    pub latest: Arc<LatestSlots>,
+    /// All symbols, at every swap.
+    pub whole: Arc<DoubleBufferedKlineStore>,
+}
+
+/// Counters since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Trades applied.
+    pub ticks: u64,
+    /// Bars closed.
+    pub closed: u64,
+    /// Bars revised.
+    pub revised: u64,
+    /// Trades that no candle can hold.
+    pub refused: u64,
+    /// Swaps that readers delayed.
+    pub swaps_delayed: u64,
+}
+
+/// The thread's state.
+pub struct Worker {
+    actors: Vec<KlineActor>,
+    shown: Shown,
+    whole: FlatKlineStore,
+    swapper: Swapper,
+    touched: Vec<u32>,
+    events: Vec<BarEvent>,
+    updates: Vec<Update>,
+    totals: Totals,
+}
+
+impl Worker {
+    /// No symbol yet.
+    pub fn new(shown: Shown) -> Self {
+        let swapper = shown.whole.swapper();
+        Self {
+            actors: Vec::new(),
+            shown,
+            whole: FlatKlineStore::default(),
+            swapper,
+            touched: Vec::new(),
+            events: Vec::new(),
+            updates: Vec::new(),
+            totals: Totals::default(),
+        }
+    }
+
+    /// Works until all senders are gone. Emptied batches go back through `empties`; `publish` hears of every
+    /// change, in order.
+    pub fn run(
+        mut self,
+        jobs: &Receiver<Job>,
+        empties: &SyncSender<Vec<Item>>,
+        mut publish: impl FnMut(&[Update], Totals),
+    ) -> Totals {
+        while let Ok(job) = jobs.recv() {
+            if let Some(mut batch) = self.handle(job) {
+                batch.clear();
+                // A full way back means that there are enough of them.
+                let _ = empties.try_send(batch);
+            }
+            if !self.updates.is_empty() {
+                publish(&self.updates, self.totals);
+                self.updates.clear();
+            }
+        }
+        self.totals
+    }
+
+    /// Does one job; returns the batch to be reused.
+    pub fn handle(&mut self, job: Job) -> Option<Vec<Item>> {
+        match job {
+            Job::Batch(items) => {
+                for item in &items {
+                    self.item(item);
+                }
+                self.show();
+                return Some(items);
+            }
+            Job::Checkpoint { feed, reply } => reply(self.dirty(feed)),
+            Job::Swap => self.swap(),
+            Job::Recent { symbol_index, limit, reply } => {
+                let recent = self.actors.get(symbol_index as usize).map(|a| &a.recent);
+                reply(
+                    recent.map_or_else(Vec::new, |r| r.iter().skip(r.len().saturating_sub(limit)).copied().collect()),
+                );
+            }
+        }
+        None
+    }
+
+    /// Counters since the start.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    fn item(&mut self, item: &Item) {
+        let symbol_index = match item {
+            Item::Tick(tick) => tick.symbol_index,
+            Item::Clock { feed, now_us } => return self.clock(*feed, *now_us),
+            Item::Gap { symbol_index, .. }
+            | Item::Repaired { symbol_index, .. }
+            | Item::Seed { symbol_index, .. }
+            | Item::Restore { symbol_index, .. }
+            | Item::Own { symbol_index, .. } => *symbol_index,
+        };
+        let index = symbol_index as usize;
+        if index >= self.actors.len() {
+            self.actors.resize_with(index + 1, KlineActor::default);
+        }
+        let Some(actor) = self.actors.get_mut(index) else { return };
+        let changed = match item {
+            Item::Tick(tick) => {
+                self.totals.ticks += 1;
+                if actor.recent.len() >= RECENT {
+                    actor.recent.pop_front();
+                }
+                actor.recent.push_back(*tick);
+                match actor.generator.apply(tick, &mut self.events) {
+                    Ok(changed) => changed,
+                    Err(_) => {
+                        self.totals.refused += 1;
+                        false
+                    }
+                }
+            }
+            Item::Gap { from_us, to_us, .. } => {
+                actor.generator.gap(*from_us, *to_us, &mut self.events);
+                true
+            }
+            Item::Repaired { from_us, to_us, .. } => {
+                actor.generator.repaired(*from_us, *to_us, &mut self.events);
+                true
+            }
+            Item::Seed { interval, bar, .. } => {
+                actor.generator.seed(*interval, *bar);
+                true
+            }
+            Item::Restore { interval, bars, feed, .. } => {
+                actor.feed = *feed;
+                actor.generator.restore(*interval, bars.iter().copied());
+                true
+            }
+            Item::Own { feed, .. } => {
+                actor.feed = *feed;
+                false
+            }
+            Item::Clock { .. } => false,
+        };
+        self.note(symbol_index, changed);
+    }
+
+    fn clock(&mut self, feed: u32, now_us: i64) {
+        for index in 0..self.actors.len() {
+            let Some(actor) = self.actors.get_mut(index) else { continue };
+            if actor.feed == feed && actor.generator.close_until(now_us, &mut self.events) {
+                self.note(u32::try_from(index).unwrap_or(u32::MAX), true);
+            }
+        }
+    }
+
+    /// Remembers what one item did to a symbol.
+    #[inline]
+    fn note(&mut self, symbol_index: u32, changed: bool) {
+        let Some(actor) = self.actors.get_mut(symbol_index as usize) else { return };
+        if changed || !self.events.is_empty() {
+            if !actor.fresh {
+                actor.fresh = true;
+                self.touched.push(symbol_index);
+            }
+            actor.unsaved = true;
+        }
+        for BarEvent { interval, what } in self.events.drain(..) {
+            let bar = match what {
+                What::Closed(bar) => {
+                    self.totals.closed += 1;
+                    bar
+                }
+                What::Revised(bar) => {
+                    self.totals.revised += 1;
+                    bar
+                }
+                What::Old { open_time_us, tick } => {
+                    self.totals.revised += 1;
+                    actor.old.push((interval, open_time_us, tick));
+                    continue;
+                }
+            };
+            actor.closed.push((interval, bar));
+            self.updates.push(Update { symbol_index, interval, bar, event: true });
+        }
+    }
+
+    /// Shows what a batch changed to readers of single symbols, and tells subscribers.
+    fn show(&mut self) {
+        for symbol_index in self.touched.drain(..) {
+            let Some(actor) = self.actors.get_mut(symbol_index as usize) else { continue };
+            actor.fresh = false;
+            let bars = actor.generator.open_bars();
+            self.shown.latest.store(symbol_index, bars);
+            if !actor.unswapped {
+                actor.unswapped = true;
+                self.swapper.changed(symbol_index);
+            }
+        }
+    }
+
+    fn swap(&mut self) {
+        self.whole.grow(self.actors.len());
+        for index in 0..self.actors.len() {
+            let symbol_index = u32::try_from(index).unwrap_or(u32::MAX);
+            let Some(actor) = self.actors.get_mut(index) else { continue };
+            if !std::mem::take(&mut actor.unswapped) {
+                continue;
+            }
+            let bars = *actor.generator.open_bars();
+            let Some(shown) = self.whole.symbol_mut(symbol_index) else { continue };
+            for (interval, (now, before)) in Interval::ALL.into_iter().zip(bars.iter().zip(shown.iter())) {
+                if now != before && !now.is_empty() {
+                    self.updates.push(Update { symbol_index, interval, bar: *now, event: false });
+                }
+            }
+            *shown = bars;
+        }
+        if self.swapper.swap(&self.shown.whole, &self.whole).is_none() {
+            self.totals.swaps_delayed += 1;
+        }
+    }
+
+    fn dirty(&mut self, feed: u32) -> Dirty {
+        let mut dirty = Dirty::default();
+        for (index, actor) in self.actors.iter_mut().enumerate() {
+            if actor.feed != feed || !std::mem::take(&mut actor.unsaved) {
+                continue;
+            }
+            let symbol_index = u32::try_from(index).unwrap_or(u32::MAX);
+            // Later states of the same bar come later, so storing them in order keeps the newest.
+            dirty.bars.extend(actor.closed.drain(..).map(|(interval, bar)| (symbol_index, interval, bar)));
+            dirty.old.append(&mut actor.old);
+            for (interval, bar) in Interval::ALL.into_iter().zip(actor.generator.open_bars()) {
+                if !bar.is_empty() {
+                    dirty.bars.push((symbol_index, interval, *bar));
+                }
+            }
+        }
+        dirty
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::venue::Num;
+
+    const MIN: i64 = 60_000_000;
+
+    fn tick(symbol_index: u32, ts_us: i64, id: i64, price: i64) -> Item {
+        Item::Tick(Tick {
+            symbol_index,
+            ts_us,
+            price: Num { mantissa: price, scale: 0 },
+            amount: Num { mantissa: 1, scale: 0 },
+            first_id: id,
+            last_id: id,
+            count: 1,
+            taker_buy: true,
+        })
+    }
+
+    fn worker() -> (Worker, Shown) {
+        let shown = Shown { latest: Arc::new(LatestSlots::new()), whole: Arc::new(DoubleBufferedKlineStore::new()) };
+        (Worker::new(shown.clone()), shown)
+    }
+
+    fn checkpoint(w: &mut Worker, feed: u32) -> Dirty {
+        let (out, got) = mpsc::channel();
+        w.handle(Job::Checkpoint { feed, reply: Box::new(move |d| out.send(d).unwrap()) });
+        got.recv().unwrap()
+    }
+
+    #[test]
+    fn a_batch_is_visible_at_once_and_the_whole_at_the_next_swap() {
+        let (mut w, shown) = worker();
+        w.handle(Job::Batch(vec![tick(0, 5, 1, 70), tick(2, 6, 1, 90)]));
+        assert_eq!(shown.latest.load(2).unwrap()[0].close, 90);
+        assert!(shown.latest.load(1).is_none());
+        assert!(shown.whole.symbol(2).is_none());
+        w.handle(Job::Swap);
+        assert_eq!(shown.whole.symbol(2).unwrap().1[0].close, 90);
+        w.handle(Job::Batch(vec![tick(2, 7, 2, 95)]));
+        assert_eq!(shown.whole.symbol(2).unwrap().1[0].close, 90);
+        w.handle(Job::Swap);
+        w.handle(Job::Swap);
+        assert_eq!(shown.whole.symbol(2).unwrap().1[0].close, 95);
+        assert_eq!(shown.whole.symbol(0).unwrap().1[0].close, 70, "unchanged slots are carried forward");
+    }
+
+    #[test]
+    fn the_clock_of_one_feed_closes_its_own_symbols_only() {
+        let (mut w, shown) = worker();
+        let own = |symbol_index, feed| Item::Own { symbol_index, feed };
+        w.handle(Job::Batch(vec![own(0, 1), own(1, 2), tick(0, 5, 1, 70), tick(1, 5, 1, 80)]));
+        w.handle(Job::Batch(vec![Item::Clock { feed: 2, now_us: MIN }]));
+        assert_eq!(shown.latest.load(0).unwrap()[0].open_time_us, 0);
+        assert_eq!(shown.latest.load(1).unwrap()[0].open_time_us, MIN);
+        assert_eq!(w.totals().closed, 1);
+    }
+
+    #[test]
+    fn checkpoints_together_hold_every_change_once() {
+        let (mut w, _) = worker();
+        w.handle(Job::Batch(vec![tick(0, 5, 1, 70)]));
+        let first = checkpoint(&mut w, 0);
+        assert_eq!(first.bars.len(), Interval::COUNT);
+        assert!(checkpoint(&mut w, 0).bars.is_empty());
+        w.handle(Job::Batch(vec![tick(0, MIN + 1, 2, 60), tick(0, 6, 3, 99)]));
+        let second = checkpoint(&mut w, 0);
+        let minutes: Vec<&KlineData> =
+            second.bars.iter().filter(|(_, i, _)| *i == Interval::M1).map(|(_, _, b)| b).collect();
+        assert_eq!(minutes.len(), 3, "closed, revised, open");
+        assert_eq!((minutes[0].open_time_us, minutes[0].revision, minutes[0].high), (0, 0, 70));
+        assert_eq!((minutes[1].open_time_us, minutes[1].revision, minutes[1].high), (0, 1, 99));
+        assert_eq!((minutes[2].open_time_us, minutes[2].is_final()), (MIN, false));
+        assert!(checkpoint(&mut w, 7).bars.is_empty());
+    }
+
+    #[test]
+    fn subscribers_hear_of_every_close_and_of_open_bars_once_per_swap() {
+        let (mut w, _) = worker();
+        w.handle(Job::Batch(vec![tick(0, 5, 1, 70), tick(0, 6, 2, 71)]));
+        assert!(w.updates.is_empty());
+        w.handle(Job::Swap);
+        assert_eq!(w.updates.len(), Interval::COUNT);
+        w.updates.clear();
+        w.handle(Job::Swap);
+        assert!(w.updates.is_empty());
+        w.handle(Job::Batch(vec![tick(0, MIN, 3, 72)]));
+        assert_eq!(w.updates.iter().filter(|u| u.event).count(), 1);
+        let (out, got) = mpsc::channel();
+        w.handle(Job::Recent { symbol_index: 0, limit: 2, reply: Box::new(move |t| out.send(t).unwrap()) });
+        let ids: Vec<i64> = got.recv().unwrap().iter().map(|t| t.first_id).collect();
+        assert_eq!(ids, [2, 3]);
+    }
+}
