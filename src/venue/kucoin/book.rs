@@ -5,7 +5,8 @@
 
 use super::super::row::{DepthUpdate, Level};
 use super::super::{Num, json};
-use super::{Context, Of, Raw, Result, int, opt_time};
+use super::field::{int, opt_time};
+use super::{Context, Of, Raw, Result};
 
 /// A message without levels yet.
 fn message(symbol: super::super::SymbolId, first: i64, last: i64, is_snapshot: bool) -> DepthUpdate {

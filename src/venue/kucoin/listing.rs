@@ -11,7 +11,8 @@
 //! amount of one lot; an inverse contract sends -1, its lots are worth 1 of the quote currency each.
 
 use super::super::{Num, Symbol, SymbolKind, json};
-use super::{Market, Of, Raw, Result, int, rest};
+use super::field::int;
+use super::{Market, Of, Raw, Result, rest};
 
 /// All symbols of a listing, those that do not trade included.
 pub(super) fn parse(market: Market, body: &[u8]) -> Result<Vec<Symbol>> {

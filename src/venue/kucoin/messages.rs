@@ -1,13 +1,14 @@
-//! Trades, best prices, mark prices, statistics and candles: the data of a frame to rows, field by field.
+//! Trades, best prices, mark prices and statistics: the data of a frame to rows, field by field.
 //!
 //! Each function shows the data as KuCoin sends it. Trade ids are texts, and the sequence of a trade is a counter
 //! that it shares with orders: it tells nothing about missing trades, so it is not kept.
 
-use super::super::number::NumError;
-use super::super::row::{BookTicker, MarkPrice, Side, Ticker, Trade, VenueKline};
-use super::super::{Channel, DecodeError, Num, json};
+use super::super::row::{BookTicker, MarkPrice, Side, Ticker, Trade};
+use super::super::{Channel, Num};
+use super::candle::candle;
+use super::field::{computed, elements, int, opt_time, time};
 use super::topic::Topic;
-use super::{Context, Market, Of, Raw, Result, book, int, opt_time, time};
+use super::{Context, Market, Of, Raw, Result, book};
 
 /// What the envelope of a frame says about its data.
 #[derive(Clone, Copy)]
@@ -45,7 +46,7 @@ pub(super) fn decode(cx: &mut Context<'_, '_>, channel: Channel, about: About<'_
 }
 
 /// The symbol in the data where it is sent, else that of the topic.
-fn intern(cx: &mut Context<'_, '_>, of: Of, sent: Raw<'_>, topic: &str) -> Result<super::super::SymbolId> {
+pub(super) fn intern(cx: &mut Context<'_, '_>, of: Of, sent: Raw<'_>, topic: &str) -> Result<super::super::SymbolId> {
     let sent = sent.map(|_| of.word("symbol", sent)).transpose()?;
     match sent.as_deref().unwrap_or(topic) {
         "" => of.wrong("symbol"),
@@ -122,23 +123,6 @@ fn pair(of: Of, field: &'static str, raw: Raw<'_>) -> Result<(Option<Num>, Optio
         return of.wrong(field);
     }
     Ok((of.opt_num(field, price)?, of.opt_num(field, amount)?))
-}
-
-/// The first elements of an array.
-fn elements<'a, const N: usize>(of: Of, field: &'static str, raw: &'a str) -> Result<[Raw<'a>; N]> {
-    if !json::is_array(raw) {
-        return of.wrong(field);
-    }
-    let mut all = [None; N];
-    let mut n = 0_usize;
-    json::array(raw, &mut |element| {
-        if let Some(slot) = all.get_mut(n) {
-            *slot = Some(element).filter(|e| *e != "null");
-        }
-        n += 1;
-        Ok(())
-    })?;
-    Ok(all)
 }
 
 /// Futures `{"symbol":"XBTUSDTM","sequence":1643185147205,"bestBidSize":20074,"bestBidPrice":"31766.0",`
@@ -263,95 +247,4 @@ fn futures_ticker(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<
     };
     cx.rows.tickers.push(row);
     Ok(())
-}
-
-/// `{"symbol":"BTC-USDT","candles":["1619378280","open","close","high","low","volume","turnover"],"time":ns}`:
-/// open, CLOSE, high, low. No flag tells the last message of a candle. On futures the seventh element counts lots;
-/// the sixth is documented as wrong: it repeated the lots, and has been the turnover since.
-fn candle(cx: &mut Context<'_, '_>, topic: &str, data: &str) -> Result<()> {
-    const OF: Of = Of("candles");
-    let [named, candles, at] = cx.fields(OF.0, data, &["symbol", "candles", "time"])?;
-    let Some(candles) = candles else {
-        return OF.wrong("candles");
-    };
-    let Some((symbol, word)) = topic.rsplit_once('_') else {
-        return OF.wrong("interval of the topic");
-    };
-    let Some((interval, seconds)) = interval(word) else {
-        return OF.wrong("interval of the topic");
-    };
-    let [start, open, close, high, low, sixth, seventh] = elements(OF, "candles", candles)?;
-    let open_time_us = time(OF, "candles.0", start)?;
-    let (volume, quote_volume) = match cx.market {
-        Market::Spot => (OF.num("candles.5", sixth)?, computed(OF, "candles.6", seventh)?),
-        Market::Futures => {
-            let (lots, turnover) = (OF.num("candles.6", seventh)?, computed(OF, "candles.5", sixth)?);
-            (lots, turnover.filter(|t| t.normalized() != lots.normalized()))
-        }
-    };
-    let row = VenueKline {
-        symbol: intern(cx, OF, named, symbol)?,
-        ts_event_us: opt_time(OF, "time", at)?,
-        interval: cx.rows.symbols.intern(interval),
-        open_time_us,
-        // The last ms of the candle.
-        close_time_us: open_time_us.saturating_add(seconds * 1_000_000 - 1000),
-        open: OF.num("candles.1", open)?,
-        high: OF.num("candles.3", high)?,
-        low: OF.num("candles.4", low)?,
-        close: OF.num("candles.2", close)?,
-        volume: Some(volume),
-        quote_volume,
-        trade_count: None,
-        taker_buy_volume: None,
-        taker_buy_quote_volume: None,
-        first_trade_id: None,
-        last_trade_id: None,
-        is_final: false,
-    };
-    cx.rows.venue_klines.push(row);
-    Ok(())
-}
-
-/// KuCoin's interval in the words of the `venue_klines` table, with its length in seconds.
-fn interval(word: &str) -> Option<(&'static str, i64)> {
-    Some(match word {
-        "1min" => ("1m", 60),
-        "3min" => ("3m", 180),
-        "5min" => ("5m", 300),
-        "15min" => ("15m", 900),
-        "30min" => ("30m", 1800),
-        "1hour" => ("1h", 3600),
-        "2hour" => ("2h", 7200),
-        "4hour" => ("4h", 14_400),
-        "6hour" => ("6h", 21_600),
-        "8hour" => ("8h", 28_800),
-        "12hour" => ("12h", 43_200),
-        "1day" => ("1d", 86_400),
-        "1week" => ("1w", 604_800),
-        _ => return None,
-    })
-}
-
-/// A sum that KuCoin computed (volume, turnover) and sends with as many digits as it likes: 26 in the 24 h turnover
-/// of BTC-USDT. What is more than a [`Num`] holds is cut behind the point, after 18 digits in all, because the row is
-/// worth more than the 19th digit of a sum. Prices and amounts of single things are never cut.
-fn computed(of: Of, field: &'static str, raw: Raw<'_>) -> Result<Option<Num>> {
-    match of.opt_num(field, raw) {
-        Err(DecodeError::Number { source: NumError::TooLong, .. }) => match raw.and_then(cut) {
-            Some(num) => Ok(Some(num)),
-            None => of.num(field, raw).map(Some),
-        },
-        exact => exact,
-    }
-}
-
-fn cut(raw: &str) -> Option<Num> {
-    let text = json::text(raw).unwrap_or(raw.into());
-    let (whole, part) = text.split_once('.')?;
-    let digits = whole.trim_start_matches(['-', '0']).len();
-    let keep = 18_usize.checked_sub(digits)?;
-    let part = part.get(..keep.min(part.len()))?;
-    let short = if part.is_empty() { whole.to_owned() } else { format!("{whole}.{part}") };
-    Num::parse(short.as_bytes()).ok()
 }

@@ -8,7 +8,7 @@
 //!  control.rs            welcome, pong, acknowledgements, refusals
 //!  listing.rs            symbols and contracts
 //!  rest.rs               the envelope of REST bodies, stored bodies -> rows
-//!  messages.rs, book.rs  data of a frame -> rows
+//!  messages.rs, candle.rs, book.rs, field.rs   data of a frame -> rows
 //! ```
 //!
 //! Facts are those of KuCoin's documentation (<https://www.kucoin.com/docs-new>) and of recorded frames. Frames come
@@ -16,7 +16,9 @@
 //! any valid JSON; what it refuses is kept as undecodable.
 
 mod book;
+mod candle;
 mod control;
+mod field;
 pub mod futures;
 mod listing;
 mod messages;
@@ -30,7 +32,7 @@ mod topic;
 mod tests;
 
 use super::message::{self, Of, Raw, Result, clip, unknown_type, utf8};
-use super::{DecodeError, Decoded, Frame, FrameKind, Heartbeat, Limits, Rows, json};
+use super::{DecodeError, Decoded, Frame, FrameKind, Heartbeat, Limits, Rows};
 
 /// Which of the two markets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,31 +111,4 @@ fn one(market: Market, payload: &[u8], rows: &mut Rows) -> Result<Decoded> {
         return unknown_type(&subject);
     }
     Ok(Decoded::Rows(channel))
-}
-
-/// A time as µs: KuCoin sends s, ms, µs or ns, depending on the message and its age.
-///
-/// 10^11 s and 10^14 ms are the year 5138, 10^11 ms and 10^14 µs are 1973: the magnitude tells the unit.
-fn to_micros(sent: i64) -> Option<i64> {
-    match sent {
-        0..100_000_000_000 => Some(sent * 1_000_000),
-        100_000_000_000..100_000_000_000_000 => Some(sent * 1000),
-        100_000_000_000_000..100_000_000_000_000_000 => Some(sent),
-        100_000_000_000_000_000.. => Some(sent / 1000),
-        _ => None,
-    }
-}
-
-/// A whole number, which may stand in quotes.
-fn int(of: Of, field: &'static str, raw: Raw<'_>) -> Result<i64> {
-    let value = raw.and_then(|raw| json::text(raw).map_or_else(|| json::int(raw), |text| json::int(&text)));
-    value.map_or_else(|| of.wrong(field), Ok)
-}
-
-fn time(of: Of, field: &'static str, raw: Raw<'_>) -> Result<i64> {
-    to_micros(int(of, field, raw)?).map_or_else(|| of.wrong(field), Ok)
-}
-
-fn opt_time(of: Of, field: &'static str, raw: Raw<'_>) -> Result<Option<i64>> {
-    raw.map(|_| time(of, field, raw)).transpose()
 }

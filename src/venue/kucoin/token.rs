@@ -10,7 +10,8 @@
 
 use super::super::message::percent_encode;
 use super::super::{Method, RestRequest, Token, json};
-use super::{Of, Result, int, rest};
+use super::field::int;
+use super::{Of, Result, rest};
 
 const OF: Of = Of("bullet-public");
 

@@ -339,10 +339,10 @@ fn a_damaged_entry_fails_the_whole_listing() {
 #[test]
 fn times_of_every_unit_become_microseconds() {
     let expected = Some(1_767_225_600_123_456);
-    assert_eq!(super::super::to_micros(1_767_225_600_123_456_789), expected);
-    assert_eq!(super::super::to_micros(1_767_225_600_123_456), expected);
-    assert_eq!(super::super::to_micros(1_767_225_600_123), Some(1_767_225_600_123_000));
-    assert_eq!(super::super::to_micros(1_767_225_600), Some(1_767_225_600_000_000));
-    assert_eq!(super::super::to_micros(i64::MAX), Some(i64::MAX / 1000));
-    assert_eq!((super::super::to_micros(0), super::super::to_micros(-1)), (Some(0), None));
+    assert_eq!(super::super::field::to_micros(1_767_225_600_123_456_789), expected);
+    assert_eq!(super::super::field::to_micros(1_767_225_600_123_456), expected);
+    assert_eq!(super::super::field::to_micros(1_767_225_600_123), Some(1_767_225_600_123_000));
+    assert_eq!(super::super::field::to_micros(1_767_225_600), Some(1_767_225_600_000_000));
+    assert_eq!(super::super::field::to_micros(i64::MAX), Some(i64::MAX / 1000));
+    assert_eq!((super::super::field::to_micros(0), super::super::field::to_micros(-1)), (Some(0), None));
 }
