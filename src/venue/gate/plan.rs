@@ -68,8 +68,7 @@ pub(super) fn connections(market: Market, path: &str, wants: &[Want], limits: &L
 /// `{"time":..,"id":..,"channel":..,"event":"subscribe","payload":[..]}`: many symbols per message where the
 /// channel takes them, one where the payload has further words.
 ///
-/// The venue refuses a `time` that is 60 s off. Messages leave one after the other, no sooner than
-/// `subscribe_delay_ms` apart, so each bears the earliest second at which it can leave.
+/// The venue refuses a `time` that is 60 s off: who keeps a message for long must write it anew.
 pub(super) fn subscribe_messages(
     market: Market,
     streams: &[String],
@@ -92,14 +91,12 @@ pub(super) fn subscribe_messages(
         for chunk in symbols.chunks(size) {
             let payload: Vec<&str> = before.iter().chain(chunk).chain(behind).copied().collect();
             let nth = messages.len() as u64;
-            let after_s = nth.saturating_mul(limits.subscribe_delay_ms) / 1_000;
-            let time = now_s.saturating_add_unsigned(after_s);
             let id = first_id.saturating_add(nth);
             // Both are plain words or symbols of the listing; the array escapes them where they need it.
             let channel = serde_json::Value::from(channel);
             let payload = serde_json::Value::from(payload);
             messages.push(format!(
-                r#"{{"time":{time},"id":{id},"channel":{channel},"event":"subscribe","payload":{payload}}}"#
+                r#"{{"time":{now_s},"id":{id},"channel":{channel},"event":"subscribe","payload":{payload}}}"#
             ));
         }
     }
