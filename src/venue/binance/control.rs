@@ -54,6 +54,20 @@ pub(super) fn control(payload: &[u8]) -> Option<Control> {
     reply(&top)
 }
 
+/// Understands a text frame of a socket whose data is binary: whatever accepts nothing refuses something.
+/// `None` for what is not text.
+pub(super) fn text_beside_binary(payload: &[u8]) -> Option<Control> {
+    if let Some(known) = control(payload) {
+        return Some(known);
+    }
+    let text = std::str::from_utf8(payload).ok()?.trim();
+    if text.is_empty() || text.contains(|c: char| c.is_control() && !c.is_whitespace()) {
+        return None;
+    }
+    let msg = text.chars().take(200).collect();
+    Some(Control::Error { id: None, code: 0, msg, throttled: text.contains("Too many") })
+}
+
 fn is_shutdown(e: Option<&str>) -> bool {
     e.and_then(json::text).as_deref() == Some("serverShutdown")
 }

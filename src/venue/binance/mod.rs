@@ -1,13 +1,14 @@
 //! Binance JSON markets: what spot and USD-M share.
 //!
 //! ```text
-//!  spot.rs, usdm.rs   the markets: names of streams, hosts, limits, quirks
+//!  spot.rs, spot_sbe.rs, usdm.rs   the markets: names of streams, hosts, limits, quirks
 //!  plan.rs            wants -> sockets, subscribe messages, REST requests
 //!  control.rs         acknowledgements, refusals, serverShutdown, whose stream a frame is
 //!  listing.rs         exchangeInfo -> symbols
 //!  fast.rs, scan.rs   frames in the documented key order -> rows, byte by byte
 //!  general.rs, messages.rs, field.rs   the same rows from any valid JSON, or the reason why not
-//!  rest.rs            stored REST bodies -> rows
+//!  rest.rs, repair.rs stored REST bodies -> rows; the requests for missing trades
+//!  sbe/               binary frames of spot -> rows
 //! ```
 //!
 //! A frame goes to `fast` first; whatever it does not recognise goes to `general`, which alone decides that a
@@ -20,9 +21,12 @@ mod general;
 mod listing;
 mod messages;
 mod plan;
+mod repair;
 mod rest;
+mod sbe;
 mod scan;
 pub mod spot;
+pub mod spot_sbe;
 pub mod usdm;
 
 #[cfg(test)]

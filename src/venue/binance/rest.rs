@@ -4,12 +4,12 @@
 //! spot   {"lastUpdateId":33933317943,"bids":[["23171.42000000","0.03000000"]],"asks":[..]}
 //! USD-M  {"lastUpdateId":1570255790655,"E":1654232606707,"T":1654232606695,"bids":[..],"asks":[..]}
 //! ```
-//! The body does not name its symbol: the meta beside it does.
+//! The body does not name its symbol: the meta beside it does. Listings and trades: `listing.rs`, `repair.rs`.
 
 use super::super::message::utf8;
 use super::super::{Channel, DecodeError, Decoded, RestMeta, Rows};
 use super::general::Context;
-use super::{Market, listing, messages};
+use super::{Market, listing, messages, repair};
 
 /// Rows of a REST body.
 pub(super) fn decode(market: Market, body: &[u8], meta: &RestMeta, rows: &mut Rows) -> Result<Decoded, DecodeError> {
@@ -29,6 +29,10 @@ pub(super) fn decode(market: Market, body: &[u8], meta: &RestMeta, rows: &mut Ro
             let mut context = Context::new(market, body, rows);
             messages::whole_book(&mut context, text, symbol)?;
             Ok(Decoded::Rows(Channel::DepthSnapshot))
+        }
+        "trades" => repair::decode(market, Channel::Trades, body, meta, rows).map(|()| Decoded::Rows(Channel::Trades)),
+        "agg_trades" => {
+            repair::decode(market, Channel::AggTrades, body, meta, rows).map(|()| Decoded::Rows(Channel::AggTrades))
         }
         other => Err(DecodeError::UnknownType(format!("REST {other}"))),
     }

@@ -6,10 +6,10 @@
 //! recorded until 2023 carry the order ids `b` and `a`; symbols may be other than ASCII.
 
 use super::super::{
-    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, Limits, RestRequest, Rows,
-    StreamKey, Symbol, Venue, VenueId, Want,
+    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, Limits, Missing, RestRequest,
+    Rows, StreamKey, Symbol, Venue, VenueId, Want,
 };
-use super::{Market, control, decode, listing, plan};
+use super::{Market, control, decode, listing, plan, repair};
 
 /// The market; use it through [`super::super::venue`].
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +114,10 @@ impl Venue for BinanceSpot {
             _ => 250,
         };
         Some(plan::snapshot_request("/api/v3/depth", symbol, limit, weight))
+    }
+
+    fn repair_request(&self, missing: &Missing<'_>) -> Option<RestRequest> {
+        repair::request(Market::Spot, missing)
     }
 
     fn heartbeat(&self) -> Heartbeat {

@@ -6,10 +6,10 @@
 //! 2), which are left out; recordings before 2020 lack `a` in aggTrade and `X` in trade.
 
 use super::super::{
-    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, Limits, RestRequest, Rows,
-    StreamKey, Symbol, Venue, VenueId, Want,
+    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, Limits, Missing, RestRequest,
+    Rows, StreamKey, Symbol, Venue, VenueId, Want,
 };
-use super::{Market, control, decode, listing, plan};
+use super::{Market, control, decode, listing, plan, repair};
 
 /// The market; use it through [`super::super::venue`].
 #[derive(Clone, Copy, Debug)]
@@ -124,6 +124,10 @@ impl Venue for BinanceUsdm {
             _ => (1000, 20),
         };
         Some(plan::snapshot_request("/fapi/v1/depth", symbol, limit, weight))
+    }
+
+    fn repair_request(&self, missing: &Missing<'_>) -> Option<RestRequest> {
+        repair::request(Market::Usdm, missing)
     }
 
     fn heartbeat(&self) -> Heartbeat {

@@ -5,6 +5,7 @@ mod golden;
 mod property;
 mod protocol;
 mod recordings;
+mod repair;
 
 use std::io::Read;
 use std::path::Path;
@@ -38,7 +39,7 @@ fn depth_meta(symbol: &str) -> RestMeta {
 }
 
 /// A file of `tests/data`, unpacked.
-fn data(name: &str) -> Vec<u8> {
+pub(super) fn data(name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
     let file = std::fs::File::open(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let mut bytes = Vec::new();
@@ -51,7 +52,7 @@ fn data(name: &str) -> Vec<u8> {
 }
 
 /// A tape line without the receive time in front; `None` for lines that are not received frames.
-fn frame_of(line: &[u8]) -> Option<&[u8]> {
+pub(super) fn frame_of(line: &[u8]) -> Option<&[u8]> {
     let space = line.iter().position(|b| *b == b' ')?;
     let (stamp, frame) = line.split_at(space);
     let stamp = stamp.strip_suffix(b":").unwrap_or(stamp);

@@ -1,0 +1,109 @@
+//! Trades that were never delivered: the request that asks for them by id, and its answer to rows.
+//!
+//! ```text
+//! spot   GET /api/v3/historicalTrades?symbol=&fromId=&limit=   weight 25, public
+//!        [{"id":28457,"price":"4.00","qty":"12.00","quoteQty":"48.00","time":1499865549590,"isBuyerMaker":true,"isBestMatch":true}]
+//! spot   GET /api/v3/aggTrades?symbol=&fromId=&limit=          weight 4
+//! USD-M  GET /fapi/v1/aggTrades?symbol=&fromId=&limit=         weight 20
+//!        [{"a":26129,"p":"0.01","q":"4.70","f":27781,"l":27781,"T":1498793709153,"m":true,"M":true,"nq":"4.70"}]
+//! ```
+//! Rows come oldest first from `fromId`, at most 1000, without the symbol: the meta beside the body names it. A
+//! body may hold more than was asked for; rows outside the meta's `fill` are dropped here.
+//!
+//! USD-M has `historicalTrades` too, but only for a user's API key, for the last month, and without the trades
+//! that its `trade` stream marks other than `MARKET`: what comes back would not be what is missing.
+
+use super::super::message::{percent_encode, utf8};
+use super::super::row::{AggTrade, Trade};
+use super::super::{Channel, DecodeError, Fill, Missing, RestMeta, RestRequest, Rows, SymbolId, json};
+use super::Market;
+use super::field::{Of, Result};
+use super::general::Context;
+
+/// Rows of one answer, on every one of these endpoints.
+const PAGE: i64 = 1000;
+
+/// Asks for the first page of what is missing; the owner of the hole moves `missing.from` on. `missing.page` says
+/// nothing here.
+pub(super) fn request(market: Market, missing: &Missing<'_>) -> Option<RestRequest> {
+    let (path, weight) = match (market, missing.channel) {
+        (Market::Spot, Channel::Trades) => ("/api/v3/historicalTrades", 25),
+        (Market::Spot, Channel::AggTrades) => ("/api/v3/aggTrades", 4),
+        (Market::Usdm, Channel::AggTrades) => ("/fapi/v1/aggTrades", 20),
+        _ => return None,
+    };
+    let Missing { channel, symbol, from, to, .. } = *missing;
+    if from < 0 || from > to || symbol.is_empty() {
+        return None;
+    }
+    let fill = Fill { from, to: to.min(from.saturating_add(PAGE - 1)) };
+    let limit = fill.to - fill.from + 1;
+    Some(RestRequest {
+        path_and_query: format!("{path}?symbol={}&fromId={from}&limit={limit}", percent_encode(symbol)),
+        weight,
+        channel: channel.as_str().to_owned(),
+        symbol: Some(symbol.to_owned()),
+        fill: Some(fill),
+        ..RestRequest::default()
+    })
+}
+
+/// Rows of an answer.
+pub(super) fn decode(market: Market, channel: Channel, body: &[u8], meta: &RestMeta, rows: &mut Rows) -> Result<()> {
+    let symbol = meta.symbol.as_deref().filter(|s| !s.is_empty());
+    let symbol = symbol.ok_or(DecodeError::Field { message: "trades", field: "symbol of the request" })?;
+    let symbol = rows.symbols.intern(symbol);
+    let wanted = |id| meta.fill.is_none_or(|fill| fill.holds(id));
+    let mut cx = Context::new(market, body, rows);
+    json::array(utf8(body)?, &mut |entry| match channel {
+        Channel::AggTrades => {
+            let row = agg_trade(&mut cx, entry, symbol)?;
+            if wanted(row.agg_id) {
+                cx.rows.agg_trades.push(row);
+            }
+            Ok(())
+        }
+        _ => {
+            let (id, row) = trade(&mut cx, entry, symbol)?;
+            if wanted(id) {
+                cx.rows.trades.push(row);
+            }
+            Ok(())
+        }
+    })
+}
+
+fn trade(cx: &mut Context<'_, '_>, entry: &str, symbol: SymbolId) -> Result<(i64, Trade)> {
+    const OF: Of = Of("historicalTrades");
+    let keys = ["id", "price", "qty", "time", "isBuyerMaker", "quoteQty", "isBestMatch", "isRPITrade"];
+    let [id, price, qty, time, m, ..] = cx.fields(OF.0, entry, &keys)?;
+    let id = OF.int("id", id)?;
+    let row = Trade {
+        symbol,
+        ts_event_us: None,
+        ts_trade_us: Some(OF.time("time", time)?),
+        id: Some(id),
+        id_str: None,
+        price: OF.num("price", price)?,
+        amount: OF.num("qty", qty)?,
+        side: OF.taker(m)?,
+        kind: None,
+    };
+    Ok((id, row))
+}
+
+fn agg_trade(cx: &mut Context<'_, '_>, entry: &str, symbol: SymbolId) -> Result<AggTrade> {
+    const OF: Of = Of("aggTrades");
+    let [a, p, q, f, l, time, m, ..] = cx.fields(OF.0, entry, &["a", "p", "q", "f", "l", "T", "m", "M", "nq"])?;
+    Ok(AggTrade {
+        symbol,
+        ts_event_us: None,
+        ts_trade_us: OF.time("T", time)?,
+        agg_id: OF.int("a", a)?,
+        first_id: OF.int("f", f)?,
+        last_id: OF.int("l", l)?,
+        price: OF.num("p", p)?,
+        amount: OF.num("q", q)?,
+        side: OF.taker(m)?,
+    })
+}

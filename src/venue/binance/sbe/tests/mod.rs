@@ -1,0 +1,40 @@
+//! Tests of the binary frames: documented layout, recordings, later versions, hostile bytes.
+#![allow(clippy::unwrap_used)]
+
+mod hostile;
+mod recordings;
+mod vectors;
+
+use super::super::super::row::{BookTicker, DepthUpdate, Drift, Level, Trade};
+use super::super::super::{
+    Channel, DecodeError, Decoded, Frame, FrameKind, Num, Rows, SymbolId, Venue, VenueId, venue,
+};
+use super::encode::{Newer, Plain, encode};
+
+fn sbe() -> &'static dyn Venue {
+    venue(VenueId::BinanceSpotSbe).unwrap()
+}
+
+/// Rows of a frame, with the name of the symbol they are all of.
+#[derive(Debug, Default, PartialEq)]
+struct Seen {
+    trades: Vec<Trade>,
+    tickers: Vec<BookTicker>,
+    depth: Vec<DepthUpdate>,
+    levels: Vec<Level>,
+    symbol: String,
+}
+
+fn decode(payload: &[u8]) -> (Result<Decoded, DecodeError>, Seen, Drift) {
+    let mut rows = Rows::new();
+    let result = sbe().decode(&Frame { kind: FrameKind::Binary, payload, rest: None }, &mut rows);
+    assert!(rows.symbols.len() <= 1);
+    let symbol = rows.symbols.name(SymbolId(0)).to_owned();
+    let seen = Seen { trades: rows.trades, tickers: rows.book_tickers, depth: rows.depth, levels: rows.levels, symbol };
+    (result, seen, rows.drift)
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+    digits.chunks(2).map(|d| u8::from_str_radix(std::str::from_utf8(d).unwrap(), 16).unwrap()).collect()
+}

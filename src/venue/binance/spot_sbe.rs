@@ -1,0 +1,136 @@
+//! Binance spot, SBE streams: market data as binary messages, everything else as JSON text.
+//!
+//! Quirks: the upgrade needs the header `X-MBX-APIKEY` with a key of type Ed25519 (no signature, no permissions;
+//! the key's address list applies); data frames are never wrapped, so a stream is told by template id and symbol;
+//! there are no aggregates, candles or tickers; best bid and ask are culled, so their ids skip legally; many
+//! small SUBSCRIBEs in a row get the socket closed with 1008, so a socket's streams go into as few as possible.
+//!
+//! The path is `/ws` without a stream. A stream in the path of the handshake would have it refused with 400 for as
+//! long as that one stream does not exist, and then no other stream of the socket would be recorded either.
+//!
+//! Listing, books and missing trades come from the JSON REST of the same market, whose ids are the same.
+
+use super::super::{
+    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, FrameKind, Heartbeat, Limits, Missing,
+    RestRequest, Rows, StreamKey, Symbol, Venue, VenueId, Want,
+};
+use super::spot::BinanceSpot;
+use super::{control, plan, sbe};
+
+/// The market; use it through [`super::super::venue`].
+#[derive(Clone, Copy, Debug)]
+pub struct BinanceSpotSbe;
+
+/// Stream name behind the lower-case symbol.
+fn suffix(channel: Channel) -> Option<plan::Stream> {
+    let suffix = match channel {
+        Channel::Trades => "@trade",
+        Channel::BookTicker => "@bestBidAsk",
+        Channel::Depth => "@depth",
+        _ => return None,
+    };
+    Some(plan::Stream { path: "/ws", suffix })
+}
+
+impl Venue for BinanceSpotSbe {
+    fn id(&self) -> VenueId {
+        VenueId::BinanceSpotSbe
+    }
+
+    fn channels(&self) -> &'static [Channel] {
+        &[Channel::Trades, Channel::BookTicker, Channel::Depth, Channel::DepthSnapshot]
+    }
+
+    fn default_limits(&self) -> Limits {
+        // Those of the JSON streams: a socket's 200 streams fit one SUBSCRIBE.
+        BinanceSpot.default_limits()
+    }
+
+    fn rest_base(&self) -> &'static str {
+        BinanceSpot.rest_base()
+    }
+
+    fn ws_base(&self) -> &'static str {
+        "wss://stream-sbe.binance.com:9443"
+    }
+
+    fn listing_request(&self) -> RestRequest {
+        BinanceSpot.listing_request()
+    }
+
+    fn parse_listing(&self, body: &[u8]) -> Result<Vec<Symbol>, DecodeError> {
+        BinanceSpot.parse_listing(body)
+    }
+
+    fn plan(&self, wants: &[Want], limits: &Limits) -> Vec<ConnectionPlan> {
+        plan::connections(wants, limits, suffix)
+    }
+
+    fn subscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, _now_s: i64) -> Vec<String> {
+        plan::subscribe_messages(streams, limits, first_id)
+    }
+
+    fn stream_of<'a>(&self, payload: &'a [u8], binary: bool) -> Option<StreamKey<'a>> {
+        if binary { sbe::stream_of(payload) } else { None }
+    }
+
+    fn channel_of(&self, key: StreamKey<'_>) -> Option<Channel> {
+        sbe::channel_of(key.channel)
+    }
+
+    fn stream_key(&self, stream: &str) -> (Vec<u8>, Vec<u8>) {
+        match (sbe::template_of(stream), plan::symbol_of(stream)) {
+            (Some(template), Some(symbol)) => (template.to_vec(), symbol.into_bytes()),
+            _ => (stream.as_bytes().to_vec(), Vec::new()),
+        }
+    }
+
+    fn headers(&self, api_key: Option<&str>) -> Vec<(&'static str, String)> {
+        api_key.map(|key| ("X-MBX-APIKEY", key.to_owned())).into_iter().collect()
+    }
+
+    fn needs_api_key(&self) -> bool {
+        true
+    }
+
+    fn repair_request(&self, missing: &Missing<'_>) -> Option<RestRequest> {
+        match missing.channel {
+            Channel::Trades => BinanceSpot.repair_request(missing),
+            _ => None,
+        }
+    }
+
+    fn pace_group(&self) -> &'static str {
+        BinanceSpot.pace_group()
+    }
+
+    fn control(&self, payload: &[u8]) -> Option<Control> {
+        control::text_beside_binary(payload)
+    }
+
+    fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest> {
+        BinanceSpot.snapshot_request(symbol, levels)
+    }
+
+    fn heartbeat(&self) -> Heartbeat {
+        Heartbeat::ServerPing
+    }
+
+    fn decode(&self, frame: &Frame<'_>, rows: &mut Rows) -> Result<Decoded, DecodeError> {
+        match frame.kind {
+            FrameKind::Binary => sbe::decode(frame.payload, rows),
+            FrameKind::Rest => BinanceSpot.decode(frame, rows),
+            // What is no known reply is reported as a refusal while it is recorded, and kept whole in `frames`.
+            FrameKind::Text if control::control(frame.payload).is_some() => Ok(Decoded::Control),
+            FrameKind::Text => Err(DecodeError::UnknownType("text".to_owned())),
+        }
+    }
+
+    fn continuity(&self, channel: Channel) -> Continuity {
+        match channel {
+            Channel::Trades => Continuity::TradeId,
+            Channel::Depth => Continuity::DepthFirstFinal,
+            _ => Continuity::None,
+        }
+    }
+}
