@@ -1,12 +1,16 @@
-//! `tapedeck status`: what runs, how far behind, how much disk. Takes no lock and disturbs nobody.
+//! `tapedeck status`: what runs, how far behind, how much disk; every stream with its age, and why one does not
+//! flow. Takes no lock and disturbs nobody.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use serde::Serialize;
 use wal_format::{Position, bytes_between};
 
 use super::{ConfigArg, load, need_venues, print_out};
+use crate::collect::status::{Status, VenueStatus};
 use crate::config::Config;
 use crate::venue::VenueId;
 
@@ -18,6 +22,9 @@ pub struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Leave out the streams that flow.
+    #[arg(long)]
+    brief: bool,
 }
 
 /// What can be said of one log from the outside.
@@ -84,12 +91,17 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let logs: Vec<LogStatus> = cfg.venues.keys().map(|v| log_status(&cfg, *v)).collect();
     let free = disk_free_bytes(&cfg.data_dir);
     let compactor = fetch_status(&cfg);
+    let collectors: BTreeMap<VenueId, VenueStatus> =
+        cfg.venues.keys().filter_map(|v| Some((*v, collector_status(&cfg, *v)?))).collect();
     if args.json {
-        let all = serde_json::json!({"logs": logs, "disk_free_bytes": free, "compactor": compactor});
+        let collectors: Vec<&VenueStatus> = collectors.values().collect();
+        let all = serde_json::json!({
+            "logs": logs, "disk_free_bytes": free, "compactor": compactor, "collector": collectors,
+        });
         return print_out(&format!("{all}\n"));
     }
     let mut text = String::new();
-    for l in &logs {
+    for (l, venue) in logs.iter().zip(cfg.venues.keys()) {
         let unacked = l.unacked_bytes.map_or_else(|| "unknown".to_owned(), |b| format!("{:.1} MiB", mib(b)));
         writeln!(
             text,
@@ -100,6 +112,13 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             mib(l.segment_bytes),
             l.problem.as_ref().map_or_else(String::new, |p| format!("  [{p}]")),
         )?;
+        match collectors.get(venue) {
+            Some(status) => streams(&mut text, status, args.brief)?,
+            None if l.collector_running => {
+                writeln!(text, "  the collector does not say how its streams are (no answer to /v1/status)")?;
+            }
+            None => {}
+        }
     }
     match &compactor {
         Some(status) => writeln!(text, "compactor          running at http://{}  {}", cfg.api.listen, summary(status))?,
@@ -132,16 +151,99 @@ fn summary(status: &serde_json::Value) -> String {
     })
 }
 
+/// Every connection and every stream with its age, and why something does not flow.
+fn streams(text: &mut String, status: &VenueStatus, brief: bool) -> std::fmt::Result {
+    if let Some(failed) = &status.failed {
+        writeln!(text, "  records nothing: {failed}")?;
+    }
+    if status.connections.is_empty() {
+        writeln!(text, "  no connection yet: the listing of symbols has not come, or names no symbol")?;
+    }
+    for c in &status.connections {
+        let flowing = c.streams.iter().filter(|s| s.why.is_none()).count();
+        writeln!(
+            text,
+            "  connection {}.{}: {flowing} of {} streams flow{}",
+            c.slot,
+            c.line,
+            c.streams.len(),
+            c.why.as_ref().map_or_else(String::new, |why| format!("  [{why}]")),
+        )?;
+        // What is wrong stands first.
+        let (wrong, well): (Vec<_>, Vec<_>) = c.streams.iter().partition(|s| s.why.is_some());
+        for s in wrong.into_iter().chain(well.into_iter().filter(|_| !brief)) {
+            let why = s.why.as_ref().filter(|_| c.why.is_none() || s.why != c.why);
+            let why = why.map_or_else(String::new, |why| format!("  [{why}]"));
+            writeln!(text, "    {:<32} {:>9}{why}", s.stream, age(s.age_ms))?;
+        }
+    }
+    Ok(())
+}
+
+/// How long ago, for people.
+fn age(ms: Option<u64>) -> String {
+    match ms {
+        None => "never".to_owned(),
+        Some(ms) if ms < 60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        Some(ms) if ms < 3_600_000 => format!("{}.{} min", ms / 60_000, ms % 60_000 / 6_000),
+        Some(ms) => format!("{}.{} h", ms / 3_600_000, ms % 3_600_000 / 360_000),
+    }
+}
+
+/// The collector's own words about one venue.
+fn collector_status(cfg: &Config, venue: VenueId) -> Option<VenueStatus> {
+    let listen = crate::collect::address(&cfg.wal_root(), venue)?;
+    let status: Status = serde_json::from_slice(&fetch(listen)?).ok()?;
+    status.venues.into_iter().find(|v| v.venue == venue.as_str())
+}
+
 /// The compactor's own words, when it answers within a second.
 pub(crate) fn fetch_status(cfg: &Config) -> Option<serde_json::Value> {
+    serde_json::from_slice(&fetch(cfg.api.listen)?).ok()
+}
+
+/// The body of `/v1/status` at `listen`, when it comes within a second.
+fn fetch(listen: SocketAddr) -> Option<Vec<u8>> {
     use std::io::{Read, Write};
     use std::time::Duration;
-    let mut stream = std::net::TcpStream::connect_timeout(&cfg.api.listen, Duration::from_millis(500)).ok()?;
+    let mut stream = std::net::TcpStream::connect_timeout(&listen, Duration::from_millis(500)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
-    let request = format!("GET /v1/status HTTP/1.0\r\nHost: {}\r\n\r\n", cfg.api.listen);
+    let request = format!("GET /v1/status HTTP/1.0\r\nHost: {listen}\r\n\r\n");
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = Vec::new();
-    stream.take(4 << 20).read_to_end(&mut answer).ok()?;
-    let body = answer.windows(4).position(|w| w == b"\r\n\r\n").and_then(|i| answer.get(i + 4..))?;
-    serde_json::from_slice(body).ok()
+    stream.take(64 << 20).read_to_end(&mut answer).ok()?;
+    let body = answer.windows(4).position(|w| w == b"\r\n\r\n").map(|i| i + 4)?;
+    Some(answer.split_off(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_written_in_the_unit_that_fits() {
+        let ages = [None, Some(0), Some(59_940), Some(60_000), Some(3_599_999), Some(5_400_000)].map(age);
+        assert_eq!(ages, ["never", "0.0 s", "59.9 s", "1.0 min", "59.9 min", "1.5 h"]);
+    }
+
+    #[test]
+    fn a_stream_that_does_not_flow_stands_first_and_says_why() {
+        let json = serde_json::json!({
+            "venue": "binance-spot", "failed": null, "counts": crate::collect::metrics::Counts::default(),
+            "connections": [{"slot": 0, "line": 1, "conn": 3, "state": "live", "why": null, "streams": [
+                {"stream": "a@trade", "frames": 7, "last_ns": 5, "age_ms": 200, "why": null},
+                {"stream": "b@trade", "frames": 0, "last_ns": 0, "age_ms": null, "why": "acknowledged, but nothing came"},
+            ]}],
+        });
+        let status: VenueStatus = serde_json::from_value(json).expect("the test's own JSON fits");
+        let mut text = String::new();
+        streams(&mut text, &status, false).expect("writing to a String");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "  connection 0.1: 1 of 2 streams flow");
+        assert!(lines[1].contains("b@trade") && lines[1].contains("never") && lines[1].contains("[acknowledged"));
+        assert!(lines[2].contains("a@trade") && lines[2].contains("0.2 s") && !lines[2].contains('['));
+        let mut brief = String::new();
+        streams(&mut brief, &status, true).expect("writing to a String");
+        assert!(!brief.contains("a@trade"));
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Holds no state of its own besides the connection ordinals.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub(super) struct Feed {
     pub(super) conns: Arc<AtomicU32>,
     /// The user's key for venues that want one; never logged.
     pub(super) api_key: Option<String>,
+    /// Where other processes leave their wishes.
+    pub(super) requests: PathBuf,
 }
 
 impl Feed {
@@ -55,6 +58,7 @@ impl Feed {
             stop,
             conns: Arc::clone(&self.conns),
             api_key: self.api_key.clone(),
+            requests: self.requests.clone(),
         }
     }
 

@@ -11,7 +11,8 @@
 //! - [`handshake`]: token, URL, headers; [`dial`]: TCP, [`proxy`], TLS; [`connect`]: upgrade; [`http`]: REST
 //!   transport; [`pace`] and [`backoff`]: how often and when again.
 //! - [`log`]: the log as the tasks share it; [`record`]: what is written besides frames.
-//! - [`watchdog`]: silence; [`metrics`]: what is counted.
+//! - [`watchdog`]: silence; [`metrics`]: what is counted; [`status`] and [`serve`]: what is said about it.
+//! - [`bootstrap`]: order book snapshots; [`wishes`]: those that other processes ask for.
 //!
 //! One task per planned connection owns that socket; one task per venue owns the listing, one the snapshots, one
 //! the clock tick. All of them share the [`log::SharedLog`]. The end is an order: stop connecting, close the
@@ -34,12 +35,14 @@ pub(crate) mod proxy;
 mod record;
 pub(crate) mod rest;
 mod roster;
+mod serve;
 mod session;
 mod slot;
 pub mod status;
 #[cfg(test)]
 mod tests;
 mod watchdog;
+mod wishes;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -60,7 +63,9 @@ use self::log::{SharedLog, Stamp};
 use self::metrics::Metrics;
 use self::pace::Groups;
 use self::rest::RestClient;
+pub use self::serve::address;
 use self::session::{Cause, GapStart};
+pub use self::wishes::{REQUESTS_DIR, SNAPSHOT_PREFIX};
 use crate::config::{Config, VenueConfig};
 use crate::shutdown::Shutdown;
 use crate::venue::{Channel, Venue, VenueId, venue};
@@ -77,7 +82,22 @@ const RESUME_AFTER: Duration = Duration::from_secs(5);
 /// closed. A log that takes no records meanwhile stops its venue until it does again, and no other.
 pub async fn run(cfg: Arc<Config>, shutdown: Shutdown) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(cfg.venues.keys().copied()));
-    run_with(cfg, shutdown, metrics).await
+    let listener = serve::bind(cfg.collector.listen).await;
+    let ended = Shutdown::new();
+    let mut server = None;
+    if let Some(listener) = listener {
+        // A directory that cannot be made is told by whoever opens the log in it.
+        let _ = std::fs::create_dir_all(cfg.wal_root());
+        serve::announce(&cfg, &listener);
+        server = Some(tokio::spawn(serve::serve(listener, Arc::clone(&metrics), ended.clone())));
+    }
+    let outcome = run_with(Arc::clone(&cfg), shutdown, metrics).await;
+    ended.trigger();
+    if let Some(server) = server {
+        serve::withdraw(&cfg);
+        server.await?;
+    }
+    outcome
 }
 
 /// [`run`] with metrics that the caller can look at meanwhile.
@@ -197,6 +217,7 @@ async fn feed(
         stop,
         conns: Arc::new(AtomicU32::new(1)),
         api_key,
+        requests: cfg.wal_dir(id).join(wishes::REQUESTS_DIR),
     })
 }
 
@@ -234,6 +255,8 @@ async fn record(feed: &Arc<Feed>, gap: Option<GapStart>) {
         let (tell, changes) = mpsc::channel(1);
         let refresh = Arc::clone(feed);
         helpers.spawn(async move { listing::refresh(&refresh, symbols, tell).await });
+        let wishes = Arc::clone(feed);
+        helpers.spawn(async move { wishes::run(&wishes).await });
         let snapshots = Arc::clone(feed);
         helpers.spawn(async move { bootstrap::run(&snapshots).await });
         keeper::keep(feed, plans, gap, changes).await;

@@ -261,3 +261,54 @@ async fn a_delisted_symbol_is_not_subscribed_by_the_next_connection_and_a_full_o
     assert_eq!(params(&seen.requests[2][0]), ["btctwo@trade"]);
     assert!(of(&records, Kind::Gap).is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wish_for_an_order_book_is_taken_and_fetched() {
+    let server = Server::start(vec![], vec![]).await;
+    let running = Running::start(&server, "channels = [\"trades\", \"depth\", \"depth_snapshot\"]\n");
+    running.until("the book after the connect", |c| c.rest_ok == 2).await;
+    let wish = running.dir.path().join("wal/binance-spot/requests/snapshot-BTCUSDT");
+    std::fs::create_dir_all(wish.parent().unwrap()).unwrap();
+    std::fs::write(&wish, "").unwrap();
+    running.until("the book that was wished for", |c| c.rest_ok == 3).await;
+    assert!(!wish.exists());
+    let records = running.stop().await;
+    let books = of(&records, Kind::Rest).into_iter().filter_map(|r| r.rest).filter(|(m, _)| m.channel != "symbols");
+    assert_eq!(books.map(|(m, _)| m.symbol.unwrap()).collect::<Vec<_>>(), ["BTCUSDT", "BTCUSDT"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_collector_tells_its_streams_over_http_also_when_its_port_is_taken() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = Server::start(vec![], vec![]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut cfg = Running::config(dir.path(), &server, TRADES);
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    cfg.collector.listen = taken.local_addr().unwrap();
+    let root = cfg.wal_root();
+    let shutdown = super::Shutdown::new();
+    let task = tokio::spawn(crate::collect::run(Arc::new(cfg), shutdown.clone()));
+    let mut flows = None;
+    for _ in 0..3_000 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let Some(address) = crate::collect::address(&root, super::VenueId::BinanceSpot) else { continue };
+        assert_ne!(address, taken.local_addr().unwrap());
+        let mut tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+        tcp.write_all(b"GET /v1/status HTTP/1.0\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        tcp.read_to_string(&mut answer).await.unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        let status: crate::collect::status::Status = serde_json::from_str(body).unwrap();
+        let streams = status.venues.into_iter().flat_map(|v| v.connections).flat_map(|c| c.streams);
+        flows = streams.into_iter().find(|s| s.why.is_none());
+        if flows.is_some() {
+            break;
+        }
+    }
+    let stream = flows.unwrap();
+    assert_eq!(stream.stream, "btcusdt@trade");
+    assert!(stream.age_ms.is_some() && stream.frames > 0);
+    shutdown.trigger();
+    task.await.unwrap().unwrap();
+    assert_eq!(crate::collect::address(&root, super::VenueId::BinanceSpot), None, "nobody answers there any more");
+}

@@ -1,0 +1,103 @@
+//! What the collector serves over HTTP: `/health`, `/metrics`, `/v1/status`; and where others find it.
+//!
+//! Recording comes first: a port that is in use is a warning and another port, never a refusal to start. The
+//! address that was taken stands in one small file per venue beside the logs; a file that a killed collector left
+//! behind is overwritten by the next one and believed by nobody who gets no answer.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tracing::{info, warn};
+
+use super::metrics::Metrics;
+use crate::config::Config;
+use crate::shutdown::Shutdown;
+use crate::venue::VenueId;
+
+/// Where the collector of `venue` says its address.
+pub fn address_file(wal_root: &Path, venue: VenueId) -> PathBuf {
+    wal_root.join(format!("{venue}.http"))
+}
+
+/// Where the collector of `venue` answers, as far as it says so.
+pub fn address(wal_root: &Path, venue: VenueId) -> Option<SocketAddr> {
+    let text = std::fs::read_to_string(address_file(wal_root, venue)).ok()?;
+    text.trim().parse().ok().filter(|a: &SocketAddr| a.ip().is_loopback())
+}
+
+/// Binds `[collector] listen`, or any free port when that one is in use. `None` = none at all.
+pub(super) async fn bind(listen: SocketAddr) -> Option<TcpListener> {
+    match TcpListener::bind(listen).await {
+        Ok(listener) => return Some(listener),
+        Err(err) => warn!(%listen, error = %err, "cannot listen at [collector] listen; taking any free port instead"),
+    }
+    match TcpListener::bind(SocketAddr::new(listen.ip(), 0)).await {
+        Ok(listener) => Some(listener),
+        Err(err) => {
+            warn!(error = %err, "the collector records without status and metrics");
+            None
+        }
+    }
+}
+
+/// Says where `listener` listens, for every venue of `cfg`.
+pub(super) fn announce(cfg: &Config, listener: &TcpListener) {
+    let Ok(address) = listener.local_addr() else { return };
+    info!(%address, "status and metrics");
+    for venue in cfg.venues.keys() {
+        let path = address_file(&cfg.wal_root(), *venue);
+        if let Err(err) = std::fs::write(&path, format!("{address}\n")) {
+            warn!(path = %path.display(), error = %err, "`tapedeck status` will not find this collector");
+        }
+    }
+}
+
+/// Takes back what [`announce`] said.
+pub(super) fn withdraw(cfg: &Config) {
+    for venue in cfg.venues.keys() {
+        // Nothing depends on it: whoever reads a stale one gets no answer.
+        let _ = std::fs::remove_file(address_file(&cfg.wal_root(), *venue));
+    }
+}
+
+/// Serves until `shutdown`.
+pub(super) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, shutdown: Shutdown) {
+    let app = Router::new()
+        .route("/", get(index))
+        .route("/health", get(health))
+        .route("/metrics", get(prometheus))
+        .route("/v1/status", get(status))
+        .with_state(metrics);
+    let served = axum::serve(listener, app).with_graceful_shutdown(async move { shutdown.wait().await }).await;
+    if let Err(err) = served {
+        warn!(error = %err, "the status server stopped; the collector goes on");
+    }
+}
+
+async fn index() -> &'static str {
+    "Tapedeck collector\n\n/health     200 while everything flows, 503 with the reasons otherwise\n/metrics    Prometheus text\n/v1/status  JSON\n"
+}
+
+async fn health(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
+    let problems = metrics.problems();
+    if problems.is_empty() {
+        (StatusCode::OK, "ok\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", problems.join("\n")))
+    }
+}
+
+async fn prometheus(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.prometheus())
+}
+
+async fn status(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
+    axum::Json(metrics.status())
+}
