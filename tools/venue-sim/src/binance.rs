@@ -7,6 +7,7 @@
 
 use serde_json::Value;
 
+use crate::protocol::{Reaction, Route};
 use crate::venue::Universe;
 
 /// Tail of the venue's message about an unknown method.
@@ -94,15 +95,6 @@ impl Category {
     }
 }
 
-/// How a source stream goes to one connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Route {
-    /// Index into [`Session::names`].
-    pub name: u32,
-    /// The subscribed name is the source's own.
-    pub exact: bool,
-}
-
 /// The protocol state of one WebSocket connection.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -113,18 +105,6 @@ pub(crate) struct Session {
     pub names: Vec<String>,
     subscriptions: Vec<String>,
     routes: Vec<Vec<Route>>,
-}
-
-/// What a control message leads to.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Reaction {
-    pub reply: Option<String>,
-    /// Source streams newly delivered.
-    pub added: Vec<u32>,
-    /// Source streams no longer delivered.
-    pub removed: Vec<u32>,
-    /// Close with this code and reason.
-    pub close: Option<(u16, &'static str)>,
 }
 
 impl Session {

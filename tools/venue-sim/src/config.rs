@@ -54,6 +54,11 @@ impl SimConfig {
         }
     }
 
+    /// Plays every venue from its own source.
+    pub fn venues(venues: Vec<SimVenue>) -> SimConfig {
+        SimConfig { venues, ..SimConfig::new(Source::Recordings(Vec::new())) }
+    }
+
     fn new(source: Source) -> SimConfig {
         SimConfig {
             venues: Vec::new(),
@@ -78,18 +83,25 @@ impl SimConfig {
 /// One venue to serve.
 #[derive(Clone, Debug, Default)]
 pub struct SimVenue {
-    /// `binance-spot` or `binance-usdm`.
+    /// `binance-spot`, `binance-usdm`.
     pub id: String,
     /// Streams that [`StartWhen::AllStreams`] waits for. Empty = every stream the source has, of symbols that are listed.
     pub expected: Vec<String>,
     /// Symbols of the source that are not listed at the start: [`crate::Action::List`] lists them.
     pub unlisted: Vec<String>,
+    /// What this venue plays. `None` = the simulation's source. A market of its own is not shared with other venues.
+    pub source: Option<Source>,
 }
 
 impl SimVenue {
     /// A venue that expects every stream of its source.
     pub fn new(id: &str) -> SimVenue {
         SimVenue { id: id.to_owned(), ..SimVenue::default() }
+    }
+
+    /// A venue with a source of its own.
+    pub fn playing(id: &str, source: Source) -> SimVenue {
+        SimVenue { source: Some(source), ..SimVenue::new(id) }
     }
 }
 

@@ -12,11 +12,11 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::binance::{Reaction, Session};
 use crate::closes::{CloseReport, Ending, Planned};
 use crate::disorder::Disorder;
 use crate::faults::{Action, FaultId, Garbage};
 use crate::outbox::{GOODBYE, Outbox};
+use crate::protocol::{Beat, Dress, Reaction, Session};
 use crate::report::{ConnStats, Sent, lock, wall_ns};
 use crate::server::{Shared, stopped};
 use crate::socket::Wire;
@@ -70,7 +70,8 @@ struct Conn<W> {
     triggers: VecDeque<(u64, FaultId)>,
     disorder: Disorder,
     answers_pings: bool,
-    last_pong: Instant,
+    beat: Beat,
+    last_sign: Instant,
     heard: VecDeque<Instant>,
     /// The end that was announced to the client.
     announced: Option<Ending>,
@@ -108,7 +109,8 @@ where
         triggers,
         disorder: Disorder::default(),
         answers_pings: true,
-        last_pong: Instant::now(),
+        beat: venue.exchange.beat(venue.market, &venue.heartbeat),
+        last_sign: Instant::now(),
         heard: VecDeque::new(),
         announced: None,
         venue: venue.clone(),
@@ -161,12 +163,12 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
         batches: &mut mpsc::Receiver<Arc<Batch>>,
         orders: &mut mpsc::UnboundedReceiver<Order>,
     ) -> End {
-        let beat = &self.venue.heartbeat;
-        let interval =
-            Duration::from_millis(beat.ping_interval_ms.unwrap_or_else(|| self.venue.market.ping_interval_ms()).max(1));
-        let timeout =
-            Duration::from_millis(beat.pong_timeout_ms.unwrap_or_else(|| self.venue.market.pong_timeout_ms()));
-        let mut next_ping = Instant::now() + interval;
+        if let Some(greeting) = self.session.greeting()
+            && let Err(end) = self.react(greeting, heard).await
+        {
+            return end;
+        }
+        let mut next_look = Instant::now() + self.beat.look_every;
         let mut stop = self.shared.stop.clone();
         loop {
             let result = tokio::select! {
@@ -194,11 +196,13 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
                     Some(FromClient::Gone(gone)) => Err(End(gone)),
                     None => Err(End("the reader ended".to_owned())),
                 },
-                () = tokio::time::sleep_until(next_ping) => {
-                    next_ping = Instant::now() + interval;
-                    if self.last_pong.elapsed() > timeout {
-                        self.goodbye(1008, "Pong timeout", heard).await;
-                        Err(End("no pong came in time".to_owned()))
+                () = tokio::time::sleep_until(next_look) => {
+                    next_look = Instant::now() + self.beat.look_every;
+                    if self.last_sign.elapsed() > self.beat.patience {
+                        let (code, reason) = self.beat.close;
+                        self.goodbye(code, reason, heard).await;
+                        let missed = if self.beat.any_message { "sign of life" } else { "pong" };
+                        Err(End(format!("no {missed} came in time")))
                     } else {
                         self.ping().await
                     }
@@ -217,7 +221,7 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
 
     async fn ping(&mut self) -> Result<(), End> {
         self.disorder.expire();
-        if !self.answers_pings || !self.disorder.pings() {
+        if !self.beat.pings || !self.answers_pings || !self.disorder.pings() {
             return Ok(());
         }
         let payload = (wall_ns() / 1_000_000).to_string();
@@ -235,32 +239,27 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
         let allowance = self.venue.allowance;
         if message.opcode != Opcode::Close && self.is_one_too_many(now) && allowance.enforce {
             self.venue.doors.strike(self.wire.peer, &allowance, (wall_ns() / 1_000_000) as i64);
-            self.goodbye(1008, "Too many requests", heard).await;
+            let last_words = self.session.too_many_messages();
+            self.react(last_words, heard).await?;
             return Err(End("the client sent too many messages".to_owned()));
+        }
+        if self.beat.any_message {
+            self.last_sign = now;
         }
         match message.opcode {
             Opcode::Text => {
                 lock(&self.stats).counters().client_messages += 1;
                 let streams_max = if allowance.enforce { allowance.streams } else { usize::MAX };
                 let asked = self.session.streams_asked();
-                let Reaction { reply, added, removed, close } =
-                    self.session.on_text(&message.payload, &self.venue.universe, streams_max);
-                self.routes_changed(&added, &removed);
+                let reaction = self.session.on_text(&message.payload, &self.venue, streams_max);
                 if self.session.streams_asked() > allowance.streams.max(asked) {
                     lock(&self.venue.limits).streams_over += 1;
                 }
-                if let Some(reply) = reply {
-                    self.send(Opcode::Text, reply.as_bytes(), Some(Sent::Control)).await?;
-                }
-                if let Some((code, reason)) = close {
-                    self.goodbye(code, reason, heard).await;
-                    return Err(End(format!("closed with {code} {reason}")));
-                }
-                Ok(())
+                self.react(reaction, heard).await
             }
             Opcode::Ping if self.answers_pings => self.send(Opcode::Pong, &message.payload, None).await,
             Opcode::Pong => {
-                self.last_pong = now;
+                self.last_sign = now;
                 lock(&self.stats).counters().pongs_received += 1;
                 Ok(())
             }
@@ -273,6 +272,20 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Says and does what the protocol asks for.
+    async fn react(&mut self, reaction: Reaction, heard: &mut mpsc::Receiver<FromClient>) -> Result<(), End> {
+        let Reaction { reply, added, removed, close } = reaction;
+        self.routes_changed(&added, &removed);
+        if let Some(reply) = reply {
+            self.send(Opcode::Text, reply.as_bytes(), Some(Sent::Control)).await?;
+        }
+        if let Some((code, reason)) = close {
+            self.goodbye(code, reason, heard).await;
+            return Err(End(format!("closed with {code} {reason}")));
+        }
+        Ok(())
     }
 
     /// Counts a client message; true when it is over the limit of this connection.
@@ -294,7 +307,7 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
     fn routes_changed(&mut self, added: &[u32], removed: &[u32]) {
         {
             let mut stats = lock(&self.stats);
-            for (index, name) in self.session.names.iter().enumerate() {
+            for (index, name) in self.session.names().iter().enumerate() {
                 stats.name(index as u32, name);
             }
         }
@@ -352,7 +365,7 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
     fn stage_frame(&mut self, batch: &Batch, frame: &BatchFrame) -> u64 {
         let before = self.frames;
         for route in self.session.routes(frame.stream) {
-            let name = self.session.names.get(route.name as usize).map_or("", String::as_str);
+            let name = self.session.names().get(route.name as usize).map_or("", String::as_str);
             let copies = self.disorder.copies(name);
             if copies == 0 {
                 lock(&self.stats).counters().withheld += 1;
@@ -360,14 +373,15 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
             for _ in 0..copies {
                 self.frames += 1;
                 let sent = Some(Sent::Data { name: route.name, ids: frame.ids });
-                if !self.session.combined {
-                    self.outbox.stage(Opcode::Text, &[batch.data(frame)], sent);
-                } else if route.exact {
-                    self.outbox.stage(Opcode::Text, &[batch.combined(frame)], sent);
-                } else {
-                    let parts = [br#"{"stream":""#, name.as_bytes(), br#"","data":"#, batch.data(frame), b"}"];
-                    self.outbox.stage(Opcode::Text, &parts, sent);
-                    lock(&self.stats).counters().rewritten += 1;
+                let opcode = self.session.opcode();
+                match self.session.dress(*route, batch, frame) {
+                    Dress::Whole => self.outbox.stage(opcode, &[batch.combined(frame)], sent),
+                    Dress::Data => self.outbox.stage(opcode, &[batch.data(frame)], sent),
+                    Dress::Renamed => {
+                        let parts = [br#"{"stream":""#, name.as_bytes(), br#"","data":"#, batch.data(frame), b"}"];
+                        self.outbox.stage(opcode, &parts, sent);
+                        lock(&self.stats).counters().rewritten += 1;
+                    }
                 }
             }
         }
@@ -456,8 +470,9 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
                 self.outbox.flush().await?;
             }
             Action::ServerShutdown => {
-                let event = self.session.server_shutdown((wall_ns() / 1_000_000) as i64);
-                self.send(Opcode::Text, event.as_bytes(), Some(Sent::Control)).await?;
+                if let Some(notice) = self.session.shutdown_notice((wall_ns() / 1_000_000) as i64) {
+                    self.send(Opcode::Text, notice.as_bytes(), Some(Sent::Control)).await?;
+                }
             }
             Action::StopPong => self.answers_pings = false,
             Action::Drip { bytes_per_s, for_ms } => self.outbox.drip(bytes_per_s, until(for_ms)),

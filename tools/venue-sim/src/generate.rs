@@ -108,7 +108,19 @@ pub(crate) enum Queued {
     Kline { symbol: usize, candle: Candle, closed: bool },
 }
 
-/// Makes frames one by one.
+/// What makes the frames of a venue one by one.
+pub(crate) trait Maker: Send {
+    /// Fixes the time of the first frame.
+    fn begin(&mut self, now_ms: i64);
+    /// Frames made so far, `None` when the total is reached.
+    fn made(&self) -> Option<u64>;
+    /// Appends the next frame.
+    fn next(&mut self, batch: &mut Batch);
+    /// Frames per second at the recorded pace.
+    fn frames_per_s(&self) -> u64;
+}
+
+/// Makes frames of Binance.
 pub(crate) struct Generator {
     pub rules: Rules,
     pub decimals: Decimals,
@@ -214,24 +226,22 @@ impl Generator {
     pub fn stall(&self) -> Arc<Stall> {
         self.stall.clone()
     }
+}
 
-    /// Frames per second at the recorded pace.
-    pub fn frames_per_s(&self) -> u64 {
+impl Maker for Generator {
+    fn frames_per_s(&self) -> u64 {
         self.frames_per_s
     }
 
-    /// Fixes the time of the first frame.
-    pub fn begin(&mut self, now_ms: i64) {
+    fn begin(&mut self, now_ms: i64) {
         self.now_ms = self.start_ms.unwrap_or(now_ms);
     }
 
-    /// Frames made so far, `None` when the total is reached.
-    pub fn made(&self) -> Option<u64> {
+    fn made(&self) -> Option<u64> {
         (self.total.is_none_or(|total| self.made < total)).then_some(self.made)
     }
 
-    /// Appends the next frame.
-    pub fn next(&mut self, batch: &mut Batch) {
+    fn next(&mut self, batch: &mut Batch) {
         self.now_ms = match self.start_ms {
             Some(start_ms) => start_ms + (self.made as i64).saturating_mul(1000) / self.frames_per_s as i64,
             // One look at the clock per few frames: it costs as much as a small frame.
@@ -247,7 +257,9 @@ impl Generator {
         };
         batch.frames.push(BatchFrame { stream, start: start as u32, end: batch.bytes.len() as u32, head_bytes, ids });
     }
+}
 
+impl Generator {
     fn event(&mut self, out: &mut Vec<u8>) -> Written {
         let symbol = self.rng.random_range(0..self.symbols.len());
         // Instead of one that does not trade, the next that does.

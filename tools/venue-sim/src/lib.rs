@@ -42,6 +42,7 @@ mod limits;
 mod listing;
 mod outbox;
 mod play;
+mod protocol;
 pub mod report;
 mod rest;
 mod rest_trades;
@@ -75,7 +76,7 @@ pub use faults::{Action, Fault, Garbage};
 pub use listing::{ListingReport, Standing};
 pub use report::{ConnReport, LimitsReport, Report, RestReport, StreamReport, VenueReport};
 
-use generate::Generator;
+use generate::{Generator, Maker as _};
 use listing::Listings;
 use play::Feed;
 use report::Transcript;
@@ -226,28 +227,28 @@ fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, Feed)>> {
     if wanted.is_empty() {
         bail!("no venue to serve");
     }
-    let timelines = match &config.source {
-        Source::Recordings(files) => wanted
-            .iter()
-            .map(|venue| {
+    let timelines = wanted
+        .iter()
+        .map(|venue| match venue.source.as_ref().unwrap_or(&config.source) {
+            Source::Recordings(files) => {
                 let paths: Vec<_> = files.iter().filter(|file| file.venue == venue.id).map(|file| &file.path).collect();
                 if paths.is_empty() {
                     bail!("{} has no recording to play", venue.id);
                 }
                 Ok(Some(Arc::new(Timeline::load(&paths)?)))
-            })
-            .collect::<anyhow::Result<Vec<_>>>()?,
-        Source::Generated(_) => vec![None; wanted.len()],
-    };
+            }
+            Source::Generated(_) => Ok(None),
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let frames_total: usize = timelines.iter().flatten().map(|timeline| timeline.frames.len()).sum();
     let shares = wanted.len() as u64;
     let mut loaded = Vec::new();
     let mut doors: HashMap<&str, Arc<limits::Doors>> = HashMap::new();
     for (share, (wanted, timeline)) in wanted.iter().zip(timelines).enumerate() {
-        let Some(rules) = binance::Market::of(&wanted.id) else {
-            bail!("unknown venue {}: known are binance-spot and binance-usdm", wanted.id);
+        let Some((exchange, rules)) = protocol::of_venue(&wanted.id) else {
+            bail!("unknown venue {}: known are {}", wanted.id, protocol::KNOWN);
         };
-        let (streams, material, feed, listings) = match (timeline, &config.source) {
+        let (streams, material, feed, listings) = match (timeline, wanted.source.as_ref().unwrap_or(&config.source)) {
             (Some(timeline), _) => {
                 // The rate is over all venues: each takes its share, so they end together.
                 let pace = match config.pace {
@@ -261,7 +262,9 @@ fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, Feed)>> {
                 (timeline.streams.clone(), Material::Recorded(timeline), feed, listings)
             }
             (None, Source::Generated(market)) => {
-                let (mut generator, streams) = Generator::new(rules, market, config, share as u64, shares);
+                // A market of the venue's own is not split.
+                let (share, shares) = if wanted.source.is_some() { (0, 1) } else { (share as u64, shares) };
+                let (mut generator, streams) = Generator::new(rules, market, config, share, shares);
                 let frames_per_s = match config.pace {
                     Pace::Recorded => Some(generator.frames_per_s() as f64),
                     Pace::Times(factor) => Some(generator.frames_per_s() as f64 * factor),
@@ -277,7 +280,7 @@ fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, Feed)>> {
             (None, Source::Recordings(_)) => bail!("{} has no recording to play", wanted.id),
         };
         let doors = doors.entry(limits::group(&wanted.id)).or_default().clone();
-        loaded.push((Venue::new(wanted, rules, streams, material, config, doors, listings), feed));
+        loaded.push((Venue::new(wanted, (exchange, rules), streams, material, config, doors, listings), feed));
     }
     Ok(loaded)
 }

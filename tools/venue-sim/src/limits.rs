@@ -11,6 +11,7 @@ use std::sync::Mutex;
 
 use crate::binance::Market;
 use crate::config::Limits;
+use crate::protocol::Exchange;
 use crate::report::{LimitsReport, lock};
 
 /// The limits of one venue as configured, in numbers.
@@ -34,16 +35,17 @@ pub(crate) struct Allowance {
 }
 
 impl Allowance {
-    pub fn of(market: Market, limits: &Limits) -> Allowance {
+    pub fn of(exchange: Exchange, market: Market, limits: &Limits) -> Allowance {
+        let (messages, message_window_ms, weight, weight_window_ms, streams) = exchange.limits(market);
         Allowance {
             enforce: limits.enforce,
-            messages: limits.messages_per_s.unwrap_or_else(|| market.messages_per_s()),
-            message_window_ms: limits.message_window_ms.unwrap_or(1_000).max(1),
-            weight: limits.rest_weight_per_min.unwrap_or_else(|| market.rest_weight_per_min()),
-            weight_window_ms: limits.rest_window_ms.unwrap_or(60_000).max(1),
+            messages: limits.messages_per_s.unwrap_or(messages),
+            message_window_ms: limits.message_window_ms.unwrap_or(message_window_ms).max(1),
+            weight: limits.rest_weight_per_min.unwrap_or(weight),
+            weight_window_ms: limits.rest_window_ms.unwrap_or(weight_window_ms).max(1),
             connects: limits.connects_per_5_min,
             connect_window_ms: limits.connect_window_ms.max(1),
-            streams: limits.streams_per_connection,
+            streams: limits.streams_per_connection.min(streams),
             strikes: limits.strikes.max(1),
             throttle_ms: limits.throttle_ms,
             knocks: limits.knocks.max(1),
@@ -205,7 +207,7 @@ mod tests {
     const NOW: i64 = 1_800_000_015_000;
 
     fn allowance(limits: Limits) -> Allowance {
-        Allowance::of(Market::Spot, &Limits { enforce: true, knocks: 2, ban_ms: 1_000, ..limits })
+        Allowance::of(Exchange::Binance, Market::Spot, &Limits { enforce: true, knocks: 2, ban_ms: 1_000, ..limits })
     }
 
     #[test]
@@ -254,7 +256,7 @@ mod tests {
     #[test]
     fn without_enforcement_everything_passes_and_is_counted() {
         let limits = Limits { rest_weight_per_min: Some(1), connects_per_5_min: 0, ..Limits::default() };
-        let allowance = Allowance::of(Market::Spot, &limits);
+        let allowance = Allowance::of(Exchange::Binance, Market::Spot, &limits);
         let (mut door, mut counts) = (Door::default(), LimitsReport::default());
         for knock in [Knock::Rest { weight: 5 }, Knock::Upgrade, Knock::Upgrade] {
             assert_eq!(door.knock(knock, &allowance, NOW, &mut counts), Verdict::Pass);

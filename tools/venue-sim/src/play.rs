@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::{Pace, Repeat, StartWhen};
-use crate::generate::Generator;
+use crate::generate::Maker;
 use crate::listing::Listings;
 use crate::report::{lock, wall_ns};
 use crate::restamp::{Warp, render};
@@ -38,7 +38,7 @@ pub(crate) enum Feed {
         warp: Option<Warp>,
     },
     Generated {
-        generator: Box<Generator>,
+        generator: Box<dyn Maker>,
         /// Frames per second; `None` = as fast as possible.
         frames_per_s: Option<f64>,
     },

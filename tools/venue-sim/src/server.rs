@@ -15,13 +15,13 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use crate::binance::Session;
 use crate::closes::{Planned, Recipe};
 use crate::conn::Setup;
 use crate::faults::{Action, Board, Fault};
 use crate::http::{Answer, BODY_BYTES_MAX, HEAD_BYTES_MAX, Head, head_end};
 use crate::limits::Knock;
 use crate::listing::Standing;
+use crate::protocol::Session;
 use crate::report::{Report, Transcript, lock, wall_ns};
 use crate::socket::Wire;
 use crate::venue::{Order, Outlet, Venue};
@@ -306,21 +306,21 @@ fn upgrade(venue: &Venue, shared: &Shared, head: &Head, path: &str, from: IpAddr
         let mut counts = lock(&venue.limits);
         venue.doors.knock(from, Knock::Upgrade, &venue.allowance, now_ms, &mut counts).1
     };
-    if let Some(refusal) = crate::rest::turned_away(venue, verdict, now_ms) {
+    if let Some(refusal) = crate::protocol::turned_away(venue, verdict, now_ms) {
         return Upgrade::Refuse(refusal);
     }
     let fits = |action: &Action| matches!(action, Action::Refuse { .. } | Action::HangUpgrade);
     match shared.board.take_for_request(&venue.id, path, fits) {
-        Some(Action::Refuse { status }) => return Upgrade::Refuse(crate::rest::refusal(venue, status, 1, now_ms)),
+        Some(Action::Refuse { status }) => return Upgrade::Refuse(crate::protocol::refusal(venue, status, 1, now_ms)),
         Some(_) => return Upgrade::Hang,
         None => {}
     }
     if head.header("sec-websocket-key").is_none() || head.method != "GET" {
         return Upgrade::Refuse(Answer::json(400, ""));
     }
-    match Session::open(venue.market, path, &head.query(), &venue.universe) {
-        Some((session, added)) => Upgrade::Open(session, added),
-        None => Upgrade::Refuse(Answer::json(404, "")),
+    match Session::open(venue, head, path) {
+        Ok((session, added)) => Upgrade::Open(session, added),
+        Err(refusal) => Upgrade::Refuse(refusal),
     }
 }
 
@@ -335,8 +335,8 @@ async fn rest_answer(venue: &Venue, shared: &Shared, head: &Head, path: &str, fr
     }
     let now_ms = (wall_ns() / 1_000_000) as i64;
     match shared.board.take_for_request(&venue.id, path, |action| matches!(action, Action::Rest { .. })) {
-        Some(Action::Rest { status, retry_after_s }) => crate::rest::refusal(venue, status, retry_after_s, now_ms),
-        _ => crate::rest::answer(venue, head, path, from, now_ms),
+        Some(Action::Rest { status, retry_after_s }) => crate::protocol::refusal(venue, status, retry_after_s, now_ms),
+        _ => crate::protocol::answer(venue, head, path, from, now_ms),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::faults::{Action, FaultId};
 use crate::generate::Stall;
 use crate::limits::{Allowance, Doors};
 use crate::listing::Listings;
+use crate::protocol::Exchange;
 use crate::report::{ConnStats, LimitsReport, RestReport, VenueReport, lock};
 use crate::restamp::Warp;
 use crate::script::{StreamInfo, Timeline};
@@ -148,6 +149,7 @@ pub(crate) enum Material {
 /// One venue.
 pub(crate) struct Venue {
     pub id: String,
+    pub exchange: Exchange,
     pub market: Market,
     pub universe: Universe,
     pub material: Material,
@@ -176,7 +178,7 @@ pub(crate) struct Venue {
 impl Venue {
     pub fn new(
         wanted: &crate::config::SimVenue,
-        market: Market,
+        (exchange, market): (Exchange, Market),
         streams: Vec<StreamInfo>,
         material: Material,
         config: &crate::config::SimConfig,
@@ -192,13 +194,14 @@ impl Venue {
         };
         Venue {
             id: wanted.id.clone(),
+            exchange,
             market,
             universe,
             material,
             restamp: config.restamp,
             extra_symbols: config.extra_symbols,
             listings,
-            allowance: Allowance::of(market, &config.limits),
+            allowance: Allowance::of(exchange, market, &config.limits),
             doors,
             limits: Mutex::default(),
             closes: Closes::default(),
