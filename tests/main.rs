@@ -8,6 +8,7 @@ mod support;
 
 mod capture {
     mod bytes_kept;
+    mod proxy;
     mod reconnect;
 }
 mod lake {

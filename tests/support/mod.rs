@@ -2,6 +2,7 @@
 
 pub mod log;
 pub mod logs;
+pub mod proxy;
 pub mod venue;
 
 use std::path::{Path, PathBuf};

@@ -43,8 +43,9 @@ pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     let status = status(&answer).ok_or(ProxyError::Malformed("the answer to CONNECT has no status"))?;
     match status {
         200..=299 => Ok(()),
-        407 if credentials.is_some() => Err(ProxyError::AuthFailed),
-        407 => Err(ProxyError::AuthRequired),
+        // tinyproxy answers wrong credentials with 401.
+        401 | 407 if credentials.is_some() => Err(ProxyError::AuthFailed),
+        401 | 407 => Err(ProxyError::AuthRequired),
         status => Err(ProxyError::Http { status }),
     }
 }
