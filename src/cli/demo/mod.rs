@@ -24,7 +24,7 @@ use venue_sim::{Pace, RecordingFile, Repeat, Sim, SimConfig, StartWhen};
 use super::Usage;
 use crate::config::Config;
 use crate::shutdown::Shutdown;
-use crate::venue::{self, Channel, VenueId};
+use crate::venue::{Channel, VenueId};
 
 /// Arguments of `tapedeck demo`.
 #[derive(Debug, clap::Args)]
@@ -36,7 +36,7 @@ pub struct Args {
     /// `max` (as fast as the socket takes them).
     #[arg(long, default_value = "recorded", value_parser = parse_rate)]
     rate: Pace,
-    /// Venues to show, separated by commas; without it all of this version.
+    /// Venues to show, separated by commas; without it all that the recordings hold.
     #[arg(long, value_name = "VENUES", value_delimiter = ',')]
     venues: Vec<String>,
     /// Where log and lake go; without it a new directory below `data/`.
@@ -109,7 +109,7 @@ fn recordings_dir() -> anyhow::Result<PathBuf> {
 
 fn chosen_venues(args: &Args) -> anyhow::Result<Vec<VenueId>> {
     if args.venues.is_empty() {
-        return Ok(VenueId::ALL.iter().copied().filter(|v| venue::venue(*v).is_some()).collect());
+        return Ok(VenueId::ALL.iter().copied().filter(|v| !recordings(*v).is_empty()).collect());
     }
     let mut out = Vec::new();
     for word in &args.venues {
