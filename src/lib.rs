@@ -25,6 +25,7 @@ pub mod compact;
 pub mod config;
 pub mod kline;
 pub mod lake;
+pub mod repair;
 pub mod shutdown;
 pub mod telemetry;
 pub mod venue;

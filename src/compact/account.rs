@@ -258,6 +258,13 @@ impl Account {
         }
     }
 
+    /// Notes a hole that was asked for over REST.
+    pub fn repaired(&mut self, repair: Repair) {
+        if self.repairs.len() < LISTED_MAX {
+            self.repairs.push(repair);
+        }
+    }
+
     /// Notes an unreadable range.
     pub fn lost(&mut self, lost: &LostRange) {
         self.lost_count += 1;

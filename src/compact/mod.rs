@@ -35,6 +35,7 @@ pub mod resume;
 pub mod retire;
 pub mod route;
 mod session;
+mod snapshots;
 pub mod stage;
 pub mod status;
 mod tail;
@@ -48,8 +49,10 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::config::Config;
+use crate::repair::desk::Desk;
+use crate::repair::{self, Repairer};
 use crate::shutdown::Shutdown;
-use crate::venue;
+use crate::venue::{self, VenueId};
 
 pub use retire::consumers;
 pub use status::CompactorStatus;
@@ -67,11 +70,12 @@ pub enum Mode {
 /// What the compactor did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Outcome {
-    /// By venue word.
+    /// By venue word; logs of repairs as `<venue>.repair`.
     pub venues: BTreeMap<String, VenueOutcome>,
 }
 
-/// Compacts the logs of all configured venues, one thread each; a venue that fails does not stop the others.
+/// Compacts the logs of all configured venues, one thread for each log (what was collected, what was
+/// repaired), and repairs what is missing while it follows; a venue that fails does not stop the others.
 ///
 /// # Errors
 /// After all have ended: the failure of the first venue that failed.
@@ -83,48 +87,66 @@ pub async fn run(
 ) -> anyhow::Result<Outcome> {
     warn_about_other_logs(&cfg);
     let mut workers = Vec::new();
-    for id in cfg.venues.keys().copied() {
+    let mut repairs = tokio::task::JoinSet::new();
+    let mut paces = BTreeMap::new();
+    for (id, config) in &cfg.venues {
+        let id = *id;
         let venue = venue::venue(id).with_context(|| format!("venue {id} is not in this version"))?;
-        let worker = worker::Worker {
-            cfg: cfg.clone(),
-            id,
-            venue,
-            kind: part::LogKind::Collected,
-            mode,
-            shutdown: shutdown.clone(),
-            status: status.clone(),
-        };
-        let (done, result) = tokio::sync::oneshot::channel();
-        std::thread::Builder::new()
-            .name(format!("compact-{id}"))
-            .spawn(move || {
-                // Nobody listens only when the whole call was dropped.
-                let _ = done.send(worker.run());
-            })
-            .with_context(|| format!("start the thread of {id}"))?;
-        workers.push((id, result));
+        // A drain is over when the logs are: nothing new is fetched.
+        let desk = (mode == Mode::Follow && config.repair).then(Arc::<Desk>::default);
+        if let Some(desk) = &desk {
+            let pace = paces.entry(venue.pace_group()).or_insert_with(|| Arc::new(repair::pace(config))).clone();
+            repairs.spawn(Repairer::new(&cfg, config, venue, desk.clone(), pace, shutdown.clone())?.run());
+        }
+        for kind in [part::LogKind::Collected, part::LogKind::Repairs] {
+            let worker = worker::Worker {
+                cfg: cfg.clone(),
+                id,
+                venue,
+                kind,
+                desk: desk.clone(),
+                mode,
+                shutdown: shutdown.clone(),
+                status: status.clone(),
+            };
+            let name = worker.name();
+            let (done, result) = tokio::sync::oneshot::channel();
+            std::thread::Builder::new()
+                .name(format!("compact-{name}"))
+                .spawn(move || {
+                    // Nobody listens only when the whole call was dropped.
+                    let _ = done.send(worker.run());
+                })
+                .with_context(|| format!("start the thread of {name}"))?;
+            workers.push((name, result));
+        }
     }
     let mut outcome = Outcome::default();
     let mut failed = None;
-    for (id, result) in workers {
+    for (name, result) in workers {
         match result.await {
             Ok(Ok(done)) => {
                 if let Some(note) = &done.note {
                     eprintln!("{note}");
                 }
-                outcome.venues.insert(id.to_string(), done);
+                outcome.venues.insert(name, done);
             }
             Ok(Err(err)) => failed = failed.or(Some(err)),
             Err(_) => {
                 let what = "its thread ended by a panic; what was acknowledged is safe, a restart goes on behind it";
-                status.update(id, |s| {
+                status.update(&name, |s| {
                     s.activity = status::Activity::Failed;
                     s.reason = Some(what.to_owned());
                 });
-                failed = failed.or(Some(anyhow::anyhow!("compact {id}: {what}")));
+                failed = failed.or(Some(anyhow::anyhow!("compact {name}: {what}")));
             }
         }
     }
+    // They end by the same request to stop; what fails in follow mode ends without one.
+    if failed.is_some() {
+        repairs.abort_all();
+    }
+    while repairs.join_next().await.is_some() {}
     match failed {
         None => Ok(outcome),
         Some(err) => Err(err),
@@ -136,7 +158,8 @@ fn warn_about_other_logs(cfg: &Config) {
     let Ok(entries) = std::fs::read_dir(cfg.wal_root()) else { return };
     for entry in entries.flatten().filter(|e| e.path().is_dir()) {
         let name = entry.file_name();
-        if !cfg.venues.keys().any(|id| name == *id.as_str()) {
+        let of = |id: &VenueId| name == *id.as_str() || name == *format!("{id}.repair");
+        if !cfg.venues.keys().any(of) {
             tracing::warn!(log = %entry.path().display(), "this log is of no configured venue and is not compacted");
         }
     }

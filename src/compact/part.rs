@@ -252,6 +252,12 @@ impl Gatherer {
         }
     }
 
+    /// True when [`Gatherer::take_told`] has something.
+    #[inline]
+    pub fn has_told(&self) -> bool {
+        self.told.as_ref().is_some_and(|t| !t.is_empty())
+    }
+
     /// The holes told since the last call, which stayed open; from the first call on they are kept for the next.
     pub fn take_told(&mut self) -> Vec<Hole> {
         self.told.replace(Vec::new()).unwrap_or_default()
@@ -400,6 +406,7 @@ impl Gatherer {
     fn other(&mut self, kind: Kind, record: &RecordRef<'_>, common: &Common) -> u32 {
         let Some(part) = self.part.as_mut() else { return 0 };
         let text = || String::from_utf8_lossy(record.payload).into_owned();
+        let mut symbol = None;
         let (kind, detail) = match kind {
             Kind::ConnOpen => {
                 self.dedupe.opened(record.conn, record.payload);
@@ -419,7 +426,12 @@ impl Gatherer {
                 let (kind, detail) = event_kind(record.payload);
                 match kind.as_str() {
                     "stream_silent" => silent(&mut self.decoder.rows.drift, &detail),
-                    "repaired" | "unrepaired" => part.account.repairs.extend(repair(&detail)),
+                    "repaired" | "unrepaired" => {
+                        if let Some(repair) = repair(&detail) {
+                            symbol = Some(self.decoder.rows.symbols.intern(&repair.symbol));
+                            part.account.repaired(repair);
+                        }
+                    }
                     _ => {}
                 }
                 (kind, detail)
@@ -436,7 +448,7 @@ impl Gatherer {
             },
             Kind::Data | Kind::Rest | Kind::Sync | Kind::Hole | Kind::Seal => return 0,
         };
-        part.event(common, &Event { symbol: None, ts_event_us: None, kind: &kind, detail: &detail });
+        part.event(common, &Event { symbol, ts_event_us: None, kind: &kind, detail: &detail });
         1 << Table::Events as u32
     }
 }

@@ -153,31 +153,34 @@ pub fn replay(cfg: &Config, args: &ReplayArgs) -> anyhow::Result<Report> {
         if args.venues.is_empty() { cfg.venues.keys().copied().collect() } else { args.venues.clone() };
     for id in ids {
         let venue = venue::venue(id).with_context(|| format!("venue {id} is not in this version"))?;
-        let dir = cfg.wal_dir(id);
-        let segments = if dir.is_dir() {
-            wal_format::list_segments(&dir).with_context(|| format!("list {}", dir.display()))?
-        } else {
-            Vec::new()
-        };
-        let Some(uuid) = segments.iter().find_map(|s| s.log_uuid) else {
-            report.notes.push(format!("{id}: there is no log in {}", dir.display()));
-            continue;
-        };
-        let log = Log {
-            venue,
-            kind: LogKind::Collected,
-            dir,
-            name: hex(&uuid),
-            first_segment: segments.first().map_or(0, |s| s.id.0),
-            settings: write_settings(cfg),
-            from: args.from_ns.map(Hour::of_ns),
-            to_ns: args.to_ns,
-        };
-        let parts = published(&cfg.lake.dir, &log)?;
-        if args.verify {
-            log.verify(&cfg.lake.dir, &parts, args.out.as_deref(), &mut report)?;
-        } else if let Some(out) = &args.out {
-            log.rebuild(&parts, out, &mut report)?;
+        for (kind, dir) in [(LogKind::Collected, cfg.wal_dir(id)), (LogKind::Repairs, cfg.repair_dir(id))] {
+            let segments = if dir.is_dir() {
+                wal_format::list_segments(&dir).with_context(|| format!("list {}", dir.display()))?
+            } else {
+                Vec::new()
+            };
+            let Some(uuid) = segments.iter().find_map(|s| s.log_uuid) else {
+                if kind == LogKind::Collected {
+                    report.notes.push(format!("{id}: there is no log in {}", dir.display()));
+                }
+                continue;
+            };
+            let log = Log {
+                venue,
+                kind,
+                dir,
+                name: hex(&uuid),
+                first_segment: segments.first().map_or(0, |s| s.id.0),
+                settings: write_settings(cfg),
+                from: args.from_ns.map(Hour::of_ns),
+                to_ns: args.to_ns,
+            };
+            let parts = published(&cfg.lake.dir, &log)?;
+            if args.verify {
+                log.verify(&cfg.lake.dir, &parts, args.out.as_deref(), &mut report)?;
+            } else if let Some(out) = &args.out {
+                log.rebuild(&parts, out, &mut report)?;
+            }
         }
     }
     if let Some(out) = &args.out {

@@ -11,16 +11,19 @@ use wal_format::{AckFile, Position, SegmentId, Step};
 use super::Mode;
 use super::account::Account;
 use super::failpoint::fail_point;
-use super::part::{Gatherer, missing_beginning};
+use super::part::{Gatherer, LogKind, missing_beginning};
 use super::publish::publish;
 use super::resume::remove_staging;
 use super::retire::{Keep, retire};
+use super::snapshots::SnapshotRequests;
 use super::stage::{Place, remove_older_states, stage_all, stage_full, stage_table, write_state};
 use super::status::{Activity, LastPublish};
 use super::tail::{Tail, repair_if_free};
 use super::worker::{VenueOutcome, Worker, store_ack};
 use crate::clock;
 use crate::lake::Table;
+use crate::repair::desk::Hole;
+use crate::venue::Channel;
 
 /// Between two updates of the status, and between two looks at memory and idle tables, ns.
 const STATUS_NS: u64 = 100_000_000;
@@ -77,6 +80,9 @@ pub struct Session<'a> {
     open_tables_max: usize,
     /// The first record tells whether the log still begins with its beginning.
     check_first: bool,
+    /// The end of the log was seen once.
+    was_at_end: bool,
+    snapshots: SnapshotRequests,
 }
 
 /// Counters shown in the status.
@@ -161,6 +167,8 @@ impl<'a> Session<'a> {
             buffered_bytes_max: (worker.cfg.memory.limit_mib << 20) / 2 / venues,
             open_tables_max: (worker.cfg.lake.max_open_writers as u64 / venues).max(1) as usize,
             check_first: false,
+            was_at_end: false,
+            snapshots: SnapshotRequests::new(worker.cfg.wal_dir(worker.id)),
             worker,
         }
     }
@@ -171,6 +179,7 @@ impl<'a> Session<'a> {
     /// Anything; the caller starts over from the last durable state.
     pub fn run(&mut self, from: Position, from_beginning: bool) -> anyhow::Result<Ended> {
         self.check_first = from_beginning;
+        self.recall();
         let dir = self.worker.dir();
         let mut tail = Tail::open(&dir, from)?;
         let limit = match self.worker.mode {
@@ -198,6 +207,7 @@ impl<'a> Session<'a> {
                 }
                 Batch::Reached(end) => return self.drained(end, &tail),
                 Batch::Tail => {
+                    self.read_to_the_end();
                     quiet_looks += 1;
                     if self.worker.mode == Mode::Drain && quiet_looks >= DRAIN_LOOKS {
                         return self.drained(tail.reader.position(), &tail);
@@ -224,6 +234,53 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// What the open part knows about holes, from before a restart.
+    fn recall(&mut self) {
+        if self.worker.mode == Mode::Follow && self.worker.kind == LogKind::Collected {
+            // From now on they are kept.
+            self.gatherer.take_told();
+        }
+        let (Some(desk), Some(part)) = (&self.worker.desk, &self.gatherer.part) else { return };
+        part.account.repairs.iter().for_each(|r| desk.was_done(r));
+        part.account.gaps.iter().filter_map(Hole::of).for_each(|h| desk.want(h));
+    }
+
+    /// Holes that stayed open: trades for the repairer, books for the collector.
+    #[cold]
+    fn holes(&mut self) {
+        let now_us = (clock::wall_ns() / 1_000) as i64;
+        for hole in self.gatherer.take_told() {
+            let symbol = self.gatherer.symbol(hole.symbol);
+            match hole.channel {
+                Channel::Depth => self.snapshots.want(symbol, hole.before_us, now_us),
+                Channel::Trades | Channel::AggTrades if hole.cause != "trades_skipped" => {
+                    let Some(desk) = &self.worker.desk else { continue };
+                    desk.want(Hole {
+                        channel: hole.channel,
+                        symbol: symbol.to_owned(),
+                        from: hole.from,
+                        to: hole.to,
+                        after_us: hole.after_us,
+                        before_us: hole.before_us,
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The log of repairs was read to its end: all that was asked for is known.
+    fn read_to_the_end(&mut self) {
+        if self.worker.kind == LogKind::Collected || std::mem::replace(&mut self.was_at_end, true) {
+            return;
+        }
+        let Some(desk) = &self.worker.desk else { return };
+        if let Some(part) = &self.gatherer.part {
+            part.account.repairs.iter().for_each(|r| desk.was_done(r));
+        }
+        desk.ready();
+    }
+
     /// Handles up to `batch_rows` records.
     fn batch(&mut self, tail: &mut Tail, limit: Option<Position>) -> anyhow::Result<Batch> {
         let mut handled = 0_u64;
@@ -247,6 +304,9 @@ impl<'a> Session<'a> {
                     }
                     fail_point!("session.record");
                     let touched = self.gatherer.record(&record);
+                    if self.gatherer.has_told() {
+                        self.holes();
+                    }
                     self.last_ts_recv_ns = record.ts_recv_ns;
                     self.touched |= touched;
                     stage_full(&self.place, &mut self.gatherer, touched)?;
@@ -297,12 +357,16 @@ impl<'a> Session<'a> {
         let Some(open) = self.gatherer.part.as_ref() else { return Ok(()) };
         let counts = Counts::of(&open.account);
         let hour = open.hour;
-        self.worker.status.update(self.worker.id, |s| s.activity = Activity::Publishing);
+        self.worker.update(|s| s.activity = Activity::Publishing);
         let Some(published) =
             publish(&self.place, &mut self.gatherer, end).with_context(|| format!("publish hour {hour}"))?
         else {
             return Ok(());
         };
+        self.holes();
+        if let Some(desk) = &self.worker.desk {
+            published.manifest.repairs.iter().for_each(|r| desk.was_done(r));
+        }
         self.acknowledge(end, &format!("published {hour}"))?;
         fail_point!("publish.after_ack");
         remove_staging(&self.place, &published.part)?;
@@ -323,7 +387,7 @@ impl<'a> Session<'a> {
         };
         tracing::info!(venue = %self.worker.id, hour = %hour, rows = last.rows, bytes = last.bytes, files = last.files,
             "published");
-        self.worker.status.update(self.worker.id, |s| {
+        self.worker.update(|s| {
             s.parts_published += 1;
             s.last_publish = Some(last);
         });
@@ -358,7 +422,7 @@ impl<'a> Session<'a> {
         }
         store_ack(&mut self.ack, self.log_uuid, position, note)?;
         self.acked = position;
-        self.worker.status.update(self.worker.id, |s| {
+        self.worker.update(|s| {
             s.acked = Some(show_position(position));
             s.acked_at_ns = clock::wall_ns();
         });
@@ -377,7 +441,7 @@ impl<'a> Session<'a> {
             Ok(0) => {}
             Ok(n) => {
                 self.outcome.segments_retired += n as u64;
-                self.worker.status.update(self.worker.id, |s| s.segments_retired += n as u64);
+                self.worker.update(|s| s.segments_retired += n as u64);
                 tracing::info!(venue = %self.worker.id, segments = n, "retired");
             }
             Err(err) => {
@@ -449,7 +513,8 @@ impl<'a> Session<'a> {
             Activity::AtTail | Activity::Stopped => 0,
             _ => clock::wall_ns().saturating_sub(self.last_ts_recv_ns) / 1_000_000,
         };
-        self.worker.status.update(self.worker.id, |s| {
+        let repairs = self.worker.desk.as_ref().filter(|_| self.worker.kind == LogKind::Collected).map(|d| d.counts());
+        self.worker.update(|s| {
             s.activity = activity;
             s.reason = reason;
             s.log_uuid.get_or_insert_with(|| self.place.log.clone());
@@ -472,6 +537,10 @@ impl<'a> Session<'a> {
             s.lag_bytes = lag_bytes.unwrap_or(s.lag_bytes);
             s.segments_on_disk = segments.unwrap_or(s.segments_on_disk);
             s.writer_alive = self.writer_alive;
+            if let Some(c) = repairs {
+                (s.repairs_waiting, s.repaired, s.unrepaired) = (c.waiting, c.repaired, c.unrepaired);
+                s.repaired_rows = c.rows;
+            }
             s.open_hour = part.map(|p| p.hour.to_string());
             s.open_records = part.map_or(0, |p| p.account.records);
             s.buffered_rows = rows;

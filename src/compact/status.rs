@@ -9,8 +9,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::venue::VenueId;
-
 /// What a worker is at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -80,9 +78,9 @@ pub struct VenueStatus {
     pub rows_total: u64,
     /// Rows per table since the start of the process.
     pub rows: BTreeMap<String, u64>,
-    /// Gaps found in ids since the start of the process.
+    /// Holes in ids that stayed open, since the start of the process.
     pub gaps: u64,
-    /// Rows whose id was seen before, since the start of the process.
+    /// Rows removed because they were there, since the start of the process.
     pub repeated: u64,
     /// Ranges of the log that could not be read, since the start of the process.
     pub lost_ranges: u64,
@@ -118,12 +116,27 @@ pub struct VenueStatus {
     pub writer_alive: bool,
     /// Errors that were survived by starting over from the last durable state.
     pub retries: u64,
+    /// A log of repairs: most of the time nobody writes it, and it may not exist.
+    #[serde(default)]
+    pub of_repairs: bool,
+    /// Holes that wait for their repair.
+    #[serde(default)]
+    pub repairs_waiting: u64,
+    /// Holes fetched wholly since the start of the process.
+    #[serde(default)]
+    pub repaired: u64,
+    /// Holes given up since the start of the process.
+    #[serde(default)]
+    pub unrepaired: u64,
+    /// Rows fetched for holes since the start of the process.
+    #[serde(default)]
+    pub repaired_rows: u64,
 }
 
 /// A copy of everything at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// By venue word.
+    /// By venue word; logs of repairs as `<venue>.repair`.
     pub venues: BTreeMap<String, VenueStatus>,
 }
 
@@ -142,13 +155,13 @@ impl CompactorStatus {
         self.lock().clone()
     }
 
-    /// Changes the entry of one venue.
-    pub fn update(&self, venue: VenueId, change: impl FnOnce(&mut VenueStatus)) {
+    /// Changes the entry of one log: a venue word, or `<venue>.repair`.
+    pub fn update(&self, log: &str, change: impl FnOnce(&mut VenueStatus)) {
         let mut all = self.lock();
-        if let Some(v) = all.venues.get_mut(venue.as_str()) {
+        if let Some(v) = all.venues.get_mut(log) {
             change(v);
         } else {
-            change(all.venues.entry(venue.as_str().to_owned()).or_default());
+            change(all.venues.entry(log.to_owned()).or_default());
         }
     }
 
@@ -178,7 +191,7 @@ impl VenueStatus {
             Activity::Failed => Some(format!("stopped: {}", reason())),
             Activity::Starting | Activity::Stopped => None,
             Activity::CatchingUp | Activity::AtTail | Activity::Publishing => {
-                if !self.writer_alive {
+                if !self.writer_alive && !self.of_repairs {
                     Some("no collector is writing this log".into())
                 } else if self.lag_ms > LAG_PROBLEM_MS {
                     Some(format!("{} s behind the collector", self.lag_ms / 1_000))
@@ -194,7 +207,7 @@ impl Snapshot {
     /// Everything as Prometheus text.
     pub fn prometheus(&self) -> String {
         type Value = fn(&VenueStatus) -> u64;
-        let metrics: [(&str, &str, &str, Value); 19] = [
+        let metrics: [(&str, &str, &str, Value); 23] = [
             ("records_total", "counter", "Log records handled. Stops when the collector or this venue stops.", |v| {
                 v.records
             }),
@@ -209,9 +222,11 @@ impl Snapshot {
                 |v| v.undecodable,
             ),
             ("gaps_total", "counter", "Holes in the venue's ids. A rise means rows are missing.", |v| v.gaps),
-            ("repeated_rows_total", "counter", "Rows whose id was seen before; usual around a rotation.", |v| {
-                v.repeated
-            }),
+            ("repeated_rows_total", "counter", "Rows removed: two connections brought them.", |v| v.repeated),
+            ("repairs_waiting", "gauge", "Holes that wait for their repair over REST.", |v| v.repairs_waiting),
+            ("repaired_total", "counter", "Holes fetched wholly over REST.", |v| v.repaired),
+            ("unrepaired_total", "counter", "Holes that REST could not fill.", |v| v.unrepaired),
+            ("repaired_rows_total", "counter", "Rows fetched over REST.", |v| v.repaired_rows),
             ("lost_ranges_total", "counter", "Ranges of the log that could not be read. Must stay 0.", |v| {
                 v.lost_ranges
             }),
@@ -252,11 +267,12 @@ impl Snapshot {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::venue::VenueId;
 
     #[test]
     fn a_status_survives_json_so_that_other_processes_can_show_it() {
         let status = CompactorStatus::default();
-        status.update(VenueId::BinanceSpot, |v| {
+        status.update(VenueId::BinanceSpot.as_str(), |v| {
             v.activity = Activity::AwaitingRepair;
             v.reason = Some("segment 3".into());
         });
@@ -278,7 +294,7 @@ mod tests {
     #[test]
     fn metrics_carry_the_venue_and_the_table() {
         let status = CompactorStatus::default();
-        status.update(VenueId::BinanceUsdm, |v| {
+        status.update(VenueId::BinanceUsdm.as_str(), |v| {
             v.frames = 7;
             v.rows.insert("trades".into(), 5);
         });

@@ -71,6 +71,7 @@ impl Bed {
             id: VenueId::BinanceSpot,
             venue: venue::venue(VenueId::BinanceSpot).unwrap(),
             kind: part::LogKind::Collected,
+            desk: None,
             mode,
             shutdown: Shutdown::new(),
             status: Arc::default(),

@@ -20,10 +20,11 @@ use super::part::{Continuation, Gatherer, LogKind};
 use super::resume::{self, Start};
 use super::session::{Ended, Session};
 use super::stage::Place;
-use super::status::{Activity, CompactorStatus};
+use super::status::{Activity, CompactorStatus, VenueStatus};
 use crate::clock;
 use crate::config::Config;
-use crate::lake::{LakeError, Numeric, WriteSettings};
+use crate::lake::{Hour, LakeError, Manifest, Numeric, WriteSettings};
+use crate::repair::desk::{Desk, Hole};
 use crate::shutdown::Shutdown;
 use crate::venue::{Venue, VenueId};
 
@@ -33,6 +34,8 @@ pub const READER: &str = "lake";
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 /// Longest pause after a failure.
 const RETRY_MAX: Duration = Duration::from_secs(30);
+/// Holes of parts of this age are recalled after a start, hours.
+const RECALL_HOURS: i64 = 48;
 /// Between two looks for a log that is not there yet.
 const LOG_POLL: Duration = Duration::from_millis(200);
 
@@ -61,6 +64,8 @@ pub struct Worker {
     pub venue: &'static dyn Venue,
     /// Which log of it.
     pub kind: LogKind,
+    /// Where holes are left for the repairer, and what became of them; `None` without one.
+    pub desk: Option<Arc<Desk>>,
     /// Follow or drain.
     pub mode: Mode,
     /// Asks to stop.
@@ -82,7 +87,26 @@ pub fn write_settings(cfg: &Config) -> WriteSettings {
 impl Worker {
     /// The log's directory.
     pub fn dir(&self) -> PathBuf {
-        self.cfg.wal_dir(self.id)
+        match self.kind {
+            LogKind::Collected => self.cfg.wal_dir(self.id),
+            LogKind::Repairs => self.cfg.repair_dir(self.id),
+        }
+    }
+
+    /// The log's name in the status.
+    pub fn name(&self) -> String {
+        match self.kind {
+            LogKind::Collected => self.id.to_string(),
+            LogKind::Repairs => format!("{}.repair", self.id),
+        }
+    }
+
+    /// Changes the log's status.
+    pub fn update(&self, change: impl FnOnce(&mut VenueStatus)) {
+        self.status.update(&self.name(), |s| {
+            s.of_repairs = self.kind == LogKind::Repairs;
+            change(s);
+        });
     }
 
     /// Works until asked to stop (follow) or until the log is worked off (drain).
@@ -114,7 +138,7 @@ impl Worker {
                 "compacting failed, starting over from the last durable state"
             );
             self.show(Activity::Retrying, Some(format!("{err:#}")));
-            self.status.update(self.id, |s| s.retries += 1);
+            self.update(|s| s.retries += 1);
             if !self.sleep(pause) {
                 return Ok(outcome);
             }
@@ -135,7 +159,7 @@ impl Worker {
     }
 
     fn show(&self, activity: Activity, reason: Option<String>) {
-        self.status.update(self.id, |s| {
+        self.update(|s| {
             s.activity = activity;
             s.reason = reason;
         });
@@ -159,6 +183,7 @@ impl Worker {
         }
         resume::clean(&place, &decision.start)?;
         let position = decision.start.position();
+        self.recall(&place)?;
         if decision.store_ack {
             store_ack(&mut ack, uuid, position, "resume")?;
         }
@@ -169,6 +194,22 @@ impl Worker {
         match session.run(position, from_beginning)? {
             Ended::Stopped | Ended::Drained => Ok(()),
         }
+    }
+
+    /// What manifests of the last days say about holes: those of this log wait again unless they were asked for.
+    fn recall(&self, place: &Place) -> anyhow::Result<()> {
+        let Some(desk) = &self.desk else { return Ok(()) };
+        let since = Hour::of_ns(clock::wall_ns()).0 - RECALL_HOURS;
+        for (part, path) in resume::manifests(&place.lake, &place.venue)? {
+            if part.hour.0 < since || part.log8 != place.log8() {
+                continue;
+            }
+            // One that cannot be read was told about already.
+            let Ok(manifest) = Manifest::load(&path) else { continue };
+            manifest.repairs.iter().for_each(|r| desk.was_done(r));
+            manifest.gaps.iter().filter_map(Hole::of).for_each(|h| desk.want(h));
+        }
+        Ok(())
     }
 
     fn gatherer(&self, start: &Start) -> anyhow::Result<Gatherer> {
@@ -214,10 +255,20 @@ impl Worker {
                     foreign.is_empty(),
                     "{why}\n  fix:   move it out of the log's directory; nothing was touched"
                 );
-                outcome.note = Some(format!("{why}: nothing to do"));
+                if self.kind == LogKind::Collected {
+                    outcome.note = Some(format!("{why}: nothing to do"));
+                }
                 return Ok(None);
             }
-            self.show(Activity::WaitingForLog, Some(why));
+            match self.kind {
+                LogKind::Collected => self.show(Activity::WaitingForLog, Some(why)),
+                // Nothing was ever repaired: the usual case.
+                LogKind::Repairs => {
+                    if let Some(desk) = self.desk.as_ref().filter(|_| foreign.is_empty()) {
+                        desk.ready();
+                    }
+                }
+            }
             if !self.sleep(LOG_POLL) {
                 return Ok(None);
             }

@@ -238,6 +238,11 @@ impl Config {
         self.wal_root().join(venue.as_str())
     }
 
+    /// The log of what was fetched over REST for holes of the venue's log.
+    pub fn repair_dir(&self, venue: VenueId) -> PathBuf {
+        self.wal_root().join(format!("{venue}.repair"))
+    }
+
     /// Options of a log writer as configured.
     pub fn log_options(&self) -> wal_format::LogOptions {
         let mut o = wal_format::LogOptions::new(std::sync::Arc::new(crate::clock::now));

@@ -114,7 +114,7 @@ pub(super) fn utf8(payload: &[u8]) -> Result<&str> {
 }
 
 /// Percent-encodes every byte that RFC 3986 does not leave free.
-pub(super) fn percent_encode(text: &str) -> String {
+pub(crate) fn percent_encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for b in text.bytes() {
         if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~') {

@@ -10,7 +10,7 @@ pub mod gate;
 mod hostile;
 mod json;
 pub mod kucoin;
-mod message;
+pub(crate) mod message;
 pub mod number;
 pub mod row;
 pub mod symbol;
