@@ -44,6 +44,8 @@ mod tests;
 mod watchdog;
 mod wishes;
 
+pub use plan::select;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;

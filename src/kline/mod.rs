@@ -8,10 +8,12 @@
 //! - [`interval`]: where bars open and close; [`data`]: one bar in exact integers.
 //! - [`actor`]: one per symbol, handed trades in batches.
 //! - [`generator`]: the fold of one symbol; [`registry`]: which symbol has which place.
+//! - [`feed`]: one venue's log as ticks, gaps and clock.
 //! - [`store`]: what readers see.
 
 pub mod actor;
 pub mod data;
+pub mod feed;
 pub mod generator;
 pub mod interval;
 pub mod registry;
@@ -19,6 +21,7 @@ pub mod store;
 
 pub use actor::{Dirty, Item, Job, KlineActor, Shown, Totals, Update, Worker};
 pub use data::{KlineData, Tick};
+pub use feed::{Feed, FeedState};
 pub use generator::{BarEvent, KlineGenerator, What};
 pub use interval::Interval;
 pub use registry::{Registered, SymbolPeriodRegistry};

@@ -1,0 +1,426 @@
+//! One venue's log as items for the actors: a fold over records that knows no files, no clock and no threads.
+//!
+//! ```text
+//!  record --> of the source channel? --> decode --> ids: repeat? hole? fills one? --> Tick, Gap, Repaired
+//!         \-> listing: symbols get their places     time of the venue passed a minute --> Clock
+//! ```
+//!
+//! What comes out depends on the records alone, so a restart from a saved [`FeedState`] goes on exactly, and any
+//! number of kills leaves the candles of an undisturbed run. The repairer's log of the venue is folded in by the
+//! same feed: its trades fill holes that this feed knows.
+//!
+//! The venue's time is the latest time of a trade, or, when none comes, our receive time minus the smallest
+//! distance ever seen between the two, and a margin: so bars of silent markets close too, and a clock that is
+//! wrong by hours, ours or the venue's, does no harm.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use wal_format::{Kind, RecordRef, flags};
+
+use super::actor::Item;
+use super::data::{NO_ID, Tick};
+use super::registry::SymbolPeriodRegistry;
+use crate::collect::select;
+use crate::compact::account::LineCounts;
+use crate::compact::decode::{FrameDecoder, Verdict};
+use crate::compact::dedupe::{Carrier, Dedupe, SavedDedupe};
+use crate::venue::gap::{GapState, GapTracker, RowMark};
+use crate::venue::row::Side;
+use crate::venue::{Channel, Continuity, RestMeta, SymbolId, UnknownWord, Venue};
+
+const MINUTE_US: i64 = 60_000_000;
+/// Bars of other symbols close this long after the first trade behind their end, by the venue's time: trades of
+/// different symbols come over different connections and are not in order to the millisecond.
+const EVIDENCE_MARGIN_US: i64 = 10_000;
+/// Bars close this long after their end by our clock, when no trade tells.
+const TIMER_MARGIN_US: i64 = 250_000;
+/// A trade this far ahead of all clocks is damaged, not early.
+const FUTURE_US: i64 = 3_600_000_000;
+/// Holes remembered until they are filled; beyond it the oldest stay marked.
+const HOLES_MAX: usize = 4_096;
+
+/// A hole in the ids of one symbol and the time it covers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Hole {
+    symbol: String,
+    from_id: i64,
+    to_id: i64,
+    from_us: i64,
+    to_us: i64,
+}
+
+/// Everything a feed remembers besides its place in the logs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedState {
+    gaps: GapState,
+    dedupe: SavedDedupe,
+    holes: Vec<Hole>,
+    /// Time of the last trade by symbol, us.
+    last_us: BTreeMap<String, i64>,
+    venue_now_us: Option<i64>,
+    /// Smallest receive time minus trade time, us.
+    offset_us: Option<i64>,
+    minute: Option<i64>,
+    last_recv_us: i64,
+    known: BTreeSet<String>,
+}
+
+/// Trades that did not become ticks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// Came before on another connection.
+    pub repeated: u64,
+    /// Not at the market: insurance fund, ADL, internal.
+    pub off_book: u64,
+    /// Price or time that no trade can have.
+    pub absurd: u64,
+}
+
+/// The fold; see the module.
+pub struct Feed {
+    venue: &'static dyn Venue,
+    source: Channel,
+    number: u32,
+    patterns: Vec<String>,
+    registry: Arc<SymbolPeriodRegistry>,
+    decoder: FrameDecoder,
+    tracker: GapTracker,
+    dedupe: Dedupe,
+    counts: LineCounts,
+    marks: Vec<RowMark>,
+    /// Registry index of an interned symbol.
+    index_of: Vec<Option<u32>>,
+    last_us: Vec<i64>,
+    holes: Vec<Hole>,
+    state: FeedState,
+    skipped: Skipped,
+}
+
+/// No trade of this symbol yet.
+const NEVER: i64 = i64::MIN;
+
+impl Feed {
+    /// Goes on behind `state`. `source` is [`Channel::Trades`] or [`Channel::AggTrades`]; `patterns` are the
+    /// configured symbols, by which a listing is cut to what is recorded.
+    ///
+    /// # Errors
+    /// When the state names a channel this version does not know.
+    pub fn new(
+        venue: &'static dyn Venue,
+        source: Channel,
+        number: u32,
+        patterns: Vec<String>,
+        registry: Arc<SymbolPeriodRegistry>,
+        state: FeedState,
+    ) -> Result<Self, UnknownWord> {
+        let mut decoder = FrameDecoder::new(venue);
+        let mut feed = Self {
+            tracker: GapTracker::restore(venue, &state.gaps)?,
+            dedupe: Dedupe::load(&state.dedupe, &mut decoder.rows.symbols),
+            venue,
+            source,
+            number,
+            patterns,
+            registry,
+            decoder,
+            counts: LineCounts::default(),
+            marks: Vec::new(),
+            index_of: Vec::new(),
+            last_us: Vec::new(),
+            holes: state.holes.clone(),
+            state,
+            skipped: Skipped::default(),
+        };
+        for (symbol, us) in std::mem::take(&mut feed.state.last_us) {
+            let id = feed.decoder.rows.symbols.intern(&symbol);
+            *feed.last_of(id) = us;
+        }
+        Ok(feed)
+    }
+
+    /// What a later run needs to go on from here.
+    pub fn state(&self) -> FeedState {
+        let symbols = &self.decoder.rows.symbols;
+        let last = (0_u32..).zip(&self.last_us).filter(|(_, us)| **us != NEVER);
+        FeedState {
+            gaps: self.tracker.state(),
+            dedupe: self.dedupe.save(symbols),
+            holes: self.holes.clone(),
+            last_us: last.map(|(i, us)| (symbols.name(SymbolId(i)).to_owned(), *us)).collect(),
+            ..self.state.clone()
+        }
+    }
+
+    /// Trades that did not become ticks since the start.
+    pub fn skipped(&self) -> Skipped {
+        self.skipped
+    }
+
+    /// The venue's time as far as known, us.
+    pub fn venue_now_us(&self) -> Option<i64> {
+        self.state.venue_now_us
+    }
+
+    /// Takes the next record of the venue's log, or of its repairer's.
+    pub fn record(&mut self, record: &RecordRef<'_>, out: &mut Vec<Item>) {
+        let recv_us = i64::try_from(record.ts_recv_ns / 1_000).unwrap_or(i64::MAX);
+        self.dedupe.record(record.ts_recv_ns);
+        if let Some(offset) = self.state.offset_us {
+            self.evidence(recv_us.saturating_sub(offset).saturating_sub(TIMER_MARGIN_US), out);
+        }
+        match record.kind() {
+            Some(Kind::Data) => {
+                let binary = record.flags & flags::BINARY != 0;
+                // Most frames are of other channels: told by their first bytes. An unusual one is decoded.
+                let other = self
+                    .venue
+                    .stream_of(record.payload, binary)
+                    .and_then(|key| self.venue.channel_of(key))
+                    .is_some_and(|channel| channel != self.source);
+                if !other && self.decoder.decode(record) == Verdict::Rows(self.source) {
+                    let line = u8::from(record.flags & flags::SECOND_LINE != 0);
+                    self.trades(recv_us, Some(Carrier { conn: record.conn, line }), out);
+                }
+            }
+            Some(Kind::Rest) => self.rest(record, recv_us, out),
+            Some(Kind::ConnOpen) => self.dedupe.opened(record.conn, record.payload),
+            Some(Kind::ConnClose) => self.dedupe.closed(record.conn),
+            Some(Kind::EpochStart) => {
+                self.dedupe.restart();
+                self.interrupted(self.state.last_recv_us, recv_us, out);
+            }
+            Some(Kind::Gap) => {
+                let field =
+                    |name: &str| serde_json::from_slice::<serde_json::Value>(record.payload).ok()?.get(name)?.as_u64();
+                if let (Some(from), Some(to)) = (field("from_ns"), field("to_ns")) {
+                    let us = |ns: u64| i64::try_from(ns / 1_000).unwrap_or(i64::MAX);
+                    self.interrupted(us(from), us(to), out);
+                }
+            }
+            _ => {}
+        }
+        self.state.last_recv_us = self.state.last_recv_us.max(recv_us);
+    }
+
+    #[cold]
+    fn rest(&mut self, record: &RecordRef<'_>, recv_us: i64, out: &mut Vec<Item>) {
+        let Some(meta) = record.rest().and_then(|rest| serde_json::from_slice::<RestMeta>(rest.meta).ok()) else {
+            return;
+        };
+        let filling = meta.fill.is_some() && meta.channel == self.source.as_str();
+        if !filling && meta.channel != "symbols" {
+            return;
+        }
+        match self.decoder.decode(record) {
+            Verdict::Symbols => self.listing(out),
+            Verdict::Rows(channel) if channel == self.source && filling => self.trades(recv_us, None, out),
+            _ => {}
+        }
+    }
+
+    /// Gives the recorded symbols of a listing their places.
+    fn listing(&mut self, out: &mut Vec<Item>) {
+        let listings = std::mem::take(&mut self.decoder.rows.listings);
+        let chosen = select(&self.patterns, &listings).symbols;
+        let new = listings.iter().filter(|s| chosen.contains(&s.name)).map(|s| (s.name.clone(), s.listing_time_ms));
+        for symbol_index in self.registry.register(self.venue.id().as_str(), new) {
+            out.push(Item::Own { symbol_index, feed: self.number });
+        }
+        self.index_of.clear();
+    }
+
+    /// Without ids nothing tells what an interruption cost: its bars are marked.
+    fn interrupted(&mut self, from_us: i64, to_us: i64, out: &mut Vec<Item>) {
+        if self.venue.continuity(self.source) != Continuity::None || from_us <= 0 {
+            return;
+        }
+        let offset = self.state.offset_us.unwrap_or(0);
+        let (from_us, to_us) = (from_us.saturating_sub(offset), to_us.saturating_sub(offset));
+        for symbol_index in 0..u32::try_from(self.registry.len()).unwrap_or(u32::MAX) {
+            if self.registry.get(symbol_index).is_some_and(|s| s.venue == self.venue.id().as_str()) {
+                out.push(Item::Gap { symbol_index, from_us, to_us });
+            }
+        }
+    }
+
+    /// The venue's time is at least this; bars that end before close.
+    #[inline]
+    fn evidence(&mut self, now_us: i64, out: &mut Vec<Item>) {
+        if self.state.venue_now_us.is_some_and(|known| now_us <= known) {
+            return;
+        }
+        self.state.venue_now_us = Some(now_us);
+        let minute = now_us.div_euclid(MINUTE_US);
+        if self.state.minute.is_some_and(|m| minute > m) {
+            out.push(Item::Clock { feed: self.number, now_us: minute * MINUTE_US });
+        }
+        self.state.minute = Some(minute);
+    }
+
+    /// The rows that were decoded last.
+    fn trades(&mut self, recv_us: i64, carrier: Option<Carrier>, out: &mut Vec<Item>) {
+        let mut gaps: Vec<(usize, (i64, i64))> = Vec::new();
+        let Self { tracker, dedupe, decoder, marks, counts, .. } = self;
+        tracker.observe_rows(&decoder.rows, marks, &mut |gap| {
+            // Aggregates that continue over trades they leave out are no loss of ours.
+            if !matches!(gap.seen, crate::venue::gap::Seen::TradesSkipped { .. }) {
+                gaps.push((gap.row, gap.hole));
+            }
+        });
+        if let Some(carrier) = carrier {
+            dedupe.frame(carrier, &decoder.rows, marks, counts);
+        }
+        let rows = self.decoder.rows.trades.len() + self.decoder.rows.agg_trades.len();
+        for row in 0..rows {
+            let mark = self.marks.get(row).copied().unwrap_or_default();
+            if mark.duplicate {
+                self.skipped.repeated += 1;
+                continue;
+            }
+            let Some((symbol, tick)) = self.tick(row, recv_us) else { continue };
+            if let Some((_, hole)) = gaps.iter().find(|(at, _)| *at == row) {
+                self.hole(symbol, tick.symbol_index, *hole, tick.ts_us, out);
+            }
+            self.clock_by(tick.ts_us, recv_us, carrier.is_some(), out);
+            let ts_us = tick.ts_us;
+            out.push(Item::Tick(tick));
+            let last = self.last_of(symbol);
+            *last = (*last).max(ts_us);
+            if mark.late {
+                self.filled(symbol, tick.symbol_index, out);
+            }
+        }
+    }
+
+    /// The row as a tick; `None` (and counted) for what is no trade of the market.
+    fn tick(&mut self, row: usize, recv_us: i64) -> Option<(SymbolId, Tick)> {
+        let rows = &self.decoder.rows;
+        let (symbol, mut tick) = match (rows.trades.get(row), rows.agg_trades.get(row)) {
+            (Some(t), _) => {
+                if t.kind.is_some_and(|kind| rows.symbols.name(kind) != "MARKET") {
+                    self.skipped.off_book += 1;
+                    return None;
+                }
+                let id = t.id.unwrap_or(NO_ID);
+                let tick = Tick {
+                    symbol_index: 0,
+                    ts_us: t.ts_trade_us.or(t.ts_event_us).unwrap_or(recv_us),
+                    price: t.price,
+                    amount: t.amount,
+                    first_id: id,
+                    last_id: id,
+                    count: 1,
+                    taker_buy: t.side == Side::Buy,
+                };
+                (t.symbol, tick)
+            }
+            (None, Some(a)) => {
+                let count = a.last_id.checked_sub(a.first_id).and_then(|n| u32::try_from(n.checked_add(1)?).ok());
+                let tick = Tick {
+                    symbol_index: 0,
+                    ts_us: a.ts_trade_us,
+                    price: a.price,
+                    amount: a.amount,
+                    first_id: a.first_id,
+                    last_id: a.last_id,
+                    count: count.unwrap_or(1),
+                    taker_buy: a.side == Side::Buy,
+                };
+                (a.symbol, tick)
+            }
+            (None, None) => return None,
+        };
+        // Without a trade before nobody knows how far the two clocks are apart.
+        let latest = self.state.offset_us.map_or(i64::MAX - FUTURE_US, |offset| recv_us.saturating_sub(offset));
+        // An archive's or a venue's zero trades are no trades; a time of next year is no time.
+        if tick.price.mantissa <= 0 || tick.amount.mantissa <= 0 || tick.ts_us > latest.saturating_add(FUTURE_US) {
+            self.skipped.absurd += 1;
+            return None;
+        }
+        tick.symbol_index = self.index(symbol)?;
+        Some((symbol, tick))
+    }
+
+    /// The place of a symbol; one that no listing announced gets its place now.
+    fn index(&mut self, symbol: SymbolId) -> Option<u32> {
+        let at = symbol.0 as usize;
+        if let Some(Some(index)) = self.index_of.get(at) {
+            return Some(*index);
+        }
+        let venue = self.venue.id().as_str();
+        let name = self.decoder.rows.symbols.name(symbol).to_owned();
+        let index = match self.registry.index(venue, &name) {
+            Some(index) => index,
+            None => {
+                self.registry.register(venue, [(name.clone(), None)]);
+                self.registry.index(venue, &name)?
+            }
+        };
+        if self.index_of.len() <= at {
+            self.index_of.resize(at + 1, None);
+        }
+        *self.index_of.get_mut(at)? = Some(index);
+        Some(index)
+    }
+
+    #[inline]
+    fn last_of(&mut self, symbol: SymbolId) -> &mut i64 {
+        let at = symbol.0 as usize;
+        if self.last_us.len() <= at {
+            self.last_us.resize(at + 1, NEVER);
+        }
+        &mut self.last_us[at]
+    }
+
+    #[cold]
+    fn hole(&mut self, symbol: SymbolId, symbol_index: u32, ids: (i64, i64), to_us: i64, out: &mut Vec<Item>) {
+        let last = *self.last_of(symbol);
+        let from_us = if last == NEVER { to_us } else { last.min(to_us) };
+        if self.holes.len() >= HOLES_MAX {
+            self.holes.remove(0);
+        }
+        let name = self.decoder.rows.symbols.name(symbol).to_owned();
+        self.holes.push(Hole { symbol: name, from_id: ids.0, to_id: ids.1, from_us, to_us });
+        out.push(Item::Gap { symbol_index, from_us, to_us });
+    }
+
+    /// A late row came: the holes of its symbol that have nothing missing any more are over.
+    #[cold]
+    fn filled(&mut self, symbol: SymbolId, symbol_index: u32, out: &mut Vec<Item>) {
+        let name = self.decoder.rows.symbols.name(symbol);
+        let (tracker, source) = (&self.tracker, self.source);
+        self.holes.retain(|hole| {
+            let open = hole.symbol != name || !tracker.open(name, source, hole.from_id, hole.to_id).is_empty();
+            if !open {
+                out.push(Item::Repaired { symbol_index, from_us: hole.from_us, to_us: hole.to_us });
+            }
+            open
+        });
+        // Bars that another hole still touches keep their mark.
+        for hole in self.holes.iter().filter(|h| h.symbol == name) {
+            out.push(Item::Gap { symbol_index, from_us: hole.from_us, to_us: hole.to_us });
+        }
+    }
+
+    /// What a trade says of the venue's time. Repairs are old and say nothing.
+    #[inline]
+    fn clock_by(&mut self, ts_us: i64, recv_us: i64, live: bool, out: &mut Vec<Item>) {
+        if !live {
+            return;
+        }
+        let sample = recv_us.saturating_sub(ts_us);
+        let offset = match self.state.offset_us {
+            // Back towards what is usual after an outlier, or a clock that was set.
+            Some(known) if sample > known => known.saturating_add(sample.saturating_sub(known) / 1_000),
+            _ => sample,
+        };
+        self.state.offset_us = Some(offset);
+        self.evidence(ts_us.saturating_sub(EVIDENCE_MARGIN_US), out);
+    }
+}
+
+#[cfg(test)]
+#[path = "feed_tests.rs"]
+mod tests;

@@ -1,0 +1,283 @@
+//! Recorded frames become the exchange's own candles, digit for digit; and what goes wrong on the way.
+#![allow(clippy::unwrap_used)]
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::mpsc;
+
+use wal_format::{Position, Seq};
+
+use super::*;
+use crate::kline::actor::{Job, Shown, Worker};
+use crate::kline::data::{GAP, KlineData, decimal};
+use crate::kline::interval::Interval;
+use crate::kline::store::{DoubleBufferedKlineStore, LatestSlots};
+use crate::venue::{VenueId, venue};
+
+/// A feed and the worker behind it.
+struct Chain {
+    feed: Feed,
+    worker: Worker,
+    registry: Arc<SymbolPeriodRegistry>,
+    seq: u64,
+    items: Vec<Item>,
+}
+
+impl Chain {
+    fn new(id: VenueId, source: Channel) -> Self {
+        let registry = Arc::new(SymbolPeriodRegistry::new());
+        let feed =
+            Feed::new(venue(id).unwrap(), source, 0, vec!["*".into()], registry.clone(), FeedState::default()).unwrap();
+        let shown = Shown { latest: Arc::new(LatestSlots::new()), whole: Arc::new(DoubleBufferedKlineStore::new()) };
+        Self { feed, worker: Worker::new(shown), registry, seq: 0, items: Vec::new() }
+    }
+
+    fn record(&mut self, kind: Kind, conn: u32, ts_recv_ns: u64, payload: &[u8]) {
+        let record = RecordRef {
+            position: Position::START,
+            next: Position::START,
+            seq: Seq(self.seq),
+            ts_recv_ns,
+            conn,
+            kind_raw: kind as u8,
+            flags: 0,
+            payload,
+        };
+        self.seq += 1;
+        self.feed.record(&record, &mut self.items);
+    }
+
+    fn frame(&mut self, ts_recv_ns: u64, payload: &str) {
+        self.record(Kind::Data, 1, ts_recv_ns, payload.as_bytes());
+    }
+
+    /// Newest state of every bar of a symbol so far.
+    fn bars(&mut self, symbol: &str, interval: Interval) -> BTreeMap<i64, KlineData> {
+        self.worker.handle(Job::Batch(std::mem::take(&mut self.items)));
+        let (out, got) = mpsc::channel();
+        self.worker.handle(Job::Checkpoint { feed: 0, reply: Box::new(move |d| out.send(d).unwrap()) });
+        let index = self.registry.index(self.feed.venue.id().as_str(), symbol).unwrap();
+        let of_symbol =
+            |(s, i, bar): (u32, Interval, KlineData)| (s == index && i == interval).then_some((bar.open_time_us, bar));
+        got.recv().unwrap().bars.into_iter().filter_map(of_symbol).collect()
+    }
+}
+
+fn data(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+    let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut text = String::new();
+    if name.ends_with(".zst") {
+        zstd::Decoder::new(&bytes[..]).unwrap().read_to_string(&mut text).unwrap();
+        return text;
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Nine fields as the exchange prints them: o h l c, volume, quote volume, count, taker buy volumes.
+fn printed(bar: &KlineData) -> String {
+    let (p, a) = (u32::from(bar.price_scale), u32::from(bar.amount_scale));
+    let price = |v: i64| decimal(v.into(), p, 0);
+    [
+        price(bar.open),
+        price(bar.high),
+        price(bar.low),
+        price(bar.close),
+        decimal(bar.volume, a, 0),
+        decimal(bar.quote_volume, p + a, 0),
+        bar.trade_count.to_string(),
+        decimal(bar.taker_buy_volume, a, 0),
+        decimal(bar.taker_buy_quote_volume, p + a, 0),
+    ]
+    .join(",")
+}
+
+/// The same of an official row, trailing zeros dropped.
+fn official(csv: &str) -> BTreeMap<i64, String> {
+    let plain = |text: &str| match text.split_once('.') {
+        Some((whole, part)) if !part.trim_end_matches('0').is_empty() => {
+            format!("{whole}.{}", part.trim_end_matches('0'))
+        }
+        Some((whole, _)) => whole.to_owned(),
+        None => text.to_owned(),
+    };
+    csv.lines()
+        .filter(|l| l.starts_with(|c: char| c.is_ascii_digit()))
+        .map(|line| {
+            let f: Vec<&str> = line.split(',').collect();
+            let nine = [f[1], f[2], f[3], f[4], f[5], f[7], f[8], f[9], f[10]];
+            (f[0].parse::<i64>().unwrap() * 1000, nine.map(plain).join(","))
+        })
+        .collect()
+}
+
+/// Compares all bars but the first and the last, which the recording cuts; returns how many.
+fn compare(bars: &BTreeMap<i64, KlineData>, official: &BTreeMap<i64, String>) -> usize {
+    let inner: Vec<_> = bars.iter().skip(1).take(bars.len().saturating_sub(2)).collect();
+    for (open, bar) in &inner {
+        assert_eq!(Some(&printed(bar)), official.get(*open), "bar {open}");
+        assert_eq!(bar.flags & GAP, 0);
+    }
+    inner.len()
+}
+
+fn play_lines(chain: &mut Chain, text: &str) {
+    for line in text.lines() {
+        let Some((ts, frame)) = line.split_once(' ') else { continue };
+        if frame.starts_with(r#"{"stream""#) {
+            chain.frame(ts.parse().unwrap(), frame);
+        }
+    }
+}
+
+#[test]
+fn recorded_usdm_trades_give_the_official_minutes_digit_for_digit() {
+    let mut chain = Chain::new(VenueId::BinanceUsdm, Channel::Trades);
+    play_lines(&mut chain, &data("binance-usdm/hft-btcusdt_20240808.zst"));
+    let bars = chain.bars("BTCUSDT", Interval::M1);
+    let official = official(&data("crosscheck/usdm-BTCUSDT-1m-2024-08-08T2340_2024-08-09T0005.official.csv"));
+    assert_eq!(compare(&bars, &official), 5);
+    assert_eq!(chain.feed.skipped().repeated, 0);
+}
+
+#[test]
+fn recorded_spot_trades_over_two_files_give_the_official_five_minutes() {
+    let mut chain = Chain::new(VenueId::BinanceSpot, Channel::Trades);
+    for day in ["08", "09"] {
+        play_lines(&mut chain, &data(&format!("binance-spot/hft-btcusdt_202408{day}.zst")));
+    }
+    let bars = chain.bars("BTCUSDT", Interval::M5);
+    let official = official(&data("crosscheck/spot-BTCUSDT-5m-2024-08-08T2345_2024-08-09T0015.official.csv"));
+    assert_eq!(compare(&bars, &official), 2);
+}
+
+#[test]
+fn off_book_and_zero_trades_stay_out_of_the_candles() {
+    let mut chain = Chain::new(VenueId::BinanceUsdm, Channel::Trades);
+    let csv = data("binance-usdm/lasota-trade_stream_usd_m_futures_trxusdt_04-03-2025.csv.zst");
+    for line in csv.lines().skip(1) {
+        let f: Vec<&str> = line.split(',').collect();
+        let kind = if f[10].is_empty() { "NA" } else { f[10] };
+        let frame = format!(
+            r#"{{"stream":"trxusdt@trade","data":{{"e":"trade","E":{},"T":{},"s":"TRXUSDT","t":{},"p":"{}","q":"{}","X":"{kind}","m":{}}}}}"#,
+            f[3],
+            f[4],
+            f[6],
+            f[7],
+            f[8],
+            f[9] == "1"
+        );
+        chain.frame(f[0].parse::<u64>().unwrap() * 1_000_000, &frame);
+    }
+    let bars = chain.bars("TRXUSDT", Interval::M1);
+    let official = official(&data("crosscheck/usdm-TRXUSDT-1m-2025-03-03T2355_2025-03-04T0017.official.csv"));
+    assert_eq!(compare(&bars, &official), 15);
+    assert_eq!(chain.feed.skipped().off_book, 1);
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+fn agg(id: i64, ts_ms: u64, price: &str) -> String {
+    format!(
+        r#"{{"stream":"btcusdt@aggTrade","data":{{"e":"aggTrade","E":{ts_ms},"a":{id},"s":"BTCUSDT","p":"{price}","q":"1","f":{id},"l":{id},"T":{ts_ms},"m":false}}}}"#
+    )
+}
+
+#[test]
+fn a_hole_marks_its_bars_until_the_repairers_rows_have_filled_it() {
+    let mut chain = Chain::new(VenueId::BinanceUsdm, Channel::AggTrades);
+    let at = |s: u64| 1_800_000_000 * SECOND + s * SECOND;
+    let ms = |s: u64| 1_800_000_000_000 + s * 1000;
+    chain.frame(at(5), &agg(10, ms(5), "100"));
+    chain.frame(at(70), &agg(13, ms(70), "103"));
+    let bars = chain.bars("BTCUSDT", Interval::M1);
+    assert!(bars.len() == 2 && bars.values().all(|b| b.flags & GAP != 0), "{bars:?}");
+    let meta = r#"{"channel":"agg_trades","symbol":"BTCUSDT","url":"u","status":200,"fill":{"from":11,"to":12}}"#;
+    for (id, s) in [(11, 20), (12, 69)] {
+        let body = format!(r#"[{{"a":{id},"p":"150","q":"1","f":{id},"l":{id},"T":{},"m":true}}]"#, ms(s));
+        let mut payload = u32::try_from(meta.len()).unwrap().to_le_bytes().to_vec();
+        payload.extend_from_slice(meta.as_bytes());
+        payload.extend_from_slice(body.as_bytes());
+        chain.record(Kind::Rest, 9, at(80), &payload);
+    }
+    let bars = chain.bars("BTCUSDT", Interval::M1);
+    assert!(bars.values().all(|b| b.flags & GAP == 0), "{bars:?}");
+    let counts: Vec<u64> = bars.values().map(|b| b.trade_count).collect();
+    assert_eq!(counts, [2, 2]);
+    assert!(bars.values().next().unwrap().revision > 0, "a closed bar that changed says so");
+}
+
+#[test]
+fn a_trade_that_two_connections_bring_counts_once() {
+    let mut chain = Chain::new(VenueId::BinanceUsdm, Channel::AggTrades);
+    let base = 1_800_000_000 * SECOND;
+    for (conn, id) in [(1, 10), (2, 10), (2, 11), (1, 11), (1, 12)] {
+        let frame = agg(id, 1_800_000_000_000, "100");
+        chain.record(Kind::Data, conn, base, frame.as_bytes());
+    }
+    assert_eq!(chain.bars("BTCUSDT", Interval::D1).values().next().unwrap().trade_count, 3);
+    assert_eq!(chain.feed.skipped().repeated, 2);
+}
+
+#[test]
+fn bars_of_a_silent_market_close_by_the_clock_whichever_clock_is_wrong() {
+    for skew_ms in [0_i64, 5 * 3_600_000, -5 * 3_600_000] {
+        let mut chain = Chain::new(VenueId::BinanceUsdm, Channel::AggTrades);
+        let venue_ms = |s: u64| (1_800_000_000_000 + s as i64 * 1000 + skew_ms) as u64;
+        let at = |s: u64| (1_800_000_000 + s) * SECOND;
+        chain.frame(at(5), &agg(10, venue_ms(5), "100"));
+        chain.record(Kind::Clock, 0, at(59), &[0; 16]);
+        assert_eq!(chain.bars("BTCUSDT", Interval::M1).len(), 1, "skew {skew_ms}");
+        chain.record(Kind::Clock, 0, at(61), &[0; 16]);
+        chain.record(Kind::Clock, 0, at(3 * 3600 + 1), &[0; 16]);
+        let bars = chain.bars("BTCUSDT", Interval::M1);
+        assert_eq!(bars.len(), 181, "skew {skew_ms}: closed ones, then the open one");
+        assert_eq!(chain.feed.skipped().absurd, 0);
+    }
+}
+
+#[test]
+fn a_trade_of_next_year_moves_nothing() {
+    let mut chain = Chain::new(VenueId::BinanceUsdm, Channel::AggTrades);
+    let base = 1_800_000_000 * SECOND;
+    chain.frame(base, &agg(10, 1_800_000_000_000, "100"));
+    chain.frame(base + 1, &agg(11, 1_900_000_000_000, "900"));
+    chain.frame(base + 2, &agg(12, 1_800_000_000_001, "101"));
+    let bars = chain.bars("BTCUSDT", Interval::M1);
+    assert_eq!(bars.len(), 1);
+    assert_eq!(bars.values().next().unwrap().high, 101);
+    assert_eq!(chain.feed.skipped().absurd, 1);
+}
+
+#[test]
+fn a_feed_saved_at_any_record_goes_on_as_if_nothing_had_happened() {
+    let text = data("binance-usdm/cryptofeed-BINANCE_FUTURES.ws.1.0.zst");
+    let frames: Vec<(u64, &str)> = text
+        .lines()
+        .filter_map(|l| {
+            let (ts, frame) = l.split_once(": ")?;
+            Some(((ts.parse::<f64>().ok()? * 1e9) as u64, frame))
+        })
+        .collect();
+    let run = |cut: Option<usize>| {
+        let mut chain = Chain::new(VenueId::BinanceUsdm, Channel::AggTrades);
+        for (i, (ts, frame)) in frames.iter().enumerate() {
+            if Some(i) == cut {
+                let text = serde_json::to_string(&chain.feed.state()).unwrap();
+                let state = serde_json::from_str(&text).unwrap();
+                let (v, registry) = (chain.feed.venue, chain.registry.clone());
+                chain.feed = Feed::new(v, Channel::AggTrades, 0, vec!["*".into()], registry, state).unwrap();
+            }
+            // Leave some out, so that there are holes to remember.
+            if i % 17 != 0 {
+                chain.frame(*ts, frame);
+            }
+        }
+        format!("{:?}", chain.items)
+    };
+    let whole = run(None);
+    assert!(whole.contains("Gap"), "the test must have holes");
+    for cut in (1..frames.len()).step_by(97) {
+        assert_eq!(run(Some(cut)), whole, "cut at {cut}");
+    }
+}
