@@ -157,7 +157,8 @@ fn streams(text: &mut String, status: &VenueStatus, brief: bool) -> std::fmt::Re
         writeln!(text, "  records nothing: {failed}")?;
     }
     if status.connections.is_empty() {
-        writeln!(text, "  no connection yet: the listing of symbols has not come, or names no symbol")?;
+        let why = status.no_listing.as_deref().unwrap_or("it has not come yet");
+        writeln!(text, "  no connection yet; the listing of symbols: {why}")?;
     }
     for c in &status.connections {
         let flowing = c.streams.iter().filter(|s| s.why.is_none()).count();
@@ -229,7 +230,7 @@ mod tests {
     #[test]
     fn a_stream_that_does_not_flow_stands_first_and_says_why() {
         let json = serde_json::json!({
-            "venue": "binance-spot", "failed": null, "counts": crate::collect::metrics::Counts::default(),
+            "venue": "binance-spot", "failed": null, "no_listing": null, "counts": crate::collect::metrics::Counts::default(),
             "connections": [{"slot": 0, "line": 1, "conn": 3, "state": "live", "why": null, "streams": [
                 {"stream": "a@trade", "frames": 7, "last_ns": 5, "age_ms": 200, "why": null},
                 {"stream": "b@trade", "frames": 0, "last_ns": 0, "age_ms": null, "why": "acknowledged, but nothing came"},

@@ -35,15 +35,18 @@ pub(super) async fn first(feed: &Feed) -> Option<BTreeSet<String>> {
                 if report(feed, &selection).is_err() {
                     return None;
                 }
+                feed.metrics.listing(None);
                 if !selection.symbols.is_empty() {
                     return Some(selection.symbols);
                 }
                 warn!(venue = %feed.id, patterns = ?feed.config.symbols,
                     "no listed symbol trades and matches; looking again at the next refresh");
+                feed.metrics.listing(Some("it names no symbol that trades and was asked for".to_owned()));
                 Duration::from_secs(feed.config.symbols_refresh_s)
             }
             Err(why) => {
                 let wait = backoff.next(&mut random);
+                feed.metrics.listing(Some(why.clone()));
                 warn!(venue = %feed.id, attempt, wait_ms = wait.as_millis(), error = why,
                     "cannot get the listing of symbols, trying again; nothing is recorded until then");
                 wait

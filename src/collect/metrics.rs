@@ -42,6 +42,7 @@ macro_rules! counters {
             pub(super) expected: Mutex<Expected>,
             stats: OnceLock<Arc<WriterStats>>,
             failed: Mutex<Option<String>>,
+            pub(super) no_listing: Mutex<Option<String>>,
         }
 
         /// The counters of one venue at one time.
@@ -139,6 +140,8 @@ pub(super) struct Connection {
     pub(super) until: Option<Instant>,
     /// What the venue refused last.
     pub(super) refused: Option<String>,
+    /// Requests that wait for their pace, and requests without an answer.
+    pub(super) asks: (usize, usize),
     pub(super) streams: Arc<Streams>,
     pub(super) roster: Arc<Roster>,
 }
@@ -168,6 +171,7 @@ impl VenueMetrics {
             why: None,
             until: None,
             refused: None,
+            asks: (0, 0),
             streams: Arc::clone(streams),
             roster: Arc::clone(roster),
         };
@@ -182,6 +186,7 @@ impl VenueMetrics {
             why: None,
             until: None,
             refused: None,
+            asks: (0, 0),
             streams: Arc::clone(streams),
             roster: Arc::clone(roster),
         };
@@ -200,6 +205,16 @@ impl VenueMetrics {
                 c.why = why;
             }
         });
+    }
+
+    /// How far the subscriptions are.
+    pub(super) fn asks(&self, place: Place, waiting: usize, unanswered: usize) {
+        self.change(place, |c| c.asks = (waiting, unanswered));
+    }
+
+    /// Why there is no listing of symbols yet.
+    pub(super) fn listing(&self, why: Option<String>) {
+        *self.no_listing.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
     /// The venue refused a request of this connection.

@@ -8,6 +8,7 @@
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -76,7 +77,7 @@ impl Slot {
         let mut ended = false;
         loop {
             let mut backoff = std::mem::take(&mut self.backoff);
-            let opened = self.open(&mut backoff).await;
+            let opened = self.open(&mut backoff, &AtomicBool::new(false)).await;
             self.backoff = backoff;
             let Some(mut session) = opened else { break };
             session.gap = self.gap.take();
@@ -133,7 +134,7 @@ impl Slot {
             return Some(Cause::Rotate);
         }
         // Both lines are never replaced at the same time: one of them always is older than the trouble.
-        let roster = Arc::clone(&self.roster);
+        let (feed, roster, place) = (Arc::clone(&self.feed), Arc::clone(&self.roster), self.place);
         let _turn = {
             let mut turn = pin!(roster.turn.acquire());
             loop {
@@ -153,22 +154,38 @@ impl Slot {
         self.feed.metrics.rotations.add(1);
         let mut backoff = Backoff::default();
         loop {
-            let next = {
-                let mut opening = pin!(self.open(&mut backoff));
+            let beside = AtomicBool::new(true);
+            let (next, ended) = {
+                let mut opening = pin!(self.open(&mut backoff, &beside));
                 loop {
                     tokio::select! {
-                        next = opening.as_mut() => break next,
+                        next = opening.as_mut() => break (next, None),
                         step = session.run() => match step {
                             Step::Live | Step::Rotate(_) => {}
                             Step::Stop => return Some(Cause::Shutdown),
-                            Step::Ended(cause) => return Some(cause),
+                            Step::Ended(Cause::Log) => return Some(Cause::Log),
+                            Step::Ended(cause) => {
+                                // What was begun goes on: starting over would only take longer.
+                                beside.store(false, Ordering::Relaxed);
+                                roster.broken(place.line);
+                                feed.metrics.waits(place, None, Some(session.why()));
+                                let (next, ()) = tokio::join!(opening.as_mut(), session.finish(cause));
+                                break (next, Some(cause));
+                            }
                         },
                     }
                 }
             };
             let Some(mut next) = next else {
-                return Some(if self.feed.stop.requested() { Cause::Shutdown } else { Cause::Log });
+                return Some(ended.unwrap_or(if feed.stop.requested() { Cause::Shutdown } else { Cause::Log }));
             };
+            if let Some(cause) = ended {
+                next.gap = Some(session.gap_from(cause));
+                self.failed = session.peer();
+                self.count_lost(session, cause);
+                *session = next;
+                return None;
+            }
             let failed = loop {
                 tokio::select! {
                     step = next.run() => match step {
@@ -193,7 +210,7 @@ impl Slot {
                                 next.gap = Some(session.gap_from(cause));
                                 self.roster.broken(self.place.line);
                             }
-                            self.roster.connected(self.place.line, next.peer());
+                            next.stand_for_line();
                             self.count_lost(session, cause);
                             self.retire(std::mem::replace(session, next), cause);
                             return None;
@@ -214,21 +231,21 @@ impl Slot {
                 Some(cause) => {
                     // The old one still receives, so nothing is missing; only the replacement is tried again.
                     self.lost(&next, cause, backoff.next(&mut random));
-                    self.closing.spawn(next.finish(cause));
+                    self.closing.spawn(async move { next.finish(cause).await });
                 }
             }
         }
     }
 
     /// Closes a replaced session in the background: its successor must not wait for a closing handshake.
-    fn retire(&mut self, old: Session, cause: Cause) {
+    fn retire(&mut self, mut old: Session, cause: Cause) {
         while self.closing.try_join_next().is_some() {}
-        self.closing.spawn(old.finish(cause));
+        self.closing.spawn(async move { old.finish(cause).await });
     }
 
     /// Writes down the end of a session and what it interrupts. `Some` = the venue punished what we did: at least
     /// this long nothing may be tried.
-    async fn end(&mut self, session: Session, cause: Cause) -> Option<Duration> {
+    async fn end(&mut self, mut session: Session, cause: Cause) -> Option<Duration> {
         self.backoff.good(session.good_for());
         let punished = session.punished().then(|| self.punished.once_more(Instant::now())).flatten();
         match cause {
@@ -261,13 +278,20 @@ impl Slot {
     }
 
     /// Opens a session, as often as it takes. `None` when the venue is to stop, or nothing is left to subscribe.
-    async fn open(&mut self, backoff: &mut Backoff) -> Option<Session> {
+    /// `beside`: another session of this line delivers meanwhile.
+    async fn open(&mut self, backoff: &mut Backoff, beside: &AtomicBool) -> Option<Session> {
         let feed = Arc::clone(&self.feed);
         let (place, roster) = (self.place, Arc::clone(&self.roster));
         for attempt in 1_u32.. {
+            if !beside.load(Ordering::Relaxed) {
+                feed.metrics.waits(place, None, None);
+            }
             let turn = async {
                 feed.pace.connects.wait(1).await;
                 while let Some(until) = feed.pace.banned(Instant::now()) {
+                    if !beside.load(Ordering::Relaxed) {
+                        feed.metrics.waits(place, Some(until), None);
+                    }
                     tokio::time::sleep_until(until).await;
                 }
             };
@@ -280,6 +304,9 @@ impl Slot {
             let (plan, version) = roster.plan()?;
             let route = Route { line: place.line, other: roster.other_peer(place.line), failed: self.failed };
             feed.metrics.attempts.add(1);
+            if !beside.load(Ordering::Relaxed) {
+                feed.metrics.state(place, ConnState::Connecting);
+            }
             let opened = tokio::select! {
                 biased;
                 () = feed.stop.wait() => return None,
@@ -288,7 +315,8 @@ impl Slot {
             match opened {
                 Ok(ready) => {
                     let first = std::mem::take(&mut self.first);
-                    let start = Start { place, roster, plan, version, attempt, first };
+                    let beside = beside.load(Ordering::Relaxed);
+                    let start = Start { place, roster, plan, version, attempt, first, beside };
                     return Session::start(&feed, start, ready).ok();
                 }
                 Err(err) => {
@@ -301,7 +329,9 @@ impl Slot {
                         warn!(venue = %feed.id, slot = place.number, line = place.line, attempt,
                             wait_ms = wait.as_millis(), error = %err, suppressed, "cannot connect, trying again");
                     }
-                    feed.metrics.waits(place, Some(Instant::now() + wait), Some(err.to_string()));
+                    if !beside.load(Ordering::Relaxed) {
+                        feed.metrics.waits(place, Some(Instant::now() + wait), Some(err.to_string()));
+                    }
                     let detail = json!({
                         "attempt": attempt, "error": err.to_string(), "status": err.http_status(), "line": place.line,
                         "at_ns": Stamp::now().0,

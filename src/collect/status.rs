@@ -52,6 +52,8 @@ pub struct VenueStatus {
     pub venue: String,
     /// Why it does not record at present, if so.
     pub failed: Option<String>,
+    /// Why the symbols are not known yet, if so.
+    pub no_listing: Option<String>,
     /// Counters.
     pub counts: Counts,
     /// Its connections.
@@ -77,6 +79,7 @@ impl Metrics {
         let mut all = Vec::new();
         for venue in self.status().venues {
             all.extend(venue.failed.map(|why| format!("{}: {why}", venue.venue)));
+            all.extend(venue.no_listing.map(|why| format!("{}: no listing of symbols: {why}", venue.venue)));
             for c in venue.connections {
                 let (slot, line) = (c.slot, c.line);
                 all.extend(c.why.map(|why| format!("{}: connection {slot}.{line}: {why}", venue.venue)));
@@ -101,6 +104,7 @@ impl VenueMetrics {
                     c.status(*place, why, wall_ns, expected.stream_silence_ns)
                 })
                 .collect(),
+            no_listing: self.no_listing.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             failed,
         }
     }
@@ -112,7 +116,12 @@ impl Connection {
         let because = || self.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
         match self.state {
             ConnState::Live => None,
-            ConnState::Subscribing => Some("open, and not all subscriptions are answered yet".to_owned()),
+            ConnState::Subscribing => Some(match self.asks {
+                (0, 0) => "is open; nothing is asked for yet".to_owned(),
+                (waiting, open) => {
+                    format!("is open; {waiting} requests wait for their pace, {open} for the venue's answer")
+                }
+            }),
             ConnState::Connecting => Some(format!("is being opened{}", because())),
             ConnState::Waiting => Some(match self.until.map(|at| at.saturating_duration_since(now).as_secs()) {
                 Some(s) => format!("waits {s} s before it connects{}", because()),

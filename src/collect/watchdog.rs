@@ -81,7 +81,7 @@ impl Streams {
         for (key, i) in &self.index {
             let old = before.index.get(key).and_then(|i| before.stats.get(*i));
             if let (Some(new), Some(old)) = (self.stats.get(*i), old) {
-                new.last_ns.store(old.last_ns(), Ordering::Relaxed);
+                new.last_ns.fetch_max(old.last_ns(), Ordering::Relaxed);
             }
         }
     }

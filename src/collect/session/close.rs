@@ -21,8 +21,11 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Session {
     /// Ends the connection: closes the socket where it is still open, appends what arrives until the other side
-    /// has closed too, and writes the ConnClose record.
-    pub(in crate::collect) async fn finish(mut self, cause: Cause) {
+    /// has closed too, and writes the ConnClose record. A second call does nothing.
+    pub(in crate::collect) async fn finish(&mut self, cause: Cause) {
+        if std::mem::replace(&mut self.finished, true) {
+            return;
+        }
         match cause {
             Cause::Shutdown | Cause::Rotate | Cause::Log => {
                 self.close_and_drain(CLOSE_TIMEOUT, CloseCode::Normal).await

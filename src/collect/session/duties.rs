@@ -59,6 +59,9 @@ impl Session {
             return None;
         }
         self.next_check = now + CHECK_EVERY;
+        if !self.live && !self.beside {
+            self.feed.metrics.asks(self.place, self.requests.waiting(), self.requests.unanswered());
+        }
         self.follow_roster(now);
         self.report_silence(now);
         if let Some(silent) = self.watchdog.stale(now) {
@@ -156,7 +159,9 @@ impl Session {
         let streams = self.streams.with(named, |s| self.feed.venue.stream_key(s));
         self.watchdog.added(now, streams.iter().skip(self.streams.iter().count()).map(|s| s.quiet));
         self.streams = Arc::new(streams);
-        self.feed.metrics.streams_are(self.place, &self.streams);
+        if !self.beside {
+            self.feed.metrics.streams_are(self.place, &self.streams);
+        }
         let books = new.iter().filter(|(_, w)| w.channel == Channel::Depth).map(|(_, w)| w.symbol.clone());
         self.books.extend(books);
         let names = new.into_iter().map(|(name, _)| name).collect();
@@ -168,6 +173,9 @@ impl Session {
 
     pub(super) fn became_live(&mut self, now: Instant) -> Step {
         self.live = true;
+        if self.beside {
+            self.stand_for_line();
+        }
         self.watchdog.subscribed(now);
         self.feed.metrics.state(self.place, ConnState::Live);
         if let Some(gap) = self.gap.take() {

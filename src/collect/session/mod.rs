@@ -149,6 +149,10 @@ pub(super) struct Session {
     close: Option<(u16, String)>,
     error: Option<String>,
     log_stopped: bool,
+    /// Its end is written down.
+    finished: bool,
+    /// Beside another session of its line that delivers still: what is said of the line is that one's.
+    beside: bool,
     /// Symbols whose order book is wanted when everything is answered.
     books: Vec<String>,
     /// An interruption before this session that is not written down yet.
@@ -165,13 +169,15 @@ pub(super) struct Start {
     pub(super) attempt: u32,
     /// The first session of this line.
     pub(super) first: bool,
+    /// Another session of its line delivers still.
+    pub(super) beside: bool,
 }
 
 impl Session {
     /// Takes over a fresh socket: writes the ConnOpen record and plans the subscriptions.
     pub(super) fn start(feed: &Arc<Feed>, start: Start, ready: Ready) -> Result<Session, LogStopped> {
         let limits = &feed.config.limits;
-        let Start { place, roster, plan, version, attempt, first } = start;
+        let Start { place, roster, plan, version, attempt, first, beside } = start;
         let opened = ready.opened;
         let (now, stamp) = (Instant::now(), Stamp::now());
         let conn = feed.next_conn();
@@ -191,10 +197,6 @@ impl Session {
         let quiet = |want: &Want| want.channel == Channel::Liquidations;
         let named = plan.streams.iter().zip(&plan.wants).map(|(name, want)| (name.as_str(), quiet(want)));
         let streams = Arc::new(Streams::new(named, |s| feed.venue.stream_key(s)));
-        if let Some(before) = feed.metrics.streams(place) {
-            streams.carry(&before);
-        }
-        feed.metrics.connection(place, conn, &streams, &roster);
         let s = Duration::from_secs;
         let watchdog = Watchdog::new(
             now,
@@ -243,10 +245,14 @@ impl Session {
             close: None,
             error: None,
             log_stopped: false,
+            finished: false,
+            beside,
             books,
             gap: None,
         };
-        session.roster.connected(place.line, peer);
+        if !beside {
+            session.stand_for_line();
+        }
         session.plan_send(now);
         debug!(venue = %feed.id, conn, slot = place.number, line = place.line, attempt, url = ready.shown, "connected");
         Ok(session)
@@ -292,6 +298,16 @@ impl Session {
                 return step;
             }
         }
+    }
+
+    /// From now on what is said of the line is said of this session.
+    pub(super) fn stand_for_line(&mut self) {
+        self.beside = false;
+        if let Some(before) = self.feed.metrics.streams(self.place) {
+            self.streams.carry(&before);
+        }
+        self.feed.metrics.connection(self.place, self.conn, &self.streams, &self.roster);
+        self.roster.connected(self.place.line, self.peer);
     }
 
     /// Where an interruption that begins with the end of this session starts: its last data frame.
