@@ -18,6 +18,7 @@ mod lake {
 mod cli {
     mod bad_input;
     mod demo;
+    mod pressure;
 }
 mod docs {
     mod tidy;

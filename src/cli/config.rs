@@ -15,7 +15,8 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Validates; exit code 2 with every problem when the configuration cannot be used.
+    /// Validates, and warns of what presses hard on a venue; exit code 2 with every problem when the configuration
+    /// cannot be used.
     Check(FileArg),
     /// Prints the effective configuration with where each value came from.
     Show(FileArg),
@@ -46,8 +47,12 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::Check(arg) => {
             let cfg = effective(&arg)?;
+            let warnings: Vec<String> = cfg.warnings().iter().map(ToString::to_string).collect();
             if arg.json {
-                return print_out("{\"ok\":true}\n");
+                return print_out(&format!("{}\n", serde_json::json!({ "ok": true, "warnings": warnings })));
+            }
+            for warning in warnings {
+                print_out(&format!("warning: {warning}\n"))?;
             }
             let venues = cfg.venues.keys().map(|v| v.as_str()).collect::<Vec<_>>().join(", ");
             print_out(&format!(

@@ -68,7 +68,7 @@ use self::rest::RestClient;
 pub use self::serve::address;
 use self::session::{Cause, GapStart};
 pub use self::wishes::{REQUESTS_DIR, SNAPSHOT_PREFIX};
-use crate::config::{Config, VenueConfig};
+use crate::config::{Config, VenueConfig, Warning, pacing};
 use crate::shutdown::Shutdown;
 use crate::venue::{Channel, Venue, VenueId, venue};
 
@@ -108,6 +108,9 @@ pub async fn run(cfg: Arc<Config>, shutdown: Shutdown) -> anyhow::Result<()> {
 /// As [`run`].
 pub async fn run_with(cfg: Arc<Config>, shutdown: Shutdown, metrics: Arc<Metrics>) -> anyhow::Result<()> {
     anyhow::ensure!(!cfg.venues.is_empty(), "no venue is configured\nfix:   add a [venues.<venue>] table");
+    for Warning { key, what, fix } in cfg.warnings() {
+        warn!(key, fix, "{what}");
+    }
     let tls = dial::tls_config(&cfg.tls.extra_roots)?;
     let groups =
         Groups::new(cfg.venues.iter().filter_map(|(id, config)| Some((venue(*id)?.pace_group(), &config.limits))));
@@ -249,6 +252,10 @@ async fn record(feed: &Arc<Feed>, gap: Option<GapStart>) {
         let wants = plan::wants(&symbols, &feed.config.channels);
         let plans = feed.venue.plan(&wants, &feed.config.limits);
         info!(venue = %feed.id, symbols = symbols.len(), connections = plans.len(), "recording");
+        let streams = plans.iter().map(|p| p.streams.len()).sum();
+        for (key, what, fix) in pacing::pressure(&feed.config, "", plans.len(), streams) {
+            warn!(venue = %feed.id, key, fix, "{what}");
+        }
         let channels = &feed.config.channels;
         if channels.contains(&Channel::DepthSnapshot) && !channels.contains(&Channel::Depth) {
             // No connection will ask for them.

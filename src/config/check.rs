@@ -2,7 +2,7 @@
 //! and the setting that would pass.
 
 use super::source::Source;
-use super::{Config, Problem};
+use super::{Config, Problem, pacing};
 
 /// Bytes one buffered row costs at most, measured over the tables (depth and trades are the ones that matter).
 const ROW_BYTES: u64 = 120;
@@ -39,6 +39,10 @@ pub(super) fn check(config: &Config, source: &Source, problems: &mut Vec<Problem
         });
     }
     for v in config.venues.values() {
+        for (key, what, fix) in pacing::beyond(v) {
+            let key = format!("venues.{}.{key}", v.id);
+            problems.push(Problem { origin: source.origin(&key), key, what, fix });
+        }
         let l = &v.limits;
         // The limiter would hold such messages back anyway; a setting that cannot be honoured is a mistake.
         if l.subscribe_delay_ms > 0 && 1_000 / l.subscribe_delay_ms > u64::from(l.messages_per_s) {

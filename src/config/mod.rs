@@ -7,6 +7,7 @@
 
 mod check;
 mod network;
+pub mod pacing;
 pub mod proxy;
 mod read;
 mod source;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use crate::venue::{Channel, Limits, VenueId};
 
+pub use pacing::Warning;
 pub use proxy::{Credentials, Proxy, ProxyKind, Secret};
 pub use source::Origin;
 
@@ -255,92 +257,4 @@ impl Config {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn the_shipped_file_is_valid_and_is_the_default() {
-        let default = Config::load(None, []).unwrap();
-        let again = Config::from_toml(DEFAULT_TOML).unwrap();
-        let values = |c: &Config| c.effective.iter().map(|(k, v, _)| format!("{k} = {v}")).collect::<Vec<_>>();
-        assert_eq!(values(&default), values(&again));
-        assert_eq!(default.wal.segment_mib, 128);
-        assert_eq!(default.lake.row_group_rows, 131_072);
-        assert_eq!(default.api.listen.to_string(), "127.0.0.1:8080");
-    }
-
-    #[test]
-    fn the_commented_venue_tables_of_the_shipped_file_are_valid_when_uncommented() {
-        let text: String = DEFAULT_TOML
-            .lines()
-            .map(|l| l.strip_prefix("#: ").map_or_else(|| format!("{l}\n"), |rest| format!("{rest}\n")))
-            .collect();
-        let c = Config::from_toml(&text).unwrap();
-        assert!(c.venues.contains_key(&VenueId::BinanceSpot) && c.venues.contains_key(&VenueId::BinanceUsdm));
-    }
-
-    #[test]
-    fn an_unknown_key_names_the_nearest_one_and_all_problems_come_at_once() {
-        let err = Config::from_toml(
-            "[wal]\nsegment_mb = 64\nsync = \"sometimes\"\n[venues.binance-usdn]\nsymbols = [\"*\"]\n[lake]\nzstd_level = 99\n",
-        )
-        .unwrap_err();
-        let text = err.to_string();
-        assert!(text.contains("segment_mb") && text.contains("segment_mib"), "{text}");
-        assert!(text.contains("sync") && text.contains("interval"), "{text}");
-        assert!(text.contains("binance-usdn") && text.contains("binance-usdm"), "{text}");
-        assert!(text.contains("zstd_level") && text.contains("99"), "{text}");
-        assert!(err.0.len() >= 4, "{text}");
-    }
-
-    #[test]
-    fn an_environment_variable_overrides_the_file_and_is_named_when_it_is_wrong() {
-        let env = |v: &str| vec![("TAPEDECK__WAL__SEGMENT_MIB".to_owned(), v.to_owned())];
-        assert_eq!(Config::load(None, env("64")).unwrap().wal.segment_mib, 64);
-        let text = Config::load(None, env("lots")).unwrap_err().to_string();
-        assert!(text.contains("TAPEDECK__WAL__SEGMENT_MIB"), "{text}");
-        let text = Config::load(None, vec![("TAPEDECK__WAL__SEGMENTMIB".into(), "1".into())]).unwrap_err().to_string();
-        assert!(text.contains("segment_mib"), "{text}");
-    }
-
-    #[test]
-    fn a_row_group_size_that_cannot_fit_the_memory_limit_is_refused_with_one_that_does() {
-        let text = Config::from_toml(
-            "[memory]\nlimit_mib = 256\n[lake]\nrow_group_rows = 4000000\n[venues.binance-spot]\nsymbols=[\"*\"]\nchannels=[\"trades\"]\n",
-        )
-        .unwrap_err()
-        .to_string();
-        assert!(text.contains("row_group_rows") && text.contains("MiB"), "{text}");
-    }
-
-    #[test]
-    fn what_this_version_cannot_do_is_refused_instead_of_ignored() {
-        for (toml, word) in [
-            ("[wal]\narchive = \"zstd\"\n", "wal.archive"),
-            ("[lake]\nformat = \"csv\"\n", "lake.format"),
-            ("[lake]\ndir = \"s3://b/p\"\n", "lake.dir"),
-            ("[venues.binance-spot]\nsymbols=[\"*\"]\nchannels=[\"trades\"]\nlines=3\n", "lines"),
-        ] {
-            let text = Config::from_toml(toml).unwrap_err().to_string();
-            assert!(text.contains(word), "{toml}: {text}");
-        }
-    }
-
-    #[test]
-    fn a_time_of_the_day_is_read_as_seconds_and_anything_else_is_refused() {
-        let with = |at: &str| {
-            Config::from_toml(&format!(
-                "[venues.binance-spot]\nsymbols=[\"*\"]\nchannels=[\"trades\"]\nlines=2\nrotate_at={at}\n"
-            ))
-        };
-        let c = with("\"04:30\"").unwrap();
-        let v = &c.venues[&VenueId::BinanceSpot];
-        assert_eq!((v.rotate_at_s, v.lines), (Some(4 * 3600 + 30 * 60), 2));
-        assert_eq!(with("\"\"").unwrap().venues[&VenueId::BinanceSpot].rotate_at_s, None);
-        for wrong in ["\"24:00\"", "\"4h\"", "\"04:60\"", "430"] {
-            let text = with(wrong).unwrap_err().to_string();
-            assert!(text.contains("rotate_at") && text.contains("04:30"), "{wrong}: {text}");
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,310 @@
+//! How hard a venue's settings press on the venue: beyond what the venue documents is an error, beyond what is known
+//! to be safe a warning, each with the numbers and the value that would pass.
+//!
+//! The safe values are [`Venue::default_limits`]; the documented ones stand here. Addresses on loopback are taken
+//! for a simulator and may be pressed at will.
+
+use std::collections::BTreeSet;
+
+use super::{Config, VenueConfig};
+use crate::venue::{Channel, Limits, VenueId, Want, venue};
+
+/// A setting that works and is unwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// `section.key`.
+    pub key: String,
+    /// What is unwise, in numbers.
+    pub what: String,
+    /// What would be safe.
+    pub fix: String,
+}
+
+impl std::fmt::Display for Warning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}; {}", self.key, self.what, self.fix)
+    }
+}
+
+/// What a venue documents per IP address or connection. `None` = nothing is documented.
+struct Documented {
+    streams_per_connection: Option<usize>,
+    params_per_subscribe: Option<usize>,
+    messages_per_s: Option<u32>,
+    connects_per_5_min: Option<u32>,
+    /// At the same time.
+    connections: Option<usize>,
+    lifetime_s: Option<u64>,
+    /// Weight, and the seconds it is counted in.
+    rest: (u32, u64),
+    source: &'static str,
+}
+
+fn documented(id: VenueId) -> Documented {
+    match id {
+        VenueId::BinanceSpot | VenueId::BinanceSpotSbe => Documented {
+            streams_per_connection: Some(1024),
+            params_per_subscribe: Some(1024),
+            messages_per_s: Some(5),
+            connects_per_5_min: Some(300),
+            connections: None,
+            lifetime_s: Some(86_400),
+            rest: (6_000, 60),
+            source: "Binance spot, \"WebSocket Streams\", general information; \"LIMITS\"",
+        },
+        VenueId::BinanceUsdm => Documented {
+            streams_per_connection: Some(1024),
+            params_per_subscribe: Some(1024),
+            messages_per_s: Some(10),
+            // Not documented for futures; the number of spot.
+            connects_per_5_min: Some(300),
+            connections: None,
+            lifetime_s: Some(86_400),
+            rest: (2_400, 60),
+            source: "Binance USD-M, \"Websocket Market Streams\"; \"General Info\"",
+        },
+        VenueId::KucoinSpot | VenueId::KucoinFutures => Documented {
+            // 300 on the error page, 400 on the limits page for spot; no limit for futures.
+            streams_per_connection: (id == VenueId::KucoinSpot).then_some(400),
+            params_per_subscribe: Some(100),
+            // 100 in 10 s.
+            messages_per_s: Some(10),
+            // 30 per minute.
+            connects_per_5_min: Some(150),
+            connections: Some(800),
+            lifetime_s: Some(86_400),
+            rest: (2_000, 30),
+            source: "KuCoin, \"Rate Limit\"; \"Classic Websocket API\"",
+        },
+        VenueId::GateSpot | VenueId::GateFutures => Documented {
+            streams_per_connection: None,
+            params_per_subscribe: None,
+            messages_per_s: None,
+            connects_per_5_min: None,
+            connections: Some(300),
+            lifetime_s: None,
+            rest: (200, 10),
+            source: "Gate, \"APIv4\" frequency limit; \"WebSocket v4\"",
+        },
+    }
+}
+
+/// The most weight that a rolling window of `window_s` can see when `weight` may be spent in every `own_s`.
+fn seen_in(window_s: u64, weight: u32, own_s: u64) -> u64 {
+    u64::from(weight) * window_s.div_ceil(own_s.max(1)).max(1)
+}
+
+/// What is beyond the documented limits: key, what, fix.
+pub(super) fn beyond(v: &VenueConfig) -> Vec<(&'static str, String, String)> {
+    let mut out = Vec::new();
+    if is_simulator(v) {
+        return out;
+    }
+    let (d, l) = (documented(v.id), &v.limits);
+    let mut most = |key: &'static str, got: u64, limit: Option<u64>, unit: &str| {
+        if let Some(limit) = limit.filter(|limit| got > *limit) {
+            out.push((
+                key,
+                format!("{got} {unit}, {} documents {limit} ({})", v.id, d.source),
+                format!("write at most {limit}"),
+            ));
+        }
+    };
+    most(
+        "streams_per_connection",
+        l.streams_per_connection as u64,
+        d.streams_per_connection.map(|n| n as u64),
+        "streams on a connection",
+    );
+    most(
+        "params_per_subscribe",
+        l.params_per_subscribe as u64,
+        d.params_per_subscribe.map(|n| n as u64),
+        "streams in a message",
+    );
+    most(
+        "messages_per_s",
+        l.messages_per_s.into(),
+        d.messages_per_s.map(u64::from),
+        "messages a second on a connection",
+    );
+    most(
+        "connects_per_5_min",
+        l.connects_per_5_min.into(),
+        d.connects_per_5_min.map(u64::from),
+        "connects in 5 minutes",
+    );
+    most("lifetime_s", l.lifetime_s, d.lifetime_s, "s of life");
+    let (weight, window_s) = d.rest;
+    let seen = seen_in(window_s, l.rest_weight_per_window, l.rest_window_s);
+    if seen > u64::from(weight) {
+        let fix = u64::from(weight) / window_s.div_ceil(l.rest_window_s.max(1)).max(1);
+        out.push((
+            "rest_weight_per_window",
+            format!(
+                "{} in {} s can be a weight of {seen} in {window_s} s, {} documents {weight} ({})",
+                l.rest_weight_per_window, l.rest_window_s, v.id, d.source
+            ),
+            format!("write at most {fix}"),
+        ));
+    }
+    out
+}
+
+impl Config {
+    /// Everything that works and is unwise, venue by venue.
+    pub fn warnings(&self) -> Vec<Warning> {
+        let mut out = Vec::new();
+        for v in self.venues.values() {
+            let key = |k: &str| format!("venues.{}.{k}", v.id);
+            let mut warn = |k: &str, what: String, fix: String| out.push(Warning { key: key(k), what, fix });
+            let Some(known) = venue(v.id) else { continue };
+            if known.needs_api_key() && v.api_key_env.is_none() {
+                warn(
+                    "api_key_env",
+                    "this venue takes no connection without an API key: the collector will not start".to_owned(),
+                    "write the name of an environment variable that holds one".to_owned(),
+                );
+            }
+            if v.lines == 2 && v.proxies[0].is_some() && v.proxies[0] == v.proxies[1] {
+                warn(
+                    "proxy_url_2",
+                    "both lines go through the same proxy: when it fails, both fail".to_owned(),
+                    "give the second line another proxy, or \"direct\"".to_owned(),
+                );
+            }
+            if is_simulator(v) {
+                continue;
+            }
+            beside(v, &known.default_limits(), &mut warn);
+            let (connections, streams) = estimate(v);
+            for (k, what, fix) in pressure(v, "about ", connections, streams) {
+                warn(k, what, fix);
+            }
+        }
+        out
+    }
+}
+
+/// What presses harder than the defaults.
+fn beside(v: &VenueConfig, safe: &Limits, warn: &mut impl FnMut(&str, String, String)) {
+    let l = &v.limits;
+    let mut more = |k: &str, got: u64, safe: u64, unit: &str| {
+        if got > safe {
+            warn(k, format!("{got} {unit}, {safe} is known to be safe on {}", v.id), format!("write {safe} or less"));
+        }
+    };
+    more(
+        "streams_per_connection",
+        l.streams_per_connection as u64,
+        safe.streams_per_connection as u64,
+        "streams on a connection",
+    );
+    more(
+        "params_per_subscribe",
+        l.params_per_subscribe as u64,
+        safe.params_per_subscribe as u64,
+        "streams in a message",
+    );
+    more("messages_per_s", l.messages_per_s.into(), safe.messages_per_s.into(), "messages a second on a connection");
+    more("connects_per_5_min", l.connects_per_5_min.into(), safe.connects_per_5_min.into(), "connects in 5 minutes");
+    more("lifetime_s", l.lifetime_s, safe.lifetime_s, "s of life");
+    let seen = seen_in(safe.rest_window_s, l.rest_weight_per_window, l.rest_window_s);
+    more(
+        "rest_weight_per_window",
+        seen,
+        safe.rest_weight_per_window.into(),
+        &format!("of REST weight in {} s", safe.rest_window_s),
+    );
+    let mut less = |k: &str, got: u64, safe: u64, between: &str| {
+        if got < safe {
+            warn(
+                k,
+                format!("{got} ms between {between}, {safe} ms is known to be safe on {}", v.id),
+                format!("write {safe} or more"),
+            );
+        }
+    };
+    less("subscribe_delay_ms", l.subscribe_delay_ms, safe.subscribe_delay_ms, "two messages of a connection");
+    less(
+        "global_subscribe_delay_ms",
+        l.global_subscribe_delay_ms,
+        safe.global_subscribe_delay_ms,
+        "two messages over all connections",
+    );
+    less("connect_stagger_ms", l.connect_stagger_ms, safe.connect_stagger_ms, "two connection starts");
+}
+
+/// What `connections` (of one line) with `streams` mean for a venue: all are opened at the start, and again whenever
+/// everything is cut. `about` stands before the numbers: empty when they are exact. Key, what, fix.
+pub fn pressure(
+    v: &VenueConfig,
+    about: &str,
+    connections: usize,
+    streams: usize,
+) -> Vec<(&'static str, String, String)> {
+    let mut out = Vec::new();
+    if is_simulator(v) {
+        return out;
+    }
+    let lines = v.lines.max(1) as usize;
+    let all = connections * lines;
+    let d = documented(v.id);
+    let over = if lines > 1 { format!(" over {lines} lines") } else { String::new() };
+    let made_of = format!("{about}{streams} streams{over} make {all} connections");
+    if let Some(most) = d.connections.filter(|most| all > *most) {
+        out.push((
+            if lines > 1 { "lines" } else { "streams_per_connection" },
+            format!("{made_of}, {} documents {most} at the same time per address", v.id),
+            "record fewer symbols or channels, raise streams_per_connection, or write lines = 1".to_owned(),
+        ));
+    }
+    let per_5_min = v.limits.connects_per_5_min as usize;
+    if all > per_5_min {
+        let minutes = (all.div_ceil(per_5_min.max(1)) - 1) * 5;
+        out.push((
+            if lines > 1 { "lines" } else { "connects_per_5_min" },
+            format!("{made_of}, and {per_5_min} may be opened in 5 minutes: a start, and the return after a cut, takes more than {minutes} minutes"),
+            "record fewer symbols or channels, raise streams_per_connection, or write lines = 1".to_owned(),
+        ));
+    }
+    out
+}
+
+/// Connections of one line, and streams, that the configured names make. A pattern counts as one symbol, `*` as
+/// [`listed`]; the collector says the real numbers once it has the listing.
+fn estimate(v: &VenueConfig) -> (usize, usize) {
+    let Some(known) = venue(v.id) else { return (0, 0) };
+    let mut symbols: BTreeSet<String> = v.symbols.iter().filter(|s| *s != "*").cloned().collect();
+    if v.symbols.iter().any(|s| s == "*") {
+        symbols.extend((0..listed(v.id)).map(|i| format!("S{i}USDT")));
+    }
+    let wants: Vec<Want> = symbols
+        .iter()
+        .flat_map(|s| v.channels.iter().map(|c| Want { symbol: s.clone(), channel: *c }))
+        .filter(|w| w.channel != Channel::DepthSnapshot)
+        .collect();
+    let plans = known.plan(&wants, &v.limits);
+    (plans.len(), plans.iter().map(|p| p.streams.len()).sum())
+}
+
+/// Symbols that trade, roughly, in autumn 2026; only for the estimate above.
+fn listed(id: VenueId) -> usize {
+    match id {
+        VenueId::BinanceSpot | VenueId::BinanceSpotSbe => 1_400,
+        VenueId::BinanceUsdm => 600,
+        VenueId::KucoinSpot => 1_200,
+        VenueId::KucoinFutures => 500,
+        VenueId::GateSpot => 2_300,
+        VenueId::GateFutures => 980,
+    }
+}
+
+/// True when REST and WebSocket both lead to this machine.
+fn is_simulator(v: &VenueConfig) -> bool {
+    let local = |url: &str| {
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        ["127.", "localhost", "[::1]"].iter().any(|p| rest.starts_with(p))
+    };
+    local(&v.rest_url) && v.ws_url.as_deref().is_some_and(local)
+}
