@@ -14,7 +14,7 @@ fn warnings(venue: &str, keys: &str) -> Vec<String> {
 #[test]
 fn the_defaults_of_no_venue_are_warned_about() {
     for id in VenueId::ALL {
-        assert_eq!(warnings(id.as_str(), ""), [String::new(); 0], "{id}");
+        assert!(warnings(id.as_str(), "").is_empty(), "{id}");
     }
     assert!(super::uncommented().warnings().is_empty());
 }
@@ -64,7 +64,7 @@ fn what_is_beyond_a_documented_limit_is_refused_with_what_would_pass() {
 fn two_lines_of_many_streams_say_how_many_connections_and_minutes_they_are() {
     let keys = |lines: u32, per: u32| format!("symbols = [\"*\"]\nlines = {lines}\nstreams_per_connection = {per}");
     // 2 x 1,400 streams at 20 each: 140 connections fit 200 in 5 minutes, 280 do not.
-    assert_eq!(warnings("binance-spot", &keys(1, 20)), [String::new(); 0]);
+    assert!(warnings("binance-spot", &keys(1, 20)).is_empty());
     let got = warnings("binance-spot", &keys(2, 20));
     assert!(got.len() == 1 && got[0].contains("venues.binance-spot.lines"), "{got:?}");
     for word in ["about 2800 streams over 2 lines make 280 connections", "200 may be opened", "more than 5 minutes"] {
