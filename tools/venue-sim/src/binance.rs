@@ -24,7 +24,8 @@ pub(crate) enum Market {
 impl Market {
     pub fn of(venue: &str) -> Option<Market> {
         match venue {
-            "binance-spot" => Some(Market::Spot),
+            // The SBE endpoint speaks for the same market.
+            "binance-spot" | "binance-spot-sbe" => Some(Market::Spot),
             "binance-usdm" => Some(Market::Usdm),
             _ => None,
         }

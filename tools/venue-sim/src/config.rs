@@ -83,7 +83,7 @@ impl SimConfig {
 /// One venue to serve.
 #[derive(Clone, Debug, Default)]
 pub struct SimVenue {
-    /// `binance-spot`, `binance-usdm`.
+    /// `binance-spot`, `binance-spot-sbe` (plays recordings of `binance-spot`), `binance-usdm`.
     pub id: String,
     /// Streams that [`StartWhen::AllStreams`] waits for. Empty = every stream the source has, of symbols that are listed.
     pub expected: Vec<String>,
@@ -91,6 +91,8 @@ pub struct SimVenue {
     pub unlisted: Vec<String>,
     /// What this venue plays. `None` = the simulation's source. A market of its own is not shared with other venues.
     pub source: Option<Source>,
+    /// The API key that opens the venue's WebSockets, where it asks for one. `None` = any.
+    pub api_key: Option<String>,
 }
 
 impl SimVenue {

@@ -455,7 +455,8 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
                 self.note_close(if half_frame { Ending::HalfFrame } else { Ending::Cut }, notice, false);
                 if half_frame {
                     let fallback = Garbage::TruncatedJson.payload().0.repeat(4);
-                    self.outbox.flush_and_half(next.unwrap_or(&fallback)).await?;
+                    let opcode = self.session.opcode();
+                    self.outbox.flush_and_half(opcode, next.unwrap_or(&fallback)).await?;
                 }
                 self.wire.reset_on_close().await;
                 return Err(End("cut on request".to_owned()));

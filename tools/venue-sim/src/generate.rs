@@ -118,6 +118,12 @@ pub(crate) trait Maker: Send {
     fn next(&mut self, batch: &mut Batch);
     /// Frames per second at the recorded pace.
     fn frames_per_s(&self) -> u64;
+    /// Time of the last frame, ms.
+    fn now_ms(&self) -> i64;
+    /// Whether the next frame is another trade of the taker order of the last one.
+    fn goes_on(&self) -> bool {
+        false
+    }
 }
 
 /// Makes frames of Binance.
@@ -229,6 +235,15 @@ impl Generator {
 }
 
 impl Maker for Generator {
+    fn now_ms(&self) -> i64 {
+        self.now_ms
+    }
+
+    /// Asked only where trades have neither aggregates nor candles beside them.
+    fn goes_on(&self) -> bool {
+        matches!(self.queue.front(), Some((_, Queued::Trade { .. })))
+    }
+
     fn frames_per_s(&self) -> u64 {
         self.frames_per_s
     }

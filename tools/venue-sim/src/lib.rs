@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Rooms in the order of the flow: [`config`] what a simulation is made of; `script` recordings; `slots` and `restamp` times and ids;
-//! `generate` and `shapes` a seeded market; `listing` what is listed just now; `play` pacing; `venue` what the parts of one venue share; `server` the listener; `conn`,
+//! `generate` and `shapes` a seeded market; `sbe` its binary form; `listing` what is listed just now; `play` pacing; `venue` what the parts of one venue share; `server` the listener; `conn`,
 //! `outbox` and `disorder` one WebSocket; `limits` what an address may do; `binance`, `rest`, `rest_trades` with `tape`, and `book` the protocol of the two Binance markets; [`faults`] and `closes` what
 //! goes wrong; [`report`] what was sent.
 //!
@@ -47,6 +47,7 @@ pub mod report;
 mod rest;
 mod rest_trades;
 mod restamp;
+mod sbe;
 mod script;
 mod server;
 mod shapes;
@@ -264,6 +265,7 @@ fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, Feed)>> {
             (None, Source::Generated(market)) => {
                 // A market of the venue's own is not split.
                 let (share, shares) = if wanted.source.is_some() { (0, 1) } else { (share as u64, shares) };
+                let market = &sbe::market_of(exchange, market);
                 let (mut generator, streams) = Generator::new(rules, market, config, share, shares);
                 let frames_per_s = match config.pace {
                     Pace::Recorded => Some(generator.frames_per_s() as f64),
@@ -278,6 +280,13 @@ fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, Feed)>> {
                 (streams, Material::Generated(stall), feed, listings)
             }
             (None, Source::Recordings(_)) => bail!("{} has no recording to play", wanted.id),
+        };
+        let (streams, feed) = match exchange {
+            protocol::Exchange::BinanceSbe => {
+                let (transcoder, streams) = sbe::Transcoder::new(&streams, material.clone());
+                (streams, Feed::Sbe { json: Box::new(feed), transcoder })
+            }
+            _ => (streams, feed),
         };
         let doors = doors.entry(limits::group(&wanted.id)).or_default().clone();
         loaded.push((Venue::new(wanted, (exchange, rules), streams, material, config, doors, listings), feed));

@@ -75,7 +75,7 @@ impl Listings {
         self.at(index) == Standing::Trading
     }
 
-    /// Whether a source stream plays. Streams of all symbols together always do.
+    /// Whether a stream of the source plays. Streams of all symbols together always do.
     pub fn plays(&self, stream: u32) -> bool {
         self.of_stream.get(stream as usize).copied().flatten().is_none_or(|index| self.trades(index))
     }

@@ -71,8 +71,8 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
     ///
     /// # Errors
     /// As [`Outbox::flush`].
-    pub async fn flush_and_half(&mut self, payload: &[u8]) -> io::Result<()> {
-        push_header(&mut self.out, Opcode::Text, payload.len());
+    pub async fn flush_and_half(&mut self, opcode: Opcode, payload: &[u8]) -> io::Result<()> {
+        push_header(&mut self.out, opcode, payload.len());
         self.out.extend_from_slice(payload.get(..payload.len() / 2).unwrap_or(&[]));
         self.flush().await?;
         lock(&self.stats).counters().unconfirmed += 1;

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use crate::config::{Pace, Repeat, StartWhen};
 use crate::generate::Maker;
-use crate::listing::Listings;
 use crate::report::{lock, wall_ns};
 use crate::restamp::{Warp, render};
+use crate::sbe::{Moment, Transcoder};
 use crate::script::Timeline;
 use crate::server::stopped;
 use crate::venue::{Batch, BatchFrame, Venue};
@@ -22,6 +22,9 @@ use crate::venue::{Batch, BatchFrame, Venue};
 /// A batch ends at whichever comes first; together with [`QUEUE_BATCHES`] this bounds what waits for one connection.
 const BATCH_FRAMES_MAX: usize = 1024;
 const BATCH_BYTES_MAX: usize = 256 << 10;
+
+/// Frames stepped over before the player looks up.
+const STEPS_MAX: usize = 100_000;
 
 /// Batches that may wait for one connection.
 pub(crate) const QUEUE_BATCHES: usize = 4;
@@ -42,6 +45,8 @@ pub(crate) enum Feed {
         /// Frames per second; `None` = as fast as possible.
         frames_per_s: Option<f64>,
     },
+    /// The same, rewritten as SBE.
+    Sbe { json: Box<Feed>, transcoder: Transcoder },
 }
 
 enum Next {
@@ -64,7 +69,11 @@ impl Feed {
     }
 
     fn is_unpaced(&self) -> bool {
-        matches!(self, Feed::Recorded { pace: Pace::Max, .. } | Feed::Generated { frames_per_s: None, .. })
+        match self {
+            Feed::Recorded { pace, .. } => *pace == Pace::Max,
+            Feed::Generated { frames_per_s, .. } => frames_per_s.is_none(),
+            Feed::Sbe { json, .. } => json.is_unpaced(),
+        }
     }
 
     /// Fixes the times of this run.
@@ -88,66 +97,109 @@ impl Feed {
                 generator.begin(now_ms);
                 None
             }
+            Feed::Sbe { json, .. } => json.begin(restamp, now_ms),
         }
     }
 
     /// Renders what is due, up to one batch.
-    fn fill(&mut self, elapsed: Duration, listings: &Listings, batch: &mut Batch) -> Next {
-        let mut skipped = 0;
+    fn fill(&mut self, elapsed: Duration, venue: &Venue, batch: &mut Batch) -> Next {
+        let mut stepped = 0;
         while batch.frames.len() < BATCH_FRAMES_MAX && batch.bytes.len() < BATCH_BYTES_MAX {
-            match self {
-                Feed::Recorded { timeline, pace, rounds, round, index, warp } => {
-                    if *index == timeline.frames.len() {
-                        if rounds.is_some_and(|rounds| *round + 1 >= rounds) {
-                            return Next::End;
-                        }
-                        *index = 0;
-                        *round += 1;
-                    }
-                    let Some(frame) = timeline.frames.get(*index) else { return Next::End };
-                    let due = due(timeline, *pace, frame.recv_ns, *round, *index);
-                    if due > elapsed {
-                        return Next::At(due);
-                    }
-                    if !listings.plays(frame.stream) {
-                        *index += 1;
-                        skipped += 1;
-                        if skipped > timeline.frames.len() {
-                            return Next::At(elapsed + Duration::from_millis(10));
-                        }
-                        continue;
-                    }
-                    let start = batch.bytes.len() as u32;
-                    let ids = render(timeline, frame, *round, warp.as_ref(), &mut batch.bytes);
-                    let end = batch.bytes.len() as u32;
-                    batch.frames.push(BatchFrame {
-                        stream: frame.stream,
-                        start,
-                        end,
-                        head_bytes: frame.head_bytes,
-                        ids,
-                    });
-                    *index += 1;
-                }
-                Feed::Generated { generator, frames_per_s } => {
-                    let Some(made) = generator.made() else { return Next::End };
-                    if let Some(rate) = frames_per_s {
-                        let due = Duration::from_secs_f64(made as f64 / rate.max(1e-3));
-                        if due > elapsed {
-                            return Next::At(due);
-                        }
-                    }
-                    generator.next(batch);
-                }
+            if let Some(next) = self.step(elapsed, venue, batch) {
+                return next;
+            }
+            stepped += 1;
+            // Whatever steps over frames that nobody hears (unlisted symbols, channels a venue lacks) must not run for ever.
+            if stepped > STEPS_MAX && batch.frames.is_empty() {
+                return Next::At(elapsed + Duration::from_millis(1));
             }
         }
         Next::More
+    }
+
+    /// Renders one frame, or steps over one. Gives what comes next when nothing is due.
+    fn step(&mut self, elapsed: Duration, venue: &Venue, batch: &mut Batch) -> Option<Next> {
+        match self {
+            Feed::Recorded { timeline, pace, rounds, round, index, warp } => {
+                if *index == timeline.frames.len() {
+                    if rounds.is_some_and(|rounds| *round + 1 >= rounds) {
+                        return Some(Next::End);
+                    }
+                    *index = 0;
+                    *round += 1;
+                }
+                let Some(frame) = timeline.frames.get(*index) else { return Some(Next::End) };
+                let due = due(timeline, *pace, frame.recv_ns, *round, *index);
+                if due > elapsed {
+                    return Some(Next::At(due));
+                }
+                *index += 1;
+                if venue.listings.plays(frame.stream) {
+                    let start = batch.bytes.len() as u32;
+                    let ids = render(timeline, frame, *round, warp.as_ref(), &mut batch.bytes);
+                    let end = batch.bytes.len() as u32;
+                    let (stream, head_bytes) = (frame.stream, frame.head_bytes);
+                    batch.frames.push(BatchFrame { stream, start, end, head_bytes, ids });
+                }
+            }
+            Feed::Generated { generator, frames_per_s } => {
+                let Some(made) = generator.made() else { return Some(Next::End) };
+                if let Some(rate) = frames_per_s {
+                    let due = Duration::from_secs_f64(made as f64 / rate.max(1e-3));
+                    if due > elapsed {
+                        return Some(Next::At(due));
+                    }
+                }
+                generator.next(batch);
+            }
+            Feed::Sbe { json, transcoder } => {
+                let first = batch.frames.len();
+                if let Some(next) = json.step(elapsed, venue, batch) {
+                    return Some(next);
+                }
+                // The rest of a taker order goes with its first trade.
+                while batch.frames.len() > first && json.goes_on() {
+                    if json.step(Duration::MAX, venue, batch).is_some() {
+                        break;
+                    }
+                }
+                transcoder.rewrite(venue, &json.moment(), batch, first);
+            }
+        }
+        None
+    }
+
+    /// Whether the next frame is another trade of the taker order of the last one.
+    fn goes_on(&self) -> bool {
+        match self {
+            Feed::Recorded { timeline, index, .. } => {
+                index.checked_sub(1).is_some_and(|last| timeline.same_order(last))
+            }
+            Feed::Generated { generator, .. } => generator.goes_on(),
+            Feed::Sbe { .. } => false,
+        }
+    }
+
+    /// Where the market is right behind the last frame.
+    fn moment(&self) -> Moment {
+        let position = self.position();
+        match self {
+            Feed::Recorded { timeline, round, index, warp, .. } => {
+                let last = index.checked_sub(1).and_then(|last| timeline.frames.get(last));
+                let recorded_ms = last.map_or(0, |frame| frame.recv_ns.div_euclid(1_000_000)) + timeline.skew_ms;
+                let time_ms = warp.map_or(recorded_ms, |warp| warp.at(recorded_ms, *round));
+                Moment { position, warp: *warp, time_ms }
+            }
+            Feed::Generated { generator, .. } => Moment { position, warp: None, time_ms: generator.now_ms() },
+            Feed::Sbe { json, .. } => json.moment(),
+        }
     }
 
     fn position(&self) -> (u64, usize) {
         match self {
             Feed::Recorded { round, index, .. } => (*round, *index),
             Feed::Generated { .. } => (0, 0),
+            Feed::Sbe { json, .. } => json.position(),
         }
     }
 }
@@ -184,7 +236,7 @@ pub(crate) async fn play(venue: Arc<Venue>, mut feed: Feed, start_when: StartWhe
             }
         }
         let mut batch = Batch::default();
-        let next = feed.fill(began.elapsed(), &venue.listings, &mut batch);
+        let next = feed.fill(began.elapsed(), &venue, &mut batch);
         {
             let mut progress = lock(&venue.progress);
             (progress.round, progress.index) = feed.position();

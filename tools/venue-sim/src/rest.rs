@@ -53,6 +53,25 @@ pub(crate) fn turned_away(venue: &Venue, verdict: Verdict, now_ms: i64) -> Optio
     }
 }
 
+/// Why an upgrade of the SBE venue is refused, if it is: no API key, or a first stream that the endpoint does not have.
+pub(crate) fn refuse_sbe(venue: &Venue, head: &Head, path: &str) -> Option<Answer> {
+    let key = head.header("x-mbx-apikey").unwrap_or("");
+    if key.is_empty() {
+        return Some(error(400, -2014, "The X-MBX-APIKEY header is missing."));
+    }
+    if venue.api_key.as_deref().is_some_and(|wanted| wanted != key) {
+        return Some(error(400, -2015, "Invalid API-key, IP, or permissions for action."));
+    }
+    let query = head.query();
+    let listed = query.iter().find(|(name, _)| name == "streams").map(|(_, list)| list.as_str());
+    let seed = path.strip_prefix("/ws/").or(listed)?.split('/').next().filter(|seed| !seed.is_empty())?;
+    let is_there = venue.universe.resolve(seed).is_some_and(|(stream, _)| {
+        let symbol = venue.universe.streams.get(stream as usize).map_or("", |info| info.symbol.as_str());
+        venue.listings.standing(symbol).is_none_or(|(standing, _)| standing != Standing::Absent)
+    });
+    (!is_there).then(|| error(400, -1121, "Invalid symbol."))
+}
+
 /// Any other status as a fault asks for it.
 pub(crate) fn refusal(venue: &Venue, status: u16, retry_after_s: u32, now_ms: i64) -> Answer {
     match status {

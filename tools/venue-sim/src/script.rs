@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 use anyhow::{Context as _, bail};
 
 use crate::restamp::Spans;
-use crate::slots::{Slot, find_slots, number_after};
+use crate::slots::{Shape, Slot, SlotKind, find_slots, number_after, shape_of};
 
 /// Longest unpacked recording, bytes; a guard against a compressed bomb given by mistake.
 const RECORDING_BYTES_MAX: u64 = 4 << 30;
@@ -161,6 +161,17 @@ impl Timeline {
             lists
         });
         lists.get(stream).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether the frame behind this one is a further trade of the same taker order: same stream, time and side.
+    pub fn same_order(&self, index: usize) -> bool {
+        let (Some(one), Some(next)) = (self.frames.get(index), self.frames.get(index + 1)) else { return false };
+        let is_trade =
+            self.streams.get(one.stream as usize).is_some_and(|info| shape_of(info.channel()) == Shape::Trade);
+        let time =
+            |frame| self.slots(frame).iter().rev().find(|slot| slot.kind == SlotKind::Time).map(|slot| slot.value);
+        let sold = |frame| memchr::memmem::find(self.data(frame), br#""m":true"#).is_some();
+        is_trade && one.stream == next.stream && time(one) == time(next) && sold(one) == sold(next)
     }
 
     /// Symbols with at least one stream, sorted.

@@ -44,7 +44,7 @@ pub enum Bound {
 }
 
 /// Shapes of events that hold times or ids.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
     Trade,
     AggTrade,

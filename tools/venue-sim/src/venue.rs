@@ -16,7 +16,7 @@ use crate::config::Heartbeat;
 use crate::faults::{Action, FaultId};
 use crate::generate::Stall;
 use crate::limits::{Allowance, Doors};
-use crate::listing::Listings;
+use crate::listing::{Listings, Standing};
 use crate::protocol::Exchange;
 use crate::report::{ConnStats, LimitsReport, RestReport, VenueReport, lock};
 use crate::restamp::Warp;
@@ -32,11 +32,18 @@ pub(crate) struct Universe {
 
 impl Universe {
     pub fn new(streams: Vec<StreamInfo>) -> Universe {
+        let mut universe = Universe::exact(streams);
+        for (index, info) in universe.streams.iter().enumerate() {
+            universe.by_family.entry(family(&info.name)).or_insert(index as u32);
+        }
+        universe
+    }
+
+    /// Every stream serves its own name only.
+    pub fn exact(streams: Vec<StreamInfo>) -> Universe {
         let mut universe = Universe { streams, ..Universe::default() };
         for (index, info) in universe.streams.iter().enumerate() {
-            let index = index as u32;
-            universe.by_name.entry(info.name.clone()).or_insert(index);
-            universe.by_family.entry(family(&info.name)).or_insert(index);
+            universe.by_name.entry(info.name.clone()).or_insert(index as u32);
         }
         universe
     }
@@ -151,6 +158,7 @@ pub(crate) struct Venue {
     pub id: String,
     pub exchange: Exchange,
     pub market: Market,
+    pub api_key: Option<String>,
     pub universe: Universe,
     pub material: Material,
     pub restamp: bool,
@@ -185,10 +193,16 @@ impl Venue {
         doors: Arc<Doors>,
         listings: Arc<Listings>,
     ) -> Venue {
-        let universe = Universe::new(streams);
+        let is_sbe = exchange == Exchange::BinanceSbe;
+        let universe = if is_sbe { Universe::exact(streams) } else { Universe::new(streams) };
         let count = universe.streams.len();
         let expected = if wanted.expected.is_empty() {
-            (0..count as u32).filter(|&stream| listings.plays(stream)).collect()
+            let waits_for = |info: &StreamInfo| {
+                let is_listed =
+                    listings.standing(&info.symbol).is_none_or(|(standing, _)| standing != Standing::Absent);
+                is_listed && !(is_sbe && info.channel() == "depth20")
+            };
+            (0..).zip(&universe.streams).filter(|(_, info)| waits_for(info)).map(|(stream, _)| stream).collect()
         } else {
             wanted.expected.iter().filter_map(|name| universe.resolve(name)).map(|(stream, _)| stream).collect()
         };
@@ -196,6 +210,7 @@ impl Venue {
             id: wanted.id.clone(),
             exchange,
             market,
+            api_key: wanted.api_key.clone(),
             universe,
             material,
             restamp: config.restamp,
@@ -254,6 +269,11 @@ impl Venue {
         let on = |stream: &u32| subscriptions.counts.get(*stream as usize).is_some_and(|&count| count > 0);
         let streams = subscriptions.counts.iter().filter(|&&count| count > 0).count();
         (streams, self.expected.iter().all(on), subscriptions.changed.elapsed())
+    }
+
+    /// Whether anyone hears a stream.
+    pub fn is_subscribed(&self, stream: u32) -> bool {
+        lock(&self.subscriptions).counts.get(stream as usize).is_some_and(|&count| count > 0)
     }
 
     /// True when everything was played and every connection has flushed it.

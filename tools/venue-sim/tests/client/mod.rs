@@ -8,6 +8,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use venue_sim::Sim;
 
@@ -38,8 +39,22 @@ impl Client {
     }
 
     pub async fn try_connect(sim: &Sim, venue: &str, path: &str) -> Result<Client, Error> {
+        Client::connect_with(sim, venue, path, &[]).await
+    }
+
+    /// With further headers in the upgrade request.
+    pub async fn connect_with(
+        sim: &Sim,
+        venue: &str,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Client, Error> {
         let tcp = TcpStream::connect(sim.address()).await.unwrap();
-        let (socket, _) = tokio_tungstenite::client_async(format!("{}{path}", sim.ws_url(venue)), tcp).await?;
+        let mut request = format!("{}{path}", sim.ws_url(venue)).into_client_request().unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        let (socket, _) = tokio_tungstenite::client_async(request, tcp).await?;
         Ok(Client(socket))
     }
 
