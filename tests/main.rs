@@ -8,6 +8,8 @@ mod support;
 
 mod capture {
     mod bytes_kept;
+    mod lines;
+    mod paced;
     mod proxy;
     mod reconnect;
 }

@@ -41,9 +41,23 @@ pub fn market(venue: &str, frames_per_s: u64, total_frames: Option<u64>, seed: u
 
 /// Writes a configuration that records all of [`market`] from the simulator.
 pub fn write_config(dir: &Path, exchange: &Exchange, venue: &str, extra: &str) -> PathBuf {
+    let channels = ["trades", "agg_trades", "book_ticker", "depth", "depth_snapshot"];
+    let extra = format!("connect_stagger_ms = 0\n{extra}");
+    write_config_for(dir, exchange, venue, &["BTCUSDT", "ETHUSDT", "币安*"], &channels, &extra)
+}
+
+/// Writes a configuration with the venue's own pace.
+pub fn write_config_for(
+    dir: &Path,
+    exchange: &Exchange,
+    venue: &str,
+    symbols: &[&str],
+    channels: &[&str],
+    extra: &str,
+) -> PathBuf {
     let path = dir.join("tape.toml");
     let text = format!(
-        "[data]\ndir = {:?}\n[wal]\nsegment_mib = 4\nretention_hours = 8760\n[api]\nlisten = \"127.0.0.1:{}\"\n[venues.{venue}]\nsymbols = [\"BTCUSDT\", \"ETHUSDT\", \"币安*\"]\nchannels = [\"trades\", \"agg_trades\", \"book_ticker\", \"depth\", \"depth_snapshot\"]\nconnect_stagger_ms = 0\nrest_url = {:?}\nws_url = {:?}\n{extra}",
+        "[data]\ndir = {:?}\n[wal]\nsegment_mib = 4\nretention_hours = 8760\n[api]\nlisten = \"127.0.0.1:{}\"\n[venues.{venue}]\nsymbols = {symbols:?}\nchannels = {channels:?}\nrest_url = {:?}\nws_url = {:?}\n{extra}",
         dir.join("data").display().to_string(),
         super::free_port(),
         exchange.sim.rest_url(venue),

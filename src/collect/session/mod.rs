@@ -11,7 +11,9 @@
 
 mod close;
 mod duties;
+mod gap;
 mod heart;
+mod lifetime;
 mod receive;
 mod requests;
 
@@ -21,22 +23,22 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tracing::debug;
 use wal_format::{Kind, Seq};
 
+pub(super) use self::gap::{GapStart, write_gap};
 use self::heart::Heart;
+use self::lifetime::lifetime;
 use self::requests::Requests;
-use super::backoff::random;
 use super::connect::Io;
 use super::feed::Feed;
 use super::handshake::Ready;
 use super::log::{LogStopped, Stamp};
 use super::metrics::Place;
 use super::pace::Window;
-use super::record::{self, ConnOpen, Gap};
+use super::record::{self, ConnOpen};
 use super::roster::Roster;
 use super::watchdog::{Streams, Watchdog};
 use crate::venue::{Channel, ConnectionPlan, Want};
@@ -96,13 +98,6 @@ pub(super) enum Step {
     Stop,
     /// The connection is over.
     Ended(Cause),
-}
-
-/// An interruption that began and is written down when everything is subscribed again.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct GapStart {
-    pub(super) cause: Cause,
-    pub(super) from_ns: u64,
 }
 
 /// One open connection.
@@ -360,69 +355,7 @@ impl Session {
     }
 }
 
-/// How long a connection that opens at `stamp` is to live, and what ends it then.
-fn lifetime(feed: &Feed, line: u32, first: bool, stamp: Stamp) -> (Duration, &'static str) {
-    // Up to 5 % earlier, so that connections opened together do not end together; the first connection of the
-    // second line half as long, so that the lines of a plan do not either.
-    let share = if line > 0 && first { 0.5 } else { 1.0 } * (1.0 - 0.05 * random());
-    let whole = Duration::from_secs(feed.config.limits.lifetime_s).mul_f64(share);
-    let daily = feed.config.rotate_at_s.map(|at| until_time_of_day(stamp.0, at));
-    match daily {
-        Some(daily) if daily < whole => (daily, "rotate_at"),
-        _ => (whole, "lifetime"),
-    }
-}
-
-/// From `now_ns` to the next `at_s` seconds after midnight UTC; a whole day when that is right now.
-fn until_time_of_day(now_ns: u64, at_s: u32) -> Duration {
-    const DAY_NS: u64 = 86_400 * 1_000_000_000;
-    let at_ns = u64::from(at_s) * 1_000_000_000;
-    let left = (at_ns + DAY_NS - now_ns % DAY_NS) % DAY_NS;
-    // A connection that replaced another at that time must not be replaced again a moment later.
-    Duration::from_nanos(if left < 60_000_000_000 { left + DAY_NS } else { left })
-}
-
 /// Unix time, s.
 fn seconds(stamp: Stamp) -> i64 {
     i64::try_from(stamp.0 / 1_000_000_000).unwrap_or(i64::MAX)
-}
-
-/// Writes the Gap record of an interruption of `line` that ends now, unless the other line covered all of it:
-/// then that is an event, and nothing is missing.
-pub(super) fn write_gap(
-    feed: &Feed,
-    roster: &Roster,
-    line: u32,
-    conn: u32,
-    gap: GapStart,
-    streams: &[String],
-) -> Result<(), LogStopped> {
-    let stamp = Stamp::now();
-    let reason = gap.cause.as_str();
-    if gap.cause != Cause::Log && roster.covered(line, gap.from_ns) {
-        let detail = json!({
-            "reason": reason, "from_ns": gap.from_ns, "to_ns": stamp.0, "line": line, "streams": streams.len(),
-        });
-        feed.log.event(conn, "covered", detail)?;
-        return Ok(());
-    }
-    let record = Gap { reason, from_ns: gap.from_ns, to_ns: stamp.0, streams };
-    feed.log.append(stamp, conn, Kind::Gap, 0, &record::json(&record))?;
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_time_of_the_day_is_the_next_one_and_not_the_one_that_just_was() {
-        const S: u64 = 1_000_000_000;
-        let midnight = 20_000 * 86_400 * S;
-        let until = |now_s: u64, at: u32| until_time_of_day(midnight + now_s * S, at).as_secs();
-        assert_eq!(until(0, 3_600), 3_600);
-        assert_eq!(until(3_600, 3_600), 86_400);
-        assert_eq!(until(3_590, 3_600), 86_410);
-        assert_eq!(until(7_200, 3_600), 86_400 - 3_600);
-    }
 }
