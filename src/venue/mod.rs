@@ -12,6 +12,8 @@ mod json;
 pub mod kucoin;
 pub(crate) mod message;
 pub mod number;
+#[cfg(any(test, fuzzing))]
+pub mod ordeal;
 pub mod row;
 pub mod symbol;
 

@@ -32,6 +32,9 @@ pub mod usdm;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(super) use sbe::samples as binary_samples;
+
 use super::{DecodeError, Decoded, Frame, FrameKind, Rows};
 
 /// Which of the two JSON markets.

@@ -16,6 +16,9 @@ mod encode;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(in crate::venue) use tests::samples;
+
 use super::super::row::Rows;
 use super::super::{Channel, DecodeError, Decoded, StreamKey};
 use layout::{Fault, Message, Template};

@@ -38,3 +38,11 @@ fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
     digits.chunks(2).map(|d| u8::from_str_radix(std::str::from_utf8(d).unwrap(), 16).unwrap()).collect()
 }
+
+/// A good frame of each message, and one as a later version may write it.
+pub(in crate::venue) fn samples() -> Vec<Vec<u8>> {
+    let newer = Newer { version: 1, root: 3, entry: 2, tail: 5 };
+    let diff = Plain::Diff { event: 1, first: 2, last: 3, bids: vec![(1, 2); 3], asks: vec![(4, 5)] };
+    let composed = [vectors::TRADES, vectors::BEST, vectors::SNAPSHOT, vectors::DIFF].map(hex);
+    composed.into_iter().chain([encode(&diff, (-8, -8), "BTCUSDT", newer)]).collect()
+}

@@ -184,13 +184,11 @@ fn frames_that_others_derived_from_the_recording_are_the_ones_we_would_write() {
     let file = std::fs::File::open(folder.join("derived-btcusdt_20240809.frames.zst")).unwrap();
     let bytes = zstd::decode_all(file).unwrap();
     let mut rest = &bytes[..];
-    let mut n = 0;
-    for (received, _, frame) in as_sbe(20_000) {
+    for (n, (received, _, frame)) in as_sbe(20_000).into_iter().enumerate() {
         let (head, tail) = rest.split_at(12);
         let length = u32::from_le_bytes(head[8..].try_into().unwrap()) as usize;
         assert_eq!((&head[..8], &tail[..length]), (&received.to_le_bytes()[..], &frame[..]), "frame {n}");
         rest = &tail[length..];
-        n += 1;
     }
     assert!(rest.is_empty());
 }

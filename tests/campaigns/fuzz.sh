@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Fuzzes every parser of bytes from outside: what venues send, log segments, the small files of a log, configuration.
+# Starts from recorded frames and the shipped configurations; keeps what it learns in target/fuzz/corpus. A finding
+# ends the run with the input that caused it in target/fuzz/artifacts.
+#
+# usage: tests/campaigns/fuzz.sh [SECONDS_PER_TARGET=60] [TARGET..]
+# Needs: a nightly toolchain, cargo install cargo-fuzz, a C++ compiler.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+seconds=${1:-60}; shift || true
+targets=("$@"); [ ${#targets[@]} -gt 0 ] || targets=(venue wal_segment wal_files config)
+root=$PWD/target/fuzz
+mkdir -p "$root/artifacts" "$root"/corpus/{venue,wal_segment,wal_files,config}
+# The versions of the workspace.
+[ -f tests/fuzz/Cargo.lock ] || cp Cargo.lock tests/fuzz/Cargo.lock
+TAPEDECK_FUZZ_SEEDS=$root/corpus/venue cargo test -q -p tapedeck --lib seeds_for_the_fuzzer >/dev/null
+cp config/*.toml "$root/corpus/config/"
+for i in 0 1 2; do printf "\\x0$i" >"$root/corpus/wal_segment/mode$i"; done
+# The logs of the targets belong in memory.
+TMPDIR=$(mktemp -d -p "$([ -d /dev/shm ] && echo /dev/shm || echo /tmp)"); export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
+status=0
+for target in "${targets[@]}"; do
+  echo "== $target, $seconds s"
+  out=$root/$target.out
+  cargo +nightly fuzz run --fuzz-dir tests/fuzz --target-dir "$root" "$target" "$root/corpus/$target" -- \
+    -max_total_time="$seconds" -max_len=70000 -timeout=10 -rss_limit_mb=3000 -print_final_stats=1 \
+    -artifact_prefix="$root/artifacts/$target-" >"$out" 2>&1 || { tail -40 "$out"; status=1; }
+  grep -E "^stat::(number_of_executed_units|average_exec_per_sec|peak_rss_mb)|^Done" "$out" || true
+done
+exit $status
