@@ -15,6 +15,7 @@ mod capture {
 }
 mod lake {
     mod deletes_after_fsync;
+    mod gaps_repaired;
     mod kill_anywhere;
 }
 mod cli {
