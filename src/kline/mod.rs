@@ -9,10 +9,11 @@
 //! - [`actor`]: one per symbol, handed trades in batches.
 //! - [`generator`]: the fold of one symbol; [`registry`]: which symbol has which place.
 //! - [`feed`]: one venue's log as ticks, gaps and clock.
-//! - [`store`]: what readers see.
+//! - [`store`]: what readers see; [`db`]: what outlives the process.
 
 pub mod actor;
 pub mod data;
+pub mod db;
 pub mod feed;
 pub mod generator;
 pub mod interval;

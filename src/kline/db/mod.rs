@@ -1,0 +1,327 @@
+//! Where candles are kept for good: one table, in a file of SQLite or on a Postgres server. Owns the schema and
+//! every statement; never decides what a candle holds.
+//!
+//! ```text
+//!  checkpoint of a feed --commit--> one transaction: bars, positions in the logs, feed state, new symbols
+//!  candles of the venue --put_history--> holes, and bars with a gap when asked; never over what our trades made whole
+//!  API, export ----------Readers-------> their own connections, read only
+//! ```
+//! A checkpoint that [`CandleDb::commit`] returned from is on the disk (SQLite runs with `synchronous = FULL`, a
+//! server as it is configured), so the log behind it may be let go. A commit that failed has changed nothing.
+//!
+//! # The table `klines`
+//! Key (venue, symbol, interval, open_time in us). Prices and volumes are exact decimals: `NUMERIC` on Postgres,
+//! where sums are exact too; text on SQLite, where `sum(volume)` adds doubles and `decimal_sum(volume)` of the
+//! sqlite3 shell adds exactly. Compare numbers on SQLite through the view `candles`, which has doubles and times to
+//! read: in the table itself `'9' > '10'`. `flags` are the bits of [`super::data`]; `source` is a word of [`Source`].
+
+mod postgres;
+mod query;
+mod readers;
+mod row;
+mod schema;
+mod sqlite;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use wal_format::Position;
+
+pub use readers::Readers;
+
+use super::data::{KlineData, Tick};
+use super::interval::Interval;
+use super::registry::Registered;
+
+/// Who made a bar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Source {
+    /// The exchange's archive.
+    Archive,
+    /// The exchange's REST candles.
+    Official,
+    /// Our trades, replayed or downloaded later.
+    Rebuilt,
+    /// Our trades as they came.
+    Live,
+}
+
+impl Source {
+    /// All of them, the least trusted first.
+    pub const ALL: [Source; 4] = [Self::Archive, Self::Official, Self::Rebuilt, Self::Live];
+
+    /// The word in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Archive => "archive",
+            Self::Official => "official",
+            Self::Rebuilt => "rebuilt",
+            Self::Live => "live",
+        }
+    }
+
+    /// The source of a word.
+    pub fn parse(word: &str) -> Option<Source> {
+        Self::ALL.into_iter().find(|s| s.as_str() == word)
+    }
+}
+
+/// How far a feed has read one of its logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedPosition {
+    /// Name of the log inside the feed (`main`, `repair`).
+    pub log: String,
+    /// The log's own id: a position means nothing in another log.
+    pub log_uuid: [u8; 16],
+    /// The first record that is not in the candles yet.
+    pub position: Position,
+}
+
+/// What a feed needs to go on where it stopped.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SavedFeed {
+    /// One entry per log, by name.
+    pub logs: Vec<SavedPosition>,
+    /// The feed's own state.
+    pub state: serde_json::Value,
+}
+
+/// Sets or clears the gap flag of stored bars that nobody holds in memory any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Registry index.
+    pub symbol_index: u32,
+    /// Interval.
+    pub interval: Interval,
+    /// First instant of the gap, us.
+    pub from_us: i64,
+    /// Last instant of the gap, us.
+    pub to_us: i64,
+    /// Bars that open at or behind this are in memory and come as bars; us.
+    pub before_us: i64,
+    /// True: trades are missing. False: they are all there now.
+    pub gap: bool,
+}
+
+/// Everything that changed since the checkpoint before, and the places in the logs that it reaches to.
+#[derive(Clone, Debug, Default)]
+pub struct Checkpoint {
+    /// Name of the feed (the venue's word).
+    pub feed: String,
+    /// How far each log is read.
+    pub logs: Vec<SavedPosition>,
+    /// The feed's own state.
+    pub state: serde_json::Value,
+    /// Symbols that got an index since.
+    pub registry: Vec<(u32, Registered)>,
+    /// Changed bars in the order of their changes; the last state of a bar is stored.
+    pub bars: Vec<(u32, Interval, KlineData)>,
+    /// Trades of stored bars, by interval and open time, in order: added to them, revision + 1. Applied after `bars`.
+    pub old: Vec<(Interval, i64, Tick)>,
+    /// Gap flags of stored bars; applied last.
+    pub marks: Vec<Mark>,
+}
+
+/// What a commit did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Bars stored.
+    pub bars: u64,
+    /// Bars revised by trades that came after they left the memory.
+    pub revised: u64,
+    /// Such trades that no bar can hold, or that are in a candle of the venue already.
+    pub refused: u64,
+    /// Bars whose gap flag changed by a [`Mark`].
+    pub marked: u64,
+}
+
+/// What [`CandleDb::put_history`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Filled {
+    /// Bars where there was none.
+    pub inserted: u64,
+    /// Bars in place of stored ones, revision + 1.
+    pub replaced: u64,
+    /// Bars left alone.
+    pub kept: u64,
+}
+
+/// Which bars to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryQuery {
+    /// Venue word.
+    pub venue: String,
+    /// The venue's own spelling.
+    pub symbol: String,
+    /// Interval.
+    pub interval: Interval,
+    /// Earliest open time, us, inclusive.
+    pub start_us: Option<i64>,
+    /// Latest open time, us, inclusive.
+    pub end_us: Option<i64>,
+    /// At most this many.
+    pub limit: usize,
+    /// Which ones when there are more: the newest instead of the oldest. The answer is oldest first either way.
+    pub newest_first: bool,
+}
+
+/// A bar with its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedBar {
+    /// Venue word.
+    pub venue: String,
+    /// The venue's own spelling.
+    pub symbol: String,
+    /// Interval.
+    pub interval: Interval,
+    /// The bar.
+    pub bar: KlineData,
+}
+
+/// A bar as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredBar {
+    /// The bar.
+    pub bar: KlineData,
+    /// Who made it.
+    pub source: Source,
+}
+
+/// All bars of one symbol at one interval.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Series {
+    /// Venue word.
+    pub venue: String,
+    /// The venue's own spelling.
+    pub symbol: String,
+    /// Interval.
+    pub interval: Interval,
+}
+
+/// Which bars with a gap to read; `None` means any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GapQuery {
+    /// Venue word.
+    pub venue: Option<String>,
+    /// The venue's own spelling.
+    pub symbol: Option<String>,
+    /// Interval.
+    pub interval: Option<Interval>,
+    /// Earliest open time, us, inclusive.
+    pub start_us: Option<i64>,
+    /// Latest open time, us, inclusive.
+    pub end_us: Option<i64>,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// Reads candles. Every call may block on the disk or the network.
+pub trait CandleReader: Send {
+    /// All registered symbols, index by position.
+    ///
+    /// # Errors
+    /// When the database cannot be read; so for every method here.
+    fn load_registry(&mut self) -> Result<Vec<Registered>>;
+
+    /// Where a feed stopped; `None` for one that never committed.
+    ///
+    /// # Errors
+    /// See [`CandleReader::load_registry`].
+    fn load_feed(&mut self, feed: &str) -> Result<Option<SavedFeed>>;
+
+    /// The newest `n` bars, oldest first.
+    ///
+    /// # Errors
+    /// See [`CandleReader::load_registry`].
+    fn newest(&mut self, venue: &str, symbol: &str, interval: Interval, n: usize) -> Result<Vec<KlineData>> {
+        self.query(&HistoryQuery {
+            venue: venue.to_owned(),
+            symbol: symbol.to_owned(),
+            interval,
+            start_us: None,
+            end_us: None,
+            limit: n,
+            newest_first: true,
+        })
+    }
+
+    /// Bars of one symbol, oldest first.
+    ///
+    /// # Errors
+    /// See [`CandleReader::load_registry`].
+    fn query(&mut self, q: &HistoryQuery) -> Result<Vec<KlineData>> {
+        Ok(self.stored(q)?.into_iter().map(|s| s.bar).collect())
+    }
+
+    /// As [`CandleReader::query`], with who made each.
+    ///
+    /// # Errors
+    /// See [`CandleReader::load_registry`].
+    fn stored(&mut self, q: &HistoryQuery) -> Result<Vec<StoredBar>>;
+
+    /// Bars with a gap, in the order of the key.
+    ///
+    /// # Errors
+    /// See [`CandleReader::load_registry`].
+    fn gaps(&mut self, q: &GapQuery) -> Result<Vec<NamedBar>>;
+
+    /// Open times of the bars that need nothing more (final, no gap) between two open times, inclusive, us.
+    ///
+    /// # Errors
+    /// See [`CandleReader::load_registry`].
+    fn complete(&mut self, series: &Series, from_us: i64, to_us: i64) -> Result<Vec<i64>>;
+
+    /// What there is, in order.
+    ///
+    /// # Errors
+    /// See [`CandleReader::load_registry`].
+    fn series(&mut self) -> Result<Vec<Series>>;
+}
+
+/// Reads and writes candles; one per feed or command.
+pub trait CandleDb: CandleReader {
+    /// Stores a checkpoint in one transaction. When it fails nothing is stored, and the same checkpoint may be given
+    /// again: should the first attempt have reached the disk after all, the second one notices.
+    ///
+    /// # Errors
+    /// When the database refuses, a symbol has no index, or somebody else writes the same feed.
+    fn commit(&mut self, checkpoint: &Checkpoint) -> Result<Committed>;
+
+    /// Stores final bars of another source. Holes are filled; stored bars of a less or equally trusted source are
+    /// replaced when they differ, and bars of our own trades only where they have a gap and `replace_gaps` is set.
+    ///
+    /// # Errors
+    /// When the database refuses; nothing is stored then.
+    fn put_history(&mut self, bars: &[NamedBar], source: Source, replace_gaps: bool) -> Result<Filled>;
+}
+
+/// Opens a database, making the schema where it is missing. `sqlite:<file>` (relative to `dir`), `postgres://...`.
+///
+/// # Errors
+/// For another scheme, an unreachable database, or a schema of a newer version.
+pub fn open(url: &str, dir: &Path) -> Result<Box<dyn CandleDb>> {
+    if let Some(file) = url.strip_prefix("sqlite:") {
+        return Ok(Box::new(store::Store::open(sqlite::Sqlite::open(&dir.join(file))?)?));
+    }
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return Ok(Box::new(store::Store::open(postgres::Postgres::open(url)?)?));
+    }
+    bail!("{url:?} is no database: write sqlite:<file> or postgres://user@host/name")
+}
+
+/// As [`open`], for reading only; the database must be there.
+///
+/// # Errors
+/// See [`open`].
+pub fn open_reader(url: &str, dir: &Path) -> Result<Box<dyn CandleReader>> {
+    if let Some(file) = url.strip_prefix("sqlite:") {
+        return Ok(Box::new(store::Store::reader(sqlite::Sqlite::open_reader(&dir.join(file))?)));
+    }
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return Ok(Box::new(store::Store::reader(postgres::Postgres::open(url)?)));
+    }
+    bail!("{url:?} is no database: write sqlite:<file> or postgres://user@host/name")
+}

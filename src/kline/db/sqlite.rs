@@ -1,0 +1,115 @@
+//! SQLite: one file, WAL mode, one writer and any number of readers that never wait for it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OpenFlags, ToSql, params_from_iter};
+
+use super::row::{COLUMNS, Value};
+use super::schema::{self, Dialect, Rule};
+use super::store::Sql;
+
+/// How long a writer waits for another one (a backfill beside the service).
+const BUSY: Duration = Duration::from_secs(20);
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Value::Null => ValueRef::Null,
+            Value::Int(v) => ValueRef::Integer(*v),
+            Value::Bool(v) => ValueRef::Integer((*v).into()),
+            Value::Text(v) => ValueRef::Text(v.as_bytes()),
+        }))
+    }
+}
+
+/// A connection.
+pub(super) struct Sqlite {
+    path: PathBuf,
+    db: Connection,
+}
+
+impl Sqlite {
+    /// The writing connection; makes the file.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let db = Connection::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        db.busy_timeout(BUSY)?;
+        // FULL: a commit is on the disk when it returns, so the log behind a checkpoint may go.
+        db.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; \
+             PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16384;",
+        )
+        .with_context(|| format!("{} is no database of candles, or on a file system without locks", path.display()))?;
+        db.set_prepared_statement_cache_capacity(32);
+        Ok(Self { path: path.to_owned(), db })
+    }
+
+    /// A connection that cannot write.
+    pub(super) fn open_reader(path: &Path) -> Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(path, flags).with_context(|| format!("cannot read {}", path.display()))?;
+        db.busy_timeout(BUSY)?;
+        db.execute_batch("PRAGMA cache_size = -4096;")?;
+        db.set_prepared_statement_cache_capacity(32);
+        Ok(Self { path: path.to_owned(), db })
+    }
+}
+
+impl Sql for Sqlite {
+    fn dialect(&self) -> Dialect {
+        schema::SQLITE
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.db
+            .execute_batch("BEGIN IMMEDIATE")
+            .with_context(|| format!("{} is kept by another writer", self.path.display()))
+    }
+
+    fn batch(&mut self, sql: &str) -> Result<()> {
+        Ok(self.db.execute_batch(sql)?)
+    }
+
+    fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
+        Ok(self.db.prepare_cached(sql)?.execute(params_from_iter(params))?.try_into()?)
+    }
+
+    fn rows(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
+        let mut statement = self.db.prepare_cached(sql)?;
+        let width = statement.column_count();
+        let mut rows = statement.query(params_from_iter(params))?;
+        let mut out = Vec::new();
+        while let Some(row) = rows.next()? {
+            let mut values = Vec::with_capacity(width);
+            for i in 0..width {
+                values.push(match row.get_ref(i)? {
+                    ValueRef::Null => Value::Null,
+                    ValueRef::Integer(v) => Value::Int(v),
+                    ValueRef::Text(v) => Value::Text(std::str::from_utf8(v)?.to_owned()),
+                    other => anyhow::bail!("column {i} of {sql:?} is {:?}", other.data_type()),
+                });
+            }
+            out.push(values);
+        }
+        Ok(out)
+    }
+
+    fn put_bars(&mut self, rows: &[Vec<Value>], rule: Rule) -> Result<u64> {
+        let names: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
+        let marks: Vec<String> = (1..=names.len()).map(|i| format!("?{i}")).collect();
+        let sql = format!(
+            "INSERT INTO klines AS k ({}) VALUES ({}) {}",
+            names.join(", "),
+            marks.join(", "),
+            schema::on_conflict(rule)
+        );
+        let mut statement = self.db.prepare_cached(&sql)?;
+        let mut stored = 0;
+        for row in rows {
+            stored += statement.execute(params_from_iter(row))?;
+        }
+        Ok(stored.try_into()?)
+    }
+}

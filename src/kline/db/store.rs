@@ -1,0 +1,344 @@
+//! Commits and fills over any database that speaks [`Sql`]: what is stored over what, in one transaction.
+
+use std::collections::{BTreeMap, HashMap};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::row::{Value, bar_values};
+use super::schema::{self, Dialect, Rule};
+use super::{CandleDb, Checkpoint, Committed, Filled, Mark, NamedBar, SavedPosition, Series, Source, StoredBar, query};
+use crate::kline::data::{FINAL, GAP, KlineData, Scaled, Tick};
+use crate::kline::interval::Interval;
+use crate::kline::registry::Registered;
+
+/// Bars handed to the database at once.
+const CHUNK: usize = 2_000;
+
+/// A connection to a database. Parameters are numbered `?1`, `?2` by first use.
+pub(super) trait Sql: Send {
+    fn dialect(&self) -> Dialect;
+    /// Begins a transaction that no other writer is in.
+    fn begin(&mut self) -> Result<()>;
+    fn batch(&mut self, sql: &str) -> Result<()>;
+    fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64>;
+    fn rows(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>>;
+    /// Inserts rows of `klines`, no key twice; returns how many were stored.
+    fn put_bars(&mut self, rows: &[Vec<Value>], rule: Rule) -> Result<u64>;
+}
+
+/// Candles in a database.
+pub(super) struct Store<S> {
+    pub(super) sql: S,
+    /// Symbols by index, as committed.
+    registry: Vec<Registered>,
+    /// Number of the last checkpoint of each feed, as this process knows it.
+    pub(super) serials: HashMap<String, i64>,
+    /// The checkpoint whose commit ended nobody knows how.
+    unsure: Option<(String, i64)>,
+}
+
+impl<S: Sql> Store<S> {
+    /// For writing: the schema is made where it is missing.
+    pub(super) fn open(sql: S) -> Result<Self> {
+        let mut store = Self::reader(sql);
+        store.transaction(|s| {
+            s.sql.batch(&schema::create(&s.sql.dialect()))?;
+            let rows = s.sql.rows("SELECT version FROM tapedeck_schema", &[])?;
+            match rows.first().and_then(|row| row.first()) {
+                None => {
+                    s.sql.execute("INSERT INTO tapedeck_schema VALUES (?1)", &[Value::Int(schema::VERSION)])?;
+                }
+                Some(version) => {
+                    let version = version.int()?;
+                    ensure!(
+                        version <= schema::VERSION,
+                        "the database has schema {version}, this program knows {}: use the newer program",
+                        schema::VERSION
+                    );
+                }
+            }
+            Ok(())
+        })?;
+        store.registry = query::registry(&mut store.sql)?;
+        Ok(store)
+    }
+
+    /// For reading.
+    pub(super) fn reader(sql: S) -> Self {
+        Self { sql, registry: Vec::new(), serials: HashMap::new(), unsure: None }
+    }
+
+    /// Runs `work` in a transaction; an error undoes all of it.
+    fn transaction<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.sql.begin()?;
+        let done = work(self).and_then(|value| {
+            self.sql.batch("COMMIT")?;
+            Ok(value)
+        });
+        if done.is_err() {
+            // It fails when the connection is gone, and then there is nothing left to undo.
+            let _ = self.sql.batch("ROLLBACK");
+        }
+        done
+    }
+
+    fn named(&self, symbol_index: u32, interval: Interval, bar: KlineData) -> Result<NamedBar> {
+        let Some(symbol) = self.registry.get(symbol_index as usize) else {
+            bail!("a bar of symbol index {symbol_index}, which is not registered");
+        };
+        Ok(NamedBar { venue: symbol.venue.clone(), symbol: symbol.symbol.clone(), interval, bar })
+    }
+
+    fn put(&mut self, bars: &[(NamedBar, Source)], rule: Rule) -> Result<u64> {
+        let mut stored = 0;
+        for chunk in bars.chunks(CHUNK) {
+            let rows = chunk.iter().map(|(bar, source)| bar_values(bar, *source)).collect::<Result<Vec<_>>>()?;
+            stored += self.sql.put_bars(&rows, rule)?;
+        }
+        Ok(stored)
+    }
+
+    /// Moves the feed's serial on; an error when another process did.
+    fn claim(&mut self, feed: &str, state: &str) -> Result<Claim> {
+        let rows = self.sql.rows("SELECT serial FROM feeds WHERE feed = ?1", &[Value::text(feed)])?;
+        let stored = rows.first().and_then(|row| row.first()).map(Value::int).transpose()?.unwrap_or(0);
+        if self.unsure.as_ref().is_some_and(|(f, serial)| f == feed && *serial == stored) {
+            return Ok(Claim::Done(stored));
+        }
+        let known = self.serials.get(feed).copied().unwrap_or(stored);
+        ensure!(
+            known == stored,
+            "another process stored candles of {feed} (checkpoint {stored}, ours was {known}): stop one of the two"
+        );
+        let next = stored + 1;
+        self.sql.execute(
+            "INSERT INTO feeds (feed, serial, state) VALUES (?1, ?2, ?3) \
+             ON CONFLICT (feed) DO UPDATE SET serial = excluded.serial, state = excluded.state",
+            &[Value::text(feed), Value::Int(next), Value::text(state)],
+        )?;
+        Ok(Claim::Next(next))
+    }
+
+    fn register(&mut self, new: &[(u32, Registered)]) -> Result<()> {
+        if new.iter().any(|(index, _)| *index as usize >= self.registry.len()) {
+            // Another feed may have stored them.
+            self.registry = query::registry(&mut self.sql)?;
+        }
+        for (index, entry) in new {
+            match self.registry.get(*index as usize) {
+                Some(stored) => ensure!(
+                    (&stored.venue, &stored.symbol) == (&entry.venue, &entry.symbol),
+                    "symbol index {index} is {} {} in the database, not {} {}",
+                    stored.venue,
+                    stored.symbol,
+                    entry.venue,
+                    entry.symbol
+                ),
+                None => {
+                    ensure!(*index as usize == self.registry.len(), "symbol index {index} leaves a hole");
+                    let listed = entry.listing_time_ms.map_or(Value::Null, Value::Int);
+                    self.sql.execute(
+                        "INSERT INTO symbols_index (symbol_index, venue, symbol, listing_time_ms) \
+                         VALUES (?1, ?2, ?3, ?4)",
+                        &[Value::Int((*index).into()), Value::text(&entry.venue), Value::text(&entry.symbol), listed],
+                    )?;
+                    self.registry.push(entry.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn save_position(&mut self, feed: &str, saved: &SavedPosition) -> Result<()> {
+        self.sql.execute(
+            "INSERT INTO positions (feed, log, log_uuid, segment, byte_offset, seq) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+             ON CONFLICT (feed, log) DO UPDATE SET log_uuid = excluded.log_uuid, segment = excluded.segment, \
+             byte_offset = excluded.byte_offset, seq = excluded.seq",
+            &[
+                Value::text(feed),
+                Value::text(&saved.log),
+                Value::Text(format!("{:032x}", u128::from_be_bytes(saved.log_uuid))),
+                Value::Int(saved.position.segment.0.cast_signed()),
+                Value::Int(saved.position.offset.cast_signed()),
+                Value::Int(saved.position.seq.0.cast_signed()),
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Adds late trades to stored bars.
+    fn revise(&mut self, old: &[(Interval, i64, Tick)], did: &mut Committed) -> Result<()> {
+        let mut by_bar: BTreeMap<(u32, Interval, i64), Vec<&Tick>> = BTreeMap::new();
+        for (interval, open_time_us, tick) in old {
+            by_bar.entry((tick.symbol_index, *interval, *open_time_us)).or_default().push(tick);
+        }
+        let mut revised = Vec::new();
+        for ((symbol_index, interval, open_time_us), ticks) in by_bar {
+            let empty = KlineData { open_time_us, flags: FINAL | GAP, ..KlineData::default() };
+            let named = self.named(symbol_index, interval, empty)?;
+            let series = Series { venue: named.venue.clone(), symbol: named.symbol.clone(), interval };
+            let found = query::range(&mut self.sql, &series, (open_time_us, open_time_us), "ASC", 1)?;
+            let (mut bar, mut is_new) = match found.first() {
+                Some(StoredBar { bar, source: Source::Live }) => (*bar, false),
+                // The venue's candle counted the trade.
+                Some(_) => {
+                    did.refused += ticks.len() as u64;
+                    continue;
+                }
+                // Before the first bar, or in a silence too long to be filled: what else was traded nobody knows.
+                None => (empty, true),
+            };
+            let mut any = false;
+            for tick in ticks {
+                let Some(next) = with_tick(bar, tick) else {
+                    did.refused += 1;
+                    continue;
+                };
+                bar = KlineData { revision: if is_new { 0 } else { bar.revision + 1 }, ..next };
+                (is_new, any) = (false, true);
+            }
+            if any {
+                revised.push((NamedBar { bar, ..named }, Source::Live));
+            }
+        }
+        did.revised = self.put(&revised, Rule::Overwrite)?;
+        Ok(())
+    }
+
+    fn mark(&mut self, mark: &Mark) -> Result<u64> {
+        let named = self.named(mark.symbol_index, mark.interval, KlineData::default())?;
+        let (flags, lacks) = if mark.gap { ("flags | 2", "= 0") } else { ("flags & ~2", "<> 0") };
+        self.sql.execute(
+            &format!(
+                "UPDATE klines SET flags = {flags}, revision = revision + 1 WHERE venue = ?1 AND symbol = ?2 \
+                 AND \"interval\" = ?3 AND open_time >= ?4 AND open_time <= ?5 AND open_time < ?6 \
+                 AND source = 'live' AND (flags & 2) {lacks}"
+            ),
+            &[
+                Value::Text(named.venue),
+                Value::Text(named.symbol),
+                Value::text(mark.interval.as_str()),
+                Value::Int(mark.interval.open_of(mark.from_us)),
+                Value::Int(mark.to_us),
+                Value::Int(mark.before_us),
+            ],
+        )
+    }
+
+    fn write(&mut self, checkpoint: &Checkpoint) -> Result<Committed> {
+        let mut did = Committed::default();
+        self.register(&checkpoint.registry)?;
+        let mut newest = BTreeMap::new();
+        for (symbol_index, interval, bar) in &checkpoint.bars {
+            newest.insert((*symbol_index, *interval, bar.open_time_us), *bar);
+        }
+        let bars = newest
+            .into_iter()
+            .map(|((index, interval, _), bar)| Ok((self.named(index, interval, bar)?, Source::Live)))
+            .collect::<Result<Vec<_>>>()?;
+        did.bars = self.put(&bars, Rule::Live)?;
+        self.revise(&checkpoint.old, &mut did)?;
+        for mark in &checkpoint.marks {
+            did.marked += self.mark(mark)?;
+        }
+        for saved in &checkpoint.logs {
+            self.save_position(&checkpoint.feed, saved)?;
+        }
+        Ok(did)
+    }
+}
+
+/// What [`Store::claim`] found.
+enum Claim {
+    /// The checkpoint has this number.
+    Next(i64),
+    /// It is stored already, under this number.
+    Done(i64),
+}
+
+/// The bar with one trade more, at scales that hold both.
+fn with_tick(bar: KlineData, tick: &Tick) -> Option<KlineData> {
+    let (p, a) = (bar.price_scale.max(tick.price.scale), bar.amount_scale.max(tick.amount.scale));
+    let mut bar = bar.rescaled(p, a)?;
+    bar.add(&Scaled::of(tick, p, a)?);
+    Some(bar)
+}
+
+impl<S: Sql> CandleDb for Store<S> {
+    fn commit(&mut self, checkpoint: &Checkpoint) -> Result<Committed> {
+        let feed = checkpoint.feed.clone();
+        let state = serde_json::to_string(&checkpoint.state)?;
+        let known = self.registry.len();
+        let mut serial = 0;
+        let done = self.transaction(|s| match s.claim(&feed, &state)? {
+            Claim::Done(stored) => {
+                serial = stored;
+                // The first attempt stored these; a new process would read them.
+                s.registry = query::registry(&mut s.sql)?;
+                Ok(Committed::default())
+            }
+            Claim::Next(next) => {
+                serial = next;
+                let did = s.write(checkpoint)?;
+                s.unsure = Some((feed.clone(), next));
+                Ok(did)
+            }
+        });
+        match &done {
+            Ok(_) => {
+                self.serials.insert(feed, serial);
+                self.unsure = None;
+            }
+            Err(_) => self.registry.truncate(known),
+        }
+        done.with_context(|| format!("the candles of {} were not stored", checkpoint.feed))
+    }
+
+    fn put_history(&mut self, bars: &[NamedBar], source: Source, replace_gaps: bool) -> Result<Filled> {
+        let mut by_series: BTreeMap<Series, BTreeMap<i64, KlineData>> = BTreeMap::new();
+        for NamedBar { venue, symbol, interval, bar } in bars {
+            ensure!(bar.is_final(), "an open bar of {symbol} is no history");
+            let series = Series { venue: venue.clone(), symbol: symbol.clone(), interval: *interval };
+            by_series.entry(series).or_default().insert(bar.open_time_us, *bar);
+        }
+        self.transaction(|s| {
+            let mut did = Filled::default();
+            for (series, bars) in by_series {
+                let (Some((first, _)), Some((last, _))) = (bars.first_key_value(), bars.last_key_value()) else {
+                    continue;
+                };
+                let stored = query::range(&mut s.sql, &series, (*first, *last), "ASC", usize::MAX)?;
+                let stored: HashMap<i64, StoredBar> = stored.into_iter().map(|b| (b.bar.open_time_us, b)).collect();
+                let mut put = Vec::new();
+                for (open_time_us, bar) in bars {
+                    let revision = match stored.get(&open_time_us) {
+                        None => 0,
+                        Some(there) if gives_way(there, &bar, source, replace_gaps) => there.bar.revision + 1,
+                        Some(_) => {
+                            did.kept += 1;
+                            continue;
+                        }
+                    };
+                    if revision == 0 {
+                        did.inserted += 1
+                    } else {
+                        did.replaced += 1
+                    }
+                    let Series { venue, symbol, interval } = series.clone();
+                    put.push((NamedBar { venue, symbol, interval, bar: KlineData { revision, ..bar } }, source));
+                }
+                s.put(&put, Rule::Overwrite)?;
+            }
+            Ok(did)
+        })
+    }
+}
+
+/// True when a stored bar is to be replaced by one of `source`.
+fn gives_way(there: &StoredBar, bar: &KlineData, source: Source, replace_gaps: bool) -> bool {
+    if there.source == Source::Live {
+        return replace_gaps && there.bar.is_final() && there.bar.flags & GAP != 0;
+    }
+    let same = KlineData { revision: there.bar.revision, ..*bar } == there.bar;
+    source >= there.source && !same
+}

@@ -1,0 +1,283 @@
+//! What both databases must do; each case gets an empty one.
+
+use super::*;
+
+pub(super) fn a_checkpoint_reads_back_whole_after_a_restart(place: &Place<'_>) {
+    let huge = KlineData {
+        open: i64::MAX,
+        low: -5,
+        volume: i128::from(i64::MAX) * 1_000_000,
+        quote_volume: i128::MAX / 3,
+        trade_count: u64::MAX / 2,
+        first_trade_id: NO_ID,
+        last_trade_id: NO_ID,
+        revision: u32::MAX,
+        flags: 0,
+        price_scale: 18,
+        amount_scale: 18,
+        ..bar(3, 1)
+    };
+    let mut first = checkpoint(1, [bar(1, 101), bar(2, 102), huge]);
+    first.registry.push((1, Registered { listing_time_ms: None, ..symbol("\u{5e01}\u{5b89}'USDT") }));
+    first.bars.push((1, Interval::W1, bar(0, 9)));
+    let mut db = place.open();
+    assert_eq!(db.load_feed("binance-spot").unwrap(), None);
+    assert!(db.load_registry().unwrap().is_empty());
+    assert_eq!(db.commit(&first).unwrap(), Committed { bars: 4, ..Committed::default() });
+    drop(db);
+    let mut db = place.open();
+    assert_eq!(
+        db.load_feed("binance-spot").unwrap(),
+        Some(SavedFeed { logs: first.logs.clone(), state: first.state.clone() })
+    );
+    assert_eq!(db.load_registry().unwrap(), first.registry.iter().map(|(_, r)| r.clone()).collect::<Vec<_>>());
+    assert_eq!(minutes(db.as_mut()), [bar(1, 101), bar(2, 102), huge]);
+    assert_eq!(
+        db.newest("binance-spot", "\u{5e01}\u{5b89}'USDT", Interval::W1, 5).unwrap(),
+        [bar(0, 9)],
+        "a name with anything in it"
+    );
+    assert_eq!(db.series().unwrap().len(), 2);
+    // The next checkpoint moves only what it names.
+    let mut second = checkpoint(2, [bar(2, 222)]);
+    second.registry.clear();
+    second.logs.pop();
+    db.commit(&second).unwrap();
+    let saved = db.load_feed("binance-spot").unwrap().unwrap();
+    assert_eq!(saved.logs[0].position, position(2));
+    assert_eq!(saved.logs[1].position, Position::START);
+    assert_eq!(minutes(db.as_mut())[1], bar(2, 222));
+}
+
+pub(super) fn a_commit_that_fails_leaves_nothing(place: &Place<'_>) {
+    let mut db = place.open();
+    db.commit(&checkpoint(1, [bar(1, 1)])).unwrap();
+    let mut bad = checkpoint(2, [bar(1, 999), bar(2, 2)]);
+    bad.registry.push((1, symbol("NEW")));
+    bad.old = vec![(Interval::M1, MIN, tick(1, 99, "1.00", "1"))];
+    bad.marks = vec![Mark {
+        symbol_index: 77,
+        interval: Interval::M1,
+        from_us: 0,
+        to_us: 9 * MIN,
+        before_us: i64::MAX,
+        gap: true,
+    }];
+    // The mark fails behind everything else.
+    let error = db.commit(&bad).unwrap_err();
+    assert!(format!("{error:#}").contains("77"), "{error:#}");
+    for db in [&mut db, &mut place.open()] {
+        assert_eq!(minutes(db.as_mut()), [bar(1, 1)]);
+        assert_eq!(db.load_feed("binance-spot").unwrap().unwrap().logs[0].position, position(1));
+        assert_eq!(db.load_registry().unwrap().len(), 1);
+    }
+    // The database itself refuses in the middle of a commit.
+    place.run("DROP TABLE positions").unwrap();
+    bad.marks.clear();
+    assert!(db.commit(&bad).is_err());
+    assert_eq!(minutes(db.as_mut()), [bar(1, 1)]);
+    assert_eq!(db.load_registry().unwrap().len(), 1);
+    place
+        .run(
+            "CREATE TABLE positions (feed TEXT, log TEXT, log_uuid TEXT, segment BIGINT, byte_offset BIGINT, \
+             seq BIGINT, PRIMARY KEY (feed, log))",
+        )
+        .unwrap();
+    db.commit(&bad).unwrap();
+    assert_eq!(minutes(db.as_mut()).len(), 2);
+    assert_eq!(db.load_registry().unwrap()[1].symbol, "NEW");
+}
+
+pub(super) fn the_last_state_of_a_bar_is_stored_and_queries_take_either_end(place: &Place<'_>) {
+    let mut db = place.open();
+    let open = KlineData { flags: 0, ..bar(9, 8) };
+    let states = (1..9).map(|m| bar(m, m)).chain([open, KlineData { revision: 1, ..bar(4, 44) }]);
+    assert_eq!(db.commit(&checkpoint(1, states)).unwrap().bars, 9);
+    let q = HistoryQuery {
+        venue: "binance-spot".to_owned(),
+        symbol: "BTCUSDT".to_owned(),
+        interval: Interval::M1,
+        start_us: Some(2 * MIN),
+        end_us: Some(7 * MIN),
+        limit: 3,
+        newest_first: false,
+    };
+    let mut opens =
+        |q: &HistoryQuery| -> Vec<i64> { db.query(q).unwrap().iter().map(|b| b.open_time_us / MIN).collect() };
+    assert_eq!(opens(&q), [2, 3, 4]);
+    assert_eq!(opens(&HistoryQuery { newest_first: true, ..q.clone() }), [5, 6, 7]);
+    assert_eq!(opens(&HistoryQuery { limit: 99, start_us: None, ..q.clone() }), [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(opens(&HistoryQuery { limit: 99, end_us: None, ..q.clone() }), [2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(opens(&HistoryQuery { symbol: "ETHUSDT".to_owned(), ..q.clone() }), [0_i64; 0]);
+    assert_eq!(opens(&HistoryQuery { interval: Interval::M5, ..q.clone() }), [0_i64; 0]);
+    assert_eq!(db.query(&q).unwrap()[2], KlineData { revision: 1, ..bar(4, 44) });
+    let series = Series { venue: q.venue.clone(), symbol: q.symbol.clone(), interval: Interval::M1 };
+    assert_eq!(db.complete(&series, 7 * MIN, 20 * MIN).unwrap(), [7 * MIN, 8 * MIN], "the open one is not complete");
+}
+
+pub(super) fn trades_of_bars_out_of_memory_are_added_to_the_stored_ones(place: &Place<'_>) {
+    let mut db = place.open();
+    let mut c = checkpoint(1, [bar(1, 150)]);
+    c.old = vec![
+        (Interval::M1, MIN, tick(1, 11, "2.255", "0.5")),
+        (Interval::M1, 5 * MIN, tick(5, 51, "9", "1")),
+        (Interval::M1, MIN, tick(1, 9, "1.00", "0.1")),
+        (Interval::M1, 5 * MIN, tick(5, 52, "8", "1")),
+    ];
+    assert_eq!(db.commit(&c).unwrap(), Committed { bars: 1, revised: 2, ..Committed::default() });
+    let bars = minutes(db.as_mut());
+    let first = bars[0];
+    assert_eq!((first.price_scale, first.amount_scale), (3, 2));
+    assert_eq!((first.open, first.high, first.low, first.close), (1_000, 2_255, 1_000, 2_255));
+    assert_eq!((first.volume, first.taker_buy_volume, first.trade_count), (110, 60, 3));
+    assert_eq!(first.quote_volume, 75_000 + 112_750 + 10_000);
+    assert_eq!((first.revision, first.flags), (2, FINAL));
+    let lone = bars[1];
+    assert_eq!((lone.open, lone.close, lone.trade_count), (9, 8, 2));
+    assert_eq!((lone.revision, lone.flags), (1, FINAL | GAP), "what else was in it nobody knows");
+    // A tick that no candle can hold is counted, not fatal.
+    let mut c = checkpoint(2, []);
+    c.old = vec![(Interval::M1, MIN, tick(1, 12, "9300000000000000", "1"))];
+    assert_eq!(db.commit(&c).unwrap().refused, 1);
+    assert_eq!(minutes(db.as_mut())[0], first);
+}
+
+pub(super) fn a_mark_flags_stored_bars_but_none_that_is_in_memory(place: &Place<'_>) {
+    let mut db = place.open();
+    db.commit(&checkpoint(1, (1..7).map(|m| bar(m, m)))).unwrap();
+    let mark = Mark {
+        symbol_index: 0,
+        interval: Interval::M1,
+        from_us: 2 * MIN + 30,
+        to_us: 6 * MIN,
+        before_us: 5 * MIN,
+        gap: true,
+    };
+    let with = |marks: Vec<Mark>, n| Checkpoint { marks, ..checkpoint(n, []) };
+    assert_eq!(db.commit(&with(vec![mark, mark], 2)).unwrap().marked, 3);
+    let flagged = |db: &mut dyn CandleDb| -> Vec<i64> {
+        let q = GapQuery { symbol: Some("BTCUSDT".to_owned()), limit: 9, ..GapQuery::default() };
+        db.gaps(&q).unwrap().iter().map(|g| g.bar.open_time_us / MIN).collect()
+    };
+    assert_eq!(flagged(db.as_mut()), [2, 3, 4]);
+    assert_eq!(minutes(db.as_mut())[1], KlineData { revision: 1, flags: FINAL | GAP, ..bar(2, 2) });
+    let nothing = GapQuery { interval: Some(Interval::W1), limit: 9, ..GapQuery::default() };
+    assert!(db.gaps(&nothing).unwrap().is_empty());
+    let late = GapQuery { venue: Some("binance-spot".to_owned()), start_us: Some(3 * MIN), limit: 1, ..nothing };
+    assert_eq!(db.gaps(&GapQuery { interval: None, ..late }).unwrap()[0].bar.open_time_us, 3 * MIN);
+    assert_eq!(db.commit(&with(vec![Mark { to_us: 4 * MIN - 1, gap: false, ..mark }], 3)).unwrap().marked, 2);
+    assert_eq!(flagged(db.as_mut()), [4]);
+    assert_eq!(minutes(db.as_mut())[1], KlineData { revision: 2, ..bar(2, 2) });
+}
+
+pub(super) fn history_fills_holes_and_gaps_and_nothing_else(place: &Place<'_>) {
+    let mut db = place.open();
+    let gap = KlineData { flags: FINAL | GAP, ..bar(2, 2) };
+    let open = KlineData { flags: 0, ..bar(4, 4) };
+    db.commit(&checkpoint(1, [bar(1, 1), gap, open])).unwrap();
+    let official: Vec<NamedBar> = (0..6).map(|m| named(bar(m, 70 + m))).collect();
+    let did = db.put_history(&official, Source::Official, false).unwrap();
+    assert_eq!(did, Filled { inserted: 3, replaced: 0, kept: 3 });
+    assert_eq!(minutes(db.as_mut()), [bar(0, 70), bar(1, 1), gap, bar(3, 73), open, bar(5, 75)]);
+    let did = db.put_history(&official, Source::Official, true).unwrap();
+    assert_eq!(did, Filled { inserted: 0, replaced: 1, kept: 5 });
+    assert_eq!(minutes(db.as_mut())[2], KlineData { revision: 1, ..bar(2, 72) });
+    // The archive is trusted less than REST, a rebuilt bar more.
+    let other = [named(bar(3, 33))];
+    assert_eq!(db.put_history(&other, Source::Archive, true).unwrap().kept, 1);
+    assert_eq!(db.put_history(&other, Source::Rebuilt, true).unwrap().replaced, 1);
+    let q = HistoryQuery {
+        venue: "binance-spot".to_owned(),
+        symbol: "BTCUSDT".to_owned(),
+        interval: Interval::M1,
+        start_us: None,
+        end_us: None,
+        limit: 99,
+        newest_first: false,
+    };
+    let sources: Vec<Source> = db.stored(&q).unwrap().iter().map(|s| s.source).collect();
+    assert_eq!(
+        sources,
+        [Source::Official, Source::Live, Source::Official, Source::Rebuilt, Source::Live, Source::Official]
+    );
+    assert!(db.put_history(&[named(open)], Source::Official, true).is_err(), "an open bar is no history");
+}
+
+pub(super) fn our_bars_win_over_the_venues_unless_they_have_a_gap(place: &Place<'_>) {
+    let mut db = place.open();
+    db.commit(&checkpoint(1, [])).unwrap();
+    let official: Vec<NamedBar> = (1..5).map(|m| named(bar(m, 70 + m))).collect();
+    db.put_history(&official, Source::Official, true).unwrap();
+    let gap = KlineData { flags: FINAL | GAP, ..bar(2, 2) };
+    let open = KlineData { flags: 0, ..bar(3, 3) };
+    let mut c = checkpoint(2, [bar(1, 1), gap, open]);
+    c.old = vec![(Interval::M1, 4 * MIN, tick(4, 41, "5", "1"))];
+    let did = db.commit(&c).unwrap();
+    assert_eq!((did.bars, did.revised, did.refused), (1, 0, 1));
+    let ours = KlineData { revision: 1, ..bar(1, 1) };
+    assert_eq!(minutes(db.as_mut()), [ours, bar(2, 72), bar(3, 73), bar(4, 74)]);
+    // Repaired at last: now it is ours again.
+    let repaired = KlineData { revision: 2, ..bar(2, 2) };
+    db.commit(&checkpoint(3, [repaired])).unwrap();
+    assert_eq!(minutes(db.as_mut())[1], repaired);
+}
+
+pub(super) fn two_processes_cannot_store_the_same_feed(place: &Place<'_>) {
+    let (mut a, mut b) = (place.open(), place.open());
+    a.commit(&checkpoint(1, [bar(1, 1)])).unwrap();
+    b.load_feed("binance-spot").unwrap();
+    b.commit(&checkpoint(2, [bar(1, 2)])).unwrap();
+    let error = a.commit(&checkpoint(3, [bar(1, 3)])).unwrap_err();
+    assert!(format!("{error:#}").contains("another process"), "{error:#}");
+    assert_eq!(minutes(a.as_mut()), [bar(1, 2)]);
+    b.commit(&checkpoint(4, [bar(1, 4)])).unwrap();
+    // An index means one symbol for ever.
+    let mut c = checkpoint(5, []);
+    c.registry = vec![(0, symbol("OTHER"))];
+    assert!(b.commit(&c).is_err());
+    c.registry = vec![(2, symbol("OTHER"))];
+    assert!(b.commit(&c).is_err());
+}
+
+pub(super) fn people_read_sums_and_times_with_plain_sql(place: &Place<'_>) {
+    let mut db = place.open();
+    let gap = KlineData { flags: FINAL | GAP, ..bar(2, 950) };
+    db.commit(&checkpoint(1, [bar(1, 10_50), gap])).unwrap();
+    // A division by zero is an error on one database and NULL on the other, so the check is a constraint.
+    place.run("CREATE TABLE proof (ok INTEGER CHECK (ok = 1))").unwrap();
+    let holds = |condition: &str| {
+        place.run(&format!("INSERT INTO proof SELECT CASE WHEN {condition} THEN 1 ELSE 0 END")).is_ok()
+    };
+    assert!(holds("(SELECT sum(volume) FROM candles) = 1"));
+    assert!(!holds("(SELECT sum(volume) FROM candles) = 2"), "the proof can fail");
+    assert!(holds("(SELECT count(*) FROM candles WHERE \"open\" > 9.75) = 1"), "as numbers, not as texts");
+    assert!(holds("(SELECT symbol FROM candles WHERE has_gap AND high = 9.5) = 'BTCUSDT'"));
+    assert!(holds("(SELECT CAST(\"close\" AS TEXT) FROM klines WHERE open_time = 60000000) = '10.50'"));
+    assert!(holds("(SELECT substr(CAST(min(open_at) AS TEXT), 1, 16) FROM candles) = '1970-01-01 00:01'"));
+}
+
+pub(super) fn a_newer_schema_is_refused(place: &Place<'_>) {
+    drop(place.open());
+    place.run("UPDATE tapedeck_schema SET version = 99").unwrap();
+    let error = open(&place.url, place.dir).map(|_| ()).unwrap_err();
+    assert!(format!("{error:#}").contains("schema 99"), "{error:#}");
+}
+
+pub(super) fn readers_do_not_wait_for_a_writer(place: &Place<'_>) {
+    let mut db = place.open();
+    db.commit(&checkpoint(1, [bar(1, 1)])).unwrap();
+    let readers = Readers::new(&place.url, place.dir);
+    let count = || readers.with(|r| Ok(r.newest("binance-spot", "BTCUSDT", Interval::M1, 9)?.len())).unwrap();
+    assert_eq!(count(), 1);
+    // A reader in the middle of another one, and a commit between two reads of one connection.
+    let nested = readers
+        .with(|r| {
+            let before = r.newest("binance-spot", "BTCUSDT", Interval::M1, 9)?.len();
+            db.commit(&checkpoint(2, [bar(2, 2)]))?;
+            Ok((before, count(), r.newest("binance-spot", "BTCUSDT", Interval::M1, 9)?.len()))
+        })
+        .unwrap();
+    assert_eq!(nested, (1, 2, 2));
+    assert!(readers.with(|_| -> anyhow::Result<()> { anyhow::bail!("a reader that fails") }).is_err());
+    assert_eq!(count(), 2);
+}
