@@ -28,6 +28,12 @@ fn throw_at(market: Market, payload: &[u8]) {
     if let (Some(key), Ok(Decoded::Rows(channel))) = (venue.stream_of(payload, false), &decoded) {
         let word = venue.channel_of(key);
         assert!(word.is_none() || word == Some(*channel), "{}", String::from_utf8_lossy(payload));
+        let first = rows.trades.first().map(|r| r.symbol).or(rows.book_tickers.first().map(|r| r.symbol));
+        let first = first.or(rows.depth.first().map(|r| r.symbol)).or(rows.tickers.first().map(|r| r.symbol));
+        let first = first.or(rows.liquidations.first().map(|r| r.symbol));
+        if let Some(first) = first.or(rows.venue_klines.first().map(|r| r.symbol)) {
+            assert_eq!(rows.symbols.name(first).as_bytes(), key.symbol, "{}", String::from_utf8_lossy(payload));
+        }
     }
     let _ = venue.parse_listing(payload);
     for channel in ["depth_snapshot", "symbols", "trades", "klines"] {
