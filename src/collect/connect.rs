@@ -63,7 +63,7 @@ pub enum ConnectError {
         source: ProxyError,
     },
     /// No TLS session.
-    #[error("TLS with {host}: {source}")]
+    #[error("TLS with {host}: {source}{}", middlebox(source))]
     Tls {
         /// Host name.
         host: String,
@@ -100,6 +100,15 @@ pub enum ConnectError {
     },
 }
 
+/// What a certificate that nobody vouches for may mean.
+fn middlebox(err: &io::Error) -> &'static str {
+    let untrusted = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+    match err.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
+        Some(err) if *err == untrusted => " (where a middlebox opens TLS, name its CA in tls.extra_ca_file)",
+        _ => "",
+    }
+}
+
 /// What a status says about where we come from, if anything.
 pub(super) fn country(status: u16) -> &'static str {
     match status {
@@ -117,6 +126,11 @@ impl ConnectError {
             ConnectError::Proxy { source, .. } => !source.needs_a_person(),
             _ => true,
         }
+    }
+
+    /// The kind of the event that tells it: `proxy` where the way ended before the exchange, else `otherwise`.
+    pub fn event_kind(&self, otherwise: &'static str) -> &'static str {
+        if matches!(self, ConnectError::Proxy { .. }) { "proxy" } else { otherwise }
     }
 
     /// HTTP status of a refused upgrade.

@@ -29,10 +29,20 @@ impl HandshakeError {
     /// False when trying the same again cannot help.
     pub(super) fn is_retryable(&self) -> bool {
         match self {
-            HandshakeError::Token(err) => err.is_retryable(),
+            HandshakeError::Token(err) => err.connect().map_or_else(|| err.is_retryable(), ConnectError::is_retryable),
             HandshakeError::NoToken(_) => false,
             HandshakeError::Connect(err) => err.is_retryable(),
         }
+    }
+
+    /// The kind of the event that tells it.
+    pub(super) fn event_kind(&self) -> &'static str {
+        let connect = match self {
+            HandshakeError::Token(err) => err.connect(),
+            HandshakeError::Connect(err) => Some(err),
+            HandshakeError::NoToken(_) => None,
+        };
+        connect.map_or("connect_failed", |err| err.event_kind("connect_failed"))
     }
 
     /// HTTP status, where the venue answered with one.

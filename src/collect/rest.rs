@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::http::Method as Verb;
 
-use super::connect::{MESSAGE_BYTES_MAX, country};
+use super::connect::{ConnectError, MESSAGE_BYTES_MAX, country};
 use super::dial;
 use super::feed::Feed;
 use super::http::{self, HttpClient, HttpError};
@@ -55,6 +55,14 @@ impl RestError {
             RestError::Http { source: HttpError::TooLarge { .. }, .. } | RestError::Log(_) => false,
             RestError::Http { .. } => true,
             RestError::Status { status, .. } => matches!(status, 408 | 418 | 429 | 500..),
+        }
+    }
+
+    /// Why there was no connection, where that is the reason.
+    pub(crate) fn connect(&self) -> Option<&ConnectError> {
+        match self {
+            RestError::Http { source: HttpError::Connect(err), .. } => Some(err),
+            _ => None,
         }
     }
 }
@@ -130,7 +138,8 @@ impl RestClient {
                     "error": err.to_string(),
                 });
                 // A log that does not take the event has said so already.
-                let _ = feed.log.event(conn, "rest_error", detail);
+                let kind = err.connect().map_or("rest_error", |err| err.event_kind("rest_error"));
+                let _ = feed.log.event(conn, kind, detail);
                 Err(err)
             }
         }
@@ -187,7 +196,8 @@ impl RestClient {
             sent.map_err(|source| RestError::Http { url: url.clone(), source })?;
         let retry_after = retry_after_s.map(Duration::from_secs);
         let stamp = Stamp::now();
-        if matches!(status, 418 | 429) {
+        // 403 and 451: the country is refused, and asking quickly makes it worse.
+        if matches!(status, 403 | 418 | 429 | 451) {
             let until = Instant::now() + retry_after.unwrap_or(BAN);
             *self.banned_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
         }

@@ -336,7 +336,7 @@ impl Slot {
                         "attempt": attempt, "error": err.to_string(), "status": err.http_status(), "line": place.line,
                         "at_ns": Stamp::now().0,
                     });
-                    if feed.log.event(0, "connect_failed", detail).is_err() || feed.pause(wait).await {
+                    if feed.log.event(0, err.event_kind(), detail).is_err() || feed.pause(wait).await {
                         return None;
                     }
                 }

@@ -127,6 +127,7 @@ fn play(cell: Cell) {
         let seen = report.venues.get(VENUE).map_or(0, |v| v.connections.len() as u64 + v.rest.requests);
         assert_eq!(seen, 0, "{cell:?}: something reached the exchange without the proxy");
         assert!(said.contains(&address) && others.contains("authentication failed"), "{cell:?}:\n{said}\n{others}");
+        assert!(others.contains("\"kind\":\"proxy\""), "{cell:?}: {others}");
     } else {
         let mut sent: Vec<Vec<u8>> = transcript(&dir.join("sent")).into_iter().map(|(_, p)| p).collect();
         sent.sort();
@@ -224,6 +225,49 @@ fn the_only_address_that_the_collector_connects_to_is_the_proxy() {
     exchange.stop();
     let ports = connected_ports(&std::fs::read_to_string(trace).unwrap());
     assert_eq!(ports, BTreeSet::from([proxy.port]), "53 would be a name asked for here, any other a bypass");
+}
+
+#[test]
+fn two_lines_go_through_two_proxies() {
+    let venue = VENUE;
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    let proxies = [Proxy::start(best(), true, dir), Proxy::start(Kind::Own, false, dir)];
+    let mut sim = market(venue, 1_000, None, 12);
+    sim.start_when = venue_sim::StartWhen::FirstSubscribe;
+    let exchange = Exchange::start(sim);
+    let path = dir.join("tape.toml");
+    std::fs::write(
+        &path,
+        format!(
+            "[data]\ndir = {:?}\n[wal]\nsegment_mib = 4\nretention_hours = 8760\n[collector]\nlisten = \"127.0.0.1:{}\"\n[venues.{venue}]\nsymbols = [\"BTCUSDT\"]\nchannels = [\"trades\"]\nlines = 2\nconnect_stagger_ms = 0\nproxy_url = {:?}\nproxy_url_2 = {:?}\nrest_url = {:?}\nws_url = {:?}\n",
+            dir.join("data").display().to_string(),
+            crate::support::free_port(),
+            proxies[0].url(Some((USER, PASSWORD))),
+            proxies[1].url(None),
+            exchange.sim.rest_url(venue),
+            exchange.sim.ws_url(venue),
+        ),
+    )
+    .unwrap();
+    let collector = Service::start("collector", &path, &[]);
+    wait_until("both lines deliver", || {
+        let report = exchange.sim.report();
+        report.venues.get(venue).is_some_and(|v| v.connections.iter().filter(|c| c.frames_sent > 50).count() == 2)
+    });
+    collector.stop();
+    exchange.stop();
+    let (records, _) = read_all(&dir.join("data/wal").join(venue));
+    let opened: BTreeSet<(u64, String)> = records
+        .iter()
+        .filter(|r| r.kind == Some(RecordKind::ConnOpen))
+        .map(|r| serde_json::from_slice::<serde_json::Value>(&r.payload).unwrap())
+        .map(|v| (v["line"].as_u64().unwrap(), v["proxy"].as_str().unwrap().to_owned()))
+        .collect();
+    let place = |p: &Proxy| format!("127.0.0.1:{}", p.port);
+    assert_eq!(opened, BTreeSet::from([(0, place(&proxies[0])), (1, place(&proxies[1]))]));
+    // REST goes with the first line; the second proxy carried its socket and nothing else.
+    assert_eq!(proxies[1].served(), Some(1));
 }
 
 #[test]

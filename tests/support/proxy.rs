@@ -5,6 +5,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{free_port, wait_until};
 
@@ -46,13 +48,15 @@ pub struct Proxy {
     kind: Kind,
     pub port: u16,
     child: Option<Child>,
+    served: Arc<AtomicUsize>,
 }
 
 impl Proxy {
     /// Starts one; with `auth` it wants [`USER`] and [`PASSWORD`].
     pub fn start(kind: Kind, auth: bool, dir: &Path) -> Proxy {
         if kind == Kind::Own {
-            return Proxy { kind, port: own(auth), child: None };
+            let served = Arc::new(AtomicUsize::new(0));
+            return Proxy { kind, port: own(auth, Arc::clone(&served)), child: None, served };
         }
         let port = free_port();
         let mut command = if own_hosts(dir) {
@@ -97,7 +101,7 @@ impl Proxy {
             .stderr(std::fs::File::create(dir.join("proxy.err")).unwrap())
             .spawn()
             .unwrap();
-        let proxy = Proxy { kind, port, child: Some(child) };
+        let proxy = Proxy { kind, port, child: Some(child), served: Arc::default() };
         wait_until("the proxy listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         proxy
     }
@@ -107,6 +111,11 @@ impl Proxy {
         let scheme = if self.kind == Kind::Tinyproxy { "http" } else { "socks5" };
         let credentials = credentials.map_or_else(String::new, |(u, p)| format!("{u}:{}@", p.replace('-', "%2D")));
         format!("{scheme}://{credentials}127.0.0.1:{}", self.port)
+    }
+
+    /// Ways it opened; known of our own only.
+    pub fn served(&self) -> Option<usize> {
+        (self.kind == Kind::Own).then(|| self.served.load(Ordering::SeqCst))
     }
 
     /// True when this proxy, and nobody else here, can resolve [`NAME`].
@@ -141,18 +150,19 @@ fn own_hosts(dir: &Path) -> bool {
 }
 
 /// A SOCKS5 server in this process: names lead to 127.0.0.1.
-fn own(auth: bool) -> u16 {
+fn own(auth: bool, served: Arc<AtomicUsize>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for client in listener.incoming().flatten() {
-            std::thread::spawn(move || serve(client, auth));
+            let served = Arc::clone(&served);
+            std::thread::spawn(move || serve(client, auth, &served));
         }
     });
     port
 }
 
-fn serve(mut client: TcpStream, auth: bool) -> std::io::Result<()> {
+fn serve(mut client: TcpStream, auth: bool, served: &AtomicUsize) -> std::io::Result<()> {
     let byte = |client: &mut TcpStream| {
         let mut b = [0];
         client.read_exact(&mut b).map(|()| b[0])
@@ -203,6 +213,7 @@ fn serve(mut client: TcpStream, auth: bool) -> std::io::Result<()> {
         return client.write_all(&[5, 5, 0, 1, 0, 0, 0, 0, 0, 0]);
     };
     client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])?;
+    served.fetch_add(1, Ordering::SeqCst);
     let (mut back_from, mut back_to) = (server.try_clone()?, client.try_clone()?);
     std::thread::spawn(move || {
         let _ = std::io::copy(&mut back_from, &mut back_to);

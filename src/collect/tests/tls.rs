@@ -85,6 +85,6 @@ async fn a_certificate_that_nobody_vouches_for_is_refused() {
     let url = format!("wss://localhost:{port}/stream");
     let err = open(&Target::plain(&url), &Dialer::new(None), &tls_config(&[]).unwrap()).await.unwrap_err();
     assert!(matches!(err, ConnectError::Tls { .. }), "{err}");
-    assert!(err.to_string().contains("certificate"), "{err}");
+    assert!(err.to_string().contains("certificate") && err.to_string().contains("tls.extra_ca_file"), "{err}");
     assert!(err.is_retryable(), "the venue may repair its certificate");
 }
