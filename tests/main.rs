@@ -9,6 +9,7 @@ mod support;
 mod capture {
     mod bytes_kept;
     mod lines;
+    mod listing;
     mod paced;
     mod proxy;
     mod reconnect;

@@ -104,3 +104,50 @@ fn abrupt_ends_of_one_of_two_lines_lose_no_id() {
     assert!(gaps > 0 || missing(&ids) == 0, "{} ids are missing without a gap", missing(&ids));
     assert!(count(&records, Kind::Event, "\"covered\"") + gaps > 0);
 }
+
+#[test]
+fn abrupt_ends_of_the_only_line_leave_holes_only_where_a_gap_record_says_so() {
+    let seed = seed("abrupt_ends_one_line");
+    let times = u32::try_from(runs(6)).unwrap();
+    let frames = u64::from(times) * 5_000 + 8_000;
+    let closes = Action::RandomCloses {
+        count: times,
+        over_frames: Some(frames - 8_000),
+        over_ms: None,
+        endings: vec![],
+        notice_share: 0.0,
+        notice_ms: 0,
+        seed,
+    };
+    let records = record(closes, frames, "");
+    let gaps: Vec<(u64, u64, Vec<String>)> = records
+        .iter()
+        .filter(|r| r.kind == Some(Kind::Gap))
+        .map(|r| {
+            let gap: serde_json::Value = serde_json::from_slice(&r.payload).unwrap();
+            let streams = gap["streams"].as_array().unwrap().iter().map(|s| s.as_str().unwrap().to_owned()).collect();
+            (gap["from_ns"].as_u64().unwrap(), gap["to_ns"].as_u64().unwrap(), streams)
+        })
+        .collect();
+    // Present ids with their receive times; what lies between two neighbours that are no neighbours is missing.
+    let mut present: BTreeMap<String, BTreeMap<i64, u64>> = BTreeMap::new();
+    for r in records.iter().filter(|r| r.kind == Some(Kind::Data)) {
+        let Ok(json) = serde_json::from_slice::<serde_json::Value>(&r.payload) else { continue };
+        if let (Some(stream), Some(id)) = (json["stream"].as_str(), json["data"]["t"].as_i64())
+            && stream.ends_with("@trade")
+        {
+            present.entry(stream.to_owned()).or_default().insert(id, r.ts_ns);
+        }
+    }
+    let (mut holes, mut lost) = (0, 0);
+    for (stream, ids) in &present {
+        for (before, after) in ids.iter().zip(ids.iter().skip(1)).filter(|(a, b)| *b.0 != *a.0 + 1) {
+            (holes, lost) = (holes + 1, lost + after.0 - before.0 - 1);
+            let told =
+                gaps.iter().any(|(from, to, streams)| from <= after.1 && to >= before.1 && streams.contains(stream));
+            assert!(told, "{stream}: ids {}..{} are missing and no Gap record says so", before.0 + 1, after.0);
+        }
+    }
+    println!("{times} ends: {holes} holes with {lost} ids, {} Gap records", gaps.len());
+    assert!(!gaps.is_empty() && holes > 0, "the ends did something");
+}

@@ -22,7 +22,7 @@ fn subscribe_all(venue: &str, channels: &[&str], extra: &str, change: impl FnOnc
     let exchange = Exchange::start(sim);
     let config = write_config_for(root.path(), &exchange, venue, &["*"], channels, extra);
     let log = root.path().join("data/wal").join(venue);
-    let collector = Service::start("collector", &config, &[]);
+    let collector = Service::start("collector", &config, &[("TAPEDECK_TEST_KEY", "a key")]);
     let delivering = || {
         let report = exchange.sim.report();
         let venue = &report.venues[venue];
@@ -58,6 +58,13 @@ fn every_stream_of_binance_spot_is_subscribed_without_a_ban() {
 fn every_stream_of_binance_usdm_is_subscribed_without_a_ban() {
     let channels = ["agg_trades", "book_ticker", "depth", "mark_price"];
     subscribe_all("binance-usdm", &channels, "", |sim| set(sim, symbols(256, |n| format!("C{n}USDT")), &channels));
+}
+
+#[test]
+fn every_stream_of_binance_spot_sbe_is_subscribed_without_a_ban() {
+    let channels = ["trades", "book_ticker", "depth"];
+    let key = "api_key_env = \"TAPEDECK_TEST_KEY\"\n";
+    subscribe_all("binance-spot-sbe", &channels, key, |sim| set(sim, symbols(342, |n| format!("C{n}USDT")), &channels));
 }
 
 /// The generated market of the simulation is of these.

@@ -10,6 +10,7 @@ pub struct Record {
     pub seq: u64,
     pub epoch: u32,
     pub conn: u32,
+    pub ts_ns: u64,
     pub kind: Option<Kind>,
     pub payload: Vec<u8>,
 }
@@ -26,6 +27,7 @@ pub fn read_all(dir: &Path) -> (Vec<Record>, usize) {
                 seq: r.seq.get(),
                 epoch: r.seq.epoch(),
                 conn: r.conn,
+                ts_ns: r.ts_recv_ns,
                 kind: r.kind(),
                 payload: r.payload.to_vec(),
             }),
