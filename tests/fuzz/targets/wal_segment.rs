@@ -91,7 +91,7 @@ fn records(mut data: &[u8]) -> Vec<u8> {
             commit: COMMIT_MARK | (RECORD_HEADER_BYTES + payload.len()) as u32,
             crc: 0,
             seq: Seq(seq),
-            ts_recv_ns: if *reserved > 250 { u64::MAX } else { seq * 1000 % (1 << 60) },
+            ts_recv_ns: if *reserved > 250 { u64::MAX } else { seq % (1 << 60) },
             conn: u32::from(*conn),
             kind_raw: *kind,
             flags: *flags,
