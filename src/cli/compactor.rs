@@ -6,6 +6,8 @@ use anyhow::Context;
 
 use super::{ServiceArg, runtime};
 use crate::compact::{self, Mode};
+use crate::config::Config;
+use crate::kline::KlineService;
 
 /// Arguments of `tapedeck compactor`.
 #[derive(Debug, clap::Args)]
@@ -24,14 +26,31 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         let status = Arc::new(compact::CompactorStatus::default());
         let mode = if args.drain { Mode::Drain } else { Mode::Follow };
         if mode == Mode::Drain {
-            return compact::run(cfg, mode, shutdown, status).await.map(drop);
+            let candles = KlineService::start(&cfg, mode, &shutdown)?;
+            let outcome = compact::run(cfg.clone(), mode, shutdown, status).await;
+            finish(candles, cfg).await?;
+            return outcome.map(drop);
         }
         // Bound before any work: a port in use is a plain refusal, not a half-started service.
         let listener = crate::api::bind(cfg.api.listen).await?;
+        let candles = KlineService::start(&cfg, mode, &shutdown)?;
         let server = tokio::spawn(crate::api::serve(listener, status.clone(), shutdown.clone()));
-        let outcome = compact::run(cfg, mode, shutdown.clone(), status).await;
+        let outcome = compact::run(cfg.clone(), mode, shutdown.clone(), status).await;
         shutdown.trigger();
+        finish(candles, cfg).await?;
         server.await.context("the status server ended badly")?;
         outcome.map(drop)
     })
+}
+
+/// Waits for the candles' last checkpoint, and deletes what both readers have passed by now.
+async fn finish(candles: Option<KlineService>, cfg: Arc<Config>) -> anyhow::Result<()> {
+    tokio::task::spawn_blocking(move || {
+        if let Some(candles) = candles {
+            candles.join();
+        }
+        compact::retire_all(&cfg);
+    })
+    .await
+    .context("end the candles")
 }

@@ -38,7 +38,7 @@ mod session;
 mod snapshots;
 pub mod stage;
 pub mod status;
-mod tail;
+pub(crate) mod tail;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -54,7 +54,7 @@ use crate::repair::{self, Repairer};
 use crate::shutdown::Shutdown;
 use crate::venue::{self, VenueId};
 
-pub use retire::consumers;
+pub use retire::{consumers, retire_all};
 pub use status::CompactorStatus;
 pub use worker::{READER, VenueOutcome, write_settings};
 

@@ -8,12 +8,31 @@ use std::path::Path;
 use anyhow::Context;
 use wal_format::{SegmentId, SegmentInfo};
 
-/// Readers whose acknowledged position holds back deletion. `klines` joins when it exists.
-pub const CONSUMERS: &[&str] = &["lake"];
+use super::worker;
+use crate::config::Config;
+use crate::venue::VenueId;
+use crate::{clock, kline};
 
-/// The readers that must have passed a segment before it may go.
-pub fn consumers() -> &'static [&'static str] {
-    CONSUMERS
+/// The readers that must have passed a segment of a venue's logs before it may go: the lake, and the candles when
+/// they are made of this venue. An ack of a reader that is not configured any more holds nothing back.
+pub fn consumers(cfg: &Config, id: VenueId) -> &'static [&'static str] {
+    let candles = cfg.kline_sources().iter().any(|(venue, _)| *venue == id);
+    if candles { &[worker::READER, kline::READER] } else { &[worker::READER] }
+}
+
+/// Deletes what may go of all logs, once more when everything has stopped: the reader that finished last may have
+/// let segments go that the other one could not delete.
+pub fn retire_all(cfg: &Config) {
+    for id in cfg.venues.keys().copied() {
+        for dir in [cfg.wal_dir(id), cfg.repair_dir(id)] {
+            let keep = Keep { retention_hours: cfg.wal.retention_hours, now_ns: clock::now().wall_ns, lost_from: None };
+            if dir.is_dir()
+                && let Err(err) = retire(&dir, consumers(cfg, id), keep)
+            {
+                tracing::warn!(venue = %id, error = %format!("{err:#}"), "segments stay until the next run");
+            }
+        }
+    }
 }
 
 /// Why a segment is kept although every consumer has passed it. Pure.
@@ -47,8 +66,8 @@ impl Keep {
 /// # Errors
 /// When the log cannot be listed, an ack is missing or unreadable, or an unlink fails; nothing or a prefix of
 /// what may go is gone then, which is as good as not having tried.
-pub fn retire(dir: &Path, keep: Keep) -> anyhow::Result<usize> {
-    let gone = wal_format::retire(dir, consumers(), &|s: &SegmentInfo| keep.keeps(s.id, last_ts(s)))
+pub fn retire(dir: &Path, required: &[&str], keep: Keep) -> anyhow::Result<usize> {
+    let gone = wal_format::retire(dir, required, &|s: &SegmentInfo| keep.keeps(s.id, last_ts(s)))
         .with_context(|| format!("retire segments of {}", dir.display()))?;
     Ok(gone.len())
 }

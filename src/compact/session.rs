@@ -14,7 +14,7 @@ use super::failpoint::fail_point;
 use super::part::{Gatherer, LogKind, missing_beginning};
 use super::publish::publish;
 use super::resume::remove_staging;
-use super::retire::{Keep, retire};
+use super::retire::{Keep, consumers, retire};
 use super::snapshots::SnapshotRequests;
 use super::stage::{Place, remove_older_states, stage_all, stage_full, stage_table, write_state};
 use super::status::{Activity, LastPublish};
@@ -437,7 +437,8 @@ impl<'a> Session<'a> {
             now_ns: clock::wall_ns(),
             lost_from: lost_from.map(SegmentId),
         };
-        match retire(&self.worker.dir(), keep) {
+        let required = consumers(&self.worker.cfg, self.worker.id);
+        match retire(&self.worker.dir(), required, keep) {
             Ok(0) => {}
             Ok(n) => {
                 self.outcome.segments_retired += n as u64;

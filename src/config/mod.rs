@@ -41,6 +41,8 @@ pub struct Config {
     pub lake: Lake,
     /// Section `[collector]`.
     pub collector: Collector,
+    /// Section `[klines]`.
+    pub klines: Klines,
     /// Section `[api]`.
     pub api: Api,
     /// Section `[memory]`.
@@ -126,6 +128,22 @@ pub struct Lake {
     pub idle_stage_s: u64,
     /// Everything in memory is staged and acked this often, s.
     pub ack_interval_s: u64,
+}
+
+/// Section `[klines]`.
+#[derive(Clone, Debug)]
+pub struct Klines {
+    /// What candles are made of, by venue; `None` = no candles of it. Venues that are not here: see
+    /// [`Config::kline_sources`].
+    pub source: BTreeMap<VenueId, Option<Channel>>,
+    /// Between two swaps of the whole, ms.
+    pub swap_interval_ms: u64,
+    /// Between two checkpoints, s.
+    pub flush_interval_s: u64,
+    /// Between two lines of statistics, s.
+    pub stats_interval_s: u64,
+    /// `sqlite:<file below data.dir>` or `postgres://...`.
+    pub database: String,
 }
 
 /// Section `[api]`.
@@ -243,6 +261,18 @@ impl Config {
     /// The log of what was fetched over REST for holes of the venue's log.
     pub fn repair_dir(&self, venue: VenueId) -> PathBuf {
         self.wal_root().join(format!("{venue}.repair"))
+    }
+
+    /// Configured venues with the channel that candles are made of: the one named in `klines.source`, else
+    /// aggregates, else trades, whichever is recorded.
+    pub fn kline_sources(&self) -> Vec<(VenueId, Channel)> {
+        let recorded = |v: &VenueConfig, channel: Channel| v.channels.contains(&channel).then_some(channel);
+        let source = |v: &VenueConfig| match self.klines.source.get(&v.id) {
+            Some(None) => None,
+            Some(Some(channel)) if recorded(v, *channel).is_some() => Some(*channel),
+            _ => recorded(v, Channel::AggTrades).or_else(|| recorded(v, Channel::Trades)),
+        };
+        self.venues.values().filter_map(|v| Some((v.id, source(v)?))).collect()
     }
 
     /// Options of a log writer as configured.

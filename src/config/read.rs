@@ -7,8 +7,9 @@ use toml::Value;
 
 use super::proxy::redact;
 use super::source::{self, Origin, Source};
-use super::{Api, Collector, Config, Lake, Log, Memory, Problem, Wal, network, venue};
-use crate::venue::VenueId;
+use super::{Api, Collector, Config, Klines, Lake, Log, Memory, Problem, Wal, network, venue};
+use crate::kline::Interval;
+use crate::venue::{Channel, VenueId};
 
 pub(super) struct Reader<'a> {
     pub(super) source: &'a Source,
@@ -112,7 +113,7 @@ pub(super) fn read(source: &Source, problems: &mut Vec<Problem>) -> Config {
     let proxy = network::proxy(&mut r);
     let tls = network::tls(&mut r);
     let lake = lake(&mut r, &data_dir);
-    klines(&mut r);
+    let klines = klines(&mut r);
     let collector = Collector { listen: listen(&mut r, "collector.listen", 8081) };
     let api = Api { listen: listen(&mut r, "api.listen", 8080) };
     let memory = memory(&mut r);
@@ -132,6 +133,7 @@ pub(super) fn read(source: &Source, problems: &mut Vec<Problem>) -> Config {
         tls,
         venues,
         lake,
+        klines,
         collector,
         api,
         memory,
@@ -182,26 +184,51 @@ fn lake(r: &mut Reader<'_>, data_dir: &std::path::Path) -> Lake {
     }
 }
 
-/// The synthesizer reads these keys from its own issue on; here only their form is checked.
-fn klines(r: &mut Reader<'_>) {
+fn klines(r: &mut Reader<'_>) -> Klines {
+    let mut source = std::collections::BTreeMap::new();
+    let fix = "write { binance-usdm = \"agg_trades\", binance-spot = \"trades\" }; \"none\" = no candles of it";
     match r.source.get("klines.source").map(|(v, _)| v.clone()) {
-        Some(Value::Table(_)) | None => {}
-        Some(other) => r.problem(
-            "klines.source",
-            format!("{other} is not a table"),
-            "write { binance-usdm = \"agg_trades\" }".into(),
-        ),
+        Some(Value::Table(table)) => {
+            for (name, value) in table {
+                let word = value.as_str().unwrap_or_default();
+                match (name.parse::<VenueId>(), word) {
+                    (Ok(id), "trades") => drop(source.insert(id, Some(Channel::Trades))),
+                    (Ok(id), "agg_trades") => drop(source.insert(id, Some(Channel::AggTrades))),
+                    (Ok(id), "none") => drop(source.insert(id, None)),
+                    (Ok(_), _) => r.problem(
+                        "klines.source",
+                        format!("{value} is no source of candles for {name}"),
+                        "write \"trades\", \"agg_trades\" or \"none\"".into(),
+                    ),
+                    (Err(err), _) => r.problem("klines.source", err.to_string(), fix.into()),
+                }
+            }
+        }
+        None => {}
+        Some(other) => r.problem("klines.source", format!("{other} is not a table"), fix.into()),
     }
+    let known: Vec<&str> = Interval::ALL.iter().map(|i| i.as_str()).collect();
     for word in r.texts("klines.intervals") {
-        const KNOWN: [&str; 7] = ["1m", "5m", "30m", "1h", "4h", "1d", "1w"];
-        if !KNOWN.contains(&word.as_str()) {
-            r.problem("klines.intervals", format!("unknown interval {word:?}"), format!("use {}", KNOWN.join(", ")));
+        if !known.contains(&word.as_str()) {
+            r.problem("klines.intervals", format!("unknown interval {word:?}"), format!("use {}", known.join(", ")));
         }
     }
-    r.int("klines.swap_interval_ms", 1, 60_000);
-    r.int("klines.flush_interval_s", 1, 3_600);
-    r.int("klines.stats_interval_s", 1, 86_400);
-    r.text("klines.database");
+    let database = r.text("klines.database");
+    let schemes = ["sqlite:", "postgres://", "postgresql://"];
+    if !schemes.iter().any(|s| database.strip_prefix(s).is_some_and(|rest| !rest.is_empty())) {
+        r.problem(
+            "klines.database",
+            format!("{database:?} is no database"),
+            "write \"sqlite:klines.db\" (below data.dir) or \"postgres://user@host/name\"".into(),
+        );
+    }
+    Klines {
+        source,
+        swap_interval_ms: r.int("klines.swap_interval_ms", 1, 60_000),
+        flush_interval_s: r.int("klines.flush_interval_s", 1, 3_600),
+        stats_interval_s: r.int("klines.stats_interval_s", 1, 86_400),
+        database,
+    }
 }
 
 fn listen(r: &mut Reader<'_>, key: &str, port: u16) -> SocketAddr {

@@ -12,9 +12,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 
 use super::data::{KlineData, Tick};
+use super::db::Mark;
 use super::generator::{BarEvent, KlineGenerator, What};
 use super::interval::Interval;
 use super::store::{DoubleBufferedKlineStore, FlatKlineStore, LatestSlots, Swapper};
@@ -72,6 +74,11 @@ pub enum Item {
         /// The newest ones.
         bars: Vec<KlineData>,
     },
+    /// A feed begins anew at its last checkpoint: its symbols are empty until they are restored.
+    Reset {
+        /// Number of the feed.
+        feed: u32,
+    },
     /// A symbol of a feed, so that its bars close by the feed's clock.
     Own {
         /// Registry index.
@@ -88,6 +95,8 @@ pub struct Dirty {
     pub bars: Vec<(u32, Interval, KlineData)>,
     /// Trades of bars that are not in memory any more: add them to the stored ones.
     pub old: Vec<(Interval, i64, Tick)>,
+    /// Gap flags of bars that are not in memory any more.
+    pub marks: Vec<Mark>,
 }
 
 /// A message to the worker.
@@ -103,6 +112,17 @@ pub enum Job {
     },
     /// Show all symbols to readers of the whole.
     Swap,
+    /// End.
+    Stop,
+    /// The bars of a symbol that are in memory, oldest first: closed ones and the open one.
+    Kept {
+        /// Registry index.
+        symbol_index: u32,
+        /// Interval.
+        interval: Interval,
+        /// Where they go.
+        reply: Box<dyn FnOnce(Vec<KlineData>) + Send>,
+    },
     /// The most recent trades of a symbol, oldest first.
     Recent {
         /// Registry index.
@@ -139,7 +159,21 @@ pub struct KlineActor {
     /// Bars that closed or were revised since the last checkpoint, newest state last.
     closed: Vec<(Interval, KlineData)>,
     old: Vec<(Interval, i64, Tick)>,
+    marks: Vec<Mark>,
     recent: VecDeque<Tick>,
+}
+
+impl KlineActor {
+    /// A gap reaches further back than memory: the stored bars are marked too.
+    #[cold]
+    fn mark_stored(&mut self, symbol_index: u32, from_us: i64, to_us: i64, gap: bool) {
+        for interval in Interval::ALL {
+            let Some(first) = self.generator.kept(interval).next() else { continue };
+            if from_us < first.open_time_us {
+                self.marks.push(Mark { symbol_index, interval, from_us, to_us, before_us: first.open_time_us, gap });
+            }
+        }
+    }
 }
 
 /// What the worker shows, shared with readers.
@@ -194,24 +228,27 @@ impl Worker {
         }
     }
 
-    /// Works until all senders are gone. Emptied batches go back through `empties`; `publish` hears of every
+    /// Works until told to stop or until all senders are gone. Emptied batches go back through `empties`; `publish` hears of every
     /// change, in order.
     pub fn run(
         mut self,
         jobs: &Receiver<Job>,
         empties: &SyncSender<Vec<Item>>,
+        queued: &AtomicU64,
         mut publish: impl FnMut(&[Update], Totals),
     ) -> Totals {
         while let Ok(job) = jobs.recv() {
+            if matches!(job, Job::Stop) {
+                break;
+            }
             if let Some(mut batch) = self.handle(job) {
                 batch.clear();
                 // A full way back means that there are enough of them.
                 let _ = empties.try_send(batch);
             }
-            if !self.updates.is_empty() {
-                publish(&self.updates, self.totals);
-                self.updates.clear();
-            }
+            queued.fetch_sub(1, Ordering::Relaxed);
+            publish(&self.updates, self.totals);
+            self.updates.clear();
         }
         self.totals
     }
@@ -228,6 +265,11 @@ impl Worker {
             }
             Job::Checkpoint { feed, reply } => reply(self.dirty(feed)),
             Job::Swap => self.swap(),
+            Job::Stop => {}
+            Job::Kept { symbol_index, interval, reply } => {
+                let actor = self.actors.get(symbol_index as usize);
+                reply(actor.map_or_else(Vec::new, |a| a.generator.kept(interval).copied().collect()));
+            }
             Job::Recent { symbol_index, limit, reply } => {
                 let recent = self.actors.get(symbol_index as usize).map(|a| &a.recent);
                 reply(
@@ -247,6 +289,7 @@ impl Worker {
         let symbol_index = match item {
             Item::Tick(tick) => tick.symbol_index,
             Item::Clock { feed, now_us } => return self.clock(*feed, *now_us),
+            Item::Reset { feed } => return self.reset(*feed),
             Item::Gap { symbol_index, .. }
             | Item::Repaired { symbol_index, .. }
             | Item::Seed { symbol_index, .. }
@@ -275,10 +318,12 @@ impl Worker {
             }
             Item::Gap { from_us, to_us, .. } => {
                 actor.generator.gap(*from_us, *to_us, &mut self.events);
+                actor.mark_stored(symbol_index, *from_us, *to_us, true);
                 true
             }
             Item::Repaired { from_us, to_us, .. } => {
                 actor.generator.repaired(*from_us, *to_us, &mut self.events);
+                actor.mark_stored(symbol_index, *from_us, *to_us, false);
                 true
             }
             Item::Seed { interval, bar, .. } => {
@@ -294,9 +339,15 @@ impl Worker {
                 actor.feed = *feed;
                 false
             }
-            Item::Clock { .. } => false,
+            Item::Clock { .. } | Item::Reset { .. } => false,
         };
         self.note(symbol_index, changed);
+    }
+
+    fn reset(&mut self, feed: u32) {
+        for actor in self.actors.iter_mut().filter(|a| a.feed == feed) {
+            *actor = KlineActor { feed, unswapped: actor.unswapped, fresh: actor.fresh, ..KlineActor::default() };
+        }
     }
 
     fn clock(&mut self, feed: u32, now_us: i64) {
@@ -386,6 +437,7 @@ impl Worker {
             // Later states of the same bar come later, so storing them in order keeps the newest.
             dirty.bars.extend(actor.closed.drain(..).map(|(interval, bar)| (symbol_index, interval, bar)));
             dirty.old.append(&mut actor.old);
+            dirty.marks.append(&mut actor.marks);
             for (interval, bar) in Interval::ALL.into_iter().zip(actor.generator.open_bars()) {
                 if !bar.is_empty() {
                     dirty.bars.push((symbol_index, interval, *bar));

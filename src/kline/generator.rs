@@ -15,7 +15,7 @@ use super::data::{FINAL, FLAT, GAP, KlineData, SEEDED, Scaled, Tick};
 use super::interval::Interval;
 
 /// Closed bars kept per interval for revisions: two hours of minutes, fewer of the longer ones.
-const KEPT: [usize; Interval::COUNT] = [120, 24, 8, 6, 4, 2, 2];
+pub const KEPT: [usize; Interval::COUNT] = [120, 24, 8, 6, 4, 2, 2];
 /// Flat bars made in one go; a longer silence leaves a hole, because nobody knows whether the market was open.
 const MAX_FLAT: i64 = 1_500;
 
@@ -71,6 +71,12 @@ impl KlineGenerator {
     /// The open bars by period index; empty ones before the first trade.
     pub fn open_bars(&self) -> &[KlineData; Interval::COUNT] {
         &self.open
+    }
+
+    /// The bars of an interval that are in memory, oldest first, the open one last.
+    pub fn kept(&self, interval: Interval) -> impl Iterator<Item = &KlineData> {
+        let i = interval.index();
+        self.closed[i].iter().chain([&self.open[i]]).filter(|b| !b.is_empty())
     }
 
     /// Puts bars back that were stored: the newest of `bars` (oldest first) is the open one unless it is final.

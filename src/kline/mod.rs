@@ -12,18 +12,24 @@
 //! - [`store`]: what readers see; [`db`]: what outlives the process.
 
 pub mod actor;
+mod consumer;
 pub mod data;
 pub mod db;
 pub mod feed;
 pub mod generator;
+pub mod hub;
 pub mod interval;
 pub mod registry;
+mod service;
 pub mod store;
 
 pub use actor::{Dirty, Item, Job, KlineActor, Shown, Totals, Update, Worker};
+pub use consumer::READER;
 pub use data::{KlineData, Tick};
 pub use feed::{Feed, FeedState};
-pub use generator::{BarEvent, KlineGenerator, What};
+pub use generator::{BarEvent, KEPT, KlineGenerator, What};
+pub use hub::{KlineHub, KlineStats, Pushed};
 pub use interval::Interval;
 pub use registry::{Registered, SymbolPeriodRegistry};
+pub use service::KlineService;
 pub use store::{DoubleBufferedKlineStore, FlatKlineStore, LatestSlots};

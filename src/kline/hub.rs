@@ -1,0 +1,261 @@
+//! Where everybody who wants candles asks: the latest of one symbol, all of one instant, history, changes.
+//!
+//! ```text
+//!  feeds --> worker --> LatestSlots, DoubleBuffered store, subscribers        memory
+//!                   \-> checkpoints --> database thread --> klines.db         history
+//!  history = database, overlaid with what memory has of the same symbol: no seam between the two
+//! ```
+//! Asking never delays a feed: memory is read without locks, the database through connections of its own.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::broadcast;
+
+use super::actor::{Job, Shown, Totals, Update};
+use super::data::{KlineData, Tick};
+use super::db::{GapQuery, HistoryQuery, NamedBar, Readers, SavedFeed};
+use super::interval::Interval;
+use super::registry::{Registered, SymbolPeriodRegistry};
+use super::store::FlatKlineStore;
+use crate::venue::VenueId;
+
+/// Changes a subscriber may be behind before he is told that he missed some.
+const BEHIND_MAX: usize = 4_096;
+
+/// Changes that belong together, numbered without a hole.
+#[derive(Clone, Debug)]
+pub struct Pushed {
+    /// 1, 2, 3 ...
+    pub sequence: u64,
+    /// In order.
+    pub updates: Arc<[Update]>,
+}
+
+/// One feed, for status and health.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+pub struct FeedStatus {
+    /// Source channel.
+    pub source: String,
+    /// What it is at: `starting`, `waiting`, `catching_up`, `live`, `retrying`, `stopped`.
+    pub activity: String,
+    /// Why it is not simply reading.
+    pub reason: Option<String>,
+    /// Records read by this process.
+    pub records: u64,
+    /// Bytes of the log between this feed and the log's end.
+    pub behind_bytes: u64,
+    /// The venue's time as far as known, us.
+    pub venue_now_us: Option<i64>,
+    /// Trades that came before on another connection, are off the book, or absurd.
+    pub repeated: u64,
+    /// See `repeated`.
+    pub off_book: u64,
+    /// See `repeated`.
+    pub absurd: u64,
+    /// Checkpoints committed by this process.
+    pub checkpoints: u64,
+    /// Bars stored by them.
+    pub bars_stored: u64,
+    /// When the last one was committed, ns since epoch.
+    pub committed_ns: u64,
+}
+
+/// Figures of all feeds.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+pub struct KlineStats {
+    /// Symbols with a place.
+    pub symbols: usize,
+    /// Trades applied.
+    pub ticks: u64,
+    /// Bars closed.
+    pub closed: u64,
+    /// Bars revised.
+    pub revised: u64,
+    /// Trades that no candle can hold.
+    pub refused: u64,
+    /// Swaps that readers delayed.
+    pub swaps_delayed: u64,
+    /// Jobs that wait for the worker.
+    pub queued: u64,
+    /// By venue word.
+    pub feeds: BTreeMap<String, FeedStatus>,
+}
+
+/// See the module.
+pub struct KlineHub {
+    registry: Arc<SymbolPeriodRegistry>,
+    shown: Shown,
+    jobs: SyncSender<Job>,
+    queued: Arc<AtomicU64>,
+    updates: broadcast::Sender<Pushed>,
+    sequence: AtomicU64,
+    totals: Mutex<Totals>,
+    feeds: Mutex<BTreeMap<VenueId, FeedStatus>>,
+    readers: Readers,
+}
+
+impl KlineHub {
+    /// A hub in front of a worker that takes `jobs`.
+    pub(super) fn new(
+        registry: Arc<SymbolPeriodRegistry>,
+        shown: Shown,
+        jobs: SyncSender<Job>,
+        queued: Arc<AtomicU64>,
+        database: &str,
+        dir: &Path,
+    ) -> Self {
+        Self {
+            registry,
+            shown,
+            jobs,
+            queued,
+            updates: broadcast::channel(BEHIND_MAX).0,
+            sequence: AtomicU64::new(0),
+            totals: Mutex::default(),
+            feeds: Mutex::default(),
+            readers: Readers::new(database, dir),
+        }
+    }
+
+    /// Which symbol has which place.
+    pub fn registry(&self) -> &Arc<SymbolPeriodRegistry> {
+        &self.registry
+    }
+
+    /// The open bars of a symbol by period index, as of the last batch. Lock-free.
+    pub fn latest(&self, symbol_index: u32) -> Option<[KlineData; Interval::COUNT]> {
+        // A writer met too often: the last swap is at most one interval old.
+        self.shown.latest.load(symbol_index).or_else(|| self.shown.whole.symbol(symbol_index).map(|(_, bars)| bars))
+    }
+
+    /// Copies the open bars of all symbols as of one instant; returns the number of that swap. Lock-free.
+    pub fn whole(&self, out: &mut FlatKlineStore) -> u64 {
+        self.shown.whole.read(out)
+    }
+
+    /// Every change from now on, with the number of the last change before.
+    pub fn subscribe(&self) -> (u64, broadcast::Receiver<Pushed>) {
+        // Subscribed first: a change between the two is heard and has a higher number.
+        let receiver = self.updates.subscribe();
+        (self.sequence.load(Ordering::Acquire), receiver)
+    }
+
+    /// Bars of one symbol, oldest first: stored ones, with what memory knows newer. Blocks.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn history(&self, query: &HistoryQuery) -> anyhow::Result<Vec<KlineData>> {
+        let stored = self.readers.with(|db| db.query(query))?;
+        let mut bars: BTreeMap<i64, KlineData> = stored.into_iter().map(|b| (b.open_time_us, b)).collect();
+        if let Some(symbol_index) = self.registry.index(&query.venue, &query.symbol) {
+            let inside = |b: &KlineData| {
+                query.start_us.is_none_or(|s| b.open_time_us >= s) && query.end_us.is_none_or(|e| b.open_time_us <= e)
+            };
+            let kept = self.kept(symbol_index, query.interval);
+            bars.extend(kept.into_iter().filter(inside).map(|b| (b.open_time_us, b)));
+        }
+        let skip = if query.newest_first { bars.len().saturating_sub(query.limit) } else { 0 };
+        Ok(bars.into_values().skip(skip).take(query.limit).collect())
+    }
+
+    /// Bars with trades missing, oldest first. Blocks.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn gaps(&self, query: &GapQuery) -> anyhow::Result<Vec<NamedBar>> {
+        self.readers.with(|db| db.gaps(query))
+    }
+
+    /// The most recent trades of a symbol, oldest first. Blocks for as long as the worker's queue takes.
+    pub fn recent_trades(&self, symbol_index: u32, limit: usize) -> Vec<Tick> {
+        self.ask(|reply| Job::Recent { symbol_index, limit, reply })
+    }
+
+    /// Figures for status, metrics and the page.
+    pub fn stats(&self) -> KlineStats {
+        let totals = *self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        let feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+        KlineStats {
+            symbols: self.registry.len(),
+            ticks: totals.ticks,
+            closed: totals.closed,
+            revised: totals.revised,
+            refused: totals.refused,
+            swaps_delayed: totals.swaps_delayed,
+            queued: self.queued.load(Ordering::Relaxed),
+            feeds: feeds.iter().map(|(id, f)| (id.to_string(), f.clone())).collect(),
+        }
+    }
+
+    /// Where a feed's last checkpoint stands. Blocks.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(super) fn saved_feed(&self, feed: &str) -> anyhow::Result<Option<SavedFeed>> {
+        self.readers.with(|db| db.load_feed(feed))
+    }
+
+    /// The registry as it is stored. Blocks.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(super) fn stored_registry(&self) -> anyhow::Result<Vec<Registered>> {
+        self.readers.with(|db| db.load_registry())
+    }
+
+    /// The newest `n` stored bars, oldest first. Blocks.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(super) fn stored_newest(
+        &self,
+        venue: &str,
+        symbol: &str,
+        interval: Interval,
+        n: usize,
+    ) -> anyhow::Result<Vec<KlineData>> {
+        self.readers.with(|db| db.newest(venue, symbol, interval, n))
+    }
+
+    fn kept(&self, symbol_index: u32, interval: Interval) -> Vec<KlineData> {
+        self.ask(|reply| Job::Kept { symbol_index, interval, reply })
+    }
+
+    /// Asks the worker; empty when it has ended.
+    fn ask<T: Default + Send + 'static>(&self, job: impl FnOnce(Box<dyn FnOnce(T) + Send>) -> Job) -> T {
+        let (out, answer) = mpsc::sync_channel(1);
+        self.queued.fetch_add(1, Ordering::Relaxed);
+        let asked = self.jobs.send(job(Box::new(move |value| {
+            // Nobody listens only when the asker's thread is gone.
+            let _ = out.send(value);
+        })));
+        if asked.is_err() {
+            return T::default();
+        }
+        answer.recv().unwrap_or_default()
+    }
+
+    pub(super) fn job(&self, job: Job) -> bool {
+        self.queued.fetch_add(1, Ordering::Relaxed);
+        self.jobs.send(job).is_ok()
+    }
+
+    pub(super) fn publish(&self, updates: &[Update], totals: Totals) {
+        *self.totals.lock().unwrap_or_else(PoisonError::into_inner) = totals;
+        if updates.is_empty() {
+            return;
+        }
+        let sequence = self.sequence.load(Ordering::Relaxed) + 1;
+        // Published before the number is: whoever subscribes sees each change at least once.
+        let _ = self.updates.send(Pushed { sequence, updates: updates.into() });
+        self.sequence.store(sequence, Ordering::Release);
+    }
+
+    pub(super) fn feed(&self, id: VenueId, change: impl FnOnce(&mut FeedStatus)) {
+        change(self.feeds.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_default());
+    }
+}

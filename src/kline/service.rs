@@ -1,0 +1,142 @@
+//! The threads that make candles, started and ended together.
+//!
+//! ```text
+//!  one feed thread per venue --jobs (bounded, blocking)--> worker      scheduler --Swap--> worker
+//!          \\--commits------------------------------------> database thread
+//! ```
+
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use super::actor::{Job, Shown, Worker};
+use super::consumer::{self, Consumer};
+use super::db;
+use super::hub::KlineHub;
+use super::registry::SymbolPeriodRegistry;
+use super::store::{DoubleBufferedKlineStore, LatestSlots};
+use crate::compact::Mode;
+use crate::config::Config;
+use crate::shutdown::Shutdown;
+use crate::venue;
+
+/// Jobs that may wait for the worker; then feeds wait, and the log holds what they have not read.
+const JOBS: usize = 256;
+/// Emptied batches kept for reuse.
+const EMPTIES: usize = 64;
+
+/// Running candles.
+pub struct KlineService {
+    hub: Arc<KlineHub>,
+    feeds: Vec<JoinHandle<()>>,
+    others: Vec<JoinHandle<()>>,
+    ended: Shutdown,
+}
+
+impl KlineService {
+    /// Starts what the configuration asks for; `None` when no configured venue has a source for candles.
+    ///
+    /// # Errors
+    /// A plain sentence when the database cannot be opened or a thread not be started.
+    pub fn start(cfg: &Arc<Config>, mode: Mode, shutdown: &Shutdown) -> anyhow::Result<Option<KlineService>> {
+        let sources = cfg.kline_sources();
+        if sources.is_empty() {
+            return Ok(None);
+        }
+        wal_format::durable::create_dir_all(&cfg.data_dir)
+            .with_context(|| format!("make {}", cfg.data_dir.display()))?;
+        let mut database = db::open(&cfg.klines.database, &cfg.data_dir).with_context(|| {
+            format!(
+                "cannot open the database of candles\n  where: [klines] database = {:?}\n  fix:   name a file that may be \
+                 written, or a server that can be reached",
+                cfg.klines.database
+            )
+        })?;
+        let registry = Arc::new(SymbolPeriodRegistry::load(database.load_registry()?));
+        let shown = Shown { latest: Arc::new(LatestSlots::new()), whole: Arc::new(DoubleBufferedKlineStore::new()) };
+        let (jobs, jobs_in) = sync_channel(JOBS);
+        let (empties_out, empties) = sync_channel(EMPTIES);
+        let (commits, commits_in) = sync_channel(sources.len());
+        let queued = Arc::new(AtomicU64::new(0));
+        let hub = Arc::new(KlineHub::new(
+            registry,
+            shown.clone(),
+            jobs.clone(),
+            Arc::clone(&queued),
+            &cfg.klines.database,
+            &cfg.data_dir,
+        ));
+        let ended = Shutdown::new();
+        let mut others = Vec::new();
+        let publisher = Arc::clone(&hub);
+        others.push(spawn("klines", move || {
+            Worker::new(shown).run(&jobs_in, &empties_out, &queued, |updates, totals| {
+                publisher.publish(updates, totals);
+            });
+        })?);
+        others.push(spawn("klines-db", move || consumer::write(database, &commits_in))?);
+        let (swapper, stop) = (Arc::clone(&hub), ended.clone());
+        let every = Duration::from_millis(cfg.klines.swap_interval_ms);
+        others.push(spawn("klines-swap", move || {
+            let mut next = Instant::now();
+            while !stop.requested() {
+                next += every;
+                std::thread::sleep(next.saturating_duration_since(Instant::now()));
+                if !swapper.job(Job::Swap) {
+                    return;
+                }
+            }
+        })?);
+        let empties = Arc::new(Mutex::new(empties));
+        let mut feeds = Vec::new();
+        for (number, (id, source)) in (0_u32..).zip(sources) {
+            let venue = venue::venue(id).with_context(|| format!("venue {id} is not in this version"))?;
+            let consumer = Consumer {
+                cfg: Arc::clone(cfg),
+                id,
+                venue,
+                source,
+                number,
+                hub: Arc::clone(&hub),
+                empties: Arc::clone(&empties),
+                commits: commits.clone(),
+                mode,
+                shutdown: shutdown.clone(),
+            };
+            feeds.push(spawn(&format!("klines-{id}"), move || consumer.run())?);
+        }
+        Ok(Some(KlineService { hub, feeds, others, ended }))
+    }
+
+    /// Where to ask.
+    pub fn hub(&self) -> &Arc<KlineHub> {
+        &self.hub
+    }
+
+    /// Waits for the feeds (they end on shutdown, or when drained), then ends the rest. Blocks.
+    pub fn join(self) {
+        for feed in self.feeds {
+            if feed.join().is_err() {
+                tracing::error!("a thread of the candles panicked; a restart goes on at its last checkpoint");
+            }
+        }
+        self.ended.trigger();
+        self.hub.job(Job::Stop);
+        for other in self.others {
+            // Its panic was told by the runtime; nothing is lost that was committed.
+            let _ = other.join();
+        }
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).with_context(|| format!("start the thread {name}"))
+}
+
+#[cfg(test)]
+#[path = "service_tests.rs"]
+mod tests;

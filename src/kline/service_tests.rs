@@ -1,0 +1,158 @@
+//! The whole way in one process: a log of recorded trades, both readers of it, the database, and restarts.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use wal_format::{Append, Kind, LogWriter};
+
+use super::*;
+use crate::kline::db::{HistoryQuery, open_reader};
+use crate::kline::interval::Interval;
+
+fn config(dir: &Path) -> Arc<Config> {
+    let toml = format!(
+        "[data]\ndir = {:?}\n[wal]\nsegment_mib = 1\n[klines]\nflush_interval_s = 1\n[venues.binance-usdm]\nsymbols = [\"*\"]\nchannels = [\"trades\", \"book_ticker\"]\n",
+        dir.display().to_string()
+    );
+    Arc::new(Config::from_toml(&toml).unwrap())
+}
+
+/// Frames of a recording: receive time, payload.
+fn frames() -> Vec<(u64, String)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/binance-usdm/hft-btcusdt_20240808.zst");
+    let text = String::from_utf8(zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap()).unwrap();
+    let trade = |l: &str| {
+        let (ts, frame) = l.split_once(' ')?;
+        frame.starts_with(r#"{"stream":"btcusdt@trade"#).then(|| (ts.parse().unwrap(), frame.to_owned()))
+    };
+    text.lines().filter_map(trade).collect()
+}
+
+fn record(cfg: &Config, frames: &[(u64, String)]) {
+    let mut log = LogWriter::open(&cfg.wal_dir(crate::venue::VenueId::BinanceUsdm), cfg.log_options()).unwrap();
+    for (ts_recv_ns, frame) in frames {
+        log.append(&Append { ts_recv_ns: *ts_recv_ns, conn: 1, kind: Kind::Data, flags: 0, payload: frame.as_bytes() })
+            .unwrap();
+    }
+    log.close().unwrap();
+}
+
+fn drain(cfg: &Arc<Config>) {
+    KlineService::start(cfg, Mode::Drain, &Shutdown::new()).unwrap().unwrap().join();
+}
+
+/// All stored bars as text.
+fn table(cfg: &Config) -> Vec<String> {
+    let mut db = open_reader(&cfg.klines.database, &cfg.data_dir).unwrap();
+    Interval::ALL
+        .into_iter()
+        .flat_map(|interval| {
+            let query = HistoryQuery {
+                venue: "binance-usdm".into(),
+                symbol: "BTCUSDT".into(),
+                interval,
+                start_us: None,
+                end_us: None,
+                limit: 1_000,
+                newest_first: false,
+            };
+            db.query(&query).unwrap().into_iter().map(move |bar| format!("{interval} {bar:?}"))
+        })
+        .collect()
+}
+
+#[test]
+fn a_log_worked_off_in_many_sittings_gives_the_table_of_one() {
+    let frames = frames();
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let one = config(whole.path());
+    record(&one, &frames);
+    drain(&one);
+    let many = config(parts.path());
+    for share in frames.chunks(frames.len() / 7 + 1) {
+        record(&many, share);
+        drain(&many);
+    }
+    let (want, got) = (table(&one), table(&many));
+    assert!(want.len() > 10, "{}", want.len());
+    assert_eq!(got, want);
+}
+
+#[test]
+fn a_feed_that_stops_without_its_last_checkpoint_goes_on_at_the_one_before() {
+    let frames = frames();
+    let (whole, cut) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let one = config(whole.path());
+    record(&one, &frames);
+    drain(&one);
+    let two = config(cut.path());
+    record(&two, &frames[..9_000]);
+    drain(&two);
+    // What a kill before the commit leaves: a database that knows nothing of what was read since.
+    let file = cut.path().join("klines.db");
+    let before = cut.path().join("before.db");
+    std::fs::copy(&file, &before).unwrap();
+    record(&two, &frames[9_000..15_000]);
+    drain(&two);
+    std::fs::copy(&before, &file).unwrap();
+    for extra in ["klines.db-wal", "klines.db-shm"] {
+        let _ = std::fs::remove_file(cut.path().join(extra));
+    }
+    record(&two, &frames[15_000..]);
+    drain(&two);
+    assert_eq!(table(&two), table(&one));
+}
+
+#[test]
+fn readers_see_the_latest_bars_and_history_without_a_seam() {
+    let dir = tempfile::tempdir().unwrap();
+    let cfg = config(dir.path());
+    let frames = frames();
+    record(&cfg, &frames[..5_000]);
+    drain(&cfg);
+    record(&cfg, &frames[5_000..]);
+    let shutdown = Shutdown::new();
+    let service = KlineService::start(&cfg, Mode::Follow, &shutdown).unwrap().unwrap();
+    let hub = Arc::clone(service.hub());
+    // The trades of the second half are in memory, and only partly in the database yet.
+    while hub.stats().ticks < 21_313 - 5_000 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let index = hub.registry().index("binance-usdm", "BTCUSDT").unwrap();
+    let query = HistoryQuery {
+        venue: "binance-usdm".into(),
+        symbol: "BTCUSDT".into(),
+        interval: Interval::M1,
+        start_us: None,
+        end_us: None,
+        limit: 3,
+        newest_first: true,
+    };
+    let bars = hub.history(&query).unwrap();
+    assert_eq!(bars.len(), 3);
+    assert!(bars.windows(2).all(|w| w[1].open_time_us - w[0].open_time_us == 60_000_000));
+    let all = hub.history(&HistoryQuery { limit: 100, ..query }).unwrap();
+    assert_eq!(all.iter().map(|b| b.trade_count).sum::<u64>(), {
+        let day = hub
+            .history(&HistoryQuery {
+                interval: Interval::D1,
+                limit: 100,
+                ..HistoryQuery {
+                    venue: "binance-usdm".into(),
+                    symbol: "BTCUSDT".into(),
+                    interval: Interval::D1,
+                    start_us: None,
+                    end_us: None,
+                    limit: 100,
+                    newest_first: true,
+                }
+            })
+            .unwrap();
+        day.iter().map(|b| b.trade_count).sum::<u64>()
+    });
+    assert_eq!(hub.latest(index).unwrap()[0], *all.last().unwrap());
+    assert!(!hub.recent_trades(index, 10).is_empty());
+    shutdown.trigger();
+    service.join();
+}
