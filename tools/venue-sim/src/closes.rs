@@ -5,14 +5,19 @@
 //! unless the simulation ends before; a client that leaves within the notice is reported as such.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::report::lock;
+use crate::server::stopped;
+use crate::venue::{Order, Outlet, Venue};
 
 /// How a connection is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -138,6 +143,34 @@ impl Closes {
 
     fn aim(&self, plan: &VecDeque<Planned>) {
         self.next.store(plan.front().map_or(u64::MAX, |planned| planned.at), Ordering::Release);
+    }
+}
+
+/// Ends one connection after the other at its time; waits for one to be open.
+pub(crate) async fn close_by_time(venue: Arc<Venue>, closes: Vec<Planned>, seed: u64, mut stop: watch::Receiver<bool>) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let began = Instant::now();
+    for planned in closes {
+        let mut at = began + Duration::from_millis(planned.at);
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(at) => {}
+                () = stopped(&mut stop) => return,
+            }
+            let open: Vec<_> = {
+                let outlets = lock(&venue.outlets);
+                let fits = |o: &&Outlet| o.subscribed.load(Ordering::Acquire) && !o.doomed.load(Ordering::Acquire);
+                outlets.iter().filter(fits).cloned().collect()
+            };
+            if !open.is_empty()
+                && let Some(outlet) = open.get(rng.random_range(0..open.len()))
+                && !outlet.doomed.swap(true, Ordering::AcqRel)
+                && outlet.orders.send(Order::Close(planned)).is_ok()
+            {
+                break;
+            }
+            at = Instant::now() + Duration::from_millis(5);
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use serde::Deserialize;
+
 use crate::faults::Fault;
 
 /// Everything a simulation needs to start.
@@ -195,7 +197,8 @@ impl Default for StartWhen {
 }
 
 /// Limits of the venue. Counted always, enforced only when asked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Refuse, close and ban as the venue would.
     pub enforce: bool,

@@ -99,6 +99,18 @@ struct Args {
     #[arg(long, value_name = "WEIGHT")]
     rest_weight: Option<u32>,
 
+    /// Limits as JSON, for short windows and bans: {"rest_window_ms":1000,"throttle_ms":500,"ban_ms":2000}; see `Limits`.
+    #[arg(long, value_name = "JSON", conflicts_with = "rest_weight")]
+    limits: Option<String>,
+
+    /// A symbol that is not listed at the start: the fault {"do":"list","symbol":".."} lists it; repeat for more.
+    #[arg(long = "unlisted", value_name = "VENUE=SYMBOL")]
+    unlisted: Vec<String>,
+
+    /// The API key of a venue that asks for one; without, any key opens it.
+    #[arg(long = "api-key", value_name = "VENUE=KEY")]
+    api_keys: Vec<String>,
+
     /// Time between two pings instead of the venue's.
     #[arg(long, value_name = "MS")]
     ping_ms: Option<u64>,
@@ -188,13 +200,19 @@ fn config(args: &Args) -> anyhow::Result<SimConfig> {
         };
         SimConfig::generated(&args.venues.iter().map(String::as_str).collect::<Vec<_>>(), market)
     };
-    for text in &args.expected {
-        let (venue, stream) = pair(text)?;
-        let Some(venue) = config.venues.iter_mut().find(|have| have.id == venue) else {
-            bail!("--expect names {venue}, which is not served");
-        };
-        venue.expected.push(stream);
-    }
+    let mut of_venue = |texts: &[String], set: fn(&mut SimVenue, String)| -> anyhow::Result<()> {
+        for text in texts {
+            let (id, value) = pair(text)?;
+            let Some(venue) = config.venues.iter_mut().find(|have| have.id == id) else {
+                bail!("\"{text}\" names {id}, which is not served");
+            };
+            set(venue, value);
+        }
+        Ok(())
+    };
+    of_venue(&args.expected, |venue, stream| venue.expected.push(stream))?;
+    of_venue(&args.unlisted, |venue, symbol| venue.unlisted.push(symbol))?;
+    of_venue(&args.api_keys, |venue, key| venue.api_key = Some(key))?;
     let mut faults: Vec<Fault> = Vec::new();
     for text in &args.faults {
         faults.extend(venue_sim::faults::parse(text.as_bytes()).with_context(|| format!("read the fault {text}"))?);
@@ -217,7 +235,11 @@ fn config(args: &Args) -> anyhow::Result<SimConfig> {
         Start::Settled => StartWhen::Settled { streams: 1, quiet_ms: args.settle_ms },
     };
     config.faults = faults;
-    config.limits = Limits { enforce: args.enforce_limits, rest_weight_per_min: args.rest_weight, ..Limits::default() };
+    config.limits = match &args.limits {
+        Some(text) => serde_json::from_str(text).with_context(|| format!("read the limits {text}"))?,
+        None => Limits { rest_weight_per_min: args.rest_weight, ..Limits::default() },
+    };
+    config.limits.enforce |= args.enforce_limits;
     config.heartbeat = Heartbeat { ping_interval_ms: args.ping_ms, pong_timeout_ms: args.pong_timeout_ms };
     config.tls = args.cert.clone().zip(args.key.clone()).map(|(cert, key)| TlsFiles { cert, key });
     config.transcript = args.transcript.clone();

@@ -12,10 +12,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use rand::{RngExt as _, SeedableRng as _};
-use rand_chacha::ChaCha8Rng;
-
-use crate::closes::{Planned, Recipe};
+use crate::closes::{Recipe, close_by_time};
 use crate::conn::Setup;
 use crate::faults::{Action, Board, Fault};
 use crate::http::{Answer, BODY_BYTES_MAX, HEAD_BYTES_MAX, Head, head_end};
@@ -24,7 +21,7 @@ use crate::listing::Standing;
 use crate::protocol::Session;
 use crate::report::{Report, Transcript, lock, wall_ns};
 use crate::socket::Wire;
-use crate::venue::{Order, Outlet, Venue};
+use crate::venue::{Order, Venue};
 
 /// What every connection shares.
 pub(crate) struct Shared {
@@ -122,34 +119,6 @@ impl Shared {
 /// Returns when the simulation stops (or is gone).
 pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
-}
-
-/// Ends one connection after the other at its time; waits for one to be open.
-async fn close_by_time(venue: Arc<Venue>, closes: Vec<Planned>, seed: u64, mut stop: watch::Receiver<bool>) {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let began = Instant::now();
-    for planned in closes {
-        let mut at = began + Duration::from_millis(planned.at);
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep_until(at) => {}
-                () = stopped(&mut stop) => return,
-            }
-            let open: Vec<_> = {
-                let outlets = lock(&venue.outlets);
-                let fits = |o: &&Outlet| o.subscribed.load(Ordering::Acquire) && !o.doomed.load(Ordering::Acquire);
-                outlets.iter().filter(fits).cloned().collect()
-            };
-            if !open.is_empty()
-                && let Some(outlet) = open.get(rng.random_range(0..open.len()))
-                && !outlet.doomed.swap(true, Ordering::AcqRel)
-                && outlet.orders.send(Order::Close(planned)).is_ok()
-            {
-                break;
-            }
-            at = Instant::now() + Duration::from_millis(5);
-        }
-    }
 }
 
 /// Accepts until the stop.

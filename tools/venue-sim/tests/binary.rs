@@ -100,3 +100,52 @@ async fn rest_and_frames_come_over_tls_too() {
     }
     assert_eq!(frames, sim.report().venues["binance-spot"].played["nknusdt@depth@100ms"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_listings_limits_and_random_closes_come_from_the_command_line() {
+    let sbe = |value: &str| format!("binance-spot-sbe={value}");
+    let limits = r#"{"enforce":true,"rest_weight_per_min":25,"rest_window_ms":86400000}"#;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_venue-sim"))
+        .args(["--generate", "BTCUSDT,NEWUSDT", "--venues", "binance-spot-sbe", "--start", "first"])
+        .args(["--api-key", &sbe("secret"), "--unlisted", &sbe("NEWUSDT"), "--limits", limits])
+        .args(["--fault", r#"{"do":"random_closes","count":1,"over_frames":10,"endings":["close"]}"#])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    let urls: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let address = urls["address"].as_str().unwrap();
+    let ask = async |path: &str| {
+        let mut tcp = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n");
+        tcp.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        tcp.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let info = ask("/binance-spot-sbe/api/v3/exchangeInfo").await;
+    assert!(info.contains("BTCUSDT") && !info.contains("NEWUSDT"), "{info}");
+    assert!(ask("/binance-spot-sbe/api/v3/exchangeInfo").await.starts_with("HTTP/1.1 429 "));
+    // The rest of the day this address is throttled; another one is not.
+    let open = async |key: &str| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.9:0".parse().unwrap()).unwrap();
+        let tcp = socket.connect(address.parse().unwrap()).await.unwrap();
+        use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+        let url = format!("{}/ws/btcusdt@trade", urls["venues"]["binance-spot-sbe"]["ws_url"].as_str().unwrap());
+        let mut request = url.into_client_request().unwrap();
+        request.headers_mut().insert("X-MBX-APIKEY", key.parse().unwrap());
+        tokio_tungstenite::client_async(request, tcp).await
+    };
+    assert!(open("wrong").await.is_err());
+    let (_, end) = Client(open("secret").await.unwrap().0).drain().await;
+    assert_eq!(end, "1001 ");
+    let report = ask("/_sim/report").await;
+    let report: Report = serde_json::from_str(report.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    let close = &report.venues["binance-spot-sbe"].closes[0];
+    assert!(close.frames_sent >= 1 && close.frames_sent <= 10, "{close:?}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

@@ -192,3 +192,18 @@ async fn too_many_streams_close_with_1008_and_are_counted() {
     assert_eq!(client.drain().await, (vec![], "1008 Too many streams".to_owned()));
     assert_eq!(counts(&sim).streams_over, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_two_endpoints_of_spot_share_their_limits_and_each_reports_its_own_part() {
+    let files = ["binance-spot", "binance-spot-sbe"]
+        .map(|venue| RecordingFile::new(venue, recording("binance-spot/cryptofeed-BINANCE.ws.1.0")));
+    let limits =
+        Limits { enforce: true, rest_weight_per_min: Some(45), rest_window_ms: Some(86_400_000), ..Limits::default() };
+    let sim = Sim::start(SimConfig { limits, ..SimConfig::recordings(files.to_vec()) }).await.unwrap();
+    let ask = async |venue: &str| get(&sim, &format!("/{venue}/api/v3/exchangeInfo")).await.status;
+    assert_eq!((ask("binance-spot").await, ask("binance-spot-sbe").await), (200, 200));
+    assert_eq!((ask("binance-spot").await, ask("binance-spot-sbe").await), (429, 429));
+    let report = sim.report();
+    let of = |venue: &str| (report.venues[venue].limits.weight_over, report.venues[venue].limits.throttles);
+    assert_eq!((of("binance-spot"), of("binance-spot-sbe")), ((1, 1), (0, 1)));
+}

@@ -101,6 +101,7 @@ async fn a_symbol_that_is_not_ascii_plays_under_its_name_in_urls_messages_and_fr
     let mut by_url = Client::connect(&sim, "binance-spot", &path).await;
     by_url.subscribe(&[&format!("{name}@bookTicker")]).await;
     let texts = by_url.texts(400).await;
+    sim.wait_finished().await;
     for channel in ["trade", "bookTicker"] {
         let head = format!(r#"{{"stream":"{name}@{channel}","data":"#);
         let count = texts.iter().filter(|text| text.starts_with(&head) && text.contains(FOREIGN)).count() as u64;
