@@ -9,6 +9,7 @@ pub mod gate;
 #[cfg(test)]
 mod hostile;
 mod json;
+pub mod klines;
 pub mod kucoin;
 pub(crate) mod message;
 pub mod number;
@@ -22,6 +23,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use klines::{KlinePage, RestKline};
 pub use number::Num;
 pub use row::{Decoded, Rows};
 pub use symbol::{Interner, Symbol, SymbolId, SymbolKind};
@@ -525,6 +527,35 @@ pub trait Venue: Send + Sync {
     fn repair_request(&self, missing: &Missing<'_>) -> Option<RestRequest> {
         let _ = missing;
         None
+    }
+
+    /// What one answer of candles holds; `None` where there are none to be asked for.
+    fn klines_page(&self) -> Option<KlinePage> {
+        None
+    }
+
+    /// The request for candles whose open times are `start_ms` to `end_ms`, inclusive, unix ms; `interval` is a word
+    /// of the `klines` table. `limit`: at most as many as [`KlinePage::rows`]; venues that know no limit beside a
+    /// range leave it out. `None` for an interval that the venue does not have.
+    fn klines_request(
+        &self,
+        symbol: &str,
+        interval: &str,
+        start_ms: i64,
+        end_ms: i64,
+        limit: u32,
+    ) -> Option<RestRequest> {
+        let _ = (symbol, interval, start_ms, end_ms, limit);
+        None
+    }
+
+    /// Reads the answer of [`Venue::klines_request`], oldest first. Its last candle may be open still.
+    ///
+    /// # Errors
+    /// When the body is no list of candles.
+    fn parse_klines(&self, body: &[u8]) -> Result<Vec<RestKline>, DecodeError> {
+        let _ = body;
+        Err(DecodeError::Malformed { at: 0, what: "this venue has no candles".to_owned() })
     }
 
     /// Venues of one exchange that share what an address may do share a pace; this names it.

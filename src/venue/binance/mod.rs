@@ -8,6 +8,7 @@
 //!  fast.rs, scan.rs   frames in the documented key order -> rows, byte by byte
 //!  general.rs, messages.rs, field.rs   the same rows from any valid JSON, or the reason why not
 //!  rest.rs, repair.rs stored REST bodies -> rows; the requests for missing trades
+//!  klines.rs          candles over REST
 //!  sbe/               binary frames of spot -> rows
 //! ```
 //!
@@ -18,6 +19,7 @@ mod control;
 mod fast;
 mod field;
 mod general;
+mod klines;
 mod listing;
 mod messages;
 mod plan;

@@ -6,10 +6,10 @@
 //! recorded until 2023 carry the order ids `b` and `a`; symbols may be other than ASCII.
 
 use super::super::{
-    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, Limits, Missing, RestRequest,
-    Rows, StreamKey, Symbol, Venue, VenueId, Want,
+    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, KlinePage, Limits, Missing,
+    RestKline, RestRequest, Rows, StreamKey, Symbol, Venue, VenueId, Want,
 };
-use super::{Market, control, decode, listing, plan, repair};
+use super::{Market, control, decode, klines, listing, plan, repair};
 
 /// The market; use it through [`super::super::venue`].
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +118,25 @@ impl Venue for BinanceSpot {
 
     fn repair_request(&self, missing: &Missing<'_>) -> Option<RestRequest> {
         repair::request(Market::Spot, missing)
+    }
+
+    fn klines_page(&self) -> Option<KlinePage> {
+        Some(klines::PAGE)
+    }
+
+    fn klines_request(
+        &self,
+        symbol: &str,
+        interval: &str,
+        start_ms: i64,
+        end_ms: i64,
+        limit: u32,
+    ) -> Option<RestRequest> {
+        klines::request(Market::Spot, symbol, interval, (start_ms, end_ms), limit)
+    }
+
+    fn parse_klines(&self, body: &[u8]) -> Result<Vec<RestKline>, DecodeError> {
+        klines::parse(body)
     }
 
     fn heartbeat(&self) -> Heartbeat {

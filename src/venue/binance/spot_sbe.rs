@@ -11,8 +11,8 @@
 //! Listing, books and missing trades come from the JSON REST of the same market, whose ids are the same.
 
 use super::super::{
-    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, FrameKind, Heartbeat, Limits, Missing,
-    RestRequest, Rows, StreamKey, Symbol, Venue, VenueId, Want,
+    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, FrameKind, Heartbeat, KlinePage, Limits,
+    Missing, RestKline, RestRequest, Rows, StreamKey, Symbol, Venue, VenueId, Want,
 };
 use super::spot::BinanceSpot;
 use super::{control, plan, sbe};
@@ -110,6 +110,25 @@ impl Venue for BinanceSpotSbe {
 
     fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest> {
         BinanceSpot.snapshot_request(symbol, levels)
+    }
+
+    fn klines_page(&self) -> Option<KlinePage> {
+        BinanceSpot.klines_page()
+    }
+
+    fn klines_request(
+        &self,
+        symbol: &str,
+        interval: &str,
+        start_ms: i64,
+        end_ms: i64,
+        limit: u32,
+    ) -> Option<RestRequest> {
+        BinanceSpot.klines_request(symbol, interval, start_ms, end_ms, limit)
+    }
+
+    fn parse_klines(&self, body: &[u8]) -> Result<Vec<RestKline>, DecodeError> {
+        BinanceSpot.parse_klines(body)
     }
 
     fn heartbeat(&self) -> Heartbeat {

@@ -6,10 +6,10 @@
 //! 2), which are left out; recordings before 2020 lack `a` in aggTrade and `X` in trade.
 
 use super::super::{
-    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, Limits, Missing, RestRequest,
-    Rows, StreamKey, Symbol, Venue, VenueId, Want,
+    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, KlinePage, Limits, Missing,
+    RestKline, RestRequest, Rows, StreamKey, Symbol, Venue, VenueId, Want,
 };
-use super::{Market, control, decode, listing, plan, repair};
+use super::{Market, control, decode, klines, listing, plan, repair};
 
 /// The market; use it through [`super::super::venue`].
 #[derive(Clone, Copy, Debug)]
@@ -128,6 +128,25 @@ impl Venue for BinanceUsdm {
 
     fn repair_request(&self, missing: &Missing<'_>) -> Option<RestRequest> {
         repair::request(Market::Usdm, missing)
+    }
+
+    fn klines_page(&self) -> Option<KlinePage> {
+        Some(klines::PAGE)
+    }
+
+    fn klines_request(
+        &self,
+        symbol: &str,
+        interval: &str,
+        start_ms: i64,
+        end_ms: i64,
+        limit: u32,
+    ) -> Option<RestRequest> {
+        klines::request(Market::Usdm, symbol, interval, (start_ms, end_ms), limit)
+    }
+
+    fn parse_klines(&self, body: &[u8]) -> Result<Vec<RestKline>, DecodeError> {
+        klines::parse(body)
     }
 
     fn heartbeat(&self) -> Heartbeat {

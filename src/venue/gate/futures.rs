@@ -6,10 +6,10 @@
 //! with the ticker, whose frames become rows of two tables.
 
 use super::super::{
-    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, Limits, Missing, RestRequest,
-    Rows, StreamKey, Symbol, Venue, VenueId, Want,
+    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, KlinePage, Limits, Missing,
+    RestKline, RestRequest, Rows, StreamKey, Symbol, Venue, VenueId, Want,
 };
-use super::{Market, control, decode, listing, plan};
+use super::{Market, control, decode, klines, listing, plan};
 
 /// The market; use it through [`super::super::venue`].
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +98,25 @@ impl Venue for GateFutures {
 
     fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest> {
         Some(plan::snapshot(MARKET, symbol, levels))
+    }
+
+    fn klines_page(&self) -> Option<KlinePage> {
+        Some(klines::page(MARKET))
+    }
+
+    fn klines_request(
+        &self,
+        symbol: &str,
+        interval: &str,
+        start_ms: i64,
+        end_ms: i64,
+        _limit: u32,
+    ) -> Option<RestRequest> {
+        klines::request(MARKET, symbol, interval, (start_ms, end_ms))
+    }
+
+    fn parse_klines(&self, body: &[u8]) -> Result<Vec<RestKline>, DecodeError> {
+        klines::parse(MARKET, body)
     }
 
     fn heartbeat(&self) -> Heartbeat {

@@ -18,6 +18,7 @@ mod book;
 mod control;
 mod field;
 pub mod futures;
+mod klines;
 mod listing;
 mod messages;
 mod plan;

@@ -5,10 +5,10 @@
 //! public stream of liquidations; only the last 100 trades can be asked for again.
 
 use super::super::{
-    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, Limits, RestRequest, Rows,
-    StreamKey, Symbol, Token, Venue, VenueId, Want,
+    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, KlinePage, Limits, RestKline,
+    RestRequest, Rows, StreamKey, Symbol, Token, Venue, VenueId, Want,
 };
-use super::{Market, control, decode, listing, plan, rest, token, topic};
+use super::{Market, control, decode, klines, listing, plan, rest, token, topic};
 
 /// The market; use it through [`super::super::venue`].
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +106,25 @@ impl Venue for KucoinFutures {
 
     fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest> {
         Some(rest::snapshot_request(Market::Futures, symbol, levels))
+    }
+
+    fn klines_page(&self) -> Option<KlinePage> {
+        Some(klines::page(Market::Futures))
+    }
+
+    fn klines_request(
+        &self,
+        symbol: &str,
+        interval: &str,
+        start_ms: i64,
+        end_ms: i64,
+        _limit: u32,
+    ) -> Option<RestRequest> {
+        klines::request(Market::Futures, symbol, interval, (start_ms, end_ms))
+    }
+
+    fn parse_klines(&self, body: &[u8]) -> Result<Vec<RestKline>, DecodeError> {
+        klines::parse(Market::Futures, body)
     }
 
     fn heartbeat(&self) -> Heartbeat {

@@ -20,6 +20,7 @@ mod candle;
 mod control;
 mod field;
 pub mod futures;
+mod klines;
 mod listing;
 mod messages;
 mod plan;

@@ -1,0 +1,120 @@
+//! Candles over REST.
+//!
+//! ```text
+//! spot   GET /api/v3/klines?symbol=&interval=&startTime=&endTime=&limit=    weight 2, at most 1000 rows
+//! USD-M  GET /fapi/v1/klines?..                                             weight 1, 2, 5, 10 by limit
+//!        [[1499040000000,"0.01634790","0.80000000","0.01575800","0.01577100","148976.11427815",1499644799999,
+//!          "2434.19055334",308,"1756.87402397","28.46694368","0"],..]
+//! ```
+//! Open time, open, high, low, close, volume, close time, quote volume, trades, taker buy base, taker buy quote.
+//! Source: Binance's documentation of both endpoints, "Kline/Candlestick Data".
+
+use super::super::klines::{KlinePage, RestKline, elements};
+use super::super::message::{percent_encode, utf8};
+use super::super::{Channel, RestRequest, json};
+use super::Market;
+use super::field::{Of, Result};
+
+const OF: Of = Of("klines");
+
+/// On USD-M 1000 rows cost 5 and 1500 rows 10.
+pub(super) const PAGE: KlinePage = KlinePage { rows: 1000, omits_empty: false, from_the_start: true };
+
+pub(super) fn request(
+    market: Market,
+    symbol: &str,
+    interval: &str,
+    (start_ms, end_ms): (i64, i64),
+    limit: u32,
+) -> Option<RestRequest> {
+    if !matches!(interval, "1m" | "5m" | "30m" | "1h" | "4h" | "1d" | "1w") {
+        return None;
+    }
+    let limit = limit.clamp(1, PAGE.rows);
+    let (path, weight) = match (market, limit) {
+        (Market::Spot, _) => ("/api/v3/klines", 2),
+        (Market::Usdm, ..100) => ("/fapi/v1/klines", 1),
+        (Market::Usdm, ..500) => ("/fapi/v1/klines", 2),
+        (Market::Usdm, _) => ("/fapi/v1/klines", 5),
+    };
+    let symbol_text = percent_encode(symbol);
+    Some(RestRequest {
+        path_and_query: format!(
+            "{path}?symbol={symbol_text}&interval={interval}&startTime={start_ms}&endTime={end_ms}&limit={limit}"
+        ),
+        weight,
+        channel: Channel::VenueKlines.as_str().to_owned(),
+        symbol: Some(symbol.to_owned()),
+        ..RestRequest::default()
+    })
+}
+
+pub(super) fn parse(body: &[u8]) -> Result<Vec<RestKline>> {
+    let mut rows = Vec::new();
+    json::array(utf8(body)?, &mut |row| {
+        let [t, open, high, low, close, volume, _, quote, n, buy, buy_quote] = elements(OF, row)?;
+        rows.push(RestKline {
+            open_time_us: OF.time("0", t)?,
+            open: OF.num("1", open)?,
+            high: OF.num("2", high)?,
+            low: OF.num("3", low)?,
+            close: OF.num("4", close)?,
+            volume: Some(OF.num("5", volume)?),
+            quote_volume: Some(OF.num("7", quote)?),
+            trade_count: Some(OF.int("8", n)?),
+            taker_buy_volume: Some(OF.num("9", buy)?),
+            taker_buy_quote_volume: Some(OF.num("10", buy_quote)?),
+        });
+        Ok(())
+    })?;
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::kline::data::decimal;
+    use crate::venue::{Num, Venue, VenueId, venue};
+
+    #[test]
+    fn a_recorded_answer_reads_in_order_with_every_digit() {
+        let body = include_bytes!("../../../tests/data/binance-spot/rest-klines-1m-BTCUSDT-2020-05-06.json");
+        let rows = parse(body).unwrap();
+        assert_eq!(rows.len(), 60);
+        assert!(rows.windows(2).all(|w| w[1].open_time_us - w[0].open_time_us == 60_000_000));
+        let text = std::str::from_utf8(body).unwrap();
+        for row in &rows {
+            let text_of = |n: Num| decimal(n.mantissa.into(), n.scale.into(), n.scale.into());
+            let [o, h, l, c] = [row.open, row.high, row.low, row.close].map(text_of);
+            let [v, q, b, bq] = [row.volume, row.quote_volume, row.taker_buy_volume, row.taker_buy_quote_volume]
+                .map(|n| text_of(n.unwrap()));
+            let (open, close) = (row.open_time_us / 1000, row.open_time_us / 1000 + 59_999);
+            let n = row.trade_count.unwrap();
+            let sent =
+                format!("[{open},\"{o}\",\"{h}\",\"{l}\",\"{c}\",\"{v}\",{close},\"{q}\",{n},\"{b}\",\"{bq}\",\"0\"]");
+            assert!(text.contains(&sent), "{sent}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_cut_or_no_row_is_an_error() {
+        assert!(parse(b"[]").unwrap().is_empty());
+        for bad in ["{}", "[[1,\"1\",\"1\"]]", "[7]", r#"{"code":-1121,"msg":"Invalid symbol."}"#, ""] {
+            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_weight_of_a_request_follows_its_limit() {
+        let ask = |id: VenueId, limit| venue(id).unwrap().klines_request("BTCUSDT", "1w", 5, 9, limit).unwrap();
+        assert_eq!(
+            ask(VenueId::BinanceSpotSbe, 7).path_and_query,
+            "/api/v3/klines?symbol=BTCUSDT&interval=1w&startTime=5&endTime=9&limit=7"
+        );
+        assert_eq!(ask(VenueId::BinanceSpot, 1_000).weight, 2);
+        assert_eq!([99, 100, 499, 500, 9_999].map(|l| ask(VenueId::BinanceUsdm, l).weight), [1, 2, 2, 5, 5]);
+        let spot: &dyn Venue = venue(VenueId::BinanceSpot).unwrap();
+        assert!(spot.klines_request("BTCUSDT", "1M", 5, 9, 1).is_none(), "a month is no interval of ours");
+    }
+}

@@ -1,0 +1,120 @@
+//! Candles over REST.
+//!
+//! ```text
+//! spot     GET /api/v4/spot/candlesticks?currency_pair=&interval=&from=s&to=s     at most 1000
+//!          ["1539852480","971519.677","0.0021724","0.0021922","0.0021724","0.0021737","471.1","true"]
+//!          time, QUOTE volume, close, high, low, open, base volume, closed
+//! futures  GET /api/v4/futures/usdt/candlesticks?contract=&interval=&from=s&to=s  at most 2000
+//!          {"t":1539852480,"v":97151,"c":"1.032","h":"1.032","l":"1.032","o":"1.032","sum":"3580"}
+//! ```
+//! On spot a week is `7d`, which Gate does not say to begin on Mondays: it is not asked for. Source: Gate's API v4
+//! documentation, "Market K-line chart" and "Futures market K-line chart".
+
+use super::super::klines::{KlinePage, RestKline, elements};
+use super::super::message::{Of, Result, percent_encode, utf8};
+use super::super::{Channel, RestRequest, json};
+use super::Market;
+use super::field::{opt_time, sum};
+
+const OF: Of = Of("candlesticks");
+
+/// Both ends of a range count, so a range has a point more than intervals.
+pub(super) fn page(market: Market) -> KlinePage {
+    match market {
+        Market::Spot => KlinePage { rows: 999, omits_empty: true, from_the_start: false },
+        Market::Futures => KlinePage { rows: 1999, omits_empty: true, from_the_start: false },
+    }
+}
+
+pub(super) fn request(
+    market: Market,
+    symbol: &str,
+    interval: &str,
+    (start_ms, end_ms): (i64, i64),
+) -> Option<RestRequest> {
+    let path = match (market, interval) {
+        (Market::Spot, "1m" | "5m" | "30m" | "1h" | "4h" | "1d") => "/api/v4/spot/candlesticks?currency_pair=",
+        (Market::Futures, "1m" | "5m" | "30m" | "1h" | "4h" | "1d" | "1w") => {
+            "/api/v4/futures/usdt/candlesticks?contract="
+        }
+        _ => return None,
+    };
+    let name = percent_encode(symbol);
+    let (from, to) = (start_ms / 1000, end_ms / 1000);
+    Some(RestRequest {
+        path_and_query: format!("{path}{name}&interval={interval}&from={from}&to={to}"),
+        weight: 1,
+        channel: Channel::VenueKlines.as_str().to_owned(),
+        symbol: Some(symbol.to_owned()),
+        ..RestRequest::default()
+    })
+}
+
+/// Rows, oldest first.
+pub(super) fn parse(market: Market, body: &[u8]) -> Result<Vec<RestKline>> {
+    let mut rows = Vec::new();
+    json::array(utf8(body)?, &mut |row| {
+        let (t, o, h, l, c, base, quote) = match market {
+            Market::Spot => {
+                let [t, quote, c, h, l, o, base] = elements(OF, row)?;
+                (t, o, h, l, c, base, quote)
+            }
+            Market::Futures => {
+                let [t, v, c, h, l, o, quote] = json::object(row, &["t", "v", "c", "h", "l", "o", "sum"], &mut |_| ())?;
+                (t, o, h, l, c, v, quote)
+            }
+        };
+        rows.push(RestKline {
+            open_time_us: opt_time(OF, "t", t)?.map_or_else(|| OF.wrong("t"), Ok)?,
+            open: OF.num("o", o)?,
+            high: OF.num("h", h)?,
+            low: OF.num("l", l)?,
+            close: OF.num("c", c)?,
+            volume: sum(OF, "v", base)?,
+            quote_volume: sum(OF, "sum", quote)?,
+            trade_count: None,
+            taker_buy_volume: None,
+            taker_buy_quote_volume: None,
+        });
+        Ok(())
+    })?;
+    rows.sort_by_key(|r: &RestKline| r.open_time_us);
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::venue::Num;
+
+    fn num(text: &str) -> Num {
+        Num::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn spot_rows_begin_with_the_quote_volume_and_futures_rows_are_objects() {
+        // Rows of Gate's documentation.
+        let spot = br#"[["1539852480","971519.677","0.0021724","0.0021922","0.0021724","0.0021737","471.1","true"]]"#;
+        let row = parse(Market::Spot, spot).unwrap().remove(0);
+        assert_eq!(row.open_time_us, 1_539_852_480_000_000);
+        assert_eq!((row.open, row.high), (num("0.0021737"), num("0.0021922")));
+        assert_eq!((row.low, row.close), (num("0.0021724"), num("0.0021724")));
+        assert_eq!((row.volume, row.quote_volume), (Some(num("471.1")), Some(num("971519.677"))));
+        let futures = br#"[{"t":1539852480,"v":97151,"c":"1.032","h":"1.032","l":"1.031","o":"1.032","sum":"3580"}]"#;
+        let row = parse(Market::Futures, futures).unwrap().remove(0);
+        assert_eq!((row.low, row.volume, row.quote_volume), (num("1.031"), Some(num("97151")), Some(num("3580"))));
+        assert!(parse(Market::Spot, br#"{"label":"INVALID_CURRENCY_PAIR"}"#).is_err());
+        assert!(parse(Market::Futures, br#"[{"t":1539852480}]"#).is_err());
+    }
+
+    #[test]
+    fn weeks_are_asked_for_only_where_they_begin_on_mondays() {
+        assert!(request(Market::Spot, "BTC_USDT", "1w", (0, 1)).is_none());
+        let week = request(Market::Futures, "BTC_USDT", "1w", (60_000, 120_000)).unwrap();
+        assert_eq!(
+            week.path_and_query,
+            "/api/v4/futures/usdt/candlesticks?contract=BTC_USDT&interval=1w&from=60&to=120"
+        );
+    }
+}

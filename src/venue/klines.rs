@@ -1,0 +1,57 @@
+//! Candles over REST, as every venue answers them: what a row has, and how much one answer holds. The requests and
+//! the shapes are each venue's own (`klines.rs` in its folder).
+
+use super::message::{Of, Result};
+use super::{Num, json};
+
+/// One candle of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RestKline {
+    /// Open time, us.
+    pub open_time_us: i64,
+    /// Open price.
+    pub open: Num,
+    /// High price.
+    pub high: Num,
+    /// Low price.
+    pub low: Num,
+    /// Close price.
+    pub close: Num,
+    /// Volume in the unit of the trades' amounts.
+    pub volume: Option<Num>,
+    /// Quote volume.
+    pub quote_volume: Option<Num>,
+    /// Number of trades.
+    pub trade_count: Option<i64>,
+    /// Base volume of buying takers.
+    pub taker_buy_volume: Option<Num>,
+    /// Quote volume of buying takers.
+    pub taker_buy_quote_volume: Option<Num>,
+}
+
+/// What one answer holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KlinePage {
+    /// Candles that may be asked for at once.
+    pub rows: u32,
+    /// The venue leaves candles without a trade out.
+    pub omits_empty: bool,
+    /// With fewer rows than the range has, the oldest ones come.
+    pub from_the_start: bool,
+}
+
+/// The elements of an array, at most `N`; those that are not there or `null` are `None`.
+pub(super) fn elements<'a, const N: usize>(of: Of, raw: &'a str) -> Result<[Option<&'a str>; N]> {
+    if !json::is_array(raw) {
+        return of.wrong("row");
+    }
+    let mut all = [None; N];
+    let mut slots = all.iter_mut();
+    json::array(raw, &mut |element| {
+        if let Some(slot) = slots.next() {
+            *slot = Some(element).filter(|e| *e != "null");
+        }
+        Ok(())
+    })?;
+    Ok(all)
+}

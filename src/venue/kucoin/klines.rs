@@ -1,0 +1,127 @@
+//! Candles over REST.
+//!
+//! ```text
+//! spot     GET /api/v1/market/candles?type=1min&symbol=&startAt=s&endAt=s     weight 3, at most 1500, newest first
+//!          ["1545904980","0.058","0.049","0.058","0.049","0.018","0.000945"]  time, open, CLOSE, high, low, vol, turnover
+//! futures  GET /api/v1/kline/query?symbol=&granularity=1&from=ms&to=ms        weight 3, at most 500, oldest first
+//!          [1545904980000,3755.1,3756,3755,3755.5,120]                        time, open, HIGH, low, close, lots[, turnover]
+//! ```
+//! Minutes without a trade are left out. Source: KuCoin's documentation, "Get Klines" of both markets.
+
+use super::super::klines::{KlinePage, RestKline, elements};
+use super::super::message::percent_encode;
+use super::super::{Channel, RestRequest, json};
+use super::field::{computed, time};
+use super::{Market, Of, Result, rest};
+
+const OF: Of = Of("klines");
+
+pub(super) fn page(market: Market) -> KlinePage {
+    match market {
+        Market::Spot => KlinePage { rows: 1500, omits_empty: true, from_the_start: false },
+        Market::Futures => KlinePage { rows: 500, omits_empty: true, from_the_start: true },
+    }
+}
+
+pub(super) fn request(
+    market: Market,
+    symbol: &str,
+    interval: &str,
+    (start_ms, end_ms): (i64, i64),
+) -> Option<RestRequest> {
+    let (word, minutes) = match interval {
+        "1m" => ("1min", 1),
+        "5m" => ("5min", 5),
+        "30m" => ("30min", 30),
+        "1h" => ("1hour", 60),
+        "4h" => ("4hour", 240),
+        "1d" => ("1day", 1_440),
+        "1w" => ("1week", 10_080),
+        _ => return None,
+    };
+    let name = percent_encode(symbol);
+    let path_and_query = match market {
+        // The end is not documented as inclusive: a second more holds the last candle either way.
+        Market::Spot => format!(
+            "/api/v1/market/candles?type={word}&symbol={name}&startAt={}&endAt={}",
+            start_ms / 1000,
+            end_ms / 1000 + 1
+        ),
+        Market::Futures => {
+            format!("/api/v1/kline/query?symbol={name}&granularity={minutes}&from={start_ms}&to={end_ms}")
+        }
+    };
+    Some(RestRequest {
+        path_and_query,
+        weight: 3,
+        channel: Channel::VenueKlines.as_str().to_owned(),
+        symbol: Some(symbol.to_owned()),
+        ..RestRequest::default()
+    })
+}
+
+/// Rows, oldest first.
+pub(super) fn parse(market: Market, body: &[u8]) -> Result<Vec<RestKline>> {
+    let mut rows = Vec::new();
+    json::array(rest::data(body)?, &mut |row| {
+        let [t, a, b, c, d, volume, turnover] = elements(OF, row)?;
+        let (open, high, low, close) = match market {
+            Market::Spot => (a, c, d, b),
+            Market::Futures => (a, b, c, d),
+        };
+        let volume = computed(OF, "5", volume)?;
+        rows.push(RestKline {
+            open_time_us: time(OF, "0", t)?,
+            open: OF.num("open", open)?,
+            high: OF.num("high", high)?,
+            low: OF.num("low", low)?,
+            close: OF.num("close", close)?,
+            volume: Some(volume.map_or_else(|| OF.wrong("5"), Ok)?),
+            quote_volume: computed(OF, "6", turnover)?,
+            trade_count: None,
+            taker_buy_volume: None,
+            taker_buy_quote_volume: None,
+        });
+        Ok(())
+    })?;
+    rows.sort_by_key(|r: &RestKline| r.open_time_us);
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::venue::Num;
+
+    fn num(text: &str) -> Num {
+        Num::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn spot_rows_have_the_close_before_the_high_and_futures_rows_do_not() {
+        // Rows of KuCoin's documentation.
+        let spot = br#"{"code":"200000","data":[["1545904980","0.058","0.049","0.058","0.049","0.018","0.000945"],
+            ["1545904920","0.058","0.072","0.072","0.058","0.103","0.006986"]]}"#;
+        let rows = parse(Market::Spot, spot).unwrap();
+        assert_eq!(rows.len(), 2);
+        assert_eq!(rows[0].open_time_us, 1_545_904_920_000_000, "oldest first");
+        assert_eq!((rows[0].high, rows[0].low, rows[0].close), (num("0.072"), num("0.058"), num("0.072")));
+        assert_eq!((rows[1].close, rows[1].quote_volume), (num("0.049"), Some(num("0.000945"))));
+        let futures = br#"{"code":"200000","data":[[1575331200000,7495.01,8309.67,7250.0,7463.55,120]]}"#;
+        let rows = parse(Market::Futures, futures).unwrap();
+        assert_eq!((rows[0].high, rows[0].low, rows[0].close), (num("8309.67"), num("7250.0"), num("7463.55")));
+        assert_eq!((rows[0].volume, rows[0].quote_volume), (Some(num("120")), None));
+        assert!(parse(Market::Spot, br#"{"code":"400100","msg":"symbol not exists"}"#).is_err());
+        assert!(parse(Market::Spot, br#"{"code":"200000","data":[["1545904980","0.058"]]}"#).is_err());
+    }
+
+    #[test]
+    fn a_request_names_the_interval_as_the_market_does() {
+        let spot = request(Market::Spot, "BTC-USDT", "1w", (60_000, 120_000)).unwrap();
+        assert_eq!(spot.path_and_query, "/api/v1/market/candles?type=1week&symbol=BTC-USDT&startAt=60&endAt=121");
+        let futures = request(Market::Futures, "XBTUSDTM", "4h", (60_000, 120_000)).unwrap();
+        assert_eq!(futures.path_and_query, "/api/v1/kline/query?symbol=XBTUSDTM&granularity=240&from=60000&to=120000");
+        assert!(request(Market::Spot, "BTC-USDT", "2m", (0, 1)).is_none());
+    }
+}
