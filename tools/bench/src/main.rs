@@ -7,6 +7,7 @@ mod brokers;
 mod compact;
 mod decode;
 mod endtoend;
+mod klines;
 mod peers;
 mod tail;
 
@@ -31,6 +32,8 @@ enum What {
     Compact,
     /// The compactor's whole way: a log of recorded frames to published Parquet.
     Endtoend,
+    /// Candles: ns per trade through the actors, against a flat array loop, a hash map and one message per trade.
+    Klines,
     /// Everything, one after the other.
     All,
 }
@@ -43,12 +46,14 @@ fn main() -> anyhow::Result<()> {
         What::Decode => decode::run(),
         What::Compact => compact::run(),
         What::Endtoend => endtoend::run(),
+        What::Klines => klines::run(),
         What::All => {
             append::run(&append::Args::default())?;
             tail::run(&tail::Args::default())?;
             decode::run()?;
             compact::run()?;
-            endtoend::run()
+            endtoend::run()?;
+            klines::run()
         }
     }
 }
