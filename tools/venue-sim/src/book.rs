@@ -10,10 +10,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::restamp::{Spans, Warp};
 use crate::script::Timeline;
-use crate::slots::{Bound, SlotKind, number_after};
+use crate::slots::{Bound, Slot, SlotKind, number_after};
 
 /// Books by symbol, built as far as they were asked for.
 pub(crate) type Books = HashMap<String, Book>;
@@ -35,7 +36,7 @@ pub(crate) struct Book {
     applied: u64,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Levels {
     #[serde(alias = "bids", default)]
     b: Vec<[String; 2]>,
@@ -50,6 +51,91 @@ struct Levels {
     transaction_ms: Option<i64>,
 }
 
+/// The book of a symbol of KuCoin or Gate, best prices first.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct View {
+    pub id: i64,
+    pub bids: Vec<(String, String)>,
+    pub asks: Vec<(String, String)>,
+}
+
+/// The book of a symbol of KuCoin or Gate after `index` frames of loop `round`.
+pub(crate) fn view(
+    books: &mut Books,
+    timeline: &Timeline,
+    symbol: &str,
+    position: (u64, usize),
+    warp: Option<&Warp>,
+) -> Option<View> {
+    let book = at(books, timeline, symbol, position)?;
+    let shift = if warp.is_some() { shift(&timeline.spans, timeline, symbol, position.0) } else { 0 };
+    Some(View {
+        id: book.last_id + shift,
+        bids: book.bids.values().rev().cloned().collect(),
+        asks: book.asks.values().cloned().collect(),
+    })
+}
+
+/// The book of a symbol, brought to a position.
+fn at<'b>(
+    books: &'b mut Books,
+    timeline: &Timeline,
+    symbol: &str,
+    (round, index): (u64, usize),
+) -> Option<&'b mut Book> {
+    let is_usable = books.get(symbol).is_some_and(|book| book.round == round && book.index <= index);
+    if !is_usable {
+        books.insert(symbol.to_owned(), base(timeline, symbol, round)?);
+    }
+    let book = books.get_mut(symbol)?;
+    book.advance(timeline, symbol, index);
+    Some(book)
+}
+
+/// The levels of a frame or REST answer of KuCoin or Gate; of a change with an id of its own only when it is later than `after`.
+fn foreign_levels(bytes: &[u8], after: i64) -> Option<Levels> {
+    let value: Value = serde_json::from_slice(bytes).ok()?;
+    let body = value.get("result").or_else(|| value.get("data")).unwrap_or(&value);
+    let sides = body.get("changes").unwrap_or(body);
+    let number = |key: &str| {
+        let value = body.get(key)?;
+        value.as_i64().or_else(|| value.as_str()?.parse().ok())
+    };
+    let id = ["sequenceEnd", "u", "id", "sequence"].into_iter().find_map(number)?;
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let side = |names: [&str; 2]| {
+        let mut levels = Vec::new();
+        for level in names.into_iter().find_map(|name| sides.get(name)?.as_array()).into_iter().flatten() {
+            let (price, amount) = match level {
+                Value::Array(parts) => (parts.first(), parts.get(1)),
+                other => (other.get("p"), other.get("s")),
+            };
+            let own = level.get(2).and_then(|own| own.as_str()?.parse::<i64>().ok());
+            if let (Some(price), Some(amount)) = (price, amount)
+                && text(price) != "0"
+                && own.is_none_or(|own| own > after)
+            {
+                levels.push((own, [text(price), text(amount)]));
+            }
+        }
+        levels.sort_by_key(|(own, _)| *own);
+        levels.into_iter().map(|(_, level)| level).collect()
+    };
+    Some(Levels {
+        b: side(["b", "bids"]),
+        a: side(["a", "asks"]),
+        last_update_id: Some(id),
+        u: Some(id),
+        ..Levels::default()
+    })
+}
+
+/// Prices and amounts of a book frame of KuCoin or Gate.
+pub(crate) fn level_texts(frame: &[u8]) -> Vec<(String, String)> {
+    let levels = foreign_levels(frame, i64::MIN).unwrap_or_default();
+    levels.b.into_iter().chain(levels.a).map(|[price, amount]| (price, amount)).collect()
+}
+
 /// The depth answer of a symbol after `index` frames of loop `round`, `None` for a symbol without depth frames and snapshot.
 pub(crate) fn depth(
     books: &mut Books,
@@ -59,16 +145,8 @@ pub(crate) fn depth(
     position: (u64, usize),
     warp: Option<&Warp>,
 ) -> Option<Vec<u8>> {
-    let (round, index) = position;
-    let book = match books.get_mut(symbol) {
-        Some(book) if book.round == round && book.index <= index => book,
-        _ => {
-            let base = base(timeline, symbol, round)?;
-            books.insert(symbol.to_owned(), base);
-            books.get_mut(symbol)?
-        }
-    };
-    book.advance(timeline, symbol, index);
+    let round = position.0;
+    let book = at(books, timeline, symbol, position)?;
     if book.applied == 0
         && warp.is_none()
         && limit >= book.bids.len().max(book.asks.len())
@@ -88,7 +166,9 @@ fn shift(spans: &Spans, timeline: &Timeline, symbol: &str, round: u64) -> i64 {
 fn base(timeline: &Timeline, symbol: &str, round: u64) -> Option<Book> {
     let mut book = Book { round, ..Book::default() };
     if let Some(recorded) = timeline.books.get(symbol) {
-        let levels: Levels = serde_json::from_slice(&recorded.body).ok()?;
+        let of_binance =
+            serde_json::from_slice(&recorded.body).ok().filter(|levels: &Levels| levels.last_update_id.is_some());
+        let levels = of_binance.or_else(|| foreign_levels(&recorded.body, i64::MIN))?;
         book.last_id = levels.last_update_id?;
         (book.event_ms, book.transaction_ms) = (levels.event_ms, levels.transaction_ms);
         book.set(levels.b, levels.a);
@@ -96,7 +176,11 @@ fn base(timeline: &Timeline, symbol: &str, round: u64) -> Option<Book> {
     }
     let first = timeline.frames.iter().find(|frame| is_depth_of(timeline, frame.stream, symbol))?;
     let id = |key: &[u8]| number_after(timeline.data(first), key);
-    book.last_id = id(br#""pu":"#).or_else(|| id(br#""U":"#).map(|first| first - 1))?;
+    let slot =
+        || timeline.slots(first).iter().find(|slot| matches!(slot.kind, SlotKind::Id(Bound::First | Bound::Only)));
+    let before = |first: i64| first - 1;
+    book.last_id =
+        id(br#""pu":"#).or_else(|| id(br#""U":"#).map(before)).or_else(|| slot().map(|slot| before(slot.value)))?;
     (book.event_ms, book.transaction_ms) = (id(br#""E":"#), id(br#""T":"#));
     Some(book)
 }
@@ -111,11 +195,16 @@ impl Book {
             if !is_depth_of(timeline, frame.stream, symbol) {
                 continue;
             }
-            let last = timeline.slots(frame).iter().find(|slot| slot.kind == SlotKind::Id(Bound::Last));
+            let is_last = |slot: &&Slot| matches!(slot.kind, SlotKind::Id(Bound::Last | Bound::Only));
+            let last = timeline.slots(frame).iter().find(is_last);
             if last.is_none_or(|slot| slot.value <= self.last_id) {
                 continue;
             }
-            if let Ok(levels) = serde_json::from_slice::<Levels>(timeline.data(frame)) {
+            let levels = match frame.head_bytes {
+                0 => foreign_levels(timeline.bytes(frame), self.last_id),
+                _ => serde_json::from_slice::<Levels>(timeline.data(frame)).ok(),
+            };
+            if let Some(levels) = levels {
                 self.last_id = levels.u.unwrap_or(self.last_id);
                 (self.event_ms, self.transaction_ms) = (
                     levels.event_ms.filter(|_| self.event_ms.is_some()),

@@ -85,7 +85,8 @@ impl SimConfig {
 /// One venue to serve.
 #[derive(Clone, Debug, Default)]
 pub struct SimVenue {
-    /// `binance-spot`, `binance-spot-sbe` (plays recordings of `binance-spot`), `binance-usdm`.
+    /// `binance-spot`, `binance-spot-sbe` (plays recordings of `binance-spot`), `binance-usdm`, `kucoin-spot`, `kucoin-futures`,
+    /// `gate-spot` or `gate-futures`.
     pub id: String,
     /// Streams that [`StartWhen::AllStreams`] waits for. Empty = every stream the source has, of symbols that are listed.
     pub expected: Vec<String>,
@@ -139,7 +140,8 @@ impl RecordingFile {
 pub struct Market {
     /// Symbols in the venue's spelling.
     pub symbols: Vec<String>,
-    /// Channels: `trades`, `agg_trades`, `book_ticker`, `depth`, `mark_price`, `liquidations`, `venue_klines`.
+    /// Channels: `trades`, `agg_trades`, `book_ticker`, `depth`, `mark_price`, `liquidations`, `venue_klines`, `tickers`; on KuCoin
+    /// `ticker`, `depth5` and `depth50` as well.
     /// Those a venue lacks are left out there.
     pub channels: Vec<String>,
     /// Frames per second under [`Pace::Recorded`].
@@ -226,6 +228,8 @@ pub struct Limits {
     pub ban_ms: u64,
     /// The longest ban, ms.
     pub ban_max_ms: u64,
+    /// How long a KuCoin token may be used for a connect, ms: a day unless shortened. Always enforced.
+    pub token_life_ms: u64,
 }
 
 impl Default for Limits {
@@ -244,6 +248,7 @@ impl Default for Limits {
             knocks: 10,
             ban_ms: 120_000,
             ban_max_ms: 3 * 86_400_000,
+            token_life_ms: 86_400_000,
         }
     }
 }

@@ -257,7 +257,8 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
                 if self.session.streams_asked() > allowance.streams.max(asked) {
                     lock(&self.venue.limits).streams_over += 1;
                 }
-                self.react(reaction, heard).await
+                let is_withheld = reaction.is_pong && !(self.answers_pings && self.disorder.pings());
+                if is_withheld { Ok(()) } else { self.react(reaction, heard).await }
             }
             Opcode::Ping if self.answers_pings => self.send(Opcode::Pong, &message.payload, None).await,
             Opcode::Pong => {
@@ -278,7 +279,7 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
 
     /// Says and does what the protocol asks for.
     async fn react(&mut self, reaction: Reaction, heard: &mut mpsc::Receiver<FromClient>) -> Result<(), End> {
-        let Reaction { reply, added, removed, close } = reaction;
+        let Reaction { reply, added, removed, close, is_pong: _ } = reaction;
         self.routes_changed(&added, &removed);
         if let Some(reply) = reply {
             self.send(Opcode::Text, reply.as_bytes(), Some(Sent::Control)).await?;
@@ -379,6 +380,10 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
                 match self.session.dress(*route, batch, frame) {
                     Dress::Whole => self.outbox.stage(opcode, &[batch.combined(frame)], sent),
                     Dress::Data => self.outbox.stage(opcode, &[batch.data(frame)], sent),
+                    Dress::Made(bytes) => {
+                        self.outbox.stage(opcode, &[&bytes], sent);
+                        lock(&self.stats).counters().rewritten += 1;
+                    }
                     Dress::Renamed => {
                         let parts = [br#"{"stream":""#, name.as_bytes(), br#"","data":"#, batch.data(frame), b"}"];
                         self.outbox.stage(opcode, &parts, sent);

@@ -370,7 +370,7 @@ impl Generator {
 pub(crate) type Written = (u32, u32, Option<(i64, i64)>);
 
 impl Candle {
-    fn add(&mut self, id: i64, price: i64, amount: i64, maker: bool) {
+    pub(crate) fn add(&mut self, id: i64, price: i64, amount: i64, maker: bool) {
         let [_, high, low, close] = &mut self.prices;
         (*high, *low, *close) = ((*high).max(price), (*low).min(price), price);
         let quote = i128::from(price) * i128::from(amount);

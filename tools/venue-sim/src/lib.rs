@@ -36,10 +36,15 @@ pub mod config;
 mod conn;
 mod disorder;
 pub mod faults;
+mod floor;
+mod gate;
 mod generate;
+mod history;
 mod http;
+mod kucoin;
 mod limits;
 mod listing;
+mod names;
 mod outbox;
 mod play;
 mod protocol;
@@ -77,9 +82,11 @@ pub use faults::{Action, Fault, Garbage};
 pub use listing::{ListingReport, Standing};
 pub use report::{ConnReport, LimitsReport, Report, RestReport, StreamReport, VenueReport};
 
-use generate::{Generator, Maker as _};
+use floor::FloorMaker;
+use generate::{Generator, Maker};
 use listing::Listings;
 use play::Feed;
+use protocol::Exchange;
 use report::Transcript;
 use script::Timeline;
 use server::Shared;
@@ -123,6 +130,10 @@ impl Sim {
             closed: tokio::sync::Notify::new(),
             failure: std::sync::Mutex::default(),
         });
+        for venue in &shared.venues {
+            let scheme = if tls.is_some() { "wss" } else { "ws" };
+            let _ = venue.ws_base.set(format!("{scheme}://{address}/{}", venue.id));
+        }
         for fault in config.faults {
             shared.submit(fault);
         }
@@ -266,23 +277,33 @@ fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, Feed)>> {
                 // A market of the venue's own is not split.
                 let (share, shares) = if wanted.source.is_some() { (0, 1) } else { (share as u64, shares) };
                 let market = &sbe::market_of(exchange, market);
-                let (mut generator, streams) = Generator::new(rules, market, config, share, shares);
-                let frames_per_s = match config.pace {
+                let paced = |generator: &dyn Maker| match config.pace {
                     Pace::Recorded => Some(generator.frames_per_s() as f64),
                     Pace::Times(factor) => Some(generator.frames_per_s() as f64 * factor),
                     Pace::PerSecond(rate) => Some(rate as f64 / shares as f64),
                     Pace::Max => None,
                 };
-                let stall = generator.stall();
-                let listings = Arc::new(Listings::new(&stall.symbols, &streams, &wanted.unlisted));
-                generator.listings = listings.clone();
-                let feed = Feed::Generated { generator: Box::new(generator), frames_per_s };
-                (streams, Material::Generated(stall), feed, listings)
+                if matches!(exchange, Exchange::Binance | Exchange::BinanceSbe) {
+                    let (mut generator, streams) = Generator::new(rules, market, config, share, shares);
+                    let stall = generator.stall();
+                    let listings = Arc::new(Listings::new(&stall.symbols, &streams, &wanted.unlisted));
+                    generator.listings = listings.clone();
+                    let frames_per_s = paced(&generator);
+                    let feed = Feed::Generated { generator: Box::new(generator), frames_per_s };
+                    (streams, Material::Generated(stall), feed, listings)
+                } else {
+                    let (mut maker, floor, streams) = FloorMaker::new((exchange, rules), market, config, share, shares);
+                    let listings = Arc::new(Listings::new(&floor.symbols, &streams, &wanted.unlisted));
+                    maker.listings = listings.clone();
+                    let frames_per_s = paced(&maker);
+                    let feed = Feed::Generated { generator: Box::new(maker), frames_per_s };
+                    (streams, Material::Floor(floor), feed, listings)
+                }
             }
             (None, Source::Recordings(_)) => bail!("{} has no recording to play", wanted.id),
         };
         let (streams, feed) = match exchange {
-            protocol::Exchange::BinanceSbe => {
+            Exchange::BinanceSbe => {
                 let (transcoder, streams) = sbe::Transcoder::new(&streams, material.clone());
                 (streams, Feed::Sbe { json: Box::new(feed), transcoder })
             }

@@ -10,8 +10,10 @@ use crate::binance::{self, Market};
 use crate::config::Heartbeat;
 use crate::http::{Answer, Head};
 use crate::limits::Verdict;
+use crate::report::wall_ns;
 use crate::venue::{Batch, BatchFrame, Venue};
 use crate::ws::Opcode;
+use crate::{gate, kucoin};
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,15 +21,24 @@ pub(crate) enum Exchange {
     Binance,
     /// Binance's market with binary data.
     BinanceSbe,
+    Kucoin,
+    Gate,
 }
 
 /// Ids of the venues that can be served.
-pub(crate) const KNOWN: &str = "binance-spot, binance-spot-sbe and binance-usdm";
+pub(crate) const KNOWN: &str =
+    "binance-spot, binance-spot-sbe, binance-usdm, kucoin-spot, kucoin-futures, gate-spot and gate-futures";
 
 /// The exchange of a venue and which of its markets it is: spot, or futures settled in dollars.
 pub(crate) fn of_venue(id: &str) -> Option<(Exchange, Market)> {
-    let exchange = if id == "binance-spot-sbe" { Exchange::BinanceSbe } else { Exchange::Binance };
-    Market::of(id).map(|market| (exchange, market))
+    Some(match id {
+        "kucoin-spot" => (Exchange::Kucoin, Market::Spot),
+        "kucoin-futures" => (Exchange::Kucoin, Market::Usdm),
+        "gate-spot" => (Exchange::Gate, Market::Spot),
+        "gate-futures" => (Exchange::Gate, Market::Usdm),
+        "binance-spot-sbe" => (Exchange::BinanceSbe, Market::of(id)?),
+        other => (Exchange::Binance, Market::of(other)?),
+    })
 }
 
 /// When a connection is pinged, and when its silence ends it.
@@ -57,6 +68,19 @@ impl Exchange {
                 any_message: false,
                 close: (1008, "Pong timeout"),
             },
+            // The client pings.
+            Exchange::Kucoin => {
+                let patience = ms(heartbeat.pong_timeout_ms, 60_000);
+                Beat { look_every: patience / 4, pings: false, patience, any_message: true, close: (1000, "Bye") }
+            }
+            Exchange::Gate => Beat {
+                look_every: ms(heartbeat.ping_interval_ms, 20_000),
+                // The server of futures was never seen to ping.
+                pings: market == Market::Spot,
+                patience: ms(heartbeat.pong_timeout_ms, 60_000),
+                any_message: true,
+                close: (1000, ""),
+            },
         }
     }
 
@@ -66,6 +90,10 @@ impl Exchange {
             Exchange::Binance | Exchange::BinanceSbe => {
                 (market.messages_per_s(), 1_000, market.rest_weight_per_min(), 60_000, usize::MAX)
             }
+            Exchange::Kucoin if market == Market::Spot => (100, 10_000, 2_000, 30_000, 400),
+            Exchange::Kucoin => (100, 10_000, 2_000, 30_000, usize::MAX),
+            // Gate's pages name no limit of messages and streams.
+            Exchange::Gate => (u32::MAX, 1_000, 200, 10_000, usize::MAX),
         }
     }
 }
@@ -87,6 +115,8 @@ pub(crate) struct Reaction {
     pub added: Vec<u32>,
     /// Source streams no longer delivered.
     pub removed: Vec<u32>,
+    /// The reply answers a ping in the protocol's own words.
+    pub is_pong: bool,
     /// Close with this code and reason.
     pub close: Option<(u16, &'static str)>,
 }
@@ -100,6 +130,8 @@ pub(crate) enum Dress {
     Data,
     /// Under the subscribed name.
     Renamed,
+    /// With its sizes in the form that this connection asked for.
+    Made(Vec<u8>),
 }
 
 /// The protocol state of one WebSocket connection.
@@ -107,6 +139,8 @@ pub(crate) enum Dress {
 pub(crate) enum Session {
     Binance(binance::Session),
     Sbe(binance::Session),
+    Kucoin(kucoin::Session),
+    Gate(gate::Session),
 }
 
 impl Session {
@@ -122,13 +156,24 @@ impl Session {
                     .map(|(session, added)| (Session::Sbe(session), added))
                     .ok_or_else(|| Answer::json(404, "")),
             },
+            Exchange::Kucoin if path != "/" && path != "/endpoint" => Err(Answer::json(404, "")),
+            Exchange::Kucoin => Ok((Session::Kucoin(kucoin::Session::open(venue, &head.query())), Vec::new())),
+            Exchange::Gate => {
+                let served = if venue.market == Market::Spot { "/ws/v4" } else { "/v4/ws/usdt" };
+                if path.trim_end_matches('/') != served {
+                    return Err(Answer::json(404, ""));
+                }
+                let decimal_sizes = head.header("x-gate-size-decimal") == Some("1");
+                Ok((Session::Gate(gate::Session::open(venue, decimal_sizes)), Vec::new()))
+            }
         }
     }
 
     /// What the server says first, and whether it closes then.
     pub fn greeting(&mut self) -> Option<Reaction> {
         match self {
-            Session::Binance(_) | Session::Sbe(_) => None,
+            Session::Kucoin(session) => Some(session.greeting()),
+            Session::Binance(_) | Session::Sbe(_) | Session::Gate(_) => None,
         }
     }
 
@@ -136,6 +181,8 @@ impl Session {
     pub fn streams_asked(&self) -> usize {
         match self {
             Session::Binance(session) | Session::Sbe(session) => session.streams_asked(),
+            Session::Kucoin(session) => session.names.count(),
+            Session::Gate(session) => session.names.count(),
         }
     }
 
@@ -143,6 +190,8 @@ impl Session {
     pub fn names(&self) -> &[String] {
         match self {
             Session::Binance(session) | Session::Sbe(session) => &session.names,
+            Session::Kucoin(session) => &session.names.delivered_as,
+            Session::Gate(session) => &session.names.delivered_as,
         }
     }
 
@@ -150,6 +199,8 @@ impl Session {
     pub fn delivers(&self) -> bool {
         match self {
             Session::Binance(session) | Session::Sbe(session) => session.delivers(),
+            Session::Kucoin(session) => session.names.delivers(),
+            Session::Gate(session) => session.names.delivers(),
         }
     }
 
@@ -157,6 +208,8 @@ impl Session {
     pub fn routes(&self, stream: u32) -> &[Route] {
         match self {
             Session::Binance(session) | Session::Sbe(session) => session.routes(stream),
+            Session::Kucoin(session) => session.names.routes(stream),
+            Session::Gate(session) => session.names.routes(stream),
         }
     }
 
@@ -164,6 +217,8 @@ impl Session {
     pub fn delivered(&self) -> Vec<u32> {
         match self {
             Session::Binance(session) | Session::Sbe(session) => session.delivered(),
+            Session::Kucoin(session) => session.names.delivered(),
+            Session::Gate(session) => session.names.delivered(),
         }
     }
 
@@ -171,13 +226,16 @@ impl Session {
     pub fn on_text(&mut self, text: &[u8], venue: &Venue, streams_max: usize) -> Reaction {
         match self {
             Session::Binance(session) | Session::Sbe(session) => session.on_text(text, &venue.universe, streams_max),
+            Session::Kucoin(session) => session.on_text(text, venue, streams_max),
+            Session::Gate(session) => session.on_text(text, venue, (wall_ns() / 1_000_000) as i64),
         }
     }
 
     /// What a client that sent too many messages gets before it is closed, and how.
     pub fn too_many_messages(&self) -> Reaction {
         match self {
-            Session::Binance(_) | Session::Sbe(_) => {
+            Session::Kucoin(session) => session.too_many_messages(),
+            Session::Binance(_) | Session::Sbe(_) | Session::Gate(_) => {
                 Reaction { close: Some((1008, "Too many requests")), ..Reaction::default() }
             }
         }
@@ -187,24 +245,28 @@ impl Session {
     pub fn shutdown_notice(&self, now_ms: i64) -> Option<String> {
         match self {
             Session::Binance(session) | Session::Sbe(session) => Some(session.server_shutdown(now_ms)),
+            Session::Gate(session) => Some(session.shutdown_notice(now_ms)),
+            Session::Kucoin(_) => None,
         }
     }
 
     /// How a frame looks here.
-    pub fn dress(&self, route: Route, _batch: &Batch, _frame: &BatchFrame) -> Dress {
+    pub fn dress(&self, route: Route, batch: &Batch, frame: &BatchFrame) -> Dress {
         match self {
             // Never wrapped, whatever the path.
             Session::Sbe(_) => Dress::Whole,
             Session::Binance(session) if !session.combined => Dress::Data,
             Session::Binance(_) if route.exact => Dress::Whole,
             Session::Binance(_) => Dress::Renamed,
+            Session::Gate(session) => session.dress(batch.combined(frame)),
+            Session::Kucoin(_) => Dress::Whole,
         }
     }
 
     /// The opcode of data frames.
     pub fn opcode(&self) -> Opcode {
         match self {
-            Session::Binance(_) => Opcode::Text,
+            Session::Binance(_) | Session::Kucoin(_) | Session::Gate(_) => Opcode::Text,
             Session::Sbe(_) => Opcode::Binary,
         }
     }
@@ -214,6 +276,8 @@ impl Session {
 pub(crate) fn answer(venue: &Venue, head: &Head, path: &str, from: IpAddr, now_ms: i64) -> Answer {
     match venue.exchange {
         Exchange::Binance | Exchange::BinanceSbe => crate::rest::answer(venue, head, path, from, now_ms),
+        Exchange::Kucoin => kucoin::rest::answer(venue, head, path, from, now_ms),
+        Exchange::Gate => gate::rest::answer(venue, head, path, from, now_ms),
     }
 }
 
@@ -221,6 +285,8 @@ pub(crate) fn answer(venue: &Venue, head: &Head, path: &str, from: IpAddr, now_m
 pub(crate) fn turned_away(venue: &Venue, verdict: Verdict, now_ms: i64) -> Option<Answer> {
     match venue.exchange {
         Exchange::Binance | Exchange::BinanceSbe => crate::rest::turned_away(venue, verdict, now_ms),
+        Exchange::Kucoin => kucoin::rest::turned_away(verdict, now_ms),
+        Exchange::Gate => gate::rest::turned_away(venue, verdict, now_ms),
     }
 }
 
@@ -228,5 +294,7 @@ pub(crate) fn turned_away(venue: &Venue, verdict: Verdict, now_ms: i64) -> Optio
 pub(crate) fn refusal(venue: &Venue, status: u16, retry_after_s: u32, now_ms: i64) -> Answer {
     match venue.exchange {
         Exchange::Binance | Exchange::BinanceSbe => crate::rest::refusal(venue, status, retry_after_s, now_ms),
+        Exchange::Kucoin => kucoin::rest::refusal(status, retry_after_s),
+        Exchange::Gate => gate::rest::refusal(venue, status, retry_after_s, now_ms),
     }
 }

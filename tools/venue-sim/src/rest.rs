@@ -167,6 +167,7 @@ fn depth(venue: &Venue, symbol: Option<&str>, limit: Option<&str>, now_ms: i64) 
             let warp = warp.or_else(|| venue.restamp.then(|| Warp::starting(timeline, now_ms)));
             crate::book::depth(&mut lock(&venue.books), timeline, symbol, limit, position, warp.as_ref())
         }
+        Material::Floor(_) => None,
         Material::Generated(stall) => stall.latest(symbol).map(|(id, bid)| {
             let time_ms = (venue.market == Market::Usdm).then_some(now_ms);
             let places = (stall.decimals.price, stall.decimals.amount);
@@ -257,6 +258,7 @@ fn listing(venue: &Venue) -> BTreeMap<String, Listed> {
                 add(&symbol, "TRADING", "PERPETUAL", &tick, &step);
             }
         }
+        Material::Floor(_) => {}
         Material::Generated(stall) => {
             let d = stall.decimals;
             let (tick, step) = (size(d.tick, d.price), size(d.lot, d.amount));

@@ -15,6 +15,9 @@
 use crate::script::Timeline;
 use crate::slots::{Bound, Shape, SlotKind, shape_of};
 
+/// By how much the end of a hexadecimal id moves from one loop to the next.
+const HEX_STEP: i64 = 0x0010_0003;
+
 const FUNDING_INTERVAL_MS: i64 = 8 * 3_600_000;
 
 /// By how much ids move from one loop to the next, per stream.
@@ -192,6 +195,23 @@ pub fn render(
                 let interval = i64::from(interval);
                 open_ms = (warp.at(slot.value, round) + interval / 2).div_euclid(interval) * interval;
                 open_ms
+            }
+            SlotKind::TimeS if slot.value == 0 => 0,
+            SlotKind::TimeS => warp.at(slot.value, round).div_euclid(1_000),
+            SlotKind::TimeNs => {
+                let ms = warp.at(slot.value.div_euclid(1_000_000), round);
+                ms.saturating_mul(1_000_000) + slot.value.rem_euclid(1_000_000)
+            }
+            SlotKind::KlineOpenS(interval) => {
+                let interval = i64::from(interval);
+                let open_ms = warp.at(slot.value.saturating_mul(1_000), round) + interval / 2;
+                open_ms.div_euclid(interval) * interval / 1_000
+            }
+            SlotKind::Seq => slot.value.saturating_add(own_shift),
+            SlotKind::Hex => {
+                let moved = slot.value.wrapping_add(rounds.wrapping_mul(HEX_STEP)) & 0xffff_ffff;
+                out.extend_from_slice(format!("{moved:08x}").as_bytes());
+                continue;
             }
             SlotKind::KlineClose(interval) => open_ms + i64::from(interval) - 1,
             SlotKind::Funding if slot.value == 0 => 0,

@@ -7,6 +7,8 @@
 //! - `<receive time> <frame>`; 19 digits ns, 16 us, 13 ms (the `hft` recordings);
 //! - `<unix seconds with a fraction>: <frame>` after a `<url> <-> <t>` line (the `cryptofeed` recordings);
 //! - one frame per line, its own event time as receive time.
+//!
+//! Frames of KuCoin and Gate stay whole; REST order books in lines of the `cryptofeed` form are bases as well.
 
 use std::collections::HashMap;
 use std::io::Read as _;
@@ -33,19 +35,33 @@ pub struct StreamInfo {
 impl StreamInfo {
     /// Splits a stream name.
     pub fn of(name: &str) -> StreamInfo {
+        // KuCoin: `/market/candles:BTC-USDT_1min`; Gate: `spot.trades BTC_USDT`.
+        if let Some((prefix, rest)) = name.split_once(':').or_else(|| name.split_once(' ')) {
+            let is_candle = prefix.ends_with("andles") || prefix.ends_with("limitCandle");
+            let symbol = rest.strip_suffix("_1min").filter(|_| is_candle).unwrap_or(rest);
+            return StreamInfo { name: name.to_owned(), symbol: symbol.to_owned() };
+        }
         let symbol = name.split('@').next().unwrap_or("").to_uppercase();
         let symbol = if symbol.starts_with('!') { String::new() } else { symbol };
         StreamInfo { name: name.to_owned(), symbol }
     }
 
-    /// The part behind the symbol: `depth@100ms`.
+    /// The part behind the symbol: `depth@100ms`; on KuCoin and Gate the part before it.
     pub fn channel(&self) -> &str {
+        if let Some((prefix, _)) = self.name.split_once(':').or_else(|| self.name.split_once(' ')) {
+            return prefix;
+        }
         self.name.split_once('@').map_or("", |(_, channel)| channel)
     }
 
     /// True for the diff depth stream of any speed (not for the partial books `depth5`, `depth10`, `depth20`).
     pub fn is_depth(&self) -> bool {
-        self.channel() == "depth" || self.channel().starts_with("depth@")
+        match self.channel() {
+            "/market/level2" | "/contractMarket/level2" | "spot.order_book_update" | "futures.order_book_update" => {
+                true
+            }
+            channel => channel == "depth" || channel.starts_with("depth@"),
+        }
     }
 }
 
@@ -108,9 +124,9 @@ impl Timeline {
         for path in paths {
             let path = path.as_ref();
             let text = read_file(path)?;
-            let before = timeline.frames.len();
+            let before = (timeline.frames.len(), timeline.books.len());
             timeline.add(&text, &mut ids).with_context(|| format!("read recording {}", path.display()))?;
-            if timeline.frames.len() == before {
+            if (timeline.frames.len(), timeline.books.len()) == before {
                 bail!("read recording {}: it holds no frame", path.display());
             }
         }
@@ -138,7 +154,7 @@ impl Timeline {
         self.arena.get(frame.start..frame.start + frame.bytes as usize).unwrap_or(&[])
     }
 
-    /// The `data` value of a frame.
+    /// The `data` value of a frame of Binance.
     pub fn data(&self, frame: &FrameRec) -> &[u8] {
         let bytes = self.bytes(frame);
         bytes.get(frame.head_bytes as usize..bytes.len().saturating_sub(1)).unwrap_or(&[])
@@ -187,6 +203,10 @@ impl Timeline {
         let mut floor_ns = i64::MIN;
         let mut skew_ms = (!self.frames.is_empty()).then_some(self.skew_ms);
         for line in lines(text) {
+            if let Some((symbol, recv_ns, body)) = rest_line(line) {
+                self.books.entry(symbol).or_insert_with(|| RecordedBook { body: body.to_vec(), recv_ns });
+                continue;
+            }
             let Some((recv_ns, payload)) = split_line(line) else {
                 self.skipped_lines += 1;
                 continue;
@@ -199,6 +219,20 @@ impl Timeline {
             let recv_ns = recv_ns.max(floor_ns);
             floor_ns = recv_ns;
             let start = self.arena.len();
+            if let Some(name) = foreign_name(payload) {
+                self.arena.extend_from_slice(payload);
+                let stream = self.stream(name.as_bytes(), ids)?;
+                let channel = self.streams.get(stream as usize).map_or("", StreamInfo::channel).to_owned();
+                let slots_at = self.slots.len();
+                let event_ms = if name.starts_with('/') {
+                    crate::kucoin::recorded::find_slots(&channel, payload, &mut self.slots)
+                } else {
+                    crate::gate::recorded::find_slots(&channel, payload, &mut self.slots)
+                };
+                self.note_skew(event_ms, recv_ns, &mut skew_ms);
+                self.push_frame(stream, recv_ns, start, 0, slots_at)?;
+                continue;
+            }
             let head_bytes = match combined_head(payload) {
                 Some(head) => {
                     self.arena.extend_from_slice(payload);
@@ -217,35 +251,54 @@ impl Timeline {
                 }
             };
             let frame_bytes = self.arena.len() - start;
-            let name = self.arena.get(start + 11..start + head_bytes - 9).unwrap_or(&[]);
-            let stream = match ids.get(name) {
-                Some(&stream) => stream,
-                None => {
-                    let stream = u32::try_from(self.streams.len()).context("too many streams")?;
-                    ids.insert(name.to_vec(), stream);
-                    self.streams.push(StreamInfo::of(&String::from_utf8_lossy(name)));
-                    stream
-                }
-            };
+            let name = self.arena.get(start + 11..start + head_bytes - 9).unwrap_or(&[]).to_vec();
+            let stream = self.stream(&name, ids)?;
             let channel = self.streams.get(stream as usize).map_or("", StreamInfo::channel).to_owned();
             let slots_at = self.slots.len();
             let data = self.arena.get(start + head_bytes..start + frame_bytes - 1).unwrap_or(&[]);
             let event_ms = find_slots(&channel, data, head_bytes, &mut self.slots);
-            if let Some(event_ms) = event_ms {
-                let ahead_ms = event_ms - recv_ns.div_euclid(1_000_000);
-                skew_ms = Some(skew_ms.map_or(ahead_ms, |known| known.max(ahead_ms)));
-            }
-            self.frames.push(FrameRec {
-                stream,
-                recv_ns,
-                start,
-                bytes: u32::try_from(frame_bytes).context("a frame is longer than 4 GiB")?,
-                head_bytes: u32::try_from(head_bytes).context("a frame head is too long")?,
-                slots_at: u32::try_from(slots_at).context("too many numbers in the recordings of one venue")?,
-                slots: u32::try_from(self.slots.len() - slots_at).context("too many numbers in one frame")?,
-            });
+            self.note_skew(event_ms, recv_ns, &mut skew_ms);
+            self.push_frame(stream, recv_ns, start, head_bytes, slots_at)?;
         }
         self.skew_ms = skew_ms.unwrap_or(0);
+        Ok(())
+    }
+
+    fn stream(&mut self, name: &[u8], ids: &mut HashMap<Vec<u8>, u32>) -> anyhow::Result<u32> {
+        if let Some(&stream) = ids.get(name) {
+            return Ok(stream);
+        }
+        let stream = u32::try_from(self.streams.len()).context("too many streams")?;
+        ids.insert(name.to_vec(), stream);
+        self.streams.push(StreamInfo::of(&String::from_utf8_lossy(name)));
+        Ok(stream)
+    }
+
+    fn note_skew(&self, event_ms: Option<i64>, recv_ns: i64, skew_ms: &mut Option<i64>) {
+        if let Some(event_ms) = event_ms {
+            let ahead_ms = event_ms - recv_ns.div_euclid(1_000_000);
+            *skew_ms = Some(skew_ms.map_or(ahead_ms, |known| known.max(ahead_ms)));
+        }
+    }
+
+    /// Adds the frame whose bytes and slots end the arena and the slots.
+    fn push_frame(
+        &mut self,
+        stream: u32,
+        recv_ns: i64,
+        start: usize,
+        head_bytes: usize,
+        slots_at: usize,
+    ) -> anyhow::Result<()> {
+        self.frames.push(FrameRec {
+            stream,
+            recv_ns,
+            start,
+            bytes: u32::try_from(self.arena.len() - start).context("a frame is longer than 4 GiB")?,
+            head_bytes: u32::try_from(head_bytes).context("a frame head is too long")?,
+            slots_at: u32::try_from(slots_at).context("too many numbers in the recordings of one venue")?,
+            slots: u32::try_from(self.slots.len() - slots_at).context("too many numbers in one frame")?,
+        });
         Ok(())
     }
 
@@ -329,6 +382,25 @@ pub(crate) fn split_line(line: &[u8]) -> Option<(i64, &[u8])> {
         _ => return None,
     };
     (payload.first() == Some(&b'{')).then_some((recv_ns, payload))
+}
+
+/// Symbol, receive time and body of a recorded REST answer that names its symbol: `https://..?symbol=X -> 1619378326.66: {..}`.
+fn rest_line(line: &[u8]) -> Option<(String, i64, &[u8])> {
+    let text = line.strip_prefix(b"https://")?;
+    let arrow = memchr::memmem::find(text, b" -> ")?;
+    let (recv_ns, body) = split_line(text.get(arrow + 4..)?)?;
+    let url = std::str::from_utf8(text.get(..arrow)?).ok()?;
+    let (_, query) = url.split_once('?')?;
+    let symbol = query.split('&').find_map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        matches!(key, "symbol" | "currency_pair" | "contract").then_some(value)
+    })?;
+    Some((symbol.to_owned(), recv_ns, body))
+}
+
+/// The stream of a data frame of KuCoin or Gate.
+fn foreign_name(payload: &[u8]) -> Option<String> {
+    crate::kucoin::recorded::topic(payload).or_else(|| crate::gate::recorded::name(payload))
 }
 
 /// Bytes before the data value of a combined frame.

@@ -28,6 +28,16 @@ pub enum SlotKind {
     Id(Bound),
     /// A trade id named by an aggregate or a candle.
     Range,
+    /// A time whose value here is in ms and whose text is in whole seconds.
+    TimeS,
+    /// Nanoseconds since 1970.
+    TimeNs,
+    /// Open time of a candle of this length in ms; the text is in seconds.
+    KlineOpenS(u32),
+    /// An id that moves with the stream's own and is not its frame's.
+    Seq,
+    /// The last eight digits of a hexadecimal id.
+    Hex,
 }
 
 /// Which end of a frame's id range an id is.
@@ -59,6 +69,15 @@ pub(crate) enum Shape {
 
 /// The shape of a channel's events.
 pub(crate) fn shape_of(channel: &str) -> Shape {
+    match channel {
+        "/market/level2" | "/contractMarket/level2" | "spot.order_book_update" | "futures.order_book_update" => {
+            return Shape::Depth;
+        }
+        "/market/ticker" | "/contractMarket/tickerV2" | "spot.book_ticker" | "futures.book_ticker" => {
+            return Shape::BookTicker;
+        }
+        _ => {}
+    }
     match channel.split('@').next().unwrap_or("") {
         "trade" => Shape::Trade,
         "aggTrade" => Shape::AggTrade,
@@ -176,6 +195,24 @@ fn integer_at(data: &[u8], at: usize) -> (Option<i64>, usize) {
     let text = data.get(at..).unwrap_or(&[]);
     let bytes = text.iter().take_while(|b| matches!(b, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')).count();
     (std::str::from_utf8(&text[..bytes]).ok().and_then(|text| text.parse().ok()), bytes)
+}
+
+/// The number at `at`, in quotes or not, as a slot.
+pub(crate) fn integer_slot(frame: &[u8], at: usize, kind: SlotKind) -> Option<Slot> {
+    let at = at + usize::from(frame.get(at) == Some(&b'"'));
+    let rest = frame.get(at..)?;
+    let (at, digits, radix) = match kind {
+        SlotKind::Hex => {
+            let bytes = rest.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+            (at + bytes.checked_sub(8)?, rest.get(bytes - 8..bytes)?, 16)
+        }
+        _ => {
+            let bytes = rest.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'-').count();
+            (at, rest.get(..bytes)?, 10)
+        }
+    };
+    let value = i64::from_str_radix(std::str::from_utf8(digits).ok()?, radix).ok()?;
+    Some(Slot { at: u32::try_from(at).ok()?, bytes: u8::try_from(digits.len()).ok()?, kind, value })
 }
 
 /// The integer behind the first `key`.

@@ -62,6 +62,7 @@ pub(crate) fn rows(venue: &Venue, symbol: &str, kind: Kind, want: Want, limit: u
             };
             recorded(timeline, position, warp.as_ref(), symbol, kind, want, limit)
         }
+        Material::Floor(_) => Vec::new(),
         Material::Generated(stall) => generated(stall, symbol, kind, want, limit),
     }
 }

@@ -67,6 +67,9 @@ impl Text<'_> {
 
     /// As [`Text::dec`] for sums that may pass 64 bits.
     pub fn wide(&mut self, mantissa: i128, scale: usize, places: usize) -> &mut Self {
+        if scale == 0 && places == 0 {
+            return self.put(&mantissa.to_string());
+        }
         let unit = 10_i128.pow(scale as u32);
         let fraction = format!("{:0width$}", mantissa % unit, width = scale);
         let text = format!("{}.{fraction:0<places$}", mantissa / unit);

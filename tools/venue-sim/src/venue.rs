@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use tokio::sync::{Notify, mpsc};
@@ -14,7 +14,9 @@ use crate::book::Books;
 use crate::closes::{CloseReport, Closes, Ending, Planned};
 use crate::config::Heartbeat;
 use crate::faults::{Action, FaultId};
+use crate::floor::Floor;
 use crate::generate::Stall;
+use crate::kucoin::Tokens;
 use crate::limits::{Allowance, Doors};
 use crate::listing::{Listings, Standing};
 use crate::protocol::Exchange;
@@ -151,6 +153,8 @@ pub(crate) enum Material {
     Recorded(Arc<Timeline>),
     /// The generated market's latest ids and prices, for REST.
     Generated(Arc<Stall>),
+    /// The generated market of KuCoin or Gate.
+    Floor(Arc<Floor>),
 }
 
 /// One venue.
@@ -171,6 +175,11 @@ pub(crate) struct Venue {
     pub closes: Closes,
     pub closed: Mutex<Vec<CloseReport>>,
     pub heartbeat: Heartbeat,
+    /// Where WebSockets of this venue are opened, without a slash at the end; known once the simulation listens.
+    pub ws_base: OnceLock<String>,
+    /// Tokens that clients may connect with.
+    pub tokens: Tokens,
+    pub token_life_ms: u64,
     /// Stream indices that must be subscribed before `AllStreams` starts.
     pub expected: Vec<u32>,
     pub outlets: Mutex<Vec<Outlet>>,
@@ -222,6 +231,9 @@ impl Venue {
             closes: Closes::default(),
             closed: Mutex::default(),
             heartbeat: config.heartbeat,
+            ws_base: OnceLock::new(),
+            tokens: Tokens::default(),
+            token_life_ms: config.limits.token_life_ms,
             expected,
             outlets: Mutex::default(),
             stats: Mutex::default(),

@@ -1,0 +1,91 @@
+//! What one connection subscribed by name, for exchanges whose frames are sent as they were played. Knows no protocol.
+
+use std::collections::BTreeSet;
+
+use crate::protocol::Route;
+use crate::venue::Universe;
+
+/// Subscriptions of one connection.
+#[derive(Debug)]
+pub(crate) struct Names {
+    /// Names that were ever delivered under, by index.
+    pub delivered_as: Vec<String>,
+    asked: BTreeSet<String>,
+    routes: Vec<Vec<Route>>,
+}
+
+impl Names {
+    /// No subscription yet.
+    pub fn new(universe: &Universe) -> Names {
+        Names { delivered_as: Vec::new(), asked: BTreeSet::new(), routes: vec![Vec::new(); universe.streams.len()] }
+    }
+
+    /// Names subscribed now, whether the source plays them or not.
+    pub fn count(&self) -> usize {
+        self.asked.len()
+    }
+
+    /// True when the name is subscribed.
+    pub fn has(&self, name: &str) -> bool {
+        self.asked.contains(name)
+    }
+
+    /// Subscribes a name; gives the source stream that is newly delivered.
+    pub fn add(&mut self, name: &str, universe: &Universe) -> Option<u32> {
+        if !self.asked.insert(name.to_owned()) {
+            return None;
+        }
+        let (stream, _) = universe.resolve(name).filter(|(_, exact)| *exact)?;
+        let index = match self.delivered_as.iter().position(|have| have == name) {
+            Some(index) => index,
+            None => {
+                self.delivered_as.push(name.to_owned());
+                self.delivered_as.len() - 1
+            }
+        };
+        self.routes.get_mut(stream as usize)?.push(Route { name: u32::try_from(index).ok()?, exact: true });
+        Some(stream)
+    }
+
+    /// Unsubscribes a name; gives the source stream that is no longer delivered.
+    pub fn remove(&mut self, name: &str) -> Option<u32> {
+        self.asked.remove(name);
+        let index = u32::try_from(self.delivered_as.iter().position(|have| have == name)?).ok()?;
+        let stream = self.routes.iter().position(|routes| routes.iter().any(|route| route.name == index))?;
+        self.routes.get_mut(stream)?.retain(|route| route.name != index);
+        u32::try_from(stream).ok()
+    }
+
+    /// True when at least one stream is delivered.
+    pub fn delivers(&self) -> bool {
+        self.routes.iter().any(|routes| !routes.is_empty())
+    }
+
+    /// Where frames of a source stream go.
+    pub fn routes(&self, stream: u32) -> &[Route] {
+        self.routes.get(stream as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// Source streams delivered now.
+    pub fn delivered(&self) -> Vec<u32> {
+        self.routes.iter().enumerate().flat_map(|(stream, routes)| routes.iter().map(move |_| stream as u32)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::script::StreamInfo;
+
+    #[test]
+    fn a_name_is_delivered_from_its_subscription_to_its_end() {
+        let universe = Universe::new(["/market/match:A-B", "/market/level2:A-B"].map(StreamInfo::of).to_vec());
+        let mut names = Names::new(&universe);
+        assert_eq!(names.add("/market/level2:A-B", &universe), Some(1));
+        assert_eq!(names.add("/market/level2:A-B", &universe), None, "twice is once");
+        assert_eq!(names.add("/market/match:NO-NO", &universe), None);
+        assert_eq!((names.count(), names.delivered()), (2, vec![1]));
+        assert_eq!(names.remove("/market/level2:A-B"), Some(1));
+        assert_eq!((names.count(), names.delivers()), (1, false));
+    }
+}
