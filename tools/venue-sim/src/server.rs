@@ -213,12 +213,14 @@ where
                 Upgrade::Open(session, added) => {
                     let Some(key) = head.header("sec-websocket-key") else { return };
                     let accept = Answer::json(101, "").with("Upgrade", "websocket").with("Connection", "Upgrade");
-                    if stream.write_all(&handshake(&accept, key)).await.is_err() {
-                        return;
-                    }
                     let id = shared.next_conn.fetch_add(1, Ordering::AcqRel) + 1;
                     let path = strip_venue(&head.target, &venue.id);
                     let (number, stats) = venue.admit(id, &path);
+                    // Admitted first, so that a client which is connected is in the report.
+                    if stream.write_all(&handshake(&accept, key)).await.is_err() {
+                        lock(&stats).close("the client left within the handshake");
+                        return;
+                    }
                     let (venue, leftover) = (venue.clone(), buffer);
                     let setup = Setup { venue, shared, session, added, path, leftover, wire, id, number, stats };
                     crate::conn::run(stream, setup).await;
