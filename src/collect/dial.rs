@@ -40,14 +40,16 @@ pub struct StepLimits {
     pub proxy: Duration,
     /// The TLS handshake with the exchange.
     pub tls: Duration,
-    /// The WebSocket upgrade, or the head of an HTTP answer.
+    /// The WebSocket upgrade.
     pub upgrade: Duration,
+    /// The head of an HTTP answer, and each further piece of it.
+    pub answer: Duration,
 }
 
 impl Default for StepLimits {
     fn default() -> Self {
         let s = Duration::from_secs(10);
-        Self { tcp: s, proxy: s, tls: s, upgrade: s }
+        Self { tcp: s, proxy: s, tls: s, upgrade: s, answer: 2 * s }
     }
 }
 

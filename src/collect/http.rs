@@ -13,14 +13,12 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, Method, Request, Response, Uri, header};
 
 use super::connect::{ConnectError, retry_after_s};
 use super::dial::{Dialer, Route};
 
-/// Until the head of the answer, and between two pieces of its body.
-const PIECE_LIMIT: Duration = Duration::from_secs(20);
 /// A whole request, connecting included.
 const REQUEST_LIMIT: Duration = Duration::from_secs(90);
 /// A kept connection is not used again after this long without a request; servers close at 60 s and more.
@@ -122,7 +120,7 @@ impl HttpClient {
                 None => self.connect(place).await?,
             };
             let request = place.request(&method, headers)?;
-            let limit = PIECE_LIMIT;
+            let limit = self.dialer.limits.answer;
             let response = match timeout(limit, sender.send_request(request)).await {
                 Err(_) => return Err(place.late("the head of the answer", limit)),
                 Ok(Ok(response)) => response,
@@ -132,7 +130,7 @@ impl HttpClient {
                 }
                 Ok(Err(source)) => return Err(HttpError::Http { peer: place.peer.clone(), source }),
             };
-            let answer = read(place, response, max).await?;
+            let answer = read(place, response, max, limit).await?;
             // Only a connection whose last answer is read to its end is ready again.
             if sender.ready().await.is_ok() {
                 *self.kept.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -161,7 +159,7 @@ impl HttpClient {
     }
 }
 
-async fn read(place: &Place, response: Response<Incoming>, max: usize) -> Result<Answer, HttpError> {
+async fn read(place: &Place, response: Response<Incoming>, max: usize, limit: Duration) -> Result<Answer, HttpError> {
     let status = response.status().as_u16();
     let retry_after_s = retry_after_s(response.headers());
     let mut incoming = response.into_body();
@@ -169,8 +167,8 @@ async fn read(place: &Place, response: Response<Incoming>, max: usize) -> Result
     let claimed = hyper::body::Body::size_hint(&incoming).exact().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
     let mut body = Vec::with_capacity(claimed.min(max));
     loop {
-        match timeout_at(Instant::now() + PIECE_LIMIT, incoming.frame()).await {
-            Err(_) => return Err(place.late("the next piece of the answer", PIECE_LIMIT)),
+        match timeout(limit, incoming.frame()).await {
+            Err(_) => return Err(place.late("the next piece of the answer", limit)),
             Ok(None) => return Ok(Answer { status, retry_after_s, body }),
             Ok(Some(Err(source))) => return Err(HttpError::Http { peer: place.peer.clone(), source }),
             Ok(Some(Ok(frame))) => {

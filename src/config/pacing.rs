@@ -4,7 +4,7 @@
 //! The safe values are [`Venue::default_limits`]; the documented ones stand here. Addresses on loopback are taken
 //! for a simulator and may be pressed at will.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Config, VenueConfig};
 use crate::venue::{Channel, Limits, VenueId, Want, venue};
@@ -155,6 +155,7 @@ impl Config {
     /// Everything that works and is unwise, venue by venue.
     pub fn warnings(&self) -> Vec<Warning> {
         let mut out = Vec::new();
+        let mut groups: BTreeMap<&str, Group<'_>> = BTreeMap::new();
         for v in self.venues.values() {
             let key = |k: &str| format!("venues.{}.{k}", v.id);
             let mut warn = |k: &str, what: String, fix: String| out.push(Warning { key: key(k), what, fix });
@@ -178,11 +179,46 @@ impl Config {
             }
             beside(v, &known.default_limits(), &mut warn);
             let (connections, streams) = estimate(v);
-            for (k, what, fix) in pressure(v, "about ", connections, streams) {
+            let alone = pressure(v, "about ", connections, streams);
+            let group = groups.entry(known.pace_group()).or_default();
+            group.told |= !alone.is_empty();
+            group.members.push((v, connections * v.lines.max(1) as usize));
+            for (k, what, fix) in alone {
                 warn(k, what, fix);
             }
         }
+        out.extend(groups.values().filter_map(Group::too_many));
         out
+    }
+}
+
+/// Venues of one exchange: they share what an address may do.
+#[derive(Default)]
+struct Group<'a> {
+    /// With their connections over all lines.
+    members: Vec<(&'a VenueConfig, usize)>,
+    /// One of them is too many alone, which was told.
+    told: bool,
+}
+
+impl Group<'_> {
+    /// Each is well alone, together they are too many.
+    fn too_many(&self) -> Option<Warning> {
+        let (first, _) = self.members.first().filter(|_| self.members.len() > 1 && !self.told)?;
+        let all: usize = self.members.iter().map(|(_, n)| n).sum();
+        let at_once = documented(first.id).connections.filter(|most| all > *most);
+        let per_5_min = self.members.iter().map(|(v, _)| v.limits.connects_per_5_min as usize).min()?;
+        let limit = match at_once {
+            Some(most) => format!("the exchange documents {most} at the same time per address"),
+            None if all > per_5_min => format!("{per_5_min} may be opened in 5 minutes, at the start and after a cut"),
+            None => return None,
+        };
+        let names = self.members.iter().map(|(v, _)| v.id.as_str()).collect::<Vec<_>>().join(" and ");
+        Some(Warning {
+            key: format!("venues.{}", first.id),
+            what: format!("{names} share their exchange's limits and make about {all} connections together; {limit}"),
+            fix: "record fewer symbols or channels, raise streams_per_connection, or write lines = 1".to_owned(),
+        })
     }
 }
 

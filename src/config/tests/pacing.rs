@@ -76,6 +76,27 @@ fn two_lines_of_many_streams_say_how_many_connections_and_minutes_they_are() {
 }
 
 #[test]
+fn venues_of_one_exchange_are_counted_together() {
+    let each = "symbols = [\"*\"]\nstreams_per_connection = 20";
+    // About 2 x 2,300 and 2 x 980 streams: at 20 each the first alone are too many, at 25 only both together.
+    let both = format!("{}{}", toml("gate-spot", each), toml("gate-futures", each));
+    let got: Vec<String> = Config::from_toml(&both).unwrap().warnings().iter().map(ToString::to_string).collect();
+    assert!(
+        got.iter().any(|w| w.contains("venues.gate-spot.connects_per_5_min")),
+        "230 are too many for 5 minutes: {got:?}"
+    );
+    let slower = both.replace("= 20", "= 25");
+    let got: Vec<String> = Config::from_toml(&slower).unwrap().warnings().iter().map(ToString::to_string).collect();
+    assert!(
+        got.len() == 1 && got[0].contains("gate-spot and gate-futures") && got[0].contains("263 connections"),
+        "{got:?}"
+    );
+    // Two exchanges share nothing.
+    let apart = format!("{}{}", toml("gate-spot", &each.replace("20", "25")), toml("kucoin-spot", each));
+    assert!(Config::from_toml(&apart).unwrap().warnings().is_empty());
+}
+
+#[test]
 fn two_lines_through_one_proxy_are_warned_about_and_through_two_are_not() {
     let one = "lines = 2\nproxy_url = \"socks5://h:1\"";
     let got = warnings("binance-spot", one);

@@ -14,6 +14,9 @@ use super::super::super::http::{HttpClient, HttpError};
 use super::super::{ProxyError, Stage};
 use crate::config::Proxy;
 
+/// Long enough for everything that answers, short enough to wait for what does not.
+const SHORT: Duration = Duration::from_secs(1);
+
 /// A SOCKS5 server that resolves every name to loopback and relays; counts the names it was asked for.
 async fn relay() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -138,6 +141,43 @@ async fn an_exchange_that_refuses_the_country_is_not_taken_for_a_broken_proxy() 
         assert!(err.wait_at_least().unwrap() >= Duration::from_secs(60), "asking quickly makes it worse");
         assert_eq!(rest(&through(&url), port).await.unwrap().to_string(), status[..3]);
     }
+}
+
+#[tokio::test]
+async fn an_exchange_that_stalls_behind_the_proxy_is_named_and_not_the_proxy() {
+    let (url, _) = relay().await;
+    let mut dialer = through(&url);
+    (dialer.limits.answer, dialer.limits.upgrade, dialer.limits.tls) = (SHORT, SHORT, SHORT);
+    // Accepts, and for every other connection sends the head of an answer and half of its body.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut tcp, _)) = listener.accept().await {
+            if open.len() % 2 == 1 {
+                tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await.unwrap();
+            }
+            open.push(tcp);
+        }
+    });
+    let err = rest(&dialer, port).await.unwrap_err();
+    assert!(matches!(&err, HttpError::TimedOut { step: "the head of the answer", .. }), "{err}");
+    let err = rest(&dialer, port).await.unwrap_err();
+    assert!(matches!(&err, HttpError::TimedOut { step: "the next piece of the answer", .. }), "{err}");
+    let err = ws(&dialer, port).await.unwrap_err();
+    assert!(matches!(&err, ConnectError::TimedOut { step: "upgrade", .. }), "{err}");
+    let target = Target::plain(&format!("wss://exchange.invalid:{port}/stream"));
+    listener_is_silent_in_tls(&target, &dialer).await;
+}
+
+/// The next connection gets half an HTTP answer where TLS is due; the one after it nothing at all.
+async fn listener_is_silent_in_tls(target: &Target, dialer: &Dialer) {
+    let tls = tls_config(&[]).unwrap();
+    let err = open(target, dialer, &tls).await.unwrap_err();
+    assert!(matches!(&err, ConnectError::Tls { .. }), "{err}");
+    let err = open(target, dialer, &tls).await.unwrap_err();
+    assert!(matches!(&err, ConnectError::TimedOut { step: "TLS", .. }), "{err}");
+    assert_eq!(err.event_kind("connect_failed"), "connect_failed", "the proxy did its part");
 }
 
 #[tokio::test]
