@@ -15,7 +15,12 @@ mkdir -p "$root/artifacts" "$root"/corpus/{venue,wal_segment,wal_files,config}
 [ -f tests/fuzz/Cargo.lock ] || cp Cargo.lock tests/fuzz/Cargo.lock
 TAPEDECK_FUZZ_SEEDS=$root/corpus/venue cargo test -q -p tapedeck --lib seeds_for_the_fuzzer >/dev/null
 cp config/*.toml "$root/corpus/config/"
-for i in 0 1 2; do printf "\\x0$i" >"$root/corpus/wal_segment/mode$i"; done
+segment=$root/corpus/wal_segment
+# Records (kind, flags, payload length, step of seq, connection, reserved, payload) and changes (offset u16, byte).
+printf '\x01\x01\x00\x05\x01\x01\x00hello\x06\x00\x00\x01\x00\x00\x0b\x00\x08\x01\x01\x00\x02\x00\x00\x00{}[]' >"$segment/records"
+printf '\x01\x01\x00\x02\x01\x01\x00ab\x09\x00\x00\x02\x00\x00\x0a\x00\x18\x01\x00\x00%024d' 0 >"$segment/sealed"
+printf '\x02\x00\x10\x01\x20\x10\x80' >"$segment/changed"
+printf '\x00TDSEG\r\n\x1a' >"$segment/raw"
 # The logs of the targets belong in memory.
 TMPDIR=$(mktemp -d -p "$([ -d /dev/shm ] && echo /dev/shm || echo /tmp)"); export TMPDIR
 trap 'rm -rf "$TMPDIR"' EXIT
@@ -24,7 +29,7 @@ for target in "${targets[@]}"; do
   echo "== $target, $seconds s"
   out=$root/$target.out
   cargo +nightly fuzz run --fuzz-dir tests/fuzz --target-dir "$root" "$target" "$root/corpus/$target" -- \
-    -max_total_time="$seconds" -max_len=70000 -timeout=10 -rss_limit_mb=3000 -print_final_stats=1 \
+    -max_total_time="$seconds" -max_len=70000 -len_control=20 -timeout=10 -rss_limit_mb=3000 -print_final_stats=1 \
     -artifact_prefix="$root/artifacts/$target-" >"$out" 2>&1 || { tail -40 "$out"; status=1; }
   grep -E "^stat::(number_of_executed_units|average_exec_per_sec|peak_rss_mb)|^Done" "$out" || true
 done
