@@ -7,6 +7,7 @@
 mod support;
 
 mod capture {
+    mod binary;
     mod bytes_kept;
     mod lines;
     mod listing;
