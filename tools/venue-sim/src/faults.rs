@@ -126,7 +126,7 @@ pub enum Action {
         /// What is drawn from. Empty = all.
         #[serde(default)]
         endings: Vec<Ending>,
-        /// Share of the closes that a `serverShutdown` event announces, 0 to 1.
+        /// Share of the closes that the exchange's event announces (`serverShutdown`), 0 to 1. Where it has none, none is announced.
         #[serde(default)]
         notice_share: f64,
         /// Time from the event to the close, ms.

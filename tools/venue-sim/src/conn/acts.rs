@@ -23,7 +23,9 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
         heard: &mut mpsc::Receiver<FromClient>,
     ) -> Result<(), End> {
         self.outbox.flush().await?;
-        let Some(notice_ms) = planned.notice_ms else { return self.end(planned.ending, next, heard).await };
+        // An exchange without such an event ends its connections unannounced.
+        let notice = planned.notice_ms.filter(|_| self.session.shutdown_notice(0).is_some());
+        let Some(notice_ms) = notice else { return self.end(planned.ending, next, heard).await };
         self.act(Action::ServerShutdown, None, heard).await?;
         self.announced = Some(planned.ending);
         let orders = self.outlet.orders.clone();
