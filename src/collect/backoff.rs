@@ -1,4 +1,5 @@
-//! When to try again: exponential with full jitter, from 1 s to 30 s, forgotten after 10 s of good data.
+//! When to try again: exponential with full jitter, from 1 s to 30 s, forgotten after 10 s of good data and all but
+//! forgotten after 1 s of it.
 //!
 //! Draws no random number itself: it is handed a source, so tests own it.
 
@@ -15,6 +16,9 @@ const MIN: Duration = Duration::from_millis(50);
 /// Data for this long proves that the trouble is over. Less does not: a venue that accepts and cuts at once
 /// would otherwise be asked every second for ever.
 const GOOD: Duration = Duration::from_secs(10);
+/// Data for this long proves that connecting helps: what was lost since is worth a quick try. How many of those there
+/// may be is the business of the window of connects.
+const FAIR: Duration = Duration::from_secs(1);
 
 /// The state of one thing that is tried again.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +38,8 @@ impl Backoff {
     pub fn good(&mut self, lasted: Duration) {
         if lasted >= GOOD {
             self.failures = 0;
+        } else if lasted >= FAIR {
+            self.failures = self.failures.min(1);
         }
     }
 }
@@ -85,13 +91,15 @@ mod tests {
     }
 
     #[test]
-    fn ten_seconds_of_good_data_forget_the_failures_and_nine_do_not() {
+    fn ten_seconds_of_good_data_forget_the_failures_and_a_moment_of_it_does_not() {
         let mut b = Backoff::default();
         for _ in 0..6 {
             b.next(&mut || 1.0);
         }
-        b.good(Duration::from_secs(9));
+        b.good(Duration::from_millis(900));
         assert_eq!(b.next(&mut || 1.0), MAX);
+        b.good(Duration::from_secs(9));
+        assert_eq!(b.next(&mut || 1.0), Duration::from_secs(2));
         b.good(Duration::from_secs(10));
         assert_eq!(b.next(&mut || 1.0), FIRST);
     }
