@@ -129,8 +129,11 @@ type Get<'a, 'q> = &'a dyn Fn(&str) -> Option<&'q str>;
 
 /// A size as this request wants it.
 fn size(text: &str, decimal: bool) -> String {
-    let whole = text.split('.').next().unwrap_or(text);
-    if decimal { format!("\"{text}\"") } else { whole.to_owned() }
+    if decimal {
+        format!("\"{text}\"")
+    } else {
+        String::from_utf8_lossy(crate::gate::sizes::whole(text.as_bytes())).into_owned()
+    }
 }
 
 fn book(venue: &Venue, symbol: Option<&str>, get: Get<'_, '_>, decimal: bool, now_ms: i64) -> Answer {

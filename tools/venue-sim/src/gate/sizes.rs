@@ -34,8 +34,7 @@ pub(crate) fn converted(frame: &[u8], decimal: bool) -> Option<Vec<u8>> {
             out.extend_from_slice(number);
             out.push(b'"');
         } else {
-            let whole = memchr::memchr(b'.', number).unwrap_or(number.len());
-            out.extend_from_slice(number.get(..whole)?);
+            out.extend_from_slice(whole(number));
         }
         done = value_at + bytes + usize::from(is_text) * 2;
         at = done;
@@ -43,6 +42,14 @@ pub(crate) fn converted(frame: &[u8], decimal: bool) -> Option<Vec<u8>> {
     let mut out = out?;
     out.extend_from_slice(frame.get(done..)?);
     Some(out)
+}
+
+/// A size without the part of a contract; less than one contract is 0, whatever its sign.
+pub(crate) fn whole(size: &[u8]) -> &[u8] {
+    match size.split(|byte| *byte == b'.').next() {
+        Some(b"" | b"-" | b"-0") | None => b"0",
+        Some(whole) => whole,
+    }
 }
 
 #[cfg(test)]
@@ -64,7 +71,10 @@ mod tests {
 
     #[test]
     fn parts_of_a_contract_are_cut_off_without_the_header() {
-        let decimals = r#"[{"size":"-108.5","id":2,"price":"96.4"}],"a":[{"p":"1.5","s":"0.5"}]"#;
-        assert_eq!(text(decimals, false), r#"[{"size":-108,"id":2,"price":"96.4"}],"a":[{"p":"1.5","s":0}]"#);
+        let decimals = r#"[{"size":"-108.5","id":2,"price":"96.4"}],"a":[{"p":"1.5","s":"0.5"},{"p":"2","s":"-0.5"}]"#;
+        assert_eq!(
+            text(decimals, false),
+            r#"[{"size":-108,"id":2,"price":"96.4"}],"a":[{"p":"1.5","s":0},{"p":"2","s":0}]"#
+        );
     }
 }
