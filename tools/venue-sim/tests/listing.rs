@@ -132,3 +132,42 @@ async fn a_recorded_symbol_that_is_not_listed_does_not_play() {
     assert!(played.iter().any(|(name, count)| !name.starts_with("nkn") && *count > 0), "{played:?}");
     assert!(played.iter().all(|(name, count)| !name.starts_with("nkn") || *count == 0), "{played:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kucoin_and_gate_list_and_delist_in_their_own_words() {
+    for (venue, path, old, new, trading, halted) in [
+        (
+            "kucoin-spot",
+            "/api/v2/symbols",
+            "BTC-USDT",
+            "NEW-USDT",
+            r#""enableTrading":true"#,
+            r#""enableTrading":false"#,
+        ),
+        (
+            "kucoin-futures",
+            "/api/v1/contracts/active",
+            "XBTUSDTM",
+            "NEWUSDTM",
+            r#""status":"Open""#,
+            r#""status":"Paused""#,
+        ),
+        ("gate-spot", "/api/v4/spot/currency_pairs", "BTC_USDT", "NEW_USDT", r#""tradable""#, r#""untradable""#),
+        ("gate-futures", "/api/v4/futures/usdt/contracts", "BTC_USDT", "NEW_USDT", r#""trading""#, r#""delisted""#),
+    ] {
+        let sim = Sim::start(unlisted(&[venue], market(&[old, new], None), &[new])).await.unwrap();
+        // The text of one symbol's entry, up to the next one.
+        let entry = async || {
+            let text = String::from_utf8(get(&sim, &format!("/{venue}{path}")).await.body).unwrap();
+            let all: Vec<String> = text.split("},{").map(str::to_owned).collect();
+            all.into_iter().find(|entry| entry.contains(&format!("\"{new}\"")))
+        };
+        assert_eq!(entry().await, None, "{venue}");
+        assert_eq!(sim.fault(Fault::now(Action::List { symbol: new.into() })), 1);
+        assert!(entry().await.is_some_and(|text| text.contains(trading)), "{venue}");
+        assert_eq!(sim.fault(Fault::now(Action::Delist { symbol: new.into(), gone: false })), 1);
+        assert!(entry().await.is_some_and(|text| text.contains(halted)), "{venue}");
+        assert_eq!(sim.fault(Fault::now(Action::Delist { symbol: new.into(), gone: true })), 1);
+        assert_eq!(entry().await, None, "{venue}");
+    }
+}
