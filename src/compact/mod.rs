@@ -15,7 +15,7 @@
 //! A *part* is a contiguous range of one log inside one hour; where parts end is a function of the log ([`hour`]).
 //! A *piece* is a staged share of a part, hidden from readers. A *cut* stages all of memory and acknowledges.
 //!
-//! Why rows come out exactly once: rows are a fold over the log ([`part::Gatherer`]) whose whole memory is in the
+//! Why rows come out exactly once: rows are a fold over the log ([`gather::Gatherer`]) whose whole memory is in the
 //! state that every cut writes and in the continuation that every manifest carries. Whatever instruction the
 //! process dies at, the next start finds the newest of these, deletes all that came after it, and folds on
 //! ([`resume`]). Published names depend only on where a part begins, so publishing again replaces a file by
@@ -25,11 +25,13 @@ pub mod account;
 pub mod decode;
 pub mod dedupe;
 pub mod failpoint;
+pub mod gather;
 pub mod hash;
 pub mod hour;
 pub mod ids;
 pub mod part;
 pub mod publish;
+mod records;
 pub mod replay;
 pub mod resume;
 pub mod retire;
@@ -98,7 +100,7 @@ pub async fn run(
             let pace = paces.entry(venue.pace_group()).or_insert_with(|| Arc::new(repair::pace(config))).clone();
             repairs.spawn(Repairer::new(&cfg, config, venue, desk.clone(), pace, shutdown.clone())?.run());
         }
-        for kind in [part::LogKind::Collected, part::LogKind::Repairs] {
+        for kind in [gather::LogKind::Collected, gather::LogKind::Repairs] {
             let worker = worker::Worker {
                 cfg: cfg.clone(),
                 id,

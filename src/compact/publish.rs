@@ -16,7 +16,7 @@ use wal_format::Position;
 
 use super::account::{Imbalance, LISTED_MAX};
 use super::failpoint::fail_point;
-use super::part::Gatherer;
+use super::gather::Gatherer;
 use super::stage::{Place, to_log_position};
 use crate::lake::manifest::ManifestFile;
 use crate::lake::{FileInfo, LakeStore, LocalStore, Manifest, Part, Table, join_pieces, staged_path, staging_dir};

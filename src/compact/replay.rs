@@ -1,6 +1,6 @@
 //! The lake again from the log, or the proof that it is the same.
 //!
-//! A replay is the same fold over records as the live path ([`super::part::Gatherer`]), with the same cuts: hours
+//! A replay is the same fold over records as the live path ([`super::gather::Gatherer`]), with the same cuts: hours
 //! cut by themselves, and where an hour was drained half way its manifest says where. Nothing is written but below
 //! `out`, no ack is taken, no segment deleted, no damage repaired.
 //!
@@ -14,8 +14,8 @@ use anyhow::Context;
 use serde::Serialize;
 use wal_format::{LogReader, Position, ReaderOptions, Step};
 
+use super::gather::{Continuation, Gatherer, LogKind, missing_beginning};
 use super::hash::hex;
-use super::part::{Continuation, Gatherer, LogKind, missing_beginning};
 use super::publish::{Published, publish};
 use super::resume::{manifests, remove_staging};
 use super::stage::{Place, stage_full, to_position};

@@ -17,7 +17,7 @@ use anyhow::Context;
 use wal_format::{Ack, Position, durable};
 
 use super::failpoint::fail_point;
-use super::part::Continuation;
+use super::gather::Continuation;
 use super::stage::{PartState, Place, is_state, list, to_position};
 use crate::lake::path::parse_staging_dir;
 use crate::lake::{Manifest, Part, staged_path, staging_dir};

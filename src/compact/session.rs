@@ -11,7 +11,7 @@ use wal_format::{AckFile, Position, SegmentId, Step};
 use super::Mode;
 use super::account::Account;
 use super::failpoint::fail_point;
-use super::part::{Gatherer, LogKind, missing_beginning};
+use super::gather::{Gatherer, LogKind, missing_beginning};
 use super::publish::publish;
 use super::resume::remove_staging;
 use super::retire::{Keep, consumers, retire};

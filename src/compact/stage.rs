@@ -21,8 +21,9 @@ use wal_format::{Position, SegmentId, Seq, durable};
 
 use super::account::Account;
 use super::failpoint::fail_point;
+use super::gather::{Continuation, Gatherer, LogKind};
 use super::hash::{PayloadHash, SavedHash, sha256_hex};
-use super::part::{Continuation, Gatherer, LogKind, OpenPart, Piece};
+use super::part::{OpenPart, Piece};
 use crate::lake::manifest::{IdRange, LogPosition};
 use crate::lake::{self, Hour, Part, Table, WriteSettings, staged_path, staging_dir};
 use crate::venue::row::{Drift, DriftItem};

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use tapedeck::lake::Table;
-use venue_sim::{Action, Ending, Fault};
+use venue_sim::{Action, ConnReport, Ending, Fault};
 
 use crate::support::lake::Lake;
 use crate::support::venue::{Exchange, market, write_config};
@@ -19,44 +19,66 @@ struct World {
     config: std::path::PathBuf,
     collector: Option<Service>,
     compactor: Option<Service>,
+    connections: usize,
 }
 
 /// Tables whose ids count by one.
 const COUNTED: [(Table, &str, &str); 2] = [(Table::Trades, "id", "trades"), (Table::AggTrades, "agg_id", "agg_trades")];
 
 impl World {
-    fn start(lines: u32, frames_per_s: u64, seed: u64) -> World {
+    fn start(lines: u32, per_connection: usize, frames_per_s: u64, seed: u64) -> World {
         let root = tempfile::tempdir().unwrap();
         let exchange = Exchange::start(market(VENUE, frames_per_s, None, seed));
         // The weight of many holes within a minute; the simulator does not enforce its own here.
-        let extra = format!("lines = {lines}\nrest_weight_per_window = 1000000\n[lake]\nack_interval_s = 1\n");
+        // A connection for each stream: those that were cut come back ever later, and the others go on meanwhile.
+        let extra = format!(
+            "lines = {lines}\nstreams_per_connection = {per_connection}\nrest_weight_per_window = 1000000\n[lake]\nack_interval_s = 1\n"
+        );
         let config = write_config(root.path(), &exchange, VENUE, &extra);
         let collector = Some(Service::start("collector", &config, &[]));
         let compactor = Some(Service::start("compactor", &config, &[]));
-        let world = World { root, exchange, config, collector, compactor };
-        world.wait_for_connections(lines as usize);
+        let connections = lines as usize * 12 / per_connection;
+        let world = World { root, exchange, config, collector, compactor, connections };
+        world.wait_for_all();
         world
     }
 
-    /// Connections that are open and have delivered, with what they delivered.
-    fn open(&self) -> Vec<(u32, u64)> {
+    /// Connections that are open and have delivered.
+    fn open(&self) -> Vec<ConnReport> {
         let report = self.exchange.sim.report();
         let of_venue = report.venues.get(VENUE).map(|v| v.connections.clone()).unwrap_or_default();
-        let open = of_venue.iter().filter(|c| c.closed_ns.is_none() && c.frames_sent > 0);
-        open.map(|c| (c.number, c.frames_sent)).collect()
+        of_venue.into_iter().filter(|c| c.closed_ns.is_none() && c.frames_sent > 0).collect()
     }
 
-    /// Waits until `n` connections deliver at the same time.
-    fn wait_for_connections(&self, n: usize) {
-        wait_until("all lines deliver", || {
-            let before = self.open();
-            if before.len() < n {
-                return false;
-            }
-            std::thread::sleep(Duration::from_millis(150));
+    /// Waits until every connection there should be delivers.
+    fn wait_for_all(&self) {
+        let mut first: Vec<ConnReport> = Vec::new();
+        wait_until("all connections deliver", || {
             let now = self.open();
-            before.iter().filter(|(id, sent)| now.iter().any(|(i, s)| i == id && s > sent)).count() >= n
+            let go_on = |c: &&ConnReport| first.iter().any(|f| f.number == c.number && f.frames_sent < c.frames_sent);
+            let delivering = now.iter().filter(go_on).count();
+            first.retain(|f| now.iter().any(|c| c.number == f.number));
+            for c in now {
+                if first.iter().all(|f| f.number != c.number) {
+                    first.push(c);
+                }
+            }
+            delivering >= self.connections
         });
+    }
+
+    /// Cuts a connection drawn from those that `may` be, and waits until it is gone.
+    fn cut(&self, dice: &mut Dice, may: impl Fn(&ConnReport, &[ConnReport]) -> bool) {
+        let mut drawn = None;
+        wait_until("a connection may be cut", || {
+            let open = self.open();
+            let of: Vec<u32> = open.iter().filter(|c| may(c, &open)).map(|c| c.number).collect();
+            drawn = (!of.is_empty()).then(|| of[dice.below(of.len() as u64) as usize]);
+            drawn.is_some()
+        });
+        let action = Action::Cut { half_frame: dice.below(2) == 0 };
+        self.exchange.sim.fault(Fault { conn: drawn, ..Fault::now(action).on_venue(VENUE) });
+        wait_until("it is cut", || self.open().iter().all(|c| Some(c.number) != drawn));
     }
 
     fn status(&self) -> serde_json::Value {
@@ -68,6 +90,7 @@ impl World {
     /// Lets the market play for a while, so that the last hole has settled; then stops everything in order and
     /// publishes. With `repairs` it waits until no hole is left to repair.
     fn end(mut self, repairs: bool) -> (tempfile::TempDir, Lake) {
+        self.wait_for_all();
         let until = Instant::now() + Duration::from_secs(5);
         wait_until("the last hole settles", || Instant::now() >= until);
         self.collector.take().unwrap().stop();
@@ -104,30 +127,30 @@ fn an_abrupt_end_of_the_only_line_is_told_and_repaired() {
 
 fn abrupt_ends_of_one_line() {
     let mut dice = Dice::new(seed("abrupt_ends_of_one_line"));
-    let world = World::start(1, 300, dice.below(1 << 40));
-    for _ in 0..runs(3) {
-        std::thread::sleep(Duration::from_millis(dice.below(400)));
-        world.exchange.sim.fault(Fault::now(Action::Cut { half_frame: dice.below(2) == 0 }).on_venue(VENUE));
-        std::thread::sleep(Duration::from_millis(50));
-        world.wait_for_connections(1);
+    let world = World::start(1, 1, 400, dice.below(1 << 40));
+    let ends = runs(8);
+    for _ in 0..ends {
+        std::thread::sleep(Duration::from_millis(dice.below(200)));
+        world.cut(&mut dice, |_, _| true);
     }
     let (_root, lake) = world.end(true);
-    let mut repaired = 0;
+    let (mut repaired, mut lost) = (0, 0);
     for (table, column, channel) in COUNTED {
         // What the sockets brought has holes, all of them told ...
         let heard = lake.ids(table, column, Some(false));
         let missing = Lake::missing(&heard);
-        assert!(!missing.is_empty(), "{channel}: the ends cost nothing, so nothing was shown");
+        lost += missing.len();
         lake.assert_explained(channel, &missing);
         repaired += lake.ids(table, column, Some(true)).values().map(|ids| ids.len()).sum::<usize>();
     }
+    assert!(lost > 0, "the ends cost nothing, so nothing was shown");
     // ... and what was fetched fills them.
     assert_whole(&lake);
     assert!(lake.repairs().iter().all(|r| r.why.is_none()), "{:?}", lake.repairs());
     let told = COUNTED.iter().map(|(_, _, c)| lake.gaps(c).len()).sum::<usize>();
     assert_eq!(lake.repairs().len(), told, "one repair for each gap");
     assert_eq!(lake.repairs().iter().map(|r| r.rows).sum::<u64>(), repaired as u64, "each row once");
-    println!("{told} gaps told and repaired with {repaired} rows");
+    println!("{ends} abrupt ends, {told} gaps of trades and aggregates told and repaired with {repaired} rows");
 }
 
 #[test]
@@ -137,7 +160,7 @@ fn an_announced_end_leaves_no_id_missing_and_none_twice() {
 
 fn announced_ends() {
     let mut dice = Dice::new(seed("announced_ends"));
-    let world = World::start(1, 300, dice.below(1 << 40));
+    let world = World::start(1, 12, 400, dice.below(1 << 40));
     let ends = runs(3) as u32;
     for _ in 0..ends {
         let endings = Ending::ALL.to_vec();
@@ -153,9 +176,9 @@ fn announced_ends() {
         let before = world.open();
         wait_until("another connection took over", || {
             let now = world.open();
-            now.len() == 1 && before.iter().all(|(id, _)| now.iter().all(|(n, _)| n != id))
+            now.len() == 1 && before.iter().all(|b| now.iter().all(|n| n.number != b.number))
         });
-        world.wait_for_connections(1);
+        world.wait_for_all();
     }
     let (_root, lake) = world.end(false);
     assert_whole(&lake);
@@ -174,16 +197,15 @@ fn with_two_lines_an_abrupt_end_of_one_costs_nothing() {
 
 fn abrupt_ends_with_two_lines() {
     let mut dice = Dice::new(seed("abrupt_ends_with_two_lines"));
-    let world = World::start(2, 300, dice.below(1 << 40));
-    let ends = runs(3);
+    let world = World::start(2, 1, 400, dice.below(1 << 40));
+    let ends = runs(8);
     for _ in 0..ends {
-        std::thread::sleep(Duration::from_millis(dice.below(400)));
-        let open = world.open();
-        let (number, _) = open[dice.below(open.len() as u64) as usize];
-        let cut = Action::Cut { half_frame: dice.below(2) == 0 };
-        world.exchange.sim.fault(Fault { conn: Some(number), ..Fault::now(cut).on_venue(VENUE) });
-        wait_until("it is cut", || world.open().iter().all(|(n, _)| *n != number));
-        world.wait_for_connections(2);
+        std::thread::sleep(Duration::from_millis(dice.below(200)));
+        // Only what the other line carries at this moment.
+        world.cut(&mut dice, |c, open| {
+            let shares = |o: &&ConnReport| o.number != c.number && o.streams.keys().eq(c.streams.keys());
+            open.iter().any(|o| shares(&o))
+        });
     }
     let (_root, lake) = world.end(false);
     assert_whole(&lake);
@@ -200,11 +222,11 @@ fn abrupt_ends_with_two_lines() {
 #[test]
 fn a_kill_of_the_compactor_in_the_middle_of_repairs_makes_none_of_them_twice() {
     let mut dice = Dice::new(seed("killed_repairs"));
-    let mut world = World::start(1, 300, dice.below(1 << 40));
+    let mut world = World::start(1, 1, 400, dice.below(1 << 40));
     for _ in 0..runs(3) {
-        world.exchange.sim.fault(Fault::now(Action::Cut { half_frame: true }).on_venue(VENUE));
-        std::thread::sleep(Duration::from_millis(50));
-        world.wait_for_connections(1);
+        world.cut(&mut dice, |_, _| true);
+        world.cut(&mut dice, |_, _| true);
+        world.wait_for_all();
         // Holes settle after three seconds: somewhere around there.
         std::thread::sleep(Duration::from_millis(2_500 + dice.below(1_500)));
         world.compactor.take().unwrap().kill();

@@ -9,7 +9,7 @@ use wal_format::{Kind, Position, RecordRef, Seq, record::flags as log_flags};
 use super::lines::OPENING_NS;
 use super::window::{KEEP_NS, KEYS_MAX};
 use super::*;
-use crate::compact::part::{Continuation, Gatherer, LogKind};
+use crate::compact::gather::{Continuation, Gatherer, LogKind};
 use crate::lake::{Manifest, WriteSettings, flags};
 use crate::venue::{VenueId, venue};
 

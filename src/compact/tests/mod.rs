@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod repairs;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,11 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rand::{RngExt, SeedableRng};
 use wal_format::{AckFile, Append, ClockPair, Kind, LogOptions, LogWriter, SyncPolicy, flags};
 
-use super::failpoint::{self, armed_for};
-use super::replay::{ReplayArgs, Verdict, replay};
-use super::worker::Worker;
 use super::*;
 use crate::clock;
+use crate::compact::failpoint::{self, armed_for};
+use crate::compact::replay::{ReplayArgs, Verdict, replay};
+use crate::compact::worker::Worker;
 use crate::lake::read::TableFile;
 use crate::lake::{Manifest, Part, Table, diff_trees};
 use crate::venue::VenueId;
@@ -70,7 +72,7 @@ impl Bed {
             cfg: Arc::new(cfg),
             id: VenueId::BinanceSpot,
             venue: venue::venue(VenueId::BinanceSpot).unwrap(),
-            kind: part::LogKind::Collected,
+            kind: gather::LogKind::Collected,
             desk: None,
             mode,
             shutdown: Shutdown::new(),
@@ -266,7 +268,7 @@ fn a_clean_run_accounts_for_every_frame_and_cuts_at_the_hours() {
         m.check().unwrap();
         for f in &m.files {
             let bytes = std::fs::read(bed.lake().join(&f.path)).unwrap();
-            assert_eq!(super::hash::sha256_hex(&bytes), f.sha256);
+            assert_eq!(hash::sha256_hex(&bytes), f.sha256);
         }
     }
     for pair in manifests.windows(2) {

@@ -1,0 +1,370 @@
+//! Records to rows: the fold that every part of the lake is.
+//!
+//! ```text
+//!  record --> hour? --> decode --> came before? --> table buffers --(full group)--> staged pieces
+//!                                     +--> account, payload hash, id book
+//! ```
+//!
+//! [`Gatherer`] is everything the rows of a log depend on besides the log: it is a fold over records, knows no
+//! files and no clock, and gives the same rows whatever the restarts in between. What it must remember beyond a
+//! part is its [`Continuation`].
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use wal_format::{Kind, LossReason, LostRange, RecordRef, SegmentId, Seq, record};
+
+use super::decode::{FrameDecoder, Undecodable, Verdict};
+use super::dedupe::{Carrier, Dedupe, SavedDedupe};
+use super::hour::HourClock;
+use super::ids::{Hole, IdBook, SavedIds};
+use super::part::OpenPart;
+use super::records::{clock_step, epoch_detail, event_kind, repair, silent};
+use super::route;
+use crate::lake::manifest::IdRange;
+use crate::lake::table::{Event, FrameRow};
+use crate::lake::{Common, Hour, Table, WriteSettings, flags};
+use crate::venue::row::Drift;
+use crate::venue::{UnknownWord, Venue};
+
+/// What has to be remembered from one part to the next. Part of the manifest.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Continuation {
+    /// Hour of the last record.
+    pub hour: Option<i64>,
+    /// Wall minus monotonic time of the last clock record of the running epoch, ns.
+    pub clock_offset_ns: Option<i64>,
+    /// The ids seen last.
+    pub ids: SavedIds,
+    /// Open connections, and recent keys while two of them carry the same streams.
+    #[serde(default)]
+    pub dedupe: SavedDedupe,
+}
+
+/// What a log holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogKind {
+    /// What a collector heard.
+    #[default]
+    Collected,
+    /// What a repairer fetched for holes of it: ids here and there, no order, no gaps of its own.
+    Repairs,
+}
+
+/// Folds the records of one log into parts.
+pub struct Gatherer {
+    decoder: FrameDecoder,
+    ids: IdBook,
+    dedupe: Dedupe,
+    hours: HourClock,
+    clock_offset_ns: Option<i64>,
+    settings: WriteSettings,
+    /// Losses met while no part was open: they belong to the next one.
+    lost_before: Vec<LostRange>,
+    /// Holes told since somebody asked; `None` while nobody wants to know.
+    told: Option<Vec<Hole>>,
+    /// The part being gathered, if any.
+    pub part: Option<OpenPart>,
+}
+
+/// Holes kept for whoever asks; beyond it he learns of them from the manifest.
+const TOLD_MAX: usize = 10_000;
+
+impl Gatherer {
+    /// Starts behind `continuation`; `settings` are those of parts that begin from now on.
+    ///
+    /// # Errors
+    /// When the continuation names a channel this version does not know.
+    pub fn new(
+        venue: &'static dyn Venue,
+        kind: LogKind,
+        settings: WriteSettings,
+        continuation: &Continuation,
+    ) -> Result<Self, UnknownWord> {
+        let mut decoder = FrameDecoder::new(venue);
+        let repairs = kind == LogKind::Repairs;
+        let ids = IdBook::load(venue, &continuation.ids, &mut decoder.rows.symbols, repairs)?;
+        let dedupe = Dedupe::load(&continuation.dedupe, &mut decoder.rows.symbols);
+        Ok(Self {
+            decoder,
+            ids,
+            dedupe,
+            told: None,
+            hours: HourClock::after(continuation.hour.map(Hour)),
+            clock_offset_ns: continuation.clock_offset_ns,
+            settings,
+            lost_before: Vec::new(),
+            part: None,
+        })
+    }
+
+    /// What a later run needs to go on from here.
+    pub fn continuation(&self) -> Continuation {
+        Continuation {
+            hour: self.hours.hour().map(|h| h.0),
+            clock_offset_ns: self.clock_offset_ns,
+            ids: self.ids.save(&self.decoder.rows.symbols),
+            dedupe: self.dedupe.save(&self.decoder.rows.symbols),
+        }
+    }
+
+    /// True when [`Gatherer::take_told`] has something.
+    #[inline]
+    pub fn has_told(&self) -> bool {
+        self.told.as_ref().is_some_and(|t| !t.is_empty())
+    }
+
+    /// The holes told since the last call, which stayed open; from the first call on they are kept for the next.
+    pub fn take_told(&mut self) -> Vec<Hole> {
+        self.told.replace(Vec::new()).unwrap_or_default()
+    }
+
+    /// The name of an interned symbol.
+    pub fn symbol(&self, id: crate::venue::SymbolId) -> &str {
+        self.decoder.rows.symbols.name(id)
+    }
+
+    /// Tells what waited: the open part ends here.
+    pub fn finish(&mut self) {
+        let Some(part) = self.part.as_ref() else { return };
+        let common = Common {
+            ts_recv_ns: part.account.last_ts_recv_ns as i64,
+            seq: part.account.last_seq as i64,
+            conn: 0,
+            flags: 0,
+        };
+        self.settle(&common, true);
+    }
+
+    #[cold]
+    fn settle(&mut self, common: &Common, all: bool) -> u32 {
+        let holes = self.ids.settle(self.dedupe.now_ns(), all, &self.decoder.rows.symbols);
+        let Some(part) = self.part.as_mut().filter(|_| !holes.is_empty()) else { return 0 };
+        route::report(common, &holes, &self.decoder.rows.symbols, part);
+        if let Some(told) = self.told.as_mut().filter(|t| t.len() < TOLD_MAX) {
+            told.extend(holes);
+        }
+        1 << Table::Events as u32
+    }
+
+    /// The interner of all buffered rows, the id book and the drift noted in the open part.
+    pub fn decoder(&mut self) -> &mut FrameDecoder {
+        &mut self.decoder
+    }
+
+    /// First and last ids of the open part.
+    pub fn id_ranges(&self) -> Vec<IdRange> {
+        self.ids.ranges(&self.decoder.rows.symbols)
+    }
+
+    /// Puts saved ids of the open part back.
+    pub fn load_id_ranges(&mut self, ranges: &[IdRange]) {
+        self.ids.load_ranges(ranges, &mut self.decoder.rows.symbols);
+    }
+
+    /// The open part and the interner its rows refer to.
+    pub fn part_and_symbols(&mut self) -> Option<(&mut OpenPart, &crate::venue::Interner)> {
+        self.part.as_mut().map(|p| (p, &self.decoder.rows.symbols))
+    }
+
+    /// Settings of parts that begin from now on.
+    pub fn set_settings(&mut self, settings: WriteSettings) {
+        self.settings = settings;
+    }
+
+    /// The hour of `record`, which is the next one.
+    pub fn hour_of(&self, record: &RecordRef<'_>) -> Hour {
+        self.hours.hour_of(record.ts_recv_ns)
+    }
+
+    /// True when `record` opens a new hour: the open part has to be closed before [`Gatherer::record`].
+    #[inline]
+    pub fn ends_before(&self, record: &RecordRef<'_>) -> bool {
+        self.part.as_ref().is_some_and(|p| self.hours.hour_of(record.ts_recv_ns) != p.hour)
+    }
+
+    /// Forgets the open part: it is published.
+    pub fn close(&mut self) {
+        self.part = None;
+        self.ids.new_part();
+        self.decoder.rows.drift = Drift::default();
+    }
+
+    /// A range of the log that cannot be read.
+    pub fn lost(&mut self, lost: &LostRange) {
+        self.ids.disturbed(lost.from.0);
+        // An epoch whose end is missing says nothing about the clock of the next one.
+        match &mut self.part {
+            Some(part) => note_lost(part, lost),
+            None => self.lost_before.push(*lost),
+        }
+    }
+
+    /// Takes the next record. Returns a bit per table (`1 << table`) that got rows.
+    pub fn record(&mut self, record: &RecordRef<'_>) -> u32 {
+        let hour = self.hours.hour_of(record.ts_recv_ns);
+        self.hours.advance(hour);
+        if self.part.is_none() {
+            let mut part = OpenPart::new(hour, record.position, self.settings.clone());
+            part.account.last_ts_recv_ns = record.ts_recv_ns;
+            for lost in self.lost_before.drain(..) {
+                note_lost(&mut part, &lost);
+            }
+            self.part = Some(part);
+        }
+        self.dedupe.record(record.ts_recv_ns);
+        let mut common = Common {
+            ts_recv_ns: record.ts_recv_ns as i64,
+            seq: record.seq.0 as i64,
+            conn: record.conn as i32,
+            flags: 0,
+        };
+        let told =
+            if self.ids.is_due(self.dedupe.now_ns()) { self.settle(&Common { conn: 0, ..common }, false) } else { 0 };
+        let Some(part) = self.part.as_mut() else { return 0 };
+        part.account.record(record.kind_raw, record.seq.0, record.ts_recv_ns);
+        let touched = match record.kind() {
+            Some(Kind::Data | Kind::Rest) => {
+                part.account.frames += 1;
+                part.account.payload_bytes += record.payload.len() as u64;
+                part.hash.update(record.payload);
+                if record.flags & record::flags::SECOND_LINE != 0 {
+                    common.flags |= flags::SECOND_LINE;
+                }
+                let line = u8::from(common.flags & flags::SECOND_LINE != 0);
+                let from = (record.kind() == Some(Kind::Data)).then_some(Carrier { conn: record.conn, line });
+                match self.decoder.decode(record) {
+                    Verdict::Rows(channel) => {
+                        part.account.decoded(channel);
+                        if self.decoder.backfilled {
+                            common.flags |= flags::BACKFILLED;
+                        }
+                        route::frame(&common, from, &self.decoder.rows, &mut self.ids, &mut self.dedupe, part)
+                    }
+                    Verdict::Symbols => {
+                        part.account.listing();
+                        listing(part, &common, &mut self.decoder.rows)
+                    }
+                    Verdict::Control => {
+                        part.account.control();
+                        0
+                    }
+                    Verdict::Undecodable(why) => undecodable(part, &common, record, &why),
+                }
+            }
+            Some(kind) => self.other(kind, record, &common),
+            None => 0,
+        };
+        touched | told
+    }
+
+    #[cold]
+    fn other(&mut self, kind: Kind, record: &RecordRef<'_>, common: &Common) -> u32 {
+        let Some(part) = self.part.as_mut() else { return 0 };
+        let text = || String::from_utf8_lossy(record.payload).into_owned();
+        let mut symbol = None;
+        let (kind, detail) = match kind {
+            Kind::ConnOpen => {
+                self.dedupe.opened(record.conn, record.payload);
+                ("connect".to_owned(), text())
+            }
+            Kind::ConnClose => {
+                self.dedupe.closed(record.conn);
+                self.ids.disturbed(record.seq.0);
+                ("disconnect".to_owned(), text())
+            }
+            Kind::Subscribe => ("subscribe".to_owned(), text()),
+            Kind::Gap => {
+                self.ids.disturbed(record.seq.0);
+                ("gap".to_owned(), text())
+            }
+            Kind::Event => {
+                let (kind, detail) = event_kind(record.payload);
+                match kind.as_str() {
+                    "stream_silent" => silent(&mut self.decoder.rows.drift, &detail),
+                    "repaired" | "unrepaired" => {
+                        if let Some(repair) = repair(&detail) {
+                            symbol = Some(self.decoder.rows.symbols.intern(&repair.symbol));
+                            part.account.repaired(repair);
+                        }
+                    }
+                    _ => {}
+                }
+                (kind, detail)
+            }
+            Kind::EpochStart => {
+                self.dedupe.restart();
+                self.ids.disturbed(record.seq.0);
+                self.clock_offset_ns = None;
+                ("epoch".to_owned(), epoch_detail(record))
+            }
+            Kind::Clock => match clock_step(&mut self.clock_offset_ns, record.payload) {
+                Some(step_ns) => ("clock".to_owned(), json!({ "step_ns": step_ns }).to_string()),
+                None => return 0,
+            },
+            Kind::Data | Kind::Rest | Kind::Sync | Kind::Hole | Kind::Seal => return 0,
+        };
+        part.event(common, &Event { symbol, ts_event_us: None, kind: &kind, detail: &detail });
+        1 << Table::Events as u32
+    }
+}
+
+/// The first record a fresh lake meets: what is missing before it, if it is not the log's first.
+pub fn missing_beginning(record: &RecordRef<'_>) -> Option<LostRange> {
+    if record.seq.counter() == 0 && record.seq.epoch() <= 1 {
+        return None;
+    }
+    Some(LostRange {
+        from: Seq(0),
+        to: Seq(record.seq.0.saturating_sub(1)),
+        exact: false,
+        segment: SegmentId(0),
+        offset: 0,
+        bytes: 0,
+        reason: LossReason::MissingSegment,
+    })
+}
+
+/// The row that tells a loss stands at the first lost seq.
+fn note_lost(part: &mut OpenPart, lost: &LostRange) {
+    part.account.lost(lost);
+    let common = Common {
+        ts_recv_ns: part.account.last_ts_recv_ns as i64,
+        seq: lost.from.0 as i64,
+        conn: 0,
+        flags: flags::GAP_BEFORE,
+    };
+    let detail = json!({
+        "cause": "log", "reason": lost.reason.as_str(), "from_seq": lost.from.0, "to_seq": lost.to.0,
+        "exact": lost.exact, "segment": lost.segment.0, "offset": lost.offset, "bytes": lost.bytes,
+    })
+    .to_string();
+    part.event(&common, &Event { symbol: None, ts_event_us: None, kind: "gap", detail: &detail });
+}
+
+#[cold]
+fn listing(part: &mut OpenPart, common: &Common, rows: &mut crate::venue::Rows) -> u32 {
+    let buffer = part.buffer(Table::Symbols);
+    for (row, symbol) in (0_i32..).zip(&rows.listings) {
+        let id = rows.symbols.intern(&symbol.name);
+        buffer.push_symbol(common, row, id, symbol);
+    }
+    part.account.rows(Table::Symbols, rows.listings.len() as u64);
+    1 << Table::Symbols as u32
+}
+
+#[cold]
+fn undecodable(part: &mut OpenPart, common: &Common, record: &RecordRef<'_>, why: &Undecodable) -> u32 {
+    part.account.undecodable(&why.channel);
+    let channel = (why.channel != "unknown").then_some(why.channel.as_str());
+    let payload = match record.rest() {
+        Some(rest) => rest.body,
+        None => record.payload,
+    };
+    part.buffer(Table::Frames).push_frame(
+        common,
+        0,
+        &FrameRow { symbol: None, channel, encoding: why.encoding, payload, reason: &why.reason },
+    );
+    part.account.rows(Table::Frames, 1);
+    1 << Table::Frames as u32
+}
