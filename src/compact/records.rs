@@ -75,6 +75,17 @@ mod tests {
     }
 
     #[test]
+    fn silent_streams_are_drift_that_names_them() {
+        let mut drift = Drift::default();
+        silent(&mut drift, r#"{"stream":"a@trade","silent_ms":60000}"#);
+        silent(&mut drift, r#"{"streams":["a@trade","b@trade"]}"#);
+        silent(&mut drift, "not JSON");
+        let counts: Vec<_> = drift.items.iter().map(|(k, v)| (k.as_str(), v.count)).collect();
+        assert_eq!(counts, [("silent stream ?", 1), ("silent stream a@trade", 2), ("silent stream b@trade", 1)]);
+        assert!(drift.items["silent stream a@trade"].sample.contains("60000"));
+    }
+
+    #[test]
     fn an_event_record_gives_its_kind_and_what_is_not_json_is_kept() {
         assert_eq!(event_kind(br#"{"kind":"rotate","detail":{"a":1}}"#), ("rotate".into(), r#"{"a":1}"#.into()));
         assert_eq!(event_kind(br#"{"kind":"x","b":2}"#), ("x".into(), r#"{"b":2}"#.into()));

@@ -51,7 +51,7 @@ pub mod flags {
     pub const SNAPSHOT: i32 = 1;
     /// The row was fetched over REST to close a gap.
     pub const BACKFILLED: i32 = 2;
-    /// Rows are missing between the row before (same symbol) and this one.
+    /// Ids between the row before (same symbol) and this one had not come yet; the manifest says which never did.
     pub const GAP_BEFORE: i32 = 4;
     /// The event time is far behind the receive time.
     pub const LATE: i32 = 8;
