@@ -4,13 +4,37 @@
 use std::time::{Duration, Instant};
 
 use tapedeck::lake::Table;
-use venue_sim::{Action, ConnReport, Ending, Fault};
+use venue_sim::{Action, ConnReport, Ending, Fault, Market, SimConfig, StartWhen};
 
 use crate::support::lake::Lake;
-use crate::support::venue::{Exchange, market, write_config};
+use crate::support::venue::{Exchange, write_config_for};
 use crate::support::{Dice, Service, both, run, runs, seed, wait_until};
 
-const VENUE: &str = "binance-spot";
+/// What plays and is recorded.
+#[derive(Clone, Copy)]
+struct Of {
+    venue: &'static str,
+    symbols: [&'static str; 3],
+    channels: &'static [&'static str],
+    /// Tables whose ids count by one: table, column, channel.
+    counted: &'static [(Table, &'static str, &'static str)],
+}
+
+/// Asked for what is missing by id.
+const BINANCE: Of = Of {
+    venue: "binance-spot",
+    symbols: ["BTCUSDT", "ETHUSDT", "币安人生USDT"],
+    channels: &["trades", "agg_trades", "book_ticker", "depth"],
+    counted: &[(Table::Trades, "id", "trades"), (Table::AggTrades, "agg_id", "agg_trades")],
+};
+
+/// Asked for what is missing by time and page.
+const GATE: Of = Of {
+    venue: "gate-spot",
+    symbols: ["BTC_USDT", "ETH_USDT", "SOL_USDT"],
+    channels: &["trades", "book_ticker", "depth"],
+    counted: &[(Table::Trades, "id", "trades")],
+};
 
 /// A world in which a market plays, a collector records it and a compactor follows.
 struct World {
@@ -20,25 +44,37 @@ struct World {
     collector: Option<Service>,
     compactor: Option<Service>,
     connections: usize,
+    of: Of,
 }
 
-/// Tables whose ids count by one.
-const COUNTED: [(Table, &str, &str); 2] = [(Table::Trades, "id", "trades"), (Table::AggTrades, "agg_id", "agg_trades")];
-
 impl World {
-    fn start(lines: u32, per_connection: usize, frames_per_s: u64, seed: u64) -> World {
+    fn start(of: Of, lines: usize, per_connection: usize, seed: u64) -> World {
         let root = tempfile::tempdir().unwrap();
-        let exchange = Exchange::start(market(VENUE, frames_per_s, None, seed));
-        // The weight of many holes within a minute; the simulator does not enforce its own here.
-        // A connection for each stream: those that were cut come back ever later, and the others go on meanwhile.
-        let extra = format!(
-            "lines = {lines}\nstreams_per_connection = {per_connection}\nrest_weight_per_window = 1000000\n[lake]\nack_interval_s = 1\n"
+        let streams = of.symbols.len() * of.channels.len();
+        let mut sim = SimConfig::generated(
+            &[of.venue],
+            Market {
+                symbols: of.symbols.map(str::to_owned).to_vec(),
+                channels: of.channels.iter().map(|c| (*c).to_owned()).collect(),
+                frames_per_s: 400,
+                total_frames: None,
+                start_ms: None,
+            },
         );
-        let config = write_config(root.path(), &exchange, VENUE, &extra);
+        sim.start_when = StartWhen::Settled { streams, quiet_ms: 200 };
+        sim.seed = seed;
+        let exchange = Exchange::start(sim);
+        // The weight of many holes within a minute; the simulator does not enforce its own here. With a connection
+        // for each stream those that were cut come back ever later, and the others go on meanwhile.
+        let extra = format!(
+            "lines = {lines}\nconnect_stagger_ms = 0\nconnects_per_5_min = 100000\nstreams_per_connection = {per_connection}\nrest_weight_per_window = 1000000\n[lake]\nack_interval_s = 1\n"
+        );
+        let channels: Vec<&str> = of.channels.iter().copied().chain(["depth_snapshot"]).collect();
+        let config = write_config_for(root.path(), &exchange, of.venue, &of.symbols, &channels, &extra);
         let collector = Some(Service::start("collector", &config, &[]));
         let compactor = Some(Service::start("compactor", &config, &[]));
-        let connections = lines as usize * 12 / per_connection;
-        let world = World { root, exchange, config, collector, compactor, connections };
+        let connections = lines * streams / per_connection;
+        let world = World { root, exchange, config, collector, compactor, connections, of };
         world.wait_for_all();
         world
     }
@@ -46,7 +82,7 @@ impl World {
     /// Connections that are open and have delivered.
     fn open(&self) -> Vec<ConnReport> {
         let report = self.exchange.sim.report();
-        let of_venue = report.venues.get(VENUE).map(|v| v.connections.clone()).unwrap_or_default();
+        let of_venue = report.venues.get(self.of.venue).map(|v| v.connections.clone()).unwrap_or_default();
         of_venue.into_iter().filter(|c| c.closed_ns.is_none() && c.frames_sent > 0).collect()
     }
 
@@ -77,14 +113,14 @@ impl World {
             drawn.is_some()
         });
         let action = Action::Cut { half_frame: dice.below(2) == 0 };
-        self.exchange.sim.fault(Fault { conn: drawn, ..Fault::now(action).on_venue(VENUE) });
+        self.exchange.sim.fault(Fault { conn: drawn, ..Fault::now(action).on_venue(self.of.venue) });
         wait_until("it is cut", || self.open().iter().all(|c| Some(c.number) != drawn));
     }
 
     fn status(&self) -> serde_json::Value {
         let out = run(&["status", "--json", "--config", self.config.to_str().unwrap()]);
         let all: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
-        all["compactor"]["venues"][VENUE].clone()
+        all["compactor"]["venues"][self.of.venue].clone()
     }
 
     /// Lets the market play for a while, so that the last hole has settled; then stops everything in order and
@@ -107,48 +143,53 @@ impl World {
         let out = run(&["replay", "--verify", "--config", self.config.to_str().unwrap()]);
         assert!(out.status.success() && both(&out).contains(" 0 different"), "{}", both(&out));
         self.exchange.stop();
-        let lake = Lake::open(&self.root.path().join("data/lake"), VENUE);
+        let lake = Lake::open(&self.root.path().join("data/lake"), self.of.venue);
         (self.root, lake)
     }
 }
 
-fn assert_whole(lake: &Lake) {
-    for (table, column, channel) in COUNTED {
-        let ids = lake.ids(table, column, None);
+fn assert_whole(of: Of, lake: &Lake) {
+    for (table, column, channel) in of.counted {
+        let ids = lake.ids(*table, column, None);
         assert_eq!(ids.len(), 3, "{channel}: all symbols have rows");
         assert!(Lake::missing(&ids).is_empty(), "{channel}: {:?} of {:?}", Lake::missing(&ids), lake.gaps(channel));
     }
 }
 
 #[test]
-fn an_abrupt_end_of_the_only_line_is_told_and_repaired() {
-    abrupt_ends_of_one_line();
+fn an_abrupt_end_of_the_only_line_is_told_and_repaired_by_id() {
+    abrupt_ends_of_one_line(BINANCE);
 }
 
-fn abrupt_ends_of_one_line() {
+#[test]
+fn an_abrupt_end_of_the_only_line_is_told_and_repaired_by_time() {
+    abrupt_ends_of_one_line(GATE);
+}
+
+fn abrupt_ends_of_one_line(of: Of) {
     let mut dice = Dice::new(seed("abrupt_ends_of_one_line"));
-    let world = World::start(1, 1, 400, dice.below(1 << 40));
+    let world = World::start(of, 1, 1, dice.below(1 << 40));
     let ends = runs(8);
     for _ in 0..ends {
         std::thread::sleep(Duration::from_millis(dice.below(200)));
         // Of those that carry what can be repaired; the tables below are theirs.
-        world.cut(&mut dice, |c, _| c.streams.keys().any(|s| s.ends_with("@trade") || s.ends_with("@aggTrade")));
+        world.cut(&mut dice, |c, _| c.streams.keys().any(|s| s.to_lowercase().contains("trade")));
     }
     let (_root, lake) = world.end(true);
     let (mut repaired, mut lost) = (0, 0);
-    for (table, column, channel) in COUNTED {
+    for (table, column, channel) in of.counted {
         // What the sockets brought has holes, all of them told ...
-        let heard = lake.ids(table, column, Some(false));
+        let heard = lake.ids(*table, column, Some(false));
         let missing = Lake::missing(&heard);
         lost += missing.len();
         lake.assert_explained(channel, &missing);
-        repaired += lake.ids(table, column, Some(true)).values().map(|ids| ids.len()).sum::<usize>();
+        repaired += lake.ids(*table, column, Some(true)).values().map(|ids| ids.len()).sum::<usize>();
     }
     assert!(lost > 0, "the ends cost nothing, so nothing was shown");
     // ... and what was fetched fills them.
-    assert_whole(&lake);
+    assert_whole(of, &lake);
     assert!(lake.repairs().iter().all(|r| r.why.is_none()), "{:?}", lake.repairs());
-    let told = COUNTED.iter().map(|(_, _, c)| lake.gaps(c).len()).sum::<usize>();
+    let told = of.counted.iter().map(|(_, _, c)| lake.gaps(c).len()).sum::<usize>();
     assert_eq!(lake.repairs().len(), told, "one repair for each gap");
     assert_eq!(lake.repairs().iter().map(|r| r.rows).sum::<u64>(), repaired as u64, "each row once");
     println!("{ends} abrupt ends, {told} gaps of trades and aggregates told and repaired with {repaired} rows");
@@ -161,7 +202,7 @@ fn an_announced_end_leaves_no_id_missing_and_none_twice() {
 
 fn announced_ends() {
     let mut dice = Dice::new(seed("announced_ends"));
-    let world = World::start(1, 12, 400, dice.below(1 << 40));
+    let world = World::start(BINANCE, 1, 12, dice.below(1 << 40));
     let ends = runs(3) as u32;
     for _ in 0..ends {
         let endings = Ending::ALL.to_vec();
@@ -182,8 +223,8 @@ fn announced_ends() {
         world.wait_for_all();
     }
     let (_root, lake) = world.end(false);
-    assert_whole(&lake);
-    for (_, _, channel) in COUNTED {
+    assert_whole(BINANCE, &lake);
+    for (_, _, channel) in BINANCE.counted {
         assert!(lake.gaps(channel).is_empty(), "{:?}", lake.gaps(channel));
     }
     assert!(lake.gaps("depth").is_empty(), "{:?}", lake.gaps("depth"));
@@ -198,7 +239,7 @@ fn with_two_lines_an_abrupt_end_of_one_costs_nothing() {
 
 fn abrupt_ends_with_two_lines() {
     let mut dice = Dice::new(seed("abrupt_ends_with_two_lines"));
-    let world = World::start(2, 1, 400, dice.below(1 << 40));
+    let world = World::start(BINANCE, 2, 1, dice.below(1 << 40));
     let ends = runs(8);
     for _ in 0..ends {
         std::thread::sleep(Duration::from_millis(dice.below(200)));
@@ -209,7 +250,7 @@ fn abrupt_ends_with_two_lines() {
         });
     }
     let (_root, lake) = world.end(false);
-    assert_whole(&lake);
+    assert_whole(BINANCE, &lake);
     for channel in ["trades", "agg_trades", "depth"] {
         assert!(lake.gaps(channel).is_empty(), "{:?}", lake.gaps(channel));
     }
@@ -223,7 +264,7 @@ fn abrupt_ends_with_two_lines() {
 #[test]
 fn a_kill_of_the_compactor_in_the_middle_of_repairs_makes_none_of_them_twice() {
     let mut dice = Dice::new(seed("killed_repairs"));
-    let mut world = World::start(1, 1, 400, dice.below(1 << 40));
+    let mut world = World::start(BINANCE, 1, 1, dice.below(1 << 40));
     for _ in 0..runs(3) {
         world.cut(&mut dice, |_, _| true);
         world.cut(&mut dice, |_, _| true);
@@ -236,5 +277,5 @@ fn a_kill_of_the_compactor_in_the_middle_of_repairs_makes_none_of_them_twice() {
     let (_root, lake) = world.end(false);
     let waits = |lake: &Lake| lake.repairs().iter().any(|r| r.why.is_some());
     assert!(!waits(&lake), "{:?}", lake.repairs());
-    assert_whole(&lake);
+    assert_whole(BINANCE, &lake);
 }

@@ -60,6 +60,8 @@ impl Bed {
         .unwrap();
         cfg.data_dir = self.root.path().to_owned();
         cfg.lake.dir = self.lake();
+        // Nobody reads these logs for candles: that reader would hold every segment back.
+        cfg.klines.source.insert(VenueId::BinanceSpot, None);
         cfg.lake.row_group_rows = 100;
         cfg.lake.batch_rows = 16;
         cfg
