@@ -67,6 +67,20 @@ fn every_stream_of_binance_spot_sbe_is_subscribed_without_a_ban() {
     subscribe_all("binance-spot-sbe", &channels, key, |sim| set(sim, symbols(342, |n| format!("C{n}USDT")), &channels));
 }
 
+#[test]
+fn every_stream_of_kucoin_is_subscribed_without_a_509() {
+    let channels = ["trades", "book_ticker", "depth"];
+    subscribe_all("kucoin-spot", &channels, "", |sim| set(sim, symbols(342, |n| format!("C{n}-USDT")), &channels));
+    subscribe_all("kucoin-futures", &channels, "", |sim| set(sim, symbols(342, |n| format!("C{n}USDTM")), &channels));
+}
+
+#[test]
+fn every_stream_of_gate_is_subscribed_without_a_ban() {
+    let channels = ["trades", "book_ticker", "depth"];
+    subscribe_all("gate-spot", &channels, "", |sim| set(sim, symbols(342, |n| format!("C{n}_USDT")), &channels));
+    subscribe_all("gate-futures", &channels, "", |sim| set(sim, symbols(342, |n| format!("C{n}_USDT")), &channels));
+}
+
 /// The generated market of the simulation is of these.
 fn set(sim: &mut SimConfig, symbols: Vec<String>, channels: &[&str]) {
     let venue_sim::Source::Generated(market) = &mut sim.source else { panic!("the market is generated") };

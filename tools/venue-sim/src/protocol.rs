@@ -156,7 +156,8 @@ impl Session {
                     .map(|(session, added)| (Session::Sbe(session), added))
                     .ok_or_else(|| Answer::json(404, "")),
             },
-            Exchange::Kucoin if path != "/" && path != "/endpoint" => Err(Answer::json(404, "")),
+            // Also without a slash: a configured base has none at its end.
+            Exchange::Kucoin if !matches!(path, "" | "/" | "/endpoint") => Err(Answer::json(404, "")),
             Exchange::Kucoin => Ok((Session::Kucoin(kucoin::Session::open(venue, &head.query())), Vec::new())),
             Exchange::Gate => {
                 let served = if venue.market == Market::Spot { "/ws/v4" } else { "/v4/ws/usdt" };
