@@ -342,5 +342,7 @@ fn is_simulator(v: &VenueConfig) -> bool {
         let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
         ["127.", "localhost", "[::1]"].iter().any(|p| rest.starts_with(p))
     };
-    local(&v.rest_url) && v.ws_url.as_deref().is_some_and(local)
+    // Where tokens name the socket's address, REST alone decides who is asked.
+    let by_token = || venue(v.id).is_some_and(|known| known.token_request().is_some());
+    local(&v.rest_url) && v.ws_url.as_deref().map_or_else(by_token, local)
 }

@@ -107,6 +107,8 @@ fn a_simulator_on_loopback_may_be_pressed_at_will() {
     assert!(warnings("binance-spot", hard).is_empty());
     let half = hard.replace("ws://127.0.0.1:9/x", "");
     assert!(Config::from_toml(&toml("binance-spot", &half)).is_err(), "only the REST side is simulated");
+    let token = "params_per_subscribe = 1000\nrest_url = \"http://127.0.0.1:9/x\"";
+    assert!(warnings("kucoin-spot", token).is_empty(), "the token names the socket's address");
 }
 
 #[test]
