@@ -20,6 +20,9 @@ pub const SEEDED: u16 = 4;
 /// No trade in it: the close before, no volume.
 pub const FLAT: u16 = 8;
 
+/// A candle of a venue whose own candles lack some sums (trade count, quote or taker volumes): those are 0.
+pub const SPARSE: u16 = 16;
+
 /// Open time of a slot without a bar.
 const EMPTY: i64 = i64::MIN;
 
@@ -55,7 +58,7 @@ pub struct KlineData {
     pub last_trade_id: i64,
     /// 0 when first closed, plus 1 with every later change.
     pub revision: u32,
-    /// [`FINAL`], [`GAP`], [`SEEDED`], [`FLAT`].
+    /// [`FINAL`], [`GAP`], [`SEEDED`], [`FLAT`], [`SPARSE`].
     pub flags: u16,
     /// Decimals of prices.
     pub price_scale: u8,

@@ -12,6 +12,8 @@
 //! - [`store`]: what readers see; [`db`]: what outlives the process.
 
 pub mod actor;
+mod asker;
+pub mod backfill;
 mod consumer;
 pub mod data;
 pub mod db;
@@ -19,6 +21,7 @@ pub mod feed;
 pub mod generator;
 pub mod hub;
 pub mod interval;
+pub mod official;
 pub mod registry;
 mod service;
 pub mod store;

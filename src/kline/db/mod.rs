@@ -268,11 +268,12 @@ pub trait CandleReader: Send {
     /// See [`CandleReader::load_registry`].
     fn gaps(&mut self, q: &GapQuery) -> Result<Vec<NamedBar>>;
 
-    /// Open times of the bars that need nothing more (final, no gap) between two open times, inclusive, us.
+    /// Open times of the bars between two open times, inclusive, us: those that need nothing more (final, no gap), or,
+    /// with `any`, all that are stored.
     ///
     /// # Errors
     /// See [`CandleReader::load_registry`].
-    fn complete(&mut self, series: &Series, from_us: i64, to_us: i64) -> Result<Vec<i64>>;
+    fn opens(&mut self, series: &Series, from_us: i64, to_us: i64, any: bool) -> Result<Vec<i64>>;
 
     /// What there is, in order.
     ///
@@ -291,7 +292,8 @@ pub trait CandleDb: CandleReader {
     fn commit(&mut self, checkpoint: &Checkpoint) -> Result<Committed>;
 
     /// Stores final bars of another source. Holes are filled; stored bars of a less or equally trusted source are
-    /// replaced when they differ, and bars of our own trades only where they have a gap and `replace_gaps` is set.
+    /// replaced when they differ, and bars of our own trades only where they have a gap or were never closed, and `replace_gaps` is set. Whoever
+    /// gives them has waited until the venue's candle was settled.
     ///
     /// # Errors
     /// When the database refuses; nothing is stored then.

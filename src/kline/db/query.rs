@@ -148,8 +148,8 @@ impl<S: Sql> CandleReader for Store<S> {
             .collect()
     }
 
-    fn complete(&mut self, series: &Series, from_us: i64, to_us: i64) -> Result<Vec<i64>> {
-        let (known, whole) = (i64::from(FINAL | GAP), i64::from(FINAL));
+    fn opens(&mut self, series: &Series, from_us: i64, to_us: i64, any: bool) -> Result<Vec<i64>> {
+        let (known, whole) = if any { (0, 0) } else { (i64::from(FINAL | GAP), i64::from(FINAL)) };
         let rows = self.sql.rows(
             &format!("SELECT open_time FROM klines WHERE {OF_SERIES} AND (flags & ?6) = ?7 ORDER BY open_time"),
             &[

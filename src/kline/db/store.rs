@@ -337,7 +337,7 @@ impl<S: Sql> CandleDb for Store<S> {
 /// True when a stored bar is to be replaced by one of `source`.
 fn gives_way(there: &StoredBar, bar: &KlineData, source: Source, replace_gaps: bool) -> bool {
     if there.source == Source::Live {
-        return replace_gaps && there.bar.is_final() && there.bar.flags & GAP != 0;
+        return replace_gaps && there.bar.flags & (FINAL | GAP) != FINAL;
     }
     let same = KlineData { revision: there.bar.revision, ..*bar } == there.bar;
     source >= there.source && !same

@@ -1,0 +1,174 @@
+//! Holes in the stored candles, filled with the venue's own. Asks only for what is missing, stores page by page: a
+//! run that was stopped goes on where it was, and a second run asks for nothing.
+//!
+//! ```text
+//!  stored open times --> what is missing --> pages --REST--> bars --put_history--> database
+//! ```
+//! Where a venue leaves candles without a trade out, the silence between two of its candles becomes flat bars.
+
+use std::collections::HashSet;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use super::data::KlineData;
+use super::db::{CandleDb, HistoryQuery, NamedBar, Series, Source};
+use super::interval::Interval;
+use super::official::{self, Ask};
+use crate::venue::Venue;
+
+/// Bars looked at in one query.
+const CHUNK: i64 = 50_000;
+/// Bars asked for of a series without any, when no start is given.
+const FIRST: i64 = 1_000;
+
+/// What to fill.
+pub struct Job<'a> {
+    /// Whom to ask.
+    pub venue: &'a dyn Venue,
+    /// The venue's own spelling.
+    pub symbol: String,
+    /// Interval.
+    pub interval: Interval,
+    /// From this time on, us; `None`: from the oldest stored bar, or 1,000 bars back where there is none.
+    pub from_us: Option<i64>,
+    /// Up to this time, exclusive, us.
+    pub to_us: Option<i64>,
+    /// Bars with a gap, and those never closed, are replaced too.
+    pub gaps: bool,
+}
+
+/// What was done, so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Done {
+    /// Venue word.
+    pub venue: String,
+    /// The venue's own spelling.
+    pub symbol: String,
+    /// Interval word.
+    pub interval: &'static str,
+    /// Bars missing at the beginning, in what was looked at so far.
+    pub missing: u64,
+    /// Bars stored where there was none.
+    pub inserted: u64,
+    /// Bars replaced.
+    pub replaced: u64,
+    /// Missing bars that the venue does not have either.
+    pub absent: u64,
+    /// How far it is, us.
+    pub at_us: i64,
+    /// Where it ends, us.
+    pub end_us: i64,
+}
+
+/// Fills one series. `now_us`: our clock; `tell` hears of every page.
+///
+/// # Errors
+/// When the venue does not answer or the database refuses; what was stored stays.
+pub async fn fill(
+    db: &mut dyn CandleDb,
+    ask: &mut impl Ask,
+    job: &Job<'_>,
+    now_us: i64,
+    tell: &mut dyn FnMut(&Done),
+) -> Result<Done> {
+    let (interval, len) = (job.interval, job.interval.len_us());
+    let venue = job.venue.id().as_str();
+    let page = job.venue.klines_page().with_context(|| format!("{venue} has no candles over REST"))?;
+    let series = Series { venue: venue.to_owned(), symbol: job.symbol.clone(), interval };
+    let settled = official::last_settled(interval, now_us);
+    // The last bar that opens before `to`.
+    let last = job.to_us.map_or(settled, |to| settled.min(interval.open_of(to.saturating_sub(1))));
+    let first = match job.from_us {
+        Some(from) => interval.next(interval.open_of(from.saturating_sub(1))),
+        None => oldest(db, &series)?.unwrap_or(last - (FIRST - 1) * len),
+    };
+    let mut done = Done {
+        venue: series.venue.clone(),
+        symbol: series.symbol.clone(),
+        interval: interval.as_str(),
+        at_us: first,
+        end_us: interval.next(last),
+        ..Done::default()
+    };
+    // The newest bar of the page before, when the next page begins right behind that page.
+    let mut before: Option<KlineData> = None;
+    let mut at = first;
+    while at <= last {
+        let chunk_last = (at + (CHUNK - 1) * len).min(last);
+        let stored: HashSet<i64> = db.opens(&series, at, chunk_last, !job.gaps)?.into_iter().collect();
+        let lacks = |open: &i64| !stored.contains(open);
+        let opens = |from: i64| std::iter::successors(Some(from), |o| Some(interval.next(*o)));
+        while at <= chunk_last {
+            let Some(start) = opens(at).take_while(|o| *o <= chunk_last).find(lacks) else {
+                (at, before) = (interval.next(chunk_last), None);
+                break;
+            };
+            if start != at {
+                before = None;
+            }
+            let end = (start + (i64::from(page.rows) - 1) * len).min(chunk_last);
+            let end = opens(start).take_while(|o| *o <= end).filter(lacks).last().unwrap_or(end);
+            let asked = u32::try_from((end - start) / len + 1).unwrap_or(page.rows);
+            let missing: Vec<i64> = opens(start).take_while(|o| *o <= end).filter(lacks).collect();
+            let rows = official::fetch(ask, job.venue, &job.symbol, interval, (start, end), asked).await?;
+            if rows.is_empty() && page.from_the_start {
+                // Before the listing, or a long halt: where do candles go on?
+                let next = official::fetch(ask, job.venue, &job.symbol, interval, (start, last), 1).await?;
+                let until = next.first().map_or(interval.next(last), |k| k.open_time_us);
+                let skipped = opens(at).take_while(|o| *o < until.min(interval.next(chunk_last))).filter(lacks).count();
+                done.missing += skipped as u64;
+                done.absent += skipped as u64;
+                (at, before) = (until.max(interval.next(end)), None);
+                done.at_us = at;
+                tell(&done);
+                continue;
+            }
+            let mut bars: Vec<KlineData> = Vec::with_capacity(rows.len());
+            for row in &rows {
+                let bar = official::bar(row)
+                    .with_context(|| format!("a candle of {} has more digits than one can hold", job.symbol))?;
+                if let Some(before) = before.as_ref().filter(|_| page.omits_empty) {
+                    bars.extend(official::flats(interval, before, bar.open_time_us));
+                }
+                bars.push(bar);
+                before = Some(bar);
+            }
+            let named = bars.iter().map(|bar| NamedBar {
+                venue: series.venue.clone(),
+                symbol: series.symbol.clone(),
+                interval,
+                bar: *bar,
+            });
+            let filled = db.put_history(&named.collect::<Vec<_>>(), Source::Official, job.gaps)?;
+            let given: HashSet<i64> = bars.iter().map(|b| b.open_time_us).collect();
+            done.missing += missing.len() as u64;
+            done.absent += missing.iter().filter(|open| !given.contains(open)).count() as u64;
+            done.inserted += filled.inserted;
+            done.replaced += filled.replaced;
+            at = interval.next(end);
+            done.at_us = at;
+            tell(&done);
+        }
+    }
+    done.at_us = done.end_us;
+    Ok(done)
+}
+
+/// Open time of the oldest stored bar.
+fn oldest(db: &mut dyn CandleDb, series: &Series) -> Result<Option<i64>> {
+    let q = HistoryQuery {
+        venue: series.venue.clone(),
+        symbol: series.symbol.clone(),
+        interval: series.interval,
+        start_us: None,
+        end_us: None,
+        limit: 1,
+        newest_first: false,
+    };
+    Ok(db.query(&q)?.first().map(|bar| bar.open_time_us))
+}
+
+#[cfg(test)]
+#[path = "backfill_tests.rs"]
+mod tests;

@@ -1,0 +1,174 @@
+//! The venue's own candles: asked for, checked, and made into bars of ours. Stores nothing, compares nothing.
+
+use std::future::Future;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::data::{FINAL, FLAT, KlineData, SPARSE};
+use super::interval::Interval;
+use crate::venue::{Num, RestKline, RestRequest, Venue};
+
+/// A candle is taken from the venue this long after its end: late corrections are in it then, us.
+pub const SETTLE_US: i64 = 60_000_000;
+
+/// Whoever can ask a venue: over the network with pauses and repetitions, or a test.
+pub trait Ask {
+    /// The body of a successful answer.
+    ///
+    /// # Errors
+    /// When there will be none.
+    fn ask(&mut self, request: &RestRequest) -> impl Future<Output = Result<Vec<u8>>>;
+}
+
+/// The candles of one request: open times `first_us` to `last_us`, inclusive, us; oldest first.
+///
+/// # Errors
+/// When the venue has no such candles, does not answer, or answers something else than was asked.
+pub async fn fetch(
+    ask: &mut impl Ask,
+    venue: &dyn Venue,
+    symbol: &str,
+    interval: Interval,
+    (first_us, last_us): (i64, i64),
+    limit: u32,
+) -> Result<Vec<RestKline>> {
+    let request = venue
+        .klines_request(symbol, interval.as_str(), first_us / 1000, last_us / 1000, limit)
+        .with_context(|| format!("{} has no candles of {interval} over REST", venue.id()))?;
+    let body = ask.ask(&request).await?;
+    let mut rows = venue
+        .parse_klines(&body)
+        .with_context(|| format!("{} answered something else than candles of {symbol}", venue.id()))?;
+    if let Some(row) = rows.iter().find(|r| interval.open_of(r.open_time_us) != r.open_time_us) {
+        // Weeks that begin on Thursdays are no weeks of ours.
+        bail!("{} opens a candle of {interval} at {} us, which none of ours does", venue.id(), row.open_time_us);
+    }
+    rows.retain(|r| (first_us..=last_us).contains(&r.open_time_us));
+    rows.dedup_by_key(|r| r.open_time_us);
+    ensure!(
+        rows.windows(2).all(|w| matches!(w, [a, b] if a.open_time_us < b.open_time_us)),
+        "{} answered candles of {symbol} out of order",
+        venue.id()
+    );
+    Ok(rows)
+}
+
+/// The mantissa of `num` at `scale`.
+fn at(num: Num, scale: u8) -> Option<i128> {
+    let by = scale.checked_sub(num.scale)?;
+    i128::from(num.mantissa).checked_mul(10_i128.checked_pow(by.into())?)
+}
+
+/// A final bar of a venue's candle; `None` when its numbers do not fit one.
+pub fn bar(k: &RestKline) -> Option<KlineData> {
+    let trim = |n: Option<Num>| n.unwrap_or_default().normalized();
+    let price_scale = [k.open, k.high, k.low, k.close].iter().map(|n| n.scale).max()?;
+    let amounts = [k.volume, k.taker_buy_volume].map(Option::unwrap_or_default);
+    let [volume, taker_buy] = amounts;
+    let (quote, taker_buy_quote) = (trim(k.quote_volume), trim(k.taker_buy_quote_volume));
+    let most = quote.scale.max(taker_buy_quote.scale);
+    // A turnover with more decimals than price times amount has needs them in the amount.
+    let amount_scale = volume.scale.max(taker_buy.scale).max(most.saturating_sub(price_scale));
+    let quote_scale = price_scale.checked_add(amount_scale)?;
+    let price = |n: Num| i64::try_from(at(n, price_scale)?).ok();
+    let trade_count = u64::try_from(k.trade_count.unwrap_or(0)).ok()?;
+    let known = [k.quote_volume, k.taker_buy_volume, k.taker_buy_quote_volume].iter().all(Option::is_some);
+    let sparse = if known && k.trade_count.is_some() { 0 } else { SPARSE };
+    let flat = if volume.is_zero() && trade_count == 0 { FLAT } else { 0 };
+    Some(KlineData {
+        open_time_us: k.open_time_us,
+        open: price(k.open)?,
+        high: price(k.high)?,
+        low: price(k.low)?,
+        close: price(k.close)?,
+        volume: at(volume, amount_scale)?,
+        quote_volume: at(quote, quote_scale)?,
+        taker_buy_volume: at(taker_buy, amount_scale)?,
+        taker_buy_quote_volume: at(taker_buy_quote, quote_scale)?,
+        trade_count,
+        flags: FINAL | sparse | flat,
+        price_scale,
+        amount_scale,
+        ..KlineData::default()
+    })
+}
+
+/// Flat bars between two bars of a venue that leaves candles without a trade out.
+pub fn flats(interval: Interval, before: &KlineData, until_us: i64) -> impl Iterator<Item = KlineData> {
+    let (first, close) = (interval.next(before.open_time_us), before.close);
+    let (p, a) = (before.price_scale, before.amount_scale);
+    std::iter::successors(Some(first), move |open| Some(interval.next(*open)))
+        .take_while(move |open| *open < until_us)
+        .map(move |open| {
+            let flat = KlineData::flat(open, close, p, a);
+            KlineData { flags: flat.flags | FINAL, ..flat }
+        })
+}
+
+/// The last open time whose candle is settled at `now_us`.
+pub fn last_settled(interval: Interval, now_us: i64) -> i64 {
+    interval.open_of(now_us - SETTLE_US) - interval.len_us()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::kline::data::decimal;
+
+    fn num(text: &str) -> Num {
+        Num::parse(text.as_bytes()).unwrap()
+    }
+
+    fn kline() -> RestKline {
+        RestKline {
+            open_time_us: 60_000_000,
+            open: num("1.50"),
+            high: num("2"),
+            low: num("1.25"),
+            close: num("1.5"),
+            volume: Some(num("10.5")),
+            quote_volume: Some(num("15.75000000")),
+            trade_count: Some(3),
+            taker_buy_volume: Some(num("4.25")),
+            taker_buy_quote_volume: Some(num("6.375")),
+        }
+    }
+
+    #[test]
+    fn a_venues_candle_keeps_every_digit() {
+        let b = bar(&kline()).unwrap();
+        assert_eq!((b.price_scale, b.amount_scale), (2, 2));
+        assert_eq!((b.open, b.high, b.low, b.close), (150, 200, 125, 150));
+        assert_eq!(
+            (b.volume, b.quote_volume, b.taker_buy_volume, b.taker_buy_quote_volume),
+            (1050, 157_500, 425, 63_750)
+        );
+        assert_eq!((b.trade_count, b.flags), (3, FINAL));
+        let long = bar(&RestKline { quote_volume: Some(num("15.12345678")), ..kline() }).unwrap();
+        assert_eq!(decimal(long.quote_volume, 8, 0), "15.12345678");
+        assert_eq!(decimal(long.volume, u32::from(long.amount_scale), 0), "10.5");
+    }
+
+    #[test]
+    fn what_a_venue_does_not_send_is_marked_and_what_does_not_fit_is_refused() {
+        let sparse = bar(&RestKline { trade_count: None, quote_volume: None, ..kline() }).unwrap();
+        assert_eq!((sparse.flags, sparse.quote_volume), (FINAL | SPARSE, 0));
+        let empty = bar(&RestKline { volume: Some(num("0.000")), trade_count: Some(0), ..kline() }).unwrap();
+        assert_eq!(empty.flags, FINAL | FLAT);
+        assert!(bar(&RestKline { trade_count: Some(-1), ..kline() }).is_none());
+        assert!(bar(&RestKline { open: num("9000000000000000000"), ..kline() }).is_none());
+    }
+
+    #[test]
+    fn silence_between_two_candles_is_flat_and_a_candle_settles_a_minute_after_its_end() {
+        let b = bar(&kline()).unwrap();
+        let all: Vec<KlineData> = flats(Interval::M1, &b, 240_000_000).collect();
+        assert_eq!(all.iter().map(|f| f.open_time_us / 60_000_000).collect::<Vec<_>>(), [2, 3]);
+        assert!(all.iter().all(|f| f.close == 150 && f.volume == 0 && f.flags == FINAL | FLAT));
+        assert_eq!(flats(Interval::M1, &b, 120_000_000).count(), 0);
+        let minutes = |n: i64| n * 60_000_000;
+        assert_eq!(last_settled(Interval::M1, minutes(5)), minutes(3));
+        assert_eq!(last_settled(Interval::M1, minutes(5) - 1), minutes(2));
+    }
+}
