@@ -8,6 +8,7 @@ mod compactor;
 mod completions;
 mod config;
 pub mod demo;
+mod klines;
 mod replay;
 mod status;
 
@@ -46,6 +47,8 @@ pub enum Command {
     Compactor(compactor::Args),
     /// Rebuilds the lake from the log, or proves that the published one is what the log says.
     Replay(replay::Args),
+    /// Fills, compares and exports stored candles.
+    Klines(klines::Args),
     /// Checks a configuration, or shows the one that holds and where each value came from.
     Config(config::Args),
     /// What runs, how far behind, how much disk.
@@ -66,6 +69,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Collector(args) => collector::run(args),
         Command::Compactor(args) => compactor::run(args),
         Command::Replay(args) => replay::run(args),
+        Command::Klines(args) => klines::run(args),
         Command::Config(args) => config::run(args),
         Command::Status(args) => status::run(args),
         Command::Completions(args) => completions::run(args),

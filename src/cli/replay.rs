@@ -33,7 +33,7 @@ pub struct Args {
     json: bool,
 }
 
-fn time(text: &Option<String>, name: &str) -> anyhow::Result<Option<u64>> {
+pub(super) fn time(text: &Option<String>, name: &str) -> anyhow::Result<Option<u64>> {
     let Some(text) = text else { return Ok(None) };
     let parsed = text.parse::<jiff::Timestamp>().or_else(|_| format!("{text}Z").parse()).or_else(|_| {
         // A date alone is its first instant.

@@ -44,7 +44,7 @@ mod tests;
 mod watchdog;
 mod wishes;
 
-pub use plan::select;
+pub use plan::{is_exact, select};
 
 use std::path::Path;
 use std::sync::Arc;

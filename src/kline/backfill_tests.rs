@@ -1,1 +1,178 @@
-//! Tests of the backfill.
+//! Tests of the backfill: a made-up venue that speaks Binance's or KuCoin's candles, and counts its requests.
+#![allow(clippy::unwrap_used)]
+
+use std::cell::Cell;
+
+use super::*;
+use crate::kline::data::{FINAL, FLAT, GAP};
+use crate::kline::db;
+use crate::venue::{RestRequest, VenueId, venue};
+
+const MIN: i64 = 60_000_000;
+/// 2024-08-05 00:00 UTC, a Monday.
+const T0: i64 = 1_722_816_000_000_000;
+
+/// Has candles from `first` on, at every minute for which `trades` is true.
+struct Fake {
+    first: i64,
+    trades: fn(i64) -> bool,
+    asked: Cell<u32>,
+    fails_at: u32,
+}
+
+fn number(path: &str, name: &str) -> i64 {
+    path.split(['?', '&']).find_map(|p| p.strip_prefix(name)?.strip_prefix('=')?.parse().ok()).unwrap()
+}
+
+impl Ask for Fake {
+    async fn ask(&mut self, request: &RestRequest) -> Result<Vec<u8>> {
+        self.asked.set(self.asked.get() + 1);
+        anyhow::ensure!(self.asked.get() != self.fails_at, "the network is gone");
+        let path = &request.path_and_query;
+        let is_binance = path.starts_with("/api/v3/klines");
+        let (from, to, limit) = if is_binance {
+            (number(path, "startTime") * 1000, number(path, "endTime") * 1000, number(path, "limit"))
+        } else {
+            (number(path, "startAt") * 1_000_000, number(path, "endAt") * 1_000_000, 1_500)
+        };
+        let mut rows = Vec::new();
+        let mut open = Interval::M1.next(Interval::M1.open_of(from.max(self.first) - 1));
+        while open <= to && (rows.len() as i64) < limit {
+            if (self.trades)((open - T0) / MIN) {
+                let price = (open - T0) / MIN + 100;
+                rows.push(if is_binance {
+                    format!(
+                        "[{},\"{price}.0\",\"{price}.0\",\"{price}.0\",\"{price}.0\",\"2.0\",{},\"4.00\",1,\"0.0\",\"0.00\",\"0\"]",
+                        open / 1000,
+                        (open + MIN) / 1000 - 1
+                    )
+                } else {
+                    format!("[\"{}\",\"{price}\",\"{price}\",\"{price}\",\"{price}\",\"2\",\"4\"]", open / 1_000_000)
+                });
+            }
+            open += MIN;
+        }
+        Ok(if is_binance {
+            format!("[{}]", rows.join(","))
+        } else {
+            rows.reverse();
+            format!("{{\"code\":\"200000\",\"data\":[{}]}}", rows.join(","))
+        }
+        .into_bytes())
+    }
+}
+
+fn fake(first: i64) -> Fake {
+    Fake { first, trades: |_| true, asked: Cell::new(0), fails_at: 0 }
+}
+
+fn job(id: VenueId, from: i64, to: i64) -> Job<'static> {
+    Job {
+        venue: venue(id).unwrap(),
+        symbol: "BTCUSDT".to_owned(),
+        interval: Interval::M1,
+        from_us: Some(from),
+        to_us: Some(to),
+        gaps: false,
+    }
+}
+
+fn database() -> (tempfile::TempDir, Box<dyn CandleDb>) {
+    let dir = tempfile::tempdir().unwrap();
+    let db = db::open("sqlite:k.db", dir.path()).unwrap();
+    (dir, db)
+}
+
+fn run(db: &mut dyn CandleDb, ask: &mut Fake, job: &Job<'_>, now: i64) -> Result<Done> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(fill(db, ask, job, now, &mut |_| ()))
+}
+
+fn stored(db: &mut dyn CandleDb, id: VenueId) -> Vec<KlineData> {
+    db.newest(id.as_str(), "BTCUSDT", Interval::M1, 100_000).unwrap()
+}
+
+#[test]
+fn a_hole_is_filled_page_by_page_and_a_second_run_asks_for_nothing() {
+    let (_dir, mut db) = database();
+    let mut ask = fake(0);
+    let job = job(VenueId::BinanceSpot, T0, T0 + 2_500 * MIN);
+    let done = run(db.as_mut(), &mut ask, &job, T0 + 9_999 * MIN).unwrap();
+    assert_eq!((done.missing, done.inserted, done.absent, ask.asked.get()), (2_500, 2_500, 0, 3));
+    let bars = stored(db.as_mut(), VenueId::BinanceSpot);
+    assert_eq!(bars.len(), 2_500);
+    assert!(bars.windows(2).all(|w| w[1].open_time_us == w[0].open_time_us + MIN));
+    assert_eq!((bars[7].open, bars[7].price_scale, bars[7].flags), (1_070, 1, FINAL));
+    let again = run(db.as_mut(), &mut ask, &job, T0 + 9_999 * MIN).unwrap();
+    assert_eq!((again.missing, again.inserted, ask.asked.get()), (0, 0, 3));
+}
+
+#[test]
+fn a_run_that_was_stopped_goes_on_where_it_was() {
+    let (_dir, mut db) = database();
+    let mut ask = Fake { fails_at: 2, ..fake(0) };
+    let job = job(VenueId::BinanceSpot, T0, T0 + 2_000 * MIN);
+    assert!(run(db.as_mut(), &mut ask, &job, T0 + 9_999 * MIN).is_err());
+    assert_eq!(stored(db.as_mut(), VenueId::BinanceSpot).len(), 1_000);
+    let done = run(db.as_mut(), &mut ask, &job, T0 + 9_999 * MIN).unwrap();
+    assert_eq!((done.missing, done.inserted, ask.asked.get()), (1_000, 1_000, 3));
+}
+
+#[test]
+fn only_what_is_missing_is_asked_for_and_gaps_only_when_asked() {
+    let (_dir, mut db) = database();
+    let ours = |minute: i64, flags| {
+        let close = KlineData::flat(T0 + minute * MIN, 5, 0, 0);
+        (0, Interval::M1, KlineData { flags, ..close })
+    };
+    let mut c = db::Checkpoint { feed: "binance-spot".to_owned(), ..db::Checkpoint::default() };
+    let entry = crate::kline::Registered {
+        venue: "binance-spot".to_owned(),
+        symbol: "BTCUSDT".to_owned(),
+        listing_time_ms: None,
+    };
+    c.registry = vec![(0, entry)];
+    c.bars = (0..50).map(|m| ours(m, if m == 20 { FINAL | GAP } else { FINAL })).collect();
+    c.bars.retain(|(_, _, b)| ![30, 31].contains(&((b.open_time_us - T0) / MIN)));
+    db.commit(&c).unwrap();
+    let mut ask = fake(0);
+    // Without a start: from the oldest stored bar. Without an end: up to what is settled.
+    let mut job = Job { from_us: None, to_us: None, ..job(VenueId::BinanceSpot, 0, 0) };
+    let now = T0 + 52 * MIN + 1;
+    let done = run(db.as_mut(), &mut ask, &job, now).unwrap();
+    assert_eq!((done.missing, done.inserted, done.replaced), (3, 3, 0), "30, 31 and 50; 51 is not settled");
+    job.gaps = true;
+    let done = run(db.as_mut(), &mut ask, &job, now).unwrap();
+    assert_eq!((done.missing, done.inserted, done.replaced), (1, 0, 1));
+    let bars = stored(db.as_mut(), VenueId::BinanceSpot);
+    assert_eq!(bars.len(), 51);
+    assert_eq!((bars[20].open, bars[20].revision, bars[20].flags), (1_200, 1, FINAL));
+    assert_eq!((bars[19].open, bars[30].open, bars[32].open), (5, 1_300, 5), "ours stay");
+}
+
+#[test]
+fn time_before_the_listing_costs_one_request() {
+    let (_dir, mut db) = database();
+    let mut ask = fake(T0 + 40_000 * MIN);
+    let job = job(VenueId::BinanceSpot, T0, T0 + 40_010 * MIN);
+    let done = run(db.as_mut(), &mut ask, &job, T0 + 99_999 * MIN).unwrap();
+    assert_eq!((done.missing, done.inserted, done.absent), (40_010, 10, 40_000));
+    assert_eq!(ask.asked.get(), 3, "empty, where do they begin, the ten");
+}
+
+#[test]
+fn silence_on_a_venue_that_leaves_it_out_becomes_flat_bars() {
+    let (_dir, mut db) = database();
+    // Nothing between minute 1,490 and 1,510: the border of two pages lies in it.
+    let mut ask = Fake { trades: |m| !(3..6).contains(&m) && !(1_490..1_510).contains(&m), ..fake(0) };
+    let job = job(VenueId::KucoinSpot, T0, T0 + 1_600 * MIN);
+    let done = run(db.as_mut(), &mut ask, &job, T0 + 9_999 * MIN).unwrap();
+    let bars = stored(db.as_mut(), VenueId::KucoinSpot);
+    assert_eq!((bars.len(), ask.asked.get()), (1_600, 2));
+    assert_eq!(done.inserted, 1_600);
+    assert_eq!((bars[4].close, bars[4].flags & FLAT, bars[4].trade_count), (102, FLAT, 0));
+    assert_eq!((bars[1_505].close, bars[1_505].flags & FLAT), (100 + 1_489, FLAT));
+    assert_eq!(bars[6].close, 106);
+    let again = run(db.as_mut(), &mut ask, &job, T0 + 9_999 * MIN).unwrap();
+    assert_eq!((again.missing, ask.asked.get()), (0, 2));
+}

@@ -213,6 +213,25 @@ impl KlineData {
         }
     }
 
+    /// This bar and a later part of the same one as a whole, with the flags of this; `None` when a number does not
+    /// fit.
+    pub(super) fn joined(self, later: &Self) -> Option<Self> {
+        let (p, a) = (self.price_scale.max(later.price_scale), self.amount_scale.max(later.amount_scale));
+        let (first, later) = (self.rescaled(p, a)?, later.rescaled(p, a)?);
+        Some(Self {
+            high: first.high.max(later.high),
+            low: first.low.min(later.low),
+            close: later.close,
+            volume: first.volume.checked_add(later.volume)?,
+            quote_volume: first.quote_volume.checked_add(later.quote_volume)?,
+            taker_buy_volume: first.taker_buy_volume.checked_add(later.taker_buy_volume)?,
+            taker_buy_quote_volume: first.taker_buy_quote_volume.checked_add(later.taker_buy_quote_volume)?,
+            trade_count: first.trade_count.checked_add(later.trade_count)?,
+            last_trade_id: later.last_trade_id,
+            ..first
+        })
+    }
+
     /// The same bar with more decimals; `None` when a number does not fit then.
     pub(super) fn rescaled(mut self, price_scale: u8, amount_scale: u8) -> Option<Self> {
         let (p, a) = (price_scale.checked_sub(self.price_scale)?, amount_scale.checked_sub(self.amount_scale)?);

@@ -107,6 +107,50 @@ impl KlineGenerator {
         self.align();
     }
 
+    /// Puts what was traded before recording began in front of the bar that was open then: `part` ends right before
+    /// the first trade of it. The bar may be open still, or closed and kept. Returns true when an open bar changed; a
+    /// part that fits no bar changes nothing.
+    pub fn prepend(&mut self, interval: Interval, part: KlineData, events: &mut Vec<BarEvent>) -> bool {
+        let i = interval.index();
+        if self.open[i].is_empty() {
+            self.seed(interval, part);
+            return true;
+        }
+        let whole = |bar: &KlineData| -> Option<KlineData> {
+            let flags = (bar.flags & !FLAT) | SEEDED;
+            let (open_time_us, revision) = (bar.open_time_us, bar.revision);
+            if open_time_us != part.open_time_us || bar.flags & SEEDED != 0 {
+                return None;
+            }
+            if bar.trade_count == 0 {
+                return Some(KlineData { flags, revision, ..part });
+            }
+            let joins = bar.first_trade_id == part.last_trade_id.saturating_add(1);
+            let whole = if joins { part.joined(bar)? } else { return None };
+            Some(KlineData { flags, revision, ..whole })
+        };
+        let is_open = self.open[i].open_time_us == part.open_time_us;
+        let place = if is_open {
+            Some(&mut self.open[i])
+        } else {
+            self.closed[i].iter_mut().find(|b| b.open_time_us == part.open_time_us)
+        };
+        let Some((place, mut bar)) = place.and_then(|p| Some((whole(p)?, p))).map(|(bar, p)| (p, bar)) else {
+            return false;
+        };
+        if !is_open {
+            bar.revision += 1;
+        }
+        *place = bar;
+        (self.price_scale, self.amount_scale) =
+            (self.price_scale.max(bar.price_scale), self.amount_scale.max(bar.amount_scale));
+        self.align();
+        if !is_open {
+            events.push(BarEvent { interval, what: What::Revised(bar) });
+        }
+        is_open
+    }
+
     /// Adds a trade; closes what ends before it. Returns true when an open bar changed.
     ///
     /// # Errors

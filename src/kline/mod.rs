@@ -9,20 +9,26 @@
 //! - [`actor`]: one per symbol, handed trades in batches.
 //! - [`generator`]: the fold of one symbol; [`registry`]: which symbol has which place.
 //! - [`feed`]: one venue's log as ticks, gaps and clock.
-//! - [`store`]: what readers see; [`db`]: what outlives the process.
+//! - [`official`]: the venue's own candles; [`backfill`] fills holes with them, [`compare`] looks for differences.
+//! - [`seed`]: the beginning of bars that were open when recording began.
+//! - [`export`]: bars to files. [`store`]: what readers see; [`db`]: what outlives the process.
 
 pub mod actor;
-mod asker;
+pub(crate) mod asker;
 pub mod backfill;
+pub mod compare;
 mod consumer;
 pub mod data;
 pub mod db;
+pub mod export;
 pub mod feed;
 pub mod generator;
 pub mod hub;
 pub mod interval;
+mod nightly;
 pub mod official;
 pub mod registry;
+pub mod seed;
 mod service;
 pub mod store;
 
@@ -33,6 +39,7 @@ pub use feed::{Feed, FeedState};
 pub use generator::{BarEvent, KEPT, KlineGenerator, What};
 pub use hub::{KlineHub, KlineStats, Pushed};
 pub use interval::Interval;
+pub use nightly::nightly;
 pub use registry::{Registered, SymbolPeriodRegistry};
 pub use service::KlineService;
 pub use store::{DoubleBufferedKlineStore, FlatKlineStore, LatestSlots};

@@ -1,0 +1,313 @@
+//! `tapedeck klines`: fills the stored candles from the venue, compares them with it, writes them to files.
+
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+
+use super::{ConfigArg, Usage, load, print_out, runtime};
+use crate::clock;
+use crate::collect::{is_exact, select};
+use crate::config::{Config, VenueConfig};
+use crate::kline::asker::Asker;
+use crate::kline::db::{self, Series};
+use crate::kline::export::{Format, export};
+use crate::kline::official::Ask;
+use crate::kline::{Interval, backfill, compare};
+use crate::venue::{Venue, VenueId, venue};
+
+/// Arguments of `tapedeck klines`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Fills holes in the stored candles with the venue's own, over REST; goes on where it was stopped.
+    Backfill {
+        #[command(flatten)]
+        choice: Choice,
+        /// Replace bars with a gap, and those never closed, too.
+        #[arg(long)]
+        gaps: bool,
+    },
+    /// Writes stored candles to a file.
+    Export {
+        #[command(flatten)]
+        choice: Choice,
+        /// What to write.
+        #[arg(long, value_enum)]
+        format: Format,
+        /// New file; `-` for standard output (not Parquet).
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Compares our final candles with the venue's own; exit code 1 on any difference.
+    Compare {
+        #[command(flatten)]
+        choice: Choice,
+    },
+}
+
+/// Which candles.
+#[derive(Debug, clap::Args)]
+struct Choice {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Only this venue; may be given several times.
+    #[arg(long, value_name = "VENUE")]
+    venue: Vec<String>,
+    /// Only these symbols: names or globs, separated by commas; those of the configuration otherwise.
+    #[arg(long, value_name = "SYMBOLS", value_delimiter = ',')]
+    symbols: Vec<String>,
+    /// Only these intervals, separated by commas.
+    #[arg(long, value_name = "INTERVALS", value_delimiter = ',')]
+    interval: Vec<String>,
+    /// From this time on (UTC).
+    #[arg(long, value_name = "TIME_UTC")]
+    from: Option<String>,
+    /// Up to this time, exclusive (UTC).
+    #[arg(long, value_name = "TIME_UTC")]
+    to: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A checked [`Choice`].
+struct Chosen {
+    cfg: Arc<Config>,
+    venues: Vec<VenueId>,
+    symbols: Vec<String>,
+    intervals: Vec<Interval>,
+    from_us: Option<i64>,
+    to_us: Option<i64>,
+    json: bool,
+}
+
+fn micros(text: &Option<String>, name: &str) -> Result<Option<i64>> {
+    Ok(super::replay::time(text, name)?.map(|ns| i64::try_from(ns / 1_000).unwrap_or(i64::MAX)))
+}
+
+impl Choice {
+    fn check(self) -> Result<Chosen> {
+        let cfg = load(&self.config.config)?;
+        crate::telemetry::init(&cfg.log);
+        let mut venues = Vec::new();
+        for word in &self.venue {
+            venues.push(word.parse::<VenueId>().map_err(|err| Usage(err.to_string()))?);
+        }
+        let mut intervals = Vec::new();
+        for word in &self.interval {
+            let known = Interval::ALL.map(Interval::as_str).join(", ");
+            intervals
+                .push(Interval::parse(word).ok_or_else(|| Usage(format!("unknown interval {word:?}; use {known}")))?);
+        }
+        if intervals.is_empty() {
+            intervals = Interval::ALL.to_vec();
+        }
+        let (from_us, to_us) = (micros(&self.from, "--from")?, micros(&self.to, "--to")?);
+        if let (Some(from), Some(to)) = (from_us, to_us)
+            && from >= to
+        {
+            return Err(Usage("--from is not before --to".to_owned()).into());
+        }
+        Ok(Chosen { cfg, venues, symbols: self.symbols, intervals, from_us, to_us, json: self.json })
+    }
+}
+
+impl Chosen {
+    fn open(&self) -> Result<Box<dyn db::CandleDb>> {
+        wal_format::durable::create_dir_all(&self.cfg.data_dir)
+            .with_context(|| format!("make {}", self.cfg.data_dir.display()))?;
+        db::open(&self.cfg.klines.database, &self.cfg.data_dir)
+    }
+
+    /// The venues to ask, as configured.
+    fn configured(&self) -> Result<Vec<(&VenueConfig, &'static dyn Venue)>> {
+        for id in &self.venues {
+            if !self.cfg.venues.contains_key(id) {
+                return Err(Usage(format!("venue {id} is not in the configuration; add [venues.{id}]")).into());
+            }
+        }
+        let wanted = |id: &VenueId| self.venues.is_empty() || self.venues.contains(id);
+        let chosen = self.cfg.venues.values().filter(|v| wanted(&v.id));
+        Ok(chosen.filter_map(|v| Some((v, venue(v.id)?))).collect())
+    }
+
+    /// The symbols of a venue that the patterns name; asks for the listing only where there are globs.
+    async fn symbols_of(&self, config: &VenueConfig, venue: &dyn Venue, ask: &mut impl Ask) -> Result<Vec<String>> {
+        let patterns = if self.symbols.is_empty() { &config.symbols } else { &self.symbols };
+        if patterns.iter().all(|p| is_exact(p)) {
+            return Ok(patterns.clone());
+        }
+        let body = ask.ask(&venue.listing_request()).await.context("the listing of symbols")?;
+        let chosen = select(patterns, &venue.parse_listing(&body)?);
+        // A name written out is meant, also when it does not trade any more.
+        Ok(chosen.symbols.into_iter().chain(chosen.not_trading.into_iter().map(|(name, _)| name)).collect())
+    }
+}
+
+fn now_us() -> i64 {
+    i64::try_from(clock::wall_ns() / 1_000).unwrap_or(i64::MAX)
+}
+
+pub(super) fn run(args: Args) -> Result<()> {
+    match args.what {
+        What::Backfill { choice, gaps } => runtime()?.block_on(fill(&choice.check()?, gaps)),
+        What::Export { choice, format, out } => write(&choice.check()?, format, &out),
+        What::Compare { choice } => runtime()?.block_on(differ(&choice.check()?)),
+    }
+}
+
+async fn fill(chosen: &Chosen, gaps: bool) -> Result<()> {
+    let mut database = chosen.open()?;
+    let mut all = Vec::new();
+    let shows = std::io::stderr().is_terminal() && !chosen.json;
+    for (config, venue) in chosen.configured()? {
+        let mut ask = Asker::new(&chosen.cfg, config, Arc::new(crate::repair::pace(config)))?;
+        for symbol in chosen.symbols_of(config, venue, &mut ask).await? {
+            for interval in &chosen.intervals {
+                if venue.klines_request(&symbol, interval.as_str(), 0, 0, 1).is_none() {
+                    tracing::warn!(venue = %config.id, %interval, "the venue has no such candles over REST");
+                    continue;
+                }
+                let job = backfill::Job {
+                    venue,
+                    symbol: symbol.clone(),
+                    interval: *interval,
+                    from_us: chosen.from_us,
+                    to_us: chosen.to_us,
+                    gaps,
+                };
+                let mut tell = |d: &backfill::Done| {
+                    if shows {
+                        let _ = write!(std::io::stderr().lock(), "\r\x1b[K{}", line(d));
+                    }
+                };
+                let done = backfill::fill(database.as_mut(), &mut ask, &job, now_us(), &mut tell)
+                    .await
+                    .with_context(|| format!("fill {interval} candles of {symbol} on {}", config.id))?;
+                if shows {
+                    let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
+                }
+                if !chosen.json {
+                    print_out(&format!("{}\n", line(&done)))?;
+                }
+                all.push(done);
+            }
+        }
+    }
+    if chosen.json {
+        print_out(&format!("{}\n", serde_json::to_string(&all)?))?;
+    }
+    Ok(())
+}
+
+fn line(d: &backfill::Done) -> String {
+    let until = jiff::Timestamp::from_microsecond(d.at_us).map(|t| t.to_string()).unwrap_or_default();
+    format!(
+        "{} {} {}: {} missing, {} stored, {} replaced, {} not at the venue; up to {until}",
+        d.venue, d.symbol, d.interval, d.missing, d.inserted, d.replaced, d.absent
+    )
+}
+
+fn write(chosen: &Chosen, format: Format, path: &std::path::Path) -> Result<()> {
+    let mut reader = db::open_reader(&chosen.cfg.klines.database, &chosen.cfg.data_dir)
+        .context("there are no candles yet: run the compactor or `tapedeck klines backfill` first")?;
+    let patterns = &chosen.symbols;
+    let is_named = |symbol: &str| {
+        patterns.is_empty()
+            || patterns
+                .iter()
+                .any(|p| p == symbol || globset::Glob::new(p).is_ok_and(|g| g.compile_matcher().is_match(symbol)))
+    };
+    let mut series: Vec<Series> = reader.series()?;
+    series.retain(|s| {
+        let venue = chosen.venues.is_empty() || chosen.venues.iter().any(|v| v.as_str() == s.venue);
+        venue && is_named(&s.symbol) && chosen.intervals.contains(&s.interval)
+    });
+    series.sort();
+    let between = (chosen.from_us, chosen.to_us);
+    if path.as_os_str() == "-" {
+        if format == Format::Parquet {
+            return Err(Usage("Parquet needs a file: --out FILE".to_owned()).into());
+        }
+        let out = BufWriter::new(std::io::stdout());
+        let closed = |err: &anyhow::Error| {
+            err.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+        };
+        match export(reader.as_mut(), &series, between, format, out) {
+            Err(err) if !closed(&err) => return Err(err),
+            _ => {}
+        }
+        return Ok(());
+    }
+    let file = std::fs::File::create_new(path)
+        .with_context(|| format!("cannot make {}: name a file that does not exist yet", path.display()))?;
+    let written = export(reader.as_mut(), &series, between, format, BufWriter::new(&file))
+        .and_then(|n| Ok((n, file.sync_all()?)));
+    let (bars, ()) = match written {
+        Ok(written) => written,
+        Err(err) => {
+            // Half a file would pass for a whole one.
+            let _ = std::fs::remove_file(path);
+            return Err(err.context(format!("write {}", path.display())));
+        }
+    };
+    if chosen.json {
+        let told = serde_json::json!({ "bars": bars, "series": series.len(), "file": path });
+        return print_out(&format!("{told}\n"));
+    }
+    print_out(&format!("{bars} bars of {} series in {}\n", series.len(), path.display()))
+}
+
+async fn differ(chosen: &Chosen) -> Result<()> {
+    const DAY_US: i64 = 86_400_000_000;
+    let mut reader = db::open_reader(&chosen.cfg.klines.database, &chosen.cfg.data_dir)
+        .context("there are no candles yet: run the compactor first")?;
+    // Yesterday, unless told otherwise.
+    let midnight = Interval::D1.open_of(now_us());
+    let to_us = chosen.to_us.unwrap_or(midnight);
+    let from_us = chosen.from_us.unwrap_or(to_us - DAY_US);
+    let mut reports = Vec::new();
+    for (config, venue) in chosen.configured()? {
+        let mut ask = Asker::new(&chosen.cfg, config, Arc::new(crate::repair::pace(config)))?;
+        for symbol in chosen.symbols_of(config, venue, &mut ask).await? {
+            for interval in &chosen.intervals {
+                if venue.klines_request(&symbol, interval.as_str(), 0, 0, 1).is_none() {
+                    continue;
+                }
+                let job = compare::Job { venue, symbol: &symbol, interval: *interval, from_us, to_us };
+                let report = compare::compare(reader.as_mut(), &mut ask, &job, now_us()).await?;
+                if !chosen.json {
+                    print_out(&format!(
+                        "{} {symbol} {interval}: {} compared, {} different {:?}, {} only ours, {} only the venue's, \
+                         {} left out\n",
+                        config.id,
+                        report.compared,
+                        report.different,
+                        report.by_field,
+                        report.only_ours,
+                        report.only_venue,
+                        report.left_out
+                    ))?;
+                }
+                reports.push(report);
+            }
+        }
+    }
+    if chosen.json {
+        print_out(&format!("{}\n", serde_json::to_string(&reports)?))?;
+    }
+    let different: u64 = reports.iter().map(|r| r.different).sum();
+    if different > 0 {
+        let compared: u64 = reports.iter().map(|r| r.compared).sum();
+        anyhow::bail!("{different} of {compared} compared candles differ from the venue's; see the lines above");
+    }
+    Ok(())
+}

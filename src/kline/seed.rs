@@ -1,0 +1,219 @@
+//! The beginning of bars that were open when recording of a symbol began: the venue's candles up to the last whole
+//! minute before the first recorded trade, and the single trades between that minute and the first recorded one.
+//!
+//! ```text
+//!  week        day       hour    minute    first recorded trade f
+//!   |--- 1d ----|-- 1h ---|-- 1m --|-- trades --|=========== the log ===========>
+//!                                   ids .. f-1   f
+//! ```
+//! No trade counts twice and none is missing: candles end where a minute ends, the trades of the broken minute are
+//! asked for by id, without a hole, and end right before `f`. When anything does not fit, there is no seed: a bar
+//! that is marked is better than a wrong one.
+//!
+//! Supported where trades can be asked for by id and candles have all nine fields: binance-spot and
+//! binance-spot-sbe (`trades`, and `agg_trades` on binance-spot), binance-usdm (`agg_trades`; its candles count
+//! insurance-fund and ADL fills, which no stream has, so a seeded bar may hold more than the trades recorded).
+//! KuCoin's and Gate's candles have neither trade counts nor taker volumes: their first bars stay marked.
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::data::{FINAL, FLAT, KlineData, NO_ID, SEEDED, Scaled, Tick};
+use super::interval::Interval;
+use super::official::{self, Ask, SETTLE_US};
+use crate::venue::row::{AggTrade, Side, Trade};
+use crate::venue::{Channel, Continuity, Frame, FrameKind, Missing, Num, RestMeta, Rows, Venue, VenueId};
+
+/// Pages of trades asked for backwards from the first recorded one; a minute with more is not seeded.
+const PAGES_MAX: u32 = 100;
+/// Ids of one page.
+const PAGE: i64 = 1_000;
+
+/// The first recorded row of a symbol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct First {
+    /// Its own id: the trade's, or the aggregate's.
+    pub row_id: i64,
+    /// Id of the first trade in it.
+    pub trade_id: i64,
+    /// Its time, us.
+    pub ts_us: i64,
+}
+
+/// True when bars of this venue and source can be seeded.
+pub fn supported(venue: VenueId, source: Channel) -> bool {
+    matches!(
+        (venue, source),
+        (VenueId::BinanceSpot, Channel::Trades | Channel::AggTrades)
+            | (VenueId::BinanceSpotSbe, Channel::Trades)
+            | (VenueId::BinanceUsdm, Channel::AggTrades)
+    )
+}
+
+/// From this time on the candles before the first trade are settled, us.
+pub fn ready_at_us(first: &First) -> i64 {
+    Interval::M1.open_of(first.ts_us) + SETTLE_US
+}
+
+/// The beginnings of the bars that were open at the first recorded trade, ready for
+/// [`super::generator::KlineGenerator::prepend`]: each ends with the trade before it. An interval in whose bar
+/// nothing was traded before has none.
+///
+/// # Errors
+/// When the venue does not answer, or its answers leave a hole.
+pub async fn seeds(
+    ask: &mut impl Ask,
+    venue: &dyn Venue,
+    source: Channel,
+    symbol: &str,
+    first: &First,
+) -> Result<Vec<(Interval, KlineData)>> {
+    ensure!(supported(venue.id(), source), "{} cannot be seeded from {source}", venue.id());
+    let open = |interval: Interval| interval.open_of(first.ts_us);
+    let (week, day, hour, minute) = (open(Interval::W1), open(Interval::D1), open(Interval::H1), open(Interval::M1));
+    let mut parts = Vec::new();
+    for (interval, from, until) in [(Interval::D1, week, day), (Interval::H1, day, hour), (Interval::M1, hour, minute)]
+    {
+        if from < until {
+            parts.extend(whole(ask, venue, symbol, interval, from, until).await?);
+        }
+    }
+    let trades = broken_minute(ask, venue, source, symbol, first, !parts.is_empty()).await?;
+    let mut seeds = Vec::new();
+    for interval in Interval::ALL {
+        let from = open(interval);
+        let mut bar: Option<KlineData> = None;
+        for part in parts.iter().filter(|p| p.open_time_us >= from && p.flags & FLAT == 0) {
+            bar = Some(match bar {
+                None => KlineData { open_time_us: from, ..*part },
+                Some(bar) => bar.joined(part).context("candles with more digits than one can hold")?,
+            });
+        }
+        for tick in &trades {
+            let bar_now = bar.unwrap_or(KlineData { open_time_us: from, ..KlineData::default() });
+            bar = Some(with(bar_now, tick).context("a trade with more digits than a candle can hold")?);
+        }
+        if let Some(bar) = bar {
+            let last = first.trade_id - 1;
+            let count = i64::try_from(bar.trade_count)?;
+            let flags = bar.flags & !FINAL | SEEDED;
+            // Where ids have no holes the number of trades tells the first one.
+            let first_trade_id = if unbroken(venue, source) { last - count + 1 } else { NO_ID };
+            seeds.push((interval, KlineData { first_trade_id, last_trade_id: last, flags, ..bar }));
+        }
+    }
+    Ok(seeds)
+}
+
+/// True where every trade id is in a row: USD-M's aggregates leave some out.
+fn unbroken(venue: &dyn Venue, source: Channel) -> bool {
+    matches!(venue.continuity(source), Continuity::TradeId | Continuity::AggIdAndTrades)
+}
+
+/// All candles of `interval` from `from` up to `until`.
+async fn whole(
+    ask: &mut impl Ask,
+    venue: &dyn Venue,
+    symbol: &str,
+    interval: Interval,
+    from: i64,
+    until: i64,
+) -> Result<Vec<KlineData>> {
+    let n = (until - from) / interval.len_us();
+    let range = (from, until - interval.len_us());
+    let rows = official::fetch(ask, venue, symbol, interval, range, u32::try_from(n)?).await?;
+    // Before its listing a symbol has no candles; after it, it has all of them.
+    if let Some(row) = rows.first() {
+        let due = (until - row.open_time_us) / interval.len_us();
+        ensure!(rows.len() as i64 == due, "{} {interval} candles of {symbol} where {due} are due", rows.len());
+    }
+    rows.iter().map(|row| official::bar(row).context("a candle with more digits than one can hold")).collect()
+}
+
+/// The trades of the minute up to the first recorded one, oldest first. `traded_before`: the market is older than
+/// the minute, so trades from before it must turn up.
+async fn broken_minute(
+    ask: &mut impl Ask,
+    venue: &dyn Venue,
+    source: Channel,
+    symbol: &str,
+    first: &First,
+    traded_before: bool,
+) -> Result<Vec<Tick>> {
+    let minute = Interval::M1.open_of(first.ts_us);
+    let mut newest_first: Vec<Tick> = Vec::new();
+    let mut to = first.row_id - 1;
+    let mut behind = first.trade_id;
+    for _ in 0..PAGES_MAX {
+        if to < 0 {
+            newest_first.reverse();
+            return Ok(newest_first);
+        }
+        let from = (to - PAGE + 1).max(0);
+        let missing =
+            Missing { channel: source, symbol, from, to, after_us: None, before_us: Some(first.ts_us), page: 0 };
+        let request = venue.repair_request(&missing).context("the venue cannot be asked for trades")?;
+        let body = ask.ask(&request).await?;
+        let meta = RestMeta {
+            channel: request.channel.clone(),
+            symbol: request.symbol.clone(),
+            url: String::new(),
+            status: 200,
+            fill: request.fill,
+        };
+        let mut rows = Rows::new();
+        venue
+            .decode(&Frame { kind: FrameKind::Rest, payload: &body, rest: Some(&meta) }, &mut rows)
+            .with_context(|| format!("the trades of {symbol} before the first recorded one"))?;
+        let mut page = ticks(source, &rows)?;
+        page.sort_by_key(|(row_id, _)| *row_id);
+        for (row_id, tick) in page.into_iter().rev() {
+            let fits = row_id == to && (tick.last_id + 1 == behind || !unbroken(venue, source));
+            ensure!(fits, "trades of {symbol} behind id {row_id} are missing");
+            if tick.ts_us < minute {
+                newest_first.reverse();
+                return Ok(newest_first);
+            }
+            (to, behind) = (to - 1, tick.first_id);
+            newest_first.push(tick);
+        }
+        if to >= from {
+            ensure!(!traded_before, "trades of {symbol} up to id {to} are missing");
+            // The first trade ever.
+            newest_first.reverse();
+            return Ok(newest_first);
+        }
+    }
+    bail!("the minute before the first recorded trade of {symbol} has too many trades to ask for")
+}
+
+/// The rows with their own ids.
+fn ticks(source: Channel, rows: &Rows) -> Result<Vec<(i64, Tick)>> {
+    let tick = |ts_us, price: Num, amount: Num, first_id, last_id, side| -> Result<Tick> {
+        let count = u32::try_from(last_id - first_id + 1)?;
+        let taker_buy = side == Side::Buy;
+        Ok(Tick { symbol_index: 0, ts_us, price, amount, first_id, last_id, count, taker_buy })
+    };
+    if source == Channel::AggTrades {
+        let of = |r: &AggTrade| Ok((r.agg_id, tick(r.ts_trade_us, r.price, r.amount, r.first_id, r.last_id, r.side)?));
+        return rows.agg_trades.iter().map(of).collect();
+    }
+    let of = |r: &Trade| {
+        let id = r.id.context("a trade without an id")?;
+        let ts_us = r.ts_trade_us.context("a trade without a time")?;
+        Ok((id, tick(ts_us, r.price, r.amount, id, id, r.side)?))
+    };
+    rows.trades.iter().map(of).collect()
+}
+
+/// The bar with one trade more, at scales that hold both.
+fn with(bar: KlineData, tick: &Tick) -> Option<KlineData> {
+    let (p, a) = (bar.price_scale.max(tick.price.scale), bar.amount_scale.max(tick.amount.scale));
+    let mut bar = bar.rescaled(p, a)?;
+    (bar.price_scale, bar.amount_scale) = (p, a);
+    bar.add(&Scaled::of(tick, p, a)?);
+    Some(bar)
+}
+
+#[cfg(test)]
+#[path = "seed_tests.rs"]
+mod tests;
