@@ -38,6 +38,7 @@ impl Child {
             .arg(config)
             .arg("--stop-with-stdin")
             .args(extra)
+            .env(super::API_KEY_ENV, "demo")
             .stdin(Stdio::piped())
             .stdout(file.try_clone().context("share the log file")?)
             .stderr(file)

@@ -11,6 +11,7 @@
 //! At the end everything is counted twice, by the simulator and from the lake, and the two must agree.
 
 mod account;
+mod cast;
 mod child;
 mod live;
 
@@ -18,13 +19,17 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
-use venue_sim::{Pace, RecordingFile, Repeat, Sim, SimConfig, StartWhen};
+use anyhow::Context;
+use venue_sim::{Pace, Repeat, Sim, SimConfig, StartWhen};
 
+use self::cast::{Part, recordings_dir};
 use super::Usage;
 use crate::config::Config;
 use crate::shutdown::Shutdown;
-use crate::venue::{Channel, VenueId};
+use crate::venue::{VenueId, venue};
+
+/// Variable with the key that the simulated SBE market asks for; any value opens it.
+const API_KEY_ENV: &str = "TAPEDECK_DEMO_API_KEY";
 
 /// Arguments of `tapedeck demo`.
 #[derive(Debug, clap::Args)]
@@ -36,7 +41,7 @@ pub struct Args {
     /// `max` (as fast as the socket takes them).
     #[arg(long, default_value = "recorded", value_parser = parse_rate)]
     rate: Pace,
-    /// Venues to show, separated by commas; without it all that the recordings hold.
+    /// Venues to show, separated by commas; without it all seven.
     #[arg(long, value_name = "VENUES", value_delimiter = ',')]
     venues: Vec<String>,
     /// Where log and lake go; without it a new directory below `data/`.
@@ -71,52 +76,13 @@ fn parse_rate(text: &str) -> Result<Pace, String> {
     }
 }
 
-/// The recordings of one venue, below the directory that holds them.
-fn recordings(id: VenueId) -> &'static [&'static str] {
-    match id {
-        VenueId::BinanceSpot => &["binance-spot/hft-btcusdt_20240808.zst", "binance-spot/hft-btcusdt_20240809.zst"],
-        VenueId::BinanceUsdm => &["binance-usdm/hft-btcusdt_20240808.zst", "binance-usdm/hft-ethusdt_20240808.zst"],
-        _ => &[],
-    }
-}
-
-/// Symbols that the recordings of a venue hold.
-fn symbols(id: VenueId) -> &'static [&'static str] {
-    match id {
-        VenueId::BinanceSpot => &["BTCUSDT"],
-        VenueId::BinanceUsdm => &["BTCUSDT", "ETHUSDT"],
-        _ => &[],
-    }
-}
-
-/// Channels that the recordings hold, for every venue of this version.
-const CHANNELS: [Channel; 4] = [Channel::Trades, Channel::BookTicker, Channel::Depth, Channel::DepthSnapshot];
-
-fn recordings_dir() -> anyhow::Result<PathBuf> {
-    let here = PathBuf::from("tests/data");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
-    for dir in [&here, &source] {
-        if dir.join("SOURCES.md").exists() {
-            return Ok(dir.clone());
-        }
-    }
-    bail!(
-        "cannot find the recordings\n  where: {} and {}\n  fix:   run the demo inside a clone of the repository",
-        here.display(),
-        source.display()
-    )
-}
-
 fn chosen_venues(args: &Args) -> anyhow::Result<Vec<VenueId>> {
     if args.venues.is_empty() {
-        return Ok(VenueId::ALL.iter().copied().filter(|v| !recordings(*v).is_empty()).collect());
+        return Ok(VenueId::ALL.to_vec());
     }
     let mut out = Vec::new();
     for word in &args.venues {
         let id = word.trim().parse::<VenueId>().map_err(|err| Usage(err.to_string()))?;
-        if recordings(id).is_empty() {
-            return Err(Usage(format!("{id} is not in this version; use binance-spot, binance-usdm")).into());
-        }
         if !out.contains(&id) {
             out.push(id);
         }
@@ -160,14 +126,22 @@ fn write_config(dir: &Path, listen: SocketAddr, venues: &[VenueId], sim: &Sim) -
         include_str!("../../../config/demo.toml"),
         dir.display().to_string()
     );
-    let channels = CHANNELS.map(|c| format!("{:?}", c.as_str())).join(", ");
-    for id in venues {
-        let names = symbols(*id).iter().map(|s| format!("{s:?}")).collect::<Vec<_>>().join(", ");
+    let quoted = |words: Vec<&str>| words.iter().map(|w| format!("{w:?}")).collect::<Vec<_>>().join(", ");
+    for part in venues.iter().filter_map(|id| Part::of(*id)) {
+        let id = part.id;
+        let names = quoted(part.symbols.to_vec());
+        let channels = quoted(part.channels.iter().map(|c| c.as_str()).collect());
         text.push_str(&format!(
-            "\n[venues.{id}]\nsymbols = [{names}]\nchannels = [{channels}]\nconnect_stagger_ms = 100\nrest_url = {:?}\nws_url = {:?}\n",
+            "\n[venues.{id}]\nsymbols = [{names}]\nchannels = [{channels}]\nconnect_stagger_ms = 100\nrest_url = {:?}\n",
             sim.rest_url(id.as_str()),
-            sim.ws_url(id.as_str()),
         ));
+        // Where connecting takes a token, its answer names the socket.
+        if venue(id).is_some_and(|v| v.token_request().is_none()) {
+            text.push_str(&format!("ws_url = {:?}\n", sim.ws_url(id.as_str())));
+        }
+        if venue(id).is_some_and(|v| v.needs_api_key()) {
+            text.push_str(&format!("api_key_env = {API_KEY_ENV:?}\n"));
+        }
     }
     let path = dir.join("demo.toml");
     std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
@@ -189,11 +163,8 @@ async fn demo(args: Args) -> anyhow::Result<()> {
     let shutdown = Shutdown::new();
     shutdown.on_signals().context("cannot listen for signals")?;
 
-    let recordings = venues
-        .iter()
-        .flat_map(|id| recordings(*id).iter().map(|f| RecordingFile::new(id.as_str(), files.join(f))))
-        .collect();
-    let mut sim_config = SimConfig::recordings(recordings);
+    let stage = venues.iter().filter_map(|id| Some(Part::of(*id)?.on_stage(&files, args.once))).collect();
+    let mut sim_config = SimConfig::venues(stage);
     sim_config.pace = args.rate;
     sim_config.repeat = if args.once { Repeat::Once } else { Repeat::Forever };
     sim_config.restamp = true;
@@ -271,8 +242,13 @@ fn intro(args: &Args, venues: &[VenueId], dir: &Path, config: &Path, listen: Soc
         (false, Some(s)) => format!("for {s} s"),
         (false, None) => "until Ctrl-C".to_owned(),
     };
+    let made_up: Vec<&str> =
+        venues.iter().filter(|id| Part::of(**id).is_some_and(|p| !p.is_recorded())).map(|v| v.as_str()).collect();
+    let generated =
+        if made_up.is_empty() { String::new() } else { format!("; those of {} are generated", made_up.join(", ")) };
     eprintln!(
-        "Tapedeck demo: real recorded frames of {names}, played by simulated exchanges on loopback {until}.\n\
+        "Tapedeck demo: {names}, played by simulated exchanges on loopback {until}.\n\
+         Their frames are real recordings{generated}.\n\
          Two services run as child processes, as they would for real:\n\
          \x20 collector   WebSocket -> {wal}\n\
          \x20 compactor   log -> {lake}, status at http://{listen}/v1/status\n\
