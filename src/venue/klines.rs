@@ -41,7 +41,7 @@ pub struct KlinePage {
 }
 
 /// The elements of an array, at most `N`; those that are not there or `null` are `None`.
-pub(super) fn elements<'a, const N: usize>(of: Of, raw: &'a str) -> Result<[Option<&'a str>; N]> {
+pub(super) fn elements<const N: usize>(of: Of, raw: &str) -> Result<[Option<&str>; N]> {
     if !json::is_array(raw) {
         return of.wrong("row");
     }
