@@ -123,7 +123,7 @@ impl Gatherer {
         self.decoder.rows.symbols.name(id)
     }
 
-    /// Tells what waited: the open part ends here.
+    /// Tells what waited: the log ends here.
     pub fn finish(&mut self) {
         let Some(part) = self.part.as_ref() else { return };
         let common = Common {

@@ -23,6 +23,15 @@ use crate::lake::{FileInfo, LakeStore, LocalStore, Manifest, Part, Table, join_p
 use crate::venue::row::DriftItem;
 use wal_format::durable;
 
+/// Why a part ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// The next record is of another hour: holes that are still young wait in the next part.
+    Hour,
+    /// The log ends, as far as anybody knows: nothing will fill a hole.
+    Log,
+}
+
 /// What was published.
 #[derive(Clone, Debug)]
 pub struct Published {
@@ -49,10 +58,12 @@ impl Published {
 /// # Errors
 /// [`Imbalance`] (not curable by trying again) or whatever went wrong with a file; the part then has to be
 /// gathered again from its last state.
-pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position) -> anyhow::Result<Option<Published>> {
+pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) -> anyhow::Result<Option<Published>> {
     fail_point!("publish.before_part");
-    gatherer.finish();
-    let Some(mut manifest) = account(place, gatherer, end)? else { return Ok(None) };
+    if cut == Cut::Log {
+        gatherer.finish();
+    }
+    let Some(mut manifest) = account(place, gatherer, end, cut)? else { return Ok(None) };
     let digest = manifest.digest()?;
     let Some((open, symbols)) = gatherer.part_and_symbols() else { return Ok(None) };
     let part = place.part_of(open);
@@ -103,7 +114,7 @@ pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position) -> anyhow:
 }
 
 /// The manifest of the open part without its files.
-fn account(place: &Place, gatherer: &mut Gatherer, end: Position) -> anyhow::Result<Option<Manifest>> {
+fn account(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) -> anyhow::Result<Option<Manifest>> {
     let continuation = gatherer.continuation();
     let ids = gatherer.id_ranges();
     let mut drift = gatherer.decoder().rows.drift.items.clone();
@@ -136,6 +147,7 @@ fn account(place: &Place, gatherer: &mut Gatherer, end: Position) -> anyhow::Res
     m.duplicates = books.duplicates_by_table();
     m.lines = books.lines.lines();
     m.gaps.clone_from(&books.gaps);
+    m.ends_log = cut == Cut::Log;
     m.repairs.clone_from(&books.repairs);
     m.ids = ids;
     m.clock = books.delay.clock_error();

@@ -16,7 +16,7 @@ use wal_format::{LogReader, Position, ReaderOptions, Step};
 
 use super::gather::{Continuation, Gatherer, LogKind, missing_beginning};
 use super::hash::hex;
-use super::publish::{Published, publish};
+use super::publish::{Cut, Published, publish};
 use super::resume::{manifests, remove_staging};
 use super::stage::{Place, stage_full, to_position};
 use super::worker::write_settings;
@@ -234,10 +234,15 @@ struct Log {
 
 /// Where a part of a replay ends.
 enum End {
-    /// There (a manifest says so).
-    At(Position),
+    /// There, and why (a manifest says so).
+    At(Position, Cut),
     /// Where its hour ends.
     Hour,
+}
+
+/// Where the part of `m` ends.
+fn ends(m: &Manifest) -> End {
+    End::At(to_position(m.end), if m.ends_log { Cut::Log } else { Cut::Hour })
 }
 
 /// What stopped a pass over a part.
@@ -273,10 +278,10 @@ impl Log {
     ) -> anyhow::Result<Stopped> {
         let mut looks = 0;
         loop {
-            if let End::At(end) = end
+            if let End::At(end, cut) = end
                 && reader.position().seq >= end.seq
             {
-                return Ok(Stopped::Complete(self.close(gatherer, place, *end)?));
+                return Ok(Stopped::Complete(self.close(gatherer, place, *end, *cut)?));
             }
             let at = reader.position();
             match reader.next().context("read the log")? {
@@ -288,15 +293,15 @@ impl Log {
                         return Ok(Stopped::LogEnd(None));
                     }
                     let begins_next = match end {
-                        End::At(end) => record.seq >= end.seq,
+                        End::At(end, _) => record.seq >= end.seq,
                         End::Hour => gatherer.ends_before(&record),
                     };
                     if begins_next {
                         let here = record.position;
-                        let end = if let End::At(end) = end { *end } else { here };
+                        let (end, cut) = if let End::At(end, cut) = end { (*end, *cut) } else { (here, Cut::Hour) };
                         // The record opens the next part: that pass reads it again.
                         *reader = self.reader(here)?;
-                        return Ok(Stopped::Complete(self.close(gatherer, place, end)?));
+                        return Ok(Stopped::Complete(self.close(gatherer, place, end, cut)?));
                     }
                     if std::mem::take(beginning)
                         && let Some(lost) = missing_beginning(&record)
@@ -308,26 +313,32 @@ impl Log {
                 }
                 Step::Lost(lost) => {
                     looks = 0;
-                    if let End::At(end) = end
+                    if let End::At(end, cut) = end
                         && lost.from >= end.seq
                     {
                         *reader = self.reader(at)?;
-                        return Ok(Stopped::Complete(self.close(gatherer, place, *end)?));
+                        return Ok(Stopped::Complete(self.close(gatherer, place, *end, *cut)?));
                     }
                     gatherer.lost(&lost);
                 }
                 Step::AwaitRepair { .. } => reader.skip_damaged(),
                 Step::Tail if looks < END_LOOKS => looks += 1,
-                Step::Tail => return Ok(Stopped::LogEnd(self.close(gatherer, place, at)?)),
+                Step::Tail => return Ok(Stopped::LogEnd(self.close(gatherer, place, at, Cut::Log)?)),
             }
         }
     }
 
-    fn close(&self, gatherer: &mut Gatherer, place: &Place, end: Position) -> anyhow::Result<Option<Published>> {
+    fn close(
+        &self,
+        gatherer: &mut Gatherer,
+        place: &Place,
+        end: Position,
+        cut: Cut,
+    ) -> anyhow::Result<Option<Published>> {
         let Some(open) = &gatherer.part else { return Ok(None) };
         let part = place.part_of(open);
         let published = if self.wanted(open.hour) {
-            publish(place, gatherer, end).with_context(|| format!("publish hour {}", part.hour))?
+            publish(place, gatherer, end, cut).with_context(|| format!("publish hour {}", part.hour))?
         } else {
             gatherer.close();
             None
@@ -364,7 +375,7 @@ impl Log {
             } else {
                 gatherer.set_settings(self.settings.clone());
             }
-            let end = next.map_or(End::Hour, |m| End::At(to_position(m.end)));
+            let end = next.map_or(End::Hour, ends);
             let stopped = self.part(&mut reader, &mut gatherer, &place, &end, &mut beginning)?;
             let (published, last) = match stopped {
                 Stopped::Complete(p) => (p, false),
@@ -445,7 +456,7 @@ impl Log {
         let mut beginning = before.is_none() && leading_loss;
         let place = self.place(rebuilt);
         let mut reader = self.reader(from)?;
-        let end = End::At(to_position(manifest.end));
+        let end = ends(manifest);
         let stopped = self.part(&mut reader, &mut gatherer, &place, &end, &mut beginning)?;
         let published = match stopped {
             Stopped::Complete(p) | Stopped::LogEnd(p) => p,

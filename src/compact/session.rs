@@ -12,7 +12,7 @@ use super::Mode;
 use super::account::Account;
 use super::failpoint::fail_point;
 use super::gather::{Gatherer, LogKind, missing_beginning};
-use super::publish::publish;
+use super::publish::{Cut, publish};
 use super::resume::remove_staging;
 use super::retire::{Keep, consumers, retire};
 use super::snapshots::SnapshotRequests;
@@ -214,7 +214,7 @@ impl<'a> Session<'a> {
                     }
                     self.show(Activity::AtTail, None, &tail, now.mono_ns, false);
                     if repaired && quiet_looks >= DRAIN_LOOKS {
-                        self.publish(tail.reader.position())?;
+                        self.publish(tail.reader.position(), Cut::Log)?;
                         repaired = false;
                     } else if !repaired && self.hour_is_over(now.wall_ns) && repair_if_free(&dir)? {
                         repaired = true;
@@ -300,7 +300,7 @@ impl<'a> Session<'a> {
                         self.gatherer.lost(&lost);
                     }
                     if self.gatherer.ends_before(&record) {
-                        self.publish(record.position)?;
+                        self.publish(record.position, Cut::Hour)?;
                     }
                     fail_point!("session.record");
                     let touched = self.gatherer.record(&record);
@@ -346,24 +346,26 @@ impl<'a> Session<'a> {
 
     fn drained(&mut self, end: Position, tail: &Tail) -> anyhow::Result<Ended> {
         // A loss at the very end stays unacknowledged until a part can tell it.
-        self.publish(end)?;
+        self.publish(end, Cut::Log)?;
         self.retire();
         self.show(Activity::Stopped, None, tail, clock::now().mono_ns, true);
         Ok(Ended::Drained)
     }
 
     /// Publishes the open part, if there is one, and everything that follows from that.
-    fn publish(&mut self, end: Position) -> anyhow::Result<()> {
+    fn publish(&mut self, end: Position, cut: Cut) -> anyhow::Result<()> {
         let Some(open) = self.gatherer.part.as_ref() else { return Ok(()) };
         let counts = Counts::of(&open.account);
         let hour = open.hour;
         self.worker.update(|s| s.activity = Activity::Publishing);
         let Some(published) =
-            publish(&self.place, &mut self.gatherer, end).with_context(|| format!("publish hour {hour}"))?
+            publish(&self.place, &mut self.gatherer, end, cut).with_context(|| format!("publish hour {hour}"))?
         else {
             return Ok(());
         };
-        self.holes();
+        if self.gatherer.has_told() {
+            self.holes();
+        }
         if let Some(desk) = &self.worker.desk {
             published.manifest.repairs.iter().for_each(|r| desk.was_done(r));
         }

@@ -195,6 +195,9 @@ pub struct Manifest {
     pub first: LogPosition,
     /// First record behind the part.
     pub end: LogPosition,
+    /// The log ended here when the part was published, so that young holes are told; else they wait in the next.
+    #[serde(default)]
+    pub ends_log: bool,
     /// Records by kind.
     pub records: BTreeMap<String, u64>,
     /// Data and REST records.
@@ -245,6 +248,7 @@ impl Manifest {
             hour,
             first: LogPosition::default(),
             end: LogPosition::default(),
+            ends_log: false,
             records: BTreeMap::new(),
             frames: 0,
             channels: BTreeMap::new(),

@@ -1,8 +1,9 @@
 //! Holes that may still be filled: by the second line, by the connection that replaces another, by a late frame.
 //!
-//! A hole is told [`SETTLE_NS`] of the log's own time after it was met, and only as far as it is open then; at the
-//! end of a part all holes are told. Both are functions of the log and of where parts end, which manifests say, so
-//! a replay tells the same holes at the same records. What comes later still is counted as `filled`.
+//! A hole is told [`SETTLE_NS`] of the log's own time after it was met, and only as far as it is open then: in the
+//! next part, if the hour ends before. Where the log ends all holes are told. Both are functions of the log and of
+//! what manifests say about their end, so a replay tells the same holes at the same records. What comes later
+//! still is counted as `filled`.
 
 use serde::{Deserialize, Serialize};
 

@@ -425,6 +425,30 @@ fn following_a_live_writer_gives_the_bytes_of_draining_its_log_afterwards() {
 }
 
 #[test]
+fn a_hole_that_is_young_when_its_hour_ends_waits_for_what_fills_it() {
+    let bed = Bed::new();
+    let mut log = Log::open(&bed.wal(), T0);
+    let ms = T0 / 1_000_000;
+    log.put(T0, Kind::ConnOpen, 0, br#"{"line":0}"#);
+    for (before_end, id) in [(9, 1), (8, 4)] {
+        log.text(T0 + HOUR - before_end, &trade("BTCUSDT", id, ms));
+    }
+    // The second id comes in time, the third never.
+    log.text(T0 + HOUR + 1, &trade("BTCUSDT", 2, ms));
+    log.text(T0 + HOUR + 2, &trade("BTCUSDT", 6, ms));
+    log.writer.close().unwrap();
+    bed.worker(Mode::Drain, |c| c.wal.retention_hours = 24 * 365 * 50).run().unwrap();
+    let manifests = bed.manifests();
+    let told: Vec<Vec<_>> =
+        manifests.iter().map(|(_, m)| m.gaps.iter().map(|g| (g.from_id, g.to_id)).collect()).collect();
+    assert_eq!(told, [vec![], vec![(3, 3), (5, 5)]]);
+    let counts: Vec<_> = manifests.iter().flat_map(|(_, m)| &m.ids).map(|r| (r.present, r.missing, r.filled)).collect();
+    assert_eq!(counts, [(2, 2, 0), (2, 1, 1)]);
+    assert_eq!(manifests.iter().map(|(_, m)| m.ends_log).collect::<Vec<_>>(), [false, true]);
+    bed.verify(2);
+}
+
+#[test]
 fn a_dead_collectors_hour_is_closed_without_any_new_record() {
     let bed = Bed::new();
     let mut log = Log::open(&bed.wal(), T0);
