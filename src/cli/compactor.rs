@@ -35,8 +35,12 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         let listener = crate::api::bind(cfg.api.listen).await?;
         let candles = KlineService::start(&cfg, mode, &shutdown)?;
         let server = tokio::spawn(crate::api::serve(listener, status.clone(), shutdown.clone()));
+        let nightly = candles.as_ref().map(|_| tokio::spawn(crate::kline::nightly(cfg.clone(), shutdown.clone())));
         let outcome = compact::run(cfg.clone(), mode, shutdown.clone(), status).await;
         shutdown.trigger();
+        if let Some(nightly) = nightly {
+            nightly.await.context("the nightly comparison ended badly")?;
+        }
         finish(candles, cfg).await?;
         server.await.context("the status server ended badly")?;
         outcome.map(drop)

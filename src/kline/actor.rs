@@ -54,7 +54,7 @@ pub enum Item {
         /// As in the gap.
         to_us: i64,
     },
-    /// The venue's own open candle, to begin with.
+    /// What was traded in a bar before recording began; see [`KlineGenerator::prepend`].
     Seed {
         /// Registry index.
         symbol_index: u32,
@@ -326,10 +326,7 @@ impl Worker {
                 actor.mark_stored(symbol_index, *from_us, *to_us, false);
                 true
             }
-            Item::Seed { interval, bar, .. } => {
-                actor.generator.seed(*interval, *bar);
-                true
-            }
+            Item::Seed { interval, bar, .. } => actor.generator.prepend(*interval, *bar, &mut self.events),
             Item::Restore { interval, bars, feed, .. } => {
                 actor.feed = *feed;
                 actor.generator.restore(*interval, bars.iter().copied());
