@@ -1,26 +1,55 @@
-//! What the compactor serves over HTTP: `/health`, `/metrics`, `/v1/status`. It writes no files and holds no state.
+//! What the compactor serves: candles over REST and WebSocket, the page, `/health`, `/metrics`, `/v1/status`. It
+//! writes no files; a slow client delays nobody.
 //!
-//! Loopback only (the configuration refuses anything else in this version). Answers are computed from the status
-//! that the compactor publishes; a slow client delays nobody.
+//! ```text
+//!  connection --> server: how many --> guard: who, how often, which origin --> binance | native | ws | page
+//!                                                                                  \-> KlineHub
+//! ```
+
+mod access;
+mod binance;
+mod error;
+mod guard;
+mod metrics;
+mod params;
+mod server;
+mod text;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::Context;
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::compact::CompactorStatus;
+use crate::config::Api;
+use crate::kline::KlineHub;
 use crate::shutdown::Shutdown;
 
-#[derive(Clone)]
-struct App {
-    status: Arc<CompactorStatus>,
+pub use access::Access;
+use error::{Answer, Refusal};
+
+/// Questions to the database at once; the rest wait.
+const READS: usize = 8;
+
+/// What every answer may need.
+pub(crate) struct App {
+    pub status: Arc<CompactorStatus>,
+    pub hub: Option<Arc<KlineHub>>,
+    pub cfg: Api,
+    pub access: Access,
+    reads: Semaphore,
+    weights: guard::Weights,
+    counts: metrics::Counts,
+    shutdown: Shutdown,
 }
+
+type Shared = Arc<App>;
 
 /// Binds the address of `[api] listen`.
 ///
@@ -40,16 +69,56 @@ pub async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// Serves until `shutdown`.
-pub async fn serve(listener: TcpListener, status: Arc<CompactorStatus>, shutdown: Shutdown) {
-    let app = Router::new()
+pub async fn serve(
+    listener: TcpListener,
+    cfg: Api,
+    access: Access,
+    status: Arc<CompactorStatus>,
+    hub: Option<Arc<KlineHub>>,
+    shutdown: Shutdown,
+) {
+    let connections = cfg.max_connections;
+    let app = Arc::new(App {
+        status,
+        hub,
+        cfg,
+        access,
+        reads: Semaphore::new(READS),
+        weights: guard::Weights::default(),
+        counts: metrics::Counts::default(),
+        shutdown: shutdown.clone(),
+    });
+    server::run(listener, router(app.clone()), connections, app, shutdown).await;
+}
+
+fn router(app: Shared) -> Router {
+    let router = Router::new()
         .route("/", get(index))
         .route("/health", get(health))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(metrics_text))
         .route("/v1/status", get(status_json))
-        .with_state(App { status });
-    let served = axum::serve(listener, app).with_graceful_shutdown(async move { shutdown.wait().await }).await;
-    if let Err(err) = served.context("serve HTTP") {
-        tracing::error!(error = %format!("{err:#}"), "the status server stopped; the compactor goes on");
+        .merge(binance::router())
+        .fallback(nothing)
+        .method_not_allowed_fallback(nothing);
+    guard::around(router, app.clone()).with_state(app)
+}
+
+/// Wall time, ms since epoch.
+fn now_ms() -> i64 {
+    i64::try_from(crate::clock::wall_ns() / 1_000_000).unwrap_or(i64::MAX)
+}
+
+/// Runs what may wait for the disk where it holds up no connection.
+async fn blocking<T: Send + 'static>(
+    app: &App,
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> Answer<T> {
+    // Closed never: the semaphore lives as long as the app.
+    let _permit = app.reads.acquire().await.map_err(|e| Refusal::internal(&e.into()))?;
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(why)) => Err(Refusal::internal(&why)),
+        Err(panic) => Err(Refusal::internal(&panic.into())),
     }
 }
 
@@ -57,7 +126,12 @@ async fn index() -> &'static str {
     "Tapedeck compactor\n\n/health     200 while every venue's log is followed, 503 with the reason otherwise\n/metrics    Prometheus text\n/v1/status  JSON\n"
 }
 
-async fn health(State(app): State<App>) -> impl IntoResponse {
+/// As the exchange answers to paths it does not know.
+async fn nothing(method: Method, uri: Uri) -> Refusal {
+    Refusal::with(StatusCode::NOT_FOUND, -5000, format!("Path {}, Method {method} is invalid", uri.path()))
+}
+
+async fn health(State(app): State<Shared>) -> impl IntoResponse {
     let problems = app.status.problems();
     if problems.is_empty() {
         (StatusCode::OK, "ok\n".to_owned())
@@ -66,10 +140,12 @@ async fn health(State(app): State<App>) -> impl IntoResponse {
     }
 }
 
-async fn metrics(State(app): State<App>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.status.prometheus())
+async fn metrics_text(State(app): State<Shared>) -> impl IntoResponse {
+    let mut text = app.status.prometheus();
+    metrics::write(&mut text, &app);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
 
-async fn status_json(State(app): State<App>) -> impl IntoResponse {
+async fn status_json(State(app): State<Shared>) -> impl IntoResponse {
     axum::Json(app.status.snapshot())
 }

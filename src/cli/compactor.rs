@@ -32,10 +32,13 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             return outcome.map(drop);
         }
         // Bound before any work: a port in use is a plain refusal, not a half-started service.
+        let access = crate::api::Access::load(&cfg.api)?;
         let listener = crate::api::bind(cfg.api.listen).await?;
         let candles = KlineService::start(&cfg, mode, &shutdown)?;
-        let server = tokio::spawn(crate::api::serve(listener, status.clone(), shutdown.clone()));
         let nightly = candles.as_ref().map(|_| tokio::spawn(crate::kline::nightly(cfg.clone(), shutdown.clone())));
+        let hub = candles.as_ref().map(|c| Arc::clone(c.hub()));
+        let server =
+            tokio::spawn(crate::api::serve(listener, cfg.api.clone(), access, status.clone(), hub, shutdown.clone()));
         let outcome = compact::run(cfg.clone(), mode, shutdown.clone(), status).await;
         shutdown.trigger();
         if let Some(nightly) = nightly {

@@ -5,6 +5,7 @@
 //! all of them are reported at once, each with the key, where the value came from, and what would pass.
 //! Nothing behind [`Config`] checks a value again.
 
+mod api;
 mod check;
 mod network;
 pub mod pacing;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use crate::venue::{Channel, Limits, VenueId};
 
+pub use api::Api;
 pub use pacing::Warning;
 pub use proxy::{Credentials, Proxy, ProxyKind, Secret};
 pub use source::Origin;
@@ -144,13 +146,6 @@ pub struct Klines {
     pub stats_interval_s: u64,
     /// `sqlite:<file below data.dir>` or `postgres://...`.
     pub database: String,
-}
-
-/// Section `[api]`.
-#[derive(Clone, Debug)]
-pub struct Api {
-    /// Where the compactor serves status, health and metrics.
-    pub listen: SocketAddr,
 }
 
 /// Section `[memory]`.

@@ -7,7 +7,7 @@ use toml::Value;
 
 use super::proxy::redact;
 use super::source::{self, Origin, Source};
-use super::{Api, Collector, Config, Klines, Lake, Log, Memory, Problem, Wal, network, venue};
+use super::{Collector, Config, Klines, Lake, Log, Memory, Problem, Wal, api, network, venue};
 use crate::kline::Interval;
 use crate::venue::{Channel, VenueId};
 
@@ -115,7 +115,7 @@ pub(super) fn read(source: &Source, problems: &mut Vec<Problem>) -> Config {
     let lake = lake(&mut r, &data_dir);
     let klines = klines(&mut r);
     let collector = Collector { listen: listen(&mut r, "collector.listen", 8081) };
-    let api = Api { listen: listen(&mut r, "api.listen", 8080) };
+    let api = api::read(&mut r);
     let memory = memory(&mut r);
     let level = r.word("log.level", &["error", "warn", "info", "debug", "trace"]);
     let json = r.word("log.format", &["text", "json"]) == "json";

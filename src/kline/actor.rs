@@ -228,27 +228,28 @@ impl Worker {
         }
     }
 
-    /// Works until told to stop or until all senders are gone. Emptied batches go back through `empties`; `publish` hears of every
-    /// change, in order.
+    /// Works until told to stop or until all senders are gone. Emptied batches go back through `empties`; `publish`
+    /// hears of every batch and change, in order.
     pub fn run(
         mut self,
         jobs: &Receiver<Job>,
         empties: &SyncSender<Vec<Item>>,
         queued: &AtomicU64,
-        mut publish: impl FnMut(&[Update], Totals),
+        mut publish: impl FnMut(&[Item], &[Update], Totals),
     ) -> Totals {
         while let Ok(job) = jobs.recv() {
             if matches!(job, Job::Stop) {
                 break;
             }
-            if let Some(mut batch) = self.handle(job) {
+            let batch = self.handle(job);
+            publish(batch.as_deref().unwrap_or_default(), &self.updates, self.totals);
+            self.updates.clear();
+            if let Some(mut batch) = batch {
                 batch.clear();
                 // A full way back means that there are enough of them.
                 let _ = empties.try_send(batch);
             }
             queued.fetch_sub(1, Ordering::Relaxed);
-            publish(&self.updates, self.totals);
-            self.updates.clear();
         }
         self.totals
     }
@@ -463,6 +464,7 @@ mod tests {
             amount: Num { mantissa: 1, scale: 0 },
             first_id: id,
             last_id: id,
+            agg_id: -1,
             count: 1,
             taker_buy: true,
         })

@@ -81,6 +81,8 @@ pub struct Tick {
     pub first_id: i64,
     /// Last trade id.
     pub last_id: i64,
+    /// Id of the aggregate, [`NO_ID`] for a single trade.
+    pub agg_id: i64,
     /// Trades in it.
     pub count: u32,
     /// The taker bought.
@@ -333,6 +335,7 @@ mod tests {
             amount: Num::parse(amount.as_bytes()).unwrap(),
             first_id: id,
             last_id: id,
+            agg_id: NO_ID,
             count: 1,
             taker_buy,
         }

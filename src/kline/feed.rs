@@ -21,7 +21,7 @@ use wal_format::{Kind, RecordRef, flags};
 
 use super::actor::Item;
 use super::data::{NO_ID, Tick};
-use super::registry::SymbolPeriodRegistry;
+use super::registry::{Facts, SymbolPeriodRegistry};
 use crate::collect::select;
 use crate::compact::account::LineCounts;
 use crate::compact::decode::{FrameDecoder, Verdict};
@@ -65,6 +65,9 @@ pub struct FeedState {
     minute: Option<i64>,
     last_recv_us: i64,
     known: BTreeSet<String>,
+    /// What the newest listing says of the recorded symbols: it may be long before a restart's place in the log.
+    #[serde(default)]
+    listed: BTreeMap<String, Facts>,
 }
 
 /// Trades that did not become ticks.
@@ -136,6 +139,9 @@ impl Feed {
         for (symbol, us) in std::mem::take(&mut feed.state.last_us) {
             let id = feed.decoder.rows.symbols.intern(&symbol);
             *feed.last_of(id) = us;
+        }
+        for (symbol, facts) in &feed.state.listed {
+            feed.registry.set_facts(venue.id().as_str(), symbol, facts.clone());
         }
         Ok(feed)
     }
@@ -228,6 +234,18 @@ impl Feed {
         for symbol_index in self.registry.register(self.venue.id().as_str(), new) {
             out.push(Item::Own { symbol_index, feed: self.number });
         }
+        let venue = self.venue.id().as_str();
+        for facts in self.state.listed.values_mut() {
+            facts.trading = false;
+        }
+        for listed in &listings {
+            if chosen.contains(&listed.name) || self.state.listed.contains_key(&listed.name) {
+                self.state.listed.insert(listed.name.clone(), Facts::from(listed));
+            }
+        }
+        for (symbol, facts) in &self.state.listed {
+            self.registry.set_facts(venue, symbol, facts.clone());
+        }
         self.index_of.clear();
     }
 
@@ -311,6 +329,7 @@ impl Feed {
                     amount: t.amount,
                     first_id: id,
                     last_id: id,
+                    agg_id: NO_ID,
                     count: 1,
                     taker_buy: t.side == Side::Buy,
                 };
@@ -325,6 +344,7 @@ impl Feed {
                     amount: a.amount,
                     first_id: a.first_id,
                     last_id: a.last_id,
+                    agg_id: a.agg_id,
                     count: count.unwrap_or(1),
                     taker_buy: a.side == Side::Buy,
                 };

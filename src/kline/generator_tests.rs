@@ -21,6 +21,7 @@ fn tick(ts_us: i64, id: i64, price: i64, amount: i64, taker_buy: bool) -> Tick {
         amount: Num { mantissa: amount, scale: 3 },
         first_id: id,
         last_id: id,
+        agg_id: NO_ID,
         count: 1,
         taker_buy,
     }

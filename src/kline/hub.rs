@@ -15,9 +15,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::broadcast;
 
-use super::actor::{Job, Shown, Totals, Update};
+use super::actor::{Item, Job, Shown, Totals, Update};
 use super::data::{KlineData, Tick};
-use super::db::{GapQuery, HistoryQuery, NamedBar, Readers, SavedFeed};
+use super::db::{GapQuery, HistoryQuery, NamedBar, Readers, SavedFeed, Source, StoredBar};
 use super::interval::Interval;
 use super::registry::{Registered, SymbolPeriodRegistry};
 use super::store::FlatKlineStore;
@@ -92,6 +92,7 @@ pub struct KlineHub {
     jobs: SyncSender<Job>,
     queued: Arc<AtomicU64>,
     updates: broadcast::Sender<Pushed>,
+    trades: broadcast::Sender<Arc<[Tick]>>,
     sequence: AtomicU64,
     totals: Mutex<Totals>,
     feeds: Mutex<BTreeMap<VenueId, FeedStatus>>,
@@ -114,6 +115,7 @@ impl KlineHub {
             jobs,
             queued,
             updates: broadcast::channel(BEHIND_MAX).0,
+            trades: broadcast::channel(BEHIND_MAX).0,
             sequence: AtomicU64::new(0),
             totals: Mutex::default(),
             feeds: Mutex::default(),
@@ -144,19 +146,33 @@ impl KlineHub {
         (self.sequence.load(Ordering::Acquire), receiver)
     }
 
+    /// Every trade from now on, in the order of the logs. Costs nothing while nobody listens.
+    pub fn subscribe_trades(&self) -> broadcast::Receiver<Arc<[Tick]>> {
+        self.trades.subscribe()
+    }
+
     /// Bars of one symbol, oldest first: stored ones, with what memory knows newer. Blocks.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub fn history(&self, query: &HistoryQuery) -> anyhow::Result<Vec<KlineData>> {
-        let stored = self.readers.with(|db| db.query(query))?;
-        let mut bars: BTreeMap<i64, KlineData> = stored.into_iter().map(|b| (b.open_time_us, b)).collect();
+        Ok(self.history_with_source(query)?.into_iter().map(|b| b.bar).collect())
+    }
+
+    /// As [`KlineHub::history`], with who made each bar; what memory knows newer is our live trades'. Blocks.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn history_with_source(&self, query: &HistoryQuery) -> anyhow::Result<Vec<StoredBar>> {
+        let stored = self.readers.with(|db| db.stored(query))?;
+        let mut bars: BTreeMap<i64, StoredBar> = stored.into_iter().map(|b| (b.bar.open_time_us, b)).collect();
         if let Some(symbol_index) = self.registry.index(&query.venue, &query.symbol) {
             let inside = |b: &KlineData| {
                 query.start_us.is_none_or(|s| b.open_time_us >= s) && query.end_us.is_none_or(|e| b.open_time_us <= e)
             };
             let kept = self.kept(symbol_index, query.interval);
-            bars.extend(kept.into_iter().filter(inside).map(|b| (b.open_time_us, b)));
+            let live = |bar: KlineData| (bar.open_time_us, StoredBar { bar, source: Source::Live });
+            bars.extend(kept.into_iter().filter(inside).map(live));
         }
         let skip = if query.newest_first { bars.len().saturating_sub(query.limit) } else { 0 };
         Ok(bars.into_values().skip(skip).take(query.limit).collect())
@@ -242,6 +258,18 @@ impl KlineHub {
     pub(super) fn job(&self, job: Job) -> bool {
         self.queued.fetch_add(1, Ordering::Relaxed);
         self.jobs.send(job).is_ok()
+    }
+
+    pub(super) fn publish_trades(&self, items: &[Item]) {
+        if items.is_empty() || self.trades.receiver_count() == 0 {
+            return;
+        }
+        let ticks: Arc<[Tick]> =
+            items.iter().filter_map(|i| if let Item::Tick(tick) = i { Some(*tick) } else { None }).collect();
+        if !ticks.is_empty() {
+            // Nobody listens any more: gone between the two lines.
+            let _ = self.trades.send(ticks);
+        }
     }
 
     pub(super) fn publish(&self, updates: &[Update], totals: Totals) {

@@ -40,6 +40,6 @@ pub use generator::{BarEvent, KEPT, KlineGenerator, What};
 pub use hub::{KlineHub, KlineStats, Pushed};
 pub use interval::Interval;
 pub use nightly::nightly;
-pub use registry::{Registered, SymbolPeriodRegistry};
+pub use registry::{Facts, Registered, SymbolPeriodRegistry};
 pub use service::KlineService;
 pub use store::{DoubleBufferedKlineStore, FlatKlineStore, LatestSlots};

@@ -3,11 +3,12 @@
 //! candles persists this list with them.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 
 use super::interval::Interval;
+use crate::venue::Symbol;
 
 /// One registered symbol.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,10 +21,48 @@ pub struct Registered {
     pub listing_time_ms: Option<i64>,
 }
 
+/// What the newest listing says of a symbol. Steps are exact decimals, `None` where the venue tells none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Base asset.
+    pub base: String,
+    /// Quote asset.
+    pub quote: String,
+    /// The venue's own status word.
+    pub status: String,
+    /// It trades now.
+    pub trading: bool,
+    /// `spot`, `perpetual`, `dated`, `inverse_perpetual`, `inverse_dated`.
+    pub kind: String,
+    /// Price step.
+    pub tick_size: Option<String>,
+    /// Amount step.
+    pub lot_size: Option<String>,
+    /// What one unit of amount is worth in base units.
+    pub contract_size: Option<String>,
+}
+
+impl From<&Symbol> for Facts {
+    fn from(s: &Symbol) -> Self {
+        let text = |n: Option<crate::venue::Num>| n.map(|n| n.to_string());
+        Self {
+            base: s.base.clone(),
+            quote: s.quote.clone(),
+            status: s.status.clone(),
+            trading: s.trading,
+            kind: s.kind.as_str().to_owned(),
+            tick_size: text(s.tick_size),
+            lot_size: text(s.lot_size),
+            contract_size: text(s.contract_size),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     entries: Vec<Registered>,
     index: HashMap<(String, String), u32>,
+    facts: HashMap<u32, Arc<Facts>>,
 }
 
 /// Symbols times periods; see the module.
@@ -71,6 +110,18 @@ impl SymbolPeriodRegistry {
     /// The symbol of an index.
     pub fn get(&self, symbol_index: u32) -> Option<Registered> {
         self.inner.read().unwrap_or_else(PoisonError::into_inner).entries.get(symbol_index as usize).cloned()
+    }
+
+    /// What the newest listing says of a symbol; `None` before the first one.
+    pub fn facts(&self, symbol_index: u32) -> Option<Arc<Facts>> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).facts.get(&symbol_index).cloned()
+    }
+
+    /// A listing came. Ignored for a symbol without a place.
+    pub fn set_facts(&self, venue: &str, symbol: &str, facts: Facts) {
+        if let Some(index) = self.index(venue, symbol) {
+            self.inner.write().unwrap_or_else(PoisonError::into_inner).facts.insert(index, Arc::new(facts));
+        }
     }
 
     /// All symbols, by index.

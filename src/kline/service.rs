@@ -74,7 +74,8 @@ impl KlineService {
         let mut others = Vec::new();
         let publisher = Arc::clone(&hub);
         others.push(spawn("klines", move || {
-            Worker::new(shown).run(&jobs_in, &empties_out, &queued, |updates, totals| {
+            Worker::new(shown).run(&jobs_in, &empties_out, &queued, |items, updates, totals| {
+                publisher.publish_trades(items);
                 publisher.publish(updates, totals);
             });
         })?);

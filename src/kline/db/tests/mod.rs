@@ -106,6 +106,7 @@ fn tick(minute: i64, id: i64, price: &str, amount: &str) -> Tick {
         amount: Num::parse(amount.as_bytes()).unwrap(),
         first_id: id,
         last_id: id,
+        agg_id: NO_ID,
         count: 1,
         taker_buy: true,
     }

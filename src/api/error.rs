@@ -1,0 +1,82 @@
+//! What is answered to a request that cannot be: the exchange's body `{"code":-1121,"msg":"Invalid symbol."}` with
+//! its HTTP status (Binance API documentation, "Error codes"). Our own paths use the same shape.
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::text::json_text;
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub status: StatusCode,
+    pub code: i32,
+    pub msg: String,
+}
+
+pub(super) type Answer<T> = Result<T, Refusal>;
+
+impl Refusal {
+    pub fn new(code: i32, msg: impl Into<String>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, code, msg: msg.into() }
+    }
+
+    pub fn with(status: StatusCode, code: i32, msg: impl Into<String>) -> Self {
+        Self { status, code, msg: msg.into() }
+    }
+
+    /// -1121
+    pub fn symbol() -> Self {
+        Self::new(-1121, "Invalid symbol.")
+    }
+
+    /// -1120
+    pub fn interval() -> Self {
+        Self::new(-1120, "Invalid interval.")
+    }
+
+    /// -1102
+    pub fn missing(name: &str) -> Self {
+        Self::new(-1102, format!("Mandatory parameter '{name}' was not sent, was empty/null, or malformed."))
+    }
+
+    /// -1100
+    pub fn characters(name: &str, legal: &str) -> Self {
+        Self::new(-1100, format!("Illegal characters found in parameter '{name}'; legal range is '{legal}'."))
+    }
+
+    /// -1130
+    pub fn value(name: &str) -> Self {
+        Self::new(-1130, format!("Data sent for parameter '{name}' is not valid."))
+    }
+
+    /// Ours to mend: the answer says no more than that, the log says why.
+    pub fn internal(why: &anyhow::Error) -> Self {
+        tracing::warn!(error = %format!("{why:#}"), "a request could not be answered");
+        Self::with(
+            StatusCode::SERVICE_UNAVAILABLE,
+            -1001,
+            "Internal error; unable to process your request. Please try again.",
+        )
+    }
+
+    /// This process makes no candles.
+    pub fn no_candles() -> Self {
+        Self::with(StatusCode::SERVICE_UNAVAILABLE, -1001, "No configured venue has a source of candles.")
+    }
+
+    pub fn body(&self) -> String {
+        format!("{{\"code\":{},\"msg\":{}}}", self.code, json_text(&self.msg))
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.status, [(header::CONTENT_TYPE, "application/json;charset=UTF-8")], self.body()).into_response()
+    }
+}
+
+/// JSON text as a response.
+pub(super) fn json(body: String) -> Response {
+    ([(header::CONTENT_TYPE, "application/json;charset=UTF-8")], body).into_response()
+}

@@ -1,0 +1,173 @@
+//! What stands in front of every request: size, origin, token, weight. It answers refusals itself; what passes goes on.
+//!
+//! Weights are the exchange's own (Binance API documentation, weights of the single endpoints), counted per address
+//! and minute and shown in `X-MBX-USED-WEIGHT-1M`.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use tower_http::compression::CompressionLayer;
+
+use super::error::Refusal;
+use super::{Shared, now_ms};
+
+/// Addresses remembered; beyond it those of minutes before are forgotten first, then all.
+const ADDRESSES: usize = 10_000;
+
+/// Weight used per address in the running minute.
+#[derive(Default)]
+pub(super) struct Weights {
+    used: Mutex<HashMap<IpAddr, (i64, u32)>>,
+}
+
+impl Weights {
+    /// Adds a request; returns what the address has used in this minute, this request included.
+    fn add(&self, address: IpAddr, minute: i64, weight: u32) -> u32 {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.len() >= ADDRESSES && !used.contains_key(&address) {
+            used.retain(|_, (m, _)| *m == minute);
+            if used.len() >= ADDRESSES {
+                used.clear();
+            }
+        }
+        let entry = used.entry(address).or_insert((minute, 0));
+        if entry.0 != minute {
+            *entry = (minute, 0);
+        }
+        entry.1 = entry.1.saturating_add(weight);
+        entry.1
+    }
+}
+
+/// What a request weighs; `None` = not counted.
+fn weight(path: &str, one_symbol: bool) -> Option<u32> {
+    let (family, rest) = ["/api/v3/", "/fapi/v1/", "/fapi/v2/", "/dapi/v1/", "/v1/"]
+        .iter()
+        .find_map(|prefix| Some((*prefix, path.strip_prefix(prefix)?)))?;
+    Some(match rest {
+        "exchangeInfo" if family == "/api/v3/" => 20,
+        "klines" | "uiKlines" | "continuousKlines" => 2,
+        "aggTrades" if family == "/api/v3/" => 4,
+        "aggTrades" => 20,
+        "trades" if family == "/api/v3/" => 25,
+        "trades" => 5,
+        "ticker/price" if one_symbol => 2,
+        "ticker/price" => 4,
+        "ticker/24hr" => 2,
+        "snapshot" => 10,
+        "gaps" => 5,
+        _ => 1,
+    })
+}
+
+/// Puts the guard and compression around all routes.
+pub(super) fn around(router: Router<Shared>, app: Shared) -> Router<Shared> {
+    router.layer(from_fn_with_state(app, check)).layer(CompressionLayer::new())
+}
+
+async fn check(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    app.counts.request();
+    let headers = request.headers();
+    let origin = headers.get(header::ORIGIN).cloned();
+    let listed = origin.as_ref().filter(|o| app.cfg.cors_origins.iter().any(|c| c.as_bytes() == o.as_bytes())).cloned();
+    if request.method() == Method::OPTIONS
+        && let Some(origin) = &listed
+    {
+        return preflight(origin);
+    }
+    let mut response = match refused(&app, &request, origin.as_ref(), listed.is_some()) {
+        Some(refusal) => refusal.into_response(),
+        None => counted(&app, request, next).await,
+    };
+    if let Some(origin) = listed {
+        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        response.headers_mut().append(header::VARY, HeaderValue::from_static("origin"));
+    }
+    response
+}
+
+fn refused(app: &Shared, request: &Request, origin: Option<&HeaderValue>, listed: bool) -> Option<Refusal> {
+    let headers = request.headers();
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    // Of a body without a length nobody knows the end.
+    if length.is_some_and(|n| n > app.cfg.max_body_bytes) || headers.contains_key(header::TRANSFER_ENCODING) {
+        return Some(Refusal::with(StatusCode::PAYLOAD_TOO_LARGE, -1101, "Request body is too large."));
+    }
+    // Browsers let any page open a WebSocket anywhere; only the origin tells which page it is.
+    if headers.contains_key(header::UPGRADE) && !listed && origin.is_some_and(|o| !same_host(o, headers)) {
+        return Some(Refusal::with(StatusCode::FORBIDDEN, -1002, "Pages of this origin may not connect."));
+    }
+    if !app.access.allows(request.uri(), headers) {
+        return Some(Refusal::with(StatusCode::UNAUTHORIZED, -2015, "Invalid API-key, IP, or permissions for action."));
+    }
+    None
+}
+
+/// The page came from here.
+fn same_host(origin: &HeaderValue, headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
+    let of = origin.to_str().ok().and_then(|o| o.split_once("://"));
+    of.is_some_and(|(_, rest)| Some(rest.as_bytes()) == host)
+}
+
+async fn counted(app: &Shared, request: Request, next: Next) -> Response {
+    let one_symbol = request.uri().query().is_some_and(|q| q.split('&').any(|p| p.starts_with("symbol=")));
+    let Some(weight) = weight(request.uri().path(), one_symbol) else { return next.run(request).await };
+    let address = request
+        .extensions()
+        .get::<ConnectInfo<SocketAddr>>()
+        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip().to_canonical());
+    let now = now_ms();
+    let used = app.weights.add(address, now.div_euclid(60_000), weight);
+    let mut response = if used > app.cfg.weight_per_minute {
+        app.counts.limited();
+        let limit = app.cfg.weight_per_minute;
+        let text = format!("Too many requests; current limit is {limit} request weight per 1 MINUTE.");
+        let mut response = Refusal::with(StatusCode::TOO_MANY_REQUESTS, -1003, text).into_response();
+        let left_s = 60 - now.rem_euclid(60_000) / 1_000;
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(left_s));
+        response
+    } else {
+        next.run(request).await
+    };
+    response.headers_mut().insert("x-mbx-used-weight-1m", HeaderValue::from(used));
+    response
+}
+
+fn preflight(origin: &HeaderValue) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET"));
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static("authorization, x-mbx-apikey, x-mbx-time-unit"),
+    );
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    headers.insert(header::VARY, HeaderValue::from_static("origin"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weight_is_counted_per_address_and_minute_and_memory_stays_bounded() {
+        let w = Weights::default();
+        let a = |n: u32| IpAddr::V4(Ipv4Addr::from_bits(n));
+        assert_eq!((w.add(a(1), 5, 2), w.add(a(1), 5, 20), w.add(a(2), 5, 1), w.add(a(1), 6, 1)), (2, 22, 1, 1));
+        for n in 0..30_000 {
+            w.add(a(n), 7, 1);
+        }
+        assert!(w.used.lock().is_ok_and(|used| used.len() <= ADDRESSES));
+        assert_eq!(weight("/api/v3/exchangeInfo", false), Some(20));
+        assert_eq!(weight("/health", false), None);
+    }
+}

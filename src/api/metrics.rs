@@ -1,0 +1,92 @@
+//! Series of candles and of this server, as Prometheus text.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::App;
+use crate::kline::hub::FeedStatus;
+
+/// What the server counts of itself.
+#[derive(Default)]
+pub(super) struct Counts {
+    requests: AtomicU64,
+    limited: AtomicU64,
+    turned_away: AtomicU64,
+    /// WebSockets open now.
+    pub websockets: AtomicU64,
+    /// WebSocket clients cut because they were too slow.
+    pub slow: AtomicU64,
+    /// Messages written to WebSocket clients.
+    pub pushed: AtomicU64,
+    /// Messages that a newer state of the same bar replaced before they were written.
+    pub conflated: AtomicU64,
+}
+
+impl Counts {
+    pub fn request(&self) {
+        self.requests.fetch_add(1, Relaxed);
+    }
+
+    pub fn limited(&self) {
+        self.limited.fetch_add(1, Relaxed);
+    }
+
+    pub fn turned_away(&self) {
+        self.turned_away.fetch_add(1, Relaxed);
+    }
+}
+
+fn series(out: &mut String, name: &str, kind: &str, help: &str, values: &[(String, u64)]) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "# HELP tapedeck_{name} {help}\n# TYPE tapedeck_{name} {kind}");
+    for (labels, value) in values {
+        let _ = writeln!(out, "tapedeck_{name}{labels} {value}");
+    }
+}
+
+/// Appends them.
+pub(super) fn write(out: &mut String, app: &App) {
+    let c = &app.counts;
+    let own = |v: &AtomicU64| vec![(String::new(), v.load(Relaxed))];
+    series(out, "api_requests_total", "counter", "HTTP requests.", &own(&c.requests));
+    series(out, "api_requests_limited_total", "counter", "Requests refused for their weight.", &own(&c.limited));
+    series(out, "api_connections_refused_total", "counter", "Connections over the limit.", &own(&c.turned_away));
+    series(out, "api_websockets", "gauge", "WebSockets open.", &own(&c.websockets));
+    series(out, "api_websockets_slow_total", "counter", "WebSocket clients cut for being slow.", &own(&c.slow));
+    series(out, "api_pushed_total", "counter", "Messages written to WebSocket clients.", &own(&c.pushed));
+    series(out, "api_conflated_total", "counter", "Messages replaced by a newer state unsent.", &own(&c.conflated));
+    let Some(hub) = &app.hub else { return };
+    let s = hub.stats();
+    let one = |v: u64| vec![(String::new(), v)];
+    series(out, "kline_symbols", "gauge", "Symbols with candles.", &one(s.symbols as u64));
+    series(out, "kline_trades_total", "counter", "Trades applied to candles.", &one(s.ticks));
+    series(out, "kline_bars_closed_total", "counter", "Bars closed.", &one(s.closed));
+    series(out, "kline_bars_revised_total", "counter", "Closed bars changed by late trades.", &one(s.revised));
+    series(out, "kline_trades_refused_total", "counter", "Trades that no candle can hold.", &one(s.refused));
+    series(
+        out,
+        "kline_swaps_delayed_total",
+        "counter",
+        "Swaps of the whole that a reader delayed.",
+        &one(s.swaps_delayed),
+    );
+    series(out, "kline_queue_jobs", "gauge", "Batches that wait for the worker.", &one(s.queued));
+    type Value = fn(&FeedStatus) -> u64;
+    let feeds: [(&str, &str, &str, Value); 9] = [
+        ("kline_feed_records_total", "counter", "Log records read for candles.", |f| f.records),
+        ("kline_feed_behind_bytes", "gauge", "Bytes of the log not read yet for candles.", |f| f.behind_bytes),
+        ("kline_feed_live", "gauge", "1 while the feed is at the end of its log.", |f| u64::from(f.activity == "live")),
+        ("kline_feed_repeated_total", "counter", "Trades that came before on another line.", |f| f.repeated),
+        ("kline_feed_off_book_total", "counter", "Trades that are not at the market.", |f| f.off_book),
+        ("kline_feed_absurd_total", "counter", "Trades with an impossible price or time.", |f| f.absurd),
+        ("kline_checkpoints_total", "counter", "Checkpoints committed.", |f| f.checkpoints),
+        ("kline_bars_stored_total", "counter", "Bars stored by checkpoints.", |f| f.bars_stored),
+        ("kline_committed_timestamp_seconds", "gauge", "When the last checkpoint was committed.", |f| {
+            f.committed_ns / 1_000_000_000
+        }),
+    ];
+    for (name, kind, help, value) in feeds {
+        let values: Vec<_> = s.feeds.iter().map(|(venue, f)| (format!("{{venue=\"{venue}\"}}"), value(f))).collect();
+        series(out, name, kind, help, &values);
+    }
+}

@@ -1,0 +1,160 @@
+//! Query parameters, read as the exchange reads them: empty ones, odd characters and impossible values are refused
+//! with its codes; parameters that nobody knows are ignored.
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
+
+use super::error::{Answer, Refusal};
+use crate::kline::interval::Interval;
+
+const NUMBER: &str = "^[0-9]{1,20}$";
+const SYMBOL: &str = "^[A-Z0-9-_.]{1,20}$";
+/// Times above this are us: the exchange takes both (Binance spot API documentation, "General information").
+const MICROS_FROM: i64 = 100_000_000_000_000;
+const HOUR_US: i64 = 3_600_000_000;
+
+/// The parameters of one request.
+#[derive(Debug, Default)]
+pub(super) struct Params(Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let query: Result<Query<Vec<(String, String)>>, QueryRejection> = Query::from_request_parts(parts, state).await;
+        query.map(|q| Self(q.0)).map_err(|_| Refusal::new(-1100, "Illegal characters found in a parameter."))
+    }
+}
+
+impl Params {
+    /// The value of a parameter; -1105 when it was sent without one.
+    pub fn get(&self, name: &str) -> Answer<Option<&str>> {
+        match self.0.iter().find(|(n, _)| n == name) {
+            Some((_, value)) if value.is_empty() => Err(Refusal::new(-1105, format!("Parameter '{name}' was empty."))),
+            found => Ok(found.map(|(_, value)| value.as_str())),
+        }
+    }
+
+    /// A parameter that must be there.
+    pub fn need(&self, name: &str) -> Answer<&str> {
+        match self.0.iter().find(|(n, _)| n == name) {
+            Some((_, value)) if !value.is_empty() => Ok(value),
+            _ => Err(Refusal::missing(name)),
+        }
+    }
+
+    /// A symbol as the exchange spells it: no small letters. Names in other scripts exist.
+    pub fn symbol(&self, name: &str) -> Answer<&str> {
+        let symbol = self.need(name)?;
+        let legal = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || "-_.".contains(c) || !c.is_ascii();
+        if symbol.chars().count() > 40 || !symbol.chars().all(legal) {
+            return Err(Refusal::characters(name, SYMBOL));
+        }
+        Ok(symbol)
+    }
+
+    pub fn interval(&self) -> Answer<Interval> {
+        Interval::parse(self.need("interval")?).ok_or_else(Refusal::interval)
+    }
+
+    /// A whole number.
+    pub fn number(&self, name: &str) -> Answer<Option<i64>> {
+        let Some(text) = self.get(name)? else { return Ok(None) };
+        if text.is_empty() || text.len() > 20 || !text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(Refusal::characters(name, NUMBER));
+        }
+        text.parse().map(Some).map_err(|_| Refusal::value(name))
+    }
+
+    /// A time in ms or us, as us.
+    pub fn time_us(&self, name: &str) -> Answer<Option<i64>> {
+        let us = |t: i64| if t >= MICROS_FROM { t } else { t * 1_000 };
+        Ok(self.number(name)?.map(us))
+    }
+
+    /// `limit`: absent = `default`; above `max` it is cut when `clamp`, refused otherwise; 0 is refused.
+    pub fn limit(&self, default: usize, max: usize, clamp: bool) -> Answer<usize> {
+        match self.number("limit")? {
+            None => Ok(default),
+            Some(n) => match usize::try_from(n) {
+                Ok(n) if (1..=max).contains(&n) => Ok(n),
+                Ok(n) if n > max && clamp => Ok(max),
+                _ => Err(Refusal::value("limit")),
+            },
+        }
+    }
+
+    /// `timeZone`: only one that moves no edge of this interval. Bars of other zones are not kept.
+    pub fn time_zone(&self, interval: Interval) -> Answer<()> {
+        let Some(text) = self.get("timeZone")? else { return Ok(()) };
+        // A plus sign in a query is a blank.
+        let (sign, digits) = match text.trim().strip_prefix('-') {
+            Some(rest) => (-1, rest),
+            None => (1, text.trim().trim_start_matches('+')),
+        };
+        let (hours, minutes) = digits.split_once(':').unwrap_or((digits, "0"));
+        let (Ok(hours), Ok(minutes)) = (hours.parse::<i64>(), minutes.parse::<i64>()) else {
+            return Err(Refusal::value("timeZone"));
+        };
+        let shift = sign * (hours * HOUR_US + minutes * 60_000_000);
+        let known = (-12 * HOUR_US..=14 * HOUR_US).contains(&shift) && (0..60).contains(&minutes);
+        if known && shift % interval.len_us() == 0 { Ok(()) } else { Err(Refusal::value("timeZone")) }
+    }
+
+    /// `key` as a list, written `["A","B"]`.
+    pub fn list(&self, name: &str) -> Answer<Option<Vec<String>>> {
+        let Some(text) = self.get(name)? else { return Ok(None) };
+        let list: Vec<String> = serde_json::from_str(text).map_err(|_| {
+            Refusal::characters(name, "^\\[(\"[A-Z0-9-_.]{1,20}\"(,\"[A-Z0-9-_.]{1,20}\"){0,}){0,1}\\]$")
+        })?;
+        Ok(Some(list))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn params(pairs: &[(&str, &str)]) -> Params {
+        Params(pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect())
+    }
+
+    #[test]
+    fn impossible_values_get_the_codes_of_the_exchange() {
+        let code = |p: &[(&str, &str)], f: &dyn Fn(&Params) -> Option<i32>| f(&params(p));
+        let symbol = |p: &Params| p.symbol("symbol").err().map(|e| e.code);
+        assert_eq!(code(&[], &symbol), Some(-1102));
+        assert_eq!(code(&[("symbol", "")], &symbol), Some(-1102));
+        assert_eq!(code(&[("symbol", "btcusdt")], &symbol), Some(-1100));
+        assert_eq!(code(&[("symbol", "A'; DROP")], &symbol), Some(-1100));
+        assert_eq!(code(&[("symbol", "币安人生USDT")], &symbol), None);
+        let interval = |p: &Params| p.interval().err().map(|e| e.code);
+        assert_eq!(code(&[], &interval), Some(-1102));
+        assert_eq!(code(&[("interval", "1M")], &interval), Some(-1120));
+        assert_eq!(code(&[("interval", "3m")], &interval), Some(-1120));
+        let limit = |p: &Params| p.limit(500, 1_500, false).err().map(|e| e.code);
+        for (value, want) in
+            [("0", -1130), ("1501", -1130), ("-5", -1100), ("x", -1100), ("99999999999999999999", -1130), ("", -1105)]
+        {
+            assert_eq!(code(&[("limit", value)], &limit), Some(want), "{value}");
+        }
+        assert_eq!(params(&[("limit", "5000")]).limit(500, 1_000, true), Ok(1_000));
+        assert_eq!(params(&[("startTime", "1700000000000")]).time_us("startTime"), Ok(Some(1_700_000_000_000_000)));
+        assert_eq!(params(&[("startTime", "1700000000000000")]).time_us("startTime"), Ok(Some(1_700_000_000_000_000)));
+    }
+
+    #[test]
+    fn a_time_zone_is_taken_only_where_it_moves_no_edge() {
+        let zone = |z: &str, i: Interval| params(&[("timeZone", z)]).time_zone(i).is_ok();
+        assert!(zone("0", Interval::W1) && zone("00:00", Interval::D1) && zone(" 8:00", Interval::H4));
+        assert!(zone("-4", Interval::H4) && zone("5:30", Interval::M30));
+        assert!(
+            !zone("8", Interval::D1)
+                && !zone("5:30", Interval::H1)
+                && !zone("15", Interval::M1)
+                && !zone("x", Interval::M1)
+        );
+    }
+}

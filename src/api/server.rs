@@ -1,0 +1,118 @@
+//! Connections: how many there are, how long they may think, and how they end. Knows nothing of what is served.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper::{Request, server::conn::http1};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::Shared;
+use crate::shutdown::Shutdown;
+
+/// A client that sends no complete head for this long is cut.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// What a head may measure: 1,024 streams in one address fit.
+const HEAD_BYTES: usize = 64 << 10;
+/// Answers under way get this long when the service ends.
+const GRACE: Duration = Duration::from_secs(2);
+/// What the kernel holds for a client that does not read.
+const SEND_BUFFER: usize = 256 << 10;
+
+/// Serves until `shutdown`, at most `max` connections at once (WebSockets are counted on their own).
+pub(super) async fn run(listener: TcpListener, router: Router, max: usize, app: Shared, shutdown: Shutdown) {
+    let places = Arc::new(Semaphore::new(max));
+    let mut tasks = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shutdown.wait() => break,
+        };
+        while tasks.try_join_next().is_some() {}
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(err) => {
+                // Out of descriptors, most likely: others will end.
+                tracing::warn!(error = %err, "cannot take a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            app.counts.turned_away();
+            tasks.spawn(turn_away(stream));
+            continue;
+        };
+        let (router, shutdown) = (router.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            connection(stream, peer, router, shutdown).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    let all = async { while tasks.join_next().await.is_some() {} };
+    // What is not done by then ends with the set.
+    let _ = tokio::time::timeout(GRACE, all).await;
+}
+
+async fn turn_away(mut stream: TcpStream) {
+    let body = "{\"code\":-1003,\"msg\":\"Too many connections.\"}";
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\nretry-after: 1\r\n\
+         connection: close\r\n\r\n{body}",
+        body.len()
+    );
+    // Best effort: the client is not known to us.
+    let _ = tokio::time::timeout(GRACE, stream.write_all(answer.as_bytes())).await;
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, shutdown: Shutdown) {
+    // Without these it only works less well.
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
+    let service = WithPeer { inner: TowerToHyperService::new(router), peer };
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    tokio::pin!(connection);
+    tokio::select! {
+        // A client that breaks off is no news.
+        _ = connection.as_mut() => {}
+        () = shutdown.wait() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}
+
+/// Tells requests whose they are.
+struct WithPeer {
+    inner: TowerToHyperService<Router>,
+    peer: SocketAddr,
+}
+
+impl Service<Request<Incoming>> for WithPeer {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(ConnectInfo(self.peer));
+        self.inner.call(request)
+    }
+}
