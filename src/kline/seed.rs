@@ -191,7 +191,7 @@ fn ticks(source: Channel, rows: &Rows) -> Result<Vec<(i64, Tick)>> {
     let tick = |ts_us, price: Num, amount: Num, first_id, last_id, side| -> Result<Tick> {
         let count = u32::try_from(last_id - first_id + 1)?;
         let taker_buy = side == Side::Buy;
-        Ok(Tick { symbol_index: 0, ts_us, price, amount, first_id, last_id, count, taker_buy })
+        Ok(Tick { symbol_index: 0, ts_us, price, amount, first_id, last_id, agg_id: NO_ID, count, taker_buy })
     };
     if source == Channel::AggTrades {
         let of = |r: &AggTrade| Ok((r.agg_id, tick(r.ts_trade_us, r.price, r.amount, r.first_id, r.last_id, r.side)?));

@@ -22,6 +22,7 @@ fn market() -> Vec<Tick> {
             amount: Num { mantissa: 1 + n % 13, scale: 3 },
             first_id: 1_000 + n,
             last_id: 1_000 + n,
+            agg_id: -1,
             count: 1,
             taker_buy: n % 3 == 0,
         });

@@ -44,6 +44,7 @@ fn trades() -> Vec<Tick> {
                 amount: Num { mantissa: 1 + (r >> 50) as i64, scale: 3 },
                 first_id: id[symbol],
                 last_id: id[symbol],
+                agg_id: -1,
                 count: 1,
                 taker_buy: r & 1 == 0,
             }
