@@ -13,7 +13,7 @@ use tracing::warn;
 use wal_format::{Kind, flags};
 
 use super::super::log::{LogStopped, Stamp};
-use super::{Cause, Rotation, Session};
+use super::{Cause, Rotation, Session, seconds};
 use crate::telemetry::RateLimited;
 use crate::venue::Control;
 
@@ -133,14 +133,17 @@ impl Session {
             Some(Control::Ack { id }) => self.requests.answered(id),
             Some(Control::Error { id, code, msg, throttled: true }) => self.slow_down(id, code, &msg),
             Some(Control::Error { id, code, msg, throttled: false }) => {
-                if id.is_some() {
-                    self.requests.answered(id);
+                let now_s = seconds(Stamp::now());
+                let again =
+                    id.map_or(0, |id| self.requests.refused(id, self.feed.venue, &self.feed.config.limits, now_s));
+                if again > 0 && self.send_at.is_none() {
+                    self.plan_send(Instant::now());
                 }
                 self.feed.metrics.refused.add(1);
                 self.feed.metrics.refusal(self.place, format!("{code} {msg}"));
                 if let Some(suppressed) = REFUSED.allow() {
-                    warn!(venue = %self.feed.id, conn = self.conn, id, code, error = msg, suppressed,
-                        "the venue refused a request");
+                    warn!(venue = %self.feed.id, conn = self.conn, id, code, error = msg, again, suppressed,
+                        "the venue refused a request; where it was for many streams they are asked for one by one");
                 }
             }
             Some(Control::ServerShutdown) if self.rotation == Rotation::No => {

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::venue::{Limits, Venue};
 
 /// A text older than this is written anew before it is sent, s: Gate refuses what is a minute off.
@@ -121,9 +123,42 @@ impl Requests {
         }
     }
 
+    /// The venue refused `id`. One bad symbol may spoil a message of many (Gate futures), so the streams of the
+    /// message are asked for one by one, behind everything else; returns how many. What is refused alone is given
+    /// up, and so is a message whose streams cannot be told.
+    pub(super) fn refused(&mut self, id: u64, venue: &dyn Venue, limits: &Limits, now_s: i64) -> usize {
+        let Some(request) = self.open.remove(&id) else { return 0 };
+        let alone = Limits { params_per_subscribe: 1, ..limits.clone() };
+        let Ok(whole) = serde_json::from_str::<Value>(&request.text) else { return 0 };
+        let in_message = |stream: &&String| {
+            let one = venue.subscribe_messages(std::slice::from_ref(*stream), &alone, id, request.written_s);
+            matches!(&one[..], [text] if serde_json::from_str(text).is_ok_and(|part| holds(&whole, &part)))
+        };
+        let streams: Vec<String> = request.batch.streams.iter().filter(in_message).cloned().collect();
+        if streams.len() < 2 {
+            return 0;
+        }
+        let again = streams.len();
+        for stream in streams {
+            self.ask(venue, vec![stream], &alone, now_s);
+        }
+        again
+    }
+
     /// Waits for no answer any longer.
     pub(super) fn give_up(&mut self) {
         self.open.clear();
+    }
+}
+
+/// True when a request asks for everything that `part` asks for; when and under what id does not matter.
+fn holds(whole: &Value, part: &Value) -> bool {
+    match (whole, part) {
+        (Value::Object(whole), Value::Object(part)) => part.iter().all(|(key, part)| {
+            matches!(key.as_str(), "id" | "time") || whole.get(key).is_some_and(|whole| holds(whole, part))
+        }),
+        (Value::Array(whole), Value::Array(part)) => part.iter().all(|p| whole.contains(p)),
+        _ => whole == part,
     }
 }
 
@@ -171,5 +206,33 @@ mod tests {
         let late = r.send(v, &l, 1_001).unwrap();
         assert!(late.contains("late@trade") && late.contains("\"id\":3"), "{late}");
         assert_eq!(r.send(v, &l, 1_001), None);
+    }
+
+    #[test]
+    fn one_bad_symbol_does_not_take_the_others_of_its_message_along() {
+        let venue = venue(VenueId::GateFutures).unwrap();
+        let limits = venue.default_limits();
+        let mut r = Requests::new();
+        let streams = ["trades A_B", "trades BAD_B", "order_book_update A_B", "tickers A_B", "trades C_B"];
+        r.ask(venue, streams.map(|s| format!("futures.{s}")).to_vec(), &limits, 1_000);
+        assert_eq!(r.waiting(), 3);
+        while r.send(venue, &limits, 1_000).is_some() {}
+        r.answered(Some(2));
+        r.answered(Some(3));
+        assert_eq!(r.refused(1, venue, &limits, 1_030), 3);
+        let mut asked = Vec::new();
+        while let Some(text) = r.send(venue, &limits, 1_030) {
+            asked.push(text);
+        }
+        assert_eq!(asked.len(), 3);
+        for (text, symbol) in asked.iter().zip(["A_B", "BAD_B", "C_B"]) {
+            assert!(text.contains(&format!(r#""payload":["{symbol}"]"#)) && text.contains("futures.trades"), "{text}");
+        }
+        r.answered(Some(4));
+        assert_eq!(r.refused(5, venue, &limits, 1_031), 0, "refused alone, so it is the bad one");
+        assert!(!r.done());
+        r.answered(Some(6));
+        assert!(r.done());
+        assert_eq!(r.refused(99, venue, &limits, 1_031), 0);
     }
 }
