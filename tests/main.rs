@@ -23,6 +23,7 @@ mod lake {
 mod cli {
     mod bad_input;
     mod demo;
+    mod klines;
     mod pressure;
 }
 mod docs {

@@ -1,0 +1,85 @@
+//! `tapedeck klines` from a shell: filled from a venue over HTTP, filled again without a request, written to a file.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::support::{both, run};
+
+fn number(path: &str, name: &str) -> i64 {
+    path.split(['?', '&', ' ']).find_map(|p| p.strip_prefix(name)?.strip_prefix('=')?.parse().ok()).unwrap()
+}
+
+/// Answers every request for candles; returns its port and how often it was asked.
+fn venue() -> (u16, Arc<AtomicU32>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, asked) = (listener.local_addr().unwrap().port(), Arc::new(AtomicU32::new(0)));
+    let counter = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.unwrap();
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") && socket.read(&mut byte).unwrap() > 0 {
+                request.push(byte[0]);
+            }
+            counter.fetch_add(1, Ordering::Relaxed);
+            let path = String::from_utf8(request).unwrap();
+            let (mut at, end, limit) = (number(&path, "startTime"), number(&path, "endTime"), number(&path, "limit"));
+            let mut rows = Vec::new();
+            while at <= end && (rows.len() as i64) < limit {
+                let close = at + 59_999;
+                rows.push(format!(
+                    "[{at},\"1.10\",\"1.20\",\"1.00\",\"1.15\",\"3.5\",{close},\"4.0250\",7,\"1.5\",\"1.7250\",\"0\"]"
+                ));
+                at += 60_000;
+            }
+            let body = format!("[{}]", rows.join(","));
+            let length = body.len();
+            write!(socket, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}").unwrap();
+        }
+    });
+    (port, asked)
+}
+
+#[test]
+fn candles_are_filled_once_and_exported_digit_for_digit() {
+    let dir = tempfile::tempdir().unwrap();
+    let (port, asked) = venue();
+    let config = dir.path().join("t.toml");
+    let data = dir.path().join("data").display().to_string();
+    std::fs::write(
+        &config,
+        format!(
+            "[data]\ndir = {data:?}\n[venues.binance-spot]\nsymbols = [\"BTCUSDT\"]\nchannels = [\"trades\"]\n\
+             rest_url = \"http://127.0.0.1:{port}\"\nws_url = \"ws://127.0.0.1:9\"\n"
+        ),
+    )
+    .unwrap();
+    let config = config.display().to_string();
+    let klines = |args: &[&str]| run(&[&["klines", args[0], "--config", &config], &args[1..]].concat());
+    let out = dir.path().join("k.csv").display().to_string();
+    let early = klines(&["export", "--format", "csv", "--out", &out]);
+    assert_eq!(early.status.code(), Some(1), "{}", both(&early));
+    assert!(both(&early).contains("there are no candles yet"), "{}", both(&early));
+    let fill = ["backfill", "--interval", "1m", "--from", "2024-08-05", "--to", "2024-08-06", "--json"];
+    for (inserted, requests) in [(1_440, 2), (0, 2)] {
+        let filled = klines(&fill);
+        assert_eq!(filled.status.code(), Some(0), "{}", both(&filled));
+        let told: serde_json::Value = serde_json::from_slice(&filled.stdout).unwrap();
+        assert_eq!(told[0]["inserted"], inserted);
+        assert_eq!(asked.load(Ordering::Relaxed), requests);
+    }
+    let written = klines(&["export", "--format", "csv", "--out", &out]);
+    assert_eq!(written.status.code(), Some(0), "{}", both(&written));
+    let text = std::fs::read_to_string(&out).unwrap();
+    assert_eq!(text.lines().count(), 1_441);
+    assert!(text.lines().nth(1).unwrap().starts_with(
+        "binance-spot,BTCUSDT,1m,2024-08-05T00:00:00Z,2024-08-05T00:00:59.999Z,1.10,1.20,1.00,1.15,3.5,4.025,7,1.5,1.725"
+    ));
+    let again = klines(&["export", "--format", "csv", "--out", &out]);
+    assert_eq!(again.status.code(), Some(1), "a file is not written over: {}", both(&again));
+    let bad = klines(&["backfill", "--interval", "2m"]);
+    assert_eq!(bad.status.code(), Some(2), "{}", both(&bad));
+}
