@@ -15,19 +15,68 @@ import pyarrow.parquet as pq
 import zstandard
 
 FILES = {
-    "binance-spot": ["hft-btcusdt_20240808.zst", "hft-btcusdt_20240809.zst"],
-    "binance-usdm": ["hft-btcusdt_20240808.zst", "hft-ethusdt_20240808.zst"],
+    "binance-spot": ["binance-spot/hft-btcusdt_20240808.zst", "binance-spot/hft-btcusdt_20240809.zst"],
+    # Its frames are made of the recorded JSON ones.
+    "binance-spot-sbe": ["binance-spot/hft-btcusdt_20240809.zst"],
+    "binance-usdm": ["binance-usdm/hft-btcusdt_20240808.zst", "binance-usdm/hft-ethusdt_20240808.zst"],
+    "kucoin-spot": ["kucoin-spot/cryptofeed-KUCOIN.ws.1.0.symbols-A.zst"],
+    "gate-spot": ["gate-spot/cryptofeed-GATEIO.ws.1.0.symbols-A.zst"],
+    "gate-futures": ["gate-futures/cryptofeed-GATEIO_FUTURES.ws.1.0.symbols-A.zst"],
 }
 
 
+def cryptofeed(text, rows, amounts):
+    """Frames of KuCoin and Gate that the demo subscribes; returns how many."""
+    frames = 0
+    for line in text.splitlines():
+        at = line.find(": {")
+        if at < 0 or "<-" in line[:at]:
+            continue
+        message = json.loads(line[at + 2 :])
+        topic, data = message.get("topic", ""), message.get("data")
+        if message.get("type") == "message" and not topic.startswith("/market/ticker"):
+            frames += 1
+            if topic.startswith("/market/match"):
+                rows["trades"] += 1
+                amounts["trades"] += float(data["size"])
+            elif topic.startswith("/market/level2"):
+                changes = data["changes"]
+                # A price of 0 only moves the sequence on.
+                rows["depth"] += sum(1 for side in ("bids", "asks") for level in changes[side] if float(level[0]) != 0)
+            elif topic.startswith("/market/candles"):
+                rows["venue_klines"] += 1
+            else:
+                sys.exit(f"unexpected topic {topic}")
+        elif message.get("event") == "update":
+            channel, result = message["channel"].split(".")[1], message["result"]
+            frames += 1
+            if channel == "trades":
+                rows["trades"] += 1
+                amounts["trades"] += float(result["amount"])
+            elif channel == "order_book_update":
+                rows["depth"] += len(result.get("b") or []) + len(result.get("a") or [])
+            elif channel == "book_ticker":
+                rows["book_ticker"] += 1
+            elif channel == "tickers":
+                rows["tickers"] += 1
+            elif channel == "candlesticks":
+                rows["venue_klines"] += 1
+            else:
+                sys.exit(f"unexpected channel {message['channel']}")
+    return frames
+
+
 def expected(root, venue):
-    rows = {"trades": 0, "book_ticker": 0, "depth": 0}
+    rows = {"trades": 0, "book_ticker": 0, "depth": 0, "tickers": 0, "venue_klines": 0}
     amounts = {"trades": 0.0}
     frames = 0
     for name in FILES[venue]:
-        path = os.path.join(root, venue, name)
+        path = os.path.join(root, name)
         with open(path, "rb") as raw:
             text = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(raw).read().decode()
+        if "cryptofeed" in name:
+            frames += cryptofeed(text, rows, amounts)
+            continue
         for line in text.splitlines():
             _, _, frame = line.partition(" ")
             if not frame:
