@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# All seven venues at a mixed rate with faults on: connections end at random (announced, closed, cut, in the middle of
+# a frame), on one line and on two. At the end every missing id must be told, memory must be flat.
+#
+# usage: tests/campaigns/soak.sh [SECONDS=1800] [FRAMES_PER_SECOND=30000] [CLOSES_PER_VENUE=60]
+# Needs: cargo build --release --workspace; python3. Writes below target/campaigns/soak.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+seconds=${1:-1800} rate=${2:-30000} closes=${3:-60}
+bin=target/release
+[ -x $bin/tapedeck ] && [ -x $bin/venue-sim ] || { echo "build first: cargo build --release --workspace"; exit 1; }
+dir=target/campaigns/soak
+rm -rf "$dir"; mkdir -p "$dir"
+venues=(binance-spot binance-spot-sbe binance-usdm kucoin-spot kucoin-futures gate-spot gate-futures)
+joined=$(IFS=,; echo "${venues[*]}")
+symbols=$(python3 -c 'print(",".join(f"SYM{i:02}USDT" for i in range(24)) + ",币安人生USDT")')
+over=$(((seconds - 60) * 1000))
+[ "$over" -gt 0 ] || over=$((seconds * 500))
+faults=$(python3 - "$closes" "$over" "${venues[@]}" <<'E2'
+import json, sys
+closes, over = int(sys.argv[1]), int(sys.argv[2])
+print(json.dumps([{"do": "random_closes", "venue": v, "count": closes, "over_ms": over, "notice_share": 0.3,
+                   "notice_ms": 3000, "seed": 7 + i, "after_ms": 20000} for i, v in enumerate(sys.argv[3:])]))
+E2
+)
+"$bin/venue-sim" --generate "$symbols" --venues "$joined" --rate "$rate" --start settled --settle-ms 4000 \
+  --channels trades,agg_trades,book_ticker,depth,mark_price,liquidations --no-extra-symbols --listen 127.0.0.1:0 \
+  --fault "$faults" --report "$dir/report.json" >"$dir/sim.out" 2>"$dir/sim.err" &
+sim=$!
+trap 'kill $sim ${c:-} ${k:-} 2>/dev/null || true' EXIT
+for _ in $(seq 100); do port=$(grep -oE '127\.0\.0\.1:[0-9]+' "$dir/sim.out" "$dir/sim.err" | head -1 | sed 's/.*://') && [ -n "$port" ] && break; sleep 0.2; done
+[ -n "${port:-}" ] || { cat "$dir/sim.err"; exit 1; }
+python3 - "$dir" "$port" "${venues[@]}" <<'E2'
+import os, sys
+dir, port, venues = os.path.abspath(sys.argv[1]), sys.argv[2], sys.argv[3:]
+text = f'[data]\ndir = "{dir}/data"\n[api]\nlisten = "127.0.0.1:0"\n[collector]\nlisten = "127.0.0.1:0"\n[lake]\nack_interval_s = 60\n[klines]\nflush_interval_s = 5\n'
+for i, v in enumerate(venues):
+    channels = ["trades", "book_ticker", "depth", "depth_snapshot"]
+    if v in ("binance-spot", "binance-usdm"): channels.append("agg_trades")
+    if v == "binance-usdm": channels += ["mark_price", "liquidations"]
+    base = f"127.0.0.1:{port}/{v}"
+    text += f'\n[venues.{v}]\nsymbols = ["*"]\nchannels = {channels}\nconnect_stagger_ms = 50\nconnects_per_5_min = 100000\nstreams_per_connection = 40\nrest_url = "http://{base}"\n'
+    if not v.startswith("kucoin"): text += f'ws_url = "ws://{base}"\n'
+    if v == "binance-spot-sbe": text += 'api_key_env = "SOAK_KEY"\n'
+    # Every other venue on two lines.
+    if i % 2: text += "lines = 2\n"
+open(f"{dir}/soak.toml", "w").write(text)
+E2
+export SOAK_KEY=soak
+"$bin/tapedeck" collector --config "$dir/soak.toml" >"$dir/collector.log" 2>&1 & c=$!
+"$bin/tapedeck" compactor --config "$dir/soak.toml" >"$dir/compactor.log" 2>&1 & k=$!
+echo "second collector compactor collector_rss compactor_rss" >"$dir/rss"
+start=$(date +%s)
+own() { awk '/^RssAnon|^RssShmem/ {s+=$2} END {print s+0}' "/proc/$1/status"; }
+all() { awk '/^VmRSS/ {print $2}' "/proc/$1/status"; }
+while now=$(($(date +%s) - start)) && [ "$now" -lt "$seconds" ]; do
+  kill -0 $c && kill -0 $k || { tail -5 "$dir"/*.log; exit 1; }
+  echo "$now $(own $c) $(own $k) $(all $c) $(all $k)" >>"$dir/rss"
+  sleep 2
+done
+"$bin/tapedeck" status --brief --config "$dir/soak.toml" >"$dir/status.txt" 2>&1 || true
+kill -INT $c; wait $c
+sleep 20 # repairs of the last holes
+kill -INT $k; wait $k
+kill -INT $sim; wait $sim || true
+"$bin/tapedeck" compactor --drain --config "$dir/soak.toml" >>"$dir/compactor.log" 2>&1
+trap - EXIT
+python3 tests/scripts/soak_check.py "$dir"
