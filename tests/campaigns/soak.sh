@@ -13,7 +13,7 @@ dir=target/campaigns/soak
 rm -rf "$dir"; mkdir -p "$dir"
 venues=(binance-spot binance-spot-sbe binance-usdm kucoin-spot kucoin-futures gate-spot gate-futures)
 joined=$(IFS=,; echo "${venues[*]}")
-symbols=$(python3 -c 'print(",".join(f"SYM{i:02}USDT" for i in range(24)) + ",币安人生USDT")')
+symbols=$(python3 -c 'print(",".join(f"SYM{i:02}_USDT" for i in range(24)) + ",币安人生_USDT")')
 over=$(((seconds - 60) * 1000))
 [ "$over" -gt 0 ] || over=$((seconds * 500))
 faults=$(python3 - "$closes" "$over" "${venues[@]}" <<'E2'
