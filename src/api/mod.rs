@@ -11,9 +11,13 @@ mod binance;
 mod error;
 mod guard;
 mod metrics;
+mod native;
 mod params;
 mod server;
+#[cfg(test)]
+mod tests;
 mod text;
+mod ws;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,7 +47,9 @@ pub(crate) struct App {
     pub hub: Option<Arc<KlineHub>>,
     pub cfg: Api,
     pub access: Access,
+    dispatcher: Option<Arc<ws::Dispatcher>>,
     reads: Semaphore,
+    sockets: Arc<Semaphore>,
     weights: guard::Weights,
     counts: metrics::Counts,
     shutdown: Shutdown,
@@ -78,17 +84,30 @@ pub async fn serve(
     shutdown: Shutdown,
 ) {
     let connections = cfg.max_connections;
-    let app = Arc::new(App {
+    let app = app(cfg, access, status, hub, shutdown.clone());
+    server::run(listener, router(app.clone()), connections, app, shutdown).await;
+}
+
+fn app(
+    cfg: Api,
+    access: Access,
+    status: Arc<CompactorStatus>,
+    hub: Option<Arc<KlineHub>>,
+    shutdown: Shutdown,
+) -> Shared {
+    let dispatcher = hub.clone().map(|hub| ws::Dispatcher::start(hub, shutdown.clone()));
+    Arc::new(App {
         status,
         hub,
+        dispatcher,
+        sockets: Arc::new(Semaphore::new(cfg.max_websockets)),
         cfg,
         access,
         reads: Semaphore::new(READS),
         weights: guard::Weights::default(),
         counts: metrics::Counts::default(),
-        shutdown: shutdown.clone(),
-    });
-    server::run(listener, router(app.clone()), connections, app, shutdown).await;
+        shutdown,
+    })
 }
 
 fn router(app: Shared) -> Router {
@@ -96,8 +115,9 @@ fn router(app: Shared) -> Router {
         .route("/", get(index))
         .route("/health", get(health))
         .route("/metrics", get(metrics_text))
-        .route("/v1/status", get(status_json))
         .merge(binance::router())
+        .merge(native::router())
+        .merge(ws::router())
         .fallback(nothing)
         .method_not_allowed_fallback(nothing);
     guard::around(router, app.clone()).with_state(app)
@@ -144,8 +164,4 @@ async fn metrics_text(State(app): State<Shared>) -> impl IntoResponse {
     let mut text = app.status.prometheus();
     metrics::write(&mut text, &app);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
-}
-
-async fn status_json(State(app): State<Shared>) -> impl IntoResponse {
-    axum::Json(app.status.snapshot())
 }

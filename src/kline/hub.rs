@@ -139,11 +139,24 @@ impl KlineHub {
         self.shown.whole.read(out)
     }
 
+    /// The number of the last swap; every swap has the next one. Lock-free.
+    pub fn swap_number(&self) -> u64 {
+        // Without a first symbol there is nothing to copy either.
+        self.shown.whole.symbol(0).map_or_else(|| self.whole(&mut FlatKlineStore::default()), |(number, _)| number)
+    }
+
     /// Every change from now on, with the number of the last change before.
     pub fn subscribe(&self) -> (u64, broadcast::Receiver<Pushed>) {
         // Subscribed first: a change between the two is heard and has a higher number.
         let receiver = self.updates.subscribe();
         (self.sequence.load(Ordering::Acquire), receiver)
+    }
+
+    /// The last closed bar and the open one, as far as memory has them. Blocks for as long as the worker's queue takes.
+    pub fn newest_two(&self, symbol_index: u32, interval: Interval) -> Vec<KlineData> {
+        let mut bars = self.kept(symbol_index, interval);
+        bars.drain(..bars.len().saturating_sub(2));
+        bars
     }
 
     /// Every trade from now on, in the order of the logs. Costs nothing while nobody listens.

@@ -13,6 +13,8 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 
+pub(super) use trades::{agg_id, texts};
+
 use super::error::{Answer, Refusal, json};
 use super::{Shared, now_ms};
 use crate::kline::KlineHub;

@@ -1,0 +1,422 @@
+//! The server in one process: a log that grows, the candles made of it, and clients over real sockets.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use wal_format::{Append, Kind, LogWriter};
+
+use super::*;
+use crate::compact::Mode;
+use crate::config::Config;
+use crate::kline::KlineService;
+use crate::venue::VenueId;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Fixture {
+    _dir: tempfile::TempDir,
+    log: Mutex<LogWriter>,
+    frames: Vec<(u64, String)>,
+    service: Option<KlineService>,
+    app: Shared,
+    addr: SocketAddr,
+    shutdown: Shutdown,
+}
+
+impl Fixture {
+    /// A server with these keys of `[api]` and these trades of a recording in the log.
+    async fn new(keys: &str, access: Access, first: usize) -> Fixture {
+        let dir = tempfile::tempdir().unwrap();
+        let toml = format!(
+            "[data]\ndir = {:?}\n[wal]\nsegment_mib = 4\n[klines]\nswap_interval_ms = 2\n[api]\n{keys}\n\
+             [venues.binance-usdm]\nsymbols = [\"*\"]\nchannels = [\"trades\"]\n",
+            dir.path().display().to_string()
+        );
+        let cfg = Arc::new(Config::from_toml(&toml).unwrap());
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/binance-usdm/hft-btcusdt_20240808.zst");
+        let text = String::from_utf8(zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap()).unwrap();
+        let trade = |l: &str| {
+            let (ts, frame) = l.split_once(' ')?;
+            frame.starts_with(r#"{"stream":"btcusdt@trade"#).then(|| (ts.parse().unwrap(), frame.to_owned()))
+        };
+        let frames: Vec<(u64, String)> = text.lines().filter_map(trade).collect();
+        let log = Mutex::new(LogWriter::open(&cfg.wal_dir(VenueId::BinanceUsdm), cfg.log_options()).unwrap());
+        let shutdown = Shutdown::new();
+        let service = KlineService::start(&cfg, Mode::Follow, &shutdown).unwrap().unwrap();
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let app = app(cfg.api.clone(), access, Arc::default(), Some(Arc::clone(service.hub())), shutdown.clone());
+        tokio::spawn(server::run(
+            listener,
+            router(app.clone()),
+            cfg.api.max_connections,
+            app.clone(),
+            shutdown.clone(),
+        ));
+        let fixture = Fixture { _dir: dir, log, frames, service: Some(service), app, addr, shutdown };
+        fixture.append(0..first);
+        fixture.caught_up(first as u64).await;
+        fixture
+    }
+
+    fn append(&self, range: std::ops::Range<usize>) {
+        let mut log = self.log.lock().unwrap();
+        for (ts_recv_ns, frame) in &self.frames[range] {
+            let payload = frame.as_bytes();
+            log.append(&Append { ts_recv_ns: *ts_recv_ns, conn: 1, kind: Kind::Data, flags: 0, payload }).unwrap();
+        }
+    }
+
+    /// Waits until so many trades are in the candles (a few of the recording are not at the market).
+    async fn caught_up(&self, frames: u64) {
+        let stats = || {
+            let s = self.app.hub.as_ref().unwrap().stats();
+            s.ticks + s.feeds.values().map(|f| f.off_book + f.repeated).sum::<u64>()
+        };
+        while stats() < frames {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Status, head and body.
+    async fn ask(&self, method: &str, path: &str, headers: &str) -> (u16, String, String) {
+        let mut stream = TcpStream::connect(self.addr).await.unwrap();
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n{headers}\r\n", self.addr);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_lowercase(), body.to_owned())
+    }
+
+    async fn get(&self, path: &str) -> (u16, Value) {
+        let (status, head, body) = self.ask("GET", path, "").await;
+        assert!(!head.contains("transfer-encoding"), "{head}");
+        (status, serde_json::from_str(&body).unwrap_or_default())
+    }
+
+    async fn socket(&self, path: &str) -> Client {
+        Client(tokio_tungstenite::connect_async(format!("ws://{}{path}", self.addr)).await.unwrap().0)
+    }
+
+    async fn end(mut self) {
+        self.shutdown.trigger();
+        let service = self.service.take().unwrap();
+        tokio::task::spawn_blocking(move || service.join()).await.unwrap();
+    }
+}
+
+struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Client {
+    /// The next text as JSON; `None` at the end.
+    async fn next(&mut self) -> Option<Value> {
+        loop {
+            match tokio::time::timeout(PATIENCE, self.0.next()).await.expect("a message in time") {
+                Some(Ok(Message::Text(text))) => return Some(serde_json::from_str(&text).unwrap()),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                _ => return None,
+            }
+        }
+    }
+
+    async fn say(&mut self, text: &str) -> Value {
+        self.0.send(Message::text(text)).await.unwrap();
+        loop {
+            let answer = self.next().await.unwrap();
+            if answer.get("e").is_none() && answer.get("stream").is_none() {
+                return answer;
+            }
+        }
+    }
+}
+
+/// What a client knows of bars: by open time the number of trades, and whether it is closed.
+#[derive(Default)]
+struct Known(BTreeMap<i64, (u64, bool)>);
+
+impl Known {
+    fn take(&mut self, open: i64, count: u64, closed: bool) {
+        if let Some((before, was_closed)) = self.0.get(&open) {
+            assert!(count >= *before && (closed || !was_closed), "{open} went back from {before} to {count}");
+        } else if let Some((last, (_, was_closed))) = self.0.last_key_value()
+            && open > *last
+        {
+            assert!(*was_closed && open == last + 60_000, "{open} came, but {last} never closed");
+        }
+        self.0.insert(open, (count, closed));
+    }
+
+    fn event(&mut self, event: &Value) {
+        let k = &event["k"];
+        self.take(k["t"].as_i64().unwrap(), k["n"].as_u64().unwrap(), k["x"].as_bool().unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rest_snapshot_and_the_stream_join_without_a_hole_or_a_step_back_a_thousand_times() {
+    let f = Arc::new(Fixture::new("weight_per_minute = 1000000", Access::default(), 1_000).await);
+    let seed = 20_240_808;
+    println!("seed {seed}");
+    let mut random = SmallRng::seed_from_u64(seed);
+    let mut at = 1_000;
+    for join in 0..1_000 {
+        let share = at..at + 20;
+        at += 20;
+        let (pause, native) = (random.random_range(0..3_000), join % 4 == 3);
+        let writer = Arc::clone(&f);
+        let write = tokio::task::spawn_blocking(move || {
+            for one in share {
+                writer.append(one..one + 1);
+                std::thread::sleep(Duration::from_micros(pause / 20));
+            }
+        });
+        if native {
+            let mut client = f.socket("/v1/stream?intervals=1m").await;
+            let first = client.next().await.unwrap();
+            assert_eq!(first["type"], "snapshot");
+            let (mut known, mut sequence) = (Known::default(), first["sequence"].as_u64().unwrap());
+            let take = |message: &Value, known: &mut Known| {
+                for k in message["klines"].as_array().unwrap() {
+                    let (open, count) = (k["open_time"].as_i64().unwrap(), k["trades"].as_u64().unwrap());
+                    // The close of the bar before the snapshot's may follow it.
+                    if known.0.keys().next().is_none_or(|first| open >= *first) {
+                        known.take(open, count, k["final"].as_bool().unwrap());
+                    }
+                }
+            };
+            take(&first, &mut known);
+            write.await.unwrap();
+            f.append(at..at + 1);
+            at += 1;
+            let delta = client.next().await.unwrap();
+            assert_eq!(delta["previous"].as_u64(), Some(sequence), "a link of the chain is missing");
+            sequence = delta["sequence"].as_u64().unwrap();
+            assert!(sequence >= delta["previous"].as_u64().unwrap());
+            take(&delta, &mut known);
+        } else {
+            let (status, rows) = f.get("/fapi/v1/klines?symbol=BTCUSDT&interval=1m&limit=3").await;
+            assert_eq!(status, 200);
+            let mut known = Known::default();
+            let rows = rows.as_array().unwrap();
+            for (i, row) in rows.iter().enumerate() {
+                known.take(row[0].as_i64().unwrap(), row[8].as_u64().unwrap(), i + 1 < rows.len());
+            }
+            let mut client = f.socket("/market/ws/btcusdt@kline_1m").await;
+            write.await.unwrap();
+            // Until the newest trade is shown.
+            let want = {
+                f.caught_up(at as u64).await;
+                let hub = f.app.hub.as_ref().unwrap();
+                let bar = hub.latest(0).unwrap()[0];
+                (bar.open_time_us / 1_000, bar.trade_count)
+            };
+            while known.0.get(&want.0).is_none_or(|(count, _)| *count < want.1) {
+                known.event(&client.next().await.unwrap());
+            }
+        }
+    }
+    Arc::into_inner(f).unwrap().end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_reads_nothing_is_cut_and_others_get_every_close() {
+    let f = Fixture::new("slow_client_s = 1", Access::default(), 100).await;
+    let stalled = {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4_096).unwrap();
+        let stream = socket.connect(f.addr).await.unwrap();
+        let url = format!("ws://{}/ws/btcusdt@trade/btcusdt@aggTrade", f.addr);
+        tokio_tungstenite::client_async(url, stream).await.unwrap().0
+    };
+    let mut reader = f.socket("/ws/btcusdt@kline_1m").await;
+    let mut known = Known::default();
+    for at in (100..20_000).step_by(100) {
+        f.append(at..at + 100);
+        f.caught_up(at as u64 + 100).await;
+    }
+    let hub = f.app.hub.clone().unwrap();
+    let bar = hub.latest(0).unwrap()[0];
+    let want = (bar.open_time_us / 1_000, bar.trade_count);
+    while known.0.get(&want.0).is_none_or(|(count, _)| *count < want.1) {
+        known.event(&reader.next().await.unwrap());
+    }
+    assert!(known.0.len() > 5, "{}", known.0.len());
+    while f.app.counts.slow.load(std::sync::atomic::Ordering::Relaxed) == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    drop(stalled);
+    f.end().await;
+}
+
+#[tokio::test]
+async fn bad_requests_get_the_codes_of_the_exchange() {
+    let f = Fixture::new("", Access::default(), 3_000).await;
+    for (path, status, code) in [
+        ("/fapi/v1/klines?symbol=NOPEUSDT&interval=1m", 400, -1121),
+        ("/fapi/v1/klines?symbol=BTCUSDT&interval=3m", 400, -1120),
+        ("/fapi/v1/klines?symbol=BTCUSDT&interval=1M", 400, -1120),
+        ("/fapi/v1/klines?interval=1m", 400, -1102),
+        ("/fapi/v1/klines?symbol=BTCUSDT", 400, -1102),
+        ("/fapi/v1/klines?symbol=btcusdt&interval=1m", 400, -1100),
+        ("/fapi/v1/klines?symbol=BTCUSDT&interval=1m&limit=1501", 400, -1130),
+        ("/fapi/v1/klines?symbol=BTCUSDT&interval=1m&limit=-1", 400, -1100),
+        ("/fapi/v1/klines?symbol=BTCUSDT&interval=1m&startTime=2&endTime=1", 400, -1023),
+        ("/api/v3/klines?symbol=BTCUSDT&interval=1m", 400, -1121),
+        ("/fapi/v1/ticker/bookTicker", 501, -1000),
+        ("/fapi/v1/nothing", 404, -5000),
+        ("/v1/klines?venue=nowhere&symbol=BTCUSDT&interval=1m", 400, -1130),
+        ("/v1/klines?venue=binance-usdm&symbol=X&interval=1m", 400, -1121),
+        ("/v1/snapshot?intervals=2m", 400, -1120),
+    ] {
+        let (got, body) = f.get(path).await;
+        assert_eq!((got, body["code"].as_i64()), (status, Some(code)), "{path} {body}");
+        assert!(body["msg"].is_string());
+    }
+    let (status, head, _) = f.ask("POST", "/fapi/v1/klines", "content-length: 99999999\r\n").await;
+    assert_eq!(status, 413, "{head}");
+    assert_eq!(f.ask("POST", "/fapi/v1/ping", "").await.0, 404);
+    // What is asked rightly is answered beside all that.
+    let (status, rows) = f.get("/fapi/v1/klines?symbol=BTCUSDT&interval=1m&limit=2").await;
+    assert_eq!((status, rows.as_array().unwrap().len(), rows[0].as_array().unwrap().len()), (200, 2, 12));
+    let (status, own) = f.get("/v1/klines?venue=binance-usdm&symbol=BTCUSDT&interval=1m&limit=2").await;
+    assert_eq!((status, &own[1]["close"], &own[1]["trades"]), (200, &rows[1][4], &rows[1][8]));
+    let (_, whole) = f.get("/v1/snapshot").await;
+    assert_eq!(whole["klines"].as_array().unwrap().len(), 7);
+    for path in ["/fapi/v1/exchangeInfo", "/v1/symbols", "/v1/venues", "/v1/gaps", "/v1/klines/stats", "/v1/status"] {
+        assert_eq!(f.get(path).await.0, 200, "{path}");
+    }
+    let (_, trades) = f.get("/fapi/v1/aggTrades?symbol=BTCUSDT&limit=5").await;
+    assert_eq!(trades.as_array().unwrap().len(), 5);
+    let (_, day) = f.get("/fapi/v1/ticker/24hr?symbol=BTCUSDT").await;
+    let (_, price) = f.get("/fapi/v1/ticker/price?symbol=BTCUSDT").await;
+    assert_eq!(day["lastPrice"], price["price"]);
+    let (_, head, _) = f.ask("GET", "/v1/snapshot", "accept-encoding: gzip\r\n").await;
+    assert!(head.contains("content-encoding: gzip"), "{head}");
+    let (_, head, metrics) = f.ask("GET", "/metrics", "").await;
+    assert!(
+        metrics.contains("tapedeck_kline_trades_total 3000") || metrics.contains("tapedeck_kline_trades_total 29"),
+        "{head}{metrics}"
+    );
+    f.end().await;
+}
+
+#[tokio::test]
+async fn sockets_answer_requests_and_damaged_requests_and_keep_to_their_limits() {
+    let keys = "max_subscriptions = 3\nmax_websockets = 2\nws_messages_per_s = 50\nweight_per_minute = 40";
+    let f = Fixture::new(keys, Access::default(), 500).await;
+    let mut a = f.socket("/stream").await;
+    let ok = a.say(r#"{"method":"SUBSCRIBE","params":["btcusdt@kline_1m","btcusdt@trade"],"id":1}"#).await;
+    assert_eq!(ok, serde_json::json!({"result": null, "id": 1}));
+    let list = a.say(r#"{"method":"LIST_SUBSCRIPTIONS","id":"x"}"#).await;
+    assert_eq!(list["result"], serde_json::json!(["btcusdt@kline_1m", "btcusdt@trade"]));
+    for (text, code) in [
+        ("{", 3),
+        (r#"{"method":"SUBSCRIBE","params":["nope@kline_1m"],"id":2}"#, 2),
+        (r#"{"method":"SUBSCRIBE","params":["btcusdt@kline_7m"],"id":2}"#, 2),
+        (r#"{"method":"SUBSCRIBE","params":["btcusdt@kline_5m","btcusdt@kline_1h"],"id":2}"#, 2),
+    ] {
+        assert_eq!(a.say(text).await["code"], code, "{text}");
+    }
+    let many: Vec<String> = (0..10_000).map(|n| format!("btc{n}@kline_1m")).collect();
+    let many = serde_json::json!({"method": "SUBSCRIBE", "params": many, "id": 3}).to_string();
+    assert_eq!(a.say(&many).await["code"], 2);
+    f.append(500..501);
+    loop {
+        let event = a.next().await.unwrap();
+        if event["stream"] == "btcusdt@trade" {
+            assert_eq!((&event["data"]["e"], &event["data"]["s"]), (&"trade".into(), &"BTCUSDT".into()));
+            break;
+        }
+    }
+    let gone = a.say(r#"{"method":"UNSUBSCRIBE","params":["btcusdt@trade"],"id":4}"#).await;
+    assert_eq!(gone["id"], 4);
+    let b = f.socket("/v1/stream").await;
+    let third = tokio_tungstenite::connect_async(format!("ws://{}/ws", f.addr)).await;
+    assert!(third.is_err_and(|e| e.to_string().contains("503")));
+    drop(b);
+    for _ in 0..200 {
+        // The server hangs up in the midst of it.
+        let _ = a.0.send(Message::text("{}")).await;
+    }
+    let mut last = Value::Null;
+    while let Some(message) = a.next().await {
+        last = message;
+    }
+    assert_eq!((&last["e"], &last["code"]), (&"close".into(), &1008.into()));
+    let foreign = f.ask("GET", "/ws", "origin: https://evil.example\r\nupgrade: websocket\r\n").await;
+    assert_eq!(foreign.0, 403);
+    let mut refused = 0;
+    for _ in 0..30 {
+        let (status, head, _) = f.ask("GET", "/fapi/v1/klines?symbol=BTCUSDT&interval=1m", "").await;
+        assert!(head.contains("x-mbx-used-weight-1m"));
+        if status == 429 {
+            assert!(head.contains("retry-after"), "{head}");
+            refused += 1;
+        }
+    }
+    // A minute may end in between: at most two times 20 pass.
+    assert!(refused > 0 || f.ask("GET", "/metrics", "").await.2.contains("limited_total"), "{refused}");
+    f.end().await;
+}
+
+#[tokio::test]
+async fn with_a_token_only_who_shows_it_is_answered() {
+    let f = Fixture::new(
+        "cors_origins = [\"https://charts.example.org\"]",
+        Access::with_token("0123456789abcdef").unwrap(),
+        100,
+    )
+    .await;
+    assert_eq!(f.get("/v1/status").await.0, 401);
+    assert_eq!(f.get("/v1/status?token=0123456789abcdeg").await.0, 401);
+    assert_eq!(f.get("/v1/status?token=0123456789abcdef").await.0, 200);
+    assert_eq!(f.ask("GET", "/fapi/v1/ping", "x-mbx-apikey: 0123456789abcdef\r\n").await.0, 200);
+    assert_eq!(f.ask("GET", "/fapi/v1/ping", "authorization: Bearer 0123456789abcdef\r\n").await.0, 200);
+    assert_eq!(f.ask("GET", "/health", "").await.0, 200);
+    assert!(tokio_tungstenite::connect_async(format!("ws://{}/ws", f.addr)).await.is_err());
+    drop(f.socket("/ws?token=0123456789abcdef").await);
+    let origin = "origin: https://charts.example.org\r\n";
+    let (status, head, _) = f.ask("OPTIONS", "/v1/status", origin).await;
+    assert!(status == 204 && head.contains("access-control-allow-origin: https://charts.example.org"), "{head}");
+    let (_, head, _) = f.ask("GET", "/v1/status?token=0123456789abcdef", "origin: https://evil.example\r\n").await;
+    assert!(!head.contains("access-control"), "{head}");
+    f.end().await;
+}
+
+#[tokio::test]
+async fn the_document_names_every_route_and_no_other() {
+    let f = Fixture::new("", Access::default(), 0).await;
+    let doc: Value = serde_json::from_str(native::OPENAPI).unwrap();
+    let paths: Vec<&String> = doc["paths"].as_object().unwrap().keys().collect();
+    for path in &paths {
+        let (status, body) = f.get(&path.replace("{streams}", "btcusdt@trade")).await;
+        assert_ne!(body["code"], -5000, "{path} {status} is in the document and not served");
+    }
+    let sources =
+        [include_str!("mod.rs"), include_str!("native.rs"), include_str!("binance/mod.rs"), include_str!("ws/mod.rs")];
+    let mut routes = 0;
+    for text in sources {
+        for part in text.split("(\"/").skip(1).map(|p| p.split('"').next().unwrap()) {
+            let route = format!("/{}", part.replace("{*", "{"));
+            routes += 1;
+            let nested =
+                ["/api/v3", "/fapi/v1", "/fapi/v2", "/dapi/v1", "/market", "/public"].contains(&route.as_str());
+            let named = paths.iter().any(|p| **p == route || p.ends_with(&route));
+            assert!(nested || named || route == "/", "{route} is served and not in the document");
+        }
+    }
+    assert!(routes > 30, "{routes}");
+    f.end().await;
+}

@@ -1,0 +1,143 @@
+//! What a client of the exchange's streams may say, and names of streams. Pure.
+//!
+//! Requests and errors as in the Binance API documentation, "WebSocket Streams": `{"method":"SUBSCRIBE","params":
+//! ["btcusdt@kline_1m"],"id":1}`; errors carry 0 unknown property, 1 invalid value type, 2 invalid request, 3
+//! invalid JSON.
+
+use serde_json::Value;
+
+use crate::kline::Interval;
+
+/// What a stream shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Topic {
+    Bar(Interval),
+    /// Aggregates, or single trades.
+    Trade {
+        aggregate: bool,
+    },
+}
+
+/// `btcusdt@kline_1m` as symbol and topic; `None` for anything we do not serve.
+pub(super) fn stream(name: &str) -> Option<(String, Topic)> {
+    let (symbol, topic) = name.split_once('@')?;
+    let topic = match topic {
+        "aggTrade" => Topic::Trade { aggregate: true },
+        "trade" => Topic::Trade { aggregate: false },
+        other => Topic::Bar(Interval::parse(other.strip_prefix("kline_")?)?),
+    };
+    (!symbol.is_empty() && symbol.len() <= 80).then(|| (symbol.to_uppercase(), topic))
+}
+
+/// A request.
+#[derive(Debug, PartialEq)]
+pub(super) enum Ask {
+    Subscribe(Vec<String>),
+    Unsubscribe(Vec<String>),
+    List,
+    SetCombined(bool),
+    GetCombined,
+}
+
+/// A request that is none: its code, why, and its id as far as it could be read.
+#[derive(Debug, PartialEq)]
+pub(super) struct Bad {
+    pub code: i32,
+    pub msg: String,
+    pub id: Value,
+}
+
+impl Bad {
+    pub fn text(&self) -> String {
+        serde_json::json!({"code": self.code, "msg": self.msg, "id": self.id}).to_string()
+    }
+}
+
+/// Reads a message; the id goes into the answer as it came.
+pub(super) fn ask(text: &str) -> Result<(Ask, Value), Bad> {
+    let bad = |code: i32, msg: &str, id: &Value| Bad { code, msg: msg.to_owned(), id: id.clone() };
+    let none = Value::Null;
+    let value: Value =
+        serde_json::from_str(text).map_err(|e| Bad { code: 3, msg: format!("Invalid JSON: {e}"), id: Value::Null })?;
+    let Value::Object(map) = &value else {
+        return Err(bad(2, "Invalid request: not an object", &none));
+    };
+    let id = map.get("id").cloned().unwrap_or(Value::Null);
+    match &id {
+        Value::Null => {}
+        Value::Number(n) if n.is_i64() || n.is_u64() => {}
+        Value::String(s) if s.len() <= 36 && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') => {}
+        _ => {
+            return Err(bad(
+                2,
+                "Invalid request: request ID must be an integer, a string of at most 36 letters and digits, or null",
+                &none,
+            ));
+        }
+    }
+    let Some(method) = map.get("method").and_then(Value::as_str) else {
+        return Err(bad(2, "Invalid request: missing field `method`", &id));
+    };
+    let params = map.get("params");
+    let streams = || -> Result<Vec<String>, Bad> {
+        let list = params
+            .and_then(Value::as_array)
+            .ok_or_else(|| bad(2, "Invalid request: `params` must be an array of streams", &id))?;
+        list.iter()
+            .map(|p| p.as_str().map(str::to_owned).ok_or_else(|| bad(1, "Invalid value type: expected a string", &id)))
+            .collect()
+    };
+    let property = || params.and_then(Value::as_array).and_then(|p| p.first()?.as_str());
+    let ask = match method {
+        "SUBSCRIBE" => Ask::Subscribe(streams()?),
+        "UNSUBSCRIBE" => Ask::Unsubscribe(streams()?),
+        "LIST_SUBSCRIPTIONS" => Ask::List,
+        "SET_PROPERTY" | "GET_PROPERTY" if property() != Some("combined") => {
+            return Err(bad(0, "Unknown property", &id));
+        }
+        "GET_PROPERTY" => Ask::GetCombined,
+        "SET_PROPERTY" => match params.and_then(|p| p.get(1)).and_then(Value::as_bool) {
+            Some(on) => Ask::SetCombined(on),
+            None => return Err(bad(1, "Invalid value type: expected a boolean", &id)),
+        },
+        other => {
+            let msg = format!("Invalid request: unknown variant `{}`", other.chars().take(40).collect::<String>());
+            return Err(bad(2, &msg, &id));
+        }
+    };
+    Ok((ask, id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_are_read_by_symbol_and_topic() {
+        assert_eq!(stream("btcusdt@kline_1m"), Some(("BTCUSDT".into(), Topic::Bar(Interval::M1))));
+        assert_eq!(stream("币安人生usdt@aggTrade"), Some(("币安人生USDT".into(), Topic::Trade { aggregate: true })));
+        for unknown in ["btcusdt", "btcusdt@kline_3m", "@trade", "btcusdt@depth", "btcusdt@kline_1M", "!ticker@arr"] {
+            assert_eq!(stream(unknown), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn requests_and_damaged_requests_get_what_the_exchange_gives() {
+        assert_eq!(
+            ask(r#"{"method":"SUBSCRIBE","params":["a@trade"],"id":1}"#),
+            Ok((Ask::Subscribe(vec!["a@trade".into()]), Value::from(1)))
+        );
+        assert_eq!(
+            ask(r#"{"method":"SET_PROPERTY","params":["combined",true]}"#),
+            Ok((Ask::SetCombined(true), Value::Null))
+        );
+        let code = |text: &str| ask(text).err().map(|b| b.code);
+        assert_eq!(code("{"), Some(3));
+        assert_eq!(code("[]"), Some(2));
+        assert_eq!(code(r#"{"method":"BUY","id":1}"#), Some(2));
+        assert_eq!(code(r#"{"method":"SUBSCRIBE","params":"x","id":1}"#), Some(2));
+        assert_eq!(code(r#"{"method":"SUBSCRIBE","params":[1],"id":1}"#), Some(1));
+        assert_eq!(code(r#"{"method":"GET_PROPERTY","params":["x"],"id":1}"#), Some(0));
+        assert_eq!(code(r#"{"method":"LIST_SUBSCRIPTIONS","id":[]}"#), Some(2));
+    }
+}

@@ -1,0 +1,229 @@
+//! One task takes every change of the hub once and puts it into the mailboxes of those who want it. It never waits
+//! for a client.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::broadcast::error::RecvError;
+
+use super::super::now_ms;
+use super::super::text::json_text;
+use super::mailbox::{BarNews, Mailbox, Name, Slot, TradeNews};
+use crate::kline::{Interval, KlineHub, Pushed, Tick};
+use crate::shutdown::Shutdown;
+
+/// Which bars a native client wants; `None` = all.
+#[derive(Clone, Debug, Default)]
+pub(in crate::api) struct Filter {
+    pub venue: Option<String>,
+    pub symbols: Option<Vec<String>>,
+    pub intervals: Option<Vec<Interval>>,
+}
+
+impl Filter {
+    /// True for a bar that is wanted.
+    pub fn has(&self, venue: &str, symbol: &str, interval: Interval) -> bool {
+        self.venue.as_ref().is_none_or(|v| *v == venue)
+            && self.symbols.as_ref().is_none_or(|s| s.iter().any(|s| s == symbol))
+            && self.intervals.as_ref().is_none_or(|i| i.contains(&interval))
+    }
+
+    fn wants(&self, name: &Name, interval: Interval) -> bool {
+        self.has(&name.venue, &name.symbol, interval)
+    }
+}
+
+type Boxes = Vec<Arc<Mailbox>>;
+
+#[derive(Default)]
+struct Topics {
+    bars: HashMap<Slot, Boxes>,
+    /// By symbol, single trades and aggregates apart.
+    trades: HashMap<(u32, bool), Boxes>,
+    native: Vec<(Arc<Mailbox>, Filter)>,
+    names: Vec<Arc<Name>>,
+    /// Last change handed out.
+    sequence: u64,
+}
+
+/// See the module.
+pub(in crate::api) struct Dispatcher {
+    hub: Arc<KlineHub>,
+    topics: Mutex<Topics>,
+    trading: AtomicBool,
+    shutdown: Shutdown,
+}
+
+impl Dispatcher {
+    /// Starts the task.
+    pub fn start(hub: Arc<KlineHub>, shutdown: Shutdown) -> Arc<Dispatcher> {
+        let (sequence, mut changes) = hub.subscribe();
+        let topics = Mutex::new(Topics { sequence, ..Topics::default() });
+        let this = Arc::new(Dispatcher { hub, topics, trading: AtomicBool::new(false), shutdown });
+        let task = Arc::clone(&this);
+        tokio::spawn(async move {
+            loop {
+                let change = tokio::select! {
+                    change = changes.recv() => change,
+                    () = task.shutdown.wait() => return,
+                };
+                match change {
+                    Ok(pushed) => task.push(&pushed),
+                    Err(RecvError::Lagged(missed)) => {
+                        tracing::warn!(missed, "pushes fell behind; clients go on with the present state");
+                        task.catch_up();
+                    }
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        });
+        this
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Topics> {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How a symbol is called.
+    pub fn name(&self, index: u32) -> Option<Arc<Name>> {
+        self.named(&mut self.lock(), index)
+    }
+
+    fn named(&self, topics: &mut Topics, index: u32) -> Option<Arc<Name>> {
+        if topics.names.len() <= index as usize {
+            let all = self.hub.registry().all();
+            topics.names.extend(all.into_iter().skip(topics.names.len()).map(|entry| {
+                let (json, lower) = (json_text(&entry.symbol), entry.symbol.to_lowercase());
+                Arc::new(Name { venue: entry.venue, symbol: entry.symbol, json, lower })
+            }));
+        }
+        topics.names.get(index as usize).cloned()
+    }
+
+    fn push(&self, pushed: &Pushed) {
+        let now = now_ms();
+        let mut topics = self.lock();
+        // What came with catching up is not said again.
+        if pushed.sequence <= topics.sequence {
+            return;
+        }
+        topics.sequence = pushed.sequence;
+        let mut news = Vec::with_capacity(if topics.native.is_empty() { 0 } else { pushed.updates.len() });
+        for update in pushed.updates.iter() {
+            let slot = (update.symbol_index, update.interval);
+            if topics.native.is_empty() && !topics.bars.contains_key(&slot) {
+                continue;
+            }
+            let Some(name) = self.named(&mut topics, update.symbol_index) else { continue };
+            let bar = Arc::new(BarNews::new(name, slot, update.bar, now));
+            for mailbox in topics.bars.get(&slot).into_iter().flatten() {
+                mailbox.put([&bar], pushed.sequence);
+            }
+            news.push(bar);
+        }
+        for (mailbox, filter) in &topics.native {
+            mailbox.put(news.iter().filter(|n| filter.wants(&n.name, n.slot.1)), pushed.sequence);
+        }
+    }
+
+    /// After changes were missed: everybody gets the present state of what he wants.
+    #[cold]
+    fn catch_up(&self) {
+        // Numbered before the states are read: what changes between comes again, and older states are not sent.
+        let (sequence, _) = self.hub.subscribe();
+        let now = now_ms();
+        let mut topics = self.lock();
+        topics.sequence = topics.sequence.max(sequence);
+        for index in 0..u32::try_from(self.hub.registry().len()).unwrap_or(u32::MAX) {
+            let (Some(name), Some(bars)) = (self.named(&mut topics, index), self.hub.latest(index)) else { continue };
+            for (interval, bar) in Interval::ALL.into_iter().zip(bars).filter(|(_, b)| !b.is_empty()) {
+                let news = Arc::new(BarNews::new(Arc::clone(&name), (index, interval), bar, now));
+                for mailbox in topics.bars.get(&(index, interval)).into_iter().flatten() {
+                    mailbox.put([&news], sequence);
+                }
+                for (mailbox, _) in topics.native.iter().filter(|(_, f)| f.wants(&name, interval)) {
+                    mailbox.skipped();
+                    mailbox.put([&news], sequence);
+                }
+            }
+        }
+    }
+
+    fn trades(&self, ticks: &[Tick]) {
+        let now = now_ms();
+        let mut topics = self.lock();
+        for tick in ticks {
+            for aggregate in [false, true] {
+                let key = (tick.symbol_index, aggregate);
+                if !topics.trades.contains_key(&key) {
+                    continue;
+                }
+                let Some(name) = self.named(&mut topics, tick.symbol_index) else { continue };
+                let news = Arc::new(TradeNews { name, tick: *tick, now_ms: now });
+                for mailbox in topics.trades.get(&key).into_iter().flatten() {
+                    mailbox.put_trade(&news, aggregate);
+                }
+            }
+        }
+    }
+
+    /// From now on the mailbox gets this slot.
+    pub(super) fn want_bars(&self, mailbox: &Arc<Mailbox>, slot: Slot) {
+        self.lock().bars.entry(slot).or_default().push(Arc::clone(mailbox));
+    }
+
+    /// From now on the mailbox gets this symbol's trades.
+    pub(super) fn want_trades(self: &Arc<Self>, mailbox: &Arc<Mailbox>, symbol_index: u32, aggregate: bool) {
+        self.lock().trades.entry((symbol_index, aggregate)).or_default().push(Arc::clone(mailbox));
+        if self.trading.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (task, mut trades) = (Arc::clone(self), self.hub.subscribe_trades());
+        tokio::spawn(async move {
+            loop {
+                let ticks = tokio::select! {
+                    ticks = trades.recv() => ticks,
+                    () = task.shutdown.wait() => return,
+                };
+                match ticks {
+                    Ok(ticks) => task.trades(&ticks),
+                    Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "pushes of trades fell behind"),
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        });
+    }
+
+    /// From now on the mailbox gets all that `filter` wants; returns the number of the last change before.
+    pub(super) fn want_all(&self, mailbox: &Arc<Mailbox>, filter: Filter) -> u64 {
+        let mut topics = self.lock();
+        topics.native.push((Arc::clone(mailbox), filter));
+        topics.sequence
+    }
+
+    /// No more of this slot.
+    pub(super) fn drop_bars(&self, mailbox: &Arc<Mailbox>, slot: Slot) {
+        remove(&mut self.lock().bars, &slot, mailbox);
+        mailbox.forget(slot);
+    }
+
+    /// No more trades of this symbol.
+    pub(super) fn drop_trades(&self, mailbox: &Arc<Mailbox>, symbol_index: u32, aggregate: bool) {
+        remove(&mut self.lock().trades, &(symbol_index, aggregate), mailbox);
+    }
+
+    /// No more of anything.
+    pub(super) fn drop_all(&self, mailbox: &Arc<Mailbox>) {
+        self.lock().native.retain(|(m, _)| !Arc::ptr_eq(m, mailbox));
+    }
+}
+
+fn remove<K: std::hash::Hash + Eq>(map: &mut HashMap<K, Boxes>, key: &K, mailbox: &Arc<Mailbox>) {
+    if let Some(boxes) = map.get_mut(key) {
+        boxes.retain(|m| !Arc::ptr_eq(m, mailbox));
+        if boxes.is_empty() {
+            map.remove(key);
+        }
+    }
+}

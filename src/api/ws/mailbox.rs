@@ -1,0 +1,374 @@
+//! What one WebSocket client has not been sent yet: bounded, newest state of a bar in place of an older one, never
+//! an older state behind a newer one. Putting into it never waits, so a slow client delays nobody.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::super::text;
+use crate::api::binance::{agg_id, texts as trade_texts};
+use crate::kline::db::Source;
+use crate::kline::{Interval, KlineData, Tick};
+
+/// Entries a client may be behind before only the newest state of each bar is kept.
+pub(super) const BEHIND_MAX: usize = 4_096;
+
+/// How a symbol is called, made once.
+#[derive(Debug)]
+pub(in crate::api) struct Name {
+    pub venue: String,
+    pub symbol: String,
+    /// As JSON, with quotes.
+    pub json: String,
+    /// As in names of streams.
+    pub lower: String,
+}
+
+/// Symbol index and interval.
+pub(super) type Slot = (u32, Interval);
+
+/// A state of a bar; its texts are made once for all who want them.
+#[derive(Debug)]
+pub(super) struct BarNews {
+    pub name: Arc<Name>,
+    pub slot: Slot,
+    pub bar: KlineData,
+    pub now_ms: i64,
+    event: OnceLock<String>,
+    object: OnceLock<String>,
+}
+
+impl BarNews {
+    pub fn new(name: Arc<Name>, slot: Slot, bar: KlineData, now_ms: i64) -> Self {
+        Self { name, slot, bar, now_ms, event: OnceLock::new(), object: OnceLock::new() }
+    }
+
+    pub fn event(&self) -> &str {
+        let n = &self.name;
+        self.event.get_or_init(|| text::event(&n.venue, &n.json, self.slot.1, &self.bar, self.now_ms))
+    }
+
+    pub fn object(&self) -> &str {
+        let n = &self.name;
+        self.object.get_or_init(|| text::object(&n.venue, &n.json, self.slot.1, &self.bar, Source::Live))
+    }
+}
+
+/// A trade, as `@aggTrade` or as `@trade`.
+#[derive(Debug)]
+pub(super) struct TradeNews {
+    pub name: Arc<Name>,
+    pub tick: Tick,
+    pub now_ms: i64,
+}
+
+impl TradeNews {
+    pub fn event(&self, aggregate: bool) -> String {
+        let (t, symbol, now) = (&self.tick, &self.name.json, self.now_ms);
+        let (price, amount, _) = trade_texts(&self.name.venue, t);
+        let (time, maker) = (t.ts_us.div_euclid(1_000), !t.taker_buy);
+        let spot = self.name.venue.starts_with("binance-spot");
+        let last = match (spot, aggregate) {
+            (true, _) => ",\"M\":true",
+            (false, true) => "",
+            (false, false) => ",\"X\":\"MARKET\"",
+        };
+        if aggregate {
+            format!(
+                "{{\"e\":\"aggTrade\",\"E\":{now},\"s\":{symbol},\"a\":{},\"p\":\"{price}\",\"q\":\"{amount}\",\
+                 \"f\":{},\"l\":{},\"T\":{time},\"m\":{maker}{last}}}",
+                agg_id(t),
+                t.first_id,
+                t.last_id
+            )
+        } else {
+            format!(
+                "{{\"e\":\"trade\",\"E\":{now},\"s\":{symbol},\"t\":{},\"p\":\"{price}\",\"q\":\"{amount}\",\
+                 \"T\":{time},\"m\":{maker}{last}}}",
+                t.last_id
+            )
+        }
+    }
+}
+
+/// One thing to be sent.
+#[derive(Clone, Debug)]
+pub(super) enum News {
+    Bar(Arc<BarNews>),
+    Trade(Arc<TradeNews>, bool),
+}
+
+/// The newest states a client knows of a slot: of the open bar, and of the last closed one.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    open: (i64, u64, u32),
+    closed: (i64, u64, u32),
+}
+
+impl Seen {
+    const NOTHING: Seen = Seen { open: (i64::MIN, 0, 0), closed: (i64::MIN, 0, 0) };
+
+    /// Notes a state; false when the client knows a newer one of the same bar.
+    fn admit(&mut self, bar: &KlineData) -> bool {
+        let state = (bar.open_time_us, bar.trade_count, bar.revision);
+        if bar.is_final() {
+            if state.0 == self.closed.0 && state <= self.closed {
+                return false;
+            }
+            self.closed = self.closed.max(state);
+            return true;
+        }
+        // An open state behind the close of the same bar, or of one behind it, is old.
+        if state < self.open || state.0 <= self.closed.0 {
+            return false;
+        }
+        self.open = state;
+        true
+    }
+}
+
+/// What [`Mailbox::take`] gives.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub news: Vec<News>,
+    /// Number of the last change that is in it or before it.
+    pub sequence: u64,
+    /// States that newer ones replaced.
+    pub conflated: u64,
+    /// States between are missing that were more than replaced: closes may be among them.
+    pub skipped: bool,
+    /// Trades cannot be conflated, and there were too many.
+    pub overflow: bool,
+}
+
+#[derive(Default)]
+struct Inner {
+    queue: VecDeque<News>,
+    /// Place of the newest entry of a slot.
+    at: HashMap<Slot, usize>,
+    seen: HashMap<Slot, Seen>,
+    batch: Batch,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Mailbox {
+    inner: Mutex<Inner>,
+    pub wake: Notify,
+}
+
+impl Mailbox {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds states of bars up to the change `sequence`.
+    pub fn put<'a>(&self, bars: impl IntoIterator<Item = &'a Arc<BarNews>>, sequence: u64) {
+        let mut inner = self.lock();
+        for bar in bars {
+            inner.put(bar);
+        }
+        inner.batch.sequence = inner.batch.sequence.max(sequence);
+        let any = !inner.queue.is_empty();
+        drop(inner);
+        if any {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Adds a trade.
+    pub fn put_trade(&self, trade: &Arc<TradeNews>, aggregate: bool) {
+        let mut inner = self.lock();
+        inner.queue.push_back(News::Trade(Arc::clone(trade), aggregate));
+        inner.bound();
+        drop(inner);
+        self.wake.notify_one();
+    }
+
+    /// The client knows these bars, whatever waits already: older states of them are not sent any more.
+    pub fn known<'a>(&self, bars: impl IntoIterator<Item = (Slot, &'a KlineData)>) {
+        let mut inner = self.lock();
+        for (slot, bar) in bars {
+            let mut known = Seen::NOTHING;
+            known.admit(bar);
+            inner.seen.insert(slot, known);
+        }
+        inner.admit_again();
+    }
+
+    /// Puts the states that a subscription begins with in front of what came meanwhile.
+    pub fn put_first(&self, bars: Vec<Arc<BarNews>>) {
+        let mut inner = self.lock();
+        for bar in &bars {
+            inner.seen.insert(bar.slot, Seen::NOTHING);
+        }
+        for bar in bars.into_iter().rev() {
+            inner.queue.push_front(News::Bar(bar));
+        }
+        inner.admit_again();
+        drop(inner);
+        self.wake.notify_one();
+    }
+
+    /// Some changes passed by unseen.
+    pub fn skipped(&self) {
+        self.lock().batch.skipped = true;
+    }
+
+    /// Forgets a slot.
+    pub fn forget(&self, slot: Slot) {
+        let mut inner = self.lock();
+        inner.seen.remove(&slot);
+        inner.queue.retain(|n| !matches!(n, News::Bar(b) if b.slot == slot));
+        inner.place();
+    }
+
+    /// Everything that waits.
+    pub fn take(&self) -> Batch {
+        let mut inner = self.lock();
+        inner.at.clear();
+        let sequence = inner.batch.sequence;
+        let news = inner.queue.drain(..).collect();
+        let batch = std::mem::replace(&mut inner.batch, Batch { sequence, ..Batch::default() });
+        Batch { news, ..batch }
+    }
+}
+
+impl Inner {
+    /// Drops what is older than what comes before it.
+    fn admit_again(&mut self) {
+        let seen = &mut self.seen;
+        self.queue.retain(|n| match n {
+            News::Bar(b) => seen.entry(b.slot).or_insert(Seen::NOTHING).admit(&b.bar),
+            News::Trade(..) => true,
+        });
+        self.place();
+    }
+
+    fn put(&mut self, bar: &Arc<BarNews>) {
+        if !self.seen.entry(bar.slot).or_insert(Seen::NOTHING).admit(&bar.bar) {
+            return;
+        }
+        if let Some(News::Bar(waiting)) = self.at.get(&bar.slot).and_then(|at| self.queue.get_mut(*at))
+            && waiting.bar.open_time_us == bar.bar.open_time_us
+        {
+            *waiting = Arc::clone(bar);
+            self.batch.conflated += 1;
+            return;
+        }
+        self.at.insert(bar.slot, self.queue.len());
+        self.queue.push_back(News::Bar(Arc::clone(bar)));
+        self.bound();
+    }
+
+    /// Too far behind: the newest state of each slot stays, and all trades, unless they alone are too many.
+    fn bound(&mut self) {
+        if self.queue.len() <= BEHIND_MAX.max(2 * self.at.len()) {
+            return;
+        }
+        let before = self.queue.len();
+        let newest: HashMap<Slot, i64> = self
+            .queue
+            .iter()
+            .filter_map(|n| if let News::Bar(b) = n { Some((b.slot, b.bar.open_time_us)) } else { None })
+            .collect();
+        self.queue.retain(|n| match n {
+            News::Bar(b) => newest.get(&b.slot) == Some(&b.bar.open_time_us),
+            News::Trade(..) => true,
+        });
+        self.batch.conflated += (before - self.queue.len()) as u64;
+        self.batch.skipped = true;
+        if self.queue.len() > BEHIND_MAX.max(self.at.len()) {
+            self.batch.overflow = true;
+            self.queue.retain(|n| matches!(n, News::Bar(_)));
+        }
+        self.place();
+    }
+
+    fn place(&mut self) {
+        self.at = (0..)
+            .zip(&self.queue)
+            .filter_map(|(at, n)| if let News::Bar(b) = n { Some((b.slot, at)) } else { None })
+            .collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::kline::data::FINAL;
+
+    fn name() -> Arc<Name> {
+        Arc::new(Name { venue: "binance-spot".into(), symbol: "A".into(), json: "\"A\"".into(), lower: "a".into() })
+    }
+
+    fn bar(minute: i64, count: u64, closed: bool) -> Arc<BarNews> {
+        slot_bar(0, minute, count, closed)
+    }
+
+    fn slot_bar(symbol: u32, minute: i64, count: u64, closed: bool) -> Arc<BarNews> {
+        let data = KlineData {
+            open_time_us: minute * 60_000_000,
+            trade_count: count,
+            flags: if closed { FINAL } else { 0 },
+            ..KlineData::default()
+        };
+        Arc::new(BarNews::new(name(), (symbol, Interval::M1), data, 0))
+    }
+
+    fn states(batch: &Batch) -> Vec<(i64, u64, bool)> {
+        let state = |n: &News| match n {
+            News::Bar(b) => (b.bar.open_time_us / 60_000_000, b.bar.trade_count, b.bar.is_final()),
+            News::Trade(..) => unreachable!("no trades here"),
+        };
+        batch.news.iter().map(state).collect()
+    }
+
+    #[test]
+    fn a_newer_state_takes_the_place_of_an_older_one_and_closes_are_kept() {
+        let m = Mailbox::default();
+        m.put([&bar(1, 1, false), &bar(1, 2, false), &bar(1, 3, true), &bar(2, 1, false), &bar(2, 2, false)], 5);
+        let batch = m.take();
+        assert_eq!(states(&batch), [(1, 3, true), (2, 2, false)]);
+        assert_eq!((batch.sequence, batch.conflated, batch.skipped), (5, 3, false));
+        assert!(m.take().news.is_empty());
+    }
+
+    #[test]
+    fn an_older_state_never_follows_a_newer_one() {
+        let m = Mailbox::default();
+        m.put([&bar(4, 9, false), &bar(5, 4, false)], 1);
+        m.known([((0, Interval::M1), &bar(5, 10, false).bar)]);
+        m.put([&bar(5, 9, false), &bar(4, 7, false), &bar(4, 7, true), &bar(4, 6, true), &bar(5, 10, false)], 1);
+        assert_eq!(states(&m.take()), [(4, 7, true), (5, 10, false)]);
+        m.put([&bar(5, 11, true), &bar(5, 11, false), &bar(5, 10, true), &bar(4, 7, true), &bar(4, 8, true)], 2);
+        // A revision of an earlier bar passes; what is known of the last close does not.
+        let last = states(&m.take());
+        assert!(last.contains(&(5, 11, true)) && last.contains(&(4, 8, true)), "{last:?}");
+        assert!(!last.contains(&(5, 11, false)) && !last.contains(&(5, 10, true)), "{last:?}");
+    }
+
+    #[test]
+    fn what_a_subscription_begins_with_comes_before_what_came_meanwhile() {
+        let m = Mailbox::default();
+        m.put([&bar(6, 2, false)], 3);
+        m.put_first(vec![bar(5, 8, true), bar(6, 1, false)]);
+        assert_eq!(states(&m.take()), [(5, 8, true), (6, 1, false), (6, 2, false)]);
+        m.put([&bar(6, 1, false), &bar(6, 3, false)], 4);
+        assert_eq!(states(&m.take()), [(6, 3, false)]);
+    }
+
+    #[test]
+    fn a_client_that_reads_nothing_costs_a_bounded_queue_and_gets_the_newest_states() {
+        let m = Mailbox::default();
+        for minute in 0..20_000 {
+            m.put([&slot_bar(minute as u32 % 3, i64::from(minute), 1, true)], u64::from(minute as u32));
+        }
+        let batch = m.take();
+        assert!(batch.skipped && batch.news.len() <= BEHIND_MAX, "{}", batch.news.len());
+        assert_eq!(states(&batch).last(), Some(&(19_999, 1, true)));
+        assert_eq!(batch.sequence, 19_999);
+    }
+}

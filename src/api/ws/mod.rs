@@ -1,0 +1,197 @@
+//! WebSockets: the exchange's streams under `/ws` and `/stream`, ours under `/v1/stream`.
+//!
+//! `/ws` and `/stream` without a prefix look for a symbol on spot first and on USD-M then; behind `/market` and
+//! `/public`, as the exchange routes its futures, only on USD-M. A client that cannot take what is written within
+//! `[api] slow_client_s` gets one last message and close code 1008; what waited for it meanwhile was bounded.
+
+mod control;
+mod dispatch;
+mod mailbox;
+mod native;
+mod session;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::get;
+use futures_util::stream::SplitSink;
+use futures_util::{SinkExt, StreamExt};
+
+pub(super) use dispatch::{Dispatcher, Filter};
+
+use super::binance::Family;
+use super::error::{Answer, Refusal};
+use super::{App, Shared, now_ms};
+use session::{Binance, Session};
+
+/// Which market a path means; `None` = spot, then USD-M.
+type Market = Option<Family>;
+
+pub(super) fn router() -> Router<Shared> {
+    let paths = |market: Market| {
+        let (a, b, c) = (market, market, market);
+        Router::new()
+            .route("/ws", get(move |app, upgrade| raw(app, upgrade, a, String::new())))
+            .route(
+                "/ws/{*streams}",
+                get(move |app, upgrade, Path(streams): Path<String>| raw(app, upgrade, b, streams)),
+            )
+            .route("/stream", get(move |app, upgrade, query| combined(app, upgrade, c, query)))
+    };
+    Router::new()
+        .merge(paths(None))
+        .nest("/market", paths(Some(Family::Usdm)))
+        .nest("/public", paths(Some(Family::Usdm)))
+        .route("/v1/stream", get(native::open))
+}
+
+async fn raw(app: State<Shared>, upgrade: WebSocketUpgrade, market: Market, streams: String) -> Answer<Response> {
+    open(app, upgrade, market, &streams, false)
+}
+
+async fn combined(
+    app: State<Shared>,
+    upgrade: WebSocketUpgrade,
+    market: Market,
+    Query(query): Query<HashMap<String, String>>,
+) -> Answer<Response> {
+    open(app, upgrade, market, query.get("streams").map_or("", String::as_str), true)
+}
+
+fn open(
+    app: State<Shared>,
+    upgrade: WebSocketUpgrade,
+    market: Market,
+    streams: &str,
+    combined: bool,
+) -> Answer<Response> {
+    let session = Binance::new(Arc::clone(&app), market, combined)?;
+    let names: Vec<String> = streams.split('/').filter(|s| !s.is_empty()).map(str::to_owned).collect();
+    // Refused before the socket is open, so that a misspelt address is seen.
+    let wanted = session.check(&names).map_err(|msg| Refusal::new(-1121, msg))?;
+    accept(&app, upgrade, move |socket| async move { session.run(socket, wanted).await })
+}
+
+/// Takes a place for the socket and hands it to `serve`.
+fn accept<F: Future<Output = ()> + Send + 'static>(
+    app: &Shared,
+    upgrade: WebSocketUpgrade,
+    serve: impl FnOnce(WebSocket) -> F + Send + 'static,
+) -> Answer<Response> {
+    let Ok(place) = Arc::clone(&app.sockets).try_acquire_owned() else {
+        return Err(Refusal::with(StatusCode::SERVICE_UNAVAILABLE, -1003, "Too many WebSockets."));
+    };
+    let app = Arc::clone(app);
+    let upgrade = upgrade.max_message_size(app.cfg.max_message_bytes).max_frame_size(app.cfg.max_message_bytes);
+    Ok(upgrade.on_upgrade(move |socket| async move {
+        app.counts.websockets.fetch_add(1, Relaxed);
+        serve(socket).await;
+        app.counts.websockets.fetch_sub(1, Relaxed);
+        drop(place);
+    }))
+}
+
+/// Why a session ends.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// The client went.
+    Gone,
+    /// We close, with this code and reason.
+    Close(u16, &'static str),
+}
+
+/// The writing side of a socket, with a time limit for everything.
+struct Out<'a> {
+    sink: SplitSink<WebSocket, Message>,
+    app: &'a App,
+}
+
+impl Out<'_> {
+    /// Writes all of it, or tells that the client is too slow.
+    async fn write(&mut self, messages: impl IntoIterator<Item = Message>) -> Result<(), End> {
+        let sink = &mut self.sink;
+        let all = async {
+            let mut written = 0;
+            for message in messages {
+                sink.feed(message).await?;
+                written += 1;
+            }
+            sink.flush().await?;
+            Ok::<u64, axum::Error>(written)
+        };
+        match tokio::time::timeout(Duration::from_secs(self.app.cfg.slow_client_s), all).await {
+            Ok(Ok(written)) => {
+                self.app.counts.pushed.fetch_add(written, Relaxed);
+                Ok(())
+            }
+            Ok(Err(_)) => Err(End::Gone),
+            Err(_) => Err(End::Close(close_code::POLICY, "too slow: what is written is not read in time")),
+        }
+    }
+
+    /// The last message and the close frame; a client that still does not read misses them.
+    async fn close(&mut self, code: u16, reason: &'static str) {
+        if code == close_code::POLICY && reason.starts_with("too slow") {
+            self.app.counts.slow.fetch_add(1, Relaxed);
+        }
+        let text = format!("{{\"e\":\"close\",\"E\":{},\"code\":{code},\"reason\":\"{reason}\"}}", now_ms());
+        let last = [Message::text(text), Message::Close(Some(CloseFrame { code, reason: reason.into() }))];
+        // Whether it arrived is the client's to know.
+        let _ = self.write(last).await;
+    }
+}
+
+/// Runs one session to its end: reads, writes, pings, and closes.
+async fn run(app: &App, socket: WebSocket, mut session: impl Session) {
+    let (sink, mut stream) = socket.split();
+    let mut out = Out { sink, app };
+    let mut ping = tokio::time::interval(Duration::from_secs(app.cfg.ping_interval_s));
+    ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ping.tick().await;
+    let (mut unanswered, mut second, mut said) = (0, 0, 0);
+    let mailbox = session.mailbox();
+    let end = match session.begin(&mut out).await {
+        Err(end) => end,
+        Ok(()) => loop {
+            let step = tokio::select! {
+                message = stream.next() => {
+                    let now = now_ms().div_euclid(1_000);
+                    (second, said) = if now == second { (second, said + 1) } else { (now, 1) };
+                    unanswered = 0;
+                    match message {
+                        None | Some(Err(_) | Ok(Message::Close(_))) => Err(End::Gone),
+                        _ if said > app.cfg.ws_messages_per_s => Err(End::Close(close_code::POLICY, "Too many requests")),
+                        Some(Ok(Message::Text(text))) => session.said(&text, &mut out).await,
+                        Some(Ok(Message::Binary(_))) => Err(End::Close(close_code::UNSUPPORTED, "only text is understood")),
+                        Some(Ok(_)) => Ok(()),
+                    }
+                }
+                () = mailbox.wake.notified() => session.send(&mut out).await,
+                _ = ping.tick() => {
+                    unanswered += 1;
+                    // Three pings without a sign: whoever it was is gone.
+                    if unanswered > 3 {
+                        Err(End::Close(close_code::AWAY, "no answer to pings"))
+                    } else {
+                        out.write([Message::Ping(now_ms().to_string().into())]).await
+                    }
+                }
+                () = app.shutdown.wait() => Err(End::Close(close_code::AWAY, "the server goes away")),
+            };
+            if let Err(end) = step {
+                break end;
+            }
+        },
+    };
+    session.end();
+    if let End::Close(code, reason) = end {
+        out.close(code, reason).await;
+    }
+}

@@ -1,0 +1,136 @@
+//! `/v1/stream`: all bars as of one instant, then every change, on one socket.
+//!
+//! ```text
+//!  {"type":"snapshot","sequence":S,"swap":N,"klines":[..]}
+//!  {"type":"delta","previous":S,"sequence":T,"conflated":0,"skipped":false,"klines":[..]}
+//!  {"type":"delta","previous":T, ..}
+//! ```
+//! `previous` is the `sequence` of the message before: whoever finds another one missed something. Subscribing comes
+//! before the snapshot is taken; changes that the snapshot has already are left out, so nothing goes back. A slow
+//! client gets fewer deltas with the newest states; `skipped` = closes may be missing too, ask REST.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::extract::ws::{Message, WebSocketUpgrade, close_code};
+use axum::response::Response;
+
+use super::super::error::{Answer, Refusal};
+use super::super::native::filter;
+use super::super::params::Params;
+use super::super::{Shared, now_ms};
+use super::dispatch::{Dispatcher, Filter};
+use super::mailbox::{BarNews, Mailbox, News};
+use super::session::Session;
+use super::{End, Out, accept};
+use crate::kline::{FlatKlineStore, Interval, KlineHub};
+
+/// Between two looks for the next swap.
+const LOOK: Duration = Duration::from_millis(2);
+/// Looks before giving up: longer than any swap interval takes.
+const SWAP_LOOKS: u32 = 5_000;
+
+pub(super) async fn open(app: State<Shared>, params: Params, upgrade: WebSocketUpgrade) -> Answer<Response> {
+    let (Some(hub), Some(dispatcher)) = (app.hub.clone(), app.dispatcher.clone()) else {
+        return Err(Refusal::no_candles());
+    };
+    let filter = filter(&hub, &params)?;
+    let session =
+        Native { app: Arc::clone(&app), hub, dispatcher, mailbox: Arc::default(), filter, previous: 0, closed: false };
+    accept(&app, upgrade, move |socket| async move {
+        let app = Arc::clone(&session.app);
+        super::run(&app, socket, session).await;
+    })
+}
+
+struct Native {
+    app: Shared,
+    hub: Arc<KlineHub>,
+    dispatcher: Arc<Dispatcher>,
+    mailbox: Arc<Mailbox>,
+    filter: Filter,
+    previous: u64,
+    closed: bool,
+}
+
+fn list<'a>(bars: impl Iterator<Item = &'a str>) -> String {
+    bars.collect::<Vec<_>>().join(",")
+}
+
+impl Session for Native {
+    fn mailbox(&self) -> Arc<Mailbox> {
+        Arc::clone(&self.mailbox)
+    }
+
+    async fn begin(&mut self, out: &mut Out<'_>) -> Result<(), End> {
+        self.previous = self.dispatcher.want_all(&self.mailbox, self.filter.clone());
+        let hub = Arc::clone(&self.hub);
+        let read = tokio::task::spawn_blocking(move || {
+            let before = hub.swap_number();
+            // Changes are pushed before the swap that shows them: one that was pushed before the subscription is
+            // certainly in the swap after it.
+            for _ in 0..SWAP_LOOKS {
+                if hub.swap_number() != before {
+                    let mut whole = FlatKlineStore::default();
+                    return Some((hub.whole(&mut whole), whole));
+                }
+                std::thread::sleep(LOOK);
+            }
+            None
+        });
+        let Ok(Some((swap, whole))) = read.await else {
+            return Err(End::Close(close_code::AGAIN, "the candles stand still; try again"));
+        };
+        let now = now_ms();
+        let mut bars = Vec::new();
+        for index in 0..u32::try_from(whole.symbols()).unwrap_or(u32::MAX) {
+            let (Some(name), Some(states)) = (self.dispatcher.name(index), whole.symbol(index)) else { continue };
+            for (interval, bar) in Interval::ALL.into_iter().zip(states) {
+                if !bar.is_empty() && self.filter.has(&name.venue, &name.symbol, interval) {
+                    bars.push(BarNews::new(Arc::clone(&name), (index, interval), *bar, now));
+                }
+            }
+        }
+        self.mailbox.known(bars.iter().map(|b| (b.slot, &b.bar)));
+        let text = format!(
+            "{{\"type\":\"snapshot\",\"sequence\":{},\"swap\":{swap},\"klines\":[{}]}}",
+            self.previous,
+            list(bars.iter().map(BarNews::object))
+        );
+        out.write([Message::text(text)]).await
+    }
+
+    async fn said(&mut self, _text: &str, out: &mut Out<'_>) -> Result<(), End> {
+        out.write([Message::text(
+            "{\"code\":2,\"msg\":\"Invalid request: nothing can be asked on this socket\",\"id\":null}",
+        )])
+        .await
+    }
+
+    async fn send(&mut self, out: &mut Out<'_>) -> Result<(), End> {
+        let batch = self.mailbox.take();
+        self.app.counts.conflated.fetch_add(batch.conflated, Relaxed);
+        let bars = || batch.news.iter().filter_map(|n| if let News::Bar(b) = n { Some(b) } else { None });
+        if bars().next().is_none() || self.closed {
+            return Ok(());
+        }
+        // A delta of changes that the snapshot had the number of already still moves on by one chain link.
+        let sequence = batch.sequence.max(self.previous);
+        let text = format!(
+            "{{\"type\":\"delta\",\"previous\":{},\"sequence\":{sequence},\"conflated\":{},\"skipped\":{},\"klines\":[{}]}}",
+            self.previous,
+            batch.conflated,
+            batch.skipped,
+            list(bars().map(|b| b.object()))
+        );
+        self.previous = sequence;
+        out.write([Message::text(text)]).await
+    }
+
+    fn end(&mut self) {
+        self.closed = true;
+        self.dispatcher.drop_all(&self.mailbox);
+    }
+}
