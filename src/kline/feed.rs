@@ -38,6 +38,10 @@ const EVIDENCE_MARGIN_US: i64 = 10_000;
 const TIMER_MARGIN_US: i64 = 250_000;
 /// A trade this far ahead of all clocks is damaged, not early.
 const FUTURE_US: i64 = 3_600_000_000;
+/// First id of what was traded before recording began: nobody fills it.
+const BEGINNING: i64 = i64::MIN;
+/// Behind the longest bar a hole has nothing left to mark.
+const HOLES_KEPT_US: i64 = 8 * 1_440 * MINUTE_US;
 /// Holes remembered until they are filled; beyond it the oldest stay marked.
 const HOLES_MAX: usize = 4_096;
 
@@ -301,6 +305,14 @@ impl Feed {
             if let Some((_, hole)) = gaps.iter().find(|(at, _)| *at == row) {
                 self.hole(symbol, tick.symbol_index, *hole, tick.ts_us, out);
             }
+            if *self.last_of(symbol) == NEVER && !(0..=1).contains(&tick.first_id) {
+                // Recording begins inside these bars: what was traded before is missing. The first trade ever of a
+                // symbol has id 0 or 1; nothing came before that.
+                let from_us = tick.ts_us - 1;
+                let name = self.decoder.rows.symbols.name(symbol).to_owned();
+                self.remember(Hole { symbol: name, from_id: BEGINNING, to_id: NO_ID, from_us, to_us: from_us });
+                out.push(Item::Gap { symbol_index: tick.symbol_index, from_us, to_us: from_us });
+            }
             self.clock_by(tick.ts_us, recv_us, carrier.is_some(), out);
             let ts_us = tick.ts_us;
             out.push(Item::Tick(tick));
@@ -398,12 +410,19 @@ impl Feed {
     fn hole(&mut self, symbol: SymbolId, symbol_index: u32, ids: (i64, i64), to_us: i64, out: &mut Vec<Item>) {
         let last = *self.last_of(symbol);
         let from_us = if last == NEVER { to_us } else { last.min(to_us) };
+        let name = self.decoder.rows.symbols.name(symbol).to_owned();
+        self.remember(Hole { symbol: name, from_id: ids.0, to_id: ids.1, from_us, to_us });
+        out.push(Item::Gap { symbol_index, from_us, to_us });
+    }
+
+    /// Keeps a hole until it is filled, or until no open bar can touch it any more.
+    fn remember(&mut self, hole: Hole) {
+        let now_us = self.state.venue_now_us.unwrap_or(0);
+        self.holes.retain(|h| h.to_us > now_us - HOLES_KEPT_US);
         if self.holes.len() >= HOLES_MAX {
             self.holes.remove(0);
         }
-        let name = self.decoder.rows.symbols.name(symbol).to_owned();
-        self.holes.push(Hole { symbol: name, from_id: ids.0, to_id: ids.1, from_us, to_us });
-        out.push(Item::Gap { symbol_index, from_us, to_us });
+        self.holes.push(hole);
     }
 
     /// A late row came: the holes of its symbol that have nothing missing any more are over.
@@ -412,7 +431,9 @@ impl Feed {
         let name = self.decoder.rows.symbols.name(symbol);
         let (tracker, source) = (&self.tracker, self.source);
         self.holes.retain(|hole| {
-            let open = hole.symbol != name || !tracker.open(name, source, hole.from_id, hole.to_id).is_empty();
+            let open = hole.symbol != name
+                || hole.from_id == BEGINNING
+                || !tracker.open(name, source, hole.from_id, hole.to_id).is_empty();
             if !open {
                 out.push(Item::Repaired { symbol_index, from_us: hole.from_us, to_us: hole.to_us });
             }

@@ -188,7 +188,11 @@ fn a_hole_marks_its_bars_until_the_repairers_rows_have_filled_it() {
     let mut chain = Chain::new(VenueId::BinanceUsdm, Channel::AggTrades);
     let at = |s: u64| 1_800_000_000 * SECOND + s * SECOND;
     let ms = |s: u64| 1_800_000_000_000 + s * 1000;
-    chain.frame(at(5), &agg(10, ms(5), "100"));
+    // The first trade ever of this symbol: nothing is missing before it.
+    chain.frame(at(0), &agg(1, ms(0), "100"));
+    for id in 2..=10 {
+        chain.frame(at(5), &agg(id, ms(5), "100"));
+    }
     chain.frame(at(70), &agg(13, ms(70), "103"));
     let bars = chain.bars("BTCUSDT", Interval::M1);
     assert!(bars.len() == 2 && bars.values().all(|b| b.flags & GAP != 0), "{bars:?}");
@@ -203,8 +207,33 @@ fn a_hole_marks_its_bars_until_the_repairers_rows_have_filled_it() {
     let bars = chain.bars("BTCUSDT", Interval::M1);
     assert!(bars.values().all(|b| b.flags & GAP == 0), "{bars:?}");
     let counts: Vec<u64> = bars.values().map(|b| b.trade_count).collect();
-    assert_eq!(counts, [2, 2]);
+    assert_eq!(counts, [11, 2]);
     assert!(bars.values().next().unwrap().revision > 0, "a closed bar that changed says so");
+}
+
+#[test]
+fn bars_in_which_recording_began_are_marked_and_the_next_ones_are_not() {
+    let mut chain = Chain::new(VenueId::BinanceUsdm, Channel::AggTrades);
+    let at = |s: u64| (1_800_000_000 + s) * SECOND;
+    let ms = |s: u64| 1_800_000_000_000 + s * 1000;
+    for (id, s) in [(10, 5), (11, 61), (14, 70)] {
+        chain.frame(at(s), &agg(id, ms(s), "100"));
+    }
+    let meta = r#"{"channel":"agg_trades","symbol":"BTCUSDT","url":"u","status":200,"fill":{"from":12,"to":13}}"#;
+    let row = |id: i64| format!(r#"{{"a":{id},"p":"1","q":"1","f":{id},"l":{id},"T":{},"m":true}}"#, ms(65));
+    let body = format!("[{},{}]", row(12), row(13));
+    let mut payload = u32::try_from(meta.len()).unwrap().to_le_bytes().to_vec();
+    payload.extend_from_slice(meta.as_bytes());
+    payload.extend_from_slice(body.as_bytes());
+    chain.record(Kind::Rest, 9, at(80), &payload);
+    let flags = |bars: BTreeMap<i64, KlineData>| bars.values().map(|b| b.flags & GAP).collect::<Vec<_>>();
+    assert_eq!(
+        flags(chain.bars("BTCUSDT", Interval::M1)),
+        [GAP, 0],
+        "the second hole was filled, the first minute is cut"
+    );
+    chain.frame(at(90), &agg(15, ms(90), "1"));
+    assert_eq!(flags(chain.bars("BTCUSDT", Interval::D1)), [GAP]);
 }
 
 #[test]

@@ -219,6 +219,7 @@ impl KlineGenerator {
                 open_time_us,
                 price_scale: self.price_scale,
                 amount_scale: self.amount_scale,
+                flags: if self.in_gap(interval, open_time_us) { GAP } else { 0 },
                 ..KlineData::default()
             };
         }
@@ -254,12 +255,17 @@ impl KlineGenerator {
             if behind > MAX_FLAT {
                 next.open_time_us = to_us;
             }
-            if self.gap.is_some_and(|(from, to)| from < next.open_time_us + len && to >= next.open_time_us) {
+            if self.in_gap(interval, next.open_time_us) {
                 next.flags |= GAP;
             }
             self.open[i] = next;
             self.seeded_to[i] = None;
         }
+    }
+
+    /// True when the latest gap touches the bar that opens at `open_us`.
+    fn in_gap(&self, interval: Interval, open_us: i64) -> bool {
+        self.gap.is_some_and(|(from, to)| from < interval.next(open_us) && to >= open_us)
     }
 
     fn keep(&mut self, i: usize, bar: KlineData) {
