@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""NDJSON trades to Parquet with DuckDB, Polars and pyarrow: rows per second of CPU time, bytes per row.
+"""NDJSON trades to Parquet with DuckDB, Polars, pyarrow and ClickHouse: rows per second of CPU time, bytes per row.
 
 The NDJSON comes from the compact benchmark (TAPEDECK_BENCH_NDJSON). Each tool parses it and writes the columns
 of table `trades` with zstd 3 and row groups of 131,072 rows, on one thread, in arrival order and sorted by symbol
 inside the file. Prints one JSON line per tool: the inputs of the ratios in the README.
 
-usage: python3 compact_baseline.py trades.ndjson      (needs duckdb, polars, pyarrow)
+usage: python3 compact_baseline.py trades.ndjson      (needs duckdb, polars, pyarrow; chdb if there)
 """
 
 import json
@@ -22,6 +22,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 import pyarrow.parquet as pq
+
+try:
+    import chdb
+except ImportError:
+    chdb = None
 
 GROUP = 131_072
 ROUNDS = 3
@@ -87,13 +92,36 @@ def arrow(src, dst, by_symbol):
     pq.write_table(out, dst, compression="zstd", compression_level=3, row_group_size=GROUP)
 
 
+CLICKHOUSE = """
+SELECT s AS symbol, fromUnixTimestamp64Milli(event_ms) AS ts_event,
+       fromUnixTimestamp64Micro(intDiv(ts_recv_ns, 1000)) AS ts_recv, ts_recv_ns, seq, toInt32(0) AS row_in_frame, conn,
+       toInt32(0) AS flags, id, CAST(NULL, 'Nullable(String)') AS id_str, toFloat64(p) AS price, toFloat64(q) AS amount,
+       if(m, 'sell', 'buy') AS side, fromUnixTimestamp64Milli(trade_ms) AS ts_trade,
+       CAST(NULL, 'Nullable(String)') AS type
+FROM file('{src}', 'JSONEachRow', 'ts_recv_ns Int64, seq Int64, conn Int32, event_ms Int64, s String, id Int64, p String, q String, trade_ms Int64, m Bool')
+{order}
+INTO OUTFILE '{dst}' TRUNCATE FORMAT Parquet
+SETTINGS max_threads = 1, input_format_parallel_parsing = 0, output_format_parquet_compression_method = 'zstd',
+         output_format_parquet_row_group_size = {group}, output_format_parallel_formatting = 0
+"""
+
+
+def clickhouse(src, dst, by_symbol):
+    """ClickHouse local, as the Python package chdb has it inside."""
+    order = "ORDER BY symbol, seq" if by_symbol else ""
+    chdb.query(CLICKHOUSE.format(src=os.path.abspath(src), dst=dst, order=order, group=GROUP))
+
+
 def main():
     src = sys.argv[1]
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     with open(src, "rb") as f:
         rows = sum(1 for _ in f)
-    for name, run in (("duckdb", duck), ("polars", polars), ("pyarrow", arrow)):
+    tools = [("duckdb", duck), ("polars", polars), ("pyarrow", arrow)]
+    if chdb:
+        tools.append(("clickhouse local (chdb)", clickhouse))
+    for name, run in tools:
         for by_symbol in (False, True):
             best = None
             with tempfile.TemporaryDirectory() as tmp:
