@@ -342,6 +342,12 @@ async fn sockets_answer_requests_and_damaged_requests_and_keep_to_their_limits()
     }
     let gone = a.say(r#"{"method":"UNSUBSCRIBE","params":["btcusdt@trade"],"id":4}"#).await;
     assert_eq!(gone["id"], 4);
+    let numbered = f.socket("/ws/0").await;
+    drop(numbered);
+    while f.app.counts.websockets.load(std::sync::atomic::Ordering::Relaxed) > 1 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert!(tokio_tungstenite::connect_async(format!("ws://{}/ws/nope@trade", f.addr)).await.is_err());
     let b = f.socket("/v1/stream").await;
     let third = tokio_tungstenite::connect_async(format!("ws://{}/ws", f.addr)).await;
     assert!(third.is_err_and(|e| e.to_string().contains("503")));

@@ -58,7 +58,7 @@ def python_binance_rest():
     rows = client.futures_klines(symbol=USDM, interval="1m", limit=100)
     check_rows(rows, "python-binance USD-M klines")
     check_rows(
-        client.futures_continous_klines(pair=USDM, contractType="PERPETUAL", interval="1m", limit=100),
+        client.futures_continuous_klines(pair=USDM, contractType="PERPETUAL", interval="1m", limit=100),
         "python-binance USD-M continuous klines",
     )
 
@@ -104,7 +104,7 @@ def point_ccxt(exchange):
         dapiPublic=f"{BASE}/dapi/v1",
     )
     if "ws" in api:
-        api["ws"].update(spot=f"{WS}/ws", margin=f"{WS}/ws", linear=f"{WS}/market/ws", future=f"{WS}/market/ws")
+        api["ws"].update(spot=f"{WS}/stream/ws", margin=f"{WS}/stream/ws", linear=f"{WS}/ws")
 
 
 def ccxt_symbols(exchange):

@@ -1,7 +1,7 @@
 //! WebSockets: the exchange's streams under `/ws` and `/stream`, ours under `/v1/stream`.
 //!
 //! `/ws` and `/stream` without a prefix look for a symbol on spot first and on USD-M then; behind `/market` and
-//! `/public`, as the exchange routes its futures, only on USD-M. A client that cannot take what is written within
+//! `/public`, as the exchange routes its futures, only on USD-M; under `/stream/ws` only on spot. A client that cannot take what is written within
 //! `[api] slow_client_s` gets one last message and close code 1008; what waited for it meanwhile was bounded.
 
 mod control;
@@ -49,6 +49,12 @@ pub(super) fn router() -> Router<Shared> {
         .merge(paths(None))
         .nest("/market", paths(Some(Family::Usdm)))
         .nest("/public", paths(Some(Family::Usdm)))
+        // ccxt takes a socket for one of spot by "/stream" in its address.
+        .route("/stream/ws", get(|app, upgrade| raw(app, upgrade, Some(Family::Spot), String::new())))
+        .route(
+            "/stream/ws/{*streams}",
+            get(|app, upgrade, Path(streams): Path<String>| raw(app, upgrade, Some(Family::Spot), streams)),
+        )
         .route("/v1/stream", get(native::open))
 }
 
@@ -73,7 +79,8 @@ fn open(
     combined: bool,
 ) -> Answer<Response> {
     let session = Binance::new(Arc::clone(&app), market, combined)?;
-    let names: Vec<String> = streams.split('/').filter(|s| !s.is_empty()).map(str::to_owned).collect();
+    // Some clients (ccxt) number their sockets, `/ws/0`, and subscribe then: what names no stream is none.
+    let names: Vec<String> = streams.split('/').filter(|s| s.contains('@')).map(str::to_owned).collect();
     // Refused before the socket is open, so that a misspelt address is seen.
     let wanted = session.check(&names).map_err(|msg| Refusal::new(-1121, msg))?;
     accept(&app, upgrade, move |socket| async move { session.run(socket, wanted).await })
