@@ -103,6 +103,8 @@ pub struct Feed {
     holes: Vec<Hole>,
     state: FeedState,
     skipped: Skipped,
+    /// Symbols that got their place with their first trade: told before it.
+    unannounced: Vec<u32>,
 }
 
 /// No trade of this symbol yet.
@@ -139,6 +141,7 @@ impl Feed {
             holes: state.holes.clone(),
             state,
             skipped: Skipped::default(),
+            unannounced: Vec::new(),
         };
         for (symbol, us) in std::mem::take(&mut feed.state.last_us) {
             let id = feed.decoder.rows.symbols.intern(&symbol);
@@ -302,6 +305,7 @@ impl Feed {
                 continue;
             }
             let Some((symbol, tick)) = self.tick(row, recv_us) else { continue };
+            out.extend(self.unannounced.drain(..).map(|symbol_index| Item::Own { symbol_index, feed: self.number }));
             if let Some((_, hole)) = gaps.iter().find(|(at, _)| *at == row) {
                 self.hole(symbol, tick.symbol_index, *hole, tick.ts_us, out);
             }
@@ -386,7 +390,7 @@ impl Feed {
         let index = match self.registry.index(venue, &name) {
             Some(index) => index,
             None => {
-                self.registry.register(venue, [(name.clone(), None)]);
+                self.unannounced.extend(self.registry.register(venue, [(name.clone(), None)]));
                 self.registry.index(venue, &name)?
             }
         };

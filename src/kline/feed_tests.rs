@@ -310,3 +310,14 @@ fn a_feed_saved_at_any_record_goes_on_as_if_nothing_had_happened() {
         assert_eq!(run(Some(cut)), whole, "cut at {cut}");
     }
 }
+
+#[test]
+fn a_symbol_that_no_listing_announced_belongs_to_the_feed_that_met_it() {
+    let mut chain = Chain::new(VenueId::BinanceUsdm, Channel::AggTrades);
+    chain.frame(1_800_000_000 * SECOND, &agg(10, 1_800_000_000_000, "100"));
+    chain.frame(1_800_000_001 * SECOND, &agg(11, 1_800_000_000_500, "100"));
+    let owned = chain.items.iter().filter(|i| matches!(i, Item::Own { symbol_index: 0, feed: 0 })).count();
+    let first_tick = chain.items.iter().position(|i| matches!(i, Item::Tick(_))).unwrap();
+    let own = chain.items.iter().position(|i| matches!(i, Item::Own { .. })).unwrap();
+    assert!(owned == 1 && own < first_tick, "{:?}", chain.items);
+}
