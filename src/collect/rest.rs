@@ -17,7 +17,7 @@ use super::feed::Feed;
 use super::http::{self, HttpClient, HttpError};
 use super::log::{LogStopped, Stamp};
 use crate::config::VenueConfig;
-use crate::venue::{Method, RestMeta, RestRequest};
+use crate::venue::{Method, RestMeta, RestRequest, venue};
 
 /// Room for the meta JSON beside a body in one record.
 const BODY_BYTES_MAX: usize = MESSAGE_BYTES_MAX - (64 << 10);
@@ -84,6 +84,8 @@ pub(crate) struct RestClient {
     /// One per redundant line: a line's token must come the way its socket goes.
     http: [HttpClient; 2],
     base: String,
+    /// The venue's own.
+    headers: Vec<(&'static str, String)>,
     /// Until then the venue wants to hear nothing.
     banned_until: Mutex<Option<Instant>>,
 }
@@ -92,7 +94,8 @@ impl RestClient {
     /// A client for a venue as configured: its base, its proxies.
     pub(crate) fn new(config: &VenueConfig, tls: &Arc<ClientConfig>) -> Self {
         let http = dial::dialers(config).map(|d| HttpClient::new(d, Arc::clone(tls)));
-        Self { http, base: config.rest_url.clone(), banned_until: Mutex::new(None) }
+        let headers = venue(config.id).map(|v| v.rest_headers()).unwrap_or_default();
+        Self { http, base: config.rest_url.clone(), headers, banned_until: Mutex::new(None) }
     }
 
     fn ban(&self) -> Option<Instant> {
@@ -191,7 +194,7 @@ impl RestClient {
         };
         let [first, second] = &self.http;
         let client = if line == 0 { first } else { second };
-        let sent = client.send(method, &url, &[], BODY_BYTES_MAX).await;
+        let sent = client.send(method, &url, &self.headers, BODY_BYTES_MAX).await;
         let http::Answer { status, retry_after_s, body } =
             sent.map_err(|source| RestError::Http { url: url.clone(), source })?;
         let retry_after = retry_after_s.map(Duration::from_secs);

@@ -480,6 +480,11 @@ pub trait Venue: Send + Sync {
         Vec::new()
     }
 
+    /// Headers of every REST request.
+    fn rest_headers(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
     /// True when the upgrade needs the user's API key.
     fn needs_api_key(&self) -> bool {
         false

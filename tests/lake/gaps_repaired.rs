@@ -36,6 +36,9 @@ const GATE: Of = Of {
     counted: &[(Table::Trades, "id", "trades")],
 };
 
+/// As [`GATE`], in contracts, parts of contracts too.
+const GATE_FUTURES: Of = Of { venue: "gate-futures", ..GATE };
+
 /// A world in which a market plays, a collector records it and a compactor follows.
 struct World {
     root: tempfile::TempDir,
@@ -159,6 +162,11 @@ fn assert_whole(of: Of, lake: &Lake) {
 #[test]
 fn an_abrupt_end_of_the_only_line_is_told_and_repaired_by_id() {
     abrupt_ends_of_one_line(BINANCE);
+}
+
+#[test]
+fn parts_of_contracts_are_fetched_again_with_their_sizes() {
+    abrupt_ends_of_one_line(GATE_FUTURES);
 }
 
 #[test]

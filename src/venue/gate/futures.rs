@@ -80,6 +80,11 @@ impl Venue for GateFutures {
         vec![("X-Gate-Size-Decimal", "1".to_owned())]
     }
 
+    fn rest_headers(&self) -> Vec<(&'static str, String)> {
+        // Without it sizes are integers: fractions of a contract are cut off, a size below one reads 0.
+        self.headers(None)
+    }
+
     fn ping_message(&self, id: u64, now_s: i64) -> Option<String> {
         Some(plan::ping(MARKET, id, now_s))
     }

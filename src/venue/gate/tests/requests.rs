@@ -116,7 +116,8 @@ fn the_recorder_of_the_tapes_subscribed_as_we_do() {
 #[test]
 fn the_upgrade_of_futures_asks_for_decimal_sizes() {
     assert_eq!(of(Market::Futures).headers(None), [("X-Gate-Size-Decimal", "1".to_owned())]);
-    assert!(of(Market::Spot).headers(None).is_empty());
+    assert_eq!(of(Market::Futures).rest_headers(), of(Market::Futures).headers(None));
+    assert!(of(Market::Spot).headers(None).is_empty() && of(Market::Spot).rest_headers().is_empty());
 }
 
 #[test]
