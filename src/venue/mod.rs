@@ -418,10 +418,10 @@ pub fn venue(id: VenueId) -> Option<&'static dyn Venue> {
         VenueId::BinanceSpot => Some(&binance::spot::BinanceSpot),
         VenueId::BinanceSpotSbe => Some(&binance::spot_sbe::BinanceSpotSbe),
         VenueId::BinanceUsdm => Some(&binance::usdm::BinanceUsdm),
-        VenueId::KucoinSpot => Some(&kucoin::spot::KucoinSpot),
-        VenueId::KucoinFutures => Some(&kucoin::futures::KucoinFutures),
-        VenueId::GateSpot => Some(&gate::spot::GateSpot),
-        VenueId::GateFutures => Some(&gate::futures::GateFutures),
+        VenueId::KucoinSpot => Some(&kucoin::spot::SPOT),
+        VenueId::KucoinFutures => Some(&kucoin::futures::FUTURES),
+        VenueId::GateSpot => Some(&gate::spot::SPOT),
+        VenueId::GateFutures => Some(&gate::futures::FUTURES),
     }
 }
 

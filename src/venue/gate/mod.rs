@@ -1,7 +1,8 @@
 //! Gate v4: what spot and USDT futures share.
 //!
 //! ```text
-//!  spot.rs, futures.rs   the markets: channels, hosts, limits, quirks
+//!  spot.rs, futures.rs   what tells the markets apart: channels, hosts, quirks
+//!  market.rs             the venue that both of them are
 //!  plan.rs               wants -> sockets, subscribe messages, REST requests
 //!  control.rs, scan.rs   acknowledgements, refusals, notices, whose stream a frame is
 //!  listing.rs            currency pairs and contracts -> symbols
@@ -20,6 +21,7 @@ mod field;
 pub mod futures;
 mod klines;
 mod listing;
+mod market;
 mod messages;
 mod plan;
 mod rest;

@@ -4,128 +4,24 @@
 //! have the quote volume under `v`; the first push of a book may be the whole book without saying so; the server
 //! pings, and announces an upgrade on `spot.system` before it closes.
 
-use super::super::{
-    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, KlinePage, Limits, Missing,
-    RestKline, RestRequest, Rows, StreamKey, Symbol, Venue, VenueId, Want,
-};
-use super::{Market, control, decode, klines, listing, plan};
+use super::super::{Channel, VenueId};
+use super::Market;
+use super::market::Gate;
 
 /// The market; use it through [`super::super::venue`].
-#[derive(Clone, Copy, Debug)]
-pub struct GateSpot;
-
-const MARKET: Market = Market::Spot;
-
-impl Venue for GateSpot {
-    fn id(&self) -> VenueId {
-        VenueId::GateSpot
-    }
-
-    fn channels(&self) -> &'static [Channel] {
-        &[
-            Channel::Trades,
-            Channel::BookTicker,
-            Channel::Depth,
-            Channel::DepthSnapshot,
-            Channel::Tickers,
-            Channel::VenueKlines,
-        ]
-    }
-
-    fn default_limits(&self) -> Limits {
-        plan::limits()
-    }
-
-    fn rest_base(&self) -> &'static str {
-        "https://api.gateio.ws"
-    }
-
-    fn ws_base(&self) -> &'static str {
-        "wss://api.gateio.ws"
-    }
-
-    fn listing_request(&self) -> RestRequest {
-        plan::listing(MARKET)
-    }
-
-    fn parse_listing(&self, body: &[u8]) -> Result<Vec<Symbol>, DecodeError> {
-        listing::parse(MARKET, body)
-    }
-
-    fn plan(&self, wants: &[Want], limits: &Limits) -> Vec<ConnectionPlan> {
-        plan::connections(MARKET, "/ws/v4/", wants, limits)
-    }
-
-    fn subscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, now_s: i64) -> Vec<String> {
-        plan::subscribe_messages(MARKET, streams, limits, first_id, now_s)
-    }
-
-    fn stream_of<'a>(&self, payload: &'a [u8], _binary: bool) -> Option<StreamKey<'a>> {
-        control::stream_of(payload)
-    }
-
-    fn channel_of(&self, key: StreamKey<'_>) -> Option<Channel> {
-        MARKET.channel_of(key.channel)
-    }
-
-    fn stream_key(&self, stream: &str) -> (Vec<u8>, Vec<u8>) {
-        let (channel, symbol) = stream.split_once(' ').unwrap_or((stream, ""));
-        (channel.as_bytes().to_vec(), symbol.as_bytes().to_vec())
-    }
-
-    fn ping_message(&self, id: u64, now_s: i64) -> Option<String> {
-        Some(plan::ping(MARKET, id, now_s))
-    }
-
-    fn repair_request(&self, missing: &Missing<'_>) -> Option<RestRequest> {
-        plan::repair(MARKET, missing)
-    }
-
-    fn pace_group(&self) -> &'static str {
-        "gate"
-    }
-
-    fn control(&self, payload: &[u8]) -> Option<Control> {
-        control::control(payload)
-    }
-
-    fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest> {
-        Some(plan::snapshot(MARKET, symbol, levels))
-    }
-
-    fn klines_page(&self) -> Option<KlinePage> {
-        Some(klines::page(MARKET))
-    }
-
-    fn klines_request(
-        &self,
-        symbol: &str,
-        interval: &str,
-        start_ms: i64,
-        end_ms: i64,
-        _limit: u32,
-    ) -> Option<RestRequest> {
-        klines::request(MARKET, symbol, interval, (start_ms, end_ms))
-    }
-
-    fn parse_klines(&self, body: &[u8]) -> Result<Vec<RestKline>, DecodeError> {
-        klines::parse(MARKET, body)
-    }
-
-    fn heartbeat(&self) -> Heartbeat {
-        plan::HEARTBEAT
-    }
-
-    fn decode(&self, frame: &Frame<'_>, rows: &mut Rows) -> Result<Decoded, DecodeError> {
-        decode(MARKET, frame, rows)
-    }
-
-    fn continuity(&self, channel: Channel) -> Continuity {
-        match channel {
-            // `id_market`; older recordings have none and so no test.
-            Channel::Trades => Continuity::TradeId,
-            Channel::Depth => Continuity::DepthFirstFinal,
-            _ => Continuity::None,
-        }
-    }
-}
+pub static SPOT: Gate = Gate {
+    market: Market::Spot,
+    id: VenueId::GateSpot,
+    channels: &[
+        Channel::Trades,
+        Channel::BookTicker,
+        Channel::Depth,
+        Channel::DepthSnapshot,
+        Channel::Tickers,
+        Channel::VenueKlines,
+    ],
+    rest_base: "https://api.gateio.ws",
+    ws_base: "wss://api.gateio.ws",
+    ws_path: "/ws/v4/",
+    headers: &[],
+};

@@ -1,7 +1,8 @@
 //! KuCoin, classic protocol: what spot and futures share.
 //!
 //! ```text
-//!  spot.rs, futures.rs   the markets: hosts, limits, quirks
+//!  spot.rs, futures.rs   what tells the markets apart: channels, hosts, quirks
+//!  market.rs             the venue that both of them are
 //!  topic.rs              channels <-> topics, whose topic a frame is
 //!  plan.rs               wants -> sockets, subscribe messages
 //!  token.rs              the token every connection needs, and its URL
@@ -22,6 +23,7 @@ mod field;
 pub mod futures;
 mod klines;
 mod listing;
+mod market;
 mod messages;
 mod plan;
 mod rest;
