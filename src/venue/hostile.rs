@@ -1,11 +1,15 @@
-//! Test support: the same JSON written otherwise, and frames damaged on the way. Knows no venue.
+//! Test support: the same JSON written otherwise, frames damaged on the way, and what every venue must make of both.
+//! Knows no venue.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::Value;
 
+use super::reviewed::{Golden, text};
+use super::{Frame, Rows, Venue};
+
 /// Writes the same JSON otherwise: keys in another order, white space, escapes.
-pub(super) fn rewrite(value: &Value, dice: &mut dyn FnMut() -> u32, out: &mut String) {
+fn rewrite(value: &Value, dice: &mut dyn FnMut() -> u32, out: &mut String) {
     let space = |dice: &mut dyn FnMut() -> u32, out: &mut String| match dice() % 8 {
         0 => out.push(' '),
         1 => out.push_str("\t\r\n"),
@@ -61,7 +65,7 @@ pub(super) fn rewrite(value: &Value, dice: &mut dyn FnMut() -> u32, out: &mut St
 }
 
 /// Numbers that a seed tells.
-pub(super) fn dice(mut seed: u64) -> impl FnMut() -> u32 {
+fn dice(mut seed: u64) -> impl FnMut() -> u32 {
     move || {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) as u32
@@ -70,7 +74,7 @@ pub(super) fn dice(mut seed: u64) -> impl FnMut() -> u32 {
 
 /// One way to damage a frame.
 #[derive(Clone, Debug)]
-pub(super) enum Damage {
+enum Damage {
     Set(Index, u8),
     Insert(Index, u8),
     Remove(Index),
@@ -79,7 +83,7 @@ pub(super) enum Damage {
 }
 
 /// Ways to damage a frame, with bytes that mean something in JSON more often than others.
-pub(super) fn damage() -> impl Strategy<Value = Damage> {
+fn damage() -> impl Strategy<Value = Damage> {
     let byte = prop_oneof![
         3 => any::<u8>(),
         5 => prop::sample::select(&b"\"\\{}[],:0123456789.-eE \ntfnu"[..]),
@@ -94,7 +98,7 @@ pub(super) fn damage() -> impl Strategy<Value = Damage> {
 }
 
 /// The frame with all of `damages` done to it.
-pub(super) fn damaged(frame: &str, damages: &[Damage]) -> Vec<u8> {
+fn damaged(frame: &str, damages: &[Damage]) -> Vec<u8> {
     let mut bytes = frame.as_bytes().to_vec();
     for damage in damages {
         if bytes.is_empty() {
@@ -116,4 +120,57 @@ pub(super) fn damaged(frame: &str, damages: &[Damage]) -> Vec<u8> {
         }
     }
     bytes
+}
+
+fn cases(n: u32) -> ProptestConfig {
+    ProptestConfig { cases: n, ..ProptestConfig::default() }
+}
+
+/// Throws reviewed frames with up to three damages each.
+pub(super) fn throw_damaged<M: Copy>(n: u32, goldens: &[Golden<M>], throw_at: impl Fn(M, &[u8])) {
+    proptest!(cases(n), |(which in any::<Index>(), damages in prop::collection::vec(damage(), 1..4))| {
+        let golden = &goldens[which.index(goldens.len())];
+        throw_at(golden.market, &damaged(golden.frame, &damages));
+    });
+}
+
+/// Throws bytes of every kind, and such as look like JSON.
+pub(super) fn throw_bytes<M: Copy>(markets: &[M], throw_at: impl Fn(M, &[u8])) {
+    let json_like = r#"[\[\]{},:"\\0-9.eE\-a-uA-X_ ]{0,80}"#;
+    proptest!(cases(500), |(any_bytes in prop::collection::vec(any::<u8>(), 0..200), json in json_like)| {
+        for market in markets {
+            throw_at(*market, &any_bytes);
+            throw_at(*market, json.as_bytes());
+        }
+    });
+}
+
+/// Writes the reviewed frames that `keep` lets pass with other key orders, white space and escapes: the `lines` that
+/// they decode to must stay.
+pub(super) fn write_otherwise<M>(
+    goldens: &[Golden<M>],
+    keep: impl Fn(&Golden<M>, &Value) -> bool,
+    lines: impl Fn(&Golden<M>, &Frame<'_>) -> Vec<String>,
+) {
+    proptest!(cases(500), |(which in any::<Index>(), seed in any::<u64>())| {
+        let golden = &goldens[which.index(goldens.len())];
+        let value = serde_json::from_str::<Value>(golden.frame).ok().filter(|value| keep(golden, value));
+        if let Some(value) = value {
+            let mut other = String::new();
+            rewrite(&value, &mut dice(seed), &mut other);
+            let frame = Frame { payload: other.as_bytes(), ..golden.as_frame() };
+            prop_assert_eq!(lines(golden, &golden.as_frame()), lines(golden, &frame), "{}", other);
+        }
+    });
+}
+
+/// Decodes frames with 100,000 unknown names between `before` and `after`: what is noted of them must stay small.
+pub(super) fn flood_with_unknown_names(venue: &dyn Venue, before: &str, after: &str) {
+    let fields: Vec<String> = (0..100_000).map(|i| format!("\"unknown{i}\":{i}")).collect();
+    let frame = format!("{before}{}{after}", fields.join(","));
+    let mut rows = Rows::new();
+    for _ in 0..10 {
+        venue.decode(&text(frame.as_bytes()), &mut rows).unwrap();
+    }
+    assert!(rows.drift.items.len() <= 64, "{}", rows.drift.items.len());
 }

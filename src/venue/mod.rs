@@ -15,6 +15,8 @@ pub(crate) mod message;
 pub mod number;
 #[cfg(any(test, fuzzing))]
 pub mod ordeal;
+#[cfg(test)]
+mod reviewed;
 pub mod row;
 pub mod symbol;
 

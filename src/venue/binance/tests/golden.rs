@@ -1,61 +1,17 @@
 //! Reviewed frames and the rows they must become.
 //!
-//! `golden.txt` holds blocks: a `#` line with the source, a line `<market> [rest <symbol>] <frame>`, and one line
-//! per row. The expected lines of recorded frames were written by a second implementation (Python `json` and
-//! `decimal`), so both would have to be wrong in the same way.
+//! The expected lines of recorded frames in `golden.txt` (see `venue::reviewed`) were written by a second
+//! implementation (Python `json` and `decimal`), so both would have to be wrong in the same way.
 
 use std::fmt::Write;
 
-use super::super::super::number::Num;
+use super::super::super::reviewed::{Golden, blocks, i, n};
 use super::super::super::row::Side;
 use super::*;
 
-const GOLDEN: &str = include_str!("golden.txt");
-
-/// One block of the file.
-pub(super) struct Golden {
-    pub(super) market: Market,
-    pub(super) rest: Option<RestMeta>,
-    pub(super) frame: &'static str,
-    expected: Vec<&'static str>,
-}
-
-/// All blocks.
-pub(super) fn goldens() -> Vec<Golden> {
-    let blocks = GOLDEN.split("\n\n").map(|block| {
-        let mut lines = block.lines().filter(|l| !l.starts_with("# "));
-        let (market, mut frame) = lines.next().unwrap().split_once(' ').unwrap();
-        let mut rest = None;
-        if let Some(after) = frame.strip_prefix("rest ") {
-            let (symbol, body) = after.split_once(' ').unwrap();
-            rest = Some(depth_meta(symbol));
-            frame = body;
-        }
-        let market = match market {
-            "spot" => Market::Spot,
-            "usdm" => Market::Usdm,
-            other => panic!("unknown market {other}"),
-        };
-        Golden { market, rest, frame, expected: lines.collect() }
-    });
-    blocks.collect()
-}
-
-impl Golden {
-    pub(super) fn as_frame(&self) -> Frame<'_> {
-        match &self.rest {
-            None => text(self.frame.as_bytes()),
-            Some(meta) => Frame { kind: FrameKind::Rest, payload: self.frame.as_bytes(), rest: Some(meta) },
-        }
-    }
-}
-
-fn n(num: Option<Num>) -> String {
-    num.map_or_else(|| "-".to_owned(), |n| n.to_string())
-}
-
-fn i(int: Option<i64>) -> String {
-    int.map_or_else(|| "-".to_owned(), |i| i.to_string())
+/// All blocks of the file.
+pub(super) fn goldens() -> Vec<Golden<Market>> {
+    blocks(include_str!("golden.txt"), &[("spot", Market::Spot), ("usdm", Market::Usdm)])
 }
 
 fn s(side: Side) -> &'static str {
@@ -63,7 +19,7 @@ fn s(side: Side) -> &'static str {
 }
 
 /// Rows as the lines of `golden.txt`.
-pub(super) fn lines(result: &Result<Decoded, DecodeError>, rows: &Rows) -> Vec<String> {
+fn lines(result: &Result<Decoded, DecodeError>, rows: &Rows) -> Vec<String> {
     let mut out = String::new();
     let name = |id| rows.symbols.name(id);
     let word = |id: Option<_>| id.map_or("-", name);
@@ -166,12 +122,17 @@ pub(super) fn lines(result: &Result<Decoded, DecodeError>, rows: &Rows) -> Vec<S
     out.lines().map(str::to_owned).collect()
 }
 
+/// What a frame becomes in the market of a block.
+pub(super) fn lines_of(golden: &Golden<Market>, frame: &Frame<'_>) -> Vec<String> {
+    let mut rows = Rows::new();
+    let result = of(golden.market).decode(frame, &mut rows);
+    lines(&result, &rows)
+}
+
 #[test]
 fn every_reviewed_frame_becomes_the_expected_rows_by_both_paths() {
     for golden in goldens() {
-        let mut rows = Rows::new();
-        let result = of(golden.market).decode(&golden.as_frame(), &mut rows);
-        assert_eq!(lines(&result, &rows), golden.expected, "{}", golden.frame);
+        assert_eq!(lines_of(&golden, &golden.as_frame()), golden.expected, "{}", golden.frame);
         if golden.rest.is_none() {
             both(golden.market, golden.frame.as_bytes());
         }

@@ -10,6 +10,7 @@ mod repair;
 use std::io::Read;
 use std::path::Path;
 
+use super::super::reviewed::{meta, text};
 use super::super::row::{
     AggTrade, BookTicker, DepthUpdate, Drift, Level, Liquidation, MarkPrice, Ticker, Trade, VenueKline,
 };
@@ -24,18 +25,8 @@ fn of(market: Market) -> &'static dyn Venue {
     .unwrap()
 }
 
-fn text(payload: &[u8]) -> Frame<'_> {
-    Frame { kind: FrameKind::Text, payload, rest: None }
-}
-
 fn depth_meta(symbol: &str) -> RestMeta {
-    RestMeta {
-        channel: "depth_snapshot".to_owned(),
-        symbol: Some(symbol.to_owned()),
-        url: "https://venue.test/depth".to_owned(),
-        status: 200,
-        fill: None,
-    }
+    meta("depth_snapshot", symbol)
 }
 
 /// A file of `tests/data`, unpacked.

@@ -1,20 +1,16 @@
 //! The two paths agree on everything, and nothing a venue or a broken disk can send makes them panic.
 
 use proptest::prelude::*;
-use proptest::sample::Index;
 use proptest::strategy::ValueTree;
 use serde_json::Value;
 
-use super::super::super::hostile::{damage, damaged, dice, rewrite};
-use super::golden::{goldens, lines};
+use super::super::super::hostile::{flood_with_unknown_names, throw_bytes, throw_damaged, write_otherwise};
+use super::super::super::reviewed::Golden;
+use super::golden::{goldens, lines_of};
 use super::*;
 
 fn market() -> impl Strategy<Value = Market> {
     prop_oneof![Just(Market::Spot), Just(Market::Usdm)]
-}
-
-fn cases(n: u32) -> ProptestConfig {
-    ProptestConfig { cases: n, ..ProptestConfig::default() }
 }
 
 /// Decimals as venues write them, and as nobody should.
@@ -165,59 +161,32 @@ fn throw_at(market: Market, payload: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(cases(4000))]
+    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
 
     #[test]
     fn both_paths_agree_on_generated_frames(market in market(), frame in combined()) {
         both(market, frame.as_bytes());
     }
-
-    #[test]
-    fn both_paths_agree_on_damaged_frames(
-        which in any::<Index>(),
-        damages in prop::collection::vec(damage(), 1..4),
-    ) {
-        let goldens = GOLDENS.with(|g| g.clone());
-        let (market, frame) = goldens[which.index(goldens.len())];
-        throw_at(market, &damaged(frame, &damages));
-    }
 }
 
-thread_local! {
-    static GOLDENS: std::rc::Rc<Vec<(Market, &'static str)>> =
-        std::rc::Rc::new(goldens().iter().map(|g| (g.market, g.frame)).collect());
+#[test]
+fn both_paths_agree_on_damaged_frames() {
+    throw_damaged(4000, &goldens(), throw_at);
 }
 
-proptest! {
-    #![proptest_config(cases(500))]
+#[test]
+fn arbitrary_and_json_like_bytes_never_panic() {
+    throw_bytes(&[Market::Spot, Market::Usdm], throw_at);
+}
 
-    #[test]
-    fn arbitrary_bytes_never_panic(market in market(), bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        throw_at(market, &bytes);
-    }
-
-    #[test]
-    fn json_like_bytes_never_panic(market in market(), bytes in r#"[\[\]{},:"\\0-9.eE\-a-uA-X ]{0,80}"#) {
-        throw_at(market, bytes.as_bytes());
-    }
-
-    #[test]
-    fn key_order_white_space_and_escapes_change_no_row(which in any::<Index>(), seed in any::<u64>()) {
-        let all = goldens();
-        let golden = &all[which.index(all.len())];
-        if let Ok(value) = serde_json::from_str::<Value>(golden.frame) {
-            let mut other = String::new();
-            rewrite(&value, &mut dice(seed), &mut other);
-            let (mut a, mut b) = (Rows::new(), Rows::new());
-            let before = of(golden.market).decode(&golden.as_frame(), &mut a);
-            let frame = Frame { payload: other.as_bytes(), ..golden.as_frame() };
-            let after = of(golden.market).decode(&frame, &mut b);
-            // A doubled key is lost on the way through `Value`.
-            if !matches!(before, Err(DecodeError::Malformed { .. })) {
-                prop_assert_eq!(lines(&before, &a), lines(&after, &b), "{}", other);
-            }
-        }
-    }
+#[test]
+fn key_order_white_space_and_escapes_change_no_row() {
+    // A doubled key is lost on the way through `Value`.
+    let once = |golden: &Golden<Market>, _: &Value| {
+        let decoded = of(golden.market).decode(&golden.as_frame(), &mut Rows::new());
+        !matches!(decoded, Err(DecodeError::Malformed { .. }))
+    };
+    write_otherwise(&goldens(), once, lines_of);
 }
 
 #[test]
@@ -268,11 +237,5 @@ fn deep_nesting_is_refused_without_a_deep_stack() {
 
 #[test]
 fn a_flood_of_unknown_names_leaves_little_behind() {
-    let fields: Vec<String> = (0..100_000).map(|i| format!("\"unknown{i}\":{i}")).collect();
-    let frame = format!(r#"{{"e":"24hrTicker","s":"A","c":"1",{}}}"#, fields.join(","));
-    let mut rows = Rows::new();
-    for _ in 0..10 {
-        of(Market::Spot).decode(&text(frame.as_bytes()), &mut rows).unwrap();
-    }
-    assert!(rows.drift.items.len() <= 64, "{}", rows.drift.items.len());
+    flood_with_unknown_names(of(Market::Spot), r#"{"e":"24hrTicker","s":"A","c":"1","#, "}");
 }

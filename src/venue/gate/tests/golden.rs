@@ -1,52 +1,16 @@
 //! Reviewed frames and the rows they must become.
 //!
-//! `golden.txt` holds blocks: a `#` line with the source, a line `<market> [rest <channel> <symbol>] <frame>`, and
-//! one line per row. The expected lines were written by a second implementation (Python `json` and `decimal`) and
-//! read by eye, so both would have to be wrong in the same way.
+//! The expected lines in `golden.txt` (see `venue::reviewed`) were written by a second implementation (Python `json`
+//! and `decimal`) and read by eye, so both would have to be wrong in the same way.
 
 use std::fmt::Write;
 
+use super::super::super::reviewed::{Golden, blocks};
 use super::*;
 
-const GOLDEN: &str = include_str!("golden.txt");
-
-/// One block of the file.
-pub(super) struct Golden {
-    pub(super) market: Market,
-    pub(super) rest: Option<RestMeta>,
-    pub(super) frame: &'static str,
-    expected: Vec<&'static str>,
-}
-
-/// All blocks.
-pub(super) fn goldens() -> Vec<Golden> {
-    let blocks = GOLDEN.split("\n\n").map(|block| {
-        let mut lines = block.lines().filter(|l| !l.starts_with("# "));
-        let (market, mut frame) = lines.next().unwrap().split_once(' ').unwrap();
-        let mut rest = None;
-        if let Some(after) = frame.strip_prefix("rest ") {
-            let (channel, after) = after.split_once(' ').unwrap();
-            let (symbol, body) = after.split_once(' ').unwrap();
-            rest = Some(meta(channel, symbol));
-            frame = body;
-        }
-        let market = match market {
-            "spot" => Market::Spot,
-            "futures" => Market::Futures,
-            other => panic!("unknown market {other}"),
-        };
-        Golden { market, rest, frame, expected: lines.collect() }
-    });
-    blocks.collect()
-}
-
-impl Golden {
-    pub(super) fn as_frame(&self) -> Frame<'_> {
-        match &self.rest {
-            None => text(self.frame.as_bytes()),
-            Some(meta) => Frame { kind: FrameKind::Rest, payload: self.frame.as_bytes(), rest: Some(meta) },
-        }
-    }
+/// All blocks of the file.
+pub(super) fn goldens() -> Vec<Golden<Market>> {
+    blocks(include_str!("golden.txt"), &[("spot", Market::Spot), ("futures", Market::Futures)])
 }
 
 /// What may be missing, as text.
@@ -62,7 +26,7 @@ impl<T: std::fmt::Display> std::fmt::Display for Opt<T> {
 }
 
 /// Rows as the lines of `golden.txt`.
-pub(super) fn lines(result: &Result<Decoded, DecodeError>, rows: &Rows) -> Vec<String> {
+fn lines(result: &Result<Decoded, DecodeError>, rows: &Rows) -> Vec<String> {
     let mut out = String::new();
     match result {
         Err(e) => {
@@ -128,12 +92,17 @@ fn write_rows(out: &mut String, rows: &Rows) -> std::fmt::Result {
     Ok(())
 }
 
+/// What a frame becomes in the market of a block.
+pub(super) fn lines_of(golden: &Golden<Market>, frame: &Frame<'_>) -> Vec<String> {
+    let mut rows = Rows::new();
+    let result = of(golden.market).decode(frame, &mut rows);
+    lines(&result, &rows)
+}
+
 #[test]
 fn every_reviewed_frame_becomes_the_expected_rows() {
     for golden in goldens() {
-        let mut rows = Rows::new();
-        let result = of(golden.market).decode(&golden.as_frame(), &mut rows);
-        assert_eq!(lines(&result, &rows), golden.expected, "{}", golden.frame);
+        assert_eq!(lines_of(&golden, &golden.as_frame()), golden.expected, "{}", golden.frame);
     }
 }
 

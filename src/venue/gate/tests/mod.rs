@@ -10,6 +10,7 @@ mod requests;
 use std::io::Read;
 use std::path::Path;
 
+use super::super::reviewed::{meta, text};
 use super::super::{
     Channel, Control, DecodeError, Decoded, Fill, Frame, FrameKind, Limits, Missing, Num, RestMeta, Rows, Venue,
     VenueId, Want, venue,
@@ -24,20 +25,6 @@ fn of(market: Market) -> &'static dyn Venue {
         Market::Futures => VenueId::GateFutures,
     })
     .unwrap()
-}
-
-fn text(payload: &[u8]) -> Frame<'_> {
-    Frame { kind: FrameKind::Text, payload, rest: None }
-}
-
-fn meta(channel: &str, symbol: &str) -> RestMeta {
-    RestMeta {
-        channel: channel.to_owned(),
-        symbol: Some(symbol.to_owned()),
-        url: "https://venue.test/".to_owned(),
-        status: 200,
-        fill: None,
-    }
 }
 
 fn decode_rest(market: Market, body: &[u8], meta: &RestMeta) -> (Result<Decoded, DecodeError>, Rows) {

@@ -9,7 +9,8 @@ mod recordings;
 use std::io::Read;
 use std::path::Path;
 
-use super::super::{DecodeError, Decoded, Frame, FrameKind, RestMeta, Rows, Venue, VenueId, venue};
+use super::super::reviewed::{meta, text};
+use super::super::{DecodeError, Decoded, Frame, FrameKind, Rows, Venue, VenueId, venue};
 use super::Market;
 
 fn of(market: Market) -> &'static dyn Venue {
@@ -18,20 +19,6 @@ fn of(market: Market) -> &'static dyn Venue {
         Market::Futures => VenueId::KucoinFutures,
     })
     .unwrap()
-}
-
-fn text(payload: &[u8]) -> Frame<'_> {
-    Frame { kind: FrameKind::Text, payload, rest: None }
-}
-
-fn meta(channel: &str, symbol: &str) -> RestMeta {
-    RestMeta {
-        channel: channel.to_owned(),
-        symbol: Some(symbol.to_owned()).filter(|s| !s.is_empty()),
-        url: "https://venue.test/rest".to_owned(),
-        status: 200,
-        fill: None,
-    }
 }
 
 /// A file of `tests/data`, unpacked.
