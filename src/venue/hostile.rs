@@ -1,5 +1,6 @@
 //! Test support: the same JSON written otherwise, frames damaged on the way, and what every venue must make of both.
 //! Knows no venue.
+#![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
 use proptest::sample::Index;

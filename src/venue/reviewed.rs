@@ -2,6 +2,7 @@
 //!
 //! A file holds blocks: a `#` line with the source, a line `<market> [rest <channel> <symbol>] <frame>`, and one line
 //! per row, as the venue's own tests print rows.
+#![allow(clippy::unwrap_used)]
 
 use super::number::Num;
 use super::{Frame, FrameKind, RestMeta};
