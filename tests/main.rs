@@ -20,6 +20,9 @@ mod lake {
     mod gaps_repaired;
     mod kill_anywhere;
 }
+mod klines {
+    mod crosscheck;
+}
 mod cli {
     mod bad_input;
     mod demo;

@@ -369,7 +369,10 @@ impl Feed {
             (None, None) => return None,
         };
         // Without a trade before nobody knows how far the two clocks are apart.
-        let latest = self.state.offset_us.map_or(i64::MAX - FUTURE_US, |offset| recv_us.saturating_sub(offset));
+        // Afterwards ours, its distance to the venue's, and the venue's own: each of them may be set.
+        let latest = self.state.offset_us.map_or(i64::MAX - FUTURE_US, |offset| {
+            recv_us.saturating_sub(offset).max(recv_us).max(self.state.venue_now_us.unwrap_or(i64::MIN))
+        });
         // An archive's or a venue's zero trades are no trades; a time of next year is no time.
         if tick.price.mantissa <= 0 || tick.amount.mantissa <= 0 || tick.ts_us > latest.saturating_add(FUTURE_US) {
             self.skipped.absurd += 1;

@@ -279,6 +279,50 @@ fn a_trade_of_next_year_moves_nothing() {
 }
 
 #[test]
+fn trades_of_today_follow_a_recording_of_years_ago_over_a_bounded_number_of_bars() {
+    let mut chain = Chain::new(VenueId::BinanceUsdm, Channel::AggTrades);
+    let at = |s: u64| (1_800_000_000 + s) * SECOND;
+    let ms = |s: u64| (1_800_000_000 + s) * 1_000;
+    let years = 2 * 365 * 86_400_000;
+    chain.frame(at(0), &agg(10, ms(0) - years, "100"));
+    chain.frame(at(1), &agg(11, ms(90) - years, "101"));
+    chain.frame(at(2), &agg(12, ms(2), "200"));
+    chain.frame(at(63), &agg(13, ms(63), "201"));
+    assert_eq!(chain.feed.skipped().absurd, 0);
+    let items = chain.items.clone();
+    let minutes = chain.bars("BTCUSDT", Interval::M1);
+    let opens: Vec<i64> = minutes.keys().map(|us| us / MINUTE_US).collect();
+    let (then, now) = ((ms(0) - years) as i64 / 60_000, ms(0) as i64 / 60_000);
+    // Before the silence, behind it, and none of the million minutes between.
+    assert_eq!(opens, [then, then + 1, now, now + 1]);
+    for interval in Interval::ALL {
+        chain.items.clone_from(&items);
+        chain.worker = Worker::new(Shown {
+            latest: Arc::new(LatestSlots::new()),
+            whole: Arc::new(DoubleBufferedKlineStore::new()),
+        });
+        let bars = chain.bars("BTCUSDT", interval);
+        assert!(bars.len() < 1_600, "{interval}: {}", bars.len());
+        assert_eq!(bars.values().map(|b| b.trade_count).sum::<u64>(), 4, "{interval}");
+    }
+}
+
+#[test]
+fn our_clock_may_be_set_by_hours_and_no_trade_is_absurd() {
+    for step in [-5_i64, 5] {
+        let mut chain = Chain::new(VenueId::BinanceUsdm, Channel::AggTrades);
+        let ms = |s: u64| 1_800_000_000_000 + s * 1000;
+        let at = |s: u64, hours: i64| ((1_800_000_000 + s as i64 + hours * 3_600) as u64) * SECOND;
+        for (id, s, hours) in [(10, 0, 0), (11, 1, 0), (12, 2, step), (13, 3, step), (14, 70, step), (15, 71, 0)] {
+            chain.frame(at(s, hours), &agg(id, ms(s), "100"));
+        }
+        assert_eq!(chain.feed.skipped().absurd, 0, "set by {step} hours");
+        let bars = chain.bars("BTCUSDT", Interval::H1);
+        assert_eq!(bars.values().map(|b| b.trade_count).sum::<u64>(), 6);
+    }
+}
+
+#[test]
 fn a_feed_saved_at_any_record_goes_on_as_if_nothing_had_happened() {
     let text = data("binance-usdm/cryptofeed-BINANCE_FUTURES.ws.1.0.zst");
     let frames: Vec<(u64, &str)> = text
