@@ -152,6 +152,21 @@ pub(super) struct Expected {
     pub(super) stream_silence_ns: u64,
 }
 
+impl Connection {
+    fn new(state: ConnState, conn: u32, streams: &Arc<Streams>, roster: &Arc<Roster>) -> Self {
+        Self {
+            state,
+            conn,
+            why: None,
+            until: None,
+            refused: None,
+            asks: (0, 0),
+            streams: Arc::clone(streams),
+            roster: Arc::clone(roster),
+        }
+    }
+}
+
 impl VenueMetrics {
     fn connections(&self) -> MutexGuard<'_, BTreeMap<Place, Connection>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
@@ -165,32 +180,12 @@ impl VenueMetrics {
 
     /// A slot that was never connected yet.
     pub(super) fn slot(&self, place: Place, streams: &Arc<Streams>, roster: &Arc<Roster>) {
-        let connection = Connection {
-            state: ConnState::Connecting,
-            conn: 0,
-            why: None,
-            until: None,
-            refused: None,
-            asks: (0, 0),
-            streams: Arc::clone(streams),
-            roster: Arc::clone(roster),
-        };
-        self.connections().entry(place).or_insert(connection);
+        self.connections().entry(place).or_insert(Connection::new(ConnState::Connecting, 0, streams, roster));
     }
 
     /// A new connection of a slot.
     pub(super) fn connection(&self, place: Place, conn: u32, streams: &Arc<Streams>, roster: &Arc<Roster>) {
-        let connection = Connection {
-            state: ConnState::Subscribing,
-            conn,
-            why: None,
-            until: None,
-            refused: None,
-            asks: (0, 0),
-            streams: Arc::clone(streams),
-            roster: Arc::clone(roster),
-        };
-        self.connections().insert(place, connection);
+        self.connections().insert(place, Connection::new(ConnState::Subscribing, conn, streams, roster));
     }
 
     pub(super) fn state(&self, place: Place, state: ConnState) {

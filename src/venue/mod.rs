@@ -288,6 +288,23 @@ pub struct RestMeta {
     pub fill: Option<Fill>,
 }
 
+impl RestMeta {
+    /// # Errors
+    /// When the venue refused the request: its body is no answer.
+    pub(crate) fn answered(&self) -> Result<(), DecodeError> {
+        if self.status == 200 { Ok(()) } else { Err(DecodeError::HttpStatus(self.status)) }
+    }
+
+    /// The symbol of a book that was asked for: bodies of books do not name it.
+    ///
+    /// # Errors
+    /// When the request was about none.
+    pub(crate) fn book_symbol(&self) -> Result<&str, DecodeError> {
+        let symbol = self.symbol.as_deref().filter(|s| !s.is_empty());
+        symbol.ok_or(DecodeError::Field { message: "depth_snapshot", field: "symbol of the request" })
+    }
+}
+
 /// How a frame arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameKind {

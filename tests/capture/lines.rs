@@ -58,6 +58,19 @@ fn count(records: &[Record], kind: Kind, word: &str) -> usize {
     records.iter().filter(|r| r.kind == Some(kind) && String::from_utf8_lossy(&r.payload).contains(word)).count()
 }
 
+/// So many cuts and closes without notice, spread over so many frames.
+fn abrupt(count: u32, over_frames: u64, seed: u64) -> Action {
+    Action::RandomCloses {
+        count,
+        over_frames: Some(over_frames),
+        over_ms: None,
+        endings: vec![],
+        notice_share: 0.0,
+        notice_ms: 0,
+        seed,
+    }
+}
+
 #[test]
 fn announced_ends_of_the_only_line_lose_no_id_and_are_no_gap() {
     let seed = seed("announced_ends");
@@ -86,15 +99,7 @@ fn abrupt_ends_of_one_of_two_lines_lose_no_id() {
     let times = u32::try_from(runs(4)).unwrap();
     // Far enough apart that a line is back before the other one is hit.
     let frames = u64::from(times) * 12_000 + 8_000;
-    let closes = Action::RandomCloses {
-        count: times,
-        over_frames: Some(frames - 8_000),
-        over_ms: None,
-        endings: vec![],
-        notice_share: 0.0,
-        notice_ms: 0,
-        seed,
-    };
+    let closes = abrupt(times, frames - 8_000, seed);
     let records = record(closes, frames, "lines = 2\n");
     assert!(count(&records, Kind::ConnClose, "lost") + count(&records, Kind::ConnClose, "server") >= 1);
     let ids = ids(&records);
@@ -110,15 +115,7 @@ fn abrupt_ends_of_the_only_line_leave_holes_only_where_a_gap_record_says_so() {
     let seed = seed("abrupt_ends_one_line");
     let times = u32::try_from(runs(6)).unwrap();
     let frames = u64::from(times) * 5_000 + 8_000;
-    let closes = Action::RandomCloses {
-        count: times,
-        over_frames: Some(frames - 8_000),
-        over_ms: None,
-        endings: vec![],
-        notice_share: 0.0,
-        notice_ms: 0,
-        seed,
-    };
+    let closes = abrupt(times, frames - 8_000, seed);
     let records = record(closes, frames, "");
     let gaps: Vec<(u64, u64, Vec<String>)> = records
         .iter()

@@ -13,19 +13,14 @@ use super::{Market, book, listing};
 
 /// Rows of a REST body.
 pub(super) fn decode(market: Market, body: &[u8], meta: &RestMeta, rows: &mut Rows) -> Result<Decoded, DecodeError> {
-    if meta.status != 200 {
-        return Err(DecodeError::HttpStatus(meta.status));
-    }
+    meta.answered()?;
     match meta.channel.as_str() {
         "symbols" => {
             rows.listings.extend(listing::parse(market, body)?);
             Ok(Decoded::Symbols)
         }
         "depth_snapshot" => {
-            let symbol = meta.symbol.as_deref().filter(|s| !s.is_empty());
-            let symbol =
-                symbol.ok_or(DecodeError::Field { message: "depth_snapshot", field: "symbol of the request" })?;
-            book::whole(&mut Context::new(market, body, rows), utf8(body)?, Some(symbol))?;
+            book::whole(&mut Context::new(market, body, rows), utf8(body)?, Some(meta.book_symbol()?))?;
             Ok(Decoded::Rows(Channel::DepthSnapshot))
         }
         "trades" => {

@@ -50,9 +50,7 @@ pub(super) fn data(body: &[u8]) -> Result<&str> {
 
 /// Rows of a stored body.
 pub(super) fn decode(market: Market, body: &[u8], meta: &RestMeta, rows: &mut Rows) -> Result<Decoded> {
-    if meta.status != 200 {
-        return Err(DecodeError::HttpStatus(meta.status));
-    }
+    meta.answered()?;
     match meta.channel.as_str() {
         "token" => Ok(Decoded::Control),
         "symbols" => {
@@ -60,11 +58,8 @@ pub(super) fn decode(market: Market, body: &[u8], meta: &RestMeta, rows: &mut Ro
             Ok(Decoded::Symbols)
         }
         "depth_snapshot" => {
-            let symbol = meta.symbol.as_deref().filter(|s| !s.is_empty());
-            let symbol =
-                symbol.ok_or(DecodeError::Field { message: "depth_snapshot", field: "symbol of the request" })?;
             let mut cx = Context::new(market, body, rows);
-            book::whole(&mut cx, data(body)?, symbol)?;
+            book::whole(&mut cx, data(body)?, meta.book_symbol()?)?;
             Ok(Decoded::Rows(Channel::DepthSnapshot))
         }
         other => Err(DecodeError::UnknownType(format!("REST {other}"))),
