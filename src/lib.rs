@@ -13,6 +13,7 @@
 //! - [`collect`]: sockets into the log. Never decodes a row.
 //! - [`compact`]: log into the lake. The only owner of deletion.
 //! - [`lake`]: tables, Parquet, publishing.
+//! - [`history`]: the exchange's archive, mirrored and cleaned.
 //! - [`api`]: status, health and metrics of the compactor.
 //! - [`cli`]: one file per subcommand.
 #![forbid(unsafe_code)]
@@ -23,6 +24,7 @@ pub mod clock;
 pub mod collect;
 pub mod compact;
 pub mod config;
+pub mod history;
 pub mod kline;
 pub mod lake;
 pub mod repair;

@@ -7,6 +7,7 @@
 
 mod api;
 mod check;
+mod history;
 mod network;
 pub mod pacing;
 pub mod proxy;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use crate::venue::{Channel, Limits, VenueId};
 
 pub use api::Api;
+pub use history::History;
 pub use pacing::Warning;
 pub use proxy::{Credentials, Proxy, ProxyKind, Secret};
 pub use source::Origin;
@@ -47,6 +49,8 @@ pub struct Config {
     pub klines: Klines,
     /// Section `[api]`.
     pub api: Api,
+    /// Section `[history]`.
+    pub history: History,
     /// Section `[memory]`.
     pub memory: Memory,
     /// Section `[log]`.

@@ -55,20 +55,21 @@ pub(super) fn proxy(r: &mut Reader<'_>) -> Option<Proxy> {
 /// The proxies of line 0 and line 1 of a venue. `proxy_url` stands in for `[proxy] url`, `proxy_url_2` for
 /// `proxy_url` on line 1.
 pub(super) fn venue_proxies(r: &mut Reader<'_>, table: &str, general: Option<&Proxy>) -> [Option<Proxy>; 2] {
-    let mut one = |key: &str, otherwise: Option<Proxy>| {
-        let key = format!("{table}.{key}");
-        if r.source.get(&key).is_none() {
-            return otherwise;
-        }
-        match r.text(&key).as_str() {
-            "" => otherwise,
-            DIRECT => None,
-            text => parse(r, &key, text),
-        }
-    };
-    let first = one("proxy_url", general.cloned());
-    let second = one("proxy_url_2", first.clone());
+    let first = one_proxy(r, &format!("{table}.proxy_url"), general.cloned());
+    let second = one_proxy(r, &format!("{table}.proxy_url_2"), first.clone());
     [first, second]
+}
+
+/// The proxy of one key; `otherwise` where it is not set or empty.
+pub(super) fn one_proxy(r: &mut Reader<'_>, key: &str, otherwise: Option<Proxy>) -> Option<Proxy> {
+    if r.source.get(key).is_none() {
+        return otherwise;
+    }
+    match r.text(key).as_str() {
+        "" => otherwise,
+        DIRECT => None,
+        text => parse(r, key, text),
+    }
 }
 
 fn parse(r: &mut Reader<'_>, key: &str, text: &str) -> Option<Proxy> {

@@ -7,7 +7,7 @@ use toml::Value;
 
 use super::proxy::redact;
 use super::source::{self, Origin, Source};
-use super::{Collector, Config, Klines, Lake, Log, Memory, Problem, Wal, api, network, venue};
+use super::{Collector, Config, Klines, Lake, Log, Memory, Problem, Wal, api, history, network, venue};
 use crate::kline::Interval;
 use crate::venue::{Channel, VenueId};
 
@@ -116,6 +116,7 @@ pub(super) fn read(source: &Source, problems: &mut Vec<Problem>) -> Config {
     let klines = klines(&mut r);
     let collector = Collector { listen: listen(&mut r, "collector.listen", 8081) };
     let api = api::read(&mut r);
+    let history = history::read(&mut r, &data_dir, proxy.as_ref());
     let memory = memory(&mut r);
     let level = r.word("log.level", &["error", "warn", "info", "debug", "trace"]);
     let json = r.word("log.format", &["text", "json"]) == "json";
@@ -136,6 +137,7 @@ pub(super) fn read(source: &Source, problems: &mut Vec<Problem>) -> Config {
         klines,
         collector,
         api,
+        history,
         memory,
         log: Log { level, json },
         effective: source.effective(),

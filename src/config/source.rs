@@ -60,7 +60,7 @@ pub(super) const VENUE_KEYS: &[&str] = &[
 
 /// True for keys whose value may hold a user name and password.
 pub(super) fn may_be_secret(path: &str) -> bool {
-    path.rsplit('.').next().is_some_and(|key| key.contains("url"))
+    path.rsplit('.').next().is_some_and(|key| key.contains("url") || key == "database" || key == "manifest")
 }
 
 /// All values by `section.key` (venues: `venues.<venue>.key`).
@@ -86,7 +86,6 @@ impl Source {
                 s.values.insert(path, (value, Origin::Default));
             }
         }
-        s.sections.entry("history".into()).or_default();
         s
     }
 

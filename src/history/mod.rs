@@ -1,0 +1,20 @@
+//! The exchange's archive (data.binance.vision), mirrored file by file and turned into the lake's tables.
+//!
+//! ```text
+//!  listing --> manifest (one row per file) --> workers --> mirror: <dir>/data.binance.vision/data/...zip
+//!                    ^                                        |
+//!                    +---- cleaned, verified -----------------+
+//! ```
+//! - [`market`], [`path`], [`select`]: names of the archive, and which of them are meant.
+//! - [`manifest`]: what is known of every file, in SQLite or Postgres; the queue of downloads.
+//!
+//! A file under its final name is whole and is what its `.CHECKSUM` says. Never touches the log.
+
+pub mod manifest;
+pub mod market;
+pub mod path;
+pub mod select;
+
+pub use market::{BarInterval, Kind, Market, Period};
+pub use path::{ArchivePath, SeriesPath};
+pub use select::{Selection, Symbols};
