@@ -15,6 +15,7 @@
 //! - [`lake`]: tables, Parquet, publishing.
 //! - [`history`]: the exchange's archive, mirrored and cleaned.
 //! - [`api`]: status, health and metrics of the compactor.
+//! - [`memory`]: how tight it is, and what is given up for it.
 //! - [`cli`]: one file per subcommand.
 #![forbid(unsafe_code)]
 
@@ -27,6 +28,7 @@ pub mod config;
 pub mod history;
 pub mod kline;
 pub mod lake;
+pub mod memory;
 pub mod repair;
 pub mod shutdown;
 pub mod telemetry;

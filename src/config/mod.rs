@@ -157,6 +157,8 @@ pub struct Klines {
 pub struct Memory {
     /// Limit, MiB; the cgroup's or the machine's when it was 0.
     pub limit_mib: u64,
+    /// True when the limit was written, false when it was found.
+    pub own_limit: bool,
     /// Elevated from this percentage.
     pub elevated_percent: u64,
     /// Critical from this percentage.

@@ -265,20 +265,11 @@ fn memory(r: &mut Reader<'_>) -> Memory {
         );
     }
     Memory {
-        limit_mib: if configured == 0 { machine_memory_mib() } else { configured },
+        limit_mib: if configured == 0 { crate::memory::found_limit_mib() } else { configured },
+        own_limit: configured != 0,
         elevated_percent,
         critical_percent,
     }
-}
-
-/// The cgroup's limit or the machine's memory, whichever is smaller, MiB.
-fn machine_memory_mib() -> u64 {
-    let total_kib = std::fs::read_to_string("/proc/meminfo").ok().and_then(|t| {
-        t.lines().find_map(|l| l.strip_prefix("MemTotal:")).and_then(|l| l.split_whitespace().next()?.parse().ok())
-    });
-    let machine = total_kib.map_or(4096, |k: u64| k / 1024);
-    let cgroup = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|t| t.trim().parse::<u64>().ok());
-    cgroup.map_or(machine, |b| machine.min(b >> 20))
 }
 
 impl Origin {
