@@ -8,8 +8,8 @@
 use super::column::NULL_WORD;
 use super::rows::{RowsChunk, resolve_words, take_inexact};
 use super::table::{
-    AggTrades, BookTickers, CommonColumns, Depths, Event, Events, FrameRow, Frames, Kline, Klines, Liquidations,
-    MarkPrices, Symbols, Table, Tickers, Trades,
+    AggTrades, BookDepth, BookDepths, BookTickers, CommonColumns, Depths, Event, Events, FrameRow, Frames, FundingRate,
+    FundingRates, Kline, Klines, Liquidations, MarkPrices, Metrics, MetricsRows, Symbols, Table, Tickers, Trades,
 };
 use super::{Numeric, flags};
 use crate::venue::row::{AggTrade, BookTicker, DepthUpdate, Level, Liquidation, MarkPrice, Ticker, Trade, VenueKline};
@@ -42,6 +42,9 @@ enum Body {
     Symbols(Symbols),
     Events(Events),
     Frames(Frames),
+    BookDepths(BookDepths),
+    Metrics(MetricsRows),
+    FundingRates(FundingRates),
 }
 
 macro_rules! each_body {
@@ -58,6 +61,9 @@ macro_rules! each_body {
             Body::Symbols($b) => $e,
             Body::Events($b) => $e,
             Body::Frames($b) => $e,
+            Body::BookDepths($b) => $e,
+            Body::Metrics($b) => $e,
+            Body::FundingRates($b) => $e,
         }
     };
 }
@@ -84,10 +90,17 @@ impl TableBuffer {
             Table::MarkPrice => Body::MarkPrices(MarkPrices::new(numeric)),
             Table::Liquidations => Body::Liquidations(Liquidations::new(numeric)),
             Table::Tickers => Body::Tickers(Tickers::new(numeric)),
-            Table::Klines | Table::VenueKlines => Body::Klines(Klines::new(numeric)),
+            Table::Klines
+            | Table::VenueKlines
+            | Table::MarkPriceKlines
+            | Table::IndexPriceKlines
+            | Table::PremiumIndexKlines => Body::Klines(Klines::new(numeric)),
             Table::Symbols => Body::Symbols(Symbols::new(numeric)),
             Table::Events => Body::Events(Events::new(numeric)),
             Table::Frames => Body::Frames(Frames::new(numeric)),
+            Table::BookDepth => Body::BookDepths(BookDepths::new(numeric)),
+            Table::Metrics => Body::Metrics(MetricsRows::new(numeric)),
+            Table::FundingRate => Body::FundingRates(FundingRates::new(numeric)),
         };
         Self { table, numeric, common: CommonColumns::new(numeric), body, inexact_rows: Vec::new() }
     }
@@ -220,6 +233,18 @@ impl TableBuffer {
         /// Appends a row of `tickers`.
         push_ticker, Ticker, Tickers
     );
+    push_row!(
+        /// Appends a row of `book_depth`.
+        push_book_depth, BookDepth, BookDepths
+    );
+    push_row!(
+        /// Appends a row of `metrics`.
+        push_metrics, Metrics, Metrics
+    );
+    push_row!(
+        /// Appends a row of `funding_rate`.
+        push_funding_rate, FundingRate, FundingRates
+    );
 
     /// Appends one row per level of a depth message, `row_in_frame` counting up from `first_row_in_frame`.
     /// Returns the number of rows: a message without levels has none. A snapshot is flagged SNAPSHOT.
@@ -248,6 +273,16 @@ impl TableBuffer {
     pub fn push_venue_kline(&mut self, c: &Common, row_in_frame: i32, r: &VenueKline) {
         let Body::Klines(b) = &mut self.body else { self.wrong_table("venue_klines") };
         let inexact = b.push(r, "venue", 0);
+        self.push_common(c, row_in_frame, r.symbol.0, r.ts_event_us, inexact);
+    }
+
+    /// Appends a candle of the exchange's archive, to any table of candles; its source is `archive`.
+    ///
+    /// # Panics
+    /// When the buffer is of another table.
+    pub fn push_archive_kline(&mut self, c: &Common, row_in_frame: i32, r: &VenueKline) {
+        let Body::Klines(b) = &mut self.body else { self.wrong_table("candles") };
+        let inexact = b.push(r, "archive", 0);
         self.push_common(c, row_in_frame, r.symbol.0, r.ts_event_us, inexact);
     }
 

@@ -7,31 +7,40 @@
 //! has none), and what the rows of [`crate::venue::row`] hold as an `Option`. Everything else is required.
 
 mod agg_trades;
+mod book_depth;
 mod book_ticker;
 mod common;
 mod depth;
 mod events;
 mod frames;
+mod funding_rate;
 mod klines;
 mod liquidations;
 mod mark_price;
+mod metrics;
 mod symbols;
 mod tickers;
 mod trades;
 
+pub use book_depth::BookDepth;
 pub use events::Event;
 pub use frames::FrameRow;
+pub use funding_rate::FundingRate;
 pub use klines::Kline;
+pub use metrics::Metrics;
 
 pub(crate) use agg_trades::AggTrades;
+pub(crate) use book_depth::BookDepths;
 pub(crate) use book_ticker::BookTickers;
 pub(crate) use common::CommonColumns;
 pub(crate) use depth::Depths;
 pub(crate) use events::Events;
 pub(crate) use frames::Frames;
+pub(crate) use funding_rate::FundingRates;
 pub(crate) use klines::Klines;
 pub(crate) use liquidations::Liquidations;
 pub(crate) use mark_price::MarkPrices;
+pub(crate) use metrics::MetricsRows;
 pub(crate) use symbols::Symbols;
 pub(crate) use tickers::Tickers;
 pub(crate) use trades::Trades;
@@ -74,10 +83,22 @@ pub enum Table {
     Events,
     /// Frames that did not decode.
     Frames,
+    /// Archive: candles of the mark price.
+    MarkPriceKlines,
+    /// Archive: candles of the index price.
+    IndexPriceKlines,
+    /// Archive: candles of the premium index.
+    PremiumIndexKlines,
+    /// Archive: depth within bands around the mid price.
+    BookDepth,
+    /// Archive: open interest and long/short ratios.
+    Metrics,
+    /// Archive: funding that was paid.
+    FundingRate,
 }
 
 impl Table {
-    /// Every table, in the order of the design.
+    /// Every table, in the order of the design; those that only the archive has come last.
     pub const ALL: &'static [Table] = &[
         Table::Trades,
         Table::AggTrades,
@@ -91,6 +112,12 @@ impl Table {
         Table::Symbols,
         Table::Events,
         Table::Frames,
+        Table::MarkPriceKlines,
+        Table::IndexPriceKlines,
+        Table::PremiumIndexKlines,
+        Table::BookDepth,
+        Table::Metrics,
+        Table::FundingRate,
     ];
 
     /// The word used in paths.
@@ -108,6 +135,12 @@ impl Table {
             Self::Symbols => "symbols",
             Self::Events => "events",
             Self::Frames => "frames",
+            Self::MarkPriceKlines => "mark_price_klines",
+            Self::IndexPriceKlines => "index_price_klines",
+            Self::PremiumIndexKlines => "premium_index_klines",
+            Self::BookDepth => "book_depth",
+            Self::Metrics => "metrics",
+            Self::FundingRate => "funding_rate",
         }
     }
 
@@ -126,10 +159,17 @@ impl Table {
             Self::MarkPrice => MarkPrices::SPECS,
             Self::Liquidations => Liquidations::SPECS,
             Self::Tickers => Tickers::SPECS,
-            Self::Klines | Self::VenueKlines => Klines::SPECS,
+            Self::Klines
+            | Self::VenueKlines
+            | Self::MarkPriceKlines
+            | Self::IndexPriceKlines
+            | Self::PremiumIndexKlines => Klines::SPECS,
             Self::Symbols => Symbols::SPECS,
             Self::Events => Events::SPECS,
             Self::Frames => Frames::SPECS,
+            Self::BookDepth => BookDepths::SPECS,
+            Self::Metrics => MetricsRows::SPECS,
+            Self::FundingRate => FundingRates::SPECS,
         };
         let mut specs = CommonColumns::SPECS.to_vec();
         if self.symbol_nullable()
@@ -207,10 +247,20 @@ mod tests {
             (Table::Symbols, "base quote status listing_time tick_size lot_size contract_size kind"),
             (Table::Events, "kind detail"),
             (Table::Frames, "channel encoding payload reason"),
+            (Table::MarkPriceKlines, klines),
+            (Table::IndexPriceKlines, klines),
+            (Table::PremiumIndexKlines, klines),
+            (Table::BookDepth, "percentage depth notional"),
+            (
+                Table::Metrics,
+                "open_interest open_interest_value toptrader_count_ratio toptrader_sum_ratio long_short_ratio \
+                 taker_volume_ratio",
+            ),
+            (Table::FundingRate, "interval_hours funding_rate"),
         ] {
             assert_eq!(names(t), format!("{common} {own}"), "{t}");
         }
-        assert_eq!(Table::ALL.len(), 12);
+        assert_eq!(Table::ALL.len(), 18);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! double, several rows of one frame.
 #![allow(clippy::unwrap_used)]
 
-use crate::lake::table::{Event, FrameRow, Kline};
+use crate::lake::table::{BookDepth, Event, FrameRow, FundingRate, Kline, Metrics};
 use crate::lake::*;
 use crate::venue::row::{
     AggTrade, BookTicker, DepthUpdate, Level, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline,
@@ -177,7 +177,11 @@ pub(super) fn fill(table: Table, numeric: Numeric, rows: usize, symbols: u64, se
                     count: d.opt(|d| d.below(99) as i64),
                 },
             ),
-            Table::Klines | Table::VenueKlines => {
+            Table::Klines
+            | Table::VenueKlines
+            | Table::MarkPriceKlines
+            | Table::IndexPriceKlines
+            | Table::PremiumIndexKlines => {
                 let bar = VenueKline {
                     symbol,
                     ts_event_us,
@@ -200,8 +204,10 @@ pub(super) fn fill(table: Table, numeric: Numeric, rows: usize, symbols: u64, se
                 if table == Table::Klines {
                     let revision = d.below(3) as i32;
                     buffer.push_kline(&c, row_in_frame, &Kline { bar, source: "live", revision });
-                } else {
+                } else if table == Table::VenueKlines {
                     buffer.push_venue_kline(&c, row_in_frame, &bar);
+                } else {
+                    buffer.push_archive_kline(&c, row_in_frame, &bar);
                 }
             }
             Table::Symbols => {
@@ -231,6 +237,18 @@ pub(super) fn fill(table: Table, numeric: Numeric, rows: usize, symbols: u64, se
                         detail: &detail,
                     },
                 );
+            }
+            Table::BookDepth => {
+                let row = BookDepth { symbol, ts_event_us, percentage: d.num(), depth: d.num(), notional: d.num() };
+                buffer.push_book_depth(&c, row_in_frame, &row);
+            }
+            Table::Metrics => {
+                let values = std::array::from_fn(|_| d.opt(Dice::num));
+                buffer.push_metrics(&c, row_in_frame, &Metrics { symbol, ts_event_us, values });
+            }
+            Table::FundingRate => {
+                let row = FundingRate { symbol, ts_event_us, interval_hours: 8, funding_rate: d.num() };
+                buffer.push_funding_rate(&c, row_in_frame, &row);
             }
             Table::Frames => {
                 let payload: Vec<u8> = (0..d.below(3_000)).map(|_| d.next() as u8).collect();
