@@ -242,8 +242,8 @@ impl Worker {
                 break;
             }
             let batch = self.handle(job);
-            publish(batch.as_deref().unwrap_or_default(), &self.updates, self.totals);
-            self.updates.clear();
+            let items = batch.as_deref().unwrap_or_default();
+            self.tell(|updates, totals| publish(items, updates, totals));
             if let Some(mut batch) = batch {
                 batch.clear();
                 // A full way back means that there are enough of them.
@@ -281,6 +281,12 @@ impl Worker {
         None
     }
 
+    /// Tells what changed since it was told before.
+    pub fn tell(&mut self, hear: impl FnOnce(&[Update], Totals)) {
+        hear(&self.updates, self.totals);
+        self.updates.clear();
+    }
+
     /// Counters since the start.
     pub fn totals(&self) -> Totals {
         self.totals
@@ -309,7 +315,7 @@ impl Worker {
                     actor.recent.pop_front();
                 }
                 actor.recent.push_back(*tick);
-                match actor.generator.apply(tick, &mut self.events) {
+                match actor.generator.gather(tick, &mut self.events) {
                     Ok(changed) => changed,
                     Err(_) => {
                         self.totals.refused += 1;
@@ -394,6 +400,7 @@ impl Worker {
         for symbol_index in self.touched.drain(..) {
             let Some(actor) = self.actors.get_mut(symbol_index as usize) else { continue };
             actor.fresh = false;
+            actor.generator.settle();
             let bars = actor.generator.open_bars();
             self.shown.latest.store(symbol_index, bars);
             if !actor.unswapped {

@@ -11,8 +11,9 @@
 
 use std::collections::VecDeque;
 
-use super::data::{FINAL, FLAT, GAP, KlineData, SEEDED, Scaled, Tick};
+use super::data::{FINAL, FLAT, GAP, KlineData, NO_ID, SEEDED, Scaled, Tick};
 use super::interval::Interval;
+use super::run::Run;
 
 /// Closed bars kept per interval for revisions: two hours of minutes, fewer of the longer ones.
 pub const KEPT: [usize; Interval::COUNT] = [120, 24, 8, 6, 4, 2, 2];
@@ -60,6 +61,8 @@ pub struct KlineGenerator {
     seeded_to: [Option<i64>; Interval::COUNT],
     /// The latest gap, us; flat bars inside it are marked.
     gap: Option<(i64, i64)>,
+    /// Trades that are not in the open bars yet; empty between batches.
+    run: Run,
 }
 
 impl KlineGenerator {
@@ -70,17 +73,20 @@ impl KlineGenerator {
 
     /// The open bars by period index; empty ones before the first trade.
     pub fn open_bars(&self) -> &[KlineData; Interval::COUNT] {
+        debug_assert!(self.run.is_empty(), "asked in the middle of a batch");
         &self.open
     }
 
     /// The bars of an interval that are in memory, oldest first, the open one last.
     pub fn kept(&self, interval: Interval) -> impl Iterator<Item = &KlineData> {
+        debug_assert!(self.run.is_empty(), "asked in the middle of a batch");
         let i = interval.index();
         self.closed[i].iter().chain([&self.open[i]]).filter(|b| !b.is_empty())
     }
 
     /// Puts bars back that were stored: the newest of `bars` (oldest first) is the open one unless it is final.
     pub fn restore(&mut self, interval: Interval, bars: impl IntoIterator<Item = KlineData>) {
+        self.interrupt();
         let i = interval.index();
         for bar in bars {
             (self.price_scale, self.amount_scale) =
@@ -99,6 +105,7 @@ impl KlineGenerator {
     /// Begins the open bar of an interval with the venue's own candle, whose trades end with
     /// `bar.last_trade_id`; trades up to that id are then left out of this interval.
     pub fn seed(&mut self, interval: Interval, bar: KlineData) {
+        self.interrupt();
         let i = interval.index();
         self.price_scale = self.price_scale.max(bar.price_scale);
         self.amount_scale = self.amount_scale.max(bar.amount_scale);
@@ -111,6 +118,7 @@ impl KlineGenerator {
     /// the first trade of it. The bar may be open still, or closed and kept. Returns true when an open bar changed; a
     /// part that fits no bar changes nothing.
     pub fn prepend(&mut self, interval: Interval, part: KlineData, events: &mut Vec<BarEvent>) -> bool {
+        self.interrupt();
         let i = interval.index();
         if self.open[i].is_empty() {
             self.seed(interval, part);
@@ -157,15 +165,31 @@ impl KlineGenerator {
     /// [`TooManyDigits`]; nothing changed.
     #[inline]
     pub fn apply(&mut self, tick: &Tick, events: &mut Vec<BarEvent>) -> Result<bool, TooManyDigits> {
+        let changed = self.gather(tick, events);
+        self.settle();
+        changed
+    }
+
+    /// As [`KlineGenerator::apply`], for many trades in a row: the open bars have them after
+    /// [`KlineGenerator::settle`]. Each trade of a run costs one sum instead of seven.
+    ///
+    /// # Errors
+    /// [`TooManyDigits`]; nothing changed.
+    #[inline]
+    pub(super) fn gather(&mut self, tick: &Tick, events: &mut Vec<BarEvent>) -> Result<bool, TooManyDigits> {
         let t = match Scaled::of(tick, self.price_scale, self.amount_scale) {
             Some(t) => t,
             None => self.refine(tick)?,
         };
+        if self.run.take(tick.ts_us, &t) {
+            return Ok(true);
+        }
+        self.settle();
         let mut changed = false;
         for interval in Interval::ALL {
             let i = interval.index();
             let since = tick.ts_us.wrapping_sub(self.open[i].open_time_us);
-            // Most ticks: inside the open bar. An empty one is further away than any interval is long.
+            // Most of them: inside the open bar. An empty one is further away than any interval is long.
             if (0..interval.len_us()).contains(&since) && !self.open[i].is_empty() && self.seeded_to[i].is_none() {
                 self.open[i].add(&t);
                 changed = true;
@@ -173,11 +197,50 @@ impl KlineGenerator {
                 changed |= self.apply_elsewhere(interval, tick, &t, events);
             }
         }
+        self.begin_run();
         Ok(changed)
+    }
+
+    /// Puts the gathered trades into the open bars.
+    #[inline]
+    pub(super) fn settle(&mut self) {
+        if !self.run.is_empty() {
+            for bar in &mut self.open {
+                self.run.add_to(bar);
+            }
+            self.run.clear();
+        }
+    }
+
+    /// True when the open bars have every trade.
+    #[cfg(test)]
+    pub(super) fn run_is_empty(&self) -> bool {
+        self.run.is_empty()
+    }
+
+    /// Something else than trades will change the open bars.
+    fn interrupt(&mut self) {
+        self.settle();
+        self.run.stop();
+    }
+
+    /// A run may begin where every open bar holds the open minute and has no trades of its own to leave out.
+    fn begin_run(&mut self) {
+        let minute_us = self.open[0].open_time_us;
+        let mut last_id = NO_ID;
+        for (interval, (bar, seeded)) in Interval::ALL.into_iter().zip(self.open.iter().zip(&self.seeded_to)) {
+            let inside = (0..interval.len_us()).contains(&minute_us.wrapping_sub(bar.open_time_us));
+            if bar.is_empty() || !inside || seeded.is_some() {
+                return self.run.stop();
+            }
+            last_id = last_id.max(bar.last_trade_id);
+        }
+        self.run.begin(minute_us, last_id);
     }
 
     /// Bars that end at or before `now_us`, the venue's time, are closed; the next ones are open and flat.
     pub fn close_until(&mut self, now_us: i64, events: &mut Vec<BarEvent>) -> bool {
+        self.interrupt();
         let mut any = false;
         for interval in Interval::ALL {
             let bar = self.open[interval.index()];
@@ -298,6 +361,7 @@ impl KlineGenerator {
     /// A tick with more decimals than any before: all bars kept get them too.
     #[cold]
     fn refine(&mut self, tick: &Tick) -> Result<Scaled, TooManyDigits> {
+        self.settle();
         let (p, a) = (tick.price.normalized(), tick.amount.normalized());
         // Zeros at the end need no decimals of their own when the full text does not fit.
         for (p, a) in [(tick.price, tick.amount), (p, a)] {

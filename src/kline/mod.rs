@@ -7,7 +7,7 @@
 //! ```
 //! - [`interval`]: where bars open and close; [`data`]: one bar in exact integers.
 //! - [`actor`]: one per symbol, handed trades in batches.
-//! - [`generator`]: the fold of one symbol; [`registry`]: which symbol has which place.
+//! - [`generator`]: the fold of one symbol (`run`: many trades at once); [`registry`]: which symbol has which place.
 //! - [`feed`]: one venue's log as ticks, gaps and clock.
 //! - [`official`]: the venue's own candles; [`backfill`] fills holes with them, [`compare`] looks for differences.
 //! - [`seed`]: the beginning of bars that were open when recording began.
@@ -28,6 +28,7 @@ pub mod interval;
 mod nightly;
 pub mod official;
 pub mod registry;
+mod run;
 pub mod seed;
 mod service;
 pub mod store;

@@ -25,7 +25,7 @@ use crate::shutdown::Shutdown;
 use crate::venue;
 
 /// Jobs that may wait for the worker; then feeds wait, and the log holds what they have not read.
-const JOBS: usize = 256;
+const JOBS: usize = 64;
 /// Emptied batches kept for reuse.
 const EMPTIES: usize = 64;
 
