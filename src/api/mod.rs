@@ -33,6 +33,7 @@ use tokio::sync::Semaphore;
 use crate::compact::CompactorStatus;
 use crate::config::Api;
 use crate::kline::KlineHub;
+use crate::memory::Held;
 use crate::shutdown::Shutdown;
 
 pub use access::Access;
@@ -96,6 +97,10 @@ fn app(
     shutdown: Shutdown,
 ) -> Shared {
     let dispatcher = hub.clone().map(|hub| ws::Dispatcher::start(hub, shutdown.clone()));
+    if let Some(held) = dispatcher.as_ref().map(Arc::downgrade) {
+        let waiting = move || held.upgrade().map_or(0, |d| d.waiting_bytes());
+        status.pressure().probe("api_mailboxes", Held::Own, waiting);
+    }
     Arc::new(App {
         status,
         hub,

@@ -17,8 +17,10 @@ use wal_format::{Append, Kind, LogWriter};
 
 use super::*;
 use crate::compact::Mode;
-use crate::config::Config;
+use crate::config::{Config, Memory};
 use crate::kline::KlineService;
+use crate::memory::Pressure;
+use crate::memory::sample::{Process, Sample};
 use crate::venue::VenueId;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -52,10 +54,18 @@ impl Fixture {
         let frames: Vec<(u64, String)> = text.lines().filter_map(trade).collect();
         let log = Mutex::new(LogWriter::open(&cfg.wal_dir(VenueId::BinanceUsdm), cfg.log_options()).unwrap());
         let shutdown = Shutdown::new();
-        let service = KlineService::start(&cfg, Mode::Follow, &shutdown).unwrap().unwrap();
+        let memory = Memory { limit_mib: 100, own_limit: true, elevated_percent: 75, critical_percent: 85 };
+        let pressure = Pressure::watched(&memory, "compactor");
+        let service = KlineService::start_under(&cfg, Mode::Follow, &shutdown, &pressure).unwrap().unwrap();
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let app = app(cfg.api.clone(), access, Arc::default(), Some(Arc::clone(service.hub())), shutdown.clone());
+        let app = app(
+            cfg.api.clone(),
+            access,
+            Arc::new(CompactorStatus::new(pressure)),
+            Some(Arc::clone(service.hub())),
+            shutdown.clone(),
+        );
         tokio::spawn(server::run(
             listener,
             router(app.clone()),
@@ -374,6 +384,31 @@ async fn sockets_answer_requests_and_damaged_requests_and_keep_to_their_limits()
     }
     // A minute may end in between: at most two times 20 pass.
     assert!(refused > 0 || f.ask("GET", "/metrics", "").await.2.contains("limited_total"), "{refused}");
+    f.end().await;
+}
+
+#[tokio::test]
+async fn when_memory_is_critical_open_sockets_go_on_and_new_ones_are_refused() {
+    let f = Fixture::new("", Access::default(), 100).await;
+    let process = Process { anonymous: 99 << 20, ..Process::default() };
+    let mut early = f.socket("/ws/btcusdt@kline_1m").await;
+    assert!(early.next().await.is_some());
+    f.app.status.pressure().observe(&Sample { process, ..Sample::default() }, 1, 1);
+    let late = tokio_tungstenite::connect_async(format!("ws://{}/ws", f.addr)).await;
+    assert!(late.is_err_and(|e| e.to_string().contains("503")));
+    // Two writes one after the other, so that the pause between them is met.
+    for range in [100..600, 600..1_200] {
+        f.append(range);
+        assert!(early.next().await.is_some());
+    }
+    let (_, _, metrics) = f.ask("GET", "/metrics", "").await;
+    for line in ["tapedeck_memory_level 2", "tapedeck_memory_sheds_total{what=\"websockets_refused\"} 1"] {
+        assert!(metrics.contains(&format!("{line}\n")), "{line}: {metrics}");
+    }
+    let (_, status) = f.get("/v1/status").await;
+    assert_eq!(status["memory"]["level"], "critical");
+    assert!(status["memory"]["parts"]["klines"]["bytes"].as_u64().unwrap() > 0, "{status}");
+    assert!(status["memory"]["parts"]["api_mailboxes"]["bytes"].is_u64(), "{status}");
     f.end().await;
 }
 

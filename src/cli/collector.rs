@@ -3,6 +3,7 @@
 use anyhow::Context;
 
 use super::{ServiceArg, runtime};
+use crate::memory::MemoryMonitor;
 
 /// Arguments of `tapedeck collector`.
 #[derive(Debug, clap::Args)]
@@ -15,6 +16,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let (cfg, shutdown) = args.service.prepare()?;
     runtime()?.block_on(async {
         shutdown.on_signals().context("cannot listen for signals")?;
-        crate::collect::run(cfg, shutdown).await
+        let (_monitor, pressure) = MemoryMonitor::start(&cfg.memory, "collector").context("watch the memory")?;
+        crate::collect::run(cfg, shutdown, pressure).await
     })
 }

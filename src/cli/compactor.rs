@@ -8,6 +8,7 @@ use super::{ServiceArg, runtime};
 use crate::compact::{self, Mode};
 use crate::config::Config;
 use crate::kline::KlineService;
+use crate::memory::MemoryMonitor;
 
 /// Arguments of `tapedeck compactor`.
 #[derive(Debug, clap::Args)]
@@ -23,10 +24,13 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let (cfg, shutdown) = args.service.prepare()?;
     runtime()?.block_on(async {
         shutdown.on_signals().context("cannot listen for signals")?;
-        let status = Arc::new(compact::CompactorStatus::default());
+        let (_monitor, pressure) = MemoryMonitor::start(&cfg.memory, "compactor").context("watch the memory")?;
+        let told = Arc::clone(&cfg);
+        pressure.on_change(move |change| crate::collect::leave_pressure(&told, change));
+        let status = Arc::new(compact::CompactorStatus::new(pressure.clone()));
         let mode = if args.drain { Mode::Drain } else { Mode::Follow };
         if mode == Mode::Drain {
-            let candles = KlineService::start(&cfg, mode, &shutdown)?;
+            let candles = KlineService::start_under(&cfg, mode, &shutdown, &pressure)?;
             let outcome = compact::run(cfg.clone(), mode, shutdown, status).await;
             finish(candles, cfg).await?;
             return outcome.map(drop);
@@ -34,7 +38,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         // Bound before any work: a port in use is a plain refusal, not a half-started service.
         let access = crate::api::Access::load(&cfg.api)?;
         let listener = crate::api::bind(cfg.api.listen).await?;
-        let candles = KlineService::start(&cfg, mode, &shutdown)?;
+        let candles = KlineService::start_under(&cfg, mode, &shutdown, &pressure)?;
         let nightly = candles.as_ref().map(|_| tokio::spawn(crate::kline::nightly(cfg.clone(), shutdown.clone())));
         let hub = candles.as_ref().map(|c| Arc::clone(c.hub()));
         let server =

@@ -1,7 +1,7 @@
 //! `tapedeck status`: what runs, how far behind, how much disk; every stream with its age, and why one does not
 //! flow. Takes no lock and disturbs nobody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,7 +11,9 @@ use wal_format::{Position, bytes_between};
 
 use super::{ConfigArg, load, need_venues, print_out};
 use crate::collect::status::{Status, VenueStatus};
+use crate::compact::status::Snapshot;
 use crate::config::Config;
+use crate::memory::Report;
 use crate::venue::VenueId;
 
 /// Arguments of `tapedeck status`.
@@ -25,6 +27,9 @@ pub struct Args {
     /// Leave out the streams that flow.
     #[arg(long)]
     brief: bool,
+    /// Only the memory of both services: limits, levels, and what each part holds.
+    #[arg(long)]
+    memory: bool,
 }
 
 /// What can be said of one log from the outside.
@@ -88,6 +93,9 @@ pub fn log_status(cfg: &Config, venue: VenueId) -> LogStatus {
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let cfg = load(&args.config.config)?;
     need_venues(&cfg, &args.config.config)?;
+    if args.memory {
+        return memory(&cfg, args.json);
+    }
     let logs: Vec<LogStatus> = cfg.venues.keys().map(|v| log_status(&cfg, *v)).collect();
     let free = disk_free_bytes(&cfg.data_dir);
     let compactor = fetch_status(&cfg);
@@ -189,6 +197,23 @@ fn age(ms: Option<u64>) -> String {
         Some(ms) if ms < 3_600_000 => format!("{}.{} min", ms / 60_000, ms % 60_000 / 6_000),
         Some(ms) => format!("{}.{} h", ms / 3_600_000, ms % 3_600_000 / 360_000),
     }
+}
+
+/// What the running services say about their memory. Each venue may have a collector of its own.
+fn memory(cfg: &Config, json: bool) -> anyhow::Result<()> {
+    let at: BTreeSet<SocketAddr> =
+        cfg.venues.keys().filter_map(|v| crate::collect::address(&cfg.wal_root(), *v)).collect();
+    let collectors = at.into_iter().filter_map(|at| serde_json::from_slice::<Status>(&fetch(at)?).ok()?.memory);
+    let compactor = fetch(cfg.api.listen).and_then(|body| serde_json::from_slice::<Snapshot>(&body).ok()?.memory);
+    let reports: Vec<Report> = collectors.chain(compactor).collect();
+    if json {
+        return print_out(&format!("{}\n", serde_json::json!({ "memory": reports })));
+    }
+    anyhow::ensure!(
+        !reports.is_empty(),
+        "no service says how its memory is\n  where: /v1/status of collector and compactor\n  fix:   start them, or check [collector] listen and [api] listen"
+    );
+    print_out(&reports.iter().map(Report::text).collect::<String>())
 }
 
 /// The collector's own words about one venue.

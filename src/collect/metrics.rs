@@ -13,6 +13,7 @@ use wal_format::{WriterStats, flags};
 
 use super::roster::Roster;
 use super::watchdog::Streams;
+use crate::memory::{Held, Pressure};
 use crate::venue::VenueId;
 
 /// A number that only grows.
@@ -237,6 +238,15 @@ impl VenueMetrics {
         *self.expected.lock().unwrap_or_else(PoisonError::into_inner) = Expected { stream_silence_ns };
     }
 
+    /// What connections and their streams hold, about, bytes.
+    fn connections_bytes(&self) -> u64 {
+        /// Read buffers of socket, TLS and WebSocket, and a message that is put together.
+        const CONNECTION: u64 = 128 << 10;
+        /// Name, counters and place in the index.
+        const STREAM: u64 = 320;
+        self.connections().values().map(|c| CONNECTION + c.streams.iter().count() as u64 * STREAM).sum()
+    }
+
     pub(super) fn writer(&self, stats: Arc<WriterStats>) {
         // Set once, when the log of this venue is opened.
         let _ = self.stats.set(stats);
@@ -266,12 +276,28 @@ impl VenueMetrics {
 #[derive(Debug, Default)]
 pub struct Metrics {
     venues: BTreeMap<VenueId, Arc<VenueMetrics>>,
+    pressure: Pressure,
 }
 
 impl Metrics {
     /// Zeros for these venues.
     pub fn new(venues: impl IntoIterator<Item = VenueId>) -> Self {
-        Self { venues: venues.into_iter().map(|v| (v, Arc::default())).collect() }
+        Self { venues: venues.into_iter().map(|v| (v, Arc::default())).collect(), pressure: Pressure::default() }
+    }
+
+    /// Of a process whose memory is watched; its parts say what they hold.
+    pub fn under(mut self, pressure: Pressure) -> Self {
+        for venue in self.venues.values() {
+            let of = Arc::clone(venue);
+            pressure.probe("connections", Held::Own, move || of.connections_bytes());
+        }
+        self.pressure = pressure;
+        self
+    }
+
+    /// How tight the process's memory is.
+    pub fn pressure(&self) -> &Pressure {
+        &self.pressure
     }
 
     /// The counters of one venue.
@@ -315,6 +341,7 @@ impl Metrics {
                 let _ = writeln!(out, "{name}{{venue=\"{id}\",stream=\"{stream}\"}} {s}.{ms:03}");
             }
         }
+        out.push_str(&self.pressure.report().prometheus());
         out
     }
 }

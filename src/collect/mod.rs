@@ -67,8 +67,9 @@ use self::pace::Groups;
 use self::rest::RestClient;
 pub use self::serve::address;
 use self::session::{Cause, GapStart};
-pub use self::wishes::{REQUESTS_DIR, SNAPSHOT_PREFIX};
+pub use self::wishes::{PRESSURE_EVENT, REQUESTS_DIR, SNAPSHOT_PREFIX, leave_pressure};
 use crate::config::{Config, VenueConfig, Warning, pacing};
+use crate::memory::{Held, Pressure};
 use crate::shutdown::Shutdown;
 use crate::venue::{Channel, Venue, VenueId, venue};
 
@@ -82,8 +83,8 @@ const RESUME_AFTER: Duration = Duration::from_secs(5);
 /// # Errors
 /// One plain sentence with what to do when a log cannot be opened at the start; later only when a log cannot be
 /// closed. A log that takes no records meanwhile stops its venue until it does again, and no other.
-pub async fn run(cfg: Arc<Config>, shutdown: Shutdown) -> anyhow::Result<()> {
-    let metrics = Arc::new(Metrics::new(cfg.venues.keys().copied()));
+pub async fn run(cfg: Arc<Config>, shutdown: Shutdown, pressure: Pressure) -> anyhow::Result<()> {
+    let metrics = Arc::new(Metrics::new(cfg.venues.keys().copied()).under(pressure));
     let listener = serve::bind(cfg.collector.listen).await;
     let ended = Shutdown::new();
     let mut server = None;
@@ -127,6 +128,7 @@ pub async fn run_with(cfg: Arc<Config>, shutdown: Shutdown, metrics: Arc<Metrics
             }
         }
     }
+    record_pressure(metrics.pressure(), &feeds);
     let mut venues = JoinSet::new();
     for feed in feeds {
         venues.spawn(keep(feed, shutdown.clone()));
@@ -141,6 +143,25 @@ pub async fn run_with(cfg: Arc<Config>, shutdown: Shutdown, metrics: Arc<Metrics
     }
     anyhow::ensure!(failures.is_empty(), "the collector did not end cleanly: {}", failures.join("; "));
     Ok(())
+}
+
+/// Every change of the pressure on memory becomes an event of every log, so that whoever reads a day later knows.
+fn record_pressure(pressure: &Pressure, feeds: &[Arc<Feed>]) {
+    let logs: Vec<Arc<SharedLog>> = feeds.iter().map(|f| Arc::clone(&f.log)).collect();
+    let (tell, mut told) = mpsc::channel::<serde_json::Value>(64);
+    pressure.on_change(move |change| {
+        // Full: the logs have not taken 64 changes, which is told elsewhere.
+        let _ = tell.try_send(change.detail());
+    });
+    let task = tokio::spawn(async move {
+        while let Some(detail) = told.recv().await {
+            for log in &logs {
+                // A log that takes no records, or no more, says so itself.
+                let _ = log.event(0, PRESSURE_EVENT, detail.clone());
+            }
+        }
+    });
+    drop(task);
 }
 
 /// Records a venue until `shutdown`, over failures of its log: while it takes no records the sockets are closed,
@@ -191,6 +212,7 @@ async fn feed(
     tls: &Arc<ClientConfig>,
     metrics: &Metrics,
 ) -> anyhow::Result<Feed> {
+    let pressure = metrics.pressure();
     let Some(venue) = venue(id) else {
         anyhow::bail!("cannot start the collector: {id} is not in this version\nfix:   remove [venues.{id}]");
     };
@@ -200,6 +222,11 @@ async fn feed(
     let dir = cfg.wal_dir(id);
     let options = cfg.log_options();
     let sync = cfg.wal.sync;
+    let (segment_bytes, of) = (options.segment_bytes, Arc::clone(&metrics));
+    pressure.probe("log_segments", Held::Mapped, move || {
+        // The open one, and those made ahead of need.
+        of.writer_stats().map_or(0, |s| (1 + s.ready.get()) * segment_bytes)
+    });
     let rest = RestClient::new(config, tls);
     let writer = tokio::task::spawn_blocking({
         let dir = dir.clone();

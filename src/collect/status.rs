@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::metrics::{ConnState, Connection, Counts, Metrics, Place, VenueMetrics};
 use super::watchdog::StreamStat;
 use crate::clock;
+use crate::memory::Report;
 use crate::venue::VenueId;
 
 /// One stream.
@@ -65,18 +66,22 @@ pub struct VenueStatus {
 pub struct Status {
     /// All venues.
     pub venues: Vec<VenueStatus>,
+    /// Memory of the process.
+    #[serde(default)]
+    pub memory: Option<Report>,
 }
 
 impl Metrics {
     /// Everything now.
     pub fn status(&self) -> Status {
         let (wall_ns, now) = (clock::wall_ns(), Instant::now());
-        Status { venues: self.venues().map(|(id, v)| v.status(id, wall_ns, now)).collect() }
+        let venues = self.venues().map(|(id, v)| v.status(id, wall_ns, now)).collect();
+        Status { venues, memory: Some(self.pressure().report()) }
     }
 
     /// One sentence per reason why something does not flow; empty when all is well.
     pub fn problems(&self) -> Vec<String> {
-        let mut all = Vec::new();
+        let mut all = self.pressure().problems();
         for venue in self.status().venues {
             all.extend(venue.failed.map(|why| format!("{}: {why}", venue.venue)));
             all.extend(venue.no_listing.map(|why| format!("{}: no listing of symbols: {why}", venue.venue)));

@@ -19,9 +19,10 @@ use super::snapshots::SnapshotRequests;
 use super::stage::{Place, remove_older_states, stage_all, stage_full, stage_table, write_state};
 use super::status::{Activity, LastPublish};
 use super::tail::{Tail, repair_if_free};
-use super::worker::{VenueOutcome, Worker, store_ack};
+use super::worker::{VenueOutcome, Worker, store_ack, write_settings_at};
 use crate::clock;
-use crate::lake::Table;
+use crate::lake::{Table, WriteSettings};
+use crate::memory::{Level, Part};
 use crate::repair::desk::Hole;
 use crate::venue::Channel;
 
@@ -77,6 +78,12 @@ pub struct Session<'a> {
     /// What this process counted before the open part.
     done: Counts,
     buffered_bytes_max: u64,
+    /// What memory was last seen to be.
+    level: Level,
+    /// What the rows in memory hold.
+    rows_held: Part,
+    /// What a publish holds meanwhile.
+    publish_held: Part,
     open_tables_max: usize,
     /// The first record tells whether the log still begins with its beginning.
     check_first: bool,
@@ -164,6 +171,9 @@ impl<'a> Session<'a> {
             touched: 0,
             done: Counts::default().zip(resumed, u64::wrapping_sub),
             // Half of the limit for rows: encoding and the rest of the process share the other half.
+            level: Level::Normal,
+            rows_held: worker.status.pressure().part("row_buffers"),
+            publish_held: worker.status.pressure().part("publishing"),
             buffered_bytes_max: (worker.cfg.memory.limit_mib << 20) / 2 / venues,
             open_tables_max: (worker.cfg.lake.max_open_writers as u64 / venues).max(1) as usize,
             check_first: false,
@@ -281,11 +291,21 @@ impl<'a> Session<'a> {
         desk.ready();
     }
 
+    /// Looks how tight memory is. What that changes of the files holds for parts that begin from now on.
+    fn feel(&mut self) {
+        let level = self.worker.status.pressure().level();
+        if level != self.level {
+            self.level = level;
+            self.gatherer.set_settings(write_settings_at(&self.worker.cfg, level));
+        }
+    }
+
     /// Handles up to `batch_rows` records.
     fn batch(&mut self, tail: &mut Tail, limit: Option<Position>) -> anyhow::Result<Batch> {
+        self.feel();
         let mut handled = 0_u64;
         let mut ended = Batch::More;
-        for _ in 0..self.worker.cfg.lake.batch_rows {
+        for _ in 0..self.level.batch_rows(self.worker.cfg.lake.batch_rows) {
             match tail.reader.next().context("read the log")? {
                 Step::Record(record) => {
                     if limit.is_some_and(|limit| record.position >= limit) {
@@ -358,11 +378,10 @@ impl<'a> Session<'a> {
         let counts = Counts::of(&open.account);
         let hour = open.hour;
         self.worker.update(|s| s.activity = Activity::Publishing);
-        let Some(published) =
-            publish(&self.place, &mut self.gatherer, end, cut).with_context(|| format!("publish hour {hour}"))?
-        else {
-            return Ok(());
-        };
+        self.publish_held.set(publish_bytes(&open.settings));
+        let done = publish(&self.place, &mut self.gatherer, end, cut).with_context(|| format!("publish hour {hour}"));
+        self.publish_held.set(0);
+        let Some(published) = done? else { return Ok(()) };
         if self.gatherer.has_told() {
             self.holes();
         }
@@ -472,11 +491,14 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         self.house_ns = now_ns;
-        if part.buffered().1 > self.buffered_bytes_max {
+        if part.buffered().1 > self.level.buffered_bytes(self.buffered_bytes_max) {
             tracing::debug!(venue = %self.worker.id, "staging early: the rows in memory reached their bound");
+            if self.level > Level::Normal {
+                self.worker.status.pressure().shed("rows_staged_early");
+            }
             return self.cut(position);
         }
-        let idle_ns = lake.idle_stage_s.saturating_mul(1_000_000_000);
+        let idle_ns = self.level.idle_stage_s(lake.idle_stage_s).saturating_mul(1_000_000_000);
         let mut open: Vec<(u64, Table)> = Table::ALL
             .iter()
             .zip(&part.tables)
@@ -512,6 +534,7 @@ impl<'a> Session<'a> {
         let part = self.gatherer.part.as_ref();
         let counts = part.map_or(self.done, |p| self.done.zip(Counts::of(&p.account), u64::wrapping_add));
         let (rows, bytes) = part.map_or((0, 0), |p| p.buffered());
+        self.rows_held.set(bytes);
         let lag_ms = match activity {
             Activity::AtTail | Activity::Stopped => 0,
             _ => clock::wall_ns().saturating_sub(self.last_ts_recv_ns) / 1_000_000,
@@ -551,6 +574,12 @@ impl<'a> Session<'a> {
             s.staged_pieces = part.map_or(0, |p| p.tables.iter().map(|t| t.pieces().len() as u64).sum());
         });
     }
+}
+
+/// What joining one table holds at most: two row groups of rows and their pages ([`crate::lake::join_pieces`]).
+fn publish_bytes(settings: &WriteSettings) -> u64 {
+    const ROW_BYTES: u64 = 120;
+    settings.row_group_rows as u64 * ROW_BYTES * 2
 }
 
 fn show_position(p: Position) -> String {

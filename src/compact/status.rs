@@ -9,6 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::memory::{Pressure, Report};
+
 /// What a worker is at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -138,21 +140,36 @@ pub struct VenueStatus {
 pub struct Snapshot {
     /// By venue word; logs of repairs as `<venue>.repair`.
     pub venues: BTreeMap<String, VenueStatus>,
+    /// Memory of the process.
+    #[serde(default)]
+    pub memory: Option<Report>,
 }
 
 /// The place where workers write and the endpoint reads.
 #[derive(Debug, Default)]
 pub struct CompactorStatus {
     inner: Mutex<Snapshot>,
+    pressure: Pressure,
 }
 
 /// Age of the last handled record from which a backlog is a problem, ms.
 const LAG_PROBLEM_MS: u64 = 300_000;
 
 impl CompactorStatus {
+    /// Of a process whose memory is watched.
+    pub fn new(pressure: Pressure) -> Self {
+        Self { inner: Mutex::default(), pressure }
+    }
+
+    /// How tight the process's memory is.
+    pub fn pressure(&self) -> &Pressure {
+        &self.pressure
+    }
+
     /// A copy of everything.
     pub fn snapshot(&self) -> Snapshot {
-        self.lock().clone()
+        let venues = self.lock().venues.clone();
+        Snapshot { venues, memory: Some(self.pressure.report()) }
     }
 
     /// Changes the entry of one log: a venue word, or `<venue>.repair`.
@@ -167,12 +184,20 @@ impl CompactorStatus {
 
     /// One sentence per reason why a venue is not followed as it should be; empty when all is well.
     pub fn problems(&self) -> Vec<String> {
-        self.lock().venues.iter().filter_map(|(name, v)| v.problem().map(|p| format!("{name}: {p}"))).collect()
+        let mut all: Vec<String> =
+            self.lock().venues.iter().filter_map(|(name, v)| v.problem().map(|p| format!("{name}: {p}"))).collect();
+        all.extend(self.pressure.problems());
+        all
     }
 
     /// Everything as Prometheus text.
     pub fn prometheus(&self) -> String {
-        self.snapshot().prometheus()
+        let snapshot = self.snapshot();
+        let mut text = snapshot.prometheus();
+        if let Some(memory) = snapshot.memory {
+            text.push_str(&memory.prometheus());
+        }
+        text
     }
 
     /// A worker that panicked while holding the lock leaves a readable status behind.

@@ -24,6 +24,7 @@ use super::status::{Activity, CompactorStatus, VenueStatus};
 use crate::clock;
 use crate::config::Config;
 use crate::lake::{Hour, LakeError, Manifest, Numeric, WriteSettings};
+use crate::memory::Level;
 use crate::repair::desk::{Desk, Hole};
 use crate::shutdown::Shutdown;
 use crate::venue::{Venue, VenueId};
@@ -76,9 +77,15 @@ pub struct Worker {
 
 /// Settings that shape the files' bytes.
 pub fn write_settings(cfg: &Config) -> WriteSettings {
+    write_settings_at(cfg, Level::Normal)
+}
+
+/// [`write_settings`] of parts that begin while memory is this tight. They stand in the part's state and manifest,
+/// which is what a restart and a replay go by.
+pub fn write_settings_at(cfg: &Config, level: Level) -> WriteSettings {
     WriteSettings {
-        row_group_rows: cfg.lake.row_group_rows,
-        zstd_level: cfg.lake.zstd_level,
+        row_group_rows: level.row_group_rows(cfg.lake.row_group_rows),
+        zstd_level: level.zstd_level(cfg.lake.zstd_level),
         numeric: if cfg.lake.decimal { Numeric::Decimal } else { Numeric::Double },
         ..WriteSettings::default()
     }
@@ -213,7 +220,7 @@ impl Worker {
     }
 
     fn gatherer(&self, start: &Start) -> anyhow::Result<Gatherer> {
-        let settings = write_settings(&self.cfg);
+        let settings = write_settings_at(&self.cfg, self.status.pressure().level());
         match start {
             Start::Beginning => Ok(Gatherer::new(self.venue, self.kind, settings, &Continuation::default())?),
             Start::Behind { continuation, .. } => {

@@ -25,6 +25,10 @@ use crate::venue::VenueId;
 
 /// Changes a subscriber may be behind before he is told that he missed some.
 const BEHIND_MAX: usize = 4_096;
+/// Closed bars that a symbol's maker keeps per interval, about.
+const KEPT_ESTIMATE: usize = 4;
+/// Recent trades of a symbol, on average: quiet ones have few.
+const RECENT_ESTIMATE: usize = 100;
 
 /// Changes that belong together, numbered without a hole.
 #[derive(Clone, Debug)]
@@ -202,6 +206,14 @@ impl KlineHub {
     /// The most recent trades of a symbol, oldest first. Blocks for as long as the worker's queue takes.
     pub fn recent_trades(&self, symbol_index: u32, limit: usize) -> Vec<Tick> {
         self.ask(|reply| Job::Recent { symbol_index, limit, reply })
+    }
+
+    /// What candles hold in memory, bytes: the open bars four times (latest, both buffers, their makers), and of
+    /// each symbol some recent trades and closed bars.
+    pub fn bytes_estimate(&self) -> u64 {
+        let bars = 4 * Interval::COUNT + Interval::COUNT * KEPT_ESTIMATE;
+        let symbol = bars * size_of::<KlineData>() + RECENT_ESTIMATE * size_of::<Tick>();
+        (self.registry.len() * symbol) as u64
     }
 
     /// Figures for status, metrics and the page.

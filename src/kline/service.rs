@@ -21,6 +21,7 @@ use super::registry::SymbolPeriodRegistry;
 use super::store::{DoubleBufferedKlineStore, LatestSlots};
 use crate::compact::Mode;
 use crate::config::Config;
+use crate::memory::{Held, Pressure};
 use crate::shutdown::Shutdown;
 use crate::venue;
 
@@ -43,6 +44,19 @@ impl KlineService {
     /// # Errors
     /// A plain sentence when the database cannot be opened or a thread not be started.
     pub fn start(cfg: &Arc<Config>, mode: Mode, shutdown: &Shutdown) -> anyhow::Result<Option<KlineService>> {
+        Self::start_under(cfg, mode, shutdown, &Pressure::default())
+    }
+
+    /// [`KlineService::start`] in a process whose memory is watched: the tighter it is, the rarer are swaps.
+    ///
+    /// # Errors
+    /// As [`KlineService::start`].
+    pub fn start_under(
+        cfg: &Arc<Config>,
+        mode: Mode,
+        shutdown: &Shutdown,
+        pressure: &Pressure,
+    ) -> anyhow::Result<Option<KlineService>> {
         let sources = cfg.kline_sources();
         if sources.is_empty() {
             return Ok(None);
@@ -71,6 +85,8 @@ impl KlineService {
             &cfg.data_dir,
         ));
         let ended = Shutdown::new();
+        let held = Arc::downgrade(&hub);
+        pressure.probe("klines", Held::Own, move || held.upgrade().map_or(0, |hub| hub.bytes_estimate()));
         let mut others = Vec::new();
         let publisher = Arc::clone(&hub);
         others.push(spawn("klines", move || {
@@ -82,10 +98,15 @@ impl KlineService {
         others.push(spawn("klines-db", move || consumer::write(database, &commits_in))?);
         let (swapper, stop) = (Arc::clone(&hub), ended.clone());
         let every = Duration::from_millis(cfg.klines.swap_interval_ms);
+        let pressure = pressure.clone();
         others.push(spawn("klines-swap", move || {
             let mut next = Instant::now();
             while !stop.requested() {
-                next += every;
+                let factor = pressure.level().push_factor();
+                if factor > 1 {
+                    pressure.shed("swaps_slowed");
+                }
+                next += every * factor;
                 std::thread::sleep(next.saturating_duration_since(Instant::now()));
                 if !swapper.job(Job::Swap) {
                     return;

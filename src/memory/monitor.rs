@@ -99,13 +99,14 @@ impl Pressure {
     /// A level that nobody changes.
     pub fn fixed(level: Level) -> Pressure {
         let memory = Memory { limit_mib: 0, own_limit: false, elevated_percent: 75, critical_percent: 85 };
-        let pressure = Pressure::new(&memory, "");
+        let pressure = Pressure::watched(&memory, "");
         pressure.0.level.store(level as u8, Ordering::Relaxed);
         lock(&pressure.0.state).report.level = level;
         pressure
     }
 
-    fn new(settings: &Memory, service: &str) -> Pressure {
+    /// Of a process whose samples somebody else takes in ([`Pressure::observe`]).
+    pub fn watched(settings: &Memory, service: &str) -> Pressure {
         let (elevated, critical) = (settings.elevated_percent, settings.critical_percent);
         let report = Report {
             service: service.to_owned(),
@@ -170,7 +171,7 @@ impl Pressure {
         lock(&self.0.state).report.alarms.clone()
     }
 
-    /// Takes a sample in; tells listeners when the level changes. Public for tests that provoke levels.
+    /// Takes a sample in; tells listeners when the level changes. The monitor does; tests provoke levels with it.
     pub fn observe(&self, sample: &Sample, wall_ns: u64, mono_ns: u64) {
         let limits = limits(sample, &self.0.settings);
         let nearest = limits.first().cloned().unwrap_or_default();
@@ -266,7 +267,7 @@ impl MemoryMonitor {
     /// # Errors
     /// When the thread cannot be started.
     pub fn start(settings: &Memory, service: &str) -> std::io::Result<(MemoryMonitor, Pressure)> {
-        let pressure = Pressure::new(settings, service);
+        let pressure = Pressure::watched(settings, service);
         let places = Places::find();
         look(&pressure, &places);
         let (stop, stopped) = channel();

@@ -21,7 +21,7 @@ fn own(mib: u64) -> Sample {
 
 #[test]
 fn a_change_is_counted_told_to_listeners_and_dated_and_a_level_that_stays_is_not() {
-    let pressure = Pressure::new(&settings(true), "compactor");
+    let pressure = Pressure::watched(&settings(true), "compactor");
     let heard = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&heard);
     pressure.on_change(move |c| lock(&sink).push(c.clone()));
@@ -46,11 +46,11 @@ fn a_change_is_counted_told_to_listeners_and_dated_and_a_level_that_stays_is_not
 
 #[test]
 fn a_configured_limit_stands_for_the_machine_and_a_cgroup_always_counts() {
-    let configured = Pressure::new(&settings(true), "");
+    let configured = Pressure::watched(&settings(true), "");
     configured.observe(&own(10), 0, 0);
     let names = |p: &Pressure| p.report().limits.into_iter().map(|l| (l.name, l.used_percent)).collect::<Vec<_>>();
     assert_eq!(names(&configured), [("memory.limit_mib".to_owned(), 10.0)]);
-    let found = Pressure::new(&settings(false), "");
+    let found = Pressure::watched(&settings(false), "");
     let mut sample = own(10);
     sample.cgroups.push(Usage {
         dir: PathBuf::from("/cg/a"),
@@ -66,7 +66,7 @@ fn a_configured_limit_stands_for_the_machine_and_a_cgroup_always_counts() {
 
 #[test]
 fn critical_for_a_minute_is_an_alarm_and_ends_with_it() {
-    let pressure = Pressure::new(&settings(true), "");
+    let pressure = Pressure::watched(&settings(true), "");
     pressure.observe(&own(90), 0, 0);
     pressure.observe(&own(90), 0, 59 * S);
     assert!(pressure.problems().is_empty());
@@ -79,7 +79,7 @@ fn critical_for_a_minute_is_an_alarm_and_ends_with_it() {
 
 #[test]
 fn what_no_part_accounts_for_is_shown_and_mapped_parts_do_not_count_as_own() {
-    let pressure = Pressure::new(&settings(true), "collector");
+    let pressure = Pressure::watched(&settings(true), "collector");
     pressure.observe(&own(50), 0, 0);
     let rows = pressure.part("row_buffers");
     rows.set(20 << 20);

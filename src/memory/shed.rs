@@ -8,12 +8,16 @@
 //! | 4 | wait before an idle table is staged | 60 s | 10 s | compactor, at once |
 //! | 5 | zstd level | one less | 1 | compactor, parts that begin from then on |
 //! | 6 | history | smaller chunks | no new jobs | history |
-//! | 7 | swaps of the candles, and pushes | 5 times rarer | 20 times rarer | candles, API |
+//! | 7 | swaps of the candles | 5 times rarer | 20 times rarer | candles |
+//! | 7 | writes to one WebSocket | 100 ms apart | 500 ms apart | API |
 //! | 8 | new WebSockets | taken | refused | API |
 //!
 //! Published bytes stay a function of the log and the manifest: row groups and zstd level change with the next part
 //! only and stand in its manifest, which is what a replay goes by; where staged pieces end never shows in a file.
-//! The collector sheds nothing that could cost a frame.
+//! The collector gives up nothing: what it holds besides a few MiB per connection is the mapped log and the segments
+//! prepared for it, page cache that the kernel writes back and takes by itself when it needs room.
+
+use std::time::Duration;
 
 use super::level::Level;
 
@@ -59,9 +63,14 @@ impl Level {
         self == Level::Critical
     }
 
-    /// How many times longer swaps and pushes are apart.
+    /// How many times longer swaps of the candles are apart.
     pub fn push_factor(self) -> u32 {
         self.pick(1, 5, 20)
+    }
+
+    /// Between two writes to one WebSocket; what changes meanwhile is conflated.
+    pub fn push_delay(self) -> Duration {
+        Duration::from_millis(self.pick(0, 100, 500))
     }
 
     /// True when new WebSockets are taken.
@@ -82,6 +91,7 @@ mod tests {
         assert_eq!(Level::Normal.buffered_bytes(1 << 20), 1 << 20);
         assert_eq!(Level::Normal.idle_stage_s(300), 300);
         assert_eq!(Level::Normal.push_factor(), 1);
+        assert_eq!(Level::Normal.push_delay(), Duration::ZERO);
         for configured in [1_usize, 3, 1_000, 8_192, 20_000, 131_072] {
             for pair in Level::ALL.windows(2) {
                 let (easy, tight) = (pair[0], pair[1]);

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::broadcast::error::RecvError;
 
@@ -52,6 +52,7 @@ pub(in crate::api) struct Dispatcher {
     hub: Arc<KlineHub>,
     topics: Mutex<Topics>,
     trading: AtomicBool,
+    boxes: Mutex<Vec<Weak<Mailbox>>>,
     shutdown: Shutdown,
 }
 
@@ -60,7 +61,8 @@ impl Dispatcher {
     pub fn start(hub: Arc<KlineHub>, shutdown: Shutdown) -> Arc<Dispatcher> {
         let (sequence, mut changes) = hub.subscribe();
         let topics = Mutex::new(Topics { sequence, ..Topics::default() });
-        let this = Arc::new(Dispatcher { hub, topics, trading: AtomicBool::new(false), shutdown });
+        let this =
+            Arc::new(Dispatcher { hub, topics, trading: AtomicBool::new(false), boxes: Mutex::default(), shutdown });
         let task = Arc::clone(&this);
         tokio::spawn(async move {
             loop {
@@ -83,6 +85,21 @@ impl Dispatcher {
 
     fn lock(&self) -> MutexGuard<'_, Topics> {
         self.topics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A mailbox for a new client.
+    pub(super) fn mailbox(&self) -> Arc<Mailbox> {
+        let mailbox = Arc::<Mailbox>::default();
+        let mut boxes = self.boxes.lock().unwrap_or_else(PoisonError::into_inner);
+        boxes.retain(|b| b.strong_count() > 0);
+        boxes.push(Arc::downgrade(&mailbox));
+        mailbox
+    }
+
+    /// Estimate of what waits for all clients, bytes.
+    pub fn waiting_bytes(&self) -> u64 {
+        let boxes = self.boxes.lock().unwrap_or_else(PoisonError::into_inner);
+        boxes.iter().filter_map(Weak::upgrade).map(|b| b.bytes_estimate()).sum()
     }
 
     /// How a symbol is called.

@@ -163,6 +163,14 @@ impl Mailbox {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What waits in it, bytes; texts that are made already and shared with others count whole.
+    pub fn bytes_estimate(&self) -> u64 {
+        const ENTRY: usize = size_of::<News>() + size_of::<BarNews>() + 512;
+        const SLOT: usize = size_of::<(Slot, usize)>() + size_of::<(Slot, Seen)>();
+        let inner = self.lock();
+        (inner.queue.len() * ENTRY + inner.seen.len() * SLOT) as u64
+    }
+
     /// Adds states of bars up to the change `sequence`.
     pub fn put<'a>(&self, bars: impl IntoIterator<Item = &'a Arc<BarNews>>, sequence: u64) {
         let mut inner = self.lock();

@@ -23,12 +23,14 @@ use axum::response::Response;
 use axum::routing::get;
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
+use tokio::time::Instant;
 
 pub(super) use dispatch::{Dispatcher, Filter};
 
 use super::binance::Family;
 use super::error::{Answer, Refusal};
 use super::{App, Shared, now_ms};
+use mailbox::Mailbox;
 use session::{Binance, Session};
 
 /// Which market a path means; `None` = spot, then USD-M.
@@ -92,6 +94,10 @@ fn accept<F: Future<Output = ()> + Send + 'static>(
     upgrade: WebSocketUpgrade,
     serve: impl FnOnce(WebSocket) -> F + Send + 'static,
 ) -> Answer<Response> {
+    if !app.status.pressure().level().takes_websockets() {
+        app.status.pressure().shed("websockets_refused");
+        return Err(Refusal::with(StatusCode::SERVICE_UNAVAILABLE, -1003, "Memory is short: no new WebSockets now."));
+    }
     let Ok(place) = Arc::clone(&app.sockets).try_acquire_owned() else {
         return Err(Refusal::with(StatusCode::SERVICE_UNAVAILABLE, -1003, "Too many WebSockets."));
     };
@@ -155,6 +161,17 @@ impl Out<'_> {
     }
 }
 
+/// Returns when there is something to send, not before `next`. What comes meanwhile is conflated.
+///
+/// # Cancel safety
+/// Safe: the wake-up is taken last.
+async fn news(mailbox: &Mailbox, next: Instant) {
+    if next > Instant::now() {
+        tokio::time::sleep_until(next).await;
+    }
+    mailbox.wake.notified().await;
+}
+
 /// Runs one session to its end: reads, writes, pings, and closes.
 async fn run(app: &App, socket: WebSocket, mut session: impl Session) {
     let (sink, mut stream) = socket.split();
@@ -164,6 +181,7 @@ async fn run(app: &App, socket: WebSocket, mut session: impl Session) {
     ping.tick().await;
     let (mut unanswered, mut second, mut said) = (0, 0, 0);
     let mailbox = session.mailbox();
+    let mut next = Instant::now();
     let end = match session.begin(&mut out).await {
         Err(end) => end,
         Ok(()) => loop {
@@ -180,7 +198,10 @@ async fn run(app: &App, socket: WebSocket, mut session: impl Session) {
                         Some(Ok(_)) => Ok(()),
                     }
                 }
-                () = mailbox.wake.notified() => session.send(&mut out).await,
+                () = news(mailbox.as_ref(), next) => {
+                    next = Instant::now() + app.status.pressure().level().push_delay();
+                    session.send(&mut out).await
+                }
                 _ = ping.tick() => {
                     unanswered += 1;
                     // Three pings without a sign: whoever it was is gone.

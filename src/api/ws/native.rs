@@ -37,8 +37,8 @@ pub(super) async fn open(app: State<Shared>, params: Params, upgrade: WebSocketU
         return Err(Refusal::no_candles());
     };
     let filter = filter(&hub, &params)?;
-    let session =
-        Native { app: Arc::clone(&app), hub, dispatcher, mailbox: Arc::default(), filter, previous: 0, closed: false };
+    let mailbox = dispatcher.mailbox();
+    let session = Native { app: Arc::clone(&app), hub, dispatcher, mailbox, filter, previous: 0, closed: false };
     accept(&app, upgrade, move |socket| async move {
         let app = Arc::clone(&session.app);
         super::run(&app, socket, session).await;

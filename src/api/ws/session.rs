@@ -52,16 +52,8 @@ impl Binance {
         let (Some(hub), Some(dispatcher)) = (app.hub.clone(), app.dispatcher.clone()) else {
             return Err(Refusal::no_candles());
         };
-        Ok(Self {
-            app,
-            hub,
-            dispatcher,
-            mailbox: Arc::default(),
-            market,
-            combined,
-            streams: BTreeMap::new(),
-            first: Vec::new(),
-        })
+        let mailbox = dispatcher.mailbox();
+        Ok(Self { app, hub, dispatcher, mailbox, market, combined, streams: BTreeMap::new(), first: Vec::new() })
     }
 
     /// The streams behind these names, or why not.

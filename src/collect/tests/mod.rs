@@ -3,6 +3,7 @@
 
 mod formal;
 mod life;
+mod pressure;
 mod server;
 mod sim;
 mod tls;
@@ -351,7 +352,7 @@ async fn a_log_in_use_is_refused_with_who_uses_it_and_what_to_do() {
     let running = Running::start(&server, TRADES);
     running.until("the first collector records", |c| c.frames > 3).await;
     let cfg = Arc::new(Running::config(running.dir.path(), &server, TRADES));
-    let err = super::run(cfg, Shutdown::new()).await.unwrap_err().to_string();
+    let err = super::run(cfg, Shutdown::new(), crate::memory::Pressure::default()).await.unwrap_err().to_string();
     assert!(err.contains("cannot start the collector") && err.contains("binance-spot"), "{err}");
     assert!(err.contains(&std::process::id().to_string()), "{err}");
     assert!(err.contains("fix:") && err.contains("[data] dir"), "{err}");

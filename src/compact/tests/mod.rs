@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod pressure;
 mod repairs;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,37 @@
+//! Memory that gets tight while the collector records: every frame is in the log, and so is what happened.
+
+use super::*;
+use crate::config::Memory;
+use crate::memory::Pressure;
+use crate::memory::sample::{Process, Sample};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_change_of_the_pressure_is_an_event_of_the_log_and_capture_goes_on() {
+    let server = Server::start(vec![vec![Act::Frames(500), Act::Stream]], vec![]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let cfg = Arc::new(Running::config(dir.path(), &server, TRADES));
+    let memory = Memory { limit_mib: 100, own_limit: true, elevated_percent: 75, critical_percent: 85 };
+    let pressure = Pressure::watched(&memory, "collector");
+    let metrics = Arc::new(Metrics::new([VenueId::BinanceSpot]).under(pressure.clone()));
+    let shutdown = Shutdown::new();
+    let task = tokio::spawn(super::super::run_with(cfg, shutdown.clone(), metrics.clone()));
+    let running = Running { dir, metrics, shutdown, task };
+    running.until("the first frames", |c| c.frames > 500).await;
+    let own =
+        |mib: u64| Sample { process: Process { anonymous: mib << 20, ..Process::default() }, ..Sample::default() };
+    let before = running.metrics.venue(VenueId::BinanceSpot).unwrap().counts().frames;
+    pressure.observe(&own(80), 1, 1);
+    pressure.observe(&own(99), 2, 2);
+    running.until("frames under pressure", |c| c.frames > before + 200).await;
+    let report = pressure.report();
+    assert!(report.parts["connections"].bytes > 0 && report.parts["log_segments"].bytes >= 1 << 20, "{report:?}");
+    let text = running.metrics.prometheus();
+    assert!(text.contains("tapedeck_memory_level 2\n"), "{text}");
+    let records = running.stop().await;
+    assert_eq!(data(&records), server.sent(), "the log is what the server sent");
+    let told: Vec<(Value, Value)> = events(&records, "pressure")
+        .into_iter()
+        .map(|e| (e["detail"]["service"].clone(), e["detail"]["to"].clone()))
+        .collect();
+    assert_eq!(told, [("collector".into(), "elevated".into()), ("collector".into(), "critical".into())]);
+}
