@@ -31,5 +31,6 @@ pub mod lake;
 pub mod memory;
 pub mod repair;
 pub mod shutdown;
+mod sql;
 pub mod telemetry;
 pub mod venue;

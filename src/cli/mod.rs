@@ -8,6 +8,7 @@ mod compactor;
 mod completions;
 mod config;
 pub mod demo;
+mod history;
 mod klines;
 mod replay;
 mod status;
@@ -47,6 +48,8 @@ pub enum Command {
     Compactor(compactor::Args),
     /// Rebuilds the lake from the log, or proves that the published one is what the log says.
     Replay(replay::Args),
+    /// The exchange's archive: lists, mirrors, tells what is here.
+    History(history::Args),
     /// Fills, compares and exports stored candles.
     Klines(klines::Args),
     /// Checks a configuration, or shows the one that holds and where each value came from.
@@ -69,6 +72,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Collector(args) => collector::run(args),
         Command::Compactor(args) => compactor::run(args),
         Command::Replay(args) => replay::run(args),
+        Command::History(args) => history::run(args),
         Command::Klines(args) => klines::run(args),
         Command::Config(args) => config::run(args),
         Command::Status(args) => status::run(args),

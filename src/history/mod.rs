@@ -7,14 +7,18 @@
 //! ```
 //! - [`market`], [`path`], [`select`]: names of the archive, and which of them are meant.
 //! - [`manifest`]: what is known of every file, in SQLite or Postgres; the queue of downloads.
+//! - [`Mirror`]: the folder; [`trouble`]: why a file could not be had, and what to do.
 //!
 //! A file under its final name is whole and is what its `.CHECKSUM` says. Never touches the log.
 
 pub mod manifest;
 pub mod market;
+mod mirror;
 pub mod path;
 pub mod select;
+pub mod trouble;
 
 pub use market::{BarInterval, Kind, Market, Period};
+pub use mirror::Mirror;
 pub use path::{ArchivePath, SeriesPath};
 pub use select::{Selection, Symbols};

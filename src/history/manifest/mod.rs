@@ -10,11 +10,25 @@
 //! A file of the archive that changed there (etag, size, checksum) is queued again, and what it was goes into its
 //! history. A `here` row whose `sha256` is not its `cleaned_sha256` wants cleaning.
 
-use anyhow::Result;
+mod export;
+mod queue;
+mod row;
+mod schema;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
 use serde::Serialize;
+
+pub use export::export_days;
+pub use queue::{Done, Failed, Lease, Offer, Offered, Pending, Queue, Run, Scope};
 
 use super::path::ArchivePath;
 use super::select::Selection;
+use crate::sql::{Postgres, Sqlite};
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -167,4 +181,18 @@ pub trait Manifest: Send {
     /// # Errors
     /// When the database cannot be written.
     fn mark_cleaned(&mut self, path: &ArchivePath, sha256: &str, outcome: &serde_json::Value) -> Result<bool>;
+}
+
+/// Opens a manifest, making the schema where it is missing: `sqlite:<file>` (relative to `dir`) or `postgres://...`.
+///
+/// # Errors
+/// For another scheme, an unreachable database, or a schema of a newer version.
+pub fn open(url: &str, dir: &Path) -> Result<Box<dyn Queue>> {
+    if let Some(file) = url.strip_prefix("sqlite:") {
+        return Ok(Box::new(store::Store::open(Sqlite::open(&dir.join(file))?)?));
+    }
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return Ok(Box::new(store::Store::open(Postgres::open(url, Some(schema::LOCK))?)?));
+    }
+    bail!("this is no database: write sqlite:<file> or postgres://user@host/name")
 }

@@ -15,12 +15,11 @@
 //! sqlite3 shell adds exactly. Compare numbers on SQLite through the view `candles`, which has doubles and times to
 //! read: in the table itself `'9' > '10'`. `flags` are the bits of [`super::data`]; `source` is a word of [`Source`].
 
-mod postgres;
+mod bars;
 mod query;
 mod readers;
 mod row;
 mod schema;
-mod sqlite;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -35,6 +34,7 @@ pub use readers::Readers;
 use super::data::{KlineData, Tick};
 use super::interval::Interval;
 use super::registry::Registered;
+use crate::sql::{Postgres, Sqlite};
 
 /// Who made a bar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -306,10 +306,10 @@ pub trait CandleDb: CandleReader {
 /// For another scheme, an unreachable database, or a schema of a newer version.
 pub fn open(url: &str, dir: &Path) -> Result<Box<dyn CandleDb>> {
     if let Some(file) = url.strip_prefix("sqlite:") {
-        return Ok(Box::new(store::Store::open(sqlite::Sqlite::open(&dir.join(file))?)?));
+        return Ok(Box::new(store::Store::open(Sqlite::open(&dir.join(file))?)?));
     }
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Ok(Box::new(store::Store::open(postgres::Postgres::open(url)?)?));
+        return Ok(Box::new(store::Store::open(Postgres::open(url, Some(bars::LOCK))?)?));
     }
     bail!("{url:?} is no database: write sqlite:<file> or postgres://user@host/name")
 }
@@ -320,10 +320,10 @@ pub fn open(url: &str, dir: &Path) -> Result<Box<dyn CandleDb>> {
 /// See [`open`].
 pub fn open_reader(url: &str, dir: &Path) -> Result<Box<dyn CandleReader>> {
     if let Some(file) = url.strip_prefix("sqlite:") {
-        return Ok(Box::new(store::Store::reader(sqlite::Sqlite::open_reader(&dir.join(file))?)));
+        return Ok(Box::new(store::Store::reader(Sqlite::open_reader(&dir.join(file))?)));
     }
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Ok(Box::new(store::Store::reader(postgres::Postgres::open(url)?)));
+        return Ok(Box::new(store::Store::reader(Postgres::open(url, Some(bars::LOCK))?)));
     }
     bail!("{url:?} is no database: write sqlite:<file> or postgres://user@host/name")
 }

@@ -3,12 +3,14 @@
 use anyhow::{Context, Result};
 use wal_format::{Position, SegmentId, Seq};
 
-use super::row::{SELECT, Value, stored};
-use super::store::{Sql, Store};
+use super::bars::BarSql;
+use super::row::{SELECT, stored};
+use super::store::Store;
 use super::{CandleReader, GapQuery, HistoryQuery, NamedBar, SavedFeed, SavedPosition, Series, StoredBar};
 use crate::kline::data::{FINAL, GAP};
 use crate::kline::interval::Interval;
 use crate::kline::registry::Registered;
+use crate::sql::{Sql, Value};
 
 /// Rows of one series by open time.
 const OF_SERIES: &str = "venue = ?1 AND symbol = ?2 AND \"interval\" = ?3 AND open_time >= ?4 AND open_time <= ?5";
@@ -61,7 +63,7 @@ fn interval(value: &Value) -> Result<Interval> {
     Interval::parse(word).with_context(|| format!("unknown interval {word:?} in the database"))
 }
 
-impl<S: Sql> CandleReader for Store<S> {
+impl<S: BarSql> CandleReader for Store<S> {
     fn load_registry(&mut self) -> Result<Vec<Registered>> {
         registry(&mut self.sql)
     }

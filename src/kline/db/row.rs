@@ -4,35 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::{NamedBar, Source, StoredBar};
 use crate::kline::data::{KlineData, NO_ID, decimal};
-
-/// One value of a row or of a parameter.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
-    Null,
-    Int(i64),
-    Bool(bool),
-    Text(String),
-}
-
-impl Value {
-    pub(super) fn text(text: &str) -> Value {
-        Value::Text(text.to_owned())
-    }
-
-    pub(super) fn int(&self) -> Result<i64> {
-        match self {
-            Value::Int(v) => Ok(*v),
-            other => bail!("the database holds {other:?} where an integer must be"),
-        }
-    }
-
-    pub(super) fn str(&self) -> Result<&str> {
-        match self {
-            Value::Text(v) => Ok(v),
-            other => bail!("the database holds {other:?} where a text must be"),
-        }
-    }
-}
+use crate::sql::Value;
 
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

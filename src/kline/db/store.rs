@@ -1,30 +1,20 @@
-//! Commits and fills over any database that speaks [`Sql`]: what is stored over what, in one transaction.
+//! Commits and fills over any database that speaks [`BarSql`]: what is stored over what, in one transaction.
 
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::row::{Value, bar_values};
-use super::schema::{self, Dialect, Rule};
+use super::bars::BarSql;
+use super::row::bar_values;
+use super::schema::{self, Rule};
 use super::{CandleDb, Checkpoint, Committed, Filled, Mark, NamedBar, SavedPosition, Series, Source, StoredBar, query};
 use crate::kline::data::{FINAL, GAP, KlineData, Scaled, Tick};
 use crate::kline::interval::Interval;
 use crate::kline::registry::Registered;
+use crate::sql::Value;
 
 /// Bars handed to the database at once.
 const CHUNK: usize = 2_000;
-
-/// A connection to a database. Parameters are numbered `?1`, `?2` by first use.
-pub(super) trait Sql: Send {
-    fn dialect(&self) -> Dialect;
-    /// Begins a transaction that no other writer is in.
-    fn begin(&mut self) -> Result<()>;
-    fn batch(&mut self, sql: &str) -> Result<()>;
-    fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64>;
-    fn rows(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>>;
-    /// Inserts rows of `klines`, no key twice; returns how many were stored.
-    fn put_bars(&mut self, rows: &[Vec<Value>], rule: Rule) -> Result<u64>;
-}
 
 /// Candles in a database.
 pub(super) struct Store<S> {
@@ -37,7 +27,7 @@ pub(super) struct Store<S> {
     unsure: Option<(String, i64)>,
 }
 
-impl<S: Sql> Store<S> {
+impl<S: BarSql> Store<S> {
     /// For writing: the schema is made where it is missing.
     pub(super) fn open(sql: S) -> Result<Self> {
         let mut store = Self::reader(sql);
@@ -264,7 +254,7 @@ fn with_tick(bar: KlineData, tick: &Tick) -> Option<KlineData> {
     Some(bar)
 }
 
-impl<S: Sql> CandleDb for Store<S> {
+impl<S: BarSql> CandleDb for Store<S> {
     fn commit(&mut self, checkpoint: &Checkpoint) -> Result<Committed> {
         let feed = checkpoint.feed.clone();
         let state = serde_json::to_string(&checkpoint.state)?;

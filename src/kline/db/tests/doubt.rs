@@ -1,10 +1,10 @@
 //! A commit whose answer is lost: it may be stored or not, and the same checkpoint is given again.
 
-use super::super::row::Value;
+use super::super::bars::BarSql;
 use super::super::schema::{Dialect, Rule};
-use super::super::sqlite::Sqlite;
-use super::super::store::{Sql, Store};
+use super::super::store::Store;
 use super::*;
+use crate::sql::{Sql, Value};
 
 /// What happens at the next COMMIT.
 #[derive(Clone, Copy, PartialEq)]
@@ -17,9 +17,6 @@ enum Loses {
 struct Flaky(Sqlite, Loses);
 
 impl Sql for Flaky {
-    fn dialect(&self) -> Dialect {
-        self.0.dialect()
-    }
     fn begin(&mut self) -> Result<()> {
         self.0.begin()
     }
@@ -38,6 +35,12 @@ impl Sql for Flaky {
     }
     fn rows(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
         self.0.rows(sql, params)
+    }
+}
+
+impl BarSql for Flaky {
+    fn dialect(&self) -> Dialect {
+        self.0.dialect()
     }
     fn put_bars(&mut self, rows: &[Vec<Value>], rule: Rule) -> Result<u64> {
         self.0.put_bars(rows, rule)

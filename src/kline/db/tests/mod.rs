@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod cases;
-mod cluster;
 mod doubt;
 
 use std::path::Path;
@@ -45,7 +44,7 @@ macro_rules! suite {
 
         #[test]
         fn a_postgres_server_passes_what_the_file_passes() {
-            let Some(mut cluster) = cluster::Cluster::start() else {
+            let Some(mut cluster) = crate::sql::cluster::Cluster::start() else {
                 eprintln!("skipped: no initdb and postgres here (apt-get install postgresql)");
                 return;
             };

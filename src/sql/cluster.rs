@@ -1,6 +1,8 @@
 //! A Postgres server for one test: made by initdb in a temporary folder, reachable by its socket only, gone at the
 //! end. Says so when the machine has no Postgres.
 
+#![allow(clippy::unwrap_used)]
+
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -9,7 +11,7 @@ use std::time::Duration;
 
 use postgres::NoTls;
 
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     dir: tempfile::TempDir,
     server: Child,
     databases: u32,
@@ -32,7 +34,7 @@ fn user() -> Option<(u32, u32)> {
 
 impl Cluster {
     /// `None` without Postgres on this machine.
-    pub(super) fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let folder = binaries()?;
         let dir = tempfile::Builder::new().prefix("pg").tempdir().unwrap();
         let root = rustix::process::geteuid().is_root();
@@ -81,7 +83,7 @@ impl Cluster {
     }
 
     /// URL of a new, empty database.
-    pub(super) fn database(&mut self) -> String {
+    pub(crate) fn database(&mut self) -> String {
         self.databases += 1;
         let name = format!("t{}", self.databases);
         let mut admin = postgres::Client::connect(&self.url("postgres"), NoTls).unwrap();
@@ -89,7 +91,7 @@ impl Cluster {
         self.url(&name)
     }
 
-    pub(super) fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
 }

@@ -7,9 +7,7 @@ use anyhow::{Context, Result};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, ToSql, params_from_iter};
 
-use super::row::{COLUMNS, Value};
-use super::schema::{self, Dialect, Rule};
-use super::store::Sql;
+use super::{Sql, Value};
 
 /// How long a writer waits for another one (a backfill beside the service).
 const BUSY: Duration = Duration::from_secs(20);
@@ -26,14 +24,14 @@ impl ToSql for Value {
 }
 
 /// A connection.
-pub(super) struct Sqlite {
+pub(crate) struct Sqlite {
     path: PathBuf,
     db: Connection,
 }
 
 impl Sqlite {
     /// The writing connection; makes the file.
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let db = Connection::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         db.busy_timeout(BUSY)?;
         // FULL: a commit is on the disk when it returns, so the log behind a checkpoint may go.
@@ -41,13 +39,13 @@ impl Sqlite {
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; \
              PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16384;",
         )
-        .with_context(|| format!("{} is no database of candles, or on a file system without locks", path.display()))?;
+        .with_context(|| format!("{} is no database, or on a file system without locks", path.display()))?;
         db.set_prepared_statement_cache_capacity(32);
         Ok(Self { path: path.to_owned(), db })
     }
 
     /// A connection that cannot write.
-    pub(super) fn open_reader(path: &Path) -> Result<Self> {
+    pub(crate) fn open_reader(path: &Path) -> Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(path, flags).with_context(|| format!("cannot read {}", path.display()))?;
         db.busy_timeout(BUSY)?;
@@ -57,11 +55,14 @@ impl Sqlite {
     }
 }
 
-impl Sql for Sqlite {
-    fn dialect(&self) -> Dialect {
-        schema::SQLITE
+impl Sqlite {
+    /// The connection itself, for what the seam does not have.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.db
     }
+}
 
+impl Sql for Sqlite {
     fn begin(&mut self) -> Result<()> {
         self.db
             .execute_batch("BEGIN IMMEDIATE")
@@ -94,22 +95,5 @@ impl Sql for Sqlite {
             out.push(values);
         }
         Ok(out)
-    }
-
-    fn put_bars(&mut self, rows: &[Vec<Value>], rule: Rule) -> Result<u64> {
-        let names: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
-        let marks: Vec<String> = (1..=names.len()).map(|i| format!("?{i}")).collect();
-        let sql = format!(
-            "INSERT INTO klines AS k ({}) VALUES ({}) {}",
-            names.join(", "),
-            marks.join(", "),
-            schema::on_conflict(rule)
-        );
-        let mut statement = self.db.prepare_cached(&sql)?;
-        let mut stored = 0;
-        for row in rows {
-            stored += statement.execute(params_from_iter(row))?;
-        }
-        Ok(stored.try_into()?)
     }
 }

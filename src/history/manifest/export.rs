@@ -1,0 +1,57 @@
+//! `manifests/download_<date>.jsonl`: the files that were finished on one UTC day, one JSON object per line, in the
+//! order of their paths. A copy for people and scripts; the manifest stays the truth, and writing it again gives the
+//! same bytes.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use jiff::civil::Date;
+use wal_format::durable;
+
+use super::Queue;
+use crate::history::path::day_us;
+
+const DAY_US: i64 = 86_400_000_000;
+
+/// Folder of the exports in a mirror.
+pub const FOLDER: &str = "manifests";
+
+/// Writes the days from `first` to `last` anew that have files.
+///
+/// # Errors
+/// When the manifest cannot be read or a file cannot be written.
+pub fn export_days(
+    queue: &mut dyn Queue,
+    holder: &str,
+    mirror: &Path,
+    first: Date,
+    last: Date,
+) -> Result<Vec<PathBuf>> {
+    let folder = mirror.join(FOLDER);
+    durable::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    let mut written = Vec::new();
+    let mut day = first;
+    while day <= last {
+        let dest = folder.join(format!("download_{day}.jsonl"));
+        let tmp = folder.join(format!(".download_{day}.jsonl.tmp"));
+        let from = day_us(day);
+        let mut rows = 0_u64;
+        let mut out = BufWriter::new(File::create(&tmp).with_context(|| format!("write {}", tmp.display()))?);
+        queue.finished(holder, (from, from + DAY_US), &mut |row| {
+            rows += 1;
+            serde_json::to_writer(&mut out, &row)?;
+            Ok(out.write_all(b"\n")?)
+        })?;
+        out.into_inner().map_err(|err| err.into_error())?.sync_all()?;
+        if rows > 0 {
+            durable::publish_file(&tmp, &dest).with_context(|| format!("write {}", dest.display()))?;
+            written.push(dest);
+        } else {
+            durable::remove_file(&tmp)?;
+        }
+        day = day.tomorrow()?;
+    }
+    Ok(written)
+}

@@ -1,0 +1,56 @@
+//! Two databases behind one small seam: a file of SQLite, or a Postgres server. Knows statements, parameters and
+//! transactions; what the tables mean is the business of the rooms that own them.
+//!
+//! Parameters are numbered `?1`, `?2` by first use. Values are integers, truths and texts: exact decimals are texts.
+
+#[cfg(test)]
+pub(crate) mod cluster;
+mod postgres;
+mod sqlite;
+
+use anyhow::{Result, bail};
+
+pub(crate) use self::postgres::Postgres;
+pub(crate) use self::sqlite::Sqlite;
+
+/// One value of a row or of a parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    Null,
+    Int(i64),
+    Bool(bool),
+    Text(String),
+}
+
+impl Value {
+    pub(crate) fn text(text: &str) -> Value {
+        Value::Text(text.to_owned())
+    }
+
+    pub(crate) fn maybe_text(text: Option<&str>) -> Value {
+        text.map_or(Value::Null, Value::text)
+    }
+
+    pub(crate) fn int(&self) -> Result<i64> {
+        match self {
+            Value::Int(v) => Ok(*v),
+            other => bail!("the database holds {other:?} where an integer must be"),
+        }
+    }
+
+    pub(crate) fn str(&self) -> Result<&str> {
+        match self {
+            Value::Text(v) => Ok(v),
+            other => bail!("the database holds {other:?} where a text must be"),
+        }
+    }
+}
+
+/// A connection to a database.
+pub(crate) trait Sql: Send {
+    /// Begins a transaction that no other writer is in, where the connection was opened so.
+    fn begin(&mut self) -> Result<()>;
+    fn batch(&mut self, sql: &str) -> Result<()>;
+    fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64>;
+    fn rows(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>>;
+}

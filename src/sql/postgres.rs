@@ -1,0 +1,128 @@
+//! Postgres: the same tables on a server. Writers that ask for it take turns by an advisory lock, as they do on SQLite.
+//!
+//! Connections are plain: no TLS. A server on another machine belongs behind a private network or a TLS tunnel
+//! (stunnel, an SSH forward, a local pgbouncer with `server_tls_sslmode`), and its URL then names the tunnel's end.
+
+use anyhow::{Context, Result};
+use postgres::types::{IsNull, ToSql, Type};
+use postgres::{Client, Config, NoTls};
+
+use super::{Sql, Value};
+
+/// A connection, made again when it was lost.
+pub(crate) struct Postgres {
+    config: Config,
+    client: Client,
+    /// Key of the advisory lock that every transaction takes first.
+    lock: Option<i64>,
+    /// A connection that is lost now must not be made again: its transaction is lost with it.
+    in_transaction: bool,
+}
+
+impl Postgres {
+    /// Connects. With `lock`, transactions that name the same key take turns.
+    pub(crate) fn open(url: &str, lock: Option<i64>) -> Result<Self> {
+        // The URL may hold a password: it is in no message.
+        let mut config: Config = url.parse().context("the database URL is not understood")?;
+        config.application_name("tapedeck");
+        let client = connect(&config)?;
+        Ok(Self { config, client, lock, in_transaction: false })
+    }
+
+    /// The client, connected again when it was cut between two transactions.
+    pub(crate) fn client(&mut self) -> Result<&mut Client> {
+        if self.client.is_closed() && !self.in_transaction {
+            self.client = connect(&self.config)?;
+        }
+        Ok(&mut self.client)
+    }
+}
+
+fn connect(config: &Config) -> Result<Client> {
+    config.connect(NoTls).with_context(|| {
+        let hosts = config.get_hosts();
+        format!("cannot connect to the database at {hosts:?}, ports {:?}", config.get_ports())
+    })
+}
+
+/// Our statements number their parameters as SQLite does.
+fn numbered(sql: &str) -> String {
+    sql.replace('?', "$")
+}
+
+/// NULL for a parameter of any type.
+#[derive(Debug)]
+struct Nothing;
+
+impl ToSql for Nothing {
+    fn to_sql(
+        &self,
+        _: &Type,
+        _: &mut bytes::BytesMut,
+    ) -> std::result::Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(IsNull::Yes)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    postgres::types::to_sql_checked!();
+}
+
+fn refs<'a>(params: &'a [Value]) -> Vec<&'a (dyn ToSql + Sync)> {
+    params
+        .iter()
+        .map(|v| -> &'a (dyn ToSql + Sync) {
+            match v {
+                Value::Null => &Nothing,
+                Value::Int(v) => v,
+                Value::Bool(v) => v,
+                Value::Text(v) => v,
+            }
+        })
+        .collect()
+}
+
+impl Sql for Postgres {
+    fn begin(&mut self) -> Result<()> {
+        let lock = self.lock;
+        self.in_transaction = false;
+        let client = self.client()?;
+        client.batch_execute("BEGIN")?;
+        if let Some(key) = lock
+            && let Err(err) = client.execute("SELECT pg_advisory_xact_lock($1)", &[&key])
+        {
+            // It fails when the connection is gone, and then there is nothing left to undo.
+            let _ = client.batch_execute("ROLLBACK");
+            return Err(err.into());
+        }
+        self.in_transaction = true;
+        Ok(())
+    }
+
+    fn batch(&mut self, sql: &str) -> Result<()> {
+        let done = self.client()?.batch_execute(sql);
+        if sql == "COMMIT" || sql == "ROLLBACK" {
+            self.in_transaction = false;
+        }
+        Ok(done?)
+    }
+
+    fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
+        Ok(self.client()?.execute(&numbered(sql), &refs(params))?)
+    }
+
+    fn rows(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
+        let found = self.client()?.query(&numbered(sql), &refs(params))?;
+        let value = |row: &postgres::Row, i: usize| -> Result<Value> {
+            let column = row.columns().get(i).map(postgres::Column::type_);
+            Ok(match column {
+                Some(&Type::INT8) => row.try_get::<_, Option<i64>>(i)?.map_or(Value::Null, Value::Int),
+                Some(&Type::BOOL) => row.try_get::<_, Option<bool>>(i)?.map_or(Value::Null, Value::Bool),
+                _ => row.try_get::<_, Option<String>>(i)?.map_or(Value::Null, Value::Text),
+            })
+        };
+        found.iter().map(|row| (0..row.len()).map(|i| value(row, i)).collect()).collect()
+    }
+}
