@@ -39,6 +39,10 @@ impl Latency {
         self.0.get(i).copied().unwrap_or(0)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn over(&self, ns: u64) -> usize {
         self.0.len() - self.0.partition_point(|s| *s <= ns)
     }

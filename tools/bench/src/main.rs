@@ -8,7 +8,10 @@ mod compact;
 mod decode;
 mod endtoend;
 mod klines;
+mod klines_live;
 mod peers;
+mod serve;
+mod synth;
 mod tail;
 
 use clap::{Parser, Subcommand};
@@ -33,27 +36,40 @@ enum What {
     /// The compactor's whole way: a log of recorded frames to published Parquet.
     Endtoend,
     /// Candles: ns per trade through the actors, against a flat array loop, a hash map and one message per trade.
-    Klines,
+    Klines(klines::Args),
+    /// Candles of a log that another process writes: backlog and CPU at 100,000 trades/s, append -> visible at 20,000/s.
+    KlinesLive(klines_live::Args),
+    /// Pushes to 1,000 WebSocket clients: delay after the swap, with and without clients that never read.
+    Serve(serve::Args),
+    /// Writes generated trades into a log (used by the benchmarks themselves).
+    #[command(hide = true)]
+    Synth(synth::Args),
     /// Everything, one after the other.
     All,
 }
 
 fn main() -> anyhow::Result<()> {
+    let what = Cli::parse().what;
     hardware();
-    match Cli::parse().what {
+    match what {
         What::Append(args) => append::run(&args),
         What::Tail(args) => tail::run(&args),
         What::Decode => decode::run(),
         What::Compact => compact::run(),
         What::Endtoend => endtoend::run(),
-        What::Klines => klines::run(),
+        What::Klines(args) => klines::run(&args),
+        What::KlinesLive(args) => klines_live::run(&args),
+        What::Serve(args) => serve::run(&args),
+        What::Synth(args) => synth::write(&args),
         What::All => {
             append::run(&append::Args::default())?;
             tail::run(&tail::Args::default())?;
             decode::run()?;
             compact::run()?;
             endtoend::run()?;
-            klines::run()
+            klines::run(&klines::Args::default())?;
+            klines_live::run(&klines_live::Args::default())?;
+            serve::run(&serve::Args::default())
         }
     }
 }
