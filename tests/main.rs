@@ -20,6 +20,9 @@ mod lake {
     mod gaps_repaired;
     mod kill_anywhere;
 }
+mod candles {
+    mod seeded;
+}
 mod klines {
     mod crosscheck;
 }

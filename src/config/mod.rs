@@ -148,6 +148,8 @@ pub struct Klines {
     pub flush_interval_s: u64,
     /// Between two lines of statistics, s.
     pub stats_interval_s: u64,
+    /// The venue's REST candles begin the bars that were open at a symbol's first trade.
+    pub seed: bool,
     /// `sqlite:<file below data.dir>` or `postgres://...`.
     pub database: String,
 }

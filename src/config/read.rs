@@ -229,6 +229,7 @@ fn klines(r: &mut Reader<'_>) -> Klines {
         swap_interval_ms: r.int("klines.swap_interval_ms", 1, 60_000),
         flush_interval_s: r.int("klines.flush_interval_s", 1, 3_600),
         stats_interval_s: r.int("klines.stats_interval_s", 1, 86_400),
+        seed: r.yes("klines.seed"),
         database,
     }
 }

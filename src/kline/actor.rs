@@ -60,8 +60,8 @@ pub enum Item {
         symbol_index: u32,
         /// Interval.
         interval: Interval,
-        /// The candle.
-        bar: KlineData,
+        /// The candle up to the first recorded trade; boxed, because trades are small and far more.
+        bar: Box<KlineData>,
     },
     /// Bars as the database has them, oldest first, before anything else of that symbol.
     Restore {
@@ -333,7 +333,7 @@ impl Worker {
                 actor.mark_stored(symbol_index, *from_us, *to_us, false);
                 true
             }
-            Item::Seed { interval, bar, .. } => actor.generator.prepend(*interval, *bar, &mut self.events),
+            Item::Seed { interval, bar, .. } => actor.generator.prepend(*interval, **bar, &mut self.events),
             Item::Restore { interval, bars, feed, .. } => {
                 actor.feed = *feed;
                 actor.generator.restore(*interval, bars.iter().copied());

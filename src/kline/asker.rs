@@ -14,7 +14,7 @@ use crate::collect::rest::RestClient;
 use crate::config::{Config, VenueConfig};
 use crate::venue::RestRequest;
 
-/// A venue that does not answer is asked again for this long.
+/// A venue that does not answer is asked again for this long, unless told otherwise.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Longest pause between two tries.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -23,6 +23,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 pub struct Asker {
     rest: RestClient,
     pace: Arc<Pacer>,
+    patience: Duration,
     /// Requests sent.
     pub requests: u64,
 }
@@ -34,7 +35,14 @@ impl Asker {
     /// When an extra root certificate is none.
     pub fn new(cfg: &Config, config: &VenueConfig, pace: Arc<Pacer>) -> Result<Self> {
         let tls = dial::tls_config(&cfg.tls.extra_roots)?;
-        Ok(Self { rest: RestClient::new(config, &tls), pace, requests: 0 })
+        Ok(Self { rest: RestClient::new(config, &tls), pace, patience: PATIENCE, requests: 0 })
+    }
+
+    /// Asks again for so long.
+    #[must_use]
+    pub fn patient(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 }
 
@@ -59,8 +67,8 @@ impl Ask for Asker {
                 Err(err) if err.is_retryable() => err.to_string(),
                 Err(err) => return Err(err.into()),
             };
-            if since.elapsed() > PATIENCE {
-                bail!("no answer for {} minutes: {why}", PATIENCE.as_secs() / 60);
+            if since.elapsed() > self.patience {
+                bail!("no answer for {} s: {why}", self.patience.as_secs());
             }
             warn!(error = why, wait_s = pause.as_secs(), "a request for candles waits for the venue");
             tokio::time::sleep(pause).await;

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use wal_format::{Ack, AckFile, Position, Step};
 
 use super::actor::{Dirty, Item, Job};
@@ -23,6 +24,7 @@ use super::feed::{Feed, FeedState};
 use super::generator::KEPT;
 use super::hub::KlineHub;
 use super::interval::Interval;
+use super::seeder::{Found, Want};
 use crate::clock;
 use crate::compact::Mode;
 use crate::compact::tail::Tail;
@@ -67,6 +69,8 @@ pub(super) struct Consumer {
     pub hub: Arc<KlineHub>,
     pub empties: Arc<Mutex<Receiver<Vec<Item>>>>,
     pub commits: SyncSender<Commit>,
+    /// Whom to ask for the beginnings of first bars; `None` where nobody can be asked.
+    pub seeder: Option<UnboundedSender<Want>>,
     pub mode: Mode,
     pub shutdown: Shutdown,
 }
@@ -170,6 +174,7 @@ impl Consumer {
         let registry = self.hub.registry().clone();
         let patterns = self.cfg.venues.get(&self.id).map(|v| v.symbols.clone()).unwrap_or_default();
         let feed = Feed::new(self.venue, self.source, self.number, patterns, registry, state)?;
+        let (reply, found) = unbounded_channel();
         let main = Log { name: "main", uuid, tail: Tail::open(&main_dir, place("main", uuid))? };
         let mut reading = Reading {
             consumer: self,
@@ -185,6 +190,8 @@ impl Consumer {
             checkpoint_at: Instant::now(),
             look_at: Instant::now(),
             place: &place,
+            reply,
+            found,
         };
         reading.restore()?;
         reading.run()
@@ -242,6 +249,9 @@ struct Reading<'a> {
     checkpoint_at: Instant,
     look_at: Instant,
     place: &'a dyn Fn(&str, [u8; 16]) -> Position,
+    /// Answers of the seeder to this run.
+    reply: UnboundedSender<Found>,
+    found: UnboundedReceiver<Found>,
 }
 
 impl Reading<'_> {
@@ -293,6 +303,7 @@ impl Reading<'_> {
             if now >= self.look_at {
                 self.look_at = now + LOOK;
                 self.find_repairs()?;
+                self.seeds();
                 self.status(look);
             }
             let every = Duration::from_secs(self.consumer.cfg.klines.flush_interval_s);
@@ -344,6 +355,18 @@ impl Reading<'_> {
         if !self.items.is_empty() {
             let items = std::mem::replace(&mut self.items, self.consumer.empty());
             self.consumer.hub.job(Job::Batch(items));
+        }
+    }
+
+    /// Takes beginnings of bars that came from the venue, and asks for those that can be asked for by now.
+    fn seeds(&mut self) {
+        let Some(seeder) = &self.consumer.seeder else { return };
+        while let Ok(Found { symbol, first, seeds }) = self.found.try_recv() {
+            self.feed.seeded(&symbol, &first, &seeds, &mut self.items);
+        }
+        for (symbol, first) in self.feed.take_seeds() {
+            // The thread is gone only when everything ends.
+            let _ = seeder.send(Want { symbol, first, reply: self.reply.clone() });
         }
     }
 

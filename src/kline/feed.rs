@@ -20,8 +20,10 @@ use serde::{Deserialize, Serialize};
 use wal_format::{Kind, RecordRef, flags};
 
 use super::actor::Item;
-use super::data::{NO_ID, Tick};
+use super::data::{KlineData, NO_ID, Tick};
+use super::interval::Interval;
 use super::registry::{Facts, SymbolPeriodRegistry};
+use super::seed::{self, First};
 use crate::collect::select;
 use crate::compact::account::LineCounts;
 use crate::compact::decode::{FrameDecoder, Verdict};
@@ -72,6 +74,9 @@ pub struct FeedState {
     /// What the newest listing says of the recorded symbols: it may be long before a restart's place in the log.
     #[serde(default)]
     listed: BTreeMap<String, Facts>,
+    /// First rows of symbols whose first bars lack their beginning, which the venue can be asked for.
+    #[serde(default)]
+    seeds: BTreeMap<String, First>,
 }
 
 /// Trades that did not become ticks.
@@ -105,6 +110,8 @@ pub struct Feed {
     skipped: Skipped,
     /// Symbols that got their place with their first trade: told before it.
     unannounced: Vec<u32>,
+    /// Symbols of `state.seeds` that were asked for already.
+    asked: BTreeSet<String>,
 }
 
 /// No trade of this symbol yet.
@@ -142,6 +149,7 @@ impl Feed {
             state,
             skipped: Skipped::default(),
             unannounced: Vec::new(),
+            asked: BTreeSet::new(),
         };
         for (symbol, us) in std::mem::take(&mut feed.state.last_us) {
             let id = feed.decoder.rows.symbols.intern(&symbol);
@@ -174,6 +182,44 @@ impl Feed {
     /// The venue's time as far as known, us.
     pub fn venue_now_us(&self) -> Option<i64> {
         self.state.venue_now_us
+    }
+
+    /// The symbols whose first bars lack their beginning, as soon as the venue's candles before it are settled. Each
+    /// is given once; whoever asks the venue answers with [`Feed::seeded`], or this feed's next run gives it again.
+    pub fn take_seeds(&mut self) -> Vec<(String, First)> {
+        let Some(now_us) = self.state.venue_now_us else { return Vec::new() };
+        // Behind the longest bar nothing is left to begin.
+        self.state.seeds.retain(|_, first| first.ts_us > now_us - HOLES_KEPT_US);
+        let due = self.state.seeds.iter().filter(|(_, first)| seed::ready_at_us(first) <= now_us);
+        let due: Vec<_> = due.filter(|(s, _)| !self.asked.contains(*s)).map(|(s, f)| (s.clone(), *f)).collect();
+        self.asked.extend(due.iter().map(|(symbol, _)| symbol.clone()));
+        due
+    }
+
+    /// The venue answered: `seeds` stand before the first row of a symbol, in intervals without one nothing was
+    /// traded before. Bars that they fit have no mark any more; one that they do not fit keeps it.
+    pub fn seeded(&mut self, symbol: &str, first: &First, seeds: &[(Interval, KlineData)], out: &mut Vec<Item>) {
+        if self.state.seeds.get(symbol) != Some(first) {
+            // An earlier row came late meanwhile: it is asked for again, before that one.
+            self.asked.remove(symbol);
+            return;
+        }
+        self.state.seeds.remove(symbol);
+        self.holes.retain(|h| h.symbol != symbol || h.from_id != BEGINNING);
+        let Some(symbol_index) = self.registry.index(self.venue.id().as_str(), symbol) else { return };
+        for interval in Interval::ALL {
+            let nothing = KlineData { open_time_us: interval.open_of(first.ts_us), ..KlineData::default() };
+            let part = seeds.iter().find(|(i, _)| *i == interval).map_or(nothing, |(_, bar)| *bar);
+            out.push(Item::Seed { symbol_index, interval, bar: Box::new(part) });
+        }
+        self.mark_again(symbol, symbol_index, out);
+    }
+
+    /// Bars that a hole still touches keep their mark.
+    fn mark_again(&self, symbol: &str, symbol_index: u32, out: &mut Vec<Item>) {
+        for hole in self.holes.iter().filter(|h| h.symbol == symbol) {
+            out.push(Item::Gap { symbol_index, from_us: hole.from_us, to_us: hole.to_us });
+        }
     }
 
     /// Takes the next record of the venue's log, or of its repairer's.
@@ -312,10 +358,16 @@ impl Feed {
             if *self.last_of(symbol) == NEVER && !(0..=1).contains(&tick.first_id) {
                 // Recording begins inside these bars: what was traded before is missing. The first trade ever of a
                 // symbol has id 0 or 1; nothing came before that.
-                let from_us = tick.ts_us - 1;
+                let from_us = tick.ts_us;
                 let name = self.decoder.rows.symbols.name(symbol).to_owned();
+                if seed::supported(self.venue.id(), self.source) {
+                    self.state.seeds.insert(name.clone(), first_row(&tick));
+                }
                 self.remember(Hole { symbol: name, from_id: BEGINNING, to_id: NO_ID, from_us, to_us: from_us });
                 out.push(Item::Gap { symbol_index: tick.symbol_index, from_us, to_us: from_us });
+            }
+            if mark.late && !self.state.seeds.is_empty() {
+                self.earlier(symbol, &tick);
             }
             self.clock_by(tick.ts_us, recv_us, carrier.is_some(), out);
             let ts_us = tick.ts_us;
@@ -446,9 +498,17 @@ impl Feed {
             }
             open
         });
-        // Bars that another hole still touches keep their mark.
-        for hole in self.holes.iter().filter(|h| h.symbol == name) {
-            out.push(Item::Gap { symbol_index, from_us: hole.from_us, to_us: hole.to_us });
+        self.mark_again(name, symbol_index, out);
+    }
+
+    /// A late row right before the first one is the first one now.
+    #[cold]
+    fn earlier(&mut self, symbol: SymbolId, tick: &Tick) {
+        let name = self.decoder.rows.symbols.name(symbol);
+        if let Some(first) = self.state.seeds.get_mut(name)
+            && tick.last_id == first.trade_id - 1
+        {
+            *first = First { ts_us: first.ts_us.min(tick.ts_us), ..first_row(tick) };
         }
     }
 
@@ -467,6 +527,11 @@ impl Feed {
         self.state.offset_us = Some(offset);
         self.evidence(ts_us.saturating_sub(EVIDENCE_MARGIN_US), out);
     }
+}
+
+fn first_row(tick: &Tick) -> First {
+    let row_id = if tick.agg_id == NO_ID { tick.first_id } else { tick.agg_id };
+    First { row_id, trade_id: tick.first_id, ts_us: tick.ts_us }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use wal_format::{Position, Seq};
 
 use super::*;
 use crate::kline::actor::{Job, Shown, Worker};
-use crate::kline::data::{GAP, KlineData, decimal};
+use crate::kline::data::{GAP, KlineData, SEEDED, decimal};
 use crate::kline::interval::Interval;
 use crate::kline::store::{DoubleBufferedKlineStore, LatestSlots};
 use crate::venue::{VenueId, venue};
@@ -364,4 +364,90 @@ fn a_symbol_that_no_listing_announced_belongs_to_the_feed_that_met_it() {
     let first_tick = chain.items.iter().position(|i| matches!(i, Item::Tick(_))).unwrap();
     let own = chain.items.iter().position(|i| matches!(i, Item::Own { .. })).unwrap();
     assert!(owned == 1 && own < first_tick, "{:?}", chain.items);
+}
+
+/// A part of a bar that ends with trade `last`: one trade of 50 for 2.
+fn part(interval: Interval, ts_ms: u64, last: i64) -> (Interval, KlineData) {
+    let open = interval.open_of(ts_ms as i64 * 1000);
+    let mut bar = KlineData { open_time_us: open, ..KlineData::default() };
+    (bar.open, bar.high, bar.low, bar.close) = (50, 50, 50, 50);
+    (bar.volume, bar.quote_volume, bar.trade_count) = (2, 100, 1);
+    (bar.first_trade_id, bar.last_trade_id) = (last, last);
+    (interval, bar)
+}
+
+#[test]
+fn the_beginning_of_first_bars_is_asked_for_once_the_venues_candles_are_settled_and_again_after_a_restart() {
+    let mut chain = Chain::new(VenueId::BinanceUsdm, Channel::AggTrades);
+    let at = |s: u64| (1_800_000_000 + s) * SECOND;
+    let ms = |s: u64| 1_800_000_000_000 + s * 1000;
+    chain.frame(at(5), &agg(10, ms(5), "100"));
+    assert_eq!(chain.feed.take_seeds(), [], "the minute before is not settled");
+    chain.frame(at(61), &agg(11, ms(61), "100"));
+    let first = First { row_id: 10, trade_id: 10, ts_us: ms(5) as i64 * 1000 };
+    assert_eq!(chain.feed.take_seeds(), [("BTCUSDT".to_owned(), first)]);
+    assert_eq!(chain.feed.take_seeds(), [], "once");
+    let state = serde_json::from_str(&serde_json::to_string(&chain.feed.state()).unwrap()).unwrap();
+    let v = chain.feed.venue;
+    chain.feed = Feed::new(v, Channel::AggTrades, 0, vec!["*".into()], chain.registry.clone(), state).unwrap();
+    assert_eq!(chain.feed.take_seeds(), [("BTCUSDT".to_owned(), first)], "nobody answered before the restart");
+    let mut out = Vec::new();
+    chain.feed.seeded("BTCUSDT", &first, &[], &mut out);
+    assert_eq!(out.len(), Interval::COUNT);
+    let state = chain.feed.state();
+    chain.feed = Feed::new(v, Channel::AggTrades, 0, vec!["*".into()], chain.registry.clone(), state).unwrap();
+    assert_eq!(chain.feed.take_seeds(), [], "answered once, asked never again");
+    chain.frame(at(99), &agg(12, ms(99), "100"));
+    assert_eq!(chain.feed.take_seeds(), []);
+}
+
+#[test]
+fn a_seed_begins_the_bars_it_fits_and_takes_their_mark_but_not_that_of_another_hole() {
+    let mut chain = Chain::new(VenueId::BinanceUsdm, Channel::AggTrades);
+    let at = |s: u64| (1_800_000_000 + s) * SECOND;
+    let ms = |s: u64| 1_800_000_000_000 + s * 1000;
+    for (id, s) in [(10, 5), (11, 61), (14, 130)] {
+        chain.frame(at(s), &agg(id, ms(s), "100"));
+    }
+    let [(symbol, first)] = chain.feed.take_seeds().try_into().unwrap();
+    // The minute began with the first recorded trade; a part of another trade fits no bar.
+    let seeds = [part(Interval::H1, ms(5), 9), part(Interval::D1, ms(5), 9), part(Interval::W1, ms(5), 8)];
+    let Chain { feed, items, .. } = &mut chain;
+    feed.seeded(&symbol, &first, &seeds, items);
+    let minutes: Vec<u16> = chain.bars("BTCUSDT", Interval::M1).values().map(|b| b.flags & (GAP | SEEDED)).collect();
+    assert_eq!(minutes, [0, GAP, GAP], "12 and 13 are missing between the second and the third");
+    chain.frame(at(131), &agg(15, ms(131), "100"));
+    let mut of = |interval| chain.bars("BTCUSDT", interval).into_values().next();
+    assert!(of(Interval::H1).is_none_or(|b| b.flags & GAP != 0));
+    let repaired = r#"{"channel":"agg_trades","symbol":"BTCUSDT","url":"u","status":200,"fill":{"from":12,"to":13}}"#;
+    let row = |id: i64| format!(r#"{{"a":{id},"p":"1","q":"1","f":{id},"l":{id},"T":{},"m":true}}"#, ms(65));
+    let mut payload = u32::try_from(repaired.len()).unwrap().to_le_bytes().to_vec();
+    payload.extend_from_slice(repaired.as_bytes());
+    payload.extend_from_slice(format!("[{},{}]", row(12), row(13)).as_bytes());
+    chain.record(Kind::Rest, 9, at(140), &payload);
+    chain.worker.handle(Job::Batch(std::mem::take(&mut chain.items)));
+    let (out, got) = mpsc::channel();
+    chain.worker.handle(Job::Checkpoint { feed: 0, reply: Box::new(move |d| out.send(d).unwrap()) });
+    let bars = got.recv().unwrap().bars;
+    let last = |interval| bars.iter().rfind(|(_, i, _)| *i == interval).unwrap().2;
+    let (hour, day, week) = (last(Interval::H1), last(Interval::D1), last(Interval::W1));
+    assert_eq!((hour.flags & (GAP | SEEDED), hour.trade_count, hour.open), (SEEDED, 7, 50));
+    assert_eq!((day.flags & (GAP | SEEDED), day.trade_count, day.volume), (SEEDED, 7, 8));
+    assert_eq!((week.flags & SEEDED, week.trade_count), (0, 6), "8 does not end right before 10");
+}
+
+#[test]
+fn a_row_right_before_the_first_one_that_comes_late_is_the_first_one() {
+    let mut chain = Chain::new(VenueId::BinanceUsdm, Channel::AggTrades);
+    let at = |s: u64| (1_800_000_000 + s) * SECOND;
+    let ms = |s: u64| 1_800_000_000_000 + s * 1000;
+    chain.record(Kind::Data, 1, at(5), agg(10, ms(5), "100").as_bytes());
+    chain.frame(at(70), &agg(11, ms(70), "100"));
+    let [(_, before)] = chain.feed.take_seeds().try_into().unwrap();
+    chain.record(Kind::Data, 2, at(71), agg(9, ms(4), "90").as_bytes());
+    let mut out = Vec::new();
+    chain.feed.seeded("BTCUSDT", &before, &[part(Interval::D1, ms(5), 9)], &mut out);
+    assert!(out.is_empty(), "9 would count twice");
+    let [(_, now)] = chain.feed.take_seeds().try_into().unwrap();
+    assert_eq!((now.row_id, now.trade_id, now.ts_us), (9, 9, ms(4) as i64 * 1000));
 }

@@ -115,20 +115,25 @@ impl KlineGenerator {
     }
 
     /// Puts what was traded before recording began in front of the bar that was open then: `part` ends right before
-    /// the first trade of it. The bar may be open still, or closed and kept. Returns true when an open bar changed; a
-    /// part that fits no bar changes nothing.
+    /// the first trade of it; without a trade it says that there was none. The bar may be open still, or closed and
+    /// kept; its gap mark is over. Returns true when an open bar changed; a part that fits no bar changes nothing.
     pub fn prepend(&mut self, interval: Interval, part: KlineData, events: &mut Vec<BarEvent>) -> bool {
         self.interrupt();
         let i = interval.index();
         if self.open[i].is_empty() {
-            self.seed(interval, part);
-            return true;
+            if part.trade_count > 0 {
+                self.seed(interval, part);
+            }
+            return part.trade_count > 0;
         }
         let whole = |bar: &KlineData| -> Option<KlineData> {
-            let flags = (bar.flags & !FLAT) | SEEDED;
+            let flags = (bar.flags & !(FLAT | GAP)) | SEEDED;
             let (open_time_us, revision) = (bar.open_time_us, bar.revision);
             if open_time_us != part.open_time_us || bar.flags & SEEDED != 0 {
                 return None;
+            }
+            if part.trade_count == 0 {
+                return (bar.flags & GAP != 0).then_some(KlineData { flags: bar.flags & !GAP, ..*bar });
             }
             if bar.trade_count == 0 {
                 return Some(KlineData { flags, revision, ..part });

@@ -10,7 +10,7 @@
 //! - [`generator`]: the fold of one symbol (`run`: many trades at once); [`registry`]: which symbol has which place.
 //! - [`feed`]: one venue's log as ticks, gaps and clock.
 //! - [`official`]: the venue's own candles; [`backfill`] fills holes with them, [`compare`] looks for differences.
-//! - [`seed`]: the beginning of bars that were open when recording began.
+//! - [`seed`]: the beginning of bars that were open when recording began; `seeder` asks for it beside the feed.
 //! - [`export`]: bars to files. [`store`]: what readers see; [`db`]: what outlives the process.
 
 pub mod actor;
@@ -30,6 +30,7 @@ pub mod official;
 pub mod registry;
 mod run;
 pub mod seed;
+mod seeder;
 mod service;
 pub mod store;
 

@@ -16,6 +16,7 @@
 //! KuCoin's and Gate's candles have neither trade counts nor taker volumes: their first bars stay marked.
 
 use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
 
 use super::data::{FINAL, FLAT, KlineData, NO_ID, SEEDED, Scaled, Tick};
 use super::interval::Interval;
@@ -29,7 +30,7 @@ const PAGES_MAX: u32 = 100;
 const PAGE: i64 = 1_000;
 
 /// The first recorded row of a symbol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct First {
     /// Its own id: the trade's, or the aggregate's.
     pub row_id: i64,

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  one feed thread per venue --jobs (bounded, blocking)--> worker      scheduler --Swap--> worker
-//!          \\--commits------------------------------------> database thread
+//!          \--commits------------------------------------> database thread
+//!           \--wants--> seeder, one per venue that can be asked --beginnings of bars--> the same feed thread
 //! ```
 
 use std::sync::atomic::AtomicU64;
@@ -19,6 +20,7 @@ use super::db;
 use super::hub::KlineHub;
 use super::registry::SymbolPeriodRegistry;
 use super::store::{DoubleBufferedKlineStore, LatestSlots};
+use super::{seed, seeder};
 use crate::compact::Mode;
 use crate::config::Config;
 use crate::memory::{Held, Pressure};
@@ -117,6 +119,20 @@ impl KlineService {
         let mut feeds = Vec::new();
         for (number, (id, source)) in (0_u32..).zip(sources) {
             let venue = venue::venue(id).with_context(|| format!("venue {id} is not in this version"))?;
+            let seeder = match cfg.venues.get(&id) {
+                Some(config) if cfg.klines.seed && mode == Mode::Follow && seed::supported(id, source) => {
+                    let (wants, wanted) = tokio::sync::mpsc::unbounded_channel();
+                    let (cfg, config, ended) = (Arc::clone(cfg), config.clone(), ended.clone());
+                    others.push(spawn(&format!("seeds-{id}"), move || {
+                        if let Err(err) = seeder::run(&cfg, &config, venue, source, wanted, &ended) {
+                            let error = format!("{err:#}");
+                            tracing::error!(venue = %id, error, "the first bars stay marked: the venue cannot be asked");
+                        }
+                    })?);
+                    Some(wants)
+                }
+                _ => None,
+            };
             let consumer = Consumer {
                 cfg: Arc::clone(cfg),
                 id,
@@ -126,6 +142,7 @@ impl KlineService {
                 hub: Arc::clone(&hub),
                 empties: Arc::clone(&empties),
                 commits: commits.clone(),
+                seeder,
                 mode,
                 shutdown: shutdown.clone(),
             };

@@ -21,7 +21,7 @@ fn config(dir: &Path) -> PathBuf {
     let path = dir.join("tape.toml");
     // Small row groups and short intervals, so that every run stages and cuts many times.
     let text = format!(
-        "[data]\ndir = {:?}\n[wal]\nretention_hours = 8760\n[lake]\nrow_group_rows = 2000\nbatch_rows = 64\nack_interval_s = 1\nidle_stage_s = 1\n[api]\nlisten = \"127.0.0.1:{}\"\n[venues.binance-spot]\nsymbols = [\"BTCUSDT\"]\nchannels = [\"trades\"]\n",
+        "[data]\ndir = {:?}\n[wal]\nretention_hours = 8760\n[lake]\nrow_group_rows = 2000\nbatch_rows = 64\nack_interval_s = 1\nidle_stage_s = 1\n[klines]\nseed = false\n[api]\nlisten = \"127.0.0.1:{}\"\n[venues.binance-spot]\nsymbols = [\"BTCUSDT\"]\nchannels = [\"trades\"]\n",
         dir.join("data").display().to_string(),
         free_port(),
     );

@@ -87,8 +87,8 @@ pub(crate) struct Symbol {
     pub candle: Candle,
 }
 
-/// The candle of the present minute.
-#[derive(Clone, Default)]
+/// The candle of one minute, in ticks and lots.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Candle {
     pub open_ms: i64,
     pub first_id: i64,
@@ -330,10 +330,6 @@ impl Generator {
         for &amount in amounts.iter().take(count) {
             state.trade_id += 1;
             sum += amount;
-            if state.candle.count == 0 {
-                state.candle.first_id = state.trade_id;
-                state.candle.prices = [price; 4];
-            }
             state.candle.add(state.trade_id, price, amount, maker);
             let id = state.trade_id;
             if let Some(tape) = &mut tape {
@@ -371,6 +367,9 @@ pub(crate) type Written = (u32, u32, Option<(i64, i64)>);
 
 impl Candle {
     pub(crate) fn add(&mut self, id: i64, price: i64, amount: i64, maker: bool) {
+        if self.count == 0 {
+            (self.first_id, self.prices) = (id, [price; 4]);
+        }
         let [_, high, low, close] = &mut self.prices;
         (*high, *low, *close) = ((*high).max(price), (*low).min(price), price);
         let quote = i128::from(price) * i128::from(amount);

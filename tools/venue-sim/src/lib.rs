@@ -10,8 +10,8 @@
 //! Rooms in the order of the flow: [`config`] what a simulation is made of; `script` recordings; `slots` and `restamp` times and ids;
 //! `generate` and `shapes` a seeded market of Binance, `floor` one of KuCoin or Gate; `sbe` Binance's binary form; `listing` what is
 //! listed just now; `play` pacing; `venue` what the parts of one venue share; `server` the listener; `conn`, `outbox` and `disorder`
-//! one WebSocket; `limits` what an address may do; `protocol` the seam to the exchanges: `binance`, `rest`, `rest_trades` with `tape`
-//! and `book`; `kucoin` and `gate` with `names` for subscriptions and `history` for REST; [`faults`] and `closes` what goes wrong;
+//! one WebSocket; `limits` what an address may do; `protocol` the seam to the exchanges: `binance`, `rest`, `rest_trades` with `tape`,
+//! `candles` and `book`; `kucoin` and `gate` with `names` for subscriptions and `history` for REST; [`faults`] and `closes` what goes wrong;
 //! [`report`] what was sent.
 //!
 //! It knows nothing of the programs under test and shares no code with them. It never loses a frame on its own: a subscriber that
@@ -33,6 +33,7 @@
 
 mod binance;
 mod book;
+mod candles;
 mod closes;
 pub mod config;
 mod conn;

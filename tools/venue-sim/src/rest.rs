@@ -1,4 +1,4 @@
-//! REST of Binance spot and USD-M: ping, time, exchangeInfo, depth (trades are `rest_trades`'); weights, limits and the venue's error bodies.
+//! REST of Binance spot and USD-M: ping, time, exchangeInfo, depth (trades are `rest_trades`', candles `candles`'); weights, limits and the venue's error bodies.
 //!
 //! Symbols are those that play, with tick and step read off the recorded texts, plus a few that a client must cope with: halted,
 //! quiet, dated, and one that is not ASCII.
@@ -110,7 +110,9 @@ pub(crate) fn answer(venue: &Venue, head: &Head, path: &str, from: IpAddr, now_m
             (depth_weight(venue.market, limit), depth(venue, get("symbol"), limit, now_ms))
         }
         Some(other) => {
-            crate::rest_trades::answer(venue, head, other, &get).unwrap_or_else(|| (1, refusal(venue, 404, 0, now_ms)))
+            let trades = crate::rest_trades::answer(venue, head, other, &get);
+            let answered = trades.or_else(|| crate::candles::answer(venue, other, &get));
+            answered.unwrap_or_else(|| (1, refusal(venue, 404, 0, now_ms)))
         }
         None => (1, refusal(venue, 404, 0, now_ms)),
     };

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use serde::Deserialize;
 
-use crate::generate::Stall;
+use crate::generate::{Candle, Stall};
 use crate::report::lock;
 use crate::restamp::{Warp, render};
 use crate::script::{FrameRec, Timeline};
@@ -17,6 +17,9 @@ use crate::venue::{Material, Venue};
 
 /// Rows that the rings of one generated venue keep together at most, whatever the length of each.
 const ROWS_MAX: usize = 2_000_000;
+
+/// Minutes of one symbol that are kept: two weeks.
+const MINUTES_MAX: usize = 2 * 7 * 1_440;
 
 /// Which rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,11 +233,18 @@ impl Ring {
     }
 }
 
+/// Open time of a minute.
+pub(crate) fn minute_of(time_ms: i64) -> i64 {
+    time_ms.div_euclid(60_000) * 60_000
+}
+
 /// What a generated market remembers of one symbol.
 #[derive(Debug, Default)]
 pub(crate) struct Tape {
     trades: Ring,
     aggs: Ring,
+    /// Minutes with a trade, oldest first.
+    minutes: VecDeque<Candle>,
     keep: usize,
 }
 
@@ -248,6 +258,21 @@ impl Tape {
     /// Notes one trade.
     pub fn trade(&mut self, deal: Deal) {
         self.trades.push(deal, self.keep);
+        let open_ms = minute_of(deal.time_ms);
+        if self.minutes.back().is_none_or(|last| last.open_ms != open_ms) {
+            if self.minutes.len() >= MINUTES_MAX {
+                self.minutes.pop_front();
+            }
+            self.minutes.push_back(Candle { open_ms, ..Candle::default() });
+        }
+        if let Some(last) = self.minutes.back_mut() {
+            last.add(deal.id, deal.price, deal.amount, deal.maker);
+        }
+    }
+
+    /// The candles of minutes with a trade, oldest first.
+    pub fn minutes(&self) -> impl Iterator<Item = &Candle> {
+        self.minutes.iter()
     }
 
     /// Notes one aggregate.

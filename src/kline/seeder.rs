@@ -1,0 +1,130 @@
+//! Asks one venue for the beginnings of bars, beside the feed: a thread of its own, one symbol after the other,
+//! paced, and as patient as the venue is out of order. Knows neither the log nor the candles.
+//!
+//! ```text
+//!  consumer --Want--> seeder --REST--> venue          one thread per venue that can be asked
+//!           <-Found--        (fails: again later, the others meanwhile)
+//! ```
+//! What is wanted stands in the feed's own state and not here: after a restart the consumer asks again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::asker::Asker;
+use super::data::KlineData;
+use super::interval::Interval;
+use super::seed::{self, First};
+use crate::config::{Config, VenueConfig};
+use crate::shutdown::Shutdown;
+use crate::venue::{Channel, Venue};
+
+/// A request that fails is repeated for this long before other symbols have their turn.
+const PATIENCE: Duration = Duration::from_secs(20);
+const RETRY_FIRST: Duration = Duration::from_secs(5);
+const RETRY_MAX: Duration = Duration::from_secs(1_800);
+/// Tries of one symbol, over about half a day; the next start of the service tries again.
+const TRIES_MAX: u32 = 30;
+
+/// A symbol whose bars lack their beginning.
+pub(super) struct Want {
+    /// The venue's own spelling.
+    pub symbol: String,
+    /// The first recorded row.
+    pub first: First,
+    /// Where the answer goes; closed when nobody waits any more.
+    pub reply: UnboundedSender<Found>,
+}
+
+/// What the venue gave.
+pub(super) struct Found {
+    /// As in the want.
+    pub symbol: String,
+    /// As in the want.
+    pub first: First,
+    /// See [`seed::seeds`].
+    pub seeds: Vec<(Interval, KlineData)>,
+}
+
+/// A want and when it is tried.
+struct Due {
+    at: Instant,
+    tries: u32,
+    want: Want,
+}
+
+/// Works until `ended` or until nobody can want anything any more.
+///
+/// # Errors
+/// When requests cannot be set up at all.
+pub(super) fn run(
+    cfg: &Config,
+    config: &VenueConfig,
+    venue: &'static dyn Venue,
+    source: Channel,
+    mut wants: UnboundedReceiver<Want>,
+    ended: &Shutdown,
+) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("set up requests")?;
+    runtime.block_on(async {
+        let mut ask = Asker::new(cfg, config, Arc::new(crate::repair::pace(config)))?.patient(PATIENCE);
+        let mut due: Vec<Due> = Vec::new();
+        loop {
+            due.retain(|d| !d.want.reply.is_closed());
+            let next = due.iter().enumerate().min_by_key(|(_, d)| d.at).map(|(i, d)| (i, d.at));
+            let ready = async {
+                match next {
+                    Some((i, at)) => {
+                        tokio::time::sleep_until(at).await;
+                        i
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            let chosen = tokio::select! {
+                biased;
+                () = ended.wait() => return Ok(()),
+                want = wants.recv() => match want {
+                    Some(want) => {
+                        due.push(Due { at: Instant::now(), tries: 0, want });
+                        continue;
+                    }
+                    None => return Ok(()),
+                },
+                i = ready => i,
+            };
+            let Due { tries, want, .. } = due.swap_remove(chosen);
+            let found = tokio::select! {
+                biased;
+                () = ended.wait() => return Ok(()),
+                found = seed::seeds(&mut ask, venue, source, &want.symbol, &want.first) => found,
+            };
+            match found {
+                Ok(seeds) => {
+                    info!(venue = %config.id, symbol = want.symbol, intervals = seeds.len(), "the first bars have their beginning");
+                    let Want { symbol, first, reply } = want;
+                    // Nobody listens only when the feed began anew: it asks again.
+                    let _ = reply.send(Found { symbol, first, seeds });
+                }
+                Err(err) => {
+                    let error = format!("{err:#}");
+                    let tries = tries + 1;
+                    if tries >= TRIES_MAX {
+                        warn!(venue = %config.id, symbol = want.symbol, error, "the first bars stay marked until the next start");
+                        continue;
+                    }
+                    let wait = RETRY_FIRST.saturating_mul(1 << (tries - 1).min(20)).min(RETRY_MAX);
+                    warn!(
+                        venue = %config.id, symbol = want.symbol, error, wait_s = wait.as_secs(),
+                        "the beginning of the first bars is asked for again"
+                    );
+                    due.push(Due { at: Instant::now() + wait, tries, want });
+                }
+            }
+        }
+    })
+}
