@@ -165,8 +165,12 @@ fn a_recording_begun_in_the_middle_has_the_candles_of_one_from_the_beginning() {
     assert!(filled.status.success(), "{}", both(&filled));
     let official = table(&empty, &NINE);
     let ours = table(&whole, &NINE);
+    // The market ends in the middle of an order, of which its REST knows: not the last bar with a trade.
+    let series = |key: &str| key.rsplit_once(',').unwrap().0.to_owned();
+    let traded = ours.iter().filter(|(_, bar)| bar.split(',').nth(6) != Some("0"));
+    let last: BTreeMap<String, &String> = traded.map(|(key, _)| (series(key), key)).collect();
     let mut equal = 0;
-    for (key, bar) in ours.iter().filter(|(key, _)| official.contains_key(*key)) {
+    for (key, bar) in ours.iter().filter(|(key, _)| official.contains_key(*key) && *key < last[&series(key)]) {
         assert_eq!(official.get(key), Some(bar), "{key}");
         equal += 1;
     }
