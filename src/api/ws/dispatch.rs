@@ -47,6 +47,28 @@ struct Topics {
     sequence: u64,
 }
 
+impl Topics {
+    /// Gives native clients what they want of a change. What many of them would look for in all of it is sorted once.
+    fn put_native(&self, news: &[Arc<BarNews>], sequence: u64) {
+        let mut by_symbol: HashMap<&str, Vec<&Arc<BarNews>>> = HashMap::new();
+        if self.native.iter().any(|(_, f)| f.symbols.is_some()) {
+            for bar in news {
+                by_symbol.entry(&bar.name.symbol).or_default().push(bar);
+            }
+        }
+        for (mailbox, filter) in &self.native {
+            let wanted = |n: &&Arc<BarNews>| filter.wants(&n.name, n.slot.1);
+            match &filter.symbols {
+                None => mailbox.put(news.iter().filter(wanted), sequence),
+                Some(symbols) => {
+                    let bars = symbols.iter().filter_map(|s| by_symbol.get(s.as_str())).flatten().copied();
+                    mailbox.put(bars.filter(wanted), sequence);
+                }
+            }
+        }
+    }
+}
+
 /// See the module.
 pub(in crate::api) struct Dispatcher {
     hub: Arc<KlineHub>,
@@ -126,7 +148,7 @@ impl Dispatcher {
             return;
         }
         topics.sequence = pushed.sequence;
-        let mut news = Vec::with_capacity(if topics.native.is_empty() { 0 } else { pushed.updates.len() });
+        let mut news = Vec::new();
         for update in pushed.updates.iter() {
             let slot = (update.symbol_index, update.interval);
             if topics.native.is_empty() && !topics.bars.contains_key(&slot) {
@@ -139,8 +161,13 @@ impl Dispatcher {
             }
             news.push(bar);
         }
-        for (mailbox, filter) in &topics.native {
-            mailbox.put(news.iter().filter(|n| filter.wants(&n.name, n.slot.1)), pushed.sequence);
+        topics.put_native(&news, pushed.sequence);
+        // Woken when all is there: one write to each client, not one for each of its streams.
+        for mailbox in news.iter().filter_map(|n| topics.bars.get(&n.slot)).flatten() {
+            mailbox.ring();
+        }
+        for (mailbox, _) in &topics.native {
+            mailbox.ring();
         }
     }
 
@@ -158,10 +185,12 @@ impl Dispatcher {
                 let news = Arc::new(BarNews::new(Arc::clone(&name), (index, interval), bar, now));
                 for mailbox in topics.bars.get(&(index, interval)).into_iter().flatten() {
                     mailbox.put([&news], sequence);
+                    mailbox.ring();
                 }
                 for (mailbox, _) in topics.native.iter().filter(|(_, f)| f.wants(&name, interval)) {
                     mailbox.skipped();
                     mailbox.put([&news], sequence);
+                    mailbox.ring();
                 }
             }
         }
@@ -177,9 +206,9 @@ impl Dispatcher {
                     continue;
                 }
                 let Some(name) = self.named(&mut topics, tick.symbol_index) else { continue };
-                let news = Arc::new(TradeNews { name, tick: *tick, now_ms: now });
+                let news = Arc::new(TradeNews::new(name, *tick, aggregate, now));
                 for mailbox in topics.trades.get(&key).into_iter().flatten() {
-                    mailbox.put_trade(&news, aggregate);
+                    mailbox.put_trade(&news);
                 }
             }
         }

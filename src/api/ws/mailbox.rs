@@ -2,8 +2,10 @@
 //! an older state behind a newer one. Putting into it never waits, so a slow client delays nobody.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use axum::extract::ws::Utf8Bytes;
 use tokio::sync::Notify;
 
 use super::super::text;
@@ -35,18 +37,32 @@ pub(super) struct BarNews {
     pub slot: Slot,
     pub bar: KlineData,
     pub now_ms: i64,
-    event: OnceLock<String>,
+    event: OnceLock<Utf8Bytes>,
+    combined: OnceLock<Utf8Bytes>,
     object: OnceLock<String>,
+}
+
+/// An event as combined streams carry it.
+fn wrapped(stream: &str, event: &str) -> Utf8Bytes {
+    format!("{{\"stream\":{},\"data\":{event}}}", text::json_text(stream)).into()
 }
 
 impl BarNews {
     pub fn new(name: Arc<Name>, slot: Slot, bar: KlineData, now_ms: i64) -> Self {
-        Self { name, slot, bar, now_ms, event: OnceLock::new(), object: OnceLock::new() }
+        Self { name, slot, bar, now_ms, event: OnceLock::new(), combined: OnceLock::new(), object: OnceLock::new() }
     }
 
-    pub fn event(&self) -> &str {
+    /// As the exchange's streams have it, alone or in a combined stream.
+    pub fn event(&self, combined: bool) -> &Utf8Bytes {
         let n = &self.name;
-        self.event.get_or_init(|| text::event(&n.venue, &n.json, self.slot.1, &self.bar, self.now_ms))
+        let alone = || {
+            let make = || text::event(&n.venue, &n.json, self.slot.1, &self.bar, self.now_ms).into();
+            self.event.get_or_init(make)
+        };
+        if !combined {
+            return alone();
+        }
+        self.combined.get_or_init(|| wrapped(&format!("{}@kline_{}", n.lower, self.slot.1), alone()))
     }
 
     pub fn object(&self) -> &str {
@@ -55,16 +71,34 @@ impl BarNews {
     }
 }
 
-/// A trade, as `@aggTrade` or as `@trade`.
+/// A trade, as `@aggTrade` or as `@trade`; its texts are made once for all who want them.
 #[derive(Debug)]
 pub(super) struct TradeNews {
-    pub name: Arc<Name>,
-    pub tick: Tick,
-    pub now_ms: i64,
+    name: Arc<Name>,
+    tick: Tick,
+    aggregate: bool,
+    now_ms: i64,
+    alone: OnceLock<Utf8Bytes>,
+    combined: OnceLock<Utf8Bytes>,
 }
 
 impl TradeNews {
-    pub fn event(&self, aggregate: bool) -> String {
+    pub fn new(name: Arc<Name>, tick: Tick, aggregate: bool, now_ms: i64) -> Self {
+        Self { name, tick, aggregate, now_ms, alone: OnceLock::new(), combined: OnceLock::new() }
+    }
+
+    /// As the exchange's streams have it, alone or in a combined stream.
+    pub fn event(&self, combined: bool) -> &Utf8Bytes {
+        let alone = || self.alone.get_or_init(|| self.text().into());
+        if !combined {
+            return alone();
+        }
+        let topic = if self.aggregate { "aggTrade" } else { "trade" };
+        self.combined.get_or_init(|| wrapped(&format!("{}@{topic}", self.name.lower), alone()))
+    }
+
+    fn text(&self) -> String {
+        let aggregate = self.aggregate;
         let (t, symbol, now) = (&self.tick, &self.name.json, self.now_ms);
         let (price, amount, _) = trade_texts(&self.name.venue, t);
         let (time, maker) = (t.ts_us.div_euclid(1_000), !t.taker_buy);
@@ -96,7 +130,7 @@ impl TradeNews {
 #[derive(Clone, Debug)]
 pub(super) enum News {
     Bar(Arc<BarNews>),
-    Trade(Arc<TradeNews>, bool),
+    Trade(Arc<TradeNews>),
 }
 
 /// The newest states a client knows of a slot: of the open bar, and of the last closed one.
@@ -155,6 +189,8 @@ struct Inner {
 #[derive(Default)]
 pub(super) struct Mailbox {
     inner: Mutex<Inner>,
+    /// Something was put and nobody woken since.
+    unheard: AtomicBool,
     pub wake: Notify,
 }
 
@@ -171,24 +207,30 @@ impl Mailbox {
         (inner.queue.len() * ENTRY + inner.seen.len() * SLOT) as u64
     }
 
-    /// Adds states of bars up to the change `sequence`.
+    /// Adds states of bars up to the change `sequence`. The client hears of them at [`Mailbox::ring`], so that what
+    /// belongs together is sent together.
     pub fn put<'a>(&self, bars: impl IntoIterator<Item = &'a Arc<BarNews>>, sequence: u64) {
         let mut inner = self.lock();
         for bar in bars {
             inner.put(bar);
         }
         inner.batch.sequence = inner.batch.sequence.max(sequence);
-        let any = !inner.queue.is_empty();
-        drop(inner);
-        if any {
+        if !inner.queue.is_empty() {
+            self.unheard.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Wakes the client if something was put since it was woken.
+    pub fn ring(&self) {
+        if self.unheard.swap(false, Ordering::Relaxed) {
             self.wake.notify_one();
         }
     }
 
     /// Adds a trade.
-    pub fn put_trade(&self, trade: &Arc<TradeNews>, aggregate: bool) {
+    pub fn put_trade(&self, trade: &Arc<TradeNews>) {
         let mut inner = self.lock();
-        inner.queue.push_back(News::Trade(Arc::clone(trade), aggregate));
+        inner.queue.push_back(News::Trade(Arc::clone(trade)));
         inner.bound();
         drop(inner);
         self.wake.notify_one();
@@ -342,6 +384,30 @@ mod tests {
         assert_eq!(states(&batch), [(1, 3, true), (2, 2, false)]);
         assert_eq!((batch.sequence, batch.conflated, batch.skipped), (5, 3, false));
         assert!(m.take().news.is_empty());
+    }
+
+    #[test]
+    fn a_client_is_woken_once_for_all_that_was_put_and_texts_are_shared() {
+        use futures_util::FutureExt;
+        let m = Mailbox::default();
+        let woken = || m.wake.notified().now_or_never().is_some();
+        m.put([&bar(1, 1, false)], 1);
+        m.put([&slot_bar(1, 1, 1, false)], 1);
+        assert!(!woken(), "not before all is there");
+        m.ring();
+        assert!(woken());
+        m.ring();
+        assert!(!woken(), "nothing was put since");
+        // What is older than what the client knows is nothing to be woken for.
+        m.take();
+        m.put([&bar(0, 1, false)], 2);
+        m.ring();
+        assert!(!woken());
+        let news = bar(1, 1, false);
+        for combined in [false, true] {
+            assert_eq!(news.event(combined).as_ptr(), news.event(combined).clone().as_ptr());
+        }
+        assert!(news.event(true).contains("\"a@kline_1m\",\"data\":{\"e\":\"kline\""));
     }
 
     #[test]

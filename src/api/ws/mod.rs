@@ -33,6 +33,9 @@ use super::{App, Shared, now_ms};
 use mailbox::Mailbox;
 use session::{Binance, Session};
 
+/// Clients say little; the library's own 128 KiB would be most of what a client costs.
+const READ_BUFFER: usize = 4 << 10;
+
 /// Which market a path means; `None` = spot, then USD-M.
 type Market = Option<Family>;
 
@@ -102,7 +105,10 @@ fn accept<F: Future<Output = ()> + Send + 'static>(
         return Err(Refusal::with(StatusCode::SERVICE_UNAVAILABLE, -1003, "Too many WebSockets."));
     };
     let app = Arc::clone(app);
-    let upgrade = upgrade.max_message_size(app.cfg.max_message_bytes).max_frame_size(app.cfg.max_message_bytes);
+    let upgrade = upgrade
+        .read_buffer_size(READ_BUFFER)
+        .max_message_size(app.cfg.max_message_bytes)
+        .max_frame_size(app.cfg.max_message_bytes);
     Ok(upgrade.on_upgrade(move |socket| async move {
         app.counts.websockets.fetch_add(1, Relaxed);
         serve(socket).await;

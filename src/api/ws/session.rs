@@ -149,22 +149,13 @@ impl Binance {
         super::run(&app, socket, self).await;
     }
 
-    fn wrap(&self, stream: &str, event: &str) -> Message {
-        if self.combined {
-            let stream = super::super::text::json_text(stream);
-            return Message::text(format!("{{\"stream\":{stream},\"data\":{event}}}"));
-        }
-        Message::text(event)
-    }
-
     fn message(&self, news: &News) -> Message {
-        match news {
-            News::Bar(bar) => self.wrap(&format!("{}@kline_{}", bar.name.lower, bar.slot.1), bar.event()),
-            News::Trade(trade, aggregate) => {
-                let topic = if *aggregate { "aggTrade" } else { "trade" };
-                self.wrap(&format!("{}@{topic}", trade.name.lower), &trade.event(*aggregate))
-            }
-        }
+        let text = match news {
+            News::Bar(bar) => bar.event(self.combined),
+            News::Trade(trade) => trade.event(self.combined),
+        };
+        // Shared, not copied.
+        Message::Text(text.clone())
     }
 }
 

@@ -3,13 +3,13 @@
 //! ```text
 //!  writer process --log--> server process: KlineService, api::serve --1,000 sockets--> this process
 //! ```
-//! Delay, exactly: from the instant at which a thread of the server sees the number of the swap change (it looks every
-//! 20 us or so) to the end of the `read` in this process that brought the state which that swap showed first, told by
+//! Delay, exactly: from the last look of a thread of the server at which the number of the swap had not changed (it looks
+//! every 20 us or so before a swap is due) to the end of the `read` in this process that brought the state which that swap showed first, told by
 //! symbol and last trade id. Only states of open bars count; closes are pushed at once, not at a swap. Clients, server
 //! and writer share the cores, so the clients' own work is in the figures. A stalled client wants all symbols, has a
 //! small receive buffer and reads nothing until it must have been given up.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
@@ -89,35 +89,38 @@ fn open_files() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Notes when each swap came and what it showed newly: monotonic ns, symbol, last trade id of the minute.
+/// Notes when each swap came and what it showed newly: monotonic ns, symbol, last trade id of the minute. The instant is
+/// that of the last look before the swap was seen; a swap without a look right before it is left out.
 fn note_swaps(hub: &KlineHub, every: Duration, stop: &Shutdown) -> Vec<[u64; 3]> {
     // Without this a sleep of 20 us takes 70.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
     let (mut out, mut whole, mut last) = (Vec::new(), FlatKlineStore::default(), Vec::new());
-    let (mut number, mut at) = (hub.swap_number(), Instant::now());
     let mut names: HashMap<u32, u64> = HashMap::new();
+    let (mut number, mut at, mut looked) = (hub.swap_number(), Instant::now(), clock().mono_ns);
     while !stop.requested() {
+        let before = looked;
+        looked = clock().mono_ns;
         let now = hub.swap_number();
         if now == number {
             // Swaps come at an even rate: sleep through most of it.
-            let left = every.saturating_sub(at.elapsed()).saturating_sub(Duration::from_millis(2));
+            let left = (every * 3 / 4).saturating_sub(at.elapsed());
             std::thread::sleep(left.max(Duration::from_micros(20)));
             continue;
         }
         (number, at) = (now, Instant::now());
-        let seen = clock().mono_ns;
+        let known = looked - before < 1_000_000;
         hub.whole(&mut whole);
         last.resize(whole.symbols(), 0);
         for (index, last) in (0_u32..).zip(&mut last) {
             let id = whole.symbol(index).map_or(-1, |bars| bars[Interval::M1.index()].last_trade_id);
             let Ok(id) = u64::try_from(id) else { continue };
-            if id != *last {
-                *last = id;
+            if id != *last && known {
                 let symbol = *names.entry(index).or_insert_with(|| {
                     hub.registry().get(index).map_or(0, |s| digits(s.symbol.as_bytes(), b"S") as u64)
                 });
-                out.push([seen, symbol, id]);
+                out.push([before, symbol, id]);
             }
+            *last = id;
         }
     }
     out
@@ -392,7 +395,10 @@ async fn told(mut client: Client) -> String {
         while more {
             let heard = client.read(|_, opcode, payload| match opcode {
                 1 if payload.starts_with(b"{\"e\":\"close\"") => {
-                    last.push(String::from_utf8_lossy(payload).into_owned())
+                    // Without its time, so that equal ones are equal.
+                    let text = String::from_utf8_lossy(payload);
+                    let (_, rest) = text.split_once(",\"code\"").unwrap_or_default();
+                    last.push(format!("{{\"e\":\"close\",..,\"code\"{rest}"));
                 }
                 8 => {
                     let code = payload.first_chunk::<2>().map_or(0, |c| u16::from_be_bytes(*c));
@@ -516,8 +522,12 @@ fn measure(place: Place, dir: &Path, args: &Args, stalls: &[usize]) -> anyhow::R
         );
     }
     println!("    clients that ended before they should: {ended}");
-    for (n, words) in last_words.iter().enumerate() {
-        println!("    stalled client {} was told: {words}", n + 1);
+    let mut alike: BTreeMap<String, usize> = BTreeMap::new();
+    for words in last_words {
+        *alike.entry(words).or_insert(0) += 1;
+    }
+    for (words, n) in alike {
+        println!("    {n} stalled clients were told: {words}");
     }
     std::fs::remove_dir_all(dir)?;
     Ok(all)
