@@ -15,6 +15,7 @@
 //! - [`lake`]: tables, Parquet, publishing.
 //! - [`history`]: the exchange's archive, mirrored and cleaned.
 //! - [`api`]: status, health and metrics of the compactor.
+//! - [`health`]: disks that fill up, logs that nobody reads off.
 //! - [`memory`]: how tight it is, and what is given up for it.
 //! - [`cli`]: one file per subcommand.
 #![forbid(unsafe_code)]
@@ -25,6 +26,7 @@ pub mod clock;
 pub mod collect;
 pub mod compact;
 pub mod config;
+pub mod health;
 pub mod history;
 pub mod kline;
 pub mod lake;

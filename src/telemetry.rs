@@ -1,5 +1,8 @@
 //! Log lines: set up once, to stderr, as text or JSON; and repeated warnings told once with a count.
 //!
+//! Lines of statistics have a target of their own, [`STATS`], shown at any level: `warn` is for what is wrong, and
+//! somebody who reads a log wants to see every minute that it lives and how. `[log] stats = false` turns them off.
+//!
 //! Never writes to stdout: that belongs to data. Metrics are not here but with the parts that count.
 
 use std::io::IsTerminal;
@@ -10,14 +13,14 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::Log;
 
+/// Target of lines that say every so often how it goes; at level `info`.
+pub const STATS: &str = "tapedeck::stats";
+
 /// Sends log lines as configured (section `[log]`) to stderr. Called once per process; a second call does nothing.
 ///
 /// A level that is no filter is said on stderr and becomes `warn`: log lines are no reason not to record.
 pub fn init(log: &Log) {
-    let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|err| {
-        eprintln!("log.level: {:?} is not a level or filter ({err}); using \"warn\"", log.level);
-        EnvFilter::new("warn")
-    });
+    let filter = filter(log);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // An error means that somebody (a test) has set up log lines already; theirs stay.
     let _ = if log.json {
@@ -25,6 +28,18 @@ pub fn init(log: &Log) {
     } else {
         builder.with_ansi(std::io::stderr().is_terminal()).try_init()
     };
+}
+
+fn filter(log: &Log) -> EnvFilter {
+    let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|err| {
+        eprintln!("log.level: {:?} is not a level or filter ({err}); using \"warn\"", log.level);
+        EnvFilter::new("warn")
+    });
+    let stats = format!("{STATS}={}", if log.stats { "info" } else { "off" });
+    match stats.parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    }
 }
 
 /// Lets one warning through per interval and counts the others.
@@ -76,6 +91,14 @@ impl RateLimited {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn statistics_are_shown_at_any_level_unless_they_are_turned_off() {
+        let shown = |level: &str, stats| filter(&Log { level: level.to_owned(), json: false, stats }).to_string();
+        assert_eq!(shown("error", true), "tapedeck::stats=info,error");
+        assert_eq!(shown("trace", false), "tapedeck::stats=off,trace");
+        assert_eq!(shown("no=level=this", true), "tapedeck::stats=info,warn");
+    }
 
     #[test]
     fn repeated_warnings_are_told_once_per_interval_with_the_number_kept_back() {

@@ -157,7 +157,14 @@ async fn nothing(method: Method, uri: Uri) -> Refusal {
 }
 
 async fn health(State(app): State<Shared>) -> impl IntoResponse {
-    let problems = app.status.problems();
+    let mut problems = app.status.problems();
+    if let Some(hub) = &app.hub {
+        let sick = |(venue, f): (String, crate::kline::hub::FeedStatus)| {
+            let why = f.reason.filter(|_| f.activity == "retrying")?;
+            Some(format!("{venue}: the candles failed and will try again: {why}"))
+        };
+        problems.extend(hub.stats().feeds.into_iter().filter_map(sick));
+    }
     if problems.is_empty() {
         (StatusCode::OK, "ok\n".to_owned())
     } else {

@@ -7,6 +7,7 @@ use anyhow::Context;
 use super::{ServiceArg, runtime};
 use crate::compact::{self, Mode};
 use crate::config::Config;
+use crate::health::Health;
 use crate::kline::KlineService;
 use crate::memory::MemoryMonitor;
 
@@ -29,6 +30,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         pressure.on_change(move |change| crate::collect::leave_pressure(&told, change));
         let status = Arc::new(compact::CompactorStatus::new(pressure.clone()));
         let mode = if args.drain { Mode::Drain } else { Mode::Follow };
+        let health = Arc::new(Health::of_compactor(&cfg));
+        status.watched_by(Arc::clone(&health));
         if mode == Mode::Drain {
             let candles = KlineService::start_under(&cfg, mode, &shutdown, &pressure)?;
             let outcome = compact::run(cfg.clone(), mode, shutdown, status).await;
@@ -38,6 +41,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         // Bound before any work: a port in use is a plain refusal, not a half-started service.
         let access = crate::api::Access::load(&cfg.api)?;
         let listener = crate::api::bind(cfg.api.listen).await?;
+        let watch = tokio::spawn(health.watch(shutdown.clone()));
+        let told = tokio::spawn(compact::stats::run(Arc::clone(&status), shutdown.clone()));
         let candles = KlineService::start_under(&cfg, mode, &shutdown, &pressure)?;
         let nightly = candles.as_ref().map(|_| tokio::spawn(crate::kline::nightly(cfg.clone(), shutdown.clone())));
         let hub = candles.as_ref().map(|c| Arc::clone(c.hub()));
@@ -50,6 +55,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         }
         finish(candles, cfg).await?;
         server.await.context("the status server ended badly")?;
+        watch.await.context("the watch over the disk ended badly")?;
+        told.await.context("the statistics ended badly")?;
         outcome.map(drop)
     })
 }

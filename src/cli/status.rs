@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::path::Path;
 
 use serde::Serialize;
 use wal_format::{Position, bytes_between};
@@ -13,6 +12,7 @@ use super::{ConfigArg, load, need_venues, print_out};
 use crate::collect::status::{Status, VenueStatus};
 use crate::compact::status::Snapshot;
 use crate::config::Config;
+use crate::health::disk_free_bytes;
 use crate::memory::Report;
 use crate::venue::VenueId;
 
@@ -47,13 +47,6 @@ pub struct LogStatus {
     pub unacked_bytes: Option<u64>,
     /// What is wrong, in plain words.
     pub problem: Option<String>,
-}
-
-/// Free bytes of the file system that holds `path` (or its nearest existing parent).
-pub fn disk_free_bytes(path: &Path) -> Option<u64> {
-    let existing = path.ancestors().find(|p| p.exists())?;
-    let stat = rustix::fs::statvfs(existing).ok()?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// The state of one venue's log.

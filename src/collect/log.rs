@@ -13,6 +13,7 @@ use std::time::Duration;
 use tracing::error;
 use wal_format::{Append, AppendError, Kind, LogWriter, Ringer, Seq, SyncHandle, SyncPolicy};
 
+use super::latency;
 use super::metrics::VenueMetrics;
 use super::record::{self, Event};
 use crate::clock;
@@ -186,13 +187,19 @@ impl SharedLog {
         conn: u32,
         append: impl FnOnce(&mut LogWriter) -> Result<Seq, AppendError>,
     ) -> Result<Seq, LogStopped> {
+        let started = (self.metrics.frames.get() % latency::ONE_IN == 0).then(clock::now);
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let writer = match writer.as_mut() {
             Some(w) if !self.failed.load(Ordering::Relaxed) => w,
             _ => return Err(LogStopped),
         };
         match append(writer) {
-            Ok(seq) => Ok(seq),
+            Ok(seq) => {
+                if let Some(started) = started {
+                    self.metrics.appends.took(clock::now().mono_ns.saturating_sub(started.mono_ns));
+                }
+                Ok(seq)
+            }
             Err(AppendError::TooLarge { bytes, max }) => self.too_large(writer, stamp, conn, bytes, max),
             Err(err) => Err(self.fail(&err.to_string())),
         }

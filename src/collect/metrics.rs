@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use wal_format::{WriterStats, flags};
 
+use super::latency::Latency;
 use super::roster::Roster;
 use super::watchdog::Streams;
+use crate::health::Health;
 use crate::memory::{Held, Pressure};
 use crate::venue::VenueId;
 
@@ -41,6 +43,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $field: Counter,)+
             pub(super) connections: Mutex<BTreeMap<Place, Connection>>,
             pub(super) expected: Mutex<Expected>,
+            /// How long appends take.
+            pub(super) appends: Latency,
             stats: OnceLock<Arc<WriterStats>>,
             failed: Mutex<Option<String>>,
             pub(super) no_listing: Mutex<Option<String>>,
@@ -238,6 +242,11 @@ impl VenueMetrics {
         *self.expected.lock().unwrap_or_else(PoisonError::into_inner) = Expected { stream_silence_ns };
     }
 
+    /// How many connections are in this state.
+    pub(super) fn connections_in(&self, state: ConnState) -> usize {
+        self.connections().values().filter(|c| c.state == state).count()
+    }
+
     /// What connections and their streams hold, about, bytes.
     fn connections_bytes(&self) -> u64 {
         /// Read buffers of socket, TLS and WebSocket, and a message that is put together.
@@ -277,12 +286,13 @@ impl VenueMetrics {
 pub struct Metrics {
     venues: BTreeMap<VenueId, Arc<VenueMetrics>>,
     pressure: Pressure,
+    health: OnceLock<Arc<Health>>,
 }
 
 impl Metrics {
     /// Zeros for these venues.
     pub fn new(venues: impl IntoIterator<Item = VenueId>) -> Self {
-        Self { venues: venues.into_iter().map(|v| (v, Arc::default())).collect(), pressure: Pressure::default() }
+        Self { venues: venues.into_iter().map(|v| (v, Arc::default())).collect(), ..Self::default() }
     }
 
     /// Of a process whose memory is watched; its parts say what they hold.
@@ -293,6 +303,16 @@ impl Metrics {
         }
         self.pressure = pressure;
         self
+    }
+
+    /// Who looks at disks and readers; set once.
+    pub(super) fn watched_by(&self, health: Arc<Health>) {
+        let _ = self.health.set(health);
+    }
+
+    /// Who looks at disks and readers.
+    pub(super) fn health(&self) -> Option<&Health> {
+        self.health.get().map(Arc::as_ref)
     }
 
     /// How tight the process's memory is.
@@ -340,6 +360,11 @@ impl Metrics {
                 let (s, ms) = (ns / 1_000_000_000, ns / 1_000_000 % 1_000);
                 let _ = writeln!(out, "{name}{{venue=\"{id}\",stream=\"{stream}\"}} {s}.{ms:03}");
             }
+        }
+        self.writers(&mut out);
+        self.flow(&mut out);
+        if let Some(health) = self.health() {
+            out.push_str(&health.prometheus());
         }
         out.push_str(&self.pressure.report().prometheus());
         out

@@ -11,7 +11,8 @@
 //! - [`handshake`]: token, URL, headers; [`dial`]: TCP, [`proxy`], TLS; [`connect`]: upgrade; [`http`]: REST
 //!   transport; [`pace`] and [`backoff`]: how often and when again.
 //! - [`log`]: the log as the tasks share it; [`record`]: what is written besides frames.
-//! - [`watchdog`]: silence; [`metrics`]: what is counted; [`status`] and [`serve`]: what is said about it.
+//! - [`watchdog`]: silence; [`metrics`] and [`latency`]: what is counted; [`status`], [`exposition`], [`stats`] and
+//!   [`serve`]: what is said about it.
 //! - [`bootstrap`]: order book snapshots; [`wishes`]: those that other processes ask for.
 //!
 //! One task per planned connection owns that socket; one task per venue owns the listing, one the snapshots, one
@@ -22,10 +23,12 @@ pub(crate) mod backoff;
 mod bootstrap;
 pub(crate) mod connect;
 pub(crate) mod dial;
+mod exposition;
 mod feed;
 mod handshake;
 pub(crate) mod http;
 mod keeper;
+mod latency;
 mod listing;
 pub(crate) mod log;
 pub mod metrics;
@@ -38,6 +41,7 @@ mod roster;
 mod serve;
 mod session;
 mod slot;
+pub(crate) mod stats;
 pub mod status;
 #[cfg(test)]
 mod tests;
@@ -69,12 +73,11 @@ pub use self::serve::address;
 use self::session::{Cause, GapStart};
 pub use self::wishes::{PRESSURE_EVENT, REQUESTS_DIR, SNAPSHOT_PREFIX, leave_pressure};
 use crate::config::{Config, VenueConfig, Warning, pacing};
+use crate::health::Health;
 use crate::memory::{Held, Pressure};
 use crate::shutdown::Shutdown;
 use crate::venue::{Channel, Venue, VenueId, venue};
 
-/// How often the totals are logged.
-const SUMMARY_EVERY_S: u64 = 60;
 /// How long a log that takes no records is left alone at least.
 const RESUME_AFTER: Duration = Duration::from_secs(5);
 
@@ -87,6 +90,9 @@ pub async fn run(cfg: Arc<Config>, shutdown: Shutdown, pressure: Pressure) -> an
     let metrics = Arc::new(Metrics::new(cfg.venues.keys().copied()).under(pressure));
     let listener = serve::bind(cfg.collector.listen).await;
     let ended = Shutdown::new();
+    let health = Arc::new(Health::of_collector(&cfg));
+    metrics.watched_by(Arc::clone(&health));
+    let watch = tokio::spawn(health.watch(ended.clone()));
     let mut server = None;
     if let Some(listener) = listener {
         // A directory that cannot be made is told by whoever opens the log in it.
@@ -100,6 +106,7 @@ pub async fn run(cfg: Arc<Config>, shutdown: Shutdown, pressure: Pressure) -> an
         serve::withdraw(&cfg);
         server.await?;
     }
+    watch.await?;
     outcome
 }
 
@@ -305,16 +312,15 @@ async fn close(feed: &Arc<Feed>) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(move || feed.log.close()).await?
 }
 
-/// Once a second: clock records; once a minute: a line with the totals.
+/// Once a second: clock records; once a minute: a line of statistics.
 async fn tick(feed: Arc<Feed>) {
+    let mut told = stats::Told::new(&feed.metrics, Stamp::now().0);
     for second in 1_u64.. {
         if feed.pause(Duration::from_secs(1)).await || feed.log.tick().is_err() {
             return;
         }
-        if second % SUMMARY_EVERY_S == 0 {
-            let c = feed.metrics.counts();
-            info!(venue = %feed.id, frames = c.frames, bytes = c.bytes, connects = c.connects,
-                disconnects = c.disconnects, refused = c.refused, "totals");
+        if second % stats::EVERY_S == 0 {
+            told.tell(feed.id, &feed.metrics, Stamp::now().0);
         }
     }
 }

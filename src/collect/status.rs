@@ -2,7 +2,7 @@
 //!
 //! Computed when somebody asks; costs nothing otherwise. `tapedeck status` prints it, `/v1/status` serves it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
 use serde::{Deserialize, Serialize};
@@ -82,6 +82,8 @@ impl Metrics {
     /// One sentence per reason why something does not flow; empty when all is well.
     pub fn problems(&self) -> Vec<String> {
         let mut all = self.pressure().problems();
+        all.extend(self.health().map(|h| h.problems()).unwrap_or_default());
+        all.extend(self.flows().into_iter().filter_map(|(id, flow)| Some(format!("{id}: {}", flow.problem()?))));
         for venue in self.status().venues {
             all.extend(venue.failed.map(|why| format!("{}: {why}", venue.venue)));
             all.extend(venue.no_listing.map(|why| format!("{}: no listing of symbols: {why}", venue.venue)));
@@ -94,7 +96,61 @@ impl Metrics {
     }
 }
 
+/// The streams of one venue, each once however many lines carry it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Flow {
+    /// All.
+    pub(super) streams: usize,
+    /// Those that are overdue on every live line that carries them, with how long they have been silent, ns.
+    pub(super) silent: Vec<(String, u64)>,
+}
+
+impl Flow {
+    /// Streams named in the sentence; the others are counted.
+    const NAMED: usize = 5;
+
+    fn problem(&self) -> Option<String> {
+        if self.silent.is_empty() {
+            return None;
+        }
+        let named =
+            self.silent.iter().take(Self::NAMED).map(|(name, ns)| format!("{name} for {} s", ns / 1_000_000_000));
+        let named = named.collect::<Vec<_>>().join(", ");
+        let more = match self.silent.len().saturating_sub(Self::NAMED) {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        Some(format!("{} of {} streams owe frames and are silent: {named}{more}", self.silent.len(), self.streams))
+    }
+}
+
+impl Metrics {
+    /// By venue.
+    pub(super) fn flows(&self) -> Vec<(VenueId, Flow)> {
+        let wall_ns = clock::wall_ns();
+        self.venues().map(|(id, v)| (id, v.flow(wall_ns))).collect()
+    }
+}
+
 impl VenueMetrics {
+    /// The streams at `wall_ns`. Those of connections that are not live are that connection's problem.
+    fn flow(&self, wall_ns: u64) -> Flow {
+        let silence_ns = self.expected.lock().unwrap_or_else(PoisonError::into_inner).stream_silence_ns;
+        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut streams: BTreeMap<&str, Option<u64>> = BTreeMap::new();
+        for c in connections.values() {
+            let leaving = c.roster.leaving();
+            for s in c.streams.iter().filter(|s| !leaving.contains(&s.name)) {
+                let overdue = s.overdue_ns(wall_ns, silence_ns).filter(|_| c.state == ConnState::Live);
+                let known = streams.entry(&s.name).or_insert(overdue);
+                // One line that delivers is enough.
+                *known = known.and_then(|k| overdue.map(|o| o.min(k)));
+            }
+        }
+        let silent = streams.iter().filter_map(|(name, ns)| Some(((*name).to_owned(), (*ns)?))).collect();
+        Flow { streams: streams.len(), silent }
+    }
+
     fn status(&self, venue: VenueId, wall_ns: u64, now: Instant) -> VenueStatus {
         let expected = *self.expected.lock().unwrap_or_else(PoisonError::into_inner);
         let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use hashbrown::{Equivalent, HashMap};
 use tokio::time::Instant;
 
+use crate::clock;
 use crate::venue::StreamKey;
 
 /// Frames of one stream. Written by the connection that owns it, read by anybody.
@@ -21,12 +22,42 @@ pub struct StreamStat {
     pub quiet: bool,
     frames: AtomicU64,
     last_ns: AtomicU64,
+    /// First frame on this connection, ns since epoch.
+    first_ns: AtomicU64,
+    /// Usual time between two frames on connections before, ns; 0 = not known.
+    usual_ns: AtomicU64,
+    /// When it was made, ns since epoch.
+    since_ns: u64,
 }
+
+/// Frames from which on the time between two of them is known.
+const USUAL_FRAMES: u64 = 10;
+/// A stream is overdue after so many of its usual times.
+const USUAL_TIMES: u64 = 20;
+/// And after this where they are not known: quiet symbols trade once in a while, ns.
+const UNKNOWN_NS: u64 = 3_600_000_000_000;
 
 impl StreamStat {
     /// Frames since the connection opened.
     pub fn frames(&self) -> u64 {
         self.frames.load(Ordering::Relaxed)
+    }
+
+    /// Usual time between two frames, ns; `None` = too few came to know.
+    fn usual_ns(&self) -> Option<u64> {
+        let (frames, first) = (self.frames(), self.first_ns.load(Ordering::Relaxed));
+        if frames >= USUAL_FRAMES && self.last_ns() > first {
+            return Some((self.last_ns() - first) / (frames - 1));
+        }
+        Some(self.usual_ns.load(Ordering::Relaxed)).filter(|ns| *ns > 0)
+    }
+
+    /// For how long nothing came, ns, when that is far longer than is usual for this stream and at least
+    /// `silence_ns`. Streams that are quiet by nature owe nothing.
+    pub fn overdue_ns(&self, wall_ns: u64, silence_ns: u64) -> Option<u64> {
+        let silent = wall_ns.saturating_sub(self.last_ns().max(self.since_ns));
+        let patience = self.usual_ns().map_or(UNKNOWN_NS, |ns| ns.saturating_mul(USUAL_TIMES));
+        (!self.quiet && silent > patience.max(silence_ns)).then_some(silent)
     }
 
     /// Receive time of the last frame, on this connection or one before it, ns since epoch; 0 = none yet.
@@ -65,23 +96,33 @@ impl Streams {
         key: impl Fn(&str) -> (Vec<u8>, Vec<u8>),
     ) -> Self {
         let (mut stats, mut index) = (self.stats.clone(), self.index.clone());
+        let since_ns = clock::wall_ns();
         for (name, quiet) in names {
             let (channel, symbol) = key(name);
             index.entry((channel.into(), symbol.into())).or_insert_with(|| {
-                let (frames, last_ns) = (AtomicU64::new(0), AtomicU64::new(0));
-                stats.push(Arc::new(StreamStat { name: name.to_owned(), quiet, frames, last_ns }));
+                let zero = || AtomicU64::new(0);
+                stats.push(Arc::new(StreamStat {
+                    name: name.to_owned(),
+                    quiet,
+                    frames: zero(),
+                    last_ns: zero(),
+                    first_ns: zero(),
+                    usual_ns: zero(),
+                    since_ns,
+                }));
                 stats.len() - 1
             });
         }
         Self { stats, index }
     }
 
-    /// Takes over when the streams of an earlier connection were last heard.
+    /// Takes over when the streams of an earlier connection were last heard, and how often.
     pub fn carry(&self, before: &Streams) {
         for (key, i) in &self.index {
             let old = before.index.get(key).and_then(|i| before.stats.get(*i));
             if let (Some(new), Some(old)) = (self.stats.get(*i), old) {
                 new.last_ns.fetch_max(old.last_ns(), Ordering::Relaxed);
+                new.usual_ns.store(old.usual_ns().unwrap_or(0), Ordering::Relaxed);
             }
         }
     }
@@ -92,7 +133,11 @@ impl Streams {
         match self.index.get(&key).and_then(|i| self.stats.get(*i)) {
             Some(s) => {
                 // One writer: a load and a store are enough and cost no locked instruction.
-                s.frames.store(s.frames.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+                let frames = s.frames.load(Ordering::Relaxed);
+                if frames == 0 {
+                    s.first_ns.store(ts_ns, Ordering::Relaxed);
+                }
+                s.frames.store(frames + 1, Ordering::Relaxed);
                 s.last_ns.store(ts_ns, Ordering::Relaxed);
                 true
             }
@@ -277,6 +322,33 @@ mod tests {
         let silent = w.silent_streams(t + S(90), &new);
         assert_eq!(silent.len(), 1);
         assert_eq!(silent[0].stream, "b@trade");
+    }
+
+    #[test]
+    fn a_stream_is_overdue_by_its_own_pace_and_after_an_hour_where_that_is_not_known() {
+        let s = streams(&["busy", "slow", "never"]);
+        // After the streams were made, whatever the clock says.
+        let t = s.stats[0].since_ns + 1_000_000_000;
+        let second = 1_000_000_000;
+        for i in 0..100 {
+            s.hit(StreamKey::name(b"busy"), t + i * second / 10);
+            if i % 10 == 0 {
+                s.hit(StreamKey::name(b"slow"), t + i * 30 * second);
+            }
+        }
+        let overdue =
+            |s: &Streams, at: u64| s.iter().map(|s| s.overdue_ns(at, 60 * second).is_some()).collect::<Vec<_>>();
+        // Ten a second: a minute of silence is a lot. One in five minutes: 100 minutes are.
+        assert_eq!(overdue(&s, t + 65 * second), [false, false, false]);
+        assert_eq!(overdue(&s, t + 71 * second), [true, false, false]);
+        assert_eq!(overdue(&s, t + 2_700 * second + 5_900 * second), [true, false, true]);
+        assert_eq!(overdue(&s, t + 2_700 * second + 6_100 * second), [true, true, true]);
+        // A new connection knows what is usual, and waits from its own beginning.
+        let new = streams(&["busy", "slow"]);
+        new.carry(&s);
+        let t = new.stats[0].since_ns.max(s.stats[1].last_ns());
+        assert_eq!(overdue(&new, t + 61 * second)[0], true);
+        assert_eq!(overdue(&new, t + 61 * second)[1], false);
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub mod route;
 mod session;
 mod snapshots;
 pub mod stage;
+pub mod stats;
 pub mod status;
 pub(crate) mod tail;
 #[cfg(test)]

@@ -410,6 +410,7 @@ impl<'a> Session<'a> {
             "published");
         self.worker.update(|s| {
             s.parts_published += 1;
+            s.files_published += last.files;
             s.last_publish = Some(last);
         });
         Ok(())

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::health::Health;
 use crate::memory::{Pressure, Report};
 
 /// What a worker is at.
@@ -104,6 +105,9 @@ pub struct VenueStatus {
     pub staged_pieces: u64,
     /// Parts published since the start of the process.
     pub parts_published: u64,
+    /// Files in them, manifests not counted.
+    #[serde(default)]
+    pub files_published: u64,
     /// The last of them.
     pub last_publish: Option<LastPublish>,
     /// Acknowledged position.
@@ -150,6 +154,7 @@ pub struct Snapshot {
 pub struct CompactorStatus {
     inner: Mutex<Snapshot>,
     pressure: Pressure,
+    health: OnceLock<Arc<Health>>,
 }
 
 /// Age of the last handled record from which a backlog is a problem, ms.
@@ -158,7 +163,12 @@ const LAG_PROBLEM_MS: u64 = 300_000;
 impl CompactorStatus {
     /// Of a process whose memory is watched.
     pub fn new(pressure: Pressure) -> Self {
-        Self { inner: Mutex::default(), pressure }
+        Self { pressure, ..Self::default() }
+    }
+
+    /// Who looks at the disk; set once.
+    pub fn watched_by(&self, health: Arc<Health>) {
+        let _ = self.health.set(health);
     }
 
     /// How tight the process's memory is.
@@ -187,6 +197,7 @@ impl CompactorStatus {
         let mut all: Vec<String> =
             self.lock().venues.iter().filter_map(|(name, v)| v.problem().map(|p| format!("{name}: {p}"))).collect();
         all.extend(self.pressure.problems());
+        all.extend(self.health.get().map(|h| h.problems()).unwrap_or_default());
         all
     }
 
@@ -194,6 +205,9 @@ impl CompactorStatus {
     pub fn prometheus(&self) -> String {
         let snapshot = self.snapshot();
         let mut text = snapshot.prometheus();
+        if let Some(health) = self.health.get() {
+            text.push_str(&health.prometheus());
+        }
         if let Some(memory) = snapshot.memory {
             text.push_str(&memory.prometheus());
         }
@@ -232,7 +246,9 @@ impl Snapshot {
     /// Everything as Prometheus text.
     pub fn prometheus(&self) -> String {
         type Value = fn(&VenueStatus) -> u64;
-        let metrics: [(&str, &str, &str, Value); 23] = [
+        // Held in ms, shown in s.
+        const LAG: &str = "lag_seconds";
+        let metrics: [(&str, &str, &str, Value); 26] = [
             ("records_total", "counter", "Log records handled. Stops when the collector or this venue stops.", |v| {
                 v.records
             }),
@@ -256,11 +272,18 @@ impl Snapshot {
                 v.lost_ranges
             }),
             ("lag_bytes", "gauge", "Log bytes not handled yet.", |v| v.lag_bytes),
-            ("lag_milliseconds", "gauge", "Age of the last record handled while a backlog remains.", |v| v.lag_ms),
+            (LAG, "gauge", "Age of the last record handled while a backlog remains.", |v| v.lag_ms),
             ("buffered_rows", "gauge", "Rows in memory.", |v| v.buffered_rows),
             ("buffered_bytes", "gauge", "Estimated bytes of the rows in memory.", |v| v.buffered_bytes),
             ("staged_pieces", "gauge", "Staged pieces of the open hour.", |v| v.staged_pieces),
             ("parts_published_total", "counter", "Hours (or shares of hours) published.", |v| v.parts_published),
+            ("files_published_total", "counter", "Files in them.", |v| v.files_published),
+            ("last_record_timestamp_seconds", "gauge", "Receive time of the last record handled.", |v| {
+                v.last_record_ns / 1_000_000_000
+            }),
+            ("acked_timestamp_seconds", "gauge", "When the position was last acknowledged; 0 = not yet.", |v| {
+                v.acked_at_ns / 1_000_000_000
+            }),
             ("segments", "gauge", "Segment files on disk. A steady rise means they are not released.", |v| {
                 v.segments_on_disk
             }),
@@ -274,7 +297,13 @@ impl Snapshot {
         for (name, kind, help, value) in metrics {
             let _ = writeln!(out, "# HELP tapedeck_compactor_{name} {help}\n# TYPE tapedeck_compactor_{name} {kind}");
             for (venue, v) in &self.venues {
-                let _ = writeln!(out, "tapedeck_compactor_{name}{{venue=\"{venue}\"}} {}", value(v));
+                let value = value(v);
+                let _ = if name == LAG {
+                    let (s, ms) = (value / 1_000, value % 1_000);
+                    writeln!(out, "tapedeck_compactor_{name}{{venue=\"{venue}\"}} {s}.{ms:03}")
+                } else {
+                    writeln!(out, "tapedeck_compactor_{name}{{venue=\"{venue}\"}} {value}")
+                };
             }
         }
         let name = "tapedeck_compactor_rows_total";

@@ -174,6 +174,8 @@ pub struct Log {
     pub level: String,
     /// True for JSON lines.
     pub json: bool,
+    /// True for lines of statistics at any level.
+    pub stats: bool,
 }
 
 /// One thing that is wrong with the configuration.

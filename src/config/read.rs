@@ -119,6 +119,7 @@ pub(super) fn read(source: &Source, problems: &mut Vec<Problem>) -> Config {
     let history = history::read(&mut r, &data_dir, proxy.as_ref());
     let memory = memory(&mut r);
     let level = r.word("log.level", &["error", "warn", "info", "debug", "trace"]);
+    let stats = r.yes("log.stats");
     let json = r.word("log.format", &["text", "json"]) == "json";
     let mut venues = std::collections::BTreeMap::new();
     for name in source.venues() {
@@ -139,7 +140,7 @@ pub(super) fn read(source: &Source, problems: &mut Vec<Problem>) -> Config {
         api,
         history,
         memory,
-        log: Log { level, json },
+        log: Log { level, json, stats },
         effective: source.effective(),
     }
 }
