@@ -24,12 +24,39 @@ const OTHER: usize = SYMBOLS + 1;
 const FRAME_COUNTS: usize = OTHER + 1;
 
 /// Receive time minus event time over the rows that have both, µs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delay {
     count: u64,
     min_us: i64,
     max_us: i64,
     sum_us: i64,
+    /// Rows by [`step_of`] their delay; as long as it needs to be.
+    #[serde(default)]
+    steps: Vec<u64>,
+}
+
+/// The step of a delay: 0 for 0 and below, then four of equal width to each power of two.
+#[inline]
+fn step_of(us: i64) -> usize {
+    match u64::try_from(us) {
+        Ok(us @ 1..) if us < 4 => us as usize,
+        Ok(us @ 4..) => {
+            let power = us.ilog2() as usize;
+            (power - 1) * 4 + (us >> (power - 2)) as usize % 4
+        }
+        _ => 0,
+    }
+}
+
+/// The largest delay of a step, µs.
+fn end_of_step(step: usize) -> i64 {
+    match step {
+        0..4 => step as i64,
+        _ => {
+            let (power, quarter) = (step / 4 + 1, step as i64 % 4);
+            ((5 + quarter) << (power - 2)) - 1
+        }
+    }
 }
 
 impl Delay {
@@ -45,6 +72,13 @@ impl Delay {
         self.min_us = self.min_us.min(us);
         self.max_us = self.max_us.max(us);
         self.sum_us = self.sum_us.saturating_add(us);
+        let step = step_of(us);
+        if self.steps.len() <= step {
+            self.steps.resize(step + 1, 0);
+        }
+        if let Some(n) = self.steps.get_mut(step) {
+            *n += 1;
+        }
     }
 
     /// As the manifest states it.
@@ -55,6 +89,7 @@ impl Delay {
             max_us: self.max_us,
             mean_us: if self.count == 0 { 0 } else { self.sum_us.div_euclid(self.count as i64) },
             sum_us: self.sum_us,
+            steps: self.steps.iter().enumerate().filter(|(_, n)| **n > 0).map(|(i, n)| (end_of_step(i), *n)).collect(),
         }
     }
 }
@@ -387,6 +422,31 @@ mod tests {
         a.rows(Table::Trades, 5);
         a.check_rows(Table::Trades, 5).unwrap();
         assert!(a.check_rows(Table::Trades, 4).unwrap_err().to_string().contains("trades"));
+    }
+
+    #[test]
+    fn delays_keep_smallest_largest_mean_and_how_many_were_how_late() {
+        let mut d = Delay::default();
+        for us in [-5, 3, -1, 1_000, 1_001, 70_000] {
+            d.add(1_000_000 + us, Some(1_000_000));
+        }
+        d.add(7, None);
+        let c = d.clock_error();
+        assert_eq!((c.count, c.min_us, c.max_us, c.mean_us), (6, -5, 70_000, 11_999));
+        assert_eq!(c.steps, [(0, 2), (3, 1), (1_023, 2), (81_919, 1)]);
+    }
+
+    #[test]
+    fn every_delay_lies_in_its_step_and_steps_are_a_quarter_wide() {
+        let mut last = (0, 0);
+        for us in (0..5_000).chain((12..62).flat_map(|p| [(1_i64 << p) - 1, 1 << p, (1 << p) + 1, (1 << p) * 3 / 2])) {
+            let step = step_of(us);
+            assert!(us <= end_of_step(step), "{us} in step {step}, which ends at {}", end_of_step(step));
+            assert!(step == 0 || us > end_of_step(step - 1), "{us} in step {step}");
+            last = last.max((step, us));
+        }
+        assert!(last.0 < 250, "{last:?}");
+        assert_eq!(step_of(i64::MIN), 0);
     }
 
     #[test]

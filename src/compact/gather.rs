@@ -38,6 +38,9 @@ pub struct Continuation {
     /// Open connections, and recent keys while two of them carry the same streams.
     #[serde(default)]
     pub dedupe: SavedDedupe,
+    /// SHA-256 of the manifest published last, lower-case hex; in a manifest that is the one before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_sha256: Option<String>,
 }
 
 /// What a log holds.
@@ -62,6 +65,8 @@ pub struct Gatherer {
     lost_before: Vec<LostRange>,
     /// Holes told since somebody asked; `None` while nobody wants to know.
     told: Option<Vec<Hole>>,
+    /// SHA-256 of the manifest published last.
+    previous_sha256: Option<String>,
     /// The part being gathered, if any.
     pub part: Option<OpenPart>,
 }
@@ -93,6 +98,7 @@ impl Gatherer {
             clock_offset_ns: continuation.clock_offset_ns,
             settings,
             lost_before: Vec::new(),
+            previous_sha256: continuation.previous_sha256.clone(),
             part: None,
         })
     }
@@ -104,6 +110,7 @@ impl Gatherer {
             clock_offset_ns: self.clock_offset_ns,
             ids: self.ids.save(&self.decoder.rows.symbols),
             dedupe: self.dedupe.save(&self.decoder.rows.symbols),
+            previous_sha256: self.previous_sha256.clone(),
         }
     }
 
@@ -180,6 +187,11 @@ impl Gatherer {
     #[inline]
     pub fn ends_before(&self, record: &RecordRef<'_>) -> bool {
         self.part.as_ref().is_some_and(|p| self.hours.hour_of(record.ts_recv_ns) != p.hour)
+    }
+
+    /// The part closed last was published with the manifest of this SHA-256: the next one is chained to it.
+    pub fn chain_to(&mut self, manifest_sha256: String) {
+        self.previous_sha256 = Some(manifest_sha256);
     }
 
     /// Forgets the open part: it is published.

@@ -17,6 +17,7 @@ use wal_format::Position;
 use super::account::{Imbalance, LISTED_MAX};
 use super::failpoint::fail_point;
 use super::gather::Gatherer;
+use super::hash::sha256_hex;
 use super::stage::{Place, to_log_position};
 use crate::lake::manifest::ManifestFile;
 use crate::lake::{FileInfo, LakeStore, LocalStore, Manifest, Part, Table, join_pieces, staged_path, staging_dir};
@@ -107,9 +108,11 @@ pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) 
     manifest.files.sort_by(|a, b| a.path.cmp(&b.path));
     manifest.check()?;
     fail_point!("publish.before_manifest");
-    store.publish_bytes(&manifest.to_json()?, &part.manifest(Path::new("")))?;
+    let json = manifest.to_json()?;
+    store.publish_bytes(&json, &part.manifest(Path::new("")))?;
     fail_point!("publish.after_manifest");
     gatherer.close();
+    gatherer.chain_to(sha256_hex(&json));
     Ok(Some(Published { part, manifest }))
 }
 
@@ -136,6 +139,7 @@ fn account(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) -> a
         }
     }
     let mut m = Manifest::new(place.log.clone(), place.venue.clone(), open.hour.to_string(), open.settings.clone());
+    m.previous_sha256.clone_from(&continuation.previous_sha256);
     m.first = to_log_position(open.first);
     m.end = to_log_position(end);
     m.records = books.by_kind();

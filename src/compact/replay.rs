@@ -206,19 +206,27 @@ fn refuse_used(out: &Path) -> anyhow::Result<()> {
 }
 
 /// The manifests of this log in the lake, in log order.
-fn published(lake: &Path, log: &Log) -> anyhow::Result<Vec<(Part, Manifest)>> {
+fn published(lake: &Path, log: &Log) -> anyhow::Result<Vec<Known>> {
     let mut found = Vec::new();
     for (part, path) in manifests(lake, log.venue.id().as_str())? {
         if !log.name.starts_with(&part.log8) {
             continue;
         }
-        let manifest = Manifest::load(&path).with_context(|| format!("read {}", path.display()))?;
+        let (manifest, sha256) = Manifest::load_hashed(&path).with_context(|| format!("read {}", path.display()))?;
         if manifest.log == log.name {
-            found.push((part, manifest));
+            found.push(Known { part, manifest, sha256 });
         }
     }
-    found.sort_by_key(|(part, _)| part.first_seq);
+    found.sort_by_key(|known| known.part.first_seq);
     Ok(found)
+}
+
+/// A part that the lake has.
+struct Known {
+    part: Part,
+    manifest: Manifest,
+    /// SHA-256 of the manifest's bytes.
+    sha256: String,
 }
 
 struct Log {
@@ -348,12 +356,12 @@ impl Log {
     }
 
     /// Rebuilds everything wanted below `out`.
-    fn rebuild(&self, parts: &[(Part, Manifest)], out: &Path, report: &mut Report) -> anyhow::Result<()> {
+    fn rebuild(&self, parts: &[Known], out: &Path, report: &mut Report) -> anyhow::Result<()> {
         let place = self.place(out);
         // Parts whose beginning is gone from the log cannot be rebuilt; the first whole one follows on the last of them.
-        let gone = parts.iter().take_while(|(_, m)| m.first.segment < self.first_segment).count();
+        let gone = parts.iter().take_while(|known| known.manifest.first.segment < self.first_segment).count();
         let (mut gatherer, from) = match gone.checked_sub(1).and_then(|i| parts.get(i)) {
-            Some((_, before)) => (self.after(before, self.settings.clone())?, to_position(before.end)),
+            Some(before) => (self.after(before, self.settings.clone())?, to_position(before.manifest.end)),
             None => (
                 Gatherer::new(self.venue, self.kind, self.settings.clone(), &Continuation::default())?,
                 Position::START,
@@ -367,22 +375,25 @@ impl Log {
         }
         let mut beginning = gone == 0;
         let mut reader = self.reader(from)?;
-        let mut cuts = parts.iter().skip(gone).map(|(_, m)| m);
+        let mut cuts = parts.iter().skip(gone);
         loop {
             let next = cuts.next();
-            if let Some(m) = next {
-                gatherer.set_settings(m.settings.clone());
+            if let Some(known) = next {
+                gatherer.set_settings(known.manifest.settings.clone());
             } else {
                 gatherer.set_settings(self.settings.clone());
             }
-            let end = next.map_or(End::Hour, ends);
+            let end = next.map_or(End::Hour, |known| ends(&known.manifest));
             let stopped = self.part(&mut reader, &mut gatherer, &place, &end, &mut beginning)?;
             let (published, last) = match stopped {
                 Stopped::Complete(p) => (p, false),
                 Stopped::LogEnd(p) => (p, true),
             };
-            if let Some(p) = &published {
-                report.parts.push(part_report(p.part.clone(), Verdict::Rebuilt, p.rows(), Vec::new()));
+            match (&published, next) {
+                (Some(p), _) => report.parts.push(part_report(p.part.clone(), Verdict::Rebuilt, p.rows(), Vec::new())),
+                // Left out: what follows is chained to what the lake has of it.
+                (None, Some(known)) => gatherer.chain_to(known.sha256.clone()),
+                (None, None) => {}
             }
             if last {
                 return Ok(());
@@ -390,30 +401,26 @@ impl Log {
         }
     }
 
-    fn after(&self, before: &Manifest, settings: WriteSettings) -> anyhow::Result<Gatherer> {
-        let continuation: Continuation = serde_json::from_value(before.continuation.clone())
-            .with_context(|| format!("read the continuation of the manifest of {}", before.hour))?;
+    fn after(&self, before: &Known, settings: WriteSettings) -> anyhow::Result<Gatherer> {
+        let continuation: Continuation = serde_json::from_value(before.manifest.continuation.clone())
+            .with_context(|| format!("read the continuation of the manifest of {}", before.manifest.hour))?;
+        let continuation = Continuation { previous_sha256: Some(before.sha256.clone()), ..continuation };
         Gatherer::new(self.venue, self.kind, settings, &continuation).context("go on behind a manifest")
     }
 
     /// Rebuilds every published part that the log still holds and compares.
-    fn verify(
-        &self,
-        lake: &Path,
-        parts: &[(Part, Manifest)],
-        out: Option<&Path>,
-        report: &mut Report,
-    ) -> anyhow::Result<()> {
+    fn verify(&self, lake: &Path, parts: &[Known], out: Option<&Path>, report: &mut Report) -> anyhow::Result<()> {
         let scratch = lake.join(".staging").join(format!("replay-{}-{}", self.venue.id(), std::process::id()));
         let rebuilt = out.map_or_else(|| scratch.join("rebuilt"), Path::to_owned);
-        let mut before: Option<&Manifest> = None;
-        for (part, manifest) in parts {
+        let mut before: Option<&Known> = None;
+        for known in parts {
+            let part = &known.part;
             if self.wanted(part.hour) {
-                let result = self.verify_part(lake, part, manifest, before, &rebuilt, &scratch);
+                let result = self.verify_part(lake, known, before, &rebuilt, &scratch);
                 let _ = std::fs::remove_dir_all(&scratch);
                 report.parts.push(result.with_context(|| format!("verify hour {}", part.hour))?);
             }
-            before = Some(manifest);
+            before = Some(known);
         }
         Ok(())
     }
@@ -421,15 +428,14 @@ impl Log {
     fn verify_part(
         &self,
         lake: &Path,
-        part: &Part,
-        manifest: &Manifest,
-        before: Option<&Manifest>,
+        Known { part, manifest, .. }: &Known,
+        before: Option<&Known>,
         rebuilt: &Path,
         scratch: &Path,
     ) -> anyhow::Result<PartReport> {
         let mut details = Vec::new();
         if let Some(b) = before {
-            details.extend(seam(b, manifest));
+            details.extend(seam(&b.manifest, manifest));
         }
         if manifest.first.segment < self.first_segment {
             let why = format!("segment {} is no longer in the log", manifest.first.segment);
@@ -450,7 +456,7 @@ impl Log {
         let leading_loss = manifest.lost.iter().any(|l| l.from_seq < manifest.first.seq);
         let from = match before {
             _ if !leading_loss => first,
-            Some(b) => to_position(b.end),
+            Some(b) => to_position(b.manifest.end),
             None => Position::START,
         };
         let mut beginning = before.is_none() && leading_loss;

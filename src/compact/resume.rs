@@ -27,6 +27,8 @@ use crate::lake::{Manifest, Part, staged_path, staging_dir};
 pub struct Evidence {
     /// The newest readable manifest of this log.
     pub manifest: Option<Manifest>,
+    /// SHA-256 of its bytes.
+    pub manifest_sha256: Option<String>,
     /// The newest valid state whose pieces are all there.
     pub state: Option<PartState>,
     /// The stored ack, if it can be read and is of this log.
@@ -85,8 +87,11 @@ pub fn decide(evidence: Evidence) -> anyhow::Result<Decision> {
         (Some(state), _) => Start::Inside(Box::new(state)),
         (None, Some(m)) => Start::Behind {
             position: to_position(m.end),
-            continuation: serde_json::from_value(m.continuation)
-                .with_context(|| format!("read the continuation of the manifest of {} {}", m.venue, m.hour))?,
+            continuation: Box::new(Continuation {
+                previous_sha256: evidence.manifest_sha256,
+                ..serde_json::from_value(m.continuation)
+                    .with_context(|| format!("read the continuation of the manifest of {} {}", m.venue, m.hour))?
+            }),
         },
         (None, None) => Start::Beginning,
     };
@@ -116,9 +121,10 @@ pub fn gather(place: &Place, ack: Result<Option<Ack>, String>, log_uuid: [u8; 16
         if part.log8 != place.log8() {
             continue;
         }
-        match Manifest::load(&path) {
-            Ok(m) if m.log == place.log => {
+        match Manifest::load_hashed(&path) {
+            Ok((m, sha256)) if m.log == place.log => {
                 evidence.manifest = Some(m);
+                evidence.manifest_sha256 = Some(sha256);
                 break;
             }
             Ok(_) => {}
@@ -266,7 +272,7 @@ mod tests {
         state: Option<PartState>,
         ack: Option<u64>,
     ) -> (u64, &'static str, bool, bool) {
-        let d = decide(Evidence { manifest, state, ack: ack.map(at), remarks: Vec::new() }).unwrap();
+        let d = decide(Evidence { manifest, state, ack: ack.map(at), ..Evidence::default() }).unwrap();
         let kind = match d.start {
             Start::Beginning => "beginning",
             Start::Behind { .. } => "behind",

@@ -122,7 +122,7 @@ pub struct IdRange {
 }
 
 /// `ts_recv - ts_event` over all rows that have both, µs. Negative when our clock is behind the venue's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockError {
     /// Rows counted.
     pub count: u64,
@@ -134,22 +134,10 @@ pub struct ClockError {
     pub mean_us: i64,
     /// Sum the mean comes from.
     pub sum_us: i64,
-}
-
-impl ClockError {
-    /// Counts one row.
-    #[inline]
-    pub fn add(&mut self, recv_minus_event_us: i64) {
-        if self.count == 0 {
-            self.min_us = recv_minus_event_us;
-            self.max_us = recv_minus_event_us;
-        }
-        self.count += 1;
-        self.min_us = self.min_us.min(recv_minus_event_us);
-        self.max_us = self.max_us.max(recv_minus_event_us);
-        self.sum_us = self.sum_us.saturating_add(recv_minus_event_us);
-        self.mean_us = self.sum_us.div_euclid(self.count as i64);
-    }
+    /// Rows by how late they came: (up to this many µs, rows), ascending, steps of a quarter of a power of two.
+    /// The first step is 0 and below.
+    #[serde(default)]
+    pub steps: Vec<(i64, u64)>,
 }
 
 /// A published file of the part.
@@ -191,6 +179,10 @@ pub struct Manifest {
     pub venue: String,
     /// `YYYY-MM-DDTHH`, UTC, of the receive time.
     pub hour: String,
+    /// SHA-256 of the published manifest of the part before it in its log, lower-case hex; `None` for the first
+    /// one. So the parts of a log are a chain: whoever knows the newest link knows all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_sha256: Option<String>,
     /// First record of the part.
     pub first: LogPosition,
     /// First record behind the part.
@@ -246,6 +238,7 @@ impl Manifest {
             log,
             venue,
             hour,
+            previous_sha256: None,
             first: LogPosition::default(),
             end: LogPosition::default(),
             ends_log: false,
@@ -346,11 +339,20 @@ impl Manifest {
     /// # Errors
     /// When it cannot be read or is not a manifest of a known version.
     pub fn load(path: &Path) -> Result<Manifest, LakeError> {
+        Ok(Self::load_hashed(path)?.0)
+    }
+
+    /// Reads a published manifest, and tells the SHA-256 of its bytes (lower-case hex) that the next one carries.
+    ///
+    /// # Errors
+    /// As [`Manifest::load`].
+    pub fn load_hashed(path: &Path) -> Result<(Manifest, String), LakeError> {
         let bytes = std::fs::read(path).map_err(LakeError::io("read", path))?;
-        Self::parse(&bytes).map_err(|e| match e {
+        let manifest = Self::parse(&bytes).map_err(|e| match e {
             LakeError::Manifest(what) => LakeError::Manifest(format!("{}: {what}", path.display())),
             other => other,
-        })
+        })?;
+        Ok((manifest, hex(&Sha256::digest(&bytes))))
     }
 
     /// Reads a manifest from its bytes.
@@ -428,15 +430,6 @@ mod tests {
         assert_eq!(a.digest().unwrap(), b.digest().unwrap());
         b.frames = 8;
         assert_ne!(a.digest().unwrap(), b.digest().unwrap());
-    }
-
-    #[test]
-    fn clock_error_keeps_smallest_largest_and_mean() {
-        let mut c = ClockError::default();
-        for us in [-5, 3, -1] {
-            c.add(us);
-        }
-        assert_eq!((c.min_us, c.max_us, c.mean_us, c.count), (-5, 3, -1, 3));
     }
 
     #[test]
