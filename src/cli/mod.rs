@@ -12,6 +12,7 @@ mod history;
 mod klines;
 mod replay;
 mod status;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,6 +51,8 @@ pub enum Command {
     Replay(replay::Args),
     /// The exchange's archive: lists, mirrors, tells what is here.
     History(history::Args),
+    /// Proves that nothing in the lake was altered since it was published.
+    Verify(verify::Args),
     /// Fills, compares and exports stored candles.
     Klines(klines::Args),
     /// Checks a configuration, or shows the one that holds and where each value came from.
@@ -73,6 +76,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Compactor(args) => compactor::run(args),
         Command::Replay(args) => replay::run(args),
         Command::History(args) => history::run(args),
+        Command::Verify(args) => verify::run(args),
         Command::Klines(args) => klines::run(args),
         Command::Config(args) => config::run(args),
         Command::Status(args) => status::run(args),

@@ -22,6 +22,7 @@
 //! itself. Segments go last.
 
 pub mod account;
+pub mod chain;
 pub mod decode;
 pub mod dedupe;
 pub mod failpoint;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod chain;
 mod pressure;
 mod repairs;
 
