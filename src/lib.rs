@@ -31,6 +31,7 @@ pub mod history;
 pub mod kline;
 pub mod lake;
 pub mod memory;
+pub mod outside;
 pub mod repair;
 pub mod shutdown;
 mod sql;

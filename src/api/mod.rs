@@ -12,8 +12,10 @@ mod error;
 mod guard;
 mod metrics;
 mod native;
+mod page;
 mod params;
 mod server;
+mod system;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -31,7 +33,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::compact::CompactorStatus;
-use crate::config::Api;
+use crate::config::{Api, Config};
 use crate::kline::KlineHub;
 use crate::memory::Held;
 use crate::shutdown::Shutdown;
@@ -47,12 +49,14 @@ pub(crate) struct App {
     pub status: Arc<CompactorStatus>,
     pub hub: Option<Arc<KlineHub>>,
     pub cfg: Api,
+    pub config: Arc<Config>,
     pub access: Access,
     dispatcher: Option<Arc<ws::Dispatcher>>,
     reads: Semaphore,
     sockets: Arc<Semaphore>,
     weights: guard::Weights,
     counts: metrics::Counts,
+    looks: system::Looks,
     shutdown: Shutdown,
 }
 
@@ -78,24 +82,25 @@ pub async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
 /// Serves until `shutdown`.
 pub async fn serve(
     listener: TcpListener,
-    cfg: Api,
+    config: Arc<Config>,
     access: Access,
     status: Arc<CompactorStatus>,
     hub: Option<Arc<KlineHub>>,
     shutdown: Shutdown,
 ) {
-    let connections = cfg.max_connections;
-    let app = app(cfg, access, status, hub, shutdown.clone());
+    let connections = config.api.max_connections;
+    let app = app(config, access, status, hub, shutdown.clone());
     server::run(listener, router(app.clone()), connections, app, shutdown).await;
 }
 
 fn app(
-    cfg: Api,
+    config: Arc<Config>,
     access: Access,
     status: Arc<CompactorStatus>,
     hub: Option<Arc<KlineHub>>,
     shutdown: Shutdown,
 ) -> Shared {
+    let cfg = config.api.clone();
     let dispatcher = hub.clone().map(|hub| ws::Dispatcher::start(hub, shutdown.clone()));
     if let Some(held) = dispatcher.as_ref().map(Arc::downgrade) {
         let waiting = move || held.upgrade().map_or(0, |d| d.waiting_bytes());
@@ -107,21 +112,24 @@ fn app(
         dispatcher,
         sockets: Arc::new(Semaphore::new(cfg.max_websockets)),
         cfg,
+        config,
         access,
         reads: Semaphore::new(READS),
         weights: guard::Weights::default(),
         counts: metrics::Counts::default(),
+        looks: system::Looks::default(),
         shutdown,
     })
 }
 
 fn router(app: Shared) -> Router {
     let router = Router::new()
-        .route("/", get(index))
         .route("/health", get(health))
         .route("/metrics", get(metrics_text))
         .merge(binance::router())
         .merge(native::router())
+        .merge(system::router())
+        .merge(page::router())
         .merge(ws::router())
         .fallback(nothing)
         .method_not_allowed_fallback(nothing);
@@ -145,10 +153,6 @@ async fn blocking<T: Send + 'static>(
         Ok(Err(why)) => Err(Refusal::internal(&why)),
         Err(panic) => Err(Refusal::internal(&panic.into())),
     }
-}
-
-async fn index() -> &'static str {
-    "Tapedeck compactor\n\n/health     200 while every venue's log is followed, 503 with the reason otherwise\n/metrics    Prometheus text\n/v1/status  JSON\n"
 }
 
 /// As the exchange answers to paths it does not know.

@@ -60,7 +60,7 @@ impl Fixture {
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let app = app(
-            cfg.api.clone(),
+            Arc::clone(&cfg),
             access,
             Arc::new(CompactorStatus::new(pressure)),
             Some(Arc::clone(service.hub())),
@@ -289,6 +289,8 @@ async fn bad_requests_get_the_codes_of_the_exchange() {
         ("/v1/klines?venue=nowhere&symbol=BTCUSDT&interval=1m", 400, -1130),
         ("/v1/klines?venue=binance-usdm&symbol=X&interval=1m", 400, -1121),
         ("/v1/snapshot?intervals=2m", 400, -1120),
+        ("/v1/streams", 400, -1102),
+        ("/v1/streams?venue=gate-spot", 400, -1130),
     ] {
         let (got, body) = f.get(path).await;
         assert_eq!((got, body["code"].as_i64()), (status, Some(code)), "{path} {body}");
@@ -304,9 +306,24 @@ async fn bad_requests_get_the_codes_of_the_exchange() {
     assert_eq!((status, &own[1]["close"], &own[1]["trades"]), (200, &rows[1][4], &rows[1][8]));
     let (_, whole) = f.get("/v1/snapshot").await;
     assert_eq!(whole["klines"].as_array().unwrap().len(), 7);
-    for path in ["/fapi/v1/exchangeInfo", "/v1/symbols", "/v1/venues", "/v1/gaps", "/v1/klines/stats", "/v1/status"] {
+    for path in [
+        "/fapi/v1/exchangeInfo",
+        "/v1/symbols",
+        "/v1/venues",
+        "/v1/gaps",
+        "/v1/klines/stats",
+        "/v1/status",
+        "/v1/system",
+        "/v1/streams?venue=binance-usdm",
+    ] {
         assert_eq!(f.get(path).await.0, 200, "{path}");
     }
+    let (_, system) = f.get("/v1/system").await;
+    assert!(system["disk"]["free_bytes"].as_u64().is_some() && system["processes"][0]["memory"]["own_bytes"].is_u64());
+    assert!(system["logs"][0]["segment_bytes"].as_u64() >= Some(4 << 20) && system["candles_bytes"].as_u64() > Some(0));
+    assert_eq!((&system["feeds"][0]["answers"], &system["candles"]["symbols"]), (&false.into(), &1.into()), "{system}");
+    assert_eq!(f.ask("GET", "/", "").await.0, 200);
+    assert_eq!(f.ask("GET", "/assets/none.js", "").await.0, 404);
     let (_, trades) = f.get("/fapi/v1/aggTrades?symbol=BTCUSDT&limit=5").await;
     assert_eq!(trades.as_array().unwrap().len(), 5);
     let (_, day) = f.get("/fapi/v1/ticker/24hr?symbol=BTCUSDT").await;
@@ -387,6 +404,41 @@ async fn sockets_answer_requests_and_damaged_requests_and_keep_to_their_limits()
     f.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paced_stream_leaves_replaced_states_out_and_keeps_every_close_and_the_chain() {
+    let f = Fixture::new("", Access::default(), 100).await;
+    let mut client = f.socket("/v1/stream?intervals=1m&every_ms=1000").await;
+    let first = client.next().await.unwrap();
+    let too_slow = tokio_tungstenite::connect_async(format!("ws://{}/v1/stream?every_ms=1001", f.addr)).await;
+    assert!(too_slow.is_err_and(|e| e.to_string().contains("400")));
+    let (mut known, mut sequence) = (Known::default(), first["sequence"].as_u64().unwrap());
+    let open = first["klines"][0]["open_time"].as_i64().unwrap();
+    known.take(open, first["klines"][0]["trades"].as_u64().unwrap(), false);
+    // More than a minute of trades, in pieces that each push a change.
+    for at in (100..6_000).step_by(20) {
+        f.append(at..at + 20);
+        f.caught_up(at as u64 + 20).await;
+    }
+    let bar = f.app.hub.as_ref().unwrap().latest(0).unwrap()[0];
+    let want = (bar.open_time_us / 1_000, bar.trade_count);
+    let (mut deltas, mut conflated) = (0, 0);
+    while known.0.get(&want.0).is_none_or(|(count, _)| *count < want.1) {
+        let delta = client.next().await.unwrap();
+        assert_eq!(delta["previous"].as_u64(), Some(sequence), "a link of the chain is missing");
+        sequence = delta["sequence"].as_u64().unwrap();
+        deltas += 1;
+        conflated += delta["conflated"].as_u64().unwrap();
+        for k in delta["klines"].as_array().unwrap() {
+            let (open_time, count) = (k["open_time"].as_i64().unwrap(), k["trades"].as_u64().unwrap());
+            if open_time >= open {
+                known.take(open_time, count, k["final"].as_bool().unwrap());
+            }
+        }
+    }
+    assert!(known.0.len() > 1 && conflated > deltas, "{} bars, {deltas} deltas, {conflated} left out", known.0.len());
+    f.end().await;
+}
+
 #[tokio::test]
 async fn when_memory_is_critical_open_sockets_go_on_and_new_ones_are_refused() {
     let f = Fixture::new("", Access::default(), 100).await;
@@ -426,6 +478,10 @@ async fn with_a_token_only_who_shows_it_is_answered() {
     assert_eq!(f.ask("GET", "/fapi/v1/ping", "x-mbx-apikey: 0123456789abcdef\r\n").await.0, 200);
     assert_eq!(f.ask("GET", "/fapi/v1/ping", "authorization: Bearer 0123456789abcdef\r\n").await.0, 200);
     assert_eq!(f.ask("GET", "/health", "").await.0, 200);
+    // The page's own files show nothing; what it asks for needs the token.
+    assert_eq!(f.ask("GET", "/", "").await.0, 200);
+    assert_eq!(f.ask("GET", "/assets/none.js", "").await.0, 404);
+    assert_eq!(f.get("/v1/system").await.0, 401);
     assert!(tokio_tungstenite::connect_async(format!("ws://{}/ws", f.addr)).await.is_err());
     drop(f.socket("/ws?token=0123456789abcdef").await);
     let origin = "origin: https://charts.example.org\r\n";
@@ -442,11 +498,17 @@ async fn the_document_names_every_route_and_no_other() {
     let doc: Value = serde_json::from_str(native::OPENAPI).unwrap();
     let paths: Vec<&String> = doc["paths"].as_object().unwrap().keys().collect();
     for path in &paths {
-        let (status, body) = f.get(&path.replace("{streams}", "btcusdt@trade")).await;
+        let (status, body) = f.get(&path.replace("{streams}", "btcusdt@trade").replace("{file}", "none.js")).await;
         assert_ne!(body["code"], -5000, "{path} {status} is in the document and not served");
     }
-    let sources =
-        [include_str!("mod.rs"), include_str!("native.rs"), include_str!("binance/mod.rs"), include_str!("ws/mod.rs")];
+    let sources = [
+        include_str!("mod.rs"),
+        include_str!("native.rs"),
+        include_str!("system.rs"),
+        include_str!("page/mod.rs"),
+        include_str!("binance/mod.rs"),
+        include_str!("ws/mod.rs"),
+    ];
     let mut routes = 0;
     for text in sources {
         for part in text.split("(\"/").skip(1).map(|p| p.split('"').next().unwrap()) {
@@ -455,7 +517,7 @@ async fn the_document_names_every_route_and_no_other() {
             let nested =
                 ["/api/v3", "/fapi/v1", "/fapi/v2", "/dapi/v1", "/market", "/public"].contains(&route.as_str());
             let named = paths.iter().any(|p| **p == route || p.ends_with(&route));
-            assert!(nested || named || route == "/", "{route} is served and not in the document");
+            assert!(nested || named, "{route} is served and not in the document");
         }
     }
     assert!(routes > 30, "{routes}");

@@ -47,7 +47,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         let nightly = candles.as_ref().map(|_| tokio::spawn(crate::kline::nightly(cfg.clone(), shutdown.clone())));
         let hub = candles.as_ref().map(|c| Arc::clone(c.hub()));
         let server =
-            tokio::spawn(crate::api::serve(listener, cfg.api.clone(), access, status.clone(), hub, shutdown.clone()));
+            tokio::spawn(crate::api::serve(listener, cfg.clone(), access, status.clone(), hub, shutdown.clone()));
         let outcome = compact::run(cfg.clone(), mode, shutdown.clone(), status).await;
         shutdown.trigger();
         if let Some(nightly) = nightly {

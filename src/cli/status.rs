@@ -1,20 +1,15 @@
 //! `tapedeck status`: what runs, how far behind, how much disk; every stream with its age, and why one does not
 //! flow. Takes no lock and disturbs nobody.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::net::SocketAddr;
-
-use serde::Serialize;
-use wal_format::{Position, bytes_between};
 
 use super::{ConfigArg, load, need_venues, print_out};
-use crate::collect::status::{Status, VenueStatus};
+use crate::collect::status::VenueStatus;
 use crate::compact::status::Snapshot;
 use crate::config::Config;
 use crate::health::disk_free_bytes;
 use crate::memory::Report;
-use crate::venue::VenueId;
+use crate::outside::{self, LogStatus};
 
 /// Arguments of `tapedeck status`.
 #[derive(Debug, clap::Args)]
@@ -32,68 +27,16 @@ pub struct Args {
     memory: bool,
 }
 
-/// What can be said of one log from the outside.
-#[derive(Debug, Serialize)]
-pub struct LogStatus {
-    /// Venue.
-    pub venue: &'static str,
-    /// True while a collector holds the log's lock.
-    pub collector_running: bool,
-    /// Segments on disk, ready ones included.
-    pub segments: usize,
-    /// Bytes of allocated segments.
-    pub segment_bytes: u64,
-    /// Bytes committed and not yet acknowledged by the lake.
-    pub unacked_bytes: Option<u64>,
-    /// What is wrong, in plain words.
-    pub problem: Option<String>,
-}
-
-/// The state of one venue's log.
-pub fn log_status(cfg: &Config, venue: VenueId) -> LogStatus {
-    let dir = cfg.wal_dir(venue);
-    let mut s = LogStatus {
-        venue: venue.as_str(),
-        collector_running: false,
-        segments: 0,
-        segment_bytes: 0,
-        unacked_bytes: None,
-        problem: None,
-    };
-    if !dir.exists() {
-        s.problem = Some("nothing was recorded yet".into());
-        return s;
-    }
-    match wal_format::log_state(&dir) {
-        Ok(state) => {
-            s.collector_running = state.writer_alive;
-            s.segments = state.segments.len();
-            s.segment_bytes = state.segments.iter().map(|g| g.bytes).sum();
-            let ack = state.acks.iter().find(|a| a.reader == "lake").and_then(|a| a.ack.as_ref().ok()?.as_ref());
-            if let Some(control) = wal_format::control::read(&dir) {
-                let from = ack.map_or(Position::START, |a| a.position);
-                s.unacked_bytes = Some(bytes_between(&state.segments, from, control.committed));
-            }
-        }
-        Err(err) => s.problem = Some(err.to_string()),
-    }
-    if s.problem.is_none() && !s.collector_running {
-        s.problem = Some("no collector is running".into());
-    }
-    s
-}
-
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let cfg = load(&args.config.config)?;
     need_venues(&cfg, &args.config.config)?;
     if args.memory {
         return memory(&cfg, args.json);
     }
-    let logs: Vec<LogStatus> = cfg.venues.keys().map(|v| log_status(&cfg, *v)).collect();
+    let logs: Vec<LogStatus> = cfg.venues.keys().map(|v| outside::log_status(&cfg, *v)).collect();
     let free = disk_free_bytes(&cfg.data_dir);
-    let compactor = fetch_status(&cfg);
-    let collectors: BTreeMap<VenueId, VenueStatus> =
-        cfg.venues.keys().filter_map(|v| Some((*v, collector_status(&cfg, *v)?))).collect();
+    let compactor = outside::compactor(&cfg);
+    let collectors = outside::by_venue(outside::collectors(&cfg));
     if args.json {
         let collectors: Vec<&VenueStatus> = collectors.values().collect();
         let all = serde_json::json!({
@@ -194,10 +137,8 @@ fn age(ms: Option<u64>) -> String {
 
 /// What the running services say about their memory. Each venue may have a collector of its own.
 fn memory(cfg: &Config, json: bool) -> anyhow::Result<()> {
-    let at: BTreeSet<SocketAddr> =
-        cfg.venues.keys().filter_map(|v| crate::collect::address(&cfg.wal_root(), *v)).collect();
-    let collectors = at.into_iter().filter_map(|at| serde_json::from_slice::<Status>(&fetch(at)?).ok()?.memory);
-    let compactor = fetch(cfg.api.listen).and_then(|body| serde_json::from_slice::<Snapshot>(&body).ok()?.memory);
+    let collectors = outside::collectors(cfg).into_iter().filter_map(|c| c.memory);
+    let compactor = outside::compactor(cfg).and_then(|all| serde_json::from_value::<Snapshot>(all).ok()?.memory);
     let reports: Vec<Report> = collectors.chain(compactor).collect();
     if json {
         return print_out(&format!("{}\n", serde_json::json!({ "memory": reports })));
@@ -207,32 +148,6 @@ fn memory(cfg: &Config, json: bool) -> anyhow::Result<()> {
         "no service says how its memory is\n  where: /v1/status of collector and compactor\n  fix:   start them, or check [collector] listen and [api] listen"
     );
     print_out(&reports.iter().map(Report::text).collect::<String>())
-}
-
-/// The collector's own words about one venue.
-fn collector_status(cfg: &Config, venue: VenueId) -> Option<VenueStatus> {
-    let listen = crate::collect::address(&cfg.wal_root(), venue)?;
-    let status: Status = serde_json::from_slice(&fetch(listen)?).ok()?;
-    status.venues.into_iter().find(|v| v.venue == venue.as_str())
-}
-
-/// The compactor's own words, when it answers within a second.
-pub(crate) fn fetch_status(cfg: &Config) -> Option<serde_json::Value> {
-    serde_json::from_slice(&fetch(cfg.api.listen)?).ok()
-}
-
-/// The body of `/v1/status` at `listen`, when it comes within a second.
-fn fetch(listen: SocketAddr) -> Option<Vec<u8>> {
-    use std::io::{Read, Write};
-    use std::time::Duration;
-    let mut stream = std::net::TcpStream::connect_timeout(&listen, Duration::from_millis(500)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
-    let request = format!("GET /v1/status HTTP/1.0\r\nHost: {listen}\r\n\r\n");
-    stream.write_all(request.as_bytes()).ok()?;
-    let mut answer = Vec::new();
-    stream.take(64 << 20).read_to_end(&mut answer).ok()?;
-    let body = answer.windows(4).position(|w| w == b"\r\n\r\n").map(|i| i + 4)?;
-    Some(answer.split_off(body))
 }
 
 #[cfg(test)]

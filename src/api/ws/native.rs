@@ -7,7 +7,8 @@
 //! ```
 //! `previous` is the `sequence` of the message before: whoever finds another one missed something. Subscribing comes
 //! before the snapshot is taken; changes that the snapshot has already are left out, so nothing goes back. A slow
-//! client gets fewer deltas with the newest states; `skipped` = closes may be missing too, ask REST.
+//! client gets fewer deltas with the newest states; `skipped` = closes may be missing too, ask REST. `every_ms` paces the
+//! deltas: one at most in that time, states of a bar that newer ones replaced meanwhile left out, closes kept.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::extract::ws::{Message, WebSocketUpgrade, close_code};
 use axum::response::Response;
+use tokio::time::Instant;
 
 use super::super::error::{Answer, Refusal};
 use super::super::native::filter;
@@ -31,6 +33,8 @@ use crate::kline::{FlatKlineStore, Interval, KlineHub};
 const LOOK: Duration = Duration::from_millis(2);
 /// Looks before giving up: longer than any swap interval takes.
 const SWAP_LOOKS: u32 = 5_000;
+/// The slowest pace of deltas, ms: one that a reader of the socket does not take for silence.
+const EVERY_MS_MAX: i64 = 1_000;
 
 pub(super) async fn open(app: State<Shared>, params: Params, upgrade: WebSocketUpgrade) -> Answer<Response> {
     let (Some(hub), Some(dispatcher)) = (app.hub.clone(), app.dispatcher.clone()) else {
@@ -38,7 +42,22 @@ pub(super) async fn open(app: State<Shared>, params: Params, upgrade: WebSocketU
     };
     let filter = filter(&hub, &params)?;
     let mailbox = dispatcher.mailbox();
-    let session = Native { app: Arc::clone(&app), hub, dispatcher, mailbox, filter, previous: 0, closed: false };
+    let every = match params.number("every_ms")? {
+        None => Duration::ZERO,
+        Some(ms) if ms <= EVERY_MS_MAX => Duration::from_millis(ms.unsigned_abs()),
+        Some(_) => return Err(Refusal::value("every_ms")),
+    };
+    let session = Native {
+        app: Arc::clone(&app),
+        hub,
+        dispatcher,
+        mailbox,
+        filter,
+        previous: 0,
+        closed: false,
+        every,
+        next: Instant::now(),
+    };
     accept(&app, upgrade, move |socket| async move {
         let app = Arc::clone(&session.app);
         super::run(&app, socket, session).await;
@@ -53,6 +72,10 @@ struct Native {
     filter: Filter,
     previous: u64,
     closed: bool,
+    /// Between two deltas.
+    every: Duration,
+    /// Not before this.
+    next: Instant,
 }
 
 fn list<'a>(bars: impl Iterator<Item = &'a str>) -> String {
@@ -110,6 +133,10 @@ impl Session for Native {
     }
 
     async fn send(&mut self, out: &mut Out<'_>) -> Result<(), End> {
+        if !self.every.is_zero() {
+            tokio::time::sleep_until(self.next).await;
+            self.next = Instant::now() + self.every;
+        }
         let batch = self.mailbox.take();
         self.app.counts.conflated.fetch_add(batch.conflated, Relaxed);
         let bars = || batch.news.iter().filter_map(|n| if let News::Bar(b) = n { Some(b) } else { None });

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use wal_format::{Position, bytes_between};
 
-use crate::cli::status::fetch_status;
 use crate::config::Config;
+use crate::outside;
 use crate::venue::VenueId;
 
 /// What one look showed.
@@ -42,7 +42,7 @@ impl Live {
     pub(super) fn tick(&mut self, cfg: &Config) -> Tick {
         let seconds = self.at.elapsed().as_secs_f64().max(1e-3);
         self.at = Instant::now();
-        let status = fetch_status(cfg);
+        let status = outside::compactor(cfg);
         let mut lines = Vec::new();
         let mut moved = false;
         for id in cfg.venues.keys() {

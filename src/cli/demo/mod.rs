@@ -251,7 +251,8 @@ fn intro(args: &Args, venues: &[VenueId], dir: &Path, config: &Path, listen: Soc
          Their frames are real recordings{generated}.\n\
          Two services run as child processes, as they would for real:\n\
          \x20 collector   WebSocket -> {wal}\n\
-         \x20 compactor   log -> {lake}, status at http://{listen}/v1/status\n\
+         \x20 compactor   log -> {lake}, candles\n\
+         \x20 the page    http://{listen}/\n\
          Their configuration: {config}   their logs: {logs}\n",
         wal = dir.join("wal").display(),
         lake = dir.join("lake").display(),

@@ -1,0 +1,210 @@
+//! `/v1/system` and `/v1/streams`: both services at one look, for the page. Logs, disk and memory are read from the
+//! outside; the collectors say themselves how their streams are. Looked at once a second at most, however many ask.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::get;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::error::{self, Answer, Refusal};
+use super::params::Params;
+use super::{Shared, blocking, now_ms};
+use crate::collect::status::{ConnStatus, StreamStatus, VenueStatus};
+use crate::config::Config;
+use crate::kline::KlineHub;
+use crate::outside::{self, LogStatus, ProcessMemory};
+use crate::venue::VenueId;
+
+/// How long an answer serves everybody.
+const FRESH: Duration = Duration::from_secs(1);
+/// Streams that do not flow, named per connection in the summary; `/v1/streams` names all.
+const NAMED_MAX: usize = 20;
+
+/// The last look.
+#[derive(Default)]
+pub(super) struct Looks {
+    last: Mutex<Option<(Instant, Arc<str>)>>,
+}
+
+pub(super) fn router() -> Router<Shared> {
+    Router::new().route("/v1/system", get(system)).route("/v1/streams", get(streams))
+}
+
+async fn system(State(app): State<Shared>) -> Answer<Response> {
+    let asker = Arc::clone(&app);
+    let body = blocking(&app, move || {
+        // Held while looking: whoever asks meanwhile gets the same look.
+        let mut last = asker.looks.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, body)) = last.as_ref()
+            && at.elapsed() < FRESH
+        {
+            return Ok(Arc::clone(body));
+        }
+        let body: Arc<str> = look(&asker)?.to_string().into();
+        *last = Some((Instant::now(), Arc::clone(&body)));
+        Ok(body)
+    })
+    .await?;
+    Ok(error::json(body.to_string()))
+}
+
+fn look(app: &Shared) -> anyhow::Result<Value> {
+    let cfg = &app.config;
+    let collectors = outside::collectors(cfg);
+    let snapshot = app.status.snapshot();
+    let memory: Vec<_> =
+        snapshot.memory.into_iter().chain(collectors.iter().filter_map(|c| c.memory.clone())).collect();
+    let collectors = outside::by_venue(collectors);
+    let logs: Vec<LogStatus> = cfg.venues.keys().map(|v| outside::log_status(cfg, *v)).collect();
+    let feeds: Vec<Feed> = cfg.venues.keys().map(|v| Feed::of(*v, collectors.get(v))).collect();
+    let own = std::process::id();
+    let mut processes =
+        vec![Process { name: "compactor", pid: own, venues: Vec::new(), memory: outside::process_memory(own) }];
+    for log in logs.iter().filter(|l| l.collector_running) {
+        let Some(pid) = log.collector_pid else { continue };
+        match processes.iter_mut().find(|p| p.pid == pid && p.name == "collector") {
+            Some(process) => process.venues.push(log.venue),
+            None => processes.push(Process {
+                name: "collector",
+                pid,
+                venues: vec![log.venue],
+                memory: outside::process_memory(pid),
+            }),
+        }
+    }
+    Ok(json!({
+        "now": now_ms(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "data_dir": cfg.data_dir.display().to_string(),
+        "disk": outside::disk(&cfg.data_dir),
+        "machine": outside::machine_memory(),
+        "processes": serde_json::to_value(&processes)?,
+        "memory": serde_json::to_value(memory)?,
+        "logs": serde_json::to_value(&logs)?,
+        "feeds": serde_json::to_value(&feeds)?,
+        "compactor": serde_json::to_value(snapshot.venues)?,
+        "candles": app.hub.as_deref().map(KlineHub::stats),
+        "candles_bytes": candle_bytes(cfg),
+        "clients": app.counts.websockets.load(Relaxed),
+    }))
+}
+
+/// Bytes of the embedded database with its own log; `None` for a server.
+fn candle_bytes(cfg: &Config) -> Option<u64> {
+    let file = cfg.data_dir.join(cfg.klines.database.strip_prefix("sqlite:")?);
+    let size = |suffix: &str| {
+        let mut name = file.clone().into_os_string();
+        name.push(suffix);
+        std::fs::metadata(name).map_or(0, |m| m.len())
+    };
+    Some(size("") + size("-wal"))
+}
+
+#[derive(Serialize)]
+struct Process {
+    name: &'static str,
+    pid: u32,
+    venues: Vec<&'static str>,
+    memory: Option<ProcessMemory>,
+}
+
+/// How one venue is recorded, in short.
+#[derive(Serialize)]
+struct Feed {
+    venue: &'static str,
+    /// The collector answers.
+    answers: bool,
+    failed: Option<String>,
+    no_listing: Option<String>,
+    connections: Vec<Connection>,
+}
+
+#[derive(Serialize)]
+struct Connection {
+    slot: usize,
+    line: u32,
+    state: Value,
+    why: Option<String>,
+    streams: usize,
+    flowing: usize,
+    frames: u64,
+    /// Since anything came on it, ms.
+    age_ms: Option<u64>,
+    /// Some of those that do not flow.
+    still: Vec<StreamStatus>,
+}
+
+impl Feed {
+    fn of(venue: VenueId, status: Option<&VenueStatus>) -> Self {
+        Self {
+            venue: venue.as_str(),
+            answers: status.is_some(),
+            failed: status.and_then(|s| s.failed.clone()),
+            no_listing: status.and_then(|s| s.no_listing.clone()),
+            connections: status.map_or_else(Vec::new, |s| s.connections.iter().map(Connection::of).collect()),
+        }
+    }
+}
+
+impl Connection {
+    fn of(c: &ConnStatus) -> Self {
+        let still = || c.streams.iter().filter(|s| s.why.is_some());
+        Self {
+            slot: c.slot,
+            line: c.line,
+            state: serde_json::to_value(c.state).unwrap_or_default(),
+            why: c.why.clone(),
+            streams: c.streams.len(),
+            flowing: c.streams.len() - still().count(),
+            frames: c.streams.iter().map(|s| s.frames).sum(),
+            age_ms: c.streams.iter().filter_map(|s| s.age_ms).min(),
+            still: still().take(NAMED_MAX).cloned().collect(),
+        }
+    }
+}
+
+/// Every stream of one venue with its age, and why one does not flow.
+async fn streams(State(app): State<Shared>, params: Params) -> Answer<Response> {
+    let venue: VenueId = params.need("venue")?.parse().map_err(|_| Refusal::value("venue"))?;
+    if !app.config.venues.contains_key(&venue) {
+        return Err(Refusal::value("venue"));
+    }
+    let asker = Arc::clone(&app);
+    let body = blocking(&app, move || {
+        let status = outside::by_venue(outside::collectors(&asker.config)).remove(&venue);
+        Ok(json!({"venue": venue.as_str(), "collector": status}).to_string())
+    })
+    .await?;
+    Ok(error::json(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collect::metrics::ConnState;
+
+    #[test]
+    fn a_connection_is_summed_up_with_those_that_do_not_flow_named() {
+        let stream = |n: u64, why: Option<&str>| StreamStatus {
+            stream: format!("s{n}"),
+            frames: n,
+            last_ns: 1,
+            age_ms: Some(100 * n),
+            why: why.map(str::to_owned),
+        };
+        let mut streams: Vec<StreamStatus> = (1..=3).map(|n| stream(n, None)).collect();
+        streams.extend((4..100).map(|n| stream(n, Some("silent for 90 s"))));
+        let all = ConnStatus { slot: 2, line: 0, conn: 5, state: ConnState::Live, why: None, streams };
+        let c = Connection::of(&all);
+        assert_eq!((c.streams, c.flowing, c.age_ms, c.still.len()), (99, 3, Some(100), NAMED_MAX));
+        assert_eq!((c.still[0].stream.as_str(), c.frames), ("s4", (1..100).sum()));
+        let silent = Feed::of(VenueId::GateSpot, None);
+        assert!(!silent.answers && silent.connections.is_empty());
+    }
+}
