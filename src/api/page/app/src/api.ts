@@ -110,6 +110,7 @@ export interface System {
     feeds: Record<string, CandleFeed>;
   } | null;
   candles_bytes: number | null;
+  memory: { service: string; level: string; alarms: string[] }[];
   clients: number;
 }
 
@@ -122,7 +123,7 @@ export class Refused extends Error {
 
 const KEY = "tapedeck.token";
 /** Nothing here takes longer unless the connection is gone. */
-const LIMIT_MS = 15_000;
+const LIMIT_MS = 8_000;
 let asking: Promise<void> | null = null;
 
 function token(): string | null {

@@ -339,7 +339,8 @@ export class Chart {
   }
 
   toNewest(): void {
-    this.chart.timeScale().scrollToRealTime();
+    // Not animated: changes that come meanwhile would stop it on its way.
+    this.chart.timeScale().scrollToPosition(6, false);
   }
 
   private say(text: string): void {

@@ -201,6 +201,13 @@ export class Panels {
       );
       body.push(row("machine", `${bytes(used)} / ${bytes(machine.total_bytes)}`));
     }
+    for (const report of s.memory) {
+      if (report.level !== "normal") {
+        level = report.level === "critical" ? "bad" : level === "bad" ? "bad" : "warn";
+        body.push(el("p", "why", `${report.service}: memory is ${report.level}`));
+      }
+      for (const alarm of report.alarms) body.push(el("p", "why", alarm));
+    }
     this.put("memory", bytes(own), level, body);
   }
 
