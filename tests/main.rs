@@ -32,6 +32,10 @@ mod cli {
     mod klines;
     mod pressure;
 }
+mod history {
+    mod defects;
+    mod kinds;
+}
 mod docs {
     mod tidy;
 }

@@ -9,14 +9,20 @@
 //! - [`manifest`]: what is known of every file, in SQLite or Postgres; the queue of downloads.
 //! - [`Mirror`]: the folder; [`trouble`]: why a file could not be had, and what to do.
 //!
+//! - [`clean`], [`stats`], [`known`]: files to rows of the lake, what they are, which defects are known.
+//!
 //! A file under its final name is whole and is what its `.CHECKSUM` says. Never touches the log.
 
+pub mod clean;
+pub mod known;
 pub mod manifest;
 pub mod market;
 mod mirror;
 pub mod path;
 pub mod select;
+pub mod stats;
 pub mod trouble;
+pub mod verify;
 
 pub use market::{BarInterval, Kind, Market, Period};
 pub use mirror::Mirror;

@@ -61,6 +61,8 @@ pub mod flags {
     pub const INEXACT: i32 = 32;
     /// The frame came over the second of two redundant lines.
     pub const SECOND_LINE: i32 = 64;
+    /// The row comes from the exchange's archive; `ts_recv` is then when its CSV was packed.
+    pub const ARCHIVE: i32 = 128;
 }
 
 /// How numbers are written.

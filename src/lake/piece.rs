@@ -65,7 +65,7 @@ pub fn write_piece(
     settings: &WriteSettings,
     key_values: &[(String, String)],
 ) -> Result<PieceInfo, LakeError> {
-    let mut out = Output::create(path, chunk.table(), settings, false)?;
+    let mut out = FileWriter::create(path, chunk.table(), settings, false)?;
     out.encode(chunk)?;
     let info = out.finish(key_values, chunk.inexact())?;
     Ok(PieceInfo { rows: info.rows, bytes: info.bytes, inexact: info.inexact })
@@ -86,7 +86,7 @@ pub fn join_pieces(
     key_values: &[(String, String)],
 ) -> Result<FileInfo, LakeError> {
     let group_rows = settings.group_rows(table);
-    let mut out = Output::create(dest_tmp, table, settings, true)?;
+    let mut out = FileWriter::create(dest_tmp, table, settings, true)?;
     let mut pending = RowsChunk::empty(table, settings.numeric);
     let mut inexact = 0;
     let mut last_seq = i64::MIN;
@@ -156,7 +156,7 @@ fn check_piece(piece: &TableFile, table: Table, settings: &WriteSettings) -> Res
 }
 
 /// A file being written: one row group after the other, then the footer.
-struct Output {
+pub(crate) struct FileWriter {
     path: PathBuf,
     table: Table,
     settings: WriteSettings,
@@ -167,8 +167,9 @@ struct Output {
     copied: usize,
 }
 
-impl Output {
-    fn create(path: &Path, table: Table, settings: &WriteSettings, digest: bool) -> Result<Self, LakeError> {
+impl FileWriter {
+    /// Starts a file; `digest`: compute its SHA-256.
+    pub(crate) fn create(path: &Path, table: Table, settings: &WriteSettings, digest: bool) -> Result<Self, LakeError> {
         let file = File::create(path).map_err(LakeError::io("create", path))?;
         let fail = LakeError::parquet("start", path);
         let schema =
@@ -201,7 +202,8 @@ impl Output {
         })
     }
 
-    fn encode(&mut self, chunk: &RowsChunk) -> Result<(), LakeError> {
+    /// Writes a chunk as one row group.
+    pub(crate) fn encode(&mut self, chunk: &RowsChunk) -> Result<(), LakeError> {
         check_size(chunk, &self.settings)?;
         let mut encode = || -> Result<(), ParquetError> {
             let mut group = self.writer.next_row_group()?;
@@ -241,7 +243,8 @@ impl Output {
         Ok(())
     }
 
-    fn finish(mut self, key_values: &[(String, String)], inexact: u64) -> Result<FileInfo, LakeError> {
+    /// Writes the footer. `inexact`: values of all chunks that a double cannot carry.
+    pub(crate) fn finish(mut self, key_values: &[(String, String)], inexact: u64) -> Result<FileInfo, LakeError> {
         if self.rows == 0 {
             return Err(LakeError::GroupSize {
                 table: self.table.as_str(),

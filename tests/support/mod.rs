@@ -1,5 +1,6 @@
 //! Helpers named as verbs: make a world, start services, wait, kill, count.
 
+pub mod archive;
 pub mod http;
 pub mod lake;
 pub mod log;

@@ -93,6 +93,11 @@ impl Choice {
 }
 
 impl Chosen {
+    /// Where cleaned files lie.
+    pub(super) fn lake(&self) -> std::path::PathBuf {
+        self.cfg.history.dir.join("lake")
+    }
+
     /// The configured mirror.
     pub(super) fn mirror(&self) -> Result<Mirror> {
         Mirror::open(&self.cfg.history)

@@ -1,7 +1,9 @@
 //! `tapedeck history`: the exchange's archive, mirrored. One file per action.
 
 mod choice;
+mod clean;
 mod status;
+mod verify;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -15,12 +17,18 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// Turns mirrored files into tables of a lake: typed, in order, without duplicates; what is no row is put aside.
+    Clean(clean::Args),
+    /// Proves the cleaned files: digests, rows, holes, candles against trades, overlap with the live lake.
+    Verify(verify::Args),
     /// What is here, what waits, what failed and what to do about it; the last runs.
     Status(status::Args),
 }
 
 pub(super) fn run(args: Args) -> Result<()> {
     match args.what {
+        What::Clean(args) => clean::run(&args),
+        What::Verify(args) => verify::run(&args),
         What::Status(args) => status::run(args),
     }
 }

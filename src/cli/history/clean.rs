@@ -1,0 +1,176 @@
+//! `tapedeck history clean`: mirrored files to tables of a lake.
+
+use std::collections::HashMap;
+use std::io::{IsTerminal, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use super::choice::{Choice, Chosen};
+use crate::cli::print_out;
+use crate::compact::write_settings;
+use crate::history::clean::plan::{Digests, Downloaded, plan};
+use crate::history::clean::record::InputRecord;
+use crate::history::clean::run::Told;
+use crate::history::clean::unit::Settings;
+use crate::history::clean::{Job, Record, Summary};
+use crate::history::manifest::State;
+use crate::memory::MemoryMonitor;
+
+/// Most files that are named one by one.
+const SHOWN: usize = 20;
+
+/// Arguments of `tapedeck history clean`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    choice: Choice,
+    /// Clean again what has not changed; gives the same bytes.
+    #[arg(long)]
+    force: bool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    let chosen = args.choice.check()?;
+    let mirror = chosen.mirror()?;
+    let mut manifest = mirror.manifest(&chosen.cfg.history)?;
+    let mut digests = Digests::new();
+    // What was cleaned, so that the manifest is written only where it changes.
+    let mut cleaned: HashMap<String, String> = HashMap::new();
+    manifest.for_each(&Default::default(), &mut |row| {
+        let name = row.listed.path.to_string();
+        if let Some(sha256) = row.sha256.filter(|_| row.state == State::Here) {
+            let former_sha256 = row.history.into_iter().filter_map(|f| f.sha256).collect();
+            digests.insert(name.clone(), Downloaded { sha256, bytes: row.listed.size, former_sha256 });
+        }
+        if let Some(sha256) = row.cleaned_sha256 {
+            cleaned.insert(name, sha256);
+        }
+        Ok(())
+    })?;
+    let plan = plan(&mirror.dir, &chosen.selection, &digests)?;
+    let (memory, pressure) = MemoryMonitor::start(&chosen.cfg.memory, "history").context("start the memory monitor")?;
+    let level = || pressure.level();
+    let workers = match chosen.cfg.history.clean_workers {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        n => n,
+    };
+    let months = plan.units.len();
+    let manifest = Mutex::new(manifest);
+    let progress = Progress { months, shows: std::io::stderr().is_terminal() && !chosen.json, done: Mutex::default() };
+    let tell = |told: &Told<'_>| {
+        if let Ok((record, _)) = &told.result {
+            for (file, input) in told.files.iter().zip(&record.inputs) {
+                let is_news = cleaned.get(&input.path) != Some(&input.sha256) && digests.contains_key(&input.path);
+                if is_news
+                    && input.refused.is_none()
+                    && let Err(err) = lock(&manifest).mark_cleaned(&file.path, &input.sha256, &outcome(record, input))
+                {
+                    tracing::warn!(file = %input.path, error = %format!("{err:#}"), "the manifest does not know that it is cleaned");
+                }
+            }
+        }
+        progress.told(told);
+    };
+    let settings = Settings {
+        lake: chosen.lake(),
+        write: write_settings(&chosen.cfg),
+        by_day: !chosen.cfg.history.file_per_month,
+        chunk_rows: chosen.cfg.history.chunk_rows,
+        stream_rows: chosen.cfg.history.stream_rows,
+        workers,
+        level: &level,
+        force: args.force,
+    };
+    let summary = crate::history::clean::run(&Job { settings, plan, tell: &tell })?;
+    drop(memory);
+    progress.end();
+    print(&chosen, &summary)?;
+    let (refused, failed) = (summary.refused.len(), summary.failed.len());
+    if refused + failed > 0 {
+        anyhow::bail!(
+            "{failed} months failed and {refused} files cannot be used: see above; `tapedeck history download` fetches \
+             damaged files again, then clean again"
+        );
+    }
+    Ok(())
+}
+
+/// What the manifest keeps of a file.
+fn outcome(record: &Record, input: &InputRecord) -> serde_json::Value {
+    let c = &input.counts;
+    json!({
+        "month": record.month, "rows": c.rows, "used": input.used, "sentinels": c.sentinels, "put_aside": c.rejected,
+        "unordered": c.unordered,
+    })
+}
+
+fn print(chosen: &Chosen, s: &Summary) -> Result<()> {
+    if chosen.json {
+        return print_out(&format!("{}\n", serde_json::to_string(s)?));
+    }
+    let mut text = format!(
+        "{} months: {} cleaned, {} unchanged, {} failed; {} rows in {:.1} MiB from {:.1} MiB of the archive\n\
+         {} duplicates and {} place-holders left out, {} lines put aside (_quarantine/)\n",
+        s.months,
+        s.cleaned,
+        s.unchanged,
+        s.failed.len(),
+        s.rows,
+        s.bytes_out as f64 / f64::from(1 << 20),
+        s.bytes_in as f64 / f64::from(1 << 20),
+        s.duplicates,
+        s.sentinels,
+        s.put_aside
+    );
+    if s.only_mirrored > 0 {
+        text.push_str(&format!("{} files are of kinds that are only mirrored\n", s.only_mirrored));
+    }
+    for (what, list) in [("cannot be used", &s.refused), ("failed", &s.failed)] {
+        for (name, why) in list.iter().take(SHOWN) {
+            text.push_str(&format!("{what}: {name}: {why}\n"));
+        }
+        if list.len() > SHOWN {
+            text.push_str(&format!("and {} more (--json shows all)\n", list.len() - SHOWN));
+        }
+    }
+    print_out(&text)
+}
+
+/// One line on a terminal, rewritten with every month.
+struct Progress {
+    months: usize,
+    shows: bool,
+    /// Months and rows.
+    done: Mutex<(usize, u64)>,
+}
+
+impl Progress {
+    fn told(&self, told: &Told<'_>) {
+        let mut done = lock(&self.done);
+        done.0 += 1;
+        done.1 += told.result.as_ref().map_or(0, |(r, _)| r.tally.rows);
+        if self.shows {
+            let unit = format!("{} {}", told.unit.series.name(), told.unit.month_word());
+            // A terminal that went away does not stop the work.
+            let _ = write!(
+                std::io::stderr().lock(),
+                "\r\x1b[K{} of {} months, {} rows; {unit}",
+                done.0,
+                self.months,
+                done.1
+            );
+        }
+    }
+
+    fn end(&self) {
+        if self.shows {
+            let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
+        }
+    }
+}

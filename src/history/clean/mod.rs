@@ -1,0 +1,32 @@
+//! Cleaning: files of the archive to tables of the lake, month by month and symbol by symbol.
+//!
+//! ```text
+//!  zip --inflate--> CSV --lines--> rows --merge, sort--> unique rows in order --> Parquet --> lake
+//!                             \--> put aside, with line number and reason             \--> record, stats.json
+//! ```
+//! In the order the data flows: `zip` (one CSV out of one zip), `input` (bytes to rows), `line`, `value`, `row`
+//! (one line to one row, by kind), `aside` (what is none), `merge` (several files to one order), `tally` (what the
+//! rows are), `write` (rows to files), [`unit`] (one month), [`plan`] (which months), [`run`] (all of them).
+//!
+//! Never holds a whole file, never uses a row of a file that is damaged, never reads a clock: the same files and
+//! settings give the same bytes. Every line is a row, a duplicate, a sentinel or put aside; that is checked.
+
+mod aside;
+pub mod input;
+mod line;
+mod merge;
+pub mod pack;
+pub mod place;
+pub mod plan;
+pub mod record;
+mod row;
+pub mod run;
+pub mod tally;
+pub mod unit;
+pub mod value;
+mod write;
+pub mod zip;
+
+pub use place::{Series, Unit};
+pub use record::Record;
+pub use run::{Job, Summary, run};

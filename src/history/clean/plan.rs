@@ -1,0 +1,105 @@
+//! Which months are to be cleaned, and from which files: a walk through the mirror.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::place::{Series, Unit, table};
+use super::unit::Found;
+use crate::history::path::{CHECKSUM, HOST_DIR};
+use crate::history::{ArchivePath, Selection};
+
+/// A file, as its download left it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Downloaded {
+    /// SHA-256 of its bytes.
+    pub sha256: String,
+    /// Bytes.
+    pub bytes: u64,
+    /// Earlier digests of the same name, oldest first.
+    pub former_sha256: Vec<String>,
+}
+
+/// What is known of files, by their names in the archive.
+pub type Digests = HashMap<String, Downloaded>;
+
+/// Everything of a selection that is in a mirror.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Months and their files.
+    pub units: BTreeMap<Unit, Vec<Found>>,
+    /// Files of kinds that are only mirrored.
+    pub only_mirrored: u64,
+}
+
+/// Looks for files of a selection. A month with one wanted file is taken whole. `digests`: what the manifest knows.
+///
+/// # Errors
+/// When a folder of the mirror cannot be read.
+pub fn plan(mirror: &Path, selection: &Selection, digests: &Digests) -> Result<Plan> {
+    let mut plan = Plan::default();
+    let root = mirror.join(HOST_DIR);
+    if root.join("data").is_dir() {
+        walk(&root, "data", selection, digests, &mut plan)?;
+    }
+    plan.units.retain(|_, files| files.iter().any(|f| selection.holds(&f.path)));
+    Ok(plan)
+}
+
+fn walk(root: &Path, below: &str, selection: &Selection, digests: &Digests, plan: &mut Plan) -> Result<()> {
+    let dir = root.join(below);
+    for entry in fs::read_dir(&dir).with_context(|| format!("list {}", dir.display()))? {
+        let entry = entry.with_context(|| format!("list {}", dir.display()))?;
+        // A name that is not UTF-8 is none of the archive.
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let name = format!("{below}/{name}");
+        let kind = entry.file_type().with_context(|| format!("look at {name}"))?;
+        if kind.is_dir() {
+            walk(root, &name, selection, digests, plan)?;
+            continue;
+        }
+        let Ok(path) = name.parse::<ArchivePath>() else { continue };
+        if !kind.is_file() || !of_series(selection, &path) {
+            continue;
+        }
+        if table(path.series.kind).is_none() {
+            plan.only_mirrored += 1;
+            continue;
+        }
+        let series = Series {
+            market: path.series.market,
+            kind: path.series.kind,
+            symbol: path.series.symbol.clone(),
+            interval: path.series.interval,
+        };
+        let bytes = entry.metadata().with_context(|| format!("look at {name}"))?.len();
+        let file = entry.path();
+        let published = published(&file);
+        let known = digests.get(&name);
+        let sha256 = known.filter(|d| d.bytes == bytes).map(|d| d.sha256.clone());
+        let former = known.map(|d| d.former_sha256.clone()).unwrap_or_default();
+        let unit = Unit { series, month: path.first_day.first_of_month() };
+        plan.units.entry(unit).or_default().push(Found { path, file, bytes, published, sha256, former });
+    }
+    Ok(())
+}
+
+/// True when the file may count for a month that is wanted, whatever its period and day.
+fn of_series(selection: &Selection, path: &ArchivePath) -> bool {
+    crate::history::Period::ALL.iter().any(|period| {
+        let series = crate::history::SeriesPath { period: *period, ..path.series.clone() };
+        selection.holds_series(&series)
+    })
+}
+
+/// The digest in a `.CHECKSUM`: 64 hexadecimal digits, two blanks, the name.
+fn published(zip: &Path) -> Option<String> {
+    let mut name = zip.file_name()?.to_owned();
+    name.push(CHECKSUM);
+    let text = fs::read_to_string(zip.with_file_name(name)).ok()?;
+    let digest = text.split_ascii_whitespace().next()?;
+    let is_digest = digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit());
+    is_digest.then(|| digest.to_ascii_lowercase())
+}

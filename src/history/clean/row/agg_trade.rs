@@ -1,0 +1,108 @@
+//! `aggTrades`: spot `agg_id,price,qty,first_id,last_id,time,is_buyer_maker,is_best_match`, futures without the last.
+//!
+//! Spot has place-holders with price 0, amount 0 and ids -1: no rows. The time is that of the match; an event time is
+//! not in the archive, so the column of the lake repeats the match.
+
+use super::{Cursor, Line, Names, Origin, Row, columns, row, stored};
+use crate::history::clean::line::Fields;
+use crate::history::clean::value::{Reject, amount, boolean, id, int, time};
+use crate::lake::{Common, TableBuffer};
+use crate::venue::row::{AggTrade, Side};
+
+row!(
+    /// Words: agg id, first id, last id, time, price, amount.
+    AggTradeRow,
+    6
+);
+
+impl Row for AggTradeRow {
+    const DECIMALS: &'static [usize] = &[4, 5];
+    const OPEN_END: bool = false;
+    stored!();
+
+    #[inline(always)]
+    fn quick(text: &[u8], origin: Origin) -> Option<(Self, usize)> {
+        let mut c = Cursor::new(text);
+        let agg_id = c.int()?;
+        let price = c.num()?;
+        let amount = c.num()?;
+        let first = c.int()?;
+        let last = c.int()?;
+        let (time_us, micros) = c.time()?;
+        c.comma()?;
+        let sell = c.boolean()?;
+        if text.get(c.at) == Some(&b',') {
+            c.at += 1;
+            c.boolean()?;
+        }
+        let used = c.end()?;
+        if price.mantissa == 0 || amount.mantissa == 0 || last < first {
+            return None;
+        }
+        let origin = origin.with(Origin::MICROS, micros).with(Origin::SELL, sell);
+        let scales = [price.scale, amount.scale, 0, 0, 0, 0, 0, 0];
+        Some((Self { w: [agg_id, first, last, time_us, price.mantissa, amount.mantissa], scales, origin }, used))
+    }
+
+    fn parse(f: &Fields<'_>, origin: Origin) -> Result<Line<Self>, Reject> {
+        columns(f, 7..=8)?;
+        let agg_id = id("agg_id", f.get(0))?;
+        let (price, cut_price) = amount("price", f.get(1))?;
+        let (qty, cut_qty) = amount("qty", f.get(2))?;
+        let (first, last) = (int("first_id", f.get(3))?, int("last_id", f.get(4))?);
+        let (time_us, micros) = time("time", f.get(5))?;
+        let sell = boolean("is_buyer_maker", f.get(6))?;
+        if f.len() == 8 {
+            boolean("is_best_match", f.get(7))?;
+        }
+        if (price.is_zero() && qty.is_zero()) || (first == -1 && last == -1) {
+            return Ok(Line::Sentinel);
+        }
+        if price.is_zero() || qty.is_zero() {
+            return Err(Reject::new(if price.is_zero() { "price" } else { "qty" }, "zero"));
+        }
+        if first < 0 || last < first {
+            return Err(Reject::new("first_id", "not a range of ids"));
+        }
+        let origin =
+            origin.with(Origin::MICROS, micros).with(Origin::SELL, sell).with(Origin::LOSSY, cut_price || cut_qty);
+        let scales = [price.scale, qty.scale, 0, 0, 0, 0, 0, 0];
+        Ok(Line::Row(Self { w: [agg_id, first, last, time_us, price.mantissa, qty.mantissa], scales, origin }))
+    }
+
+    #[inline]
+    fn key(&self) -> (i64, i64) {
+        (self.w[0], 0)
+    }
+
+    #[inline]
+    fn time_us(&self) -> i64 {
+        self.w[3]
+    }
+
+    #[inline]
+    fn ids(&self) -> Option<(i64, i64)> {
+        Some((self.w[0], self.w[0]))
+    }
+
+    #[inline]
+    fn inner_ids(&self) -> Option<(i64, i64)> {
+        Some((self.w[1], self.w[2]))
+    }
+
+    #[inline]
+    fn push(&self, c: &Common, names: &Names, to: &mut TableBuffer) {
+        let row = AggTrade {
+            symbol: names.symbol,
+            ts_event_us: Some(self.w[3]),
+            ts_trade_us: self.w[3],
+            agg_id: self.w[0],
+            first_id: self.w[1],
+            last_id: self.w[2],
+            price: self.num::<4, 0>(),
+            amount: self.num::<5, 1>(),
+            side: if self.origin.has(Origin::SELL) { Side::Sell } else { Side::Buy },
+        };
+        to.push_agg_trade(c, 0, &row);
+    }
+}

@@ -1,0 +1,59 @@
+//! `fundingRate`: `calc_time,funding_interval_hours,last_funding_rate`; times are a few ms behind the full hour.
+
+use super::{Line, Names, Origin, Row, columns, row, stored};
+use crate::history::clean::line::Fields;
+use crate::history::clean::value::{Reject, int, num, time};
+use crate::lake::table::FundingRate;
+use crate::lake::{Common, TableBuffer};
+
+row!(
+    /// Words: time, hours, rate.
+    FundingRow,
+    3
+);
+
+const HOUR_US: i64 = 3_600_000_000;
+
+impl Row for FundingRow {
+    const DECIMALS: &'static [usize] = &[2];
+    const OPEN_END: bool = true;
+    stored!();
+
+    fn quick(_: &[u8], _: Origin) -> Option<(Self, usize)> {
+        None
+    }
+
+    fn parse(f: &Fields<'_>, origin: Origin) -> Result<Line<Self>, Reject> {
+        columns(f, 3..=3)?;
+        let (time_us, micros) = time("calc_time", f.get(0))?;
+        let hours = int("funding_interval_hours", f.get(1))?;
+        let (rate, cut) = num("last_funding_rate", f.get(2))?;
+        if !(1..=24 * 31).contains(&hours) {
+            return Err(Reject::new("funding_interval_hours", "not a number of hours"));
+        }
+        let origin = origin.with(Origin::MICROS, micros).with(Origin::LOSSY, cut);
+        Ok(Line::Row(Self { w: [time_us, hours, rate.mantissa], scales: [rate.scale, 0, 0, 0, 0, 0, 0, 0], origin }))
+    }
+
+    fn key(&self) -> (i64, i64) {
+        (self.w[0], 0)
+    }
+
+    fn time_us(&self) -> i64 {
+        self.w[0]
+    }
+
+    fn step_us(&self) -> Option<i64> {
+        Some(self.w[1] * HOUR_US)
+    }
+
+    fn push(&self, c: &Common, names: &Names, to: &mut TableBuffer) {
+        let row = FundingRate {
+            symbol: names.symbol,
+            ts_event_us: Some(self.w[0]),
+            interval_hours: i32::try_from(self.w[1]).unwrap_or(i32::MAX),
+            funding_rate: self.num::<2, 0>(),
+        };
+        to.push_funding_rate(c, 0, &row);
+    }
+}

@@ -1,0 +1,120 @@
+//! Candles of all four kinds: `open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,
+//! taker_buy_quote_volume,ignore`; the last column holds 0 or anything.
+//!
+//! Coin-margined: `volume` is in contracts and `quote_volume` in the base asset, as the archive has it. Close times
+//! are the last millisecond of the candle, also where the archive writes the last microsecond, so that the series
+//! has no seam at 2025-01-01. The premium index may be negative.
+
+use super::{Cursor, Line, Names, Origin, Row, columns, row, stored};
+use crate::history::clean::line::Fields;
+use crate::history::clean::value::{Reject, amount, id, num, time};
+use crate::lake::{Common, TableBuffer};
+use crate::venue::Num;
+use crate::venue::row::VenueKline;
+
+row!(
+    /// Words: open time, close time, count, open, high, low, close, volume, quote volume, taker buy volume, taker buy
+    /// quote volume.
+    KlineRow,
+    11
+);
+
+/// The end of a candle to the millisecond.
+#[inline]
+fn to_ms(us: i64) -> i64 {
+    us - us.rem_euclid(1_000)
+}
+
+impl KlineRow {
+    #[inline(always)]
+    fn of(open_us: i64, close_us: i64, count: i64, n: [Num; 8], origin: Origin) -> Self {
+        let [o, h, l, c, v, q, tb, tbq] = n.map(|n| n.mantissa);
+        Self { w: [open_us, to_ms(close_us), count, o, h, l, c, v, q, tb, tbq], scales: n.map(|n| n.scale), origin }
+    }
+
+    /// The candle, as the archive has it.
+    pub(crate) fn candle(&self, names: &Names) -> VenueKline {
+        VenueKline {
+            symbol: names.symbol,
+            ts_event_us: Some(self.w[1]),
+            interval: names.interval,
+            open_time_us: self.w[0],
+            close_time_us: self.w[1],
+            open: self.num::<3, 0>(),
+            high: self.num::<4, 1>(),
+            low: self.num::<5, 2>(),
+            close: self.num::<6, 3>(),
+            volume: Some(self.num::<7, 4>()),
+            quote_volume: Some(self.num::<8, 5>()),
+            trade_count: Some(self.w[2]),
+            taker_buy_volume: Some(self.num::<9, 6>()),
+            taker_buy_quote_volume: Some(self.num::<10, 7>()),
+            first_trade_id: None,
+            last_trade_id: None,
+            is_final: true,
+        }
+    }
+}
+
+impl Row for KlineRow {
+    const DECIMALS: &'static [usize] = &[3, 4, 5, 6, 7, 8, 9, 10];
+    const OPEN_END: bool = false;
+    stored!();
+
+    #[inline(always)]
+    fn quick(text: &[u8], origin: Origin) -> Option<(Self, usize)> {
+        let mut c = Cursor::new(text);
+        let (open_us, micros) = c.time()?;
+        c.comma()?;
+        let (o, h, l, close) = (c.num()?, c.num()?, c.num()?, c.num()?);
+        let v = c.num()?;
+        let (close_us, _) = c.time()?;
+        c.comma()?;
+        let q = c.num()?;
+        let count = c.int()?;
+        let (tb, tbq) = (c.num()?, c.num()?);
+        c.digits()?;
+        let used = c.end()?;
+        if close_us < open_us {
+            return None;
+        }
+        let row = Self::of(open_us, close_us, count, [o, h, l, close, v, q, tb, tbq], origin);
+        Some((Self { origin: row.origin.with(Origin::MICROS, micros), ..row }, used))
+    }
+
+    fn parse(f: &Fields<'_>, origin: Origin) -> Result<Line<Self>, Reject> {
+        columns(f, 12..=16)?;
+        let (open_us, micros) = time("open_time", f.get(0))?;
+        let price = |i: usize, name| num(name, f.get(i));
+        let prices = [price(1, "open")?, price(2, "high")?, price(3, "low")?, price(4, "close")?];
+        let volume = amount("volume", f.get(5))?;
+        let (close_us, _) = time("close_time", f.get(6))?;
+        let quote = amount("quote_volume", f.get(7))?;
+        let count = id("count", f.get(8))?;
+        let taker = amount("taker_buy_volume", f.get(9))?;
+        let taker_quote = amount("taker_buy_quote_volume", f.get(10))?;
+        if close_us < open_us {
+            return Err(Reject::new("close_time", "before the open time"));
+        }
+        let [o, h, l, c] = prices;
+        let all = [o, h, l, c, volume, quote, taker, taker_quote];
+        let cut = all.iter().any(|(_, cut)| *cut);
+        let origin = origin.with(Origin::MICROS, micros).with(Origin::LOSSY, cut);
+        Ok(Line::Row(Self::of(open_us, close_us, count, all.map(|(n, _)| n), origin)))
+    }
+
+    #[inline]
+    fn key(&self) -> (i64, i64) {
+        (self.w[0], 0)
+    }
+
+    #[inline]
+    fn time_us(&self) -> i64 {
+        self.w[0]
+    }
+
+    #[inline]
+    fn push(&self, c: &Common, names: &Names, to: &mut TableBuffer) {
+        to.push_archive_kline(c, 0, &self.candle(names));
+    }
+}

@@ -1,0 +1,158 @@
+//! All months of a plan, several symbols at once. One run at a time may write a lake.
+
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use wal_format::durable;
+
+use super::place::{Series, Unit};
+use super::plan::Plan;
+use super::record::Record;
+use super::unit::{self, Found, Settings};
+use crate::history::stats;
+
+/// Between two looks whether memory is less tight.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What is to be done.
+pub struct Job<'j> {
+    /// How.
+    pub settings: Settings<'j>,
+    /// Which months, from which files.
+    pub plan: Plan,
+    /// Hears of every month, from the threads that did them.
+    pub tell: &'j (dyn Fn(&Told<'_>) + Sync),
+}
+
+/// A month that is done.
+pub struct Told<'t> {
+    /// Which.
+    pub unit: &'t Unit,
+    /// Its files.
+    pub files: &'t [Found],
+    /// What came of it.
+    pub result: Result<(&'t Record, bool), &'t anyhow::Error>,
+}
+
+/// What was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Months looked at.
+    pub months: u64,
+    /// Months cleaned.
+    pub cleaned: u64,
+    /// Months whose files had not changed.
+    pub unchanged: u64,
+    /// Rows in the lake of all these months.
+    pub rows: u64,
+    /// Rows left out because they were there already.
+    pub duplicates: u64,
+    /// Place-holders left out.
+    pub sentinels: u64,
+    /// Lines put aside.
+    pub put_aside: u64,
+    /// Bytes of the archive's files.
+    pub bytes_in: u64,
+    /// Bytes of the lake's files.
+    pub bytes_out: u64,
+    /// Files of kinds that are only mirrored.
+    pub only_mirrored: u64,
+    /// Files none of whose rows were used, and why.
+    pub refused: BTreeMap<String, String>,
+    /// Months that failed, and why.
+    pub failed: BTreeMap<String, String>,
+}
+
+impl Summary {
+    fn add(&mut self, record: &Record, unchanged: bool) {
+        self.cleaned += u64::from(!unchanged);
+        self.unchanged += u64::from(unchanged);
+        self.rows += record.tally.rows;
+        self.duplicates += record.duplicates + record.overlap;
+        self.sentinels += record.inputs.iter().map(|i| i.counts.sentinels).sum::<u64>();
+        self.put_aside += record.put_aside();
+        self.bytes_in += record.inputs.iter().map(|i| i.bytes).sum::<u64>();
+        self.bytes_out += record.outputs.iter().map(|o| o.bytes).sum::<u64>();
+        let refused = record.inputs.iter().filter_map(|i| Some((i.path.clone(), i.refused.clone()?)));
+        self.refused.extend(refused);
+    }
+}
+
+/// Cleans everything of a plan. A month that fails does not stop the others.
+///
+/// # Errors
+/// When another run has the lake, or it cannot be written at all.
+pub fn run(job: &Job<'_>) -> Result<Summary> {
+    let lake = &job.settings.lake;
+    durable::create_dir_all(lake).with_context(|| format!("make {}", lake.display()))?;
+    let lock = lake.join(".lock");
+    let lock_file = File::create(&lock).with_context(|| format!("open {}", lock.display()))?;
+    match lock_file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => bail!("another `history clean` writes {}: wait for it", lake.display()),
+        Err(TryLockError::Error(e)) => return Err(e).with_context(|| format!("lock {}", lock.display())),
+    }
+    // What a killed run left.
+    unit::remove_dir(&lake.join(".staging"))?;
+    let mut series: BTreeMap<&Series, Vec<(&Unit, &Vec<Found>)>> = BTreeMap::new();
+    for (unit, files) in &job.plan.units {
+        series.entry(&unit.series).or_default().push((unit, files));
+    }
+    let series: Vec<_> = series.into_iter().collect();
+    let summary = Mutex::new(Summary { only_mirrored: job.plan.only_mirrored, ..Summary::default() });
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for worker in 0..job.settings.workers.clamp(1, series.len().max(1)) {
+            let (series, summary, next) = (&series, &summary, &next);
+            scope.spawn(move || {
+                while let Some((series, units)) = series.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    // Under critical pressure the first worker goes on alone.
+                    while worker > 0 && (job.settings.level)().history_pauses() {
+                        std::thread::sleep(PAUSE);
+                    }
+                    one_series(job, series, units, summary);
+                }
+            });
+        }
+    });
+    unit::remove_dir(&lake.join(".staging"))?;
+    Ok(summary.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+}
+
+fn one_series(job: &Job<'_>, series: &Series, units: &[(&Unit, &Vec<Found>)], summary: &Mutex<Summary>) {
+    // A short section: sums only.
+    let with =
+        |f: &mut dyn FnMut(&mut Summary)| f(&mut summary.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    for (unit, files) in units {
+        let outcome = unit::clean(&job.settings, unit, (*files).clone());
+        with(&mut |s| {
+            s.months += 1;
+            match &outcome {
+                Ok(done) => s.add(&done.record, done.skipped),
+                Err(err) => {
+                    s.failed.insert(
+                        format!("{} {}", series.folder().unwrap_or_default(), unit.month_word()),
+                        format!("{err:#}"),
+                    );
+                }
+            }
+        });
+        let result = outcome.as_ref().map(|o| (&o.record, o.skipped));
+        (job.tell)(&Told { unit, files, result });
+    }
+    if let Err(err) = write_stats(&job.settings.lake, series) {
+        with(&mut |s| {
+            s.failed.insert(format!("{} stats.json", series.folder().unwrap_or_default()), format!("{err:#}"));
+        });
+    }
+}
+
+fn write_stats(lake: &Path, series: &Series) -> Result<()> {
+    stats::Stats::of(lake, series)?.publish(lake)
+}

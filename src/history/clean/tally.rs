@@ -1,0 +1,187 @@
+//! What the rows of a unit are: how many, from when to when, which ids and intervals are missing. Counted row by row
+//! while they pass, in bounded memory.
+
+use serde::{Deserialize, Serialize};
+
+use super::row::Row;
+
+/// Most holes that are told one by one; all are counted.
+pub const MAX_HOLES: usize = 1_000;
+
+/// Ids or times that are missing, first and last missing one, inclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hole {
+    /// First missing id, or open time in us.
+    pub from: i64,
+    /// Last missing id, or open time in us.
+    pub to: i64,
+    /// Ids or rows missing.
+    pub missing: u64,
+    /// Time of the row before, us.
+    pub after_us: i64,
+    /// Time of the row behind, us.
+    pub before_us: i64,
+}
+
+/// Holes of one kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holes {
+    /// How many.
+    pub count: u64,
+    /// Ids or rows missing in all of them.
+    pub missing: u64,
+    /// The first [`MAX_HOLES`].
+    pub list: Vec<Hole>,
+}
+
+impl Holes {
+    /// Counts one.
+    pub fn add(&mut self, hole: Hole) {
+        self.count += 1;
+        self.missing = self.missing.saturating_add(hole.missing);
+        if self.list.len() < MAX_HOLES {
+            self.list.push(hole);
+        }
+    }
+
+    /// Adds those of a later stretch.
+    pub fn extend(&mut self, later: &Holes) {
+        self.count += later.count;
+        self.missing = self.missing.saturating_add(later.missing);
+        let room = MAX_HOLES.saturating_sub(self.list.len());
+        self.list.extend(later.list.iter().take(room));
+    }
+}
+
+/// The end of a stretch of rows: what continues it, what does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edge {
+    /// Time, us.
+    pub time_us: i64,
+    /// Its id, where rows count up.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub id: Option<i64>,
+    /// Id of the trade at this end, in aggregates.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub trade_id: Option<i64>,
+    /// Time to the next row of an unbroken series, us.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub step_us: Option<i64>,
+}
+
+/// The sum of the rows of a stretch of time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Rows.
+    pub rows: u64,
+    /// Earliest time, us.
+    pub earliest_us: Option<i64>,
+    /// Latest time, us.
+    pub latest_us: Option<i64>,
+    /// Longest time between two rows, us.
+    pub longest_pause_us: i64,
+    /// Rows whose time lies before that of the row with the id before.
+    pub time_backwards: u64,
+    /// Numbers that lost digits behind their point.
+    pub lossy: u64,
+    /// Missing ids.
+    pub ids: Holes,
+    /// Missing ids of trades between aggregates.
+    pub trade_ids: Holes,
+    /// Missing rows of a series with a fixed step.
+    pub times: Holes,
+    /// The first row.
+    pub first: Option<Edge>,
+    /// The last row.
+    pub last: Option<Edge>,
+}
+
+/// What the row before has to do with a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Step {
+    /// Ids or intervals are missing before it.
+    pub hole: bool,
+    /// Its time is before that of the row before.
+    pub backwards: bool,
+}
+
+impl Tally {
+    /// Counts a row. `step_us`: the fixed step of the series, where the row does not say it itself.
+    #[inline]
+    pub(crate) fn add<R: Row>(&mut self, row: &R, step_us: Option<i64>) -> Step {
+        let time = row.time_us();
+        let (ids, inner) = (row.ids(), row.inner_ids());
+        let own_step = row.step_us().or(step_us);
+        let mut step = Step::default();
+        if let Some(last) = self.last {
+            let first = Edge { time_us: time, id: ids.map(|i| i.0), trade_id: inner.map(|i| i.0), step_us: own_step };
+            step = self.join(&last, &first);
+        } else {
+            self.first =
+                Some(Edge { time_us: time, id: ids.map(|i| i.0), trade_id: inner.map(|i| i.0), step_us: own_step });
+            (self.earliest_us, self.latest_us) = (Some(time), Some(time));
+        }
+        self.rows += 1;
+        self.lossy += u64::from(row.origin().has(super::row::Origin::LOSSY));
+        self.earliest_us = self.earliest_us.map(|t| t.min(time));
+        self.latest_us = self.latest_us.map(|t| t.max(time));
+        self.last = Some(Edge { time_us: time, id: ids.map(|i| i.1), trade_id: inner.map(|i| i.1), step_us: own_step });
+        step
+    }
+
+    /// Counts what lies between two rows that follow each other.
+    #[inline]
+    fn join(&mut self, last: &Edge, first: &Edge) -> Step {
+        let (after_us, before_us) = (last.time_us, first.time_us);
+        let hole = |from: i64, to: i64, missing: i64| Hole {
+            from,
+            to,
+            missing: missing.max(0).unsigned_abs(),
+            after_us,
+            before_us,
+        };
+        let mut step = Step { hole: false, backwards: before_us < after_us };
+        self.time_backwards += u64::from(step.backwards);
+        self.longest_pause_us = self.longest_pause_us.max(before_us - after_us);
+        if let (Some(a), Some(b)) = (last.id, first.id)
+            && b > a.saturating_add(1)
+        {
+            self.ids.add(hole(a + 1, b - 1, b - a - 1));
+            step.hole = true;
+        }
+        if let (Some(a), Some(b)) = (last.trade_id, first.trade_id)
+            && b > a.saturating_add(1)
+        {
+            self.trade_ids.add(hole(a + 1, b - 1, b - a - 1));
+            step.hole = true;
+        }
+        if let Some(len) = last.step_us
+            && before_us - after_us > len + len / 2
+        {
+            // Rounded: funding comes a few ms behind the full hour.
+            let missing = (before_us - after_us + len / 2) / len - 1;
+            self.times.add(hole(after_us + len, after_us + len * missing, missing));
+            step.hole = true;
+        }
+        step
+    }
+
+    /// Adds a later stretch of the same series, and what is missing between the two.
+    pub fn extend(&mut self, later: &Tally) {
+        if let (Some(last), Some(first)) = (self.last, later.first) {
+            self.join(&last, &first);
+        }
+        self.rows += later.rows;
+        self.longest_pause_us = self.longest_pause_us.max(later.longest_pause_us);
+        self.time_backwards += later.time_backwards;
+        self.lossy += later.lossy;
+        self.ids.extend(&later.ids);
+        self.trade_ids.extend(&later.trade_ids);
+        self.times.extend(&later.times);
+        let least = |a: Option<i64>, b: Option<i64>| a.into_iter().chain(b).min();
+        self.earliest_us = least(self.earliest_us, later.earliest_us);
+        self.latest_us = self.latest_us.max(later.latest_us);
+        self.first = self.first.or(later.first);
+        self.last = later.last.or(self.last);
+    }
+}

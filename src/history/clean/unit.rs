@@ -1,0 +1,469 @@
+//! One month of one series: files of the archive to files of the lake.
+//!
+//! ```text
+//!  digests --same as recorded?--> nothing to do
+//!     | else
+//!  rows --> .staging/<unit>/ --rename--> files of the lake; what is no longer true is removed --> record, last
+//! ```
+//! Killed anywhere, the next run finds no record of this, or an old one, and does the month again: same bytes, same
+//! names. A file that cannot be used (damaged zip, wrong checksum) gives no row at all; the month is made from the
+//! others. Unless its rows are in the lake already: then the month stays as it is, and the file is reported.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use sha2::{Digest, Sha256};
+use wal_format::durable;
+
+use super::aside::Aside;
+use super::input::InputFile;
+use super::merge::{Met, StreamError, sort, stream};
+use super::place::{Unit, table, venue};
+use super::record::{InputRecord, OutputRecord, REVISION, Record};
+use super::row::{
+    AggTradeRow, BookDepthRow, BookTickerRow, FundingRow, KlineRow, LiquidationRow, MetricsRow, Row, TradeRow,
+};
+use super::write::{Plan, UnitWriter};
+use super::zip;
+use crate::history::{ArchivePath, Kind, Period};
+use crate::lake::piece::hex;
+use crate::lake::{LakeStore, LocalStore, WriteSettings};
+use crate::memory::Level;
+
+/// Row size that the limits on rows are meant for; kinds with longer rows hold fewer.
+const ROW_BYTES: usize = 64;
+const DAY_US: i64 = 86_400_000_000;
+
+/// A file in the mirror.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its name in the archive.
+    pub path: ArchivePath,
+    /// Where it is.
+    pub file: PathBuf,
+    /// Bytes.
+    pub bytes: u64,
+    /// SHA-256 out of its `.CHECKSUM`.
+    pub published: Option<String>,
+    /// SHA-256 as the manifest has it from the download of exactly these bytes.
+    pub sha256: Option<String>,
+    /// Earlier digests of the same name that the manifest knows, oldest first.
+    pub former: Vec<String>,
+}
+
+/// How months are cleaned.
+pub struct Settings<'s> {
+    /// The lake of the archive.
+    pub lake: PathBuf,
+    /// How files are written.
+    pub write: WriteSettings,
+    /// One file per day, not per month.
+    pub by_day: bool,
+    /// Rows handled at once.
+    pub chunk_rows: usize,
+    /// Rows held at once while sorting, all workers together: in normal times, under elevated, under critical pressure.
+    pub stream_rows: [u64; 3],
+    /// Workers that share it.
+    pub workers: usize,
+    /// How tight memory is.
+    pub level: &'s (dyn Fn() -> Level + Sync),
+    /// Clean what is cleaned already.
+    pub force: bool,
+}
+
+impl Settings<'_> {
+    /// Everything but the rows that shapes the bytes.
+    fn fingerprint(&self, unit: &Unit) -> Result<String> {
+        let table = table(unit.series.kind).context("a kind that is only mirrored")?;
+        let per = if self.by_day { "day" } else { "month" };
+        Ok(format!("{} file_per={per} version={}", self.write.fingerprint(table), self.write.version))
+    }
+
+    fn budget(&self, row_bytes: usize) -> usize {
+        let place = match (self.level)() {
+            Level::Normal => 0,
+            Level::Elevated => 1,
+            Level::Critical => 2,
+        };
+        let rows = self.stream_rows.get(place).copied().unwrap_or_default();
+        let share = usize::try_from(rows).unwrap_or(usize::MAX) / self.workers.max(1);
+        (share.saturating_mul(ROW_BYTES) / row_bytes.max(1)).max(1_000)
+    }
+}
+
+/// What became of a month.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its account.
+    pub record: Record,
+    /// True when there was nothing to do.
+    pub skipped: bool,
+}
+
+/// SHA-256 of a file, lower-case hexadecimal.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn digest(path: &Path) -> std::io::Result<String> {
+    let mut file = std::fs::File::open(path)?;
+    let mut block = vec![0_u8; 1 << 20];
+    let mut hash = Sha256::new();
+    loop {
+        match file.read(&mut block)? {
+            0 => return Ok(hex(&hash.finalize())),
+            n => hash.update(block.get(..n).unwrap_or_default()),
+        }
+    }
+}
+
+/// The record of a month, if there is one that can be read.
+pub fn read_record(lake: &Path, unit: &Unit) -> Option<Record> {
+    let bytes = std::fs::read(lake.join(unit.record()?)).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// Cleans a month. `files`: those of the mirror that belong to it.
+///
+/// # Errors
+/// When the disk or the lake refuses, or a file whose rows are in the lake cannot be read any more.
+pub fn clean(settings: &Settings<'_>, unit: &Unit, mut files: Vec<Found>) -> Result<Outcome> {
+    // The monthly file first: where two say different things, it counts.
+    files.sort_by_key(|f| (f.path.series.period == Period::Daily, f.path.first_day));
+    let old = read_record(&settings.lake, unit);
+    let fingerprint = settings.fingerprint(unit)?;
+    let mut inputs = Vec::with_capacity(files.len());
+    for file in &files {
+        let name = file.path.to_string();
+        let before = old.as_ref().and_then(|r| r.inputs.iter().find(|i| i.path == name));
+        inputs.push(input_record(file, before).with_context(|| format!("read {}", file.file.display()))?);
+    }
+    if let Some(old) = &old
+        && !settings.force
+        && old.revision == REVISION
+        && old.settings == fingerprint
+        && same_inputs(&old.inputs, &inputs)
+        && old.outputs.iter().all(|o| is_there(&settings.lake.join(&o.path), o.bytes))
+        && old.aside.as_ref().is_none_or(|a| settings.lake.join(a).is_file())
+    {
+        return Ok(Outcome { record: old.clone(), skipped: true });
+    }
+    let dir = settings.lake.join(".staging").join(staging_name(unit));
+    remove_dir(&dir)?;
+    durable::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
+    let mut record = Record {
+        revision: REVISION,
+        settings: fingerprint,
+        market: unit.series.market.to_string(),
+        kind: unit.series.kind.to_string(),
+        symbol: unit.series.symbol.clone(),
+        interval: unit.series.interval.map(|i| i.to_string()),
+        month: unit.month_word(),
+        inputs,
+        ..Record::default()
+    };
+    let staged = match unit.series.kind {
+        Kind::AggTrades => build::<AggTradeRow>(settings, unit, &files, &dir, &mut record),
+        Kind::Trades => build::<TradeRow>(settings, unit, &files, &dir, &mut record),
+        Kind::Klines | Kind::IndexPriceKlines | Kind::MarkPriceKlines | Kind::PremiumIndexKlines => {
+            build::<KlineRow>(settings, unit, &files, &dir, &mut record)
+        }
+        Kind::BookTicker => build::<BookTickerRow>(settings, unit, &files, &dir, &mut record),
+        Kind::BookDepth => build::<BookDepthRow>(settings, unit, &files, &dir, &mut record),
+        Kind::Metrics => build::<MetricsRow>(settings, unit, &files, &dir, &mut record),
+        Kind::FundingRate => build::<FundingRow>(settings, unit, &files, &dir, &mut record),
+        Kind::LiquidationSnapshot => build::<LiquidationRow>(settings, unit, &files, &dir, &mut record),
+        Kind::BvolIndex | Kind::EohSummary => bail!("{} is only mirrored", unit.series.kind),
+    }?;
+    record.check().map_err(|e| anyhow!("the lines do not add up: {e}"))?;
+    if let Some(old) = &old
+        && let Some(lost) = lost_input(old, &record)
+    {
+        remove_dir(&dir)?;
+        bail!("{lost} cannot be used any more; the month stays as it was cleaned before; download the file again");
+    }
+    publish(settings, unit, &staged, &mut record, &dir)?;
+    Ok(Outcome { record, skipped: false })
+}
+
+/// What a file is, before it is read for its rows.
+fn input_record(file: &Found, before: Option<&InputRecord>) -> std::io::Result<InputRecord> {
+    let same_size = |b: &&InputRecord| b.bytes == file.bytes && b.refused.is_none();
+    let sha256 = match (&file.sha256, before.filter(same_size)) {
+        (Some(sha256), _) => sha256.clone(),
+        // The mirror replaces file and `.CHECKSUM` together, so an unchanged one vouches for the other.
+        (None, Some(b)) if file.published.is_some() && file.published == Some(b.sha256.clone()) => b.sha256.clone(),
+        _ => digest(&file.file)?,
+    };
+    let mut former = before.map(|b| b.former_sha256.clone()).unwrap_or_default();
+    former.extend(file.former.iter().filter(|f| **f != sha256).cloned());
+    let mut seen = std::collections::BTreeSet::new();
+    former.retain(|f| seen.insert(f.clone()));
+    if let Some(b) = before
+        && b.sha256 != sha256
+        && !former.contains(&b.sha256)
+    {
+        former.push(b.sha256.clone());
+    }
+    let refused = match &file.published {
+        Some(published) if *published != sha256 => {
+            Some(format!("wrong checksum: its SHA-256 is {sha256}, published is {published}"))
+        }
+        _ => None,
+    };
+    Ok(InputRecord {
+        path: file.path.to_string(),
+        bytes: file.bytes,
+        sha256,
+        published_sha256: file.published.clone(),
+        former_sha256: former,
+        refused,
+        ..InputRecord::default()
+    })
+}
+
+fn same_inputs(old: &[InputRecord], new: &[InputRecord]) -> bool {
+    old.len() == new.len()
+        && old
+            .iter()
+            .zip(new)
+            .all(|(a, b)| a.path == b.path && a.sha256 == b.sha256 && a.published_sha256 == b.published_sha256)
+}
+
+fn is_there(path: &Path, bytes: u64) -> bool {
+    std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() == bytes)
+}
+
+/// A file whose rows are in the lake and that gave none this time.
+fn lost_input(old: &Record, new: &Record) -> Option<String> {
+    let used = |r: &Record, path: &str| r.inputs.iter().any(|i| i.path == path && i.refused.is_none() && i.used > 0);
+    let lost = |i: &&InputRecord| i.refused.is_some() && used(old, &i.path);
+    let i = new.inputs.iter().find(lost)?;
+    Some(format!("{} ({})", i.path, i.refused.as_deref().unwrap_or_default()))
+}
+
+fn staging_name(unit: &Unit) -> String {
+    let series = &unit.series;
+    format!("{}.{}.{}.{}", series.kind, series.market, series.name(), unit.month_word())
+}
+
+pub(super) fn remove_dir(dir: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(anyhow!(e).context(format!("remove {}", dir.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What lies in the staging folder.
+struct Staged {
+    /// Where it is, where it belongs below the lake.
+    files: Vec<(PathBuf, String)>,
+    aside: Option<PathBuf>,
+}
+
+/// Reads the files and writes rows, again and again until no further file turns out to be unusable.
+fn build<R: Row>(
+    settings: &Settings<'_>,
+    unit: &Unit,
+    files: &[Found],
+    dir: &Path,
+    record: &mut Record,
+) -> Result<Staged> {
+    loop {
+        match attempt::<R>(settings, unit, files, dir, record) {
+            Ok(staged) => return Ok(staged),
+            Err(StreamError::Disorder) => record.sorted = true,
+            Err(StreamError::Input {
+                input,
+                error: error @ (zip::ZipError::Damaged(_) | zip::ZipError::Refused(_) | zip::ZipError::Crc { .. }),
+            }) => {
+                if let Some(i) = record.inputs.get_mut(input) {
+                    i.refused = Some(error.to_string());
+                }
+                record.sorted = false;
+            }
+            Err(StreamError::Input { input, error }) => {
+                let name = files.get(input).map(|f| f.file.display().to_string()).unwrap_or_default();
+                return Err(anyhow!(error).context(format!("read {name}")));
+            }
+            Err(error) => return Err(anyhow!(error).context(format!("write below {}", dir.display()))),
+        }
+        remove_dir(dir)?;
+        durable::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
+    }
+}
+
+fn attempt<R: Row>(
+    settings: &Settings<'_>,
+    unit: &Unit,
+    files: &[Found],
+    dir: &Path,
+    record: &mut Record,
+) -> Result<Staged, StreamError> {
+    let (from, to) = (files_span(unit), unit_end(unit));
+    let slack_us = unit.series.interval.map_or(DAY_US, |i| i.micros().unwrap_or(31 * DAY_US).max(DAY_US));
+    let mut monthly = Vec::new();
+    let mut daily = Vec::new();
+    let mut packed_ns = vec![0_i64; files.len()];
+    for (i, (file, input)) in files.iter().zip(&record.inputs).enumerate() {
+        if input.refused.is_some() {
+            continue;
+        }
+        let span_us = file.path.span_us();
+        let packed = packed_s(&file.file).map_err(|error| StreamError::Input { input: i, error })?;
+        if let Some(slot) = packed_ns.get_mut(i) {
+            *slot = packed.unwrap_or(span_us.1 / 1_000_000).saturating_mul(1_000_000_000);
+        }
+        let index = u16::try_from(i).unwrap_or(u16::MAX);
+        let one = (index, InputFile { path: file.file.clone(), span_us, slack_us });
+        if file.path.series.period == Period::Monthly { monthly.push(one) } else { daily.push(one) }
+    }
+    let Some(table) = table(unit.series.kind) else { return Ok(Staged { files: Vec::new(), aside: None }) };
+    let interval = unit.series.interval.map(|i| i.as_str());
+    let plan = Plan {
+        table,
+        settings: &settings.write,
+        symbol: &unit.series.symbol,
+        interval,
+        step_us: unit.series.interval.and_then(|i| i.micros()),
+        month: u32::from(unit.month.year().unsigned_abs()) * 100 + u32::from(unit.month.month().unsigned_abs()),
+        span_us: (from, to),
+        by_day: settings.by_day,
+        packed_ns,
+        key_values: key_values(unit, &record.inputs),
+        dir,
+    };
+    let names = record.inputs.iter().map(|i| i.path.clone()).collect();
+    let mut aside = Aside::new(dir, names);
+    let mut met = vec![Met::default(); files.len()];
+    let mut writer = UnitWriter::<R>::new(&plan, files.len());
+    let rows = || settings.chunk_rows.max(1);
+    if record.sorted {
+        let all: Vec<_> = monthly.into_iter().chain(daily).collect();
+        let budget = || settings.budget(size_of::<R>());
+        sort(&all, &budget, &rows, dir, &mut met, &mut aside, &mut writer)?;
+    } else {
+        stream([&monthly, &daily], &rows, &mut met, &mut aside, &mut writer)?;
+    }
+    writer.finish()?;
+    for ((input, met), used) in record.inputs.iter_mut().zip(met).zip(&writer.used) {
+        input.counts = met.counts;
+        input.notes = met.notes.into_iter().map(str::to_owned).collect();
+        input.used = *used;
+    }
+    record.duplicates = writer.dropped.duplicates;
+    record.overlap = writer.dropped.overlap;
+    record.conflicts = writer.dropped.conflicts;
+    record.tally = std::mem::take(&mut writer.tally);
+    let joined = aside.finish()?;
+    record.reasons = std::mem::take(&mut aside.reasons);
+    record.outputs.clear();
+    let mut staged = Staged { files: Vec::new(), aside: joined };
+    for file in &writer.written {
+        let day = settings.by_day.then(|| day_of(file.day_us)).flatten();
+        let path = unit.file(day).unwrap_or_default();
+        record.outputs.push(OutputRecord {
+            path: path.clone(),
+            rows: file.info.rows,
+            bytes: file.info.bytes,
+            sha256: file.info.sha256.clone(),
+            inexact: file.info.inexact,
+        });
+        staged.files.push((file.path.clone(), path));
+    }
+    Ok(staged)
+}
+
+/// When the CSV of a zip was packed.
+fn packed_s(path: &Path) -> Result<Option<i64>, zip::ZipError> {
+    if path.extension().is_some_and(|e| e == "csv") {
+        return Ok(None);
+    }
+    let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
+    Ok(zip::find(&mut std::fs::File::open(path)?, &format!("{stem}.csv"))?.packed_s)
+}
+
+fn files_span(unit: &Unit) -> i64 {
+    crate::history::path::day_us(unit.month)
+}
+
+fn unit_end(unit: &Unit) -> i64 {
+    crate::history::path::day_us(unit.month.last_of_month()) + DAY_US
+}
+
+fn day_of(day_us: i64) -> Option<jiff::civil::Date> {
+    let ts = jiff::Timestamp::from_microsecond(day_us).ok()?;
+    Some(jiff::tz::Offset::UTC.to_datetime(ts).date())
+}
+
+/// What a file of the lake says about where it came from.
+fn key_values(unit: &Unit, inputs: &[InputRecord]) -> Vec<(String, String)> {
+    let mut all = Sha256::new();
+    for i in inputs.iter().filter(|i| i.refused.is_none()) {
+        all.update(format!("{}  {}\n", i.sha256, i.path));
+    }
+    let text = |k: &str, v: String| (k.to_owned(), v);
+    vec![
+        text("source", crate::history::path::HOST_DIR.to_owned()),
+        text("exchange", venue(unit.series.market).to_owned()),
+        text("kind", unit.series.kind.to_string()),
+        text("series", unit.series.name()),
+        text("month", unit.month_word()),
+        text("inputs_sha256", hex(&all.finalize())),
+    ]
+}
+
+fn publish(settings: &Settings<'_>, unit: &Unit, staged: &Staged, record: &mut Record, dir: &Path) -> Result<()> {
+    let store = LocalStore::new(&settings.lake);
+    for (tmp, dest) in &staged.files {
+        store.publish(tmp, Path::new(dest))?;
+    }
+    remove_others(settings, unit, record)?;
+    let aside = unit.aside().context("a kind that is only mirrored")?;
+    record.aside = None;
+    match &staged.aside {
+        Some(tmp) => {
+            store.publish(tmp, Path::new(&aside))?;
+            record.aside = Some(aside);
+        }
+        None => store.remove(Path::new(&aside))?,
+    }
+    let tmp = dir.join("record.json");
+    let mut bytes = serde_json::to_vec_pretty(record)?;
+    bytes.push(b'\n');
+    std::fs::write(&tmp, bytes).with_context(|| format!("write {}", tmp.display()))?;
+    store.publish(&tmp, Path::new(&unit.record().context("a kind that is only mirrored")?))?;
+    remove_dir(dir)
+}
+
+/// Removes files of the month that are not of this record: other settings, a run that was killed.
+fn remove_others(settings: &Settings<'_>, unit: &Unit, record: &Record) -> Result<()> {
+    let mut folders: Vec<String> = unit.folder(None).into_iter().collect();
+    let mut day = Some(unit.month);
+    while let Some(d) = day.filter(|d| d.month() == unit.month.month()) {
+        folders.extend(unit.folder(Some(d)));
+        day = d.tomorrow().ok();
+    }
+    let mine: BTreeMap<&str, ()> = record.outputs.iter().map(|o| (o.path.as_str(), ())).collect();
+    for folder in folders {
+        let dir = settings.lake.join(&folder);
+        let Ok(entries) = std::fs::read_dir(&dir) else { continue };
+        let mut kept = false;
+        for entry in entries {
+            let entry = entry.with_context(|| format!("list {}", dir.display()))?;
+            let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
+            if mine.contains_key(name.as_str()) {
+                kept = true;
+            } else {
+                durable::remove_file(&entry.path()).with_context(|| format!("remove {name}"))?;
+            }
+        }
+        if !kept {
+            std::fs::remove_dir(&dir).with_context(|| format!("remove {}", dir.display()))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,225 @@
+//! Rows of a unit to Parquet files of the lake: duplicates out, row groups of the lake's size, one file per month or
+//! per day. Bytes are a function of the rows and the settings alone.
+//!
+//! Common columns of a row of the archive: `ts_event` is the row's own time (of candles: the close time),
+//! `ts_recv` and `ts_recv_ns` when its CSV was packed, the earliest moment anybody could have it, `seq` the month
+//! (YYYYMM) in the high 24 bits and a counter from 0 in the low 40, `conn` and `row_in_frame` 0, `flags` ARCHIVE.
+
+use std::path::{Path, PathBuf};
+
+use super::aside::Aside;
+use super::merge::{Sink, StreamError};
+use super::row::{Names, Origin, Row};
+use super::tally::Tally;
+use crate::lake::piece::FileWriter;
+use crate::lake::{Common, FileInfo, Table, TableBuffer, WriteSettings, flags};
+use crate::venue::Interner;
+
+/// Microseconds of a day.
+const DAY_US: i64 = 86_400_000_000;
+
+/// What is to be written, and how.
+pub(crate) struct Plan<'p> {
+    /// Table.
+    pub table: Table,
+    /// How the lake is written.
+    pub settings: &'p WriteSettings,
+    /// Symbol.
+    pub symbol: &'p str,
+    /// Interval word of candles.
+    pub interval: Option<&'p str>,
+    /// Fixed time between rows.
+    pub step_us: Option<i64>,
+    /// YYYYMM.
+    pub month: u32,
+    /// First instant of the month and the first one behind it, us.
+    pub span_us: (i64, i64),
+    /// One file per day, not one per month.
+    pub by_day: bool,
+    /// When the CSV of each file of the unit was packed, ns since 1970.
+    pub packed_ns: Vec<i64>,
+    /// Key-values of the footer.
+    pub key_values: Vec<(String, String)>,
+    /// Where the files are written before they are published.
+    pub dir: &'p Path,
+}
+
+/// A finished file.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// Its first day, us; of a monthly file the first of the month.
+    pub day_us: i64,
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it is.
+    pub info: FileInfo,
+}
+
+/// What became of the rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    /// The same row again, in the same file.
+    pub duplicates: u64,
+    /// The same row in another file.
+    pub overlap: u64,
+    /// Another row with the same key: put aside.
+    pub conflicts: u64,
+}
+
+/// Writes the rows of a unit.
+pub(crate) struct UnitWriter<'p, R> {
+    plan: &'p Plan<'p>,
+    interner: Interner,
+    names: Names,
+    buffer: TableBuffer,
+    group_rows: usize,
+    open: Option<(i64, PathBuf, FileWriter)>,
+    inexact: u64,
+    seq: i64,
+    last: Option<R>,
+    /// Finished files, oldest first.
+    pub written: Vec<Written>,
+    /// Rows written, by file of the unit.
+    pub used: Vec<u64>,
+    /// Rows left out.
+    pub dropped: Dropped,
+    /// Rows written.
+    pub tally: Tally,
+}
+
+impl<'p, R: Row> UnitWriter<'p, R> {
+    /// A writer for the rows of `inputs` files.
+    pub(crate) fn new(plan: &'p Plan<'p>, inputs: usize) -> Self {
+        let mut interner = Interner::new();
+        let names = Names::new(&mut interner, plan.symbol, plan.interval);
+        Self {
+            interner,
+            names,
+            buffer: TableBuffer::new(plan.table, plan.settings.numeric),
+            group_rows: plan.settings.group_rows(plan.table),
+            open: None,
+            inexact: 0,
+            seq: i64::from(plan.month) << 40,
+            last: None,
+            written: Vec::new(),
+            used: vec![0; inputs],
+            dropped: Dropped::default(),
+            tally: Tally::default(),
+            plan,
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, row: &R) -> Result<(), StreamError> {
+        if self.plan.by_day {
+            self.turn(row.time_us())?;
+        }
+        let step = self.tally.add(row, self.plan.step_us);
+        let mut bits = flags::ARCHIVE;
+        if step.hole {
+            bits |= flags::GAP_BEFORE;
+        }
+        if step.backwards {
+            bits |= flags::OUT_OF_ORDER;
+        }
+        if row.origin().has(Origin::LOSSY) {
+            bits |= flags::INEXACT;
+        }
+        let input = row.origin().input();
+        if let Some(used) = self.used.get_mut(input) {
+            *used += 1;
+        }
+        let common = Common {
+            ts_recv_ns: self.plan.packed_ns.get(input).copied().unwrap_or_default(),
+            seq: self.seq,
+            conn: 0,
+            flags: bits,
+        };
+        self.seq += 1;
+        row.push(&common, &self.names, &mut self.buffer);
+        if self.buffer.len() >= self.group_rows {
+            self.group()?;
+        }
+        Ok(())
+    }
+
+    /// Goes on to the file of a row's day. Days only go forward: a row a little before midnight that comes behind one
+    /// after it stays in the later file.
+    fn turn(&mut self, time_us: i64) -> Result<(), StreamError> {
+        let (from, to) = self.plan.span_us;
+        let day = time_us.clamp(from, to - 1).div_euclid(DAY_US) * DAY_US;
+        match &self.open {
+            Some((open, ..)) if *open >= day => Ok(()),
+            Some(_) => {
+                self.close()?;
+                self.start(day)
+            }
+            None => self.start(day),
+        }
+    }
+
+    fn start(&mut self, day_us: i64) -> Result<(), StreamError> {
+        let path = self.plan.dir.join(format!("{}.parquet", self.written.len()));
+        let file = FileWriter::create(&path, self.plan.table, self.plan.settings, true)?;
+        self.open = Some((day_us, path, file));
+        Ok(())
+    }
+
+    /// Writes what the buffer holds as one row group.
+    fn group(&mut self) -> Result<(), StreamError> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        if self.open.is_none() {
+            self.start(self.plan.span_us.0)?;
+        }
+        let chunk = self.buffer.take_first(usize::MAX, &self.interner);
+        self.inexact += chunk.inexact();
+        if let Some((.., file)) = &mut self.open {
+            file.encode(&chunk)?;
+        }
+        self.buffer.recycle(chunk);
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), StreamError> {
+        self.group()?;
+        if let Some((day_us, path, file)) = self.open.take() {
+            let info = file.finish(&self.plan.key_values, std::mem::take(&mut self.inexact))?;
+            self.written.push(Written { day_us, path, info });
+        }
+        Ok(())
+    }
+
+    /// Writes the last file to its end.
+    pub(crate) fn finish(&mut self) -> Result<(), StreamError> {
+        self.close()
+    }
+}
+
+impl<R: Row> Sink<R> for UnitWriter<'_, R> {
+    fn rows(&mut self, rows: &[R], aside: &mut Aside) -> Result<(), StreamError> {
+        for row in rows {
+            if let Some(last) = &self.last
+                && last.key() == row.key()
+            {
+                let same_file = last.origin().input() == row.origin().input();
+                match (last.same(row), same_file) {
+                    (true, true) => self.dropped.duplicates += 1,
+                    (true, false) => self.dropped.overlap += 1,
+                    (false, _) => {
+                        self.dropped.conflicts += 1;
+                        let (at, of) = (last.origin().line(), last.origin().input());
+                        let whose = if same_file { String::new() } else { format!(" of file {of} of the month") };
+                        let reason = format!("line: other values under the key that was taken as line {at}{whose}");
+                        aside.conflict(row.origin().input(), row.origin().line(), &reason, &row.text())?;
+                    }
+                }
+                continue;
+            }
+            self.push(row)?;
+            self.last = Some(*row);
+        }
+        Ok(())
+    }
+}

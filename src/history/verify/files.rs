@@ -1,0 +1,131 @@
+//! Files against their records: sizes, digests, rows, order.
+
+use std::path::Path;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::Job;
+use super::rows::groups;
+use crate::history::clean::place::{Series, table};
+use crate::history::clean::record::Record;
+use crate::history::clean::unit::digest;
+use crate::history::{Kind, path::HOST_DIR};
+use crate::lake::Table;
+
+/// What was looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FileCheck {
+    /// Files of the archive.
+    pub inputs: u64,
+    /// Of them no longer in the mirror; what was cleaned from them stands.
+    pub inputs_gone: u64,
+    /// Files of the lake.
+    pub outputs: u64,
+    /// Rows read back.
+    pub rows: u64,
+    /// What is wrong.
+    pub wrong: Vec<String>,
+}
+
+pub(super) fn check(job: &Job<'_>, series: &Series, records: &[Record]) -> Result<FileCheck> {
+    let mut c = FileCheck::default();
+    let mut order = Order::default();
+    for record in records {
+        if let Err(why) = record.check() {
+            c.wrong.push(format!("the record of {} does not add up: {why}", record.month));
+        }
+        for input in &record.inputs {
+            c.inputs += 1;
+            let path = job.mirror.join(HOST_DIR).join(&input.path);
+            match state(&path, input.bytes, &input.sha256, job.quick)? {
+                State::Same => {}
+                State::Gone => c.inputs_gone += 1,
+                State::Other(what) => {
+                    c.wrong.push(format!("{} is not what was cleaned: {what}; clean again", input.path));
+                }
+            }
+        }
+        for output in &record.outputs {
+            c.outputs += 1;
+            let path = job.lake.join(&output.path);
+            match state(&path, output.bytes, &output.sha256, job.quick)? {
+                State::Same => {}
+                State::Gone => c.wrong.push(format!("{} is gone; clean again", output.path)),
+                State::Other(what) => {
+                    c.wrong.push(format!("{} is not what was written: {what}; clean again", output.path));
+                }
+            }
+        }
+    }
+    let Some(table) = table(series.kind).filter(|_| !job.quick && c.wrong.is_empty()) else { return Ok(c) };
+    for output in records.iter().flat_map(|r| &r.outputs) {
+        let before = order.rows;
+        order.file(&job.lake.join(&output.path), series.kind, table)?;
+        if order.rows - before != output.rows {
+            c.wrong.push(format!("{} has {} rows, its record {}", output.path, order.rows - before, output.rows));
+        }
+    }
+    c.rows = order.rows;
+    if order.backwards > 0 {
+        c.wrong.push(format!("{} rows are not behind the row before them", order.backwards));
+    }
+    Ok(c)
+}
+
+enum State {
+    Same,
+    Gone,
+    Other(String),
+}
+
+fn state(path: &Path, bytes: u64, sha256: &str, quick: bool) -> Result<State> {
+    let found = match std::fs::metadata(path) {
+        Ok(m) => m.len(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(State::Gone),
+        Err(e) => return Err(e.into()),
+    };
+    if found != bytes {
+        return Ok(State::Other(format!("{found} bytes, not {bytes}")));
+    }
+    if !quick {
+        let got = digest(path)?;
+        if got != sha256 {
+            return Ok(State::Other(format!("SHA-256 {got}, not {sha256}")));
+        }
+    }
+    Ok(State::Same)
+}
+
+/// Keys of rows, from file to file.
+#[derive(Default)]
+struct Order {
+    rows: u64,
+    backwards: u64,
+    last_seq: Option<i64>,
+    last_key: Option<i64>,
+}
+
+impl Order {
+    fn file(&mut self, path: &Path, kind: Kind, table: Table) -> Result<()> {
+        // Rows without an id may share a time.
+        let (name, unique) = match kind {
+            Kind::Trades => ("id", true),
+            Kind::AggTrades => ("agg_id", true),
+            Kind::BookTicker => ("update_id", false),
+            Kind::BookDepth | Kind::LiquidationSnapshot => ("ts_event", false),
+            Kind::Metrics | Kind::FundingRate => ("ts_event", true),
+            _ => ("open_time", true),
+        };
+        groups(path, table, &mut |g| {
+            self.rows += g.rows() as u64;
+            for (seq, key) in g.ints("seq")?.iter().zip(g.ints(name)?) {
+                let seq_forward = self.last_seq.is_none_or(|last| *seq > last);
+                let key_forward = self.last_key.is_none_or(|last| *key > last || (*key == last && !unique));
+                self.backwards += u64::from(!seq_forward || !key_forward);
+                (self.last_seq, self.last_key) = (Some(*seq), Some(*key));
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,183 @@
+//! Proof of what was cleaned: are the files those of their records, are their rows in order, what is missing, do the
+//! archive's candles follow from its trades, does the live lake say the same.
+//!
+//! ```text
+//!  record --> zips and lake files: digests, rows, order     (files)
+//!  trades, aggregates --fold--> candles = archive's candles? (candles)
+//!  trades, aggregates = live lake, id by id?                 (overlap)
+//! ```
+//! Changes nothing but `stats.json`. Wrong is what neither the archive's reported defects nor its own holes explain.
+
+mod candles;
+mod files;
+mod overlap;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+pub use candles::CandleCheck;
+pub use files::FileCheck;
+pub use overlap::OverlapCheck;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use super::clean::place::{Series, table};
+use super::stats::{Stats, records};
+use super::{ArchivePath, Kind, Selection};
+
+/// What to verify.
+pub struct Job<'j> {
+    /// The mirror.
+    pub mirror: &'j Path,
+    /// The lake of the archive.
+    pub lake: &'j Path,
+    /// The live lake, where there is one.
+    pub live: Option<&'j Path>,
+    /// Which series.
+    pub selection: &'j Selection,
+    /// Sizes only: no digests of files, no rows.
+    pub quick: bool,
+    /// Hears of every series.
+    pub tell: &'j dyn Fn(&SeriesReport),
+}
+
+/// What was found in one series.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct SeriesReport {
+    /// Folder in the lake.
+    pub series: String,
+    /// As in `stats.json`.
+    pub stats: Stats,
+    /// Files against their records.
+    pub files: FileCheck,
+    /// Candles rebuilt from the rows, by interval; of trades and aggregates only.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub candles: BTreeMap<String, CandleCheck>,
+    /// Rows that the live lake has too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<OverlapCheck>,
+    /// What is wrong, one sentence each.
+    pub wrong: Vec<String>,
+}
+
+/// Everything.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Report {
+    /// By series.
+    pub series: Vec<SeriesReport>,
+}
+
+impl Report {
+    /// How many series have something wrong.
+    pub fn wrong(&self) -> usize {
+        self.series.iter().filter(|s| !s.wrong.is_empty()).count()
+    }
+}
+
+/// The series of a selection that were cleaned.
+///
+/// # Errors
+/// When the lake cannot be listed.
+pub fn series(lake: &Path, selection: &Selection) -> Result<BTreeSet<Series>> {
+    let mut found = BTreeSet::new();
+    let mut dirs = vec![lake.join("_manifests")];
+    while let Some(dir) = dirs.pop() {
+        if !dir.is_dir() {
+            continue;
+        }
+        for entry in std::fs::read_dir(&dir).with_context(|| format!("list {}", dir.display()))? {
+            let path = entry.with_context(|| format!("list {}", dir.display()))?.path();
+            if path.is_dir() {
+                dirs.push(path);
+                continue;
+            }
+            let bytes = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+            let record: super::clean::Record = serde_json::from_slice(&bytes)
+                .with_context(|| format!("{} is no record; remove it and clean again", path.display()))?;
+            let names = record.inputs.iter().filter_map(|i| i.path.parse::<ArchivePath>().ok());
+            found.extend(names.filter(|p| selection.holds(p)).map(|p| Series {
+                market: p.series.market,
+                kind: p.series.kind,
+                symbol: p.series.symbol,
+                interval: p.series.interval,
+            }));
+        }
+    }
+    Ok(found)
+}
+
+/// Verifies every series of a selection.
+///
+/// # Errors
+/// When something cannot be read at all; what is wrong is in the report.
+pub fn verify(job: &Job<'_>) -> Result<Report> {
+    let mut report = Report::default();
+    let all = series(job.lake, job.selection)?;
+    for series in &all {
+        let one = one(job, series).with_context(|| format!("verify {}", series.folder().unwrap_or_default()))?;
+        (job.tell)(&one);
+        report.series.push(one);
+    }
+    Ok(report)
+}
+
+fn one(job: &Job<'_>, series: &Series) -> Result<SeriesReport> {
+    let records = records(job.lake, series)?;
+    let stats = Stats::sum(series, &records);
+    stats.publish(job.lake)?;
+    let files = files::check(job, series, &records)?;
+    let mut report = SeriesReport {
+        series: series.folder().unwrap_or_default(),
+        wrong: files.wrong.clone(),
+        files,
+        stats,
+        ..SeriesReport::default()
+    };
+    let has_trades = matches!(series.kind, Kind::Trades | Kind::AggTrades);
+    if has_trades && !job.quick && report.wrong.is_empty() {
+        report.candles = candles::check(job.lake, series, &records)?;
+        if let (Some(live), Some(table)) = (job.live, table(series.kind)) {
+            report.overlap = overlap::check(live, job.lake, series, table, &records)?;
+        }
+    }
+    let more = judge(&report);
+    report.wrong.extend(more);
+    Ok(report)
+}
+
+/// What of the findings is wrong.
+fn judge(r: &SeriesReport) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let s = &r.stats;
+    let mut say = |n: u64, what: &str| {
+        if n > 0 {
+            wrong.push(format!("{n} {what}"));
+        }
+    };
+    say(s.missing_unexplained, "ids or rows are missing that no reported defect explains");
+    say(s.conflicts, "rows contradict another one with the same key (_quarantine/)");
+    say(
+        s.put_aside.values().sum::<u64>() - s.conflicts.min(s.put_aside.values().sum()),
+        "lines are no rows (_quarantine/)",
+    );
+    for (name, what) in [
+        ("wrong_checksum", "files have another checksum than published: download them again"),
+        ("damaged_zip", "zips are damaged: download them again"),
+        ("refused_zip", "zips are none of the archive's"),
+    ] {
+        say(s.defects.get(name).map_or(0, |d| d.count), what);
+    }
+    for (interval, c) in &r.candles {
+        say(c.different, &format!("candles of {interval} differ from what the trades give"));
+        say(c.only_trades, &format!("candles of {interval} are missing though there are trades"));
+    }
+    if let Some(o) = &r.overlap {
+        say(o.different, "rows differ from the live lake");
+        say(o.only_live, "rows of the live lake are not in the archive");
+    }
+    wrong
+}

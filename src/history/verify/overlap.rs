@@ -1,0 +1,159 @@
+//! Rows of the archive against the live lake, id by id: price, amount, side and time of the match.
+//!
+//! Looked at are the days that both have. The live lake may have holes of its own (`only_archive`); the archive should
+//! have every id that lies between its own first and last.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use super::rows::{Stored, groups};
+use crate::history::clean::place::{Series, venue};
+use crate::history::clean::record::Record;
+use crate::lake::Table;
+
+/// Differences that are shown.
+const SHOWN: usize = 5;
+const DAY_US: i64 = 86_400_000_000;
+
+/// What both lakes say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct OverlapCheck {
+    /// Days that both have.
+    pub days: u64,
+    /// Ids in both.
+    pub compared: u64,
+    /// And everything is the same.
+    pub equal: u64,
+    /// Something differs.
+    pub different: u64,
+    /// Ids between the live lake's first and last of a day that it lacks.
+    pub only_archive: u64,
+    /// Ids of the live lake, between the archive's first and last, that the archive lacks.
+    pub only_live: u64,
+    /// The first differences, in words.
+    pub first: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Trade {
+    price: Option<(i64, u8)>,
+    amount: Option<(i64, u8)>,
+    sell: bool,
+    ts_us: i64,
+}
+
+fn parts(stored: Option<&Stored>) -> Option<(i64, u8)> {
+    // Normal forms: the two lakes may be written with other numbers.
+    stored.and_then(|s| s.num()).map(|n| n.normalized()).map(|n| (n.mantissa, n.scale))
+}
+
+pub(super) fn check(
+    live: &Path,
+    lake: &Path,
+    series: &Series,
+    table: Table,
+    records: &[Record],
+) -> Result<Option<OverlapCheck>> {
+    let days = live_days(live, table, venue(series.market))?;
+    let mut check = OverlapCheck::default();
+    let ends = |f: fn(&Record) -> Option<i64>| records.iter().filter_map(f);
+    let first_id = ends(|r| r.tally.first.and_then(|e| e.id)).min();
+    let last_id = ends(|r| r.tally.last.and_then(|e| e.id)).max();
+    let (Some(first_id), Some(last_id)) = (first_id, last_id) else { return Ok(None) };
+    for (day_us, files) in &days {
+        let near = |r: &&Record| {
+            let t = &r.tally;
+            t.earliest_us.is_some_and(|e| e < day_us + DAY_US) && t.latest_us.is_some_and(|l| l >= *day_us)
+        };
+        let outputs: Vec<&str> =
+            records.iter().filter(near).flat_map(|r| &r.outputs).map(|o| o.path.as_str()).collect();
+        if outputs.is_empty() {
+            continue;
+        }
+        let mut live = HashMap::new();
+        for file in files {
+            read(file, table, Some(&series.symbol), &mut |id, trade| {
+                live.insert(id, trade);
+            })?;
+        }
+        let (Some(low), Some(high)) = (live.keys().min().copied(), live.keys().max().copied()) else { continue };
+        check.days += 1;
+        for output in outputs {
+            read(&lake.join(output), table, None, &mut |id, theirs| {
+                if !(low..=high).contains(&id) {
+                    return;
+                }
+                match live.remove(&id) {
+                    None => check.only_archive += 1,
+                    Some(ours) => {
+                        check.compared += 1;
+                        if ours == theirs {
+                            check.equal += 1;
+                        } else {
+                            check.different += 1;
+                            if check.first.len() < SHOWN {
+                                check.first.push(format!("id {id}: live {ours:?}, archive {theirs:?}"));
+                            }
+                        }
+                    }
+                }
+            })?;
+        }
+        check.only_live += live.keys().filter(|id| (first_id..=last_id).contains(*id)).count() as u64;
+    }
+    Ok((check.days > 0).then_some(check))
+}
+
+/// Files of the live lake by day of receipt, us.
+fn live_days(live: &Path, table: Table, venue: &str) -> Result<BTreeMap<i64, Vec<PathBuf>>> {
+    let mut days: BTreeMap<i64, Vec<PathBuf>> = BTreeMap::new();
+    let root = live.join(table.as_str()).join(format!("exchange={venue}"));
+    let list = |dir: &Path| -> Result<Vec<PathBuf>> {
+        if !dir.is_dir() {
+            return Ok(Vec::new());
+        }
+        let entries = std::fs::read_dir(dir).with_context(|| format!("list {}", dir.display()))?;
+        let mut paths = entries.map(|e| e.map(|e| e.path())).collect::<std::io::Result<Vec<_>>>()?;
+        paths.sort();
+        Ok(paths)
+    };
+    for day in list(&root)? {
+        let date = day.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_prefix("date="));
+        let Some(date) = date.and_then(|d| d.parse::<jiff::civil::Date>().ok()) else { continue };
+        for hour in list(&day)? {
+            let files = list(&hour)?.into_iter().filter(|p| p.extension().is_some_and(|e| e == "parquet"));
+            days.entry(crate::history::path::day_us(date)).or_default().extend(files);
+        }
+    }
+    Ok(days)
+}
+
+/// Trades of a file; those of one symbol, where one is given. USD-M trades that are not of the market are left out.
+fn read(path: &Path, table: Table, symbol: Option<&str>, each: &mut dyn FnMut(i64, Trade)) -> Result<()> {
+    let id_column = if table == Table::AggTrades { "agg_id" } else { "id" };
+    groups(path, table, &mut |g| {
+        let symbols = g.words("symbol")?;
+        let kinds = if table == Table::Trades { g.words("type")? } else { Vec::new() };
+        let (prices, amounts, sells) = (g.stored("price")?, g.stored("amount")?, g.sells()?);
+        let (ids, times) = (g.ints(id_column)?, g.ints("ts_trade")?);
+        for (i, (id, ts_us)) in ids.iter().zip(times).enumerate() {
+            let other = symbol.is_some() && symbols.get(i).copied().flatten() != symbol;
+            let special = kinds.get(i).copied().flatten().is_some_and(|k| k != "MARKET");
+            if other || special {
+                continue;
+            }
+            let trade = Trade {
+                price: parts(prices.get(i)),
+                amount: parts(amounts.get(i)),
+                sell: sells.get(i).copied().unwrap_or_default(),
+                // The archive had milliseconds where the live feed may have microseconds.
+                ts_us: ts_us.div_euclid(1_000),
+            };
+            each(*id, trade);
+        }
+        Ok(())
+    })
+}
