@@ -13,6 +13,7 @@ use hyper::service::Service;
 use hyper::{Request, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -31,8 +32,32 @@ const GRACE: Duration = Duration::from_secs(2);
 /// What the kernel holds for a client that does not read.
 const SEND_BUFFER: usize = 256 << 10;
 
+/// Files that the rest of the process has open: logs, Parquet, databases.
+const OTHER_FILES: u64 = 512;
+
+/// Raises the limit of open files as far as `connections` need it; systems begin with 1,024. Returns what is allowed.
+fn allow_files(connections: usize) -> Option<u64> {
+    let need = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(OTHER_FILES);
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_some_and(|now| now < need) {
+        let wanted = maximum.map_or(need, |most| most.min(need));
+        // What was refused is told by what is allowed then.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
+    }
+    let allowed = getrlimit(Resource::Nofile).current;
+    if allowed.is_some_and(|now| now < need) {
+        tracing::warn!(
+            allowed,
+            need,
+            "[api] max_connections needs more open files than this system allows (ulimit -Hn)"
+        );
+    }
+    allowed
+}
+
 /// Serves until `shutdown`, at most `max` connections at once (WebSockets are counted on their own).
 pub(super) async fn run(listener: TcpListener, router: Router, max: usize, app: Shared, shutdown: Shutdown) {
+    allow_files(max);
     let places = Arc::new(Semaphore::new(max));
     let mut tasks = JoinSet::new();
     loop {
@@ -114,5 +139,19 @@ impl Service<Request<Incoming>> for WithPeer {
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(ConnectInfo(self.peer));
         self.inner.call(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_open_files_grows_with_the_connections_and_never_shrinks() {
+        let before = getrlimit(Resource::Nofile);
+        let allowed = allow_files(1_500);
+        let most = before.maximum.unwrap_or(u64::MAX).min(1_500 + OTHER_FILES);
+        assert!(allowed.is_none_or(|now| now >= most && now >= before.current.unwrap_or(0)), "{allowed:?}");
+        assert_eq!(allow_files(1), allowed);
     }
 }

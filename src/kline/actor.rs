@@ -160,7 +160,6 @@ pub struct KlineActor {
     closed: Vec<(Interval, KlineData)>,
     old: Vec<(Interval, i64, Tick)>,
     marks: Vec<Mark>,
-    recent: VecDeque<Tick>,
 }
 
 impl KlineActor {
@@ -203,6 +202,8 @@ pub struct Totals {
 /// The thread's state.
 pub struct Worker {
     actors: Vec<KlineActor>,
+    /// The most recent trades by symbol, apart from the actors: see [`Worker::remember`].
+    recent: Vec<VecDeque<Tick>>,
     shown: Shown,
     whole: FlatKlineStore,
     swapper: Swapper,
@@ -218,6 +219,7 @@ impl Worker {
         let swapper = shown.whole.swapper();
         Self {
             actors: Vec::new(),
+            recent: Vec::new(),
             shown,
             whole: FlatKlineStore::default(),
             swapper,
@@ -261,6 +263,7 @@ impl Worker {
                 for item in &items {
                     self.item(item);
                 }
+                self.remember(&items);
                 self.show();
                 return Some(items);
             }
@@ -272,7 +275,7 @@ impl Worker {
                 reply(actor.map_or_else(Vec::new, |a| a.generator.kept(interval).copied().collect()));
             }
             Job::Recent { symbol_index, limit, reply } => {
-                let recent = self.actors.get(symbol_index as usize).map(|a| &a.recent);
+                let recent = self.recent.get(symbol_index as usize);
                 reply(
                     recent.map_or_else(Vec::new, |r| r.iter().skip(r.len().saturating_sub(limit)).copied().collect()),
                 );
@@ -290,6 +293,31 @@ impl Worker {
     /// Counters since the start.
     pub fn totals(&self) -> Totals {
         self.totals
+    }
+
+    /// Keeps the trades of a batch. A pass of its own: these stores miss every cache, and one behind the other they
+    /// wait together instead of each for itself.
+    fn remember(&mut self, items: &[Item]) {
+        self.recent.resize_with(self.actors.len(), VecDeque::new);
+        for item in items {
+            match item {
+                Item::Tick(tick) => {
+                    let Some(recent) = self.recent.get_mut(tick.symbol_index as usize) else { continue };
+                    if recent.len() >= RECENT {
+                        recent.pop_front();
+                    }
+                    recent.push_back(*tick);
+                }
+                Item::Reset { feed } => {
+                    for (actor, recent) in self.actors.iter().zip(&mut self.recent) {
+                        if actor.feed == *feed {
+                            recent.clear();
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
     }
 
     fn item(&mut self, item: &Item) {
@@ -311,10 +339,6 @@ impl Worker {
         let changed = match item {
             Item::Tick(tick) => {
                 self.totals.ticks += 1;
-                if actor.recent.len() >= RECENT {
-                    actor.recent.pop_front();
-                }
-                actor.recent.push_back(*tick);
                 match actor.generator.gather(tick, &mut self.events) {
                     Ok(changed) => changed,
                     Err(_) => {

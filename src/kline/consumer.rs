@@ -35,7 +35,7 @@ use crate::venue::{Channel, Venue, VenueId};
 /// Name of this reader's acks.
 pub const READER: &str = "klines";
 /// Items of one batch at most: enough that a symbol has several of them. The end of the log ends a batch too.
-const BATCH_ITEMS: usize = 2_048;
+const BATCH_ITEMS: usize = 4_096;
 /// Records between two looks at the time and the shutdown request.
 const STRIDE: usize = 1_024;
 /// Between two looks for a log that is not there yet, at the repairer's log, and at what is left to read.

@@ -1,8 +1,8 @@
 //! Candles: ns per trade through the actors at seven intervals, against loops that do the same sums with less around.
 //!
 //! The same seeded trades go through all rows, a block at a time, and only the work on a block is timed: a flat array
-//! loop (seven bars per trade, nothing closed, nothing late), the actors as the service runs them (batches of 2,048,
-//! visible after each batch, a swap every 100 ms of 100,000 trades/s), the same behind their queue and thread, a naive
+//! loop (seven bars per trade, nothing closed, nothing late), the actors as the service runs them (batches of 4,096,
+//! visible after each batch, a swap every 100 ms), the same behind their queue and thread, a naive
 //! hash map per (symbol, interval, open time), one message per trade to a tokio task; then DuckDB and Polars grouping
 //! the same columns in memory, run by `py/klines_baseline.py`.
 
@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::sync_channel;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tapedeck::kline::{
@@ -38,9 +38,8 @@ const TRADES_QUICK: usize = 100_000;
 const BLOCK: usize = 1_000_000;
 const SYMBOLS: u32 = 400;
 /// As the service's feeds hand over at full speed.
-const BATCH: usize = 2_048;
-/// 100 ms of 100,000 trades/s.
-const SWAP_EVERY: usize = 10_000;
+const BATCH: usize = 4_096;
+const SWAP_EVERY: Duration = Duration::from_millis(100);
 const ROUNDS: usize = 3;
 
 /// Seeded trades in time order over 100 minutes, busy symbols more often than quiet ones.
@@ -203,7 +202,7 @@ fn shown() -> Shown {
 /// Hands trades over as a feed does: `send` gets each batch and gives an empty one back.
 fn batches(
     trades: &[Tick],
-    since_swap: &mut usize,
+    swapped: &mut Instant,
     mut send: impl FnMut(Job) -> Vec<Item>,
     empty: Vec<Item>,
 ) -> Vec<Item> {
@@ -212,9 +211,8 @@ fn batches(
         batch.extend(chunk.iter().map(|t| Item::Tick(*t)));
         batch = send(Job::Batch(batch));
         batch.clear();
-        *since_swap += chunk.len();
-        if *since_swap >= SWAP_EVERY {
-            *since_swap = 0;
+        if swapped.elapsed() >= SWAP_EVERY {
+            *swapped = Instant::now();
             send(Job::Swap);
         }
     }
@@ -225,7 +223,7 @@ fn batches(
 struct Actors {
     worker: Worker,
     empty: Vec<Item>,
-    since_swap: usize,
+    swapped: Instant,
 }
 
 impl Fold for Actors {
@@ -238,7 +236,7 @@ impl Fold for Actors {
             });
             back
         };
-        self.empty = batches(trades, &mut self.since_swap, send, std::mem::take(&mut self.empty));
+        self.empty = batches(trades, &mut self.swapped, send, std::mem::take(&mut self.empty));
     }
 
     fn end(self: Box<Self>) -> u64 {
@@ -251,7 +249,7 @@ struct Queued {
     jobs: std::sync::mpsc::SyncSender<Job>,
     empties: std::sync::mpsc::Receiver<Vec<Item>>,
     worker: std::thread::JoinHandle<tapedeck::kline::Totals>,
-    since_swap: usize,
+    swapped: Instant,
 }
 
 impl Queued {
@@ -263,7 +261,7 @@ impl Queued {
                 std::hint::black_box(updates);
             })
         });
-        Self { jobs, empties, worker, since_swap: 0 }
+        Self { jobs, empties, worker, swapped: Instant::now() }
     }
 }
 
@@ -275,7 +273,7 @@ impl Fold for Queued {
             let _ = jobs.send(job);
             empties.try_recv().unwrap_or_else(|_| Vec::with_capacity(BATCH))
         };
-        batches(trades, &mut self.since_swap, send, Vec::with_capacity(BATCH));
+        batches(trades, &mut self.swapped, send, Vec::with_capacity(BATCH));
         // All of it done: asked behind the last batch.
         let (out, answer) = sync_channel(1);
         let reply = Box::new(move |ticks| {
@@ -334,7 +332,7 @@ impl Fold for Messages {
 
 const ROWS: [&str; 5] = [
     "flat array loop (baseline)",
-    "tapedeck actors, batches of 2,048, swaps",
+    "tapedeck actors, batches of 4,096, swaps",
     "the same behind their queue, two threads",
     "hash map per bar",
     "one message per trade to a tokio task",
@@ -343,7 +341,9 @@ const ROWS: [&str; 5] = [
 fn fold(row: usize) -> anyhow::Result<Box<dyn Fold>> {
     Ok(match row {
         0 => Box::new(Flat::new()),
-        1 => Box::new(Actors { worker: Worker::new(shown()), empty: Vec::with_capacity(BATCH), since_swap: 0 }),
+        1 => {
+            Box::new(Actors { worker: Worker::new(shown()), empty: Vec::with_capacity(BATCH), swapped: Instant::now() })
+        }
         2 => Box::new(Queued::start()),
         3 => Box::new(Naive(HashMap::new())),
         _ => Box::new(Messages::start()?),
