@@ -30,6 +30,7 @@ mod cli {
     mod bad_input;
     mod demo;
     mod klines;
+    mod observe;
     mod pressure;
 }
 mod history {

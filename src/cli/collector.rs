@@ -13,7 +13,7 @@ pub struct Args {
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
-    let (cfg, shutdown) = args.service.prepare()?;
+    let (cfg, shutdown) = args.service.prepare("collector")?;
     runtime()?.block_on(async {
         shutdown.on_signals().context("cannot listen for signals")?;
         let (_monitor, pressure) = MemoryMonitor::start(&cfg.memory, "collector").context("watch the memory")?;

@@ -22,7 +22,7 @@ pub struct Args {
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
-    let (cfg, shutdown) = args.service.prepare()?;
+    let (cfg, shutdown) = args.service.prepare("compactor")?;
     runtime()?.block_on(async {
         shutdown.on_signals().context("cannot listen for signals")?;
         let (_monitor, pressure) = MemoryMonitor::start(&cfg.memory, "compactor").context("watch the memory")?;

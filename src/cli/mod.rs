@@ -131,10 +131,12 @@ pub struct ServiceArg {
 
 impl ServiceArg {
     /// Configuration, logging and the request to stop, ready for the service.
-    fn prepare(&self) -> anyhow::Result<(Arc<Config>, Shutdown)> {
+    fn prepare(&self, service: &str) -> anyhow::Result<(Arc<Config>, Shutdown)> {
         let cfg = load(&self.config.config)?;
         need_venues(&cfg, &self.config.config)?;
         crate::telemetry::init(&cfg.log);
+        let venues = cfg.venues.keys().map(|v| v.as_str()).collect::<Vec<_>>().join(" ");
+        tracing::info!(service, version = env!("CARGO_PKG_VERSION"), venues, data = %cfg.data_dir.display(), "starting");
         let shutdown = Shutdown::new();
         if self.stop_with_stdin {
             stop_with_parent(shutdown.clone());

@@ -187,7 +187,7 @@ impl SharedLog {
         conn: u32,
         append: impl FnOnce(&mut LogWriter) -> Result<Seq, AppendError>,
     ) -> Result<Seq, LogStopped> {
-        let started = (self.metrics.frames.get() % latency::ONE_IN == 0).then(clock::now);
+        let started = (self.metrics.frames.get().is_multiple_of(latency::ONE_IN)).then(clock::now);
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let writer = match writer.as_mut() {
             Some(w) if !self.failed.load(Ordering::Relaxed) => w,

@@ -347,8 +347,8 @@ mod tests {
         let new = streams(&["busy", "slow"]);
         new.carry(&s);
         let t = new.stats[0].since_ns.max(s.stats[1].last_ns());
-        assert_eq!(overdue(&new, t + 61 * second)[0], true);
-        assert_eq!(overdue(&new, t + 61 * second)[1], false);
+        assert!(overdue(&new, t + 61 * second)[0]);
+        assert!(!overdue(&new, t + 61 * second)[1]);
     }
 
     #[test]
