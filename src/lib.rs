@@ -16,6 +16,7 @@
 //! - [`history`]: the exchange's archive, mirrored and cleaned.
 //! - [`api`]: status, health and metrics of the compactor.
 //! - [`health`]: disks that fill up, logs that nobody reads off.
+//! - [`quality`]: how complete the recording is, summed from manifests.
 //! - [`memory`]: how tight it is, and what is given up for it.
 //! - [`cli`]: one file per subcommand.
 #![forbid(unsafe_code)]
@@ -32,6 +33,7 @@ pub mod kline;
 pub mod lake;
 pub mod memory;
 pub mod outside;
+pub mod quality;
 pub mod repair;
 pub mod shutdown;
 mod sql;

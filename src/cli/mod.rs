@@ -10,6 +10,7 @@ mod config;
 pub mod demo;
 mod history;
 mod klines;
+mod quality;
 mod replay;
 mod status;
 mod verify;
@@ -51,6 +52,8 @@ pub enum Command {
     Replay(replay::Args),
     /// The exchange's archive: lists, mirrors, tells what is here.
     History(history::Args),
+    /// How complete and how clean the recording is, per hour or day.
+    Quality(quality::Args),
     /// Proves that nothing in the lake was altered since it was published.
     Verify(verify::Args),
     /// Fills, compares and exports stored candles.
@@ -76,6 +79,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Compactor(args) => compactor::run(args),
         Command::Replay(args) => replay::run(args),
         Command::History(args) => history::run(args),
+        Command::Quality(args) => quality::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Klines(args) => klines::run(args),
         Command::Config(args) => config::run(args),

@@ -1,0 +1,59 @@
+//! `tapedeck quality`: how complete and how clean the recording is, per hour or day.
+
+use anyhow::Context;
+
+use super::replay::time;
+use super::{ConfigArg, Usage, load, print_out};
+use crate::clock;
+use crate::lake::Hour;
+use crate::quality::{By, Query, page, report};
+use crate::venue::VenueId;
+
+/// Arguments of `tapedeck quality`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Only this venue; may be given several times.
+    #[arg(long, value_name = "VENUE")]
+    venue: Vec<String>,
+    /// From this receive hour on; the last 24 hours without it.
+    #[arg(long, value_name = "TIME_UTC")]
+    from: Option<String>,
+    /// Up to this receive hour, exclusive.
+    #[arg(long, value_name = "TIME_UTC")]
+    to: Option<String>,
+    /// One block per hour instead of one per day.
+    #[arg(long)]
+    hours: bool,
+    /// Print JSON: every symbol, every hole.
+    #[arg(long, conflicts_with = "html")]
+    json: bool,
+    /// Print a page.
+    #[arg(long)]
+    html: bool,
+}
+
+pub(super) fn run(args: Args) -> anyhow::Result<()> {
+    let cfg = load(&args.config.config)?;
+    crate::telemetry::init(&cfg.log);
+    let mut venues = Vec::new();
+    for word in &args.venue {
+        venues.push(word.parse::<VenueId>().map_err(|err| Usage(err.to_string()))?.as_str().to_owned());
+    }
+    let to = time(&args.to, "--to")?.map_or_else(|| Hour::of_ns(clock::wall_ns()).next(), Hour::of_ns);
+    let from = time(&args.from, "--from")?.map_or(Hour(to.0 - 24), Hour::of_ns);
+    let by = if args.hours { By::Hour } else { By::Day };
+    let found = report(&cfg.lake.dir, &Query { venues, from, to, by })
+        .with_context(|| format!("report on the lake in {}", cfg.lake.dir.display()))?;
+    if args.json {
+        return print_out(&format!("{}\n", serde_json::to_string(&found)?));
+    }
+    if args.html {
+        return print_out(&page(&format!("Recording from {from} to before {to}"), &found));
+    }
+    if found.is_empty() {
+        return print_out(&format!("nothing was published from {from} to before {to}\n"));
+    }
+    print_out(&found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}

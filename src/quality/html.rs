@@ -1,0 +1,102 @@
+//! The report as a page of its own: no script, no request but for its style sheet, readable on paper.
+
+use std::fmt::Write;
+
+use super::Quality;
+use super::text::{delay, fate, percent, time};
+
+/// Symbols and holes shown of one span.
+const SHOWN: usize = 200;
+
+const STYLE: &str = "body{font:14px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;\
+color-scheme:light dark}table{border-collapse:collapse;width:100%;margin:.5rem 0 2rem;\
+font-variant-numeric:tabular-nums}th,td{text-align:right;padding:.15rem .6rem;border-bottom:1px solid #8884}\
+th:first-child,td:first-child,.t{text-align:left}.bad{color:#c33;font-weight:600}.ok{color:#2a7a2a}\
+section{overflow-x:auto}";
+
+/// Text that may stand in HTML.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// A whole page.
+pub fn page(title: &str, report: &[Quality]) -> String {
+    let mut out = format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>{0}</title><style>{STYLE}</style></head>\
+<body><h1>{0}</h1>",
+        escape(title)
+    );
+    if report.is_empty() {
+        out.push_str("<p>Nothing was published in this time.</p>");
+    }
+    for q in report {
+        section(&mut out, q);
+    }
+    out.push_str("</body></html>\n");
+    out
+}
+
+fn section(out: &mut String, q: &Quality) {
+    let (expected, missing, lacking) = q.ids();
+    let class = if lacking == 0 && q.lost_ranges == 0 && q.became.undecodable == 0 { "ok" } else { "bad" };
+    let _ = write!(
+        out,
+        "<section><h2>{} {}</h2><p class=\"{class}\">{} of {expected} ids; {} holes, {missing} ids missing, {} fetched \
+again, {lacking} missing for good.</p>",
+        escape(&q.venue),
+        escape(&q.span),
+        percent(expected - lacking, expected),
+        q.hole_count,
+        missing - lacking
+    );
+    let _ = write!(
+        out,
+        "<p>{} frames = {} decoded + {} control + {} undecodable; {} lost ranges in the log; {} connections ended.",
+        q.frames, q.became.decoded, q.became.control, q.became.undecodable, q.lost_ranges, q.disconnects
+    );
+    if q.delay.rows > 0 {
+        let [min, p50, p99, p999, max] =
+            [q.delay.min_us, q.delay.p50_us, q.delay.p99_us, q.delay.p999_us, q.delay.max_us].map(delay);
+        let _ = write!(
+            out,
+            "<br>Received after the event: p50 {p50}, p99 {p99}, p99.9 {p999}; least {min}, most {max}, the difference \
+of the clocks in it."
+        );
+    }
+    out.push_str("</p><table><tr><th>Channel and symbol<th>expected<th>came<th>fetched again<th>missing for good<th>complete<th>repeats removed</tr>");
+    for s in q.symbols.iter().take(SHOWN) {
+        let class = if s.lacking() > 0 { " class=\"bad\"" } else { "" };
+        let _ = write!(
+            out,
+            "<tr><td>{} {}<td>{}<td>{}<td>{}<td{class}>{}<td>{}<td>{}</tr>",
+            escape(&s.channel),
+            escape(&s.symbol),
+            s.expected,
+            s.present,
+            s.fetched,
+            s.lacking(),
+            percent(s.expected - s.lacking(), s.expected),
+            s.duplicates
+        );
+    }
+    out.push_str("</table>");
+    if !q.holes.is_empty() {
+        out.push_str("<table><tr><th>Hole<th class=\"t\">ids<th class=\"t\">behind<th class=\"t\">cause<th class=\"t\">what became of it</tr>");
+        for hole in q.holes.iter().take(SHOWN) {
+            let _ = write!(
+                out,
+                "<tr><td>{} {}<td class=\"t\">{}..{}<td class=\"t\">{}<td class=\"t\">{}<td class=\"t\">{}</tr>",
+                escape(&hole.channel),
+                escape(&hole.symbol),
+                hole.from_id,
+                hole.to_id,
+                time(hole.after_us),
+                escape(&hole.cause),
+                escape(&fate(hole))
+            );
+        }
+        out.push_str("</table>");
+    }
+    out.push_str("</section>");
+}

@@ -1,0 +1,145 @@
+//! Sums over made-up manifests, against numbers worked out by hand.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::lake::WriteSettings;
+use crate::lake::manifest::{ClockError, Gap, IdRange};
+use crate::lake::{LakeStore, LocalStore};
+
+const LOG: &str = "0badcafe000000000000000000000000";
+const REPAIR_LOG: &str = "feedbeef000000000000000000000000";
+
+fn hour(text: &str) -> Hour {
+    let (day, hh) = text.split_once('T').unwrap();
+    Hour::parse(day, hh).unwrap()
+}
+
+fn publish(lake: &Path, log: &str, at: &str, first_seq: u64, change: impl FnOnce(&mut Manifest)) {
+    let mut m = Manifest::new(log.into(), "binance-usdm".into(), at.into(), WriteSettings::default());
+    change(&mut m);
+    let path = crate::lake::path::manifest_path(Path::new(""), "binance-usdm", hour(at), &log[..8], first_seq);
+    LocalStore::new(lake).publish_bytes(&m.to_json().unwrap(), &path).unwrap();
+}
+
+fn gap(from_id: i64, to_id: i64, filled: u64) -> Gap {
+    let (channel, symbol, cause) = ("trades".into(), "BTCUSDT".into(), "connection".into());
+    Gap { channel, symbol, from_id, to_id, cause, after_us: Some(1_723_161_600_123_000), before_us: None, filled }
+}
+
+fn ids(symbol: &str, present: u64, missing: u64, filled: u64) -> IdRange {
+    let (channel, symbol) = ("trades".into(), symbol.into());
+    IdRange { channel, symbol, first: 1, last: 100, present, missing, filled, duplicates: 2 }
+}
+
+/// Two hours with holes, repairs of both in the hour behind.
+fn lake(dir: &Path) {
+    publish(dir, LOG, "2024-08-09T00", 1, |m| {
+        m.records = BTreeMap::from([("data".into(), 95), ("conn_close".into(), 1)]);
+        m.frames = 96;
+        m.channels.insert("trades".into(), FrameCounts { decoded: 93, control: 2, undecodable: 1 });
+        m.rows = BTreeMap::from([(Table::Trades, 93)]);
+        m.gaps = vec![gap(10, 19, 3), gap(50, 54, 0)];
+        m.ids = vec![ids("BTCUSDT", 88, 15, 3), ids("ETHUSDT", 50, 0, 0)];
+        m.clock = ClockError {
+            count: 4,
+            min_us: -7,
+            max_us: 90_000,
+            mean_us: 0,
+            sum_us: 0,
+            steps: vec![(0, 1), (1_023, 2), (98_303, 1)],
+        };
+        m.lines = vec![Line { frames: 90, first: 60, ahead: 30, advantage_us: 200 }];
+    });
+    publish(dir, LOG, "2024-08-09T01", 100, |m| {
+        m.records = BTreeMap::from([("data".into(), 10)]);
+        m.frames = 10;
+        m.channels.insert("trades".into(), FrameCounts { decoded: 10, control: 0, undecodable: 0 });
+        m.rows = BTreeMap::from([(Table::Trades, 10)]);
+        m.ids = vec![ids("BTCUSDT", 10, 0, 0)];
+        m.lines = vec![Line { frames: 10, first: 10, ahead: 10, advantage_us: 400 }];
+    });
+    publish(dir, REPAIR_LOG, "2024-08-09T02", 1, |m| {
+        let repair = |from_id, to_id, rows, why: Option<&str>| Repair {
+            channel: "trades".into(),
+            symbol: "BTCUSDT".into(),
+            from_id,
+            to_id,
+            rows,
+            why: why.map(str::to_owned),
+        };
+        m.records = BTreeMap::from([("rest".into(), 2), ("event".into(), 2)]);
+        m.frames = 2;
+        m.rows = BTreeMap::from([(Table::Trades, 9)]);
+        m.repairs = vec![repair(10, 19, 7, None), repair(50, 54, 2, Some("the venue has no more"))];
+        m.ids = vec![ids("BTCUSDT", 9, 0, 0)];
+    });
+}
+
+fn asked(dir: &Path, by: By, hours: i64) -> Vec<Quality> {
+    let from = hour("2024-08-09T00");
+    report(dir, &Query { venues: Vec::new(), from, to: Hour(from.0 + hours), by }).unwrap()
+}
+
+#[test]
+fn holes_are_joined_with_repairs_of_later_hours_and_every_id_is_accounted_for() {
+    let dir = tempfile::tempdir().unwrap();
+    lake(dir.path());
+    let all = asked(dir.path(), By::Hour, 1);
+    assert_eq!(all.len(), 1, "only the hours asked for");
+    let q = &all[0];
+    assert_eq!((q.venue.as_str(), q.span.as_str(), q.parts), ("binance-usdm", "2024-08-09T00", 1));
+    // 15 missing, 3 came late; 7 and 2 were fetched: 3 are missing for good.
+    assert_eq!(q.ids(), (88 + 12 + 50, 12, 3));
+    assert_eq!((q.symbols[0].symbol.as_str(), q.symbols[0].lacking()), ("BTCUSDT", 3), "the worst comes first");
+    assert_eq!(q.holes[0].lacking(), 0);
+    assert_eq!((q.holes[1].lacking(), q.holes[1].why.as_deref()), (3, Some("the venue has no more")));
+    let text = q.to_string();
+    assert!(text.contains("98.000000 % of 150 ids; 2 holes, 12 ids missing, 9 fetched again, 3 missing"), "{text}");
+    assert!(
+        text.contains("50..54 behind 2024-08-09T00:00:00.123Z, cause connection: 2 fetched again, 3 missing"),
+        "{text}"
+    );
+    assert!(text.contains("96 frames = 93 decoded + 2 control + 1 undecodable"), "{text}");
+}
+
+#[test]
+fn a_day_is_the_sum_of_its_hours_and_of_what_was_fetched_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    lake(dir.path());
+    let all = asked(dir.path(), By::Day, 24);
+    assert_eq!(all.len(), 1);
+    let q = &all[0];
+    assert_eq!((q.span.as_str(), q.parts, q.frames), ("2024-08-09", 3, 108));
+    assert_eq!(q.ids(), (88 + 12 + 50 + 10, 12, 3), "rows of repairs are no ids of the stream");
+    assert_eq!((q.rows[&Table::Trades], q.fetched_rows), (112, 9));
+    assert_eq!(q.lines, [Line { frames: 100, first: 70, ahead: 40, advantage_us: 250 }]);
+}
+
+#[test]
+fn delays_are_told_by_the_step_they_lie_in() {
+    let dir = tempfile::tempdir().unwrap();
+    lake(dir.path());
+    let q = &asked(dir.path(), By::Hour, 1)[0];
+    let d = &q.delay;
+    assert_eq!((d.rows, d.min_us, d.p50_us, d.p99_us, d.max_us), (4, -7, 1_023, 98_303, 90_000));
+}
+
+#[test]
+fn nearly_complete_is_never_rounded_to_complete() {
+    assert_eq!(text::percent(999_999_999, 1_000_000_000), "99.999999 %");
+    assert_eq!(text::percent(999_999_999_999, 1_000_000_000_000), "99.999999 %");
+    assert_eq!(text::percent(7, 7), "100 %");
+    assert_eq!(text::percent(0, 0), "-");
+}
+
+#[test]
+fn names_in_the_page_are_text_and_never_markup() {
+    let dir = tempfile::tempdir().unwrap();
+    lake(dir.path());
+    let mut all = asked(dir.path(), By::Hour, 1);
+    all[0].symbols[0].symbol = "<script>\"&".into();
+    let page = page("Quality", &all);
+    assert!(page.contains("&lt;script&gt;&quot;&amp;") && !page.contains("<script"), "{page}");
+    assert!(page.contains("the venue has no more"));
+    assert!(super::page("Quality", &[]).contains("Nothing was published"));
+}

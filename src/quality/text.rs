@@ -1,0 +1,135 @@
+//! The report for a terminal: what is complete in one line, what is not in as many as it takes.
+
+use std::fmt::{self, Write};
+
+use super::{HoleQuality, Quality};
+
+/// Symbols and holes told one by one; JSON has all of them.
+const TOLD: usize = 10;
+
+/// A share of ids that is 100 % only when nothing lacks.
+pub(super) fn percent(part: u64, whole: u64) -> String {
+    match (part, whole) {
+        (_, 0) => "-".to_owned(),
+        (p, w) if p >= w => "100 %".to_owned(),
+        // Rounded down: the last digit never claims what is not there.
+        (p, w) => {
+            let millionths = u128::from(p) * 100_000_000 / u128::from(w);
+            format!("{}.{:06} %", millionths / 1_000_000, millionths % 1_000_000)
+        }
+    }
+}
+
+/// A delay in the unit that reads best.
+pub(super) fn delay(us: i64) -> String {
+    match us.unsigned_abs() {
+        0..1_000 => format!("{us} us"),
+        1_000..1_000_000 => format!("{:.1} ms", us as f64 / 1e3),
+        _ => format!("{:.1} s", us as f64 / 1e6),
+    }
+}
+
+/// Time of day and fraction of a time in us since 1970, UTC.
+pub(super) fn time(us: Option<i64>) -> String {
+    let time = us.and_then(|us| jiff::Timestamp::from_microsecond(us).ok());
+    time.map_or_else(|| "an unknown time".to_owned(), |t| t.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
+}
+
+/// What became of a hole, in words.
+pub(super) fn fate(hole: &HoleQuality) -> String {
+    let mut words = Vec::new();
+    if hole.came_late > 0 {
+        words.push(format!("{} came late", hole.came_late));
+    }
+    if hole.fetched > 0 {
+        words.push(format!("{} fetched again", hole.fetched));
+    }
+    if hole.lacking() > 0 {
+        words.push(format!("{} missing for good", hole.lacking()));
+        words.extend(hole.why.clone());
+    }
+    words.join(", ")
+}
+
+impl fmt::Display for Quality {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (expected, missing, lacking) = self.ids();
+        writeln!(
+            f,
+            "{} {}  {} of {expected} ids; {} holes, {missing} ids missing, {} fetched again, {lacking} missing for good",
+            self.venue,
+            self.span,
+            percent(expected - lacking, expected),
+            self.hole_count,
+            missing - lacking,
+        )?;
+        let b = self.became;
+        writeln!(
+            f,
+            "  {} frames = {} decoded + {} control + {} undecodable; {} lost ranges in the log, {} connections ended",
+            self.frames, b.decoded, b.control, b.undecodable, self.lost_ranges, self.disconnects
+        )?;
+        let tables = |tables: &std::collections::BTreeMap<crate::lake::Table, u64>| {
+            tables.iter().fold(String::new(), |mut out, (table, n)| {
+                let _ = write!(out, " {table} {n}");
+                out
+            })
+        };
+        writeln!(f, "  rows{}", tables(&self.rows))?;
+        if !self.duplicates.is_empty() {
+            writeln!(f, "  removed as repeated{}", tables(&self.duplicates))?;
+        }
+        if let [a, b] = self.lines.as_slice() {
+            writeln!(
+                f,
+                "  lines: the first brought {} of its {} frames first, the second {} of {}",
+                a.first, a.frames, b.first, b.frames
+            )?;
+        }
+        let d = &self.delay;
+        if d.rows > 0 {
+            let [min, p50, p99, p999, max] = [d.min_us, d.p50_us, d.p99_us, d.p999_us, d.max_us].map(delay);
+            writeln!(
+                f,
+                "  received after the event: p50 {p50}, p99 {p99}, p99.9 {p999}; least {min}, most {max} (both clocks in it)"
+            )?;
+        }
+        for (what, n) in &self.drift {
+            writeln!(f, "  unknown: {what} x {n}")?;
+        }
+        let incomplete: Vec<_> = self.symbols.iter().filter(|s| s.missing > 0).collect();
+        for s in incomplete.iter().take(TOLD) {
+            writeln!(
+                f,
+                "  {} {}: {} of {} ids came, {} fetched again, {} missing for good ({})",
+                s.channel,
+                s.symbol,
+                s.present,
+                s.expected,
+                s.fetched,
+                s.lacking(),
+                percent(s.expected - s.lacking(), s.expected)
+            )?;
+        }
+        if incomplete.len() > TOLD {
+            writeln!(f, "  ... and {} more symbols that miss ids", incomplete.len() - TOLD)?;
+        }
+        for hole in self.holes.iter().take(TOLD) {
+            writeln!(
+                f,
+                "  hole {} {} {}..{} behind {}, cause {}: {}",
+                hole.channel,
+                hole.symbol,
+                hole.from_id,
+                hole.to_id,
+                time(hole.after_us),
+                hole.cause,
+                fate(hole)
+            )?;
+        }
+        if self.hole_count > TOLD as u64 {
+            writeln!(f, "  ... and {} more holes (--json has them)", self.hole_count - TOLD as u64)?;
+        }
+        Ok(())
+    }
+}
