@@ -138,7 +138,7 @@ fn server(dir: &Path, symbols: usize, stop: &Shutdown, mut tell: impl FnMut(Stri
     tell(format!("port {}", listener.local_addr()?.port()));
     let serving = runtime.spawn(api::serve(
         listener,
-        cfg.api.clone(),
+        Arc::clone(&cfg),
         Access::default(),
         Arc::default(),
         Some(Arc::clone(&hub)),
