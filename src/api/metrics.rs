@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::App;
 use crate::kline::hub::FeedStatus;
+use crate::kline::latency::{BOUNDS_US, Counted};
 
 /// What the server counts of itself.
 #[derive(Default)]
@@ -44,6 +45,20 @@ fn series(out: &mut String, name: &str, kind: &str, help: &str, values: &[(Strin
     }
 }
 
+/// How long live trades took to be visible.
+fn histogram(out: &mut String, counted: &Counted) {
+    let name = "tapedeck_kline_latency_seconds";
+    let seconds = |ns: u64| format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000);
+    let _ = writeln!(out, "# HELP {name} From receiving a trade to showing it in candles.\n# TYPE {name} histogram");
+    for (bound_us, n) in BOUNDS_US.iter().zip(counted.bounded) {
+        let bound = seconds(bound_us * 1_000);
+        let bound = bound.trim_end_matches('0').trim_end_matches('.');
+        let _ = writeln!(out, "{name}_bucket{{le=\"{bound}\"}} {n}");
+    }
+    let _ = writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {0}\n{name}_count {0}", counted.count);
+    let _ = writeln!(out, "{name}_sum {}", seconds(counted.sum_ns));
+}
+
 /// Appends them.
 pub(super) fn write(out: &mut String, app: &App) {
     let c = &app.counts;
@@ -71,6 +86,8 @@ pub(super) fn write(out: &mut String, app: &App) {
         &one(s.swaps_delayed),
     );
     series(out, "kline_queue_jobs", "gauge", "Batches that wait for the worker.", &one(s.queued));
+    series(out, "kline_queue_jobs_max", "gauge", "Most that waited since the last statistics.", &one(s.queued_max));
+    histogram(out, &hub.latency().counted());
     type Value = fn(&FeedStatus) -> u64;
     let feeds: [(&str, &str, &str, Value); 9] = [
         ("kline_feed_records_total", "counter", "Log records read for candles.", |f| f.records),

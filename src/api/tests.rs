@@ -336,6 +336,12 @@ async fn bad_requests_get_the_codes_of_the_exchange() {
         metrics.contains("tapedeck_kline_trades_total 3000") || metrics.contains("tapedeck_kline_trades_total 29"),
         "{head}{metrics}"
     );
+    let of = |line: &str| metrics.lines().find_map(|l| l.strip_prefix(line)?.trim().parse::<u64>().ok());
+    let (all, last) = ("_bucket{le=\"+Inf\"}", "_bucket{le=\"10\"}");
+    let latency = "tapedeck_kline_latency_seconds";
+    assert!(metrics.contains(&format!("# TYPE {latency} histogram\n")) && metrics.contains(&format!("{latency}_sum ")));
+    assert_eq!(of(&format!("{latency}{all}")), of(&format!("{latency}_count")), "{metrics}");
+    assert!(of(&format!("{latency}{last}")) <= of(&format!("{latency}_count")), "{metrics}");
     f.end().await;
 }
 

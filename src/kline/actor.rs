@@ -79,6 +79,13 @@ pub enum Item {
         /// Number of the feed.
         feed: u32,
     },
+    /// The trades before it came with one record, received at this time.
+    Received {
+        /// Wall time, ns since epoch.
+        ns: u64,
+        /// How many.
+        trades: u32,
+    },
     /// A symbol of a feed, so that its bars close by the feed's clock.
     Own {
         /// Registry index.
@@ -325,6 +332,8 @@ impl Worker {
             Item::Tick(tick) => tick.symbol_index,
             Item::Clock { feed, now_us } => return self.clock(*feed, *now_us),
             Item::Reset { feed } => return self.reset(*feed),
+            // Of interest when they are visible.
+            Item::Received { .. } => return,
             Item::Gap { symbol_index, .. }
             | Item::Repaired { symbol_index, .. }
             | Item::Seed { symbol_index, .. }
@@ -367,7 +376,7 @@ impl Worker {
                 actor.feed = *feed;
                 false
             }
-            Item::Clock { .. } | Item::Reset { .. } => false,
+            Item::Clock { .. } | Item::Reset { .. } | Item::Received { .. } => false,
         };
         self.note(symbol_index, changed);
     }

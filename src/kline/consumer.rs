@@ -38,8 +38,10 @@ pub const READER: &str = "klines";
 const BATCH_ITEMS: usize = 4_096;
 /// Records between two looks at the time and the shutdown request.
 const STRIDE: usize = 1_024;
-/// Between two looks for a log that is not there yet, at the repairer's log, and at what is left to read.
+/// Between two looks for a log that is not there yet, and at what the venue told of first bars.
 const LOOK: Duration = Duration::from_millis(200);
+/// Between two looks for the repairer's log and at what is left to read: they list directories.
+const STATUS: Duration = Duration::from_secs(1);
 /// Looks without a record before a drain believes in the end.
 const DRAIN_LOOKS: u32 = 8;
 const RETRY_FIRST: Duration = Duration::from_millis(500);
@@ -189,6 +191,8 @@ impl Consumer {
             records: 0,
             checkpoint_at: Instant::now(),
             look_at: Instant::now(),
+            status_at: Instant::now(),
+            live: false,
             place: &place,
             reply,
             found,
@@ -248,6 +252,9 @@ struct Reading<'a> {
     records: u64,
     checkpoint_at: Instant,
     look_at: Instant,
+    status_at: Instant,
+    /// What is read now was written while this runs: what it took until it is visible says something.
+    live: bool,
     place: &'a dyn Fn(&str, [u8; 16]) -> Position,
     /// Answers of the seeder to this run.
     reply: UnboundedSender<Found>,
@@ -302,8 +309,11 @@ impl Reading<'_> {
             let now = Instant::now();
             if now >= self.look_at {
                 self.look_at = now + LOOK;
-                self.find_repairs()?;
                 self.seeds();
+            }
+            if now >= self.status_at {
+                self.status_at = now + STATUS;
+                self.find_repairs()?;
                 self.status(look);
             }
             let every = Duration::from_secs(self.consumer.cfg.klines.flush_interval_s);
@@ -327,7 +337,15 @@ impl Reading<'_> {
                 Step::Record(record) => {
                     self.records += 1;
                     self.waiting = false;
+                    let before = self.items.len();
                     self.feed.record(&record, &mut self.items);
+                    if self.live && at == 0 {
+                        let new = self.items.get(before..).unwrap_or_default();
+                        let trades = new.iter().filter(|i| matches!(i, Item::Tick(_))).count();
+                        if let (1.., Ok(trades)) = (trades, u32::try_from(trades)) {
+                            self.items.push(Item::Received { ns: record.ts_recv_ns, trades });
+                        }
+                    }
                     log.tail.progressed();
                     if self.items.len() >= BATCH_ITEMS {
                         self.hand_over();
@@ -337,7 +355,10 @@ impl Reading<'_> {
                 Step::Lost(lost) => {
                     tracing::warn!(venue = %self.consumer.id, "candles: {lost}");
                 }
-                Step::Tail => return Ok(Look::Tail),
+                Step::Tail => {
+                    self.live |= at == 0;
+                    return Ok(Look::Tail);
+                }
                 Step::AwaitRepair { segment } => {
                     if let Some(why) = log.tail.await_repair(segment)? {
                         self.waiting = true;

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::broadcast;
 
@@ -19,6 +20,7 @@ use super::actor::{Item, Job, Shown, Totals, Update};
 use super::data::{KlineData, Tick};
 use super::db::{GapQuery, HistoryQuery, NamedBar, Readers, SavedFeed, Source, StoredBar};
 use super::interval::Interval;
+use super::latency::Latency;
 use super::registry::{Registered, SymbolPeriodRegistry};
 use super::store::FlatKlineStore;
 use crate::venue::VenueId;
@@ -85,6 +87,8 @@ pub struct KlineStats {
     pub swaps_delayed: u64,
     /// Jobs that wait for the worker.
     pub queued: u64,
+    /// Most that waited at once since the last line of statistics.
+    pub queued_max: u64,
     /// By venue word.
     pub feeds: BTreeMap<String, FeedStatus>,
 }
@@ -95,12 +99,15 @@ pub struct KlineHub {
     shown: Shown,
     jobs: SyncSender<Job>,
     queued: Arc<AtomicU64>,
+    queued_max: AtomicU64,
+    latency: Latency,
     updates: broadcast::Sender<Pushed>,
     trades: broadcast::Sender<Arc<[Tick]>>,
     sequence: AtomicU64,
     totals: Mutex<Totals>,
     feeds: Mutex<BTreeMap<VenueId, FeedStatus>>,
     readers: Readers,
+    swap_interval: Duration,
 }
 
 impl KlineHub {
@@ -110,20 +117,23 @@ impl KlineHub {
         shown: Shown,
         jobs: SyncSender<Job>,
         queued: Arc<AtomicU64>,
-        database: &str,
-        dir: &Path,
+        (database, dir): (&str, &Path),
+        swap_interval: Duration,
     ) -> Self {
         Self {
             registry,
             shown,
             jobs,
             queued,
+            queued_max: AtomicU64::new(0),
+            latency: Latency::default(),
             updates: broadcast::channel(BEHIND_MAX).0,
             trades: broadcast::channel(BEHIND_MAX).0,
             sequence: AtomicU64::new(0),
             totals: Mutex::default(),
             feeds: Mutex::default(),
             readers: Readers::new(database, dir),
+            swap_interval,
         }
     }
 
@@ -141,6 +151,11 @@ impl KlineHub {
     /// Copies the open bars of all symbols as of one instant; returns the number of that swap. Lock-free.
     pub fn whole(&self, out: &mut FlatKlineStore) -> u64 {
         self.shown.whole.read(out)
+    }
+
+    /// Between two swaps, as configured; memory pressure makes it longer.
+    pub fn swap_interval(&self) -> Duration {
+        self.swap_interval
     }
 
     /// The number of the last swap; every swap has the next one. Lock-free.
@@ -228,6 +243,7 @@ impl KlineHub {
             refused: totals.refused,
             swaps_delayed: totals.swaps_delayed,
             queued: self.queued.load(Ordering::Relaxed),
+            queued_max: self.queued_max.load(Ordering::Relaxed),
             feeds: feeds.iter().map(|(id, f)| (id.to_string(), f.clone())).collect(),
         }
     }
@@ -269,7 +285,7 @@ impl KlineHub {
     /// Asks the worker; empty when it has ended.
     fn ask<T: Default + Send + 'static>(&self, job: impl FnOnce(Box<dyn FnOnce(T) + Send>) -> Job) -> T {
         let (out, answer) = mpsc::sync_channel(1);
-        self.queued.fetch_add(1, Ordering::Relaxed);
+        self.queue();
         let asked = self.jobs.send(job(Box::new(move |value| {
             // Nobody listens only when the asker's thread is gone.
             let _ = out.send(value);
@@ -280,8 +296,37 @@ impl KlineHub {
         answer.recv().unwrap_or_default()
     }
 
+    fn queue(&self) {
+        let waiting = self.queued.fetch_add(1, Ordering::Relaxed) + 1;
+        self.queued_max.fetch_max(waiting, Ordering::Relaxed);
+    }
+
+    /// Most jobs that waited at once since the last call.
+    pub(super) fn take_queued_max(&self) -> u64 {
+        self.queued_max.swap(self.queued.load(Ordering::Relaxed), Ordering::Relaxed)
+    }
+
+    /// How long live trades took from received to visible.
+    pub fn latency(&self) -> &Latency {
+        &self.latency
+    }
+
+    /// What `items` changed is visible now.
+    pub(super) fn visible(&self, items: &[Item], wall_ns: impl FnOnce() -> u64) {
+        let mut received = items.iter().filter_map(|i| match i {
+            Item::Received { ns, trades } => Some((*ns, u64::from(*trades))),
+            _ => None,
+        });
+        let Some(first) = received.next() else { return };
+        let now = wall_ns();
+        for (ns, trades) in std::iter::once(first).chain(received) {
+            // A clock that was set back makes no negative time.
+            self.latency.record(now.saturating_sub(ns), trades);
+        }
+    }
+
     pub(super) fn job(&self, job: Job) -> bool {
-        self.queued.fetch_add(1, Ordering::Relaxed);
+        self.queue();
         self.jobs.send(job).is_ok()
     }
 

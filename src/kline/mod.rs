@@ -11,6 +11,7 @@
 //! - [`feed`]: one venue's log as ticks, gaps and clock.
 //! - [`official`]: the venue's own candles; [`backfill`] fills holes with them, [`compare`] looks for differences.
 //! - [`seed`]: the beginning of bars that were open when recording began; `seeder` asks for it beside the feed.
+//! - [`latency`] and `stats`: how long trades took to be visible, and a line about it every minute.
 //! - [`export`]: bars to files. [`store`]: what readers see; [`db`]: what outlives the process.
 
 pub mod actor;
@@ -25,6 +26,7 @@ pub mod feed;
 pub mod generator;
 pub mod hub;
 pub mod interval;
+pub mod latency;
 mod nightly;
 pub mod official;
 pub mod registry;
@@ -32,6 +34,7 @@ mod run;
 pub mod seed;
 mod seeder;
 mod service;
+mod stats;
 pub mod store;
 
 pub use actor::{Dirty, Item, Job, KlineActor, Shown, Totals, Update, Worker};

@@ -16,11 +16,12 @@ use anyhow::Context;
 
 use super::actor::{Job, Shown, Worker};
 use super::consumer::{self, Consumer};
-use super::db;
+use super::db::{self, CandleDb};
 use super::hub::KlineHub;
 use super::registry::SymbolPeriodRegistry;
 use super::store::{DoubleBufferedKlineStore, LatestSlots};
-use super::{seed, seeder};
+use super::{seed, seeder, stats};
+use crate::clock;
 use crate::compact::Mode;
 use crate::config::Config;
 use crate::memory::{Held, Pressure};
@@ -59,19 +60,30 @@ impl KlineService {
         shutdown: &Shutdown,
         pressure: &Pressure,
     ) -> anyhow::Result<Option<KlineService>> {
-        let sources = cfg.kline_sources();
-        if sources.is_empty() {
+        if cfg.kline_sources().is_empty() {
             return Ok(None);
         }
         wal_format::durable::create_dir_all(&cfg.data_dir)
             .with_context(|| format!("make {}", cfg.data_dir.display()))?;
-        let mut database = db::open(&cfg.klines.database, &cfg.data_dir).with_context(|| {
+        let database = db::open(&cfg.klines.database, &cfg.data_dir).with_context(|| {
             format!(
                 "cannot open the database of candles\n  where: [klines] database = {:?}\n  fix:   name a file that may be \
                  written, or a server that can be reached",
                 cfg.klines.database
             )
         })?;
+        Self::over(database, cfg, mode, shutdown, pressure).map(Some)
+    }
+
+    /// As [`KlineService::start_under`], with candles stored in `database`.
+    fn over(
+        mut database: Box<dyn CandleDb>,
+        cfg: &Arc<Config>,
+        mode: Mode,
+        shutdown: &Shutdown,
+        pressure: &Pressure,
+    ) -> anyhow::Result<KlineService> {
+        let sources = cfg.kline_sources();
         let registry = Arc::new(SymbolPeriodRegistry::load(database.load_registry()?));
         let shown = Shown { latest: Arc::new(LatestSlots::new()), whole: Arc::new(DoubleBufferedKlineStore::new()) };
         let (jobs, jobs_in) = sync_channel(JOBS);
@@ -83,8 +95,8 @@ impl KlineService {
             shown.clone(),
             jobs.clone(),
             Arc::clone(&queued),
-            &cfg.klines.database,
-            &cfg.data_dir,
+            (&cfg.klines.database, &cfg.data_dir),
+            Duration::from_millis(cfg.klines.swap_interval_ms),
         ));
         let ended = Shutdown::new();
         let held = Arc::downgrade(&hub);
@@ -93,6 +105,7 @@ impl KlineService {
         let publisher = Arc::clone(&hub);
         others.push(spawn("klines", move || {
             Worker::new(shown).run(&jobs_in, &empties_out, &queued, |items, updates, totals| {
+                publisher.visible(items, clock::wall_ns);
                 publisher.publish_trades(items);
                 publisher.publish(updates, totals);
             });
@@ -115,6 +128,9 @@ impl KlineService {
                 }
             }
         })?);
+        let (told, stop) = (Arc::clone(&hub), ended.clone());
+        let every = Duration::from_secs(cfg.klines.stats_interval_s);
+        others.push(spawn("klines-stats", move || stats::run(&told, every, &stop))?);
         let empties = Arc::new(Mutex::new(empties));
         let mut feeds = Vec::new();
         for (number, (id, source)) in (0_u32..).zip(sources) {
@@ -148,7 +164,7 @@ impl KlineService {
             };
             feeds.push(spawn(&format!("klines-{id}"), move || consumer.run())?);
         }
-        Ok(Some(KlineService { hub, feeds, others, ended }))
+        Ok(KlineService { hub, feeds, others, ended })
     }
 
     /// Where to ask.

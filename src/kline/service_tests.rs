@@ -7,8 +7,12 @@ use std::sync::Arc;
 use wal_format::{Append, Kind, LogWriter};
 
 use super::*;
-use crate::kline::db::{HistoryQuery, open_reader};
+use crate::kline::db::{
+    self, CandleReader, Checkpoint, Committed, Filled, GapQuery, HistoryQuery, NamedBar, SavedFeed, Series, Source,
+    StoredBar, open_reader,
+};
 use crate::kline::interval::Interval;
+use crate::kline::registry::Registered;
 
 fn config(dir: &Path) -> Arc<Config> {
     let toml = format!(
@@ -153,6 +157,135 @@ fn readers_see_the_latest_bars_and_history_without_a_seam() {
     });
     assert_eq!(hub.latest(index).unwrap()[0], *all.last().unwrap());
     assert!(!hub.recent_trades(index, 10).is_empty());
+    shutdown.trigger();
+    service.join();
+}
+
+/// A database whose commits fail as told, first to last: before they are stored, or after.
+struct Failing {
+    db: Box<dyn CandleDb>,
+    fails: Vec<Option<Fails>>,
+    failed: Arc<AtomicU64>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Fails {
+    Before,
+    After,
+}
+
+impl CandleReader for Failing {
+    fn load_registry(&mut self) -> anyhow::Result<Vec<Registered>> {
+        self.db.load_registry()
+    }
+    fn load_feed(&mut self, feed: &str) -> anyhow::Result<Option<SavedFeed>> {
+        self.db.load_feed(feed)
+    }
+    fn stored(&mut self, q: &HistoryQuery) -> anyhow::Result<Vec<StoredBar>> {
+        self.db.stored(q)
+    }
+    fn gaps(&mut self, q: &GapQuery) -> anyhow::Result<Vec<NamedBar>> {
+        self.db.gaps(q)
+    }
+    fn opens(&mut self, series: &Series, from_us: i64, to_us: i64, any: bool) -> anyhow::Result<Vec<i64>> {
+        self.db.opens(series, from_us, to_us, any)
+    }
+    fn series(&mut self) -> anyhow::Result<Vec<Series>> {
+        self.db.series()
+    }
+}
+
+impl CandleDb for Failing {
+    fn commit(&mut self, checkpoint: &Checkpoint) -> anyhow::Result<Committed> {
+        let fails = self.fails.pop().flatten();
+        if fails == Some(Fails::Before) {
+            self.failed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            anyhow::bail!("the disk is full");
+        }
+        let done = self.db.commit(checkpoint)?;
+        if fails == Some(Fails::After) {
+            self.failed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            anyhow::bail!("the answer was lost");
+        }
+        Ok(done)
+    }
+    fn put_history(&mut self, bars: &[NamedBar], source: Source, replace: bool) -> anyhow::Result<Filled> {
+        self.db.put_history(bars, source, replace)
+    }
+}
+
+#[test]
+fn a_commit_that_fails_before_or_after_it_is_stored_changes_no_candle_in_the_end() {
+    let frames = frames();
+    let (whole, faulty) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let one = config(whole.path());
+    record(&one, &frames);
+    drain(&one);
+    let two = config(faulty.path());
+    record(&two, &frames[..8_000]);
+    let failed = Arc::new(AtomicU64::new(0));
+    let database = db::open(&two.klines.database, faulty.path()).unwrap();
+    // From the last to the first.
+    let fails = vec![Some(Fails::After), None, Some(Fails::Before), Some(Fails::Before), Some(Fails::After), None];
+    let database = Box::new(Failing { db: database, fails, failed: Arc::clone(&failed) });
+    let shutdown = Shutdown::new();
+    let service = KlineService::over(database, &two, Mode::Follow, &shutdown, &Pressure::default()).unwrap();
+    let hub = Arc::clone(service.hub());
+    let committed = || hub.stats().feeds.values().map(|f| f.checkpoints).sum::<u64>();
+    let wait = |what: &str, done: &dyn Fn() -> bool| {
+        let until = Instant::now() + Duration::from_secs(120);
+        while !done() {
+            assert!(Instant::now() < until, "{what}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    wait("the first checkpoint", &|| committed() > 0);
+    record(&two, &frames[8_000..14_000]);
+    wait("three failures", &|| failed.load(std::sync::atomic::Ordering::Relaxed) >= 3);
+    record(&two, &frames[14_000..]);
+    wait("four failures", &|| failed.load(std::sync::atomic::Ordering::Relaxed) >= 4);
+    let stored = committed();
+    wait("a checkpoint behind them", &|| committed() > stored + 1);
+    shutdown.trigger();
+    service.join();
+    assert_eq!(table(&two), table(&one));
+}
+
+#[test]
+fn statistics_tell_what_happened_since_the_line_before_and_how_long_it_took() {
+    let dir = tempfile::tempdir().unwrap();
+    let cfg = config(dir.path());
+    let frames = frames();
+    record(&cfg, &frames[..1_000]);
+    let shutdown = Shutdown::new();
+    let service = KlineService::start(&cfg, Mode::Follow, &shutdown).unwrap().unwrap();
+    let hub = Arc::clone(service.hub());
+    let wait = |trades: u64| {
+        while hub.stats().ticks < trades {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    wait(1_000);
+    while hub.stats().feeds.values().all(|f| f.activity != "live") {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(hub.latency().counted().count, 0, "what was written before the start says nothing");
+    let mut reporter = super::stats::Reporter::new(&hub);
+    let now = crate::clock::wall_ns();
+    let live: Vec<(u64, String)> = frames[1_000..3_000].iter().map(|(_, f)| (now, f.clone())).collect();
+    record(&cfg, &live);
+    wait(3_000);
+    while hub.latency().counted().count < 2_000 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let line = reporter.line(&hub);
+    assert_eq!(line.trades, 2_000, "{line:?}");
+    assert!(line.closed > 0 && line.queue_max > 0, "{line:?}");
+    let [p50, p99, p999, max] = line.latency_us;
+    let since = (crate::clock::wall_ns() - now) / 1_000;
+    assert!(p50 > 0 && p50 <= p99 && p99 <= p999 && p999 <= max && max <= since, "{line:?} within {since} us");
+    let quiet = reporter.line(&hub);
+    assert_eq!((quiet.trades, quiet.closed, quiet.latency_us), (0, 0, [0; 4]), "{quiet:?}");
     shutdown.trigger();
     service.join();
 }

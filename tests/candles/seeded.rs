@@ -26,7 +26,7 @@ fn recorder(dir: &Path, exchange: &Exchange) -> PathBuf {
     std::fs::create_dir_all(dir).unwrap();
     let path = dir.join("tape.toml");
     let mut text = format!(
-        "[data]\ndir = {:?}\n[klines]\nflush_interval_s = 1\n[api]\nlisten = \"127.0.0.1:{}\"\n[collector]\nlisten = \"127.0.0.1:{}\"\n",
+        "[data]\ndir = {:?}\n[klines]\nflush_interval_s = 1\nstats_interval_s = 1\n[api]\nlisten = \"127.0.0.1:{}\"\n[collector]\nlisten = \"127.0.0.1:{}\"\n",
         dir.join("data").display().to_string(),
         free_port(),
         free_port(),
@@ -128,6 +128,9 @@ fn a_recording_begun_in_the_middle_has_the_candles_of_one_from_the_beginning() {
     // The last trades are in both tables after the last checkpoint, which an orderly end makes.
     let settled = Instant::now() + Duration::from_secs(1);
     wait_until("the logs are read", || Instant::now() > settled);
+    let lines = running.iter().map(Service::said).find(|said| said.contains("tapedeck::stats")).unwrap_or_default();
+    let told = lines.lines().filter(|l| l.contains("candles") && l.contains("latency_p99_us=")).count();
+    assert!(told > 5, "statistics are shown at the default level: {lines}");
     while let Some(service) = running.pop() {
         service.stop();
     }

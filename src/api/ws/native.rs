@@ -31,8 +31,8 @@ use crate::kline::{FlatKlineStore, Interval, KlineHub};
 
 /// Between two looks for the next swap.
 const LOOK: Duration = Duration::from_millis(2);
-/// Looks before giving up: longer than any swap interval takes.
-const SWAP_LOOKS: u32 = 5_000;
+/// Longer than any swap takes beside its interval.
+const SWAP_PATIENCE: Duration = Duration::from_secs(10);
 /// The slowest pace of deltas, ms: one that a reader of the socket does not take for silence.
 const EVERY_MS_MAX: i64 = 1_000;
 
@@ -82,6 +82,18 @@ fn list<'a>(bars: impl Iterator<Item = &'a str>) -> String {
     bars.collect::<Vec<_>>().join(",")
 }
 
+/// Waits for the swap after the present one; false when there was none.
+async fn next_swap(number: impl Fn() -> u64, patience: Duration) -> bool {
+    let (before, until) = (number(), tokio::time::Instant::now() + patience);
+    while number() == before {
+        if tokio::time::Instant::now() >= until {
+            return false;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    true
+}
+
 impl Session for Native {
     fn mailbox(&self) -> Arc<Mailbox> {
         Arc::clone(&self.mailbox)
@@ -89,23 +101,14 @@ impl Session for Native {
 
     async fn begin(&mut self, out: &mut Out<'_>) -> Result<(), End> {
         self.previous = self.dispatcher.want_all(&self.mailbox, self.filter.clone());
-        let hub = Arc::clone(&self.hub);
-        let read = tokio::task::spawn_blocking(move || {
-            let before = hub.swap_number();
-            // Changes are pushed before the swap that shows them: one that was pushed before the subscription is
-            // certainly in the swap after it.
-            for _ in 0..SWAP_LOOKS {
-                if hub.swap_number() != before {
-                    let mut whole = FlatKlineStore::default();
-                    return Some((hub.whole(&mut whole), whole));
-                }
-                std::thread::sleep(LOOK);
-            }
-            None
-        });
-        let Ok(Some((swap, whole))) = read.await else {
+        // Changes are pushed before the swap that shows them: one that was pushed before the subscription is certainly
+        // in the swap after it.
+        let patience = self.hub.swap_interval() + SWAP_PATIENCE;
+        if !next_swap(|| self.hub.swap_number(), patience).await {
             return Err(End::Close(close_code::AGAIN, "the candles stand still; try again"));
-        };
+        }
+        let mut whole = FlatKlineStore::default();
+        let swap = self.hub.whole(&mut whole);
         let now = now_ms();
         let mut bars = Vec::new();
         for index in 0..u32::try_from(whole.symbols()).unwrap_or(u32::MAX) {
@@ -159,5 +162,17 @@ impl Session for Native {
     fn end(&mut self) {
         self.closed = true;
         self.dispatcher.drop_all(&self.mailbox);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_snapshot_waits_for_as_long_as_swaps_are_apart_and_not_for_ever() {
+        let looks = std::sync::atomic::AtomicU64::new(0);
+        assert!(next_swap(|| u64::from(looks.fetch_add(1, Relaxed) > 20), Duration::from_secs(60)).await);
+        assert!(!next_swap(|| 7, LOOK * 3).await);
     }
 }

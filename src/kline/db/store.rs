@@ -23,8 +23,8 @@ pub(super) struct Store<S> {
     registry: Vec<Registered>,
     /// Number of the last checkpoint of each feed, as this process knows it.
     pub(super) serials: HashMap<String, i64>,
-    /// The checkpoint whose commit ended nobody knows how.
-    unsure: Option<(String, i64)>,
+    /// The checkpoint whose commit ended nobody knows how: feed, serial, and what tells it from another one.
+    unsure: Option<(String, i64, String)>,
 }
 
 impl<S: BarSql> Store<S> {
@@ -89,13 +89,15 @@ impl<S: BarSql> Store<S> {
     }
 
     /// Moves the feed's serial on; an error when another process did.
-    fn claim(&mut self, feed: &str, state: &str) -> Result<Claim> {
+    fn claim(&mut self, feed: &str, state: &str, content: &str) -> Result<Claim> {
         let rows = self.sql.rows("SELECT serial FROM feeds WHERE feed = ?1", &[Value::text(feed)])?;
         let stored = rows.first().and_then(|row| row.first()).map(Value::int).transpose()?.unwrap_or(0);
-        if self.unsure.as_ref().is_some_and(|(f, serial)| f == feed && *serial == stored) {
+        let ours = self.unsure.as_ref().filter(|(f, serial, _)| f == feed && *serial == stored);
+        if ours.is_some_and(|(_, _, c)| c == content) {
             return Ok(Claim::Done(stored));
         }
-        let known = self.serials.get(feed).copied().unwrap_or(stored);
+        // It was stored after all, and its feed has begun anew behind it.
+        let known = if ours.is_some() { stored } else { self.serials.get(feed).copied().unwrap_or(stored) };
         ensure!(
             known == stored,
             "another process stored candles of {feed} (checkpoint {stored}, ours was {known}): stop one of the two"
@@ -258,9 +260,11 @@ impl<S: BarSql> CandleDb for Store<S> {
     fn commit(&mut self, checkpoint: &Checkpoint) -> Result<Committed> {
         let feed = checkpoint.feed.clone();
         let state = serde_json::to_string(&checkpoint.state)?;
+        // Whatever changes a bar moves a position, and the state with the ids or holes in it.
+        let content = format!("{:?} {state}", checkpoint.logs);
         let known = self.registry.len();
         let mut serial = 0;
-        let done = self.transaction(|s| match s.claim(&feed, &state)? {
+        let done = self.transaction(|s| match s.claim(&feed, &state, &content)? {
             Claim::Done(stored) => {
                 serial = stored;
                 // The first attempt stored these; a new process would read them.
@@ -270,7 +274,7 @@ impl<S: BarSql> CandleDb for Store<S> {
             Claim::Next(next) => {
                 serial = next;
                 let did = s.write(checkpoint)?;
-                s.unsure = Some((feed.clone(), next));
+                s.unsure = Some((feed.clone(), next, content));
                 Ok(did)
             }
         });

@@ -1,4 +1,5 @@
-//! A commit whose answer is lost: it may be stored or not, and the same checkpoint is given again.
+//! A commit whose answer is lost: it may be stored or not, and the same checkpoint is given again, or another one by a
+//! feed that began anew at what is stored.
 
 use super::super::bars::BarSql;
 use super::super::schema::{Dialect, Rule};
@@ -64,5 +65,22 @@ fn a_checkpoint_given_again_counts_once_whether_the_first_attempt_was_stored_or_
         third.bars = vec![(1, Interval::M1, bar(1, 5))];
         assert_eq!(db.commit(&third).unwrap().bars, 1);
         assert_eq!(db.load_feed("binance-spot").unwrap().unwrap().logs[0].position, position(3));
+    }
+}
+
+#[test]
+fn a_checkpoint_behind_one_whose_answer_was_lost_is_stored_whole() {
+    for loses in [Loses::Answer, Loses::Commit] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut db = Store::open(Flaky(Sqlite::open(&dir.path().join("k.db")).unwrap(), Loses::Nothing)).unwrap();
+        db.commit(&checkpoint(1, [bar(1, 100)])).unwrap();
+        db.sql.1 = loses;
+        assert!(db.commit(&checkpoint(2, [bar(2, 200)])).is_err());
+        // The feed reads where it stands, and goes on from there.
+        let stands = db.load_feed("binance-spot").unwrap().unwrap().logs[0].position;
+        assert_eq!(stands, position(if loses == Loses::Answer { 2 } else { 1 }));
+        assert_eq!(db.commit(&checkpoint(3, [bar(3, 300)])).unwrap().bars, 1);
+        assert_eq!(db.load_feed("binance-spot").unwrap().unwrap().logs[0].position, position(3));
+        assert!(minutes(&mut db).iter().any(|b| b.open_time_us == bar(3, 300).open_time_us));
     }
 }
