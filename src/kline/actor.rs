@@ -79,6 +79,13 @@ pub enum Item {
         /// Number of the feed.
         feed: u32,
     },
+    /// The venue's listing says that a symbol does not trade, or does again; see [`KlineGenerator::halt`].
+    Halt {
+        /// Registry index.
+        symbol_index: u32,
+        /// It does not.
+        halted: bool,
+    },
     /// The trades before it came with one record, received at this time.
     Received {
         /// Wall time, ns since epoch.
@@ -338,6 +345,7 @@ impl Worker {
             | Item::Repaired { symbol_index, .. }
             | Item::Seed { symbol_index, .. }
             | Item::Restore { symbol_index, .. }
+            | Item::Halt { symbol_index, .. }
             | Item::Own { symbol_index, .. } => *symbol_index,
         };
         let index = symbol_index as usize;
@@ -374,6 +382,10 @@ impl Worker {
             }
             Item::Own { feed, .. } => {
                 actor.feed = *feed;
+                false
+            }
+            Item::Halt { halted, .. } => {
+                actor.generator.halt(*halted);
                 false
             }
             Item::Clock { .. } | Item::Reset { .. } | Item::Received { .. } => false,

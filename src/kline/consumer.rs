@@ -272,6 +272,9 @@ impl Reading<'_> {
                 continue;
             }
             self.items.push(Item::Own { symbol_index, feed: number });
+            if hub.registry().facts(symbol_index).is_some_and(|facts| !facts.trading) {
+                self.items.push(Item::Halt { symbol_index, halted: true });
+            }
             for interval in Interval::ALL {
                 let bars = hub.stored_newest(&entry.venue, &entry.symbol, interval, KEPT[interval.index()] + 1)?;
                 if !bars.is_empty() {
@@ -338,7 +341,11 @@ impl Reading<'_> {
                     self.records += 1;
                     self.waiting = false;
                     let before = self.items.len();
-                    self.feed.record(&record, &mut self.items);
+                    if at == 0 {
+                        self.feed.record(&record, &mut self.items);
+                    } else {
+                        self.feed.repair(&record, &mut self.items);
+                    }
                     if self.live && at == 0 {
                         let new = self.items.get(before..).unwrap_or_default();
                         let trades = new.iter().filter(|i| matches!(i, Item::Tick(_))).count();

@@ -11,13 +11,16 @@
 //!
 //! The venue's time is the latest time of a trade, or, when none comes, our receive time minus the smallest
 //! distance ever seen between the two, and a margin: so bars of silent markets close too, and a clock that is
-//! wrong by hours, ours or the venue's, does no harm.
+//! wrong by hours, ours or the venue's, does no harm. A step of our clock is found in the log's CLOCK records, which
+//! tell the time since boot too: from one to the next the wall time counts only for as long as they can be apart.
+//!
+//! A symbol that the newest listing does not have, or has as not trading, gets no bars of silence.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use wal_format::{Kind, RecordRef, flags};
+use wal_format::{ClockPair, Kind, RecordRef, flags};
 
 use super::actor::Item;
 use super::data::{KlineData, NO_ID, Tick};
@@ -38,6 +41,11 @@ const MINUTE_US: i64 = 60_000_000;
 const EVIDENCE_MARGIN_US: i64 = 10_000;
 /// Bars close this long after their end by our clock, when no trade tells.
 const TIMER_MARGIN_US: i64 = 250_000;
+/// A log has a CLOCK record at least this often; whatever is received longer after the last one was received by another
+/// clock.
+const CLOCK_EVERY_US: i64 = 11_000_000;
+/// Our clock was set when it moved by more than this against the time since boot.
+const STEP_US: i64 = 50_000;
 /// A trade this far ahead of all clocks is damaged, not early.
 const FUTURE_US: i64 = 3_600_000_000;
 /// First id of what was traded before recording began: nobody fills it.
@@ -77,6 +85,18 @@ pub struct FeedState {
     /// First rows of symbols whose first bars lack their beginning, which the venue can be asked for.
     #[serde(default)]
     seeds: BTreeMap<String, First>,
+    /// The last CLOCK record.
+    #[serde(default)]
+    clock: Option<Clock>,
+}
+
+/// Our clock as of a CLOCK record, us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Clock {
+    wall_us: i64,
+    mono_us: i64,
+    /// All its steps so far: what is to be taken off for a time without steps.
+    stepped_us: i64,
 }
 
 /// Trades that did not become ticks.
@@ -222,12 +242,21 @@ impl Feed {
         }
     }
 
-    /// Takes the next record of the venue's log, or of its repairer's.
+    /// Takes the next record of the repairer's log: trades that were missing. Its times say nothing of the venue's log,
+    /// which may be read much later or earlier.
+    pub fn repair(&mut self, record: &RecordRef<'_>, out: &mut Vec<Item>) {
+        if record.kind() == Some(Kind::Rest) {
+            self.rest(record, i64::try_from(record.ts_recv_ns / 1_000).unwrap_or(i64::MAX), out);
+        }
+    }
+
+    /// Takes the next record of the venue's log.
     pub fn record(&mut self, record: &RecordRef<'_>, out: &mut Vec<Item>) {
         let recv_us = i64::try_from(record.ts_recv_ns / 1_000).unwrap_or(i64::MAX);
         self.dedupe.record(record.ts_recv_ns);
-        if let Some(offset) = self.state.offset_us {
-            self.evidence(recv_us.saturating_sub(offset).saturating_sub(TIMER_MARGIN_US), out);
+        let told_us = if record.kind() == Some(Kind::Clock) { self.clock(record.payload) } else { None };
+        if let (Some(offset), Some(now_us)) = (self.state.offset_us, self.steady(told_us.unwrap_or(recv_us))) {
+            self.evidence(now_us.saturating_sub(offset).saturating_sub(TIMER_MARGIN_US), out);
         }
         match record.kind() {
             Some(Kind::Data) => {
@@ -263,6 +292,31 @@ impl Feed {
         self.state.last_recv_us = self.state.last_recv_us.max(recv_us);
     }
 
+    /// A CLOCK record: was our clock set since the one before? Returns the wall time it tells, us.
+    #[cold]
+    fn clock(&mut self, payload: &[u8]) -> Option<i64> {
+        let us = |ns: u64| i64::try_from(ns / 1_000).unwrap_or(i64::MAX);
+        let pair = ClockPair::decode(payload).filter(|pair| pair.wall_ns > 0)?;
+        let (wall_us, mono_us) = (us(pair.wall_ns), us(pair.mono_ns));
+        let stepped_us = self.state.clock.map_or(0, |last| {
+            let step = (wall_us - last.wall_us) - (mono_us - last.mono_us);
+            // A smaller time since boot is another boot's, which tells nothing.
+            let is_step = mono_us >= last.mono_us && step.abs() > STEP_US;
+            last.stepped_us + if is_step { step } else { 0 }
+        });
+        self.state.clock = Some(Clock { wall_us, mono_us, stepped_us });
+        Some(wall_us)
+    }
+
+    /// The receive time without the steps of our clock; `None` when the clock was set since the last CLOCK record (a
+    /// log's times never go back, so behind a step back they stand still).
+    #[inline]
+    fn steady(&self, recv_us: i64) -> Option<i64> {
+        let Some(clock) = self.state.clock else { return Some(recv_us) };
+        let since_us = recv_us.saturating_sub(clock.wall_us);
+        (-CLOCK_EVERY_US..=CLOCK_EVERY_US).contains(&since_us).then(|| recv_us.saturating_sub(clock.stepped_us))
+    }
+
     #[cold]
     fn rest(&mut self, record: &RecordRef<'_>, recv_us: i64, out: &mut Vec<Item>) {
         let Some(meta) = record.rest().and_then(|rest| serde_json::from_slice::<RestMeta>(rest.meta).ok()) else {
@@ -288,9 +342,9 @@ impl Feed {
             out.push(Item::Own { symbol_index, feed: self.number });
         }
         let venue = self.venue.id().as_str();
-        for facts in self.state.listed.values_mut() {
-            facts.trading = false;
-        }
+        let traded = |f: &mut Facts| std::mem::replace(&mut f.trading, false);
+        let before: BTreeMap<String, bool> =
+            self.state.listed.iter_mut().map(|(symbol, facts)| (symbol.clone(), traded(facts))).collect();
         for listed in &listings {
             if chosen.contains(&listed.name) || self.state.listed.contains_key(&listed.name) {
                 self.state.listed.insert(listed.name.clone(), Facts::from(listed));
@@ -298,6 +352,12 @@ impl Feed {
         }
         for (symbol, facts) in &self.state.listed {
             self.registry.set_facts(venue, symbol, facts.clone());
+            let halted = !facts.trading;
+            if before.get(symbol).is_none_or(|traded| *traded) == halted
+                && let Some(symbol_index) = self.registry.index(venue, symbol)
+            {
+                out.push(Item::Halt { symbol_index, halted });
+            }
         }
         self.index_of.clear();
     }
@@ -518,14 +578,15 @@ impl Feed {
         if !live {
             return;
         }
-        let sample = recv_us.saturating_sub(ts_us);
+        self.evidence(ts_us.saturating_sub(EVIDENCE_MARGIN_US), out);
+        let Some(now_us) = self.steady(recv_us) else { return };
+        let sample = now_us.saturating_sub(ts_us);
         let offset = match self.state.offset_us {
             // Back towards what is usual after an outlier, or a clock that was set.
             Some(known) if sample > known => known.saturating_add(sample.saturating_sub(known) / 1_000),
             _ => sample,
         };
         self.state.offset_us = Some(offset);
-        self.evidence(ts_us.saturating_sub(EVIDENCE_MARGIN_US), out);
     }
 }
 
@@ -534,6 +595,9 @@ fn first_row(tick: &Tick) -> First {
     First { row_id, trade_id: tick.first_id, ts_us: tick.ts_us }
 }
 
+#[cfg(test)]
+#[path = "edge_tests.rs"]
+mod edges;
 #[cfg(test)]
 #[path = "feed_tests.rs"]
 mod tests;

@@ -15,16 +15,16 @@ use crate::kline::store::{DoubleBufferedKlineStore, LatestSlots};
 use crate::venue::{VenueId, venue};
 
 /// A feed and the worker behind it.
-struct Chain {
-    feed: Feed,
-    worker: Worker,
-    registry: Arc<SymbolPeriodRegistry>,
+pub(super) struct Chain {
+    pub feed: Feed,
+    pub worker: Worker,
+    pub registry: Arc<SymbolPeriodRegistry>,
     seq: u64,
-    items: Vec<Item>,
+    pub items: Vec<Item>,
 }
 
 impl Chain {
-    fn new(id: VenueId, source: Channel) -> Self {
+    pub fn new(id: VenueId, source: Channel) -> Self {
         let registry = Arc::new(SymbolPeriodRegistry::new());
         let feed =
             Feed::new(venue(id).unwrap(), source, 0, vec!["*".into()], registry.clone(), FeedState::default()).unwrap();
@@ -32,7 +32,7 @@ impl Chain {
         Self { feed, worker: Worker::new(shown), registry, seq: 0, items: Vec::new() }
     }
 
-    fn record(&mut self, kind: Kind, conn: u32, ts_recv_ns: u64, payload: &[u8]) {
+    pub fn record(&mut self, kind: Kind, conn: u32, ts_recv_ns: u64, payload: &[u8]) {
         let record = RecordRef {
             position: Position::START,
             next: Position::START,
@@ -47,12 +47,12 @@ impl Chain {
         self.feed.record(&record, &mut self.items);
     }
 
-    fn frame(&mut self, ts_recv_ns: u64, payload: &str) {
+    pub fn frame(&mut self, ts_recv_ns: u64, payload: &str) {
         self.record(Kind::Data, 1, ts_recv_ns, payload.as_bytes());
     }
 
     /// Newest state of every bar of a symbol so far.
-    fn bars(&mut self, symbol: &str, interval: Interval) -> BTreeMap<i64, KlineData> {
+    pub fn bars(&mut self, symbol: &str, interval: Interval) -> BTreeMap<i64, KlineData> {
         self.worker.handle(Job::Batch(std::mem::take(&mut self.items)));
         let (out, got) = mpsc::channel();
         self.worker.handle(Job::Checkpoint { feed: 0, reply: Box::new(move |d| out.send(d).unwrap()) });
@@ -175,9 +175,9 @@ fn off_book_and_zero_trades_stay_out_of_the_candles() {
     assert_eq!(chain.feed.skipped().off_book, 1);
 }
 
-const SECOND: u64 = 1_000_000_000;
+pub(super) const SECOND: u64 = 1_000_000_000;
 
-fn agg(id: i64, ts_ms: u64, price: &str) -> String {
+pub(super) fn agg(id: i64, ts_ms: u64, price: &str) -> String {
     format!(
         r#"{{"stream":"btcusdt@aggTrade","data":{{"e":"aggTrade","E":{ts_ms},"a":{id},"s":"BTCUSDT","p":"{price}","q":"1","f":{id},"l":{id},"T":{ts_ms},"m":false}}}}"#
     )

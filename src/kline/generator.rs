@@ -63,6 +63,8 @@ pub struct KlineGenerator {
     gap: Option<(i64, i64)>,
     /// Trades that are not in the open bars yet; empty between batches.
     run: Run,
+    /// The venue's listing says that it does not trade: silence makes no bars.
+    halted: bool,
 }
 
 impl KlineGenerator {
@@ -95,6 +97,7 @@ impl KlineGenerator {
         }
         // A bar that was final and nothing behind it: the next one opens flat at its close.
         if self.open[i].is_empty()
+            && !self.halted
             && let Some(last) = self.closed[i].back()
         {
             self.open[i] = next_flat(last, interval);
@@ -243,6 +246,12 @@ impl KlineGenerator {
         self.run.begin(minute_us, last_id);
     }
 
+    /// The symbol does not trade from now on, or does again. While it does not, bars close at their ends and no flat
+    /// ones follow; its next trade opens new ones.
+    pub fn halt(&mut self, halted: bool) {
+        self.halted = halted;
+    }
+
     /// Bars that end at or before `now_us`, the venue's time, are closed; the next ones are open and flat.
     pub fn close_until(&mut self, now_us: i64, events: &mut Vec<BarEvent>) -> bool {
         self.interrupt();
@@ -251,7 +260,11 @@ impl KlineGenerator {
             let bar = self.open[interval.index()];
             if !bar.is_empty() && interval.next(bar.open_time_us) <= now_us {
                 any = true;
-                self.advance(interval, interval.open_of(now_us), events);
+                if self.halted {
+                    self.close(interval, events);
+                } else {
+                    self.advance(interval, interval.open_of(now_us), events);
+                }
             }
         }
         any
@@ -309,15 +322,23 @@ impl KlineGenerator {
         false
     }
 
+    /// Closes the open bar; none is open then.
+    fn close(&mut self, interval: Interval, events: &mut Vec<BarEvent>) -> KlineData {
+        let i = interval.index();
+        let mut bar = std::mem::take(&mut self.open[i]);
+        bar.flags |= FINAL;
+        self.keep(i, bar);
+        events.push(BarEvent { interval, what: What::Closed(bar) });
+        self.seeded_to[i] = None;
+        bar
+    }
+
     /// Closes the open bar and makes flat ones until the one that opens at `to_us` is open.
     fn advance(&mut self, interval: Interval, to_us: i64, events: &mut Vec<BarEvent>) {
         let i = interval.index();
         let len = interval.len_us();
         while self.open[i].open_time_us < to_us {
-            let mut bar = self.open[i];
-            bar.flags |= FINAL;
-            self.keep(i, bar);
-            events.push(BarEvent { interval, what: What::Closed(bar) });
+            let bar = self.close(interval, events);
             let mut next = next_flat(&bar, interval);
             let behind = (to_us - next.open_time_us) / len;
             if behind > MAX_FLAT {
@@ -327,7 +348,6 @@ impl KlineGenerator {
                 next.flags |= GAP;
             }
             self.open[i] = next;
-            self.seeded_to[i] = None;
         }
     }
 
