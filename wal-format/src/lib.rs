@@ -17,14 +17,17 @@
 //! - files: [`storage`] (the seam to real or simulated ones), [`durable`], [`slots`], [`lock`],
 //!   [`segment`], [`epoch`], [`control`]; `sys` holds all `unsafe`
 //! - writing: `open`, `append`, `prepare`, `sync`, `positions`, `stats`, `options`
-//! - reading: [`read`], [`step`], [`ack`], [`state`], [`verify`]
+//! - reading: [`read`], [`step`], [`ack`], [`state`], [`verify`]; `shelf` finds segments wherever they lie, `body` reads
+//!   them plain or from an [`mod@archive`]
 //! - after a crash: [`recover`] decides, [`mod@repair`] carries out; [`mod@retire`] deletes
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod ack;
 mod append;
+pub mod archive;
 pub mod bell;
+mod body;
 pub mod boot;
 pub mod checksum;
 pub mod control;
@@ -49,6 +52,7 @@ pub mod repair;
 pub mod retire;
 mod scan;
 pub mod segment;
+mod shelf;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod slots;
@@ -73,7 +77,8 @@ pub use read::{LogReader, ReaderOptions};
 pub use read_error::{AckError, ReadError, RepairError, RetireError, StateError};
 pub use record::{ClockPair, Kind, Position, Seal, SegmentId, Seq, flags};
 pub use repair::{RepairReport, repair};
-pub use retire::{may_retire, retire};
+pub use retire::{may_retire, retirable, retire};
+pub use shelf::Shelf;
 pub use state::{LogState, SegmentInfo, SegmentState, bytes_between, is_log_dir, list_segments, log_state};
 pub use stats::{Count, WriterStats};
 pub use step::{Backoff, LossReason, LostRange, RecordRef, RestRef, Step};

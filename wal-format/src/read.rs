@@ -25,14 +25,16 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::archive;
 use crate::error::OpenError;
 use crate::footer::FooterSummary;
 use crate::layout::{DATA_START, RECORD_ALIGN};
 use crate::read_error::ReadError;
 use crate::record::{Kind, Position, SegmentId, Seq};
 use crate::segment;
+use crate::shelf::Shelf;
 use crate::source::{Admission, Check, RecordInfo, Source};
-use crate::state::{quarantined, segment_files};
+use crate::state::quarantined;
 use crate::step::{LossReason, LostRange, RecordRef, Step};
 use crate::watch::Watch;
 
@@ -45,6 +47,8 @@ pub struct ReaderOptions {
     /// Size of the read buffer for sealed segments, in bytes; at least 4 KiB. Grows to the
     /// largest record met and falls back at the next segment.
     pub chunk_bytes: usize,
+    /// A second directory with archived segments of the same log; those in the log's own are always found.
+    pub archive: Option<PathBuf>,
 }
 
 impl Default for ReaderOptions {
@@ -53,6 +57,7 @@ impl Default for ReaderOptions {
             follow_damaged: false,
             // 1 MiB: a tenth faster than 256 KiB on sealed segments, more gave nothing.
             chunk_bytes: 1024 * 1024,
+            archive: None,
         }
     }
 }
@@ -102,7 +107,7 @@ enum Found {
 
 /// Reads a log from a [`Position`] on, and follows it. See the file's own description.
 pub struct LogReader {
-    dir: PathBuf,
+    shelf: Shelf,
     options: ReaderOptions,
     log_uuid: Option<[u8; 16]>,
     expected: Option<Seq>,
@@ -130,7 +135,7 @@ impl LogReader {
             return Err(OpenError::NotADirectory { path: dir.to_path_buf() });
         }
         Ok(LogReader {
-            dir: dir.to_path_buf(),
+            shelf: Shelf::with_archive(dir, options.archive.as_deref()),
             options,
             log_uuid: None,
             expected: (from.seq != Seq(0)).then_some(from.seq),
@@ -158,7 +163,7 @@ impl LogReader {
         // Let the loader of the footer run once, so that damage is told from a tail.
         source.footer()?;
         Ok(LogReader {
-            dir: path.parent().unwrap_or(Path::new(".")).to_path_buf(),
+            shelf: Shelf::new(path.parent().unwrap_or(Path::new("."))),
             options,
             log_uuid,
             expected: None,
@@ -168,6 +173,16 @@ impl LogReader {
             skip: false,
             only: Some(path.to_path_buf()),
         })
+    }
+
+    /// Archive frames inflated for the present segment, and the bytes that were read for them: what a question to an
+    /// archive cost. Zeros at a plain segment.
+    #[must_use]
+    pub fn archive_cost(&self) -> (u64, u64) {
+        match &self.place {
+            Place::Between { .. } => (0, 0),
+            Place::Inside(inside) => inside.source.cost(),
+        }
     }
 
     /// The next step. Never blocks on the writer.
@@ -262,19 +277,19 @@ impl LogReader {
             return Ok(Some(self.end_of_log()));
         }
         if offset > DATA_START
-            && let Some(source) = Source::open(&self.dir, next, self.options.chunk_bytes)?
+            && let Some(source) = self.shelf.open(next, self.options.chunk_bytes)?
         {
             // A position inside it: it had records when the position was taken.
             return self.admit(source, offset);
         }
-        let ahead = self.watch.look(&self.dir, next)?;
+        let ahead = self.watch.look(&self.shelf, next)?;
         if let Some(id) = ahead.unused
-            && let Some(mut before) = Source::open(&self.dir, id, self.options.chunk_bytes)?
+            && let Some(mut before) = self.shelf.open(id, self.options.chunk_bytes)?
         {
             // Nothing before a segment with records may be passed silently. The roll race: its
             // first record is committed before the next segment's, so this look comes after. A
             // footer says that there were records, whatever became of the first.
-            let used = before.commit_word(DATA_START)? != 0 || before.has_footer()?;
+            let used = before.is_archived() || before.commit_word(DATA_START)? != 0 || before.has_footer()?;
             if used || (ahead.used.is_some() && self.skipping()) {
                 self.note_missing(next, offset, id)?;
                 return self.admit(before, DATA_START);
@@ -288,7 +303,7 @@ impl LogReader {
             return Ok(Some(self.end_of_log()));
         };
         self.note_missing(next, offset, id)?;
-        match Source::open(&self.dir, id, self.options.chunk_bytes)? {
+        match self.shelf.open(id, self.options.chunk_bytes)? {
             Some(source) => self.admit(source, DATA_START),
             // Retired just now: look again.
             None => Ok(None),
@@ -297,7 +312,7 @@ impl LogReader {
 
     /// `next` is not where reading goes on, but `found`: was there anything in between?
     fn note_missing(&mut self, next: SegmentId, offset: u64, found: SegmentId) -> Result<(), ReadError> {
-        let set_aside = quarantined(&self.dir)?.into_iter().filter(|id| (next..found).contains(id)).max();
+        let set_aside = quarantined(self.shelf.dir())?.into_iter().filter(|id| (next..found).contains(id)).max();
         let reason = match set_aside {
             Some(_) => LossReason::Unreadable,
             // A position inside it proves that it had records. Being named by a SEAL does not:
@@ -386,11 +401,11 @@ impl LogReader {
 
     fn enter_new_life(&mut self, source: Source, epoch: u32) -> Result<Option<Found>, ReadError> {
         let mut lowest = source;
-        for id in segment_files(&self.dir)?.into_iter().rev() {
+        for id in self.shelf.ids()?.into_iter().rev() {
             if id >= lowest.id() {
                 continue;
             }
-            let Some(mut other) = Source::open(&self.dir, id, self.options.chunk_bytes)? else {
+            let Some(mut other) = self.shelf.open(id, self.options.chunk_bytes)? else {
                 continue;
             };
             match other.admit()? {
@@ -418,6 +433,10 @@ impl LogReader {
         let offset = inside.offset;
         let checked = match inside.source.check(offset) {
             Ok(checked) => checked,
+            // Nobody will repair an archive, so who steps over damage steps over this.
+            Err(ReadError::Archive { .. }) if self.skip || self.options.follow_damaged => {
+                return self.damaged_by(LossReason::ArchiveFrame);
+            }
             Err(err) if self.skip => {
                 drop(err);
                 Check::Invalid
@@ -583,8 +602,12 @@ impl LogReader {
             }
             return self.recheck_or(Self::damaged);
         }
+        if inside.source.is_archived() {
+            // Only what was sealed is archived: an archive without an end has lost it.
+            return self.damaged();
+        }
         let later = SegmentId(segment.0.saturating_add(1));
-        if self.only.is_none() && self.watch.look(&self.dir, later)?.used.is_some() {
+        if self.only.is_none() && self.watch.look(&self.shelf, later)?.used.is_some() {
             return self.recheck_or(Self::damaged);
         }
         Ok(Some(Found::Tail))
@@ -609,6 +632,10 @@ impl LogReader {
 
     /// An invalid record, or nothing where the log is known to go on.
     fn damaged(&mut self) -> Result<Option<Found>, ReadError> {
+        self.damaged_by(LossReason::Damage)
+    }
+
+    fn damaged_by(&mut self, reason: LossReason) -> Result<Option<Found>, ReadError> {
         let skipping = self.skipping();
         let Place::Inside(inside) = &mut self.place else {
             return Ok(None);
@@ -657,7 +684,7 @@ impl LogReader {
                 segment,
                 offset,
                 bytes: end.saturating_sub(offset),
-                reason: LossReason::Damage,
+                reason,
                 final_end: false,
             });
         }
@@ -716,7 +743,10 @@ impl LogReader {
 
 /// The id by which a lone file wants to be read: its header's, its footer's, its name's, else 0.
 pub(crate) fn id_of_file(path: &Path) -> Result<SegmentId, ReadError> {
-    let named = path.file_name().and_then(|name| segment::parse_file_name(&name.to_string_lossy()));
+    let named = path.file_name().and_then(|name| {
+        let name = name.to_string_lossy();
+        segment::parse_file_name(&name).or_else(|| archive::parse_file_name(&name))
+    });
     let Some(source) = Source::open_path(path, named.unwrap_or_default(), 4096)? else {
         return Err(ReadError::Io { path: path.to_path_buf(), offset: 0, source: std::io::ErrorKind::NotFound.into() });
     };

@@ -5,6 +5,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::archive::ArchiveFault;
 use crate::error::LockError;
 use crate::slots::SlotError;
 
@@ -21,6 +22,14 @@ pub enum ReadError {
         offset: u64,
         /// What the system said.
         source: io::Error,
+    },
+    /// An archived segment has a damaged or missing part. `skip_damaged` steps over it.
+    #[error("{}: {fault}", path.display())]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// Which part, and why.
+        fault: Box<ArchiveFault>,
     },
     /// A newer version of the format wrote it.
     #[error(

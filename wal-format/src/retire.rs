@@ -60,19 +60,17 @@ pub fn may_retire(segments: &[RetireFact], acks: &[Option<Position>]) -> Vec<Seg
         .collect()
 }
 
-/// Unlinks every segment that each of the `required` readers has durably passed and that `keep`
-/// (retention) does not hold, oldest first, and makes the deletions durable.
-///
-/// Returns what was deleted. Deleting is idempotent: a crash half way leaves a shorter log.
+/// The segments that each of the `required` readers has durably passed and that `keep` (retention) does not hold,
+/// oldest first. A segment that may go once may go for ever. Changes nothing.
 ///
 /// # Errors
-/// [`RetireError`] when the directory cannot be listed, an ack cannot be read, belongs to another
-/// log or does not exist, or an unlink fails. Nothing is deleted unless every ack was good.
-pub fn retire(
+/// [`RetireError`] when the directory cannot be listed, or an ack cannot be read, belongs to another
+/// log or does not exist. Nothing may go unless every ack was good.
+pub fn retirable(
     dir: &Path,
     required: &[&str],
     keep: &dyn Fn(&SegmentInfo) -> bool,
-) -> Result<Vec<SegmentId>, RetireError> {
+) -> Result<Vec<SegmentInfo>, RetireError> {
     let segments = list_segments(dir)?;
     let log_uuid = segments.iter().find_map(|s| s.log_uuid);
     let mut acks = Vec::with_capacity(required.len());
@@ -95,16 +93,28 @@ pub fn retire(
         })
         .collect();
     let going = may_retire(&facts, &acks);
-    for id in &going {
-        if let Some(segment) = segments.iter().find(|s| s.id == *id) {
-            durable::remove_file(&segment.path)
-                .map_err(|source| RetireError::Io { path: segment.path.clone(), source })?;
-        }
+    Ok(segments.into_iter().filter(|s| going.contains(&s.id)).collect())
+}
+
+/// Unlinks what [`retirable`] names, oldest first, and makes the deletions durable.
+///
+/// Returns what was deleted. Deleting is idempotent: a crash half way leaves a shorter log.
+///
+/// # Errors
+/// As [`retirable`], and when an unlink fails.
+pub fn retire(
+    dir: &Path,
+    required: &[&str],
+    keep: &dyn Fn(&SegmentInfo) -> bool,
+) -> Result<Vec<SegmentId>, RetireError> {
+    let going = retirable(dir, required, keep)?;
+    for segment in &going {
+        durable::remove_file(&segment.path).map_err(|source| RetireError::Io { path: segment.path.clone(), source })?;
     }
     if !going.is_empty() {
         durable::sync_dir(dir).map_err(|source| RetireError::Io { path: dir.to_path_buf(), source })?;
     }
-    Ok(going)
+    Ok(going.into_iter().map(|s| s.id).collect())
 }
 
 #[cfg(test)]

@@ -8,11 +8,10 @@
 //! Owns the file handle, the mapping and the buffer of one segment; knows nothing of the log
 //! around it. Never writes.
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use crate::archive::ArchiveFault;
+use crate::body::Body;
 use crate::checksum;
 use crate::footer::FooterSummary;
 use crate::header::{HeaderError, SegmentHeader};
@@ -91,7 +90,7 @@ const INFER_TRIES_MAX: u32 = 64;
 pub(crate) struct Source {
     id: SegmentId,
     path: PathBuf,
-    file: File,
+    body: Body,
     file_bytes: u64,
     chunk_bytes: usize,
     buffer: Vec<u8>,
@@ -112,17 +111,13 @@ impl Source {
 
     /// Opens a segment file wherever it lies.
     pub fn open_path(path: &Path, id: SegmentId, chunk_bytes: usize) -> Result<Option<Source>, ReadError> {
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => {
-                return Err(ReadError::Io { path: path.to_path_buf(), offset: 0, source });
-            }
+        let Some(body) = Body::open(path)? else {
+            return Ok(None);
         };
         let mut source = Source {
             id,
             path: path.to_path_buf(),
-            file,
+            body,
             file_bytes: 0,
             chunk_bytes: chunk_bytes.max(4096),
             buffer: Vec::new(),
@@ -138,13 +133,37 @@ impl Source {
         Ok(Some(source))
     }
 
-    fn io(&self, offset: u64, source: io::Error) -> ReadError {
-        ReadError::Io { path: self.path.clone(), offset, source }
+    fn measure(&mut self) -> Result<(), ReadError> {
+        self.file_bytes = self.body.len()?;
+        Ok(())
     }
 
-    fn measure(&mut self) -> Result<(), ReadError> {
-        self.file_bytes = self.file.metadata().map_err(|e| self.io(0, e))?.len();
-        Ok(())
+    /// Whether it is an archived segment: finished, and never to be mapped or waited for.
+    pub fn is_archived(&self) -> bool {
+        self.body.archive().is_some()
+    }
+
+    /// Length of the file on disk: of the archive, where it is one.
+    pub fn stored_bytes(&self) -> u64 {
+        self.body.stored_bytes()
+    }
+
+    /// Every fault of an archive, in order; inflates all of it.
+    pub fn archive_faults(&self) -> Result<Vec<ArchiveFault>, ReadError> {
+        self.body.faults()
+    }
+
+    /// From now on damaged frames of an archive read as zeros.
+    pub fn read_damage_as_zeros(&mut self) {
+        if let Some(archive) = self.body.archive() {
+            archive.read_damage_as_zeros();
+        }
+        self.forget();
+    }
+
+    /// Frames inflated and archive bytes read so far.
+    pub fn cost(&self) -> (u64, u64) {
+        self.body.archive().map_or((0, 0), |archive| (archive.cost().frames, archive.cost().bytes))
     }
 
     pub fn id(&self) -> SegmentId {
@@ -180,9 +199,16 @@ impl Source {
         self.map = None;
     }
 
-    /// Maps the file read-only, to see new records without system calls.
+    /// Maps the file read-only, to see new records without system calls. An archive grows no more and is not mapped.
     pub fn map_live(&mut self) -> Result<(), ReadError> {
-        let map = ReadMap::new(&self.file, self.data_end()).map_err(|e| self.io(0, e))?;
+        if self.is_archived() {
+            return Ok(());
+        }
+        let map = ReadMap::new(self.body.file(), self.data_end()).map_err(|source| ReadError::Io {
+            path: self.path.clone(),
+            offset: 0,
+            source,
+        })?;
         self.map = Some(map);
         Ok(())
     }
@@ -207,13 +233,16 @@ impl Source {
             let Some(space) = self.buffer.get_mut(self.buffer_len..want) else {
                 break;
             };
-            match self.file.read_at(space, at) {
+            match self.body.read_at(space, at) {
                 Ok(0) => break,
                 Ok(n) => self.buffer_len += n,
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
                 // What was wanted is there; the trouble lies in the read-ahead.
                 Err(_) if self.buffer_len >= len => break,
-                Err(err) => return Err(self.io(at, err)),
+                Err(err) => return Err(err),
+            }
+            // One frame at a time: what lies behind it may never be asked for.
+            if self.buffer_len >= len && self.body.archive().is_some() {
+                break;
             }
         }
         Ok(self.buffer_len >= len)
@@ -240,10 +269,8 @@ impl Source {
             }
         }
         let mut word = [0_u8; 4];
-        match self.file.read_exact_at(&mut word, offset) {
-            Ok(()) => {}
-            Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
-            Err(err) => return Err(self.io(offset, err)),
+        if !self.body.read_exact_at(&mut word, offset)? {
+            return Ok(0);
         }
         let word = u32::from_le_bytes(word);
         if word != 0 {
@@ -318,10 +345,7 @@ impl Source {
 
     /// Whether both are the same file on disk.
     pub fn same_file(&self, other: &Source) -> bool {
-        match (self.file.metadata(), other.file.metadata()) {
-            (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
-            _ => false,
-        }
+        self.body.same_file(&other.body)
     }
 
     /// The header, if it is valid and was read by `admit`.
@@ -462,11 +486,7 @@ impl Source {
 
     /// Fills `out` from the file. False if the file ends before.
     pub fn read_exact_at(&self, out: &mut [u8], offset: u64) -> Result<bool, ReadError> {
-        match self.file.read_exact_at(out, offset) {
-            Ok(()) => Ok(true),
-            Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-            Err(err) => Err(self.io(offset, err)),
-        }
+        self.body.read_exact_at(out, offset)
     }
 }
 

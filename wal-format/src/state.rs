@@ -14,6 +14,7 @@ use crate::lock::LogLock;
 use crate::read_error::{AckError, StateError};
 use crate::record::{Position, SegmentId};
 use crate::segment;
+use crate::shelf::Shelf;
 use crate::source::{Admission, Source};
 
 /// What a segment's file looks like without reading its records.
@@ -51,6 +52,8 @@ pub struct SegmentInfo {
     pub path: PathBuf,
     /// Length of the file in bytes.
     pub bytes: u64,
+    /// The file is an archive of the segment.
+    pub archived: bool,
     /// Identity of the log it belongs to, if known.
     pub log_uuid: Option<[u8; 16]>,
     /// The run of the writer that owns it, if known.
@@ -95,12 +98,12 @@ pub struct LogState {
     pub quarantined: Vec<PathBuf>,
 }
 
-fn io_error(path: &Path, source: io::Error) -> StateError {
+pub(crate) fn io_error(path: &Path, source: io::Error) -> StateError {
     StateError::Io { path: path.to_path_buf(), offset: 0, source }
 }
 
 /// Names in a directory, sorted; none if it does not exist.
-fn names(dir: &Path) -> io::Result<Vec<String>> {
+pub(crate) fn names(dir: &Path) -> io::Result<Vec<String>> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -147,13 +150,14 @@ pub fn bytes_between(segments: &[SegmentInfo], from: Position, to: Position) -> 
     (whole + to.offset).saturating_sub(from.offset)
 }
 
-/// Whether `dir` looks like the directory of one log: it has a segment or an EPOCH file.
+/// Whether `dir` looks like the directory of one log: it has a segment, plain or archived, or an EPOCH file.
 #[must_use]
 pub fn is_log_dir(dir: &Path) -> bool {
-    dir.join(crate::layout::EPOCH_FILE).is_file() || segment_files(dir).is_ok_and(|ids| !ids.is_empty())
+    dir.join(crate::layout::EPOCH_FILE).is_file() || Shelf::new(dir).ids().is_ok_and(|ids| !ids.is_empty())
 }
 
-/// The segments of the log in `dir`, oldest first, by their headers and footers.
+/// The plain segments of the log in `dir`, oldest first, by their headers and footers; [`Shelf::list`] has the
+/// archived ones too.
 ///
 /// # Errors
 /// [`StateError`] when the directory or a file cannot be read, or a file is of a newer version.
@@ -161,21 +165,20 @@ pub fn list_segments(dir: &Path) -> Result<Vec<SegmentInfo>, StateError> {
     let mut list = Vec::new();
     for id in segment_files(dir)? {
         // A file that went away meanwhile was retired.
-        if let Some(info) = segment_info(dir, id)? {
-            list.push(info);
+        if let Some(source) = Source::open(dir, id, DATA_START as usize)? {
+            list.push(segment_info(source)?);
         }
     }
     Ok(list)
 }
 
-fn segment_info(dir: &Path, id: SegmentId) -> Result<Option<SegmentInfo>, StateError> {
-    let Some(mut source) = Source::open(dir, id, DATA_START as usize)? else {
-        return Ok(None);
-    };
+/// What header and footer of an open segment say.
+pub(crate) fn segment_info(mut source: Source) -> Result<SegmentInfo, StateError> {
     let mut info = SegmentInfo {
-        id,
-        path: segment::path(dir, id),
-        bytes: source.file_bytes(),
+        id: source.id(),
+        path: source.path().to_path_buf(),
+        bytes: source.stored_bytes(),
+        archived: source.is_archived(),
         log_uuid: None,
         epoch: None,
         state: SegmentState::Unreadable,
@@ -189,13 +192,13 @@ fn segment_info(dir: &Path, id: SegmentId) -> Result<Option<SegmentInfo>, StateE
         info.sealed = info.footer.is_some();
         info.state = if info.sealed {
             SegmentState::Sealed
-        } else if source.commit_word(DATA_START)? == 0 {
+        } else if !source.is_archived() && source.commit_word(DATA_START)? == 0 {
             SegmentState::Ready
         } else {
             SegmentState::Open
         };
     }
-    Ok(Some(info))
+    Ok(info)
 }
 
 /// The log in `dir` as it looks now. Takes no lock.

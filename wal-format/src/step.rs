@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::archive;
 use crate::record::{Kind, Position, SegmentId, Seq};
 
 /// One valid record, borrowed from the reader until its next call.
@@ -85,6 +86,14 @@ impl LostRange {
     pub fn count(&self) -> Option<u64> {
         self.exact.then(|| self.to.0.saturating_sub(self.from.0).saturating_add(1))
     }
+
+    /// First and last frame of the archive, from 0, that the lost bytes lie in, if an archive lost them.
+    #[must_use]
+    pub fn archive_frames(&self) -> Option<(usize, usize)> {
+        let last = self.offset.saturating_add(self.bytes).saturating_sub(1).max(self.offset);
+        let frame = archive::layout::data_frame_of;
+        (self.reason == LossReason::ArchiveFrame).then(|| (frame(self.offset), frame(last)))
+    }
 }
 
 impl fmt::Display for LostRange {
@@ -94,7 +103,14 @@ impl fmt::Display for LostRange {
         } else {
             write!(f, "lost {} and possibly more", self.from)?;
         }
-        write!(f, " in segment {} at offset {} ({} bytes, {})", self.segment, self.offset, self.bytes, self.reason)
+        write!(f, " in segment {} at offset {} ({} bytes, {}", self.segment, self.offset, self.bytes, self.reason)?;
+        if let Some((first, last)) = self.archive_frames() {
+            write!(f, " {first}")?;
+            if last > first {
+                write!(f, " to {last}")?;
+            }
+        }
+        f.write_str(")")
     }
 }
 
@@ -109,6 +125,8 @@ pub enum LossReason {
     UncleanEnd,
     /// A segment file is gone that no acknowledgement released.
     MissingSegment,
+    /// A frame of an archived segment does not give back its bytes, or the archive was cut off.
+    ArchiveFrame,
     /// A segment whose header cannot be read or names another log, or one in `quarantine/`.
     Unreadable,
 }
@@ -122,6 +140,7 @@ impl LossReason {
             LossReason::Damage => "damage",
             LossReason::UncleanEnd => "unclean_end",
             LossReason::MissingSegment => "missing_segment",
+            LossReason::ArchiveFrame => "archive_frame",
             LossReason::Unreadable => "unreadable",
         }
     }

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::archive::ArchiveFault;
 use crate::control;
 use crate::footer::FooterSummary;
 use crate::layout::DATA_START;
@@ -13,8 +14,9 @@ use crate::read::id_of_file;
 use crate::read_error::{ReadError, RepairError};
 use crate::record::{SegmentId, Seq};
 use crate::repair::Mode;
+use crate::shelf::Shelf;
 use crate::source::{Admission, Proof, Source};
-use crate::state::{SegmentState, segment_files};
+use crate::state::SegmentState;
 use crate::walk::{self, FooterFacts, HoleSpan, Walk, last_byte};
 
 const CHUNK_BYTES: usize = 1 << 20;
@@ -76,33 +78,42 @@ impl SegmentReport {
     }
 }
 
-/// Verifies the log in `dir`, oldest segment first; `each` gets every report as it is ready.
+/// Verifies the log in `dir`, oldest segment first; `each` gets every report as it is ready. Archived segments in the
+/// same directory are verified too.
+///
+/// # Errors
+/// As [`verify_shelf`].
+pub fn verify_log(dir: &Path, deep: bool, each: impl FnMut(SegmentReport)) -> Result<(), ReadError> {
+    verify_shelf(&Shelf::new(dir), deep, each)
+}
+
+/// Verifies the log on `shelf`, oldest segment first; `each` gets every report as it is ready.
 ///
 /// `deep` also reads what has not been written yet (it must be zero) and compares the footers'
 /// whole-data checksums and counts.
 ///
 /// # Errors
 /// [`ReadError`] when the directory or a file cannot be read, or a file is of a newer version.
-pub fn verify_log(dir: &Path, deep: bool, mut each: impl FnMut(SegmentReport)) -> Result<(), ReadError> {
+pub fn verify_shelf(shelf: &Shelf, deep: bool, mut each: impl FnMut(SegmentReport)) -> Result<(), ReadError> {
     let mut before = Before::default();
     // The last segment, if it had no proven end when it was looked at, and what came before it.
     // Beside a live writer that end may be there by now: if the next segment turns out to have
     // records, the held one is as full as it will ever be, and both are looked at again.
     let mut held: Option<(SegmentReport, Before)> = None;
-    for id in segment_files(dir)? {
+    for id in shelf.ids()? {
         let mut earlier = before.clone();
-        let Some(mut report) = verify_segment(dir, id, deep, &mut before)? else {
+        let Some(mut report) = verify_segment(shelf, id, deep, &mut before)? else {
             continue;
         };
         if report.state != SegmentState::Ready
             && let Some((open, start)) = held.take()
         {
             before = start;
-            if let Some(again) = verify_segment(dir, open.id, deep, &mut before)? {
+            if let Some(again) = verify_segment(shelf, open.id, deep, &mut before)? {
                 each(again);
             }
             earlier = before.clone();
-            match verify_segment(dir, id, deep, &mut before)? {
+            match verify_segment(shelf, id, deep, &mut before)? {
                 Some(again) => report = again,
                 None => continue,
             }
@@ -123,13 +134,13 @@ pub fn verify_log(dir: &Path, deep: bool, mut each: impl FnMut(SegmentReport)) -
 }
 
 fn verify_segment(
-    dir: &Path,
+    shelf: &Shelf,
     id: SegmentId,
     deep: bool,
     before: &mut Before,
 ) -> Result<Option<SegmentReport>, ReadError> {
-    match Source::open(dir, id, CHUNK_BYTES)? {
-        Some(source) => verify(source, deep, before, control::read(dir).as_ref()).map(Some),
+    match shelf.open(id, CHUNK_BYTES)? {
+        Some(source) => verify(source, deep, before, control::read(shelf.dir()).as_ref()).map(Some),
         None => Ok(None),
     }
 }
@@ -170,6 +181,14 @@ fn verify(
         end_offset: 0,
         faults: Vec::new(),
     };
+    for fault in source.archive_faults()? {
+        let offset = match &fault {
+            ArchiveFault::Frame { from, .. } => *from,
+            _ => 0,
+        };
+        report.fault(Severity::Damage, offset, format!("the archive: {fault}"));
+    }
+    source.read_damage_as_zeros();
     match source.admit()? {
         Admission::Identified { log_uuid, .. } => {
             if let (Some(ours), Some(theirs)) = (before.log_uuid, log_uuid)
@@ -213,7 +232,7 @@ fn verify(
         );
     }
     let footer = source.footer()?.cloned();
-    if footer.is_none() && !deep && source.commit_word(DATA_START)? == 0 {
+    if footer.is_none() && !deep && !source.is_archived() && source.commit_word(DATA_START)? == 0 {
         report.state = SegmentState::Ready;
         return Ok(report);
     }
@@ -289,6 +308,9 @@ fn judge(
         report.fault(Severity::Damage, gap.span.offset, what);
     }
     match (walk.seal, footer) {
+        (None, None) if source.is_archived() => {
+            report.fault(Severity::Damage, walk.end, "the end of the segment is missing from its archive");
+        }
         (None, None) => {
             if report.state == SegmentState::Open {
                 let what = match walk.noise_end {

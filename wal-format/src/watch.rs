@@ -13,11 +13,14 @@ use std::time::{Duration, Instant};
 use crate::layout::DATA_START;
 use crate::read_error::ReadError;
 use crate::record::SegmentId;
+use crate::shelf::Shelf;
 use crate::source::Source;
-use crate::state::segment_files;
 
 /// Coarser than any clock tick of the kernel (10 ms at most).
 const STAMP_GRAIN: Duration = Duration::from_millis(20);
+
+/// Modification times of the two directories.
+type Stamp = ((i64, i64), (i64, i64));
 
 /// Open segments in front of a reader. Drop it when the reader moves.
 #[derive(Default)]
@@ -27,7 +30,7 @@ pub(crate) struct Watch {
 
 struct Listing {
     from: SegmentId,
-    stamp: (i64, i64),
+    stamp: Stamp,
     at: Instant,
     /// Any later change of names will show in the stamp.
     settled: bool,
@@ -45,21 +48,23 @@ pub(crate) struct Ahead {
 }
 
 impl Watch {
-    /// Looks at the segments of `dir` from `from` on.
-    pub fn look(&mut self, dir: &Path, from: SegmentId) -> Result<Ahead, ReadError> {
-        let stamp = stamp(dir)?;
+    /// Looks at the segments of `shelf` from `from` on.
+    pub fn look(&mut self, shelf: &Shelf, from: SegmentId) -> Result<Ahead, ReadError> {
+        let stamp = (stamp(shelf.dir())?, shelf.archive().map_or(Ok((0, 0)), stamp)?);
         let now = Instant::now();
         let known = self.listing.take().filter(|old| old.from == from && old.stamp == stamp);
         self.listing = Some(match known {
             Some(old) if old.settled => old,
             // The names are read once more after the grain has passed; from then on any change
             // gives another stamp.
-            Some(old) => Listing { settled: now.duration_since(old.at) >= STAMP_GRAIN, ahead: list(dir, from)?, ..old },
-            None => Listing { from, stamp, at: now, settled: false, ahead: list(dir, from)? },
+            Some(old) => {
+                Listing { settled: now.duration_since(old.at) >= STAMP_GRAIN, ahead: list(shelf, from)?, ..old }
+            }
+            None => Listing { from, stamp, at: now, settled: false, ahead: list(shelf, from)? },
         });
         let mut ahead = Ahead::default();
         for source in self.listing.iter_mut().flat_map(|l| &mut l.ahead) {
-            if source.commit_word(DATA_START)? != 0 {
+            if used(source)? {
                 ahead.used = Some(source.id());
                 break;
             }
@@ -77,13 +82,18 @@ fn stamp(dir: &Path) -> Result<(i64, i64), ReadError> {
     }
 }
 
-fn list(dir: &Path, from: SegmentId) -> Result<Vec<Source>, ReadError> {
+/// Whether a segment has records. An archived one has: no other is archived.
+fn used(source: &mut Source) -> Result<bool, ReadError> {
+    Ok(source.is_archived() || source.commit_word(DATA_START)? != 0)
+}
+
+fn list(shelf: &Shelf, from: SegmentId) -> Result<Vec<Source>, ReadError> {
     let mut ahead = Vec::new();
-    for id in segment_files(dir)? {
+    for id in shelf.ids()? {
         if id >= from
-            && let Some(mut source) = Source::open(dir, id, DATA_START as usize)?
+            && let Some(mut source) = shelf.open(id, DATA_START as usize)?
         {
-            let used = source.commit_word(DATA_START)? != 0;
+            let used = used(&mut source)?;
             ahead.push(source);
             if used {
                 break;
@@ -111,7 +121,7 @@ mod tests {
     fn every_change_of_names_and_first_records_is_seen_at_the_next_look() {
         let dir = tempfile::tempdir().unwrap();
         let mut watch = Watch::default();
-        let mut look = |from| watch.look(dir.path(), SegmentId(from)).unwrap();
+        let mut look = |from| watch.look(&Shelf::new(dir.path()), SegmentId(from)).unwrap();
         assert_eq!(look(1), ahead(None, None));
         for round in 0..3 {
             let id = 10 + round * 10;
@@ -135,9 +145,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("later");
         let mut watch = Watch::default();
-        assert_eq!(watch.look(&missing, SegmentId(0)).unwrap(), ahead(None, None));
+        assert_eq!(watch.look(&Shelf::new(&missing), SegmentId(0)).unwrap(), ahead(None, None));
         std::fs::create_dir(&missing).unwrap();
         file(&missing, 1, 1);
-        assert_eq!(watch.look(&missing, SegmentId(0)).unwrap(), ahead(None, Some(1)));
+        assert_eq!(watch.look(&Shelf::new(&missing), SegmentId(0)).unwrap(), ahead(None, Some(1)));
     }
 }

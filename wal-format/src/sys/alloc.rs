@@ -61,6 +61,12 @@ pub fn no_read_ahead(file: &File) {
     let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Random);
 }
 
+/// Lets the kernel drop what it has cached of this file and what is on disk already, so that the next read asks the
+/// disk. A hint: failure changes nothing.
+pub fn drop_cached(file: &File) {
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+}
+
 /// The next range within `from..to` that may hold anything but zeros; `None` if there is none.
 /// Where the file system cannot tell, all of it may.
 ///

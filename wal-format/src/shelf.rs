@@ -1,0 +1,92 @@
+//! Where the segments of one log are found: in its directory, plain or archived, and in one more directory for
+//! archives.
+//!
+//! The same segment may lie in both forms for a moment, between the publishing of its archive and its own unlink; it is
+//! listed once, and the plain one is read. Plain files are looked for first, so a segment that is archived
+//! between two looks is found by the second. Never writes.
+
+use std::path::{Path, PathBuf};
+
+use crate::archive;
+use crate::read_error::{ReadError, StateError};
+use crate::record::SegmentId;
+use crate::segment;
+use crate::source::Source;
+use crate::state::{SegmentInfo, io_error, names, segment_info};
+
+/// The places of one log's segments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shelf {
+    dir: PathBuf,
+    archive: Option<PathBuf>,
+}
+
+impl Shelf {
+    /// The log in `dir`, with its archived segments where they lie in `dir` too.
+    #[must_use]
+    pub fn new(dir: &Path) -> Self {
+        Shelf { dir: dir.to_path_buf(), archive: None }
+    }
+
+    /// The log in `dir`, and the archived segments of the same log in `archive`.
+    #[must_use]
+    pub fn with_archive(dir: &Path, archive: Option<&Path>) -> Self {
+        Shelf { dir: dir.to_path_buf(), archive: archive.map(Path::to_path_buf) }
+    }
+
+    /// The directory of the log itself.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The second directory, if there is one.
+    #[must_use]
+    pub fn archive(&self) -> Option<&Path> {
+        self.archive.as_deref()
+    }
+
+    /// Ids of all segments, ascending, each once. None if no directory exists.
+    ///
+    /// # Errors
+    /// [`StateError`] when a directory cannot be listed.
+    pub fn ids(&self) -> Result<Vec<SegmentId>, StateError> {
+        let mut ids = Vec::new();
+        for dir in std::iter::once(&self.dir).chain(&self.archive) {
+            let names = names(dir).map_err(|e| io_error(dir, e))?;
+            ids.extend(
+                names.iter().filter_map(|n| segment::parse_file_name(n).or_else(|| archive::parse_file_name(n))),
+            );
+        }
+        ids.sort();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    /// Every segment, oldest first, by header and footer.
+    ///
+    /// # Errors
+    /// [`StateError`] when a directory or a file cannot be read, or a file is of a newer version.
+    pub fn list(&self) -> Result<Vec<SegmentInfo>, StateError> {
+        let mut list = Vec::new();
+        for id in self.ids()? {
+            // A file that went away meanwhile was retired.
+            if let Some(source) = self.open(id, crate::layout::DATA_START as usize)? {
+                list.push(segment_info(source)?);
+            }
+        }
+        Ok(list)
+    }
+
+    /// Opens a segment where it is found first; `None` if it is nowhere.
+    pub(crate) fn open(&self, id: SegmentId, chunk_bytes: usize) -> Result<Option<Source>, ReadError> {
+        let here = [segment::path(&self.dir, id), archive::path(&self.dir, id)];
+        let there = self.archive.iter().flat_map(|dir| [archive::path(dir, id), segment::path(dir, id)]);
+        for path in here.into_iter().chain(there) {
+            if let Some(source) = Source::open_path(&path, id, chunk_bytes)? {
+                return Ok(Some(source));
+            }
+        }
+        Ok(None)
+    }
+}
