@@ -35,7 +35,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         if mode == Mode::Drain {
             let candles = KlineService::start_under(&cfg, mode, &shutdown, &pressure)?;
             let outcome = compact::run(cfg.clone(), mode, shutdown, status).await;
-            finish(candles, cfg).await?;
+            finish(candles, cfg, mode).await?;
             return outcome.map(drop);
         }
         // Bound before any work: a port in use is a plain refusal, not a half-started service.
@@ -53,7 +53,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         if let Some(nightly) = nightly {
             nightly.await.context("the nightly comparison ended badly")?;
         }
-        finish(candles, cfg).await?;
+        finish(candles, cfg, mode).await?;
         server.await.context("the status server ended badly")?;
         watch.await.context("the watch over the disk ended badly")?;
         told.await.context("the statistics ended badly")?;
@@ -62,12 +62,12 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// Waits for the candles' last checkpoint, and deletes what both readers have passed by now.
-async fn finish(candles: Option<KlineService>, cfg: Arc<Config>) -> anyhow::Result<()> {
+async fn finish(candles: Option<KlineService>, cfg: Arc<Config>, mode: Mode) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(move || {
         if let Some(candles) = candles {
             candles.join();
         }
-        compact::retire_all(&cfg);
+        compact::retire_all(&cfg, mode);
     })
     .await
     .context("end the candles")

@@ -22,6 +22,7 @@
 //! itself. Segments go last.
 
 pub mod account;
+pub mod archive;
 pub mod chain;
 pub mod decode;
 pub mod dedupe;
@@ -90,6 +91,17 @@ pub async fn run(
     status: Arc<CompactorStatus>,
 ) -> anyhow::Result<Outcome> {
     warn_about_other_logs(&cfg);
+    let (archiver, archiving) = match (cfg.wal.archive, mode) {
+        (Some(_), Mode::Follow) => {
+            let archiver = Arc::new(archive::Archiver::new(status.clone()));
+            let thread = std::thread::Builder::new().name("archive".into()).spawn({
+                let archiver = archiver.clone();
+                move || archiver.run()
+            });
+            (Some(archiver), Some(thread.context("start the thread that archives segments")?))
+        }
+        _ => (None, None),
+    };
     let mut workers = Vec::new();
     let mut repairs = tokio::task::JoinSet::new();
     let mut paces = BTreeMap::new();
@@ -109,6 +121,7 @@ pub async fn run(
                 venue,
                 kind,
                 desk: desk.clone(),
+                archiver: archiver.clone(),
                 mode,
                 shutdown: shutdown.clone(),
                 status: status.clone(),
@@ -151,6 +164,13 @@ pub async fn run(
         repairs.abort_all();
     }
     while repairs.join_next().await.is_some() {}
+    if let (Some(archiver), Some(thread)) = (archiver, archiving) {
+        archiver.close();
+        let ended = tokio::task::spawn_blocking(move || thread.join()).await;
+        if !matches!(ended, Ok(Ok(()))) {
+            tracing::error!("the thread that archives segments ended by a panic; the segments are as they were");
+        }
+    }
     match failed {
         None => Ok(outcome),
         Some(err) => Err(err),

@@ -7,13 +7,15 @@
 //! `verify` takes each published part for itself: its range, its settings and the continuation of the part before
 //! come from the manifests, its rows from the log. Files and manifest must come out byte for byte.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::Serialize;
-use wal_format::{LogReader, Position, ReaderOptions, Step};
+use wal_format::{LogReader, LossReason, Position, ReaderOptions, Shelf, Step};
 
+use super::archive;
 use super::gather::{Continuation, Gatherer, LogKind, missing_beginning};
 use super::hash::hex;
 use super::publish::{Cut, Published, publish};
@@ -154,32 +156,28 @@ pub fn replay(cfg: &Config, args: &ReplayArgs) -> anyhow::Result<Report> {
     for id in ids {
         let venue = venue::venue(id).with_context(|| format!("venue {id} is not in this version"))?;
         for (kind, dir) in [(LogKind::Collected, cfg.wal_dir(id)), (LogKind::Repairs, cfg.repair_dir(id))] {
-            let segments = if dir.is_dir() {
-                wal_format::list_segments(&dir).with_context(|| format!("list {}", dir.display()))?
-            } else {
-                Vec::new()
-            };
-            let Some(uuid) = segments.iter().find_map(|s| s.log_uuid) else {
-                if kind == LogKind::Collected {
-                    report.notes.push(format!("{id}: there is no log in {}", dir.display()));
+            let found = shelves(cfg, &dir)?;
+            if found.is_empty() && kind == LogKind::Collected {
+                report.notes.push(format!("{id}: there is no log in {}", dir.display()));
+            }
+            for (uuid, shelf, first_segment) in found {
+                let log = Log {
+                    venue,
+                    kind,
+                    shelf,
+                    name: hex(&uuid),
+                    first_segment,
+                    settings: write_settings(cfg),
+                    from: args.from_ns.map(Hour::of_ns),
+                    to_ns: args.to_ns,
+                    damage: RefCell::default(),
+                };
+                let parts = published(&cfg.lake.dir, &log)?;
+                if args.verify {
+                    log.verify(&cfg.lake.dir, &parts, args.out.as_deref(), &mut report)?;
+                } else if let Some(out) = &args.out {
+                    log.rebuild(&parts, out, &mut report)?;
                 }
-                continue;
-            };
-            let log = Log {
-                venue,
-                kind,
-                dir,
-                name: hex(&uuid),
-                first_segment: segments.first().map_or(0, |s| s.id.0),
-                settings: write_settings(cfg),
-                from: args.from_ns.map(Hour::of_ns),
-                to_ns: args.to_ns,
-            };
-            let parts = published(&cfg.lake.dir, &log)?;
-            if args.verify {
-                log.verify(&cfg.lake.dir, &parts, args.out.as_deref(), &mut report)?;
-            } else if let Some(out) = &args.out {
-                log.rebuild(&parts, out, &mut report)?;
             }
         }
     }
@@ -188,6 +186,35 @@ pub fn replay(cfg: &Config, args: &ReplayArgs) -> anyhow::Result<Report> {
         let _ = std::fs::remove_dir(out.join(".staging"));
     }
     Ok(report)
+}
+
+/// The logs that ever stood in `dir`, by uuid: the one that stands there now, with its archived segments, and earlier
+/// ones of which only the archive is left. With each where its segments lie and the first of them.
+fn shelves(cfg: &Config, dir: &Path) -> anyhow::Result<Vec<([u8; 16], Shelf, u64)>> {
+    let mut found = Vec::new();
+    let mut add = |shelf: Shelf| -> anyhow::Result<Option<[u8; 16]>> {
+        let segments = shelf.list().with_context(|| format!("list {}", shelf.dir().display()))?;
+        let Some(uuid) = segments.iter().find_map(|s| s.log_uuid) else { return Ok(None) };
+        found.push((uuid, shelf, segments.first().map_or(0, |s| s.id.0)));
+        Ok(Some(uuid))
+    };
+    let live = wal_format::list_segments(dir).with_context(|| format!("list {}", dir.display()))?;
+    let uuid = live.iter().find_map(|s| s.log_uuid);
+    let archive = uuid.map(|uuid| archive::dir_of(cfg, dir, &uuid));
+    add(Shelf::with_archive(dir, archive.as_deref()))?;
+    let root = cfg.archive_root().join(dir.file_name().unwrap_or_default());
+    let mut others: Vec<PathBuf> = match std::fs::read_dir(&root) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        entries => entries
+            .and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect::<std::io::Result<_>>())
+            .with_context(|| format!("list {}", root.display()))?,
+    };
+    others.retain(|path| path.is_dir() && Some(path) != archive.as_ref());
+    others.sort();
+    for path in others {
+        add(Shelf::new(&path))?;
+    }
+    Ok(found)
 }
 
 /// Rebuilding over an existing lake would mix two truths.
@@ -232,12 +259,14 @@ struct Known {
 struct Log {
     venue: &'static dyn Venue,
     kind: LogKind,
-    dir: PathBuf,
+    shelf: Shelf,
     name: String,
     first_segment: u64,
     settings: WriteSettings,
     from: Option<Hour>,
     to_ns: Option<u64>,
+    /// Damage that the archive suffered after it was written, in the part being read.
+    damage: RefCell<Vec<String>>,
 }
 
 /// Where a part of a replay ends.
@@ -271,8 +300,13 @@ impl Log {
     }
 
     fn reader(&self, from: Position) -> anyhow::Result<LogReader> {
-        let options = ReaderOptions { follow_damaged: true, ..ReaderOptions::default() };
-        LogReader::open(&self.dir, from, options).with_context(|| format!("open the log {}", self.dir.display()))
+        let options = ReaderOptions {
+            follow_damaged: true,
+            archive: self.shelf.archive().map(Path::to_path_buf),
+            ..ReaderOptions::default()
+        };
+        let dir = self.shelf.dir();
+        LogReader::open(dir, from, options).with_context(|| format!("open the log {}", dir.display()))
     }
 
     /// Gathers one part from where `reader` stands and publishes it below `place`, if its hour is wanted.
@@ -321,6 +355,9 @@ impl Log {
                 }
                 Step::Lost(lost) => {
                     looks = 0;
+                    if lost.reason == LossReason::ArchiveFrame {
+                        self.damage.borrow_mut().push(lost.to_string());
+                    }
                     if let End::At(end, cut) = end
                         && lost.from >= end.seq
                     {
@@ -389,8 +426,9 @@ impl Log {
                 Stopped::Complete(p) => (p, false),
                 Stopped::LogEnd(p) => (p, true),
             };
+            let damage: Vec<String> = self.damage.borrow_mut().drain(..).collect();
             match (&published, next) {
-                (Some(p), _) => report.parts.push(part_report(p.part.clone(), Verdict::Rebuilt, p.rows(), Vec::new())),
+                (Some(p), _) => report.parts.push(part_report(p.part.clone(), Verdict::Rebuilt, p.rows(), damage)),
                 // Left out: what follows is chained to what the lake has of it.
                 (None, Some(known)) => gatherer.chain_to(known.sha256.clone()),
                 (None, None) => {}
@@ -434,6 +472,7 @@ impl Log {
         scratch: &Path,
     ) -> anyhow::Result<PartReport> {
         let mut details = Vec::new();
+        self.damage.borrow_mut().clear();
         if let Some(b) = before {
             details.extend(seam(&b.manifest, manifest));
         }
@@ -488,6 +527,7 @@ impl Log {
             Verdict::Different
         };
         details.extend(differences.iter().map(ToString::to_string));
+        details.extend(self.damage.borrow().iter().map(|lost| format!("the archive of the log is damaged: {lost}")));
         Ok(part_report(part.clone(), verdict, rows, details))
     }
 }

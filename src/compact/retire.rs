@@ -1,4 +1,4 @@
-//! Deleting segments: the compactor is the only one who does.
+//! Deleting segments, or archiving them first: the compactor is the only one who does.
 //!
 //! A segment goes when every consumer has durably passed it, its retention is over, and no part still open has a
 //! loss to report from it. The rule itself is [`wal_format::may_retire`]; here are only the reasons to keep more.
@@ -8,7 +8,8 @@ use std::path::Path;
 use anyhow::Context;
 use wal_format::{SegmentId, SegmentInfo};
 
-use super::worker;
+use super::archive::{self, Archiver, Job, archive_one};
+use super::{Mode, worker};
 use crate::config::Config;
 use crate::venue::VenueId;
 use crate::{clock, kline};
@@ -21,13 +22,17 @@ pub fn consumers(cfg: &Config, id: VenueId) -> &'static [&'static str] {
 }
 
 /// Deletes what may go of all logs, once more when everything has stopped: the reader that finished last may have
-/// let segments go that the other one could not delete.
-pub fn retire_all(cfg: &Config) {
+/// let segments go that the other one could not delete. A service that was asked to stop leaves what would have to
+/// be archived to its next start.
+pub fn retire_all(cfg: &Config, mode: Mode) {
+    if cfg.wal.archive.is_some() && mode == Mode::Follow {
+        return;
+    }
     for id in cfg.venues.keys().copied() {
         for dir in [cfg.wal_dir(id), cfg.repair_dir(id)] {
             let keep = Keep { retention_hours: cfg.wal.retention_hours, now_ns: clock::now().wall_ns, lost_from: None };
             if dir.is_dir()
-                && let Err(err) = retire(&dir, consumers(cfg, id), keep)
+                && let Err(err) = retire(cfg, &dir, consumers(cfg, id), keep, None)
             {
                 tracing::warn!(venue = %id, error = %format!("{err:#}"), "segments stay until the next run");
             }
@@ -61,15 +66,37 @@ impl Keep {
     }
 }
 
-/// Deletes what may go and returns how many segments that were.
+/// Deletes what may go of the log in `dir`, as configured archived before, and returns how many segments that were;
+/// 0 when they are left to `archiver`.
 ///
 /// # Errors
-/// When the log cannot be listed, an ack is missing or unreadable, or an unlink fails; nothing or a prefix of
-/// what may go is gone then, which is as good as not having tried.
-pub fn retire(dir: &Path, required: &[&str], keep: Keep) -> anyhow::Result<usize> {
-    let gone = wal_format::retire(dir, required, &|s: &SegmentInfo| keep.keeps(s.id, last_ts(s)))
-        .with_context(|| format!("retire segments of {}", dir.display()))?;
-    Ok(gone.len())
+/// When the log cannot be listed, an ack is missing or unreadable, or an archive or unlink fails; nothing or a
+/// prefix of what may go is gone then, which is as good as not having tried.
+pub fn retire(
+    cfg: &Config,
+    dir: &Path,
+    required: &[&str],
+    keep: Keep,
+    archiver: Option<&Archiver>,
+) -> anyhow::Result<usize> {
+    let keeps = |s: &SegmentInfo| keep.keeps(s.id, last_ts(s));
+    let what = || format!("retire segments of {}", dir.display());
+    let Some(level) = cfg.wal.archive else {
+        return Ok(wal_format::retire(dir, required, &keeps).with_context(what)?.len());
+    };
+    let going = wal_format::retirable(dir, required, &keeps).with_context(what)?;
+    let log = dir.file_name().unwrap_or_default().to_string_lossy();
+    let jobs = going.iter().map(|s| {
+        let uuid = s.log_uuid.with_context(|| format!("{} does not say which log it belongs to", s.path.display()))?;
+        Ok(Job { log: log.to_string(), segment: s.path.clone(), to: archive::dir_of(cfg, dir, &uuid), level })
+    });
+    let jobs = jobs.collect::<anyhow::Result<Vec<Job>>>()?;
+    if let Some(archiver) = archiver {
+        archiver.push(jobs);
+        return Ok(0);
+    }
+    jobs.iter().try_for_each(|job| archive_one(job).map(drop))?;
+    Ok(jobs.len())
 }
 
 fn last_ts(s: &SegmentInfo) -> Option<u64> {

@@ -460,7 +460,7 @@ impl<'a> Session<'a> {
             lost_from: lost_from.map(SegmentId),
         };
         let required = consumers(&self.worker.cfg, self.worker.id);
-        match retire(&self.worker.dir(), required, keep) {
+        match retire(&self.worker.cfg, &self.worker.dir(), required, keep, self.worker.archiver.as_deref()) {
             Ok(0) => {}
             Ok(n) => {
                 self.outcome.segments_retired += n as u64;

@@ -118,6 +118,15 @@ pub struct VenueStatus {
     pub segments_on_disk: u64,
     /// Segments deleted since the start of the process.
     pub segments_retired: u64,
+    /// Those of them that were archived.
+    #[serde(default)]
+    pub segments_archived: u64,
+    /// Bytes of their archives.
+    #[serde(default)]
+    pub archive_bytes: u64,
+    /// Time spent on archiving, ms.
+    #[serde(default)]
+    pub archive_ms: u64,
     /// A collector holds the log's lock.
     pub writer_alive: bool,
     /// Errors that were survived by starting over from the last durable state.
@@ -248,7 +257,7 @@ impl Snapshot {
         type Value = fn(&VenueStatus) -> u64;
         // Held in ms, shown in s.
         const LAG: &str = "lag_seconds";
-        let metrics: [(&str, &str, &str, Value); 26] = [
+        let metrics: [(&str, &str, &str, Value); 28] = [
             ("records_total", "counter", "Log records handled. Stops when the collector or this venue stops.", |v| {
                 v.records
             }),
@@ -288,6 +297,10 @@ impl Snapshot {
                 v.segments_on_disk
             }),
             ("segments_retired_total", "counter", "Segments deleted.", |v| v.segments_retired),
+            ("segments_archived_total", "counter", "Segments archived before they were deleted.", |v| {
+                v.segments_archived
+            }),
+            ("archive_bytes_total", "counter", "Bytes of archives written.", |v| v.archive_bytes),
             ("retries_total", "counter", "Errors survived by starting over from the last durable state.", |v| {
                 v.retries
             }),

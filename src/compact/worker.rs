@@ -14,6 +14,7 @@ use wal_format::{Ack, AckError, AckFile, Position};
 
 use super::Mode;
 use super::account::Imbalance;
+use super::archive::{self, Archiver};
 use super::failpoint::fail_point;
 use super::gather::{Continuation, Gatherer, LogKind};
 use super::hash::hex;
@@ -49,7 +50,7 @@ pub struct VenueOutcome {
     pub rows: u64,
     /// Records handled.
     pub records: u64,
-    /// Segments deleted.
+    /// Segments deleted, archived ones included; without those that are left to the [`Archiver`].
     pub segments_retired: u64,
     /// Why nothing was done, if so.
     pub note: Option<String>,
@@ -67,6 +68,8 @@ pub struct Worker {
     pub kind: LogKind,
     /// Where holes are left for the repairer, and what became of them; `None` without one.
     pub desk: Option<Arc<Desk>>,
+    /// Who archives segments; `None` = they are archived, if at all, where they are retired.
+    pub archiver: Option<Arc<Archiver>>,
     /// Follow or drain.
     pub mode: Mode,
     /// Asks to stop.
@@ -178,6 +181,7 @@ impl Worker {
         let mut ack = AckFile::open(&dir, READER)
             .map_err(|err| held(err, &dir))
             .with_context(|| format!("take the place of reader {READER}"))?;
+        archive::clean_up(&self.cfg, &dir, &uuid);
         let place = Place { lake: self.cfg.lake.dir.clone(), venue: self.id.to_string(), log: hex(&uuid) };
         let stored = ack.load().map_err(|err| err.to_string());
         let evidence = resume::gather(&place, stored, uuid)?;

@@ -70,6 +70,8 @@ pub struct Wal {
     pub ready_segments: usize,
     /// Hours a segment is kept after every consumer acked it.
     pub retention_hours: u64,
+    /// zstd level at which sealed, acked segments are archived; `None` = they are deleted.
+    pub archive: Option<i32>,
 }
 
 /// Section `[tls]`.
@@ -251,6 +253,11 @@ impl Config {
             check::check(&config, &source, &mut problems);
         }
         if problems.is_empty() { Ok(config) } else { Err(ConfigErrors(problems)) }
+    }
+
+    /// `<data dir>/archive`: archived segments.
+    pub fn archive_root(&self) -> PathBuf {
+        self.data_dir.join("archive")
     }
 
     /// `<data dir>/wal`.

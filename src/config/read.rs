@@ -156,7 +156,7 @@ fn wal(r: &mut Reader<'_>) -> Wal {
         _ => wal_format::SyncPolicy::Interval { interval_ms, bytes },
     };
     let archive = r.word("wal.archive", &["none", "zstd"]);
-    r.only("wal.archive", &archive, "none", "archived segments come later");
+    let archive_level = i32::try_from(r.int("wal.archive_level", 1, 19)).unwrap_or(3);
     if !r.texts("wal.spill_dirs").is_empty() {
         r.problem("wal.spill_dirs", "spill directories are not in this version".into(), "write []".into());
     }
@@ -165,6 +165,7 @@ fn wal(r: &mut Reader<'_>) -> Wal {
         sync,
         ready_segments: r.int("wal.ready_segments", 1, 64) as usize,
         retention_hours: r.int("wal.retention_hours", 0, 24 * 365),
+        archive: (archive == "zstd").then_some(archive_level),
     }
 }
 

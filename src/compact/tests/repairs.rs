@@ -116,7 +116,7 @@ fn a_kill_at_every_step_of_a_log_of_repairs_leaves_the_same_lake() {
     let log = clean.copy_of_logs();
     clean.repairs(Mode::Drain, |_| {}).run().unwrap();
     let mut met = 0;
-    for point in failpoint::list() {
+    for point in failpoint::list().into_iter().filter(|p| !p.starts_with("archive.")) {
         let bed = log.copy_of_logs();
         let eager = bed.repairs(Mode::Drain, |c| {
             Bed::eager(c);

@@ -1,0 +1,172 @@
+//! Segments that nobody waits for any more, compressed instead of deleted (`[wal] archive = "zstd"`).
+//!
+//! [`archive_one`] is the whole promise: the archive is written, read back, compared and named before the segment is
+//! unlinked ([`wal_format::archive::pack`]). Whatever instruction the process dies at, the segment or its archive is
+//! whole; the next run finds both, proves the archive and unlinks. Which segments may go is decided by
+//! [`super::retire`] alone.
+//!
+//! While following, the work is done by one [`Archiver`] thread at the lowest priority, so that no log is read
+//! later because another is being compressed. Never touches a segment that was not handed to it.
+
+use std::collections::{HashSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use anyhow::Context;
+use wal_format::archive::{PackStep, Packed, clean, pack};
+use wal_format::durable;
+
+use super::failpoint::fail_point;
+use super::hash::hex;
+use super::status::CompactorStatus;
+use crate::clock;
+use crate::config::Config;
+
+/// Where archived segments of one log go: below the archive's root by the log's directory and the first eight
+/// digits of its uuid, as in names of the lake. Two logs of one venue never meet there.
+pub fn dir_of(cfg: &Config, log_dir: &Path, log_uuid: &[u8; 16]) -> PathBuf {
+    let name = hex(log_uuid);
+    let log8 = name.get(..8).unwrap_or(&name);
+    cfg.archive_root().join(log_dir.file_name().unwrap_or_default()).join(log8)
+}
+
+/// One segment to be archived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// The log's name in the status.
+    pub log: String,
+    /// The segment.
+    pub segment: PathBuf,
+    /// The directory its archive goes to.
+    pub to: PathBuf,
+    /// zstd level.
+    pub level: i32,
+}
+
+/// Archives one segment and unlinks it.
+///
+/// # Errors
+/// When the archive cannot be written or does not read back; the segment is then untouched.
+pub fn archive_one(job: &Job) -> anyhow::Result<Packed> {
+    fail_point!("archive.before_pack");
+    let packed = pack(&job.segment, &job.to, job.level, &mut |step| match step {
+        PackStep::Frame(_) => {
+            fail_point!("archive.after_frame");
+        }
+        PackStep::Synced => {
+            fail_point!("archive.after_sync");
+        }
+        PackStep::Proven => {
+            fail_point!("archive.after_proof");
+        }
+        PackStep::Published => {
+            fail_point!("archive.after_publish");
+        }
+    })
+    .with_context(|| format!("archive {}", job.segment.display()))?;
+    durable::remove_file(&job.segment).with_context(|| format!("delete {}", job.segment.display()))?;
+    fail_point!("archive.after_unlink");
+    if let Some(dir) = job.segment.parent() {
+        durable::sync_dir(dir).with_context(|| format!("sync {}", dir.display()))?;
+    }
+    tracing::info!(
+        log = %job.log, segment = %job.segment.display(), archive = %packed.path.display(),
+        bytes = packed.segment_bytes, archive_bytes = packed.archive_bytes,
+        "archived and deleted: every reader has passed it"
+    );
+    Ok(packed)
+}
+
+/// Removes temporary archives that a killed process left for this log. The caller holds the log's ack, so nobody
+/// else archives it.
+pub fn clean_up(cfg: &Config, log_dir: &Path, log_uuid: &[u8; 16]) {
+    let dir = dir_of(cfg, log_dir, log_uuid);
+    match clean(&dir) {
+        Ok(0) => {}
+        Ok(n) => tracing::info!(dir = %dir.display(), files = n, "removed archives that were not finished"),
+        Err(err) => tracing::warn!(dir = %dir.display(), error = %err, "cannot look for unfinished archives"),
+    }
+}
+
+/// A queue of segments and the thread that works it off, in order; one for all logs.
+#[derive(Default)]
+pub struct Archiver {
+    queue: Mutex<Queue>,
+    bell: Condvar,
+    status: Arc<CompactorStatus>,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    /// Waiting or in work.
+    known: HashSet<PathBuf>,
+    closed: bool,
+}
+
+impl Archiver {
+    /// An empty queue that reports to `status`.
+    pub fn new(status: Arc<CompactorStatus>) -> Self {
+        Self { status, ..Self::default() }
+    }
+
+    /// Adds what is not known yet.
+    pub fn push(&self, jobs: Vec<Job>) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        for job in jobs {
+            if !queue.closed && queue.known.insert(job.segment.clone()) {
+                queue.jobs.push_back(job);
+            }
+        }
+        self.bell.notify_all();
+    }
+
+    /// Lets [`Archiver::run`] end after the segment in work; what waits stays as it is until the next start.
+    pub fn close(&self) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.closed = true;
+        queue.jobs.clear();
+        self.bell.notify_all();
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if queue.closed {
+                return None;
+            }
+            if let Some(job) = queue.jobs.pop_front() {
+                return Some(job);
+            }
+            queue = self.bell.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Archives what comes until [`Archiver::close`]. A segment that fails holds back the later ones of its log, so
+    /// that a log never has an inner gap; all of them are offered again with the next ack.
+    pub fn run(&self) {
+        // A refusal costs nothing but politeness.
+        let _ = rustix::process::setpriority_process(None, 19);
+        while let Some(job) = self.next() {
+            let began = clock::now().mono_ns;
+            let result = archive_one(&job);
+            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            queue.known.remove(&job.segment);
+            match result {
+                Ok(packed) => self.status.update(&job.log, |s| {
+                    s.segments_retired += 1;
+                    s.segments_archived += 1;
+                    s.archive_bytes += packed.archive_bytes;
+                    s.archive_ms += clock::now().mono_ns.saturating_sub(began) / 1_000_000;
+                }),
+                Err(err) => {
+                    let dir = job.segment.parent();
+                    queue.jobs.retain(|other| other.segment.parent() != dir);
+                    let waiting: HashSet<PathBuf> = queue.jobs.iter().map(|j| j.segment.clone()).collect();
+                    queue.known = waiting;
+                    tracing::warn!(log = %job.log, error = %format!("{err:#}"), "the segment stays and is tried again");
+                }
+            }
+        }
+    }
+}
