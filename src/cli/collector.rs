@@ -3,6 +3,7 @@
 use anyhow::Context;
 
 use super::{ServiceArg, runtime};
+use crate::config::{ConfigErrors, check};
 use crate::memory::MemoryMonitor;
 
 /// Arguments of `tapedeck collector`.
@@ -14,6 +15,11 @@ pub struct Args {
 
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let (cfg, shutdown) = args.service.prepare("collector")?;
+    // Once something was recorded, whatever room there is is worth recording into.
+    let disk = check::disk(&cfg);
+    if !disk.is_empty() && !cfg.venues.keys().any(|id| cfg.wal_dir(*id).exists()) {
+        return Err(ConfigErrors(disk).into());
+    }
     runtime()?.block_on(async {
         shutdown.on_signals().context("cannot listen for signals")?;
         let (_monitor, pressure) = MemoryMonitor::start(&cfg.memory, "collector").context("watch the memory")?;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use super::{load, print_out};
-use crate::config::Config;
+use crate::config::{Config, ConfigErrors, check};
 
 /// Arguments of `tapedeck config`.
 #[derive(Debug, clap::Args)]
@@ -47,6 +47,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::Check(arg) => {
             let cfg = effective(&arg)?;
+            let disk = check::disk(&cfg);
+            if !disk.is_empty() {
+                return Err(ConfigErrors(disk).into());
+            }
             let warnings: Vec<String> = cfg.warnings().iter().map(ToString::to_string).collect();
             if arg.json {
                 return print_out(&format!("{}\n", serde_json::json!({ "ok": true, "warnings": warnings })));

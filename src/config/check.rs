@@ -1,8 +1,11 @@
 //! Relations between keys: combinations that would hurt later are refused now, with the numbers that make them so
 //! and the setting that would pass.
 
-use super::source::Source;
+use std::path::Path;
+
+use super::source::{Origin, Source};
 use super::{Config, Problem, pacing};
+use crate::lake::Table;
 
 /// Bytes one buffered row costs at most, measured over the tables (depth and trades are the ones that matter).
 const ROW_BYTES: u64 = 120;
@@ -12,6 +15,11 @@ const BUSY_TABLES: u64 = 5;
 const ENCODE_COPIES: u64 = 2;
 /// What the process needs before the first row.
 const BASE_MIB: u64 = 64;
+
+/// Tables that may hold rows at the same time of one venue: of its log and of its log of repairs.
+const TABLES: u64 = 2 * Table::ALL.len() as u64;
+/// Rows that one record may become: a depth message has some twenty levels.
+const RECORD_ROWS: u64 = 20;
 
 /// Estimated peak memory of the compactor's row buffers, MiB.
 pub fn compactor_estimate_mib(venues: u64, row_group_rows: u64) -> u64 {
@@ -38,6 +46,8 @@ pub(super) fn check(config: &Config, source: &Source, problems: &mut Vec<Problem
             fix: format!("write row_group_rows = {fits} or raise memory.limit_mib"),
         });
     }
+    writers(config, source, venues, allowed, problems);
+    batch(config, source, problems);
     for v in config.venues.values() {
         for (key, what, fix) in pacing::beyond(v) {
             let key = format!("venues.{}.{key}", v.id);
@@ -58,5 +68,148 @@ pub(super) fn check(config: &Config, source: &Source, problems: &mut Vec<Problem
                 fix: format!("write at least {}", 1_000_u64.div_ceil(u64::from(l.messages_per_s))),
             });
         }
+    }
+}
+
+/// Open writers, each with half a row group on average. A number that somebody wrote is taken at its word; the default
+/// is no more than there are tables.
+fn writers(config: &Config, source: &Source, venues: u64, allowed: u64, problems: &mut Vec<Problem>) {
+    const KEY: &str = "lake.max_open_writers";
+    let written = config.lake.max_open_writers as u64;
+    let is_default = config.effective.iter().any(|(key, _, origin)| key == KEY && *origin == Origin::Default);
+    let writers = if is_default { written.min(venues * TABLES) } else { written };
+    let each = config.lake.row_group_rows as u64 * ROW_BYTES / 2;
+    let need = BASE_MIB + ((writers * each) >> 20);
+    if need <= allowed {
+        return;
+    }
+    let fits = ((allowed.saturating_sub(BASE_MIB) << 20) / each.max(1)).max(1);
+    problems.push(Problem {
+        key: KEY.into(),
+        origin: source.origin(KEY),
+        what: format!(
+            "{writers} open writers with half a row group of {} rows each need about {need} MiB, {}% of the limit of {} MiB is {allowed} MiB",
+            config.lake.row_group_rows, config.memory.elevated_percent, config.memory.limit_mib
+        ),
+        fix: format!("write max_open_writers = {fits}, or a smaller row_group_rows"),
+    });
+}
+
+/// Rows that come between two looks at memory, which nothing bounds.
+fn batch(config: &Config, source: &Source, problems: &mut Vec<Problem>) {
+    const KEY: &str = "lake.batch_rows";
+    let (records, limit) = (config.lake.batch_rows as u64, config.memory.limit_mib);
+    let need = (records * RECORD_ROWS * ROW_BYTES) >> 20;
+    // An eighth: half of the limit is for rows, and a batch may come on top of them in every venue.
+    let allowed = limit / 8;
+    if need > allowed {
+        let fits = (allowed << 20) / (RECORD_ROWS * ROW_BYTES);
+        problems.push(Problem {
+            key: KEY.into(),
+            origin: source.origin(KEY),
+            what: format!(
+                "{records} records between two looks at memory may become {need} MiB of rows, an eighth of the limit of {limit} MiB is {allowed} MiB"
+            ),
+            fix: format!("write batch_rows = {} or less; 256 to 512 is enough for any rate", fits.min(512)),
+        });
+    }
+}
+
+/// What the disk must hold before the first frame: the open segment and the ready ones of every venue. Asked by
+/// services and by `config check`, not by [`Config::load`]: the disk is the machine's, not the file's.
+pub fn disk(config: &Config) -> Vec<Problem> {
+    let segments = (1 + config.wal.ready_segments as u64) * config.venues.len() as u64;
+    let Some(free) = crate::health::disk_free_bytes(&config.wal_root()) else { return Vec::new() };
+    // What the log holds already it need not find again.
+    let room = (free + held_bytes(config)) >> 20;
+    room_for(config, segments, room).into_iter().collect()
+}
+
+fn room_for(config: &Config, segments: u64, room_mib: u64) -> Option<Problem> {
+    const KEY: &str = "wal.segment_mib";
+    // As much again for what is not compacted yet, and for the lake.
+    let need = 2 * segments * config.wal.segment_mib;
+    if segments == 0 || need <= room_mib {
+        return None;
+    }
+    let origin = config.effective.iter().find(|(key, ..)| key == KEY).map_or_else(String::new, |(.., o)| o.to_string());
+    let fits = room_mib / (2 * segments);
+    Some(Problem {
+        key: KEY.into(),
+        origin,
+        what: format!(
+            "{} venue(s) need {segments} segments of {} MiB before the first frame and as much again to work, {need} MiB; the disk of {} has {room_mib} MiB",
+            config.venues.len(),
+            config.wal.segment_mib,
+            config.wal_root().display()
+        ),
+        fix: match fits {
+            0 => format!("name a data.dir on a disk with at least {} MiB free", 2 * segments),
+            fits => format!("write segment_mib = {fits}, record fewer venues, or name a data.dir on a larger disk"),
+        },
+    })
+}
+
+/// Bytes of the segments that are there.
+fn held_bytes(config: &Config) -> u64 {
+    let files = |dir: &Path| -> u64 {
+        let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+        entries.flatten().filter_map(|e| e.metadata().ok()).filter(|m| m.is_file()).map(|m| m.len()).sum()
+    };
+    config.venues.keys().map(|id| files(&config.wal_dir(*id))).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::ConfigErrors;
+    use super::*;
+
+    const VENUE: &str = "[venues.binance-spot]\nsymbols = [\"*\"]\nchannels = [\"trades\"]\n";
+
+    /// The one problem of these keys, and nothing once its own advice is followed.
+    fn refused(keys: &str, key: &str, advice: &str) -> String {
+        let err = Config::from_toml(&format!("{keys}{VENUE}")).unwrap_err();
+        let ConfigErrors(problems) = &err;
+        assert_eq!(problems.iter().map(|p| p.key.as_str()).collect::<Vec<_>>(), [key], "{err}");
+        assert!(problems[0].fix.contains(advice), "{err}");
+        let (name, value) = advice.split_once(" = ").unwrap();
+        let line = keys.lines().find(|l| l.starts_with(name)).unwrap();
+        Config::from_toml(&format!("{}{VENUE}", keys.replace(line, &format!("{name} = {value}")))).unwrap();
+        err.to_string()
+    }
+
+    #[test]
+    fn four_hundred_and_fifty_open_writers_are_refused_on_four_gigabytes_and_the_advice_passes() {
+        let keys = "[memory]\nlimit_mib = 4096\n[lake]\nmax_open_writers = 450\n";
+        let said = refused(keys, "lake.max_open_writers", "max_open_writers = 401");
+        assert!(said.contains("450 open writers") && said.contains("3439 MiB") && said.contains("3072 MiB"), "{said}");
+    }
+
+    #[test]
+    fn a_batch_that_could_fill_the_memory_between_two_looks_is_refused_and_the_advice_passes() {
+        let keys = "[memory]\nlimit_mib = 512\n[lake]\nbatch_rows = 50000\n";
+        let said = refused(keys, "lake.batch_rows", "batch_rows = 512");
+        assert!(said.contains("114 MiB") && said.contains("64 MiB"), "{said}");
+    }
+
+    #[test]
+    fn a_disk_too_small_for_the_first_segments_is_refused_and_the_advice_passes() {
+        let mut config = Config::from_toml(VENUE).unwrap();
+        assert!(room_for(&config, 3, 768).is_none());
+        let problem = room_for(&config, 3, 200).unwrap();
+        assert!(problem.what.contains("768 MiB") && problem.what.contains("has 200 MiB"), "{problem:?}");
+        assert!(problem.fix.contains("segment_mib = 33,"), "{problem:?}");
+        config.wal.segment_mib = 33;
+        assert!(room_for(&config, 3, 200).is_none());
+        assert!(room_for(&config, 3, 5).unwrap().fix.contains("at least 6 MiB"));
+    }
+
+    #[test]
+    fn the_default_fits_one_venue_in_half_a_gigabyte_and_the_small_host_file_fits_all() {
+        Config::from_toml(&format!("[memory]\nlimit_mib = 512\n{VENUE}")).unwrap();
+        let small = include_str!("../../config/small-host.toml");
+        let config = Config::from_toml(small).unwrap();
+        assert!(config.memory.limit_mib <= 2_048 && config.venues.len() >= 3);
     }
 }

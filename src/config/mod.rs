@@ -6,7 +6,7 @@
 //! Nothing behind [`Config`] checks a value again.
 
 mod api;
-mod check;
+pub mod check;
 mod history;
 mod network;
 pub mod pacing;
