@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -158,7 +159,10 @@ fn run(dir: &Path, program: &str, args: &[&str]) -> Result<()> {
         .stdout(to.try_clone()?)
         .stderr(to)
         .spawn()
-        .map_err(|err| format!("{program} does not start ({err})"))?;
+        .map_err(|err| match err.kind() {
+            ErrorKind::NotFound => format!("{program} is not installed"),
+            _ => format!("{program} does not start ({err})"),
+        })?;
     let end = Instant::now() + LIMIT;
     let status = loop {
         if let Some(status) = child.try_wait()? {

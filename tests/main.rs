@@ -26,6 +26,9 @@ mod candles {
 mod klines {
     mod crosscheck;
 }
+mod api {
+    mod page;
+}
 mod cli {
     mod bad_input;
     mod demo;

@@ -6,7 +6,7 @@ fn rust_files(dir: &Path, out: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            if path.file_name().is_some_and(|n| n == "target" || n == "data" || n == ".git") {
+            if path.file_name().is_some_and(|n| n == "target" || n == "data" || n == ".git" || n == "node_modules") {
                 continue;
             }
             rust_files(&path, out);
@@ -84,6 +84,29 @@ fn nothing_unfinished_is_left() {
         }
         for word in ["TODO", "FIXME", "XXX:", "unimplemented!(", "todo!("] {
             assert!(!text.contains(word), "{path} holds {word}");
+        }
+    }
+}
+
+#[test]
+fn the_page_names_no_other_host_and_its_packages_no_mirror() {
+    let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api/page/app");
+    let lock = std::fs::read_to_string(app.join("package-lock.json")).unwrap();
+    assert!(!lock.contains("\"resolved\"") && !lock.contains("://"), "npm config omit-lockfile-registry-resolved true");
+    let packages = lock.matches("\"node_modules/").count();
+    assert!(packages > 0 && packages == lock.matches("\"integrity\": \"sha512-").count(), "a package without its hash");
+    let sources = std::fs::read_dir(app.join("src")).unwrap().map(|e| e.unwrap().path());
+    for path in sources.chain([app.join("index.html")]) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.is_ascii(), "{} is not ASCII", path.display());
+        for (at, _) in text.match_indices("://") {
+            let allowed = ["https://www.tradingview.com/", "http://www.w3.org/2000/svg\"", "}://${location.host}"]
+                .iter()
+                .any(|a| {
+                    let begin = at.saturating_sub(a.find("://").unwrap());
+                    text[begin..].starts_with(a)
+                });
+            assert!(allowed, "{} asks {}", path.display(), &text[at..(at + 30).min(text.len())]);
         }
     }
 }

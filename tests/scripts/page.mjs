@@ -159,6 +159,27 @@ async function past(dir, config, port) {
   server.close();
 }
 
+/** A compactor that answers only who shows a token; it has recorded nothing. */
+async function withToken(dir) {
+  fs.mkdirSync(dir, { recursive: true });
+  const free = net.createServer();
+  await new Promise((done) => free.listen(0, "127.0.0.1", done));
+  const { port } = free.address();
+  await new Promise((done) => free.close(done));
+  const token = "0123456789abcdef-of-the-test";
+  fs.writeFileSync(path.join(dir, "token"), token);
+  const config = path.join(dir, "tape.toml");
+  fs.writeFileSync(config, `[data]\ndir = ${JSON.stringify(dir)}\n[api]\nlisten = "127.0.0.1:${port}"\ntoken_file = ${JSON.stringify(path.join(dir, "token"))}\n`
+    + `[venues.${VENUE}]\nsymbols = ["BTCUSDT"]\nchannels = ["trades"]\n`);
+  const child = spawn(binary, ["compactor", "--config", config], { stdio: ["ignore", "ignore", "ignore"] });
+  onExit.push(async () => {
+    child.kill("SIGTERM");
+    await Promise.race([new Promise((done) => child.on("close", done)), sleep(20_000)]);
+  });
+  await until("the locked server", async () => (await fetch(`http://127.0.0.1:${port}/v1/status`)).status === 401);
+  return { port, token };
+}
+
 /** Everything the browser says goes through here, so that the test can cut it. */
 async function relay(port) {
   const open = new Set();
@@ -247,6 +268,7 @@ async function main() {
 
   const errors = [];
   const abroad = [];
+  const hosts = new Set([host]);
   let cutting = false;
   on((method, p) => {
     const note = (text) => { if (!cutting) errors.push(text); };
@@ -254,7 +276,7 @@ async function main() {
     if (method === "Runtime.consoleAPICalled" && ["error", "warning", "assert"].includes(p.type)) note(JSON.stringify(p.args));
     if (method === "Log.entryAdded" && ["error", "warning"].includes(p.entry.level)) note(`${p.entry.text} ${p.entry.url ?? ""}`);
     const url = method === "Network.requestWillBeSent" ? p.request.url : method === "Network.webSocketCreated" ? p.url : null;
-    if (url && !url.startsWith("data:") && url !== "about:blank" && new URL(url).host !== host) abroad.push(url);
+    if (url && !url.startsWith("data:") && url !== "about:blank" && !hosts.has(new URL(url).host)) abroad.push(url);
   });
 
   lastLook = async () => {
@@ -384,6 +406,10 @@ async function main() {
   check((await js(`document.querySelectorAll("#feeds details").length`)) === (full ? 7 : 2), "every feed has its line");
   await js(`document.querySelector('#feeds details[data-key="${VENUE}"] summary').click()`);
   await until("a feed that opens", async () => /compactor/.test(await text(`#feeds details[data-key="${VENUE}"]`)));
+  await js(`document.querySelector('#feeds details[data-key="${VENUE}"] button.all').click()`);
+  await until("every stream with its age", () => js(`document.querySelectorAll('#feeds details[data-key="${VENUE}"] .stream').length >= 4`));
+  check(/btcusdt@/.test(await text(`#feeds details[data-key="${VENUE}"]`)), "every stream of a feed is named");
+  await js(`document.querySelector('#feeds details[data-key="${VENUE}"] button.all').click()`);
   await js(`document.querySelector('#feeds details[data-key="${VENUE}"] summary').click()`);
   const marked = await until("the bar in which recording began", async () => Number(await text("#gaps output")) > 0 && js(`document.querySelector("#gaps button").dataset.time`));
   await click("#gaps button");
@@ -430,7 +456,7 @@ async function main() {
         await js(`location.reload()`);
         await sleep(500);
         await ready("BTCUSDT", "1m");
-        await until("a stable view", async () => (await text("#link")) === "live" && /\d/.test(await text("#price")) && /MiB/.test(await text("#wal output")));
+        await until("a stable view", async () => (await text("#link")) === "live" && /\d/.test(await text("#price")) && /[MG]iB/.test(await text("#wal output")));
         await shot(`${light}-${width}`);
         const wide = await js(`document.documentElement.scrollWidth`);
         check(wide <= width, `nothing is wider than ${width}`);
@@ -474,6 +500,21 @@ async function main() {
   await until("changes after the loss", async () => Number((await data()).changes) > again + 5);
   await until("the same bars as the server", whole);
   check(true, "it connects again by itself and has every bar");
+
+  console.log("a token");
+  const locked = await withToken(path.join(dir, "locked"));
+  hosts.add(`127.0.0.1:${locked.port}`);
+  await send("Page.navigate", { url: `http://127.0.0.1:${locked.port}/` });
+  await until("the question for the token", () => js(`document.querySelector("#ask")?.open`));
+  await js(`document.querySelector("#ask-token").focus()`);
+  for (const c of "wrong") await key(c);
+  await key("Enter");
+  await until("the question again", () => js(`document.querySelector("#ask").open && document.querySelector("#ask-token").value === ""`));
+  await js(`document.querySelector("#ask-token").focus()`);
+  for (const c of locked.token) await key(c);
+  await key("Enter");
+  await until("an answer", async () => /symbols/.test(await text("#list-foot")) && (await text("#feeds output")) !== "");
+  check((await js(`Object.keys(sessionStorage).length === 1 && !JSON.stringify(localStorage).includes("${locked.token}")`)), "a token is asked for until it is right, and kept for the session alone");
   cutting = false;
 
   await sleep(300);

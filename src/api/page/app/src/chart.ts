@@ -111,7 +111,7 @@ export class Chart {
     this.bars = new Bars(interval);
     this.ready = this.loading = this.exhausted = false;
     this.hover = null;
-    Object.assign(this.host.dataset, { symbol: what.symbol, venue: what.venue, interval, ready: "no" });
+    Object.assign(this.host.dataset, { symbol: what.symbol, venue: what.venue, interval, ready: "no", loading: "no" });
     if (other) {
       this.fresh.clear();
       this.live?.close();
@@ -364,7 +364,8 @@ export class Chart {
       el.className = cls;
       parts.push(el);
     };
-    const price = (text: string) => fit(text, this.digits);
+    const digits = Math.max(this.digits, ...[bar.open, bar.high, bar.low, bar.close].map(places));
+    const price = (text: string) => fit(text, digits);
     const way = direction(bar.open, bar.close);
     const cls = way > 0 ? "rise" : way < 0 ? "fall" : "";
     add("", when(bar.open_time, this.interval !== "1d" && this.interval !== "1w"), "at");

@@ -114,7 +114,8 @@ export class List {
       const moved = change(day.open, day.close);
       if (row.moved.textContent !== moved) {
         row.moved.textContent = moved;
-        const way = direction(day.open, day.close);
+        // What rounds to nothing has no colour either.
+        const way = /[1-9]/.test(moved) ? direction(day.open, day.close) : 0;
         row.moved.classList.toggle("rise", way > 0);
         row.moved.classList.toggle("fall", way < 0);
       }

@@ -86,7 +86,7 @@ function headline(): void {
     return;
   }
   const close = fit(day.close, selected.places);
-  const way = direction(day.open, day.close);
+  const way = /[1-9]/.test(change(day.open, day.close)) ? direction(day.open, day.close) : 0;
   const cls = way > 0 ? "rise" : way < 0 ? "fall" : "";
   if (price.firstChild?.textContent !== close) {
     const main = document.createElement("b");
@@ -155,7 +155,7 @@ async function gapsAgain(): Promise<void> {
 let failures = 0;
 async function system(): Promise<void> {
   try {
-    panels.system(await get<System>("/v1/system"));
+    await panels.system(await get<System>("/v1/system"));
     if (failures) {
       failures = 0;
       lost("status", null, "");

@@ -1,6 +1,6 @@
 // How the recording does: feeds, logs, disk, memory, candles, gaps. Built anew only where a text changed.
 
-import { get, type Bar, type System } from "./api";
+import { get, type Bar, type Stream, type System } from "./api";
 import { age, bytes, grouped, when } from "./text";
 
 type Level = "good" | "warn" | "bad" | "idle";
@@ -46,11 +46,45 @@ function meter(label: string, parts: { cls: string; part: number }[]): HTMLEleme
   return e;
 }
 
+/** Streams shown of one venue. */
+const STREAMS_MAX = 500;
+
 export class Panels {
   private readonly open = new Set<string>();
+  /** Venues all of whose streams are wanted, with what was heard of them last. */
+  private readonly full = new Map<string, Stream[]>();
   private readonly drawn = new Map<string, string>();
+  private held = false;
 
-  constructor(private readonly root: HTMLElement, private readonly goTo: (ms: number) => void) {}
+  constructor(private readonly root: HTMLElement, private readonly goTo: (ms: number) => void) {
+    // Nothing is exchanged under a finger that is down: its click would be lost.
+    root.addEventListener("pointerdown", () => { this.held = true; });
+    for (const end of ["pointerup", "pointercancel"]) {
+      window.addEventListener(end, () => setTimeout(() => { this.held = false; }));
+    }
+    root.querySelector<HTMLElement>("#feeds .body")!.addEventListener("click", (e) => {
+      const venue = (e.target as Element).closest<HTMLElement>("button.all")?.dataset.venue;
+      if (!venue) return;
+      if (this.full.delete(venue)) this.again();
+      else void this.streams(venue).then(() => this.again());
+    });
+  }
+
+  private last: System | null = null;
+
+  private again(): void {
+    if (this.last) this.feeds(this.last);
+  }
+
+  /** Every stream of a venue, in the collector's own words. */
+  private async streams(venue: string): Promise<void> {
+    try {
+      const answer = await get<{ collector: { connections: { streams: Stream[] }[] } | null }>("/v1/streams", { venue });
+      this.full.set(venue, answer.collector?.connections.flatMap((c) => c.streams) ?? []);
+    } catch {
+      this.full.delete(venue);
+    }
+  }
 
   private put(id: string, head: string, level: Level | "", body: HTMLElement[]): void {
     const panel = this.root.querySelector<HTMLElement>(`#${id}`)!;
@@ -59,17 +93,19 @@ export class Panels {
     output.className = level;
     const text = body.map((b) => b.outerHTML).join("");
     // What a reader has selected or focused stays unless it changed.
-    if (this.drawn.get(id) === text) return;
+    if (this.drawn.get(id) === text || this.held) return;
     this.drawn.set(id, text);
-    const focus = document.activeElement?.closest<HTMLElement>("details")?.dataset.key;
+    const focus = panel.contains(document.activeElement) ? (document.activeElement as HTMLElement).dataset.focus : undefined;
     const box = panel.querySelector<HTMLElement>(".body")!;
     const top = box.scrollTop;
     box.replaceChildren(...body);
     box.scrollTop = top;
-    if (focus) box.querySelector<HTMLElement>(`details[data-key="${CSS.escape(focus)}"] summary`)?.focus();
+    if (focus) box.querySelector<HTMLElement>(`[data-focus="${CSS.escape(focus)}"]`)?.focus();
   }
 
-  system(s: System): void {
+  async system(s: System): Promise<void> {
+    this.last = s;
+    await Promise.all([...this.full.keys()].map((venue) => this.streams(venue)));
     this.feeds(s);
     this.wal(s);
     this.disk(s);
@@ -106,6 +142,7 @@ export class Panels {
       d.open = this.open.has(feed.venue);
       d.ontoggle = () => { if (d.open) this.open.add(feed.venue); else this.open.delete(feed.venue); };
       const sum = el("summary", "pair");
+      sum.dataset.focus = feed.venue;
       const name = el("span", "", feed.venue);
       name.prepend(dot(level));
       const newest = ages.length ? age(Math.min(...ages)) : "";
@@ -114,14 +151,27 @@ export class Panels {
       if (!feed.answers) d.append(el("p", "why", "no collector answers for this venue"));
       for (const why of whys) d.append(el("p", "why", why));
       const still = feed.connections.flatMap((c) => c.still);
-      for (const x of still.slice(0, 8)) {
+      const every = this.full.get(feed.venue);
+      for (const x of (every ?? []).slice(0, STREAMS_MAX)) {
+        const line = row(x.stream, age(x.age_ms), x.why ?? "", x.why ? (x.why.includes("quiet by nature") ? "idle" : "warn") : "good");
+        line.classList.add("stream");
+        d.append(line);
+      }
+      for (const x of every ? [] : still.slice(0, 8)) {
         const line = row(x.stream, age(x.age_ms), x.why ?? "");
         line.classList.add("still");
         d.append(line);
         if (x.why) d.append(el("p", "why", x.why));
       }
-      if (still.length > 8 || streams - flowing > still.length) {
+      if (!every && (still.length > 8 || streams - flowing > still.length)) {
         d.append(el("p", "why", `and ${streams - flowing - Math.min(8, still.length)} more streams do not flow`));
+      }
+      if (streams) {
+        const button = el("button", "all", every ? "fewer" : `all ${grouped(streams)} streams`) as HTMLButtonElement;
+        button.type = "button";
+        button.dataset.venue = feed.venue;
+        button.dataset.focus = `${feed.venue} all`;
+        d.append(button);
       }
       d.append(row("connections", String(feed.connections.length)));
       if (candle) d.append(row(`candles of ${candle.source}`, candle.activity, candle.reason ?? ""));
@@ -241,6 +291,7 @@ export class Panels {
       button.type = "button";
       button.append(el("span", "num", when(b.open_time, interval !== "1d" && interval !== "1w")), el("span", "num", `${grouped(b.trades)} trades`));
       button.dataset.time = String(b.open_time);
+      button.dataset.focus = String(b.open_time);
       button.title = "Show this bar";
       return button;
     });

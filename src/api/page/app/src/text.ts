@@ -24,7 +24,7 @@ export function change(from: string, to: string): string {
   const p = ((b - a) / a) * 100;
   const digits = Math.abs(p) >= 1000 ? 0 : 2;
   const text = Math.abs(p).toFixed(digits);
-  return `${p < 0 && Number(text) !== 0 ? "\u2212" : "+"}${text}%`;
+  return `${Number(text) === 0 ? "" : p < 0 ? "\u2212" : "+"}${text}%`;
 }
 
 /** -1, 0 or 1: the sign of the difference of two decimal texts. */
