@@ -21,6 +21,7 @@ mod lake {
     mod kill_anywhere;
 }
 mod candles {
+    mod repaired;
     mod seeded;
 }
 mod klines {

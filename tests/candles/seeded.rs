@@ -14,15 +14,15 @@ use crate::support::venue::Exchange;
 use crate::support::{Service, both, free_port, run, seed, wait_until};
 
 /// 2024-08-06, a Tuesday, 23:50 UTC: behind it lie the ends of an hour, of four hours and of a day.
-const START_MS: i64 = 1_722_988_200_000;
+pub(super) const START_MS: i64 = 1_722_988_200_000;
 /// How much faster than real time the market lives.
 const SPEED: f64 = 400.0;
-const SYMBOLS: [&str; 2] = ["BTCUSDT", "ETHUSDT"];
+pub(super) const SYMBOLS: [&str; 2] = ["BTCUSDT", "ETHUSDT"];
 /// Venue and the channel its candles are made of.
-const VENUES: [(&str, &str); 2] = [("binance-spot", "trades"), ("binance-usdm", "agg_trades")];
+pub(super) const VENUES: [(&str, &str); 2] = [("binance-spot", "trades"), ("binance-usdm", "agg_trades")];
 
 /// The directory of a recorder, in which its configuration is.
-fn recorder(dir: &Path, exchange: &Exchange) -> PathBuf {
+pub(super) fn recorder(dir: &Path, exchange: &Exchange) -> PathBuf {
     std::fs::create_dir_all(dir).unwrap();
     let path = dir.join("tape.toml");
     let mut text = format!(
@@ -48,7 +48,7 @@ fn query(venue: &str, symbol: &str, interval: Interval) -> HistoryQuery {
 }
 
 /// Stored bars of every series; -1 without a database.
-fn stored(config: &Path, interval: Interval) -> Vec<i64> {
+pub(super) fn stored(config: &Path, interval: Interval) -> Vec<i64> {
     let data = config.with_file_name("data");
     let Ok(mut db) = open_reader("sqlite:klines.db", &data) else { return vec![-1] };
     VENUES
@@ -58,7 +58,7 @@ fn stored(config: &Path, interval: Interval) -> Vec<i64> {
         .collect()
 }
 
-fn gaps(config: &Path) -> Option<usize> {
+pub(super) fn gaps(config: &Path) -> Option<usize> {
     let mut db = open_reader("sqlite:klines.db", &config.with_file_name("data")).ok()?;
     Some(db.gaps(&GapQuery { limit: 10_000, ..GapQuery::default() }).ok()?.len())
 }
