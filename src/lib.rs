@@ -32,6 +32,7 @@ pub mod history;
 pub mod kline;
 pub mod lake;
 pub mod memory;
+pub mod notify;
 pub mod outside;
 pub mod quality;
 pub mod repair;

@@ -36,6 +36,7 @@ mod cli {
     mod klines;
     mod observe;
     mod pressure;
+    mod units;
 }
 mod history {
     mod defects;

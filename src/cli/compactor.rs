@@ -25,6 +25,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let (cfg, shutdown) = args.service.prepare("compactor")?;
     runtime()?.block_on(async {
         shutdown.on_signals().context("cannot listen for signals")?;
+        super::be_supervised(&shutdown);
         let (_monitor, pressure) = MemoryMonitor::start(&cfg.memory, "compactor").context("watch the memory")?;
         let told = Arc::clone(&cfg);
         pressure.on_change(move |change| crate::collect::leave_pressure(&told, change));
@@ -48,6 +49,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         let hub = candles.as_ref().map(|c| Arc::clone(c.hub()));
         let server =
             tokio::spawn(crate::api::serve(listener, cfg.clone(), access, status.clone(), hub, shutdown.clone()));
+        crate::notify::ready();
         let outcome = compact::run(cfg.clone(), mode, shutdown.clone(), status).await;
         shutdown.trigger();
         if let Some(nightly) = nightly {

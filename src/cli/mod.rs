@@ -181,6 +181,17 @@ pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start the async runtime")
 }
 
+/// Signs of life for the service manager, and the word when the service was asked to stop.
+pub(crate) fn be_supervised(shutdown: &Shutdown) {
+    // Alive until the process ends: a long last flush is no hang.
+    tokio::spawn(crate::notify::watchdog(Shutdown::new()));
+    let asked = shutdown.clone();
+    tokio::spawn(async move {
+        asked.wait().await;
+        crate::notify::stopping();
+    });
+}
+
 /// Stops a service when the process that started it goes away: its stdin closes.
 fn stop_with_parent(shutdown: Shutdown) {
     std::thread::spawn(move || {

@@ -136,6 +136,7 @@ pub async fn run_with(cfg: Arc<Config>, shutdown: Shutdown, metrics: Arc<Metrics
         }
     }
     record_pressure(metrics.pressure(), &feeds);
+    crate::notify::ready();
     let mut venues = JoinSet::new();
     for feed in feeds {
         venues.spawn(keep(feed, shutdown.clone()));
