@@ -29,6 +29,7 @@ const NAMED_MAX: usize = 20;
 /// The last look.
 #[derive(Default)]
 pub(super) struct Looks {
+    looking: tokio::sync::Mutex<()>,
     last: Mutex<Option<(Instant, Arc<str>)>>,
 }
 
@@ -36,21 +37,25 @@ pub(super) fn router() -> Router<Shared> {
     Router::new().route("/v1/system", get(system)).route("/v1/streams", get(streams))
 }
 
+impl Looks {
+    fn fresh(&self) -> Option<Arc<str>> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().filter(|(at, _)| at.elapsed() < FRESH).map(|(_, body)| Arc::clone(body))
+    }
+}
+
 async fn system(State(app): State<Shared>) -> Answer<Response> {
+    if let Some(body) = app.looks.fresh() {
+        return Ok(error::json(body.to_string()));
+    }
+    // One looks, the others wait for what it sees; none of them holds a place of those who read candles.
+    let _one = app.looks.looking.lock().await;
+    if let Some(body) = app.looks.fresh() {
+        return Ok(error::json(body.to_string()));
+    }
     let asker = Arc::clone(&app);
-    let body = blocking(&app, move || {
-        // Held while looking: whoever asks meanwhile gets the same look.
-        let mut last = asker.looks.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, body)) = last.as_ref()
-            && at.elapsed() < FRESH
-        {
-            return Ok(Arc::clone(body));
-        }
-        let body: Arc<str> = look(&asker)?.to_string().into();
-        *last = Some((Instant::now(), Arc::clone(&body)));
-        Ok(body)
-    })
-    .await?;
+    let body: Arc<str> = blocking(&app, move || Ok(look(&asker)?.to_string().into())).await?;
+    *app.looks.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), Arc::clone(&body)));
     Ok(error::json(body.to_string()))
 }
 

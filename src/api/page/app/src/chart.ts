@@ -50,6 +50,7 @@ export class Chart {
   private hover: number | null = null;
   private digits = 0;
   private last = -1;
+  private retry = 0;
 
   constructor(
     private readonly host: HTMLElement,
@@ -157,6 +158,7 @@ export class Chart {
 
   /** Reads the newest bars: the first time, and again after a loss. */
   private async load(turn: number): Promise<void> {
+    clearTimeout(this.retry);
     if (!this.ready) this.say("loading");
     let bars: Bar[];
     try {
@@ -165,10 +167,12 @@ export class Chart {
       if (turn !== this.turn) return;
       if (!this.ready) this.say(why instanceof Refused ? why.message : "the server does not answer");
       if (!(why instanceof Refused)) this.on.lost(Date.now() + 2_000, "");
-      setTimeout(() => { if (turn === this.turn) void this.load(turn); }, 2_000);
+      clearTimeout(this.retry);
+      this.retry = window.setTimeout(() => { if (turn === this.turn) void this.load(turn); }, 2_000);
       return;
     }
     if (turn !== this.turn) return;
+    if (this.live?.up) this.on.lost(null, "");
     const first = !this.ready;
     const before = this.bars.newest;
     this.bars.merge(bars);

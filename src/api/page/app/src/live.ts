@@ -29,10 +29,17 @@ export class Live {
   private failures = 0;
   private sequence = 0;
   private over = false;
+  /** The snapshot of this connection was heard. */
+  private whole = false;
   private why = "";
 
   constructor(private readonly query: Record<string, string | number>, private readonly to: Listener) {
     this.open();
+  }
+
+  /** True while changes arrive without a hole. */
+  get up(): boolean {
+    return this.whole && this.socket?.readyState === WebSocket.OPEN;
   }
 
   /** No more. */
@@ -53,6 +60,7 @@ export class Live {
   private drop(): void {
     const socket = this.socket;
     this.socket = null;
+    this.whole = false;
     if (!socket) return;
     socket.onopen = socket.onmessage = socket.onclose = socket.onerror = null;
     socket.close();
@@ -71,6 +79,7 @@ export class Live {
     } else if (m.type === "snapshot") {
       this.sequence = m.sequence;
       this.failures = 0;
+      this.whole = true;
       this.why = "";
       this.to.snapshot(m.klines);
       this.to.lost(null, "");
@@ -89,6 +98,7 @@ export class Live {
   private lost(): void {
     if (this.over) return;
     this.socket = null;
+    this.whole = false;
     const wait = Math.min(LAST_MS, FIRST_MS * 2 ** this.failures++) * (0.8 + 0.4 * Math.random());
     clearTimeout(this.timer);
     this.timer = window.setTimeout(() => this.open(), wait);
