@@ -39,8 +39,10 @@ mod cli {
     mod units;
 }
 mod history {
+    mod clean;
     mod defects;
     mod kinds;
+    mod verify;
 }
 mod docs {
     mod tidy;

@@ -11,11 +11,14 @@ use super::{ConfigArg, Usage, load, print_out, runtime};
 use crate::clock;
 use crate::collect::{is_exact, select};
 use crate::config::{Config, VenueConfig};
+use crate::history::clean::place;
+use crate::history::verify::series as cleaned;
+use crate::history::{Kind, Selection, Symbols};
 use crate::kline::asker::Asker;
 use crate::kline::db::{self, Series};
 use crate::kline::export::{Format, export};
 use crate::kline::official::Ask;
-use crate::kline::{Interval, backfill, compare};
+use crate::kline::{Interval, archive, backfill, compare};
 use crate::venue::{Venue, VenueId, venue};
 
 /// Arguments of `tapedeck klines`.
@@ -34,6 +37,9 @@ enum What {
         /// Replace bars with a gap, and those never closed, too.
         #[arg(long)]
         gaps: bool,
+        /// Take them from what `tapedeck history clean` made of the exchange's archive; asks no venue.
+        #[arg(long)]
+        from_history: bool,
     },
     /// Writes stored candles to a file.
     Export {
@@ -158,7 +164,8 @@ fn now_us() -> i64 {
 
 pub(super) fn run(args: Args) -> Result<()> {
     match args.what {
-        What::Backfill { choice, gaps } => runtime()?.block_on(fill(&choice.check()?, gaps)),
+        What::Backfill { choice, gaps, from_history: true } => from_history(&choice.check()?, gaps),
+        What::Backfill { choice, gaps, from_history: false } => runtime()?.block_on(fill(&choice.check()?, gaps)),
         What::Export { choice, format, out } => write(&choice.check()?, format, &out),
         What::Compare { choice } => runtime()?.block_on(differ(&choice.check()?)),
     }
@@ -205,6 +212,39 @@ async fn fill(chosen: &Chosen, gaps: bool) -> Result<()> {
     if chosen.json {
         print_out(&format!("{}\n", serde_json::to_string(&all)?))?;
     }
+    Ok(())
+}
+
+fn from_history(chosen: &Chosen, gaps: bool) -> Result<()> {
+    let symbols = Symbols::new(&chosen.symbols).map_err(|err| Usage(err.to_string()))?;
+    let selection = Selection { kinds: [Kind::Klines].into(), symbols, ..Selection::default() };
+    let (mirror, lake) = (&chosen.cfg.history.dir, chosen.cfg.history.dir.join("lake"));
+    let mut database = chosen.open()?;
+    let mut all = Vec::new();
+    for series in cleaned(&lake, &selection)? {
+        let interval = series.interval.and_then(|i| Interval::parse(i.as_str()));
+        let venue = place::venue(series.market);
+        let wanted = interval.is_some_and(|i| chosen.intervals.contains(&i))
+            && (chosen.venues.is_empty() || chosen.venues.iter().any(|v| v.as_str() == venue));
+        if !wanted {
+            continue;
+        }
+        let between = (chosen.from_us, chosen.to_us);
+        let loaded = archive::load(database.as_mut(), mirror, &lake, &series, between, gaps)
+            .with_context(|| format!("load candles of {} on {venue}", series.name()))?;
+        let Some(l) = loaded else { continue };
+        if !chosen.json {
+            print_out(&format!(
+                "{} {} {}: {} candles of the archive, {} stored, {} replaced, {} left alone\n",
+                l.venue, l.symbol, l.interval, l.candles, l.inserted, l.replaced, l.kept
+            ))?;
+        }
+        all.push(l);
+    }
+    if chosen.json {
+        print_out(&format!("{}\n", serde_json::to_string(&all)?))?;
+    }
+    anyhow::ensure!(!all.is_empty(), "no such candles were cleaned; `tapedeck history clean --kind klines` first");
     Ok(())
 }
 

@@ -9,12 +9,14 @@
 //! - [`actor`]: one per symbol, handed trades in batches.
 //! - [`generator`]: the fold of one symbol (`run`: many trades at once); [`registry`]: which symbol has which place.
 //! - [`feed`]: one venue's log as ticks, gaps and clock.
-//! - [`official`]: the venue's own candles; [`backfill`] fills holes with them, [`compare`] looks for differences.
+//! - [`official`]: the venue's own candles; [`backfill`] fills holes with them, [`compare`] looks for differences;
+//!   [`archive`]: those of the exchange's archive.
 //! - [`seed`]: the beginning of bars that were open when recording began; `seeder` asks for it beside the feed.
 //! - [`latency`] and `stats`: how long trades took to be visible, and a line about it every minute.
 //! - [`export`]: bars to files. [`store`]: what readers see; [`db`]: what outlives the process.
 
 pub mod actor;
+pub mod archive;
 pub(crate) mod asker;
 pub mod backfill;
 pub mod compare;

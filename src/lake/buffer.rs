@@ -5,6 +5,10 @@
 //! The key of a row is (seq, row_in_frame); keys must grow strictly from push to push. Debug builds assert it,
 //! joins of staged files check it.
 
+mod many;
+
+pub(crate) use many::{Deal, Many};
+
 use super::column::NULL_WORD;
 use super::rows::{RowsChunk, resolve_words, take_inexact};
 use super::table::{

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::types::{Decimal128Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use tapedeck::history::clean::pack::pack;
 use tapedeck::history::clean::plan::{Digests, plan};
 use tapedeck::history::clean::unit::{Settings, digest};
 use tapedeck::history::clean::{Job, Record, Summary};
-use tapedeck::lake::WriteSettings;
 use tapedeck::lake::read::TableFile;
+use tapedeck::lake::{Numeric, WriteSettings};
 use tapedeck::memory::Level;
 
 /// How to clean.
@@ -22,6 +22,8 @@ pub struct How {
     pub stream_rows: u64,
     pub workers: usize,
     pub level: Level,
+    /// Numbers as exact decimals, not as doubles.
+    pub decimal: bool,
 }
 
 impl Default for How {
@@ -33,6 +35,7 @@ impl Default for How {
             stream_rows: 5_000_000,
             workers: 2,
             level: Level::Normal,
+            decimal: false,
         }
     }
 }
@@ -81,7 +84,12 @@ impl Archive {
         let level = || how.level;
         let settings = Settings {
             lake: self.lake(),
-            write: WriteSettings { row_group_rows: 1_000, page_rows: 128, ..WriteSettings::default() },
+            write: WriteSettings {
+                row_group_rows: 1_000,
+                page_rows: 128,
+                numeric: if how.decimal { Numeric::Decimal } else { Numeric::Double },
+                ..WriteSettings::default()
+            },
             by_day: how.by_day,
             chunk_rows: how.chunk_rows,
             stream_rows: [how.stream_rows, how.stream_rows / 2, how.stream_rows / 5],
@@ -148,6 +156,16 @@ impl Archive {
             all.extend(batch.column_by_name(column).unwrap().as_primitive::<Float64Type>().values().iter().copied());
         });
         all
+    }
+
+    /// The exact sum of a column of decimals, times 10^18.
+    pub fn decimal_sum(&self, series: &str, column: &str) -> i128 {
+        let mut sum = 0;
+        self.each_batch(series, |batch| {
+            let array = batch.column_by_name(column).unwrap();
+            sum += array.as_primitive::<Decimal128Type>().values().iter().sum::<i128>();
+        });
+        sum
     }
 
     pub fn texts(&self, series: &str, column: &str) -> Vec<String> {

@@ -46,6 +46,11 @@ impl Aside {
         Self { dir: dir.to_owned(), names, parts, reasons: BTreeMap::new() }
     }
 
+    /// Counts only: for a second reading of `files` files whose lines were put aside before.
+    pub(crate) fn nowhere(files: usize) -> Self {
+        Self { dir: PathBuf::new(), names: vec![String::new(); files], parts: Vec::new(), reasons: BTreeMap::new() }
+    }
+
     /// Puts a line aside.
     pub(crate) fn line(&mut self, input: u16, line: u64, reason: &str, raw: &[u8]) -> io::Result<()> {
         self.write(usize::from(input), usize::from(input), line, reason, raw)

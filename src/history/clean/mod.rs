@@ -12,6 +12,7 @@
 //! settings give the same bytes. Every line is a row, a duplicate, a sentinel or put aside; that is checked.
 
 mod aside;
+pub mod candles;
 pub mod input;
 mod line;
 mod merge;

@@ -34,6 +34,44 @@ pub struct Plan {
     pub only_mirrored: u64,
 }
 
+impl Plan {
+    /// Adds CSVs that lie in the mirror without a zip around them, under the name of the zip but for its ending. Only
+    /// the benchmark has such files.
+    ///
+    /// # Errors
+    /// When a folder of the mirror cannot be read.
+    pub fn bare_csv(&mut self, mirror: &Path) -> Result<()> {
+        let root = mirror.join(HOST_DIR);
+        let mut dirs = vec![root.join("data")];
+        while let Some(dir) = dirs.pop() {
+            for entry in fs::read_dir(&dir).with_context(|| format!("list {}", dir.display()))? {
+                let file = entry.with_context(|| format!("list {}", dir.display()))?.path();
+                if file.is_dir() {
+                    dirs.push(file);
+                    continue;
+                }
+                let name = file.strip_prefix(&root).ok().and_then(Path::to_str).and_then(|n| n.strip_suffix(".csv"));
+                let Some(path) = name.and_then(|n| format!("{n}.zip").parse::<ArchivePath>().ok()) else { continue };
+                let unit = unit_of(&path);
+                let bytes = fs::metadata(&file).with_context(|| format!("look at {}", file.display()))?.len();
+                let found = Found { path, file, bytes, published: None, sha256: None, former: Vec::new() };
+                self.units.entry(unit).or_default().push(found);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unit_of(path: &ArchivePath) -> Unit {
+    let series = Series {
+        market: path.series.market,
+        kind: path.series.kind,
+        symbol: path.series.symbol.clone(),
+        interval: path.series.interval,
+    };
+    Unit { series, month: path.first_day.first_of_month() }
+}
+
 /// Looks for files of a selection. A month with one wanted file is taken whole. `digests`: what the manifest knows.
 ///
 /// # Errors
@@ -68,19 +106,13 @@ fn walk(root: &Path, below: &str, selection: &Selection, digests: &Digests, plan
             plan.only_mirrored += 1;
             continue;
         }
-        let series = Series {
-            market: path.series.market,
-            kind: path.series.kind,
-            symbol: path.series.symbol.clone(),
-            interval: path.series.interval,
-        };
         let bytes = entry.metadata().with_context(|| format!("look at {name}"))?.len();
         let file = entry.path();
         let published = published(&file);
         let known = digests.get(&name);
         let sha256 = known.filter(|d| d.bytes == bytes).map(|d| d.sha256.clone());
         let former = known.map(|d| d.former_sha256.clone()).unwrap_or_default();
-        let unit = Unit { series, month: path.first_day.first_of_month() };
+        let unit = unit_of(&path);
         plan.units.entry(unit).or_default().push(Found { path, file, bytes, published, sha256, former });
     }
     Ok(())

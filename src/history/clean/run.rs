@@ -17,8 +17,10 @@ use super::record::Record;
 use super::unit::{self, Found, Settings};
 use crate::history::stats;
 
-/// Between two looks whether memory is less tight.
+/// Between two looks whether memory is less tight, or the lake free.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Looks whether the lake is free: two seconds.
+const LOCK_TRIES: u32 = 10;
 
 /// What is to be done.
 pub struct Job<'j> {
@@ -93,10 +95,18 @@ pub fn run(job: &Job<'_>) -> Result<Summary> {
     durable::create_dir_all(lake).with_context(|| format!("make {}", lake.display()))?;
     let lock = lake.join(".lock");
     let lock_file = File::create(&lock).with_context(|| format!("open {}", lock.display()))?;
-    match lock_file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => bail!("another `history clean` writes {}: wait for it", lake.display()),
-        Err(TryLockError::Error(e)) => return Err(e).with_context(|| format!("lock {}", lock.display())),
+    // A program that another thread is about to start holds copies of all open files for a moment.
+    let mut tries = 0;
+    loop {
+        match lock_file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if tries < LOCK_TRIES => std::thread::sleep(PAUSE),
+            Err(TryLockError::WouldBlock) => {
+                bail!("another `history clean` writes {}: wait for it", lake.display())
+            }
+            Err(TryLockError::Error(e)) => return Err(e).with_context(|| format!("lock {}", lock.display())),
+        }
+        tries += 1;
     }
     // What a killed run left.
     unit::remove_dir(&lake.join(".staging"))?;

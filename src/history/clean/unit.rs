@@ -304,7 +304,7 @@ fn attempt<R: Row>(
     record: &mut Record,
 ) -> Result<Staged, StreamError> {
     let (from, to) = (files_span(unit), unit_end(unit));
-    let slack_us = unit.series.interval.map_or(DAY_US, |i| i.micros().unwrap_or(31 * DAY_US).max(DAY_US));
+    let slack_us = slack_us(unit.series.interval);
     let mut monthly = Vec::new();
     let mut daily = Vec::new();
     let mut packed_ns = vec![0_i64; files.len()];
@@ -375,6 +375,11 @@ fn attempt<R: Row>(
         staged.files.push((file.path.clone(), path));
     }
     Ok(staged)
+}
+
+/// How far outside the period of its file a row may lie: a day, or one candle.
+pub(super) fn slack_us(interval: Option<crate::history::BarInterval>) -> i64 {
+    interval.map_or(DAY_US, |i| i.micros().unwrap_or(31 * DAY_US).max(DAY_US))
 }
 
 /// When the CSV of a zip was packed.

@@ -11,9 +11,20 @@ use super::aside::Aside;
 use super::merge::{Sink, StreamError};
 use super::row::{Names, Origin, Row};
 use super::tally::Tally;
+use crate::lake::buffer::Many;
 use crate::lake::piece::FileWriter;
-use crate::lake::{Common, FileInfo, Table, TableBuffer, WriteSettings, flags};
+use crate::lake::{FileInfo, Table, TableBuffer, WriteSettings, flags};
 use crate::venue::Interner;
+
+/// Rows that wait to be moved to their columns together: they fit into the first-level cache.
+const TILE_ROWS: usize = 256;
+
+/// Rows that are in their final order, with what they do not say themselves.
+struct Tile<R> {
+    rows: Vec<R>,
+    ts_recv_ns: Vec<i64>,
+    flags: Vec<i32>,
+}
 
 /// Microseconds of a day.
 const DAY_US: i64 = 86_400_000_000;
@@ -77,6 +88,7 @@ pub(crate) struct UnitWriter<'p, R> {
     inexact: u64,
     seq: i64,
     last: Option<R>,
+    tile: Tile<R>,
     /// Finished files, oldest first.
     pub written: Vec<Written>,
     /// Rows written, by file of the unit.
@@ -101,6 +113,7 @@ impl<'p, R: Row> UnitWriter<'p, R> {
             inexact: 0,
             seq: i64::from(plan.month) << 40,
             last: None,
+            tile: Tile { rows: Vec::new(), ts_recv_ns: Vec::new(), flags: Vec::new() },
             written: Vec::new(),
             used: vec![0; inputs],
             dropped: Dropped::default(),
@@ -129,18 +142,28 @@ impl<'p, R: Row> UnitWriter<'p, R> {
         if let Some(used) = self.used.get_mut(input) {
             *used += 1;
         }
-        let common = Common {
-            ts_recv_ns: self.plan.packed_ns.get(input).copied().unwrap_or_default(),
-            seq: self.seq,
-            conn: 0,
-            flags: bits,
-        };
-        self.seq += 1;
-        row.push(&common, &self.names, &mut self.buffer);
-        if self.buffer.len() >= self.group_rows {
-            self.group()?;
+        self.tile.rows.push(*row);
+        self.tile.ts_recv_ns.push(self.plan.packed_ns.get(input).copied().unwrap_or_default());
+        self.tile.flags.push(bits);
+        if self.tile.rows.len() >= TILE_ROWS || self.buffer.len() + self.tile.rows.len() >= self.group_rows {
+            self.untile();
+            if self.buffer.len() >= self.group_rows {
+                self.group()?;
+            }
         }
         Ok(())
+    }
+
+    /// Moves the rows of the tile to their columns.
+    fn untile(&mut self) {
+        let tile = &mut self.tile;
+        let many =
+            Many { symbol: self.names.symbol, ts_recv_ns: &tile.ts_recv_ns, first_seq: self.seq, flags: &tile.flags };
+        R::push_many(&tile.rows, &many, &self.names, &mut self.buffer);
+        self.seq += tile.rows.len() as i64;
+        tile.rows.clear();
+        tile.ts_recv_ns.clear();
+        tile.flags.clear();
     }
 
     /// Goes on to the file of a row's day. Days only go forward: a row a little before midnight that comes behind one
@@ -183,6 +206,7 @@ impl<'p, R: Row> UnitWriter<'p, R> {
     }
 
     fn close(&mut self) -> Result<(), StreamError> {
+        self.untile();
         self.group()?;
         if let Some((day_us, path, file)) = self.open.take() {
             let info = file.finish(&self.plan.key_values, std::mem::take(&mut self.inexact))?;

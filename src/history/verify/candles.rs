@@ -176,9 +176,10 @@ impl Fold {
 
     /// Closes what is open, and tells what only the archive has.
     fn end(&mut self, generator: &mut KlineGenerator) {
-        let Some((from, to)) = self.span.take() else { return };
+        let Some((from, to)) = self.span else { return };
         generator.close_until(to, &mut self.events);
         self.take_events();
+        self.span = None;
         for (interval, bars) in &mut self.official {
             let Some(check) = self.checks.get_mut(interval.as_str()) else { continue };
             bars.retain(|open, bar| {

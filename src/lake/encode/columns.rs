@@ -45,6 +45,8 @@ pub(super) struct ColumnEncoder<'a> {
     pub order: &'a [u32],
     /// For each row, where it stands in that order.
     pub place: &'a [u32],
+    /// Every row stands where it was: a chunk of one symbol.
+    pub as_is: bool,
     /// Where pages begin and end, in that order.
     pub pages: &'a [Range<usize>],
 }
@@ -54,7 +56,7 @@ impl ColumnEncoder<'_> {
         match column {
             Column::Int32(v) => {
                 let mut values = std::mem::take(&mut self.scratch.small);
-                arrange(v, self.place, &mut values);
+                arrange(v, self.place, self.as_is, &mut values);
                 let done = self.int32(&values);
                 self.scratch.small = values;
                 done
@@ -62,10 +64,17 @@ impl ColumnEncoder<'_> {
             Column::Int64(_) | Column::Derived => {
                 let mut values = std::mem::take(&mut self.scratch.ints);
                 match column {
-                    Column::Int64(v) => arrange(v, self.place, &mut values),
+                    Column::Int64(v) => arrange(v, self.place, self.as_is, &mut values),
                     _ => {
-                        arrange(chunk.recv_ns(), self.place, &mut values);
-                        values.iter_mut().for_each(|t| *t = t.div_euclid(1_000));
+                        arrange(chunk.recv_ns(), self.place, self.as_is, &mut values);
+                        // Rows of one frame, and all of an archive's file, share their time.
+                        let mut last = (0, 0);
+                        for t in &mut values {
+                            if *t != last.0 {
+                                last = (*t, t.div_euclid(1_000));
+                            }
+                            *t = last.1;
+                        }
                     }
                 }
                 let done = self.int64(&mut values);
@@ -74,7 +83,7 @@ impl ColumnEncoder<'_> {
             }
             Column::Double(v) => {
                 let mut keys = std::mem::take(&mut self.scratch.keys);
-                arrange(v, self.place, &mut keys);
+                arrange(v, self.place, self.as_is, &mut keys);
                 self.drop_nulls(&mut keys, NULL_F64);
                 keys.iter_mut().for_each(|k| *k = sortable(*k));
                 let done = self.numbers(
@@ -87,7 +96,7 @@ impl ColumnEncoder<'_> {
             }
             Column::Decimal(v) => {
                 let mut keys = std::mem::take(&mut self.scratch.wide);
-                arrange(v, self.place, &mut keys);
+                arrange(v, self.place, self.as_is, &mut keys);
                 self.drop_nulls(&mut keys, NULL_DEC);
                 let done = self.numbers(&keys, Bound::Dec, |k, out| out.extend_from_slice(&k.to_be_bytes()));
                 self.scratch.wide = keys;
@@ -95,7 +104,7 @@ impl ColumnEncoder<'_> {
             }
             Column::Word(v) => {
                 let mut words = std::mem::take(&mut self.scratch.words);
-                arrange(v, self.place, &mut words);
+                arrange(v, self.place, self.as_is, &mut words);
                 self.drop_nulls(&mut words, NULL_WORD);
                 let text = |i: u32| chunk.words.get(i as usize).map_or(b"".as_slice(), |w| w.as_bytes());
                 let done = self.words(&mut words, chunk.words.len(), text);
@@ -116,7 +125,7 @@ impl ColumnEncoder<'_> {
             }
             Column::Bool(v) => {
                 let mut values = std::mem::take(&mut self.scratch.valid);
-                arrange(v, self.place, &mut values);
+                arrange(v, self.place, self.as_is, &mut values);
                 let done = self.bools(&values);
                 self.scratch.valid = values;
                 done
@@ -335,7 +344,12 @@ impl ColumnEncoder<'_> {
 
 /// Brings the values of a column into the order to write. Reading in log order and writing to as many places as
 /// there are symbols keeps those places in the first-level cache; the other way round each read misses it.
-fn arrange<T: Copy + Default>(values: &[T], place: &[u32], out: &mut Vec<T>) {
+fn arrange<T: Copy + Default>(values: &[T], place: &[u32], as_is: bool, out: &mut Vec<T>) {
+    if as_is {
+        out.clear();
+        out.extend_from_slice(values);
+        return;
+    }
     out.resize(place.len(), T::default());
     let out = out.as_mut_slice();
     for (v, p) in values.iter().zip(place) {

@@ -65,6 +65,7 @@ pub(crate) fn encode_group<W: Write + Send>(
             spec: *spec,
             order: &order,
             place: &place,
+            as_is: ends.len() <= 1,
             pages: &pages,
         };
         let (bytes, close) = w.encode(column, chunk)?;

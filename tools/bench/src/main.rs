@@ -7,6 +7,7 @@ mod brokers;
 mod compact;
 mod decode;
 mod endtoend;
+mod history;
 mod klines;
 mod klines_live;
 mod peers;
@@ -35,6 +36,8 @@ enum What {
     Compact,
     /// The compactor's whole way: a log of recorded frames to published Parquet.
     Endtoend,
+    /// Cleaning the archive: a zip of aggregates to Parquet, against DuckDB and Polars on the same CSV; peak memory.
+    History(history::Args),
     /// Candles: ns per trade through the actors, against a flat array loop, a hash map and one message per trade.
     Klines(klines::Args),
     /// Candles of a log that another process writes: backlog and CPU at 100,000 trades/s, append -> visible at 20,000/s.
@@ -57,6 +60,7 @@ fn main() -> anyhow::Result<()> {
         What::Decode => decode::run(),
         What::Compact => compact::run(),
         What::Endtoend => endtoend::run(),
+        What::History(args) => history::run(&args),
         What::Klines(args) => klines::run(&args),
         What::KlinesLive(args) => klines_live::run(&args),
         What::Serve(args) => serve::run(&args),
@@ -67,6 +71,7 @@ fn main() -> anyhow::Result<()> {
             decode::run()?;
             compact::run()?;
             endtoend::run()?;
+            history::run(&history::Args::default())?;
             klines::run(&klines::Args::default())?;
             klines_live::run(&klines_live::Args::default())?;
             serve::run(&serve::Args::default())

@@ -6,6 +6,7 @@
 use super::{Cursor, Line, Names, Origin, Row, columns, row, stored};
 use crate::history::clean::line::Fields;
 use crate::history::clean::value::{Reject, amount, boolean, id, int, time};
+use crate::lake::buffer::{Deal, Many};
 use crate::lake::{Common, TableBuffer};
 use crate::venue::row::{AggTrade, Side};
 
@@ -104,5 +105,17 @@ impl Row for AggTradeRow {
             side: if self.origin.has(Origin::SELL) { Side::Sell } else { Side::Buy },
         };
         to.push_agg_trade(c, 0, &row);
+    }
+
+    fn push_many(rows: &[Self], many: &Many<'_>, _: &Names, to: &mut TableBuffer) {
+        to.push_agg_trades(many, rows, |r| Deal {
+            id: r.w[0],
+            first_id: r.w[1],
+            last_id: r.w[2],
+            time_us: r.w[3],
+            price: r.num::<4, 0>(),
+            amount: r.num::<5, 1>(),
+            sell: r.origin.has(Origin::SELL),
+        });
     }
 }

@@ -29,6 +29,7 @@ pub(crate) use trade::TradeRow;
 
 use super::line::Fields;
 use super::value::{Reject, time_of};
+use crate::lake::buffer::Many;
 use crate::lake::{Common, TableBuffer};
 use crate::venue::number::leading_digits;
 use crate::venue::{Num, SymbolId};
@@ -160,6 +161,14 @@ pub(crate) trait Row: Copy + Send + Sync + std::fmt::Debug + 'static {
     }
     /// Appends the row to its table.
     fn push(&self, c: &Common, names: &Names, to: &mut TableBuffer);
+    /// Appends rows to their table.
+    fn push_many(rows: &[Self], many: &Many<'_>, names: &Names, to: &mut TableBuffer) {
+        for ((row, (ts_recv_ns, flags)), seq) in
+            rows.iter().zip(many.ts_recv_ns.iter().zip(many.flags)).zip(many.first_seq..)
+        {
+            row.push(&Common { ts_recv_ns: *ts_recv_ns, seq, conn: 0, flags: *flags }, names, to);
+        }
+    }
 
     /// True when two rows with one key say the same, wherever they came from and however zeros are written.
     fn same(&self, other: &Self) -> bool {

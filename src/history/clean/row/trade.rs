@@ -4,6 +4,7 @@
 use super::{Cursor, Line, Names, Origin, Row, columns, row, stored};
 use crate::history::clean::line::Fields;
 use crate::history::clean::value::{Reject, amount, boolean, id, time};
+use crate::lake::buffer::{Deal, Many};
 use crate::lake::{Common, TableBuffer};
 use crate::venue::row::{Side, Trade};
 
@@ -93,5 +94,17 @@ impl Row for TradeRow {
             kind: None,
         };
         to.push_trade(c, 0, &row);
+    }
+
+    fn push_many(rows: &[Self], many: &Many<'_>, _: &Names, to: &mut TableBuffer) {
+        to.push_trades(many, rows, |r| Deal {
+            id: r.w[0],
+            first_id: r.w[0],
+            last_id: r.w[0],
+            time_us: r.w[1],
+            price: r.num::<2, 0>(),
+            amount: r.num::<3, 1>(),
+            sell: r.origin.has(Origin::SELL),
+        });
     }
 }

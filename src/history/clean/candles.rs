@@ -1,0 +1,83 @@
+//! The candles of a cleaned month once more, with every digit: for the candle database, which wants exact numbers
+//! where the lake may hold doubles. Reads the zips again, in the order and with the choices of the record.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+
+use super::aside::Aside;
+use super::input::InputFile;
+use super::merge::{Met, Sink, StreamError, sort, stream};
+use super::record::Record;
+use super::row::{KlineRow, Names, Row};
+use crate::history::ArchivePath;
+use crate::venue::{Interner, RestKline};
+
+/// Rows handled at once; candles of a month are few.
+const CHUNK_ROWS: usize = 50_000;
+
+struct Collect(Vec<KlineRow>);
+
+impl Sink<KlineRow> for Collect {
+    fn rows(&mut self, rows: &[KlineRow], _: &mut Aside) -> Result<(), StreamError> {
+        for row in rows {
+            if self.0.last().is_none_or(|last| last.key() != row.key()) {
+                self.0.push(*row);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The candles of a month, oldest first.
+///
+/// # Errors
+/// When a file that was cleaned is not in the mirror any more, or is damaged now.
+pub fn candles(mirror: &Path, record: &Record) -> Result<Vec<RestKline>> {
+    let mut files: [Vec<(u16, InputFile)>; 2] = Default::default();
+    for (i, input) in record.inputs.iter().enumerate().filter(|(_, i)| i.refused.is_none()) {
+        let path: ArchivePath = input.path.parse().with_context(|| format!("the record of {}", record.month))?;
+        let file = path.in_mirror(mirror);
+        let found = std::fs::metadata(&file).with_context(|| {
+            format!("{} is not in the mirror; `tapedeck history download` fetches it again", input.path)
+        })?;
+        anyhow::ensure!(found.len() == input.bytes, "{} changed since it was cleaned; clean again", input.path);
+        let one =
+            InputFile { path: file, span_us: path.span_us(), slack_us: super::unit::slack_us(path.series.interval) };
+        let place = usize::from(path.series.period == crate::history::Period::Daily);
+        if let Some(list) = files.get_mut(place) {
+            list.push((u16::try_from(i).unwrap_or(u16::MAX), one));
+        }
+    }
+    let [monthly, daily] = files;
+    let mut met = vec![Met::default(); record.inputs.len()];
+    let mut aside = Aside::nowhere(record.inputs.len());
+    let mut all = Collect(Vec::new());
+    let rows = || CHUNK_ROWS;
+    let done = if record.sorted {
+        let files: Vec<_> = monthly.into_iter().chain(daily).collect();
+        // Everything fits: nothing goes to the disk.
+        sort(&files, &|| usize::MAX, &rows, mirror, &mut met, &mut aside, &mut all)
+    } else {
+        stream([&monthly, &daily], &rows, &mut met, &mut aside, &mut all)
+    };
+    done.map_err(|e| anyhow!(e).context(format!("read candles of {} {}", record.symbol, record.month)))?;
+    let names = Names::new(&mut Interner::new(), &record.symbol, record.interval.as_deref());
+    Ok(all.0.iter().map(|row| rest(row, &names)).collect())
+}
+
+fn rest(row: &KlineRow, names: &Names) -> RestKline {
+    let k = row.candle(names);
+    RestKline {
+        open_time_us: k.open_time_us,
+        open: k.open,
+        high: k.high,
+        low: k.low,
+        close: k.close,
+        volume: k.volume,
+        quote_volume: k.quote_volume,
+        trade_count: k.trade_count,
+        taker_buy_volume: k.taker_buy_volume,
+        taker_buy_quote_volume: k.taker_buy_quote_volume,
+    }
+}

@@ -1,0 +1,81 @@
+//! Candles of the exchange's archive into the candle database: what `history clean` made of the mirror, month by
+//! month. Asks nobody; a second run stores nothing.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use super::db::{CandleDb, NamedBar, Source};
+use super::interval::Interval;
+use super::official;
+use crate::history::Kind;
+use crate::history::clean::candles::candles;
+use crate::history::clean::place::{Series, venue};
+use crate::history::stats::records;
+
+/// Bars of one transaction.
+const BATCH: usize = 10_000;
+
+/// What was done with one series.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Loaded {
+    /// Venue word.
+    pub venue: String,
+    /// The venue's own spelling.
+    pub symbol: String,
+    /// Interval word.
+    pub interval: &'static str,
+    /// Candles of the archive.
+    pub candles: u64,
+    /// Bars stored where there was none.
+    pub inserted: u64,
+    /// Bars replaced.
+    pub replaced: u64,
+    /// Bars left alone.
+    pub kept: u64,
+}
+
+/// Loads one cleaned series of candles. `between`: first and last open time, us, inclusive and exclusive; `gaps`:
+/// replace bars with a gap, and those never closed, too. `None` for series that are no candles of ours.
+///
+/// # Errors
+/// When a zip is gone or the database refuses; what was stored stays.
+pub fn load(
+    db: &mut dyn CandleDb,
+    mirror: &Path,
+    lake: &Path,
+    series: &Series,
+    between: (Option<i64>, Option<i64>),
+    gaps: bool,
+) -> Result<Option<Loaded>> {
+    let interval = series.interval.and_then(|i| Interval::parse(i.as_str()));
+    let Some(interval) = interval.filter(|_| series.kind == Kind::Klines) else { return Ok(None) };
+    let mut loaded = Loaded {
+        venue: venue(series.market).to_owned(),
+        symbol: series.symbol.clone(),
+        interval: interval.as_str(),
+        ..Loaded::default()
+    };
+    let (from_us, to_us) = (between.0.unwrap_or(i64::MIN), between.1.unwrap_or(i64::MAX));
+    for record in records(lake, series)? {
+        let mut bars = Vec::new();
+        for k in candles(mirror, &record)? {
+            // Weeks that begin on another day are no weeks of ours.
+            if !(from_us..to_us).contains(&k.open_time_us) || interval.open_of(k.open_time_us) != k.open_time_us {
+                continue;
+            }
+            let bar = official::bar(&k)
+                .with_context(|| format!("a candle of {} has more digits than one can hold", series.symbol))?;
+            bars.push(NamedBar { venue: loaded.venue.clone(), symbol: loaded.symbol.clone(), interval, bar });
+        }
+        loaded.candles += bars.len() as u64;
+        for batch in bars.chunks(BATCH) {
+            let filled = db.put_history(batch, Source::Archive, gaps)?;
+            loaded.inserted += filled.inserted;
+            loaded.replaced += filled.replaced;
+            loaded.kept += filled.kept;
+        }
+    }
+    Ok(Some(loaded))
+}
