@@ -155,7 +155,7 @@ pub fn compactor(cfg: &Config) -> Option<serde_json::Value> {
 }
 
 /// The body of `/v1/status` at `listen`, when it comes within a second.
-fn fetch(listen: SocketAddr) -> Option<Vec<u8>> {
+pub(crate) fn fetch(listen: SocketAddr) -> Option<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&listen, CONNECT).ok()?;
     stream.set_read_timeout(Some(ANSWER)).ok()?;
     let request = format!("GET /v1/status HTTP/1.0\r\nHost: {listen}\r\n\r\n");

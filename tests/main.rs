@@ -33,6 +33,7 @@ mod api {
 mod cli {
     mod bad_input;
     mod demo;
+    mod doctor;
     mod klines;
     mod observe;
     mod pressure;

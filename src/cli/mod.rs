@@ -8,6 +8,7 @@ mod compactor;
 mod completions;
 mod config;
 pub mod demo;
+mod doctor;
 mod history;
 mod klines;
 mod quality;
@@ -60,6 +61,8 @@ pub enum Command {
     Klines(klines::Args),
     /// Checks a configuration, or shows the one that holds and where each value came from.
     Config(config::Args),
+    /// Whether this machine is fit to record: limits, clock, disk, memory, kernel, ports.
+    Doctor(doctor::Args),
     /// What runs, how far behind, how much disk.
     Status(status::Args),
     /// Prints completions for a shell.
@@ -83,6 +86,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Verify(args) => verify::run(args),
         Command::Klines(args) => klines::run(args),
         Command::Config(args) => config::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Status(args) => status::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man => completions::man(),

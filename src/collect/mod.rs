@@ -64,6 +64,7 @@ use wal_format::{LogWriter, OpenError};
 
 use self::backoff::{Backoff, random};
 use self::bootstrap::Snapshots;
+pub(crate) use self::dial::RECV_BUFFER_BYTES;
 use self::feed::Feed;
 use self::log::{SharedLog, Stamp};
 use self::metrics::Metrics;

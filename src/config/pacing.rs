@@ -152,6 +152,11 @@ pub(super) fn beyond(v: &VenueConfig) -> Vec<(&'static str, String, String)> {
 }
 
 impl Config {
+    /// Connections that the configured names make, over all venues and lines; roughly.
+    pub fn connections_estimate(&self) -> usize {
+        self.venues.values().map(|v| estimate(v).0 * v.lines.max(1) as usize).sum()
+    }
+
     /// Everything that works and is unwise, venue by venue.
     pub fn warnings(&self) -> Vec<Warning> {
         let mut out = Vec::new();

@@ -15,6 +15,7 @@ use self::readers::Readers;
 use crate::clock;
 use crate::compact;
 use crate::config::Config;
+use crate::outside;
 use crate::shutdown::Shutdown;
 use crate::venue::VenueId;
 
@@ -66,8 +67,8 @@ impl Health {
     pub fn look(&self) {
         let now = clock::now();
         for disk in &self.disks {
-            if let Some(free) = disk_free_bytes(&disk.dir) {
-                disk.gauge.lock().unwrap_or_else(PoisonError::into_inner).look(free, now.mono_ns);
+            if let Some(now_there) = outside::disk(&disk.dir) {
+                disk.gauge.lock().unwrap_or_else(PoisonError::into_inner).look(now_there.free_bytes, now.mono_ns);
             }
         }
         for (_, dir, readers) in &self.readers {
@@ -126,11 +127,4 @@ impl Disk {
     fn new(what: &'static str, dir: PathBuf, needs: u64) -> Disk {
         Disk { what, dir, gauge: Mutex::new(DiskGauge::new(needs)) }
     }
-}
-
-/// Free bytes of the file system that holds `path` (or its nearest existing parent).
-pub fn disk_free_bytes(path: &std::path::Path) -> Option<u64> {
-    let existing = path.ancestors().find(|p| p.exists())?;
-    let stat = rustix::fs::statvfs(existing).ok()?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
