@@ -42,7 +42,11 @@ mod cli {
 mod history {
     mod clean;
     mod defects;
+    mod download;
+    mod faults;
     mod kinds;
+    mod moto;
+    mod queue;
     mod verify;
 }
 mod docs {

@@ -1,6 +1,7 @@
 //! One file per subcommand: its arguments and a call into the room that does the work.
 //!
-//! Exit codes: 0 success, 1 failure with one plain sentence and what to do, 2 usage (arguments or configuration).
+//! Exit codes: 0 success, 1 failure with one plain sentence and what to do, 2 usage (arguments or configuration),
+//! 130 stopped by a signal where work can go on (`history`).
 //! Data goes to stdout, everything else to stderr; a closed pipe is not an error.
 
 mod collector;
@@ -30,6 +31,8 @@ pub const EXIT_OK: u8 = 0;
 pub const EXIT_FAILURE: u8 = 1;
 /// Arguments or configuration are wrong.
 pub const EXIT_USAGE: u8 = 2;
+/// Somebody stopped it (Ctrl-C); it can go on.
+pub const EXIT_STOPPED: u8 = 130;
 
 /// Records the public market-data tape of crypto exchanges, loses nothing, and plays it back.
 #[derive(Debug, Parser)]
@@ -109,10 +112,18 @@ pub fn explain(err: &anyhow::Error) -> String {
     text
 }
 
-/// 2 for a configuration that cannot be used, 1 for everything else.
+/// 2 for a configuration that cannot be used, 130 for work that was stopped, 1 for everything else.
 pub fn exit_code(err: &anyhow::Error) -> u8 {
+    if err.is::<Stopped>() {
+        return EXIT_STOPPED;
+    }
     if err.chain().any(|c| c.is::<ConfigErrors>() || c.is::<Usage>()) { EXIT_USAGE } else { EXIT_FAILURE }
 }
+
+/// Somebody stopped work that can go on later.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped; the same command goes on where it was")]
+pub struct Stopped;
 
 /// Arguments that clap cannot judge.
 #[derive(Debug, thiserror::Error)]

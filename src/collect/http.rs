@@ -1,6 +1,6 @@
 //! HTTP/1.1 requests over a [`Dialer`]: the same way out, time limits and errors as the WebSockets have.
 //!
-//! One request at a time uses the one connection that is kept; more at once open their own. Proxy variables of the
+//! Connections without a request are kept for the next one; more requests at once open their own. Proxy variables of the
 //! environment are for other programs. Bodies are asked for uncompressed, so the stored bytes are those that were
 //! sent. Never follows a redirect, never retries what the venue may have seen, except over a kept connection that
 //! turned out to be closed.
@@ -14,13 +14,15 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use tokio::time::{Instant, timeout};
-use tokio_tungstenite::tungstenite::http::{HeaderValue, Method, Request, Response, Uri, header};
+use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 
 use super::connect::{ConnectError, retry_after_s};
 use super::dial::{Dialer, Route};
 
 /// A whole request, connecting included.
 const REQUEST_LIMIT: Duration = Duration::from_secs(90);
+/// Connections kept open; more requests at once open more and close them again.
+const KEPT: usize = 16;
 /// A kept connection is not used again after this long without a request; servers close at 60 s and more.
 const KEEP: Duration = Duration::from_secs(20);
 
@@ -75,14 +77,14 @@ type Sender = SendRequest<Empty<Bytes>>;
 pub struct HttpClient {
     dialer: Dialer,
     tls: Arc<ClientConfig>,
-    /// A connection without a request, for which host and port, and since when.
-    kept: Mutex<Option<(Sender, String, Instant)>>,
+    /// Connections without a request, for which host and port, and since when; the one used last comes last.
+    kept: Mutex<Vec<(Sender, String, Instant)>>,
 }
 
 impl HttpClient {
     /// Requests through `dialer`.
     pub fn new(dialer: Dialer, tls: Arc<ClientConfig>) -> Self {
-        Self { dialer, tls, kept: Mutex::new(None) }
+        Self { dialer, tls, kept: Mutex::new(Vec::new()) }
     }
 
     /// Sends one request with an empty body to `url` (`http://` or `https://`) and reads up to `max` bytes of
@@ -105,6 +107,30 @@ impl HttpClient {
         timeout(REQUEST_LIMIT, whole).await.unwrap_or_else(|_| Err(place.late("the whole answer", REQUEST_LIMIT)))
     }
 
+    /// Sends one request with an empty body and returns when the head of the answer is there; the body is read piece
+    /// by piece. Each piece has the dialer's time limit for answers, the whole has none.
+    ///
+    /// # Errors
+    /// [`HttpError`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future, or the reply, closes the connection.
+    pub async fn open(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&'static str, String)],
+    ) -> Result<Reply<'_>, HttpError> {
+        let place = Place::of(url)?;
+        let (sender, response) = self.start(&place, &method, headers).await?;
+        let limit = self.dialer.limits.answer;
+        let (head, body) = response.into_parts();
+        let retry_after_s = retry_after_s(&head.headers);
+        let status = head.status.as_u16();
+        let headers = head.headers;
+        Ok(Reply { client: self, place, sender: Some(sender), body, limit, status, headers, retry_after_s })
+    }
+
     async fn send_to(
         &self,
         place: &Place,
@@ -112,37 +138,54 @@ impl HttpClient {
         headers: &[(&'static str, String)],
         max: usize,
     ) -> Result<Answer, HttpError> {
-        let mut kept = self.take(&place.peer);
+        let (sender, response) = self.start(place, &method, headers).await?;
+        let answer = read(place, response, max, self.dialer.limits.answer).await?;
+        self.keep(sender, place).await;
+        Ok(answer)
+    }
+
+    /// The head of the answer, and the connection that its body comes from.
+    async fn start(
+        &self,
+        place: &Place,
+        method: &Method,
+        headers: &[(&'static str, String)],
+    ) -> Result<(Sender, Response<Incoming>), HttpError> {
         loop {
+            let kept = self.take(&place.peer);
             let reused = kept.is_some();
-            let mut sender = match kept.take() {
+            let mut sender = match kept {
                 Some(sender) => sender,
                 None => self.connect(place).await?,
             };
-            let request = place.request(&method, headers)?;
+            let request = place.request(method, headers)?;
             let limit = self.dialer.limits.answer;
-            let response = match timeout(limit, sender.send_request(request)).await {
+            match timeout(limit, sender.send_request(request)).await {
                 Err(_) => return Err(place.late("the head of the answer", limit)),
-                Ok(Ok(response)) => response,
+                Ok(Ok(response)) => return Ok((sender, response)),
                 // The server closed the kept connection meanwhile: not one byte of an answer came.
-                Ok(Err(err)) if reused && (err.is_canceled() || err.is_incomplete_message() || err.is_closed()) => {
-                    continue;
-                }
+                Ok(Err(err)) if reused && (err.is_canceled() || err.is_incomplete_message() || err.is_closed()) => {}
                 Ok(Err(source)) => return Err(HttpError::Http { peer: place.peer.clone(), source }),
-            };
-            let answer = read(place, response, max, limit).await?;
-            // Only a connection whose last answer is read to its end is ready again.
-            if sender.ready().await.is_ok() {
-                *self.kept.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some((sender, place.peer.clone(), Instant::now()));
             }
-            return Ok(answer);
+        }
+    }
+
+    /// Keeps a connection whose last answer is read to its end: only such a one is ready again.
+    async fn keep(&self, mut sender: Sender, place: &Place) {
+        if sender.ready().await.is_ok() {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if kept.len() >= KEPT {
+                kept.remove(0);
+            }
+            kept.push((sender, place.peer.clone(), Instant::now()));
         }
     }
 
     fn take(&self, peer: &str) -> Option<Sender> {
-        let (sender, kept_peer, since) = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        (kept_peer == peer && since.elapsed() < KEEP && !sender.is_closed()).then_some(sender)
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|(sender, _, since)| since.elapsed() < KEEP && !sender.is_closed());
+        let at = kept.iter().rposition(|(_, kept_peer, _)| kept_peer == peer)?;
+        Some(kept.remove(at).0)
     }
 
     async fn connect(&self, place: &Place) -> Result<Sender, HttpError> {
@@ -156,6 +199,55 @@ impl HttpClient {
             let _ = connection.await;
         });
         Ok(sender)
+    }
+}
+
+/// An answer whose body is still to come.
+pub struct Reply<'a> {
+    client: &'a HttpClient,
+    place: Place,
+    sender: Option<Sender>,
+    body: Incoming,
+    limit: Duration,
+    /// HTTP status.
+    pub status: u16,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// `Retry-After`, s, where sent.
+    pub retry_after_s: Option<u64>,
+}
+
+impl Reply<'_> {
+    /// Bytes of the body as the server claims them.
+    pub fn length(&self) -> Option<u64> {
+        hyper::body::Body::size_hint(&self.body).exact()
+    }
+
+    /// The next piece of the body; `None` at its end.
+    ///
+    /// # Errors
+    /// [`HttpError`].
+    ///
+    /// # Cancel safety
+    /// Safe: a piece that was not returned is returned next time.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError> {
+        loop {
+            match timeout(self.limit, self.body.frame()).await {
+                Err(_) => return Err(self.place.late("the next piece of the answer", self.limit)),
+                Ok(Some(Err(source))) => return Err(HttpError::Http { peer: self.place.peer.clone(), source }),
+                Ok(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+                Ok(None) => {
+                    if let Some(sender) = self.sender.take() {
+                        self.client.keep(sender, &self.place).await;
+                    }
+                    return Ok(None);
+                }
+            }
+        }
     }
 }
 

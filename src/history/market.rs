@@ -3,8 +3,6 @@
 //!
 //! Source: the tree of data.binance.vision and the README of github.com/binance/binance-public-data.
 
-use std::fmt;
-
 /// Makes an enum of words with `ALL`, `as_str`, `FromStr` and `Display`.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
@@ -23,24 +21,23 @@ macro_rules! words {
         }
 
         impl std::str::FromStr for $name {
-            type Err = UnknownWord;
+            type Err = $crate::history::market::UnknownWord;
 
-            fn from_str(word: &str) -> Result<Self, UnknownWord> {
-                Self::ALL.iter().copied().find(|v| v.as_str() == word).ok_or_else(|| UnknownWord {
-                    what: $what,
-                    word: word.to_owned(),
-                    known: Self::ALL.iter().map(|v| v.as_str()).collect::<Vec<_>>().join(", "),
-                })
+            fn from_str(word: &str) -> Result<Self, Self::Err> {
+                let known = || Self::ALL.iter().map(|v| v.as_str()).collect::<Vec<_>>().join(", ");
+                let found = Self::ALL.iter().copied().find(|v| v.as_str() == word);
+                found.ok_or_else(|| $crate::history::market::UnknownWord::new($what, word, known()))
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(self.as_str())
             }
         }
     };
 }
+pub(super) use words;
 
 /// A word that names nothing here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +46,12 @@ pub struct UnknownWord {
     what: &'static str,
     word: String,
     known: String,
+}
+
+impl UnknownWord {
+    pub(super) fn new(what: &'static str, word: &str, known: String) -> Self {
+        Self { what, word: word.to_owned(), known }
+    }
 }
 
 words! {

@@ -6,15 +6,17 @@
 //!                    +---- cleaned, verified -----------------+
 //! ```
 //! - [`market`], [`path`], [`select`]: names of the archive, and which of them are meant.
+//! - [`list`]: what the archive has; [`download`]: from there into the mirror.
 //! - [`manifest`]: what is known of every file, in SQLite or Postgres; the queue of downloads.
 //! - [`Mirror`]: the folder; [`trouble`]: why a file could not be had, and what to do.
-//!
 //! - [`clean`], [`stats`], [`known`]: files to rows of the lake, what they are, which defects are known.
 //!
 //! A file under its final name is whole and is what its `.CHECKSUM` says. Never touches the log.
 
 pub mod clean;
+pub mod download;
 pub mod known;
+pub mod list;
 pub mod manifest;
 pub mod market;
 mod mirror;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use jiff::civil::Date;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::market::{BarInterval, Kind, Market, Period};
 
@@ -118,6 +119,14 @@ impl ArchivePath {
     pub fn checksum_in_mirror(&self, mirror: &Path) -> PathBuf {
         mirror.join(HOST_DIR).join(format!("{self}{CHECKSUM}"))
     }
+}
+
+/// What stays as it is in a URL's path: letters, digits, `-._~` and the slashes between folders.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// The URL of a path below `base`, with everything else percent-encoded.
+pub fn url_of(base: &str, path: &str) -> String {
+    format!("{base}/{}", utf8_percent_encode(path, PLAIN))
 }
 
 /// Midnight of a UTC day, us since 1970.
@@ -241,6 +250,11 @@ mod tests {
         assert_eq!(path.span_us(), (1_706_745_600_000_000, 1_709_251_200_000_000));
         assert_eq!(path.series.file(date(2024, 3, 17)).name(), "A-trades-2024-03.zip");
         assert_eq!(day_us(date(1969, 12, 31)), -86_400_000_000);
+    }
+
+    #[test]
+    fn names_with_any_letters_have_a_url() {
+        assert_eq!(url_of("https://h/p", "data/\u{5e01} +&.zip"), "https://h/p/data/%E5%B8%81%20%2B%26.zip");
     }
 
     proptest::proptest! {

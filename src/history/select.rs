@@ -63,6 +63,11 @@ impl Symbols {
         Ok(all)
     }
 
+    /// One symbol, whatever its letters are.
+    pub fn exactly(symbol: &str) -> Self {
+        Self { exact: BTreeSet::from([symbol.to_owned()]), globs: Vec::new() }
+    }
+
     /// True when the symbol is meant.
     pub fn holds(&self, symbol: &str) -> bool {
         (self.exact.is_empty() && self.globs.is_empty())

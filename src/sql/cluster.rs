@@ -91,6 +91,7 @@ impl Cluster {
         self.url(&name)
     }
 
+    #[allow(dead_code, reason = "one of its two users has no need of it")]
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }

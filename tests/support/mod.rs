@@ -1,11 +1,15 @@
 //! Helpers named as verbs: make a world, start services, wait, kill, count.
 
 pub mod archive;
+#[path = "../../src/sql/cluster.rs"]
+pub mod cluster;
+pub mod history;
 pub mod http;
 pub mod lake;
 pub mod log;
 pub mod logs;
 pub mod proxy;
+pub mod s3;
 pub mod venue;
 
 use std::path::{Path, PathBuf};

@@ -2,6 +2,9 @@
 
 mod choice;
 mod clean;
+mod download;
+mod list;
+mod progress;
 mod status;
 mod verify;
 
@@ -17,6 +20,10 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// What the archive has, what is here, what differs; changes nothing.
+    List(list::Args),
+    /// Mirrors the chosen files; goes on where it was stopped or killed.
+    Download(download::Args),
     /// Turns mirrored files into tables of a lake: typed, in order, without duplicates; what is no row is put aside.
     Clean(clean::Args),
     /// Proves the cleaned files: digests, rows, holes, candles against trades, overlap with the live lake.
@@ -27,6 +34,8 @@ enum What {
 
 pub(super) fn run(args: Args) -> Result<()> {
     match args.what {
+        What::List(args) => list::run(args),
+        What::Download(args) => download::run(args),
         What::Clean(args) => clean::run(&args),
         What::Verify(args) => verify::run(&args),
         What::Status(args) => status::run(args),

@@ -31,6 +31,7 @@ pub fn export_days(
 ) -> Result<Vec<PathBuf>> {
     let folder = mirror.join(FOLDER);
     durable::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    sweep(&folder).with_context(|| format!("sweep {}", folder.display()))?;
     let mut written = Vec::new();
     let mut day = first;
     while day <= last {
@@ -54,4 +55,16 @@ pub fn export_days(
         day = day.tomorrow()?;
     }
     Ok(written)
+}
+
+/// Removes temporaries of runs that were killed.
+fn sweep(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        if name.starts_with(".download") && name.ends_with(".tmp") {
+            durable::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }

@@ -23,8 +23,10 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use serde::Serialize;
 
-pub use export::export_days;
+pub use export::{FOLDER as EXPORTS, export_days};
 pub use queue::{Done, Failed, Lease, Offer, Offered, Pending, Queue, Run, Scope};
+
+pub(super) use store::difference;
 
 use super::path::ArchivePath;
 use super::select::Selection;

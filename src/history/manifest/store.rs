@@ -6,7 +6,7 @@ use super::queue::{Done, Failed, Lease, Offer, Offered, Pending, Queue, Run, Sco
 use super::row::{SELECT, file_row, int};
 use super::schema::{self, ManifestSql};
 use super::{FileRow, Former, Listed, Manifest, State};
-use crate::history::path::ArchivePath;
+use crate::history::path::{ArchivePath, url_of};
 use crate::history::select::Selection;
 use crate::sql::Value;
 
@@ -75,7 +75,7 @@ impl<S: ManifestSql> Store<S> {
                 int(file.size),
                 Value::text(&file.last_modified),
                 Value::maybe_text(file.checksum_tag.as_deref()),
-                Value::Text(format!("{}/{}", offer.base_url, file.path)),
+                Value::Text(url_of(offer.base_url, &file.path.to_string())),
                 Value::Int(now),
             ],
         )?;
@@ -94,7 +94,7 @@ impl<S: ManifestSql> Store<S> {
                 int(file.size),
                 Value::text(&file.last_modified),
                 Value::maybe_text(file.checksum_tag.as_deref()),
-                Value::Text(format!("{}/{}", offer.base_url, file.path)),
+                Value::Text(url_of(offer.base_url, &file.path.to_string())),
                 Value::Text(serde_json::to_string(history)?),
             ],
         )?;
@@ -139,7 +139,7 @@ impl<S: ManifestSql> Store<S> {
 }
 
 /// What the archive changed; `None` for nothing.
-fn difference(was: &Listed, is: &Listed) -> Option<&'static str> {
+pub(in crate::history) fn difference(was: &Listed, is: &Listed) -> Option<&'static str> {
     match (&was.etag, &is.etag) {
         (Some(a), Some(b)) if a != b => return Some("etag"),
         (Some(_), Some(_)) => {}

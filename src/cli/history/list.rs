@@ -1,0 +1,105 @@
+//! `tapedeck history list`: what the archive has, what is here, what differs. Changes nothing.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+
+use super::choice::{Choice, Chosen};
+use crate::cli::{Usage, print_out, runtime};
+use crate::history::list::{Compared, Standing, compare};
+
+/// Arguments of `tapedeck history list`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    choice: Choice,
+    /// Only files that are: missing, here, differs, queued, dead, gone; separated by commas.
+    #[arg(long, value_name = "STATES", value_delimiter = ',')]
+    only: Vec<String>,
+    /// No line per file, only the sums.
+    #[arg(long)]
+    brief: bool,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Sum {
+    files: u64,
+    bytes: u64,
+}
+
+pub(super) fn run(args: Args) -> Result<()> {
+    let chosen = args.choice.check()?;
+    let mut only = Vec::new();
+    for word in &args.only {
+        only.push(word.parse::<Standing>().map_err(|err| Usage(err.to_string()))?);
+    }
+    let show = |file: &Compared| !args.brief && (only.is_empty() || only.contains(&file.standing));
+    let (sums, problems) = told(&chosen, show)?;
+    if chosen.json {
+        print_out(&format!("{}\n", serde_json::json!({ "summary": sums, "unlisted": problems })))?;
+    } else {
+        let mut text = String::new();
+        for (standing, sum) in &sums {
+            writeln!(text, "{standing}: {} files, {:.1} MiB", sum.files, mib(sum.bytes))?;
+        }
+        eprint!("{text}");
+    }
+    fail_for(problems)
+}
+
+/// What a download would do.
+pub(super) fn dry_run(chosen: &Chosen, retry_dead: bool) -> Result<()> {
+    let wanted = move |file: &Compared| match file.standing {
+        Standing::Missing | Standing::Differs | Standing::Queued => true,
+        Standing::Dead => retry_dead,
+        Standing::Here | Standing::Gone => false,
+    };
+    let (sums, problems) = told(chosen, wanted)?;
+    let words = ["missing", "differs", "queued", if retry_dead { "dead" } else { "" }];
+    let would = words.iter().filter_map(|w| sums.get(w));
+    let (files, bytes) = would.fold((0, 0), |(f, b), sum| (f + sum.files, b + sum.bytes));
+    let free = chosen.mirror()?.free_bytes()?;
+    if chosen.json {
+        let told = serde_json::json!({ "dry_run": { "files": files, "bytes": bytes, "free_bytes": free } });
+        print_out(&format!("{told}\n"))?;
+    } else {
+        eprintln!("{files} files, {:.1} MiB would be downloaded; {:.1} MiB are free", mib(bytes), mib(free));
+    }
+    fail_for(problems)
+}
+
+/// Prints the files that `show` picks; the sums of all of them, and how many folders could not be listed.
+fn told(chosen: &Chosen, show: impl Fn(&Compared) -> bool) -> Result<(BTreeMap<&'static str, Sum>, u64)> {
+    let mut sums: BTreeMap<&'static str, Sum> = BTreeMap::new();
+    let each = |file: Compared| {
+        let sum = sums.entry(file.standing.as_str()).or_default();
+        sum.files += 1;
+        sum.bytes += file.size;
+        if !show(&file) {
+            return Ok(());
+        }
+        if chosen.json {
+            return print_out(&format!("{}\n", serde_json::to_string(&file)?));
+        }
+        let why = file.differs.as_deref().map_or_else(String::new, |what| format!(" ({what})"));
+        print_out(&format!("{}\t{}\t{}{why}\n", file.standing, file.size, file.path))
+    };
+    let problems = runtime()?.block_on(compare(&chosen.cfg, &chosen.selection, chosen.auto, each))?;
+    for (folder, trouble) in &problems {
+        eprintln!("cannot list {folder}: {trouble}");
+    }
+    Ok((sums, problems.len() as u64))
+}
+
+fn fail_for(problems: u64) -> Result<()> {
+    if problems > 0 {
+        bail!("{problems} folders could not be listed; the rest is complete");
+    }
+    Ok(())
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}

@@ -1,0 +1,316 @@
+//! One file: checksum, bytes (resumed where possible), proof, publish. Memory is bounded whatever the file: pieces go
+//! from the socket to the disk and into the hash as they come.
+//!
+//! A file gets its final name only when its length is the server's and its SHA-256 the `.CHECKSUM`'s; the `.CHECKSUM`
+//! itself follows. Killed anywhere, the next attempt finds a partial file, or a whole one that it only proves.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use wal_format::durable;
+
+use super::ask::{Asker, of_http};
+use super::checksum;
+use super::partial::{self, Partial};
+use crate::collect::http::Reply;
+use crate::history::list::s3::tag_text;
+use crate::history::manifest::{Done, FileRow};
+use crate::history::mirror::Mirror;
+use crate::history::path::{ArchivePath, CHECKSUM, url_of};
+use crate::history::trouble::{Trouble, What};
+
+/// A transfer that brings less than this in a second, over the whole stall time, is given up.
+const SLOWEST_BYTES_PER_S: u64 = 1 << 10;
+/// So much more on the disk makes an attempt that failed a success of sorts.
+const GROUND: u64 = 1 << 20;
+
+/// Fetches files into a mirror.
+pub(super) struct Fetcher<'a> {
+    pub asker: &'a Asker,
+    pub mirror: &'a Mirror,
+    pub base_url: &'a str,
+    pub stall: Duration,
+    pub min_free_bytes: u64,
+}
+
+/// What an attempt came to.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub done: Done,
+    /// True when the file lay there whole already.
+    pub was_there: bool,
+}
+
+/// Why an attempt failed.
+#[derive(Debug)]
+pub(super) struct Miss {
+    pub trouble: Trouble,
+    /// The attempt got so much further that it is no failure in a row.
+    pub gained: bool,
+}
+
+impl From<Trouble> for Miss {
+    fn from(trouble: Trouble) -> Self {
+        Miss { trouble, gained: false }
+    }
+}
+
+/// A published checksum, as it was sent.
+struct Published {
+    sha256: String,
+    bytes: Vec<u8>,
+}
+
+/// What is known of the bytes to come.
+struct Expected {
+    etag: Option<String>,
+    size: u64,
+}
+
+impl Fetcher<'_> {
+    /// One attempt. `may_publish` says, right before the file gets its name, whether the lease is still ours; `tell`
+    /// hears the number of bytes as they come.
+    pub(super) async fn fetch(
+        &self,
+        row: &FileRow,
+        may_publish: impl AsyncFnOnce() -> bool,
+        tell: &(dyn Fn(u64) + Sync),
+    ) -> Result<Option<Fetched>, Miss> {
+        let path = &row.listed.path;
+        let dest = self.mirror.file(path);
+        let published = if row.listed.checksum_tag.is_some() { Some(self.published(path).await?) } else { None };
+        if let Some(found) = self.whole_already(row, &dest, published.as_ref()).await? {
+            return Ok(Some(found));
+        }
+        let free = self.mirror.free_bytes().map_err(|err| Trouble::new(What::Disk, format!("{err:#}")))?;
+        if free < row.listed.size.saturating_add(self.min_free_bytes) {
+            let mib = |n: u64| n >> 20;
+            return Err(Trouble::new(
+                What::Disk,
+                format!(
+                    "{} MiB are free in {}, the next file needs {} MiB and {} MiB must stay free",
+                    mib(free),
+                    self.mirror.dir.display(),
+                    mib(row.listed.size),
+                    mib(self.min_free_bytes)
+                ),
+            )
+            .into());
+        }
+        let place = partial::place(&dest, row.listed.etag.as_deref());
+        let resume = row.listed.etag.is_some();
+        let opened = blocking({
+            let (dest, place, again) = (dest.clone(), place.clone(), row.attempts > 1);
+            move || {
+                durable::create_dir_all(dest.parent().unwrap_or(Path::new(".")))?;
+                if again {
+                    partial::sweep(&dest, resume.then_some(place.as_path()))?;
+                }
+                let mut part = Partial::open(place)?;
+                if !resume {
+                    part.start_over()?;
+                }
+                Ok(part)
+            }
+        });
+        let mut part = opened.await?;
+        let before = part.len;
+        let expected = self.bytes(row, &mut part, tell).await.map_err(|trouble| {
+            let gained = part.len >= before + GROUND;
+            if matches!(trouble.what, What::Length | What::Protocol | What::Gone) && !gained {
+                // Nothing that can be trusted lies there.
+                let _ = durable::remove_file(&part.path);
+            }
+            Miss { trouble, gained }
+        })?;
+        let sha256 = part.sha256();
+        let published = self.agreed(path, published, &sha256).await.inspect_err(|trouble| {
+            if trouble.what == What::Checksum {
+                let _ = durable::remove_file(&part.path);
+            }
+        })?;
+        if !may_publish().await {
+            return Ok(None);
+        }
+        let bytes = published.as_ref().map(|p| p.bytes.clone());
+        let (from, checksum_dest) = (part.path.clone(), path.checksum_in_mirror(&self.mirror.dir));
+        drop(part);
+        blocking(move || {
+            durable::publish_file(&from, &dest)?;
+            match bytes {
+                Some(bytes) => durable::write_file(&checksum_dest, &bytes),
+                None => durable::remove_file(&checksum_dest),
+            }
+        })
+        .await?;
+        let done =
+            Done { etag: expected.etag, size: expected.size, sha256, published_sha256: published.map(|p| p.sha256) };
+        Ok(Some(Fetched { done, was_there: false }))
+    }
+
+    /// The `.CHECKSUM` of a file.
+    async fn published(&self, path: &ArchivePath) -> Result<Published, Trouble> {
+        let url = format!("{}{CHECKSUM}", url_of(self.base_url, &path.to_string()));
+        let gone = || Trouble::new(What::BadChecksum, format!("{url} is listed, but is not there"));
+        let bytes = self.asker.small(&url, checksum::BYTES_MAX).await?.ok_or_else(gone)?;
+        Ok(Published { sha256: checksum::parse(&bytes, &path.name())?, bytes })
+    }
+
+    /// The file, when it lies there whole: it was published by somebody who was killed before he could say so, or
+    /// only its `.CHECKSUM` was uploaded again.
+    async fn whole_already(
+        &self,
+        row: &FileRow,
+        dest: &Path,
+        published: Option<&Published>,
+    ) -> Result<Option<Fetched>, Trouble> {
+        let Some(published) = published else { return Ok(None) };
+        if std::fs::metadata(dest).map(|m| m.len()).ok() != Some(row.listed.size) {
+            return Ok(None);
+        }
+        let (sha256, bytes) = (published.sha256.clone(), published.bytes.clone());
+        let checksum_dest = row.listed.path.checksum_in_mirror(&self.mirror.dir);
+        let dest = dest.to_owned();
+        let same = blocking(move || {
+            let (hash, _) = checksum::hash_prefix(&dest, u64::MAX)?;
+            if checksum::hex(hash) != sha256 {
+                return Ok(false);
+            }
+            partial::sweep(&dest, None)?;
+            durable::write_file(&checksum_dest, &bytes)?;
+            Ok(true)
+        })
+        .await?;
+        let done = Done {
+            etag: row.listed.etag.clone(),
+            size: row.listed.size,
+            sha256: published.sha256.clone(),
+            published_sha256: Some(published.sha256.clone()),
+        };
+        Ok(same.then_some(Fetched { done, was_there: true }))
+    }
+
+    /// The published checksum that the bytes agree with. It may have been uploaded again since it was read.
+    async fn agreed(
+        &self,
+        path: &ArchivePath,
+        published: Option<Published>,
+        sha256: &str,
+    ) -> Result<Option<Published>, Trouble> {
+        let Some(first) = published else { return Ok(None) };
+        if first.sha256 == sha256 {
+            return Ok(Some(first));
+        }
+        match self.published(path).await? {
+            Some(second) if second.sha256 == sha256 => Ok(Some(second)),
+            _ => {
+                Err(Trouble::new(What::Checksum, format!("the archive says {}, the bytes are {sha256}", first.sha256)))
+            }
+        }
+    }
+
+    /// Brings the partial file to its full length.
+    async fn bytes(&self, row: &FileRow, part: &mut Partial, tell: &(dyn Fn(u64) + Sync)) -> Result<Expected, Trouble> {
+        let url = url_of(self.base_url, &row.listed.path.to_string());
+        let listed = || Expected { etag: row.listed.etag.clone(), size: row.listed.size };
+        if part.len > row.listed.size {
+            part.start_over().map_err(|err| of_io(&err))?;
+        }
+        if part.len > 0 && part.len == row.listed.size {
+            return Ok(listed());
+        }
+        let mut headers = Vec::new();
+        if let Some(etag) = row.listed.etag.as_ref().filter(|_| part.len > 0) {
+            headers.push(("range", format!("bytes={}-", part.len)));
+            headers.push(("if-range", format!("\"{etag}\"")));
+        }
+        let mut reply = self.asker.open(&url, &headers, &[200, 206, 416]).await?;
+        if reply.status == 416 || (reply.status == 206 && !continues(&reply, row, part.len)) {
+            // The file is another one now, or the server does not do what it is asked: from the beginning.
+            drop(reply);
+            part.start_over().map_err(|err| of_io(&err))?;
+            reply = self.asker.open(&url, &[], &[200]).await?;
+        }
+        let etag = header(&reply, "etag").map(|t| tag_text(&t)).or_else(|| row.listed.etag.clone());
+        let mut expected = Expected { etag, size: part.len };
+        if reply.status == 200 {
+            part.start_over().map_err(|err| of_io(&err))?;
+            expected.size = 0;
+        }
+        expected.size += match reply.length() {
+            Some(length) => length,
+            None => row.listed.size.saturating_sub(expected.size),
+        };
+        if expected.etag == row.listed.etag && expected.size != row.listed.size {
+            return Err(Trouble::new(
+                What::Length,
+                format!("the listing says {} bytes, the server {}", row.listed.size, expected.size),
+            ));
+        }
+        self.receive(&mut reply, part, expected.size, tell).await?;
+        Ok(expected)
+    }
+
+    async fn receive(
+        &self,
+        reply: &mut Reply<'_>,
+        part: &mut Partial,
+        size: u64,
+        tell: &(dyn Fn(u64) + Sync),
+    ) -> Result<(), Trouble> {
+        // Only the time that the server takes counts, not our own pace.
+        let (mut waited, mut brought) = (Duration::ZERO, 0_u64);
+        loop {
+            let asked = Instant::now();
+            let chunk = reply.chunk().await.map_err(|err| of_http(&err))?;
+            waited += asked.elapsed();
+            let Some(chunk) = chunk else { break };
+            brought += chunk.len() as u64;
+            if part.len + chunk.len() as u64 > size {
+                return Err(Trouble::new(What::Length, format!("more than the {size} bytes that were announced")));
+            }
+            part.append(&chunk).map_err(|err| of_io(&err))?;
+            tell(chunk.len() as u64);
+            self.asker.rate.bytes(chunk.len()).await;
+            if waited >= self.stall {
+                if brought < SLOWEST_BYTES_PER_S * self.stall.as_secs() {
+                    return Err(Trouble::new(
+                        What::Stalled,
+                        format!("{brought} bytes in {} s, at {} of {size}", waited.as_secs(), part.len),
+                    ));
+                }
+                (waited, brought) = (Duration::ZERO, 0);
+            }
+        }
+        if part.len == size {
+            return Ok(());
+        }
+        Err(Trouble::new(What::Length, format!("the body ended at {} of {size} bytes", part.len)))
+    }
+}
+
+/// True when a 206 is the rest of the very upload that the partial file is of.
+fn continues(reply: &Reply<'_>, row: &FileRow, from: u64) -> bool {
+    let same = header(reply, "etag").is_none_or(|t| Some(tag_text(&t)) == row.listed.etag);
+    // RFC 9110, 14.4: `bytes first-last/complete`.
+    let range = header(reply, "content-range");
+    let first = range.as_deref().and_then(|r| r.strip_prefix("bytes ")).and_then(|r| r.split_once('-'));
+    same && first.is_some_and(|(first, _)| first.trim().parse() == Ok(from))
+}
+
+fn header(reply: &Reply<'_>, name: &str) -> Option<String> {
+    reply.headers.get(name)?.to_str().ok().map(str::to_owned)
+}
+
+fn of_io(err: &io::Error) -> Trouble {
+    Trouble::new(What::Disk, err.to_string())
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, Trouble> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(|err| of_io(&err)),
+        Err(err) => Err(Trouble::new(What::Disk, err.to_string())),
+    }
+}

@@ -1,0 +1,290 @@
+//! From the archive into the mirror: a producer lists and offers, workers lease and fetch, one manifest row per file.
+//!
+//! ```text
+//!  list --offer--> manifest --lease--> worker --> .partial --proof, fsync, rename--> mirror
+//!                     ^                  |
+//!                     +-- retry later, dead letter, lost lease
+//! ```
+//! A file that fails never stops the others. A run ends when nothing of its selection is queued or leased by anybody;
+//! stopped or killed, the next one goes on where it was. Never touches a file that is here and unchanged.
+
+pub(crate) mod ask;
+mod checksum;
+pub(crate) mod desk;
+mod fetch;
+mod partial;
+mod rate;
+mod tally;
+mod worker;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use wal_format::durable;
+
+use self::ask::Asker;
+use self::desk::Desk;
+pub use self::tally::{Summary, Tally};
+use super::list::Lister;
+use super::manifest::{self, Lease, Listed, Offer, Offered, Scope};
+use super::mirror::Mirror;
+use super::path::ArchivePath;
+use super::select::Selection;
+use crate::clock;
+use crate::config::Config;
+use crate::shutdown::Shutdown;
+
+/// What to download.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Which files.
+    pub selection: Selection,
+    /// Monthly files where they are, daily ones for the rest.
+    pub auto: bool,
+    /// Files on the dead-letter list get another chance.
+    pub retry_dead: bool,
+}
+
+/// What a run tells while it works. Called from many tasks.
+pub trait Watch: Send + Sync {
+    /// A series was listed: so many files and bytes are to be downloaded in all.
+    fn listed(&self, files: u64, bytes: u64);
+    /// Bytes came.
+    fn received(&self, bytes: u64);
+    /// A file came to an end: `here`, `proven`, `retry`, `dead`, and what went wrong.
+    fn file(&self, path: &ArchivePath, state: &'static str, bytes: u64, error: Option<&str>);
+}
+
+/// What all tasks of a run share.
+struct Shared {
+    job: Job,
+    mirror: Mirror,
+    desk: Desk,
+    asker: Asker,
+    base_url: String,
+    lease_s: u64,
+    stall: Duration,
+    min_free_bytes: u64,
+    /// Nobody else works on this queue: what is queued comes to this disk.
+    alone: bool,
+    scope: Mutex<Scope>,
+    tally: Tally,
+    watch: Arc<dyn Watch>,
+    /// The producer has offered everything.
+    all_listed: AtomicBool,
+    /// Throttled answers since the last file that went right.
+    throttled: AtomicU64,
+    /// Something new is in the queue, or something ended.
+    news: Notify,
+    /// Ends the run: a signal, or a failure that every file would share.
+    stop: Shutdown,
+    fatal: Mutex<Option<anyhow::Error>>,
+}
+
+impl Shared {
+    fn scope(&self) -> Scope {
+        self.scope.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends the run for a reason that is nobody's file.
+    fn give_up(&self, why: anyhow::Error) {
+        let mut fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner);
+        fatal.get_or_insert(why);
+        drop(fatal);
+        self.stop.trigger();
+        self.news.notify_waiters();
+    }
+}
+
+/// Downloads a job's files; returns when nothing is left of it or `stop` was asked for.
+///
+/// # Errors
+/// When the mirror, the disk or the manifest cannot be used; a file that cannot be had is no error.
+pub async fn download(config: &Config, job: Job, watch: Arc<dyn Watch>, stop: Shutdown) -> Result<Summary> {
+    let started = Instant::now();
+    let history = &config.history;
+    let mirror = Mirror::open(history)?;
+    let _lock = mirror.lock()?;
+    let desk = Desk::open(&mirror, history).await?;
+    let holder = mirror.holder.clone();
+    let run = desk
+        .with(move |q| {
+            // The lock says that whoever leased these is gone.
+            q.recover(&holder)?;
+            q.begin_run(&holder, "download")
+        })
+        .await?;
+    let first_day = today();
+    let mut scope = Scope::of(&job.selection);
+    if !job.selection.symbols.is_all() && scope.symbols.is_none() {
+        scope.symbols = Some(BTreeSet::new());
+    }
+    let shared = Arc::new(Shared {
+        mirror,
+        desk: desk.clone(),
+        asker: Asker::new(config)?,
+        base_url: history.base_url.clone(),
+        lease_s: history.lease_s,
+        stall: Duration::from_secs(history.stall_timeout_s),
+        min_free_bytes: history.min_free_bytes,
+        alone: history.manifest.starts_with("sqlite:"),
+        scope: Mutex::new(scope),
+        tally: Tally::default(),
+        watch,
+        all_listed: AtomicBool::new(false),
+        throttled: AtomicU64::new(0),
+        news: Notify::new(),
+        stop,
+        fatal: Mutex::new(None),
+        job,
+    });
+    let renewal = tokio::spawn(renew(Arc::clone(&shared)));
+    let workers: Vec<_> =
+        (0..history.download_workers).map(|_| tokio::spawn(worker::work(Arc::clone(&shared)))).collect();
+    let unlisted = produce(&shared, history.list_workers, &history.list_url, history.list_version).await;
+    for worker in workers {
+        if let Err(err) = worker.await {
+            shared.give_up(anyhow::Error::new(err).context("a worker died"));
+        }
+    }
+    renewal.abort();
+    let fatal = shared.fatal.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let mut summary = shared.tally.summary();
+    summary.unlisted = unlisted;
+    summary.seconds = started.elapsed().as_secs();
+    summary.stopped = fatal.is_none() && shared.stop.requested();
+    let outcome = match (&fatal, summary.stopped) {
+        (Some(_), _) => "failed",
+        (None, true) => "stopped",
+        (None, false) => "done",
+    };
+    let (told, mirror) = (serde_json::to_value(&summary)?, shared.mirror.clone());
+    let ended = desk
+        .with(move |q| {
+            q.end_run(run, outcome, &told)?;
+            manifest::export_days(q, &mirror.holder, &mirror.dir, first_day, today())
+        })
+        .await;
+    // What stopped the run says more than what it could not write afterwards.
+    if let Some(fatal) = fatal {
+        return Err(fatal);
+    }
+    ended.context("the list of what was downloaded")?;
+    let metrics = summary.prometheus(clock::wall_ns() / 1_000_000_000);
+    let metrics_file = shared.mirror.dir.join(manifest::EXPORTS).join("download.prom");
+    durable::write_file(&metrics_file, metrics.as_bytes())
+        .with_context(|| format!("write {}", metrics_file.display()))?;
+    Ok(summary)
+}
+
+/// The UTC day of now.
+fn today() -> jiff::civil::Date {
+    let s = i64::try_from(clock::wall_ns() / 1_000_000_000).unwrap_or(0);
+    let now = jiff::Timestamp::from_second(s).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    now.to_zoned(jiff::tz::TimeZone::UTC).date()
+}
+
+/// Lists and offers; answers how many folders could not be listed.
+async fn produce(shared: &Arc<Shared>, workers: usize, list_url: &str, version: u64) -> u64 {
+    let lister = Lister::new(&shared.asker, list_url, version, workers);
+    let names = |names: &BTreeSet<String>| {
+        let mut scope = shared.scope.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(symbols) = &mut scope.symbols {
+            symbols.extend(names.iter().cloned());
+        }
+        Ok(())
+    };
+    let walk = lister.walk(&shared.job.selection, shared.job.auto, names, async |files| offer(shared, files).await);
+    let done = tokio::select! {
+        done = walk => done,
+        () = shared.stop.wait() => Ok(()),
+    };
+    if let Err(err) = done {
+        shared.give_up(err);
+    }
+    shared.all_listed.store(true, Ordering::Release);
+    shared.news.notify_waiters();
+    lister.problems().len() as u64
+}
+
+async fn offer(shared: &Arc<Shared>, files: Vec<Listed>) -> Result<()> {
+    let (base_url, mirror, retry_dead) = (shared.base_url.clone(), shared.mirror.clone(), shared.job.retry_dead);
+    let (files, offered) = shared
+        .desk
+        .with(move |q| {
+            let is_there = |row: &manifest::FileRow| {
+                std::fs::metadata(mirror.file(&row.listed.path)).is_ok_and(|m| m.len() == row.listed.size)
+            };
+            let offer = Offer { base_url: &base_url, holder: &mirror.holder, retry_dead, is_there: &is_there };
+            let offered = q.offer(&files, &offer)?;
+            let none_to_do = files.iter().zip(&offered).filter(|(_, o)| !o.is_work());
+            let names = none_to_do.map(|(file, _)| file.path.name()).collect();
+            if let Some(folder) = files.first().and_then(|f| mirror.file(&f.path).parent().map(Path::to_owned)) {
+                partial::sweep_of(&folder, &names).with_context(|| format!("sweep {}", folder.display()))?;
+            }
+            Ok((files, offered))
+        })
+        .await?;
+    let tally = &shared.tally;
+    for (file, offered) in files.iter().zip(offered) {
+        Tally::one(&tally.listed);
+        match offered {
+            Offered::Here => Tally::one(&tally.skipped),
+            Offered::Dead => Tally::one(&tally.dead_before),
+            Offered::Changed => Tally::one(&tally.changed),
+            Offered::New | Offered::Waiting | Offered::Vanished | Offered::Revived => {}
+        }
+        if offered.is_work() {
+            Tally::one(&tally.queued);
+            tally.queued_bytes.fetch_add(file.size, Ordering::Relaxed);
+        }
+    }
+    let (queued, bytes) = (tally.queued.load(Ordering::Relaxed), tally.queued_bytes.load(Ordering::Relaxed));
+    if shared.alone {
+        room(shared, bytes)?;
+    }
+    shared.watch.listed(queued, bytes);
+    shared.news.notify_waiters();
+    Ok(())
+}
+
+/// Fails when what is queued cannot fit on the disk; better now than in an hour.
+fn room(shared: &Shared, queued_bytes: u64) -> Result<()> {
+    let done = shared.tally.ok_bytes.load(Ordering::Relaxed);
+    let under_way = shared.tally.received_bytes.load(Ordering::Relaxed).saturating_sub(done);
+    let left = queued_bytes.saturating_sub(done).saturating_sub(under_way);
+    let free = shared.mirror.free_bytes()?;
+    anyhow::ensure!(
+        left <= free.saturating_sub(shared.min_free_bytes),
+        "the selection needs {} MiB more, and {} MiB are free in {}, of which {} MiB must stay free: choose less, \
+         make room, or set history.dir",
+        left >> 20,
+        free >> 20,
+        shared.mirror.dir.display(),
+        shared.min_free_bytes >> 20
+    );
+    Ok(())
+}
+
+/// Keeps the leases of this mirror alive.
+async fn renew(shared: Arc<Shared>) {
+    let pause = Duration::from_millis(shared.lease_s * 1_000 / 3);
+    loop {
+        tokio::time::sleep(pause).await;
+        let (holder, lease_s) = (shared.mirror.holder.clone(), shared.lease_s);
+        if let Err(err) = shared.desk.with(move |q| q.renew(&holder, lease_s)).await {
+            tracing::warn!(error = %format!("{err:#}"), "leases cannot be renewed");
+        }
+    }
+}
+
+/// A plain name for a lease in messages.
+fn name(lease: &Lease) -> String {
+    lease.row.listed.path.to_string()
+}

@@ -1,0 +1,161 @@
+//! One worker: lease, fetch, say what came of it, until nothing is left.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+
+use super::fetch::{Fetched, Fetcher, Miss};
+use super::tally::Tally;
+use super::{Shared, name};
+use crate::collect::backoff::random;
+use crate::history::manifest::{Done, Failed, Lease};
+use crate::history::trouble::What;
+
+/// How long to wait for news when the queue has nothing for us now.
+const POLL: Duration = Duration::from_millis(250);
+/// A server that throttles this often without a single file between means it.
+const THROTTLED_MAX: u64 = 100;
+
+/// Works until the run is over.
+pub(super) async fn work(shared: Arc<Shared>) {
+    while !shared.stop.requested() {
+        match next(&shared).await {
+            Ok(Some(lease)) => {
+                if let Err(err) = one(&shared, lease).await {
+                    shared.give_up(err);
+                }
+            }
+            Ok(None) => return,
+            Err(err) => shared.give_up(err),
+        }
+    }
+}
+
+/// The next file; `None` when the run is over.
+async fn next(shared: &Shared) -> Result<Option<Lease>> {
+    loop {
+        if shared.stop.requested() {
+            return Ok(None);
+        }
+        // Before the queue is asked: what is offered meanwhile is no end.
+        let all_listed = shared.all_listed.load(std::sync::atomic::Ordering::Acquire);
+        let (holder, scope, lease_s) = (shared.mirror.holder.clone(), shared.scope(), shared.lease_s);
+        let asked = shared.desk.with(move |q| {
+            let lease = q.lease(&holder, &scope, lease_s)?;
+            let left = if lease.is_none() { q.pending(&scope)? } else { Default::default() };
+            Ok((lease, left))
+        });
+        match asked.await? {
+            (Some(lease), _) => return Ok(Some(lease)),
+            // What others have leased may come back.
+            (None, left) if all_listed && left.queued == 0 && left.leased == 0 => return Ok(None),
+            (None, _) => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(POLL) => {}
+            () = shared.news.notified() => {}
+            () = shared.stop.wait() => {}
+        }
+    }
+}
+
+/// One leased file.
+async fn one(shared: &Shared, lease: Lease) -> Result<()> {
+    let fetcher = Fetcher {
+        asker: &shared.asker,
+        mirror: &shared.mirror,
+        base_url: &shared.base_url,
+        stall: shared.stall,
+        min_free_bytes: shared.min_free_bytes,
+    };
+    let tell = |bytes: u64| {
+        shared.tally.received_bytes.fetch_add(bytes, Ordering::Relaxed);
+        shared.watch.received(bytes);
+    };
+    let still_ours = || async {
+        let lease = lease.clone();
+        shared.desk.with(move |q| q.holds(&lease)).await.unwrap_or(false)
+    };
+    let fetched = tokio::select! {
+        fetched = fetcher.fetch(&lease.row, still_ours, &tell) => fetched,
+        () = shared.stop.wait() => {
+            return shared.desk.with(move |q| q.release(&lease)).await;
+        }
+    };
+    match fetched {
+        Ok(Some(Fetched { done, was_there })) => finish(shared, lease, done, was_there).await,
+        Ok(None) => {
+            lost(shared, &lease);
+            Ok(())
+        }
+        Err(miss) if miss.trouble.what == What::Disk => {
+            let why = anyhow!("{}: {}", name(&lease), miss.trouble);
+            shared.desk.with(move |q| q.release(&lease)).await?;
+            Err(why)
+        }
+        Err(miss) => fail(shared, lease, miss).await,
+    }
+}
+
+async fn finish(shared: &Shared, lease: Lease, done: Done, was_there: bool) -> Result<()> {
+    shared.throttled.store(0, Ordering::Relaxed);
+    let size = done.size;
+    let (path, kept) = (lease.row.listed.path.clone(), lease.clone());
+    if !shared.desk.with(move |q| q.finish(&lease, &done)).await? {
+        lost(shared, &kept);
+        return Ok(());
+    }
+    if was_there {
+        Tally::one(&shared.tally.proven);
+    } else {
+        Tally::one(&shared.tally.ok);
+    }
+    shared.tally.ok_bytes.fetch_add(size, Ordering::Relaxed);
+    shared.watch.file(&path, if was_there { "proven" } else { "here" }, size, None);
+    shared.news.notify_waiters();
+    Ok(())
+}
+
+fn lost(shared: &Shared, lease: &Lease) {
+    tracing::warn!(file = %lease.row.listed.path, "another downloader took this file over: history.lease_s is short");
+    Tally::one(&shared.tally.lost);
+    shared.news.notify_waiters();
+}
+
+async fn fail(shared: &Shared, lease: Lease, miss: Miss) -> Result<()> {
+    let Miss { trouble, gained } = miss;
+    // A server that asks for patience is no fault of the file, unless it never gives anything.
+    let excused = trouble.what == What::Throttled && shared.throttled.fetch_add(1, Ordering::Relaxed) < THROTTLED_MAX;
+    let failures = match (excused, gained) {
+        (true, _) => lease.row.failures,
+        (false, true) => 1,
+        (false, false) => lease.row.failures + 1,
+    };
+    let retry = &shared.asker.retry;
+    let dead = !excused && failures >= retry.attempts.min(trouble.what.patience());
+    let wait = retry.wait(failures.max(1), random());
+    let error = trouble.to_string();
+    let failed = Failed {
+        error: error.clone(),
+        failures,
+        wait_us: i64::try_from(wait.as_micros()).unwrap_or(i64::MAX / 2),
+        dead,
+    };
+    let (path, dest) = (lease.row.listed.path.clone(), shared.mirror.file(&lease.row.listed.path));
+    let ours = shared.desk.with(move |q| q.fail(&lease, &failed)).await?;
+    if dead && ours {
+        // Nobody resumes it before somebody asks: it would only lie about.
+        let swept = tokio::task::spawn_blocking(move || super::partial::sweep(&dest, None)).await?;
+        if let Err(err) = swept {
+            tracing::warn!(file = %path, error = %err, "what is left of a download cannot be removed");
+        }
+        Tally::one(&shared.tally.failed);
+    } else {
+        Tally::one(&shared.tally.retries);
+    }
+    shared.watch.file(&path, if dead { "dead" } else { "retry" }, 0, Some(&error));
+    shared.news.notify_waiters();
+    Ok(())
+}

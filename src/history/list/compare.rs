@@ -1,0 +1,149 @@
+//! The archive's listing beside what is here: file by file, without changing anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::Lister;
+use crate::config::Config;
+use crate::history::download::ask::Asker;
+use crate::history::download::desk::Desk;
+use crate::history::manifest::{FileRow, Listed, State, difference};
+use crate::history::market::words;
+use crate::history::mirror::Mirror;
+use crate::history::select::Selection;
+use crate::history::trouble::Trouble;
+
+words! {
+    /// How a file of the archive stands here.
+    Standing, "state of a file" {
+        /// The archive has it, nobody asked for it yet, or it was taken away here.
+        Missing = "missing",
+        /// It is here and is what the archive has.
+        Here = "here",
+        /// It is here, and the archive has other bytes now.
+        Differs = "differs",
+        /// It is in the queue of downloads.
+        Queued = "queued",
+        /// It is on the dead-letter list.
+        Dead = "dead",
+        /// It is here, and the archive does not list it any more.
+        Gone = "gone",
+    }
+}
+
+/// One file of the comparison.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Compared {
+    /// Path in the archive.
+    pub path: String,
+    /// Bytes, as listed; of a file that is gone, as it is here.
+    pub size: u64,
+    /// How it stands.
+    #[serde(serialize_with = "as_word")]
+    pub standing: Standing,
+    /// What differs: `etag`, `size`, `last_modified` or `checksum`.
+    pub differs: Option<&'static str>,
+    /// Upload time, as listed.
+    pub last_modified: String,
+    /// True when the archive has a `.CHECKSUM` for it.
+    pub has_checksum: bool,
+}
+
+fn as_word<S: serde::Serializer>(standing: &Standing, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(standing.as_str())
+}
+
+/// Hands every file of a selection to `each`; answers which folders could not be listed.
+///
+/// # Errors
+/// When the mirror or its manifest cannot be used, and the first error of `each`.
+pub async fn compare(
+    config: &Config,
+    selection: &Selection,
+    auto: bool,
+    mut each: impl FnMut(Compared) -> Result<()>,
+) -> Result<Vec<(String, Trouble)>> {
+    let history = &config.history;
+    let mirror = Mirror::open(history)?;
+    let desk = Desk::open(&mirror, history).await?;
+    let asker = Asker::new(config)?;
+    let lister = Lister::new(&asker, &history.list_url, history.list_version, history.list_workers);
+    let take = async |files: Vec<Listed>| {
+        let Some(first) = files.first() else { return Ok(()) };
+        let series = Selection {
+            markets: [first.path.series.market].into(),
+            kinds: [first.path.series.kind].into(),
+            symbols: crate::history::Symbols::exactly(&first.path.series.symbol),
+            intervals: first.path.series.interval.into_iter().collect(),
+            from: selection.from,
+            to: selection.to,
+            ..Selection::default()
+        };
+        let periods: BTreeSet<_> = files.iter().map(|f| f.path.series.period).collect();
+        let read = desk.with(move |queue| {
+            let mut rows = BTreeMap::new();
+            queue.for_each(&series, &mut |row| {
+                rows.insert(row.listed.path.to_string(), row);
+                Ok(())
+            })?;
+            Ok(rows)
+        });
+        let mut rows = read.await?;
+        for file in files {
+            let row = rows.remove(&file.path.to_string());
+            each(compared(&file, row.as_ref(), &mirror))?;
+        }
+        // What is here of the same periods and was not listed.
+        for row in rows.into_values() {
+            let wanted = periods.contains(&row.listed.path.series.period) && !auto;
+            if wanted && row.state == State::Here {
+                each(gone(&row))?;
+            }
+        }
+        Ok(())
+    };
+    lister.walk(selection, auto, |_| Ok(()), take).await?;
+    Ok(lister.problems())
+}
+
+fn compared(file: &Listed, row: Option<&FileRow>, mirror: &Mirror) -> Compared {
+    let mut differs = None;
+    let standing = match row {
+        None => Standing::Missing,
+        Some(row) => match row.state {
+            State::Queued | State::Leased => Standing::Queued,
+            State::Dead => Standing::Dead,
+            State::Here => {
+                differs = difference(&row.listed, file);
+                let ours = row.holder.as_deref() == Some(&mirror.holder);
+                let there = !ours || mirror.file(&file.path).exists();
+                match (differs, there) {
+                    (Some(_), _) => Standing::Differs,
+                    (None, true) => Standing::Here,
+                    (None, false) => Standing::Missing,
+                }
+            }
+        },
+    };
+    Compared {
+        path: file.path.to_string(),
+        size: file.size,
+        standing,
+        differs,
+        last_modified: file.last_modified.clone(),
+        has_checksum: file.checksum_tag.is_some(),
+    }
+}
+
+fn gone(row: &FileRow) -> Compared {
+    Compared {
+        path: row.listed.path.to_string(),
+        size: row.listed.size,
+        standing: Standing::Gone,
+        differs: None,
+        last_modified: row.listed.last_modified.clone(),
+        has_checksum: row.published_sha256.is_some(),
+    }
+}

@@ -1,0 +1,239 @@
+//! What the archive has: folders of symbols and intervals, files with size, tag and checksum, over S3 listings.
+//!
+//! The listing, not the exchange's list of symbols, is the list of symbols: delisted ones stay in it. A folder that
+//! cannot be listed is told and does not stop the others.
+
+mod choose;
+mod compare;
+pub(crate) mod s3;
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::Result;
+use futures_util::{StreamExt, stream};
+
+pub use self::compare::{Compared, Standing, compare};
+use self::s3::{Next, Object, Page};
+use super::download::ask::Asker;
+use super::manifest::Listed;
+use super::market::{BarInterval, Kind, Market, Period};
+use super::path::{ArchivePath, CHECKSUM, SeriesPath, is_symbol, kind_folder};
+use super::select::Selection;
+use super::trouble::Trouble;
+
+/// Largest page that is read, bytes: S3 sends about 400 KB.
+const PAGE_BYTES_MAX: usize = 8 << 20;
+
+/// Lists the archive.
+pub struct Lister<'a> {
+    asker: &'a Asker,
+    url: String,
+    version: u64,
+    workers: usize,
+    problems: Mutex<Vec<(String, Trouble)>>,
+    strange: AtomicU64,
+}
+
+/// A symbol's folders of one kind.
+#[derive(Clone, Debug)]
+struct Unit {
+    market: Market,
+    kind: Kind,
+    periods: Vec<Period>,
+    symbol: String,
+}
+
+impl<'a> Lister<'a> {
+    /// Lists below `url` with up to `workers` requests at once; `version` is S3's, 1 or 2.
+    pub fn new(asker: &'a Asker, url: &str, version: u64, workers: usize) -> Self {
+        Self {
+            asker,
+            url: url.to_owned(),
+            version,
+            workers,
+            problems: Mutex::new(Vec::new()),
+            strange: AtomicU64::new(0),
+        }
+    }
+
+    /// Folders that could not be listed, and why.
+    pub fn problems(&self) -> Vec<(String, Trouble)> {
+        self.problems.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Names that are none of the archive's.
+    pub fn strange(&self) -> u64 {
+        self.strange.load(Ordering::Relaxed)
+    }
+
+    /// Hands the files of a selection to `take`, a series of one symbol at a time, sorted. With `auto`, monthly files
+    /// where they are and daily ones for the rest. `symbols` hears the names of a kind before its files come.
+    ///
+    /// # Errors
+    /// The first error of `take` or `symbols`; folders that fail are in [`Lister::problems`].
+    pub async fn walk(
+        &self,
+        selection: &Selection,
+        auto: bool,
+        mut symbols: impl FnMut(&BTreeSet<String>) -> Result<()>,
+        mut take: impl AsyncFnMut(Vec<Listed>) -> Result<()>,
+    ) -> Result<()> {
+        let mut folders: Vec<(Market, Kind, Vec<Period>)> = Vec::new();
+        for (market, period, kind) in selection.kind_folders() {
+            match folders.iter_mut().find(|(m, k, _)| (*m, *k) == (market, kind)) {
+                Some((_, _, periods)) => periods.push(period),
+                None => folders.push((market, kind, vec![period])),
+            }
+        }
+        for (market, kind, periods) in folders {
+            let names = self.symbols(market, kind, &periods, selection).await;
+            symbols(&names)?;
+            let units = names.into_iter().map(|symbol| Unit { market, kind, periods: periods.clone(), symbol });
+            let mut listed =
+                stream::iter(units).map(|unit| self.unit(unit, selection, auto)).buffered(self.workers.max(1));
+            while let Some(series) = listed.next().await {
+                for files in series {
+                    take(files).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The symbols of a kind that are meant.
+    async fn symbols(&self, market: Market, kind: Kind, periods: &[Period], selection: &Selection) -> BTreeSet<String> {
+        if let Some(names) = selection.symbols.names() {
+            return names.iter().filter(|name| is_symbol(name)).cloned().collect();
+        }
+        let mut names = BTreeSet::new();
+        for period in periods {
+            names.extend(self.folders(&kind_folder(market, *period, kind)).await);
+        }
+        names.retain(|name| selection.symbols.holds(name));
+        names
+    }
+
+    /// The files of one symbol, one list per interval.
+    async fn unit(&self, unit: Unit, selection: &Selection, auto: bool) -> Vec<Vec<Listed>> {
+        let mut intervals: BTreeSet<Option<BarInterval>> = BTreeSet::new();
+        if !unit.kind.has_intervals() {
+            intervals.insert(None);
+        } else if !selection.intervals.is_empty() {
+            intervals.extend(selection.intervals.iter().map(|i| Some(*i)));
+        } else {
+            for period in &unit.periods {
+                let folder = format!("{}{}/", kind_folder(unit.market, *period, unit.kind), unit.symbol);
+                for name in self.folders(&folder).await {
+                    match name.parse::<BarInterval>() {
+                        Ok(interval) => drop(intervals.insert(Some(interval))),
+                        Err(_) => self.note_strange(&format!("{folder}{name}/")),
+                    }
+                }
+            }
+        }
+        let mut all = Vec::new();
+        'intervals: for interval in intervals {
+            let (mut daily, mut monthly) = (Vec::new(), Vec::new());
+            for period in &unit.periods {
+                let symbol = unit.symbol.clone();
+                let series = SeriesPath { market: unit.market, period: *period, kind: unit.kind, symbol, interval };
+                // Without the months nobody knows which days are wanted, and the other way round.
+                let Ok(files) = self.files(&series, selection).await else { continue 'intervals };
+                match period {
+                    Period::Daily => daily = files,
+                    Period::Monthly => monthly = files,
+                }
+            }
+            if auto {
+                all.push(choose::monthly_first(monthly, daily, selection));
+            } else {
+                // Never in one list: a list is sorted by path.
+                all.extend([daily, monthly]);
+            }
+        }
+        all.retain(|files| !files.is_empty());
+        all
+    }
+
+    /// The files of one folder that are meant, sorted.
+    async fn files(&self, series: &SeriesPath, selection: &Selection) -> Result<Vec<Listed>, ()> {
+        let folder = series.folder();
+        // Names sort by date: the first days need not be asked for, and behind the last one nothing is.
+        let mut at = selection.from.map(|from| {
+            let name = series.file(from).to_string();
+            Next::Behind(name.trim_end_matches(".zip").to_owned())
+        });
+        let mut files: Vec<Listed> = Vec::new();
+        loop {
+            let page = self.page(&folder, at.as_ref()).await?;
+            let mut behind = false;
+            for object in page.objects {
+                let (key, is_checksum) = match object.key.strip_suffix(CHECKSUM) {
+                    Some(key) => (key, true),
+                    None => (object.key.as_str(), false),
+                };
+                let Some(path) = key.parse::<ArchivePath>().ok().filter(|p| p.series == *series) else {
+                    self.note_strange(&object.key);
+                    continue;
+                };
+                behind |= selection.to.is_some_and(|to| path.first_day > to);
+                if !selection.holds_days(&path) {
+                    continue;
+                }
+                if !is_checksum {
+                    let Object { etag, size, last_modified, .. } = object;
+                    files.push(Listed { path, etag, size, last_modified, checksum_tag: None });
+                } else if let Some(file) = files.iter_mut().rev().find(|f| f.path == path) {
+                    file.checksum_tag = Some(object.etag.unwrap_or(object.last_modified));
+                }
+            }
+            match page.next {
+                // A server that gives the same page for ever is at its end.
+                Some(next) if !behind && Some(&next) != at.as_ref() => at = Some(next),
+                _ => break,
+            }
+        }
+        files.sort_by_cached_key(|file| file.path.to_string());
+        files.dedup_by(|a, b| a.path == b.path);
+        Ok(files)
+    }
+
+    /// Names of the folders in a folder.
+    async fn folders(&self, folder: &str) -> Vec<String> {
+        let mut names = Vec::new();
+        let mut at = None;
+        while let Ok(page) = self.page(folder, at.as_ref()).await {
+            for prefix in &page.prefixes {
+                match prefix.strip_prefix(folder).and_then(|rest| rest.strip_suffix('/')).filter(|name| is_symbol(name))
+                {
+                    Some(name) => names.push(name.to_owned()),
+                    None => self.note_strange(prefix),
+                }
+            }
+            match page.next {
+                Some(next) if Some(&next) != at.as_ref() => at = Some(next),
+                _ => break,
+            }
+        }
+        names
+    }
+
+    /// One page, tried again as often as is worth it; a folder that fails is noted.
+    async fn page(&self, folder: &str, at: Option<&Next>) -> Result<Page, ()> {
+        let url = format!("{}?{}", self.url, s3::query(self.version, folder, at));
+        let read = |body: Vec<u8>| s3::parse(&body);
+        let page = self.asker.ask_again(&url, PAGE_BYTES_MAX, read).await;
+        page.map_err(|trouble| {
+            tracing::warn!(folder, %trouble, "a folder of the archive cannot be listed");
+            let mut problems = self.problems.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            problems.push((folder.to_owned(), trouble));
+        })
+    }
+
+    fn note_strange(&self, name: &str) {
+        tracing::debug!(name, "this is no name of the archive");
+        self.strange.fetch_add(1, Ordering::Relaxed);
+    }
+}
