@@ -62,15 +62,21 @@ impl Mirror {
     pub fn lock(&self) -> Result<File> {
         let path = self.dir.join(LOCK);
         let file = File::create(&path).with_context(|| format!("make {}", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(std::fs::TryLockError::WouldBlock) => bail!(
-                "another download works in {}: wait for it, or give this one a history.dir of its own (they may \
-                 share a manifest on Postgres)",
-                self.dir.display()
-            ),
-            Err(std::fs::TryLockError::Error(err)) => Err(err).with_context(|| format!("lock {}", path.display())),
+        // A process that is being started inherits every lock for an instant: one look is not enough.
+        for _ in 0..20 {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(std::time::Duration::from_millis(50)),
+                Err(std::fs::TryLockError::Error(err)) => {
+                    return Err(err).with_context(|| format!("lock {}", path.display()));
+                }
+            }
         }
+        bail!(
+            "another download works in {}: wait for it, or give this one a history.dir of its own (they may share a \
+             manifest on Postgres)",
+            self.dir.display()
+        )
     }
 }
 

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use crate::support::s3::{Archive, Fault, noise, sha256};
 use crate::support::history::Mirror;
+use crate::support::s3::{Archive, Fault, noise, sha256};
 use crate::support::{both, recordings, run, wait_until};
 
 const DAY_1: &str = "data/spot/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2020-01-01.zip";

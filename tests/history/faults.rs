@@ -1,9 +1,9 @@
 //! A server in trouble: every fault ends in the right bytes or in a named dead letter, and the other files come all
 //! the same.
 
-use crate::support::s3::{Archive, Fault, noise};
 use crate::support::history::{Mirror, Run};
 use crate::support::proxy::{Kind, Proxy};
+use crate::support::s3::{Archive, Fault, noise};
 
 fn key(day: u32) -> String {
     format!("data/spot/daily/trades/BTCUSDT/BTCUSDT-trades-2024-01-{day:02}.zip")

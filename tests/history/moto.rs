@@ -5,8 +5,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
-use crate::support::s3::{noise, sha256};
 use crate::support::history::Mirror;
+use crate::support::s3::{noise, sha256};
 use crate::support::{free_port, recordings, wait_until};
 
 const BUCKET: &str = "data.binance.vision";

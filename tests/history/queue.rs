@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Child;
 use std::time::Duration;
 
-use crate::support::s3::{Archive, Seen, noise};
 use crate::support::cluster::Cluster;
 use crate::support::history::Mirror;
+use crate::support::s3::{Archive, Seen, noise};
 use crate::support::{Dice, runs, seed, wait_until};
 
 /// `n` files of three symbols, sent slowly enough to be killed in the middle.

@@ -83,7 +83,7 @@ fn told(chosen: &Chosen, show: impl Fn(&Compared) -> bool) -> Result<(BTreeMap<&
         if chosen.json {
             return print_out(&format!("{}\n", serde_json::to_string(&file)?));
         }
-        let why = file.differs.as_deref().map_or_else(String::new, |what| format!(" ({what})"));
+        let why = file.differs.map_or_else(String::new, |what| format!(" ({what})"));
         print_out(&format!("{}\t{}\t{}{why}\n", file.standing, file.size, file.path))
     };
     let problems = runtime()?.block_on(compare(&chosen.cfg, &chosen.selection, chosen.auto, each))?;

@@ -203,12 +203,12 @@ impl Fetcher<'_> {
         if first.sha256 == sha256 {
             return Ok(Some(first));
         }
-        match self.published(path).await? {
-            Some(second) if second.sha256 == sha256 => Ok(Some(second)),
-            _ => {
-                Err(Trouble::new(What::Checksum, format!("the archive says {}, the bytes are {sha256}", first.sha256)))
-            }
+        let second = self.published(path).await?;
+        if second.sha256 == sha256 {
+            return Ok(Some(second));
         }
+        let detail = format!("the archive says {}, the bytes are {sha256}", first.sha256);
+        Err(Trouble::new(What::Checksum, detail))
     }
 
     /// Brings the partial file to its full length.

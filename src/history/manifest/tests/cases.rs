@@ -80,7 +80,7 @@ pub(super) fn a_renewed_lease_stays_and_a_killed_holder_gets_its_files_back_at_o
     let other = q.lease("b", &all(), 60).unwrap().unwrap();
     place.run("UPDATE history_files SET lease_until = 1 WHERE state = 'leased'");
     assert_eq!(q.renew("a", 60).unwrap(), 1);
-    assert_eq!(q.recover("a").unwrap(), [one.row.listed.path.clone()]);
+    assert_eq!(q.recover("a").unwrap(), std::slice::from_ref(&one.row.listed.path));
     assert!(!q.holds(&one).unwrap());
     assert!(q.holds(&other).unwrap(), "another holder's lease is its own until somebody takes it");
     assert_eq!(q.pending(&all()).unwrap(), Pending { queued: 2, leased: 1 });
