@@ -289,3 +289,91 @@ fn statistics_tell_what_happened_since_the_line_before_and_how_long_it_took() {
     shutdown.trigger();
     service.join();
 }
+
+/// A log whose clock the test owns: nanoseconds since epoch, and since boot a million seconds less.
+fn log_at(cfg: &Config, now: &Arc<AtomicU64>) -> LogWriter {
+    let clock = Arc::clone(now);
+    let mut options = cfg.log_options();
+    options.clock = Arc::new(move || {
+        let wall_ns = clock.load(std::sync::atomic::Ordering::Relaxed);
+        wal_format::ClockPair { wall_ns, mono_ns: wall_ns - 1_000_000_000_000_000 }
+    });
+    LogWriter::open(&cfg.wal_dir(crate::venue::VenueId::BinanceUsdm), options).unwrap()
+}
+
+#[test]
+fn an_hour_of_silence_and_a_delisting_come_out_of_the_database_as_they_should() {
+    const SECOND: u64 = 1_000_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let cfg = config(dir.path());
+    // 2024-08-08 00:00 UTC.
+    let start = 1_723_075_200 * SECOND;
+    let now = Arc::new(AtomicU64::new(start));
+    let mut log = log_at(&cfg, &now);
+    let append = |log: &mut LogWriter, kind: Kind, payload: &[u8]| {
+        let ts_recv_ns = now.load(std::sync::atomic::Ordering::Relaxed);
+        log.append(&Append { ts_recv_ns, conn: 1, kind, flags: 0, payload }).unwrap();
+    };
+    let trade = |log: &mut LogWriter, id: u64, price: u64| {
+        let ms = now.load(std::sync::atomic::Ordering::Relaxed) / 1_000_000;
+        let frame = format!(
+            r#"{{"stream":"btcusdt@trade","data":{{"e":"trade","E":{ms},"T":{ms},"s":"BTCUSDT","t":{id},"p":"{price}","q":"1","X":"MARKET","m":false}}}}"#
+        );
+        append(log, Kind::Data, frame.as_bytes());
+    };
+    let listing = |log: &mut LogWriter, symbols: &str| {
+        let meta = r#"{"channel":"symbols","symbol":null,"url":"u","status":200}"#;
+        let ts_recv_ns = now.load(std::sync::atomic::Ordering::Relaxed);
+        log.append_rest(ts_recv_ns, 0, meta.as_bytes(), format!(r#"{{"symbols":[{symbols}]}}"#).as_bytes()).unwrap();
+    };
+    let idle = |log: &mut LogWriter, seconds: u64| {
+        for _ in 0..seconds {
+            now.fetch_add(SECOND, std::sync::atomic::Ordering::Relaxed);
+            log.tick().unwrap();
+        }
+    };
+    let entry = r#"{"symbol":"BTCUSDT","status":"TRADING","baseAsset":"BTC","quoteAsset":"USDT","contractType":"PERPETUAL","onboardDate":1,"filters":[]}"#;
+    listing(&mut log, entry);
+    idle(&mut log, 5);
+    trade(&mut log, 1, 100);
+    idle(&mut log, 3_600);
+    trade(&mut log, 2, 200);
+    idle(&mut log, 10);
+    listing(&mut log, "");
+    idle(&mut log, 3_600);
+    log.close().unwrap();
+    drain(&cfg);
+    // A second sitting restores what was halted, and leaves it so.
+    let mut log = log_at(&cfg, &now);
+    idle(&mut log, 3_600);
+    log.close().unwrap();
+    drain(&cfg);
+    let mut db = open_reader(&cfg.klines.database, &cfg.data_dir).unwrap();
+    let mut of = |interval| {
+        let query = HistoryQuery {
+            venue: "binance-usdm".into(),
+            symbol: "BTCUSDT".into(),
+            interval,
+            start_us: None,
+            end_us: None,
+            limit: 1_000,
+            newest_first: false,
+        };
+        db.query(&query).unwrap()
+    };
+    let minutes = of(Interval::M1);
+    let at = |minute: u64| (start / 1_000 + minute * 60_000_000) as i64;
+    assert_eq!(minutes.iter().map(|b| b.open_time_us).collect::<Vec<_>>(), (0..=60).map(at).collect::<Vec<_>>());
+    assert!(minutes.iter().all(|b| b.is_final() && b.revision == 0 && b.flags & crate::kline::data::GAP == 0));
+    assert!(minutes[1..60].iter().all(|b| b.trade_count == 0 && b.volume == 0 && b.open == 100 && b.close == 100));
+    assert_eq!((minutes[0].trade_count, minutes[60].trade_count, minutes[60].close), (1, 1, 200));
+    let hours = of(Interval::H1);
+    assert_eq!(hours.iter().map(|b| (b.open_time_us, b.trade_count)).collect::<Vec<_>>(), [(at(0), 1), (at(60), 1)]);
+    assert!(hours.iter().all(|b| b.is_final()));
+    let day = of(Interval::D1);
+    assert_eq!(
+        (day.len(), day[0].trade_count, day[0].is_final()),
+        (1, 2, false),
+        "the day it was delisted in is not over"
+    );
+}
