@@ -183,6 +183,11 @@ pub fn clean(settings: &Settings<'_>, unit: &Unit, mut files: Vec<Found>) -> Res
         remove_dir(&dir)?;
         bail!("{lost} cannot be used any more; the month stays as it was cleaned before; download the file again");
     }
+    let paths = |r: &Record| r.outputs.iter().map(|o| o.path.clone()).collect::<Vec<_>>();
+    if old.as_ref().is_some_and(|old| paths(old) != paths(&record)) {
+        // Else a run that is killed now, and settings or files that change back, would leave files of both.
+        LocalStore::new(&settings.lake).remove(Path::new(&unit.record().context("a kind that is only mirrored")?))?;
+    }
     publish(settings, unit, &staged, &mut record, &dir)?;
     Ok(Outcome { record, skipped: false })
 }

@@ -280,9 +280,9 @@ fn generate(args: &Args, zip: &Path, csv: Option<&Path>) -> Result<u64> {
     write(&mut vec![header.to_owned()])?;
     for i in 0..args.rows {
         if burst == 0 {
-            // One taker order moves through several prices; recorded BTCUSDT: two to three aggregates on average.
+            // One taker order moves through several prices; two aggregates on average.
             burst = 1 + dice.exp(1.5) as u64;
-            at_ms += dice.exp(pause * 2.5);
+            at_ms += dice.exp(pause * 2.0);
             sell = dice.below(2) == 0;
             ticks += dice.below(5) as i64 - 2;
         } else {
