@@ -26,6 +26,7 @@ mod candles {
 }
 mod klines {
     mod crosscheck;
+    mod kill_anywhere;
 }
 mod api {
     mod page;

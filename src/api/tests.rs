@@ -123,7 +123,7 @@ impl Fixture {
     async fn end(mut self) {
         self.shutdown.trigger();
         let service = self.service.take().unwrap();
-        tokio::task::spawn_blocking(move || service.join()).await.unwrap();
+        tokio::task::spawn_blocking(move || service.join()).await.unwrap().unwrap();
     }
 }
 

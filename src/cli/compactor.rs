@@ -67,10 +67,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
 async fn finish(candles: Option<KlineService>, cfg: Arc<Config>, mode: Mode) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(move || {
         if let Some(candles) = candles {
-            candles.join();
+            candles.join()?;
         }
         compact::retire_all(&cfg, mode);
+        Ok(())
     })
     .await
-    .context("end the candles")
+    .context("end the candles")?
 }

@@ -35,6 +35,10 @@ const PLAIN: &[&str] = &[
     "publish.after_ack",
     "publish.after_staging_removed",
     "publish.after_retire",
+    "klines.before_commit",
+    "klines.in_commit",
+    "klines.after_commit",
+    "klines.after_ack",
 ];
 
 /// Points that exist once per table that has rows.

@@ -45,13 +45,15 @@ pub enum Item {
         /// First trade behind, us.
         to_us: i64,
     },
-    /// They are all there now.
+    /// Nothing is missing in these bars any more.
     Repaired {
         /// Registry index.
         symbol_index: u32,
-        /// As in the gap.
+        /// Interval.
+        interval: Interval,
+        /// Open time of the first one, us.
         from_us: i64,
-        /// As in the gap.
+        /// Open time of the last one, us.
         to_us: i64,
     },
     /// What was traded in a bar before recording began; see [`KlineGenerator::prepend`].
@@ -179,12 +181,10 @@ pub struct KlineActor {
 impl KlineActor {
     /// A gap reaches further back than memory: the stored bars are marked too.
     #[cold]
-    fn mark_stored(&mut self, symbol_index: u32, from_us: i64, to_us: i64, gap: bool) {
-        for interval in Interval::ALL {
-            let Some(first) = self.generator.kept(interval).next() else { continue };
-            if from_us < first.open_time_us {
-                self.marks.push(Mark { symbol_index, interval, from_us, to_us, before_us: first.open_time_us, gap });
-            }
+    fn mark_stored(&mut self, symbol_index: u32, interval: Interval, from_us: i64, to_us: i64, gap: bool) {
+        let Some(first) = self.generator.kept(interval).next() else { return };
+        if from_us < first.open_time_us {
+            self.marks.push(Mark { symbol_index, interval, from_us, to_us, before_us: first.open_time_us, gap });
         }
     }
 }
@@ -366,12 +366,14 @@ impl Worker {
             }
             Item::Gap { from_us, to_us, .. } => {
                 actor.generator.gap(*from_us, *to_us, &mut self.events);
-                actor.mark_stored(symbol_index, *from_us, *to_us, true);
+                for interval in Interval::ALL {
+                    actor.mark_stored(symbol_index, interval, *from_us, *to_us, true);
+                }
                 true
             }
-            Item::Repaired { from_us, to_us, .. } => {
-                actor.generator.repaired(*from_us, *to_us, &mut self.events);
-                actor.mark_stored(symbol_index, *from_us, *to_us, false);
+            Item::Repaired { interval, from_us, to_us, .. } => {
+                actor.generator.repaired(*interval, *from_us, *to_us, &mut self.events);
+                actor.mark_stored(symbol_index, *interval, *from_us, *to_us, false);
                 true
             }
             Item::Seed { interval, bar, .. } => actor.generator.prepend(*interval, **bar, &mut self.events),

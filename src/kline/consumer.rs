@@ -27,6 +27,7 @@ use super::interval::Interval;
 use super::seeder::{Found, Want};
 use crate::clock;
 use crate::compact::Mode;
+use crate::compact::failpoint::fail_point;
 use crate::compact::tail::Tail;
 use crate::config::Config;
 use crate::shutdown::Shutdown;
@@ -80,7 +81,9 @@ pub(super) struct Consumer {
 /// Writes checkpoints until all feeds are gone.
 pub(super) fn write(mut db: Box<dyn CandleDb>, commits: &Receiver<Commit>) {
     while let Ok(Commit { checkpoint, acks, done }) = commits.recv() {
+        fail_point!("klines.before_commit");
         let result = db.commit(&checkpoint).context("store candles").and_then(|_| {
+            fail_point!("klines.after_commit");
             let mut acks = acks.lock().unwrap_or_else(PoisonError::into_inner);
             for log in &checkpoint.logs {
                 let file = if log.log == "main" { acks.main.as_mut() } else { acks.repair.as_mut() };
@@ -95,6 +98,7 @@ pub(super) fn write(mut db: Box<dyn CandleDb>, commits: &Receiver<Commit>) {
             }
             Ok(())
         });
+        fail_point!("klines.after_ack");
         // Nobody listens only when the feed has ended.
         let _ = done.send(result);
     }
@@ -122,13 +126,17 @@ enum Look {
 
 impl Consumer {
     /// Works until asked to stop, or until the logs are worked off.
-    pub fn run(&self) {
+    ///
+    /// # Errors
+    /// While draining: the first failure. Else it is tried again.
+    pub fn run(&self) -> anyhow::Result<()> {
         let mut pause = RETRY_FIRST;
         self.hub.feed(self.id, |f| f.source = self.source.to_string());
         loop {
             let started = Instant::now();
             let Err(err) = self.session() else {
-                return self.show("stopped", None);
+                self.show("stopped", None);
+                return Ok(());
             };
             if started.elapsed() > RETRY_MAX {
                 pause = RETRY_FIRST;
@@ -137,8 +145,11 @@ impl Consumer {
             tracing::warn!(venue = %self.id, error = text, wait_ms = pause.as_millis(),
                 "candles failed, starting over from the last checkpoint");
             self.show("retrying", Some(text));
-            if self.mode == Mode::Drain || self.sleep(pause) {
-                return;
+            if self.mode == Mode::Drain {
+                return Err(err.context(format!("candles of {}", self.id)));
+            }
+            if self.sleep(pause) {
+                return Ok(());
             }
             pause = (pause * 2).min(RETRY_MAX);
         }
@@ -283,6 +294,7 @@ impl Reading<'_> {
             }
             self.hand_over();
         }
+        self.feed.resume(&mut self.items);
         self.hand_over();
         Ok(())
     }
@@ -322,7 +334,7 @@ impl Reading<'_> {
             let every = Duration::from_secs(self.consumer.cfg.klines.flush_interval_s);
             if self.pending.is_none() && now >= self.checkpoint_at + every {
                 self.checkpoint_at = now;
-                self.checkpoint();
+                self.checkpoint()?;
             }
             if look == Look::Tail
                 && let Some(log) = self.logs.first_mut()
@@ -412,7 +424,7 @@ impl Reading<'_> {
     }
 
     /// Gathers what changed and gives it to the database thread.
-    fn checkpoint(&mut self) {
+    fn checkpoint(&mut self) -> anyhow::Result<()> {
         self.hand_over();
         let (out, answer) = mpsc::sync_channel::<Dirty>(1);
         let feed = self.consumer.number;
@@ -420,10 +432,8 @@ impl Reading<'_> {
             // Nobody listens only when this thread is gone.
             let _ = out.send(dirty);
         });
-        if !self.consumer.hub.job(Job::Checkpoint { feed, reply }) {
-            return;
-        }
-        let Ok(dirty) = answer.recv() else { return };
+        let asked = self.consumer.hub.job(Job::Checkpoint { feed, reply });
+        let dirty = answer.recv().ok().filter(|_| asked).context("the thread that makes the candles ended")?;
         let all = self.consumer.hub.registry().all();
         let registry = (0_u32..).zip(all).skip(self.registered).collect::<Vec<_>>();
         let bars = dirty.bars.len() as u64;
@@ -442,6 +452,7 @@ impl Reading<'_> {
         if self.consumer.commits.send(commit).is_ok() {
             self.pending = Some((result, bars));
         }
+        Ok(())
     }
 
     /// Looks whether the checkpoint was written.
@@ -476,7 +487,7 @@ impl Reading<'_> {
                 self.committed(bars);
             }
             if !last {
-                self.checkpoint();
+                self.checkpoint()?;
             }
         }
         Ok(())

@@ -27,6 +27,7 @@ use super::data::{KlineData, NO_ID, Tick};
 use super::interval::Interval;
 use super::registry::{Facts, SymbolPeriodRegistry};
 use super::seed::{self, First};
+use super::touched;
 use crate::collect::select;
 use crate::compact::account::LineCounts;
 use crate::compact::decode::{FrameDecoder, Verdict};
@@ -82,6 +83,9 @@ pub struct FeedState {
     /// What the newest listing says of the recorded symbols: it may be long before a restart's place in the log.
     #[serde(default)]
     listed: BTreeMap<String, Facts>,
+    /// The last interruption of a venue whose ids do not tell what it cost, us.
+    #[serde(default)]
+    interrupted: Option<(i64, i64)>,
     /// First rows of symbols whose first bars lack their beginning, which the venue can be asked for.
     #[serde(default)]
     seeds: BTreeMap<String, First>,
@@ -368,7 +372,14 @@ impl Feed {
             return;
         }
         let offset = self.state.offset_us.unwrap_or(0);
-        let (from_us, to_us) = (from_us.saturating_sub(offset), to_us.saturating_sub(offset));
+        self.state.interrupted = Some((from_us.saturating_sub(offset), to_us.saturating_sub(offset)));
+        self.resume(out);
+    }
+
+    /// Tells the actors, which forget it over a restart, of the last interruption: bars of it that are made flat when
+    /// the next trade comes are marked as well.
+    pub fn resume(&self, out: &mut Vec<Item>) {
+        let Some((from_us, to_us)) = self.state.interrupted else { return };
         for symbol_index in 0..u32::try_from(self.registry.len()).unwrap_or(u32::MAX) {
             if self.registry.get(symbol_index).is_some_and(|s| s.venue == self.venue.id().as_str()) {
                 out.push(Item::Gap { symbol_index, from_us, to_us });
@@ -430,12 +441,12 @@ impl Feed {
                 self.earlier(symbol, &tick);
             }
             self.clock_by(tick.ts_us, recv_us, carrier.is_some(), out);
-            let ts_us = tick.ts_us;
+            let First { row_id, ts_us, .. } = first_row(&tick);
             out.push(Item::Tick(tick));
             let last = self.last_of(symbol);
             *last = (*last).max(ts_us);
             if mark.late {
-                self.filled(symbol, tick.symbol_index, out);
+                self.filled(symbol, tick.symbol_index, row_id, out);
             }
         }
     }
@@ -544,21 +555,32 @@ impl Feed {
         self.holes.push(hole);
     }
 
-    /// A late row came: the holes of its symbol that have nothing missing any more are over.
+    /// A late row came: holes that it was the last one missing of are over, and bars that no other hole touches are
+    /// whole.
     #[cold]
-    fn filled(&mut self, symbol: SymbolId, symbol_index: u32, out: &mut Vec<Item>) {
+    fn filled(&mut self, symbol: SymbolId, symbol_index: u32, row_id: i64, out: &mut Vec<Item>) {
         let name = self.decoder.rows.symbols.name(symbol);
         let (tracker, source) = (&self.tracker, self.source);
+        let mut over = Vec::new();
         self.holes.retain(|hole| {
-            let open = hole.symbol != name
-                || hole.from_id == BEGINNING
-                || !tracker.open(name, source, hole.from_id, hole.to_id).is_empty();
-            if !open {
-                out.push(Item::Repaired { symbol_index, from_us: hole.from_us, to_us: hole.to_us });
+            let is_over = hole.symbol == name
+                && hole.from_id != BEGINNING
+                && (hole.from_id..=hole.to_id).contains(&row_id)
+                && tracker.open(name, source, hole.from_id, hole.to_id).is_empty();
+            if is_over {
+                over.push((hole.from_us, hole.to_us));
             }
-            open
+            !is_over
         });
-        self.mark_again(name, symbol_index, out);
+        if over.is_empty() {
+            return;
+        }
+        let left: Vec<(i64, i64)> =
+            self.holes.iter().filter(|h| h.symbol == name).map(|h| (h.from_us, h.to_us)).collect();
+        for (interval, hole) in Interval::ALL.into_iter().flat_map(|i| over.iter().map(move |hole| (i, *hole))) {
+            let whole = touched::whole(interval, hole, &left).into_iter();
+            out.extend(whole.map(|(from_us, to_us)| Item::Repaired { symbol_index, interval, from_us, to_us }));
+        }
     }
 
     /// A late row right before the first one is the first one now.

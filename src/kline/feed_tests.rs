@@ -237,6 +237,28 @@ fn bars_in_which_recording_began_are_marked_and_the_next_ones_are_not() {
 }
 
 #[test]
+fn a_filled_hole_touches_only_bars_that_no_other_hole_does() {
+    let mut chain = Chain::new(VenueId::BinanceUsdm, Channel::AggTrades);
+    let at = |s: u64| (1_800_000_000 + s) * SECOND;
+    let ms = |s: u64| (1_800_000_000 + s) * 1_000;
+    // The first trade ever; then a hole each minute.
+    for n in 0..100 {
+        chain.frame(at(n * 60), &agg(2 * n as i64 + 1, ms(n * 60), "100"));
+    }
+    let before = chain.items.len();
+    // Of minute 50 the missing one, and then a late one that fills nothing else.
+    chain.frame(at(6_000), &agg(100, ms(49 * 60 + 30), "100"));
+    let told: Vec<&Item> =
+        chain.items[before..].iter().filter(|i| !matches!(i, Item::Tick(_) | Item::Clock { .. })).collect();
+    // Its minutes have other holes at their other ends, and so has every longer bar.
+    assert!(told.is_empty(), "{told:?}");
+    chain.frame(at(6_001), &agg(102, ms(50 * 60 + 30), "100"));
+    let bars = chain.bars("BTCUSDT", Interval::M1);
+    let whole: Vec<i64> = bars.values().filter(|b| b.flags & GAP == 0).map(|b| b.open_time_us / MINUTE_US).collect();
+    assert_eq!(whole, [30_000_000 + 50], "the minute between the two is whole, those beside it are not");
+}
+
+#[test]
 fn a_trade_that_two_connections_bring_counts_once() {
     let mut chain = Chain::new(VenueId::BinanceUsdm, Channel::AggTrades);
     let base = 1_800_000_000 * SECOND;
@@ -320,6 +342,31 @@ fn our_clock_may_be_set_by_hours_and_no_trade_is_absurd() {
         let bars = chain.bars("BTCUSDT", Interval::H1);
         assert_eq!(bars.values().map(|b| b.trade_count).sum::<u64>(), 6);
     }
+}
+
+#[test]
+fn an_interruption_without_ids_is_told_again_after_a_restart() {
+    let mut chain = Chain::new(VenueId::KucoinSpot, Channel::Trades);
+    let base = 1_800_000_000 * SECOND;
+    let frame = r#"{"type":"message","topic":"/market/match:A-B","subject":"trade.l3match","data":{"makerOrderId":"m","price":"1","sequence":"1","side":"buy","size":"1","symbol":"A-B","takerOrderId":"t","time":"1800000000000000000","tradeId":"a","type":"match"}}"#;
+    chain.frame(base, frame);
+    chain.items.clear();
+    chain.feed.resume(&mut chain.items);
+    assert!(chain.items.is_empty(), "{:?}", chain.items);
+    chain.record(Kind::EpochStart, 0, base + 300 * SECOND, b"{}");
+    let gap = |items: &[Item]| {
+        items
+            .iter()
+            .find_map(|i| if let Item::Gap { from_us, to_us, .. } = i { Some((*from_us, *to_us)) } else { None })
+    };
+    let told = gap(&chain.items).unwrap();
+    assert_eq!(told.1 - told.0, 300_000_000);
+    let state = serde_json::from_str(&serde_json::to_string(&chain.feed.state()).unwrap()).unwrap();
+    let (v, registry) = (chain.feed.venue, chain.registry.clone());
+    let feed = Feed::new(v, Channel::Trades, 0, vec!["*".into()], registry, state).unwrap();
+    let mut again = Vec::new();
+    feed.resume(&mut again);
+    assert_eq!(gap(&again), Some(told));
 }
 
 #[test]

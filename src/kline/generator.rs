@@ -272,16 +272,20 @@ impl KlineGenerator {
 
     /// Trades between `from_us` and `to_us` are missing: the bars they would be in are marked.
     pub fn gap(&mut self, from_us: i64, to_us: i64, events: &mut Vec<BarEvent>) {
+        self.settle();
         self.gap = Some((from_us, to_us));
-        self.mark(from_us, to_us, events, |flags| flags | GAP);
+        for interval in Interval::ALL {
+            self.mark(interval, from_us, to_us, events, |flags| flags | GAP);
+        }
     }
 
-    /// The trades between `from_us` and `to_us` are all there now.
-    pub fn repaired(&mut self, from_us: i64, to_us: i64, events: &mut Vec<BarEvent>) {
-        if self.gap.is_some_and(|(from, to)| from_us <= from && to <= to_us) {
+    /// In the bars of an interval that open from `from_us` to `to_us` nothing is missing any more.
+    pub fn repaired(&mut self, interval: Interval, from_us: i64, to_us: i64, events: &mut Vec<BarEvent>) {
+        self.settle();
+        if self.gap.is_some_and(|(from, to)| from_us <= from && to < interval.next(to_us)) {
             self.gap = None;
         }
-        self.mark(from_us, to_us, events, |flags| flags & !GAP);
+        self.mark(interval, from_us, to_us, events, |flags| flags & !GAP);
     }
 
     /// The slow half of [`KlineGenerator::apply`]: the first trade, the first one behind a bar, a late one.
@@ -364,21 +368,26 @@ impl KlineGenerator {
         ring.push_back(bar);
     }
 
-    fn mark(&mut self, from_us: i64, to_us: i64, events: &mut Vec<BarEvent>, flags: impl Fn(u16) -> u16) {
-        for interval in Interval::ALL {
-            let touches =
-                |b: &KlineData| !b.is_empty() && b.open_time_us <= to_us && interval.next(b.open_time_us) > from_us;
-            let i = interval.index();
-            if touches(&self.open[i]) {
-                self.open[i].flags = flags(self.open[i].flags);
-            }
-            for bar in self.closed[i].iter_mut().filter(|b| touches(b)) {
-                let marked = flags(bar.flags);
-                if marked != bar.flags {
-                    bar.flags = marked;
-                    bar.revision += 1;
-                    events.push(BarEvent { interval, what: What::Revised(*bar) });
-                }
+    fn mark(
+        &mut self,
+        interval: Interval,
+        from_us: i64,
+        to_us: i64,
+        events: &mut Vec<BarEvent>,
+        flags: impl Fn(u16) -> u16,
+    ) {
+        let touches =
+            |b: &KlineData| !b.is_empty() && b.open_time_us <= to_us && interval.next(b.open_time_us) > from_us;
+        let i = interval.index();
+        if touches(&self.open[i]) {
+            self.open[i].flags = flags(self.open[i].flags);
+        }
+        for bar in self.closed[i].iter_mut().filter(|b| touches(b)) {
+            let marked = flags(bar.flags);
+            if marked != bar.flags {
+                bar.flags = marked;
+                bar.revision += 1;
+                events.push(BarEvent { interval, what: What::Revised(*bar) });
             }
         }
     }

@@ -172,7 +172,10 @@ fn a_gap_marks_open_closed_and_flat_bars_until_it_is_repaired() {
     assert_eq!(flagged(&events), 1, "the minute between is closed with the mark");
     assert!(g.open_bars().iter().all(|b| b.flags & GAP != 0));
     events.clear();
-    g.repaired(MONDAY + MIN / 2, MONDAY + 5 * MIN / 2, &mut events);
+    for interval in Interval::ALL {
+        let open = |us| interval.open_of(MONDAY + us);
+        g.repaired(interval, open(MIN / 2), open(5 * MIN / 2), &mut events);
+    }
     assert!(g.open_bars().iter().all(|b| b.flags & GAP == 0));
     assert!(events.iter().all(|e| matches!(e.what, What::Revised(b) if b.flags & GAP == 0)) && !events.is_empty());
     g.close_until(MONDAY + 4 * MIN, &mut events);

@@ -38,6 +38,7 @@ mod seeder;
 mod service;
 mod stats;
 pub mod store;
+mod touched;
 
 pub use actor::{Dirty, Item, Job, KlineActor, Shown, Totals, Update, Worker};
 pub use consumer::READER;

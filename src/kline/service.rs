@@ -36,7 +36,7 @@ const EMPTIES: usize = 64;
 /// Running candles.
 pub struct KlineService {
     hub: Arc<KlineHub>,
-    feeds: Vec<JoinHandle<()>>,
+    feeds: Vec<JoinHandle<anyhow::Result<()>>>,
     others: Vec<JoinHandle<()>>,
     ended: Shutdown,
 }
@@ -173,11 +173,14 @@ impl KlineService {
     }
 
     /// Waits for the feeds (they end on shutdown, or when drained), then ends the rest. Blocks.
-    pub fn join(self) {
+    ///
+    /// # Errors
+    /// When a feed could not store what it read: a restart goes on at its last checkpoint.
+    pub fn join(self) -> anyhow::Result<()> {
+        let mut ended = Ok(());
         for feed in self.feeds {
-            if feed.join().is_err() {
-                tracing::error!("a thread of the candles panicked; a restart goes on at its last checkpoint");
-            }
+            let of_feed = feed.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a thread of the candles panicked")));
+            ended = ended.and(of_feed);
         }
         self.ended.trigger();
         self.hub.job(Job::Stop);
@@ -185,10 +188,11 @@ impl KlineService {
             // Its panic was told by the runtime; nothing is lost that was committed.
             let _ = other.join();
         }
+        ended
     }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
+fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<JoinHandle<T>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(work).with_context(|| format!("start the thread {name}"))
 }
 

@@ -43,7 +43,7 @@ fn record(cfg: &Config, frames: &[(u64, String)]) {
 }
 
 fn drain(cfg: &Arc<Config>) {
-    KlineService::start(cfg, Mode::Drain, &Shutdown::new()).unwrap().unwrap().join();
+    KlineService::start(cfg, Mode::Drain, &Shutdown::new()).unwrap().unwrap().join().unwrap();
 }
 
 /// All stored bars as text.
@@ -158,7 +158,7 @@ fn readers_see_the_latest_bars_and_history_without_a_seam() {
     assert_eq!(hub.latest(index).unwrap()[0], *all.last().unwrap());
     assert!(!hub.recent_trades(index, 10).is_empty());
     shutdown.trigger();
-    service.join();
+    service.join().unwrap();
 }
 
 /// A database whose commits fail as told, first to last: before they are stored, or after.

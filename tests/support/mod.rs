@@ -4,10 +4,12 @@ pub mod archive;
 #[path = "../../src/sql/cluster.rs"]
 pub mod cluster;
 pub mod history;
+pub mod candles;
 pub mod http;
 pub mod lake;
 pub mod log;
 pub mod logs;
+pub mod market;
 pub mod proxy;
 pub mod s3;
 pub mod venue;

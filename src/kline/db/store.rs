@@ -8,6 +8,7 @@ use super::bars::BarSql;
 use super::row::bar_values;
 use super::schema::{self, Rule};
 use super::{CandleDb, Checkpoint, Committed, Filled, Mark, NamedBar, SavedPosition, Series, Source, StoredBar, query};
+use crate::compact::failpoint::fail_point;
 use crate::kline::data::{FINAL, GAP, KlineData, Scaled, Tick};
 use crate::kline::interval::Interval;
 use crate::kline::registry::Registered;
@@ -233,6 +234,7 @@ impl<S: BarSql> Store<S> {
         for mark in &checkpoint.marks {
             did.marked += self.mark(mark)?;
         }
+        fail_point!("klines.in_commit");
         for saved in &checkpoint.logs {
             self.save_position(&checkpoint.feed, saved)?;
         }

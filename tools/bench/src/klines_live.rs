@@ -154,7 +154,7 @@ fn backlog(place: Place, args: &synth::Args) -> anyhow::Result<f64> {
         stats.ticks, stats.closed, stats.revised, stats.refused
     );
     shutdown.trigger();
-    candles.join();
+    candles.join()?;
     std::fs::remove_dir_all(&args.dir)?;
     Ok(cpu.1)
 }
@@ -252,7 +252,7 @@ fn visible(place: Place, args: &synth::Args) -> anyhow::Result<Latency> {
         gaps.at(0.99) as f64 / 1e3
     );
     shutdown.trigger();
-    candles.join();
+    candles.join()?;
     std::fs::remove_dir_all(&args.dir)?;
     Ok(l)
 }

@@ -156,7 +156,7 @@ fn server(dir: &Path, symbols: usize, stop: &Shutdown, mut tell: impl FnMut(Stri
     ended.trigger();
     let swaps = noting.join().map_err(|_| anyhow::anyhow!("the noting thread panicked"))?;
     runtime.block_on(serving)?;
-    candles.join();
+    candles.join()?;
     let mut out = BufWriter::new(std::fs::File::create(dir.join(SWAPS))?);
     for word in swaps.into_iter().flatten() {
         out.write_all(&word.to_le_bytes())?;

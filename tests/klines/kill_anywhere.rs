@@ -1,0 +1,172 @@
+//! The compactor is killed at random instants and at every step of a checkpoint while it works off the logs of three
+//! venues; the candles, symbols, positions and the memory of the feeds are in the end those of a run that nobody
+//! disturbed. On SQLite, and on Postgres where it is installed.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Duration;
+
+use crate::support::candles::{Place, Server, Stored};
+use crate::support::logs::copy_tree;
+use crate::support::{Dice, Service, both, free_port, market, runs, seed, tapedeck, wait_until};
+
+/// Logs over a day and a half, and what an undisturbed run makes of them.
+struct World {
+    _root: tempfile::TempDir,
+    root: PathBuf,
+    log: PathBuf,
+    clean: Stored,
+    server: Option<Server>,
+}
+
+/// One copy of the logs with a configuration and a database.
+struct Copy {
+    dir: PathBuf,
+    config: PathBuf,
+    place: Place,
+}
+
+fn drain(config: &Path, failpoint: &str) -> Output {
+    tapedeck()
+        .args(["compactor", "--drain", "--config"])
+        .arg(config)
+        .env("TAPEDECK_FAILPOINT", failpoint)
+        .output()
+        .unwrap()
+}
+
+impl World {
+    fn new(seed: u64, trades: usize, server: Option<Server>) -> World {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().to_path_buf();
+        let log = dir.join("log");
+        market::record(&log.join("data/wal"), seed, trades);
+        let mut world = World { _root: root, root: dir, log, clean: Stored::default(), server };
+        let copy = world.copy("clean");
+        let out = drain(&copy.config, "");
+        assert!(out.status.success(), "{}", both(&out));
+        world.clean = copy.place.read();
+        copy.remove();
+        world
+    }
+
+    fn copy(&mut self, name: &str) -> Copy {
+        let dir = self.root.join(name);
+        copy_tree(&self.log, &dir);
+        let place = match &mut self.server {
+            Some(server) => server.place(),
+            None => Place::File(dir.join("data/klines.db")),
+        };
+        let mut text = format!(
+            "[data]\ndir = {:?}\n[wal]\nretention_hours = 8760\n[lake]\nack_interval_s = 1\n[klines]\n\
+             flush_interval_s = 1\nseed = false\ndatabase = {:?}\n[api]\nlisten = \"127.0.0.1:{}\"\n",
+            dir.join("data").display().to_string(),
+            place.url(),
+            free_port(),
+        );
+        for (venue, channel, _) in market::VENUES {
+            text.push_str(&format!(
+                "[venues.{venue}]\nsymbols = [\"*\"]\nchannels = [{channel:?}]\nrepair = false\n\
+                 rest_url = \"http://127.0.0.1:9\"\n"
+            ));
+        }
+        let config = dir.join("tape.toml");
+        std::fs::write(&config, text).unwrap();
+        Copy { dir, config, place }
+    }
+
+    #[track_caller]
+    fn assert_same(&self, got: &Stored, what: &str) {
+        assert_eq!(got.symbols, self.clean.symbols, "{what}: symbols");
+        let differ: Vec<_> = self.clean.bars.iter().filter(|b| !got.bars.contains(b)).take(5).collect();
+        let instead: Vec<_> = got.bars.iter().filter(|b| !self.clean.bars.contains(b)).take(5).collect();
+        assert!(got.bars == self.clean.bars, "{what}: expected {differ:#?}\nfound {instead:#?}");
+        assert_eq!(got.positions, self.clean.positions, "{what}: positions");
+        assert_eq!(got.states, self.clean.states, "{what}: what feeds remember");
+    }
+}
+
+impl Copy {
+    fn remove(self) {
+        std::fs::remove_dir_all(self.dir).unwrap();
+    }
+}
+
+/// Kills at random instants, a few on each copy, so that a later one meets what the earlier ones left.
+fn kill_at_random(seed: u64, trades: usize, kills: usize, server: Option<Server>) {
+    let mut dice = Dice::new(seed);
+    let mut world = World::new(seed, trades, server);
+    let (mut done, mut early, mut advanced, mut round) = (0, 0, 0, 0);
+    while done < kills {
+        round += 1;
+        let copy = world.copy(&format!("kill-{round}"));
+        for _ in 0..5.min(kills - done) {
+            let before = copy.place.positions();
+            let service = Service::start("compactor", &copy.config, &[]);
+            // Somewhere in the start, or somewhere behind a checkpoint, while the next one is gathered or written.
+            if dice.below(3) > 0 {
+                wait_until("a checkpoint is stored", || copy.place.positions() != before);
+                std::thread::sleep(Duration::from_millis(dice.below(1_500)));
+            } else {
+                std::thread::sleep(Duration::from_millis(dice.below(1_500)));
+            }
+            service.kill();
+            let after = copy.place.positions();
+            done += 1;
+            advanced += usize::from(after != before);
+            early += usize::from(after != world.clean.positions);
+            if after == world.clean.positions {
+                break;
+            }
+        }
+        let out = drain(&copy.config, "");
+        assert!(out.status.success(), "round {round}: {}", both(&out));
+        world.assert_same(&copy.place.read(), &format!("round {round}"));
+        copy.remove();
+    }
+    println!(
+        "killed {done} times, {early} times before the end of the logs and {advanced} times behind a new checkpoint; \
+         {round} databases with {} bars each equal to the undisturbed one",
+        world.clean.bars.len()
+    );
+    assert!(
+        early * 2 > done && advanced > 0,
+        "{early} of {done} kills hit a feed at work, {advanced} behind a checkpoint"
+    );
+}
+
+#[test]
+fn a_killed_compactor_stores_the_candles_of_an_undisturbed_one() {
+    kill_at_random(seed("killed_candles"), 15_000, runs(8), None);
+}
+
+#[test]
+fn a_killed_compactor_stores_the_same_candles_on_a_server() {
+    let Some(server) = Server::start() else {
+        println!("skipped: no initdb and postgres here (Debian package postgresql)");
+        return;
+    };
+    println!("server in {}", server.dir().display());
+    kill_at_random(seed("killed_candles_on_a_server"), 15_000, runs(4), Some(server));
+}
+
+/// Needs the kill points compiled in: they are in debug builds and in none that is released.
+#[cfg(debug_assertions)]
+#[test]
+fn every_step_of_a_checkpoint_survives_a_kill() {
+    use std::os::unix::process::ExitStatusExt;
+    let mut world = World::new(5, 6_000, None);
+    for point in tapedeck::compact::failpoint::list().iter().filter(|p| p.starts_with("klines.")) {
+        let copy = world.copy("point");
+        // The first checkpoint of any venue, then later ones, each on what the kill before has left.
+        for n in 1..=4 {
+            let out = drain(&copy.config, &format!("{point}:{n}"));
+            let killed = out.status.signal() == Some(9);
+            assert!(killed || (n > 1 && out.status.success()), "{point}:{n}: {}", both(&out));
+        }
+        let out = drain(&copy.config, "");
+        assert!(out.status.success(), "after {point}: {}", both(&out));
+        world.assert_same(&copy.place.read(), point);
+        copy.remove();
+    }
+}
