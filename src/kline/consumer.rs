@@ -1,7 +1,7 @@
 //! The second reader of a venue's logs: tail, fold, hand over, checkpoint, acknowledge.
 //!
 //! ```text
-//!  wal/<venue>, wal/<venue>.repair --records--> Feed --items--> worker
+//!  wal/<venue>, wal/<venue>.repair --records, by receive time--> Feed --items--> worker
 //!  every flush_interval: Checkpoint --worker--> bars --database thread--> one transaction --> acks "klines"
 //! ```
 //! Bars, feed state and positions go into the database in one transaction, so after a kill the candles and the
@@ -16,12 +16,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use wal_format::{Ack, AckFile, Position, Step};
+use wal_format::{Ack, AckFile, Position, RecordRef, Step};
 
 use super::actor::{Dirty, Item, Job};
 use super::db::{CandleDb, Checkpoint, SavedPosition};
 use super::feed::{Feed, FeedState};
 use super::generator::KEPT;
+use super::held::Held;
 use super::hub::KlineHub;
 use super::interval::Interval;
 use super::seeder::{Found, Want};
@@ -193,6 +194,8 @@ impl Consumer {
             consumer: self,
             feed,
             logs: vec![main],
+            held: None,
+            seen_ns: 0,
             repair_dir: self.cfg.repair_dir(self.id),
             acks,
             items: self.empty(),
@@ -246,11 +249,29 @@ fn take_place(dir: &Path) -> anyhow::Result<AckFile> {
     AckFile::open(dir, READER).with_context(|| format!("take the place of reader {READER} in {}", dir.display()))
 }
 
+/// Folds a record of the venue's log; while `live`, with what tells how long its trades were on their way.
+#[inline]
+fn fold(feed: &mut Feed, items: &mut Vec<Item>, live: bool, record: &RecordRef<'_>) {
+    let before = items.len();
+    feed.record(record, items);
+    if live {
+        let new = items.get(before..).unwrap_or_default();
+        let trades = new.iter().filter(|i| matches!(i, Item::Tick(_))).count();
+        if let (1.., Ok(trades)) = (trades, u32::try_from(trades)) {
+            items.push(Item::Received { ns: record.ts_recv_ns, trades });
+        }
+    }
+}
+
 /// One run from a checkpoint on.
 struct Reading<'a> {
     consumer: &'a Consumer,
     feed: Feed,
     logs: Vec<Log>,
+    /// The next record of the repairer's log.
+    held: Option<Held>,
+    /// Receive time of the last record of the venue's log, ns.
+    seen_ns: u64,
     repair_dir: PathBuf,
     acks: Arc<Mutex<Acks>>,
     items: Vec<Item>,
@@ -301,15 +322,16 @@ impl Reading<'_> {
 
     fn run(&mut self) -> anyhow::Result<()> {
         let mut quiet = 0;
+        self.find_repairs()?;
+        self.repairs(0)?;
         loop {
             if self.consumer.shutdown.requested() {
                 return self.finish();
             }
-            let mut look = Look::Tail;
-            for at in 0..self.logs.len() {
-                if self.read(at)? == Look::More {
-                    look = Look::More;
-                }
+            let mut look = self.read()?;
+            let until_ns = if look == Look::Tail { u64::MAX } else { self.seen_ns };
+            if self.repairs(until_ns)? == Look::More {
+                look = Look::More;
             }
             self.settle()?;
             if look == Look::Tail {
@@ -344,28 +366,25 @@ impl Reading<'_> {
         }
     }
 
-    /// Reads what is there of one log, at most a stride.
-    fn read(&mut self, at: usize) -> anyhow::Result<Look> {
+    /// Reads what is there of the venue's log, at most a stride, with the repairer's records where they belong by
+    /// their receive time: so the candles do not depend on which of the two logs was read faster.
+    fn read(&mut self) -> anyhow::Result<Look> {
         for _ in 0..STRIDE {
-            let Some(log) = self.logs.get_mut(at) else { return Ok(Look::Tail) };
+            let Some(log) = self.logs.first_mut() else { return Ok(Look::Tail) };
             match log.tail.reader.next()? {
                 Step::Record(record) => {
-                    self.records += 1;
                     self.waiting = false;
-                    let before = self.items.len();
-                    if at == 0 {
-                        self.feed.record(&record, &mut self.items);
+                    self.seen_ns = record.ts_recv_ns;
+                    if self.held.as_ref().is_some_and(|held| held.ts_recv_ns <= record.ts_recv_ns) {
+                        let record = Held::of(&record);
+                        log.tail.progressed();
+                        while self.repairs(record.ts_recv_ns)? == Look::More {}
+                        fold(&mut self.feed, &mut self.items, self.live, &record.record());
                     } else {
-                        self.feed.repair(&record, &mut self.items);
+                        fold(&mut self.feed, &mut self.items, self.live, &record);
+                        log.tail.progressed();
                     }
-                    if self.live && at == 0 {
-                        let new = self.items.get(before..).unwrap_or_default();
-                        let trades = new.iter().filter(|i| matches!(i, Item::Tick(_))).count();
-                        if let (1.., Ok(trades)) = (trades, u32::try_from(trades)) {
-                            self.items.push(Item::Received { ns: record.ts_recv_ns, trades });
-                        }
-                    }
-                    log.tail.progressed();
+                    self.records += 1;
                     if self.items.len() >= BATCH_ITEMS {
                         self.hand_over();
                     }
@@ -375,7 +394,7 @@ impl Reading<'_> {
                     tracing::warn!(venue = %self.consumer.id, "candles: {lost}");
                 }
                 Step::Tail => {
-                    self.live |= at == 0;
+                    self.live = true;
                     return Ok(Look::Tail);
                 }
                 Step::AwaitRepair { segment } => {
@@ -388,6 +407,54 @@ impl Reading<'_> {
             }
         }
         Ok(Look::More)
+    }
+
+    /// Takes the repairer's records received up to `until_ns`, at most a stride, and holds the next one.
+    fn repairs(&mut self, until_ns: u64) -> anyhow::Result<Look> {
+        for _ in 0..STRIDE {
+            if let Some(held) = self.held.take_if(|held| held.ts_recv_ns <= until_ns) {
+                self.take(&held);
+            }
+            if self.held.is_some() {
+                return Ok(Look::Tail);
+            }
+            let Some(log) = self.logs.get_mut(1) else { return Ok(Look::Tail) };
+            match log.tail.reader.next()? {
+                Step::Record(record) => {
+                    self.held = Some(Held::of(&record));
+                    log.tail.progressed();
+                }
+                Step::Lost(lost) => {
+                    tracing::warn!(venue = %self.consumer.id, "candles: {lost}");
+                }
+                Step::Tail => return Ok(Look::Tail),
+                Step::AwaitRepair { segment } => {
+                    if let Some(why) = log.tail.await_repair(segment)? {
+                        self.waiting = true;
+                        self.consumer.show("waiting", Some(why));
+                        return Ok(Look::Tail);
+                    }
+                }
+            }
+        }
+        Ok(Look::More)
+    }
+
+    fn take(&mut self, held: &Held) {
+        self.records += 1;
+        self.feed.repair(&held.record(), &mut self.items);
+        if self.items.len() >= BATCH_ITEMS {
+            self.hand_over();
+        }
+    }
+
+    /// How far each log is in the candles: what is held is not.
+    fn places(&self) -> Vec<SavedPosition> {
+        let mut places: Vec<SavedPosition> = self.logs.iter().map(Log::saved).collect();
+        if let (Some(held), Some(place)) = (&self.held, places.get_mut(1)) {
+            place.position = held.position;
+        }
+        places
     }
 
     /// Sends the items gathered so far. Blocks while the worker is behind: a log waits without loss.
@@ -439,7 +506,7 @@ impl Reading<'_> {
         let bars = dirty.bars.len() as u64;
         let checkpoint = Checkpoint {
             feed: self.consumer.id.to_string(),
-            logs: self.logs.iter().map(Log::saved).collect(),
+            logs: self.places(),
             state: serde_json::to_value(self.feed.state()).unwrap_or_default(),
             registry,
             bars: dirty.bars,

@@ -26,6 +26,7 @@ pub mod db;
 pub mod export;
 pub mod feed;
 pub mod generator;
+mod held;
 pub mod hub;
 pub mod interval;
 pub mod latency;

@@ -159,7 +159,7 @@ fn every_step_of_a_checkpoint_survives_a_kill() {
     for point in tapedeck::compact::failpoint::list().iter().filter(|p| p.starts_with("klines.")) {
         let copy = world.copy("point");
         // The first checkpoint of any venue, then later ones, each on what the kill before has left.
-        for n in 1..=4 {
+        for n in [1, 3] {
             let out = drain(&copy.config, &format!("{point}:{n}"));
             let killed = out.status.signal() == Some(9);
             assert!(killed || (n > 1 && out.status.success()), "{point}:{n}: {}", both(&out));
