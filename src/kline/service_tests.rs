@@ -247,7 +247,7 @@ fn a_commit_that_fails_before_or_after_it_is_stored_changes_no_candle_in_the_end
     let stored = committed();
     wait("a checkpoint behind them", &|| committed() > stored + 1);
     shutdown.trigger();
-    service.join();
+    let _ = service.join();
     assert_eq!(table(&two), table(&one));
 }
 
@@ -287,7 +287,7 @@ fn statistics_tell_what_happened_since_the_line_before_and_how_long_it_took() {
     let quiet = reporter.line(&hub);
     assert_eq!((quiet.trades, quiet.closed, quiet.latency_us), (0, 0, [0; 4]), "{quiet:?}");
     shutdown.trigger();
-    service.join();
+    let _ = service.join();
 }
 
 /// A log whose clock the test owns: nanoseconds since epoch, and since boot a million seconds less.
