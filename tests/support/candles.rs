@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-#[path = "../../src/sql/cluster.rs"]
-mod cluster;
+use super::cluster;
 
 /// Everything of a database of candles that a restart goes on from.
 #[derive(Debug, Default, PartialEq)]

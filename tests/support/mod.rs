@@ -1,10 +1,10 @@
 //! Helpers named as verbs: make a world, start services, wait, kill, count.
 
 pub mod archive;
+pub mod candles;
 #[path = "../../src/sql/cluster.rs"]
 pub mod cluster;
 pub mod history;
-pub mod candles;
 pub mod http;
 pub mod lake;
 pub mod log;
