@@ -64,7 +64,7 @@ fn a_killed_download_goes_on_where_it_was_and_asks_for_no_whole_file_again() {
             if had.len() == 45 {
                 break;
             }
-            at = dice.below(250);
+            at = dice.below(600);
         }
         let run = mirror.download(&WHAT);
         assert_eq!(run.code, Some(0), "{}", run.text);

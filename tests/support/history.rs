@@ -118,9 +118,9 @@ fn gather(root: &Path, dir: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             gather(root, &path, files);
-        } else {
-            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-            files.insert(name, std::fs::read(&path).unwrap());
+        } else if let Ok(bytes) = std::fs::read(&path) {
+            // One that got its final name meanwhile is seen under that, now or next time.
+            files.insert(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), bytes);
         }
     }
 }
