@@ -14,6 +14,7 @@ mod metrics;
 mod native;
 mod page;
 mod params;
+mod quality;
 mod server;
 mod system;
 #[cfg(test)]
@@ -129,6 +130,7 @@ fn router(app: Shared) -> Router {
         .merge(binance::router())
         .merge(native::router())
         .merge(system::router())
+        .merge(quality::router())
         .merge(page::router())
         .merge(ws::router())
         .fallback(nothing)

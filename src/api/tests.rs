@@ -315,6 +315,8 @@ async fn bad_requests_get_the_codes_of_the_exchange() {
         "/v1/status",
         "/v1/system",
         "/v1/streams?venue=binance-usdm",
+        "/v1/quality?by=hour",
+        "/quality?venue=binance-usdm",
     ] {
         assert_eq!(f.get(path).await.0, 200, "{path}");
     }
@@ -511,6 +513,7 @@ async fn the_document_names_every_route_and_no_other() {
         include_str!("mod.rs"),
         include_str!("native.rs"),
         include_str!("system.rs"),
+        include_str!("quality.rs"),
         include_str!("page/mod.rs"),
         include_str!("binance/mod.rs"),
         include_str!("ws/mod.rs"),
