@@ -59,7 +59,6 @@ fn spot_and_futures_trades_and_what_their_common_columns_hold() {
     assert_eq!(archive.ints(spot, "id"), [7, 8]);
     assert_eq!(archive.texts(spot, "side"), ["sell", "buy"]);
     assert_eq!(archive.ints(spot, "ts_trade"), [DAY * 1_000; 2]);
-    assert_eq!(archive.ints(spot, "ts_event"), [DAY * 1_000; 2]);
     // The zip of the test says that it was packed on 2024-01-02 03:04:06.
     assert_eq!(archive.ints(spot, "ts_recv_ns"), [1_704_164_646_000_000_000; 2]);
     assert_eq!(archive.ints(spot, "ts_recv"), [1_704_164_646_000_000; 2]);

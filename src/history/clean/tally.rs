@@ -178,8 +178,7 @@ impl Tally {
         self.ids.extend(&later.ids);
         self.trade_ids.extend(&later.trade_ids);
         self.times.extend(&later.times);
-        let least = |a: Option<i64>, b: Option<i64>| a.into_iter().chain(b).min();
-        self.earliest_us = least(self.earliest_us, later.earliest_us);
+        self.earliest_us = self.earliest_us.into_iter().chain(later.earliest_us).min();
         self.latest_us = self.latest_us.max(later.latest_us);
         self.first = self.first.or(later.first);
         self.last = later.last.or(self.last);

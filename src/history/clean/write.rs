@@ -1,9 +1,10 @@
 //! Rows of a unit to Parquet files of the lake: duplicates out, row groups of the lake's size, one file per month or
 //! per day. Bytes are a function of the rows and the settings alone.
 //!
-//! Common columns of a row of the archive: `ts_event` is the row's own time (of candles: the close time),
-//! `ts_recv` and `ts_recv_ns` when its CSV was packed, the earliest moment anybody could have it, `seq` the month
-//! (YYYYMM) in the high 24 bits and a counter from 0 in the low 40, `conn` and `row_in_frame` 0, `flags` ARCHIVE.
+//! Common columns of a row of the archive: `ts_event` is the row's own time (of candles: the close time; of trades null,
+//! their one time is `ts_trade`), `ts_recv` and `ts_recv_ns` when its CSV was packed, the earliest moment anybody could
+//! have it, `seq` the month (YYYYMM) in the high 24 bits and a counter from 0 in the low 40, `conn` and `row_in_frame`
+//! 0, `flags` ARCHIVE.
 
 use std::path::{Path, PathBuf};
 

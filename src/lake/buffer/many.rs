@@ -2,7 +2,7 @@
 //! Gives the same buffer as pushing the rows one by one, in half the time.
 
 use super::{Body, TableBuffer};
-use crate::lake::column::{BUY, Numbers, SELL};
+use crate::lake::column::{BUY, NULL_I64, Numbers, SELL};
 use crate::lake::flags;
 use crate::lake::table::{AggTrades, CommonColumns, Trades};
 use crate::venue::{Num, SymbolId};
@@ -28,7 +28,7 @@ pub(crate) struct Deal {
     pub first_id: i64,
     /// Id of the last trade.
     pub last_id: i64,
-    /// Event time and time of the match, us.
+    /// Time of the match, us; the event time is null.
     pub time_us: i64,
     /// Price.
     pub price: Num,
@@ -88,7 +88,7 @@ impl TableBuffer {
         let CommonColumns { symbol, ts_event, ts_recv: _, ts_recv_ns, seq, row_in_frame, conn, flags: bits } =
             &mut self.common;
         symbol.0.resize(at + n, many.symbol.0);
-        ts_event.0.extend(rows.iter().map(|r| deal(r).time_us));
+        ts_event.0.resize(at + n, NULL_I64);
         ts_recv_ns.0.extend_from_slice(many.ts_recv_ns);
         seq.0.extend((many.first_seq..).take(n));
         row_in_frame.0.resize(at + n, 0);
@@ -154,7 +154,7 @@ mod tests {
                     let d = deal(r);
                     let c = Common { ts_recv_ns: recv[i], seq: 5 + i as i64, conn: 0, flags: flags[i] };
                     let side = if d.sell { Side::Sell } else { Side::Buy };
-                    let (ts_event_us, price, amount) = (Some(d.time_us), d.price, d.amount);
+                    let (ts_event_us, price, amount) = (None, d.price, d.amount);
                     if table == Table::AggTrades {
                         let (agg_id, first_id, last_id, ts_trade_us) = (d.id, d.first_id, d.last_id, d.time_us);
                         let row = AggTrade { symbol, ts_event_us, ts_trade_us, agg_id, first_id, last_id, price, amount, side };

@@ -37,7 +37,7 @@ def frame(src):
     schema = {"agg_id": pl.Int64, "price": pl.Float64, "amount": pl.Float64, "first_id": pl.Int64,
               "last_id": pl.Int64, "time": pl.Int64, "maker": pl.Boolean}
     us = pl.Datetime("us", "UTC")
-    return pl.scan_csv(src, schema=schema).with_columns((pl.col("time") * 1000).cast(us).alias("time"))
+    return pl.scan_csv(src, has_header=False, skip_rows=1, schema=schema).with_columns((pl.col("time") * 1000).cast(us).alias("time"))
 
 
 def polars_stream(src, dst):

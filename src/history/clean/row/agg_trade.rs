@@ -1,7 +1,7 @@
 //! `aggTrades`: spot `agg_id,price,qty,first_id,last_id,time,is_buyer_maker,is_best_match`, futures without the last.
 //!
-//! Spot has place-holders with price 0, amount 0 and ids -1: no rows. The time is that of the match; an event time is
-//! not in the archive, so the column of the lake repeats the match.
+//! Spot has place-holders with price 0, amount 0 and ids -1: no rows. The time is that of the match; the time of
+//! the event is not in the archive, so `ts_event` is null (a copy of `ts_trade` would take a third of the file).
 
 use super::{Cursor, Line, Names, Origin, Row, columns, row, stored};
 use crate::history::clean::line::Fields;
@@ -95,7 +95,7 @@ impl Row for AggTradeRow {
     fn push(&self, c: &Common, names: &Names, to: &mut TableBuffer) {
         let row = AggTrade {
             symbol: names.symbol,
-            ts_event_us: Some(self.w[3]),
+            ts_event_us: None,
             ts_trade_us: self.w[3],
             agg_id: self.w[0],
             first_id: self.w[1],

@@ -1,5 +1,6 @@
 //! `trades`: spot `id,price,qty,quote_qty,time,is_buyer_maker,is_best_match`, futures without the last (coin-margined:
-//! `base_qty` for `quote_qty`). The quote amount is price times amount and is not kept.
+//! `base_qty` for `quote_qty`). The quote amount is price times amount and is not kept; the time of the event
+//! is not in the archive: `ts_event` is null.
 
 use super::{Cursor, Line, Names, Origin, Row, columns, row, stored};
 use crate::history::clean::line::Fields;
@@ -84,7 +85,7 @@ impl Row for TradeRow {
     fn push(&self, c: &Common, names: &Names, to: &mut TableBuffer) {
         let row = Trade {
             symbol: names.symbol,
-            ts_event_us: Some(self.w[1]),
+            ts_event_us: None,
             ts_trade_us: Some(self.w[1]),
             id: Some(self.w[0]),
             id_str: None,
