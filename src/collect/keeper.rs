@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tracing::{error, info};
+use tracing::{Instrument, error, error_span, info};
 
 use super::feed::Feed;
 use super::metrics::Place;
@@ -70,7 +70,10 @@ impl Keeper<'_> {
         let roster = Arc::new(Roster::new(plan, self.feed.config.lines));
         for line in 0..self.feed.config.lines {
             let place = Place { number: self.next, line };
-            self.slots.spawn(Slot::new(Arc::clone(self.feed), place, Arc::clone(&roster), gap).keep());
+            let slot = Slot::new(Arc::clone(self.feed), place, Arc::clone(&roster), gap);
+            // Of the level error, so that it is there whatever level is shown.
+            let span = error_span!("connection", venue = %self.feed.id, slot = place.number, line);
+            self.slots.spawn(slot.keep().instrument(span));
         }
         self.next += 1;
         self.rosters.push(roster);

@@ -6,7 +6,7 @@ use crate::memory::Pressure;
 use crate::memory::sample::{Process, Sample};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_change_of_the_pressure_is_an_event_of_the_log_and_capture_goes_on() {
+async fn every_change_of_either_services_pressure_is_an_event_of_the_log_and_capture_goes_on() {
     let server = Server::start(vec![vec![Act::Frames(500), Act::Stream]], vec![]).await;
     let dir = tempfile::tempdir().unwrap();
     let cfg = Arc::new(Running::config(dir.path(), &server, TRADES));
@@ -22,6 +22,14 @@ async fn every_change_of_the_pressure_is_an_event_of_the_log_and_capture_goes_on
     let before = running.metrics.venue(VenueId::BinanceSpot).unwrap().counts().frames;
     pressure.observe(&own(80), 1, 1);
     pressure.observe(&own(99), 2, 2);
+    // What the compactor leaves for the log.
+    let requests = running.dir.path().join("wal/binance-spot").join(crate::collect::REQUESTS_DIR);
+    std::fs::create_dir_all(&requests).unwrap();
+    let left = requests.join("pressure-00000000000000000003-compactor.json");
+    std::fs::write(&left, r#"{"service":"compactor","to":"normal"}"#).unwrap();
+    while left.exists() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     running.until("frames under pressure", |c| c.frames > before + 200).await;
     let report = pressure.report();
     assert!(report.parts["connections"].bytes > 0 && report.parts["log_segments"].bytes >= 1 << 20, "{report:?}");
@@ -33,5 +41,6 @@ async fn every_change_of_the_pressure_is_an_event_of_the_log_and_capture_goes_on
         .into_iter()
         .map(|e| (e["detail"]["service"].clone(), e["detail"]["to"].clone()))
         .collect();
-    assert_eq!(told, [("collector".into(), "elevated".into()), ("collector".into(), "critical".into())]);
+    let want = [("collector", "elevated"), ("collector", "critical"), ("compactor", "normal")];
+    assert_eq!(told, want.map(|(service, to)| (service.into(), to.into())));
 }
