@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Publishes a complete file under its final name: sync `tmp`, rename it to `dest`, sync the
@@ -34,6 +35,30 @@ pub fn write_file(dest: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&tmp);
     }
     published
+}
+
+/// Adds whole lines to the end of a text file, which is created if there is none. Durable on return. A line that a
+/// power cut tore before is ended first, so it never merges with a new one.
+///
+/// # Errors
+/// The first step that fails; a part of the lines may be there then.
+pub fn append_lines(path: &Path, lines: &[u8]) -> io::Result<()> {
+    let new = !path.exists();
+    if new {
+        create_dir_all(parent(path))?;
+    }
+    let mut file = File::options().create(true).read(true).append(true).open(path)?;
+    let len = file.metadata()?.len();
+    let mut last = [b'\n'];
+    if len > 0 {
+        file.read_exact_at(&mut last, len - 1)?;
+    }
+    if last != *b"\n" {
+        file.write_all(b"\n")?;
+    }
+    file.write_all(lines)?;
+    file.sync_all()?;
+    if new { sync_dir(parent(path)) } else { Ok(()) }
 }
 
 /// Creates `dir` and every missing parent, and makes each new entry durable.
@@ -115,6 +140,17 @@ mod tests {
         assert!(write_file(&dest, b"new").is_err());
         assert!(dest.is_dir());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn lines_are_added_whole_even_behind_a_torn_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/list");
+        append_lines(&path, b"one\n").unwrap();
+        append_lines(&path, b"two\n").unwrap();
+        File::options().append(true).open(&path).unwrap().write_all(b"to").unwrap();
+        append_lines(&path, b"three\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\nto\nthree\n");
     }
 
     #[test]

@@ -20,6 +20,7 @@
 //! - reading: [`read`], [`step`], [`ack`], [`state`], [`verify`]; `shelf` finds segments wherever they lie, `body` reads
 //!   them plain or from an [`mod@archive`]
 //! - after a crash: [`recover`] decides, [`mod@repair`] carries out; [`mod@retire`] deletes
+//! - for a person: [`mod@explain`] a byte, [`salvage`] what is left
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -34,6 +35,7 @@ pub mod control;
 pub mod durable;
 pub mod epoch;
 pub mod error;
+pub mod explain;
 pub mod footer;
 pub mod header;
 pub mod infer;
@@ -50,6 +52,7 @@ pub mod record;
 pub mod recover;
 pub mod repair;
 pub mod retire;
+pub mod salvage;
 mod scan;
 pub mod segment;
 mod shelf;

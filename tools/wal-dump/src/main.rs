@@ -1,6 +1,6 @@
 //! `wal-dump`: looks into a Tapedeck log, live or dead, whole or damaged.
 //!
-//! It opens everything read-only, takes no lock, and never writes. Data goes to stdout, all else
+//! It opens everything read-only, takes no lock, and writes nothing but what `salvage --out` is told to. Data goes to stdout, all else
 //! to stderr; a reader that closes the pipe is not an error. The exit code says what the log is
 //! like, see [`Exit`].
 
@@ -29,7 +29,7 @@ pub enum Exit {
     Unreadable = 4,
 }
 
-/// Looks into Tapedeck logs: live, copied or damaged. Never writes.
+/// Looks into Tapedeck logs: live, copied, archived or damaged. Writes nothing unless `salvage --out` says where.
 ///
 /// Exit codes: 0 clean, 1 torn tail only, 2 holes, 3 loss below durable, 4 unreadable.
 #[derive(Parser)]
@@ -52,18 +52,16 @@ enum Command {
     },
     /// One line per segment.
     Ls {
-        /// Directory of one log.
-        #[arg(value_name = "LOG")]
-        log: PathBuf,
+        #[command(flatten)]
+        place: cmd::PlaceArgs,
         /// One JSON object per line instead of text.
         #[arg(long)]
         json: bool,
     },
     /// Checks every segment: checksums, numbers, seals, footers; names each fault.
     Verify {
-        /// Directory of one log, or one segment file.
-        #[arg(value_name = "LOG|FILE")]
-        path: PathBuf,
+        #[command(flatten)]
+        place: cmd::PlaceArgs,
         /// Also recompute what the footer says and require unused bytes to be zero.
         #[arg(long)]
         deep: bool,
@@ -74,13 +72,27 @@ enum Command {
     Follow(cmd::follow::FollowArgs),
     /// Lists every loss in the log: the numbers, the place and the reason.
     Holes {
-        /// Directory of one log, or one segment file.
-        #[arg(value_name = "LOG|FILE")]
-        path: PathBuf,
+        #[command(flatten)]
+        place: cmd::PlaceArgs,
         /// One JSON object per line instead of text.
         #[arg(long)]
         json: bool,
     },
+    /// Who holds which segment back, and how far every reader is behind.
+    Lag {
+        /// Directory of one log.
+        #[arg(value_name = "LOG")]
+        log: PathBuf,
+        /// One JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// In plain sentences: why a byte is invalid, or what happened at a moment.
+    Explain(cmd::explain::ExplainArgs),
+    /// What can still be read of a damaged log; with --out as a new, whole log.
+    Salvage(cmd::salvage::SalvageArgs),
+    /// How fast this machine reads, verifies and compresses the log. Writes nothing.
+    Bench(cmd::bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
@@ -96,11 +108,15 @@ fn main() -> ExitCode {
     let mut out = io::BufWriter::with_capacity(64 * 1024, io::stdout().lock());
     let result = match args.command {
         Command::Stat { log, json } => cmd::stat::run(&log, json, &mut out),
-        Command::Ls { log, json } => cmd::ls::run(&log, json, &mut out),
-        Command::Verify { path, deep } => cmd::verify::run(&path, deep, &mut out),
+        Command::Ls { place, json } => cmd::ls::run(&place, json, &mut out),
+        Command::Verify { place, deep } => cmd::verify::run(&place, deep, &mut out),
         Command::Dump(args) => cmd::dump::run(&args, &mut out),
         Command::Follow(args) => cmd::follow::run(&args, &mut out),
-        Command::Holes { path, json } => cmd::holes::run(&path, json, &mut out),
+        Command::Holes { place, json } => cmd::holes::run(&place, json, &mut out),
+        Command::Lag { log, json } => cmd::lag::run(&log, json, &mut out),
+        Command::Explain(args) => cmd::explain::run(&args, &mut out),
+        Command::Salvage(args) => cmd::salvage::run(&args, &mut out),
+        Command::Bench(args) => cmd::bench::run(&args, &mut out),
     }
     .and_then(|exit| {
         io::Write::flush(&mut out)?;

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use crate::record::SegmentId;
 use crate::segment;
 
-pub use pack::{PackError, PackStep, Packed, clean, pack};
+pub use pack::{PackError, PackStep, Packed, clean, estimate, pack};
 pub(crate) use unpack::Unpacker;
 
 /// Suffix of an archived segment.

@@ -128,6 +128,21 @@ pub fn pack(segment: &Path, dir: &Path, level: i32, watch: &mut dyn FnMut(PackSt
     done(false)
 }
 
+/// What archiving the sealed segment at `segment` would give, in memory: bytes of its records, bytes of the archive.
+///
+/// # Errors
+/// As [`pack`]; nothing is written.
+pub fn estimate(segment: &Path, level: i32) -> Result<(u64, u64), PackError> {
+    let (_, segment_bytes, data_bytes) = sealed(segment)?;
+    let raw = File::open(segment).map_err(|source| ReadError::Io { path: segment.to_path_buf(), offset: 0, source })?;
+    let mut packed = 0;
+    compress(&raw, segment, segment_bytes, level, &mut |_, bytes| {
+        packed += bytes.len() as u64;
+        Ok(())
+    })?;
+    Ok((data_bytes, packed))
+}
+
 /// Removes what a killed [`pack`] left in `dir`. To be called while nobody packs there.
 ///
 /// # Errors
@@ -188,6 +203,27 @@ fn write(
 ) -> Result<(), PackError> {
     let io = |source| PackError::Io { path: tmp.to_path_buf(), source };
     let mut out = File::create(tmp).map_err(io)?;
+    let entries = compress(raw, segment, segment_bytes, level, &mut |frame, bytes| {
+        out.write_all(bytes).map_err(io)?;
+        watch(PackStep::Frame(frame));
+        Ok(())
+    })?;
+    out.write_all(&table::encode(&entries)).map_err(io)?;
+    out.sync_all().map_err(io)?;
+    // So that the proof reads what the disk has, where the kernel allows it.
+    alloc::drop_cached(&out);
+    Ok(())
+}
+
+/// Compresses every frame and hands it on.
+fn compress(
+    raw: &File,
+    segment: &Path,
+    segment_bytes: u64,
+    level: i32,
+    each: &mut dyn FnMut(usize, &[u8]) -> Result<(), PackError>,
+) -> Result<Vec<Entry>, PackError> {
+    let io = |source| PackError::Io { path: segment.to_path_buf(), source };
     let mut compressor = Compressor::new(level).map_err(io)?;
     compressor.include_checksum(true).map_err(io)?;
     let mut plain = vec![0; FRAME_BYTES as usize];
@@ -199,19 +235,14 @@ fn write(
         read_raw(raw, segment, piece, span.from)?;
         packed.clear();
         compressor.compress_to_buffer(piece, &mut packed).map_err(io)?;
-        out.write_all(&packed).map_err(io)?;
+        each(frame, &packed)?;
         entries.push(Entry {
             packed: u32::try_from(packed.len()).unwrap_or(u32::MAX),
             plain: u32::try_from(span.len).unwrap_or(u32::MAX),
             checksum: packed.last_chunk().map_or(0, |c| u32::from_le_bytes(*c)),
         });
-        watch(PackStep::Frame(frame));
     }
-    out.write_all(&table::encode(&entries)).map_err(io)?;
-    out.sync_all().map_err(io)?;
-    // So that the proof reads what the disk has, where the kernel allows it.
-    alloc::drop_cached(&out);
-    Ok(())
+    Ok(entries)
 }
 
 /// Whether every byte of the archive at `archive` is the segment's.

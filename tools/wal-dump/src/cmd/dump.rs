@@ -1,21 +1,19 @@
 //! `wal-dump dump`: prints records, and the losses between them.
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use anyhow::Context;
 use wal_format::Step;
 
-use super::{Filter, Target};
+use super::{Filter, PlaceArgs};
 use crate::Exit;
 use crate::print::{self, Shape};
 
 /// Arguments of `dump`.
 #[derive(clap::Args)]
 pub struct DumpArgs {
-    /// Directory of one log, or one segment file.
-    #[arg(value_name = "LOG|FILE")]
-    path: PathBuf,
+    #[command(flatten)]
+    place: PlaceArgs,
     #[command(flatten)]
     filter: Filter,
     #[command(flatten)]
@@ -55,8 +53,8 @@ impl ShapeArgs {
 /// Prints what is there now and stops at the tail.
 pub fn run(args: &DumpArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
     args.filter.check()?;
-    let target = Target::of(&args.path)?;
-    let mut reader = target.reader(args.filter.first_segment(&target)?)?;
+    let target = args.place.target()?;
+    let mut reader = target.reader(args.filter.start(&target)?)?;
     let shape = args.shape.shape();
     let (mut exit, mut left) = (Exit::Clean, args.limit.unwrap_or(u64::MAX));
     while left > 0 {

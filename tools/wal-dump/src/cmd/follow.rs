@@ -1,15 +1,19 @@
-//! `wal-dump follow`: prints records as they come. Registers nowhere, holds nothing back.
+//! `wal-dump follow`: prints records as they come. Registers nowhere, holds nothing back; sleeps until the writer's bell.
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
-use wal_format::{Backoff, Step};
+use wal_format::{Position, Shelf, Step, Waiter};
 
 use super::dump::ShapeArgs;
 use super::{Filter, Target};
 use crate::Exit;
 use crate::print;
+
+/// Longest sleep at the tail: a log whose writer died and came back has another bell.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// Arguments of `follow`.
 #[derive(clap::Args)]
@@ -32,27 +36,29 @@ pub struct FollowArgs {
 /// Prints until interrupted, until `--to` is reached or `--limit` records are out.
 pub fn run(args: &FollowArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
     args.filter.check()?;
-    let target = Target::Log(Target::log(&args.log)?);
-    let mut start = args.filter.first_segment(&target)?;
+    let dir = Target::log(&args.log)?;
+    let target = Target::Log(Shelf::new(&dir));
+    let mut start = args.filter.start(&target)?;
     let from_now = !args.all && args.filter.from.is_none();
-    if from_now && let Target::Log(dir) = &target {
+    if from_now {
         // The footers name what is finished; only the open segment has to be walked.
-        start = wal_format::list_segments(dir)
+        start = wal_format::list_segments(&dir)
             .with_context(|| format!("list {}", dir.display()))?
             .iter()
             .filter(|s| s.sealed)
             .map(|s| s.id)
-            .max();
+            .max()
+            .map(|segment| Position { segment, ..Position::START });
     }
     let mut reader = target.reader(start)?;
     let shape = args.shape.shape();
-    let mut backoff = Backoff::new();
+    let mut waiter = Waiter::new(&dir);
     let (mut live, mut left) = (!from_now, args.limit.unwrap_or(u64::MAX));
     let mut exit = Exit::Clean;
     while left > 0 {
         match reader.next().context("read the log")? {
             Step::Record(record) => {
-                backoff.reset();
+                waiter.progressed();
                 if args.filter.after(&record) {
                     break;
                 }
@@ -70,7 +76,7 @@ pub fn run(args: &FollowArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
             Step::Tail => {
                 live = true;
                 out.flush()?;
-                backoff.wait();
+                waiter.pause(LONGEST_PAUSE);
             }
             Step::AwaitRepair { .. } => reader.skip_damaged(),
         }

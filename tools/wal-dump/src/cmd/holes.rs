@@ -1,18 +1,17 @@
 //! `wal-dump holes`: every loss, nothing else.
 
 use std::io::Write;
-use std::path::Path;
 
 use anyhow::Context;
 use wal_format::Step;
 
-use super::Target;
+use super::PlaceArgs;
 use crate::Exit;
 use crate::print::{self, Shape};
 
 /// Walks the log and lists what is missing. A quiet run means that nothing is.
-pub fn run(path: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
-    let mut reader = Target::of(path)?.reader(None)?;
+pub fn run(place: &PlaceArgs, json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
+    let mut reader = place.target()?.reader(None)?;
     let shape = if json { Shape::Json } else { Shape::Text };
     let mut exit = Exit::Clean;
     loop {

@@ -1,19 +1,25 @@
 //! `wal-dump ls`: one line per segment.
 
 use std::io::Write;
-use std::path::Path;
 
 use anyhow::Context;
-use wal_format::{SealedBy, SegmentInfo, list_segments};
+use wal_format::{SealedBy, SegmentInfo};
 
-use super::Target;
+use super::{PlaceArgs, Target};
 use crate::Exit;
 use crate::print;
+use crate::print::Advice;
 
 /// Lists the segments by their headers and footers; walks nothing.
-pub fn run(log: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
-    let dir = Target::log(log)?;
-    let segments = list_segments(&dir).with_context(|| format!("list {}", dir.display()))?;
+pub fn run(place: &PlaceArgs, json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
+    let shelf = match place.target()? {
+        Target::Log(shelf) => shelf,
+        Target::File(file) => {
+            let what = format!("{} is a file, not a log", file.display());
+            return Err(Advice { what, fix: "ls wants the directory of one log".into() }.into());
+        }
+    };
+    let segments = shelf.list().with_context(|| format!("list {}", shelf.dir().display()))?;
     if !json {
         writeln!(
             out,
@@ -42,7 +48,7 @@ fn line(s: &SegmentInfo) -> String {
     format!(
         "{:>8}  {:<8} {:>5}  {:<14}  {:<14}  {:>9}  {:>10}  {}",
         s.id.0,
-        s.state.as_str(),
+        if s.archived { "archived" } else { s.state.as_str() },
         s.epoch.map_or_else(|| "-".into(), |e| e.to_string()),
         seq(footer.and_then(|f| f.first_seq)),
         seq(footer.and_then(|f| f.last_seq)),
@@ -59,6 +65,7 @@ fn line_json(s: &SegmentInfo) -> serde_json::Value {
         "path": s.path.display().to_string(),
         "bytes": s.bytes,
         "state": s.state.as_str(),
+        "archived": s.archived,
         "epoch": s.epoch,
         "first_seq": footer.and_then(|f| f.first_seq).map(|s| s.get()),
         "last_seq": footer.and_then(|f| f.last_seq).map(|s| s.get()),

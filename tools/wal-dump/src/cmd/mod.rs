@@ -1,9 +1,14 @@
 //! The subcommands, one file each, and what they share: finding the log, choosing records.
 
+pub mod bench;
 pub mod dump;
+pub mod explain;
 pub mod follow;
 pub mod holes;
+pub mod lag;
 pub mod ls;
+pub mod moment;
+pub mod salvage;
 pub mod stat;
 pub mod verify;
 
@@ -11,14 +16,46 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::Context;
-use wal_format::{LogReader, Position, ReaderOptions, RecordRef, SegmentId, Seq, list_segments};
+use wal_format::verify::verify_log;
+use wal_format::{LogReader, Position, ReaderOptions, RecordRef, SegmentId, Seq, Shelf};
 
+use crate::Exit;
 use crate::print::{self, Advice};
+
+/// Where to look, for commands that take a log or a file.
+#[derive(clap::Args)]
+pub struct PlaceArgs {
+    /// Directory of one log, or one segment file, plain or archived.
+    #[arg(value_name = "LOG|FILE")]
+    pub path: PathBuf,
+    /// A second directory with archived segments of the same log, for example data/archive/binance-spot/1a2b3c4d.
+    #[arg(long, value_name = "DIR")]
+    pub archive: Option<PathBuf>,
+}
+
+impl PlaceArgs {
+    /// What stands there.
+    pub fn target(&self) -> anyhow::Result<Target> {
+        match (Target::of(&self.path)?, &self.archive) {
+            (Target::Log(shelf), Some(archive)) => {
+                if !archive.is_dir() {
+                    return Err(Advice {
+                        what: format!("{} is no directory", archive.display()),
+                        fix: "give the directory that holds the .wal.zst files of this log".into(),
+                    }
+                    .into());
+                }
+                Ok(Target::Log(Shelf::with_archive(shelf.dir(), Some(archive))))
+            }
+            (target, _) => Ok(target),
+        }
+    }
+}
 
 /// What the user pointed at.
 pub enum Target {
-    /// The directory of one log.
-    Log(PathBuf),
+    /// The segments of one log.
+    Log(Shelf),
     /// One segment file, wherever it lies.
     File(PathBuf),
 }
@@ -34,7 +71,7 @@ impl Target {
             return Ok(Target::File(path.to_path_buf()));
         }
         if is_log(path) {
-            return Ok(Target::Log(path.to_path_buf()));
+            return Ok(Target::Log(Shelf::new(path)));
         }
         let mut logs: Vec<String> = std::fs::read_dir(path)
             .with_context(|| format!("list {}", path.display()))?
@@ -57,7 +94,7 @@ impl Target {
     /// As [`Target::of`], for commands that need a whole log.
     pub fn log(path: &Path) -> anyhow::Result<PathBuf> {
         match Target::of(path)? {
-            Target::Log(dir) => Ok(dir),
+            Target::Log(shelf) => Ok(shelf.dir().to_path_buf()),
             Target::File(file) => Err(Advice {
                 what: format!("{} is a file, not a log", file.display()),
                 fix: "this command wants the directory of one log; verify, dump and holes take a \
@@ -68,13 +105,14 @@ impl Target {
         }
     }
 
-    /// A reader over all of it, or from `segment` on. Damage is stepped over and reported.
-    pub fn reader(&self, segment: Option<SegmentId>) -> anyhow::Result<LogReader> {
+    /// A reader over all of it, or of a log from a position on. Damage is stepped over and reported.
+    pub fn reader(&self, from: Option<Position>) -> anyhow::Result<LogReader> {
         let options = ReaderOptions { follow_damaged: true, ..ReaderOptions::default() };
         match self {
-            Target::Log(dir) => {
-                let from = Position { segment: segment.unwrap_or(Position::START.segment), ..Position::START };
-                LogReader::open(dir, from, options).with_context(|| format!("open the log {}", dir.display()))
+            Target::Log(shelf) => {
+                let options = ReaderOptions { archive: shelf.archive().map(Path::to_path_buf), ..options };
+                LogReader::open(shelf.dir(), from.unwrap_or(Position::START), options)
+                    .with_context(|| format!("open the log {}", shelf.dir().display()))
             }
             Target::File(file) => LogReader::open_file(file, options).map_err(|err| foreign(err.into())),
         }
@@ -90,7 +128,7 @@ fn foreign(err: anyhow::Error) -> anyhow::Error {
     let fix = if what.contains("newer") {
         "use the wal-dump of the version that wrote it"
     } else {
-        "only <20 digits>.wal files written by Tapedeck can be read; check the path"
+        "only segments written by Tapedeck can be read, <20 digits>.wal or .wal.zst; check the path"
     };
     Advice { what, fix: fix.into() }.into()
 }
@@ -184,24 +222,47 @@ impl Filter {
             && (self.kind.is_empty() || self.kind.contains(&print::kind_name(r.kind_raw)))
     }
 
-    /// The last segment that begins at or before `from`, by the footers; `None` to start at the
-    /// first one.
-    pub fn first_segment(&self, target: &Target) -> anyhow::Result<Option<SegmentId>> {
-        let (Target::Log(dir), Some(from)) = (target, self.from) else {
-            return Ok(None);
-        };
-        let segments = list_segments(dir).with_context(|| format!("list {}", dir.display()))?;
-        Ok(segments
-            .iter()
-            .take_while(|s| {
-                s.footer.as_ref().is_some_and(|f| match from {
-                    Point::Seq(seq) => f.last_seq.is_some_and(|last| last < seq),
-                    Point::TimeNs(ns) => f.records > 0 && f.last_ts_ns < ns,
-                })
-            })
-            .last()
-            .map(|s| SegmentId(s.id.0 + 1)))
+    /// Where to begin so that no wanted record is before it and little else is read; `None` for the beginning.
+    pub fn start(&self, target: &Target) -> anyhow::Result<Option<Position>> {
+        match (target, self.from) {
+            (Target::Log(shelf), Some(from)) => start_at(shelf, from),
+            _ => Ok(None),
+        }
     }
+}
+
+/// The nearest position at or before `from` that footers and their indexes know; `None` for the beginning.
+pub fn start_at(shelf: &Shelf, from: Point) -> anyhow::Result<Option<Position>> {
+    let mut start = None;
+    for segment in shelf.list().with_context(|| format!("list {}", shelf.dir().display()))? {
+        let Some(footer) = &segment.footer else { break };
+        let over = match from {
+            Point::Seq(seq) => footer.last_seq.is_some_and(|last| last < seq),
+            Point::TimeNs(ns) => footer.records > 0 && footer.last_ts_ns < ns,
+        };
+        if over {
+            start = Some(Position { segment: SegmentId(segment.id.0 + 1), ..Position::START });
+            continue;
+        }
+        let entry = footer.index.iter().rev().find(|e| match from {
+            Point::Seq(seq) => e.seq <= seq.get(),
+            // Several records may have been received at the same instant.
+            Point::TimeNs(ns) => e.ts_recv_ns < ns,
+        });
+        if let Some(entry) = entry {
+            start = Some(Position { segment: segment.id, offset: entry.offset, seq: Seq(entry.seq) });
+        }
+        break;
+    }
+    Ok(start)
+}
+
+/// What the segments in `dir` are like, by their worst fault.
+pub fn exit_of_log(dir: &Path) -> anyhow::Result<Exit> {
+    let mut exit = Exit::Clean;
+    verify_log(dir, false, |report| exit = exit.max(report.worst().map_or(Exit::Clean, verify::exit_of)))
+        .with_context(|| format!("verify {}", dir.display()))?;
+    Ok(exit)
 }
 
 #[cfg(test)]

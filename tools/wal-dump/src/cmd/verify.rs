@@ -1,16 +1,15 @@
 //! `wal-dump verify`: walks every segment and names each fault.
 
 use std::io::Write;
-use std::path::Path;
 
 use anyhow::Context;
-use wal_format::verify::{SegmentReport, Severity, verify_file, verify_log};
+use wal_format::verify::{SegmentReport, Severity, verify_file, verify_shelf};
 
-use super::{Target, foreign};
+use super::{PlaceArgs, Target, foreign};
 use crate::Exit;
 
 /// Prints one line per segment and one per fault; the exit code is the worst of them.
-pub fn run(path: &Path, deep: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
+pub fn run(place: &PlaceArgs, deep: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
     let mut exit = Exit::Clean;
     let mut failed = None;
     let (mut segments, mut records) = (0_u64, 0_u64);
@@ -26,9 +25,9 @@ pub fn run(path: &Path, deep: bool, out: &mut impl Write) -> anyhow::Result<Exit
             failed = Some(err);
         }
     };
-    match Target::of(path)? {
-        Target::Log(dir) => {
-            verify_log(&dir, deep, &mut each).with_context(|| format!("verify {}", dir.display()))?;
+    match place.target()? {
+        Target::Log(shelf) => {
+            verify_shelf(&shelf, deep, &mut each).with_context(|| format!("verify {}", shelf.dir().display()))?;
         }
         Target::File(file) => {
             let report = verify_file(&file, deep).map_err(|err| foreign(err.into()))?;
@@ -42,7 +41,8 @@ pub fn run(path: &Path, deep: bool, out: &mut impl Write) -> anyhow::Result<Exit
     Ok(exit)
 }
 
-fn exit_of(severity: Severity) -> Exit {
+/// The exit code of the worst fault.
+pub fn exit_of(severity: Severity) -> Exit {
     match severity {
         Severity::TornTail => Exit::TornTail,
         Severity::Damage => Exit::Holes,
