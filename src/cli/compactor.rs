@@ -70,6 +70,11 @@ async fn finish(candles: Option<KlineService>, cfg: Arc<Config>, mode: Mode) -> 
             candles.join()?;
         }
         compact::retire_all(&cfg, mode);
+        if mode == Mode::Drain
+            && let Err(err) = compact::retention::Keeper::default().sweep(&cfg, crate::clock::wall_ns())
+        {
+            tracing::warn!(error = %format!("{err:#}"), "cannot look for what is too old");
+        }
         Ok(())
     })
     .await

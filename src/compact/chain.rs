@@ -215,7 +215,12 @@ fn link(
 }
 
 /// Paths below the lake of files that retention removed: one JSON object a line.
-fn removed(lake: &Path) -> anyhow::Result<BTreeSet<String>> {
+///
+/// A line that a power cut tore is skipped: what it was to name was not removed yet.
+///
+/// # Errors
+/// When the list is there and cannot be read.
+pub(super) fn removed(lake: &Path) -> anyhow::Result<BTreeSet<String>> {
     #[derive(serde::Deserialize)]
     struct Line {
         path: String,
@@ -226,8 +231,7 @@ fn removed(lake: &Path) -> anyhow::Result<BTreeSet<String>> {
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(err) => return Err(err).with_context(|| format!("read {}", path.display())),
     };
-    let lines = text.lines().map(serde_json::from_str::<Line>);
-    lines.map(|l| Ok(l.with_context(|| format!("read {}", path.display()))?.path)).collect()
+    Ok(text.lines().filter_map(|l| serde_json::from_str::<Line>(l).ok()).map(|l| l.path).collect())
 }
 
 /// Size and SHA-256 of a file.

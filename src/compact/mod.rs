@@ -36,6 +36,7 @@ pub mod publish;
 mod records;
 pub mod replay;
 pub mod resume;
+pub mod retention;
 pub mod retire;
 pub mod route;
 mod session;
@@ -91,6 +92,7 @@ pub async fn run(
     status: Arc<CompactorStatus>,
 ) -> anyhow::Result<Outcome> {
     warn_about_other_logs(&cfg);
+    let keeping = (mode == Mode::Follow).then(|| tokio::spawn(keep_limits(cfg.clone(), shutdown.clone())));
     let (archiver, archiving) = match (cfg.wal.archive, mode) {
         (Some(_), Mode::Follow) => {
             let archiver = Arc::new(archive::Archiver::new(status.clone()));
@@ -164,6 +166,10 @@ pub async fn run(
         repairs.abort_all();
     }
     while repairs.join_next().await.is_some() {}
+    if let Some(keeping) = keeping {
+        // Between two sweeps it only sleeps, and a sweep may end wherever it is.
+        keeping.abort();
+    }
     if let (Some(archiver), Some(thread)) = (archiver, archiving) {
         archiver.close();
         let ended = tokio::task::spawn_blocking(move || thread.join()).await;
@@ -174,6 +180,31 @@ pub async fn run(
     match failed {
         None => Ok(outcome),
         Some(err) => Err(err),
+    }
+}
+
+/// Between two looks at age, size and disk.
+const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Removes archived segments and hours of the lake as configured, once a minute.
+async fn keep_limits(cfg: Arc<Config>, shutdown: Shutdown) {
+    let mut keeper = retention::Keeper::default();
+    while !shutdown.requested() {
+        let cfg = cfg.clone();
+        let swept = tokio::task::spawn_blocking(move || {
+            let swept = keeper.sweep(&cfg, crate::clock::wall_ns());
+            (keeper, swept)
+        });
+        match swept.await {
+            Ok((back, swept)) => {
+                keeper = back;
+                if let Err(err) = swept {
+                    tracing::warn!(error = %format!("{err:#}"), "cannot look for what is too old");
+                }
+            }
+            Err(_) => return,
+        }
+        tokio::time::sleep(SWEEP_EVERY).await;
     }
 }
 

@@ -20,7 +20,10 @@ use super::gather::Gatherer;
 use super::hash::sha256_hex;
 use super::stage::{Place, to_log_position};
 use crate::lake::manifest::ManifestFile;
-use crate::lake::{FileInfo, LakeStore, LocalStore, Manifest, Part, Table, join_pieces, staged_path, staging_dir};
+use crate::lake::{
+    FileInfo, LakeFormat, LakeStore, LocalStore, Manifest, Part, Table, join_pieces, staged_path, staging_dir,
+    write_text,
+};
 use crate::venue::row::DriftItem;
 use wal_format::durable;
 
@@ -89,12 +92,22 @@ pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) 
             .with_context(|| format!("join the rows of {table} of hour {}", part.hour))?;
         open.account.check_rows(table, info.rows)?;
         fail_point!("publish.after_join", table);
+        let (tmp, info) = match settings.format {
+            LakeFormat::Parquet => (tmp, info),
+            format => {
+                let text = dir.join(format!("{table}.text.tmp"));
+                let info = write_text(&tmp, &text, format, settings.zstd_level)
+                    .with_context(|| format!("write the rows of {table} of hour {} as text", part.hour))?;
+                open.account.check_rows(table, info.rows)?;
+                (text, info)
+            }
+        };
         joined.push((table, tmp, info));
     }
     let store = LocalStore::new(&place.lake);
     for (table, tmp, info) in joined {
         // Relative to the lake, as the store wants it and the manifest tells it.
-        let dest = part.file(Path::new(""), table);
+        let dest = part.file_as(Path::new(""), table, manifest.settings.format);
         store.publish(&tmp, &dest)?;
         fail_point!("publish.after_rename", table);
         manifest.files.push(ManifestFile {

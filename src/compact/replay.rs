@@ -16,6 +16,7 @@ use serde::Serialize;
 use wal_format::{LogReader, LossReason, Position, ReaderOptions, Shelf, Step};
 
 use super::archive;
+use super::chain;
 use super::gather::{Continuation, Gatherer, LogKind, missing_beginning};
 use super::hash::hex;
 use super::publish::{Cut, Published, publish};
@@ -23,7 +24,7 @@ use super::resume::{manifests, remove_staging};
 use super::stage::{Place, stage_full, to_position};
 use super::worker::write_settings;
 use crate::config::Config;
-use crate::lake::{Difference, Hour, Manifest, Part, Table, WriteSettings, diff_trees};
+use crate::lake::{Difference, Hour, LakeFormat, Manifest, Part, Table, WriteSettings, diff_trees};
 use crate::venue::{self, Venue, VenueId};
 
 /// Looks at the end of a log before it counts as the end: the reader asks the directory ever more rarely.
@@ -486,6 +487,12 @@ impl Log {
             let why = "the manifest of the part before it is missing".to_owned();
             return Ok(part_report(part.clone(), Verdict::NotCheckable, 0, vec![why]));
         }
+        let removed = chain::removed(lake)?;
+        if let Some(file) = manifest.files.iter().find(|f| removed.contains(&f.path) && !lake.join(&f.path).exists()) {
+            let why = format!("its files were removed by retention ({} is listed as removed)", file.path);
+            let verdict = if details.is_empty() { Verdict::NotCheckable } else { Verdict::Different };
+            return Ok(part_report(part.clone(), verdict, 0, [details, vec![why]].concat()));
+        }
         let settings = manifest.settings.clone();
         let mut gatherer = match before {
             Some(b) => self.after(b, settings)?,
@@ -509,14 +516,14 @@ impl Log {
         let rows = published.as_ref().map_or(0, Published::rows);
         // A tree that holds only this part, so that missing and extra files of it show too.
         let (a, b) = (scratch.join("lake"), scratch.join("again"));
-        link_part(lake, part, &a)?;
-        link_part(rebuilt, part, &b)?;
+        link_part(lake, part, manifest.settings.format, &a)?;
+        link_part(rebuilt, part, manifest.settings.format, &b)?;
         let differences = diff_trees(&a, &b)?;
         let other_version = manifest.settings.version != self.settings.version;
         let only_bytes = |d: &Difference| match d {
             Difference::Bytes(_) => other_version,
             // The manifest names the files' hashes.
-            Difference::Other(_) => other_version,
+            Difference::Other(path) => other_version && path.extension().is_some_and(|e| e == "json"),
             _ => false,
         };
         let verdict = if details.is_empty() && differences.is_empty() {
@@ -559,9 +566,9 @@ fn part_report(part: Part, verdict: Verdict, rows: u64, details: Vec<String>) ->
 }
 
 /// A tree below `to` with links to all files of one part of a lake.
-fn link_part(lake: &Path, part: &Part, to: &Path) -> anyhow::Result<()> {
+fn link_part(lake: &Path, part: &Part, format: LakeFormat, to: &Path) -> anyhow::Result<()> {
     let lake = std::path::absolute(lake).with_context(|| format!("find {}", lake.display()))?;
-    let files = Table::ALL.iter().map(|t| (part.file(&lake, *t), part.file(to, *t)));
+    let files = Table::ALL.iter().map(|t| (part.file_as(&lake, *t, format), part.file_as(to, *t, format)));
     for (source, link) in files.chain([(part.manifest(&lake), part.manifest(to))]) {
         if !source.exists() {
             continue;

@@ -35,6 +35,8 @@ pub const DEFAULT_TOML: &str = include_str!("../../config/tapedeck.toml");
 pub struct Config {
     /// Root of wal/, lake/, archive/.
     pub data_dir: PathBuf,
+    /// GiB that the disks of archive and lake should keep free; 0 = no such limit.
+    pub min_free_gib: u64,
     /// Section `[wal]`.
     pub wal: Wal,
     /// Section `[tls]`.
@@ -72,6 +74,10 @@ pub struct Wal {
     pub retention_hours: u64,
     /// zstd level at which sealed, acked segments are archived; `None` = they are deleted.
     pub archive: Option<i32>,
+    /// Hours an archived segment is kept after its last record; 0 = for ever.
+    pub archive_retention_hours: u64,
+    /// GiB of all archived segments together; 0 = no limit.
+    pub archive_max_gib: u64,
 }
 
 /// Section `[tls]`.
@@ -122,6 +128,12 @@ pub struct Collector {
 pub struct Lake {
     /// Where the tables are.
     pub dir: PathBuf,
+    /// Hours a published hour is kept after its end; 0 = for ever.
+    pub retention_hours: u64,
+    /// GiB of all published files of the configured venues together; 0 = no limit.
+    pub max_gib: u64,
+    /// What is published.
+    pub format: crate::lake::LakeFormat,
     /// True for exact decimals instead of doubles.
     pub decimal: bool,
     /// zstd level of Parquet pages.

@@ -9,6 +9,7 @@ use super::proxy::redact;
 use super::source::{self, Origin, Source};
 use super::{Collector, Config, Klines, Lake, Log, Memory, Problem, Wal, api, history, network, venue};
 use crate::kline::Interval;
+use crate::lake::LakeFormat;
 use crate::venue::{Channel, VenueId};
 
 pub(super) struct Reader<'a> {
@@ -94,13 +95,6 @@ impl Reader<'_> {
             None => Vec::new(),
         }
     }
-
-    /// Refuses a value that a later version will understand; silence would be a lie.
-    fn only(&mut self, key: &str, got: &str, only: &str, why: &str) {
-        if got != only {
-            self.problem(key, format!("{got:?} is not in this version ({why})"), format!("write {only:?}"));
-        }
-    }
 }
 
 pub(super) fn read(source: &Source, problems: &mut Vec<Problem>) -> Config {
@@ -109,6 +103,7 @@ pub(super) fn read(source: &Source, problems: &mut Vec<Problem>) -> Config {
     if data_dir.as_os_str().is_empty() {
         r.problem("data.dir", "is empty".into(), "name a directory".into());
     }
+    let min_free_gib = r.int("data.min_free_gib", 0, 1 << 30);
     let wal = wal(&mut r);
     let proxy = network::proxy(&mut r);
     let tls = network::tls(&mut r);
@@ -134,6 +129,7 @@ pub(super) fn read(source: &Source, problems: &mut Vec<Problem>) -> Config {
         wal,
         tls,
         venues,
+        min_free_gib,
         lake,
         klines,
         collector,
@@ -166,18 +162,26 @@ fn wal(r: &mut Reader<'_>) -> Wal {
         ready_segments: r.int("wal.ready_segments", 1, 64) as usize,
         retention_hours: r.int("wal.retention_hours", 0, 24 * 365),
         archive: (archive == "zstd").then_some(archive_level),
+        archive_retention_hours: r.int("wal.archive_retention_hours", 0, 24 * 365 * 100),
+        archive_max_gib: r.int("wal.archive_max_gib", 0, 1 << 30),
     }
 }
 
 fn lake(r: &mut Reader<'_>, data_dir: &std::path::Path) -> Lake {
     let format = r.word("lake.format", &["parquet", "jsonl", "csv"]);
-    r.only("lake.format", &format, "parquet", "the other formats come later");
     let dir = r.text("lake.dir");
     if dir.contains("://") {
         r.problem("lake.dir", format!("{dir:?}: object stores are not in this version"), "name a local path".into());
     }
     Lake {
         dir: if dir.is_empty() { data_dir.join("lake") } else { PathBuf::from(dir) },
+        retention_hours: r.int("lake.retention_hours", 0, 24 * 365 * 100),
+        max_gib: r.int("lake.max_gib", 0, 1 << 30),
+        format: match format.as_str() {
+            "jsonl" => LakeFormat::Jsonl,
+            "csv" => LakeFormat::Csv,
+            _ => LakeFormat::Parquet,
+        },
         decimal: r.word("lake.numeric", &["double", "decimal"]) == "decimal",
         zstd_level: i32::try_from(r.int("lake.zstd_level", 1, 19)).unwrap_or(3),
         row_group_rows: r.int("lake.row_group_rows", 1_000, 16_777_216) as usize,

@@ -28,6 +28,7 @@ pub mod store;
 pub mod table;
 #[cfg(test)]
 mod tests;
+pub mod text;
 pub(crate) mod texts;
 
 pub use buffer::{Common, TableBuffer};
@@ -39,6 +40,7 @@ pub use piece::{FileInfo, PieceInfo, join_pieces, write_piece};
 pub use rows::RowsChunk;
 pub use store::{LakeStore, LocalStore};
 pub use table::Table;
+pub use text::write_text;
 
 use std::fmt;
 use std::str::FromStr;
@@ -103,13 +105,33 @@ impl FromStr for Numeric {
     }
 }
 
-/// File formats of the lake. Others (`jsonl`, `csv`) are refused by the configuration until they exist.
+/// File formats of the lake. Staged pieces are Parquet whatever is published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LakeFormat {
     /// Apache Parquet.
     #[default]
     Parquet,
+    /// One JSON object a line, zstd-compressed.
+    Jsonl,
+    /// Comma-separated values with a line of names, zstd-compressed.
+    Csv,
+}
+
+impl LakeFormat {
+    /// What file names end with, without the dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Parquet => "parquet",
+            Self::Jsonl => "jsonl.zst",
+            Self::Csv => "csv.zst",
+        }
+    }
+
+    /// Whether it is the default, which old manifests do not name.
+    fn is_parquet(&self) -> bool {
+        *self == Self::Parquet
+    }
 }
 
 /// Everything that shapes the bytes of a file besides its rows.
@@ -124,6 +146,9 @@ pub struct WriteSettings {
     pub zstd_level: i32,
     /// How numbers are written.
     pub numeric: Numeric,
+    /// What is published.
+    #[serde(default, skip_serializing_if = "LakeFormat::is_parquet")]
+    pub format: LakeFormat,
     /// Written as `tapedeck <version>` to `created_by`.
     pub version: String,
 }
@@ -137,6 +162,7 @@ impl Default for WriteSettings {
             page_rows: 8_192,
             zstd_level: 3,
             numeric: Numeric::Double,
+            format: LakeFormat::Parquet,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }

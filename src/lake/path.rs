@@ -1,7 +1,7 @@
 //! Names in the lake: where a part is published, where it is staged, and back again.
 //!
 //! ```text
-//! lake/<table>/exchange=<venue>/date=YYYY-MM-DD/hour=HH/<log8>-<first seq, 16 hex>.parquet
+//! lake/<table>/exchange=<venue>/date=YYYY-MM-DD/hour=HH/<log8>-<first seq, 16 hex>.parquet (.jsonl.zst, .csv.zst)
 //! lake/_manifests/exchange=<venue>/date=YYYY-MM-DD/hour=HH/<log8>-<first seq, 16 hex>.json
 //! lake/.staging/<venue>-<YYYYMMDDHH>-<log8>-<first seq, 16 hex>/<table>.<piece, 6 digits>.parquet
 //! ```
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use jiff::civil::date;
 use jiff::tz::Offset;
 
-use super::Table;
+use super::{LakeFormat, Table};
 
 const HOUR_NS: u64 = 3_600_000_000_000;
 
@@ -95,6 +95,13 @@ impl Part {
         final_path(lake, table, &self.venue, self.hour, &self.log8, self.first_seq)
     }
 
+    /// Path of this part's file of `table` in a lake of `format`.
+    pub fn file_as(&self, lake: &Path, table: Table, format: LakeFormat) -> PathBuf {
+        let mut path = self.file(lake, table);
+        path.set_extension(format.extension());
+        path
+    }
+
     /// Path of this part's manifest.
     pub fn manifest(&self, lake: &Path) -> PathBuf {
         manifest_path(lake, &self.venue, self.hour, &self.log8, self.first_seq)
@@ -112,7 +119,11 @@ impl Part {
         let top = name()?;
         let (table, stem) = match top {
             "_manifests" => (None, file.strip_suffix(".json")?),
-            t => (Some(t.parse().ok()?), file.strip_suffix(".parquet")?),
+            t => {
+                let formats = [LakeFormat::Parquet, LakeFormat::Jsonl, LakeFormat::Csv];
+                let stem = |f: &LakeFormat| file.strip_suffix(f.extension())?.strip_suffix('.');
+                (Some(t.parse().ok()?), formats.iter().find_map(stem)?)
+            }
         };
         let (log8, first_seq) = parse_stem(stem)?;
         let part = Part { venue: venue.to_owned(), hour: Hour::parse(day, hh)?, log8, first_seq };
@@ -250,6 +261,9 @@ mod tests {
             let lake = Path::new("x");
             let t = Table::ALL[t];
             prop_assert_eq!(Part::from_path(&p.file(lake, t)).unwrap(), (Some(t), p.clone()));
+            for format in [LakeFormat::Parquet, LakeFormat::Jsonl, LakeFormat::Csv] {
+                prop_assert_eq!(Part::from_path(&p.file_as(lake, t, format)).unwrap(), (Some(t), p.clone()));
+            }
             prop_assert_eq!(Part::from_path(&p.manifest(lake)).unwrap(), (None, p.clone()));
             let staged = StagedPiece::from_path(&staged_path(lake, &p, t, index)).unwrap();
             prop_assert_eq!(staged, StagedPiece { part: p.clone(), table: t, index });

@@ -283,11 +283,11 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// Digests and counts what passes.
-struct Hashing<W> {
-    inner: W,
+pub(crate) struct Hashing<W> {
+    pub(crate) inner: W,
     /// Pieces go without: it costs 15 ns a row.
-    digest: Option<Sha256>,
-    bytes: u64,
+    pub(crate) digest: Option<Sha256>,
+    pub(crate) bytes: u64,
 }
 
 impl<W: Write> Write for Hashing<W> {

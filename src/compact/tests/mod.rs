@@ -4,8 +4,10 @@
 
 mod archive;
 mod chain;
+mod formats;
 mod pressure;
 mod repairs;
+mod retention;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -168,7 +168,7 @@ fn a_row_group_size_that_cannot_fit_the_memory_limit_is_refused_with_one_that_do
 fn what_this_version_cannot_do_is_refused_instead_of_ignored() {
     for (toml, word) in [
         ("[wal]\narchive = \"lz4\"\n", "wal.archive"),
-        ("[lake]\nformat = \"csv\"\n", "lake.format"),
+        ("[lake]\nformat = \"avro\"\n", "lake.format"),
         ("[lake]\ndir = \"s3://b/p\"\n", "lake.dir"),
         ("[venues.binance-spot]\nsymbols=[\"*\"]\nchannels=[\"trades\"]\nlines=3\n", "lines"),
     ] {
