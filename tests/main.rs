@@ -49,6 +49,7 @@ mod history {
     mod moto;
     mod queue;
     mod verify;
+    mod whole;
 }
 mod docs {
     mod tidy;

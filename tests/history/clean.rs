@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use tapedeck::history::clean::zip::ZipReader;
 use tapedeck::memory::Level;
 
 use crate::support::archive::{Archive, How, tree};
-use crate::support::{Dice, runs, seed, tapedeck};
+use crate::support::{Dice, recordings, runs, seed, tapedeck};
 
 const UM_AGG: &str = "data/futures/um/daily/aggTrades/BTCUSDT/BTCUSDT-aggTrades-2024-08-";
 const AGG: &str = "agg_trades/exchange=binance-usdm/BTCUSDT";
@@ -91,6 +92,28 @@ fn made_up_files_clean_to_counts_ranges_and_sums_that_another_program_finds() {
     compare(path, SPOT_5M, csv.as_bytes());
     let with_header = format!("open_time,open,high,low,close,volume,close_time,quote_volume,count,a,b,ignore\n{csv}");
     compare(path, SPOT_5M, with_header.as_bytes());
+}
+
+#[test]
+fn byte_exact_files_of_the_exchange_clean_to_counts_ranges_and_sums_that_another_program_finds() {
+    if std::process::Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no python3");
+        return;
+    }
+    for day in ["2020-01-01", "2020-01-03"] {
+        let name = format!("BTCUSDT-1m-{day}.zip");
+        let mut zip = ZipReader::open(&recordings().join("archive").join(&name)).unwrap();
+        assert_eq!(zip.entry().name, format!("BTCUSDT-1m-{day}.csv"));
+        let (mut csv, mut block) = (Vec::new(), vec![0; 1 << 16]);
+        loop {
+            match zip.read(&mut block).unwrap() {
+                0 => break,
+                n => csv.extend_from_slice(&block[..n]),
+            }
+        }
+        let series = "venue_klines/exchange=binance-spot/BTCUSDT-1m";
+        compare(&format!("data/spot/daily/klines/BTCUSDT/1m/{name}"), series, &csv);
+    }
 }
 
 #[test]

@@ -1,25 +1,30 @@
 //! `tapedeck history clean`: mirrored files to tables of a lake.
 
 use std::collections::HashMap;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
+use wal_format::durable;
 
 use super::choice::{Choice, Chosen};
 use crate::cli::print_out;
+use crate::clock;
 use crate::compact::write_settings;
-use crate::history::clean::plan::{Digests, Downloaded, plan};
+use crate::history::clean::plan::{Digests, Downloaded, Plan, plan};
 use crate::history::clean::record::InputRecord;
 use crate::history::clean::run::Told;
 use crate::history::clean::unit::Settings;
 use crate::history::clean::{Job, Record, Summary};
-use crate::history::manifest::State;
+use crate::history::manifest::{EXPORTS, State};
 use crate::memory::MemoryMonitor;
 
 /// Most files that are named one by one.
 const SHOWN: usize = 20;
+/// Between two plain lines.
+const LINE_EVERY_NS: u64 = 10_000_000_000;
 
 /// Arguments of `tapedeck history clean`.
 #[derive(Debug, clap::Args)]
@@ -60,9 +65,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         n => n,
     };
-    let months = plan.units.len();
+    let progress = Progress::new(&plan, chosen.json);
+    let run = manifest.begin_run(&mirror.holder, "clean")?;
     let manifest = Mutex::new(manifest);
-    let progress = Progress { months, shows: std::io::stderr().is_terminal() && !chosen.json, done: Mutex::default() };
+    let started = clock::now().mono_ns;
     let tell = |told: &Told<'_>| {
         if let Ok((record, _)) = &told.result {
             for (file, input) in told.files.iter().zip(&record.inputs) {
@@ -87,9 +93,24 @@ pub(super) fn run(args: &Args) -> Result<()> {
         level: &level,
         force: args.force,
     };
-    let summary = crate::history::clean::run(&Job { settings, plan, tell: &tell })?;
+    let summary = crate::history::clean::run(&Job { settings, plan, tell: &tell });
     drop(memory);
     progress.end();
+    let mut manifest = lock(&manifest);
+    let summary = match summary {
+        Ok(summary) => summary,
+        Err(err) => {
+            manifest.end_run(run, "failed", &json!({ "error": format!("{err:#}") }))?;
+            return Err(err);
+        }
+    };
+    let well = summary.failed.is_empty() && summary.refused.is_empty();
+    manifest.end_run(run, if well { "done" } else { "with failures" }, &summary.in_short())?;
+    let seconds = (clock::now().mono_ns - started) / 1_000_000_000;
+    let metrics = mirror.dir.join(EXPORTS).join("clean.prom");
+    durable::create_dir_all(&mirror.dir.join(EXPORTS)).with_context(|| format!("make {}", mirror.dir.display()))?;
+    durable::write_file(&metrics, summary.prometheus(seconds, clock::wall_ns() / 1_000_000_000).as_bytes())
+        .with_context(|| format!("write {}", metrics.display()))?;
     print(&chosen, &summary)?;
     let (refused, failed) = (summary.refused.len(), summary.failed.len());
     if refused + failed > 0 {
@@ -142,35 +163,55 @@ fn print(chosen: &Chosen, s: &Summary) -> Result<()> {
     print_out(&text)
 }
 
-/// One line on a terminal, rewritten with every month.
+/// A bar over the bytes of the archive's files on a terminal, a plain line now and then elsewhere.
 struct Progress {
     months: usize,
-    shows: bool,
-    /// Months and rows.
-    done: Mutex<(usize, u64)>,
+    bar: Option<ProgressBar>,
+    json: bool,
+    done: Mutex<Done>,
+}
+
+struct Done {
+    months: usize,
+    rows: u64,
+    last_line_ns: u64,
 }
 
 impl Progress {
+    fn new(plan: &Plan, json: bool) -> Self {
+        let bytes = plan.units.values().flatten().map(|f| f.bytes).sum();
+        let bar = (!json && std::io::stderr().is_terminal()).then(|| {
+            let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr_with_hz(5));
+            let style = "{bar:30} {bytes}/{total_bytes} {binary_bytes_per_sec} {msg} {eta} left";
+            bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar
+        });
+        let done = Done { months: 0, rows: 0, last_line_ns: clock::now().mono_ns };
+        Self { months: plan.units.len(), bar, json, done: Mutex::new(done) }
+    }
+
     fn told(&self, told: &Told<'_>) {
         let mut done = lock(&self.done);
-        done.0 += 1;
-        done.1 += told.result.as_ref().map_or(0, |(r, _)| r.tally.rows);
-        if self.shows {
-            let unit = format!("{} {}", told.unit.series.name(), told.unit.month_word());
-            // A terminal that went away does not stop the work.
-            let _ = write!(
-                std::io::stderr().lock(),
-                "\r\x1b[K{} of {} months, {} rows; {unit}",
-                done.0,
-                self.months,
-                done.1
-            );
+        done.months += 1;
+        done.rows += told.result.as_ref().map_or(0, |(r, _)| r.tally.rows);
+        let text = format!("{}/{} months, {} rows", done.months, self.months, done.rows);
+        let now = clock::now().mono_ns;
+        match &self.bar {
+            Some(bar) => {
+                bar.inc(told.files.iter().map(|f| f.bytes).sum());
+                bar.set_message(text);
+            }
+            None if !self.json && now.saturating_sub(done.last_line_ns) >= LINE_EVERY_NS => {
+                done.last_line_ns = now;
+                eprintln!("{text}");
+            }
+            None => {}
         }
     }
 
     fn end(&self) {
-        if self.shows {
-            let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
         }
     }
 }

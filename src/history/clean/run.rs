@@ -86,6 +86,45 @@ impl Summary {
     }
 }
 
+impl Summary {
+    /// The sums, without the lists of names.
+    pub fn in_short(&self) -> serde_json::Value {
+        serde_json::json!({
+            "months": self.months, "cleaned": self.cleaned, "unchanged": self.unchanged, "failed": self.failed.len(),
+            "refused_files": self.refused.len(), "rows": self.rows, "put_aside": self.put_aside,
+            "bytes_in": self.bytes_in, "bytes_out": self.bytes_out,
+        })
+    }
+
+    /// The text format of Prometheus, for the text-file collector of the node exporter.
+    pub fn prometheus(&self, seconds: u64, now_s: u64) -> String {
+        let mut text = String::from(
+            "# HELP tapedeck_history_clean_months Months of the last cleaning run, by result.\n\
+             # TYPE tapedeck_history_clean_months gauge\n",
+        );
+        let failed = self.failed.len() as u64;
+        for (result, n) in [("ok", self.cleaned), ("skipped", self.unchanged), ("failed", failed)] {
+            text.push_str(&format!("tapedeck_history_clean_months{{result=\"{result}\"}} {n}\n"));
+        }
+        for (name, help, n) in [
+            ("rows", "Rows in the lake of the months of the last cleaning run.", self.rows),
+            ("put_aside_lines", "Lines that are no rows; look into _quarantine/.", self.put_aside),
+            (
+                "refused_files",
+                "Files none of whose rows were used: damaged, or not as published.",
+                self.refused.len() as u64,
+            ),
+            ("bytes", "Bytes of the archive's files of the last cleaning run.", self.bytes_in),
+            ("seconds", "Duration of the last cleaning run.", seconds),
+            ("finished_timestamp_seconds", "End of the last cleaning run.", now_s),
+        ] {
+            let name = format!("tapedeck_history_clean_{name}");
+            text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {n}\n"));
+        }
+        text
+    }
+}
+
 /// Cleans everything of a plan. A month that fails does not stop the others.
 ///
 /// # Errors
