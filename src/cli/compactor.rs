@@ -9,7 +9,8 @@ use crate::compact::{self, Mode};
 use crate::config::Config;
 use crate::health::Health;
 use crate::kline::KlineService;
-use crate::memory::MemoryMonitor;
+use crate::memory::{MemoryMonitor, Pressure};
+use crate::shutdown::Shutdown;
 
 /// Arguments of `tapedeck compactor`.
 #[derive(Debug, clap::Args)]
@@ -34,7 +35,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         let health = Arc::new(Health::of_compactor(&cfg));
         status.watched_by(Arc::clone(&health));
         if mode == Mode::Drain {
-            let candles = KlineService::start_under(&cfg, mode, &shutdown, &pressure)?;
+            let candles = candles(&cfg, mode, &shutdown, &pressure).await?;
             let outcome = compact::run(cfg.clone(), mode, shutdown, status).await;
             finish(candles, cfg, mode).await?;
             return outcome.map(drop);
@@ -44,7 +45,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         let listener = crate::api::bind(cfg.api.listen).await?;
         let watch = tokio::spawn(health.watch(shutdown.clone()));
         let told = tokio::spawn(compact::stats::run(Arc::clone(&status), shutdown.clone()));
-        let candles = KlineService::start_under(&cfg, mode, &shutdown, &pressure)?;
+        let candles = candles(&cfg, mode, &shutdown, &pressure).await?;
         let nightly = candles.as_ref().map(|_| tokio::spawn(crate::kline::nightly(cfg.clone(), shutdown.clone())));
         let hub = candles.as_ref().map(|c| Arc::clone(c.hub()));
         let server =
@@ -61,6 +62,18 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         told.await.context("the statistics ended badly")?;
         outcome.map(drop)
     })
+}
+
+/// Starts the candles where a client of a database server may block.
+async fn candles(
+    cfg: &Arc<Config>,
+    mode: Mode,
+    shutdown: &Shutdown,
+    pressure: &Pressure,
+) -> anyhow::Result<Option<KlineService>> {
+    let (cfg, shutdown, pressure) = (Arc::clone(cfg), shutdown.clone(), pressure.clone());
+    let start = move || KlineService::start_under(&cfg, mode, &shutdown, &pressure);
+    tokio::task::spawn_blocking(start).await.context("start the candles")?
 }
 
 /// Waits for the candles' last checkpoint, and deletes what both readers have passed by now.

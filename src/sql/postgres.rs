@@ -2,17 +2,22 @@
 //!
 //! Connections are plain: no TLS. A server on another machine belongs behind a private network or a TLS tunnel
 //! (stunnel, an SSH forward, a local pgbouncer with `server_tls_sslmode`), and its URL then names the tunnel's end.
+//!
+//! The client waits for its server by blocking, on a runtime of its own. Callers may be tasks of ours: every call, the
+//! end of the connection too, is made as work that blocks, which a runtime of several threads allows anywhere.
 
 use anyhow::{Context, Result};
 use postgres::types::{IsNull, ToSql, Type};
 use postgres::{Client, Config, NoTls};
+use tokio::task::block_in_place;
 
 use super::{Sql, Value};
 
 /// A connection, made again when it was lost.
 pub(crate) struct Postgres {
     config: Config,
-    client: Client,
+    /// `None` only while it is dropped.
+    client: Option<Client>,
     /// Key of the advisory lock that every transaction takes first.
     lock: Option<i64>,
     /// A connection that is lost now must not be made again: its transaction is lost with it.
@@ -25,21 +30,27 @@ impl Postgres {
         // The URL may hold a password: it is in no message.
         let mut config: Config = url.parse().context("the database URL is not understood")?;
         config.application_name("tapedeck");
-        let client = connect(&config)?;
+        let client = Some(connect(&config)?);
         Ok(Self { config, client, lock, in_transaction: false })
     }
 
     /// The client, connected again when it was cut between two transactions.
     pub(crate) fn client(&mut self) -> Result<&mut Client> {
-        if self.client.is_closed() && !self.in_transaction {
-            self.client = connect(&self.config)?;
+        if self.client.as_ref().is_none_or(Client::is_closed) && !self.in_transaction {
+            self.client = Some(connect(&self.config)?);
         }
-        Ok(&mut self.client)
+        self.client.as_mut().context("the connection to the database is lost, and its transaction with it")
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        block_in_place(|| self.client = None);
     }
 }
 
 fn connect(config: &Config) -> Result<Client> {
-    config.connect(NoTls).with_context(|| {
+    block_in_place(|| config.connect(NoTls)).with_context(|| {
         let hosts = config.get_hosts();
         format!("cannot connect to the database at {hosts:?}, ports {:?}", config.get_ports())
     })
@@ -86,6 +97,24 @@ fn refs<'a>(params: &'a [Value]) -> Vec<&'a (dyn ToSql + Sync)> {
 
 impl Sql for Postgres {
     fn begin(&mut self) -> Result<()> {
+        block_in_place(|| self.begin_now())
+    }
+
+    fn batch(&mut self, sql: &str) -> Result<()> {
+        block_in_place(|| self.batch_now(sql))
+    }
+
+    fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
+        block_in_place(|| self.execute_now(sql, params))
+    }
+
+    fn rows(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
+        block_in_place(|| self.rows_now(sql, params))
+    }
+}
+
+impl Postgres {
+    fn begin_now(&mut self) -> Result<()> {
         let lock = self.lock;
         self.in_transaction = false;
         let client = self.client()?;
@@ -101,7 +130,7 @@ impl Sql for Postgres {
         Ok(())
     }
 
-    fn batch(&mut self, sql: &str) -> Result<()> {
+    fn batch_now(&mut self, sql: &str) -> Result<()> {
         let done = self.client()?.batch_execute(sql);
         if sql == "COMMIT" || sql == "ROLLBACK" {
             self.in_transaction = false;
@@ -109,11 +138,11 @@ impl Sql for Postgres {
         Ok(done?)
     }
 
-    fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
+    fn execute_now(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
         Ok(self.client()?.execute(&numbered(sql), &refs(params))?)
     }
 
-    fn rows(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
+    fn rows_now(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
         let found = self.client()?.query(&numbered(sql), &refs(params))?;
         let value = |row: &postgres::Row, i: usize| -> Result<Value> {
             let column = row.columns().get(i).map(postgres::Column::type_);

@@ -85,6 +85,6 @@ impl BarSql for Postgres {
             schema::on_conflict(rule)
         );
         let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(AsRef::as_ref).collect();
-        Ok(self.client()?.execute(&sql, &params)?)
+        tokio::task::block_in_place(|| Ok(self.client()?.execute(&sql, &params)?))
     }
 }

@@ -283,3 +283,15 @@ pub(super) fn readers_do_not_wait_for_a_writer(place: &Place<'_>) {
     assert!(readers.with(|_| -> anyhow::Result<()> { anyhow::bail!("a reader that fails") }).is_err());
     assert_eq!(count(), 2);
 }
+
+pub(super) fn a_task_of_a_runtime_opens_writes_and_leaves_it(place: &Place<'_>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+    runtime.block_on(async {
+        let mut db = place.open();
+        db.commit(&checkpoint(1, [bar(1, 101)])).unwrap();
+        assert_eq!(minutes(db.as_mut()), [bar(1, 101)]);
+        drop(db);
+        let mut reader = open_reader(&place.url, place.dir).unwrap();
+        assert_eq!(reader.newest("binance-spot", "BTCUSDT", Interval::M1, 9).unwrap().len(), 1);
+    });
+}

@@ -69,6 +69,7 @@ suite!(
     people_read_sums_and_times_with_plain_sql,
     a_newer_schema_is_refused,
     readers_do_not_wait_for_a_writer,
+    a_task_of_a_runtime_opens_writes_and_leaves_it,
 );
 
 fn symbol(name: &str) -> Registered {
