@@ -18,6 +18,7 @@
 //! - [`health`]: disks that fill up, logs that nobody reads off.
 //! - [`quality`]: how complete the recording is, summed from manifests.
 //! - [`memory`]: how tight it is, and what is given up for it.
+//! - [`playback`]: the log as an exchange again, for unmodified clients.
 //! - [`cli`]: one file per subcommand.
 #![forbid(unsafe_code)]
 
@@ -34,6 +35,7 @@ pub mod lake;
 pub mod memory;
 pub mod notify;
 pub mod outside;
+pub mod playback;
 pub mod quality;
 pub mod repair;
 pub mod shutdown;

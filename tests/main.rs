@@ -20,6 +20,9 @@ mod lake {
     mod gaps_repaired;
     mod kill_anywhere;
 }
+mod playback {
+    mod served;
+}
 mod candles {
     mod repaired;
     mod seeded;

@@ -1,11 +1,17 @@
-//! `tapedeck replay`: the lake again from the log, or the proof that it is the same.
+//! `tapedeck replay`: the lake again from the log, the proof that it is the same, or the log as an exchange again.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 
 use super::{ConfigArg, Usage, load};
 use crate::compact::replay::{ReplayArgs, replay};
+use crate::config::Config;
+use crate::playback::{ServeArgs, Speed, serve};
+use crate::shutdown::Shutdown;
 use crate::venue::VenueId;
 
 /// Arguments of `tapedeck replay`.
@@ -23,7 +29,7 @@ pub struct Args {
     #[arg(long, value_name = "TIME_UTC")]
     to: Option<String>,
     /// Where the rebuilt lake goes; must not exist or be empty.
-    #[arg(long, value_name = "DIR", required_unless_present = "verify")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["verify", "serve"])]
     out: Option<PathBuf>,
     /// Compare with the existing lake; exit code 1 on any difference.
     #[arg(long)]
@@ -31,6 +37,22 @@ pub struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Serve the recording as the exchanges would, at this address, until stopped.
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:9090",
+        conflicts_with_all = ["out", "verify", "json"])]
+    serve: Option<SocketAddr>,
+    /// With --serve: so many times as fast as recorded, or max.
+    #[arg(long, value_name = "TIMES", default_value = "1", requires = "serve")]
+    speed: Speed,
+    /// With --serve: again from the beginning when it is over.
+    #[arg(long = "loop", requires = "serve")]
+    repeat: bool,
+    /// With --serve: move times to now, and from the second loop on ids too.
+    #[arg(long, requires = "serve")]
+    restamp: bool,
+    /// With --serve: playing begins when nothing new was subscribed for so long, ms.
+    #[arg(long, value_name = "MS", default_value = "500", requires = "serve")]
+    settle_ms: u64,
 }
 
 pub(super) fn time(text: &Option<String>, name: &str) -> anyhow::Result<Option<u64>> {
@@ -52,6 +74,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         venues.push(word.parse::<VenueId>().map_err(|err| Usage(err.to_string()))?);
     }
     let (from, to) = (time(&args.from, "--from")?, time(&args.to, "--to")?);
+    if let Some(listen) = args.serve {
+        let Args { speed, repeat, restamp, settle_ms, .. } = args;
+        let args = ServeArgs { listen, venues, from_ns: from, to_ns: to, speed, repeat, restamp, settle_ms };
+        return super::runtime()?.block_on(play(&cfg, &args));
+    }
     let report = replay(&cfg, &ReplayArgs { venues, from_ns: from, to_ns: to, out: args.out, verify: args.verify })
         .context("replay")?;
     if args.json {
@@ -66,5 +93,36 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             report.checked()
         );
     }
+    Ok(())
+}
+
+/// Serves until a signal or `POST /_sim/stop`.
+async fn play(cfg: &Arc<Config>, args: &ServeArgs) -> anyhow::Result<()> {
+    let shutdown = Shutdown::new();
+    shutdown.on_signals().context("cannot listen for signals")?;
+    let sim = serve(cfg, args).await?;
+    let mut text = String::new();
+    for venue in sim.venues() {
+        text.push_str(&format!(
+            "{venue:<17} rest_url = \"{}\"  ws_url = \"{}\"\n",
+            sim.rest_url(&venue),
+            sim.ws_url(&venue)
+        ));
+    }
+    text.push_str("playing begins with the first subscription; Ctrl-C ends\n");
+    super::print_out(&text)?;
+    let mut told = false;
+    loop {
+        tokio::select! {
+            () = shutdown.wait() => break,
+            () = sim.stop_asked() => break,
+            () = tokio::time::sleep(Duration::from_millis(200)) => {}
+        }
+        if !told && sim.finished() {
+            told = true;
+            super::print_out("everything was played; REST is still answered\n")?;
+        }
+    }
+    sim.stop().await;
     Ok(())
 }

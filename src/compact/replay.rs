@@ -191,7 +191,7 @@ pub fn replay(cfg: &Config, args: &ReplayArgs) -> anyhow::Result<Report> {
 
 /// The logs that ever stood in `dir`, by uuid: the one that stands there now, with its archived segments, and earlier
 /// ones of which only the archive is left. With each where its segments lie and the first of them.
-fn shelves(cfg: &Config, dir: &Path) -> anyhow::Result<Vec<([u8; 16], Shelf, u64)>> {
+pub(crate) fn shelves(cfg: &Config, dir: &Path) -> anyhow::Result<Vec<([u8; 16], Shelf, u64)>> {
     let mut found = Vec::new();
     let mut add = |shelf: Shelf| -> anyhow::Result<Option<[u8; 16]>> {
         let segments = shelf.list().with_context(|| format!("list {}", shelf.dir().display()))?;

@@ -137,7 +137,7 @@ impl Session {
             combined,
             names: Vec::new(),
             subscriptions: Vec::new(),
-            routes: vec![Vec::new(); universe.streams.len()],
+            routes: vec![Vec::new(); universe.count()],
         };
         let added = list
             .split('/')
@@ -180,6 +180,9 @@ impl Session {
                 self.names.len() - 1
             }
         };
+        if self.routes.len() <= stream as usize {
+            self.routes.resize(stream as usize + 1, Vec::new());
+        }
         self.routes.get_mut(stream as usize)?.push(Route { name: u32::try_from(index).ok()?, exact });
         Some(stream)
     }

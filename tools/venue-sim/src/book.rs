@@ -36,7 +36,7 @@ pub(crate) struct Book {
     applied: u64,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 struct Levels {
     #[serde(alias = "bids", default)]
     b: Vec<[String; 2]>,
@@ -45,6 +45,10 @@ struct Levels {
     #[serde(rename = "lastUpdateId")]
     last_update_id: Option<i64>,
     u: Option<i64>,
+    #[serde(rename = "U")]
+    first: Option<i64>,
+    /// The last id of the change before, where the venue tells it.
+    pu: Option<i64>,
     #[serde(rename = "E")]
     event_ms: Option<i64>,
     #[serde(rename = "T")]
@@ -102,6 +106,7 @@ fn foreign_levels(bytes: &[u8], after: i64) -> Option<Levels> {
         value.as_i64().or_else(|| value.as_str()?.parse().ok())
     };
     let id = ["sequenceEnd", "u", "id", "sequence"].into_iter().find_map(number)?;
+    let first = ["sequenceStart", "U"].into_iter().find_map(number);
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let side = |names: [&str; 2]| {
         let mut levels = Vec::new();
@@ -126,6 +131,7 @@ fn foreign_levels(bytes: &[u8], after: i64) -> Option<Levels> {
         a: side(["a", "asks"]),
         last_update_id: Some(id),
         u: Some(id),
+        first,
         ..Levels::default()
     })
 }
@@ -157,6 +163,90 @@ pub(crate) fn depth(
     let shift = if warp.is_some() { shift(&timeline.spans, timeline, symbol, round) } else { 0 };
     let at = |ms: Option<i64>| ms.map(|ms| warp.map_or(ms, |warp| warp.at(ms, round)));
     Some(body(book.last_id + shift, at(book.event_ms), at(book.transaction_ms), &book.bids, &book.asks, limit))
+}
+
+/// A change of a book as a frame tells it.
+#[derive(Clone)]
+pub(crate) struct Change(Levels);
+
+impl Change {
+    /// Reads a frame's event, or the whole frame of KuCoin or Gate, of which levels that `after` has already are left out.
+    pub fn of(foreign: bool, data: &[u8], after: i64) -> Option<Change> {
+        let levels = if foreign { foreign_levels(data, after) } else { serde_json::from_slice(data).ok() };
+        levels.filter(|levels| levels.u.is_some()).map(Change)
+    }
+}
+
+/// A book that is brought on frame by frame, whose frames are not kept.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    book: Book,
+    /// It began with a snapshot and nothing is missing since.
+    whole: bool,
+    /// Anything was applied.
+    is_known: bool,
+}
+
+impl Live {
+    /// The book of a snapshot, its id moved on by `shift`.
+    pub fn of_snapshot(body: &[u8], shift: i64) -> Option<Live> {
+        let of_binance = serde_json::from_slice(body).ok().filter(|levels: &Levels| levels.last_update_id.is_some());
+        let levels = of_binance.or_else(|| foreign_levels(body, i64::MIN))?;
+        let mut book = Book { last_id: levels.last_update_id?.saturating_add(shift), ..Book::default() };
+        (book.event_ms, book.transaction_ms) = (levels.event_ms, levels.transaction_ms);
+        book.set(levels.b, levels.a);
+        Some(Live { book, whole: true, is_known: true })
+    }
+
+    pub fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    pub fn last_id(&self) -> i64 {
+        if self.is_known { self.book.last_id } else { i64::MIN }
+    }
+
+    /// Levels of the longer side.
+    pub fn levels(&self) -> usize {
+        self.book.bids.len().max(self.book.asks.len())
+    }
+
+    /// Applies a change; false when the book has it already.
+    pub fn apply(&mut self, Change(levels): Change) -> bool {
+        let Some(last) = levels.u.filter(|&last| last > self.last_id()) else { return false };
+        let follows = match (levels.pu, levels.first) {
+            // The first change behind a snapshot may begin before it.
+            (Some(before), _) => before <= self.book.last_id,
+            (None, Some(first)) => first <= self.book.last_id.saturating_add(1),
+            (None, None) => true,
+        };
+        if !self.is_known {
+            (self.book.event_ms, self.book.transaction_ms) = (levels.event_ms, levels.transaction_ms);
+        }
+        self.whole &= follows;
+        self.is_known = true;
+        self.book.last_id = last;
+        let keep = |old: Option<i64>, new: Option<i64>| if old.is_some() { new } else { None };
+        self.book.event_ms = keep(self.book.event_ms, levels.event_ms);
+        self.book.transaction_ms = keep(self.book.transaction_ms, levels.transaction_ms);
+        self.book.set(levels.b, levels.a);
+        true
+    }
+
+    /// The depth answer of Binance.
+    pub fn body(&self, limit: usize) -> Option<Vec<u8>> {
+        let Book { last_id, event_ms, transaction_ms, bids, asks, .. } = &self.book;
+        self.is_known.then(|| body(*last_id, *event_ms, *transaction_ms, bids, asks, limit))
+    }
+
+    /// The book for KuCoin and Gate.
+    pub fn view(&self) -> Option<View> {
+        self.is_known.then(|| View {
+            id: self.book.last_id,
+            bids: self.book.bids.values().rev().cloned().collect(),
+            asks: self.book.asks.values().cloned().collect(),
+        })
+    }
 }
 
 fn shift(spans: &Spans, timeline: &Timeline, symbol: &str, round: u64) -> i64 {

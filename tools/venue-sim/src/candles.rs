@@ -125,6 +125,10 @@ fn minutes(venue: &Venue, symbol: &str) -> (Vec<Candle>, usize, usize, (usize, u
             (minutes, d.tick, d.lot, (d.price, d.amount))
         }
         Material::Floor(_) => (Vec::new(), 0, 0, (0, 0)),
+        Material::Reel(recall) => {
+            let (minutes, places) = recall.minutes(symbol);
+            (minutes, PLACES, PLACES, places)
+        }
         Material::Recorded(_) => {
             let all = |kind| rows(venue, symbol, kind, Want::From(0), usize::MAX);
             let trades = all(Kind::Trade);
@@ -140,15 +144,17 @@ fn longest<'a>(texts: impl Iterator<Item = &'a String>) -> usize {
     texts.map(|text| text.split_once('.').map_or(0, |(_, fraction)| fraction.len())).max().unwrap_or(0)
 }
 
+/// A recorded number in units of the last of [`PLACES`] decimals.
+pub(crate) fn mantissa(text: &str) -> Option<i64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    format!("{whole}{fraction:0<PLACES$}").parse().ok()
+}
+
 /// The minutes of recorded trades. A price of zero is no trade of the market (USD-M's insurance fund and ADL).
 fn recorded(rows: &[Row]) -> Vec<Candle> {
-    let number = |text: &str| -> Option<i64> {
-        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-        format!("{whole}{fraction:0<PLACES$}").parse().ok()
-    };
     let mut minutes: Vec<Candle> = Vec::new();
     for row in rows {
-        let (Some(price), Some(amount)) = (number(&row.price), number(&row.amount)) else { continue };
+        let (Some(price), Some(amount)) = (mantissa(&row.price), mantissa(&row.amount)) else { continue };
         if price <= 0 {
             continue;
         }

@@ -117,6 +117,8 @@ pub enum Source {
     Recordings(Vec<RecordingFile>),
     /// A seeded market.
     Generated(Market),
+    /// A recording that is read while it is played, of one venue.
+    Reel(crate::reel::ReelSource),
 }
 
 /// One recording of one venue.

@@ -17,6 +17,10 @@ use crate::venue::{Material, Venue};
 /// Frames looked at for the places of a recorded symbol.
 const PROBED_FRAMES: usize = 5_000;
 
+/// Channels of trades.
+pub(crate) const TRADE_CHANNELS: [&str; 4] =
+    ["/market/match", "/contractMarket/execution", "spot.trades", "futures.trades"];
+
 /// One symbol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listed {
@@ -68,6 +72,11 @@ pub(crate) fn listed(venue: &Venue) -> Vec<Listed> {
         Material::Recorded(timeline) => {
             for symbol in timeline.symbols() {
                 let (price_places, amount_places) = probed(timeline, &symbol);
+                add(&symbol, true, price_places, amount_places);
+            }
+        }
+        Material::Reel(recall) => {
+            for (symbol, (price_places, amount_places)) in recall.symbols() {
                 add(&symbol, true, price_places, amount_places);
             }
         }
@@ -125,6 +134,7 @@ pub(crate) fn book(venue: &Venue, symbol: &str, now_ms: i64) -> Option<View> {
                 asks: stand.asks.iter().map(level).collect(),
             })
         }
+        Material::Reel(recall) => recall.view(symbol),
         Material::Generated(_) => None,
     }
 }
@@ -160,13 +170,14 @@ pub(crate) fn trades(venue: &Venue, symbol: &str, now_ms: i64) -> Vec<Trade> {
             };
             stand.deals.iter().map(trade).collect()
         }
+        Material::Reel(recall) => recall.trades(symbol),
         Material::Generated(_) => Vec::new(),
     }
 }
 
 fn recorded(venue: &Venue, timeline: &Timeline, symbol: &str, now_ms: i64) -> Vec<Trade> {
-    const CHANNELS: [&str; 4] = ["/market/match", "/contractMarket/execution", "spot.trades", "futures.trades"];
-    let is_wanted = |info: &crate::script::StreamInfo| info.symbol == symbol && CHANNELS.contains(&info.channel());
+    let is_wanted =
+        |info: &crate::script::StreamInfo| info.symbol == symbol && TRADE_CHANNELS.contains(&info.channel());
     let Some(stream) = timeline.streams.iter().position(is_wanted) else { return Vec::new() };
     let ((round, index), warp) = position(venue, timeline, now_ms);
     let frames = timeline.frames_of(stream);
@@ -185,7 +196,7 @@ fn recorded(venue: &Venue, timeline: &Timeline, symbol: &str, now_ms: i64) -> Ve
 }
 
 /// The trades of a frame.
-fn parsed(frame: &[u8]) -> Vec<Trade> {
+pub(crate) fn parsed(frame: &[u8]) -> Vec<Trade> {
     let Ok(value) = serde_json::from_slice::<Value>(frame) else { return Vec::new() };
     let body = value.get("result").or_else(|| value.get("data"));
     let rows = match body {

@@ -11,7 +11,8 @@
 //! `generate` and `shapes` a seeded market of Binance, `floor` one of KuCoin or Gate; `sbe` Binance's binary form; `listing` what is
 //! listed just now; `play` pacing; `venue` what the parts of one venue share; `server` the listener; `conn`, `outbox` and `disorder`
 //! one WebSocket; `limits` what an address may do; `protocol` the seam to the exchanges: `binance`, `rest`, `rest_trades` with `tape`,
-//! `candles` and `book`; `kucoin` and `gate` with `names` for subscriptions and `history` for REST; [`faults`] and `closes` what goes wrong;
+//! `candles` and `book`; recordings too long to load: [`reel`] what hands them over, `projector` what plays them, `recall` what REST
+//! remembers of them; `kucoin` and `gate` with `names` for subscriptions and `history` for REST; [`faults`] and `closes` what goes wrong;
 //! [`report`] what was sent.
 //!
 //! It knows nothing of the programs under test and shares no code with them. It never loses a frame on its own: a subscriber that
@@ -50,7 +51,10 @@ mod listing;
 mod names;
 mod outbox;
 mod play;
+mod projector;
 mod protocol;
+mod recall;
+pub mod reel;
 pub mod report;
 mod rest;
 mod rest_trades;
@@ -83,6 +87,7 @@ pub use config::{
 };
 pub use faults::{Action, Fault, Garbage};
 pub use listing::{ListingReport, Standing};
+pub use reel::{Entry, Item, Reel, ReelSource};
 pub use report::{ConnReport, LimitsReport, Report, RestReport, StreamReport, VenueReport};
 
 use floor::FloorMaker;
@@ -252,7 +257,7 @@ fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, Feed)>> {
                 }
                 Ok(Some(Arc::new(Timeline::load(&paths)?)))
             }
-            Source::Generated(_) => Ok(None),
+            Source::Generated(_) | Source::Reel(_) => Ok(None),
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
     let frames_total: usize = timelines.iter().flatten().map(|timeline| timeline.frames.len()).sum();
@@ -303,10 +308,16 @@ fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, Feed)>> {
                     (streams, Material::Floor(floor), feed, listings)
                 }
             }
+            (None, Source::Reel(source)) => {
+                let projector = projector::Projector::new(source.clone(), config.pace, config.repeat, config.restamp)
+                    .with_context(|| format!("open the recording of {}", wanted.id))?;
+                let material = Material::Reel(projector.recall.clone());
+                (Vec::new(), material, Feed::Reel(Box::new(projector)), Arc::default())
+            }
             (None, Source::Recordings(_)) => bail!("{} has no recording to play", wanted.id),
         };
         let (streams, feed) = match exchange {
-            Exchange::BinanceSbe => {
+            Exchange::BinanceSbe if !matches!(feed, Feed::Reel(_)) => {
                 let (transcoder, streams) = sbe::Transcoder::new(&streams, material.clone());
                 (streams, Feed::Sbe { json: Box::new(feed), transcoder })
             }

@@ -17,7 +17,7 @@ pub(crate) struct Names {
 impl Names {
     /// No subscription yet.
     pub fn new(universe: &Universe) -> Names {
-        Names { delivered_as: Vec::new(), asked: BTreeSet::new(), routes: vec![Vec::new(); universe.streams.len()] }
+        Names { delivered_as: Vec::new(), asked: BTreeSet::new(), routes: vec![Vec::new(); universe.count()] }
     }
 
     /// Names subscribed now, whether the source plays them or not.
@@ -43,6 +43,9 @@ impl Names {
                 self.delivered_as.len() - 1
             }
         };
+        if self.routes.len() <= stream as usize {
+            self.routes.resize(stream as usize + 1, Vec::new());
+        }
         self.routes.get_mut(stream as usize)?.push(Route { name: u32::try_from(index).ok()?, exact: true });
         Some(stream)
     }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::config::{Pace, Repeat, StartWhen};
 use crate::generate::Maker;
+use crate::projector::{Projector, Shown};
 use crate::report::{lock, wall_ns};
 use crate::restamp::{Warp, render};
 use crate::sbe::{Moment, Transcoder};
@@ -45,6 +46,8 @@ pub(crate) enum Feed {
         /// Frames per second; `None` = as fast as possible.
         frames_per_s: Option<f64>,
     },
+    /// A recording that is read while it is played.
+    Reel(Box<Projector>),
     /// The same, rewritten as SBE.
     Sbe { json: Box<Feed>, transcoder: Transcoder },
 }
@@ -72,6 +75,7 @@ impl Feed {
         match self {
             Feed::Recorded { pace, .. } => *pace == Pace::Max,
             Feed::Generated { frames_per_s, .. } => frames_per_s.is_none(),
+            Feed::Reel(projector) => projector.is_unpaced(),
             Feed::Sbe { json, .. } => json.is_unpaced(),
         }
     }
@@ -97,6 +101,7 @@ impl Feed {
                 generator.begin(now_ms);
                 None
             }
+            Feed::Reel(projector) => projector.begin(now_ms),
             Feed::Sbe { json, .. } => json.begin(restamp, now_ms),
         }
     }
@@ -152,6 +157,11 @@ impl Feed {
                 }
                 generator.next(batch);
             }
+            Feed::Reel(projector) => match projector.step(elapsed, venue, batch) {
+                Shown::Entry => {}
+                Shown::At(due) => return Some(Next::At(due)),
+                Shown::End => return Some(Next::End),
+            },
             Feed::Sbe { json, transcoder } => {
                 let first = batch.frames.len();
                 if let Some(next) = json.step(elapsed, venue, batch) {
@@ -176,7 +186,7 @@ impl Feed {
                 index.checked_sub(1).is_some_and(|last| timeline.same_order(last))
             }
             Feed::Generated { generator, .. } => generator.goes_on(),
-            Feed::Sbe { .. } => false,
+            Feed::Reel(_) | Feed::Sbe { .. } => false,
         }
     }
 
@@ -191,6 +201,7 @@ impl Feed {
                 Moment { position, warp: *warp, time_ms }
             }
             Feed::Generated { generator, .. } => Moment { position, warp: None, time_ms: generator.now_ms() },
+            Feed::Reel(projector) => Moment { position, warp: projector.warp, time_ms: 0 },
             Feed::Sbe { json, .. } => json.moment(),
         }
     }
@@ -199,6 +210,7 @@ impl Feed {
         match self {
             Feed::Recorded { round, index, .. } => (*round, *index),
             Feed::Generated { .. } => (0, 0),
+            Feed::Reel(projector) => projector.position(),
             Feed::Sbe { json, .. } => json.position(),
         }
     }
@@ -240,6 +252,8 @@ pub(crate) async fn play(venue: Arc<Venue>, mut feed: Feed, start_when: StartWhe
         {
             let mut progress = lock(&venue.progress);
             (progress.round, progress.index) = feed.position();
+            let known = venue.universe.count().max(progress.played.len());
+            progress.played.resize(known, 0);
             for frame in &batch.frames {
                 if let Some(count) = progress.played.get_mut(frame.stream as usize) {
                     *count += 1;

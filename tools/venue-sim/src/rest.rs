@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::binance::Market;
 use crate::http::{Answer, Head};
@@ -66,8 +68,8 @@ pub(crate) fn refuse_sbe(venue: &Venue, head: &Head, path: &str) -> Option<Answe
     let listed = query.iter().find(|(name, _)| name == "streams").map(|(_, list)| list.as_str());
     let seed = path.strip_prefix("/ws/").or(listed)?.split('/').next().filter(|seed| !seed.is_empty())?;
     let is_there = venue.universe.resolve(seed).is_some_and(|(stream, _)| {
-        let symbol = venue.universe.streams.get(stream as usize).map_or("", |info| info.symbol.as_str());
-        venue.listings.standing(symbol).is_none_or(|(standing, _)| standing != Standing::Absent)
+        let symbol = venue.universe.info(stream).map_or_else(String::new, |info| info.symbol);
+        venue.listings.standing(&symbol).is_none_or(|(standing, _)| standing != Standing::Absent)
     });
     (!is_there).then(|| error(400, -1121, "Invalid symbol."))
 }
@@ -101,7 +103,7 @@ pub(crate) fn answer(venue: &Venue, head: &Head, path: &str, from: IpAddr, now_m
     let (weight, answer) = match path.strip_prefix(venue.market.rest_prefix()) {
         _ if head.method != "GET" => (1, error(405, -1000, "Request method is not supported.")),
         Some("/ping") => (1, Answer::json(200, "{}")),
-        Some("/time") => (1, Answer::json(200, format!(r#"{{"serverTime":{now_ms}}}"#))),
+        Some("/time") => (1, Answer::json(200, format!(r#"{{"serverTime":{}}}"#, venue.time_ms(now_ms)))),
         Some("/exchangeInfo") => {
             (if venue.market == Market::Spot { 20 } else { 1 }, exchange_info(venue, &get, now_ms))
         }
@@ -170,6 +172,7 @@ fn depth(venue: &Venue, symbol: Option<&str>, limit: Option<&str>, now_ms: i64) 
             crate::book::depth(&mut lock(&venue.books), timeline, symbol, limit, position, warp.as_ref())
         }
         Material::Floor(_) => None,
+        Material::Reel(recall) => recall.depth(symbol, limit),
         Material::Generated(stall) => stall.latest(symbol).map(|(id, bid)| {
             let time_ms = (venue.market == Market::Usdm).then_some(now_ms);
             let places = (stall.decimals.price, stall.decimals.amount);
@@ -210,6 +213,9 @@ fn split_symbol(symbol: &str) -> (String, String) {
 
 /// Whether a symbol is listed, whatever its status.
 pub(crate) fn has_symbol(venue: &Venue, symbol: &str) -> bool {
+    if let Material::Reel(recall) = &venue.material {
+        return recall.has(symbol);
+    }
     match venue.listings.standing(symbol) {
         Some((standing, _)) => standing != Standing::Absent,
         None => listing(venue).contains_key(symbol),
@@ -261,6 +267,11 @@ fn listing(venue: &Venue) -> BTreeMap<String, Listed> {
             }
         }
         Material::Floor(_) => {}
+        Material::Reel(recall) => {
+            for (symbol, (price, amount)) in recall.symbols() {
+                add(&symbol, "TRADING", "PERPETUAL", &size(price, price), &size(amount, amount));
+            }
+        }
         Material::Generated(stall) => {
             let d = stall.decimals;
             let (tick, step) = (size(d.tick, d.price), size(d.lot, d.amount));
@@ -302,7 +313,43 @@ fn size(used: usize, places: usize) -> String {
     crate::text::decimal(1, used, places.max(used))
 }
 
+/// The recorded body with the wanted symbols, each as it was recorded.
+fn recorded_info(body: Vec<u8>, wanted: Option<&[String]>, status: Option<&str>) -> Answer {
+    #[derive(Deserialize)]
+    struct Row<'a> {
+        symbol: std::borrow::Cow<'a, str>,
+        status: Option<std::borrow::Cow<'a, str>>,
+    }
+    if wanted.is_none() && status.is_none() {
+        return Answer::json(200, body);
+    }
+    let Ok(mut object) = serde_json::from_slice::<BTreeMap<String, Box<RawValue>>>(&body) else {
+        return Answer::json(200, body);
+    };
+    let rows: Vec<Box<RawValue>> =
+        object.get("symbols").and_then(|rows| serde_json::from_str(rows.get()).ok()).unwrap_or_default();
+    let mut found = 0;
+    let mut kept = Vec::new();
+    for raw in &rows {
+        let Ok(row) = serde_json::from_str::<Row<'_>>(raw.get()) else { continue };
+        if wanted.is_none_or(|wanted| wanted.iter().any(|name| *name == row.symbol)) {
+            found += 1;
+            if status.is_none_or(|status| row.status.as_deref() == Some(status)) {
+                kept.push(raw.get());
+            }
+        }
+    }
+    if wanted.is_some_and(|wanted| found < wanted.len()) {
+        return error(400, -1121, "Invalid symbol.");
+    }
+    if let Ok(rows) = RawValue::from_string(format!("[{}]", kept.join(","))) {
+        object.insert("symbols".to_owned(), rows);
+    }
+    Answer::json(200, serde_json::to_vec(&object).unwrap_or(body))
+}
+
 fn exchange_info<'q>(venue: &Venue, get: &dyn Fn(&str) -> Option<&'q str>, now_ms: i64) -> Answer {
+    let now_ms = venue.time_ms(now_ms);
     let mut listed = listing(venue);
     let wanted: Option<Vec<String>> = match (get("symbol"), get("symbols")) {
         (Some(symbol), _) => Some(vec![symbol.to_owned()]),
@@ -312,6 +359,15 @@ fn exchange_info<'q>(venue: &Venue, get: &dyn Fn(&str) -> Option<&'q str>, now_m
         },
         (None, None) => None,
     };
+    let recorded = match &venue.material {
+        Material::Reel(recall) => recall.listing_of(&format!("{}/exchangeInfo", venue.market.rest_prefix())),
+        _ => None,
+    };
+    if let Some(body) = recorded {
+        // USD-M ignores these parameters.
+        let spot = venue.market == Market::Spot;
+        return recorded_info(body, wanted.as_deref().filter(|_| spot), get("symbolStatus").filter(|_| spot));
+    }
     // USD-M ignores these parameters.
     if let (Market::Spot, Some(wanted)) = (venue.market, wanted) {
         if wanted.iter().any(|symbol| !listed.contains_key(symbol)) {

@@ -12,8 +12,8 @@
 //!
 //! Worked example: USD-M depth recorded as (pu 10, u 14), (pu 14, u 20). Span 10. Loop 1 is (pu 20, u 24), (pu 24, u 30).
 
-use crate::script::Timeline;
-use crate::slots::{Bound, Shape, SlotKind, shape_of};
+use crate::script::{StreamInfo, Timeline};
+use crate::slots::{Bound, Shape, Slot, SlotKind, shape_of};
 
 /// By how much the end of a hexadecimal id moves from one loop to the next.
 const HEX_STEP: i64 = 0x0010_0003;
@@ -27,8 +27,9 @@ pub struct Spans {
     range: Vec<i64>,
 }
 
+/// First and last ids of one stream.
 #[derive(Clone, Default)]
-struct Track {
+pub(crate) struct Track {
     first: Option<i64>,
     before: Option<i64>,
     last: Option<i64>,
@@ -36,33 +37,63 @@ struct Track {
     range_last: Option<i64>,
 }
 
+impl Track {
+    /// Takes the numbers of the next frame.
+    pub(crate) fn note(&mut self, slots: &[Slot]) {
+        for slot in slots.iter().filter(|slot| slot.value >= 0) {
+            match slot.kind {
+                SlotKind::Id(Bound::Only) => {
+                    self.first.get_or_insert(slot.value);
+                    self.last = Some(slot.value);
+                }
+                SlotKind::Id(Bound::First) => {
+                    self.first.get_or_insert(slot.value);
+                }
+                SlotKind::Id(Bound::Last) => self.last = Some(slot.value),
+                SlotKind::Id(Bound::Before) => {
+                    self.before.get_or_insert(slot.value);
+                }
+                SlotKind::Range => {
+                    self.range_first.get_or_insert(slot.value);
+                    self.range_last = Some(slot.value);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
 impl Spans {
     /// Reads the spans off a merged timeline.
     pub fn of(timeline: &Timeline) -> Spans {
         let mut tracks = vec![Track::default(); timeline.streams.len()];
         for frame in &timeline.frames {
-            let Some(track) = tracks.get_mut(frame.stream as usize) else { continue };
-            for slot in timeline.slots(frame).iter().filter(|slot| slot.value >= 0) {
-                match slot.kind {
-                    SlotKind::Id(Bound::Only) => {
-                        track.first.get_or_insert(slot.value);
-                        track.last = Some(slot.value);
-                    }
-                    SlotKind::Id(Bound::First) => {
-                        track.first.get_or_insert(slot.value);
-                    }
-                    SlotKind::Id(Bound::Last) => track.last = Some(slot.value),
-                    SlotKind::Id(Bound::Before) => {
-                        track.before.get_or_insert(slot.value);
-                    }
-                    SlotKind::Range => {
-                        track.range_first.get_or_insert(slot.value);
-                        track.range_last = Some(slot.value);
-                    }
-                    _ => {}
-                }
+            if let Some(track) = tracks.get_mut(frame.stream as usize) {
+                track.note(timeline.slots(frame));
             }
         }
+        Spans::of_tracks(&tracks, timeline)
+    }
+
+    /// The spans of streams whose ids were noted frame by frame, by place.
+    pub(crate) fn from_tracks(tracks: &[Track], streams: &[StreamInfo]) -> Spans {
+        let mut tracks = tracks.to_vec();
+        tracks.resize(streams.len(), Track::default());
+        Spans::of_tracks(&tracks, &Timeline::of_streams(streams))
+    }
+
+    /// The spans of one stream alone.
+    pub(crate) fn single(own: i64, range: i64) -> Spans {
+        Spans { own: vec![own], range: vec![range] }
+    }
+
+    /// Spans of the ids of a stream and of the trades it names.
+    pub(crate) fn of_stream(&self, stream: usize) -> (i64, i64) {
+        let at = |spans: &[i64]| spans.get(stream).copied().unwrap_or(0);
+        (at(&self.own), at(&self.range))
+    }
+
+    fn of_tracks(tracks: &[Track], timeline: &Timeline) -> Spans {
         let mut spans = Spans {
             own: tracks
                 .iter()

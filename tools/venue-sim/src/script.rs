@@ -149,6 +149,28 @@ impl Timeline {
         Ok(timeline)
     }
 
+    /// Streams without frames.
+    pub(crate) fn of_streams(streams: &[StreamInfo]) -> Timeline {
+        Timeline { streams: streams.to_vec(), ..Timeline::default() }
+    }
+
+    /// One frame alone, of stream 0.
+    pub(crate) fn single(info: &StreamInfo, frame: &[u8], head_bytes: usize, spans: Spans) -> Timeline {
+        let mut timeline = Timeline { arena: frame.to_vec(), spans, ..Timeline::default() };
+        let channel = info.channel();
+        if head_bytes > 0 {
+            let data = frame.get(head_bytes..frame.len().saturating_sub(1)).unwrap_or(&[]);
+            find_slots(channel, data, head_bytes, &mut timeline.slots);
+        } else if info.name.starts_with('/') {
+            crate::kucoin::recorded::find_slots(channel, frame, &mut timeline.slots);
+        } else {
+            crate::gate::recorded::find_slots(channel, frame, &mut timeline.slots);
+        }
+        // Nothing here is larger than the frame.
+        let _ = timeline.push_frame(0, 0, 0, head_bytes, 0);
+        timeline
+    }
+
     /// The whole frame, combined form.
     pub fn bytes(&self, frame: &FrameRec) -> &[u8] {
         self.arena.get(frame.start..frame.start + frame.bytes as usize).unwrap_or(&[])
@@ -399,12 +421,12 @@ fn rest_line(line: &[u8]) -> Option<(String, i64, &[u8])> {
 }
 
 /// The stream of a data frame of KuCoin or Gate.
-fn foreign_name(payload: &[u8]) -> Option<String> {
+pub(crate) fn foreign_name(payload: &[u8]) -> Option<String> {
     crate::kucoin::recorded::topic(payload).or_else(|| crate::gate::recorded::name(payload))
 }
 
 /// Bytes before the data value of a combined frame.
-fn combined_head(payload: &[u8]) -> Option<usize> {
+pub(crate) fn combined_head(payload: &[u8]) -> Option<usize> {
     let name = payload.strip_prefix(br#"{"stream":""#)?;
     let end = memchr::memchr(b'"', name)?;
     name.get(end..)?.starts_with(br#"","data":"#).then_some(11 + end + 9)
@@ -418,7 +440,7 @@ fn stream_name(payload: &[u8]) -> Option<String> {
 }
 
 /// The stream a bare event most likely came from.
-fn raw_stream_name(payload: &[u8]) -> Option<String> {
+pub(crate) fn raw_stream_name(payload: &[u8]) -> Option<String> {
     let value: serde_json::Value = serde_json::from_slice(payload).ok()?;
     let text = |value: &serde_json::Value, key: &str| value.get(key).and_then(|v| v.as_str()).map(str::to_lowercase);
     let event = value.get("e").and_then(|e| e.as_str());

@@ -66,6 +66,7 @@ pub(crate) fn rows(venue: &Venue, symbol: &str, kind: Kind, want: Want, limit: u
             recorded(timeline, position, warp.as_ref(), symbol, kind, want, limit)
         }
         Material::Floor(_) => Vec::new(),
+        Material::Reel(recall) => recall.rows(symbol, kind, want, limit),
         Material::Generated(stall) => generated(stall, symbol, kind, want, limit),
     }
 }
@@ -145,8 +146,9 @@ fn recorded(
         .collect()
 }
 
+/// A trade or aggregate as a frame tells it.
 #[derive(Deserialize)]
-struct Event {
+pub(crate) struct Event {
     t: Option<i64>,
     /// Of an aggregate; trades of old recordings carry an order id here.
     a: Option<i64>,
@@ -163,7 +165,8 @@ struct Event {
 }
 
 impl Event {
-    fn row(self) -> Row {
+    /// The same as REST has it.
+    pub fn row(self) -> Row {
         let Event { t, a, p: price, q: amount, nq: normal, f: first, l: last, time_ms, m: maker } = self;
         Row { id: t.or(a).unwrap_or(-1), price, amount, normal, first, last, time_ms, maker }
     }

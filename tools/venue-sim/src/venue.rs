@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
 use tokio::sync::{Notify, mpsc};
@@ -20,42 +20,129 @@ use crate::kucoin::Tokens;
 use crate::limits::{Allowance, Doors};
 use crate::listing::{Listings, Standing};
 use crate::protocol::Exchange;
+use crate::recall::Recall;
 use crate::report::{ConnStats, LimitsReport, RestReport, VenueReport, lock};
 use crate::restamp::Warp;
 use crate::script::{StreamInfo, Timeline};
 
+/// Streams that a source which does not know them beforehand may have.
+const OPEN_STREAMS_MAX: usize = 65_536;
+
+/// Gate's subscription of the liquidations of all contracts.
+const ALL_LIQUIDATIONS: &str = "futures.public_liquidates !all";
+
+#[derive(Debug, Default)]
+struct Streams {
+    infos: Vec<StreamInfo>,
+    by_name: HashMap<String, u32>,
+    by_family: HashMap<String, Vec<u32>>,
+    /// Of an open universe: played at least once.
+    played: Vec<bool>,
+}
+
+impl Streams {
+    fn add(&mut self, info: StreamInfo) -> u32 {
+        let index = self.infos.len() as u32;
+        self.by_name.entry(info.name.clone()).or_insert(index);
+        self.by_family.entry(family(&info.name)).or_default().push(index);
+        self.infos.push(info);
+        self.played.push(false);
+        index
+    }
+}
+
 /// The streams of a source, found by name.
 #[derive(Debug, Default)]
 pub(crate) struct Universe {
-    pub streams: Vec<StreamInfo>,
-    by_name: HashMap<String, u32>,
-    by_family: HashMap<String, u32>,
+    streams: RwLock<Streams>,
+    /// Another speed of a channel is served too.
+    families: bool,
+    /// Streams are not known beforehand: each is added when it is first asked for or played.
+    open: bool,
 }
 
 impl Universe {
     pub fn new(streams: Vec<StreamInfo>) -> Universe {
-        let mut universe = Universe::exact(streams);
-        for (index, info) in universe.streams.iter().enumerate() {
-            universe.by_family.entry(family(&info.name)).or_insert(index as u32);
-        }
-        universe
+        Universe { families: true, ..Universe::exact(streams) }
     }
 
     /// Every stream serves its own name only.
     pub fn exact(streams: Vec<StreamInfo>) -> Universe {
-        let mut universe = Universe { streams, ..Universe::default() };
-        for (index, info) in universe.streams.iter().enumerate() {
-            universe.by_name.entry(info.name.clone()).or_insert(index as u32);
+        let mut all = Streams::default();
+        for info in streams {
+            all.add(info);
         }
-        universe
+        Universe { streams: RwLock::new(all), ..Universe::default() }
+    }
+
+    /// Streams are added as they are met.
+    pub fn open() -> Universe {
+        Universe { open: true, ..Universe::default() }
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Streams> {
+        self.streams.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Streams known so far.
+    pub fn count(&self) -> usize {
+        self.read().infos.len()
+    }
+
+    /// The stream at a place.
+    pub fn info(&self, stream: u32) -> Option<StreamInfo> {
+        self.read().infos.get(stream as usize).cloned()
+    }
+
+    /// All streams, by place.
+    pub fn infos(&self) -> Vec<StreamInfo> {
+        self.read().infos.clone()
     }
 
     /// The source stream that serves a subscribed name, and whether the names agree. Another speed of the same channel serves too.
     pub fn resolve(&self, name: &str) -> Option<(u32, bool)> {
-        match self.by_name.get(name) {
-            Some(&stream) => Some((stream, true)),
-            None => self.by_family.get(&family(name)).map(|&stream| (stream, false)),
+        if self.open {
+            return self.meet(name, false).map(|stream| (stream, true));
         }
+        let streams = self.read();
+        match streams.by_name.get(name) {
+            Some(&stream) => Some((stream, true)),
+            None if self.families => streams.by_family.get(&family(name))?.first().map(|&stream| (stream, false)),
+            None => None,
+        }
+    }
+
+    /// The place of a stream of an open universe that is played.
+    pub fn place(&self, name: &str) -> Option<u32> {
+        self.meet(name, true)
+    }
+
+    fn meet(&self, name: &str, plays: bool) -> Option<u32> {
+        let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
+        let known = streams.by_name.get(name).copied();
+        let room = streams.infos.len() < OPEN_STREAMS_MAX;
+        let stream = known.or_else(|| room.then(|| streams.add(StreamInfo::of(name))))?;
+        if let Some(played) = streams.played.get_mut(stream as usize) {
+            *played |= plays;
+        }
+        Some(stream)
+    }
+
+    /// Of an open universe: streams that were asked for, are not in the recording, and are served by this one.
+    pub fn siblings(&self, stream: u32) -> Vec<(u32, String)> {
+        let streams = self.read();
+        let Some(info) = streams.infos.get(stream as usize) else { return Vec::new() };
+        let mut found = streams.by_family.get(&family(&info.name)).cloned().unwrap_or_default();
+        if info.channel() == "futures.public_liquidates" {
+            found.extend(streams.by_name.get(ALL_LIQUIDATIONS));
+        }
+        found.retain(|&other| other != stream && !streams.played.get(other as usize).copied().unwrap_or(true));
+        let name = |other: u32| Some((other, streams.infos.get(other as usize)?.name.clone()));
+        found.into_iter().filter_map(name).collect()
     }
 }
 
@@ -155,6 +242,8 @@ pub(crate) enum Material {
     Generated(Arc<Stall>),
     /// The generated market of KuCoin or Gate.
     Floor(Arc<Floor>),
+    /// What was played of a recording that is not loaded, for REST.
+    Reel(Arc<Recall>),
 }
 
 /// One venue.
@@ -203,15 +292,19 @@ impl Venue {
         listings: Arc<Listings>,
     ) -> Venue {
         let is_sbe = exchange == Exchange::BinanceSbe;
-        let universe = if is_sbe { Universe::exact(streams) } else { Universe::new(streams) };
-        let count = universe.streams.len();
+        let universe = match &material {
+            Material::Reel(_) => Universe::open(),
+            _ if is_sbe => Universe::exact(streams),
+            _ => Universe::new(streams),
+        };
+        let count = universe.count();
         let expected = if wanted.expected.is_empty() {
             let waits_for = |info: &StreamInfo| {
                 let is_listed =
                     listings.standing(&info.symbol).is_none_or(|(standing, _)| standing != Standing::Absent);
                 is_listed && !(is_sbe && info.channel() == "depth20")
             };
-            (0..).zip(&universe.streams).filter(|(_, info)| waits_for(info)).map(|(stream, _)| stream).collect()
+            (0..).zip(&universe.infos()).filter(|(_, info)| waits_for(info)).map(|(stream, _)| stream).collect()
         } else {
             wanted.expected.iter().filter_map(|name| universe.resolve(name)).map(|(stream, _)| stream).collect()
         };
@@ -259,6 +352,9 @@ impl Venue {
         {
             let mut subscriptions = lock(&self.subscriptions);
             for &stream in added {
+                if subscriptions.counts.len() <= stream as usize {
+                    subscriptions.counts.resize(stream as usize + 1, 0);
+                }
                 if let Some(count) = subscriptions.counts.get_mut(stream as usize) {
                     *count += 1;
                 }
@@ -283,6 +379,22 @@ impl Venue {
         (streams, self.expected.iter().all(on), subscriptions.changed.elapsed())
     }
 
+    /// The venue's time, ms: of a reel with its own times that of the recording, else that of the wall.
+    pub fn time_ms(&self, wall_ms: i64) -> i64 {
+        match &self.material {
+            Material::Reel(recall) => recall.now_ms(wall_ms),
+            _ => wall_ms,
+        }
+    }
+
+    /// The listing that was recorded under a path, of a reel.
+    pub fn recorded_listing(&self, path: &str) -> Option<Vec<u8>> {
+        match &self.material {
+            Material::Reel(recall) => recall.listing_of(path),
+            _ => None,
+        }
+    }
+
     /// Whether anyone hears a stream.
     pub fn is_subscribed(&self, stream: u32) -> bool {
         lock(&self.subscriptions).counts.get(stream as usize).is_some_and(|&count| count > 0)
@@ -297,13 +409,8 @@ impl Venue {
     /// Everything sent so far.
     pub fn report(&self) -> VenueReport {
         let progress = lock(&self.progress);
-        let played: BTreeMap<String, u64> = self
-            .universe
-            .streams
-            .iter()
-            .zip(&progress.played)
-            .map(|(info, &count)| (info.name.clone(), count))
-            .collect();
+        let played: BTreeMap<String, u64> =
+            self.universe.infos().into_iter().zip(&progress.played).map(|(info, &count)| (info.name, count)).collect();
         VenueReport {
             started: progress.started,
             played_out: progress.done,

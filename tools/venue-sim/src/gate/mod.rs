@@ -156,8 +156,12 @@ impl Session {
             }
             ("order_book_update" | "candlesticks", _) => return Err("invalid argument: payload length".to_owned()),
             ("public_liquidates", ["!all"]) => {
-                let all = venue.universe.streams.iter().filter(|info| info.channel() == "futures.public_liquidates");
-                return Ok(all.map(|info| info.symbol.clone()).collect());
+                if venue.universe.is_open() {
+                    return Ok(vec!["!all".to_owned()]);
+                }
+                let all = venue.universe.infos().into_iter();
+                let all = all.filter(|info| info.channel() == "futures.public_liquidates");
+                return Ok(all.map(|info| info.symbol).collect());
             }
             (_, symbols) => symbols.to_vec(),
         };

@@ -63,7 +63,12 @@ pub(crate) fn answer(venue: &Venue, head: &Head, path: &str, from: IpAddr, now_m
     let decimal = head.header("x-gate-size-decimal") == Some("1");
     let answer = match (path, venue.market) {
         _ if head.method != "GET" => error(405, "METHOD_NOT_ALLOWED", "method not allowed"),
-        ("/api/v4/spot/time", _) => Answer::json(200, format!(r#"{{"server_time":{now_ms}}}"#)),
+        ("/api/v4/spot/time", _) => Answer::json(200, format!(r#"{{"server_time":{}}}"#, venue.time_ms(now_ms))),
+        ("/api/v4/spot/currency_pairs" | "/api/v4/futures/usdt/contracts", _)
+            if venue.recorded_listing(path).is_some() =>
+        {
+            Answer::json(200, venue.recorded_listing(path).unwrap_or_default())
+        }
         ("/api/v4/spot/currency_pairs", Market::Spot) => Answer::json(200, pairs(venue)),
         ("/api/v4/futures/usdt/contracts", Market::Usdm) => Answer::json(200, contracts(venue, now_ms)),
         ("/api/v4/spot/order_book", Market::Spot) => book(venue, get("currency_pair"), &get, decimal, now_ms),

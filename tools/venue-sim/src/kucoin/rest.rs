@@ -59,7 +59,12 @@ pub(crate) fn answer(venue: &Venue, head: &Head, path: &str, from: IpAddr, now_m
     let spot = venue.market == Market::Spot;
     let (weight, answer) = match (head.method.as_str(), path, spot) {
         ("POST", "/api/v1/bullet-public", _) => (10, bullet(venue, head)),
-        ("GET", "/api/v1/timestamp", _) => (2, success(&now_ms.to_string())),
+        ("GET", "/api/v1/timestamp", _) => (2, success(&venue.time_ms(now_ms).to_string())),
+        ("GET", "/api/v1/symbols" | "/api/v2/symbols" | "/api/v1/contracts/active", _)
+            if venue.recorded_listing(path).is_some() =>
+        {
+            (4, Answer::json(200, venue.recorded_listing(path).unwrap_or_default()))
+        }
         ("GET", "/api/v1/symbols" | "/api/v2/symbols", true) => (4, success(&pairs(venue))),
         ("GET", "/api/v1/contracts/active", false) => (3, success(&contracts(venue, now_ms))),
         ("GET", "/api/v1/market/orderbook/level2_20", true) => (2, book(venue, symbol, 20, now_ms)),

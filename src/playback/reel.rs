@@ -1,0 +1,295 @@
+//! The log of one venue as a recording to be played: its frames, listings and order books, in the order they came.
+//!
+//! What lies before the range is read for an hour back and only remembered, so that books and candles are there when
+//! playing begins; a symbol whose book is not among it gets the first one of the next minutes. A frame that came
+//! over a second connection too (redundant lines, the overlap of a rotation) is played once: when it came first.
+//! Ranges that the log lost are left out with a warning.
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{Hash, Hasher};
+use std::path::Path;
+
+use anyhow::Context;
+use venue_sim::{Entry, Item, Reel};
+use wal_format::{Kind, LogReader, Position, ReaderOptions, RecordRef, SegmentInfo, Shelf, Step, flags};
+
+use crate::compact::replay::shelves;
+use crate::config::Config;
+use crate::venue::{RestMeta, StreamKey, Venue};
+
+/// How far before the range the log is read for books and candles, ns.
+const LEAD_NS: u64 = 3_600_000_000_000;
+/// How far into the range is looked for the first books, ns.
+const LOOK_NS: u64 = 120_000_000_000;
+/// Looks at the end of a log before it counts as the end: the reader asks the directory ever more rarely.
+const END_LOOKS: u32 = 8;
+/// Frames of one stream within which the same one over another connection is found.
+const TWINS_MAX: usize = 256;
+/// Streams whose frames are compared.
+const STREAMS_MAX: usize = 65_536;
+
+/// What of a log is played, by receive time.
+#[derive(Clone, Copy, Debug)]
+pub struct Range {
+    /// From here on, ns since 1970-01-01 UTC.
+    pub from_ns: u64,
+    /// Before this, ns.
+    pub to_ns: u64,
+}
+
+/// The recent frames of one stream: hash and connection.
+#[derive(Default)]
+struct Twins(VecDeque<(u64, u32)>);
+
+impl Twins {
+    /// True when another connection brought the same frame.
+    fn is_known(&mut self, hash: u64, conn: u32) -> bool {
+        if self.0.iter().any(|(known, of)| *known == hash && *of != conn) {
+            return true;
+        }
+        if self.0.len() >= TWINS_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((hash, conn));
+        false
+    }
+}
+
+/// One log: where it lies, and where reading begins.
+struct Tape {
+    shelf: Shelf,
+    start: Position,
+}
+
+/// Reads the logs of one venue one after the other.
+pub struct LogReel {
+    venue: &'static dyn Venue,
+    range: Range,
+    tapes: VecDeque<Tape>,
+    tape: Option<(Shelf, LogReader)>,
+    /// Everything from here on is played.
+    playing: bool,
+    /// Found by looking ahead.
+    ahead: VecDeque<(Entry, Vec<u8>)>,
+    /// Listings and books remembered before playing begins.
+    seen: HashSet<Item>,
+    twins: HashMap<u64, Twins>,
+    /// Stream names of binary frames.
+    names: HashMap<u64, Option<String>>,
+    last_ns: u64,
+}
+
+impl LogReel {
+    /// Finds the logs of `venue` and where the range begins in them.
+    ///
+    /// # Errors
+    /// When a directory or a segment cannot be read.
+    pub fn open(cfg: &Config, venue: &'static dyn Venue, range: Range) -> anyhow::Result<LogReel> {
+        let lead_ns = range.from_ns.saturating_sub(LEAD_NS);
+        let mut found = Vec::new();
+        for (_, shelf, _) in shelves(cfg, &cfg.wal_dir(venue.id()))? {
+            let segments = shelf.list().with_context(|| format!("list {}", shelf.dir().display()))?;
+            let ends_before = |s: &SegmentInfo| s.footer.as_ref().is_some_and(|f| f.last_ts_ns < lead_ns);
+            let skipped = segments.iter().take_while(|s| ends_before(s)).count();
+            let Some(first) = segments.get(skipped) else { continue };
+            let start = if skipped == 0 { Position::START } else { Position { segment: first.id, ..Position::START } };
+            // A segment without a footer is of the run that writes just now, or of one that was killed.
+            let begins = first.footer.as_ref().map_or(u64::MAX, |f| f.first_ts_ns);
+            found.push((begins, Tape { shelf, start }));
+        }
+        found.sort_by_key(|(begins, _)| *begins);
+        Ok(LogReel {
+            venue,
+            range,
+            tapes: found.into_iter().map(|(_, tape)| tape).collect(),
+            tape: None,
+            playing: false,
+            ahead: VecDeque::new(),
+            seen: HashSet::new(),
+            twins: HashMap::new(),
+            names: HashMap::new(),
+            last_ns: 0,
+        })
+    }
+
+    /// Looks for the first listing and the first books behind `from`.
+    fn look_ahead(&mut self, shelf: &Shelf, from: Position, from_ns: u64) {
+        let Some(mut reader) = reader(shelf, from) else { return };
+        let until = from_ns.saturating_add(LOOK_NS).min(self.range.to_ns);
+        let mut looks = 0;
+        loop {
+            match reader.next() {
+                Ok(Step::Record(record)) if record.ts_recv_ns >= until => return,
+                Ok(Step::Record(record)) => {
+                    looks = 0;
+                    let Some((item, body)) = rest(&record) else { continue };
+                    if self.seen.insert(item.clone()) {
+                        let entry = Entry { recv_ns: record.ts_recv_ns as i64, item, ahead: true };
+                        self.ahead.push_back((entry, body.to_vec()));
+                    }
+                }
+                Ok(Step::Lost(_)) => {}
+                Ok(Step::AwaitRepair { .. }) => reader.skip_damaged(),
+                Ok(Step::Tail) if looks < END_LOOKS => looks += 1,
+                Ok(Step::Tail) | Err(_) => return,
+            }
+        }
+    }
+}
+
+fn reader(shelf: &Shelf, from: Position) -> Option<LogReader> {
+    let options = ReaderOptions {
+        follow_damaged: true,
+        archive: shelf.archive().map(Path::to_path_buf),
+        ..ReaderOptions::default()
+    };
+    let opened = LogReader::open(shelf.dir(), from, options);
+    opened.inspect_err(|err| tracing::warn!(log = %shelf.dir().display(), error = %err, "cannot open the log")).ok()
+}
+
+/// A listing or a book.
+fn rest<'a>(record: &RecordRef<'a>) -> Option<(Item, &'a [u8])> {
+    if record.kind() != Some(Kind::Rest) {
+        return None;
+    }
+    let rest = record.rest()?;
+    let meta: RestMeta = serde_json::from_slice(rest.meta).ok()?;
+    if meta.status != 200 || meta.fill.is_some() {
+        return None;
+    }
+    let item = match meta.channel.as_str() {
+        "symbols" => {
+            let url = meta.url.split_once("://").map_or(meta.url.as_str(), |(_, rest)| rest);
+            let path = url.find('/').and_then(|at| url.get(at..)).unwrap_or("/");
+            Item::Listing { path: path.split('?').next().unwrap_or(path).to_owned() }
+        }
+        "depth_snapshot" => Item::Book { symbol: meta.symbol? },
+        _ => return None,
+    };
+    Some((item, rest.body))
+}
+
+fn hash_of(of: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The stream that carries binary frames of this key.
+fn binary_name(venue: &dyn Venue, key: StreamKey<'_>) -> Option<String> {
+    let symbol = std::str::from_utf8(key.symbol).ok()?.to_lowercase();
+    ["trade", "bestBidAsk", "depth20", "depth"].into_iter().map(|channel| format!("{symbol}@{channel}")).find(|name| {
+        let (channel, symbol) = venue.stream_key(name);
+        (channel.as_slice(), symbol.as_slice()) == (key.channel, key.symbol)
+    })
+}
+
+impl Reel for LogReel {
+    fn next(&mut self, bytes: &mut Vec<u8>) -> Option<Entry> {
+        bytes.clear();
+        if let Some((entry, body)) = self.ahead.pop_front() {
+            bytes.extend_from_slice(&body);
+            return Some(entry);
+        }
+        let mut looks = 0;
+        loop {
+            if self.tape.is_none() {
+                let Tape { shelf, start } = self.tapes.pop_front()?;
+                self.tape = reader(&shelf, start).map(|reader| (shelf, reader));
+                continue;
+            }
+            let (shelf, log) = self.tape.as_mut()?;
+            let record = match log.next() {
+                Ok(Step::Record(record)) => record,
+                Ok(Step::Lost(lost)) => {
+                    tracing::warn!(venue = %self.venue.id(), %lost.reason, from = %lost.from, to = %lost.to, "the log lost records here; they are not played");
+                    continue;
+                }
+                Ok(Step::AwaitRepair { .. }) => {
+                    log.skip_damaged();
+                    continue;
+                }
+                Ok(Step::Tail) if looks < END_LOOKS => {
+                    looks += 1;
+                    continue;
+                }
+                Ok(Step::Tail) => {
+                    self.tape = None;
+                    continue;
+                }
+                Err(err) => {
+                    tracing::warn!(venue = %self.venue.id(), error = %err, "the log cannot be read further");
+                    self.tape = None;
+                    continue;
+                }
+            };
+            looks = 0;
+            if record.ts_recv_ns >= self.range.to_ns {
+                return None;
+            }
+            if !self.playing && record.ts_recv_ns >= self.range.from_ns {
+                self.playing = true;
+                let (at, ts_ns, shelf) = (record.position, record.ts_recv_ns, shelf.clone());
+                self.look_ahead(&shelf, at, ts_ns);
+                // The record is read again behind what was found.
+                self.tape = reader(&shelf, at).map(|reader| (shelf, reader));
+                if let Some((entry, body)) = self.ahead.pop_front() {
+                    bytes.extend_from_slice(&body);
+                    return Some(entry);
+                }
+                continue;
+            }
+            let (item, body) = match record.kind() {
+                Some(Kind::Data) => {
+                    let binary = record.flags & flags::BINARY != 0;
+                    let Some(key) = self.venue.stream_of(record.payload, binary) else { continue };
+                    let stream = hash_of(key);
+                    let room = self.twins.len() < STREAMS_MAX;
+                    if room || self.twins.contains_key(&stream) {
+                        let twins = self.twins.entry(stream).or_default();
+                        if twins.is_known(hash_of(record.payload), record.conn) {
+                            continue;
+                        }
+                    }
+                    let stream = if binary {
+                        let venue = self.venue;
+                        let name = self.names.entry(stream).or_insert_with(|| binary_name(venue, key));
+                        let Some(name) = name else { continue };
+                        Some(name.clone())
+                    } else {
+                        None
+                    };
+                    (Item::Frame { stream }, record.payload)
+                }
+                Some(Kind::Rest) => {
+                    let Some((item, body)) = rest(&record) else { continue };
+                    if !self.playing {
+                        self.seen.insert(item.clone());
+                    }
+                    (item, body)
+                }
+                _ => continue,
+            };
+            // A clock that was set back between two runs does not turn the recording around.
+            self.last_ns = self.last_ns.max(record.ts_recv_ns);
+            bytes.extend_from_slice(body);
+            let recv_ns = i64::try_from(self.last_ns).unwrap_or(i64::MAX);
+            return Some(Entry { recv_ns, item, ahead: !self.playing });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_over_a_second_connection_is_a_twin_and_a_repetition_on_its_own_is_not() {
+        let mut twins = Twins::default();
+        assert!(!twins.is_known(7, 1) && !twins.is_known(8, 1));
+        assert!(twins.is_known(7, 2), "the other line brought it too");
+        assert!(!twins.is_known(7, 1), "the venue said it twice");
+        assert!(!twins.is_known(9, 2) && twins.is_known(9, 1));
+    }
+}
