@@ -58,7 +58,7 @@ async def main():
         # Playing begins here: one connection after the other would miss the beginning, which is as on the exchange.
         spot = trades(manager, "spot", manager.trade_socket(SYMBOL))
         combined = trades(manager, "spot combined", manager.multiplex_socket([f"{SYMBOL.lower()}@trade"]))
-        usdm = trades(manager, "USD-M", manager.futures_multiplex_socket([f"{SYMBOL.lower()}@trade"]))
+        usdm = trades(manager, "USD-M", manager.futures_multiplex_socket([f"{SYMBOL.lower()}@trade"], category="public"))
         await asyncio.gather(spot, combined, usdm)
 
         rows = await client.get_recent_trades(symbol=SYMBOL, limit=100)

@@ -211,15 +211,21 @@ impl Live {
         self.book.bids.len().max(self.book.asks.len())
     }
 
-    /// Applies a change; false when the book has it already.
-    pub fn apply(&mut self, Change(levels): Change) -> bool {
-        let Some(last) = levels.u.filter(|&last| last > self.last_id()) else { return false };
-        let follows = match (levels.pu, levels.first) {
+    /// Whether nothing is missing between the book and a change.
+    pub fn goes_on_with(&self, Change(levels): &Change) -> bool {
+        match (levels.pu, levels.first) {
             // The first change behind a snapshot may begin before it.
             (Some(before), _) => before <= self.book.last_id,
             (None, Some(first)) => first <= self.book.last_id.saturating_add(1),
             (None, None) => true,
-        };
+        }
+    }
+
+    /// Applies a change; false when the book has it already.
+    pub fn apply(&mut self, change: Change) -> bool {
+        let follows = self.goes_on_with(&change);
+        let Change(levels) = change;
+        let Some(last) = levels.u.filter(|&last| last > self.last_id()) else { return false };
         if !self.is_known {
             (self.book.event_ms, self.book.transaction_ms) = (levels.event_ms, levels.transaction_ms);
         }

@@ -148,7 +148,7 @@ impl Recall {
             let mut inner = lock(&self.inner);
             let Known { book, body, waiting, .. } = inner.symbols.entry(stream.symbol.clone()).or_default();
             let Some(change) = Change::of(foreign, data, book.last_id()) else { return };
-            if !book.is_whole() {
+            if !(book.is_whole() && book.goes_on_with(&change)) {
                 push(waiting, change.clone(), CHANGES_MAX);
             }
             if book.apply(change) {
