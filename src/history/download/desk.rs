@@ -2,11 +2,18 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 
 use crate::config::History;
 use crate::history::manifest::Queue;
 use crate::history::mirror::Mirror;
+
+/// The wait after the first failure of a database; doubled with each further one.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// A server that restarts is back within the waits of so many tries.
+const TRIES: u32 = 7;
 
 /// See the module.
 #[derive(Clone)]
@@ -44,5 +51,27 @@ impl Desk {
             work(queue.as_mut().context("the manifest is closed")?.as_mut())
         });
         done.await.context("a task of the manifest died")?
+    }
+
+    /// Runs `work` with the manifest, again and again while the database fails: a connection that was cut is made
+    /// anew, and half a minute of a server that restarts ends no download. `work` may run twice.
+    pub(crate) async fn insist<T: Send + 'static>(
+        &self,
+        work: impl Fn(&mut dyn Queue) -> Result<T> + Send + Sync + 'static,
+    ) -> Result<T> {
+        let work = Arc::new(work);
+        let mut failures = 0;
+        loop {
+            let once = Arc::clone(&work);
+            match self.with(move |queue| once(queue)).await {
+                Ok(done) => return Ok(done),
+                Err(err) if failures + 1 >= TRIES => return Err(err),
+                Err(err) => {
+                    tracing::warn!(error = %format!("{err:#}"), "the manifest does not answer; it is asked again");
+                    tokio::time::sleep(FIRST_WAIT * (1 << failures)).await;
+                    failures += 1;
+                }
+            }
+        }
     }
 }

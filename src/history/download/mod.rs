@@ -166,7 +166,7 @@ pub async fn download(config: &Config, job: Job, watch: Arc<dyn Watch>, stop: Sh
     };
     let (told, mirror) = (serde_json::to_value(&summary)?, shared.mirror.clone());
     let ended = desk
-        .with(move |q| {
+        .insist(move |q| {
             q.end_run(run, outcome, &told)?;
             manifest::export_days(q, &mirror.holder, &mirror.dir, first_day, today())
         })
@@ -217,7 +217,7 @@ async fn offer(shared: &Arc<Shared>, files: Vec<Listed>) -> Result<()> {
     let (base_url, mirror, retry_dead) = (shared.base_url.clone(), shared.mirror.clone(), shared.job.retry_dead);
     let (files, offered) = shared
         .desk
-        .with(move |q| {
+        .insist(move |q| {
             let is_there = |row: &manifest::FileRow| {
                 std::fs::metadata(mirror.file(&row.listed.path)).is_ok_and(|m| m.len() == row.listed.size)
             };
@@ -228,7 +228,7 @@ async fn offer(shared: &Arc<Shared>, files: Vec<Listed>) -> Result<()> {
             if let Some(folder) = files.first().and_then(|f| mirror.file(&f.path).parent().map(Path::to_owned)) {
                 partial::sweep_of(&folder, &names).with_context(|| format!("sweep {}", folder.display()))?;
             }
-            Ok((files, offered))
+            Ok((files.clone(), offered))
         })
         .await?;
     let tally = &shared.tally;

@@ -42,7 +42,7 @@ async fn next(shared: &Shared) -> Result<Option<Lease>> {
         // Before the queue is asked: what is offered meanwhile is no end.
         let all_listed = shared.all_listed.load(std::sync::atomic::Ordering::Acquire);
         let (holder, scope, lease_s) = (shared.mirror.holder.clone(), shared.scope(), shared.lease_s);
-        let asked = shared.desk.with(move |q| {
+        let asked = shared.desk.insist(move |q| {
             let lease = q.lease(&holder, &scope, lease_s)?;
             let left = if lease.is_none() { q.pending(&scope)? } else { Default::default() };
             Ok((lease, left))
@@ -76,12 +76,12 @@ async fn one(shared: &Shared, lease: Lease) -> Result<()> {
     };
     let still_ours = || async {
         let lease = lease.clone();
-        shared.desk.with(move |q| q.holds(&lease)).await.unwrap_or(false)
+        shared.desk.insist(move |q| q.holds(&lease)).await.unwrap_or(false)
     };
     let fetched = tokio::select! {
         fetched = fetcher.fetch(&lease.row, still_ours, &tell) => fetched,
         () = shared.stop.wait() => {
-            return shared.desk.with(move |q| q.release(&lease)).await;
+            return shared.desk.insist(move |q| q.release(&lease)).await;
         }
     };
     match fetched {
@@ -92,7 +92,7 @@ async fn one(shared: &Shared, lease: Lease) -> Result<()> {
         }
         Err(miss) if miss.trouble.what == What::Disk => {
             let why = anyhow!("{}: {}", name(&lease), miss.trouble);
-            shared.desk.with(move |q| q.release(&lease)).await?;
+            shared.desk.insist(move |q| q.release(&lease)).await?;
             Err(why)
         }
         Err(miss) => fail(shared, lease, miss).await,
@@ -103,7 +103,7 @@ async fn finish(shared: &Shared, lease: Lease, done: Done, was_there: bool) -> R
     shared.throttled.store(0, Ordering::Relaxed);
     let size = done.size;
     let (path, kept) = (lease.row.listed.path.clone(), lease.clone());
-    if !shared.desk.with(move |q| q.finish(&lease, &done)).await? {
+    if !shared.desk.insist(move |q| q.finish(&lease, &done)).await? {
         lost(shared, &kept);
         return Ok(());
     }
@@ -144,7 +144,7 @@ async fn fail(shared: &Shared, lease: Lease, miss: Miss) -> Result<()> {
         dead,
     };
     let (path, dest) = (lease.row.listed.path.clone(), shared.mirror.file(&lease.row.listed.path));
-    let ours = shared.desk.with(move |q| q.fail(&lease, &failed)).await?;
+    let ours = shared.desk.insist(move |q| q.fail(&lease, &failed)).await?;
     if dead && ours {
         // Nobody resumes it before somebody asks: it would only lie about.
         let swept = tokio::task::spawn_blocking(move || super::partial::sweep(&dest, None)).await?;
