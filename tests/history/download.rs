@@ -207,12 +207,12 @@ fn a_download_that_is_stopped_says_so_and_resumes_in_the_middle_of_the_file() {
     let status = &mirror.json(&["status"])[0];
     assert_eq!((&status["states"]["queued"]["files"], &status["runs"][0]["outcome"]), (&1.into(), &"stopped".into()));
     archive.slow(16 << 10, Duration::ZERO);
-    archive.zips();
     let run = mirror.download(&["--kind", "trades"]);
     assert_eq!(run.code, Some(0), "{}", run.text);
-    let zips = archive.zips();
-    assert_eq!(zips.len(), 1);
-    assert_eq!((zips[0].status, zips[0].range.clone()), (206, Some(format!("bytes={had}-"))));
+    // The request that was cut may be noted late; it had no range.
+    let resumed: Vec<_> = archive.zips().into_iter().filter(|z| z.range.is_some()).collect();
+    assert_eq!(resumed.len(), 1, "{resumed:?}");
+    assert_eq!((resumed[0].status, resumed[0].range.clone()), (206, Some(format!("bytes={had}-"))));
     mirror.holds_exactly(&archive, &[key]);
 }
 

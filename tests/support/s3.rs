@@ -55,6 +55,7 @@ struct State {
     files: BTreeMap<String, Vec<u8>>,
     faults: BTreeMap<String, VecDeque<Fault>>,
     seen: Vec<Seen>,
+    begun: Vec<String>,
     listed: Vec<String>,
     /// Entries of a page.
     page: usize,
@@ -157,6 +158,12 @@ impl Archive {
     /// Requests for files that are no `.CHECKSUM`, since the last call.
     pub fn zips(&self) -> Vec<Seen> {
         self.seen().into_iter().filter(|s| !s.key.ends_with(".CHECKSUM")).collect()
+    }
+
+    /// Keys of files, no `.CHECKSUM`s, that were asked for since the last call; known when the request comes, while
+    /// [`Archive::seen`] waits for the end of the answer.
+    pub fn begun(&self) -> Vec<String> {
+        std::mem::take(&mut self.state.lock().unwrap().begun)
     }
 
     /// Queries of listings since the last call.
@@ -282,6 +289,9 @@ impl Archive {
 
     /// One file.
     fn give(&self, stream: &TcpStream, key: &str, headers: &BTreeMap<String, String>) -> std::io::Result<bool> {
+        if !key.ends_with(".CHECKSUM") {
+            self.state.lock().unwrap().begun.push(key.to_owned());
+        }
         while self.state.lock().unwrap().hold {
             std::thread::sleep(Duration::from_millis(10));
         }
