@@ -61,7 +61,8 @@ pub(super) fn sweep(dest: &Path, keep: Option<&Path>) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes partial files of `names` in a folder: files that are here, or with somebody else.
+/// Removes what killed runs left of `names` in a folder, partial files and temporaries: these files are here, or with
+/// somebody else.
 pub(super) fn sweep_of(dir: &Path, names: &std::collections::HashSet<String>) -> io::Result<()> {
     let entries = match fs::read_dir(dir) {
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -70,8 +71,10 @@ pub(super) fn sweep_of(dir: &Path, names: &std::collections::HashSet<String>) ->
     for entry in entries {
         let path = entry?.path();
         let Some(found) = path.file_name().and_then(|n| n.to_str()) else { continue };
-        let base = found.strip_suffix(ENDING).and_then(|rest| rest.rsplit_once('.'));
-        if base.is_some_and(|(name, _)| names.contains(name)) {
+        let partial = found.strip_suffix(ENDING).and_then(|rest| rest.rsplit_once('.')).map(|(name, _)| name);
+        let temporary = found.strip_prefix('.').filter(|rest| rest.ends_with(".tmp"));
+        let temporary = temporary.and_then(|rest| rest.get(..rest.find(".zip.")? + ".zip".len()));
+        if partial.or(temporary).is_some_and(|name| names.contains(name)) {
             durable::remove_file(&path)?;
         }
     }
@@ -139,5 +142,15 @@ mod tests {
         sweep(&dest, None).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
         sweep(&dir.path().join("no/such/folder.zip"), None).unwrap();
+        for name in [".A-trades-2024-01-02.zip.CHECKSUM.9.tmp", ".A-trades-2024-01-03.zip.CHECKSUM.9.tmp"] {
+            fs::write(dir.path().join(name), b"x").unwrap();
+        }
+        sweep_of(dir.path(), &["A-trades-2024-01-02.zip".to_owned()].into()).unwrap();
+        let mut left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(
+            left,
+            [".A-trades-2024-01-03.zip.CHECKSUM.9.tmp", "A-trades-2024-01-01.zip", "A-trades-2024-01-01.zip.CHECKSUM"]
+        );
     }
 }
