@@ -50,6 +50,7 @@ mod history {
     mod faults;
     mod kinds;
     mod moto;
+    mod pressure;
     mod queue;
     mod verify;
     mod whole;

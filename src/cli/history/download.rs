@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::choice::{Choice, Chosen};
 use super::list;
 use super::progress::Progress;
 use crate::cli::{Stopped, print_out, runtime};
 use crate::history::download::{Job, Summary, download};
+use crate::memory::MemoryMonitor;
 use crate::shutdown::Shutdown;
 
 /// Arguments of `tapedeck history download`.
@@ -36,7 +37,8 @@ async fn fetch(chosen: &Chosen, retry_dead: bool) -> Result<()> {
     let stop = Shutdown::new();
     stop.on_signals()?;
     let progress = Arc::new(Progress::new(chosen.json));
-    let job = Job { selection: chosen.selection.clone(), auto: chosen.auto, retry_dead };
+    let (_monitor, pressure) = MemoryMonitor::start(&chosen.cfg.memory, "history").context("watch the memory")?;
+    let job = Job { selection: chosen.selection.clone(), auto: chosen.auto, retry_dead, pressure };
     let done = download(&chosen.cfg, job, Arc::clone(&progress) as _, stop).await;
     progress.end();
     let summary = done?;

@@ -38,6 +38,7 @@ use super::path::ArchivePath;
 use super::select::Selection;
 use crate::clock;
 use crate::config::Config;
+use crate::memory::Pressure;
 use crate::shutdown::Shutdown;
 
 /// What to download.
@@ -49,6 +50,8 @@ pub struct Job {
     pub auto: bool,
     /// Files on the dead-letter list get another chance.
     pub retry_dead: bool,
+    /// Where memory is critical no further file is begun.
+    pub pressure: Pressure,
 }
 
 /// What a run tells while it works. Called from many tasks.

@@ -15,6 +15,8 @@ use crate::history::trouble::What;
 
 /// How long to wait for news when the queue has nothing for us now.
 const POLL: Duration = Duration::from_millis(250);
+/// Between two looks whether memory is less tight.
+const PAUSE: Duration = Duration::from_secs(1);
 /// A server that throttles this often without a single file between means it.
 const THROTTLED_MAX: u64 = 100;
 
@@ -38,6 +40,14 @@ async fn next(shared: &Shared) -> Result<Option<Lease>> {
     loop {
         if shared.stop.requested() {
             return Ok(None);
+        }
+        if shared.job.pressure.level().history_pauses() {
+            shared.job.pressure.shed("history_paused");
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                () = shared.stop.wait() => {}
+            }
+            continue;
         }
         // Before the queue is asked: what is offered meanwhile is no end.
         let all_listed = shared.all_listed.load(std::sync::atomic::Ordering::Acquire);
