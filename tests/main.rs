@@ -16,6 +16,7 @@ mod capture {
     mod reconnect;
 }
 mod lake {
+    mod archived;
     mod deletes_after_fsync;
     mod gaps_repaired;
     mod kill_anywhere;

@@ -152,7 +152,7 @@ fn wal(r: &mut Reader<'_>) -> Wal {
         _ => wal_format::SyncPolicy::Interval { interval_ms, bytes },
     };
     let archive = r.word("wal.archive", &["none", "zstd"]);
-    let archive_level = i32::try_from(r.int("wal.archive_level", 1, 19)).unwrap_or(3);
+    let archive_level = i32::try_from(r.int("wal.archive_level", 1, 19)).unwrap_or(1);
     if !r.texts("wal.spill_dirs").is_empty() {
         r.problem("wal.spill_dirs", "spill directories are not in this version".into(), "write []".into());
     }

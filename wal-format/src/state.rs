@@ -201,12 +201,12 @@ pub(crate) fn segment_info(mut source: Source) -> Result<SegmentInfo, StateError
     Ok(info)
 }
 
-/// The log in `dir` as it looks now. Takes no lock.
+/// The log in `dir` as it looks now, archived segments in the same directory included. Takes no lock.
 ///
 /// # Errors
 /// As [`list_segments`]. A damaged CONTROL page or ack is reported in its place, not as an error.
 pub fn log_state(dir: &Path) -> Result<LogState, StateError> {
-    let segments = list_segments(dir)?;
+    let segments = Shelf::new(dir).list()?;
     let mut acks = Vec::new();
     let acks_dir = dir.join(ACKS_DIR);
     for name in names(&acks_dir).map_err(|e| io_error(&acks_dir, e))? {

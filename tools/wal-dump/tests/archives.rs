@@ -100,6 +100,8 @@ fn every_command_reads_archives_like_segments() {
     assert!(code == 0 && said.contains(": clean"), "{said}");
     let (_, listed, _) = both(&["ls"]);
     assert!(listed.matches("archived").count() > 1 && listed.contains("sealed"), "{listed}");
+    let (code, said, _) = dump(&["stat", text(&kept)]);
+    assert!(code == 0 && said.contains(" sealed, 0 open") && !said.contains(" 0 sealed"), "{said}");
     // Without the second directory the beginning is simply not there; with both kinds in one it is.
     assert!(dump(&["dump", "--json", text(&dir)]).1.len() < before.1.len());
     for entry in std::fs::read_dir(&kept).unwrap() {
