@@ -185,7 +185,7 @@ fn explain_names_the_rule_that_a_byte_breaks() {
     one.seal(2);
     let good = one.bytes.clone();
     let file = dir.path().join("00000000000000000001.wal");
-    let mut ask = |change: &dyn Fn(&mut Vec<u8>), offset: usize| {
+    let ask = |change: &dyn Fn(&mut Vec<u8>), offset: usize| {
         let mut bytes = good.clone();
         change(&mut bytes);
         std::fs::write(&file, &bytes).unwrap();

@@ -215,13 +215,16 @@ fn write(
     Ok(())
 }
 
+/// Takes a frame's number and its compressed bytes.
+type Each<'a> = dyn FnMut(usize, &[u8]) -> Result<(), PackError> + 'a;
+
 /// Compresses every frame and hands it on.
 fn compress(
     raw: &File,
     segment: &Path,
     segment_bytes: u64,
     level: i32,
-    each: &mut dyn FnMut(usize, &[u8]) -> Result<(), PackError>,
+    each: &mut Each<'_>,
 ) -> Result<Vec<Entry>, PackError> {
     let io = |source| PackError::Io { path: segment.to_path_buf(), source };
     let mut compressor = Compressor::new(level).map_err(io)?;

@@ -30,11 +30,11 @@ pub struct Question {
 }
 
 impl Question {
-    fn from_ns(&self) -> u64 {
+    fn begin_ns(&self) -> u64 {
         self.at_ns.saturating_sub(self.around_ns)
     }
 
-    fn to_ns(&self) -> u64 {
+    fn end_ns(&self) -> u64 {
         self.at_ns.saturating_add(self.around_ns)
     }
 }
@@ -93,22 +93,22 @@ impl Moment {
             archive: shelf.archive().map(Into::into),
             ..ReaderOptions::default()
         };
-        let start = start_at(shelf, Point::TimeNs(q.from_ns()))?;
+        let start = start_at(shelf, Point::TimeNs(q.begin_ns()))?;
         let mut reader = LogReader::open(shelf.dir(), start.unwrap_or(Position::START), options)?;
         // What footers know need not be read.
         let segments = shelf.list().context("list the log")?;
         let over = segments.iter().filter_map(|s| s.footer.as_ref()).filter(|f| f.records > 0).map(|f| f.last_ts_ns);
-        let mut moment = Moment { before_ns: over.filter(|ns| *ns < q.from_ns()).max(), ..Moment::default() };
+        let mut moment = Moment { before_ns: over.filter(|ns| *ns < q.begin_ns()).max(), ..Moment::default() };
         let mut lost = Vec::new();
         loop {
             match reader.next().context("read the log")? {
-                Step::Record(r) if r.ts_recv_ns > q.to_ns() => {
+                Step::Record(r) if r.ts_recv_ns > q.end_ns() => {
                     moment.after_ns = Some(r.ts_recv_ns);
                     // A loss that ends here may have begun inside.
                     moment.lost.append(&mut lost);
                     return Ok(moment);
                 }
-                Step::Record(r) if r.ts_recv_ns < q.from_ns() => {
+                Step::Record(r) if r.ts_recv_ns < q.begin_ns() => {
                     lost.clear();
                     moment.before_ns = Some(r.ts_recv_ns);
                     if r.kind() == Some(Kind::Clock) {
