@@ -19,6 +19,7 @@ use crate::history::clean::run::Told;
 use crate::history::clean::unit::Settings;
 use crate::history::clean::{Job, Record, Summary};
 use crate::history::manifest::{EXPORTS, State};
+use crate::lake::{LakeFormat, WriteSettings};
 use crate::memory::MemoryMonitor;
 
 /// Most files that are named one by one.
@@ -85,7 +86,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     };
     let settings = Settings {
         lake: chosen.lake(),
-        write: write_settings(&chosen.cfg),
+        // Whatever the live lake is published as: what is cleaned is read again, by name of column.
+        write: WriteSettings { format: LakeFormat::Parquet, ..write_settings(&chosen.cfg) },
         by_day: !chosen.cfg.history.file_per_month,
         chunk_rows: chosen.cfg.history.chunk_rows,
         stream_rows: chosen.cfg.history.stream_rows,
