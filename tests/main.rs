@@ -22,6 +22,7 @@ mod lake {
     mod kill_anywhere;
 }
 mod playback {
+    mod candles;
     mod served;
 }
 mod candles {

@@ -29,17 +29,23 @@ pub struct Args {
     #[arg(long, value_name = "TIME_UTC")]
     to: Option<String>,
     /// Where the rebuilt lake goes; must not exist or be empty.
-    #[arg(long, value_name = "DIR", required_unless_present_any = ["verify", "serve"])]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["verify", "serve", "rewrite"])]
     out: Option<PathBuf>,
+    /// With --out: the candles too, into klines.db in that directory.
+    #[arg(long, requires = "out")]
+    klines: bool,
     /// Compare with the existing lake; exit code 1 on any difference.
     #[arg(long)]
     verify: bool,
+    /// Publish parts of the existing lake anew whose rows this version decodes otherwise.
+    #[arg(long, conflicts_with_all = ["out", "verify"])]
+    rewrite: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
     /// Serve the recording as the exchanges would, at this address, until stopped.
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:9090",
-        conflicts_with_all = ["out", "verify", "json"])]
+        conflicts_with_all = ["out", "verify", "rewrite", "json"])]
     serve: Option<SocketAddr>,
     /// With --serve: so many times as fast as recorded, or max.
     #[arg(long, value_name = "TIMES", default_value = "1", requires = "serve")]
@@ -79,8 +85,16 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         let args = ServeArgs { listen, venues, from_ns: from, to_ns: to, speed, repeat, restamp, settle_ms };
         return super::runtime()?.block_on(play(&cfg, &args));
     }
-    let report = replay(&cfg, &ReplayArgs { venues, from_ns: from, to_ns: to, out: args.out, verify: args.verify })
-        .context("replay")?;
+    let (out, only) = (args.out.clone(), venues.clone());
+    let mut report = replay(
+        &cfg,
+        &ReplayArgs { venues, from_ns: from, to_ns: to, out: args.out, verify: args.verify, rewrite: args.rewrite },
+    )
+    .context("replay")?;
+    if let Some(out) = out.filter(|_| args.klines) {
+        let made = crate::kline::replay::replay(&cfg, &only, (from, to), &out).context("replay candles")?;
+        report.notes.extend(made.iter().map(ToString::to_string));
+    }
     if args.json {
         super::print_out(&format!("{}\n", serde_json::to_string(&report)?))?;
     } else {

@@ -10,6 +10,9 @@
 //! head) stands for all of them. Whoever notes a head elsewhere can show later that nothing before it was changed:
 //! [`verify`] follows every chain, hashes every file, and looks for the noted heads. It reads no log and changes
 //! nothing; that the rows are what the log says is [`super::replay`]'s to prove.
+//!
+//! A part that was published anew (`replay --rewrite`) names the manifests it stands in the place of, so that the part
+//! behind it, which names one of them, and heads noted earlier still fit; how many there are is told.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,6 +25,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::hash::hex;
+use super::replay::rewrite;
 use super::resume::manifests;
 use super::stage::list;
 use crate::lake::read::TableFile;
@@ -49,10 +53,15 @@ pub struct Chain {
     pub bytes: u64,
     /// Files that retention removed, as the note beside the manifests tells.
     pub removed: u64,
+    /// Parts that were published anew since, because a later decoder reads other rows.
+    pub rewritten: u64,
     /// SHA-256 of the newest manifest: note it where nobody who can write to the lake can.
     pub head: String,
     /// What is wrong, one plain sentence each.
     pub faults: Vec<String>,
+    /// Manifests that the newest one stands in the place of.
+    #[serde(skip)]
+    superseded: Vec<String>,
 }
 
 /// What [`verify`] found.
@@ -92,6 +101,9 @@ impl fmt::Display for Report {
             )?;
             if c.removed > 0 {
                 writeln!(f, "    {} files were removed by retention", c.removed)?;
+            }
+            if c.rewritten > 0 {
+                writeln!(f, "    {} parts were published anew (replay --rewrite)", c.rewritten)?;
             }
             writeln!(f, "    head {}", c.head)?;
             for fault in &c.faults {
@@ -135,11 +147,17 @@ pub fn verify(lake: &Path, venue: Option<&str>, heads: &[String]) -> anyhow::Res
             };
             let chain = logs.entry(manifest.log.clone()).or_default();
             link(lake, chain, &part, &manifest, &sha256, &removed)?;
+            // A head that was noted before its part was published anew is still accounted for.
+            seen.extend(manifest.supersedes.iter().cloned());
             named.extend(manifest.files.into_iter().map(|f| f.path));
             seen.insert(sha256);
         }
         report.chains.extend(logs.into_values());
         unnamed(lake, word, &named, &mut report.faults)?;
+    }
+    for dir in rewrite::unfinished(lake)? {
+        let why = "was interrupted; tapedeck replay --rewrite, or the start of the compactor, finishes it";
+        report.faults.push(format!("the publishing anew in {} {why}", dir.display()));
     }
     report.chains.sort_by(|a, b| (&a.venue, &a.first_hour, &a.log).cmp(&(&b.venue, &b.first_hour, &b.log)));
     for head in heads.iter().filter(|h| !seen.contains(h.to_ascii_lowercase().as_str())) {
@@ -169,6 +187,8 @@ fn link(
         (None, None) => {}
         (None, Some(_)) => chain.faults.push(format!("{what}: the manifest before it is gone")),
         (Some(_), None) => chain.faults.push(format!("{what}: it names no manifest before it")),
+        // The part before was published anew behind it.
+        (Some(_), Some(previous)) if chain.superseded.iter().any(|s| s == previous) => {}
         (Some(head), Some(previous)) if head != previous => {
             let why = "it was published behind another manifest than the one there is";
             chain.faults.push(format!("{what}: {why} ({previous}, not {head})"));
@@ -178,6 +198,15 @@ fn link(
     chain.parts += 1;
     chain.last_hour.clone_from(&m.hour);
     sha256.clone_into(&mut chain.head);
+    chain.rewritten += u64::from(m.revision > 0);
+    chain.superseded.clone_from(&m.supersedes);
+    if m.supersedes.len() != m.revision as usize {
+        chain.faults.push(format!(
+            "{what}: revision {} stands in the place of {} manifests",
+            m.revision,
+            m.supersedes.len()
+        ));
+    }
     if let Err(err) = m.check() {
         chain.faults.push(format!("{what}: {err}"));
     }

@@ -41,10 +41,19 @@ const PLAIN: &[&str] = &[
     "klines.after_ack",
 ];
 
+/// Points of a part that is published anew.
+const REWRITE: &[&str] =
+    &["rewrite.after_commit", "rewrite.after_file", "rewrite.before_manifest", "rewrite.after_manifest"];
+
 /// Points that exist once per table that has rows.
 const PER_TABLE: &[&str] = &["publish.before_join", "publish.after_join", "publish.after_rename"];
 
-/// Every name that [`hit`] and [`hit_table`] know.
+/// The points of `replay --rewrite` alone, beside those of publishing.
+pub fn rewrite_list() -> &'static [&'static str] {
+    REWRITE
+}
+
+/// Every other name that [`hit`] and [`hit_table`] know.
 pub fn list() -> Vec<String> {
     let tables = crate::lake::Table::ALL;
     PLAIN
@@ -57,7 +66,7 @@ pub fn list() -> Vec<String> {
 /// Comes by the point `name`.
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 pub fn hit(name: &str) {
-    debug_assert!(PLAIN.contains(&name), "{name} is not in the list of failpoints");
+    debug_assert!(PLAIN.contains(&name) || REWRITE.contains(&name), "{name} is not in the list of failpoints");
     armed::come_by(name);
 }
 

@@ -22,7 +22,7 @@ use super::records::{clock_step, epoch_detail, event_kind, repair, silent};
 use super::route;
 use crate::lake::manifest::IdRange;
 use crate::lake::table::{Event, FrameRow};
-use crate::lake::{Common, Hour, Table, WriteSettings, flags};
+use crate::lake::{Common, Hour, Manifest, Table, WriteSettings, flags};
 use crate::venue::row::Drift;
 use crate::venue::{UnknownWord, Venue};
 
@@ -41,6 +41,29 @@ pub struct Continuation {
     /// SHA-256 of the manifest published last, lower-case hex; in a manifest that is the one before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_sha256: Option<String>,
+}
+
+/// How often a part was published anew, and instead of what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Revision {
+    /// 0 = as it was published first.
+    pub number: u32,
+    /// SHA-256 of the manifests it stands in the place of, the newest first.
+    pub supersedes: Vec<String>,
+}
+
+impl Revision {
+    /// That of a published part.
+    pub fn of(manifest: &Manifest) -> Self {
+        Self { number: manifest.revision, supersedes: manifest.supersedes.clone() }
+    }
+
+    /// The one behind that of `manifest`, whose bytes have this SHA-256.
+    pub fn after(manifest: &Manifest, sha256: &str) -> Self {
+        let mut supersedes = vec![sha256.to_owned()];
+        supersedes.extend_from_slice(&manifest.supersedes);
+        Self { number: manifest.revision + 1, supersedes }
+    }
 }
 
 /// What a log holds.
@@ -67,6 +90,8 @@ pub struct Gatherer {
     told: Option<Vec<Hole>>,
     /// SHA-256 of the manifest published last.
     previous_sha256: Option<String>,
+    /// That of the open part.
+    revision: Revision,
     /// The part being gathered, if any.
     pub part: Option<OpenPart>,
 }
@@ -99,6 +124,7 @@ impl Gatherer {
             settings,
             lost_before: Vec::new(),
             previous_sha256: continuation.previous_sha256.clone(),
+            revision: Revision::default(),
             part: None,
         })
     }
@@ -194,8 +220,19 @@ impl Gatherer {
         self.previous_sha256 = Some(manifest_sha256);
     }
 
+    /// The open part, or the next one, is published anew.
+    pub fn revise(&mut self, revision: Revision) {
+        self.revision = revision;
+    }
+
+    /// The revision of the open part.
+    pub fn revision(&self) -> &Revision {
+        &self.revision
+    }
+
     /// Forgets the open part: it is published.
     pub fn close(&mut self) {
+        self.revision = Revision::default();
         self.part = None;
         self.ids.new_part();
         self.decoder.rows.drift = Drift::default();

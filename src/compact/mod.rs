@@ -92,6 +92,9 @@ pub async fn run(
     status: Arc<CompactorStatus>,
 ) -> anyhow::Result<Outcome> {
     warn_about_other_logs(&cfg);
+    for note in replay::rewrite::finish(&cfg.lake.dir)? {
+        tracing::warn!("{note}");
+    }
     let keeping = (mode == Mode::Follow).then(|| tokio::spawn(keep_limits(cfg.clone(), shutdown.clone())));
     let (archiver, archiving) = match (cfg.wal.archive, mode) {
         (Some(_), Mode::Follow) => {

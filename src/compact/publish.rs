@@ -133,6 +133,7 @@ pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) 
 fn account(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) -> anyhow::Result<Option<Manifest>> {
     let continuation = gatherer.continuation();
     let ids = gatherer.id_ranges();
+    let revision = gatherer.revision().clone();
     let mut drift = gatherer.decoder().rows.drift.items.clone();
     let Some(open) = gatherer.part.as_ref() else { return Ok(None) };
     let books = &open.account;
@@ -153,6 +154,7 @@ fn account(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) -> a
     }
     let mut m = Manifest::new(place.log.clone(), place.venue.clone(), open.hour.to_string(), open.settings.clone());
     m.previous_sha256.clone_from(&continuation.previous_sha256);
+    (m.revision, m.supersedes) = (revision.number, revision.supersedes);
     m.first = to_log_position(open.first);
     m.end = to_log_position(end);
     m.records = books.by_kind();

@@ -2,10 +2,14 @@
 //!
 //! A replay is the same fold over records as the live path ([`super::gather::Gatherer`]), with the same cuts: hours
 //! cut by themselves, and where an hour was drained half way its manifest says where. Nothing is written but below
-//! `out`, no ack is taken, no segment deleted, no damage repaired.
+//! `out` (but for `rewrite`), no ack is taken, no segment deleted, no damage repaired.
 //!
 //! `verify` takes each published part for itself: its range, its settings and the continuation of the part before
-//! come from the manifests, its rows from the log. Files and manifest must come out byte for byte.
+//! come from the manifests, its rows from the log. Files and manifest must come out byte for byte. `rewrite` does
+//! the same and publishes the parts anew whose rows came out otherwise.
+
+pub mod rewrite;
+mod verify;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -13,18 +17,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::Serialize;
-use wal_format::{LogReader, LossReason, Position, ReaderOptions, Shelf, Step};
+use wal_format::{LogReader, LossReason, Position, ReaderOptions, SegmentInfo, Shelf, Step};
 
 use super::archive;
-use super::chain;
-use super::gather::{Continuation, Gatherer, LogKind, missing_beginning};
+use super::gather::{Continuation, Gatherer, LogKind, Revision, missing_beginning};
 use super::hash::hex;
 use super::publish::{Cut, Published, publish};
 use super::resume::{manifests, remove_staging};
 use super::stage::{Place, stage_full, to_position};
 use super::worker::write_settings;
 use crate::config::Config;
-use crate::lake::{Difference, Hour, LakeFormat, Manifest, Part, Table, WriteSettings, diff_trees};
+use crate::lake::{Hour, Manifest, Part, WriteSettings};
 use crate::venue::{self, Venue, VenueId};
 
 /// Looks at the end of a log before it counts as the end: the reader asks the directory ever more rarely.
@@ -43,6 +46,8 @@ pub struct ReplayArgs {
     pub out: Option<PathBuf>,
     /// Compare with the configured lake.
     pub verify: bool,
+    /// Publish parts of the configured lake anew whose rows come out otherwise than they were published.
+    pub rewrite: bool,
 }
 
 /// What became of one part.
@@ -55,6 +60,8 @@ pub enum Verdict {
     Equal,
     /// Every row is the same; another version of the program wrote other bytes.
     EqualRows,
+    /// Its rows came out otherwise and were published anew.
+    Rewritten,
     /// Something differs.
     Different,
     /// The log no longer holds all of it.
@@ -94,7 +101,12 @@ impl Report {
 
     /// Parts compared.
     pub fn checked(&self) -> usize {
-        self.count(&[Verdict::Equal, Verdict::EqualRows, Verdict::Different])
+        self.count(&[Verdict::Equal, Verdict::EqualRows, Verdict::Rewritten, Verdict::Different])
+    }
+
+    /// Parts published anew.
+    pub fn rewritten(&self) -> usize {
+        self.count(&[Verdict::Rewritten])
     }
 
     /// Parts that differ.
@@ -110,6 +122,7 @@ impl fmt::Display for Report {
                 Verdict::Rebuilt => "rebuilt",
                 Verdict::Equal => "equal",
                 Verdict::EqualRows => "equal rows, other bytes",
+                Verdict::Rewritten => "rewritten",
                 Verdict::Different => "DIFFERENT",
                 Verdict::NotCheckable => "not checkable",
             };
@@ -133,8 +146,11 @@ impl fmt::Display for Report {
                 "{} parts checked: {} equal, {} different; {gone} not checkable because the log no longer holds them",
                 self.checked(),
                 self.count(&[Verdict::Equal, Verdict::EqualRows]),
-                self.different()
+                self.different() + self.rewritten()
             )?;
+            if self.rewritten() > 0 {
+                writeln!(f, "{} parts were published anew", self.rewritten())?;
+            }
         } else if rebuilt == 0 {
             writeln!(f, "nothing to replay: there is no log or no part in this range")?;
         }
@@ -152,6 +168,9 @@ pub fn replay(cfg: &Config, args: &ReplayArgs) -> anyhow::Result<Report> {
         refuse_used(out)?;
     }
     let mut report = Report::default();
+    if args.verify || args.rewrite {
+        report.notes.extend(rewrite::finish(&cfg.lake.dir)?);
+    }
     let ids: Vec<VenueId> =
         if args.venues.is_empty() { cfg.venues.keys().copied().collect() } else { args.venues.clone() };
     for id in ids {
@@ -174,7 +193,9 @@ pub fn replay(cfg: &Config, args: &ReplayArgs) -> anyhow::Result<Report> {
                     damage: RefCell::default(),
                 };
                 let parts = published(&cfg.lake.dir, &log)?;
-                if args.verify {
+                if args.rewrite {
+                    log.rewrite(&cfg.lake.dir, parts, &mut report)?;
+                } else if args.verify {
                     log.verify(&cfg.lake.dir, &parts, args.out.as_deref(), &mut report)?;
                 } else if let Some(out) = &args.out {
                     log.rebuild(&parts, out, &mut report)?;
@@ -216,6 +237,26 @@ pub(crate) fn shelves(cfg: &Config, dir: &Path) -> anyhow::Result<Vec<([u8; 16],
         add(Shelf::new(&path))?;
     }
     Ok(found)
+}
+
+/// The logs that ever stood in `dir`, oldest first, each with where reading has to begin so that nothing received from
+/// `from_ns` on is missed.
+///
+/// # Errors
+/// When a directory or a segment cannot be read.
+pub(crate) fn tapes(cfg: &Config, dir: &Path, from_ns: u64) -> anyhow::Result<Vec<(Shelf, Position)>> {
+    let mut found = Vec::new();
+    for (_, shelf, _) in shelves(cfg, dir)? {
+        let segments = shelf.list().with_context(|| format!("list {}", shelf.dir().display()))?;
+        let ends_before = |s: &SegmentInfo| s.footer.as_ref().is_some_and(|f| f.last_ts_ns < from_ns);
+        let skipped = segments.iter().take_while(|s| ends_before(s)).count();
+        let Some(first) = segments.get(skipped) else { continue };
+        let start = if skipped == 0 { Position::START } else { Position { segment: first.id, ..Position::START } };
+        // A segment without a footer is of the run that writes just now, or of one that was killed.
+        found.push((first.footer.as_ref().map_or(u64::MAX, |f| f.first_ts_ns), shelf, start));
+    }
+    found.sort_by_key(|(begins, ..)| *begins);
+    Ok(found.into_iter().map(|(_, shelf, start)| (shelf, start)).collect())
 }
 
 /// Rebuilding over an existing lake would mix two truths.
@@ -418,6 +459,7 @@ impl Log {
             let next = cuts.next();
             if let Some(known) = next {
                 gatherer.set_settings(known.manifest.settings.clone());
+                gatherer.revise(Revision::of(&known.manifest));
             } else {
                 gatherer.set_settings(self.settings.clone());
             }
@@ -446,112 +488,6 @@ impl Log {
         let continuation = Continuation { previous_sha256: Some(before.sha256.clone()), ..continuation };
         Gatherer::new(self.venue, self.kind, settings, &continuation).context("go on behind a manifest")
     }
-
-    /// Rebuilds every published part that the log still holds and compares.
-    fn verify(&self, lake: &Path, parts: &[Known], out: Option<&Path>, report: &mut Report) -> anyhow::Result<()> {
-        let scratch = lake.join(".staging").join(format!("replay-{}-{}", self.venue.id(), std::process::id()));
-        let rebuilt = out.map_or_else(|| scratch.join("rebuilt"), Path::to_owned);
-        let mut before: Option<&Known> = None;
-        for known in parts {
-            let part = &known.part;
-            if self.wanted(part.hour) {
-                let result = self.verify_part(lake, known, before, &rebuilt, &scratch);
-                let _ = std::fs::remove_dir_all(&scratch);
-                report.parts.push(result.with_context(|| format!("verify hour {}", part.hour))?);
-            }
-            before = Some(known);
-        }
-        Ok(())
-    }
-
-    fn verify_part(
-        &self,
-        lake: &Path,
-        Known { part, manifest, .. }: &Known,
-        before: Option<&Known>,
-        rebuilt: &Path,
-        scratch: &Path,
-    ) -> anyhow::Result<PartReport> {
-        let mut details = Vec::new();
-        self.damage.borrow_mut().clear();
-        if let Some(b) = before {
-            details.extend(seam(&b.manifest, manifest));
-        }
-        if manifest.first.segment < self.first_segment {
-            let why = format!("segment {} is no longer in the log", manifest.first.segment);
-            let verdict = if details.is_empty() { Verdict::NotCheckable } else { Verdict::Different };
-            return Ok(part_report(part.clone(), verdict, 0, [details, vec![why]].concat()));
-        }
-        let first = to_position(manifest.first);
-        if before.is_none() && first.seq.counter() != 0 && manifest.lost.is_empty() {
-            let why = "the manifest of the part before it is missing".to_owned();
-            return Ok(part_report(part.clone(), Verdict::NotCheckable, 0, vec![why]));
-        }
-        let removed = chain::removed(lake)?;
-        if let Some(file) = manifest.files.iter().find(|f| removed.contains(&f.path) && !lake.join(&f.path).exists()) {
-            let why = format!("its files were removed by retention ({} is listed as removed)", file.path);
-            let verdict = if details.is_empty() { Verdict::NotCheckable } else { Verdict::Different };
-            return Ok(part_report(part.clone(), verdict, 0, [details, vec![why]].concat()));
-        }
-        let settings = manifest.settings.clone();
-        let mut gatherer = match before {
-            Some(b) => self.after(b, settings)?,
-            None => Gatherer::new(self.venue, self.kind, settings, &Continuation::default())?,
-        };
-        // Losses before the first record belong to the part: they are found by reading from where the last one ended.
-        let leading_loss = manifest.lost.iter().any(|l| l.from_seq < manifest.first.seq);
-        let from = match before {
-            _ if !leading_loss => first,
-            Some(b) => to_position(b.manifest.end),
-            None => Position::START,
-        };
-        let mut beginning = before.is_none() && leading_loss;
-        let place = self.place(rebuilt);
-        let mut reader = self.reader(from)?;
-        let end = ends(manifest);
-        let stopped = self.part(&mut reader, &mut gatherer, &place, &end, &mut beginning)?;
-        let published = match stopped {
-            Stopped::Complete(p) | Stopped::LogEnd(p) => p,
-        };
-        let rows = published.as_ref().map_or(0, Published::rows);
-        // A tree that holds only this part, so that missing and extra files of it show too.
-        let (a, b) = (scratch.join("lake"), scratch.join("again"));
-        link_part(lake, part, manifest.settings.format, &a)?;
-        link_part(rebuilt, part, manifest.settings.format, &b)?;
-        let differences = diff_trees(&a, &b)?;
-        let other_version = manifest.settings.version != self.settings.version;
-        let only_bytes = |d: &Difference| match d {
-            Difference::Bytes(_) => other_version,
-            // The manifest names the files' hashes.
-            Difference::Other(path) => other_version && path.extension().is_some_and(|e| e == "json"),
-            _ => false,
-        };
-        let verdict = if details.is_empty() && differences.is_empty() {
-            Verdict::Equal
-        } else if details.is_empty() && differences.iter().all(only_bytes) {
-            Verdict::EqualRows
-        } else {
-            Verdict::Different
-        };
-        details.extend(differences.iter().map(ToString::to_string));
-        details.extend(self.damage.borrow().iter().map(|lost| format!("the archive of the log is damaged: {lost}")));
-        Ok(part_report(part.clone(), verdict, rows, details))
-    }
-}
-
-/// What is wrong between two neighbouring parts.
-fn seam(before: &Manifest, m: &Manifest) -> Option<String> {
-    let (end, first) = (to_position(before.end).seq, to_position(m.first).seq);
-    if first < end {
-        return Some(format!(
-            "overlaps the part before it: that one ends before seq {end}, this one begins at {first}"
-        ));
-    }
-    let told = m.lost.iter().chain(&before.lost).any(|l| l.from_seq <= end.0 && l.to_seq >= end.0);
-    if first > end && first.epoch() == end.epoch() && !told {
-        return Some(format!("records from seq {end} to before {first} are in no part"));
-    }
-    None
 }
 
 fn part_report(part: Part, verdict: Verdict, rows: u64, details: Vec<String>) -> PartReport {
@@ -563,20 +499,4 @@ fn part_report(part: Part, verdict: Verdict, rows: u64, details: Vec<String>) ->
         rows,
         details,
     }
-}
-
-/// A tree below `to` with links to all files of one part of a lake.
-fn link_part(lake: &Path, part: &Part, format: LakeFormat, to: &Path) -> anyhow::Result<()> {
-    let lake = std::path::absolute(lake).with_context(|| format!("find {}", lake.display()))?;
-    let files = Table::ALL.iter().map(|t| (part.file_as(&lake, *t, format), part.file_as(to, *t, format)));
-    for (source, link) in files.chain([(part.manifest(&lake), part.manifest(to))]) {
-        if !source.exists() {
-            continue;
-        }
-        if let Some(dir) = link.parent() {
-            std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
-        }
-        std::os::unix::fs::symlink(&source, &link).with_context(|| format!("link {}", link.display()))?;
-    }
-    Ok(())
 }

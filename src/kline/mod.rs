@@ -33,6 +33,7 @@ pub mod latency;
 mod nightly;
 pub mod official;
 pub mod registry;
+pub mod replay;
 mod run;
 pub mod seed;
 mod seeder;

@@ -168,6 +168,10 @@ pub struct LostRecords {
     pub reason: String,
 }
 
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
 /// The account of one part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -183,6 +187,13 @@ pub struct Manifest {
     /// one. So the parts of a log are a chain: whoever knows the newest link knows all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_sha256: Option<String>,
+    /// How often the part was published anew because a later decoder reads other rows; 0 = never.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub revision: u32,
+    /// SHA-256 of the manifests that this one stands in the place of, the newest first, as many as `revision`: the part
+    /// behind it may name any of them as the one before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub supersedes: Vec<String>,
     /// First record of the part.
     pub first: LogPosition,
     /// First record behind the part.
@@ -239,6 +250,8 @@ impl Manifest {
             venue,
             hour,
             previous_sha256: None,
+            revision: 0,
+            supersedes: Vec::new(),
             first: LogPosition::default(),
             end: LogPosition::default(),
             ends_log: false,

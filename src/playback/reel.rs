@@ -10,11 +10,10 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::path::Path;
 
-use anyhow::Context;
 use venue_sim::{Entry, Item, Reel};
-use wal_format::{Kind, LogReader, Position, ReaderOptions, RecordRef, SegmentInfo, Shelf, Step, flags};
+use wal_format::{Kind, LogReader, Position, ReaderOptions, RecordRef, Shelf, Step, flags};
 
-use crate::compact::replay::shelves;
+use crate::compact::replay::tapes;
 use crate::config::Config;
 use crate::venue::{RestMeta, StreamKey, Venue};
 
@@ -56,17 +55,12 @@ impl Twins {
     }
 }
 
-/// One log: where it lies, and where reading begins.
-struct Tape {
-    shelf: Shelf,
-    start: Position,
-}
-
 /// Reads the logs of one venue one after the other.
 pub struct LogReel {
     venue: &'static dyn Venue,
     range: Range,
-    tapes: VecDeque<Tape>,
+    /// Where each log lies, and where reading begins.
+    tapes: VecDeque<(Shelf, Position)>,
     tape: Option<(Shelf, LogReader)>,
     /// Everything from here on is played.
     playing: bool,
@@ -86,23 +80,11 @@ impl LogReel {
     /// # Errors
     /// When a directory or a segment cannot be read.
     pub fn open(cfg: &Config, venue: &'static dyn Venue, range: Range) -> anyhow::Result<LogReel> {
-        let lead_ns = range.from_ns.saturating_sub(LEAD_NS);
-        let mut found = Vec::new();
-        for (_, shelf, _) in shelves(cfg, &cfg.wal_dir(venue.id()))? {
-            let segments = shelf.list().with_context(|| format!("list {}", shelf.dir().display()))?;
-            let ends_before = |s: &SegmentInfo| s.footer.as_ref().is_some_and(|f| f.last_ts_ns < lead_ns);
-            let skipped = segments.iter().take_while(|s| ends_before(s)).count();
-            let Some(first) = segments.get(skipped) else { continue };
-            let start = if skipped == 0 { Position::START } else { Position { segment: first.id, ..Position::START } };
-            // A segment without a footer is of the run that writes just now, or of one that was killed.
-            let begins = first.footer.as_ref().map_or(u64::MAX, |f| f.first_ts_ns);
-            found.push((begins, Tape { shelf, start }));
-        }
-        found.sort_by_key(|(begins, _)| *begins);
+        let found = tapes(cfg, &cfg.wal_dir(venue.id()), range.from_ns.saturating_sub(LEAD_NS))?;
         Ok(LogReel {
             venue,
             range,
-            tapes: found.into_iter().map(|(_, tape)| tape).collect(),
+            tapes: found.into(),
             tape: None,
             playing: false,
             ahead: VecDeque::new(),
@@ -195,7 +177,7 @@ impl Reel for LogReel {
         let mut looks = 0;
         loop {
             if self.tape.is_none() {
-                let Tape { shelf, start } = self.tapes.pop_front()?;
+                let (shelf, start) = self.tapes.pop_front()?;
                 self.tape = reader(&shelf, start).map(|reader| (shelf, reader));
                 continue;
             }

@@ -49,6 +49,18 @@ fn bodies(records: &[Record], channel: &str) -> Vec<Vec<u8>> {
 
 /// Records a seeded market of `id` below `dir`.
 fn record(dir: &Path, id: &str, symbols: &[&str], channels: &[&str], extra: &str) -> PathBuf {
+    record_with(dir, id, symbols, channels, extra, |_| {})
+}
+
+/// [`record`] of a market that is changed before.
+pub(super) fn record_with(
+    dir: &Path,
+    id: &str,
+    symbols: &[&str],
+    channels: &[&str],
+    extra: &str,
+    change: impl FnOnce(&mut SimConfig),
+) -> PathBuf {
     let mut sim = SimConfig::generated(
         &[id],
         Market {
@@ -60,6 +72,7 @@ fn record(dir: &Path, id: &str, symbols: &[&str], channels: &[&str], extra: &str
         },
     );
     sim.start_when = StartWhen::Settled { streams: 2, quiet_ms: 2_000 };
+    change(&mut sim);
     let exchange = Exchange::start(sim);
     let config = write_config_for(dir, &exchange, id, symbols, channels, &format!("connect_stagger_ms = 0\n{extra}"));
     collect(&config, &log_of(dir, id), || exchange.sim.finished());

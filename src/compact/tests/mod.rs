@@ -8,6 +8,7 @@ mod formats;
 mod pressure;
 mod repairs;
 mod retention;
+mod rewrite;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,190 @@
+//! Published parts taken one by one against the log: rebuilt from their own range, settings and continuation.
+
+use std::path::Path;
+
+use anyhow::Context;
+
+use super::{Known, Log, PartReport, Report, Stopped, Verdict, ends, part_report};
+use crate::compact::chain;
+use crate::compact::gather::{Continuation, Gatherer, Revision};
+use crate::compact::publish::Published;
+use crate::compact::stage::{Place, to_position};
+use crate::lake::{Difference, LakeFormat, Manifest, Part, Table, WriteSettings, diff_trees};
+use wal_format::Position;
+
+impl Log {
+    /// Rebuilds every published part that the log still holds and compares.
+    pub(super) fn verify(
+        &self,
+        lake: &Path,
+        parts: &[Known],
+        out: Option<&Path>,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
+        let scratch = self.scratch(lake);
+        let rebuilt = out.map_or_else(|| scratch.join("rebuilt"), Path::to_owned);
+        let mut before: Option<&Known> = None;
+        for known in parts {
+            let part = &known.part;
+            if self.wanted(part.hour) {
+                let result = self.verify_part(lake, known, before, &rebuilt, &scratch);
+                let _ = std::fs::remove_dir_all(&scratch);
+                report.parts.push(result.with_context(|| format!("verify hour {}", part.hour))?);
+            }
+            before = Some(known);
+        }
+        Ok(())
+    }
+
+    /// Where parts are rebuilt for a comparison; nothing is there.
+    pub(super) fn scratch(&self, lake: &Path) -> std::path::PathBuf {
+        let dir = lake.join(".staging").join(format!("replay-{}-{}", self.venue.id(), std::process::id()));
+        // What an interrupted comparison left is none of the next one.
+        let _ = std::fs::remove_dir_all(&dir);
+        dir
+    }
+
+    fn verify_part(
+        &self,
+        lake: &Path,
+        known: &Known,
+        before: Option<&Known>,
+        rebuilt: &Path,
+        scratch: &Path,
+    ) -> anyhow::Result<PartReport> {
+        let Known { part, manifest, .. } = known;
+        self.damage.borrow_mut().clear();
+        let mut details: Vec<String> = before.and_then(|b| seam(&b.manifest, manifest)).into_iter().collect();
+        if let Some(why) = self.not_checkable(lake, known, before)? {
+            let verdict = if details.is_empty() { Verdict::NotCheckable } else { Verdict::Different };
+            return Ok(part_report(part.clone(), verdict, 0, [details, vec![why]].concat()));
+        }
+        let revision = Revision::of(manifest);
+        let published = self.again(known, before, &self.place(rebuilt), manifest.settings.clone(), revision)?;
+        let rows = published.as_ref().map_or(0, Published::rows);
+        let differences = differences(lake, rebuilt, scratch, known)?;
+        // Behind a part that was published anew since, the account begins with what was remembered before.
+        let behind_older = before
+            .zip(manifest.previous_sha256.as_ref())
+            .is_some_and(|(b, previous)| b.manifest.supersedes.contains(previous));
+        let other_version = behind_older || manifest.settings.version != self.settings.version;
+        let only_bytes = |d: &Difference| match d {
+            Difference::Bytes(_) => other_version,
+            // The manifest names the files' hashes.
+            Difference::Other(path) => other_version && path.extension().is_some_and(|e| e == "json"),
+            _ => false,
+        };
+        let verdict = if details.is_empty() && differences.is_empty() {
+            Verdict::Equal
+        } else if details.is_empty() && differences.iter().all(only_bytes) {
+            Verdict::EqualRows
+        } else {
+            Verdict::Different
+        };
+        details.extend(differences.iter().map(ToString::to_string));
+        details.extend(self.damaged());
+        Ok(part_report(part.clone(), verdict, rows, details))
+    }
+
+    /// What was found damaged in the archive since the part was begun.
+    pub(super) fn damaged(&self) -> Vec<String> {
+        self.damage.borrow().iter().map(|lost| format!("the archive of the log is damaged: {lost}")).collect()
+    }
+
+    /// Why a part cannot be compared with the log, if so.
+    pub(super) fn not_checkable(
+        &self,
+        lake: &Path,
+        Known { manifest, .. }: &Known,
+        before: Option<&Known>,
+    ) -> anyhow::Result<Option<String>> {
+        if manifest.first.segment < self.first_segment {
+            return Ok(Some(format!("segment {} is no longer in the log", manifest.first.segment)));
+        }
+        if before.is_none() && to_position(manifest.first).seq.counter() != 0 && manifest.lost.is_empty() {
+            return Ok(Some("the manifest of the part before it is missing".to_owned()));
+        }
+        let removed = chain::removed(lake)?;
+        let gone = manifest.files.iter().find(|f| removed.contains(&f.path) && !lake.join(&f.path).exists());
+        Ok(gone.map(|file| format!("its files were removed by retention ({} is listed as removed)", file.path)))
+    }
+
+    /// Rebuilds one published part below `place`.
+    pub(super) fn again(
+        &self,
+        Known { manifest, .. }: &Known,
+        before: Option<&Known>,
+        place: &Place,
+        settings: WriteSettings,
+        revision: Revision,
+    ) -> anyhow::Result<Option<Published>> {
+        let mut gatherer = match before {
+            Some(b) => self.after(b, settings)?,
+            None => Gatherer::new(self.venue, self.kind, settings, &Continuation::default())?,
+        };
+        // The part before was written again later than this one was published.
+        if let (Some(b), Some(previous)) = (before, &manifest.previous_sha256)
+            && b.manifest.supersedes.contains(previous)
+        {
+            gatherer.chain_to(previous.clone());
+        }
+        gatherer.revise(revision);
+        // Losses before the first record belong to the part: they are found by reading from where the last one ended.
+        let leading_loss = manifest.lost.iter().any(|l| l.from_seq < manifest.first.seq);
+        let from = match before {
+            _ if !leading_loss => to_position(manifest.first),
+            Some(b) => to_position(b.manifest.end),
+            None => Position::START,
+        };
+        let mut beginning = before.is_none() && leading_loss;
+        let mut reader = self.reader(from)?;
+        match self.part(&mut reader, &mut gatherer, place, &ends(manifest), &mut beginning)? {
+            Stopped::Complete(published) | Stopped::LogEnd(published) => Ok(published),
+        }
+    }
+}
+
+/// How the published files of a part differ from those that were rebuilt.
+pub(super) fn differences(
+    lake: &Path,
+    rebuilt: &Path,
+    scratch: &Path,
+    Known { part, manifest, .. }: &Known,
+) -> anyhow::Result<Vec<Difference>> {
+    // A tree that holds only this part, so that missing and extra files of it show too.
+    let (a, b) = (scratch.join("lake"), scratch.join("again"));
+    link_part(lake, part, manifest.settings.format, &a)?;
+    link_part(rebuilt, part, manifest.settings.format, &b)?;
+    Ok(diff_trees(&a, &b)?)
+}
+
+/// What is wrong between two neighbouring parts.
+fn seam(before: &Manifest, m: &Manifest) -> Option<String> {
+    let (end, first) = (to_position(before.end).seq, to_position(m.first).seq);
+    if first < end {
+        return Some(format!(
+            "overlaps the part before it: that one ends before seq {end}, this one begins at {first}"
+        ));
+    }
+    let told = m.lost.iter().chain(&before.lost).any(|l| l.from_seq <= end.0 && l.to_seq >= end.0);
+    if first > end && first.epoch() == end.epoch() && !told {
+        return Some(format!("records from seq {end} to before {first} are in no part"));
+    }
+    None
+}
+
+/// A tree below `to` with links to all files of one part of a lake.
+fn link_part(lake: &Path, part: &Part, format: LakeFormat, to: &Path) -> anyhow::Result<()> {
+    let lake = std::path::absolute(lake).with_context(|| format!("find {}", lake.display()))?;
+    let files = Table::ALL.iter().map(|t| (part.file_as(&lake, *t, format), part.file_as(to, *t, format)));
+    for (source, link) in files.chain([(part.manifest(&lake), part.manifest(to))]) {
+        if !source.exists() {
+            continue;
+        }
+        if let Some(dir) = link.parent() {
+            std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+        }
+        std::os::unix::fs::symlink(&source, &link).with_context(|| format!("link {}", link.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,247 @@
+//! Candles again from the log: the fold of the live path over live, retained and archived segments, into a database of
+//! its own. Takes no ack and asks no venue; the repairer's records come in where they belong by their receive time.
+//!
+//! Over the whole of a log the bars are those of the live path. Of a range the first bars lack their beginning and say
+//! so, as those of a recording that began there.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+
+use anyhow::Context;
+use serde::Serialize;
+use wal_format::{LogReader, Position, ReaderOptions, Shelf, Step};
+
+use super::actor::{Dirty, Item, Job, Shown, Worker};
+use super::db::{self, CandleDb, Checkpoint};
+use super::feed::{Feed, FeedState};
+use super::held::Held;
+use super::registry::SymbolPeriodRegistry;
+use super::store::{DoubleBufferedKlineStore, LatestSlots};
+use crate::compact::replay::tapes;
+use crate::config::Config;
+use crate::venue::{self, Channel, VenueId};
+
+/// The database below the output directory.
+pub const FILE: &str = "klines.db";
+/// Items handed over together.
+const BATCH_ITEMS: usize = 4_096;
+/// Records between two transactions: what changed meanwhile is in memory.
+const COMMIT_RECORDS: u64 = 1_000_000;
+/// Looks at the end of a log before it counts as the end: the reader asks the directory ever more rarely.
+const END_LOOKS: u32 = 8;
+
+/// What became of one venue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VenueReport {
+    /// Venue word.
+    pub venue: String,
+    /// Channel the candles are made of.
+    pub source: String,
+    /// Records read, the repairer's included.
+    pub records: u64,
+    /// Bars stored, each time they were.
+    pub bars: u64,
+    /// Ranges that the log lost.
+    pub lost: u64,
+}
+
+impl std::fmt::Display for VenueReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { venue, source, records, bars, lost } = self;
+        write!(f, "{venue} candles from {source}: {records} records, {bars} bars stored")?;
+        if *lost > 0 { write!(f, ", {lost} ranges of the log are lost") } else { Ok(()) }
+    }
+}
+
+/// The records of one log in a range of receive times.
+struct Records {
+    tapes: VecDeque<(Shelf, Position)>,
+    reader: Option<LogReader>,
+    next: Option<Held>,
+    from_ns: u64,
+    to_ns: u64,
+    lost: u64,
+}
+
+impl Records {
+    fn open(cfg: &Config, dir: &Path, from_ns: u64, to_ns: u64) -> anyhow::Result<Records> {
+        let tapes = tapes(cfg, dir, from_ns)?.into();
+        let mut records = Records { tapes, reader: None, next: None, from_ns, to_ns, lost: 0 };
+        records.read()?;
+        Ok(records)
+    }
+
+    /// Gives the next record and reads the one behind it.
+    fn take(&mut self) -> anyhow::Result<Option<Held>> {
+        let taken = self.next.take();
+        if taken.is_some() {
+            self.read()?;
+        }
+        Ok(taken)
+    }
+
+    fn read(&mut self) -> anyhow::Result<()> {
+        let mut looks = 0;
+        loop {
+            let Some(reader) = &mut self.reader else {
+                let Some((shelf, start)) = self.tapes.pop_front() else { return Ok(()) };
+                let archive = shelf.archive().map(Path::to_path_buf);
+                let options = ReaderOptions { follow_damaged: true, archive, ..ReaderOptions::default() };
+                let open = LogReader::open(shelf.dir(), start, options);
+                self.reader = Some(open.with_context(|| format!("open the log {}", shelf.dir().display()))?);
+                continue;
+            };
+            match reader.next().context("read the log")? {
+                Step::Record(record) if record.ts_recv_ns >= self.to_ns => {
+                    self.tapes.clear();
+                    self.reader = None;
+                    return Ok(());
+                }
+                Step::Record(record) => {
+                    looks = 0;
+                    if record.ts_recv_ns >= self.from_ns {
+                        self.next = Some(Held::of(&record));
+                        return Ok(());
+                    }
+                }
+                Step::Lost(lost) => {
+                    tracing::warn!("candles: {lost}");
+                    self.lost += 1;
+                }
+                Step::AwaitRepair { .. } => reader.skip_damaged(),
+                Step::Tail if looks < END_LOOKS => looks += 1,
+                Step::Tail => self.reader = None,
+            }
+        }
+    }
+}
+
+/// One venue being folded.
+struct Fold<'a> {
+    id: VenueId,
+    number: u32,
+    feed: Feed,
+    items: Vec<Item>,
+    worker: &'a mut Worker,
+    database: &'a mut dyn CandleDb,
+    registry: &'a Arc<SymbolPeriodRegistry>,
+    /// Symbols of the registry that the database has.
+    registered: &'a mut usize,
+    bars: u64,
+}
+
+impl Fold<'_> {
+    fn hand_over(&mut self) {
+        let items = std::mem::take(&mut self.items);
+        if let Some(mut items) = self.worker.handle(Job::Batch(items)) {
+            items.clear();
+            self.items = items;
+        }
+        // Nobody listens to what changed.
+        self.worker.tell(|_, _| ());
+    }
+
+    fn commit(&mut self) -> anyhow::Result<()> {
+        self.hand_over();
+        let (out, answer) = sync_channel::<Dirty>(1);
+        let reply = Box::new(move |dirty| {
+            // The channel has room for the one answer.
+            let _ = out.send(dirty);
+        });
+        self.worker.handle(Job::Checkpoint { feed: self.number, reply });
+        let dirty = answer.recv().context("gather what changed")?;
+        let all = self.registry.all();
+        let registry = (0_u32..).zip(all).skip(*self.registered).collect::<Vec<_>>();
+        *self.registered += registry.len();
+        self.bars += dirty.bars.len() as u64;
+        let checkpoint = Checkpoint {
+            feed: self.id.to_string(),
+            logs: Vec::new(),
+            state: serde_json::to_value(self.feed.state()).unwrap_or_default(),
+            registry,
+            bars: dirty.bars,
+            old: dirty.old,
+            marks: dirty.marks,
+        };
+        self.database.commit(&checkpoint).context("store candles")?;
+        Ok(())
+    }
+}
+
+/// Makes the candles of `venues` (empty = all that have a source) in a new database in the directory `out`.
+///
+/// # Errors
+/// When the database is there already or cannot be written, or a log cannot be read.
+pub fn replay(
+    cfg: &Config,
+    venues: &[VenueId],
+    (from_ns, to_ns): (Option<u64>, Option<u64>),
+    out: &Path,
+) -> anyhow::Result<Vec<VenueReport>> {
+    let path = out.join(FILE);
+    anyhow::ensure!(
+        !path.exists(),
+        "there are candles already\n  where: {}\n  fix:   name a directory that does not exist or is empty",
+        path.display()
+    );
+    wal_format::durable::create_dir_all(out).with_context(|| format!("make {}", out.display()))?;
+    let mut database = db::open(&format!("sqlite:{FILE}"), out).with_context(|| format!("open {}", path.display()))?;
+    let registry = Arc::new(SymbolPeriodRegistry::load(database.load_registry()?));
+    let shown = Shown { latest: Arc::new(LatestSlots::new()), whole: Arc::new(DoubleBufferedKlineStore::new()) };
+    let mut worker = Worker::new(shown);
+    let mut registered = 0;
+    let mut reports = Vec::new();
+    for (number, (id, source)) in (0_u32..).zip(cfg.kline_sources()) {
+        if !venues.is_empty() && !venues.contains(&id) {
+            continue;
+        }
+        let venue = venue::venue(id).with_context(|| format!("venue {id} is not in this version"))?;
+        let patterns = cfg.venues.get(&id).map(|v| v.symbols.clone()).unwrap_or_default();
+        let feed = Feed::new(venue, source, number, patterns, Arc::clone(&registry), FeedState::default())?;
+        let fold = Fold {
+            id,
+            number,
+            feed,
+            items: Vec::new(),
+            worker: &mut worker,
+            database: database.as_mut(),
+            registry: &registry,
+            registered: &mut registered,
+            bars: 0,
+        };
+        let range = (from_ns.unwrap_or(0), to_ns.unwrap_or(u64::MAX));
+        reports.push(one(cfg, fold, source, range).with_context(|| format!("candles of {id}"))?);
+    }
+    Ok(reports)
+}
+
+fn one(cfg: &Config, mut fold: Fold<'_>, source: Channel, (from_ns, to_ns): (u64, u64)) -> anyhow::Result<VenueReport> {
+    let mut main = Records::open(cfg, &cfg.wal_dir(fold.id), from_ns, to_ns)?;
+    let mut repairs = Records::open(cfg, &cfg.repair_dir(fold.id), from_ns, u64::MAX)?;
+    let mut records = 0_u64;
+    fold.items.push(Item::Reset { feed: fold.number });
+    fold.feed.resume(&mut fold.items);
+    loop {
+        let record = main.take()?;
+        let until_ns = record.as_ref().map_or(u64::MAX, |record| record.ts_recv_ns);
+        while repairs.next.as_ref().is_some_and(|held| held.ts_recv_ns <= until_ns) {
+            let Some(held) = repairs.take()? else { break };
+            records += 1;
+            fold.feed.repair(&held.record(), &mut fold.items);
+        }
+        let Some(record) = record else { break };
+        records += 1;
+        fold.feed.record(&record.record(), &mut fold.items);
+        if fold.items.len() >= BATCH_ITEMS {
+            fold.hand_over();
+        }
+        if records.is_multiple_of(COMMIT_RECORDS) {
+            fold.commit()?;
+        }
+    }
+    fold.commit()?;
+    let (venue, source) = (fold.id.to_string(), source.to_string());
+    Ok(VenueReport { venue, source, records, bars: fold.bars, lost: main.lost + repairs.lost })
+}
