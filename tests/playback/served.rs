@@ -83,7 +83,7 @@ pub(super) fn record_with(
 /// Runs a collector until `played` and its log stands still.
 fn collect(config: &Path, log: &Path, played: impl Fn() -> bool) {
     let collector = Service::start("collector", config, &[("TAPEDECK_TEST_KEY", "a key")]);
-    wait_until("everything was played", || played());
+    wait_until("everything was played", played);
     let mut last = 0;
     wait_until("the log stands still", || {
         std::thread::sleep(std::time::Duration::from_millis(300));

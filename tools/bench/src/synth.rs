@@ -176,7 +176,7 @@ pub(crate) fn write(args: &Args) -> anyhow::Result<()> {
                 ms - 5,
                 r & 1 == 0,
             )?;
-            if symbol % SAMPLED_EVERY == 0 {
+            if symbol.is_multiple_of(SAMPLED_EVERY) {
                 // Read last before the append: making the frame is the venue's part.
                 stamped.push((symbol as u64, clock().mono_ns));
             }
