@@ -266,7 +266,8 @@ impl Quality {
                 sum += **n;
                 sum >= wanted
             });
-            end.map_or(0, |(end, _)| *end)
+            // Nothing is later than the latest.
+            end.map_or(0, |(end, _)| (*end).min(self.delay.max_us))
         };
         let (p50, p99, p999) = (within(500), within(990), within(999));
         (self.delay.p50_us, self.delay.p99_us, self.delay.p999_us) = (p50, p99, p999);
