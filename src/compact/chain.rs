@@ -17,14 +17,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use anyhow::Context;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 
-use super::hash::hex;
+use super::hash::{hash_all, hex};
 use super::replay::rewrite;
 use super::resume::manifests;
 use super::stage::list;
@@ -225,7 +224,8 @@ fn link(
             }
             Err(err) => return Err(err).with_context(|| format!("open {}", path.display())),
         };
-        let (bytes, sha256) = hash_file(open).with_context(|| format!("read {}", path.display()))?;
+        let (hash, bytes) = hash_all(open).with_context(|| format!("read {}", path.display()))?;
+        let sha256 = hex(&hash.finalize());
         if (bytes, sha256.as_str()) != (file.bytes, file.sha256.as_str()) {
             chain.faults.push(format!("{what}: {} is not what was published", file.path));
             continue;
@@ -261,22 +261,6 @@ pub(super) fn removed(lake: &Path) -> anyhow::Result<BTreeSet<String>> {
         Err(err) => return Err(err).with_context(|| format!("read {}", path.display())),
     };
     Ok(text.lines().filter_map(|l| serde_json::from_str::<Line>(l).ok()).map(|l| l.path).collect())
-}
-
-/// Size and SHA-256 of a file.
-fn hash_file(mut file: File) -> std::io::Result<(u64, String)> {
-    let mut hash = Sha256::new();
-    let mut chunk = vec![0; 1 << 20];
-    let mut bytes = 0;
-    loop {
-        match file.read(&mut chunk)? {
-            0 => return Ok((bytes, hex(&hash.finalize()))),
-            n => {
-                hash.update(&chunk[..n]);
-                bytes += n as u64;
-            }
-        }
-    }
 }
 
 /// Files among the published ones that no manifest names.

@@ -3,6 +3,8 @@
 //! A part may be gathered by several runs of the compactor. The state of the hash is saved with every cut and
 //! loaded again, so each payload is hashed once and the result is the one a single run would give.
 
+use std::io::Read;
+
 use serde::{Deserialize, Serialize};
 use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 use sha2::{Digest, Sha256};
@@ -48,6 +50,22 @@ impl PayloadHash {
 /// SHA-256 of one text, as lower-case hex.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
+}
+
+/// SHA-256 of everything that `from` still gives, and how many bytes that was.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn hash_all(mut from: impl Read) -> std::io::Result<(Sha256, u64)> {
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; 1 << 20];
+    let mut bytes = 0;
+    loop {
+        let got = from.read(&mut chunk)?;
+        let Some(read) = chunk.get(..got).filter(|b| !b.is_empty()) else { return Ok((hash, bytes)) };
+        hash.update(read);
+        bytes += got as u64;
+    }
 }
 
 /// Lower-case hex.

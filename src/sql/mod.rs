@@ -8,7 +8,7 @@ pub(crate) mod cluster;
 mod postgres;
 mod sqlite;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 pub(crate) use self::postgres::Postgres;
 pub(crate) use self::sqlite::Sqlite;
@@ -53,4 +53,30 @@ pub(crate) trait Sql: Send {
     fn batch(&mut self, sql: &str) -> Result<()>;
     fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64>;
     fn rows(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>>;
+}
+
+/// Ends a transaction: it is stored when the work in it was `done`, undone otherwise.
+pub(crate) fn settle<T>(sql: &mut impl Sql, done: Result<T>) -> Result<T> {
+    let done = done.and_then(|value| {
+        sql.batch("COMMIT")?;
+        Ok(value)
+    });
+    if done.is_err() {
+        // It fails when the connection is gone, and then there is nothing left to undo.
+        let _ = sql.batch("ROLLBACK");
+    }
+    done
+}
+
+/// Notes the version of a schema in its `table`, or checks the one that is there. `what` has it, for the message.
+pub(crate) fn keep_version(sql: &mut impl Sql, table: &str, what: &str, known: i64) -> Result<()> {
+    let rows = sql.rows(&format!("SELECT version FROM {table}"), &[])?;
+    match rows.first().and_then(|row| row.first()) {
+        None => sql.execute(&format!("INSERT INTO {table} VALUES (?1)"), &[Value::Int(known)]).map(drop),
+        Some(version) => {
+            let version = version.int()?;
+            ensure!(version <= known, "{what} has schema {version}, this program knows {known}: use the newer program");
+            Ok(())
+        }
+    }
 }

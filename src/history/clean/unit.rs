@@ -10,7 +10,6 @@
 //! others. Unless its rows are in the lake already: then the month stays as it is, and the file is reported.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -27,6 +26,7 @@ use super::row::{
 };
 use super::write::{Plan, UnitWriter};
 use super::zip;
+use crate::compact::hash::hash_all;
 use crate::history::{ArchivePath, Kind, Period};
 use crate::lake::piece::hex;
 use crate::lake::{LakeStore, LocalStore, WriteSettings};
@@ -107,15 +107,7 @@ pub struct Outcome {
 /// # Errors
 /// When it cannot be read.
 pub fn digest(path: &Path) -> std::io::Result<String> {
-    let mut file = std::fs::File::open(path)?;
-    let mut block = vec![0_u8; 1 << 20];
-    let mut hash = Sha256::new();
-    loop {
-        match file.read(&mut block)? {
-            0 => return Ok(hex(&hash.finalize())),
-            n => hash.update(block.get(..n).unwrap_or_default()),
-        }
-    }
+    Ok(hex(&hash_all(std::fs::File::open(path)?)?.0.finalize()))
 }
 
 /// The record of a month, if there is one that can be read.

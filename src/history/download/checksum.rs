@@ -6,6 +6,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use crate::compact::hash::hash_all;
 use crate::history::trouble::{Trouble, What};
 
 /// Largest `.CHECKSUM` that is read, bytes.
@@ -42,16 +43,7 @@ pub(super) fn hex(hash: Sha256) -> String {
 
 /// The hash of the first `n` bytes of a file; fewer when the file is shorter.
 pub(super) fn hash_prefix(path: &Path, n: u64) -> std::io::Result<(Sha256, u64)> {
-    let mut file = File::open(path)?.take(n);
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 256 << 10];
-    let mut total = 0;
-    loop {
-        let got = file.read(&mut buffer)?;
-        let Some(bytes) = buffer.get(..got).filter(|b| !b.is_empty()) else { return Ok((hash, total)) };
-        hash.update(bytes);
-        total += got as u64;
-    }
+    hash_all(File::open(path)?.take(n))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The statements of the manifest, over either database.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use super::queue::{Done, Failed, Lease, Offer, Offered, Pending, Queue, Run, Scope};
 use super::row::{SELECT, file_row, int};
@@ -24,36 +24,15 @@ impl<S: ManifestSql> Store<S> {
         let mut store = Self { sql };
         store.transaction(|s| {
             s.sql.batch(&schema::create::<S>())?;
-            let rows = s.sql.rows("SELECT version FROM history_schema", &[])?;
-            match rows.first().and_then(|row| row.first()) {
-                None => {
-                    s.sql.execute("INSERT INTO history_schema VALUES (?1)", &[Value::Int(schema::VERSION)])?;
-                }
-                Some(version) => {
-                    let version = version.int()?;
-                    ensure!(
-                        version <= schema::VERSION,
-                        "the manifest has schema {version}, this program knows {}: use the newer program",
-                        schema::VERSION
-                    );
-                }
-            }
-            Ok(())
+            crate::sql::keep_version(&mut s.sql, "history_schema", "the manifest", schema::VERSION)
         })?;
         Ok(store)
     }
 
     fn transaction<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.sql.begin()?;
-        let done = work(self).and_then(|value| {
-            self.sql.batch("COMMIT")?;
-            Ok(value)
-        });
-        if done.is_err() {
-            // It fails when the connection is gone, and then there is nothing left to undo.
-            let _ = self.sql.batch("ROLLBACK");
-        }
-        done
+        let done = work(self);
+        crate::sql::settle(&mut self.sql, done)
     }
 
     fn insert(&mut self, file: &Listed, offer: &Offer<'_>, now: i64) -> Result<()> {

@@ -34,21 +34,7 @@ impl<S: BarSql> Store<S> {
         let mut store = Self::reader(sql);
         store.transaction(|s| {
             s.sql.batch(&schema::create(&s.sql.dialect()))?;
-            let rows = s.sql.rows("SELECT version FROM tapedeck_schema", &[])?;
-            match rows.first().and_then(|row| row.first()) {
-                None => {
-                    s.sql.execute("INSERT INTO tapedeck_schema VALUES (?1)", &[Value::Int(schema::VERSION)])?;
-                }
-                Some(version) => {
-                    let version = version.int()?;
-                    ensure!(
-                        version <= schema::VERSION,
-                        "the database has schema {version}, this program knows {}: use the newer program",
-                        schema::VERSION
-                    );
-                }
-            }
-            Ok(())
+            crate::sql::keep_version(&mut s.sql, "tapedeck_schema", "the database", schema::VERSION)
         })?;
         store.registry = query::registry(&mut store.sql)?;
         Ok(store)
@@ -62,15 +48,8 @@ impl<S: BarSql> Store<S> {
     /// Runs `work` in a transaction; an error undoes all of it.
     fn transaction<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.sql.begin()?;
-        let done = work(self).and_then(|value| {
-            self.sql.batch("COMMIT")?;
-            Ok(value)
-        });
-        if done.is_err() {
-            // It fails when the connection is gone, and then there is nothing left to undo.
-            let _ = self.sql.batch("ROLLBACK");
-        }
-        done
+        let done = work(self);
+        crate::sql::settle(&mut self.sql, done)
     }
 
     fn named(&self, symbol_index: u32, interval: Interval, bar: KlineData) -> Result<NamedBar> {

@@ -25,35 +25,11 @@ use tapedeck::lake::{Common, Numeric, RowsChunk, Table, TableBuffer, WriteSettin
 use tapedeck::venue::row::{BookTicker, DepthUpdate, Level, Side, Trade};
 use tapedeck::venue::{Interner, Num, SymbolId};
 
+use crate::dice::Dice;
+
 const SYMBOLS: usize = 400;
 const GROUPS: usize = 8;
 const ROUNDS: usize = 5;
-
-/// Deterministic numbers (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// Exponential with this mean.
-    fn exp(&mut self, mean: f64) -> f64 {
-        -mean * (1.0 - self.unit()).ln()
-    }
-}
 
 /// One symbol's state.
 struct Market {

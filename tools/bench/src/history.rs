@@ -25,6 +25,8 @@ use tapedeck::history::clean::{Job, run as clean};
 use tapedeck::lake::WriteSettings;
 use tapedeck::memory::Level;
 
+use crate::dice::Dice;
+
 /// Where the archive would have the file.
 const FOLDER: &str = "data.binance.vision/data/futures/um/monthly/aggTrades/BTCUSDT";
 const NAME: &str = "BTCUSDT-aggTrades-2024-08";
@@ -227,32 +229,6 @@ fn baseline(args: &Args, csv: &Path, from_zip: &Took, from_csv: &Took) -> Result
         );
     }
     Ok(())
-}
-
-/// Deterministic numbers (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// Exponential with this mean.
-    fn exp(&mut self, mean: f64) -> f64 {
-        -mean * (1.0 - self.unit()).ln()
-    }
 }
 
 /// Writes the zip with its checksum, and the bare CSV where one is wanted; returns the bytes of the CSV.

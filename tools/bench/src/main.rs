@@ -6,6 +6,7 @@ mod append;
 mod brokers;
 mod compact;
 mod decode;
+mod dice;
 mod endtoend;
 mod history;
 mod klines;
