@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 use sha2::{Digest, Sha256};
 
+pub(crate) use crate::lake::piece::hex;
+
 /// A running SHA-256.
 #[derive(Clone, Default)]
 pub struct PayloadHash {
@@ -66,12 +68,6 @@ pub fn hash_all(mut from: impl Read) -> std::io::Result<(Sha256, u64)> {
         hash.update(read);
         bytes += got as u64;
     }
-}
-
-/// Lower-case hex.
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|n| char::from(DIGITS[usize::from(n)])).collect()
 }
 
 /// Bytes of lower- or upper-case hex; `None` for anything else.

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use wal_format::{Kind, LogReader, Position, ReaderOptions, Step};
 
 use super::live::{grouped, size};
+use crate::compact::hash::hex;
 use crate::config::Config;
 use crate::lake::Manifest;
 use crate::venue::VenueId;
@@ -150,10 +151,6 @@ fn read_log(cfg: &Config, id: VenueId, v: &mut VenueAccount) -> anyhow::Result<V
         }
     }
     Ok(digests.into_values().map(|d| hex(&d.finalize())).collect())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// All manifests below a directory, in no particular order.

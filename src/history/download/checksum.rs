@@ -32,13 +32,7 @@ pub(super) fn parse(text: &[u8], name: &str) -> Result<String, Trouble> {
 
 /// A digest as lower-case hex.
 pub(super) fn hex(hash: Sha256) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(64);
-    for byte in hash.finalize() {
-        // Writing into a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    crate::compact::hash::hex(&hash.finalize())
 }
 
 /// The hash of the first `n` bytes of a file; fewer when the file is shorter.
