@@ -3,17 +3,20 @@
 # a frame), on one line and on two. At the end every missing id must be told, memory must be flat.
 #
 # usage: tests/campaigns/soak.sh [SECONDS=1800] [FRAMES_PER_SECOND=30000] [CLOSES_PER_VENUE=60]
-# Needs: cargo build --release --workspace; python3. Writes below target/campaigns/soak.
+# From the environment: VENUES (all seven; a list with blanks), SYMBOLS (25 on each venue), STREAMS (on a connection, 40),
+# ARCHIVE (none; with zstd the whole recording stays, and is replayed and compared at the end), BIN, DIR.
+# The long one of issue 6: SYMBOLS=450 VENUES="binance-usdm kucoin-spot gate-spot" STREAMS=200 ARCHIVE=zstd soak.sh 6600 9000 20
+# Needs: cargo build --release --workspace; python3 with pyarrow and numpy. Writes below target/campaigns/soak.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 seconds=${1:-1800} rate=${2:-30000} closes=${3:-60}
-bin=target/release
+bin=${BIN:-target/release}
 [ -x $bin/tapedeck ] && [ -x $bin/venue-sim ] || { echo "build first: cargo build --release --workspace"; exit 1; }
-dir=target/campaigns/soak
+dir=${DIR:-target/campaigns/soak}
 rm -rf "$dir"; mkdir -p "$dir"
-venues=(binance-spot binance-spot-sbe binance-usdm kucoin-spot kucoin-futures gate-spot gate-futures)
+read -ra venues <<<"${VENUES:-binance-spot binance-spot-sbe binance-usdm kucoin-spot kucoin-futures gate-spot gate-futures}"
 joined=$(IFS=,; echo "${venues[*]}")
-symbols=$(python3 -c 'print(",".join(f"SYM{i:02}_USDT" for i in range(24)) + ",币安人生_USDT")')
+symbols=$(python3 -c 'import sys; print(",".join(f"SYM{i:02}_USDT" for i in range(int(sys.argv[1]) - 1)) + ",币安人生_USDT")' "${SYMBOLS:-25}")
 over=$(((seconds - 60) * 1000))
 [ "$over" -gt 0 ] || over=$((seconds * 500))
 faults=$(python3 - "$closes" "$over" "${venues[@]}" <<'E2'
@@ -30,16 +33,16 @@ sim=$!
 trap 'kill $sim ${c:-} ${k:-} 2>/dev/null || true' EXIT
 for _ in $(seq 100); do port=$(grep -oE '127\.0\.0\.1:[0-9]+' "$dir/sim.out" "$dir/sim.err" | head -1 | sed 's/.*://') && [ -n "$port" ] && break; sleep 0.2; done
 [ -n "${port:-}" ] || { cat "$dir/sim.err"; exit 1; }
-python3 - "$dir" "$port" "${venues[@]}" <<'E2'
+python3 - "$dir" "$port" "${ARCHIVE:-none}" "${STREAMS:-40}" "${venues[@]}" <<'E2'
 import os, sys
-dir, port, venues = os.path.abspath(sys.argv[1]), sys.argv[2], sys.argv[3:]
-text = f'[data]\ndir = "{dir}/data"\n[api]\nlisten = "127.0.0.1:0"\n[collector]\nlisten = "127.0.0.1:0"\n[lake]\nack_interval_s = 60\n[klines]\nflush_interval_s = 5\n'
+dir, port, archive, streams, venues = os.path.abspath(sys.argv[1]), *sys.argv[2:5], sys.argv[5:]
+text = f'[data]\ndir = "{dir}/data"\n[wal]\narchive = "{archive}"\n[api]\nlisten = "127.0.0.1:0"\n[collector]\nlisten = "127.0.0.1:0"\n[lake]\nack_interval_s = 60\n[klines]\nflush_interval_s = 5\n'
 for i, v in enumerate(venues):
     channels = ["trades", "book_ticker", "depth", "depth_snapshot"]
     if v in ("binance-spot", "binance-usdm"): channels.append("agg_trades")
     if v == "binance-usdm": channels += ["mark_price", "liquidations"]
     base = f"127.0.0.1:{port}/{v}"
-    text += f'\n[venues.{v}]\nsymbols = ["*"]\nchannels = {channels}\nconnect_stagger_ms = 50\nconnects_per_5_min = 100000\nstreams_per_connection = 40\nrest_url = "http://{base}"\n'
+    text += f'\n[venues.{v}]\nsymbols = ["*"]\nchannels = {channels}\nconnect_stagger_ms = 50\nconnects_per_5_min = 100000\nstreams_per_connection = {streams}\nrest_url = "http://{base}"\n'
     if not v.startswith("kucoin"): text += f'ws_url = "ws://{base}"\n'
     if v == "binance-spot-sbe": text += 'api_key_env = "SOAK_KEY"\n'
     # Every other venue on two lines.
@@ -49,15 +52,7 @@ E2
 export SOAK_KEY=soak
 "$bin/tapedeck" collector --config "$dir/soak.toml" >"$dir/collector.log" 2>&1 & c=$!
 "$bin/tapedeck" compactor --config "$dir/soak.toml" >"$dir/compactor.log" 2>&1 & k=$!
-echo "second collector compactor collector_rss compactor_rss" >"$dir/rss"
-start=$(date +%s)
-own() { awk '/^RssAnon|^RssShmem/ {s+=$2} END {print s+0}' "/proc/$1/status"; }
-all() { awk '/^VmRSS/ {print $2}' "/proc/$1/status"; }
-while now=$(($(date +%s) - start)) && [ "$now" -lt "$seconds" ]; do
-  kill -0 $c && kill -0 $k || { tail -5 "$dir"/*.log; exit 1; }
-  echo "$now $(own $c) $(own $k) $(all $c) $(all $k)" >>"$dir/rss"
-  sleep 2
-done
+python3 tests/scripts/soak_sample.py "$dir" "$seconds" $c $k || { tail -5 "$dir"/*.log; exit 1; }
 "$bin/tapedeck" status --brief --config "$dir/soak.toml" >"$dir/status.txt" 2>&1 || true
 kill -INT $c; wait $c
 sleep 20 # repairs of the last holes
@@ -65,4 +60,5 @@ kill -INT $k; wait $k
 kill -INT $sim; wait $sim || true
 "$bin/tapedeck" compactor --drain --config "$dir/soak.toml" >>"$dir/compactor.log" 2>&1
 trap - EXIT
+if [ "${ARCHIVE:-none}" != none ]; then "$bin/tapedeck" replay --verify --config "$dir/soak.toml" | tail -12; fi
 python3 tests/scripts/soak_check.py "$dir"
