@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Judges a soak: every id between the first and the last of a symbol is there, or told as missing; memory is flat.
 
-Usage: soak_check.py DIR      (DIR is what tests/campaigns/soak.sh wrote; needs pyarrow and numpy)
+Usage: soak_check.py DIR | --memory SAMPLES      (DIR is what tests/campaigns/soak.sh wrote; needs pyarrow and numpy)
 
 The ids come from the published Parquet files, the explanations from the events and manifests; nothing of Tapedeck runs.
 """
@@ -55,6 +55,8 @@ def steady(path):
 
 
 def main():
+    if sys.argv[1] == "--memory":
+        return steady(sys.argv[2])
     dir = sys.argv[1]
     lake = f"{dir}/data/lake"
     manifests = [json.load(open(p)) for p in glob.glob(f"{lake}/_manifests/**/*.json", recursive=True)]
