@@ -54,6 +54,7 @@ mod history {
     mod moto;
     mod pressure;
     mod queue;
+    mod shared;
     mod verify;
     mod whole;
 }

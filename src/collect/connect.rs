@@ -240,9 +240,26 @@ pub async fn open(target: &Target, dialer: &Dialer, tls: &Arc<ClientConfig>) -> 
     }
 }
 
-/// `Retry-After` where it is a number of seconds.
+/// `Retry-After` in seconds: a number, or a date (RFC 9110, 10.2.3), which counts from the `Date` of the same answer, or
+/// from now where it has none. A date that is over is 0.
 pub fn retry_after_s(headers: &http::HeaderMap) -> Option<u64> {
-    headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
+    let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).map(str::trim);
+    let said = text(http::header::RETRY_AFTER)?;
+    if let Ok(seconds) = said.parse() {
+        return Some(seconds);
+    }
+    let now = || i64::try_from(crate::clock::wall_ns() / 1_000_000_000).unwrap_or(i64::MAX);
+    let from = text(http::header::DATE).and_then(http_date_s).unwrap_or_else(now);
+    Some(u64::try_from(http_date_s(said)?.saturating_sub(from)).unwrap_or(0))
+}
+
+/// An HTTP date in seconds since 1970: as it is sent today, and the two obsolete forms that are still to be read (RFC
+/// 9110, 5.6.7).
+fn http_date_s(text: &str) -> Option<i64> {
+    let forms = ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    let read = |form: &&str| jiff::civil::DateTime::strptime(form, text).ok();
+    let date = forms.iter().find_map(read)?;
+    Some(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())
 }
 
 #[cfg(test)]
@@ -294,6 +311,31 @@ mod tests {
         assert_eq!(err.wait_at_least(), Some(Duration::from_secs(7)));
         let err = refuse_with("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n").await;
         assert_eq!((err.http_status(), err.wait_at_least()), (Some(503), None));
+    }
+
+    #[test]
+    fn a_retry_after_is_a_number_or_a_date_of_any_form_that_counts_from_the_answers_own_date() {
+        let after = |retry: &str, date: Option<&str>| {
+            let mut headers = http::HeaderMap::new();
+            headers.insert(http::header::RETRY_AFTER, retry.parse().unwrap());
+            if let Some(date) = date {
+                headers.insert(http::header::DATE, date.parse().unwrap());
+            }
+            retry_after_s(&headers)
+        };
+        // The three spellings of one second in RFC 9110, 5.6.7.
+        let date = Some("Sun, 06 Nov 1994 08:48:37 GMT");
+        for same in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+            assert_eq!(after(same, date), Some(60), "{same}");
+            assert_eq!(after(same, None), Some(0), "it is over: {same}");
+        }
+        assert_eq!(after(" 7 ", date), Some(7));
+        assert!(after("Thu, 31 Dec 9998 23:59:59 GMT", None) > Some(1_000_000_000));
+        assert_eq!(after("Fri, 31 Dec 1999 23:59:59 GMT", Some("nonsense")), Some(0));
+        for none in ["", "soon", "-3", "Sun, 06 Nov 1994", "Sun, 99 Nov 1994 08:49:37 GMT"] {
+            assert_eq!(after(none, date), None, "{none}");
+        }
+        assert_eq!(retry_after_s(&http::HeaderMap::new()), None);
     }
 
     #[tokio::test]

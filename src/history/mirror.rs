@@ -1,7 +1,14 @@
-//! The folder of a mirror: who holds it, what lies where, and that only one download at a time writes into it.
+//! The folder of a mirror: its name, what lies where, and who writes into it: one download alone, or several that share
+//! a manifest and keep out of each other's way by its leases.
+//!
+//! A mirror has a name of its own (`.mirror` in its folder), for several machines may see the folder under paths of
+//! their own. Never touches the files of the archive.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use wal_format::durable;
@@ -10,16 +17,48 @@ use super::manifest::{self, Queue};
 use super::path::ArchivePath;
 use crate::config::History;
 
-/// Held by whoever downloads into the mirror.
+/// Held by whoever downloads into the mirror; together by those who share a manifest.
 const LOCK: &str = ".download.lock";
+/// Number of the file itself, and the name of the mirror: a copy of the folder has another number, and is no such mirror.
+const NAME: &str = ".mirror";
+/// Between two looks whether the mirror is free.
+const PAUSE: Duration = Duration::from_millis(50);
+/// A process that is being started inherits every lock for an instant: one look is not enough.
+const LOOKS: u32 = 20;
+/// The first of those who share a mirror has it alone for as long as its database takes to answer.
+const LOOKS_SHARED: u32 = 400;
 
 /// A mirror on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mirror {
     /// Its folder, absolute.
     pub dir: PathBuf,
-    /// `node:folder`: names the mirror among all that share a manifest.
-    pub holder: String,
+    /// Names the mirror among all that share a manifest: `node:folder` of whoever filled it first.
+    pub name: String,
+    /// `node:folder` of this machine.
+    pub who: String,
+    /// This machine.
+    pub node: String,
+}
+
+/// The right to download into a mirror, until it is dropped.
+#[derive(Debug)]
+pub struct Hold {
+    file: File,
+    /// Nobody else has it.
+    pub alone: bool,
+}
+
+impl Hold {
+    /// Lets others in who share the manifest.
+    ///
+    /// # Errors
+    /// As the file system reports.
+    pub fn share(&mut self) -> std::io::Result<()> {
+        self.file.lock_shared()?;
+        self.alone = false;
+        Ok(())
+    }
 }
 
 impl Mirror {
@@ -31,7 +70,8 @@ impl Mirror {
         durable::create_dir_all(&config.dir).with_context(|| format!("make {}", config.dir.display()))?;
         let dir = config.dir.canonicalize().with_context(|| format!("find {}", config.dir.display()))?;
         let node = config.node.clone().unwrap_or_else(host_name);
-        Ok(Mirror { holder: format!("{node}:{}", dir.display()), dir })
+        let who = format!("{node}:{}", dir.display());
+        Ok(Mirror { name: name_of(&dir).unwrap_or_else(|| who.clone()), dir, who, node })
     }
 
     /// The manifest of the mirror.
@@ -55,29 +95,72 @@ impl Mirror {
         free_bytes(&self.dir)
     }
 
-    /// The right to download into the mirror, until the answer is dropped.
+    /// The right to download into the mirror. Whoever has it alone gives the mirror its name where it has none; with
+    /// `may_share` others may have it at the same time.
     ///
     /// # Errors
-    /// When another process has it.
-    pub fn lock(&self) -> Result<File> {
+    /// When another process has it, and as the file system reports.
+    pub fn lock(&mut self, may_share: bool) -> Result<Hold> {
         let path = self.dir.join(LOCK);
-        let file = File::create(&path).with_context(|| format!("make {}", path.display()))?;
-        // A process that is being started inherits every lock for an instant: one look is not enough.
-        for _ in 0..20 {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(std::time::Duration::from_millis(50)),
-                Err(std::fs::TryLockError::Error(err)) => {
+        let file = File::options().create(true).truncate(false).write(true).read(true).open(&path);
+        let file = file.with_context(|| format!("make {}", path.display()))?;
+        for _ in 0..if may_share { LOOKS_SHARED } else { LOOKS } {
+            let alone = file.try_lock();
+            let shared =
+                if may_share && alone.is_err() { file.try_lock_shared() } else { Err(TryLockError::WouldBlock) };
+            match (alone, shared) {
+                (Ok(()), _) => {
+                    self.name = self.named().with_context(|| format!("name {}", self.dir.display()))?;
+                    return Ok(Hold { file, alone: true });
+                }
+                (_, Ok(())) => {
+                    self.name = name_of(&self.dir).unwrap_or_else(|| self.who.clone());
+                    return Ok(Hold { file, alone: false });
+                }
+                (Err(TryLockError::Error(err)), _) | (_, Err(TryLockError::Error(err))) => {
                     return Err(err).with_context(|| format!("lock {}", path.display()));
                 }
+                (Err(TryLockError::WouldBlock), Err(TryLockError::WouldBlock)) => std::thread::sleep(PAUSE),
             }
         }
         bail!(
-            "another download works in {}: wait for it, or give this one a history.dir of its own (they may share a \
-             manifest on Postgres)",
+            "another download works in {}: wait for it, give this one a history.dir of its own, or let both share a \
+             manifest on Postgres (history.manifest)",
             self.dir.display()
         )
     }
+
+    /// The name of the mirror; given now where there is none.
+    fn named(&self) -> std::io::Result<String> {
+        if let Some(name) = name_of(&self.dir) {
+            return Ok(name);
+        }
+        let tmp = self.dir.join(format!("{NAME}.tmp"));
+        let mut file = File::create(&tmp)?;
+        let number = file.metadata()?.ino();
+        writeln!(file, "{number} {}", self.who)?;
+        durable::publish_file(&tmp, &self.dir.join(NAME))?;
+        Ok(self.who.clone())
+    }
+
+    /// Writes a small file of the mirror as a whole, beside others who may do the same; `by` tells them apart.
+    ///
+    /// # Errors
+    /// As the file system reports.
+    pub fn publish(&self, dest: &Path, bytes: &[u8], by: &str) -> std::io::Result<()> {
+        let name = dest.file_name().unwrap_or_default().to_string_lossy();
+        let tmp = dest.with_file_name(format!(".{name}.{by}.tmp"));
+        File::create(&tmp)?.write_all(bytes)?;
+        durable::publish_file(&tmp, dest)
+    }
+}
+
+/// The name in a mirror's folder, if it was given to this folder.
+fn name_of(dir: &Path) -> Option<String> {
+    let path = dir.join(NAME);
+    let text = std::fs::read_to_string(&path).ok()?;
+    let (number, name) = text.strip_suffix('\n')?.split_once(' ')?;
+    (number.parse() == Ok(std::fs::metadata(&path).ok()?.ino())).then(|| name.to_owned())
 }
 
 fn free_bytes(dir: &Path) -> Result<u64> {
@@ -96,19 +179,51 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn config(dir: &Path) -> History {
+        let mut config = crate::config::Config::load(None, []).unwrap().history;
+        config.dir = dir.to_owned();
+        config
+    }
+
     #[test]
     fn one_download_at_a_time_has_the_mirror_and_its_end_gives_it_back() {
         let dir = tempfile::tempdir().unwrap();
-        let mut config = crate::config::Config::load(None, []).unwrap().history;
-        config.dir = dir.path().join("deep/mirror");
-        let mirror = Mirror::open(&config).unwrap();
-        assert!(mirror.holder.ends_with("deep/mirror") && mirror.free_bytes().unwrap() > 0);
-        let lock = mirror.lock().unwrap();
-        let refused = mirror.lock().unwrap_err().to_string();
+        let config = config(&dir.path().join("deep/mirror"));
+        let mut mirror = Mirror::open(&config).unwrap();
+        assert!(mirror.who.ends_with("deep/mirror") && mirror.free_bytes().unwrap() > 0);
+        let lock = mirror.lock(false).unwrap();
+        assert!(lock.alone);
+        let refused = mirror.lock(false).unwrap_err().to_string();
         assert!(refused.contains("another download"), "{refused}");
         drop(lock);
-        mirror.lock().unwrap();
-        config.node = Some("n1".into());
-        assert!(Mirror::open(&config).unwrap().holder.starts_with("n1:/"));
+        mirror.lock(false).unwrap();
+    }
+
+    #[test]
+    fn those_who_share_a_manifest_share_a_mirror_and_its_name_and_a_copy_is_another_mirror() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |node: &str, folder: &str| {
+            let mut config = config(&dir.path().join(folder));
+            config.node = Some(node.to_owned());
+            Mirror::open(&config).unwrap()
+        };
+        let (mut a, mut b) = (open("a", "m"), open("b", "m"));
+        let mut first = a.lock(true).unwrap();
+        assert!(first.alone && a.name.starts_with("a:/"));
+        first.share().unwrap();
+        let second = b.lock(true).unwrap();
+        assert!(!second.alone);
+        assert_eq!((&b.name, b.who.starts_with("b:/")), (&a.name, true), "one mirror has one name");
+        assert!(open("c", "m").lock(false).is_err(), "one who does not share stays out");
+        drop((first, second));
+        assert!(b.lock(true).unwrap().alone);
+        assert_eq!(open("c", "m").name, a.name);
+        let copy = dir.path().join("copy");
+        std::fs::create_dir(&copy).unwrap();
+        std::fs::copy(a.dir.join(NAME), copy.join(NAME)).unwrap();
+        let mut c = open("c", "copy");
+        assert_eq!(c.name, c.who);
+        let _hold = c.lock(true).unwrap();
+        assert_eq!(open("d", "copy").name, c.who);
     }
 }

@@ -36,13 +36,15 @@ pub enum What {
     BadChecksum,
     /// The answer makes no sense.
     Protocol,
+    /// What was downloaded so far was taken away.
+    Vanished,
     /// The disk refused.
     Disk,
 }
 
 impl What {
     /// All of them.
-    pub const ALL: [What; 11] = [
+    pub const ALL: [What; 12] = [
         What::Gone,
         What::Refused,
         What::Throttled,
@@ -53,6 +55,7 @@ impl What {
         What::Checksum,
         What::BadChecksum,
         What::Protocol,
+        What::Vanished,
         What::Disk,
     ];
 
@@ -69,6 +72,7 @@ impl What {
             What::Checksum => "checksum",
             What::BadChecksum => "bad checksum file",
             What::Protocol => "protocol",
+            What::Vanished => "vanished",
             What::Disk => "disk",
         }
     }
@@ -106,6 +110,7 @@ impl What {
                 "file and checksum of the archive do not agree: it is being uploaded again, or damaged there; try \
                  again later"
             }
+            What::Vanished => "somebody removes .partial files below history.dir: find out who, then try again",
             What::Disk => "make room or repair the disk, then try again",
         }
     }

@@ -80,6 +80,22 @@ fn a_throttling_server_is_given_the_time_it_asks_for_and_no_file_is_blamed() {
 }
 
 #[test]
+fn a_throttling_server_may_name_the_moment_instead_of_the_seconds() {
+    let (archive, key) = twenty();
+    // Two seconds behind the server's own clock, which is years behind ours.
+    let (after, date) = ("Wed, 21 Oct 2015 07:28:02 GMT", "Wed, 21 Oct 2015 07:28:00 GMT");
+    archive.fault(&key, [Fault::StatusUntil(429, after, date)]);
+    // Without an answer that is understood it would be one second.
+    let mirror = Mirror::new(&archive, "attempts = 3\nretry_max_s = 1");
+    let started = std::time::Instant::now();
+    let run = mirror.download(&["--kind", "trades"]);
+    assert_eq!((run.code, &run.summary["ok"]), (Some(0), &20.into()), "{}", run.text);
+    // Not a limit on speed: the server asked for at least this.
+    assert!(started.elapsed().as_millis() >= 2_000);
+    mirror.holds_exactly(&archive, &archive.keys());
+}
+
+#[test]
 fn a_wrong_length_is_noticed_and_the_right_one_taken() {
     recovers(vec![Fault::WrongLength(7), Fault::WrongLength(-7)]);
 }

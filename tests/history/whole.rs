@@ -35,6 +35,13 @@ fn what_is_downloaded_is_cleaned_and_proven_and_cleaned_again_when_it_is_uploade
     assert_eq!((run.code, &run.summary["ok"]), (Some(0), &5.into()), "{}", run.text);
     assert_eq!(mirror.json(&["status"])[0]["wants_cleaning"], 5);
     let clean = || mirror.json(&["clean"]).remove(0);
+    // What would be done is told, and nothing is done.
+    let would = || mirror.json(&["clean", "--dry-run"]);
+    let told = would();
+    assert!(told.len() == 4 && told[..3].iter().all(|l| l["why"] == "new"), "{told:?}");
+    assert_eq!((&told[3]["dry_run"]["would_clean"], &told[3]["dry_run"]["files"]), (&3.into(), &4.into()), "{told:?}");
+    assert!(!mirror.root().join("lake").exists());
+    assert_eq!(mirror.json(&["status"])[0]["wants_cleaning"], 5);
     let first = clean();
     assert_eq!((&first["months"], &first["cleaned"], &first["rows"]), (&3.into(), &3.into(), &2_940.into()), "{first}");
     assert_eq!(first["only_mirrored"], 1);
@@ -42,6 +49,12 @@ fn what_is_downloaded_is_cleaned_and_proven_and_cleaned_again_when_it_is_uploade
     assert_eq!(mirror.json(&["status"])[0]["runs"][0]["summary"]["cleaned"], 3);
     let metrics = std::fs::read_to_string(mirror.root().join("manifests/clean.prom")).unwrap();
     assert!(metrics.contains("tapedeck_history_clean_months{result=\"ok\"} 3\n"), "{metrics}");
+    assert_eq!(
+        would(),
+        [serde_json::json!({ "dry_run": {
+        "months": 3, "would_clean": 0, "unchanged": 3, "files": 0, "bytes": 0, "refused_files": 0, "only_mirrored": 1,
+    } })]
+    );
     let again = clean();
     assert_eq!((&again["cleaned"], &again["unchanged"]), (&0.into(), &3.into()));
     // A day of the real file is missing, and nobody reported that.
@@ -54,6 +67,11 @@ fn what_is_downloaded_is_cleaned_and_proven_and_cleaned_again_when_it_is_uploade
     archive.put(AGGS, aggs(1..50, 1_723_075_200_000));
     let run = mirror.download(&all);
     assert_eq!((run.code, &run.summary["ok"]), (Some(0), &1.into()), "{}", run.text);
+    let told = would();
+    assert_eq!((told.len(), &told[0]["why"], &told[0]["month"]), (2, &"files".into(), &"2024-08".into()), "{told:?}");
+    assert_eq!(told[0]["because_of"], serde_json::json!([format!("changed {AGGS}")]));
+    let text = String::from_utf8_lossy(&mirror.history(&["clean", "--dry-run"]).stdout).into_owned();
+    assert!(text.lines().count() == 1 && text.contains(&format!("\tfiles, changed {AGGS}")), "{text}");
     let third = clean();
     assert_eq!(
         (&third["cleaned"], &third["unchanged"], &third["rows"]),

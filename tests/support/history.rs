@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
+use std::sync::Arc;
 
 use super::s3::{Archive, BUCKET};
 use super::{both, tapedeck};
 
 /// See the module.
 pub struct Mirror {
-    pub dir: tempfile::TempDir,
+    pub dir: Arc<tempfile::TempDir>,
     pub config: PathBuf,
 }
 
@@ -30,8 +31,24 @@ impl Mirror {
 
     /// Over these URLs; `sections` stand before `[history]`.
     pub fn over(base_url: &str, list_url: &str, sections: &str, history: &str) -> Mirror {
-        let dir = tempfile::tempdir().unwrap();
-        let config = dir.path().join("tapedeck.toml");
+        Mirror::of(Arc::new(tempfile::tempdir().unwrap()), "tapedeck", base_url, list_url, sections, history)
+    }
+
+    /// The same folder, with a configuration of its own.
+    pub fn also(&self, name: &str, archive: &Archive, history: &str) -> Mirror {
+        let list_url = format!("{}/{BUCKET}", archive.url);
+        Mirror::of(Arc::clone(&self.dir), name, &archive.url, &list_url, "", history)
+    }
+
+    fn of(
+        dir: Arc<tempfile::TempDir>,
+        name: &str,
+        base_url: &str,
+        list_url: &str,
+        sections: &str,
+        history: &str,
+    ) -> Mirror {
+        let config = dir.path().join(format!("{name}.toml"));
         let text = format!(
             "[data]\ndir = {:?}\n{sections}\n[history]\nbase_url = {base_url:?}\nlist_url = {list_url:?}\n\
              retry_first_ms = 5\nretry_max_s = 1\nmin_free_mib = 0\nrequests_per_s = 100000\nstall_timeout_s = 2\n{history}\n",

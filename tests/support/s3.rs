@@ -18,6 +18,8 @@ pub const BUCKET: &str = "bucket";
 pub enum Fault {
     /// This status, and `Retry-After` in seconds.
     Status(u16, Option<u64>),
+    /// This status, and `Retry-After` and `Date` as these texts.
+    StatusUntil(u16, &'static str, &'static str),
     /// The connection is reset after this many bytes of the body.
     ResetAfter(usize),
     /// Closed without a word after this many bytes.
@@ -308,6 +310,12 @@ impl Archive {
         if let Some(Fault::Status(status, after)) = fault {
             note(status, 0, false);
             return simple(stream, status, after, "no");
+        }
+        if let Some(Fault::StatusUntil(status, after, date)) = fault {
+            note(status, 0, false);
+            let mut out = stream;
+            write!(out, "HTTP/1.1 {status} x\r\nretry-after: {after}\r\ndate: {date}\r\ncontent-length: 0\r\n\r\n")?;
+            return Ok(true);
         }
         if let Some(Fault::Html) = fault {
             note(200, 0, false);

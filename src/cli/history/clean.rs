@@ -1,4 +1,4 @@
-//! `tapedeck history clean`: mirrored files to tables of a lake.
+//! `tapedeck history clean`: mirrored files to tables of a lake; `--dry-run` tells which, and why.
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
@@ -16,11 +16,11 @@ use crate::compact::write_settings;
 use crate::history::clean::plan::{Digests, Downloaded, Plan, plan};
 use crate::history::clean::record::InputRecord;
 use crate::history::clean::run::Told;
-use crate::history::clean::unit::Settings;
+use crate::history::clean::unit::{Settings, preview};
 use crate::history::clean::{Job, Record, Summary};
 use crate::history::manifest::{EXPORTS, State};
 use crate::lake::{LakeFormat, WriteSettings};
-use crate::memory::MemoryMonitor;
+use crate::memory::{Level, MemoryMonitor};
 
 /// Most files that are named one by one.
 const SHOWN: usize = 20;
@@ -35,6 +35,9 @@ pub(super) struct Args {
     /// Clean again what has not changed; gives the same bytes.
     #[arg(long)]
     force: bool,
+    /// Only tell which months would be cleaned, and why.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -60,6 +63,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
         Ok(())
     })?;
     let plan = plan(&mirror.dir, &chosen.selection, &digests)?;
+    if args.dry_run {
+        return dry_run(&chosen, &plan, args.force);
+    }
     let (memory, pressure) = MemoryMonitor::start(&chosen.cfg.memory, "history").context("start the memory monitor")?;
     let level = || pressure.level();
     let workers = match chosen.cfg.history.clean_workers {
@@ -67,7 +73,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         n => n,
     };
     let progress = Progress::new(&plan, chosen.json);
-    let run = manifest.begin_run(&mirror.holder, "clean")?;
+    let run = manifest.begin_run(&mirror.who, "clean")?;
     let manifest = Mutex::new(manifest);
     let started = clock::now().mono_ns;
     let tell = |told: &Told<'_>| {
@@ -84,17 +90,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         }
         progress.told(told);
     };
-    let settings = Settings {
-        lake: chosen.lake(),
-        // Whatever the live lake is published as: what is cleaned is read again, by name of column.
-        write: WriteSettings { format: LakeFormat::Parquet, ..write_settings(&chosen.cfg) },
-        by_day: !chosen.cfg.history.file_per_month,
-        chunk_rows: chosen.cfg.history.chunk_rows,
-        stream_rows: chosen.cfg.history.stream_rows,
-        workers,
-        level: &level,
-        force: args.force,
-    };
+    let settings = settings(&chosen, workers, &level, args.force);
     let summary = crate::history::clean::run(&Job { settings, plan, tell: &tell });
     drop(memory);
     progress.end();
@@ -121,6 +117,61 @@ pub(super) fn run(args: &Args) -> Result<()> {
              damaged files again, then clean again"
         );
     }
+    Ok(())
+}
+
+fn settings<'s>(chosen: &Chosen, workers: usize, level: &'s (dyn Fn() -> Level + Sync), force: bool) -> Settings<'s> {
+    Settings {
+        lake: chosen.lake(),
+        // Whatever the live lake is published as: what is cleaned is read again, by name of column.
+        write: WriteSettings { format: LakeFormat::Parquet, ..write_settings(&chosen.cfg) },
+        by_day: !chosen.cfg.history.file_per_month,
+        chunk_rows: chosen.cfg.history.chunk_rows,
+        stream_rows: chosen.cfg.history.stream_rows,
+        workers,
+        level,
+        force,
+    }
+}
+
+/// Prints the months that would be cleaned, and why. Changes nothing.
+fn dry_run(chosen: &Chosen, plan: &Plan, force: bool) -> Result<()> {
+    let level = || Level::Normal;
+    let settings = settings(chosen, 1, &level, force);
+    let (mut months, mut files, mut bytes, mut refused) = (0, 0, 0, 0);
+    for (unit, found) in &plan.units {
+        let (why, unusable) = preview(&settings, unit, found.clone())?;
+        refused += unusable.len();
+        let Some(why) = why else { continue };
+        let size: u64 = found.iter().map(|f| f.bytes).sum();
+        (months, files, bytes) = (months + 1, files + found.len(), bytes + size);
+        let (series, month) = (unit.series.folder().unwrap_or_default(), unit.month_word());
+        if chosen.json {
+            let line = json!({
+                "series": series, "month": month, "why": why.as_str(), "because_of": why.files(),
+                "files": found.len(), "bytes": size, "refused": unusable,
+            });
+            print_out(&format!("{line}\n"))?;
+            continue;
+        }
+        let because: String = why.files().iter().take(SHOWN).map(|f| format!(", {f}")).collect();
+        print_out(&format!("{series}\t{month}\t{} files\t{size} bytes\t{}{because}\n", found.len(), why.as_str()))?;
+        for (name, reason) in unusable.iter().take(SHOWN) {
+            print_out(&format!("{series}\t{month}\tcannot be used: {name}: {reason}\n"))?;
+        }
+    }
+    let unchanged = plan.units.len() - months;
+    if chosen.json {
+        let sums = json!({
+            "months": plan.units.len(), "would_clean": months, "unchanged": unchanged, "files": files, "bytes": bytes,
+            "refused_files": refused, "only_mirrored": plan.only_mirrored,
+        });
+        return print_out(&format!("{}\n", json!({ "dry_run": sums })));
+    }
+    eprintln!(
+        "{months} months would be cleaned, from {files} files of {:.1} MiB; {unchanged} are as they should be",
+        bytes as f64 / f64::from(1 << 20)
+    );
     Ok(())
 }
 

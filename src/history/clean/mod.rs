@@ -25,9 +25,11 @@ pub mod run;
 pub mod tally;
 pub mod unit;
 pub mod value;
+mod why;
 mod write;
 pub mod zip;
 
 pub use place::{Series, Unit};
 pub use record::Record;
 pub use run::{Job, Summary, run};
+pub use why::Why;

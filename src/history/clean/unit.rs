@@ -24,6 +24,7 @@ use super::record::{InputRecord, OutputRecord, REVISION, Record};
 use super::row::{
     AggTradeRow, BookDepthRow, BookTickerRow, FundingRow, KlineRow, LiquidationRow, MetricsRow, Row, TradeRow,
 };
+use super::why::{Why, why};
 use super::write::{Plan, UnitWriter};
 use super::zip;
 use crate::compact::hash::hash_all;
@@ -121,24 +122,8 @@ pub fn read_record(lake: &Path, unit: &Unit) -> Option<Record> {
 /// # Errors
 /// When the disk or the lake refuses, or a file whose rows are in the lake cannot be read any more.
 pub fn clean(settings: &Settings<'_>, unit: &Unit, mut files: Vec<Found>) -> Result<Outcome> {
-    // The monthly file first: where two say different things, it counts.
-    files.sort_by_key(|f| (f.path.series.period == Period::Daily, f.path.first_day));
-    let old = read_record(&settings.lake, unit);
-    let fingerprint = settings.fingerprint(unit)?;
-    let mut inputs = Vec::with_capacity(files.len());
-    for file in &files {
-        let name = file.path.to_string();
-        let before = old.as_ref().and_then(|r| r.inputs.iter().find(|i| i.path == name));
-        inputs.push(input_record(file, before).with_context(|| format!("read {}", file.file.display()))?);
-    }
-    if let Some(old) = &old
-        && !settings.force
-        && old.revision == REVISION
-        && old.settings == fingerprint
-        && same_inputs(&old.inputs, &inputs)
-        && old.outputs.iter().all(|o| is_there(&settings.lake.join(&o.path), o.bytes))
-        && old.aside.as_ref().is_none_or(|a| settings.lake.join(a).is_file())
-    {
+    let Look { old, inputs, fingerprint, why } = look(settings, unit, &mut files)?;
+    if let (Some(old), None) = (&old, &why) {
         return Ok(Outcome { record: old.clone(), skipped: true });
     }
     let dir = settings.lake.join(".staging").join(staging_name(unit));
@@ -184,6 +169,44 @@ pub fn clean(settings: &Settings<'_>, unit: &Unit, mut files: Vec<Found>) -> Res
     Ok(Outcome { record, skipped: false })
 }
 
+/// What is known of a month before it is cleaned.
+struct Look {
+    old: Option<Record>,
+    inputs: Vec<InputRecord>,
+    fingerprint: String,
+    /// `None` when there is nothing to do.
+    why: Option<Why>,
+}
+
+fn look(settings: &Settings<'_>, unit: &Unit, files: &mut [Found]) -> Result<Look> {
+    // The monthly file first: where two say different things, it counts.
+    files.sort_by_key(|f| (f.path.series.period == Period::Daily, f.path.first_day));
+    let old = read_record(&settings.lake, unit);
+    let fingerprint = settings.fingerprint(unit)?;
+    let mut inputs = Vec::with_capacity(files.len());
+    for file in files.iter() {
+        let name = file.path.to_string();
+        let before = old.as_ref().and_then(|r| r.inputs.iter().find(|i| i.path == name));
+        inputs.push(input_record(file, before).with_context(|| format!("read {}", file.file.display()))?);
+    }
+    let why = why(&settings.lake, old.as_ref(), &inputs, &fingerprint, settings.force);
+    Ok(Look { old, inputs, fingerprint, why })
+}
+
+/// Why a month would be cleaned, `None` when it would not, and which of its files cannot be used for what is known
+/// before they are read, with the reason. Changes nothing.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn preview(
+    settings: &Settings<'_>,
+    unit: &Unit,
+    mut files: Vec<Found>,
+) -> Result<(Option<Why>, BTreeMap<String, String>)> {
+    let look = look(settings, unit, &mut files)?;
+    Ok((look.why, look.inputs.into_iter().filter_map(|i| Some((i.path, i.refused?))).collect()))
+}
+
 /// What a file is, before it is read for its rows.
 fn input_record(file: &Found, before: Option<&InputRecord>) -> std::io::Result<InputRecord> {
     let same_size = |b: &&InputRecord| b.bytes == file.bytes && b.refused.is_none();
@@ -218,18 +241,6 @@ fn input_record(file: &Found, before: Option<&InputRecord>) -> std::io::Result<I
         refused,
         ..InputRecord::default()
     })
-}
-
-fn same_inputs(old: &[InputRecord], new: &[InputRecord]) -> bool {
-    old.len() == new.len()
-        && old
-            .iter()
-            .zip(new)
-            .all(|(a, b)| a.path == b.path && a.sha256 == b.sha256 && a.published_sha256 == b.published_sha256)
-}
-
-fn is_there(path: &Path, bytes: u64) -> bool {
-    std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() == bytes)
 }
 
 /// A file whose rows are in the lake and that gave none this time.

@@ -2,7 +2,8 @@
 //! from the socket to the disk and into the hash as they come.
 //!
 //! A file gets its final name only when its length is the server's and its SHA-256 the `.CHECKSUM`'s; the `.CHECKSUM`
-//! itself follows. Killed anywhere, the next attempt finds a partial file, or a whole one that it only proves.
+//! itself follows. Killed anywhere, the next attempt finds a partial file, or a whole one that it only proves. Every
+//! attempt has files of its own ([`super::mark`]), so one that lost its lease has nothing left to publish.
 
 use std::io;
 use std::path::Path;
@@ -13,7 +14,8 @@ use wal_format::durable;
 
 use super::ask::{Asker, of_http};
 use super::checksum;
-use super::partial::{self, Partial};
+use super::mark::{self, Mark, Worker};
+use super::partial::Partial;
 use crate::collect::http::Reply;
 use crate::history::list::s3::tag_text;
 use crate::history::manifest::{Done, FileRow};
@@ -28,6 +30,7 @@ const GROUND: u64 = 1 << 20;
 
 /// Fetches files into a mirror.
 pub(super) struct Fetcher<'a> {
+    pub worker: &'a Worker,
     pub asker: &'a Asker,
     pub mirror: &'a Mirror,
     pub base_url: &'a str,
@@ -79,10 +82,20 @@ impl Fetcher<'_> {
         tell: &(dyn Fn(u64) + Sync),
     ) -> Result<Option<Fetched>, Miss> {
         let path = &row.listed.path;
+        let mark = Mark { worker: self.worker.clone(), attempt: row.attempts };
         let dest = self.mirror.file(path);
         let published = if row.listed.checksum_tag.is_some() { Some(self.published(path).await?) } else { None };
-        if let Some(found) = self.whole_already(row, &dest, published.as_ref()).await? {
-            return Ok(Some(found));
+        if let Some(published) = &published
+            && self.whole_already(row, &dest, published).await?
+        {
+            let ours = self.publish(row, &mark, None, Some(published), may_publish).await?;
+            let done = Done {
+                etag: row.listed.etag.clone(),
+                size: row.listed.size,
+                sha256: published.sha256.clone(),
+                published_sha256: Some(published.sha256.clone()),
+            };
+            return Ok(ours.then_some(Fetched { done, was_there: true }));
         }
         let free = self.mirror.free_bytes().map_err(|err| Trouble::new(What::Disk, format!("{err:#}")))?;
         if free < row.listed.size.saturating_add(self.min_free_bytes) {
@@ -99,20 +112,11 @@ impl Fetcher<'_> {
             )
             .into());
         }
-        let place = partial::place(&dest, row.listed.etag.as_deref());
-        let resume = row.listed.etag.is_some();
         let opened = blocking({
-            let (dest, place, again) = (dest.clone(), place.clone(), row.attempts > 1);
+            let (dest, etag, mark) = (dest.clone(), row.listed.etag.clone(), mark.clone());
             move || {
                 durable::create_dir_all(dest.parent().unwrap_or(Path::new(".")))?;
-                if again {
-                    partial::sweep(&dest, resume.then_some(place.as_path()))?;
-                }
-                let mut part = Partial::open(place)?;
-                if !resume {
-                    part.start_over()?;
-                }
-                Ok(part)
+                Partial::open(&dest, etag.as_deref(), &mark, mark.attempt > 1)
             }
         });
         let mut part = opened.await?;
@@ -131,23 +135,53 @@ impl Fetcher<'_> {
                 let _ = durable::remove_file(&part.path);
             }
         })?;
-        if !may_publish().await {
-            return Ok(None);
-        }
-        let bytes = published.as_ref().map(|p| p.bytes.clone());
-        let (from, checksum_dest) = (part.path.clone(), path.checksum_in_mirror(&self.mirror.dir));
-        drop(part);
-        blocking(move || {
-            durable::publish_file(&from, &dest)?;
-            match bytes {
-                Some(bytes) => durable::write_file(&checksum_dest, &bytes),
-                None => durable::remove_file(&checksum_dest),
-            }
-        })
-        .await?;
+        let ours = self.publish(row, &mark, Some(part), published.as_ref(), may_publish).await?;
         let done =
             Done { etag: expected.etag, size: expected.size, sha256, published_sha256: published.map(|p| p.sha256) };
-        Ok(Some(Fetched { done, was_there: false }))
+        Ok(ours.then_some(Fetched { done, was_there: false }))
+    }
+
+    /// Gives the bytes, where they are not there already, and their checksum the final names. False when the lease is
+    /// not ours any more. Whoever took over removed our files, or will: a rename that comes too late finds nothing.
+    async fn publish(
+        &self,
+        row: &FileRow,
+        mark: &Mark,
+        part: Option<Partial>,
+        published: Option<&Published>,
+        may_publish: impl AsyncFnOnce() -> bool,
+    ) -> Result<bool, Trouble> {
+        let dest = self.mirror.file(&row.listed.path);
+        let checksum_dest = row.listed.path.checksum_in_mirror(&self.mirror.dir);
+        let waiting = published.map(|p| (mark::checksum(&dest, mark), p.bytes.clone()));
+        let waiting = blocking(move || {
+            if let Some((path, bytes)) = &waiting {
+                std::fs::write(path, bytes)?;
+            }
+            Ok(waiting.map(|(path, _)| path))
+        })
+        .await?;
+        if !may_publish().await {
+            return Ok(false);
+        }
+        let (mark, again) = (mark.clone(), mark.attempt > 1);
+        let named = blocking_io(move || {
+            if let Some(part) = part {
+                durable::publish_file(&part.path, &dest)?;
+            }
+            match waiting {
+                Some(path) => durable::publish_file(&path, &checksum_dest)?,
+                None => durable::remove_file(&checksum_dest)?,
+            }
+            if again { mark::sweep(&dest, Some(&mark), None) } else { Ok(()) }
+        });
+        match named.await {
+            Ok(()) => Ok(true),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                Err(Trouble::new(What::Vanished, "somebody took away what was downloaded before it got its name"))
+            }
+            Err(err) => Err(of_io(&err)),
+        }
     }
 
     /// The `.CHECKSUM` of a file.
@@ -158,38 +192,15 @@ impl Fetcher<'_> {
         Ok(Published { sha256: checksum::parse(&bytes, &path.name())?, bytes })
     }
 
-    /// The file, when it lies there whole: it was published by somebody who was killed before he could say so, or
-    /// only its `.CHECKSUM` was uploaded again.
-    async fn whole_already(
-        &self,
-        row: &FileRow,
-        dest: &Path,
-        published: Option<&Published>,
-    ) -> Result<Option<Fetched>, Trouble> {
-        let Some(published) = published else { return Ok(None) };
+    /// True when the file lies there whole: it was published by somebody who was killed before he could say so, or only
+    /// its `.CHECKSUM` was uploaded again.
+    async fn whole_already(&self, row: &FileRow, dest: &Path, published: &Published) -> Result<bool, Trouble> {
         if std::fs::metadata(dest).map(|m| m.len()).ok() != Some(row.listed.size) {
-            return Ok(None);
+            return Ok(false);
         }
-        let (sha256, bytes) = (published.sha256.clone(), published.bytes.clone());
-        let checksum_dest = row.listed.path.checksum_in_mirror(&self.mirror.dir);
         let dest = dest.to_owned();
-        let same = blocking(move || {
-            let (hash, _) = checksum::hash_prefix(&dest, u64::MAX)?;
-            if checksum::hex(hash) != sha256 {
-                return Ok(false);
-            }
-            partial::sweep(&dest, None)?;
-            durable::write_file(&checksum_dest, &bytes)?;
-            Ok(true)
-        })
-        .await?;
-        let done = Done {
-            etag: row.listed.etag.clone(),
-            size: row.listed.size,
-            sha256: published.sha256.clone(),
-            published_sha256: Some(published.sha256.clone()),
-        };
-        Ok(same.then_some(Fetched { done, was_there: true }))
+        let (hash, _) = blocking(move || checksum::hash_prefix(&dest, u64::MAX)).await?;
+        Ok(checksum::hex(hash) == published.sha256)
     }
 
     /// The published checksum that the bytes agree with. It may have been uploaded again since it was read.
@@ -309,8 +320,9 @@ fn of_io(err: &io::Error) -> Trouble {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, Trouble> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done.map_err(|err| of_io(&err)),
-        Err(err) => Err(Trouble::new(What::Disk, err.to_string())),
-    }
+    blocking_io(work).await.map_err(|err| of_io(&err))
+}
+
+async fn blocking_io<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

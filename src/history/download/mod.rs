@@ -5,6 +5,9 @@
 //!                     ^                  |
 //!                     +-- retry later, dead letter, lost lease
 //! ```
+//! Several runs may share a manifest on Postgres, each with a mirror of its own or all with one: a lease says whose a
+//! file is, and what a run that was killed has left is taken over by the next holder, within a file too.
+//!
 //! A file that fails never stops the others. A run ends when nothing of its selection is queued or leased by anybody;
 //! stopped or killed, the next one goes on where it was. Never touches a file that is here and unchanged.
 
@@ -12,13 +15,14 @@ pub(crate) mod ask;
 mod checksum;
 pub(crate) mod desk;
 mod fetch;
+mod mark;
 mod partial;
 mod rate;
 mod tally;
 mod worker;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,13 +30,13 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use wal_format::durable;
 
 use self::ask::Asker;
 use self::desk::Desk;
+use self::mark::{Mark, Worker};
 pub use self::tally::{Summary, Tally};
 use super::list::Lister;
-use super::manifest::{self, Lease, Listed, Offer, Offered, Scope};
+use super::manifest::{self, Listed, Offer, Offered, Scope};
 use super::mirror::Mirror;
 use super::path::ArchivePath;
 use super::select::Selection;
@@ -68,14 +72,15 @@ pub trait Watch: Send + Sync {
 struct Shared {
     job: Job,
     mirror: Mirror,
+    worker: Worker,
+    /// What the names of those begin with who hold our leases.
+    holder: String,
     desk: Desk,
     asker: Asker,
     base_url: String,
     lease_s: u64,
     stall: Duration,
     min_free_bytes: u64,
-    /// Nobody else works on this queue: what is queued comes to this disk.
-    alone: bool,
     scope: Mutex<Scope>,
     tally: Tally,
     watch: Arc<dyn Watch>,
@@ -83,6 +88,8 @@ struct Shared {
     all_listed: AtomicBool,
     /// Throttled answers since the last file that went right.
     throttled: AtomicU64,
+    /// Attempts whose file somebody else took over.
+    lost: Mutex<Vec<(PathBuf, Mark)>>,
     /// Something new is in the queue, or something ended.
     news: Notify,
     /// Ends the run: a signal, or a failure that every file would share.
@@ -112,17 +119,31 @@ impl Shared {
 pub async fn download(config: &Config, job: Job, watch: Arc<dyn Watch>, stop: Shutdown) -> Result<Summary> {
     let started = Instant::now();
     let history = &config.history;
-    let mirror = Mirror::open(history)?;
-    let _lock = mirror.lock()?;
+    let mut mirror = Mirror::open(history)?;
     let desk = Desk::open(&mirror, history).await?;
-    let holder = mirror.holder.clone();
+    let several = !history.manifest.starts_with("sqlite:");
+    let mut hold = mirror.lock(several)?;
+    let worker = Worker::new(&mirror.node, rand::random());
+    let holder = format!("{}#{}", mirror.name, worker.word());
     let run = desk
-        .with(move |q| {
-            // The lock says that whoever leased these is gone.
-            q.recover(&holder)?;
-            q.begin_run(&holder, "download")
+        .with({
+            let (mirror, alone) = (mirror.clone(), hold.alone);
+            // The lock says that whoever leased these is gone; of other machines only time does.
+            let gone = if several { format!("{}#{}", mirror.name, worker.of_node()) } else { mirror.name.clone() };
+            let free_bytes = mirror.free_bytes()?.saturating_sub(history.min_free_bytes);
+            move |q| {
+                if alone {
+                    q.recover(&gone)?;
+                    manifest::sweep(&mirror.dir).with_context(|| format!("sweep {}", mirror.dir.display()))?;
+                }
+                q.room(&mirror.name, free_bytes, &Scope::default())?;
+                q.begin_run(&mirror.who, "download")
+            }
         })
         .await?;
+    if several {
+        hold.share().with_context(|| format!("share {}", mirror.dir.display()))?;
+    }
     let first_day = today();
     let mut scope = Scope::of(&job.selection);
     if !job.selection.symbols.is_all() && scope.symbols.is_none() {
@@ -130,33 +151,33 @@ pub async fn download(config: &Config, job: Job, watch: Arc<dyn Watch>, stop: Sh
     }
     let shared = Arc::new(Shared {
         mirror,
+        worker,
+        holder,
         desk: desk.clone(),
         asker: Asker::new(config)?,
         base_url: history.base_url.clone(),
         lease_s: history.lease_s,
         stall: Duration::from_secs(history.stall_timeout_s),
         min_free_bytes: history.min_free_bytes,
-        alone: history.manifest.starts_with("sqlite:"),
         scope: Mutex::new(scope),
         tally: Tally::default(),
         watch,
         all_listed: AtomicBool::new(false),
         throttled: AtomicU64::new(0),
+        lost: Mutex::default(),
         news: Notify::new(),
         stop,
         fatal: Mutex::new(None),
         job,
     });
-    let renewal = tokio::spawn(renew(Arc::clone(&shared)));
     let workers: Vec<_> =
-        (0..history.download_workers).map(|_| tokio::spawn(worker::work(Arc::clone(&shared)))).collect();
+        (0..history.download_workers).map(|n| tokio::spawn(worker::work(Arc::clone(&shared), n))).collect();
     let unlisted = produce(&shared, history.list_workers, &history.list_url, history.list_version).await;
     for worker in workers {
         if let Err(err) = worker.await {
             shared.give_up(anyhow::Error::new(err).context("a worker died"));
         }
     }
-    renewal.abort();
     let fatal = shared.fatal.lock().unwrap_or_else(PoisonError::into_inner).take();
     let mut summary = shared.tally.summary();
     summary.unlisted = unlisted;
@@ -167,11 +188,17 @@ pub async fn download(config: &Config, job: Job, watch: Arc<dyn Watch>, stop: Sh
         (None, true) => "stopped",
         (None, false) => "done",
     };
-    let (told, mirror) = (serde_json::to_value(&summary)?, shared.mirror.clone());
+    if outcome == "done" {
+        // Whoever took these over has them: nobody resumes from ours any more.
+        for (dest, mark) in shared.lost.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            mark::sweep(&dest, Some(&mark), None).with_context(|| format!("sweep {}", dest.display()))?;
+        }
+    }
+    let (told, mirror, by) = (serde_json::to_value(&summary)?, shared.mirror.clone(), shared.worker.word());
     let ended = desk
         .insist(move |q| {
             q.end_run(run, outcome, &told)?;
-            manifest::export_days(q, &mirror.holder, &mirror.dir, first_day, today())
+            manifest::export_days(q, (&mirror.name, &by), &mirror.dir, first_day, today())
         })
         .await;
     // What stopped the run says more than what it could not write afterwards.
@@ -181,7 +208,9 @@ pub async fn download(config: &Config, job: Job, watch: Arc<dyn Watch>, stop: Sh
     ended.context("the list of what was downloaded")?;
     let metrics = summary.prometheus(clock::wall_ns() / 1_000_000_000);
     let metrics_file = shared.mirror.dir.join(manifest::EXPORTS).join("download.prom");
-    durable::write_file(&metrics_file, metrics.as_bytes())
+    shared
+        .mirror
+        .publish(&metrics_file, metrics.as_bytes(), &shared.worker.word())
         .with_context(|| format!("write {}", metrics_file.display()))?;
     Ok(summary)
 }
@@ -224,12 +253,12 @@ async fn offer(shared: &Arc<Shared>, files: Vec<Listed>) -> Result<()> {
             let is_there = |row: &manifest::FileRow| {
                 std::fs::metadata(mirror.file(&row.listed.path)).is_ok_and(|m| m.len() == row.listed.size)
             };
-            let offer = Offer { base_url: &base_url, holder: &mirror.holder, retry_dead, is_there: &is_there };
+            let offer = Offer { base_url: &base_url, holder: &mirror.name, retry_dead, is_there: &is_there };
             let offered = q.offer(&files, &offer)?;
             let none_to_do = files.iter().zip(&offered).filter(|(_, o)| !o.is_work());
             let names = none_to_do.map(|(file, _)| file.path.name()).collect();
             if let Some(folder) = files.first().and_then(|f| mirror.file(&f.path).parent().map(Path::to_owned)) {
-                partial::sweep_of(&folder, &names).with_context(|| format!("sweep {}", folder.display()))?;
+                mark::sweep_of(&folder, &names).with_context(|| format!("sweep {}", folder.display()))?;
             }
             Ok((files.clone(), offered))
         })
@@ -249,45 +278,36 @@ async fn offer(shared: &Arc<Shared>, files: Vec<Listed>) -> Result<()> {
         }
     }
     let (queued, bytes) = (tally.queued.load(Ordering::Relaxed), tally.queued_bytes.load(Ordering::Relaxed));
-    if shared.alone {
-        room(shared, bytes)?;
-    }
+    room(shared, bytes).await?;
     shared.watch.listed(queued, bytes);
     shared.news.notify_waiters();
     Ok(())
 }
 
-/// Fails when what is queued cannot fit on the disk; better now than in an hour.
-fn room(shared: &Shared, queued_bytes: u64) -> Result<()> {
+/// Fails when what is queued fits neither on this disk nor, where several mirrors share the manifest, on all of theirs;
+/// better now than in an hour.
+async fn room(shared: &Shared, queued_bytes: u64) -> Result<()> {
     let done = shared.tally.ok_bytes.load(Ordering::Relaxed);
     let under_way = shared.tally.received_bytes.load(Ordering::Relaxed).saturating_sub(done);
+    let ours = shared.mirror.free_bytes()?;
+    let free = ours.saturating_sub(shared.min_free_bytes);
     let left = queued_bytes.saturating_sub(done).saturating_sub(under_way);
-    let free = shared.mirror.free_bytes()?;
+    if left <= free {
+        return Ok(());
+    }
+    // Others may have brought some of it, or have room.
+    let (mirror, scope) = (shared.mirror.name.clone(), shared.scope());
+    let room = shared.desk.insist(move |q| q.room(&mirror, free, &scope)).await?;
+    let left = room.left_bytes.saturating_sub(under_way);
     anyhow::ensure!(
-        left <= free.saturating_sub(shared.min_free_bytes),
-        "the selection needs {} MiB more, and {} MiB are free in {}, of which {} MiB must stay free: choose less, \
-         make room, or set history.dir",
+        left <= free.saturating_add(room.elsewhere_bytes),
+        "the selection needs {} MiB more, and {} MiB are free in {}, of which {} MiB must stay free (other mirrors of \
+         the manifest have room for {} MiB): choose less, make room, or set history.dir",
         left >> 20,
-        free >> 20,
+        ours >> 20,
         shared.mirror.dir.display(),
-        shared.min_free_bytes >> 20
+        shared.min_free_bytes >> 20,
+        room.elsewhere_bytes >> 20
     );
     Ok(())
-}
-
-/// Keeps the leases of this mirror alive.
-async fn renew(shared: Arc<Shared>) {
-    let pause = Duration::from_millis(shared.lease_s * 1_000 / 3);
-    loop {
-        tokio::time::sleep(pause).await;
-        let (holder, lease_s) = (shared.mirror.holder.clone(), shared.lease_s);
-        if let Err(err) = shared.desk.with(move |q| q.renew(&holder, lease_s)).await {
-            tracing::warn!(error = %format!("{err:#}"), "leases cannot be renewed");
-        }
-    }
-}
-
-/// A plain name for a lease in messages.
-fn name(lease: &Lease) -> String {
-    lease.row.listed.path.to_string()
 }

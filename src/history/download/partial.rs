@@ -1,17 +1,22 @@
-//! A download that is not whole yet: `<name>.<tag>.partial` beside the place of the file. The tag says of which
-//! upload the bytes are, so a resume never joins two of them.
+//! A download that is not whole yet: bytes that only this attempt writes, and how it takes over what an earlier one
+//! left.
+//!
+//! An attempt may be taken for dead and wake up again, its file still open. So nobody writes into a file that somebody
+//! else may have open: what was left on this machine, and whose lock says that nobody has it, is taken as it is; all
+//! else is copied, which costs no more than reading it, as its hash needs anyway.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use wal_format::durable;
 
 use super::checksum::hash_prefix;
+use super::mark::{self, Left, Mark};
 
-/// Ending of such files.
-const ENDING: &str = ".partial";
+/// Bytes copied at once.
+const PIECE: usize = 256 << 10;
 
 /// An open partial file, its length and the hash of what is in it.
 pub(super) struct Partial {
@@ -21,72 +26,27 @@ pub(super) struct Partial {
     pub len: u64,
 }
 
-/// Where the partial file of an upload lies; without a tag there is nothing to resume by, and one name for all.
-pub(super) fn place(dest: &Path, etag: Option<&str>) -> PathBuf {
-    let mut name = dest.file_name().unwrap_or_default().to_owned();
-    name.push(".");
-    name.push(etag.map_or_else(|| "untagged".to_owned(), tag_word));
-    name.push(ENDING);
-    dest.with_file_name(name)
-}
-
-/// A tag as a part of a file name: itself where it is plain, else its hash.
-fn tag_word(etag: &str) -> String {
-    if !etag.is_empty() && etag.len() <= 64 && etag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-        return etag.to_owned();
-    }
-    let mut hex = super::checksum::hex(Sha256::new_with_prefix(etag));
-    hex.truncate(32);
-    format!("x{hex}")
-}
-
-/// Removes what earlier attempts at `dest` left, except `keep`: partial files of other uploads, and temporaries.
-pub(super) fn sweep(dest: &Path, keep: Option<&Path>) -> io::Result<()> {
-    let (Some(dir), Some(name)) = (dest.parent(), dest.file_name().and_then(|n| n.to_str())) else { return Ok(()) };
-    let entries = match fs::read_dir(dir) {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other?,
-    };
-    for entry in entries {
-        let path = entry?.path();
-        let Some(found) = path.file_name().and_then(|n| n.to_str()) else { continue };
-        let partial = found.strip_prefix(name).is_some_and(|rest| rest.starts_with('.') && rest.ends_with(ENDING));
-        // What `durable::write_file` leaves when it is killed.
-        let temporary = found.strip_prefix('.').and_then(|rest| rest.strip_prefix(name));
-        let temporary = temporary.is_some_and(|rest| rest.starts_with('.') && rest.ends_with(".tmp"));
-        if (partial || temporary) && Some(path.as_path()) != keep {
-            durable::remove_file(&path)?;
-        }
-    }
-    Ok(())
-}
-
-/// Removes what killed runs left of `names` in a folder, partial files and temporaries: these files are here, or with
-/// somebody else.
-pub(super) fn sweep_of(dir: &Path, names: &std::collections::HashSet<String>) -> io::Result<()> {
-    let entries = match fs::read_dir(dir) {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other?,
-    };
-    for entry in entries {
-        let path = entry?.path();
-        let Some(found) = path.file_name().and_then(|n| n.to_str()) else { continue };
-        let partial = found.strip_suffix(ENDING).and_then(|rest| rest.rsplit_once('.')).map(|(name, _)| name);
-        let temporary = found.strip_prefix('.').filter(|rest| rest.ends_with(".tmp"));
-        let temporary = temporary.and_then(|rest| rest.get(..rest.find(".zip.")? + ".zip".len()));
-        if partial.or(temporary).is_some_and(|name| names.contains(name)) {
-            durable::remove_file(&path)?;
-        }
-    }
-    Ok(())
-}
-
 impl Partial {
-    /// Opens what is there, or a new one. Reads and hashes what is there.
-    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
-        let file = File::options().create(true).append(true).open(&path)?;
-        let (hash, len) = hash_prefix(&path, u64::MAX)?;
-        Ok(Self { path, file, hash, len })
+    /// Opens the file of an attempt at `dest`: with what earlier ones left of the same upload where `again` says that
+    /// there may be something, empty otherwise. What they left is gone afterwards.
+    pub(super) fn open(dest: &Path, etag: Option<&str>, mark: &Mark, again: bool) -> io::Result<Self> {
+        let path = mark::partial(dest, etag, mark);
+        let mut part = None;
+        if again {
+            let found =
+                etag.map_or(Ok(Vec::new()), |e| Ok::<_, io::Error>(mark::to_resume(mark::left_of(dest)?, e, mark)));
+            for left in found? {
+                part = take_over(&left, &path, mark)?;
+                if part.is_some() {
+                    break;
+                }
+            }
+            mark::sweep(dest, Some(mark), Some(&path))?;
+        }
+        match part {
+            Some(part) => Ok(part),
+            None => Ok(Self { file: create(&path)?, path, hash: Sha256::new(), len: 0 }),
+        }
     }
 
     /// Throws away what is there.
@@ -111,46 +71,103 @@ impl Partial {
     }
 }
 
+/// A new file that nobody else has, locked as long as it is open.
+fn create(path: &Path) -> io::Result<File> {
+    let file = File::options().create(true).append(true).open(path)?;
+    file.set_len(0)?;
+    // Where there are no locks, what is left is copied.
+    let _ = file.try_lock();
+    Ok(file)
+}
+
+/// What an earlier attempt left, under our own name; `None` when it is gone.
+fn take_over(left: &Left, own: &Path, mark: &Mark) -> io::Result<Option<Partial>> {
+    let file = match File::options().read(true).append(true).open(&left.path) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let ours = left.mark.as_ref().is_some_and(|m| m.same_node(mark));
+    match if ours { file.try_lock() } else { Err(TryLockError::WouldBlock) } {
+        Ok(()) => match durable::publish_file(&left.path, own) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+            done => {
+                done?;
+                let (hash, len) = hash_prefix(own, u64::MAX)?;
+                Ok(Some(Partial { path: own.to_owned(), file, hash, len }))
+            }
+        },
+        Err(_) => copy(file, own).map(Some),
+    }
+}
+
+fn copy(mut from: File, own: &Path) -> io::Result<Partial> {
+    let mut part = Partial { path: own.to_owned(), file: create(own)?, hash: Sha256::new(), len: 0 };
+    let mut piece = vec![0; PIECE];
+    loop {
+        match from.read(&mut piece) {
+            Ok(0) => return Ok(part),
+            Ok(n) => part.append(piece.get(..n).unwrap_or_default())?,
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            Err(err) => return Err(err),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::mark::Worker;
     use super::*;
 
+    fn mark(node: &str, attempt: u64) -> Mark {
+        Mark { worker: Worker::new(node, 7), attempt }
+    }
+
+    fn inode(file: &File) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        file.metadata().unwrap().ino()
+    }
+
     #[test]
-    fn a_partial_file_is_resumed_by_its_tag_and_swept_by_its_name_only() {
-        let dir = tempfile::tempdir().unwrap();
-        let dest = dir.path().join("A-trades-2024-01-01.zip");
-        let mut one = Partial::open(place(&dest, Some("abc-2"))).unwrap();
-        one.append(b"abc").unwrap();
-        drop(one);
-        let again = Partial::open(place(&dest, Some("abc-2"))).unwrap();
-        assert_eq!(again.len, 3);
-        assert!(again.sha256().starts_with("ba7816bf"));
-        let other = Partial::open(place(&dest, Some("../x\u{e9}"))).unwrap();
-        assert_eq!(other.path.parent(), dest.parent());
-        for stays in
-            ["A-trades-2024-01-02.zip.t.partial", "A-trades-2024-01-01.zip", "A-trades-2024-01-01.zip.CHECKSUM"]
-        {
-            fs::write(dir.path().join(stays), b"x").unwrap();
+    fn what_a_dead_attempt_of_this_machine_left_is_taken_as_it_is_and_of_another_one_copied() {
+        for (node, same) in [("a", true), ("b", false)] {
+            let dir = tempfile::tempdir().unwrap();
+            let dest = dir.path().join("A-trades-2024-01-01.zip");
+            let mut one = Partial::open(&dest, Some("abc-2"), &mark("a", 1), false).unwrap();
+            one.append(b"abc").unwrap();
+            let was = inode(&one.file);
+            drop(one);
+            let two = Partial::open(&dest, Some("abc-2"), &mark(node, 2), true).unwrap();
+            assert_eq!((two.len, inode(&two.file) == was), (3, same));
+            assert!(two.sha256().starts_with("ba7816bf"));
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+            drop(two);
+            let other = Partial::open(&dest, Some("abd"), &mark(node, 3), true).unwrap();
+            assert_eq!(other.len, 0, "another upload is not continued");
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
         }
-        for goes in [".A-trades-2024-01-01.zip.CHECKSUM.77.tmp", "A-trades-2024-01-01.zip.untagged.partial"] {
-            fs::write(dir.path().join(goes), b"x").unwrap();
+    }
+
+    #[test]
+    fn an_attempt_that_wakes_up_after_it_was_taken_over_can_neither_spoil_nor_publish() {
+        for node in ["a", "b"] {
+            let dir = tempfile::tempdir().unwrap();
+            let dest = dir.path().join("A-trades-2024-01-01.zip");
+            let mut asleep = Partial::open(&dest, Some("t"), &mark("a", 1), false).unwrap();
+            asleep.append(b"one ").unwrap();
+            let mut heir = Partial::open(&dest, Some("t"), &mark(node, 2), true).unwrap();
+            assert_eq!(heir.len, 4);
+            asleep.append(b"from the dead").unwrap();
+            heir.append(b"two").unwrap();
+            asleep.start_over().unwrap();
+            assert_eq!(std::fs::read(&heir.path).unwrap(), b"one two");
+            assert!(heir.sha256() == super::super::checksum::hex(Sha256::new_with_prefix(b"one two")));
+            let late = durable::publish_file(&asleep.path, &dest).unwrap_err();
+            assert_eq!(late.kind(), io::ErrorKind::NotFound);
+            durable::publish_file(&heir.path, &dest).unwrap();
+            // Neither can it take the file back: its attempt is the earlier one.
+            let again = Partial::open(&dest, Some("t"), &mark("a", 1), true).unwrap();
+            assert_eq!((again.len, std::fs::read(&dest).unwrap()), (0, b"one two".to_vec()));
         }
-        sweep(&dest, Some(&again.path)).unwrap();
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
-        assert!(again.path.exists());
-        sweep(&dest, None).unwrap();
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
-        sweep(&dir.path().join("no/such/folder.zip"), None).unwrap();
-        for name in [".A-trades-2024-01-02.zip.CHECKSUM.9.tmp", ".A-trades-2024-01-03.zip.CHECKSUM.9.tmp"] {
-            fs::write(dir.path().join(name), b"x").unwrap();
-        }
-        sweep_of(dir.path(), &["A-trades-2024-01-02.zip".to_owned()].into()).unwrap();
-        let mut left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-        left.sort();
-        assert_eq!(
-            left,
-            [".A-trades-2024-01-03.zip.CHECKSUM.9.tmp", "A-trades-2024-01-01.zip", "A-trades-2024-01-01.zip.CHECKSUM"]
-        );
     }
 }

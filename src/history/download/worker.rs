@@ -1,14 +1,15 @@
 //! One worker: lease, fetch, say what came of it, until nothing is left.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 
+use super::Shared;
 use super::fetch::{Fetched, Fetcher, Miss};
+use super::mark::{self, Mark};
 use super::tally::Tally;
-use super::{Shared, name};
 use crate::collect::backoff::random;
 use crate::history::manifest::{Done, Failed, Lease};
 use crate::history::trouble::What;
@@ -20,10 +21,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// A server that throttles this often without a single file between means it.
 const THROTTLED_MAX: u64 = 100;
 
-/// Works until the run is over.
-pub(super) async fn work(shared: Arc<Shared>) {
+/// Works until the run is over, as one of several; it never has more than one lease.
+pub(super) async fn work(shared: Arc<Shared>, number: usize) {
+    // The last letter keeps 1 apart from 10.
+    let holder = format!("{}-{number}.", shared.holder);
     while !shared.stop.requested() {
-        match next(&shared).await {
+        match next(&shared, &holder).await {
             Ok(Some(lease)) => {
                 if let Err(err) = one(&shared, lease).await {
                     shared.give_up(err);
@@ -36,7 +39,7 @@ pub(super) async fn work(shared: Arc<Shared>) {
 }
 
 /// The next file; `None` when the run is over.
-async fn next(shared: &Shared) -> Result<Option<Lease>> {
+async fn next(shared: &Shared, holder: &str) -> Result<Option<Lease>> {
     loop {
         if shared.stop.requested() {
             return Ok(None);
@@ -50,9 +53,14 @@ async fn next(shared: &Shared) -> Result<Option<Lease>> {
             continue;
         }
         // Before the queue is asked: what is offered meanwhile is no end.
-        let all_listed = shared.all_listed.load(std::sync::atomic::Ordering::Acquire);
-        let (holder, scope, lease_s) = (shared.mirror.holder.clone(), shared.scope(), shared.lease_s);
+        let all_listed = shared.all_listed.load(Ordering::Acquire);
+        let (holder, scope, lease_s) = (holder.to_owned(), shared.scope(), shared.lease_s);
+        let asked_before = AtomicBool::new(false);
         let asked = shared.desk.insist(move |q| {
+            if asked_before.swap(true, Ordering::Relaxed) {
+                // The answer was lost with its connection, and with it, maybe, a lease that nobody knows of.
+                q.recover(&holder)?;
+            }
             let lease = q.lease(&holder, &scope, lease_s)?;
             let left = if lease.is_none() { q.pending(&scope)? } else { Default::default() };
             Ok((lease, left))
@@ -74,6 +82,7 @@ async fn next(shared: &Shared) -> Result<Option<Lease>> {
 /// One leased file.
 async fn one(shared: &Shared, lease: Lease) -> Result<()> {
     let fetcher = Fetcher {
+        worker: &shared.worker,
         asker: &shared.asker,
         mirror: &shared.mirror,
         base_url: &shared.base_url,
@@ -90,6 +99,7 @@ async fn one(shared: &Shared, lease: Lease) -> Result<()> {
     };
     let fetched = tokio::select! {
         fetched = fetcher.fetch(&lease.row, still_ours, &tell) => fetched,
+        () = until_lost(shared, &lease) => Ok(None),
         () = shared.stop.wait() => {
             return shared.desk.insist(move |q| q.release(&lease)).await;
         }
@@ -101,11 +111,25 @@ async fn one(shared: &Shared, lease: Lease) -> Result<()> {
             Ok(())
         }
         Err(miss) if miss.trouble.what == What::Disk => {
-            let why = anyhow!("{}: {}", name(&lease), miss.trouble);
+            let why = anyhow!("{}: {}", lease.row.listed.path, miss.trouble);
             shared.desk.insist(move |q| q.release(&lease)).await?;
             Err(why)
         }
         Err(miss) => fail(shared, lease, miss).await,
+    }
+}
+
+/// Keeps the lease; returns when it is somebody else's.
+async fn until_lost(shared: &Shared, lease: &Lease) {
+    let pause = Duration::from_millis(shared.lease_s * 1_000 / 3);
+    loop {
+        tokio::time::sleep(pause).await;
+        let (lease, lease_s) = (lease.clone(), shared.lease_s);
+        match shared.desk.insist(move |q| q.keep(&lease, lease_s)).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(err) => tracing::warn!(error = %format!("{err:#}"), "a lease cannot be renewed"),
+        }
     }
 }
 
@@ -129,8 +153,10 @@ async fn finish(shared: &Shared, lease: Lease, done: Done, was_there: bool) -> R
 }
 
 fn lost(shared: &Shared, lease: &Lease) {
-    tracing::warn!(file = %lease.row.listed.path, "another downloader took this file over: history.lease_s is short");
+    tracing::warn!(file = %lease.row.listed.path, "another downloader took this file over: we were stopped, or history.lease_s is short");
     Tally::one(&shared.tally.lost);
+    let mark = Mark { worker: shared.worker.clone(), attempt: lease.row.attempts };
+    shared.lost.lock().unwrap_or_else(PoisonError::into_inner).push((shared.mirror.file(&lease.row.listed.path), mark));
     shared.news.notify_waiters();
 }
 
@@ -154,10 +180,15 @@ async fn fail(shared: &Shared, lease: Lease, miss: Miss) -> Result<()> {
         dead,
     };
     let (path, dest) = (lease.row.listed.path.clone(), shared.mirror.file(&lease.row.listed.path));
-    let ours = shared.desk.insist(move |q| q.fail(&lease, &failed)).await?;
-    if dead && ours {
+    let mark = Mark { worker: shared.worker.clone(), attempt: lease.row.attempts };
+    let kept = lease.clone();
+    if !shared.desk.insist(move |q| q.fail(&lease, &failed)).await? {
+        lost(shared, &kept);
+        return Ok(());
+    }
+    if dead {
         // Nobody resumes it before somebody asks: it would only lie about.
-        let swept = tokio::task::spawn_blocking(move || super::partial::sweep(&dest, None)).await?;
+        let swept = tokio::task::spawn_blocking(move || mark::sweep(&dest, Some(&mark), None)).await?;
         if let Err(err) = swept {
             tracing::warn!(file = %path, error = %err, "what is left of a download cannot be removed");
         }

@@ -117,7 +117,7 @@ fn compared(file: &Listed, row: Option<&FileRow>, mirror: &Mirror) -> Compared {
             State::Dead => Standing::Dead,
             State::Here => {
                 differs = difference(&row.listed, file);
-                let ours = row.holder.as_deref() == Some(&mirror.holder);
+                let ours = row.holder.as_deref() == Some(&mirror.name);
                 let there = !ours || mirror.file(&file.path).exists();
                 match (differs, there) {
                     (Some(_), _) => Standing::Differs,

@@ -18,29 +18,29 @@ const DAY_US: i64 = 86_400_000_000;
 /// Folder of the exports in a mirror.
 pub const FOLDER: &str = "manifests";
 
-/// Writes the days from `first` to `last` anew that have files.
+/// Writes the days from `first` to `last` anew on which files came into the mirror `name`. `who` tells its temporaries
+/// from those of others that fill the same mirror.
 ///
 /// # Errors
 /// When the manifest cannot be read or a file cannot be written.
 pub fn export_days(
     queue: &mut dyn Queue,
-    holder: &str,
+    (name, who): (&str, &str),
     mirror: &Path,
     first: Date,
     last: Date,
 ) -> Result<Vec<PathBuf>> {
     let folder = mirror.join(FOLDER);
     durable::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-    sweep(&folder).with_context(|| format!("sweep {}", folder.display()))?;
     let mut written = Vec::new();
     let mut day = first;
     while day <= last {
         let dest = folder.join(format!("download_{day}.jsonl"));
-        let tmp = folder.join(format!(".download_{day}.jsonl.tmp"));
+        let tmp = folder.join(format!(".download_{day}.jsonl.{who}.tmp"));
         let from = day_us(day);
         let mut rows = 0_u64;
         let mut out = BufWriter::new(File::create(&tmp).with_context(|| format!("write {}", tmp.display()))?);
-        queue.finished(holder, (from, from + DAY_US), &mut |row| {
+        queue.finished(name, (from, from + DAY_US), &mut |row| {
             rows += 1;
             serde_json::to_writer(&mut out, &row)?;
             Ok(out.write_all(b"\n")?)
@@ -57,9 +57,16 @@ pub fn export_days(
     Ok(written)
 }
 
-/// Removes temporaries of runs that were killed.
-fn sweep(folder: &Path) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
+/// Removes temporaries of runs that were killed; only for somebody who is alone in the mirror.
+///
+/// # Errors
+/// As the file system reports.
+pub fn sweep(mirror: &Path) -> std::io::Result<()> {
+    let entries = match std::fs::read_dir(mirror.join(FOLDER)) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
         let path = entry?.path();
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         if name.starts_with(".download") && name.ends_with(".tmp") {

@@ -23,8 +23,8 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use serde::Serialize;
 
-pub use export::{FOLDER as EXPORTS, export_days};
-pub use queue::{Done, Failed, Lease, Offer, Offered, Pending, Queue, Run, Scope};
+pub use export::{FOLDER as EXPORTS, export_days, sweep};
+pub use queue::{Done, Failed, Lease, Offer, Offered, Pending, Queue, Room, Run, Scope};
 
 pub(super) use store::difference;
 
@@ -109,7 +109,7 @@ pub struct FileRow {
     pub url: String,
     /// What it is.
     pub state: State,
-    /// Who holds the lease, or whose mirror has the file: `node:folder`.
+    /// Who holds the lease (`mirror#who`), or the name of the mirror that has the file.
     pub holder: Option<String>,
     /// Downloads begun.
     pub attempts: u64,

@@ -1,5 +1,5 @@
-//! What downloads ask of a manifest: offer what was listed, lease, renew, finish, fail. A lease names one attempt:
-//! whoever lost it (its machine slept, another one took over) changes nothing any more.
+//! What downloads ask of a manifest: offer what was listed, lease, keep, finish, fail. A lease names one attempt of one
+//! process: whoever lost it (its machine slept, another one took over) changes nothing any more.
 
 use std::collections::BTreeSet;
 
@@ -51,7 +51,7 @@ impl Scope {
 pub struct Offer<'a> {
     /// Scheme, host and prefix in front of the paths.
     pub base_url: &'a str,
-    /// `node:folder` of the mirror that asks.
+    /// Name of the mirror that asks.
     pub holder: &'a str,
     /// Files on the dead-letter list get another chance.
     pub retry_dead: bool,
@@ -91,7 +91,7 @@ impl Offered {
 pub struct Lease {
     /// The row as it was leased; `attempts` counts this one.
     pub row: FileRow,
-    /// Who holds it.
+    /// Who holds it: the name of the mirror, `#`, and who of those that fill it.
     pub holder: String,
 }
 
@@ -130,6 +130,15 @@ pub struct Pending {
     pub leased: u64,
 }
 
+/// What is to be downloaded, and where else it may go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes of the files that are queued or leased, as listed.
+    pub left_bytes: u64,
+    /// Bytes that other mirrors of the manifest have room for.
+    pub elsewhere_bytes: u64,
+}
+
 /// One run of a command, for `status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Run {
@@ -157,11 +166,12 @@ pub trait Queue: Manifest {
     /// When the database refuses; nothing is changed then.
     fn offer(&mut self, files: &[Listed], offer: &Offer<'_>) -> Result<Vec<Offered>>;
 
-    /// Puts back what `holder` leased: it was killed, and its lock says that it is gone. Answers which files.
+    /// Puts back what those leased whose names begin with `holders`: they were killed, and their lock says that they
+    /// are gone. Answers which files.
     ///
     /// # Errors
     /// When the database refuses; so for every method here.
-    fn recover(&mut self, holder: &str) -> Result<Vec<ArchivePath>>;
+    fn recover(&mut self, holders: &str) -> Result<Vec<ArchivePath>>;
 
     /// The next file of the scope, those that failed least first. Two callers never get the same one while the
     /// lease of the first is good.
@@ -170,11 +180,11 @@ pub trait Queue: Manifest {
     /// See [`Queue::recover`].
     fn lease(&mut self, holder: &str, scope: &Scope, lease_s: u64) -> Result<Option<Lease>>;
 
-    /// Keeps every lease of `holder` for `lease_s` more.
+    /// Keeps a lease for `lease_s` more. False when it was lost.
     ///
     /// # Errors
     /// See [`Queue::recover`].
-    fn renew(&mut self, holder: &str, lease_s: u64) -> Result<u64>;
+    fn keep(&mut self, lease: &Lease, lease_s: u64) -> Result<bool>;
 
     /// True while the lease is the holder's.
     ///
@@ -182,7 +192,7 @@ pub trait Queue: Manifest {
     /// See [`Queue::recover`].
     fn holds(&mut self, lease: &Lease) -> Result<bool>;
 
-    /// The file is in the holder's mirror. False when the lease was lost.
+    /// The file is in the holder's mirror. False when the lease was lost. Said twice of one lease it is true twice.
     ///
     /// # Errors
     /// See [`Queue::recover`].
@@ -205,6 +215,13 @@ pub trait Queue: Manifest {
     /// # Errors
     /// See [`Queue::recover`].
     fn pending(&mut self, scope: &Scope) -> Result<Pending>;
+
+    /// Notes that a mirror has room for so many bytes more; answers what is to be downloaded of a scope, and the room
+    /// that other mirrors noted within a day.
+    ///
+    /// # Errors
+    /// See [`Queue::recover`].
+    fn room(&mut self, mirror: &str, free_bytes: u64, scope: &Scope) -> Result<Room>;
 
     /// Rows that `holder` finished between two instants, us, the second exclusive, in order of their paths.
     ///

@@ -75,7 +75,9 @@ pub(super) fn create<S: ManifestSql>() -> String {
          CREATE INDEX IF NOT EXISTS history_finished ON history_files (finished_at) WHERE finished_at IS NOT NULL;
          CREATE TABLE IF NOT EXISTS history_runs (
             id {serial}, holder TEXT NOT NULL, command TEXT NOT NULL, started_at BIGINT NOT NULL,
-            finished_at BIGINT, outcome TEXT, summary TEXT);"
+            finished_at BIGINT, outcome TEXT, summary TEXT);
+         CREATE TABLE IF NOT EXISTS history_mirrors (
+            name TEXT{bytes} PRIMARY KEY, free_bytes BIGINT NOT NULL, seen_at BIGINT NOT NULL);"
     )
 }
 

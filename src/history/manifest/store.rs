@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::queue::{Done, Failed, Lease, Offer, Offered, Pending, Queue, Run, Scope};
+use super::queue::{Done, Failed, Lease, Offer, Offered, Pending, Queue, Room, Run, Scope};
 use super::row::{SELECT, file_row, int};
 use super::schema::{self, ManifestSql};
 use super::{FileRow, Former, Listed, Manifest, State};
@@ -10,6 +10,8 @@ use crate::history::path::{ArchivePath, url_of};
 use crate::history::select::Selection;
 use crate::sql::Value;
 
+/// What a mirror noted of its room counts for so long, us: a day.
+const ROOM_US: i64 = 86_400_000_000;
 /// Rows read at once.
 const PAGE: usize = 500;
 
@@ -206,11 +208,12 @@ impl<S: ManifestSql> Queue for Store<S> {
         })
     }
 
-    fn recover(&mut self, holder: &str) -> Result<Vec<ArchivePath>> {
+    fn recover(&mut self, holders: &str) -> Result<Vec<ArchivePath>> {
+        let letters = i64::try_from(holders.chars().count())?;
         let rows = self.sql.rows(
             "UPDATE history_files SET state = 'queued', holder = NULL, lease_until = 0 \
-             WHERE state = 'leased' AND holder = ?1 RETURNING path",
-            &[Value::text(holder)],
+             WHERE state = 'leased' AND substr(holder, 1, CAST(CAST(?2 AS BIGINT) AS INTEGER)) = ?1 RETURNING path",
+            &[Value::text(holders), Value::Int(letters)],
         )?;
         rows.iter().map(|row| Ok(row.first().context("a row without columns")?.str()?.parse()?)).collect()
     }
@@ -231,12 +234,9 @@ impl<S: ManifestSql> Queue for Store<S> {
         rows.first().map(|row| Ok(Lease { row: file_row(row)?, holder: holder.to_owned() })).transpose()
     }
 
-    fn renew(&mut self, holder: &str, lease_s: u64) -> Result<u64> {
+    fn keep(&mut self, lease: &Lease, lease_s: u64) -> Result<bool> {
         let until = self.sql.now_us()? + micros(lease_s);
-        self.sql.execute(
-            "UPDATE history_files SET lease_until = ?2 WHERE state = 'leased' AND holder = ?1",
-            &[Value::text(holder), Value::Int(until)],
-        )
+        self.set(lease, "lease_until = ?4", vec![Value::Int(until)])
     }
 
     fn holds(&mut self, lease: &Lease) -> Result<bool> {
@@ -254,10 +254,11 @@ impl<S: ManifestSql> Queue for Store<S> {
         if other && !history.iter().any(|f| f.sha256 == lease.row.sha256) {
             history.push(former(&lease.row, "sha256", now));
         }
-        self.set(
+        let mirror = lease.holder.rsplit_once('#').map_or(lease.holder.as_str(), |(mirror, _)| mirror);
+        let ours = self.set(
             lease,
             "state = 'here', failures = 0, not_before = 0, lease_until = 0, finished_at = ?4, etag = ?5, size = ?6, \
-             sha256 = ?7, published_sha256 = ?8, history = ?9",
+             sha256 = ?7, published_sha256 = ?8, history = ?9, holder = ?10",
             vec![
                 Value::Int(now),
                 Value::maybe_text(done.etag.as_deref()),
@@ -265,8 +266,18 @@ impl<S: ManifestSql> Queue for Store<S> {
                 Value::text(&done.sha256),
                 Value::maybe_text(done.published_sha256.as_deref()),
                 Value::Text(serde_json::to_string(&history)?),
+                Value::text(mirror),
             ],
-        )
+        )?;
+        if ours {
+            return Ok(true);
+        }
+        // The answer to the first word may have been lost with its connection.
+        let rows = self.sql.rows(
+            "SELECT attempts FROM history_files WHERE path = ?1 AND state = 'here' AND holder = ?2 AND attempts = ?3",
+            &[Value::Text(lease.row.listed.path.to_string()), Value::text(mirror), int(lease.row.attempts)],
+        )?;
+        Ok(!rows.is_empty())
     }
 
     fn fail(&mut self, lease: &Lease, failed: &Failed) -> Result<bool> {
@@ -301,6 +312,25 @@ impl<S: ManifestSql> Queue for Store<S> {
             }
         }
         Ok(pending)
+    }
+
+    fn room(&mut self, mirror: &str, free_bytes: u64, scope: &Scope) -> Result<Room> {
+        let now = self.sql.now_us()?;
+        self.sql.execute(
+            "INSERT INTO history_mirrors (name, free_bytes, seen_at) VALUES (?1, ?2, ?3) \
+             ON CONFLICT (name) DO UPDATE SET free_bytes = excluded.free_bytes, seen_at = excluded.seen_at",
+            &[Value::text(mirror), int(free_bytes), Value::Int(now)],
+        )?;
+        let mut params = vec![Value::text(mirror), Value::Int(now - ROOM_US)];
+        let condition = schema::condition::<S>(scope, &mut params)?;
+        let sql = format!(
+            "SELECT CAST((SELECT COALESCE(SUM(size), 0) FROM history_files \
+             WHERE state IN ('queued', 'leased') AND {condition}) AS BIGINT), \
+             CAST((SELECT COALESCE(SUM(free_bytes), 0) FROM history_mirrors WHERE name <> ?1 AND seen_at >= ?2) AS BIGINT)"
+        );
+        let rows = self.sql.rows(&sql, &params)?;
+        let Some([left, elsewhere]) = rows.first().map(Vec::as_slice) else { anyhow::bail!("a row of another table") };
+        Ok(Room { left_bytes: u64::try_from(left.int()?)?, elsewhere_bytes: u64::try_from(elsewhere.int()?)? })
     }
 
     fn finished(

@@ -63,6 +63,8 @@ pub(super) fn a_lease_that_ran_out_is_anybodys_and_its_old_holder_changes_nothin
     assert!(!q.fail(&old, &failed).unwrap());
     q.release(&old).unwrap();
     assert!(q.finish(&new, &done("new")).unwrap());
+    assert!(q.finish(&new, &done("new")).unwrap(), "its answer may have been lost");
+    assert!(!q.finish(&old, &done("old")).unwrap());
     let row = q.get(&new.row.listed.path).unwrap().unwrap();
     assert_eq!((row.sha256.as_deref(), row.holder.as_deref()), (Some("new"), Some("b")));
     // The same holder again: another attempt is another lease.
@@ -79,12 +81,16 @@ pub(super) fn a_renewed_lease_stays_and_a_killed_holder_gets_its_files_back_at_o
     let one = q.lease("a", &all(), 60).unwrap().unwrap();
     let other = q.lease("b", &all(), 60).unwrap().unwrap();
     place.run("UPDATE history_files SET lease_until = 1 WHERE state = 'leased'");
-    assert_eq!(q.renew("a", 60).unwrap(), 1);
+    assert!(q.keep(&one, 60).unwrap());
+    assert!(q.lease("c", &all(), 60).unwrap().is_some_and(|l| l.row.listed.path == other.row.listed.path));
+    assert!(!q.keep(&other, 60).unwrap(), "lost is lost");
+    let other = q.lease("b#n-1", &all(), 60).unwrap().unwrap();
     assert_eq!(q.recover("a").unwrap(), std::slice::from_ref(&one.row.listed.path));
     assert!(!q.holds(&one).unwrap());
     assert!(q.holds(&other).unwrap(), "another holder's lease is its own until somebody takes it");
-    assert_eq!(q.pending(&all()).unwrap(), Pending { queued: 2, leased: 1 });
-    assert!(q.recover("a").unwrap().is_empty());
+    assert_eq!(q.pending(&all()).unwrap(), Pending { queued: 1, leased: 2 });
+    assert!(q.recover("a").unwrap().is_empty() && q.recover("b#m-").unwrap().is_empty());
+    assert_eq!(q.recover("b#n-").unwrap(), std::slice::from_ref(&other.row.listed.path));
 }
 
 pub(super) fn failures_wait_then_die_and_come_back_only_when_asked_or_changed(place: &Place<'_>) {
@@ -255,13 +261,29 @@ pub(super) fn runs_and_the_days_they_finished_files_on_are_told(place: &Place<'_
     place.run("UPDATE history_files SET finished_at = 1704153600000000 WHERE path LIKE '%-01.zip'");
     let mirror = tempfile::tempdir().unwrap();
     let (first, last) = ("2024-01-01".parse().unwrap(), "2024-01-03".parse().unwrap());
-    let files = export_days(q.as_mut(), "a", mirror.path(), first, last).unwrap();
+    let files = export_days(q.as_mut(), ("a", "w"), mirror.path(), first, last).unwrap();
     assert_eq!(files, [mirror.path().join("manifests/download_2024-01-02.jsonl")]);
     let text = std::fs::read_to_string(&files[0]).unwrap();
     assert!(text.contains("BTCUSDT-trades-2024-01-01.zip") && text.lines().count() == 1, "{text}");
     assert_eq!(std::fs::read_dir(mirror.path().join("manifests")).unwrap().count(), 1, "no temporary is left");
-    export_days(q.as_mut(), "a", mirror.path(), first, last).unwrap();
+    export_days(q.as_mut(), ("a", "w"), mirror.path(), first, last).unwrap();
     assert_eq!(std::fs::read_to_string(&files[0]).unwrap(), text, "the same bytes");
+}
+
+pub(super) fn what_is_left_and_the_room_of_other_mirrors_are_told(place: &Place<'_>) {
+    let mut q = place.open();
+    offer(q.as_mut(), "a", &days("BTCUSDT", 3));
+    offer(q.as_mut(), "a", &days("ETHUSDT", 2));
+    let lease = q.lease("a#w", &all(), 60).unwrap().unwrap();
+    assert_eq!(q.room("a", 7, &all()).unwrap(), Room { left_bytes: 5_000, elsewhere_bytes: 0 });
+    assert!(q.finish(&lease, &done("s")).unwrap());
+    let row = q.get(&lease.row.listed.path).unwrap().unwrap();
+    assert_eq!(row.holder.as_deref(), Some("a"), "the mirror has it, whoever of its downloaders brought it");
+    assert_eq!(q.room("b", 20, &all()).unwrap(), Room { left_bytes: 4_000, elsewhere_bytes: 7 });
+    let scope = Scope { symbols: Some(["ETHUSDT".to_owned()].into()), ..all() };
+    assert_eq!(q.room("a", 8, &scope).unwrap(), Room { left_bytes: 2_000, elsewhere_bytes: 20 });
+    place.run("UPDATE history_mirrors SET seen_at = 1 WHERE name = 'b'");
+    assert_eq!(q.room("a", 8, &scope).unwrap().elsewhere_bytes, 0, "it was not seen for long");
 }
 
 pub(super) fn a_newer_schema_is_refused(place: &Place<'_>) {

@@ -65,6 +65,7 @@ suite!(
     a_selection_sees_its_files_in_order_over_many_pages,
     a_lease_stays_inside_its_scope,
     runs_and_the_days_they_finished_files_on_are_told,
+    what_is_left_and_the_room_of_other_mirrors_are_told,
     a_newer_schema_is_refused,
 );
 

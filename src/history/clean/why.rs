@@ -1,0 +1,143 @@
+//! Whether a month is to be cleaned, and why: what is recorded of it against what is here now. Reads; changes nothing.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::record::{InputRecord, REVISION, Record};
+
+/// Why a month is cleaned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// It never was.
+    New,
+    /// Other files are here than were cleaned: `added`, `changed` or `gone`, and the name.
+    Files(Vec<String>),
+    /// The settings that shape the bytes are other ones.
+    Settings,
+    /// An older program cleaned it.
+    Program,
+    /// Files of the lake are missing or have another length: their names.
+    Missing(Vec<String>),
+    /// Somebody asked for it.
+    Forced,
+}
+
+impl Why {
+    /// In a word.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Why::New => "new",
+            Why::Files(_) => "files",
+            Why::Settings => "settings",
+            Why::Program => "program",
+            Why::Missing(_) => "missing",
+            Why::Forced => "forced",
+        }
+    }
+
+    /// The files that it is about.
+    pub fn files(&self) -> &[String] {
+        match self {
+            Why::Files(names) | Why::Missing(names) => names,
+            Why::New | Why::Settings | Why::Program | Why::Forced => &[],
+        }
+    }
+}
+
+/// Why a month is to be cleaned; `None` when its record is true of these files and settings.
+pub(super) fn why(
+    lake: &Path,
+    old: Option<&Record>,
+    inputs: &[InputRecord],
+    fingerprint: &str,
+    force: bool,
+) -> Option<Why> {
+    let Some(old) = old else { return Some(Why::New) };
+    let files = differences(&old.inputs, inputs);
+    if !files.is_empty() {
+        return Some(Why::Files(files));
+    }
+    if old.revision != REVISION {
+        return Some(Why::Program);
+    }
+    if old.settings != fingerprint {
+        return Some(Why::Settings);
+    }
+    let mut missing: Vec<String> =
+        old.outputs.iter().filter(|o| !is_there(&lake.join(&o.path), o.bytes)).map(|o| o.path.clone()).collect();
+    missing.extend(old.aside.iter().filter(|a| !lake.join(a).is_file()).cloned());
+    if !missing.is_empty() {
+        return Some(Why::Missing(missing));
+    }
+    force.then_some(Why::Forced)
+}
+
+/// What is other in the files of a month; in their order too, of which nothing is said but that it is.
+fn differences(old: &[InputRecord], new: &[InputRecord]) -> Vec<String> {
+    let same = |a: &InputRecord, b: &InputRecord| {
+        a.path == b.path && a.sha256 == b.sha256 && a.published_sha256 == b.published_sha256
+    };
+    if old.len() == new.len() && old.iter().zip(new).all(|(a, b)| same(a, b)) {
+        return Vec::new();
+    }
+    let mut all = Vec::new();
+    for input in new {
+        match old.iter().find(|o| o.path == input.path) {
+            None => all.push(format!("added {}", input.path)),
+            Some(o) if !same(o, input) => all.push(format!("changed {}", input.path)),
+            Some(_) => {}
+        }
+    }
+    let gone = old.iter().filter(|o| new.iter().all(|n| n.path != o.path));
+    all.extend(gone.map(|o| format!("gone {}", o.path)));
+    if all.is_empty() {
+        all.extend(new.iter().map(|n| format!("moved {}", n.path)));
+    }
+    all
+}
+
+fn is_there(path: &Path, bytes: u64) -> bool {
+    std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() == bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::record::OutputRecord;
+    use super::*;
+
+    fn input(path: &str, sha256: &str) -> InputRecord {
+        InputRecord { path: path.into(), sha256: sha256.into(), ..InputRecord::default() }
+    }
+
+    #[test]
+    fn every_reason_to_clean_a_month_is_told_and_a_true_record_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let inputs = [input("a", "1"), input("b", "2")];
+        let mut old = Record {
+            revision: REVISION,
+            settings: "s".into(),
+            inputs: inputs.to_vec(),
+            outputs: vec![OutputRecord { path: "out".into(), bytes: 3, ..OutputRecord::default() }],
+            aside: Some("aside".into()),
+            ..Record::default()
+        };
+        let ask = |old: &Record, inputs: &[InputRecord], s: &str, force| why(dir.path(), Some(old), inputs, s, force);
+        assert_eq!(why(dir.path(), None, &inputs, "s", false), Some(Why::New));
+        assert_eq!(ask(&old, &inputs, "s", false), Some(Why::Missing(vec!["out".into(), "aside".into()])));
+        std::fs::write(dir.path().join("out"), "abc").unwrap();
+        std::fs::write(dir.path().join("aside"), "").unwrap();
+        assert_eq!(ask(&old, &inputs, "s", false), None);
+        assert_eq!(ask(&old, &inputs, "s", true), Some(Why::Forced));
+        assert_eq!(ask(&old, &inputs, "t", true), Some(Why::Settings));
+        let now = [input("a", "9"), input("c", "3")];
+        let told = ["changed a", "added c", "gone b"].map(str::to_owned).to_vec();
+        assert_eq!(ask(&old, &now, "t", true), Some(Why::Files(told)));
+        let turned = [inputs[1].clone(), inputs[0].clone()];
+        assert_eq!(ask(&old, &turned, "s", false).unwrap().files().len(), 2);
+        old.revision += 1;
+        assert_eq!(ask(&old, &inputs, "s", false), Some(Why::Program));
+    }
+}
