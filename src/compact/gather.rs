@@ -129,6 +129,11 @@ impl Gatherer {
         })
     }
 
+    /// Memory held by the recent keys of streams that come over two connections, bytes.
+    pub fn recent_keys_bytes(&self) -> u64 {
+        self.dedupe.bytes()
+    }
+
     /// What a later run needs to go on from here.
     pub fn continuation(&self) -> Continuation {
         Continuation {

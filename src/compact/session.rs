@@ -80,6 +80,8 @@ pub struct Session<'a> {
     buffered_bytes_max: u64,
     /// What memory was last seen to be.
     level: Level,
+    /// What recent keys of two lines hold.
+    keys_held: Part,
     /// What the rows in memory hold.
     rows_held: Part,
     /// What a publish holds meanwhile.
@@ -172,6 +174,7 @@ impl<'a> Session<'a> {
             done: Counts::default().zip(resumed, u64::wrapping_sub),
             // Half of the limit for rows: encoding and the rest of the process share the other half.
             level: Level::Normal,
+            keys_held: worker.status.pressure().part("recent_keys"),
             rows_held: worker.status.pressure().part("row_buffers"),
             publish_held: worker.status.pressure().part("publishing"),
             buffered_bytes_max: (worker.cfg.memory.limit_mib << 20) / 2 / venues,
@@ -536,6 +539,7 @@ impl<'a> Session<'a> {
         let counts = part.map_or(self.done, |p| self.done.zip(Counts::of(&p.account), u64::wrapping_add));
         let (rows, bytes) = part.map_or((0, 0), |p| p.buffered());
         self.rows_held.set(bytes);
+        self.keys_held.set(self.gatherer.recent_keys_bytes());
         let lag_ms = match activity {
             Activity::AtTail | Activity::Stopped => 0,
             _ => clock::wall_ns().saturating_sub(self.last_ts_recv_ns) / 1_000_000,

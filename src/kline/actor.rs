@@ -22,7 +22,7 @@ use super::interval::Interval;
 use super::store::{DoubleBufferedKlineStore, FlatKlineStore, LatestSlots, Swapper};
 
 /// Recent trades kept per symbol for those who ask.
-const RECENT: usize = 500;
+pub(super) const RECENT: usize = 500;
 
 /// One thing in the order of its log.
 #[derive(Clone, Debug)]
@@ -128,6 +128,8 @@ pub enum Job {
     },
     /// Show all symbols to readers of the whole.
     Swap,
+    /// From now on at most so many of the most recent trades of a symbol are kept.
+    KeepRecent(usize),
     /// End.
     Stop,
     /// The bars of a symbol that are in memory, oldest first: closed ones and the open one.
@@ -211,6 +213,8 @@ pub struct Totals {
     pub refused: u64,
     /// Swaps that readers delayed.
     pub swaps_delayed: u64,
+    /// Recent trades that there is room for, over all symbols: not a counter but what is held.
+    pub recent: u64,
 }
 
 /// The thread's state.
@@ -218,6 +222,7 @@ pub struct Worker {
     actors: Vec<KlineActor>,
     /// The most recent trades by symbol, apart from the actors: see [`Worker::remember`].
     recent: Vec<VecDeque<Tick>>,
+    recent_max: usize,
     shown: Shown,
     whole: FlatKlineStore,
     swapper: Swapper,
@@ -234,6 +239,7 @@ impl Worker {
         Self {
             actors: Vec::new(),
             recent: Vec::new(),
+            recent_max: RECENT,
             shown,
             whole: FlatKlineStore::default(),
             swapper,
@@ -283,6 +289,7 @@ impl Worker {
             }
             Job::Checkpoint { feed, reply } => reply(self.dirty(feed)),
             Job::Swap => self.swap(),
+            Job::KeepRecent(most) => self.keep_recent(most),
             Job::Stop => {}
             Job::Kept { symbol_index, interval, reply } => {
                 let actor = self.actors.get(symbol_index as usize);
@@ -317,8 +324,13 @@ impl Worker {
             match item {
                 Item::Tick(tick) => {
                     let Some(recent) = self.recent.get_mut(tick.symbol_index as usize) else { continue };
-                    if recent.len() >= RECENT {
+                    if recent.len() >= self.recent_max {
                         recent.pop_front();
+                    } else if recent.len() == recent.capacity() {
+                        // Doubling would leave a quarter of all there is unused.
+                        let more = recent.len().clamp(4, RECENT).min(self.recent_max - recent.len());
+                        recent.reserve_exact(more);
+                        self.totals.recent += more as u64;
                     }
                     recent.push_back(*tick);
                 }
@@ -332,6 +344,16 @@ impl Worker {
                 _ => {}
             }
         }
+    }
+
+    /// Forgets what is beyond `most` trades of each symbol, and gives the memory back.
+    fn keep_recent(&mut self, most: usize) {
+        self.recent_max = most.clamp(1, RECENT);
+        for recent in &mut self.recent {
+            recent.drain(..recent.len().saturating_sub(self.recent_max));
+            recent.shrink_to(self.recent_max);
+        }
+        self.totals.recent = self.recent.iter().map(|r| r.capacity() as u64).sum();
     }
 
     fn item(&mut self, item: &Item) {
@@ -561,6 +583,28 @@ mod tests {
         assert_eq!(shown.latest.load(0).unwrap()[0].open_time_us, 0);
         assert_eq!(shown.latest.load(1).unwrap()[0].open_time_us, MIN);
         assert_eq!(w.totals().closed, 1);
+    }
+
+    #[test]
+    fn no_more_recent_trades_are_kept_than_memory_allows_and_they_are_the_latest() {
+        let (mut w, _) = worker();
+        let recent = |w: &mut Worker| {
+            let (out, got) = mpsc::channel();
+            w.handle(Job::Recent { symbol_index: 0, limit: 1_000, reply: Box::new(move |t| out.send(t).unwrap()) });
+            got.recv().unwrap().iter().map(|t| t.first_id).collect::<Vec<_>>()
+        };
+        w.handle(Job::Batch((0..700).map(|i| tick(0, i, i, 70)).collect()));
+        assert_eq!(recent(&mut w), (200..700).collect::<Vec<_>>());
+        assert_eq!(w.totals().recent, 500);
+        w.handle(Job::KeepRecent(100));
+        assert_eq!(recent(&mut w), (600..700).collect::<Vec<_>>());
+        assert_eq!(w.totals().recent, 100);
+        w.handle(Job::Batch((700..750).map(|i| tick(0, i, i, 70)).collect()));
+        assert_eq!(recent(&mut w), (650..750).collect::<Vec<_>>());
+        w.handle(Job::KeepRecent(500));
+        w.handle(Job::Batch((750..1_300).map(|i| tick(0, i, i, 70)).collect()));
+        assert_eq!(recent(&mut w), (800..1_300).collect::<Vec<_>>());
+        assert_eq!(w.totals().recent, 500);
     }
 
     #[test]

@@ -181,9 +181,9 @@ impl Consumer {
             let found = saved.logs.iter().find(|l| l.log == log && l.log_uuid == uuid);
             found.map_or(Position::START, |l| l.position)
         };
-        let state: FeedState = match &saved.state {
-            serde_json::Value::Null => FeedState::default(),
-            value => serde_json::from_value(value.clone()).context("read the stored state of the feed")?,
+        let state: FeedState = match saved.state.as_str() {
+            "" | "null" => FeedState::default(),
+            text => serde_json::from_str(text).context("read the stored state of the feed")?,
         };
         let registry = self.hub.registry().clone();
         let patterns = self.cfg.venues.get(&self.id).map(|v| v.symbols.clone()).unwrap_or_default();
@@ -507,7 +507,7 @@ impl Reading<'_> {
         let checkpoint = Checkpoint {
             feed: self.consumer.id.to_string(),
             logs: self.places(),
-            state: serde_json::to_value(self.feed.state()).unwrap_or_default(),
+            state: serde_json::to_string(&self.feed.state()).context("write the state of the feed as JSON")?,
             registry,
             bars: dirty.bars,
             old: dirty.old,

@@ -19,6 +19,7 @@ use tokio::sync::broadcast;
 use super::actor::{Item, Job, Shown, Totals, Update};
 use super::data::{KlineData, Tick};
 use super::db::{GapQuery, HistoryQuery, NamedBar, Readers, SavedFeed, Source, StoredBar};
+use super::generator::KEPT;
 use super::interval::Interval;
 use super::latency::Latency;
 use super::registry::{Registered, SymbolPeriodRegistry};
@@ -27,10 +28,6 @@ use crate::venue::VenueId;
 
 /// Changes a subscriber may be behind before he is told that he missed some.
 const BEHIND_MAX: usize = 4_096;
-/// Closed bars that a symbol's maker keeps per interval, about.
-const KEPT_ESTIMATE: usize = 4;
-/// Recent trades of a symbol, on average: quiet ones have few.
-const RECENT_ESTIMATE: usize = 100;
 
 /// Changes that belong together, numbered without a hole.
 #[derive(Clone, Debug)]
@@ -223,12 +220,12 @@ impl KlineHub {
         self.ask(|reply| Job::Recent { symbol_index, limit, reply })
     }
 
-    /// What candles hold in memory, bytes: the open bars four times (latest, both buffers, their makers), and of
-    /// each symbol some recent trades and closed bars.
+    /// What candles hold in memory, bytes: the open bars four times (latest, both buffers, their makers), the recent
+    /// trades there is room for, and as many closed bars of each symbol as are kept at most.
     pub fn bytes_estimate(&self) -> u64 {
-        let bars = 4 * Interval::COUNT + Interval::COUNT * KEPT_ESTIMATE;
-        let symbol = bars * size_of::<KlineData>() + RECENT_ESTIMATE * size_of::<Tick>();
-        (self.registry.len() * symbol) as u64
+        let bars = 4 * Interval::COUNT + KEPT.iter().sum::<usize>();
+        let recent = self.totals.lock().unwrap_or_else(PoisonError::into_inner).recent;
+        (self.registry.len() * bars * size_of::<KlineData>()) as u64 + recent * size_of::<Tick>() as u64
     }
 
     /// Figures for status, metrics and the page.

@@ -159,7 +159,7 @@ impl Fold<'_> {
         let checkpoint = Checkpoint {
             feed: self.id.to_string(),
             logs: Vec::new(),
-            state: serde_json::to_value(self.feed.state()).unwrap_or_default(),
+            state: serde_json::to_string(&self.feed.state()).context("write the state of the feed as JSON")?,
             registry,
             bars: dirty.bars,
             old: dirty.old,

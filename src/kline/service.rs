@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::actor::{Job, Shown, Worker};
+use super::actor::{Job, RECENT, Shown, Worker};
 use super::consumer::{self, Consumer};
 use super::db::{self, CandleDb};
 use super::hub::KlineHub;
@@ -116,8 +116,19 @@ impl KlineService {
         let pressure = pressure.clone();
         others.push(spawn("klines-swap", move || {
             let mut next = Instant::now();
+            let mut kept = RECENT;
             while !stop.requested() {
-                let factor = pressure.level().push_factor();
+                let level = pressure.level();
+                let most = level.recent_trades(RECENT);
+                if std::mem::replace(&mut kept, most) != most {
+                    if most < RECENT {
+                        pressure.shed("recent_trades_forgotten");
+                    }
+                    if !swapper.job(Job::KeepRecent(most)) {
+                        return;
+                    }
+                }
+                let factor = level.push_factor();
                 if factor > 1 {
                     pressure.shed("swaps_slowed");
                 }

@@ -9,6 +9,7 @@
 //! | 5 | zstd level | one less | 1 | compactor, parts that begin from then on |
 //! | 6 | history | smaller chunks | no new jobs | history |
 //! | 7 | swaps of the candles | 5 times rarer | 20 times rarer | candles |
+//! | 7 | recent trades of a symbol that the API answers with | a fifth | a twentieth | candles |
 //! | 7 | writes to one WebSocket | 100 ms apart | 500 ms apart | API |
 //! | 8 | new WebSockets | taken | refused | API |
 //!
@@ -68,6 +69,11 @@ impl Level {
         self.pick(1, 5, 20)
     }
 
+    /// Recent trades of a symbol that are kept for the API.
+    pub fn recent_trades(self, configured: usize) -> usize {
+        configured / self.pick(1, 5, 20)
+    }
+
     /// Between two writes to one WebSocket; what changes meanwhile is conflated.
     pub fn push_delay(self) -> Duration {
         Duration::from_millis(self.pick(0, 100, 500))
@@ -92,6 +98,7 @@ mod tests {
         assert_eq!(Level::Normal.idle_stage_s(300), 300);
         assert_eq!(Level::Normal.push_factor(), 1);
         assert_eq!(Level::Normal.push_delay(), Duration::ZERO);
+        assert_eq!(Level::Normal.recent_trades(500), 500);
         for configured in [1_usize, 3, 1_000, 8_192, 20_000, 131_072] {
             for pair in Level::ALL.windows(2) {
                 let (easy, tight) = (pair[0], pair[1]);
@@ -100,6 +107,7 @@ mod tests {
                 assert!(tight.buffered_bytes(configured as u64) <= easy.buffered_bytes(configured as u64));
                 assert!(tight.idle_stage_s(configured as u64) <= easy.idle_stage_s(configured as u64));
                 assert!(tight.push_factor() > easy.push_factor());
+                assert!(tight.recent_trades(configured) <= easy.recent_trades(configured));
                 for zstd in [1, 3, 19] {
                     assert!(tight.zstd_level(zstd) <= easy.zstd_level(zstd) && tight.zstd_level(zstd) >= 1);
                 }

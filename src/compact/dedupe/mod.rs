@@ -93,6 +93,11 @@ impl Dedupe {
         saved
     }
 
+    /// Memory held by recent keys, bytes.
+    pub fn bytes(&self) -> u64 {
+        self.windows.iter().flatten().flatten().map(|w| w.bytes()).sum()
+    }
+
     /// Any record received at `ts_recv_ns`: moves the time of the log.
     #[inline]
     pub fn record(&mut self, ts_recv_ns: u64) {

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
+use smallvec::{SmallVec, smallvec};
 
 use super::Carrier;
 use super::lines::Lines;
@@ -38,9 +39,9 @@ struct Entry {
     /// Rows that stay.
     #[serde(rename = "n")]
     kept: u32,
-    /// How often each connection brought it.
+    /// How often each connection brought it: two lines, more only around a change of connections.
     #[serde(rename = "c")]
-    brought: Vec<(u32, u32)>,
+    brought: SmallVec<[(u32, u32); 2]>,
 }
 
 fn is_zero(n: &u8) -> bool {
@@ -82,6 +83,11 @@ impl Window {
         Some(SavedWindow { carriers: window.carriers, entries: window.entries })
     }
 
+    /// Memory held, bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.keys.capacity() * size_of::<u64>() + self.entries.capacity() * size_of::<Entry>()) as u64
+    }
+
     /// Number of open connections that brought something.
     pub(super) fn carriers(&self) -> usize {
         self.carriers.len()
@@ -118,7 +124,7 @@ impl Window {
                 self.pop();
             }
             self.keys.push_back(key);
-            let brought = vec![(from.conn, 1)];
+            let brought = smallvec![(from.conn, 1)];
             self.entries.push_back(Entry { key, at_ns: now_ns, line: from.line, kept: 1, brought });
             return None;
         };

@@ -85,8 +85,8 @@ pub struct SavedPosition {
 pub struct SavedFeed {
     /// One entry per log, by name.
     pub logs: Vec<SavedPosition>,
-    /// The feed's own state.
-    pub state: serde_json::Value,
+    /// The feed's own state: JSON, empty when there is none. As text, for it holds thousands of recent keys.
+    pub state: String,
 }
 
 /// Sets or clears the gap flag of stored bars that nobody holds in memory any more.
@@ -113,8 +113,8 @@ pub struct Checkpoint {
     pub feed: String,
     /// How far each log is read.
     pub logs: Vec<SavedPosition>,
-    /// The feed's own state.
-    pub state: serde_json::Value,
+    /// The feed's own state: JSON, empty when there is none. As text, for it holds thousands of recent keys.
+    pub state: String,
     /// Symbols that got an index since.
     pub registry: Vec<(u32, Registered)>,
     /// Changed bars in the order of their changes; the last state of a bar is stored.

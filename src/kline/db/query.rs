@@ -82,8 +82,7 @@ impl<S: BarSql> CandleReader for Store<S> {
             };
             if saved.is_none() {
                 self.serials.insert(feed.to_owned(), serial.int()?);
-                let state = serde_json::from_str(state.str()?).context("the state of a feed is damaged")?;
-                saved = Some(SavedFeed { logs: Vec::new(), state });
+                saved = Some(SavedFeed { logs: Vec::new(), state: state.str()?.to_owned() });
             }
             if *log == Value::Null {
                 continue;

@@ -240,12 +240,12 @@ fn with_tick(bar: KlineData, tick: &Tick) -> Option<KlineData> {
 impl<S: BarSql> CandleDb for Store<S> {
     fn commit(&mut self, checkpoint: &Checkpoint) -> Result<Committed> {
         let feed = checkpoint.feed.clone();
-        let state = serde_json::to_string(&checkpoint.state)?;
+        let state = checkpoint.state.as_str();
         // Whatever changes a bar moves a position, and the state with the ids or holes in it.
         let content = format!("{:?} {state}", checkpoint.logs);
         let known = self.registry.len();
         let mut serial = 0;
-        let done = self.transaction(|s| match s.claim(&feed, &state, &content)? {
+        let done = self.transaction(|s| match s.claim(&feed, state, &content)? {
             Claim::Done(stored) => {
                 serial = stored;
                 // The first attempt stored these; a new process would read them.

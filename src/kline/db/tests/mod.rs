@@ -124,7 +124,7 @@ fn checkpoint(n: u64, bars: impl IntoIterator<Item = KlineData>) -> Checkpoint {
             SavedPosition { log: "main".to_owned(), log_uuid: [0xfe; 16], position: position(n) },
             SavedPosition { log: "repair".to_owned(), log_uuid: [1; 16], position: Position::START },
         ],
-        state: serde_json::json!({ "n": n, "clock": "it's" }),
+        state: serde_json::json!({ "n": n, "clock": "it's" }).to_string(),
         registry: vec![(0, symbol("BTCUSDT"))],
         bars: bars.into_iter().map(|b| (0, Interval::M1, b)).collect(),
         ..Checkpoint::default()
