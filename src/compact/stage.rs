@@ -14,6 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -274,11 +275,16 @@ pub fn is_state(path: &Path) -> bool {
     path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with("state-") && n.ends_with(".json"))
 }
 
+/// A state with the recent keys of hundreds of streams is tens of MiB for a moment, and all venues cut at about the
+/// same time: one after the other they need that room once.
+static ONE_STATE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 /// Writes the state of the open part at `position`, durably. Every row must be staged ([`stage_all`]).
 ///
 /// # Errors
 /// When it cannot be written; the state before it still holds.
 pub fn write_state(place: &Place, gatherer: &mut Gatherer, position: Position) -> anyhow::Result<()> {
+    let _turn = ONE_STATE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let continuation = gatherer.continuation();
     let ids = gatherer.id_ranges();
     let drift = gatherer.decoder().rows.drift.items.clone();
