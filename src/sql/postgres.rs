@@ -13,6 +13,10 @@ use tokio::task::block_in_place;
 
 use super::{Sql, Value};
 
+/// Begins a transaction that a client which sleeps in the middle of it (its process stopped, its machine suspended) does
+/// not keep others waiting for: the server ends it, and its connection, after half a minute without a statement.
+const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 30000";
+
 /// A connection, made again when it was lost.
 pub(crate) struct Postgres {
     config: Config,
@@ -118,7 +122,7 @@ impl Postgres {
         let lock = self.lock;
         self.in_transaction = false;
         let client = self.client()?;
-        client.batch_execute("BEGIN")?;
+        client.batch_execute(BEGIN)?;
         if let Some(key) = lock
             && let Err(err) = client.execute("SELECT pg_advisory_xact_lock($1)", &[&key])
         {

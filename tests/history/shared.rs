@@ -145,7 +145,20 @@ fn round(cluster: &mut Cluster, dice: &mut Dice, fate: Fate) -> (usize, usize, u
             first.0.kill().unwrap();
             first.0.wait().unwrap();
         }
-        Fate::Late | Fate::Early => first.signal(Signal::STOP),
+        // One that is stopped in the middle of a transaction holds the other one up for half a minute.
+        Fate::Late | Fate::Early => loop {
+            first.signal(Signal::STOP);
+            std::thread::sleep(Duration::from_millis(100));
+            let open = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
+                        AND state LIKE 'idle in transaction%'";
+            // Twice, for the other one may be between two statements.
+            let open = |client: &mut postgres::Client| client.query_one(open, &[]).unwrap().get::<_, i64>(0) > 0;
+            if !open(&mut r.client) || !open(&mut r.client) {
+                break;
+            }
+            first.signal(Signal::CONT);
+            std::thread::sleep(Duration::from_millis(30));
+        },
     }
     // A word that was under way to the database when the process ended may still arrive there; a lease cannot run out
     // as soon as that.

@@ -349,12 +349,16 @@ impl Archive {
             body.resize(claimed, b'x');
         }
         let status = if from > 0 { 206 } else { 200 };
-        let mut out = stream;
+        let mut out = Vec::new();
         write!(out, "HTTP/1.1 {status} x\r\netag: {etag}\r\naccept-ranges: bytes\r\ncontent-length: {claimed}\r\n")?;
         if from > 0 {
             write!(out, "content-range: bytes {from}-{}/{total}\r\n", total - 1)?;
         }
-        out.write_all(b"\r\n")?;
+        out.extend_from_slice(b"\r\n");
+        let head = out;
+        let mut out = stream;
+        // Whoever asked may be gone already.
+        out.write_all(&head).inspect_err(|_| note(status, 0, false))?;
         let (stop, piece, pause) = match &fault {
             Some(Fault::ResetAfter(n) | Fault::CloseAfter(n) | Fault::SilentAfter(n) | Fault::ReplacedAfter(n, _)) => {
                 (Some((*n).min(body.len())), piece, pause)
