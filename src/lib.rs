@@ -15,6 +15,7 @@
 //! - [`lake`]: tables, Parquet, publishing.
 //! - [`history`]: the exchange's archive, mirrored and cleaned.
 //! - [`api`]: status, health and metrics of the compactor.
+//! - [`hangup`]: SIGHUP, the request to read the configuration anew.
 //! - [`health`]: disks that fill up, logs that nobody reads off.
 //! - [`quality`]: how complete the recording is, summed from manifests.
 //! - [`memory`]: how tight it is, and what is given up for it.
@@ -28,6 +29,7 @@ pub mod clock;
 pub mod collect;
 pub mod compact;
 pub mod config;
+pub mod hangup;
 pub mod health;
 pub mod history;
 pub mod kline;

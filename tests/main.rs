@@ -14,6 +14,7 @@ mod capture {
     mod paced;
     mod proxy;
     mod reconnect;
+    mod reload;
 }
 mod lake {
     mod archived;

@@ -22,8 +22,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     }
     runtime()?.block_on(async {
         shutdown.on_signals().context("cannot listen for signals")?;
+        let reload = args.service.reload(&shutdown)?;
         super::be_supervised(&shutdown);
         let (_monitor, pressure) = MemoryMonitor::start(&cfg.memory, "collector").context("watch the memory")?;
-        crate::collect::run(cfg, shutdown, pressure).await
+        crate::collect::run(cfg, shutdown, pressure, Some(reload)).await
     })
 }

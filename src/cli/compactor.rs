@@ -26,6 +26,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let (cfg, shutdown) = args.service.prepare("compactor")?;
     runtime()?.block_on(async {
         shutdown.on_signals().context("cannot listen for signals")?;
+        let reload = args.service.reload(&shutdown)?;
+        // Symbols come with the log, whoever chose them.
+        let of_the_log = |key: &str| key.starts_with("venues.") && key.ends_with(".symbols");
+        tokio::spawn(reload.only_tell(Arc::clone(&cfg), shutdown.clone(), of_the_log));
         super::be_supervised(&shutdown);
         let (_monitor, pressure) = MemoryMonitor::start(&cfg.memory, "compactor").context("watch the memory")?;
         let told = Arc::clone(&cfg);

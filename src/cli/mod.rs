@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
+use crate::collect::Reload;
 use crate::config::{Config, ConfigErrors};
 use crate::shutdown::Shutdown;
 
@@ -149,6 +150,18 @@ pub struct ServiceArg {
 }
 
 impl ServiceArg {
+    /// Reads the configuration anew at every SIGHUP; call it before anything that takes time.
+    fn reload(&self, shutdown: &Shutdown) -> anyhow::Result<Reload> {
+        use anyhow::Context;
+        let asked = crate::hangup::hangups(shutdown).context("cannot listen for SIGHUP")?;
+        let path = self.config.config.clone();
+        Ok(Reload::new(asked, move || {
+            let cfg = load(&path)?;
+            need_venues(&cfg, &path)?;
+            Ok(cfg)
+        }))
+    }
+
     /// Configuration, logging and the request to stop, ready for the service.
     fn prepare(&self, service: &str) -> anyhow::Result<(Arc<Config>, Shutdown)> {
         let cfg = load(&self.config.config)?;

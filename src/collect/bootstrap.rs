@@ -4,7 +4,7 @@
 //! Deltas flow meanwhile; putting both together is the reader's work, nothing waits here. What waits is a set of
 //! symbol names, so asking twice costs nothing and the memory is bounded by the listing.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,8 +23,24 @@ static FAILED: RateLimited = RateLimited::new(Duration::from_secs(30));
 /// The symbols whose snapshot is wanted.
 #[derive(Debug, Default)]
 pub(super) struct Snapshots {
-    wanted: Mutex<VecDeque<(String, u32)>>,
+    wanted: Mutex<Wanted>,
     wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Wanted {
+    /// Symbols with how often the venue refused.
+    queue: VecDeque<(String, u32)>,
+    /// Symbols that are recorded no more, whoever asks.
+    unwanted: BTreeSet<String>,
+}
+
+impl Wanted {
+    fn push(&mut self, symbol: &str, refusals: u32) {
+        if !self.unwanted.contains(symbol) && !self.queue.iter().any(|(s, _)| s == symbol) {
+            self.queue.push_back((symbol.to_owned(), refusals));
+        }
+    }
 }
 
 impl Snapshots {
@@ -32,25 +48,30 @@ impl Snapshots {
     pub(super) fn want<'a>(&self, symbols: impl Iterator<Item = &'a str>) {
         {
             let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-            for symbol in symbols {
-                if !wanted.iter().any(|(s, _)| s == symbol) {
-                    wanted.push_back((symbol.to_owned(), 0));
-                }
-            }
+            symbols.for_each(|symbol| wanted.push(symbol, 0));
         }
         self.wake.notify_one();
     }
 
     fn again(&self, symbol: String, refusals: u32) {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).push(&symbol, refusals);
+    }
+
+    /// No book of this symbol until it is allowed again.
+    pub(super) fn forbid(&self, symbol: &str) {
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        if !wanted.iter().any(|(s, _)| *s == symbol) {
-            wanted.push_back((symbol, refusals));
-        }
+        wanted.queue.retain(|(s, _)| s != symbol);
+        wanted.unwanted.insert(symbol.to_owned());
+    }
+
+    /// Takes [`Snapshots::forbid`] back.
+    pub(super) fn allow(&self, symbol: &str) {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).unwanted.remove(symbol);
     }
 
     async fn next(&self) -> (String, u32) {
         loop {
-            let first = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let first = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).queue.pop_front();
             match first {
                 Some(first) => return first,
                 // `notify_one` keeps a permit, so a wish between the look and the wait is not lost.
@@ -112,6 +133,19 @@ mod tests {
         s.again("A".to_owned(), 1);
         assert_eq!(s.next().await.0, "B");
         assert_eq!(s.next().await, ("A".to_owned(), 1));
+    }
+
+    #[tokio::test]
+    async fn a_symbol_that_is_recorded_no_more_gets_no_book_whoever_asks_until_it_is_wanted_again() {
+        let s = Snapshots::default();
+        s.want(["A", "B"].into_iter());
+        s.forbid("A");
+        s.want(["A"].into_iter());
+        s.again("A".to_owned(), 1);
+        assert_eq!(s.next().await.0, "B");
+        s.allow("A");
+        s.want(["A"].into_iter());
+        assert_eq!(s.next().await, ("A".to_owned(), 0));
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! What every task of one venue needs: its settings, its log, its paces, its way to stop.
 //!
-//! Holds no state of its own besides the connection ordinals.
+//! Holds no state of its own besides the connection ordinals and what is chosen.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustls::ClientConfig;
+use tokio::sync::watch;
 
 use super::bootstrap::Snapshots;
 use super::dial::Dialer;
@@ -17,7 +18,7 @@ use super::pace::GroupPace;
 use super::rest::RestClient;
 use crate::config::VenueConfig;
 use crate::shutdown::Shutdown;
-use crate::venue::{Venue, VenueId};
+use crate::venue::{Channel, Venue, VenueId};
 
 /// One venue of one collector.
 pub(super) struct Feed {
@@ -39,6 +40,22 @@ pub(super) struct Feed {
     pub(super) api_key: Option<String>,
     /// Where other processes leave their wishes.
     pub(super) requests: PathBuf,
+    /// What is to be recorded, as the configuration says now.
+    pub(super) chosen: Arc<watch::Sender<Arc<Choice>>>,
+}
+
+/// What may change while recording: the symbols and channels of `[venues.<venue>]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Choice {
+    /// Exact names and globs.
+    pub(super) symbols: Vec<String>,
+    pub(super) channels: Vec<Channel>,
+}
+
+impl Choice {
+    pub(super) fn of(config: &VenueConfig) -> Choice {
+        Choice { symbols: config.symbols.clone(), channels: config.channels.clone() }
+    }
 }
 
 impl Feed {
@@ -59,7 +76,13 @@ impl Feed {
             conns: Arc::clone(&self.conns),
             api_key: self.api_key.clone(),
             requests: self.requests.clone(),
+            chosen: Arc::clone(&self.chosen),
         }
+    }
+
+    /// What is to be recorded now.
+    pub(super) fn choice(&self) -> Arc<Choice> {
+        Arc::clone(&self.chosen.borrow())
     }
 
     /// How line `line` (0 or 1) reaches the venue.

@@ -2,6 +2,7 @@
 //!
 //! A new listing goes to a connection with room, else to a new one; its request waits for the same paces as
 //! every other. A delisted symbol's streams stay where they are: trades may still come, and they end by themselves.
+//! What nobody wants any more is ended where it is; the other streams of its connection notice nothing.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,19 +13,26 @@ use tracing::{Instrument, error, error_span, info};
 
 use super::feed::Feed;
 use super::metrics::Place;
-use super::plan;
 use super::roster::Roster;
 use super::session::GapStart;
 use super::slot::Slot;
-use crate::venue::{Channel, ConnectionPlan};
+use crate::venue::{Channel, ConnectionPlan, Want};
 
-/// What a refresh of the listing changed.
-#[derive(Debug, Default)]
+/// What a refresh of the listing, or another choice, changed.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Change {
-    /// Symbols that trade now.
-    pub(super) added: BTreeSet<String>,
-    /// Symbols that do not any more.
-    pub(super) removed: BTreeSet<String>,
+    /// To be recorded from now on.
+    pub(super) added: Vec<Want>,
+    /// Of symbols that do not trade any more.
+    pub(super) gone: BTreeSet<Want>,
+    /// Chosen no more.
+    pub(super) dropped: BTreeSet<Want>,
+}
+
+impl Change {
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Change::default()
+    }
 }
 
 struct Keeper<'a> {
@@ -80,16 +88,21 @@ impl Keeper<'_> {
     }
 
     fn apply(&mut self, change: &Change) {
+        self.rosters.retain(|roster| !roster.is_closed());
         for roster in &self.rosters {
-            roster.leave(&change.removed);
+            roster.leave(&change.gone);
+            roster.give_up(&change.dropped);
+        }
+        self.snapshots(change);
+        if !change.dropped.is_empty() {
+            info!(venue = %self.feed.id, streams = change.dropped.len(), "streams that are wanted no more are being ended");
         }
         if change.added.is_empty() || self.feed.stop.requested() {
             return;
         }
         let limits = &self.feed.config.limits;
-        let wants = plan::wants(&change.added, &self.feed.config.channels);
         let (mut joined, mut opened) = (0, 0);
-        for mut plan in self.feed.venue.plan(&wants, limits) {
+        for mut plan in self.feed.venue.plan(&change.added, limits) {
             let mut new: Vec<_> = plan.streams.drain(..).zip(plan.wants.drain(..)).collect();
             let all = new.len();
             for roster in &self.rosters {
@@ -106,14 +119,18 @@ impl Keeper<'_> {
             (plan.streams, plan.wants) = new.into_iter().unzip();
             self.open(plan, None);
         }
-        self.snapshots_without_depth(&change.added);
-        info!(venue = %self.feed.id, symbols = change.added.len(), joined, opened, "new listings are being subscribed");
+        info!(venue = %self.feed.id, joined, opened, "new streams are being subscribed");
     }
 
-    fn snapshots_without_depth(&self, symbols: &BTreeSet<String>) {
-        let channels = &self.feed.config.channels;
-        if channels.contains(&Channel::DepthSnapshot) && !channels.contains(&Channel::Depth) {
-            self.feed.snapshots.want(symbols.iter().map(String::as_str));
-        }
+    /// Books of what is new where no connection asks for them, and none of what is wanted no more.
+    fn snapshots(&self, change: &Change) {
+        let snapshots = &self.feed.snapshots;
+        let of = |w: &&Want| w.channel == Channel::DepthSnapshot;
+        change.dropped.iter().filter(of).for_each(|w| snapshots.forbid(&w.symbol));
+        let deltas = change.added.iter().filter(|w| w.channel == Channel::Depth);
+        let asked_for: BTreeSet<&str> = deltas.map(|w| w.symbol.as_str()).collect();
+        let books = || change.added.iter().filter(of).map(|w| w.symbol.as_str());
+        books().for_each(|symbol| snapshots.allow(symbol));
+        snapshots.want(books().filter(|symbol| !asked_for.contains(symbol)));
     }
 }

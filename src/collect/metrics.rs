@@ -13,7 +13,7 @@ use wal_format::{WriterStats, flags};
 
 use super::latency::Latency;
 use super::roster::Roster;
-use super::watchdog::Streams;
+use super::watchdog::{StreamStat, Streams};
 use crate::health::Health;
 use crate::memory::{Held, Pressure};
 use crate::venue::VenueId;
@@ -158,6 +158,12 @@ pub(super) struct Expected {
 }
 
 impl Connection {
+    /// Its streams without those that nobody wants any more.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = &StreamStat> {
+        let dropped = self.roster.dropped();
+        self.streams.iter().filter(move |s| !dropped.contains(&s.name))
+    }
+
     fn new(state: ConnState, conn: u32, streams: &Arc<Streams>, roster: &Arc<Roster>) -> Self {
         Self {
             state,
@@ -253,7 +259,7 @@ impl VenueMetrics {
         const CONNECTION: u64 = 128 << 10;
         /// Name, counters and place in the index.
         const STREAM: u64 = 320;
-        self.connections().values().map(|c| CONNECTION + c.streams.iter().count() as u64 * STREAM).sum()
+        self.connections().values().map(|c| CONNECTION + c.streams.all().count() as u64 * STREAM).sum()
     }
 
     pub(super) fn writer(&self, stats: Arc<WriterStats>) {
@@ -287,6 +293,31 @@ pub struct Metrics {
     venues: BTreeMap<VenueId, Arc<VenueMetrics>>,
     pressure: Pressure,
     health: OnceLock<Arc<Health>>,
+    reloads: [Counter; Reloaded::ALL.len()],
+}
+
+/// What became of a configuration that was read anew while recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reloaded {
+    /// What may change while recording did.
+    Applied,
+    /// It did not.
+    Unchanged,
+    /// It cannot be used.
+    Refused,
+}
+
+impl Reloaded {
+    const ALL: [Reloaded; 3] = [Reloaded::Applied, Reloaded::Unchanged, Reloaded::Refused];
+
+    /// The word in metrics and events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reloaded::Applied => "applied",
+            Reloaded::Unchanged => "unchanged",
+            Reloaded::Refused => "refused",
+        }
+    }
 }
 
 impl Metrics {
@@ -313,6 +344,12 @@ impl Metrics {
     /// Who looks at disks and readers.
     pub(super) fn health(&self) -> Option<&Health> {
         self.health.get().map(Arc::as_ref)
+    }
+
+    /// The configuration was read anew.
+    pub(super) fn reloaded(&self, result: Reloaded) {
+        let counters = Reloaded::ALL.iter().zip(&self.reloads);
+        counters.filter(|(r, _)| **r == result).for_each(|(_, counter)| counter.add(1));
     }
 
     /// How tight the process's memory is.
@@ -350,7 +387,7 @@ impl Metrics {
             // Two lines deliver the same streams: what counts is the younger frame.
             let mut last: BTreeMap<String, u64> = BTreeMap::new();
             for c in venue.connections().values() {
-                for s in c.streams.iter().filter(|s| s.last_ns() > 0) {
+                for s in c.wanted().filter(|s| s.last_ns() > 0) {
                     let known = last.entry(s.name.clone()).or_default();
                     *known = s.last_ns().max(*known);
                 }
@@ -360,6 +397,14 @@ impl Metrics {
                 let (s, ms) = (ns / 1_000_000_000, ns / 1_000_000 % 1_000);
                 let _ = writeln!(out, "{name}{{venue=\"{id}\",stream=\"{stream}\"}} {s}.{ms:03}");
             }
+        }
+        let name = "tapedeck_collector_config_reloads_total";
+        let _ = writeln!(
+            out,
+            "# HELP {name} Times the configuration was read anew (SIGHUP), by what became of it; refused means that the file cannot be used.\n# TYPE {name} counter"
+        );
+        for (result, counter) in Reloaded::ALL.iter().zip(&self.reloads) {
+            let _ = writeln!(out, "{name}{{result=\"{}\"}} {}", result.as_str(), counter.get());
         }
         self.writers(&mut out);
         self.flow(&mut out);

@@ -13,6 +13,7 @@
 //! - [`log`]: the log as the tasks share it; [`record`]: what is written besides frames.
 //! - [`watchdog`]: silence; [`metrics`] and [`latency`]: what is counted; [`status`], [`exposition`], [`stats`] and
 //!   [`serve`]: what is said about it.
+//! - [`reload`]: another configuration while recording: what of it is taken over.
 //! - [`bootstrap`]: order book snapshots; [`wishes`]: those that other processes ask for.
 //!
 //! One task per planned connection owns that socket; one task per venue owns the listing, one the snapshots, one
@@ -35,7 +36,8 @@ pub mod metrics;
 pub(crate) mod pace;
 mod plan;
 pub(crate) mod proxy;
-mod record;
+pub(crate) mod record;
+mod reload;
 pub(crate) mod rest;
 mod roster;
 mod serve;
@@ -56,7 +58,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -65,15 +67,16 @@ use wal_format::{LogWriter, OpenError};
 use self::backoff::{Backoff, random};
 use self::bootstrap::Snapshots;
 pub(crate) use self::dial::RECV_BUFFER_BYTES;
-use self::feed::Feed;
+use self::feed::{Choice, Feed};
 use self::log::{SharedLog, Stamp};
 use self::metrics::Metrics;
 use self::pace::Groups;
+pub use self::reload::Reload;
 use self::rest::RestClient;
 pub use self::serve::address;
 use self::session::{Cause, GapStart};
 pub use self::wishes::{PRESSURE_EVENT, REQUESTS_DIR, SNAPSHOT_PREFIX, leave_pressure};
-use crate::config::{Config, VenueConfig, Warning, pacing};
+use crate::config::{Config, VenueConfig, Warning};
 use crate::health::Health;
 use crate::memory::{Held, Pressure};
 use crate::shutdown::Shutdown;
@@ -82,12 +85,17 @@ use crate::venue::{Channel, Venue, VenueId, venue};
 /// How long a log that takes no records is left alone at least.
 const RESUME_AFTER: Duration = Duration::from_secs(5);
 
-/// Records every configured venue until `shutdown`, then seals the logs.
+/// Records every configured venue until `shutdown`, then seals the logs; follows what `reload` brings meanwhile.
 ///
 /// # Errors
 /// One plain sentence with what to do when a log cannot be opened at the start; later only when a log cannot be
 /// closed. A log that takes no records meanwhile stops its venue until it does again, and no other.
-pub async fn run(cfg: Arc<Config>, shutdown: Shutdown, pressure: Pressure) -> anyhow::Result<()> {
+pub async fn run(
+    cfg: Arc<Config>,
+    shutdown: Shutdown,
+    pressure: Pressure,
+    reload: Option<Reload>,
+) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(cfg.venues.keys().copied()).under(pressure));
     let listener = serve::bind(cfg.collector.listen).await;
     let ended = Shutdown::new();
@@ -101,7 +109,7 @@ pub async fn run(cfg: Arc<Config>, shutdown: Shutdown, pressure: Pressure) -> an
         serve::announce(&cfg, &listener);
         server = Some(tokio::spawn(serve::serve(listener, Arc::clone(&metrics), ended.clone())));
     }
-    let outcome = run_with(Arc::clone(&cfg), shutdown, metrics).await;
+    let outcome = run_with(Arc::clone(&cfg), shutdown, metrics, reload).await;
     ended.trigger();
     if let Some(server) = server {
         serve::withdraw(&cfg);
@@ -115,7 +123,12 @@ pub async fn run(cfg: Arc<Config>, shutdown: Shutdown, pressure: Pressure) -> an
 ///
 /// # Errors
 /// As [`run`].
-pub async fn run_with(cfg: Arc<Config>, shutdown: Shutdown, metrics: Arc<Metrics>) -> anyhow::Result<()> {
+pub async fn run_with(
+    cfg: Arc<Config>,
+    shutdown: Shutdown,
+    metrics: Arc<Metrics>,
+    reload: Option<Reload>,
+) -> anyhow::Result<()> {
     anyhow::ensure!(!cfg.venues.is_empty(), "no venue is configured\nfix:   add a [venues.<venue>] table");
     for Warning { key, what, fix } in cfg.warnings() {
         warn!(key, fix, "{what}");
@@ -137,6 +150,10 @@ pub async fn run_with(cfg: Arc<Config>, shutdown: Shutdown, metrics: Arc<Metrics
         }
     }
     record_pressure(metrics.pressure(), &feeds);
+    if let Some(reload) = reload {
+        let followed = reload.follow(cfg, &feeds, metrics, shutdown.clone());
+        tokio::spawn(followed);
+    }
     crate::notify::ready();
     let mut venues = JoinSet::new();
     for feed in feeds {
@@ -259,6 +276,7 @@ async fn feed(
         conns: Arc::new(AtomicU32::new(1)),
         api_key,
         requests: cfg.wal_dir(id).join(wishes::REQUESTS_DIR),
+        chosen: Arc::new(watch::Sender::new(Arc::new(Choice::of(config)))),
     })
 }
 
@@ -284,22 +302,21 @@ fn api_key(venue: &dyn Venue, config: &VenueConfig) -> anyhow::Result<Option<Str
 async fn record(feed: &Arc<Feed>, gap: Option<GapStart>) {
     let mut helpers = JoinSet::new();
     helpers.spawn(tick(Arc::clone(feed)));
-    if let Some(symbols) = listing::first(feed).await {
-        let wants = plan::wants(&symbols, &feed.config.channels);
-        let plans = feed.venue.plan(&wants, &feed.config.limits);
-        info!(venue = %feed.id, symbols = symbols.len(), connections = plans.len(), "recording");
-        let streams = plans.iter().map(|p| p.streams.len()).sum();
-        for (key, what, fix) in pacing::pressure(&feed.config, "", plans.len(), streams) {
-            warn!(venue = %feed.id, key, fix, "{what}");
-        }
-        let channels = &feed.config.channels;
+    let mut choices = feed.chosen.subscribe();
+    if let Some(recorded) = listing::first(feed, &mut choices).await {
+        let plans = feed.venue.plan(&recorded.wants, &feed.config.limits);
+        let streams: usize = plans.iter().map(|p| p.streams.len()).sum();
+        info!(venue = %feed.id, streams, connections = plans.len(), "recording");
+        listing::pressure(feed, &recorded.wants);
+        let channels = &recorded.choice.channels;
         if channels.contains(&Channel::DepthSnapshot) && !channels.contains(&Channel::Depth) {
             // No connection will ask for them.
-            feed.snapshots.want(symbols.iter().map(String::as_str));
+            let books = recorded.wants.iter().filter(|w| w.channel == Channel::DepthSnapshot);
+            feed.snapshots.want(books.map(|w| w.symbol.as_str()));
         }
         let (tell, changes) = mpsc::channel(1);
         let refresh = Arc::clone(feed);
-        helpers.spawn(async move { listing::refresh(&refresh, symbols, tell).await });
+        helpers.spawn(async move { listing::refresh(&refresh, recorded, choices, tell).await });
         let wishes = Arc::clone(feed);
         helpers.spawn(async move { wishes::run(&wishes).await });
         let snapshots = Arc::clone(feed);

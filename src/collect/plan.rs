@@ -53,6 +53,11 @@ pub fn is_exact(pattern: &str) -> bool {
     !pattern.contains(['*', '?', '[', ']', '{', '}'])
 }
 
+/// True when `patterns` name `symbol`, whether or not it trades.
+pub(super) fn names(patterns: &[String], symbol: &str) -> bool {
+    patterns.iter().any(|p| p == symbol || matcher(p).is_some_and(|m| m.is_match(symbol)))
+}
+
 fn matcher(pattern: &str) -> Option<GlobMatcher> {
     // Symbols are no paths: `*` matches a slash too.
     GlobBuilder::new(pattern).literal_separator(false).build().ok().map(|g| g.compile_matcher())

@@ -2,8 +2,12 @@
 //!
 //! The names are read by the compactor and by people; they are part of the log's contract.
 
-use serde::Serialize;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::venue::Channel;
 
 /// Payload of a ConnOpen record.
 #[derive(Debug, Serialize)]
@@ -75,6 +79,34 @@ pub struct Event<'a> {
     pub detail: Value,
 }
 
+/// Kind of the event that certain symbols are recorded no more on certain channels, on purpose:
+/// `{"channels":{"trades":["BTCUSDT"]}}`.
+pub const UNSUBSCRIBED_EVENT: &str = "unsubscribed";
+
+/// What the payload of an Event record says is recorded no more; empty for any other event.
+pub fn unsubscribed(payload: &[u8]) -> Vec<(Channel, String)> {
+    #[derive(Deserialize)]
+    struct Detail {
+        channels: BTreeMap<String, Vec<String>>,
+    }
+    #[derive(Deserialize)]
+    struct Told {
+        kind: String,
+        detail: Value,
+    }
+    // Most events are others, and some of them are long.
+    if memchr::memmem::find(payload, UNSUBSCRIBED_EVENT.as_bytes()).is_none() {
+        return Vec::new();
+    }
+    let told = serde_json::from_slice::<Told>(payload).ok().filter(|told| told.kind == UNSUBSCRIBED_EVENT);
+    let detail = told.and_then(|told| serde_json::from_value::<Detail>(told.detail).ok());
+    let channels = detail.into_iter().flat_map(|detail| detail.channels);
+    channels
+        .filter_map(|(word, symbols)| Some((word.parse::<Channel>().ok()?, symbols)))
+        .flat_map(|(channel, symbols)| symbols.into_iter().map(move |symbol| (channel, symbol)))
+        .collect()
+}
+
 /// The JSON text of a payload.
 pub fn json(payload: &impl Serialize) -> Vec<u8> {
     // These types hold texts, numbers and lists only: writing them to memory cannot fail.
@@ -104,6 +136,17 @@ mod tests {
             text(json(&Gap { reason: "lost", from_ns: 1, to_ns: 2, streams: &["a@trade".to_owned()] })),
             r#"{"reason":"lost","from_ns":1,"to_ns":2,"streams":["a@trade"]}"#
         );
+        let told = br#"{"kind":"unsubscribed","detail":{"channels":{"trades":["A","B"],"depth":["A"],"new":["C"]}}}"#;
+        let pair = |channel, symbol: &str| (channel, symbol.to_owned());
+        use Channel::{Depth, Trades};
+        assert_eq!(unsubscribed(told), [pair(Depth, "A"), pair(Trades, "A"), pair(Trades, "B")]);
+        for other in [
+            r#"{"kind":"rotate","detail":{"reason":"unsubscribed"}}"#,
+            r#"{"kind":"unsubscribed","detail":3}"#,
+            "unsubscribed",
+        ] {
+            assert!(unsubscribed(other.as_bytes()).is_empty(), "{other}");
+        }
         assert_eq!(
             text(json(&Event { kind: "rotate", detail: serde_json::json!({"reason": "lifetime"}) })),
             r#"{"kind":"rotate","detail":{"reason":"lifetime"}}"#

@@ -1,7 +1,8 @@
 //! The streams of one planned connection as they change while it runs, shared by its lines.
 //!
 //! New listings are added, delisted symbols leave: their streams stay subscribed where they are and are left out
-//! of the next connection. The roster also knows what its lines must know of each other: which address each of
+//! of the next connection. What nobody wants any more is dropped: every line ends it at the venue, on the connection
+//! it has, and when all have done so it is forgotten. The roster also knows what its lines must know of each other: which address each of
 //! them uses, since when each of them has delivered without a break, and whose turn it is to be replaced.
 
 use std::collections::BTreeSet;
@@ -22,14 +23,42 @@ struct Entry {
     want: Want,
     /// Version of the roster that brought it (again).
     added: u64,
-    /// Version of the roster that saw its symbol go.
-    leaving: Option<u64>,
+    /// Version of the roster that saw its symbol go, and how.
+    leaving: Option<(u64, Leaving)>,
+}
+
+/// How a stream goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaving {
+    /// The symbol does not trade any more: the stream runs out.
+    RunsOut,
+    /// Nobody wants it: it is ended.
+    Dropped,
+}
+
+impl Entry {
+    fn is(&self, how: Leaving) -> bool {
+        self.leaving.is_some_and(|(_, leaving)| leaving == how)
+    }
+}
+
+/// What changed since a version.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// To be subscribed.
+    pub(super) added: Vec<(String, Want)>,
+    /// To be ended.
+    pub(super) dropped: Vec<(String, Want)>,
+    /// The version that holds all of it.
+    pub(super) version: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Line {
     /// Version that its last subscribed connection started with.
     started: u64,
+    /// Version up to which it ended at the venue what was dropped.
+    ended: u64,
     /// Since when it has delivered without a break, ns since epoch.
     live_since_ns: Option<u64>,
     peer: Option<IpAddr>,
@@ -104,21 +133,37 @@ impl Roster {
         Some((plan, self.version()))
     }
 
-    /// What came since `version`, and the version that holds it.
-    pub(super) fn since(&self, version: u64) -> (Vec<(String, Want)>, u64) {
+    /// What changed since `version`.
+    pub(super) fn since(&self, version: u64) -> News {
         let state = self.lock();
-        let new = state.entries.iter().filter(|e| e.added > version && e.leaving.is_none());
-        (new.map(|e| (e.stream.clone(), e.want.clone())).collect(), self.version())
+        let pairs = |of: &dyn Fn(&&Entry) -> bool| {
+            state.entries.iter().filter(of).map(|e| (e.stream.clone(), e.want.clone())).collect()
+        };
+        News {
+            added: pairs(&|e| e.added > version && e.leaving.is_none()),
+            dropped: pairs(&|e| e.leaving.is_some_and(|(at, how)| at > version && how == Leaving::Dropped)),
+            version: self.version(),
+        }
     }
 
-    /// All streams, those of symbols that left included.
+    /// All streams that frames are missed of, those of symbols that left included.
     pub(super) fn streams(&self) -> Vec<String> {
-        self.lock().entries.iter().map(|e| e.stream.clone()).collect()
+        self.lock().entries.iter().filter(|e| !e.is(Leaving::Dropped)).map(|e| e.stream.clone()).collect()
     }
 
     /// Streams whose symbol left and that are subscribed still.
     pub(super) fn leaving(&self) -> BTreeSet<String> {
-        self.lock().entries.iter().filter(|e| e.leaving.is_some()).map(|e| e.stream.clone()).collect()
+        self.lock().entries.iter().filter(|e| e.is(Leaving::RunsOut)).map(|e| e.stream.clone()).collect()
+    }
+
+    /// Streams that nobody wants any more and that may be subscribed still.
+    pub(super) fn dropped(&self) -> BTreeSet<String> {
+        self.lock().entries.iter().filter(|e| e.is(Leaving::Dropped)).map(|e| e.stream.clone()).collect()
+    }
+
+    /// True when nothing is taken any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 
     /// Takes back streams whose symbol is listed again; returns the others.
@@ -158,13 +203,22 @@ impl Roster {
         rest
     }
 
-    /// The symbols left: their streams are not subscribed by the next connection.
-    pub(super) fn leave(&self, symbols: &BTreeSet<String>) {
+    /// The symbols of these left: their streams are not subscribed by the next connection.
+    pub(super) fn leave(&self, wants: &BTreeSet<Want>) {
+        self.go(wants, Leaving::RunsOut);
+    }
+
+    /// Nobody wants these any more: their streams are ended on the present connections.
+    pub(super) fn give_up(&self, wants: &BTreeSet<Want>) {
+        self.go(wants, Leaving::Dropped);
+    }
+
+    fn go(&self, wants: &BTreeSet<Want>, how: Leaving) {
         let mut state = self.lock();
         let version = self.version() + 1;
         let mut any = false;
-        for e in state.entries.iter_mut().filter(|e| e.leaving.is_none() && symbols.contains(&e.want.symbol)) {
-            e.leaving = Some(version);
+        for e in state.entries.iter_mut().filter(|e| e.leaving.is_none() && wants.contains(&e.want)) {
+            e.leaving = Some((version, how));
             any = true;
         }
         if any {
@@ -173,16 +227,26 @@ impl Roster {
     }
 
     /// A connection of `line` that started with `version` is subscribed: what left before that and is on no
-    /// connection any more is forgotten, and makes room.
-    pub(super) fn settled(&self, line: u32, version: u64, now_ns: u64) {
+    /// connection any more is forgotten, and makes room. Returns what of it had been dropped.
+    #[must_use]
+    pub(super) fn settled(&self, line: u32, version: u64, now_ns: u64) -> Vec<Want> {
         let mut state = self.lock();
         if let Some(l) = state.lines.get_mut(line as usize) {
             l.started = version;
             l.live_since_ns.get_or_insert(now_ns);
         }
-        let count = state.count;
-        let oldest = state.lines.iter().take(count).map(|l| l.started).min().unwrap_or_default();
-        state.entries.retain(|e| e.leaving.is_none_or(|left| left > oldest));
+        forget(&mut state)
+    }
+
+    /// `line` ended at the venue what was dropped up to `version`; what no line has any more is forgotten, makes room,
+    /// and is returned. `u64::MAX`: the line is gone for good.
+    #[must_use]
+    pub(super) fn ended(&self, line: u32, version: u64) -> Vec<Want> {
+        let mut state = self.lock();
+        if let Some(l) = state.lines.get_mut(line as usize) {
+            l.ended = l.ended.max(version);
+        }
+        forget(&mut state)
     }
 
     /// The connection of `line` ended without a replacement.
@@ -214,6 +278,23 @@ impl Roster {
     }
 }
 
+/// Forgets what is on no connection any more; returns what of it had been dropped.
+fn forget(state: &mut State) -> Vec<Want> {
+    let lines = || state.lines.iter().take(state.count);
+    let started = lines().map(|l| l.started).min().unwrap_or_default();
+    let ended = lines().map(|l| l.started.max(l.ended)).min().unwrap_or_default();
+    let mut forgotten = Vec::new();
+    state.entries.retain(|e| match e.leaving {
+        Some((at, Leaving::Dropped)) if at <= ended => {
+            forgotten.push(e.want.clone());
+            false
+        }
+        Some((at, Leaving::RunsOut)) => at > started,
+        _ => true,
+    });
+    forgotten
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -229,6 +310,10 @@ mod tests {
         Roster::new(ConnectionPlan { path_and_query: "/stream".into(), streams, wants }, lines)
     }
 
+    fn wants(symbols: &[&str]) -> BTreeSet<Want> {
+        symbols.iter().map(|s| pair(s).1).collect()
+    }
+
     fn names(entries: &[(String, Want)]) -> Vec<&str> {
         entries.iter().map(|(s, _)| s.as_str()).collect()
     }
@@ -240,9 +325,9 @@ mod tests {
         assert_eq!(plan.streams, ["A@trade", "B@trade"]);
         let rest = r.add(vec![pair("C"), pair("D")], 3);
         assert_eq!(names(&rest), ["D@trade"]);
-        let (new, version) = (r.since(version).0, r.since(version).1);
-        assert_eq!(names(&new), ["C@trade"]);
-        assert!(r.since(version).0.is_empty());
+        let News { added, version, .. } = r.since(version);
+        assert_eq!(names(&added), ["C@trade"]);
+        assert!(r.since(version).added.is_empty());
         assert_eq!(r.version(), version);
     }
 
@@ -250,15 +335,15 @@ mod tests {
     fn a_symbol_that_left_stays_until_every_line_was_replaced_and_then_makes_room() {
         let r = roster(&["A", "B"], 2);
         for line in 0..2 {
-            r.settled(line, r.plan().unwrap().1, 1);
+            let _ = r.settled(line, r.plan().unwrap().1, 1);
         }
-        r.leave(&BTreeSet::from(["B".to_owned()]));
+        r.leave(&wants(&["B"]));
         assert_eq!(r.leaving(), BTreeSet::from(["B@trade".to_owned()]));
         let (plan, version) = r.plan().unwrap();
         assert_eq!(plan.streams, ["A@trade"]);
-        r.settled(0, version, 2);
+        let _ = r.settled(0, version, 2);
         assert_eq!(r.streams().len(), 2, "the other line has it still");
-        r.settled(1, version, 3);
+        let _ = r.settled(1, version, 3);
         assert_eq!(r.streams(), ["A@trade"]);
         assert!(r.add(vec![pair("C")], 2).is_empty());
     }
@@ -267,18 +352,47 @@ mod tests {
     fn a_symbol_that_is_listed_again_is_subscribed_again_before_and_after_it_was_forgotten() {
         let r = roster(&["A", "B"], 1);
         let (_, version) = r.plan().unwrap();
-        r.leave(&BTreeSet::from(["B".to_owned()]));
+        r.leave(&wants(&["B"]));
         assert!(r.take_back(vec![pair("B")]).is_empty());
-        assert_eq!(names(&r.since(version).0), ["B@trade"]);
-        r.leave(&BTreeSet::from(["B".to_owned()]));
-        r.settled(0, r.plan().unwrap().1, 1);
+        assert_eq!(names(&r.since(version).added), ["B@trade"]);
+        r.leave(&wants(&["B"]));
+        let _ = r.settled(0, r.plan().unwrap().1, 1);
         assert_eq!(names(&r.take_back(vec![pair("B")])), ["B@trade"]);
+    }
+
+    #[test]
+    fn what_nobody_wants_is_ended_by_every_line_and_makes_room_when_the_last_one_has_done_so() {
+        let r = roster(&["A", "B", "C"], 2);
+        let version = r.plan().unwrap().1;
+        for line in 0..2 {
+            assert!(r.settled(line, version, 1).is_empty());
+        }
+        r.give_up(&wants(&["B"]));
+        let News { added, dropped, version } = r.since(version);
+        assert_eq!((names(&dropped), added.len()), (vec!["B@trade"], 0));
+        assert!(r.since(version).dropped.is_empty());
+        assert_eq!(r.streams(), ["A@trade", "C@trade"], "nothing is missed of it");
+        assert!(r.leaving().is_empty() && r.dropped().contains("B@trade"));
+        assert!(r.ended(0, version).is_empty(), "the other line has it still");
+        assert_eq!(names(&r.add(vec![pair("D")], 3)), ["D@trade"]);
+        assert_eq!(r.ended(1, version), [pair("B").1]);
+        assert!(r.add(vec![pair("D")], 3).is_empty());
+        // Wanted again before its end was even asked for: it simply stays.
+        r.give_up(&wants(&["C"]));
+        assert!(r.take_back(vec![pair("C")]).is_empty());
+        let news = r.since(version);
+        assert_eq!((names(&news.added), news.dropped.len()), (vec!["C@trade", "D@trade"], 0));
+        assert!(r.ended(0, u64::MAX).is_empty() && r.ended(1, u64::MAX).is_empty());
+        // A line whose connection opened anew never subscribed it.
+        let r2 = roster(&["A", "B"], 1);
+        r2.give_up(&wants(&["B"]));
+        assert_eq!(r2.settled(0, r2.plan().unwrap().1, 1), [pair("B").1]);
     }
 
     #[test]
     fn a_roster_without_streams_is_closed_and_takes_nothing_any_more() {
         let r = roster(&["A"], 1);
-        r.leave(&BTreeSet::from(["A".to_owned()]));
+        r.leave(&wants(&["A"]));
         assert_eq!(r.plan(), None);
         assert_eq!(names(&r.take_back(vec![pair("A")])), ["A@trade"]);
         assert_eq!(names(&r.add(vec![pair("B")], 9)), ["B@trade"]);
@@ -287,12 +401,12 @@ mod tests {
     #[test]
     fn an_interruption_is_covered_only_by_a_line_that_delivered_from_before_it() {
         let r = roster(&["A"], 2);
-        r.settled(0, 1, 100);
-        r.settled(1, 1, 200);
+        let _ = r.settled(0, 1, 100);
+        let _ = r.settled(1, 1, 200);
         assert!(r.covered(1, 150) && !r.covered(0, 150) && r.covered(0, 200));
         r.broken(0);
         assert!(!r.covered(1, 300));
-        r.settled(0, 1, 400);
+        let _ = r.settled(0, 1, 400);
         assert!(!r.covered(1, 300) && r.covered(1, 400));
     }
 }

@@ -23,7 +23,7 @@ use super::handshake::{self, HandshakeError};
 use super::log::Stamp;
 use super::metrics::{ConnState, Place};
 use super::roster::Roster;
-use super::session::{Cause, GapStart, Session, Start, Step, write_gap};
+use super::session::{Cause, GapStart, Session, Start, Step, unsubscribed, write_gap};
 use super::watchdog::Streams;
 use crate::telemetry::RateLimited;
 use crate::venue::Channel;
@@ -102,6 +102,9 @@ impl Slot {
             let _ = write_gap(&self.feed, &self.roster, self.place.line, 0, gap, &streams);
         }
         while self.closing.join_next().await.is_some() {}
+        if ended {
+            unsubscribed(&self.feed, 0, self.roster.ended(self.place.line, u64::MAX));
+        }
         if self.feed.stop.requested() {
             self.feed.metrics.state(self.place, ConnState::Stopped);
         } else {

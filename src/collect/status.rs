@@ -140,7 +140,7 @@ impl VenueMetrics {
         let mut streams: BTreeMap<&str, Option<u64>> = BTreeMap::new();
         for c in connections.values() {
             let leaving = c.roster.leaving();
-            for s in c.streams.iter().filter(|s| !leaving.contains(&s.name)) {
+            for s in c.wanted().filter(|s| !leaving.contains(&s.name)) {
                 let overdue = s.overdue_ns(wall_ns, silence_ns).filter(|_| c.state == ConnState::Live);
                 let known = streams.entry(&s.name).or_insert(overdue);
                 // One line that delivers is enough.
@@ -194,7 +194,7 @@ impl Connection {
 
     fn status(&self, place: Place, why: Option<String>, wall_ns: u64, silence_ns: u64) -> ConnStatus {
         let leaving = self.roster.leaving();
-        let streams = self.streams.iter().map(|s| self.stream(s, why.as_deref(), &leaving, wall_ns, silence_ns));
+        let streams = self.wanted().map(|s| self.stream(s, why.as_deref(), &leaving, wall_ns, silence_ns));
         ConnStatus {
             slot: place.number,
             line: place.line,
@@ -285,7 +285,8 @@ mod tests {
         let v = m.venue(VenueId::BinanceSpot).unwrap();
         v.connection(PLACE, 4, &streams, &roster);
         v.state(PLACE, ConnState::Live);
-        roster.leave(&BTreeSet::from(["gone".to_owned()]));
+        let gone = Want { symbol: "gone".into(), channel: Channel::Trades };
+        roster.leave(&BTreeSet::from([gone]));
         streams.hit(StreamKey::name(b"a@trade"), 1_000 * S);
         let got = whys(&m, 1_002 * S);
         assert_eq!(got[0], (Some(2_000), None));

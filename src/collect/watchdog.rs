@@ -4,7 +4,7 @@
 //! Only a frame proves a stream. Whoever receives counts frames here, once a second somebody compares.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use hashbrown::{Equivalent, HashMap};
@@ -28,6 +28,8 @@ pub struct StreamStat {
     usual_ns: AtomicU64,
     /// When it was made, ns since epoch.
     since_ns: u64,
+    /// Nobody wants it any more: frames may still come, none are owed.
+    left: AtomicBool,
 }
 
 /// Frames from which on the time between two of them is known.
@@ -60,6 +62,10 @@ impl StreamStat {
         (!self.quiet && silent > patience.max(silence_ns)).then_some(silent)
     }
 
+    fn left(&self) -> bool {
+        self.left.load(Ordering::Relaxed)
+    }
+
     /// Receive time of the last frame, on this connection or one before it, ns since epoch; 0 = none yet.
     pub fn last_ns(&self) -> u64 {
         self.last_ns.load(Ordering::Relaxed)
@@ -89,7 +95,8 @@ impl Streams {
         Self { stats: Vec::new(), index: HashMap::default() }.with(names, key)
     }
 
-    /// These streams and some more behind them; names that are known already stay where they are.
+    /// These streams and some more behind them; names that are known already stay where they are, and begin anew where
+    /// they had been given up.
     pub fn with<'a>(
         &self,
         names: impl IntoIterator<Item = (&'a str, bool)>,
@@ -99,19 +106,23 @@ impl Streams {
         let since_ns = clock::wall_ns();
         for (name, quiet) in names {
             let (channel, symbol) = key(name);
-            index.entry((channel.into(), symbol.into())).or_insert_with(|| {
-                let zero = || AtomicU64::new(0);
-                stats.push(Arc::new(StreamStat {
-                    name: name.to_owned(),
-                    quiet,
-                    frames: zero(),
-                    last_ns: zero(),
-                    first_ns: zero(),
-                    usual_ns: zero(),
-                    since_ns,
-                }));
-                stats.len() - 1
+            let zero = || AtomicU64::new(0);
+            let new = Arc::new(StreamStat {
+                name: name.to_owned(),
+                quiet,
+                frames: zero(),
+                last_ns: zero(),
+                first_ns: zero(),
+                usual_ns: zero(),
+                since_ns,
+                left: AtomicBool::new(false),
             });
+            let at = *index.entry((channel.into(), symbol.into())).or_insert(stats.len());
+            match stats.get_mut(at) {
+                Some(known) if known.left() => *known = new,
+                Some(_) => {}
+                None => stats.push(new),
+            }
         }
         Self { stats, index }
     }
@@ -145,9 +156,25 @@ impl Streams {
         }
     }
 
-    /// All streams in the order they are subscribed.
+    /// The streams that are wanted, in the order they were subscribed.
     pub fn iter(&self) -> impl Iterator<Item = &StreamStat> {
+        self.stats.iter().map(Arc::as_ref).filter(|s| !s.left())
+    }
+
+    /// All of them, those that were given up included.
+    pub fn all(&self) -> impl Iterator<Item = &StreamStat> {
         self.stats.iter().map(Arc::as_ref)
+    }
+
+    /// Nobody wants these streams any more: what still comes of them is no surprise, and silence is none either.
+    pub fn leave<'a>(&self, names: impl IntoIterator<Item = &'a str>, key: impl Fn(&str) -> (Vec<u8>, Vec<u8>)) {
+        for name in names {
+            let (channel, symbol) = key(name);
+            let at = self.index.get(&StreamKey { channel: &channel, symbol: &symbol });
+            if let Some(s) = at.and_then(|i| self.stats.get(*i)) {
+                s.left.store(true, Ordering::Relaxed);
+            }
+        }
     }
 }
 
@@ -229,10 +256,10 @@ impl Watchdog {
             return Vec::new();
         }
         let mut found = Vec::new();
-        for (w, s) in self.watched.iter_mut().zip(streams.iter()) {
+        for (w, s) in self.watched.iter_mut().zip(streams.all()) {
             let frames = s.frames();
             let silent = now.saturating_duration_since(w.since);
-            if frames != w.frames {
+            if frames != w.frames || s.left() {
                 (w.frames, w.since, w.reported) = (frames, now, false);
             } else if !w.quiet && !w.reported && silent >= self.stream_silence {
                 w.reported = true;
@@ -322,6 +349,27 @@ mod tests {
         let silent = w.silent_streams(t + S(90), &new);
         assert_eq!(silent.len(), 1);
         assert_eq!(silent[0].stream, "b@trade");
+    }
+
+    #[test]
+    fn a_stream_that_was_given_up_owes_nothing_and_begins_anew_when_it_is_wanted_again() {
+        let t = Instant::now();
+        let key = |s: &str| (s.into(), Vec::new());
+        let old = streams(&["a@trade", "b@trade"]);
+        let mut w = Watchdog::new(t, S(10), S(60), [false, false].into_iter());
+        w.subscribed(t);
+        old.hit(StreamKey::name(b"a@trade"), 7);
+        old.leave(["a@trade", "nobody@trade"], key);
+        assert_eq!(old.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["b@trade"]);
+        assert!(old.hit(StreamKey::name(b"a@trade"), 8), "on its way still, and no surprise");
+        let silent = w.silent_streams(t + S(600), &old);
+        assert_eq!(silent.iter().map(|s| s.stream.as_str()).collect::<Vec<_>>(), ["b@trade"]);
+        let new = old.with([("a@trade", false)], key);
+        assert_eq!((new.iter().count(), new.all().count()), (2, 2));
+        assert_eq!(new.iter().next().map(|s| (s.frames(), s.last_ns())), Some((0, 0)));
+        assert!(w.silent_streams(t + S(601), &new).is_empty());
+        assert!(w.silent_streams(t + S(660), &new).is_empty());
+        assert_eq!(w.silent_streams(t + S(661), &new)[0].frames, 0, "it owes frames again, from then on");
     }
 
     #[test]

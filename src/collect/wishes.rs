@@ -35,7 +35,6 @@ static STUCK: RateLimited = RateLimited::new(Duration::from_secs(60));
 
 /// Takes wishes until the venue is to stop.
 pub(super) async fn run(feed: &Feed) {
-    let wanted = feed.config.channels.contains(&Channel::DepthSnapshot);
     while !feed.pause(Duration::from_secs(1)).await {
         let dir = feed.requests.clone();
         let Ok((symbols, events)) = tokio::task::spawn_blocking(move || take(&dir)).await else { return };
@@ -43,7 +42,7 @@ pub(super) async fn run(feed: &Feed) {
             // A log that takes no records says so itself; the event is lost with what came meanwhile.
             let _ = feed.log.event(0, PRESSURE_EVENT, detail);
         }
-        if !symbols.is_empty() && wanted {
+        if !symbols.is_empty() && feed.choice().channels.contains(&Channel::DepthSnapshot) {
             debug!(venue = %feed.id, count = symbols.len(), "order books are wanted");
             feed.snapshots.want(symbols.iter().map(String::as_str));
         }

@@ -20,6 +20,7 @@ use super::ids::{Hole, IdBook, SavedIds};
 use super::part::OpenPart;
 use super::records::{clock_step, epoch_detail, event_kind, repair, silent};
 use super::route;
+use crate::collect::record::{UNSUBSCRIBED_EVENT, unsubscribed};
 use crate::lake::manifest::IdRange;
 use crate::lake::table::{Event, FrameRow};
 use crate::lake::{Common, Hour, Manifest, Table, WriteSettings, flags};
@@ -334,6 +335,11 @@ impl Gatherer {
             Kind::Event => {
                 let (kind, detail) = event_kind(record.payload);
                 match kind.as_str() {
+                    UNSUBSCRIBED_EVENT => {
+                        for (channel, symbol) in unsubscribed(record.payload) {
+                            self.ids.forget(&symbol, channel);
+                        }
+                    }
                     "stream_silent" => silent(&mut self.decoder.rows.drift, &detail),
                     "repaired" | "unrepaired" => {
                         if let Some(repair) = repair(&detail) {

@@ -6,6 +6,7 @@
 //! Nothing behind [`Config`] checks a value again.
 
 mod api;
+mod change;
 pub mod check;
 mod history;
 mod network;
@@ -59,6 +60,8 @@ pub struct Config {
     pub log: Log,
     /// Every key with its value as TOML text and where it came from, in file order.
     pub effective: Vec<(String, String, Origin)>,
+    /// What tells values apart, secret ones too.
+    fingerprints: BTreeMap<String, u64>,
 }
 
 /// Section `[wal]`.

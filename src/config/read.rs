@@ -138,6 +138,7 @@ pub(super) fn read(source: &Source, problems: &mut Vec<Problem>) -> Config {
         memory,
         log: Log { level, json, stats },
         effective: source.effective(),
+        fingerprints: source.fingerprints(),
     }
 }
 

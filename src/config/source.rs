@@ -1,6 +1,7 @@
 //! Where values come from: the shipped file, the user's file, the environment. Keys only, no meaning.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use toml::{Table, Value};
@@ -119,6 +120,16 @@ impl Source {
             other => other.to_string(),
         };
         self.order.iter().filter_map(|k| self.values.get(k).map(|(v, o)| (k.clone(), shown(k, v), o.clone()))).collect()
+    }
+
+    /// A number by key that another value does not have; it tells nothing of the value itself.
+    pub(super) fn fingerprints(&self) -> BTreeMap<String, u64> {
+        let of = |v: &Value| {
+            let mut hasher = DefaultHasher::new();
+            v.to_string().hash(&mut hasher);
+            hasher.finish()
+        };
+        self.values.iter().map(|(key, (value, _))| (key.clone(), of(value))).collect()
     }
 
     pub(super) fn overlay_file(&mut self, path: &Path, text: &str, problems: &mut Vec<Problem>) {

@@ -304,7 +304,8 @@ impl Reading<'_> {
                 continue;
             }
             self.items.push(Item::Own { symbol_index, feed: number });
-            if hub.registry().facts(symbol_index).is_some_and(|facts| !facts.trading) {
+            let trades = hub.registry().facts(symbol_index).is_none_or(|facts| facts.trading);
+            if !trades || self.feed.is_unrecorded(&entry.symbol) {
                 self.items.push(Item::Halt { symbol_index, halted: true });
             }
             for interval in Interval::ALL {

@@ -14,7 +14,8 @@
 //! wrong by hours, ours or the venue's, does no harm. A step of our clock is found in the log's CLOCK records, which
 //! tell the time since boot too: from one to the next the wall time counts only for as long as they can be apart.
 //!
-//! A symbol that the newest listing does not have, or has as not trading, gets no bars of silence.
+//! A symbol that the newest listing does not have, or has as not trading, gets no bars of silence; neither does one that
+//! is recorded no more, and the bars in which that begins and ends are marked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use super::interval::Interval;
 use super::registry::{Facts, SymbolPeriodRegistry};
 use super::seed::{self, First};
 use super::touched;
-use crate::collect::select;
+use crate::collect::{record, select};
 use crate::compact::account::LineCounts;
 use crate::compact::decode::{FrameDecoder, Verdict};
 use crate::compact::dedupe::{Carrier, Dedupe, SavedDedupe};
@@ -92,6 +93,9 @@ pub struct FeedState {
     /// The last CLOCK record.
     #[serde(default)]
     clock: Option<Clock>,
+    /// Symbols that are recorded no more, since when, us.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    unrecorded: BTreeMap<String, i64>,
 }
 
 /// Our clock as of a CLOCK record, us.
@@ -279,6 +283,7 @@ impl Feed {
             Some(Kind::Rest) => self.rest(record, recv_us, out),
             Some(Kind::ConnOpen) => self.dedupe.opened(record.conn, record.payload),
             Some(Kind::ConnClose) => self.dedupe.closed(record.conn),
+            Some(Kind::Event) => self.unsubscribed(record.payload, out),
             Some(Kind::EpochStart) => {
                 self.dedupe.restart();
                 self.interrupted(self.state.last_recv_us, recv_us, out);
@@ -350,7 +355,9 @@ impl Feed {
         let before: BTreeMap<String, bool> =
             self.state.listed.iter_mut().map(|(symbol, facts)| (symbol.clone(), traded(facts))).collect();
         for listed in &listings {
-            if chosen.contains(&listed.name) || self.state.listed.contains_key(&listed.name) {
+            // Chosen while the collector ran: known by its trades only.
+            let has_place = || self.registry.index(venue, &listed.name).is_some();
+            if chosen.contains(&listed.name) || self.state.listed.contains_key(&listed.name) || has_place() {
                 self.state.listed.insert(listed.name.clone(), Facts::from(listed));
             }
         }
@@ -358,12 +365,53 @@ impl Feed {
             self.registry.set_facts(venue, symbol, facts.clone());
             let halted = !facts.trading;
             if before.get(symbol).is_none_or(|traded| *traded) == halted
+                && !self.state.unrecorded.contains_key(symbol)
                 && let Some(symbol_index) = self.registry.index(venue, symbol)
             {
                 out.push(Item::Halt { symbol_index, halted });
             }
         }
         self.index_of.clear();
+    }
+
+    /// Symbols are recorded no more: silence says nothing of them, and ids that are missing later are no hole.
+    #[cold]
+    fn unsubscribed(&mut self, payload: &[u8], out: &mut Vec<Item>) {
+        let source = self.source;
+        for (_, symbol) in record::unsubscribed(payload).into_iter().filter(|(channel, _)| *channel == source) {
+            self.tracker.forget(&symbol, source);
+            let Some(symbol_index) = self.registry.index(self.venue.id().as_str(), &symbol) else { continue };
+            let id = self.decoder.rows.symbols.intern(&symbol);
+            let from_us = *self.last_of(id);
+            if from_us != NEVER {
+                let since_us = self.state.venue_now_us.unwrap_or(from_us).max(from_us);
+                self.beginning(&symbol, symbol_index, from_us, since_us, out);
+                self.state.unrecorded.insert(symbol, since_us);
+                out.push(Item::Halt { symbol_index, halted: true });
+            }
+        }
+    }
+
+    /// A symbol that was recorded no more is again, from `now_us` on.
+    #[cold]
+    fn recorded_again(&mut self, symbol: SymbolId, symbol_index: u32, now_us: i64, out: &mut Vec<Item>) {
+        let name = self.decoder.rows.symbols.name(symbol).to_owned();
+        if let Some(since_us) = self.state.unrecorded.remove(&name) {
+            self.beginning(&name, symbol_index, since_us.min(now_us), now_us, out);
+            let trades = self.state.listed.get(&name).is_none_or(|facts| facts.trading);
+            out.push(Item::Halt { symbol_index, halted: !trades });
+        }
+    }
+
+    /// What was traded between these times was not recorded, and nobody fills it.
+    fn beginning(&mut self, symbol: &str, symbol_index: u32, from_us: i64, to_us: i64, out: &mut Vec<Item>) {
+        self.remember(Hole { symbol: symbol.to_owned(), from_id: BEGINNING, to_id: NO_ID, from_us, to_us });
+        out.push(Item::Gap { symbol_index, from_us, to_us });
+    }
+
+    /// True for a symbol that is recorded no more.
+    pub fn is_unrecorded(&self, symbol: &str) -> bool {
+        self.state.unrecorded.contains_key(symbol)
     }
 
     /// Without ids nothing tells what an interruption cost: its bars are marked.
@@ -425,6 +473,9 @@ impl Feed {
             out.extend(self.unannounced.drain(..).map(|symbol_index| Item::Own { symbol_index, feed: self.number }));
             if let Some((_, hole)) = gaps.iter().find(|(at, _)| *at == row) {
                 self.hole(symbol, tick.symbol_index, *hole, tick.ts_us, out);
+            }
+            if !self.state.unrecorded.is_empty() && carrier.is_some() {
+                self.recorded_again(symbol, tick.symbol_index, tick.ts_us, out);
             }
             if *self.last_of(symbol) == NEVER && !(0..=1).contains(&tick.first_id) {
                 // Recording begins inside these bars: what was traded before is missing. The first trade ever of a

@@ -498,3 +498,48 @@ fn a_row_right_before_the_first_one_that_comes_late_is_the_first_one() {
     let [(_, now)] = chain.feed.take_seeds().try_into().unwrap();
     assert_eq!((now.row_id, now.trade_id, now.ts_us), (9, 9, ms(4) as i64 * 1000));
 }
+
+#[test]
+fn a_symbol_that_is_recorded_no_more_gets_no_bars_and_those_at_both_ends_are_marked() {
+    const MIN_MS: i64 = 60_000;
+    let t0 = 1_795_167_000_000 - 1_795_167_000_000 % (1_440 * MIN_MS) + 600 * MIN_MS;
+    let trade = |symbol: &str, id: i64, ts_ms: i64| {
+        let lower = symbol.to_lowercase();
+        format!(
+            r#"{{"stream":"{lower}@trade","data":{{"e":"trade","E":{ts_ms},"s":"{symbol}","t":{id},"p":"2.0","q":"1.0","T":{ts_ms},"m":true,"M":true}}}}"#
+        )
+    };
+    let ns = |ms: i64| u64::try_from(ms).unwrap() * 1_000_000;
+    let say = |chain: &mut Chain, symbol: &str, id: i64, ts_ms: i64| chain.frame(ns(ts_ms), &trade(symbol, id, ts_ms));
+    let mut saved = String::new();
+    let mut play = || {
+        let mut chain = Chain::new(VenueId::BinanceSpot, Channel::Trades);
+        for minute in 0..5 {
+            say(&mut chain, "AUSDT", minute, t0 + minute * MIN_MS);
+            say(&mut chain, "BUSDT", minute, t0 + minute * MIN_MS + 1);
+        }
+        let told =
+            br#"{"kind":"unsubscribed","detail":{"channels":{"trades":["AUSDT","NEVERUSDT"],"depth":["BUSDT"]}}}"#;
+        chain.record(Kind::Event, 0, ns(t0 + 4 * MIN_MS + 30_000), told);
+        saved = serde_json::to_string(&chain.feed.state()).unwrap();
+        assert!(chain.feed.is_unrecorded("AUSDT") && !chain.feed.is_unrecorded("BUSDT"));
+        for minute in [5, 9, 15, 40] {
+            say(&mut chain, "BUSDT", minute, t0 + minute * MIN_MS);
+        }
+        say(&mut chain, "AUSDT", 700, t0 + 40 * MIN_MS + 5_000);
+        say(&mut chain, "AUSDT", 701, t0 + 41 * MIN_MS + 5_000);
+        say(&mut chain, "BUSDT", 41, t0 + 42 * MIN_MS);
+        chain
+    };
+    let minute_of = |us: i64| (us / 1_000 - t0) / MIN_MS;
+    let bars = play().bars("AUSDT", Interval::M1);
+    let (minutes, marked): (Vec<i64>, Vec<bool>) =
+        bars.iter().map(|(us, bar)| (minute_of(*us), bar.flags & GAP != 0)).unzip();
+    assert_eq!(minutes, [0, 1, 2, 3, 4, 40, 41, 42]);
+    assert_eq!(marked, [false, false, false, false, true, true, false, false]);
+    let hour = &play().bars("AUSDT", Interval::H1)[&(t0 * 1_000)];
+    assert!(hour.flags & GAP != 0);
+    assert_eq!(play().bars("BUSDT", Interval::M1).len(), 43, "every minute of the other one, flat ones too");
+    let again: FeedState = serde_json::from_str(&saved).unwrap();
+    assert!(again.unrecorded.contains_key("AUSDT"), "over a restart too");
+}

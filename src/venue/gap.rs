@@ -147,6 +147,14 @@ impl GapTracker {
         self.judge(entry, channel, ids).seen
     }
 
+    /// The channel is recorded no more for this symbol: when it is again, that is a beginning and no hole.
+    pub fn forget(&mut self, symbol: &str, channel: Channel) {
+        let entry = self.index.get(symbol).and_then(|entry| self.entries.get_mut(*entry));
+        if let (Some(entry), Some(slot)) = (entry, slot(channel)) {
+            entry.states[slot] = None;
+        }
+    }
+
     /// The parts of `from..=to` that were never delivered.
     pub fn open(&self, symbol: &str, channel: Channel, from: i64, to: i64) -> Vec<(i64, i64)> {
         self.ids(symbol, channel).map_or_else(|| vec![(from, to)], |ids| ids.open(from, to))

@@ -479,6 +479,9 @@ pub trait Venue: Send + Sync {
     /// for venues that check it.
     fn subscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, now_s: i64) -> Vec<String>;
 
+    /// As [`Venue::subscribe_messages`], to end the subscription of `streams`.
+    fn unsubscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, now_s: i64) -> Vec<String>;
+
     /// Which stream a data frame belongs to, by a cheap look; `None` for anything else. `binary`: the opcode.
     fn stream_of<'a>(&self, payload: &'a [u8], binary: bool) -> Option<StreamKey<'a>>;
 

@@ -115,6 +115,12 @@ impl Service {
         assert!(status.success(), "the service ended with {status}:\n{}", self.said());
     }
 
+    /// SIGHUP: read your configuration anew.
+    pub fn hang_up(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    }
+
     /// Waits for an end that the service chose itself.
     pub fn wait(&mut self) -> std::process::ExitStatus {
         let end = Instant::now() + Duration::from_secs(120);

@@ -14,9 +14,10 @@ use wal_format::Kind;
 use super::super::log::{LogStopped, Stamp};
 use super::super::metrics::ConnState;
 use super::super::record::{self, Subscribe};
-use super::{CHECK_EVERY, Cause, GapStart, Rotation, Session, Step, seconds, write_gap};
+use super::super::roster::News;
+use super::{CHECK_EVERY, Cause, GapStart, Rotation, Session, Step, seconds, unsubscribed, write_gap};
 use crate::telemetry::RateLimited;
-use crate::venue::Channel;
+use crate::venue::{Channel, Want};
 
 /// Acknowledgements that have not come by then are reported and not waited for any longer.
 const ACK_TIMEOUT: Duration = Duration::from_secs(30);
@@ -87,7 +88,8 @@ impl Session {
 
     /// Looks whether everything that was asked is answered.
     fn answers(&mut self, now: Instant) -> Option<Step> {
-        if self.requests.waiting() > 0 || self.welcome_by.is_some() || (self.live && self.books.is_empty()) {
+        let nothing = self.live && self.books.is_empty() && self.ending.is_none();
+        if self.requests.waiting() > 0 || self.welcome_by.is_some() || nothing {
             return None;
         }
         let all = self.requests.done();
@@ -101,11 +103,22 @@ impl Session {
             }
             self.requests.give_up();
         }
+        if let Some(version) = self.ending.take() {
+            self.forgotten(self.roster.ended(self.place.line, version));
+            if self.streams.iter().next().is_none() && self.rotation == Rotation::No {
+                self.rotation = Rotation::Wanted("nothing is left on it");
+            }
+        }
         if self.live {
             self.want_books();
             return None;
         }
         Some(self.became_live(now))
+    }
+
+    /// These are subscribed nowhere any more, on purpose: whoever reads the log looks for no holes in them.
+    fn forgotten(&self, wants: Vec<Want>) {
+        unsubscribed(&self.feed, self.conn, wants);
     }
 
     /// Pings where the venue wants that from us; `Some` = the last one was not answered.
@@ -144,20 +157,40 @@ impl Session {
         self.send(Message::Ping("tapedeck".into()))
     }
 
-    /// Subscribes what was added to the plan meanwhile.
+    /// Subscribes what was added to the plan meanwhile, and ends what was dropped from it.
     fn follow_roster(&mut self, now: Instant) {
         if self.draining || self.roster.version() == self.version {
             return;
         }
-        let (new, version) = self.roster.since(self.version);
+        let News { added, dropped, version } = self.roster.since(self.version);
         self.version = version;
+        // First what makes room.
+        self.end(dropped);
+        self.subscribe(added, now);
+        if self.send_at.is_none() {
+            self.plan_send(now);
+        }
+    }
+
+    fn end(&mut self, dropped: Vec<(String, Want)>) {
+        if dropped.is_empty() {
+            return;
+        }
+        self.streams.leave(dropped.iter().map(|(name, _)| name.as_str()), |s| self.feed.venue.stream_key(s));
+        self.books.retain(|book| !dropped.iter().any(|(_, w)| w.channel == Channel::Depth && w.symbol == *book));
+        let names = dropped.into_iter().map(|(name, _)| name).collect();
+        self.requests.end(self.feed.venue, names, &self.feed.config.limits, seconds(Stamp::now()));
+        self.ending = Some(self.version);
+    }
+
+    fn subscribe(&mut self, new: Vec<(String, Want)>, now: Instant) {
         if new.is_empty() {
             return;
         }
         let quiet = |channel: Channel| channel == Channel::Liquidations;
         let named = new.iter().map(|(name, want)| (name.as_str(), quiet(want.channel)));
         let streams = self.streams.with(named, |s| self.feed.venue.stream_key(s));
-        self.watchdog.added(now, streams.iter().skip(self.streams.iter().count()).map(|s| s.quiet));
+        self.watchdog.added(now, streams.all().skip(self.streams.all().count()).map(|s| s.quiet));
         self.streams = Arc::new(streams);
         if !self.beside {
             self.feed.metrics.streams_are(self.place, &self.streams);
@@ -166,9 +199,6 @@ impl Session {
         self.books.extend(books);
         let names = new.into_iter().map(|(name, _)| name).collect();
         self.requests.ask(self.feed.venue, names, &self.feed.config.limits, seconds(Stamp::now()));
-        if self.send_at.is_none() {
-            self.plan_send(now);
-        }
     }
 
     pub(super) fn became_live(&mut self, now: Instant) -> Step {
@@ -181,14 +211,14 @@ impl Session {
         if let Some(gap) = self.gap.take() {
             self.write_gap(gap);
         }
-        self.roster.settled(self.place.line, self.started_with, Stamp::now().0);
+        self.forgotten(self.roster.settled(self.place.line, self.started_with, Stamp::now().0));
         self.want_books();
         Step::Live
     }
 
     fn want_books(&mut self) {
         let books = std::mem::take(&mut self.books);
-        if self.feed.config.channels.contains(&Channel::DepthSnapshot) {
+        if self.feed.choice().channels.contains(&Channel::DepthSnapshot) {
             self.feed.snapshots.want(books.iter().map(String::as_str));
         }
     }

@@ -1,13 +1,17 @@
-//! Interruptions written down: when a line did not deliver, and whether the other one did.
+//! Interruptions written down: when a line did not deliver, and whether the other one did; and what is no interruption
+//! because nobody wants it any more.
+
+use std::collections::BTreeMap;
 
 use serde_json::json;
 use wal_format::Kind;
 
 use super::super::feed::Feed;
 use super::super::log::{LogStopped, Stamp};
-use super::super::record::{self, Gap};
+use super::super::record::{self, Gap, UNSUBSCRIBED_EVENT};
 use super::super::roster::Roster;
 use super::Cause;
+use crate::venue::Want;
 
 /// An interruption that began and is written down when everything is subscribed again.
 #[derive(Clone, Copy, Debug)]
@@ -38,4 +42,17 @@ pub(in crate::collect) fn write_gap(
     let record = Gap { reason, from_ns: gap.from_ns, to_ns: stamp.0, streams };
     feed.log.append(stamp, conn, Kind::Gap, 0, &record::json(&record))?;
     Ok(())
+}
+
+/// Writes down that these are on no connection any more, because nobody wants them.
+pub(in crate::collect) fn unsubscribed(feed: &Feed, conn: u32, wants: Vec<Want>) {
+    if wants.is_empty() {
+        return;
+    }
+    let mut channels: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for want in wants {
+        channels.entry(want.channel.as_str()).or_default().push(want.symbol);
+    }
+    // A log that takes no records says so itself.
+    let _ = feed.log.event(conn, UNSUBSCRIBED_EVENT, json!({ "channels": channels }));
 }

@@ -28,7 +28,7 @@ use tokio_tungstenite::WebSocketStream;
 use tracing::debug;
 use wal_format::{Kind, Seq};
 
-pub(super) use self::gap::{GapStart, write_gap};
+pub(super) use self::gap::{GapStart, unsubscribed, write_gap};
 use self::heart::Heart;
 use self::lifetime::lifetime;
 use self::requests::Requests;
@@ -150,6 +150,8 @@ pub(super) struct Session {
     beside: bool,
     /// Symbols whose order book is wanted when everything is answered.
     books: Vec<String>,
+    /// The version of the roster whose dropped streams are being ended.
+    ending: Option<u64>,
     /// An interruption before this session that is not written down yet.
     pub(super) gap: Option<GapStart>,
 }
@@ -197,7 +199,7 @@ impl Session {
             now,
             s(limits.silence_timeout_s),
             s(limits.stream_silence_s),
-            streams.iter().map(|s| s.quiet).collect::<Vec<_>>().into_iter(),
+            streams.all().map(|s| s.quiet).collect::<Vec<_>>().into_iter(),
         );
         let mut requests = Requests::new();
         requests.ask(feed.venue, plan.streams, limits, seconds(stamp));
@@ -243,6 +245,7 @@ impl Session {
             finished: false,
             beside,
             books,
+            ending: None,
             gap: None,
         };
         if !beside {

@@ -13,9 +13,26 @@ use crate::venue::{Limits, Venue};
 /// A text older than this is written anew before it is sent, s: Gate refuses what is a minute off.
 const FRESH_S: i64 = 20;
 
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Subscribe,
+    Unsubscribe,
+}
+
+impl Verb {
+    fn texts(self, venue: &dyn Venue, streams: &[String], limits: &Limits, first_id: u64, now_s: i64) -> Vec<String> {
+        match self {
+            Verb::Subscribe => venue.subscribe_messages(streams, limits, first_id, now_s),
+            Verb::Unsubscribe => venue.unsubscribe_messages(streams, limits, first_id, now_s),
+        }
+    }
+}
+
 /// Streams that were asked for together, kept so that their requests can be written anew.
 #[derive(Debug)]
 struct Batch {
+    verb: Verb,
     streams: Vec<String>,
     first_id: u64,
 }
@@ -28,6 +45,8 @@ pub(super) struct Request {
     written_s: i64,
     batch: Arc<Batch>,
     index: usize,
+    /// Not to be sent a second time: what it says does not hold any more.
+    overtaken: bool,
 }
 
 /// The requests of one connection.
@@ -46,11 +65,24 @@ impl Requests {
 
     /// Asks for `streams` behind everything else.
     pub(super) fn ask(&mut self, venue: &dyn Venue, streams: Vec<String>, limits: &Limits, now_s: i64) {
+        self.push(Verb::Subscribe, venue, streams, limits, now_s);
+    }
+
+    /// Asks for the end of `streams` behind everything else.
+    pub(super) fn end(&mut self, venue: &dyn Venue, streams: Vec<String>, limits: &Limits, now_s: i64) {
+        self.push(Verb::Unsubscribe, venue, streams, limits, now_s);
+    }
+
+    fn push(&mut self, verb: Verb, venue: &dyn Venue, streams: Vec<String>, limits: &Limits, now_s: i64) {
         if streams.is_empty() {
             return;
         }
-        let batch = Arc::new(Batch { streams, first_id: self.next_id });
-        let texts = venue.subscribe_messages(&batch.streams, limits, batch.first_id, now_s);
+        // The last word counts: a request of the other kind that is on its way must not be sent again behind it.
+        for open in self.open.values_mut().filter(|open| open.batch.verb != verb) {
+            open.overtaken |= open.batch.streams.iter().any(|s| streams.contains(s));
+        }
+        let batch = Arc::new(Batch { verb, streams, first_id: self.next_id });
+        let texts = verb.texts(venue, &batch.streams, limits, batch.first_id, now_s);
         for (index, text) in texts.into_iter().enumerate() {
             self.queue.push_back(Request {
                 id: self.next_id,
@@ -58,6 +90,7 @@ impl Requests {
                 written_s: now_s,
                 batch: Arc::clone(&batch),
                 index,
+                overtaken: false,
             });
             self.next_id += 1;
         }
@@ -89,7 +122,8 @@ impl Requests {
     pub(super) fn send(&mut self, venue: &dyn Venue, limits: &Limits, now_s: i64) -> Option<String> {
         let mut request = self.queue.pop_front()?;
         if now_s.saturating_sub(request.written_s) > FRESH_S {
-            let mut texts = venue.subscribe_messages(&request.batch.streams, limits, request.batch.first_id, now_s);
+            let Batch { verb, streams, first_id } = &*request.batch;
+            let mut texts = verb.texts(venue, streams, limits, *first_id, now_s);
             if request.index < texts.len() {
                 request.text = texts.swap_remove(request.index);
                 request.written_s = now_s;
@@ -118,7 +152,7 @@ impl Requests {
             Some(id) => self.open.remove(&id),
             None => self.open.pop_first().map(|(_, request)| request),
         };
-        if let Some(request) = request {
+        if let Some(request) = request.filter(|request| !request.overtaken) {
             self.queue.push_front(request);
         }
     }
@@ -127,11 +161,12 @@ impl Requests {
     /// message are asked for one by one, behind everything else; returns how many. What is refused alone is given
     /// up, and so is a message whose streams cannot be told.
     pub(super) fn refused(&mut self, id: u64, venue: &dyn Venue, limits: &Limits, now_s: i64) -> usize {
-        let Some(request) = self.open.remove(&id) else { return 0 };
+        let Some(request) = self.open.remove(&id).filter(|request| !request.overtaken) else { return 0 };
+        let verb = request.batch.verb;
         let alone = Limits { params_per_subscribe: 1, ..limits.clone() };
         let Ok(whole) = serde_json::from_str::<Value>(&request.text) else { return 0 };
         let in_message = |stream: &&String| {
-            let one = venue.subscribe_messages(std::slice::from_ref(*stream), &alone, id, request.written_s);
+            let one = verb.texts(venue, std::slice::from_ref(*stream), &alone, id, request.written_s);
             matches!(&one[..], [text] if serde_json::from_str(text).is_ok_and(|part| holds(&whole, &part)))
         };
         let streams: Vec<String> = request.batch.streams.iter().filter(in_message).cloned().collect();
@@ -140,7 +175,7 @@ impl Requests {
         }
         let again = streams.len();
         for stream in streams {
-            self.ask(venue, vec![stream], &alone, now_s);
+            self.push(verb, venue, vec![stream], &alone, now_s);
         }
         again
     }
@@ -206,6 +241,23 @@ mod tests {
         let late = r.send(v, &l, 1_001).unwrap();
         assert!(late.contains("late@trade") && late.contains("\"id\":3"), "{late}");
         assert_eq!(r.send(v, &l, 1_001), None);
+    }
+
+    #[test]
+    fn the_last_word_about_a_stream_holds_even_when_an_earlier_one_comes_back_as_too_early() {
+        let (mut r, v, l) = asked(1);
+        r.send(v, &l, 1_000).unwrap();
+        r.answered(Some(1));
+        r.end(v, vec!["s0@trade".into()], &l, 1_000);
+        assert!(r.send(v, &l, 1_000).unwrap().contains(r#"{"method":"UNSUBSCRIBE","params":["s0@trade"],"id":2}"#));
+        r.again(Some(2));
+        assert!(r.send(v, &l, 1_000).unwrap().contains("UNSUBSCRIBE"), "nothing overtook it");
+        r.ask(v, vec!["s0@trade".into()], &l, 1_000);
+        assert!(r.send(v, &l, 1_000).unwrap().contains(r#"{"method":"SUBSCRIBE","params":["s0@trade"],"id":3}"#));
+        r.again(Some(2));
+        assert_eq!(r.waiting(), 0, "it would end what is wanted again");
+        r.answered(Some(3));
+        assert!(r.done());
     }
 
     #[test]

@@ -43,6 +43,9 @@ impl Venue for Formal {
     fn subscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, now_s: i64) -> Vec<String> {
         INNER.subscribe_messages(streams, limits, first_id, now_s)
     }
+    fn unsubscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, now_s: i64) -> Vec<String> {
+        INNER.unsubscribe_messages(streams, limits, first_id, now_s)
+    }
     fn stream_of<'a>(&self, payload: &'a [u8], binary: bool) -> Option<StreamKey<'a>> {
         INNER.stream_of(payload, binary)
     }

@@ -100,7 +100,7 @@ impl Running {
         let cfg = Arc::new(Self::config(dir.path(), server, extra));
         let metrics = Arc::new(Metrics::new([VenueId::BinanceSpot]));
         let shutdown = Shutdown::new();
-        let task = tokio::spawn(super::run_with(cfg, shutdown.clone(), metrics.clone()));
+        let task = tokio::spawn(super::run_with(cfg, shutdown.clone(), metrics.clone(), None));
         Running { dir, metrics, shutdown, task }
     }
 
@@ -340,7 +340,7 @@ async fn with_sync_every_each_message_is_durable_and_in_the_log() {
     cfg.wal.sync = wal_format::SyncPolicy::Every;
     let metrics = Arc::new(Metrics::new([VenueId::BinanceSpot]));
     let shutdown = Shutdown::new();
-    let task = tokio::spawn(super::run_with(Arc::new(cfg), shutdown.clone(), metrics.clone()));
+    let task = tokio::spawn(super::run_with(Arc::new(cfg), shutdown.clone(), metrics.clone(), None));
     let running = Running { dir, metrics, shutdown, task };
     running.until("frames came", |c| c.frames > 40).await;
     assert_eq!(data(&running.stop().await), server.sent());
@@ -352,7 +352,7 @@ async fn a_log_in_use_is_refused_with_who_uses_it_and_what_to_do() {
     let running = Running::start(&server, TRADES);
     running.until("the first collector records", |c| c.frames > 3).await;
     let cfg = Arc::new(Running::config(running.dir.path(), &server, TRADES));
-    let err = super::run(cfg, Shutdown::new(), crate::memory::Pressure::default()).await.unwrap_err().to_string();
+    let err = super::run(cfg, Shutdown::new(), crate::memory::Pressure::default(), None).await.unwrap_err().to_string();
     assert!(err.contains("cannot start the collector") && err.contains("binance-spot"), "{err}");
     assert!(err.contains(&std::process::id().to_string()), "{err}");
     assert!(err.contains("fix:") && err.contains("[data] dir"), "{err}");

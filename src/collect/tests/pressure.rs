@@ -14,7 +14,7 @@ async fn every_change_of_either_services_pressure_is_an_event_of_the_log_and_cap
     let pressure = Pressure::watched(&memory, "collector");
     let metrics = Arc::new(Metrics::new([VenueId::BinanceSpot]).under(pressure.clone()));
     let shutdown = Shutdown::new();
-    let task = tokio::spawn(super::super::run_with(cfg, shutdown.clone(), metrics.clone()));
+    let task = tokio::spawn(super::super::run_with(cfg, shutdown.clone(), metrics.clone(), None));
     let running = Running { dir, metrics, shutdown, task };
     running.until("the first frames", |c| c.frames > 500).await;
     let own =

@@ -51,7 +51,7 @@ async fn record(sim: Sim) -> (Report, Vec<Vec<Rec>>) {
     let cfg = Arc::new(config(dir.path(), &sim));
     let metrics = Arc::new(Metrics::new(VENUES.map(|(id, _)| id)));
     let shutdown = Shutdown::new();
-    let task = tokio::spawn(super::super::run_with(cfg.clone(), shutdown.clone(), metrics.clone()));
+    let task = tokio::spawn(super::super::run_with(cfg.clone(), shutdown.clone(), metrics.clone(), None));
     let mut last = 0;
     let mut quiet = 0;
     for _ in 0..600 {

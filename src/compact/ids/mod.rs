@@ -176,6 +176,12 @@ impl IdBook {
         self.disturbed = self.disturbed.max(seq);
     }
 
+    /// The channel is recorded no more for this symbol, on purpose: what is missing until it is again is no hole. Holes
+    /// of before are told as they are now.
+    pub fn forget(&mut self, symbol: &str, channel: Channel) {
+        self.tracker.forget(symbol, channel);
+    }
+
     /// Judges the rows of one frame: fills `marks`. `now_ns`: time of the log.
     #[inline]
     pub fn judge(&mut self, now_ns: u64, rows: &Rows) {

@@ -141,3 +141,18 @@ fn a_book_saved_and_loaded_under_other_symbol_numbers_goes_on_as_before() {
     again.new_part();
     assert!(again.ranges(&next.symbols).is_empty());
 }
+
+#[test]
+fn what_was_not_wanted_for_a_while_is_no_hole_and_a_hole_of_before_is_told_still() {
+    let mut b = book(VenueId::BinanceSpot, false);
+    for (seq, id) in [(1, 100), (2, 105)] {
+        frame(&mut b, seq, &rows_with(&[id]));
+    }
+    b.forget("BTCUSDT", Channel::Depth);
+    b.forget("NOBODY", Channel::Trades);
+    b.forget("BTCUSDT", Channel::Trades);
+    for (seq, id) in [(4, 900), (5, 901), (6, 903)] {
+        frame(&mut b, seq, &rows_with(&[id]));
+    }
+    assert_eq!(told(&mut b, &rows_with(&[])), [(101, 104, "venue"), (902, 902, "venue")]);
+}

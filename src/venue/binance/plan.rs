@@ -90,15 +90,15 @@ pub(super) fn symbol_of(stream: &str) -> Option<String> {
     (!symbol.is_empty()).then(|| symbol.to_uppercase())
 }
 
-/// `SUBSCRIBE` messages of at most `params_per_subscribe` streams.
-pub(super) fn subscribe_messages(streams: &[String], limits: &Limits, first_id: u64) -> Vec<String> {
+/// `SUBSCRIBE` (or `UNSUBSCRIBE`) messages of at most `params_per_subscribe` streams.
+pub(super) fn requests(method: &str, streams: &[String], limits: &Limits, first_id: u64) -> Vec<String> {
     streams
         .chunks(limits.params_per_subscribe.max(1))
         .zip(first_id..)
         .map(|(params, id)| {
             // The keys stand in the order of the documentation.
             let params = serde_json::Value::from(params.to_vec());
-            format!(r#"{{"method":"SUBSCRIBE","params":{params},"id":{id}}}"#)
+            format!(r#"{{"method":"{method}","params":{params},"id":{id}}}"#)
         })
         .collect()
 }

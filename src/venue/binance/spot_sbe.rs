@@ -67,7 +67,11 @@ impl Venue for BinanceSpotSbe {
     }
 
     fn subscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, _now_s: i64) -> Vec<String> {
-        plan::subscribe_messages(streams, limits, first_id)
+        plan::requests("SUBSCRIBE", streams, limits, first_id)
+    }
+
+    fn unsubscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, _now_s: i64) -> Vec<String> {
+        plan::requests("UNSUBSCRIBE", streams, limits, first_id)
     }
 
     fn stream_of<'a>(&self, payload: &'a [u8], binary: bool) -> Option<StreamKey<'a>> {

@@ -97,7 +97,11 @@ impl Venue for BinanceUsdm {
     }
 
     fn subscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, _now_s: i64) -> Vec<String> {
-        plan::subscribe_messages(streams, limits, first_id)
+        plan::requests("SUBSCRIBE", streams, limits, first_id)
+    }
+
+    fn unsubscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, _now_s: i64) -> Vec<String> {
+        plan::requests("UNSUBSCRIBE", streams, limits, first_id)
     }
 
     fn stream_of<'a>(&self, payload: &'a [u8], _binary: bool) -> Option<StreamKey<'a>> {

@@ -46,7 +46,8 @@ pub(super) fn of(top: &json::Values<'_, 11>) -> Option<Control> {
             Some(if upgrade { Control::ServerShutdown } else { Control::Other })
         }
         (_, Some("subscribe")) => Some(Control::Ack { id }),
-        (_, Some("unsubscribe")) => Some(Control::Other),
+        // Without an id it would be taken for the answer to the oldest request.
+        (_, Some("unsubscribe")) => Some(id.map_or(Control::Other, |id| Control::Ack { id: Some(id) })),
         _ => None,
     }
 }

@@ -53,7 +53,11 @@ impl Venue for Gate {
     }
 
     fn subscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, now_s: i64) -> Vec<String> {
-        plan::subscribe_messages(self.market, streams, limits, first_id, now_s)
+        plan::requests(self.market, "subscribe", streams, limits, first_id, now_s)
+    }
+
+    fn unsubscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, now_s: i64) -> Vec<String> {
+        plan::requests(self.market, "unsubscribe", streams, limits, first_id, now_s)
     }
 
     fn stream_of<'a>(&self, payload: &'a [u8], _binary: bool) -> Option<StreamKey<'a>> {

@@ -69,8 +69,10 @@ pub(super) fn connections(market: Market, path: &str, wants: &[Want], limits: &L
 /// channel takes them, one where the payload has further words.
 ///
 /// The venue refuses a `time` that is 60 s off: who keeps a message for long must write it anew.
-pub(super) fn subscribe_messages(
+/// `event`: `subscribe` or `unsubscribe`, which takes the same payload.
+pub(super) fn requests(
     market: Market,
+    event: &str,
     streams: &[String],
     limits: &Limits,
     first_id: u64,
@@ -96,7 +98,7 @@ pub(super) fn subscribe_messages(
             let channel = serde_json::Value::from(channel);
             let payload = serde_json::Value::from(payload);
             messages.push(format!(
-                r#"{{"time":{now_s},"id":{id},"channel":{channel},"event":"subscribe","payload":{payload}}}"#
+                r#"{{"time":{now_s},"id":{id},"channel":{channel},"event":"{event}","payload":{payload}}}"#
             ));
         }
     }

@@ -60,8 +60,8 @@ fn one(mut members: Vec<(String, &Want)>) -> ConnectionPlan {
 }
 
 /// `{"id":"7","type":"subscribe","topic":"/market/match:BTC-USDT,ETH-USDT","privateChannel":false,"response":true}`:
-/// one topic prefix and at most `params_per_subscribe` symbols each.
-pub(super) fn subscribe_messages(streams: &[String], limits: &Limits, first_id: u64) -> Vec<String> {
+/// one topic prefix and at most `params_per_subscribe` symbols each. `kind`: `subscribe` or `unsubscribe`.
+pub(super) fn requests(kind: &str, streams: &[String], limits: &Limits, first_id: u64) -> Vec<String> {
     let mut prefixes: Vec<(&str, Vec<&str>)> = Vec::new();
     for stream in streams {
         let topic = topic::split(stream);
@@ -76,7 +76,7 @@ pub(super) fn subscribe_messages(streams: &[String], limits: &Limits, first_id: 
         .zip(first_id..)
         .map(|((prefix, symbols), id)| {
             let topic = serde_json::Value::from(format!("{prefix}:{}", symbols.join(",")));
-            format!(r#"{{"id":"{id}","type":"subscribe","topic":{topic},"privateChannel":false,"response":true}}"#)
+            format!(r#"{{"id":"{id}","type":"{kind}","topic":{topic},"privateChannel":false,"response":true}}"#)
         })
         .collect()
 }

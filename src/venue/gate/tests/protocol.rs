@@ -6,7 +6,7 @@ use super::*;
 fn control_frames_are_told_from_data() {
     let ack = |id| Some(Control::Ack { id });
     let refused = |id, code, msg: &str, throttled| Some(Control::Error { id, code, msg: msg.to_owned(), throttled });
-    let table: [(&str, Option<Control>); 17] = [
+    let table: [(&str, Option<Control>); 18] = [
         (
             r#"{"time":1,"id":7,"channel":"spot.trades","event":"subscribe","payload":["A_B"],"error":null,"result":{"status":"success"}}"#,
             ack(Some(7)),
@@ -54,6 +54,10 @@ fn control_frames_are_told_from_data() {
         (
             r#"{"time":1,"channel":"spot.trades","event":"unsubscribe","result":{"status":"success"}}"#,
             Some(Control::Other),
+        ),
+        (
+            r#"{"time":1,"id":9,"channel":"spot.trades","event":"unsubscribe","error":null,"result":{"status":"success"}}"#,
+            Some(Control::Ack { id: Some(9) }),
         ),
         (r#"{"time":1,"channel":"spot.trades","event":"update","result":{"currency_pair":"A_B"}}"#, None),
         ("not json", None),

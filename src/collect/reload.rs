@@ -1,0 +1,164 @@
+//! The configuration read anew while recording: the lists of symbols and channels are taken over, everything else is
+//! named and waits for the next start. A file that cannot be used changes nothing.
+//!
+//! Decides and tells; the listing of each venue does the rest, see [`super::listing`].
+
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use super::feed::{Choice, Feed};
+use super::metrics::{Metrics, Reloaded};
+use crate::config::{Config, ConfigErrors, Problem, Warning};
+use crate::shutdown::Shutdown;
+
+/// Keys of a venue that may change while it is recorded.
+const LIVE: [&str; 2] = ["symbols", "channels"];
+
+/// How a configuration is read anew, and when.
+pub struct Reload {
+    asked: mpsc::Receiver<()>,
+    read: Arc<dyn Fn() -> anyhow::Result<Arc<Config>> + Send + Sync>,
+}
+
+impl Reload {
+    /// `read` gives the configuration as it is now, checked, whenever `asked` says so.
+    pub fn new(
+        asked: mpsc::Receiver<()>,
+        read: impl Fn() -> anyhow::Result<Arc<Config>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { asked, read: Arc::new(read) }
+    }
+
+    /// The next configuration that can be used, or the reasons why it cannot; `None` when nobody asks any more.
+    async fn next(&mut self) -> Option<Result<Arc<Config>, Vec<Problem>>> {
+        self.asked.recv().await?;
+        let read = Arc::clone(&self.read);
+        let read = tokio::task::spawn_blocking(move || read()).await;
+        Some(read.unwrap_or_else(|err| Err(err.into())).map_err(|err| problems(&err)))
+    }
+
+    /// Takes over what comes until `shutdown`.
+    pub(super) fn follow(
+        mut self,
+        started: Arc<Config>,
+        feeds: &[Arc<Feed>],
+        metrics: Arc<Metrics>,
+        shutdown: Shutdown,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let feeds = feeds.to_vec();
+        async move {
+            loop {
+                let next = tokio::select! {
+                    () = shutdown.wait() => return,
+                    next = self.next() => next,
+                };
+                let Some(next) = next else { return };
+                let (result, later) = match &next {
+                    Ok(newer) => take_over(&started, newer, &feeds),
+                    Err(problems) => {
+                        refuse(problems, "everything is recorded as before");
+                        (Reloaded::Refused, Vec::new())
+                    }
+                };
+                metrics.reloaded(result);
+                for feed in &feeds {
+                    // A log that takes no records says so itself.
+                    let _ = feed.log.event(0, "config_reload", json!({ "result": result.as_str(), "at_start": later }));
+                }
+            }
+        }
+    }
+
+    /// For a service that takes nothing over: says what a restart would change, until `shutdown`. Keys for which
+    /// `means_nothing` are not named.
+    pub async fn only_tell(
+        mut self,
+        started: Arc<Config>,
+        shutdown: Shutdown,
+        means_nothing: impl Fn(&str) -> bool + Send,
+    ) {
+        loop {
+            let next = tokio::select! {
+                () = shutdown.wait() => return,
+                next = self.next() => next,
+            };
+            match next {
+                None => return,
+                Some(Ok(newer)) => {
+                    let mut later = started.changed(&newer);
+                    later.retain(|key| !means_nothing(key));
+                    tell_later(&later);
+                    if later.is_empty() {
+                        info!("the configuration was read anew; nothing in it would change this service");
+                    }
+                }
+                Some(Err(problems)) => refuse(&problems, "this service goes on as it was started"),
+            }
+        }
+    }
+}
+
+/// Gives every venue its new choice; says what waits for the next start.
+fn take_over(started: &Config, newer: &Config, feeds: &[Arc<Feed>]) -> (Reloaded, Vec<String>) {
+    let mut later = started.changed(newer);
+    later.retain(|key| !is_live(key));
+    tell_later(&later);
+    for Warning { key, what, fix } in newer.warnings() {
+        warn!(key, fix, "{what}");
+    }
+    let mut result = Reloaded::Unchanged;
+    for feed in feeds {
+        // A venue without a table is recorded until the next start.
+        let Some(config) = newer.venues.get(&feed.id) else { continue };
+        let choice = Choice::of(config);
+        let is_other = feed.chosen.send_if_modified(|chosen| {
+            let is_other = **chosen != choice;
+            if is_other {
+                *chosen = Arc::new(choice);
+            }
+            is_other
+        });
+        if is_other {
+            info!(venue = %feed.id, "the list of symbols or channels changed; asking the venue what is listed");
+            result = Reloaded::Applied;
+        }
+    }
+    if result == Reloaded::Unchanged {
+        info!("the configuration was read anew; no list of symbols or channels changed");
+    }
+    (result, later)
+}
+
+fn is_live(key: &str) -> bool {
+    let key = key.strip_prefix("venues.").and_then(|rest| rest.split_once('.'));
+    key.is_some_and(|(_, key)| LIVE.contains(&key))
+}
+
+fn tell_later(keys: &[String]) {
+    if !keys.is_empty() {
+        warn!(keys = keys.join(" "), "these keys of the configuration changed; that takes effect at the next start");
+    }
+}
+
+fn refuse(problems: &[Problem], so: &str) {
+    for Problem { key, origin, what, fix } in problems {
+        // One line, whatever the parser draws.
+        let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
+        error!(key, origin, fix, "the configuration cannot be used, {so}: {what}");
+    }
+}
+
+fn problems(err: &anyhow::Error) -> Vec<Problem> {
+    match err.downcast_ref::<ConfigErrors>() {
+        Some(ConfigErrors(problems)) => problems.clone(),
+        None => vec![Problem {
+            key: "--config".into(),
+            origin: String::new(),
+            what: format!("{err:#}"),
+            fix: "correct the file and send SIGHUP again".into(),
+        }],
+    }
+}

@@ -1,0 +1,35 @@
+//! SIGHUP, written once: read your configuration anew. Stopping is the business of [`crate::shutdown`] alone.
+//!
+//! The kernel sends the same signal when the terminal of a process goes away. A service that somebody runs by hand ends
+//! then, as it would without this module, but cleanly; whoever wants it to go on uses `nohup` or a service manager.
+
+use std::io::IsTerminal;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::shutdown::Shutdown;
+
+/// Gives one message per request to read the configuration anew; requests that come while one waits are that one.
+/// `shutdown` is triggered when the terminal went away instead.
+///
+/// # Errors
+/// When the signal handler cannot be installed.
+pub fn hangups(shutdown: &Shutdown) -> std::io::Result<mpsc::Receiver<()>> {
+    let mut signals = signal(SignalKind::hangup())?;
+    let had_terminal = std::io::stdin().is_terminal();
+    let shutdown = shutdown.clone();
+    let (tell, told) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while signals.recv().await.is_some() {
+            // A terminal that hung up is none any more.
+            if had_terminal && !std::io::stdin().is_terminal() {
+                shutdown.trigger();
+            } else {
+                // Full: it is asked for already.
+                let _ = tell.try_send(());
+            }
+        }
+    });
+    Ok(told)
+}
