@@ -528,7 +528,7 @@ fn a_symbol_that_is_recorded_no_more_gets_no_bars_and_those_at_both_ends_are_mar
         }
         say(&mut chain, "AUSDT", 700, t0 + 40 * MIN_MS + 5_000);
         say(&mut chain, "AUSDT", 701, t0 + 41 * MIN_MS + 5_000);
-        say(&mut chain, "BUSDT", 41, t0 + 42 * MIN_MS);
+        say(&mut chain, "BUSDT", 41, t0 + 42 * MIN_MS + 1_000);
         chain
     };
     let minute_of = |us: i64| (us / 1_000 - t0) / MIN_MS;
