@@ -48,6 +48,9 @@ pub enum NumError {
 }
 
 impl Num {
+    /// Up to here every integer is a double.
+    const EXACT_F64: u64 = 1 << 53;
+
     /// Parses `-?digits[.digits]`; an exponent (`1e-7`, as JSON numbers may carry) is accepted too.
     /// Trailing zeros behind the point are kept when they fit and dropped when they do not.
     ///
@@ -66,6 +69,11 @@ impl Num {
     /// Equal to [`Num::parse`] of those bytes whenever it answers.
     #[inline(always)]
     pub fn parse_prefix(text: &[u8]) -> Option<(Num, usize)> {
+        if let Some(chunk) = text.first_chunk::<8>()
+            && let Some(short) = short_decimal(u64::from_le_bytes(*chunk))
+        {
+            return Some(short);
+        }
         let (whole, before) = leading_digits(text);
         if before == 0 || before > MAX_DIGITS {
             return None;
@@ -151,12 +159,18 @@ impl Num {
     #[inline]
     pub fn to_f64(self) -> f64 {
         // Both operands are exact doubles, so the division rounds once: the result is the nearest double.
-        const EXACT: u64 = 1 << 53;
-        if self.mantissa.unsigned_abs() <= EXACT {
+        if self.mantissa.unsigned_abs() <= Self::EXACT_F64 {
             return self.mantissa as f64 / POW10_F64[usize::from(self.scale.min(22))];
         }
+        self.to_f64_slowly()
+    }
+
+    /// Numbers of more than 53 bits: without their trailing zeros, else by way of their text.
+    #[cold]
+    #[inline(never)]
+    fn to_f64_slowly(self) -> f64 {
         let n = self.normalized();
-        if n.mantissa.unsigned_abs() <= EXACT {
+        if n.mantissa.unsigned_abs() <= Self::EXACT_F64 {
             return n.mantissa as f64 / POW10_F64[usize::from(n.scale.min(22))];
         }
         n.to_string().parse().unwrap_or(f64::NAN)
@@ -243,11 +257,35 @@ fn digits_of_8(chunk: u64) -> (u64, usize) {
         return (0, 0);
     }
     // Digits move to the top, zeros come in below: they are the leading digits of the number.
-    let v = (chunk << (64 - 8 * n)) & (0x0f * ONES);
+    (value_of_8((chunk << (64 - 8 * n)) & (0x0f * ONES)), n)
+}
+
+/// The number whose eight digits are the bytes of `v`, the first one lowest.
+#[inline(always)]
+fn value_of_8(v: u64) -> u64 {
     let v = v.wrapping_mul(10).wrapping_add(v >> 8);
     let low = (v & 0x0000_00ff_0000_00ff).wrapping_mul(0x000f_4240_0000_0064);
     let high = ((v >> 16) & 0x0000_00ff_0000_00ff).wrapping_mul(0x0000_2710_0000_0001);
-    (low.wrapping_add(high) >> 32, n)
+    low.wrapping_add(high) >> 32
+}
+
+/// Digits, a point and digits, followed by something else, all in the eight bytes of a little-endian chunk: most
+/// prices and amounts. The point is taken out and the digits on both sides are converted at once.
+#[inline(always)]
+fn short_decimal(chunk: u64) -> Option<(Num, usize)> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // A digit becomes its value. Seven bits and 0x76 never carry: every byte is judged by itself.
+    let values = chunk ^ (0x30 * ONES);
+    let other = ((values & (0x7f * ONES)).wrapping_add(0x76 * ONES) | values) & (0x80 * ONES);
+    let (before, end) = (other.trailing_zeros() / 8, (other & other.wrapping_sub(1)).trailing_zeros() / 8);
+    // `end` is 8 where nothing else follows.
+    if before == 0 || end >= 8 || end <= before + 1 || (chunk >> (8 * before)) as u8 != b'.' {
+        return None;
+    }
+    let whole = (1_u64 << (8 * before)) - 1;
+    let digits = ((values & whole) | (values >> 8 & !whole)) << (8 * (9 - end));
+    let mantissa = value_of_8(digits) as i64;
+    Some((Num { mantissa, scale: (end - before - 1) as u8 }, end as usize))
 }
 
 /// Both digit runs as one integer, if it fits.

@@ -12,8 +12,8 @@ use super::line::{Fields, is_header};
 use super::row::{Line, Origin, Row};
 use super::zip::{ZipError, ZipReader};
 
-/// Bytes held at once.
-const BLOCK_BYTES: usize = 1 << 20;
+/// Bytes held at once: they stay in the second-level cache between reading and parsing.
+const BLOCK_BYTES: usize = 1 << 18;
 /// A longer line is no row of the archive.
 const MAX_LINE_BYTES: usize = 64 * 1024;
 /// First column names of all kinds: such a line inside a file is a header again.
@@ -56,6 +56,16 @@ pub struct InputCounts {
     pub crlf: bool,
     /// The last line has no end.
     pub no_final_newline: bool,
+}
+
+/// Why the quick way ended.
+enum Stop<R> {
+    /// No more lines, or rows enough.
+    Done,
+    /// The next line is not as usual.
+    Unusual,
+    /// A line whose time lies outside the period of the file.
+    Outside(R),
 }
 
 /// Where the bytes come from.
@@ -182,62 +192,102 @@ impl<R: Row> Input<R> {
             self.skipping = tail.is_none();
             return Ok(());
         }
-        let (earliest, latest) = self.span_us;
         let block = std::mem::take(&mut self.block);
         let mut done = Ok(());
-        while self.start < whole && out.len() < upto {
-            let rest = block.get(self.start..whole).unwrap_or_default();
-            self.line += 1;
-            let row = match R::quick(rest, Origin::new(self.index, self.line)) {
-                Some((row, used)) => {
-                    self.start += used;
-                    self.counts.lines += 1;
-                    if self.counts.lines == 1 {
-                        self.counts.crlf |= used > 1 && rest.get(used - 2) == Some(&b'\r');
-                    }
-                    row
-                }
-                None => {
-                    let len = memchr::memchr(b'\n', rest);
-                    let line = rest.get(..len.unwrap_or(rest.len())).unwrap_or_default();
-                    self.start += len.map_or(rest.len(), |n| n + 1);
-                    match self.careful(line, len.is_some(), aside) {
-                        Ok(Some(row)) => row,
-                        Ok(None) => continue,
-                        Err(err) => {
-                            done = Err(err);
-                            break;
-                        }
-                    }
-                }
-            };
-            let time = row.time_us();
-            if time < earliest || time >= latest {
-                if time < earliest - self.slack_us || time >= latest + self.slack_us {
-                    self.counts.rejected += 1;
-                    let text = row.text();
-                    if let Err(err) =
-                        aside.line(self.index, self.line, "time: outside the period of the file", text.as_bytes())
-                    {
-                        done = Err(err.into());
-                        break;
-                    }
+        while self.start < whole && out.len() < upto && done.is_ok() {
+            let line = match self.quick_rows(block.get(..whole).unwrap_or_default(), out, upto) {
+                Stop::Done => break,
+                Stop::Outside(row) => {
+                    done = self.take(row, out, aside);
                     continue;
                 }
-                self.counts.outside += 1;
-            }
-            let key = row.key();
-            if self.greatest.is_none_or(|g| key >= g) {
-                self.greatest = Some(key);
-            } else {
-                self.counts.unordered += 1;
-            }
-            self.counts.rows += 1;
-            self.counts.micros += u64::from(row.origin().has(Origin::MICROS));
-            out.push(row);
+                Stop::Unusual => block.get(self.start..whole).unwrap_or_default(),
+            };
+            self.line += 1;
+            let len = memchr::memchr(b'\n', line);
+            self.start += len.map_or(line.len(), |n| n + 1);
+            let line = line.get(..len.unwrap_or(line.len())).unwrap_or_default();
+            done = match self.careful(line, len.is_some(), aside) {
+                Ok(Some(row)) => self.take(row, out, aside),
+                Ok(None) => Ok(()),
+                Err(err) => Err(err),
+            };
         }
         self.block = block;
         done
+    }
+
+    /// Takes lines as the archive writes them, as long as there is nothing else to say about them.
+    fn quick_rows(&mut self, whole: &[u8], out: &mut Vec<R>, upto: usize) -> Stop<R> {
+        let (earliest, latest) = self.span_us;
+        // Sums are kept here, not in memory, while rows pass.
+        let (mut start, mut line) = (self.start, self.line);
+        let (mut micros, mut unordered) = (0_u64, 0_u64);
+        let mut greatest = self.greatest.unwrap_or((i64::MIN, i64::MIN));
+        let (had, lines) = (out.len(), self.counts.lines);
+        let mut first_end = 0;
+        let stop = loop {
+            if start >= whole.len() || out.len() >= upto {
+                break Stop::Done;
+            }
+            let rest = whole.get(start..).unwrap_or_default();
+            let Some((row, used)) = R::quick(rest, Origin::new(self.index, line + 1)) else { break Stop::Unusual };
+            line += 1;
+            start += used;
+            if first_end == 0 {
+                first_end = start;
+            }
+            let time = row.time_us();
+            if time < earliest || time >= latest {
+                break Stop::Outside(row);
+            }
+            let key = row.key();
+            if key >= greatest {
+                greatest = key;
+            } else {
+                unordered += 1;
+            }
+            micros += u64::from(row.origin().has(Origin::MICROS));
+            out.push(row);
+        };
+        if lines == 0 && first_end > 1 {
+            self.counts.crlf |= whole.get(first_end - 2) == Some(&b'\r');
+        }
+        (self.start, self.line) = (start, line);
+        let taken = (out.len() - had) as u64;
+        self.counts.lines += taken + u64::from(matches!(stop, Stop::Outside(_)));
+        self.counts.rows += taken;
+        self.counts.micros += micros;
+        self.counts.unordered += unordered;
+        if taken > 0 {
+            self.greatest = Some(greatest);
+        }
+        stop
+    }
+
+    /// Takes a row that was counted as a line, unless its time is absurd.
+    fn take(&mut self, row: R, out: &mut Vec<R>, aside: &mut Aside) -> Result<(), FillError> {
+        let (earliest, latest) = self.span_us;
+        let time = row.time_us();
+        if time < earliest || time >= latest {
+            if time < earliest - self.slack_us || time >= latest + self.slack_us {
+                self.counts.rejected += 1;
+                let text = row.text();
+                aside.line(self.index, self.line, "time: outside the period of the file", text.as_bytes())?;
+                return Ok(());
+            }
+            self.counts.outside += 1;
+        }
+        let key = row.key();
+        if self.greatest.is_none_or(|g| key >= g) {
+            self.greatest = Some(key);
+        } else {
+            self.counts.unordered += 1;
+        }
+        self.counts.rows += 1;
+        self.counts.micros += u64::from(row.origin().has(Origin::MICROS));
+        out.push(row);
+        Ok(())
     }
 
     /// A line that the quick parser did not take. `ended`: a newline stood behind it.

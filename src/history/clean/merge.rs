@@ -20,6 +20,9 @@ use super::aside::Aside;
 use super::input::{FillError, Input, InputCounts, InputFile};
 use super::row::{Origin, Row};
 
+/// Rows of a chunk that stay in the second-level cache from the parser to the columns.
+const CACHED_ROWS: usize = 4_096;
+
 /// Takes the rows of a unit.
 pub(crate) trait Sink<R> {
     /// Rows in order; rows with one key follow each other, the one that counts first.
@@ -93,7 +96,14 @@ impl<'f, R: Row> Chain<'f, R> {
             }
             let Some((index, file)) = self.files.get(self.next) else { break };
             let Some(input) = &mut self.open else { break };
+            let from = self.chunk.len();
             let more = input.fill(&mut self.chunk, rows, aside).map_err(|e| StreamError::of(usize::from(*index), e))?;
+            // The file itself compared each of its rows with those before.
+            let first = self.chunk.get(from).map(Row::key);
+            if input.counts.unordered > 0 || first.is_some_and(|first| Some(first) < self.last) {
+                return Err(StreamError::Disorder);
+            }
+            self.last = self.chunk.last().map_or(self.last, |row| Some(row.key()));
             if more {
                 break;
             }
@@ -103,15 +113,6 @@ impl<'f, R: Row> Chain<'f, R> {
             self.open = None;
             self.next += 1;
         }
-        let mut last = self.last;
-        for row in &self.chunk {
-            let key = Some(row.key());
-            if key < last {
-                return Err(StreamError::Disorder);
-            }
-            last = key;
-        }
-        self.last = last;
         Ok(!self.chunk.is_empty())
     }
 
@@ -129,6 +130,7 @@ pub(crate) fn stream<R: Row>(
     sink: &mut dyn Sink<R>,
 ) -> Result<(), StreamError> {
     let [mut a, mut b] = files.map(Chain::<R>::new);
+    let rows = || rows().min(CACHED_ROWS);
     let mut merged: Vec<R> = Vec::new();
     loop {
         let more_a = !a.held().is_empty() || a.refill(rows(), met, aside)?;

@@ -106,27 +106,37 @@ pub struct Step {
 }
 
 impl Tally {
-    /// Counts a row. `step_us`: the fixed step of the series, where the row does not say it itself.
+    /// Counts rows and tells of each what the one before has to do with it. `step_us`: the fixed step of the series,
+    /// where the row does not say it itself.
     #[inline]
-    pub(crate) fn add<R: Row>(&mut self, row: &R, step_us: Option<i64>) -> Step {
-        let time = row.time_us();
-        let (ids, inner) = (row.ids(), row.inner_ids());
-        let own_step = row.step_us().or(step_us);
-        let mut step = Step::default();
-        if let Some(last) = self.last {
-            let first = Edge { time_us: time, id: ids.map(|i| i.0), trade_id: inner.map(|i| i.0), step_us: own_step };
-            step = self.join(&last, &first);
-        } else {
-            self.first =
-                Some(Edge { time_us: time, id: ids.map(|i| i.0), trade_id: inner.map(|i| i.0), step_us: own_step });
-            (self.earliest_us, self.latest_us) = (Some(time), Some(time));
+    pub(crate) fn add<R: Row>(&mut self, rows: &[R], step_us: Option<i64>, mut tell: impl FnMut(&R, Step)) {
+        let Some(first) = rows.first() else { return };
+        let edge = |row: &R, ids: Option<i64>, inner: Option<i64>| Edge {
+            time_us: row.time_us(),
+            id: ids,
+            trade_id: inner,
+            step_us: row.step_us().or(step_us),
+        };
+        let start = |row: &R| edge(row, row.ids().map(|i| i.0), row.inner_ids().map(|i| i.0));
+        self.first.get_or_insert_with(|| start(first));
+        // Kept here, not in memory, while rows pass.
+        let (mut last, mut lossy) = (self.last, 0);
+        let mut earliest = self.earliest_us.unwrap_or(i64::MAX);
+        let mut latest = self.latest_us.unwrap_or(i64::MIN);
+        for row in rows {
+            let step = match &last {
+                Some(last) => self.join(last, &start(row)),
+                None => Step::default(),
+            };
+            lossy += u64::from(row.origin().has(super::row::Origin::LOSSY));
+            earliest = earliest.min(row.time_us());
+            latest = latest.max(row.time_us());
+            last = Some(edge(row, row.ids().map(|i| i.1), row.inner_ids().map(|i| i.1)));
+            tell(row, step);
         }
-        self.rows += 1;
-        self.lossy += u64::from(row.origin().has(super::row::Origin::LOSSY));
-        self.earliest_us = self.earliest_us.map(|t| t.min(time));
-        self.latest_us = self.latest_us.map(|t| t.max(time));
-        self.last = Some(Edge { time_us: time, id: ids.map(|i| i.1), trade_id: inner.map(|i| i.1), step_us: own_step });
-        step
+        self.rows += rows.len() as u64;
+        self.lossy += lossy;
+        (self.earliest_us, self.latest_us, self.last) = (Some(earliest), Some(latest), last);
     }
 
     /// Counts what lies between two rows that follow each other.

@@ -17,12 +17,12 @@ use crate::lake::piece::FileWriter;
 use crate::lake::{FileInfo, Table, TableBuffer, WriteSettings, flags};
 use crate::venue::Interner;
 
-/// Rows that wait to be moved to their columns together: they fit into the first-level cache.
+/// Rows that are moved to their columns together: they fit into the first-level cache.
 const TILE_ROWS: usize = 256;
 
-/// Rows that are in their final order, with what they do not say themselves.
-struct Tile<R> {
-    rows: Vec<R>,
+/// What rows do not say themselves.
+#[derive(Default)]
+struct Tile {
     ts_recv_ns: Vec<i64>,
     flags: Vec<i32>,
 }
@@ -89,7 +89,7 @@ pub(crate) struct UnitWriter<'p, R> {
     inexact: u64,
     seq: i64,
     last: Option<R>,
-    tile: Tile<R>,
+    tile: Tile,
     /// Finished files, oldest first.
     pub written: Vec<Written>,
     /// Rows written, by file of the unit.
@@ -114,7 +114,7 @@ impl<'p, R: Row> UnitWriter<'p, R> {
             inexact: 0,
             seq: i64::from(plan.month) << 40,
             last: None,
-            tile: Tile { rows: Vec::new(), ts_recv_ns: Vec::new(), flags: Vec::new() },
+            tile: Tile::default(),
             written: Vec::new(),
             used: vec![0; inputs],
             dropped: Dropped::default(),
@@ -123,55 +123,69 @@ impl<'p, R: Row> UnitWriter<'p, R> {
         }
     }
 
-    #[inline]
-    fn push(&mut self, row: &R) -> Result<(), StreamError> {
-        if self.plan.by_day {
-            self.turn(row.time_us())?;
-        }
-        let step = self.tally.add(row, self.plan.step_us);
-        let mut bits = flags::ARCHIVE;
-        if step.hole {
-            bits |= flags::GAP_BEFORE;
-        }
-        if step.backwards {
-            bits |= flags::OUT_OF_ORDER;
-        }
-        if row.origin().has(Origin::LOSSY) {
-            bits |= flags::INEXACT;
-        }
-        let input = row.origin().input();
-        if let Some(used) = self.used.get_mut(input) {
-            *used += 1;
-        }
-        self.tile.rows.push(*row);
-        self.tile.ts_recv_ns.push(self.plan.packed_ns.get(input).copied().unwrap_or_default());
-        self.tile.flags.push(bits);
-        if self.tile.rows.len() >= TILE_ROWS || self.buffer.len() + self.tile.rows.len() >= self.group_rows {
-            self.untile();
+    /// Writes rows that are in their final order, none of them twice.
+    fn push(&mut self, mut rows: &[R]) -> Result<(), StreamError> {
+        while let Some(first) = rows.first() {
+            let mut n = rows.len().min(TILE_ROWS).min(self.group_rows.saturating_sub(self.buffer.len()).max(1));
+            if self.plan.by_day {
+                self.turn(first.time_us())?;
+                let open = self.open.as_ref().map(|(day, ..)| *day);
+                let later = rows.iter().take(n).position(|row| Some(self.day_of(row.time_us())) > open);
+                n = later.unwrap_or(n).max(1);
+            }
+            let (now, later) = rows.split_at(n);
+            self.tile(now);
             if self.buffer.len() >= self.group_rows {
                 self.group()?;
             }
+            rows = later;
         }
         Ok(())
     }
 
-    /// Moves the rows of the tile to their columns.
-    fn untile(&mut self) {
+    /// Counts rows and moves them to their columns.
+    fn tile(&mut self, rows: &[R]) {
         let tile = &mut self.tile;
-        let many =
-            Many { symbol: self.names.symbol, ts_recv_ns: &tile.ts_recv_ns, first_seq: self.seq, flags: &tile.flags };
-        R::push_many(&tile.rows, &many, &self.names, &mut self.buffer);
-        self.seq += tile.rows.len() as i64;
-        tile.rows.clear();
         tile.ts_recv_ns.clear();
         tile.flags.clear();
+        self.tally.add(rows, self.plan.step_us, |row, step| {
+            let mut bits = flags::ARCHIVE;
+            if step.hole {
+                bits |= flags::GAP_BEFORE;
+            }
+            if step.backwards {
+                bits |= flags::OUT_OF_ORDER;
+            }
+            if row.origin().has(Origin::LOSSY) {
+                bits |= flags::INEXACT;
+            }
+            tile.flags.push(bits);
+        });
+        // Rows of one file follow each other, mostly.
+        for same in rows.chunk_by(|a, b| a.origin().input() == b.origin().input()) {
+            let input = same.first().map_or(0, |row| row.origin().input());
+            if let Some(used) = self.used.get_mut(input) {
+                *used += same.len() as u64;
+            }
+            let packed_ns = self.plan.packed_ns.get(input).copied().unwrap_or_default();
+            tile.ts_recv_ns.resize(tile.ts_recv_ns.len() + same.len(), packed_ns);
+        }
+        let many =
+            Many { symbol: self.names.symbol, ts_recv_ns: &tile.ts_recv_ns, first_seq: self.seq, flags: &tile.flags };
+        R::push_many(rows, &many, &self.names, &mut self.buffer);
+        self.seq += rows.len() as i64;
+    }
+
+    /// The day a row's time belongs to; a time outside the month to its first or last one.
+    fn day_of(&self, time_us: i64) -> i64 {
+        let (from, to) = self.plan.span_us;
+        time_us.clamp(from, to - 1).div_euclid(DAY_US) * DAY_US
     }
 
     /// Goes on to the file of a row's day. Days only go forward: a row a little before midnight that comes behind one
     /// after it stays in the later file.
     fn turn(&mut self, time_us: i64) -> Result<(), StreamError> {
-        let (from, to) = self.plan.span_us;
-        let day = time_us.clamp(from, to - 1).div_euclid(DAY_US) * DAY_US;
+        let day = self.day_of(time_us);
         match &self.open {
             Some((open, ..)) if *open >= day => Ok(()),
             Some(_) => {
@@ -207,7 +221,6 @@ impl<'p, R: Row> UnitWriter<'p, R> {
     }
 
     fn close(&mut self) -> Result<(), StreamError> {
-        self.untile();
         self.group()?;
         if let Some((day_us, path, file)) = self.open.take() {
             let info = file.finish(&self.plan.key_values, std::mem::take(&mut self.inexact))?;
@@ -224,10 +237,16 @@ impl<'p, R: Row> UnitWriter<'p, R> {
 
 impl<R: Row> Sink<R> for UnitWriter<'_, R> {
     fn rows(&mut self, rows: &[R], aside: &mut Aside) -> Result<(), StreamError> {
-        for row in rows {
-            if let Some(last) = &self.last
+        let held = self.last;
+        let mut last = held.as_ref();
+        // What lies between two rows that are left out is written in one piece.
+        let mut from = 0;
+        for (i, row) in rows.iter().enumerate() {
+            if let Some(last) = last
                 && last.key() == row.key()
             {
+                self.push(rows.get(from..i).unwrap_or_default())?;
+                from = i + 1;
                 let same_file = last.origin().input() == row.origin().input();
                 match (last.same(row), same_file) {
                     (true, true) => self.dropped.duplicates += 1,
@@ -242,9 +261,9 @@ impl<R: Row> Sink<R> for UnitWriter<'_, R> {
                 }
                 continue;
             }
-            self.push(row)?;
-            self.last = Some(*row);
+            last = Some(row);
         }
-        Ok(())
+        self.last = last.copied();
+        self.push(rows.get(from..).unwrap_or_default())
     }
 }

@@ -55,37 +55,60 @@ impl ColumnEncoder<'_> {
     pub(super) fn encode(&mut self, column: &Column, chunk: &RowsChunk) -> Result<Encoded> {
         match column {
             Column::Int32(v) => {
+                if self.as_is {
+                    return self.int32(v);
+                }
                 let mut values = std::mem::take(&mut self.scratch.small);
-                arrange(v, self.place, self.as_is, &mut values);
+                arrange(v, self.place, &mut values);
                 let done = self.int32(&values);
                 self.scratch.small = values;
                 done
             }
-            Column::Int64(_) | Column::Derived => {
-                let mut values = std::mem::take(&mut self.scratch.ints);
-                match column {
-                    Column::Int64(v) => arrange(v, self.place, self.as_is, &mut values),
-                    _ => {
-                        arrange(chunk.recv_ns(), self.place, self.as_is, &mut values);
-                        // Rows of one frame, and all of an archive's file, share their time.
-                        let mut last = (0, 0);
-                        for t in &mut values {
-                            if *t != last.0 {
-                                last = (*t, t.div_euclid(1_000));
-                            }
-                            *t = last.1;
-                        }
-                    }
+            Column::Int64(v) => {
+                if self.no_nulls(v, NULL_I64) && self.as_is {
+                    return self.int64(v);
                 }
-                let done = self.int64(&mut values);
+                if self.only_nulls(v, NULL_I64) {
+                    return self.int64(&[]);
+                }
+                let mut values = std::mem::take(&mut self.scratch.ints);
+                arrange(v, self.place, &mut values);
+                self.drop_nulls(&mut values, NULL_I64);
+                let done = self.int64(&values);
+                self.scratch.ints = values;
+                done
+            }
+            Column::Derived => {
+                let mut values = std::mem::take(&mut self.scratch.ints);
+                if self.as_is {
+                    values.clear();
+                    values.extend_from_slice(chunk.recv_ns());
+                } else {
+                    arrange(chunk.recv_ns(), self.place, &mut values);
+                }
+                // Rows of one frame, and all of an archive's file, share their time.
+                let mut last = (0, 0);
+                for t in &mut values {
+                    if *t != last.0 {
+                        last = (*t, t.div_euclid(1_000));
+                    }
+                    *t = last.1;
+                }
+                self.drop_nulls(&mut values, NULL_I64);
+                let done = self.int64(&values);
                 self.scratch.ints = values;
                 done
             }
             Column::Double(v) => {
                 let mut keys = std::mem::take(&mut self.scratch.keys);
-                arrange(v, self.place, self.as_is, &mut keys);
-                self.drop_nulls(&mut keys, NULL_F64);
-                keys.iter_mut().for_each(|k| *k = sortable(*k));
+                if self.no_nulls(v, NULL_F64) && self.as_is {
+                    keys.clear();
+                    keys.extend(v.iter().map(|bits| sortable(*bits)));
+                } else {
+                    arrange(v, self.place, &mut keys);
+                    self.drop_nulls(&mut keys, NULL_F64);
+                    keys.iter_mut().for_each(|k| *k = sortable(*k));
+                }
                 let done = self.numbers(
                     &keys,
                     |k| Bound::F64(f64::from_bits(unsortable(k))),
@@ -96,7 +119,7 @@ impl ColumnEncoder<'_> {
             }
             Column::Decimal(v) => {
                 let mut keys = std::mem::take(&mut self.scratch.wide);
-                arrange(v, self.place, self.as_is, &mut keys);
+                arrange(v, self.place, &mut keys);
                 self.drop_nulls(&mut keys, NULL_DEC);
                 let done = self.numbers(&keys, Bound::Dec, |k, out| out.extend_from_slice(&k.to_be_bytes()));
                 self.scratch.wide = keys;
@@ -104,7 +127,7 @@ impl ColumnEncoder<'_> {
             }
             Column::Word(v) => {
                 let mut words = std::mem::take(&mut self.scratch.words);
-                arrange(v, self.place, self.as_is, &mut words);
+                arrange(v, self.place, &mut words);
                 self.drop_nulls(&mut words, NULL_WORD);
                 let text = |i: u32| chunk.words.get(i as usize).map_or(b"".as_slice(), |w| w.as_bytes());
                 let done = self.words(&mut words, chunk.words.len(), text);
@@ -113,9 +136,14 @@ impl ColumnEncoder<'_> {
             }
             Column::Side(v) => {
                 let mut words = std::mem::take(&mut self.scratch.words);
-                words.resize(self.place.len(), 0);
-                for (code, p) in v.iter().zip(self.place) {
-                    words[*p as usize] = u32::from(*code);
+                if self.as_is {
+                    words.clear();
+                    words.extend(v.iter().map(|code| u32::from(*code)));
+                } else {
+                    words.resize(self.place.len(), 0);
+                    for (code, p) in v.iter().zip(self.place) {
+                        words[*p as usize] = u32::from(*code);
+                    }
                 }
                 self.scratch.valid.clear();
                 let text = |i: u32| SIDES.get(i as usize).map_or(b"".as_slice(), |w| w.as_bytes());
@@ -125,7 +153,7 @@ impl ColumnEncoder<'_> {
             }
             Column::Bool(v) => {
                 let mut values = std::mem::take(&mut self.scratch.valid);
-                arrange(v, self.place, self.as_is, &mut values);
+                arrange(v, self.place, &mut values);
                 let done = self.bools(&values);
                 self.scratch.valid = values;
                 done
@@ -144,6 +172,22 @@ impl ColumnEncoder<'_> {
                 self.texts(&dense)
             }
         }
+    }
+
+    /// Whether every value of a column is there; then [`Self::drop_nulls`] need not be asked.
+    fn no_nulls<T: PartialEq>(&mut self, values: &[T], null: T) -> bool {
+        self.scratch.valid.clear();
+        !self.spec.nullable || !values.contains(&null)
+    }
+
+    /// Whether no value of a column is there; notes it, as [`Self::drop_nulls`] does.
+    fn only_nulls<T: PartialEq>(&mut self, values: &[T], null: T) -> bool {
+        let none = self.spec.nullable && values.iter().all(|v| *v == null);
+        if none {
+            self.scratch.valid.clear();
+            self.scratch.valid.resize(values.len(), false);
+        }
+        none
     }
 
     /// Notes which values are there and keeps those. `scratch.valid` stays empty where none is null.
@@ -207,9 +251,7 @@ impl ColumnEncoder<'_> {
         })
     }
 
-    fn int64(&mut self, values: &mut Vec<i64>) -> Result<Encoded> {
-        self.drop_nulls(values, NULL_I64);
-        let values = values.as_slice();
+    fn int64(&mut self, values: &[i64]) -> Result<Encoded> {
         if self.plain_is_smaller(values)? {
             return self.write_pages(Encoding::PLAIN, None, true, |range, body| {
                 let values = part(values, &range)?;
@@ -219,7 +261,10 @@ impl ColumnEncoder<'_> {
         }
         self.write_pages(Encoding::DELTA_BINARY_PACKED, None, true, |range, body| {
             let values = part(values, &range)?;
-            delta::delta64(values, body);
+            if delta::delta64(values, body) {
+                let ends = values.first().zip(values.last());
+                return Ok(ends.map(|(first, last)| (Bound::I64(*first), Bound::I64(*last))));
+            }
             Ok(min_max(values, Bound::I64))
         })
     }
@@ -238,7 +283,10 @@ impl ColumnEncoder<'_> {
             encode(sample, &mut body);
             self.zstd.compress(&body).map(|z| z.len())
         };
-        let (plain, delta) = (size(plain_ints)?, size(delta::delta64)?);
+        let deltas = |values: &[i64], body: &mut Vec<u8>| {
+            delta::delta64(values, body);
+        };
+        let (plain, delta) = (size(plain_ints)?, size(deltas)?);
         self.scratch.body = body;
         // Plain pages are slower to compress and to read: a clear gain or nothing.
         Ok(plain * 100 < delta * 97)
@@ -344,12 +392,7 @@ impl ColumnEncoder<'_> {
 
 /// Brings the values of a column into the order to write. Reading in log order and writing to as many places as
 /// there are symbols keeps those places in the first-level cache; the other way round each read misses it.
-fn arrange<T: Copy + Default>(values: &[T], place: &[u32], as_is: bool, out: &mut Vec<T>) {
-    if as_is {
-        out.clear();
-        out.extend_from_slice(values);
-        return;
-    }
+fn arrange<T: Copy + Default>(values: &[T], place: &[u32], out: &mut Vec<T>) {
     out.resize(place.len(), T::default());
     let out = out.as_mut_slice();
     for (v, p) in values.iter().zip(place) {

@@ -30,25 +30,27 @@ fn header(count: usize, first: i64, out: &mut Vec<u8>) {
     zigzag(first, out);
 }
 
-/// Appends `values` as INT64.
-pub(crate) fn delta64(values: &[i64], out: &mut Vec<u8>) {
+/// Appends `values` as INT64. True when they are known to ascend: the first one is the smallest, the last the largest.
+pub(crate) fn delta64(values: &[i64], out: &mut Vec<u8>) -> bool {
     let Some((first, rest)) = values.split_first() else {
         header(0, 0, out);
-        return;
+        return true;
     };
     header(values.len(), *first, out);
-    let mut before = *first;
     let mut deltas = [0_i64; BLOCK];
-    for block in rest.chunks(BLOCK) {
-        let mut min = i64::MAX;
-        for (d, v) in deltas.iter_mut().zip(block) {
-            *d = v.wrapping_sub(before);
-            before = *v;
-            min = min.min(*d);
+    // A difference of two numbers that are not negative cannot wrap, so where no sign is set, nothing descends.
+    let mut signs = *first;
+    for (block, before) in rest.chunks(BLOCK).zip(values.chunks(BLOCK)) {
+        for ((d, v), b) in deltas.iter_mut().zip(block).zip(before) {
+            *d = v.wrapping_sub(*b);
+            signs |= *d | *v;
         }
+        let deltas = deltas.get(..block.len()).unwrap_or(&deltas);
+        let min = deltas.iter().copied().min().unwrap_or_default();
         zigzag(min, out);
-        pack_block(deltas.get(..block.len()).unwrap_or(&deltas), out, |d| d.wrapping_sub(min) as u64);
+        pack_block(deltas, out, |d| d.wrapping_sub(min) as u64);
     }
+    signs >= 0
 }
 
 /// Appends `values` as INT32: differences wrap at 32 bits, as the format wants.
@@ -93,7 +95,7 @@ fn pack_block(deltas: &[i64], out: &mut Vec<u8>, above: impl Fn(i64) -> u64) {
         if let Some(room) = out.get_mut(start..) {
             match bytes {
                 0 => {}
-                1 => store(mini, room, 1, &above),
+                1 => room.iter_mut().zip(mini).for_each(|(slot, d)| *slot = above(*d) as u8),
                 2 => store(mini, room, 2, &above),
                 3 => store(mini, room, 3, &above),
                 n => store(mini, room, n, &above),
@@ -187,7 +189,8 @@ mod tests {
         #[test]
         fn any_values_come_back(values in prop::collection::vec(prop_oneof![any::<i64>(), 0_i64..2000, Just(i64::MIN), Just(i64::MAX)], 0..400)) {
             let mut out = vec![];
-            delta64(&values, &mut out);
+            let ascend = delta64(&values, &mut out);
+            prop_assert!(!ascend || values.is_sorted());
             prop_assert_eq!(decode(&out, false), values);
         }
 
@@ -197,6 +200,13 @@ mod tests {
             delta32(&values, &mut out);
             prop_assert_eq!(decode(&out, true), values.iter().map(|v| i64::from(*v)).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn values_that_ascend_are_known_to() {
+        let ascend = |values: &[i64]| delta64(values, &mut vec![]);
+        assert!(ascend(&(0..1_000).map(|v| v * 3).collect::<Vec<_>>()) && ascend(&[7; 300]) && ascend(&[5]));
+        assert!(!ascend(&[1, 2, 1]) && !ascend(&[i64::MAX, i64::MIN]) && !ascend(&[i64::MIN, i64::MAX]));
     }
 
     #[test]

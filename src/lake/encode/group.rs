@@ -79,6 +79,15 @@ pub(crate) fn encode_group<W: Write + Send>(
 /// that order; returns where each symbol ends.
 fn symbol_order(chunk: &RowsChunk, order: &mut Vec<u32>, place: &mut Vec<u32>) -> Vec<usize> {
     let symbols = chunk.symbols();
+    if let Some(only) = symbols.first()
+        && symbols.iter().all(|s| s == only)
+    {
+        for rows in [&mut *order, &mut *place] {
+            rows.clear();
+            rows.extend(0..symbols.len() as u32);
+        }
+        return vec![symbols.len()];
+    }
     // NULL_WORD + 1 wraps to 0.
     let slot = |s: u32| s.wrapping_add(1) as usize;
     let mut counts = vec![0_usize; chunk.words.len() + 1];

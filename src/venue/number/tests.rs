@@ -192,6 +192,20 @@ fn a_prefix_ends_where_the_number_does() {
     }
 }
 
+/// The number at the start of a text, one byte after the other.
+fn prefix_by_the_book(text: &[u8]) -> Option<(i64, u8, usize)> {
+    let run = |from: usize| text.iter().skip(from).take_while(|b| b.is_ascii_digit()).count();
+    let before = run(0);
+    let behind = if text.get(before) == Some(&b'.') { Some(run(before + 1)) } else { None };
+    if before == 0 || behind == Some(0) || before + behind.unwrap_or(0) > 18 {
+        return None;
+    }
+    let end = before + behind.map_or(0, |n| n + 1);
+    let digits = text.iter().take(end).filter(|b| **b != b'.');
+    let mantissa = digits.fold(0_i64, |m, b| m * 10 + i64::from(b - b'0'));
+    Some((mantissa, behind.unwrap_or(0) as u8, end))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 5_000, ..ProptestConfig::default() })]
 
@@ -216,6 +230,24 @@ proptest! {
             check(std::str::from_utf8(&bytes).unwrap());
             prop_assert!(num.scale <= 18);
         }
+    }
+
+    #[test]
+    fn a_prefix_is_read_by_the_book_whatever_follows(
+        text in "[0-9]{0,7}(\\.[0-9]{0,7})?",
+        tail in prop_oneof![Just(b",1,2,3,4\n".to_vec()), prop::collection::vec(any::<u8>(), 0..12)],
+    ) {
+        let text = [text.as_bytes(), &tail].concat();
+        let got = Num::parse_prefix(&text).map(|(n, used)| (n.mantissa, n.scale, used));
+        prop_assert_eq!(got, prefix_by_the_book(&text));
+    }
+
+    #[test]
+    fn eight_bytes_of_digits_points_and_anything_are_read_by_the_book(
+        text in prop::collection::vec(prop_oneof![4 => b'0'..=b'9', 1 => Just(b'.'), 1 => Just(b','), 1 => any::<u8>()], 8..20),
+    ) {
+        let got = Num::parse_prefix(&text).map(|(n, used)| (n.mantissa, n.scale, used));
+        prop_assert_eq!(got, prefix_by_the_book(&text));
     }
 
     #[test]
