@@ -1,7 +1,8 @@
 //! Log lines: set up once, to stderr, as text or JSON; and repeated warnings told once with a count.
 //!
 //! Lines of statistics have a target of their own, [`STATS`], shown at any level: `warn` is for what is wrong, and
-//! somebody who reads a log wants to see every minute that it lives and how. `[log] stats = false` turns them off.
+//! somebody who reads a log wants to see every minute that it lives and how; so are answers to whoever sends SIGHUP.
+//! `[log] stats = false` turns them off.
 //!
 //! Never writes to stdout: that belongs to data. Metrics are not here but with the parts that count.
 
@@ -13,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::Log;
 
-/// Target of lines that say every so often how it goes; at level `info`.
+/// Target of lines that say every so often, or when asked, how it goes; at level `info`.
 pub const STATS: &str = "tapedeck::stats";
 
 /// Sends log lines as configured (section `[log]`) to stderr. Called once per process; a second call does nothing.

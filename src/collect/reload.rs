@@ -13,6 +13,7 @@ use super::feed::{Choice, Feed};
 use super::metrics::{Metrics, Reloaded};
 use crate::config::{Config, ConfigErrors, Problem, Warning};
 use crate::shutdown::Shutdown;
+use crate::telemetry::STATS;
 
 /// Keys of a venue that may change while it is recorded.
 const LIVE: [&str; 2] = ["symbols", "channels"];
@@ -92,7 +93,7 @@ impl Reload {
                     later.retain(|key| !means_nothing(key));
                     tell_later(&later);
                     if later.is_empty() {
-                        info!("the configuration was read anew; nothing in it would change this service");
+                        info!(target: STATS, "the configuration was read anew; nothing in it would change this service");
                     }
                 }
                 Some(Err(problems)) => refuse(&problems, "this service goes on as it was started"),
@@ -122,12 +123,12 @@ fn take_over(started: &Config, newer: &Config, feeds: &[Arc<Feed>]) -> (Reloaded
             is_other
         });
         if is_other {
-            info!(venue = %feed.id, "the list of symbols or channels changed; asking the venue what is listed");
+            info!(target: STATS, venue = %feed.id, "the list of symbols or channels changed; asking the venue what is listed");
             result = Reloaded::Applied;
         }
     }
     if result == Reloaded::Unchanged {
-        info!("the configuration was read anew; no list of symbols or channels changed");
+        info!(target: STATS, "the configuration was read anew; no list of symbols or channels changed");
     }
     (result, later)
 }
