@@ -78,7 +78,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let started = clock::now().mono_ns;
     let tell = |told: &Told<'_>| {
         if let Ok((record, _)) = &told.result {
-            for (file, input) in told.files.iter().zip(&record.inputs) {
+            // The files lie here as the directory lists them, the inputs in the order of their names.
+            for file in told.files {
+                let name = file.path.to_string();
+                let Some(input) = record.inputs.iter().find(|i| i.path == name) else { continue };
                 let is_news = cleaned.get(&input.path) != Some(&input.sha256) && digests.contains_key(&input.path);
                 if is_news
                     && input.refused.is_none()
