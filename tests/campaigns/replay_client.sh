@@ -2,7 +2,7 @@
 # A client that others wrote on last Tuesday: python-binance, pointed at the replay server by base URLs alone.
 #
 # usage: [PYTHON=python3] [VENV=dir] [BIN=target/release] tests/campaigns/replay_client.sh
-# Records the demo's Binance venues once, serves that recording with `tapedeck replay --serve`, and drives
+# Records the demo's Binance venues once, at twenty times their pace, serves that recording with `tapedeck replay --serve`, and drives
 # tests/scripts/replay_client.py against it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -15,9 +15,9 @@ if [ -z "${VENV:-}" ]; then
   [ -x "$VENV/bin/python" ] || "$python" -m venv "$VENV"
   "$VENV/bin/pip" install -q -r tests/scripts/requirements-clients.txt
 fi
-"$bin/tapedeck" demo --once --venues binance-spot,binance-usdm --data-dir "$dir/data" >"$dir/demo.out" 2>"$dir/demo.err"
+"$bin/tapedeck" demo --once --rate 20x --venues binance-spot,binance-usdm --data-dir "$dir/data" >"$dir/demo.out" 2>"$dir/demo.err"
 config=$(find "$dir/data" -maxdepth 1 -name '*.toml' | head -1)
-"$bin/tapedeck" replay --config "$config" --serve 127.0.0.1:0 --speed 20 --loop >"$dir/serve.out" 2>"$dir/serve.err" &
+"$bin/tapedeck" replay --config "$config" --serve 127.0.0.1:0 --speed 1 --loop >"$dir/serve.out" 2>"$dir/serve.err" &
 server=$!
 trap 'kill -INT $server 2>/dev/null || true; wait $server 2>/dev/null || true' EXIT
 for _ in $(seq 200); do
