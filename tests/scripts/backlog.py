@@ -1,37 +1,20 @@
 """See tests/campaigns/backlog.sh."""
 
 import collections
-import glob
-import json
 import math
 import os
 import re
-import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 
+from rig import books, end, free_port, kill_all, start
+
 BIN, DIR = sys.argv[1], os.path.abspath(sys.argv[2])
 STOPPED, RATE, SYMBOLS, AROUND = (int(a) for a in sys.argv[3:7])
 VENUES = ["binance-usdm", "kucoin-spot", "gate-spot"]
-running = []
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 SIM, CAPTURE, LAKE = (free_port() for _ in range(3))
-
-
-def start(name, *args):
-    log = open(f"{DIR}/{name}.log", "ab")
-    running.append(subprocess.Popen(args, stdout=log, stderr=log))
-    return running[-1]
 
 
 def figures(port):
@@ -79,15 +62,9 @@ def span(what, seconds):
     return told(what, before, appends(), time.time() - begun)
 
 
-def end(p, what):
-    p.send_signal(signal.SIGINT)
-    if code := p.wait(300):
-        sys.exit(f"FAILED: {what} ended with {code}")
-
-
 def main():
     names = ",".join(f"S{i:03}_USDT" for i in range(SYMBOLS // len(VENUES)))
-    sim = start("sim", f"{BIN}/venue-sim", "--generate", names, "--venues", ",".join(VENUES), "--rate", str(RATE), "--channels",
+    sim = start(DIR, "sim", f"{BIN}/venue-sim", "--generate", names, "--venues", ",".join(VENUES), "--rate", str(RATE), "--channels",
                 "trades,book_ticker,depth", "--no-extra-symbols", "--listen", f"127.0.0.1:{SIM}", "--start", "settled", "--settle-ms", "8000",
                 "--report", f"{DIR}/report.json")
     text = f'[data]\ndir = "{DIR}/data"\n[collector]\nlisten = "127.0.0.1:{CAPTURE}"\n[api]\nlisten = "127.0.0.1:{LAKE}"\n'
@@ -97,8 +74,8 @@ def main():
             text += f'ws_url = "ws://127.0.0.1:{SIM}/{v}"\n'
     open(f"{DIR}/tape.toml", "w").write(text)
     time.sleep(1)
-    collector = start("collector", f"{BIN}/tapedeck", "collector", "--config", f"{DIR}/tape.toml")
-    compact = lambda: start("compactor", f"{BIN}/tapedeck", "compactor", "--config", f"{DIR}/tape.toml")
+    collector = start(DIR, "collector", f"{BIN}/tapedeck", "collector", "--config", f"{DIR}/tape.toml")
+    compact = lambda: start(DIR, "compactor", f"{BIN}/tapedeck", "compactor", "--config", f"{DIR}/tape.toml")
     compactor = compact()
     written = lambda: total(figures(CAPTURE), "tapedeck_log_records_total")
     while written() < RATE * 20:
@@ -136,16 +113,7 @@ def main():
     end(collector, "the collector")
     end(compactor, "the compactor")
     subprocess.run([f"{BIN}/tapedeck", "compactor", "--drain", "--config", f"{DIR}/tape.toml"], check=True, stdout=subprocess.DEVNULL)
-    report = json.load(open(f"{DIR}/report.json"))
-    records, bad = collections.Counter(), 0
-    for path in glob.glob(f"{DIR}/data/lake/_manifests/**/*.json", recursive=True):
-        m = json.load(open(path))
-        records[m["venue"].removesuffix(".repair")] += m["records"].get("data", 0)
-    for v in VENUES:
-        conns = report["venues"][v]["connections"]
-        sent, unsure = (sum(sum(c[k] for k in keys) for c in conns) for keys in (["frames_sent", "control_sent", "garbage_sent"], ["unconfirmed"]))
-        bad += not -unsure <= sent - records[v] <= unsure
-        print(f"{v:17} sent {sent:>10}, in the lake's books {records[v]:>10} (the simulator is unsure of {unsure})")
+    bad = books(DIR, VENUES)
     ok = not bad and speed >= 10 * ingest and during < 2 * max(before, after)
     print("1 passed, 0 failed" if ok else "0 passed, 1 failed")
     return 0 if ok else 1
@@ -155,8 +123,5 @@ code = 1
 try:
     code = main()
 finally:
-    for p in reversed(running):
-        if p.poll() is None:
-            p.kill()
-            p.wait()
+    kill_all()
 sys.exit(code)

@@ -1,40 +1,24 @@
 """See tests/campaigns/small_memory.sh."""
 
 import collections
-import glob
 import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 
 from cgroup import Cgroup, hold
+from rig import books, end, free_port, kill_all, manifests, running, start
 
 BIN, DIR = sys.argv[1], os.path.abspath(sys.argv[2])
 SECONDS, LIMIT, RATE, SYMBOLS = (int(a) for a in sys.argv[3:7])
 VENUES = ["binance-spot", "binance-spot-sbe", "binance-usdm", "kucoin-spot", "kucoin-futures", "gate-spot", "gate-futures"]
 KEY = "SMALL_MEMORY_KEY"
-running = []
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
 
 SIM, CAPTURE, LAKE = (free_port() for _ in range(3))
-
-
-def start(name, *args, group=None):
-    log = open(f"{DIR}/{name}.log", "ab")
-    p = subprocess.Popen(args, stdout=log, stderr=log, preexec_fn=group.enter if group else None, env={**os.environ, KEY: "any"})
-    running.append(p)
-    return p
 
 
 def status(port):
@@ -45,20 +29,13 @@ def status(port):
         return {}
 
 
-def end(p, what):
-    p.send_signal(signal.SIGINT)
-    code = p.wait(300)
-    if code:
-        sys.exit(f"FAILED: {what} ended with {code}")
-
-
 def main():
     group = Cgroup.make("tapedeck-small-memory", LIMIT)
     if group is None:
         sys.exit("skipped: no memory cgroup can be made here (root, and cgroup v1 or v2 that may be written)")
     each = max(1, round(SYMBOLS / len(VENUES)))
     symbols = [f"S{i:03}_USDT" for i in range(each)]
-    sim = start("sim", f"{BIN}/venue-sim", "--generate", ",".join(symbols), "--venues", ",".join(VENUES), "--rate", str(RATE), "--channels",
+    sim = start(DIR, "sim", f"{BIN}/venue-sim", "--generate", ",".join(symbols), "--venues", ",".join(VENUES), "--rate", str(RATE), "--channels",
                 "trades,book_ticker,depth", "--no-extra-symbols", "--listen", f"127.0.0.1:{SIM}", "--start", "settled", "--settle-ms", "3000",
                 "--report", f"{DIR}/report.json")
     # What `config check` takes for seven venues in this limit.
@@ -73,7 +50,7 @@ def main():
             text += f'api_key_env = "{KEY}"\n'
     open(f"{DIR}/tape.toml", "w").write(text)
     time.sleep(1)
-    run = lambda what: start(what, f"{BIN}/tapedeck", what, "--config", f"{DIR}/tape.toml", group=group)
+    run = lambda what: start(DIR, what, f"{BIN}/tapedeck", what, "--config", f"{DIR}/tape.toml", group=group, env={KEY: "any"})
     collector, compactor = run("collector"), run("compactor")
     ballast = group.ballast()
     running.append(ballast)
@@ -125,21 +102,8 @@ def main():
     print("second  collector  compactor  held in cgroup  charged  level     all waited")
     for c in curve[:: max(1, len(curve) // 40)]:
         print(f"{c[0]:6.0f}  {c[1]:5} MiB  {c[2]:5} MiB  {c[3]:10} MiB  {c[4]:3} MiB  {c[5]:8}  {c[6]:5.2f} %")
-    report = json.load(open(f"{DIR}/report.json"))
-    records = collections.Counter()
-    events = settings = 0
-    for path in glob.glob(f"{DIR}/data/lake/_manifests/**/*.json", recursive=True):
-        m = json.load(open(path))
-        records[m["venue"].removesuffix(".repair")] += m["records"].get("data", 0)
-        settings += m["settings"]["zstd_level"] < 3
-    bad = 0
-    for v in VENUES:
-        conns = report["venues"][v]["connections"]
-        sent = sum(c["frames_sent"] + c["control_sent"] + c["garbage_sent"] for c in conns)
-        unsure = sum(c["unconfirmed"] for c in conns)
-        lost = sent - records[v]
-        bad += not -unsure <= lost <= unsure
-        print(f"{v:17} sent {sent:>10}, in the lake's books {records[v]:>10}, missing {lost} (the simulator is unsure of {unsure})")
+    settings = sum(m["settings"]["zstd_level"] < 3 for m in manifests(DIR))
+    bad = books(DIR, VENUES)
     print(f"levels seen: {dict(seen)}, afterwards {after}; killed by the kernel: {kills}; parts with lower settings: {settings}")
     # By the service's own counters: when it is tight, answers to status are late.
     changed = lambda level: int(re.search(f'level_changes_total{{level="{level}"}} (\\d+)', metrics).group(1))
@@ -152,11 +116,7 @@ code = 1
 try:
     code = main()
 finally:
-    for p in reversed(running):
-        if p.poll() is None:
-            p.send_signal(signal.SIGCONT)
-            p.kill()
-            p.wait()
+    kill_all()
     for path in ("/sys/fs/cgroup/memory/tapedeck-small-memory", "/sys/fs/cgroup/tapedeck-small-memory"):
         if os.path.isdir(path):
             time.sleep(0.5)
