@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 /// Measured: `tests/campaigns/allocators.sh`. How it gives memory back is set at build, in `.cargo/config.toml`.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "jemalloc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 # Which allocator: one simulator, and for every allocator a collector and a compactor of their own that receive the same
-# frames at the same time for hours. The binaries use the C library's; others are put before it (LD_PRELOAD).
+# frames at the same time for hours. The binaries must be built without jemalloc, which nothing can be put before; then
+# they use the C library's, and others are put before that (LD_PRELOAD), jemalloc as .cargo/config.toml sets it too.
 # Prints own memory (least, most, end), processor time and the regression of each.
 #
 # usage: tests/campaigns/allocators.sh [SECONDS=6000] [FRAMES_PER_SECOND=3000] [SYMBOLS=150]
-# Needs: cargo build --release --workspace; python3 with numpy; libjemalloc2 and libmimalloc2.0 (Debian). Writes below
+# Needs: cargo build --release -p tapedeck -p venue-sim --no-default-features; python3 with numpy; libjemalloc2 and libmimalloc2.0 (Debian). Writes below
 # target/campaigns/allocators. From the environment: BIN, DIR, LIBRARIES (where the two are; Debian's place).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 seconds=${1:-6000} rate=${2:-3000} symbols=${3:-150}
 bin=${BIN:-target/release} dir=${DIR:-target/campaigns/allocators} libraries=${LIBRARIES:-/usr/lib/$(uname -m)-linux-gnu}
 [ -x "$bin/tapedeck" ] && [ -x "$bin/venue-sim" ] || { echo "build first: cargo build --release --workspace"; exit 1; }
+! grep -q jemalloc_bg_thd "$bin/tapedeck" || { echo "$bin/tapedeck is built with jemalloc: build it with --no-default-features"; exit 1; }
 rm -rf "$dir"; mkdir -p "$dir"
 venues="binance-usdm kucoin-spot gate-spot"
 names=$(python3 -c 'import sys; print(",".join(f"SYM{i:03}_USDT" for i in range(int(sys.argv[1]))))' "$symbols")
@@ -42,15 +44,15 @@ stack() { # name, then what stands before the program: VARIABLE=value
 stack glibc MALLOC_CHECK_=
 stack glibc-two-arenas MALLOC_ARENA_MAX=2
 stack jemalloc LD_PRELOAD="$libraries/libjemalloc.so.2"
+stack jemalloc-as-set LD_PRELOAD="$libraries/libjemalloc.so.2" MALLOC_CONF="$(sed -n 's/^JEMALLOC_SYS_WITH_MALLOC_CONF = "\(.*\)"$/\1/p' .cargo/config.toml)"
 stack mimalloc LD_PRELOAD="$libraries/libmimalloc.so.2"
 for s in "${samplers[@]}"; do wait "$s"; done
 ticks=$(getconf CLK_TCK) i=0
-for name in glibc glibc-two-arenas jemalloc mimalloc; do
+for name in glibc glibc-two-arenas jemalloc jemalloc-as-set mimalloc; do
   echo "== $name"
   for who in collector compactor; do
     awk -v who=$who -v t="$ticks" '{printf "%s: %.1f s of processor time\n", who, ($14 + $15) / t}' "/proc/${running[$i]}/stat"; i=$((i + 1))
   done
-  grep -c . "$dir/$name/samples" >/dev/null
   python3 tests/scripts/soak_check.py --memory "$dir/$name/samples"
 done
 kill -INT "${running[@]}"; wait "${running[@]}" || true
