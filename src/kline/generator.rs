@@ -362,6 +362,12 @@ impl KlineGenerator {
 
     fn keep(&mut self, i: usize, bar: KlineData) {
         let ring = &mut self.closed[i];
+        if ring.is_empty() && ring.capacity() < KEPT[i] {
+            // All of it at once, and touched: otherwise memory would rise for two hours, and look like a leak.
+            ring.reserve_exact(KEPT[i]);
+            ring.resize(KEPT[i], bar);
+            ring.clear();
+        }
         if ring.len() >= KEPT[i] {
             ring.pop_front();
         }

@@ -117,6 +117,20 @@ proptest! {
 }
 
 #[test]
+fn what_a_symbol_holds_is_taken_at_its_first_closed_bar_and_does_not_grow() {
+    let (mut g, mut events) = (KlineGenerator::new(), Vec::new());
+    g.apply(&tick(MONDAY + 5, 1, 700, 10, true), &mut events).unwrap();
+    for minutes in [1, 2, 119, 120, 121, 700] {
+        g.close_until(MONDAY + minutes * MIN, &mut events);
+        let rings = g.closed.each_ref();
+        assert_eq!(rings[0].len(), KEPT[0].min(minutes as usize));
+        for (ring, kept) in rings.iter().zip(KEPT) {
+            assert_eq!(ring.capacity(), if ring.is_empty() { 0 } else { kept }, "after {minutes} minutes");
+        }
+    }
+}
+
+#[test]
 fn silence_gives_flat_bars_at_the_close_before() {
     let (mut g, mut events) = (KlineGenerator::new(), Vec::new());
     g.apply(&tick(MONDAY + 5, 1, 700, 10, true), &mut events).unwrap();

@@ -5,13 +5,13 @@ Usage: soak_sample.py DIR SECONDS COLLECTOR_PID COMPACTOR_PID      (a helper of 
 
 One line a sample in DIR/samples: second; own memory (anonymous and shared pages, KiB), all resident memory (KiB), open
 files and threads of each process; and what is hidden: files below the data directory that are neither segment, archive,
-Parquet nor manifest (number, KiB), and files that are deleted and still open (number).
+Parquet, database nor manifest (number, KiB), and files that are deleted and still open (number).
 """
 import os
 import sys
 import time
 
-SHOWN = (".wal", ".zst", ".parquet")
+SHOWN = (".wal", ".zst", ".parquet", ".db")
 
 
 def status(pid, *names):
