@@ -136,9 +136,13 @@ fn age(ms: Option<u64>) -> String {
 
 /// What the running services say about their memory. Each venue may have a collector of its own.
 fn memory(cfg: &Config, json: bool) -> anyhow::Result<()> {
-    let collectors = outside::collectors(cfg).into_iter().filter_map(|c| c.memory);
+    let collectors: Vec<Report> = outside::collectors(cfg).into_iter().filter_map(|c| c.memory).collect();
     let compactor = outside::compactor(cfg).and_then(|all| serde_json::from_value::<Snapshot>(all).ok()?.memory);
-    let reports: Vec<Report> = collectors.chain(compactor).collect();
+    let silent = [
+        ("collector", collectors.is_empty(), cfg.collector.listen),
+        ("compactor", compactor.is_none(), cfg.api.listen),
+    ];
+    let reports: Vec<Report> = collectors.into_iter().chain(compactor).collect();
     if json {
         return print_out(&format!("{}\n", serde_json::json!({ "memory": reports })));
     }
@@ -146,7 +150,11 @@ fn memory(cfg: &Config, json: bool) -> anyhow::Result<()> {
         !reports.is_empty(),
         "no service says how its memory is\n  where: /v1/status of collector and compactor\n  fix:   start them, or check [collector] listen and [api] listen"
     );
-    print_out(&reports.iter().map(Report::text).collect::<String>())
+    let mut text: String = reports.iter().map(Report::text).collect();
+    for (service, _, listen) in silent.iter().filter(|(_, silent, _)| *silent) {
+        writeln!(text, "{service:<10} not answering at http://{listen}")?;
+    }
+    print_out(&text)
 }
 
 #[cfg(test)]

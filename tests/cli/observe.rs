@@ -117,8 +117,13 @@ fn what_both_services_say_is_lint_clean_healthy_and_all_that_rules_and_dashboard
     let (_, text) = http::get(&capture, "/metrics").unwrap();
     assert!(text.contains("tapedeck_collector_up{venue=\"binance-usdm\"} 0\n"), "{text}");
     let logs = [collector.said(), compactor.said()];
-    collector.stop();
     compactor.stop();
+    let text = both(&run(&["status", "--memory", "--config", &path]));
+    assert!(
+        text.contains("log_segments") && text.contains(&format!("compactor  not answering at http://{lake}")),
+        "{text}"
+    );
+    collector.stop();
     for said in logs {
         assert!(!said.is_empty());
         for line in said.lines() {
