@@ -33,6 +33,8 @@ pub struct LogStatus {
     pub segments: usize,
     /// Bytes of allocated segments.
     pub segment_bytes: u64,
+    /// Of the segments, those on another disk (`wal.spill_dirs`).
+    pub spilled_segments: usize,
     /// Bytes committed and not yet acknowledged by the lake.
     pub unacked_bytes: Option<u64>,
     /// What is wrong, in plain words.
@@ -48,6 +50,7 @@ pub fn log_status(cfg: &Config, venue: VenueId) -> LogStatus {
         collector_pid: None,
         segments: 0,
         segment_bytes: 0,
+        spilled_segments: 0,
         unacked_bytes: None,
         problem: None,
     };
@@ -60,6 +63,7 @@ pub fn log_status(cfg: &Config, venue: VenueId) -> LogStatus {
             s.collector_running = state.writer_alive;
             s.segments = state.segments.len();
             s.segment_bytes = state.segments.iter().map(|g| g.bytes).sum();
+            s.spilled_segments = state.segments.iter().filter(|g| g.spilled.is_some()).count();
             let ack = state.acks.iter().find(|a| a.reader == "lake").and_then(|a| a.ack.as_ref().ok()?.as_ref());
             if let Some(control) = wal_format::control::read(&dir) {
                 let from = ack.map_or(Position::START, |a| a.position);

@@ -48,11 +48,15 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         let unacked = l.unacked_bytes.map_or_else(|| "unknown".to_owned(), |b| format!("{:.1} MiB", mib(b)));
         writeln!(
             text,
-            "{:<18} collector {:<8} {} segments, {:.0} MiB, not yet acked {unacked}{}",
+            "{:<18} collector {:<8} {} segments, {:.0} MiB{}, not yet acked {unacked}{}",
             l.venue,
             if l.collector_running { "running" } else { "stopped" },
             l.segments,
             mib(l.segment_bytes),
+            match l.spilled_segments {
+                0 => String::new(),
+                n => format!(" ({n} of them in wal.spill_dirs)"),
+            },
             l.problem.as_ref().map_or_else(String::new, |p| format!("  [{p}]")),
         )?;
         match collectors.get(venue) {

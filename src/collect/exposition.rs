@@ -14,7 +14,7 @@ impl Metrics {
             get
         }
         let seconds = |n: u64| format!("{}.{:09}", n / 1_000_000_000, n % 1_000_000_000);
-        let plain: [(&str, &str, &str, Get); 11] = [
+        let plain: [(&str, &str, &str, Get); 12] = [
             ("records_total", "counter", "Records in the log, the log's own included.", |s| {
                 s.records.get().to_string()
             }),
@@ -42,6 +42,12 @@ impl Metrics {
             ("prepare_errors_total", "counter", "Segments that could not be allocated ahead of need.", |s| {
                 s.prepare_errors.get().to_string()
             }),
+            (
+                "spilled_total",
+                "counter",
+                "Segments made in wal.spill_dirs; a rise means that the log's own disk is full or fails.",
+                |s| s.spilled.get().to_string(),
+            ),
             ("ready_segments", "gauge", "Segments allocated ahead of need.", |s| s.ready.get().to_string()),
             ("prefaulted_bytes_total", "counter", "Bytes made resident ahead of the log's end.", |s| {
                 s.prefaulted_bytes.get().to_string()

@@ -2,7 +2,7 @@
 //!
 //! Both have the target [`crate::telemetry::STATS`] and hold what came since the line before, not totals.
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::latency::{self, quantile_ns};
 use super::metrics::{ConnState, Counts, VenueMetrics};
@@ -21,6 +21,7 @@ pub(super) struct Told {
     syncs: u64,
     sync_ns: u64,
     stalls: u64,
+    spilled: u64,
     /// Days since 1970-01-01 UTC, and the counters when it began.
     day: (u64, Counts),
 }
@@ -47,6 +48,7 @@ impl Told {
             syncs: 0,
             sync_ns: 0,
             stalls: 0,
+            spilled: 0,
         };
         told.minute(m);
         told
@@ -77,6 +79,12 @@ impl Told {
         info!(target: STATS, %venue, frames = t.frames, bytes = t.bytes, frames_per_s = t.frames / EVERY_S,
             append_p99_us = t.append_p99_us, syncs = t.syncs, sync_mean_us = t.sync_mean_us, stalls_1ms = t.stalls,
             disconnects = t.disconnects, live_connections = live, "writer, last minute");
+        let spilled = m.writer_stats().map_or(0, |s| s.spilled.get());
+        if spilled > self.spilled {
+            warn!(%venue, segments = spilled - self.spilled,
+                "the log goes on in wal.spill_dirs: its own disk is full or fails");
+            self.spilled = spilled;
+        }
         let day = wall_ns / DAY_NS;
         if day != self.day.0 {
             let (c, b) = (&self.counts, &self.day.1);

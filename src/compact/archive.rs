@@ -64,7 +64,7 @@ pub fn archive_one(job: &Job) -> anyhow::Result<Packed> {
         }
     })
     .with_context(|| format!("archive {}", job.segment.display()))?;
-    durable::remove_file(&job.segment).with_context(|| format!("delete {}", job.segment.display()))?;
+    durable::remove_segment(&job.segment).with_context(|| format!("delete {}", job.segment.display()))?;
     fail_point!("archive.after_unlink");
     if let Some(dir) = job.segment.parent() {
         durable::sync_dir(dir).with_context(|| format!("sync {}", dir.display()))?;

@@ -122,7 +122,34 @@ pub fn disk(config: &Config) -> Vec<Problem> {
     let Some(free) = crate::outside::disk(&config.wal_root()).map(|d| d.free_bytes) else { return Vec::new() };
     // What the log holds already it need not find again.
     let room = (free + held_bytes(config)) >> 20;
-    room_for(config, segments, room).into_iter().collect()
+    room_for(config, segments, room).into_iter().chain(spill(config)).collect()
+}
+
+/// A spill directory on the log's own file system is full when that is.
+fn spill(config: &Config) -> Vec<Problem> {
+    const KEY: &str = "wal.spill_dirs";
+    let device = |path: &Path| {
+        use std::os::unix::fs::MetadataExt;
+        Some(path.ancestors().find(|p| p.exists())?.metadata().ok()?.dev())
+    };
+    let own = device(&config.wal_root());
+    let useless = config.wal.spill_dirs.iter().filter(|dir| own.is_some() && device(dir) == own);
+    useless
+        .map(|dir| Problem {
+            key: KEY.into(),
+            origin: origin_of(config, KEY),
+            what: format!(
+                "{} is on the same file system as {}: it has no room when that has none",
+                dir.display(),
+                config.wal_root().display()
+            ),
+            fix: "mount the disk it is meant to be on, name a directory of another one, or write []".into(),
+        })
+        .collect()
+}
+
+fn origin_of(config: &Config, key: &str) -> String {
+    config.effective.iter().find(|(k, ..)| k == key).map_or_else(String::new, |(.., o)| o.to_string())
 }
 
 fn room_for(config: &Config, segments: u64, room_mib: u64) -> Option<Problem> {
@@ -132,11 +159,10 @@ fn room_for(config: &Config, segments: u64, room_mib: u64) -> Option<Problem> {
     if segments == 0 || need <= room_mib {
         return None;
     }
-    let origin = config.effective.iter().find(|(key, ..)| key == KEY).map_or_else(String::new, |(.., o)| o.to_string());
     let fits = room_mib / (2 * segments);
     Some(Problem {
         key: KEY.into(),
-        origin,
+        origin: origin_of(config, KEY),
         what: format!(
             "{} venue(s) need {segments} segments of {} MiB before the first frame and as much again to work, {need} MiB; the disk of {} has {room_mib} MiB",
             config.venues.len(),
@@ -191,6 +217,24 @@ mod tests {
         let keys = "[memory]\nlimit_mib = 512\n[lake]\nbatch_rows = 50000\n";
         let said = refused(keys, "lake.batch_rows", "batch_rows = 512");
         assert!(said.contains("114 MiB") && said.contains("64 MiB"), "{said}");
+    }
+
+    #[test]
+    fn a_spill_directory_that_is_full_when_the_log_is_full_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().display();
+        let data = format!("[data]\ndir = \"{at}/data\"\n");
+        let config =
+            Config::from_toml(&format!("{data}[wal]\nspill_dirs = [\"{at}/spill/not/yet\"]\n{VENUE}")).unwrap();
+        let problems = spill(&config);
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].what.contains("same file system"), "{problems:?}");
+        // The kernel's own, which no log lies on.
+        let config = Config::from_toml(&format!("{data}[wal]\nspill_dirs = [\"/proc/spill\"]\n{VENUE}")).unwrap();
+        assert!(spill(&config).is_empty());
+        assert_eq!(config.log_options().spill_dirs, [Path::new("/proc/spill")]);
+        let err = Config::from_toml(&format!("[wal]\nspill_dirs = [\"spill\"]\n{VENUE}")).unwrap_err();
+        assert!(err.to_string().contains("wal.spill_dirs") && err.to_string().contains("slash"), "{err}");
     }
 
     #[test]

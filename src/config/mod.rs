@@ -73,6 +73,8 @@ pub struct Wal {
     pub sync: wal_format::SyncPolicy,
     /// Segments kept allocated ahead of need.
     pub ready_segments: usize,
+    /// Directories on other disks for segments that the log's own cannot hold, in order of preference.
+    pub spill_dirs: Vec<PathBuf>,
     /// Hours a segment is kept after every consumer acked it.
     pub retention_hours: u64,
     /// zstd level at which sealed, acked segments are archived; `None` = they are deleted.
@@ -308,6 +310,7 @@ impl Config {
         o.segment_bytes = self.wal.segment_mib << 20;
         o.sync = self.wal.sync;
         o.ready_segments = self.wal.ready_segments;
+        o.spill_dirs.clone_from(&self.wal.spill_dirs);
         o.writer_version = concat!("tapedeck ", env!("CARGO_PKG_VERSION")).to_owned();
         o
     }

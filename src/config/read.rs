@@ -154,13 +154,20 @@ fn wal(r: &mut Reader<'_>) -> Wal {
     };
     let archive = r.word("wal.archive", &["none", "zstd"]);
     let archive_level = i32::try_from(r.int("wal.archive_level", 1, 19)).unwrap_or(1);
-    if !r.texts("wal.spill_dirs").is_empty() {
-        r.problem("wal.spill_dirs", "spill directories are not in this version".into(), "write []".into());
+    let spill_dirs: Vec<PathBuf> = r.texts("wal.spill_dirs").into_iter().map(PathBuf::from).collect();
+    for dir in spill_dirs.iter().filter(|dir| !dir.is_absolute()) {
+        // A link of the log leads there, wherever a service was started.
+        r.problem(
+            "wal.spill_dirs",
+            format!("{:?} does not begin with a slash", dir.display().to_string()),
+            "write the whole path".into(),
+        );
     }
     Wal {
         segment_mib: r.int("wal.segment_mib", 1, 1024),
         sync,
         ready_segments: r.int("wal.ready_segments", 1, 64) as usize,
+        spill_dirs,
         retention_hours: r.int("wal.retention_hours", 0, 24 * 365),
         archive: (archive == "zstd").then_some(archive_level),
         archive_retention_hours: r.int("wal.archive_retention_hours", 0, 24 * 365 * 100),

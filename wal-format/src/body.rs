@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::archive::{ARCHIVE_SUFFIX, ArchiveFault, Unpacker, ZSTD_MAGIC};
 use crate::layout::SEGMENT_SUFFIX;
 use crate::read_error::ReadError;
+use crate::spill;
 
 pub(crate) struct Body {
     path: PathBuf,
@@ -28,7 +29,16 @@ impl Body {
         let io = |source| ReadError::Io { path: path.to_path_buf(), offset: 0, source };
         let file = match File::open(path) {
             Ok(file) => file,
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                // Its name goes before the file does: this one was not deleted.
+                return match spill::behind(path) {
+                    Some(behind) => Err(io(io::Error::other(format!(
+                        "it leads to {}, which is not there: is that disk mounted?",
+                        behind.display()
+                    )))),
+                    None => Ok(None),
+                };
+            }
             Err(err) => return Err(io(err)),
         };
         let name = path.file_name().unwrap_or_default().to_string_lossy();

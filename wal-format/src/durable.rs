@@ -90,6 +90,29 @@ pub fn remove_file(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Unlinks a segment; one that is not there is no error. Where its name is a link to a file on another disk
+/// ([`crate::spill`]), the name goes first, durably, and then the file, durable on return: a link never leads to what
+/// was deleted. Else durable after [`sync_dir`].
+///
+/// # Errors
+/// As the file system reports. The file on the other disk may be left then, and no name leads to it.
+pub fn remove_segment(path: &Path) -> io::Result<()> {
+    let behind = fs::read_link(path).ok();
+    remove_file(path)?;
+    let Some(behind) = behind else { return Ok(()) };
+    sync_dir(parent(path))?;
+    remove_file(&behind)?;
+    sync_dir(parent(&behind))
+}
+
+/// Gives a file a second name, which must not be taken: a symbolic link. Durable after [`sync_dir`].
+///
+/// # Errors
+/// As the file system reports.
+pub(crate) fn link(file: &Path, name: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(fs::canonicalize(file)?, name)
+}
+
 /// Makes the names in `dir` durable.
 ///
 /// # Errors

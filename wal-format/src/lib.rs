@@ -60,6 +60,7 @@ mod shelf;
 pub mod sim;
 pub mod slots;
 mod source;
+pub mod spill;
 pub mod state;
 mod stats;
 pub mod step;

@@ -23,6 +23,7 @@ use crate::prepare::{self, Maker, Preparer};
 use crate::record::{Kind, SegmentId, Seq};
 use crate::segment;
 use crate::slots::SlotError;
+use crate::spill;
 use crate::stats::WriterStats;
 use crate::storage::Entry;
 use crate::sync::{Syncer, SyncerSetup};
@@ -68,6 +69,7 @@ impl LogWriter {
         let (control, left) = Control::open(&*storage, dir, epoch, boot_id, now);
         let control = Arc::new(control);
 
+        warnings.extend(spill::tidy(&*storage, dir, &options.spill_dirs, &log_uuid, options.segment_bytes));
         let all: Vec<String> = entries.iter().filter(|e| !e.is_dir).map(|e| e.name.clone()).collect();
         let donors = prepare::collect_donors(&options, dir, &all).map_err(io("set aside unused segments in"))?;
         let stats = Arc::new(WriterStats::default());

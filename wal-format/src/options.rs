@@ -1,6 +1,7 @@
 //! What the owner of a log decides: sizes, sync policy, clock. Checked once, at open.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::OpenError;
@@ -51,6 +52,9 @@ pub struct LogOptions {
     /// Segments kept allocated ahead of need: what a full disk leaves to write on. Default 2, at
     /// least 1.
     pub ready_segments: usize,
+    /// Directories on other disks, in order of preference, for segments that the log's own cannot hold
+    /// ([`crate::spill`]). Default none.
+    pub spill_dirs: Vec<PathBuf>,
     /// Longest accepted payload in bytes. Default 16 MiB. In short segments what fits one is the
     /// limit.
     pub max_payload_bytes: u32,
@@ -77,6 +81,7 @@ impl LogOptions {
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             sync: SyncPolicy::INTERVAL_DEFAULT,
             ready_segments: 2,
+            spill_dirs: Vec::new(),
             max_payload_bytes: PAYLOAD_BYTES_DEFAULT,
             // At 64 MiB/s, four times our peak, the thread that faults pages in has 60 ms.
             prefault_bytes: 4 * 1024 * 1024,
@@ -138,6 +143,7 @@ impl fmt::Debug for LogOptions {
             .field("segment_bytes", &self.segment_bytes)
             .field("sync", &self.sync)
             .field("ready_segments", &self.ready_segments)
+            .field("spill_dirs", &self.spill_dirs)
             .field("max_payload_bytes", &self.max_payload_bytes)
             .field("prefault_bytes", &self.prefault_bytes)
             .field("writer_version", &self.writer_version)

@@ -26,6 +26,7 @@ use crate::options::LogOptions;
 use crate::positions::Live;
 use crate::record::SegmentId;
 use crate::segment::{self, Segment};
+use crate::spill;
 use crate::stats::WriterStats;
 
 /// Between two attempts to allocate on a full disk.
@@ -77,15 +78,15 @@ impl Maker {
             boot_id: self.boot_id,
             writer_version: self.options.writer_version.clone(),
         };
-        let storage = Arc::clone(&self.options.storage);
-        while let Some(donor) = reuse.then(|| self.donors.pop_front()).flatten() {
-            if let Ok(segment) = segment::create(&*storage, &self.dir, header.clone(), Some(&donor)) {
-                self.stats.reused.add(1);
-                self.stats.prepared.add(1);
-                return Ok(segment);
-            }
-        }
-        let made = segment::create(&*storage, &self.dir, header, None);
+        // A disk that could not keep what it was given is the last choice.
+        let made = if self.stats.sync_errors.get() > 0 {
+            self.make_elsewhere(&header, None).or_else(|error| match self.make_here(&header, reuse) {
+                Ok(segment) => Ok(segment),
+                Err(here) => Err(joined(&here, &error)),
+            })
+        } else {
+            self.make_here(&header, reuse).or_else(|error| self.make_elsewhere(&header, Some(error)))
+        };
         match &made {
             Ok(_) => self.stats.prepared.add(1),
             Err(_) => self.stats.prepare_errors.add(1),
@@ -93,10 +94,50 @@ impl Maker {
         made
     }
 
+    /// In the log's own directory.
+    fn make_here(&mut self, header: &SegmentHeader, reuse: bool) -> io::Result<Segment> {
+        let storage = Arc::clone(&self.options.storage);
+        while let Some(donor) = reuse.then(|| self.donors.pop_front()).flatten() {
+            if let Ok(segment) = segment::create(&*storage, &self.dir, header.clone(), Some(&donor)) {
+                self.stats.reused.add(1);
+                return Ok(segment);
+            }
+        }
+        // Trying takes the last room from those who could make some: the compactor publishes to this disk.
+        let room = self.available().unwrap_or(u64::MAX);
+        if !self.options.spill_dirs.is_empty() && room < header.segment_bytes {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, format!("{room} bytes are free")));
+        }
+        segment::create(&*storage, &self.dir, header.clone(), None)
+    }
+
+    /// In the first spill directory that takes it. `here` is why it is not in the log's own.
+    fn make_elsewhere(&self, header: &SegmentHeader, here: Option<io::Error>) -> io::Result<Segment> {
+        let mut error = here.unwrap_or_else(|| io::Error::other("an earlier sync failed"));
+        for spill_dir in &self.options.spill_dirs {
+            match spill::create(&*self.options.storage, &self.dir, spill_dir, header.clone()) {
+                Ok(segment) => {
+                    self.stats.spilled.add(1);
+                    return Ok(segment);
+                }
+                Err(there) => {
+                    let there = io::Error::new(there.kind(), format!("{}: {there}", spill_dir.display()));
+                    error = joined(&error, &there);
+                }
+            }
+        }
+        Err(error)
+    }
+
     /// Bytes free for this user.
     pub fn available(&self) -> Option<u64> {
         self.options.storage.available_bytes(&self.dir)
     }
+}
+
+/// Two errors as one; what it is called decides the first.
+fn joined(first: &io::Error, second: &io::Error) -> io::Error {
+    io::Error::new(first.kind(), format!("{first}; {second}"))
 }
 
 /// Why no segment could be made.

@@ -109,7 +109,8 @@ pub fn retire(
 ) -> Result<Vec<SegmentId>, RetireError> {
     let going = retirable(dir, required, keep)?;
     for segment in &going {
-        durable::remove_file(&segment.path).map_err(|source| RetireError::Io { path: segment.path.clone(), source })?;
+        durable::remove_segment(&segment.path)
+            .map_err(|source| RetireError::Io { path: segment.path.clone(), source })?;
     }
     if !going.is_empty() {
         durable::sync_dir(dir).map_err(|source| RetireError::Io { path: dir.to_path_buf(), source })?;

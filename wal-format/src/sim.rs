@@ -437,6 +437,15 @@ impl Storage for SimStorage {
         Ok(())
     }
 
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        let mut state = self.lock_state();
+        state.step();
+        let inode = state.live.get(file).copied().ok_or_else(|| not_found(file))?;
+        state.live.insert(name.to_path_buf(), inode);
+        state.pending.push(Change::Link(name.to_path_buf(), inode));
+        Ok(())
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.lock_state();
         state.step();

@@ -16,6 +16,7 @@ use crate::record::{Position, SegmentId};
 use crate::segment;
 use crate::shelf::Shelf;
 use crate::source::{Admission, Source};
+use crate::spill;
 
 /// What a segment's file looks like without reading its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub struct SegmentInfo {
     pub id: SegmentId,
     /// Its file.
     pub path: PathBuf,
+    /// The file on another disk that `path` leads to.
+    pub spilled: Option<PathBuf>,
     /// Length of the file in bytes.
     pub bytes: u64,
     /// The file is an archive of the segment.
@@ -177,6 +180,7 @@ pub(crate) fn segment_info(mut source: Source) -> Result<SegmentInfo, StateError
     let mut info = SegmentInfo {
         id: source.id(),
         path: source.path().to_path_buf(),
+        spilled: spill::behind(source.path()),
         bytes: source.stored_bytes(),
         archived: source.is_archived(),
         log_uuid: None,

@@ -79,6 +79,8 @@ pub struct WriterStats {
     pub prepared: Count,
     /// Of these, taken over from an earlier run.
     pub reused: Count,
+    /// Of these, made on another disk.
+    pub spilled: Count,
     /// Failed attempts to make a segment.
     pub prepare_errors: Count,
     /// Segments ready now.

@@ -60,7 +60,15 @@ pub trait Storage: Send + Sync {
     /// As the file system reports.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Unlinks; a file that is not there is no error. Durable only after [`Storage::sync_dir`].
+    /// Gives `file` the name `name`, in another directory on another disk perhaps. Durable only after
+    /// [`Storage::sync_dir`].
+    ///
+    /// # Errors
+    /// As the file system reports; also when the name is taken.
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()>;
+
+    /// Unlinks, and what the name leads to on another disk too; a file that is not there is no error. Durable only
+    /// after [`Storage::sync_dir`].
     ///
     /// # Errors
     /// As the file system reports.
@@ -204,8 +212,12 @@ impl Storage for OsStorage {
         durable::rename(from, to)
     }
 
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        durable::link(file, name)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
-        durable::remove_file(path)
+        durable::remove_segment(path)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

@@ -46,7 +46,7 @@ fn line(s: &SegmentInfo) -> String {
     let seq = |seq: Option<wal_format::Seq>| seq.map_or_else(|| "-".into(), |s| s.to_string());
     let footer = s.footer.as_ref();
     format!(
-        "{:>8}  {:<8} {:>5}  {:<14}  {:<14}  {:>9}  {:>10}  {}",
+        "{:>8}  {:<8} {:>5}  {:<14}  {:<14}  {:>9}  {:>10}  {}{}",
         s.id.0,
         if s.archived { "archived" } else { s.state.as_str() },
         s.epoch.map_or_else(|| "-".into(), |e| e.to_string()),
@@ -55,6 +55,7 @@ fn line(s: &SegmentInfo) -> String {
         footer.map_or_else(|| "-".into(), |f| f.records.to_string()),
         footer.map_or_else(|| "-".into(), |f| print::size(f.end_offset)),
         footer.filter(|f| f.records > 0).map_or_else(|| "-".into(), |f| print::time(f.first_ts_ns)),
+        s.spilled.as_ref().map_or_else(String::new, |p| format!("  -> {}", p.display())),
     )
 }
 
@@ -63,6 +64,7 @@ fn line_json(s: &SegmentInfo) -> serde_json::Value {
     serde_json::json!({
         "segment": s.id.0,
         "path": s.path.display().to_string(),
+        "spilled": s.spilled.as_ref().map(|p| p.display().to_string()),
         "bytes": s.bytes,
         "state": s.state.as_str(),
         "archived": s.archived,
