@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -217,10 +218,13 @@ fn the_only_address_that_the_collector_connects_to_is_the_proxy() {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
+        .process_group(0)
         .spawn()
         .unwrap();
     wait_until("the market was played", || exchange.sim.finished());
-    child.kill().unwrap();
+    // Both: a killed strace lets the collector go on.
+    rustix::process::kill_process_group(rustix::process::Pid::from_child(&child), rustix::process::Signal::KILL)
+        .unwrap();
     child.wait().unwrap();
     exchange.stop();
     let ports = connected_ports(&std::fs::read_to_string(trace).unwrap());
