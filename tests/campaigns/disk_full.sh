@@ -13,15 +13,15 @@ bin=${BIN:-target/release}
 other=$(realpath -m target/campaigns/disk_full)
 rm -rf "$other"; mkdir -p "$other"
 mnt=$(mktemp -d)
-mount -t tmpfs -o size=96m tmpfs "$mnt"
+mount -t tmpfs -o size=48m tmpfs "$mnt"
 trap 'kill $(jobs -p) 2>/dev/null || true; wait 2>/dev/null || true; umount "$mnt"; rmdir "$mnt"' EXIT
 venue() { # port
   printf '[venues.binance-usdm]\nsymbols = ["*"]\nchannels = ["trades", "book_ticker", "depth"]\nrest_url = "http://127.0.0.1:%s/binance-usdm"\nws_url = "ws://127.0.0.1:%s/binance-usdm"\nconnect_stagger_ms = 20\n' "$1" "$1"
 }
 { printf '[data]\ndir = "%s/data"\n' "$mnt"; venue 9; } >"$mnt/tape.toml"
-echo "== a 96 MiB disk and 128 MiB segments: refused at start"
+echo "== a 48 MiB disk and 128 MiB segments: refused at start"
 ! "$bin/tapedeck" collector --config "$mnt/tape.toml" || exit 1
-[ -z "$(find "$mnt/data" -type f)" ] || exit 1
+[ ! -e "$mnt/data" ] || exit 1
 
 echo "== 4 MiB segments, the compactor stopped until the end, a spill directory on another disk"
 symbols=$(seq -s, -f 'SYM%02gUSDT' 50)
@@ -41,7 +41,7 @@ sleep "$seconds"
 df -h "$mnt" | tail -1
 kill -INT $c; wait $c
 kill -INT $sim; wait $sim || true
-spilled=$("$bin/wal-dump" ls --json "$mnt/data/wal/binance-usdm" | grep -c '"spilled":"/')
+spilled=$("$bin/wal-dump" ls --json "$mnt/data/wal/binance-usdm" | { grep -c '"spilled":"/' || true; })
 echo "$spilled segments in the spill directory, $(du -sh "$other/spill" | cut -f1)"
 [ "$spilled" -gt 0 ] || { echo "the disk was never full: raise SECONDS or FRAMES_PER_SECOND"; exit 1; }
 "$bin/tapedeck" compactor --drain --config "$mnt/tape.toml"
