@@ -24,17 +24,13 @@ for _ in $(seq 100); do port=$(grep -oE '127\.0\.0\.1:[0-9]+' "$dir/sim.out" "$d
 [ -n "${port:-}" ] || { cat "$dir/sim.err"; exit 1; }
 samplers=()
 stack() { # name, then what stands before the program: VARIABLE=value
-  local name=$1 at="$dir/$1" v
+  local name=$1 at="$dir/$1"
   shift
   mkdir -p "$at"
   {
     echo "[data]"; echo "dir = \"$(realpath "$at")/data\""
     printf '[api]\nlisten = "127.0.0.1:0"\n[collector]\nlisten = "127.0.0.1:0"\n[lake]\nack_interval_s = 60\n[klines]\nflush_interval_s = 5\n'
-    for v in $venues; do
-      printf '[venues.%s]\nsymbols = ["*"]\nchannels = ["trades", "book_ticker", "depth"]\nconnects_per_5_min = 100000\n' "$v"
-      echo "rest_url = \"http://127.0.0.1:$port/$v\""
-      [ "$v" = kucoin-spot ] || echo "ws_url = \"ws://127.0.0.1:$port/$v\""
-    done
+    python3 tests/scripts/rig.py "$port" $venues
   } >"$at/tape.toml"
   env "$@" "$bin/tapedeck" collector --config "$at/tape.toml" >"$at/collector.log" 2>&1 & local c=$!
   env "$@" "$bin/tapedeck" compactor --config "$at/tape.toml" >"$at/compactor.log" 2>&1 & local k=$!

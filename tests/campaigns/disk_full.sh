@@ -15,10 +15,7 @@ rm -rf "$other"; mkdir -p "$other"
 mnt=$(mktemp -d)
 mount -t tmpfs -o size=48m tmpfs "$mnt"
 trap 'kill $(jobs -p) 2>/dev/null || true; wait 2>/dev/null || true; umount "$mnt"; rmdir "$mnt"' EXIT
-venue() { # port
-  printf '[venues.binance-usdm]\nsymbols = ["*"]\nchannels = ["trades", "book_ticker", "depth"]\nrest_url = "http://127.0.0.1:%s/binance-usdm"\nws_url = "ws://127.0.0.1:%s/binance-usdm"\nconnect_stagger_ms = 20\n' "$1" "$1"
-}
-{ printf '[data]\ndir = "%s/data"\n' "$mnt"; venue 9; } >"$mnt/tape.toml"
+{ printf '[data]\ndir = "%s/data"\n' "$mnt"; python3 tests/scripts/rig.py 9 binance-usdm; } >"$mnt/tape.toml"
 echo "== a 48 MiB disk and 128 MiB segments: refused at start"
 ! "$bin/tapedeck" collector --config "$mnt/tape.toml" || exit 1
 [ ! -e "$mnt/data" ] || exit 1
@@ -32,7 +29,7 @@ for _ in $(seq 100); do port=$(grep -ohE '127\.0\.0\.1:[0-9]+' "$other/sim.out" 
   printf '[data]\ndir = "%s/data"\n[wal]\nsegment_mib = 4\nspill_dirs = ["%s/spill"]\n' "$mnt" "$other"
   printf '[lake]\ndir = "%s/data/lake"\n[klines]\ndatabase = "sqlite:%s/klines.db"\n' "$other" "$other"
   printf '[api]\nlisten = "127.0.0.1:0"\n[collector]\nlisten = "127.0.0.1:0"\n'
-  venue "$port"
+  python3 tests/scripts/rig.py "$port" binance-usdm
 } >"$mnt/tape.toml"
 "$bin/tapedeck" config check --config "$mnt/tape.toml"
 "$bin/tapedeck" collector --config "$mnt/tape.toml" >"$other/collector.log" 2>&1 & c=$!

@@ -35,21 +35,19 @@ for _ in $(seq 100); do port=$(grep -oE '127\.0\.0\.1:[0-9]+' "$dir/sim.out" "$d
 [ -n "${port:-}" ] || { cat "$dir/sim.err"; exit 1; }
 python3 - "$dir" "$port" "${ARCHIVE:-none}" "${STREAMS:-40}" "${venues[@]}" <<'E2'
 import os, sys
+sys.path.insert(0, "tests/scripts")
+import rig
 dir, port, archive, streams, venues = os.path.abspath(sys.argv[1]), *sys.argv[2:5], sys.argv[5:]
 text = f'[data]\ndir = "{dir}/data"\n[wal]\narchive = "{archive}"\n[api]\nlisten = "127.0.0.1:0"\n[collector]\nlisten = "127.0.0.1:0"\n[lake]\nack_interval_s = 60\n[klines]\nflush_interval_s = 5\n'
 for i, v in enumerate(venues):
     channels = ["trades", "book_ticker", "depth", "depth_snapshot"]
     if v in ("binance-spot", "binance-usdm"): channels.append("agg_trades")
     if v == "binance-usdm": channels += ["mark_price", "liquidations"]
-    base = f"127.0.0.1:{port}/{v}"
-    text += f'\n[venues.{v}]\nsymbols = ["*"]\nchannels = {channels}\nconnect_stagger_ms = 50\nconnects_per_5_min = 100000\nstreams_per_connection = {streams}\nrest_url = "http://{base}"\n'
-    if not v.startswith("kucoin"): text += f'ws_url = "ws://{base}"\n'
-    if v == "binance-spot-sbe": text += 'api_key_env = "SOAK_KEY"\n'
     # Every other venue on two lines.
-    if i % 2: text += "lines = 2\n"
+    text += rig.venues(port, [v], channels=channels, connect_stagger_ms=50, streams_per_connection=int(streams), lines=1 + i % 2)
 open(f"{dir}/soak.toml", "w").write(text)
 E2
-export SOAK_KEY=soak
+export CAMPAIGN_KEY=any
 "$bin/tapedeck" collector --config "$dir/soak.toml" >"$dir/collector.log" 2>&1 & c=$!
 "$bin/tapedeck" compactor --config "$dir/soak.toml" >"$dir/compactor.log" 2>&1 & k=$!
 python3 tests/scripts/soak_sample.py "$dir" "$seconds" $c $k || { tail -5 "$dir"/*.log; exit 1; }

@@ -13,18 +13,13 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+import rig
 from cgroup import Cgroup, hold
+from rig import free_port
 
 BIN, DIR = sys.argv[1], os.path.abspath(sys.argv[2])
 LONG = {"TapedeckSyncErrors", "TapedeckDiskFullSoon", "TapedeckNothingPublished", "TapedeckMemoryGrows"}
 running, fired, skipped = [], {}, {}
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
 
 SIM, PROM, CAPTURE, LAKE, SMALL = (free_port() for _ in range(5))
 
@@ -119,9 +114,7 @@ def rules():
 def config(path, data, capture, lake, venues, more=""):
     text = (f'[data]\ndir = "{data}"\n[collector]\nlisten = "127.0.0.1:{capture}"\n[api]\nlisten = "127.0.0.1:{lake}"\nslow_client_s = 1\n'
             f'[wal]\nsegment_mib = 1\nready_segments = 1\n[lake]\nrow_group_rows = 8192\nack_interval_s = 2\n{more}')
-    for v in venues:
-        text += (f'[venues.{v}]\nsymbols = ["*"]\nchannels = ["trades", "book_ticker", "depth"]\nconnect_stagger_ms = 0\nconnects_per_5_min = 100000\n'
-                 f'stream_silence_s = 2\nsilence_timeout_s = 5\nrest_url = "http://127.0.0.1:{SIM}/{v}"\nws_url = "ws://127.0.0.1:{SIM}/{v}"\n')
+    text += rig.venues(SIM, venues, connect_stagger_ms=0, stream_silence_s=2, silence_timeout_s=5)
     open(path, "w").write(text)
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.request
 
-from rig import books, end, free_port, kill_all, start
+from rig import books, end, free_port, kill_all, start, venues
 
 BIN, DIR = sys.argv[1], os.path.abspath(sys.argv[2])
 STOPPED, RATE, SYMBOLS, AROUND = (int(a) for a in sys.argv[3:7])
@@ -68,10 +68,7 @@ def main():
                 "trades,book_ticker,depth", "--no-extra-symbols", "--listen", f"127.0.0.1:{SIM}", "--start", "settled", "--settle-ms", "8000",
                 "--report", f"{DIR}/report.json")
     text = f'[data]\ndir = "{DIR}/data"\n[collector]\nlisten = "127.0.0.1:{CAPTURE}"\n[api]\nlisten = "127.0.0.1:{LAKE}"\n'
-    for v in VENUES:
-        text += f'[venues.{v}]\nsymbols = ["*"]\nchannels = ["trades", "book_ticker", "depth"]\nconnect_stagger_ms = 10\nconnects_per_5_min = 100000\nrest_url = "http://127.0.0.1:{SIM}/{v}"\n'
-        if not v.startswith("kucoin"):
-            text += f'ws_url = "ws://127.0.0.1:{SIM}/{v}"\n'
+    text += venues(SIM, VENUES)
     open(f"{DIR}/tape.toml", "w").write(text)
     time.sleep(1)
     collector = start(DIR, "collector", f"{BIN}/tapedeck", "collector", "--config", f"{DIR}/tape.toml")

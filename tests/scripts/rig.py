@@ -10,12 +10,30 @@ import subprocess
 import sys
 
 running = []
+# The environment variable with the key that SBE wants; the simulator takes any.
+KEY = "CAMPAIGN_KEY"
 
 
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+def venues(port, names, **keys):
+    """The tables of these venues of the simulator at `port`, with keys beside the usual ones or in their place."""
+    text = ""
+    for v in names:
+        base = f"127.0.0.1:{port}/{v}"
+        table = {"symbols": ["*"], "channels": ["trades", "book_ticker", "depth"], "connect_stagger_ms": 10, "connects_per_5_min": 100_000,
+                 "rest_url": f"http://{base}"}
+        # KuCoin says itself where its socket is.
+        if not v.startswith("kucoin"):
+            table["ws_url"] = f"ws://{base}"
+        if v == "binance-spot-sbe":
+            table["api_key_env"] = KEY
+        text += f"\n[venues.{v}]\n" + "".join(f"{k} = {json.dumps(value)}\n" for k, value in (table | keys).items())
+    return text
 
 
 def start(dir, name, *args, group=None, env=None):
@@ -60,3 +78,8 @@ def books(dir, venues):
         bad += not -unsure <= lost <= unsure
         print(f"{v:17} sent {sent:>10}, in the lake's books {records[v]:>10}, missing {lost} (the simulator is unsure of {unsure})")
     return bad
+
+
+if __name__ == "__main__":
+    # For scripts in bash: rig.py PORT VENUE.. prints the tables.
+    print(venues(sys.argv[1], sys.argv[2:]))

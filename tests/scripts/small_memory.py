@@ -11,12 +11,11 @@ import time
 import urllib.request
 
 from cgroup import Cgroup, hold
-from rig import books, end, free_port, kill_all, manifests, running, start
+from rig import KEY, books, end, free_port, kill_all, manifests, running, start, venues
 
 BIN, DIR = sys.argv[1], os.path.abspath(sys.argv[2])
 SECONDS, LIMIT, RATE, SYMBOLS = (int(a) for a in sys.argv[3:7])
 VENUES = ["binance-spot", "binance-spot-sbe", "binance-usdm", "kucoin-spot", "kucoin-futures", "gate-spot", "gate-futures"]
-KEY = "SMALL_MEMORY_KEY"
 
 SIM, CAPTURE, LAKE = (free_port() for _ in range(3))
 
@@ -42,12 +41,7 @@ def main():
     rows = next(r for r in (131072, 65536, 32768, 16384, 8192, 4096) if 64 + max(len(VENUES) * 5 + 2, 64) * r * 120 / 2**20 <= LIMIT * 0.75)
     text = f'[data]\ndir = "{DIR}/data"\n[wal]\nsegment_mib = 16\nready_segments = 1\nretention_hours = 24\n[collector]\nlisten = "127.0.0.1:{CAPTURE}"\n[api]\nlisten = "127.0.0.1:{LAKE}"\n'
     text += f"[lake]\nrow_group_rows = {rows}\nack_interval_s = 30\n"
-    for v in VENUES:
-        text += f'[venues.{v}]\nsymbols = ["*"]\nchannels = ["trades", "book_ticker", "depth"]\nconnect_stagger_ms = 10\nconnects_per_5_min = 100000\nrest_url = "http://127.0.0.1:{SIM}/{v}"\n'
-        if not v.startswith("kucoin"):
-            text += f'ws_url = "ws://127.0.0.1:{SIM}/{v}"\n'
-        if v == "binance-spot-sbe":
-            text += f'api_key_env = "{KEY}"\n'
+    text += venues(SIM, VENUES)
     open(f"{DIR}/tape.toml", "w").write(text)
     time.sleep(1)
     run = lambda what: start(DIR, what, f"{BIN}/tapedeck", what, "--config", f"{DIR}/tape.toml", group=group, env={KEY: "any"})
