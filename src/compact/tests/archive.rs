@@ -45,6 +45,30 @@ impl Bed {
 }
 
 #[test]
+fn segments_on_another_disk_are_read_archived_and_deleted_like_those_at_home() {
+    let bed = three_hours(6_000);
+    let plain = bed.copy_of_log();
+    plain.drain();
+    // Every second one, as the writer leaves them when its disk was full.
+    let other = bed.root.path().join("other");
+    std::fs::create_dir_all(&other).unwrap();
+    let before = bed.records();
+    for segment in wal_format::list_segments(&bed.wal()).unwrap().iter().step_by(2) {
+        let there = other.join(segment.path.file_name().unwrap());
+        std::fs::rename(&segment.path, &there).unwrap();
+        std::os::unix::fs::symlink(&there, &segment.path).unwrap();
+    }
+    let outcome = bed.worker(Mode::Drain, archived).run().unwrap();
+    assert_same(&plain, &bed, "spilled");
+    assert_eq!(bed.archive_files().len() as u64, outcome.segments_retired);
+    assert_eq!(bed.records(), before);
+    let left: Vec<PathBuf> = Shelf::new(&bed.wal()).list().unwrap().into_iter().filter_map(|s| s.spilled).collect();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&other).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    assert_eq!(files, left, "what was archived is gone over there too");
+}
+
+#[test]
 fn archived_segments_leave_the_same_lake_and_replay_from_both_places_is_equal() {
     let bed = three_hours(6_000);
     let plain = bed.copy_of_log();
