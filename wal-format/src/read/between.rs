@@ -1,0 +1,164 @@
+//! Between two segments: which one is next, and whether something that should stand before it is missing.
+
+use super::loss::Pending;
+use super::{Found, Inside, LogReader, Place};
+use crate::layout::DATA_START;
+use crate::read_error::ReadError;
+use crate::record::{SegmentId, Seq};
+use crate::source::{Admission, Source};
+use crate::state::quarantined;
+use crate::step::LossReason;
+use crate::watch::Watch;
+
+impl LogReader {
+    pub(super) fn enter(&mut self) -> Result<Option<Found>, ReadError> {
+        let Place::Between { next, offset } = self.place else {
+            return Ok(None);
+        };
+        if self.only.is_some() {
+            return Ok(Some(self.end_of_log()));
+        }
+        if offset > DATA_START
+            && let Some(source) = self.shelf.open(next, self.options.chunk_bytes)?
+        {
+            // A position inside it: it had records when the position was taken.
+            return self.admit(source, offset);
+        }
+        let ahead = self.watch.look(&self.shelf, next)?;
+        if let Some(id) = ahead.unused
+            && let Some(mut before) = self.shelf.open(id, self.options.chunk_bytes)?
+        {
+            // Nothing before a segment with records may be passed silently. The roll race: its
+            // first record is committed before the next segment's, so this look comes after. A
+            // footer says that there were records, whatever became of the first.
+            let used = before.is_archived() || before.commit_word(DATA_START)? != 0 || before.has_footer()?;
+            if used || (ahead.used.is_some() && self.skipping()) {
+                self.note_missing(next, offset, id)?;
+                return self.admit(before, DATA_START);
+            }
+            if ahead.used.is_some() {
+                return Ok(Some(Found::AwaitRepair(id)));
+            }
+        }
+        let Some(id) = ahead.used else {
+            self.note_missing(next, offset, SegmentId(u64::MAX))?;
+            return Ok(Some(self.end_of_log()));
+        };
+        self.note_missing(next, offset, id)?;
+        match self.shelf.open(id, self.options.chunk_bytes)? {
+            Some(source) => self.admit(source, DATA_START),
+            // Retired just now: look again.
+            None => Ok(None),
+        }
+    }
+
+    /// `next` is not where reading goes on, but `found`: was there anything in between?
+    pub(super) fn note_missing(&mut self, next: SegmentId, offset: u64, found: SegmentId) -> Result<(), ReadError> {
+        let set_aside = quarantined(self.shelf.dir())?.into_iter().filter(|id| (next..found).contains(id)).max();
+        let reason = match set_aside {
+            Some(_) => LossReason::Unreadable,
+            // A position inside it proves that it had records. Being named by a SEAL does not:
+            // after a crash an unused segment is taken over under a new id.
+            None if offset > DATA_START && next < found && found.0 != u64::MAX => LossReason::MissingSegment,
+            None => return Ok(()),
+        };
+        self.note_loss(Pending {
+            // With nothing known before it, its records cannot be numbered.
+            from: self.expected.unwrap_or(Seq(0)),
+            segment: next,
+            offset,
+            bytes: 0,
+            reason,
+            final_end: set_aside.is_some(),
+        });
+        if let Some(id) = set_aside {
+            // Told once.
+            self.place = Place::Between { next: SegmentId(id.0.saturating_add(1)), offset: DATA_START };
+        }
+        Ok(())
+    }
+
+    pub(super) fn end_of_log(&mut self) -> Found {
+        match self.pending {
+            Some(pending) if pending.final_end || self.only.is_some() => {
+                self.pending = None;
+                Found::Lost(pending.inexact())
+            }
+            _ => Found::Tail,
+        }
+    }
+
+    pub(super) fn admit(&mut self, mut source: Source, offset: u64) -> Result<Option<Found>, ReadError> {
+        let id = source.id();
+        let good = match source.admit()? {
+            Admission::Identified { log_uuid, epoch } => {
+                let same_log = match (self.log_uuid, log_uuid) {
+                    (Some(ours), Some(theirs)) => ours == theirs,
+                    _ => true,
+                };
+                if same_log {
+                    self.log_uuid = self.log_uuid.or(log_uuid);
+                    if let (Some(expected), Some(epoch)) = (self.expected, epoch)
+                        && epoch > expected.epoch()
+                        && offset > DATA_START
+                    {
+                        // The id was used again after its first life was lost with the disk's
+                        // cache: our position is of that life. Start at the new epoch.
+                        return self.enter_new_life(source, epoch);
+                    }
+                }
+                same_log
+            }
+            // An unused segment may be taken over under a new id between our open and now.
+            Admission::Foreign if !self.still_there(&source)? => return Ok(None),
+            Admission::Foreign | Admission::Unreadable => false,
+        };
+        if !good {
+            let bytes = source.file_bytes();
+            self.note_loss(Pending {
+                // With nothing known before it, its records cannot be numbered.
+                from: self.expected.unwrap_or(Seq(0)),
+                segment: id,
+                offset: 0,
+                bytes,
+                reason: LossReason::Unreadable,
+                final_end: true,
+            });
+            self.go_between(SegmentId(id.0.saturating_add(1)));
+            return Ok(None);
+        }
+        if source.footer()?.is_none() {
+            source.map_live()?;
+        }
+        self.place = Place::Inside(Inside { source, offset: offset.max(DATA_START), leaving: None });
+        self.watch = Watch::default();
+        Ok(None)
+    }
+
+    /// Whether the name of this open segment still leads to it.
+    pub(super) fn still_there(&self, source: &Source) -> Result<bool, ReadError> {
+        let again = Source::open_path(source.path(), source.id(), self.options.chunk_bytes)?;
+        Ok(again.is_some_and(|again| again.same_file(source)))
+    }
+
+    pub(super) fn enter_new_life(&mut self, source: Source, epoch: u32) -> Result<Option<Found>, ReadError> {
+        let mut lowest = source;
+        for id in self.shelf.ids()?.into_iter().rev() {
+            if id >= lowest.id() {
+                continue;
+            }
+            let Some(mut other) = self.shelf.open(id, self.options.chunk_bytes)? else {
+                continue;
+            };
+            match other.admit()? {
+                Admission::Identified { epoch: Some(theirs), .. }
+                    if theirs == epoch && other.commit_word(DATA_START)? != 0 =>
+                {
+                    lowest = other
+                }
+                _ => break,
+            }
+        }
+        self.admit(lowest, DATA_START)
+    }
+}

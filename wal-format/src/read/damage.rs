@@ -1,0 +1,154 @@
+//! Where no record stands although the log may go on: the live tail, the end of a segment that was never closed, damage.
+
+use super::loss::Pending;
+use super::{Found, LogReader, Place};
+use crate::footer::FooterSummary;
+use crate::layout::RECORD_ALIGN;
+use crate::read_error::ReadError;
+use crate::record::{SegmentId, Seq};
+use crate::source::Check;
+use crate::step::{LossReason, LostRange};
+
+/// What a reader needs of a footer.
+#[derive(Clone, Copy)]
+struct Ending {
+    end: u64,
+    next: SegmentId,
+    first_seq: Option<Seq>,
+    last_seq: Option<Seq>,
+}
+
+impl Ending {
+    fn of(footer: &FooterSummary) -> Ending {
+        Ending { end: footer.end_offset, next: footer.next, first_seq: footer.first_seq, last_seq: footer.last_seq }
+    }
+}
+
+impl LogReader {
+    /// Commit word 0 (or no room for a record): the tail of a live log, or something to explain.
+    pub(super) fn at_tail(&mut self) -> Result<Option<Found>, ReadError> {
+        let Place::Inside(inside) = &mut self.place else {
+            return Ok(None);
+        };
+        let segment = inside.source.id();
+        if let Some(footer) = inside.source.footer()?.map(Ending::of) {
+            if inside.offset >= footer.end {
+                // Our position is beyond the recovered end. Legal: go on after it.
+                self.go_between(footer.next);
+                return Ok(None);
+            }
+            return self.recheck_or(Self::damaged);
+        }
+        if inside.source.is_archived() {
+            // Only what was sealed is archived: an archive without an end has lost it.
+            return self.damaged();
+        }
+        let later = SegmentId(segment.0.saturating_add(1));
+        if self.only.is_none() && self.watch.look(&self.shelf, later)?.used.is_some() {
+            return self.recheck_or(Self::damaged);
+        }
+        Ok(Some(Found::Tail))
+    }
+
+    /// Looks at the present offset once more, now that something later was seen: the writer
+    /// publishes in order, so whatever it wrote here is visible by now.
+    pub(super) fn recheck_or(
+        &mut self,
+        otherwise: fn(&mut Self) -> Result<Option<Found>, ReadError>,
+    ) -> Result<Option<Found>, ReadError> {
+        if let Place::Inside(inside) = &mut self.place {
+            inside.source.forget();
+            if inside.source.commit_word(inside.offset)? != 0
+                && matches!(inside.source.check(inside.offset)?, Check::Valid(_))
+            {
+                return Ok(None);
+            }
+        }
+        otherwise(self)
+    }
+
+    /// An invalid record, or nothing where the log is known to go on.
+    pub(super) fn damaged(&mut self) -> Result<Option<Found>, ReadError> {
+        self.damaged_by(LossReason::Damage)
+    }
+
+    pub(super) fn damaged_by(&mut self, reason: LossReason) -> Result<Option<Found>, ReadError> {
+        let skipping = self.skipping();
+        let Place::Inside(inside) = &mut self.place else {
+            return Ok(None);
+        };
+        let segment = inside.source.id();
+        let offset = inside.offset;
+        let footer = inside.source.footer()?.map(Ending::of);
+        // From here on only copies are judged: repair may be writing right here.
+        inside.source.unmap();
+        if footer.is_none() && !skipping {
+            inside.source.forget();
+            return Ok(Some(Found::AwaitRepair(segment)));
+        }
+        if let Some(lost) = self.turn_epoch() {
+            return Ok(Some(Found::Lost(lost)));
+        }
+        let expected = self.expected;
+        let Place::Inside(inside) = &mut self.place else {
+            return Ok(None);
+        };
+        let committed = inside.source.commit_word(offset).map_or(true, |w| w != 0);
+        let limit = footer.map_or(u64::MAX, |f| f.end);
+        let least = match expected {
+            Some(seq) => seq,
+            None => {
+                footer.and_then(|f| f.first_seq).or(inside.source.epoch().map(|e| Seq::new(e, 0))).unwrap_or(Seq(0))
+            }
+        };
+        let island = inside.source.scan(offset + RECORD_ALIGN as u64, limit, least)?;
+        let end = island.unwrap_or_else(|| inside.source.data_end().min(limit));
+        if let Some(footer) = footer
+            && island.is_none()
+            && footer.last_seq.is_some_and(|last| last < least)
+        {
+            // Everything the segment ever held was read before: our position is beyond its
+            // recovered end, or only the SEAL of recovery is damaged.
+            if let Some(pending) = &mut self.pending {
+                pending.final_end = true;
+            }
+            self.go_between(footer.next);
+            return Ok(None);
+        }
+        if island.is_some() || committed || footer.is_some() {
+            self.note_loss(Pending {
+                from: least,
+                segment,
+                offset,
+                bytes: end.saturating_sub(offset),
+                reason,
+                final_end: false,
+            });
+        }
+        if let Some(island) = island {
+            if let Place::Inside(inside) = &mut self.place {
+                inside.offset = island;
+            }
+            return Ok(None);
+        }
+        let Some(footer) = footer else {
+            if let Some(pending) = &mut self.pending {
+                pending.final_end = true;
+            }
+            self.go_between(SegmentId(segment.0.saturating_add(1)));
+            self.skip = false;
+            return Ok(None);
+        };
+        self.go_between(footer.next);
+        // The footer knows what stood here.
+        if let (Some(last), Some(pending)) = (footer.last_seq, self.pending)
+            && last >= pending.from
+            && last.epoch() == pending.from.epoch()
+        {
+            self.pending = None;
+            self.expected = Some(last.next());
+            return Ok(Some(Found::Lost(LostRange { to: last, exact: true, ..pending.inexact() })));
+        }
+        Ok(None)
+    }
+}

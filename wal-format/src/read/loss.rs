@@ -1,0 +1,160 @@
+//! What is missing: a loss waits until the record behind it, or the end of the log, tells its extent, so that every lost
+//! seq is told once and with exact ends where evidence exists.
+
+use super::{LogReader, Place};
+use crate::record::{Kind, SegmentId, Seq};
+use crate::source::RecordInfo;
+use crate::step::{LossReason, LostRange};
+
+/// A loss whose extent the next record will tell.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    pub from: Seq,
+    pub segment: SegmentId,
+    pub offset: u64,
+    pub bytes: u64,
+    pub reason: LossReason,
+    /// Nothing of this epoch can follow: say what is known when the log ends here.
+    pub final_end: bool,
+}
+
+impl Pending {
+    /// All that is known when nothing tells where it ends.
+    pub(super) fn inexact(&self) -> LostRange {
+        LostRange {
+            from: self.from,
+            to: self.from,
+            exact: false,
+            segment: self.segment,
+            offset: self.offset,
+            bytes: self.bytes,
+            reason: self.reason,
+        }
+    }
+}
+
+/// A record that lies before what was already read.
+pub(super) struct Stale;
+
+impl LogReader {
+    /// The last seq of the epoch before, if this record opens an epoch and its writer knew it.
+    pub(super) fn end_of_previous_epoch(&self, offset: u64, info: &RecordInfo) -> Option<Seq> {
+        if info.kind_raw != Kind::EpochStart as u8 {
+            return None;
+        }
+        let Place::Inside(inside) = &self.place else {
+            return None;
+        };
+        previous_last_seq(inside.source.payload(offset, info)).map(Seq)
+    }
+
+    /// What must be reported before the record `seq` at `offset`, if anything. `Err` for a
+    /// record that lies before what was already read: it is damage, whatever its checksum says.
+    pub(super) fn loss_before(
+        &mut self,
+        offset: u64,
+        seq: Seq,
+        ended: Option<Seq>,
+    ) -> Option<Result<LostRange, Stale>> {
+        let segment = match &self.place {
+            Place::Inside(inside) => inside.source.id(),
+            Place::Between { next, .. } => *next,
+        };
+        let expected = match (self.expected, self.pending) {
+            (Some(expected), _) => expected,
+            (None, Some(pending)) => pending.from,
+            (None, None) => return None,
+        };
+        if seq < expected {
+            return Some(Err(Stale));
+        }
+        if seq.epoch() == expected.epoch() {
+            let pending = self.pending.take();
+            if seq == expected {
+                return None;
+            }
+            let lost = match pending {
+                Some(pending) => LostRange { to: Seq(seq.0 - 1), exact: true, ..pending.inexact() },
+                None => LostRange {
+                    from: expected,
+                    to: Seq(seq.0 - 1),
+                    exact: true,
+                    segment,
+                    offset,
+                    bytes: 0,
+                    reason: LossReason::UncleanEnd,
+                },
+            };
+            self.expected = Some(seq);
+            return Some(Ok(lost));
+        }
+        // A later epoch. What the earlier one still held is known only if its writer closed the
+        // log in order and this one's said where.
+        if let Some(last) = ended
+            && last.epoch() == expected.epoch()
+        {
+            let pending = self.pending.take();
+            self.expected = Some(Seq::new(seq.epoch(), 0));
+            if last >= expected {
+                let at = pending
+                    .map_or((segment, offset, 0, LossReason::UncleanEnd), |p| (p.segment, p.offset, p.bytes, p.reason));
+                return Some(Ok(LostRange {
+                    from: expected,
+                    to: last,
+                    exact: true,
+                    segment: at.0,
+                    offset: at.1,
+                    bytes: at.2,
+                    reason: at.3,
+                }));
+            }
+        }
+        let first = Seq::new(seq.epoch(), 0);
+        self.expected = Some(first);
+        match self.pending {
+            // The loss stood before everything that is known: number it from here.
+            Some(pending) if pending.from == Seq(0) => {
+                self.pending = Some(Pending { from: first, ..pending });
+            }
+            Some(pending) => {
+                self.pending = None;
+                return Some(Ok(pending.inexact()));
+            }
+            None => {}
+        }
+        self.loss_before(offset, seq, None)
+    }
+
+    /// What is lost from here on belongs to this segment's epoch. If that is a later one than what
+    /// is expected, a loss of the epoch before has found its end, unknown as it is.
+    pub(super) fn turn_epoch(&mut self) -> Option<LostRange> {
+        let Place::Inside(inside) = &self.place else {
+            return None;
+        };
+        let (epoch, expected) = (inside.source.epoch()?, self.expected?);
+        if epoch <= expected.epoch() {
+            return None;
+        }
+        self.expected = Some(Seq::new(epoch, 0));
+        self.pending.take().map(|pending| pending.inexact())
+    }
+
+    /// Adds a loss to the one that waits for its end, if any.
+    pub(super) fn note_loss(&mut self, loss: Pending) {
+        match &mut self.pending {
+            Some(pending) => {
+                pending.bytes = pending.bytes.saturating_add(loss.bytes);
+                pending.final_end |= loss.final_end;
+            }
+            None => self.pending = Some(loss),
+        }
+    }
+}
+
+/// The number behind `previous_last_seq` in the JSON of an EPOCH_START record.
+fn previous_last_seq(json: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(json).ok()?;
+    let (_, tail) = text.split_once("\"previous_last_seq\":")?;
+    let digits = tail.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
+}
