@@ -2,10 +2,13 @@
 //! silence, first trades, and symbols that go and come back.
 #![allow(clippy::unwrap_used)]
 
+use wal_format::ClockPair;
+
 use super::tests::{Chain, SECOND, agg};
 use super::*;
 use crate::kline::actor::Job;
-use crate::kline::data::{FINAL, FLAT, GAP};
+use crate::kline::data::{FINAL, FLAT, GAP, KlineData};
+use crate::kline::interval::Interval;
 use crate::venue::VenueId;
 
 /// A whole minute, hour and four hours, s since epoch: 2027-01-15 08:00 UTC.

@@ -17,56 +17,34 @@
 //! A symbol that the newest listing does not have, or has as not trading, gets no bars of silence; neither does one that
 //! is recorded no more, and the bars in which that begins and ends are marked.
 
+mod holes;
+mod time;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use wal_format::{ClockPair, Kind, RecordRef, flags};
+use wal_format::{Kind, RecordRef, flags};
 
+use self::holes::{BEGINNING, Hole, first_row};
+use self::time::Clock;
 use super::actor::Item;
-use super::data::{KlineData, NO_ID, Tick};
-use super::interval::Interval;
+use super::data::{NO_ID, Tick};
 use super::registry::{Facts, SymbolPeriodRegistry};
 use super::seed::{self, First};
-use super::touched;
 use crate::collect::{record, select};
 use crate::compact::account::LineCounts;
 use crate::compact::decode::{FrameDecoder, Verdict};
 use crate::compact::dedupe::{Carrier, Dedupe, SavedDedupe};
 use crate::venue::gap::{GapState, GapTracker, RowMark};
 use crate::venue::row::Side;
-use crate::venue::{Channel, Continuity, RestMeta, SymbolId, UnknownWord, Venue};
+use crate::venue::{Channel, RestMeta, SymbolId, UnknownWord, Venue};
 
 const MINUTE_US: i64 = 60_000_000;
-/// Bars of other symbols close this long after the first trade behind their end, by the venue's time: trades of
-/// different symbols come over different connections and are not in order to the millisecond.
-const EVIDENCE_MARGIN_US: i64 = 10_000;
 /// Bars close this long after their end by our clock, when no trade tells.
 const TIMER_MARGIN_US: i64 = 250_000;
-/// A log has a CLOCK record at least this often; whatever is received longer after the last one was received by another
-/// clock.
-const CLOCK_EVERY_US: i64 = 11_000_000;
-/// Our clock was set when it moved by more than this against the time since boot.
-const STEP_US: i64 = 50_000;
 /// A trade this far ahead of all clocks is damaged, not early.
 const FUTURE_US: i64 = 3_600_000_000;
-/// First id of what was traded before recording began: nobody fills it.
-const BEGINNING: i64 = i64::MIN;
-/// Behind the longest bar a hole has nothing left to mark.
-const HOLES_KEPT_US: i64 = 8 * 1_440 * MINUTE_US;
-/// Holes remembered until they are filled; beyond it the oldest stay marked.
-const HOLES_MAX: usize = 4_096;
-
-/// A hole in the ids of one symbol and the time it covers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Hole {
-    symbol: String,
-    from_id: i64,
-    to_id: i64,
-    from_us: i64,
-    to_us: i64,
-}
-
 /// Everything a feed remembers besides its place in the logs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeedState {
@@ -96,15 +74,6 @@ pub struct FeedState {
     /// Symbols that are recorded no more, since when, us.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     unrecorded: BTreeMap<String, i64>,
-}
-
-/// Our clock as of a CLOCK record, us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Clock {
-    wall_us: i64,
-    mono_us: i64,
-    /// All its steps so far: what is to be taken off for a time without steps.
-    stepped_us: i64,
 }
 
 /// Trades that did not become ticks.
@@ -212,44 +181,6 @@ impl Feed {
         self.state.venue_now_us
     }
 
-    /// The symbols whose first bars lack their beginning, as soon as the venue's candles before it are settled. Each
-    /// is given once; whoever asks the venue answers with [`Feed::seeded`], or this feed's next run gives it again.
-    pub fn take_seeds(&mut self) -> Vec<(String, First)> {
-        let Some(now_us) = self.state.venue_now_us else { return Vec::new() };
-        // Behind the longest bar nothing is left to begin.
-        self.state.seeds.retain(|_, first| first.ts_us > now_us - HOLES_KEPT_US);
-        let due = self.state.seeds.iter().filter(|(_, first)| seed::ready_at_us(first) <= now_us);
-        let due: Vec<_> = due.filter(|(s, _)| !self.asked.contains(*s)).map(|(s, f)| (s.clone(), *f)).collect();
-        self.asked.extend(due.iter().map(|(symbol, _)| symbol.clone()));
-        due
-    }
-
-    /// The venue answered: `seeds` stand before the first row of a symbol, in intervals without one nothing was
-    /// traded before. Bars that they fit have no mark any more; one that they do not fit keeps it.
-    pub fn seeded(&mut self, symbol: &str, first: &First, seeds: &[(Interval, KlineData)], out: &mut Vec<Item>) {
-        if self.state.seeds.get(symbol) != Some(first) {
-            // An earlier row came late meanwhile: it is asked for again, before that one.
-            self.asked.remove(symbol);
-            return;
-        }
-        self.state.seeds.remove(symbol);
-        self.holes.retain(|h| h.symbol != symbol || h.from_id != BEGINNING);
-        let Some(symbol_index) = self.registry.index(self.venue.id().as_str(), symbol) else { return };
-        for interval in Interval::ALL {
-            let nothing = KlineData { open_time_us: interval.open_of(first.ts_us), ..KlineData::default() };
-            let part = seeds.iter().find(|(i, _)| *i == interval).map_or(nothing, |(_, bar)| *bar);
-            out.push(Item::Seed { symbol_index, interval, bar: Box::new(part) });
-        }
-        self.mark_again(symbol, symbol_index, out);
-    }
-
-    /// Bars that a hole still touches keep their mark.
-    fn mark_again(&self, symbol: &str, symbol_index: u32, out: &mut Vec<Item>) {
-        for hole in self.holes.iter().filter(|h| h.symbol == symbol) {
-            out.push(Item::Gap { symbol_index, from_us: hole.from_us, to_us: hole.to_us });
-        }
-    }
-
     /// Takes the next record of the repairer's log: trades that were missing. Its times say nothing of the venue's log,
     /// which may be read much later or earlier.
     pub fn repair(&mut self, record: &RecordRef<'_>, out: &mut Vec<Item>) {
@@ -299,31 +230,6 @@ impl Feed {
             _ => {}
         }
         self.state.last_recv_us = self.state.last_recv_us.max(recv_us);
-    }
-
-    /// A CLOCK record: was our clock set since the one before? Returns the wall time it tells, us.
-    #[cold]
-    fn clock(&mut self, payload: &[u8]) -> Option<i64> {
-        let us = |ns: u64| i64::try_from(ns / 1_000).unwrap_or(i64::MAX);
-        let pair = ClockPair::decode(payload).filter(|pair| pair.wall_ns > 0)?;
-        let (wall_us, mono_us) = (us(pair.wall_ns), us(pair.mono_ns));
-        let stepped_us = self.state.clock.map_or(0, |last| {
-            let step = (wall_us - last.wall_us) - (mono_us - last.mono_us);
-            // A smaller time since boot is another boot's, which tells nothing.
-            let is_step = mono_us >= last.mono_us && step.abs() > STEP_US;
-            last.stepped_us + if is_step { step } else { 0 }
-        });
-        self.state.clock = Some(Clock { wall_us, mono_us, stepped_us });
-        Some(wall_us)
-    }
-
-    /// The receive time without the steps of our clock; `None` when the clock was set since the last CLOCK record (a
-    /// log's times never go back, so behind a step back they stand still).
-    #[inline]
-    fn steady(&self, recv_us: i64) -> Option<i64> {
-        let Some(clock) = self.state.clock else { return Some(recv_us) };
-        let since_us = recv_us.saturating_sub(clock.wall_us);
-        (-CLOCK_EVERY_US..=CLOCK_EVERY_US).contains(&since_us).then(|| recv_us.saturating_sub(clock.stepped_us))
     }
 
     #[cold]
@@ -392,61 +298,9 @@ impl Feed {
         }
     }
 
-    /// A symbol that was recorded no more is again, from `now_us` on.
-    #[cold]
-    fn recorded_again(&mut self, symbol: SymbolId, symbol_index: u32, now_us: i64, out: &mut Vec<Item>) {
-        let name = self.decoder.rows.symbols.name(symbol).to_owned();
-        if let Some(since_us) = self.state.unrecorded.remove(&name) {
-            self.beginning(&name, symbol_index, since_us.min(now_us), now_us, out);
-            let trades = self.state.listed.get(&name).is_none_or(|facts| facts.trading);
-            out.push(Item::Halt { symbol_index, halted: !trades });
-        }
-    }
-
-    /// What was traded between these times was not recorded, and nobody fills it.
-    fn beginning(&mut self, symbol: &str, symbol_index: u32, from_us: i64, to_us: i64, out: &mut Vec<Item>) {
-        self.remember(Hole { symbol: symbol.to_owned(), from_id: BEGINNING, to_id: NO_ID, from_us, to_us });
-        out.push(Item::Gap { symbol_index, from_us, to_us });
-    }
-
     /// True for a symbol that is recorded no more.
     pub fn is_unrecorded(&self, symbol: &str) -> bool {
         self.state.unrecorded.contains_key(symbol)
-    }
-
-    /// Without ids nothing tells what an interruption cost: its bars are marked.
-    fn interrupted(&mut self, from_us: i64, to_us: i64, out: &mut Vec<Item>) {
-        if self.venue.continuity(self.source) != Continuity::None || from_us <= 0 {
-            return;
-        }
-        let offset = self.state.offset_us.unwrap_or(0);
-        self.state.interrupted = Some((from_us.saturating_sub(offset), to_us.saturating_sub(offset)));
-        self.resume(out);
-    }
-
-    /// Tells the actors, which forget it over a restart, of the last interruption: bars of it that are made flat when
-    /// the next trade comes are marked as well.
-    pub fn resume(&self, out: &mut Vec<Item>) {
-        let Some((from_us, to_us)) = self.state.interrupted else { return };
-        for symbol_index in 0..u32::try_from(self.registry.len()).unwrap_or(u32::MAX) {
-            if self.registry.get(symbol_index).is_some_and(|s| s.venue == self.venue.id().as_str()) {
-                out.push(Item::Gap { symbol_index, from_us, to_us });
-            }
-        }
-    }
-
-    /// The venue's time is at least this; bars that end before close.
-    #[inline]
-    fn evidence(&mut self, now_us: i64, out: &mut Vec<Item>) {
-        if self.state.venue_now_us.is_some_and(|known| now_us <= known) {
-            return;
-        }
-        self.state.venue_now_us = Some(now_us);
-        let minute = now_us.div_euclid(MINUTE_US);
-        if self.state.minute.is_some_and(|m| minute > m) {
-            out.push(Item::Clock { feed: self.number, now_us: minute * MINUTE_US });
-        }
-        self.state.minute = Some(minute);
     }
 
     /// The rows that were decoded last.
@@ -586,86 +440,6 @@ impl Feed {
         }
         &mut self.last_us[at]
     }
-
-    #[cold]
-    fn hole(&mut self, symbol: SymbolId, symbol_index: u32, ids: (i64, i64), to_us: i64, out: &mut Vec<Item>) {
-        let last = *self.last_of(symbol);
-        let from_us = if last == NEVER { to_us } else { last.min(to_us) };
-        let name = self.decoder.rows.symbols.name(symbol).to_owned();
-        self.remember(Hole { symbol: name, from_id: ids.0, to_id: ids.1, from_us, to_us });
-        out.push(Item::Gap { symbol_index, from_us, to_us });
-    }
-
-    /// Keeps a hole until it is filled, or until no open bar can touch it any more.
-    fn remember(&mut self, hole: Hole) {
-        let now_us = self.state.venue_now_us.unwrap_or(0);
-        self.holes.retain(|h| h.to_us > now_us - HOLES_KEPT_US);
-        if self.holes.len() >= HOLES_MAX {
-            self.holes.remove(0);
-        }
-        self.holes.push(hole);
-    }
-
-    /// A late row came: holes that it was the last one missing of are over, and bars that no other hole touches are
-    /// whole.
-    #[cold]
-    fn filled(&mut self, symbol: SymbolId, symbol_index: u32, row_id: i64, out: &mut Vec<Item>) {
-        let name = self.decoder.rows.symbols.name(symbol);
-        let (tracker, source) = (&self.tracker, self.source);
-        let mut over = Vec::new();
-        self.holes.retain(|hole| {
-            let is_over = hole.symbol == name
-                && hole.from_id != BEGINNING
-                && (hole.from_id..=hole.to_id).contains(&row_id)
-                && tracker.open(name, source, hole.from_id, hole.to_id).is_empty();
-            if is_over {
-                over.push((hole.from_us, hole.to_us));
-            }
-            !is_over
-        });
-        if over.is_empty() {
-            return;
-        }
-        let left: Vec<(i64, i64)> =
-            self.holes.iter().filter(|h| h.symbol == name).map(|h| (h.from_us, h.to_us)).collect();
-        for (interval, hole) in Interval::ALL.into_iter().flat_map(|i| over.iter().map(move |hole| (i, *hole))) {
-            let whole = touched::whole(interval, hole, &left).into_iter();
-            out.extend(whole.map(|(from_us, to_us)| Item::Repaired { symbol_index, interval, from_us, to_us }));
-        }
-    }
-
-    /// A late row right before the first one is the first one now.
-    #[cold]
-    fn earlier(&mut self, symbol: SymbolId, tick: &Tick) {
-        let name = self.decoder.rows.symbols.name(symbol);
-        if let Some(first) = self.state.seeds.get_mut(name)
-            && tick.last_id == first.trade_id - 1
-        {
-            *first = First { ts_us: first.ts_us.min(tick.ts_us), ..first_row(tick) };
-        }
-    }
-
-    /// What a trade says of the venue's time. Repairs are old and say nothing.
-    #[inline]
-    fn clock_by(&mut self, ts_us: i64, recv_us: i64, live: bool, out: &mut Vec<Item>) {
-        if !live {
-            return;
-        }
-        self.evidence(ts_us.saturating_sub(EVIDENCE_MARGIN_US), out);
-        let Some(now_us) = self.steady(recv_us) else { return };
-        let sample = now_us.saturating_sub(ts_us);
-        let offset = match self.state.offset_us {
-            // Back towards what is usual after an outlier, or a clock that was set.
-            Some(known) if sample > known => known.saturating_add(sample.saturating_sub(known) / 1_000),
-            _ => sample,
-        };
-        self.state.offset_us = Some(offset);
-    }
-}
-
-fn first_row(tick: &Tick) -> First {
-    let row_id = if tick.agg_id == NO_ID { tick.first_id } else { tick.agg_id };
-    First { row_id, trade_id: tick.first_id, ts_us: tick.ts_us }
 }
 
 #[cfg(test)]
