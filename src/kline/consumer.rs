@@ -18,13 +18,13 @@ use anyhow::Context;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use wal_format::{Ack, AckFile, Position, RecordRef, Step};
 
-use super::actor::{Dirty, Item, Job};
 use super::db::{CandleDb, Checkpoint, SavedPosition};
 use super::feed::{Feed, FeedState};
 use super::generator::KEPT;
 use super::held::Held;
 use super::hub::KlineHub;
 use super::interval::Interval;
+use super::message::{Dirty, Item, Job};
 use super::seeder::{Found, Want};
 use crate::clock;
 use crate::compact::Mode;

@@ -6,9 +6,9 @@ use wal_format::ClockPair;
 
 use super::tests::{Chain, SECOND, agg};
 use super::*;
-use crate::kline::actor::Job;
 use crate::kline::data::{FINAL, FLAT, GAP, KlineData};
 use crate::kline::interval::Interval;
+use crate::kline::message::Job;
 use crate::venue::VenueId;
 
 /// A whole minute, hour and four hours, s since epoch: 2027-01-15 08:00 UTC.

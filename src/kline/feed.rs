@@ -28,8 +28,8 @@ use wal_format::{Kind, RecordRef, flags};
 
 use self::holes::{BEGINNING, Hole, first_row};
 use self::time::Clock;
-use super::actor::Item;
 use super::data::{NO_ID, Tick};
+use super::message::Item;
 use super::registry::{Facts, SymbolPeriodRegistry};
 use super::seed::{self, First};
 use crate::collect::{record, select};

@@ -8,9 +8,10 @@ use std::sync::mpsc;
 use wal_format::{Position, Seq};
 
 use super::*;
-use crate::kline::actor::{Job, Shown, Worker};
+use crate::kline::actor::{Shown, Worker};
 use crate::kline::data::{GAP, KlineData, SEEDED, decimal};
 use crate::kline::interval::Interval;
+use crate::kline::message::Job;
 use crate::kline::store::{DoubleBufferedKlineStore, LatestSlots};
 use crate::venue::{VenueId, venue};
 

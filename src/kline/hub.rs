@@ -16,12 +16,13 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-use super::actor::{Item, Job, Shown, Totals, Update};
+use super::actor::{Shown, Totals};
 use super::data::{KlineData, Tick};
 use super::db::{GapQuery, HistoryQuery, NamedBar, Readers, SavedFeed, Source, StoredBar};
 use super::generator::KEPT;
 use super::interval::Interval;
 use super::latency::Latency;
+use super::message::{Item, Job, Update};
 use super::registry::{Registered, SymbolPeriodRegistry};
 use super::store::FlatKlineStore;
 use crate::venue::VenueId;

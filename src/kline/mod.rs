@@ -6,7 +6,7 @@
 //!                                                                    +--> events: closed, revised
 //! ```
 //! - [`interval`]: where bars open and close; [`data`]: one bar in exact integers.
-//! - [`actor`]: one per symbol, handed trades in batches.
+//! - [`actor`]: one per symbol, handed trades in batches; [`message`]: what goes to their worker and comes back.
 //! - [`generator`]: the fold of one symbol (`run`: many trades at once); [`registry`]: which symbol has which place.
 //! - [`feed`]: one venue's log as ticks, gaps and clock.
 //! - [`official`]: the venue's own candles; [`backfill`] fills holes with them, [`compare`] looks for differences;
@@ -30,6 +30,7 @@ mod held;
 pub mod hub;
 pub mod interval;
 pub mod latency;
+pub mod message;
 mod nightly;
 pub mod official;
 pub mod registry;
@@ -42,13 +43,14 @@ mod stats;
 pub mod store;
 mod touched;
 
-pub use actor::{Dirty, Item, Job, KlineActor, Shown, Totals, Update, Worker};
+pub use actor::{KlineActor, Shown, Totals, Worker};
 pub use consumer::READER;
 pub use data::{KlineData, Tick};
 pub use feed::{Feed, FeedState};
 pub use generator::{BarEvent, KEPT, KlineGenerator, What};
 pub use hub::{KlineHub, KlineStats, Pushed};
 pub use interval::Interval;
+pub use message::{Dirty, Item, Job, Update};
 pub use nightly::nightly;
 pub use registry::{Facts, Registered, SymbolPeriodRegistry};
 pub use service::KlineService;

@@ -13,10 +13,11 @@ use anyhow::Context;
 use serde::Serialize;
 use wal_format::{LogReader, Position, ReaderOptions, Shelf, Step};
 
-use super::actor::{Dirty, Item, Job, Shown, Worker};
+use super::actor::{Shown, Worker};
 use super::db::{self, CandleDb, Checkpoint};
 use super::feed::{Feed, FeedState};
 use super::held::Held;
+use super::message::{Dirty, Item, Job};
 use super::registry::SymbolPeriodRegistry;
 use super::store::{DoubleBufferedKlineStore, LatestSlots};
 use crate::compact::replay::tapes;

@@ -4,9 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Feed, MINUTE_US, NEVER};
-use crate::kline::actor::Item;
 use crate::kline::data::{KlineData, NO_ID, Tick};
 use crate::kline::interval::Interval;
+use crate::kline::message::Item;
 use crate::kline::seed::{self, First};
 use crate::kline::touched;
 use crate::venue::{Continuity, SymbolId};

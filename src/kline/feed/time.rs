@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use wal_format::ClockPair;
 
 use super::{Feed, MINUTE_US};
-use crate::kline::actor::Item;
+use crate::kline::message::Item;
 
 /// Bars of other symbols close this long after the first trade behind their end, by the venue's time: trades of
 /// different symbols come over different connections and are not in order to the millisecond.
