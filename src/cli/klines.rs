@@ -142,7 +142,7 @@ impl Chosen {
         }
         let wanted = |id: &VenueId| self.venues.is_empty() || self.venues.contains(id);
         let chosen = self.cfg.venues.values().filter(|v| wanted(&v.id));
-        Ok(chosen.filter_map(|v| Some((v, venue(v.id)?))).collect())
+        Ok(chosen.map(|v| (v, venue(v.id))).collect())
     }
 
     /// The symbols of a venue that the patterns name; asks for the listing only where there are globs.

@@ -134,8 +134,7 @@ pub async fn run_with(
         warn!(key, fix, "{what}");
     }
     let tls = dial::tls_config(&cfg.tls.extra_roots)?;
-    let groups =
-        Groups::new(cfg.venues.iter().filter_map(|(id, config)| Some((venue(*id)?.pace_group(), &config.limits))));
+    let groups = Groups::new(cfg.venues.iter().map(|(id, config)| (venue(*id).pace_group(), &config.limits)));
     // All logs first: a collector that would record only a part of what was asked for does not start.
     let mut feeds = Vec::new();
     for (id, config) in &cfg.venues {
@@ -239,9 +238,7 @@ async fn feed(
     metrics: &Metrics,
 ) -> anyhow::Result<Feed> {
     let pressure = metrics.pressure();
-    let Some(venue) = venue(id) else {
-        anyhow::bail!("cannot start the collector: {id} is not in this version\nfix:   remove [venues.{id}]");
-    };
+    let venue = venue(id);
     let api_key = api_key(venue, config)?;
     let metrics = metrics.venue(id).cloned().unwrap_or_default();
     metrics.expects(config.limits.stream_silence_s);

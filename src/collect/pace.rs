@@ -260,8 +260,7 @@ mod tests {
 
     #[test]
     fn venues_of_one_exchange_share_the_strictest_limits_of_them() {
-        let base = crate::venue::venue(crate::venue::VenueId::BinanceSpot).map(|v| v.default_limits());
-        let Some(base) = base else { panic!("binance-spot is implemented") };
+        let base = crate::venue::venue(crate::venue::VenueId::BinanceSpot).default_limits();
         let fast = Limits {
             connects_per_5_min: 300,
             connect_stagger_ms: 0,

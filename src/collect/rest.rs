@@ -94,7 +94,7 @@ impl RestClient {
     /// A client for a venue as configured: its base, its proxies.
     pub(crate) fn new(config: &VenueConfig, tls: &Arc<ClientConfig>) -> Self {
         let http = dial::dialers(config).map(|d| HttpClient::new(d, Arc::clone(tls)));
-        let headers = venue(config.id).map(|v| v.rest_headers()).unwrap_or_default();
+        let headers = venue(config.id).rest_headers();
         Self { http, base: config.rest_url.clone(), headers, banned_until: Mutex::new(None) }
     }
 

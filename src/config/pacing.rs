@@ -164,7 +164,7 @@ impl Config {
         for v in self.venues.values() {
             let key = |k: &str| format!("venues.{}.{k}", v.id);
             let mut warn = |k: &str, what: String, fix: String| out.push(Warning { key: key(k), what, fix });
-            let Some(known) = venue(v.id) else { continue };
+            let known = venue(v.id);
             if known.needs_api_key() && v.api_key_env.is_none() {
                 warn(
                     "api_key_env",
@@ -315,7 +315,7 @@ pub fn pressure(
 /// Connections of one line, and streams, that the configured names make. A pattern counts as one symbol, `*` as
 /// [`listed`]; the collector says the real numbers once it has the listing.
 fn estimate(v: &VenueConfig) -> (usize, usize) {
-    let Some(known) = venue(v.id) else { return (0, 0) };
+    let known = venue(v.id);
     let mut symbols: BTreeSet<String> = v.symbols.iter().filter(|s| *s != "*").cloned().collect();
     if v.symbols.iter().any(|s| s == "*") {
         symbols.extend((0..listed(v.id)).map(|i| format!("S{i}USDT")));
@@ -348,6 +348,6 @@ fn is_simulator(v: &VenueConfig) -> bool {
         ["127.", "localhost", "[::1]"].iter().any(|p| rest.starts_with(p))
     };
     // Where tokens name the socket's address, REST alone decides who is asked.
-    let by_token = || venue(v.id).is_some_and(|known| known.token_request().is_some());
+    let by_token = || venue(v.id).token_request().is_some();
     local(&v.rest_url) && v.ws_url.as_deref().map_or_else(by_token, local)
 }

@@ -4,21 +4,12 @@ use toml::Value;
 
 use super::proxy::Proxy;
 use super::read::Reader;
-use super::{Problem, VenueConfig, network};
+use super::{VenueConfig, network};
 use crate::venue::{self, Channel, VenueId};
 
 pub(super) fn table(r: &mut Reader<'_>, id: VenueId, proxy: Option<&Proxy>) -> Option<VenueConfig> {
     let key = |k: &str| format!("venues.{id}.{k}");
-    let Some(v) = venue::venue(id) else {
-        let known: Vec<&str> = VenueId::ALL.iter().filter(|v| v.implemented()).map(|v| v.as_str()).collect();
-        r.problems.push(Problem {
-            key: format!("venues.{id}"),
-            origin: r.source.origin(&key("symbols")),
-            what: "this venue is not in this version".into(),
-            fix: format!("remove the table; this version records {}", known.join(", ")),
-        });
-        return None;
-    };
+    let v = venue::venue(id);
     let has = |r: &Reader<'_>, k: &str| r.source.get(&key(k)).is_some();
     let symbols = r.texts(&key("symbols"));
     if symbols.is_empty() {

@@ -68,7 +68,7 @@ fn fake(first: i64) -> Fake {
 
 fn job(id: VenueId, from: i64, to: i64) -> Job<'static> {
     Job {
-        venue: venue(id).unwrap(),
+        venue: venue(id),
         symbol: "BTCUSDT".to_owned(),
         interval: Interval::M1,
         from_us: Some(from),

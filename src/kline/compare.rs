@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_digit_that_is_wrong_is_found_and_a_zero_behind_the_point_is_none() {
-        let rows = venue(VenueId::BinanceSpot).unwrap().parse_klines(BODY).unwrap();
+        let rows = venue(VenueId::BinanceSpot).parse_klines(BODY).unwrap();
         let mut bars: Vec<KlineData> = rows.iter().map(|k| official::bar(k).unwrap()).collect();
         bars[3].quote_volume += 1;
         bars[3].trade_count -= 1;
@@ -237,7 +237,7 @@ mod tests {
             })
             .unwrap();
         let job = Job {
-            venue: venue(VenueId::BinanceSpot).unwrap(),
+            venue: venue(VenueId::BinanceSpot),
             symbol: "BTCUSDT",
             interval: Interval::M1,
             from_us: first,

@@ -27,8 +27,7 @@ pub(super) struct Chain {
 impl Chain {
     pub fn new(id: VenueId, source: Channel) -> Self {
         let registry = Arc::new(SymbolPeriodRegistry::new());
-        let feed =
-            Feed::new(venue(id).unwrap(), source, 0, vec!["*".into()], registry.clone(), FeedState::default()).unwrap();
+        let feed = Feed::new(venue(id), source, 0, vec!["*".into()], registry.clone(), FeedState::default()).unwrap();
         let shown = Shown { latest: Arc::new(LatestSlots::new()), whole: Arc::new(DoubleBufferedKlineStore::new()) };
         Self { feed, worker: Worker::new(shown), registry, seq: 0, items: Vec::new() }
     }

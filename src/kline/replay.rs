@@ -198,7 +198,7 @@ pub fn replay(
         if !venues.is_empty() && !venues.contains(&id) {
             continue;
         }
-        let venue = venue::venue(id).with_context(|| format!("venue {id} is not in this version"))?;
+        let venue = venue::venue(id);
         let patterns = cfg.venues.get(&id).map(|v| v.symbols.clone()).unwrap_or_default();
         let feed = Feed::new(venue, source, number, patterns, Arc::clone(&registry), FeedState::default())?;
         let fold = Fold {

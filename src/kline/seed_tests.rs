@@ -113,7 +113,7 @@ impl Ask for Fake {
 fn seed(fake: &mut Fake, first: &Tick) -> Result<Vec<(Interval, KlineData)>> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let first = First { row_id: first.first_id, trade_id: first.first_id, ts_us: first.ts_us };
-    let venue = venue(VenueId::BinanceSpot).unwrap();
+    let venue = venue(VenueId::BinanceSpot);
     runtime.block_on(seeds(fake, venue, Channel::Trades, "BTCUSDT", &first))
 }
 

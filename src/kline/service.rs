@@ -146,7 +146,7 @@ impl KlineService {
         let empties = Arc::new(Mutex::new(empties));
         let mut feeds = Vec::new();
         for (number, (id, source)) in (0_u32..).zip(sources) {
-            let venue = venue::venue(id).with_context(|| format!("venue {id} is not in this version"))?;
+            let venue = venue::venue(id);
             let seeder = match cfg.venues.get(&id) {
                 Some(config) if cfg.klines.seed && mode == Mode::Follow && seed::supported(id, source) => {
                     let (wants, wanted) = tokio::sync::mpsc::unbounded_channel();

@@ -25,7 +25,7 @@ fn frames(records: &[Record]) -> usize {
 }
 
 fn streams(id: &str, records: Vec<Record>) -> Streams {
-    let venue = venue(id.parse::<VenueId>().unwrap()).unwrap();
+    let venue = venue(id.parse::<VenueId>().unwrap());
     let mut streams = Streams::new();
     for r in records.into_iter().filter(|r| r.kind == Some(Kind::Data)) {
         let binary = r.payload.first() != Some(&b'{');

@@ -113,7 +113,7 @@ impl Part {
 
     /// The streams the collector subscribes.
     fn streams(&self) -> Vec<String> {
-        let Some(venue) = venue(self.id) else { return Vec::new() };
+        let venue = venue(self.id);
         let wants: Vec<Want> = self
             .symbols
             .iter()

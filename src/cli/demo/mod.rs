@@ -136,10 +136,10 @@ fn write_config(dir: &Path, listen: SocketAddr, venues: &[VenueId], sim: &Sim) -
             sim.rest_url(id.as_str()),
         ));
         // Where connecting takes a token, its answer names the socket.
-        if venue(id).is_some_and(|v| v.token_request().is_none()) {
+        if venue(id).token_request().is_none() {
             text.push_str(&format!("ws_url = {:?}\n", sim.ws_url(id.as_str())));
         }
-        if venue(id).is_some_and(|v| v.needs_api_key()) {
+        if venue(id).needs_api_key() {
             text.push_str(&format!("api_key_env = {API_KEY_ENV:?}\n"));
         }
     }

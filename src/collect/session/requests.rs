@@ -204,7 +204,7 @@ mod tests {
     use crate::venue::{VenueId, venue};
 
     fn asked(streams: usize) -> (Requests, &'static dyn Venue, Limits) {
-        let venue = venue(VenueId::BinanceSpot).unwrap();
+        let venue = venue(VenueId::BinanceSpot);
         let limits = Limits { params_per_subscribe: 2, ..venue.default_limits() };
         let mut r = Requests::new();
         r.ask(venue, (0..streams).map(|n| format!("s{n}@trade")).collect(), &limits, 1_000);
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn one_bad_symbol_does_not_take_the_others_of_its_message_along() {
-        let venue = venue(VenueId::GateFutures).unwrap();
+        let venue = venue(VenueId::GateFutures);
         let limits = venue.default_limits();
         let mut r = Requests::new();
         let streams = ["trades A_B", "trades BAD_B", "order_book_update A_B", "tickers A_B", "trades C_B"];

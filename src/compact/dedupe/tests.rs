@@ -75,7 +75,7 @@ struct Outcome {
 
 /// Folds `log`; the gatherer is saved as JSON and loaded again before each record in `restarts`.
 fn fold(log: &[Rec], restarts: &HashSet<usize>) -> (Outcome, Vec<crate::lake::manifest::Line>) {
-    let usdm = venue(VenueId::BinanceUsdm).unwrap();
+    let usdm = venue(VenueId::BinanceUsdm);
     let gatherer = |c: &Continuation| Gatherer::new(usdm, LogKind::Collected, WriteSettings::default(), c).unwrap();
     let mut g = gatherer(&Continuation::default());
     let tables = [Table::AggTrades, Table::BookTicker, Table::Depth, Table::MarkPrice];
@@ -312,7 +312,7 @@ fn what_both_lines_brought_is_forgotten_at_once_and_what_one_lost_after_a_while(
 
 #[test]
 fn rows_of_the_second_line_are_flagged_and_counted_in_the_manifest() {
-    let usdm = venue(VenueId::BinanceUsdm).unwrap();
+    let usdm = venue(VenueId::BinanceUsdm);
     let mut g = Gatherer::new(usdm, LogKind::Collected, WriteSettings::default(), &Continuation::default()).unwrap();
     for (seq, r) in (1..).zip([open(T0, 1, 0), open(T0, 2, 1), data(T0 + MS, 2, true, event(0))]) {
         g.record(&RecordRef {

@@ -27,7 +27,7 @@ fn rows_with(ids: &[i64]) -> Rows {
 }
 
 fn book(id: VenueId, repairs: bool) -> IdBook {
-    IdBook::load(venue(id).unwrap(), &SavedIds::default(), &mut Interner::new(), repairs).unwrap()
+    IdBook::load(venue(id), &SavedIds::default(), &mut Interner::new(), repairs).unwrap()
 }
 
 fn frame(b: &mut IdBook, seq: u64, rows: &Rows) {
@@ -129,7 +129,7 @@ fn a_book_saved_and_loaded_under_other_symbol_numbers_goes_on_as_before() {
     assert_eq!(ranges.first().map(|r| (r.symbol.as_str(), r.first, r.last)), Some(("BTCUSDT", 100, 102)));
     let mut rows = Rows::new();
     let symbol = rows.symbols.intern("BTCUSDT");
-    let mut again = IdBook::load(venue(VenueId::BinanceSpot).unwrap(), &saved, &mut rows.symbols, false).unwrap();
+    let mut again = IdBook::load(venue(VenueId::BinanceSpot), &saved, &mut rows.symbols, false).unwrap();
     again.load_ranges(&ranges, &mut rows.symbols);
     let mut next = rows_with(&[105]);
     next.symbols = rows.symbols;

@@ -79,7 +79,7 @@ impl Bed {
         Worker {
             cfg: Arc::new(cfg),
             id: VenueId::BinanceSpot,
-            venue: venue::venue(VenueId::BinanceSpot).unwrap(),
+            venue: venue::venue(VenueId::BinanceSpot),
             kind: gather::LogKind::Collected,
             desk: None,
             archiver: None,

@@ -107,14 +107,14 @@ mod tests {
 
     #[test]
     fn the_weight_of_a_request_follows_its_limit() {
-        let ask = |id: VenueId, limit| venue(id).unwrap().klines_request("BTCUSDT", "1w", 5, 9, limit).unwrap();
+        let ask = |id: VenueId, limit| venue(id).klines_request("BTCUSDT", "1w", 5, 9, limit).unwrap();
         assert_eq!(
             ask(VenueId::BinanceSpotSbe, 7).path_and_query,
             "/api/v3/klines?symbol=BTCUSDT&interval=1w&startTime=5&endTime=9&limit=7"
         );
         assert_eq!(ask(VenueId::BinanceSpot, 1_000).weight, 2);
         assert_eq!([99, 100, 499, 500, 9_999].map(|l| ask(VenueId::BinanceUsdm, l).weight), [1, 2, 2, 5, 5]);
-        let spot: &dyn Venue = venue(VenueId::BinanceSpot).unwrap();
+        let spot: &dyn Venue = venue(VenueId::BinanceSpot);
         assert!(spot.klines_request("BTCUSDT", "1M", 5, 9, 1).is_none(), "a month is no interval of ours");
     }
 }

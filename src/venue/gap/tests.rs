@@ -10,7 +10,7 @@ use super::*;
 use crate::venue::{Frame, FrameKind, VenueId, venue};
 
 fn tracker(id: VenueId) -> GapTracker {
-    GapTracker::new(venue(id).unwrap())
+    GapTracker::new(venue(id))
 }
 
 fn trade(t: &mut GapTracker, id: i64) -> Seen {
@@ -124,7 +124,7 @@ fn extreme_ids_do_not_overflow() {
 
 #[test]
 fn decoded_frames_get_their_marks_and_snapshots_take_no_part() {
-    let usdm = venue(VenueId::BinanceUsdm).unwrap();
+    let usdm = venue(VenueId::BinanceUsdm);
     let mut t = GapTracker::new(usdm);
     let mut told = Vec::new();
     let mut step = |kind: &str, first: i64, last: i64, prev: i64| {
@@ -155,7 +155,7 @@ fn decoded_frames_get_their_marks_and_snapshots_take_no_part() {
 
 #[test]
 fn state_is_stored_in_an_order_of_its_own_and_continues() {
-    let spot = venue(VenueId::BinanceSpot).unwrap();
+    let spot = venue(VenueId::BinanceSpot);
     let fill = |symbols: &[&str]| {
         let mut t = GapTracker::new(spot);
         for s in symbols {
@@ -197,7 +197,7 @@ proptest! {
             all.insert(id);
             highest = highest.max(Some(id));
             // Stored and restored at any moment, nothing changes.
-            t = GapTracker::restore(venue(VenueId::BinanceSpot).unwrap(), &t.state()).unwrap();
+            t = GapTracker::restore(venue(VenueId::BinanceSpot), &t.state()).unwrap();
         }
     }
 

@@ -53,7 +53,7 @@ pub fn input(id: VenueId, what: What, bytes: &[u8]) -> Vec<u8> {
 pub fn exercise(input: &[u8]) -> Option<Result<Decoded, DecodeError>> {
     let (first, rest) = input.split_first()?;
     let (second, bytes) = rest.split_first()?;
-    let venue = venue(*VenueId::ALL.get(usize::from(*first) % VenueId::ALL.len())?)?;
+    let venue = venue(*VenueId::ALL.get(usize::from(*first) % VenueId::ALL.len())?);
     let what = *What::ALL.get(usize::from(*second) % What::ALL.len())?;
     messages(venue, bytes, what == What::Binary);
     let fill = (*second >= 128).then_some(Fill { from: 100, to: 10_000_000_000 });

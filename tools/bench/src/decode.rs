@@ -10,7 +10,7 @@ mod baseline;
 use std::hint::black_box;
 use std::time::Instant;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use tapedeck::venue::{Decoded, Frame, FrameKind, Rows, Venue, VenueId, venue};
 
 const FRAMES: usize = 4096;
@@ -26,7 +26,7 @@ type Decoder<'d> = (&'static str, Box<dyn FnMut(&[u8]) -> bool + 'd>);
 /// When a decoder refuses a frame or the scan reads another number than we do.
 pub fn run() -> anyhow::Result<()> {
     println!("decode: ns per frame (ratio to the scan), median of {ROUNDS} rounds, one thread");
-    let spot = venue(VenueId::BinanceSpot).context("binance-spot is built in")?;
+    let spot = venue(VenueId::BinanceSpot);
     let mut dice = Dice(7);
     for (name, frame) in [
         ("trade", Dice::trade as fn(&mut Dice, usize) -> String),

@@ -22,7 +22,6 @@ fn of(market: Market) -> &'static dyn Venue {
         Market::Spot => VenueId::BinanceSpot,
         Market::Usdm => VenueId::BinanceUsdm,
     })
-    .unwrap()
 }
 
 fn depth_meta(symbol: &str) -> RestMeta {

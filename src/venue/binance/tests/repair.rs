@@ -10,7 +10,7 @@ fn missing(channel: Channel, from: i64, to: i64) -> Missing<'static> {
 #[test]
 fn holes_are_asked_for_by_id_a_page_at_a_time() {
     let ask = |id, channel, from, to| {
-        let request = venue(id).unwrap().repair_request(&missing(channel, from, to))?;
+        let request = venue(id).repair_request(&missing(channel, from, to))?;
         assert_eq!((&*request.channel, request.symbol.as_deref()), (channel.as_str(), Some("币USDT")));
         let Fill { from, to } = request.fill.unwrap();
         Some((request.path_and_query, request.weight, from, to))
@@ -42,7 +42,7 @@ fn answer(id: VenueId, channel: Channel, body: &[u8], fill: Option<(i64, i64)>) 
     let meta = RestMeta { channel: channel.as_str().to_owned(), fill, ..depth_meta("ETHBTC") };
     let mut rows = Rows::new();
     let frame = Frame { kind: FrameKind::Rest, payload: body, rest: Some(&meta) };
-    assert_eq!(venue(id).unwrap().decode(&frame, &mut rows)?, Decoded::Rows(channel));
+    assert_eq!(venue(id).decode(&frame, &mut rows)?, Decoded::Rows(channel));
     Ok(rows)
 }
 
@@ -105,5 +105,5 @@ fn a_new_field_is_drift_and_a_damaged_row_refuses_the_body() {
     }
     let meta = RestMeta { channel: "trades".to_owned(), symbol: None, ..depth_meta("") };
     let frame = Frame { kind: FrameKind::Rest, payload: &body(row), rest: Some(&meta) };
-    assert!(venue(VenueId::BinanceSpot).unwrap().decode(&frame, &mut Rows::new()).is_err());
+    assert!(venue(VenueId::BinanceSpot).decode(&frame, &mut Rows::new()).is_err());
 }

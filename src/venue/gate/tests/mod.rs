@@ -24,7 +24,6 @@ fn of(market: Market) -> &'static dyn Venue {
         Market::Spot => VenueId::GateSpot,
         Market::Futures => VenueId::GateFutures,
     })
-    .unwrap()
 }
 
 fn decode_rest(market: Market, body: &[u8], meta: &RestMeta) -> (Result<Decoded, DecodeError>, Rows) {

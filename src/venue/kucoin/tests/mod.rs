@@ -18,7 +18,6 @@ fn of(market: Market) -> &'static dyn Venue {
         Market::Spot => VenueId::KucoinSpot,
         Market::Futures => VenueId::KucoinFutures,
     })
-    .unwrap()
 }
 
 /// A file of `tests/data`, unpacked.

@@ -12,7 +12,7 @@ use super::super::super::{
 use super::encode::{Newer, Plain, encode};
 
 fn sbe() -> &'static dyn Venue {
-    venue(VenueId::BinanceSpotSbe).unwrap()
+    venue(VenueId::BinanceSpotSbe)
 }
 
 /// Rows of a frame, with the name of the symbol they are all of.

@@ -14,7 +14,7 @@ use super::*;
 /// The rows of the first `n` recorded frames with their receive time, each with the frame that would have carried
 /// them.
 fn as_sbe(n: usize) -> Vec<(u64, Rows, Vec<u8>)> {
-    let json = venue(VenueId::BinanceSpot).unwrap();
+    let json = venue(VenueId::BinanceSpot);
     let bytes = data("binance-spot/hft-btcusdt_20240809.zst");
     let mut frames = Vec::new();
     for line in bytes.split(|b| *b == b'\n') {

@@ -226,7 +226,7 @@ fn the_upgrade_carries_the_key_and_ids_continue_as_on_the_json_streams() {
     assert!(sbe().needs_api_key());
     assert_eq!(sbe().headers(Some("k3y")), [("X-MBX-APIKEY", "k3y".to_owned())]);
     assert_eq!(sbe().headers(None), []);
-    assert_eq!(sbe().pace_group(), venue(VenueId::BinanceSpot).unwrap().pace_group());
+    assert_eq!(sbe().pace_group(), venue(VenueId::BinanceSpot).pace_group());
     let continuity = [Channel::Trades, Channel::Depth, Channel::BookTicker].map(|c| sbe().continuity(c));
     assert_eq!(continuity, [Continuity::TradeId, Continuity::DepthFirstFinal, Continuity::None]);
     let snapshot = sbe().snapshot_request("BTCUSDT", 1000).unwrap();

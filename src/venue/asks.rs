@@ -1,0 +1,166 @@
+//! What is asked of a venue: connections within its limits, REST requests, tokens, what is missing.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Channel, DecodeError};
+
+/// Limits of a venue that the collector keeps; every one has a configuration key of the same name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Streams on one socket.
+    pub streams_per_connection: usize,
+    /// Streams in one subscribe message.
+    pub params_per_subscribe: usize,
+    /// Between two control messages of one connection, ms.
+    pub subscribe_delay_ms: u64,
+    /// Between two control messages to one host over all connections, ms.
+    pub global_subscribe_delay_ms: u64,
+    /// Between two connection starts, ms.
+    pub connect_stagger_ms: u64,
+    /// Connection attempts in any 5 minutes.
+    pub connects_per_5_min: u32,
+    /// Client messages a socket may send in any second, pongs included.
+    pub messages_per_s: u32,
+    /// Planned life of a connection, s: before the venue cuts it.
+    pub lifetime_s: u64,
+    /// A connection without any frame or ping for this long is dead, s.
+    pub silence_timeout_s: u64,
+    /// A stream that was acknowledged but delivered nothing for this long is reported, s.
+    pub stream_silence_s: u64,
+    /// REST weight that may be spent in any `rest_window_s`.
+    pub rest_weight_per_window: u32,
+    /// Length of the rolling window of `rest_weight_per_window`, s.
+    pub rest_window_s: u64,
+    /// Levels asked for in a REST depth snapshot.
+    pub snapshot_levels: u32,
+}
+
+/// A symbol on a channel.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Want {
+    /// The venue's own spelling.
+    pub symbol: String,
+    /// Channel.
+    pub channel: Channel,
+}
+
+/// One connection to open and what to subscribe on it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConnectionPlan {
+    /// Appended to the venue's (or the configured) WebSocket base.
+    pub path_and_query: String,
+    /// Stream names in the order they are subscribed.
+    pub streams: Vec<String>,
+    /// The wants behind the streams, same order.
+    pub wants: Vec<Want>,
+}
+
+/// HTTP method of a REST request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// Reads something.
+    #[default]
+    Get,
+    /// Asks for something new, with an empty body (KuCoin's tokens).
+    Post,
+}
+
+/// The ids a REST body was fetched for. Decoding keeps only rows with `from <= id <= to`: trades by their `id`,
+/// aggregates by their `agg_id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fill {
+    /// First id wanted.
+    pub from: i64,
+    /// Last id wanted.
+    pub to: i64,
+}
+
+impl Fill {
+    /// True when `id` was asked for.
+    pub fn holds(&self, id: i64) -> bool {
+        (self.from..=self.to).contains(&id)
+    }
+}
+
+/// Ids that were never delivered, as [`Venue::repair_request`] needs to know them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing<'a> {
+    /// [`Channel::Trades`] or [`Channel::AggTrades`].
+    pub channel: Channel,
+    /// The venue's own spelling.
+    pub symbol: &'a str,
+    /// First missing id.
+    pub from: i64,
+    /// Last missing id.
+    pub to: i64,
+    /// Trade time of the last row before the hole, us; for venues that are asked by time.
+    pub after_us: Option<i64>,
+    /// Trade time of the first row behind the hole, us.
+    pub before_us: Option<i64>,
+    /// Page of the same hole, from 0; for venues that page by number.
+    pub page: u32,
+}
+
+/// The answer of [`Venue::token_request`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// WebSocket base to connect to.
+    pub endpoint: String,
+    /// The token; not for logs.
+    pub token: String,
+    /// The client pings this often, ms.
+    pub ping_interval_ms: u64,
+    /// A pong is due after a ping within this, ms.
+    pub ping_timeout_ms: u64,
+}
+
+/// One REST request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RestRequest {
+    /// HTTP method.
+    pub method: Method,
+    /// Appended to the venue's (or the configured) REST base; percent-encoded.
+    pub path_and_query: String,
+    /// Weight it costs.
+    pub weight: u32,
+    /// Channel word stored with the body (`symbols`, `depth_snapshot`).
+    pub channel: String,
+    /// Symbol the request is about.
+    pub symbol: Option<String>,
+    /// Ids it asks for, when it repairs a hole.
+    pub fill: Option<Fill>,
+}
+
+/// What is stored beside a REST body in the log, so that the body explains itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RestMeta {
+    /// Channel word (`symbols`, `depth_snapshot`).
+    pub channel: String,
+    /// Symbol the request was about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub symbol: Option<String>,
+    /// Full request URL without secrets.
+    pub url: String,
+    /// HTTP status.
+    pub status: u16,
+    /// Ids it was asked for, when it repairs a hole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fill: Option<Fill>,
+}
+
+impl RestMeta {
+    /// # Errors
+    /// When the venue refused the request: its body is no answer.
+    pub(crate) fn answered(&self) -> Result<(), DecodeError> {
+        if self.status == 200 { Ok(()) } else { Err(DecodeError::HttpStatus(self.status)) }
+    }
+
+    /// The symbol of a book that was asked for: bodies of books do not name it.
+    ///
+    /// # Errors
+    /// When the request was about none.
+    pub(crate) fn book_symbol(&self) -> Result<&str, DecodeError> {
+        let symbol = self.symbol.as_deref().filter(|s| !s.is_empty());
+        symbol.ok_or(DecodeError::Field { message: "depth_snapshot", field: "symbol of the request" })
+    }
+}
