@@ -14,6 +14,11 @@ fn log_bytes(dir: &std::path::Path) -> u64 {
     wal_format::control::read(dir).map_or(0, |c| c.committed.segment.0 * (4 << 20) + c.committed.offset)
 }
 
+/// The running (or last) epoch of a log, and how many records it has.
+fn run(dir: &std::path::Path) -> (u32, u64) {
+    wal_format::control::read(dir).map_or((0, 0), |c| (c.committed.seq.epoch(), c.committed.seq.counter()))
+}
+
 fn manifests(dir: &std::path::Path) -> Vec<Manifest> {
     let mut out = Vec::new();
     let mut todo = vec![dir.join("_manifests")];
@@ -86,16 +91,15 @@ fn killed_collector() {
     let log = root.path().join("data/wal").join(venue);
     let kills = runs(5);
     for round in 0..kills {
-        let before = log_bytes(&log);
+        let before = run(&log).0;
         let collector = Service::start("collector", &config, &[]);
-        wait_until(&format!("frames arrive in round {round}"), || {
-            log_bytes(&log) > 200_000 && log_bytes(&log) != before
-        });
+        wait_until(&format!("frames arrive in round {round}"), || run(&log).0 != before && run(&log).1 > 200);
         std::thread::sleep(std::time::Duration::from_millis(dice.below(400)));
         collector.kill();
     }
+    let before = run(&log).0;
     let collector = Service::start("collector", &config, &[]);
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    wait_until("frames arrive after the last kill", || run(&log).0 != before && run(&log).1 > 200);
     collector.stop();
     exchange.stop();
 
