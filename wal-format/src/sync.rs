@@ -310,16 +310,18 @@ impl Worker {
 
     /// Works on the front segment; true if it is done with and another one waits.
     fn step(&mut self, close: bool) -> bool {
-        let (live, sealed) = {
+        let (live, sealed, last) = {
             let mut inbox = self.shared.lock();
+            let last = inbox.segments.len() == 1;
             let Some((live, sealed)) = inbox.segments.front_mut() else {
                 return false;
             };
             // A sealed segment's facts are taken out; the entry goes when all is done.
-            (Arc::clone(live), sealed.take())
+            (Arc::clone(live), sealed.take(), last)
         };
         let at = live.committed();
-        let due = self.due(&at, sealed.is_some(), close);
+        // Sealed with none behind it: the log is being closed, whether this thread was told so already or not.
+        let due = self.due(&at, sealed.is_some(), close || (last && sealed.is_some()));
         let mut clean = !self.front_frozen;
         if due && at.offset == self.synced_to {
             // Nothing to sync counts as synced: the next interval starts now.
