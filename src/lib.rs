@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+mod chore;
 pub mod cli;
 pub mod clock;
 pub mod collect;

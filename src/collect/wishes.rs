@@ -13,6 +13,7 @@ use serde_json::Value;
 use tracing::{debug, warn};
 
 use super::feed::Feed;
+use crate::chore;
 use crate::config::Config;
 use crate::memory::Change;
 use crate::telemetry::RateLimited;
@@ -37,7 +38,7 @@ static STUCK: RateLimited = RateLimited::new(Duration::from_secs(60));
 pub(super) async fn run(feed: &Feed) {
     while !feed.pause(Duration::from_secs(1)).await {
         let dir = feed.requests.clone();
-        let Ok((symbols, events)) = tokio::task::spawn_blocking(move || take(&dir)).await else { return };
+        let Some((symbols, events)) = chore::run(move || take(&dir)).await else { continue };
         for detail in events {
             // A log that takes no records says so itself; the event is lost with what came meanwhile.
             let _ = feed.log.event(0, PRESSURE_EVENT, detail);

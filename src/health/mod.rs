@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use self::disk::DiskGauge;
 use self::readers::Readers;
+use crate::chore;
 use crate::clock;
 use crate::compact;
 use crate::config::Config;
@@ -82,8 +83,8 @@ impl Health {
     pub async fn watch(self: Arc<Self>, shutdown: Shutdown) {
         loop {
             let this = Arc::clone(&self);
-            // A panic there would be told by the runtime; nothing depends on it.
-            let _ = tokio::task::spawn_blocking(move || this.look()).await;
+            // A panic there is told; nothing depends on it.
+            let _ = chore::run(move || this.look()).await;
             tokio::select! {
                 () = shutdown.wait() => return,
                 () = tokio::time::sleep(EVERY) => {}
