@@ -45,3 +45,4 @@ pub mod shutdown;
 mod sql;
 pub mod telemetry;
 pub mod venue;
+mod words;

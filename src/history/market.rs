@@ -3,41 +3,7 @@
 //!
 //! Source: the tree of data.binance.vision and the README of github.com/binance/binance-public-data.
 
-/// Makes an enum of words with `ALL`, `as_str`, `FromStr` and `Display`.
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name { $($(#[$vdoc])* $variant),+ }
-
-        impl $name {
-            /// All of them.
-            pub const ALL: &'static [$name] = &[$($name::$variant),+];
-
-            /// The word, as commands, the manifest and the archive write it.
-            pub fn as_str(self) -> &'static str {
-                match self { $($name::$variant => $word),+ }
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = $crate::history::market::UnknownWord;
-
-            fn from_str(word: &str) -> Result<Self, Self::Err> {
-                let known = || Self::ALL.iter().map(|v| v.as_str()).collect::<Vec<_>>().join(", ");
-                let found = Self::ALL.iter().copied().find(|v| v.as_str() == word);
-                found.ok_or_else(|| $crate::history::market::UnknownWord::new($what, word, known()))
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-    };
-}
-pub(super) use words;
+use crate::words::words;
 
 /// A word that names nothing here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,14 +15,14 @@ pub struct UnknownWord {
 }
 
 impl UnknownWord {
-    pub(super) fn new(what: &'static str, word: &str, known: String) -> Self {
-        Self { what, word: word.to_owned(), known }
+    pub(super) fn new(what: &'static str, word: &str, known: impl Iterator<Item = &'static str>) -> Self {
+        Self { what, word: word.to_owned(), known: known.collect::<Vec<_>>().join(", ") }
     }
 }
 
 words! {
     /// A market of the archive.
-    Market, "market of the archive" {
+    Market, "market of the archive", UnknownWord {
         /// Spot.
         Spot = "spot",
         /// USD-margined futures.
@@ -70,7 +36,7 @@ words! {
 
 words! {
     /// What one file spans.
-    Period, "period of the archive" {
+    Period, "period of the archive", UnknownWord {
         /// One UTC day; there on the next day.
         Daily = "daily",
         /// One month; there in the first days of the next one.
@@ -80,7 +46,7 @@ words! {
 
 words! {
     /// What a file holds.
-    Kind, "kind of archive file" {
+    Kind, "kind of archive file", UnknownWord {
         /// Candles.
         Klines = "klines",
         /// Aggregate trades.
@@ -112,7 +78,7 @@ words! {
 
 words! {
     /// Interval of a candle in the archive.
-    BarInterval, "interval of the archive" {
+    BarInterval, "interval of the archive", UnknownWord {
         /// One second; spot only.
         S1 = "1s",
         /// One minute.

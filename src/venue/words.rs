@@ -1,44 +1,10 @@
 //! The words for venues and channels, as configuration, paths and columns have them.
 
-use std::fmt;
-use std::str::FromStr;
-
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name { $($(#[$vdoc])* $variant),+ }
-
-        impl $name {
-            /// Every one, in the order of the design.
-            pub const ALL: &'static [$name] = &[$($name::$variant),+];
-
-            /// The word used in configuration, paths and columns.
-            pub fn as_str(self) -> &'static str {
-                match self { $($name::$variant => $word),+ }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = UnknownWord;
-            fn from_str(s: &str) -> Result<Self, UnknownWord> {
-                Self::ALL.iter().copied().find(|v| v.as_str() == s).ok_or_else(|| {
-                    UnknownWord::new($what, s, Self::ALL.iter().map(|v| v.as_str()))
-                })
-            }
-        }
-    };
-}
+use crate::words::words;
 
 words! {
     /// One exchange market with one protocol.
-    VenueId, "venue" {
+    VenueId, "venue", UnknownWord {
         /// Binance spot, JSON streams.
         BinanceSpot = "binance-spot",
         /// Binance spot, SBE streams.
@@ -58,7 +24,7 @@ words! {
 
 words! {
     /// What is subscribed, in venue-neutral words.
-    Channel, "channel" {
+    Channel, "channel", UnknownWord {
         /// Every single trade.
         Trades = "trades",
         /// Aggregated trades.

@@ -80,10 +80,8 @@ impl Maker {
         };
         // A disk that could not keep what it was given is the last choice.
         let made = if self.stats.sync_errors.get() > 0 {
-            self.make_elsewhere(&header, None).or_else(|error| match self.make_here(&header, reuse) {
-                Ok(segment) => Ok(segment),
-                Err(here) => Err(joined(&here, &error)),
-            })
+            self.make_elsewhere(&header, None)
+                .or_else(|error| self.make_here(&header, reuse).map_err(|here| joined(&here, &error)))
         } else {
             self.make_here(&header, reuse).or_else(|error| self.make_elsewhere(&header, Some(error)))
         };

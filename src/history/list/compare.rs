@@ -10,14 +10,15 @@ use crate::config::Config;
 use crate::history::download::ask::Asker;
 use crate::history::download::desk::Desk;
 use crate::history::manifest::{FileRow, Listed, State, difference};
-use crate::history::market::words;
+use crate::history::market::UnknownWord;
 use crate::history::mirror::Mirror;
 use crate::history::select::Selection;
 use crate::history::trouble::Trouble;
+use crate::words::words;
 
 words! {
     /// How a file of the archive stands here.
-    Standing, "state of a file" {
+    Standing, "state of a file", UnknownWord {
         /// The archive has it, nobody asked for it yet, or it was taken away here.
         Missing = "missing",
         /// It is here and is what the archive has.
