@@ -103,11 +103,13 @@ fn kill_at_random(seed: u64, trades: usize, kills: usize, server: Option<Server>
         for _ in 0..5.min(kills - done) {
             let before = copy.place.positions();
             let service = Service::start("compactor", &copy.config, &[]);
-            // Somewhere in the start, or somewhere behind a checkpoint, while the next one is gathered or written.
-            if dice.below(3) > 0 {
+            // In turn somewhere behind a checkpoint, in the start, and right behind a checkpoint: a few kills are one of
+            // each, whatever the dice say.
+            let behind = done % 3 != 1;
+            if behind {
                 wait_until("a checkpoint is stored", || copy.place.positions() != before);
-                std::thread::sleep(Duration::from_millis(dice.below(1_500)));
-            } else {
+            }
+            if done % 3 != 2 {
                 std::thread::sleep(Duration::from_millis(dice.below(1_500)));
             }
             service.kill();
