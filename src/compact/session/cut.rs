@@ -1,0 +1,172 @@
+//! Durable, then acknowledged, then deleted: staging, publishing, and what the clock and the memory bound ask for.
+//!
+//! The order of the steps inside [`Session::cut`] and [`Session::publish`] is the exactly-once promise; the failpoints
+//! stand between them.
+
+use anyhow::Context;
+use wal_format::{Position, SegmentId};
+
+use super::show::{Counts, show_position};
+use super::{STATUS_NS, Session};
+use crate::clock;
+use crate::compact::failpoint::fail_point;
+use crate::compact::publish::{Cut, publish};
+use crate::compact::resume::remove_staging;
+use crate::compact::retire::{Keep, consumers, retire};
+use crate::compact::stage::{remove_older_states, stage_all, stage_table, write_state};
+use crate::compact::status::{Activity, LastPublish};
+use crate::compact::worker::store_ack;
+use crate::lake::{Table, WriteSettings};
+use crate::memory::Level;
+
+impl Session<'_> {
+    /// Publishes the open part, if there is one, and everything that follows from that.
+    pub(super) fn publish(&mut self, end: Position, cut: Cut) -> anyhow::Result<()> {
+        let Some(open) = self.gatherer.part.as_ref() else { return Ok(()) };
+        let counts = Counts::of(&open.account);
+        let hour = open.hour;
+        self.worker.update(|s| s.activity = Activity::Publishing);
+        self.publish_held.set(publish_bytes(&open.settings));
+        let done = publish(&self.place, &mut self.gatherer, end, cut).with_context(|| format!("publish hour {hour}"));
+        self.publish_held.set(0);
+        let Some(published) = done? else { return Ok(()) };
+        if self.gatherer.has_told() {
+            self.holes();
+        }
+        if let Some(desk) = &self.worker.desk {
+            published.manifest.repairs.iter().for_each(|r| desk.was_done(r));
+        }
+        self.acknowledge(end, &format!("published {hour}"))?;
+        fail_point!("publish.after_ack");
+        remove_staging(&self.place, &published.part)?;
+        fail_point!("publish.after_staging_removed");
+        self.retire();
+        fail_point!("publish.after_retire");
+        self.done = self.done.zip(counts, u64::wrapping_add);
+        self.cut_ns = clock::now().mono_ns;
+        self.outcome.parts += 1;
+        self.outcome.rows += published.rows();
+        let last = LastPublish {
+            hour: hour.to_string(),
+            part: format!("{}-{:016x}", published.part.log8, published.part.first_seq),
+            files: published.manifest.files.len() as u64,
+            rows: published.rows(),
+            bytes: published.bytes(),
+            at_ns: clock::wall_ns(),
+        };
+        tracing::info!(venue = %self.worker.id, hour = %hour, rows = last.rows, bytes = last.bytes, files = last.files,
+            "published");
+        self.worker.update(|s| {
+            s.parts_published += 1;
+            s.files_published += last.files;
+            s.last_publish = Some(last);
+        });
+        Ok(())
+    }
+
+    /// Makes everything up to `position` durable and acknowledges it.
+    pub(super) fn cut(&mut self, position: Position) -> anyhow::Result<()> {
+        self.cut_ns = clock::now().mono_ns;
+        if self.gatherer.part.is_none() || position == self.acked {
+            return Ok(());
+        }
+        fail_point!("cut.before_pieces");
+        stage_all(&self.place, &mut self.gatherer)?;
+        fail_point!("cut.before_state");
+        write_state(&self.place, &mut self.gatherer, position)?;
+        fail_point!("cut.after_state");
+        self.acknowledge(position, "staged")?;
+        fail_point!("cut.after_ack");
+        if let Some(part) = &self.gatherer.part {
+            remove_older_states(&self.place, part, position)?;
+        }
+        fail_point!("cut.after_old_states_removed");
+        self.retire();
+        fail_point!("cut.after_retire");
+        Ok(())
+    }
+
+    pub(super) fn acknowledge(&mut self, position: Position, note: &str) -> anyhow::Result<()> {
+        if position == self.acked {
+            return Ok(());
+        }
+        store_ack(&mut self.ack, self.log_uuid, position, note)?;
+        self.acked = position;
+        self.worker.update(|s| {
+            s.acked = Some(show_position(position));
+            s.acked_at_ns = clock::wall_ns();
+        });
+        Ok(())
+    }
+
+    /// Deletes what may go. A failure is told and tried again at the next ack: nothing depends on it.
+    pub(super) fn retire(&mut self) {
+        let lost_from = self.gatherer.part.as_ref().and_then(|p| p.account.lost.iter().map(|l| l.segment).min());
+        let keep = Keep {
+            retention_hours: self.worker.cfg.wal.retention_hours,
+            now_ns: clock::wall_ns(),
+            lost_from: lost_from.map(SegmentId),
+        };
+        let required = consumers(&self.worker.cfg, self.worker.id);
+        match retire(&self.worker.cfg, &self.worker.dir(), required, keep, self.worker.archiver.as_deref()) {
+            Ok(0) => {}
+            Ok(n) => {
+                self.outcome.segments_retired += n as u64;
+                self.worker.update(|s| s.segments_retired += n as u64);
+                tracing::info!(venue = %self.worker.id, segments = n, "retired");
+            }
+            Err(err) => {
+                tracing::warn!(venue = %self.worker.id, error = %format!("{err:#}"), "cannot retire segments");
+            }
+        }
+    }
+
+    /// What the clock and the memory bound ask for.
+    pub(super) fn housekeep(&mut self, position: Position, now_ns: u64) -> anyhow::Result<()> {
+        let lake = &self.worker.cfg.lake;
+        let touched = std::mem::take(&mut self.touched);
+        let Some(part) = self.gatherer.part.as_mut() else { return Ok(()) };
+        let mut left = touched;
+        while left != 0 {
+            if let Some(t) = part.tables.get_mut(left.trailing_zeros() as usize) {
+                t.touched_ns = now_ns;
+            }
+            left &= left - 1;
+        }
+        if now_ns.saturating_sub(self.cut_ns) >= lake.ack_interval_s.saturating_mul(1_000_000_000) {
+            return self.cut(position);
+        }
+        if now_ns.saturating_sub(self.house_ns) < STATUS_NS {
+            return Ok(());
+        }
+        self.house_ns = now_ns;
+        if part.buffered().1 > self.level.buffered_bytes(self.buffered_bytes_max) {
+            tracing::debug!(venue = %self.worker.id, "staging early: the rows in memory reached their bound");
+            if self.level > Level::Normal {
+                self.worker.status.pressure().shed("rows_staged_early");
+            }
+            return self.cut(position);
+        }
+        let idle_ns = self.level.idle_stage_s(lake.idle_stage_s).saturating_mul(1_000_000_000);
+        let mut open: Vec<(u64, Table)> = Table::ALL
+            .iter()
+            .zip(&part.tables)
+            .filter(|(_, t)| t.buffered() > 0)
+            .map(|(table, t)| (t.touched_ns, *table))
+            .collect();
+        open.sort_unstable();
+        let over = open.len().saturating_sub(self.open_tables_max);
+        for (i, (touched_ns, table)) in open.into_iter().enumerate() {
+            if i < over || now_ns.saturating_sub(touched_ns) >= idle_ns {
+                stage_table(&self.place, &mut self.gatherer, table)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What joining one table holds at most: two row groups of rows and their pages ([`crate::lake::join_pieces`]).
+fn publish_bytes(settings: &WriteSettings) -> u64 {
+    const ROW_BYTES: u64 = 120;
+    settings.row_group_rows as u64 * ROW_BYTES * 2
+}

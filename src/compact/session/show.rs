@@ -1,0 +1,126 @@
+//! What a session shows of itself: its counters, and how far it is.
+
+use wal_format::Position;
+
+use super::{LOG_STATE_NS, STATUS_NS, Session};
+use crate::clock;
+use crate::compact::account::Account;
+use crate::compact::gather::LogKind;
+use crate::compact::status::Activity;
+use crate::compact::tail::Tail;
+use crate::lake::Table;
+
+/// Counters shown in the status.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Counts {
+    records: u64,
+    frames: u64,
+    payload_bytes: u64,
+    decoded: u64,
+    control: u64,
+    undecodable: u64,
+    gaps: u64,
+    repeated: u64,
+    lost: u64,
+    rows: [u64; Table::ALL.len()],
+}
+
+impl Counts {
+    pub(super) fn of(a: &Account) -> Self {
+        let t = a.totals();
+        Self {
+            records: a.records,
+            frames: a.frames,
+            payload_bytes: a.payload_bytes,
+            decoded: t.decoded,
+            control: t.control,
+            undecodable: t.undecodable,
+            gaps: a.gap_count,
+            repeated: a.repeated,
+            lost: a.lost_count,
+            rows: std::array::from_fn(|i| Table::ALL.get(i).map_or(0, |t| a.rows_of(*t))),
+        }
+    }
+
+    pub(super) fn zip(self, o: Self, f: fn(u64, u64) -> u64) -> Self {
+        Self {
+            records: f(self.records, o.records),
+            frames: f(self.frames, o.frames),
+            payload_bytes: f(self.payload_bytes, o.payload_bytes),
+            decoded: f(self.decoded, o.decoded),
+            control: f(self.control, o.control),
+            undecodable: f(self.undecodable, o.undecodable),
+            gaps: f(self.gaps, o.gaps),
+            repeated: f(self.repeated, o.repeated),
+            lost: f(self.lost, o.lost),
+            rows: std::array::from_fn(|i| f(self.rows[i], o.rows[i])),
+        }
+    }
+}
+
+impl Session<'_> {
+    pub(super) fn show(&mut self, activity: Activity, reason: Option<String>, tail: &Tail, now_ns: u64, force: bool) {
+        if !force && now_ns.saturating_sub(self.status_ns) < STATUS_NS {
+            return;
+        }
+        self.status_ns = now_ns;
+        let mut segments = None;
+        let mut lag_bytes = None;
+        let position = tail.reader.position();
+        let due = force || self.log_state_ns == 0 || now_ns.saturating_sub(self.log_state_ns) >= LOG_STATE_NS;
+        if due && let Ok(state) = wal_format::log_state(&self.worker.dir()) {
+            self.log_state_ns = now_ns;
+            self.writer_alive = state.writer_alive;
+            segments = Some(state.segments.len() as u64);
+            lag_bytes = wal_format::control::read(&self.worker.dir())
+                .map(|c| wal_format::bytes_between(&state.segments, position, c.committed));
+        }
+        let part = self.gatherer.part.as_ref();
+        let counts = part.map_or(self.done, |p| self.done.zip(Counts::of(&p.account), u64::wrapping_add));
+        let (rows, bytes) = part.map_or((0, 0), |p| p.buffered());
+        self.rows_held.set(bytes);
+        self.keys_held.set(self.gatherer.recent_keys_bytes());
+        let lag_ms = match activity {
+            Activity::AtTail | Activity::Stopped => 0,
+            _ => clock::wall_ns().saturating_sub(self.last_ts_recv_ns) / 1_000_000,
+        };
+        let repairs = self.worker.desk.as_ref().filter(|_| self.worker.kind == LogKind::Collected).map(|d| d.counts());
+        self.worker.update(|s| {
+            s.activity = activity;
+            s.reason = reason;
+            s.log_uuid.get_or_insert_with(|| self.place.log.clone());
+            s.position = Some(show_position(position));
+            s.records = counts.records;
+            s.frames = counts.frames;
+            s.payload_bytes = counts.payload_bytes;
+            s.decoded = counts.decoded;
+            s.control = counts.control;
+            s.undecodable = counts.undecodable;
+            s.gaps = counts.gaps;
+            s.repeated = counts.repeated;
+            s.lost_ranges = counts.lost;
+            s.rows_total = counts.rows.iter().sum();
+            for (table, n) in Table::ALL.iter().zip(counts.rows).filter(|(_, n)| *n > 0) {
+                s.rows.insert(table.to_string(), n);
+            }
+            s.lag_ms = if self.last_ts_recv_ns == 0 { 0 } else { lag_ms };
+            s.last_record_ns = self.last_ts_recv_ns;
+            s.lag_bytes = lag_bytes.unwrap_or(s.lag_bytes);
+            s.segments_on_disk = segments.unwrap_or(s.segments_on_disk);
+            s.writer_alive = self.writer_alive;
+            if let Some(c) = repairs {
+                (s.repairs_waiting, s.repaired, s.unrepaired) = (c.waiting, c.repaired, c.unrepaired);
+                s.repaired_rows = c.rows;
+            }
+            s.open_hour = part.map(|p| p.hour.to_string());
+            s.open_records = part.map_or(0, |p| p.account.records);
+            s.buffered_rows = rows;
+            s.buffered_bytes = bytes;
+            s.staged_pieces = part.map_or(0, |p| p.tables.iter().map(|t| t.pieces().len() as u64).sum());
+        });
+    }
+}
+
+pub(super) fn show_position(p: Position) -> String {
+    format!("{}@{} {}", p.segment, p.offset, p.seq)
+}
