@@ -20,8 +20,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use wal_format::durable;
 
+use super::pass::{Known, Log};
+use super::report::{PartReport, Report, Verdict, part_report};
 use super::verify::differences;
-use super::{Known, Log, PartReport, Report, Verdict, part_report};
 use crate::compact::failpoint::fail_point;
 use crate::compact::gather::Revision;
 use crate::compact::publish::Published;

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use super::{Known, Log, PartReport, Report, Stopped, Verdict, ends, part_report};
+use super::pass::{Known, Log, Stopped, ends};
+use super::report::{PartReport, Report, Verdict, part_report};
 use crate::compact::chain;
 use crate::compact::gather::{Continuation, Gatherer, Revision};
 use crate::compact::publish::Published;

@@ -1,0 +1,218 @@
+//! One log of a replay, folded part by part with the cuts of the live path.
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use anyhow::Context;
+use wal_format::{LogReader, LossReason, Position, ReaderOptions, Shelf, Step};
+
+use super::report::{Report, Verdict, part_report};
+use crate::compact::gather::{Continuation, Gatherer, LogKind, Revision, missing_beginning};
+use crate::compact::publish::{Cut, Published, publish};
+use crate::compact::resume::remove_staging;
+use crate::compact::stage::{Place, stage_full, to_position};
+use crate::lake::{Hour, Manifest, Part, WriteSettings};
+use crate::venue::Venue;
+
+/// Looks at the end of a log before it counts as the end: the reader asks the directory ever more rarely.
+const END_LOOKS: u32 = 8;
+
+/// A part that the lake has.
+pub(super) struct Known {
+    pub part: Part,
+    pub manifest: Manifest,
+    /// SHA-256 of the manifest's bytes.
+    pub sha256: String,
+}
+
+pub(super) struct Log {
+    pub venue: &'static dyn Venue,
+    pub kind: LogKind,
+    pub shelf: Shelf,
+    pub name: String,
+    pub first_segment: u64,
+    pub settings: WriteSettings,
+    pub from: Option<Hour>,
+    pub to_ns: Option<u64>,
+    /// Damage that the archive suffered after it was written, in the part being read.
+    pub damage: RefCell<Vec<String>>,
+}
+
+/// Where a part of a replay ends.
+pub(super) enum End {
+    /// There, and why (a manifest says so).
+    At(Position, Cut),
+    /// Where its hour ends.
+    Hour,
+}
+
+/// Where the part of `m` ends.
+pub(super) fn ends(m: &Manifest) -> End {
+    End::At(to_position(m.end), if m.ends_log { Cut::Log } else { Cut::Hour })
+}
+
+/// What stopped a pass over a part.
+pub(super) enum Stopped {
+    /// The part is complete; the next one, if any, begins with the record not taken.
+    Complete(Option<Published>),
+    /// The log ends.
+    LogEnd(Option<Published>),
+}
+
+impl Log {
+    pub(super) fn place(&self, lake: &Path) -> Place {
+        Place { lake: lake.to_owned(), venue: self.venue.id().to_string(), log: self.name.clone() }
+    }
+
+    pub(super) fn wanted(&self, hour: Hour) -> bool {
+        self.from.is_none_or(|from| hour >= from) && self.to_ns.is_none_or(|to| hour.start_ns() < to)
+    }
+
+    pub(super) fn reader(&self, from: Position) -> anyhow::Result<LogReader> {
+        let options = ReaderOptions {
+            follow_damaged: true,
+            archive: self.shelf.archive().map(Path::to_path_buf),
+            ..ReaderOptions::default()
+        };
+        let dir = self.shelf.dir();
+        LogReader::open(dir, from, options).with_context(|| format!("open the log {}", dir.display()))
+    }
+
+    /// Gathers one part from where `reader` stands and publishes it below `place`, if its hour is wanted.
+    pub(super) fn part(
+        &self,
+        reader: &mut LogReader,
+        gatherer: &mut Gatherer,
+        place: &Place,
+        end: &End,
+        beginning: &mut bool,
+    ) -> anyhow::Result<Stopped> {
+        let mut looks = 0;
+        loop {
+            if let End::At(end, cut) = end
+                && reader.position().seq >= end.seq
+            {
+                return Ok(Stopped::Complete(self.close(gatherer, place, *end, *cut)?));
+            }
+            let at = reader.position();
+            match reader.next().context("read the log")? {
+                Step::Record(record) => {
+                    looks = 0;
+                    if gatherer.part.is_none()
+                        && self.to_ns.is_some_and(|to| gatherer.hour_of(&record).start_ns() >= to)
+                    {
+                        return Ok(Stopped::LogEnd(None));
+                    }
+                    let begins_next = match end {
+                        End::At(end, _) => record.seq >= end.seq,
+                        End::Hour => gatherer.ends_before(&record),
+                    };
+                    if begins_next {
+                        let here = record.position;
+                        let (end, cut) = if let End::At(end, cut) = end { (*end, *cut) } else { (here, Cut::Hour) };
+                        // The record opens the next part: that pass reads it again.
+                        *reader = self.reader(here)?;
+                        return Ok(Stopped::Complete(self.close(gatherer, place, end, cut)?));
+                    }
+                    if std::mem::take(beginning)
+                        && let Some(lost) = missing_beginning(&record)
+                    {
+                        gatherer.lost(&lost);
+                    }
+                    let touched = gatherer.record(&record);
+                    stage_full(place, gatherer, touched)?;
+                }
+                Step::Lost(lost) => {
+                    looks = 0;
+                    if lost.reason == LossReason::ArchiveFrame {
+                        self.damage.borrow_mut().push(lost.to_string());
+                    }
+                    if let End::At(end, cut) = end
+                        && lost.from >= end.seq
+                    {
+                        *reader = self.reader(at)?;
+                        return Ok(Stopped::Complete(self.close(gatherer, place, *end, *cut)?));
+                    }
+                    gatherer.lost(&lost);
+                }
+                Step::AwaitRepair { .. } => reader.skip_damaged(),
+                Step::Tail if looks < END_LOOKS => looks += 1,
+                Step::Tail => return Ok(Stopped::LogEnd(self.close(gatherer, place, at, Cut::Log)?)),
+            }
+        }
+    }
+
+    fn close(
+        &self,
+        gatherer: &mut Gatherer,
+        place: &Place,
+        end: Position,
+        cut: Cut,
+    ) -> anyhow::Result<Option<Published>> {
+        let Some(open) = &gatherer.part else { return Ok(None) };
+        let part = place.part_of(open);
+        let published = if self.wanted(open.hour) {
+            publish(place, gatherer, end, cut).with_context(|| format!("publish hour {}", part.hour))?
+        } else {
+            gatherer.close();
+            None
+        };
+        remove_staging(place, &part)?;
+        Ok(published)
+    }
+
+    /// Rebuilds everything wanted below `out`.
+    pub(super) fn rebuild(&self, parts: &[Known], out: &Path, report: &mut Report) -> anyhow::Result<()> {
+        let place = self.place(out);
+        // Parts whose beginning is gone from the log cannot be rebuilt; the first whole one follows on the last of them.
+        let gone = parts.iter().take_while(|known| known.manifest.first.segment < self.first_segment).count();
+        let (mut gatherer, from) = match gone.checked_sub(1).and_then(|i| parts.get(i)) {
+            Some(before) => (self.after(before, self.settings.clone())?, to_position(before.manifest.end)),
+            None => (
+                Gatherer::new(self.venue, self.kind, self.settings.clone(), &Continuation::default())?,
+                Position::START,
+            ),
+        };
+        if gone > 0 {
+            report.notes.push(format!(
+                "{}: {gone} published parts are no longer wholly in the log and were not rebuilt",
+                place.venue
+            ));
+        }
+        let mut beginning = gone == 0;
+        let mut reader = self.reader(from)?;
+        let mut cuts = parts.iter().skip(gone);
+        loop {
+            let next = cuts.next();
+            if let Some(known) = next {
+                gatherer.set_settings(known.manifest.settings.clone());
+                gatherer.revise(Revision::of(&known.manifest));
+            } else {
+                gatherer.set_settings(self.settings.clone());
+            }
+            let end = next.map_or(End::Hour, |known| ends(&known.manifest));
+            let stopped = self.part(&mut reader, &mut gatherer, &place, &end, &mut beginning)?;
+            let (published, last) = match stopped {
+                Stopped::Complete(p) => (p, false),
+                Stopped::LogEnd(p) => (p, true),
+            };
+            let damage: Vec<String> = self.damage.borrow_mut().drain(..).collect();
+            match (&published, next) {
+                (Some(p), _) => report.parts.push(part_report(p.part.clone(), Verdict::Rebuilt, p.rows(), damage)),
+                // Left out: what follows is chained to what the lake has of it.
+                (None, Some(known)) => gatherer.chain_to(known.sha256.clone()),
+                (None, None) => {}
+            }
+            if last {
+                return Ok(());
+            }
+        }
+    }
+
+    pub(super) fn after(&self, before: &Known, settings: WriteSettings) -> anyhow::Result<Gatherer> {
+        let continuation: Continuation = serde_json::from_value(before.manifest.continuation.clone())
+            .with_context(|| format!("read the continuation of the manifest of {}", before.manifest.hour))?;
+        let continuation = Continuation { previous_sha256: Some(before.sha256.clone()), ..continuation };
+        Gatherer::new(self.venue, self.kind, settings, &continuation).context("go on behind a manifest")
+    }
+}
