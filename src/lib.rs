@@ -33,6 +33,7 @@ pub mod config;
 pub mod hangup;
 pub mod health;
 pub mod history;
+pub mod host;
 pub mod kline;
 pub mod lake;
 pub mod memory;

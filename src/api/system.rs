@@ -17,8 +17,9 @@ use super::params::Params;
 use super::{Shared, blocking, now_ms};
 use crate::collect::status::{ConnStatus, StreamStatus, VenueStatus};
 use crate::config::Config;
+use crate::host::{self, ProcessMemory};
 use crate::kline::KlineHub;
-use crate::outside::{self, LogStatus, ProcessMemory};
+use crate::outside::{self, LogStatus};
 use crate::venue::VenueId;
 
 /// How long an answer serves everybody.
@@ -70,7 +71,7 @@ fn look(app: &Shared) -> anyhow::Result<Value> {
     let feeds: Vec<Feed> = cfg.venues.keys().map(|v| Feed::of(*v, collectors.get(v))).collect();
     let own = std::process::id();
     let mut processes =
-        vec![Process { name: "compactor", pid: own, venues: Vec::new(), memory: outside::process_memory(own) }];
+        vec![Process { name: "compactor", pid: own, venues: Vec::new(), memory: host::process_memory(own) }];
     for log in logs.iter().filter(|l| l.collector_running) {
         let Some(pid) = log.collector_pid else { continue };
         match processes.iter_mut().find(|p| p.pid == pid && p.name == "collector") {
@@ -79,7 +80,7 @@ fn look(app: &Shared) -> anyhow::Result<Value> {
                 name: "collector",
                 pid,
                 venues: vec![log.venue],
-                memory: outside::process_memory(pid),
+                memory: host::process_memory(pid),
             }),
         }
     }
@@ -87,8 +88,8 @@ fn look(app: &Shared) -> anyhow::Result<Value> {
         "now": now_ms(),
         "version": env!("CARGO_PKG_VERSION"),
         "data_dir": cfg.data_dir.display().to_string(),
-        "disk": outside::disk(&cfg.data_dir),
-        "machine": outside::machine_memory(),
+        "disk": host::disk(&cfg.data_dir),
+        "machine": host::machine_memory(),
         "processes": serde_json::to_value(&processes)?,
         "memory": serde_json::to_value(memory)?,
         "logs": serde_json::to_value(&logs)?,

@@ -18,9 +18,10 @@ use wal_format::{Append, Kind, LogWriter};
 use super::*;
 use crate::compact::Mode;
 use crate::config::{Config, Memory};
+use crate::host::Process;
 use crate::kline::KlineService;
 use crate::memory::Pressure;
-use crate::memory::sample::{Process, Sample};
+use crate::memory::sample::Sample;
 use crate::venue::VenueId;
 
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -7,6 +7,7 @@ use super::{ConfigArg, load, need_venues, print_out};
 use crate::collect::status::VenueStatus;
 use crate::compact::status::Snapshot;
 use crate::config::Config;
+use crate::host;
 use crate::memory::Report;
 use crate::outside::{self, LogStatus};
 
@@ -33,7 +34,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         return memory(&cfg, args.json);
     }
     let logs: Vec<LogStatus> = cfg.venues.keys().map(|v| outside::log_status(&cfg, *v)).collect();
-    let free = outside::disk(&cfg.data_dir).map(|d| d.free_bytes);
+    let free = host::disk(&cfg.data_dir).map(|d| d.free_bytes);
     let compactor = outside::compactor(&cfg);
     let collectors = outside::by_venue(outside::collectors(&cfg));
     if args.json {

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::connect::ConnectError;
+use super::connect_error::ConnectError;
 use super::proxy::{self, ProxyError, Stage};
 use crate::config::{Proxy, VenueConfig};
 

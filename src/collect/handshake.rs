@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
-use super::connect::{self, ConnectError, Opened, Route, Target};
+use super::connect::{self, Opened, Target};
+use super::connect_error::ConnectError;
+use super::dial::Route;
 use super::feed::Feed;
 use super::rest::RestError;
 use crate::venue::{ConnectionPlan, DecodeError, Heartbeat};

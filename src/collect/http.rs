@@ -16,7 +16,8 @@ use rustls::ClientConfig;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 
-use super::connect::{ConnectError, retry_after_s};
+use super::connect::retry_after_s;
+use super::connect_error::ConnectError;
 use super::dial::{Dialer, Route};
 
 /// A whole request, connecting included.

@@ -23,6 +23,7 @@
 pub(crate) mod backoff;
 mod bootstrap;
 pub(crate) mod connect;
+mod connect_error;
 pub(crate) mod dial;
 mod exposition;
 mod feed;

@@ -11,7 +11,8 @@ use serde_json::json;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::http::Method as Verb;
 
-use super::connect::{ConnectError, MESSAGE_BYTES_MAX, country};
+use super::connect::MESSAGE_BYTES_MAX;
+use super::connect_error::{ConnectError, country};
 use super::dial;
 use super::feed::Feed;
 use super::http::{self, HttpClient, HttpError};

@@ -60,9 +60,9 @@ use crate::repair::{self, Repairer};
 use crate::shutdown::Shutdown;
 use crate::venue::{self, VenueId};
 
-pub use retire::{consumers, retire_all};
+pub use retire::retire_all;
 pub use status::CompactorStatus;
-pub use worker::{READER, VenueOutcome, write_settings};
+pub use worker::{VenueOutcome, write_settings};
 
 /// How long to work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

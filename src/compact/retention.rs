@@ -24,7 +24,7 @@ use super::resume::manifests;
 use super::stage::list;
 use crate::config::Config;
 use crate::lake::{Manifest, Part};
-use crate::{clock, outside};
+use crate::{clock, host};
 
 const HOUR_NS: u64 = 3_600_000_000_000;
 const GIB: u64 = 1 << 30;
@@ -130,7 +130,7 @@ pub struct Keeper {
 
 impl Default for Keeper {
     fn default() -> Self {
-        Self::with_disk(|path| Some(outside::disk(path)?.free_bytes))
+        Self::with_disk(|path| Some(host::disk(path)?.free_bytes))
     }
 }
 

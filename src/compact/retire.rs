@@ -8,18 +8,10 @@ use std::path::Path;
 use anyhow::Context;
 use wal_format::{SegmentId, SegmentInfo};
 
+use super::Mode;
 use super::archive::{self, Archiver, Job, archive_one};
-use super::{Mode, worker};
+use crate::clock;
 use crate::config::Config;
-use crate::venue::VenueId;
-use crate::{clock, kline};
-
-/// The readers that must have passed a segment of a venue's logs before it may go: the lake, and the candles when
-/// they are made of this venue. An ack of a reader that is not configured any more holds nothing back.
-pub fn consumers(cfg: &Config, id: VenueId) -> &'static [&'static str] {
-    let candles = cfg.kline_sources().iter().any(|(venue, _)| *venue == id);
-    if candles { &[worker::READER, kline::READER] } else { &[worker::READER] }
-}
 
 /// Deletes what may go of all logs, once more when everything has stopped: the reader that finished last may have
 /// let segments go that the other one could not delete. A service that was asked to stop leaves what would have to
@@ -32,7 +24,7 @@ pub fn retire_all(cfg: &Config, mode: Mode) {
         for dir in [cfg.wal_dir(id), cfg.repair_dir(id)] {
             let keep = Keep { retention_hours: cfg.wal.retention_hours, now_ns: clock::now().wall_ns, lost_from: None };
             if dir.is_dir()
-                && let Err(err) = retire(cfg, &dir, consumers(cfg, id), keep, None)
+                && let Err(err) = retire(cfg, &dir, cfg.readers(id), keep, None)
             {
                 tracing::warn!(venue = %id, error = %format!("{err:#}"), "segments stay until the next run");
             }

@@ -23,15 +23,13 @@ use super::session::{Ended, Session};
 use super::stage::Place;
 use super::status::{Activity, CompactorStatus, VenueStatus};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, LAKE_READER};
 use crate::lake::{Hour, LakeError, Manifest, Numeric, WriteSettings};
 use crate::memory::Level;
 use crate::repair::desk::{Desk, Hole};
 use crate::shutdown::Shutdown;
 use crate::venue::{Venue, VenueId};
 
-/// Name of this consumer's ack.
-pub const READER: &str = "lake";
 /// First pause after a failure; doubled up to [`RETRY_MAX`].
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 /// Longest pause after a failure.
@@ -179,9 +177,9 @@ impl Worker {
     fn session(&self, outcome: &mut VenueOutcome) -> anyhow::Result<()> {
         let Some(uuid) = self.wait_for_log(outcome)? else { return Ok(()) };
         let dir = self.dir();
-        let mut ack = AckFile::open(&dir, READER)
+        let mut ack = AckFile::open(&dir, LAKE_READER)
             .map_err(|err| held(err, &dir))
-            .with_context(|| format!("take the place of reader {READER}"))?;
+            .with_context(|| format!("take the place of reader {LAKE_READER}"))?;
         archive::clean_up(&self.cfg, &dir, &uuid);
         let place = Place { lake: self.cfg.lake.dir.clone(), venue: self.id.to_string(), log: hex(&uuid) };
         let stored = ack.load().map_err(|err| err.to_string());

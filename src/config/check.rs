@@ -119,7 +119,7 @@ fn batch(config: &Config, source: &Source, problems: &mut Vec<Problem>) {
 /// services and by `config check`, not by [`Config::load`]: the disk is the machine's, not the file's.
 pub fn disk(config: &Config) -> Vec<Problem> {
     let segments = (1 + config.wal.ready_segments as u64) * config.venues.len() as u64;
-    let Some(free) = crate::outside::disk(&config.wal_root()).map(|d| d.free_bytes) else { return Vec::new() };
+    let Some(free) = crate::host::disk(&config.wal_root()).map(|d| d.free_bytes) else { return Vec::new() };
     // What the log holds already it need not find again.
     let room = (free + held_bytes(config)) >> 20;
     room_for(config, segments, room).into_iter().chain(spill(config)).collect()

@@ -31,6 +31,11 @@ pub use source::Origin;
 /// The shipped file, which is the default.
 pub const DEFAULT_TOML: &str = include_str!("../../config/tapedeck.toml");
 
+/// Name under which the compactor acknowledges what is in the lake.
+pub const LAKE_READER: &str = "lake";
+/// Name under which the compactor acknowledges what is in the candles.
+pub const KLINES_READER: &str = "klines";
+
 /// A checked configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -302,6 +307,13 @@ impl Config {
             _ => recorded(v, Channel::AggTrades).or_else(|| recorded(v, Channel::Trades)),
         };
         self.venues.values().filter_map(|v| Some((v.id, source(v)?))).collect()
+    }
+
+    /// The readers that must have passed a segment of a venue's logs before it may go: the lake, and the candles when
+    /// they are made of this venue. An ack of a reader that is not configured any more holds nothing back.
+    pub fn readers(&self, id: VenueId) -> &'static [&'static str] {
+        let candles = self.kline_sources().iter().any(|(venue, _)| *venue == id);
+        if candles { &[LAKE_READER, KLINES_READER] } else { &[LAKE_READER] }
     }
 
     /// Options of a log writer as configured.

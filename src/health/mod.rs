@@ -14,9 +14,8 @@ use self::disk::DiskGauge;
 use self::readers::Readers;
 use crate::chore;
 use crate::clock;
-use crate::compact;
 use crate::config::Config;
-use crate::outside;
+use crate::host;
 use crate::shutdown::Shutdown;
 use crate::venue::VenueId;
 
@@ -51,7 +50,7 @@ impl Health {
         let readers = |id: &VenueId| {
             // A reader that acknowledges this rarely is not there.
             let patience_ns = (3 * cfg.lake.ack_interval_s).max(900) * 1_000_000_000;
-            (*id, cfg.wal_dir(*id), Mutex::new(Readers::new(compact::consumers(cfg, *id), patience_ns)))
+            (*id, cfg.wal_dir(*id), Mutex::new(Readers::new(cfg.readers(*id), patience_ns)))
         };
         Health {
             disks: vec![Disk::new("log", cfg.wal_root(), needs)],
@@ -68,7 +67,7 @@ impl Health {
     pub fn look(&self) {
         let now = clock::now();
         for disk in &self.disks {
-            if let Some(now_there) = outside::disk(&disk.dir) {
+            if let Some(now_there) = host::disk(&disk.dir) {
                 disk.gauge.lock().unwrap_or_else(PoisonError::into_inner).look(now_there.free_bytes, now.mono_ns);
             }
         }

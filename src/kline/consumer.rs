@@ -10,6 +10,7 @@
 //! Whatever fails, the feed begins anew at its last checkpoint, as after a crash.
 
 mod checkpoint;
+mod commit;
 mod reading;
 
 use std::path::Path;
@@ -21,20 +22,18 @@ use anyhow::Context;
 use tokio::sync::mpsc::UnboundedSender;
 use wal_format::{AckFile, Position};
 
-use self::checkpoint::Acks;
-pub(super) use self::checkpoint::{Commit, write};
+use self::commit::Acks;
+pub(super) use self::commit::{Commit, write};
 use self::reading::Reading;
 use super::feed::{Feed, FeedState};
 use super::hub::KlineHub;
 use super::message::Item;
 use super::seeder::Want;
 use crate::compact::Mode;
-use crate::config::Config;
+use crate::config::{Config, KLINES_READER};
 use crate::shutdown::Shutdown;
 use crate::venue::{Channel, Venue, VenueId};
 
-/// Name of this reader's acks.
-pub const READER: &str = "klines";
 /// Items of one batch at most: enough that a symbol has several of them. The end of the log ends a batch too.
 const BATCH_ITEMS: usize = 4_096;
 /// Between two looks for a log that is not there yet.
@@ -157,5 +156,6 @@ fn log_uuid(dir: &Path) -> anyhow::Result<Option<[u8; 16]>> {
 }
 
 fn take_place(dir: &Path) -> anyhow::Result<AckFile> {
-    AckFile::open(dir, READER).with_context(|| format!("take the place of reader {READER} in {}", dir.display()))
+    AckFile::open(dir, KLINES_READER)
+        .with_context(|| format!("take the place of reader {KLINES_READER} in {}", dir.display()))
 }

@@ -44,7 +44,6 @@ pub mod store;
 mod touched;
 
 pub use actor::{KlineActor, Shown, Totals, Worker};
-pub use consumer::READER;
 pub use data::{KlineData, Tick};
 pub use feed::{Feed, FeedState};
 pub use generator::{BarEvent, KEPT, KlineGenerator, What};

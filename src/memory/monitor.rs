@@ -248,7 +248,8 @@ fn limits(sample: &Sample, settings: &Memory) -> Vec<Limit> {
         let p = &sample.process;
         all.push(limit("memory.limit_mib".to_owned(), settings.limit_mib << 20, p.own(), p.file));
     } else if let Some(m) = sample.machine {
-        all.push(limit("machine".to_owned(), m.total, m.total.saturating_sub(m.available), 0));
+        let used = m.total_bytes.saturating_sub(m.available_bytes);
+        all.push(limit("machine".to_owned(), m.total_bytes, used, 0));
     }
     all.sort_by(|a, b| b.used_percent.total_cmp(&a.used_percent));
     all

@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 
 use super::super::cgroup::Usage;
-use super::super::sample::{Machine, Process};
 use super::*;
+use crate::host::{Machine, Process};
 
 const S: u64 = 1_000_000_000;
 
@@ -15,7 +15,7 @@ fn settings(own_limit: bool) -> Memory {
 
 fn own(mib: u64) -> Sample {
     let process = Process { anonymous: mib << 20, file: 4 << 30, ..Process::default() };
-    let machine = Some(Machine { total: 200 << 20, available: 100 << 20 });
+    let machine = Some(Machine { total_bytes: 200 << 20, available_bytes: 100 << 20 });
     Sample { process, machine, ..Sample::default() }
 }
 

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::level::Level;
 use super::parts::{Held, Holding};
-use super::sample::{Process, Stall};
+use super::sample::Stall;
+use crate::host::Process;
 
 /// One limit and how much of it is used.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

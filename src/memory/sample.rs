@@ -1,60 +1,11 @@
 //! What the kernel says about memory now: this process, its cgroups, the machine, and who waits.
-//!
-//! Own memory is what nobody else can take away: anonymous and shared pages and what of them is swapped out. Mapped
-//! files are page cache: the log's segments are mapped, written back, and dropped by the kernel when it needs room,
-//! so they count in RSS and in no limit that kills.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::cgroup::{self, Cgroup, Usage};
-
-/// Memory of this process, bytes. Source: proc_pid_status(5).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Process {
-    /// Heap and stacks.
-    pub anonymous: u64,
-    /// Mapped files, the log's segments above all: page cache.
-    pub file: u64,
-    /// Shared memory.
-    pub shared: u64,
-    /// Swapped out.
-    pub swap: u64,
-    /// Page tables.
-    pub page_tables: u64,
-    /// Threads, a count.
-    pub threads: u64,
-}
-
-impl Process {
-    /// What this process keeps until it frees it, bytes.
-    pub fn own(&self) -> u64 {
-        self.anonymous + self.shared + self.swap + self.page_tables
-    }
-
-    /// Resident set, bytes.
-    pub fn resident(&self) -> u64 {
-        self.anonymous + self.file + self.shared
-    }
-
-    /// Out of the text of /proc/self/status.
-    pub fn parse(status: &str) -> Process {
-        let number = |name: &str| {
-            let line = status.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'));
-            line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0)
-        };
-        let kib = |name: &str| number(name).saturating_mul(1024);
-        Process {
-            anonymous: kib("RssAnon"),
-            file: kib("RssFile"),
-            shared: kib("RssShmem"),
-            swap: kib("VmSwap"),
-            page_tables: kib("VmPTE"),
-            threads: number("Threads"),
-        }
-    }
-}
+use crate::host::{Machine, Process};
 
 /// Pressure stall information: the share of the last 10 s, percent. Source: kernel documentation, "PSI".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -73,26 +24,6 @@ impl Stall {
             line.split_whitespace().find_map(|f| f.strip_prefix("avg10="))?.parse::<f64>().ok()
         };
         Some(Stall { some: avg10("some ")?, full: avg10("full ").unwrap_or(0.0) })
-    }
-}
-
-/// Memory of the machine, bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Machine {
-    /// All.
-    pub total: u64,
-    /// What programs can still get without swapping.
-    pub available: u64,
-}
-
-impl Machine {
-    /// Out of the text of /proc/meminfo.
-    pub fn parse(meminfo: &str) -> Option<Machine> {
-        let kib = |name: &str| {
-            let line = meminfo.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))?;
-            line.split_whitespace().next()?.parse::<u64>().ok()
-        };
-        Some(Machine { total: kib("MemTotal")? << 10, available: kib("MemAvailable")? << 10 })
     }
 }
 
@@ -146,7 +77,7 @@ impl Places {
     /// The smallest limit over this process that is not its own setting: cgroups and machine, bytes.
     pub fn limit_bytes(&self) -> Option<u64> {
         let machine = std::fs::read_to_string(self.proc.join("meminfo")).ok().and_then(|t| Machine::parse(&t));
-        self.cgroups.iter().filter_map(Cgroup::limit_bytes).chain(machine.map(|m| m.total)).min()
+        self.cgroups.iter().filter_map(Cgroup::limit_bytes).chain(machine.map(|m| m.total_bytes)).min()
     }
 }
 
@@ -154,17 +85,6 @@ impl Places {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn own_memory_is_what_nobody_else_can_take_and_the_mapped_log_is_not_of_it() {
-        let p = Process::parse(
-            "VmHWM:\t 900000 kB\nRssAnon:\t   30000 kB\nRssFile:\t  800000 kB\nRssShmem:\t 8 kB\nVmPTE:\t 100 kB\nVmSwap:\t 12 kB\nThreads:\t9\n",
-        );
-        assert_eq!(p.own(), (30_000 + 8 + 12 + 100) << 10);
-        assert_eq!(p.resident(), 830_008 << 10);
-        assert_eq!(p.threads, 9);
-        assert_eq!(Process::parse("no such lines"), Process::default());
-    }
 
     #[test]
     fn the_shares_of_the_last_ten_seconds_are_read_and_a_kernel_without_them_is_none() {
@@ -191,7 +111,7 @@ mod tests {
         let places = Places::below(&proc);
         assert_eq!(places.limit_bytes(), Some(2 << 20));
         let sample = places.sample();
-        assert_eq!(sample.machine, Some(Machine { total: 4 << 20, available: 1 << 20 }));
+        assert_eq!(sample.machine, Some(Machine { total_bytes: 4 << 20, available_bytes: 1 << 20 }));
         assert_eq!(sample.stall, Some(Stall { some: 3.0, full: 2.0 }));
         // The inner one does not say what it uses: the outer one does.
         assert_eq!(sample.cgroups.iter().map(|c| c.limit_bytes).collect::<Vec<_>>(), [2 << 20]);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tapedeck::config::{Config, Memory};
 use tapedeck::history::download::{Job, Watch, download};
 use tapedeck::history::{ArchivePath, Kind, Market, Period, Selection, Symbols};
-use tapedeck::memory::sample::{Process, Sample};
+use tapedeck::host::Process;
+use tapedeck::memory::sample::Sample;
 use tapedeck::memory::{Level, Pressure};
 use tapedeck::shutdown::Shutdown;
 

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::config::Memory;
+use crate::host::Process;
 use crate::memory::Pressure;
-use crate::memory::sample::{Process, Sample};
+use crate::memory::sample::Sample;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_change_of_either_services_pressure_is_an_event_of_the_log_and_capture_goes_on() {

@@ -12,7 +12,7 @@ use crate::clock;
 use crate::compact::failpoint::fail_point;
 use crate::compact::publish::{Cut, publish};
 use crate::compact::resume::remove_staging;
-use crate::compact::retire::{Keep, consumers, retire};
+use crate::compact::retire::{Keep, retire};
 use crate::compact::stage::{remove_older_states, stage_all, stage_table, write_state};
 use crate::compact::status::{Activity, LastPublish};
 use crate::compact::worker::store_ack;
@@ -107,7 +107,7 @@ impl Session<'_> {
             now_ns: clock::wall_ns(),
             lost_from: lost_from.map(SegmentId),
         };
-        let required = consumers(&self.worker.cfg, self.worker.id);
+        let required = self.worker.cfg.readers(self.worker.id);
         match retire(&self.worker.cfg, &self.worker.dir(), required, keep, self.worker.archiver.as_deref()) {
             Ok(0) => {}
             Ok(n) => {

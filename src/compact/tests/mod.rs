@@ -23,6 +23,7 @@ use crate::clock;
 use crate::compact::failpoint::{self, armed_for};
 use crate::compact::replay::{ReplayArgs, Verdict, replay};
 use crate::compact::worker::Worker;
+use crate::config::LAKE_READER;
 use crate::lake::read::TableFile;
 use crate::lake::{Manifest, Part, Table, diff_trees};
 use crate::venue::VenueId;
@@ -631,7 +632,7 @@ fn a_lake_that_lost_what_was_acknowledged_says_so_instead_of_going_on_silently()
 #[test]
 fn a_second_compactor_on_the_same_log_is_refused_in_one_sentence() {
     let bed = three_hours(100);
-    let _first = AckFile::open(&bed.wal(), READER).unwrap();
+    let _first = AckFile::open(&bed.wal(), LAKE_READER).unwrap();
     let text = format!("{:#}", bed.worker(Mode::Follow, |_| {}).run().unwrap_err());
     assert!(text.contains("another compactor") && text.contains("fix:"), "{text}");
 }

@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::config::Memory;
-use crate::memory::sample::{Process, Sample};
+use crate::host::Process;
+use crate::memory::sample::Sample;
 use crate::memory::{Level, Pressure};
 
 fn under(bed: &Bed, pressure: &Pressure) -> Worker {

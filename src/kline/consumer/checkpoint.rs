@@ -1,56 +1,15 @@
-//! Bars, feed state and positions in one transaction, and then the acks. Writing is another thread's work.
+//! Bars, feed state and positions of one moment, gathered for one transaction, and whether it was written.
 
-use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::mpsc::{self, TryRecvError};
 
 use anyhow::Context;
-use wal_format::{Ack, AckFile};
 
+use super::commit::Commit;
 use super::reading::Reading;
 use crate::clock;
-use crate::compact::failpoint::fail_point;
-use crate::kline::db::{CandleDb, Checkpoint};
+use crate::kline::db::Checkpoint;
 use crate::kline::message::{Dirty, Job};
-
-/// What the database thread is to do.
-pub(in crate::kline) struct Commit {
-    checkpoint: Checkpoint,
-    acks: Arc<Mutex<Acks>>,
-    done: SyncSender<anyhow::Result<()>>,
-}
-
-/// The acks of one feed's logs.
-#[derive(Default)]
-pub(super) struct Acks {
-    pub main: Option<AckFile>,
-    pub repair: Option<AckFile>,
-}
-
-/// Writes checkpoints until all feeds are gone.
-pub(in crate::kline) fn write(mut db: Box<dyn CandleDb>, commits: &Receiver<Commit>) {
-    while let Ok(Commit { checkpoint, acks, done }) = commits.recv() {
-        fail_point!("klines.before_commit");
-        let result = db.commit(&checkpoint).context("store candles").and_then(|_| {
-            fail_point!("klines.after_commit");
-            let mut acks = acks.lock().unwrap_or_else(PoisonError::into_inner);
-            for log in &checkpoint.logs {
-                let file = if log.log == "main" { acks.main.as_mut() } else { acks.repair.as_mut() };
-                let Some(file) = file else { continue };
-                let ack = Ack {
-                    log_uuid: log.log_uuid,
-                    position: log.position,
-                    generation: 0,
-                    note: "candles stored".to_owned(),
-                };
-                file.store(&ack).context("store the ack")?;
-            }
-            Ok(())
-        });
-        fail_point!("klines.after_ack");
-        // Nobody listens only when the feed has ended.
-        let _ = done.send(result);
-    }
-}
 
 impl Reading<'_> {
     /// Gathers what changed and gives it to the database thread.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use wal_format::{Position, RecordRef, Step};
 
-use super::checkpoint::Acks;
+use super::commit::Acks;
 use super::{BATCH_ITEMS, Consumer, log_uuid, take_place};
 use crate::compact::Mode;
 use crate::compact::tail::Tail;

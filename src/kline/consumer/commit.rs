@@ -1,0 +1,50 @@
+//! Writing is another thread's work: one transaction, and then the acks.
+
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context;
+use wal_format::{Ack, AckFile};
+
+use crate::compact::failpoint::fail_point;
+use crate::kline::db::{CandleDb, Checkpoint};
+
+/// What the database thread is to do.
+pub(in crate::kline) struct Commit {
+    pub(super) checkpoint: Checkpoint,
+    pub(super) acks: Arc<Mutex<Acks>>,
+    pub(super) done: SyncSender<anyhow::Result<()>>,
+}
+
+/// The acks of one feed's logs.
+#[derive(Default)]
+pub(super) struct Acks {
+    pub main: Option<AckFile>,
+    pub repair: Option<AckFile>,
+}
+
+/// Writes checkpoints until all feeds are gone.
+pub(in crate::kline) fn write(mut db: Box<dyn CandleDb>, commits: &Receiver<Commit>) {
+    while let Ok(Commit { checkpoint, acks, done }) = commits.recv() {
+        fail_point!("klines.before_commit");
+        let result = db.commit(&checkpoint).context("store candles").and_then(|_| {
+            fail_point!("klines.after_commit");
+            let mut acks = acks.lock().unwrap_or_else(PoisonError::into_inner);
+            for log in &checkpoint.logs {
+                let file = if log.log == "main" { acks.main.as_mut() } else { acks.repair.as_mut() };
+                let Some(file) = file else { continue };
+                let ack = Ack {
+                    log_uuid: log.log_uuid,
+                    position: log.position,
+                    generation: 0,
+                    note: "candles stored".to_owned(),
+                };
+                file.store(&ack).context("store the ack")?;
+            }
+            Ok(())
+        });
+        fail_point!("klines.after_ack");
+        // Nobody listens only when the feed has ended.
+        let _ = done.send(result);
+    }
+}
