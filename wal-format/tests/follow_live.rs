@@ -8,7 +8,7 @@ mod writer;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use support::{Rng, check_payload, spawn_self};
 use wal_format::{
@@ -199,17 +199,21 @@ fn verify_beside_a_busy_writer_sees_an_open_end_and_nothing_worse() {
     let dir = tempfile::tempdir().unwrap();
     let mut writer = LogWriter::open(dir.path(), options(64 * 1024)).unwrap();
     let done = AtomicBool::new(false);
+    let rounds = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for n in 0..support::runs(4_000) {
+            // However slow the other thread is, two of its rounds begin and end beside this one.
+            let mut n = 0;
+            while n < support::runs(4_000) || rounds.load(Ordering::Relaxed) < 3 {
                 append(&mut writer, n, LONGEST);
                 if n % 8 == 0 {
                     std::thread::sleep(std::time::Duration::from_micros(200));
                 }
+                n += 1;
             }
             done.store(true, Ordering::Relaxed);
         });
-        let (mut worst, mut rounds) = (None, 0);
+        let mut worst = None;
         while !done.load(Ordering::Relaxed) {
             wal_format::verify::verify_log(dir.path(), false, |report| {
                 if report.worst() > Some(wal_format::verify::Severity::TornTail) {
@@ -217,9 +221,8 @@ fn verify_beside_a_busy_writer_sees_an_open_end_and_nothing_worse() {
                 }
             })
             .unwrap();
-            rounds += 1;
+            rounds.fetch_add(1, Ordering::Relaxed);
         }
         assert!(worst.is_none(), "{worst:?}");
-        assert!(rounds > 1, "verify never overlapped the writer");
     });
 }
