@@ -34,9 +34,9 @@ pub use words::{Channel, UnknownWord, VenueId};
 /// The market of that name.
 pub fn venue(id: VenueId) -> &'static dyn Venue {
     match id {
-        VenueId::BinanceSpot => &binance::spot::BinanceSpot,
+        VenueId::BinanceSpot => &binance::spot::SPOT,
         VenueId::BinanceSpotSbe => &binance::spot_sbe::BinanceSpotSbe,
-        VenueId::BinanceUsdm => &binance::usdm::BinanceUsdm,
+        VenueId::BinanceUsdm => &binance::usdm::USDM,
         VenueId::KucoinSpot => &kucoin::spot::SPOT,
         VenueId::KucoinFutures => &kucoin::futures::FUTURES,
         VenueId::GateSpot => &gate::spot::SPOT,

@@ -136,9 +136,7 @@ fn a_segment_that_recovery_filled_with_holes_is_archived_as_it_is() {
         one.data(format!("after {n}").as_bytes());
     }
     let path = one.write(dir.path());
-    let mut two = SegmentBuilder::new(2, 1, one.counter);
-    two.data(b"next");
-    two.write(dir.path());
+    SegmentBuilder::new(2, 1, one.counter).with(&["next"]).write(dir.path());
     let kept = dir.path().join("kept");
     assert!(matches!(pack(&path, &kept, 3, &mut quiet), Err(archive::PackError::NotSealed { .. })));
     repair(dir.path()).unwrap();

@@ -24,9 +24,7 @@ fn a_reader_walks_from_seal_to_the_next_segment() {
     one.data(b"a");
     one.seal(2);
     one.write(dir.path());
-    let mut two = SegmentBuilder::new(2, 1, one.counter);
-    two.data(b"b");
-    two.write(dir.path());
+    SegmentBuilder::new(2, 1, one.counter).with(&["b"]).write(dir.path());
     let (records, losses, stop) = read_all(dir.path());
     assert_eq!(payloads(&records), ["a", "b"]);
     assert_eq!(records.len(), 3); // The writer's SEAL is a record with a seq of its own.
@@ -53,9 +51,7 @@ fn prepared_segments_are_not_taken_for_the_continuation() {
     one.seal(2);
     one.write(dir.path());
     assert_eq!(drain(&mut reader).0.len(), 1);
-    let mut two = SegmentBuilder::new(2, 2, 0);
-    two.data(b"b");
-    two.write(dir.path());
+    SegmentBuilder::new(2, 2, 0).with(&["b"]).write(dir.path());
     let (records, losses, _) = drain(&mut reader);
     assert_eq!(payloads(&records), ["b"]);
     assert!(losses.is_empty());
@@ -65,12 +61,8 @@ fn prepared_segments_are_not_taken_for_the_continuation() {
 #[test]
 fn an_unsealed_tail_before_a_later_segment_waits_for_repair_and_then_loses_nothing() {
     let dir = dir();
-    let mut one = SegmentBuilder::new(1, 1, 0);
-    one.data(b"a");
-    one.write(dir.path());
-    let mut two = SegmentBuilder::new(2, 2, 0);
-    two.data(b"b");
-    two.write(dir.path());
+    SegmentBuilder::new(1, 1, 0).with(&["a"]).write(dir.path());
+    SegmentBuilder::new(2, 2, 0).with(&["b"]).write(dir.path());
     let mut reader = LogReader::open(dir.path(), Position::START, ReaderOptions::default()).unwrap();
     let (records, losses, stop) = drain(&mut reader);
     assert_eq!(payloads(&records), ["a"]);
@@ -93,12 +85,8 @@ fn an_unsealed_tail_before_a_later_segment_waits_for_repair_and_then_loses_nothi
 #[test]
 fn an_ephemeral_reader_steps_over_an_unsealed_tail() {
     let dir = dir();
-    let mut one = SegmentBuilder::new(1, 1, 0);
-    one.data(b"a");
-    one.write(dir.path());
-    let mut two = SegmentBuilder::new(2, 2, 0);
-    two.data(b"b");
-    two.write(dir.path());
+    SegmentBuilder::new(1, 1, 0).with(&["a"]).write(dir.path());
+    SegmentBuilder::new(2, 2, 0).with(&["b"]).write(dir.path());
     let options = ReaderOptions { follow_damaged: true, ..ReaderOptions::default() };
     let mut reader = LogReader::open(dir.path(), Position::START, options).unwrap();
     assert_eq!(payloads(&drain(&mut reader).0), ["a", "b"]);
@@ -140,9 +128,7 @@ fn a_loss_across_segments_of_one_epoch_is_exact() {
     one.data(b"a");
     one.lost(5, 0);
     one.write(dir.path());
-    let mut two = SegmentBuilder::new(2, 1, one.counter);
-    two.data(b"b");
-    two.write(dir.path());
+    SegmentBuilder::new(2, 1, one.counter).with(&["b"]).write(dir.path());
     repair(dir.path()).unwrap();
     let (records, losses, _) = read_all(dir.path());
     assert_eq!(payloads(&records), ["a", "b"]);
@@ -178,9 +164,7 @@ fn a_position_beyond_the_recovered_end_goes_on_in_the_next_epoch() {
     let end = one.at as u64;
     one.write(dir.path());
     repair(dir.path()).unwrap();
-    let mut two = SegmentBuilder::new(2, 2, 0);
-    two.data(b"b");
-    two.write(dir.path());
+    SegmentBuilder::new(2, 2, 0).with(&["b"]).write(dir.path());
     for offset in [end, end + 8, end + 56, 30_000, SEGMENT_BYTES - 8, SEGMENT_BYTES + 4096] {
         let from = Position { segment: SegmentId(1), offset, seq: Seq::new(1, if offset == end { 1 } else { 700 }) };
         let mut reader = LogReader::open(dir.path(), from, ReaderOptions::default()).unwrap();
@@ -209,9 +193,7 @@ fn a_position_of_a_life_that_was_lost_starts_at_the_new_one() {
 #[test]
 fn a_position_in_a_deleted_segment_goes_on_with_the_first_that_is_left() {
     let dir = dir();
-    let mut five = SegmentBuilder::new(5, 1, 100);
-    five.data(b"five");
-    five.write(dir.path());
+    SegmentBuilder::new(5, 1, 100).with(&["five"]).write(dir.path());
     let at = |offset, counter| Position { segment: SegmentId(3), offset, seq: Seq::new(1, counter) };
     let open = |from| LogReader::open(dir.path(), from, ReaderOptions::default()).unwrap();
     let (records, losses, _) = drain(&mut open(at(8192, 40)));
@@ -231,9 +213,7 @@ fn a_position_in_a_deleted_segment_goes_on_with_the_first_that_is_left() {
 fn a_loss_at_the_start_of_an_epoch_is_that_epochs_and_not_the_one_before() {
     // Found by the crash model: the hole was counted against the end of epoch 1.
     let dir = dir();
-    let mut one = SegmentBuilder::new(1, 1, 0);
-    one.data(b"a");
-    one.write(dir.path());
+    SegmentBuilder::new(1, 1, 0).with(&["a"]).write(dir.path());
     let mut two = SegmentBuilder::new(2, 2, 0);
     two.lost(4, 2048);
     two.data(b"b");
@@ -250,9 +230,7 @@ fn a_first_segment_that_is_lost_altogether_is_reported() {
     // Found by the crash model: nothing was said about 1:0 to 1:9.
     let dir = dir();
     SegmentBuilder::new(1, 1, 0).write(dir.path());
-    let mut two = SegmentBuilder::new(2, 1, 10);
-    two.data(b"b");
-    two.write(dir.path());
+    SegmentBuilder::new(2, 1, 10).with(&["b"]).write(dir.path());
     repair(dir.path()).unwrap();
     let (records, losses, _) = read_all(dir.path());
     assert_eq!(payloads(&records), ["b"]);
@@ -264,9 +242,7 @@ fn a_first_segment_that_is_lost_altogether_is_reported() {
 fn an_empty_segment_before_one_whose_first_sector_is_lost_is_sealed_in_one_repair() {
     // Found by the crash model: only a second repair noticed that the log went on.
     let dir = dir();
-    let mut one = SegmentBuilder::new(1, 1, 0);
-    one.data(b"a");
-    one.write(dir.path());
+    SegmentBuilder::new(1, 1, 0).with(&["a"]).write(dir.path());
     SegmentBuilder::new(2, 1, 0).write(dir.path());
     let mut three = SegmentBuilder::new(3, 1, 5);
     three.lost(2, 1024);
@@ -282,10 +258,7 @@ fn an_empty_segment_before_one_whose_first_sector_is_lost_is_sealed_in_one_repai
 #[test]
 fn the_missing_end_of_a_log_that_was_closed_is_exact() {
     let dir = dir();
-    let mut one = SegmentBuilder::new(1, 1, 0);
-    one.data(b"a");
-    one.seal(2);
-    one.write(dir.path());
+    SegmentBuilder::new(1, 1, 0).with(&["a"]).sealed(2).write(dir.path());
     // Segment 2 held 1:2 to 1:30 and is gone.
     let mut three = SegmentBuilder::new(3, 2, 0);
     let json = format!("{{\"previous_end\":\"clean\",\"previous_last_seq\":{},\"pid\":1}}", Seq::new(1, 30).get());
@@ -301,14 +274,9 @@ fn the_missing_end_of_a_log_that_was_closed_is_exact() {
 #[test]
 fn an_unused_segment_that_the_log_passed_by_is_sealed_empty() {
     let dir = dir();
-    let mut one = SegmentBuilder::new(1, 1, 0);
-    one.data(b"a");
-    one.seal(2);
-    one.write(dir.path());
+    SegmentBuilder::new(1, 1, 0).with(&["a"]).sealed(2).write(dir.path());
     SegmentBuilder::new(2, 1, 0).write(dir.path());
-    let mut three = SegmentBuilder::new(3, 2, 0);
-    three.data(b"b");
-    three.write(dir.path());
+    SegmentBuilder::new(3, 2, 0).with(&["b"]).write(dir.path());
     assert_eq!(read_all(dir.path()).2, Stop::AwaitRepair);
     repair(dir.path()).unwrap();
     let (records, losses, stop) = read_all(dir.path());
@@ -336,16 +304,11 @@ fn a_lost_header_is_made_good_by_the_records_themselves() {
 #[test]
 fn an_unreadable_segment_is_quarantined_and_reported() {
     let dir = dir();
-    let mut one = SegmentBuilder::new(1, 1, 0);
-    one.data(b"a");
-    one.seal(2);
-    one.write(dir.path());
+    SegmentBuilder::new(1, 1, 0).with(&["a"]).sealed(2).write(dir.path());
     let mut two = SegmentBuilder::new(2, 1, 2);
     two.bytes.fill(0xA5);
     two.write(dir.path());
-    let mut three = SegmentBuilder::new(3, 1, 50);
-    three.data(b"b");
-    three.write(dir.path());
+    SegmentBuilder::new(3, 1, 50).with(&["b"]).write(dir.path());
     let check = || {
         let (records, losses, _) = read_all(dir.path());
         assert_eq!(payloads(&records), ["a", "b"]);

@@ -3,7 +3,8 @@
 
 use serde_json::Value;
 
-use crate::venue::binance::spot::BinanceSpot;
+use crate::venue::binance::market::Binance;
+use crate::venue::binance::spot::SPOT;
 use crate::venue::{
     Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, Limits, RestRequest, Rows,
     StreamKey, Symbol, Token, Venue, VenueId, Want,
@@ -13,7 +14,7 @@ use crate::venue::{
 #[derive(Debug)]
 pub struct Formal;
 
-const INNER: BinanceSpot = BinanceSpot;
+const INNER: Binance = SPOT;
 
 impl Venue for Formal {
     fn id(&self) -> VenueId {

@@ -1,7 +1,8 @@
 //! Binance JSON markets: what spot and USD-M share.
 //!
 //! ```text
-//!  spot.rs, spot_sbe.rs, usdm.rs   the markets: names of streams, hosts, limits, quirks
+//!  spot.rs, usdm.rs, spot_sbe.rs   the markets: names of streams, hosts, limits, quirks
+//!  market.rs          what both JSON markets do alike, given these facts
 //!  plan.rs            wants -> sockets, subscribe messages, REST requests
 //!  control.rs         acknowledgements, refusals, serverShutdown, whose stream a frame is
 //!  listing.rs         exchangeInfo -> symbols
@@ -21,6 +22,7 @@ mod field;
 mod general;
 mod klines;
 mod listing;
+pub(crate) mod market;
 mod messages;
 mod plan;
 mod repair;

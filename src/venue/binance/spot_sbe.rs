@@ -14,7 +14,7 @@ use super::super::{
     Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, FrameKind, Heartbeat, KlinePage, Limits,
     Missing, RestKline, RestRequest, Rows, StreamKey, Symbol, Venue, VenueId, Want,
 };
-use super::spot::BinanceSpot;
+use super::spot::SPOT;
 use super::{control, plan, sbe};
 
 /// The market; use it through [`super::super::venue`].
@@ -43,11 +43,11 @@ impl Venue for BinanceSpotSbe {
 
     fn default_limits(&self) -> Limits {
         // Those of the JSON streams: a socket's 200 streams fit one SUBSCRIBE.
-        BinanceSpot.default_limits()
+        SPOT.default_limits()
     }
 
     fn rest_base(&self) -> &'static str {
-        BinanceSpot.rest_base()
+        SPOT.rest_base()
     }
 
     fn ws_base(&self) -> &'static str {
@@ -55,11 +55,11 @@ impl Venue for BinanceSpotSbe {
     }
 
     fn listing_request(&self) -> RestRequest {
-        BinanceSpot.listing_request()
+        SPOT.listing_request()
     }
 
     fn parse_listing(&self, body: &[u8]) -> Result<Vec<Symbol>, DecodeError> {
-        BinanceSpot.parse_listing(body)
+        SPOT.parse_listing(body)
     }
 
     fn plan(&self, wants: &[Want], limits: &Limits) -> Vec<ConnectionPlan> {
@@ -99,13 +99,13 @@ impl Venue for BinanceSpotSbe {
 
     fn repair_request(&self, missing: &Missing<'_>) -> Option<RestRequest> {
         match missing.channel {
-            Channel::Trades => BinanceSpot.repair_request(missing),
+            Channel::Trades => SPOT.repair_request(missing),
             _ => None,
         }
     }
 
     fn pace_group(&self) -> &'static str {
-        BinanceSpot.pace_group()
+        SPOT.pace_group()
     }
 
     fn control(&self, payload: &[u8]) -> Option<Control> {
@@ -113,11 +113,11 @@ impl Venue for BinanceSpotSbe {
     }
 
     fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest> {
-        BinanceSpot.snapshot_request(symbol, levels)
+        SPOT.snapshot_request(symbol, levels)
     }
 
     fn klines_page(&self) -> Option<KlinePage> {
-        BinanceSpot.klines_page()
+        SPOT.klines_page()
     }
 
     fn klines_request(
@@ -128,11 +128,11 @@ impl Venue for BinanceSpotSbe {
         end_ms: i64,
         limit: u32,
     ) -> Option<RestRequest> {
-        BinanceSpot.klines_request(symbol, interval, start_ms, end_ms, limit)
+        SPOT.klines_request(symbol, interval, start_ms, end_ms, limit)
     }
 
     fn parse_klines(&self, body: &[u8]) -> Result<Vec<RestKline>, DecodeError> {
-        BinanceSpot.parse_klines(body)
+        SPOT.parse_klines(body)
     }
 
     fn heartbeat(&self) -> Heartbeat {
@@ -142,7 +142,7 @@ impl Venue for BinanceSpotSbe {
     fn decode(&self, frame: &Frame<'_>, rows: &mut Rows) -> Result<Decoded, DecodeError> {
         match frame.kind {
             FrameKind::Binary => sbe::decode(frame.payload, rows),
-            FrameKind::Rest => BinanceSpot.decode(frame, rows),
+            FrameKind::Rest => SPOT.decode(frame, rows),
             // What is no known reply is reported as a refusal while it is recorded, and kept whole in `frames`.
             FrameKind::Text if control::control(frame.payload).is_some() => Ok(Decoded::Control),
             FrameKind::Text => Err(DecodeError::UnknownType("text".to_owned())),

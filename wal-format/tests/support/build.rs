@@ -56,6 +56,20 @@ impl SegmentBuilder {
         at
     }
 
+    /// With a DATA record of each text.
+    pub fn with(mut self, texts: &[&str]) -> Self {
+        for text in texts {
+            self.data(text.as_bytes());
+        }
+        self
+    }
+
+    /// With a SEAL that leads to segment `next`.
+    pub fn sealed(mut self, next: u64) -> Self {
+        self.seal(next);
+        self
+    }
+
     /// Appends a record; returns its offset.
     pub fn record(&mut self, kind: Kind, payload: &[u8]) -> usize {
         let seq = self.seq();
