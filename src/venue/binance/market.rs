@@ -7,7 +7,7 @@ use super::super::{
 use super::{Market, control, decode, klines, listing, plan, repair};
 
 /// A market; use it through [`super::super::venue`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Binance {
     pub(super) market: Market,
     pub(super) id: VenueId,
