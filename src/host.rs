@@ -53,7 +53,7 @@ impl Process {
         self.anonymous + self.file + self.shared
     }
 
-    /// Out of the text of /proc/<pid>/status.
+    /// Out of the text of `/proc/<pid>/status`.
     pub fn parse(status: &str) -> Process {
         let kib = |name: &str| number(status, name).unwrap_or(0).saturating_mul(1_024);
         Process {

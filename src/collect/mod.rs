@@ -10,7 +10,7 @@
 //! - [`slot`]: one line of a planned connection for its life; [`session`]: one socket of it.
 //! - [`handshake`]: token, URL, headers; [`dial`]: TCP, [`proxy`], TLS; [`connect`]: upgrade; [`http`]: REST
 //!   transport; [`pace`] and [`backoff`]: how often and when again.
-//! - [`log`]: the log as the tasks share it; [`record`]: what is written besides frames.
+//! - [`log`]: the log as the tasks share it; [`mod@record`]: what is written besides frames.
 //! - [`watchdog`]: silence; [`metrics`] and [`latency`]: what is counted; [`status`], [`exposition`], [`stats`] and
 //!   [`serve`]: what is said about it.
 //! - [`reload`]: another configuration while recording: what of it is taken over.

@@ -5,7 +5,7 @@
 //! process send itself SIGKILL the first or n-th time it comes by; in every other build the macro is nothing at
 //! all. Points inside the publishing of a table carry its name, such as `publish.after_rename_trades`.
 //!
-//! Unit tests arm a point for their own thread instead ([`armed_for`]): it unwinds, which loses everything that
+//! Unit tests arm a point for their own thread instead (`armed_for`): it unwinds, which loses everything that
 //! was only in memory, as a kill does.
 
 /// Points that exist once.

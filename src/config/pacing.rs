@@ -1,7 +1,7 @@
 //! How hard a venue's settings press on the venue: beyond what the venue documents is an error, beyond what is known
 //! to be safe a warning, each with the numbers and the value that would pass.
 //!
-//! The safe values are [`Venue::default_limits`]; the documented ones stand here. Addresses on loopback are taken
+//! The safe values are `Venue::default_limits`; the documented ones stand here. Addresses on loopback are taken
 //! for a simulator and may be pressed at will.
 
 use std::collections::{BTreeMap, BTreeSet};

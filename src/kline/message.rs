@@ -37,7 +37,7 @@ pub enum Item {
         /// Open time of the last one, us.
         to_us: i64,
     },
-    /// What was traded in a bar before recording began; see [`KlineGenerator::prepend`].
+    /// What was traded in a bar before recording began; see `KlineGenerator::prepend`.
     Seed {
         /// Registry index.
         symbol_index: u32,
@@ -62,7 +62,7 @@ pub enum Item {
         /// Number of the feed.
         feed: u32,
     },
-    /// The venue's listing says that a symbol does not trade, or does again; see [`KlineGenerator::halt`].
+    /// The venue's listing says that a symbol does not trade, or does again; see `KlineGenerator::halt`.
     Halt {
         /// Registry index.
         symbol_index: u32,

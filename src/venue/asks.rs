@@ -82,7 +82,7 @@ impl Fill {
     }
 }
 
-/// Ids that were never delivered, as [`Venue::repair_request`] needs to know them.
+/// Ids that were never delivered, as [`Venue::repair_request`](super::Venue::repair_request) needs to know them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missing<'a> {
     /// [`Channel::Trades`] or [`Channel::AggTrades`].
@@ -101,7 +101,7 @@ pub struct Missing<'a> {
     pub page: u32,
 }
 
-/// The answer of [`Venue::token_request`].
+/// The answer of [`Venue::token_request`](super::Venue::token_request).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     /// WebSocket base to connect to.

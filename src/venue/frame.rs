@@ -61,9 +61,9 @@ pub enum Control {
     },
     /// The server is about to close: open a replacement at once.
     ServerShutdown,
-    /// The connection may be used now, on venues where [`Venue::waits_for_welcome`].
+    /// The connection may be used now, on venues where [`Venue::waits_for_welcome`](super::Venue::waits_for_welcome).
     Welcome,
-    /// The answer to [`Venue::ping_message`].
+    /// The answer to [`Venue::ping_message`](super::Venue::ping_message).
     Pong,
     /// Something else without rows.
     Other,
@@ -74,7 +74,7 @@ pub enum Control {
 pub enum Heartbeat {
     /// The server sends protocol pings; the WebSocket layer answers.
     ServerPing,
-    /// The client sends [`Venue::ping_message`].
+    /// The client sends [`Venue::ping_message`](super::Venue::ping_message).
     ClientText {
         /// Interval in ms; a token's own interval wins.
         every_ms: u64,

@@ -10,7 +10,7 @@
 //! format; header block and footer have frames of their own, so that a directory of archives is listed by
 //! inflating a few KiB of each.
 //!
-//! - [`layout`](self::layout) which bytes of a segment are which frame: arithmetic only
+//! - [`layout`] which bytes of a segment are which frame: arithmetic only
 //! - `table` the seek table as bytes
 //! - `pack` writing, proving, publishing
 //! - `unpack` reading any byte of the segment by inflating the one frame that holds it

@@ -24,7 +24,7 @@ pub enum Kind {
     Gap = 8,
     /// Written by recovery over bytes that cannot be read.
     Hole = 9,
-    /// Last record of a segment; 24 bytes, see [`Seal`].
+    /// Last record of a segment; 24 bytes, see [`Seal`](super::Seal).
     Seal = 10,
     /// One REST response: meta length u32, meta JSON, body byte for byte.
     Rest = 11,
