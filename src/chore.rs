@@ -1,4 +1,4 @@
-//! Looks at directories and disks that come again every second: one after the other, on one thread of their own.
+//! Looks at directories and disks that come again every second or minute: one after the other, on one thread of their own.
 //!
 //! On the runtime's blocking threads a busy moment makes two of them overlap; the runtime then starts another thread, and
 //! looks that come more often than idle threads end keep it for ever. Here the number of threads stands from the first

@@ -54,6 +54,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+use crate::chore;
 use crate::config::Config;
 use crate::repair::desk::Desk;
 use crate::repair::{self, Repairer};
@@ -194,19 +195,22 @@ async fn keep_limits(cfg: Arc<Config>, shutdown: Shutdown) {
     let mut keeper = retention::Keeper::default();
     while !shutdown.requested() {
         let cfg = cfg.clone();
-        let swept = tokio::task::spawn_blocking(move || {
+        let swept = chore::run(move || {
             let swept = keeper.sweep(&cfg, crate::clock::wall_ns());
             (keeper, swept)
         });
-        match swept.await {
-            Ok((back, swept)) => {
-                keeper = back;
+        keeper = match swept.await {
+            Some((back, swept)) => {
                 if let Err(err) = swept {
                     tracing::warn!(error = %format!("{err:#}"), "cannot look for what is too old");
                 }
+                back
             }
-            Err(_) => return,
-        }
+            None => {
+                tracing::error!("a look for what is too old ended by a panic; nothing is removed until the next one");
+                retention::Keeper::default()
+            }
+        };
         tokio::time::sleep(SWEEP_EVERY).await;
     }
 }
