@@ -1,8 +1,8 @@
-//! Looks at directories and disks that come again every second or minute: one after the other, on one thread of their own.
+//! Looks at directories and disks that come again every second or minute: one after the other, on one thread.
 //!
-//! On the runtime's blocking threads a busy moment makes two of them overlap; the runtime then starts another thread, and
-//! looks that come more often than idle threads end keep it for ever. Here the number of threads stands from the first
-//! look on, so that a rise of it means something.
+//! On the runtime's blocking threads a busy moment makes two of them overlap; the runtime then starts another thread,
+//! and looks that come more often than idle threads end keep it for ever. Here the number of threads stands from the
+//! first look on, so that a rise of it means something.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{OnceLock, mpsc};
@@ -36,7 +36,7 @@ fn queue() -> Option<&'static mpsc::Sender<Job>> {
         match thread {
             Ok(_) => Some(jobs),
             Err(err) => {
-                tracing::error!(error = %err, "no thread for looks at disks and directories: health knows nothing of them");
+                tracing::error!(error = %err, "no thread for looks at disks and directories: nothing comes of them");
                 None
             }
         }

@@ -207,7 +207,7 @@ async fn keep_limits(cfg: Arc<Config>, shutdown: Shutdown) {
                 back
             }
             None => {
-                tracing::error!("a look for what is too old ended by a panic; nothing is removed until the next one");
+                tracing::error!("a look for what is too old came to no end; nothing is removed until the next one");
                 retention::Keeper::default()
             }
         };

@@ -103,10 +103,9 @@ fn kill_at_random(seed: u64, trades: usize, kills: usize, server: Option<Server>
         for _ in 0..5.min(kills - done) {
             let before = copy.place.positions();
             let service = Service::start("compactor", &copy.config, &[]);
-            // In turn somewhere behind a checkpoint, in the start, and right behind a checkpoint: a few kills are one of
-            // each, whatever the dice say.
-            let behind = done % 3 != 1;
-            if behind {
+            // In turn somewhere behind a checkpoint, in the start, and right behind a checkpoint: a few kills are one
+            // of each, whatever the dice say.
+            if done % 3 != 1 {
                 wait_until("a checkpoint is stored", || copy.place.positions() != before);
             }
             if done % 3 != 2 {

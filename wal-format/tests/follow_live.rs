@@ -224,5 +224,6 @@ fn verify_beside_a_busy_writer_sees_an_open_end_and_nothing_worse() {
             rounds.fetch_add(1, Ordering::Relaxed);
         }
         assert!(worst.is_none(), "{worst:?}");
+        assert!(rounds.load(Ordering::Relaxed) > 1, "verify never overlapped the writer");
     });
 }

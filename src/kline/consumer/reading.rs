@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use wal_format::{Position, RecordRef, Step};
+use wal_format::{Position, RecordRef, SegmentId, Step};
 
 use super::commit::Acks;
 use super::{BATCH_ITEMS, Consumer, log_uuid, take_place};
@@ -237,9 +237,7 @@ impl<'a> Reading<'a> {
                     return Ok(Look::Tail);
                 }
                 Step::AwaitRepair { segment } => {
-                    if let Some(why) = log.tail.await_repair(segment)? {
-                        self.waiting = true;
-                        self.consumer.show("waiting", Some(why));
+                    if self.waits(0, segment)? {
                         return Ok(Look::Tail);
                     }
                 }
@@ -268,15 +266,22 @@ impl<'a> Reading<'a> {
                 }
                 Step::Tail => return Ok(Look::Tail),
                 Step::AwaitRepair { segment } => {
-                    if let Some(why) = log.tail.await_repair(segment)? {
-                        self.waiting = true;
-                        self.consumer.show("waiting", Some(why));
+                    if self.waits(1, segment)? {
                         return Ok(Look::Tail);
                     }
                 }
             }
         }
         Ok(Look::More)
+    }
+
+    /// In front of the crash tail `segment` of log `at`: whether nobody has repaired it yet.
+    fn waits(&mut self, at: usize, segment: SegmentId) -> anyhow::Result<bool> {
+        let Some(log) = self.logs.get_mut(at) else { return Ok(false) };
+        let Some(why) = log.tail.await_repair(segment)? else { return Ok(false) };
+        self.waiting = true;
+        self.consumer.show("waiting", Some(why));
+        Ok(true)
     }
 
     fn take(&mut self, held: &Held) {
