@@ -14,7 +14,7 @@ use wal_format::{WriterStats, flags};
 use super::latency::Latency;
 use super::roster::Roster;
 use super::watchdog::{StreamStat, Streams};
-use crate::health::Health;
+use crate::health::{Conditions, Health};
 use crate::memory::{Held, Pressure};
 use crate::venue::VenueId;
 
@@ -46,6 +46,7 @@ macro_rules! counters {
             /// How long appends take.
             pub(super) appends: Latency,
             stats: OnceLock<Arc<WriterStats>>,
+            conditions: Conditions,
             failed: Mutex<Option<String>>,
             pub(super) no_listing: Mutex<Option<String>>,
         }
@@ -281,6 +282,11 @@ impl VenueMetrics {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What is wrong now in this process, other venues included.
+    pub fn conditions(&self) -> &Conditions {
+        &self.conditions
+    }
+
     /// Counters of the log's writer, once it is open.
     pub fn writer_stats(&self) -> Option<&WriterStats> {
         self.stats.get().map(Arc::as_ref)
@@ -293,6 +299,7 @@ pub struct Metrics {
     venues: BTreeMap<VenueId, Arc<VenueMetrics>>,
     pressure: Pressure,
     health: OnceLock<Arc<Health>>,
+    conditions: Conditions,
     reloads: [Counter; Reloaded::ALL.len()],
 }
 
@@ -323,7 +330,9 @@ impl Reloaded {
 impl Metrics {
     /// Zeros for these venues.
     pub fn new(venues: impl IntoIterator<Item = VenueId>) -> Self {
-        Self { venues: venues.into_iter().map(|v| (v, Arc::default())).collect(), ..Self::default() }
+        let conditions = Conditions::default();
+        let venue = |id| (id, Arc::new(VenueMetrics { conditions: conditions.clone(), ..VenueMetrics::default() }));
+        Self { venues: venues.into_iter().map(venue).collect(), conditions: conditions.clone(), ..Self::default() }
     }
 
     /// Of a process whose memory is watched; its parts say what they hold.
@@ -350,6 +359,11 @@ impl Metrics {
     pub(super) fn reloaded(&self, result: Reloaded) {
         let counters = Reloaded::ALL.iter().zip(&self.reloads);
         counters.filter(|(r, _)| **r == result).for_each(|(_, counter)| counter.add(1));
+    }
+
+    /// What is wrong now in this process.
+    pub fn conditions(&self) -> &Conditions {
+        &self.conditions
     }
 
     /// How tight the process's memory is.
@@ -406,6 +420,7 @@ impl Metrics {
         for (result, counter) in Reloaded::ALL.iter().zip(&self.reloads) {
             let _ = writeln!(out, "{name}{{result=\"{}\"}} {}", result.as_str(), counter.get());
         }
+        out.push_str(&self.conditions.prometheus());
         self.writers(&mut out);
         self.flow(&mut out);
         if let Some(health) = self.health() {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::metrics::{ConnState, Connection, Counts, Metrics, Place, VenueMetrics};
 use super::watchdog::StreamStat;
 use crate::clock;
+use crate::health::Condition;
 use crate::memory::Report;
 use crate::venue::VenueId;
 
@@ -69,6 +70,9 @@ pub struct Status {
     /// Memory of the process.
     #[serde(default)]
     pub memory: Option<Report>,
+    /// What is wrong now.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
 }
 
 impl Metrics {
@@ -76,12 +80,13 @@ impl Metrics {
     pub fn status(&self) -> Status {
         let (wall_ns, now) = (clock::wall_ns(), Instant::now());
         let venues = self.venues().map(|(id, v)| v.status(id, wall_ns, now)).collect();
-        Status { venues, memory: Some(self.pressure().report()) }
+        Status { venues, memory: Some(self.pressure().report()), conditions: self.conditions().list() }
     }
 
     /// One sentence per reason why something does not flow; empty when all is well.
     pub fn problems(&self) -> Vec<String> {
-        let mut all = self.pressure().problems();
+        let mut all = self.conditions().problems();
+        all.extend(self.pressure().problems());
         all.extend(self.health().map(|h| h.problems()).unwrap_or_default());
         all.extend(self.flows().into_iter().filter_map(|(id, flow)| Some(format!("{id}: {}", flow.problem()?))));
         for venue in self.status().venues {

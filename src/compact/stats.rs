@@ -93,7 +93,8 @@ mod tests {
     #[test]
     fn a_line_holds_what_came_since_and_never_less_than_nothing() {
         let at = |records, rows_total| VenueStatus { records, rows_total, ..VenueStatus::default() };
-        let before = Snapshot { venues: BTreeMap::from([("a".to_owned(), at(10, 100))]), memory: None };
+        let before =
+            Snapshot { venues: BTreeMap::from([("a".to_owned(), at(10, 100))]), memory: None, conditions: Vec::new() };
         assert_eq!(since(&before, "a", &at(15, 90)), Came { records: 5, rows: 0, ..Came::default() });
         assert_eq!(since(&before, "b", &at(3, 4)), Came { records: 3, rows: 4, ..Came::default() });
     }

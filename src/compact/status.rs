@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::health::Health;
+use crate::health::{Condition, Conditions, Health};
 use crate::memory::{Pressure, Report};
 
 /// What a worker is at.
@@ -156,6 +156,9 @@ pub struct Snapshot {
     /// Memory of the process.
     #[serde(default)]
     pub memory: Option<Report>,
+    /// What is wrong now.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
 }
 
 /// The place where workers write and the endpoint reads.
@@ -163,6 +166,7 @@ pub struct Snapshot {
 pub struct CompactorStatus {
     inner: Mutex<Snapshot>,
     pressure: Pressure,
+    conditions: Conditions,
     health: OnceLock<Arc<Health>>,
 }
 
@@ -180,6 +184,11 @@ impl CompactorStatus {
         let _ = self.health.set(health);
     }
 
+    /// What is wrong now in this process.
+    pub fn conditions(&self) -> &Conditions {
+        &self.conditions
+    }
+
     /// How tight the process's memory is.
     pub fn pressure(&self) -> &Pressure {
         &self.pressure
@@ -188,7 +197,7 @@ impl CompactorStatus {
     /// A copy of everything.
     pub fn snapshot(&self) -> Snapshot {
         let venues = self.lock().venues.clone();
-        Snapshot { venues, memory: Some(self.pressure.report()) }
+        Snapshot { venues, memory: Some(self.pressure.report()), conditions: self.conditions.list() }
     }
 
     /// Changes the entry of one log: a venue word, or `<venue>.repair`.
@@ -205,6 +214,7 @@ impl CompactorStatus {
     pub fn problems(&self) -> Vec<String> {
         let mut all: Vec<String> =
             self.lock().venues.iter().filter_map(|(name, v)| v.problem().map(|p| format!("{name}: {p}"))).collect();
+        all.extend(self.conditions.problems());
         all.extend(self.pressure.problems());
         all.extend(self.health.get().map(|h| h.problems()).unwrap_or_default());
         all
@@ -214,6 +224,7 @@ impl CompactorStatus {
     pub fn prometheus(&self) -> String {
         let snapshot = self.snapshot();
         let mut text = snapshot.prometheus();
+        text.push_str(&self.conditions.prometheus());
         if let Some(health) = self.health.get() {
             text.push_str(&health.prometheus());
         }

@@ -1,8 +1,10 @@
-//! What no single room sees: the disk that fills up, and a log that nobody reads off.
+//! What no single room sees: the disk that fills up, and a log that nobody reads off; and the list of all that is
+//! wrong now, whoever found it ([`Conditions`]).
 //!
 //! Looks every ten seconds, remembers a quarter of an hour, and tells `/health` and `/metrics` of both services.
 //! Writes nothing and stops nothing: what to do about it is a person's decision.
 
+mod conditions;
 mod disk;
 mod readers;
 
@@ -18,6 +20,8 @@ use crate::config::Config;
 use crate::host;
 use crate::shutdown::Shutdown;
 use crate::venue::VenueId;
+
+pub use self::conditions::{Condition, Conditions, Reason};
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(10);
