@@ -3,7 +3,8 @@
 //! [`archive_one`] is the whole promise: the archive is written, read back, compared and named before the segment is
 //! unlinked ([`wal_format::archive::pack`]). Whatever instruction the process dies at, the segment or its archive is
 //! whole; the next run finds both, proves the archive and unlinks. Which segments may go is decided by
-//! [`super::retire`] alone.
+//! [`super::retire`] alone, once before a segment is queued and once more when it is unlinked: the queue may be hours
+//! long, and a manifest can be damaged or gone by then.
 //!
 //! While following, the work is done by one [`Archiver`] thread at the lowest priority, so that no log is read
 //! later because another is being compressed. Never touches a segment that was not handed to it.
@@ -14,13 +15,14 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use anyhow::Context;
 use wal_format::archive::{PackStep, Packed, clean, pack};
-use wal_format::durable;
 
 use super::failpoint::fail_point;
 use super::hash::hex;
+use super::retire::retire_one;
 use super::status::CompactorStatus;
 use crate::clock;
 use crate::config::Config;
+use crate::venue::VenueId;
 
 /// Where archived segments of one log go: below the archive's root by the log's directory and the first eight
 /// digits of its uuid, as in names of the lake. Two logs of one venue never meet there.
@@ -33,6 +35,8 @@ pub fn dir_of(cfg: &Config, log_dir: &Path, log_uuid: &[u8; 16]) -> PathBuf {
 /// One segment to be archived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
+    /// Whose log it is of.
+    pub venue: VenueId,
     /// The log's name in the status.
     pub log: String,
     /// The segment.
@@ -46,8 +50,8 @@ pub struct Job {
 /// Archives one segment and unlinks it.
 ///
 /// # Errors
-/// When the archive cannot be written or does not read back; the segment is then untouched.
-pub fn archive_one(job: &Job) -> anyhow::Result<Packed> {
+/// When the archive cannot be written or does not read back, or the segment may not go any more; it is then untouched.
+pub fn archive_one(cfg: &Config, job: &Job) -> anyhow::Result<Packed> {
     fail_point!("archive.before_pack");
     let packed = pack(&job.segment, &job.to, job.level, &mut |step| match step {
         PackStep::Frame(_) => {
@@ -64,11 +68,8 @@ pub fn archive_one(job: &Job) -> anyhow::Result<Packed> {
         }
     })
     .with_context(|| format!("archive {}", job.segment.display()))?;
-    durable::remove_segment(&job.segment).with_context(|| format!("delete {}", job.segment.display()))?;
+    retire_one(cfg, job.venue, &job.segment)?;
     fail_point!("archive.after_unlink");
-    if let Some(dir) = job.segment.parent() {
-        durable::sync_dir(dir).with_context(|| format!("sync {}", dir.display()))?;
-    }
     tracing::info!(
         log = %job.log, segment = %job.segment.display(), archive = %packed.path.display(),
         bytes = packed.segment_bytes, archive_bytes = packed.archive_bytes,
@@ -89,10 +90,10 @@ pub fn clean_up(cfg: &Config, log_dir: &Path, log_uuid: &[u8; 16]) {
 }
 
 /// A queue of segments and the thread that works it off, in order; one for all logs.
-#[derive(Default)]
 pub struct Archiver {
     queue: Mutex<Queue>,
     bell: Condvar,
+    cfg: Arc<Config>,
     status: Arc<CompactorStatus>,
 }
 
@@ -106,8 +107,8 @@ struct Queue {
 
 impl Archiver {
     /// An empty queue that reports to `status`.
-    pub fn new(status: Arc<CompactorStatus>) -> Self {
-        Self { status, ..Self::default() }
+    pub fn new(cfg: Arc<Config>, status: Arc<CompactorStatus>) -> Self {
+        Self { queue: Mutex::default(), bell: Condvar::new(), cfg, status }
     }
 
     /// Adds what is not known yet.
@@ -149,7 +150,7 @@ impl Archiver {
         let _ = rustix::process::setpriority_process(None, 19);
         while let Some(job) = self.next() {
             let began = clock::now().mono_ns;
-            let result = archive_one(&job);
+            let result = archive_one(&self.cfg, &job);
             let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             queue.known.remove(&job.segment);
             match result {

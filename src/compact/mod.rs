@@ -13,19 +13,24 @@
 //! ```
 //!
 //! A *part* is a contiguous range of one log inside one hour; where parts end is a function of the log ([`hour`]).
-//! A *piece* is a staged share of a part, hidden from readers. A *cut* stages all of memory and acknowledges.
+//! A *piece* is a staged share of a part, hidden from readers. A *cut* stages all of memory and writes a state.
 //!
 //! Why rows come out exactly once: rows are a fold over the log ([`gather::Gatherer`]) whose whole memory is in the
 //! state that every cut writes and in the continuation that every manifest carries. Whatever instruction the
-//! process dies at, the next start finds the newest of these, deletes all that came after it, and folds on
-//! ([`resume`]). Published names depend only on where a part begins, so publishing again replaces a file by
-//! itself. Segments go last.
+//! process dies at, the next start finds the newest of these, clears away all that came after it, and folds on
+//! ([`resume`]). Published names depend only on where a part begins, so publishing again gives the same files.
+//!
+//! Why nothing is lost: a position is acknowledged only when its part is published, and a segment goes only when
+//! manifests on disk cover it ([`retire`], [`evidence`]). So the log always holds everything behind the newest
+//! manifest; pieces and states are a cache that makes restarts cheap, and one that cannot be used is set aside.
 
 pub mod account;
 pub mod archive;
+pub mod aside;
 pub mod chain;
 pub mod decode;
 pub mod dedupe;
+pub mod evidence;
 pub mod failpoint;
 pub mod gather;
 pub mod hash;
@@ -99,7 +104,7 @@ pub async fn run(
     let keeping = (mode == Mode::Follow).then(|| tokio::spawn(keep_limits(cfg.clone(), shutdown.clone())));
     let (archiver, archiving) = match (cfg.wal.archive, mode) {
         (Some(_), Mode::Follow) => {
-            let archiver = Arc::new(archive::Archiver::new(status.clone()));
+            let archiver = Arc::new(archive::Archiver::new(cfg.clone(), status.clone()));
             let thread = std::thread::Builder::new().name("archive".into()).spawn({
                 let archiver = archiver.clone();
                 move || archiver.run()
@@ -128,6 +133,7 @@ pub async fn run(
                 kind,
                 desk: desk.clone(),
                 archiver: archiver.clone(),
+                accept_loss: false,
                 mode,
                 shutdown: shutdown.clone(),
                 status: status.clone(),

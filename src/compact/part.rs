@@ -21,6 +21,9 @@ pub struct Piece {
     pub bytes: u64,
     /// Values in it that a double cannot carry.
     pub inexact: u64,
+    /// CRC-32/IEEE of the file; `None` = staged by a version that took none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crc32: Option<u32>,
 }
 
 /// The rows of one table.

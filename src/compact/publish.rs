@@ -9,20 +9,22 @@
 //! publishes the same names with the same bytes. Once it is there, everything staged for the part is rubbish.
 //! If the books do not balance nothing is published and nothing may be retired.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use sha2::Digest;
 use wal_format::Position;
 
 use super::account::{Imbalance, LISTED_MAX};
 use super::failpoint::fail_point;
 use super::gather::Gatherer;
-use super::hash::sha256_hex;
+use super::hash::{hash_all, hex, sha256_hex};
 use super::stage::{Place, to_log_position};
 use crate::lake::manifest::ManifestFile;
 use crate::lake::{
-    FileInfo, LakeFormat, LakeStore, LocalStore, Manifest, Part, Table, join_pieces, staged_path, staging_dir,
-    write_text,
+    FileInfo, LakeError, LakeFormat, LakeStore, LocalStore, Manifest, Part, PieceFile, Table, join_pieces, staged_path,
+    staging_dir, write_text,
 };
 use crate::venue::row::DriftItem;
 use wal_format::durable;
@@ -85,8 +87,11 @@ pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) 
             continue;
         }
         fail_point!("publish.before_join", table);
-        let pieces: Vec<PathBuf> =
-            of_table.pieces().iter().map(|p| staged_path(&place.lake, &part, table, p.index)).collect();
+        let pieces: Vec<PieceFile> = of_table
+            .pieces()
+            .iter()
+            .map(|p| PieceFile { path: staged_path(&place.lake, &part, table, p.index), crc32: p.crc32 })
+            .collect();
         let tmp = dir.join(format!("{table}.joined.tmp"));
         let info = join_pieces(&tmp, table, &pieces, tail, &settings, &key_values)
             .with_context(|| format!("join the rows of {table} of hour {}", part.hour))?;
@@ -96,6 +101,7 @@ pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) 
             LakeFormat::Parquet => (tmp, info),
             format => {
                 let text = dir.join(format!("{table}.text.tmp"));
+                check_joined(&tmp, &info)?;
                 let info = write_text(&tmp, &text, format, settings.zstd_level)
                     .with_context(|| format!("write the rows of {table} of hour {} as text", part.hour))?;
                 open.account.check_rows(table, info.rows)?;
@@ -127,6 +133,17 @@ pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) 
     gatherer.close();
     gatherer.chain_to(sha256_hex(&json));
     Ok(Some(Published { part, manifest }))
+}
+
+/// The joined file is read again to be written as text: it must still be what was joined.
+fn check_joined(path: &Path, info: &FileInfo) -> anyhow::Result<()> {
+    let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+    let (sum, bytes) = hash_all(file).with_context(|| format!("read {}", path.display()))?;
+    if (bytes, hex(&sum.finalize())) != (info.bytes, info.sha256.clone()) {
+        let what = "it is not what was joined a moment ago".to_owned();
+        return Err(LakeError::Damaged { path: path.to_owned(), what }.into());
+    }
+    Ok(())
 }
 
 /// The manifest of the open part without its files.

@@ -1,39 +1,104 @@
 //! Where to go on after any end of the process. First what is there ([`Evidence`]), then one pure decision
-//! ([`decide`]), then the cleaning up that makes the decision the only truth.
+//! ([`decide`]), then the cleaning up that makes the decision the only truth ([`clean`]).
 //!
 //! ```text
 //!  manifests of the log   the newest one's end: everything before it is published
-//!  states in .staging     the newest valid one whose pieces are all there: everything before it is in pieces
-//!  the ack                a cache of the two above; what it claims beyond them is not believed
+//!  states in .staging     the newest valid one whose pieces are all there and unaltered: everything before it is in
+//!                         pieces. A cache: without it the log is read again from the manifest's end
+//!  the ack                what was published once; one beyond the two above says that a lake is missing
 //! ```
 //!
 //! Worked example. The process died after the manifest of hour 11 was published and before its staging directory
 //! was removed. The state there stands at seq 900, the manifest ends at 1000: the manifest is ahead, the state
 //! and its pieces are rubbish, hour 12 begins at 1000.
+//!
+//! What is rubbish is deleted: pieces that no state names yet, and all that is staged of a published part. What should
+//! be of use and is not (a damaged state, one of another version, a damaged piece) is set aside and named
+//! ([`super::aside`]), with the pieces beside it. A newest manifest that cannot be read, and an ack beyond everything
+//! that neither the lake nor the log holds, stop the log ([`EvidenceMissing`]): to go on would be to publish twice, or to
+//! call lost what lies on a disk that is not mounted.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use wal_format::{Ack, Position, durable};
+use wal_format::{Ack, LogReader, Position, ReaderOptions, Seq, Step, durable};
 
+use super::aside::set_aside;
 use super::failpoint::fail_point;
-use super::gather::Continuation;
-use super::stage::{PartState, Place, is_state, list, to_position};
+use super::gather::{Continuation, missing_beginning};
+use super::stage::{PartState, Place, is_state, list, state_path, to_position};
 use crate::lake::path::parse_staging_dir;
-use crate::lake::{Manifest, Part, staged_path, staging_dir};
+use crate::lake::{Hour, LakeError, Manifest, Part, StagedPiece, staging_dir};
+
+/// Why a log stops until a person has looked: trying again does not cure it. Nothing was published or deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum EvidenceMissing {
+    /// The newest manifest is there and cannot be believed.
+    #[error(
+        "the newest manifest of this log is no evidence: {why}\n  where: {path}\n  fix:   tapedeck verify --repair rebuilds it from the files it names; until then nothing of this log is published or deleted"
+    )]
+    Manifest {
+        /// The manifest.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// What was acknowledged is neither in the lake nor in the log.
+    #[error(
+        "the log was acknowledged up to {acked}, but the lake holds only what is before {at}, and the log no longer has what lies between\n  where: {lake}\n  fix:   is the lake's disk mounted, and is it the newest copy? put the lake back; or give what is missing up with tapedeck compactor --accept-loss {log}, which goes on with what the log has and tells the loss in the next manifest"
+    )]
+    Acknowledged {
+        /// The acknowledged seq.
+        acked: Seq,
+        /// Where the lake ends.
+        at: Seq,
+        /// The lake.
+        lake: String,
+        /// The log's name in the status.
+        log: String,
+    },
+    /// A lake without anything of a log that has lost its beginning.
+    #[error(
+        "the lake holds nothing of this log, and the log no longer has its first records: it begins at {first}\n  where: {lake}\n  fix:   is the lake's disk mounted? put the lake back; or give what is missing up with tapedeck compactor --accept-loss {log}, which goes on with what the log has and tells the loss in the next manifest"
+    )]
+    Beginning {
+        /// The first record there is.
+        first: Seq,
+        /// The lake.
+        lake: String,
+        /// The log's name in the status.
+        log: String,
+    },
+}
+
+/// What lies in one staging directory of this log.
+pub struct Staged {
+    /// Its part.
+    part: Part,
+    dir: PathBuf,
+    /// Its states by name, or why one is of no use.
+    states: BTreeMap<PathBuf, Result<PartState, String>>,
+}
+
+impl Staged {
+    fn usable(&self) -> impl DoubleEndedIterator<Item = (&PathBuf, &PartState)> {
+        self.states.iter().filter_map(|(path, state)| Some((path, state.as_ref().ok()?)))
+    }
+}
 
 /// What the disk says.
 #[derive(Default)]
 pub struct Evidence {
-    /// The newest readable manifest of this log.
+    /// The newest manifest of this log.
     pub manifest: Option<Manifest>,
     /// SHA-256 of its bytes.
     pub manifest_sha256: Option<String>,
-    /// The newest valid state whose pieces are all there.
-    pub state: Option<PartState>,
+    /// What is staged, oldest part first.
+    pub staged: Vec<Staged>,
     /// The stored ack, if it can be read and is of this log.
     pub ack: Option<Position>,
-    /// Things a person should know: unreadable manifests, damaged states, a foreign ack.
+    /// Things a person should know: damaged states and pieces, a foreign ack.
     pub remarks: Vec<String>,
 }
 
@@ -69,46 +134,72 @@ impl Start {
 pub struct Decision {
     /// Where to go on.
     pub start: Start,
-    /// The stored ack is not the chosen position: it has to be stored again before anything may be retired.
-    pub store_ack: bool,
-    /// A sentence for a person: something that was acknowledged is not in the lake.
-    pub alarm: Option<String>,
+    /// Where the newest manifest ends: what the ack may say.
+    pub published: Position,
+    /// What has to be stored as the ack before anything may be retired; `None` = it stands as it should.
+    pub store_ack: Option<Position>,
+    /// The ack, when it claims more than lake and staging hold.
+    pub beyond: Option<Position>,
 }
 
 /// Decides where to go on. Pure.
 ///
 /// # Errors
 /// When a manifest carries a continuation this version cannot read.
-pub fn decide(evidence: Evidence) -> anyhow::Result<Decision> {
-    let end = evidence.manifest.as_ref().map(|m| m.end.seq);
-    // A state counts only for a part that begins where the published ones end, or later.
-    let state = evidence.state.filter(|s| end.is_none_or(|end| s.position.seq > end && s.first.seq >= end));
-    let start = match (state, evidence.manifest) {
-        (Some(state), _) => Start::Inside(Box::new(state)),
+pub fn decide(evidence: &Evidence) -> anyhow::Result<Decision> {
+    let published = evidence.manifest.as_ref().map_or(Position::START, |m| to_position(m.end));
+    let start = match (newest_state(evidence), &evidence.manifest) {
+        (Some(state), _) => Start::Inside(Box::new(state.clone())),
         (None, Some(m)) => Start::Behind {
-            position: to_position(m.end),
+            position: published,
             continuation: Box::new(Continuation {
-                previous_sha256: evidence.manifest_sha256,
-                ..serde_json::from_value(m.continuation)
+                previous_sha256: evidence.manifest_sha256.clone(),
+                ..serde_json::from_value(m.continuation.clone())
                     .with_context(|| format!("read the continuation of the manifest of {} {}", m.venue, m.hour))?
             }),
         },
         (None, None) => Start::Beginning,
     };
     let at = start.position();
-    let alarm = evidence.ack.filter(|ack| ack.seq > at.seq).map(|ack| {
-        format!(
-            "the log was acknowledged up to seq {}, but the lake only holds what is before {}: it is rebuilt from the log as far as its segments still exist, the rest is lost",
-            ack.seq, at.seq
-        )
-    });
-    Ok(Decision { store_ack: evidence.ack != Some(at), start, alarm })
+    let beyond = evidence.ack.filter(|ack| ack.seq > at.seq);
+    // Version 1 acknowledged what was staged: such an ack stays until a part is published behind it.
+    let staged = evidence.ack.is_some_and(|ack| ack.seq > published.seq && beyond.is_none());
+    let store_ack = (evidence.ack != Some(published) && !staged).then_some(published);
+    Ok(Decision { start, published, store_ack, beyond })
+}
+
+/// The state to go on from: it counts only for a part that begins where the published ones end, or later.
+fn newest_state(evidence: &Evidence) -> Option<&PartState> {
+    let end = evidence.manifest.as_ref().map(|m| m.end.seq);
+    evidence
+        .staged
+        .iter()
+        .flat_map(|dir| dir.usable().map(|(_, state)| state))
+        .filter(|s| end.is_none_or(|end| s.position.seq > end && s.first.seq >= end))
+        .max_by_key(|s| s.position.seq)
+}
+
+/// Whether the log in `dir` still has everything from `from` on: what lies before it may be given up.
+///
+/// # Errors
+/// When the log cannot be read.
+pub fn log_holds(dir: &Path, from: Position) -> anyhow::Result<bool> {
+    let open = || LogReader::open(dir, from, ReaderOptions::default());
+    let mut reader = open().with_context(|| format!("open the log {}", dir.display()))?;
+    Ok(match reader.next().with_context(|| format!("read the log {}", dir.display()))? {
+        // Whoever starts at the beginning takes the first record there is.
+        Step::Record(record) => from.seq != Seq(0) || missing_beginning(&record).is_none(),
+        Step::AwaitRepair { .. } => true,
+        // Nothing is there, and there was something.
+        Step::Lost(_) | Step::Tail => false,
+    })
 }
 
 /// Looks at the disk.
 ///
 /// # Errors
-/// When a directory cannot be listed. Damaged files are remarks, not errors.
+/// When a directory cannot be listed; [`EvidenceMissing`] when the newest manifest cannot be believed. Other damaged
+/// files are remarks.
 pub fn gather(place: &Place, ack: Result<Option<Ack>, String>, log_uuid: [u8; 16]) -> anyhow::Result<Evidence> {
     let mut evidence = Evidence::default();
     match ack {
@@ -118,68 +209,130 @@ pub fn gather(place: &Place, ack: Result<Option<Ack>, String>, log_uuid: [u8; 16
         Err(why) => evidence.remarks.push(format!("the ack cannot be read and is rebuilt: {why}")),
     }
     for (part, path) in manifests(&place.lake, &place.venue)?.into_iter().rev() {
-        if part.log8 != place.log8() {
+        if !place.owns(&part) {
             continue;
         }
-        match Manifest::load_hashed(&path) {
-            Ok((m, sha256)) if m.log == place.log => {
+        match Manifest::load_proven(&place.lake, &path) {
+            Ok((m, sha256)) if place.is_of(&m) => {
                 evidence.manifest = Some(m);
                 evidence.manifest_sha256 = Some(sha256);
                 break;
             }
             Ok(_) => {}
-            Err(err) => evidence.remarks.push(format!("skipped a manifest: {err}")),
+            // The disk may answer again.
+            Err(err @ LakeError::Io { .. }) => return Err(err.into()),
+            Err(err) => {
+                let path = path.display().to_string();
+                return Err(EvidenceMissing::Manifest { path, why: err.to_string() }.into());
+            }
         }
     }
-    for (_, dir) in staging_dirs(place)? {
-        for path in list(&dir)? {
-            if !is_state(&path) {
-                continue;
+    let end = evidence.manifest.as_ref().map_or(0, |m| m.end.seq);
+    for (part, dir) in staging_dirs(place)? {
+        let mut staged = Staged { part, dir, states: BTreeMap::new() };
+        let mut pieces = BTreeMap::new();
+        for path in list(&staged.dir)?.into_iter().filter(|path| is_state(path)) {
+            let state = read_state(place, &path, end, &mut pieces)?;
+            if let Err(why) = &state {
+                evidence.remarks.push(format!("the state {} is of no use: {why}", path.display()));
             }
-            let bytes = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-            let Some(state) = PartState::parse(&bytes).filter(|s| s.log == place.log && s.venue == place.venue) else {
-                evidence.remarks.push(format!("skipped a damaged or foreign state: {}", path.display()));
-                continue;
-            };
-            if evidence.state.as_ref().is_some_and(|s| s.position.seq >= state.position.seq) {
-                continue;
-            }
-            match missing_piece(place, &state) {
-                None => evidence.state = Some(state),
-                Some(piece) => evidence.remarks.push(format!(
-                    "skipped the state {}: its piece {} is not there or has another size",
-                    path.display(),
-                    piece.display()
-                )),
-            }
+            staged.states.insert(path, state);
         }
+        evidence.staged.push(staged);
     }
     Ok(evidence)
 }
 
-/// Removes everything staged for this log that `start` does not stand on.
+/// Reads a state and proves its pieces, unless what it holds is published anyway (before `end`). `pieces`: what was
+/// proven already, as states of one part share their pieces.
+fn read_state(
+    place: &Place,
+    path: &Path,
+    end: u64,
+    pieces: &mut BTreeMap<PathBuf, Result<(), String>>,
+) -> anyhow::Result<Result<PartState, String>> {
+    let bytes = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
+    let state = match PartState::parse(&bytes) {
+        Ok(state) if state.log == place.log && state.venue == place.venue => state,
+        Ok(state) => return Ok(Err(format!("it is of the log {} of {}", state.log, state.venue))),
+        Err(why) => return Ok(Err(why)),
+    };
+    if state.position.seq <= end {
+        return Ok(Ok(state));
+    }
+    for (file, bytes) in state.piece_files(place) {
+        let proven = pieces.entry(file.path.clone()).or_insert_with(|| match file.read() {
+            Ok(found) if found.len() as u64 == bytes => Ok(()),
+            Ok(found) => {
+                let path = file.path.display();
+                Err(format!("{path} is damaged: it has {} bytes, it was written with {bytes}", found.len()))
+            }
+            Err(err) => Err(err.to_string()),
+        });
+        if let Err(why) = proven {
+            return Ok(Err(format!("its piece {why}")));
+        }
+    }
+    Ok(Ok(state))
+}
+
+/// Clears away everything staged for this log that `start` does not stand on; returns what was set aside instead of
+/// deleted, one line for each directory.
 ///
 /// # Errors
-/// When something cannot be removed.
-pub fn clean(place: &Place, start: &Start) -> anyhow::Result<()> {
+/// When something cannot be moved or removed.
+pub fn clean(place: &Place, evidence: &Evidence, start: &Start) -> anyhow::Result<Vec<String>> {
     fail_point!("resume.before_cleanup");
-    let keep: Vec<PathBuf> = match start {
-        Start::Inside(state) => {
-            let part = state.part(place);
-            let dir = staging_dir(&place.lake, &part);
-            let mut keep = vec![super::stage::state_path(&dir, to_position(state.position).seq)];
-            for (table, pieces) in &state.pieces {
-                keep.extend(pieces.iter().map(|p| staged_path(&place.lake, &part, *table, p.index)));
+    let mut told = Vec::new();
+    let end = evidence.manifest.as_ref().map_or(0, |m| m.end.seq);
+    for staged in &evidence.staged {
+        let mut keep = BTreeSet::new();
+        let chosen = match start {
+            Start::Inside(state) => Some(state.as_ref()).filter(|s| s.part(place) == staged.part),
+            _ => None,
+        };
+        if let Some(chosen) = chosen {
+            // The chosen one and the one before it.
+            let until = state_path(&staged.dir, Seq(chosen.position.seq));
+            for (path, state) in staged.usable().rev().filter(|(path, _)| **path <= until).take(2) {
+                keep.insert(path.clone());
+                keep.extend(state.piece_files(place).into_iter().map(|(file, _)| file.path));
             }
-            keep
         }
-        _ => Vec::new(),
-    };
-    for (_, dir) in staging_dirs(place)? {
-        remove_all_but(&dir, &keep)?;
+        // Of a part that is published nothing is needed any more, whatever it looks like.
+        let published =
+            chosen.is_none() && staged.part.first_seq < end && staged.usable().all(|(_, s)| s.position.seq <= end);
+        let damage = staged.states.values().any(Result::is_err)
+            || (chosen.is_none() && staged.states.values().any(Result::is_ok));
+        let mut aside = Vec::new();
+        let mut kept = 0;
+        for path in list(&staged.dir)? {
+            if keep.contains(&path) {
+                kept += 1;
+            } else if !published && damage && (is_state(&path) || StagedPiece::from_path(&path).is_some()) {
+                aside.push(path);
+            } else {
+                durable::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+            }
+        }
+        // States last: as long as one lies there, what is left of the pieces is not taken for newer than all states.
+        aside.sort_by_key(|path| is_state(path));
+        if !aside.is_empty() {
+            let name = staged.dir.file_name().unwrap_or_default().to_string_lossy();
+            let to = set_aside(&place.lake, &name, &aside)?;
+            let from = staged.dir.display();
+            told.push(format!(
+                "set aside {} files of {from} in {}: look at them, then delete them",
+                aside.len(),
+                to.display()
+            ));
+        }
+        if kept == 0 && staged.dir.exists() {
+            std::fs::remove_dir(&staged.dir).with_context(|| format!("remove {}", staged.dir.display()))?;
+        }
     }
     fail_point!("resume.after_cleanup");
-    Ok(())
+    Ok(told)
 }
 
 /// Removes the staging directory of a published part.
@@ -187,34 +340,14 @@ pub fn clean(place: &Place, start: &Start) -> anyhow::Result<()> {
 /// # Errors
 /// When something cannot be removed.
 pub fn remove_staging(place: &Place, part: &Part) -> anyhow::Result<()> {
-    remove_all_but(&staging_dir(&place.lake, part), &[])
-}
-
-fn remove_all_but(dir: &Path, keep: &[PathBuf]) -> anyhow::Result<()> {
-    let mut kept = 0;
-    for path in list(dir)? {
-        if keep.contains(&path) {
-            kept += 1;
-        } else {
-            durable::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
-        }
+    let dir = staging_dir(&place.lake, part);
+    for path in list(&dir)? {
+        durable::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
     }
-    if kept == 0 && dir.exists() {
-        std::fs::remove_dir(dir).with_context(|| format!("remove {}", dir.display()))?;
+    if dir.exists() {
+        std::fs::remove_dir(&dir).with_context(|| format!("remove {}", dir.display()))?;
     }
     Ok(())
-}
-
-/// The first piece that is not there as the state says.
-fn missing_piece(place: &Place, state: &PartState) -> Option<PathBuf> {
-    let part = state.part(place);
-    state
-        .pieces
-        .iter()
-        .flat_map(|(table, pieces)| pieces.iter().map(move |p| (*table, p)))
-        .map(|(table, p)| (staged_path(&place.lake, &part, table, p.index), p.bytes))
-        .find(|(path, bytes)| std::fs::metadata(path).map(|m| m.len()).ok() != Some(*bytes))
-        .map(|(path, _)| path)
 }
 
 /// Staging directories of this log, oldest part first.
@@ -222,7 +355,7 @@ fn staging_dirs(place: &Place) -> anyhow::Result<Vec<(Part, PathBuf)>> {
     let mut dirs: Vec<(Part, PathBuf)> = list(&place.lake.join(".staging"))?
         .into_iter()
         .filter_map(|dir| Some((parse_staging_dir(&dir)?, dir)))
-        .filter(|(part, _)| part.venue == place.venue && part.log8 == place.log8())
+        .filter(|(part, _)| place.owns(part))
         .collect();
     dirs.sort_by_key(|(part, _)| part.first_seq);
     Ok(dirs)
@@ -233,17 +366,43 @@ fn staging_dirs(place: &Place) -> anyhow::Result<Vec<(Part, PathBuf)>> {
 /// # Errors
 /// When a directory cannot be listed.
 pub fn manifests(lake: &Path, venue: &str) -> anyhow::Result<Vec<(Part, PathBuf)>> {
+    manifests_since(lake, venue, Hour(i64::MIN))
+}
+
+/// [`manifests`] of `since` and later hours: older directories are not even listed.
+///
+/// # Errors
+/// As [`manifests`].
+pub fn manifests_since(lake: &Path, venue: &str, since: Hour) -> anyhow::Result<Vec<(Part, PathBuf)>> {
     let mut found = Vec::new();
-    for day in list(&lake.join("_manifests").join(format!("exchange={venue}")))? {
-        for hour in list(&day)? {
-            for file in list(&hour)? {
-                if let Some((None, part)) = Part::from_path(&file) {
-                    found.push((part, file));
-                }
-            }
+    for file in files_since(&lake.join("_manifests"), venue, since)? {
+        if let Some((None, part)) = Part::from_path(&file) {
+            found.push((part, file));
         }
     }
     found.sort_by(|a, b| (a.0.hour, a.0.first_seq, &a.0.log8).cmp(&(b.0.hour, b.0.first_seq, &b.0.log8)));
+    Ok(found)
+}
+
+/// Files of `venue` below `top` (a table, or the manifests) of `since` and later hours.
+fn files_since(top: &Path, venue: &str, since: Hour) -> anyhow::Result<Vec<PathBuf>> {
+    let named = |path: &Path, key: &str| {
+        let name = path.file_name()?.to_str()?;
+        name.strip_prefix(key).map(str::to_owned)
+    };
+    let mut found = Vec::new();
+    for day in list(&top.join(format!("exchange={venue}")))? {
+        let Some(date) = named(&day, "date=") else { continue };
+        if Hour::parse(&date, "23").is_none_or(|last| last < since) {
+            continue;
+        }
+        for hour in list(&day)? {
+            let hh = named(&hour, "hour=");
+            if hh.and_then(|hh| Hour::parse(&date, &hh)).is_some_and(|h| h >= since) {
+                found.extend(list(&hour)?);
+            }
+        }
+    }
     Ok(found)
 }
 
@@ -267,53 +426,82 @@ mod tests {
         m
     }
 
+    /// Of one part from `first` on, with states at these places, damaged ones as `Err`.
+    fn staged(first: u64, states: &[Result<u64, u64>]) -> Vec<Staged> {
+        let place = Place::new(Path::new("/lake"), "binance-spot", [0x0B; 16]);
+        let dir = PathBuf::from(format!("/lake/.staging/{first}"));
+        let states = states.iter().map(|s| match s {
+            Ok(at) => (state_path(&dir, Seq(*at)), Ok(state_at(first, *at))),
+            Err(at) => (state_path(&dir, Seq(*at)), Err("it is damaged".to_owned())),
+        });
+        let (part, states) = (place.part(Hour(7), Seq(first)), states.collect());
+        vec![Staged { part, dir, states }]
+    }
+
+    /// Where it goes on and how; what is stored as the ack; what the ack claims beyond that.
     fn decided(
         manifest: Option<Manifest>,
-        state: Option<PartState>,
+        staged: Vec<Staged>,
         ack: Option<u64>,
-    ) -> (u64, &'static str, bool, bool) {
-        let d = decide(Evidence { manifest, state, ack: ack.map(at), ..Evidence::default() }).unwrap();
+    ) -> (u64, &'static str, Option<u64>, Option<u64>) {
+        let d = decide(&Evidence { manifest, staged, ack: ack.map(at), ..Evidence::default() }).unwrap();
         let kind = match d.start {
             Start::Beginning => "beginning",
             Start::Behind { .. } => "behind",
             Start::Inside(_) => "inside",
         };
-        (d.start.position().seq.0, kind, d.store_ack, d.alarm.is_some())
+        let seq = |p: Option<Position>| p.map(|p| p.seq.0);
+        (d.start.position().seq.0, kind, seq(d.store_ack), seq(d.beyond))
     }
 
     #[test]
     fn without_anything_it_begins_at_the_beginning_and_the_ack_is_rebuilt() {
-        assert_eq!(decided(None, None, None), (0, "beginning", true, false));
+        assert_eq!(decided(None, vec![], None), (0, "beginning", Some(0), None));
     }
 
     #[test]
-    fn whichever_of_manifest_and_state_is_ahead_wins_over_the_ack() {
-        assert_eq!(decided(Some(manifest(0, 10)), None, Some(10)), (10, "behind", false, false));
-        assert_eq!(decided(Some(manifest(0, 10)), Some(state_at(10, 15)), Some(10)), (15, "inside", true, false));
-        assert_eq!(decided(Some(manifest(0, 10)), Some(state_at(0, 8)), Some(8)), (10, "behind", true, false));
-        assert_eq!(decided(None, Some(state_at(0, 8)), None), (8, "inside", true, false));
+    fn whichever_of_manifest_and_state_is_ahead_wins_and_the_ack_is_the_manifests_end() {
+        let published = || Some(manifest(0, 10));
+        assert_eq!(decided(published(), vec![], Some(10)), (10, "behind", None, None));
+        assert_eq!(decided(published(), staged(10, &[Ok(15)]), Some(10)), (15, "inside", None, None));
+        assert_eq!(decided(published(), staged(0, &[Ok(8)]), Some(8)), (10, "behind", Some(10), None));
+        assert_eq!(decided(None, staged(0, &[Ok(8)]), None), (8, "inside", Some(0), None));
+    }
+
+    #[test]
+    fn a_damaged_newest_state_leaves_the_one_before_it() {
+        let published = || Some(manifest(0, 10));
+        assert_eq!(decided(published(), staged(10, &[Ok(15), Err(20)]), Some(10)), (15, "inside", None, None));
+        assert_eq!(decided(published(), staged(10, &[Err(15), Err(20)]), Some(10)), (10, "behind", None, None));
+    }
+
+    #[test]
+    fn an_ack_of_version_1_at_its_state_stays_and_one_beyond_every_state_is_not_covered() {
+        let published = || Some(manifest(0, 10));
+        assert_eq!(decided(published(), staged(10, &[Ok(15)]), Some(15)), (15, "inside", None, None));
+        assert_eq!(decided(published(), staged(10, &[Ok(15), Err(20)]), Some(20)), (15, "inside", Some(10), Some(20)));
     }
 
     #[test]
     fn a_state_at_the_very_end_of_a_published_part_is_of_that_part() {
-        assert_eq!(decided(Some(manifest(0, 10)), Some(state_at(0, 10)), Some(10)), (10, "behind", false, false));
+        assert_eq!(decided(Some(manifest(0, 10)), staged(0, &[Ok(10)]), Some(10)), (10, "behind", None, None));
     }
 
     #[test]
     fn a_state_whose_part_overlaps_a_published_one_is_not_believed() {
-        assert_eq!(decided(Some(manifest(0, 10)), Some(state_at(5, 15)), Some(10)), (10, "behind", false, false));
+        assert_eq!(decided(Some(manifest(0, 10)), staged(5, &[Ok(15)]), Some(10)), (10, "behind", None, None));
     }
 
     #[test]
-    fn an_ack_ahead_of_the_lake_is_an_alarm_and_is_taken_back() {
-        assert_eq!(decided(Some(manifest(0, 10)), None, Some(50)), (10, "behind", true, true));
-        assert_eq!(decided(None, None, Some(50)), (0, "beginning", true, true));
+    fn an_ack_ahead_of_the_lake_is_told_and_would_be_taken_back() {
+        assert_eq!(decided(Some(manifest(0, 10)), vec![], Some(50)), (10, "behind", Some(10), Some(50)));
+        assert_eq!(decided(None, vec![], Some(50)), (0, "beginning", Some(0), Some(50)));
     }
 
     #[test]
     fn a_continuation_of_another_version_is_an_error_and_not_a_fresh_start() {
         let mut m = manifest(0, 10);
         m.continuation = serde_json::json!({ "ids": 7 });
-        assert!(decide(Evidence { manifest: Some(m), ..Evidence::default() }).is_err());
+        assert!(decide(&Evidence { manifest: Some(m), ..Evidence::default() }).is_err());
     }
 }

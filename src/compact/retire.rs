@@ -1,17 +1,38 @@
-//! Deleting segments, or archiving them first: the compactor is the only one who does.
+//! Deleting segments, or archiving them first: the compactor is the only one who does, and [`retire`] is the only way.
 //!
-//! A segment goes when every consumer has durably passed it, its retention is over, and no part still open has a
-//! loss to report from it. The rule itself is [`wal_format::may_retire`]; here are only the reasons to keep more.
+//! ```text
+//!  a segment goes when   every required reader has durably passed it           wal_format::retire
+//!                  and   its retention is over
+//!                  and   manifests on disk, read at this very moment, cover it  evidence::Coverage
+//! ```
+//!
+//! What is only staged lets nothing go. So the log always holds everything behind the newest manifest, and pieces and
+//! states are a cache: whatever becomes of them, the log tells the same again.
 
 use std::path::Path;
 
 use anyhow::Context;
-use wal_format::{SegmentId, SegmentInfo};
+use wal_format::{SegmentInfo, list_segments};
 
 use super::Mode;
 use super::archive::{self, Archiver, Job, archive_one};
+use super::evidence::Coverage;
+use super::stage::Place;
 use crate::clock;
 use crate::config::Config;
+use crate::lake::Hour;
+use crate::venue::VenueId;
+
+/// What [`retire`] did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Retired {
+    /// Segments that are gone; those that are left to an [`Archiver`] are not.
+    pub segments: usize,
+    /// Segments that every reader has passed and that stay because no manifest covers them.
+    pub held: usize,
+    /// Why, in plain words.
+    pub reason: Option<String>,
+}
 
 /// Deletes what may go of all logs, once more when everything has stopped: the reader that finished last may have
 /// let segments go that the other one could not delete. A service that was asked to stop leaves what would have to
@@ -22,9 +43,8 @@ pub fn retire_all(cfg: &Config, mode: Mode) {
     }
     for id in cfg.venues.keys().copied() {
         for dir in [cfg.wal_dir(id), cfg.repair_dir(id)] {
-            let keep = Keep { retention_hours: cfg.wal.retention_hours, now_ns: clock::now().wall_ns, lost_from: None };
             if dir.is_dir()
-                && let Err(err) = retire(cfg, &dir, cfg.readers(id), keep, None)
+                && let Err(err) = retire(cfg, id, &dir, None)
             {
                 tracing::warn!(venue = %id, error = %format!("{err:#}"), "segments stay until the next run");
             }
@@ -32,23 +52,137 @@ pub fn retire_all(cfg: &Config, mode: Mode) {
     }
 }
 
+/// Deletes what may go of the log in `dir`, as configured archived before; it is left to `archiver` if there is one.
+///
+/// # Errors
+/// When the log or the lake cannot be listed, an ack is missing or unreadable, or an archive or unlink fails; nothing
+/// or a prefix of what may go is gone then, which is as good as not having tried.
+pub fn retire(cfg: &Config, id: VenueId, dir: &Path, archiver: Option<&Archiver>) -> anyhow::Result<Retired> {
+    let asked = Asked { cfg, id, dir };
+    let candidates = asked.candidates()?;
+    let coverage = asked.coverage(&candidates)?;
+    let covered = candidates.iter().take_while(|s| covers(&coverage, s)).count();
+    let mut retired = Retired { held: candidates.len() - covered, ..Retired::default() };
+    retired.reason = candidates.get(covered).map(|s| {
+        let why = match coverage.unusable.as_slice() {
+            [] => "no manifest in the lake covers it".to_owned(),
+            [first, ..] => format!("a manifest is no evidence: {first}"),
+        };
+        format!("segment {} stays although every reader has passed it: {why}", s.id)
+    });
+    if covered == 0 {
+        return Ok(retired);
+    }
+    let Some(level) = cfg.wal.archive else {
+        retired.segments = asked.unlink(None)?;
+        return Ok(retired);
+    };
+    let log = dir.file_name().unwrap_or_default().to_string_lossy();
+    let jobs = candidates.iter().take(covered).map(|s| {
+        let uuid = s.log_uuid.with_context(|| format!("{} does not say which log it belongs to", s.path.display()))?;
+        let to = archive::dir_of(cfg, dir, &uuid);
+        Ok(Job { venue: id, log: log.to_string(), segment: s.path.clone(), to, level })
+    });
+    let jobs = jobs.collect::<anyhow::Result<Vec<Job>>>()?;
+    match archiver {
+        Some(archiver) => archiver.push(jobs),
+        None => {
+            jobs.iter().try_for_each(|job| archive_one(cfg, job).map(drop))?;
+            retired.segments = jobs.len();
+        }
+    }
+    Ok(retired)
+}
+
+/// Deletes this one segment, if it may still go.
+///
+/// # Errors
+/// As [`retire`]; and when it may not go any more.
+pub fn retire_one(cfg: &Config, id: VenueId, segment: &Path) -> anyhow::Result<()> {
+    let dir = segment.parent().with_context(|| format!("{} lies in no log", segment.display()))?;
+    let gone = Asked { cfg, id, dir }.unlink(Some(segment))?;
+    anyhow::ensure!(gone == 1, "{} may not go now: no manifest covers it, or a reader needs it", segment.display());
+    Ok(())
+}
+
+/// One log of which segments may go.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    cfg: &'a Config,
+    id: VenueId,
+    dir: &'a Path,
+}
+
+impl Asked<'_> {
+    fn what(&self) -> String {
+        format!("retire segments of {}", self.dir.display())
+    }
+
+    /// What readers and retention let go, oldest first.
+    fn candidates(&self) -> anyhow::Result<Vec<SegmentInfo>> {
+        let keep = self.keep()?;
+        wal_format::retirable(self.dir, self.cfg.readers(self.id), &|s| keep.keeps(last_ts(s)))
+            .with_context(|| self.what())
+    }
+
+    fn keep(&self) -> anyhow::Result<Keep> {
+        let retention_hours = self.cfg.wal.retention_hours;
+        // Without retention nobody asks for the time.
+        let newest_ns = match retention_hours {
+            0 => 0,
+            _ => list_segments(self.dir).with_context(|| self.what())?.iter().filter_map(last_ts).max().unwrap_or(0),
+        };
+        Ok(Keep { retention_hours, now_ns: clock::wall_ns().min(newest_ns) })
+    }
+
+    /// What the lake says about `segments`.
+    fn coverage(&self, segments: &[SegmentInfo]) -> anyhow::Result<Coverage> {
+        let range = segments.iter().filter_map(seqs).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        let uuid = segments.iter().find_map(|s| s.log_uuid);
+        let first_ts_ns = segments.iter().filter_map(|s| s.footer.as_ref()).map(|f| f.first_ts_ns).min();
+        let (Some((first, last)), Some(uuid), Some(ts_ns)) = (range, uuid, first_ts_ns) else {
+            return Ok(Coverage::default());
+        };
+        let place = Place::new(&self.cfg.lake.dir, self.id.as_str(), uuid);
+        Coverage::load(&place, Hour::of_ns(ts_ns), first, last).with_context(|| self.what())
+    }
+
+    /// Unlinks all that may go, or `only` this one, by what the disk says now.
+    fn unlink(&self, only: Option<&Path>) -> anyhow::Result<usize> {
+        let keep = self.keep()?;
+        let coverage = self.coverage(&self.candidates()?)?;
+        let keeps = |s: &SegmentInfo| {
+            only.is_some_and(|path| path != s.path) || keep.keeps(last_ts(s)) || !covers(&coverage, s)
+        };
+        Ok(wal_format::retire(self.dir, self.cfg.readers(self.id), &keeps).with_context(|| self.what())?.len())
+    }
+}
+
+/// First and last seq of a sealed segment; `None` when it holds no record.
+fn seqs(s: &SegmentInfo) -> Option<(u64, u64)> {
+    let footer = s.footer.as_ref()?;
+    let last = footer.last_seq?;
+    Some((footer.first_seq.unwrap_or(last).get(), last.get()))
+}
+
+/// A segment without any record has nothing that could be missing from the lake.
+fn covers(coverage: &Coverage, s: &SegmentInfo) -> bool {
+    seqs(s).is_none_or(|(first, last)| coverage.covers(first, last))
+}
+
 /// Why a segment is kept although every consumer has passed it. Pure.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Keep {
+struct Keep {
     /// Hours a segment stays after its last record.
-    pub retention_hours: u64,
-    /// The wall clock, ns since 1970-01-01 UTC.
-    pub now_ns: u64,
-    /// First segment with a loss that no manifest tells yet.
-    pub lost_from: Option<SegmentId>,
+    retention_hours: u64,
+    /// The wall clock, but at most the newest sealed record, ns since 1970-01-01 UTC: a clock that is ahead lets
+    /// nothing go early.
+    now_ns: u64,
 }
 
 impl Keep {
-    /// True when the segment with this id and last receive time stays.
-    pub fn keeps(&self, id: SegmentId, last_ts_recv_ns: Option<u64>) -> bool {
-        if self.lost_from.is_some_and(|from| id >= from) {
-            return true;
-        }
+    /// True when the segment with this last receive time stays.
+    fn keeps(&self, last_ts_recv_ns: Option<u64>) -> bool {
         let retention_ns = self.retention_hours.saturating_mul(3_600_000_000_000);
         match last_ts_recv_ns {
             Some(last) => last.saturating_add(retention_ns) > self.now_ns && retention_ns > 0,
@@ -56,39 +190,6 @@ impl Keep {
             None => false,
         }
     }
-}
-
-/// Deletes what may go of the log in `dir`, as configured archived before, and returns how many segments that were;
-/// 0 when they are left to `archiver`.
-///
-/// # Errors
-/// When the log cannot be listed, an ack is missing or unreadable, or an archive or unlink fails; nothing or a
-/// prefix of what may go is gone then, which is as good as not having tried.
-pub fn retire(
-    cfg: &Config,
-    dir: &Path,
-    required: &[&str],
-    keep: Keep,
-    archiver: Option<&Archiver>,
-) -> anyhow::Result<usize> {
-    let keeps = |s: &SegmentInfo| keep.keeps(s.id, last_ts(s));
-    let what = || format!("retire segments of {}", dir.display());
-    let Some(level) = cfg.wal.archive else {
-        return Ok(wal_format::retire(dir, required, &keeps).with_context(what)?.len());
-    };
-    let going = wal_format::retirable(dir, required, &keeps).with_context(what)?;
-    let log = dir.file_name().unwrap_or_default().to_string_lossy();
-    let jobs = going.iter().map(|s| {
-        let uuid = s.log_uuid.with_context(|| format!("{} does not say which log it belongs to", s.path.display()))?;
-        Ok(Job { log: log.to_string(), segment: s.path.clone(), to: archive::dir_of(cfg, dir, &uuid), level })
-    });
-    let jobs = jobs.collect::<anyhow::Result<Vec<Job>>>()?;
-    if let Some(archiver) = archiver {
-        archiver.push(jobs);
-        return Ok(0);
-    }
-    jobs.iter().try_for_each(|job| archive_one(job).map(drop))?;
-    Ok(jobs.len())
 }
 
 fn last_ts(s: &SegmentInfo) -> Option<u64> {
@@ -104,21 +205,14 @@ mod tests {
     #[test]
     fn without_retention_nothing_is_kept() {
         let keep = Keep { now_ns: 10 * HOUR, ..Keep::default() };
-        assert!(!keep.keeps(SegmentId(1), Some(10 * HOUR)));
+        assert!(!keep.keeps(Some(10 * HOUR)));
     }
 
     #[test]
     fn retention_counts_from_the_last_record_of_a_segment() {
-        let keep = Keep { retention_hours: 2, now_ns: 10 * HOUR, lost_from: None };
-        assert!(keep.keeps(SegmentId(1), Some(8 * HOUR + 1)));
-        assert!(!keep.keeps(SegmentId(1), Some(8 * HOUR)));
-        assert!(!keep.keeps(SegmentId(1), None));
-    }
-
-    #[test]
-    fn a_loss_that_no_manifest_tells_yet_keeps_its_segment_and_the_later_ones() {
-        let keep = Keep { lost_from: Some(SegmentId(4)), ..Keep::default() };
-        assert!(!keep.keeps(SegmentId(3), Some(0)));
-        assert!(keep.keeps(SegmentId(4), Some(0)) && keep.keeps(SegmentId(5), Some(0)));
+        let keep = Keep { retention_hours: 2, now_ns: 10 * HOUR };
+        assert!(keep.keeps(Some(8 * HOUR + 1)));
+        assert!(!keep.keeps(Some(8 * HOUR)));
+        assert!(!keep.keeps(None));
     }
 }

@@ -16,6 +16,7 @@ use super::Mode;
 use super::failpoint::fail_point;
 use super::gather::{Gatherer, LogKind, missing_beginning};
 use super::publish::Cut;
+use super::resume::EvidenceMissing;
 use super::snapshots::SnapshotRequests;
 use super::stage::{Place, stage_full};
 use super::status::Activity;
@@ -39,7 +40,7 @@ const DRAIN_LOOKS: u32 = 8;
 /// Why a session ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Asked to stop; everything is staged and acknowledged.
+    /// Asked to stop; everything is staged.
     Stopped,
     /// The log was worked off and published.
     Drained,
@@ -65,8 +66,10 @@ pub struct Session<'a> {
     ack: AckFile,
     gatherer: Gatherer,
     outcome: &'a mut VenueOutcome,
-    /// Position of the last ack.
+    /// The stored ack.
     acked: Position,
+    /// Where the last state stands, or the last part ended.
+    safe: Position,
     cut_ns: u64,
     status_ns: u64,
     house_ns: u64,
@@ -92,10 +95,12 @@ pub struct Session<'a> {
     /// The end of the log was seen once.
     was_at_end: bool,
     snapshots: SnapshotRequests,
+    /// Why segments were last seen to be held, told once.
+    held: Option<String>,
 }
 
 impl<'a> Session<'a> {
-    /// A session that goes on at `acked` with `gatherer`.
+    /// A session that goes on with `gatherer`; `acked` is the stored ack.
     pub fn new(
         worker: &'a Worker,
         place: Place,
@@ -116,6 +121,7 @@ impl<'a> Session<'a> {
             gatherer,
             outcome,
             acked,
+            safe: acked,
             cut_ns: now,
             status_ns: 0,
             house_ns: 0,
@@ -134,6 +140,7 @@ impl<'a> Session<'a> {
             check_first: false,
             was_at_end: false,
             snapshots: SnapshotRequests::new(worker.cfg.wal_dir(worker.id)),
+            held: None,
             worker,
         }
     }
@@ -144,6 +151,7 @@ impl<'a> Session<'a> {
     /// Anything; the caller starts over from the last durable state.
     pub fn run(&mut self, from: Position, from_beginning: bool) -> anyhow::Result<Ended> {
         self.check_first = from_beginning;
+        self.safe = from;
         self.recall();
         let dir = self.worker.dir();
         let mut tail = Tail::open(&dir, from)?;
@@ -270,8 +278,13 @@ impl<'a> Session<'a> {
                     if std::mem::take(&mut self.check_first)
                         && let Some(lost) = missing_beginning(&record)
                     {
-                        tracing::error!(venue = %self.worker.id, first = %record.seq,
-                            "the lake holds nothing of this log, and the log no longer has its first records");
+                        let (lake, log) = (self.place.lake.display().to_string(), self.worker.name());
+                        let missing = EvidenceMissing::Beginning { first: record.seq, lake, log };
+                        if !self.worker.accept_loss {
+                            return Err(missing.into());
+                        }
+                        tracing::error!(venue = %self.worker.id,
+                            "going on as asked to, the loss is told in the next manifest: {missing}");
                         self.gatherer.lost(&lost);
                     }
                     if self.gatherer.ends_before(&record) {
@@ -288,6 +301,8 @@ impl<'a> Session<'a> {
                     handled += 1;
                 }
                 Step::Lost(lost) => {
+                    // Why the log does not begin at its beginning is told with it.
+                    self.check_first = false;
                     tracing::error!(venue = %self.worker.id, segment = lost.segment.0, offset = lost.offset,
                         from = %lost.from, to = %lost.to, exact = lost.exact, reason = lost.reason.as_str(),
                         "a segment of the log has bytes that are no records; wal-dump holes tells more, unreadable files are kept in quarantine/");

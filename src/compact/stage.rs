@@ -4,13 +4,16 @@
 //! lake/.staging/<venue>-<hour>-<log8>-<first seq>/
 //!     trades.000000.parquet      one row group each, fsynced before any state names it
 //!     depth.000000.parquet
-//!     state-<seq>.json           sha256 line, then everything needed to go on at that seq
+//!     state-<seq>.json           sha256 line, then everything needed to go on at that seq: the two newest
 //! ```
 //!
-//! A piece counts only if the newest state lists it; whatever else lies there is deleted at the next start. So
-//! pieces may be written at any time and for any reason, and a state ([`write_state`]) is written only when no
-//! row is left in memory: everything before its position is in its pieces. Where pieces end never shows in the
-//! published bytes ([`crate::lake::join_pieces`]).
+//! A piece counts only if a state lists it, with its size and CRC-32; what is merely newer than the last state is
+//! deleted at the next start. So pieces may be written at any time and for any reason, and a state ([`write_state`])
+//! is written only when no row is left in memory: everything before its position is in its pieces. Where pieces end
+//! never shows in the published bytes ([`crate::lake::join_pieces`]).
+//!
+//! All of it is a cache: the log holds everything behind the newest manifest ([`super::retire`]). The state before
+//! the newest stays, so that one bad file costs the work of minutes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,15 +26,17 @@ use wal_format::{Position, SegmentId, Seq, durable};
 use super::account::Account;
 use super::failpoint::fail_point;
 use super::gather::{Continuation, Gatherer, LogKind};
-use super::hash::{PayloadHash, SavedHash, sha256_hex};
+use super::hash::{PayloadHash, SavedHash, hex, sha256_hex};
 use super::part::{OpenPart, Piece};
 use crate::lake::manifest::{IdRange, LogPosition};
-use crate::lake::{self, Hour, Part, Table, WriteSettings, staged_path, staging_dir};
+use crate::lake::{self, Hour, Manifest, Part, PieceFile, Table, WriteSettings, staged_path, staging_dir};
 use crate::venue::row::{Drift, DriftItem};
 use crate::venue::{Interner, Venue};
 
-/// Version of the state's own format; another one is not read (the part starts over).
+/// Version of the state's own format; another one is set aside, and the part starts over from the log.
 const STATE_VERSION: u32 = 2;
+/// States of the open part that stay: the newest, and the one before it should the newest be damaged.
+const GENERATIONS: usize = 2;
 
 /// Which log the rows come from and where they go.
 #[derive(Clone, Debug)]
@@ -45,6 +50,21 @@ pub struct Place {
 }
 
 impl Place {
+    /// The place of the log with this uuid.
+    pub fn new(lake: &Path, venue: &str, log_uuid: [u8; 16]) -> Self {
+        Self { lake: lake.to_owned(), venue: venue.to_owned(), log: hex(&log_uuid) }
+    }
+
+    /// True when the name of `part` is one that this log gives.
+    pub fn owns(&self, part: &Part) -> bool {
+        part.venue == self.venue && part.log8 == self.log8()
+    }
+
+    /// True when `manifest` is of this very log.
+    pub fn is_of(&self, manifest: &Manifest) -> bool {
+        manifest.log == self.log && manifest.venue == self.venue
+    }
+
     /// First 8 hex digits of the log's uuid.
     pub fn log8(&self) -> String {
         self.log.chars().take(8).collect()
@@ -103,7 +123,13 @@ pub fn stage_rows(
         // The vectors go with it: a quiet table holds no memory.
         of_table.buffer = None;
     }
-    of_table.push_piece(Piece { index, rows: info.rows, bytes: info.bytes, inexact: info.inexact });
+    of_table.push_piece(Piece {
+        index,
+        rows: info.rows,
+        bytes: info.bytes,
+        inexact: info.inexact,
+        crc32: Some(info.crc32),
+    });
     fail_point!("stage.after_piece_published");
     Ok(())
 }
@@ -197,15 +223,39 @@ impl PartState {
         place.part(Hour(self.hour), Seq(self.first.seq))
     }
 
-    /// Checks a state file's bytes; `None` when they are damaged or of another version.
-    pub fn parse(bytes: &[u8]) -> Option<PartState> {
-        let (digest, body) = bytes.split_at_checked(64)?;
-        let body = body.strip_prefix(b"\n")?;
+    /// Reads a state file's bytes.
+    ///
+    /// # Errors
+    /// Why they are of no use: damaged, or of another version.
+    pub fn parse(bytes: &[u8]) -> Result<PartState, String> {
+        let damaged = || "it is damaged: its SHA-256 does not fit".to_owned();
+        let (digest, body) = bytes.split_at_checked(64).ok_or_else(damaged)?;
+        let body = body.strip_prefix(b"\n").ok_or_else(damaged)?;
         if sha256_hex(body).as_bytes() != digest {
-            return None;
+            return Err(damaged());
         }
-        let state: PartState = serde_json::from_slice(body).ok()?;
-        (state.version == STATE_VERSION && PayloadHash::load(&state.hash).is_some()).then_some(state)
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let version = serde_json::from_slice::<Versioned>(body).map_err(|e| format!("it is no state: {e}"))?.version;
+        if version != STATE_VERSION {
+            return Err(format!("it is of version {version}, this program reads {STATE_VERSION}"));
+        }
+        let state: PartState = serde_json::from_slice(body).map_err(|e| format!("it cannot be read: {e}"))?;
+        match PayloadHash::load(&state.hash) {
+            Some(_) => Ok(state),
+            None => Err("its payload hash cannot be loaded".to_owned()),
+        }
+    }
+
+    /// Where the pieces lie that this state stands on.
+    pub fn piece_files(&self, place: &Place) -> Vec<(PieceFile, u64)> {
+        let part = self.part(place);
+        let file = |table: Table, p: &Piece| {
+            (PieceFile { path: staged_path(&place.lake, &part, table, p.index), crc32: p.crc32 }, p.bytes)
+        };
+        self.pieces.iter().flat_map(|(table, pieces)| pieces.iter().map(|p| file(*table, p))).collect()
     }
 
     fn to_bytes(&self) -> anyhow::Result<Vec<u8>> {
@@ -317,17 +367,16 @@ pub fn write_state(place: &Place, gatherer: &mut Gatherer, position: Position) -
     durable::write_file(&path, &state.to_bytes()?).with_context(|| format!("write {}", path.display()))
 }
 
-/// Removes the states of the open part that are older than the one at `position`.
+/// Removes the states of the open part but the newest [`GENERATIONS`].
 ///
 /// # Errors
 /// When the directory cannot be listed or a file stays.
-pub fn remove_older_states(place: &Place, part: &OpenPart, position: Position) -> anyhow::Result<()> {
+pub fn remove_older_states(place: &Place, part: &OpenPart) -> anyhow::Result<()> {
     let dir = staging_dir(&place.lake, &place.part_of(part));
-    let keep = state_path(&dir, position.seq);
-    for path in list(&dir)? {
-        if is_state(&path) && path != keep {
-            durable::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
-        }
+    // By name is by seq.
+    let states: Vec<PathBuf> = list(&dir)?.into_iter().filter(|path| is_state(path)).collect();
+    for path in states.iter().rev().skip(GENERATIONS) {
+        durable::remove_file(path).with_context(|| format!("remove {}", path.display()))?;
     }
     Ok(())
 }
@@ -356,16 +405,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_state_of_another_version_says_so() {
+        let state = PartState { version: STATE_VERSION + 1, ..state_at(3, 9) };
+        let why = PartState::parse(&state.to_bytes().unwrap()).unwrap_err();
+        assert!(why.contains("version 3"), "{why}");
+    }
+
+    #[test]
     fn a_state_with_any_byte_changed_is_not_believed() {
         let bytes = state_at(3, 9).to_bytes().unwrap();
-        assert_eq!(PartState::parse(&bytes).map(|s| s.position.seq), Some(9));
+        assert_eq!(PartState::parse(&bytes).map(|s| s.position.seq), Ok(9));
         for at in (0..bytes.len()).step_by(7) {
             let mut bad = bytes.clone();
             bad[at] ^= 1;
-            assert!(PartState::parse(&bad).is_none(), "byte {at}");
+            assert!(PartState::parse(&bad).is_err(), "byte {at}");
         }
         for len in [0, 10, 64, 65, bytes.len() - 1] {
-            assert!(PartState::parse(&bytes[..len]).is_none(), "{len} bytes");
+            assert!(PartState::parse(&bytes[..len]).is_err(), "{len} bytes");
         }
     }
 }

@@ -110,14 +110,20 @@ pub struct VenueStatus {
     pub files_published: u64,
     /// The last of them.
     pub last_publish: Option<LastPublish>,
-    /// Acknowledged position.
+    /// Acknowledged position: everything before it is published.
     pub acked: Option<String>,
-    /// When it was acknowledged, ns since 1970-01-01 UTC; 0 = not yet by this process.
+    /// When it was last stored, at a publish or a checkpoint, ns since 1970-01-01 UTC; 0 = not yet by this process.
     pub acked_at_ns: u64,
     /// Segment files of the log.
     pub segments_on_disk: u64,
     /// Segments deleted since the start of the process.
     pub segments_retired: u64,
+    /// Segments that every reader has passed and that stay because no manifest covers them.
+    #[serde(default)]
+    pub segments_held: u64,
+    /// Why.
+    #[serde(default)]
+    pub held_reason: Option<String>,
     /// Those of them that were archived.
     #[serde(default)]
     pub segments_archived: u64,
@@ -255,7 +261,7 @@ impl VenueStatus {
                 } else if self.lag_ms > LAG_PROBLEM_MS {
                     Some(format!("{} s behind the collector", self.lag_ms / 1_000))
                 } else {
-                    None
+                    self.held_reason.clone()
                 }
             }
         }
@@ -268,7 +274,7 @@ impl Snapshot {
         type Value = fn(&VenueStatus) -> u64;
         // Held in ms, shown in s.
         const LAG: &str = "lag_seconds";
-        let metrics: [(&str, &str, &str, Value); 28] = [
+        let metrics: [(&str, &str, &str, Value); 29] = [
             ("records_total", "counter", "Log records handled. Stops when the collector or this venue stops.", |v| {
                 v.records
             }),
@@ -301,13 +307,19 @@ impl Snapshot {
             ("last_record_timestamp_seconds", "gauge", "Receive time of the last record handled.", |v| {
                 v.last_record_ns / 1_000_000_000
             }),
-            ("acked_timestamp_seconds", "gauge", "When the position was last acknowledged; 0 = not yet.", |v| {
+            ("acked_timestamp_seconds", "gauge", "When the ack was last stored; 0 = not yet.", |v| {
                 v.acked_at_ns / 1_000_000_000
             }),
             ("segments", "gauge", "Segment files on disk. A steady rise means they are not released.", |v| {
                 v.segments_on_disk
             }),
             ("segments_retired_total", "counter", "Segments deleted.", |v| v.segments_retired),
+            (
+                "segments_held",
+                "gauge",
+                "Segments that every reader has passed and that no readable manifest covers. Must stay 0.",
+                |v| v.segments_held,
+            ),
             ("segments_archived_total", "counter", "Segments archived before they were deleted.", |v| {
                 v.segments_archived
             }),

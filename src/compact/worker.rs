@@ -3,9 +3,10 @@
 //!
 //! There is no error handling in the middle of a part. Whatever fails (a full disk, an I/O error), memory is
 //! thrown away and the session starts like after a crash: that path is the one every other test exercises too.
-//! Only what trying again cannot cure ends the worker: books that do not balance, another compactor.
+//! Only what trying again cannot cure ends the worker, and the other logs go on: books that do not balance, another
+//! compactor, evidence that is missing ([`EvidenceMissing`]).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +18,7 @@ use super::account::Imbalance;
 use super::archive::{self, Archiver};
 use super::failpoint::fail_point;
 use super::gather::{Continuation, Gatherer, LogKind};
-use super::hash::hex;
-use super::resume::{self, Start};
+use super::resume::{self, EvidenceMissing, Start};
 use super::session::{Ended, Session};
 use super::stage::Place;
 use super::status::{Activity, CompactorStatus, VenueStatus};
@@ -36,6 +36,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Holes of parts of this age are recalled after a start, hours.
 const RECALL_HOURS: i64 = 48;
+/// How often a drain starts over because a piece that it joined was damaged: each time it sets one aside.
+const DAMAGED_MAX: u32 = 5;
 /// Between two looks for a log that is not there yet.
 const LOG_POLL: Duration = Duration::from_millis(200);
 
@@ -68,6 +70,8 @@ pub struct Worker {
     pub desk: Option<Arc<Desk>>,
     /// Who archives segments; `None` = they are archived, if at all, where they are retired.
     pub archiver: Option<Arc<Archiver>>,
+    /// Goes on where what was acknowledged is neither in the lake nor in the log, and tells the loss.
+    pub accept_loss: bool,
     /// Follow or drain.
     pub mode: Mode,
     /// Asks to stop.
@@ -125,6 +129,7 @@ impl Worker {
     pub fn run(&self) -> anyhow::Result<VenueOutcome> {
         let mut outcome = VenueOutcome::default();
         let mut pause = RETRY_FIRST;
+        let mut damaged = 0;
         loop {
             let before = outcome.records;
             let err = match self.session(&mut outcome) {
@@ -134,6 +139,12 @@ impl Worker {
                 }
                 Err(err) => err,
             };
+            // The next start sets the piece aside and reads the log again.
+            if self.mode == Mode::Drain && is_damaged(&err) && damaged < DAMAGED_MAX {
+                damaged += 1;
+                tracing::warn!(venue = %self.id, error = %format!("{err:#}"), "a file is damaged, starting over");
+                continue;
+            }
             if self.mode == Mode::Drain || !curable(&err) {
                 self.show(Activity::Failed, Some(format!("{err:#}")));
                 tracing::error!(venue = %self.id, error = %format!("{err:#}"), "the compactor of this venue stopped");
@@ -181,29 +192,51 @@ impl Worker {
             .map_err(|err| held(err, &dir))
             .with_context(|| format!("take the place of reader {LAKE_READER}"))?;
         archive::clean_up(&self.cfg, &dir, &uuid);
-        let place = Place { lake: self.cfg.lake.dir.clone(), venue: self.id.to_string(), log: hex(&uuid) };
+        let place = Place::new(&self.cfg.lake.dir, self.id.as_str(), uuid);
         let stored = ack.load().map_err(|err| err.to_string());
         let evidence = resume::gather(&place, stored, uuid)?;
         for remark in &evidence.remarks {
             tracing::warn!(venue = %self.id, "{remark}");
         }
-        let decision = resume::decide(evidence)?;
-        if let Some(alarm) = &decision.alarm {
-            tracing::error!(venue = %self.id, "{alarm}");
-        }
-        resume::clean(&place, &decision.start)?;
+        let decision = resume::decide(&evidence)?;
         let position = decision.start.position();
+        if let Some(acked) = decision.beyond {
+            self.rebuild_or_stop(&place, &dir, acked, position)?;
+        }
+        for told in resume::clean(&place, &evidence, &decision.start)? {
+            tracing::warn!(venue = %self.id, "{told}");
+        }
+        let acked = decision.store_ack.or(evidence.ack).unwrap_or(decision.published);
+        drop(evidence);
         self.recall(&place)?;
-        if decision.store_ack {
-            store_ack(&mut ack, uuid, position, "resume")?;
+        if decision.store_ack.is_some() {
+            store_ack(&mut ack, uuid, acked, "resume")?;
         }
         fail_point!("resume.after_ack");
         let gatherer = self.gatherer(&decision.start)?;
         let from_beginning = matches!(decision.start, Start::Beginning);
-        let mut session = Session::new(self, place, uuid, ack, gatherer, position, outcome);
+        let mut session = Session::new(self, place, uuid, ack, gatherer, acked, outcome);
         match session.run(position, from_beginning)? {
             Ended::Stopped | Ended::Drained => Ok(()),
         }
+    }
+
+    /// More was acknowledged than lake and staging hold: what the log still has is published again.
+    fn rebuild_or_stop(&self, place: &Place, dir: &Path, acked: Position, at: Position) -> anyhow::Result<()> {
+        let holds = resume::log_holds(dir, at)?;
+        let (acked, at) = (acked.seq, at.seq);
+        if holds {
+            tracing::warn!(venue = %self.id, %acked, %at,
+                "the lake holds less than was acknowledged; the log still has all of it, which is published again");
+            return Ok(());
+        }
+        let lake = place.lake.display().to_string();
+        let missing = EvidenceMissing::Acknowledged { acked, at, lake, log: self.name() };
+        if !self.accept_loss {
+            return Err(missing.into());
+        }
+        tracing::error!(venue = %self.id, "going on as asked to, the loss is told in the next manifest: {missing}");
+        Ok(())
     }
 
     /// What manifests of the last days say about holes: those of this log wait again unless they were asked for.
@@ -311,11 +344,17 @@ fn held(err: AckError, dir: &std::path::Path) -> anyhow::Error {
     }
 }
 
+/// A file that is not what was written stood in the way.
+fn is_damaged(err: &anyhow::Error) -> bool {
+    err.chain().any(|e| matches!(e.downcast_ref(), Some(LakeError::Damaged { .. })))
+}
+
 /// False for what trying again cannot cure.
 fn curable(err: &anyhow::Error) -> bool {
     !err.chain().any(|e| {
         e.is::<Imbalance>()
             || e.is::<AlreadyRunning>()
+            || e.is::<EvidenceMissing>()
             || e.downcast_ref::<LakeError>().is_some_and(|e| matches!(e, LakeError::Manifest(_)))
     })
 }

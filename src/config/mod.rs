@@ -156,7 +156,7 @@ pub struct Lake {
     pub max_open_writers: usize,
     /// A table without new rows for this long is staged, s.
     pub idle_stage_s: u64,
-    /// Everything in memory is staged and acked this often, s.
+    /// Everything in memory is staged this often, s.
     pub ack_interval_s: u64,
 }
 

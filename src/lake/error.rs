@@ -36,6 +36,14 @@ pub enum LakeError {
         /// What does not fit.
         what: String,
     },
+    /// The bytes of a file are not those that were written.
+    #[error("{path} is damaged: {what}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was expected and what is there.
+        what: String,
+    },
     /// Pieces overlap or are in the wrong order: joining them would repeat or reorder rows.
     #[error("{path} starts at seq {got}, but rows up to seq {last} are already written")]
     OutOfOrder {
@@ -70,6 +78,14 @@ impl LakeError {
     pub(crate) fn parquet(verb: &'static str, path: &Path) -> impl Fn(parquet::errors::ParquetError) -> Self {
         let path = path.to_owned();
         move |source| Self::Parquet { verb, path: path.clone(), source }
+    }
+
+    /// Names the manifest that does not add up.
+    pub(crate) fn of_manifest(self, path: &Path) -> Self {
+        match self {
+            Self::Manifest(what) => Self::Manifest(format!("{}: {what}", path.display())),
+            other => other,
+        }
     }
 
     /// True when trying again later can help: the disk was full or an I/O error was temporary. Never true

@@ -2,6 +2,10 @@
 //!
 //! A manifest is JSON with a fixed field order, so the same log range and settings give the same bytes. Files
 //! carry its digest and it carries theirs; to break that circle [`Manifest::digest`] leaves `files` out.
+//!
+//! Its last field, `self_sha256`, is the SHA-256 of the file itself with those 64 digits as zeros: a manifest that was
+//! altered is told from a good one without anything beside it. Those of version 1 have none; their files' footers hold
+//! them ([`Manifest::load_proven`]).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,11 +14,17 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::piece::hex;
+use super::read::TableFile;
 use super::{LakeError, Table, WriteSettings};
 use crate::venue::row::DriftItem;
 
 /// Version of the manifest's own format.
 pub const MANIFEST_VERSION: u32 = 1;
+
+/// What stands between the other fields and the digits of the manifest's own SHA-256, and behind them.
+const SEAL: (&str, &str) = (",\n  \"self_sha256\": \"", "\"\n}\n");
+/// The digits while the SHA-256 is computed.
+const NO_DIGITS: [u8; 64] = [b'0'; 64];
 
 /// A place in the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -327,11 +337,25 @@ impl Manifest {
         Ok(())
     }
 
-    /// The bytes that are published: indented JSON and a line feed.
+    /// The bytes that are published: indented JSON that ends with its own SHA-256, and a line feed.
     ///
     /// # Errors
     /// Never for values this room makes; a `continuation` that is not JSON (a map with other keys than text).
     pub fn to_json(&self) -> Result<Vec<u8>, LakeError> {
+        let mut bytes = self.bare_json()?;
+        // The closing brace, and the line feed that version 1 ended with.
+        bytes.truncate(bytes.len().saturating_sub("\n}\n".len()));
+        bytes.extend_from_slice(SEAL.0.as_bytes());
+        let mut sum = Sha256::new_with_prefix(&bytes);
+        sum.update(NO_DIGITS);
+        sum.update(SEAL.1);
+        bytes.extend_from_slice(hex(&sum.finalize()).as_bytes());
+        bytes.extend_from_slice(SEAL.1.as_bytes());
+        Ok(bytes)
+    }
+
+    /// The fields as version 1 wrote them.
+    fn bare_json(&self) -> Result<Vec<u8>, LakeError> {
         let mut bytes =
             serde_json::to_vec_pretty(self).map_err(|e| LakeError::Manifest(format!("it is not JSON: {e}")))?;
         bytes.push(b'\n');
@@ -344,7 +368,7 @@ impl Manifest {
     /// As [`Manifest::to_json`].
     pub fn digest(&self) -> Result<String, LakeError> {
         let bare = Manifest { files: Vec::new(), ..self.clone() };
-        Ok(hex(&Sha256::digest(bare.to_json()?)))
+        Ok(hex(&Sha256::digest(bare.bare_json()?)))
     }
 
     /// Reads a published manifest.
@@ -361,18 +385,49 @@ impl Manifest {
     /// As [`Manifest::load`].
     pub fn load_hashed(path: &Path) -> Result<(Manifest, String), LakeError> {
         let bytes = std::fs::read(path).map_err(LakeError::io("read", path))?;
-        let manifest = Self::parse(&bytes).map_err(|e| match e {
-            LakeError::Manifest(what) => LakeError::Manifest(format!("{}: {what}", path.display())),
-            other => other,
-        })?;
+        let manifest = Self::parse(&bytes).map_err(|e| e.of_manifest(path))?;
+        Ok((manifest, hex(&Sha256::digest(&bytes))))
+    }
+
+    /// [`Manifest::load_hashed`] for whoever acts on what it says: one without a SHA-256 of its own is believed only
+    /// as far as its published files were made with it. Without such files (text, or removed by retention) nothing
+    /// speaks against it.
+    ///
+    /// # Errors
+    /// As [`Manifest::load`]; [`LakeError::Damaged`] when a file says that it was published with another account.
+    pub fn load_proven(lake: &Path, path: &Path) -> Result<(Manifest, String), LakeError> {
+        let bytes = std::fs::read(path).map_err(LakeError::io("read", path))?;
+        let manifest = Self::parse(&bytes).map_err(|e| e.of_manifest(path))?;
+        if split_seal(&bytes).is_none() {
+            let digest = manifest.digest()?;
+            let parquet = manifest.files.iter().map(|f| lake.join(&f.path));
+            for file in parquet.filter(|f| f.extension().is_some_and(|e| e == "parquet")) {
+                // One that cannot be read is for `verify` to tell.
+                let Ok(footer) = TableFile::open(&file) else { continue };
+                if footer.key_value("manifest_sha256").is_some_and(|told| told != digest) {
+                    return Err(LakeError::Damaged {
+                        path: path.to_owned(),
+                        what: format!("{} was published with another account", file.display()),
+                    });
+                }
+            }
+        }
         Ok((manifest, hex(&Sha256::digest(&bytes))))
     }
 
     /// Reads a manifest from its bytes.
     ///
     /// # Errors
-    /// When they are not a manifest of a known version.
+    /// When they are not a manifest of a known version, or not as they were published.
     pub fn parse(bytes: &[u8]) -> Result<Manifest, LakeError> {
+        if let Some((front, digits)) = split_seal(bytes) {
+            let mut sum = Sha256::new_with_prefix(front);
+            sum.update(NO_DIGITS);
+            sum.update(SEAL.1);
+            if hex(&sum.finalize()).as_bytes() != digits {
+                return Err(LakeError::Manifest("it was altered: its own SHA-256 does not fit".into()));
+            }
+        }
         let m: Manifest =
             serde_json::from_slice(bytes).map_err(|e| LakeError::Manifest(format!("not a manifest: {e}")))?;
         if m.version != MANIFEST_VERSION {
@@ -380,6 +435,12 @@ impl Manifest {
         }
         Ok(m)
     }
+}
+
+/// The bytes before the digits of the manifest's own SHA-256, and the digits; `None` when it carries none.
+fn split_seal(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (front, digits) = bytes.strip_suffix(SEAL.1.as_bytes())?.split_last_chunk::<64>()?;
+    front.ends_with(SEAL.0.as_bytes()).then_some((front, digits.as_slice()))
 }
 
 #[cfg(test)]
@@ -446,8 +507,31 @@ mod tests {
     }
 
     #[test]
+    fn a_manifest_with_any_bit_changed_is_refused_or_says_the_same() {
+        let m = manifest();
+        let good = m.to_json().unwrap();
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            // Bits of the name of the last field only make it look like one of version 1, which has nothing else altered.
+            if let Ok(read) = Manifest::parse(&bad) {
+                assert_eq!(read, m, "bit {bit}");
+                assert!(bit / 8 + 90 > good.len(), "bit {bit} of {}", good.len() * 8);
+            }
+        }
+    }
+
+    #[test]
+    fn a_manifest_of_version_1_without_a_sum_of_its_own_still_reads() {
+        let m = manifest();
+        let old = m.bare_json().unwrap();
+        assert!(old.ends_with(b"]\n}\n") && split_seal(&old).is_none());
+        assert_eq!(Manifest::parse(&old).unwrap(), m);
+    }
+
+    #[test]
     fn another_version_is_refused() {
-        let json = String::from_utf8(manifest().to_json().unwrap()).unwrap();
+        let json = String::from_utf8(manifest().bare_json().unwrap()).unwrap();
         let newer = json.replacen("\"version\": 1,", "\"version\": 2,", 1);
         assert!(Manifest::parse(newer.as_bytes()).is_err());
     }

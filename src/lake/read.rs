@@ -3,15 +3,18 @@
 //! Everything a file says about itself (table, settings, counts) is in its key-values; nothing depends on its path.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
+use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use parquet::errors::Result as ParquetResult;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
 
 use super::column::{Column, NULL_DEC, NULL_F64, NULL_I64, NULL_WORD, SIDES};
@@ -32,11 +35,47 @@ pub mod key {
     pub const INEXACT_VALUES: &str = "inexact_values";
 }
 
+/// Where the bytes of an open file come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
+    /// The file itself: it may be larger than memory.
+    File(Arc<File>),
+    /// All of it, read and checked before.
+    Memory(Bytes),
+}
+
+impl Length for Content {
+    fn len(&self) -> u64 {
+        match self {
+            Self::File(file) => Length::len(file.as_ref()),
+            Self::Memory(bytes) => bytes.len() as u64,
+        }
+    }
+}
+
+impl ChunkReader for Content {
+    type T = Box<dyn Read>;
+
+    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
+        Ok(match self {
+            Self::File(file) => Box::new(file.get_read(start)?),
+            Self::Memory(bytes) => Box::new(bytes.get_read(start)?),
+        })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
+        match self {
+            Self::File(file) => file.get_bytes(start, length),
+            Self::Memory(bytes) => bytes.get_bytes(start, length),
+        }
+    }
+}
+
 /// An open file of the lake.
 #[derive(Debug)]
 pub struct TableFile {
     path: PathBuf,
-    file: File,
+    content: Content,
     metadata: Arc<ParquetMetaData>,
     table: Table,
     numeric: Numeric,
@@ -49,9 +88,22 @@ impl TableFile {
     /// When it cannot be read, or is not a file of the lake with the columns of its table.
     pub fn open(path: &Path) -> Result<TableFile, LakeError> {
         let file = File::open(path).map_err(LakeError::io("open", path))?;
+        Self::of(path, Content::File(Arc::new(file)))
+    }
+
+    /// [`TableFile::open`] of a file that was read into memory: what is parsed is what was checked, whatever becomes
+    /// of the file at `path` meanwhile.
+    ///
+    /// # Errors
+    /// As [`TableFile::open`].
+    pub(crate) fn of_bytes(path: &Path, bytes: Bytes) -> Result<TableFile, LakeError> {
+        Self::of(path, Content::Memory(bytes))
+    }
+
+    fn of(path: &Path, content: Content) -> Result<TableFile, LakeError> {
         let metadata = ParquetMetaDataReader::new()
             .with_page_index_policy(PageIndexPolicy::Optional)
-            .parse_and_finish(&file)
+            .parse_and_finish(&content)
             .map_err(LakeError::parquet("read the footer of", path))?;
         let foreign = |what: String| LakeError::Foreign { path: path.to_owned(), table: "(any)", what };
         let table: Table = find(&metadata, key::TABLE)
@@ -72,7 +124,7 @@ impl TableFile {
                 what: "its columns are not the table's".into(),
             });
         }
-        Ok(TableFile { path: path.to_owned(), file, metadata: Arc::new(metadata), table, numeric })
+        Ok(TableFile { path: path.to_owned(), content, metadata: Arc::new(metadata), table, numeric })
     }
 
     /// Its table.
@@ -95,8 +147,8 @@ impl TableFile {
         &self.metadata
     }
 
-    pub(crate) fn file(&self) -> &File {
-        &self.file
+    pub(crate) fn content(&self) -> &Content {
+        &self.content
     }
 
     /// A key-value of the footer.
@@ -151,7 +203,7 @@ impl TableFile {
     pub fn batches(&self, i: usize) -> Result<impl Iterator<Item = Result<RecordBatch, LakeError>> + '_, LakeError> {
         let open = || -> ParquetResult<_> {
             let metadata = ArrowReaderMetadata::try_new(self.metadata.clone(), Default::default())?;
-            ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.try_clone()?, metadata)
+            ParquetRecordBatchReaderBuilder::new_with_metadata(self.content.clone(), metadata)
                 .with_row_groups(vec![i])
                 .with_batch_size(8_192)
                 .build()

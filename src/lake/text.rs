@@ -19,7 +19,7 @@ use arrow_array::{Array, RecordBatch};
 use arrow_schema::{ArrowError, Schema};
 use sha2::{Digest, Sha256};
 
-use super::piece::{Hashing, hex};
+use super::piece::{Hashing, Sum, hex};
 use super::read::TableFile;
 use super::{FileInfo, LakeError, LakeFormat};
 
@@ -33,7 +33,7 @@ pub fn write_text(parquet: &Path, dest: &Path, format: LakeFormat, zstd_level: i
     let source = TableFile::open(parquet)?;
     let io = |err| LakeError::io("write", dest)(err);
     let file = File::create(dest).map_err(LakeError::io("create", dest))?;
-    let hashing = Hashing { inner: file, digest: Some(Sha256::new()), bytes: 0 };
+    let hashing = Hashing { inner: file, sum: Sum::Sha256(Sha256::new()), bytes: 0 };
     let mut sink = Sink::new(BufWriter::with_capacity(1 << 18, hashing), zstd_level).map_err(io)?;
     sink.include_checksum(true).map_err(io)?;
     let mut rows = 0;
@@ -50,14 +50,11 @@ pub fn write_text(parquet: &Path, dest: &Path, format: LakeFormat, zstd_level: i
     }
     let buffered = sink.finish().map_err(io)?;
     let hashing = buffered.into_inner().map_err(|err| io(err.into_error()))?;
-    Ok(FileInfo {
-        rows,
-        bytes: hashing.bytes,
-        inexact: source.inexact(),
-        sha256: hashing.digest.map(|d| hex(&d.finalize())).unwrap_or_default(),
-        groups: source.groups(),
-        copied: 0,
-    })
+    let sha256 = match hashing.sum {
+        Sum::Sha256(sum) => hex(&sum.finalize()),
+        Sum::None | Sum::Crc32(_) => String::new(),
+    };
+    Ok(FileInfo { rows, bytes: hashing.bytes, inexact: source.inexact(), sha256, groups: source.groups(), copied: 0 })
 }
 
 /// The batch with times in `+00:00` instead of `UTC`: the writers know offsets, and names of zones only with a table of

@@ -1,10 +1,10 @@
-//! Durable, then acknowledged, then deleted: staging, publishing, and what the clock and the memory bound ask for.
+//! Published, then acknowledged, then deleted: staging, publishing, and what the clock and the memory bound ask for.
 //!
 //! The order of the steps inside [`Session::cut`] and [`Session::publish`] is the exactly-once promise; the failpoints
-//! stand between them.
+//! stand between them. Only [`Session::publish`] moves the ack: what is staged is a cache and lets nothing go.
 
 use anyhow::Context;
-use wal_format::{Position, SegmentId};
+use wal_format::Position;
 
 use super::show::{Counts, show_position};
 use super::{STATUS_NS, Session};
@@ -12,7 +12,7 @@ use crate::clock;
 use crate::compact::failpoint::fail_point;
 use crate::compact::publish::{Cut, publish};
 use crate::compact::resume::remove_staging;
-use crate::compact::retire::{Keep, retire};
+use crate::compact::retire::retire;
 use crate::compact::stage::{remove_older_states, stage_all, stage_table, write_state};
 use crate::compact::status::{Activity, LastPublish};
 use crate::compact::worker::store_ack;
@@ -37,6 +37,7 @@ impl Session<'_> {
             published.manifest.repairs.iter().for_each(|r| desk.was_done(r));
         }
         self.acknowledge(end, &format!("published {hour}"))?;
+        self.safe = end;
         fail_point!("publish.after_ack");
         remove_staging(&self.place, &published.part)?;
         fail_point!("publish.after_staging_removed");
@@ -64,32 +65,32 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Makes everything up to `position` durable and acknowledges it.
+    /// Makes everything up to `position` durable, so that a restart goes on from here.
     pub(super) fn cut(&mut self, position: Position) -> anyhow::Result<()> {
         self.cut_ns = clock::now().mono_ns;
-        if self.gatherer.part.is_none() || position == self.acked {
+        if self.gatherer.part.is_none() || position == self.safe {
             return Ok(());
         }
         fail_point!("cut.before_pieces");
         stage_all(&self.place, &mut self.gatherer)?;
         fail_point!("cut.before_state");
         write_state(&self.place, &mut self.gatherer, position)?;
+        self.safe = position;
         fail_point!("cut.after_state");
-        self.acknowledge(position, "staged")?;
+        // Where it stood: a sign of life for whoever watches the readers of the log.
+        self.acknowledge(self.acked, &format!("staged up to {}", position.seq))?;
         fail_point!("cut.after_ack");
         if let Some(part) = &self.gatherer.part {
-            remove_older_states(&self.place, part, position)?;
+            remove_older_states(&self.place, part)?;
         }
         fail_point!("cut.after_old_states_removed");
+        // Another reader may have passed what is published by now.
         self.retire();
         fail_point!("cut.after_retire");
         Ok(())
     }
 
     pub(super) fn acknowledge(&mut self, position: Position, note: &str) -> anyhow::Result<()> {
-        if position == self.acked {
-            return Ok(());
-        }
         store_ack(&mut self.ack, self.log_uuid, position, note)?;
         self.acked = position;
         self.worker.update(|s| {
@@ -101,19 +102,23 @@ impl Session<'_> {
 
     /// Deletes what may go. A failure is told and tried again at the next ack: nothing depends on it.
     pub(super) fn retire(&mut self) {
-        let lost_from = self.gatherer.part.as_ref().and_then(|p| p.account.lost.iter().map(|l| l.segment).min());
-        let keep = Keep {
-            retention_hours: self.worker.cfg.wal.retention_hours,
-            now_ns: clock::wall_ns(),
-            lost_from: lost_from.map(SegmentId),
-        };
-        let required = self.worker.cfg.readers(self.worker.id);
-        match retire(&self.worker.cfg, &self.worker.dir(), required, keep, self.worker.archiver.as_deref()) {
-            Ok(0) => {}
-            Ok(n) => {
-                self.outcome.segments_retired += n as u64;
-                self.worker.update(|s| s.segments_retired += n as u64);
-                tracing::info!(venue = %self.worker.id, segments = n, "retired");
+        let worker = self.worker;
+        match retire(&worker.cfg, worker.id, &worker.dir(), worker.archiver.as_deref()) {
+            Ok(retired) => {
+                let n = retired.segments as u64;
+                self.outcome.segments_retired += n;
+                worker.update(|s| {
+                    s.segments_retired += n;
+                    s.segments_held = retired.held as u64;
+                    s.held_reason.clone_from(&retired.reason);
+                });
+                if n > 0 {
+                    tracing::info!(venue = %worker.id, segments = n, "retired");
+                }
+                if let Some(reason) = retired.reason.as_ref().filter(|_| retired.reason != self.held) {
+                    tracing::warn!(venue = %worker.id, segments = retired.held, "{reason}");
+                }
+                self.held = retired.reason;
             }
             Err(err) => {
                 tracing::warn!(venue = %self.worker.id, error = %format!("{err:#}"), "cannot retire segments");

@@ -144,7 +144,10 @@ fn a_service_archives_on_a_thread_of_its_own_and_ends_in_the_middle_of_its_work(
     let bed = three_hours(4_000);
     let all = bed.records();
     let status = Arc::<CompactorStatus>::default();
-    let archiver = Arc::new(crate::compact::archive::Archiver::new(status.clone()));
+    let archiver = Arc::new(crate::compact::archive::Archiver::new(
+        Arc::new(bed.worker(Mode::Drain, archived).cfg.as_ref().clone()),
+        status.clone(),
+    ));
     let thread = std::thread::spawn({
         let archiver = archiver.clone();
         move || archiver.run()

@@ -168,7 +168,7 @@ fn decimals_are_exact_and_never_flagged() {
 /// Stages `chunk` in pieces of the given sizes (the rest is the tail) and joins them.
 fn join_split(dir: &Path, chunk: &RowsChunk, sizes: &[usize], settings: &WriteSettings) -> (Vec<u8>, FileInfo) {
     let mut rest = chunk.clone();
-    let mut pieces: Vec<PathBuf> = vec![];
+    let mut pieces: Vec<PieceFile> = vec![];
     for (i, n) in sizes.iter().enumerate() {
         let piece = rest.take_first(*n);
         if piece.rows() == 0 {
@@ -176,8 +176,8 @@ fn join_split(dir: &Path, chunk: &RowsChunk, sizes: &[usize], settings: &WriteSe
         }
         let path = dir.join(format!("{i}.parquet"));
         // Pieces are written with other key-values than the file: those must not matter.
-        write_piece(&path, &piece, settings, &[("piece".into(), i.to_string())]).unwrap();
-        pieces.push(path);
+        let info = write_piece(&path, &piece, settings, &[("piece".into(), i.to_string())]).unwrap();
+        pieces.push(PieceFile { path, crc32: Some(info.crc32) });
     }
     let dest = dir.join("joined.parquet");
     let tail = (rest.rows() > 0).then_some(rest);
@@ -236,6 +236,7 @@ fn pieces_of_other_settings_are_encoded_again() {
     write_piece(&first, &chunk.take_first(100), &other, &[]).unwrap();
     let dest = dir.path().join("j.parquet");
     let kv = [("log_uuid".to_owned(), "0badcafe".to_owned())];
+    let first = PieceFile { path: first, crc32: None };
     let info = join_pieces(&dest, Table::Trades, &[first], Some(chunk), &s, &kv).unwrap();
     assert_eq!(info.copied, 0);
     assert!(std::fs::read(&dest).unwrap() == whole);
@@ -247,9 +248,10 @@ fn pieces_that_overlap_or_do_not_fit_are_refused() {
     let s = WriteSettings { row_group_rows: 100, ..settings(Numeric::Double) };
     let chunk = rows_of(Table::Trades, Numeric::Double, 100, 5);
     let piece = dir.path().join("0.parquet");
-    write_piece(&piece, &chunk, &s, &[]).unwrap();
+    let crc32 = Some(write_piece(&piece, &chunk, &s, &[]).unwrap().crc32);
+    let piece = PieceFile { path: piece, crc32 };
     let dest = dir.path().join("j.parquet");
-    let join = |table, pieces: &[PathBuf], tail, s: &WriteSettings| {
+    let join = |table, pieces: &[PieceFile], tail, s: &WriteSettings| {
         join_pieces(&dest, table, pieces, tail, s, &[]).unwrap_err()
     };
     let twice = [piece.clone(), piece.clone()];
@@ -268,16 +270,28 @@ fn pieces_that_overlap_or_do_not_fit_are_refused() {
 }
 
 #[test]
-fn a_truncated_piece_is_an_error_and_not_a_shorter_file() {
+fn a_piece_with_any_byte_changed_or_missing_is_an_error_and_not_another_file() {
     let dir = tempfile::tempdir().unwrap();
     let s = settings(Numeric::Double);
-    let piece = dir.path().join("0.parquet");
-    write_piece(&piece, &rows_of(Table::Depth, Numeric::Double, 300, 5), &s, &[]).unwrap();
-    let bytes = std::fs::read(&piece).unwrap();
-    for cut in [0, 3, bytes.len() / 2, bytes.len() - 1] {
-        std::fs::write(&piece, &bytes[..cut]).unwrap();
-        let e = join_pieces(&dir.path().join("j"), Table::Depth, std::slice::from_ref(&piece), None, &s, &[]);
-        assert!(e.is_err(), "cut at {cut}");
+    let path = dir.path().join("0.parquet");
+    let info = write_piece(&path, &rows_of(Table::Depth, Numeric::Double, 300, 5), &s, &[]).unwrap();
+    let join = |crc32| {
+        let piece = PieceFile { path: path.clone(), crc32 };
+        join_pieces(&dir.path().join("j"), Table::Depth, &[piece], None, &s, &[])
+    };
+    join(Some(info.crc32)).unwrap();
+    let good = std::fs::read(&path).unwrap();
+    for cut in [0, 3, good.len() / 2, good.len() - 1] {
+        std::fs::write(&path, &good[..cut]).unwrap();
+        assert!(matches!(join(Some(info.crc32)), Err(LakeError::Damaged { .. })), "cut at {cut}");
+        // One of version 1, without a sum.
+        assert!(join(None).is_err(), "cut at {cut}");
+    }
+    for at in (0..good.len()).step_by(37) {
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        std::fs::write(&path, bad).unwrap();
+        assert!(matches!(join(Some(info.crc32)), Err(LakeError::Damaged { .. })), "byte {at}");
     }
 }
 

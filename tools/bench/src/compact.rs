@@ -21,7 +21,9 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use tapedeck::lake::read::TableFile;
-use tapedeck::lake::{Common, Numeric, RowsChunk, Table, TableBuffer, WriteSettings, join_pieces, write_piece};
+use tapedeck::lake::{
+    Common, Numeric, PieceFile, RowsChunk, Table, TableBuffer, WriteSettings, join_pieces, write_piece,
+};
 use tapedeck::venue::row::{BookTicker, DepthUpdate, Level, Side, Trade};
 use tapedeck::venue::{Interner, Num, SymbolId};
 
@@ -347,7 +349,11 @@ fn measure(table: Table, numeric: Numeric, rows: &[(Common, Row)], names: &Inter
         }
         Ok(())
     })?;
-    let pieces: Vec<_> = (0..chunks.len()).map(piece).collect();
+    let crc = |path: &Path| -> anyhow::Result<u32> { Ok(crc32fast::hash(&std::fs::read(path)?)) };
+    let pieces: Vec<_> = (0..chunks.len())
+        .map(piece)
+        .map(|path| Ok(PieceFile { crc32: Some(crc(&path)?), path }))
+        .collect::<anyhow::Result<_>>()?;
     let joined = dir.join("joined.parquet");
     let info = join_pieces(&joined, table, &pieces, None, &settings, &[])?;
     let size = info.bytes as f64 / info.rows as f64;

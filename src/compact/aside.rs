@@ -1,0 +1,66 @@
+//! What cannot be used is moved out of the way, never deleted: `lake/.set-aside/<name>-<n>/`.
+//!
+//! A damaged piece may be the only trace of rows that somebody can still read by hand. Nothing here decides what is
+//! of no use, and nothing ever looks into the directory again: a person does, and deletes it.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use wal_format::durable;
+
+/// Below the lake.
+const DIR: &str = ".set-aside";
+
+/// Moves `files` to a directory of their own, one after the other and each durably; returns the directory.
+///
+/// # Errors
+/// When one cannot be moved; those before it are.
+pub fn set_aside(lake: &Path, name: &str, files: &[PathBuf]) -> anyhow::Result<PathBuf> {
+    let all = lake.join(DIR);
+    durable::create_dir_all(&all).with_context(|| format!("create {}", all.display()))?;
+    let dir = fresh(&all, name).with_context(|| format!("create a directory in {}", all.display()))?;
+    durable::sync_dir(&all).with_context(|| format!("sync {}", all.display()))?;
+    for file in files {
+        let to = dir.join(file.file_name().unwrap_or_default());
+        durable::publish_file(file, &to).with_context(|| format!("set {} aside", file.display()))?;
+        if let Some(from) = file.parent() {
+            durable::sync_dir(from).with_context(|| format!("sync {}", from.display()))?;
+        }
+    }
+    Ok(dir)
+}
+
+/// A directory `<name>-<n>` that was not there before.
+fn fresh(all: &Path, name: &str) -> std::io::Result<PathBuf> {
+    let mut n = 1_u32;
+    loop {
+        let dir = all.join(format!("{name}-{n}"));
+        match std::fs::create_dir(&dir) {
+            Ok(()) => return Ok(dir),
+            Err(err) if err.kind() == ErrorKind::AlreadyExists => n += 1,
+            Err(err) => return Err(err),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_set_aside_twice_lies_in_two_places_and_nothing_is_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a");
+        let mut places = Vec::new();
+        for content in ["one", "two"] {
+            std::fs::write(&file, content).unwrap();
+            let place = set_aside(dir.path(), "part", std::slice::from_ref(&file)).unwrap();
+            assert!(!file.exists());
+            assert_eq!(std::fs::read_to_string(place.join("a")).unwrap(), content);
+            places.push(place);
+        }
+        assert!(places[0].ends_with(".set-aside/part-1") && places[1].ends_with(".set-aside/part-2"));
+    }
+}

@@ -1,0 +1,140 @@
+//! What the manifests on disk prove about a log: which of its records are published.
+//!
+//! ```text
+//!   manifest 1 [0, 90)  <--sha256--  manifest 2 [90, 200)      manifest 4 [310, 400)
+//!   `----------- covered: [0, 200) -----------'                `- [310, 400) -'
+//! ```
+//!
+//! Manifests count only as they lie there now: readable, unaltered ([`Manifest::load_proven`]) and of this very log.
+//! Two that are linked (the later one names the SHA-256 of the earlier one, or of one that it stands in the place of)
+//! cover everything from the first record of the one to the end of the other, also what no part has records of: what a
+//! log lost between two parts is told by the later one. Where a manifest is damaged or gone the range ends.
+//!
+//! Names carry the first seq of their part, so that only manifests around the segments in question are read.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::resume::manifests_since;
+use super::stage::Place;
+use crate::lake::{Hour, Manifest};
+
+/// The published ranges of a log around some of its records.
+#[derive(Debug, Default)]
+pub struct Coverage {
+    /// First seq and the first one behind, ascending.
+    ranges: Vec<(u64, u64)>,
+    /// Manifests that are not evidence, with the reason.
+    pub unusable: Vec<String>,
+}
+
+impl Coverage {
+    /// What the lake says about the records from `first`, which was received in hour `since`, to `last`.
+    ///
+    /// # Errors
+    /// When the lake cannot be listed.
+    pub fn load(place: &Place, since: Hour, first: u64, last: u64) -> anyhow::Result<Self> {
+        let mut paths: BTreeMap<u64, PathBuf> = BTreeMap::new();
+        // The hour of a part is never before that of its records.
+        for (part, path) in manifests_since(&place.lake, &place.venue, since)? {
+            if place.owns(&part) && part.first_seq <= last {
+                paths.insert(part.first_seq, path);
+            }
+        }
+        // The last one that begins at or before the first record, and all behind it.
+        let from = paths.range(..=first).next_back().map_or(first, |(seq, _)| *seq);
+        let mut coverage = Self::default();
+        let mut before: Vec<String> = Vec::new();
+        for path in paths.range(from..).map(|(_, path)| path) {
+            match Manifest::load_proven(&place.lake, path) {
+                Ok((m, sha256)) if place.is_of(&m) => {
+                    coverage.add(&m, &before);
+                    before = std::iter::once(sha256).chain(m.supersedes).collect();
+                }
+                Ok((m, _)) => coverage.unusable.push(format!("{} is of the log {}", path.display(), m.log)),
+                Err(err) => coverage.unusable.push(err.to_string()),
+            }
+        }
+        Ok(coverage)
+    }
+
+    /// `before`: SHA-256 by which `m` may name the manifest added last.
+    fn add(&mut self, m: &Manifest, before: &[String]) {
+        let linked = m.previous_sha256.as_ref().is_some_and(|previous| before.contains(previous));
+        match self.ranges.last_mut().filter(|_| linked) {
+            Some(range) => range.1 = m.end.seq,
+            None => self.ranges.push((m.first.seq, m.end.seq)),
+        }
+    }
+
+    /// True when every record from `first` to `last` is published.
+    pub fn covers(&self, first: u64, last: u64) -> bool {
+        self.ranges.iter().any(|(from, end)| *from <= first && last < *end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::lake::manifest::LogPosition;
+    use crate::lake::{LakeStore, LocalStore, WriteSettings};
+    use std::path::Path;
+    use wal_format::Seq;
+
+    fn place(lake: &Path) -> Place {
+        Place::new(lake, "binance-spot", [0xAB; 16])
+    }
+
+    /// Publishes an account of [first, end) and returns its SHA-256.
+    fn publish(lake: &Path, first: u64, end: u64, previous: Option<&str>) -> String {
+        let place = place(lake);
+        let hour = Hour(first as i64);
+        let settings = WriteSettings::default();
+        let mut m = Manifest::new(place.log.clone(), place.venue.clone(), hour.to_string(), settings);
+        m.first = LogPosition { seq: first, ..LogPosition::default() };
+        m.end = LogPosition { seq: end, ..LogPosition::default() };
+        m.previous_sha256 = previous.map(str::to_owned);
+        let part = place.part(hour, Seq(first));
+        let json = m.to_json().unwrap();
+        LocalStore::new(lake).publish_bytes(&json, &part.manifest(Path::new(""))).unwrap();
+        crate::compact::hash::sha256_hex(&json)
+    }
+
+    #[test]
+    fn linked_manifests_cover_what_lies_between_them_and_a_missing_or_damaged_one_ends_the_range() {
+        let dir = tempfile::tempdir().unwrap();
+        let lake = dir.path();
+        let one = publish(lake, 0, 90, None);
+        let two = publish(lake, 95, 200, Some(&one));
+        let three = publish(lake, 200, 310, Some(&two));
+        publish(lake, 310, 400, Some(&three));
+        let all = || Coverage::load(&place(lake), Hour(0), 0, 1_000).unwrap();
+        assert!(all().covers(0, 399) && all().covers(89, 95) && !all().covers(390, 400));
+        // Only what is asked for is read, and what lies before it still counts.
+        assert!(Coverage::load(&place(lake), Hour(200), 250, 260).unwrap().covers(250, 260));
+        let third = place(lake).part(Hour(200), Seq(200)).manifest(lake);
+        let good = std::fs::read(&third).unwrap();
+        std::fs::remove_file(&third).unwrap();
+        assert!(all().covers(0, 199) && all().covers(310, 399));
+        assert!(!all().covers(199, 200) && !all().covers(300, 310));
+        let mut bad = good.clone();
+        let at = good.len() / 3;
+        bad[at] ^= 1;
+        std::fs::write(&third, bad).unwrap();
+        let coverage = all();
+        assert!(!coverage.covers(200, 200) && coverage.covers(310, 399));
+        assert_eq!(coverage.unusable.len(), 1, "{:?}", coverage.unusable);
+        std::fs::write(&third, good).unwrap();
+        assert!(all().covers(0, 399));
+    }
+
+    #[test]
+    fn manifests_that_are_not_linked_cover_nothing_between_them() {
+        let dir = tempfile::tempdir().unwrap();
+        publish(dir.path(), 0, 90, None);
+        publish(dir.path(), 90, 200, Some("0123"));
+        let coverage = Coverage::load(&place(dir.path()), Hour(0), 0, 300).unwrap();
+        assert!(coverage.covers(0, 89) && coverage.covers(90, 199) && !coverage.covers(80, 95));
+    }
+}

@@ -1,0 +1,330 @@
+//! What may be believed and what may go: manifests on disk alone let segments go; what is damaged is set aside, told, and
+//! made again from the log; what neither lake nor log holds stops the log until a person has looked.
+
+use wal_format::{Ack, Position};
+
+use super::*;
+use crate::compact;
+use crate::compact::resume::EvidenceMissing;
+use crate::compact::stage::{PartState, is_state, list};
+
+impl Bed {
+    /// Reads `records` with a cut at every look at the clock, and dies.
+    fn killed_after(&self, records: u64) {
+        let worker = self.worker(Mode::Drain, |c| {
+            Bed::eager(c);
+            c.lake.batch_rows = 50;
+        });
+        assert!(armed_for("session.record", records, || worker.run().unwrap()).is_none(), "it was to die");
+    }
+
+    fn segments(&self) -> usize {
+        wal_format::list_segments(&self.wal()).unwrap().len()
+    }
+
+    /// Files in the one staging directory there is.
+    fn staged(&self) -> Vec<PathBuf> {
+        let dirs = list(&self.lake().join(".staging")).unwrap();
+        assert_eq!(dirs.len(), 1, "{dirs:?}");
+        list(&dirs[0]).unwrap()
+    }
+
+    fn states(&self) -> Vec<PathBuf> {
+        self.staged().into_iter().filter(|p| is_state(p)).collect()
+    }
+
+    /// Names of everything that was set aside.
+    fn aside(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for dir in list(&self.lake().join(".set-aside")).unwrap() {
+            names.extend(list(&dir).unwrap().iter().map(|p| p.file_name().unwrap().to_string_lossy().into_owned()));
+        }
+        names
+    }
+
+    /// The stored ack, set to `position` first if there is one.
+    fn ack(&self, position: Option<Position>) -> Position {
+        let mut file = AckFile::open(&self.wal(), LAKE_READER).unwrap();
+        let ack = file.load().unwrap().unwrap();
+        if let Some(position) = position {
+            file.store(&Ack { position, ..ack }).unwrap();
+        }
+        file.load().unwrap().unwrap().position
+    }
+
+    fn stuck(&self) -> EvidenceMissing {
+        let there = || (self.segments(), resume::manifests(&self.lake(), "binance-spot").unwrap().len());
+        let before = there();
+        let err = self.worker(Mode::Drain, |_| {}).run().unwrap_err();
+        assert_eq!(before, there(), "nothing is deleted or published: {err:#}");
+        assert!(format!("{err:#}").contains("fix:"), "{err:#}");
+        err.downcast::<EvidenceMissing>().unwrap()
+    }
+
+    /// Goes on although something is missing.
+    fn drain_with_loss(&self) {
+        Worker { accept_loss: true, ..self.worker(Mode::Drain, |_| {}) }.run().unwrap();
+    }
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let at = at % bytes.len();
+    bytes[at] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// Gives a state file another body, with the SHA-256 that belongs to it.
+fn rewrite_state(path: &Path, change: impl FnOnce(String) -> String) {
+    let text = std::fs::read_to_string(path).unwrap();
+    let body = change(text.split_once('\n').unwrap().1.to_owned());
+    std::fs::write(path, format!("{}\n{body}", hash::sha256_hex(body.as_bytes()))).unwrap();
+}
+
+#[test]
+fn what_is_staged_lets_no_segment_go_and_is_not_acknowledged() {
+    let bed = three_hours(6_000);
+    let before = bed.segments();
+    bed.killed_after(900);
+    assert!(bed.manifests().is_empty() && bed.states().len() == 2, "two generations of state, nothing published");
+    assert_eq!(bed.ack(None), Position::START);
+    assert_eq!(bed.segments(), before);
+    bed.drain();
+    assert!(bed.segments() < before);
+}
+
+#[test]
+fn whatever_happens_to_states_and_pieces_every_row_is_published_once_and_what_was_damaged_is_set_aside() {
+    let clean = three_hours(3_000);
+    let log = clean.copy_of_log();
+    clean.drain();
+    type Damage = (&'static str, fn(&Bed), &'static [&'static str]);
+    let damages: [Damage; 7] = [
+        ("newest state", |bed| flip(bed.states().last().unwrap(), 900), &["state-"]),
+        ("both states", |bed| bed.states().iter().for_each(|s| flip(s, 900)), &["state-", "trades."]),
+        (
+            "a later version",
+            |bed| {
+                let newer = |body: String| body.replacen("\"version\":2", "\"version\":3", 1);
+                bed.states().iter().for_each(|s| rewrite_state(s, newer));
+            },
+            &["state-", "trades."],
+        ),
+        (
+            "another log's states",
+            |bed| {
+                let of = |body: String| {
+                    let (front, rest) = body.split_once("\"log\":\"").unwrap();
+                    format!("{front}\"log\":\"{}{}", "00", &rest[2..])
+                };
+                bed.states().iter().for_each(|s| rewrite_state(s, of));
+            },
+            &["state-", "trades."],
+        ),
+        (
+            "a piece",
+            |bed| flip(bed.staged().iter().find(|p| p.ends_with("trades.000000.parquet")).unwrap(), 4_321),
+            &["state-", "trades.000000"],
+        ),
+        (
+            "a missing piece",
+            |bed| std::fs::remove_file(bed.states()[0].with_file_name("trades.000000.parquet")).unwrap(),
+            &["state-"],
+        ),
+        ("no state", |bed| bed.states().iter().for_each(|s| std::fs::remove_file(s).unwrap()), &[]),
+    ];
+    for (what, damage, expected) in damages {
+        let bed = log.copy_of_log();
+        bed.killed_after(1_100);
+        damage(&bed);
+        bed.drain();
+        assert_same(&clean, &bed, what);
+        let aside = bed.aside();
+        for name in expected {
+            assert!(aside.iter().any(|a| a.starts_with(name)), "{what}: {name} is not in {aside:?}");
+        }
+        assert_eq!(aside.is_empty(), expected.is_empty(), "{what}: {aside:?}");
+        assert!(bed.no_staging_left(), "{what}");
+    }
+}
+
+#[test]
+fn the_state_before_a_damaged_one_is_gone_on_from() {
+    let bed = three_hours(3_000);
+    bed.killed_after(1_100);
+    let older = PartState::parse(&std::fs::read(&bed.states()[0]).unwrap()).unwrap();
+    flip(&bed.states()[1], 77);
+    let outcome = bed.drain();
+    let all: u64 = bed.manifests().iter().flat_map(|(_, m)| m.records.values()).sum();
+    assert!(outcome.records < all - 500, "only what came behind the older state is read again: {}", outcome.records);
+    assert!(older.position.seq > 500);
+}
+
+#[test]
+fn a_piece_that_is_damaged_while_the_service_runs_is_found_before_anything_is_published() {
+    let bed = Bed::new();
+    let mut log = Log::open(&bed.wal(), T0);
+    fill(&mut log, T0, 1, 800, 1);
+    let keep = |c: &mut Config| {
+        Bed::eager(c);
+        c.wal.retention_hours = 24 * 365 * 50;
+    };
+    let worker = bed.worker(Mode::Follow, keep);
+    let (status, shutdown) = (worker.status.clone(), worker.shutdown.clone());
+    let thread = std::thread::spawn(move || worker.run().unwrap());
+    let venue = || status.snapshot().venues.get("binance-spot").cloned().unwrap_or_default();
+    wait_for(|| venue().activity == status::Activity::AtTail && venue().buffered_rows == 0 && venue().records > 800);
+    let pieces: Vec<PathBuf> =
+        bed.staged().into_iter().filter(|p| p.extension().is_some_and(|e| e == "parquet")).collect();
+    flip(&pieces[pieces.len() / 2], 1_500);
+    fill(&mut log, T0 + HOUR, 1, 100, 10_000);
+    wait_for(|| venue().parts_published >= 1);
+    shutdown.trigger();
+    thread.join().unwrap();
+    assert!(venue().retries >= 1, "it started over");
+    log.writer.close().unwrap();
+    let again = bed.copy_of_log();
+    bed.drain();
+    again.drain();
+    assert_same(&again, &bed, "made again from the log");
+    assert!(!bed.aside().is_empty());
+}
+
+#[test]
+fn a_staged_position_of_version_1_is_taken_over_with_its_ack_beyond_the_manifest_and_its_segments_gone() {
+    let clean = three_hours(6_000);
+    let bed = clean.copy_of_log();
+    let damaged = clean.copy_of_log();
+    clean.drain();
+    for bed in [&bed, &damaged] {
+        bed.killed_after(1_900);
+        let path = bed.states().last().unwrap().clone();
+        let state = PartState::parse(&std::fs::read(&path).unwrap()).unwrap();
+        // As version 1 left it: one state, pieces without a sum, the ack at the state, nothing before it.
+        for older in bed.states().iter().filter(|p| **p != path) {
+            std::fs::remove_file(older).unwrap();
+        }
+        rewrite_state(&path, |body| {
+            let mut value: serde_json::Value = serde_json::from_str(&body).unwrap();
+            for pieces in value["pieces"].as_object_mut().unwrap().values_mut() {
+                pieces.as_array_mut().unwrap().iter_mut().for_each(|p| {
+                    p.as_object_mut().unwrap().remove("crc32").unwrap();
+                });
+            }
+            value.to_string()
+        });
+        let at = stage::to_position(state.position);
+        assert!(at.segment.0 > 2, "too little was staged for this test");
+        bed.ack(Some(at));
+        for segment in wal_format::list_segments(&bed.wal()).unwrap().iter().filter(|s| s.id < at.segment) {
+            std::fs::remove_file(&segment.path).unwrap();
+        }
+    }
+    bed.drain();
+    assert_same(&clean, &bed, "taken over in the middle of an hour");
+    // The same with a damaged state: the rows are nowhere else, so nothing goes on by itself.
+    flip(damaged.states().last().unwrap(), 500);
+    let pieces = damaged.staged().len();
+    assert!(matches!(damaged.stuck(), EvidenceMissing::Acknowledged { .. }));
+    assert_eq!(damaged.staged().len(), pieces, "and everything lies where it lay");
+    damaged.drain_with_loss();
+    let lost: Vec<_> = damaged.manifests().into_iter().flat_map(|(_, m)| m.lost).collect();
+    assert_eq!(lost.len(), 1, "{lost:?}");
+    assert!(damaged.aside().len() >= pieces, "the pieces are still there");
+}
+
+#[test]
+fn a_lake_that_is_not_there_stops_the_log_until_it_is_back_or_the_loss_is_accepted() {
+    let bed = three_hours(6_000);
+    bed.drain();
+    let lake = bed.root.path().join("unmounted");
+    for acked in [true, false] {
+        std::fs::rename(bed.lake(), &lake).unwrap();
+        let acks = bed.wal().join("acks");
+        if !acked {
+            std::fs::remove_dir_all(&acks).unwrap();
+        }
+        match bed.stuck() {
+            EvidenceMissing::Acknowledged { .. } if acked => {}
+            EvidenceMissing::Beginning { .. } if !acked => {}
+            other => panic!("acked {acked}: {other}"),
+        }
+        let _ = std::fs::remove_dir_all(bed.lake());
+        std::fs::rename(&lake, bed.lake()).unwrap();
+        assert_eq!(bed.drain().parts, 0, "it is back, and nothing is to do");
+    }
+    std::fs::remove_dir_all(bed.lake()).unwrap();
+    bed.drain_with_loss();
+    let lost: Vec<_> = bed.manifests().into_iter().flat_map(|(_, m)| m.lost).collect();
+    assert_eq!(lost.len(), 1, "{lost:?}");
+    assert_eq!(lost[0].from_seq, 0);
+    assert!(bed.keys(Table::Events).contains_key(&(0, 0)), "a gap row stands at the first lost seq");
+}
+
+#[test]
+fn an_altered_manifest_holds_its_segments_and_the_newest_one_stops_the_log() {
+    let bed = three_hours(6_000);
+    // Somebody else still reads: nothing goes before the damage is done.
+    bed.worker(Mode::Drain, |c| c.wal.retention_hours = 24 * 365 * 50).run().unwrap();
+    let paths: Vec<PathBuf> = bed.manifests().iter().map(|(part, _)| part.manifest(&bed.lake())).collect();
+    let second = std::fs::read(&paths[1]).unwrap();
+    // A digit of a number: it still reads as a manifest.
+    let text = String::from_utf8(second.clone()).unwrap();
+    let frames = text.find("\"frames\": ").unwrap() + "\"frames\": ".len();
+    flip(&paths[1], frames);
+    let before = bed.segments();
+    let worker = bed.worker(Mode::Drain, |_| {});
+    let status = worker.status.clone();
+    let outcome = worker.run().unwrap();
+    assert!(outcome.segments_retired > 0, "what the first one covers goes");
+    let held = bed.segments();
+    assert!(held > 4 && held < before, "{held} of {before}");
+    let shown = status.snapshot().venues["binance-spot"].clone();
+    assert!(shown.segments_held > 0 && shown.held_reason.is_some_and(|r| r.contains("altered")));
+    // The same when it is gone.
+    std::fs::remove_file(&paths[1]).unwrap();
+    assert_eq!(bed.drain().segments_retired, 0);
+    std::fs::write(&paths[1], second).unwrap();
+    assert!(bed.drain().segments_retired > 0, "it is back");
+    // The newest.
+    let newest = std::fs::read(paths.last().unwrap()).unwrap();
+    flip(paths.last().unwrap(), newest.len() / 2);
+    assert!(matches!(bed.stuck(), EvidenceMissing::Manifest { .. }));
+    std::fs::write(paths.last().unwrap(), newest).unwrap();
+    assert_eq!(bed.drain().parts, 0);
+}
+
+#[test]
+fn an_archive_is_made_and_the_segment_stays_when_its_manifest_went_meanwhile() {
+    let bed = three_hours(6_000);
+    bed.worker(Mode::Drain, |c| c.wal.retention_hours = 24 * 365 * 50).run().unwrap();
+    let first = wal_format::list_segments(&bed.wal()).unwrap().remove(0);
+    let cfg = bed.cfg();
+    let job = compact::archive::Job {
+        venue: VenueId::BinanceSpot,
+        log: "binance-spot".into(),
+        to: compact::archive::dir_of(&cfg, &bed.wal(), &first.log_uuid.unwrap()),
+        segment: first.path.clone(),
+        level: 1,
+    };
+    let path = bed.manifests()[0].0.manifest(&bed.lake());
+    let manifest = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let why = compact::archive::archive_one(&cfg, &job).unwrap_err().to_string();
+    assert!(why.contains("may not go") && first.path.exists(), "{why}");
+    std::fs::write(&path, manifest).unwrap();
+    compact::archive::archive_one(&cfg, &job).unwrap();
+    assert!(!first.path.exists());
+}
+
+#[test]
+fn a_log_that_is_stuck_is_red_and_the_worker_does_not_try_again() {
+    let bed = three_hours(6_000);
+    bed.drain();
+    std::fs::remove_dir_all(bed.lake()).unwrap();
+    let worker = bed.worker(Mode::Follow, |_| {});
+    let status = worker.status.clone();
+    assert!(worker.run().unwrap_err().downcast_ref::<EvidenceMissing>().is_some());
+    let problems = status.problems();
+    assert!(problems.len() == 1 && problems[0].contains("--accept-loss"), "{problems:?}");
+}
