@@ -25,7 +25,7 @@ use crate::layout::{
 use crate::options::{LogOptions, SyncPolicy};
 use crate::positions::Live;
 use crate::prepare::{Failure, Preparer};
-use crate::record::{ClockPair, Kind, RecordHeader, Seal, SegmentId, Seq, flags};
+use crate::record::{ClockPair, Kind, Position, RecordHeader, Seal, SegmentId, Seq, flags};
 use crate::segment::Segment;
 use crate::stats::WriterStats;
 use crate::sync::{SealedSegment, SyncHandle, Syncer};
@@ -66,7 +66,8 @@ pub(crate) struct Active {
 }
 
 impl Active {
-    pub fn new(segment: Segment) -> io::Result<Self> {
+    /// `first` is the number that the segment's first record will have.
+    pub fn new(segment: Segment, first: Seq) -> io::Result<Self> {
         let appender =
             segment.window.appender().ok_or_else(|| io::Error::other("the segment already has an appender"))?;
         let header = &segment.header;
@@ -76,7 +77,7 @@ impl Active {
             crc_initial: header.crc_initial(),
             tail: DATA_START,
             limit: header.data_limit() - SEAL_BYTES,
-            live: Arc::new(Live::new(segment)),
+            live: Arc::new(Live::new(segment, first)),
         })
     }
 }
@@ -156,7 +157,7 @@ impl LogWriter {
             _ => (NUDGE_BYTES, false),
         };
         let epoch = parts.epoch;
-        let writer = LogWriter {
+        LogWriter {
             nudge_at: parts.active.tail + nudge_bytes,
             active: parts.active,
             next_seq: Seq::new(epoch, 0),
@@ -181,9 +182,7 @@ impl LogWriter {
             epoch,
             warnings: parts.warnings,
             lock: parts.lock,
-        };
-        writer.control.active(writer.active.live.segment.id);
-        writer
+        }
     }
 
     /// Appends one record. On return it is published: readers see it and no kill can take it.
@@ -351,7 +350,7 @@ impl LogWriter {
         active.tail = offset + total as u64;
         active.records.record(offset, seq, ts, kind as u8, payload.len() as u64);
         active.live.commit(active.tail, seq);
-        self.control.committed(active.tail, seq, ts);
+        self.control.committed(Position { segment: active.live.segment.id, offset: active.tail, seq }, ts);
         self.last_ts_ns = ts;
         self.next_seq = seq.next();
         self.stats.records.add(1);
@@ -439,12 +438,12 @@ impl LogWriter {
         let started = Instant::now();
         let next = self.preparer.take().map_err(|f| self.no_segment(f))?;
         let id = next.id;
-        let next =
-            Active::new(next).map_err(|e| AppendError::NoSegment { path: self.dir.clone(), message: e.to_string() })?;
+        // SEAL takes the number that is next here.
+        let next = Active::new(next, self.next_seq.next())
+            .map_err(|e| AppendError::NoSegment { path: self.dir.clone(), message: e.to_string() })?;
         let live = Arc::clone(&next.live);
         let sealed = self.seal(ts_recv_ns, id, false);
         self.active = next;
-        self.control.active(id);
         self.control.roll_stalls(self.stats.roll_stalls.get());
         // Readers stop at the SEAL until this record is there.
         let now = (self.options.clock)();

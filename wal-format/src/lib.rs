@@ -43,6 +43,10 @@ pub mod layout;
 pub mod lock;
 mod open;
 mod options;
+#[cfg(loom)]
+#[doc(hidden)]
+pub mod positions;
+#[cfg(not(loom))]
 mod positions;
 pub mod prelude;
 mod prepare;
@@ -67,6 +71,11 @@ pub mod step;
 pub mod storage;
 mod sync;
 pub mod sys;
+#[cfg(loom)]
+#[doc(hidden)]
+pub mod together;
+#[cfg(not(loom))]
+mod together;
 pub mod verify;
 mod walk;
 mod watch;

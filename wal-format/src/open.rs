@@ -85,7 +85,7 @@ impl LogWriter {
         };
         // The store of the new epoch is part of making its first segment.
         let first = make_first(&mut maker)?;
-        let active = Active::new(first).map_err(io("map the first segment in"))?;
+        let active = Active::new(first, Seq::new(epoch, 0)).map_err(io("map the first segment in"))?;
 
         let syncer = Syncer::start(SyncerSetup {
             policy: options.sync,

@@ -134,7 +134,14 @@ impl SyncHandle {
             if inbox.gone {
                 return Err(SyncError::Closed);
             }
-            inbox = self.shared.progress.wait(inbox).unwrap_or_else(|e| e.into_inner());
+            // Whatever changes the answer is stored before this lock is taken and told after it. The bound is for
+            // a notification that no proof thought of: then the syncer is asked once more.
+            let (again, waited) =
+                self.shared.progress.wait_timeout(inbox, HEARTBEAT).unwrap_or_else(|e| e.into_inner());
+            if waited.timed_out() {
+                self.thread.unpark();
+            }
+            inbox = again;
         }
     }
 

@@ -3,9 +3,10 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p wal-format --release --test loom` (use a target directory
 //! of its own: the flag rebuilds everything).
 //!
-//! The models mirror `sys::map` (publish, observe), `append::roll` (SEAL, then the next segment),
-//! the reader's second look, and `positions::Live`; they take their memory orders from the code.
-//! Each has a mutant with a weaker order that must fail, or the model would prove nothing.
+//! What runs here is what ships, where it can: `positions::Tail` and `together` are built on loom's atomics under
+//! this flag. Commit words live in mapped memory, which loom cannot watch: those models mirror `sys::map` (publish,
+//! observe), `append::roll` (SEAL, then the next segment) and the reader's second look, with the memory orders of
+//! the code. Each model has a mutant (a weaker order, an older design) that must fail, or it would prove nothing.
 #![cfg(loom)]
 
 use std::sync::atomic::Ordering;
@@ -13,7 +14,9 @@ use std::sync::atomic::Ordering;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, AtomicU64};
 use loom::thread;
+use wal_format::positions::Tail;
 use wal_format::sys::{OBSERVE, PUBLISH};
+use wal_format::{Seq, together};
 
 const SEAL: u32 = 99;
 
@@ -92,21 +95,118 @@ fn second_look(publish: Ordering, observe: Ordering) {
     });
 }
 
-/// The syncer samples seq, then end: the end must lie at or behind that seq's record.
-fn sample(publish: Ordering, observe: Ordering) {
+/// Two records, 100 bytes each behind the segment's header: their ends by number.
+fn end_of(seq: Seq) -> u64 {
+    4096 + (seq.counter() + 1) * 104
+}
+
+/// What the syncer samples: end and number of the last committed record.
+trait Sampled: Send + Sync + 'static {
+    fn commit(&self, end: u64, seq: Seq);
+    fn committed(&self) -> (u64, Seq);
+}
+
+impl Sampled for Tail {
+    fn commit(&self, end: u64, seq: Seq) {
+        Tail::commit(self, end, seq);
+    }
+
+    fn committed(&self) -> (u64, Seq) {
+        Tail::committed(self)
+    }
+}
+
+/// As it was in version 1: the end first, then the number, sampled in the opposite order.
+struct TwoWords(AtomicU64, AtomicU64);
+
+impl Sampled for TwoWords {
+    fn commit(&self, end: u64, seq: Seq) {
+        self.0.store(end, PUBLISH);
+        self.1.store(seq.get(), PUBLISH);
+    }
+
+    fn committed(&self) -> (u64, Seq) {
+        let seq = Seq(self.1.load(OBSERVE));
+        (self.0.load(OBSERVE), seq)
+    }
+}
+
+/// The syncer samples, syncs up to the end and notes the number; an end it has synced is nothing to sync. Once
+/// everything is appended, one more look must leave every number noted, or whoever waits for the last one waits
+/// for ever.
+fn sync_what_is_committed<T: Sampled>(new: impl Fn() -> T + Send + Sync + 'static) {
     loom::model(move || {
-        let live = Arc::new((AtomicU64::new(0), AtomicU64::new(0)));
-        let theirs = Arc::clone(&live);
+        let tail = Arc::new(new());
+        let theirs = Arc::clone(&tail);
         let writer = thread::spawn(move || {
-            for seq in 1..=2 {
-                theirs.0.store(seq * 100, publish);
-                theirs.1.store(seq, publish);
+            for n in 0..2 {
+                let seq = Seq::new(1, n);
+                theirs.commit(end_of(seq), seq);
             }
         });
-        let seq = live.1.load(observe);
-        let end = live.0.load(observe);
-        assert!(end >= seq * 100, "seq {seq} would be called durable, synced only to {end}");
+        let (mut synced_to, mut synced) = (4096, Seq(0));
+        let mut look = || {
+            let (end, seq) = tail.committed();
+            if end != synced_to {
+                assert!(end >= end_of(seq), "{seq} would be called durable, synced only to {end}");
+                (synced_to, synced) = (end, seq);
+            }
+            synced
+        };
+        look();
+        look();
         writer.join().unwrap();
+        assert_eq!(look(), Seq::new(1, 1), "a record is on disk and nobody is told");
+    });
+}
+
+/// A commit with a weaker order shows the place of a record whose bytes are not there yet.
+fn tail_publishes(publish: Ordering, observe: Ordering) {
+    loom::model(move || {
+        let first = Seq::new(1, 0);
+        let shared = Arc::new((Tail::new(first), AtomicU32::new(0)));
+        let theirs = Arc::clone(&shared);
+        let writer = thread::spawn(move || {
+            theirs.1.store(7, Ordering::Relaxed);
+            theirs.0.commit_ordered(end_of(first), first, publish);
+        });
+        if shared.0.committed_ordered(observe).1 == first {
+            assert_eq!(shared.1.load(Ordering::Relaxed), 7, "a place without its bytes");
+        }
+        writer.join().unwrap();
+    });
+}
+
+/// CONTROL's words of one position, changed twice while somebody reads: all of one change, or known not to be.
+/// `fenced` is what ships; without it the words are stored before and after each other at will.
+fn words_of_one_change(fenced: bool) {
+    loom::model(move || {
+        let page: Arc<[AtomicU64; 4]> = Arc::new(std::array::from_fn(|_| AtomicU64::new(0)));
+        let theirs = Arc::clone(&page);
+        let relaxed = Ordering::Relaxed;
+        let writer = thread::spawn(move || {
+            for n in 1..=2 {
+                let words = || {
+                    theirs[1].store(n * 10, relaxed);
+                    theirs[2].store(n * 100, relaxed);
+                };
+                if fenced {
+                    together::change(n, |n| theirs[0].store(n, relaxed), words, |n, order| theirs[3].store(n, order));
+                } else {
+                    theirs[0].store(n, relaxed);
+                    words();
+                    theirs[3].store(n, relaxed);
+                }
+            }
+        });
+        let words = || (page[1].load(relaxed), page[2].load(relaxed));
+        let seen = together::look(|| page[0].load(relaxed), words, |order| page[3].load(order));
+        if let Some((a, b)) = seen {
+            assert_eq!(a * 10, b, "words of two changes");
+        }
+        writer.join().unwrap();
+        let seen = together::look(|| page[0].load(relaxed), words, |order| page[3].load(order));
+        assert_eq!(seen, Some((20, 200)));
     });
 }
 
@@ -125,15 +225,23 @@ fn a_reader_that_looks_twice_never_takes_a_roll_for_a_crash() {
 }
 
 #[test]
-fn the_syncer_never_claims_a_seq_beyond_the_range_it_syncs() {
-    sample(PUBLISH, OBSERVE);
+fn the_syncer_never_claims_a_seq_beyond_the_range_it_syncs_nor_forgets_one_within() {
+    sync_what_is_committed(|| Tail::new(Seq::new(1, 0)));
+    tail_publishes(PUBLISH, OBSERVE);
 }
 
 #[test]
-fn weaker_orders_are_caught_by_these_models() {
+fn a_position_read_from_the_control_page_is_of_one_instant() {
+    words_of_one_change(true);
+}
+
+#[test]
+fn weaker_orders_and_older_designs_are_caught_by_these_models() {
     for (publish, observe) in [(Ordering::Relaxed, OBSERVE), (PUBLISH, Ordering::Relaxed)] {
         assert!(fails(move || publish_and_observe(publish, observe)), "{publish:?}/{observe:?}");
         assert!(fails(move || second_look(publish, observe)), "{publish:?}/{observe:?}");
-        assert!(fails(move || sample(publish, observe)), "{publish:?}/{observe:?}");
+        assert!(fails(move || tail_publishes(publish, observe)), "{publish:?}/{observe:?}");
     }
+    assert!(fails(|| sync_what_is_committed(|| TwoWords(AtomicU64::new(4096), AtomicU64::new(0)))));
+    assert!(fails(|| words_of_one_change(false)));
 }

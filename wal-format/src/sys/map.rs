@@ -316,17 +316,17 @@ impl ReadMap {
 
     /// Loads a word of a shared status page; `None` if it is not inside or not aligned.
     #[must_use]
-    pub fn load_word(&self, offset: usize) -> Option<u64> {
+    pub fn load_word(&self, offset: usize, order: Ordering) -> Option<u64> {
         if !offset.is_multiple_of(8) || offset.checked_add(8)? > self.map.len() {
             return None;
         }
         // SAFETY:
         // - in bounds and aligned: checked above;
-        // - read-only: the pointer comes from a read-only map and is only loaded from, relaxed,
-        //   which compiles to a plain load;
+        // - read-only: the pointer comes from a read-only map and is only loaded from, which needs
+        //   no write permission at eight bytes;
         // - no race: every process touches these words only as atomics.
         let word = unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(offset).cast()) };
-        Some(u64::from_le(word.load(Ordering::Relaxed)))
+        Some(u64::from_le(word.load(order)))
     }
 }
 
@@ -452,8 +452,8 @@ mod tests {
         let window = Window::map(&file, 4096).unwrap();
         let map = ReadMap::new(&file, 4096).unwrap();
         window.word(16).unwrap().store(77, Ordering::Relaxed);
-        assert_eq!(map.load_word(16), Some(77));
+        assert_eq!(map.load_word(16, Ordering::Relaxed), Some(77));
         assert!(window.word(4).is_none() && window.word(4096).is_none());
-        assert!(map.load_word(4090).is_none());
+        assert!(map.load_word(4090, Ordering::Relaxed).is_none());
     }
 }
