@@ -2,17 +2,39 @@
 //!
 //! Everything else is handed a time, so that tests and replays own it.
 
+use std::sync::{Arc, LazyLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
-use wal_format::ClockPair;
+use wal_format::{ClockPair, ReceiveClock};
+
+/// One for the process: receive times of all venues can be compared. The writers of the logs show it both clocks.
+static RECEIVE: LazyLock<Arc<ReceiveClock>> = LazyLock::new(|| Arc::new(ReceiveClock::new(now())));
 
 /// Wall time (ns since 1970-01-01 UTC) and monotonic time (ns since boot), read one after the other.
 ///
 /// A wall clock set before 1970 reads as 0.
 pub fn now() -> ClockPair {
+    let mono_ns = mono_ns();
+    ClockPair { wall_ns: wall_ns(), mono_ns }
+}
+
+/// Monotonic time in ns since boot.
+#[inline]
+pub fn mono_ns() -> u64 {
     let mono = clock_gettime(ClockId::Monotonic);
-    ClockPair { wall_ns: wall_ns(), mono_ns: timespec_ns(mono.tv_sec, mono.tv_nsec) }
+    timespec_ns(mono.tv_sec, mono.tv_nsec)
+}
+
+/// The clock that receive times are read from, for those who append to a log.
+pub fn receive() -> &'static Arc<ReceiveClock> {
+    &RECEIVE
+}
+
+/// Receive time now, ns since 1970-01-01 UTC: the wall clock without its steps; never decreases.
+#[inline]
+pub fn receive_ns() -> u64 {
+    RECEIVE.at(mono_ns())
 }
 
 /// Wall time in ns since 1970-01-01 UTC.

@@ -23,7 +23,7 @@ use crate::venue::{RestMeta, VenueId};
 
 static TOO_LARGE: RateLimited = RateLimited::new(Duration::from_secs(60));
 
-/// Receive time: wall clock, ns since epoch.
+/// Receive time, ns since epoch: [`clock::receive_ns`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp(pub u64);
 
@@ -31,7 +31,7 @@ impl Stamp {
     /// Now. Taken before anything else is done with what arrived.
     #[inline]
     pub fn now() -> Stamp {
-        Stamp(clock::wall_ns())
+        Stamp(clock::receive_ns())
     }
 }
 

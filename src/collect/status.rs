@@ -78,8 +78,8 @@ pub struct Status {
 impl Metrics {
     /// Everything now.
     pub fn status(&self) -> Status {
-        let (wall_ns, now) = (clock::wall_ns(), Instant::now());
-        let venues = self.venues().map(|(id, v)| v.status(id, wall_ns, now)).collect();
+        let (now_ns, now) = (clock::receive_ns(), Instant::now());
+        let venues = self.venues().map(|(id, v)| v.status(id, now_ns, now)).collect();
         Status { venues, memory: Some(self.pressure().report()), conditions: self.conditions().list() }
     }
 
@@ -132,8 +132,8 @@ impl Flow {
 impl Metrics {
     /// By venue.
     pub(super) fn flows(&self) -> Vec<(VenueId, Flow)> {
-        let wall_ns = clock::wall_ns();
-        self.venues().map(|(id, v)| (id, v.flow(wall_ns))).collect()
+        let now_ns = clock::receive_ns();
+        self.venues().map(|(id, v)| (id, v.flow(now_ns))).collect()
     }
 }
 

@@ -103,7 +103,7 @@ impl Streams {
         key: impl Fn(&str) -> (Vec<u8>, Vec<u8>),
     ) -> Self {
         let (mut stats, mut index) = (self.stats.clone(), self.index.clone());
-        let since_ns = clock::wall_ns();
+        let since_ns = clock::receive_ns();
         for (name, quiet) in names {
             let (channel, symbol) = key(name);
             let zero = || AtomicU64::new(0);

@@ -319,6 +319,7 @@ impl Config {
     /// Options of a log writer as configured.
     pub fn log_options(&self) -> wal_format::LogOptions {
         let mut o = wal_format::LogOptions::new(std::sync::Arc::new(crate::clock::now));
+        o.receive = Some(std::sync::Arc::clone(crate::clock::receive()));
         o.segment_bytes = self.wal.segment_mib << 20;
         o.sync = self.wal.sync;
         o.ready_segments = self.wal.ready_segments;

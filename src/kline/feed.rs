@@ -397,9 +397,12 @@ impl Feed {
             (None, None) => return None,
         };
         // Without a trade before nobody knows how far the two clocks are apart.
-        // Afterwards ours, its distance to the venue's, and the venue's own: each of them may be set.
+        // Afterwards ours, its distance to the venue's, and the venue's own: each of them may be set. Receive times
+        // follow a step of the wall clock late, after a machine slept: what a CLOCK record told counts as well.
         let latest = self.state.offset_us.map_or(i64::MAX - FUTURE_US, |offset| {
-            recv_us.saturating_sub(offset).max(recv_us).max(self.state.venue_now_us.unwrap_or(i64::MIN))
+            let told_us = self.state.clock.map_or(i64::MIN, |clock| clock.wall_us);
+            let known_us = self.state.venue_now_us.unwrap_or(i64::MIN);
+            recv_us.saturating_sub(offset).max(recv_us).max(known_us).max(told_us)
         });
         // An archive's or a venue's zero trades are no trades; a time of next year is no time.
         if tick.price.mantissa <= 0 || tick.amount.mantissa <= 0 || tick.ts_us > latest.saturating_add(FUTURE_US) {

@@ -56,7 +56,7 @@ impl RepairLog {
     pub(super) async fn event(&mut self, kind: &str, done: &Repair) -> anyhow::Result<()> {
         let payload = serde_json::to_vec(&serde_json::json!({ "kind": kind, "detail": done }))?;
         let record =
-            Append { ts_recv_ns: clock::wall_ns(), conn: CONN, kind: Kind::Event, flags: 0, payload: &payload };
+            Append { ts_recv_ns: clock::receive_ns(), conn: CONN, kind: Kind::Event, flags: 0, payload: &payload };
         self.writer().await?.append(&record).context("log a repair")?;
         Ok(())
     }

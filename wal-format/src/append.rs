@@ -257,18 +257,18 @@ impl LogWriter {
     /// # Errors
     /// As [`LogWriter::append`]; the record is tried again at the next call.
     pub fn tick(&mut self) -> Result<(), AppendError> {
-        let now = (self.options.clock)();
+        let (now, ts) = self.now();
         let signals = self.syncer.shared.signals.load(Ordering::Relaxed);
         self.note_signals(signals);
-        self.roll_if_asked(now.wall_ns)?;
+        self.roll_if_asked(ts)?;
         let stepped = clock_step(self.last_clock, now) > CLOCK_STEP_NS;
-        let due = now.wall_ns.max(self.last_ts_ns) >= self.clock_due_ns
+        let due = ts.max(self.last_ts_ns) >= self.clock_due_ns
             || now.mono_ns.saturating_sub(self.last_clock.mono_ns) >= CLOCK_EVERY_NS;
         if stepped || due {
-            self.reserve(CLOCK_PAYLOAD_BYTES, now.wall_ns)?;
-            self.put_clock(now.wall_ns, now);
+            self.reserve(CLOCK_PAYLOAD_BYTES, ts)?;
+            self.put_clock(ts, now);
         }
-        self.note_durable(now.wall_ns)?;
+        self.note_durable(ts)?;
         self.nudge();
         self.ringer().ring();
         Ok(())
@@ -358,6 +358,16 @@ impl LogWriter {
         seq
     }
 
+    /// What both clocks show, and the receive time of what the log itself appends now.
+    pub(crate) fn now(&self) -> (ClockPair, u64) {
+        let now = (self.options.clock)();
+        let ts = self.options.receive.as_ref().map_or(now.wall_ns, |receive| {
+            receive.observe(now);
+            receive.at(now.mono_ns)
+        });
+        (now, ts)
+    }
+
     pub(crate) fn put_clock(&mut self, ts_recv_ns: u64, now: ClockPair) {
         self.last_real = self.put(ts_recv_ns, 0, Kind::Clock, 0, &now.encode());
         self.last_clock = now;
@@ -394,7 +404,7 @@ impl LogWriter {
         let _ = self.note_durable(ts_recv_ns);
         if ts_recv_ns >= self.clock_due_ns {
             if self.reserve(CLOCK_PAYLOAD_BYTES, ts_recv_ns).is_ok() {
-                let now = (self.options.clock)();
+                let (now, _) = self.now();
                 self.put_clock(ts_recv_ns, now);
             }
             self.clock_due_ns = ts_recv_ns.saturating_add(CLOCK_EVERY_NS);
@@ -446,7 +456,7 @@ impl LogWriter {
         self.active = next;
         self.control.roll_stalls(self.stats.roll_stalls.get());
         // Readers stop at the SEAL until this record is there.
-        let now = (self.options.clock)();
+        let (now, _) = self.now();
         self.put_clock(ts_recv_ns, now);
         self.preparer.set_active(&live);
         self.syncer.sealed(sealed, Some(live));

@@ -16,7 +16,7 @@
 //! - plain bytes: [`layout`], [`record`], [`checksum`], `prelude`, [`header`], [`footer`]
 //! - files: [`storage`] (the seam to real or simulated ones), [`durable`], [`slots`], [`lock`],
 //!   [`segment`], [`epoch`], [`control`]; `sys` holds all `unsafe`
-//! - writing: `open`, `append`, `prepare`, `sync`, `positions`, `stats`, `options`
+//! - writing: `open`, `append`, `prepare`, `sync`, `positions`, `stats`, `options`, [`receive`]
 //! - reading: [`read`], [`step`], [`ack`], [`state`], [`verify`]; `shelf` finds segments wherever they lie, `body` reads
 //!   them plain or from an [`mod@archive`]
 //! - after a crash: [`recover`] decides, [`mod@repair`] carries out; [`mod@retire`] deletes
@@ -52,6 +52,7 @@ pub mod prelude;
 mod prepare;
 pub mod read;
 pub mod read_error;
+pub mod receive;
 pub mod record;
 pub mod recover;
 pub mod repair;
@@ -88,6 +89,7 @@ pub use footer::{FooterSummary, SealedBy};
 pub use options::{Clock, LogOptions, SyncPolicy};
 pub use read::{LogReader, ReaderOptions};
 pub use read_error::{AckError, ReadError, RepairError, RetireError, StateError};
+pub use receive::ReceiveClock;
 pub use record::{ClockPair, Kind, Position, Seal, SegmentId, Seq, flags};
 pub use repair::{RepairReport, repair};
 pub use retire::{may_retire, retirable, retire};

@@ -112,11 +112,15 @@ impl LogWriter {
             lock,
         });
         writer.last_ts_ns = last_ts_before(left.as_ref(), now.wall_ns);
+        if let Some(receive) = &writer.options.receive {
+            receive.not_before(writer.last_ts_ns, now);
+        }
+        let (now, ts) = writer.now();
         let start =
             EpochStart { before: before.as_ref(), heartbeat_wall_ns: left.map(|left| left.heartbeat.wall_ns), boot_id };
         let json = start.json(&writer, now.wall_ns);
-        writer.put(now.wall_ns, 0, Kind::EpochStart, 0, json.as_bytes());
-        writer.put_clock(now.wall_ns, now);
+        writer.put(ts, 0, Kind::EpochStart, 0, json.as_bytes());
+        writer.put_clock(ts, now);
         if writer.options.repair_tails {
             writer.repair = repair_thread(dir, first_id);
         }
@@ -129,9 +133,9 @@ impl LogWriter {
     /// # Errors
     /// [`CloseError`] if something is not known to be on disk. All records are in the log.
     pub fn close(mut self) -> Result<(), CloseError> {
-        let now = (self.options.clock)();
+        let (now, ts) = self.now();
         let next = SegmentId(self.segment().0.saturating_add(1));
-        let sealed = self.seal(now.wall_ns, next, true);
+        let sealed = self.seal(ts, next, true);
         self.syncer.sealed(sealed, None);
         let last_seq = self.last_seq();
         let LogWriter { syncer, preparer, repair, control, lock, .. } = self;
@@ -264,11 +268,12 @@ fn repair_thread(dir: &Path, before: SegmentId) -> Option<RepairThread> {
         .map(|thread| RepairThread(Some(thread)))
 }
 
-/// The receive time of the log's last record, as far as the status page of the run before tells:
-/// times go on from there even if the wall clock was set back between the runs. A page that names
-/// a time more than a day ahead is not believed, or one wrong word would hold the time for ever.
+/// The receive time of the log's last record, as far as the status page of the run before tells: times go on from
+/// there even if the wall clock was set back between the runs. A log may be days ahead whose clock was wrong for a
+/// while and is right again: not to go on from there would file days under one hour. One wrong word of the page is
+/// not to decide for years, though.
 fn last_ts_before(left: Option<&ControlState>, wall_ns: u64) -> u64 {
-    const BELIEVED_AHEAD_NS: u64 = 24 * 3600 * 1_000_000_000;
+    const BELIEVED_AHEAD_NS: u64 = 31 * 24 * 3600 * 1_000_000_000;
     left.map(|left| left.committed_ts_ns).filter(|ts| *ts <= wall_ns.saturating_add(BELIEVED_AHEAD_NS)).unwrap_or(0)
 }
 

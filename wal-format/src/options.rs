@@ -10,6 +10,7 @@ use crate::layout::{
     SEAL_BYTES, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SYNC_PAYLOAD_BYTES, footer_offset,
     is_segment_length, record_bytes,
 };
+use crate::receive::ReceiveClock;
 use crate::record::ClockPair;
 use crate::storage::{OsStorage, Storage};
 
@@ -62,6 +63,10 @@ pub struct LogOptions {
     pub prefault_bytes: u64,
     /// The only source of time of this crate.
     pub clock: Clock,
+    /// Where the owner reads receive times from: the log's own records are stamped with it, and it is shown what
+    /// `clock` shows. `None` (the default): both are plain wall time, and a wall clock that went back holds the times
+    /// of the log until it has caught up.
+    pub receive: Option<Arc<ReceiveClock>>,
     /// Stored in each segment header; program and version.
     pub writer_version: String,
     /// Repair the tails of earlier runs on a background thread. Default true.
@@ -86,6 +91,7 @@ impl LogOptions {
             // At 64 MiB/s, four times our peak, the thread that faults pages in has 60 ms.
             prefault_bytes: 4 * 1024 * 1024,
             clock,
+            receive: None,
             writer_version: concat!("wal-format ", env!("CARGO_PKG_VERSION")).to_owned(),
             repair_tails: true,
             storage: Arc::new(OsStorage),
@@ -146,6 +152,7 @@ impl fmt::Debug for LogOptions {
             .field("spill_dirs", &self.spill_dirs)
             .field("max_payload_bytes", &self.max_payload_bytes)
             .field("prefault_bytes", &self.prefault_bytes)
+            .field("receive", &self.receive)
             .field("writer_version", &self.writer_version)
             .field("repair_tails", &self.repair_tails)
             .finish_non_exhaustive()

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use wal_format::{
     Append, AppendError, ClockPair, FooterSummary, Kind, LogOptions, LogReader, LogWriter, OpenError, Position,
-    ReaderOptions, SealedBy, Seq, Step, SyncPolicy, flags, layout, segment,
+    ReaderOptions, ReceiveClock, SealedBy, Seq, Step, SyncPolicy, flags, layout, segment,
 };
 
 const T0: u64 = 1_800_000_000_000_000_000;
@@ -282,6 +282,41 @@ fn receive_times_go_on_from_the_run_before_although_the_clock_was_set_back_betwe
     assert!(got.windows(2).all(|pair| pair[0].ts <= pair[1].ts));
     let last = kinds(&got, Kind::Data)[1];
     assert_eq!((last.ts, last.flags & flags::CLAMPED), (T0 + 5_000, flags::CLAMPED));
+}
+
+#[test]
+fn receive_times_stay_distinct_while_the_wall_clock_is_days_ahead_and_back_and_over_a_restart_beyond_its_past() {
+    let dir = tempfile::tempdir().unwrap();
+    let hands = Hands::new();
+    let days = 2 * 24 * 3_600_000_000_000;
+    for run in 0..3 {
+        let receive = Arc::new(ReceiveClock::new(hands.clock()()));
+        let mut options = options(&hands);
+        options.receive = Some(Arc::clone(&receive));
+        let mut writer = LogWriter::open(dir.path(), options).unwrap();
+        let mut append = |seconds| {
+            for _ in 0..seconds {
+                hands.pass(1_000_000_000, 1_000_000_000);
+                writer.tick().unwrap();
+                writer.append(&data(receive.at(hands.clock()().mono_ns), b"x")).unwrap();
+            }
+        };
+        append(2);
+        // A moment first; then long enough to be believed, and taken back between the runs.
+        hands.wall.fetch_add(days, Ordering::Relaxed);
+        append(if run == 0 { 1 } else { 20 });
+        hands.wall.fetch_sub(days, Ordering::Relaxed);
+        append(2);
+        writer.close().unwrap();
+    }
+    let got = read_all(dir.path());
+    assert!(got.windows(2).all(|pair| pair[0].ts <= pair[1].ts), "times of a log never decrease");
+    let frames: Vec<u64> = kinds(&got, Kind::Data).iter().map(|g| g.ts).collect();
+    assert!(frames.windows(2).all(|pair| pair[0] < pair[1]), "no two frames have one time: {frames:?}");
+    assert_eq!(frames[..5], [1, 2, 3, 4, 5].map(|s| T0 + s * 1_000_000_000), "a moment reaches no receive time");
+    let told = kinds(&got, Kind::Clock);
+    let told: Vec<u64> = told.iter().map(|g| ClockPair::decode(&g.payload).unwrap().wall_ns - T0).collect();
+    assert!(told[..4].iter().any(|wall| *wall > days), "and a CLOCK record says what the wall clock said: {told:?}");
 }
 
 #[test]
