@@ -12,7 +12,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use wal_format::{SegmentInfo, list_segments};
+use wal_format::{Evidence, SegmentInfo, list_segments};
 
 use super::Mode;
 use super::archive::{self, Archiver, Job, archive_one};
@@ -121,8 +121,9 @@ impl Asked<'_> {
     /// What readers and retention let go, oldest first.
     fn candidates(&self) -> anyhow::Result<Vec<SegmentInfo>> {
         let keep = self.keep()?;
-        wal_format::retirable(self.dir, self.cfg.readers(self.id), &|s| keep.keeps(last_ts(s)))
-            .with_context(|| self.what())
+        let keeps = |s: &SegmentInfo| keep.keeps(last_ts(s));
+        let evidence = Evidence { readers: self.cfg.readers(self.id), covered: &|_| true, keep: &keeps };
+        wal_format::retirable(self.dir, &evidence).with_context(|| self.what())
     }
 
     fn keep(&self) -> anyhow::Result<Keep> {
@@ -151,10 +152,10 @@ impl Asked<'_> {
     fn unlink(&self, only: Option<&Path>) -> anyhow::Result<usize> {
         let keep = self.keep()?;
         let coverage = self.coverage(&self.candidates()?)?;
-        let keeps = |s: &SegmentInfo| {
-            only.is_some_and(|path| path != s.path) || keep.keeps(last_ts(s)) || !covers(&coverage, s)
-        };
-        Ok(wal_format::retire(self.dir, self.cfg.readers(self.id), &keeps).with_context(|| self.what())?.len())
+        let keeps = |s: &SegmentInfo| only.is_some_and(|path| path != s.path) || keep.keeps(last_ts(s));
+        let covered = |s: &SegmentInfo| covers(&coverage, s);
+        let evidence = Evidence { readers: self.cfg.readers(self.id), covered: &covered, keep: &keeps };
+        Ok(wal_format::retire(self.dir, &evidence).with_context(|| self.what())?.len())
     }
 }
 

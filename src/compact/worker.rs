@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use wal_format::{Ack, AckError, AckFile, Position};
+use wal_format::{AckError, AckFile, Position};
 
 use super::Mode;
 use super::account::Imbalance;
@@ -324,7 +324,7 @@ impl Worker {
 /// # Errors
 /// When it cannot be written; what was acknowledged before still holds.
 pub fn store_ack(ack: &mut AckFile, log_uuid: [u8; 16], position: Position, note: &str) -> anyhow::Result<()> {
-    ack.store(&Ack { log_uuid, position, generation: 0, note: note.to_owned() }).context("store the ack")
+    ack.acknowledge(log_uuid, position, note).context("store the ack")
 }
 
 /// Another compactor on the same data.

@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 
 use crate::durable;
 use crate::error::LockError;
-use crate::layout::ACKS_DIR;
+use crate::incarnation::{Incarnation, Run};
+use crate::layout::{ACK_VERSION, ACKS_DIR};
+use crate::lineage::lineage;
 use crate::lock::LogLock;
 use crate::read_error::AckError;
 use crate::record::{Position, SegmentId, Seq};
@@ -40,17 +42,52 @@ struct AckV1 {
     note: String,
 }
 
+/// Body of version 2, as stored: the run that `seq` is of has an incarnation.
+#[derive(Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+#[rkyv(archived = ArchivedAckV2)]
+struct AckV2 {
+    log_uuid: [u8; 16],
+    incarnation: u64,
+    segment: u64,
+    offset: u64,
+    seq: u64,
+    note: String,
+}
+
+impl From<AckV1> for AckV2 {
+    fn from(old: AckV1) -> Self {
+        AckV2 {
+            log_uuid: old.log_uuid,
+            incarnation: Incarnation::VERSION_1.0,
+            segment: old.segment,
+            offset: old.offset,
+            seq: old.seq,
+            note: old.note,
+        }
+    }
+}
+
 /// Everything before `position` is safe elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ack {
     /// The log it speaks about.
     pub log_uuid: [u8; 16],
+    /// That of the run that `position.seq` is of; 0 for one of version 1.
+    pub incarnation: Incarnation,
     /// Where reading goes on.
     pub position: Position,
     /// Counts the stores; set by [`AckFile::store`].
     pub generation: u64,
     /// For the reader's own use, up to [`NOTE_BYTES_MAX`] bytes.
     pub note: String,
+}
+
+impl Ack {
+    /// The run that its position is of.
+    #[must_use]
+    pub fn run(&self) -> Run {
+        Run { epoch: self.position.seq.epoch(), incarnation: self.incarnation }
+    }
 }
 
 /// The ack of one reader, held exclusively.
@@ -79,12 +116,17 @@ fn decode(path: &Path, slot: &slots::Slot) -> Result<Ack, AckError> {
     // An aligned copy of our own, as rkyv wants it; the slot's checksum was good.
     let mut body = rkyv::util::AlignedVec::<16>::with_capacity(slot.body.len());
     body.extend_from_slice(&slot.body);
-    let ack = rkyv::from_bytes::<AckV1, rkyv::rancor::Error>(&body).map_err(|err| AckError::State {
+    let ack = match slot.version {
+        1 => rkyv::from_bytes::<AckV1, rkyv::rancor::Error>(&body).map(AckV2::from),
+        _ => rkyv::from_bytes::<AckV2, rkyv::rancor::Error>(&body),
+    }
+    .map_err(|err| AckError::State {
         path: path.to_path_buf(),
         source: SlotError::Body { path: path.to_path_buf(), message: err.to_string() },
     })?;
     Ok(Ack {
         log_uuid: ack.log_uuid,
+        incarnation: Incarnation(ack.incarnation),
         position: Position { segment: SegmentId(ack.segment), offset: ack.offset, seq: Seq(ack.seq) },
         generation: slot.generation,
         note: ack.note,
@@ -102,15 +144,15 @@ pub(crate) fn read(dir: &Path, reader: &str) -> Result<Option<Ack>, AckError> {
             return Err(AckError::Io { action: "read", path, source });
         }
     };
-    match slots::decode_file(&path, &bytes) {
+    match slots::decode_file(&path, ACK_VERSION, &bytes) {
         Ok(None) => Ok(None),
         Ok(Some(slot)) => decode(&path, &slot).map(Some),
         Err(source) => Err(AckError::State { path, source }),
     }
 }
 
-/// The positions of all readable acks of a log.
-pub(crate) fn positions(dir: &Path) -> Vec<Position> {
+/// All readable acks in a log's directory, of whichever log.
+pub(crate) fn all(dir: &Path) -> Vec<Ack> {
     let Ok(entries) = std::fs::read_dir(dir.join(ACKS_DIR)) else {
         return Vec::new();
     };
@@ -121,7 +163,6 @@ pub(crate) fn positions(dir: &Path) -> Vec<Position> {
             let reader = name.strip_suffix(ACK_SUFFIX)?;
             read(dir, reader).ok().flatten()
         })
-        .map(|ack| ack.position)
         .collect()
 }
 
@@ -147,10 +188,10 @@ impl AckFile {
         })?;
         let path = path_of(dir, reader);
         let state = |source| AckError::State { path: path.clone(), source };
-        let (file, slot, mut damaged) = match SlotFile::open(&OsStorage, &path) {
+        let (file, slot, mut damaged) = match SlotFile::open(&OsStorage, &path, ACK_VERSION) {
             Ok((file, slot)) => (file, slot, false),
             Err(SlotError::Damaged { .. }) => {
-                let (file, slot) = SlotFile::open_or_reset(&OsStorage, &path).map_err(state)?;
+                let (file, slot) = SlotFile::open_or_reset(&OsStorage, &path, ACK_VERSION).map_err(state)?;
                 (file, slot, true)
             }
             Err(err) => return Err(state(err)),
@@ -181,6 +222,18 @@ impl AckFile {
         Ok(self.newest.clone())
     }
 
+    /// As [`AckFile::store`], for a reader that does not keep the incarnation of what it read: the log itself says which
+    /// run `position` is of.
+    ///
+    /// # Errors
+    /// As [`AckFile::store`]; also when nobody can tell whose log it is.
+    pub fn acknowledge(&mut self, log_uuid: [u8; 16], position: Position, note: &str) -> Result<(), AckError> {
+        let dir = self.path.parent().and_then(Path::parent).unwrap_or(Path::new("."));
+        let lineage = lineage(dir).map_err(|source| AckError::Lineage { path: self.path.clone(), source })?;
+        let incarnation = lineage.and_then(|lineage| lineage.incarnation_of(position.seq.epoch())).unwrap_or_default();
+        self.store(&Ack { log_uuid, incarnation, position, generation: 0, note: note.to_owned() })
+    }
+
     /// Replaces the ack; durable on return. `ack.generation` is ignored and set.
     ///
     /// # Errors
@@ -189,8 +242,9 @@ impl AckFile {
         if ack.note.len() > NOTE_BYTES_MAX {
             return Err(AckError::NoteTooLong { bytes: ack.note.len(), max: NOTE_BYTES_MAX });
         }
-        let body = AckV1 {
+        let body = AckV2 {
             log_uuid: ack.log_uuid,
+            incarnation: ack.incarnation.0,
             segment: ack.position.segment.0,
             offset: ack.position.offset,
             seq: ack.position.seq.0,
@@ -199,7 +253,7 @@ impl AckFile {
         let state = |source| AckError::State { path: self.path.clone(), source };
         let body = rkyv::to_bytes::<rkyv::rancor::Error>(&body)
             .map_err(|err| state(SlotError::Body { path: self.path.clone(), message: err.to_string() }))?;
-        let generation = self.file.store(&body).map_err(state)?;
+        let generation = self.file.store(ACK_VERSION, &body).map_err(state)?;
         self.newest = Some(Ack { generation, ..ack.clone() });
         self.damaged = false;
         Ok(())
@@ -213,6 +267,7 @@ mod tests {
     fn ack(offset: u64, note: &str) -> Ack {
         Ack {
             log_uuid: [3; 16],
+            incarnation: Incarnation(0xabcd_0000_0000_0001),
             position: Position { segment: SegmentId(2), offset, seq: Seq::new(1, 9) },
             generation: 0,
             note: note.to_owned(),
@@ -245,8 +300,6 @@ mod tests {
             std::fs::write(&path, bytes).unwrap();
             let note = match read(dir.path(), "lake") {
                 Ok(Some(found)) => found.note,
-                // A version word that says "newer" is refused, not guessed at.
-                Err(AckError::State { source: SlotError::NewerVersion { .. }, .. }) => continue,
                 other => panic!("bit {bit}: {other:?}"),
             };
             assert!(note == "old" || note == "new", "bit {bit}");

@@ -19,6 +19,7 @@ use std::time::Instant;
 use crate::control::Control;
 use crate::error::AppendError;
 use crate::footer::FooterBuilder;
+use crate::incarnation::Incarnation;
 use crate::layout::{
     BLOCK_BYTES, CLOCK_PAYLOAD_BYTES, DATA_START, RECORD_HEADER_BYTES, SEAL_BYTES, SYNC_PAYLOAD_BYTES, record_bytes,
 };
@@ -128,6 +129,7 @@ pub struct LogWriter {
     pub(crate) dir: PathBuf,
     pub(crate) log_uuid: [u8; 16],
     pub(crate) epoch: u32,
+    pub(crate) incarnation: Incarnation,
     pub(crate) warnings: Vec<String>,
     /// Last field: released after the threads have ended.
     pub(crate) lock: Box<dyn Send>,
@@ -145,6 +147,7 @@ pub(crate) struct Parts {
     pub dir: PathBuf,
     pub log_uuid: [u8; 16],
     pub epoch: u32,
+    pub incarnation: Incarnation,
     pub warnings: Vec<String>,
     pub lock: Box<dyn Send>,
 }
@@ -180,6 +183,7 @@ impl LogWriter {
             dir: parts.dir,
             log_uuid: parts.log_uuid,
             epoch,
+            incarnation: parts.incarnation,
             warnings: parts.warnings,
             lock: parts.lock,
         }
@@ -303,6 +307,12 @@ impl LogWriter {
     #[must_use]
     pub fn epoch(&self) -> u32 {
         self.epoch
+    }
+
+    /// What tells this run from one with the same number in another copy of the log.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
     }
 
     /// The log's directory.

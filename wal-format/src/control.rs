@@ -128,6 +128,16 @@ pub fn read(dir: &Path) -> Option<ControlState> {
     decode(|word, order| map.load_word(word as usize * 8, order).unwrap_or(0))
 }
 
+/// What the writer before left, for the one that opens the log.
+pub(crate) fn left(storage: &dyn Storage, dir: &Path) -> Option<ControlState> {
+    let mut page = vec![0; BLOCK_BYTES as usize];
+    storage.open(&dir.join(CONTROL_FILE)).ok()?.read_exact_at(&mut page, 0).ok()?;
+    decode(|word, _| {
+        let bytes = page.get(word as usize * 8..).and_then(|rest| rest.first_chunk::<8>());
+        bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    })
+}
+
 fn decode(load: impl Fn(Word, Ordering) -> u64) -> Option<ControlState> {
     let word = |word| load(word, Ordering::Relaxed);
     if word(Word::Magic) != CONTROL_MAGIC {

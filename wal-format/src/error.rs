@@ -6,6 +6,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::lineage::LineageError;
 use crate::record::Seq;
 use crate::slots::SlotError;
 
@@ -73,6 +74,9 @@ pub enum OpenError {
         /// What is wrong with it.
         source: SlotError,
     },
+    /// EPOCH is lost, and the files beside it do not agree whose log it is.
+    #[error(transparent)]
+    Lineage(#[from] LineageError),
     /// The disk cannot hold the first segment.
     #[error(
         "no space for a segment in {}: {needed} bytes needed, {} available",

@@ -70,7 +70,7 @@ pub fn explain(path: &Path, offset: u64) -> Result<Explanation, ReadError> {
     }
     match source.admit()? {
         Admission::Identified { .. } => {}
-        Admission::Foreign => {
+        Admission::Misnamed(_) => {
             out.say("The header is whole but names another segment: the file was copied or renamed, and nothing in it is believed.");
             return Ok(out);
         }

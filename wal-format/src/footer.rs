@@ -5,7 +5,7 @@
 //! syncer after the data range is durable (`synced` set), or by recovery. It is never evidence
 //! against the records: whoever doubts it walks them.
 
-use crate::layout::{FOOTER_HOLES_MAX, FOOTER_MAGIC, INDEX_STRIDE_BYTES, footer_room};
+use crate::layout::{FOOTER_HOLES_MAX, FOOTER_MAGIC, FOOTER_VERSION, INDEX_STRIDE_BYTES, footer_room};
 use crate::prelude::{self, PreludeError};
 use crate::record::{SegmentId, Seq};
 
@@ -161,7 +161,7 @@ impl FooterSummary {
         };
         let body = rkyv::to_bytes::<rkyv::rancor::Error>(&body).ok()?;
         let room = usize::try_from(footer_room(segment_bytes)).ok()?;
-        prelude::encode(FOOTER_MAGIC, &body, room)
+        prelude::encode(FOOTER_MAGIC, FOOTER_VERSION, &body, room)
     }
 
     /// Reads a footer from the bytes at the footer's place.
@@ -169,7 +169,7 @@ impl FooterSummary {
     /// # Errors
     /// [`PreludeError`] says what is wrong; [`PreludeError::Zero`] if there never was one.
     pub fn decode(bytes: &[u8]) -> Result<Self, PreludeError> {
-        let body = prelude::decode(FOOTER_MAGIC, bytes)?;
+        let (_, body) = prelude::decode(FOOTER_MAGIC, FOOTER_VERSION, bytes)?;
         let footer =
             rkyv::from_bytes::<FooterV1, rkyv::rancor::Error>(&body).map_err(|e| PreludeError::Body(e.to_string()))?;
         let sealed_by = match footer.sealed_by {

@@ -7,7 +7,8 @@
 //! struct of its own.
 
 use crate::checksum;
-use crate::layout::{DATA_START, SEGMENT_MAGIC, footer_offset, is_segment_length};
+use crate::incarnation::{Incarnation, Run};
+use crate::layout::{DATA_START, HEADER_VERSION, SEGMENT_MAGIC, footer_offset, is_segment_length};
 use crate::prelude::{self, PreludeError};
 use crate::record::{ClockPair, SegmentId};
 
@@ -34,6 +35,61 @@ struct HeaderV1 {
     writer_version: String,
 }
 
+/// Body of version 2, as stored: the run has an incarnation.
+#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+#[rkyv(archived = ArchivedHeaderV2)]
+struct HeaderV2 {
+    log_uuid: [u8; 16],
+    boot_id: [u8; 16],
+    segment_id: u64,
+    incarnation: u64,
+    salt: u64,
+    segment_bytes: u64,
+    data_start: u64,
+    created_wall_ns: u64,
+    created_mono_ns: u64,
+    epoch: u32,
+    crc_kind: u8,
+    writer_version: String,
+}
+
+impl From<HeaderV1> for HeaderV2 {
+    fn from(old: HeaderV1) -> Self {
+        HeaderV2 {
+            log_uuid: old.log_uuid,
+            boot_id: old.boot_id,
+            segment_id: old.segment_id,
+            incarnation: Incarnation::VERSION_1.0,
+            salt: old.salt,
+            segment_bytes: old.segment_bytes,
+            data_start: old.data_start,
+            created_wall_ns: old.created_wall_ns,
+            created_mono_ns: old.created_mono_ns,
+            epoch: old.epoch,
+            crc_kind: old.crc_kind,
+            writer_version: old.writer_version,
+        }
+    }
+}
+
+impl From<HeaderV2> for HeaderV1 {
+    fn from(new: HeaderV2) -> Self {
+        HeaderV1 {
+            log_uuid: new.log_uuid,
+            boot_id: new.boot_id,
+            segment_id: new.segment_id,
+            salt: new.salt,
+            segment_bytes: new.segment_bytes,
+            data_start: new.data_start,
+            created_wall_ns: new.created_wall_ns,
+            created_mono_ns: new.created_mono_ns,
+            epoch: new.epoch,
+            crc_kind: new.crc_kind,
+            writer_version: new.writer_version,
+        }
+    }
+}
+
 /// What a header block says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
@@ -43,6 +99,8 @@ pub struct SegmentHeader {
     pub segment: SegmentId,
     /// The run of the writer that owns it.
     pub epoch: u32,
+    /// What tells that run from one with the same number in another copy of the log.
+    pub incarnation: Incarnation,
     /// Random per segment: start of its record checksums.
     pub salt: u64,
     /// Length of the file in bytes.
@@ -90,7 +148,13 @@ impl SegmentHeader {
         footer_offset(self.segment_bytes)
     }
 
-    /// The whole 4 KiB header block.
+    /// The run of the writer that owns it.
+    #[must_use]
+    pub fn run(&self) -> Run {
+        Run { epoch: self.epoch, incarnation: self.incarnation }
+    }
+
+    /// The whole 4 KiB header block: of version 1 if the run was one of that version.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut version = self.writer_version.clone();
@@ -99,10 +163,11 @@ impl SegmentHeader {
             end -= 1;
         }
         version.truncate(end);
-        let body = HeaderV1 {
+        let body = HeaderV2 {
             log_uuid: self.log_uuid,
             boot_id: self.boot_id,
             segment_id: self.segment.0,
+            incarnation: self.incarnation.0,
             salt: self.salt,
             segment_bytes: self.segment_bytes,
             data_start: DATA_START,
@@ -112,9 +177,13 @@ impl SegmentHeader {
             crc_kind: CRC_KIND_IEEE,
             writer_version: version,
         };
-        let body = rkyv::to_bytes::<rkyv::rancor::Error>(&body)
-            .expect("a struct of numbers and one short string always serializes");
-        let mut block = prelude::encode(SEGMENT_MAGIC, &body, DATA_START as usize)
+        let (version, body) = if self.incarnation.is_version_1() {
+            (1, rkyv::to_bytes::<rkyv::rancor::Error>(&HeaderV1::from(body)))
+        } else {
+            (HEADER_VERSION, rkyv::to_bytes::<rkyv::rancor::Error>(&body))
+        };
+        let body = body.expect("a struct of numbers and one short string always serializes");
+        let mut block = prelude::encode(SEGMENT_MAGIC, version, &body, DATA_START as usize)
             .expect("fixed fields and 128 bytes of text fit a block");
         block.resize(DATA_START as usize, 0);
         block
@@ -126,9 +195,12 @@ impl SegmentHeader {
     /// [`HeaderError`] says what is wrong; a newer version is named as such.
     pub fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
         let block = bytes.get(..DATA_START as usize).ok_or(PreludeError::Damaged)?;
-        let body = prelude::decode(SEGMENT_MAGIC, block)?;
-        let header =
-            rkyv::from_bytes::<HeaderV1, rkyv::rancor::Error>(&body).map_err(|e| PreludeError::Body(e.to_string()))?;
+        let (version, body) = prelude::decode(SEGMENT_MAGIC, HEADER_VERSION, block)?;
+        let header = match version {
+            1 => rkyv::from_bytes::<HeaderV1, rkyv::rancor::Error>(&body).map(HeaderV2::from),
+            _ => rkyv::from_bytes::<HeaderV2, rkyv::rancor::Error>(&body),
+        }
+        .map_err(|e| PreludeError::Body(e.to_string()))?;
         let used = prelude::encoded_len(block);
         if let Some(at) = block[used..].iter().position(|b| *b != 0) {
             return Err(HeaderError::NotZero { offset: used + at });
@@ -143,10 +215,14 @@ impl SegmentHeader {
         if !is_segment_length(header.segment_bytes) {
             return field("segment_bytes", header.segment_bytes);
         }
+        if version > 1 && header.incarnation == Incarnation::VERSION_1.0 {
+            return field("incarnation", header.incarnation);
+        }
         Ok(SegmentHeader {
             log_uuid: header.log_uuid,
             segment: SegmentId(header.segment_id),
             epoch: header.epoch,
+            incarnation: Incarnation(header.incarnation),
             salt: header.salt,
             segment_bytes: header.segment_bytes,
             created: ClockPair { wall_ns: header.created_wall_ns, mono_ns: header.created_mono_ns },
@@ -165,6 +241,7 @@ mod tests {
             log_uuid: [7; 16],
             segment: SegmentId(41),
             epoch: 3,
+            incarnation: Incarnation(0xfeed_0000_0000_0001),
             salt: 0x1122_3344_5566_7788,
             segment_bytes: 1 << 20,
             created: ClockPair { wall_ns: 5, mono_ns: 6 },
@@ -186,6 +263,14 @@ mod tests {
     }
 
     #[test]
+    fn a_run_of_version_1_has_a_header_of_version_1() {
+        let old = SegmentHeader { incarnation: Incarnation::VERSION_1, ..sample() };
+        let block = old.encode();
+        assert_eq!((block[8], sample().encode()[8]), (1, 2));
+        assert_eq!(SegmentHeader::decode(&block), Ok(old));
+    }
+
+    #[test]
     fn a_long_writer_version_is_cut_at_a_character() {
         let mut header = sample();
         header.writer_version = "\u{e9}".repeat(100);
@@ -199,7 +284,7 @@ mod tests {
         block[8] = 9;
         assert_eq!(
             SegmentHeader::decode(&block),
-            Err(HeaderError::Prelude(PreludeError::NewerVersion { got: 9, newest: 1 }))
+            Err(HeaderError::Prelude(PreludeError::NewerVersion { got: 9, newest: 2 }))
         );
     }
 

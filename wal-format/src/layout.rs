@@ -1,4 +1,4 @@
-//! Every offset, size, cap and magic of format version 1. `FORMAT.md` is the normative text; this
+//! Every offset, size, cap, version and magic of the format. `FORMAT.md` is the normative text; this
 //! file is its mirror in code, with asserts on what the pictures claim.
 //!
 //! No logic beyond arithmetic on sizes; no other file of the crate contains a byte position.
@@ -10,8 +10,16 @@
 //!                 DATA_START          ^ data_limit = footer_offset; SEAL always fits before it
 //! ```
 
-/// Version of the byte format that this crate writes, and the newest it reads.
-pub const FORMAT_VERSION: u16 = 1;
+/// The newest version of the header block: 2 names the incarnation of the run.
+pub const HEADER_VERSION: u16 = 2;
+/// The newest version of the footer.
+pub const FOOTER_VERSION: u16 = 1;
+/// The newest version of the body of EPOCH: 2 names the incarnations of the runs.
+pub const EPOCH_VERSION: u16 = 2;
+/// The newest version of the body of an ack: 2 names the incarnation of the run it speaks about.
+pub const ACK_VERSION: u16 = 2;
+/// EPOCH remembers at most this many runs, the newest ones: 16 bytes each fill most of a slot.
+pub const EPOCH_RUNS_MAX: usize = 200;
 
 /// Every block that is replaced or written as a whole has this size and alignment, in bytes.
 pub const BLOCK_BYTES: u64 = 4096;

@@ -16,6 +16,7 @@
 //! - plain bytes: [`layout`], [`record`], [`checksum`], `prelude`, [`header`], [`footer`]
 //! - files: [`storage`] (the seam to real or simulated ones), [`durable`], [`slots`], [`lock`],
 //!   [`segment`], [`epoch`], [`control`]; `sys` holds all `unsafe`
+//! - identity: [`incarnation`] of a run, [`mod@lineage`] of a log, `survey` by its next writer
 //! - writing: `open`, `append`, `prepare`, `sync`, `positions`, `stats`, `options`, [`receive`]
 //! - reading: [`read`], [`step`], [`ack`], [`state`], [`verify`]; `shelf` finds segments wherever they lie, `body` reads
 //!   them plain or from an [`mod@archive`]
@@ -38,8 +39,10 @@ pub mod error;
 pub mod explain;
 pub mod footer;
 pub mod header;
+pub mod incarnation;
 pub mod infer;
 pub mod layout;
+pub mod lineage;
 pub mod lock;
 mod open;
 mod options;
@@ -50,6 +53,7 @@ pub mod positions;
 mod positions;
 pub mod prelude;
 mod prepare;
+mod quarantine;
 pub mod read;
 pub mod read_error;
 pub mod receive;
@@ -70,6 +74,7 @@ pub mod state;
 mod stats;
 pub mod step;
 pub mod storage;
+mod survey;
 mod sync;
 pub mod sys;
 #[cfg(loom)]
@@ -86,13 +91,15 @@ pub use append::{Append, LogWriter};
 pub use bell::{Bell, Ringer, Ticket, Waiter};
 pub use error::{AppendError, CloseError, LockError, OpenError, SyncError};
 pub use footer::{FooterSummary, SealedBy};
+pub use incarnation::{Incarnation, Run};
+pub use lineage::{Checkpoint, CheckpointError, Foreign, Known, Lineage, LineageError, lineage};
 pub use options::{Clock, LogOptions, SyncPolicy};
 pub use read::{LogReader, ReaderOptions};
-pub use read_error::{AckError, ReadError, RepairError, RetireError, StateError};
+pub use read_error::{AckError, ReadError, RepairError, ResumeError, RetireError, StateError};
 pub use receive::ReceiveClock;
 pub use record::{ClockPair, Kind, Position, Seal, SegmentId, Seq, flags};
 pub use repair::{RepairReport, repair};
-pub use retire::{may_retire, retirable, retire};
+pub use retire::{Evidence, may_retire, retirable, retire};
 pub use shelf::Shelf;
 pub use state::{LogState, SegmentInfo, SegmentState, bytes_between, is_log_dir, list_segments, log_state};
 pub use stats::{Count, WriterStats};

@@ -1,22 +1,24 @@
 //! Opening and closing a log: the steps before the first append, and after the last.
 //!
 //! ```text
-//!  LOCK -> EPOCH + 1, durable -> fresh segment -> EPOCH_START, CLOCK -> ready
+//!  LOCK -> survey -> next EPOCH, durable -> fresh segment -> EPOCH_START, CLOCK -> ready
 //!                                                  +> threads: prepare, sync, repair of old tails
 //! ```
 //!
-//! Nothing here looks into old segments beyond their names and, for prepared ones, whether they
-//! are still empty, so the time to the first append does not grow with the backlog. Files that
+//! Nothing here looks into old segments beyond their names, headers that EPOCH cannot know (`survey`) and, for
+//! prepared ones, whether they are still empty, so the time to the first append does not grow with the backlog. Files that
 //! are not the log's are never touched, only named.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::ack;
 use crate::append::{Active, LogWriter, Parts, RepairThread};
 use crate::boot;
 use crate::control::{Control, ControlState};
 use crate::epoch::{EpochFile, EpochState};
 use crate::error::{CloseError, OpenError};
+use crate::incarnation::{Incarnation, Run};
 use crate::layout::{ACKS_DIR, CONTROL_FILE, EPOCH_FILE, LOCK_FILE, QUARANTINE_DIR};
 use crate::options::LogOptions;
 use crate::prepare::{self, Maker, Preparer};
@@ -26,6 +28,7 @@ use crate::slots::SlotError;
 use crate::spill;
 use crate::stats::WriterStats;
 use crate::storage::Entry;
+use crate::survey::{Survey, survey};
 use crate::sync::{Syncer, SyncerSetup};
 
 impl LogWriter {
@@ -47,10 +50,8 @@ impl LogWriter {
         let lock = storage.lock(dir, now)?;
         let mut warnings = storage.warnings(dir);
 
-        let entries = storage.list(dir).map_err(io("list"))?;
+        let mut entries = storage.list(dir).map_err(io("list"))?;
         foreign(dir, &entries, &mut warnings)?;
-        let mut segments: Vec<SegmentId> = names(&entries, segment::parse_file_name);
-        segments.sort_unstable();
         let state_error = |source| match source {
             SlotError::Io { source, .. } if prepare::is_no_space(&source) => OpenError::NoSpace {
                 path: dir.to_path_buf(),
@@ -59,13 +60,20 @@ impl LogWriter {
             },
             source => OpenError::State { path: dir.join(EPOCH_FILE), source },
         };
-        let (epoch_file, before, warning) = EpochFile::open(&*storage, dir, &segments).map_err(state_error)?;
-        warnings.extend(warning);
+        let (epoch_file, stored) = EpochFile::open(&*storage, dir).map_err(state_error)?;
+        let damaged = epoch_file.found_damage();
+        let Survey { before, last_epoch, warnings: found } = survey(&*storage, dir, &entries, stored, damaged)?;
+        if !found.is_empty() {
+            // Some of the names are in quarantine now.
+            entries = storage.list(dir).map_err(io("list"))?;
+            warnings.extend(found);
+        }
         let boot_id = boot::boot_id();
-        let state = next_epoch(&options, dir, before.as_ref(), boot_id, now.wall_ns)?;
-        let first_id = first_free(&options, dir, &entries, before.as_ref());
+        let state = next_epoch(&options, dir, before.as_ref(), last_epoch, boot_id, now.wall_ns)?;
+        let first_id = first_free(&options, dir, &entries, before.as_ref(), damaged);
         let epoch = state.epoch;
         let log_uuid = state.log_uuid;
+        let incarnation = state.incarnation();
         let (control, left) = Control::open(&*storage, dir, epoch, boot_id, now);
         let control = Arc::new(control);
 
@@ -108,6 +116,7 @@ impl LogWriter {
             dir: dir.to_path_buf(),
             log_uuid,
             epoch,
+            incarnation,
             warnings,
             lock,
         });
@@ -156,7 +165,7 @@ impl LogWriter {
 }
 
 /// The ids in the names of `entries`, as far as `parse` knows them.
-fn names(entries: &[Entry], parse: fn(&str) -> Option<SegmentId>) -> Vec<SegmentId> {
+pub(crate) fn names(entries: &[Entry], parse: fn(&str) -> Option<SegmentId>) -> Vec<SegmentId> {
     entries.iter().filter(|e| !e.is_dir).filter_map(|e| parse(&e.name)).collect()
 }
 
@@ -184,19 +193,23 @@ fn foreign(dir: &Path, entries: &[Entry], warnings: &mut Vec<String>) -> Result<
     Ok(())
 }
 
+/// The run that begins: above every one that may have been before, and with an incarnation of its own.
 fn next_epoch(
     options: &LogOptions,
     dir: &Path,
     before: Option<&EpochState>,
+    last_epoch: u32,
     boot_id: [u8; 16],
     wall_ns: u64,
 ) -> Result<EpochState, OpenError> {
-    let last = before.map_or(0, |b| b.epoch);
-    if last >= Seq::EPOCH_MAX {
-        return Err(OpenError::EpochsUsedUp { path: dir.to_path_buf(), epoch: last });
+    if last_epoch >= Seq::EPOCH_MAX {
+        return Err(OpenError::EpochsUsedUp { path: dir.to_path_buf(), epoch: last_epoch });
     }
     let log_uuid = before.map_or_else(|| new_uuid(options), |b| b.log_uuid);
-    Ok(EpochState { log_uuid, epoch: last + 1, boot_id, started_wall_ns: wall_ns, ..EpochState::default() })
+    let run = Run { epoch: last_epoch + 1, incarnation: Incarnation::draw(&*options.entropy) };
+    let mut runs = before.map_or_else(Vec::new, |b| b.runs.clone());
+    runs.push(run);
+    Ok(EpochState { log_uuid, epoch: run.epoch, boot_id, started_wall_ns: wall_ns, runs, ..EpochState::default() })
 }
 
 /// A random (version 4) UUID.
@@ -209,26 +222,28 @@ fn new_uuid(options: &LogOptions) -> [u8; 16] {
     uuid
 }
 
-/// The lowest segment id that nothing remembers.
-fn first_free(options: &LogOptions, dir: &Path, entries: &[Entry], before: Option<&EpochState>) -> SegmentId {
+/// The lowest segment id that nothing remembers. A `damaged` EPOCH may have lost the store of one id.
+fn first_free(
+    options: &LogOptions,
+    dir: &Path,
+    entries: &[Entry],
+    before: Option<&EpochState>,
+    damaged: bool,
+) -> SegmentId {
     let id_of = |name: &str| {
         let stem = name.split('.').next().unwrap_or_default();
         segment::parse_file_name(&format!("{stem}.wal"))
     };
-    let mut highest = before.map_or(0, |b| b.next_segment.0.saturating_sub(1));
+    let mut highest = before.map_or(0, |b| b.next_segment.0.saturating_sub(1)).saturating_add(u64::from(damaged));
     let quarantined = options.storage.list(&dir.join(QUARANTINE_DIR)).unwrap_or_default();
     for entry in entries.iter().chain(&quarantined) {
         highest = highest.max(id_of(&entry.name).map_or(0, |id| id.0));
     }
-    for position in acked(dir) {
-        highest = highest.max(position);
+    let acks = ack::all(dir);
+    for ack in acks.iter().filter(|ack| before.is_some_and(|b| b.log_uuid == ack.log_uuid)) {
+        highest = highest.max(ack.position.segment.0);
     }
     SegmentId(highest.saturating_add(1))
-}
-
-/// Highest segments that readers have acknowledged.
-fn acked(dir: &Path) -> Vec<u64> {
-    crate::ack::positions(dir).into_iter().map(|position| position.segment.0).collect()
 }
 
 /// The segment of the new run's first records: allocated anew, which takes no look at any old
@@ -298,11 +313,12 @@ impl EpochStart<'_> {
         let downtime = ended_wall_ns.filter(|at| *at != 0).and_then(|at| wall_ns.checked_sub(at));
         format!(
             concat!(
-                "{{\"epoch\":{},\"log\":\"{}\",\"previous_epoch\":{},\"previous_end\":\"{}\",",
+                "{{\"epoch\":{},\"incarnation\":\"{}\",\"log\":\"{}\",\"previous_epoch\":{},\"previous_end\":\"{}\",",
                 "\"previous_last_seq\":{},\"downtime_ns\":{},\"downtime_from\":\"{}\",",
                 "\"boot\":\"{}\",\"pid\":{},\"writer\":\"{}\"}}"
             ),
             writer.epoch,
+            writer.incarnation,
             hex(&writer.log_uuid),
             number(self.before.map(|b| u64::from(b.epoch))),
             end,

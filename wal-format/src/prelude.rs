@@ -8,7 +8,7 @@ use rkyv::util::AlignedVec;
 
 use crate::checksum;
 use crate::layout::{
-    ENDIAN_MARK, FORMAT_VERSION, PRELUDE_BODY_LEN_OFFSET, PRELUDE_BYTES, PRELUDE_CRC_OFFSET, PRELUDE_ENDIAN_OFFSET,
+    ENDIAN_MARK, PRELUDE_BODY_LEN_OFFSET, PRELUDE_BYTES, PRELUDE_CRC_OFFSET, PRELUDE_ENDIAN_OFFSET,
     PRELUDE_MAGIC_OFFSET, PRELUDE_RESERVED_OFFSET, PRELUDE_VERSION_OFFSET,
 };
 
@@ -50,14 +50,14 @@ pub enum PreludeError {
     Body(String),
 }
 
-/// Prelude and body as one run of bytes, no longer than `room`; `None` if it does not fit.
-pub(crate) fn encode(magic: [u8; 8], body: &[u8], room: usize) -> Option<Vec<u8>> {
+/// Prelude and body, which is of `version`, as one run of bytes no longer than `room`; `None` if it does not fit.
+pub(crate) fn encode(magic: [u8; 8], version: u16, body: &[u8], room: usize) -> Option<Vec<u8>> {
     if PRELUDE_BYTES + body.len() > room {
         return None;
     }
     let mut bytes = vec![0; PRELUDE_BYTES];
     bytes[PRELUDE_MAGIC_OFFSET..PRELUDE_VERSION_OFFSET].copy_from_slice(&magic);
-    bytes[PRELUDE_VERSION_OFFSET..PRELUDE_RESERVED_OFFSET].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    bytes[PRELUDE_VERSION_OFFSET..PRELUDE_RESERVED_OFFSET].copy_from_slice(&version.to_le_bytes());
     bytes[PRELUDE_BODY_LEN_OFFSET..PRELUDE_CRC_OFFSET].copy_from_slice(&u32::try_from(body.len()).ok()?.to_le_bytes());
     bytes[PRELUDE_ENDIAN_OFFSET..PRELUDE_ENDIAN_OFFSET + 4].copy_from_slice(&ENDIAN_MARK.to_le_bytes());
     let crc = checksum::plain(&[&bytes, body]);
@@ -66,8 +66,8 @@ pub(crate) fn encode(magic: [u8; 8], body: &[u8], room: usize) -> Option<Vec<u8>
     Some(bytes)
 }
 
-/// The body behind a valid prelude, copied into aligned memory.
-pub(crate) fn decode(magic: [u8; 8], bytes: &[u8]) -> Result<AlignedVec, PreludeError> {
+/// The body behind a valid prelude, copied into aligned memory, and its version, from 1 to `newest`.
+pub(crate) fn decode(magic: [u8; 8], newest: u16, bytes: &[u8]) -> Result<(u16, AlignedVec), PreludeError> {
     let Some(prelude) = bytes.first_chunk::<PRELUDE_BYTES>() else {
         return Err(PreludeError::Damaged);
     };
@@ -82,8 +82,8 @@ pub(crate) fn decode(magic: [u8; 8], bytes: &[u8]) -> Result<AlignedVec, Prelude
     let u16_at = |at: usize| u16::from_le_bytes([prelude[at], prelude[at + 1]]);
     let u32_at = |at: usize| u32::from(u16_at(at)) | u32::from(u16_at(at + 2)) << 16;
     let version = u16_at(PRELUDE_VERSION_OFFSET);
-    if version > FORMAT_VERSION {
-        return Err(PreludeError::NewerVersion { got: version, newest: FORMAT_VERSION });
+    if version > newest {
+        return Err(PreludeError::NewerVersion { got: version, newest });
     }
     let body_len = u32_at(PRELUDE_BODY_LEN_OFFSET) as usize;
     let body = bytes.get(PRELUDE_BYTES..).and_then(|rest| rest.get(..body_len));
@@ -102,7 +102,7 @@ pub(crate) fn decode(magic: [u8; 8], bytes: &[u8]) -> Result<AlignedVec, Prelude
     }
     let mut aligned = AlignedVec::with_capacity(body.len());
     aligned.extend_from_slice(body);
-    Ok(aligned)
+    Ok((version, aligned))
 }
 
 /// The length of prelude and body together, from a prelude that [`decode`] accepted.
@@ -121,27 +121,28 @@ mod tests {
 
     #[test]
     fn a_body_reads_back_and_every_flipped_bit_is_detected() {
-        let mut bytes = encode(MAGIC, b"the body", 4096).unwrap();
-        assert_eq!(decode(MAGIC, &bytes).unwrap().as_slice(), b"the body");
+        let mut bytes = encode(MAGIC, 2, b"the body", 4096).unwrap();
+        let (version, body) = decode(MAGIC, 2, &bytes).unwrap();
+        assert_eq!((version, body.as_slice()), (2, &b"the body"[..]));
         assert_eq!(encoded_len(&bytes), bytes.len());
         for bit in 0..bytes.len() * 8 {
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode(MAGIC, &bytes).is_err(), "bit {bit}");
+            assert!(decode(MAGIC, 2, &bytes).is_err(), "bit {bit}");
             bytes[bit / 8] ^= 1 << (bit % 8);
         }
     }
 
     #[test]
     fn a_newer_version_is_named_before_anything_else_is_believed() {
-        let mut bytes = encode(MAGIC, b"", 4096).unwrap();
+        let mut bytes = encode(MAGIC, 1, b"", 4096).unwrap();
         bytes[8] = 2;
-        assert_eq!(decode(MAGIC, &bytes).map(|b| b.to_vec()), Err(PreludeError::NewerVersion { got: 2, newest: 1 }));
+        assert_eq!(decode(MAGIC, 1, &bytes).err(), Some(PreludeError::NewerVersion { got: 2, newest: 1 }));
     }
 
     #[test]
     fn a_body_that_does_not_fit_is_refused() {
-        assert_eq!(encode(MAGIC, &[0; 100], 131), None);
-        assert_eq!(decode(MAGIC, &[0; 64]).map(|b| b.to_vec()), Err(PreludeError::Zero));
-        assert_eq!(decode(MAGIC, &[0; 3]).map(|b| b.to_vec()), Err(PreludeError::Damaged));
+        assert_eq!(encode(MAGIC, 1, &[0; 100], 131), None);
+        assert_eq!(decode(MAGIC, 1, &[0; 64]).err(), Some(PreludeError::Zero));
+        assert_eq!(decode(MAGIC, 1, &[0; 3]).err(), Some(PreludeError::Damaged));
     }
 }

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use crate::epoch::{EpochFile, EpochState};
 use crate::header::SegmentHeader;
+use crate::incarnation::Run;
 use crate::layout::DATA_START;
 use crate::options::LogOptions;
 use crate::positions::Live;
@@ -54,6 +55,9 @@ pub(crate) struct Maker {
 impl Maker {
     /// The next segment, allocated anew or, with `reuse`, taken over from an earlier run.
     pub fn make(&mut self, reuse: bool) -> io::Result<Segment> {
+        while self.occupied(self.state.next_segment) {
+            self.state.next_segment.0 = self.state.next_segment.0.saturating_add(1);
+        }
         let id = self.state.next_segment;
         let after = SegmentId(id.0.saturating_add(1));
         // Whatever becomes of the file, no later run gives this id to another one.
@@ -67,11 +71,23 @@ impl Maker {
         Ok(segment)
     }
 
+    /// Whether a file that is not of this run has the name of this segment: somebody put it there while the log is
+    /// open. A new segment would replace it.
+    fn occupied(&self, id: SegmentId) -> bool {
+        let path = segment::path(&self.dir, id);
+        let Ok(file) = self.options.storage.open(&path) else { return false };
+        let mut block = vec![0; DATA_START as usize];
+        let header = file.read_exact_at(&mut block, 0).ok().and_then(|()| SegmentHeader::decode(&block).ok());
+        let own = Run { epoch: self.state.epoch, incarnation: self.state.incarnation() };
+        header.is_none_or(|header| header.log_uuid != self.state.log_uuid || header.run() != own)
+    }
+
     fn make_file(&mut self, id: SegmentId, reuse: bool) -> io::Result<Segment> {
         let header = SegmentHeader {
             log_uuid: self.state.log_uuid,
             segment: id,
             epoch: self.state.epoch,
+            incarnation: self.state.incarnation(),
             salt: (self.options.entropy)(),
             segment_bytes: self.options.segment_bytes,
             created: (self.options.clock)(),

@@ -26,14 +26,18 @@
 mod between;
 mod damage;
 mod loss;
+mod place;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use self::loss::{Pending, Stale};
 use crate::archive;
 use crate::error::OpenError;
+use crate::incarnation::{Incarnation, Run};
 use crate::layout::DATA_START;
-use crate::read_error::ReadError;
+use crate::lineage::{self, Checkpoint, Foreign, Lineage};
+use crate::read_error::{ReadError, ResumeError};
 use crate::record::{Kind, Position, SegmentId, Seq};
 use crate::segment;
 use crate::shelf::Shelf;
@@ -100,7 +104,17 @@ enum Found {
 pub struct LogReader {
     shelf: Shelf,
     options: ReaderOptions,
-    log_uuid: Option<[u8; 16]>,
+    /// Whose log it is; `None` while there is none, and for a lone file.
+    lineage: Option<Lineage>,
+    /// The run that the position to begin at is of, if it was given.
+    from: Option<Run>,
+    /// The place to begin at was found in this log.
+    placed: bool,
+    /// Records before the place to begin at are passed over.
+    catching_up: bool,
+    /// Files that are not the log's: all that were met, and those that nobody asked for yet.
+    passed_by: BTreeSet<PathBuf>,
+    remarks: Vec<(PathBuf, Foreign)>,
     expected: Option<Seq>,
     pending: Option<Pending>,
     place: Place,
@@ -115,9 +129,11 @@ impl LogReader {
     /// Opens a reader at `from`. Nothing has to exist yet: an absent directory reads as a log
     /// without records so far.
     ///
-    /// A position beyond the recovered end of its segment continues with the segment after it; a
-    /// position in a deleted segment continues with the first one that is left, with a
-    /// [`Step::Lost`] if numbers are missing.
+    /// The seq of the position decides; segment and offset say where to look first. A position beyond the recovered end
+    /// of its segment continues with the segment after it; a position in a deleted segment continues with the first one
+    /// that is left, with a [`Step::Lost`] if numbers are missing. With a seq of 0 reading begins at segment and offset.
+    ///
+    /// Who stored the position and may have stored it of another copy of the log opens with [`LogReader::resume`].
     ///
     /// # Errors
     /// [`OpenError`] when `dir` exists and is not a directory.
@@ -128,7 +144,12 @@ impl LogReader {
         Ok(LogReader {
             shelf: Shelf::with_archive(dir, options.archive.as_deref()),
             options,
-            log_uuid: None,
+            lineage: None,
+            from: None,
+            placed: false,
+            catching_up: false,
+            passed_by: BTreeSet::new(),
+            remarks: Vec::new(),
             expected: (from.seq != Seq(0)).then_some(from.seq),
             pending: None,
             place: Place::Between { next: from.segment, offset: from.offset },
@@ -136,6 +157,21 @@ impl LogReader {
             skip: false,
             only: None,
         })
+    }
+
+    /// Opens a reader that goes on at `checkpoint`: at the first record of this log with its seq or a later one.
+    ///
+    /// # Errors
+    /// [`ResumeError::Checkpoint`] when it was stored of another log, or of a run that this log never had: the log or
+    /// the checkpoint was restored from a backup. An older checkpoint may still be of this log.
+    pub fn resume(dir: &Path, checkpoint: &Checkpoint, options: ReaderOptions) -> Result<Self, ResumeError> {
+        let mut reader = Self::open(dir, checkpoint.position, options)?;
+        reader.from = Some(checkpoint.run());
+        if let Some(lineage) = lineage::of_shelf(&reader.shelf)? {
+            let source = lineage.check(checkpoint);
+            source.map_err(|source| ResumeError::Checkpoint { dir: dir.to_path_buf(), source })?;
+        }
+        Ok(reader)
     }
 
     /// Opens a reader over one segment file, wherever it lies and whatever became of its log.
@@ -147,16 +183,21 @@ impl LogReader {
         let not_a_segment = || ReadError::NotASegment { path: path.to_path_buf() };
         let id = id_of_file(path)?;
         let mut source = Source::open_path(path, id, options.chunk_bytes)?.ok_or_else(not_a_segment)?;
-        let log_uuid = match source.admit()? {
-            Admission::Identified { log_uuid, .. } => log_uuid,
-            Admission::Foreign | Admission::Unreadable => return Err(not_a_segment()),
+        let Admission::Identified { log_uuid, epoch, incarnation } = source.admit()? else {
+            return Err(not_a_segment());
         };
+        let run = epoch.zip(incarnation).map(|(epoch, incarnation)| Run { epoch, incarnation });
         // Let the loader of the footer run once, so that damage is told from a tail.
         source.footer()?;
         Ok(LogReader {
             shelf: Shelf::new(path.parent().unwrap_or(Path::new("."))),
             options,
-            log_uuid,
+            lineage: log_uuid.map(|uuid| Lineage::of_file(uuid, run)),
+            from: None,
+            placed: true,
+            catching_up: false,
+            passed_by: BTreeSet::new(),
+            remarks: Vec::new(),
             expected: None,
             pending: None,
             place: Place::Inside(Inside { source, offset: DATA_START, leaving: None }),
@@ -219,10 +260,29 @@ impl LogReader {
         }
     }
 
-    /// The log's identity, known once a segment was read.
+    /// The log's identity, known once there is a log.
     #[must_use]
     pub fn log_uuid(&self) -> Option<[u8; 16]> {
-        self.log_uuid
+        self.lineage.as_ref().map(Lineage::log_uuid)
+    }
+
+    /// That of the run that [`LogReader::position`] is of, and so of the last record that was returned; 0 for a run of
+    /// version 1.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation_of(self.position().seq.epoch())
+    }
+
+    /// What to store to go on here later; `None` while there is no log.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        let log_uuid = self.log_uuid()?;
+        Some(Checkpoint { log_uuid, incarnation: self.incarnation(), position: self.position() })
+    }
+
+    /// Files that are not the log's and were passed by since this was last asked: each once, with the reason.
+    pub fn take_foreign(&mut self) -> Vec<(PathBuf, Foreign)> {
+        std::mem::take(&mut self.remarks)
     }
 
     /// Lets the next call step over the damage or the unsealed tail at which the reader stands,
@@ -232,6 +292,9 @@ impl LogReader {
     }
 
     fn advance(&mut self) -> Result<Found, ReadError> {
+        if !self.placed && matches!(self.place, Place::Between { .. }) {
+            self.find_place()?;
+        }
         loop {
             let found = match &self.place {
                 Place::Between { .. } => self.enter()?,
@@ -292,6 +355,13 @@ impl LogReader {
         };
         let segment = inside.source.id();
         let after = offset + info.total_bytes;
+        // What was read in another life is passed over, the holes in it too.
+        let before = self.catching_up && self.expected.is_some_and(|expected| info.seq < expected);
+        self.catching_up = before;
+        if before && info.kind_raw == Kind::Hole as u8 {
+            inside.offset = after;
+            return Ok(None);
+        }
         if info.kind_raw == Kind::Hole as u8 {
             if let Some(lost) = self.turn_epoch() {
                 return Ok(Some(Found::Lost(lost)));
@@ -313,7 +383,7 @@ impl LogReader {
         }
         let seal = inside.source.seal(offset, &info);
         let recovered = seal.is_some_and(|s| s.by_recovery);
-        if !recovered {
+        if !recovered && !before {
             let ended = self.end_of_previous_epoch(offset, &info);
             if let Some(lost) = self.loss_before(offset, info.seq, ended) {
                 return match lost {
@@ -337,6 +407,9 @@ impl LogReader {
                 }
                 return Ok(None);
             }
+        }
+        if before {
+            return Ok(None);
         }
         Ok(Some(Found::Record { offset, info }))
     }

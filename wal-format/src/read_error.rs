@@ -6,7 +6,8 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::archive::ArchiveFault;
-use crate::error::LockError;
+use crate::error::{LockError, OpenError};
+use crate::lineage::{CheckpointError, LineageError, hex};
 use crate::slots::SlotError;
 
 /// A step of a reader failed. The reader stays where it is.
@@ -49,6 +50,37 @@ pub enum ReadError {
     NotASegment {
         /// The file.
         path: PathBuf,
+    },
+    /// Nobody can tell whose log it is: reading would mix logs.
+    #[error(transparent)]
+    Lineage(Box<LineageError>),
+}
+
+impl From<LineageError> for ReadError {
+    fn from(error: LineageError) -> Self {
+        match error {
+            LineageError::Read(error) => error,
+            error => ReadError::Lineage(Box::new(error)),
+        }
+    }
+}
+
+/// A reader could not go on from a checkpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// The directory is something else.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Nobody can tell whose log it is.
+    #[error(transparent)]
+    Lineage(#[from] LineageError),
+    /// It is no place in this log.
+    #[error("a checkpoint does not speak about the log in {}", dir.display())]
+    Checkpoint {
+        /// The log.
+        dir: PathBuf,
+        /// Where it stands, and what this log had.
+        source: CheckpointError,
     },
 }
 
@@ -144,6 +176,14 @@ pub enum AckError {
         /// What is wrong with it.
         source: SlotError,
     },
+    /// Nobody can tell whose log it is.
+    #[error("the ack {} cannot be stored", path.display())]
+    Lineage {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: LineageError,
+    },
     /// The note is longer than an ack can hold.
     #[error("a note of {bytes} bytes is longer than the {max} bytes an ack can hold")]
     NoteTooLong {
@@ -188,6 +228,17 @@ pub enum RetireError {
         /// The log the ack names.
         got: [u8; 16],
     },
+    /// The ack was stored for another copy of this log.
+    #[error("the ack in {} does not speak about this log", path.display())]
+    AckOfAnotherRun {
+        /// The ack file.
+        path: PathBuf,
+        /// Where it stands, and what this log had.
+        source: CheckpointError,
+    },
+    /// Nobody can tell whose log it is.
+    #[error(transparent)]
+    Lineage(#[from] LineageError),
     /// An ack cannot be read.
     #[error(transparent)]
     Ack(#[from] AckError),
@@ -202,12 +253,4 @@ pub enum RetireError {
         /// What the system said.
         source: io::Error,
     },
-}
-
-fn hex(bytes: &[u8; 16]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -27,13 +27,15 @@ use crate::ack;
 use crate::control::{self, ControlState};
 use crate::durable;
 use crate::layout::{DATA_START, RECORD_ALIGN, RECORD_HEADER_BYTES, SEAL_BYTES, footer_offset, is_segment_length};
+use crate::lineage::{Foreign, Lineage, lineage};
 use crate::lock::LogLock;
-use crate::read_error::RepairError;
-use crate::record::{Seal, SegmentId, Seq};
+use crate::quarantine;
+use crate::read_error::{ReadError, RepairError};
+use crate::record::{Position, Seal, SegmentId, Seq};
 use crate::recover::{Action, ContentFact, Facts, FooterFact, HeaderFact, decide};
 use crate::segment;
 use crate::source::{Admission, Proof, Source};
-use crate::state::{quarantine_path, segment_files};
+use crate::state::segment_files;
 use crate::sys;
 use crate::walk::{self, FooterFacts, HoleSpan, Walk, last_byte};
 
@@ -72,8 +74,10 @@ pub struct SegmentRepair {
 pub struct RepairReport {
     /// Every segment that was looked at, oldest first.
     pub segments: Vec<SegmentRepair>,
-    /// Files that were moved to `quarantine/`.
+    /// Files that were moved to `quarantine/`, as they are named there.
     pub quarantined: Vec<PathBuf>,
+    /// Those of them that are not the log's, and why: nothing of the log is lost with them.
+    pub foreign: Vec<(PathBuf, Foreign)>,
     /// The writer had announced this seq as durable, and the log lacks records at or below it:
     /// (announced, first one missing). Disks or file systems that do this have lied.
     pub loss_below_durable: Option<(Seq, Seq)>,
@@ -138,8 +142,8 @@ fn repair_tails_as(
 ) -> Result<RepairReport, RepairError> {
     let mut report = RepairReport::default();
     let ids = segment_files(dir)?;
-    let log_uuid = identity_of(dir, &ids);
-    let acked = ack::positions(dir);
+    let lineage = lineage(dir).map_err(ReadError::from)?;
+    let acked: Vec<Position> = ack::all(dir).into_iter().map(|ack| ack.position).collect();
     let control = control::read(dir);
     let mut carry = None;
     for (index, id) in ids.iter().copied().enumerate() {
@@ -150,7 +154,7 @@ fn repair_tails_as(
         let job = Job {
             dir,
             id,
-            log_uuid,
+            lineage: lineage.as_ref(),
             boot_id,
             moved_on: before.is_some(),
             later_ids,
@@ -167,24 +171,6 @@ fn repair_tails_as(
     Ok(report)
 }
 
-/// The log's uuid: the one that most readable headers name, so that a foreign file among them
-/// cannot make all others foreign.
-fn identity_of(dir: &Path, ids: &[SegmentId]) -> Option<[u8; 16]> {
-    let mut votes: Vec<([u8; 16], usize)> = Vec::new();
-    for id in ids {
-        let Ok(Some(mut source)) = Source::open(dir, *id, 4096) else {
-            continue;
-        };
-        if let Ok(Admission::Identified { log_uuid: Some(uuid), .. }) = source.admit() {
-            match votes.iter_mut().find(|(known, _)| *known == uuid) {
-                Some((_, count)) => *count += 1,
-                None => votes.push((uuid, 1)),
-            }
-        }
-    }
-    votes.into_iter().max_by_key(|(_, count)| *count).map(|(uuid, _)| uuid)
-}
-
 /// Whether any byte was ever stored into the data area: the first sector may be the one that was
 /// lost, so its commit word alone says nothing.
 fn has_content(dir: &Path, id: SegmentId) -> bool {
@@ -199,7 +185,7 @@ fn has_content(dir: &Path, id: SegmentId) -> bool {
 struct Job<'a> {
     dir: &'a Path,
     id: SegmentId,
-    log_uuid: Option<[u8; 16]>,
+    lineage: Option<&'a Lineage>,
     boot_id: [u8; 16],
     /// A running writer appends to a later segment.
     moved_on: bool,
@@ -218,19 +204,18 @@ impl Job<'_> {
         let Some(mut source) = Source::open(self.dir, self.id, WALK_CHUNK_BYTES)? else {
             return Ok(());
         };
-        let admission = source.admit()?;
-        let header = match (admission, source.proof()) {
-            (Admission::Identified { log_uuid, .. }, proof) => {
-                if log_uuid.is_some() && self.log_uuid.is_some() && log_uuid != self.log_uuid {
-                    HeaderFact::Foreign
-                } else if proof == Some(Proof::Header) {
-                    HeaderFact::Valid
-                } else {
-                    HeaderFact::Inferred
-                }
+        let foreign = match source.admit()? {
+            Admission::Identified { log_uuid, epoch, incarnation } => {
+                self.lineage.and_then(|lineage| lineage.judge(self.id, log_uuid, epoch, incarnation))
             }
-            (Admission::Foreign, _) => HeaderFact::Foreign,
-            (Admission::Unreadable, _) => HeaderFact::Damaged,
+            Admission::Misnamed(segment) => Some(Foreign::Name { segment }),
+            Admission::Unreadable => None,
+        };
+        let header = match (&foreign, source.proof()) {
+            (Some(_), _) => HeaderFact::Foreign,
+            (None, Some(Proof::Header)) => HeaderFact::Valid,
+            (None, Some(_)) => HeaderFact::Inferred,
+            (None, None) => HeaderFact::Damaged,
         };
         let footer = match source.footer()? {
             None => FooterFact::Absent,
@@ -288,7 +273,9 @@ impl Job<'_> {
                 self.compare(&done, *carry, report);
             }
             (Action::Quarantine | Action::QuarantineAndReport, _) => {
-                report.quarantined.push(self.quarantine()?);
+                let to = self.quarantine(foreign.as_ref())?;
+                report.foreign.extend(foreign.map(|why| (to.clone(), why)));
+                report.quarantined.push(to);
             }
             _ => {}
         }
@@ -366,7 +353,7 @@ impl Job<'_> {
             walk.holes.iter().filter(|gap| gap.written).map(|gap| gap.span).chain(holes.iter().copied()).collect();
         all.sort_by_key(|hole| hole.offset);
         let footer = walk.summary(&FooterFacts {
-            log_uuid: self.log_uuid.unwrap_or_default(),
+            log_uuid: self.lineage.map(Lineage::log_uuid).unwrap_or_default(),
             boot_id: self.boot_id,
             id: self.id,
             epoch,
@@ -423,9 +410,10 @@ impl Job<'_> {
         })
     }
 
-    fn quarantine(&self) -> Result<PathBuf, RepairError> {
+    fn quarantine(&self, foreign: Option<&Foreign>) -> Result<PathBuf, RepairError> {
         let from = segment::path(self.dir, self.id);
-        let to = quarantine_path(self.dir, self.id);
+        let name = foreign.map_or_else(|| segment::file_name(self.id), |why| quarantine::foreign_name(self.id, why));
+        let to = quarantine::free_path(self.dir, &name, &|path| path.symlink_metadata().is_ok());
         if let Some(parent) = to.parent() {
             durable::create_dir_all(parent).map_err(|e| self.io(e))?;
         }

@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 
 use crate::durable;
 use crate::header::SegmentHeader;
+use crate::incarnation::Incarnation;
 use crate::layout::{BLOCK_BYTES, footer_offset, is_segment_length};
+use crate::lineage;
 use crate::read_error::{ReadError, RepairError};
 use crate::record::{ClockPair, SegmentId};
 use crate::repair::{RepairReport, repair};
@@ -62,10 +64,16 @@ pub enum SalvageError {
 /// [`SalvageError`]; what is in `out` by then is of no use.
 pub fn salvage_log(shelf: &Shelf, out: &Path) -> Result<(Vec<Salvaged>, RepairReport), SalvageError> {
     fresh(out)?;
+    let lineage = lineage::of_shelf(shelf).map_err(ReadError::from)?;
     let mut list = Vec::new();
     for id in shelf.ids()? {
-        if let Some(source) = shelf.open(id, CHUNK_BYTES)? {
-            list.push(copy(source, out)?);
+        let Some(mut source) = shelf.open_own(id, CHUNK_BYTES, lineage.as_ref())? else { continue };
+        match lineage.as_ref().map_or(Ok(None), |lineage| lineage.foreign(&mut source))? {
+            None => list.push(copy(source, out)?),
+            Some(why) => {
+                let (source, faults) = (source.path().to_path_buf(), vec![format!("it is left out: {why}")]);
+                list.push(Salvaged { id, source, faults, written: false });
+            }
         }
     }
     Ok((list, repair(out)?))
@@ -129,6 +137,8 @@ fn copy(mut source: Source, out: &Path) -> Result<Salvaged, SalvageError> {
             log_uuid: footer.log_uuid,
             segment: id,
             epoch: footer.epoch,
+            // The footer does not know it.
+            incarnation: Incarnation::VERSION_1,
             // Any salt with this start value will do: the checksums know no more of it.
             salt: u64::from(footer.crc_initial),
             segment_bytes,

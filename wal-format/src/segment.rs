@@ -141,6 +141,7 @@ mod tests {
             log_uuid: [1; 16],
             segment: SegmentId(id),
             epoch: 1,
+            incarnation: crate::Incarnation(0x7777_0000_0000_0001),
             salt: id * 77,
             segment_bytes: 64 * 1024,
             created: ClockPair::default(),

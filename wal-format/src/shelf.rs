@@ -8,11 +8,12 @@
 use std::path::{Path, PathBuf};
 
 use crate::archive;
+use crate::lineage::Lineage;
 use crate::read_error::{ReadError, StateError};
 use crate::record::SegmentId;
 use crate::segment;
 use crate::source::Source;
-use crate::state::{SegmentInfo, io_error, names, segment_info};
+use crate::state::{SegmentInfo, io_error, names, segment_info, told};
 
 /// The places of one log's segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,11 +69,12 @@ impl Shelf {
     /// # Errors
     /// [`StateError`] when a directory or a file cannot be read, or a file is of a newer version.
     pub fn list(&self) -> Result<Vec<SegmentInfo>, StateError> {
+        let lineage = told(self)?;
         let mut list = Vec::new();
         for id in self.ids()? {
             // A file that went away meanwhile was retired.
-            if let Some(source) = self.open(id, crate::layout::DATA_START as usize)? {
-                list.push(segment_info(source)?);
+            if let Some(source) = self.open_own(id, crate::layout::DATA_START as usize, lineage.as_ref())? {
+                list.push(segment_info(source, lineage.as_ref())?);
             }
         }
         Ok(list)
@@ -80,13 +82,40 @@ impl Shelf {
 
     /// Opens a segment where it is found first; `None` if it is nowhere.
     pub(crate) fn open(&self, id: SegmentId, chunk_bytes: usize) -> Result<Option<Source>, ReadError> {
-        let here = [segment::path(&self.dir, id), archive::path(&self.dir, id)];
-        let there = self.archive.iter().flat_map(|dir| [archive::path(dir, id), segment::path(dir, id)]);
-        for path in here.into_iter().chain(there) {
+        for path in self.places(id) {
             if let Some(source) = Source::open_path(&path, id, chunk_bytes)? {
                 return Ok(Some(source));
             }
         }
         Ok(None)
+    }
+
+    /// As [`Shelf::open`], but a file that is not of the log of `lineage` does not hide one that is. If there is none
+    /// of its own, the first is opened: who reads it says why it is passed by.
+    pub(crate) fn open_own(
+        &self,
+        id: SegmentId,
+        chunk_bytes: usize,
+        lineage: Option<&Lineage>,
+    ) -> Result<Option<Source>, ReadError> {
+        let mut first = None;
+        for path in self.places(id) {
+            let Some(mut source) = Source::open_path(&path, id, chunk_bytes)? else { continue };
+            if let Some(lineage) = lineage
+                && lineage.foreign(&mut source)?.is_some()
+            {
+                first = first.or(Some(source));
+                continue;
+            }
+            return Ok(Some(source));
+        }
+        Ok(first)
+    }
+
+    /// Where the file of a segment may lie, in order of preference.
+    fn places(&self, id: SegmentId) -> impl Iterator<Item = PathBuf> + '_ {
+        let here = [segment::path(&self.dir, id), archive::path(&self.dir, id)];
+        let there = self.archive.iter().flat_map(move |dir| [archive::path(dir, id), segment::path(dir, id)]);
+        here.into_iter().chain(there)
     }
 }

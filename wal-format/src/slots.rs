@@ -7,7 +7,7 @@
 //!
 //! A store overwrites the slot with the older generation and syncs; the newer valid one wins on
 //! load. A torn write can so only lose the value being written, never the one before. Owns the
-//! file format; knows nothing of what a body means.
+//! file format; knows nothing of what a body means, only which version of it is the newest that its caller reads.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,8 +19,6 @@ use crate::storage::{Storage, StorageFile};
 
 /// First eight bytes of a slot.
 pub const SLOT_MAGIC: [u8; 8] = *b"TDSLOT\r\n";
-/// Version of the slot format.
-pub const SLOT_VERSION: u16 = 1;
 /// Magic 8, version u16, reserved u16, body length u32, generation u64, CRC u32, reserved u32.
 pub const SLOT_PRELUDE_BYTES: usize = 32;
 /// Longest body, in bytes.
@@ -46,12 +44,14 @@ pub enum SlotError {
         path: PathBuf,
     },
     /// A newer version wrote it.
-    #[error("{} has slot version {got}, newer than {SLOT_VERSION}", path.display())]
+    #[error("{} has version {got}, newer than {newest}, the newest this program reads", path.display())]
     NewerVersion {
         /// The file.
         path: PathBuf,
         /// As stored.
         got: u16,
+        /// The newest that can be read.
+        newest: u16,
     },
     /// The body is valid, but is not what the reader of this file expects.
     #[error("{} holds a value that cannot be read: {message}", path.display())]
@@ -86,6 +86,8 @@ impl SlotError {
 pub struct Slot {
     /// Counts the stores into this file, from 1.
     pub generation: u64,
+    /// Which version of its body it holds, from 1.
+    pub version: u16,
     /// The value.
     pub body: Vec<u8>,
 }
@@ -97,7 +99,7 @@ enum Judged {
     Damaged,
 }
 
-fn judge(block: &[u8]) -> Judged {
+fn judge(block: &[u8], newest: u16) -> Judged {
     let Some(prelude) = block.first_chunk::<SLOT_PRELUDE_BYTES>() else {
         return Judged::Damaged;
     };
@@ -106,9 +108,6 @@ fn judge(block: &[u8]) -> Judged {
     }
     let word = |at: usize| u32::from_le_bytes([prelude[at], prelude[at + 1], prelude[at + 2], prelude[at + 3]]);
     let version = u16::from_le_bytes([prelude[8], prelude[9]]);
-    if version > SLOT_VERSION {
-        return Judged::Newer(version);
-    }
     let len = word(12) as usize;
     let Some(body) = block.get(SLOT_PRELUDE_BYTES..).and_then(|rest| rest.get(..len)) else {
         return Judged::Damaged;
@@ -119,7 +118,13 @@ fn judge(block: &[u8]) -> Judged {
     if version == 0 || !rest_is_zero || checksum::plain(&[&zeroed, body]) != word(24) {
         return Judged::Damaged;
     }
-    Judged::Valid(Slot { generation: u64::from(word(16)) | u64::from(word(20)) << 32, body: body.to_vec() })
+    // Checked first: the checksum stands in the same place in every version, and one flipped bit must not make a slot
+    // look like the work of a newer program, which nobody may touch.
+    if version > newest {
+        return Judged::Newer(version);
+    }
+    let generation = u64::from(word(16)) | u64::from(word(20)) << 32;
+    Judged::Valid(Slot { generation, version, body: body.to_vec() })
 }
 
 fn encode(slot: &Slot) -> Option<Vec<u8>> {
@@ -128,7 +133,7 @@ fn encode(slot: &Slot) -> Option<Vec<u8>> {
     }
     let mut block = vec![0; SLOT_PRELUDE_BYTES];
     block[..8].copy_from_slice(&SLOT_MAGIC);
-    block[8..10].copy_from_slice(&SLOT_VERSION.to_le_bytes());
+    block[8..10].copy_from_slice(&slot.version.to_le_bytes());
     block[12..16].copy_from_slice(&u32::try_from(slot.body.len()).ok()?.to_le_bytes());
     block[16..24].copy_from_slice(&slot.generation.to_le_bytes());
     let crc = checksum::plain(&[&block, &slot.body]);
@@ -138,19 +143,20 @@ fn encode(slot: &Slot) -> Option<Vec<u8>> {
     Some(block)
 }
 
-/// The newest valid slot of a state file's bytes; `Ok(None)` if nothing was ever stored.
+/// The newest valid slot of a state file's bytes; `Ok(None)` if nothing was ever stored. `newest` is the newest version
+/// of its body that the caller reads.
 ///
 /// # Errors
 /// [`SlotError::Damaged`] or [`SlotError::NewerVersion`]; `path` only names the file in them.
-pub fn decode_file(path: &Path, bytes: &[u8]) -> Result<Option<Slot>, SlotError> {
+pub fn decode_file(path: &Path, newest: u16, bytes: &[u8]) -> Result<Option<Slot>, SlotError> {
     let mut best: Option<Slot> = None;
     let mut damaged = false;
     for block in bytes.chunks(BLOCK_BYTES as usize).take(2) {
-        match judge(block) {
+        match judge(block, newest) {
             Judged::Empty => {}
             Judged::Damaged => damaged = true,
             Judged::Newer(got) => {
-                return Err(SlotError::NewerVersion { path: path.to_path_buf(), got });
+                return Err(SlotError::NewerVersion { path: path.to_path_buf(), got, newest });
             }
             Judged::Valid(slot) => {
                 if best.as_ref().is_none_or(|b| slot.generation > b.generation) {
@@ -182,27 +188,35 @@ pub struct SlotFile {
     generation: u64,
     /// Which slot to overwrite next: the one that does not hold the newest value.
     next_slot: u64,
+    /// A slot was found that holds neither zeros nor a value.
+    damaged: bool,
 }
 
 impl SlotFile {
-    /// Opens `path` or creates it (allocated in full, entry durable), and loads the newest value.
+    /// Opens `path` or creates it (allocated in full, entry durable), and loads the newest value. `newest` is the
+    /// newest version of its body that the caller reads.
     ///
     /// # Errors
     /// [`SlotError`]. A damaged file is not overwritten: that takes a person, or the caller's
     /// knowledge that the value can be rebuilt ([`SlotFile::open_or_reset`]).
-    pub fn open(storage: &dyn Storage, path: &Path) -> Result<(Self, Option<Slot>), SlotError> {
-        Self::open_inner(storage, path, false)
+    pub fn open(storage: &dyn Storage, path: &Path, newest: u16) -> Result<(Self, Option<Slot>), SlotError> {
+        Self::open_inner(storage, path, newest, false)
     }
 
     /// As [`SlotFile::open`], but a damaged file counts as empty: for values that are a cache.
     ///
     /// # Errors
     /// [`SlotError`], never `Damaged`.
-    pub fn open_or_reset(storage: &dyn Storage, path: &Path) -> Result<(Self, Option<Slot>), SlotError> {
-        Self::open_inner(storage, path, true)
+    pub fn open_or_reset(storage: &dyn Storage, path: &Path, newest: u16) -> Result<(Self, Option<Slot>), SlotError> {
+        Self::open_inner(storage, path, newest, true)
     }
 
-    fn open_inner(storage: &dyn Storage, path: &Path, reset: bool) -> Result<(Self, Option<Slot>), SlotError> {
+    fn open_inner(
+        storage: &dyn Storage,
+        path: &Path,
+        version: u16,
+        reset: bool,
+    ) -> Result<(Self, Option<Slot>), SlotError> {
         let io = |action| move |source| SlotError::Io { action, path: path.to_path_buf(), source };
         let file = storage.open_or_create(path).map_err(io("open"))?;
         let had = file.len().map_err(io("measure"))?;
@@ -215,16 +229,15 @@ impl SlotFile {
         }
         let mut bytes = vec![0; 2 * BLOCK_BYTES as usize];
         file.read_exact_at(&mut bytes, 0).map_err(io("read"))?;
-        let newest = match decode_file(path, &bytes) {
+        let newest = match decode_file(path, version, &bytes) {
             Err(SlotError::Damaged { .. }) if reset => None,
             other => other?,
         };
         let generation = newest.as_ref().map_or(0, |slot| slot.generation);
-        let in_first = matches!(
-            judge(&bytes[..BLOCK_BYTES as usize]),
-            Judged::Valid(slot) if slot.generation == generation
-        );
-        let open = SlotFile { path: path.to_path_buf(), file, generation, next_slot: u64::from(in_first) };
+        let (first, second) = bytes.split_at(BLOCK_BYTES as usize);
+        let in_first = matches!(judge(first, version), Judged::Valid(slot) if slot.generation == generation);
+        let damaged = [first, second].iter().any(|block| matches!(judge(block, version), Judged::Damaged));
+        let open = SlotFile { path: path.to_path_buf(), file, generation, next_slot: u64::from(in_first), damaged };
         Ok((open, newest))
     }
 
@@ -234,12 +247,19 @@ impl SlotFile {
         self.generation
     }
 
-    /// Replaces the value; durable on return. Returns its generation.
+    /// Whether a slot was found at open that holds neither zeros nor a value: what was read may not be the newest that
+    /// was stored, but the one before it.
+    #[must_use]
+    pub fn found_damage(&self) -> bool {
+        self.damaged
+    }
+
+    /// Replaces the value by a body of `version`; durable on return. Returns its generation.
     ///
     /// # Errors
     /// [`SlotError`]; the value before is still there.
-    pub fn store(&mut self, body: &[u8]) -> Result<u64, SlotError> {
-        let slot = Slot { generation: self.generation.saturating_add(1), body: body.to_vec() };
+    pub fn store(&mut self, version: u16, body: &[u8]) -> Result<u64, SlotError> {
+        let slot = Slot { generation: self.generation.saturating_add(1), version, body: body.to_vec() };
         let block = encode(&slot).ok_or_else(|| SlotError::TooLong { path: self.path.clone(), bytes: body.len() })?;
         let io = |action| {
             let path = self.path.clone();
@@ -259,7 +279,7 @@ mod tests {
     use crate::storage::OsStorage;
 
     fn open(path: &Path) -> (SlotFile, Option<Slot>) {
-        SlotFile::open(&OsStorage, path).unwrap()
+        SlotFile::open(&OsStorage, path, 1).unwrap()
     }
 
     #[test]
@@ -270,12 +290,12 @@ mod tests {
         for n in 1..=6_u64 {
             let (mut file, before) = open(&path);
             assert_eq!(before.map_or(0, |slot| slot.generation), n - 1);
-            assert_eq!(file.store(&n.to_le_bytes()).unwrap(), n);
+            assert_eq!(file.store(1, &n.to_le_bytes()).unwrap(), n);
         }
         let (mut file, newest) = open(&path);
         assert_eq!(newest.unwrap().body, 6_u64.to_le_bytes());
-        file.store(b"a").unwrap();
-        file.store(b"b").unwrap();
+        file.store(1, b"a").unwrap();
+        file.store(1, b"b").unwrap();
         assert_eq!(open(&path).1.unwrap().body, b"b");
     }
 
@@ -284,18 +304,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("STATE");
         let (mut file, _) = open(&path);
-        file.store(b"one").unwrap();
+        file.store(1, b"one").unwrap();
         let one = std::fs::read(&path).unwrap();
-        file.store(b"the second value").unwrap();
+        file.store(1, b"the second value").unwrap();
         let two = std::fs::read(&path).unwrap();
         let changed = 4096 + SLOT_PRELUDE_BYTES + 16;
         for cut in 4096..changed {
             let mut torn = one.clone();
             torn[4096..cut].copy_from_slice(&two[4096..cut]);
-            let slot = decode_file(&path, &torn).unwrap().unwrap();
+            let slot = decode_file(&path, 1, &torn).unwrap().unwrap();
             assert_eq!(slot.body, b"one", "cut at {cut}");
         }
-        assert_eq!(decode_file(&path, &two).unwrap().unwrap().body, b"the second value");
+        assert_eq!(decode_file(&path, 1, &two).unwrap().unwrap().body, b"the second value");
     }
 
     #[test]
@@ -303,16 +323,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("STATE");
         let (mut file, _) = open(&path);
-        file.store(b"one").unwrap();
-        file.store(b"two").unwrap();
+        file.store(1, b"one").unwrap();
+        file.store(1, b"two").unwrap();
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[40] ^= 1;
         bytes[4096 + 33] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
-        assert!(matches!(SlotFile::open(&OsStorage, &path), Err(SlotError::Damaged { .. })));
-        let (mut file, value) = SlotFile::open_or_reset(&OsStorage, &path).unwrap();
+        assert!(matches!(SlotFile::open(&OsStorage, &path, 1), Err(SlotError::Damaged { .. })));
+        let (mut file, value) = SlotFile::open_or_reset(&OsStorage, &path, 1).unwrap();
         assert_eq!(value, None);
-        file.store(b"rebuilt").unwrap();
+        file.store(1, b"rebuilt").unwrap();
         assert_eq!(open(&path).1.unwrap().body, b"rebuilt");
     }
 
@@ -321,10 +341,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("STATE");
         let (mut file, _) = open(&path);
-        assert!(matches!(file.store(&vec![0; SLOT_BODY_BYTES_MAX + 1]), Err(SlotError::TooLong { .. })));
-        file.store(&vec![7; SLOT_BODY_BYTES_MAX]).unwrap();
+        assert!(matches!(file.store(1, &vec![0; SLOT_BODY_BYTES_MAX + 1]), Err(SlotError::TooLong { .. })));
+        file.store(1, &vec![7; SLOT_BODY_BYTES_MAX]).unwrap();
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[8] = 2;
-        assert!(matches!(decode_file(&path, &bytes), Err(SlotError::NewerVersion { got: 2, .. })));
+        assert!(matches!(decode_file(&path, 2, &bytes), Err(SlotError::Damaged { .. }) | Ok(None)), "a flipped bit");
+        file.store(3, b"of a newer program").unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let newer = decode_file(&path, 2, &bytes);
+        assert!(matches!(newer, Err(SlotError::NewerVersion { got: 3, newest: 2, .. })));
+        assert_eq!(decode_file(&path, 3, &bytes).unwrap().unwrap().version, 3);
     }
 }

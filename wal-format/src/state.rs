@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use crate::ack::{self, Ack};
 use crate::control::{self, ControlState};
 use crate::footer::FooterSummary;
+use crate::incarnation::{Incarnation, Run};
 use crate::layout::{ACKS_DIR, DATA_START, QUARANTINE_DIR};
+use crate::lineage::{self, Foreign, Lineage, LineageError};
 use crate::lock::LogLock;
 use crate::read_error::{AckError, StateError};
-use crate::record::{Position, SegmentId};
+use crate::record::{Position, SegmentId, Seq};
 use crate::segment;
 use crate::shelf::Shelf;
 use crate::source::{Admission, Source};
@@ -61,6 +63,11 @@ pub struct SegmentInfo {
     pub log_uuid: Option<[u8; 16]>,
     /// The run of the writer that owns it, if known.
     pub epoch: Option<u32>,
+    /// What tells that run from one with the same number in another copy of the log; known from the header alone.
+    pub incarnation: Option<Incarnation>,
+    /// Why it is not of the log in whose directory it lies. Readers pass it by, nothing deletes it, repair and the next
+    /// writer move it to `quarantine/`.
+    pub foreign: Option<Foreign>,
     /// What it looks like.
     pub state: SegmentState,
     /// A valid footer closes it.
@@ -70,6 +77,24 @@ pub struct SegmentInfo {
 }
 
 impl SegmentInfo {
+    /// The run of the writer that owns it, if its header says so.
+    #[must_use]
+    pub fn run(&self) -> Option<Run> {
+        Some(Run { epoch: self.epoch?, incarnation: self.incarnation? })
+    }
+
+    /// Its first record, as its footer says; `None` while it is open, or if it has none.
+    #[must_use]
+    pub fn first_seq(&self) -> Option<Seq> {
+        self.footer.as_ref().and_then(|footer| footer.first_seq)
+    }
+
+    /// Its last record, as its footer says; `None` while it is open, or if it has none.
+    #[must_use]
+    pub fn last_seq(&self) -> Option<Seq> {
+        self.footer.as_ref().and_then(|footer| footer.last_seq)
+    }
+
     /// Nothing says how to read it.
     #[must_use]
     pub fn unreadable(&self) -> bool {
@@ -135,11 +160,6 @@ pub(crate) fn quarantined(dir: &Path) -> Result<Vec<SegmentId>, StateError> {
     segment_files(&dir.join(QUARANTINE_DIR))
 }
 
-/// Where recovery puts the file of a segment that nobody can read.
-pub(crate) fn quarantine_path(dir: &Path, id: SegmentId) -> PathBuf {
-    dir.join(QUARANTINE_DIR).join(segment::file_name(id))
-}
-
 /// Bytes of the log from `from` to `to`, by the sizes of its segments; 0 when `to` is not behind `from`.
 pub fn bytes_between(segments: &[SegmentInfo], from: Position, to: Position) -> u64 {
     if to <= from {
@@ -160,23 +180,34 @@ pub fn is_log_dir(dir: &Path) -> bool {
 }
 
 /// The plain segments of the log in `dir`, oldest first, by their headers and footers; [`Shelf::list`] has the
-/// archived ones too.
+/// archived ones too. Those that are not the log's are listed too, and say so; where nobody can tell whose log it is
+/// ([`crate::lineage()`] fails), only a wrong name does.
 ///
 /// # Errors
 /// [`StateError`] when the directory or a file cannot be read, or a file is of a newer version.
 pub fn list_segments(dir: &Path) -> Result<Vec<SegmentInfo>, StateError> {
+    let lineage = told(&Shelf::new(dir))?;
     let mut list = Vec::new();
     for id in segment_files(dir)? {
         // A file that went away meanwhile was retired.
         if let Some(source) = Source::open(dir, id, DATA_START as usize)? {
-            list.push(segment_info(source)?);
+            list.push(segment_info(source, lineage.as_ref())?);
         }
     }
     Ok(list)
 }
 
+/// Whose log it is, as far as it can be told: for listings, which show what is there even if nobody can tell.
+pub(crate) fn told(shelf: &Shelf) -> Result<Option<Lineage>, StateError> {
+    match lineage::of_shelf(shelf) {
+        Ok(lineage) => Ok(lineage),
+        Err(LineageError::Read(error)) => Err(error),
+        Err(LineageError::State(_) | LineageError::Unsettled { .. }) => Ok(None),
+    }
+}
+
 /// What header and footer of an open segment say.
-pub(crate) fn segment_info(mut source: Source) -> Result<SegmentInfo, StateError> {
+pub(crate) fn segment_info(mut source: Source, lineage: Option<&Lineage>) -> Result<SegmentInfo, StateError> {
     let mut info = SegmentInfo {
         id: source.id(),
         path: source.path().to_path_buf(),
@@ -185,22 +216,30 @@ pub(crate) fn segment_info(mut source: Source) -> Result<SegmentInfo, StateError
         archived: source.is_archived(),
         log_uuid: None,
         epoch: None,
+        incarnation: None,
+        foreign: None,
         state: SegmentState::Unreadable,
         sealed: false,
         footer: None,
     };
-    if let Admission::Identified { log_uuid, epoch } = source.admit()? {
-        info.log_uuid = log_uuid;
-        info.epoch = epoch;
-        info.footer = source.footer()?.cloned();
-        info.sealed = info.footer.is_some();
-        info.state = if info.sealed {
-            SegmentState::Sealed
-        } else if !source.is_archived() && source.commit_word(DATA_START)? == 0 {
-            SegmentState::Ready
-        } else {
-            SegmentState::Open
-        };
+    match source.admit()? {
+        Admission::Identified { log_uuid, epoch, incarnation } => {
+            info.log_uuid = log_uuid;
+            info.epoch = epoch;
+            info.incarnation = incarnation;
+            info.foreign = lineage.and_then(|lineage| lineage.judge(info.id, log_uuid, epoch, incarnation));
+            info.footer = source.footer()?.cloned();
+            info.sealed = info.footer.is_some();
+            info.state = if info.sealed {
+                SegmentState::Sealed
+            } else if !source.is_archived() && source.commit_word(DATA_START)? == 0 {
+                SegmentState::Ready
+            } else {
+                SegmentState::Open
+            };
+        }
+        Admission::Misnamed(segment) => info.foreign = Some(Foreign::Name { segment }),
+        Admission::Unreadable => {}
     }
     Ok(info)
 }

@@ -13,13 +13,14 @@ use crate::archive::ArchiveFault;
 use crate::control;
 use crate::footer::FooterSummary;
 use crate::layout::DATA_START;
+use crate::lineage::{Foreign, Lineage};
 use crate::read::id_of_file;
 use crate::read_error::{ReadError, RepairError};
 use crate::record::{SegmentId, Seq};
 use crate::repair::Mode;
 use crate::shelf::Shelf;
 use crate::source::{Admission, Proof, Source};
-use crate::state::SegmentState;
+use crate::state::{SegmentState, told};
 use crate::walk::{self, last_byte};
 
 const CHUNK_BYTES: usize = 1 << 20;
@@ -98,7 +99,7 @@ pub fn verify_log(dir: &Path, deep: bool, each: impl FnMut(SegmentReport)) -> Re
 /// # Errors
 /// [`ReadError`] when the directory or a file cannot be read, or a file is of a newer version.
 pub fn verify_shelf(shelf: &Shelf, deep: bool, mut each: impl FnMut(SegmentReport)) -> Result<(), ReadError> {
-    let mut before = Before::default();
+    let mut before = Before { lineage: told(shelf)?, ..Before::default() };
     // The last segment, if it had no proven end when it was looked at, and what came before it.
     // Beside a live writer that end may be there by now: if the next segment turns out to have
     // records, the held one is as full as it will ever be, and both are looked at again.
@@ -142,7 +143,7 @@ fn verify_segment(
     deep: bool,
     before: &mut Before,
 ) -> Result<Option<SegmentReport>, ReadError> {
-    match shelf.open(id, CHUNK_BYTES)? {
+    match shelf.open_own(id, CHUNK_BYTES, before.lineage.as_ref())? {
         Some(source) => verify(source, deep, before, control::read(shelf.dir()).as_ref()).map(Some),
         None => Ok(None),
     }
@@ -162,7 +163,7 @@ pub fn verify_file(path: &Path, deep: bool) -> Result<SegmentReport, ReadError> 
 /// What the segments before led to expect.
 #[derive(Clone, Default)]
 struct Before {
-    log_uuid: Option<[u8; 16]>,
+    lineage: Option<Lineage>,
     expected: Option<Seq>,
     /// The last segment that had records, and whether a SEAL closed it.
     last: Option<(SegmentId, bool)>,
@@ -193,17 +194,16 @@ fn verify(
     }
     source.read_damage_as_zeros();
     match source.admit()? {
-        Admission::Identified { log_uuid, .. } => {
-            if let (Some(ours), Some(theirs)) = (before.log_uuid, log_uuid)
-                && ours != theirs
-            {
-                report.fault(Severity::Unreadable, 0, "the segment belongs to another log");
+        Admission::Identified { log_uuid, epoch, incarnation } => {
+            let judge = |lineage: &Lineage| lineage.judge(report.id, log_uuid, epoch, incarnation);
+            if let Some(why) = before.lineage.as_ref().and_then(judge) {
+                report.fault(Severity::Unreadable, 0, format!("the segment is not of this log: {why}"));
                 return Ok(report);
             }
-            before.log_uuid = before.log_uuid.or(log_uuid);
         }
-        Admission::Foreign => {
-            report.fault(Severity::Unreadable, 0, "the header names another segment: the file was copied or renamed");
+        Admission::Misnamed(segment) => {
+            let why = Foreign::Name { segment };
+            report.fault(Severity::Unreadable, 0, format!("the segment is not of this log: {why}"));
             return Ok(report);
         }
         Admission::Unreadable => {

@@ -7,10 +7,11 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::layout::DATA_START;
+use crate::lineage::{Foreign, Lineage};
 use crate::read_error::ReadError;
 use crate::record::SegmentId;
 use crate::shelf::Shelf;
@@ -26,6 +27,7 @@ type Stamp = ((i64, i64), (i64, i64));
 #[derive(Default)]
 pub(crate) struct Watch {
     listing: Option<Listing>,
+    foreign: Vec<(PathBuf, Foreign)>,
 }
 
 struct Listing {
@@ -49,7 +51,7 @@ pub(crate) struct Ahead {
 
 impl Watch {
     /// Looks at the segments of `shelf` from `from` on.
-    pub fn look(&mut self, shelf: &Shelf, from: SegmentId) -> Result<Ahead, ReadError> {
+    pub fn look(&mut self, shelf: &Shelf, from: SegmentId, lineage: Option<&Lineage>) -> Result<Ahead, ReadError> {
         let stamp = (stamp(shelf.dir())?, shelf.archive().map_or(Ok((0, 0)), stamp)?);
         let now = Instant::now();
         let known = self.listing.take().filter(|old| old.from == from && old.stamp == stamp);
@@ -58,9 +60,10 @@ impl Watch {
             // The names are read once more after the grain has passed; from then on any change
             // gives another stamp.
             Some(old) => {
-                Listing { settled: now.duration_since(old.at) >= STAMP_GRAIN, ahead: list(shelf, from)?, ..old }
+                let ahead = self.list(shelf, from, lineage)?;
+                Listing { settled: now.duration_since(old.at) >= STAMP_GRAIN, ahead, ..old }
             }
-            None => Listing { from, stamp, at: now, settled: false, ahead: list(shelf, from)? },
+            None => Listing { from, stamp, at: now, settled: false, ahead: self.list(shelf, from, lineage)? },
         });
         let mut ahead = Ahead::default();
         for source in self.listing.iter_mut().flat_map(|l| &mut l.ahead) {
@@ -69,6 +72,28 @@ impl Watch {
                 break;
             }
             ahead.unused = ahead.unused.or(Some(source.id()));
+        }
+        Ok(ahead)
+    }
+
+    /// What was met and is not the log's, since this was last asked.
+    pub fn take_foreign(&mut self) -> Vec<(PathBuf, Foreign)> {
+        std::mem::take(&mut self.foreign)
+    }
+
+    fn list(&mut self, shelf: &Shelf, from: SegmentId, lineage: Option<&Lineage>) -> Result<Vec<Source>, ReadError> {
+        let mut ahead = Vec::new();
+        for id in shelf.ids()?.into_iter().filter(|id| *id >= from) {
+            let Some(mut source) = shelf.open_own(id, DATA_START as usize, lineage)? else { continue };
+            if let Some(why) = lineage.map_or(Ok(None), |lineage| lineage.foreign(&mut source))? {
+                self.foreign.push((source.path().to_path_buf(), why));
+                continue;
+            }
+            let used = used(&mut source)?;
+            ahead.push(source);
+            if used {
+                break;
+            }
         }
         Ok(ahead)
     }
@@ -85,22 +110,6 @@ fn stamp(dir: &Path) -> Result<(i64, i64), ReadError> {
 /// Whether a segment has records. An archived one has: no other is archived.
 fn used(source: &mut Source) -> Result<bool, ReadError> {
     Ok(source.is_archived() || source.commit_word(DATA_START)? != 0)
-}
-
-fn list(shelf: &Shelf, from: SegmentId) -> Result<Vec<Source>, ReadError> {
-    let mut ahead = Vec::new();
-    for id in shelf.ids()? {
-        if id >= from
-            && let Some(mut source) = shelf.open(id, DATA_START as usize)?
-        {
-            let used = used(&mut source)?;
-            ahead.push(source);
-            if used {
-                break;
-            }
-        }
-    }
-    Ok(ahead)
 }
 
 #[cfg(test)]
@@ -121,7 +130,7 @@ mod tests {
     fn every_change_of_names_and_first_records_is_seen_at_the_next_look() {
         let dir = tempfile::tempdir().unwrap();
         let mut watch = Watch::default();
-        let mut look = |from| watch.look(&Shelf::new(dir.path()), SegmentId(from)).unwrap();
+        let mut look = |from| watch.look(&Shelf::new(dir.path()), SegmentId(from), None).unwrap();
         assert_eq!(look(1), ahead(None, None));
         for round in 0..3 {
             let id = 10 + round * 10;
@@ -145,9 +154,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("later");
         let mut watch = Watch::default();
-        assert_eq!(watch.look(&Shelf::new(&missing), SegmentId(0)).unwrap(), ahead(None, None));
+        assert_eq!(watch.look(&Shelf::new(&missing), SegmentId(0), None).unwrap(), ahead(None, None));
         std::fs::create_dir(&missing).unwrap();
         file(&missing, 1, 1);
-        assert_eq!(watch.look(&Shelf::new(&missing), SegmentId(0)).unwrap(), ahead(None, Some(1)));
+        assert_eq!(watch.look(&Shelf::new(&missing), SegmentId(0), None).unwrap(), ahead(None, Some(1)));
     }
 }

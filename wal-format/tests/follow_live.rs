@@ -12,8 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use support::{Rng, check_payload, spawn_self};
 use wal_format::{
-    Ack, AckFile, Kind, LogReader, LogWriter, Position, ReaderOptions, Seq, Step, SyncPolicy, list_segments, log_state,
-    retire,
+    AckFile, Kind, LogReader, LogWriter, Position, ReaderOptions, Seq, Step, SyncPolicy, list_segments, log_state,
 };
 use writer::{append, options};
 
@@ -129,14 +128,10 @@ fn a_reader_paused_over_the_deletion_of_its_segment_finishes_it_and_lets_go_of_t
     }
     let mut ack = AckFile::open(dir.path(), "lake").unwrap();
     let end = list_segments(dir.path()).unwrap().iter().filter(|s| s.sealed).map(|s| s.id).max().unwrap();
-    ack.store(&Ack {
-        log_uuid: writer.log_uuid(),
-        position: Position { segment: end, offset: 4096, seq: Seq(0) },
-        generation: 0,
-        note: String::new(),
-    })
-    .unwrap();
-    let gone = retire(dir.path(), &["lake"], &|_| false).unwrap();
+    let before = list_segments(dir.path()).unwrap().into_iter().rfind(|s| s.id < end).unwrap();
+    let position = Position { segment: end, offset: 4096, seq: before.last_seq().unwrap().next() };
+    ack.acknowledge(writer.log_uuid(), position, "").unwrap();
+    let gone = support::retire_for(dir.path(), &["lake"]).unwrap();
     assert!(gone.len() >= 3, "{gone:?}");
 
     // The open file is read to its end; what was deleted behind it is reported exactly.

@@ -177,7 +177,9 @@ fn write_the_golden_log() {
             for offset in [4096, 5000] {
                 let position = Position { segment: SegmentId(1), offset, seq: Seq::new(1, 9) };
                 let note = "golden".to_owned();
-                ack.store(&Ack { log_uuid: writer.log_uuid(), position, generation: 0, note }).unwrap();
+                let incarnation = writer.incarnation();
+                let ack_of_run = Ack { log_uuid: writer.log_uuid(), incarnation, position, generation: 0, note };
+                ack.store(&ack_of_run).unwrap();
             }
             writer.close().unwrap();
         }

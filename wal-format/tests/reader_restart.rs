@@ -7,7 +7,10 @@ mod support;
 mod writer;
 
 use support::{Rng, check_payload};
-use wal_format::{Ack, AckError, AckFile, Kind, LogReader, LogWriter, Position, ReaderOptions, Step, retire};
+use wal_format::{
+    Ack, AckError, AckFile, Evidence, Incarnation, Kind, LogReader, LogWriter, Position, ReaderOptions, RetireError,
+    Step,
+};
 use writer::{append, options};
 
 const LONGEST: u64 = 500;
@@ -44,11 +47,10 @@ fn a_reader_restarted_many_times_from_its_ack_sees_everything_once() {
         }
         // Killed before the ack in one of three runs: then the same records come again.
         if rng.range(0, 3) != 0 {
-            ack.store(&Ack { log_uuid: uuid, position: reader.position(), generation: 0, note: format!("run {run}") })
-                .unwrap();
+            ack.acknowledge(uuid, reader.position(), &format!("run {run}")).unwrap();
             next = acked;
             if rng.range(0, 4) == 0 {
-                retire(dir.path(), &["lake"], &|_| false).unwrap();
+                support::retire_for(dir.path(), &["lake"]).unwrap();
             }
         }
     }
@@ -81,19 +83,21 @@ fn a_corrupt_or_missing_or_foreign_ack_deletes_nothing() {
     for n in 0..2_000 {
         append(&mut writer, n, LONGEST);
     }
-    let uuid = writer.log_uuid();
+    let (log_uuid, incarnation) = (writer.log_uuid(), writer.incarnation());
     writer.close().unwrap();
     let segments = || wal_format::list_segments(dir.path()).unwrap().len();
     let all = segments();
     let (records, _, _) = support::read_all(dir.path());
     let end = records.last().unwrap().position;
 
-    assert!(retire(dir.path(), &["lake"], &|_| false).is_err());
-    assert!(retire(dir.path(), &[], &|_| false).unwrap().is_empty());
+    assert!(support::retire_for(dir.path(), &["lake"]).is_err());
+    assert!(support::retire_for(dir.path(), &[]).unwrap().is_empty());
     let mut ack = AckFile::open(dir.path(), "lake").unwrap();
-    let at_end = Ack { log_uuid: uuid, position: end, generation: 0, note: String::new() };
+    let at_end = Ack { log_uuid, incarnation, position: end, generation: 0, note: String::new() };
     ack.store(&Ack { log_uuid: [9; 16], ..at_end.clone() }).unwrap();
-    assert!(retire(dir.path(), &["lake"], &|_| false).is_err());
+    assert!(matches!(support::retire_for(dir.path(), &["lake"]), Err(RetireError::AckOfAnotherLog { .. })));
+    ack.store(&Ack { incarnation: Incarnation(9), ..at_end.clone() }).unwrap();
+    assert!(matches!(support::retire_for(dir.path(), &["lake"]), Err(RetireError::AckOfAnotherRun { .. })));
     ack.store(&at_end).unwrap();
     ack.store(&at_end).unwrap();
     drop(ack);
@@ -101,14 +105,17 @@ fn a_corrupt_or_missing_or_foreign_ack_deletes_nothing() {
     let path = dir.path().join("acks/lake.ack");
     let good = std::fs::read(&path).unwrap();
     std::fs::write(&path, vec![0xA5; good.len()]).unwrap();
-    assert!(retire(dir.path(), &["lake"], &|_| false).is_err());
+    assert!(support::retire_for(dir.path(), &["lake"]).is_err());
     std::fs::write(&path, &good[..20]).unwrap();
-    assert!(retire(dir.path(), &["lake"], &|_| false).is_err());
+    assert!(support::retire_for(dir.path(), &["lake"]).is_err());
     std::fs::write(&path, &good).unwrap();
-    assert!(retire(dir.path(), &["klines", "lake"], &|_| false).is_err());
-    assert!(retire(dir.path(), &["lake"], &|_| true).unwrap().is_empty());
+    assert!(support::retire_for(dir.path(), &["klines", "lake"]).is_err());
+    let kept = Evidence { readers: &["lake"], covered: &|_| true, keep: &|_| true };
+    assert!(wal_format::retire(dir.path(), &kept).unwrap().is_empty());
+    let unproven = Evidence { readers: &["lake"], covered: &|_| false, keep: &|_| false };
+    assert!(wal_format::retire(dir.path(), &unproven).unwrap().is_empty());
     assert_eq!(segments(), all);
-    assert!(!retire(dir.path(), &["lake"], &|_| false).unwrap().is_empty());
+    assert!(!support::retire_for(dir.path(), &["lake"]).unwrap().is_empty());
 }
 
 #[test]
@@ -119,6 +126,7 @@ fn stores_survive_reopening_and_count_generations() {
     for round in 1..=5_u64 {
         ack.store(&Ack {
             log_uuid: [1; 16],
+            incarnation: Incarnation(7),
             position: Position { offset: round * 8, ..Position::START },
             generation: 0,
             note: "trades.parquet".into(),

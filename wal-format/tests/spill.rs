@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use faulty::{Faulty, OTHER, append, eventually, frames, options};
 use wal_format::{
-    AckFile, LogOptions, LogReader, LogWriter, Position, ReaderOptions, SyncPolicy, list_segments, spill,
+    AckFile, Evidence, LogOptions, LogReader, LogWriter, Position, ReaderOptions, SyncPolicy, list_segments, spill,
 };
 
 /// A log, another disk, and options that name it.
@@ -119,14 +119,10 @@ fn what_every_reader_has_passed_goes_from_both_disks() {
         list_segments(&bed.log()).unwrap().iter().rev().find_map(|s| s.footer.clone().map(|f| (s.id, f))).unwrap();
     let mut ack = AckFile::open(&bed.log(), "lake").unwrap();
     let log_uuid = list_segments(&bed.log()).unwrap()[0].log_uuid.unwrap();
-    ack.store(&wal_format::Ack {
-        log_uuid,
-        position: Position { segment: last.0, offset: last.1.end_offset, seq: last.1.last_seq.unwrap() },
-        generation: 0,
-        note: String::new(),
-    })
-    .unwrap();
-    let gone = wal_format::retire(&bed.log(), &["lake"], &|_| false).unwrap();
+    let end = Position { segment: last.0, offset: last.1.end_offset, seq: last.1.last_seq.unwrap() };
+    ack.acknowledge(log_uuid, end, "").unwrap();
+    let evidence = Evidence { readers: &["lake"], covered: &|_| true, keep: &|_| false };
+    let gone = wal_format::retire(&bed.log(), &evidence).unwrap();
     let left: Vec<PathBuf> = list_segments(&bed.log()).unwrap().into_iter().filter_map(|s| s.spilled).collect();
     assert!(gone.len() > 4 && before > left.len() + 3, "{gone:?}");
     assert_eq!(bed.files(), left.iter().map(|p| std::fs::canonicalize(p).unwrap()).collect::<Vec<_>>());

@@ -16,6 +16,9 @@ fn folder() -> &'static Path {
     FOLDER.get_or_init(|| std::env::temp_dir().join(format!("tapedeck-fuzz-files-{}", std::process::id())))
 }
 
+/// The newest version of the bodies of EPOCH and acks.
+const VERSION: u16 = 2;
+
 fuzz_target!(|data: &[u8]| {
     let Some((mode, data)) = data.split_first() else { return };
     let dir = folder();
@@ -24,8 +27,8 @@ fuzz_target!(|data: &[u8]| {
     let files = [dir.join(EPOCH_FILE), dir.join(ACKS_DIR).join("r.ack")];
     if mode % 2 == 1 {
         for path in &files {
-            let (mut file, _) = SlotFile::open(&OsStorage, path).expect("a new file");
-            let _ = file.store(data);
+            let (mut file, _) = SlotFile::open(&OsStorage, path, VERSION).expect("a new file");
+            let _ = file.store(VERSION, data);
         }
     } else {
         for path in files.iter().chain([&dir.join(CONTROL_FILE), &dir.join(LOCK_FILE)]) {
@@ -35,7 +38,7 @@ fuzz_target!(|data: &[u8]| {
     let _ = (control::read(dir), epoch::read(dir), wal_format::is_log_dir(dir), wal_format::log_state(dir));
     let _ = wal_format::lock::LogLock::holder(dir);
     for path in &files {
-        if let Ok(Some(slot)) = slots::decode_file(path, &std::fs::read(path).expect("the file")) {
+        if let Ok(Some(slot)) = slots::decode_file(path, VERSION, &std::fs::read(path).expect("the file")) {
             assert!(slot.body.len() <= slots::SLOT_BODY_BYTES_MAX);
         }
     }

@@ -12,7 +12,7 @@ use libfuzzer_sys::fuzz_target;
 use wal_format::header::SegmentHeader;
 use wal_format::layout::{COMMIT_MARK, DATA_START, RECORD_HEADER_BYTES, SEGMENT_BYTES_MIN};
 use wal_format::record::{self, RecordHeader};
-use wal_format::{
+use wal_format::{Incarnation, 
     Append, Clock, ClockPair, Kind, LogOptions, LogReader, LogWriter, Position, ReaderOptions, Seal, SegmentId, Seq,
     Step,
 };
@@ -71,6 +71,7 @@ fn records(mut data: &[u8]) -> Vec<u8> {
         log_uuid: [7; 16],
         segment: SegmentId(1),
         epoch: 1,
+        incarnation: Incarnation(0xf0f0_0000_0000_0001),
         salt: 99,
         segment_bytes: SEGMENT_BYTES_MIN,
         created: ClockPair { wall_ns: 1, mono_ns: 1 },

@@ -215,7 +215,8 @@ fn lag_says_who_holds_a_segment_and_why() {
         let footer = segments[segment as usize - 1].footer.clone().unwrap();
         let entry = footer.index[0];
         let position = Position { segment: SegmentId(segment), offset: entry.offset, seq: Seq(entry.seq) };
-        let ack = Ack { log_uuid: uuid, position, generation: 0, note: "published".into() };
+        let incarnation = segments[0].incarnation.unwrap();
+        let ack = Ack { log_uuid: uuid, incarnation, position, generation: 0, note: "published".into() };
         AckFile::open(&dir, reader).unwrap().store(&ack).unwrap();
     };
     store("lake", 4);

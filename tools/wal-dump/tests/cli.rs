@@ -238,6 +238,7 @@ fn stat_and_ls_tell_segments_and_readers() {
         .unwrap()
         .store(&Ack {
             log_uuid: build::UUID,
+            incarnation: build::INCARNATION,
             position: Position { segment: SegmentId(2), offset: 4096, seq: Seq::new(1, 22) },
             generation: 0,
             note: String::new(),

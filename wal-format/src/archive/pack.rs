@@ -180,7 +180,7 @@ fn sealed(segment: &Path) -> Result<(SegmentId, u64, u64), PackError> {
     }
     match source.admit()? {
         Admission::Identified { .. } => {}
-        Admission::Foreign => return Err(refuse("its header names another segment")),
+        Admission::Misnamed(_) => return Err(refuse("its header names another segment")),
         Admission::Unreadable => return Err(refuse("nothing says how to read it")),
     }
     let bytes = source.file_bytes();

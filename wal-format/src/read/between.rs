@@ -2,7 +2,9 @@
 
 use super::loss::Pending;
 use super::{Found, Inside, LogReader, Place};
+use crate::incarnation::Run;
 use crate::layout::DATA_START;
+use crate::lineage::Foreign;
 use crate::read_error::ReadError;
 use crate::record::{SegmentId, Seq};
 use crate::source::{Admission, Source};
@@ -19,14 +21,14 @@ impl LogReader {
             return Ok(Some(self.end_of_log()));
         }
         if offset > DATA_START
-            && let Some(source) = self.shelf.open(next, self.options.chunk_bytes)?
+            && let Some(source) = self.open_own(next)?
         {
             // A position inside it: it had records when the position was taken.
             return self.admit(source, offset);
         }
-        let ahead = self.watch.look(&self.shelf, next)?;
+        let ahead = self.look_ahead(next)?;
         if let Some(id) = ahead.unused
-            && let Some(mut before) = self.shelf.open(id, self.options.chunk_bytes)?
+            && let Some(mut before) = self.open_own(id)?
         {
             // Nothing before a segment with records may be passed silently. The roll race: its
             // first record is committed before the next segment's, so this look comes after. A
@@ -45,7 +47,7 @@ impl LogReader {
             return Ok(Some(self.end_of_log()));
         };
         self.note_missing(next, offset, id)?;
-        match self.shelf.open(id, self.options.chunk_bytes)? {
+        match self.open_own(id)? {
             Some(source) => self.admit(source, DATA_START),
             // Retired just now: look again.
             None => Ok(None),
@@ -90,40 +92,32 @@ impl LogReader {
 
     pub(super) fn admit(&mut self, mut source: Source, offset: u64) -> Result<Option<Found>, ReadError> {
         let id = source.id();
-        let good = match source.admit()? {
-            Admission::Identified { log_uuid, epoch } => {
-                let same_log = match (self.log_uuid, log_uuid) {
-                    (Some(ours), Some(theirs)) => ours == theirs,
-                    _ => true,
-                };
-                if same_log {
-                    self.log_uuid = self.log_uuid.or(log_uuid);
-                    if let (Some(expected), Some(epoch)) = (self.expected, epoch)
-                        && epoch > expected.epoch()
-                        && offset > DATA_START
-                    {
-                        // The id was used again after its first life was lost with the disk's
-                        // cache: our position is of that life. Start at the new epoch.
-                        return self.enter_new_life(source, epoch);
-                    }
-                }
-                same_log
+        let foreign = match source.admit()? {
+            Admission::Identified { log_uuid, epoch, incarnation } => {
+                let run = epoch.zip(incarnation).map(|(epoch, incarnation)| Run { epoch, incarnation });
+                self.whose(id, log_uuid, run)?
             }
             // An unused segment may be taken over under a new id between our open and now.
-            Admission::Foreign if !self.still_there(&source)? => return Ok(None),
-            Admission::Foreign | Admission::Unreadable => false,
+            Admission::Misnamed(_) if !self.still_there(&source)? => return Ok(None),
+            Admission::Misnamed(segment) => Some(Foreign::Name { segment }),
+            Admission::Unreadable => {
+                let bytes = source.file_bytes();
+                self.note_loss(Pending {
+                    // With nothing known before it, its records cannot be numbered.
+                    from: self.expected.unwrap_or(Seq(0)),
+                    segment: id,
+                    offset: 0,
+                    bytes,
+                    reason: LossReason::Unreadable,
+                    final_end: true,
+                });
+                self.go_between(SegmentId(id.0.saturating_add(1)));
+                return Ok(None);
+            }
         };
-        if !good {
-            let bytes = source.file_bytes();
-            self.note_loss(Pending {
-                // With nothing known before it, its records cannot be numbered.
-                from: self.expected.unwrap_or(Seq(0)),
-                segment: id,
-                offset: 0,
-                bytes,
-                reason: LossReason::Unreadable,
-                final_end: true,
-            });
+        if let Some(why) = foreign {
+            // No record of this log is in it, so none is lost with it.
+            self.remark(source.path().to_path_buf(), why);
             self.go_between(SegmentId(id.0.saturating_add(1)));
             return Ok(None);
         }
@@ -139,26 +133,5 @@ impl LogReader {
     pub(super) fn still_there(&self, source: &Source) -> Result<bool, ReadError> {
         let again = Source::open_path(source.path(), source.id(), self.options.chunk_bytes)?;
         Ok(again.is_some_and(|again| again.same_file(source)))
-    }
-
-    pub(super) fn enter_new_life(&mut self, source: Source, epoch: u32) -> Result<Option<Found>, ReadError> {
-        let mut lowest = source;
-        for id in self.shelf.ids()?.into_iter().rev() {
-            if id >= lowest.id() {
-                continue;
-            }
-            let Some(mut other) = self.shelf.open(id, self.options.chunk_bytes)? else {
-                continue;
-            };
-            match other.admit()? {
-                Admission::Identified { epoch: Some(theirs), .. }
-                    if theirs == epoch && other.commit_word(DATA_START)? != 0 =>
-                {
-                    lowest = other
-                }
-                _ => break,
-            }
-        }
-        self.admit(lowest, DATA_START)
     }
 }

@@ -44,7 +44,7 @@ impl LogReader {
             return self.damaged();
         }
         let later = SegmentId(segment.0.saturating_add(1));
-        if self.only.is_none() && self.watch.look(&self.shelf, later)?.used.is_some() {
+        if self.only.is_none() && self.look_ahead(later)?.used.is_some() {
             return self.recheck_or(Self::damaged);
         }
         Ok(Some(Found::Tail))

@@ -3,6 +3,7 @@
 use super::Source;
 use crate::footer::FooterSummary;
 use crate::header::{HeaderError, SegmentHeader};
+use crate::incarnation::Incarnation;
 use crate::infer;
 use crate::layout::{
     BLOCK_BYTES, DATA_START, FOOTER_MAGIC, RECORD_ALIGN, RECORD_CRC_OFFSET, RECORD_HEADER_BYTES, RECORD_SEQ_OFFSET,
@@ -18,9 +19,11 @@ pub(crate) enum Admission {
     Identified {
         log_uuid: Option<[u8; 16]>,
         epoch: Option<u32>,
+        /// Known from the header alone.
+        incarnation: Option<Incarnation>,
     },
     /// A good header that names another segment: a copy, or a file under a wrong name.
-    Foreign,
+    Misnamed(SegmentId),
     /// Header and footer damaged, and the records give no start value either.
     Unreadable,
 }
@@ -37,6 +40,7 @@ pub(super) struct Identity {
     pub(super) proof: Proof,
     pub(super) log_uuid: Option<[u8; 16]>,
     pub(super) epoch: Option<u32>,
+    pub(super) incarnation: Option<Incarnation>,
     pub(super) crc_initial: u32,
     /// End of the area in which records may stand.
     pub(super) data_limit: u64,
@@ -68,12 +72,13 @@ impl Source {
         match decoded {
             Ok(header) => {
                 if header.segment != self.id {
-                    return Ok(Admission::Foreign);
+                    return Ok(Admission::Misnamed(header.segment));
                 }
                 self.identity = Some(Identity {
                     proof: Proof::Header,
                     log_uuid: Some(header.log_uuid),
                     epoch: Some(header.epoch),
+                    incarnation: Some(header.incarnation),
                     crc_initial: header.crc_initial(),
                     data_limit: header.data_limit(),
                 });
@@ -90,7 +95,11 @@ impl Source {
             }
         }
         Ok(match &self.identity {
-            Some(identity) => Admission::Identified { log_uuid: identity.log_uuid, epoch: identity.epoch },
+            Some(identity) => Admission::Identified {
+                log_uuid: identity.log_uuid,
+                epoch: identity.epoch,
+                incarnation: identity.incarnation,
+            },
             None => Admission::Unreadable,
         })
     }
@@ -145,6 +154,7 @@ impl Source {
             proof: Proof::Footer,
             log_uuid: Some(footer.log_uuid),
             epoch: Some(footer.epoch),
+            incarnation: None,
             crc_initial: footer.crc_initial,
             data_limit: limit,
         };
@@ -171,6 +181,7 @@ impl Source {
                         proof: Proof::Records,
                         log_uuid: None,
                         epoch: Some(epoch),
+                        incarnation: None,
                         crc_initial: first,
                         data_limit: limit,
                     });

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use wal_format::header::SegmentHeader;
 use wal_format::layout::{DATA_START, footer_offset};
 use wal_format::record::{self, RecordHeader};
-use wal_format::{ClockPair, Kind, Seal, SegmentId, Seq};
+use wal_format::{ClockPair, Incarnation, Kind, Seal, SegmentId, Seq};
 
 pub const SEGMENT_BYTES: u64 = 64 * 1024;
 pub const UUID: [u8; 16] = [0x7A; 16];
+/// That of every run made here.
+pub const INCARNATION: Incarnation = Incarnation(0xcafe_0000_0000_0001);
 
 /// One segment in memory, to be changed at will and then written.
 pub struct SegmentBuilder {
@@ -31,6 +33,7 @@ impl SegmentBuilder {
             log_uuid: UUID,
             segment: SegmentId(id),
             epoch,
+            incarnation: INCARNATION,
             salt: id.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ u64::from(epoch),
             segment_bytes: SEGMENT_BYTES,
             created: ClockPair::default(),

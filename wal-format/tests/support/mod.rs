@@ -8,7 +8,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use wal_format::{Backoff, Kind, LogReader, LostRange, Position, ReaderOptions, Seq, Step};
+use wal_format::{
+    Backoff, Evidence, Kind, LogReader, LostRange, Position, ReaderOptions, RetireError, SegmentId, Seq, Step,
+};
 
 /// The seed of this run: `TAPEDECK_SEED`, or a fresh one. Printed, so a failure can be replayed.
 pub fn seed(test: &str) -> u64 {
@@ -181,6 +183,11 @@ pub fn assert_accounted(healthy: &[Owned], got: &[Owned], losses: &[LostRange]) 
     }
     assert!(got.peek().is_none(), "invented {:?}", got.peek().unwrap().seq);
     missing
+}
+
+/// Deletes what the acks of `readers` let go; nothing is kept back.
+pub fn retire_for(dir: &Path, readers: &[&str]) -> Result<Vec<SegmentId>, RetireError> {
+    wal_format::retire(dir, &Evidence { readers, covered: &|_| true, keep: &|_| false })
 }
 
 /// Copies a log directory, as `cp -r` would.

@@ -137,7 +137,7 @@ fn logs(dir: &Path, archive: Option<&Path>) -> anyhow::Result<Vec<(String, Shelf
 /// The log in `<data>/wal/<name>` with what lies in `<data>/archive/<name>/<first eight digits of its uuid>`.
 fn with_own_archive(dir: &Path) -> Shelf {
     let full = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_path_buf());
-    let uuid = Shelf::new(dir).list().ok().and_then(|list| list.iter().find_map(|s| s.log_uuid));
+    let uuid = wal_format::lineage(dir).ok().flatten().map(|lineage| lineage.log_uuid());
     let archive = uuid.and_then(|uuid| {
         let log8: String = print::uuid(&uuid).chars().take(8).collect();
         Some(full.parent()?.parent()?.join("archive").join(full.file_name()?).join(log8))

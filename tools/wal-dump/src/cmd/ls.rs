@@ -23,13 +23,13 @@ pub fn run(place: &PlaceArgs, json: bool, out: &mut impl Write) -> anyhow::Resul
     if !json {
         writeln!(
             out,
-            "{:>8}  {:<8} {:>5}  {:<14}  {:<14}  {:>9}  {:>10}  first received",
-            "segment", "state", "epoch", "first", "last", "records", "data"
+            "{:>8}  {:<8} {:>5} {:<4}  {:<14}  {:<14}  {:>9}  {:>10}  first received",
+            "segment", "state", "epoch", "run", "first", "last", "records", "data"
         )?;
     }
     let mut exit = Exit::Clean;
     for segment in &segments {
-        if segment.unreadable() {
+        if segment.unreadable() || segment.foreign.is_some() {
             exit = exit.max(Exit::Unreadable);
         }
         if json {
@@ -46,16 +46,22 @@ fn line(s: &SegmentInfo) -> String {
     let seq = |seq: Option<wal_format::Seq>| seq.map_or_else(|| "-".into(), |s| s.to_string());
     let footer = s.footer.as_ref();
     format!(
-        "{:>8}  {:<8} {:>5}  {:<14}  {:<14}  {:>9}  {:>10}  {}{}",
+        "{:>8}  {:<8} {:>5} {:<4}  {:<14}  {:<14}  {:>9}  {:>10}  {}{}{}",
         s.id.0,
-        if s.archived { "archived" } else { s.state.as_str() },
+        match s.archived {
+            _ if s.foreign.is_some() => "foreign",
+            true => "archived",
+            false => s.state.as_str(),
+        },
         s.epoch.map_or_else(|| "-".into(), |e| e.to_string()),
+        s.incarnation.map_or_else(|| "-".into(), |i| i.short()),
         seq(footer.and_then(|f| f.first_seq)),
         seq(footer.and_then(|f| f.last_seq)),
         footer.map_or_else(|| "-".into(), |f| f.records.to_string()),
         footer.map_or_else(|| "-".into(), |f| print::size(f.end_offset)),
         footer.filter(|f| f.records > 0).map_or_else(|| "-".into(), |f| print::time(f.first_ts_ns)),
         s.spilled.as_ref().map_or_else(String::new, |p| format!("  -> {}", p.display())),
+        s.foreign.as_ref().map_or_else(String::new, |why| format!("  {why}")),
     )
 }
 
@@ -69,6 +75,8 @@ fn line_json(s: &SegmentInfo) -> serde_json::Value {
         "state": s.state.as_str(),
         "archived": s.archived,
         "epoch": s.epoch,
+        "incarnation": s.incarnation.map(|i| i.to_string()),
+        "foreign": s.foreign.as_ref().map(|why| why.to_string()),
         "first_seq": footer.and_then(|f| f.first_seq).map(|s| s.get()),
         "last_seq": footer.and_then(|f| f.last_seq).map(|s| s.get()),
         "records": footer.map(|f| f.records),

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context;
-use wal_format::{LogState, SegmentState, Seq, log_state};
+use wal_format::{Lineage, LineageError, LogState, SegmentState, Seq, log_state};
 
 use super::Target;
 use crate::Exit;
@@ -14,24 +14,38 @@ use crate::print;
 pub fn run(log: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
     let dir = Target::log(log)?;
     let state = log_state(&dir).with_context(|| format!("look at {}", dir.display()))?;
+    let whose = wal_format::lineage(&dir);
     if json {
-        serde_json::to_writer_pretty(&mut *out, &as_json(&state))?;
+        serde_json::to_writer_pretty(&mut *out, &as_json(&state, &whose))?;
         writeln!(out)?;
     } else {
-        text(out, &dir, &state)?;
+        text(out, &dir, &state, &whose)?;
     }
-    let unreadable = state.segments.iter().any(|s| s.unreadable()) || !state.quarantined.is_empty();
+    let unreadable = state.segments.iter().any(|s| s.unreadable() || s.foreign.is_some())
+        || !state.quarantined.is_empty()
+        || whose.is_err();
     Ok(if unreadable { Exit::Unreadable } else { Exit::Clean })
 }
+
+/// Whose log it is, as far as anybody can tell.
+type Whose = Result<Option<Lineage>, LineageError>;
 
 fn count(state: &LogState, wanted: SegmentState) -> usize {
     state.segments.iter().filter(|s| s.state == wanted).count()
 }
 
-fn text(out: &mut impl Write, dir: &Path, state: &LogState) -> anyhow::Result<()> {
-    let uuid = state.segments.iter().find_map(|s| s.log_uuid);
+fn text(out: &mut impl Write, dir: &Path, state: &LogState, whose: &Whose) -> anyhow::Result<()> {
     writeln!(out, "log       {}", dir.display())?;
-    writeln!(out, "uuid      {}", uuid.map_or_else(|| "-".into(), |u| print::uuid(&u)))?;
+    match whose {
+        Ok(Some(lineage)) => {
+            writeln!(out, "uuid      {}", print::uuid(&lineage.log_uuid()))?;
+            if let Some(run) = lineage.runs().next_back() {
+                writeln!(out, "newest    {run}")?;
+            }
+        }
+        Ok(None) => writeln!(out, "uuid      -")?,
+        Err(err) => writeln!(out, "uuid      {err}")?,
+    }
     match (&state.control, state.writer_alive) {
         (Some(c), true) => writeln!(
             out,
@@ -90,6 +104,9 @@ fn text(out: &mut impl Write, dir: &Path, state: &LogState) -> anyhow::Result<()
             Err(err) => writeln!(out, "reader    {}: {err}", ack.reader)?,
         }
     }
+    for (path, why) in state.segments.iter().filter_map(|s| Some((&s.path, s.foreign.as_ref()?))) {
+        writeln!(out, "foreign   {}: {why}", path.display())?;
+    }
     for path in &state.quarantined {
         writeln!(out, "set aside {}", path.display())?;
     }
@@ -106,10 +123,20 @@ fn behind(state: &LogState, seq: Seq) -> String {
     lag(state, seq).map_or_else(String::new, |records| format!(", {records} records behind"))
 }
 
-fn as_json(state: &LogState) -> serde_json::Value {
-    let uuid = state.segments.iter().find_map(|s| s.log_uuid);
+fn as_json(state: &LogState, whose: &Whose) -> serde_json::Value {
+    let lineage = whose.as_ref().ok().and_then(Option::as_ref);
+    let foreign = state.segments.iter().filter_map(|s| Some((s, s.foreign.as_ref()?)));
     serde_json::json!({
-        "uuid": uuid.map(|u| print::uuid(&u)),
+        "uuid": lineage.map(|lineage| print::uuid(&lineage.log_uuid())),
+        "uuid_error": whose.as_ref().err().map(ToString::to_string),
+        "runs": lineage.map(|lineage| lineage.runs().map(|run| serde_json::json!({
+            "epoch": run.epoch,
+            "incarnation": run.incarnation.to_string(),
+        })).collect::<Vec<_>>()),
+        "foreign": foreign.map(|(s, why)| serde_json::json!({
+            "path": s.path.display().to_string(),
+            "why": why.to_string(),
+        })).collect::<Vec<_>>(),
         "writer_alive": state.writer_alive,
         "control": state.control.as_ref().map(|c| serde_json::json!({
             "pid": c.pid,
@@ -137,6 +164,7 @@ fn as_json(state: &LogState) -> serde_json::Value {
                 "segment": a.position.segment.0,
                 "offset": a.position.offset,
                 "seq": a.position.seq.get(),
+                "incarnation": a.incarnation.to_string(),
                 "generation": a.generation,
                 "records_behind": lag(state, a.position.seq),
             }),
