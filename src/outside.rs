@@ -79,9 +79,24 @@ pub fn log_status(cfg: &Config, venue: VenueId) -> LogStatus {
 
 /// The own words of every collector that answers; each is asked once, however many venues it records.
 pub fn collectors(cfg: &Config) -> Vec<Status> {
-    let at: BTreeSet<SocketAddr> =
-        cfg.venues.keys().filter_map(|v| crate::collect::address(&cfg.wal_root(), *v)).collect();
-    at.into_iter().filter_map(|at| serde_json::from_slice(&fetch(at)?).ok()).collect()
+    let at = addresses(cfg).into_iter();
+    at.filter_map(|at| serde_json::from_slice(&fetch(at)?).ok()).collect()
+}
+
+fn addresses(cfg: &Config) -> BTreeSet<SocketAddr> {
+    cfg.venues.keys().filter_map(|v| crate::collect::address(&cfg.wal_root(), *v)).collect()
+}
+
+/// Why `/health` of the services that run is red, by service; nothing of those that are well.
+pub fn problems(cfg: &Config) -> BTreeMap<&'static str, Vec<String>> {
+    let mut all: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+    let services = addresses(cfg).into_iter().map(|at| ("collector", at));
+    for (service, at) in services.chain([("compactor", cfg.api.listen)]) {
+        let Some((503, body)) = ask(at, "/health") else { continue };
+        let text = String::from_utf8_lossy(&body);
+        all.entry(service).or_default().extend(text.lines().map(str::to_owned));
+    }
+    all
 }
 
 /// The venues of all these collectors.
@@ -97,12 +112,18 @@ pub fn compactor(cfg: &Config) -> Option<serde_json::Value> {
 
 /// The body of `/v1/status` at `listen`, when it comes within a second.
 pub(crate) fn fetch(listen: SocketAddr) -> Option<Vec<u8>> {
+    Some(ask(listen, "/v1/status")?.1)
+}
+
+/// Status and body of the answer for `path` at `listen`, when it comes within a second.
+fn ask(listen: SocketAddr, path: &str) -> Option<(u16, Vec<u8>)> {
     let mut stream = TcpStream::connect_timeout(&listen, CONNECT).ok()?;
     stream.set_read_timeout(Some(ANSWER)).ok()?;
-    let request = format!("GET /v1/status HTTP/1.0\r\nHost: {listen}\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {listen}\r\n\r\n");
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).ok()?;
+    let status = std::str::from_utf8(answer.get(9..12)?).ok()?.parse().ok()?;
     let body = answer.windows(4).position(|w| w == b"\r\n\r\n").map(|i| i + 4)?;
-    Some(answer.split_off(body))
+    Some((status, answer.split_off(body)))
 }

@@ -39,6 +39,7 @@ mod api {
 }
 mod cli {
     mod bad_input;
+    mod checks;
     mod demo;
     mod doctor;
     mod klines;

@@ -3,7 +3,7 @@
 use anyhow::Context;
 
 use super::{ServiceArg, runtime};
-use crate::config::{ConfigErrors, check};
+use crate::config::{ConfigErrors, room};
 use crate::memory::MemoryMonitor;
 
 /// Arguments of `tapedeck collector`.
@@ -16,7 +16,7 @@ pub struct Args {
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let (cfg, shutdown) = args.service.prepare("collector")?;
     // Once something was recorded, whatever room there is is worth recording into.
-    let disk = check::disk(&cfg);
+    let disk = room::first(&cfg);
     if !disk.is_empty() && !cfg.venues.keys().any(|id| cfg.wal_dir(*id).exists()) {
         return Err(ConfigErrors(disk).into());
     }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use super::{load, print_out};
-use crate::config::{Config, ConfigErrors, check};
+use crate::config::{Config, ConfigErrors, places, room};
 
 /// Arguments of `tapedeck config`.
 #[derive(Debug, clap::Args)]
@@ -15,8 +15,8 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Validates, and warns of what presses hard on a venue; exit code 2 with every problem when the configuration
-    /// cannot be used.
+    /// Validates, also against the disks of this machine, and warns of what presses hard on a venue; exit code 2 with
+    /// every problem when the configuration cannot be used.
     Check(FileArg),
     /// Prints the effective configuration with where each value came from.
     Show(FileArg),
@@ -47,13 +47,20 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::Check(arg) => {
             let cfg = effective(&arg)?;
-            let disk = check::disk(&cfg);
-            if !disk.is_empty() {
-                return Err(ConfigErrors(disk).into());
+            let (short, unwise) = room::of_a_part(&cfg);
+            let mut problems = places::check(&cfg);
+            problems.extend(room::first(&cfg));
+            problems.extend(short);
+            problems.extend(places::largest_frame(&cfg));
+            if !problems.is_empty() {
+                return Err(ConfigErrors(problems).into());
             }
-            let warnings: Vec<String> = cfg.warnings().iter().map(ToString::to_string).collect();
+            let warnings: Vec<String> = cfg.warnings().iter().chain(&unwise).map(ToString::to_string).collect();
             if arg.json {
                 return print_out(&format!("{}\n", serde_json::json!({ "ok": true, "warnings": warnings })));
+            }
+            if let Some(room) = room::LogRoom::of(&cfg) {
+                print_out(&format!("disk: {}\n", room.text()))?;
             }
             for warning in warnings {
                 print_out(&format!("warning: {warning}\n"))?;

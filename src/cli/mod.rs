@@ -23,7 +23,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 
 use crate::collect::Reload;
-use crate::config::{Config, ConfigErrors};
+use crate::config::{Config, ConfigErrors, Problem, places};
 use crate::shutdown::Shutdown;
 
 /// Success.
@@ -169,6 +169,10 @@ impl ServiceArg {
         crate::telemetry::init(&cfg.log);
         let venues = cfg.venues.keys().map(|v| v.as_str()).collect::<Vec<_>>().join(" ");
         tracing::info!(service, version = env!("CARGO_PKG_VERSION"), venues, data = %cfg.data_dir.display(), "starting");
+        let wrong = places::check(&cfg).into_iter().chain(places::largest_frame(&cfg));
+        for Problem { key, what, fix, .. } in wrong {
+            tracing::warn!(key, fix, "{what}");
+        }
         let shutdown = Shutdown::new();
         if self.stop_with_stdin {
             stop_with_parent(shutdown.clone());

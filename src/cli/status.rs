@@ -7,6 +7,7 @@ use super::{ConfigArg, load, need_venues, print_out};
 use crate::collect::status::VenueStatus;
 use crate::compact::status::Snapshot;
 use crate::config::Config;
+use crate::config::room::LogRoom;
 use crate::host;
 use crate::memory::Report;
 use crate::outside::{self, LogStatus};
@@ -35,12 +36,15 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     }
     let logs: Vec<LogStatus> = cfg.venues.keys().map(|v| outside::log_status(&cfg, *v)).collect();
     let free = host::disk(&cfg.data_dir).map(|d| d.free_bytes);
+    let room = LogRoom::of(&cfg);
     let compactor = outside::compactor(&cfg);
     let collectors = outside::by_venue(outside::collectors(&cfg));
+    let wrong = outside::problems(&cfg);
     if args.json {
         let collectors: Vec<&VenueStatus> = collectors.values().collect();
         let all = serde_json::json!({
-            "logs": logs, "disk_free_bytes": free, "compactor": compactor, "collector": collectors,
+            "logs": logs, "disk_free_bytes": free, "log_room": room, "wrong": wrong, "compactor": compactor,
+            "collector": collectors,
         });
         return print_out(&format!("{all}\n"));
     }
@@ -79,6 +83,15 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             free as f64 / f64::from(1 << 30),
             cfg.data_dir.display()
         )?;
+    }
+    if let Some(room) = &room {
+        let hours = room.hours().map_or_else(|| "?".into(), |hours| hours.to_string());
+        writeln!(text, "log                room for {hours} hours: {}", room.text())?;
+    }
+    for (service, problems) in &wrong {
+        for problem in problems {
+            writeln!(text, "{service:<18} WRONG: {problem}")?;
+        }
     }
     print_out(&text)
 }

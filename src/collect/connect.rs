@@ -16,8 +16,7 @@ pub use super::connect_error::ConnectError;
 use super::dial::Dialer;
 pub use super::dial::{Io, Route};
 
-/// One message may be this large; also the largest record of the log.
-pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
+pub use crate::venue::MESSAGE_BYTES_MAX;
 /// What one read takes. tungstenite zeroes this much before every read, so large is slow at low rates; 32 KiB
 /// holds about 100 messages.
 const READ_BUFFER_BYTES: usize = 32 << 10;

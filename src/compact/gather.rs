@@ -15,7 +15,7 @@ use wal_format::{Kind, LossReason, LostRange, RecordRef, SegmentId, Seq, record}
 
 use super::decode::{FrameDecoder, Undecodable, Verdict};
 use super::dedupe::{Carrier, Dedupe, SavedDedupe};
-use super::hour::HourClock;
+use super::hour::{HourClock, part_end_ns};
 use super::ids::{Hole, IdBook, SavedIds};
 use super::part::OpenPart;
 use super::records::{clock_step, epoch_detail, event_kind, repair, silent};
@@ -215,10 +215,10 @@ impl Gatherer {
         self.hours.hour_of(record.ts_recv_ns)
     }
 
-    /// True when `record` opens a new hour: the open part has to be closed before [`Gatherer::record`].
+    /// True when `record` opens the next part: the open one has to be closed before [`Gatherer::record`].
     #[inline]
     pub fn ends_before(&self, record: &RecordRef<'_>) -> bool {
-        self.part.as_ref().is_some_and(|p| self.hours.hour_of(record.ts_recv_ns) != p.hour)
+        self.part.as_ref().is_some_and(|p| record.ts_recv_ns >= p.ends_ns)
     }
 
     /// The part closed last was published with the manifest of this SHA-256: the next one is chained to it.
@@ -259,7 +259,8 @@ impl Gatherer {
         let hour = self.hours.hour_of(record.ts_recv_ns);
         self.hours.advance(hour);
         if self.part.is_none() {
-            let mut part = OpenPart::new(hour, record.position, self.settings.clone());
+            let ends_ns = part_end_ns(hour, record.ts_recv_ns, self.settings.part_minutes);
+            let mut part = OpenPart::new(hour, record.position, ends_ns, self.settings.clone());
             part.account.last_ts_recv_ns = record.ts_recv_ns;
             for lost in self.lost_before.drain(..) {
                 note_lost(&mut part, &lost);

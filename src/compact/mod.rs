@@ -12,8 +12,9 @@
 //!                                       ack  -->  unlink segments                            (retire)
 //! ```
 //!
-//! A *part* is a contiguous range of one log inside one hour; where parts end is a function of the log ([`hour`]).
-//! A *piece* is a staged share of a part, hidden from readers. A *cut* stages all of memory and writes a state.
+//! A *part* is a contiguous range of one log inside one hour; where parts end is a function of the log and of
+//! `[lake] part_minutes` ([`hour`]). A *piece* is a staged share of a part, hidden from readers. A *cut* stages all of
+//! memory and writes a state.
 //!
 //! Why rows come out exactly once: rows are a fold over the log ([`gather::Gatherer`]) whose whole memory is in the
 //! state that every cut writes and in the continuation that every manifest carries. Whatever instruction the

@@ -90,6 +90,8 @@ pub struct OpenPart {
     pub hour: Hour,
     /// Where its first record stands.
     pub first: Position,
+    /// A record received at or behind this opens the next part, ns since 1970-01-01 UTC.
+    pub ends_ns: u64,
     /// Settings of all its files: those of the time it began.
     pub settings: WriteSettings,
     /// By table, in the order of [`Table::ALL`].
@@ -104,7 +106,7 @@ pub struct OpenPart {
 
 impl OpenPart {
     /// An empty part.
-    pub fn new(hour: Hour, first: Position, settings: WriteSettings) -> Self {
+    pub fn new(hour: Hour, first: Position, ends_ns: u64, settings: WriteSettings) -> Self {
         let table = |t: &Table| {
             let group_rows = settings.group_rows(*t).max(1);
             TablePart { fill_at: group_rows, group_rows, ..TablePart::default() }
@@ -112,6 +114,7 @@ impl OpenPart {
         Self {
             hour,
             first,
+            ends_ns,
             tables: Table::ALL.iter().map(table).collect(),
             settings,
             account: Account::default(),

@@ -32,7 +32,7 @@ use wal_format::durable;
 /// Why a part ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// The next record is of another hour: holes that are still young wait in the next part.
+    /// The next record is of another hour, or behind a boundary inside it: holes that are still young wait in the next part.
     Hour,
     /// The log ends, as far as anybody knows: nothing will fill a hole.
     Log,

@@ -31,7 +31,7 @@ use crate::venue::Channel;
 const STATUS_NS: u64 = 100_000_000;
 /// Between two looks at the log's own state (lock, segments), ns.
 const LOG_STATE_NS: u64 = 1_000_000_000;
-/// A dead collector's hour is closed this long after its end, ns: a restart in the same minute finds it open.
+/// A dead collector's part is closed this long after its end, ns: a restart in the same minute finds it open.
 const GRACE_NS: u64 = 5_000_000_000;
 /// Consecutive looks without a record before a drain believes in the end: the reader asks the directory on
 /// the first, second and fourth look.
@@ -189,7 +189,7 @@ impl<'a> Session<'a> {
                     if repaired && quiet_looks >= DRAIN_LOOKS {
                         self.publish(tail.reader.position(), Cut::Log)?;
                         repaired = false;
-                    } else if !repaired && self.hour_is_over(now.wall_ns) && repair_if_free(&dir)? {
+                    } else if !repaired && self.part_is_over(now.wall_ns) && repair_if_free(&dir)? {
                         repaired = true;
                         quiet_looks = 0;
                     }
@@ -327,11 +327,11 @@ impl<'a> Session<'a> {
         Ok(ended)
     }
 
-    /// The open part's hour is over by the wall clock and no collector is there to say so.
-    fn hour_is_over(&self, wall_ns: u64) -> bool {
+    /// The open part is over by the wall clock and no collector is there to say so.
+    fn part_is_over(&self, wall_ns: u64) -> bool {
         !self.writer_alive
             && self.log_state_ns != 0
-            && self.gatherer.part.as_ref().is_some_and(|p| wall_ns >= p.hour.end_ns().saturating_add(GRACE_NS))
+            && self.gatherer.part.as_ref().is_some_and(|p| wall_ns >= p.ends_ns.saturating_add(GRACE_NS))
     }
 
     fn drained(&mut self, end: Position, tail: &Tail) -> anyhow::Result<Ended> {

@@ -199,6 +199,9 @@ pub struct PartState {
     pub hour: i64,
     /// First record of the part.
     pub first: LogPosition,
+    /// A record received at or behind this opens the next part, ns; none in a state of version 1: the hour's end.
+    #[serde(default)]
+    pub ends_ns: Option<u64>,
     /// Settings the part began with.
     pub settings: WriteSettings,
     /// Staged rows by table.
@@ -277,7 +280,9 @@ impl PartState {
         settings: WriteSettings,
     ) -> anyhow::Result<Gatherer> {
         let mut gatherer = Gatherer::new(venue, kind, settings, &self.continuation)?;
-        let mut part = OpenPart::new(Hour(self.hour), to_position(self.first), self.settings.clone());
+        let hour = Hour(self.hour);
+        let ends_ns = self.ends_ns.unwrap_or(hour.end_ns());
+        let mut part = OpenPart::new(hour, to_position(self.first), ends_ns, self.settings.clone());
         for (table, pieces) in &self.pieces {
             if let Some(t) = part.tables.get_mut(*table as usize) {
                 t.set_pieces(pieces.clone());
@@ -304,6 +309,7 @@ pub(crate) fn state_at(first: u64, position: u64) -> PartState {
         position: at(position),
         hour: 7,
         first: at(first),
+        ends_ns: None,
         settings: WriteSettings::default(),
         pieces: BTreeMap::new(),
         account: Account::default(),
@@ -347,6 +353,7 @@ pub fn write_state(place: &Place, gatherer: &mut Gatherer, position: Position) -
         position: to_log_position(position),
         hour: part.hour.0,
         first: to_log_position(part.first),
+        ends_ns: Some(part.ends_ns),
         settings: part.settings.clone(),
         pieces: Table::ALL
             .iter()
@@ -423,5 +430,19 @@ mod tests {
         for len in [0, 10, 64, 65, bytes.len() - 1] {
             assert!(PartState::parse(&bytes[..len]).is_err(), "{len} bytes");
         }
+    }
+
+    #[test]
+    fn a_state_of_version_1_ends_its_part_with_the_hour() {
+        let venue = crate::venue::venue(crate::venue::VenueId::BinanceSpot);
+        let ends = |state: &PartState| {
+            let settings = WriteSettings { part_minutes: 15, ..WriteSettings::default() };
+            state.restore(venue, LogKind::Collected, settings).unwrap().part.unwrap().ends_ns
+        };
+        let state = state_at(3, 9);
+        let text = serde_json::to_string(&state).unwrap().replace("\"ends_ns\":null,", "");
+        assert!(!text.contains("ends_ns"), "{text}");
+        assert_eq!(ends(&serde_json::from_str(&text).unwrap()), Hour(7).end_ns());
+        assert_eq!(ends(&PartState { ends_ns: Some(5), ..state }), 5);
     }
 }

@@ -92,6 +92,7 @@ pub fn write_settings_at(cfg: &Config, level: Level) -> WriteSettings {
         row_group_rows: level.row_group_rows(cfg.lake.row_group_rows),
         zstd_level: level.zstd_level(cfg.lake.zstd_level),
         format: cfg.lake.format,
+        part_minutes: cfg.lake.part_minutes,
         numeric: if cfg.lake.decimal { Numeric::Decimal } else { Numeric::Double },
         ..WriteSettings::default()
     }

@@ -1,8 +1,6 @@
 //! Relations between keys: combinations that would hurt later are refused now, with the numbers that make them so
 //! and the setting that would pass.
 
-use std::path::Path;
-
 use super::source::{Origin, Source};
 use super::{Config, Problem, pacing};
 use crate::lake::Table;
@@ -115,76 +113,6 @@ fn batch(config: &Config, source: &Source, problems: &mut Vec<Problem>) {
     }
 }
 
-/// What the disk must hold before the first frame: the open segment and the ready ones of every venue. Asked by
-/// services and by `config check`, not by [`Config::load`]: the disk is the machine's, not the file's.
-pub fn disk(config: &Config) -> Vec<Problem> {
-    let segments = (1 + config.wal.ready_segments as u64) * config.venues.len() as u64;
-    let Some(free) = crate::host::disk(&config.wal_root()).map(|d| d.free_bytes) else { return Vec::new() };
-    // What the log holds already it need not find again.
-    let room = (free + held_bytes(config)) >> 20;
-    room_for(config, segments, room).into_iter().chain(spill(config)).collect()
-}
-
-/// A spill directory on the log's own file system is full when that is.
-fn spill(config: &Config) -> Vec<Problem> {
-    const KEY: &str = "wal.spill_dirs";
-    let device = |path: &Path| {
-        use std::os::unix::fs::MetadataExt;
-        Some(path.ancestors().find(|p| p.exists())?.metadata().ok()?.dev())
-    };
-    let own = device(&config.wal_root());
-    let useless = config.wal.spill_dirs.iter().filter(|dir| own.is_some() && device(dir) == own);
-    useless
-        .map(|dir| Problem {
-            key: KEY.into(),
-            origin: origin_of(config, KEY),
-            what: format!(
-                "{} is on the same file system as {}: it has no room when that has none",
-                dir.display(),
-                config.wal_root().display()
-            ),
-            fix: "mount the disk it is meant to be on, name a directory of another one, or write []".into(),
-        })
-        .collect()
-}
-
-fn origin_of(config: &Config, key: &str) -> String {
-    config.effective.iter().find(|(k, ..)| k == key).map_or_else(String::new, |(.., o)| o.to_string())
-}
-
-fn room_for(config: &Config, segments: u64, room_mib: u64) -> Option<Problem> {
-    const KEY: &str = "wal.segment_mib";
-    // As much again for what is not compacted yet, and for the lake.
-    let need = 2 * segments * config.wal.segment_mib;
-    if segments == 0 || need <= room_mib {
-        return None;
-    }
-    let fits = room_mib / (2 * segments);
-    Some(Problem {
-        key: KEY.into(),
-        origin: origin_of(config, KEY),
-        what: format!(
-            "{} venue(s) need {segments} segments of {} MiB before the first frame and as much again to work, {need} MiB; the disk of {} has {room_mib} MiB",
-            config.venues.len(),
-            config.wal.segment_mib,
-            config.wal_root().display()
-        ),
-        fix: match fits {
-            0 => format!("name a data.dir on a disk with at least {} MiB free", 2 * segments),
-            fits => format!("write segment_mib = {fits}, record fewer venues, or name a data.dir on a larger disk"),
-        },
-    })
-}
-
-/// Bytes of the segments that are there.
-fn held_bytes(config: &Config) -> u64 {
-    let files = |dir: &Path| -> u64 {
-        let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
-        entries.flatten().filter_map(|e| e.metadata().ok()).filter(|m| m.is_file()).map(|m| m.len()).sum()
-    };
-    config.venues.keys().map(|id| files(&config.wal_dir(*id))).sum()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -217,36 +145,6 @@ mod tests {
         let keys = "[memory]\nlimit_mib = 512\n[lake]\nbatch_rows = 50000\n";
         let said = refused(keys, "lake.batch_rows", "batch_rows = 512");
         assert!(said.contains("114 MiB") && said.contains("64 MiB"), "{said}");
-    }
-
-    #[test]
-    fn a_spill_directory_that_is_full_when_the_log_is_full_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = dir.path().display();
-        let data = format!("[data]\ndir = \"{at}/data\"\n");
-        let config =
-            Config::from_toml(&format!("{data}[wal]\nspill_dirs = [\"{at}/spill/not/yet\"]\n{VENUE}")).unwrap();
-        let problems = spill(&config);
-        assert_eq!(problems.len(), 1);
-        assert!(problems[0].what.contains("same file system"), "{problems:?}");
-        // The kernel's own, which no log lies on.
-        let config = Config::from_toml(&format!("{data}[wal]\nspill_dirs = [\"/proc/spill\"]\n{VENUE}")).unwrap();
-        assert!(spill(&config).is_empty());
-        assert_eq!(config.log_options().spill_dirs, [Path::new("/proc/spill")]);
-        let err = Config::from_toml(&format!("[wal]\nspill_dirs = [\"spill\"]\n{VENUE}")).unwrap_err();
-        assert!(err.to_string().contains("wal.spill_dirs") && err.to_string().contains("slash"), "{err}");
-    }
-
-    #[test]
-    fn a_disk_too_small_for_the_first_segments_is_refused_and_the_advice_passes() {
-        let mut config = Config::from_toml(VENUE).unwrap();
-        assert!(room_for(&config, 3, 768).is_none());
-        let problem = room_for(&config, 3, 200).unwrap();
-        assert!(problem.what.contains("768 MiB") && problem.what.contains("has 200 MiB"), "{problem:?}");
-        assert!(problem.fix.contains("segment_mib = 33,"), "{problem:?}");
-        config.wal.segment_mib = 33;
-        assert!(room_for(&config, 3, 200).is_none());
-        assert!(room_for(&config, 3, 5).unwrap().fix.contains("at least 6 MiB"));
     }
 
     #[test]

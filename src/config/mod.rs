@@ -11,8 +11,10 @@ pub mod check;
 mod history;
 mod network;
 pub mod pacing;
+pub mod places;
 pub mod proxy;
 mod read;
+pub mod room;
 mod source;
 mod venue;
 
@@ -158,6 +160,8 @@ pub struct Lake {
     pub idle_stage_s: u64,
     /// Everything in memory is staged this often, s.
     pub ack_interval_s: u64,
+    /// Minutes of the hour after which a part is published: 60 or a divisor of it.
+    pub part_minutes: u64,
 }
 
 /// Section `[klines]`.
@@ -327,6 +331,11 @@ impl Config {
         o.writer_version = concat!("tapedeck ", env!("CARGO_PKG_VERSION")).to_owned();
         o
     }
+}
+
+/// Where the value of a key came from, for messages.
+fn origin_of(config: &Config, key: &str) -> String {
+    config.effective.iter().find(|(k, ..)| k == key).map_or_else(String::new, |(.., o)| o.to_string())
 }
 
 #[cfg(test)]

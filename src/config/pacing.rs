@@ -329,7 +329,18 @@ fn estimate(v: &VenueConfig) -> (usize, usize) {
     (plans.len(), plans.iter().map(|p| p.streams.len()).sum())
 }
 
-/// Symbols that trade, roughly, in autumn 2026; only for the estimate above.
+/// Symbols that the configured names are, roughly: a pattern that begins with a star is half of what trades.
+pub(super) fn symbols_estimate(v: &VenueConfig) -> usize {
+    let of = |symbol: &String| match symbol.as_str() {
+        "*" => listed(v.id),
+        s if s.starts_with('*') => listed(v.id) / 2,
+        s if s.contains(['*', '?', '[', '{']) => 10,
+        _ => 1,
+    };
+    v.symbols.iter().map(of).sum::<usize>().min(listed(v.id))
+}
+
+/// Symbols that trade, roughly, in autumn 2026; only for the estimates above.
 fn listed(id: VenueId) -> usize {
     match id {
         VenueId::BinanceSpot | VenueId::BinanceSpotSbe => 1_400,
@@ -342,7 +353,7 @@ fn listed(id: VenueId) -> usize {
 }
 
 /// True when REST and WebSocket both lead to this machine.
-fn is_simulator(v: &VenueConfig) -> bool {
+pub(super) fn is_simulator(v: &VenueConfig) -> bool {
     let local = |url: &str| {
         let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
         ["127.", "localhost", "[::1]"].iter().any(|p| rest.starts_with(p))

@@ -197,7 +197,20 @@ fn lake(r: &mut Reader<'_>, data_dir: &std::path::Path) -> Lake {
         max_open_writers: r.int("lake.max_open_writers", 1, 100_000) as usize,
         idle_stage_s: r.int("lake.idle_stage_s", 1, 86_400),
         ack_interval_s: r.int("lake.ack_interval_s", 1, 86_400),
+        part_minutes: part_minutes(r),
     }
+}
+
+/// Parts of one length tile the hour: anything but a divisor of it is refused.
+fn part_minutes(r: &mut Reader<'_>) -> u64 {
+    const KEY: &str = "lake.part_minutes";
+    let minutes = r.int(KEY, 1, 60);
+    if 60 % minutes != 0 {
+        let divisors = (1..=60).filter(|n| 60 % n == 0).map(|n: u64| n.to_string()).collect::<Vec<_>>().join(", ");
+        r.problem(KEY, format!("{minutes} is no divisor of 60"), format!("write one of {divisors}"));
+        return 60;
+    }
+    minutes
 }
 
 fn klines(r: &mut Reader<'_>) -> Klines {
@@ -223,12 +236,7 @@ fn klines(r: &mut Reader<'_>) -> Klines {
         None => {}
         Some(other) => r.problem("klines.source", format!("{other} is not a table"), fix.into()),
     }
-    let known: Vec<&str> = Interval::ALL.iter().map(|i| i.as_str()).collect();
-    for word in r.texts("klines.intervals") {
-        if !known.contains(&word.as_str()) {
-            r.problem("klines.intervals", format!("unknown interval {word:?}"), format!("use {}", known.join(", ")));
-        }
-    }
+    intervals(r);
     let database = r.text("klines.database");
     let schemes = ["sqlite:", "postgres://", "postgresql://"];
     if !schemes.iter().any(|s| database.strip_prefix(s).is_some_and(|rest| !rest.is_empty())) {
@@ -245,6 +253,22 @@ fn klines(r: &mut Reader<'_>) -> Klines {
         stats_interval_s: r.int("klines.stats_interval_s", 1, 86_400),
         seed: r.yes("klines.seed"),
         database,
+    }
+}
+
+/// All intervals are made, stored and served, or none: a list that leaves one out would not be honoured.
+fn intervals(r: &mut Reader<'_>) {
+    const KEY: &str = "klines.intervals";
+    let all = Interval::ALL.map(Interval::as_str);
+    let given = r.texts(KEY);
+    let fix = format!("write {all:?} or leave the key out");
+    for word in given.iter().filter(|word| !all.contains(&word.as_str())) {
+        r.problem(KEY, format!("unknown interval {word:?}"), fix.clone());
+    }
+    let missing: Vec<&str> = all.into_iter().filter(|word| given.iter().all(|w| w != word)).collect();
+    if !missing.is_empty() {
+        let what = format!("{} left out, but all intervals are always made, stored and served", missing.join(", "));
+        r.problem(KEY, what, fix);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What no single room sees: the disk that fills up, and a log that nobody reads off; and the list of all that is
 //! wrong now, whoever found it ([`Conditions`]).
 //!
-//! Looks every ten seconds, remembers a quarter of an hour, and tells `/health` and `/metrics` of both services.
+//! Looks every ten seconds, remembers two hours, and tells `/health` and `/metrics` of both services.
 //! Writes nothing and stops nothing: what to do about it is a person's decision.
 
 mod conditions;
@@ -57,14 +57,14 @@ impl Health {
             (*id, cfg.wal_dir(*id), Mutex::new(Readers::new(cfg.readers(*id), patience_ns)))
         };
         Health {
-            disks: vec![Disk::new("log", cfg.wal_root(), needs)],
+            disks: vec![Disk::new("log", cfg.wal_root(), needs, cfg)],
             readers: cfg.venues.keys().map(readers).collect(),
         }
     }
 
     /// Of a compactor: the disk of the lake. It needs room for the hour it joins beside its pieces.
     pub fn of_compactor(cfg: &Config) -> Health {
-        Health { disks: vec![Disk::new("lake", cfg.lake.dir.clone(), 1 << 30)], readers: Vec::new() }
+        Health { disks: vec![Disk::new("lake", cfg.lake.dir.clone(), 1 << 30, cfg)], readers: Vec::new() }
     }
 
     /// Looks once.
@@ -72,7 +72,7 @@ impl Health {
         let now = clock::now();
         for disk in &self.disks {
             if let Some(now_there) = host::disk(&disk.dir) {
-                disk.gauge.lock().unwrap_or_else(PoisonError::into_inner).look(now_there.free_bytes, now.mono_ns);
+                disk.gauge.lock().unwrap_or_else(PoisonError::into_inner).look(now_there.free_bytes, now);
             }
         }
         for (_, dir, readers) in &self.readers {
@@ -128,7 +128,7 @@ impl Health {
 }
 
 impl Disk {
-    fn new(what: &'static str, dir: PathBuf, needs: u64) -> Disk {
-        Disk { what, dir, gauge: Mutex::new(DiskGauge::new(needs)) }
+    fn new(what: &'static str, dir: PathBuf, needs: u64, cfg: &Config) -> Disk {
+        Disk { what, dir, gauge: Mutex::new(DiskGauge::new(needs, cfg.lake.part_minutes)) }
     }
 }

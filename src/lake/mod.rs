@@ -134,7 +134,7 @@ impl LakeFormat {
     }
 }
 
-/// Everything that shapes the bytes of a file besides its rows.
+/// Everything that shapes a part besides the log: where it ends, and the bytes of its files besides their rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteSettings {
     /// Rows of a full row group; text-heavy tables take less, see [`WriteSettings::group_rows`].
@@ -149,8 +149,20 @@ pub struct WriteSettings {
     /// What is published.
     #[serde(default, skip_serializing_if = "LakeFormat::is_parquet")]
     pub format: LakeFormat,
+    /// Minutes of an hour after which a part ends: 60 or a divisor of it.
+    #[serde(default = "whole_hour", skip_serializing_if = "is_whole_hour")]
+    pub part_minutes: u64,
     /// Written as `tapedeck <version>` to `created_by`.
     pub version: String,
+}
+
+/// What manifests and states that do not name `part_minutes` were made with.
+fn whole_hour() -> u64 {
+    60
+}
+
+fn is_whole_hour(part_minutes: &u64) -> bool {
+    *part_minutes == whole_hour()
 }
 
 impl Default for WriteSettings {
@@ -163,6 +175,7 @@ impl Default for WriteSettings {
             zstd_level: 3,
             numeric: Numeric::Double,
             format: LakeFormat::Parquet,
+            part_minutes: whole_hour(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }

@@ -6,7 +6,8 @@
 //! lake/.staging/<venue>-<YYYYMMDDHH>-<log8>-<first seq, 16 hex>/<table>.<piece, 6 digits>.parquet
 //! ```
 //!
-//! All times are UTC. A part is what one log gives to one hour; an hour drained while open gives a second part.
+//! All times are UTC. A part is what one log gives to one hour, or to `[lake] part_minutes` of it; an hour drained while
+//! open gives one part more.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -31,6 +31,9 @@ pub use row::{Decoded, Rows};
 pub use symbol::{Interner, Symbol, SymbolId, SymbolKind};
 pub use words::{Channel, UnknownWord, VenueId};
 
+/// One message of any venue, and one answer over REST, may be this large; also the largest record of the log. Bytes.
+pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
 /// The market of that name.
 pub fn venue(id: VenueId) -> &'static dyn Venue {
     match id {

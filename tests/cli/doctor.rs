@@ -28,6 +28,8 @@ fn every_check_says_something_and_nothing_is_left_behind() {
     let findings = answer["findings"].as_array().unwrap();
     for what in [
         "disk room",
+        "directories",
+        "largest frame",
         "file system",
         "disk writes",
         "open files",

@@ -11,7 +11,7 @@ fn config(dir: &Path, keys: &str) -> PathBuf {
     std::fs::write(
         &path,
         format!(
-            "[data]\ndir = {:?}\n[wal]\nsegment_mib = 1\n[proxy]\nurl = \"socks5://127.0.0.1:{}\"\n[collector]\nlisten = \"127.0.0.1:{}\"\n[venues.binance-usdm]\nsymbols = [\"BTCUSDT\"]\nchannels = [\"agg_trades\"]\nrest_url = \"http://exchange.invalid\"\nws_url = \"ws://exchange.invalid\"\n{keys}",
+            "[data]\ndir = {:?}\n[wal]\nsegment_mib = 32\n[proxy]\nurl = \"socks5://127.0.0.1:{}\"\n[collector]\nlisten = \"127.0.0.1:{}\"\n[venues.binance-usdm]\nsymbols = [\"BTCUSDT\"]\nchannels = [\"agg_trades\"]\nrest_url = \"http://exchange.invalid\"\nws_url = \"ws://exchange.invalid\"\n{keys}",
             dir.join("data").display().to_string(),
             free_port(),
             free_port(),

@@ -12,7 +12,7 @@ use serde::Serialize;
 use self::checks::{Finding, Verdict};
 use super::{ConfigArg, load, print_out};
 use crate::clock;
-use crate::config::{Config, check};
+use crate::config::{Config, Problem, check, places, room};
 use crate::memory::sample::Places;
 
 /// Arguments of `tapedeck doctor`.
@@ -48,12 +48,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
 fn examine(cfg: &Config) -> Vec<Finding> {
     let text = |path: &str| std::fs::read_to_string(path).ok();
     let number = |path: &str, field: usize| text(path)?.split_whitespace().nth(field)?.parse::<u64>().ok();
-    let mut all = Vec::new();
-    let disk = check::disk(cfg);
-    all.push(match disk.first() {
-        Some(p) => Finding::bad("disk room", p.what.clone(), p.fix.clone()),
-        None => Finding::ok("disk room", "enough for the first segments of every venue and as much again"),
-    });
+    let mut all = disk_room(cfg);
+    all.extend(found("directories", places::check(cfg), "on one file system where files are moved, and writable"));
+    all.extend(found("largest frame", places::largest_frame(cfg), "a segment takes every frame that may come"));
     all.push(checks::file_system(nearest_type(&cfg.data_dir)));
     all.push(match sync_times(&cfg.data_dir) {
         Ok(times) => checks::sync(&times),
@@ -89,6 +86,23 @@ fn examine(cfg: &Config) -> Vec<Finding> {
         cfg.warnings().into_iter().map(|w| Finding::unwise("settings", format!("{}: {}", w.key, w.what), w.fix)),
     );
     all
+}
+
+/// One finding for each problem, or that all is well.
+fn found(what: &'static str, problems: impl IntoIterator<Item = Problem>, well: &str) -> Vec<Finding> {
+    let bad: Vec<Finding> = problems.into_iter().map(|p| Finding::bad(what, p.what, p.fix)).collect();
+    if bad.is_empty() { vec![Finding::ok(what, well)] } else { bad }
+}
+
+/// Room for the first segments, and for the log until the part made from it is published.
+fn disk_room(cfg: &Config) -> Vec<Finding> {
+    const WHAT: &str = "disk room";
+    let (short, unwise) = room::of_a_part(cfg);
+    if let Some(warning) = unwise {
+        return vec![Finding::unwise(WHAT, warning.what, warning.fix)];
+    }
+    let well = room::LogRoom::of(cfg).map_or_else(|| "no venue is recorded".to_owned(), |room| room.text());
+    found(WHAT, room::first(cfg).into_iter().chain(short), &well)
 }
 
 /// The type of the file system that holds `dir` or its nearest parent, as statfs numbers it.
