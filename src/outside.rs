@@ -56,9 +56,11 @@ pub fn log_status(cfg: &Config, venue: VenueId) -> LogStatus {
         s.problem = Some("nothing was recorded yet".into());
         return s;
     }
+    let mut repairing = None;
     match wal_format::log_state(&dir) {
         Ok(state) => {
             s.collector_running = state.writer_alive;
+            repairing = state.repairing;
             s.segments = state.segments.len();
             s.segment_bytes = state.segments.iter().map(|g| g.bytes).sum();
             s.spilled_segments = state.segments.iter().filter(|g| g.spilled.is_some()).count();
@@ -72,7 +74,11 @@ pub fn log_status(cfg: &Config, venue: VenueId) -> LogStatus {
         Err(err) => s.problem = Some(err.to_string()),
     }
     if s.problem.is_none() && !s.collector_running {
-        s.problem = Some("no collector is running".into());
+        let pid = repairing.and_then(|by| by.pid).map_or_else(String::new, |pid| format!(" by process {pid}"));
+        s.problem = Some(match repairing {
+            Some(_) => format!("no collector is running; the end of its log is being repaired{pid}"),
+            None => "no collector is running".into(),
+        });
     }
     s
 }

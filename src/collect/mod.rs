@@ -63,6 +63,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
+use wal_format::lock::Role;
 use wal_format::{LogWriter, OpenError};
 
 use self::backoff::{Backoff, random};
@@ -345,6 +346,13 @@ async fn tick(feed: Arc<Feed>) {
 /// A log that cannot be opened, as a person must read it: what, where, what to do.
 fn explain(id: VenueId, dir: &Path, err: &OpenError) -> anyhow::Error {
     let (what, fix) = match err {
+        OpenError::LockHeld { role: Role::Repair, pid, .. } => (
+            format!(
+                "a compactor of an earlier version repairs the log of {id} and lets no collector in{}",
+                pid.map_or_else(String::new, |pid| format!(" (pid {pid})"))
+            ),
+            "wait until it is done, or update it",
+        ),
         OpenError::LockHeld { pid, .. } => (
             format!(
                 "the log of {id} is in use by another process{}",

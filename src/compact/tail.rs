@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use wal_format::lock::{LogLock, Role};
 use wal_format::{LogReader, Position, ReaderOptions, RepairError, SegmentId, Waiter};
 
 use crate::clock;
@@ -98,7 +99,8 @@ impl Tail {
 /// When the repair failed.
 pub fn repair_if_free(dir: &Path) -> anyhow::Result<bool> {
     match wal_format::repair(dir) {
-        Ok(_) => Ok(true),
+        // A writer may have come meanwhile: repairs make none wait.
+        Ok(_) => Ok(LogLock::holder(dir).is_none_or(|holder| holder.role != Role::Writer)),
         Err(RepairError::LockHeld { .. }) => Ok(false),
         Err(err) => Err(err).with_context(|| format!("repair the log {}", dir.display())),
     }

@@ -13,7 +13,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::control::Control;
@@ -85,11 +85,15 @@ impl Active {
 
 /// Background repair of earlier tails; joined when dropped, so that nothing of this writer
 /// touches the log after its lock is gone.
-pub(crate) struct RepairThread(pub Option<std::thread::JoinHandle<()>>);
+pub(crate) struct RepairThread {
+    pub stop: Arc<AtomicBool>,
+    pub thread: Option<std::thread::JoinHandle<()>>,
+}
 
 impl Drop for RepairThread {
     fn drop(&mut self) {
-        if let Some(thread) = self.0.take() {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
             // A panic there left old tails as they were; the next start repairs them.
             let _ = thread.join();
         }

@@ -7,6 +7,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::lineage::LineageError;
+use crate::lock::Role;
 use crate::record::Seq;
 use crate::slots::SlotError;
 
@@ -15,13 +16,16 @@ use crate::slots::SlotError;
 pub enum LockError {
     /// Another process (or another handle of this one) holds it.
     #[error(
-        "{} is held by another process{}",
+        "{} is held by another process{}{}",
         path.display(),
+        if *role == Role::Repair { ", for a repair" } else { "" },
         pid.map_or(String::new(), |pid| format!(" (pid {pid})"))
     )]
     Held {
         /// The lock file.
         path: PathBuf,
+        /// What for.
+        role: Role,
         /// As written into the file by the holder.
         pid: Option<u32>,
         /// When the holder took it, ns since 1970-01-01 UTC, as written by the holder.
@@ -40,15 +44,18 @@ pub enum LockError {
 /// A writer or a reader could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another writer, or a repair, owns the log.
+    /// Another writer owns the log, or a repair by version 1, which lets no writer in, took too long.
     #[error(
-        "the log is in use by another process: {}{}",
+        "the log is in use by another process{}: {}{}",
+        if *role == Role::Repair { ", which repairs it" } else { "" },
         path.display(),
         pid.map_or(String::new(), |pid| format!(" (pid {pid})"))
     )]
     LockHeld {
         /// The lock file.
         path: PathBuf,
+        /// What it is held for.
+        role: Role,
         /// As written into the file by the holder.
         pid: Option<u32>,
         /// When the holder took it, ns since 1970-01-01 UTC, as written by the holder.
@@ -124,7 +131,9 @@ pub enum OpenError {
 impl From<LockError> for OpenError {
     fn from(error: LockError) -> Self {
         match error {
-            LockError::Held { path, pid, since_wall_ns } => OpenError::LockHeld { path, pid, since_wall_ns },
+            LockError::Held { path, role, pid, since_wall_ns } => {
+                OpenError::LockHeld { path, role, pid, since_wall_ns }
+            }
             LockError::Io { path, source } => OpenError::Io { action: "lock", path, source },
         }
     }

@@ -120,8 +120,12 @@ const FOOTER_INDEX_ENTRY_BYTES: u64 = 24;
 pub const SEGMENT_SUFFIX: &str = ".wal";
 /// Suffix of a file in preparation; nothing but its creator looks inside.
 pub const TMP_SUFFIX: &str = ".tmp";
-/// Held by the writer (or by recovery) through an exclusive flock.
+/// Held by the writer and by a repair through a shared flock; see [`crate::lock`].
 pub const LOCK_FILE: &str = "LOCK";
+/// Held by the writer through an exclusive flock.
+pub const WRITER_LOCK_FILE: &str = "WRITER";
+/// Held by a repair through an exclusive flock.
+pub const REPAIR_LOCK_FILE: &str = "REPAIR";
 /// Two-slot file: identity of the log, last epoch, first unused segment id.
 pub const EPOCH_FILE: &str = "EPOCH";
 /// Status page of the running writer.

@@ -11,6 +11,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::ack;
 use crate::append::{Active, LogWriter, Parts, RepairThread};
@@ -19,9 +21,12 @@ use crate::control::{Control, ControlState};
 use crate::epoch::{EpochFile, EpochState};
 use crate::error::{CloseError, OpenError};
 use crate::incarnation::{Incarnation, Run};
-use crate::layout::{ACKS_DIR, CONTROL_FILE, EPOCH_FILE, LOCK_FILE, QUARANTINE_DIR};
+use crate::layout::{
+    ACKS_DIR, CONTROL_FILE, EPOCH_FILE, LOCK_FILE, QUARANTINE_DIR, REPAIR_LOCK_FILE, WRITER_LOCK_FILE,
+};
 use crate::options::LogOptions;
 use crate::prepare::{self, Maker, Preparer};
+use crate::read_error::RepairError;
 use crate::record::{Kind, SegmentId, Seq};
 use crate::segment;
 use crate::slots::SlotError;
@@ -30,6 +35,11 @@ use crate::stats::WriterStats;
 use crate::storage::Entry;
 use crate::survey::{Survey, survey};
 use crate::sync::{Syncer, SyncerSetup};
+
+/// How long a writer on a full disk waits for another process to end its repair, to use what earlier runs left unused.
+const REPAIR_MOST: Duration = Duration::from_secs(10);
+/// Between two looks.
+const REPAIR_PAUSE: Duration = Duration::from_millis(20);
 
 impl LogWriter {
     /// Opens the log in `dir` for appending, creating it if there is none. On return the first
@@ -48,6 +58,8 @@ impl LogWriter {
         storage.create_dir_all(dir).map_err(io("create the directory"))?;
         let now = (options.clock)();
         let lock = storage.lock(dir, now)?;
+        // Whoever repairs the tails of earlier runs meanwhile may be looking at any file that is there.
+        let mut alone = storage.lock_repairs(dir).ok();
         let mut warnings = storage.warnings(dir);
 
         let mut entries = storage.list(dir).map_err(io("list"))?;
@@ -79,7 +91,8 @@ impl LogWriter {
 
         warnings.extend(spill::tidy(&*storage, dir, &options.spill_dirs, &log_uuid, options.segment_bytes));
         let all: Vec<String> = entries.iter().filter(|e| !e.is_dir).map(|e| e.name.clone()).collect();
-        let donors = prepare::collect_donors(&options, dir, &all).map_err(io("set aside unused segments in"))?;
+        let donors = prepare::collect_donors(&options, dir, &all, alone.is_some())
+            .map_err(io("set aside unused segments in"))?;
         let stats = Arc::new(WriterStats::default());
         let mut maker = Maker {
             dir: dir.to_path_buf(),
@@ -92,7 +105,8 @@ impl LogWriter {
             stats: Arc::clone(&stats),
         };
         // The store of the new epoch is part of making its first segment.
-        let first = make_first(&mut maker)?;
+        let first = make_first(&mut maker, &all, &mut alone)?;
+        drop(alone);
         let active = Active::new(first, Seq::new(epoch, 0)).map_err(io("map the first segment in"))?;
 
         let syncer = Syncer::start(SyncerSetup {
@@ -176,7 +190,7 @@ fn foreign(dir: &Path, entries: &[Entry], warnings: &mut Vec<String>) -> Result<
         let is_segment = segment::parse_file_name(name).is_some() || segment::parse_tmp_name(name).is_some();
         let ours = match name {
             ACKS_DIR | QUARANTINE_DIR => entry.is_dir,
-            LOCK_FILE | EPOCH_FILE | CONTROL_FILE => !entry.is_dir,
+            LOCK_FILE | WRITER_LOCK_FILE | REPAIR_LOCK_FILE | EPOCH_FILE | CONTROL_FILE => !entry.is_dir,
             _ if is_segment => !entry.is_dir,
             // Compressed segments.
             _ => name.ends_with(".wal.zst") || name.ends_with(".wal.zst.tmp"),
@@ -184,7 +198,8 @@ fn foreign(dir: &Path, entries: &[Entry], warnings: &mut Vec<String>) -> Result<
         if ours {
             continue;
         }
-        let reserved = is_segment || [ACKS_DIR, QUARANTINE_DIR, LOCK_FILE, EPOCH_FILE, CONTROL_FILE].contains(&name);
+        let own = [ACKS_DIR, QUARANTINE_DIR, LOCK_FILE, WRITER_LOCK_FILE, REPAIR_LOCK_FILE, EPOCH_FILE, CONTROL_FILE];
+        let reserved = is_segment || own.contains(&name);
         if reserved {
             return Err(OpenError::ForeignFile { path: dir.join(name) });
         }
@@ -247,13 +262,25 @@ fn first_free(
 }
 
 /// The segment of the new run's first records: allocated anew, which takes no look at any old
-/// file; on a full disk one that an earlier run left unused.
-fn make_first(maker: &mut Maker) -> Result<segment::Segment, OpenError> {
+/// file; on a full disk one of `names` that an earlier run left unused, once nobody repairs them any more.
+fn make_first(
+    maker: &mut Maker,
+    names: &[String],
+    alone: &mut Option<Box<dyn Send>>,
+) -> Result<segment::Segment, OpenError> {
     let error = match maker.make(false) {
         Ok(segment) => return Ok(segment),
         Err(error) => error,
     };
     let full = prepare::is_no_space(&error);
+    let until = Instant::now() + REPAIR_MOST;
+    while full && alone.is_none() && Instant::now() < until {
+        std::thread::sleep(REPAIR_PAUSE);
+        *alone = maker.options.storage.lock_repairs(&maker.dir).ok();
+        if alone.is_some() {
+            maker.donors = prepare::collect_donors(&maker.options, &maker.dir, names, true).unwrap_or_default();
+        }
+    }
     if full
         && !maker.donors.is_empty()
         && let Ok(segment) = maker.make(true)
@@ -272,15 +299,25 @@ fn make_first(maker: &mut Maker) -> Result<segment::Segment, OpenError> {
 
 fn repair_thread(dir: &Path, before: SegmentId) -> Option<RepairThread> {
     let dir: PathBuf = dir.to_path_buf();
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&stop);
     std::thread::Builder::new()
         .name("wal-repair".to_owned())
         .spawn(move || {
-            // What it did shows in the segments; what it could not do, in what readers wait for.
-            let _ = crate::repair::repair_tails(&dir, Some(before), crate::repair::Mode::Salvage);
+            // What it did shows in the segments; what it could not do, in what readers wait for. Another process may
+            // be at it: what that one leaves is looked at then.
+            while !asked.load(Ordering::Relaxed)
+                && matches!(
+                    crate::repair::repair_tails(&dir, Some(before), crate::repair::Mode::Salvage),
+                    Err(RepairError::LockHeld { .. })
+                )
+            {
+                std::thread::sleep(REPAIR_PAUSE);
+            }
         })
         // Without the thread old tails wait for the next start; appending must not.
         .ok()
-        .map(|thread| RepairThread(Some(thread)))
+        .map(|thread| RepairThread { stop, thread: Some(thread) })
 }
 
 /// The receive time of the log's last record, as far as the status page of the run before tells: times go on from

@@ -398,8 +398,14 @@ impl Ahead {
 
 /// Files of earlier runs that were allocated and never used: prepared segments above the last
 /// used one, and segments still in preparation. They are set aside under their temporary names.
-/// Temporary files that cannot be used are removed.
-pub(crate) fn collect_donors(options: &LogOptions, dir: &Path, names: &[String]) -> io::Result<VecDeque<PathBuf>> {
+/// Temporary files that cannot be used are removed. Not `alone`, beside another process that repairs, segments stay
+/// what they are: it may be about to write into one.
+pub(crate) fn collect_donors(
+    options: &LogOptions,
+    dir: &Path,
+    names: &[String],
+    alone: bool,
+) -> io::Result<VecDeque<PathBuf>> {
     let storage = &*options.storage;
     let mut donors = VecDeque::new();
     for name in names {
@@ -415,7 +421,8 @@ pub(crate) fn collect_donors(options: &LogOptions, dir: &Path, names: &[String])
             storage.remove(&path)?;
         }
     }
-    let mut segments: Vec<SegmentId> = names.iter().filter_map(|name| segment::parse_file_name(name)).collect();
+    let mut segments: Vec<SegmentId> =
+        names.iter().filter(|_| alone).filter_map(|name| segment::parse_file_name(name)).collect();
     segments.sort_unstable();
     // Ids are used in order: the first used segment from the top ends the search.
     while let Some(id) = segments.pop() {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use crate::archive::ArchiveFault;
 use crate::error::{LockError, OpenError};
 use crate::lineage::{CheckpointError, LineageError, hex};
+use crate::lock::Role;
 use crate::slots::SlotError;
 
 /// A step of a reader failed. The reader stays where it is.
@@ -100,13 +101,16 @@ pub type StateError = ReadError;
 pub enum RepairError {
     /// A writer lives, or another repair is at work.
     #[error(
-        "the log is in use by another process: {}{}",
+        "the log is in use by another process{}: {}{}",
+        if *role == Role::Repair { ", which repairs it" } else { "" },
         path.display(),
         pid.map_or(String::new(), |pid| format!(" (pid {pid})"))
     )]
     LockHeld {
         /// The lock file.
         path: PathBuf,
+        /// What it is held for.
+        role: Role,
         /// As written into the file by the holder.
         pid: Option<u32>,
     },
@@ -142,7 +146,7 @@ pub enum RepairError {
 impl From<LockError> for RepairError {
     fn from(error: LockError) -> Self {
         match error {
-            LockError::Held { path, pid, .. } => RepairError::LockHeld { path, pid },
+            LockError::Held { path, role, pid, .. } => RepairError::LockHeld { path, role, pid },
             LockError::Io { path, source } => RepairError::Io { path, source },
         }
     }

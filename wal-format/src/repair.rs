@@ -12,8 +12,9 @@
 //! before, so a crash in the middle leaves the same walk to be done once more. Segments are
 //! repaired oldest first, so that a hole at a segment's start knows the seq it begins with.
 //!
-//! Runs in two places: [`repair`] takes the log's LOCK (the compactor calls it when the collector
-//! stays dead), [`repair_tails`] runs beside a new writer that already holds it.
+//! Runs in two places: [`repair`] while no writer lives (the compactor calls it when the collector stays dead), and
+//! [`repair_tails`] beside a new writer. One of them at a time, under the lock for repairs ([`crate::lock`]), which
+//! makes no writer wait: one that starts meanwhile appends to segments of its own.
 
 mod write;
 
@@ -110,8 +111,8 @@ pub fn repair(dir: &Path) -> Result<RepairReport, RepairError> {
 /// # Errors
 /// As [`repair`]; in [`Mode::Strict`] also [`RepairError::Damaged`].
 pub fn repair_with(dir: &Path, mode: Mode) -> Result<RepairReport, RepairError> {
-    let _lock = LogLock::take(dir)?;
-    repair_tails(dir, None, mode)
+    let (ids, _lock) = begin(dir)?;
+    repair_tails_as(dir, &ids, None, mode, crate::boot::boot_id())
 }
 
 /// As [`repair`], as if the machine had been restarted since the writer died: for crash tests
@@ -121,27 +122,33 @@ pub fn repair_with(dir: &Path, mode: Mode) -> Result<RepairReport, RepairError> 
 /// As [`repair`].
 #[cfg(feature = "sim")]
 pub fn repair_after_power_loss(dir: &Path) -> Result<RepairReport, RepairError> {
-    let _lock = LogLock::take(dir)?;
-    repair_tails_as(dir, None, Mode::Salvage, [0xEE; 16])
+    let (ids, _lock) = begin(dir)?;
+    repair_tails_as(dir, &ids, None, Mode::Salvage, [0xEE; 16])
 }
 
-/// Repairs the segments below `before` (all if `None`). The caller holds the LOCK: a new writer
-/// passes its own first segment.
+/// The segments there are, and the lock that nobody else repairs them. In this order: a writer that starts after the
+/// lock has found none may append to any segment that it makes, but to none of these.
+fn begin(dir: &Path) -> Result<(Vec<SegmentId>, LogLock), RepairError> {
+    Ok((segment_files(dir)?, LogLock::take_for_repair(dir)?))
+}
+
+/// Repairs the segments below `before`, for a new writer that passes its own first segment.
 ///
 /// # Errors
-/// As [`repair_with`], without the lock.
+/// [`RepairError::LockHeld`] while another process repairs them; else as [`repair_with`].
 pub fn repair_tails(dir: &Path, before: Option<SegmentId>, mode: Mode) -> Result<RepairReport, RepairError> {
-    repair_tails_as(dir, before, mode, crate::boot::boot_id())
+    let _lock = LogLock::take_beside_writer(dir)?;
+    repair_tails_as(dir, &segment_files(dir)?, before, mode, crate::boot::boot_id())
 }
 
 fn repair_tails_as(
     dir: &Path,
+    ids: &[SegmentId],
     before: Option<SegmentId>,
     mode: Mode,
     boot_id: [u8; 16],
 ) -> Result<RepairReport, RepairError> {
     let mut report = RepairReport::default();
-    let ids = segment_files(dir)?;
     let lineage = lineage(dir).map_err(ReadError::from)?;
     let acked: Vec<Position> = ack::all(dir).into_iter().map(|ack| ack.position).collect();
     let control = control::read(dir);

@@ -22,6 +22,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::LockError;
+use crate::lock::Role;
 use crate::record::ClockPair;
 use crate::storage::{Entry, Storage, StorageFile};
 use crate::sys::Window;
@@ -480,7 +481,12 @@ impl Storage for SimStorage {
     fn lock(&self, dir: &Path, _now: ClockPair) -> Result<Box<dyn Send>, LockError> {
         let mut state = self.lock_state();
         if state.held.iter().any(|held| held == dir) {
-            return Err(LockError::Held { path: dir.to_path_buf(), pid: None, since_wall_ns: None });
+            return Err(LockError::Held {
+                path: dir.to_path_buf(),
+                role: Role::Writer,
+                pid: None,
+                since_wall_ns: None,
+            });
         }
         state.held.push(dir.to_path_buf());
         drop(state);

@@ -12,7 +12,7 @@ use crate::footer::FooterSummary;
 use crate::incarnation::{Incarnation, Run};
 use crate::layout::{ACKS_DIR, DATA_START, QUARANTINE_DIR};
 use crate::lineage::{self, Foreign, Lineage, LineageError};
-use crate::lock::LogLock;
+use crate::lock::{LockHolder, LogLock, Role};
 use crate::read_error::{AckError, StateError};
 use crate::record::{Position, SegmentId, Seq};
 use crate::segment;
@@ -114,8 +114,10 @@ pub struct AckState {
 /// A log seen from outside.
 #[derive(Debug)]
 pub struct LogState {
-    /// Some process holds the log's LOCK.
+    /// A writer lives.
     pub writer_alive: bool,
+    /// A repair that is at work; not told while a writer lives, whose own it may be.
+    pub repairing: Option<LockHolder>,
     /// What the running (or last) writer said about itself: hints, not evidence.
     pub control: Option<ControlState>,
     /// The segments, oldest first.
@@ -263,8 +265,10 @@ pub fn log_state(dir: &Path) -> Result<LogState, StateError> {
         .into_iter()
         .map(|name| quarantine.join(name))
         .collect();
+    let holder = LogLock::holder(dir);
     Ok(LogState {
-        writer_alive: LogLock::holder(dir).is_some(),
+        writer_alive: holder.is_some_and(|holder| holder.role == Role::Writer),
+        repairing: holder.filter(|holder| holder.role == Role::Repair),
         control: control::read(dir),
         segments,
         acks,

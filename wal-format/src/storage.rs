@@ -8,7 +8,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::durable;
@@ -89,6 +89,14 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// [`LockError::Held`] if someone has it.
     fn lock(&self, dir: &Path, now: ClockPair) -> Result<Box<dyn Send>, LockError>;
+
+    /// Keeps repairs by other processes out of the log in `dir` until the guard is dropped.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] while one is at work.
+    fn lock_repairs(&self, _dir: &Path) -> Result<Box<dyn Send>, LockError> {
+        Ok(Box::new(()))
+    }
 
     /// Why this place is risky for a log, in sentences for a person; empty if it is not.
     fn warnings(&self, _dir: &Path) -> Vec<String> {
@@ -233,6 +241,10 @@ impl Storage for OsStorage {
         Ok(Box::new(LogLock::take_noting(dir, Some(now))?))
     }
 
+    fn lock_repairs(&self, dir: &Path) -> Result<Box<dyn Send>, LockError> {
+        Ok(Box::new(LogLock::take_beside_writer(dir)?))
+    }
+
     fn warnings(&self, dir: &Path) -> Vec<String> {
         file_system_warning(dir).into_iter().collect()
     }
@@ -344,11 +356,6 @@ fn file_system_warning(dir: &Path) -> Option<String> {
         magic::FUSE => Some(format!("{dir} is on a FUSE file system: shared mappings and syncs depend on its driver")),
         other => Some(format!("{dir} is on a file system of unknown type {other:#x}: the log was not tried on it")),
     }
-}
-
-/// The path of a log's lock file.
-pub(crate) fn lock_path(dir: &Path) -> PathBuf {
-    dir.join(crate::layout::LOCK_FILE)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use wal_format::{
     Append, AppendError, ClockPair, FooterSummary, Kind, LogOptions, LogReader, LogWriter, OpenError, Position,
-    ReaderOptions, ReceiveClock, SealedBy, Seq, Step, SyncPolicy, flags, layout, segment,
+    ReaderOptions, ReceiveClock, SealedBy, Seq, Step, SyncPolicy, flags, layout, list_segments, segment,
 };
 
 const T0: u64 = 1_800_000_000_000_000_000;
@@ -338,6 +338,38 @@ fn a_dropped_writer_loses_nothing_and_the_next_one_goes_on_in_a_fresh_segment() 
     let frames = kinds(&got, Kind::Data);
     assert_eq!(frames.len(), 900);
     assert!(frames.iter().enumerate().all(|(n, g)| g.payload == [(n / 300) as u8; 300]));
+}
+
+#[test]
+fn a_writer_starts_while_another_process_repairs_and_takes_none_of_the_files_that_one_may_be_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let hands = Hands::new();
+    let mut writer = LogWriter::open(dir.path(), options(&hands)).unwrap();
+    writer.append(&data(T0, b"before")).unwrap();
+    while writer.stats().ready.get() < 2 {
+        std::thread::yield_now();
+    }
+    let (tail, stats) = (writer.segment(), writer.stats());
+    drop(writer);
+    let before: Vec<_> = list_segments(dir.path()).unwrap().iter().map(|s| s.id).collect();
+    assert!(before.len() >= 3 && stats.reused.get() == 0);
+
+    let repair = wal_format::lock::LogLock::take_for_repair(dir.path()).unwrap();
+    let mut writer = LogWriter::open(dir.path(), options(&hands)).unwrap();
+    writer.append(&data(T0 + 1, b"after")).unwrap();
+    assert!(before.iter().all(|id| writer.segment() > *id));
+    let now: Vec<_> = list_segments(dir.path()).unwrap().iter().map(|s| s.id).collect();
+    assert!(before.iter().all(|id| now.contains(id)), "prepared segments stay what they are: {before:?}, {now:?}");
+    let sealed = || list_segments(dir.path()).unwrap().iter().any(|s| s.id == tail && s.sealed);
+    assert!(!sealed(), "the other one has not come to it yet");
+    drop(repair);
+    // The writer's own repair does what is left.
+    while !sealed() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    writer.close().unwrap();
+    let got = read_all(dir.path());
+    assert_eq!(kinds(&got, Kind::Data).iter().map(|g| &g.payload[..]).collect::<Vec<_>>(), [&b"before"[..], b"after"]);
 }
 
 #[test]
