@@ -20,6 +20,10 @@ pub struct Args {
     /// Work the logs off to their present end, publish everything, the open hour too, and exit.
     #[arg(long)]
     drain: bool,
+    /// Go on with this log (a venue, or VENUE.repair) although what was acknowledged is neither in the lake nor in the
+    /// log: the loss is told in the next manifest. Without it such a log stops. May be given several times.
+    #[arg(long, value_name = "LOG")]
+    accept_loss: Vec<String>,
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
@@ -38,6 +42,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         let mode = if args.drain { Mode::Drain } else { Mode::Follow };
         let health = Arc::new(Health::of_compactor(&cfg));
         status.watched_by(Arc::clone(&health));
+        status.accept_loss_of(args.accept_loss);
         if mode == Mode::Drain {
             let candles = candles(&cfg, mode, &shutdown, &pressure).await?;
             let outcome = compact::run(cfg.clone(), mode, shutdown, status).await;

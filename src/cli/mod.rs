@@ -23,6 +23,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 
 use crate::collect::Reload;
+use crate::compact::resume::EvidenceMissing;
 use crate::config::{Config, ConfigErrors, Problem, places};
 use crate::shutdown::Shutdown;
 
@@ -32,6 +33,8 @@ pub const EXIT_OK: u8 = 0;
 pub const EXIT_FAILURE: u8 = 1;
 /// Arguments or configuration are wrong.
 pub const EXIT_USAGE: u8 = 2;
+/// A log stopped because what it was acknowledged for is missing, or cannot be believed: a person has to look.
+pub const EXIT_EVIDENCE: u8 = 10;
 /// Somebody stopped it (Ctrl-C); it can go on.
 pub const EXIT_STOPPED: u8 = 130;
 
@@ -117,6 +120,9 @@ pub fn explain(err: &anyhow::Error) -> String {
 pub fn exit_code(err: &anyhow::Error) -> u8 {
     if err.is::<Stopped>() {
         return EXIT_STOPPED;
+    }
+    if err.chain().any(|c| c.is::<EvidenceMissing>()) {
+        return EXIT_EVIDENCE;
     }
     if err.chain().any(|c| c.is::<ConfigErrors>() || c.is::<Usage>()) { EXIT_USAGE } else { EXIT_FAILURE }
 }

@@ -176,7 +176,7 @@ fn link(
     sha256: &str,
     removed: &BTreeSet<String>,
 ) -> anyhow::Result<()> {
-    let what = format!("{} {}-{:016x}", part.hour, part.log8, part.first_seq);
+    let what = format!("{} {}", part.hour, part.stem());
     if chain.parts == 0 {
         (chain.venue, chain.log) = (m.venue.clone(), m.log.clone());
         chain.first_hour.clone_from(&m.hour);

@@ -10,10 +10,12 @@
 //! cover everything from the first record of the one to the end of the other, also what no part has records of: what a
 //! log lost between two parts is told by the later one. Where a manifest is damaged or gone the range ends.
 //!
-//! Names carry the first seq of their part, so that only manifests around the segments in question are read.
+//! Of a manifest that another copy of the log published (the log was restored from a backup, or is a clone) counts what
+//! both copies hold: its runs up to the last common one ([`Place::own_end`]).
+//!
+//! Names carry hour and first seq of their part, so that only manifests around the segments in question are read.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use super::resume::manifests_since;
 use super::stage::Place;
@@ -29,27 +31,25 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// What the lake says about the records from `first`, which was received in hour `since`, to `last`.
+    /// What the lake says about the records from hour `since` on, up to `last`.
     ///
     /// # Errors
     /// When the lake cannot be listed.
-    pub fn load(place: &Place, since: Hour, first: u64, last: u64) -> anyhow::Result<Self> {
-        let mut paths: BTreeMap<u64, PathBuf> = BTreeMap::new();
+    pub fn load(place: &Place, since: Hour, last: u64) -> anyhow::Result<Self> {
         // The hour of a part is never before that of its records.
-        for (part, path) in manifests_since(&place.lake, &place.venue, since)? {
-            if place.owns(&part) && part.first_seq <= last {
-                paths.insert(part.first_seq, path);
-            }
-        }
-        // The last one that begins at or before the first record, and all behind it.
-        let from = paths.range(..=first).next_back().map_or(first, |(seq, _)| *seq);
+        let mut parts = manifests_since(&place.lake, &place.venue, since)?;
+        parts.retain(|(part, _)| place.owns(part) && part.first_seq <= last);
+        parts.sort_by_key(|(part, _)| part.first_seq);
         let mut coverage = Self::default();
-        let mut before: Vec<String> = Vec::new();
-        for path in paths.range(from..).map(|(_, path)| path) {
-            match Manifest::load_proven(&place.lake, path) {
+        // By the SHA-256 that the next one may name: the range it goes on with.
+        let mut links: BTreeMap<String, usize> = BTreeMap::new();
+        for (_, path) in parts {
+            match Manifest::load_proven(&place.lake, &path) {
                 Ok((m, sha256)) if place.is_of(&m) => {
-                    coverage.add(&m, &before);
-                    before = std::iter::once(sha256).chain(m.supersedes).collect();
+                    let Some(end) = place.own_end(&m) else { continue };
+                    let known = m.previous_sha256.as_ref().and_then(|previous| links.get(previous).copied());
+                    let range = coverage.add(known, m.first.seq, end.seq.get());
+                    links.extend(std::iter::once(sha256).chain(m.supersedes).map(|sha256| (sha256, range)));
                 }
                 Ok((m, _)) => coverage.unusable.push(format!("{} is of the log {}", path.display(), m.log)),
                 Err(err) => coverage.unusable.push(err.to_string()),
@@ -58,12 +58,17 @@ impl Coverage {
         Ok(coverage)
     }
 
-    /// `before`: SHA-256 by which `m` may name the manifest added last.
-    fn add(&mut self, m: &Manifest, before: &[String]) {
-        let linked = m.previous_sha256.as_ref().is_some_and(|previous| before.contains(previous));
-        match self.ranges.last_mut().filter(|_| linked) {
-            Some(range) => range.1 = m.end.seq,
-            None => self.ranges.push((m.first.seq, m.end.seq)),
+    /// Adds a manifest behind the range that it is linked to, if any; returns its range.
+    fn add(&mut self, linked: Option<usize>, first: u64, end: u64) -> usize {
+        match linked.and_then(|at| Some((at, self.ranges.get_mut(at)?))) {
+            Some((at, range)) => {
+                range.1 = range.1.max(end);
+                at
+            }
+            None => {
+                self.ranges.push((first, end));
+                self.ranges.len() - 1
+            }
         }
     }
 
@@ -83,7 +88,8 @@ mod tests {
     use wal_format::Seq;
 
     fn place(lake: &Path) -> Place {
-        Place::new(lake, "binance-spot", [0xAB; 16])
+        let (venue, log) = ("binance-spot".to_owned(), "ab".repeat(16));
+        Place { lake: lake.to_owned(), venue, log, lineage: None }
     }
 
     /// Publishes an account of [first, end) and returns its SHA-256.
@@ -95,7 +101,7 @@ mod tests {
         m.first = LogPosition { seq: first, ..LogPosition::default() };
         m.end = LogPosition { seq: end, ..LogPosition::default() };
         m.previous_sha256 = previous.map(str::to_owned);
-        let part = place.part(hour, Seq(first));
+        let part = place.part(hour, Seq(first), &[]);
         let json = m.to_json().unwrap();
         LocalStore::new(lake).publish_bytes(&json, &part.manifest(Path::new(""))).unwrap();
         crate::compact::hash::sha256_hex(&json)
@@ -109,11 +115,11 @@ mod tests {
         let two = publish(lake, 95, 200, Some(&one));
         let three = publish(lake, 200, 310, Some(&two));
         publish(lake, 310, 400, Some(&three));
-        let all = || Coverage::load(&place(lake), Hour(0), 0, 1_000).unwrap();
+        let all = || Coverage::load(&place(lake), Hour(0), 1_000).unwrap();
         assert!(all().covers(0, 399) && all().covers(89, 95) && !all().covers(390, 400));
         // Only what is asked for is read, and what lies before it still counts.
-        assert!(Coverage::load(&place(lake), Hour(200), 250, 260).unwrap().covers(250, 260));
-        let third = place(lake).part(Hour(200), Seq(200)).manifest(lake);
+        assert!(Coverage::load(&place(lake), Hour(200), 260).unwrap().covers(250, 260));
+        let third = place(lake).part(Hour(200), Seq(200), &[]).manifest(lake);
         let good = std::fs::read(&third).unwrap();
         std::fs::remove_file(&third).unwrap();
         assert!(all().covers(0, 199) && all().covers(310, 399));
@@ -134,7 +140,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         publish(dir.path(), 0, 90, None);
         publish(dir.path(), 90, 200, Some("0123"));
-        let coverage = Coverage::load(&place(dir.path()), Hour(0), 0, 300).unwrap();
+        let coverage = Coverage::load(&place(dir.path()), Hour(0), 300).unwrap();
         assert!(coverage.covers(0, 89) && coverage.covers(90, 199) && !coverage.covers(80, 95));
     }
 }

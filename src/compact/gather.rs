@@ -11,7 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use wal_format::{Kind, LossReason, LostRange, RecordRef, SegmentId, Seq, record};
+use wal_format::{Kind, LossReason, LostRange, RecordRef, Run, SegmentId, Seq, record};
 
 use super::decode::{FrameDecoder, Undecodable, Verdict};
 use super::dedupe::{Carrier, Dedupe, SavedDedupe};
@@ -93,6 +93,10 @@ pub struct Gatherer {
     previous_sha256: Option<String>,
     /// That of the open part.
     revision: Revision,
+    /// The run that the last record was of.
+    run: Option<Run>,
+    /// The run that nobody has named yet ([`Gatherer::unnamed_run`]).
+    unnamed: Option<u32>,
     /// The part being gathered, if any.
     pub part: Option<OpenPart>,
 }
@@ -126,6 +130,8 @@ impl Gatherer {
             lost_before: Vec::new(),
             previous_sha256: continuation.previous_sha256.clone(),
             revision: Revision::default(),
+            run: None,
+            unnamed: None,
             part: None,
         })
     }
@@ -226,6 +232,22 @@ impl Gatherer {
         self.previous_sha256 = Some(manifest_sha256);
     }
 
+    /// The epoch of the record just taken, if it is the first one of its run that is seen here: before anything else
+    /// [`Gatherer::name_run`] has to be told which run that is.
+    #[inline]
+    pub fn unnamed_run(&self) -> Option<u32> {
+        self.unnamed
+    }
+
+    /// Names the run of the record just taken.
+    #[cold]
+    pub fn name_run(&mut self, run: Run) {
+        (self.run, self.unnamed) = (Some(run), None);
+        if let Some(part) = &mut self.part {
+            part.enter(run);
+        }
+    }
+
     /// The open part, or the next one, is published anew.
     pub fn revise(&mut self, revision: Revision) {
         self.revision = revision;
@@ -262,10 +284,14 @@ impl Gatherer {
             let ends_ns = part_end_ns(hour, record.ts_recv_ns, self.settings.part_minutes);
             let mut part = OpenPart::new(hour, record.position, ends_ns, self.settings.clone());
             part.account.last_ts_recv_ns = record.ts_recv_ns;
+            part.runs.extend(self.run.filter(|run| run.epoch == record.seq.epoch()));
             for lost in self.lost_before.drain(..) {
                 note_lost(&mut part, &lost);
             }
             self.part = Some(part);
+        }
+        if self.run.is_none_or(|run| run.epoch != record.seq.epoch()) {
+            self.unnamed = Some(record.seq.epoch());
         }
         self.dedupe.record(record.ts_recv_ns);
         let mut common = Common {

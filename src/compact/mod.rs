@@ -128,13 +128,13 @@ pub async fn run(
         }
         for kind in [gather::LogKind::Collected, gather::LogKind::Repairs] {
             let worker = worker::Worker {
+                accept_loss: status.accepts_loss(&worker::log_name(id, kind)),
                 cfg: cfg.clone(),
                 id,
                 venue,
                 kind,
                 desk: desk.clone(),
                 archiver: archiver.clone(),
-                accept_loss: false,
                 mode,
                 shutdown: shutdown.clone(),
                 status: status.clone(),

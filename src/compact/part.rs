@@ -3,7 +3,7 @@
 //! Knows no record and no file: [`super::gather`] fills it, [`super::stage`] and [`super::publish`] empty it.
 
 use serde::{Deserialize, Serialize};
-use wal_format::Position;
+use wal_format::{Position, Run};
 
 use super::account::Account;
 use super::hash::PayloadHash;
@@ -92,6 +92,8 @@ pub struct OpenPart {
     pub first: Position,
     /// A record received at or behind this opens the next part, ns since 1970-01-01 UTC.
     pub ends_ns: u64,
+    /// Runs of the writer that its records are of, ascending.
+    pub runs: Vec<Run>,
     /// Settings of all its files: those of the time it began.
     pub settings: WriteSettings,
     /// By table, in the order of [`Table::ALL`].
@@ -115,11 +117,19 @@ impl OpenPart {
             hour,
             first,
             ends_ns,
+            runs: Vec::new(),
             tables: Table::ALL.iter().map(table).collect(),
             settings,
             account: Account::default(),
             hash: PayloadHash::default(),
             last_event: None,
+        }
+    }
+
+    /// Notes the run that the record just taken is of.
+    pub fn enter(&mut self, run: Run) {
+        if self.runs.last() != Some(&run) {
+            self.runs.push(run);
         }
     }
 

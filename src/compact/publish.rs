@@ -5,8 +5,9 @@
 //!                                                                                  (this is the commit)
 //! ```
 //!
-//! Until the manifest is there the part counts as not published: the next start gathers the rest of it again and
-//! publishes the same names with the same bytes. Once it is there, everything staged for the part is rubbish.
+//! Until the manifest is there the part counts as not published: the next start removes what was renamed of it, gathers
+//! the rest again and publishes the same names with the same bytes. Once it is there, everything staged for the part is
+//! rubbish. A name that is taken by something else stops the log: nothing is overwritten.
 //! If the books do not balance nothing is published and nothing may be retired.
 
 use std::fs::File;
@@ -20,8 +21,9 @@ use super::account::{Imbalance, LISTED_MAX};
 use super::failpoint::fail_point;
 use super::gather::Gatherer;
 use super::hash::{hash_all, hex, sha256_hex};
+use super::resume::EvidenceMissing;
 use super::stage::{Place, to_log_position};
-use crate::lake::manifest::ManifestFile;
+use crate::lake::manifest::{ManifestFile, runs_to_write};
 use crate::lake::{
     FileInfo, LakeError, LakeFormat, LakeStore, LocalStore, Manifest, Part, PieceFile, Table, join_pieces, staged_path,
     staging_dir, write_text,
@@ -114,6 +116,7 @@ pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) 
     for (table, tmp, info) in joined {
         // Relative to the lake, as the store wants it and the manifest tells it.
         let dest = part.file_as(Path::new(""), table, manifest.settings.format);
+        refuse_taken(&place.lake.join(&dest), &info.sha256)?;
         store.publish(&tmp, &dest)?;
         fail_point!("publish.after_rename", table);
         manifest.files.push(ManifestFile {
@@ -128,11 +131,26 @@ pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) 
     manifest.check()?;
     fail_point!("publish.before_manifest");
     let json = manifest.to_json()?;
+    refuse_taken(&part.manifest(&place.lake), &sha256_hex(&json))?;
     store.publish_bytes(&json, &part.manifest(Path::new("")))?;
     fail_point!("publish.after_manifest");
     gatherer.close();
     gatherer.chain_to(sha256_hex(&json));
     Ok(Some(Published { part, manifest }))
+}
+
+/// What stands under a name already must be what is published under it: nothing of another copy of the log, and nothing
+/// that somebody put there, is overwritten. What an interrupted publish left is gone by now ([`super::resume`]).
+fn refuse_taken(dest: &Path, sha256: &str) -> anyhow::Result<()> {
+    let file = match File::open(dest) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        opened => opened.with_context(|| format!("open {}", dest.display()))?,
+    };
+    let (sum, _) = hash_all(file).with_context(|| format!("read {}", dest.display()))?;
+    match hex(&sum.finalize()) == sha256 {
+        true => Ok(()),
+        false => Err(EvidenceMissing::Taken { path: dest.display().to_string() }.into()),
+    }
 }
 
 /// The joined file is read again to be written as text: it must still be what was joined.
@@ -174,6 +192,7 @@ fn account(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) -> a
     (m.revision, m.supersedes) = (revision.number, revision.supersedes);
     m.first = to_log_position(open.first);
     m.end = to_log_position(end);
+    m.epochs = runs_to_write(&open.runs);
     m.records = books.by_kind();
     m.frames = books.frames;
     m.channels = books.by_channel();

@@ -18,6 +18,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use wal_format::SegmentInfo;
 
 use self::pass::{Known, Log};
 pub use self::report::{PartReport, Report, Verdict};
@@ -70,9 +71,12 @@ pub fn replay(cfg: &Config, args: &ReplayArgs) -> anyhow::Result<Report> {
                 report.notes.push(format!("{id}: there is no log in {}", dir.display()));
             }
             for (uuid, shelf, first_segment) in found {
+                let segments = shelf.list().with_context(|| format!("list {}", shelf.dir().display()))?;
+                let own = segments.iter().filter(|s| s.foreign.is_none()).filter_map(SegmentInfo::run);
                 let log = Log {
                     venue,
                     kind,
+                    runs: own.map(|run| (run.epoch, run.incarnation)).collect(),
                     shelf,
                     name: hex(&uuid),
                     first_segment,
@@ -81,7 +85,13 @@ pub fn replay(cfg: &Config, args: &ReplayArgs) -> anyhow::Result<Report> {
                     to_ns: args.to_ns,
                     damage: RefCell::default(),
                 };
-                let parts = published(&cfg.lake.dir, &log)?;
+                let mut parts = published(&cfg.lake.dir, &log)?;
+                let all = parts.len();
+                parts.retain(|known| log.had(&known.manifest));
+                if parts.len() < all {
+                    let n = all - parts.len();
+                    report.notes.push(format!("{id}: {n} parts are of another copy of this log and cannot be checked"));
+                }
                 if args.rewrite {
                     log.rewrite(&cfg.lake.dir, parts, &mut report)?;
                 } else if args.verify {

@@ -16,20 +16,26 @@
 //! be of use and is not (a damaged state, one of another version, a damaged piece) is set aside and named
 //! ([`super::aside`]), with the pieces beside it. A newest manifest that cannot be read, and an ack beyond everything
 //! that neither the lake nor the log holds, stop the log ([`EvidenceMissing`]): to go on would be to publish twice, or to
-//! call lost what lies on a disk that is not mounted.
+//! call lost what lies on a disk that is not mounted. So do published files behind the newest manifest that the log
+//! cannot give again; those that it can were left by an interrupted publish and are removed.
+//!
+//! Whose a file is say log, venue and runs. Manifests of another copy of this log (it was restored from a backup, or is
+//! a clone) are left alone, but for one thing: what both copies hold, the runs up to the last common one, is published
+//! ([`Place::own_end`]). What other copies and other logs staged waits for them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use wal_format::{Ack, LogReader, Position, ReaderOptions, Seq, Step, durable};
+use wal_format::{Ack, Checkpoint, LogReader, Position, ReaderOptions, Seq, Step, durable};
 
 use super::aside::set_aside;
 use super::failpoint::fail_point;
 use super::gather::{Continuation, missing_beginning};
 use super::stage::{PartState, Place, is_state, list, state_path, to_position};
 use crate::lake::path::parse_staging_dir;
-use crate::lake::{Hour, LakeError, Manifest, Part, StagedPiece, staging_dir};
+use crate::lake::read::TableFile;
+use crate::lake::{Hour, LakeError, LakeStore, LocalStore, Manifest, Part, StagedPiece, Table, staging_dir};
 
 /// Why a log stops until a person has looked: trying again does not cure it. Nothing was published or deleted.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +63,26 @@ pub enum EvidenceMissing {
         lake: String,
         /// The log's name in the status.
         log: String,
+    },
+    /// Published files that no manifest names, and a log that cannot give them again.
+    #[error(
+        "published files behind the newest manifest are named by none, and the log no longer has what they hold: their manifest is missing\n  where: {path} and {others} others\n  fix:   put the manifest back, or tapedeck verify --repair makes it again from the files; or give them up with tapedeck compactor --accept-loss {log}, which sets them aside"
+    )]
+    Orphans {
+        /// The first of them.
+        path: String,
+        /// How many more.
+        others: usize,
+        /// The log's name in the status.
+        log: String,
+    },
+    /// A name that this log gives is taken by a file that is not this log's.
+    #[error(
+        "{path} is there already, and is not what this log publishes under that name: it is not overwritten\n  fix:   is it of another collector or of a copy of this log? move it out of the lake, or give this log a lake of its own"
+    )]
+    Taken {
+        /// The file.
+        path: String,
     },
     /// A lake without anything of a log that has lost its beginning.
     #[error(
@@ -87,19 +113,48 @@ impl Staged {
     }
 }
 
+/// The newest manifest that speaks about this log.
+pub struct Newest {
+    /// As it was published.
+    pub manifest: Manifest,
+    /// SHA-256 of its bytes.
+    pub sha256: String,
+    /// Up to where it speaks about this log.
+    pub end: Position,
+}
+
+impl Newest {
+    /// False when a part of it is of another copy of the log: what is remembered at its end is then of no use.
+    fn is_whole(&self) -> bool {
+        self.end == to_position(self.manifest.end)
+    }
+}
+
 /// What the disk says.
 #[derive(Default)]
 pub struct Evidence {
-    /// The newest manifest of this log.
-    pub manifest: Option<Manifest>,
-    /// SHA-256 of its bytes.
-    pub manifest_sha256: Option<String>,
+    /// The newest manifest.
+    pub newest: Option<Newest>,
     /// What is staged, oldest part first.
     pub staged: Vec<Staged>,
-    /// The stored ack, if it can be read and is of this log.
+    /// Published files of this log behind the newest manifest that no manifest names.
+    pub orphans: Vec<PathBuf>,
+    /// The stored ack, if it can be read and speaks about this log.
     pub ack: Option<Position>,
-    /// Things a person should know: damaged states and pieces, a foreign ack.
+    /// Things a person should know: damaged states and pieces, a foreign ack, other copies of the log.
     pub remarks: Vec<String>,
+}
+
+impl Evidence {
+    /// True when an interrupted publish of this part can have left all of them.
+    pub fn orphans_are_of(&self, part: &Part) -> bool {
+        self.orphans.iter().all(|path| Part::from_path(path).is_some_and(|(_, of)| of == *part))
+    }
+
+    /// Where the newest manifest ends; the beginning without one.
+    fn end(&self) -> Position {
+        self.newest.as_ref().map_or(Position::START, |n| n.end)
+    }
 }
 
 /// Where to go on.
@@ -147,17 +202,22 @@ pub struct Decision {
 /// # Errors
 /// When a manifest carries a continuation this version cannot read.
 pub fn decide(evidence: &Evidence) -> anyhow::Result<Decision> {
-    let published = evidence.manifest.as_ref().map_or(Position::START, |m| to_position(m.end));
-    let start = match (newest_state(evidence), &evidence.manifest) {
+    let published = evidence.end();
+    let start = match (newest_state(evidence), &evidence.newest) {
         (Some(state), _) => Start::Inside(Box::new(state.clone())),
-        (None, Some(m)) => Start::Behind {
-            position: published,
-            continuation: Box::new(Continuation {
-                previous_sha256: evidence.manifest_sha256.clone(),
-                ..serde_json::from_value(m.continuation.clone())
-                    .with_context(|| format!("read the continuation of the manifest of {} {}", m.venue, m.hour))?
-            }),
-        },
+        (None, Some(newest)) => {
+            let m = &newest.manifest;
+            let continuation = match newest.is_whole() {
+                true => serde_json::from_value(m.continuation.clone())
+                    .with_context(|| format!("read the continuation of the manifest of {} {}", m.venue, m.hour))?,
+                false => Continuation::default(),
+            };
+            let previous_sha256 = Some(newest.sha256.clone());
+            Start::Behind {
+                position: published,
+                continuation: Box::new(Continuation { previous_sha256, ..continuation }),
+            }
+        }
         (None, None) => Start::Beginning,
     };
     let at = start.position();
@@ -168,14 +228,21 @@ pub fn decide(evidence: &Evidence) -> anyhow::Result<Decision> {
     Ok(Decision { start, published, store_ack, beyond })
 }
 
-/// The state to go on from: it counts only for a part that begins where the published ones end, or later.
+/// The state to go on from: it counts only for the part behind the newest manifest. One that names another manifest
+/// before it says that this other one is gone.
 fn newest_state(evidence: &Evidence) -> Option<&PartState> {
-    let end = evidence.manifest.as_ref().map(|m| m.end.seq);
+    let end = evidence.newest.as_ref().map(|n| n.end.seq.get());
+    let follows = |s: &&PartState| match (&evidence.newest, &s.continuation.previous_sha256) {
+        (None, None) => true,
+        (Some(n), Some(previous)) => n.sha256 == *previous || n.manifest.supersedes.contains(previous),
+        _ => false,
+    };
     evidence
         .staged
         .iter()
         .flat_map(|dir| dir.usable().map(|(_, state)| state))
         .filter(|s| end.is_none_or(|end| s.position.seq > end && s.first.seq >= end))
+        .filter(follows)
         .max_by_key(|s| s.position.seq)
 }
 
@@ -200,35 +267,27 @@ pub fn log_holds(dir: &Path, from: Position) -> anyhow::Result<bool> {
 /// # Errors
 /// When a directory cannot be listed; [`EvidenceMissing`] when the newest manifest cannot be believed. Other damaged
 /// files are remarks.
-pub fn gather(place: &Place, ack: Result<Option<Ack>, String>, log_uuid: [u8; 16]) -> anyhow::Result<Evidence> {
+pub fn gather(place: &Place, ack: Result<Option<Ack>, String>) -> anyhow::Result<Evidence> {
     let mut evidence = Evidence::default();
     match ack {
-        Ok(Some(ack)) if ack.log_uuid == log_uuid => evidence.ack = Some(ack.position),
-        Ok(Some(_)) => evidence.remarks.push("the ack belongs to another log and is replaced".into()),
         Ok(None) => {}
+        Ok(Some(ack)) => match place.lineage.as_ref().map(|lineage| lineage.check(&Checkpoint::from(&ack))) {
+            Some(Err(why)) => {
+                evidence.remarks.push(format!("the ack says nothing about this log, and is replaced: {why}"))
+            }
+            _ => evidence.ack = Some(ack.position),
+        },
         Err(why) => evidence.remarks.push(format!("the ack cannot be read and is rebuilt: {why}")),
     }
-    for (part, path) in manifests(&place.lake, &place.venue)?.into_iter().rev() {
+    evidence.newest = newest(place, &mut evidence.remarks)?;
+    let end = evidence.end().seq.get();
+    for dir in list(&place.lake.join(".staging"))? {
+        let Some(part) = parse_staging_dir(&dir).filter(|part| part.venue == place.venue) else { continue };
         if !place.owns(&part) {
+            let whose = if part.log8 == place.log8() { "another copy of this log" } else { "another log" };
+            evidence.remarks.push(format!("{} was staged of {whose} and waits for it", dir.display()));
             continue;
         }
-        match Manifest::load_proven(&place.lake, &path) {
-            Ok((m, sha256)) if place.is_of(&m) => {
-                evidence.manifest = Some(m);
-                evidence.manifest_sha256 = Some(sha256);
-                break;
-            }
-            Ok(_) => {}
-            // The disk may answer again.
-            Err(err @ LakeError::Io { .. }) => return Err(err.into()),
-            Err(err) => {
-                let path = path.display().to_string();
-                return Err(EvidenceMissing::Manifest { path, why: err.to_string() }.into());
-            }
-        }
-    }
-    let end = evidence.manifest.as_ref().map_or(0, |m| m.end.seq);
-    for (part, dir) in staging_dirs(place)? {
         let mut staged = Staged { part, dir, states: BTreeMap::new() };
         let mut pieces = BTreeMap::new();
         for path in list(&staged.dir)?.into_iter().filter(|path| is_state(path)) {
@@ -240,7 +299,81 @@ pub fn gather(place: &Place, ack: Result<Option<Ack>, String>, log_uuid: [u8; 16
         }
         evidence.staged.push(staged);
     }
+    evidence.staged.sort_by_key(|staged| staged.part.first_seq);
+    evidence.orphans = orphans(place, &evidence)?;
     Ok(evidence)
+}
+
+/// The newest manifest of the log, as far as it is its own.
+fn newest(place: &Place, remarks: &mut Vec<String>) -> anyhow::Result<Option<Newest>> {
+    let mut best: Option<Newest> = None;
+    let mut others = Vec::new();
+    let mut all = manifests(&place.lake, &place.venue)?;
+    all.retain(|(part, _)| part.log8 == place.log8());
+    all.sort_by_key(|(part, _)| part.first_seq);
+    for (part, path) in all.into_iter().rev() {
+        if !place.owns(&part) {
+            others.push(path);
+            continue;
+        }
+        match Manifest::load_proven(&place.lake, &path) {
+            Ok((manifest, sha256)) if place.is_of(&manifest) => {
+                let Some(end) = place.own_end(&manifest) else {
+                    others.push(path);
+                    continue;
+                };
+                let whole = place.had(&manifest.runs());
+                if !whole {
+                    others.push(path);
+                }
+                if best.as_ref().is_none_or(|best| end.seq > best.end.seq) {
+                    best = Some(Newest { manifest, sha256, end });
+                }
+                // What comes before it ends before it.
+                if whole {
+                    break;
+                }
+            }
+            Ok(_) => {}
+            // The disk may answer again.
+            Err(err @ LakeError::Io { .. }) => return Err(err.into()),
+            Err(err) => {
+                let path = path.display().to_string();
+                return Err(EvidenceMissing::Manifest { path, why: err.to_string() }.into());
+            }
+        }
+    }
+    if let [first, ..] = others.as_slice() {
+        remarks.push(format!(
+            "{} manifests of another copy of this log are left alone (it was restored from a backup, or is a clone), the newest is {}",
+            others.len(),
+            first.display()
+        ));
+    }
+    Ok(best)
+}
+
+/// Published files of this log behind the newest manifest that no manifest names.
+fn orphans(place: &Place, evidence: &Evidence) -> anyhow::Result<Vec<PathBuf>> {
+    let end = evidence.end().seq.get();
+    // Hours never decrease along a log; without a manifest, or with one that is only in part its own, all are looked at.
+    let since = evidence.newest.as_ref().filter(|n| n.is_whole()).and_then(|n| Hour::from_text(&n.manifest.hour));
+    let mut found = Vec::new();
+    for table in Table::ALL {
+        for path in files_since(&place.lake.join(table.as_str()), &place.venue, since.unwrap_or(Hour(i64::MIN)))? {
+            let Some((Some(_), part)) = Part::from_path(&path) else { continue };
+            if !place.owns(&part) || part.first_seq < end || part.manifest(&place.lake).exists() {
+                continue;
+            }
+            // Text says nothing about itself, and a file that cannot be read was never a good one of anybody.
+            let log = TableFile::open(&path).ok().and_then(|file| file.key_value("log").map(str::to_owned));
+            if log.is_some_and(|log| log != place.log) {
+                return Err(EvidenceMissing::Taken { path: path.display().to_string() }.into());
+            }
+            found.push(path);
+        }
+    }
+    Ok(found)
 }
 
 /// Reads a state and proves its pieces, unless what it holds is published anyway (before `end`). `pieces`: what was
@@ -253,8 +386,11 @@ fn read_state(
 ) -> anyhow::Result<Result<PartState, String>> {
     let bytes = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
     let state = match PartState::parse(&bytes) {
-        Ok(state) if state.log == place.log && state.venue == place.venue => state,
-        Ok(state) => return Ok(Err(format!("it is of the log {} of {}", state.log, state.venue))),
+        Ok(state) if state.log != place.log || state.venue != place.venue => {
+            return Ok(Err(format!("it is of the log {} of {}", state.log, state.venue)));
+        }
+        Ok(state) if !place.had(&state.runs()) => return Ok(Err("it is of another copy of this log".to_owned())),
+        Ok(state) => state,
         Err(why) => return Ok(Err(why)),
     };
     if state.position.seq <= end {
@@ -284,7 +420,7 @@ fn read_state(
 pub fn clean(place: &Place, evidence: &Evidence, start: &Start) -> anyhow::Result<Vec<String>> {
     fail_point!("resume.before_cleanup");
     let mut told = Vec::new();
-    let end = evidence.manifest.as_ref().map_or(0, |m| m.end.seq);
+    let end = evidence.end().seq.get();
     for staged in &evidence.staged {
         let mut keep = BTreeSet::new();
         let chosen = match start {
@@ -331,8 +467,31 @@ pub fn clean(place: &Place, evidence: &Evidence, start: &Start) -> anyhow::Resul
             std::fs::remove_dir(&staged.dir).with_context(|| format!("remove {}", staged.dir.display()))?;
         }
     }
+    for path in &evidence.orphans {
+        LocalStore::new(&place.lake).remove(path)?;
+    }
+    if let [first, ..] = evidence.orphans.as_slice() {
+        let n = evidence.orphans.len();
+        told.push(format!("removed {n} files of a publish that was interrupted, {} and others", first.display()));
+    }
     fail_point!("resume.after_cleanup");
     Ok(told)
+}
+
+/// Moves the published files out of the lake that no manifest names and that the log cannot give again.
+///
+/// # Errors
+/// When one cannot be moved.
+pub fn set_orphans_aside(place: &Place, evidence: &mut Evidence) -> anyhow::Result<Option<PathBuf>> {
+    let orphans = std::mem::take(&mut evidence.orphans);
+    // Files of several tables have equal names.
+    let mut to = None;
+    for path in &orphans {
+        let table = path.strip_prefix(&place.lake).ok().and_then(|p| p.iter().next()).unwrap_or_default();
+        let name = format!("{}-{}", table.to_string_lossy(), path.file_stem().unwrap_or_default().to_string_lossy());
+        to = Some(set_aside(&place.lake, &name, std::slice::from_ref(path))?);
+    }
+    Ok(to)
 }
 
 /// Removes the staging directory of a published part.
@@ -348,17 +507,6 @@ pub fn remove_staging(place: &Place, part: &Part) -> anyhow::Result<()> {
         std::fs::remove_dir(&dir).with_context(|| format!("remove {}", dir.display()))?;
     }
     Ok(())
-}
-
-/// Staging directories of this log, oldest part first.
-fn staging_dirs(place: &Place) -> anyhow::Result<Vec<(Part, PathBuf)>> {
-    let mut dirs: Vec<(Part, PathBuf)> = list(&place.lake.join(".staging"))?
-        .into_iter()
-        .filter_map(|dir| Some((parse_staging_dir(&dir)?, dir)))
-        .filter(|(part, _)| place.owns(part))
-        .collect();
-    dirs.sort_by_key(|(part, _)| part.first_seq);
-    Ok(dirs)
 }
 
 /// Manifests of `venue`, of all logs, by hour and first seq.
@@ -380,7 +528,10 @@ pub fn manifests_since(lake: &Path, venue: &str, since: Hour) -> anyhow::Result<
             found.push((part, file));
         }
     }
-    found.sort_by(|a, b| (a.0.hour, a.0.first_seq, &a.0.log8).cmp(&(b.0.hour, b.0.first_seq, &b.0.log8)));
+    found.sort_by(|a, b| {
+        let key = |part: &Part| (part.hour, part.first_seq, part.incarnation);
+        (key(&a.0), &a.0.log8).cmp(&(key(&b.0), &b.0.log8))
+    });
     Ok(found)
 }
 
@@ -426,15 +577,25 @@ mod tests {
         m
     }
 
+    fn published(manifest: Manifest) -> Newest {
+        Newest { end: to_position(manifest.end), sha256: "ab".into(), manifest }
+    }
+
     /// Of one part from `first` on, with states at these places, damaged ones as `Err`.
     fn staged(first: u64, states: &[Result<u64, u64>]) -> Vec<Staged> {
-        let place = Place::new(Path::new("/lake"), "binance-spot", [0x0B; 16]);
+        let (venue, log) = ("binance-spot".to_owned(), "0badcafe".to_owned());
+        let place = Place { lake: "/lake".into(), venue, log, lineage: None };
         let dir = PathBuf::from(format!("/lake/.staging/{first}"));
+        let state = |at| {
+            let mut state = state_at(first, at);
+            state.continuation.previous_sha256 = (first > 0).then(|| "ab".to_owned());
+            state
+        };
         let states = states.iter().map(|s| match s {
-            Ok(at) => (state_path(&dir, Seq(*at)), Ok(state_at(first, *at))),
+            Ok(at) => (state_path(&dir, Seq(*at)), Ok(state(*at))),
             Err(at) => (state_path(&dir, Seq(*at)), Err("it is damaged".to_owned())),
         });
-        let (part, states) = (place.part(Hour(7), Seq(first)), states.collect());
+        let (part, states) = (place.part(Hour(7), Seq(first), &[]), states.collect());
         vec![Staged { part, dir, states }]
     }
 
@@ -444,7 +605,8 @@ mod tests {
         staged: Vec<Staged>,
         ack: Option<u64>,
     ) -> (u64, &'static str, Option<u64>, Option<u64>) {
-        let d = decide(&Evidence { manifest, staged, ack: ack.map(at), ..Evidence::default() }).unwrap();
+        let newest = manifest.map(published);
+        let d = decide(&Evidence { newest, staged, ack: ack.map(at), ..Evidence::default() }).unwrap();
         let kind = match d.start {
             Start::Beginning => "beginning",
             Start::Behind { .. } => "behind",
@@ -493,6 +655,15 @@ mod tests {
     }
 
     #[test]
+    fn a_state_behind_a_manifest_that_is_gone_is_not_gone_on_from() {
+        assert_eq!(decided(None, staged(10, &[Ok(15)]), Some(10)), (0, "beginning", Some(0), Some(10)));
+        let mut other = published(manifest(0, 5));
+        other.sha256 = "cd".into();
+        let evidence = Evidence { newest: Some(other), staged: staged(10, &[Ok(15)]), ..Evidence::default() };
+        assert_eq!(decide(&evidence).unwrap().start.position().seq.0, 5);
+    }
+
+    #[test]
     fn an_ack_ahead_of_the_lake_is_told_and_would_be_taken_back() {
         assert_eq!(decided(Some(manifest(0, 10)), vec![], Some(50)), (10, "behind", Some(10), Some(50)));
         assert_eq!(decided(None, vec![], Some(50)), (0, "beginning", Some(0), Some(50)));
@@ -502,6 +673,6 @@ mod tests {
     fn a_continuation_of_another_version_is_an_error_and_not_a_fresh_start() {
         let mut m = manifest(0, 10);
         m.continuation = serde_json::json!({ "ids": 7 });
-        assert!(decide(&Evidence { manifest: Some(m), ..Evidence::default() }).is_err());
+        assert!(decide(&Evidence { newest: Some(published(m)), ..Evidence::default() }).is_err());
     }
 }

@@ -138,14 +138,14 @@ impl Asked<'_> {
 
     /// What the lake says about `segments`.
     fn coverage(&self, segments: &[SegmentInfo]) -> anyhow::Result<Coverage> {
-        let range = segments.iter().filter_map(seqs).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
-        let uuid = segments.iter().find_map(|s| s.log_uuid);
+        let last = segments.iter().filter_map(SegmentInfo::last_seq).max();
         let first_ts_ns = segments.iter().filter_map(|s| s.footer.as_ref()).map(|f| f.first_ts_ns).min();
-        let (Some((first, last)), Some(uuid), Some(ts_ns)) = (range, uuid, first_ts_ns) else {
+        let (Some(last), Some(ts_ns)) = (last, first_ts_ns) else { return Ok(Coverage::default()) };
+        let Some(lineage) = wal_format::lineage(self.dir).with_context(|| self.what())? else {
             return Ok(Coverage::default());
         };
-        let place = Place::new(&self.cfg.lake.dir, self.id.as_str(), uuid);
-        Coverage::load(&place, Hour::of_ns(ts_ns), first, last).with_context(|| self.what())
+        let place = Place::new(&self.cfg.lake.dir, self.id.as_str(), lineage);
+        Coverage::load(&place, Hour::of_ns(ts_ns), last.get()).with_context(|| self.what())
     }
 
     /// Unlinks all that may go, or `only` this one, by what the disk says now.
@@ -159,16 +159,9 @@ impl Asked<'_> {
     }
 }
 
-/// First and last seq of a sealed segment; `None` when it holds no record.
-fn seqs(s: &SegmentInfo) -> Option<(u64, u64)> {
-    let footer = s.footer.as_ref()?;
-    let last = footer.last_seq?;
-    Some((footer.first_seq.unwrap_or(last).get(), last.get()))
-}
-
 /// A segment without any record has nothing that could be missing from the lake.
 fn covers(coverage: &Coverage, s: &SegmentInfo) -> bool {
-    seqs(s).is_none_or(|(first, last)| coverage.covers(first, last))
+    s.last_seq().is_none_or(|last| coverage.covers(s.first_seq().unwrap_or(last).get(), last.get()))
 }
 
 /// Why a segment is kept although every consumer has passed it. Pure.

@@ -9,7 +9,7 @@ mod show;
 use std::time::Duration;
 
 use anyhow::Context;
-use wal_format::{AckFile, Position, SegmentId, Step};
+use wal_format::{AckFile, Position, Run, SegmentId, Step};
 
 use self::show::Counts;
 use super::Mode;
@@ -203,6 +203,10 @@ impl<'a> Session<'a> {
                     }
                 },
             }
+            for (path, why) in tail.reader.take_foreign() {
+                tracing::warn!(venue = %self.worker.id, file = %path.display(), %why,
+                    "a file in the log's directory is not the log's: it is neither read nor deleted");
+            }
             self.housekeep(tail.reader.position(), now.mono_ns)?;
         }
     }
@@ -292,10 +296,13 @@ impl<'a> Session<'a> {
                     }
                     fail_point!("session.record");
                     let touched = self.gatherer.record(&record);
+                    self.last_ts_recv_ns = record.ts_recv_ns;
+                    if let Some(epoch) = self.gatherer.unnamed_run() {
+                        self.gatherer.name_run(Run { epoch, incarnation: tail.reader.incarnation_of(epoch) });
+                    }
                     if self.gatherer.has_told() {
                         self.holes();
                     }
-                    self.last_ts_recv_ns = record.ts_recv_ns;
                     self.touched |= touched;
                     stage_full(&self.place, &mut self.gatherer, touched)?;
                     handled += 1;

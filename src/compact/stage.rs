@@ -1,7 +1,7 @@
 //! Rows out of memory into the staging directory of their part, and the state that makes them count.
 //!
 //! ```text
-//! lake/.staging/<venue>-<hour>-<log8>-<first seq>/
+//! lake/.staging/<venue>-<hour>-<part>/
 //!     trades.000000.parquet      one row group each, fsynced before any state names it
 //!     depth.000000.parquet
 //!     state-<seq>.json           sha256 line, then everything needed to go on at that seq: the two newest
@@ -21,14 +21,14 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
-use wal_format::{Position, SegmentId, Seq, durable};
+use wal_format::{Incarnation, Known, Lineage, Position, Run, SegmentId, Seq, durable};
 
 use super::account::Account;
 use super::failpoint::fail_point;
 use super::gather::{Continuation, Gatherer, LogKind};
 use super::hash::{PayloadHash, SavedHash, hex, sha256_hex};
 use super::part::{OpenPart, Piece};
-use crate::lake::manifest::{IdRange, LogPosition};
+use crate::lake::manifest::{EpochRun, IdRange, LogPosition, runs_of, runs_to_write};
 use crate::lake::{self, Hour, Manifest, Part, PieceFile, Table, WriteSettings, staged_path, staging_dir};
 use crate::venue::row::{Drift, DriftItem};
 use crate::venue::{Interner, Venue};
@@ -47,22 +47,51 @@ pub struct Place {
     pub venue: String,
     /// The log's uuid, 32 hex digits.
     pub log: String,
+    /// The runs that the log had: what they do not have is of another copy of it. `None` = nobody asks whose it is.
+    pub lineage: Option<Lineage>,
 }
 
 impl Place {
-    /// The place of the log with this uuid.
-    pub fn new(lake: &Path, venue: &str, log_uuid: [u8; 16]) -> Self {
-        Self { lake: lake.to_owned(), venue: venue.to_owned(), log: hex(&log_uuid) }
+    /// The place of this log.
+    pub fn new(lake: &Path, venue: &str, lineage: Lineage) -> Self {
+        let log = hex(&lineage.log_uuid());
+        Self { lake: lake.to_owned(), venue: venue.to_owned(), log, lineage: Some(lineage) }
     }
 
     /// True when the name of `part` is one that this log gives.
     pub fn owns(&self, part: &Part) -> bool {
-        part.venue == self.venue && part.log8 == self.log8()
+        let epoch = Seq(part.first_seq).epoch();
+        part.venue == self.venue
+            && part.log8 == self.log8()
+            && self.lineage.as_ref().is_none_or(|lineage| match lineage.incarnation_of(epoch) {
+                Some(known) => short(known) == part.incarnation,
+                // Too old to be remembered.
+                None => epoch <= lineage.newest(),
+            })
     }
 
-    /// True when `manifest` is of this very log.
+    /// True when `manifest` is of this log or of another copy of it.
     pub fn is_of(&self, manifest: &Manifest) -> bool {
         manifest.log == self.log && manifest.venue == self.venue
+    }
+
+    /// True when the log had all of `runs`.
+    pub fn had(&self, runs: &[Run]) -> bool {
+        self.lineage.as_ref().is_none_or(|lineage| runs.iter().all(|run| lineage.knows(*run) != Known::No))
+    }
+
+    /// Up to where the records that `manifest` tells of are this log's: its end, or the end of the last run that both
+    /// copies of the log had. `None` when they share none.
+    pub fn own_end(&self, manifest: &Manifest) -> Option<Position> {
+        let (end, runs) = (to_position(manifest.end), manifest.runs());
+        let Some(lineage) = &self.lineage else { return Some(end) };
+        // The first record of a run that this log never had is none of its places, though all before it is.
+        let is_here = end.seq.counter() > 0 || lineage.incarnation_of(end.seq.epoch()).is_some();
+        if self.had(&runs) && is_here {
+            return Some(end);
+        }
+        let common = lineage.last_common(&runs)?;
+        Some(Position { seq: Seq::new(common.epoch, Seq::COUNTER_MAX), ..Position::START })
     }
 
     /// First 8 hex digits of the log's uuid.
@@ -70,15 +99,21 @@ impl Place {
         self.log.chars().take(8).collect()
     }
 
-    /// The name of a part of this log.
-    pub fn part(&self, hour: Hour, first_seq: Seq) -> Part {
-        Part { venue: self.venue.clone(), hour, log8: self.log8(), first_seq: first_seq.0 }
+    /// The name of the part from `first_seq` on, a record of the first of `runs`.
+    pub fn part(&self, hour: Hour, first_seq: Seq, runs: &[Run]) -> Part {
+        let incarnation = runs.first().map_or(0, |run| short(run.incarnation));
+        Part { venue: self.venue.clone(), hour, log8: self.log8(), incarnation, first_seq: first_seq.0 }
     }
 
     /// The name of `open`.
     pub fn part_of(&self, open: &OpenPart) -> Part {
-        self.part(open.hour, open.first.seq)
+        self.part(open.hour, open.first.seq, &open.runs)
     }
+}
+
+/// An incarnation as it stands in names.
+fn short(incarnation: Incarnation) -> u16 {
+    (incarnation.0 >> 48) as u16
 }
 
 /// A position as the manifest and the state write it.
@@ -202,6 +237,9 @@ pub struct PartState {
     /// A record received at or behind this opens the next part, ns; none in a state of version 1: the hour's end.
     #[serde(default)]
     pub ends_ns: Option<u64>,
+    /// The runs that its records are of; empty = all of version 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    epochs: Vec<EpochRun>,
     /// Settings the part began with.
     pub settings: WriteSettings,
     /// Staged rows by table.
@@ -223,7 +261,12 @@ pub struct PartState {
 impl PartState {
     /// The part's name.
     pub fn part(&self, place: &Place) -> Part {
-        place.part(Hour(self.hour), Seq(self.first.seq))
+        place.part(Hour(self.hour), Seq(self.first.seq), &self.runs())
+    }
+
+    /// The runs of the writer that its records are of.
+    pub fn runs(&self) -> Vec<Run> {
+        runs_of(&self.epochs, self.first, self.position)
     }
 
     /// Reads a state file's bytes.
@@ -288,6 +331,7 @@ impl PartState {
                 t.set_pieces(pieces.clone());
             }
         }
+        part.runs = self.runs();
         part.account = self.account.clone();
         part.hash = PayloadHash::load(&self.hash).context("load the payload hash")?;
         part.last_event = self.last_event;
@@ -310,6 +354,7 @@ pub(crate) fn state_at(first: u64, position: u64) -> PartState {
         hour: 7,
         first: at(first),
         ends_ns: None,
+        epochs: Vec::new(),
         settings: WriteSettings::default(),
         pieces: BTreeMap::new(),
         account: Account::default(),
@@ -354,6 +399,7 @@ pub fn write_state(place: &Place, gatherer: &mut Gatherer, position: Position) -
         hour: part.hour.0,
         first: to_log_position(part.first),
         ends_ns: Some(part.ends_ns),
+        epochs: runs_to_write(&part.runs),
         settings: part.settings.clone(),
         pieces: Table::ALL
             .iter()

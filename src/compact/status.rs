@@ -174,6 +174,7 @@ pub struct CompactorStatus {
     pressure: Pressure,
     conditions: Conditions,
     health: OnceLock<Arc<Health>>,
+    accept_loss: OnceLock<Vec<String>>,
 }
 
 /// Age of the last handled record from which a backlog is a problem, ms.
@@ -183,6 +184,17 @@ impl CompactorStatus {
     /// Of a process whose memory is watched.
     pub fn new(pressure: Pressure) -> Self {
         Self { pressure, ..Self::default() }
+    }
+
+    /// Logs by name that go on where what was acknowledged is gone; set once, by the command line.
+    pub fn accept_loss_of(&self, logs: Vec<String>) {
+        // Nobody sets it a second time.
+        let _ = self.accept_loss.set(logs);
+    }
+
+    /// True when the log of this name goes on where what was acknowledged is gone.
+    pub fn accepts_loss(&self, log: &str) -> bool {
+        self.accept_loss.get().is_some_and(|logs| logs.iter().any(|l| l == log))
     }
 
     /// Who looks at the disk; set once.

@@ -11,14 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use wal_format::{AckError, AckFile, Position};
+use wal_format::{AckError, AckFile, Lineage, Position};
 
 use super::Mode;
 use super::account::Imbalance;
 use super::archive::{self, Archiver};
 use super::failpoint::fail_point;
 use super::gather::{Continuation, Gatherer, LogKind};
-use super::resume::{self, EvidenceMissing, Start};
+use super::resume::{self, Decision, Evidence, EvidenceMissing, Start};
 use super::session::{Ended, Session};
 use super::stage::Place;
 use super::status::{Activity, CompactorStatus, VenueStatus};
@@ -80,6 +80,14 @@ pub struct Worker {
     pub status: Arc<CompactorStatus>,
 }
 
+/// The name of a venue's log in the status and on the command line.
+pub fn log_name(id: VenueId, kind: LogKind) -> String {
+    match kind {
+        LogKind::Collected => id.to_string(),
+        LogKind::Repairs => format!("{id}.repair"),
+    }
+}
+
 /// Settings that shape the files' bytes.
 pub fn write_settings(cfg: &Config) -> WriteSettings {
     write_settings_at(cfg, Level::Normal)
@@ -109,10 +117,7 @@ impl Worker {
 
     /// The log's name in the status.
     pub fn name(&self) -> String {
-        match self.kind {
-            LogKind::Collected => self.id.to_string(),
-            LogKind::Repairs => format!("{}.repair", self.id),
-        }
+        log_name(self.id, self.kind)
     }
 
     /// Changes the log's status.
@@ -187,23 +192,22 @@ impl Worker {
     }
 
     fn session(&self, outcome: &mut VenueOutcome) -> anyhow::Result<()> {
-        let Some(uuid) = self.wait_for_log(outcome)? else { return Ok(()) };
+        let Some(lineage) = self.wait_for_log(outcome)? else { return Ok(()) };
+        let uuid = lineage.log_uuid();
         let dir = self.dir();
         let mut ack = AckFile::open(&dir, LAKE_READER)
             .map_err(|err| held(err, &dir))
             .with_context(|| format!("take the place of reader {LAKE_READER}"))?;
         archive::clean_up(&self.cfg, &dir, &uuid);
-        let place = Place::new(&self.cfg.lake.dir, self.id.as_str(), uuid);
+        let place = Place::new(&self.cfg.lake.dir, self.id.as_str(), lineage);
         let stored = ack.load().map_err(|err| err.to_string());
-        let evidence = resume::gather(&place, stored, uuid)?;
+        let mut evidence = resume::gather(&place, stored)?;
         for remark in &evidence.remarks {
             tracing::warn!(venue = %self.id, "{remark}");
         }
         let decision = resume::decide(&evidence)?;
         let position = decision.start.position();
-        if let Some(acked) = decision.beyond {
-            self.rebuild_or_stop(&place, &dir, acked, position)?;
-        }
+        self.rebuild_or_stop(&place, &dir, &decision, &mut evidence)?;
         for told in resume::clean(&place, &evidence, &decision.start)? {
             tracing::warn!(venue = %self.id, "{told}");
         }
@@ -222,21 +226,46 @@ impl Worker {
         }
     }
 
-    /// More was acknowledged than lake and staging hold: what the log still has is published again.
-    fn rebuild_or_stop(&self, place: &Place, dir: &Path, acked: Position, at: Position) -> anyhow::Result<()> {
-        let holds = resume::log_holds(dir, at)?;
-        let (acked, at) = (acked.seq, at.seq);
-        if holds {
-            tracing::warn!(venue = %self.id, %acked, %at,
-                "the lake holds less than was acknowledged; the log still has all of it, which is published again");
+    /// More was acknowledged, or lies in the lake, than manifests and staging account for: what the log still has is
+    /// published again; what it has not stops it, unless the loss was accepted.
+    fn rebuild_or_stop(
+        &self,
+        place: &Place,
+        dir: &Path,
+        decision: &Decision,
+        evidence: &mut Evidence,
+    ) -> anyhow::Result<()> {
+        let at = decision.start.position();
+        // What a state stands on is in pieces: files of its own part need nothing of the log.
+        let accounted = match &decision.start {
+            Start::Inside(state) => evidence.orphans_are_of(&state.part(place)),
+            _ => evidence.orphans.is_empty(),
+        };
+        if decision.beyond.is_none() && accounted {
             return Ok(());
         }
-        let lake = place.lake.display().to_string();
-        let missing = EvidenceMissing::Acknowledged { acked, at, lake, log: self.name() };
+        if resume::log_holds(dir, at)? {
+            if let Some(acked) = decision.beyond {
+                tracing::warn!(venue = %self.id, acked = %acked.seq, at = %at.seq,
+                    "the lake holds less than was acknowledged; the log still has all of it, which is published again");
+            }
+            return Ok(());
+        }
+        let (lake, log) = (place.lake.display().to_string(), self.name());
+        let missing = match (decision.beyond, evidence.orphans.as_slice()) {
+            (_, [first, others @ ..]) => {
+                EvidenceMissing::Orphans { path: first.display().to_string(), others: others.len(), log }
+            }
+            (Some(acked), []) => EvidenceMissing::Acknowledged { acked: acked.seq, at: at.seq, lake, log },
+            (None, []) => return Ok(()),
+        };
         if !self.accept_loss {
             return Err(missing.into());
         }
         tracing::error!(venue = %self.id, "going on as asked to, the loss is told in the next manifest: {missing}");
+        if let Some(to) = resume::set_orphans_aside(place, evidence)? {
+            tracing::warn!(venue = %self.id, to = %to.display(), "files that no manifest names were set aside");
+        }
         Ok(())
     }
 
@@ -245,7 +274,7 @@ impl Worker {
         let Some(desk) = &self.desk else { return Ok(()) };
         let since = Hour::of_ns(clock::wall_ns()).0 - RECALL_HOURS;
         for (part, path) in resume::manifests(&place.lake, &place.venue)? {
-            if part.hour.0 < since || part.log8 != place.log8() {
+            if part.hour.0 < since || !place.owns(&part) {
                 continue;
             }
             // One that cannot be read was told about already.
@@ -269,14 +298,15 @@ impl Worker {
         }
     }
 
-    /// The log's uuid, once there is one. `None` when asked to stop before, or when draining and there is none.
-    fn wait_for_log(&self, outcome: &mut VenueOutcome) -> anyhow::Result<Option<[u8; 16]>> {
+    /// Whose log it is, once there is one. `None` when asked to stop before, or when draining and there is none.
+    fn wait_for_log(&self, outcome: &mut VenueOutcome) -> anyhow::Result<Option<Lineage>> {
         let dir = self.dir();
         loop {
             if dir.is_dir() {
-                let segments = wal_format::list_segments(&dir).with_context(|| format!("list {}", dir.display()))?;
-                if let Some(uuid) = segments.iter().find_map(|s| s.log_uuid) {
-                    return Ok(Some(uuid));
+                let lineage =
+                    wal_format::lineage(&dir).with_context(|| format!("tell whose log is in {}", dir.display()))?;
+                if let Some(lineage) = lineage {
+                    return Ok(Some(lineage));
                 }
             }
             let foreign: Vec<String> = match wal_format::list_segments(&dir) {

@@ -10,8 +10,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
+use wal_format::{Incarnation, Run, Seq};
 
 use super::piece::hex;
 use super::read::TableFile;
@@ -35,6 +36,57 @@ pub struct LogPosition {
     pub offset: u64,
     /// Seq expected there.
     pub seq: u64,
+}
+
+/// One run of the log's writer: what tells equal numbers of two copies of a log apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpochRun {
+    /// Which run, counted from 1.
+    pub epoch: u32,
+    /// 16 hex digits.
+    #[serde(serialize_with = "incarnation_to_hex", deserialize_with = "incarnation_of_hex")]
+    pub incarnation: Incarnation,
+}
+
+impl From<Run> for EpochRun {
+    fn from(run: Run) -> Self {
+        Self { epoch: run.epoch, incarnation: run.incarnation }
+    }
+}
+
+impl From<EpochRun> for Run {
+    fn from(run: EpochRun) -> Self {
+        Self { epoch: run.epoch, incarnation: run.incarnation }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde wants it")]
+fn incarnation_to_hex<S: Serializer>(incarnation: &Incarnation, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(incarnation)
+}
+
+fn incarnation_of_hex<'de, D: Deserializer<'de>>(from: D) -> Result<Incarnation, D::Error> {
+    String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+}
+
+/// The runs of a range of records as manifests and states write them: nothing where all are of version 1.
+pub fn runs_to_write(runs: &[Run]) -> Vec<EpochRun> {
+    match runs.iter().all(|run| run.incarnation.is_version_1()) {
+        true => Vec::new(),
+        false => runs.iter().copied().map(EpochRun::from).collect(),
+    }
+}
+
+/// And back: without any they are those of version 1 from the first record's to the last one's before `end`.
+pub fn runs_of(written: &[EpochRun], first: LogPosition, end: LogPosition) -> Vec<Run> {
+    if !written.is_empty() {
+        return written.iter().copied().map(Run::from).collect();
+    }
+    let (first, last) = (Seq(first.seq).epoch(), Seq(end.seq.saturating_sub(1).max(first.seq)).epoch());
+    // Of a range of runs only the ends are known to have been there.
+    let ends = [first, last];
+    let runs = ends.iter().take(if first == last { 1 } else { 2 });
+    runs.map(|epoch| Run { epoch: *epoch, incarnation: Incarnation::VERSION_1 }).collect()
 }
 
 /// What became of the frames of one channel. The sum of all three over all channels is `frames`.
@@ -208,6 +260,9 @@ pub struct Manifest {
     pub first: LogPosition,
     /// First record behind the part.
     pub end: LogPosition,
+    /// The runs of the writer that its records are of, ascending; empty = all of version 1, which drew no incarnations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub epochs: Vec<EpochRun>,
     /// The log ended here when the part was published, so that young holes are told; else they wait in the next.
     #[serde(default)]
     pub ends_log: bool,
@@ -264,6 +319,7 @@ impl Manifest {
             supersedes: Vec::new(),
             first: LogPosition::default(),
             end: LogPosition::default(),
+            epochs: Vec::new(),
             ends_log: false,
             records: BTreeMap::new(),
             frames: 0,
@@ -284,6 +340,11 @@ impl Manifest {
             continuation: serde_json::Value::Null,
             files: Vec::new(),
         }
+    }
+
+    /// The runs of the writer that its records are of, ascending.
+    pub fn runs(&self) -> Vec<Run> {
+        runs_of(&self.epochs, self.first, self.end)
     }
 
     /// Sum over all channels.
@@ -519,6 +580,23 @@ mod tests {
                 assert!(bit / 8 + 90 > good.len(), "bit {bit} of {}", good.len() * 8);
             }
         }
+    }
+
+    #[test]
+    fn runs_are_written_unless_all_are_of_version_1_and_read_back_either_way() {
+        let old = |epoch| Run { epoch, incarnation: Incarnation::VERSION_1 };
+        let new = Run { epoch: 3, incarnation: Incarnation(0xabcd_0000_0000_0001) };
+        let mut m = manifest();
+        m.first.seq = Seq::new(2, 7).0;
+        m.end.seq = Seq::new(3, 0).0;
+        m.epochs = runs_to_write(&[old(2)]);
+        assert!(m.epochs.is_empty() && m.runs() == [old(2)], "nothing of run 3 is before its first record");
+        m.end.seq = Seq::new(3, 1).0;
+        assert_eq!(m.runs(), [old(2), old(3)]);
+        m.epochs = runs_to_write(&[old(2), new]);
+        let json = String::from_utf8(m.to_json().unwrap()).unwrap();
+        assert!(json.contains("\"incarnation\": \"abcd000000000001\""), "{json}");
+        assert_eq!(Manifest::parse(json.as_bytes()).unwrap().runs(), [old(2), new]);
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub use buffer::{Common, TableBuffer};
 pub use diff::{Difference, diff_trees};
 pub use error::LakeError;
 pub use manifest::Manifest;
-pub use path::{Hour, Part, StagedPiece, final_path, manifest_path, staged_path, staging_dir};
+pub use path::{Hour, Part, StagedPiece, staged_path, staging_dir};
 pub use piece::{FileInfo, PieceFile, PieceInfo, join_pieces, write_piece};
 pub use rows::RowsChunk;
 pub use store::{LakeStore, LocalStore};

@@ -1,10 +1,15 @@
 //! Names in the lake: where a part is published, where it is staged, and back again.
 //!
 //! ```text
-//! lake/<table>/exchange=<venue>/date=YYYY-MM-DD/hour=HH/<log8>-<first seq, 16 hex>.parquet (.jsonl.zst, .csv.zst)
-//! lake/_manifests/exchange=<venue>/date=YYYY-MM-DD/hour=HH/<log8>-<first seq, 16 hex>.json
-//! lake/.staging/<venue>-<YYYYMMDDHH>-<log8>-<first seq, 16 hex>/<table>.<piece, 6 digits>.parquet
+//! lake/<table>/exchange=<venue>/date=YYYY-MM-DD/hour=HH/<part>.parquet (.jsonl.zst, .csv.zst)
+//! lake/_manifests/exchange=<venue>/date=YYYY-MM-DD/hour=HH/<part>.json
+//! lake/.staging/<venue>-<YYYYMMDDHH>-<part>/<table>.<piece, 6 digits>.parquet
+//!
+//! <part> = <log8>-<incarnation, 4 hex>-<first seq, 16 hex>     version 1: <log8>-<first seq, 16 hex>
 //! ```
+//!
+//! The incarnation is that of the run that the part's first record is of: a log that was restored from a backup, or
+//! cloned, never gives a name that the other copy gave, unless both hold the same records from there on.
 //!
 //! All times are UTC. A part is what one log gives to one hour, or to `[lake] part_minutes` of it; an hour drained while
 //! open gives one part more.
@@ -60,6 +65,12 @@ impl Hour {
         format!("{:02}", self.civil().hour())
     }
 
+    /// Reads its text (`YYYY-MM-DDTHH`) back.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let (day, hh) = text.split_once('T')?;
+        Self::parse(day, hh)
+    }
+
     /// The hour of `YYYY-MM-DD` and `HH`.
     pub fn parse(day: &str, hh: &str) -> Option<Self> {
         let fixed = day.len() == 10 && hh.len() == 2 && hh.bytes().all(|b| b.is_ascii_digit());
@@ -86,14 +97,24 @@ pub struct Part {
     pub hour: Hour,
     /// First 8 hex digits of the log's uuid.
     pub log8: String,
+    /// First 4 hex digits of the incarnation of the run that the first record is of; 0 for a run of version 1.
+    pub incarnation: u16,
     /// Seq of the part's first record.
     pub first_seq: u64,
 }
 
 impl Part {
+    /// What the names of all its files begin with.
+    pub fn stem(&self) -> String {
+        match self.incarnation {
+            0 => format!("{}-{:016x}", self.log8, self.first_seq),
+            incarnation => format!("{}-{incarnation:04x}-{:016x}", self.log8, self.first_seq),
+        }
+    }
+
     /// Path of this part's file of `table`.
     pub fn file(&self, lake: &Path, table: Table) -> PathBuf {
-        final_path(lake, table, &self.venue, self.hour, &self.log8, self.first_seq)
+        hour_dir(lake.join(table.as_str()), &self.venue, self.hour).join(format!("{}.parquet", self.stem()))
     }
 
     /// Path of this part's file of `table` in a lake of `format`.
@@ -105,10 +126,10 @@ impl Part {
 
     /// Path of this part's manifest.
     pub fn manifest(&self, lake: &Path) -> PathBuf {
-        manifest_path(lake, &self.venue, self.hour, &self.log8, self.first_seq)
+        hour_dir(lake.join("_manifests"), &self.venue, self.hour).join(format!("{}.json", self.stem()))
     }
 
-    /// Reads a path of [`final_path`] or [`manifest_path`] back; the table is `None` for a manifest.
+    /// Reads a path of [`Part::file_as`] or [`Part::manifest`] back; the table is `None` for a manifest.
     /// Only the last five components are looked at.
     pub fn from_path(path: &Path) -> Option<(Option<Table>, Part)> {
         let mut names = path.components().rev().map(|c| c.as_os_str().to_str());
@@ -126,19 +147,31 @@ impl Part {
                 (Some(t.parse().ok()?), formats.iter().find_map(stem)?)
             }
         };
-        let (log8, first_seq) = parse_stem(stem)?;
-        let part = Part { venue: venue.to_owned(), hour: Hour::parse(day, hh)?, log8, first_seq };
-        Some((table, part))
+        Some((table, Part::named(venue, Hour::parse(day, hh)?, stem)?))
+    }
+
+    /// Reads [`Part::stem`] back.
+    fn named(venue: &str, hour: Hour, stem: &str) -> Option<Part> {
+        let mut fields = stem.split('-');
+        let log8 = hex_digits::<8>(fields.next()?)?;
+        let (incarnation, seq) = match (fields.next()?, fields.next()) {
+            (seq, None) => (0, seq),
+            // All zeros is none: such a name is never given.
+            (incarnation, Some(seq)) => match u16::from_str_radix(hex_digits::<4>(incarnation)?, 16).ok()? {
+                0 => return None,
+                incarnation => (incarnation, seq),
+            },
+        };
+        let first_seq = u64::from_str_radix(hex_digits::<16>(seq)?, 16).ok()?;
+        let part = Part { venue: venue.to_owned(), hour, log8: log8.to_owned(), incarnation, first_seq };
+        fields.next().is_none().then_some(part)
     }
 }
 
-fn parse_stem(stem: &str) -> Option<(String, u64)> {
-    let (log8, seq) = stem.split_once('-')?;
-    let hex = |s: &str| s.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    if log8.len() != 8 || seq.len() != 16 || !hex(log8) || !hex(seq) {
-        return None;
-    }
-    Some((log8.to_owned(), u64::from_str_radix(seq, 16).ok()?))
+/// `text`, if it is `N` lower-case hex digits.
+fn hex_digits<const N: usize>(text: &str) -> Option<&str> {
+    let hex = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    Some(text).filter(|t| t.len() == N && hex)
 }
 
 fn hour_dir(top: PathBuf, venue: &str, hour: Hour) -> PathBuf {
@@ -149,27 +182,10 @@ fn hour_dir(top: PathBuf, venue: &str, hour: Hour) -> PathBuf {
     p
 }
 
-/// Path of a published file. `first_seq` is the seq of the part's first record, `log8` the first 8 hex digits
-/// of the log's uuid.
-pub fn final_path(lake: &Path, table: Table, venue: &str, hour: Hour, log8: &str, first_seq: u64) -> PathBuf {
-    hour_dir(lake.join(table.as_str()), venue, hour).join(format!("{log8}-{first_seq:016x}.parquet"))
-}
-
-/// Path of a part's manifest.
-pub fn manifest_path(lake: &Path, venue: &str, hour: Hour, log8: &str, first_seq: u64) -> PathBuf {
-    hour_dir(lake.join("_manifests"), venue, hour).join(format!("{log8}-{first_seq:016x}.json"))
-}
-
 /// Directory that holds the staged pieces of a part. Hidden: readers that glob never look inside.
 pub fn staging_dir(lake: &Path, part: &Part) -> PathBuf {
-    lake.join(".staging").join(format!(
-        "{}-{}{}-{}-{:016x}",
-        part.venue,
-        part.hour.date().replace('-', ""),
-        part.hour.hh(),
-        part.log8,
-        part.first_seq
-    ))
+    let (day, hh) = (part.hour.date().replace('-', ""), part.hour.hh());
+    lake.join(".staging").join(format!("{}-{day}{hh}-{}", part.venue, part.stem()))
 }
 
 /// Path of staged piece number `index` (from 0, in log order) of a table.
@@ -207,19 +223,15 @@ impl StagedPiece {
 /// Reads a path of [`staging_dir`] back.
 pub fn parse_staging_dir(dir: &Path) -> Option<Part> {
     let name = dir.file_name()?.to_str()?;
-    // The venue has dashes of its own: split from the right.
-    let mut fields = name.rsplitn(4, '-');
-    let seq = fields.next()?;
-    let log8 = fields.next()?;
-    let hour = fields.next()?;
-    let venue = fields.next()?;
-    let (log8, first_seq) = parse_stem(&format!("{log8}-{seq}"))?;
-    if hour.len() != 10 || !hour.is_ascii() {
-        return None;
-    }
-    let (day, hh) = hour.split_at(8);
-    let day = format!("{}-{}-{}", day.get(..4)?, day.get(4..6)?, day.get(6..8)?);
-    Some(Part { venue: venue.to_owned(), hour: Hour::parse(&day, hh)?, log8, first_seq })
+    // The venue has dashes of its own: the hour is the one field of ten digits, and the part stands behind it.
+    let is_hour = |field: &str| field.len() == 10 && field.bytes().all(|b| b.is_ascii_digit());
+    let (before, _) = name.match_indices('-').find(|(at, _)| {
+        let behind = name.get(at + 1..at + 11);
+        behind.is_some_and(is_hour) && name.as_bytes().get(at + 11) == Some(&b'-')
+    })?;
+    let (venue, hour, stem) = (name.get(..before)?, name.get(before + 1..before + 11)?, name.get(before + 12..)?);
+    let day = format!("{}-{}-{}", hour.get(..4)?, hour.get(4..6)?, hour.get(6..8)?);
+    Part::named(venue, Hour::parse(&day, hour.get(8..)?)?, stem)
 }
 
 #[cfg(test)]
@@ -234,6 +246,7 @@ mod tests {
             // 2024-08-09T00 UTC.
             hour: Hour::of_ns(1_723_161_600_000_000_000),
             log8: "0badcafe".into(),
+            incarnation: 0x0a1b,
             first_seq: 3 << 40 | 17,
         }
     }
@@ -243,22 +256,24 @@ mod tests {
         let lake = Path::new("/d/lake");
         assert_eq!(
             part().file(lake, Table::AggTrades).to_str().unwrap(),
-            "/d/lake/agg_trades/exchange=binance-usdm/date=2024-08-09/hour=00/0badcafe-0000030000000011.parquet"
+            "/d/lake/agg_trades/exchange=binance-usdm/date=2024-08-09/hour=00/0badcafe-0a1b-0000030000000011.parquet"
         );
         assert_eq!(
             part().manifest(lake).to_str().unwrap(),
-            "/d/lake/_manifests/exchange=binance-usdm/date=2024-08-09/hour=00/0badcafe-0000030000000011.json"
+            "/d/lake/_manifests/exchange=binance-usdm/date=2024-08-09/hour=00/0badcafe-0a1b-0000030000000011.json"
         );
         assert_eq!(
             staged_path(lake, &part(), Table::Depth, 7).to_str().unwrap(),
-            "/d/lake/.staging/binance-usdm-2024080900-0badcafe-0000030000000011/depth.000007.parquet"
+            "/d/lake/.staging/binance-usdm-2024080900-0badcafe-0a1b-0000030000000011/depth.000007.parquet"
         );
+        let old = Part { incarnation: 0, ..part() };
+        assert_eq!(old.stem(), "0badcafe-0000030000000011", "as version 1 named it");
     }
 
     proptest! {
         #[test]
-        fn paths_read_back(hour in 0_i64..5_000_000, seq in any::<u64>(), index in 0_u32..2_000_000, t in 0..Table::ALL.len()) {
-            let p = Part { hour: Hour(hour), first_seq: seq, ..part() };
+        fn paths_read_back(hour in 0_i64..5_000_000, seq in any::<u64>(), incarnation in any::<u16>(), index in 0_u32..2_000_000, t in 0..Table::ALL.len()) {
+            let p = Part { hour: Hour(hour), first_seq: seq, incarnation, ..part() };
             let lake = Path::new("x");
             let t = Table::ALL[t];
             prop_assert_eq!(Part::from_path(&p.file(lake, t)).unwrap(), (Some(t), p.clone()));
@@ -279,6 +294,9 @@ mod tests {
             "lake/trades/exchange=x/date=2024-08-09/hour=00/0badcafe-11.parquet",
             "lake/trades/exchange=x/date=2024-08-09/hour=24/0badcafe-0000030000000011.parquet",
             "lake/trades/exchange=x/date=2024-13-09/hour=01/0badcafe-0000030000000011.parquet",
+            "lake/trades/exchange=x/date=2024-08-09/hour=00/0badcafe-0000-0000030000000011.parquet",
+            "lake/trades/exchange=x/date=2024-08-09/hour=00/0badcafe-12345-0000030000000011.parquet",
+            "lake/trades/exchange=x/date=2024-08-09/hour=00/0badcafe-1234-0000030000000011-1.parquet",
             "lake/shoes/exchange=x/date=2024-08-09/hour=01/0badcafe-0000030000000011.parquet",
             "lake/trades/exchange=x/date=2024-08-09/hour=01/0badcafe-0000030000000011.parquet.tmp",
             "0badcafe-0000030000000011.parquet",

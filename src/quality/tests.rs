@@ -17,8 +17,9 @@ fn hour(text: &str) -> Hour {
 fn publish(lake: &Path, log: &str, at: &str, first_seq: u64, change: impl FnOnce(&mut Manifest)) {
     let mut m = Manifest::new(log.into(), "binance-usdm".into(), at.into(), WriteSettings::default());
     change(&mut m);
-    let path = crate::lake::path::manifest_path(Path::new(""), "binance-usdm", hour(at), &log[..8], first_seq);
-    LocalStore::new(lake).publish_bytes(&m.to_json().unwrap(), &path).unwrap();
+    let (venue, log8) = ("binance-usdm".into(), log[..8].to_owned());
+    let part = crate::lake::Part { venue, hour: hour(at), log8, incarnation: 0, first_seq };
+    LocalStore::new(lake).publish_bytes(&m.to_json().unwrap(), &part.manifest(Path::new(""))).unwrap();
 }
 
 fn gap(from_id: i64, to_id: i64, filled: u64) -> Gap {

@@ -1,10 +1,11 @@
 //! One log of a replay, folded part by part with the cuts of the live path.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
-use wal_format::{LogReader, LossReason, Position, ReaderOptions, Shelf, Step};
+use wal_format::{Incarnation, LogReader, LossReason, Position, ReaderOptions, Run, Shelf, Step};
 
 use super::report::{Report, Verdict, part_report};
 use crate::compact::gather::{Continuation, Gatherer, LogKind, Revision, missing_beginning};
@@ -31,6 +32,8 @@ pub(super) struct Log {
     pub shelf: Shelf,
     pub name: String,
     pub first_segment: u64,
+    /// Runs that its segments are of: parts of other ones were published by another copy of the log.
+    pub runs: BTreeMap<u32, Incarnation>,
     pub settings: WriteSettings,
     pub from: Option<Hour>,
     pub to_ns: Option<u64>,
@@ -61,7 +64,13 @@ pub(super) enum Stopped {
 
 impl Log {
     pub(super) fn place(&self, lake: &Path) -> Place {
-        Place { lake: lake.to_owned(), venue: self.venue.id().to_string(), log: self.name.clone() }
+        // Names and accounts follow from the records alone.
+        Place { lake: lake.to_owned(), venue: self.venue.id().to_string(), log: self.name.clone(), lineage: None }
+    }
+
+    /// False for a part of another copy of the log: this one cannot give it again.
+    pub(super) fn had(&self, m: &Manifest) -> bool {
+        m.runs().iter().all(|run| self.runs.get(&run.epoch).is_none_or(|known| *known == run.incarnation))
     }
 
     pub(super) fn wanted(&self, hour: Hour) -> bool {
@@ -120,6 +129,9 @@ impl Log {
                         gatherer.lost(&lost);
                     }
                     let touched = gatherer.record(&record);
+                    if let Some(epoch) = gatherer.unnamed_run() {
+                        gatherer.name_run(Run { epoch, incarnation: reader.incarnation_of(epoch) });
+                    }
                     stage_full(place, gatherer, touched)?;
                 }
                 Step::Lost(lost) => {

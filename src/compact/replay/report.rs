@@ -115,12 +115,5 @@ impl fmt::Display for Report {
 }
 
 pub(super) fn part_report(part: Part, verdict: Verdict, rows: u64, details: Vec<String>) -> PartReport {
-    PartReport {
-        hour: part.hour.to_string(),
-        part: format!("{}-{:016x}", part.log8, part.first_seq),
-        venue: part.venue,
-        verdict,
-        rows,
-        details,
-    }
+    PartReport { hour: part.hour.to_string(), part: part.stem(), venue: part.venue, verdict, rows, details }
 }

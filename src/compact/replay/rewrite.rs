@@ -94,8 +94,7 @@ impl Log {
     }
 
     fn publish_anew(&self, lake: &Path, known: &Known, before: Option<&Known>) -> anyhow::Result<Known> {
-        let dir =
-            lake.join(DIR).join(format!("{}-{}-{:016x}", known.part.venue, known.part.log8, known.part.first_seq));
+        let dir = lake.join(DIR).join(format!("{}-{}", known.part.venue, known.part.stem()));
         durable::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
         let settings = WriteSettings { version: self.settings.version.clone(), ..known.manifest.settings.clone() };
         let revision = Revision::after(&known.manifest, &known.sha256);

@@ -49,7 +49,7 @@ impl Session<'_> {
         self.outcome.rows += published.rows();
         let last = LastPublish {
             hour: hour.to_string(),
-            part: format!("{}-{:016x}", published.part.log8, published.part.first_seq),
+            part: published.part.stem(),
             files: published.manifest.files.len() as u64,
             rows: published.rows(),
             bytes: published.bytes(),

@@ -328,3 +328,149 @@ fn a_log_that_is_stuck_is_red_and_the_worker_does_not_try_again() {
     let problems = status.problems();
     assert!(problems.len() == 1 && problems[0].contains("--accept-loss"), "{problems:?}");
 }
+
+/// Trades of BTCUSDT, a second apart.
+fn trades(log: &mut Log, from_ns: u64, ids: std::ops::Range<u64>) {
+    for (i, id) in ids.enumerate() {
+        log.text(from_ns + i as u64 * 1_000_000_000, &trade("BTCUSDT", id, from_ns / 1_000_000));
+    }
+}
+
+/// Rows of `trades` over all parts.
+fn trade_rows(bed: &Bed) -> u64 {
+    bed.manifests().iter().filter_map(|(_, m)| m.rows.get(&Table::Trades)).sum()
+}
+
+#[test]
+fn a_log_restored_from_a_backup_publishes_what_is_new_and_leaves_what_the_other_copy_published() {
+    // In the hour that both have a share of, and in the one behind it.
+    for hours_later in [0, 1] {
+        let bed = Bed::new();
+        let mut log = Log::open(&bed.wal(), T0);
+        trades(&mut log, T0, 0..10);
+        log.writer.close().unwrap();
+        let backup = bed.root.path().join("backup");
+        copy_tree(&bed.wal(), &backup);
+        let later = T0 + hours_later * HOUR + HOUR / 2;
+        let mut log = Log::open(&bed.wal(), later);
+        trades(&mut log, later, 10..30);
+        log.writer.close().unwrap();
+        bed.drain();
+        let before: Vec<(Part, Vec<u8>)> = bed
+            .manifests()
+            .into_iter()
+            .map(|(p, _)| (p.clone(), std::fs::read(p.manifest(&bed.lake())).unwrap()))
+            .collect();
+        std::fs::remove_dir_all(bed.wal()).unwrap();
+        copy_tree(&backup, &bed.wal());
+        let mut log = Log::open(&bed.wal(), later);
+        trades(&mut log, later, 100..150);
+        log.writer.close().unwrap();
+        bed.drain();
+        assert_eq!(trade_rows(&bed), 10 + 20 + 50, "{hours_later} hours later");
+        for (part, bytes) in &before {
+            assert_eq!(std::fs::read(part.manifest(&bed.lake())).unwrap(), *bytes, "{part:?}");
+        }
+        assert_eq!(bed.drain().parts, 0);
+        assert!(wal_format::list_segments(&bed.wal()).unwrap().iter().all(|s| s.foreign.is_none()));
+    }
+}
+
+#[test]
+fn what_another_log_staged_waits_for_it_when_the_log_folder_was_replaced() {
+    let bed = three_hours(2_000);
+    let clean = bed.copy_of_log();
+    clean.drain();
+    bed.killed_after(400);
+    let staged = bed.staged();
+    let away = bed.root.path().join("away");
+    std::fs::rename(bed.wal(), &away).unwrap();
+    let mut log = Log::open(&bed.wal(), T0);
+    trades(&mut log, T0, 0..40);
+    log.writer.close().unwrap();
+    bed.drain();
+    assert_eq!(trade_rows(&bed), 40);
+    assert!(staged.iter().all(|path| path.exists()), "it is neither used nor removed");
+    std::fs::remove_dir_all(bed.wal()).unwrap();
+    std::fs::rename(&away, bed.wal()).unwrap();
+    bed.drain();
+    assert_eq!(trade_rows(&bed), 40 + trade_rows(&clean));
+}
+
+#[test]
+fn a_strangers_segment_is_neither_read_nor_deleted_and_nothing_of_the_log_is_lost_by_it() {
+    let bed = three_hours(6_000);
+    bed.drain();
+    let before = trade_rows(&bed);
+    let mut log = Log::open(&bed.wal(), T0 + 4 * HOUR);
+    trades(&mut log, T0 + 4 * HOUR, 0..50);
+    log.writer.close().unwrap();
+    let stranger = three_hours(300);
+    let first = wal_format::list_segments(&stranger.wal()).unwrap().remove(0).path;
+    let bytes = std::fs::read(&first).unwrap();
+    // Under an id that the log retired: below all that it has.
+    let there = bed.wal().join(first.file_name().unwrap());
+    assert!(!there.exists());
+    std::fs::write(&there, &bytes).unwrap();
+    bed.drain();
+    assert_eq!(trade_rows(&bed), before + 50);
+    let mut places = list(&bed.wal().join("quarantine")).unwrap();
+    places.push(there);
+    let kept = |p: &PathBuf| std::fs::read(p).is_ok_and(|found| found == bytes);
+    assert!(places.iter().any(kept), "it is kept for a person: {places:?}");
+}
+
+#[test]
+fn files_behind_the_newest_manifest_are_removed_if_the_log_gives_them_again_and_stop_it_if_not() {
+    let bed = three_hours(6_000);
+    let (kept, clean) = (bed.copy_of_log(), bed.copy_of_log());
+    bed.drain();
+    clean.drain();
+    kept.worker(Mode::Drain, |c| c.wal.retention_hours = 24 * 365 * 50).run().unwrap();
+    for bed in [&bed, &kept] {
+        let newest = bed.manifests().last().unwrap().0.manifest(&bed.lake());
+        std::fs::remove_file(newest).unwrap();
+        std::fs::remove_dir_all(bed.wal().join("acks")).unwrap();
+    }
+    let files = || bed.keys(Table::Trades).len();
+    let before = files();
+    assert!(matches!(bed.stuck(), EvidenceMissing::Orphans { .. }));
+    assert_eq!(files(), before);
+    assert_eq!(kept.drain().parts, 1);
+    assert_same(&clean, &kept, "rebuilt");
+    bed.drain_with_loss();
+    assert!(bed.aside().iter().any(|name| name.ends_with(".parquet")), "{:?}", bed.aside());
+    assert_eq!(bed.drain().parts, 0);
+}
+
+#[test]
+fn a_publish_that_was_killed_before_its_manifest_leaves_no_file_of_another_format() {
+    let clean = three_hours(1_000);
+    let bed = clean.copy_of_log();
+    let csv = |c: &mut Config| c.lake.format = crate::lake::LakeFormat::Csv;
+    clean.worker(Mode::Drain, csv).run().unwrap();
+    assert!(armed_for("publish.after_rename_trades", 1, || bed.drain()).is_none());
+    bed.worker(Mode::Drain, csv).run().unwrap();
+    assert_same(&clean, &bed, "only one format");
+}
+
+#[test]
+fn a_name_that_is_taken_by_something_else_is_not_overwritten_and_stops_the_log() {
+    let bed = Bed::new();
+    let mut log = Log::open(&bed.wal(), T0);
+    trades(&mut log, T0, 0..40);
+    let worker = bed.worker(Mode::Follow, Bed::eager);
+    let status = worker.status.clone();
+    let thread = std::thread::spawn(move || worker.run());
+    wait_for(|| status.snapshot().venues.get("binance-spot").is_some_and(|v| v.staged_pieces > 0));
+    let part = crate::lake::path::parse_staging_dir(bed.staged()[0].parent().unwrap()).unwrap();
+    let file = part.file(&bed.lake(), Table::Trades);
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(&file, "somebody else's").unwrap();
+    trades(&mut log, T0 + HOUR, 40..50);
+    let err = thread.join().unwrap().unwrap_err();
+    assert!(matches!(err.downcast_ref(), Some(EvidenceMissing::Taken { .. })), "{err:#}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "somebody else's");
+    assert!(bed.manifests().is_empty() && status.problems().len() == 1);
+    drop(log);
+}

@@ -394,7 +394,7 @@ fn a_row_of_another_table_is_a_bug_that_shows() {
 #[test]
 fn differences_of_two_lakes_are_found_row_by_row() {
     let dir = tempfile::tempdir().unwrap();
-    let part = Part { venue: "x".into(), hour: Hour(0), log8: "00000000".into(), first_seq: 0 };
+    let part = Part { venue: "x".into(), hour: Hour(0), log8: "00000000".into(), incarnation: 0, first_seq: 0 };
     let write = |lake: &str, table, chunk: &RowsChunk, s: &WriteSettings| {
         let path = part.file(&dir.path().join(lake), table);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
