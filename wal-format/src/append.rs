@@ -282,6 +282,18 @@ impl LogWriter {
         Ok(())
     }
 
+    /// The name of a background thread that ended by a panic. Records are still taken, but nothing forces them to disk
+    /// (`wal-sync`), or no further segment is made (`wal-prepare`): the log should be opened anew. To be asked for about
+    /// once a second.
+    #[must_use]
+    pub fn lost_thread(&self) -> Option<&'static str> {
+        match (self.syncer.is_gone(), self.preparer.is_gone()) {
+            (true, _) => Some("wal-sync"),
+            (false, true) => Some("wal-prepare"),
+            (false, false) => None,
+        }
+    }
+
     /// A handle to wait for durability with; clone-able, usable from any thread.
     #[must_use]
     pub fn sync_handle(&self) -> SyncHandle {

@@ -210,6 +210,11 @@ impl Preparer {
         Ok(Preparer { shared, thread: join.thread().clone(), join: Some(join) })
     }
 
+    /// The thread ended although nobody stopped it.
+    pub fn is_gone(&self) -> bool {
+        self.join.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Something was appended: look whether pages must be faulted in.
     pub fn nudge(&self) {
         self.thread.unpark();

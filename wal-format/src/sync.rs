@@ -196,6 +196,11 @@ impl Syncer {
         SyncHandle { shared: Arc::clone(&self.shared), thread: self.thread.clone() }
     }
 
+    /// The thread ended although nobody stopped it.
+    pub fn is_gone(&self) -> bool {
+        self.join.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Enough was appended for a sync, or every record wants one.
     pub fn nudge(&self) {
         self.thread.unpark();
