@@ -94,10 +94,10 @@ impl Params {
             None => (1, text.trim().trim_start_matches('+')),
         };
         let (hours, minutes) = digits.split_once(':').unwrap_or((digits, "0"));
-        let (Ok(hours), Ok(minutes)) = (hours.parse::<i64>(), minutes.parse::<i64>()) else {
+        let (Ok(hours), Ok(minutes)) = (hours.parse::<u8>(), minutes.parse::<u8>()) else {
             return Err(Refusal::value("timeZone"));
         };
-        let shift = sign * (hours * HOUR_US + minutes * 60_000_000);
+        let shift = sign * (i64::from(hours) * HOUR_US + i64::from(minutes) * 60_000_000);
         let known = (-12 * HOUR_US..=14 * HOUR_US).contains(&shift) && (0..60).contains(&minutes);
         if known && shift % interval.len_us() == 0 { Ok(()) } else { Err(Refusal::value("timeZone")) }
     }
@@ -155,6 +155,8 @@ mod tests {
                 && !zone("5:30", Interval::H1)
                 && !zone("15", Interval::M1)
                 && !zone("x", Interval::M1)
+                && !zone("9223372036854775807", Interval::M1)
+                && !zone("-9223372036854775808:59", Interval::M1)
         );
     }
 }

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::data::{FINAL, FLAT, KlineData, NO_ID, SEEDED, Scaled, Tick};
 use super::interval::Interval;
 use super::official::{self, Ask, SETTLE_US};
+use crate::venue::gap::count as ids;
 use crate::venue::row::{AggTrade, Side, Trade};
 use crate::venue::{Channel, Continuity, Frame, FrameKind, Missing, Num, RestMeta, Rows, Venue, VenueId};
 
@@ -94,11 +95,12 @@ pub async fn seeds(
             bar = Some(with(bar_now, tick).context("a trade with more digits than a candle can hold")?);
         }
         if let Some(bar) = bar {
-            let last = first.trade_id - 1;
+            let last = first.trade_id.saturating_sub(1);
             let count = i64::try_from(bar.trade_count)?;
             let flags = bar.flags & !FINAL | SEEDED;
             // Where ids have no holes the number of trades tells the first one.
-            let first_trade_id = if unbroken(venue, source) { last - count + 1 } else { NO_ID };
+            let first_trade_id =
+                if unbroken(venue, source) { last.saturating_sub(count).saturating_add(1) } else { NO_ID };
             seeds.push((interval, KlineData { first_trade_id, last_trade_id: last, flags, ..bar }));
         }
     }
@@ -142,7 +144,7 @@ async fn broken_minute(
 ) -> Result<Vec<Tick>> {
     let minute = Interval::M1.open_of(first.ts_us);
     let mut newest_first: Vec<Tick> = Vec::new();
-    let mut to = first.row_id - 1;
+    let mut to = first.row_id.saturating_sub(1);
     let mut behind = first.trade_id;
     for _ in 0..PAGES_MAX {
         if to < 0 {
@@ -168,7 +170,7 @@ async fn broken_minute(
         let mut page = ticks(source, &rows)?;
         page.sort_by_key(|(row_id, _)| *row_id);
         for (row_id, tick) in page.into_iter().rev() {
-            let fits = row_id == to && (tick.last_id + 1 == behind || !unbroken(venue, source));
+            let fits = row_id == to && (tick.last_id.checked_add(1) == Some(behind) || !unbroken(venue, source));
             ensure!(fits, "trades of {symbol} behind id {row_id} are missing");
             if tick.ts_us < minute {
                 newest_first.reverse();
@@ -190,7 +192,7 @@ async fn broken_minute(
 /// The rows with their own ids.
 fn ticks(source: Channel, rows: &Rows) -> Result<Vec<(i64, Tick)>> {
     let tick = |ts_us, price: Num, amount: Num, first_id, last_id, side| -> Result<Tick> {
-        let count = u32::try_from(last_id - first_id + 1)?;
+        let count = u32::try_from(ids(first_id, last_id))?;
         let taker_buy = side == Side::Buy;
         Ok(Tick { symbol_index: 0, ts_us, price, amount, first_id, last_id, agg_id: NO_ID, count, taker_buy })
     };

@@ -99,6 +99,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        // Dead already, then.
         let _ = self.server.kill();
         let _ = self.server.wait();
     }

@@ -175,6 +175,7 @@ pub trait Venue: Send + Sync {
         end_ms: i64,
         limit: u32,
     ) -> Option<RestRequest> {
+        // For venues that have none.
         let _ = (symbol, interval, start_ms, end_ms, limit);
         None
     }

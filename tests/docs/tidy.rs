@@ -77,6 +77,32 @@ fn the_package_reads_the_wall_clock_in_one_place() {
 }
 
 #[test]
+fn no_result_is_dropped_without_the_reason_beside_it() {
+    /// Reads only; what it gives is what is tested.
+    const HOSTILE_INPUT: &str = "src/venue/ordeal/";
+    let mut bare = Vec::new();
+    for (path, text) in tree() {
+        let ours = ["src/", "wal-format/src/", "tools/wal-dump/src/"].iter().any(|dir| path.starts_with(dir));
+        let of_tests = path.contains("tests") || path.starts_with(HOSTILE_INPUT);
+        if !ours || of_tests {
+            continue;
+        }
+        let lines: Vec<&str> = shipped(&text).lines().map(str::trim).collect();
+        for (n, line) in lines.iter().enumerate() {
+            // Writing to a String cannot fail.
+            let assigned = line.starts_with("let _ = ") && !line.contains("write!(") && !line.contains("writeln!(");
+            let turned = line.ends_with(".ok();") && !line.contains('=') && !line.contains("return");
+            let matched = line.contains("Ok(_) => {}") || line.contains("Err(_) => {}");
+            let told = line.contains("//") || lines[n.saturating_sub(2)..n].iter().any(|l| l.starts_with("//"));
+            if (assigned || turned || matched) && !told {
+                bare.push(format!("{path}:{}: {line}", n + 1));
+            }
+        }
+    }
+    assert!(bare.is_empty(), "say above why the result does not matter, or use it:\n{}", bare.join("\n"));
+}
+
+#[test]
 fn nothing_unfinished_is_left() {
     for (path, text) in tree() {
         if path == "tests/docs/tidy.rs" {

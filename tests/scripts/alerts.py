@@ -18,7 +18,7 @@ from cgroup import Cgroup, hold
 from rig import free_port
 
 BIN, DIR = sys.argv[1], os.path.abspath(sys.argv[2])
-LONG = {"TapedeckSyncErrors", "TapedeckDiskFullSoon", "TapedeckNothingPublished", "TapedeckMemoryGrows"}
+LONG = {"TapedeckSyncErrors", "TapedeckDiskFullSoon", "TapedeckNothingPublished", "TapedeckMemoryGrows", "TapedeckTaskPanicked", "TapedeckCondition"}
 running, fired, skipped = [], {}, {}
 
 SIM, PROM, CAPTURE, LAKE, SMALL = (free_port() for _ in range(5))

@@ -125,6 +125,7 @@ fn copy(mut source: Source, out: &Path) -> Result<Salvaged, SalvageError> {
             let left = usize::try_from(source.file_bytes().saturating_sub(at)).unwrap_or(0);
             block.fill(0);
             if let Some(part) = block.get_mut(..left) {
+                // Zero as well, if not even this.
                 let _ = source.read_exact_at(part, at);
             }
         }

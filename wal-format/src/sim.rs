@@ -150,6 +150,7 @@ struct Inode {
 impl Inode {
     fn live_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![0; usize::try_from(self.len).unwrap_or(0)];
+        // Within the window, whose length this is.
         let _ = self.window.copy_out(0, &mut bytes);
         bytes
     }

@@ -57,6 +57,7 @@ pub(crate) fn create(
         return Err(error);
     }
     if let Err(error) = storage.rename(&tmp, &segment::path(dir, id)) {
+        // As above.
         let _ = storage.remove(&tmp);
         return Err(error);
     }

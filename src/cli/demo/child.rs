@@ -83,6 +83,7 @@ impl Child {
                 Some(status) if status.success() => return Ok(()),
                 Some(status) => return Err(self.died(status)),
                 None if Instant::now() > end => {
+                    // Dead already, then.
                     let _ = self.process.kill();
                     bail!(
                         "the {} did not stop within {} s and was killed; see {}",
@@ -106,6 +107,7 @@ impl Drop for Child {
         while matches!(self.process.try_wait(), Ok(None)) && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(20));
         }
+        // Dead already, then.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -202,7 +202,7 @@ impl Dedupe {
                 return None;
             }
         }
-        let _ = self.window(slot, symbol);
+        self.window(slot, symbol);
         let window = self.windows.get_mut(slot)?.get_mut(symbol.0 as usize)?.as_mut()?;
         window.arrive(key, from, &self.lines)
     }

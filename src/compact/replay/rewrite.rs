@@ -41,6 +41,7 @@ impl Log {
             let part = known.part.clone();
             if self.wanted(part.hour) {
                 let result = self.rewrite_part(lake, &mut known, before.as_ref(), &scratch);
+                // What stays is removed before the next one begins.
                 let _ = std::fs::remove_dir_all(&scratch);
                 report.parts.push(result.with_context(|| format!("rewrite hour {}", part.hour))?);
             }
@@ -133,6 +134,7 @@ pub fn finish(lake: &Path) -> anyhow::Result<Vec<String>> {
             false => format!("cleared away what was left of publishing {name} anew"),
         });
     }
+    // Empty by now, unless a person put something there.
     let _ = std::fs::remove_dir(lake.join(DIR));
     Ok(told)
 }

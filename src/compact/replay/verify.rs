@@ -29,6 +29,7 @@ impl Log {
             let part = &known.part;
             if self.wanted(part.hour) {
                 let result = self.verify_part(lake, known, before, &rebuilt, &scratch);
+                // What stays is removed before the next one begins.
                 let _ = std::fs::remove_dir_all(&scratch);
                 report.parts.push(result.with_context(|| format!("verify hour {}", part.hour))?);
             }

@@ -6,15 +6,13 @@ use std::time::Duration;
 use tokio_tungstenite::tungstenite::http::Method;
 
 use super::rate::Rate;
-use crate::collect::backoff::random;
+use crate::backoff::random;
 use crate::collect::connect::ConnectError;
 use crate::collect::dial::{Dialer, tls_config};
 use crate::collect::http::{HttpClient, HttpError, Reply};
 use crate::config::{Config, History};
 use crate::history::trouble::{Trouble, What};
 
-/// A pause asked for is not taken longer than this.
-const PAUSE_MAX: Duration = Duration::from_secs(3_600);
 /// The pause after a 429 that names none.
 const PAUSE_UNSAID: Duration = Duration::from_secs(5);
 
@@ -88,10 +86,9 @@ impl Asker {
         }
         let trouble = of_status(reply.status, url);
         if trouble.what == What::Throttled {
-            let said = reply.retry_after_s.map(Duration::from_secs);
-            self.rate.hold(said.unwrap_or_else(|| PAUSE_UNSAID.min(self.retry.max)).min(PAUSE_MAX));
-        } else if let Some(said) = reply.retry_after_s {
-            self.rate.hold(Duration::from_secs(said).min(PAUSE_MAX));
+            self.rate.hold(reply.retry_after.unwrap_or_else(|| PAUSE_UNSAID.min(self.retry.max)));
+        } else if let Some(said) = reply.retry_after {
+            self.rate.hold(said);
         }
         Err(trouble)
     }

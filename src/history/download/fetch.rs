@@ -132,6 +132,7 @@ impl Fetcher<'_> {
         let sha256 = part.sha256();
         let published = self.agreed(path, published, &sha256).await.inspect_err(|trouble| {
             if trouble.what == What::Checksum {
+                // Nothing that can be trusted lies there; what stays is hashed again before it is believed.
                 let _ = durable::remove_file(&part.path);
             }
         })?;

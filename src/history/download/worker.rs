@@ -10,7 +10,7 @@ use super::Shared;
 use super::fetch::{Fetched, Fetcher, Miss};
 use super::mark::{self, Mark};
 use super::tally::Tally;
-use crate::collect::backoff::random;
+use crate::backoff::random;
 use crate::history::manifest::{Done, Failed, Lease};
 use crate::history::trouble::What;
 

@@ -65,7 +65,7 @@ impl Feed {
     pub(super) fn earlier(&mut self, symbol: SymbolId, tick: &Tick) {
         let name = self.decoder.rows.symbols.name(symbol);
         if let Some(first) = self.state.seeds.get_mut(name)
-            && tick.last_id == first.trade_id - 1
+            && Some(tick.last_id) == first.trade_id.checked_sub(1)
         {
             *first = First { ts_us: first.ts_us.min(tick.ts_us), ..first_row(tick) };
         }

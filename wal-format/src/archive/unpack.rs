@@ -234,6 +234,7 @@ impl Unpacker {
         let mut faults: Vec<ArchiveFault> = self.fault.iter().cloned().collect();
         for frame in 0..layout::frame_count(self.segment_bytes).max(self.frames.len()) {
             match self.inflate(&mut self.cache.borrow_mut(), frame) {
+                // It was only to be tried.
                 Ok(_) => {}
                 Err(ReadError::Archive { fault, .. }) => {
                     let ends = matches!(*fault, ArchiveFault::Missing { .. });
