@@ -4,22 +4,27 @@
 //! and looks that come more often than idle threads end keep it for ever. Here the number of threads stands from the
 //! first look on, so that a rise of it means something.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::{OnceLock, mpsc};
 
 use tokio::sync::oneshot;
 
+use crate::supervise;
+
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Runs `work` on the thread and gives its answer; `None` when it panicked, or when there is no thread.
-pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+/// Runs `work` on the thread and gives its answer; its panic is the caller's.
+pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let Some(queue) = queue() else { return supervise::blocking(work).await };
     let (reply, answer) = oneshot::channel();
     let job = Box::new(move || {
         // Nobody waits any more: the service stops.
-        let _ = reply.send(work());
+        let _ = reply.send(supervise::catch(work));
     });
-    queue()?.send(job).ok()?;
-    answer.await.ok()
+    queue.send(job).expect("the thread takes jobs as long as the process lives");
+    match answer.await.expect("every job is answered") {
+        Ok(value) => value,
+        Err(panicked) => std::panic::resume_unwind(Box::new(panicked)),
+    }
 }
 
 /// Everybody waits for an answer before asking again: no more jobs than askers are ever in it.
@@ -28,15 +33,13 @@ fn queue() -> Option<&'static mpsc::Sender<Job>> {
     let queue = QUEUE.get_or_init(|| {
         let (jobs, queue) = mpsc::channel::<Job>();
         let thread = std::thread::Builder::new().name("chores".into()).spawn(move || {
-            for job in queue {
-                // The panic was told by its hook; whoever asked hears that there is no answer.
-                let _ = std::panic::catch_unwind(AssertUnwindSafe(job));
-            }
+            // No job panics: each catches what it runs.
+            queue.into_iter().for_each(|job| job());
         });
         match thread {
             Ok(_) => Some(jobs),
             Err(err) => {
-                tracing::error!(error = %err, "no thread for looks at disks and directories: nothing comes of them");
+                tracing::warn!(error = %err, "no thread for looks at disks and directories; the runtime's own are taken");
                 None
             }
         }
@@ -53,11 +56,13 @@ mod tests {
         let asks = (0..50).map(|_| tokio::spawn(run(|| std::thread::current().id())));
         let mut threads = std::collections::HashSet::new();
         for ask in asks {
-            threads.insert(ask.await.ok().flatten());
+            threads.insert(ask.await.ok());
         }
         assert_eq!(threads.len(), 1, "{threads:?}");
         assert!(!threads.contains(&None));
-        assert_eq!(run(|| -> u8 { panic!("as a test") }).await, None);
-        assert_eq!(run(|| 7).await, Some(7));
+        let panics = async { run(|| -> u8 { panic!("as a test") }).await };
+        let told = supervise::Supervisor::default().once(supervise::Task::Disks, "", panics).await;
+        assert!(told.is_err_and(|p| p.message == "as a test" && p.place.starts_with("src/chore.rs:")));
+        assert_eq!(run(|| 7).await, 7);
     }
 }

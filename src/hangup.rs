@@ -9,25 +9,31 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::shutdown::Shutdown;
+use crate::supervise::{Supervisor, Task};
 
 /// Gives one message per request to read the configuration anew; requests that come while one waits are that one.
 /// `shutdown` is triggered when the terminal went away instead.
 ///
 /// # Errors
 /// When the signal handler cannot be installed.
-pub fn hangups(shutdown: &Shutdown) -> std::io::Result<mpsc::Receiver<()>> {
-    let mut signals = signal(SignalKind::hangup())?;
+pub fn hangups(shutdown: &Shutdown, supervisor: &Supervisor) -> std::io::Result<mpsc::Receiver<()>> {
+    let mut first = Some(signal(SignalKind::hangup())?);
     let had_terminal = std::io::stdin().is_terminal();
     let shutdown = shutdown.clone();
     let (tell, told) = mpsc::channel(1);
-    tokio::spawn(async move {
-        while signals.recv().await.is_some() {
-            // A terminal that hung up is none any more.
-            if had_terminal && !std::io::stdin().is_terminal() {
-                shutdown.trigger();
-            } else {
-                // Full: it is asked for already.
-                let _ = tell.try_send(());
+    // Heard to the end of the process.
+    supervisor.spawn(Task::Hangup, "", &Shutdown::new(), move || {
+        let (shutdown, tell, signals) = (shutdown.clone(), tell.clone(), first.take());
+        async move {
+            let Some(mut signals) = signals.or_else(|| signal(SignalKind::hangup()).ok()) else { return };
+            while signals.recv().await.is_some() {
+                // A terminal that hung up is none any more.
+                if had_terminal && !std::io::stdin().is_terminal() {
+                    shutdown.trigger();
+                } else {
+                    // Full: it is asked for already.
+                    let _ = tell.try_send(());
+                }
             }
         }
     });

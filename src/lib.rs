@@ -17,6 +17,7 @@
 //! - [`api`]: status, health and metrics of the compactor.
 //! - [`hangup`]: SIGHUP, the request to read the configuration anew.
 //! - [`health`]: disks that fill up, logs that nobody reads off.
+//! - [`supervise`]: every task and thread of both services, and what becomes of one that panics.
 //! - [`quality`]: how complete the recording is, summed from manifests.
 //! - [`memory`]: how tight it is, and what is given up for it.
 //! - [`playback`]: the log as an exchange again, for unmodified clients.
@@ -24,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+mod backoff;
 mod chore;
 pub mod cli;
 pub mod clock;
@@ -44,6 +46,7 @@ pub mod quality;
 pub mod repair;
 pub mod shutdown;
 mod sql;
+pub mod supervise;
 pub mod telemetry;
 pub mod venue;
 mod words;

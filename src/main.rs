@@ -12,11 +12,13 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = tapedeck::cli::Cli::parse();
-    match tapedeck::cli::run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(err) => {
+    // The message of a panic is told by its hook.
+    match std::panic::catch_unwind(|| tapedeck::cli::run(cli)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(err)) => {
             eprintln!("{}", tapedeck::cli::explain(&err));
             ExitCode::from(tapedeck::cli::exit_code(&err))
         }
+        Err(_) => ExitCode::from(tapedeck::cli::EXIT_PANICKED),
     }
 }

@@ -20,12 +20,12 @@ pub fn stopping() {
     send("STOPPING=1");
 }
 
-/// Sends a sign of life twice per interval of the manager's watchdog until `shutdown`; returns at once without one.
+/// Sends a sign of life twice per interval of the manager's watchdog until `shutdown`; sends none without one.
 /// A runtime whose tasks do not get their turn sends none.
 pub async fn watchdog(shutdown: Shutdown) {
     let mine = std::env::var("WATCHDOG_PID").map_or(true, |pid| pid == std::process::id().to_string());
     let every = std::env::var("WATCHDOG_USEC").ok().and_then(|us| us.parse::<u64>().ok()).filter(|us| mine && *us > 0);
-    let Some(us) = every else { return };
+    let Some(us) = every else { return shutdown.wait().await };
     loop {
         send("WATCHDOG=1");
         tokio::select! {

@@ -6,7 +6,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
+
+use crate::supervise::{Supervisor, Task};
 
 /// A request to stop that any number of tasks can watch.
 #[derive(Clone, Default)]
@@ -58,21 +61,30 @@ impl Shutdown {
     ///
     /// # Errors
     /// When the signal handlers cannot be installed.
-    pub fn on_signals(&self) -> std::io::Result<()> {
-        use tokio::signal::unix::{SignalKind, signal};
+    pub fn on_signals(&self, supervisor: &Supervisor) -> std::io::Result<()> {
         for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-            let mut stream = signal(kind)?;
-            let me = self.clone();
-            tokio::spawn(async move {
-                while stream.recv().await.is_some() {
-                    if me.inner.signals.fetch_add(1, Ordering::AcqRel) > 0 {
-                        std::process::exit(130);
+            let (me, mut first) = (self.clone(), Some(signal(kind)?));
+            // Heard to the end of the process.
+            supervisor.spawn(Task::Signals, "", &Shutdown::new(), move || {
+                let (me, stream) = (me.clone(), first.take());
+                async move {
+                    let Some(mut stream) = stream.or_else(|| signal(kind).ok()) else { return };
+                    while stream.recv().await.is_some() {
+                        if me.inner.signals.fetch_add(1, Ordering::AcqRel) > 0 {
+                            std::process::exit(130);
+                        }
+                        me.trigger();
                     }
-                    me.trigger();
                 }
             });
         }
         Ok(())
+    }
+}
+
+impl std::fmt::Debug for Shutdown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Shutdown").field(&self.requested()).finish()
     }
 }
 

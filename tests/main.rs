@@ -15,6 +15,8 @@ mod capture {
     mod proxy;
     mod reconnect;
     mod reload;
+    mod stops;
+    mod supervised;
 }
 mod lake {
     mod archived;

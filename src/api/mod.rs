@@ -38,6 +38,7 @@ use crate::config::{Api, Config};
 use crate::kline::KlineHub;
 use crate::memory::Held;
 use crate::shutdown::Shutdown;
+use crate::supervise::{self, Task};
 
 pub use access::Access;
 use error::{Answer, Refusal};
@@ -90,8 +91,11 @@ pub async fn serve(
     shutdown: Shutdown,
 ) {
     let connections = config.api.max_connections;
+    let supervisor = status.supervisor().clone();
     let app = app(config, access, status, hub, shutdown.clone());
-    server::run(listener, router(app.clone()), connections, app, shutdown).await;
+    let router = router(app.clone());
+    let serve = || server::run(&listener, router.clone(), connections, app.clone(), shutdown.clone());
+    supervisor.keep(Task::Api, "", &shutdown, serve).await;
 }
 
 fn app(
@@ -102,7 +106,8 @@ fn app(
     shutdown: Shutdown,
 ) -> Shared {
     let cfg = config.api.clone();
-    let dispatcher = hub.clone().map(|hub| ws::Dispatcher::start(hub, shutdown.clone()));
+    let supervisor = status.supervisor();
+    let dispatcher = hub.clone().map(|hub| ws::Dispatcher::start(hub, supervisor.clone(), shutdown.clone()));
     if let Some(held) = dispatcher.as_ref().map(Arc::downgrade) {
         let waiting = move || held.upgrade().map_or(0, |d| d.waiting_bytes());
         status.pressure().probe("api_mailboxes", Held::Own, waiting);
@@ -150,10 +155,11 @@ async fn blocking<T: Send + 'static>(
 ) -> Answer<T> {
     // Closed never: the semaphore lives as long as the app.
     let _permit = app.reads.acquire().await.map_err(|e| Refusal::internal(&e.into()))?;
-    match tokio::task::spawn_blocking(work).await {
+    let supervisor = app.status.supervisor().clone();
+    match supervise::blocking(move || supervisor.attempt(Task::Client, "", work)).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(why)) => Err(Refusal::internal(&why)),
-        Err(panic) => Err(Refusal::internal(&panic.into())),
+        Err(panicked) => Err(Refusal::internal(&panicked.into())),
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 
 use super::Shared;
 use crate::shutdown::Shutdown;
+use crate::supervise::Task;
 
 /// A client that sends no complete head for this long is cut.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -56,7 +57,7 @@ fn allow_files(connections: usize) -> Option<u64> {
 }
 
 /// Serves until `shutdown`, at most `max` connections at once (WebSockets are counted on their own).
-pub(super) async fn run(listener: TcpListener, router: Router, max: usize, app: Shared, shutdown: Shutdown) {
+pub(super) async fn run(listener: &TcpListener, router: Router, max: usize, app: Shared, shutdown: Shutdown) {
     allow_files(max);
     let places = Arc::new(Semaphore::new(max));
     let mut tasks = JoinSet::new();
@@ -80,16 +81,17 @@ pub(super) async fn run(listener: TcpListener, router: Router, max: usize, app: 
             tasks.spawn(turn_away(stream));
             continue;
         };
-        let (router, shutdown) = (router.clone(), shutdown.clone());
+        let (router, shutdown, supervisor) = (router.clone(), shutdown.clone(), app.status.supervisor().clone());
         tasks.spawn(async move {
-            connection(stream, peer, router, shutdown).await;
-            drop(place);
+            let served = supervisor.once(Task::Client, "", connection(stream, peer, router, shutdown)).await;
+            // A panic was told; the client sees its connection end.
+            drop((served, place));
         });
     }
-    drop(listener);
     let all = async { while tasks.join_next().await.is_some() {} };
-    // What is not done by then ends with the set.
-    let _ = tokio::time::timeout(GRACE, all).await;
+    if tokio::time::timeout(GRACE, all).await.is_err() {
+        tracing::info!(clients = tasks.len(), "clients did not take their answers in time; they are cut");
+    }
 }
 
 async fn turn_away(mut stream: TcpStream) {
@@ -120,6 +122,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, shutdow
         _ = connection.as_mut() => {}
         () = shutdown.wait() => {
             connection.as_mut().graceful_shutdown();
+            // Nor is one that ends now.
             let _ = connection.await;
         }
     }

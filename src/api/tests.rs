@@ -22,6 +22,7 @@ use crate::host::Process;
 use crate::kline::KlineService;
 use crate::memory::Pressure;
 use crate::memory::sample::Sample;
+use crate::supervise::Supervisor;
 use crate::venue::VenueId;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -57,7 +58,9 @@ impl Fixture {
         let shutdown = Shutdown::new();
         let memory = Memory { limit_mib: 100, own_limit: true, elevated_percent: 75, critical_percent: 85 };
         let pressure = Pressure::watched(&memory, "compactor");
-        let service = KlineService::start_under(&cfg, Mode::Follow, &shutdown, &pressure).unwrap().unwrap();
+        let service = KlineService::start_under(&cfg, Mode::Follow, &shutdown, &pressure, &Supervisor::default())
+            .unwrap()
+            .unwrap();
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let app = app(
@@ -67,13 +70,9 @@ impl Fixture {
             Some(Arc::clone(service.hub())),
             shutdown.clone(),
         );
-        tokio::spawn(server::run(
-            listener,
-            router(app.clone()),
-            cfg.api.max_connections,
-            app.clone(),
-            shutdown.clone(),
-        ));
+        let (router, most, served, stop) =
+            (router(app.clone()), cfg.api.max_connections, app.clone(), shutdown.clone());
+        tokio::spawn(async move { server::run(&listener, router, most, served, stop).await });
         let fixture = Fixture { _dir: dir, log, frames, service: Some(service), app, addr, shutdown };
         fixture.append(0..first);
         fixture.caught_up(first as u64).await;

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 
-use super::{ServiceArg, runtime};
+use super::{ServiceArg, serve};
 use crate::config::{ConfigErrors, room};
 use crate::memory::MemoryMonitor;
 
@@ -14,17 +14,19 @@ pub struct Args {
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
-    let (cfg, shutdown) = args.service.prepare("collector")?;
+    let (cfg, shutdown, supervisor) = args.service.prepare("collector")?;
     // Once something was recorded, whatever room there is is worth recording into.
     let disk = room::first(&cfg);
     if !disk.is_empty() && !cfg.venues.keys().any(|id| cfg.wal_dir(*id).exists()) {
         return Err(ConfigErrors(disk).into());
     }
-    runtime()?.block_on(async {
-        shutdown.on_signals().context("cannot listen for signals")?;
-        let reload = args.service.reload(&shutdown)?;
-        super::be_supervised(&shutdown);
-        let (_monitor, pressure) = MemoryMonitor::start(&cfg.memory, "collector").context("watch the memory")?;
-        crate::collect::run(cfg, shutdown, pressure, Some(reload)).await
+    serve(async {
+        shutdown.on_signals(&supervisor).context("cannot listen for signals")?;
+        let reload = args.service.reload(&supervisor, &shutdown)?;
+        super::be_supervised(&supervisor, &shutdown);
+        let (_monitor, pressure) =
+            MemoryMonitor::start(&cfg.memory, "collector", &supervisor).context("watch the memory")?;
+        crate::collect::run(cfg, shutdown, pressure, Some(reload), supervisor.clone()).await?;
+        Ok(supervisor.verdict()?)
     })
 }

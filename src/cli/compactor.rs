@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use super::{ServiceArg, runtime};
+use super::{ServiceArg, serve};
 use crate::compact::{self, Mode};
 use crate::config::Config;
 use crate::health::Health;
 use crate::kline::KlineService;
 use crate::memory::{MemoryMonitor, Pressure};
 use crate::shutdown::Shutdown;
+use crate::supervise::{self, Supervisor, Task};
 
 /// Arguments of `tapedeck compactor`.
 #[derive(Debug, clap::Args)]
@@ -27,48 +28,58 @@ pub struct Args {
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
-    let (cfg, shutdown) = args.service.prepare("compactor")?;
-    runtime()?.block_on(async {
-        shutdown.on_signals().context("cannot listen for signals")?;
-        let reload = args.service.reload(&shutdown)?;
+    let (cfg, shutdown, supervisor) = args.service.prepare("compactor")?;
+    serve(async {
+        shutdown.on_signals(&supervisor).context("cannot listen for signals")?;
+        let reload = args.service.reload(&supervisor, &shutdown)?;
         // Symbols come with the log, whoever chose them.
         let of_the_log = |key: &str| key.starts_with("venues.") && key.ends_with(".symbols");
-        tokio::spawn(reload.only_tell(Arc::clone(&cfg), shutdown.clone(), of_the_log));
-        super::be_supervised(&shutdown);
-        let (_monitor, pressure) = MemoryMonitor::start(&cfg.memory, "compactor").context("watch the memory")?;
+        reload.only_tell(Arc::clone(&cfg), &supervisor, &shutdown, of_the_log);
+        super::be_supervised(&supervisor, &shutdown);
+        let (_monitor, pressure) =
+            MemoryMonitor::start(&cfg.memory, "compactor", &supervisor).context("watch the memory")?;
         let told = Arc::clone(&cfg);
         pressure.on_change(move |change| crate::collect::leave_pressure(&told, change));
-        let status = Arc::new(compact::CompactorStatus::new(pressure.clone()));
+        let status = Arc::new(compact::CompactorStatus::supervised(pressure.clone(), supervisor.clone()));
         let mode = if args.drain { Mode::Drain } else { Mode::Follow };
         let health = Arc::new(Health::of_compactor(&cfg));
         status.watched_by(Arc::clone(&health));
         status.accept_loss_of(args.accept_loss);
         if mode == Mode::Drain {
-            let candles = candles(&cfg, mode, &shutdown, &pressure).await?;
+            let candles = candles(&cfg, mode, &shutdown, &pressure, &supervisor).await?;
             let outcome = compact::run(cfg.clone(), mode, shutdown, status).await;
-            finish(candles, cfg, mode).await?;
+            let finished = finish(candles, cfg, mode).await;
+            supervisor.verdict()?;
+            finished?;
             return outcome.map(drop);
         }
         // Bound before any work: a port in use is a plain refusal, not a half-started service.
         let access = crate::api::Access::load(&cfg.api)?;
         let listener = crate::api::bind(cfg.api.listen).await?;
-        let watch = tokio::spawn(health.watch(shutdown.clone()));
-        let told = tokio::spawn(compact::stats::run(Arc::clone(&status), shutdown.clone()));
-        let candles = candles(&cfg, mode, &shutdown, &pressure).await?;
-        let nightly = candles.as_ref().map(|_| tokio::spawn(crate::kline::nightly(cfg.clone(), shutdown.clone())));
+        supervisor.spawn(Task::Disks, "", &shutdown, {
+            let (conditions, stop) = (supervisor.conditions().clone(), shutdown.clone());
+            move || Arc::clone(&health).watch(conditions.clone(), stop.clone())
+        });
+        supervisor.spawn(Task::Stats, "", &shutdown, {
+            let (status, stop) = (Arc::clone(&status), shutdown.clone());
+            move || compact::stats::run(Arc::clone(&status), stop.clone())
+        });
+        let candles = candles(&cfg, mode, &shutdown, &pressure, &supervisor).await?;
+        if candles.is_some() {
+            let (cfg, stop) = (cfg.clone(), shutdown.clone());
+            supervisor.spawn(Task::Nightly, "", &shutdown, move || crate::kline::nightly(cfg.clone(), stop.clone()));
+        }
         let hub = candles.as_ref().map(|c| Arc::clone(c.hub()));
         let server =
             tokio::spawn(crate::api::serve(listener, cfg.clone(), access, status.clone(), hub, shutdown.clone()));
         crate::notify::ready();
         let outcome = compact::run(cfg.clone(), mode, shutdown.clone(), status).await;
         shutdown.trigger();
-        if let Some(nightly) = nightly {
-            nightly.await.context("the nightly comparison ended badly")?;
-        }
-        finish(candles, cfg, mode).await?;
+        let finished = finish(candles, cfg, mode).await;
+        // It cuts clients that do not read; what begins it anew panics never.
         server.await.context("the status server ended badly")?;
-        watch.await.context("the watch over the disk ended badly")?;
-        told.await.context("the statistics ended badly")?;
+        supervisor.verdict()?;
+        finished?;
         outcome.map(drop)
     })
 }
@@ -79,15 +90,16 @@ async fn candles(
     mode: Mode,
     shutdown: &Shutdown,
     pressure: &Pressure,
+    supervisor: &Supervisor,
 ) -> anyhow::Result<Option<KlineService>> {
     let (cfg, shutdown, pressure) = (Arc::clone(cfg), shutdown.clone(), pressure.clone());
-    let start = move || KlineService::start_under(&cfg, mode, &shutdown, &pressure);
-    tokio::task::spawn_blocking(start).await.context("start the candles")?
+    let supervisor = supervisor.clone();
+    supervise::blocking(move || KlineService::start_under(&cfg, mode, &shutdown, &pressure, &supervisor)).await
 }
 
 /// Waits for the candles' last checkpoint, and deletes what both readers have passed by now.
 async fn finish(candles: Option<KlineService>, cfg: Arc<Config>, mode: Mode) -> anyhow::Result<()> {
-    tokio::task::spawn_blocking(move || {
+    supervise::blocking(move || {
         if let Some(candles) = candles {
             candles.join()?;
         }
@@ -100,5 +112,4 @@ async fn finish(candles: Option<KlineService>, cfg: Arc<Config>, mode: Mode) -> 
         Ok(())
     })
     .await
-    .context("end the candles")?
 }

@@ -1,7 +1,8 @@
 //! One file per subcommand: its arguments and a call into the room that does the work.
 //!
-//! Exit codes: 0 success, 1 failure with one plain sentence and what to do, 2 usage (arguments or configuration),
-//! 130 stopped by a signal where work can go on (`history`).
+//! Exit codes: 0 success, 1 failure with one plain sentence and what to do, 2 usage (arguments or configuration), from
+//! 10 on what a service manager may want to tell apart, 130 stopped by a signal where work can go on (`history`). The
+//! constants below are all of them; README has the table.
 //! Data goes to stdout, everything else to stderr; a closed pipe is not an error.
 
 mod collector;
@@ -26,6 +27,7 @@ use crate::collect::Reload;
 use crate::compact::resume::EvidenceMissing;
 use crate::config::{Config, ConfigErrors, Problem, places};
 use crate::shutdown::Shutdown;
+use crate::supervise::{Fatal, Panicked, Supervisor, Task};
 
 /// Success.
 pub const EXIT_OK: u8 = 0;
@@ -35,6 +37,8 @@ pub const EXIT_FAILURE: u8 = 1;
 pub const EXIT_USAGE: u8 = 2;
 /// A log stopped because what it was acknowledged for is missing, or cannot be believed: a person has to look.
 pub const EXIT_EVIDENCE: u8 = 10;
+/// A task panicked without which the service cannot go on, or which a drain needs: start it again.
+pub const EXIT_PANICKED: u8 = 11;
 /// Somebody stopped it (Ctrl-C); it can go on.
 pub const EXIT_STOPPED: u8 = 130;
 
@@ -116,13 +120,16 @@ pub fn explain(err: &anyhow::Error) -> String {
     text
 }
 
-/// 2 for a configuration that cannot be used, 130 for work that was stopped, 1 for everything else.
+/// 2 for a configuration that cannot be used, 10 where evidence is missing, 11 after a panic, 130 for work that was stopped, 1 for everything else.
 pub fn exit_code(err: &anyhow::Error) -> u8 {
     if err.is::<Stopped>() {
         return EXIT_STOPPED;
     }
     if err.chain().any(|c| c.is::<EvidenceMissing>()) {
         return EXIT_EVIDENCE;
+    }
+    if err.chain().any(|c| c.is::<Panicked>() || c.is::<Fatal>()) {
+        return EXIT_PANICKED;
     }
     if err.chain().any(|c| c.is::<ConfigErrors>() || c.is::<Usage>()) { EXIT_USAGE } else { EXIT_FAILURE }
 }
@@ -157,9 +164,9 @@ pub struct ServiceArg {
 
 impl ServiceArg {
     /// Reads the configuration anew at every SIGHUP; call it before anything that takes time.
-    fn reload(&self, shutdown: &Shutdown) -> anyhow::Result<Reload> {
+    fn reload(&self, supervisor: &Supervisor, shutdown: &Shutdown) -> anyhow::Result<Reload> {
         use anyhow::Context;
-        let asked = crate::hangup::hangups(shutdown).context("cannot listen for SIGHUP")?;
+        let asked = crate::hangup::hangups(shutdown, supervisor).context("cannot listen for SIGHUP")?;
         let path = self.config.config.clone();
         Ok(Reload::new(asked, move || {
             let cfg = load(&path)?;
@@ -169,7 +176,7 @@ impl ServiceArg {
     }
 
     /// Configuration, logging and the request to stop, ready for the service.
-    fn prepare(&self, service: &str) -> anyhow::Result<(Arc<Config>, Shutdown)> {
+    fn prepare(&self, service: &str) -> anyhow::Result<(Arc<Config>, Shutdown, Supervisor)> {
         let cfg = load(&self.config.config)?;
         need_venues(&cfg, &self.config.config)?;
         crate::telemetry::init(&cfg.log);
@@ -180,10 +187,11 @@ impl ServiceArg {
             tracing::warn!(key, fix, "{what}");
         }
         let shutdown = Shutdown::new();
+        let supervisor = Supervisor::of_service(shutdown.clone());
         if self.stop_with_stdin {
-            stop_with_parent(shutdown.clone());
+            stop_with_parent(&shutdown, &supervisor)?;
         }
-        Ok((cfg, shutdown))
+        Ok((cfg, shutdown, supervisor))
     }
 }
 
@@ -219,24 +227,42 @@ pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start the async runtime")
 }
 
+/// Runs a service. Helper threads that hang when it has ended (a resolver, a dead mount) do not keep the process.
+fn serve(service: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(service);
+    runtime.shutdown_timeout(HELPERS_PATIENCE);
+    outcome
+}
+
+/// Nobody waits for them any more.
+const HELPERS_PATIENCE: std::time::Duration = std::time::Duration::from_millis(200);
+
 /// Signs of life for the service manager, and the word when the service was asked to stop.
-pub(crate) fn be_supervised(shutdown: &Shutdown) {
+pub(crate) fn be_supervised(supervisor: &Supervisor, shutdown: &Shutdown) {
     // Alive until the process ends: a long last flush is no hang.
-    tokio::spawn(crate::notify::watchdog(Shutdown::new()));
+    let never = Shutdown::new();
+    supervisor.spawn(Task::Notify, "alive", &never.clone(), move || crate::notify::watchdog(never.clone()));
     let asked = shutdown.clone();
-    tokio::spawn(async move {
-        asked.wait().await;
-        crate::notify::stopping();
+    supervisor.spawn(Task::Notify, "stopping", shutdown, move || {
+        let asked = asked.clone();
+        async move {
+            asked.wait().await;
+            crate::notify::stopping();
+        }
     });
 }
 
 /// Stops a service when the process that started it goes away: its stdin closes.
-fn stop_with_parent(shutdown: Shutdown) {
-    std::thread::spawn(move || {
-        let mut sink = Vec::new();
-        let _ = std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut sink);
-        shutdown.trigger();
+fn stop_with_parent(shutdown: &Shutdown, supervisor: &Supervisor) -> anyhow::Result<()> {
+    use anyhow::Context;
+    let asked = shutdown.clone();
+    let watch = supervisor.thread(Task::Parent, "", shutdown, move || {
+        // Whatever ends it: nobody is there any more.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        asked.trigger();
     });
+    watch.map(drop).context("watch the parent process")
 }
 
 /// Writes to stdout; a reader that went away is the end, not an error.

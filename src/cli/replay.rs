@@ -12,6 +12,7 @@ use crate::compact::replay::{ReplayArgs, replay};
 use crate::config::Config;
 use crate::playback::{ServeArgs, Speed, serve};
 use crate::shutdown::Shutdown;
+use crate::supervise::Supervisor;
 use crate::venue::VenueId;
 
 /// Arguments of `tapedeck replay`.
@@ -113,7 +114,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
 /// Serves until a signal or `POST /_sim/stop`.
 async fn play(cfg: &Arc<Config>, args: &ServeArgs) -> anyhow::Result<()> {
     let shutdown = Shutdown::new();
-    shutdown.on_signals().context("cannot listen for signals")?;
+    shutdown.on_signals(&Supervisor::default()).context("cannot listen for signals")?;
     let sim = serve(cfg, args).await?;
     let mut text = String::new();
     for venue in sim.venues() {

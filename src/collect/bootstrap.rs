@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tracing::warn;
 
-use super::backoff::{Backoff, random};
 use super::feed::Feed;
+use crate::backoff::{Backoff, random};
 use crate::telemetry::RateLimited;
 
 /// Tries of one snapshot that the venue refuses (HTTP 4xx) before it is left out until the next reconnect.

@@ -5,6 +5,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ClientConfig;
 use tokio::time::timeout;
@@ -104,23 +105,28 @@ pub async fn open(target: &Target, dialer: &Dialer, tls: &Arc<ClientConfig>) -> 
         Err(tungstenite::Error::Http(answer)) => Err(ConnectError::Status {
             url: url.to_owned(),
             status: answer.status().as_u16(),
-            retry_after_s: retry_after_s(answer.headers()),
+            retry_after: retry_after(answer.headers()),
         }),
         Err(source) => Err(ConnectError::Upgrade { url: url.to_owned(), source: Box::new(source) }),
     }
 }
 
-/// `Retry-After` in seconds: a number, or a date (RFC 9110, 10.2.3), which counts from the `Date` of the same answer, or
-/// from now where it has none. A date that is over is 0.
-pub fn retry_after_s(headers: &http::HeaderMap) -> Option<u64> {
+/// Nobody is left alone for longer than this, whatever he says: a slip of his would silence him for years.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
+
+/// `Retry-After`: a number of seconds, or a date (RFC 9110, 10.2.3), which counts from the `Date` of the same answer, or
+/// from now where it has none. A date that is over is 0; an hour is the most.
+pub fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).map(str::trim);
     let said = text(http::header::RETRY_AFTER)?;
-    if let Ok(seconds) = said.parse() {
-        return Some(seconds);
+    if !said.is_empty() && said.bytes().all(|b| b.is_ascii_digit()) {
+        // More than fits is the most.
+        return Some(said.parse().map_or(RETRY_AFTER_MAX, Duration::from_secs).min(RETRY_AFTER_MAX));
     }
     let now = || i64::try_from(crate::clock::wall_ns() / 1_000_000_000).unwrap_or(i64::MAX);
     let from = text(http::header::DATE).and_then(http_date_s).unwrap_or_else(now);
-    Some(u64::try_from(http_date_s(said)?.saturating_sub(from)).unwrap_or(0))
+    let seconds = u64::try_from(http_date_s(said)?.saturating_sub(from)).unwrap_or(0);
+    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
 }
 
 /// An HTTP date in seconds since 1970: as it is sent today, and the two obsolete forms that are still to be read (RFC
@@ -139,7 +145,6 @@ mod tests {
 
     use super::super::dial::tls_config;
     use super::*;
-    use std::time::Duration;
 
     async fn refuse_with(answer: &'static str) -> ConnectError {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -192,7 +197,7 @@ mod tests {
             if let Some(date) = date {
                 headers.insert(http::header::DATE, date.parse().unwrap());
             }
-            retry_after_s(&headers)
+            retry_after(&headers).map(|wait| wait.as_secs())
         };
         // The three spellings of one second in RFC 9110, 5.6.7.
         let date = Some("Sun, 06 Nov 1994 08:48:37 GMT");
@@ -201,12 +206,22 @@ mod tests {
             assert_eq!(after(same, None), Some(0), "it is over: {same}");
         }
         assert_eq!(after(" 7 ", date), Some(7));
-        assert!(after("Thu, 31 Dec 9998 23:59:59 GMT", None) > Some(1_000_000_000));
         assert_eq!(after("Fri, 31 Dec 1999 23:59:59 GMT", Some("nonsense")), Some(0));
         for none in ["", "soon", "-3", "Sun, 06 Nov 1994", "Sun, 99 Nov 1994 08:49:37 GMT"] {
             assert_eq!(after(none, date), None, "{none}");
         }
-        assert_eq!(retry_after_s(&http::HeaderMap::new()), None);
+        assert_eq!(retry_after(&http::HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn a_retry_after_of_years_is_an_hour_in_every_spelling() {
+        let max = u64::MAX.to_string();
+        let more = format!("{max}0");
+        for said in ["3601", "315360000", &max, &more, "Thu, 31 Dec 9998 23:59:59 GMT"] {
+            let mut headers = http::HeaderMap::new();
+            headers.insert(http::header::RETRY_AFTER, said.parse().unwrap());
+            assert_eq!(retry_after(&headers), Some(Duration::from_secs(3_600)), "{said}");
+        }
     }
 
     #[tokio::test]

@@ -59,8 +59,8 @@ pub enum ConnectError {
         url: String,
         /// HTTP status.
         status: u16,
-        /// `Retry-After` in seconds, where sent.
-        retry_after_s: Option<u64>,
+        /// `Retry-After`, where sent.
+        retry_after: Option<Duration>,
     },
     /// The upgrade failed below HTTP.
     #[error("upgrade {url}: {source}")]
@@ -100,6 +100,15 @@ pub(super) fn country(status: u16) -> &'static str {
     }
 }
 
+/// For how long a venue that answers so wants to hear nothing: 429 and 418 are bans, 403 and 451 refuse the country, and
+/// asking quickly makes all of them worse.
+pub(super) fn ban(status: u16, retry_after: Option<Duration>) -> Option<Duration> {
+    /// Where it does not say.
+    const UNSAID: Duration = Duration::from_secs(60);
+    let is_ban = matches!(status, 403 | 418 | 429 | 451);
+    is_ban.then(|| retry_after.unwrap_or(UNSAID).max(Duration::from_secs(1)))
+}
+
 impl ConnectError {
     /// False when trying the same again cannot help: a person must change something first.
     pub fn is_retryable(&self) -> bool {
@@ -123,13 +132,10 @@ impl ConnectError {
         }
     }
 
-    /// The least time to wait before the next attempt, where the venue says or implies one: 429 and 418 are
-    /// bans, 403 and 451 refuse the country, and asking quickly makes all of them worse.
+    /// The least time to wait before the next attempt, where the venue says or implies one; see [`ban`].
     pub fn wait_at_least(&self) -> Option<Duration> {
         match self {
-            ConnectError::Status { status: 403 | 418 | 429 | 451, retry_after_s, .. } => {
-                Some(Duration::from_secs(retry_after_s.unwrap_or(60).clamp(1, 3_600)))
-            }
+            ConnectError::Status { status, retry_after, .. } => ban(*status, *retry_after),
             _ => None,
         }
     }

@@ -199,10 +199,12 @@ async fn connect_tcp(addr: SocketAddr) -> io::Result<TcpStream> {
     if let Some(bytes) = chosen {
         let _ = options.set_recv_buffer_size(bytes);
     }
+    // Best effort.
     let _ = options.set_tcp_nodelay(true);
     // Also on the way to a proxy: idle NATs cut silent sockets before some exchanges ping (USD-M: 3 minutes).
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
     let _ = options.set_tcp_keepalive(&keepalive);
+    // Best effort.
     let _ = rustix::net::sockopt::set_tcp_user_timeout(&socket, USER_TIMEOUT_MS);
     socket.connect(addr).await
 }

@@ -66,6 +66,9 @@ impl HandshakeError {
     }
 }
 
+/// What a token may say of pings and of the time for an answer, ms.
+const PING_MS: (u64, u64) = (10, 3_600_000);
+
 /// A connection and how to keep it.
 pub(super) struct Ready {
     /// The socket.
@@ -105,7 +108,11 @@ pub(super) async fn open(feed: &Feed, plan: &ConnectionPlan, route: Route) -> Re
         Heartbeat::ClientText { every_ms, timeout_ms } => {
             let ms = Duration::from_millis;
             Some(match &token {
-                Some(t) => (ms(t.ping_interval_ms), ms(t.ping_timeout_ms)),
+                // The venue's own numbers: less would be a flood of pings, more none at all.
+                Some(t) => (
+                    ms(t.ping_interval_ms.clamp(PING_MS.0, PING_MS.1)),
+                    ms(t.ping_timeout_ms.clamp(PING_MS.0, PING_MS.1)),
+                ),
                 None => (ms(every_ms), ms(timeout_ms)),
             })
         }

@@ -16,7 +16,7 @@ use rustls::ClientConfig;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 
-use super::connect::retry_after_s;
+use super::connect::retry_after;
 use super::connect_error::ConnectError;
 use super::dial::{Dialer, Route};
 
@@ -66,8 +66,8 @@ pub enum HttpError {
 pub struct Answer {
     /// HTTP status.
     pub status: u16,
-    /// `Retry-After`, s, where sent.
-    pub retry_after_s: Option<u64>,
+    /// `Retry-After`, where sent.
+    pub retry_after: Option<Duration>,
     /// The body as sent.
     pub body: Vec<u8>,
 }
@@ -126,10 +126,10 @@ impl HttpClient {
         let (sender, response) = self.start(&place, &method, headers).await?;
         let limit = self.dialer.limits.answer;
         let (head, body) = response.into_parts();
-        let retry_after_s = retry_after_s(&head.headers);
+        let retry_after = retry_after(&head.headers);
         let status = head.status.as_u16();
         let headers = head.headers;
-        Ok(Reply { client: self, place, sender: Some(sender), body, limit, status, headers, retry_after_s })
+        Ok(Reply { client: self, place, sender: Some(sender), body, limit, status, headers, retry_after })
     }
 
     async fn send_to(
@@ -214,8 +214,8 @@ pub struct Reply<'a> {
     pub status: u16,
     /// All headers.
     pub headers: HeaderMap,
-    /// `Retry-After`, s, where sent.
-    pub retry_after_s: Option<u64>,
+    /// `Retry-After`, where sent.
+    pub retry_after: Option<Duration>,
 }
 
 impl Reply<'_> {
@@ -254,7 +254,7 @@ impl Reply<'_> {
 
 async fn read(place: &Place, response: Response<Incoming>, max: usize, limit: Duration) -> Result<Answer, HttpError> {
     let status = response.status().as_u16();
-    let retry_after_s = retry_after_s(response.headers());
+    let retry_after = retry_after(response.headers());
     let mut incoming = response.into_body();
     // A length the server claims is only a hint for the first allocation.
     let claimed = hyper::body::Body::size_hint(&incoming).exact().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
@@ -262,7 +262,7 @@ async fn read(place: &Place, response: Response<Incoming>, max: usize, limit: Du
     loop {
         match timeout(limit, incoming.frame()).await {
             Err(_) => return Err(place.late("the next piece of the answer", limit)),
-            Ok(None) => return Ok(Answer { status, retry_after_s, body }),
+            Ok(None) => return Ok(Answer { status, retry_after, body }),
             Ok(Some(Err(source))) => return Err(HttpError::Http { peer: place.peer.clone(), source }),
             Ok(Some(Ok(frame))) => {
                 let Some(data) = frame.data_ref() else { continue };

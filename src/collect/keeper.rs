@@ -9,13 +9,17 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{Instrument, error, error_span, info};
 
 use super::feed::Feed;
+use super::log::Stamp;
 use super::metrics::Place;
 use super::roster::Roster;
-use super::session::GapStart;
+use super::session::{Cause, GapStart, write_gap};
 use super::slot::Slot;
+use crate::backoff::{Backoff, random};
+use crate::supervise::Task;
 use crate::venue::{Channel, ConnectionPlan, Want};
 
 /// What a refresh of the listing, or another choice, changed.
@@ -58,12 +62,8 @@ pub(super) async fn keep(
         tokio::select! {
             biased;
             Some(done) = keeper.slots.join_next() => {
-                if let Err(err) = done
-                    && err.is_panic()
-                {
-                    // A bug: the venue stops rather than recording a part of what was asked for without a word.
-                    error!(venue = %feed.id, "a connection's task panicked; stopping this venue");
-                    feed.metrics.fail("a connection's task panicked");
+                if let Err(err) = done {
+                    error!(venue = %feed.id, error = %err, "the task that begins a connection anew panicked; so does the venue");
                     feed.stop.trigger();
                 }
             }
@@ -73,15 +73,42 @@ pub(super) async fn keep(
     }
 }
 
+/// One line of a planned connection, over panics of its task: what was open is lost then, which is a gap like others.
+async fn keep_line(feed: Arc<Feed>, place: Place, roster: Arc<Roster>, mut gap: Option<GapStart>) {
+    let (supervisor, of) = (feed.metrics.supervisor(), feed.id.as_str());
+    let mut backoff = Backoff::default();
+    loop {
+        let started = Instant::now();
+        let slot = Slot::new(Arc::clone(&feed), place, Arc::clone(&roster), gap);
+        if supervisor.once(Task::Connection, of, slot.keep()).await.is_ok() {
+            return;
+        }
+        // What was not written down before was so when the task's state went; this one begins behind the last frame.
+        let last_ns = feed.metrics.last_ns(place);
+        let lost = GapStart { cause: Cause::Lost, from_ns: if last_ns > 0 { last_ns } else { Stamp::now().0 } };
+        gap = Some(lost);
+        roster.broken(place.line);
+        backoff.good(started.elapsed());
+        let wait = backoff.next(&mut random);
+        feed.metrics.waits(place, Some(Instant::now() + wait), Some("its task panicked".to_owned()));
+        if feed.pause(wait).await {
+            // A log that takes no records says so itself.
+            let _ = write_gap(&feed, &roster, place.line, 0, lost, &roster.streams());
+            return;
+        }
+        supervisor.again(Task::Connection, of);
+    }
+}
+
 impl Keeper<'_> {
     fn open(&mut self, plan: ConnectionPlan, gap: Option<GapStart>) {
         let roster = Arc::new(Roster::new(plan, self.feed.config.lines));
         for line in 0..self.feed.config.lines {
             let place = Place { number: self.next, line };
-            let slot = Slot::new(Arc::clone(self.feed), place, Arc::clone(&roster), gap);
+            let line_of = keep_line(Arc::clone(self.feed), place, Arc::clone(&roster), gap);
             // Of the level error, so that it is there whatever level is shown.
             let span = error_span!("connection", venue = %self.feed.id, slot = place.number, line);
-            self.slots.spawn(slot.keep().instrument(span));
+            self.slots.spawn(line_of.instrument(span));
         }
         self.next += 1;
         self.rosters.push(roster);

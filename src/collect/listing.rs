@@ -12,11 +12,11 @@ use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, info, warn};
 
-use super::backoff::{Backoff, random};
 use super::feed::{Choice, Feed};
 use super::keeper::Change;
 use super::log::LogStopped;
 use super::plan::{self, Selection};
+use crate::backoff::{Backoff, random};
 use crate::config::pacing;
 use crate::venue::Want;
 

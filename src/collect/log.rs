@@ -4,20 +4,23 @@
 //! time is the caller's, taken when the bytes came out of the socket, before the lock. There is no queue: an
 //! append that waits (slow disk) makes its own socket wait, and the kernel's receive buffer holds the difference.
 //! The first append that fails stops the venue: its sockets close, nothing is dropped silently. When the log takes
-//! records again ([`SharedLog::resume`]) recording goes on, with a gap.
+//! records again ([`SharedLog::resume`]) recording goes on, with a gap. A task that panics inside the writer leaves it in
+//! a state nobody can vouch for: it is dropped, and the log is opened anew, as after a kill.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use tracing::error;
-use wal_format::{Append, AppendError, Kind, LogWriter, Ringer, Seq, SyncHandle, SyncPolicy};
+use tracing::{error, warn};
+use wal_format::{Append, AppendError, Kind, LogOptions, LogWriter, Ringer, Seq, SyncHandle, SyncPolicy};
 
 use super::latency;
 use super::metrics::VenueMetrics;
 use super::record::{self, Event};
 use crate::clock;
 use crate::shutdown::Shutdown;
+use crate::supervise::Task;
 use crate::telemetry::RateLimited;
 use crate::venue::{RestMeta, VenueId};
 
@@ -43,11 +46,14 @@ pub struct LogStopped;
 /// A [`LogWriter`] shared by the tasks of one venue.
 pub struct SharedLog {
     venue: VenueId,
-    /// `None` once closed.
-    ringer: Ringer,
+    dir: PathBuf,
+    options: LogOptions,
+    /// `None` once closed or given up. Poisoned: a task panicked inside of it.
     writer: Mutex<Option<LogWriter>>,
-    /// Only with `sync = "every"`.
-    durable: Option<SyncHandle>,
+    /// Of the present run.
+    handles: RwLock<Handles>,
+    /// The run was given up.
+    broken: AtomicBool,
     failed: AtomicBool,
     /// When that was, ns since epoch.
     failed_ns: AtomicU64,
@@ -56,23 +62,37 @@ pub struct SharedLog {
     stop: Mutex<Shutdown>,
 }
 
+/// What is used without waiting for an append.
+struct Handles {
+    ringer: Ringer,
+    /// Only with `sync = "every"`.
+    durable: Option<SyncHandle>,
+}
+
+impl Handles {
+    fn of(writer: &LogWriter, sync: SyncPolicy) -> Handles {
+        let durable = matches!(sync, SyncPolicy::Every).then(|| writer.sync_handle());
+        Handles { ringer: writer.ringer(), durable }
+    }
+}
+
 impl SharedLog {
-    /// Shares `writer`; `stop` is triggered when an append fails.
+    /// Shares `writer`, which was opened with `options`; `stop` is triggered when an append fails.
     pub fn new(
         venue: VenueId,
         writer: LogWriter,
-        sync: SyncPolicy,
+        options: LogOptions,
         metrics: Arc<VenueMetrics>,
         stop: Shutdown,
     ) -> Self {
         metrics.writer(writer.stats());
-        let ringer = writer.ringer();
-        let durable = matches!(sync, SyncPolicy::Every).then(|| writer.sync_handle());
         Self {
             venue,
+            dir: writer.dir().to_owned(),
+            handles: RwLock::new(Handles::of(&writer, options.sync)),
+            options,
             writer: Mutex::new(Some(writer)),
-            ringer,
-            durable,
+            broken: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             failed_ns: AtomicU64::new(0),
             metrics,
@@ -97,6 +117,12 @@ impl SharedLog {
         self.append(Stamp::now(), conn, Kind::Event, 0, &record::json(&Event { kind, detail }))
     }
 
+    /// [`SharedLog::event`] where nobody waits for it: a log that takes no records has said so itself.
+    pub fn note(&self, conn: u32, kind: &str, detail: serde_json::Value) {
+        // Told where it failed.
+        let _ = self.event(conn, kind, detail);
+    }
+
     /// Appends a REST body.
     ///
     /// # Errors
@@ -114,8 +140,14 @@ impl SharedLog {
     /// # Errors
     /// As [`SharedLog::append`].
     pub fn tick(&self) -> Result<(), LogStopped> {
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let done = writer.as_mut().ok_or(LogStopped)?.tick();
+        let mut writer = self.writer()?;
+        let run = writer.as_mut().ok_or(LogStopped)?;
+        if let Some(thread) = run.lost_thread() {
+            let what = format!("the thread {thread} of the log's writer panicked");
+            self.metrics.supervisor().report(Task::Writer, self.venue.as_str(), &what);
+            return Err(self.give_up(writer, &what));
+        }
+        let done = run.tick();
         drop(writer);
         done.map_err(|err| self.fail(&err.to_string()))
     }
@@ -123,7 +155,7 @@ impl SharedLog {
     /// Wakes readers that wait at the tail; once per burst of appends, because waking is a system call.
     #[inline]
     pub fn ring(&self) {
-        self.ringer.ring();
+        self.handles.read().unwrap_or_else(PoisonError::into_inner).ringer.ring();
     }
 
     /// With `sync = "every"`: returns when `seq` is on disk; otherwise at once. Blocks the thread.
@@ -131,7 +163,8 @@ impl SharedLog {
     /// # Errors
     /// [`LogStopped`] when the log cannot be forced to disk.
     pub fn wait_durable(&self, seq: Seq) -> Result<(), LogStopped> {
-        let Some(handle) = &self.durable else { return Ok(()) };
+        let handle = self.handles.read().unwrap_or_else(PoisonError::into_inner).durable.clone();
+        let Some(handle) = handle else { return Ok(()) };
         let multi_thread = tokio::runtime::Handle::try_current()
             .is_ok_and(|h| h.runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread);
         let waited = if multi_thread {
@@ -144,19 +177,62 @@ impl SharedLog {
 
     /// True when a waiter must follow each append ([`SharedLog::wait_durable`] does something).
     pub fn waits(&self) -> bool {
-        self.durable.is_some()
+        matches!(self.options.sync, SyncPolicy::Every)
+    }
+
+    /// The writer, for as long as one append takes. Not one that a task panicked inside of: what it has in memory may
+    /// not be what is in the file, and only a new run is sure of it.
+    fn writer(&self) -> Result<MutexGuard<'_, Option<LogWriter>>, LogStopped> {
+        self.writer.lock().map_err(|poisoned| {
+            let stopped = self.give_up(poisoned.into_inner(), "a task panicked inside the log's writer");
+            self.writer.clear_poison();
+            stopped
+        })
+    }
+
+    /// Ends this run of the writer as a kill would; [`SharedLog::resume`] begins another one.
+    #[cold]
+    fn give_up(&self, mut writer: MutexGuard<'_, Option<LogWriter>>, why: &str) -> LogStopped {
+        self.broken.store(true, Ordering::Release);
+        // With it goes its lock on the log.
+        drop(writer.take());
+        drop(writer);
+        self.fail(&format!("{why}; the log is opened anew"))
+    }
+
+    /// Opens the log as a new run where the last one was given up; `None` = not yet.
+    fn open_anew(&self) -> Option<()> {
+        if !self.broken.load(Ordering::Acquire) {
+            return Some(());
+        }
+        match LogWriter::open(&self.dir, self.options.clone()) {
+            Ok(fresh) => {
+                self.metrics.writer(fresh.stats());
+                let handles = Handles::of(&fresh, self.options.sync);
+                *self.handles.write().unwrap_or_else(PoisonError::into_inner) = handles;
+                *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
+                self.broken.store(false, Ordering::Release);
+                self.metrics.supervisor().again(Task::Writer, self.venue.as_str());
+                Some(())
+            }
+            Err(err) => {
+                warn!(venue = %self.venue, error = %err, "the log cannot be opened anew yet");
+                None
+            }
+        }
     }
 
     /// Tries whether the log takes records again; from then on failures trigger `stop`. Returns since when it
-    /// took none, ns since epoch; `None` = still none.
+    /// took none, ns since epoch; `None` = still none. Blocks on the disk where the log has to be opened anew.
     pub fn resume(&self, stop: &Shutdown) -> Option<u64> {
+        self.open_anew()?;
         let since_ns = self.failed_ns.swap(0, Ordering::Relaxed);
         let event = Event {
             kind: "log_resumed",
             detail: serde_json::json!({ "since_ns": since_ns, "error": self.metrics.failed() }),
         };
         let payload = record::json(&event);
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = self.writer().ok()?;
         let append = Append { ts_recv_ns: Stamp::now().0, conn: 0, kind: Kind::Event, flags: 0, payload: &payload };
         if writer.as_mut()?.append(&append).is_err() {
             self.failed_ns.store(since_ns, Ordering::Relaxed);
@@ -168,12 +244,13 @@ impl SharedLog {
         Some(since_ns)
     }
 
-    /// Seals and closes the log; later appends fail. Blocks on the disk.
+    /// Seals and closes the log; later appends fail. Blocks on the disk. One that a task panicked inside of is left as a
+    /// kill leaves it.
     ///
     /// # Errors
     /// The writer's, as text.
     pub fn close(&self) -> anyhow::Result<()> {
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Ok(writer) = self.writer().map(|mut w| w.take()) else { return Ok(()) };
         match writer {
             Some(w) => w.close().map_err(|err| anyhow::anyhow!("close the log of {}: {err}", self.venue)),
             None => Ok(()),
@@ -188,7 +265,7 @@ impl SharedLog {
         append: impl FnOnce(&mut LogWriter) -> Result<Seq, AppendError>,
     ) -> Result<Seq, LogStopped> {
         let started = (self.metrics.frames.get().is_multiple_of(latency::ONE_IN)).then(clock::now);
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = self.writer()?;
         let writer = match writer.as_mut() {
             Some(w) if !self.failed.load(Ordering::Relaxed) => w,
             _ => return Err(LogStopped),
@@ -238,5 +315,95 @@ impl SharedLog {
             self.stop.lock().unwrap_or_else(PoisonError::into_inner).trigger();
         }
         LogStopped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use wal_format::{LogReader, Position, ReaderOptions, Step};
+
+    use super::*;
+    use crate::supervise;
+
+    /// Epochs and texts of all data records; nothing is lost.
+    fn read(dir: &Path) -> Vec<(u32, String)> {
+        let mut reader = LogReader::open(dir, Position::START, ReaderOptions::default()).unwrap();
+        let mut all = Vec::new();
+        loop {
+            match reader.next().unwrap() {
+                Step::Record(r) if r.kind() == Some(Kind::Data) => {
+                    all.push((r.seq.epoch(), String::from_utf8(r.payload.to_vec()).unwrap()));
+                }
+                Step::Record(_) => {}
+                Step::Tail => return all,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_thread_of_the_writer_that_panics_ends_its_run_and_the_log_goes_on_in_a_new_one() {
+        static PANICS: AtomicBool = AtomicBool::new(true);
+        fn clock() -> wal_format::ClockPair {
+            let is_sync = std::thread::current().name() == Some("wal-sync");
+            assert!(!is_sync || !PANICS.load(Ordering::Relaxed), "as a test");
+            crate::clock::now()
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = LogOptions::new(Arc::new(crate::clock::now));
+        (options.segment_bytes, options.ready_segments, options.clock) = (1 << 20, 1, Arc::new(clock));
+        let writer = LogWriter::open(dir.path(), options.clone()).unwrap();
+        let metrics = Arc::<VenueMetrics>::default();
+        let log = SharedLog::new(VenueId::GateSpot, writer, options, metrics.clone(), Shutdown::new());
+        log.append(Stamp::now(), 1, Kind::Data, 0, b"before").unwrap();
+        while log.tick().is_ok() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let problems = metrics.conditions().problems().join("\n");
+        assert!(problems.contains("task venue.writer of gate-spot: panicked at"), "{problems}");
+        assert!(problems.contains("the thread wal-sync of the log's writer panicked"), "{problems}");
+        PANICS.store(false, Ordering::Relaxed);
+        assert!(log.resume(&Shutdown::new()).is_some());
+        log.append(Stamp::now(), 1, Kind::Data, 0, b"after").unwrap();
+        log.tick().unwrap();
+        log.close().unwrap();
+        let texts: Vec<String> = read(dir.path()).into_iter().map(|(_, text)| text).collect();
+        assert_eq!(texts, ["before", "after"]);
+    }
+
+    #[test]
+    fn a_panic_inside_the_writer_ends_its_run_and_the_log_goes_on_in_a_new_one_with_all_that_was_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = LogOptions::new(Arc::new(crate::clock::now));
+        (options.segment_bytes, options.ready_segments) = (1 << 20, 1);
+        let writer = LogWriter::open(dir.path(), options.clone()).unwrap();
+        let stop = Shutdown::new();
+        let log = SharedLog::new(VenueId::GateSpot, writer, options, Arc::default(), stop.clone());
+        let data = |log: &SharedLog, text: &str| log.append(Stamp::now(), 1, Kind::Data, 0, text.as_bytes());
+        data(&log, "before").unwrap();
+        let inside = || {
+            let _writer = log.writer.lock().unwrap();
+            panic!("in the middle of an append");
+        };
+        assert!(supervise::catch(inside).is_err());
+        assert_eq!(data(&log, "not taken"), Err(LogStopped));
+        assert!(stop.requested(), "the venue stops");
+        assert!(log.metrics.failed().is_some_and(|why| why.contains("panicked")), "and says why");
+        assert_eq!(log.tick(), Err(LogStopped));
+
+        let stop = Shutdown::new();
+        assert!(log.resume(&stop).is_some());
+        data(&log, "after").unwrap();
+        log.tick().unwrap();
+        log.ring();
+        assert_eq!((log.metrics.failed(), stop.requested()), (None, false));
+        log.close().unwrap();
+        let records = read(dir.path());
+        assert_eq!(records.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), ["before", "after"]);
+        assert_eq!(records.iter().map(|(epoch, _)| epoch).collect::<BTreeSet<_>>().len(), 2, "two runs");
     }
 }

@@ -16,6 +16,7 @@ use super::roster::Roster;
 use super::watchdog::{StreamStat, Streams};
 use crate::health::{Conditions, Health};
 use crate::memory::{Held, Pressure};
+use crate::supervise::Supervisor;
 use crate::venue::VenueId;
 
 /// A number that only grows.
@@ -45,8 +46,9 @@ macro_rules! counters {
             pub(super) expected: Mutex<Expected>,
             /// How long appends take.
             pub(super) appends: Latency,
-            stats: OnceLock<Arc<WriterStats>>,
-            conditions: Conditions,
+            /// Of the log's present run.
+            stats: Mutex<Option<Arc<WriterStats>>>,
+            supervisor: Supervisor,
             failed: Mutex<Option<String>>,
             pub(super) no_listing: Mutex<Option<String>>,
         }
@@ -234,6 +236,12 @@ impl VenueMetrics {
         self.change(place, |c| c.streams = Arc::clone(streams));
     }
 
+    /// When the present or last connection of a slot delivered last, ns since epoch; 0 = never.
+    pub(super) fn last_ns(&self, place: Place) -> u64 {
+        let connections = self.connections();
+        connections.get(&place).map_or(0, |c| c.streams.all().map(StreamStat::last_ns).max().unwrap_or(0))
+    }
+
     /// The streams of the present or last connection of a slot.
     pub(super) fn streams(&self, place: Place) -> Option<Arc<Streams>> {
         self.connections().get(&place).map(|c| Arc::clone(&c.streams))
@@ -264,8 +272,7 @@ impl VenueMetrics {
     }
 
     pub(super) fn writer(&self, stats: Arc<WriterStats>) {
-        // Set once, when the log of this venue is opened.
-        let _ = self.stats.set(stats);
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = Some(stats);
     }
 
     pub(super) fn fail(&self, why: &str) {
@@ -284,12 +291,17 @@ impl VenueMetrics {
 
     /// What is wrong now in this process, other venues included.
     pub fn conditions(&self) -> &Conditions {
-        &self.conditions
+        self.supervisor.conditions()
+    }
+
+    /// Who watches the tasks of this process.
+    pub(super) fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
     }
 
     /// Counters of the log's writer, once it is open.
-    pub fn writer_stats(&self) -> Option<&WriterStats> {
-        self.stats.get().map(Arc::as_ref)
+    pub fn writer_stats(&self) -> Option<Arc<WriterStats>> {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -299,7 +311,7 @@ pub struct Metrics {
     venues: BTreeMap<VenueId, Arc<VenueMetrics>>,
     pressure: Pressure,
     health: OnceLock<Arc<Health>>,
-    conditions: Conditions,
+    supervisor: Supervisor,
     reloads: [Counter; Reloaded::ALL.len()],
 }
 
@@ -330,9 +342,13 @@ impl Reloaded {
 impl Metrics {
     /// Zeros for these venues.
     pub fn new(venues: impl IntoIterator<Item = VenueId>) -> Self {
-        let conditions = Conditions::default();
-        let venue = |id| (id, Arc::new(VenueMetrics { conditions: conditions.clone(), ..VenueMetrics::default() }));
-        Self { venues: venues.into_iter().map(venue).collect(), conditions: conditions.clone(), ..Self::default() }
+        Self::supervised(venues, Supervisor::default())
+    }
+
+    /// [`Metrics::new`] of a service whose tasks `supervisor` watches.
+    pub fn supervised(venues: impl IntoIterator<Item = VenueId>, supervisor: Supervisor) -> Self {
+        let venue = |id| (id, Arc::new(VenueMetrics { supervisor: supervisor.clone(), ..VenueMetrics::default() }));
+        Self { venues: venues.into_iter().map(venue).collect(), supervisor: supervisor.clone(), ..Self::default() }
     }
 
     /// Of a process whose memory is watched; its parts say what they hold.
@@ -363,7 +379,12 @@ impl Metrics {
 
     /// What is wrong now in this process.
     pub fn conditions(&self) -> &Conditions {
-        &self.conditions
+        self.supervisor.conditions()
+    }
+
+    /// Who watches the tasks of this process.
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
     }
 
     /// How tight the process's memory is.
@@ -420,7 +441,8 @@ impl Metrics {
         for (result, counter) in Reloaded::ALL.iter().zip(&self.reloads) {
             let _ = writeln!(out, "{name}{{result=\"{}\"}} {}", result.as_str(), counter.get());
         }
-        out.push_str(&self.conditions.prometheus());
+        out.push_str(&self.conditions().prometheus());
+        out.push_str(&self.supervisor.prometheus());
         self.writers(&mut out);
         self.flow(&mut out);
         if let Some(health) = self.health() {

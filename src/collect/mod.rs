@@ -9,7 +9,7 @@
 //! - [`keeper`]: all connections, as the listing changes; [`roster`]: the streams of one of them.
 //! - [`slot`]: one line of a planned connection for its life; [`session`]: one socket of it.
 //! - [`handshake`]: token, URL, headers; [`dial`]: TCP, [`proxy`], TLS; [`connect`]: upgrade; [`http`]: REST
-//!   transport; [`pace`] and [`backoff`]: how often and when again.
+//!   transport; [`pace`]: how often.
 //! - [`log`]: the log as the tasks share it; [`mod@record`]: what is written besides frames.
 //! - [`watchdog`]: silence; [`metrics`] and [`latency`]: what is counted; [`status`], [`exposition`], [`stats`] and
 //!   [`serve`]: what is said about it.
@@ -20,7 +20,6 @@
 //! the clock tick. All of them share the [`log::SharedLog`]. The end is an order: stop connecting, close the
 //! sockets, append what still arrives, write the ConnClose records, seal and close the log.
 
-pub(crate) mod backoff;
 mod bootstrap;
 pub(crate) mod connect;
 mod connect_error;
@@ -62,11 +61,10 @@ use rustls::ClientConfig;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use wal_format::lock::Role;
 use wal_format::{LogWriter, OpenError};
 
-use self::backoff::{Backoff, random};
 use self::bootstrap::Snapshots;
 pub(crate) use self::dial::RECV_BUFFER_BYTES;
 use self::feed::{Choice, Feed};
@@ -78,46 +76,62 @@ use self::rest::RestClient;
 pub use self::serve::address;
 use self::session::{Cause, GapStart};
 pub use self::wishes::{PRESSURE_EVENT, REQUESTS_DIR, SNAPSHOT_PREFIX, leave_pressure};
+use crate::backoff::{Backoff, random};
 use crate::config::{Config, VenueConfig, Warning};
 use crate::health::Health;
 use crate::memory::{Held, Pressure};
 use crate::shutdown::Shutdown;
+use crate::supervise::{self, Supervisor, Task};
 use crate::venue::{Channel, Venue, VenueId, venue};
 
 /// How long a log that takes no records is left alone at least.
 const RESUME_AFTER: Duration = Duration::from_secs(5);
+/// Closing handshakes take up to 3 s; whatever is not closed by then ends with its task.
+const STOP_PATIENCE: Duration = Duration::from_secs(4);
+/// Answers under way get this long when the service ends.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Records every configured venue until `shutdown`, then seals the logs; follows what `reload` brings meanwhile.
 ///
 /// # Errors
 /// One plain sentence with what to do when a log cannot be opened at the start; later only when a log cannot be
-/// closed. A log that takes no records meanwhile stops its venue until it does again, and no other.
+/// closed. A log that takes no records meanwhile stops its venue until it does again, and no other; so does a panic.
 pub async fn run(
     cfg: Arc<Config>,
     shutdown: Shutdown,
     pressure: Pressure,
     reload: Option<Reload>,
+    supervisor: Supervisor,
 ) -> anyhow::Result<()> {
-    let metrics = Arc::new(Metrics::new(cfg.venues.keys().copied()).under(pressure));
+    let metrics = Arc::new(Metrics::supervised(cfg.venues.keys().copied(), supervisor.clone()).under(pressure));
     let listener = serve::bind(cfg.collector.listen).await;
     let ended = Shutdown::new();
     let health = Arc::new(Health::of_collector(&cfg));
     metrics.watched_by(Arc::clone(&health));
-    let watch = tokio::spawn(health.watch(ended.clone()));
+    supervisor.spawn(Task::Disks, "", &ended, {
+        let (conditions, ended) = (supervisor.conditions().clone(), ended.clone());
+        move || Arc::clone(&health).watch(conditions.clone(), ended.clone())
+    });
     let mut server = None;
     if let Some(listener) = listener {
         // A directory that cannot be made is told by whoever opens the log in it.
         let _ = std::fs::create_dir_all(cfg.wal_root());
         serve::announce(&cfg, &listener);
-        server = Some(tokio::spawn(serve::serve(listener, Arc::clone(&metrics), ended.clone())));
+        let listener = Arc::new(listener.into_std()?);
+        server = Some(supervisor.spawn(Task::Status, "", &ended, {
+            let (metrics, ended) = (Arc::clone(&metrics), ended.clone());
+            move || serve::serve(Arc::clone(&listener), Arc::clone(&metrics), ended.clone())
+        }));
     }
     let outcome = run_with(Arc::clone(&cfg), shutdown, metrics, reload).await;
     ended.trigger();
     if let Some(server) = server {
         serve::withdraw(&cfg);
-        server.await?;
+        // A client that does not read its answer must not hold up the end.
+        if tokio::time::timeout(ANSWER_PATIENCE, server).await.is_err() {
+            warn!("clients of the status server did not take their answers in time");
+        }
     }
-    watch.await?;
     outcome
 }
 
@@ -150,10 +164,9 @@ pub async fn run_with(
             }
         }
     }
-    record_pressure(metrics.pressure(), &feeds);
+    record_pressure(&metrics, &feeds, &shutdown);
     if let Some(reload) = reload {
-        let followed = reload.follow(cfg, &feeds, metrics, shutdown.clone());
-        tokio::spawn(followed);
+        reload.follow(cfg, &feeds, &metrics, &shutdown);
     }
     crate::notify::ready();
     let mut venues = JoinSet::new();
@@ -165,7 +178,10 @@ pub async fn run_with(
         match done {
             Ok(Ok(())) => {}
             Ok(Err(err)) => failures.push(format!("{err:#}")),
-            Err(err) => failures.push(format!("a venue's task failed: {err}")),
+            Err(err) => {
+                error!(error = %err, "the task that begins a venue anew panicked; the venue is not recorded any more");
+                failures.push(format!("a venue's task failed: {err}"));
+            }
         }
     }
     anyhow::ensure!(failures.is_empty(), "the collector did not end cleanly: {}", failures.join("; "));
@@ -173,51 +189,64 @@ pub async fn run_with(
 }
 
 /// Every change of the pressure on memory becomes an event of every log, so that whoever reads a day later knows.
-fn record_pressure(pressure: &Pressure, feeds: &[Arc<Feed>]) {
-    let logs: Vec<Arc<SharedLog>> = feeds.iter().map(|f| Arc::clone(&f.log)).collect();
-    let (tell, mut told) = mpsc::channel::<serde_json::Value>(64);
-    pressure.on_change(move |change| {
+fn record_pressure(metrics: &Metrics, feeds: &[Arc<Feed>], shutdown: &Shutdown) {
+    let logs: Arc<[_]> = feeds.iter().map(|f| Arc::clone(&f.log)).collect();
+    let (tell, told) = mpsc::channel::<serde_json::Value>(64);
+    metrics.pressure().on_change(move |change| {
         // Full: the logs have not taken 64 changes, which is told elsewhere.
         let _ = tell.try_send(change.detail());
     });
-    let task = tokio::spawn(async move {
-        while let Some(detail) = told.recv().await {
-            for log in &logs {
-                // A log that takes no records, or no more, says so itself.
-                let _ = log.event(0, PRESSURE_EVENT, detail.clone());
+    let told = Arc::new(tokio::sync::Mutex::new(told));
+    metrics.supervisor().spawn(Task::Pressure, "", shutdown, {
+        let shutdown = shutdown.clone();
+        move || {
+            let (told, logs, shutdown) = (Arc::clone(&told), Arc::clone(&logs), shutdown.clone());
+            async move {
+                let mut told = told.lock().await;
+                loop {
+                    let detail = tokio::select! {
+                        () = shutdown.wait() => return,
+                        detail = told.recv() => detail,
+                    };
+                    let Some(detail) = detail else { return };
+                    for log in logs.iter() {
+                        log.note(0, PRESSURE_EVENT, detail.clone());
+                    }
+                }
             }
         }
     });
-    drop(task);
 }
 
-/// Records a venue until `shutdown`, over failures of its log: while it takes no records the sockets are closed,
-/// when it does again everything is opened again and the time between is a gap. Then closes the log.
+/// Records a venue until `shutdown`, over failures of its log and panics of its tasks: while it takes no records the
+/// sockets are closed, when it does again everything is opened again and the time between is a gap. Then closes the log.
 async fn keep(mut feed: Arc<Feed>, shutdown: Shutdown) -> anyhow::Result<()> {
+    let supervisor = feed.metrics.supervisor().clone();
+    let of = feed.id.as_str();
     let mut backoff = Backoff::default();
     let mut gap = None;
     loop {
         let started = Instant::now();
-        let forward = tokio::spawn({
-            let (shutdown, stop) = (shutdown.clone(), feed.stop.clone());
-            async move {
-                shutdown.wait().await;
-                stop.trigger();
-            }
-        });
-        record(&feed, gap).await;
-        forward.abort();
+        let recorded = supervisor.once(Task::Venue, of, record_until(&feed, gap, &shutdown)).await;
         let stopped_ns = Stamp::now().0;
+        // What a panic left running ends too.
+        feed.stop.trigger();
         backoff.good(started.elapsed());
+        let mut least = if recorded.is_ok() { RESUME_AFTER } else { Duration::ZERO };
         while !shutdown.requested() {
-            let wait = backoff.next(&mut random).max(RESUME_AFTER);
+            let wait = backoff.next(&mut random).max(std::mem::replace(&mut least, RESUME_AFTER));
             tokio::select! {
                 () = shutdown.wait() => break,
                 () = tokio::time::sleep(wait) => {}
             }
             let stop = Shutdown::new();
-            if let Some(from_ns) = feed.log.resume(&stop) {
-                warn!(venue = %feed.id, "the log takes records again; recording goes on with a gap");
+            let resume = supervise::blocking({
+                let (log, stop) = (Arc::clone(&feed.log), stop.clone());
+                move || log.resume(&stop)
+            });
+            if let Ok(Some(from_ns)) = supervisor.once(Task::Venue, of, resume).await {
+                warn!(venue = %feed.id, "the log takes records; recording goes on with a gap");
+                supervisor.again(Task::Venue, of);
                 // 0: the log was well, a task of this venue was not.
                 gap = Some(GapStart { cause: Cause::Log, from_ns: if from_ns == 0 { stopped_ns } else { from_ns } });
                 feed = Arc::new(feed.again(stop));
@@ -227,6 +256,21 @@ async fn keep(mut feed: Arc<Feed>, shutdown: Shutdown) -> anyhow::Result<()> {
         if shutdown.requested() {
             return close(&feed).await;
         }
+    }
+}
+
+/// [`record`], which ends soon after `shutdown` whatever the other side does.
+async fn record_until(feed: &Arc<Feed>, gap: Option<GapStart>, shutdown: &Shutdown) {
+    let patience = async {
+        tokio::select! {
+            () = shutdown.wait() => feed.stop.trigger(),
+            () = feed.stop.wait() => {}
+        }
+        tokio::time::sleep(STOP_PATIENCE).await;
+    };
+    tokio::select! {
+        () = record(feed, gap) => {}
+        () = patience => warn!(venue = %feed.id, "not every connection closed in time; the others are cut"),
     }
 }
 
@@ -246,25 +290,23 @@ async fn feed(
     metrics.expects(config.limits.stream_silence_s);
     let dir = cfg.wal_dir(id);
     let options = cfg.log_options();
-    let sync = cfg.wal.sync;
     let (segment_bytes, of) = (options.segment_bytes, Arc::clone(&metrics));
     pressure.probe("log_segments", Held::Mapped, move || {
         // The open one, and those made ahead of need.
         of.writer_stats().map_or(0, |s| (1 + s.ready.get()) * segment_bytes)
     });
     let rest = RestClient::new(config, tls);
-    let writer = tokio::task::spawn_blocking({
-        let dir = dir.clone();
+    let writer = supervise::blocking({
+        let (dir, options) = (dir.clone(), options.clone());
         move || LogWriter::open(&dir, options)
-    })
-    .await?
-    .map_err(|err| explain(id, &dir, &err))?;
+    });
+    let writer = writer.await.map_err(|err| explain(id, &dir, &err))?;
     let stop = Shutdown::new();
     Ok(Feed {
         id,
         venue,
         config: config.clone(),
-        log: Arc::new(SharedLog::new(id, writer, sync, Arc::clone(&metrics), stop.clone())),
+        log: Arc::new(SharedLog::new(id, writer, options, Arc::clone(&metrics), stop.clone())),
         metrics,
         pace: groups.get(venue.pace_group(), &config.limits),
         rest: Arc::new(rest),
@@ -300,7 +342,7 @@ fn api_key(venue: &dyn Venue, config: &VenueConfig) -> anyhow::Result<Option<Str
 /// Records one venue until it is to stop.
 async fn record(feed: &Arc<Feed>, gap: Option<GapStart>) {
     let mut helpers = JoinSet::new();
-    helpers.spawn(tick(Arc::clone(feed)));
+    helpers.spawn(helper(Task::Clock, feed, tick));
     let mut choices = feed.chosen.subscribe();
     if let Some(recorded) = listing::first(feed, &mut choices).await {
         let plans = feed.venue.plan(&recorded.wants, &feed.config.limits);
@@ -314,20 +356,47 @@ async fn record(feed: &Arc<Feed>, gap: Option<GapStart>) {
             feed.snapshots.want(books.map(|w| w.symbol.as_str()));
         }
         let (tell, changes) = mpsc::channel(1);
-        let refresh = Arc::clone(feed);
-        helpers.spawn(async move { listing::refresh(&refresh, recorded, choices, tell).await });
-        let wishes = Arc::clone(feed);
-        helpers.spawn(async move { wishes::run(&wishes).await });
-        let snapshots = Arc::clone(feed);
-        helpers.spawn(async move { bootstrap::run(&snapshots).await });
+        helpers.spawn(helper(Task::Requests, feed, |feed| async move { wishes::run(&feed).await }));
+        helpers.spawn(helper(Task::Snapshots, feed, |feed| async move { bootstrap::run(&feed).await }));
+        helpers.spawn({
+            let feed = Arc::clone(feed);
+            async move {
+                let (supervisor, of) = (feed.metrics.supervisor(), feed.id.as_str());
+                supervisor.again(Task::Listing, of);
+                let refreshed = supervisor.once(Task::Listing, of, listing::refresh(&feed, recorded, choices, tell));
+                if refreshed.await.is_err() {
+                    // What was known of the listing is gone with it: the venue begins anew.
+                    feed.stop.trigger();
+                }
+            }
+        });
         keeper::keep(feed, plans, gap, changes).await;
     }
-    while helpers.join_next().await.is_some() {}
+    while let Some(ended) = helpers.join_next().await {
+        if let Err(err) = ended {
+            error!(venue = %feed.id, error = %err, "the task that begins a helper anew panicked");
+        }
+    }
+}
+
+/// A task beside the connections of a venue, begun anew after a panic until the venue is to stop.
+fn helper<F: Future<Output = ()> + Send>(
+    task: Task,
+    feed: &Arc<Feed>,
+    work: fn(Arc<Feed>) -> F,
+) -> impl Future<Output = ()> + Send + use<F> {
+    let feed = Arc::clone(feed);
+    async move {
+        let supervisor = feed.metrics.supervisor().clone();
+        supervisor.keep(task, feed.id.as_str(), &feed.stop, || work(Arc::clone(&feed))).await;
+    }
 }
 
 async fn close(feed: &Arc<Feed>) -> anyhow::Result<()> {
     let feed = Arc::clone(feed);
-    tokio::task::spawn_blocking(move || feed.log.close()).await?
+    let supervisor = feed.metrics.supervisor().clone();
+    let of = feed.id.as_str();
+    supervisor.once(Task::Venue, of, supervise::blocking(move || feed.log.close())).await?
 }
 
 /// Once a second: clock records; once a minute: a line of statistics.

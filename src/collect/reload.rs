@@ -13,6 +13,7 @@ use super::feed::{Choice, Feed};
 use super::metrics::{Metrics, Reloaded};
 use crate::config::{Config, ConfigErrors, Problem, Warning};
 use crate::shutdown::Shutdown;
+use crate::supervise::{self, Supervisor, Task};
 use crate::telemetry::STATS;
 
 /// Keys of a venue that may change while it is recorded.
@@ -37,68 +38,74 @@ impl Reload {
     async fn next(&mut self) -> Option<Result<Arc<Config>, Vec<Problem>>> {
         self.asked.recv().await?;
         let read = Arc::clone(&self.read);
-        let read = tokio::task::spawn_blocking(move || read()).await;
-        Some(read.unwrap_or_else(|err| Err(err.into())).map_err(|err| problems(&err)))
+        Some(supervise::blocking(move || read()).await.map_err(|err| problems(&err)))
     }
 
     /// Takes over what comes until `shutdown`.
-    pub(super) fn follow(
-        mut self,
-        started: Arc<Config>,
-        feeds: &[Arc<Feed>],
-        metrics: Arc<Metrics>,
-        shutdown: Shutdown,
-    ) -> impl Future<Output = ()> + Send + use<> {
-        let feeds = feeds.to_vec();
-        async move {
-            loop {
-                let next = tokio::select! {
-                    () = shutdown.wait() => return,
-                    next = self.next() => next,
-                };
-                let Some(next) = next else { return };
-                let (result, later) = match &next {
-                    Ok(newer) => take_over(&started, newer, &feeds),
-                    Err(problems) => {
-                        refuse(problems, "everything is recorded as before");
-                        (Reloaded::Refused, Vec::new())
-                    }
-                };
-                metrics.reloaded(result);
-                for feed in &feeds {
-                    // A log that takes no records says so itself.
-                    let _ = feed.log.event(0, "config_reload", json!({ "result": result.as_str(), "at_start": later }));
+    pub(super) fn follow(self, started: Arc<Config>, feeds: &[Arc<Feed>], metrics: &Arc<Metrics>, shutdown: &Shutdown) {
+        let (feeds, of) = (feeds.to_vec(), Arc::clone(metrics));
+        self.hand_on(metrics.supervisor(), shutdown, move |next| {
+            let (result, later) = match next {
+                Ok(newer) => take_over(&started, newer, &feeds),
+                Err(problems) => {
+                    refuse(problems, "everything is recorded as before");
+                    (Reloaded::Refused, Vec::new())
                 }
+            };
+            of.reloaded(result);
+            for feed in &feeds {
+                feed.log.note(0, "config_reload", json!({ "result": result.as_str(), "at_start": later }));
             }
-        }
+        });
     }
 
     /// For a service that takes nothing over: says what a restart would change, until `shutdown`. Keys for which
     /// `means_nothing` are not named.
-    pub async fn only_tell(
-        mut self,
+    pub fn only_tell(
+        self,
         started: Arc<Config>,
-        shutdown: Shutdown,
-        means_nothing: impl Fn(&str) -> bool + Send,
+        supervisor: &Supervisor,
+        shutdown: &Shutdown,
+        means_nothing: impl Fn(&str) -> bool + Send + Sync + 'static,
     ) {
-        loop {
-            let next = tokio::select! {
-                () = shutdown.wait() => return,
-                next = self.next() => next,
-            };
-            match next {
-                None => return,
-                Some(Ok(newer)) => {
-                    let mut later = started.changed(&newer);
-                    later.retain(|key| !means_nothing(key));
-                    tell_later(&later);
-                    if later.is_empty() {
-                        info!(target: STATS, "the configuration was read anew; nothing in it would change this service");
+        self.hand_on(supervisor, shutdown, move |next| match next {
+            Ok(newer) => {
+                let mut later = started.changed(newer);
+                later.retain(|key| !means_nothing(key));
+                tell_later(&later);
+                if later.is_empty() {
+                    info!(target: STATS, "the configuration was read anew; nothing in it would change this service");
+                }
+            }
+            Err(problems) => refuse(problems, "this service goes on as it was started"),
+        });
+    }
+
+    /// Hands what comes to `take`, until `shutdown`.
+    fn hand_on(
+        self,
+        supervisor: &Supervisor,
+        shutdown: &Shutdown,
+        take: impl Fn(&Result<Arc<Config>, Vec<Problem>>) + Send + Sync + 'static,
+    ) {
+        let (me, take) = (Arc::new(tokio::sync::Mutex::new(self)), Arc::new(take));
+        supervisor.spawn(Task::Reload, "", shutdown, {
+            let shutdown = shutdown.clone();
+            move || {
+                let (me, take, shutdown) = (Arc::clone(&me), Arc::clone(&take), shutdown.clone());
+                async move {
+                    let mut me = me.lock().await;
+                    loop {
+                        let next = tokio::select! {
+                            () = shutdown.wait() => return,
+                            next = me.next() => next,
+                        };
+                        let Some(next) = next else { return };
+                        take(&next);
                     }
                 }
-                Some(Err(problems)) => refuse(&problems, "this service goes on as it was started"),
             }
-        }
+        });
     }
 }
 

@@ -4,7 +4,6 @@
 //! retry: whoever asks knows when.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use rustls::ClientConfig;
 use serde_json::json;
@@ -12,7 +11,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::http::Method as Verb;
 
 use super::connect::MESSAGE_BYTES_MAX;
-use super::connect_error::{ConnectError, country};
+use super::connect_error::{ConnectError, ban, country};
 use super::dial;
 use super::feed::Feed;
 use super::http::{self, HttpClient, HttpError};
@@ -22,8 +21,6 @@ use crate::venue::{Method, RestMeta, RestRequest, venue};
 
 /// Room for the meta JSON beside a body in one record.
 const BODY_BYTES_MAX: usize = MESSAGE_BYTES_MAX - (64 << 10);
-/// A ban without `Retry-After` is taken to be this long.
-const BAN: Duration = Duration::from_secs(60);
 
 /// Why a request gave nothing.
 #[derive(Debug, thiserror::Error)]
@@ -141,9 +138,8 @@ impl RestClient {
                     "channel": request.channel, "symbol": request.symbol, "url": url, "status": status,
                     "error": err.to_string(),
                 });
-                // A log that does not take the event has said so already.
                 let kind = err.connect().map_or("rest_error", |err| err.event_kind("rest_error"));
-                let _ = feed.log.event(conn, kind, detail);
+                feed.log.note(conn, kind, detail);
                 Err(err)
             }
         }
@@ -196,14 +192,11 @@ impl RestClient {
         let [first, second] = &self.http;
         let client = if line == 0 { first } else { second };
         let sent = client.send(method, &url, &self.headers, BODY_BYTES_MAX).await;
-        let http::Answer { status, retry_after_s, body } =
+        let http::Answer { status, retry_after, body } =
             sent.map_err(|source| RestError::Http { url: url.clone(), source })?;
-        let retry_after = retry_after_s.map(Duration::from_secs);
         let stamp = Stamp::now();
-        // 403 and 451: the country is refused, and asking quickly makes it worse.
-        if matches!(status, 403 | 418 | 429 | 451) {
-            let until = Instant::now() + retry_after.unwrap_or(BAN);
-            *self.banned_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+        if let Some(wait) = ban(status, retry_after) {
+            *self.banned_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + wait);
         }
         Ok(Answer { url, status, body, stamp })
     }

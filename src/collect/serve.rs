@@ -68,13 +68,17 @@ pub(super) fn withdraw(cfg: &Config) {
 }
 
 /// Serves until `shutdown`.
-pub(super) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, shutdown: Shutdown) {
+pub(super) async fn serve(listener: Arc<std::net::TcpListener>, metrics: Arc<Metrics>, shutdown: Shutdown) {
     let app = Router::new()
         .route("/", get(index))
         .route("/health", get(health))
         .route("/metrics", get(prometheus))
         .route("/v1/status", get(status))
         .with_state(metrics);
+    let listener = match listener.try_clone().and_then(TcpListener::from_std) {
+        Ok(listener) => listener,
+        Err(err) => return warn!(error = %err, "the status server cannot listen"),
+    };
     let served = axum::serve(listener, app).with_graceful_shutdown(async move { shutdown.wait().await }).await;
     if let Err(err) = served {
         warn!(error = %err, "the status server stopped; the collector goes on");

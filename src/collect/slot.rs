@@ -16,7 +16,6 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::backoff::{Backoff, Punished, random};
 use super::connect::Route;
 use super::feed::Feed;
 use super::handshake::{self, HandshakeError};
@@ -25,6 +24,8 @@ use super::metrics::{ConnState, Place};
 use super::roster::Roster;
 use super::session::{Cause, GapStart, Session, Start, Step, unsubscribed, write_gap};
 use super::watchdog::Streams;
+use crate::backoff::{Backoff, Punished, random};
+use crate::supervise::Task;
 use crate::telemetry::RateLimited;
 use crate::venue::Channel;
 
@@ -153,7 +154,7 @@ impl Slot {
         };
         info!(venue = %self.feed.id, conn = session.conn(), line = self.place.line, reason, "replacing the connection");
         let detail = json!({ "reason": reason, "conn": session.conn(), "line": self.place.line });
-        let _ = self.feed.log.event(session.conn(), "rotate", detail);
+        self.feed.log.note(session.conn(), "rotate", detail);
         self.feed.metrics.rotations.add(1);
         let mut backoff = Backoff::default();
         loop {
@@ -215,7 +216,7 @@ impl Slot {
                             }
                             next.stand_for_line();
                             self.count_lost(session, cause);
-                            self.retire(std::mem::replace(session, next), cause);
+                            self.close(std::mem::replace(session, next), cause);
                             return None;
                         }
                     },
@@ -224,7 +225,7 @@ impl Slot {
             match failed {
                 None => {
                     self.failed = None;
-                    self.retire(std::mem::replace(session, next), Cause::Rotate);
+                    self.close(std::mem::replace(session, next), Cause::Rotate);
                     return None;
                 }
                 Some(Cause::Log) => {
@@ -234,16 +235,21 @@ impl Slot {
                 Some(cause) => {
                     // The old one still receives, so nothing is missing; only the replacement is tried again.
                     self.lost(&next, cause, backoff.next(&mut random));
-                    self.closing.spawn(async move { next.finish(cause).await });
+                    self.close(next, cause);
                 }
             }
         }
     }
 
     /// Closes a replaced session in the background: its successor must not wait for a closing handshake.
-    fn retire(&mut self, mut old: Session, cause: Cause) {
+    fn close(&mut self, mut old: Session, cause: Cause) {
         while self.closing.try_join_next().is_some() {}
-        self.closing.spawn(async move { old.finish(cause).await });
+        let feed = Arc::clone(&self.feed);
+        self.closing.spawn(async move {
+            let closing = feed.metrics.supervisor().once(Task::Closing, feed.id.as_str(), old.finish(cause)).await;
+            // Told; the connection's end is in the log all the same.
+            drop(closing);
+        });
     }
 
     /// Writes down the end of a session and what it interrupts. `Some` = the venue punished what we did: at least
@@ -346,6 +352,16 @@ impl Slot {
             }
         }
         None
+    }
+}
+
+impl Drop for Slot {
+    /// A task that panicked, or was cut, between two connections leaves no interruption unsaid.
+    fn drop(&mut self) {
+        if let Some(gap) = self.gap.take() {
+            // A log that takes no records says so itself.
+            let _ = write_gap(&self.feed, &self.roster, self.place.line, 0, gap, &self.roster.streams());
+        }
     }
 }
 

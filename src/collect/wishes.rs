@@ -38,10 +38,13 @@ static STUCK: RateLimited = RateLimited::new(Duration::from_secs(60));
 pub(super) async fn run(feed: &Feed) {
     while !feed.pause(Duration::from_secs(1)).await {
         let dir = feed.requests.clone();
-        let Some((symbols, events)) = chore::run(move || take(&dir)).await else { continue };
+        let (symbols, events) = tokio::select! {
+            biased;
+            () = feed.stop.wait() => return,
+            taken = chore::run(move || take(&dir)) => taken,
+        };
         for detail in events {
-            // A log that takes no records says so itself; the event is lost with what came meanwhile.
-            let _ = feed.log.event(0, PRESSURE_EVENT, detail);
+            feed.log.note(0, PRESSURE_EVENT, detail);
         }
         if !symbols.is_empty() && feed.choice().channels.contains(&Channel::DepthSnapshot) {
             debug!(venue = %feed.id, count = symbols.len(), "order books are wanted");

@@ -130,6 +130,13 @@ impl Archiver {
         self.bell.notify_all();
     }
 
+    /// The segment that a panic left in work may be handed in again.
+    fn forget_what_panicked(&self) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting: HashSet<PathBuf> = queue.jobs.iter().map(|j| j.segment.clone()).collect();
+        queue.known = waiting;
+    }
+
     fn next(&self) -> Option<Job> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -148,6 +155,7 @@ impl Archiver {
     pub fn run(&self) {
         // A refusal costs nothing but politeness.
         let _ = rustix::process::setpriority_process(None, 19);
+        self.forget_what_panicked();
         while let Some(job) = self.next() {
             let began = clock::now().mono_ns;
             let result = archive_one(&self.cfg, &job);

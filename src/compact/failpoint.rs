@@ -5,6 +5,8 @@
 //! process send itself SIGKILL the first or n-th time it comes by; in every other build the macro is nothing at
 //! all. Points inside the publishing of a table carry its name, such as `publish.after_rename_trades`.
 //!
+//! `TAPEDECK_PANIC=<name>` or `<name>:<n>` makes it panic there instead, n times: see [`crate::supervise`].
+//!
 //! Unit tests arm a point for their own thread instead (`armed_for`): it unwinds, which loses everything that
 //! was only in memory, as a kill does.
 
@@ -102,10 +104,15 @@ mod armed {
     }
 
     pub(super) fn come_by(name: &str) {
+        static PANIC: OnceLock<Option<crate::supervise::Rehearsal>> = OnceLock::new();
         #[cfg(test)]
         super::in_test::come_by(name);
+        if let Some(rehearsal) = PANIC.get_or_init(crate::supervise::Rehearsal::of_environment) {
+            rehearsal.come_by(name, "");
+        }
         let Some(armed) = armed() else { return };
         if armed.name == name && armed.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // Does not return; if it does, see below.
             let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
             // SIGKILL to oneself does not return; if it ever did, dying otherwise would hide it.
             std::process::abort();
@@ -114,7 +121,7 @@ mod armed {
 }
 
 #[cfg(test)]
-pub(crate) use in_test::armed_for;
+pub(crate) use in_test::{Killed, armed_for};
 
 #[cfg(test)]
 mod in_test {
@@ -124,7 +131,8 @@ mod in_test {
         static ARMED: RefCell<Option<(String, u64)>> = const { RefCell::new(None) };
     }
 
-    struct Killed;
+    /// What an armed point unwinds with.
+    pub(crate) struct Killed;
 
     pub(super) fn come_by(name: &str) {
         let kill = ARMED.with_borrow_mut(|armed| match armed {

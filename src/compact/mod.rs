@@ -65,6 +65,7 @@ use crate::config::Config;
 use crate::repair::desk::Desk;
 use crate::repair::{self, Repairer};
 use crate::shutdown::Shutdown;
+use crate::supervise::{self, Task};
 use crate::venue::{self, VenueId};
 
 pub use retire::retire_all;
@@ -102,11 +103,17 @@ pub async fn run(
     for note in replay::rewrite::finish(&cfg.lake.dir)? {
         tracing::warn!("{note}");
     }
-    let keeping = (mode == Mode::Follow).then(|| tokio::spawn(keep_limits(cfg.clone(), shutdown.clone())));
+    let supervisor = status.supervisor().clone();
+    // Of those who work for the workers: they end with them, also when these end by themselves.
+    let ended = Shutdown::new();
+    if mode == Mode::Follow {
+        let (cfg, ended, stop) = (cfg.clone(), ended.clone(), ended.clone());
+        supervisor.spawn(Task::Retention, "", &ended, move || keep_limits(cfg.clone(), stop.clone()));
+    }
     let (archiver, archiving) = match (cfg.wal.archive, mode) {
         (Some(_), Mode::Follow) => {
             let archiver = Arc::new(archive::Archiver::new(cfg.clone(), status.clone()));
-            let thread = std::thread::Builder::new().name("archive".into()).spawn({
+            let thread = supervisor.thread(Task::Archive, "", &ended, {
                 let archiver = archiver.clone();
                 move || archiver.run()
             });
@@ -115,7 +122,7 @@ pub async fn run(
         _ => (None, None),
     };
     let mut workers = Vec::new();
-    let mut repairs = tokio::task::JoinSet::new();
+    let mut repairs = Vec::new();
     let mut paces = BTreeMap::new();
     for (id, config) in &cfg.venues {
         let id = *id;
@@ -124,7 +131,18 @@ pub async fn run(
         let desk = (mode == Mode::Follow && config.repair).then(Arc::<Desk>::default);
         if let Some(desk) = &desk {
             let pace = paces.entry(venue.pace_group()).or_insert_with(|| Arc::new(repair::pace(config))).clone();
-            repairs.spawn(Repairer::new(&cfg, config, venue, desk.clone(), pace, shutdown.clone())?.run());
+            let (cfg, config, desk, stop) = (cfg.clone(), config.clone(), desk.clone(), ended.clone());
+            let make = move || Repairer::new(&cfg, &config, venue, desk.clone(), pace.clone(), stop.clone());
+            let mut first = Some(make()?);
+            repairs.push(supervisor.spawn(Task::Repair, id.as_str(), &ended, move || {
+                let repairer = first.take().map_or_else(&make, Ok);
+                async move {
+                    match repairer {
+                        Ok(repairer) => repairer.run().await,
+                        Err(err) => tracing::error!(venue = %id, error = %format!("{err:#}"), "nothing is repaired"),
+                    }
+                }
+            }));
         }
         for kind in [gather::LogKind::Collected, gather::LogKind::Repairs] {
             let worker = worker::Worker {
@@ -145,7 +163,8 @@ pub async fn run(
                 .name(format!("compact-{name}"))
                 .spawn(move || {
                     // Nobody listens only when the whole call was dropped.
-                    let _ = done.send(worker.run());
+                    let _ =
+                        done.send(supervise::catch(|| worker.run()).unwrap_or_else(|panicked| Err(panicked.into())));
                 })
                 .with_context(|| format!("start the thread of {name}"))?;
             workers.push((name, result));
@@ -162,31 +181,21 @@ pub async fn run(
                 outcome.venues.insert(name, done);
             }
             Ok(Err(err)) => failed = failed.or(Some(err)),
-            Err(_) => {
-                let what = "its thread ended by a panic; what was acknowledged is safe, a restart goes on behind it";
-                status.update(&name, |s| {
-                    s.activity = status::Activity::Failed;
-                    s.reason = Some(what.to_owned());
-                });
-                failed = failed.or(Some(anyhow::anyhow!("compact {name}: {what}")));
-            }
+            // The thread sends whatever becomes of it.
+            Err(_) => failed = failed.or(Some(anyhow::anyhow!("compact {name}: its thread is gone"))),
         }
     }
-    // They end by the same request to stop; what fails in follow mode ends without one.
-    if failed.is_some() {
-        repairs.abort_all();
-    }
-    while repairs.join_next().await.is_some() {}
-    if let Some(keeping) = keeping {
-        // Between two sweeps it only sleeps, and a sweep may end wherever it is.
-        keeping.abort();
+    ended.trigger();
+    for repairer in repairs {
+        // What it is at is asked for again by the next start.
+        if tokio::time::timeout(STOP_PATIENCE, repairer).await.is_err() {
+            tracing::warn!("a repair did not end in time; it is asked for again after the next start");
+        }
     }
     if let (Some(archiver), Some(thread)) = (archiver, archiving) {
         archiver.close();
-        let ended = tokio::task::spawn_blocking(move || thread.join()).await;
-        if !matches!(ended, Ok(Ok(()))) {
-            tracing::error!("the thread that archives segments ended by a panic; the segments are as they were");
-        }
+        // Its panics were told by its supervisor.
+        drop(supervise::blocking(move || thread.join()).await);
     }
     match failed {
         None => Ok(outcome),
@@ -194,31 +203,34 @@ pub async fn run(
     }
 }
 
+/// How long those who work for the workers may take to end.
+const STOP_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 /// Between two looks at age, size and disk.
 const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// Removes archived segments and hours of the lake as configured, once a minute.
+/// Removes archived segments and hours of the lake as configured, once a minute, until `shutdown`.
 async fn keep_limits(cfg: Arc<Config>, shutdown: Shutdown) {
-    let mut keeper = retention::Keeper::default();
-    while !shutdown.requested() {
-        let cfg = cfg.clone();
-        let swept = chore::run(move || {
-            let swept = keeper.sweep(&cfg, crate::clock::wall_ns());
-            (keeper, swept)
-        });
-        keeper = match swept.await {
-            Some((back, swept)) => {
-                if let Err(err) = swept {
-                    tracing::warn!(error = %format!("{err:#}"), "cannot look for what is too old");
-                }
-                back
+    let work = async {
+        let mut keeper = retention::Keeper::default();
+        loop {
+            let cfg = cfg.clone();
+            let swept = chore::run(move || {
+                let swept = keeper.sweep(&cfg, crate::clock::wall_ns());
+                (keeper, swept)
+            });
+            let (back, swept) = swept.await;
+            if let Err(err) = swept {
+                tracing::warn!(error = %format!("{err:#}"), "cannot look for what is too old");
             }
-            None => {
-                tracing::error!("a look for what is too old came to no end; nothing is removed until the next one");
-                retention::Keeper::default()
-            }
-        };
-        tokio::time::sleep(SWEEP_EVERY).await;
+            keeper = back;
+            tokio::time::sleep(SWEEP_EVERY).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        // A sweep may end wherever it is.
+        () = shutdown.wait() => {}
+        () = work => {}
     }
 }
 

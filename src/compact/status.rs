@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::health::{Condition, Conditions, Health};
 use crate::memory::{Pressure, Report};
+use crate::supervise::Supervisor;
 
 /// What a worker is at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,7 +173,7 @@ pub struct Snapshot {
 pub struct CompactorStatus {
     inner: Mutex<Snapshot>,
     pressure: Pressure,
-    conditions: Conditions,
+    supervisor: Supervisor,
     health: OnceLock<Arc<Health>>,
     accept_loss: OnceLock<Vec<String>>,
 }
@@ -183,7 +184,12 @@ const LAG_PROBLEM_MS: u64 = 300_000;
 impl CompactorStatus {
     /// Of a process whose memory is watched.
     pub fn new(pressure: Pressure) -> Self {
-        Self { pressure, ..Self::default() }
+        Self::supervised(pressure, Supervisor::default())
+    }
+
+    /// [`CompactorStatus::new`] of a service whose tasks `supervisor` watches.
+    pub fn supervised(pressure: Pressure, supervisor: Supervisor) -> Self {
+        Self { pressure, supervisor, ..Self::default() }
     }
 
     /// Logs by name that go on where what was acknowledged is gone; set once, by the command line.
@@ -204,7 +210,12 @@ impl CompactorStatus {
 
     /// What is wrong now in this process.
     pub fn conditions(&self) -> &Conditions {
-        &self.conditions
+        self.supervisor.conditions()
+    }
+
+    /// Who watches the tasks of this process.
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
     }
 
     /// How tight the process's memory is.
@@ -215,7 +226,7 @@ impl CompactorStatus {
     /// A copy of everything.
     pub fn snapshot(&self) -> Snapshot {
         let venues = self.lock().venues.clone();
-        Snapshot { venues, memory: Some(self.pressure.report()), conditions: self.conditions.list() }
+        Snapshot { venues, memory: Some(self.pressure.report()), conditions: self.conditions().list() }
     }
 
     /// Changes the entry of one log: a venue word, or `<venue>.repair`.
@@ -232,7 +243,7 @@ impl CompactorStatus {
     pub fn problems(&self) -> Vec<String> {
         let mut all: Vec<String> =
             self.lock().venues.iter().filter_map(|(name, v)| v.problem().map(|p| format!("{name}: {p}"))).collect();
-        all.extend(self.conditions.problems());
+        all.extend(self.conditions().problems());
         all.extend(self.pressure.problems());
         all.extend(self.health.get().map(|h| h.problems()).unwrap_or_default());
         all
@@ -242,7 +253,8 @@ impl CompactorStatus {
     pub fn prometheus(&self) -> String {
         let snapshot = self.snapshot();
         let mut text = snapshot.prometheus();
-        text.push_str(&self.conditions.prometheus());
+        text.push_str(&self.conditions().prometheus());
+        text.push_str(&self.supervisor.prometheus());
         if let Some(health) = self.health.get() {
             text.push_str(&health.prometheus());
         }
@@ -346,12 +358,11 @@ impl Snapshot {
             let _ = writeln!(out, "# HELP tapedeck_compactor_{name} {help}\n# TYPE tapedeck_compactor_{name} {kind}");
             for (venue, v) in &self.venues {
                 let value = value(v);
-                let _ = if name == LAG {
-                    let (s, ms) = (value / 1_000, value % 1_000);
-                    writeln!(out, "tapedeck_compactor_{name}{{venue=\"{venue}\"}} {s}.{ms:03}")
-                } else {
-                    writeln!(out, "tapedeck_compactor_{name}{{venue=\"{venue}\"}} {value}")
+                let value = match name {
+                    LAG => format!("{}.{:03}", value / 1_000, value % 1_000),
+                    _ => value.to_string(),
                 };
+                let _ = writeln!(out, "tapedeck_compactor_{name}{{venue=\"{venue}\"}} {value}");
             }
         }
         let name = "tapedeck_compactor_rows_total";

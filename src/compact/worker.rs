@@ -28,6 +28,7 @@ use crate::lake::{Hour, LakeError, Manifest, Numeric, WriteSettings};
 use crate::memory::Level;
 use crate::repair::desk::{Desk, Hole};
 use crate::shutdown::Shutdown;
+use crate::supervise::Task;
 use crate::venue::{Venue, VenueId};
 
 /// First pause after a failure; doubled up to [`RETRY_MAX`].
@@ -138,7 +139,7 @@ impl Worker {
         let mut damaged = 0;
         loop {
             let before = outcome.records;
-            let err = match self.session(&mut outcome) {
+            let err = match self.watched_session(&mut outcome) {
                 Ok(()) => {
                     self.show(Activity::Stopped, outcome.note.clone());
                     return Ok(outcome);
@@ -168,6 +169,7 @@ impl Worker {
             if !self.sleep(pause) {
                 return Ok(outcome);
             }
+            self.status.supervisor().again(Task::Compact, &self.name());
             pause = (pause * 2).min(RETRY_MAX);
         }
     }
@@ -189,6 +191,11 @@ impl Worker {
             s.activity = activity;
             s.reason = reason;
         });
+    }
+
+    /// A session; its panic is told at once, and then an error like others: nothing of its memory is used again.
+    fn watched_session(&self, outcome: &mut VenueOutcome) -> anyhow::Result<()> {
+        self.status.supervisor().attempt(Task::Compact, &self.name(), || self.session(outcome))?
     }
 
     fn session(&self, outcome: &mut VenueOutcome) -> anyhow::Result<()> {

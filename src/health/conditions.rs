@@ -39,12 +39,15 @@ pub enum Reason {
     SyncFailing,
     /// A tail that a dead writer left cannot be repaired.
     RepairFailing,
+    /// A file system does not answer: what is said of disks and readers is old.
+    LooksHang,
     /// What the lake's ack claims is not proved by any manifest: that log stands until a person decides.
     EvidenceMissing,
 }
 
 impl Reason {
-    const ALL: [Reason; 4] = [Reason::TaskDown, Reason::SyncFailing, Reason::RepairFailing, Reason::EvidenceMissing];
+    const ALL: [Reason; 5] =
+        [Reason::TaskDown, Reason::SyncFailing, Reason::RepairFailing, Reason::LooksHang, Reason::EvidenceMissing];
 
     /// The word in metrics.
     pub fn as_str(self) -> &'static str {
@@ -52,6 +55,7 @@ impl Reason {
             Reason::TaskDown => "task_down",
             Reason::SyncFailing => "sync_failing",
             Reason::RepairFailing => "repair_failing",
+            Reason::LooksHang => "looks_hang",
             Reason::EvidenceMissing => "evidence_missing",
         }
     }
@@ -59,7 +63,11 @@ impl Reason {
     /// Whether `/health` is 503 while it holds.
     pub fn is_red(self) -> bool {
         match self {
-            Reason::TaskDown | Reason::SyncFailing | Reason::RepairFailing | Reason::EvidenceMissing => true,
+            Reason::TaskDown
+            | Reason::SyncFailing
+            | Reason::RepairFailing
+            | Reason::LooksHang
+            | Reason::EvidenceMissing => true,
         }
     }
 }

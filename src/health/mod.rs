@@ -9,6 +9,7 @@ mod disk;
 mod readers;
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub use self::conditions::{Condition, Conditions, Reason};
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(10);
+/// A look takes milliseconds; one that takes this long hangs.
+const LOOK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// One file system that is written to.
 struct Disk {
@@ -82,12 +85,23 @@ impl Health {
         }
     }
 
-    /// Looks until `shutdown`.
-    pub async fn watch(self: Arc<Self>, shutdown: Shutdown) {
+    /// Looks until `shutdown`. A look that does not come back (a hung mount) is a condition: all chores wait behind it.
+    pub async fn watch(self: Arc<Self>, conditions: Conditions, shutdown: Shutdown) {
         loop {
             let this = Arc::clone(&self);
-            // A panic there is told; nothing depends on it.
-            let _ = chore::run(move || this.look()).await;
+            let mut look = pin!(chore::run(move || this.look()));
+            loop {
+                tokio::select! {
+                    biased;
+                    () = shutdown.wait() => return,
+                    () = look.as_mut() => break,
+                    () = tokio::time::sleep(LOOK_PATIENCE) => {
+                        let what = "looks at disks and directories do not come back: a file system hangs";
+                        conditions.raise(Reason::LooksHang, "", what);
+                    }
+                }
+            }
+            conditions.clear(Reason::LooksHang, "");
             tokio::select! {
                 () = shutdown.wait() => return,
                 () = tokio::time::sleep(EVERY) => {}

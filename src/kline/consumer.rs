@@ -32,6 +32,7 @@ use super::seeder::Want;
 use crate::compact::Mode;
 use crate::config::{Config, KLINES_READER};
 use crate::shutdown::Shutdown;
+use crate::supervise::{Supervisor, Task};
 use crate::venue::{Channel, Venue, VenueId};
 
 /// Items of one batch at most: enough that a symbol has several of them. The end of the log ends a batch too.
@@ -54,6 +55,7 @@ pub(super) struct Consumer {
     /// Whom to ask for the beginnings of first bars; `None` where nobody can be asked.
     pub seeder: Option<UnboundedSender<Want>>,
     pub mode: Mode,
+    pub supervisor: Supervisor,
     pub shutdown: Shutdown,
 }
 
@@ -67,7 +69,7 @@ impl Consumer {
         self.hub.feed(self.id, |f| f.source = self.source.to_string());
         loop {
             let started = Instant::now();
-            let Err(err) = self.session() else {
+            let Err(err) = self.watched_session() else {
                 self.show("stopped", None);
                 return Ok(());
             };
@@ -84,8 +86,14 @@ impl Consumer {
             if self.sleep(pause) {
                 return Ok(());
             }
+            self.supervisor.again(Task::Candles, self.id.as_str());
             pause = (pause * 2).min(RETRY_MAX);
         }
+    }
+
+    /// A session; its panic is told at once, and then an error like others: nothing of its memory is used again.
+    fn watched_session(&self) -> anyhow::Result<()> {
+        self.supervisor.attempt(Task::Candles, self.id.as_str(), || self.session())?
     }
 
     fn show(&self, activity: &str, reason: Option<String>) {

@@ -66,7 +66,7 @@ pub(super) fn run(
     config: &VenueConfig,
     venue: &'static dyn Venue,
     source: Channel,
-    mut wants: UnboundedReceiver<Want>,
+    wants: &mut UnboundedReceiver<Want>,
     ended: &Shutdown,
 ) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("set up requests")?;

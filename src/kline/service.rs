@@ -27,6 +27,7 @@ use crate::compact::Mode;
 use crate::config::Config;
 use crate::memory::{Held, Pressure};
 use crate::shutdown::Shutdown;
+use crate::supervise::{Supervisor, Task};
 use crate::venue;
 
 /// Jobs that may wait for the worker; then feeds wait, and the log holds what they have not read.
@@ -48,7 +49,7 @@ impl KlineService {
     /// # Errors
     /// A plain sentence when the database cannot be opened or a thread not be started.
     pub fn start(cfg: &Arc<Config>, mode: Mode, shutdown: &Shutdown) -> anyhow::Result<Option<KlineService>> {
-        Self::start_under(cfg, mode, shutdown, &Pressure::default())
+        Self::start_under(cfg, mode, shutdown, &Pressure::default(), &Supervisor::default())
     }
 
     /// [`KlineService::start`] in a process whose memory is watched: the tighter it is, the rarer are swaps.
@@ -60,6 +61,7 @@ impl KlineService {
         mode: Mode,
         shutdown: &Shutdown,
         pressure: &Pressure,
+        supervisor: &Supervisor,
     ) -> anyhow::Result<Option<KlineService>> {
         if cfg.kline_sources().is_empty() {
             return Ok(None);
@@ -73,7 +75,7 @@ impl KlineService {
                 cfg.klines.database
             )
         })?;
-        Self::over(database, cfg, mode, shutdown, pressure).map(Some)
+        Self::over(database, cfg, mode, shutdown, pressure, supervisor).map(Some)
     }
 
     /// As [`KlineService::start_under`], with candles stored in `database`.
@@ -83,6 +85,7 @@ impl KlineService {
         mode: Mode,
         shutdown: &Shutdown,
         pressure: &Pressure,
+        supervisor: &Supervisor,
     ) -> anyhow::Result<KlineService> {
         let sources = cfg.kline_sources();
         let registry = Arc::new(SymbolPeriodRegistry::load(database.load_registry()?));
@@ -104,18 +107,18 @@ impl KlineService {
         pressure.probe("klines", Held::Own, move || held.upgrade().map_or(0, |hub| hub.bytes_estimate()));
         let mut others = Vec::new();
         let publisher = Arc::clone(&hub);
-        others.push(spawn("klines", move || {
+        others.push(needed(supervisor, Task::Bars, move || {
             Worker::new(shown).run(&jobs_in, &empties_out, &queued, |items, updates, totals| {
                 publisher.visible(items, clock::wall_ns);
                 publisher.publish_trades(items);
                 publisher.publish(updates, totals);
             });
         })?);
-        others.push(spawn("klines-db", move || consumer::write(database, &commits_in))?);
+        others.push(needed(supervisor, Task::CandleDb, move || consumer::write(database, &commits_in))?);
         let (swapper, stop) = (Arc::clone(&hub), ended.clone());
         let every = Duration::from_millis(cfg.klines.swap_interval_ms);
         let pressure = pressure.clone();
-        others.push(spawn("klines-swap", move || {
+        let swap = move || {
             let mut next = Instant::now();
             let mut kept = RECENT;
             while !stop.requested() {
@@ -139,24 +142,31 @@ impl KlineService {
                     return;
                 }
             }
-        })?);
+        };
+        others.push(supervisor.thread(Task::Swap, "", &ended, swap).context(NO_THREAD)?);
         let (told, stop) = (Arc::clone(&hub), ended.clone());
         let every = Duration::from_secs(cfg.klines.stats_interval_s);
-        others.push(spawn("klines-stats", move || stats::run(&told, every, &stop))?);
+        let stats = move || stats::run(&told, every, &stop);
+        others.push(supervisor.thread(Task::CandleStats, "", &ended, stats).context(NO_THREAD)?);
         let empties = Arc::new(Mutex::new(empties));
         let mut feeds = Vec::new();
         for (number, (id, source)) in (0_u32..).zip(sources) {
             let venue = venue::venue(id);
             let seeder = match cfg.venues.get(&id) {
                 Some(config) if cfg.klines.seed && mode == Mode::Follow && seed::supported(id, source) => {
-                    let (wants, wanted) = tokio::sync::mpsc::unbounded_channel();
-                    let (cfg, config, ended) = (Arc::clone(cfg), config.clone(), ended.clone());
-                    others.push(spawn(&format!("seeds-{id}"), move || {
-                        if let Err(err) = seeder::run(&cfg, &config, venue, source, wanted, &ended) {
+                    let (wants, mut wanted) = tokio::sync::mpsc::unbounded_channel();
+                    let (cfg, config, stop) = (Arc::clone(cfg), config.clone(), ended.clone());
+                    let ask = move || {
+                        if let Err(err) = seeder::run(&cfg, &config, venue, source, &mut wanted, &stop) {
                             let error = format!("{err:#}");
                             tracing::error!(venue = %id, error, "the first bars stay marked: the venue cannot be asked");
                         }
-                    })?);
+                        // Nobody can want anything any more, or nobody can be asked: no news when the service ends.
+                        while !stop.requested() {
+                            std::thread::sleep(Duration::from_millis(20));
+                        }
+                    };
+                    others.push(supervisor.thread(Task::Seeds, id.as_str(), &ended, ask).context(NO_THREAD)?);
                     Some(wants)
                 }
                 _ => None,
@@ -172,9 +182,11 @@ impl KlineService {
                 commits: commits.clone(),
                 seeder,
                 mode,
+                supervisor: supervisor.clone(),
                 shutdown: shutdown.clone(),
             };
-            feeds.push(spawn(&format!("klines-{id}"), move || consumer.run())?);
+            let name = format!("klines-{id}");
+            feeds.push(std::thread::Builder::new().name(name).spawn(move || consumer.run()).context(NO_THREAD)?);
         }
         Ok(KlineService { hub, feeds, others, ended })
     }
@@ -197,15 +209,21 @@ impl KlineService {
         self.ended.trigger();
         self.hub.job(Job::Stop);
         for other in self.others {
-            // Its panic was told by the runtime; nothing is lost that was committed.
+            // Its panics were told; nothing is lost that was committed.
             let _ = other.join();
         }
         ended
     }
 }
 
-fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<JoinHandle<T>> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(work).with_context(|| format!("start the thread {name}"))
+const NO_THREAD: &str = "start a thread of the candles";
+
+/// A thread whose panic stops the service: what it holds cannot be built again beside those who feed it.
+fn needed(supervisor: &Supervisor, task: Task, work: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
+    let supervisor = supervisor.clone();
+    // A panic was told, and its consequence drawn.
+    let watched = move || drop(supervisor.attempt(task, "", work));
+    std::thread::Builder::new().name(task.name().to_owned()).spawn(watched).context(NO_THREAD)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::kline::db::{
 };
 use crate::kline::interval::Interval;
 use crate::kline::registry::Registered;
+use crate::supervise::Supervisor;
 
 fn config(dir: &Path) -> Arc<Config> {
     let toml = format!(
@@ -229,7 +230,9 @@ fn a_commit_that_fails_before_or_after_it_is_stored_changes_no_candle_in_the_end
     let fails = vec![Some(Fails::After), None, Some(Fails::Before), Some(Fails::Before), Some(Fails::After), None];
     let database = Box::new(Failing { db: database, fails, failed: Arc::clone(&failed) });
     let shutdown = Shutdown::new();
-    let service = KlineService::over(database, &two, Mode::Follow, &shutdown, &Pressure::default()).unwrap();
+    let service =
+        KlineService::over(database, &two, Mode::Follow, &shutdown, &Pressure::default(), &Supervisor::default())
+            .unwrap();
     let hub = Arc::clone(service.hub());
     let committed = || hub.stats().feeds.values().map(|f| f.checkpoints).sum::<u64>();
     let wait = |what: &str, done: &dyn Fn() -> bool| {

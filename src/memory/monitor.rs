@@ -19,6 +19,8 @@ use super::report::{Limit, Report};
 use super::sample::{Places, Sample};
 use crate::clock;
 use crate::config::Memory;
+use crate::shutdown::Shutdown;
+use crate::supervise::{Supervisor, Task};
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -258,6 +260,7 @@ fn limits(sample: &Sample, settings: &Memory) -> Vec<Limit> {
 /// The thread that looks. Ends when dropped.
 #[derive(Debug)]
 pub struct MemoryMonitor {
+    ended: Shutdown,
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -267,24 +270,29 @@ impl MemoryMonitor {
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start(settings: &Memory, service: &str) -> std::io::Result<(MemoryMonitor, Pressure)> {
+    pub fn start(
+        settings: &Memory,
+        service: &str,
+        supervisor: &Supervisor,
+    ) -> std::io::Result<(MemoryMonitor, Pressure)> {
         let pressure = Pressure::watched(settings, service);
         let places = Places::find();
         look(&pressure, &places);
         let (stop, stopped) = channel();
         let shown = pressure.clone();
-        let thread = std::thread::Builder::new().name("memory".to_owned()).spawn(move || {
-            watch(&shown, &places, &stopped);
-        })?;
-        Ok((MemoryMonitor { stop: Some(stop), thread: Some(thread) }, pressure))
+        let ended = Shutdown::new();
+        let look = move || watch(&shown, &places, &stopped);
+        let thread = supervisor.thread(Task::Memory, "", &ended, look)?;
+        Ok((MemoryMonitor { ended, stop: Some(stop), thread: Some(thread) }, pressure))
     }
 }
 
 impl Drop for MemoryMonitor {
     fn drop(&mut self) {
+        self.ended.trigger();
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // Its panic was told by the runtime, and nothing depends on it any more.
+            // Its panics were told, and nothing depends on it any more.
             let _ = thread.join();
         }
     }

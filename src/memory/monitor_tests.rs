@@ -107,7 +107,8 @@ fn what_no_part_accounts_for_is_shown_and_mapped_parts_do_not_count_as_own() {
 
 #[test]
 fn a_started_monitor_knows_this_process_and_ends_when_dropped() {
-    let (monitor, pressure) = MemoryMonitor::start(&settings(false), "test").unwrap();
+    let (monitor, pressure) =
+        MemoryMonitor::start(&settings(false), "test", &crate::supervise::Supervisor::default()).unwrap();
     assert!(pressure.report().process.anonymous > 0);
     assert!(!pressure.report().limits.is_empty());
     drop(monitor);

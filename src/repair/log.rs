@@ -11,6 +11,7 @@ use wal_format::{Append, Kind, LogOptions, LogWriter};
 
 use crate::clock;
 use crate::lake::manifest::Repair;
+use crate::supervise;
 use crate::venue::RestMeta;
 
 /// Connection number of everything in this log.
@@ -39,7 +40,7 @@ impl RepairLog {
     async fn writer(&mut self) -> anyhow::Result<&mut LogWriter> {
         if !self.is_open() {
             let (dir, options) = (self.dir.clone(), self.options.clone());
-            let opened = tokio::task::spawn_blocking(move || LogWriter::open(&dir, options)).await?;
+            let opened = supervise::blocking(move || LogWriter::open(&dir, options)).await;
             *self.slot() = Some(opened.with_context(|| format!("open the log {}", self.dir.display()))?);
         }
         self.slot().as_mut().context("the log is not open")

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 pub fn tapedeck() -> Command {
     let mut c = Command::new(env!("CARGO_BIN_EXE_tapedeck"));
     c.env_remove("TAPEDECK_FAILPOINT");
+    c.env_remove("TAPEDECK_PANIC");
     c
 }
 

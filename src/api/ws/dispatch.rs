@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::super::now_ms;
@@ -12,6 +13,7 @@ use super::super::text::json_text;
 use super::mailbox::{BarNews, Mailbox, Name, Slot, TradeNews};
 use crate::kline::{Interval, KlineHub, Pushed, Tick};
 use crate::shutdown::Shutdown;
+use crate::supervise::{Supervisor, Task};
 
 /// Which bars a native client wants; `None` = all.
 #[derive(Clone, Debug, Default)]
@@ -75,34 +77,46 @@ pub(in crate::api) struct Dispatcher {
     topics: Mutex<Topics>,
     trading: AtomicBool,
     boxes: Mutex<Vec<Weak<Mailbox>>>,
+    supervisor: Supervisor,
     shutdown: Shutdown,
 }
 
 impl Dispatcher {
     /// Starts the task.
-    pub fn start(hub: Arc<KlineHub>, shutdown: Shutdown) -> Arc<Dispatcher> {
-        let (sequence, mut changes) = hub.subscribe();
+    pub fn start(hub: Arc<KlineHub>, supervisor: Supervisor, shutdown: Shutdown) -> Arc<Dispatcher> {
+        let (sequence, changes) = hub.subscribe();
         let topics = Mutex::new(Topics { sequence, ..Topics::default() });
-        let this =
-            Arc::new(Dispatcher { hub, topics, trading: AtomicBool::new(false), boxes: Mutex::default(), shutdown });
-        let task = Arc::clone(&this);
-        tokio::spawn(async move {
-            loop {
-                let change = tokio::select! {
-                    change = changes.recv() => change,
-                    () = task.shutdown.wait() => return,
-                };
-                match change {
-                    Ok(pushed) => task.push(&pushed),
-                    Err(RecvError::Lagged(missed)) => {
-                        tracing::warn!(missed, "pushes fell behind; clients go on with the present state");
-                        task.catch_up();
-                    }
-                    Err(RecvError::Closed) => return,
-                }
-            }
+        let trading = AtomicBool::new(false);
+        let this = Arc::new(Dispatcher { hub, topics, trading, boxes: Mutex::default(), supervisor, shutdown });
+        let (task, mut first) = (Arc::clone(&this), Some(changes));
+        this.supervisor.spawn(Task::Push, "bars", &this.shutdown, move || {
+            let (task, changes) = (Arc::clone(&task), first.take());
+            async move { task.follow(changes).await }
         });
         this
+    }
+
+    /// Pushes `changes`; without any, those from now on, after the present state: a panic may have lost some.
+    async fn follow(&self, changes: Option<Receiver<Pushed>>) {
+        let mut changes = changes.unwrap_or_else(|| {
+            let (_, changes) = self.hub.subscribe();
+            self.catch_up();
+            changes
+        });
+        loop {
+            let change = tokio::select! {
+                change = changes.recv() => change,
+                () = self.shutdown.wait() => return,
+            };
+            match change {
+                Ok(pushed) => self.push(&pushed),
+                Err(RecvError::Lagged(missed)) => {
+                    tracing::warn!(missed, "pushes fell behind; clients go on with the present state");
+                    self.catch_up();
+                }
+                Err(RecvError::Closed) => return,
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Topics> {
@@ -225,20 +239,27 @@ impl Dispatcher {
         if self.trading.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (task, mut trades) = (Arc::clone(self), self.hub.subscribe_trades());
-        tokio::spawn(async move {
-            loop {
-                let ticks = tokio::select! {
-                    ticks = trades.recv() => ticks,
-                    () = task.shutdown.wait() => return,
-                };
-                match ticks {
-                    Ok(ticks) => task.trades(&ticks),
-                    Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "pushes of trades fell behind"),
-                    Err(RecvError::Closed) => return,
-                }
-            }
+        let (task, mut first) = (Arc::clone(self), Some(self.hub.subscribe_trades()));
+        self.supervisor.spawn(Task::Push, "trades", &self.shutdown, move || {
+            let (task, trades) = (Arc::clone(&task), first.take());
+            async move { task.follow_trades(trades).await }
         });
+    }
+
+    /// Pushes `trades`; without any, those from now on.
+    async fn follow_trades(&self, trades: Option<Receiver<Arc<[Tick]>>>) {
+        let mut trades = trades.unwrap_or_else(|| self.hub.subscribe_trades());
+        loop {
+            let ticks = tokio::select! {
+                ticks = trades.recv() => ticks,
+                () = self.shutdown.wait() => return,
+            };
+            match ticks {
+                Ok(ticks) => self.trades(&ticks),
+                Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "pushes of trades fell behind"),
+                Err(RecvError::Closed) => return,
+            }
+        }
     }
 
     /// From now on the mailbox gets all that `filter` wants; returns the number of the last change before.

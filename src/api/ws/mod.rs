@@ -30,6 +30,7 @@ pub(super) use dispatch::{Dispatcher, Filter};
 use super::binance::Family;
 use super::error::{Answer, Refusal};
 use super::{App, Shared, now_ms};
+use crate::supervise::Task;
 use mailbox::Mailbox;
 use session::{Binance, Session};
 
@@ -111,7 +112,9 @@ fn accept<F: Future<Output = ()> + Send + 'static>(
         .max_frame_size(app.cfg.max_message_bytes);
     Ok(upgrade.on_upgrade(move |socket| async move {
         app.counts.websockets.fetch_add(1, Relaxed);
-        serve(socket).await;
+        let served = app.status.supervisor().once(Task::Client, "", serve(socket)).await;
+        // A panic was told; the client sees its socket end.
+        drop(served);
         app.counts.websockets.fetch_sub(1, Relaxed);
         drop(place);
     }))

@@ -114,12 +114,12 @@ impl Binance {
         }
         // Asked for behind the subscription: a change is in one of the two, or in both and then sent once.
         let hub = Arc::clone(&self.hub);
-        let asked = tokio::task::spawn_blocking(move || {
+        let asked = crate::supervise::blocking(move || {
             slots.into_iter().map(|slot| (slot, hub.newest_two(slot.0, slot.1))).collect::<Vec<_>>()
         });
         let now = now_ms();
         let mut first = Vec::new();
-        for (slot, bars) in asked.await.unwrap_or_default() {
+        for (slot, bars) in asked.await {
             let Some(name) = self.dispatcher.name(slot.0) else { continue };
             first.extend(bars.into_iter().map(|bar| Arc::new(BarNews::new(Arc::clone(&name), slot, bar, now))));
         }

@@ -26,6 +26,7 @@ use self::cast::{Part, recordings_dir};
 use super::Usage;
 use crate::config::Config;
 use crate::shutdown::Shutdown;
+use crate::supervise::Supervisor;
 use crate::venue::{VenueId, venue};
 
 /// Variable with the key that the simulated SBE market asks for; any value opens it.
@@ -161,7 +162,7 @@ async fn demo(args: Args) -> anyhow::Result<()> {
     let files = recordings_dir()?;
     let dir = data_dir(&args)?;
     let shutdown = Shutdown::new();
-    shutdown.on_signals().context("cannot listen for signals")?;
+    shutdown.on_signals(&Supervisor::default()).context("cannot listen for signals")?;
 
     let stage = venues.iter().filter_map(|id| Some(Part::of(*id)?.on_stage(&files, args.once))).collect();
     let mut sim_config = SimConfig::venues(stage);

@@ -21,6 +21,7 @@ use crate::history::clean::{Job, Record, Summary};
 use crate::history::manifest::{EXPORTS, State};
 use crate::lake::{LakeFormat, WriteSettings};
 use crate::memory::{Level, MemoryMonitor};
+use crate::supervise::Supervisor;
 
 /// Most files that are named one by one.
 const SHOWN: usize = 20;
@@ -66,7 +67,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if args.dry_run {
         return dry_run(&chosen, &plan, args.force);
     }
-    let (memory, pressure) = MemoryMonitor::start(&chosen.cfg.memory, "history").context("start the memory monitor")?;
+    let (memory, pressure) = MemoryMonitor::start(&chosen.cfg.memory, "history", &Supervisor::default())
+        .context("start the memory monitor")?;
     let level = || pressure.level();
     let workers = match chosen.cfg.history.clean_workers {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),

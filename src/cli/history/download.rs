@@ -11,6 +11,7 @@ use crate::cli::{Stopped, print_out, runtime};
 use crate::history::download::{Job, Summary, download};
 use crate::memory::MemoryMonitor;
 use crate::shutdown::Shutdown;
+use crate::supervise::Supervisor;
 
 /// Arguments of `tapedeck history download`.
 #[derive(Debug, clap::Args)]
@@ -35,9 +36,10 @@ pub(super) fn run(args: Args) -> Result<()> {
 
 async fn fetch(chosen: &Chosen, retry_dead: bool) -> Result<()> {
     let stop = Shutdown::new();
-    stop.on_signals()?;
+    stop.on_signals(&Supervisor::default())?;
     let progress = Arc::new(Progress::new(chosen.json));
-    let (_monitor, pressure) = MemoryMonitor::start(&chosen.cfg.memory, "history").context("watch the memory")?;
+    let (_monitor, pressure) =
+        MemoryMonitor::start(&chosen.cfg.memory, "history", &Supervisor::default()).context("watch the memory")?;
     let job = Job { selection: chosen.selection.clone(), auto: chosen.auto, retry_dead, pressure };
     let done = download(&chosen.cfg, job, Arc::clone(&progress) as _, stop).await;
     progress.end();

@@ -35,6 +35,10 @@ impl Session {
             Cause::Stale => self.close_and_drain(Duration::from_millis(500), CloseCode::Away).await,
             Cause::Lost => {}
         }
+        self.write_end(cause);
+    }
+
+    fn write_end(&self, cause: Cause) {
         let uptime = self.opened.elapsed();
         let record = ConnClose {
             cause: cause.as_str(),
@@ -45,6 +49,7 @@ impl Session {
             bytes: self.bytes,
             uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
         };
+        // A log that takes no records says so itself.
         let _ = self.feed.log.append(Stamp::now(), self.conn, Kind::ConnClose, 0, &record::json(&record));
         debug!(venue = %self.feed.id, conn = self.conn, slot = self.place.number, line = self.place.line, cause = cause.as_str(), "closed");
     }
@@ -61,12 +66,27 @@ impl Session {
         self.draining = true;
         let deadline = Instant::now() + limit;
         while let Ok(None) = tokio::time::timeout_at(deadline, poll_fn(|cx| self.poll_receive(cx))).await {
-            if self.log_stopped {
+            // Whoever floods us is always ready: the time-out alone would never have its turn.
+            if self.log_stopped || Instant::now() >= deadline {
                 break;
             }
         }
         if let Some(seq) = self.last_seq.take() {
+            // A disk that fails is told by the log.
             let _ = self.feed.log.wait_durable(seq);
+        }
+    }
+}
+
+impl Drop for Session {
+    /// A task that panicked, or was cut, leaves no connection without its end in the log.
+    fn drop(&mut self) {
+        if !std::mem::replace(&mut self.finished, true) {
+            self.error.get_or_insert_with(|| "the connection's task ended".to_owned());
+            if let Some(gap) = self.gap.take() {
+                self.write_gap(gap);
+            }
+            self.write_end(Cause::Lost);
         }
     }
 }

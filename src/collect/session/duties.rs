@@ -81,7 +81,7 @@ impl Session {
 
     fn stale(&mut self, silent_ms: u64, what: &str) -> Cause {
         self.feed.metrics.stale.add(1);
-        let _ = self.feed.log.event(self.conn, "stale", json!({ "silent_ms": silent_ms, "what": what }));
+        self.feed.log.note(self.conn, "stale", json!({ "silent_ms": silent_ms, "what": what }));
         self.error = Some(format!("{what} for {silent_ms} ms"));
         Cause::Stale
     }
@@ -223,7 +223,7 @@ impl Session {
         }
     }
 
-    fn write_gap(&self, gap: GapStart) {
+    pub(super) fn write_gap(&self, gap: GapStart) {
         let streams: Vec<String> = self.streams.iter().map(|s| s.name.clone()).collect();
         // A log that stopped has said so.
         let _ = write_gap(&self.feed, &self.roster, self.place.line, self.conn, gap, &streams);
@@ -237,7 +237,7 @@ impl Session {
             warn!(venue = %self.feed.id, conn = self.conn, stream = first.stream, frames = first.frames,
                 silent_ms = first.silent_ms, count = silent.len(), suppressed, "streams are silent");
         }
-        let _ = self.feed.log.event(self.conn, "stream_silent", json!({ "streams": silent }));
+        self.feed.log.note(self.conn, "stream_silent", json!({ "streams": silent }));
     }
 
     /// When the next request may go: within this connection's and the exchange's pace.

@@ -53,6 +53,5 @@ pub(in crate::collect) fn unsubscribed(feed: &Feed, conn: u32, wants: Vec<Want>)
     for want in wants {
         channels.entry(want.channel.as_str()).or_default().push(want.symbol);
     }
-    // A log that takes no records says so itself.
-    let _ = feed.log.event(conn, UNSUBSCRIBED_EVENT, json!({ "channels": channels }));
+    feed.log.note(conn, UNSUBSCRIBED_EVENT, json!({ "channels": channels }));
 }

@@ -21,6 +21,7 @@ use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -265,10 +266,16 @@ impl Session {
         let mut stop = pin!(feed.stop.wait());
         let mut timer = pin!(tokio::time::sleep_until(self.next_check));
         loop {
-            timer.as_mut().reset(self.wake());
+            let wake = self.wake();
+            timer.as_mut().reset(wake);
+            let received = poll_fn(|cx| match self.poll_receive(cx) {
+                // A flood that never makes a message spends the task's share, and then no timer tells its time.
+                Poll::Pending if Instant::now() >= wake || feed.stop.requested() => Poll::Ready(None),
+                polled => polled,
+            });
             let ended = tokio::select! {
                 biased;
-                ended = poll_fn(|cx| self.poll_receive(cx)) => ended,
+                ended = received => ended,
                 () = timer.as_mut() => None,
                 () = stop.as_mut() => return Step::Stop,
             };

@@ -179,7 +179,7 @@ impl Session {
         self.feed.metrics.refusal(self.place, format!("{code} {msg}"));
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let detail = json!({ "id": id, "code": code, "msg": msg, "wait_ms": wait_ms });
-        let _ = self.feed.log.event(self.conn, "throttled", detail);
+        self.feed.log.note(self.conn, "throttled", detail);
         if let Some(suppressed) = REFUSED.allow() {
             warn!(venue = %self.feed.id, conn = self.conn, id, code, error = msg, wait_ms, suppressed,
                 "the venue wants to be asked less often; asking again later");

@@ -288,8 +288,13 @@ async fn the_collector_tells_its_streams_over_http_also_when_its_port_is_taken()
     cfg.collector.listen = taken.local_addr().unwrap();
     let root = cfg.wal_root();
     let shutdown = super::Shutdown::new();
-    let task =
-        tokio::spawn(crate::collect::run(Arc::new(cfg), shutdown.clone(), crate::memory::Pressure::default(), None));
+    let task = tokio::spawn(crate::collect::run(
+        Arc::new(cfg),
+        shutdown.clone(),
+        crate::memory::Pressure::default(),
+        None,
+        crate::supervise::Supervisor::default(),
+    ));
     let mut flows = None;
     for _ in 0..3_000 {
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -3,9 +3,11 @@
 
 mod formal;
 mod life;
+mod panics;
 mod pressure;
 mod server;
 mod sim;
+mod stopping;
 mod tls;
 
 use std::path::Path;
@@ -19,7 +21,9 @@ use wal_format::{Kind, LogReader, Position, ReaderOptions, Step};
 use self::server::{Act, LISTING, Server};
 use super::metrics::Metrics;
 use crate::config::{Config, VenueConfig};
+use crate::memory::Pressure;
 use crate::shutdown::Shutdown;
+use crate::supervise::Supervisor;
 use crate::venue::{RestMeta, Venue, VenueId};
 
 /// A record, owned.
@@ -99,6 +103,17 @@ impl Running {
         let dir = tempfile::tempdir().unwrap();
         let cfg = Arc::new(Self::config(dir.path(), server, extra));
         let metrics = Arc::new(Metrics::new([VenueId::BinanceSpot]));
+        let shutdown = Shutdown::new();
+        let task = tokio::spawn(super::run_with(cfg, shutdown.clone(), metrics.clone(), None));
+        Running { dir, metrics, shutdown, task }
+    }
+
+    /// As [`Running::start`], with tasks that panic as `TAPEDECK_PANIC` would have it.
+    fn start_rehearsing(server: &Server, extra: &str, panic: &str) -> Running {
+        let dir = tempfile::tempdir().unwrap();
+        let cfg = Arc::new(Self::config(dir.path(), server, extra));
+        let supervisor = Supervisor::rehearsing(panic);
+        let metrics = Arc::new(Metrics::supervised([VenueId::BinanceSpot], supervisor));
         let shutdown = Shutdown::new();
         let task = tokio::spawn(super::run_with(cfg, shutdown.clone(), metrics.clone(), None));
         Running { dir, metrics, shutdown, task }
@@ -352,7 +367,10 @@ async fn a_log_in_use_is_refused_with_who_uses_it_and_what_to_do() {
     let running = Running::start(&server, TRADES);
     running.until("the first collector records", |c| c.frames > 3).await;
     let cfg = Arc::new(Running::config(running.dir.path(), &server, TRADES));
-    let err = super::run(cfg, Shutdown::new(), crate::memory::Pressure::default(), None).await.unwrap_err().to_string();
+    let err = super::run(cfg, Shutdown::new(), Pressure::default(), None, Supervisor::default())
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(err.contains("cannot start the collector") && err.contains("binance-spot"), "{err}");
     assert!(err.contains(&std::process::id().to_string()), "{err}");
     assert!(err.contains("fix:") && err.contains("[data] dir"), "{err}");

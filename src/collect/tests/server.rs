@@ -37,6 +37,8 @@ pub enum Act {
     Quiet(Duration),
     /// Neither reads nor writes any more, like a machine that is gone.
     Silent,
+    /// Sends this as fast as it is taken until the connection breaks; reads nothing, answers no close.
+    Flood(Message),
 }
 
 /// What the server saw and did.
@@ -241,6 +243,16 @@ impl Connection {
                     }
                 }
                 Act::Silent => std::future::pending().await,
+                Act::Flood(message) => loop {
+                    for _ in 0..1_000 {
+                        if self.ws.feed(message.clone()).await.is_err() {
+                            return;
+                        }
+                    }
+                    if self.ws.flush().await.is_err() {
+                        return;
+                    }
+                },
             }
         }
     }
