@@ -159,8 +159,8 @@ fn log_uuid(dir: &Path) -> anyhow::Result<Option<[u8; 16]>> {
     if !dir.is_dir() {
         return Ok(None);
     }
-    let segments = wal_format::list_segments(dir).with_context(|| format!("list {}", dir.display()))?;
-    Ok(segments.iter().find_map(|s| s.log_uuid))
+    let lineage = wal_format::lineage(dir).with_context(|| format!("look at {}", dir.display()))?;
+    Ok(lineage.map(|lineage| lineage.log_uuid()))
 }
 
 fn take_place(dir: &Path) -> anyhow::Result<AckFile> {

@@ -211,7 +211,8 @@ impl Lineage {
             _ if run.epoch == 0 => Known::Yes,
             Some(known) if known == run.incarnation => Known::Yes,
             Some(_) => Known::No,
-            None if run.epoch > self.newest() => Known::No,
+            // Without EPOCH nobody knows which run was the newest.
+            None if self.stored.is_some() && run.epoch > self.newest() => Known::No,
             None => Known::Unknown,
         }
     }

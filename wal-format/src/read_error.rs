@@ -52,6 +52,13 @@ pub enum ReadError {
         /// The file.
         path: PathBuf,
     },
+    /// What was being read is not there any more, and was not deleted: the log was replaced, by a backup perhaps. Open a
+    /// new reader with [`crate::LogReader::resume`].
+    #[error("{} was replaced while it was read", path.display())]
+    Replaced {
+        /// The segment, or the log's directory.
+        path: PathBuf,
+    },
     /// Nobody can tell whose log it is: reading would mix logs.
     #[error(transparent)]
     Lineage(Box<LineageError>),

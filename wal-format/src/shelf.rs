@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::archive;
-use crate::lineage::Lineage;
+use crate::lineage::{self, Lineage, LineageError};
 use crate::read_error::{ReadError, StateError};
 use crate::record::SegmentId;
 use crate::segment;
@@ -64,7 +64,15 @@ impl Shelf {
         Ok(ids)
     }
 
-    /// Every segment, oldest first, by header and footer.
+    /// Whose log it is and which runs it had, as [`crate::lineage()`] says it.
+    ///
+    /// # Errors
+    /// [`LineageError`] when nobody can tell.
+    pub fn lineage(&self) -> Result<Option<Lineage>, LineageError> {
+        lineage::of_shelf(self)
+    }
+
+    /// Every segment, oldest first, by header and footer; those that are not the log's too, and they say so.
     ///
     /// # Errors
     /// [`StateError`] when a directory or a file cannot be read, or a file is of a newer version.

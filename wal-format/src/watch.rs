@@ -28,6 +28,8 @@ type Stamp = ((i64, i64), (i64, i64));
 pub(crate) struct Watch {
     listing: Option<Listing>,
     foreign: Vec<(PathBuf, Foreign)>,
+    /// The names were read since this was last asked.
+    listed: bool,
 }
 
 struct Listing {
@@ -76,12 +78,18 @@ impl Watch {
         Ok(ahead)
     }
 
+    /// Whether names may have changed since this was last asked.
+    pub fn take_listed(&mut self) -> bool {
+        std::mem::take(&mut self.listed)
+    }
+
     /// What was met and is not the log's, since this was last asked.
     pub fn take_foreign(&mut self) -> Vec<(PathBuf, Foreign)> {
         std::mem::take(&mut self.foreign)
     }
 
     fn list(&mut self, shelf: &Shelf, from: SegmentId, lineage: Option<&Lineage>) -> Result<Vec<Source>, ReadError> {
+        self.listed = true;
         let mut ahead = Vec::new();
         for id in shelf.ids()?.into_iter().filter(|id| *id >= from) {
             let Some(mut source) = shelf.open_own(id, DATA_START as usize, lineage)? else { continue };

@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 use build::SegmentBuilder;
 use proptest::prelude::*;
 use wal_format::archive::{self, PackStep, layout, pack};
+use wal_format::header::SegmentHeader;
 use wal_format::verify::{Severity, verify_file, verify_shelf};
 use wal_format::{
-    Append, Clock, ClockPair, Kind, LogOptions, LogReader, LogWriter, LossReason, Position, ReadError, ReaderOptions,
-    SegmentId, Seq, Shelf, Step, SyncPolicy, list_segments, repair,
+    Append, Clock, ClockPair, Incarnation, Kind, LogOptions, LogReader, LogWriter, LossReason, Position, ReadError,
+    ReaderOptions, SegmentId, Seq, Shelf, Step, SyncPolicy, list_segments, repair,
 };
 
 /// What a reader hands out, to be compared.
@@ -286,6 +287,34 @@ fn a_bad_archive_under_the_right_name_is_replaced() {
         assert!(!pack(&segments[0], &kept, 3, &mut quiet).unwrap().found);
         assert_eq!(std::fs::read(&path).unwrap(), good);
     }
+}
+
+#[test]
+fn an_archive_of_another_run_under_the_same_name_is_kept_beside_the_new_one() {
+    let root = tempfile::tempdir().unwrap();
+    let kept = root.path().join("kept");
+    let segment = |dir: &str, text: &str, incarnation: u64| {
+        let mut made = SegmentBuilder::new(7, 2, 0).with(&[text]);
+        made.seal(8);
+        let header = SegmentHeader::decode(&made.bytes).unwrap();
+        let header = SegmentHeader { incarnation: Incarnation(incarnation), ..header };
+        made.bytes[..4096].copy_from_slice(&header.encode());
+        let dir = root.path().join(dir);
+        std::fs::create_dir(&dir).unwrap();
+        let path = made.write(&dir);
+        repair(&dir).unwrap();
+        path
+    };
+    let (before, after) = (segment("before", "before the restore", 5 << 60), segment("after", "after it", 6 << 60));
+    let first = pack(&before, &kept, 3, &mut quiet).unwrap();
+    let good = std::fs::read(&first.path).unwrap();
+    for _ in 0..2 {
+        pack(&after, &kept, 3, &mut quiet).unwrap();
+        assert_eq!(std::fs::read_dir(&kept).unwrap().count(), 2);
+    }
+    let other = kept.join("other-00000000000000000007-run2-5000000000000000.wal.zst");
+    assert_eq!(std::fs::read(other).unwrap(), good);
+    assert_eq!(file(&first.path), file(&after));
 }
 
 /// One small archive for the property below: its bytes, and what it holds.

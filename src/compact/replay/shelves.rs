@@ -13,14 +13,16 @@ use crate::config::Config;
 pub(crate) fn shelves(cfg: &Config, dir: &Path) -> anyhow::Result<Vec<([u8; 16], Shelf, u64)>> {
     let mut found = Vec::new();
     let mut add = |shelf: Shelf| -> anyhow::Result<Option<[u8; 16]>> {
-        let segments = shelf.list().with_context(|| format!("list {}", shelf.dir().display()))?;
-        let Some(uuid) = segments.iter().find_map(|s| s.log_uuid) else { return Ok(None) };
-        found.push((uuid, shelf, segments.first().map_or(0, |s| s.id.0)));
+        let what = || format!("list {}", shelf.dir().display());
+        let Some(lineage) = shelf.lineage().with_context(what)? else { return Ok(None) };
+        let uuid = lineage.log_uuid();
+        let segments = shelf.list().with_context(what)?;
+        let first = segments.iter().find(|s| s.foreign.is_none()).map_or(0, |s| s.id.0);
+        found.push((uuid, shelf, first));
         Ok(Some(uuid))
     };
-    let live = wal_format::list_segments(dir).with_context(|| format!("list {}", dir.display()))?;
-    let uuid = live.iter().find_map(|s| s.log_uuid);
-    let archive = uuid.map(|uuid| archive::dir_of(cfg, dir, &uuid));
+    let live = wal_format::lineage(dir).with_context(|| format!("look at {}", dir.display()))?;
+    let archive = live.map(|lineage| archive::dir_of(cfg, dir, &lineage.log_uuid()));
     add(Shelf::with_archive(dir, archive.as_deref()))?;
     let root = cfg.archive_root().join(dir.file_name().unwrap_or_default());
     let mut others: Vec<PathBuf> = match std::fs::read_dir(&root) {
@@ -45,7 +47,8 @@ pub(crate) fn shelves(cfg: &Config, dir: &Path) -> anyhow::Result<Vec<([u8; 16],
 pub(crate) fn tapes(cfg: &Config, dir: &Path, from_ns: u64) -> anyhow::Result<Vec<(Shelf, Position)>> {
     let mut found = Vec::new();
     for (_, shelf, _) in shelves(cfg, dir)? {
-        let segments = shelf.list().with_context(|| format!("list {}", shelf.dir().display()))?;
+        let mut segments = shelf.list().with_context(|| format!("list {}", shelf.dir().display()))?;
+        segments.retain(|s| s.foreign.is_none());
         let ends_before = |s: &SegmentInfo| s.footer.as_ref().is_some_and(|f| f.last_ts_ns < from_ns);
         let skipped = segments.iter().take_while(|s| ends_before(s)).count();
         let Some(first) = segments.get(skipped) else { continue };

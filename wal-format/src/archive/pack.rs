@@ -3,7 +3,8 @@
 //! The order is the promise. Nothing has its final name before every byte of it was read back and found equal to the
 //! segment; the caller may unlink the segment once [`pack`] has returned. A process that dies in between leaves
 //! the segment and a temporary file that the next [`pack`] of that segment replaces and [`clean`] removes; one that
-//! dies before the unlink leaves both, and the next [`pack`] proves the archive it finds and writes nothing.
+//! dies before the unlink leaves both, and the next [`pack`] proves the archive it finds and writes nothing. An archive of
+//! another run under the same name is renamed, never replaced.
 //!
 //! Never touches the segment, and packs none that is not sealed with a valid footer.
 
@@ -16,7 +17,7 @@ use zstd::bulk::Compressor;
 
 use super::layout::{self, FRAME_BYTES};
 use super::table::{self, Entry};
-use super::{Unpacker, file_name, parse_file_name, path};
+use super::{ARCHIVE_SUFFIX, Unpacker, file_name, parse_file_name, path};
 use crate::durable;
 use crate::layout::{TMP_SUFFIX, is_segment_length};
 use crate::read_error::ReadError;
@@ -117,6 +118,7 @@ pub fn pack(segment: &Path, dir: &Path, level: i32, watch: &mut dyn FnMut(PackSt
         watch(PackStep::Synced);
         same(&raw, segment, segment_bytes, &tmp)?;
         watch(PackStep::Proven);
+        keep_other(segment, &dest)?;
         durable::publish_file(&tmp, &dest).map_err(|source| PackError::Io { path: dest.clone(), source })
     });
     if let Err(err) = made {
@@ -164,6 +166,32 @@ pub fn clean(dir: &Path) -> io::Result<usize> {
         }
     }
     Ok(removed)
+}
+
+/// Renames an archive that has the name although it is not one of this very segment: after a restore a new run uses ids
+/// that the original used, and its archives are the only copies of what was recorded there.
+fn keep_other(segment: &Path, dest: &Path) -> Result<(), PackError> {
+    let whose = |path: &Path| -> Result<Option<Admission>, ReadError> {
+        let id = crate::read::id_of_file(path)?;
+        let source = Source::open_path(path, id, 4096)?;
+        source.map(|mut source| source.admit()).transpose()
+    };
+    let name = match whose(dest) {
+        Ok(None) => return Ok(()),
+        Ok(there) if there == whose(segment)? => return Ok(()),
+        Ok(Some(Admission::Identified { epoch: Some(epoch), incarnation: Some(incarnation), .. })) => {
+            format!("run{epoch}-{incarnation}")
+        }
+        Err(ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Ok(Some(_)) | Err(_) => "damaged".to_owned(),
+    };
+    let stem = dest.file_name().unwrap_or_default().to_string_lossy().replace(ARCHIVE_SUFFIX, "");
+    let other = |n: u32| {
+        let more = if n == 0 { String::new() } else { format!(".{n}") };
+        dest.with_file_name(format!("other-{stem}-{name}{ARCHIVE_SUFFIX}{more}"))
+    };
+    let free = (0..u32::MAX).map(other).find(|path| !path.exists()).unwrap_or_else(|| other(u32::MAX));
+    durable::publish_file(dest, &free).map_err(|source| PackError::Io { path: free, source })
 }
 
 fn tmp_path(dir: &Path, id: SegmentId) -> PathBuf {

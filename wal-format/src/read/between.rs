@@ -43,6 +43,13 @@ impl LogReader {
             }
         }
         let Some(id) = ahead.used else {
+            if self.watch.take_listed() && self.expected.is_some() {
+                self.find_place_again()?;
+                let Place::Between { next: now, .. } = self.place else { return Ok(None) };
+                if now < next {
+                    return Ok(None);
+                }
+            }
             self.note_missing(next, offset, SegmentId(u64::MAX))?;
             return Ok(Some(self.end_of_log()));
         };

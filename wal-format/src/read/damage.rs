@@ -44,8 +44,14 @@ impl LogReader {
             return self.damaged();
         }
         let later = SegmentId(segment.0.saturating_add(1));
-        if self.only.is_none() && self.look_ahead(later)?.used.is_some() {
-            return self.recheck_or(Self::damaged);
+        if self.only.is_none() {
+            let ahead = self.look_ahead(later)?;
+            if self.watch.take_listed() {
+                self.check_still_there()?;
+            }
+            if ahead.used.is_some() {
+                return self.recheck_or(Self::damaged);
+            }
         }
         Ok(Some(Found::Tail))
     }

@@ -15,7 +15,7 @@ use crate::lineage::{self, Foreign, Lineage};
 use crate::read_error::ReadError;
 use crate::record::{SegmentId, Seq};
 use crate::source::{Check, Source};
-use crate::watch::Ahead;
+use crate::watch::{Ahead, Watch};
 
 impl LogReader {
     /// Reads again whose log it is.
@@ -29,8 +29,16 @@ impl LogReader {
     }
 
     pub(super) fn look_ahead(&mut self, from: SegmentId) -> Result<Ahead, ReadError> {
-        let ahead = self.watch.look(&self.shelf, from, self.lineage.as_ref())?;
-        for (path, why) in self.watch.take_foreign() {
+        let mut ahead = self.watch.look(&self.shelf, from, self.lineage.as_ref())?;
+        let mut foreign = self.watch.take_foreign();
+        if foreign.iter().any(|(path, _)| !self.passed_by.contains(path)) {
+            // What is known of the log may be older than these files.
+            self.reload()?;
+            self.watch = Watch::default();
+            ahead = self.watch.look(&self.shelf, from, self.lineage.as_ref())?;
+            foreign = self.watch.take_foreign();
+        }
+        for (path, why) in foreign {
             self.remark(path, why);
         }
         Ok(ahead)
@@ -71,6 +79,39 @@ impl LogReader {
         let known = self.lineage.as_ref().and_then(|lineage| lineage.incarnation_of(epoch));
         let given = self.from.filter(|run| run.epoch == epoch).map(|run| run.incarnation);
         known.or(given).unwrap_or_default()
+    }
+
+    /// Names have changed while the reader waits at the end of an unfinished segment: is it still the one with its name?
+    /// Else somebody put another log, or another copy of this one, in the place of what is being read.
+    pub(super) fn check_still_there(&self) -> Result<(), ReadError> {
+        let Place::Inside(inside) = &self.place else { return Ok(()) };
+        if self.still_there(&inside.source)? {
+            return Ok(());
+        }
+        Err(ReadError::Replaced { path: inside.source.path().to_path_buf() })
+    }
+
+    /// Names have changed while the reader waits behind the end of the log. A new run goes on with higher ids, unless
+    /// the log was replaced by a copy of it: then its records are found by number.
+    pub(super) fn find_place_again(&mut self) -> Result<(), ReadError> {
+        let Some(checkpoint) = self.checkpoint() else { return Ok(()) };
+        self.reload()?;
+        let replaced = self.lineage.as_ref().is_some_and(|lineage| lineage.check(&checkpoint).is_err());
+        if replaced {
+            return Err(ReadError::Replaced { path: self.shelf.dir().to_path_buf() });
+        }
+        let (Place::Between { next, .. }, Some(expected)) = (&self.place, self.expected) else { return Ok(()) };
+        for id in self.shelf.ids()?.into_iter().take_while(|id| id < next) {
+            let Some(mut source) = self.open_own(id)? else { continue };
+            let foreign = self.lineage.as_ref().map_or(Ok(None), |lineage| lineage.foreign(&mut source))?;
+            // A run gives its ids in order, so only a later one can go on below.
+            let later = source.epoch().is_some_and(|epoch| epoch > expected.epoch());
+            if foreign.is_none() && later && (source.is_archived() || source.commit_word(DATA_START)? != 0) {
+                self.go_between(id);
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     /// Turns the position that reading was to begin at into where its seq stands here. Does nothing while there is no
