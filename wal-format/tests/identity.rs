@@ -26,6 +26,15 @@ fn open(dir: &Path) -> LogWriter {
     LogWriter::open(dir, options).unwrap()
 }
 
+/// Waits until the writer prepares nothing more, so that its directory can be copied as it is.
+fn settled(writer: &LogWriter) {
+    let start = std::time::Instant::now();
+    while writer.stats().ready.get() < 2 {
+        assert!(start.elapsed().as_secs() < 60, "two segments are never ready");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
 /// A run of its own that appends `numbers` and ends in order.
 fn run(dir: &Path, numbers: std::ops::Range<u64>) -> Run {
     let mut writer = open(dir);
@@ -94,6 +103,7 @@ impl Restored {
         (0..200).for_each(|n| {
             append(&mut first, n, LONGEST);
         });
+        settled(&first);
         copy_log(&dir, &root.path().join("backup"));
         (200..800).for_each(|n| {
             append(&mut first, n, LONGEST);
@@ -191,6 +201,7 @@ fn a_log_that_is_replaced_under_a_waiting_reader_is_told_and_never_waited_for_in
     let dir = root.path().join("log");
     let mut first = open(&dir);
     append(&mut first, 0, LONGEST);
+    settled(&first);
     copy_log(&dir, &root.path().join("backup"));
     (1..300).for_each(|n| {
         append(&mut first, n, LONGEST);
@@ -223,6 +234,7 @@ fn a_live_segment_that_another_file_takes_the_place_of_is_told() {
     let dir = root.path().join("log");
     let mut writer = open(&dir);
     append(&mut writer, 0, LONGEST);
+    settled(&writer);
     copy_log(&dir, &root.path().join("backup"));
     append(&mut writer, 1, LONGEST);
     let mut reader = reader(&dir, Position::START);
@@ -487,10 +499,12 @@ fn no_epoch_is_given_out_twice_whichever_slot_is_damaged_after_whichever_store()
     for round in 0..3 {
         let mut writer = open(&dir);
         runs.push(Run { epoch: writer.epoch(), incarnation: writer.incarnation() });
+        settled(&writer);
         keep(&runs);
         for n in 0..180 {
             append(&mut writer, n, LONGEST);
             if n % 90 == 89 {
+                settled(&writer);
                 keep(&runs);
             }
         }

@@ -248,16 +248,32 @@ fn stat_and_ls_tell_segments_and_readers() {
     assert!(text.contains("2 sealed, 0 open, 1 ready"), "{text}");
     assert!(text.contains("lake: segment 2 offset 4096 seq 1:22"), "{text}");
     assert!(text.contains("writer    none"), "{text}");
+    assert!(text.contains(&format!("newest    run 2 ({})", build::INCARNATION)), "{text}");
     let json: serde_json::Value = serde_json::from_slice(&dump(&["stat", "--json", log]).stdout).unwrap();
     assert_eq!(json["segments"]["sealed"], 2);
     assert_eq!(json["writer_alive"], false);
     let ls = stdout(&dump(&["ls", log]));
     assert_eq!(ls.lines().count(), 4, "{ls}");
     assert!(ls.lines().nth(1).unwrap().contains("sealed"), "{ls}");
+    assert!(ls.lines().nth(1).unwrap().contains(" cafe "), "{ls}");
     let first = dump(&["ls", "--json", log]).stdout;
     let first: serde_json::Value = serde_json::from_slice(first.split(|b| *b == b'\n').next().unwrap()).unwrap();
     assert_eq!(first["records"], 22);
     assert_eq!(first["next"], 2);
+    assert_eq!(first["incarnation"], build::INCARNATION.to_string());
+}
+
+#[test]
+fn stat_and_ls_name_what_is_not_of_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = path(dir.path());
+    sealed_log(dir.path());
+    SegmentBuilder::new(1, 1, 0).with(&["a copy"]).sealed(2).write(dir.path());
+    std::fs::rename(dir.path().join(format!("{:020}.wal", 1)), dir.path().join(format!("{:020}.wal", 9))).unwrap();
+    let stat = dump(&["stat", log]);
+    assert!(stdout(&stat).contains("9.wal: its header names segment 1: it was copied or renamed"), "{}", stdout(&stat));
+    assert_ne!(stat.status.code(), Some(0));
+    assert!(stdout(&dump(&["ls", log])).lines().last().unwrap().contains("foreign"));
 }
 
 #[test]
