@@ -334,6 +334,7 @@ fn newest(place: &Place, remarks: &mut Vec<String>) -> anyhow::Result<Option<New
                     break;
                 }
             }
+            // Of another log.
             Ok(_) => {}
             // The disk may answer again.
             Err(err @ LakeError::Io { .. }) => return Err(err.into()),
