@@ -131,7 +131,10 @@ impl Asked<'_> {
         // Without retention nobody asks for the time.
         let newest_ns = match retention_hours {
             0 => 0,
-            _ => list_segments(self.dir).with_context(|| self.what())?.iter().filter_map(last_ts).max().unwrap_or(0),
+            _ => {
+                let segments = list_segments(self.dir).with_context(|| self.what())?;
+                segments.iter().filter(|s| s.foreign.is_none()).filter_map(last_ts).max().unwrap_or(0)
+            }
         };
         Ok(Keep { retention_hours, now_ns: clock::wall_ns().min(newest_ns) })
     }

@@ -169,7 +169,7 @@ pub fn bytes_between(segments: &[SegmentInfo], from: Position, to: Position) -> 
     }
     let whole: u64 = segments
         .iter()
-        .filter(|s| s.id >= from.segment && s.id < to.segment)
+        .filter(|s| s.foreign.is_none() && s.id >= from.segment && s.id < to.segment)
         .map(|s| s.footer.as_ref().map_or(s.bytes, |f| f.end_offset))
         .sum();
     (whole + to.offset).saturating_sub(from.offset)

@@ -110,9 +110,11 @@ fn holders(state: &LogState, segment: &SegmentInfo, readers: &[Reader]) -> Vec<(
 
 /// Why a segment is still there although no reader holds it, or that one does.
 fn verdict(state: &LogState, segment: &SegmentInfo, readers: &[Reader]) -> String {
-    let newest_sealed = state.segments.iter().filter(|s| s.sealed).map(|s| s.id).max();
+    let own = state.segments.iter().filter(|s| s.foreign.is_none());
+    let newest_sealed = own.filter(|s| s.sealed).map(|s| s.id).max();
     let held = holders(state, segment, readers);
     match segment.state {
+        _ if segment.foreign.is_some() => "foreign: not of this log, passed by and never deleted".into(),
         SegmentState::Ready => "ready: allocated ahead, empty".into(),
         SegmentState::Unreadable => "cannot be read: left for a person".into(),
         SegmentState::Open if state.writer_alive => "open: the writer is at work in it".into(),

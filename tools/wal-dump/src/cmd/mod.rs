@@ -235,6 +235,9 @@ impl Filter {
 pub fn start_at(shelf: &Shelf, from: Point) -> anyhow::Result<Option<Position>> {
     let mut start = None;
     for segment in shelf.list().with_context(|| format!("list {}", shelf.dir().display()))? {
+        if segment.foreign.is_some() {
+            continue;
+        }
         let Some(footer) = &segment.footer else { break };
         let over = match from {
             Point::Seq(seq) => footer.last_seq.is_some_and(|last| last < seq),

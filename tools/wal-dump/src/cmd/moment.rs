@@ -97,7 +97,8 @@ impl Moment {
         let mut reader = LogReader::open(shelf.dir(), start.unwrap_or(Position::START), options)?;
         // What footers know need not be read.
         let segments = shelf.list().context("list the log")?;
-        let over = segments.iter().filter_map(|s| s.footer.as_ref()).filter(|f| f.records > 0).map(|f| f.last_ts_ns);
+        let own = segments.iter().filter(|s| s.foreign.is_none());
+        let over = own.filter_map(|s| s.footer.as_ref()).filter(|f| f.records > 0).map(|f| f.last_ts_ns);
         let mut moment = Moment { before_ns: over.filter(|ns| *ns < q.begin_ns()).max(), ..Moment::default() };
         let mut lost = Vec::new();
         loop {
