@@ -20,6 +20,7 @@
 //! - [`supervise`]: every task and thread of both services, and what becomes of one that panics.
 //! - [`quality`]: how complete the recording is, summed from manifests.
 //! - [`memory`]: how tight it is, and what is given up for it.
+//! - [`log_repairs`]: what a repair of a log says, told once.
 //! - [`playback`]: the log as an exchange again, for unmodified clients.
 //! - [`cli`]: one file per subcommand.
 #![forbid(unsafe_code)]
@@ -38,6 +39,7 @@ pub mod history;
 pub mod host;
 pub mod kline;
 pub mod lake;
+pub mod log_repairs;
 pub mod memory;
 pub mod notify;
 pub mod outside;

@@ -64,6 +64,13 @@ pub fn log_status(cfg: &Config, venue: VenueId) -> LogStatus {
             s.segments = state.segments.len();
             s.segment_bytes = state.segments.iter().map(|g| g.bytes).sum();
             s.spilled_segments = state.segments.iter().filter(|g| g.spilled.is_some()).count();
+            let needed = |id| {
+                state.acks.iter().filter_map(|a| a.ack.as_ref().ok()?.as_ref()).any(|a| a.position.segment <= id)
+                    || state.acks.is_empty()
+            };
+            let away = state.segments.iter().find(|g| g.unreachable.is_some() && needed(g.id));
+            s.problem =
+                away.and_then(|g| Some(format!("segment {} cannot be reached: {}", g.id, g.unreachable.as_ref()?)));
             let ack = state.acks.iter().find(|a| a.reader == LAKE_READER).and_then(|a| a.ack.as_ref().ok()?.as_ref());
             if let Some(control) = wal_format::control::read(&dir) {
                 let from = ack.map_or(Position::START, |a| a.position);

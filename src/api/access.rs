@@ -3,6 +3,7 @@
 
 use anyhow::{Context, bail};
 use axum::http::{HeaderMap, Uri, header};
+use wal_format::regular;
 
 use crate::config::{Api, Secret};
 
@@ -29,7 +30,7 @@ impl Access {
                 format!("token_env = {name:?}"),
             ),
             (None, Some(file)) => (
-                std::fs::read_to_string(file).with_context(|| {
+                regular::read_to_string(file.as_ref(), regular::SMALL_BYTES_MAX).with_context(|| {
                     format!("no token for the API\n  where: [api] token_file = {file:?}\n  fix:   write it there")
                 })?,
                 format!("token_file = {file:?}"),

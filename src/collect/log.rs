@@ -13,12 +13,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tracing::{error, warn};
-use wal_format::{Append, AppendError, Kind, LogOptions, LogWriter, Ringer, Seq, SyncHandle, SyncPolicy};
+use wal_format::{
+    Append, AppendError, Kind, LogOptions, LogWriter, Repairs, Ringer, Seq, SyncHandle, SyncPolicy, error_chain,
+};
 
 use super::latency;
 use super::metrics::VenueMetrics;
 use super::record::{self, Event};
 use crate::clock;
+use crate::health::Reason;
+use crate::log_repairs;
 use crate::shutdown::Shutdown;
 use crate::supervise::Task;
 use crate::telemetry::RateLimited;
@@ -67,12 +71,15 @@ struct Handles {
     ringer: Ringer,
     /// Only with `sync = "every"`.
     durable: Option<SyncHandle>,
+    /// How the tails of earlier runs are repaired, and the number of the attempt that was told last.
+    repairs: Option<Arc<Repairs>>,
+    repairs_told: AtomicU64,
 }
 
 impl Handles {
     fn of(writer: &LogWriter, sync: SyncPolicy) -> Handles {
         let durable = matches!(sync, SyncPolicy::Every).then(|| writer.sync_handle());
-        Handles { ringer: writer.ringer(), durable }
+        Handles { ringer: writer.ringer(), durable, repairs: writer.repairs(), repairs_told: AtomicU64::new(0) }
     }
 }
 
@@ -140,6 +147,7 @@ impl SharedLog {
     /// # Errors
     /// As [`SharedLog::append`].
     pub fn tick(&self) -> Result<(), LogStopped> {
+        self.look_at_repairs();
         let mut writer = self.writer()?;
         let run = writer.as_mut().ok_or(LogStopped)?;
         if let Some(thread) = run.lost_thread() {
@@ -150,6 +158,28 @@ impl SharedLog {
         let done = run.tick();
         drop(writer);
         done.map_err(|err| self.fail(&err.to_string()))
+    }
+
+    /// Tells what the last attempt to repair the tails of earlier runs could not do: it lasts until it can.
+    fn look_at_repairs(&self) {
+        let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
+        let told = &handles.repairs_told;
+        let Some((attempt, outcome)) = handles.repairs.as_ref().and_then(|repairs| repairs.last()) else { return };
+        if told.swap(attempt, Ordering::Relaxed) == attempt {
+            return;
+        }
+        let failed = match outcome.as_ref() {
+            Ok(report) => {
+                log_repairs::tell(&self.dir, report);
+                report.needed().next().map(ToString::to_string)
+            }
+            Err(err) => {
+                let why = format!("the tails of earlier runs cannot be repaired: {}", error_chain(err));
+                log_repairs::error(&self.dir, &why);
+                Some(why)
+            }
+        };
+        self.metrics.conditions().set(Reason::RepairFailing, self.venue.as_str(), failed);
     }
 
     /// Wakes readers that wait at the tail; once per burst of appends, because waking is a system call.

@@ -15,6 +15,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
+use wal_format::regular;
 
 use super::metrics::Metrics;
 use crate::config::Config;
@@ -26,9 +27,12 @@ pub fn address_file(wal_root: &Path, venue: VenueId) -> PathBuf {
     wal_root.join(format!("{venue}.http"))
 }
 
+/// An address is never longer.
+const ADDRESS_BYTES_MAX: u64 = 1 << 10;
+
 /// Where the collector of `venue` answers, as far as it says so.
 pub fn address(wal_root: &Path, venue: VenueId) -> Option<SocketAddr> {
-    let text = std::fs::read_to_string(address_file(wal_root, venue)).ok()?;
+    let text = regular::read_to_string(&address_file(wal_root, venue), ADDRESS_BYTES_MAX).ok()?;
     text.trim().parse().ok().filter(|a: &SocketAddr| a.ip().is_loopback())
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tracing::{debug, warn};
+use wal_format::regular;
 
 use super::feed::Feed;
 use crate::chore;
@@ -99,10 +100,7 @@ fn take(dir: &Path) -> (Vec<String>, Vec<Value>) {
 /// The facts in the file of an event.
 fn event_of(path: &Path) -> Option<Value> {
     path.file_name()?.to_str()?.strip_prefix(PRESSURE_PREFIX)?.strip_suffix(".json")?;
-    if std::fs::metadata(path).ok()?.len() > EVENT_BYTES_MAX {
-        return None;
-    }
-    serde_json::from_slice::<Value>(&std::fs::read(path).ok()?).ok().filter(Value::is_object)
+    serde_json::from_slice::<Value>(&regular::read(path, EVENT_BYTES_MAX).ok()?).ok().filter(Value::is_object)
 }
 
 fn stuck(path: PathBuf, err: &std::io::Error) {

@@ -310,6 +310,7 @@ impl Account {
                 to_seq: lost.to.0,
                 segment: lost.segment.0,
                 reason: if lost.exact { reason.to_owned() } else { format!("{reason}, extent unknown") },
+                below_durable: lost.below_durable,
             });
         }
     }

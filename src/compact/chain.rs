@@ -16,12 +16,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs::File;
 use std::path::Path;
 
 use anyhow::Context;
 use serde::Serialize;
 use sha2::Digest;
+use wal_format::regular;
 
 use super::hash::{hash_all, hex};
 use super::replay::rewrite;
@@ -212,7 +212,7 @@ fn link(
     let digest = m.digest()?;
     for file in &m.files {
         let path = lake.join(&file.path);
-        let open = match File::open(&path) {
+        let open = match regular::open(&path) {
             Ok(open) => open,
             Err(err) if err.kind() == std::io::ErrorKind::NotFound && removed.contains(&file.path) => {
                 chain.removed += 1;
@@ -255,7 +255,7 @@ pub(super) fn removed(lake: &Path) -> anyhow::Result<BTreeSet<String>> {
         path: String,
     }
     let path = lake.join("_manifests").join(REMOVED);
-    let text = match std::fs::read_to_string(&path) {
+    let text = match regular::read_to_string(&path, regular::LARGE_BYTES_MAX) {
         Ok(text) => text,
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(err) => return Err(err).with_context(|| format!("read {}", path.display())),

@@ -408,6 +408,7 @@ pub fn missing_beginning(record: &RecordRef<'_>) -> Option<LostRange> {
         offset: 0,
         bytes: 0,
         reason: LossReason::MissingSegment,
+        below_durable: false,
     })
 }
 
@@ -420,11 +421,14 @@ fn note_lost(part: &mut OpenPart, lost: &LostRange) {
         conn: 0,
         flags: flags::GAP_BEFORE,
     };
-    let detail = json!({
+    let mut detail = json!({
         "cause": "log", "reason": lost.reason.as_str(), "from_seq": lost.from.0, "to_seq": lost.to.0,
         "exact": lost.exact, "segment": lost.segment.0, "offset": lost.offset, "bytes": lost.bytes,
-    })
-    .to_string();
+    });
+    if lost.below_durable {
+        detail["below_durable"] = true.into();
+    }
+    let detail = detail.to_string();
     part.event(&common, &Event { symbol: None, ts_event_us: None, kind: "gap", detail: &detail });
 }
 

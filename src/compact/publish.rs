@@ -10,7 +10,6 @@
 //! rubbish. A name that is taken by something else stops the log: nothing is overwritten.
 //! If the books do not balance nothing is published and nothing may be retired.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -29,7 +28,7 @@ use crate::lake::{
     staging_dir, write_text,
 };
 use crate::venue::row::DriftItem;
-use wal_format::durable;
+use wal_format::{durable, regular};
 
 /// Why a part ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +141,7 @@ pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) 
 /// What stands under a name already must be what is published under it: nothing of another copy of the log, and nothing
 /// that somebody put there, is overwritten. What an interrupted publish left is gone by now ([`super::resume`]).
 fn refuse_taken(dest: &Path, sha256: &str) -> anyhow::Result<()> {
-    let file = match File::open(dest) {
+    let file = match regular::open(dest) {
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         opened => opened.with_context(|| format!("open {}", dest.display()))?,
     };
@@ -155,7 +154,7 @@ fn refuse_taken(dest: &Path, sha256: &str) -> anyhow::Result<()> {
 
 /// The joined file is read again to be written as text: it must still be what was joined.
 fn check_joined(path: &Path, info: &FileInfo) -> anyhow::Result<()> {
-    let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+    let file = regular::open(path).with_context(|| format!("open {}", path.display()))?;
     let (sum, bytes) = hash_all(file).with_context(|| format!("read {}", path.display()))?;
     if (bytes, hex(&sum.finalize())) != (info.bytes, info.sha256.clone()) {
         let what = "it is not what was joined a moment ago".to_owned();

@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use wal_format::{Ack, Checkpoint, LogReader, Position, ReaderOptions, Seq, Step, durable};
+use wal_format::{Ack, Checkpoint, LogReader, Position, ReaderOptions, Seq, Step, durable, regular};
 
 use super::aside::set_aside;
 use super::failpoint::fail_point;
@@ -385,7 +385,7 @@ fn read_state(
     end: u64,
     pieces: &mut BTreeMap<PathBuf, Result<(), String>>,
 ) -> anyhow::Result<Result<PartState, String>> {
-    let bytes = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
+    let bytes = regular::read(path, regular::LARGE_BYTES_MAX).with_context(|| format!("read {}", path.display()))?;
     let state = match PartState::parse(&bytes) {
         Ok(state) if state.log != place.log || state.venue != place.venue => {
             return Ok(Err(format!("it is of the log {} of {}", state.log, state.venue)));

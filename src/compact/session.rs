@@ -9,7 +9,7 @@ mod show;
 use std::time::Duration;
 
 use anyhow::Context;
-use wal_format::{AckFile, Position, Run, SegmentId, Step};
+use wal_format::{AckFile, Position, ReadError, Run, SegmentId, Step};
 
 use self::show::Counts;
 use super::Mode;
@@ -20,9 +20,11 @@ use super::resume::EvidenceMissing;
 use super::snapshots::SnapshotRequests;
 use super::stage::{Place, stage_full};
 use super::status::Activity;
-use super::tail::{Tail, repair_if_free};
+use super::tail::{Attempt, Tail, Wait};
 use super::worker::{VenueOutcome, Worker, write_settings_at};
 use crate::clock;
+use crate::health::Reason;
+use crate::log_repairs;
 use crate::memory::{Level, Part};
 use crate::repair::desk::Hole;
 use crate::venue::Channel;
@@ -54,6 +56,8 @@ enum Batch {
     Tail,
     /// In front of a crash tail.
     Await(SegmentId),
+    /// In front of a file that cannot be opened or read.
+    Unreachable(ReadError),
     /// The position to which a drain works.
     Reached(Position),
 }
@@ -74,6 +78,7 @@ pub struct Session<'a> {
     status_ns: u64,
     house_ns: u64,
     log_state_ns: u64,
+    repair_state_ns: u64,
     writer_alive: bool,
     last_ts_recv_ns: u64,
     /// Tables that got rows since the last housekeeping.
@@ -126,6 +131,7 @@ impl<'a> Session<'a> {
             status_ns: 0,
             house_ns: 0,
             log_state_ns: 0,
+            repair_state_ns: 0,
             writer_alive: false,
             last_ts_recv_ns: 0,
             touched: 0,
@@ -157,7 +163,7 @@ impl<'a> Session<'a> {
         let mut tail = Tail::open(&dir, from)?;
         let limit = match self.worker.mode {
             Mode::Follow => None,
-            Mode::Drain if repair_if_free(&dir)? => None,
+            Mode::Drain if tail.repair_if_free() != Attempt::Held => None,
             Mode::Drain => wal_format::control::read(&dir).map(|c| c.committed),
         };
         let mut quiet_looks = 0_u32;
@@ -170,6 +176,7 @@ impl<'a> Session<'a> {
                 self.show(Activity::Stopped, None, &tail, now.mono_ns, true);
                 return Ok(Ended::Stopped);
             }
+            self.tell_unrepaired(&mut tail, now.mono_ns);
             let batch = self.batch(&mut tail, limit)?;
             match batch {
                 Batch::More => {
@@ -189,19 +196,31 @@ impl<'a> Session<'a> {
                     if repaired && quiet_looks >= DRAIN_LOOKS {
                         self.publish(tail.reader.position(), Cut::Log)?;
                         repaired = false;
-                    } else if !repaired && self.part_is_over(now.wall_ns) && repair_if_free(&dir)? {
+                    } else if !repaired && self.part_is_over(now.wall_ns) && tail.repair_if_free() == Attempt::Done {
                         repaired = true;
                         quiet_looks = 0;
                     }
                     tail.pause(Duration::from_millis(5));
                 }
                 Batch::Await(segment) => match tail.await_repair(segment)? {
-                    None => quiet_looks = 0,
-                    Some(why) => {
-                        self.show(Activity::AwaitingRepair, Some(why), &tail, now.mono_ns, false);
-                        tail.pause(Duration::from_millis(5));
+                    Wait::Over => quiet_looks = 0,
+                    Wait::Going(why) => self.wait(Activity::AwaitingRepair, why, &tail, now.mono_ns),
+                    Wait::Stuck(why) => {
+                        if self.worker.mode == Mode::Drain {
+                            return self.stuck(&tail, anyhow::anyhow!(why));
+                        }
+                        self.wait(Activity::AwaitingRepair, why, &tail, now.mono_ns);
                     }
                 },
+                Batch::Unreachable(err) => {
+                    let err = anyhow::Error::from(err).context("read the log");
+                    if self.worker.mode == Mode::Drain {
+                        return self.stuck(&tail, err);
+                    }
+                    let why = format!("{err:#}");
+                    log_repairs::error(&dir, &format!("{why}; this log waits for it, nothing behind it is read"));
+                    self.wait(Activity::Retrying, why, &tail, now.mono_ns);
+                }
             }
             for (path, why) in tail.reader.take_foreign() {
                 tracing::warn!(venue = %self.worker.id, file = %path.display(), %why,
@@ -209,6 +228,27 @@ impl<'a> Session<'a> {
             }
             self.housekeep(tail.reader.position(), now.mono_ns)?;
         }
+    }
+
+    /// Waits in front of something that a person has to look at, and shows it.
+    fn wait(&mut self, activity: Activity, why: String, tail: &Tail, now_ns: u64) {
+        self.show(activity, Some(why), tail, now_ns, false);
+        tail.pause_at_obstacle();
+    }
+
+    /// A drain cannot get on: what stands before the obstacle is published, and the rest is an error.
+    fn stuck(&mut self, tail: &Tail, why: anyhow::Error) -> anyhow::Result<Ended> {
+        self.publish(tail.reader.position(), Cut::Log)?;
+        Err(why)
+    }
+
+    /// A tail that cannot be repaired keeps `/health` red, wherever reading is by now.
+    fn tell_unrepaired(&mut self, tail: &mut Tail, now_ns: u64) {
+        if now_ns.saturating_sub(self.repair_state_ns) < LOG_STATE_NS {
+            return;
+        }
+        self.repair_state_ns = now_ns;
+        self.worker.status.conditions().set(Reason::RepairFailing, &self.worker.name(), tail.unrepaired());
     }
 
     /// What the open part knows about holes, from before a restart.
@@ -273,7 +313,14 @@ impl<'a> Session<'a> {
         let mut handled = 0_u64;
         let mut ended = Batch::More;
         for _ in 0..self.level.batch_rows(self.worker.cfg.lake.batch_rows) {
-            match tail.reader.next().context("read the log")? {
+            let step = match tail.reader.next() {
+                Err(err) if err.is_unreachable() => {
+                    ended = Batch::Unreachable(err);
+                    break;
+                }
+                step => step.context("read the log")?,
+            };
+            match step {
                 Step::Record(record) => {
                     if limit.is_some_and(|limit| record.position >= limit) {
                         ended = Batch::Reached(record.position);
@@ -312,6 +359,7 @@ impl<'a> Session<'a> {
                     self.check_first = false;
                     tracing::error!(venue = %self.worker.id, segment = lost.segment.0, offset = lost.offset,
                         from = %lost.from, to = %lost.to, exact = lost.exact, reason = lost.reason.as_str(),
+                        below_durable = lost.below_durable,
                         "a segment of the log has bytes that are no records; wal-dump holes tells more, unreadable files are kept in quarantine/");
                     self.gatherer.lost(&lost);
                     handled += 1;
@@ -328,7 +376,7 @@ impl<'a> Session<'a> {
         }
         self.outcome.records += handled;
         // Records came before the quiet: pauses start short again.
-        if handled > 0 && !matches!(ended, Batch::Reached(_)) {
+        if handled > 0 && !matches!(ended, Batch::Reached(_) | Batch::Unreachable(_)) {
             return Ok(Batch::More);
         }
         Ok(ended)

@@ -22,6 +22,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use wal_format::regular;
+
 use crate::venue::{Channel, Limits, VenueId};
 
 pub use api::Api;
@@ -248,7 +250,7 @@ impl Config {
         let mut source = source::Source::defaults();
         let mut problems = Vec::new();
         if let Some(path) = file {
-            match std::fs::read_to_string(path) {
+            match regular::read_to_string(path, regular::SMALL_BYTES_MAX) {
                 Ok(text) => source.overlay_file(path, &text, &mut problems),
                 Err(err) => problems.push(Problem {
                     key: "--config".into(),

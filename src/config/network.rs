@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use wal_format::regular;
 
 use super::Tls;
 use super::proxy::{Credentials, FORM, Proxy};
@@ -39,7 +40,8 @@ pub(super) fn proxy(r: &mut Reader<'_>) -> Option<Proxy> {
         );
         return None;
     }
-    let read = std::fs::read_to_string(&file).map_err(|err| format!("cannot read {file}: {err}"));
+    let read = regular::read_to_string(file.as_ref(), regular::SMALL_BYTES_MAX)
+        .map_err(|err| format!("cannot read {file}: {err}"));
     let checked = read.and_then(|text| Credentials::from_file_text(&text).map_err(|err| format!("{file}: {err}")));
     let checked = checked.and_then(|c| {
         proxy.credentials = Some(c);
@@ -103,7 +105,7 @@ pub(super) fn tls(r: &mut Reader<'_>) -> Tls {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let text = std::fs::read(path).map_err(|err| format!("cannot read it: {err}"))?;
+    let text = regular::read(path, regular::SMALL_BYTES_MAX).map_err(|err| format!("cannot read it: {err}"))?;
     let found: Vec<CertificateDer<'static>> =
         CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().map_err(|err| format!("is not PEM: {err}"))?;
     if found.is_empty() {

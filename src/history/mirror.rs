@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use wal_format::durable;
+use wal_format::{durable, regular};
 
 use super::manifest::{self, Queue};
 use super::path::ArchivePath;
@@ -102,7 +102,7 @@ impl Mirror {
     /// When another process has it, and as the file system reports.
     pub fn lock(&mut self, may_share: bool) -> Result<Hold> {
         let path = self.dir.join(LOCK);
-        let file = File::options().create(true).truncate(false).write(true).read(true).open(&path);
+        let file = regular::open_as(File::options().create(true).truncate(false).write(true).read(true), &path);
         let file = file.with_context(|| format!("make {}", path.display()))?;
         for _ in 0..if may_share { LOOKS_SHARED } else { LOOKS } {
             let alone = file.try_lock();
@@ -158,7 +158,7 @@ impl Mirror {
 /// The name in a mirror's folder, if it was given to this folder.
 fn name_of(dir: &Path) -> Option<String> {
     let path = dir.join(NAME);
-    let text = std::fs::read_to_string(&path).ok()?;
+    let text = regular::read_to_string(&path, regular::SMALL_BYTES_MAX).ok()?;
     let (number, name) = text.strip_suffix('\n')?.split_once(' ')?;
     (number.parse() == Ok(std::fs::metadata(&path).ok()?.ino())).then(|| name.to_owned())
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use wal_format::regular;
 
 use super::clean::place::{Series, table, venue};
 use super::clean::record::{InputRecord, Record};
@@ -125,7 +126,8 @@ pub fn records(lake: &Path, series: &Series) -> Result<Vec<Record>> {
     }
     paths.sort();
     let read = |path: &std::path::PathBuf| -> Result<Record> {
-        let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+        let bytes =
+            regular::read(path, regular::LARGE_BYTES_MAX).with_context(|| format!("read {}", path.display()))?;
         serde_json::from_slice(&bytes)
             .with_context(|| format!("{} is no record; remove it and clean again", path.display()))
     };
@@ -288,7 +290,7 @@ impl Stats {
         let below = format!("_stats/{}/exchange={}/{name}/stats.json", self.table, self.exchange);
         let mut bytes = serde_json::to_vec_pretty(self)?;
         bytes.push(b'\n');
-        if fs::read(lake.join(&below)).is_ok_and(|old| old == bytes) {
+        if regular::read(&lake.join(&below), regular::LARGE_BYTES_MAX).is_ok_and(|old| old == bytes) {
             return Ok(());
         }
         let staging = lake.join(".staging");

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
+
+use wal_format::regular;
 
 use super::LakeError;
 use super::column::{Column, NULL_DEC, NULL_F64, NULL_I64, NULL_WORD, SIDES};
@@ -129,7 +130,8 @@ fn diff_files(a: &Path, b: &Path, name: &Path) -> Result<Option<Difference>, Lak
 }
 
 fn same_bytes(a: &Path, b: &Path) -> Result<bool, LakeError> {
-    let open = |p: &Path| File::open(p).map(|f| BufReader::with_capacity(1 << 16, f)).map_err(LakeError::io("open", p));
+    let open =
+        |p: &Path| regular::open(p).map(|f| BufReader::with_capacity(1 << 16, f)).map_err(LakeError::io("open", p));
     let (mut fa, mut fb) = (open(a)?, open(b)?);
     let mut ba = vec![0; 1 << 16];
     let mut bb = vec![0; 1 << 16];

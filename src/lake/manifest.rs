@@ -12,7 +12,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
-use wal_format::{Incarnation, Run, Seq};
+use wal_format::{Incarnation, Run, Seq, regular};
 
 use super::piece::hex;
 use super::read::TableFile;
@@ -228,6 +228,9 @@ pub struct LostRecords {
     pub segment: u64,
     /// Why.
     pub reason: String,
+    /// The disk had answered for them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub below_durable: bool,
 }
 
 fn is_zero(n: &u32) -> bool {
@@ -445,7 +448,7 @@ impl Manifest {
     /// # Errors
     /// As [`Manifest::load`].
     pub fn load_hashed(path: &Path) -> Result<(Manifest, String), LakeError> {
-        let bytes = std::fs::read(path).map_err(LakeError::io("read", path))?;
+        let bytes = regular::read(path, regular::LARGE_BYTES_MAX).map_err(LakeError::io("read", path))?;
         let manifest = Self::parse(&bytes).map_err(|e| e.of_manifest(path))?;
         Ok((manifest, hex(&Sha256::digest(&bytes))))
     }
@@ -457,7 +460,7 @@ impl Manifest {
     /// # Errors
     /// As [`Manifest::load`]; [`LakeError::Damaged`] when a file says that it was published with another account.
     pub fn load_proven(lake: &Path, path: &Path) -> Result<(Manifest, String), LakeError> {
-        let bytes = std::fs::read(path).map_err(LakeError::io("read", path))?;
+        let bytes = regular::read(path, regular::LARGE_BYTES_MAX).map_err(LakeError::io("read", path))?;
         let manifest = Self::parse(&bytes).map_err(|e| e.of_manifest(path))?;
         if split_seal(&bytes).is_none() {
             let digest = manifest.digest()?;
@@ -508,6 +511,23 @@ fn split_seal(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn what_is_no_manifest_by_its_kind_or_its_length_is_refused_before_it_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo.json");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+        let endless = dir.path().join("endless.json");
+        std::os::unix::fs::symlink("/dev/zero", &endless).unwrap();
+        let vast = dir.path().join("vast.json");
+        std::fs::File::create(&vast).unwrap().set_len(10 << 30).unwrap();
+        for (path, why) in [(&fifo, "a FIFO"), (&endless, "a device"), (&vast, "a file of its kind has at most")] {
+            let err = format!("{:#}", anyhow::Error::from(Manifest::load(path).unwrap_err()));
+            assert!(err.contains(why) && err.contains(&path.display().to_string()), "{err}");
+        }
+        let err = format!("{:#}", anyhow::Error::from(TableFile::open(&fifo).err().unwrap()));
+        assert!(err.contains("a FIFO"), "{err}");
+    }
 
     fn manifest() -> Manifest {
         let mut m = Manifest::new(

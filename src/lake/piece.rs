@@ -24,6 +24,7 @@ use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{WriterProperties, WriterVersion};
 use parquet::file::writer::SerializedFileWriter;
 use sha2::{Digest, Sha256};
+use wal_format::regular;
 
 use super::encode::{Encoder, check_size, encode_group};
 use super::read::{TableFile, key};
@@ -53,13 +54,16 @@ pub struct PieceFile {
     pub crc32: Option<u32>,
 }
 
+/// No piece is longer: a row group's pages are far below it.
+const PIECE_BYTES_MAX: u64 = 2 << 30;
+
 impl PieceFile {
     /// The bytes of the piece, all of them checked.
     ///
     /// # Errors
     /// [`LakeError::Damaged`] when they are not the ones that were written.
     pub fn read(&self) -> Result<Bytes, LakeError> {
-        let bytes = std::fs::read(&self.path).map_err(LakeError::io("read", &self.path))?;
+        let bytes = regular::read(&self.path, PIECE_BYTES_MAX).map_err(LakeError::io("read", &self.path))?;
         let found = crc32fast::hash(&bytes);
         match self.crc32 {
             Some(expected) if expected != found => Err(LakeError::Damaged {

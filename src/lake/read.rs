@@ -16,6 +16,7 @@ use parquet::errors::Result as ParquetResult;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
+use wal_format::regular;
 
 use super::column::{Column, NULL_DEC, NULL_F64, NULL_I64, NULL_WORD, SIDES};
 use super::rows::{RowsChunk, resolve_words};
@@ -87,7 +88,7 @@ impl TableFile {
     /// # Errors
     /// When it cannot be read, or is not a file of the lake with the columns of its table.
     pub fn open(path: &Path) -> Result<TableFile, LakeError> {
-        let file = File::open(path).map_err(LakeError::io("open", path))?;
+        let file = regular::open(path).map_err(LakeError::io("open", path))?;
         Self::of(path, Content::File(Arc::new(file)))
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, ToSql, params_from_iter};
+use wal_format::regular;
 
 use super::{Sql, Value};
 
@@ -32,6 +33,7 @@ pub(crate) struct Sqlite {
 impl Sqlite {
     /// The writing connection; makes the file.
     pub(crate) fn open(path: &Path) -> Result<Self> {
+        regular::check(path).with_context(|| format!("cannot open {}", path.display()))?;
         let db = Connection::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         db.busy_timeout(BUSY)?;
         // FULL: a commit is on the disk when it returns, so the log behind a checkpoint may go.
@@ -47,6 +49,7 @@ impl Sqlite {
     /// A connection that cannot write.
     pub(crate) fn open_reader(path: &Path) -> Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        regular::check(path).with_context(|| format!("cannot read {}", path.display()))?;
         let db = Connection::open_with_flags(path, flags).with_context(|| format!("cannot read {}", path.display()))?;
         db.busy_timeout(BUSY)?;
         db.execute_batch("PRAGMA cache_size = -4096;")?;
@@ -95,5 +98,22 @@ impl Sql for Sqlite {
             out.push(values);
         }
         Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_database_that_is_a_fifo_or_a_directory_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("klines.db");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+        for err in [Sqlite::open(&fifo).err(), Sqlite::open_reader(&fifo).err(), Sqlite::open(dir.path()).err()] {
+            let err = format!("{:#}", err.unwrap());
+            assert!(err.contains("not a regular file"), "{err}");
+        }
     }
 }

@@ -68,6 +68,41 @@ fn rename_stands_only_in_the_one_module_that_knows_how_to_be_durable() {
 }
 
 #[test]
+fn files_that_anybody_may_have_put_there_are_opened_in_one_place() {
+    // What the kernel shows, a directory that is synced, a log of a child of our own, PostgreSQL of the tests.
+    const ALLOWED: [&str; 11] = [
+        "src/cli/demo/child.rs",
+        "src/cli/doctor/mod.rs",
+        "src/collect/dial.rs",
+        "src/history/mirror.rs",
+        "src/host.rs",
+        "src/memory/",
+        "src/sql/cluster.rs",
+        "wal-format/src/boot.rs",
+        "wal-format/src/durable.rs",
+        "wal-format/src/options.rs",
+        "wal-format/src/sys/",
+    ];
+    for (path, text) in tree() {
+        let ours = ["src/", "wal-format/src/", "tools/wal-dump/src/"].iter().any(|dir| path.starts_with(dir));
+        let test = path.contains("/tests") || path.ends_with("tests.rs") || path == "wal-format/src/sim.rs";
+        if !ours || test || ALLOWED.iter().any(|allowed| path.starts_with(allowed)) {
+            continue;
+        }
+        for (number, line) in (1..).zip(shipped(&text).lines()) {
+            let code = line.split("//").next().unwrap_or(line);
+            let opens = ["fs::read(", "fs::read_to_string(", " File::open(", "(File::open(", "fs::File::open("];
+            let opens = opens.iter().any(|call| code.contains(call))
+                || code.contains("File::options()") && code.contains(".open(");
+            assert!(
+                !opens,
+                "{path}:{number} opens a file on its own: wal_format::regular refuses FIFOs, devices and endless files"
+            );
+        }
+    }
+}
+
+#[test]
 fn the_package_reads_the_wall_clock_in_one_place() {
     for (path, text) in tree() {
         if path.starts_with("src/") && path != "src/clock.rs" {

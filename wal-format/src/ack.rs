@@ -20,7 +20,8 @@ use crate::lineage::lineage;
 use crate::lock::LogLock;
 use crate::read_error::AckError;
 use crate::record::{Position, SegmentId, Seq};
-use crate::slots::{self, SLOT_BODY_BYTES_MAX, SlotError, SlotFile};
+use crate::regular;
+use crate::slots::{self, SLOT_BODY_BYTES_MAX, SLOT_FILE_BYTES_MAX, SlotError, SlotFile};
 use crate::storage::OsStorage;
 
 /// Suffix of an ack file.
@@ -137,7 +138,7 @@ fn decode(path: &Path, slot: &slots::Slot) -> Result<Ack, AckError> {
 pub(crate) fn read(dir: &Path, reader: &str) -> Result<Option<Ack>, AckError> {
     check_name(reader)?;
     let path = path_of(dir, reader);
-    let bytes = match std::fs::read(&path) {
+    let bytes = match regular::read(&path, SLOT_FILE_BYTES_MAX) {
         Ok(bytes) => bytes,
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => {

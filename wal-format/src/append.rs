@@ -13,7 +13,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::control::Control;
@@ -27,6 +27,7 @@ use crate::options::{LogOptions, SyncPolicy};
 use crate::positions::Live;
 use crate::prepare::{Failure, Preparer};
 use crate::record::{ClockPair, Kind, Position, RecordHeader, Seal, SegmentId, Seq, flags};
+use crate::repair::{RepairThread, Repairs};
 use crate::segment::Segment;
 use crate::stats::WriterStats;
 use crate::sync::{SealedSegment, SyncHandle, Syncer};
@@ -80,23 +81,6 @@ impl Active {
             limit: header.data_limit() - SEAL_BYTES,
             live: Arc::new(Live::new(segment, first)),
         })
-    }
-}
-
-/// Background repair of earlier tails; joined when dropped, so that nothing of this writer
-/// touches the log after its lock is gone.
-pub(crate) struct RepairThread {
-    pub stop: Arc<AtomicBool>,
-    pub thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Drop for RepairThread {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            // A panic there left old tails as they were; the next start repairs them.
-            let _ = thread.join();
-        }
     }
 }
 
@@ -307,6 +291,12 @@ impl LogWriter {
         crate::bell::Ringer::new(self.control.window())
     }
 
+    /// How the repair of the tails of earlier runs goes; `None` when it was not asked for.
+    #[must_use]
+    pub fn repairs(&self) -> Option<Arc<Repairs>> {
+        self.repair.as_ref().map(RepairThread::repairs)
+    }
+
     /// Live statistics.
     #[must_use]
     pub fn stats(&self) -> Arc<WriterStats> {
@@ -499,6 +489,7 @@ impl LogWriter {
             footer_offset: self.active.live.segment.header.data_limit(),
             by_recovery: false,
             clean_end: clean,
+            below_durable: false,
         };
         self.put(ts_recv_ns, 0, Kind::Seal, 0, &seal.encode());
         SealedSegment {

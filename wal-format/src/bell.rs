@@ -23,6 +23,7 @@ use rustix::thread::futex;
 
 use crate::control::BELL_OFFSET;
 use crate::layout::{BLOCK_BYTES, CONTROL_FILE};
+use crate::regular;
 use crate::step::Backoff;
 use crate::sys::Window;
 
@@ -74,7 +75,7 @@ impl Bell {
     /// The bell of the log in `dir`; `None` while there is no CONTROL page or when it may not be written.
     #[must_use]
     pub fn open(dir: &Path) -> Option<Bell> {
-        let file = OpenOptions::new().read(true).write(true).open(dir.join(CONTROL_FILE)).ok()?;
+        let file = regular::open_as(OpenOptions::new().read(true).write(true), &dir.join(CONTROL_FILE)).ok()?;
         Some(Bell { window: Window::map(&file, BLOCK_BYTES).ok()? })
     }
 

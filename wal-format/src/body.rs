@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::archive::{ARCHIVE_SUFFIX, ArchiveFault, Unpacker, ZSTD_MAGIC};
 use crate::layout::SEGMENT_SUFFIX;
 use crate::read_error::ReadError;
+use crate::regular;
 use crate::spill;
 
 pub(crate) struct Body {
@@ -27,7 +28,7 @@ impl Body {
     /// Opens a file; `None` if there is none.
     pub fn open(path: &Path) -> Result<Option<Body>, ReadError> {
         let io = |source| ReadError::Io { path: path.to_path_buf(), offset: 0, source };
-        let file = match File::open(path) {
+        let file = match regular::open(path) {
             Ok(file) => file,
             Err(err) if err.kind() == io::ErrorKind::NotFound => {
                 // Its name goes before the file does: this one was not deleted.

@@ -6,7 +6,6 @@
 //! hint, never evidence: recovery uses it only as a lower bound to complain about ("seq 900 was announced durable,
 //! the log ends at 850").
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +13,7 @@ use std::time::Duration;
 
 use crate::layout::{BLOCK_BYTES, CONTROL_FILE};
 use crate::record::{ClockPair, Position, SegmentId, Seq};
+use crate::regular;
 use crate::storage::Storage;
 use crate::sys::{ReadMap, Window};
 use crate::together;
@@ -54,6 +54,8 @@ enum Word {
     HeartbeatBegin,
     /// Since when syncs fail, ns since 1970-01-01 UTC; 0 while they do not.
     SyncFailingSince,
+    /// The last record that any writer before this one committed.
+    PreviousCommittedSeq,
 }
 
 /// Words that are changed as one: the first is stored before the others, the last after them.
@@ -96,6 +98,8 @@ pub struct ControlState {
     pub durable: Seq,
     /// What the writer before this one announced as durable; `Seq(0)` if nothing.
     pub previous_durable: Seq,
+    /// The last record that the writer before this one committed; `Seq(0)` if it is not known.
+    pub previous_committed: Seq,
     /// When the writer last gave a sign of life, about once a second.
     pub heartbeat: ClockPair,
     /// Failed syncs.
@@ -115,6 +119,13 @@ impl ControlState {
     pub fn durable_of(&self, epoch: u32) -> Option<Seq> {
         [self.durable, self.previous_durable].into_iter().find(|seq| *seq != Seq(0) && seq.epoch() == epoch)
     }
+
+    /// The last record that was committed in this epoch, by the writer of the page or the one before; `None` if this
+    /// page knows nothing of that epoch.
+    #[must_use]
+    pub fn committed_of(&self, epoch: u32) -> Option<Seq> {
+        [self.committed.seq, self.previous_committed].into_iter().find(|seq| *seq != Seq(0) && seq.epoch() == epoch)
+    }
 }
 
 /// Reads the page of the log in `dir`; `None` if there is none or it is not one.
@@ -123,7 +134,7 @@ impl ControlState {
 /// they stand at most one record, or one roll, apart, and never before the true position.
 #[must_use]
 pub fn read(dir: &Path) -> Option<ControlState> {
-    let file = File::open(dir.join(CONTROL_FILE)).ok()?;
+    let file = regular::open(&dir.join(CONTROL_FILE)).ok()?;
     let map = ReadMap::new(&file, BLOCK_BYTES).ok()?;
     decode(|word, order| map.load_word(word as usize * 8, order).unwrap_or(0))
 }
@@ -169,6 +180,7 @@ fn decode(load: impl Fn(Word, Ordering) -> u64) -> Option<ControlState> {
         durable_end,
         durable: durable_end.seq,
         previous_durable: Seq(word(Word::PreviousDurableSeq)),
+        previous_committed: Seq(word(Word::PreviousCommittedSeq)),
         heartbeat,
         sync_errors: word(Word::SyncErrors),
         sync_failing_since_ns: Some(word(Word::SyncFailingSince)).filter(|since| *since != 0),
@@ -239,6 +251,8 @@ impl Control {
         }
         let previous = before.map_or(Seq(0), |b| b.durable.max(b.previous_durable));
         control.store(Word::PreviousDurableSeq, previous.get());
+        let committed = before.map_or(Seq(0), |b| b.committed.seq.max(b.previous_committed));
+        control.store(Word::PreviousCommittedSeq, committed.get());
         control.store(Word::Pid, u64::from(std::process::id()));
         let (low, high) = boot_id.split_at(8);
         for (word, half) in [(Word::BootIdLow, low), (Word::BootIdHigh, high)] {

@@ -9,6 +9,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::regular;
+
 /// Publishes a complete file under its final name: sync `tmp`, rename it to `dest`, sync the
 /// directory of `dest`. Durable on return; replaces what stood there.
 ///
@@ -16,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// The first step that fails. Before the rename nothing has changed; after it the file is
 /// visible, but a power cut may take it.
 pub fn publish_file(tmp: &Path, dest: &Path) -> io::Result<()> {
-    File::open(tmp)?.sync_all()?;
+    regular::open(tmp)?.sync_all()?;
     rename(tmp, dest)?;
     sync_dir(parent(dest))
 }
@@ -28,7 +30,8 @@ pub fn publish_file(tmp: &Path, dest: &Path) -> io::Result<()> {
 /// The first step that fails; the temporary file is then removed.
 pub fn write_file(dest: &Path, bytes: &[u8]) -> io::Result<()> {
     let tmp = tmp_beside(dest);
-    let written = File::create(&tmp).and_then(|mut file| file.write_all(bytes));
+    let created = regular::open_as(File::options().write(true).create(true).truncate(true), &tmp);
+    let written = created.and_then(|mut file| file.write_all(bytes));
     let published = written.and_then(|()| publish_file(&tmp, dest));
     if published.is_err() {
         // The error that matters is the one above.
@@ -47,7 +50,7 @@ pub fn append_lines(path: &Path, lines: &[u8]) -> io::Result<()> {
     if new {
         create_dir_all(parent(path))?;
     }
-    let mut file = File::options().create(true).read(true).append(true).open(path)?;
+    let mut file = regular::open_as(File::options().create(true).read(true).append(true), path)?;
     let len = file.metadata()?.len();
     let mut last = [b'\n'];
     if len > 0 {

@@ -11,7 +11,8 @@ use rkyv::util::AlignedVec;
 use crate::incarnation::{Incarnation, Run};
 use crate::layout::{EPOCH_FILE, EPOCH_RUNS_MAX, EPOCH_VERSION};
 use crate::record::{SegmentId, Seq};
-use crate::slots::{self, Slot, SlotError, SlotFile};
+use crate::regular;
+use crate::slots::{self, SLOT_FILE_BYTES_MAX, Slot, SlotError, SlotFile};
 use crate::storage::Storage;
 
 /// Body of version 1, as stored.
@@ -184,7 +185,7 @@ impl EpochFile {
 /// [`SlotError`]; a missing file is `Ok(None)`.
 pub fn read(dir: &Path) -> Result<Option<EpochState>, SlotError> {
     let path = dir.join(EPOCH_FILE);
-    let bytes = match std::fs::read(&path) {
+    let bytes = match regular::read(&path, SLOT_FILE_BYTES_MAX) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(source) => {

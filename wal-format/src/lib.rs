@@ -14,7 +14,8 @@
 //! in the order of the flow:
 //!
 //! - plain bytes: [`layout`], [`record`], [`checksum`], `prelude`, [`header`], [`footer`]
-//! - files: [`storage`] (the seam to real or simulated ones), [`durable`], [`slots`], [`lock`],
+//! - files: [`regular`] (what may be opened at all), [`storage`] (the seam to real or simulated ones), [`durable`],
+//!   [`slots`], [`lock`],
 //!   [`segment`], [`epoch`], [`control`]; `sys` holds all `unsafe`
 //! - identity: [`incarnation`] of a run, [`mod@lineage`] of a log, `survey` by its next writer
 //! - writing: `open`, `append`, `prepare`, `sync`, `positions`, `stats`, `options`, [`receive`]
@@ -59,6 +60,7 @@ pub mod read_error;
 pub mod receive;
 pub mod record;
 pub mod recover;
+pub mod regular;
 pub mod repair;
 pub mod retire;
 pub mod salvage;
@@ -95,10 +97,11 @@ pub use incarnation::{Incarnation, Run};
 pub use lineage::{Checkpoint, CheckpointError, Foreign, Known, Lineage, LineageError, lineage};
 pub use options::{Clock, LogOptions, SyncPolicy};
 pub use read::{LogReader, ReaderOptions};
+pub use read_error::chain as error_chain;
 pub use read_error::{AckError, ReadError, RepairError, ResumeError, RetireError, StateError};
 pub use receive::ReceiveClock;
 pub use record::{ClockPair, Kind, Position, Seal, SegmentId, Seq, flags};
-pub use repair::{RepairReport, repair};
+pub use repair::{RepairFailure, RepairReport, Repairs, repair};
 pub use retire::{Evidence, may_retire, retirable, retire};
 pub use shelf::Shelf;
 pub use state::{LogState, SegmentInfo, SegmentState, bytes_between, is_log_dir, list_segments, log_state};

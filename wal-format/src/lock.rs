@@ -22,6 +22,7 @@ use crate::control;
 use crate::error::LockError;
 use crate::layout::{LOCK_FILE, REPAIR_LOCK_FILE, WRITER_LOCK_FILE};
 use crate::record::ClockPair;
+use crate::regular;
 
 /// The text in a lock file is never longer.
 const NOTE_BYTES_MAX: u64 = 256;
@@ -201,7 +202,7 @@ fn held(path: PathBuf, holder: &LockHolder) -> LockError {
 fn open_or_create(path: &Path) -> Result<File, LockError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    options.open(path).map_err(|source| LockError::Io { path: path.to_path_buf(), source })
+    regular::open_as(&mut options, path).map_err(|source| LockError::Io { path: path.to_path_buf(), source })
 }
 
 /// Takes LOCK shared. A process of version 1 that repairs is waited for, at most `patience`.
@@ -224,7 +225,7 @@ fn share(dir: &Path, patience: Duration) -> Result<File, LockError> {
 }
 
 fn holder_of(dir: &Path, role: Role) -> Option<LockHolder> {
-    let mut file = File::open(dir.join(role.file())).ok()?;
+    let mut file = regular::open(&dir.join(role.file())).ok()?;
     match file.try_lock_shared() {
         Err(TryLockError::WouldBlock) => Some(LockHolder { role, ..read_note(&mut file).into() }),
         _ => None,
@@ -233,7 +234,7 @@ fn holder_of(dir: &Path, role: Role) -> Option<LockHolder> {
 
 /// A process of version 1.
 fn old_holder(dir: &Path) -> Option<LockHolder> {
-    let mut file = File::open(dir.join(LOCK_FILE)).ok()?;
+    let mut file = regular::open(&dir.join(LOCK_FILE)).ok()?;
     match file.try_lock_shared() {
         Err(TryLockError::WouldBlock) => Some(old_role(dir, read_note(&mut file))),
         _ => None,

@@ -9,13 +9,12 @@
 //! prepared ones, whether they are still empty, so the time to the first append does not grow with the backlog. Files that
 //! are not the log's are never touched, only named.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::ack;
-use crate::append::{Active, LogWriter, Parts, RepairThread};
+use crate::append::{Active, LogWriter, Parts};
 use crate::boot;
 use crate::control::{Control, ControlState};
 use crate::epoch::{EpochFile, EpochState};
@@ -26,8 +25,8 @@ use crate::layout::{
 };
 use crate::options::LogOptions;
 use crate::prepare::{self, Maker, Preparer};
-use crate::read_error::RepairError;
 use crate::record::{Kind, SegmentId, Seq};
+use crate::repair::RepairThread;
 use crate::segment;
 use crate::slots::SlotError;
 use crate::spill;
@@ -145,7 +144,7 @@ impl LogWriter {
         writer.put(ts, 0, Kind::EpochStart, 0, json.as_bytes());
         writer.put_clock(ts, now);
         if writer.options.repair_tails {
-            writer.repair = repair_thread(dir, first_id);
+            writer.repair = Some(RepairThread::start(dir, first_id));
         }
         Ok(writer)
     }
@@ -295,29 +294,6 @@ fn make_first(
         });
     }
     Err(OpenError::Io { action: "make the first segment in", path: maker.dir.clone(), source: error })
-}
-
-fn repair_thread(dir: &Path, before: SegmentId) -> Option<RepairThread> {
-    let dir: PathBuf = dir.to_path_buf();
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&stop);
-    std::thread::Builder::new()
-        .name("wal-repair".to_owned())
-        .spawn(move || {
-            // What it did shows in the segments; what it could not do, in what readers wait for. Another process may
-            // be at it: what that one leaves is looked at then.
-            while !asked.load(Ordering::Relaxed)
-                && matches!(
-                    crate::repair::repair_tails(&dir, Some(before), crate::repair::Mode::Salvage),
-                    Err(RepairError::LockHeld { .. })
-                )
-            {
-                std::thread::sleep(REPAIR_PAUSE);
-            }
-        })
-        // Without the thread old tails wait for the next start; appending must not.
-        .ok()
-        .map(|thread| RepairThread { stop, thread: Some(thread) })
 }
 
 /// The receive time of the log's last record, as far as the status page of the run before tells: times go on from

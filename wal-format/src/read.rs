@@ -33,16 +33,18 @@ use std::path::{Path, PathBuf};
 
 use self::loss::{Pending, Stale};
 use crate::archive;
+use crate::boot;
 use crate::error::OpenError;
 use crate::incarnation::{Incarnation, Run};
-use crate::layout::DATA_START;
+use crate::layout::{DATA_START, RECORD_ALIGN};
 use crate::lineage::{self, Checkpoint, Foreign, Lineage};
 use crate::read_error::{ReadError, ResumeError};
-use crate::record::{Kind, Position, SegmentId, Seq};
+use crate::record::{Kind, Position, SegmentId, Seq, flags};
 use crate::segment;
 use crate::shelf::Shelf;
 use crate::source::{Admission, Check, RecordInfo, Source};
 use crate::step::{LossReason, LostRange, RecordRef, Step};
+use crate::walk::last_byte;
 use crate::watch::Watch;
 
 /// How a reader behaves.
@@ -250,6 +252,10 @@ impl LogReader {
     /// Where the next record starts: everything before it has been returned or reported.
     #[must_use]
     pub fn position(&self) -> Position {
+        if let Some(pending) = &self.pending {
+            // A loss that is not told yet is told by whoever reads on from here, too.
+            return Position { segment: pending.segment, offset: pending.offset, seq: pending.from };
+        }
         let seq = self.expected.unwrap_or(Seq(0));
         match &self.place {
             Place::Between { next, offset, .. } => Position { segment: *next, offset: *offset, seq },
@@ -289,6 +295,43 @@ impl LogReader {
     /// reporting it as lost. Does nothing at a healthy place.
     pub fn skip_damaged(&mut self) {
         self.skip = true;
+    }
+
+    /// Steps over the unsealed end at which the reader waits for a repair, if all that a repair would do there is to
+    /// seal it: the log goes on behind it, and no record that was committed stood in between. False, and nothing changed, if something may
+    /// be lost there or may still come.
+    ///
+    /// # Errors
+    /// As [`LogReader::next`].
+    pub fn pass_whole_tail(&mut self) -> Result<bool, ReadError> {
+        let later = match &self.place {
+            Place::Inside(inside) if self.pending.is_none() => SegmentId(inside.source.id().0.saturating_add(1)),
+            _ => return Ok(false),
+        };
+        if self.look_ahead(later)?.used.is_none() {
+            return Ok(false);
+        }
+        let Place::Inside(inside) = &mut self.place else {
+            return Ok(false);
+        };
+        let (offset, source) = (inside.offset, &mut inside.source);
+        source.unmap();
+        source.forget();
+        let boot_id = boot::boot_id();
+        let Some(same_boot) = source.header().filter(|_| !source.is_cut()).map(|header| header.boot_id == boot_id)
+        else {
+            return Ok(false);
+        };
+        let written = last_byte(source, offset, source.data_end())?.is_some();
+        // An append that never returned, while the machine ran on: a repair would wipe it.
+        let unfinished = same_boot && boot_id != [0; 16] && source.commit_word(offset)? == 0;
+        let least = self.expected.unwrap_or(Seq(0));
+        let whole = source.footer()?.is_none()
+            && (!written || (unfinished && source.scan(offset + RECORD_ALIGN as u64, u64::MAX, least)?.is_none()));
+        if whole {
+            self.go_between(later);
+        }
+        Ok(whole)
     }
 
     fn advance(&mut self) -> Result<Found, ReadError> {
@@ -378,11 +421,18 @@ impl LogReader {
                 bytes: info.total_bytes,
                 reason: LossReason::Hole,
                 final_end: false,
+                below_durable: info.flags & flags::BELOW_DURABLE != 0,
             });
             return Ok(None);
         }
         let seal = inside.source.seal(offset, &info);
         let recovered = seal.is_some_and(|s| s.by_recovery);
+        if recovered && info.seq.counter() > 0 {
+            // A whole epoch may have stood before it.
+            if let Some(lost) = self.turn_epoch() {
+                return Ok(Some(Found::Lost(lost)));
+            }
+        }
         if !recovered && !before {
             let ended = self.end_of_previous_epoch(offset, &info);
             if let Some(lost) = self.loss_before(offset, info.seq, ended) {
@@ -400,12 +450,7 @@ impl LogReader {
         if let Some(seal) = seal {
             inside.leaving = Some(seal.next);
             if recovered {
-                // Its seq is the one that recovery expected next.
-                self.expected = self.expected.or(Some(info.seq));
-                if let Some(pending) = &mut self.pending {
-                    pending.final_end = true;
-                }
-                return Ok(None);
+                return Ok(self.lost_before_seal(offset, info.seq, &seal).map(Found::Lost));
             }
         }
         if before {

@@ -98,6 +98,12 @@ impl ReadError {
     pub fn is_retryable(&self) -> bool {
         matches!(self, ReadError::Io { .. })
     }
+
+    /// Whether a file could not be opened or read, so that nothing is known of what is in it.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, ReadError::Io { .. } | ReadError::Archive { .. })
+    }
 }
 
 /// The state of a log could not be looked at.
@@ -264,4 +270,17 @@ pub enum RetireError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// An error and what caused it, in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }

@@ -210,12 +210,18 @@ pub fn encode_into(out: &mut Vec<u8>, crc_initial: u32, mut header: RecordHeader
 /// The 32 bytes of a HOLE record that stands over `bytes` damaged bytes (its own header
 /// included; a multiple of 8, at least 32 and at most [`RECORD_BYTES_MAX`] rounded down).
 #[must_use]
-pub fn encode_hole(crc_initial: u32, seq: Seq, ts_recv_ns: u64, bytes: usize) -> Option<[u8; RECORD_HEADER_BYTES]> {
+pub fn encode_hole(
+    crc_initial: u32,
+    seq: Seq,
+    ts_recv_ns: u64,
+    flags: u8,
+    bytes: usize,
+) -> Option<[u8; RECORD_HEADER_BYTES]> {
     if !bytes.is_multiple_of(crate::layout::RECORD_ALIGN) {
         return None;
     }
     let payload = bytes.checked_sub(RECORD_HEADER_BYTES)?;
-    let mut header = RecordHeader::new(seq, ts_recv_ns, 0, Kind::Hole, 0, payload)?;
+    let mut header = RecordHeader::new(seq, ts_recv_ns, 0, Kind::Hole, flags, payload)?;
     let encoded = header.encode();
     header.crc = checksum::record(crc_initial, header.commit, &encoded[RECORD_SEQ_OFFSET..]);
     Some(header.encode())

@@ -16,24 +16,31 @@
 //! [`repair_tails`] beside a new writer. One of them at a time, under the lock for repairs ([`crate::lock`]), which
 //! makes no writer wait: one that starts meanwhile appends to segments of its own.
 
+mod beside;
 mod write;
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use self::write::{crc_of, wipe, write_hole, write_seal};
+pub(crate) use self::beside::RepairThread;
+pub use self::beside::{Attempt, Repairs};
+#[cfg(any(test, feature = "sim"))]
+pub use self::write::die_after;
+use self::write::{crc_of, step, wipe, write_hole, write_seal};
 use crate::ack;
 use crate::control::{self, ControlState};
 use crate::durable;
+use crate::epoch;
 use crate::layout::{DATA_START, RECORD_ALIGN, RECORD_HEADER_BYTES, SEAL_BYTES, footer_offset, is_segment_length};
-use crate::lineage::{Foreign, Lineage, lineage};
+use crate::lineage::{Checkpoint, Foreign, Lineage, lineage};
 use crate::lock::LogLock;
 use crate::quarantine;
-use crate::read_error::{ReadError, RepairError};
+use crate::read_error::{ReadError, RepairError, chain};
 use crate::record::{Position, Seal, SegmentId, Seq};
 use crate::recover::{Action, ContentFact, Facts, FooterFact, HeaderFact, decide};
+use crate::regular;
 use crate::segment;
 use crate::source::{Admission, Proof, Source};
 use crate::state::segment_files;
@@ -66,7 +73,8 @@ pub struct SegmentRepair {
     pub row: &'static str,
     /// Valid records found by the walk; 0 if the segment was trusted unread.
     pub records: u64,
-    /// Holes written now: offset, bytes, first lost seq.
+    /// Its holes, if it was closed now: offset, bytes, first lost seq. Those of an attempt that was cut short are among
+    /// them.
     pub holes: Vec<HoleSpan>,
 }
 
@@ -83,10 +91,38 @@ pub struct RepairReport {
     /// (announced, first one missing). Disks or file systems that do this have lied.
     pub loss_below_durable: Option<(Seq, Seq)>,
     /// Segments that could not be repaired, and why. They stay as they are; readers wait there.
-    pub failures: Vec<RepairError>,
+    pub failures: Vec<RepairFailure>,
+}
+
+/// A segment that could not be repaired. What was there is still there.
+#[derive(Debug)]
+pub struct RepairFailure {
+    /// The segment.
+    pub segment: SegmentId,
+    /// Every reader of the log has passed it: nobody waits for it.
+    pub passed: bool,
+    /// Why.
+    pub cause: RepairError,
+}
+
+impl std::fmt::Display for RepairFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "segment {} cannot be repaired: {}", self.segment, chain(&self.cause))
+    }
 }
 
 impl RepairReport {
+    /// Failures that somebody has to look at: of segments that a reader still needs.
+    pub fn needed(&self) -> impl Iterator<Item = &RepairFailure> {
+        self.failures.iter().filter(|failure| !failure.passed)
+    }
+
+    /// Why segment `id` could not be repaired, if so.
+    #[must_use]
+    pub fn failure_of(&self, id: SegmentId) -> Option<&RepairFailure> {
+        self.failures.iter().find(|failure| failure.segment == id)
+    }
+
     /// Segments that were changed.
     #[must_use]
     pub fn repaired(&self) -> usize {
@@ -150,8 +186,14 @@ fn repair_tails_as(
 ) -> Result<RepairReport, RepairError> {
     let mut report = RepairReport::default();
     let lineage = lineage(dir).map_err(ReadError::from)?;
-    let acked: Vec<Position> = ack::all(dir).into_iter().map(|ack| ack.position).collect();
+    let acks = ack::all(dir);
+    let acked: Vec<Position> = acks.iter().map(|ack| ack.position).collect();
+    // An ack of another copy of the log says nothing about segments here.
+    let ours = |ack: &ack::Ack| lineage.as_ref().is_some_and(|lineage| lineage.check(&Checkpoint::from(ack)).is_ok());
+    let slowest = acked.iter().map(|at| at.segment).min().filter(|_| acks.iter().all(ours));
     let control = control::read(dir);
+    // What cannot be read vouches for nothing.
+    let closed_at = epoch::read(dir).ok().flatten().and_then(|state| state.last_seq);
     let mut carry = None;
     for (index, id) in ids.iter().copied().enumerate() {
         if before.is_some_and(|before| id >= before) {
@@ -168,11 +210,16 @@ fn repair_tails_as(
             acked: acked.iter().any(|p| p.segment == id && p.offset > DATA_START),
             mode,
             control: control.as_ref(),
+            closed_at,
         };
         match job.run(&mut carry, &mut report) {
             Ok(()) => {}
             Err(err @ RepairError::Damaged { .. }) => return Err(err),
-            Err(err) => report.failures.push(err),
+            Err(cause) => report.failures.push(RepairFailure {
+                segment: id,
+                passed: slowest.is_some_and(|slowest| id < slowest),
+                cause,
+            }),
         }
     }
     Ok(report)
@@ -200,6 +247,8 @@ struct Job<'a> {
     acked: bool,
     mode: Mode,
     control: Option<&'a ControlState>,
+    /// The last record of a run that closed the log in order, if that was the last run.
+    closed_at: Option<Seq>,
 }
 
 impl Job<'_> {
@@ -276,8 +325,7 @@ impl Job<'_> {
         };
         match (action, walk) {
             (Action::RebuildFooter | Action::SealTail | Action::SealEmpty, Some(walk)) => {
-                done.holes = self.close(&mut source, walk, carry)?;
-                self.compare(&done, *carry, report);
+                done.holes = self.close(&mut source, walk, carry, report)?;
             }
             (Action::Quarantine | Action::QuarantineAndReport, _) => {
                 let to = self.quarantine(foreign.as_ref())?;
@@ -290,31 +338,48 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Writes holes, SEAL and footer. Returns the holes written now.
-    fn close(&self, source: &mut Source, walk: Walk, carry: &mut Option<Seq>) -> Result<Vec<HoleSpan>, RepairError> {
+    /// Writes holes, SEAL and footer. Returns the holes.
+    fn close(
+        &self,
+        source: &mut Source,
+        walk: Walk,
+        carry: &mut Option<Seq>,
+        report: &mut RepairReport,
+    ) -> Result<Vec<HoleSpan>, RepairError> {
         let (Some(initial), path) = (source.crc_initial(), segment::path(self.dir, self.id)) else {
             return Ok(Vec::new());
         };
         let epoch = source.epoch().unwrap_or(0);
         let segment_bytes = source.header().map_or(source.file_bytes(), |header| header.segment_bytes);
         let limit = footer_offset(segment_bytes);
-        let file = std::fs::OpenOptions::new().read(true).write(true).open(&path).map_err(|e| self.io(e))?;
+        let file = regular::open_as(OpenOptions::new().read(true).write(true), &path).map_err(|e| self.io(e))?;
         let cut = source.file_bytes() < segment_bytes;
         if cut {
-            // Somebody cut the file. Its place on disk has to come back before anything else.
-            sys::alloc::allocate(&file, segment_bytes).map_err(|e| self.io(e))?;
+            // Somebody cut the file. Its place on disk has to come back before anything else; its length only behind the
+            // SEAL, because until then it is what tells the next attempt that something was cut off.
+            sys::alloc::reserve(&file, segment_bytes).map_err(|e| self.io(e))?;
         }
         let ts = walk.last.map_or(0, |(_, ts)| ts);
         let expected =
             walk.last.map(|(seq, _)| seq.next()).or(carry.filter(|c| c.epoch() == epoch)).unwrap_or(Seq::new(epoch, 0));
+        let vouched = self.vouched(epoch, &walk);
+        let below_durable = |from: Seq, to: Option<Seq>| {
+            vouched.is_some_and(|durable| durable >= from) && to.is_none_or(|to| to >= from)
+        };
         let mut holes: Vec<HoleSpan> = walk.holes.iter().filter(|gap| !gap.written).map(|gap| gap.span).collect();
+        for hole in &mut holes {
+            hole.below_durable = below_durable(hole.from, hole.to);
+        }
         let mut seal_at = walk.end;
+        // The last record that is known to have stood behind the last one that can be read.
+        let lost_to = walk.seal.is_none().then(|| self.known_last(epoch, expected, segment_bytes, vouched)).flatten();
         if walk.seal.is_none() {
             // Bytes behind the last valid record. If the machine ran on and the commit word is
             // 0, they are an append that never returned: nothing was lost, they are wiped. In
             // any other case a record stood there: they stay, under a hole.
             let same_boot = source.header().is_some_and(|h| h.boot_id == self.boot_id && self.boot_id != [0; 16]);
-            let lost = walk.committed_noise || cut || (walk.noise_end.is_some() && !same_boot);
+            let told = walk.holes.last().is_some_and(|gap| gap.written && gap.span.offset + gap.span.bytes == walk.end);
+            let lost = walk.committed_noise || (cut && !told) || (walk.noise_end.is_some() && !same_boot);
             let noise_end = walk.noise_end.unwrap_or(walk.end);
             if lost {
                 let room = limit.saturating_sub(SEAL_BYTES).saturating_sub(walk.end);
@@ -327,7 +392,8 @@ impl Job<'_> {
                     return Err(RepairError::Damaged { path, offset: walk.end });
                 }
                 if bytes >= RECORD_HEADER_BYTES as u64 {
-                    holes.push(HoleSpan { offset: walk.end, bytes, from: expected, to: None });
+                    let below_durable = below_durable(expected, lost_to);
+                    holes.push(HoleSpan { offset: walk.end, bytes, from: expected, to: lost_to, below_durable });
                     seal_at += bytes;
                 }
             }
@@ -348,13 +414,18 @@ impl Job<'_> {
                     by_recovery: true,
                     // Without a later segment none is promised.
                     clean_end: self.later_ids.is_empty(),
+                    below_durable: lost_to.is_some() && below_durable(expected, lost_to),
                 };
-                write_seal(&file, initial, ts, expected, seal_at, &seal).map_err(|e| self.io(e))?;
-                (seal, seal_at + SEAL_BYTES, expected, ts)
+                let seq = lost_to.map_or(expected, Seq::next);
+                write_seal(&file, initial, ts, seq, seal_at, &seal).map_err(|e| self.io(e))?;
+                (seal, seal_at + SEAL_BYTES, seq, ts)
             }
         };
+        if cut {
+            step().and_then(|()| sys::alloc::allocate(&file, segment_bytes)).map_err(|e| self.io(e))?;
+        }
         self.wipe_noise(source, &file, end, limit)?;
-        file.sync_data().map_err(|e| self.io(e))?;
+        step().and_then(|()| file.sync_data()).map_err(|e| self.io(e))?;
 
         let mut all: Vec<HoleSpan> =
             walk.holes.iter().filter(|gap| gap.written).map(|gap| gap.span).chain(holes.iter().copied()).collect();
@@ -373,11 +444,35 @@ impl Job<'_> {
             data_crc: crc_of(&file, DATA_START, end).map_err(|e| self.io(e))?,
         });
         let bytes = footer.encode(segment_bytes).ok_or(RepairError::NoRoom { path, offset: limit })?;
-        file.write_all_at(&bytes, limit).map_err(|e| self.io(e))?;
+        step().and_then(|()| file.write_all_at(&bytes, limit)).map_err(|e| self.io(e))?;
         self.wipe_noise(source, &file, limit + bytes.len() as u64, segment_bytes)?;
         file.sync_data().map_err(|e| self.io(e))?;
-        *carry = Some(if seal.by_recovery { expected } else { seal_seq.next() });
-        Ok(holes)
+        *carry = Some(if seal.by_recovery { seal_seq } else { seal_seq.next() });
+        let cut_off = (walk.cut.map(|cut| cut.from)).or(lost_to.map(|_| expected)).filter(|_| seal.below_durable);
+        let missing = all.iter().filter(|hole| hole.below_durable).map(|hole| hole.from).chain(cut_off).min();
+        if let (Some(durable), Some(missing)) = (vouched, missing)
+            && report.loss_below_durable.is_none()
+        {
+            report.loss_below_durable = Some((durable, missing));
+        }
+        Ok(all)
+    }
+
+    /// The last record of `epoch` that somebody said was on disk: the writer on its page, a SYNC record, an orderly end.
+    fn vouched(&self, epoch: u32, walk: &Walk) -> Option<Seq> {
+        let page = self.control.and_then(|c| c.durable_of(epoch));
+        let found = [page, walk.durable, self.closed_at];
+        found.into_iter().flatten().filter(|seq| seq.epoch() == epoch).max()
+    }
+
+    /// The last record of `epoch` that is known to have been appended, if that is `expected` or one behind it and no
+    /// later segment tells. The writer's page is a hint: what cannot have fitted is not believed.
+    fn known_last(&self, epoch: u32, expected: Seq, segment_bytes: u64, vouched: Option<Seq>) -> Option<Seq> {
+        let committed = self.control.and_then(|c| c.committed_of(epoch));
+        let last = committed.max(vouched).filter(|last| *last >= expected)?;
+        let segments = self.later_ids.first().map_or(1, |next| next.0.saturating_sub(self.id.0)).max(1);
+        let most = (segment_bytes / RECORD_HEADER_BYTES as u64).saturating_mul(segments);
+        (last.0 - expected.0 < most && self.ends(epoch)).then_some(last)
     }
 
     /// Unused bytes are zero; writes only if some are not.
@@ -388,32 +483,15 @@ impl Job<'_> {
         }
     }
 
-    /// Was anything lost that the writer had announced as durable?
-    fn compare(&self, done: &SegmentRepair, carry: Option<Seq>, report: &mut RepairReport) {
-        let missing = done
-            .holes
-            .iter()
-            .map(|hole| hole.from)
-            .chain(carry.filter(|end| done.action == Action::SealTail && self.ends(end.epoch())))
-            .min();
-        if let Some(missing) = missing
-            && let Some(announced) = self.control.and_then(|c| c.durable_of(missing.epoch()))
-            && missing <= announced
-            && report.loss_below_durable.is_none()
-        {
-            report.loss_below_durable = Some((announced, missing));
-        }
-    }
-
-    /// Whether no later segment has records of this epoch.
+    /// Whether no later segment can have records of this epoch. One that cannot be read may.
     fn ends(&self, epoch: u32) -> bool {
-        !self.later_ids.iter().any(|id| {
-            Source::open(self.dir, *id, 4096).ok().flatten().is_some_and(|mut source| {
-                matches!(
-                    source.admit(),
-                    Ok(Admission::Identified { epoch: Some(other), .. }) if other == epoch
-                ) && source.commit_word(DATA_START).is_ok_and(|word| word != 0)
-            })
+        !self.later_ids.iter().any(|id| match Source::open(self.dir, *id, 4096) {
+            Ok(None) => false,
+            Ok(Some(mut source)) => match source.admit() {
+                Ok(Admission::Identified { epoch: Some(other), .. }) if other != epoch => false,
+                _ => has_content(self.dir, *id),
+            },
+            Err(_) => true,
         })
     }
 

@@ -15,8 +15,8 @@ use crate::durable;
 use crate::header::SegmentHeader;
 use crate::incarnation::Incarnation;
 use crate::layout::{BLOCK_BYTES, footer_offset, is_segment_length};
-use crate::lineage;
-use crate::read_error::{ReadError, RepairError};
+use crate::lineage::{self, Lineage};
+use crate::read_error::{ReadError, RepairError, chain};
 use crate::record::{ClockPair, SegmentId};
 use crate::repair::{RepairReport, repair};
 use crate::segment;
@@ -67,13 +67,27 @@ pub fn salvage_log(shelf: &Shelf, out: &Path) -> Result<(Vec<Salvaged>, RepairRe
     let lineage = lineage::of_shelf(shelf).map_err(ReadError::from)?;
     let mut list = Vec::new();
     for id in shelf.ids()? {
-        let Some(mut source) = shelf.open_own(id, CHUNK_BYTES, lineage.as_ref())? else { continue };
-        match lineage.as_ref().map_or(Ok(None), |lineage| lineage.foreign(&mut source))? {
-            None => list.push(copy(source, out)?),
-            Some(why) => {
-                let (source, faults) = (source.path().to_path_buf(), vec![format!("it is left out: {why}")]);
-                list.push(Salvaged { id, source, faults, written: false });
-            }
+        let salvaged =
+            shelf.open_own(id, CHUNK_BYTES, lineage.as_ref()).map_err(SalvageError::from).and_then(|source| {
+                let Some(mut source) = source else { return Ok(None) };
+                match lineage.as_ref().map_or(Ok(None), |lineage| lineage.foreign(&mut source))? {
+                    None => copy(source, out, lineage.as_ref()).map(Some),
+                    Some(why) => {
+                        let (source, faults) = (source.path().to_path_buf(), vec![format!("it is left out: {why}")]);
+                        Ok(Some(Salvaged { id, source, faults, written: false }))
+                    }
+                }
+            });
+        match salvaged {
+            Ok(salvaged) => list.extend(salvaged),
+            // The others can still be saved.
+            Err(SalvageError::Read(error)) if error.is_unreachable() => list.push(Salvaged {
+                id,
+                source: shelf.place(id),
+                faults: vec![format!("it cannot be reached: {}", chain(&error))],
+                written: false,
+            }),
+            Err(error) => return Err(error),
         }
     }
     Ok((list, repair(out)?))
@@ -88,7 +102,7 @@ pub fn salvage_file(file: &Path, out: &Path) -> Result<(Vec<Salvaged>, RepairRep
     let id = crate::read::id_of_file(file)?;
     let source =
         Source::open_path(file, id, CHUNK_BYTES)?.ok_or_else(|| ReadError::NotASegment { path: file.to_path_buf() })?;
-    let done = copy(source, out)?;
+    let done = copy(source, out, None)?;
     if !done.written {
         return Err(ReadError::NotASegment { path: file.to_path_buf() }.into());
     }
@@ -104,7 +118,7 @@ fn fresh(out: &Path) -> Result<(), SalvageError> {
     }
 }
 
-fn copy(mut source: Source, out: &Path) -> Result<Salvaged, SalvageError> {
+fn copy(mut source: Source, out: &Path, lineage: Option<&Lineage>) -> Result<Salvaged, SalvageError> {
     let id = source.id();
     let report = verify_file(source.path(), true)?;
     let faults: Vec<String> = report.faults.iter().map(|f| format!("at byte {}: {}", f.offset, f.what)).collect();
@@ -138,8 +152,8 @@ fn copy(mut source: Source, out: &Path) -> Result<Salvaged, SalvageError> {
             log_uuid: footer.log_uuid,
             segment: id,
             epoch: footer.epoch,
-            // The footer does not know it.
-            incarnation: Incarnation::VERSION_1,
+            // The footer does not know it; the segments beside it may.
+            incarnation: lineage.and_then(|l| l.incarnation_of(footer.epoch)).unwrap_or(Incarnation::VERSION_1),
             // Any salt with this start value will do: the checksums know no more of it.
             salt: u64::from(footer.crc_initial),
             segment_bytes,

@@ -13,7 +13,7 @@ use crate::read_error::{ReadError, StateError};
 use crate::record::SegmentId;
 use crate::segment;
 use crate::source::Source;
-use crate::state::{SegmentInfo, io_error, names, segment_info, told};
+use crate::state::{SegmentInfo, io_error, listed, names, told};
 
 /// The places of one log's segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,30 +72,40 @@ impl Shelf {
         lineage::of_shelf(self)
     }
 
-    /// Every segment, oldest first, by header and footer; those that are not the log's too, and they say so.
+    /// Every segment, oldest first, by header and footer; those that are not the log's too, and they say so. One that
+    /// cannot be opened or read is listed as [`SegmentState::Unreachable`](crate::SegmentState::Unreachable).
     ///
     /// # Errors
-    /// [`StateError`] when a directory or a file cannot be read, or a file is of a newer version.
+    /// [`StateError`] when a directory cannot be read, or a file is of a newer version.
     pub fn list(&self) -> Result<Vec<SegmentInfo>, StateError> {
         let lineage = told(self)?;
         let mut list = Vec::new();
         for id in self.ids()? {
             // A file that went away meanwhile was retired.
-            if let Some(source) = self.open_own(id, crate::layout::DATA_START as usize, lineage.as_ref())? {
-                list.push(segment_info(source, lineage.as_ref())?);
-            }
+            let opened = self.open_own(id, crate::layout::DATA_START as usize, lineage.as_ref());
+            list.extend(listed(id, &self.place(id), opened, lineage.as_ref())?);
         }
         Ok(list)
     }
 
     /// Opens a segment where it is found first; `None` if it is nowhere.
     pub(crate) fn open(&self, id: SegmentId, chunk_bytes: usize) -> Result<Option<Source>, ReadError> {
+        let mut failed = None;
         for path in self.places(id) {
-            if let Some(source) = Source::open_path(&path, id, chunk_bytes)? {
-                return Ok(Some(source));
+            match Source::open_path(&path, id, chunk_bytes) {
+                Ok(None) => {}
+                Ok(source) => return Ok(source),
+                // Its other form may do; else this is why it cannot be read.
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        Ok(None)
+        failed.map_or(Ok(None), Err)
+    }
+
+    /// The name under which there is something, for a message.
+    pub(crate) fn place(&self, id: SegmentId) -> PathBuf {
+        let there = |path: &PathBuf| path.symlink_metadata().is_ok();
+        self.places(id).find(there).unwrap_or_else(|| segment::path(&self.dir, id))
     }
 
     /// As [`Shelf::open`], but a file that is not of the log of `lineage` does not hide one that is. If there is none
@@ -106,18 +116,22 @@ impl Shelf {
         chunk_bytes: usize,
         lineage: Option<&Lineage>,
     ) -> Result<Option<Source>, ReadError> {
-        let mut first = None;
+        let (mut first, mut failed) = (None, None);
         for path in self.places(id) {
-            let Some(mut source) = Source::open_path(&path, id, chunk_bytes)? else { continue };
-            if let Some(lineage) = lineage
-                && lineage.foreign(&mut source)?.is_some()
-            {
-                first = first.or(Some(source));
-                continue;
+            let opened = Source::open_path(&path, id, chunk_bytes).and_then(|source| {
+                let Some(mut source) = source else { return Ok(None) };
+                let foreign = lineage.map_or(Ok(None), |lineage| lineage.foreign(&mut source))?;
+                Ok(Some((source, foreign.is_some())))
+            });
+            match opened {
+                Ok(None) => {}
+                Ok(Some((source, false))) => return Ok(Some(source)),
+                Ok(Some((source, true))) => first = first.or(Some(source)),
+                // Its other form may do; else this is why it cannot be read.
+                Err(error) => failed = failed.or(Some(error)),
             }
-            return Ok(Some(source));
         }
-        Ok(first)
+        failed.map_or(Ok(first), Err)
     }
 
     /// Where the file of a segment may lie, in order of preference.

@@ -19,6 +19,8 @@ use crate::storage::{Storage, StorageFile};
 
 /// First eight bytes of a slot.
 pub const SLOT_MAGIC: [u8; 8] = *b"TDSLOT\r\n";
+/// Longest file that is read as one: two slots, and room to tell a longer one from damage.
+pub(crate) const SLOT_FILE_BYTES_MAX: u64 = 16 * BLOCK_BYTES;
 /// Magic 8, version u16, reserved u16, body length u32, generation u64, CRC u32, reserved u32.
 pub const SLOT_PRELUDE_BYTES: usize = 32;
 /// Longest body, in bytes.
@@ -125,6 +127,33 @@ fn judge(block: &[u8], newest: u16) -> Judged {
     }
     let generation = u64::from(word(16)) | u64::from(word(20)) << 32;
     Judged::Valid(Slot { generation, version, body: body.to_vec() })
+}
+
+/// What one of the two slots of a state file holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SlotState {
+    /// Nothing was ever stored there.
+    Empty,
+    /// A value.
+    Valid(Slot),
+    /// A value of a version this program does not know.
+    Newer(u16),
+    /// Something that is no slot, or only a part of one.
+    Damaged,
+}
+
+/// Looks at both slots in the bytes of a state file. `newest` is the newest version of its body that the caller reads.
+#[must_use]
+pub fn inspect(newest: u16, bytes: &[u8]) -> [SlotState; 2] {
+    [0, BLOCK_BYTES as usize].map(|at| {
+        let end = bytes.len().min(at + BLOCK_BYTES as usize);
+        match bytes.get(at..end).filter(|block| !block.is_empty()).map(|block| judge(block, newest)) {
+            None | Some(Judged::Empty) => SlotState::Empty,
+            Some(Judged::Valid(slot)) => SlotState::Valid(slot),
+            Some(Judged::Newer(version)) => SlotState::Newer(version),
+            Some(Judged::Damaged) => SlotState::Damaged,
+        }
+    })
 }
 
 fn encode(slot: &Slot) -> Option<Vec<u8>> {

@@ -121,6 +121,11 @@ impl Source {
         self.identity.as_ref().map_or(0, |identity| identity.data_limit.min(self.file_bytes))
     }
 
+    /// Whether the file is shorter than its header says.
+    pub fn is_cut(&self) -> bool {
+        self.header.as_ref().is_some_and(|header| self.file_bytes < header.segment_bytes)
+    }
+
     pub fn epoch(&self) -> Option<u32> {
         self.identity.as_ref().and_then(|identity| identity.epoch)
     }

@@ -13,7 +13,7 @@ use crate::incarnation::{Incarnation, Run};
 use crate::layout::{ACKS_DIR, DATA_START, QUARANTINE_DIR};
 use crate::lineage::{self, Foreign, Lineage, LineageError};
 use crate::lock::{LockHolder, LogLock, Role};
-use crate::read_error::{AckError, StateError};
+use crate::read_error::{AckError, ReadError, StateError, chain};
 use crate::record::{Position, SegmentId, Seq};
 use crate::segment;
 use crate::shelf::Shelf;
@@ -31,6 +31,9 @@ pub enum SegmentState {
     Sealed,
     /// Neither header nor footer nor records say how to read it, or it is not what its name says.
     Unreadable,
+    /// Its file cannot be opened or read: a link to a disk that is not there, a FIFO, no right to read it, a failing
+    /// disk. Nothing is known of its content; see [`SegmentInfo::unreachable`].
+    Unreachable,
 }
 
 impl SegmentState {
@@ -42,6 +45,7 @@ impl SegmentState {
             SegmentState::Open => "open",
             SegmentState::Sealed => "sealed",
             SegmentState::Unreadable => "damaged",
+            SegmentState::Unreachable => "unreachable",
         }
     }
 }
@@ -74,6 +78,8 @@ pub struct SegmentInfo {
     pub sealed: bool,
     /// The footer's summary.
     pub footer: Option<FooterSummary>,
+    /// Why its file cannot be read, with [`SegmentState::Unreachable`]: it may be whole and come back.
+    pub unreachable: Option<String>,
 }
 
 impl SegmentInfo {
@@ -95,10 +101,29 @@ impl SegmentInfo {
         self.footer.as_ref().and_then(|footer| footer.last_seq)
     }
 
-    /// Nothing says how to read it.
+    /// Nothing says how to read it, or it cannot be reached.
     #[must_use]
     pub fn unreadable(&self) -> bool {
-        self.state == SegmentState::Unreadable
+        matches!(self.state, SegmentState::Unreadable | SegmentState::Unreachable)
+    }
+
+    /// One of which nothing is known yet.
+    fn unknown(id: SegmentId, path: &Path) -> SegmentInfo {
+        SegmentInfo {
+            id,
+            path: path.to_path_buf(),
+            spilled: None,
+            bytes: 0,
+            archived: false,
+            log_uuid: None,
+            epoch: None,
+            incarnation: None,
+            foreign: None,
+            state: SegmentState::Unreadable,
+            sealed: false,
+            footer: None,
+            unreachable: None,
+        }
     }
 }
 
@@ -185,16 +210,18 @@ pub fn is_log_dir(dir: &Path) -> bool {
 /// archived ones too. Those that are not the log's are listed too, and say so; where nobody can tell whose log it is
 /// ([`crate::lineage()`] fails), only a wrong name does.
 ///
+/// A file that cannot be opened or read is listed as [`SegmentState::Unreachable`]: whether it matters depends on who
+/// needs it.
+///
 /// # Errors
-/// [`StateError`] when the directory or a file cannot be read, or a file is of a newer version.
+/// [`StateError`] when the directory cannot be read, or a file is of a newer version.
 pub fn list_segments(dir: &Path) -> Result<Vec<SegmentInfo>, StateError> {
     let lineage = told(&Shelf::new(dir))?;
     let mut list = Vec::new();
     for id in segment_files(dir)? {
         // A file that went away meanwhile was retired.
-        if let Some(source) = Source::open(dir, id, DATA_START as usize)? {
-            list.push(segment_info(source, lineage.as_ref())?);
-        }
+        let opened = Source::open(dir, id, DATA_START as usize);
+        list.extend(listed(id, &segment::path(dir, id), opened, lineage.as_ref())?);
     }
     Ok(list)
 }
@@ -208,21 +235,32 @@ pub(crate) fn told(shelf: &Shelf) -> Result<Option<Lineage>, StateError> {
     }
 }
 
+/// One line of a listing: what an opened segment says of itself, or why it cannot be reached.
+pub(crate) fn listed(
+    id: SegmentId,
+    path: &Path,
+    opened: Result<Option<Source>, ReadError>,
+    lineage: Option<&Lineage>,
+) -> Result<Option<SegmentInfo>, StateError> {
+    let info = match opened.and_then(|source| source.map(|source| segment_info(source, lineage)).transpose()) {
+        Err(error) if error.is_unreachable() => Some(SegmentInfo {
+            spilled: spill::behind(path),
+            state: SegmentState::Unreachable,
+            unreachable: Some(chain(&error)),
+            ..SegmentInfo::unknown(id, path)
+        }),
+        info => info?,
+    };
+    Ok(info)
+}
+
 /// What header and footer of an open segment say.
-pub(crate) fn segment_info(mut source: Source, lineage: Option<&Lineage>) -> Result<SegmentInfo, StateError> {
+fn segment_info(mut source: Source, lineage: Option<&Lineage>) -> Result<SegmentInfo, StateError> {
     let mut info = SegmentInfo {
-        id: source.id(),
-        path: source.path().to_path_buf(),
         spilled: spill::behind(source.path()),
         bytes: source.stored_bytes(),
         archived: source.is_archived(),
-        log_uuid: None,
-        epoch: None,
-        incarnation: None,
-        foreign: None,
-        state: SegmentState::Unreadable,
-        sealed: false,
-        footer: None,
+        ..SegmentInfo::unknown(source.id(), source.path())
     };
     match source.admit()? {
         Admission::Identified { log_uuid, epoch, incarnation } => {

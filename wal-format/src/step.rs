@@ -78,6 +78,9 @@ pub struct LostRange {
     pub bytes: u64,
     /// Why.
     pub reason: LossReason,
+    /// Somebody had vouched that these records were on disk: the disk or its file system lied, or something damaged
+    /// them since.
+    pub below_durable: bool,
 }
 
 impl LostRange {
@@ -110,7 +113,8 @@ impl fmt::Display for LostRange {
                 write!(f, " to {last}")?;
             }
         }
-        f.write_str(")")
+        f.write_str(")")?;
+        if self.below_durable { f.write_str("; they were known to be on disk") } else { Ok(()) }
     }
 }
 
@@ -129,6 +133,8 @@ pub enum LossReason {
     ArchiveFrame,
     /// A segment whose header cannot be read or names another log, or one in `quarantine/`.
     Unreadable,
+    /// A segment whose file could not be opened or read when a reader that waits for nothing came by: it may come back.
+    Unreachable,
 }
 
 impl LossReason {
@@ -142,6 +148,7 @@ impl LossReason {
             LossReason::MissingSegment => "missing_segment",
             LossReason::ArchiveFrame => "archive_frame",
             LossReason::Unreadable => "unreadable",
+            LossReason::Unreachable => "unreachable",
         }
     }
 }

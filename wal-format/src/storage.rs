@@ -15,6 +15,7 @@ use crate::durable;
 use crate::error::LockError;
 use crate::lock::LogLock;
 use crate::record::ClockPair;
+use crate::regular;
 use crate::sys::{Window, alloc};
 
 /// One name in a directory.
@@ -207,12 +208,12 @@ impl Storage for OsStorage {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn StorageFile>> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let file = regular::open_as(OpenOptions::new().read(true).write(true), path)?;
         Ok(Arc::new(OsFile(file)))
     }
 
     fn open_or_create(&self, path: &Path) -> io::Result<Arc<dyn StorageFile>> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file = regular::open_as(OpenOptions::new().read(true).write(true).create(true).truncate(false), path)?;
         Ok(Arc::new(OsFile(file)))
     }
 

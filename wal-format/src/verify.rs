@@ -4,10 +4,12 @@
 //! what was announced as durable. Nothing is written, no lock is taken; a live log verifies
 //! beside its writer, whose last segment simply has no end yet.
 
+mod files;
 mod judge;
 
 use std::path::{Path, PathBuf};
 
+pub use self::files::{Ends, FileReport, verify_files};
 use self::judge::{below_durable, judge};
 use crate::archive::ArchiveFault;
 use crate::control;
@@ -15,7 +17,7 @@ use crate::footer::FooterSummary;
 use crate::layout::DATA_START;
 use crate::lineage::{Foreign, Lineage};
 use crate::read::id_of_file;
-use crate::read_error::{ReadError, RepairError};
+use crate::read_error::{ReadError, RepairError, chain};
 use crate::record::{SegmentId, Seq};
 use crate::repair::Mode;
 use crate::shelf::Shelf;
@@ -71,6 +73,20 @@ pub struct SegmentReport {
 }
 
 impl SegmentReport {
+    /// One of a segment of which nothing is known yet.
+    fn of(id: SegmentId, path: &Path) -> SegmentReport {
+        SegmentReport {
+            id,
+            path: path.to_path_buf(),
+            state: SegmentState::Unreadable,
+            records: 0,
+            first_seq: None,
+            last_seq: None,
+            end_offset: 0,
+            faults: Vec::new(),
+        }
+    }
+
     fn fault(&mut self, severity: Severity, offset: u64, what: impl Into<String>) {
         self.faults.push(Fault { severity, offset, what: what.into() });
     }
@@ -87,18 +103,20 @@ impl SegmentReport {
 ///
 /// # Errors
 /// As [`verify_shelf`].
-pub fn verify_log(dir: &Path, deep: bool, each: impl FnMut(SegmentReport)) -> Result<(), ReadError> {
+pub fn verify_log(dir: &Path, deep: bool, each: impl FnMut(SegmentReport)) -> Result<Ends, ReadError> {
     verify_shelf(&Shelf::new(dir), deep, each)
 }
 
-/// Verifies the log on `shelf`, oldest segment first; `each` gets every report as it is ready.
+/// Verifies the log on `shelf`, oldest segment first; `each` gets every report as it is ready. Returns what the files
+/// beside the segments are to be held against ([`verify_files`]).
 ///
 /// `deep` also reads what has not been written yet (it must be zero) and compares the footers'
 /// whole-data checksums and counts.
 ///
 /// # Errors
-/// [`ReadError`] when the directory or a file cannot be read, or a file is of a newer version.
-pub fn verify_shelf(shelf: &Shelf, deep: bool, mut each: impl FnMut(SegmentReport)) -> Result<(), ReadError> {
+/// [`ReadError`] when the directory cannot be read, or a file is of a newer version. A file that cannot be reached is a
+/// fault of its segment.
+pub fn verify_shelf(shelf: &Shelf, deep: bool, mut each: impl FnMut(SegmentReport)) -> Result<Ends, ReadError> {
     let mut before = Before { lineage: told(shelf)?, ..Before::default() };
     // The last segment, if it had no proven end when it was looked at, and what came before it.
     // Beside a live writer that end may be there by now: if the next segment turns out to have
@@ -134,7 +152,8 @@ pub fn verify_shelf(shelf: &Shelf, deep: bool, mut each: impl FnMut(SegmentRepor
     if let Some((open, _)) = held {
         each(open);
     }
-    Ok(())
+    let segment = shelf.ids()?.last().copied();
+    Ok(Ends { log_uuid: before.lineage.as_ref().map(Lineage::log_uuid), segment, next_seq: before.expected })
 }
 
 fn verify_segment(
@@ -143,9 +162,18 @@ fn verify_segment(
     deep: bool,
     before: &mut Before,
 ) -> Result<Option<SegmentReport>, ReadError> {
-    match shelf.open_own(id, CHUNK_BYTES, before.lineage.as_ref())? {
-        Some(source) => verify(source, deep, before, control::read(shelf.dir()).as_ref()).map(Some),
-        None => Ok(None),
+    let control = control::read(shelf.dir());
+    let verified = shelf
+        .open_own(id, CHUNK_BYTES, before.lineage.as_ref())
+        .and_then(|source| source.map(|source| verify(source, deep, before, control.as_ref())).transpose());
+    match verified {
+        Err(error) if error.is_unreachable() => {
+            let mut report = SegmentReport::of(id, &shelf.place(id));
+            report.state = SegmentState::Unreachable;
+            report.fault(Severity::Unreadable, 0, format!("it cannot be reached: {}", chain(&error)));
+            Ok(Some(report))
+        }
+        verified => verified,
     }
 }
 
@@ -175,16 +203,7 @@ fn verify(
     before: &mut Before,
     control: Option<&control::ControlState>,
 ) -> Result<SegmentReport, ReadError> {
-    let mut report = SegmentReport {
-        id: source.id(),
-        path: source.path().to_path_buf(),
-        state: SegmentState::Unreadable,
-        records: 0,
-        first_seq: None,
-        last_seq: None,
-        end_offset: 0,
-        faults: Vec::new(),
-    };
+    let mut report = SegmentReport::of(source.id(), source.path());
     for fault in source.archive_faults()? {
         let offset = match &fault {
             ArchiveFault::Frame { from, .. } => *from,

@@ -4,9 +4,11 @@
 //! Read-only. Recovery walks a segment before it writes to it, `verify` walks it to judge it.
 
 use crate::footer::{FooterSummary, HoleEntry, IndexEntry, KindCount, SealedBy};
-use crate::layout::{DATA_START, FOOTER_HOLES_MAX, INDEX_STRIDE_BYTES, RECORD_HEADER_BYTES, SEAL_PAYLOAD_BYTES};
+use crate::layout::{
+    DATA_START, FOOTER_HOLES_MAX, INDEX_STRIDE_BYTES, RECORD_HEADER_BYTES, SEAL_PAYLOAD_BYTES, SEGMENT_BYTES_MAX,
+};
 use crate::read_error::{ReadError, RepairError};
-use crate::record::{Kind, Seal, SegmentId, Seq};
+use crate::record::{Kind, Seal, SegmentId, Seq, flags};
 use crate::repair::Mode;
 use crate::source::{Check, RecordInfo, Source};
 
@@ -24,6 +26,8 @@ pub struct HoleSpan {
     pub from: Seq,
     /// The last lost seq, if a record after the damage tells; below `from` if none is lost.
     pub to: Option<Seq>,
+    /// Somebody had vouched that what is lost here was on disk.
+    pub below_durable: bool,
 }
 
 /// One damaged range of a walk.
@@ -50,6 +54,8 @@ pub(crate) struct Walk {
     pub end: u64,
     /// A SEAL stands at `end` (before it was counted): its content, total length, seq and receive time.
     pub seal: Option<(Seal, u64, Seq, u64)>,
+    /// Records that the SEAL of recovery says stood between the last one and it, without a trace in between.
+    pub cut: Option<HoleSpan>,
     /// First byte after the last one that is not zero, if any stands behind `end`.
     pub noise_end: Option<u64>,
     /// The highest seq that a SYNC record calls durable.
@@ -76,14 +82,15 @@ pub(crate) fn walk(source: &mut Source, carry: Option<Seq>, mode: Mode) -> Resul
         };
         if let Some(info) = found {
             if info.kind_raw == Kind::Hole as u8 {
-                walk.gap(at, info.total_bytes, expected, true);
+                let below_durable = info.flags & flags::BELOW_DURABLE != 0;
+                walk.gap(
+                    HoleSpan { offset: at, bytes: info.total_bytes, from: expected, to: None, below_durable },
+                    true,
+                );
             } else {
-                if let Some(open) = walk.holes.last_mut()
-                    && open.span.to.is_none()
-                {
-                    open.span.to = Some(Seq(info.seq.0.saturating_sub(1)));
-                }
-                if let Some(seal) = source.seal(at, &info) {
+                let seal = source.seal(at, &info);
+                walk.ends_before(at, info.seq, expected, seal.as_ref());
+                if let Some(seal) = seal {
                     walk.end = at;
                     walk.seal = Some((seal, info.total_bytes, info.seq, info.ts_recv_ns));
                     return Ok(walk);
@@ -115,7 +122,8 @@ pub(crate) fn walk(source: &mut Source, carry: Option<Seq>, mode: Mode) -> Resul
                 if mode == Mode::Strict {
                     return Err(RepairError::Damaged { path: source.path().to_path_buf(), offset: at });
                 }
-                walk.gap(at, island - at, expected, false);
+                let span = HoleSpan { offset: at, bytes: island - at, from: expected, to: None, below_durable: false };
+                walk.gap(span, false);
                 at = island;
             }
             _ => {
@@ -130,7 +138,8 @@ pub(crate) fn walk(source: &mut Source, carry: Option<Seq>, mode: Mode) -> Resul
 
 /// First byte after the last one in `from..to` that is not zero; `None` if all are.
 pub(crate) fn last_byte(source: &Source, from: u64, to: u64) -> Result<Option<u64>, ReadError> {
-    let to = to.min(source.file_bytes());
+    // What lies behind the longest segment is none of its bytes: a file of any length costs no more than that.
+    let to = to.min(source.file_bytes()).min(SEGMENT_BYTES_MAX);
     let mut buffer = vec![0; 256 * 1024];
     let mut end = to;
     while end > from {
@@ -149,17 +158,39 @@ pub(crate) fn last_byte(source: &Source, from: u64, to: u64) -> Result<Option<u6
 }
 
 impl Walk {
-    fn gap(&mut self, offset: u64, bytes: u64, from: Seq, written: bool) {
+    fn gap(&mut self, span: HoleSpan, written: bool) {
         // Chained HOLE records are one hole.
         if let Some(last) = self.holes.last_mut()
             && last.written == written
-            && last.span.offset + last.span.bytes == offset
-            && last.span.from == from
+            && last.span.offset + last.span.bytes == span.offset
+            && last.span.from == span.from
         {
-            last.span.bytes += bytes;
+            last.span.bytes += span.bytes;
+            last.span.below_durable |= span.below_durable;
             return;
         }
-        self.holes.push(Gap { span: HoleSpan { offset, bytes, from, to: None }, written });
+        self.holes.push(Gap { span, written });
+    }
+
+    /// The record `seq` tells where a loss before it ends. The SEAL of recovery only does where its number is not the
+    /// one expected: then it is the one behind the last record that is known to have stood there.
+    fn ends_before(&mut self, at: u64, seq: Seq, expected: Seq, seal: Option<&Seal>) {
+        let by_recovery = seal.is_some_and(|seal| seal.by_recovery);
+        let below_durable = seal.is_some_and(|seal| seal.below_durable);
+        if by_recovery && seq <= expected {
+            return;
+        }
+        let to = Some(Seq(seq.0.saturating_sub(1)));
+        let mut open = false;
+        // Holes of several pieces, some written and some not, begin with the same number.
+        for gap in self.holes.iter_mut().rev().take_while(|gap| gap.span.to.is_none()) {
+            gap.span.to = to;
+            gap.span.below_durable |= below_durable;
+            open = true;
+        }
+        if by_recovery && !open {
+            self.cut = Some(HoleSpan { offset: at, bytes: 0, from: expected, to, below_durable });
+        }
     }
 
     fn count(&mut self, at: u64, info: &RecordInfo) {

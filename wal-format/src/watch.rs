@@ -40,7 +40,12 @@ struct Listing {
     settled: bool,
     /// Segments from `from` on, ascending, up to the first one that had a record.
     ahead: Vec<Source>,
+    /// The lowest one among them that cannot be opened or read. Nothing in the stamp tells when it can.
+    unreachable: Option<(SegmentId, ReadError)>,
 }
+
+/// Segments up to the first one with a record, and the lowest one that could not be opened or read.
+type Listed = (Vec<Source>, Option<(SegmentId, ReadError)>);
 
 /// What lies ahead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +54,9 @@ pub(crate) struct Ahead {
     pub unused: Option<SegmentId>,
     /// The lowest segment with one.
     pub used: Option<SegmentId>,
+    /// The lowest segment that cannot be opened or read, if it comes before `used`. Whether it has records is not
+    /// known.
+    pub unreachable: Option<SegmentId>,
 }
 
 impl Watch {
@@ -58,23 +66,29 @@ impl Watch {
         let now = Instant::now();
         let known = self.listing.take().filter(|old| old.from == from && old.stamp == stamp);
         self.listing = Some(match known {
-            Some(old) if old.settled => old,
+            Some(old) if old.settled && old.unreachable.is_none() => old,
             // The names are read once more after the grain has passed; from then on any change
             // gives another stamp.
             Some(old) => {
-                let ahead = self.list(shelf, from, lineage)?;
-                Listing { settled: now.duration_since(old.at) >= STAMP_GRAIN, ahead, ..old }
+                let (ahead, unreachable) = self.list(shelf, from, lineage)?;
+                Listing { settled: now.duration_since(old.at) >= STAMP_GRAIN, ahead, unreachable, ..old }
             }
-            None => Listing { from, stamp, at: now, settled: false, ahead: self.list(shelf, from, lineage)? },
+            None => {
+                let (ahead, unreachable) = self.list(shelf, from, lineage)?;
+                Listing { from, stamp, at: now, settled: false, ahead, unreachable }
+            }
         });
         let mut ahead = Ahead::default();
-        for source in self.listing.iter_mut().flat_map(|l| &mut l.ahead) {
+        let Some(listing) = &mut self.listing else { return Ok(ahead) };
+        for source in &mut listing.ahead {
             if used(source)? {
                 ahead.used = Some(source.id());
                 break;
             }
             ahead.unused = ahead.unused.or(Some(source.id()));
         }
+        let unreachable = listing.unreachable.as_ref().map(|(id, _)| *id);
+        ahead.unreachable = unreachable.filter(|id| ahead.used.is_none_or(|used| *id < used));
         Ok(ahead)
     }
 
@@ -88,22 +102,35 @@ impl Watch {
         std::mem::take(&mut self.foreign)
     }
 
-    fn list(&mut self, shelf: &Shelf, from: SegmentId, lineage: Option<&Lineage>) -> Result<Vec<Source>, ReadError> {
+    /// Why [`Ahead::unreachable`] cannot be read. The next look begins anew.
+    pub fn why_unreachable(&mut self) -> Option<ReadError> {
+        self.listing.take()?.unreachable.map(|(_, error)| error)
+    }
+
+    fn list(&mut self, shelf: &Shelf, from: SegmentId, lineage: Option<&Lineage>) -> Result<Listed, ReadError> {
         self.listed = true;
-        let mut ahead = Vec::new();
+        let (mut ahead, mut unreachable) = (Vec::new(), None);
         for id in shelf.ids()?.into_iter().filter(|id| *id >= from) {
-            let Some(mut source) = shelf.open_own(id, DATA_START as usize, lineage)? else { continue };
-            if let Some(why) = lineage.map_or(Ok(None), |lineage| lineage.foreign(&mut source))? {
-                self.foreign.push((source.path().to_path_buf(), why));
-                continue;
-            }
-            let used = used(&mut source)?;
-            ahead.push(source);
-            if used {
-                break;
+            let opened = shelf.open_own(id, DATA_START as usize, lineage).and_then(|source| {
+                let Some(mut source) = source else { return Ok(None) };
+                let foreign = lineage.map_or(Ok(None), |lineage| lineage.foreign(&mut source))?;
+                let used = used(&mut source)?;
+                Ok(Some((source, foreign, used)))
+            });
+            match opened {
+                Ok(None) => {}
+                Ok(Some((source, Some(why), _))) => self.foreign.push((source.path().to_path_buf(), why)),
+                Ok(Some((source, None, used))) => {
+                    ahead.push(source);
+                    if used {
+                        break;
+                    }
+                }
+                Err(error) if error.is_unreachable() => unreachable = unreachable.or(Some((id, error))),
+                Err(error) => return Err(error),
             }
         }
-        Ok(ahead)
+        Ok((ahead, unreachable))
     }
 }
 
@@ -131,7 +158,28 @@ mod tests {
     }
 
     fn ahead(unused: Option<u64>, used: Option<u64>) -> Ahead {
-        Ahead { unused: unused.map(SegmentId), used: used.map(SegmentId) }
+        Ahead { unused: unused.map(SegmentId), used: used.map(SegmentId), unreachable: None }
+    }
+
+    #[test]
+    fn a_segment_that_cannot_be_opened_is_named_until_it_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let gone = tempfile::tempdir().unwrap();
+        file(dir.path(), 4, 1);
+        std::os::unix::fs::symlink(
+            crate::segment::path(gone.path(), SegmentId(3)),
+            crate::segment::path(dir.path(), SegmentId(3)),
+        )
+        .unwrap();
+        let mut watch = Watch::default();
+        let mut look = || watch.look(&Shelf::new(dir.path()), SegmentId(1), None).unwrap();
+        for _ in 0..3 {
+            assert_eq!(look(), Ahead { unreachable: Some(SegmentId(3)), ..ahead(None, Some(4)) });
+            // Old enough for the stamp alone to be trusted: the disk that comes back does not change it.
+            std::thread::sleep(STAMP_GRAIN);
+        }
+        file(gone.path(), 3, 1);
+        assert_eq!(look(), ahead(None, Some(3)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod archive;
 mod chain;
 mod evidence;
 mod formats;
+mod obstacles;
 mod panics;
 mod parts;
 mod pressure;

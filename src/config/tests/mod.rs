@@ -17,6 +17,15 @@ fn uncommented() -> Config {
 }
 
 #[test]
+fn a_configuration_file_that_is_a_fifo_is_refused_and_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("tapedeck.toml");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    let problems = Config::load(Some(&fifo), []).unwrap_err().0;
+    assert!(problems.iter().any(|p| p.what.contains("a FIFO")), "{problems:?}");
+}
+
+#[test]
 fn the_shipped_file_is_valid_and_is_the_default() {
     let default = Config::load(None, []).unwrap();
     let again = Config::from_toml(DEFAULT_TOML).unwrap();

@@ -12,6 +12,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use wal_format::regular;
 
 /// Bytes of a line that are kept.
 const KEPT_BYTES: usize = 4 * 1024;
@@ -105,7 +106,7 @@ impl Aside {
         for (i, part) in self.parts.iter_mut().enumerate() {
             let Some(part) = part.take() else { continue };
             part.into_inner().map_err(io::IntoInnerError::into_error)?;
-            io::copy(&mut File::open(self.dir.join(format!("aside.{i:05}")))?, &mut out)?;
+            io::copy(&mut regular::open(&self.dir.join(format!("aside.{i:05}")))?, &mut out)?;
         }
         out.flush()?;
         Ok(Some(joined))

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use wal_format::regular;
 
 use super::aside::Aside;
 use super::line::{Fields, is_header};
@@ -110,7 +111,7 @@ impl<R: Row> Input<R> {
     pub(crate) fn open(file: &InputFile, index: u16) -> Result<Self, ZipError> {
         let is_csv = file.path.extension().is_some_and(|e| e == "csv");
         let source = if is_csv {
-            Source::Csv(File::open(&file.path)?)
+            Source::Csv(regular::open(&file.path)?)
         } else {
             Source::Zip(Box::new(ZipReader::open(&file.path)?))
         };

@@ -16,6 +16,8 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
+use wal_format::regular;
+
 use super::aside::Aside;
 use super::input::{FillError, Input, InputCounts, InputFile};
 use super::row::{Origin, Row};
@@ -282,7 +284,7 @@ fn merge<R: Row>(
     let mut heads = BinaryHeap::with_capacity(runs.len());
     for (i, path) in runs.iter().enumerate() {
         // 64 KiB a run: a hundred runs take 6 MiB.
-        let file = BufReader::with_capacity(64 * 1024, File::open(path)?);
+        let file = BufReader::with_capacity(64 * 1024, regular::open(path)?);
         let mut run = Run { file, row: std::marker::PhantomData };
         if let Some(row) = run.next()? {
             heads.push(Reverse(Head(row, i)));

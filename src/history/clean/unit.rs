@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
-use wal_format::durable;
+use wal_format::{durable, regular};
 
 use super::aside::Aside;
 use super::input::InputFile;
@@ -108,12 +108,12 @@ pub struct Outcome {
 /// # Errors
 /// When it cannot be read.
 pub fn digest(path: &Path) -> std::io::Result<String> {
-    Ok(hex(&hash_all(std::fs::File::open(path)?)?.0.finalize()))
+    Ok(hex(&hash_all(regular::open(path)?)?.0.finalize()))
 }
 
 /// The record of a month, if there is one that can be read.
 pub fn read_record(lake: &Path, unit: &Unit) -> Option<Record> {
-    let bytes = std::fs::read(lake.join(unit.record()?)).ok()?;
+    let bytes = regular::read(&lake.join(unit.record()?), regular::LARGE_BYTES_MAX).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
 
@@ -396,7 +396,7 @@ fn packed_s(path: &Path) -> Result<Option<i64>, zip::ZipError> {
         return Ok(None);
     }
     let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
-    Ok(zip::find(&mut std::fs::File::open(path)?, &format!("{stem}.csv"))?.packed_s)
+    Ok(zip::find(&mut regular::open(path)?, &format!("{stem}.csv"))?.packed_s)
 }
 
 fn files_span(unit: &Unit) -> i64 {

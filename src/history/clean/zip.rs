@@ -12,6 +12,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use flate2::{Decompress, FlushDecompress, Status};
+use wal_format::regular;
 
 /// Bytes read from the zip at once.
 const READ_BYTES: usize = 256 * 1024;
@@ -230,7 +231,7 @@ impl ZipReader {
     /// # Errors
     /// See [`ZipError`].
     pub fn open(path: &Path) -> Result<ZipReader, ZipError> {
-        let mut file = File::open(path)?;
+        let mut file = regular::open(path)?;
         let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
         let entry = find(&mut file, &format!("{stem}.csv"))?;
         let header = read_at(&mut file, entry.header_at, 30)?;

@@ -1,10 +1,10 @@
 //! `.CHECKSUM` files: one line `<64 hex digits of the SHA-256><two spaces><name>`, as `sha256sum` writes them.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
+use wal_format::regular;
 
 use crate::compact::hash::hash_all;
 use crate::history::trouble::{Trouble, What};
@@ -37,7 +37,7 @@ pub(super) fn hex(hash: Sha256) -> String {
 
 /// The hash of the first `n` bytes of a file; fewer when the file is shorter.
 pub(super) fn hash_prefix(path: &Path, n: u64) -> std::io::Result<(Sha256, u64)> {
-    hash_all(File::open(path)?.take(n))
+    hash_all(regular::open(path)?.take(n))
 }
 
 #[cfg(test)]

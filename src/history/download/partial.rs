@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use wal_format::durable;
+use wal_format::{durable, regular};
 
 use super::checksum::hash_prefix;
 use super::mark::{self, Left, Mark};
@@ -73,7 +73,7 @@ impl Partial {
 
 /// A new file that nobody else has, locked as long as it is open.
 fn create(path: &Path) -> io::Result<File> {
-    let file = File::options().create(true).append(true).open(path)?;
+    let file = regular::open_as(File::options().create(true).append(true), path)?;
     file.set_len(0)?;
     // Where there are no locks, what is left is copied.
     let _ = file.try_lock();
@@ -82,7 +82,7 @@ fn create(path: &Path) -> io::Result<File> {
 
 /// What an earlier attempt left, under our own name; `None` when it is gone.
 fn take_over(left: &Left, own: &Path, mark: &Mark) -> io::Result<Option<Partial>> {
-    let file = match File::options().read(true).append(true).open(&left.path) {
+    let file = match regular::open_as(File::options().read(true).append(true), &left.path) {
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };

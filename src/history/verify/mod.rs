@@ -24,6 +24,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use wal_format::regular;
 
 use super::clean::place::{Series, table};
 use super::stats::{Stats, records};
@@ -95,7 +96,8 @@ pub fn series(lake: &Path, selection: &Selection) -> Result<BTreeSet<Series>> {
                 dirs.push(path);
                 continue;
             }
-            let bytes = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+            let bytes =
+                regular::read(&path, regular::LARGE_BYTES_MAX).with_context(|| format!("read {}", path.display()))?;
             let record: super::clean::Record = serde_json::from_slice(&bytes)
                 .with_context(|| format!("{} is no record; remove it and clean again", path.display()))?;
             let names = record.inputs.iter().filter_map(|i| i.path.parse::<ArchivePath>().ok());

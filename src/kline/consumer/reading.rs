@@ -11,7 +11,7 @@ use wal_format::{Position, RecordRef, SegmentId, Step};
 use super::commit::Acks;
 use super::{BATCH_ITEMS, Consumer, log_uuid, take_place};
 use crate::compact::Mode;
-use crate::compact::tail::Tail;
+use crate::compact::tail::{Tail, Wait};
 use crate::kline::db::SavedPosition;
 use crate::kline::feed::Feed;
 use crate::kline::generator::KEPT;
@@ -278,7 +278,7 @@ impl<'a> Reading<'a> {
     /// In front of the crash tail `segment` of log `at`: whether nobody has repaired it yet.
     fn waits(&mut self, at: usize, segment: SegmentId) -> anyhow::Result<bool> {
         let Some(log) = self.logs.get_mut(at) else { return Ok(false) };
-        let Some(why) = log.tail.await_repair(segment)? else { return Ok(false) };
+        let (Wait::Going(why) | Wait::Stuck(why)) = log.tail.await_repair(segment)? else { return Ok(false) };
         self.waiting = true;
         self.consumer.show("waiting", Some(why));
         Ok(true)

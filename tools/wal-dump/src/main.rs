@@ -29,6 +29,13 @@ pub enum Exit {
     Unreadable = 4,
 }
 
+impl Exit {
+    /// What one loss makes of a log.
+    fn of(lost: &wal_format::LostRange) -> Exit {
+        if lost.below_durable { Exit::LossBelowDurable } else { Exit::Holes }
+    }
+}
+
 /// Looks into Tapedeck logs: live, copied, archived or damaged. Writes nothing unless `salvage --out` says where.
 ///
 /// Exit codes: 0 clean, 1 torn tail only, 2 holes, 3 loss below durable, 4 unreadable.
@@ -58,13 +65,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Checks every segment: checksums, numbers, seals, footers; names each fault.
+    /// Checks every segment (checksums, numbers, seals, footers), EPOCH, CONTROL and the acks; names each fault.
     Verify {
         #[command(flatten)]
         place: cmd::PlaceArgs,
         /// Also recompute what the footer says and require unused bytes to be zero.
         #[arg(long)]
         deep: bool,
+        /// One JSON object per line instead of text.
+        #[arg(long)]
+        json: bool,
     },
     /// Prints records.
     Dump(cmd::dump::DumpArgs),
@@ -109,7 +119,7 @@ fn main() -> ExitCode {
     let result = match args.command {
         Command::Stat { log, json } => cmd::stat::run(&log, json, &mut out),
         Command::Ls { place, json } => cmd::ls::run(&place, json, &mut out),
-        Command::Verify { place, deep } => cmd::verify::run(&place, deep, &mut out),
+        Command::Verify { place, deep, json } => cmd::verify::run(&place, deep, json, &mut out),
         Command::Dump(args) => cmd::dump::run(&args, &mut out),
         Command::Follow(args) => cmd::follow::run(&args, &mut out),
         Command::Holes { place, json } => cmd::holes::run(&place, json, &mut out),

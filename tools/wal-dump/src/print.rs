@@ -78,6 +78,7 @@ pub fn lost_json(lost: &LostRange) -> serde_json::Value {
             "offset": lost.offset,
             "bytes": lost.bytes,
             "reason": lost.reason.as_str(),
+            "below_durable": lost.below_durable,
         }
     })
 }

@@ -356,3 +356,112 @@ fn beside_a_live_writer_everything_works_and_the_writer_goes_on() {
     assert_eq!(code(&verify), 0, "{}", stdout(&verify));
     assert!(stdout(&dump(&["stat", log])).contains("was closed about"));
 }
+
+#[test]
+fn what_is_no_file_or_cannot_be_reached_is_named_and_never_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = path(dir.path());
+    sealed_log(dir.path());
+    let fifo = dir.path().join(format!("{:020}.wal", 98));
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    std::os::unix::fs::symlink("/not/mounted", dir.path().join(format!("{:020}.wal", 99))).unwrap();
+    for args in [&["stat"][..], &["stat", "--json"], &["ls"], &["ls", "--json"], &["verify"], &["verify", "--json"]] {
+        let said = dump(&[args, &[log]].concat());
+        let text = stdout(&said);
+        assert_eq!(code(&said), 4, "{args:?}: {text}");
+        assert!(text.contains("a FIFO") && text.contains("is that disk mounted?"), "{args:?}: {text}");
+    }
+    let said = stdout(&dump(&["lag", log]));
+    assert!(said.contains("a FIFO"), "{said}");
+    // Nothing says what they held, so a reader that waits for nothing says that something may be missing there.
+    let holes = dump(&["holes", log]);
+    assert_eq!(code(&holes), 2, "{}", stderr(&holes));
+    assert!(stdout(&holes).contains("unreachable"), "{}", stdout(&holes));
+    for command in ["verify", "dump", "salvage"] {
+        let said = dump(&[command, path(&fifo)]);
+        assert_eq!(code(&said), 4);
+        assert!(stderr(&said).contains("a FIFO"), "{command}: {}", stderr(&said));
+    }
+    let out = dir.path().join("saved");
+    let said = dump(&["salvage", "--out", path(&out), log]);
+    assert!(stdout(&said).contains("cannot be reached"), "{} {}", stdout(&said), stderr(&said));
+    assert_eq!(code(&dump(&["holes", path(&out)])), 0, "what could be read was saved");
+}
+
+#[test]
+fn verify_tells_what_epoch_control_and_acks_say_and_what_is_wrong_with_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = path(dir.path());
+    let options = || {
+        let mut options =
+            LogOptions::new(std::sync::Arc::new(|| ClockPair { wall_ns: 1_800_000_000_000_000_000, mono_ns: 1 }));
+        options.segment_bytes = 64 << 10;
+        options
+    };
+    let mut writer = LogWriter::open(dir.path(), options()).unwrap();
+    for n in 0..20_u64 {
+        writer
+            .append(&Append {
+                ts_recv_ns: 1_800_000_000_000_000_000 + n,
+                conn: 1,
+                kind: Kind::Data,
+                flags: 0,
+                payload: b"x",
+            })
+            .unwrap();
+    }
+    let (uuid, last) = (writer.log_uuid(), writer.last_seq());
+    let (segment, next) = (writer.segment(), Seq(last.get() + 2));
+    writer.close().unwrap();
+    let incarnation = wal_format::lineage(dir.path()).unwrap().unwrap().incarnation_of(1).unwrap();
+    let ack = |seq: Seq, log_uuid: [u8; 16]| {
+        let mut file = AckFile::open(dir.path(), "lake").unwrap();
+        let position = Position { segment: SegmentId(segment.0 + 1), offset: 4096, seq };
+        file.store(&Ack { log_uuid, incarnation, position, generation: 0, note: String::new() }).unwrap();
+    };
+    ack(next, uuid);
+    let clean = dump(&["verify", log]);
+    let text = stdout(&clean);
+    assert_eq!(code(&clean), 0, "{text}");
+    for says in ["EPOCH", "epoch 1, closed at", "CONTROL", "committed", "lake.ack", "generation 1, empty"] {
+        assert!(text.contains(says), "{says}: {text}");
+    }
+
+    let expect = |exit: i32, what: &str| {
+        let said = dump(&["verify", log]);
+        assert!(stdout(&said).contains(what), "{what}: {}", stdout(&said));
+        assert_eq!(code(&said), exit, "{}", stdout(&said));
+        let json = stdout(&dump(&["verify", "--json", log]));
+        assert!(json.lines().all(|l| serde_json::from_str::<serde_json::Value>(l).is_ok()), "{json}");
+        assert!(json.contains(what), "{json}");
+    };
+    // Beyond the log's end, of another log, a damaged slot.
+    ack(Seq(next.get() + 5), uuid);
+    expect(2, "was acknowledged, the log ends before");
+    ack(next, [9; 16]);
+    expect(4, "it is of another log");
+    ack(next, uuid);
+    let whole = std::fs::read(dir.path().join("acks/lake.ack")).unwrap();
+    let mut torn = whole.clone();
+    torn[40] ^= 1;
+    std::fs::write(dir.path().join("acks/lake.ack"), torn).unwrap();
+    expect(2, "the slot is damaged");
+    std::fs::write(dir.path().join("acks/lake.ack"), whole).unwrap();
+    expect(0, "clean");
+    let epoch = std::fs::read(dir.path().join("EPOCH")).unwrap();
+    std::fs::write(dir.path().join("EPOCH"), vec![7; epoch.len()]).unwrap();
+    expect(4, "both slots");
+    std::fs::write(dir.path().join("EPOCH"), &epoch).unwrap();
+    std::fs::write(dir.path().join("CONTROL"), vec![7; 4096]).unwrap();
+    expect(2, "no page of this format");
+    std::fs::remove_file(dir.path().join("CONTROL")).unwrap();
+    expect(0, "clean");
+    // The log was closed in order, and its last record is gone: it was known to be on disk.
+    let path = dir.path().join(format!("{:020}.wal", segment.0));
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[8192..].fill(0);
+    let tail = bytes.iter().rposition(|b| *b != 0).unwrap();
+    bytes[tail & !7..].fill(0);
+    std::fs::write(&path, bytes).unwrap();
+    expect(3, "the log was closed at");
+}

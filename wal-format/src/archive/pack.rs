@@ -22,6 +22,7 @@ use crate::durable;
 use crate::layout::{TMP_SUFFIX, is_segment_length};
 use crate::read_error::ReadError;
 use crate::record::SegmentId;
+use crate::regular;
 use crate::source::{Admission, Source};
 use crate::sys::alloc;
 
@@ -101,7 +102,8 @@ impl PackError {
 /// [`PackError`]; then no new name exists and the temporary file is gone.
 pub fn pack(segment: &Path, dir: &Path, level: i32, watch: &mut dyn FnMut(PackStep)) -> Result<Packed, PackError> {
     let (id, segment_bytes, data_bytes) = sealed(segment)?;
-    let raw = File::open(segment).map_err(|source| ReadError::Io { path: segment.to_path_buf(), offset: 0, source })?;
+    let raw =
+        regular::open(segment).map_err(|source| ReadError::Io { path: segment.to_path_buf(), offset: 0, source })?;
     let dest = path(dir, id);
     let done = |found| -> Result<Packed, PackError> {
         let meta = std::fs::metadata(&dest).map_err(|source| PackError::Io { path: dest.clone(), source })?;
@@ -136,7 +138,8 @@ pub fn pack(segment: &Path, dir: &Path, level: i32, watch: &mut dyn FnMut(PackSt
 /// As [`pack`]; nothing is written.
 pub fn estimate(segment: &Path, level: i32) -> Result<(u64, u64), PackError> {
     let (_, segment_bytes, data_bytes) = sealed(segment)?;
-    let raw = File::open(segment).map_err(|source| ReadError::Io { path: segment.to_path_buf(), offset: 0, source })?;
+    let raw =
+        regular::open(segment).map_err(|source| ReadError::Io { path: segment.to_path_buf(), offset: 0, source })?;
     let mut packed = 0;
     compress(&raw, segment, segment_bytes, level, &mut |_, bytes| {
         packed += bytes.len() as u64;
@@ -278,7 +281,7 @@ fn compress(
 
 /// Whether every byte of the archive at `archive` is the segment's.
 fn same(raw: &File, segment: &Path, segment_bytes: u64, archive: &Path) -> Result<(), PackError> {
-    let file = File::open(archive).map_err(|source| PackError::Io { path: archive.to_path_buf(), source })?;
+    let file = regular::open(archive).map_err(|source| PackError::Io { path: archive.to_path_buf(), source })?;
     let unpacker = Unpacker::new(archive, file)?;
     let differs = |offset| PackError::Differs { path: segment.to_path_buf(), archive: archive.to_path_buf(), offset };
     if unpacker.fault().is_some() || unpacker.len() != segment_bytes {

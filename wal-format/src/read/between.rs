@@ -20,13 +20,22 @@ impl LogReader {
         if self.only.is_some() {
             return Ok(Some(self.end_of_log()));
         }
-        if offset > DATA_START
-            && let Some(source) = self.open_own(next)?
-        {
-            // A position inside it: it had records when the position was taken.
-            return self.admit(source, offset);
+        if offset > DATA_START {
+            match self.open_own(next) {
+                Ok(None) => {}
+                // A position inside it: it had records when the position was taken.
+                Ok(Some(source)) => return self.admit(source, offset),
+                Err(error) => return self.pass_unreachable(next, offset, error),
+            }
         }
         let ahead = self.look_ahead(next)?;
+        if let Some(id) = ahead.unreachable
+            && ahead.unused.is_none_or(|unused| id < unused)
+            && let Some(error) = self.watch.why_unreachable()
+        {
+            // It comes next, as far as anybody knows: what it holds must not be passed by.
+            return self.pass_unreachable(id, DATA_START, error);
+        }
         if let Some(id) = ahead.unused
             && let Some(mut before) = self.open_own(id)?
         {
@@ -61,6 +70,25 @@ impl LogReader {
         }
     }
 
+    /// Segment `id` is needed and cannot be opened. It may come back, so a reader that can wait does; one that steps
+    /// over damage says that whatever it holds is missing.
+    fn pass_unreachable(&mut self, id: SegmentId, offset: u64, error: ReadError) -> Result<Option<Found>, ReadError> {
+        if !self.skipping() || !error.is_unreachable() {
+            return Err(error);
+        }
+        self.note_loss(Pending {
+            from: self.expected.unwrap_or(Seq(0)),
+            segment: id,
+            offset,
+            bytes: 0,
+            reason: LossReason::Unreachable,
+            final_end: true,
+            below_durable: false,
+        });
+        self.go_between(SegmentId(id.0.saturating_add(1)));
+        Ok(None)
+    }
+
     /// `next` is not where reading goes on, but `found`: was there anything in between?
     pub(super) fn note_missing(&mut self, next: SegmentId, offset: u64, found: SegmentId) -> Result<(), ReadError> {
         let set_aside = quarantined(self.shelf.dir())?.into_iter().filter(|id| (next..found).contains(id)).max();
@@ -79,6 +107,7 @@ impl LogReader {
             bytes: 0,
             reason,
             final_end: set_aside.is_some(),
+            below_durable: false,
         });
         if let Some(id) = set_aside {
             // Told once.
@@ -99,7 +128,11 @@ impl LogReader {
 
     pub(super) fn admit(&mut self, mut source: Source, offset: u64) -> Result<Option<Found>, ReadError> {
         let id = source.id();
-        let foreign = match source.admit()? {
+        let admission = match source.admit() {
+            Ok(admission) => admission,
+            Err(error) => return self.pass_unreachable(id, offset, error),
+        };
+        let foreign = match admission {
             Admission::Identified { log_uuid, epoch, incarnation } => {
                 let run = epoch.zip(incarnation).map(|(epoch, incarnation)| Run { epoch, incarnation });
                 self.whose(id, log_uuid, run)?
@@ -117,6 +150,7 @@ impl LogReader {
                     bytes,
                     reason: LossReason::Unreadable,
                     final_end: true,
+                    below_durable: false,
                 });
                 self.go_between(SegmentId(id.0.saturating_add(1)));
                 return Ok(None);

@@ -16,11 +16,19 @@ struct Ending {
     next: SegmentId,
     first_seq: Option<Seq>,
     last_seq: Option<Seq>,
+    /// Everything up to `end` was on disk when the footer was written.
+    synced: bool,
 }
 
 impl Ending {
     fn of(footer: &FooterSummary) -> Ending {
-        Ending { end: footer.end_offset, next: footer.next, first_seq: footer.first_seq, last_seq: footer.last_seq }
+        Ending {
+            end: footer.end_offset,
+            next: footer.next,
+            first_seq: footer.first_seq,
+            last_seq: footer.last_seq,
+            synced: footer.synced,
+        }
     }
 }
 
@@ -31,6 +39,14 @@ impl LogReader {
             return Ok(None);
         };
         let segment = inside.source.id();
+        if inside.source.is_cut() {
+            // Somebody cut the file under us; a repair gives it its length back, and our mapping does not grow.
+            inside.source.unmap();
+            inside.source.forget();
+            if !inside.source.is_cut() {
+                return Ok(None);
+            }
+        }
         if let Some(footer) = inside.source.footer()?.map(Ending::of) {
             if inside.offset >= footer.end {
                 // Our position is beyond the recovered end. Legal: go on after it.
@@ -129,6 +145,7 @@ impl LogReader {
                 bytes: end.saturating_sub(offset),
                 reason,
                 final_end: false,
+                below_durable: footer.is_some_and(|footer| footer.synced),
             });
         }
         if let Some(island) = island {

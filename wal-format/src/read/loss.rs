@@ -2,7 +2,7 @@
 //! seq is told once and with exact ends where evidence exists.
 
 use super::{LogReader, Place};
-use crate::record::{Kind, SegmentId, Seq};
+use crate::record::{Kind, Seal, SegmentId, Seq};
 use crate::source::RecordInfo;
 use crate::step::{LossReason, LostRange};
 
@@ -16,9 +16,24 @@ pub(super) struct Pending {
     pub reason: LossReason,
     /// Nothing of this epoch can follow: say what is known when the log ends here.
     pub final_end: bool,
+    /// Somebody had vouched that it was on disk.
+    pub below_durable: bool,
 }
 
 impl Pending {
+    /// A loss without a trace: only numbers tell of it.
+    fn at_end(from: Seq, segment: SegmentId, offset: u64) -> Pending {
+        Pending {
+            from,
+            segment,
+            offset,
+            bytes: 0,
+            reason: LossReason::UncleanEnd,
+            final_end: true,
+            below_durable: false,
+        }
+    }
+
     /// All that is known when nothing tells where it ends.
     pub(super) fn inexact(&self) -> LostRange {
         LostRange {
@@ -29,6 +44,7 @@ impl Pending {
             offset: self.offset,
             bytes: self.bytes,
             reason: self.reason,
+            below_durable: self.below_durable,
         }
     }
 }
@@ -83,6 +99,7 @@ impl LogReader {
                     offset,
                     bytes: 0,
                     reason: LossReason::UncleanEnd,
+                    below_durable: false,
                 },
             };
             self.expected = Some(seq);
@@ -96,17 +113,10 @@ impl LogReader {
             let pending = self.pending.take();
             self.expected = Some(Seq::new(seq.epoch(), 0));
             if last >= expected {
-                let at = pending
-                    .map_or((segment, offset, 0, LossReason::UncleanEnd), |p| (p.segment, p.offset, p.bytes, p.reason));
-                return Some(Ok(LostRange {
-                    from: expected,
-                    to: last,
-                    exact: true,
-                    segment: at.0,
-                    offset: at.1,
-                    bytes: at.2,
-                    reason: at.3,
-                }));
+                let unmarked = Pending::at_end(expected, segment, offset);
+                // Its writer closed the log in order: everything was on disk by then.
+                let lost = LostRange { from: expected, ..pending.unwrap_or(unmarked).inexact() };
+                return Some(Ok(LostRange { to: last, exact: true, below_durable: true, ..lost }));
             }
         }
         let first = Seq::new(seq.epoch(), 0);
@@ -123,6 +133,31 @@ impl LogReader {
             None => {}
         }
         self.loss_before(offset, seq, None)
+    }
+
+    /// What the SEAL of recovery says about the records before it: where its number is not the one expected, those in
+    /// between are known to have existed.
+    pub(super) fn lost_before_seal(&mut self, offset: u64, seq: Seq, seal: &Seal) -> Option<LostRange> {
+        let Place::Inside(inside) = &self.place else {
+            return None;
+        };
+        let segment = inside.source.id();
+        let Some(expected) = self.expected.filter(|e| e.epoch() == seq.epoch() && *e < seq) else {
+            // It is the one that recovery expected next.
+            self.expected = self.expected.or(Some(seq));
+            if let Some(pending) = &mut self.pending {
+                pending.final_end = true;
+            }
+            return None;
+        };
+        let pending = self.pending.take().unwrap_or(Pending::at_end(expected, segment, offset));
+        self.expected = Some(seq);
+        Some(LostRange {
+            to: Seq(seq.0 - 1),
+            exact: true,
+            below_durable: pending.below_durable || seal.below_durable,
+            ..pending.inexact()
+        })
     }
 
     /// What is lost from here on belongs to this segment's epoch. If that is a later one than what
@@ -145,6 +180,7 @@ impl LogReader {
             Some(pending) => {
                 pending.bytes = pending.bytes.saturating_add(loss.bytes);
                 pending.final_end |= loss.final_end;
+                pending.below_durable |= loss.below_durable;
             }
             None => self.pending = Some(loss),
         }

@@ -159,7 +159,13 @@ impl LogReader {
     fn first_with(&self, seq: Seq) -> Result<(Option<SegmentId>, Option<SegmentId>), ReadError> {
         let (mut found, mut last) = (None, None);
         for id in self.shelf.ids()? {
-            let Some(mut source) = self.open_own(id)? else { continue };
+            let mut source = match self.open_own(id) {
+                Ok(Some(source)) => source,
+                Ok(None) => continue,
+                // If it comes next it is waited for there; one that was read before may be away.
+                Err(error) if error.is_unreachable() => continue,
+                Err(error) => return Err(error),
+            };
             if self.lineage.as_ref().map_or(Ok(None), |lineage| lineage.foreign(&mut source))?.is_some() {
                 continue;
             }

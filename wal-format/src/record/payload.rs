@@ -1,7 +1,7 @@
 //! The payloads that are numbers and no JSON.
 
 use super::SegmentId;
-use crate::layout::{SEAL_BY_RECOVERY, SEAL_CLEAN_END, SEAL_PAYLOAD_BYTES};
+use crate::layout::{SEAL_BELOW_DURABLE, SEAL_BY_RECOVERY, SEAL_CLEAN_END, SEAL_PAYLOAD_BYTES};
 
 /// Wall and monotonic time read together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct Seal {
     pub by_recovery: bool,
     /// The writer closed the log: `next` is not promised to exist.
     pub clean_end: bool,
+    /// By recovery: of the records lost before it, some had been announced as durable.
+    pub below_durable: bool,
 }
 
 impl Seal {
@@ -55,6 +57,9 @@ impl Seal {
         }
         if self.clean_end {
             flags |= SEAL_CLEAN_END;
+        }
+        if self.below_durable {
+            flags |= SEAL_BELOW_DURABLE;
         }
         let mut bytes = [0; SEAL_PAYLOAD_BYTES];
         bytes[..8].copy_from_slice(&self.next.0.to_le_bytes());
@@ -72,6 +77,7 @@ impl Seal {
             footer_offset: u64::from_le_bytes(*payload.get(8..)?.first_chunk()?),
             by_recovery: flags & SEAL_BY_RECOVERY != 0,
             clean_end: flags & SEAL_CLEAN_END != 0,
+            below_durable: flags & SEAL_BELOW_DURABLE != 0,
         })
     }
 }

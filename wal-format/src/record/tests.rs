@@ -81,7 +81,7 @@ fn a_record_of_another_salt_is_not_valid() {
 
 #[test]
 fn a_hole_is_valid_over_any_bytes() {
-    let head = encode_hole(42, Seq::new(1, 4), 9, 64).unwrap();
+    let head = encode_hole(42, Seq::new(1, 4), 9, 0, 64).unwrap();
     let mut bytes = vec![0xFF; 64];
     bytes[..32].copy_from_slice(&head);
     let header = check(&bytes, 42).unwrap();
@@ -89,8 +89,8 @@ fn a_hole_is_valid_over_any_bytes() {
     assert_eq!(header.total_bytes(), 64);
     bytes[40] = 0;
     assert!(check(&bytes, 42).is_ok());
-    assert_eq!(encode_hole(42, Seq(0), 0, 24), None);
-    assert_eq!(encode_hole(42, Seq(0), 0, 33), None);
+    assert_eq!(encode_hole(42, Seq(0), 0, 0, 24), None);
+    assert_eq!(encode_hole(42, Seq(0), 0, 0, 33), None);
 }
 
 #[test]
@@ -123,7 +123,8 @@ fn kinds_keep_their_numbers() {
 
 #[test]
 fn a_seal_reads_back() {
-    let seal = Seal { next: SegmentId(8), footer_offset: 1 << 20, by_recovery: true, clean_end: false };
+    let seal =
+        Seal { next: SegmentId(8), footer_offset: 1 << 20, by_recovery: true, clean_end: false, below_durable: true };
     assert_eq!(Seal::decode(&seal.encode()), Some(seal));
     assert_eq!(Seal::decode(&seal.encode()[..19]), None);
 }

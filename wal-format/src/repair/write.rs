@@ -6,16 +6,48 @@ use std::os::unix::fs::FileExt;
 
 use super::WALK_CHUNK_BYTES;
 use crate::layout::{RECORD_ALIGN, RECORD_BYTES_MAX, RECORD_CRC_OFFSET, RECORD_HEADER_BYTES};
-use crate::record::{self, Kind, RecordHeader, Seal, Seq};
+use crate::record::{self, Kind, RecordHeader, Seal, Seq, flags};
 use crate::walk::HoleSpan;
 
-/// Writes a record's bytes so that a reader who looks meanwhile sees the old bytes, an unwritten
-/// place, or the whole record: its commit word last.
+/// Writes a record's bytes so that a reader who looks meanwhile sees bytes that are no record, an unwritten place, or the
+/// whole record: its commit word last. The word that stands there is left until then: it tells, to whoever finds this
+/// cut short, that a record stood here.
 fn write_record(file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
     let (commit, rest) = bytes.split_at(RECORD_CRC_OFFSET);
-    file.write_all_at(&[0; RECORD_CRC_OFFSET], at)?;
+    step()?;
     file.write_all_at(rest, at + RECORD_CRC_OFFSET as u64)?;
+    step()?;
     file.write_all_at(commit, at)
+}
+
+/// Before each write of a repair: tests end it here, as a kill does.
+#[cfg(not(any(test, feature = "sim")))]
+pub(super) fn step() -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(any(test, feature = "sim"))]
+thread_local! {
+    static STEPS_LEFT: std::cell::Cell<Option<u32>> = const { std::cell::Cell::new(None) };
+}
+
+#[cfg(any(test, feature = "sim"))]
+pub(super) fn step() -> io::Result<()> {
+    match STEPS_LEFT.get() {
+        None => Ok(()),
+        Some(0) => Err(io::Error::other("killed here by a test")),
+        Some(left) => {
+            STEPS_LEFT.set(Some(left - 1));
+            Ok(())
+        }
+    }
+}
+
+/// Repairs on this thread make `steps` more writes and fail at the next one, with everything before it in place, as if
+/// the process had been killed there; `None` = as many as they want. For tests.
+#[cfg(any(test, feature = "sim"))]
+pub fn die_after(steps: Option<u32>) {
+    STEPS_LEFT.set(steps);
 }
 
 fn impossible() -> io::Error {
@@ -40,7 +72,8 @@ pub(super) fn write_hole(file: &File, initial: u32, ts: u64, hole: &HoleSpan) ->
     // Last piece first: whatever a crash leaves, the first one still leads to valid records.
     for (at, bytes) in pieces.into_iter().rev() {
         let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
-        let head = record::encode_hole(initial, hole.from, ts, bytes).ok_or_else(impossible)?;
+        let flags = if hole.below_durable { flags::BELOW_DURABLE } else { 0 };
+        let head = record::encode_hole(initial, hole.from, ts, flags, bytes).ok_or_else(impossible)?;
         write_record(file, at, &head)?;
     }
     Ok(())
@@ -62,9 +95,10 @@ pub(super) fn wipe(file: &File, from: u64, to: u64) -> io::Result<()> {
     let zeros = vec![0; WALK_CHUNK_BYTES];
     let mut at = from;
     while at < to {
-        let step = usize::try_from(to - at).unwrap_or(usize::MAX).min(zeros.len());
-        file.write_all_at(zeros.get(..step).unwrap_or(&[]), at)?;
-        at += step as u64;
+        let len = usize::try_from(to - at).unwrap_or(usize::MAX).min(zeros.len());
+        step()?;
+        file.write_all_at(zeros.get(..len).unwrap_or(&[]), at)?;
+        at += len as u64;
     }
     Ok(())
 }

@@ -63,11 +63,16 @@ impl Source {
         self.footer = None;
         self.header = None;
         let mut block = vec![0; BLOCK_BYTES as usize];
+        let mut unread = None;
         let decoded = match self.read_exact_at(&mut block, 0) {
             Ok(true) => SegmentHeader::decode(&block),
             Ok(false) => Err(PreludeError::Damaged.into()),
             // A block that cannot be read is a damaged block: the footer may still do.
-            Err(_) => Err(PreludeError::Damaged.into()),
+            Err(error) => {
+                // A damaged frame of an archive stays one.
+                unread = Some(error).filter(ReadError::is_retryable);
+                Err(PreludeError::Damaged.into())
+            }
         };
         match decoded {
             Ok(header) => {
@@ -93,6 +98,12 @@ impl Source {
                     self.identity = self.identity_of_records();
                 }
             }
+        }
+        if self.identity.is_none()
+            && let Some(error) = unread
+        {
+            // A disk that gives nothing back may do so later: nothing is judged by that.
+            return Err(error);
         }
         Ok(match &self.identity {
             Some(identity) => Admission::Identified {

@@ -42,6 +42,21 @@ pub fn allocate(file: &File, len: u64) -> io::Result<Allocation> {
     }
 }
 
+/// Reserves the place of the first `len` bytes without changing the file's length, where the file system can; where it
+/// cannot, nothing happens. Space behind the file's end is [`allocate`]'s to take.
+///
+/// # Errors
+/// `StorageFull` when the disk cannot hold it, and what the file system reports.
+pub fn reserve(file: &File, len: u64) -> io::Result<()> {
+    loop {
+        match fallocate(file, FallocateFlags::KEEP_SIZE, 0, len) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// Writes zeros from the file's end to `len`. Bytes before it were written, not only sized, by an
 /// earlier call or by another program; holes in them cannot be told and would not be filled.
 fn fill(file: &File, len: u64) -> io::Result<()> {

@@ -8,7 +8,7 @@ use crate::read_error::ReadError;
 use crate::record::Seq;
 use crate::source::Source;
 use crate::state::SegmentState;
-use crate::walk::{FooterFacts, HoleSpan, Walk, last_byte};
+use crate::walk::{FooterFacts, Gap, HoleSpan, Walk, last_byte};
 
 pub(super) fn judge(
     report: &mut SegmentReport,
@@ -44,6 +44,10 @@ pub(super) fn judge(
         };
         report.fault(Severity::Damage, gap.span.offset, what);
     }
+    if let Some(cut) = &walk.cut {
+        let what = format!("the end of the records is missing, {}", lost(cut));
+        report.fault(Severity::Damage, cut.offset, what);
+    }
     match (walk.seal, footer) {
         (None, None) if source.is_archived() => {
             report.fault(Severity::Damage, walk.end, "the end of the segment is missing from its archive");
@@ -77,9 +81,9 @@ pub(super) fn judge(
     } else {
         before.last = Some((report.id, false));
     }
-    if let Some(last) = report.last_seq {
-        before.expected = Some(last.next());
-    }
+    // What the SEAL of recovery says is lost has been told.
+    let told = walk.seal.filter(|(seal, _, _, _)| seal.by_recovery).map(|(_, _, seq, _)| seq);
+    before.expected = before.expected.max(report.last_seq.map(Seq::next)).max(told);
     Ok(())
 }
 
@@ -214,7 +218,8 @@ pub(super) fn below_durable(
     footer: Option<&FooterSummary>,
     control: Option<&control::ControlState>,
 ) {
-    for gap in &walk.holes {
+    let cut = walk.cut.map(|span| Gap { span, written: true });
+    for gap in walk.holes.iter().chain(&cut) {
         if gap.span.to.is_some_and(|to| to < gap.span.from) {
             continue;
         }
@@ -225,7 +230,7 @@ pub(super) fn below_durable(
         let by_control = control
             .and_then(|control| control.durable_of(gap.span.from.epoch()))
             .is_some_and(|durable| durable >= gap.span.from);
-        if by_footer || by_sync || by_control {
+        if by_footer || by_sync || by_control || gap.span.below_durable {
             for fault in &mut report.faults {
                 if fault.offset == gap.span.offset && fault.severity == Severity::Damage {
                     fault.severity = Severity::BelowDurable;

@@ -96,6 +96,7 @@ impl SegmentBuilder {
             footer_offset: footer_offset(SEGMENT_BYTES),
             by_recovery: false,
             clean_end: false,
+            below_durable: false,
         };
         self.record(Kind::Seal, &seal.encode())
     }

@@ -99,7 +99,9 @@ fn verify(target: &Target) -> anyhow::Result<Row> {
         records += report.records;
     };
     match target {
-        Target::Log(shelf) => verify_shelf(shelf, true, each).context("verify")?,
+        Target::Log(shelf) => {
+            verify_shelf(shelf, true, each).context("verify")?;
+        }
         Target::File(file) => each(verify_file(file, true).context("verify")?),
     }
     Ok(Row { what: "verify --deep".into(), bytes, records, took: began.elapsed(), ratio: None })

@@ -102,7 +102,7 @@ fn moment(args: &ExplainArgs, at_ns: u64, out: &mut impl Write) -> anyhow::Resul
                 writeln!(out, "  {line}")?;
             }
         }
-        exit = exit.max(if moment.lost.is_empty() { Exit::Clean } else { Exit::Holes });
+        exit = moment.lost.iter().map(Exit::of).fold(exit, Exit::max);
     }
     Ok(exit)
 }

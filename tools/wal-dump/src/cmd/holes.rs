@@ -18,7 +18,7 @@ pub fn run(place: &PlaceArgs, json: bool, out: &mut impl Write) -> anyhow::Resul
         match reader.next().context("read the log")? {
             Step::Record(_) => {}
             Step::Lost(lost) => {
-                exit = Exit::Holes;
+                exit = exit.max(Exit::of(&lost));
                 print::lost(out, shape, &lost)?;
             }
             Step::Tail => return Ok(exit),

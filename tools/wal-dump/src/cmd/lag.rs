@@ -117,6 +117,9 @@ fn verdict(state: &LogState, segment: &SegmentInfo, readers: &[Reader]) -> Strin
         _ if segment.foreign.is_some() => "foreign: not of this log, passed by and never deleted".into(),
         SegmentState::Ready => "ready: allocated ahead, empty".into(),
         SegmentState::Unreadable => "cannot be read: left for a person".into(),
+        SegmentState::Unreachable => {
+            format!("cannot be reached: {}", segment.unreachable.as_deref().unwrap_or("no reason is known"))
+        }
         SegmentState::Open if state.writer_alive => "open: the writer is at work in it".into(),
         SegmentState::Open => "open, and no writer is alive: recovery seals it at the next start".into(),
         SegmentState::Sealed if readers.is_empty() => "nobody has registered as a reader: nothing is deleted".into(),

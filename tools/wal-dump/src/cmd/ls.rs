@@ -60,7 +60,10 @@ fn line(s: &SegmentInfo) -> String {
         footer.map_or_else(|| "-".into(), |f| f.records.to_string()),
         footer.map_or_else(|| "-".into(), |f| print::size(f.end_offset)),
         footer.filter(|f| f.records > 0).map_or_else(|| "-".into(), |f| print::time(f.first_ts_ns)),
-        s.spilled.as_ref().map_or_else(String::new, |p| format!("  -> {}", p.display())),
+        s.unreachable
+            .as_ref()
+            .or(s.spilled.as_ref().map(|p| p.display().to_string()).as_ref())
+            .map_or_else(String::new, |more| format!("  -> {more}")),
         s.foreign.as_ref().map_or_else(String::new, |why| format!("  {why}")),
     )
 }
@@ -74,6 +77,7 @@ fn line_json(s: &SegmentInfo) -> serde_json::Value {
         "bytes": s.bytes,
         "state": s.state.as_str(),
         "archived": s.archived,
+        "unreachable": s.unreachable,
         "epoch": s.epoch,
         "incarnation": s.incarnation.map(|i| i.to_string()),
         "foreign": s.foreign.as_ref().map(|why| why.to_string()),

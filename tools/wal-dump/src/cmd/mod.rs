@@ -70,6 +70,16 @@ impl Target {
         if meta.is_file() {
             return Ok(Target::File(path.to_path_buf()));
         }
+        // A FIFO, a socket, a device: nothing to wait for or to read without end.
+        if let Err(err) = wal_format::regular::check(path)
+            && !meta.is_dir()
+        {
+            return Err(Advice {
+                what: format!("cannot read {}: {err}", path.display()),
+                fix: "give the directory of one log, or one segment file".into(),
+            }
+            .into());
+        }
         if is_log(path) {
             return Ok(Target::Log(Shelf::new(path)));
         }
@@ -263,7 +273,7 @@ pub fn start_at(shelf: &Shelf, from: Point) -> anyhow::Result<Option<Position>> 
 /// What the segments in `dir` are like, by their worst fault.
 pub fn exit_of_log(dir: &Path) -> anyhow::Result<Exit> {
     let mut exit = Exit::Clean;
-    verify_log(dir, false, |report| exit = exit.max(report.worst().map_or(Exit::Clean, verify::exit_of)))
+    verify_log(dir, false, |report| exit = exit.max(verify::exit_of(report.worst())))
         .with_context(|| format!("verify {}", dir.display()))?;
     Ok(exit)
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use anyhow::Context;
 use serde_json::Value;
-use wal_format::{ClockPair, Kind, LogReader, Position, ReaderOptions, RecordRef, Seal, Seq, Shelf, Step};
+use wal_format::{ClockPair, Kind, LogReader, LostRange, Position, ReaderOptions, RecordRef, Seal, Seq, Shelf, Step};
 
 use super::{Point, start_at};
 use crate::print::{self, Shape};
@@ -74,7 +74,7 @@ pub struct Moment {
     /// What happened, with its receive time.
     events: Vec<(u64, String)>,
     /// Losses in the window, a sentence each.
-    pub lost: Vec<String>,
+    pub lost: Vec<LostRange>,
     all: Frames,
     wanted: Frames,
     shown: VecDeque<String>,
@@ -120,7 +120,7 @@ impl Moment {
                     moment.lost.append(&mut lost);
                     moment.record(&r, q);
                 }
-                Step::Lost(l) => lost.push(format!("{l}")),
+                Step::Lost(l) => lost.push(l),
                 Step::Tail => {
                     moment.lost.append(&mut lost);
                     return Ok(moment);
@@ -232,7 +232,7 @@ impl Moment {
             "events": self.events.iter().map(|(ts, text)| serde_json::json!({ "ts_recv_ns": ts, "text": text })).collect::<Vec<_>>(),
             "of_symbol": q.symbol.as_ref().map(|_| frames(&self.wanted)),
             "all": frames(&self.all),
-            "lost": self.lost,
+            "lost": self.lost.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "record_before_ns": self.before_ns, "record_after_ns": self.after_ns,
         })
     }

@@ -28,6 +28,7 @@ pub struct SalvageArgs {
 struct Count {
     records: u64,
     losses: u64,
+    worst: Option<Exit>,
     lost: u64,
     /// A loss whose end nobody knows.
     inexact: bool,
@@ -64,6 +65,9 @@ pub fn run(args: &SalvageArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
                 writeln!(out, "  was damaged {fault}")?;
             }
         }
+        for failure in &repair.failures {
+            writeln!(out, "{failure}")?;
+        }
         writeln!(out, "{} segments repaired; {} in {}", repair.repaired(), sentence(&count), dir.display())?;
     }
     let unreadable = segments.iter().any(|s| !s.written) || !repair.failures.is_empty();
@@ -79,6 +83,7 @@ fn count(mut reader: LogReader) -> anyhow::Result<Count> {
             Step::Lost(lost) if lost.reason == LossReason::MissingSegment && lost.from.get() == 0 => {}
             Step::Lost(lost) => {
                 count.losses += 1;
+                count.worst = count.worst.max(Some(Exit::of(&lost)));
                 count.lost += lost.count().unwrap_or(0);
                 count.inexact |= !lost.exact;
             }
@@ -89,7 +94,7 @@ fn count(mut reader: LogReader) -> anyhow::Result<Count> {
 }
 
 fn exit(count: &Count) -> Exit {
-    if count.losses > 0 { Exit::Holes } else { Exit::Clean }
+    count.worst.unwrap_or(Exit::Clean)
 }
 
 fn sentence(count: &Count) -> String {

@@ -79,14 +79,20 @@ fn text(out: &mut impl Write, dir: &Path, state: &LogState, whose: &Whose) -> an
     let bytes: u64 = state.segments.iter().map(|s| s.bytes).sum();
     writeln!(
         out,
-        "segments  {}: {} sealed, {} open, {} ready, {} damaged; {}",
+        "segments  {}: {} sealed, {} open, {} ready, {} damaged, {} unreachable; {}",
         state.segments.len(),
         count(state, SegmentState::Sealed),
         count(state, SegmentState::Open),
         count(state, SegmentState::Ready),
         count(state, SegmentState::Unreadable),
+        count(state, SegmentState::Unreachable),
         print::size(bytes)
     )?;
+    for segment in &state.segments {
+        if let Some(why) = &segment.unreachable {
+            writeln!(out, "segment   {} cannot be reached: {why}", segment.id)?;
+        }
+    }
     for ack in &state.acks {
         match &ack.ack {
             Ok(Some(a)) => {
@@ -156,6 +162,9 @@ fn as_json(state: &LogState, whose: &Whose) -> serde_json::Value {
             "open": count(state, SegmentState::Open),
             "ready": count(state, SegmentState::Ready),
             "damaged": count(state, SegmentState::Unreadable),
+            "unreachable": state.segments.iter().filter_map(|s| {
+                s.unreachable.as_ref().map(|why| serde_json::json!({ "segment": s.id.0, "why": why }))
+            }).collect::<Vec<_>>(),
             "bytes": state.segments.iter().map(|s| s.bytes).sum::<u64>(),
         },
         "readers": state.acks.iter().map(|ack| match &ack.ack {

@@ -1,53 +1,66 @@
-//! `wal-dump verify`: walks every segment and names each fault.
+//! `wal-dump verify`: walks every segment, looks at the files beside them, and names each fault.
 
 use std::io::Write;
 
 use anyhow::Context;
-use wal_format::verify::{SegmentReport, Severity, verify_file, verify_shelf};
+use wal_format::slots::SlotState;
+use wal_format::verify::{Fault, FileReport, SegmentReport, Severity, verify_file, verify_files, verify_shelf};
 
 use super::{PlaceArgs, Target, foreign};
 use crate::Exit;
 
-/// Prints one line per segment and one per fault; the exit code is the worst of them.
-pub fn run(place: &PlaceArgs, deep: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
+/// Prints one line per segment and file and one per fault; the exit code is the worst of them.
+pub fn run(place: &PlaceArgs, deep: bool, json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
     let mut exit = Exit::Clean;
     let mut failed = None;
     let (mut segments, mut records) = (0_u64, 0_u64);
     let mut each = |report: SegmentReport| {
         segments += 1;
         records += report.records;
-        if let Some(worst) = report.worst() {
-            exit = exit.max(exit_of(worst));
-        }
+        exit = exit.max(exit_of(report.worst()));
         if failed.is_none()
-            && let Err(err) = print(out, &report)
+            && let Err(err) = segment(out, json, &report)
         {
             failed = Some(err);
         }
     };
+    let mut files = Vec::new();
     match place.target()? {
         Target::Log(shelf) => {
-            verify_shelf(&shelf, deep, &mut each).with_context(|| format!("verify {}", shelf.dir().display()))?;
+            let verify = || format!("verify {}", shelf.dir().display());
+            let ends = verify_shelf(&shelf, deep, &mut each).with_context(verify)?;
+            files = verify_files(shelf.dir(), &ends).with_context(verify)?;
         }
-        Target::File(file) => {
-            let report = verify_file(&file, deep).map_err(|err| foreign(err.into()))?;
+        Target::File(path) => {
+            let report = verify_file(&path, deep).map_err(|err| foreign(err.into()))?;
             each(report);
         }
     }
     if let Some(err) = failed {
         return Err(err.into());
     }
-    writeln!(out, "{segments} segments, {records} records: {}", word(exit))?;
+    for report in &files {
+        exit = exit.max(exit_of(report.worst()));
+        file(out, json, report)?;
+    }
+    if json {
+        let sum =
+            serde_json::json!({ "segments": segments, "records": records, "exit": exit as u8, "verdict": word(exit) });
+        line(out, &sum)?;
+    } else {
+        writeln!(out, "{segments} segments, {records} records: {}", word(exit))?;
+    }
     Ok(exit)
 }
 
 /// The exit code of the worst fault.
-pub fn exit_of(severity: Severity) -> Exit {
-    match severity {
-        Severity::TornTail => Exit::TornTail,
-        Severity::Damage => Exit::Holes,
-        Severity::BelowDurable => Exit::LossBelowDurable,
-        Severity::Unreadable => Exit::Unreadable,
+pub fn exit_of(worst: Option<Severity>) -> Exit {
+    match worst {
+        None => Exit::Clean,
+        Some(Severity::TornTail) => Exit::TornTail,
+        Some(Severity::Damage) => Exit::Holes,
+        Some(Severity::BelowDurable) => Exit::LossBelowDurable,
+        Some(Severity::Unreadable) => Exit::Unreadable,
     }
 }
 
@@ -61,21 +74,79 @@ fn word(exit: Exit) -> &'static str {
     }
 }
 
-fn print(out: &mut impl Write, report: &SegmentReport) -> std::io::Result<()> {
+fn name(severity: Severity) -> &'static str {
+    match severity {
+        Severity::TornTail => "open",
+        Severity::Damage => "damage",
+        Severity::BelowDurable => "LOSS",
+        Severity::Unreadable => "UNREADABLE",
+    }
+}
+
+fn segment(out: &mut impl Write, json: bool, report: &SegmentReport) -> std::io::Result<()> {
+    if json {
+        let value = serde_json::json!({
+            "segment": report.id.0,
+            "path": report.path.display().to_string(),
+            "state": report.state.as_str(),
+            "records": report.records,
+            "first_seq": report.first_seq.map(|seq| seq.get()),
+            "last_seq": report.last_seq.map(|seq| seq.get()),
+            "end_offset": report.end_offset,
+            "faults": faults_json(&report.faults),
+        });
+        return line(out, &value);
+    }
     let range = match (report.first_seq, report.last_seq) {
         (Some(first), Some(last)) => format!("{first} to {last}"),
         (None, Some(last)) => last.to_string(),
         _ => "-".into(),
     };
     writeln!(out, "segment {:<8} {:<8} {:>9} records  {range}", report.id.0, report.state.as_str(), report.records)?;
-    for fault in &report.faults {
-        let name = match fault.severity {
-            Severity::TornTail => "open",
-            Severity::Damage => "damage",
-            Severity::BelowDurable => "LOSS",
-            Severity::Unreadable => "UNREADABLE",
-        };
-        writeln!(out, "  {name} at offset {}: {}", fault.offset, fault.what)?;
+    faults(out, &report.faults)
+}
+
+fn file(out: &mut impl Write, json: bool, report: &FileReport) -> std::io::Result<()> {
+    if json {
+        let value = serde_json::json!({
+            "file": report.name,
+            "path": report.path.display().to_string(),
+            "slots": report.slots.as_ref().map(|slots| slots.each_ref().map(slot)),
+            "says": report.says,
+            "faults": faults_json(&report.faults),
+        });
+        return line(out, &value);
+    }
+    write!(out, "{:<16} {}", report.name, report.says)?;
+    if let Some([first, second]) = &report.slots {
+        write!(out, " (slots: {}, {})", slot(first), slot(second))?;
+    }
+    writeln!(out)?;
+    faults(out, &report.faults)
+}
+
+fn slot(slot: &SlotState) -> String {
+    match slot {
+        SlotState::Empty => "empty".into(),
+        SlotState::Valid(slot) => format!("generation {}", slot.generation),
+        SlotState::Newer(version) => format!("version {version}"),
+        SlotState::Damaged => "damaged".into(),
+    }
+}
+
+fn faults(out: &mut impl Write, faults: &[Fault]) -> std::io::Result<()> {
+    for fault in faults {
+        writeln!(out, "  {} at offset {}: {}", name(fault.severity), fault.offset, fault.what)?;
     }
     Ok(())
+}
+
+fn faults_json(faults: &[Fault]) -> Vec<serde_json::Value> {
+    let one = |f: &Fault| serde_json::json!({ "severity": name(f.severity), "offset": f.offset, "what": f.what });
+    faults.iter().map(one).collect()
+}
+
+fn line(out: &mut impl Write, value: &serde_json::Value) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    writeln!(out)
 }
