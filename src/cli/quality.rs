@@ -47,13 +47,15 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let found = report(&cfg.lake.dir, &Query { venues, from, to, by })
         .with_context(|| format!("report on the lake in {}", cfg.lake.dir.display()))?;
     if args.json {
-        return print_out(&format!("{}\n", serde_json::to_string(&found)?));
+        print_out(&format!("{}\n", serde_json::to_string(&found)?))?;
+    } else if args.html {
+        print_out(&page(&format!("Recording from {from} to before {to}"), &found))?;
+    } else if found.is_empty() {
+        print_out(&format!("nothing was published from {from} to before {to}\n"))?;
+    } else {
+        print_out(&found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     }
-    if args.html {
-        return print_out(&page(&format!("Recording from {from} to before {to}"), &found));
-    }
-    if found.is_empty() {
-        return print_out(&format!("nothing was published from {from} to before {to}\n"));
-    }
-    print_out(&found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    let unaccounted: usize = found.iter().map(|q| q.unaccounted.len()).sum();
+    anyhow::ensure!(unaccounted == 0, "{unaccounted} parts are not in these numbers; see above");
+    Ok(())
 }

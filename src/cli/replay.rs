@@ -41,6 +41,9 @@ pub struct Args {
     /// Publish parts of the existing lake anew whose rows this version decodes otherwise.
     #[arg(long, conflicts_with_all = ["out", "verify"])]
     rewrite: bool,
+    /// With --rewrite: also parts that would have fewer rows of a table than were published.
+    #[arg(long, requires = "rewrite")]
+    fewer_rows: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -89,7 +92,15 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let (out, only) = (args.out.clone(), venues.clone());
     let mut report = replay(
         &cfg,
-        &ReplayArgs { venues, from_ns: from, to_ns: to, out: args.out, verify: args.verify, rewrite: args.rewrite },
+        &ReplayArgs {
+            venues,
+            from_ns: from,
+            to_ns: to,
+            out: args.out,
+            verify: args.verify,
+            rewrite: args.rewrite,
+            fewer_rows: args.fewer_rows,
+        },
     )
     .context("replay")?;
     if let Some(out) = out.filter(|_| args.klines) {

@@ -4,6 +4,7 @@ use anyhow::Context;
 
 use super::{ConfigArg, Usage, load, print_out};
 use crate::compact::chain::verify;
+use crate::compact::replay::repair::repair;
 use crate::venue::VenueId;
 
 /// Arguments of `tapedeck verify`.
@@ -17,6 +18,10 @@ pub struct Args {
     /// A head noted from an earlier run: it must still be in its chain. May be given several times.
     #[arg(long, value_name = "SHA256")]
     head: Vec<String>,
+    /// Rebuild manifests that cannot be read or are gone, from the log or from the footers of their files; then verify.
+    /// Data files are never touched, a damaged manifest is kept in .set-aside in the lake.
+    #[arg(long)]
+    repair: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -31,12 +36,22 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             return Err(Usage(format!("--head {head:?} is not a SHA-256: 64 hex digits")).into());
         }
     }
+    let repaired = match args.repair {
+        true => repair(&cfg, venue).with_context(|| format!("repair the lake in {}", cfg.lake.dir.display()))?,
+        false => Vec::new(),
+    };
     let report = verify(&cfg.lake.dir, venue.map(VenueId::as_str), &args.head)
         .with_context(|| format!("verify the lake in {}", cfg.lake.dir.display()))?;
     if args.json {
-        print_out(&format!("{}\n", serde_json::to_string(&report)?))?;
+        let json = if args.repair {
+            serde_json::to_string(&serde_json::json!({ "repaired": repaired, "report": report }))?
+        } else {
+            serde_json::to_string(&report)?
+        };
+        print_out(&format!("{json}\n"))?;
     } else {
-        print_out(&report.to_string())?;
+        let repaired: String = repaired.iter().map(ToString::to_string).collect();
+        print_out(&format!("{repaired}{report}"))?;
     }
     if !report.is_clean() {
         anyhow::bail!("{} things in the lake are not as they were published; see above", report.fault_count());

@@ -135,18 +135,36 @@ pub(super) mod older {
     use std::cell::RefCell;
 
     thread_local! {
-        static HIDDEN: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+        static HIDDEN: RefCell<Option<Hidden>> = const { RefCell::new(None) };
+    }
+
+    struct Hidden {
+        text: Vec<u8>,
+        /// Frames with the text that are still known.
+        known: u64,
     }
 
     /// Runs `work` with a decoder that does not know frames with `text` in them.
     pub(in crate::compact) fn without<T>(text: &str, work: impl FnOnce() -> T) -> T {
-        HIDDEN.set(Some(text.as_bytes().to_vec()));
+        without_behind(0, text, work)
+    }
+
+    /// As [`without`], but the first `known` frames with `text` in them are known.
+    pub(in crate::compact) fn without_behind<T>(known: u64, text: &str, work: impl FnOnce() -> T) -> T {
+        HIDDEN.set(Some(Hidden { text: text.as_bytes().to_vec(), known }));
         let done = work();
         HIDDEN.set(None);
         done
     }
 
     pub(super) fn hides(payload: &[u8]) -> bool {
-        HIDDEN.with_borrow(|text| text.as_ref().is_some_and(|text| memchr::memmem::find(payload, text).is_some()))
+        HIDDEN.with_borrow_mut(|hidden| {
+            let Some(hidden) = hidden.as_mut().filter(|h| memchr::memmem::find(payload, &h.text).is_some()) else {
+                return false;
+            };
+            let hides = hidden.known == 0;
+            hidden.known = hidden.known.saturating_sub(1);
+            hides
+        })
     }
 }

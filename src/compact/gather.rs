@@ -42,6 +42,9 @@ pub struct Continuation {
     /// SHA-256 of the manifest published last, lower-case hex; in a manifest that is the one before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_sha256: Option<String>,
+    /// Why nothing is remembered that was known before; told as an event by the next part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forgotten: Option<String>,
 }
 
 /// How often a part was published anew, and instead of what.
@@ -91,6 +94,8 @@ pub struct Gatherer {
     told: Option<Vec<Hole>>,
     /// SHA-256 of the manifest published last.
     previous_sha256: Option<String>,
+    /// Why nothing is remembered, until it is told.
+    forgotten: Option<String>,
     /// That of the open part.
     revision: Revision,
     /// The run that the last record was of.
@@ -129,6 +134,7 @@ impl Gatherer {
             settings,
             lost_before: Vec::new(),
             previous_sha256: continuation.previous_sha256.clone(),
+            forgotten: continuation.forgotten.clone(),
             revision: Revision::default(),
             run: None,
             unnamed: None,
@@ -149,6 +155,7 @@ impl Gatherer {
             ids: self.ids.save(&self.decoder.rows.symbols),
             dedupe: self.dedupe.save(&self.decoder.rows.symbols),
             previous_sha256: self.previous_sha256.clone(),
+            forgotten: self.forgotten.clone(),
         }
     }
 
@@ -300,8 +307,11 @@ impl Gatherer {
             conn: record.conn as i32,
             flags: 0,
         };
-        let told =
+        let mut told =
             if self.ids.is_due(self.dedupe.now_ns()) { self.settle(&Common { conn: 0, ..common }, false) } else { 0 };
+        if self.forgotten.is_some() {
+            told |= self.tell_forgotten(&common);
+        }
         let Some(part) = self.part.as_mut() else { return 0 };
         part.account.record(record.kind_raw, record.seq.0, record.ts_recv_ns);
         let touched = match record.kind() {
@@ -337,6 +347,18 @@ impl Gatherer {
             None => 0,
         };
         touched | told
+    }
+
+    /// Ids and connections are those of a log that begins: whoever reads the rows has to know.
+    #[cold]
+    fn tell_forgotten(&mut self, common: &Common) -> u32 {
+        let (Some(cause), Some(part)) = (self.forgotten.take(), self.part.as_mut()) else { return 0 };
+        let detail =
+            json!({ "cause": cause, "note": "ids begin anew; a gap or a repeat across this point is not seen" });
+        let common = Common { conn: 0, ..*common };
+        let detail = detail.to_string();
+        part.event(&common, &Event { symbol: None, ts_event_us: None, kind: "continuation_lost", detail: &detail });
+        1 << Table::Events as u32
     }
 
     #[cold]

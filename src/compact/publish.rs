@@ -22,6 +22,7 @@ use super::gather::Gatherer;
 use super::hash::{hash_all, hex, sha256_hex};
 use super::resume::EvidenceMissing;
 use super::stage::{Place, to_log_position};
+use crate::lake::lock::{LakeLock, PATIENCE};
 use crate::lake::manifest::{ManifestFile, runs_to_write};
 use crate::lake::{
     FileInfo, LakeError, LakeFormat, LakeStore, LocalStore, Manifest, Part, PieceFile, Table, join_pieces, staged_path,
@@ -111,6 +112,11 @@ pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) 
         };
         joined.push((table, tmp, info));
     }
+    // What takes long is done: on disk before the lake is locked, so that others wait for names only.
+    for (_, tmp, _) in &joined {
+        durable::sync_file(tmp).with_context(|| format!("sync {}", tmp.display()))?;
+    }
+    let _lock = LakeLock::exclusive(&place.lake, &format!("publishes {} of {}", part.hour, part.venue), PATIENCE)?;
     let store = LocalStore::new(&place.lake);
     for (table, tmp, info) in joined {
         // Relative to the lake, as the store wants it and the manifest tells it.

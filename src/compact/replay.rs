@@ -2,15 +2,19 @@
 //!
 //! A replay is the same fold over records as the live path ([`super::gather::Gatherer`]), with the same cuts: hours
 //! cut by themselves, and where an hour was drained half way its manifest says where. Nothing is written but below
-//! `out` (but for `rewrite`), no ack is taken, no segment deleted, no damage repaired.
+//! `out` (but for `rewrite`), no ack is taken, no segment deleted, no damage repaired. Segments that are still to be
+//! read are held meanwhile ([`wal_format::Hold`]): services beside it may publish and delete as they do.
 //!
 //! `verify` takes each published part for itself: its range, its settings and the continuation of the part before
-//! come from the manifests, its rows from the log. Files and manifest must come out byte for byte. `rewrite` does
-//! the same and publishes the parts anew whose rows came out otherwise.
+//! come from the manifests, its rows from the log. Files and manifest must come out byte for byte; what does not is
+//! looked at again while nobody changes the lake. `rewrite` does the same and publishes the parts anew whose rows came
+//! out otherwise.
 
 mod pass;
+pub mod repair;
 mod report;
 pub mod rewrite;
+mod scratch;
 mod shelves;
 mod verify;
 
@@ -18,9 +22,10 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use wal_format::SegmentInfo;
+use wal_format::{Hold, SegmentId, SegmentInfo};
 
 use self::pass::{Known, Log};
+use self::report::unreadable_part;
 pub use self::report::{PartReport, Report, Verdict};
 pub(crate) use self::shelves::{shelves, tapes};
 use super::gather::LogKind;
@@ -28,8 +33,9 @@ use super::hash::hex;
 use super::resume::manifests;
 use super::worker::write_settings;
 use crate::config::Config;
-use crate::lake::{Hour, Manifest};
-use crate::venue::{self, VenueId};
+use crate::lake::lock::PATIENCE;
+use crate::lake::{Hour, LakeLock, Manifest, Part};
+use crate::venue::{self, Venue, VenueId};
 
 /// What to replay.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +52,18 @@ pub struct ReplayArgs {
     pub verify: bool,
     /// Publish parts of the configured lake anew whose rows come out otherwise than they were published.
     pub rewrite: bool,
+    /// Also those that would have fewer rows of a table than were published.
+    pub fewer_rows: bool,
+}
+
+impl ReplayArgs {
+    fn purpose(&self) -> &'static str {
+        match (self.rewrite, self.verify) {
+            (true, _) => "replay --rewrite",
+            (_, true) => "replay --verify",
+            _ => "replay --out",
+        }
+    }
 }
 
 /// Rebuilds or verifies.
@@ -58,7 +76,14 @@ pub fn replay(cfg: &Config, args: &ReplayArgs) -> anyhow::Result<Report> {
         refuse_used(out)?;
     }
     let mut report = Report::default();
-    if args.verify || args.rewrite {
+    // From the first reading to the last swap: nobody takes what is half made for the rest of a crash.
+    let _rewriting = match args.rewrite {
+        true => Some(LakeLock::rewrite(&cfg.lake.dir, args.purpose(), PATIENCE)?),
+        false => None,
+    };
+    if args.rewrite {
+        report.notes.extend(rewrite::finish_held(&cfg.lake.dir)?);
+    } else if args.verify {
         report.notes.extend(rewrite::finish(&cfg.lake.dir)?);
     }
     let ids: Vec<VenueId> =
@@ -66,38 +91,39 @@ pub fn replay(cfg: &Config, args: &ReplayArgs) -> anyhow::Result<Report> {
     for id in ids {
         let venue = venue::venue(id);
         for (kind, dir) in [(LogKind::Collected, cfg.wal_dir(id)), (LogKind::Repairs, cfg.repair_dir(id))] {
-            let found = shelves(cfg, &dir)?;
-            if found.is_empty() && kind == LogKind::Collected {
+            // Before anything is listed: what is listed stays.
+            let holds = match hold(cfg, &dir, args.purpose()) {
+                Ok(holds) => holds,
+                // A log that can only be read, such as a mounted backup: nobody deletes from it.
+                Err(err) if !args.rewrite => {
+                    report.notes.push(format!("{err:#}"));
+                    Vec::new()
+                }
+                Err(err) => return Err(err),
+            };
+            let logs = logs_of(cfg, venue, kind, &dir, args, &holds)?;
+            if logs.is_empty() && kind == LogKind::Collected {
                 report.notes.push(format!("{id}: there is no log in {}", dir.display()));
             }
-            for (uuid, shelf, first_segment) in found {
-                let segments = shelf.list().with_context(|| format!("list {}", shelf.dir().display()))?;
-                let own = segments.iter().filter(|s| s.foreign.is_none()).filter_map(SegmentInfo::run);
-                let log = Log {
-                    venue,
-                    kind,
-                    runs: own.map(|run| (run.epoch, run.incarnation)).collect(),
-                    shelf,
-                    name: hex(&uuid),
-                    first_segment,
-                    settings: write_settings(cfg),
-                    from: args.from_ns.map(Hour::of_ns),
-                    to_ns: args.to_ns,
-                    damage: RefCell::default(),
-                };
-                let mut parts = published(&cfg.lake.dir, &log)?;
+            for log in logs {
+                log.needs(log.first_segment);
+                let Published { mut parts, unreadable } = published(&cfg.lake.dir, &log)?;
                 let all = parts.len();
                 parts.retain(|known| log.had(&known.manifest));
                 if parts.len() < all {
                     let n = all - parts.len();
                     report.notes.push(format!("{id}: {n} parts are of another copy of this log and cannot be checked"));
                 }
+                for (part, why) in unreadable.iter().filter(|(part, _)| log.wanted(part.hour)) {
+                    report.parts.push(unreadable_part(part, why));
+                }
                 if args.rewrite {
                     log.rewrite(&cfg.lake.dir, parts, &mut report)?;
                 } else if args.verify {
-                    log.verify(&cfg.lake.dir, &parts, args.out.as_deref(), &mut report)?;
+                    log.verify(&cfg.lake.dir, parts, args.out.as_deref(), &mut report)?;
                 } else if let Some(out) = &args.out {
-                    log.rebuild(&parts, out, &mut report)?;
+                    let unknown: Vec<u64> = unreadable.iter().map(|(part, _)| part.first_seq).collect();
+                    log.rebuild(&parts, &unknown, out, &mut report)?;
                 }
             }
         }
@@ -124,18 +150,76 @@ fn refuse_used(out: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// The manifests of this log in the lake, in log order.
-fn published(lake: &Path, log: &Log) -> anyhow::Result<Vec<Known>> {
-    let mut found = Vec::new();
+/// The logs that ever stood in `dir`.
+fn logs_of<'h>(
+    cfg: &Config,
+    venue: &'static dyn Venue,
+    kind: LogKind,
+    dir: &Path,
+    args: &ReplayArgs,
+    holds: &'h [Hold],
+) -> anyhow::Result<Vec<Log<'h>>> {
+    let mut logs = Vec::new();
+    for (uuid, shelf, first_segment) in shelves(cfg, dir)? {
+        let segments = shelf.list().with_context(|| format!("list {}", shelf.dir().display()))?;
+        let own = segments.iter().filter(|s| s.foreign.is_none()).filter_map(SegmentInfo::run);
+        logs.push(Log {
+            venue,
+            kind,
+            runs: own.map(|run| (run.epoch, run.incarnation)).collect(),
+            shelf,
+            name: hex(&uuid),
+            first_segment,
+            settings: write_settings(cfg),
+            from: args.from_ns.map(Hour::of_ns),
+            to_ns: args.to_ns,
+            fewer_rows: args.fewer_rows,
+            holds,
+            damage: RefCell::default(),
+        });
+    }
+    Ok(logs)
+}
+
+/// Keeps the segments of the log in `dir`, live and archived, from being deleted until whoever reads them again is past
+/// them.
+///
+/// # Errors
+/// When that cannot be written down, as in a log that can only be read.
+pub(crate) fn hold(cfg: &Config, dir: &Path, purpose: &str) -> anyhow::Result<Vec<Hold>> {
+    let archive = cfg.archive_root().join(dir.file_name().unwrap_or_default());
+    let there = [dir, archive.as_path()].into_iter().filter(|dir| dir.is_dir());
+    let take = |dir: &Path| {
+        let name = format!("replay-{:016x}", rand::random::<u64>());
+        Hold::take(dir, &name, SegmentId(0), purpose)
+            .with_context(|| format!("keep the segments of {} from being deleted", dir.display()))
+    };
+    there.map(take).collect()
+}
+
+/// What the lake has of a log.
+struct Published {
+    /// In log order.
+    parts: Vec<Known>,
+    /// Parts of a log of this name whose manifest cannot be read, and why.
+    unreadable: Vec<(Part, String)>,
+}
+
+/// The manifests of this log in the lake.
+fn published(lake: &Path, log: &Log) -> anyhow::Result<Published> {
+    let mut found = Published { parts: Vec::new(), unreadable: Vec::new() };
     for (part, path) in manifests(lake, log.venue.id().as_str())? {
         if !log.name.starts_with(&part.log8) {
             continue;
         }
-        let (manifest, sha256) = Manifest::load_hashed(&path).with_context(|| format!("read {}", path.display()))?;
-        if manifest.log == log.name {
-            found.push(Known { part, manifest, sha256 });
+        match Manifest::load_hashed(&path) {
+            Ok((manifest, sha256)) if manifest.log == log.name => {
+                found.parts.push(Known { part, manifest, sha256 });
+            }
+            Ok(_) => {}
+            Err(err) => found.unreadable.push((part, err.to_string())),
         }
     }
-    found.sort_by_key(|known| known.part.first_seq);
+    found.parts.sort_by_key(|known| known.part.first_seq);
     Ok(found)
 }

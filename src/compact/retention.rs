@@ -6,24 +6,34 @@
 //! ```
 //!
 //! Only what every reader has acked is ever in an archive, and only published files are looked at, so nothing that
-//! somebody waits for can go. The newest part of each log stays whatever the limits say, manifests stay for ever, and a
-//! file that a manifest names is listed durably as removed before it goes: a verification tells retention from
-//! loss. When the disk is short, archived segments go before hours of the lake. Every deletion is logged with its reason.
+//! somebody waits for can go. The newest part and the newest archived segment of each log stay whatever the limits say,
+//! manifests stay for ever, and a file that a manifest names is listed durably as removed before it goes: a verification
+//! tells retention from loss. When the disk is short, archived segments go before hours of the lake. Every deletion is
+//! logged with its reason.
+//!
+//! A clock that is wrong deletes nothing: age is counted back from the newest record there is of the venue, or from the
+//! wall clock where that is behind it. A venue that is recorded no more therefore keeps its last hours. And no sweep
+//! deletes more than a share of what there is ([`cap`]): whatever was set or measured wrong, there is time to see it.
+//!
+//! Looking costs little: a manifest is read once, by the process, and what is older than the newest day is listed once
+//! an hour.
 //!
 //! Never touches the log, staged files, or venues that are not configured here: another compactor may own them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::Context;
 use wal_format::{Shelf, durable};
 
 use super::chain::REMOVED;
-use super::resume::manifests;
+use super::resume::manifests_since;
 use super::stage::list;
 use crate::config::Config;
-use crate::lake::{Manifest, Part};
+use crate::lake::lock::PATIENCE;
+use crate::lake::{Hour, LakeLock, Manifest};
 use crate::{clock, host};
 
 const HOUR_NS: u64 = 3_600_000_000_000;
@@ -74,43 +84,73 @@ pub struct Item<T> {
     pub what: T,
     /// Its newest record, ns since 1970-01-01 UTC.
     pub newest_ns: u64,
+    /// How old that is, see [`now`]; ns.
+    pub age_ns: u64,
     /// Its bytes.
     pub bytes: u64,
     /// It stays, whatever the limits say.
     pub stays: bool,
 }
 
-/// Removes the oldest of `items` until the limits hold. `free` tells the free bytes of their disk, `remove` removes
-/// one; what it refuses stays and is not tried again.
+/// The most that one sweep deletes of `items` things: a tenth, at most 500. At a sweep a minute a year of hours of ten
+/// logs goes within three hours where it should, and a lake that should not has lost a tenth when the first line about
+/// it is in the log.
+pub fn cap(items: usize) -> usize {
+    (items / 10).clamp(1, 500)
+}
+
+/// What [`trim`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trimmed {
+    /// Removed items.
+    pub removed: usize,
+    /// The limits do not hold yet: the rest is for later sweeps.
+    pub capped: bool,
+}
+
+/// What age is counted back from: the newest of what there is, or the wall clock where that is behind it. A clock that
+/// is ahead makes nothing old.
+pub fn now(newest_ns: Option<u64>, wall_ns: u64) -> u64 {
+    newest_ns.unwrap_or(0).min(wall_ns)
+}
+
+/// Removes the oldest of `items` until the limits hold, or [`cap`] of them are gone. `free` tells the free bytes of
+/// their disk, `remove` removes one; what it refuses stays and is not tried again.
 pub fn trim<T>(
     mut items: Vec<Item<T>>,
     limits: Limits,
-    now_ns: u64,
     free: &dyn Fn() -> Option<u64>,
     remove: &mut dyn FnMut(&Item<T>, Why) -> bool,
-) -> usize {
+) -> Trimmed {
     items.sort_by_key(|item| item.newest_ns);
+    let cap = cap(items.len());
+    let mut trimmed = Trimmed::default();
     let mut total: u64 = items.iter().map(|item| item.bytes).sum();
-    let mut removed = 0;
+    // Asked again only when something went: there may be a hundred thousand items.
+    let short = || if limits.free_bytes > 0 { free().filter(|free| *free < limits.free_bytes) } else { None };
+    let mut too_full = short();
     for item in items.iter().filter(|item| !item.stays) {
-        let age = now_ns.saturating_sub(item.newest_ns) / HOUR_NS;
-        let short = || free().filter(|free| limits.free_bytes > 0 && *free < limits.free_bytes);
-        let why = if limits.hours > 0 && age >= limits.hours {
+        let why = if limits.hours > 0 && item.age_ns / HOUR_NS >= limits.hours {
             Why::Age(limits.hours)
         } else if limits.bytes > 0 && total > limits.bytes {
             Why::Size(total)
-        } else if let Some(free) = short() {
+        } else if let Some(free) = too_full {
             Why::Disk(free)
         } else {
-            // All later ones are younger, and nothing else changes from one to the next.
-            break;
+            // A later one may be older by the newest record of its own venue.
+            continue;
         };
+        if trimmed.removed == cap {
+            trimmed.capped = true;
+            break;
+        }
         if remove(item, why) {
             total = total.saturating_sub(item.bytes);
-            removed += 1;
+            trimmed.removed += 1;
+            too_full = short();
         }
     }
-    removed
+    trimmed
 }
 
 /// What one sweep removed.
@@ -120,13 +160,43 @@ pub struct Swept {
     pub segments: usize,
     /// Parts of the lake.
     pub parts: usize,
+    /// Manifests that were read for it.
+    pub read: usize,
+    /// More has to go than one sweep may delete.
+    pub capped: bool,
 }
+
+/// Between two sweeps that list everything, in sweeps: the others list the newest day and the one before.
+const LIST_ALL_EVERY: u32 = 60;
 
 /// Keeps the limits; remembers what it learnt about files that never change.
 pub struct Keeper {
     archived: HashMap<PathBuf, (u64, u64)>,
+    /// By venue word.
+    lakes: BTreeMap<String, KnownVenue>,
+    sweeps: u32,
     free: fn(&Path) -> Option<u64>,
 }
+
+/// What is known of the parts of one venue: as little as tells age, size and the newest, for there are many.
+#[derive(Default)]
+struct KnownVenue {
+    parts: BTreeMap<PathBuf, KnownPart>,
+}
+
+struct KnownPart {
+    hour: Hour,
+    /// Size and time of the manifest: one that was published anew has others.
+    stamp: Stamp,
+    /// Bytes of its files; 0 when nothing is left of them, or the manifest cannot be read.
+    bytes: u64,
+    /// The manifest and those it stands in the place of, by the first digits of their SHA-256.
+    names: Vec<u64>,
+    /// The one before it.
+    previous: Option<u64>,
+}
+
+type Stamp = (u64, Option<SystemTime>);
 
 impl Default for Keeper {
     fn default() -> Self {
@@ -137,14 +207,15 @@ impl Default for Keeper {
 impl Keeper {
     /// A keeper that asks `free` for the free bytes of the disk that holds a path.
     pub fn with_disk(free: fn(&Path) -> Option<u64>) -> Self {
-        Self { archived: HashMap::new(), free }
+        Self { archived: HashMap::new(), lakes: BTreeMap::new(), sweeps: 0, free }
     }
 
-    /// Removes what the limits of `cfg` do not allow. Trouble with one file is logged and leaves it.
+    /// Removes what the limits of `cfg` do not allow; `wall_ns` is the wall clock. Trouble with one file is logged and
+    /// leaves it.
     ///
     /// # Errors
     /// When a directory cannot be listed.
-    pub fn sweep(&mut self, cfg: &Config, now_ns: u64) -> anyhow::Result<Swept> {
+    pub fn sweep(&mut self, cfg: &Config, wall_ns: u64) -> anyhow::Result<Swept> {
         let free_bytes = cfg.min_free_gib.saturating_mul(GIB);
         let bytes = |gib: u64| gib.saturating_mul(GIB);
         let archive =
@@ -152,32 +223,62 @@ impl Keeper {
         let lake = Limits { hours: cfg.lake.retention_hours, bytes: bytes(cfg.lake.max_gib), free_bytes };
         let mut swept = Swept::default();
         if archive.any() {
-            swept.segments = self.sweep_archive(cfg, archive, now_ns)?;
+            let trimmed = self.sweep_archive(cfg, archive, wall_ns)?;
+            (swept.segments, swept.capped) = (trimmed.removed, trimmed.capped);
         }
         if lake.any() {
-            swept.parts = self.sweep_lake(cfg, lake, now_ns)?;
+            let all = self.sweeps.is_multiple_of(LIST_ALL_EVERY);
+            self.sweeps = self.sweeps.wrapping_add(1);
+            for venue in cfg.venues.keys() {
+                let known = self.lakes.entry(venue.to_string()).or_default();
+                swept.read += known.look(&cfg.lake.dir, venue.as_str(), all)?;
+            }
+            let trimmed = self.sweep_lake(&cfg.lake.dir, lake, wall_ns);
+            swept.parts = trimmed.removed;
+            swept.capped |= trimmed.capped;
+        }
+        if swept.capped {
+            tracing::warn!(
+                segments = swept.segments,
+                parts = swept.parts,
+                "more has to go than one look may delete: the rest goes at the next ones, a tenth each; if that is not meant, stop the compactor and look at its retention settings and at the clock"
+            );
         }
         Ok(swept)
     }
 
-    fn sweep_archive(&mut self, cfg: &Config, limits: Limits, now_ns: u64) -> anyhow::Result<usize> {
+    fn sweep_archive(&mut self, cfg: &Config, limits: Limits, wall_ns: u64) -> anyhow::Result<Trimmed> {
         let mut items = Vec::new();
         let mut known = HashMap::new();
         for venue in cfg.venues.keys() {
+            let mut of_venue = Vec::new();
             for log in [cfg.wal_dir(*venue), cfg.repair_dir(*venue)] {
                 let root = cfg.archive_root().join(log.file_name().unwrap_or_default());
+                // Somebody reads it again: all of it stays meanwhile.
+                let holds =
+                    wal_format::holds(&root).with_context(|| format!("look for holds of {}", root.display()))?;
                 for dir in list(&root)?.into_iter().filter(|dir| dir.is_dir()) {
-                    for (path, fact) in self.facts(&dir)? {
+                    let facts = self.facts(&dir)?;
+                    let newest = facts.iter().map(|(_, fact)| fact.0).max();
+                    for (path, fact) in facts {
                         known.insert(path.clone(), fact);
-                        items.push(Item { what: path, newest_ns: fact.0, bytes: fact.1, stays: false });
+                        of_venue.push((path, fact, !holds.is_empty() || Some(fact.0) == newest));
                     }
                 }
             }
+            let now_ns = now(of_venue.iter().map(|(_, fact, _)| fact.0).max(), wall_ns);
+            items.extend(of_venue.into_iter().map(|(what, (newest_ns, bytes), stays)| Item {
+                what,
+                newest_ns,
+                age_ns: now_ns.saturating_sub(newest_ns),
+                bytes,
+                stays,
+            }));
         }
         self.archived = known;
         let root = cfg.archive_root();
         let free = || (self.free)(&root);
-        Ok(trim(items, limits, now_ns, &free, &mut |item, why| {
+        Ok(trim(items, limits, &free, &mut |item, why| {
             let gone =
                 durable::remove_file(&item.what).and_then(|()| item.what.parent().map_or(Ok(()), durable::sync_dir));
             match gone {
@@ -215,50 +316,81 @@ impl Keeper {
         Ok(facts)
     }
 
-    fn sweep_lake(&mut self, cfg: &Config, limits: Limits, now_ns: u64) -> anyhow::Result<usize> {
-        let lake = &cfg.lake.dir;
-        let mut items = Vec::new();
-        for venue in cfg.venues.keys() {
-            let parts = manifests(lake, venue.as_str())?;
-            let mut newest: BTreeMap<String, u64> = BTreeMap::new();
-            for (part, _) in &parts {
-                let seq = newest.entry(part.log8.clone()).or_default();
-                *seq = part.first_seq.max(*seq);
-            }
-            for (part, path) in parts {
-                // One that cannot be read is told about by those who need it.
-                let Ok(manifest) = Manifest::load(&path) else { continue };
-                let files: Vec<PathBuf> =
-                    manifest.files.iter().map(|f| lake.join(&f.path)).filter(|p| p.exists()).collect();
-                if files.is_empty() {
-                    continue;
-                }
-                items.push(Item {
-                    newest_ns: part.hour.end_ns(),
-                    bytes: manifest.files.iter().map(|f| f.bytes).sum(),
-                    stays: newest.get(&part.log8) == Some(&part.first_seq),
-                    what: (part, files),
-                });
-            }
-        }
+    fn sweep_lake(&mut self, lake: &Path, limits: Limits, wall_ns: u64) -> Trimmed {
+        let items: Vec<Item<PathBuf>> = self.lakes.values().flat_map(|venue| venue.items(wall_ns)).collect();
         let free = || (self.free)(lake);
-        Ok(trim(items, limits, now_ns, &free, &mut |item, why| {
-            let (part, files) = &item.what;
-            match remove_part(lake, part, files, why) {
-                Ok(()) => {
-                    tracing::info!(
-                        venue = %part.venue, hour = %part.hour, files = files.len(), bytes = item.bytes, %why,
-                        "hour of the lake deleted, its manifest stays"
-                    );
-                    true
-                }
-                Err(err) => {
-                    tracing::warn!(venue = %part.venue, hour = %part.hour, error = %format!("{err:#}"),
-                        "cannot delete an hour of the lake");
-                    false
-                }
+        let mut gone = Vec::new();
+        let trimmed = trim(items, limits, &free, &mut |item, why| match remove_part(lake, &item.what, why) {
+            Ok(files) => {
+                tracing::info!(manifest = %item.what.display(), files, bytes = item.bytes, %why,
+                    "hour of the lake deleted, its manifest stays");
+                gone.push(item.what.clone());
+                true
             }
-        }))
+            Err(err) => {
+                tracing::warn!(manifest = %item.what.display(), error = %format!("{err:#}"),
+                    "cannot delete an hour of the lake");
+                false
+            }
+        });
+        for path in gone {
+            self.lakes.values_mut().filter_map(|venue| venue.parts.get_mut(&path)).for_each(|part| part.bytes = 0);
+        }
+        trimmed
+    }
+}
+
+impl KnownVenue {
+    /// Lists the manifests, `all` of them or those of the newest day and the one before, and reads what is new; how many
+    /// that were.
+    fn look(&mut self, lake: &Path, venue: &str, all: bool) -> anyhow::Result<usize> {
+        let newest = self.parts.values().map(|part| part.hour.0).max().filter(|_| !all);
+        let mut read = 0;
+        for (part, path) in manifests_since(lake, venue, Hour(newest.map_or(i64::MIN, |newest| newest - 24)))? {
+            let Ok(meta) = std::fs::metadata(&path) else { continue };
+            let stamp = (meta.len(), meta.modified().ok());
+            if self.parts.get(&path).is_some_and(|known| known.stamp == stamp) {
+                continue;
+            }
+            read += 1;
+            self.parts.insert(path.clone(), KnownPart::read(lake, part.hour, &path, stamp));
+        }
+        Ok(read)
+    }
+
+    fn items(&self, wall_ns: u64) -> Vec<Item<PathBuf>> {
+        let now_ns = now(self.parts.values().map(|part| part.hour.end_ns()).max(), wall_ns);
+        let followed: HashSet<u64> = self.parts.values().filter_map(|part| part.previous).collect();
+        let there = self.parts.iter().filter(|(_, part)| part.bytes > 0);
+        let item = |(path, part): (&PathBuf, &KnownPart)| {
+            let newest_ns = part.hour.end_ns();
+            Item {
+                what: path.clone(),
+                newest_ns,
+                age_ns: now_ns.saturating_sub(newest_ns),
+                bytes: part.bytes,
+                // The newest of its log, of each copy of the log.
+                stays: !part.names.iter().any(|name| followed.contains(name)),
+            }
+        };
+        there.map(item).collect()
+    }
+}
+
+impl KnownPart {
+    /// One that cannot be read is told about by those who need it; what it names stays.
+    fn read(lake: &Path, hour: Hour, path: &Path, stamp: Stamp) -> Self {
+        let Ok((m, sha256)) = Manifest::load_hashed(path) else {
+            return Self { hour, stamp, bytes: 0, names: Vec::new(), previous: None };
+        };
+        let short = |sha256: &String| u64::from_str_radix(sha256.get(..16)?, 16).ok();
+        Self {
+            hour,
+            stamp,
+            bytes: m.files.iter().filter(|f| lake.join(&f.path).exists()).map(|f| f.bytes).sum(),
+            names: std::iter::once(&sha256).chain(&m.supersedes).filter_map(short).collect(),
+            previous: m.previous_sha256.as_ref().and_then(short),
+        }
     }
 }
 
@@ -266,22 +398,26 @@ fn owned(entry: (&PathBuf, &(u64, u64))) -> (PathBuf, (u64, u64)) {
     (entry.0.clone(), *entry.1)
 }
 
-/// Lists the files of a part as removed, then removes them and directories that are empty by that.
-fn remove_part(lake: &Path, part: &Part, files: &[PathBuf], why: Why) -> anyhow::Result<()> {
+/// Lists the files that are left of a part as removed, then removes them and directories that are empty by that; how
+/// many files that were.
+fn remove_part(lake: &Path, manifest: &Path, why: Why) -> anyhow::Result<usize> {
+    let _lock = LakeLock::exclusive(lake, "retention removes an hour", PATIENCE)?;
+    let named = Manifest::load(manifest)?;
+    let mut files: Vec<&str> = named.files.iter().map(|f| f.path.as_str()).collect();
+    files.retain(|path| lake.join(path).exists());
     let mut lines = String::new();
-    for file in files {
-        let path = file.strip_prefix(lake).unwrap_or(file);
-        let path = path.components().map(|c| c.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/");
+    for path in &files {
         let line = serde_json::json!({
-            "path": path, "hour": part.hour.to_string(), "why": why.to_string(), "at_ns": clock::wall_ns(),
+            "path": path, "hour": named.hour, "why": why.to_string(), "at_ns": clock::wall_ns(),
         });
         lines.push_str(&line.to_string());
         lines.push('\n');
     }
     let list = lake.join("_manifests").join(REMOVED);
     durable::append_lines(&list, lines.as_bytes()).with_context(|| format!("write {}", list.display()))?;
-    for file in files {
-        durable::remove_file(file).with_context(|| format!("delete {}", file.display()))?;
+    for path in &files {
+        let file = lake.join(path);
+        durable::remove_file(&file).with_context(|| format!("delete {}", file.display()))?;
         // Hour, date and exchange; what still holds something stays.
         for dir in file.ancestors().skip(1).take(3) {
             if std::fs::remove_dir(dir).is_err() {
@@ -290,47 +426,81 @@ fn remove_part(lake: &Path, part: &Part, files: &[PathBuf], why: Why) -> anyhow:
             }
         }
     }
-    Ok(())
+    Ok(files.len())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn items() -> Vec<Item<u32>> {
-        (1..=5).map(|n| Item { what: n, newest_ns: u64::from(n) * HOUR_NS, bytes: 10, stays: n == 5 }).collect()
+    /// `n` things, one an hour, the newest stays.
+    fn items(n: u32, wall_h: u64) -> Vec<Item<u32>> {
+        let now_ns = now(Some(u64::from(n) * HOUR_NS), wall_h * HOUR_NS);
+        let item = |i: u32| {
+            let newest_ns = u64::from(i) * HOUR_NS;
+            Item { what: i, newest_ns, age_ns: now_ns.saturating_sub(newest_ns), bytes: 10, stays: i == n }
+        };
+        (1..=n).map(item).collect()
     }
 
-    fn gone(limits: Limits, now_h: u64, free: u64) -> Vec<(u32, Why)> {
-        let mut gone = Vec::new();
+    /// What goes of five things in as many sweeps as it takes, and how many are needed.
+    fn gone(limits: Limits, wall_h: u64, free: u64) -> (Vec<(u32, Why)>, usize) {
+        let mut gone: Vec<(u32, Why)> = Vec::new();
         let left = std::cell::Cell::new(free);
-        trim(items(), limits, now_h * HOUR_NS, &|| Some(left.get()), &mut |item, why| {
-            gone.push((item.what, why));
-            left.set(left.get() + item.bytes);
-            true
-        });
-        gone
+        for sweeps in 1.. {
+            let mut there = items(5, wall_h);
+            there.retain(|item| gone.iter().all(|(what, _)| *what != item.what));
+            let trimmed = trim(there, limits, &|| Some(left.get()), &mut |item, why| {
+                gone.push((item.what, why));
+                left.set(left.get() + item.bytes);
+                true
+            });
+            assert!(trimmed.removed <= 1);
+            if !trimmed.capped {
+                return (gone, sweeps);
+            }
+        }
+        unreachable!()
     }
 
     #[test]
     fn the_oldest_go_until_age_size_and_disk_are_as_wanted_and_what_stays_stays() {
         let none = Limits::default();
-        assert!(gone(none, 1_000, 0).is_empty());
-        assert_eq!(gone(Limits { hours: 3, ..none }, 5, 0), [(1, Why::Age(3)), (2, Why::Age(3))]);
-        assert_eq!(gone(Limits { bytes: 35, ..none }, 5, 0), [(1, Why::Size(50)), (2, Why::Size(40))]);
-        assert_eq!(gone(Limits { free_bytes: 25, ..none }, 5, 8), [(1, Why::Disk(8)), (2, Why::Disk(18))]);
-        assert_eq!(gone(Limits { bytes: 1, ..none }, 5, 0).len(), 4, "the newest part of a log stays");
-        assert_eq!(gone(Limits { hours: 1, ..none }, 1_000, 0).len(), 4);
+        assert!(gone(none, 1_000, 0).0.is_empty());
+        assert_eq!(gone(Limits { hours: 3, ..none }, 5, 0).0, [(1, Why::Age(3)), (2, Why::Age(3))]);
+        assert_eq!(gone(Limits { bytes: 35, ..none }, 5, 0).0, [(1, Why::Size(50)), (2, Why::Size(40))]);
+        assert_eq!(gone(Limits { free_bytes: 25, ..none }, 5, 8).0, [(1, Why::Disk(8)), (2, Why::Disk(18))]);
+        assert_eq!(gone(Limits { bytes: 1, ..none }, 5, 0).0.len(), 4, "the newest part of a log stays");
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_makes_nothing_old_and_one_that_is_behind_keeps() {
+        let limits = Limits { hours: 3, ..Limits::default() };
+        assert_eq!(gone(limits, 1_000_000, 0), gone(limits, 5, 0));
+        assert!(gone(limits, 3, 0).0.is_empty());
+    }
+
+    #[test]
+    fn one_sweep_deletes_a_tenth_at_most_and_the_next_ones_go_on() {
+        let limits = Limits { bytes: 1, ..Limits::default() };
+        assert_eq!(gone(limits, 5, 0).1, 4, "one each of five");
+        let mut n = 0;
+        let trimmed = trim(items(10_000, 1), limits, &|| None, &mut |_, _| {
+            n += 1;
+            true
+        });
+        assert_eq!((trimmed, n), (Trimmed { removed: 500, capped: true }, 500));
+        assert_eq!((cap(0), cap(9), cap(200), cap(1_000_000)), (1, 1, 20, 500));
     }
 
     #[test]
     fn what_cannot_be_removed_does_not_count_as_removed() {
-        let limits = Limits { bytes: 35, ..Limits::default() };
+        let limits = Limits { bytes: 375, ..Limits::default() };
         let mut asked = Vec::new();
-        let n = trim(items(), limits, 0, &|| None, &mut |item, _| {
+        let trimmed = trim(items(40, 0), limits, &|| None, &mut |item, _| {
             asked.push(item.what);
             item.what != 1
         });
-        assert_eq!((n, asked), (2, vec![1, 2, 3]));
+        assert_eq!((trimmed.removed, asked), (3, vec![1, 2, 3, 4]));
     }
 }

@@ -16,6 +16,7 @@ use wal_format::{durable, regular};
 use super::manifest::{self, Queue};
 use super::path::ArchivePath;
 use crate::config::History;
+use crate::host;
 
 /// Held by whoever downloads into the mirror; together by those who share a manifest.
 const LOCK: &str = ".download.lock";
@@ -69,7 +70,7 @@ impl Mirror {
     pub fn open(config: &History) -> Result<Mirror> {
         durable::create_dir_all(&config.dir).with_context(|| format!("make {}", config.dir.display()))?;
         let dir = config.dir.canonicalize().with_context(|| format!("find {}", config.dir.display()))?;
-        let node = config.node.clone().unwrap_or_else(host_name);
+        let node = config.node.clone().unwrap_or_else(host::name);
         let who = format!("{node}:{}", dir.display());
         Ok(Mirror { name: name_of(&dir).unwrap_or_else(|| who.clone()), dir, who, node })
     }
@@ -166,12 +167,6 @@ fn name_of(dir: &Path) -> Option<String> {
 fn free_bytes(dir: &Path) -> Result<u64> {
     let stat = rustix::fs::statvfs(dir).with_context(|| format!("ask for the free space of {}", dir.display()))?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-}
-
-fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name = name.trim();
-    if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::sync::mpsc::sync_channel;
 
 use anyhow::Context;
 use serde::Serialize;
-use wal_format::{LogReader, Position, ReaderOptions, Shelf, Step};
+use wal_format::{Hold, LogReader, Position, ReaderOptions, Shelf, Step};
 
 use super::actor::{Shown, Worker};
 use super::db::{self, CandleDb, Checkpoint};
@@ -20,7 +20,7 @@ use super::held::Held;
 use super::message::{Dirty, Item, Job};
 use super::registry::SymbolPeriodRegistry;
 use super::store::{DoubleBufferedKlineStore, LatestSlots};
-use crate::compact::replay::tapes;
+use crate::compact::replay::{hold, tapes};
 use crate::config::Config;
 use crate::venue::{self, Channel, VenueId};
 
@@ -58,6 +58,8 @@ impl std::fmt::Display for VenueReport {
 
 /// The records of one log in a range of receive times.
 struct Records {
+    /// Segments stay until they are read.
+    _holds: Vec<Hold>,
     tapes: VecDeque<(Shelf, Position)>,
     reader: Option<LogReader>,
     next: Option<Held>,
@@ -68,8 +70,10 @@ struct Records {
 
 impl Records {
     fn open(cfg: &Config, dir: &Path, from_ns: u64, to_ns: u64) -> anyhow::Result<Records> {
+        // Nobody deletes from a log that can only be read.
+        let holds = hold(cfg, dir, "replay --klines").unwrap_or_default();
         let tapes = tapes(cfg, dir, from_ns)?.into();
-        let mut records = Records { tapes, reader: None, next: None, from_ns, to_ns, lost: 0 };
+        let mut records = Records { _holds: holds, tapes, reader: None, next: None, from_ns, to_ns, lost: 0 };
         records.read()?;
         Ok(records)
     }

@@ -233,6 +233,29 @@ pub struct LostRecords {
     pub below_durable: bool,
 }
 
+/// What a rebuilt manifest was made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RebuiltFrom {
+    /// The log: the account is whole.
+    Log,
+    /// The footers of its files.
+    Files,
+}
+
+/// The manifest is not the one that was published: that one was damaged or gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rebuilt {
+    /// What it was made of.
+    pub from: RebuiltFrom,
+    /// [`Manifest::digest`] of the one that the files were published with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_sha256: Option<String>,
+    /// What nobody knows any more, in plain words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unknown: Vec<String>,
+}
+
 fn is_zero(n: &u32) -> bool {
     *n == 0
 }
@@ -259,6 +282,9 @@ pub struct Manifest {
     /// behind it may name any of them as the one before it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub supersedes: Vec<String>,
+    /// It was rebuilt by `verify --repair`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebuilt: Option<Rebuilt>,
     /// First record of the part.
     pub first: LogPosition,
     /// First record behind the part.
@@ -320,6 +346,7 @@ impl Manifest {
             previous_sha256: None,
             revision: 0,
             supersedes: Vec::new(),
+            rebuilt: None,
             first: LogPosition::default(),
             end: LogPosition::default(),
             epochs: Vec::new(),
@@ -424,6 +451,17 @@ impl Manifest {
             serde_json::to_vec_pretty(self).map_err(|e| LakeError::Manifest(format!("it is not JSON: {e}")))?;
         bytes.push(b'\n');
         Ok(bytes)
+    }
+
+    /// What the files' footers carry: [`Manifest::digest`], that of the lost one for a rebuilt manifest.
+    ///
+    /// # Errors
+    /// As [`Manifest::to_json`].
+    pub fn account_sha256(&self) -> Result<String, LakeError> {
+        match self.rebuilt.as_ref().and_then(|r| r.account_sha256.clone()) {
+            Some(account) => Ok(account),
+            None => self.digest(),
+        }
     }
 
     /// SHA-256 (lower-case hex) of the manifest with `files` emptied: it is stored in the files' footers.

@@ -8,8 +8,8 @@
 //!
 //! In the order the data flows: [`table`] (one file per table: columns and how a row is pushed), [`buffer`]
 //! (rows of one table and hour part), `rows` (a chunk of them), `encode` (columns to Parquet pages), [`piece`]
-//! (files out of row groups), [`path`] (names), [`store`] (publishing), [`manifest`] (the account of an hour),
-//! [`read`] and [`diff`] (back again, for replay and tests).
+//! (files out of row groups), [`path`] (names), [`store`] (publishing), [`lock`] (who may change published files),
+//! [`manifest`] (the account of an hour), [`read`] and [`diff`] (back again, for replay and tests).
 //!
 //! The bytes of a file are a pure function of its rows, its settings and its key-values. Nothing here reads a
 //! clock, and nothing here renames a file except through [`wal_format::durable`].
@@ -19,6 +19,7 @@ pub(crate) mod column;
 pub mod diff;
 pub(crate) mod encode;
 mod error;
+pub mod lock;
 pub mod manifest;
 pub mod path;
 pub mod piece;
@@ -34,6 +35,7 @@ pub(crate) mod texts;
 pub use buffer::{Common, TableBuffer};
 pub use diff::{Difference, diff_trees};
 pub use error::LakeError;
+pub use lock::{LakeLock, LakeLockError};
 pub use manifest::Manifest;
 pub use path::{Hour, Part, StagedPiece, staged_path, staging_dir};
 pub use piece::{FileInfo, PieceFile, PieceInfo, join_pieces, write_piece};
@@ -119,6 +121,9 @@ pub enum LakeFormat {
 }
 
 impl LakeFormat {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Parquet, Self::Jsonl, Self::Csv];
+
     /// What file names end with, without the dot.
     pub fn extension(self) -> &'static str {
         match self {

@@ -142,9 +142,8 @@ impl Part {
         let (table, stem) = match top {
             "_manifests" => (None, file.strip_suffix(".json")?),
             t => {
-                let formats = [LakeFormat::Parquet, LakeFormat::Jsonl, LakeFormat::Csv];
                 let stem = |f: &LakeFormat| file.strip_suffix(f.extension())?.strip_suffix('.');
-                (Some(t.parse().ok()?), formats.iter().find_map(stem)?)
+                (Some(t.parse().ok()?), LakeFormat::ALL.iter().find_map(stem)?)
             }
         };
         Some((table, Part::named(venue, Hour::parse(day, hh)?, stem)?))

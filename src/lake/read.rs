@@ -88,7 +88,14 @@ impl TableFile {
     /// # Errors
     /// When it cannot be read, or is not a file of the lake with the columns of its table.
     pub fn open(path: &Path) -> Result<TableFile, LakeError> {
-        let file = regular::open(path).map_err(LakeError::io("open", path))?;
+        Self::of_file(path, regular::open(path).map_err(LakeError::io("open", path))?)
+    }
+
+    /// [`TableFile::open`] of a file that is open already, whatever stands at its path by now.
+    ///
+    /// # Errors
+    /// As [`TableFile::open`].
+    pub(crate) fn of_file(path: &Path, file: File) -> Result<TableFile, LakeError> {
         Self::of(path, Content::File(Arc::new(file)))
     }
 

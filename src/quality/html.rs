@@ -39,7 +39,8 @@ pub fn page(title: &str, report: &[Quality]) -> String {
 
 fn section(out: &mut String, q: &Quality) {
     let (expected, missing, lacking) = q.ids();
-    let class = if lacking == 0 && q.lost_ranges == 0 && q.became.undecodable == 0 { "ok" } else { "bad" };
+    let whole = lacking == 0 && q.lost_ranges == 0 && q.became.undecodable == 0 && q.unaccounted.is_empty();
+    let class = if whole { "ok" } else { "bad" };
     let _ = write!(
         out,
         "<section><h2>{} {}</h2><p class=\"{class}\">{} of {expected} ids; {} holes, {missing} ids missing, {} fetched \
@@ -50,6 +51,9 @@ again, {lacking} missing for good.</p>",
         q.hole_count,
         missing - lacking
     );
+    for what in &q.unaccounted {
+        let _ = write!(out, "<p class=\"bad\">Not in these numbers: {}</p>", escape(what));
+    }
     let _ = write!(
         out,
         "<p>{} frames = {} decoded + {} control + {} undecodable; {} lost ranges in the log; {} connections ended.",

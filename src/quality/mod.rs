@@ -139,6 +139,9 @@ pub struct Quality {
     pub span: String,
     /// Parts that the sums are of, those of repairs too.
     pub parts: u64,
+    /// Parts that the sums are not of, or not wholly: where their manifest is and what is the matter with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unaccounted: Vec<String>,
     /// Data and REST records.
     pub frames: u64,
     /// What became of them.
@@ -179,6 +182,10 @@ impl Quality {
 
     fn add(&mut self, m: &Manifest, repairs: &Repairs) {
         self.parts += 1;
+        if let Some(rebuilt) = m.rebuilt.as_ref().filter(|r| !r.unknown.is_empty()) {
+            let unknown = rebuilt.unknown.join("; ");
+            self.unaccounted.push(format!("the manifest of {} was rebuilt, not known are {unknown}", m.hour));
+        }
         let of_repairs = !m.repairs.is_empty() || m.records.keys().all(|k| k != "conn_open" && k != "data");
         let became = m.totals();
         self.frames += m.frames;
@@ -299,8 +306,10 @@ impl Repairs {
 
 /// Reports on every venue and span that has a part.
 ///
+/// A manifest that cannot be read is told in the span of its hour; one of repairs behind the range, in the last.
+///
 /// # Errors
-/// When a directory or a manifest of the range cannot be read.
+/// When a directory cannot be listed.
 pub fn report(lake: &Path, query: &Query) -> anyhow::Result<Vec<Quality>> {
     let venues = if query.venues.is_empty() { venues_of(lake)? } else { query.venues.clone() };
     let mut out = Vec::new();
@@ -311,10 +320,17 @@ pub fn report(lake: &Path, query: &Query) -> anyhow::Result<Vec<Quality>> {
             if part.hour < query.from || part.hour.0 >= query.to.0 + REPAIR_HOURS {
                 continue;
             }
-            let manifest = Manifest::load(&path)?;
-            repairs.add(&manifest);
-            if part.hour < query.to {
-                loaded.push((part.hour, manifest));
+            match Manifest::load(&path) {
+                Ok(manifest) => {
+                    repairs.add(&manifest);
+                    if part.hour < query.to {
+                        loaded.push((part.hour, Ok(manifest)));
+                    }
+                }
+                Err(err) => {
+                    let hour = Hour(part.hour.0.min(query.to.0 - 1));
+                    loaded.push((hour, Err(format!("{err}; tapedeck verify --repair rebuilds it"))));
+                }
             }
         }
         let mut spans: BTreeMap<String, Quality> = BTreeMap::new();
@@ -324,7 +340,11 @@ pub fn report(lake: &Path, query: &Query) -> anyhow::Result<Vec<Quality>> {
                 By::Day => hour.date(),
             };
             let new = || Quality { venue: venue.clone(), span: span.clone(), ..Quality::default() };
-            spans.entry(span.clone()).or_insert_with(new).add(manifest, &repairs);
+            let sum = spans.entry(span.clone()).or_insert_with(new);
+            match manifest {
+                Ok(manifest) => sum.add(manifest, &repairs),
+                Err(why) => sum.unaccounted.push(why.clone()),
+            }
         }
         out.extend(spans.into_values().map(|mut q| {
             q.finish();

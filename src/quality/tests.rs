@@ -144,3 +144,20 @@ fn names_in_the_page_are_text_and_never_markup() {
     assert!(page.contains("the venue has no more"));
     assert!(super::page("Quality", &[]).contains("Nothing was published"));
 }
+
+#[test]
+fn a_manifest_that_cannot_be_read_is_told_with_its_path_and_the_others_still_count() {
+    let dir = tempfile::tempdir().unwrap();
+    lake(dir.path());
+    let path = crate::compact::resume::manifests(dir.path(), "binance-usdm").unwrap().remove(0).1;
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[2] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let all = asked(dir.path(), By::Day, 24);
+    assert_eq!((all[0].parts, all[0].frames), (2, 12));
+    assert!(all[0].unaccounted[0].contains(path.to_str().unwrap()), "{all:?}");
+    assert!(all[0].to_string().contains("NOT IN THESE NUMBERS"));
+    assert!(page("t", &all).contains("class=\"bad\">Not in these numbers"));
+    // In a range of its own it is not nothing.
+    assert_eq!(asked(dir.path(), By::Hour, 1).len(), 1);
+}

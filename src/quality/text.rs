@@ -63,6 +63,9 @@ impl fmt::Display for Quality {
             self.hole_count,
             missing - lacking,
         )?;
+        for what in &self.unaccounted {
+            writeln!(f, "  NOT IN THESE NUMBERS: {what}")?;
+        }
         let b = self.became;
         writeln!(
             f,

@@ -18,7 +18,26 @@ use crate::regular;
 /// The first step that fails. Before the rename nothing has changed; after it the file is
 /// visible, but a power cut may take it.
 pub fn publish_file(tmp: &Path, dest: &Path) -> io::Result<()> {
-    regular::open(tmp)?.sync_all()?;
+    sync_file(tmp)?;
+    rename(tmp, dest)?;
+    sync_dir(parent(dest))
+}
+
+/// Makes the content of a file durable.
+///
+/// # Errors
+/// As the file system reports.
+pub fn sync_file(path: &Path) -> io::Result<()> {
+    regular::open(path)?.sync_all()
+}
+
+/// Publishes a complete directory, whose files are durable, under a name that is not taken: sync `tmp`, rename it to
+/// `dest`, sync the directory of `dest`. Durable on return.
+///
+/// # Errors
+/// The first step that fails, as with [`publish_file`].
+pub fn publish_dir(tmp: &Path, dest: &Path) -> io::Result<()> {
+    sync_dir(tmp)?;
     rename(tmp, dest)?;
     sync_dir(parent(dest))
 }

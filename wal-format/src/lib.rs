@@ -21,7 +21,8 @@
 //! - writing: `open`, `append`, `prepare`, `sync`, `positions`, `stats`, `options`, [`receive`]
 //! - reading: [`read`], [`step`], [`ack`], [`state`], [`verify`]; `shelf` finds segments wherever they lie, `body` reads
 //!   them plain or from an [`mod@archive`]
-//! - after a crash: [`recover`] decides, [`mod@repair`] carries out; [`mod@retire`] deletes
+//! - after a crash: [`recover`] decides, [`mod@repair`] carries out; [`mod@retire`] deletes,
+//!   [`hold`] keeps it from that
 //! - for a person: [`mod@explain`] a byte, [`salvage`] what is left
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -40,6 +41,7 @@ pub mod error;
 pub mod explain;
 pub mod footer;
 pub mod header;
+pub mod hold;
 pub mod incarnation;
 pub mod infer;
 pub mod layout;
@@ -93,6 +95,7 @@ pub use append::{Append, LogWriter};
 pub use bell::{Bell, Ringer, Ticket, Waiter};
 pub use error::{AppendError, CloseError, LockError, OpenError, SyncError};
 pub use footer::{FooterSummary, SealedBy};
+pub use hold::{Hold, holds};
 pub use incarnation::{Incarnation, Run};
 pub use lineage::{Checkpoint, CheckpointError, Foreign, Known, Lineage, LineageError, lineage};
 pub use options::{Clock, LogOptions, SyncPolicy};

@@ -9,7 +9,7 @@
 //! below those that an ack names.
 //!
 //! What this file never does: delete a segment that is not sealed with a valid footer, that is not the log's, that
-//! any required reader has not durably passed, the newest sealed one (it anchors the log's identity and its
+//! any required reader has not durably passed, that somebody holds ([`crate::hold`]), the newest sealed one (it anchors the log's identity and its
 //! numbering), or anything at all when one required ack is missing, unreadable, or of another log or another copy of
 //! this one. A segment with a hole is not special here: its reader reports the hole before it acknowledges.
 
@@ -17,6 +17,8 @@ use std::path::Path;
 
 use crate::ack;
 use crate::durable;
+use crate::hold;
+use crate::layout::ACKS_DIR;
 use crate::lineage::{Checkpoint, CheckpointError, lineage};
 use crate::read_error::RetireError;
 use crate::record::{SegmentId, Seq};
@@ -76,8 +78,8 @@ pub fn may_retire(segments: &[RetireFact], acks: &[Option<Seq>]) -> Vec<SegmentI
         .collect()
 }
 
-/// The segments of the log in `dir` that may go by this evidence, oldest first. A segment that may go once may go for
-/// ever. Changes nothing.
+/// The segments of the log in `dir` that may go by this evidence and that nobody holds who reads the log again
+/// ([`crate::Hold`]), oldest first. Changes nothing.
 ///
 /// # Errors
 /// [`RetireError`] when the directory cannot be listed, nobody can tell whose log it is, or an ack cannot be read, does
@@ -99,13 +101,19 @@ pub fn retirable(dir: &Path, evidence: &Evidence<'_>) -> Result<Vec<SegmentInfo>
             }
         }
     }
+    let io = |source| RetireError::Io { path: dir.join(ACKS_DIR), source };
+    let held_from = hold::holds(dir).map_err(io)?.iter().map(|h| h.from).min();
     let facts: Vec<RetireFact> = segments
         .iter()
         .map(|s| RetireFact {
             id: s.id,
             sealed: s.sealed,
             last_seq: s.last_seq(),
-            released: s.sealed && s.foreign.is_none() && (evidence.covered)(s) && !(evidence.keep)(s),
+            released: s.sealed
+                && s.foreign.is_none()
+                && held_from.is_none_or(|from| s.id < from)
+                && (evidence.covered)(s)
+                && !(evidence.keep)(s),
             passed_by: s.unreadable() || s.foreign.is_some(),
         })
         .collect();
@@ -120,6 +128,12 @@ pub fn retirable(dir: &Path, evidence: &Evidence<'_>) -> Result<Vec<SegmentInfo>
 /// # Errors
 /// As [`retirable`], and when an unlink fails.
 pub fn retire(dir: &Path, evidence: &Evidence<'_>) -> Result<Vec<SegmentId>, RetireError> {
+    let acks = dir.join(ACKS_DIR);
+    // Without acks nothing may go anyway.
+    let _choosing = match acks.is_dir() {
+        true => Some(hold::choosing(&acks).map_err(|source| RetireError::Io { path: acks, source })?),
+        false => None,
+    };
     let going = retirable(dir, evidence)?;
     for segment in &going {
         durable::remove_segment(&segment.path)

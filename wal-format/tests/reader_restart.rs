@@ -8,8 +8,8 @@ mod writer;
 
 use support::{Rng, check_payload};
 use wal_format::{
-    Ack, AckError, AckFile, Evidence, Incarnation, Kind, LogReader, LogWriter, Position, ReaderOptions, RetireError,
-    Step,
+    Ack, AckError, AckFile, Evidence, Hold, Incarnation, Kind, LogReader, LogWriter, Position, ReaderOptions,
+    RetireError, SegmentId, Step,
 };
 use writer::{append, options};
 
@@ -116,6 +116,31 @@ fn a_corrupt_or_missing_or_foreign_ack_deletes_nothing() {
     assert!(wal_format::retire(dir.path(), &unproven).unwrap().is_empty());
     assert_eq!(segments(), all);
     assert!(!support::retire_for(dir.path(), &["lake"]).unwrap().is_empty());
+}
+
+#[test]
+fn what_somebody_reads_again_stays_until_he_is_past_it_or_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = LogWriter::open(dir.path(), options(64 * 1024)).unwrap();
+    for n in 0..1_500 {
+        append(&mut writer, n, LONGEST);
+    }
+    let (uuid, incarnation) = (writer.log_uuid(), writer.incarnation());
+    writer.close().unwrap();
+    let (records, _, _) = support::read_all(dir.path());
+    let mut ack = AckFile::open(dir.path(), "lake").unwrap();
+    let position = records.last().unwrap().position;
+    ack.store(&Ack { log_uuid: uuid, incarnation, position, generation: 0, note: String::new() }).unwrap();
+    let ids: Vec<SegmentId> = wal_format::list_segments(dir.path()).unwrap().iter().map(|s| s.id).collect();
+    assert!(ids.len() > 4, "{ids:?}");
+    let gone = || support::retire_for(dir.path(), &["lake"]).unwrap();
+
+    let hold = Hold::take(dir.path(), "replay-1", ids[0], "replay --rewrite").unwrap();
+    assert_eq!(gone(), []);
+    hold.advance(ids[2]).unwrap();
+    assert_eq!(gone(), ids[..2]);
+    drop(hold);
+    assert!(gone().contains(&ids[2]));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
-use wal_format::{Incarnation, LogReader, LossReason, Position, ReaderOptions, Run, Shelf, Step};
+use wal_format::{Hold, Incarnation, LogReader, LossReason, Position, ReaderOptions, Run, SegmentId, Seq, Shelf, Step};
 
 use super::report::{Report, Verdict, part_report};
 use crate::compact::gather::{Continuation, Gatherer, LogKind, Revision, missing_beginning};
@@ -26,7 +26,7 @@ pub(super) struct Known {
     pub sha256: String,
 }
 
-pub(super) struct Log {
+pub(super) struct Log<'h> {
     pub venue: &'static dyn Venue,
     pub kind: LogKind,
     pub shelf: Shelf,
@@ -37,6 +37,10 @@ pub(super) struct Log {
     pub settings: WriteSettings,
     pub from: Option<Hour>,
     pub to_ns: Option<u64>,
+    /// A rewrite may publish fewer rows than there were.
+    pub fewer_rows: bool,
+    /// Segments that are still to be read stay.
+    pub holds: &'h [Hold],
     /// Damage that the archive suffered after it was written, in the part being read.
     pub damage: RefCell<Vec<String>>,
 }
@@ -45,6 +49,10 @@ pub(super) struct Log {
 pub(super) enum End {
     /// There, and why (a manifest says so).
     At(Position, Cut),
+    /// Before the record of this seq, wherever it stands.
+    Seq(Seq, Cut),
+    /// Where its hour ends, at the latest there: the next part that is known begins.
+    Before(Position),
     /// Where its hour ends.
     Hour,
 }
@@ -62,7 +70,15 @@ pub(super) enum Stopped {
     LogEnd(Option<Published>),
 }
 
-impl Log {
+impl Log<'_> {
+    /// Segments before `segment` are needed no longer.
+    pub(super) fn needs(&self, segment: u64) {
+        for hold in self.holds {
+            // What is not let go is held longer than needed, until the end.
+            let _ = hold.advance(SegmentId(segment));
+        }
+    }
+
     pub(super) fn place(&self, lake: &Path) -> Place {
         // Names and accounts follow from the records alone.
         Place { lake: lake.to_owned(), venue: self.venue.id().to_string(), log: self.name.clone(), lineage: None }
@@ -104,6 +120,11 @@ impl Log {
                 return Ok(Stopped::Complete(self.close(gatherer, place, *end, *cut)?));
             }
             let at = reader.position();
+            if let End::Seq(end, Cut::Log) = end
+                && at.seq >= *end
+            {
+                return Ok(Stopped::Complete(self.close(gatherer, place, at, Cut::Log)?));
+            }
             match reader.next().context("read the log")? {
                 Step::Record(record) => {
                     looks = 0;
@@ -114,11 +135,17 @@ impl Log {
                     }
                     let begins_next = match end {
                         End::At(end, _) => record.seq >= end.seq,
+                        End::Seq(end, _) => record.seq >= *end,
+                        End::Before(end) => record.seq >= end.seq || gatherer.ends_before(&record),
                         End::Hour => gatherer.ends_before(&record),
                     };
                     if begins_next {
                         let here = record.position;
-                        let (end, cut) = if let End::At(end, cut) = end { (*end, *cut) } else { (here, Cut::Hour) };
+                        let (end, cut) = match end {
+                            End::At(end, cut) => (*end, *cut),
+                            End::Seq(_, cut) => (here, *cut),
+                            End::Before(_) | End::Hour => (here, Cut::Hour),
+                        };
                         // The record opens the next part: that pass reads it again.
                         *reader = self.reader(here)?;
                         return Ok(Stopped::Complete(self.close(gatherer, place, end, cut)?));
@@ -173,8 +200,15 @@ impl Log {
         Ok(published)
     }
 
-    /// Rebuilds everything wanted below `out`.
-    pub(super) fn rebuild(&self, parts: &[Known], out: &Path, report: &mut Report) -> anyhow::Result<()> {
+    /// Rebuilds everything wanted below `out`. `unknown`: first seqs of parts of which only the name is known; they are
+    /// cut at hours alone.
+    pub(super) fn rebuild(
+        &self,
+        parts: &[Known],
+        unknown: &[u64],
+        out: &Path,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
         let place = self.place(out);
         // Parts whose beginning is gone from the log cannot be rebuilt; the first whole one follows on the last of them.
         let gone = parts.iter().take_while(|known| known.manifest.first.segment < self.first_segment).count();
@@ -193,16 +227,24 @@ impl Log {
         }
         let mut beginning = gone == 0;
         let mut reader = self.reader(from)?;
-        let mut cuts = parts.iter().skip(gone);
+        let mut cuts = parts.iter().skip(gone).peekable();
         loop {
-            let next = cuts.next();
+            let at = reader.position();
+            self.needs(at.segment.0);
+            let first = cuts.peek().map(|known| to_position(known.manifest.first));
+            let between = first.filter(|first| unknown.iter().any(|seq| (at.seq.0..first.seq.0).contains(seq)));
+            let next = if between.is_some() { None } else { cuts.next() };
             if let Some(known) = next {
                 gatherer.set_settings(known.manifest.settings.clone());
                 gatherer.revise(Revision::of(&known.manifest));
             } else {
                 gatherer.set_settings(self.settings.clone());
             }
-            let end = next.map_or(End::Hour, |known| ends(&known.manifest));
+            let end = match (next, between) {
+                (Some(known), _) => ends(&known.manifest),
+                (None, Some(first)) => End::Before(first),
+                (None, None) => End::Hour,
+            };
             let stopped = self.part(&mut reader, &mut gatherer, &place, &end, &mut beginning)?;
             let (published, last) = match stopped {
                 Stopped::Complete(p) => (p, false),

@@ -117,3 +117,9 @@ impl fmt::Display for Report {
 pub(super) fn part_report(part: Part, verdict: Verdict, rows: u64, details: Vec<String>) -> PartReport {
     PartReport { hour: part.hour.to_string(), part: part.stem(), venue: part.venue, verdict, rows, details }
 }
+
+/// A part of which the lake no longer says what it is.
+pub(super) fn unreadable_part(part: &Part, why: &str) -> PartReport {
+    let why = format!("{why}; tapedeck verify --repair rebuilds it");
+    part_report(part.clone(), Verdict::Different, 0, vec![why])
+}

@@ -3,111 +3,176 @@
 //!
 //! ```text
 //!  log --decode--> scratch --compare--> rows equal: left as it is
-//!                             +--> rows differ: lake/.rewrite/<part>/  a lake of this one part, its manifest last
-//!                                     (that manifest is the commit)  --move files--> --move manifest--> gone
+//!                             +--> rows differ: decoded once more, as the part that is to stand there
+//!                                     +--> other rows than just now: left as it is
+//!                                     +--> the same: renamed to lake/.rewrite/<part>/, a lake of this one part
+//!                                             (this is the commit)  --move files--> --move manifest--> gone
 //! ```
 //!
-//! A crash before the commit leaves the old part, the half lake is thrown away. Behind it the new part is complete on
-//! disk, and [`finish`] moves what was not moved yet: the next `replay --rewrite` or `--verify` and each start of the
-//! compactor do so first. Meanwhile `tapedeck verify` says that it is pending. The manifest of the new part has
-//! `revision` + 1 and in `supersedes` the SHA-256 of the old one, which the part behind it may go on to name.
+//! What is published is what was compared: the second reading has to give the rows of the first, and the part has to be
+//! the one that was read. Segments stay meanwhile ([`wal_format::Hold`]), the lake is locked from the commit to the last
+//! move, and a lock of its own tells others for as long as a rewrite runs that nothing of it is left over
+//! ([`LakeLock::rewrite`]).
+//!
+//! A crash before the commit leaves the old part. Behind it the new part is complete on disk, and [`finish`] moves what
+//! was not moved yet: the next `replay --rewrite` or `--verify` and each start of the compactor do so first. Meanwhile
+//! `tapedeck verify` says that it is pending. The manifest of the new part has `revision` + 1 and in `supersedes` the
+//! SHA-256 of the old one, which the part behind it may go on to name.
 //!
 //! Nothing is published anew if the log gives other frames than the part was made of: then the log is damaged or
-//! another one, and what is published may be all that is left.
+//! another one, and what is published may be all that is left. Nor, unless asked for, if a table would have fewer rows
+//! than it has.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use wal_format::durable;
 
 use super::pass::{Known, Log};
 use super::report::{PartReport, Report, Verdict, part_report};
-use super::verify::differences;
+use super::scratch::Scratch;
+use super::verify::{before, differences};
 use crate::compact::failpoint::fail_point;
 use crate::compact::gather::Revision;
-use crate::compact::publish::Published;
-use crate::compact::stage::{Place, list};
-use crate::lake::{Difference, LakeStore, LocalStore, Manifest, Part, WriteSettings};
+use crate::compact::stage::list;
+use crate::lake::lock::PATIENCE;
+use crate::lake::{
+    Difference, LakeLock, LakeLockError, LakeStore, LocalStore, Manifest, Part, Table, WriteSettings, diff_trees,
+};
 
 /// Directory of the lake in which parts are made anew; hidden, so readers that glob never look inside.
 const DIR: &str = ".rewrite";
 
-impl Log {
+impl Log<'_> {
     /// Publishes anew what the log gives other rows for.
-    pub(super) fn rewrite(&self, lake: &Path, parts: Vec<Known>, report: &mut Report) -> anyhow::Result<()> {
-        let scratch = self.scratch(lake);
-        let mut before: Option<Known> = None;
-        for mut known in parts {
-            let part = known.part.clone();
-            if self.wanted(part.hour) {
-                let result = self.rewrite_part(lake, &mut known, before.as_ref(), &scratch);
-                // What stays is removed before the next one begins.
-                let _ = std::fs::remove_dir_all(&scratch);
-                report.parts.push(result.with_context(|| format!("rewrite hour {}", part.hour))?);
+    pub(super) fn rewrite(&self, lake: &Path, mut parts: Vec<Known>, report: &mut Report) -> anyhow::Result<()> {
+        let scratch = Scratch::new(lake)?;
+        for i in 0..parts.len() {
+            let Some(known) = parts.get(i) else { continue };
+            let (hour, end) = (known.part.hour, known.manifest.end.segment);
+            if self.wanted(hour) {
+                let done = self.rewrite_part(lake, known, before(&parts, i), scratch.empty()?);
+                let (part, goes_on) = done.with_context(|| format!("rewrite hour {hour}"))?;
+                report.parts.push(part);
+                if let (Some(goes_on), Some(known)) = (goes_on, parts.get_mut(i)) {
+                    *known = goes_on;
+                }
             }
-            before = Some(known);
+            self.needs(end);
         }
         // Empty by now, unless a person put something there.
         let _ = std::fs::remove_dir(lake.join(DIR));
         Ok(())
     }
 
-    /// `known` becomes what the next part goes on from.
+    /// What became of `known`, and what the next part goes on from if that is something else now.
     fn rewrite_part(
         &self,
         lake: &Path,
-        known: &mut Known,
+        known: &Known,
         before: Option<&Known>,
         scratch: &Path,
-    ) -> anyhow::Result<PartReport> {
+    ) -> anyhow::Result<(PartReport, Option<Known>)> {
         let part = known.part.clone();
         self.damage.borrow_mut().clear();
         if let Some(why) = self.not_checkable(lake, known, before)? {
-            return Ok(part_report(part, Verdict::NotCheckable, 0, vec![why]));
+            return Ok((part_report(part, Verdict::NotCheckable, 0, vec![why]), None));
         }
         let rebuilt = scratch.join("rebuilt");
         let settings = known.manifest.settings.clone();
         let revision = Revision::of(&known.manifest);
         let Some(made) = self.again(known, before, &self.place(&rebuilt), settings, revision)? else {
-            return Ok(part_report(part, Verdict::NotCheckable, 0, vec!["the log holds nothing of it".to_owned()]));
+            let why = "the log holds nothing of it".to_owned();
+            return Ok((part_report(part, Verdict::NotCheckable, 0, vec![why]), None));
+        };
+        let rows = made.rows();
+        let left = |part, why: String| {
+            let details = [vec![format!("left as it is: {why}")], self.damaged()].concat();
+            Ok((part_report(part, Verdict::Different, rows, details), None))
         };
         if let Some(why) = other_frames(&known.manifest, &made.manifest) {
-            let details = [vec![format!("left as it is: {why}")], self.damaged()].concat();
-            return Ok(part_report(part, Verdict::Different, made.rows(), details));
+            return left(part, why);
         }
         let found = differences(lake, &rebuilt, scratch, known)?;
-        let is_rows = |d: &&Difference| match d {
-            Difference::Bytes(_) => false,
-            // Of a lake of texts the bytes are the rows.
-            Difference::Other(path) => path.extension().is_none_or(|e| e != "json"),
-            Difference::OnlyInA(_) | Difference::OnlyInB(_) | Difference::Rows { .. } => true,
-        };
         let details: Vec<String> = found.iter().filter(is_rows).map(ToString::to_string).collect();
         if details.is_empty() {
             let verdict = if found.is_empty() { Verdict::Equal } else { Verdict::EqualRows };
             // What this version remembers behind the part is what the next one begins with.
-            known.manifest.continuation = made.manifest.continuation.clone();
-            return Ok(part_report(part, verdict, made.rows(), Vec::new()));
+            let manifest = Manifest { continuation: made.manifest.continuation.clone(), ..known.manifest.clone() };
+            let goes_on = Known { part: part.clone(), manifest, sha256: known.sha256.clone() };
+            return Ok((part_report(part, verdict, rows, Vec::new()), Some(goes_on)));
         }
-        let rows = made.rows();
-        *known = self.publish_anew(lake, known, before)?;
-        Ok(part_report(part, Verdict::Rewritten, rows, details))
+        if let Some(why) = fewer_rows(&known.manifest, &made.manifest).filter(|_| !self.fewer_rows) {
+            return left(part, format!("{why}; with --fewer-rows it is published anew all the same"));
+        }
+        match self.publish_anew(lake, known, before, &made.manifest, scratch)? {
+            Ok(anew) => Ok((part_report(part, Verdict::Rewritten, rows, details), Some(anew))),
+            Err(why) => left(part, why),
+        }
     }
 
-    fn publish_anew(&self, lake: &Path, known: &Known, before: Option<&Known>) -> anyhow::Result<Known> {
-        let dir = lake.join(DIR).join(format!("{}-{}", known.part.venue, known.part.stem()));
-        durable::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    /// Reads the log once more for the part that is to stand in the place of `known`, and puts it there if it has the
+    /// rows of `made`; else says why not.
+    fn publish_anew(
+        &self,
+        lake: &Path,
+        known: &Known,
+        before: Option<&Known>,
+        made: &Manifest,
+        scratch: &Path,
+    ) -> anyhow::Result<Result<Known, String>> {
+        let anew = scratch.join("anew");
         let settings = WriteSettings { version: self.settings.version.clone(), ..known.manifest.settings.clone() };
         let revision = Revision::after(&known.manifest, &known.sha256);
-        let place: Place = self.place(&dir);
-        let made: Option<Published> = self.again(known, before, &place, settings, revision)?;
-        anyhow::ensure!(made.is_some(), "the log no longer holds hour {}", known.part.hour);
+        let Some(second) = self.again(known, before, &self.place(&anew), settings, revision)? else {
+            return Ok(Err("the log no longer holds it".to_owned()));
+        };
+        if let Some(why) = other_frames(made, &second.manifest) {
+            return Ok(Err(format!("read a second time, {why}")));
+        }
+        if let Some(other) = diff_trees(&scratch.join("rebuilt"), &anew)?.iter().find(is_rows) {
+            return Ok(Err(format!("read a second time, the log gave other rows: {other}")));
+        }
+        let name = format!("publishes {} of {} anew", known.part.hour, known.part.venue);
+        let _lock = LakeLock::exclusive(lake, &name, PATIENCE)?;
+        let path = known.part.manifest(lake);
+        let read = || Manifest::load_hashed(&path).with_context(|| format!("read {}", path.display()));
+        if read()?.1 != known.sha256 {
+            return Ok(Err("it was published by somebody else meanwhile".to_owned()));
+        }
+        if let Some(why) = self.not_checkable(lake, known, before)? {
+            return Ok(Err(why));
+        }
+        let dir = lake.join(DIR).join(format!("{}-{}", known.part.venue, known.part.stem()));
+        durable::create_dir_all(&lake.join(DIR)).with_context(|| format!("create {}", lake.join(DIR).display()))?;
+        durable::publish_dir(&anew, &dir).with_context(|| format!("commit {}", dir.display()))?;
         fail_point!("rewrite.after_commit");
         take_over(lake, &dir)?;
-        let path = known.part.manifest(lake);
-        let (manifest, sha256) = Manifest::load_hashed(&path).with_context(|| format!("read {}", path.display()))?;
-        Ok(Known { part: known.part.clone(), manifest, sha256 })
+        let (manifest, sha256) = read()?;
+        Ok(Ok(Known { part: known.part.clone(), manifest, sha256 }))
     }
+}
+
+/// Of what is compared, that which is rows.
+fn is_rows(difference: &&Difference) -> bool {
+    match difference {
+        Difference::Bytes(_) => false,
+        // Of a lake of texts the bytes are the rows.
+        Difference::Other(path) => path.extension().is_none_or(|e| e != "json"),
+        Difference::OnlyInA(_) | Difference::OnlyInB(_) | Difference::Rows { .. } => true,
+    }
+}
+
+/// What would be missing of what stands there, if anything. A frame that decodes now is a row of `frames` less, and a
+/// gap that it closes a row of `events`.
+fn fewer_rows(published: &Manifest, made: &Manifest) -> Option<String> {
+    let rows = |m: &Manifest, table: &Table| m.rows.get(table).copied().unwrap_or(0);
+    let told = |table: &&Table| !matches!(table, Table::Frames | Table::Events);
+    Table::ALL.iter().filter(told).find_map(|table| {
+        let (before, now) = (rows(published, table), rows(made, table));
+        (now < before).then(|| format!("{table} would have {now} rows instead of {before}"))
+    })
 }
 
 /// Why two accounts are not of the same frames, if so.
@@ -121,13 +186,35 @@ fn other_frames(published: &Manifest, made: &Manifest) -> Option<String> {
     (published.lost != made.lost).then(|| "the log lost records since".to_owned())
 }
 
-/// Finishes what a crash interrupted; one line for each part.
+/// Finishes what a crash interrupted; one line for each part. A rewrite that runs is left alone.
 ///
 /// # Errors
 /// When a file cannot be read, moved or removed.
 pub fn finish(lake: &Path) -> anyhow::Result<Vec<String>> {
+    if list(&lake.join(DIR))?.is_empty() {
+        return Ok(Vec::new());
+    }
+    match LakeLock::rewrite(lake, "finishes an interrupted replay --rewrite", Duration::ZERO) {
+        Ok(_held) => finish_held(lake),
+        Err(LakeLockError::Held { holder, .. }) => {
+            Ok(vec![format!("parts are being published anew by {holder}: left alone")])
+        }
+        Err(err) => Err(err.into()),
+    }
+}
+
+/// [`finish`] for whoever has the lock of rewrites.
+///
+/// # Errors
+/// As [`finish`].
+pub(super) fn finish_held(lake: &Path) -> anyhow::Result<Vec<String>> {
+    let left = list(&lake.join(DIR))?;
+    if left.is_empty() {
+        return Ok(Vec::new());
+    }
+    let _lock = LakeLock::exclusive(lake, "finishes an interrupted replay --rewrite", PATIENCE)?;
     let mut told = Vec::new();
-    for dir in list(&lake.join(DIR))? {
+    for dir in left {
         let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         told.push(match take_over(lake, &dir)? {
             true => format!("finished publishing {name} anew, which was interrupted"),
@@ -168,8 +255,8 @@ fn manifest_in(dir: &Path) -> anyhow::Result<Option<(Part, PathBuf)>> {
     Ok(None)
 }
 
-/// Moves a finished small lake into the large one, its manifest last; false when it is not finished. Either way it is
-/// gone afterwards. May be done again from any point.
+/// Moves a finished small lake into the large one, which is locked, its manifest last; false when it is not finished.
+/// Either way it is gone afterwards. May be done again from any point.
 fn take_over(lake: &Path, dir: &Path) -> anyhow::Result<bool> {
     let found = manifest_in(dir)?;
     if let Some((part, path)) = &found {

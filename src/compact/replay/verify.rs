@@ -6,44 +6,61 @@ use anyhow::Context;
 
 use super::pass::{Known, Log, Stopped, ends};
 use super::report::{PartReport, Report, Verdict, part_report};
+use super::scratch::Scratch;
 use crate::compact::chain;
 use crate::compact::gather::{Continuation, Gatherer, Revision};
 use crate::compact::publish::Published;
 use crate::compact::stage::{Place, to_position};
-use crate::lake::{Difference, LakeFormat, Manifest, Part, Table, WriteSettings, diff_trees};
+use crate::lake::lock::PATIENCE;
+use crate::lake::{Difference, LakeFormat, LakeLock, Manifest, Part, Table, WriteSettings, diff_trees};
 use wal_format::Position;
 
-impl Log {
+impl Log<'_> {
     /// Rebuilds every published part that the log still holds and compares.
     pub(super) fn verify(
         &self,
         lake: &Path,
-        parts: &[Known],
+        mut parts: Vec<Known>,
         out: Option<&Path>,
         report: &mut Report,
     ) -> anyhow::Result<()> {
-        let scratch = self.scratch(lake);
-        let rebuilt = out.map_or_else(|| scratch.join("rebuilt"), Path::to_owned);
-        let mut before: Option<&Known> = None;
-        for known in parts {
-            let part = &known.part;
-            if self.wanted(part.hour) {
-                let result = self.verify_part(lake, known, before, &rebuilt, &scratch);
-                // What stays is removed before the next one begins.
-                let _ = std::fs::remove_dir_all(&scratch);
-                report.parts.push(result.with_context(|| format!("verify hour {}", part.hour))?);
+        let scratch = Scratch::new(lake)?;
+        for i in 0..parts.len() {
+            let Some(Known { part, manifest, .. }) = parts.get(i) else { continue };
+            let (hour, end) = (part.hour, manifest.end.segment);
+            let mut looks = 0;
+            while self.wanted(hour) {
+                let Some(known) = parts.get(i) else { break };
+                let dir = scratch.empty()?;
+                let rebuilt = out.map_or_else(|| dir.join("rebuilt"), Path::to_owned);
+                let result = self.verify_part(lake, known, before(&parts, i), &rebuilt, dir);
+                let settled = result.as_ref().is_ok_and(|part| part.verdict != Verdict::Different);
+                if settled || !self.changed(lake, &mut parts, i, looks == 0)? {
+                    report.parts.push(result.with_context(|| format!("verify hour {hour}"))?);
+                    break;
+                }
+                looks += 1;
             }
-            before = Some(known);
+            self.needs(end);
         }
         Ok(())
     }
 
-    /// Where parts are rebuilt for a comparison; nothing is there.
-    pub(super) fn scratch(&self, lake: &Path) -> std::path::PathBuf {
-        let dir = lake.join(".staging").join(format!("replay-{}-{}", self.venue.id(), std::process::id()));
-        // What an interrupted comparison left is none of the next one.
-        let _ = std::fs::remove_dir_all(&dir);
-        dir
+    /// Looks again at a part that seems to differ while nobody changes the lake: true when it was published anew
+    /// meanwhile, or `first` seen to be removed, and has to be compared again.
+    fn changed(&self, lake: &Path, parts: &mut [Known], i: usize, first: bool) -> anyhow::Result<bool> {
+        let _still = LakeLock::shared(lake, "replay --verify looks again", PATIENCE)?;
+        let mut changed = false;
+        for at in before_at(parts, i).into_iter().chain([i]) {
+            let Some(known) = parts.get_mut(at) else { continue };
+            // One that cannot be read any more did not change for the better.
+            let Ok((manifest, sha256)) = Manifest::load_hashed(&known.part.manifest(lake)) else { continue };
+            if sha256 != known.sha256 {
+                (known.manifest, known.sha256, changed) = (manifest, sha256, true);
+            }
+        }
+        let Some(known) = parts.get(i) else { return Ok(false) };
+        Ok(changed || first && removed_file(lake, &known.manifest)?.is_some())
     }
 
     fn verify_part(
@@ -69,11 +86,14 @@ impl Log {
         let behind_older = before
             .zip(manifest.previous_sha256.as_ref())
             .is_some_and(|(b, previous)| b.manifest.supersedes.contains(previous));
-        let other_version = behind_older || manifest.settings.version != self.settings.version;
+        let other_version =
+            behind_older || manifest.rebuilt.is_some() || manifest.settings.version != self.settings.version;
+        // Version 1 wrote the same account without the SHA-256 of itself.
+        let same_account = published.as_ref().is_some_and(|made| made.manifest == *manifest);
         let only_bytes = |d: &Difference| match d {
             Difference::Bytes(_) => other_version,
             // The manifest names the files' hashes.
-            Difference::Other(path) => other_version && path.extension().is_some_and(|e| e == "json"),
+            Difference::Other(path) => (other_version || same_account) && path.extension().is_some_and(|e| e == "json"),
             _ => false,
         };
         let verdict = if details.is_empty() && differences.is_empty() {
@@ -103,12 +123,13 @@ impl Log {
         if manifest.first.segment < self.first_segment {
             return Ok(Some(format!("segment {} is no longer in the log", manifest.first.segment)));
         }
-        if before.is_none() && to_position(manifest.first).seq.counter() != 0 && manifest.lost.is_empty() {
+        let follows = manifest.previous_sha256.is_some()
+            || to_position(manifest.first).seq.counter() != 0 && manifest.lost.is_empty();
+        if before.is_none() && follows {
             return Ok(Some("the manifest of the part before it is missing".to_owned()));
         }
-        let removed = chain::removed(lake)?;
-        let gone = manifest.files.iter().find(|f| removed.contains(&f.path) && !lake.join(&f.path).exists());
-        Ok(gone.map(|file| format!("its files were removed by retention ({} is listed as removed)", file.path)))
+        let gone = removed_file(lake, manifest)?;
+        Ok(gone.map(|path| format!("its files were removed by retention ({path} is listed as removed)")))
     }
 
     /// Rebuilds one published part below `place`.
@@ -144,6 +165,26 @@ impl Log {
             Stopped::Complete(published) | Stopped::LogEnd(published) => Ok(published),
         }
     }
+}
+
+/// A file of a part that is gone because retention removed it.
+fn removed_file(lake: &Path, manifest: &Manifest) -> anyhow::Result<Option<String>> {
+    let gone: Vec<&str> = manifest.files.iter().map(|f| f.path.as_str()).filter(|p| !lake.join(p).exists()).collect();
+    if gone.is_empty() {
+        return Ok(None);
+    }
+    let removed = chain::removed(lake)?;
+    Ok(gone.into_iter().find(|path| removed.contains(*path)).map(str::to_owned))
+}
+
+/// The part that the part at `i` was published behind.
+pub(super) fn before(parts: &[Known], i: usize) -> Option<&Known> {
+    parts.get(before_at(parts, i)?)
+}
+
+fn before_at(parts: &[Known], i: usize) -> Option<usize> {
+    let previous = parts.get(i)?.manifest.previous_sha256.as_ref()?;
+    parts.get(..i)?.iter().rposition(|k| k.sha256 == *previous || k.manifest.supersedes.contains(previous))
 }
 
 /// How the published files of a part differ from those that were rebuilt.

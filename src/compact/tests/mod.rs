@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod archive;
+mod beside;
 mod chain;
 mod evidence;
 mod formats;
@@ -10,6 +11,7 @@ mod obstacles;
 mod panics;
 mod parts;
 mod pressure;
+mod repair;
 mod repairs;
 mod retention;
 mod rewrite;

@@ -15,12 +15,11 @@ fn old_hours_of_the_lake_go_their_manifests_stay_and_verification_tells_them_fro
     let manifests = bed.manifests();
     assert_eq!(manifests.len(), 4);
     let mut cfg = bed.cfg();
-    // 04:30 of the day: the first two hours ended more than three hours ago.
-    let now = T0 + 4 * HOUR + HOUR / 2;
+    // The newest hour ends at 03:00; the wall clock is far ahead, which makes nothing older.
+    let now = T0 + 100_000 * HOUR;
     assert_eq!(Keeper::default().sweep(&cfg, now).unwrap(), Swept::default(), "without limits nothing goes");
-    cfg.lake.retention_hours = 3;
-    let swept = Keeper::default().sweep(&cfg, now).unwrap();
-    assert_eq!(swept, Swept { segments: 0, parts: 2 });
+    cfg.lake.retention_hours = 2;
+    assert_eq!(swept(&cfg, now).1, 2);
     let left = bed.manifests();
     assert_eq!(left.len(), 4, "manifests stay");
     for (n, (_, m)) in left.iter().enumerate() {
@@ -34,10 +33,48 @@ fn old_hours_of_the_lake_go_their_manifests_stay_and_verification_tells_them_fro
     assert!(chains.chains.iter().all(|c| c.faults.is_empty()) && chains.chains.iter().any(|c| c.removed > 0), "{told}");
     // The compactor goes on as if nothing had happened.
     assert_eq!(bed.drain().parts, 0);
-    // The newest part of the log stays even when everything is too old.
-    cfg.lake.retention_hours = 1;
-    assert_eq!(Keeper::default().sweep(&cfg, now + 1_000 * HOUR).unwrap().parts, 1);
-    assert_eq!(Keeper::default().sweep(&cfg, now + 1_000 * HOUR).unwrap().parts, 0);
+    // The newest part of the log stays even when the lake is too large.
+    cfg.lake.retention_hours = 0;
+    cfg.min_free_gib = 1;
+    let mut keeper = Keeper::with_disk(|_| Some(0));
+    assert_eq!(keeper.sweep(&cfg, now).unwrap().parts, 1);
+    assert_eq!(keeper.sweep(&cfg, now).unwrap().parts, 0);
+}
+
+/// Sweeps until nothing is left for a later one; segments and parts that went.
+fn swept(cfg: &Config, now: u64) -> (usize, usize) {
+    swept_by(&mut Keeper::default(), cfg, now)
+}
+
+fn swept_by(keeper: &mut Keeper, cfg: &Config, now: u64) -> (usize, usize) {
+    let (mut segments, mut parts) = (0, 0);
+    loop {
+        let swept = keeper.sweep(cfg, now).unwrap();
+        (segments, parts) = (segments + swept.segments, parts + swept.parts);
+        if !swept.capped {
+            return (segments, parts);
+        }
+    }
+}
+
+#[test]
+fn a_sweep_reads_only_manifests_it_does_not_know() {
+    let bed = three_hours(400);
+    bed.drain();
+    let mut cfg = bed.cfg();
+    cfg.lake.retention_hours = 24 * 365;
+    let mut keeper = Keeper::default();
+    let reads: Vec<usize> = (0..3).map(|_| keeper.sweep(&cfg, T0 + 9 * HOUR).unwrap().read).collect();
+    assert_eq!(reads, [4, 0, 0]);
+    // Another part, and one that was published anew.
+    let mut log = Log::open(&bed.wal(), T0 + 5 * HOUR);
+    fill(&mut log, T0 + 5 * HOUR, 1, 100, 2_000_000);
+    log.writer.close().unwrap();
+    bed.drain();
+    assert_eq!(keeper.sweep(&cfg, T0 + 9 * HOUR).unwrap().read, 1);
+    let (part, manifest) = bed.manifests().remove(1);
+    std::fs::write(part.manifest(&bed.lake()), serde_json::to_vec(&manifest).unwrap()).unwrap();
+    assert_eq!(keeper.sweep(&cfg, T0 + 9 * HOUR).unwrap().read, 1);
 }
 
 #[test]
@@ -55,17 +92,22 @@ fn archived_segments_go_by_age_and_by_disk_oldest_first_and_before_the_lake() {
     let all = count();
     assert!(all > 8, "{all}");
     let mut cfg = bed.cfg();
-    cfg.wal.archive_retention_hours = 2;
     let mut keeper = Keeper::with_disk(|_| Some(0));
-    // Half of what is archived was received before 01:00.
-    let swept = keeper.sweep(&cfg, T0 + 3 * HOUR).unwrap();
-    assert!(swept.segments > 2 && swept.segments < all - 2 && swept.parts == 0, "{swept:?}");
-    assert_eq!(count(), all - swept.segments);
-    let segments = wal_format::list_segments(&bed.wal()).unwrap().len();
-    // A full disk: everything of the archive, and of the lake all but the newest part. Never the log.
+    // Half of what is archived was received more than an hour and a half before the newest of it.
+    cfg.wal.archive_retention_hours = 1;
+    let (segments, parts) = swept_by(&mut keeper, &cfg, T0 + 100_000 * HOUR);
+    assert!(segments > 2 && segments < all - 2 && parts == 0, "{segments}");
+    assert_eq!(count(), all - segments);
+    let live = wal_format::list_segments(&bed.wal()).unwrap().len();
+    // Whoever reads the archive again keeps it.
     cfg.wal.archive_retention_hours = 0;
     cfg.min_free_gib = 1;
-    let again = keeper.sweep(&cfg, T0 + 3 * HOUR).unwrap();
-    assert_eq!((again.segments, again.parts), (all - swept.segments, 3));
-    assert_eq!(wal_format::list_segments(&bed.wal()).unwrap().len(), segments);
+    let hold = wal_format::Hold::take(&root.join("binance-spot"), "replay-1", wal_format::SegmentId(0), "t").unwrap();
+    assert_eq!(keeper.sweep(&cfg, T0 + 3 * HOUR).unwrap().segments, 0);
+    drop(hold);
+    // A full disk: of the archive and of the lake all but the newest. Never the log.
+    let again = swept_by(&mut keeper, &cfg, T0 + 3 * HOUR);
+    assert_eq!(again.0, all - segments - 1);
+    assert!(bed.manifests()[3].1.files.iter().all(|f| bed.lake().join(&f.path).exists()));
+    assert_eq!(wal_format::list_segments(&bed.wal()).unwrap().len(), live);
 }

@@ -1,10 +1,13 @@
 //! A decoder that was wrong once: the parts it was wrong about are published anew, the others stay, and the proof of
 //! the lake holds throughout.
 
+use std::time::Duration;
+
 use super::*;
 use crate::compact::chain::verify as verify_chain;
-use crate::compact::decode::older::without;
+use crate::compact::decode::older::{without, without_behind};
 use crate::compact::replay::rewrite::finish;
+use crate::lake::LakeLock;
 
 /// A trade of the second hour, of 800 frames over three hours.
 fn hidden() -> String {
@@ -28,6 +31,10 @@ impl Bed {
 
     fn rewrite(&self) -> replay::Report {
         replay(&self.cfg(), &ReplayArgs { rewrite: true, ..ReplayArgs::default() }).unwrap()
+    }
+
+    fn rewrite_whatever(&self) -> replay::Report {
+        replay(&self.cfg(), &ReplayArgs { rewrite: true, fewer_rows: true, ..ReplayArgs::default() }).unwrap()
     }
 
     fn chain_is_clean(&self) -> u64 {
@@ -78,7 +85,7 @@ fn a_part_is_published_anew_a_second_time_and_a_replay_elsewhere_gives_the_same_
     let bed = published();
     bed.rewrite();
     // Back to the older decoder, and forth again.
-    without(&hidden(), || assert_eq!(bed.rewrite().rewritten(), 1));
+    without(&hidden(), || assert_eq!(bed.rewrite_whatever().rewritten(), 1));
     assert_eq!(bed.rewrite().rewritten(), 1);
     let (_, manifest) = bed.manifests().remove(1);
     assert_eq!((manifest.revision, manifest.supersedes.len()), (3, 3));
@@ -144,4 +151,74 @@ fn a_part_whose_log_gives_other_frames_is_left_as_it_is() {
     assert_eq!((report.rewritten(), report.different()), (0, 1), "{report}");
     assert!(report.to_string().contains("left as it is"), "{report}");
     assert_eq!(bed.shas(), shas);
+}
+
+#[test]
+fn what_the_second_reading_gives_otherwise_than_the_first_is_not_published() {
+    let bed = published();
+    let shas = bed.shas();
+    // The first reading knows the frame that the published part lacks, the second does not.
+    let report = without_behind(1, &hidden(), || bed.rewrite());
+    assert_eq!((report.rewritten(), report.different()), (0, 1), "{report}");
+    assert!(report.to_string().contains("left as it is: read a second time, the log gave other rows"), "{report}");
+    assert_eq!(bed.shas(), shas);
+    assert_eq!(bed.chain_is_clean(), 0);
+    assert_eq!(bed.rewrite().rewritten(), 1);
+}
+
+#[test]
+fn a_part_keeps_its_rows_when_the_log_gives_fewer_unless_that_is_asked_for() {
+    let bed = three_hours(800);
+    bed.drain_keeping();
+    let shas = bed.shas();
+    let report = without(&hidden(), || bed.rewrite());
+    assert_eq!((report.rewritten(), report.different()), (0, 1), "{report}");
+    assert!(report.to_string().contains("left as it is: trades would have"), "{report}");
+    assert_eq!(bed.shas(), shas);
+    let report = without(&hidden(), || bed.rewrite_whatever());
+    assert_eq!((report.rewritten(), report.different()), (1, 0), "{report}");
+}
+
+#[test]
+fn a_running_rewrite_is_left_alone_by_whoever_starts_beside_it_and_a_dead_one_is_finished() {
+    let bed = published();
+    assert!(armed_for("rewrite.after_file", 1, || bed.rewrite()).is_none());
+    let lake = bed.lake();
+    let running = LakeLock::rewrite(&lake, "replay --rewrite", Duration::ZERO).unwrap();
+    // The start of a compactor, a replay --verify of nothing, and the proof.
+    assert!(finish(&lake).unwrap()[0].contains("left alone"));
+    let nothing = ReplayArgs { verify: true, from_ns: Some(T0 + 100 * HOUR), ..ReplayArgs::default() };
+    let report = replay(&bed.cfg(), &nothing).unwrap();
+    assert!(report.to_string().contains("left alone"), "{report}");
+    let proof = verify_chain(&lake, None, &[]).unwrap();
+    assert!(!proof.to_string().contains("interrupted") && proof.notes.len() == 1, "{proof}");
+    assert!(lake.join(".rewrite").exists());
+    drop(running);
+    assert!(finish(&lake).unwrap()[0].starts_with("finished"));
+    assert_eq!(bed.chain_is_clean(), 1);
+}
+
+#[test]
+fn segments_stay_while_a_rewrite_reads_them() {
+    let bed = published();
+    let cfg = bed.cfg();
+    let segments = || wal_format::list_segments(&bed.wal()).unwrap().len();
+    let all = segments();
+    // The rewrite has read the part once and waits for the lake.
+    let lake = LakeLock::exclusive(&bed.lake(), "test", Duration::ZERO).unwrap();
+    std::thread::scope(|s| {
+        let rewriting = s.spawn(|| bed.rewrite());
+        while wal_format::holds(&bed.wal()).unwrap().iter().all(|hold| hold.from.0 < 2) && !rewriting.is_finished() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let held = wal_format::holds(&bed.wal()).unwrap();
+        let readers = cfg.readers(VenueId::BinanceSpot);
+        let evidence = wal_format::Evidence { readers, covered: &|_| true, keep: &|_| false };
+        let gone = wal_format::retire(&bed.wal(), &evidence).unwrap();
+        assert!(gone.iter().all(|id| held.iter().all(|hold| *id < hold.from)), "{gone:?} {held:?}");
+        assert!(gone.len() < all - 1, "{gone:?}");
+        drop(lake);
+        assert_eq!(rewriting.join().unwrap().rewritten(), 1);
+    });
+    assert_eq!(wal_format::holds(&bed.wal()).unwrap(), []);
 }

@@ -1,0 +1,603 @@
+//! Manifests that cannot be read or are gone, made again (`tapedeck verify --repair`).
+//!
+//! ```text
+//!  the log still has the part  --> folded again: the very bytes, or the account with the files that stand there
+//!  only the files are left     --> their footers: which log, from which record to which, how many rows
+//! ```
+//!
+//! Data files are read and never touched; a copy of the broken manifest is set aside ([`crate::compact::aside`]) before
+//! another one takes its place, under the lake's lock. A manifest that does not come out byte for byte names in
+//! `supersedes` the SHA-256 by which the part behind it knows it, so the chain holds, and says in `rebuilt` what it was
+//! made of and what nobody knows any more. The next part then begins its ids anew and tells that as an event.
+//!
+//! Left alone: files behind the newest manifest while the log still has their records (the compactor publishes them
+//! when it starts), and parts of which nothing is left.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::Serialize;
+use sha2::Digest;
+use wal_format::{LossReason, Position, Run, Seq, Step, durable, regular};
+
+use super::pass::{End, Known, Log, Stopped};
+use super::scratch::Scratch;
+use super::{ReplayArgs, hold, logs_of, rewrite};
+use crate::compact::aside::set_aside;
+use crate::compact::chain;
+use crate::compact::gather::{Continuation, Gatherer, LogKind};
+use crate::compact::hash::{hash_all, hex, sha256_hex};
+use crate::compact::publish::Cut;
+use crate::compact::resume::manifests;
+use crate::compact::stage::{list, to_log_position, to_position};
+use crate::compact::worker::write_settings;
+use crate::config::Config;
+use crate::lake::lock::PATIENCE;
+use crate::lake::manifest::{FrameCounts, LogPosition, ManifestFile, Rebuilt, RebuiltFrom, runs_to_write};
+use crate::lake::read::{TableFile, key};
+use crate::lake::{
+    LakeError, LakeFormat, LakeLock, LakeStore, LocalStore, Manifest, Numeric, Part, Table, WriteSettings,
+};
+use crate::venue::{self, VenueId};
+
+/// What became of one broken manifest.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Repaired {
+    /// Below the lake.
+    pub manifest: String,
+    /// Why it had to be rebuilt.
+    pub was: String,
+    /// What it was made of; `None` when it was not rebuilt.
+    pub from: Option<RebuiltFrom>,
+    /// It is byte for byte the one that was published.
+    pub exact: bool,
+    /// What is not known any more, or why it was not rebuilt.
+    pub notes: Vec<String>,
+}
+
+impl fmt::Display for Repaired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match (self.from, self.exact) {
+            (None, _) => "NOT REBUILT",
+            (Some(_), true) => "rebuilt from the log, byte for byte as it was published",
+            (Some(RebuiltFrom::Log), false) => "rebuilt from the log",
+            (Some(RebuiltFrom::Files), false) => "rebuilt from the footers of its files",
+        };
+        writeln!(f, "{}: {what} (it was: {})", self.manifest, self.was)?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "    {note}"))
+    }
+}
+
+/// A part without a usable manifest.
+struct Broken {
+    part: Part,
+    /// What is wrong with the manifest.
+    was: String,
+    /// Its bytes, if there are any.
+    bytes: Option<Vec<u8>>,
+    files: Vec<Standing>,
+}
+
+/// A published file of such a part.
+struct Standing {
+    file: ManifestFile,
+    format: LakeFormat,
+    /// What a Parquet file says.
+    footer: Option<Footer>,
+}
+
+/// What all files of a part say in their footers.
+#[derive(Clone, PartialEq)]
+struct Footer {
+    log: String,
+    first_seq: u64,
+    end_seq: u64,
+    /// Digest of the account they were published with.
+    account_sha256: String,
+    writer: String,
+    settings: String,
+}
+
+/// Rebuilds every manifest of the lake that cannot be read or is gone.
+///
+/// # Errors
+/// When a directory cannot be listed, a file or the log cannot be read, or the lake is in use for too long. What was
+/// rebuilt until then stays.
+pub fn repair(cfg: &Config, only: Option<VenueId>) -> anyhow::Result<Vec<Repaired>> {
+    let lake = &cfg.lake.dir;
+    let _rewriting = LakeLock::rewrite(lake, "verify --repair", PATIENCE)?;
+    rewrite::finish_held(lake)?;
+    let mut done = Vec::new();
+    for dir in list(&lake.join("_manifests"))? {
+        let word = dir.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_prefix("exchange="));
+        let Some(id) = word.and_then(|word| word.parse::<VenueId>().ok()) else { continue };
+        if only.is_some_and(|only| only != id) {
+            continue;
+        }
+        // One repaired manifest tells the next one where it begins.
+        let all = broken_parts(lake, id.as_str())?;
+        for (i, broken) in all.iter().enumerate() {
+            let later = all.iter().skip(i + 1).map(|b| &b.part).find(|part| part.log8 == broken.part.log8);
+            done.push(repair_one(cfg, id, broken, later)?);
+        }
+    }
+    Ok(done)
+}
+
+/// A usable manifest, or why it is none. `Err` when the disk does not answer.
+fn usable(lake: &Path, path: &Path) -> anyhow::Result<Result<(Manifest, String), String>> {
+    match Manifest::load_proven(lake, path) {
+        Ok(loaded) => Ok(Ok(loaded)),
+        // The disk may answer again.
+        Err(err @ LakeError::Io { .. }) => Err(err.into()),
+        Err(err) => Ok(Err(err.to_string())),
+    }
+}
+
+/// Parts of a venue whose manifest cannot be read, or whose files are named by none, in log order.
+fn broken_parts(lake: &Path, venue: &str) -> anyhow::Result<Vec<Broken>> {
+    let lock = LakeLock::shared(lake, "verify --repair", PATIENCE)?;
+    let mut broken: BTreeMap<(i64, u64, String), (Part, String)> = BTreeMap::new();
+    let mut add = |part: Part, was: String| {
+        let name = part.manifest(Path::new("")).to_string_lossy().into_owned();
+        broken.entry((part.hour.0, part.first_seq, name)).or_insert((part, was));
+    };
+    for (part, path) in manifests(lake, venue)? {
+        if let Err(why) = usable(lake, &path)? {
+            add(part, why);
+        }
+    }
+    for path in chain::unnamed(lake, venue)? {
+        if let Some((Some(_), part)) = Part::from_path(Path::new(&path))
+            && !part.manifest(lake).exists()
+        {
+            add(part, "no manifest names its files".to_owned());
+        }
+    }
+    drop(lock);
+    broken
+        .into_values()
+        .map(|(part, was)| {
+            let bytes = regular::read(&part.manifest(lake), regular::LARGE_BYTES_MAX).ok();
+            Ok(Broken { files: standing(lake, &part)?, part, was, bytes })
+        })
+        .collect()
+}
+
+/// The files of a part that stand in the lake, by path.
+fn standing(lake: &Path, part: &Part) -> anyhow::Result<Vec<Standing>> {
+    let mut found = Vec::new();
+    for (table, format) in Table::ALL.iter().flat_map(|table| LakeFormat::ALL.map(|format| (*table, format))) {
+        let path = part.file_as(lake, table, format);
+        let mut open = match regular::open(&path) {
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => continue,
+            open => open.with_context(|| format!("open {}", path.display()))?,
+        };
+        let (hash, bytes) = hash_all(&mut open).with_context(|| format!("read {}", path.display()))?;
+        let (rows, footer) = match format {
+            // A damaged one says as little as text.
+            LakeFormat::Parquet => match TableFile::of_file(&path, open) {
+                Ok(parquet) => (parquet.rows(), footer(&parquet)),
+                Err(_) => (0, None),
+            },
+            LakeFormat::Jsonl | LakeFormat::Csv => (0, None),
+        };
+        let below = part.file_as(Path::new(""), table, format);
+        let path = below.components().map(|c| c.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/");
+        let file = ManifestFile { table, path, bytes, rows, sha256: hex(&hash.finalize()) };
+        found.push(Standing { file, format, footer });
+    }
+    found.sort_by(|a, b| a.file.path.cmp(&b.file.path));
+    Ok(found)
+}
+
+fn footer(file: &TableFile) -> Option<Footer> {
+    let text = |key: &str| file.key_value(key).map(str::to_owned);
+    Some(Footer {
+        log: text("log")?,
+        first_seq: text("first_seq")?.parse().ok()?,
+        end_seq: text("end_seq")?.parse().ok()?,
+        account_sha256: text("manifest_sha256")?,
+        writer: text("writer")?,
+        // Small groups of some tables aside, it is the same for all.
+        settings: text(key::SETTINGS)?,
+    })
+}
+
+impl Broken {
+    /// What the files agree about.
+    fn footer(&self) -> Result<Option<&Footer>, String> {
+        let mut all = self.files.iter().filter_map(|f| f.footer.as_ref());
+        let Some(first) = all.next() else { return Ok(None) };
+        let same = |a: &Footer, b: &Footer| {
+            (&a.log, a.first_seq, a.end_seq, &a.account_sha256) == (&b.log, b.first_seq, b.end_seq, &b.account_sha256)
+        };
+        match all.all(|other| same(first, other)) && first.first_seq == self.part.first_seq {
+            true => Ok(Some(first)),
+            false => Err("its files were not published together".to_owned()),
+        }
+    }
+
+    /// Settings it may have been published with, the likeliest first: those of its neighbours, or the configured ones,
+    /// with what its files tell.
+    fn settings(&self, cfg: &Config, beside: &Neighbours) -> Vec<WriteSettings> {
+        let before = beside.before.as_ref().map(|k| k.manifest.settings.clone());
+        let next = beside.next.as_ref().map(|m| m.settings.clone());
+        let mut all: Vec<WriteSettings> = Vec::new();
+        for base in before.into_iter().chain(next).chain([write_settings(cfg)]) {
+            let settings = self.told(base);
+            if !all.contains(&settings) {
+                all.push(settings);
+            }
+        }
+        all
+    }
+
+    fn told(&self, mut settings: WriteSettings) -> WriteSettings {
+        if let Some(file) = self.files.first() {
+            settings.format = file.format;
+        }
+        for standing in &self.files {
+            let Some(footer) = &standing.footer else { continue };
+            if let Some(version) = footer.writer.strip_prefix("tapedeck ") {
+                version.clone_into(&mut settings.version);
+            }
+            for (name, value) in footer.settings.split(' ').filter_map(|word| word.split_once('=')) {
+                let number = value.parse::<usize>().ok();
+                match (name, number) {
+                    // Some tables have smaller groups: the largest is what was set.
+                    ("row_group_rows", Some(n)) if settings.group_rows(standing.file.table) != n => {
+                        settings.row_group_rows = n;
+                    }
+                    ("page_rows", Some(n)) => settings.page_rows = n,
+                    ("zstd_level", Some(n)) => settings.zstd_level = i32::try_from(n).unwrap_or(settings.zstd_level),
+                    ("numeric", _) if value == Numeric::Decimal.as_str() => settings.numeric = Numeric::Decimal,
+                    ("numeric", _) if value == Numeric::Double.as_str() => settings.numeric = Numeric::Double,
+                    _ => {}
+                }
+            }
+        }
+        settings
+    }
+
+    /// Whether `made` is, as far as anything beside it tells, the manifest that was published.
+    fn is_exactly(&self, made: &Manifest, footer: Option<&Footer>, beside: &Neighbours) -> anyhow::Result<bool> {
+        let digest = made.digest()?;
+        let sha256 = sha256_hex(&made.to_json()?);
+        let same = |(a, b): (&ManifestFile, &Standing)| (&a.path, &a.sha256) == (&b.file.path, &b.file.sha256);
+        Ok(footer.is_none_or(|f| f.account_sha256 == digest)
+            && beside.expected.as_ref().is_none_or(|expected| *expected == sha256)
+            && made.files.len() == self.files.len()
+            && made.files.iter().zip(&self.files).all(same))
+    }
+
+    fn named(&self) -> Vec<ManifestFile> {
+        self.files.iter().map(|standing| standing.file.clone()).collect()
+    }
+}
+
+/// The usable manifests beside a broken one.
+struct Neighbours {
+    /// The one before it.
+    before: Option<Known>,
+    /// The first one behind it.
+    next: Option<Manifest>,
+    /// By what SHA-256 the one behind it knows it.
+    expected: Option<String>,
+    /// Nothing usable was published behind it.
+    newest: bool,
+}
+
+/// `later`: the next part that is broken too.
+fn neighbours(lake: &Path, broken: &Broken, later: Option<&Part>, log: Option<&str>) -> anyhow::Result<Neighbours> {
+    let mut all: Vec<Known> = Vec::new();
+    for (part, path) in manifests(lake, &broken.part.venue)? {
+        if part.log8 != broken.part.log8 || part == broken.part {
+            continue;
+        }
+        if let Ok((manifest, sha256)) = usable(lake, &path)?
+            && log.is_none_or(|log| manifest.log == log)
+        {
+            all.push(Known { part, manifest, sha256 });
+        }
+    }
+    let first = broken.part.first_seq;
+    let before = all.iter().rposition(|k| k.manifest.end.seq <= first);
+    // Whoever follows it names something that is not there.
+    let there = |name: &String| all.iter().any(|k| k.sha256 == *name || k.manifest.supersedes.contains(name));
+    let behind = |k: &&Known| k.manifest.first.seq > first;
+    let follows = |k: &&Known| k.manifest.previous_sha256.as_ref().is_some_and(|name| !there(name));
+    let next = all.iter().filter(behind).find(follows).or_else(|| all.iter().find(behind));
+    let newest = next.is_none();
+    // What follows a later broken part says nothing of this one.
+    let next = next.filter(|next| later.is_none_or(|later| next.manifest.first.seq <= later.first_seq));
+    Ok(Neighbours {
+        newest,
+        expected: next.and_then(|k| k.manifest.previous_sha256.clone()).filter(|name| !there(name)),
+        next: next.map(|k| k.manifest.clone()),
+        before: before.map(|at| all.swap_remove(at)),
+    })
+}
+
+fn repair_one(cfg: &Config, id: VenueId, broken: &Broken, later: Option<&Part>) -> anyhow::Result<Repaired> {
+    let lake = &cfg.lake.dir;
+    let below = broken.part.manifest(Path::new(""));
+    let mut told = Repaired {
+        manifest: below.display().to_string(),
+        was: broken.was.clone(),
+        from: None,
+        exact: false,
+        notes: Vec::new(),
+    };
+    let footer = match broken.footer() {
+        Ok(footer) => footer,
+        Err(why) => {
+            told.notes.push(why);
+            return Ok(told);
+        }
+    };
+    let beside = neighbours(lake, broken, later, footer.map(|f| f.log.as_str()))?;
+    let (made, exact) = match from_log(cfg, id, broken, footer, &beside, &mut told.notes)? {
+        FromLog::Made(made, exact) => (*made, exact),
+        FromLog::Waits => {
+            told.notes.push("the log still has all of it: the compactor publishes it again when it starts".to_owned());
+            return Ok(told);
+        }
+        FromLog::Nothing => match from_files(cfg, id, broken, footer, &beside, &mut told.notes)? {
+            Some(made) => (made, false),
+            None => return Ok(told),
+        },
+    };
+    told.from = made.rebuilt.as_ref().map(|r| r.from).or(Some(RebuiltFrom::Log));
+    told.exact = exact;
+    told.notes.extend(made.rebuilt.iter().flat_map(|r| r.unknown.clone()));
+    if let Err(why) = put(lake, broken, &made)? {
+        (told.from, told.exact, told.notes) = (None, false, vec![why]);
+    }
+    Ok(told)
+}
+
+/// What the log gives for a part.
+enum FromLog {
+    /// Its manifest, and whether it is the very one that was published.
+    Made(Box<Manifest>, bool),
+    /// Nobody knew of the part yet, and the compactor makes the same when it starts.
+    Waits,
+    /// The log does not have it, or has other rows than the files.
+    Nothing,
+}
+
+/// The account from the log, with the files that stand there.
+fn from_log(
+    cfg: &Config,
+    id: VenueId,
+    broken: &Broken,
+    footer: Option<&Footer>,
+    beside: &Neighbours,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<FromLog> {
+    let args = ReplayArgs::default();
+    for (kind, dir) in [(LogKind::Collected, cfg.wal_dir(id)), (LogKind::Repairs, cfg.repair_dir(id))] {
+        let holds = hold(cfg, &dir, "verify --repair")?;
+        for log in logs_of(cfg, venue::venue(id), kind, &dir, &args, &holds)? {
+            let ours = footer.map_or_else(|| log.name.starts_with(&broken.part.log8), |f| f.log == log.name);
+            if !ours || !has(&log, beside.before.as_ref(), broken.part.first_seq)? {
+                continue;
+            }
+            if broken.bytes.is_none() && beside.newest {
+                return Ok(FromLog::Waits);
+            }
+            let scratch = Scratch::new(&cfg.lake.dir)?;
+            let mut whole = None;
+            let settings = broken.settings(cfg, beside);
+            let ways = settings.iter().flat_map(|s| ends(footer, beside).into_iter().map(move |end| (s, end)));
+            for (settings, end) in ways {
+                let made = fold(&log, broken, beside, settings.clone(), &end, scratch.empty()?)?;
+                let Some(made) = made else { continue };
+                if broken.is_exactly(&made, footer, beside)? {
+                    return Ok(FromLog::Made(Box::new(made), true));
+                }
+                let fits = broken.files.iter().all(|f| f.footer.is_some())
+                    && Manifest { files: broken.named(), ..made.clone() }.check().is_ok();
+                if fits && whole.is_none() {
+                    whole = Some(made);
+                }
+            }
+            match whole {
+                Some(made) => {
+                    let made = stand_in(made, RebuiltFrom::Log, broken, footer, beside);
+                    return Ok(FromLog::Made(Box::new(made), false));
+                }
+                None => notes.push("the log gives other rows than its files hold".to_owned()),
+            }
+        }
+    }
+    Ok(FromLog::Nothing)
+}
+
+/// Whether the log has everything behind the part before, or its own beginning.
+fn has(log: &Log<'_>, before: Option<&Known>, first_seq: u64) -> anyhow::Result<bool> {
+    let mut reader = log.reader(before.map_or(Position::START, |k| to_position(k.manifest.end)))?;
+    loop {
+        match reader.next().context("read the log")? {
+            Step::Record(record) => {
+                let seq = record.seq.0;
+                return Ok(seq == first_seq || before.is_some() && seq < first_seq);
+            }
+            Step::AwaitRepair { .. } => reader.skip_damaged(),
+            Step::Lost(lost) if lost.reason == LossReason::MissingSegment => return Ok(false),
+            Step::Lost(_) => {}
+            Step::Tail => return Ok(false),
+        }
+    }
+}
+
+/// Where the part may have ended, the likeliest first.
+fn ends(footer: Option<&Footer>, beside: &Neighbours) -> Vec<End> {
+    let next = beside.next.as_ref().map(|m| m.first);
+    match (footer.map(|f| f.end_seq), next) {
+        (Some(end), Some(first)) if first.seq == end => {
+            vec![End::At(to_position(first), Cut::Hour), End::Seq(Seq(end), Cut::Log)]
+        }
+        (Some(end), _) => vec![End::Seq(Seq(end), Cut::Hour), End::Seq(Seq(end), Cut::Log)],
+        (None, Some(first)) => vec![End::At(to_position(first), Cut::Hour), End::Seq(Seq(first.seq), Cut::Log)],
+        (None, None) => vec![End::Hour],
+    }
+}
+
+/// The part once more; `None` when another one comes out.
+fn fold(
+    log: &Log<'_>,
+    broken: &Broken,
+    beside: &Neighbours,
+    settings: WriteSettings,
+    end: &End,
+    scratch: &Path,
+) -> anyhow::Result<Option<Manifest>> {
+    let (mut gatherer, from) = match &beside.before {
+        Some(before) => (log.after(before, settings)?, to_position(before.manifest.end)),
+        None => (Gatherer::new(log.venue, log.kind, settings, &Continuation::default())?, Position::START),
+    };
+    let mut beginning = beside.before.is_none();
+    let mut reader = log.reader(from)?;
+    let place = log.place(scratch);
+    let stopped = log.part(&mut reader, &mut gatherer, &place, end, &mut beginning)?;
+    let (Stopped::Complete(made) | Stopped::LogEnd(made)) = stopped;
+    Ok(made.filter(|made| made.part == broken.part).map(|made| made.manifest))
+}
+
+/// The account from the footers of the files alone.
+fn from_files(
+    cfg: &Config,
+    id: VenueId,
+    broken: &Broken,
+    footer: Option<&Footer>,
+    beside: &Neighbours,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<Option<Manifest>> {
+    let Some(footer) = footer else {
+        notes.push(match broken.files.as_slice() {
+            [] => "neither its records nor its files are there".to_owned(),
+            _ => "its records are gone and text files do not say what they are".to_owned(),
+        });
+        return Ok(None);
+    };
+    if broken.files.iter().any(|f| f.footer.is_none()) {
+        notes.push("some of its files do not say what they are".to_owned());
+        return Ok(None);
+    }
+    let part = &broken.part;
+    let settings = broken.settings(cfg, beside).into_iter().next().unwrap_or_else(|| write_settings(cfg));
+    let mut m = Manifest::new(footer.log.clone(), part.venue.clone(), part.hour.to_string(), settings);
+    m.first = LogPosition { seq: footer.first_seq, ..LogPosition::default() };
+    if let Some(before) = beside.before.as_ref().filter(|k| k.manifest.end.seq == footer.first_seq) {
+        m.first = before.manifest.end;
+    }
+    m.epochs = runs_to_write(&runs(cfg, id, footer)?);
+    m.end = match beside.next.as_ref().filter(|next| next.first.seq == footer.end_seq) {
+        Some(next) => next.first,
+        None => locate(cfg, id, &footer.log, footer.end_seq)?,
+    };
+    for standing in &broken.files {
+        *m.rows.entry(standing.file.table).or_default() += standing.file.rows;
+    }
+    if let Some(rows) = m.rows.get(&Table::Frames).copied() {
+        m.frames = rows;
+        m.channels.insert("unknown".to_owned(), FrameCounts { undecodable: rows, ..FrameCounts::default() });
+    }
+    let continuation = Continuation {
+        hour: Some(part.hour.0),
+        previous_sha256: beside.before.as_ref().map(|k| k.sha256.clone()),
+        forgotten: Some(format!("the manifest of {} was rebuilt from its files", part.hour)),
+        ..Continuation::default()
+    };
+    m.continuation = serde_json::to_value(&continuation).context("write the continuation as JSON")?;
+    Ok(Some(stand_in(m, RebuiltFrom::Files, broken, Some(footer), beside)))
+}
+
+/// The runs of the log that wrote the records of a part, as far as the log remembers.
+fn runs(cfg: &Config, id: VenueId, footer: &Footer) -> anyhow::Result<Vec<Run>> {
+    let (first, last) = (Seq(footer.first_seq).epoch(), Seq(footer.end_seq.saturating_sub(1)).epoch());
+    for dir in [cfg.wal_dir(id), cfg.repair_dir(id)] {
+        let lineage = wal_format::lineage(&dir).with_context(|| format!("look at the log {}", dir.display()))?;
+        if let Some(lineage) = lineage.filter(|lineage| hex(&lineage.log_uuid()) == footer.log) {
+            return Ok(lineage.runs().filter(|run| (first..=last.max(first)).contains(&run.epoch)).collect());
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// `m` in the place of the manifest that is lost.
+fn stand_in(
+    mut m: Manifest,
+    from: RebuiltFrom,
+    broken: &Broken,
+    footer: Option<&Footer>,
+    beside: &Neighbours,
+) -> Manifest {
+    let unknown: &[&str] = match from {
+        RebuiltFrom::Log => &[],
+        RebuiltFrom::Files => &[
+            "how many frames came and what became of those that decoded",
+            "gaps, ids and lost ranges",
+            "what the compactor remembered behind it: ids begin anew in the next part, which tells it as an event",
+        ],
+    };
+    m.files = broken.named();
+    m.previous_sha256 = beside.before.as_ref().map(|k| k.sha256.clone());
+    m.supersedes = beside.expected.iter().cloned().collect();
+    m.revision = u32::from(beside.expected.is_some());
+    m.rebuilt = Some(Rebuilt {
+        from,
+        account_sha256: footer.map(|f| f.account_sha256.clone()),
+        unknown: unknown.iter().map(|what| (*what).to_owned()).collect(),
+    });
+    m
+}
+
+/// Where the record `seq` of a log stands, as far as anything tells.
+fn locate(cfg: &Config, id: VenueId, log: &str, seq: u64) -> anyhow::Result<LogPosition> {
+    let args = ReplayArgs::default();
+    for (kind, dir) in [(LogKind::Collected, cfg.wal_dir(id)), (LogKind::Repairs, cfg.repair_dir(id))] {
+        let logs = logs_of(cfg, venue::venue(id), kind, &dir, &args, &[])?;
+        let Some(log) = logs.into_iter().find(|l| l.name == log) else { continue };
+        let segments = log.shelf.list().with_context(|| format!("list {}", log.shelf.dir().display()))?;
+        let holds = segments.iter().rev().find(|s| s.first_seq().is_some_and(|first| first.0 <= seq));
+        let from = holds.map_or(Position::START, |s| Position { segment: s.id, ..Position::START });
+        let mut reader = log.reader(from)?;
+        loop {
+            let at = reader.position();
+            match reader.next().context("read the log")? {
+                Step::Record(record) if record.seq.0 >= seq => {
+                    return Ok(LogPosition { seq, ..to_log_position(record.position) });
+                }
+                Step::AwaitRepair { .. } => reader.skip_damaged(),
+                Step::Record(_) | Step::Lost(_) => {}
+                Step::Tail => return Ok(LogPosition { seq, ..to_log_position(at) }),
+            }
+        }
+    }
+    Ok(LogPosition { seq, ..LogPosition::default() })
+}
+
+/// Puts the manifest in its place, unless somebody else did; what stood there is kept.
+fn put(lake: &Path, broken: &Broken, made: &Manifest) -> anyhow::Result<Result<(), String>> {
+    let below: PathBuf = broken.part.manifest(Path::new(""));
+    let path = lake.join(&below);
+    let _lock = LakeLock::exclusive(lake, "verify --repair", PATIENCE)?;
+    if regular::read(&path, regular::LARGE_BYTES_MAX).ok() != broken.bytes {
+        return Ok(Err("somebody else changed it meanwhile".to_owned()));
+    }
+    if let Some(bytes) = &broken.bytes {
+        // A copy: at no time is there no manifest, which a compactor would take for a part that was never published.
+        let name = format!("{}-{}", broken.part.venue, broken.part.stem());
+        let copy = lake.join(".staging").join(format!("{name}.json"));
+        durable::create_dir_all(&lake.join(".staging")).context("create the staging directory")?;
+        durable::write_file(&copy, bytes).with_context(|| format!("write {}", copy.display()))?;
+        set_aside(lake, &name, &[copy])?;
+    }
+    LocalStore::new(lake).publish_bytes(&made.to_json()?, &below)?;
+    Ok(Ok(()))
+}
