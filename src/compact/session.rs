@@ -6,6 +6,8 @@
 mod cut;
 mod show;
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -102,6 +104,8 @@ pub struct Session<'a> {
     snapshots: SnapshotRequests,
     /// Why segments were last seen to be held, told once.
     held: Option<String>,
+    /// Files in the log's directory that are not the log's, told once.
+    foreign: BTreeSet<PathBuf>,
 }
 
 impl<'a> Session<'a> {
@@ -147,6 +151,7 @@ impl<'a> Session<'a> {
             was_at_end: false,
             snapshots: SnapshotRequests::new(worker.cfg.wal_dir(worker.id)),
             held: None,
+            foreign: BTreeSet::new(),
             worker,
         }
     }

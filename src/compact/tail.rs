@@ -110,19 +110,8 @@ impl Tail {
         self.waiting = None;
     }
 
-    /// Names the files in the log's directory that are not the log's and were passed by, each once.
-    pub fn tell_foreign(&mut self) {
-        for (path, why) in self.reader.take_foreign() {
-            tracing::warn!(
-                log = %self.dir.display(), file = %path.display(), why = %why,
-                "a segment in the log's directory is not of this log: it is not read and not deleted; the next start of the collector moves it to quarantine/"
-            );
-        }
-    }
-
     /// Waits at the end of the log for the writer's bell, at most `most`.
     pub fn pause(&mut self, most: Duration) {
-        self.tell_foreign();
         self.waiter.pause(most);
     }
 

@@ -72,6 +72,13 @@ impl Session<'_> {
             self.log_state_ns = now_ns;
             self.writer_alive = state.writer_alive;
             segments = Some(state.segments.len() as u64);
+            for (path, why) in state.segments.iter().filter_map(|s| Some((&s.path, s.foreign.as_ref()?))) {
+                if self.foreign.insert(path.clone()) {
+                    tracing::warn!(
+                        venue = %self.worker.id, file = %path.display(), why = %why,
+                        "a segment in the log's directory is not of this log: it is not read and not deleted, the next start of the collector moves it to quarantine/");
+                }
+            }
             lag_bytes = wal_format::control::read(&self.worker.dir())
                 .map(|c| wal_format::bytes_between(&state.segments, position, c.committed));
         }
