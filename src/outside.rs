@@ -100,6 +100,18 @@ fn addresses(cfg: &Config) -> BTreeSet<SocketAddr> {
     cfg.venues.keys().filter_map(|v| crate::collect::address(&cfg.wal_root(), *v)).collect()
 }
 
+/// Why candles did not simply go on, by venue, as the compactor that runs tells it.
+pub fn candle_breaks(cfg: &Config) -> Vec<(String, String)> {
+    let Some((200, body)) = ask(cfg.api.listen, "/v1/klines/stats") else { return Vec::new() };
+    let stats: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    let feeds = stats.get("feeds").and_then(|f| f.as_object()).cloned().unwrap_or_default();
+    let told = feeds.iter().flat_map(|(venue, feed)| {
+        let told = feed.get("told").and_then(|t| t.as_array()).cloned().unwrap_or_default();
+        told.into_iter().filter_map(move |one| Some((venue.clone(), one.get("text")?.as_str()?.to_owned())))
+    });
+    told.collect()
+}
+
 /// Why `/health` of the services that run is red, by service; nothing of those that are well.
 pub fn problems(cfg: &Config) -> BTreeMap<&'static str, Vec<String>> {
     let mut all: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();

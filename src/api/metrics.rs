@@ -89,7 +89,7 @@ pub(super) fn write(out: &mut String, app: &App) {
     series(out, "kline_queue_jobs_max", "gauge", "Most that waited since the last statistics.", &one(s.queued_max));
     histogram(out, &hub.latency().counted());
     type Value = fn(&FeedStatus) -> u64;
-    let feeds: [(&str, &str, &str, Value); 9] = [
+    let feeds: [(&str, &str, &str, Value); 10] = [
         ("kline_feed_records_total", "counter", "Log records read for candles.", |f| f.records),
         ("kline_feed_behind_bytes", "gauge", "Bytes of the log not read yet for candles.", |f| f.behind_bytes),
         ("kline_feed_live", "gauge", "1 while the feed is at the end of its log.", |f| u64::from(f.activity == "live")),
@@ -97,6 +97,12 @@ pub(super) fn write(out: &mut String, app: &App) {
         ("kline_feed_off_book_total", "counter", "Trades that are not at the market.", |f| f.off_book),
         ("kline_feed_absurd_total", "counter", "Trades with an impossible price or time.", |f| f.absurd),
         ("kline_checkpoints_total", "counter", "Checkpoints committed.", |f| f.checkpoints),
+        (
+            "kline_breaks_total",
+            "counter",
+            "Times that candles could not simply go on: a database deleted or restored, a log replaced or lost, another source. /v1/klines/stats tells each.",
+            |f| f.breaks,
+        ),
         ("kline_bars_stored_total", "counter", "Bars stored by checkpoints.", |f| f.bars_stored),
         ("kline_committed_timestamp_seconds", "gauge", "When the last checkpoint was committed.", |f| {
             f.committed_ns / 1_000_000_000

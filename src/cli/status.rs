@@ -40,10 +40,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let compactor = outside::compactor(&cfg);
     let collectors = outside::by_venue(outside::collectors(&cfg));
     let wrong = outside::problems(&cfg);
+    let breaks = outside::candle_breaks(&cfg);
     if args.json {
         let collectors: Vec<&VenueStatus> = collectors.values().collect();
         let all = serde_json::json!({
-            "logs": logs, "disk_free_bytes": free, "log_room": room, "wrong": wrong, "compactor": compactor,
+            "logs": logs, "disk_free_bytes": free, "log_room": room, "wrong": wrong, "candle_breaks": breaks, "compactor": compactor,
             "collector": collectors,
         });
         return print_out(&format!("{all}\n"));
@@ -87,6 +88,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     if let Some(room) = &room {
         let hours = room.hours().map_or_else(|| "?".into(), |hours| hours.to_string());
         writeln!(text, "log                room for {hours} hours: {}", room.text())?;
+    }
+    for (venue, told) in &breaks {
+        writeln!(text, "candles            {venue}: {told}")?;
     }
     for (service, problems) in &wrong {
         for problem in problems {

@@ -46,6 +46,7 @@ pub(super) fn check(config: &Config, source: &Source, problems: &mut Vec<Problem
     }
     writers(config, source, venues, allowed, problems);
     batch(config, source, problems);
+    candles(config, source, problems);
     for v in config.venues.values() {
         for (key, what, fix) in pacing::beyond(v) {
             let key = format!("venues.{}.{key}", v.id);
@@ -91,6 +92,27 @@ fn writers(config: &Config, source: &Source, venues: u64, allowed: u64, problems
         ),
         fix: format!("write max_open_writers = {fits}, or a smaller row_group_rows"),
     });
+}
+
+/// A source that somebody named and that is not recorded: candles would be made of another one.
+fn candles(config: &Config, source: &Source, problems: &mut Vec<Problem>) {
+    const KEY: &str = "klines.source";
+    if source.get(KEY).is_none_or(|(_, origin)| *origin == Origin::Default) {
+        return;
+    }
+    for (id, channel) in &config.klines.source {
+        let (Some(channel), Some(venue)) = (channel, config.venues.get(id)) else { continue };
+        if venue.channels.contains(channel) {
+            continue;
+        }
+        let has = venue.channels.iter().map(|c| c.as_str()).collect::<Vec<_>>().join(", ");
+        problems.push(Problem {
+            key: KEY.into(),
+            origin: source.origin(KEY),
+            what: format!("{id} is to have candles of {channel}, which it does not record: its channels are {has}"),
+            fix: format!("add \"{channel}\" to venues.{id}.channels, or name another source or \"none\""),
+        });
+    }
 }
 
 /// Rows that come between two looks at memory, which nothing bounds.
@@ -145,6 +167,20 @@ mod tests {
         let keys = "[memory]\nlimit_mib = 512\n[lake]\nbatch_rows = 50000\n";
         let said = refused(keys, "lake.batch_rows", "batch_rows = 512");
         assert!(said.contains("114 MiB") && said.contains("64 MiB"), "{said}");
+    }
+
+    #[test]
+    fn a_source_of_candles_that_is_not_recorded_is_refused_where_somebody_named_it() {
+        let err =
+            Config::from_toml(&format!("[klines]\nsource = {{ binance-spot = \"agg_trades\" }}\n{VENUE}")).unwrap_err();
+        let said = err.to_string();
+        assert!(said.contains("klines.source") && said.contains("does not record: its channels are trades"), "{said}");
+        for source in ["{ binance-spot = \"trades\" }", "{ binance-spot = \"none\" }", "{ gate-spot = \"trades\" }"] {
+            Config::from_toml(&format!("[klines]\nsource = {source}\n{VENUE}")).unwrap();
+        }
+        // The default names aggregates for a venue whose trades alone may be recorded.
+        let usdm = VENUE.replace("binance-spot", "binance-usdm");
+        assert_eq!(Config::from_toml(&usdm).unwrap().kline_sources().len(), 1);
     }
 
     #[test]

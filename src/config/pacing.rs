@@ -172,6 +172,21 @@ impl Config {
                     "write the name of an environment variable that holds one".to_owned(),
                 );
             }
+            let written = |k: &str| self.effective.iter().any(|(name, value, _)| *name == key(k) && value != "\"\"");
+            if v.lines == 1 && written("proxy_url_2") {
+                warn(
+                    "proxy_url_2",
+                    "there is no second line, so nothing goes over it".to_owned(),
+                    "write lines = 2, or leave the key out".to_owned(),
+                );
+            }
+            if !known.needs_api_key() && v.api_key_env.is_some() {
+                warn(
+                    "api_key_env",
+                    "this venue takes no API key: it is not sent".to_owned(),
+                    "leave the key out".to_owned(),
+                );
+            }
             if v.lines == 2 && v.proxies[0].is_some() && v.proxies[0] == v.proxies[1] {
                 warn(
                     "proxy_url_2",

@@ -7,11 +7,13 @@
 //! Bars, feed state and positions go into the database in one transaction, so after a kill the candles and the
 //! place in the log agree, and the feed goes on exactly there. The acknowledgement comes after the commit and
 //! only lets segments go. Writing is another thread's work: reading goes on meanwhile, one checkpoint at a time.
-//! Whatever fails, the feed begins anew at its last checkpoint, as after a crash.
+//! Whatever fails, the feed begins anew at its last checkpoint, as after a crash. A database that is not the one that was
+//! acknowledged, or not of this log, is told, and what it lacks is marked ([`standing`]).
 
 mod checkpoint;
 mod commit;
 mod reading;
+mod standing;
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -20,15 +22,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::sync::mpsc::UnboundedSender;
-use wal_format::{AckFile, Position};
+use wal_format::{Ack, AckFile, Checkpoint, Lineage};
 
 use self::commit::Acks;
 pub(super) use self::commit::{Commit, write};
 use self::reading::Reading;
+pub(super) use self::standing::Break;
+use self::standing::Standing;
+use super::db::CandleDb;
 use super::feed::{Feed, FeedState};
-use super::hub::KlineHub;
+use super::hub::{KlineHub, Told};
 use super::message::Item;
 use super::seeder::Want;
+use crate::clock;
 use crate::compact::Mode;
 use crate::config::{Config, KLINES_READER};
 use crate::shutdown::Shutdown;
@@ -57,6 +63,8 @@ pub(super) struct Consumer {
     pub mode: Mode,
     pub supervisor: Supervisor,
     pub shutdown: Shutdown,
+    /// What was found at the start, for the first session to tell.
+    pub found: Mutex<Option<(Break, String)>>,
 }
 
 impl Consumer {
@@ -114,13 +122,14 @@ impl Consumer {
 
     fn session(&self) -> anyhow::Result<()> {
         let main_dir = self.cfg.wal_dir(self.id);
-        let Some(uuid) = self.wait_for_log(&main_dir)? else { return Ok(()) };
+        let Some(lineage) = self.wait_for_log(&main_dir)? else { return Ok(()) };
         let acks = Acks { main: Some(take_place(&main_dir)?), repair: None };
-        let saved = self.hub.saved_feed(self.id.as_str())?.unwrap_or_default();
-        let place = |log: &str, uuid: [u8; 16]| {
-            let found = saved.logs.iter().find(|l| l.log == log && l.log_uuid == uuid);
-            found.map_or(Position::START, |l| l.position)
-        };
+        let saved = self.hub.saved_feed(self.id.as_str())?;
+        let ack = stored_ack(acks.main.as_ref());
+        let mut standing = Standing::of(saved.as_ref(), "main", &lineage, ack.as_ref());
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take();
+        standing.told = standing.told.or(found);
+        let saved = saved.unwrap_or_default();
         let state: FeedState = match saved.state.as_str() {
             "" | "null" => FeedState::default(),
             text => serde_json::from_str(text).context("read the stored state of the feed")?,
@@ -128,16 +137,23 @@ impl Consumer {
         let registry = self.hub.registry().clone();
         let patterns = self.cfg.venues.get(&self.id).map(|v| v.symbols.clone()).unwrap_or_default();
         let feed = Feed::new(self.venue, self.source, self.number, patterns, registry, state)?;
-        let mut reading = Reading::new(self, feed, uuid, acks, &place)?;
+        let mut reading = Reading::new(self, feed, &saved, lineage.log_uuid(), acks, standing)?;
         reading.restore()?;
         reading.run()
     }
 
-    /// The log's uuid once there is one; `None` when asked to stop before, or when draining without a log.
-    fn wait_for_log(&self, dir: &Path) -> anyhow::Result<Option<[u8; 16]>> {
+    /// Says that the candles do not simply go on.
+    fn tell(&self, why: Break, text: String) {
+        tracing::warn!(venue = %self.id, reason = why.as_str(), "{text}");
+        let told = Told { at_ns: clock::wall_ns(), reason: why.as_str(), text };
+        self.hub.feed(self.id, |f| f.tell(told));
+    }
+
+    /// Whose log it is once there is one; `None` when asked to stop before, or when draining without a log.
+    fn wait_for_log(&self, dir: &Path) -> anyhow::Result<Option<Lineage>> {
         loop {
-            if let Some(uuid) = log_uuid(dir)? {
-                return Ok(Some(uuid));
+            if let Some(lineage) = lineage(dir)? {
+                return Ok(Some(lineage));
             }
             self.show("waiting", Some(format!("there is no log of {} yet", self.id)));
             if self.mode == Mode::Drain || self.sleep(LOOK) {
@@ -155,12 +171,45 @@ impl Consumer {
     }
 }
 
-fn log_uuid(dir: &Path) -> anyhow::Result<Option<[u8; 16]>> {
+/// Whose log it is, once something was written to it.
+fn lineage(dir: &Path) -> anyhow::Result<Option<Lineage>> {
     if !dir.is_dir() {
         return Ok(None);
     }
-    let lineage = wal_format::lineage(dir).with_context(|| format!("look at {}", dir.display()))?;
-    Ok(lineage.map(|lineage| lineage.log_uuid()))
+    wal_format::lineage(dir).with_context(|| format!("tell whose log {} is", dir.display()))
+}
+
+/// What is acknowledged, if it can be read: a damaged ack lets nothing go, and says nothing.
+fn stored_ack(file: Option<&AckFile>) -> Option<Ack> {
+    file?.load().ok().flatten()
+}
+
+/// Takes back what is acknowledged of the logs of a feed and is not in the database: before anything is deleted for it.
+/// Returns what that means, which the ack does not show any more.
+///
+/// # Errors
+/// When the database or a log cannot be read, or an ack not be stored.
+pub(super) fn hold_back(
+    cfg: &Config,
+    id: VenueId,
+    database: &mut dyn CandleDb,
+) -> anyhow::Result<Option<(Break, String)>> {
+    let saved = database.load_feed(id.as_str())?;
+    let mut told = None;
+    for (name, dir) in [("main", cfg.wal_dir(id)), ("repair", cfg.repair_dir(id))] {
+        let Some(lineage) = lineage(&dir)? else { continue };
+        let mut file = take_place(&dir)?;
+        let Some(ack) = stored_ack(Some(&file)) else { continue };
+        let Standing { from, told: found, .. } = Standing::of(saved.as_ref(), name, &lineage, Some(&ack));
+        told = told.or(found);
+        if lineage.check(&Checkpoint::from(&ack)).is_ok() && ack.position.seq > from.seq {
+            let incarnation = lineage.incarnation_of(from.seq.epoch()).unwrap_or_default();
+            let note = "the database does not reach further".to_owned();
+            let ack = Ack { log_uuid: lineage.log_uuid(), incarnation, position: from, generation: 0, note };
+            file.store(&ack).context("take back the ack")?;
+        }
+    }
+    Ok(told)
 }
 
 fn take_place(dir: &Path) -> anyhow::Result<AckFile> {

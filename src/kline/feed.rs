@@ -71,7 +71,10 @@ pub struct FeedState {
     /// The last CLOCK record.
     #[serde(default)]
     clock: Option<Clock>,
-    /// Symbols that are recorded no more, since when, us.
+    /// Word of the channel that the candles are made of; none in a state of version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    /// Symbols that are recorded no more, or whose candles are made of another channel than before, since when, us.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     unrecorded: BTreeMap<String, i64>,
 }
@@ -109,6 +112,8 @@ pub struct Feed {
     unannounced: Vec<u32>,
     /// Symbols of `state.seeds` that were asked for already.
     asked: BTreeSet<String>,
+    /// The channel before, when it was another one, and the time of its last trade, us.
+    other_source: Option<(String, i64)>,
 }
 
 /// No trade of this symbol yet.
@@ -147,11 +152,13 @@ impl Feed {
             skipped: Skipped::default(),
             unannounced: Vec::new(),
             asked: BTreeSet::new(),
+            other_source: None,
         };
         for (symbol, us) in std::mem::take(&mut feed.state.last_us) {
             let id = feed.decoder.rows.symbols.intern(&symbol);
             *feed.last_of(id) = us;
         }
+        feed.adopt_source();
         for (symbol, facts) in &feed.state.listed {
             feed.registry.set_facts(venue.id().as_str(), symbol, facts.clone());
         }
@@ -169,6 +176,28 @@ impl Feed {
             last_us: last.map(|(i, us)| (symbols.name(SymbolId(i)).to_owned(), *us)).collect(),
             ..self.state.clone()
         }
+    }
+
+    /// The channel that the bars before were made of, if that was another one, and the time of its last trade, us.
+    pub fn other_source(&self) -> Option<(&str, i64)> {
+        self.other_source.as_ref().map(|(channel, us)| (channel.as_str(), *us))
+    }
+
+    /// Receive time of the last record, us; 0 = none.
+    pub fn last_recv_us(&self) -> i64 {
+        self.state.last_recv_us
+    }
+
+    /// The symbols that had a trade.
+    pub fn traded(&self) -> Vec<String> {
+        let last = (0_u32..).zip(&self.last_us).filter(|(_, us)| **us != NEVER);
+        last.map(|(i, _)| self.decoder.rows.symbols.name(SymbolId(i)).to_owned()).collect()
+    }
+
+    /// Time of the last trade of a symbol, us.
+    pub fn last_trade_us(&mut self, symbol: &str) -> Option<i64> {
+        let id = self.decoder.rows.symbols.intern(symbol);
+        Some(*self.last_of(id)).filter(|us| *us != NEVER)
     }
 
     /// Trades that did not become ticks since the start.

@@ -66,6 +66,36 @@ pub struct FeedStatus {
     pub bars_stored: u64,
     /// When the last one was committed, ns since epoch.
     pub committed_ns: u64,
+    /// Times that this process could not simply go on: see `told`.
+    pub breaks: u64,
+    /// The last of them.
+    pub told: Vec<Told>,
+}
+
+/// Why the candles of a feed did not simply go on, and what became of their bars.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Told {
+    /// When, ns since epoch.
+    pub at_ns: u64,
+    /// `database_deleted`, `database_restored`, `rows_missing`, `log_replaced`, `log_restored`, `log_lost`,
+    /// `source_changed`.
+    pub reason: &'static str,
+    /// In words.
+    pub text: String,
+}
+
+/// Kept of what was told.
+const TOLD_MAX: usize = 16;
+
+impl FeedStatus {
+    /// Notes what was told.
+    pub(super) fn tell(&mut self, told: Told) {
+        self.breaks += 1;
+        if self.told.len() >= TOLD_MAX {
+            self.told.remove(0);
+        }
+        self.told.push(told);
+    }
 }
 
 /// Figures of all feeds.

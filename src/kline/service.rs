@@ -28,7 +28,7 @@ use crate::config::Config;
 use crate::memory::{Held, Pressure};
 use crate::shutdown::Shutdown;
 use crate::supervise::{Supervisor, Task};
-use crate::venue;
+use crate::venue::{self, Channel, VenueId};
 
 /// Jobs that may wait for the worker; then feeds wait, and the log holds what they have not read.
 const JOBS: usize = 64;
@@ -88,6 +88,15 @@ impl KlineService {
         supervisor: &Supervisor,
     ) -> anyhow::Result<KlineService> {
         let sources = cfg.kline_sources();
+        // Before the lake lets segments go: a database that is not what was acknowledged needs them again.
+        let held = |(id, _): &(VenueId, Channel)| {
+            consumer::hold_back(cfg, *id, database.as_mut()).unwrap_or_else(|err| {
+                let error = format!("{err:#}");
+                tracing::warn!(venue = %id, error, "cannot compare the candles with what was acknowledged yet");
+                None
+            })
+        };
+        let found: Vec<Option<(consumer::Break, String)>> = sources.iter().map(held).collect();
         let registry = Arc::new(SymbolPeriodRegistry::load(database.load_registry()?));
         let shown = Shown { latest: Arc::new(LatestSlots::new()), whole: Arc::new(DoubleBufferedKlineStore::new()) };
         let (jobs, jobs_in) = sync_channel(JOBS);
@@ -150,7 +159,7 @@ impl KlineService {
         others.push(supervisor.thread(Task::CandleStats, "", &ended, stats).context(NO_THREAD)?);
         let empties = Arc::new(Mutex::new(empties));
         let mut feeds = Vec::new();
-        for (number, (id, source)) in (0_u32..).zip(sources) {
+        for (number, ((id, source), found)) in (0_u32..).zip(sources.into_iter().zip(found)) {
             let venue = venue::venue(id);
             let seeder = match cfg.venues.get(&id) {
                 Some(config) if cfg.klines.seed && mode == Mode::Follow && seed::supported(id, source) => {
@@ -184,6 +193,7 @@ impl KlineService {
                 mode,
                 supervisor: supervisor.clone(),
                 shutdown: shutdown.clone(),
+                found: Mutex::new(found),
             };
             let name = format!("klines-{id}");
             feeds.push(std::thread::Builder::new().name(name).spawn(move || consumer.run()).context(NO_THREAD)?);

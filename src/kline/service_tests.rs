@@ -297,6 +297,7 @@ fn statistics_tell_what_happened_since_the_line_before_and_how_long_it_took() {
 fn log_at(cfg: &Config, now: &Arc<AtomicU64>) -> LogWriter {
     let clock = Arc::clone(now);
     let mut options = cfg.log_options();
+    options.receive = None;
     options.clock = Arc::new(move || {
         let wall_ns = clock.load(std::sync::atomic::Ordering::Relaxed);
         wal_format::ClockPair { wall_ns, mono_ns: wall_ns - 1_000_000_000_000_000 }
@@ -380,3 +381,6 @@ fn an_hour_of_silence_and_a_delisting_come_out_of_the_database_as_they_should() 
         "the day it was delisted in is not over"
     );
 }
+
+#[path = "break_tests.rs"]
+mod breaks;

@@ -68,14 +68,25 @@ pub(crate) fn settle<T>(sql: &mut impl Sql, done: Result<T>) -> Result<T> {
     done
 }
 
-/// Notes the version of a schema in its `table`, or checks the one that is there. `what` has it, for the message.
-pub(crate) fn keep_version(sql: &mut impl Sql, table: &str, what: &str, known: i64) -> Result<()> {
+/// Notes the version of a schema in its `table`, or checks the one that is there: an older one is brought up by `migrate`,
+/// which is given the version it stands at. `what` has it, for the message.
+pub(crate) fn keep_version<S: Sql>(
+    sql: &mut S,
+    table: &str,
+    what: &str,
+    known: i64,
+    migrate: impl FnOnce(&mut S, i64) -> Result<()>,
+) -> Result<()> {
     let rows = sql.rows(&format!("SELECT version FROM {table}"), &[])?;
     match rows.first().and_then(|row| row.first()) {
         None => sql.execute(&format!("INSERT INTO {table} VALUES (?1)"), &[Value::Int(known)]).map(drop),
         Some(version) => {
             let version = version.int()?;
             ensure!(version <= known, "{what} has schema {version}, this program knows {known}: use the newer program");
+            if version < known {
+                migrate(sql, version)?;
+                sql.execute(&format!("UPDATE {table} SET version = ?1"), &[Value::Int(known)])?;
+            }
             Ok(())
         }
     }

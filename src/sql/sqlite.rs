@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, ToSql, params_from_iter};
 use wal_format::regular;
@@ -27,7 +27,15 @@ impl ToSql for Value {
 /// A connection.
 pub(crate) struct Sqlite {
     path: PathBuf,
+    /// Device and number of the file that is open.
+    file: Option<(u64, u64)>,
     db: Connection,
+}
+
+/// What tells a file from another one of its name.
+fn file(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    path.metadata().ok().map(|m| (m.dev(), m.ino()))
 }
 
 impl Sqlite {
@@ -43,7 +51,7 @@ impl Sqlite {
         )
         .with_context(|| format!("{} is no database, or on a file system without locks", path.display()))?;
         db.set_prepared_statement_cache_capacity(32);
-        Ok(Self { path: path.to_owned(), db })
+        Ok(Self { path: path.to_owned(), file: file(path), db })
     }
 
     /// A connection that cannot write.
@@ -54,7 +62,7 @@ impl Sqlite {
         db.busy_timeout(BUSY)?;
         db.execute_batch("PRAGMA cache_size = -4096;")?;
         db.set_prepared_statement_cache_capacity(32);
-        Ok(Self { path: path.to_owned(), db })
+        Ok(Self { path: path.to_owned(), file: file(path), db })
     }
 }
 
@@ -67,6 +75,12 @@ impl Sqlite {
 
 impl Sql for Sqlite {
     fn begin(&mut self) -> Result<()> {
+        // What is written to a file without a name is gone with this process.
+        ensure!(
+            file(&self.path) == self.file,
+            "{} was deleted or replaced while it was in use: restart the service, which tells what is lost",
+            self.path.display()
+        );
         self.db
             .execute_batch("BEGIN IMMEDIATE")
             .with_context(|| format!("{} is kept by another writer", self.path.display()))

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::support::candles::{Place, Server, Stored};
 use crate::support::logs::copy_tree;
-use crate::support::{Dice, Service, both, free_port, market, runs, seed, tapedeck, wait_until};
+use crate::support::{Dice, Service, both, free_port, market, run, runs, seed, tapedeck, wait_until};
 
 /// Logs over a day and a half, and what an undisturbed run makes of them.
 struct World {
@@ -169,4 +169,44 @@ fn every_step_of_a_checkpoint_survives_a_kill() {
         world.assert_same(&copy.place.read(), point);
         copy.remove();
     }
+}
+
+#[test]
+fn a_restored_and_a_deleted_database_are_told_and_come_back_whole_from_a_whole_log() {
+    let mut world = World::new(seed("restored_candles"), 15_000, None);
+    let copy = world.copy("restored");
+    let data = copy.dir.join("data");
+    let files = || ["klines.db", "klines.db-wal", "klines.db-shm"].map(|name| data.join(name));
+    let service = Service::start("compactor", &copy.config, &[]);
+    wait_until("a checkpoint is stored", || !copy.place.positions().is_empty());
+    service.kill();
+    let old = files().map(|file| std::fs::read(file).ok());
+    let is_old = copy.place.positions() != world.clean.positions;
+    let out = drain(&copy.config, "");
+    assert!(out.status.success(), "{}", both(&out));
+    world.assert_same(&copy.place.read(), "drained");
+    for (file, bytes) in files().iter().zip(old) {
+        std::fs::remove_file(file).unwrap_or_default();
+        bytes.into_iter().for_each(|bytes| std::fs::write(file, bytes).unwrap());
+    }
+    let out = drain(&copy.config, "");
+    let said = both(&out);
+    assert!(out.status.success() && said.contains("database_restored") == is_old, "{said}");
+    world.assert_same(&copy.place.read(), "restored");
+    let delete = || files().iter().for_each(|file| std::fs::remove_file(file).unwrap_or_default());
+    delete();
+    let out = drain(&copy.config, "");
+    let said = both(&out);
+    assert!(out.status.success() && said.contains("database_deleted"), "{said}");
+    world.assert_same(&copy.place.read(), "deleted");
+    // The service says it for as long as it runs.
+    delete();
+    let service = Service::start("compactor", &copy.config, &[]);
+    let mut said = String::new();
+    wait_until("status names it", || {
+        said = both(&run(&["status", "--config", &copy.config.display().to_string()]));
+        market::VENUES.iter().all(|(venue, ..)| said.contains(&format!("candles            {venue}: candles were ack")))
+    });
+    assert!(said.contains("it was deleted or emptied") && said.contains("the log still has the next record"), "{said}");
+    service.stop();
 }

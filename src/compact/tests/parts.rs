@@ -49,6 +49,20 @@ fn parts_end_at_the_configured_minutes_below_the_path_of_their_hour_and_everythi
         gaps.into_iter().map(|g| (g.symbol, g.channel, g.from_id, g.to_id, g.cause)).collect::<Vec<_>>()
     };
     assert_eq!(gaps(&bed), gaps(&whole));
+    // So is the report of how complete each hour is, but for how many parts it stands on.
+    let quality = |bed: &Bed| {
+        let (from, to) = (manifests[0].0.hour, manifests[11].0.hour.next());
+        let query = crate::quality::Query { venues: Vec::new(), from, to, by: crate::quality::By::Hour };
+        let mut hours = crate::quality::report(&bed.lake(), &query).unwrap();
+        let parts: Vec<u64> = hours.iter_mut().map(|hour| std::mem::take(&mut hour.parts)).collect();
+        (hours, parts)
+    };
+    let ((hours, parts), (expected, whole_parts)) = (quality(&bed), quality(&whole));
+    assert_eq!((parts, whole_parts), (vec![2, 4, 4, 2], vec![1; 4]));
+    for (hour, expected) in hours.iter().zip(&expected) {
+        assert_eq!((&hour.span, hour.frames, &hour.rows), (&expected.span, expected.frames, &expected.rows));
+        assert_eq!((&hour.symbols, hour.hole_count), (&expected.symbols, expected.hole_count), "{}", hour.span);
+    }
     let report = verify_chain(&bed.lake(), None, &[]).unwrap();
     assert!(report.is_clean(), "{report}");
     // Neither the proof nor a rebuilding asks what is configured today.

@@ -26,7 +26,7 @@ impl<S: ManifestSql> Store<S> {
         let mut store = Self { sql };
         store.transaction(|s| {
             s.sql.batch(&schema::create::<S>())?;
-            crate::sql::keep_version(&mut s.sql, "history_schema", "the manifest", schema::VERSION)
+            crate::sql::keep_version(&mut s.sql, "history_schema", "the manifest", schema::VERSION, |_, _| Ok(()))
         })?;
         Ok(store)
     }

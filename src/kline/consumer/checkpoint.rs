@@ -70,6 +70,7 @@ impl Reading<'_> {
 
     /// The last checkpoint, waited for.
     pub(super) fn finish(&mut self) -> anyhow::Result<()> {
+        self.nothing_followed();
         for last in [false, true] {
             if let Some((result, bars)) = self.pending.take() {
                 result.recv().context("the database thread ended")??;

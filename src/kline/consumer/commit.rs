@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
-use wal_format::AckFile;
+use wal_format::{Ack, AckFile};
 
 use crate::compact::failpoint::fail_point;
 use crate::kline::db::{CandleDb, Checkpoint};
@@ -33,7 +33,14 @@ pub(in crate::kline) fn write(mut db: Box<dyn CandleDb>, commits: &Receiver<Comm
             for log in &checkpoint.logs {
                 let file = if log.log == "main" { acks.main.as_mut() } else { acks.repair.as_mut() };
                 let Some(file) = file else { continue };
-                file.acknowledge(log.log_uuid, log.position, "candles stored").context("store the ack")?;
+                let ack = Ack {
+                    log_uuid: log.log_uuid,
+                    incarnation: log.incarnation,
+                    position: log.position,
+                    generation: 0,
+                    note: "candles stored".to_owned(),
+                };
+                file.store(&ack).context("store the ack")?;
             }
             Ok(())
         });

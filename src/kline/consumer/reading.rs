@@ -9,10 +9,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use wal_format::{Position, RecordRef, SegmentId, Step};
 
 use super::commit::Acks;
-use super::{BATCH_ITEMS, Consumer, log_uuid, take_place};
+use super::standing::{Break, Standing};
+use super::{BATCH_ITEMS, Consumer, lineage, take_place};
 use crate::compact::Mode;
 use crate::compact::tail::{Tail, Wait};
-use crate::kline::db::SavedPosition;
+use crate::kline::db::{SavedFeed, SavedPosition};
 use crate::kline::feed::Feed;
 use crate::kline::generator::KEPT;
 use crate::kline::held::Held;
@@ -37,9 +38,29 @@ struct Log {
 }
 
 impl Log {
-    fn saved(&self) -> SavedPosition {
-        SavedPosition { log: self.name.to_owned(), log_uuid: self.uuid, position: self.tail.reader.position() }
+    /// How far it is in the candles: to where it is read, or to the record that is `held`.
+    fn saved(&self, held: Option<Position>) -> SavedPosition {
+        let position = held.unwrap_or(self.tail.reader.position());
+        let incarnation = self.tail.reader.incarnation_of(position.seq.epoch());
+        SavedPosition { log: self.name.to_owned(), log_uuid: self.uuid, incarnation, position }
     }
+}
+
+/// What the next record of the venue's log ends: why the candles do not simply go on, and what is in them before it.
+struct Broken {
+    why: Break,
+    text: String,
+    /// Receive time of the last record before, us; 0 = none.
+    since_us: i64,
+}
+
+fn micros(ns: u64) -> i64 {
+    i64::try_from(ns / 1_000).unwrap_or(i64::MAX)
+}
+
+/// For people.
+fn time(us: i64) -> String {
+    jiff::Timestamp::from_microsecond(us).map_or_else(|_| us.to_string(), |time| time.to_string())
 }
 
 /// What a look at a log gave.
@@ -87,26 +108,41 @@ pub(super) struct Reading<'a> {
     status_at: Instant,
     /// What is read now was written while this runs: what it took until it is visible says something.
     live: bool,
-    place: &'a dyn Fn(&str, [u8; 16]) -> Position,
+    /// What the database says of the feed's logs.
+    saved: &'a SavedFeed,
+    /// The stored bars are gone on with.
+    restored: bool,
+    /// Records received up to then are in the candles, whatever their place, us.
+    known_until_us: Option<i64>,
+    broken: Option<Broken>,
     /// Answers of the seeder to this run.
     reply: UnboundedSender<Found>,
     found: UnboundedReceiver<Found>,
 }
 
 impl<'a> Reading<'a> {
-    /// A run of `feed` over the venue's log from where `place` says; its logs' acks go to `acks`.
+    /// A run of `feed` over the venue's log from where it stands; its logs' acks go to `acks`.
     ///
     /// # Errors
     /// When the log cannot be opened there.
     pub(super) fn new(
         consumer: &'a Consumer,
         feed: Feed,
+        saved: &'a SavedFeed,
         uuid: [u8; 16],
         acks: Acks,
-        place: &'a dyn Fn(&str, [u8; 16]) -> Position,
+        standing: Standing,
     ) -> anyhow::Result<Self> {
         let (reply, found) = unbounded_channel();
-        let tail = Tail::open(&consumer.cfg.wal_dir(consumer.id), place("main", uuid))?;
+        let tail = Tail::open(&consumer.cfg.wal_dir(consumer.id), standing.from)?;
+        let last_us = feed.last_recv_us();
+        if let Some((before, since_us)) = feed.other_source() {
+            let text = format!(
+                "candles are made of {} from now on and were made of {before}: bars that hold both are marked; `tapedeck klines backfill` has the venue's own",
+                consumer.source
+            );
+            consumer.tell(Break::SourceChanged, format!("{text}; the last trade before is of {}", time(since_us)));
+        }
         let now = Instant::now();
         Ok(Self {
             consumer,
@@ -125,7 +161,10 @@ impl<'a> Reading<'a> {
             seeds_at: now,
             status_at: now,
             live: false,
-            place,
+            saved,
+            restored: standing.restore,
+            known_until_us: standing.by_time.then_some(last_us),
+            broken: standing.told.map(|(why, text)| Broken { why, text, since_us: last_us }),
             reply,
             found,
         })
@@ -135,7 +174,10 @@ impl<'a> Reading<'a> {
     pub(super) fn restore(&mut self) -> anyhow::Result<()> {
         let (hub, number) = (&self.consumer.hub, self.consumer.number);
         self.registered = hub.stored_registry()?.len();
+        // Those whose places were lost get new ones; their bars are found by name.
+        hub.registry().register(self.consumer.id.as_str(), self.feed.traded().into_iter().map(|symbol| (symbol, None)));
         self.items.push(Item::Reset { feed: number });
+        let mut without_bars = 0;
         for (symbol_index, entry) in (0_u32..).zip(hub.registry().all()) {
             if entry.venue != self.consumer.id.as_str() {
                 continue;
@@ -145,17 +187,66 @@ impl<'a> Reading<'a> {
             if !trades || self.feed.is_unrecorded(&entry.symbol) {
                 self.items.push(Item::Halt { symbol_index, halted: true });
             }
-            for interval in Interval::ALL {
+            let mut lacking = false;
+            let last_us = self.feed.last_trade_us(&entry.symbol);
+            for interval in Interval::ALL.into_iter().filter(|_| self.restored) {
                 let bars = hub.stored_newest(&entry.venue, &entry.symbol, interval, KEPT[interval.index()] + 1)?;
+                let newest = bars.last().map(|bar| bar.open_time_us);
+                // The bar of the last trade is stored with it.
+                lacking |= last_us.is_some_and(|us| newest.is_none_or(|open| open < interval.open_of(us)));
                 if !bars.is_empty() {
                     self.items.push(Item::Restore { symbol_index, feed: number, interval, bars });
                 }
             }
+            if let Some(last_us) = last_us.filter(|_| lacking) {
+                without_bars += 1;
+                self.feed.lacking(&entry.symbol, symbol_index, last_us, &mut self.items);
+            }
             self.hand_over();
+        }
+        if without_bars > 0 {
+            let text = format!(
+                "the database lacks bars of {without_bars} symbols that it had when it was stored last; those that go on without them are marked, `tapedeck klines backfill` brings the others"
+            );
+            self.consumer.tell(Break::RowsMissing, text);
         }
         self.feed.resume(&mut self.items);
         self.hand_over();
         Ok(())
+    }
+
+    /// Candles did not simply go on, and `record` is the first one behind: tells what that cost.
+    #[cold]
+    fn mended(&mut self, record: &RecordRef<'_>) {
+        let Some(Broken { why, text, since_us }) = self.broken.take() else { return };
+        let recv_us = micros(record.ts_recv_ns);
+        let begins = since_us == 0 && crate::compact::gather::missing_beginning(record).is_some();
+        let fills = "; `tapedeck klines backfill` fills them";
+        let (cost, way_out) = if why.loses() && since_us > 0 {
+            self.feed.lost(since_us, recv_us, &mut self.items);
+            let (from, to) = (time(since_us), time(recv_us));
+            let cost = format!(
+                "what was received between {from} and {to} may be missing, and bars that lack trades of it are marked"
+            );
+            (cost, fills)
+        } else if begins {
+            let cost = format!(
+                "what was received before {} is not in the log any more, and the bars that were open then are marked",
+                time(recv_us)
+            );
+            (cost, fills)
+        } else {
+            // A record that is missing later on is told when it is met.
+            ("the log still has the next record".to_owned(), "")
+        };
+        self.consumer.tell(why, format!("{text}: {cost}{way_out}"));
+    }
+
+    /// The log ends behind what broke the candles.
+    pub(super) fn nothing_followed(&mut self) {
+        if let Some(Broken { why, text, .. }) = self.broken.take() {
+            self.consumer.tell(why, format!("{text}: no record followed yet"));
+        }
     }
 
     /// Works until asked to stop, or until the logs are worked off.
@@ -214,10 +305,16 @@ impl<'a> Reading<'a> {
                 Step::Record(record) => {
                     self.waiting = false;
                     self.seen_ns = record.ts_recv_ns;
-                    if self.held.as_ref().is_some_and(|held| held.ts_recv_ns <= record.ts_recv_ns) {
+                    if self.known_until_us.is_some_and(|known_us| micros(record.ts_recv_ns) <= known_us) {
+                        log.tail.progressed();
+                        continue;
+                    }
+                    let due = self.held.as_ref().is_some_and(|held| held.ts_recv_ns <= record.ts_recv_ns);
+                    if due || self.broken.is_some() {
                         let record = Held::of(&record);
                         log.tail.progressed();
-                        while self.repairs(record.ts_recv_ns)? == Look::More {}
+                        self.mended(&record.record());
+                        while due && self.repairs(record.ts_recv_ns)? == Look::More {}
                         fold(&mut self.feed, &mut self.items, self.live, &record.record());
                     } else {
                         fold(&mut self.feed, &mut self.items, self.live, &record);
@@ -228,9 +325,11 @@ impl<'a> Reading<'a> {
                         self.hand_over();
                     }
                 }
-                // The ids of the trades behind it tell what is missing.
+                // The ids of the trades behind it tell what is missing; without ids all of its time is marked.
                 Step::Lost(lost) => {
-                    tracing::warn!(venue = %self.consumer.id, "candles: {lost}");
+                    let since_us = self.feed.last_recv_us();
+                    let before = self.broken.take().map_or_else(String::new, |broken| broken.text + "; ");
+                    self.broken = Some(Broken { why: Break::LogLost, text: format!("{before}{lost}"), since_us });
                 }
                 Step::Tail => {
                     self.live = true;
@@ -294,11 +393,8 @@ impl<'a> Reading<'a> {
 
     /// How far each log is in the candles: what is held is not.
     pub(super) fn places(&self) -> Vec<SavedPosition> {
-        let mut places: Vec<SavedPosition> = self.logs.iter().map(Log::saved).collect();
-        if let (Some(held), Some(place)) = (&self.held, places.get_mut(1)) {
-            place.position = held.position;
-        }
-        places
+        let held = self.held.as_ref().map(|held| held.position);
+        self.logs.iter().enumerate().map(|(at, log)| log.saved(held.filter(|_| at == 1))).collect()
     }
 
     /// Sends the items gathered so far. Blocks while the worker is behind: a log waits without loss.
@@ -326,11 +422,14 @@ impl<'a> Reading<'a> {
         if self.logs.len() > 1 {
             return Ok(());
         }
-        let Some(uuid) = log_uuid(&self.repair_dir)? else { return Ok(()) };
+        let Some(lineage) = lineage(&self.repair_dir)? else { return Ok(()) };
         let ack = take_place(&self.repair_dir)?;
+        // Its trades fill holes that the feed knows: one that is read again fills none.
+        let saved = (self.restored && !self.saved.logs.is_empty()).then_some(self.saved);
+        let from = Standing::of(saved, "repair", &lineage, None).from;
         self.acks.lock().unwrap_or_else(PoisonError::into_inner).repair = Some(ack);
-        let tail = Tail::open(&self.repair_dir, (self.place)("repair", uuid))?;
-        self.logs.push(Log { name: "repair", uuid, tail });
+        let tail = Tail::open(&self.repair_dir, from)?;
+        self.logs.push(Log { name: "repair", uuid: lineage.log_uuid(), tail });
         Ok(())
     }
 

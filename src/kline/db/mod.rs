@@ -27,7 +27,7 @@ mod tests;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use wal_format::Position;
+use wal_format::{Incarnation, Position};
 
 pub use readers::Readers;
 
@@ -76,8 +76,17 @@ pub struct SavedPosition {
     pub log: String,
     /// The log's own id: a position means nothing in another log.
     pub log_uuid: [u8; 16],
+    /// That of the run that the position is of: it means nothing in another copy of the log either. 0 = of version 1.
+    pub incarnation: Incarnation,
     /// The first record that is not in the candles yet.
     pub position: Position,
+}
+
+impl SavedPosition {
+    /// As the log's library checks and finds it.
+    pub fn checkpoint(&self) -> wal_format::Checkpoint {
+        wal_format::Checkpoint { log_uuid: self.log_uuid, incarnation: self.incarnation, position: self.position }
+    }
 }
 
 /// What a feed needs to go on where it stopped.
@@ -226,7 +235,8 @@ pub trait CandleReader: Send {
     /// When the database cannot be read; so for every method here.
     fn load_registry(&mut self) -> Result<Vec<Registered>>;
 
-    /// Where a feed stopped; `None` for one that never committed.
+    /// Where a feed stopped; `None` for one that never committed. Of rows that belong together one may be missing:
+    /// then there are no logs, or the state is empty.
     ///
     /// # Errors
     /// See [`CandleReader::load_registry`].

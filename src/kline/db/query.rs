@@ -71,18 +71,22 @@ impl<S: BarSql> CandleReader for Store<S> {
     fn load_feed(&mut self, feed: &str) -> Result<Option<SavedFeed>> {
         // One statement, so that a commit in between cannot mix two checkpoints.
         let rows = self.sql.rows(
-            "SELECT f.serial, f.state, p.log, p.log_uuid, p.segment, p.byte_offset, p.seq \
-             FROM feeds f LEFT JOIN positions p ON p.feed = f.feed WHERE f.feed = ?1 ORDER BY p.log",
+            "SELECT f.serial, f.state, p.log, p.log_uuid, p.segment, p.byte_offset, p.seq, p.incarnation \
+             FROM feeds f FULL JOIN positions p ON p.feed = f.feed WHERE COALESCE(f.feed, p.feed) = ?1 ORDER BY p.log",
             &[Value::text(feed)],
         )?;
         let mut saved = None;
         for row in &rows {
-            let [serial, state, log, uuid, segment, offset, seq] = row.as_slice() else {
+            let [serial, state, log, uuid, segment, offset, seq, incarnation] = row.as_slice() else {
                 anyhow::bail!("a row of another table");
             };
             if saved.is_none() {
-                self.serials.insert(feed.to_owned(), serial.int()?);
-                saved = Some(SavedFeed { logs: Vec::new(), state: state.str()?.to_owned() });
+                let (serial, state) = match serial {
+                    Value::Null => (0, ""),
+                    serial => (serial.int()?, state.str()?),
+                };
+                self.serials.insert(feed.to_owned(), serial);
+                saved = Some(SavedFeed { logs: Vec::new(), state: state.to_owned() });
             }
             if *log == Value::Null {
                 continue;
@@ -93,8 +97,10 @@ impl<S: BarSql> CandleReader for Store<S> {
                 seq: Seq(seq.int()?.cast_unsigned()),
             };
             let uuid = u128::from_str_radix(uuid.str()?, 16).context("the id of a log is damaged")?;
+            let incarnation = incarnation.str()?.parse().context("the run of a place in a log is damaged")?;
             if let Some(saved) = &mut saved {
-                saved.logs.push(SavedPosition { log: log.str()?.to_owned(), log_uuid: uuid.to_be_bytes(), position });
+                let (log, log_uuid) = (log.str()?.to_owned(), uuid.to_be_bytes());
+                saved.logs.push(SavedPosition { log, log_uuid, incarnation, position });
             }
         }
         Ok(saved)

@@ -1,9 +1,13 @@
-//! The schema of both databases, and what differs between them. Version 1.
+//! The schema of both databases, and what differs between them. Version 2: places in a log name its run.
 
 use super::row::{COLUMNS, KEY, Kind};
 
 /// Version that this program makes and reads.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
+
+/// What makes version 2 of version 1, whose places are of runs without incarnation.
+pub(super) const INCARNATIONS: &str =
+    "ALTER TABLE positions ADD COLUMN incarnation TEXT NOT NULL DEFAULT '0000000000000000';";
 
 /// Word of the column type, by kind.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +69,8 @@ pub(super) fn create(d: &Dialect) -> String {
          symbol TEXT NOT NULL, listing_time_ms BIGINT, UNIQUE (venue, symbol));
          CREATE TABLE IF NOT EXISTS feeds (feed TEXT PRIMARY KEY, serial BIGINT NOT NULL, state TEXT NOT NULL);
          CREATE TABLE IF NOT EXISTS positions (feed TEXT NOT NULL, log TEXT NOT NULL, log_uuid TEXT NOT NULL, \
-         segment BIGINT NOT NULL, byte_offset BIGINT NOT NULL, seq BIGINT NOT NULL, PRIMARY KEY (feed, log));
+         segment BIGINT NOT NULL, byte_offset BIGINT NOT NULL, seq BIGINT NOT NULL, \
+         incarnation TEXT NOT NULL DEFAULT '0000000000000000', PRIMARY KEY (feed, log));
          {}",
         columns.join(", "),
         key(),

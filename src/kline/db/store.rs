@@ -34,7 +34,9 @@ impl<S: BarSql> Store<S> {
         let mut store = Self::reader(sql);
         store.transaction(|s| {
             s.sql.batch(&schema::create(&s.sql.dialect()))?;
-            crate::sql::keep_version(&mut s.sql, "tapedeck_schema", "the database", schema::VERSION)
+            crate::sql::keep_version(&mut s.sql, "tapedeck_schema", "the database", schema::VERSION, |sql, from| {
+                if from < 2 { sql.batch(schema::INCARNATIONS) } else { Ok(()) }
+            })
         })?;
         store.registry = query::registry(&mut store.sql)?;
         Ok(store)
@@ -123,9 +125,10 @@ impl<S: BarSql> Store<S> {
 
     fn save_position(&mut self, feed: &str, saved: &SavedPosition) -> Result<()> {
         self.sql.execute(
-            "INSERT INTO positions (feed, log, log_uuid, segment, byte_offset, seq) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+            "INSERT INTO positions (feed, log, log_uuid, segment, byte_offset, seq, incarnation) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
              ON CONFLICT (feed, log) DO UPDATE SET log_uuid = excluded.log_uuid, segment = excluded.segment, \
-             byte_offset = excluded.byte_offset, seq = excluded.seq",
+             byte_offset = excluded.byte_offset, seq = excluded.seq, incarnation = excluded.incarnation",
             &[
                 Value::text(feed),
                 Value::text(&saved.log),
@@ -133,6 +136,7 @@ impl<S: BarSql> Store<S> {
                 Value::Int(saved.position.segment.0.cast_signed()),
                 Value::Int(saved.position.offset.cast_signed()),
                 Value::Int(saved.position.seq.0.cast_signed()),
+                Value::Text(saved.incarnation.to_string()),
             ],
         )?;
         Ok(())

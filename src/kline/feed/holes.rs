@@ -1,6 +1,8 @@
 //! What a symbol's bars lack: holes in its ids until they are filled, its beginning until the venue's candle stands before
 //! it, times in which it was not recorded.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Feed, MINUTE_US, NEVER};
@@ -9,7 +11,7 @@ use crate::kline::interval::Interval;
 use crate::kline::message::Item;
 use crate::kline::seed::{self, First};
 use crate::kline::touched;
-use crate::venue::{Continuity, SymbolId};
+use crate::venue::{Channel, Continuity, SymbolId};
 
 /// First id of what was traded before recording began: nobody fills it.
 pub(super) const BEGINNING: i64 = i64::MIN;
@@ -143,10 +145,45 @@ impl Feed {
     pub(super) fn recorded_again(&mut self, symbol: SymbolId, symbol_index: u32, now_us: i64, out: &mut Vec<Item>) {
         let name = self.decoder.rows.symbols.name(symbol).to_owned();
         if let Some(since_us) = self.state.unrecorded.remove(&name) {
-            self.beginning(&name, symbol_index, since_us.min(now_us), now_us, out);
+            // A trade of another channel may be older than the last one: both count in its bars.
+            self.beginning(&name, symbol_index, since_us.min(now_us), since_us.max(now_us), out);
             let trades = self.state.listed.get(&name).is_none_or(|facts| facts.trading);
             out.push(Item::Halt { symbol_index, halted: !trades });
         }
+    }
+
+    /// The candles are made of another channel than those before: neither do ids go on, nor are the trades of the two told
+    /// apart. Up to the first trade of each symbol its bars are marked, and nobody fills what they lack.
+    pub(super) fn adopt_source(&mut self) {
+        let now = self.source.to_string();
+        let trades = [Channel::Trades, Channel::AggTrades].map(|c| c.to_string());
+        let channels: BTreeSet<&String> = self.state.gaps.0.values().flat_map(|ids| ids.keys()).collect();
+        // A state of version 1 tells by the ids that it knows.
+        let by_ids = || trades.iter().find(|c| **c != now && channels.contains(c) && !channels.contains(&now)).cloned();
+        let before = self.state.source.replace(now.clone()).or_else(by_ids);
+        let Some(before) = before.filter(|before| *before != now) else { return };
+        let last = (0_u32..).zip(&self.last_us).filter(|(_, us)| **us != NEVER);
+        let last: Vec<(SymbolId, i64)> = last.map(|(i, us)| (SymbolId(i), *us)).collect();
+        for (symbol, us) in &last {
+            let name = self.decoder.rows.symbols.name(*symbol).to_owned();
+            if let Ok(channel) = before.parse() {
+                self.tracker.forget(&name, channel);
+            }
+            self.state.unrecorded.entry(name).or_insert(*us);
+        }
+        self.state.seeds.clear();
+        self.holes.iter_mut().for_each(|hole| (hole.from_id, hole.to_id) = (BEGINNING, NO_ID));
+        self.other_source = Some((before, last.iter().map(|(_, us)| *us).max().unwrap_or(0)));
+    }
+
+    /// The stored bar of the last trade of a symbol is gone: the one that goes on in its place lacks what it held.
+    pub fn lacking(&mut self, symbol: &str, symbol_index: u32, last_us: i64, out: &mut Vec<Item>) {
+        self.beginning(symbol, symbol_index, last_us, last_us, out);
+    }
+
+    /// Records received between these times are lost, us. Ids tell what they held; where there are none all is marked.
+    pub fn lost(&mut self, from_us: i64, to_us: i64, out: &mut Vec<Item>) {
+        self.interrupted(from_us, to_us, out);
     }
 
     /// Without ids nothing tells what an interruption cost: its bars are marked.

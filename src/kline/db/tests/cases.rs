@@ -80,7 +80,7 @@ pub(super) fn a_commit_that_fails_leaves_nothing(place: &Place<'_>) {
     place
         .run(
             "CREATE TABLE positions (feed TEXT, log TEXT, log_uuid TEXT, segment BIGINT, byte_offset BIGINT, \
-             seq BIGINT, PRIMARY KEY (feed, log))",
+             seq BIGINT, incarnation TEXT, PRIMARY KEY (feed, log))",
         )
         .unwrap();
     db.commit(&bad).unwrap();
@@ -294,4 +294,35 @@ pub(super) fn a_task_of_a_runtime_opens_writes_and_leaves_it(place: &Place<'_>) 
         let mut reader = open_reader(&place.url, place.dir).unwrap();
         assert_eq!(reader.newest("binance-spot", "BTCUSDT", Interval::M1, 9).unwrap().len(), 1);
     });
+}
+
+pub(super) fn a_database_of_version_1_is_taken_over_with_places_of_runs_without_incarnation(place: &Place<'_>) {
+    let mut db = place.open();
+    db.commit(&checkpoint(1, [bar(1, 101)])).unwrap();
+    drop(db);
+    place.run("ALTER TABLE positions DROP COLUMN incarnation; UPDATE tapedeck_schema SET version = 1;").unwrap();
+    let mut db = place.open();
+    let saved = db.load_feed("binance-spot").unwrap().unwrap();
+    assert_eq!(saved.logs.iter().map(|l| l.incarnation).collect::<Vec<_>>(), [Incarnation::VERSION_1; 2]);
+    assert_eq!(saved.logs[0].position, position(1));
+    db.commit(&checkpoint(2, [])).unwrap();
+    drop(db);
+    let saved = place.open().load_feed("binance-spot").unwrap().unwrap();
+    assert_eq!(saved.logs, checkpoint(2, []).logs);
+}
+
+pub(super) fn a_feed_that_lost_its_row_or_its_places_says_what_is_left(place: &Place<'_>) {
+    let mut db = place.open();
+    db.commit(&checkpoint(1, [])).unwrap();
+    place.run("DELETE FROM feeds").unwrap();
+    let saved = db.load_feed("binance-spot").unwrap().unwrap();
+    assert_eq!((saved.logs.len(), saved.state.as_str()), (2, ""));
+    drop(db);
+    let mut db = place.open();
+    db.commit(&checkpoint(2, [])).unwrap();
+    place.run("DELETE FROM positions").unwrap();
+    let saved = db.load_feed("binance-spot").unwrap().unwrap();
+    assert!(saved.logs.is_empty() && saved.state.contains("clock"), "{saved:?}");
+    place.run("DELETE FROM feeds").unwrap();
+    assert_eq!(db.load_feed("binance-spot").unwrap(), None);
 }

@@ -68,6 +68,8 @@ suite!(
     two_processes_cannot_store_the_same_feed,
     people_read_sums_and_times_with_plain_sql,
     a_newer_schema_is_refused,
+    a_database_of_version_1_is_taken_over_with_places_of_runs_without_incarnation,
+    a_feed_that_lost_its_row_or_its_places_says_what_is_left,
     readers_do_not_wait_for_a_writer,
     a_task_of_a_runtime_opens_writes_and_leaves_it,
 );
@@ -121,8 +123,18 @@ fn checkpoint(n: u64, bars: impl IntoIterator<Item = KlineData>) -> Checkpoint {
     Checkpoint {
         feed: "binance-spot".to_owned(),
         logs: vec![
-            SavedPosition { log: "main".to_owned(), log_uuid: [0xfe; 16], position: position(n) },
-            SavedPosition { log: "repair".to_owned(), log_uuid: [1; 16], position: Position::START },
+            SavedPosition {
+                log: "main".to_owned(),
+                log_uuid: [0xfe; 16],
+                incarnation: Incarnation(0xfedc_0000_0000_0000 + n),
+                position: position(n),
+            },
+            SavedPosition {
+                log: "repair".to_owned(),
+                log_uuid: [1; 16],
+                incarnation: Incarnation::VERSION_1,
+                position: Position::START,
+            },
         ],
         state: serde_json::json!({ "n": n, "clock": "it's" }).to_string(),
         registry: vec![(0, symbol("BTCUSDT"))],
