@@ -33,6 +33,7 @@ use super::aside::set_aside;
 use super::failpoint::fail_point;
 use super::gather::{Continuation, missing_beginning};
 use super::stage::{PartState, Place, is_state, list, state_path, to_position};
+use crate::lake::lock::{LakeLock, PATIENCE};
 use crate::lake::path::parse_staging_dir;
 use crate::lake::read::TableFile;
 use crate::lake::{Hour, LakeError, LakeStore, LocalStore, Manifest, Part, StagedPiece, Table, staging_dir};
@@ -119,6 +120,8 @@ pub struct Newest {
     pub manifest: Manifest,
     /// SHA-256 of its bytes.
     pub sha256: String,
+    /// Where it lies.
+    pub path: PathBuf,
     /// Up to where it speaks about this log.
     pub end: Position,
 }
@@ -324,10 +327,10 @@ fn newest(place: &Place, remarks: &mut Vec<String>) -> anyhow::Result<Option<New
                 };
                 let whole = place.had(&manifest.runs());
                 if !whole {
-                    others.push(path);
+                    others.push(path.clone());
                 }
                 if best.as_ref().is_none_or(|best| end.seq > best.end.seq) {
-                    best = Some(Newest { manifest, sha256, end });
+                    best = Some(Newest { manifest, sha256, path, end });
                 }
                 // What comes before it ends before it.
                 if whole {
@@ -468,15 +471,22 @@ pub fn clean(place: &Place, evidence: &Evidence, start: &Start) -> anyhow::Resul
             std::fs::remove_dir(&staged.dir).with_context(|| format!("remove {}", staged.dir.display()))?;
         }
     }
-    for path in &evidence.orphans {
-        LocalStore::new(&place.lake).remove(path)?;
-    }
-    if let [first, ..] = evidence.orphans.as_slice() {
-        let n = evidence.orphans.len();
-        told.push(format!("removed {n} files of a publish that was interrupted, {} and others", first.display()));
-    }
+    told.extend(remove_orphans(place, &evidence.orphans)?);
     fail_point!("resume.after_cleanup");
     Ok(told)
+}
+
+/// Removes what an interrupted publish left, unless a manifest names it by now: another copy of the log may be
+/// publishing the same records at this moment.
+fn remove_orphans(place: &Place, orphans: &[PathBuf]) -> anyhow::Result<Option<String>> {
+    let [first, ..] = orphans else { return Ok(None) };
+    let _lock = LakeLock::exclusive(&place.lake, "removes what an interrupted publish left", PATIENCE)?;
+    let named = |path: &Path| Part::from_path(path).is_some_and(|(_, part)| part.manifest(&place.lake).exists());
+    for path in orphans.iter().filter(|path| !named(path)) {
+        LocalStore::new(&place.lake).remove(path)?;
+    }
+    let n = orphans.len();
+    Ok(Some(format!("removed {n} files of a publish that was interrupted, {} and others", first.display())))
 }
 
 /// Moves the published files out of the lake that no manifest names and that the log cannot give again.
@@ -579,7 +589,7 @@ mod tests {
     }
 
     fn published(manifest: Manifest) -> Newest {
-        Newest { end: to_position(manifest.end), sha256: "ab".into(), manifest }
+        Newest { end: to_position(manifest.end), sha256: "ab".into(), path: PathBuf::new(), manifest }
     }
 
     /// Of one part from `first` on, with states at these places, damaged ones as `Err`.

@@ -76,6 +76,8 @@ pub struct Session<'a> {
     acked: Position,
     /// Where the last state stands, or the last part ended.
     safe: Position,
+    /// The newest manifest: a lake without it is not the one that was begun with.
+    newest: Option<PathBuf>,
     cut_ns: u64,
     status_ns: u64,
     house_ns: u64,
@@ -109,7 +111,8 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// A session that goes on with `gatherer`; `acked` is the stored ack.
+    /// A session that goes on with `gatherer`; `acked` is the stored ack, `newest` the newest manifest.
+    #[expect(clippy::too_many_arguments, reason = "what one start of a log found, each thing once")]
     pub fn new(
         worker: &'a Worker,
         place: Place,
@@ -117,6 +120,7 @@ impl<'a> Session<'a> {
         ack: AckFile,
         gatherer: Gatherer,
         acked: Position,
+        newest: Option<PathBuf>,
         outcome: &'a mut VenueOutcome,
     ) -> Self {
         let venues = worker.cfg.venues.len().max(1) as u64;
@@ -131,6 +135,7 @@ impl<'a> Session<'a> {
             outcome,
             acked,
             safe: acked,
+            newest,
             cut_ns: now,
             status_ns: 0,
             house_ns: 0,

@@ -219,6 +219,7 @@ impl Worker {
             tracing::warn!(venue = %self.id, "{told}");
         }
         let acked = decision.store_ack.or(evidence.ack).unwrap_or(decision.published);
+        let newest = evidence.newest.take().map(|newest| newest.path);
         drop(evidence);
         self.recall(&place)?;
         if decision.store_ack.is_some() {
@@ -227,7 +228,7 @@ impl Worker {
         fail_point!("resume.after_ack");
         let gatherer = self.gatherer(&decision.start)?;
         let from_beginning = matches!(decision.start, Start::Beginning);
-        let mut session = Session::new(self, place, uuid, ack, gatherer, acked, outcome);
+        let mut session = Session::new(self, place, uuid, ack, gatherer, acked, newest, outcome);
         match session.run(position, from_beginning)? {
             Ended::Stopped | Ended::Drained => Ok(()),
         }

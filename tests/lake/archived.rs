@@ -55,8 +55,6 @@ fn what_is_collected_is_archived_behind_the_readers_and_replay_proves_it_from_th
     let data = root.path().join("data");
     let collector = Service::start("collector", &config, &[]);
     let compactor = Service::start("compactor", &config, &[]);
-    // While both run, segments go to the archive behind the readers.
-    wait_until("two segments are archived", || names(archive_of(&data, "binance-spot").as_deref()).len() >= 2);
     wait_until("everything was played", || {
         let log = data.join("wal/binance-spot");
         wal_format::control::read(&log).is_some_and(|c| c.committed.seq.counter() >= 30_000)
@@ -67,6 +65,7 @@ fn what_is_collected_is_archived_behind_the_readers_and_replay_proves_it_from_th
     let all = records(&data, "binance-spot");
     assert!(all.len() > 30_000, "{} records", all.len());
     let config = config.to_str().unwrap();
+    // The hour is open, or was closed a moment ago: what is only staged lets nothing go.
     let out = run(&["compactor", "--drain", "--config", config]);
     assert!(out.status.success(), "{}", both(&out));
     assert_eq!(records(&data, "binance-spot"), all, "archiving changed nothing");

@@ -25,6 +25,10 @@ impl Session<'_> {
         let Some(open) = self.gatherer.part.as_ref() else { return Ok(()) };
         let counts = Counts::of(&open.account);
         let hour = open.hour;
+        // A disk that was unmounted meanwhile leaves an empty directory, which is no new lake.
+        if let Some(newest) = self.newest.as_ref().filter(|path| !path.exists()) {
+            anyhow::bail!("the lake no longer has the newest manifest {}: is its disk mounted?", newest.display());
+        }
         self.worker.update(|s| s.activity = Activity::Publishing);
         self.publish_held.set(publish_bytes(&open.settings));
         let done = publish(&self.place, &mut self.gatherer, end, cut).with_context(|| format!("publish hour {hour}"));
@@ -38,6 +42,7 @@ impl Session<'_> {
         }
         self.acknowledge(end, &format!("published {hour}"))?;
         self.safe = end;
+        self.newest = Some(published.part.manifest(&self.place.lake));
         fail_point!("publish.after_ack");
         remove_staging(&self.place, &published.part)?;
         fail_point!("publish.after_staging_removed");

@@ -474,3 +474,30 @@ fn a_name_that_is_taken_by_something_else_is_not_overwritten_and_stops_the_log()
     assert!(bed.manifests().is_empty() && status.problems().len() == 1);
     drop(log);
 }
+
+#[test]
+fn a_lake_that_is_unmounted_while_the_service_runs_is_not_begun_anew() {
+    let bed = three_hours(6_000);
+    bed.drain();
+    let before = bed.segments();
+    let mut log = Log::open(&bed.wal(), T0 + 4 * HOUR);
+    trades(&mut log, T0 + 4 * HOUR, 0..40);
+    let worker = bed.worker(Mode::Follow, |_| {});
+    let status = worker.status.clone();
+    let thread = std::thread::spawn(move || worker.run());
+    wait_for(|| status.snapshot().venues.get("binance-spot").is_some_and(|v| v.buffered_rows >= 40));
+    let away = bed.root.path().join("unmounted");
+    std::fs::rename(bed.lake(), &away).unwrap();
+    std::fs::create_dir(bed.lake()).unwrap();
+    trades(&mut log, T0 + 5 * HOUR, 40..50);
+    let err = thread.join().unwrap().unwrap_err();
+    assert!(matches!(err.downcast_ref(), Some(EvidenceMissing::Acknowledged { .. })), "{err:#}");
+    assert!(bed.manifests().is_empty() && bed.keys(Table::Trades).is_empty(), "nothing was published beside the lake");
+    assert!(bed.segments() >= before && status.problems().len() == 1);
+    std::fs::remove_dir_all(bed.lake()).unwrap();
+    std::fs::rename(&away, bed.lake()).unwrap();
+    log.writer.close().unwrap();
+    bed.drain();
+    let rows: u64 = bed.manifests().iter().rev().take(2).filter_map(|(_, m)| m.rows.get(&Table::Trades)).sum();
+    assert_eq!(rows, 50);
+}
