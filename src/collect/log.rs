@@ -10,11 +10,12 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{error, warn};
 use wal_format::{
-    Append, AppendError, Kind, LogOptions, LogWriter, Repairs, Ringer, Seq, SyncHandle, SyncPolicy, error_chain,
+    Append, AppendError, Duty, Kind, LogOptions, LogWriter, Repairs, Ringer, Seq, SyncError, SyncHandle, SyncPolicy,
+    error_chain,
 };
 
 use super::latency;
@@ -27,6 +28,9 @@ use crate::shutdown::Shutdown;
 use crate::supervise::Task;
 use crate::telemetry::RateLimited;
 use crate::venue::{RestMeta, VenueId};
+
+/// A trouble that lasts is told again after this.
+const TELL_AGAIN: Duration = Duration::from_secs(600);
 
 static TOO_LARGE: RateLimited = RateLimited::new(Duration::from_secs(60));
 
@@ -64,6 +68,8 @@ pub struct SharedLog {
     metrics: Arc<VenueMetrics>,
     /// Stops the venue when the log fails; another one after each resumption.
     stop: Mutex<Shutdown>,
+    /// Troubles of the writer that were told, and when last.
+    told: Mutex<Vec<(Duty, Instant)>>,
 }
 
 /// What is used without waiting for an append.
@@ -104,6 +110,7 @@ impl SharedLog {
             failed_ns: AtomicU64::new(0),
             metrics,
             stop: Mutex::new(stop),
+            told: Mutex::new(Vec::new()),
         }
     }
 
@@ -157,6 +164,7 @@ impl SharedLog {
         }
         let done = run.tick();
         drop(writer);
+        self.tell();
         done.map_err(|err| self.fail(&err.to_string()))
     }
 
@@ -202,7 +210,41 @@ impl SharedLog {
         } else {
             handle.wait_durable(seq)
         };
-        waited.map_err(|err| self.fail(&err.to_string()))
+        match waited {
+            // What was appended stands, only not for a power cut: the tick tells, and recording goes on.
+            Ok(()) | Err(SyncError::Frozen { .. }) => Ok(()),
+            Err(err) => Err(self.fail(&err.to_string())),
+        }
+    }
+
+    /// What keeps failing in the writer's background: an error line when it begins and every ten minutes, `/health` is
+    /// red meanwhile, a line when it is over.
+    fn tell(&self) {
+        let troubles = self.metrics.writer_stats().map(|stats| stats.troubles()).unwrap_or_default();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for trouble in &troubles {
+            let (what, why) = (trouble.duty.as_str(), trouble.message.as_str());
+            let known = told.iter_mut().find(|(duty, _)| *duty == trouble.duty);
+            if known.as_ref().is_none_or(|(_, at)| at.elapsed() >= TELL_AGAIN) {
+                error!(venue = %self.venue, failures = trouble.failures, error = why, "the log cannot {what}");
+            } else {
+                continue;
+            }
+            match known {
+                Some((_, at)) => *at = Instant::now(),
+                None => told.push((trouble.duty, Instant::now())),
+            }
+        }
+        told.retain(|(duty, _)| {
+            let on = troubles.iter().any(|trouble| trouble.duty == *duty);
+            if !on {
+                warn!(venue = %self.venue, "the log can {} again", duty.as_str());
+            }
+            on
+        });
+        let text = troubles.iter().map(|t| format!("the log cannot {}: {}", t.duty.as_str(), t.message));
+        let text = text.collect::<Vec<_>>().join("; ");
+        self.metrics.conditions().set(Reason::SyncFailing, self.venue.as_str(), (!text.is_empty()).then_some(text));
     }
 
     /// True when a waiter must follow each append ([`SharedLog::wait_durable`] does something).

@@ -252,7 +252,8 @@ impl LogWriter {
         let (now, ts) = self.now();
         let signals = self.syncer.shared.signals.load(Ordering::Relaxed);
         self.note_signals(signals);
-        self.roll_if_asked(ts)?;
+        // Without another segment the one that the disk refused goes on being filled: the owner's append decides.
+        let _ = self.roll_if_asked(ts);
         let stepped = clock_step(self.last_clock, now) > CLOCK_STEP_NS;
         let due = ts.max(self.last_ts_ns) >= self.clock_due_ns
             || now.mono_ns.saturating_sub(self.last_clock.mono_ns) >= CLOCK_EVERY_NS;

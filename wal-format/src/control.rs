@@ -322,6 +322,11 @@ impl Control {
         self.change(HEARTBEAT, now.mono_ns, || self.store(Word::HeartbeatWall, now.wall_ns));
     }
 
+    /// Since when syncs fail; `None` when they work again.
+    pub fn sync_failing(&self, since_wall_ns: Option<u64>) {
+        self.store(Word::SyncFailingSince, since_wall_ns.unwrap_or(0));
+    }
+
     pub fn sync_errors(&self, count: u64) {
         self.store(Word::SyncErrors, count);
     }

@@ -86,6 +86,7 @@ pub mod sys;
 pub mod together;
 #[cfg(not(loom))]
 mod together;
+pub mod trouble;
 pub mod verify;
 mod walk;
 mod watch;
@@ -111,6 +112,7 @@ pub use state::{LogState, SegmentInfo, SegmentState, bytes_between, is_log_dir, 
 pub use stats::{Count, WriterStats};
 pub use step::{Backoff, LossReason, LostRange, RecordRef, RestRef, Step};
 pub use sync::SyncHandle;
+pub use trouble::{Duty, Trouble};
 
 /// The example in the README compiles.
 #[cfg(doctest)]

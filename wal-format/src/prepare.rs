@@ -29,6 +29,7 @@ use crate::record::SegmentId;
 use crate::segment::{self, Segment};
 use crate::spill;
 use crate::stats::WriterStats;
+use crate::trouble::Duty;
 
 /// Between two attempts to allocate on a full disk.
 const RETRY: Duration = Duration::from_millis(250);
@@ -104,6 +105,20 @@ impl Maker {
         match &made {
             Ok(_) => self.stats.prepared.add(1),
             Err(_) => self.stats.prepare_errors.add(1),
+        }
+        made
+    }
+
+    /// As [`Maker::make`], telling the owner of the writer what comes of it.
+    fn make_telling(&mut self) -> io::Result<Segment> {
+        let made = self.make(true);
+        match &made {
+            Ok(_) => {
+                self.stats.duties().works(Duty::Prepare);
+            }
+            Err(error) => {
+                self.stats.duties().failed(Duty::Prepare, (self.options.clock)().wall_ns, error.to_string());
+            }
         }
         made
     }
@@ -301,7 +316,7 @@ fn run(mut maker: Maker, shared: &Shared) -> Maker {
         }
         let due = retry_at.is_none_or(|at| std::time::Instant::now() >= at);
         if missing && due {
-            let made = maker.make(true);
+            let made = maker.make_telling();
             retry_at = made.is_err().then(|| std::time::Instant::now() + RETRY);
             let mut queue = shared.lock();
             queue.attempts += 1;

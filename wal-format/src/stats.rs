@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::record::Seq;
+use crate::trouble::{Trouble, Troubles};
 
 /// A counter with one writing thread: add without a locked instruction.
 #[derive(Debug, Default)]
@@ -73,6 +74,7 @@ pub struct WriterStats {
     /// Footers written.
     pub footers: Count,
     durable: Count,
+    troubles: Troubles,
 
     // Written by the preparer.
     /// Segments allocated or taken over.
@@ -94,6 +96,16 @@ impl WriterStats {
     #[must_use]
     pub fn durable_seq(&self) -> Seq {
         Seq(self.durable.get())
+    }
+
+    /// What keeps failing in the background, if anything does. To be told: nobody else will.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<Trouble> {
+        self.troubles.list()
+    }
+
+    pub(crate) fn duties(&self) -> &Troubles {
+        &self.troubles
     }
 
     pub(crate) fn set_durable(&self, seq: Seq) {

@@ -12,7 +12,10 @@
 //! file): syncing the file would write the pages that were faulted in ahead, too.
 //!
 //! After a failed sync the kernel may have dropped the pages' dirty state, so trying again proves
-//! nothing. The segment is frozen: no footer, never durable; the writer rolls and goes on.
+//! nothing. The segment is frozen: no footer, never durable; the writer rolls and goes on. How often, while syncs go on
+//! to fail: `failing`. The owner is told through [`WriterStats::troubles`].
+
+mod failing;
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,6 +24,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
+use self::failing::Failing;
 use crate::checksum;
 use crate::control::Control;
 use crate::error::SyncError;
@@ -30,6 +34,7 @@ use crate::options::{Clock, SyncPolicy};
 use crate::positions::Live;
 use crate::record::{Position, Seal, SegmentId, Seq};
 use crate::stats::WriterStats;
+use crate::trouble::Duty;
 
 /// Sign of life in CONTROL, and the longest sleep.
 const HEARTBEAT: Duration = Duration::from_millis(1000);
@@ -72,6 +77,9 @@ struct Inbox {
     segments: VecDeque<(Arc<Live>, Option<SealedSegment>)>,
     stop: Stop,
     frozen: Vec<Frozen>,
+    /// The last record of a segment that was left without a sync, as the policy wants it: neither it nor anything
+    /// after it is claimed durable.
+    unsynced: Option<Seq>,
     gone: bool,
 }
 
@@ -128,6 +136,10 @@ impl SyncHandle {
             if let Some(frozen) = hit {
                 return Err(SyncError::Frozen { from: frozen.from, message: frozen.message.clone() });
             }
+            if let Some(to) = inbox.unsynced.filter(|to| seq <= *to) {
+                let message = format!("segments up to {to} were left without a sync");
+                return Err(SyncError::Frozen { from: Seq::new(seq.epoch(), 0), message });
+            }
             if reached() {
                 return Ok(());
             }
@@ -177,6 +189,7 @@ impl Syncer {
                 segments: VecDeque::from([(Arc::clone(&setup.first), None)]),
                 stop: Stop::No,
                 frozen: Vec::new(),
+                unsynced: None,
                 gone: false,
             }),
             progress: Condvar::new(),
@@ -274,6 +287,7 @@ struct Worker {
     paced_to: u64,
     /// The front segment was refused by the disk.
     front_frozen: bool,
+    failing: Failing,
     last_sync: Instant,
     last_pace: Instant,
     last_beat: Instant,
@@ -287,6 +301,7 @@ impl Worker {
             synced_to: DATA_START,
             paced_to: DATA_START,
             front_frozen: false,
+            failing: Failing::new(Instant::now()),
             last_sync: Instant::now(),
             last_pace: Instant::now(),
             last_beat: Instant::now(),
@@ -340,6 +355,8 @@ impl Worker {
             self.last_sync = Instant::now();
         } else if due && clean {
             clean = self.sync(&live, &at, sealed.is_some());
+        } else if due && sealed.is_none() {
+            self.probe(&live, &at);
         } else if !due {
             self.pace(&live, at.offset);
         }
@@ -351,6 +368,9 @@ impl Worker {
                 frozen.to = Some(at.seq);
             }
         } else {
+            if !due {
+                self.shared.lock().unsynced = Some(at.seq);
+            }
             self.footer(sealed, due && clean);
         }
         let more = {
@@ -398,12 +418,16 @@ impl Worker {
         match result {
             Ok(()) => {
                 stats.syncs.add(1);
+                self.failing.worked(started);
+                if stats.duties().works(Duty::Sync) {
+                    self.setup.control.sync_failing(None);
+                }
                 self.synced_to = at.offset;
                 self.shared.synced.store(at.seq.get(), Ordering::Release);
                 let mut moved = false;
                 {
                     let inbox = self.shared.lock();
-                    if inbox.frozen.is_empty() {
+                    if inbox.frozen.is_empty() && inbox.unsynced.is_none() {
                         moved = true;
                         self.shared.durable.store(at.seq.get(), Ordering::Release);
                     }
@@ -414,9 +438,8 @@ impl Worker {
                 }
             }
             Err(error) => {
-                stats.sync_errors.add(1);
-                self.setup.control.sync_errors(stats.sync_errors.get());
                 self.front_frozen = true;
+                self.tell(&error);
                 // The first record that is not known to be on disk: the one after the last synced,
                 // wherever that lies.
                 let from = match self.synced() {
@@ -426,12 +449,43 @@ impl Worker {
                 // An open segment ends where the writer will seal it; see `Syncer::sealed`.
                 let to = sealed.then_some(at.seq);
                 self.shared.lock().frozen.push(Frozen { segment: at.segment, from, to, message: error.to_string() });
-                self.shared.roll.store(true, Ordering::Release);
+                // From here on this is what was tried.
+                self.synced_to = at.offset;
+                if self.failing.failed(Instant::now()) {
+                    self.shared.roll.store(true, Ordering::Release);
+                }
             }
         }
         self.shared.signals.fetch_add(1, Ordering::Release);
         self.shared.progress.notify_all();
         !self.front_frozen
+    }
+
+    /// A sync was refused: counted, and told by whoever owns the writer.
+    fn tell(&self, error: &io::Error) {
+        let stats = &self.setup.stats;
+        stats.sync_errors.add(1);
+        self.setup.control.sync_errors(stats.sync_errors.get());
+        let since = stats.duties().failed(Duty::Sync, (self.setup.clock)().wall_ns, error.to_string());
+        self.setup.control.sync_failing(Some(since));
+    }
+
+    /// Tries the disk with what came into the frozen front segment since the last try. Claims nothing: only whether it
+    /// is worth a fresh segment.
+    fn probe(&mut self, live: &Live, at: &Position) {
+        if at.offset == self.synced_to || !self.failing.probe(Instant::now()) {
+            return;
+        }
+        let segment = &live.segment;
+        let result = segment.file.sync_range(&segment.window, self.synced_to, at.offset);
+        self.synced_to = at.offset;
+        if let Err(error) = &result {
+            self.tell(error);
+        }
+        if self.failing.probed(result.is_ok(), Instant::now()) {
+            self.shared.roll.store(true, Ordering::Release);
+            self.shared.signals.fetch_add(1, Ordering::Release);
+        }
     }
 
     fn pace(&mut self, live: &Live, end: u64) {
@@ -476,9 +530,15 @@ impl Worker {
             }
         });
         match written {
-            Ok(()) => self.setup.stats.footers.add(1),
+            Ok(()) => {
+                self.setup.stats.footers.add(1);
+                self.setup.stats.duties().works(Duty::Footer);
+            }
             // The data is on disk; only the proof is not.
-            Err(_) => self.setup.stats.sync_errors.add(1),
+            Err(error) => {
+                self.setup.stats.sync_errors.add(1);
+                self.setup.stats.duties().failed(Duty::Footer, (self.setup.clock)().wall_ns, error.to_string());
+            }
         }
     }
 }

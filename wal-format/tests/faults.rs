@@ -7,7 +7,7 @@ mod faulty;
 use std::sync::atomic::Ordering;
 
 use faulty::{Faulty, SMALL, T0, append, eventually, frames, options};
-use wal_format::{Append, AppendError, CloseError, Kind, LogWriter, OpenError, SyncError, SyncPolicy};
+use wal_format::{Append, AppendError, CloseError, Duty, Kind, LogWriter, OpenError, SyncError, SyncPolicy};
 
 #[test]
 fn a_disk_full_at_the_first_open_is_a_typed_error_with_numbers() {
@@ -133,4 +133,65 @@ fn after_a_failed_sync_the_segment_is_never_called_durable_and_appending_goes_on
     let frozen = infos.iter().find(|s| s.id == frozen_segment).unwrap();
     assert!(frozen.footer.is_none());
     assert_eq!(frames(dir.path()), [0, 1, 2]);
+}
+
+#[test]
+fn a_disk_that_refuses_every_sync_takes_two_segments_and_not_one_per_try_is_told_and_believed_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Faulty::default();
+    let mut options = options(&faults);
+    options.segment_bytes = 4 << 20;
+    options.sync = SyncPolicy::Every;
+    let mut writer = LogWriter::open(dir.path(), options).unwrap();
+    let (handle, stats) = (writer.sync_handle(), writer.stats());
+    let first = writer.segment();
+    let good = append(&mut writer, 0).unwrap();
+    handle.wait_durable(good).unwrap();
+    assert!(stats.troubles().is_empty());
+
+    faults.sync_fails.store(true, Ordering::Relaxed);
+    for n in 1..200 {
+        let bad = append(&mut writer, n).unwrap();
+        assert!(matches!(handle.wait_durable(bad), Err(SyncError::Frozen { .. })), "an answer, at once");
+        writer.tick().unwrap();
+    }
+    assert_eq!(stats.rolls.get(), 1, "the fresh segment is refused as well, and kept");
+    assert!(writer.segment().0 <= first.0 + 1);
+    let [trouble] = &stats.troubles()[..] else { panic!("{:?}", stats.troubles()) };
+    assert_eq!(trouble.duty, Duty::Sync);
+    assert!(trouble.failures >= 2 && trouble.message.contains("the disk is gone"), "{trouble:?}");
+    let told = wal_format::control::read(dir.path()).unwrap();
+    assert_eq!(told.sync_failing_since_ns, Some(trouble.since_wall_ns));
+
+    faults.sync_fails.store(false, Ordering::Relaxed);
+    let mut n = 200;
+    eventually("the disk is tried again and believed", || {
+        let seq = append(&mut writer, n).unwrap();
+        n += 1;
+        handle.wait_durable(seq).is_ok()
+    });
+    assert!(stats.troubles().is_empty());
+    assert_eq!(wal_format::control::read(dir.path()).unwrap().sync_failing_since_ns, None);
+    assert_eq!(stats.rolls.get(), 2);
+    writer.close().unwrap_err();
+    assert_eq!(frames(dir.path()), (0..n).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_cannot_be_made_ahead_of_need_is_told_while_recording_goes_on_and_no_longer_when_it_can() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Faulty::default();
+    let mut writer = LogWriter::open(dir.path(), options(&faults)).unwrap();
+    let stats = writer.stats();
+    eventually("segments are ready", || stats.ready.get() >= 1);
+    faults.full.store(true, Ordering::Relaxed);
+    let mut n = 0;
+    eventually("it is told", || {
+        append(&mut writer, n).unwrap();
+        n += 1;
+        stats.troubles().first().is_some_and(|trouble| trouble.duty == Duty::Prepare)
+    });
+    faults.full.store(false, Ordering::Relaxed);
+    eventually("it is over", || stats.troubles().is_empty());
+    writer.close().unwrap();
 }

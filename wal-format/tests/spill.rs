@@ -134,6 +134,9 @@ fn a_killed_writer_leaves_nothing_that_the_next_one_does_not_find() {
     let mut writer = bed.writer();
     bed.full(true);
     let n = fill(&mut writer, 0, 300);
+    while writer.stats().ready.get() == 0 {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
     // As after a kill: no seal, no footer, ready segments over there.
     drop(writer);
     let place = bed.files()[0].parent().unwrap().to_path_buf();
