@@ -7,12 +7,14 @@
 //! - every block says in `SAFETY:` lines who guarantees what;
 //! - nothing here knows what a record means beyond its commit word.
 //!
-//! [`map`] owns mappings and stores; [`alloc`] owns real allocation and ranged writeback.
+//! [`map`] owns mappings and stores; [`alloc`] owns real allocation and ranged writeback; [`bus`] tells of a mapping
+//! whose file was cut.
 #![allow(unsafe_code)]
 
 pub mod alloc;
 #[doc(hidden)]
 pub mod baseline;
+pub mod bus;
 pub mod map;
 
 pub use map::{Appender, OBSERVE, PUBLISH, ReadMap, Window};
