@@ -19,7 +19,7 @@
 //! manifests it stands in the place of, so that the part behind it, which names one of them, and heads noted earlier
 //! still fit; how many there are is told.
 //!
-//! Others may publish, retire and rewrite meanwhile. What is looked at first is many moments, not one ([`snapshot`]); so
+//! Others may publish, retire and rewrite meanwhile. What is looked at first is many moments, not one (`snapshot`); so
 //! what seems wrong in it is looked at again while nobody changes the lake ([`LakeLock::shared`]) before it is called
 //! so. Nothing is hashed under the lock: files are opened there, and an open file stays what it was.
 
