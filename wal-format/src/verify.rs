@@ -118,40 +118,41 @@ pub fn verify_log(dir: &Path, deep: bool, each: impl FnMut(SegmentReport)) -> Re
 /// fault of its segment.
 pub fn verify_shelf(shelf: &Shelf, deep: bool, mut each: impl FnMut(SegmentReport)) -> Result<Ends, ReadError> {
     let mut before = Before { lineage: told(shelf)?, ..Before::default() };
-    // The last segment, if it had no proven end when it was looked at, and what came before it.
-    // Beside a live writer that end may be there by now: if the next segment turns out to have
-    // records, the held one is as full as it will ever be, and both are looked at again.
-    let mut held: Option<(SegmentReport, Before)> = None;
+    // Segments that had no proven end, or no record yet, when they were looked at, and what came before the first of
+    // them. Beside a live writer that may have changed: once a later segment turns out to have records, these are as
+    // full as they will ever be, and all are looked at again.
+    let mut unsettled: Vec<SegmentId> = Vec::new();
+    let mut seen = Vec::new();
+    let mut start = before.clone();
     for id in shelf.ids()? {
-        let mut earlier = before.clone();
+        if unsettled.is_empty() {
+            start = before.clone();
+        }
         let Some(mut report) = verify_segment(shelf, id, deep, &mut before)? else {
             continue;
         };
-        if report.state != SegmentState::Ready
-            && let Some((open, start)) = held.take()
-        {
-            before = start;
-            if let Some(again) = verify_segment(shelf, open.id, deep, &mut before)? {
-                each(again);
+        if report.state != SegmentState::Ready && !unsettled.is_empty() {
+            before = start.clone();
+            seen.clear();
+            for earlier in unsettled.drain(..) {
+                if let Some(again) = verify_segment(shelf, earlier, deep, &mut before)? {
+                    each(again);
+                }
             }
-            earlier = before.clone();
+            start = before.clone();
             match verify_segment(shelf, id, deep, &mut before)? {
                 Some(again) => report = again,
                 None => continue,
             }
         }
-        if let Some((open, _)) = held.take() {
-            each(open);
-        }
-        if report.state == SegmentState::Open {
-            held = Some((report, earlier));
+        if matches!(report.state, SegmentState::Open | SegmentState::Ready) {
+            unsettled.push(id);
+            seen.push(report);
         } else {
             each(report);
         }
     }
-    if let Some((open, _)) = held {
-        each(open);
-    }
+    seen.into_iter().for_each(&mut each);
     let segment = shelf.ids()?.last().copied();
     Ok(Ends { log_uuid: before.lineage.as_ref().map(Lineage::log_uuid), segment, next_seq: before.expected })
 }
