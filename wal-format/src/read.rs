@@ -110,6 +110,8 @@ pub struct LogReader {
     lineage: Option<Lineage>,
     /// The run that the position to begin at is of, if it was given.
     from: Option<Run>,
+    /// The run that is being read, or was last.
+    reading: Option<Run>,
     /// The place to begin at was found in this log.
     placed: bool,
     /// Records before the place to begin at are passed over.
@@ -148,6 +150,7 @@ impl LogReader {
             options,
             lineage: None,
             from: None,
+            reading: None,
             placed: false,
             catching_up: false,
             passed_by: BTreeSet::new(),
@@ -169,6 +172,7 @@ impl LogReader {
     pub fn resume(dir: &Path, checkpoint: &Checkpoint, options: ReaderOptions) -> Result<Self, ResumeError> {
         let mut reader = Self::open(dir, checkpoint.position, options)?;
         reader.from = Some(checkpoint.run());
+        reader.reading = reader.from.filter(|run| run.epoch > 0);
         if let Some(lineage) = lineage::of_shelf(&reader.shelf)? {
             let source = lineage.check(checkpoint);
             source.map_err(|source| ResumeError::Checkpoint { dir: dir.to_path_buf(), source })?;
@@ -196,6 +200,7 @@ impl LogReader {
             options,
             lineage: log_uuid.map(|uuid| Lineage::of_file(uuid, run)),
             from: None,
+            reading: None,
             placed: true,
             catching_up: false,
             passed_by: BTreeSet::new(),

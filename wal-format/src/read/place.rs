@@ -11,16 +11,26 @@ use std::path::PathBuf;
 use super::{LogReader, Place};
 use crate::incarnation::{Incarnation, Run};
 use crate::layout::DATA_START;
-use crate::lineage::{self, Foreign, Lineage};
+use crate::lineage::{self, Foreign, Known, Lineage};
 use crate::read_error::ReadError;
 use crate::record::{SegmentId, Seq};
 use crate::source::{Check, Source};
 use crate::watch::{Ahead, Watch};
 
 impl LogReader {
-    /// Reads again whose log it is.
+    /// Reads again whose log it is. It must still be one that had the run that is being read: else somebody put another
+    /// log, or another copy of this one, in its place.
     pub(super) fn reload(&mut self) -> Result<(), ReadError> {
-        self.lineage = lineage::of_shelf(&self.shelf)?;
+        let found = lineage::of_shelf(&self.shelf)?;
+        let replaced = |lineage: &Lineage| {
+            let other_log = self.log_uuid().is_some_and(|uuid| uuid != lineage.log_uuid());
+            let other_run = self.reading.is_some_and(|run| lineage.knows(run) == Known::No);
+            self.reading.is_some() && (other_log || other_run)
+        };
+        if found.as_ref().is_some_and(replaced) {
+            return Err(ReadError::Replaced { path: self.shelf.dir().to_path_buf() });
+        }
+        self.lineage = found;
         Ok(())
     }
 
@@ -69,6 +79,7 @@ impl LogReader {
         let verdict = judge(&self.lineage);
         if let (None, Some(run), Some(lineage)) = (verdict, run, &mut self.lineage) {
             lineage.add(run);
+            self.reading = Some(run);
         }
         Ok(verdict)
     }
@@ -94,15 +105,16 @@ impl LogReader {
     /// Names have changed while the reader waits behind the end of the log. A new run goes on with higher ids, unless
     /// the log was replaced by a copy of it: then its records are found by number.
     pub(super) fn find_place_again(&mut self) -> Result<(), ReadError> {
-        let Some(checkpoint) = self.checkpoint() else { return Ok(()) };
         self.reload()?;
-        let replaced = self.lineage.as_ref().is_some_and(|lineage| lineage.check(&checkpoint).is_err());
-        if replaced {
-            return Err(ReadError::Replaced { path: self.shelf.dir().to_path_buf() });
-        }
         let (Place::Between { next, .. }, Some(expected)) = (&self.place, self.expected) else { return Ok(()) };
         for id in self.shelf.ids()?.into_iter().take_while(|id| id < next) {
-            let Some(mut source) = self.open_own(id)? else { continue };
+            let mut source = match self.open_own(id) {
+                Ok(Some(source)) => source,
+                Ok(None) => continue,
+                // It was told when the reader came by.
+                Err(error) if error.is_unreachable() => continue,
+                Err(error) => return Err(error),
+            };
             let foreign = self.lineage.as_ref().map_or(Ok(None), |lineage| lineage.foreign(&mut source))?;
             // A run gives its ids in order, so only a later one can go on below.
             let later = source.epoch().is_some_and(|epoch| epoch > expected.epoch());
