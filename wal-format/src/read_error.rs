@@ -9,6 +9,7 @@ use crate::archive::ArchiveFault;
 use crate::error::{LockError, OpenError};
 use crate::lineage::{CheckpointError, LineageError, hex};
 use crate::lock::Role;
+use crate::regular;
 use crate::slots::SlotError;
 
 /// A step of a reader failed. The reader stays where it is.
@@ -97,6 +98,12 @@ impl ReadError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self, ReadError::Io { .. })
+    }
+
+    /// Whether what has the name is no regular file, and so never was one of the log's.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        matches!(self, ReadError::Io { source, .. } if regular::is_refused(source))
     }
 
     /// Whether a file could not be opened or read, so that nothing is known of what is in it.

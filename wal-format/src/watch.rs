@@ -126,6 +126,8 @@ impl Watch {
                         break;
                     }
                 }
+                // No segment of ours is a FIFO or a device: there is nothing to wait for. Repair names it.
+                Err(error) if error.is_refused() => {}
                 Err(error) if error.is_unreachable() => unreachable = unreachable.or(Some((id, error))),
                 Err(error) => return Err(error),
             }

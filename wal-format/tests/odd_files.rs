@@ -72,6 +72,7 @@ fn a_fifo_or_an_endless_device_named_like_a_segment_stops_neither_readers_nor_th
     assert_eq!(failures.len(), 2, "{failures:?}");
     assert!(failures[0].contains("segment 98 cannot be repaired") && failures[0].contains("a FIFO"), "{failures:?}");
     again.close().unwrap();
+    assert_eq!(payloads(dir).len(), 201, "readers pass it by");
 }
 
 #[test]

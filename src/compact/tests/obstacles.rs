@@ -59,7 +59,8 @@ fn a_damaged_tail_that_cannot_be_repaired_ends_a_drain_with_its_cause_and_what_s
     let bed = unrepairable(|path| {
         let mut bytes = std::fs::read(path).unwrap();
         let end = bytes.iter().rposition(|b| *b != 0).unwrap();
-        bytes[end + 64] = 1;
+        // A record that was committed and is damaged.
+        bytes[(end + 8) & !7] = 1;
         std::fs::write(path, bytes).unwrap();
     });
     let keep = |c: &mut Config| c.wal.retention_hours = 24 * 365 * 50;
