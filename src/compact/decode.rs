@@ -38,12 +38,17 @@ pub struct FrameDecoder {
     pub rows: Rows,
     /// The frame decoded last is a body that was fetched for a hole.
     pub backfilled: bool,
+    /// It was so large that the room its rows took is given back.
+    was_large: bool,
 }
+
+/// A frame above this is rare: what its rows take in memory is not kept for the next one, bytes.
+const LARGE_BYTES: usize = 1 << 20;
 
 impl FrameDecoder {
     /// A decoder for `venue`.
     pub fn new(venue: &'static dyn Venue) -> Self {
-        Self { venue, rows: Rows::new(), backfilled: false }
+        Self { venue, rows: Rows::new(), backfilled: false, was_large: false }
     }
 
     /// The venue.
@@ -54,6 +59,9 @@ impl FrameDecoder {
     /// Decodes a `Data` or `Rest` record.
     pub fn decode(&mut self, record: &RecordRef<'_>) -> Verdict {
         self.rows.clear();
+        if std::mem::replace(&mut self.was_large, record.payload.len() > LARGE_BYTES) {
+            self.rows.release();
+        }
         self.backfilled = false;
         #[cfg(test)]
         if older::hides(record.payload) {

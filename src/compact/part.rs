@@ -8,7 +8,7 @@ use wal_format::{Position, Run};
 use super::account::Account;
 use super::hash::PayloadHash;
 use crate::lake::table::Event;
-use crate::lake::{Common, Hour, Table, TableBuffer, WriteSettings};
+use crate::lake::{Common, Filled, Hour, Table, TableBuffer, WriteSettings};
 
 /// A staged piece of one table, in log order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct Piece {
     /// CRC-32/IEEE of the file; `None` = staged by a version that took none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crc32: Option<u32>,
+    /// Bytes of the texts in it; a part that version 1 began does not know them.
+    #[serde(default)]
+    pub text_bytes: u64,
 }
 
 /// The rows of one table.
@@ -34,8 +37,8 @@ pub struct TablePart {
     pieces: Vec<Piece>,
     /// Rows in them.
     staged_rows: u64,
-    /// Rows in memory that complete the row group the next staged row belongs to.
-    fill_at: usize,
+    /// What is staged of the row group that the next row belongs to.
+    filled: Filled,
     /// Rows of a full row group.
     group_rows: usize,
     /// Monotonic time at which rows were last seen to have come, ns.
@@ -53,10 +56,10 @@ impl TablePart {
         self.staged_rows
     }
 
-    /// Rows in memory that make a full row group together with what is staged of it.
+    /// How many rows in memory complete a row group together with what is staged of it, if there are so many.
     #[inline]
-    pub fn fill_at(&self) -> usize {
-        self.fill_at
+    pub fn full(&self) -> Option<usize> {
+        self.buffer.as_ref()?.full(self.filled, self.group_rows)
     }
 
     /// Staged rows, in log order.
@@ -68,7 +71,11 @@ impl TablePart {
     pub fn set_pieces(&mut self, pieces: Vec<Piece>) {
         self.pieces = pieces;
         self.staged_rows = self.pieces.iter().map(|p| p.rows).sum();
-        self.fill_at = self.group_rows - (self.staged_rows % self.group_rows as u64) as usize;
+        self.filled = Filled::default();
+        for piece in &self.pieces {
+            // Pieces end where row groups do, or before.
+            self.filled.add(piece.rows as usize, piece.text_bytes as usize, self.group_rows);
+        }
     }
 
     /// Adds a staged piece.
@@ -111,7 +118,7 @@ impl OpenPart {
     pub fn new(hour: Hour, first: Position, ends_ns: u64, settings: WriteSettings) -> Self {
         let table = |t: &Table| {
             let group_rows = settings.group_rows(*t).max(1);
-            TablePart { fill_at: group_rows, group_rows, ..TablePart::default() }
+            TablePart { group_rows, ..TablePart::default() }
         };
         Self {
             hour,

@@ -147,6 +147,7 @@ pub fn stage_rows(
     if chunk.rows() == 0 {
         return Ok(());
     }
+    let text_bytes = chunk.text_bytes(chunk.rows()) as u64;
     let path = staged_path(&place.lake, &name, table, index);
     let dir = staging_dir(&place.lake, &name);
     durable::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
@@ -164,6 +165,7 @@ pub fn stage_rows(
         bytes: info.bytes,
         inexact: info.inexact,
         crc32: Some(info.crc32),
+        text_bytes,
     });
     fail_point!("stage.after_piece_published");
     Ok(())
@@ -179,8 +181,7 @@ pub fn stage_full(place: &Place, gatherer: &mut Gatherer, touched: u32) -> anyho
     while left != 0 {
         let index = left.trailing_zeros() as usize;
         left &= left - 1;
-        let full =
-            gatherer.part.as_ref().and_then(|p| p.tables.get(index)).is_some_and(|t| t.buffered() >= t.fill_at());
+        let full = gatherer.part.as_ref().and_then(|p| p.tables.get(index)).is_some_and(|t| t.full().is_some());
         if full {
             stage_full_table(place, gatherer, index)?;
         }
@@ -192,8 +193,7 @@ pub fn stage_full(place: &Place, gatherer: &mut Gatherer, touched: u32) -> anyho
 fn stage_full_table(place: &Place, gatherer: &mut Gatherer, index: usize) -> anyhow::Result<()> {
     let Some((part, symbols)) = gatherer.part_and_symbols() else { return Ok(()) };
     let Some(table) = Table::ALL.get(index).copied() else { return Ok(()) };
-    while part.tables[index].buffered() >= part.tables[index].fill_at() {
-        let rows = part.tables[index].fill_at();
+    while let Some(rows) = part.tables[index].full() {
         stage_rows(place, part, symbols, table, rows)?;
     }
     Ok(())

@@ -10,6 +10,7 @@ mod many;
 pub(crate) use many::{Deal, Many};
 
 use super::column::NULL_WORD;
+use super::rows::Filled;
 use super::rows::{RowsChunk, resolve_words, take_inexact};
 use super::table::{
     AggTrades, BookDepth, BookDepths, BookTickers, CommonColumns, Depths, Event, Events, FrameRow, Frames, FundingRate,
@@ -127,6 +128,18 @@ impl TableBuffer {
     /// Bytes of the values held; the vectors may have reserved up to twice as much.
     pub fn bytes_estimate(&self) -> usize {
         self.common.bytes_held() + each_body!(&self.body, b => b.bytes_held())
+    }
+
+    /// Bytes of the texts of the first `n` rows: what makes rows of unequal size.
+    #[inline]
+    pub fn text_bytes(&self, n: usize) -> usize {
+        self.common.text_bytes(n) + each_body!(&self.body, b => b.text_bytes(n))
+    }
+
+    /// How many rows complete a row group of `group_rows` of which `filled` is there already, if there are so many.
+    #[inline]
+    pub fn full(&self, filled: Filled, group_rows: usize) -> Option<usize> {
+        filled.completed_by(self.len(), group_rows, |n| self.text_bytes(n))
     }
 
     /// Values held that a double cannot carry; always 0 with [`Numeric::Decimal`].

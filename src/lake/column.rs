@@ -170,6 +170,11 @@ impl Column {
         }
     }
 
+    /// Bytes of the first `n` texts.
+    pub(crate) fn text_bytes(&self, n: usize) -> usize {
+        if let Self::Text(t) = self { t.text_bytes(n) } else { 0 }
+    }
+
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
         match self {
@@ -219,6 +224,11 @@ macro_rules! plain_column {
 
             pub(crate) fn bytes_held(&self) -> usize {
                 self.0.len() * size_of::<$t>()
+            }
+
+            #[inline]
+            pub(crate) fn text_bytes(&self, _: usize) -> usize {
+                0
             }
         }
     };
@@ -331,6 +341,11 @@ impl Numbers {
             Self::Decimal(v) => v.len() * 16,
         }
     }
+
+    #[inline]
+    pub(crate) fn text_bytes(&self, _: usize) -> usize {
+        0
+    }
 }
 
 /// Declares the columns of a table beyond the common ones: the struct that gathers them, in schema order,
@@ -365,6 +380,12 @@ macro_rules! columns {
             pub(crate) fn bytes_held(&self) -> usize {
                 0 $(+ self.$field.bytes_held())+
             }
+
+            /// Bytes of the texts of the first `n` rows.
+            #[inline]
+            pub(crate) fn text_bytes(&self, n: usize) -> usize {
+                0 $(+ self.$field.text_bytes(n))+
+            }
         }
     };
 }
@@ -386,6 +407,10 @@ impl Derived {
     pub(crate) fn recycle(&mut self, _: Column) {}
 
     pub(crate) fn bytes_held(&self) -> usize {
+        0
+    }
+
+    pub(crate) fn text_bytes(&self, _: usize) -> usize {
         0
     }
 }

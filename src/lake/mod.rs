@@ -39,7 +39,7 @@ pub use lock::{LakeLock, LakeLockError};
 pub use manifest::Manifest;
 pub use path::{Hour, Part, StagedPiece, staged_path, staging_dir};
 pub use piece::{FileInfo, PieceFile, PieceInfo, join_pieces, write_piece};
-pub use rows::RowsChunk;
+pub use rows::{Filled, GROUP_TEXT_BYTES, RowsChunk};
 pub use store::{LakeStore, LocalStore};
 pub use table::Table;
 pub use text::write_text;
@@ -187,8 +187,8 @@ impl Default for WriteSettings {
 }
 
 impl WriteSettings {
-    /// Rows of a full row group of `table`. `frames` carries whole payloads, so its groups are small; a
-    /// buffer that reaches this many rows is ready for [`write_piece`].
+    /// Rows of a full row group of `table`, unless its texts reach [`GROUP_TEXT_BYTES`] before ([`TableBuffer::full`]).
+    /// `frames` carries whole payloads, so its groups are small.
     pub fn group_rows(&self, table: Table) -> usize {
         let rows = self.row_group_rows.max(1);
         match table {

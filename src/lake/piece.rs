@@ -1,15 +1,16 @@
 //! Files out of row groups: staged pieces, and their join into the file that is published.
 //!
-//! Row group g of a joined file holds rows [g * R, (g + 1) * R) of the part in log order, whatever pieces were
-//! staged. A row group that is already exactly that is copied byte for byte (column chunks with their page
-//! index); everything else is decoded and encoded again. So a part that was staged a hundred times, by three
-//! processes, gives the same bytes as one that never was.
+//! A row group of a joined file holds the next R rows of the part in log order, or fewer when their texts reach
+//! [`super::GROUP_TEXT_BYTES`] before, whatever pieces were staged. A row group that is already exactly that is copied
+//! byte for byte (column chunks with their page index); everything else is decoded and encoded again. So a part that
+//! was staged a hundred times, by three processes, gives the same bytes as one that never was.
 //!
 //! A piece is read once, into memory, and its CRC-32 is checked before anything of it is parsed: nothing can change
 //! between the check and the use. CRC-32 and not SHA-256, because it answers disks and memory, not forgers, and costs
 //! under 1 ns a row where SHA-256 costs 15.
 //!
-//! Memory: at most two row groups of rows, one of encoded pages, and one piece as it lies on disk.
+//! Memory: at most two row groups of rows, one of encoded pages, and one piece as it lies on disk; a row
+//! group is bounded in bytes.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -105,7 +106,8 @@ pub fn write_piece(
 ) -> Result<PieceInfo, LakeError> {
     let mut out = FileWriter::start(path, chunk.table(), settings, Sum::Crc32(crc32fast::Hasher::new()))?;
     out.encode(chunk)?;
-    let (info, crc32) = out.end(key_values, chunk.inexact())?;
+    let whole = (key::WHOLE_GROUP.to_owned(), (chunk.full(settings) == Some(chunk.rows())).to_string());
+    let (info, crc32) = out.end(&[key_values, &[whole]].concat(), chunk.inexact())?;
     Ok(PieceInfo { rows: info.rows, bytes: info.bytes, inexact: info.inexact, crc32 })
 }
 
@@ -124,6 +126,8 @@ pub fn join_pieces(
     key_values: &[(String, String)],
 ) -> Result<FileInfo, LakeError> {
     let group_rows = settings.group_rows(table);
+    // Of a piece of version 1 only the rows are known to be as many as they should.
+    let bounded = !matches!(table, Table::Frames | Table::Events);
     let mut out = FileWriter::create(dest_tmp, table, settings, true)?;
     let mut pending = RowsChunk::empty(table, settings.numeric);
     let mut inexact = 0;
@@ -143,13 +147,16 @@ pub fn join_pieces(
                 }
                 last_seq = last;
             }
-            if same && pending.rows() == 0 && piece.group_rows(g) == group_rows {
+            let whole = piece
+                .key_value(key::WHOLE_GROUP)
+                .map_or_else(|| bounded && piece.group_rows(g) == group_rows, |whole| whole == "true");
+            if same && pending.rows() == 0 && whole {
                 out.copy(&piece, g)?;
                 continue;
             }
             pending.append(piece.chunk(g)?);
-            while pending.rows() >= group_rows {
-                out.encode(&pending.take_first(group_rows))?;
+            while let Some(rows) = pending.full(settings) {
+                out.encode(&pending.take_first(rows))?;
             }
         }
     }
@@ -168,8 +175,8 @@ pub fn join_pieces(
         }
         inexact += tail.inexact();
         pending.append(tail);
-        while pending.rows() >= group_rows {
-            out.encode(&pending.take_first(group_rows))?;
+        while let Some(rows) = pending.full(settings) {
+            out.encode(&pending.take_first(rows))?;
         }
     }
     if pending.rows() > 0 {

@@ -32,6 +32,8 @@ pub mod key {
     pub const SCHEMA_VERSION: &str = "schema_version";
     /// Settings that shaped the bytes.
     pub const SETTINGS: &str = "settings";
+    /// In staged pieces: whether the piece is a whole row group.
+    pub const WHOLE_GROUP: &str = "whole_group";
     /// Values that a double cannot carry.
     pub const INEXACT_VALUES: &str = "inexact_values";
 }
@@ -204,16 +206,20 @@ impl TableFile {
         }
     }
 
-    /// The batches of row group `i`, as any reader sees them.
+    /// The batches of row group `i`, as any reader sees them: of 8,192 rows, or fewer where rows are large.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn batches(&self, i: usize) -> Result<impl Iterator<Item = Result<RecordBatch, LakeError>> + '_, LakeError> {
+        /// What a batch is to hold at most, bytes.
+        const BATCH_BYTES: i64 = 4 << 20;
+        let row_bytes = self.metadata.row_groups().get(i).map_or(0, |g| g.total_byte_size() / g.num_rows().max(1));
+        let batch_rows = (BATCH_BYTES / row_bytes.max(1)).clamp(1, 8_192) as usize;
         let open = || -> ParquetResult<_> {
             let metadata = ArrowReaderMetadata::try_new(self.metadata.clone(), Default::default())?;
             ParquetRecordBatchReaderBuilder::new_with_metadata(self.content.clone(), metadata)
                 .with_row_groups(vec![i])
-                .with_batch_size(8_192)
+                .with_batch_size(batch_rows)
                 .build()
         };
         let reader = open().map_err(LakeError::parquet("read", &self.path))?;
@@ -243,7 +249,13 @@ impl TableFile {
         chunk.words = resolve_words(&mut chunk.columns, &interner);
         let mut order: Vec<u32> = (0..chunk.rows as u32).collect();
         order.sort_by_key(|r| chunk.key(*r as usize));
-        chunk.columns = chunk.columns.iter().map(|c| c.permuted(&order)).collect();
+        // Rows of one symbol, and frames, stand in log order already.
+        if !order.is_sorted() {
+            // One column after the other: not all of them twice.
+            for column in &mut chunk.columns {
+                *column = column.permuted(&order);
+            }
+        }
         Ok(chunk)
     }
 }

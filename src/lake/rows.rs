@@ -1,12 +1,69 @@
 //! Rows on their way from a buffer to a file, or back from a file: [`RowsChunk`].
 //!
+//! A row group ends at its rows or at its bytes ([`Filled`]), both counted from the rows themselves.
+//!
 //! A chunk is self-contained (its own sorted word list), so it can be encoded on another thread while the interner
 //! goes on growing. Its rows are in log order; nothing here sorts by symbol.
 
-use super::Numeric;
 use super::column::{Column, NULL_WORD, Spec};
 use super::table::{CommonColumns, Table};
+use super::{Numeric, WriteSettings};
 use crate::venue::{Interner, SymbolId};
+
+/// A row group ends with the row that brings its texts to this many bytes, whatever the row target says. Rows of
+/// numbers are alike, payloads are not: 8,192 frames are 1 MiB or 16 GiB. Part of the format: other bytes, other files.
+pub const GROUP_TEXT_BYTES: usize = 16 << 20;
+
+/// What there is of a row group that is not complete yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Filled {
+    /// Rows.
+    pub rows: usize,
+    /// Bytes of their texts.
+    pub text_bytes: usize,
+}
+
+impl Filled {
+    /// Further rows, which do not go past the end of a row group of `group_rows`.
+    pub fn add(&mut self, rows: usize, text_bytes: usize, group_rows: usize) {
+        self.rows += rows;
+        self.text_bytes += text_bytes;
+        if self.rows >= group_rows || self.text_bytes >= GROUP_TEXT_BYTES {
+            *self = Self::default();
+        }
+    }
+
+    /// How many of `rows` further rows complete the group, if they do; `text_bytes(n)` are those of the first `n`.
+    #[inline]
+    pub(crate) fn completed_by(
+        self,
+        rows: usize,
+        group_rows: usize,
+        text_bytes: impl Fn(usize) -> usize,
+    ) -> Option<usize> {
+        let by_rows = group_rows.max(1).saturating_sub(self.rows).max(1);
+        let left = GROUP_TEXT_BYTES.saturating_sub(self.text_bytes);
+        if text_bytes(rows) >= left {
+            return Some(by_text(rows, left, text_bytes).min(by_rows)).filter(|n| *n <= rows);
+        }
+        (rows >= by_rows).then_some(by_rows)
+    }
+}
+
+/// The first row with which the texts reach `left` bytes, counted from 1.
+#[cold]
+fn by_text(rows: usize, left: usize, text_bytes: impl Fn(usize) -> usize) -> usize {
+    let (mut low, mut high) = (1, rows.max(1));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if text_bytes(middle) >= left {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    low
+}
 
 /// Splits the rows of inexact values at row `n`.
 pub(crate) fn take_inexact(rows: &mut Vec<u32>, n: usize) -> Vec<u32> {
@@ -123,6 +180,16 @@ impl RowsChunk {
             return None;
         };
         Some((*self.int64s(CommonColumns::SEQ).get(i)?, rows.get(i).copied()?))
+    }
+
+    /// Bytes of the texts of the first `n` rows.
+    pub fn text_bytes(&self, n: usize) -> usize {
+        self.columns.iter().map(|c| c.text_bytes(n)).sum()
+    }
+
+    /// How many of its first rows are a whole row group, if there are so many.
+    pub fn full(&self, settings: &WriteSettings) -> Option<usize> {
+        Filled::default().completed_by(self.rows, settings.group_rows(self.table), |n| self.text_bytes(n))
     }
 
     /// Takes the first `n` rows (all, if there are fewer).

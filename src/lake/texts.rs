@@ -87,6 +87,12 @@ impl Texts {
         self.spans.extend(other.spans.iter().map(|(s, l)| (s + at, *l)));
     }
 
+    /// Bytes of the first `n` texts.
+    #[inline]
+    pub(crate) fn text_bytes(&self, n: usize) -> usize {
+        self.spans.get(n).map_or(self.arena.len(), |(start, _)| *start)
+    }
+
     pub(crate) fn bytes_held(&self) -> usize {
         self.arena.len() + self.spans.len() * size_of::<(usize, u32)>()
     }

@@ -308,6 +308,12 @@ impl Rows {
         self.listings.clear();
     }
 
+    /// Gives back the memory of all rows, keeps symbols and drift.
+    pub fn release(&mut self) {
+        let (symbols, drift) = (std::mem::take(&mut self.symbols), std::mem::take(&mut self.drift));
+        *self = Self { symbols, drift, ..Self::default() };
+    }
+
     /// Number of lake rows held (levels count, depth messages do not).
     pub fn len(&self) -> usize {
         self.trades.len()

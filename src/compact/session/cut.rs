@@ -16,7 +16,7 @@ use crate::compact::retire::retire;
 use crate::compact::stage::{remove_older_states, stage_all, stage_table, write_state};
 use crate::compact::status::{Activity, LastPublish};
 use crate::compact::worker::store_ack;
-use crate::lake::{Table, WriteSettings};
+use crate::lake::{GROUP_TEXT_BYTES, Table, WriteSettings};
 use crate::memory::Level;
 
 impl Session<'_> {
@@ -175,8 +175,9 @@ impl Session<'_> {
     }
 }
 
-/// What joining one table holds at most: two row groups of rows and their pages ([`crate::lake::join_pieces`]).
+/// What joining one table holds at most: two row groups of rows and their pages ([`crate::lake::join_pieces`]), of
+/// rows of numbers or of texts.
 fn publish_bytes(settings: &WriteSettings) -> u64 {
     const ROW_BYTES: u64 = 120;
-    settings.row_group_rows as u64 * ROW_BYTES * 2
+    (settings.row_group_rows as u64 * ROW_BYTES).max(GROUP_TEXT_BYTES as u64) * 2
 }

@@ -13,7 +13,7 @@ use sample::fill;
 
 use super::column::Column;
 use super::read::{TableFile, key};
-use super::table::Event;
+use super::table::{Event, FrameRow};
 use super::*;
 use crate::venue::row::{AggTrade, BookTicker, Side};
 use crate::venue::{Interner, Num};
@@ -313,7 +313,9 @@ fn footers_say_what_the_file_is_and_carry_the_callers_words() {
             (key::SETTINGS, "row_group_rows=500 page_rows=64 zstd_level=3 numeric=double".to_owned()),
             (key::INEXACT_VALUES, chunk.inexact().to_string()),
             ("log", "u".to_owned()),
-            ("manifest", "d".to_owned())
+            ("manifest", "d".to_owned()),
+            // Only a piece says so.
+            (key::WHOLE_GROUP, "false".to_owned())
         ]
         .map(|(k, v)| (k.to_owned(), v))
     );
@@ -457,4 +459,49 @@ fn samples_for_other_readers() {
             assert_eq!((info.rows, info.groups), (2_000, 3));
         }
     }
+}
+
+#[test]
+fn row_groups_of_large_rows_end_by_their_bytes_however_the_part_was_staged() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = WriteSettings { row_group_rows: 40, ..settings(Numeric::Double) };
+    // From 1 KiB to 3 MiB, some MiB more than two groups hold.
+    let payload = |i: usize| vec![b'a' + (i % 26) as u8; if i % 3 == 0 { 1 << 10 } else { (1 + i % 3) << 20 }];
+    let rows = |range: std::ops::Range<usize>| {
+        let mut buffer = TableBuffer::new(Table::Frames, Numeric::Double);
+        for i in range {
+            let payload = payload(i);
+            let row = FrameRow { symbol: None, channel: None, encoding: "text", payload: &payload, reason: "no" };
+            buffer.push_frame(&Common { seq: i as i64, ..Common::default() }, 0, &row);
+        }
+        buffer
+    };
+    let whole = rows(0..25).take_first(usize::MAX, &Interner::new());
+    let dest = dir.path().join("whole");
+    let plain = join_pieces(&dest, Table::Frames, &[], Some(whole), &s, &[]).unwrap();
+    let file = TableFile::open(&dest).unwrap();
+    let groups: Vec<usize> = (0..file.groups()).map(|g| file.group_rows(g)).collect();
+    assert_eq!(groups, [11, 10, 4], "each ends with the row that brings it to 16 MiB");
+    for cuts in [vec![11, 21], vec![3, 11, 15, 21, 22], vec![11, 14]] {
+        let mut pieces = Vec::new();
+        let mut from = 0;
+        for cut in &cuts {
+            let path = dir.path().join(format!("{}-{cut}", cuts.len()));
+            let mut buffer = rows(from..*cut);
+            let info = write_piece(&path, &buffer.take_first(usize::MAX, &Interner::new()), &s, &[]).unwrap();
+            pieces.push(PieceFile { path, crc32: Some(info.crc32) });
+            from = *cut;
+        }
+        let tail = rows(from..25).take_first(usize::MAX, &Interner::new());
+        let joined = join_pieces(&dir.path().join("joined"), Table::Frames, &pieces, Some(tail), &s, &[]).unwrap();
+        assert_eq!((&joined.sha256, joined.groups), (&plain.sha256, 3), "{cuts:?}");
+        assert_eq!(joined.copied, usize::from(cuts[0] == 11) + usize::from(cuts == [11, 21]), "{cuts:?}");
+    }
+    // What is staged counts, and what fills a group is known before the row behind it comes.
+    let mut filled = Filled::default();
+    assert_eq!(rows(0..25).full(filled, 40), Some(11));
+    assert_eq!(rows(0..10).full(filled, 40), None);
+    filled.add(3, rows(0..3).text_bytes(3), 40);
+    assert_eq!(rows(3..11).full(filled, 40), Some(8));
+    assert_eq!(rows(3..11).full(filled, 5), Some(2));
 }
