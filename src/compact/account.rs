@@ -113,6 +113,9 @@ pub struct Account {
     pub repeated: u64,
     /// Of them by table, in the order of [`Table::ALL`].
     duplicates: [u64; Table::ALL.len()],
+    /// Keys of rows that were forgotten before their time, for want of room: the rows may stand twice.
+    #[serde(default)]
+    pub evicted_keys: u64,
     /// What the lines brought.
     pub lines: LineCounts,
     /// Holes in ids, all of them.

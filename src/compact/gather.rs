@@ -82,6 +82,7 @@ pub enum LogKind {
 
 /// Folds the records of one log into parts.
 pub struct Gatherer {
+    kind: LogKind,
     decoder: FrameDecoder,
     ids: IdBook,
     dedupe: Dedupe,
@@ -90,6 +91,10 @@ pub struct Gatherer {
     settings: WriteSettings,
     /// Losses met while no part was open: they belong to the next one.
     lost_before: Vec<LostRange>,
+    /// Rows of the record in work that stay although a row with their id is there.
+    again: Vec<(Table, String)>,
+    /// Symbols at which the interner is made anew: those that came and went are left out then.
+    symbols_max: usize,
     /// Holes told since somebody asked; `None` while nobody wants to know.
     told: Option<Vec<Hole>>,
     /// SHA-256 of the manifest published last.
@@ -108,6 +113,10 @@ pub struct Gatherer {
 
 /// Holes kept for whoever asks; beyond it he learns of them from the manifest.
 const TOLD_MAX: usize = 10_000;
+/// Texts that the interner may hold in any case.
+const SYMBOLS_MIN: usize = 10_000;
+/// Lost ranges kept until a part begins that can tell them; further ones widen the last one.
+const LOST_BEFORE_MAX: usize = 1_000;
 
 impl Gatherer {
     /// Starts behind `continuation`; `settings` are those of parts that begin from now on.
@@ -122,12 +131,19 @@ impl Gatherer {
     ) -> Result<Self, UnknownWord> {
         let mut decoder = FrameDecoder::new(venue);
         let repairs = kind == LogKind::Repairs;
-        let ids = IdBook::load(venue, &continuation.ids, &mut decoder.rows.symbols, repairs)?;
-        let dedupe = Dedupe::load(&continuation.dedupe, &mut decoder.rows.symbols);
+        let hour = continuation.hour.unwrap_or_default();
+        let ids = IdBook::load(venue, &continuation.ids, &mut decoder.rows.symbols, repairs, hour)?;
+        let mut dedupe = Dedupe::load(&continuation.dedupe, &mut decoder.rows.symbols);
+        if repairs {
+            dedupe = dedupe.of_repairs();
+        }
         Ok(Self {
+            symbols_max: (2 * decoder.rows.symbols.len()).max(SYMBOLS_MIN),
+            kind,
             decoder,
             ids,
             dedupe,
+            again: Vec::new(),
             told: None,
             hours: HourClock::after(continuation.hour.map(Hour)),
             clock_offset_ns: continuation.clock_offset_ns,
@@ -273,13 +289,31 @@ impl Gatherer {
         self.decoder.rows.drift = Drift::default();
     }
 
+    /// Between two parts: texts of symbols that came and went are no longer held.
+    #[cold]
+    fn renew_symbols(&mut self) {
+        let continuation = self.continuation();
+        let venue = self.decoder.venue();
+        // What was just saved names nothing that this version does not know.
+        if let Ok(renewed) = Self::new(venue, self.kind, self.settings.clone(), &continuation) {
+            self.symbols_max = renewed.symbols_max;
+            (self.decoder, self.ids, self.dedupe) = (renewed.decoder, renewed.ids, renewed.dedupe);
+        }
+    }
+
     /// A range of the log that cannot be read.
     pub fn lost(&mut self, lost: &LostRange) {
         self.ids.disturbed(lost.from.0);
         // An epoch whose end is missing says nothing about the clock of the next one.
         match &mut self.part {
             Some(part) => note_lost(part, lost),
-            None => self.lost_before.push(*lost),
+            None if self.lost_before.len() < LOST_BEFORE_MAX => self.lost_before.push(*lost),
+            None => {
+                if let Some(last) = self.lost_before.last_mut() {
+                    (last.to, last.exact) = (last.to.max(lost.to), false);
+                    last.bytes = last.bytes.saturating_add(lost.bytes);
+                }
+            }
         }
     }
 
@@ -288,6 +322,9 @@ impl Gatherer {
         let hour = self.hours.hour_of(record.ts_recv_ns);
         self.hours.advance(hour);
         if self.part.is_none() {
+            if self.decoder.rows.symbols.len() > self.symbols_max && !self.has_told() {
+                self.renew_symbols();
+            }
             let ends_ns = part_end_ns(hour, record.ts_recv_ns, self.settings.part_minutes);
             let mut part = OpenPart::new(hour, record.position, ends_ns, self.settings.clone());
             part.account.last_ts_recv_ns = record.ts_recv_ns;
@@ -301,6 +338,7 @@ impl Gatherer {
             self.unnamed = Some(record.seq.epoch());
         }
         self.dedupe.record(record.ts_recv_ns);
+        self.ids.enter(hour.0);
         let mut common = Common {
             ts_recv_ns: record.ts_recv_ns as i64,
             seq: record.seq.0 as i64,
@@ -311,6 +349,9 @@ impl Gatherer {
             if self.ids.is_due(self.dedupe.now_ns()) { self.settle(&Common { conn: 0, ..common }, false) } else { 0 };
         if self.forgotten.is_some() {
             told |= self.tell_forgotten(&common);
+        }
+        if self.ids.has_news() {
+            told |= self.tell(&Common { conn: 0, ..common });
         }
         let Some(part) = self.part.as_mut() else { return 0 };
         part.account.record(record.kind_raw, record.seq.0, record.ts_recv_ns);
@@ -330,7 +371,8 @@ impl Gatherer {
                         if self.decoder.backfilled {
                             common.flags |= flags::BACKFILLED;
                         }
-                        route::frame(&common, from, &self.decoder.rows, &mut self.ids, &mut self.dedupe, part)
+                        let (rows, again) = (&self.decoder.rows, &mut self.again);
+                        route::frame(&common, from, rows, &mut self.ids, &mut self.dedupe, part, again)
                     }
                     Verdict::Symbols => {
                         part.account.listing();
@@ -346,6 +388,9 @@ impl Gatherer {
             Some(kind) => self.other(kind, record, &common),
             None => 0,
         };
+        if self.ids.has_news() || !self.again.is_empty() {
+            told |= self.tell(&Common { conn: 0, flags: 0, ..common });
+        }
         touched | told
     }
 
@@ -358,6 +403,23 @@ impl Gatherer {
         let common = Common { conn: 0, ..*common };
         let detail = detail.to_string();
         part.event(&common, &Event { symbol: None, ts_event_us: None, kind: "continuation_lost", detail: &detail });
+        1 << Table::Events as u32
+    }
+
+    /// What ids and contents said of the record, besides holes.
+    #[cold]
+    fn tell(&mut self, common: &Common) -> u32 {
+        let Self { ids, decoder, part, again, .. } = self;
+        let news = ids.take_news(&decoder.rows.symbols);
+        let Some(part) = part.as_mut() else { return 0 };
+        let rows = &mut decoder.rows;
+        let drift = &mut rows.drift;
+        route::tell(common, &news, &rows.symbols, part, &mut |channel, sample| {
+            drift.note(&format!("id far from those before: {channel}"), sample.as_bytes());
+        });
+        for (table, symbol) in again.drain(..) {
+            drift.note(&format!("same id, not the same row: {table}"), symbol.as_bytes());
+        }
         1 << Table::Events as u32
     }
 
@@ -376,7 +438,10 @@ impl Gatherer {
                 self.ids.disturbed(record.seq.0);
                 ("disconnect".to_owned(), text())
             }
-            Kind::Subscribe => ("subscribe".to_owned(), text()),
+            Kind::Subscribe => {
+                self.dedupe.subscribed(record.conn);
+                ("subscribe".to_owned(), text())
+            }
             Kind::Gap => {
                 self.ids.disturbed(record.seq.0);
                 ("gap".to_owned(), text())
@@ -393,7 +458,9 @@ impl Gatherer {
                     "repaired" | "unrepaired" => {
                         if let Some(repair) = repair(&detail) {
                             symbol = Some(self.decoder.rows.symbols.intern(&repair.symbol));
-                            part.account.repaired(repair);
+                            if self.dedupe.repaired(&repair) {
+                                part.account.repaired(repair);
+                            }
                         }
                     }
                     _ => {}

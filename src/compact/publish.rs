@@ -186,6 +186,10 @@ fn account(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) -> a
             drift.insert(format!("{what} beyond the first {LISTED_MAX}, not listed"), item);
         }
     }
+    if books.evicted_keys > 0 {
+        let item = DriftItem { count: books.evicted_keys, sample: String::new() };
+        drift.insert("dedupe window too small: keys evicted early".to_owned(), item);
+    }
     for (table, of_table) in Table::ALL.iter().zip(&open.tables) {
         let held = of_table.staged() + of_table.buffered() as u64;
         if held != books.rows_of(*table) {

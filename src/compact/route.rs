@@ -1,12 +1,12 @@
 //! Decoded rows into the buffers of their tables, with what the ids say about each row.
 //!
-//! The only loop that runs once per row: a few stores and two comparisons. Rows that came before are left out here. Everything named (symbols of gaps,
-//! event details) is made only when there is something to tell.
+//! The only loop that runs once per row: a few stores and two comparisons. Rows that came before are left out here.
+//! Everything named (symbols of gaps, event details) is made only when there is something to tell.
 
 use serde_json::json;
 
 use super::dedupe::{Carrier, Dedupe};
-use super::ids::{Hole, IdBook};
+use super::ids::{FORGET_HOURS, Hole, IdBook, News};
 use super::part::OpenPart;
 use crate::lake::manifest::Gap;
 use crate::lake::table::Event;
@@ -23,11 +23,17 @@ pub fn frame(
     ids: &mut IdBook,
     dedupe: &mut Dedupe,
     part: &mut OpenPart,
+    again: &mut Vec<(Table, String)>,
 ) -> u32 {
+    match from {
+        Some(from) => dedupe.arrive(from, rows, &mut ids.marks, &mut part.account.lines),
+        None => dedupe.fetched(rows, &mut ids.marks, again),
+    }
     ids.judge(dedupe.now_ns(), rows);
     if let Some(from) = from {
-        dedupe.frame(from, rows, &mut ids.marks, &mut part.account.lines);
+        dedupe.settle(from, rows, &mut ids.marks, &mut part.account.lines, again);
     }
+    part.account.evicted_keys += dedupe.take_evicted();
     ids.note(common.seq as u64, rows);
     let ts_recv_us = common.ts_recv_ns / 1_000;
     let mut row = 0_i32;
@@ -112,6 +118,31 @@ fn filled(rows: &Rows, marks: &[RowMark], part: &mut OpenPart) {
     rows.agg_trades.iter().for_each(|r| fill(Channel::AggTrades, r.symbol, Some((r.agg_id, r.agg_id))));
     for r in &rows.depth {
         fill(Channel::Depth, r.symbol, r.final_update_id.map(|id| (r.first_update_id.unwrap_or(id), id)));
+    }
+}
+
+/// What ids say besides holes, as rows of `events`; odd ids only as drift: `odd` is called for each.
+#[cold]
+pub fn tell(common: &Common, news: &[News], symbols: &Interner, part: &mut OpenPart, odd: &mut impl FnMut(&str, &str)) {
+    let mut event = |channel: Channel, symbol, kind: &str, detail: serde_json::Value| {
+        let mut detail = detail;
+        detail["channel"] = channel.as_str().into();
+        detail["symbol"] = symbols.name(symbol).into();
+        let detail = detail.to_string();
+        part.event(common, &Event { symbol: Some(symbol), ts_event_us: None, kind, detail: &detail });
+    };
+    for n in news {
+        match *n {
+            News::Restarted { channel, symbol, from, to } => {
+                event(channel, symbol, "ids_restarted", json!({ "from": from, "to": to }));
+            }
+            News::Forgotten { channel, symbol, last } => {
+                event(channel, symbol, "ids_forgotten", json!({ "last": last, "after_hours": FORGET_HOURS }));
+            }
+            News::Odd { channel, symbol, id } => {
+                odd(channel.as_str(), &format!("{} {id}", symbols.name(symbol)));
+            }
+        }
     }
 }
 

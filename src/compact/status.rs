@@ -86,6 +86,9 @@ pub struct VenueStatus {
     pub gaps: u64,
     /// Rows removed because they were there, since the start of the process.
     pub repeated: u64,
+    /// Keys of rows that two lines bring, forgotten before their time: rows may stand twice.
+    #[serde(default)]
+    pub evicted_keys: u64,
     /// Ranges of the log that could not be read, since the start of the process.
     pub lost_ranges: u64,
     /// Bytes between this reader and the collector's committed position.
@@ -298,7 +301,7 @@ impl Snapshot {
         type Value = fn(&VenueStatus) -> u64;
         // Held in ms, shown in s.
         const LAG: &str = "lag_seconds";
-        let metrics: [(&str, &str, &str, Value); 29] = [
+        let metrics: [(&str, &str, &str, Value); 30] = [
             ("records_total", "counter", "Log records handled. Stops when the collector or this venue stops.", |v| {
                 v.records
             }),
@@ -313,6 +316,12 @@ impl Snapshot {
                 |v| v.undecodable,
             ),
             ("gaps_total", "counter", "Holes in the venue's ids. A rise means rows are missing.", |v| v.gaps),
+            (
+                "dedupe_evicted_keys_total",
+                "counter",
+                "Dedupe window too small: keys forgotten early, rows of two lines may stand twice.",
+                |v| v.evicted_keys,
+            ),
             ("repeated_rows_total", "counter", "Rows removed: two connections brought them.", |v| v.repeated),
             ("repairs_waiting", "gauge", "Holes that wait for their repair over REST.", |v| v.repairs_waiting),
             ("repaired_total", "counter", "Holes fetched wholly over REST.", |v| v.repaired),

@@ -242,6 +242,7 @@ impl Feed {
             }
             Some(Kind::Rest) => self.rest(record, recv_us, out),
             Some(Kind::ConnOpen) => self.dedupe.opened(record.conn, record.payload),
+            Some(Kind::Subscribe) => self.dedupe.subscribed(record.conn),
             Some(Kind::ConnClose) => self.dedupe.closed(record.conn),
             Some(Kind::Event) => self.unsubscribed(record.payload, out),
             Some(Kind::EpochStart) => {
@@ -336,14 +337,19 @@ impl Feed {
     fn trades(&mut self, recv_us: i64, carrier: Option<Carrier>, out: &mut Vec<Item>) {
         let mut gaps: Vec<(usize, (i64, i64))> = Vec::new();
         let Self { tracker, dedupe, decoder, marks, counts, .. } = self;
-        tracker.observe_rows(&decoder.rows, marks, &mut |gap| {
+        let mut again = Vec::new();
+        match carrier {
+            Some(carrier) => dedupe.arrive(carrier, &decoder.rows, marks, counts),
+            None => marks.clear(),
+        }
+        tracker.observe_new_rows(&decoder.rows, marks, &mut |gap| {
             // Aggregates that continue over trades they leave out are no loss of ours.
             if !matches!(gap.seen, crate::venue::gap::Seen::TradesSkipped { .. }) {
-                gaps.push((gap.row, gap.hole));
+                gaps.extend(gap.hole.map(|hole| (gap.row, hole)));
             }
         });
         if let Some(carrier) = carrier {
-            dedupe.frame(carrier, &decoder.rows, marks, counts);
+            dedupe.settle(carrier, &decoder.rows, marks, counts, &mut again);
         }
         let rows = self.decoder.rows.trades.len() + self.decoder.rows.agg_trades.len();
         for row in 0..rows {
@@ -353,6 +359,11 @@ impl Feed {
                 continue;
             }
             let Some((symbol, tick)) = self.tick(row, recv_us) else { continue };
+            // Fetched, and delivered as well: unlike a row of a count that begins anew it is not of now.
+            if mark.again && (carrier.is_none() || tick.ts_us <= *self.last_of(symbol)) {
+                self.skipped.repeated += 1;
+                continue;
+            }
             out.extend(self.unannounced.drain(..).map(|symbol_index| Item::Own { symbol_index, feed: self.number }));
             if let Some((_, hole)) = gaps.iter().find(|(at, _)| *at == row) {
                 self.hole(symbol, tick.symbol_index, *hole, tick.ts_us, out);

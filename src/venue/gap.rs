@@ -1,9 +1,10 @@
 //! Holes, repeats and disorder in the ids of a channel. Pure: no clock, no I/O.
 //!
 //! The compactor decodes one frame into [`Rows`], asks [`GapTracker::observe_rows`], and pushes the rows to their
-//! columns with the flags it got back. An id counts as a repeat only when that very id was seen before: ids
-//! inside a known hole or before the first one seen are late, not repeated, because calling them repeated would
-//! lose them. REST snapshots and partial books have no place in the order and are not looked at.
+//! columns with the flags it got back. An id counts as one of before only when that very id was seen: ids
+//! inside a known hole or before the first one seen are late. Whether a row is a duplicate is not decided here: that
+//! takes its content and the connection it came over ([`crate::compact::dedupe`]), because ids begin again. REST
+//! snapshots and partial books have no place in the order and are not looked at.
 
 mod ids;
 
@@ -40,12 +41,18 @@ pub struct GapEvent<'a> {
     pub symbol: &'a str,
     /// The channel.
     pub channel: Channel,
-    /// [`Seen::Gap`] or [`Seen::TradesSkipped`].
+    /// [`Seen::Gap`], [`Seen::TradesSkipped`], [`Seen::Believed`], [`Seen::Restarted`], or any for a late row that shows
+    /// a hole.
     pub seen: Seen,
     /// Index of the row or depth message in its table of the frame.
     pub row: usize,
-    /// First and last missing id (of the trades inside for [`Seen::TradesSkipped`]).
-    pub hole: (i64, i64),
+    /// First and last missing id (of the trades inside for [`Seen::TradesSkipped`]), if any. Whether they are is not
+    /// known yet when `unsure`: [`GapTracker::open`] will tell.
+    pub hole: Option<(i64, i64)>,
+    /// Ids that are known to be missing since.
+    pub missing: u64,
+    /// The row is far from all before, and the ones behind it will show what that means.
+    pub unsure: bool,
 }
 
 /// What the tracker says of one trade, aggregate or depth message.
@@ -53,8 +60,12 @@ pub struct GapEvent<'a> {
 pub struct RowMark {
     /// [`SNAPSHOT`], [`GAP_BEFORE`], [`OUT_OF_ORDER`]: for the column `flags`.
     pub flags: i32,
-    /// Every id in it was delivered before.
+    /// It came before, with this very content, and is left out. The tracker never says so.
     pub duplicate: bool,
+    /// Every id in it was delivered before, which makes it no duplicate by itself.
+    pub again: bool,
+    /// Its id is far from all before and not believed yet.
+    pub unsure: bool,
     /// It fills (a part of) a hole.
     pub late: bool,
     /// How many of its ids were not delivered before; 0 where ids mean nothing.
@@ -66,10 +77,17 @@ impl RowMark {
         let seen = judged.seen;
         let flags = match seen {
             Seen::Gap { .. } | Seen::TradesSkipped { .. } => GAP_BEFORE,
-            Seen::OutOfOrder => OUT_OF_ORDER,
-            Seen::Continuous | Seen::First | Seen::Duplicate => 0,
+            Seen::OutOfOrder | Seen::Duplicate | Seen::Restarted { .. } => OUT_OF_ORDER,
+            Seen::Continuous | Seen::First | Seen::Believed => 0,
         };
-        Self { flags, duplicate: seen == Seen::Duplicate, late: seen == Seen::OutOfOrder, new: judged.new }
+        Self {
+            flags,
+            duplicate: false,
+            again: seen == Seen::Duplicate,
+            unsure: judged.unsure,
+            late: seen == Seen::OutOfOrder && !judged.unsure,
+            new: judged.new,
+        }
     }
 }
 
@@ -155,9 +173,19 @@ impl GapTracker {
         }
     }
 
-    /// The parts of `from..=to` that were never delivered.
-    pub fn open(&self, symbol: &str, channel: Channel, from: i64, to: i64) -> Vec<(i64, i64)> {
-        self.ids(symbol, channel).map_or_else(|| vec![(from, to)], |ids| ids.open(from, to))
+    /// Drops symbols of which nothing is known any more.
+    pub fn prune(&mut self) {
+        if self.entries.iter().all(|e| e.states.iter().any(Option::is_some)) {
+            return;
+        }
+        self.entries.retain(|e| e.states.iter().any(Option::is_some));
+        self.index = self.entries.iter().enumerate().map(|(i, e)| (e.symbol.clone(), i)).collect();
+        self.by_id.clear();
+    }
+
+    /// The parts of `from..=to` that were never delivered; `None` while nobody knows whether they are missing at all.
+    pub fn open(&self, symbol: &str, channel: Channel, from: i64, to: i64) -> Option<Vec<(i64, i64)>> {
+        self.ids(symbol, channel).map_or_else(|| Some(vec![(from, to)]), |ids| ids.open(from, to))
     }
 
     /// Judges all trades, aggregates and depth messages of `rows` (one frame: one channel). `marks` is cleared
@@ -165,19 +193,25 @@ impl GapTracker {
     /// `on_gap` hears of every hole.
     pub fn observe_rows(&mut self, rows: &Rows, marks: &mut Vec<RowMark>, on_gap: &mut impl FnMut(GapEvent<'_>)) {
         marks.clear();
+        self.observe_new_rows(rows, marks, on_gap);
+    }
+
+    /// As [`GapTracker::observe_rows`]; rows that `marks` calls duplicates are not looked at, and `again` stays said.
+    #[inline]
+    pub fn observe_new_rows(&mut self, rows: &Rows, marks: &mut Vec<RowMark>, on_gap: &mut impl FnMut(GapEvent<'_>)) {
+        let mut at = 0..usize::MAX;
+        let mut next = || at.next().unwrap_or(usize::MAX);
         for (row, trade) in rows.trades.iter().enumerate() {
             let ids = trade.id.map(Ids::one);
-            let mark = self.mark(rows, trade.symbol, Channel::Trades, ids, row, on_gap);
-            marks.push(mark);
+            put(marks, next(), || self.mark(rows, trade.symbol, Channel::Trades, ids, row, on_gap));
         }
         for (row, agg) in rows.agg_trades.iter().enumerate() {
             let ids = Some(Ids { trades: Some((agg.first_id, agg.last_id)), ..Ids::one(agg.agg_id) });
-            let mark = self.mark(rows, agg.symbol, Channel::AggTrades, ids, row, on_gap);
-            marks.push(mark);
+            put(marks, next(), || self.mark(rows, agg.symbol, Channel::AggTrades, ids, row, on_gap));
         }
         for (row, depth) in rows.depth.iter().enumerate() {
             if depth.is_snapshot {
-                marks.push(RowMark { flags: SNAPSHOT, ..RowMark::default() });
+                put(marks, next(), || RowMark { flags: SNAPSHOT, ..RowMark::default() });
                 continue;
             }
             let ids = depth.final_update_id.map(|last| Ids {
@@ -186,8 +220,7 @@ impl GapTracker {
                 prev: depth.prev_update_id,
                 trades: None,
             });
-            let mark = self.mark(rows, depth.symbol, Channel::Depth, ids, row, on_gap);
-            marks.push(mark);
+            put(marks, next(), || self.mark(rows, depth.symbol, Channel::Depth, ids, row, on_gap));
         }
     }
 
@@ -207,11 +240,19 @@ impl GapTracker {
         let name = rows.symbols.name(symbol);
         let entry = self.entry_of(symbol, name);
         let judged = self.judge(entry, channel, ids);
-        if let Some(hole) = judged.opened {
-            on_gap(GapEvent { symbol: name, channel, seen: judged.seen, row, hole });
-        }
-        if let Seen::TradesSkipped { expected, got } = judged.seen {
-            on_gap(GapEvent { symbol: name, channel, seen: judged.seen, row, hole: (expected, got.saturating_sub(1)) });
+        let Judged { seen, opened, missing, unsure, .. } = judged;
+        let event = GapEvent { symbol: name, channel, seen, row, hole: opened, missing, unsure };
+        match seen {
+            Seen::TradesSkipped { expected, got } => {
+                // What else the row shows is a hole in the aggregates.
+                if opened.is_some() {
+                    on_gap(GapEvent { seen: Seen::OutOfOrder, ..event });
+                }
+                on_gap(GapEvent { hole: Some((expected, got.saturating_sub(1))), missing: 0, ..event });
+            }
+            Seen::Believed | Seen::Restarted { .. } => on_gap(event),
+            _ if opened.is_some() || unsure => on_gap(event),
+            _ => {}
         }
         RowMark::of(judged)
     }
@@ -244,20 +285,33 @@ impl GapTracker {
 
     #[inline]
     fn judge(&mut self, entry: usize, channel: Channel, ids: Ids) -> Judged {
-        const NOTHING: Judged = Judged { seen: Seen::Continuous, new: 0, opened: None };
+        let nothing = Judged::of(Seen::Continuous, 0);
         let Some(slot) = slot(channel) else {
-            return NOTHING;
+            return nothing;
         };
         let rule = self.rules[slot];
         let state = self.entries.get_mut(entry).map(|e| &mut e.states[slot]);
         match (rule, state) {
-            (Continuity::None, _) | (_, None) => NOTHING,
+            (Continuity::None, _) | (_, None) => nothing,
             (_, Some(Some(state))) => state.judge(rule, ids),
             (_, Some(none)) => {
                 *none = Some(IdState::starting_with(ids));
-                Judged { seen: Seen::First, new: count(ids.first, ids.last), opened: None }
+                Judged::of(Seen::First, count(ids.first, ids.last))
             }
         }
+    }
+}
+
+/// The mark of the row at `at`, unless it is called a duplicate already.
+#[inline]
+fn put(marks: &mut Vec<RowMark>, at: usize, judge: impl FnOnce() -> RowMark) {
+    match marks.get_mut(at) {
+        Some(mark) if mark.duplicate => {}
+        Some(mark) => {
+            let judged = judge();
+            *mark = RowMark { again: mark.again || judged.again, ..judged };
+        }
+        None => marks.push(judge()),
     }
 }
 

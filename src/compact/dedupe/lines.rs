@@ -15,6 +15,8 @@ pub struct Lines {
     /// Latest receive time so far: never goes back.
     now_ns: u64,
     opening_until_ns: u64,
+    /// Connections that asked for streams a while ago, and when last; ns.
+    subscribed: BTreeMap<u32, u64>,
     both: bool,
     /// The connection of the record before: it is known to be in `open`.
     last: Option<u32>,
@@ -29,6 +31,8 @@ pub struct SavedLines {
     now_ns: u64,
     #[serde(default)]
     opening_until_ns: u64,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    subscribed: BTreeMap<u32, u64>,
 }
 
 impl Lines {
@@ -37,6 +41,7 @@ impl Lines {
             open: saved.open.clone(),
             now_ns: saved.now_ns,
             opening_until_ns: saved.opening_until_ns,
+            subscribed: saved.subscribed.clone(),
             ..Self::default()
         };
         lines.changed();
@@ -44,7 +49,13 @@ impl Lines {
     }
 
     pub(super) fn save(&self) -> SavedLines {
-        SavedLines { open: self.open.clone(), now_ns: self.now_ns, opening_until_ns: self.opening_until_ns }
+        let lasting = self.subscribed.keys().filter_map(|conn| Some((*conn, self.subscribed_ns(*conn)?)));
+        SavedLines {
+            open: self.open.clone(),
+            now_ns: self.now_ns,
+            opening_until_ns: self.opening_until_ns,
+            subscribed: lasting.collect(),
+        }
     }
 
     /// A record received at `ts_recv_ns`.
@@ -91,14 +102,27 @@ impl Lines {
         self.changed();
     }
 
+    /// `conn` asked for streams: what it brought before may come again.
+    pub(super) fn subscribed(&mut self, conn: u32) {
+        self.subscribed.insert(conn, self.now_ns);
+    }
+
+    /// When `conn` asked for streams last, if that was at most [`OPENING_NS`] ago; ns.
+    pub(super) fn subscribed_ns(&self, conn: u32) -> Option<u64> {
+        let at_ns = *self.subscribed.get(&conn)?;
+        (self.now_ns < at_ns.saturating_add(OPENING_NS)).then_some(at_ns)
+    }
+
     /// `conn` closed.
     pub(super) fn closed(&mut self, conn: u32) {
         self.open.remove(&conn);
+        self.subscribed.remove(&conn);
         self.changed();
     }
 
     pub(super) fn restart(&mut self) {
         self.open.clear();
+        self.subscribed.clear();
         self.opening_until_ns = 0;
         self.changed();
     }

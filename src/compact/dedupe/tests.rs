@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use wal_format::{Kind, Position, RecordRef, Seq, record::flags as log_flags};
 
 use super::lines::OPENING_NS;
-use super::window::{KEEP_NS, KEYS_MAX};
+use super::window::KEEP_NS;
 use super::*;
 use crate::compact::gather::{Continuation, Gatherer, LogKind};
 use crate::lake::{Manifest, WriteSettings, flags};
@@ -268,46 +268,81 @@ fn a_rotation_shows_each_event_once_and_leaves_no_memory_behind() {
     assert_eq!(out.duplicates, 8);
 
     let mut d = Dedupe::default();
-    let mut symbols = Interner::new();
-    symbols.intern("BTCUSDT");
     d.record(T0);
     d.opened(1, b"{}");
     d.record(start);
     d.opened(2, b"{}");
     for i in 0..10_u64 {
         for conn in [1, 2] {
-            d.arrive(3, SymbolId(0), i, Carrier { conn, line: 0 });
+            bring(&mut d, i, Carrier { conn, line: 0 });
         }
     }
-    assert!(!d.save(&symbols).windows.is_empty());
+    assert!(d.is_overlapping() && d.window.len() == 10);
     d.closed(1);
-    assert!(d.save(&symbols).windows.is_empty(), "one connection is left");
-    d.arrive(3, SymbolId(0), 11, Carrier { conn: 2, line: 0 });
-    assert_eq!(d.alive, 0);
+    assert!(!d.is_overlapping(), "one connection is left");
+    d.record(start + KEEP_NS);
+    d.arrive(Carrier { conn: 2, line: 0 }, &Rows::new(), &mut Vec::new(), &mut LineCounts::default());
+    assert_eq!((d.window.len(), d.bytes()), (0, 0));
+}
+
+/// A row of one stream that is known by `key`.
+fn bring(d: &mut Dedupe, key: u64, from: Carrier) -> Option<Again> {
+    match d.stream_arrives(3, SymbolId(0), key::older(key).of_stream(7), from) {
+        Arrival::Again(again) => Some(again),
+        Arrival::New | Arrival::Conflict => None,
+    }
+}
+
+fn two_open_lines(at: u64) -> Dedupe {
+    let mut d = Dedupe::default();
+    d.record(at);
+    d.opened(1, br#"{"line":0}"#);
+    d.opened(2, br#"{"line":1}"#);
+    d
 }
 
 #[test]
 fn what_both_lines_brought_is_forgotten_at_once_and_what_one_lost_after_a_while() {
-    let mut d = Dedupe::default();
-    d.record(T0);
-    d.opened(1, br#"{"line":0}"#);
-    d.opened(2, br#"{"line":1}"#);
+    let mut d = two_open_lines(T0);
     let mut at = T0 + OPENING_NS;
-    let len = |d: &Dedupe| d.windows[3][0].as_ref().map_or(0, |w| w.len());
-    for key in 0..5_000 {
+    for key in 0..50_000 {
         at += MS;
         d.record(at);
-        assert_eq!(d.arrive(3, SymbolId(0), key, Carrier { conn: 1, line: 0 }), None);
+        d.window.expire(at);
+        assert_eq!(bring(&mut d, key, Carrier { conn: 1, line: 0 }), None);
         // The second line loses every fifth.
         if key % 5 != 0 {
-            assert!(d.arrive(3, SymbolId(0), key, Carrier { conn: 2, line: 1 }).is_some());
+            assert!(bring(&mut d, key, Carrier { conn: 2, line: 1 }).is_some());
         }
-        assert!(len(&d) <= KEYS_MAX, "{} keys", len(&d));
     }
-    assert!(len(&d) > 200);
+    assert_eq!(d.window.len() as u64, KEEP_NS / MS / 5);
+    assert_eq!(d.take_evicted(), 0);
     d.record(at + KEEP_NS);
-    d.arrive(3, SymbolId(0), 1_000_000, Carrier { conn: 1, line: 0 });
-    assert_eq!(len(&d), 1);
+    d.window.expire(at + KEEP_NS);
+    assert!(d.window.is_empty());
+}
+
+#[test]
+fn a_window_that_is_too_small_drops_the_oldest_keys_and_counts_them() {
+    let mut d = two_open_lines(T0);
+    d.window.hold_at_most(100);
+    for key in 0..150 {
+        d.record(T0 + key * MS);
+        bring(&mut d, key, Carrier { conn: 1, line: 0 });
+    }
+    assert_eq!((d.window.len(), d.take_evicted(), d.take_evicted()), (100, 50, 0));
+    let again = |d: &mut Dedupe, key| bring(d, key, Carrier { conn: 2, line: 1 }).is_some();
+    assert!(again(&mut d, 50) && again(&mut d, 149));
+    assert!(!again(&mut d, 3), "it was forgotten");
+    // What went in its time is not counted.
+    d.record(T0 + 149 * MS + KEEP_NS);
+    d.window.expire(T0 + 149 * MS + KEEP_NS);
+    assert_eq!((d.window.len(), d.take_evicted()), (0, 1), "the one that came in for it");
+}
+
+#[test]
+fn the_keys_of_twenty_seconds_of_seventeen_thousand_rows_a_second_fit() {
+    assert!(window::BYTES_MAX / window::KEY_BYTES > 20 * 17_000);
 }
 
 #[test]
@@ -332,4 +367,200 @@ fn rows_of_the_second_line_are_flagged_and_counted_in_the_manifest() {
     m.lines = lines;
     assert_eq!(Manifest::parse(&m.to_json().unwrap()).unwrap(), m);
     assert_eq!(flags::SECOND_LINE, 64);
+}
+
+/// Keys of the rows of `table` that stayed.
+fn kept_of(log: &[Rec], table: Table) -> Vec<i64> {
+    kept(&fold(log, &HashSet::new()).0, table).to_vec()
+}
+
+#[test]
+fn two_lines_hundreds_of_messages_or_seconds_apart_show_each_row_once() {
+    for late_ms in [350, 1_500, 10_000, 19_000] {
+        let n = 3_000;
+        let mut log = vec![open(T0 - 2, 1, 0), open(T0 - 1, 2, 1)];
+        for i in 0..n {
+            log.push(data(T0 + i * MS, 1, false, event(4 * i + 1)));
+            log.push(data(T0 + (i + late_ms) * MS, 2, true, event(4 * i + 1)));
+        }
+        log.sort_by_key(|r| r.ts);
+        let (out, lines) = fold(&log, &HashSet::new());
+        assert_eq!(fold(&log, &HashSet::from([400, 3_100, 5_000])).0, out);
+        let first: Vec<i64> =
+            (1..).zip(&log).filter(|(_, r)| r.kind == Kind::Data && r.conn == 1).map(|(i, _)| i).collect();
+        assert_eq!(kept(&out, Table::BookTicker), first, "{late_ms} ms");
+        assert_eq!((out.duplicates, lines[0].ahead, lines[0].advantage_us), (n, n, late_ms * 1_000));
+    }
+}
+
+fn trade(id: i64, price: u64, ts: u64) -> String {
+    format!(
+        r#"{{"stream":"btcusdt@aggTrade","data":{{"e":"aggTrade","E":{ts},"s":"BTCUSDT","a":{id},"p":"{price}","q":"2","f":{id},"l":{id},"T":{price},"m":true}}}}"#
+    )
+}
+
+#[test]
+fn the_same_id_with_other_content_is_another_row_on_whichever_line_it_comes() {
+    let log = [
+        open(T0, 1, 0),
+        open(T0, 2, 1),
+        data(T0 + MS, 1, false, trade(5, 100, 1)),
+        data(T0 + 2 * MS, 2, true, trade(5, 101, 1)),
+        // What the venue calls the time of the event is no content.
+        data(T0 + 3 * MS, 2, true, trade(5, 100, 2)),
+        data(T0 + 4 * MS, 1, false, trade(5, 101, 2)),
+        data(T0 + 5 * MS, 1, false, trade(6, 102, 1)),
+        data(T0 + 6 * MS, 2, true, trade(6, 102, 1)),
+    ];
+    assert_eq!(kept_of(&log, Table::AggTrades), [3, 4, 7]);
+    let usdm = venue(VenueId::BinanceUsdm);
+    let mut g = Gatherer::new(usdm, LogKind::Collected, WriteSettings::default(), &Continuation::default()).unwrap();
+    record_all(&mut g, &log);
+    let item = &g.decoder().rows.drift.items["same id, not the same row: agg_trades"];
+    assert_eq!((item.count, item.sample.as_str()), (1, "BTCUSDT"));
+    let ranges = g.id_ranges();
+    let r = ranges.iter().find(|r| r.channel == "agg_trades").unwrap();
+    assert_eq!((r.present, r.missing, r.duplicates), (2, 0, 3), "{r:?}");
+}
+
+fn record_all(g: &mut Gatherer, log: &[Rec]) {
+    for (seq, r) in (1..).zip(log) {
+        g.record(&RecordRef {
+            position: Position::START,
+            next: Position::START,
+            seq: Seq(seq),
+            ts_recv_ns: r.ts,
+            conn: r.conn,
+            kind_raw: r.kind as u8,
+            flags: if r.second { log_flags::SECOND_LINE } else { 0 },
+            payload: r.payload.as_bytes(),
+        });
+    }
+}
+
+#[test]
+fn a_row_again_on_its_own_connection_stays_unless_it_asked_for_its_streams_once_more() {
+    let subscribe = Rec { kind: Kind::Subscribe, ..data(T0 + 3 * MS, 1, false, "{}".into()) };
+    let log = [
+        open(T0, 1, 0),
+        data(T0 + MS, 1, false, trade(5, 100, 1)),
+        data(T0 + 2 * MS, 1, false, trade(5, 100, 1)),
+        subscribe,
+        data(T0 + 4 * MS, 1, false, trade(5, 100, 1)),
+        data(T0 + 5 * MS, 1, false, trade(6, 101, 1)),
+        data(T0 + 6 * MS, 1, false, trade(6, 101, 1)),
+    ];
+    assert_eq!(kept_of(&log, Table::AggTrades), [2, 3, 6, 7]);
+    // The same beside a second line.
+    let mut beside = log.to_vec();
+    beside.insert(1, open(T0, 2, 1));
+    assert_eq!(kept_of(&beside, Table::AggTrades), [3, 4, 7, 8]);
+}
+
+#[test]
+fn a_connection_in_the_place_of_another_one_may_begin_with_its_last_rows() {
+    let mut log = vec![open(T0, 1, 0)];
+    for i in 0..20 {
+        log.push(data(T0 + (i + 1) * MS, 1, false, trade(i as i64, 100 + i, 1)));
+    }
+    log.push(close(T0 + 30 * MS, 1));
+    log.push(open(T0 + 900 * MS, 2, 0));
+    for i in 15..25 {
+        log.push(data(T0 + (1_000 + i) * MS, 2, false, trade(i as i64, 100 + i, 2)));
+    }
+    assert_eq!(kept_of(&log, Table::AggTrades), (2..22).chain(29..34).collect::<Vec<i64>>());
+    // And when the collector was started anew in between: its connections are counted anew.
+    let epoch = Rec { kind: Kind::EpochStart, ..data(T0 + 40 * MS, 0, false, "{}".into()) };
+    log[21] = epoch;
+    log.iter_mut().skip(22).for_each(|r| r.conn = 1);
+    assert_eq!(kept_of(&log, Table::AggTrades), (2..22).chain(29..34).collect::<Vec<i64>>());
+}
+
+/// As 697b6d1 saved it: two lines, two rows of `book_ticker` that the second one has not brought yet.
+const OLDER: &str = r#"{"hour":478656,"clock_offset_ns":null,"ids":{"gaps":{},"disturbed":0,"last_seq":{"book_ticker":{"BTCUSDT":[5,null]}}},
+  "dedupe":{"lines":{"open":{"1":0,"2":1},"now_ns":1723161600000000000,"opening_until_ns":1723161720000000000},
+  "windows":{"book_ticker":{"BTCUSDT":{"carriers":[1],"entries":[
+    {"k":KEY1,"t":1723161599000000000,"n":1,"c":[[1,1]]},{"k":KEY2,"t":1723161599500000000,"n":1,"c":[[1,1]]}]}}}}}"#;
+
+#[test]
+fn the_windows_of_version_1_go_on_where_they_were() {
+    let id = |n: u64| {
+        let row = crate::venue::row::BookTicker {
+            symbol: SymbolId(0),
+            ts_event_us: None,
+            update_id: Some(1_000 + n as i64 * 7),
+            bid_price: None,
+            bid_amount: None,
+            ask_price: None,
+            ask_amount: None,
+        };
+        key::book_ticker(&row).id.to_string()
+    };
+    let text = OLDER.replace("KEY1", &id(1)).replace("KEY2", &id(9));
+    let older: Continuation = serde_json::from_str(&text).unwrap();
+    let usdm = venue(VenueId::BinanceUsdm);
+    let mut g = Gatherer::new(usdm, LogKind::Collected, WriteSettings::default(), &older).unwrap();
+    // Saved by this version it is the same.
+    let again: Continuation = serde_json::from_str(&serde_json::to_string(&g.continuation()).unwrap()).unwrap();
+    assert_eq!(
+        Gatherer::new(usdm, LogKind::Collected, WriteSettings::default(), &again).unwrap().continuation(),
+        again
+    );
+    let log = [1, 9, 17].map(|n| data(T0 + n * MS, 2, true, event(n)));
+    record_all(&mut g, &log);
+    let (part, symbols) = g.part_and_symbols().unwrap();
+    assert_eq!(part.account.repeated, 2);
+    let chunk = part.buffer(Table::BookTicker).take_first(usize::MAX, symbols);
+    assert_eq!((chunk.rows(), chunk.key(0)), (1, Some((3, 0))));
+}
+
+/// Trades of a venue that begins to count anew now and then: (new first id, rows of it).
+fn counts() -> impl Strategy<Value = Vec<(i64, u8)>> {
+    let first = prop_oneof![1..20_i64, 1_000..1_200_i64, 5_000_000..5_000_100_i64, Just(7_000_000_000)];
+    prop::collection::vec((first, 1..40_u8), 1..8)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn ids_that_begin_again_anywhere_lose_no_row_and_double_none(
+        counts in counts(),
+        late in 0..3_000_u64,
+        lossy in prop::collection::hash_set(0..300_usize, 0..20),
+        restarts in prop::collection::hash_set(0..600_usize, 0..10),
+        two in prop::bool::ANY,
+    ) {
+        let rows: Vec<String> = counts
+            .iter()
+            .flat_map(|(first, n)| (0..i64::from(*n)).map(move |i| first + i))
+            .zip(1..)
+            .map(|(id, price)| trade(id, price, 1))
+            .collect();
+        let mut log = vec![open(T0 - 2, 1, 0)];
+        if two {
+            log.push(open(T0 - 1, 2, 1));
+        }
+        let mut brought = Vec::new();
+        for (i, row) in rows.iter().enumerate() {
+            let at = T0 + i as u64 * 10 * MS;
+            if !lossy.contains(&i) || !two {
+                brought.push(data(at, 1, false, row.clone()));
+            }
+            if two {
+                brought.push(data(at + late * MS, 2, true, row.clone()));
+            }
+        }
+        brought.sort_by_key(|r| r.ts);
+        log.extend(brought);
+        let (whole, _) = fold(&log, &HashSet::new());
+        let mut seen = HashSet::new();
+        let first: Vec<i64> = (1..)
+            .zip(&log)
+            .filter(|(_, r)| r.kind == Kind::Data && seen.insert(r.payload.clone()))
+            .map(|(i, _)| i)
+            .collect();
+        prop_assert_eq!(kept(&whole, Table::AggTrades), first);
+        prop_assert_eq!(fold(&log, &restarts).0, whole, "whenever it is saved and loaded");
+    }
 }

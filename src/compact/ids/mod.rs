@@ -1,9 +1,13 @@
-//! The id book of a part: what the venue's ids say about missing, repeated and late rows, and which ids a part holds.
+//! The id book of a part: what the venue's ids say about missing and late rows, and which ids a part holds.
 //!
 //! The rules are [`crate::venue::gap`]'s. Here they meet the log: a hole has a cause (did a connection end between
 //! the two ids?), is told only when it stays open ([`pending`]), and a part states how many ids it has and lacks.
 //! Asked once per frame and row, so a symbol is a vector index; names appear only when the book is saved and
 //! loaded again by another run, for which interned numbers mean nothing.
+//!
+//! A symbol that had no row for [`FORGET_HOURS`] of the log leaves the book, so that listings that come and go do not
+//! grow it. What that costs is told as it happens (`ids_forgotten`): should the symbol come back, ids that are missing
+//! before its first row are not known to be. A log of repairs has ids here and there and no rule: its book only counts.
 
 mod pending;
 #[cfg(test)]
@@ -24,6 +28,10 @@ use pending::{Pending, SavedPending};
 const CHANNELS: [Channel; 4] = [Channel::Trades, Channel::AggTrades, Channel::BookTicker, Channel::Depth];
 /// No id yet. No venue counts from there.
 const NONE: i64 = i64::MIN;
+/// A symbol without a row for this long is forgotten: 30 days.
+pub const FORGET_HOURS: i64 = 30 * 24;
+/// News kept for one record; there is never more than one of a row.
+const NEWS_MAX: usize = 4_096;
 
 #[derive(Clone, Copy, Debug)]
 struct Span {
@@ -31,6 +39,8 @@ struct Span {
     seq: u64,
     /// Trade time of the last row, us; `NONE` = unknown.
     time_us: i64,
+    /// Hour of the log in which the last row came.
+    hour: i64,
     /// Lowest id in the open part.
     first: i64,
     /// Highest id in the open part.
@@ -46,11 +56,11 @@ struct Span {
 }
 
 const EMPTY: Span =
-    Span { seq: 0, time_us: NONE, first: NONE, last: NONE, present: 0, filled: 0, missing: 0, duplicates: 0 };
+    Span { seq: 0, time_us: NONE, hour: 0, first: NONE, last: NONE, present: 0, filled: 0, missing: 0, duplicates: 0 };
 
 impl Span {
     fn new_part(&mut self) {
-        *self = Self { seq: self.seq, time_us: self.time_us, ..EMPTY };
+        *self = Self { seq: self.seq, time_us: self.time_us, hour: self.hour, ..EMPTY };
     }
 }
 
@@ -66,6 +76,53 @@ pub struct IdBook {
     pending: Pending,
     /// Bodies that were fetched for holes: ids are known to be missing between them.
     repairs: bool,
+    /// Hour of the log.
+    hour: i64,
+    /// What is to be told besides holes; see [`IdBook::take_news`].
+    news: Vec<News>,
+}
+
+/// What ids say besides holes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The venue counts anew.
+    Restarted {
+        /// Channel.
+        channel: Channel,
+        /// Symbol.
+        symbol: SymbolId,
+        /// Highest id of the count before.
+        from: i64,
+        /// First id of the new one.
+        to: i64,
+    },
+    /// A row is far from all before: what it means shows later.
+    Odd {
+        /// Channel.
+        channel: Channel,
+        /// Symbol.
+        symbol: SymbolId,
+        /// Its last id.
+        id: i64,
+    },
+    /// A symbol had no row for so long that its ids are forgotten.
+    Forgotten {
+        /// Channel.
+        channel: Channel,
+        /// Symbol.
+        symbol: SymbolId,
+        /// Highest id.
+        last: i64,
+    },
+}
+
+/// What outlives a part of a [`Span`]: seq of the record that carried the last id, its trade time, us, and its hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum SavedSpan {
+    Now(u64, Option<i64>, i64),
+    /// As version 1 saved it: it is as if the row had come now.
+    Older(u64, Option<i64>),
 }
 
 /// A saved [`IdBook`], without the ids of the open part.
@@ -73,14 +130,14 @@ pub struct IdBook {
 pub struct SavedIds {
     gaps: GapState,
     disturbed: u64,
-    /// Channel word -> symbol -> seq of the record that carried the last id, and its trade time, us.
-    last_seq: BTreeMap<String, BTreeMap<String, (u64, Option<i64>)>>,
+    /// Channel word -> symbol -> the record that carried the last id.
+    last_seq: BTreeMap<String, BTreeMap<String, SavedSpan>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pending: Vec<SavedPending>,
 }
 
 impl IdBook {
-    /// The book as saved; its symbols are interned in `symbols`. With `repairs` it is the book of a log of
+    /// The book as saved in `hour`; its symbols are interned in `symbols`. With `repairs` it is the book of a log of
     /// repairs, which has ids here and there: no hole is told.
     ///
     /// # Errors
@@ -90,6 +147,7 @@ impl IdBook {
         saved: &SavedIds,
         symbols: &mut Interner,
         repairs: bool,
+        hour: i64,
     ) -> Result<Self, UnknownWord> {
         let mut book = Self {
             tracker: GapTracker::restore(venue, &saved.gaps)?,
@@ -98,13 +156,19 @@ impl IdBook {
             marks: Vec::new(),
             pending: Pending::load(&saved.pending, symbols)?,
             repairs,
+            hour,
+            news: Vec::new(),
         };
         for (word, seqs) in &saved.last_seq {
             let channel = word.parse::<Channel>()?;
-            for (name, (seq, time_us)) in seqs {
+            for (name, saved) in seqs {
                 let symbol = symbols.intern(name);
+                let (seq, time_us, hour) = match *saved {
+                    SavedSpan::Now(seq, time_us, hour) => (seq, time_us, hour),
+                    SavedSpan::Older(seq, time_us) => (seq, time_us, hour),
+                };
                 if let Some(span) = book.span(channel, symbol) {
-                    (span.seq, span.time_us) = (*seq, time_us.unwrap_or(NONE));
+                    (span.seq, span.time_us, span.hour) = (seq, time_us.unwrap_or(NONE), hour);
                 }
             }
         }
@@ -113,10 +177,10 @@ impl IdBook {
 
     /// Saves what outlives a part.
     pub fn save(&self, symbols: &Interner) -> SavedIds {
-        let mut last_seq: BTreeMap<String, BTreeMap<String, (u64, Option<i64>)>> = BTreeMap::new();
+        let mut last_seq: BTreeMap<String, BTreeMap<String, SavedSpan>> = BTreeMap::new();
         for (channel, symbol, span) in self.all(symbols).filter(|(_, _, s)| s.seq != 0) {
-            let time_us = (span.time_us != NONE).then_some(span.time_us);
-            last_seq.entry(channel.as_str().to_owned()).or_default().insert(symbol.to_owned(), (span.seq, time_us));
+            let saved = SavedSpan::Now(span.seq, (span.time_us != NONE).then_some(span.time_us), span.hour);
+            last_seq.entry(channel.as_str().to_owned()).or_default().insert(symbol.to_owned(), saved);
         }
         SavedIds {
             gaps: self.tracker.state(),
@@ -155,6 +219,7 @@ impl IdBook {
                 *span = Span {
                     seq: span.seq,
                     time_us: span.time_us,
+                    hour: span.hour,
                     first: r.first,
                     last: r.last,
                     present: r.present,
@@ -182,45 +247,89 @@ impl IdBook {
         self.tracker.forget(symbol, channel);
     }
 
-    /// Judges the rows of one frame: fills `marks`. `now_ns`: time of the log.
+    /// The hour of the next record. Symbols that had no row for [`FORGET_HOURS`] are forgotten when it is another one.
+    #[inline]
+    pub fn enter(&mut self, hour: i64) {
+        if hour != self.hour {
+            self.hour = hour;
+            self.forget_idle();
+        }
+    }
+
+    #[cold]
+    fn forget_idle(&mut self) {
+        let Self { tracker, spans, news, hour, .. } = self;
+        tracker.prune();
+        for (channel, spans) in CHANNELS.iter().zip(spans) {
+            let idle = |s: &&mut Span| s.seq != 0 && s.hour.saturating_add(FORGET_HOURS) < *hour;
+            for (i, span) in (0_u32..).zip(spans.iter_mut()).filter(|(_, s)| idle(s)) {
+                *span = EMPTY;
+                news.push(News::Forgotten { channel: *channel, symbol: SymbolId(i), last: NONE });
+            }
+        }
+    }
+
+    /// True when [`IdBook::take_news`] has something.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+
+    /// What is to be told besides holes since the last call.
+    #[cold]
+    pub fn take_news(&mut self, symbols: &Interner) -> Vec<News> {
+        let mut news = std::mem::take(&mut self.news);
+        news.retain_mut(|n| {
+            let News::Forgotten { channel, symbol, last } = n else { return true };
+            let name = symbols.name(*symbol);
+            let known = self.tracker.ids(name, *channel).map(|ids| ids.run.last);
+            self.tracker.forget(name, *channel);
+            *last = known.unwrap_or(NONE);
+            // Without ids that continue nothing is lost.
+            known.is_some()
+        });
+        news
+    }
+
+    /// Judges the rows of one frame: completes `marks`, which may say already which rows are duplicates. `now_ns`: time
+    /// of the log.
     #[inline]
     pub fn judge(&mut self, now_ns: u64, rows: &Rows) {
-        let Self { tracker, spans, disturbed, marks, pending, repairs } = self;
-        tracker.observe_rows(rows, marks, &mut |event| {
-            if !*repairs {
-                open(&event, rows, spans, *disturbed, now_ns, pending);
-            }
-        });
+        let Self { tracker, spans, disturbed, marks, pending, repairs, news, .. } = self;
         if *repairs {
-            marks.iter_mut().for_each(|m| m.flags = 0);
+            return;
         }
+        tracker.observe_new_rows(rows, marks, &mut |event| {
+            open(&event, rows, spans, *disturbed, now_ns, pending, news);
+        });
     }
 
     /// Notes the rows of one frame as `marks` now says.
     #[inline]
     pub fn note(&mut self, seq: u64, rows: &Rows) {
         let [trades, agg_trades, book_tickers, depth] = &mut self.spans;
+        let at = (seq, self.hour);
         let mut marks = self.marks.iter().copied();
         let mut mark = || marks.next().unwrap_or_default();
         for r in &rows.trades {
             let mark = mark();
             if let Some(id) = r.id {
-                note(trades, r.symbol, seq, (id, id), r.ts_trade_us.or(r.ts_event_us), mark, 1);
+                note(trades, r.symbol, at, (id, id), r.ts_trade_us.or(r.ts_event_us), mark, 1);
             }
         }
         for r in &rows.agg_trades {
-            note(agg_trades, r.symbol, seq, (r.agg_id, r.agg_id), Some(r.ts_trade_us), mark(), 1);
+            note(agg_trades, r.symbol, at, (r.agg_id, r.agg_id), Some(r.ts_trade_us), mark(), 1);
         }
         for r in &rows.depth {
             let mark = mark();
             if let Some(id) = r.final_update_id.filter(|_| !r.is_snapshot) {
-                note(depth, r.symbol, seq, (r.first_update_id.unwrap_or(id), id), r.ts_event_us, mark, 1);
+                note(depth, r.symbol, at, (r.first_update_id.unwrap_or(id), id), r.ts_event_us, mark, 1);
             }
         }
         for r in &rows.book_tickers {
             let mark = mark();
             if let Some(id) = r.update_id {
-                note(book_tickers, r.symbol, seq, (id, id), r.ts_event_us, mark, 1);
+                note(book_tickers, r.symbol, at, (id, id), r.ts_event_us, mark, 1);
             }
         }
     }
@@ -264,7 +373,7 @@ fn span_of(spans: &mut Vec<Span>, symbol: SymbolId) -> &mut Span {
 fn note(
     spans: &mut Vec<Span>,
     symbol: SymbolId,
-    seq: u64,
+    (seq, hour): (u64, i64),
     (first, last): (i64, i64),
     time_us: Option<i64>,
     mark: RowMark,
@@ -275,13 +384,17 @@ fn note(
         span.duplicates += 1;
         return;
     }
-    let new = if mark.new == 0 { otherwise } else { mark.new };
+    let new = if mark.new == 0 && !mark.again { otherwise } else { mark.new };
+    span.hour = hour;
     span.present = span.present.saturating_add(new);
     if mark.late {
         span.filled = span.filled.saturating_add(new);
-    } else {
+    } else if !mark.unsure {
         span.seq = seq;
         span.time_us = time_us.unwrap_or(span.time_us);
+    }
+    if mark.unsure {
+        return;
     }
     if span.first == NONE {
         (span.first, span.last) = (first, last);
@@ -298,35 +411,37 @@ fn open(
     disturbed: u64,
     now_ns: u64,
     pending: &mut Pending,
+    news: &mut Vec<News>,
 ) {
-    let (symbol, time_us) = match event.channel {
-        Channel::Trades => match rows.trades.get(event.row) {
-            Some(r) => (r.symbol, r.ts_trade_us.or(r.ts_event_us)),
-            None => return,
-        },
-        Channel::AggTrades => match rows.agg_trades.get(event.row) {
-            Some(r) => (r.symbol, Some(r.ts_trade_us)),
-            None => return,
-        },
-        _ => match rows.depth.get(event.row) {
-            Some(r) => (r.symbol, r.ts_event_us),
-            None => return,
-        },
+    let channel = event.channel;
+    let found = match channel {
+        Channel::Trades => {
+            rows.trades.get(event.row).map(|r| (r.symbol, r.ts_trade_us.or(r.ts_event_us), r.id.unwrap_or(NONE)))
+        }
+        Channel::AggTrades => rows.agg_trades.get(event.row).map(|r| (r.symbol, Some(r.ts_trade_us), r.agg_id)),
+        _ => rows.depth.get(event.row).map(|r| (r.symbol, r.ts_event_us, r.final_update_id.unwrap_or(NONE))),
     };
-    let Some(spans) = CHANNELS.iter().position(|c| *c == event.channel).and_then(|slot| spans.get_mut(slot)) else {
+    let Some((symbol, time_us, id)) = found else { return };
+    let Some(spans) = CHANNELS.iter().position(|c| *c == channel).and_then(|slot| spans.get_mut(slot)) else {
         return;
     };
     let span = span_of(spans, symbol);
-    let skipped = matches!(event.seen, Seen::TradesSkipped { .. });
-    let (from, to) = event.hole;
-    if !skipped {
-        span.missing = span.missing.saturating_add(crate::venue::gap::count(from, to));
+    span.missing = span.missing.saturating_add(event.missing);
+    if news.len() < NEWS_MAX {
+        match event.seen {
+            Seen::Restarted { from, to } => news.push(News::Restarted { channel, symbol, from, to }),
+            Seen::Gap { .. } | Seen::OutOfOrder if event.unsure => news.push(News::Odd { channel, symbol, id }),
+            _ => {}
+        }
     }
-    let cause = match span.seq < disturbed {
-        _ if skipped => "trades_skipped",
-        true => "connection",
-        false => "venue",
+    let Some((from, to)) = event.hole else { return };
+    let cause = match event.seen {
+        Seen::TradesSkipped { .. } => "trades_skipped",
+        Seen::Restarted { .. } => "ids_restarted",
+        _ if span.seq < disturbed => "connection",
+        _ => "venue",
     };
     let after_us = (span.time_us != NONE).then_some(span.time_us);
-    pending.push(Hole { channel: event.channel, symbol, from, to, cause, after_us, before_us: time_us }, now_ns);
+    let hole = Hole { channel, symbol, from, to, cause, after_us, before_us: time_us };
+    pending.push(hole, now_ns, event.unsure);
 }

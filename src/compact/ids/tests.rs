@@ -27,10 +27,11 @@ fn rows_with(ids: &[i64]) -> Rows {
 }
 
 fn book(id: VenueId, repairs: bool) -> IdBook {
-    IdBook::load(venue(id), &SavedIds::default(), &mut Interner::new(), repairs).unwrap()
+    IdBook::load(venue(id), &SavedIds::default(), &mut Interner::new(), repairs, 7).unwrap()
 }
 
 fn frame(b: &mut IdBook, seq: u64, rows: &Rows) {
+    b.marks.clear();
     b.judge(seq, rows);
     b.note(seq, rows);
 }
@@ -66,7 +67,11 @@ fn a_hole_is_told_after_its_time_and_only_as_far_as_it_is_open_then() {
     assert_eq!(told(&mut b, &rows), [(101, 103, "venue"), (105, 109, "venue")]);
     assert!(told(&mut b, &rows).is_empty(), "once is enough");
     // What comes later still is counted.
-    frame(&mut b, 3, &rows_with(&[101, 101]));
+    frame(&mut b, 3, &rows_with(&[101]));
+    let again = rows_with(&[101]);
+    b.marks = vec![RowMark { duplicate: true, ..RowMark::default() }];
+    b.judge(4, &again);
+    b.note(4, &again);
     let r = b.ranges(&rows.symbols).remove(0);
     assert_eq!((r.present, r.missing, r.filled, r.duplicates), (7, 11, 4, 1), "{r:?}");
     assert_eq!((r.first, r.last), (100, 113));
@@ -80,12 +85,14 @@ fn ids_that_come_below_the_first_one_open_the_hole_between() {
 }
 
 #[test]
-fn a_log_of_repairs_has_no_holes_and_still_knows_its_repeats() {
+fn a_log_of_repairs_has_no_holes_whatever_the_order_of_its_ids() {
     let mut b = book(VenueId::BinanceSpot, true);
-    frame(&mut b, 1, &rows_with(&[100, 200]));
-    b.judge(2, &rows_with(&[100, 150]));
-    assert_eq!(b.marks.iter().map(|m| (m.flags, m.duplicate)).collect::<Vec<_>>(), [(0, true), (0, false)]);
-    assert!(told(&mut b, &rows_with(&[])).is_empty());
+    for ids in [[100, 200], [9_000_000, 150], [100, 3]] {
+        frame(&mut b, 1, &rows_with(&ids));
+        assert!(b.marks.is_empty());
+    }
+    assert!(told(&mut b, &rows_with(&[])).is_empty() && !b.has_news());
+    assert_eq!(b.ranges(&rows_with(&[]).symbols).remove(0).present, 6);
 }
 
 #[test]
@@ -129,7 +136,7 @@ fn a_book_saved_and_loaded_under_other_symbol_numbers_goes_on_as_before() {
     assert_eq!(ranges.first().map(|r| (r.symbol.as_str(), r.first, r.last)), Some(("BTCUSDT", 100, 102)));
     let mut rows = Rows::new();
     let symbol = rows.symbols.intern("BTCUSDT");
-    let mut again = IdBook::load(venue(VenueId::BinanceSpot), &saved, &mut rows.symbols, false).unwrap();
+    let mut again = IdBook::load(venue(VenueId::BinanceSpot), &saved, &mut rows.symbols, false, 7).unwrap();
     again.load_ranges(&ranges, &mut rows.symbols);
     let mut next = rows_with(&[105]);
     next.symbols = rows.symbols;
@@ -155,4 +162,97 @@ fn what_was_not_wanted_for_a_while_is_no_hole_and_a_hole_of_before_is_told_still
         frame(&mut b, seq, &rows_with(&[id]));
     }
     assert_eq!(told(&mut b, &rows_with(&[])), [(101, 104, "venue"), (902, 902, "venue")]);
+}
+
+fn news(b: &mut IdBook) -> Vec<News> {
+    b.take_news(&rows_with(&[]).symbols)
+}
+
+const BTC: SymbolId = SymbolId(1);
+
+#[test]
+fn ids_that_begin_again_are_an_event_and_no_gap_of_millions() {
+    let mut b = book(VenueId::BinanceSpot, false);
+    let channel = Channel::Trades;
+    frame(&mut b, 1, &rows_with(&[4_999_999, 5_000_000, 1]));
+    assert_eq!(news(&mut b), [News::Odd { channel, symbol: BTC, id: 1 }]);
+    frame(&mut b, 2, &rows_with(&[2, 3, 4, 6]));
+    assert_eq!(news(&mut b), [News::Restarted { channel, symbol: BTC, from: 5_000_000, to: 1 }]);
+    assert_eq!(told(&mut b, &rows_with(&[])), [(5, 5, "venue")]);
+    let r = b.ranges(&rows_with(&[]).symbols).remove(0);
+    assert_eq!((r.present, r.missing), (7, 1), "{r:?}");
+}
+
+#[test]
+fn the_beginning_of_a_new_count_that_was_not_seen_is_its_gap() {
+    let mut b = book(VenueId::BinanceSpot, false);
+    frame(&mut b, 1, &rows_with(&[5_000_000]));
+    b.disturbed(2);
+    frame(&mut b, 3, &rows_with(&[4, 5, 6, 2]));
+    assert_eq!(told(&mut b, &rows_with(&[])), [(1, 1, "ids_restarted"), (3, 3, "ids_restarted")]);
+    let r = b.ranges(&rows_with(&[]).symbols).remove(0);
+    assert_eq!((r.present, r.missing, r.filled), (5, 3, 1), "{r:?}");
+}
+
+#[test]
+fn a_single_odd_id_makes_neither_a_gap_nor_repeats_of_what_follows() {
+    for odd in [9_000_000_000, 12] {
+        let mut b = book(VenueId::BinanceSpot, false);
+        frame(&mut b, 1, &rows_with(&[5_000_000, odd]));
+        for id in 5_000_001..5_000_100 {
+            frame(&mut b, 2, &rows_with(&[id]));
+            assert!(!b.marks[0].again && b.marks[0].flags == 0, "{id}");
+        }
+        frame(&mut b, 3, &rows_with(&[5_000_102]));
+        assert_eq!(told(&mut b, &rows_with(&[])), [(5_000_100, 5_000_101, "venue")]);
+        assert!(b.settle(u64::MAX, true, &rows_with(&[]).symbols).is_empty());
+        assert!(matches!(news(&mut b)[..], [News::Odd { id, .. }] if id == odd));
+        let r = b.ranges(&rows_with(&[]).symbols).remove(0);
+        assert_eq!((r.last, r.present, r.missing), (5_000_102, 102, 2), "{r:?}");
+    }
+}
+
+#[test]
+fn a_jump_that_goes_on_is_a_gap_told_once_with_its_times_and_cause() {
+    for save in [false, true] {
+        let mut b = book(VenueId::BinanceSpot, false);
+        let mut rows = rows_with(&[]);
+        frame(&mut b, 1, &rows_with(&[100]));
+        b.disturbed(2);
+        frame(&mut b, 3, &rows_with(&[9_000_000]));
+        assert!(told(&mut b, &rows).is_empty(), "nobody knows yet");
+        // A row of the second line, late.
+        frame(&mut b, 4, &rows_with(&[103]));
+        assert_eq!(told(&mut b, &rows), [(101, 102, "connection")]);
+        if save {
+            let saved = serde_json::to_string(&b.save(&rows.symbols)).unwrap();
+            rows.symbols = Interner::new();
+            rows.symbols.intern("OTHER");
+            let saved = serde_json::from_str(&saved).unwrap();
+            b = IdBook::load(venue(VenueId::BinanceSpot), &saved, &mut rows.symbols, false, 7).unwrap();
+        }
+        frame(&mut b, 5, &rows_with(&[9_000_001, 9_000_002, 9_000_003]));
+        let holes = b.settle(u64::MAX, false, &rows.symbols);
+        let all: Vec<_> = holes.iter().map(|h| (h.from, h.to, h.cause, h.after_us, h.before_us)).collect();
+        assert_eq!(all, [(104, 8_999_999, "connection", Some(1_000), Some(90_000_000))]);
+        assert!(told(&mut b, &rows).is_empty());
+    }
+}
+
+#[test]
+fn a_symbol_without_a_row_for_a_month_leaves_the_book_and_that_is_told() {
+    let mut b = book(VenueId::BinanceSpot, false);
+    let symbols = rows_with(&[]).symbols;
+    b.enter(100);
+    frame(&mut b, 1, &rows_with(&[5, 9]));
+    assert_eq!(b.settle(u64::MAX, false, &symbols).len(), 1);
+    b.new_part();
+    b.enter(100 + FORGET_HOURS);
+    assert!(!b.has_news() && b.save(&symbols) != SavedIds::default());
+    b.enter(101 + FORGET_HOURS);
+    assert_eq!(news(&mut b), [News::Forgotten { channel: Channel::Trades, symbol: BTC, last: 9 }]);
+    assert_eq!(b.save(&symbols), SavedIds::default());
+    // It begins anew.
+    frame(&mut b, 2, &rows_with(&[50]));
+    assert_eq!((b.marks[0].flags, told(&mut b, &rows_with(&[])).len()), (0, 0));
 }

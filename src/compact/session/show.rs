@@ -21,6 +21,7 @@ pub(super) struct Counts {
     undecodable: u64,
     gaps: u64,
     repeated: u64,
+    evicted_keys: u64,
     lost: u64,
     rows: [u64; Table::ALL.len()],
 }
@@ -37,6 +38,7 @@ impl Counts {
             undecodable: t.undecodable,
             gaps: a.gap_count,
             repeated: a.repeated,
+            evicted_keys: a.evicted_keys,
             lost: a.lost_count,
             rows: std::array::from_fn(|i| Table::ALL.get(i).map_or(0, |t| a.rows_of(*t))),
         }
@@ -52,6 +54,7 @@ impl Counts {
             undecodable: f(self.undecodable, o.undecodable),
             gaps: f(self.gaps, o.gaps),
             repeated: f(self.repeated, o.repeated),
+            evicted_keys: f(self.evicted_keys, o.evicted_keys),
             lost: f(self.lost, o.lost),
             rows: std::array::from_fn(|i| f(self.rows[i], o.rows[i])),
         }
@@ -105,6 +108,11 @@ impl Session<'_> {
             s.undecodable = counts.undecodable;
             s.gaps = counts.gaps;
             s.repeated = counts.repeated;
+            if counts.evicted_keys > s.evicted_keys {
+                tracing::warn!(venue = %self.worker.id, keys = counts.evicted_keys,
+                    "dedupe window too small: keys were evicted early, rows of two lines may stand twice");
+            }
+            s.evicted_keys = counts.evicted_keys;
             s.lost_ranges = counts.lost;
             s.rows_total = counts.rows.iter().sum();
             for (table, n) in Table::ALL.iter().zip(counts.rows).filter(|(_, n)| *n > 0) {

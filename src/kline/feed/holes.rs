@@ -110,7 +110,7 @@ impl Feed {
             let is_over = hole.symbol == name
                 && hole.from_id != BEGINNING
                 && (hole.from_id..=hole.to_id).contains(&row_id)
-                && tracker.open(name, source, hole.from_id, hole.to_id).is_empty();
+                && tracker.open(name, source, hole.from_id, hole.to_id).is_some_and(|open| open.is_empty());
             if is_over {
                 over.push((hole.from_us, hole.to_us));
             }

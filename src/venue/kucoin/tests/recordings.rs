@@ -41,7 +41,7 @@ fn gaps<'a>(market: Market, frames: impl Iterator<Item = &'a [u8]>) -> (usize, u
         rows.clear();
         of(market).decode(&text(payload), &mut rows).unwrap();
         tracker.observe_rows(&rows, &mut marks, &mut |_| gaps += 1);
-        repeats += marks.iter().filter(|m| m.duplicate).count();
+        repeats += marks.iter().filter(|m| m.again).count();
         marked += marks.iter().filter(|m| m.flags & GAP_BEFORE != 0).count();
     }
     (gaps, repeats, marked)
