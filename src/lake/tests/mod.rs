@@ -466,7 +466,7 @@ fn row_groups_of_large_rows_end_by_their_bytes_however_the_part_was_staged() {
     let dir = tempfile::tempdir().unwrap();
     let s = WriteSettings { row_group_rows: 40, ..settings(Numeric::Double) };
     // From 1 KiB to 3 MiB, some MiB more than two groups hold.
-    let payload = |i: usize| vec![b'a' + (i % 26) as u8; if i % 3 == 0 { 1 << 10 } else { (1 + i % 3) << 20 }];
+    let payload = |i: usize| vec![b'a' + (i % 26) as u8; if i.is_multiple_of(3) { 1 << 10 } else { (1 + i % 3) << 20 }];
     let rows = |range: std::ops::Range<usize>| {
         let mut buffer = TableBuffer::new(Table::Frames, Numeric::Double);
         for i in range {
