@@ -180,13 +180,6 @@ impl Config {
                     "write lines = 2, or leave the key out".to_owned(),
                 );
             }
-            if !known.needs_api_key() && v.api_key_env.is_some() {
-                warn(
-                    "api_key_env",
-                    "this venue takes no API key: it is not sent".to_owned(),
-                    "leave the key out".to_owned(),
-                );
-            }
             if v.lines == 2 && v.proxies[0].is_some() && v.proxies[0] == v.proxies[1] {
                 warn(
                     "proxy_url_2",
