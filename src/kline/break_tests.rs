@@ -220,7 +220,7 @@ fn a_restored_database_reads_again_what_the_log_has_and_marks_what_it_has_no_mor
     let lost = bed.lose_segment(2, 1);
     let told = bed.drain();
     assert_eq!(told.iter().map(|t| t.reason).collect::<Vec<_>>(), ["database_restored", "log_lost"], "{told:?}");
-    told_once(&told[1..], "log_lost", &["missing_segment", "marked", "klines backfill"]);
+    told_once(&told[1..], "log_lost", &["lost 2:", "marked", "klines backfill"]);
     let bars = bed.bars();
     let whole: Vec<_> = bars.iter().filter(|(_, bar)| !marked(bar)).collect();
     assert!(whole.into_iter().all(|(key, bar)| clean.get(key) == Some(bar)), "what is not marked is whole");
