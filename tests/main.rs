@@ -23,6 +23,7 @@ mod lake {
     mod deletes_after_fsync;
     mod gaps_repaired;
     mod kill_anywhere;
+    mod version_1;
 }
 mod playback {
     mod candles;
