@@ -63,6 +63,7 @@ mod history {
     mod verify;
     mod whole;
 }
+mod any_fault;
 mod docs {
     mod tidy;
 }
