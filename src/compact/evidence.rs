@@ -89,7 +89,7 @@ mod tests {
 
     fn place(lake: &Path) -> Place {
         let (venue, log) = ("binance-spot".to_owned(), "ab".repeat(16));
-        Place { lake: lake.to_owned(), venue, log, lineage: None }
+        Place { lake: lake.to_owned(), venue, log, lineage: None, wal: None }
     }
 
     /// Publishes an account of [first, end) and returns its SHA-256.

@@ -486,7 +486,10 @@ impl Gatherer {
 
 /// The first record a fresh lake meets: what is missing before it, if it is not the log's first.
 pub fn missing_beginning(record: &RecordRef<'_>) -> Option<LostRange> {
-    if record.seq.counter() == 0 && record.seq.epoch() <= 1 {
+    // A run that could not make its first segment, or was killed before it had one, leaves an epoch and at most one
+    // segment id behind; one that recorded had prepared the next segment too, and has used more ids than epochs.
+    let first_of_all = record.position.segment.0 <= u64::from(record.seq.epoch());
+    if record.seq.counter() == 0 && (record.seq.epoch() <= 1 || first_of_all) {
         return None;
     }
     Some(LostRange {

@@ -25,6 +25,7 @@
 //! manifests on disk cover it ([`retire`], [`evidence`]). So the log always holds everything behind the newest
 //! manifest; pieces and states are a cache that makes restarts cheap, and one that cannot be used is set aside.
 
+mod abandoned;
 pub mod account;
 pub mod archive;
 pub mod aside;

@@ -85,6 +85,34 @@ pub enum EvidenceMissing {
         /// The file.
         path: String,
     },
+    /// Rows that were staged here of a log that is not here any more.
+    #[error(
+        "rows of the log {log} are staged and wait to be published, and that log is not in {dir} any more\n  where: {staged}\n  fix:   is the log's disk mounted? put that log back and its rows are published; or give them up with tapedeck compactor --accept-loss {name}, which sets them aside"
+    )]
+    Abandoned {
+        /// The log that is gone, 32 hex digits.
+        log: String,
+        /// Where its rows are.
+        staged: String,
+        /// Where it was.
+        dir: String,
+        /// The name in the status.
+        name: String,
+    },
+    /// EPOCH names a log of which there is no record, and all records that there are are of others.
+    #[error(
+        "EPOCH says that this is the log {log}, and every segment with records is of another one, {other} ({count} of them)\n  where: {dir}\n  fix:   was EPOCH copied from another log? put the right one back, or delete it: the segments then say whose they are; if the segments are strangers, move them out of the directory"
+    )]
+    Strangers {
+        /// The log that EPOCH names, 32 hex digits.
+        log: String,
+        /// The log of the segments, 32 hex digits.
+        other: String,
+        /// How many segments.
+        count: usize,
+        /// The log's directory.
+        dir: String,
+    },
     /// A lake without anything of a log that has lost its beginning.
     #[error(
         "the lake holds nothing of this log, and the log no longer has its first records: it begins at {first}\n  where: {lake}\n  fix:   is the lake's disk mounted? put the lake back; or give what is missing up with tapedeck compactor --accept-loss {log}, which goes on with what the log has and tells the loss in the next manifest"
@@ -595,7 +623,7 @@ mod tests {
     /// Of one part from `first` on, with states at these places, damaged ones as `Err`.
     fn staged(first: u64, states: &[Result<u64, u64>]) -> Vec<Staged> {
         let (venue, log) = ("binance-spot".to_owned(), "0badcafe".to_owned());
-        let place = Place { lake: "/lake".into(), venue, log, lineage: None };
+        let place = Place { lake: "/lake".into(), venue, log, lineage: None, wal: None };
         let dir = PathBuf::from(format!("/lake/.staging/{first}"));
         let state = |at| {
             let mut state = state_at(first, at);

@@ -49,13 +49,20 @@ pub struct Place {
     pub log: String,
     /// The runs that the log had: what they do not have is of another copy of it. `None` = nobody asks whose it is.
     pub lineage: Option<Lineage>,
+    /// Where the log lies, for states ([`super::abandoned`]).
+    pub wal: Option<String>,
 }
 
 impl Place {
     /// The place of this log.
     pub fn new(lake: &Path, venue: &str, lineage: Lineage) -> Self {
         let log = hex(&lineage.log_uuid());
-        Self { lake: lake.to_owned(), venue: venue.to_owned(), log, lineage: Some(lineage) }
+        Self { lake: lake.to_owned(), venue: venue.to_owned(), log, lineage: Some(lineage), wal: None }
+    }
+
+    /// This place, with where its log lies.
+    pub fn at(self, dir: &Path) -> Self {
+        Self { wal: Some(super::abandoned::place_of(dir)), ..self }
     }
 
     /// True when the name of `part` is one that this log gives.
@@ -230,6 +237,9 @@ pub struct PartState {
     pub log: String,
     /// The next record to read.
     pub position: LogPosition,
+    /// Where the log lies ([`super::abandoned::place_of`]); none in a state of version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wal: Option<String>,
     /// Hour of the part.
     pub hour: i64,
     /// First record of the part.
@@ -351,6 +361,7 @@ pub(crate) fn state_at(first: u64, position: u64) -> PartState {
         venue: "binance-spot".into(),
         log: "0badcafe000000000000000000000000".into(),
         position: at(position),
+        wal: None,
         hour: 7,
         first: at(first),
         ends_ns: None,
@@ -395,6 +406,7 @@ pub fn write_state(place: &Place, gatherer: &mut Gatherer, position: Position) -
         version: STATE_VERSION,
         venue: place.venue.clone(),
         log: place.log.clone(),
+        wal: place.wal.clone(),
         position: to_log_position(position),
         hour: part.hour.0,
         first: to_log_position(part.first),

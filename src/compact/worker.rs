@@ -11,19 +11,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use wal_format::{AckError, AckFile, Lineage, Position};
+use wal_format::{AckError, AckFile, Lineage, Position, SegmentInfo};
 
 use super::Mode;
+use super::abandoned;
 use super::account::Imbalance;
 use super::archive::{self, Archiver};
 use super::failpoint::fail_point;
 use super::gather::{Continuation, Gatherer, LogKind};
+use super::hash::hex;
 use super::resume::{self, Decision, Evidence, EvidenceMissing, Start};
 use super::session::{Ended, Session};
 use super::stage::Place;
 use super::status::{Activity, CompactorStatus, VenueStatus};
 use crate::clock;
 use crate::config::{Config, LAKE_READER};
+use crate::health::Reason;
 use crate::lake::{Hour, LakeError, Manifest, Numeric, WriteSettings};
 use crate::memory::Level;
 use crate::repair::desk::{Desk, Hole};
@@ -202,11 +205,13 @@ impl Worker {
         let Some(lineage) = self.wait_for_log(outcome)? else { return Ok(()) };
         let uuid = lineage.log_uuid();
         let dir = self.dir();
+        self.refuse_strangers(&dir, uuid)?;
         let mut ack = AckFile::open(&dir, LAKE_READER)
             .map_err(|err| held(err, &dir))
             .with_context(|| format!("take the place of reader {LAKE_READER}"))?;
         archive::clean_up(&self.cfg, &dir, &uuid);
-        let place = Place::new(&self.cfg.lake.dir, self.id.as_str(), lineage);
+        let place = Place::new(&self.cfg.lake.dir, self.id.as_str(), lineage).at(&dir);
+        let waiting = self.abandoned(Some(&place.log))?;
         let stored = ack.load().map_err(|err| err.to_string());
         let mut evidence = resume::gather(&place, stored)?;
         for remark in &evidence.remarks {
@@ -229,8 +234,44 @@ impl Worker {
         let gatherer = self.gatherer(&decision.start)?;
         let from_beginning = matches!(decision.start, Start::Beginning);
         let mut session = Session::new(self, place, uuid, ack, gatherer, acked, newest, outcome);
-        match session.run(position, from_beginning)? {
-            Ended::Stopped | Ended::Drained => Ok(()),
+        let ended = session.run(position, from_beginning)?;
+        match waiting.filter(|_| ended == Ended::Drained) {
+            // All of this log is published, and that is not all there is to publish.
+            Some(missing) => Err(missing.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// What waits in staging of a log that was here ([`super::abandoned`]), told; nothing when its loss is accepted.
+    fn abandoned(&self, log: Option<&str>) -> anyhow::Result<Option<EvidenceMissing>> {
+        // Both logs of a venue stage under its name; each is looked for in its own directory.
+        let (lake, dir) = (&self.cfg.lake.dir, self.dir());
+        let mut found = abandoned::find(lake, self.id.as_str(), &dir, log)?;
+        if self.accept_loss {
+            abandoned::give_up(lake, &std::mem::take(&mut found))?;
+        }
+        let missing = abandoned::told(&found, &dir, &self.name());
+        let conditions = self.status.conditions();
+        conditions.set(Reason::EvidenceMissing, &self.name(), missing.as_ref().map(ToString::to_string));
+        Ok(missing)
+    }
+
+    /// An EPOCH of another log would make all that is here strangers, and leave it lying.
+    fn refuse_strangers(&self, dir: &Path, log_uuid: [u8; 16]) -> anyhow::Result<()> {
+        let segments = wal_format::list_segments(dir).with_context(|| format!("list {}", dir.display()))?;
+        let recorded = |s: &&SegmentInfo| s.footer.as_ref().is_none_or(|f| f.records > 0) && s.log_uuid.is_some();
+        let others: Vec<&SegmentInfo> =
+            segments.iter().filter(recorded).filter(|s| s.log_uuid != Some(log_uuid)).collect();
+        let own = segments.iter().filter(recorded).any(|s| s.log_uuid == Some(log_uuid));
+        match others.first().and_then(|s| s.log_uuid).filter(|_| !own) {
+            Some(other) => Err(EvidenceMissing::Strangers {
+                log: hex(&log_uuid),
+                other: hex(&other),
+                count: others.len(),
+                dir: dir.display().to_string(),
+            }
+            .into()),
+            None => Ok(()),
         }
     }
 
@@ -332,7 +373,11 @@ impl Worker {
                     foreign.join(", ")
                 )
             };
+            let waiting = self.abandoned(None)?;
             if self.mode == Mode::Drain {
+                if let Some(missing) = waiting {
+                    return Err(missing.into());
+                }
                 anyhow::ensure!(
                     foreign.is_empty(),
                     "{why}\n  fix:   move it out of the log's directory; nothing was touched"

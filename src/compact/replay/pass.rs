@@ -81,7 +81,13 @@ impl Log<'_> {
 
     pub(super) fn place(&self, lake: &Path) -> Place {
         // Names and accounts follow from the records alone.
-        Place { lake: lake.to_owned(), venue: self.venue.id().to_string(), log: self.name.clone(), lineage: None }
+        Place {
+            lake: lake.to_owned(),
+            venue: self.venue.id().to_string(),
+            log: self.name.clone(),
+            lineage: None,
+            wal: None,
+        }
     }
 
     /// False for a part of another copy of the log: this one cannot give it again.
