@@ -30,14 +30,14 @@ pub fn find(lake: &Path, venue: &str, dir: &Path, log: Option<&str>) -> anyhow::
     let here = place_of(dir);
     let mut found = Vec::new();
     for staged in list(&lake.join(".staging"))? {
-        if parse_staging_dir(&staged).is_none_or(|part| part.venue != venue) {
-            continue;
-        }
+        let Some(part) = parse_staging_dir(&staged).filter(|part| part.venue == venue) else { continue };
         for path in list(&staged)?.into_iter().filter(|path| is_state(path)) {
             // One that cannot be read says nothing; its own log, once it is here again, tells of it.
             let Ok(bytes) = regular::read(&path, regular::LARGE_BYTES_MAX) else { continue };
             let Ok(state) = PartState::parse(&bytes) else { continue };
-            if state.wal.as_ref() == Some(&here) && log != Some(state.log.as_str()) {
+            // What its directory's name does not fit is damage, and the business of the log that the name is of.
+            let fits = state.log.starts_with(&part.log8);
+            if fits && state.wal.as_ref() == Some(&here) && log != Some(state.log.as_str()) {
                 found.push((state.log, staged));
                 break;
             }

@@ -388,13 +388,50 @@ fn what_another_log_staged_waits_for_it_when_the_log_folder_was_replaced() {
     let mut log = Log::open(&bed.wal(), T0);
     trades(&mut log, T0, 0..40);
     log.writer.close().unwrap();
-    bed.drain();
+    let err = bed.worker(Mode::Drain, |_| {}).run().unwrap_err();
+    let abandoned = matches!(err.downcast_ref(), Some(EvidenceMissing::Abandoned { .. }));
+    assert!(abandoned, "all of the new log is published, and that is not all there is: {err:#}");
     assert_eq!(trade_rows(&bed), 40);
     assert!(staged.iter().all(|path| path.exists()), "it is neither used nor removed");
     std::fs::remove_dir_all(bed.wal()).unwrap();
+    assert!(matches!(bed.stuck(), EvidenceMissing::Abandoned { .. }), "no log at all is not nothing to do");
     std::fs::rename(&away, bed.wal()).unwrap();
     bed.drain();
     assert_eq!(trade_rows(&bed), 40 + trade_rows(&clean));
+}
+
+#[test]
+fn an_epoch_file_of_another_log_stops_the_log_instead_of_making_strangers_of_all_of_it() {
+    let bed = three_hours(2_000);
+    let stranger = three_hours(300);
+    let own = bed.wal().join("away");
+    std::fs::rename(bed.wal().join("EPOCH"), &own).unwrap();
+    std::fs::copy(stranger.wal().join("EPOCH"), bed.wal().join("EPOCH")).unwrap();
+    let before = wal_format::list_segments(&bed.wal()).unwrap().len();
+    assert!(matches!(bed.stuck(), EvidenceMissing::Strangers { .. }));
+    assert_eq!(wal_format::list_segments(&bed.wal()).unwrap().len(), before);
+    std::fs::rename(own, bed.wal().join("EPOCH")).unwrap();
+    bed.drain();
+    assert!(trade_rows(&bed) > 0);
+}
+
+#[test]
+fn a_first_run_that_never_had_a_segment_is_no_lost_beginning() {
+    let bed = Bed::new();
+    std::fs::create_dir_all(bed.wal()).unwrap();
+    // The name of the first segment is taken by a directory: it cannot be made, and the epoch is used up.
+    let blocked = bed.wal().join("00000000000000000001.wal");
+    std::fs::create_dir(&blocked).unwrap();
+    let mut options = LogOptions::new(Arc::new(|| ClockPair { wall_ns: T0, mono_ns: 1 }));
+    options.segment_bytes = 64 << 10;
+    assert!(LogWriter::open(&bed.wal(), options).is_err());
+    std::fs::remove_dir(&blocked).unwrap();
+    let mut log = Log::open(&bed.wal(), T0);
+    trades(&mut log, T0, 0..40);
+    log.writer.close().unwrap();
+    bed.drain();
+    assert_eq!(trade_rows(&bed), 40);
+    assert!(bed.manifests().iter().all(|(_, m)| m.lost.is_empty()));
 }
 
 #[test]

@@ -74,7 +74,9 @@ fn gaps<'a>(market: Market, frames: impl Iterator<Item = &'a Vec<u8>>) -> usize 
     for payload in frames {
         rows.clear();
         if of(market).decode(&text(payload), &mut rows).is_ok() {
-            tracker.observe_rows(&rows, &mut marks, &mut |_| gaps += 1);
+            tracker.observe_rows(&rows, &mut marks, &mut |e| {
+                gaps += usize::from(e.missing > 0);
+            });
         }
     }
     gaps
