@@ -216,6 +216,7 @@ fn published(lake: &Path, log: &Log) -> anyhow::Result<Published> {
             Ok((manifest, sha256)) if manifest.log == log.name => {
                 found.parts.push(Known { part, manifest, sha256 });
             }
+            // Another log whose uuid begins alike.
             Ok(_) => {}
             Err(err) => found.unreadable.push((part, err.to_string())),
         }
