@@ -471,8 +471,10 @@ pub(crate) fn id_of_file(path: &Path) -> Result<SegmentId, ReadError> {
         let name = name.to_string_lossy();
         segment::parse_file_name(&name).or_else(|| archive::parse_file_name(&name))
     });
-    let Some(source) = Source::open_path(path, named.unwrap_or_default(), 4096)? else {
+    let Some(mut source) = Source::open_path(path, named.unwrap_or_default(), 4096)? else {
         return Err(ReadError::Io { path: path.to_path_buf(), offset: 0, source: std::io::ErrorKind::NotFound.into() });
     };
+    // A damaged header claims nothing: the footer may, and else the name does.
+    source.read_damage_as_zeros();
     Ok(source.claimed_id()?.or(named).unwrap_or_default())
 }
