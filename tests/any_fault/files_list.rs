@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use super::world::{Data, VENUE, Worlds, files};
 use crate::support::logs::copy_tree;
 
+/// Does harm to a data directory; false when there is nothing to do it to.
+type Apply = Box<dyn Fn(&Worlds, &Data) -> bool + Send + Sync>;
+
 /// A fault with its name.
 pub struct Fault {
     pub name: String,
-    pub apply: Box<dyn Fn(&Worlds, &Data) -> bool + Send + Sync>,
+    pub apply: Apply,
     /// Published rows are damaged or doubled by the fault itself: no drain can undo that, `verify` must name it.
     pub for_verify: bool,
     /// The log holds all that the fault touched: nothing may be missing in the end, and the drain ends well.

@@ -171,14 +171,14 @@ pub fn run_one(disturbance: &Disturbance, seed: u64, loud: bool) -> Option<Vec<S
     let log = std::fs::File::create(&said).unwrap();
     command.args(["collector", "--config"]).arg(&bed.config).stdin(Stdio::null());
     command.stdout(log.try_clone().unwrap()).stderr(log).process_group(0);
-    let mut child = command.spawn().unwrap();
+    let mut service = Service { child: command.spawn().unwrap(), log: said.clone() };
     let mut done = false;
     let (mut red, mut ended) = (false, None);
     let began = Instant::now();
     let mut last = (0, Instant::now());
     // Until everything was sent and the log is quiet, or the collector has ended.
     while began.elapsed() < Duration::from_secs(60) {
-        if let Some(status) = child.try_wait().unwrap() {
+        if let Some(status) = service.child.try_wait().unwrap() {
             ended = Some(status);
             break;
         }
@@ -196,11 +196,11 @@ pub fn run_one(disturbance: &Disturbance, seed: u64, loud: bool) -> Option<Vec<S
                     std::fs::write(&shift_file, "0").unwrap();
                 }
                 Disturbance::Truncated => truncate_live(&bed.log()),
-                Disturbance::Killed => kill(&child, rustix::process::Signal::KILL),
+                Disturbance::Killed => kill(&service.child, rustix::process::Signal::KILL),
                 Disturbance::Frozen => {
-                    kill(&child, rustix::process::Signal::STOP);
+                    kill(&service.child, rustix::process::Signal::STOP);
                     std::thread::sleep(Duration::from_secs(3));
-                    kill(&child, rustix::process::Signal::CONT);
+                    kill(&service.child, rustix::process::Signal::CONT);
                 }
                 _ => {}
             }
@@ -212,17 +212,17 @@ pub fn run_one(disturbance: &Disturbance, seed: u64, loud: bool) -> Option<Vec<S
         std::thread::sleep(Duration::from_millis(50));
     }
     if ended.is_none() {
-        kill(&child, rustix::process::Signal::TERM);
+        kill(&service.child, rustix::process::Signal::TERM);
         let asked = Instant::now();
         loop {
-            if let Some(status) = child.try_wait().unwrap() {
+            if let Some(status) = service.child.try_wait().unwrap() {
                 ended = Some(status);
                 break;
             }
             if asked.elapsed() > Duration::from_secs(30) {
                 wrong.push("does not end when asked to".to_owned());
-                kill(&child, rustix::process::Signal::KILL);
-                child.wait().unwrap();
+                kill(&service.child, rustix::process::Signal::KILL);
+                service.child.wait().unwrap();
                 break;
             }
             std::thread::sleep(Duration::from_millis(50));
