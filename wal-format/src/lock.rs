@@ -11,7 +11,7 @@
 //! guessing from process ids. What stands in the files (pid, start time, what for) is only for messages.
 //!
 //! A repair touches segments of earlier runs alone: it lists them before it looks whether a writer lives, and a writer
-//! takes no file for its own that was there before it ([`crate::repair`], `open`).
+//! takes no file for its own that was there before it ([`repair`](mod@crate::repair), `open`).
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
