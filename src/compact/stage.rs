@@ -62,7 +62,7 @@ impl Place {
 
     /// This place, with where its log lies.
     pub fn at(self, dir: &Path) -> Self {
-        Self { wal: Some(super::abandoned::place_of(dir)), ..self }
+        Self { wal: Some(super::abandoned::place_of(&self.lake, dir)), ..self }
     }
 
     /// True when the name of `part` is one that this log gives.
