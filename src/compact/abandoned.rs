@@ -2,7 +2,8 @@
 //!
 //! Several collectors may share a lake, so what another log staged is nothing unusual: it waits for its own compactor.
 //! But a state says where its log lay (machine and directory). When that is the very directory that is worked on now,
-//! and another log or none is in it, its rows wait for nobody: the log's disk is not mounted, or its folder was replaced.
+//! and another log, an older copy of it or none is in it, its rows wait for nobody: the log's disk is not mounted, its folder
+//! was replaced or restored.
 //! That is told, red, until the log is back or the loss is accepted; nothing of it is touched meanwhile.
 
 use std::path::{Component, Path, PathBuf};
@@ -11,7 +12,7 @@ use wal_format::regular;
 
 use super::aside::set_aside;
 use super::resume::EvidenceMissing;
-use super::stage::{PartState, is_state, list};
+use super::stage::{PartState, Place, is_state, list};
 use crate::host;
 use crate::lake::path::parse_staging_dir;
 
@@ -31,12 +32,12 @@ pub fn place_of(lake: &Path, dir: &Path) -> String {
     format!("{}:{}", host::name(), way.display())
 }
 
-/// Staging directories of logs that lay in `dir` and are not `log` (32 hex digits; `None` = there is no log), with the
-/// log that each is of.
+/// Staging directories of logs that lay in `dir` and are not the one at `log` (`None` = there is no log), or of runs that
+/// it never had, with the log that each is of.
 ///
 /// # Errors
 /// When the staging directories cannot be listed.
-pub fn find(lake: &Path, venue: &str, dir: &Path, log: Option<&str>) -> anyhow::Result<Vec<(String, PathBuf)>> {
+pub fn find(lake: &Path, venue: &str, dir: &Path, log: Option<&Place>) -> anyhow::Result<Vec<(String, PathBuf)>> {
     let here = place_of(lake, dir);
     let mut found = Vec::new();
     for staged in list(&lake.join(".staging"))? {
@@ -47,7 +48,9 @@ pub fn find(lake: &Path, venue: &str, dir: &Path, log: Option<&str>) -> anyhow::
             let Ok(state) = PartState::parse(&bytes) else { continue };
             // What its directory's name does not fit is damage, and the business of the log that the name is of.
             let fits = state.log.starts_with(&part.log8);
-            if fits && state.wal.as_ref() == Some(&here) && log != Some(state.log.as_str()) {
+            // A restored log is the same log without the runs that were staged: they wait for nobody as well.
+            let is_its = |place: &Place| state.log == place.log && place.had(&state.runs());
+            if fits && state.wal.as_ref() == Some(&here) && !log.is_some_and(is_its) {
                 found.push((state.log, staged));
                 break;
             }

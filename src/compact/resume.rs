@@ -87,7 +87,7 @@ pub enum EvidenceMissing {
     },
     /// Rows that were staged here of a log that is not here any more.
     #[error(
-        "rows of the log {log} are staged and wait to be published, and that log is not in {dir} any more\n  where: {staged}\n  fix:   is the log's disk mounted? put that log back and its rows are published; or give them up with tapedeck compactor --accept-loss {name}, which sets them aside"
+        "rows of the log {log} are staged and wait to be published, and that log, or the run of it that they are of, is not in {dir} any more\n  where: {staged}\n  fix:   is the log's disk mounted? put that log back and its rows are published; or give them up with tapedeck compactor --accept-loss {name}, which sets them aside"
     )]
     Abandoned {
         /// The log that is gone, 32 hex digits.

@@ -211,7 +211,7 @@ impl Worker {
             .with_context(|| format!("take the place of reader {LAKE_READER}"))?;
         archive::clean_up(&self.cfg, &dir, &uuid);
         let place = Place::new(&self.cfg.lake.dir, self.id.as_str(), lineage).at(&dir);
-        let waiting = self.abandoned(Some(&place.log))?;
+        let waiting = self.abandoned(Some(&place))?;
         let stored = ack.load().map_err(|err| err.to_string());
         let mut evidence = resume::gather(&place, stored)?;
         for remark in &evidence.remarks {
@@ -243,7 +243,7 @@ impl Worker {
     }
 
     /// What waits in staging of a log that was here ([`super::abandoned`]), told; nothing when its loss is accepted.
-    fn abandoned(&self, log: Option<&str>) -> anyhow::Result<Option<EvidenceMissing>> {
+    fn abandoned(&self, log: Option<&Place>) -> anyhow::Result<Option<EvidenceMissing>> {
         // Both logs of a venue stage under its name; each is looked for in its own directory.
         let (lake, dir) = (&self.cfg.lake.dir, self.dir());
         let mut found = abandoned::find(lake, self.id.as_str(), &dir, log)?;

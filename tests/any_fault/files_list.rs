@@ -17,6 +17,8 @@ pub struct Fault {
     pub for_verify: bool,
     /// The log holds all that the fault touched: nothing may be missing in the end, and the drain ends well.
     pub heals: bool,
+    /// Everything goes back at once: what is gone is gone without a trace, until ids go on behind it.
+    pub forgets: bool,
 }
 
 /// Kinds of files.
@@ -225,7 +227,7 @@ fn twin_of(target: Target, path: &Path) -> Option<PathBuf> {
 }
 
 fn fault(name: &str, apply: impl Fn(&Worlds, &Data) -> bool + Send + Sync + 'static) -> Fault {
-    Fault { name: name.to_owned(), apply: Box::new(apply), for_verify: false, heals: false }
+    Fault { name: name.to_owned(), apply: Box::new(apply), for_verify: false, heals: false, forgets: false }
 }
 
 /// As [`fault`], of something that the log alone can make good.
@@ -289,6 +291,7 @@ pub fn all() -> Vec<Fault> {
                 apply: Box::new(move |worlds, data| harm(worlds, data, target, what)),
                 for_verify,
                 heals,
+                forgets: false,
             });
         }
     }
@@ -297,9 +300,12 @@ pub fn all() -> Vec<Fault> {
     list.push(fault("wal restored from a backup", replaced("wal", base)));
     list.push(fault("lake restored from a backup", replaced("lake", base)));
     list.push(fault("klines.db restored from a backup", replaced("klines.db", base)));
-    list.push(fault("everything restored from a backup", move |w, d| {
-        ["wal", "lake", "klines.db"].iter().all(|part| replaced(part, base)(w, d))
-    }));
+    list.push(Fault {
+        forgets: true,
+        ..fault("everything restored from a backup", move |w, d| {
+            ["wal", "lake", "klines.db"].iter().all(|part| replaced(part, base)(w, d))
+        })
+    });
     list.push(fault("wal replaced by a stranger's", replaced("wal", stranger)));
     list.push(fault("lake replaced by a stranger's", replaced("lake", stranger)));
     list.push(fault("wal not mounted", removed("wal", true)));

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use self::calls::Disturbance;
 use self::files_list::Fault;
 use self::judge::{Survey, judge, seqs};
-use self::world::{AFTER, ALL, Data, Worlds};
+use self::world::{AFTER, ALL, Data, FIRST, Worlds};
 use crate::support::{Dice, both, seed};
 
 /// Faults of files that the suite applies; the campaign applies all.
@@ -35,7 +35,8 @@ fn run(worlds: &Worlds, fault: &Fault, seq_of: &judge::SeqOf, loud: bool) -> Opt
     }
     let mut wrong = Vec::new();
     let after_fault = Survey::of(&data.dir);
-    let wanted: BTreeSet<i64> = (1..=ALL).collect();
+    let last = if fault.forgets { FIRST } else { ALL };
+    let wanted: BTreeSet<i64> = (1..=last).collect();
     let out = data.drain();
     if loud {
         println!("--- {}: drain {}\n{}", fault.name, out.status, both(&out));
