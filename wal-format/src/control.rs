@@ -74,7 +74,7 @@ const HEARTBEAT: Group = Group { begin: Word::HeartbeatBegin, end: Word::Heartbe
 const LOOKS: u32 = 64;
 /// The last of these looks are this far apart: longer than a thread is kept from its core as a rule.
 const LOOK_PAUSE: Duration = Duration::from_millis(1);
-const PAUSED_LOOKS: u32 = 16;
+const PAUSED_LOOKS: u32 = 100;
 
 /// Offset of the bell's words in the page.
 pub(crate) const BELL_OFFSET: usize = Word::Bell as usize * 8;
