@@ -14,6 +14,7 @@ use super::aside::set_aside;
 use super::resume::EvidenceMissing;
 use super::stage::{PartState, Place, is_state, list};
 use crate::host;
+use crate::lake::Part;
 use crate::lake::path::parse_staging_dir;
 
 /// Where a log lies, as a state writes it: the machine, and the way there from the lake, so that a data directory that is
@@ -41,16 +42,16 @@ pub fn find(lake: &Path, venue: &str, dir: &Path, log: Option<&Place>) -> anyhow
     let here = place_of(lake, dir);
     let mut found = Vec::new();
     for staged in list(&lake.join(".staging"))? {
-        let Some(part) = parse_staging_dir(&staged).filter(|part| part.venue == venue) else { continue };
+        // What is this log's own, [`super::resume`] reads; a restored log does not own what runs staged that it never had.
+        let other = |part: &Part| part.venue == venue && !log.is_some_and(|place| place.owns(part));
+        let Some(part) = parse_staging_dir(&staged).filter(other) else { continue };
         for path in list(&staged)?.into_iter().filter(|path| is_state(path)) {
             // One that cannot be read says nothing; its own log, once it is here again, tells of it.
             let Ok(bytes) = regular::read(&path, regular::LARGE_BYTES_MAX) else { continue };
             let Ok(state) = PartState::parse(&bytes) else { continue };
             // What its directory's name does not fit is damage, and the business of the log that the name is of.
             let fits = state.log.starts_with(&part.log8);
-            // A restored log is the same log without the runs that were staged: they wait for nobody as well.
-            let is_its = |place: &Place| state.log == place.log && place.had(&state.runs());
-            if fits && state.wal.as_ref() == Some(&here) && !log.is_some_and(is_its) {
+            if fits && state.wal.as_ref() == Some(&here) {
                 found.push((state.log, staged));
                 break;
             }

@@ -350,6 +350,8 @@ impl Worker {
     /// Whose log it is, once there is one. `None` when asked to stop before, or when draining and there is none.
     fn wait_for_log(&self, outcome: &mut VenueOutcome) -> anyhow::Result<Option<Lineage>> {
         let dir = self.dir();
+        // Looked for once a wait, when it is known that there is one: states are large, and nobody adds to these.
+        let mut looked = false;
         loop {
             if dir.is_dir() {
                 let lineage =
@@ -373,7 +375,7 @@ impl Worker {
                     foreign.join(", ")
                 )
             };
-            let waiting = self.abandoned(None)?;
+            let waiting = if std::mem::replace(&mut looked, true) { None } else { self.abandoned(None)? };
             if self.mode == Mode::Drain {
                 if let Some(missing) = waiting {
                     return Err(missing.into());
