@@ -59,8 +59,7 @@ pub fn retire_all(cfg: &Config, mode: Mode) {
 /// or a prefix of what may go is gone then, which is as good as not having tried.
 pub fn retire(cfg: &Config, id: VenueId, dir: &Path, archiver: Option<&Archiver>) -> anyhow::Result<Retired> {
     let asked = Asked { cfg, id, dir };
-    let candidates = asked.candidates()?;
-    let coverage = asked.coverage(&candidates)?;
+    let (keep, candidates, coverage) = asked.look()?;
     let covered = candidates.iter().take_while(|s| covers(&coverage, s)).count();
     let mut retired = Retired { held: candidates.len() - covered, ..Retired::default() };
     retired.reason = candidates.get(covered).map(|s| {
@@ -74,7 +73,7 @@ pub fn retire(cfg: &Config, id: VenueId, dir: &Path, archiver: Option<&Archiver>
         return Ok(retired);
     }
     let Some(level) = cfg.wal.archive else {
-        retired.segments = asked.unlink(None)?;
+        retired.segments = asked.unlink(keep, &coverage, None)?;
         return Ok(retired);
     };
     let log = dir.file_name().unwrap_or_default().to_string_lossy();
@@ -100,7 +99,9 @@ pub fn retire(cfg: &Config, id: VenueId, dir: &Path, archiver: Option<&Archiver>
 /// As [`retire`]; and when it may not go any more.
 pub fn retire_one(cfg: &Config, id: VenueId, segment: &Path) -> anyhow::Result<()> {
     let dir = segment.parent().with_context(|| format!("{} lies in no log", segment.display()))?;
-    let gone = Asked { cfg, id, dir }.unlink(Some(segment))?;
+    let asked = Asked { cfg, id, dir };
+    let (keep, _, coverage) = asked.look()?;
+    let gone = asked.unlink(keep, &coverage, Some(segment))?;
     anyhow::ensure!(gone == 1, "{} may not go now: no manifest covers it, or a reader needs it", segment.display());
     Ok(())
 }
@@ -118,9 +119,15 @@ impl Asked<'_> {
         format!("retire segments of {}", self.dir.display())
     }
 
-    /// What readers and retention let go, oldest first.
-    fn candidates(&self) -> anyhow::Result<Vec<SegmentInfo>> {
+    /// What the disk says now: retention, what it and the readers let go, oldest first, and what manifests cover of it.
+    fn look(&self) -> anyhow::Result<(Keep, Vec<SegmentInfo>, Coverage)> {
         let keep = self.keep()?;
+        let candidates = self.candidates(keep)?;
+        let coverage = self.coverage(&candidates)?;
+        Ok((keep, candidates, coverage))
+    }
+
+    fn candidates(&self, keep: Keep) -> anyhow::Result<Vec<SegmentInfo>> {
         let keeps = |s: &SegmentInfo| keep.keeps(last_ts(s));
         let evidence = Evidence { readers: self.cfg.readers(self.id), covered: &|_| true, keep: &keeps };
         wal_format::retirable(self.dir, &evidence).with_context(|| self.what())
@@ -151,12 +158,10 @@ impl Asked<'_> {
         Coverage::load(&place, Hour::of_ns(ts_ns), last.get()).with_context(|| self.what())
     }
 
-    /// Unlinks all that may go, or `only` this one, by what the disk says now.
-    fn unlink(&self, only: Option<&Path>) -> anyhow::Result<usize> {
-        let keep = self.keep()?;
-        let coverage = self.coverage(&self.candidates()?)?;
+    /// Unlinks all that may go, or `only` this one. A segment that became a candidate meanwhile is not covered, and stays.
+    fn unlink(&self, keep: Keep, coverage: &Coverage, only: Option<&Path>) -> anyhow::Result<usize> {
         let keeps = |s: &SegmentInfo| only.is_some_and(|path| path != s.path) || keep.keeps(last_ts(s));
-        let covered = |s: &SegmentInfo| covers(&coverage, s);
+        let covered = |s: &SegmentInfo| covers(coverage, s);
         let evidence = Evidence { readers: self.cfg.readers(self.id), covered: &covered, keep: &keeps };
         Ok(wal_format::retire(self.dir, &evidence).with_context(|| self.what())?.len())
     }
