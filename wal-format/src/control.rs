@@ -75,6 +75,9 @@ const LOOKS: u32 = 64;
 /// The last of these looks are this far apart: longer than a thread is kept from its core as a rule.
 const LOOK_PAUSE: Duration = Duration::from_millis(1);
 const PAUSED_LOOKS: u32 = 100;
+/// Looks at a page that nobody changes any more, so that an opening writer waits for no dead one: words of version 1
+/// want two that agree.
+const STILL_LOOKS: u32 = 2;
 
 /// Offset of the bell's words in the page.
 pub(crate) const BELL_OFFSET: usize = Word::Bell as usize * 8;
@@ -136,20 +139,21 @@ impl ControlState {
 pub fn read(dir: &Path) -> Option<ControlState> {
     let file = regular::open(&dir.join(CONTROL_FILE)).ok()?;
     let map = ReadMap::new(&file, BLOCK_BYTES).ok()?;
-    decode(|word, order| map.load_word(word as usize * 8, order).unwrap_or(0))
+    decode(LOOKS + PAUSED_LOOKS, |word, order| map.load_word(word as usize * 8, order).unwrap_or(0))
 }
 
 /// What the writer before left, for the one that opens the log.
 pub(crate) fn left(storage: &dyn Storage, dir: &Path) -> Option<ControlState> {
     let mut page = vec![0; BLOCK_BYTES as usize];
     storage.open(&dir.join(CONTROL_FILE)).ok()?.read_exact_at(&mut page, 0).ok()?;
-    decode(|word, _| {
+    decode(STILL_LOOKS, |word, _| {
         let bytes = page.get(word as usize * 8..).and_then(|rest| rest.first_chunk::<8>());
         bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
     })
 }
 
-fn decode(load: impl Fn(Word, Ordering) -> u64) -> Option<ControlState> {
+/// `looks`: how often words that are not settled are looked at before they are taken as they stand.
+fn decode(looks: u32, load: impl Fn(Word, Ordering) -> u64) -> Option<ControlState> {
     let word = |word| load(word, Ordering::Relaxed);
     if word(Word::Magic) != CONTROL_MAGIC {
         return None;
@@ -166,11 +170,11 @@ fn decode(load: impl Fn(Word, Ordering) -> u64) -> Option<ControlState> {
         || (place(Word::CommittedSegment, Word::CommittedOffset, Word::CommittedSeq), word(Word::CommittedTs));
     // A writer of version 1 stores an offset of 0 before it names the next segment.
     let (committed, committed_ts_ns) =
-        settled(&load, COMMITTED, committed, |(at, _)| at.offset != 0 || at.seq == Seq(0));
+        settled(looks, &load, COMMITTED, committed, |(at, _)| at.offset != 0 || at.seq == Seq(0));
     let durable_end =
-        settled(&load, DURABLE, || place(Word::DurableSegment, Word::DurableOffset, Word::DurableSeq), |_| true);
+        settled(looks, &load, DURABLE, || place(Word::DurableSegment, Word::DurableOffset, Word::DurableSeq), |_| true);
     let heartbeat = || ClockPair { wall_ns: word(Word::HeartbeatWall), mono_ns: word(Word::HeartbeatMono) };
-    let heartbeat = settled(&load, HEARTBEAT, heartbeat, |_| true);
+    let heartbeat = settled(looks, &load, HEARTBEAT, heartbeat, |_| true);
     Some(ControlState {
         pid: u32::try_from(word(Word::Pid)).ok()?,
         boot_id,
@@ -193,6 +197,7 @@ fn decode(load: impl Fn(Word, Ordering) -> u64) -> Option<ControlState> {
 ///
 /// A writer of version 1 tells of no changes: its words are taken when they stay the same over two looks.
 fn settled<T: PartialEq>(
+    looks: u32,
     load: &impl Fn(Word, Ordering) -> u64,
     group: Group,
     words: impl Fn() -> T,
@@ -200,7 +205,7 @@ fn settled<T: PartialEq>(
 ) -> T {
     let begin = || load(group.begin, Ordering::Relaxed);
     let mut before = None;
-    for n in 0..LOOKS + PAUSED_LOOKS {
+    for n in 0..looks {
         let one = together::look(begin, &words, |order| load(group.end, order));
         let seen = one.or_else(|| (begin() == 0).then(&words).filter(|seen| before.as_ref() == Some(seen)));
         if let Some(seen) = seen.filter(&whole) {
@@ -241,7 +246,9 @@ impl Control {
             })
             .unwrap_or_else(|_| Arc::new(Window::memory(BLOCK_BYTES)));
         let control = Control { window };
-        let before = decode(|word, order| control.word(word).map_or(0, |word| u64::from_le(word.load(order))));
+        let load = |word, order| control.word(word).map_or(0, |word| u64::from_le(word.load(order)));
+        // The writer before is gone: the caller holds the lock.
+        let before = decode(STILL_LOOKS, load);
         control.store(Word::Magic, 0);
         // The bell stays: readers may be asleep at it.
         for word in (1..Word::Bell as usize).chain(Word::CommittedBegin as usize..=Word::SyncFailingSince as usize) {
