@@ -404,6 +404,7 @@ fn claim(source: &mut Source) -> Result<Option<Claim>, ReadError> {
     })
 }
 
+/// An identity as 32 digits.
 pub(crate) fn hex(bytes: &[u8; 16]) -> String {
     format!("{:032x}", u128::from_be_bytes(*bytes))
 }

@@ -23,6 +23,7 @@ use crate::incarnation::{Incarnation, Run};
 use crate::layout::{
     ACKS_DIR, CONTROL_FILE, EPOCH_FILE, LOCK_FILE, QUARANTINE_DIR, REPAIR_LOCK_FILE, WRITER_LOCK_FILE,
 };
+use crate::lineage::hex;
 use crate::options::LogOptions;
 use crate::prepare::{self, Maker, Preparer};
 use crate::record::{Kind, SegmentId, Seq};
@@ -343,10 +344,6 @@ impl EpochStart<'_> {
             escape(&writer.options.writer_version),
         )
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// The text as the inside of a JSON string.

@@ -11,6 +11,7 @@ use crate::ack::{self, Ack};
 use crate::control::{self, ControlState};
 use crate::epoch;
 use crate::layout::{ACK_VERSION, ACKS_DIR, BLOCK_BYTES, CONTROL_FILE, EPOCH_FILE, EPOCH_VERSION};
+use crate::lineage::hex;
 use crate::lock::LogLock;
 use crate::read_error::{ReadError, chain};
 use crate::record::{SegmentId, Seq};
@@ -226,8 +227,4 @@ fn of_ack(dir: &Path, reader: &str, ends: &Ends, quiet: bool) -> FileReport {
         }
     }
     report
-}
-
-fn hex(uuid: &[u8; 16]) -> String {
-    uuid.iter().map(|byte| format!("{byte:02x}")).collect()
 }
