@@ -45,16 +45,14 @@ pub fn find(lake: &Path, venue: &str, dir: &Path, log: Option<&Place>) -> anyhow
         // What is this log's own, [`super::resume`] reads; a restored log does not own what runs staged that it never had.
         let other = |part: &Part| part.venue == venue && !log.is_some_and(|place| place.owns(part));
         let Some(part) = parse_staging_dir(&staged).filter(other) else { continue };
-        for path in list(&staged)?.into_iter().filter(|path| is_state(path)) {
-            // One that cannot be read says nothing; its own log, once it is here again, tells of it.
-            let Ok(bytes) = regular::read(&path, regular::LARGE_BYTES_MAX) else { continue };
-            let Ok(state) = PartState::parse(&bytes) else { continue };
-            // What its directory's name does not fit is damage, and the business of the log that the name is of.
-            let fits = state.log.starts_with(&part.log8);
-            if fits && state.wal.as_ref() == Some(&here) {
-                found.push((state.log, staged));
-                break;
-            }
+        // All states of a part are of one log. One that cannot be read says nothing; its own log, once it is here again,
+        // tells of it.
+        let read = |path: &PathBuf| PartState::parse(&regular::read(path, regular::LARGE_BYTES_MAX).ok()?).ok();
+        let states = list(&staged)?;
+        let Some(state) = states.iter().filter(|path| is_state(path)).find_map(read) else { continue };
+        // What its directory's name does not fit is damage, and the business of the log that the name is of.
+        if state.log.starts_with(&part.log8) && state.wal.as_ref() == Some(&here) {
+            found.push((state.log, staged));
         }
     }
     Ok(found)
