@@ -72,6 +72,11 @@ impl Coverage {
         }
     }
 
+    /// True when a record from `first` up to `end` is published already.
+    pub fn touches(&self, first: u64, end: u64) -> bool {
+        self.ranges.iter().any(|(from, to)| *from < end && first < *to)
+    }
+
     /// True when every record from `first` to `last` is published.
     pub fn covers(&self, first: u64, last: u64) -> bool {
         self.ranges.iter().any(|(from, end)| *from <= first && last < *end)

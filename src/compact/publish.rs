@@ -17,6 +17,7 @@ use sha2::Digest;
 use wal_format::Position;
 
 use super::account::{Imbalance, LISTED_MAX};
+use super::evidence::Coverage;
 use super::failpoint::fail_point;
 use super::gather::Gatherer;
 use super::hash::{hash_all, hex, sha256_hex};
@@ -25,8 +26,8 @@ use super::stage::{Place, to_log_position};
 use crate::lake::lock::{LakeLock, PATIENCE};
 use crate::lake::manifest::{ManifestFile, runs_to_write};
 use crate::lake::{
-    FileInfo, LakeError, LakeFormat, LakeStore, LocalStore, Manifest, Part, PieceFile, Table, join_pieces, staged_path,
-    staging_dir, write_text,
+    FileInfo, Hour, LakeError, LakeFormat, LakeStore, LocalStore, Manifest, Part, PieceFile, Table, join_pieces,
+    staged_path, staging_dir, write_text,
 };
 use crate::venue::row::DriftItem;
 use wal_format::{durable, regular};
@@ -38,6 +39,18 @@ pub enum Cut {
     Hour,
     /// The log ends, as far as anybody knows: nothing will fill a hole.
     Log,
+}
+
+/// Another copy of the log was first. Trying again cures it: the next start goes on behind what is published.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "records {first} to {end} are published in part since this part was begun, by another copy of this log: it is gathered again without them"
+)]
+pub struct PublishedMeanwhile {
+    /// Seq of the part's first record.
+    pub first: u64,
+    /// Seq behind its last.
+    pub end: u64,
 }
 
 /// What was published.
@@ -117,6 +130,7 @@ pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) 
         durable::sync_file(tmp).with_context(|| format!("sync {}", tmp.display()))?;
     }
     let _lock = LakeLock::exclusive(&place.lake, &format!("publishes {} of {}", part.hour, part.venue), PATIENCE)?;
+    refuse_twice(place, &manifest)?;
     let store = LocalStore::new(&place.lake);
     for (table, tmp, info) in joined {
         // Relative to the lake, as the store wants it and the manifest tells it.
@@ -142,6 +156,17 @@ pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) 
     gatherer.close();
     gatherer.chain_to(sha256_hex(&json));
     Ok(Some(Published { part, manifest }))
+}
+
+/// Another copy of this log (a clone, or the one that a backup is of) may have published records of this part since it
+/// was begun: both copies hold them. They are there once, and stay so.
+fn refuse_twice(place: &Place, manifest: &Manifest) -> anyhow::Result<()> {
+    let hour = Hour::from_text(&manifest.hour).context("the hour of the part")?;
+    let (first, end) = (manifest.first.seq, manifest.end.seq);
+    match Coverage::load(place, hour, end)?.touches(first, end) {
+        true => Err(PublishedMeanwhile { first, end }.into()),
+        false => Ok(()),
+    }
 }
 
 /// What stands under a name already must be what is published under it: nothing of another copy of the log, and nothing

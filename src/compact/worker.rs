@@ -20,6 +20,7 @@ use super::archive::{self, Archiver};
 use super::failpoint::fail_point;
 use super::gather::{Continuation, Gatherer, LogKind};
 use super::hash::hex;
+use super::publish::PublishedMeanwhile;
 use super::resume::{self, Decision, Evidence, EvidenceMissing, Start};
 use super::session::{Ended, Session};
 use super::stage::Place;
@@ -40,8 +41,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Holes of parts of this age are recalled after a start, hours.
 const RECALL_HOURS: i64 = 48;
-/// How often a drain starts over because a piece that it joined was damaged: each time it sets one aside.
-const DAMAGED_MAX: u32 = 5;
+/// How often a drain starts over for what that cures: each time it sets a damaged piece aside, or finds more published.
+const AGAIN_MAX: u32 = 5;
 /// Between two looks for a log that is not there yet.
 const LOG_POLL: Duration = Duration::from_millis(200);
 
@@ -139,7 +140,7 @@ impl Worker {
     pub fn run(&self) -> anyhow::Result<VenueOutcome> {
         let mut outcome = VenueOutcome::default();
         let mut pause = RETRY_FIRST;
-        let mut damaged = 0;
+        let mut again = 0;
         loop {
             let before = outcome.records;
             let err = match self.watched_session(&mut outcome) {
@@ -149,10 +150,11 @@ impl Worker {
                 }
                 Err(err) => err,
             };
-            // The next start sets the piece aside and reads the log again.
-            if self.mode == Mode::Drain && is_damaged(&err) && damaged < DAMAGED_MAX {
-                damaged += 1;
-                tracing::warn!(venue = %self.id, error = %format!("{err:#}"), "a file is damaged, starting over");
+            // The next start sets a damaged piece aside, or goes on behind what another copy published, and reads the
+            // log again.
+            if self.mode == Mode::Drain && starting_over_cures(&err) && again < AGAIN_MAX {
+                again += 1;
+                tracing::warn!(venue = %self.id, error = %format!("{err:#}"), "starting over");
                 continue;
             }
             if self.mode == Mode::Drain || !curable(&err) {
@@ -430,9 +432,9 @@ fn held(err: AckError, dir: &std::path::Path) -> anyhow::Error {
     }
 }
 
-/// A file that is not what was written stood in the way.
-fn is_damaged(err: &anyhow::Error) -> bool {
-    err.chain().any(|e| matches!(e.downcast_ref(), Some(LakeError::Damaged { .. })))
+/// A file that is not what was written stood in the way, or another copy of the log was first.
+fn starting_over_cures(err: &anyhow::Error) -> bool {
+    err.chain().any(|e| e.is::<PublishedMeanwhile>() || matches!(e.downcast_ref(), Some(LakeError::Damaged { .. })))
 }
 
 /// False for what trying again cannot cure.

@@ -377,6 +377,34 @@ fn a_log_restored_from_a_backup_publishes_what_is_new_and_leaves_what_the_other_
 }
 
 #[test]
+fn two_clones_at_once_publish_what_both_hold_once_and_what_each_recorded_itself() {
+    let bed = Bed::new();
+    let mut log = Log::open(&bed.wal(), T0);
+    trades(&mut log, T0, 0..10);
+    log.writer.close().unwrap();
+    let clone = bed.copy_of_log();
+    let mut of_clone = Log::open(&clone.wal(), T0 + HOUR / 4);
+    trades(&mut of_clone, T0 + HOUR / 4, 100..150);
+    let worker = clone.worker(Mode::Follow, |c| c.lake.dir = bed.lake());
+    let (status, shutdown) = (worker.status.clone(), worker.shutdown.clone());
+    let thread = std::thread::spawn(move || worker.run().unwrap());
+    let venue = || status.snapshot().venues.get("binance-spot").cloned().unwrap_or_default();
+    wait_for(|| venue().activity == status::Activity::AtTail && venue().records >= 60);
+    // The clone holds the common rows in memory; the other one publishes them, cut elsewhere.
+    let mut log = Log::open(&bed.wal(), T0 + HOUR / 3);
+    trades(&mut log, T0 + HOUR / 3, 10..30);
+    log.writer.close().unwrap();
+    bed.drain();
+    assert_eq!(trade_rows(&bed), 10 + 20);
+    trades(&mut of_clone, T0 + HOUR, 150..151);
+    wait_for(|| venue().parts_published >= 1);
+    shutdown.trigger();
+    thread.join().unwrap();
+    assert_eq!(trade_rows(&bed), 10 + 20 + 50, "{:?}", venue());
+    assert!(venue().retries >= 1, "it gathered again without what is published: {:?}", venue());
+}
+
+#[test]
 fn what_another_log_staged_waits_for_it_when_the_log_folder_was_replaced() {
     let bed = three_hours(2_000);
     let clean = bed.copy_of_log();

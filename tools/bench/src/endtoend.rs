@@ -16,10 +16,10 @@ use wal_format::{Append, Kind, LogWriter, SyncPolicy};
 use crate::append::{clock, options};
 use crate::tail::cpu_seconds;
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 15;
 
-/// Appends every frame of a recording `times` times; ids repeat, which the compactor counts and keeps.
-fn record(dir: &Path, recordings: &[&str], times: usize) -> anyhow::Result<u64> {
+/// Appends every frame of the recordings once: what repeats would be other work than the market gives.
+fn record(dir: &Path, recordings: &[&str]) -> anyhow::Result<u64> {
     let mut log = LogWriter::open(dir, options(SyncPolicy::Never))?;
     let base = clock().wall_ns;
     let mut frames = 0;
@@ -27,19 +27,12 @@ fn record(dir: &Path, recordings: &[&str], times: usize) -> anyhow::Result<u64> 
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(name);
         let file = std::fs::File::open(&path).with_context(|| format!("open {}", path.display()))?;
         let text = zstd::decode_all(file).with_context(|| format!("unpack {}", path.display()))?;
-        for _ in 0..times {
-            for line in text.split(|b| *b == b'\n') {
-                let Some(frame) = line.splitn(2, |b| *b == b' ').nth(1) else { continue };
-                if frame.starts_with(b"{\"stream\"") {
-                    log.append(&Append {
-                        ts_recv_ns: base + frames,
-                        conn: 1,
-                        kind: Kind::Data,
-                        flags: 0,
-                        payload: frame,
-                    })?;
-                    frames += 1;
-                }
+        for line in text.split(|b| *b == b'\n') {
+            let Some(payload) = line.splitn(2, |b| *b == b' ').nth(1) else { continue };
+            if payload.starts_with(b"{\"stream\"") {
+                let ts_recv_ns = base + frames;
+                log.append(&Append { ts_recv_ns, conn: 1, kind: Kind::Data, flags: 0, payload })?;
+                frames += 1;
             }
         }
     }
@@ -70,7 +63,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         let mut line = String::new();
         for _ in 0..ROUNDS {
             let _ = std::fs::remove_dir_all(&root);
-            let frames = record(&root.join("wal").join(venue), &recordings, 4)?;
+            let frames = record(&root.join("wal").join(venue), &recordings)?;
             let config = Arc::new(Config::from_toml(&format!(
                 "[data]\ndir = {:?}\n[venues.{venue}]\nsymbols = [\"*\"]\nchannels = [\"trades\"]\n",
                 root.display().to_string()
