@@ -3,6 +3,7 @@
 //! What lies before the range is read for an hour back and only remembered, so that books and candles are there when
 //! playing begins; a symbol whose book is not among it gets the first one of the next minutes. A frame that came
 //! over a second connection too (redundant lines, the overlap of a rotation) is played once: when it came first.
+//! The segments that are still to be played stay meanwhile ([`wal_format::Hold`]).
 //! Ranges that the log lost are left out with a warning.
 
 use std::collections::hash_map::DefaultHasher;
@@ -10,10 +11,11 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::path::Path;
 
+use smallvec::SmallVec;
 use venue_sim::{Entry, Item, Reel};
-use wal_format::{Kind, LogReader, Position, ReaderOptions, RecordRef, Shelf, Step, flags};
+use wal_format::{Hold, Kind, LogReader, Position, ReaderOptions, RecordRef, SegmentId, Shelf, Step, flags};
 
-use crate::compact::replay::tapes;
+use crate::compact::replay::{hold, tapes};
 use crate::config::Config;
 use crate::venue::{RestMeta, StreamKey, Venue};
 
@@ -23,10 +25,10 @@ const LEAD_NS: u64 = 3_600_000_000_000;
 const LOOK_NS: u64 = 120_000_000_000;
 /// Looks at the end of a log before it counts as the end: the reader asks the directory ever more rarely.
 const END_LOOKS: u32 = 8;
-/// Frames of one stream within which the same one over another connection is found.
-const TWINS_MAX: usize = 256;
-/// Streams whose frames are compared.
-const STREAMS_MAX: usize = 65_536;
+/// A frame is compared for this time of the log, ns: lines differ by less.
+const TWINS_KEEP_NS: u64 = 20_000_000_000;
+/// Frames that are compared, of all streams together: 64 bytes each.
+const TWINS_MAX: usize = 500_000;
 
 /// What of a log is played, by receive time.
 #[derive(Clone, Copy, Debug)]
@@ -37,21 +39,42 @@ pub struct Range {
     pub to_ns: u64,
 }
 
-/// The recent frames of one stream: hash and connection.
+/// The recent frames of all streams. Of a frame that one connection brought n times, and every other one at most n
+/// times, n are played.
 #[derive(Default)]
-struct Twins(VecDeque<(u64, u32)>);
+struct Twins {
+    /// By the hash of stream and frame: how often each connection brought it.
+    brought: HashMap<u64, SmallVec<[(u32, u32); 2]>>,
+    /// When each was first seen.
+    order: VecDeque<(u64, u64)>,
+}
 
 impl Twins {
-    /// True when another connection brought the same frame.
-    fn is_known(&mut self, hash: u64, conn: u32) -> bool {
-        if self.0.iter().any(|(known, of)| *known == hash && *of != conn) {
-            return true;
+    /// True when another connection brought the same frame, and as often.
+    fn is_known(&mut self, hash: u64, conn: u32, now_ns: u64) -> bool {
+        while let Some((at_ns, old)) = self.order.front().copied() {
+            if self.order.len() < TWINS_MAX && now_ns.saturating_sub(at_ns) <= TWINS_KEEP_NS {
+                break;
+            }
+            self.order.pop_front();
+            self.brought.remove(&old);
         }
-        if self.0.len() >= TWINS_MAX {
-            self.0.pop_front();
-        }
-        self.0.push_back((hash, conn));
-        false
+        let brought = self.brought.entry(hash).or_insert_with(|| {
+            self.order.push_back((now_ns, hash));
+            SmallVec::new()
+        });
+        let played = brought.iter().map(|(_, times)| *times).max().unwrap_or(0);
+        let times = match brought.iter_mut().find(|(of, _)| *of == conn) {
+            Some((_, times)) => {
+                *times = times.saturating_add(1);
+                *times
+            }
+            None => {
+                brought.push((conn, 1));
+                1
+            }
+        };
+        times <= played
     }
 }
 
@@ -68,7 +91,11 @@ pub struct LogReel {
     ahead: VecDeque<(Entry, Vec<u8>)>,
     /// Listings and books remembered before playing begins.
     seen: HashSet<Item>,
-    twins: HashMap<u64, Twins>,
+    twins: Twins,
+    /// What is still to be played stays.
+    holds: Vec<Hold>,
+    /// The segment being read.
+    segment: SegmentId,
     /// Stream names of binary frames.
     names: HashMap<u64, Option<String>>,
     last_ns: u64,
@@ -80,7 +107,14 @@ impl LogReel {
     /// # Errors
     /// When a directory or a segment cannot be read.
     pub fn open(cfg: &Config, venue: &'static dyn Venue, range: Range) -> anyhow::Result<LogReel> {
-        let found = tapes(cfg, &cfg.wal_dir(venue.id()), range.from_ns.saturating_sub(LEAD_NS))?;
+        let dir = cfg.wal_dir(venue.id());
+        // Before anything is listed: what is listed stays.
+        let holds = hold(cfg, &dir, "replay --serve").unwrap_or_else(|err| {
+            // A log that can only be read, such as a mounted backup: nobody deletes from it.
+            tracing::warn!(venue = %venue.id(), error = %format!("{err:#}"), "what is played is not kept from being deleted");
+            Vec::new()
+        });
+        let found = tapes(cfg, &dir, range.from_ns.saturating_sub(LEAD_NS))?;
         Ok(LogReel {
             venue,
             range,
@@ -89,7 +123,9 @@ impl LogReel {
             playing: false,
             ahead: VecDeque::new(),
             seen: HashSet::new(),
-            twins: HashMap::new(),
+            twins: Twins::default(),
+            holds,
+            segment: SegmentId(0),
             names: HashMap::new(),
             last_ns: 0,
         })
@@ -210,6 +246,14 @@ impl Reel for LogReel {
             if record.ts_recv_ns >= self.range.to_ns {
                 return None;
             }
+            // Segments of logs that stood there one after the other have numbers of their own.
+            if self.tapes.is_empty() && record.position.segment != self.segment {
+                self.segment = record.position.segment;
+                for hold in &self.holds {
+                    // What is not let go is held longer than needed, until the end.
+                    let _ = hold.advance(self.segment);
+                }
+            }
             if !self.playing && record.ts_recv_ns >= self.range.from_ns {
                 self.playing = true;
                 let (at, ts_ns, shelf) = (record.position, record.ts_recv_ns, shelf.clone());
@@ -227,12 +271,8 @@ impl Reel for LogReel {
                     let binary = record.flags & flags::BINARY != 0;
                     let Some(key) = self.venue.stream_of(record.payload, binary) else { continue };
                     let stream = hash_of(key);
-                    let room = self.twins.len() < STREAMS_MAX;
-                    if room || self.twins.contains_key(&stream) {
-                        let twins = self.twins.entry(stream).or_default();
-                        if twins.is_known(hash_of(record.payload), record.conn) {
-                            continue;
-                        }
+                    if self.twins.is_known(hash_of((stream, record.payload)), record.conn, record.ts_recv_ns) {
+                        continue;
                     }
                     let stream = if binary {
                         let venue = self.venue;
@@ -269,9 +309,56 @@ mod tests {
     #[test]
     fn a_frame_over_a_second_connection_is_a_twin_and_a_repetition_on_its_own_is_not() {
         let mut twins = Twins::default();
-        assert!(!twins.is_known(7, 1) && !twins.is_known(8, 1));
-        assert!(twins.is_known(7, 2), "the other line brought it too");
-        assert!(!twins.is_known(7, 1), "the venue said it twice");
-        assert!(!twins.is_known(9, 2) && twins.is_known(9, 1));
+        assert!(!twins.is_known(7, 1, 0) && !twins.is_known(8, 1, 0));
+        assert!(twins.is_known(7, 2, 0), "the other line brought it too");
+        assert!(!twins.is_known(7, 1, 0), "the venue said it twice");
+        assert!(twins.is_known(7, 2, 0), "and so did the other line");
+        assert!(!twins.is_known(9, 2, 0) && twins.is_known(9, 1, 0));
+    }
+
+    #[test]
+    fn a_line_that_is_seconds_behind_is_not_played_twice_and_nothing_is_compared_for_ever() {
+        let mut twins = Twins::default();
+        let second = 1_000_000_000;
+        assert!((0..100_000).all(|frame| !twins.is_known(frame, 1, frame * 50_000)));
+        assert!(
+            (0..100_000).all(|frame| twins.is_known(frame, 2, 5 * second + frame * 50_000)),
+            "5 s and 100,000 frames"
+        );
+        assert!(!twins.is_known(u64::MAX, 1, 100 * second));
+        assert_eq!((twins.brought.len(), twins.order.len()), (1, 1));
+        let many = TWINS_MAX as u64 + 10;
+        (0..many).for_each(|frame| _ = twins.is_known(frame, 1, 100 * second));
+        assert!(twins.brought.len() <= TWINS_MAX && twins.brought.len() == twins.order.len());
+    }
+
+    #[test]
+    fn segments_that_are_still_to_be_played_are_held_and_those_behind_are_not() {
+        let root = tempfile::tempdir().expect("a directory");
+        let mut cfg =
+            Config::from_toml("[venues.binance-spot]\nsymbols = [\"*\"]\nchannels = [\"trades\"]\n").expect("valid");
+        cfg.data_dir = root.path().to_owned();
+        let dir = cfg.wal_dir(crate::venue::VenueId::BinanceSpot);
+        let mut options = wal_format::LogOptions::new(std::sync::Arc::new(crate::clock::now));
+        options.segment_bytes = 1 << 20;
+        let mut log = wal_format::LogWriter::open(&dir, options).expect("opens");
+        let frame = br#"{"stream":"btcusdt@trade","data":{}}"#;
+        let long = [frame.as_slice(), &[b' '; 100_000]].concat();
+        for at in 0..30u64 {
+            let ts_recv_ns = 1_723_070_000_000_000_000 + at;
+            let payload = [long.as_slice(), at.to_string().as_bytes()].concat();
+            let append = wal_format::Append { ts_recv_ns, conn: 1, kind: Kind::Data, flags: 0, payload: &payload };
+            log.append(&append).expect("appends");
+        }
+        log.close().expect("closes");
+        let venue = crate::venue::venue(crate::venue::VenueId::BinanceSpot);
+        let mut reel = LogReel::open(&cfg, venue, Range { from_ns: 0, to_ns: u64::MAX }).expect("opens");
+        let held = || wal_format::holds(&dir).expect("lists").into_iter().map(|held| held.from.0).collect::<Vec<_>>();
+        assert_eq!(held(), [0]);
+        let mut bytes = Vec::new();
+        while reel.next(&mut bytes).is_some() {}
+        assert!(held()[0] > 1, "{:?}", held());
+        drop(reel);
+        assert!(held().is_empty());
     }
 }
