@@ -6,6 +6,8 @@
 //! The client waits for its server by blocking, on a runtime of its own. Callers may be tasks of ours: every call, the
 //! end of the connection too, is made as work that blocks, which a runtime of several threads allows anywhere.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use postgres::types::{IsNull, ToSql, Type};
 use postgres::{Client, Config, NoTls};
@@ -16,6 +18,10 @@ use super::{Sql, Value};
 /// Begins a transaction that a client which sleeps in the middle of it (its process stopped, its machine suspended) does
 /// not keep others waiting for: the server ends it, and its connection, after half a minute without a statement.
 const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 30000";
+
+/// A server whose machine answers nothing for so long, not even that it received, is gone: whoever waits for it gets an
+/// error and tries again, instead of waiting for as long as the kernel would (hours, or for ever while nothing is sent).
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// A connection, made again when it was lost.
 pub(crate) struct Postgres {
@@ -34,6 +40,13 @@ impl Postgres {
         // The URL may hold a password: it is in no message.
         let mut config: Config = url.parse().context("the database URL is not understood")?;
         config.application_name("tapedeck");
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(SILENCE);
+        }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(SILENCE);
+        }
+        config.keepalives_idle(SILENCE).keepalives_interval(SILENCE / 3).keepalives_retries(3);
         let client = Some(connect(&config)?);
         Ok(Self { config, client, lock, in_transaction: false })
     }
