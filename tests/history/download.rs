@@ -250,3 +250,58 @@ fn a_server_of_files_without_tags_or_checksums_still_gives_whole_files() {
     assert!(mirror.tree()[key] == archive.file(key));
     assert_eq!(mirror.json(&["status"])[0]["without_checksum"], 1);
 }
+
+#[test]
+fn a_key_that_is_not_understood_is_told_listed_and_counted() {
+    let archive = Archive::start();
+    let keys = trades(&archive, "BTCUSDT");
+    let strange = [
+        "data/spot/daily/trades/BTCUSDT/BTCUSDT-trades-2024-01-30.csv.gz",
+        "data/spot/daily/trades/BTCUSDT/BTCUSDT-trades-20240131.zip",
+        "data/spot/daily/trades/BTCUSDT/old/",
+        "data/spot/daily/trades/BTCUSDT/BTCUSDT-trades-2024-01-29.zip.CHECKSUM",
+        "data/spot/daily/trades/list\u{1b}[31m.txt",
+        "data/spot/daily/rpiTrades/",
+    ];
+    for key in strange {
+        let file = if key.ends_with('/') { format!("{key}x.zip") } else { key.to_owned() };
+        archive.put_alone(&file, "12345");
+    }
+    let mirror = Mirror::new(&archive, "");
+    let lines = mirror.json(&["list", "--market", "spot"]);
+    let unknown: Vec<&str> =
+        lines.iter().filter(|l| l["standing"] == "unknown").map(|l| l["path"].as_str().unwrap()).collect();
+    for key in strange {
+        assert!(unknown.contains(&key), "{key}: {unknown:?}");
+    }
+    assert_eq!((unknown.len(), &lines.last().unwrap()["summary"]["unknown"]["files"]), (strange.len(), &6.into()));
+    let plain = mirror.history(&["list", "--market", "spot", "--kind", "trades", "--only", "unknown"]);
+    let text = both(&plain);
+    assert!(text.contains("unknown\t5\tdata/spot/daily/trades/BTCUSDT/BTCUSDT-trades-20240131.zip"), "{text}");
+    assert!(text.contains("5 names of the archive are not understood") && !text.contains('\u{1b}'), "{text:?}");
+    let run = mirror.download(&["--market", "spot"]);
+    assert_eq!((run.code, &run.summary["unknown"]), (Some(0), &6.into()), "{}", run.text);
+    assert!(run.text.contains("unknown\tdata/spot/daily/rpiTrades/"), "{}", run.text);
+    assert_eq!(run.summary["ok"], 3);
+    assert!(keys.len() > 3);
+    let metrics = std::fs::read_to_string(mirror.root().join("manifests/download.prom")).unwrap();
+    assert!(metrics.contains("tapedeck_history_download_unknown_keys 6\n"), "{metrics}");
+}
+
+#[test]
+fn a_listing_whose_pages_lead_back_to_each_other_is_given_up_with_its_name() {
+    for version in [1, 2] {
+        let archive = Archive::start();
+        trades(&archive, "BTCUSDT");
+        archive.goes_round();
+        let mirror = Mirror::new(&archive, &format!("list_version = {version}"));
+        let args = ["--market", "spot", "--kind", "trades", "--period", "daily", "--symbols", "BTCUSDT"];
+        let out = mirror.history(&[&["list"], &args[..]].concat());
+        assert_eq!(out.status.code(), Some(1), "{}", both(&out));
+        let text = both(&out);
+        assert!(text.contains("cannot list data/spot/daily/trades/BTCUSDT/") && text.contains("does not end"), "{text}");
+        let run = mirror.download(&args);
+        assert_eq!((run.code, &run.summary["unlisted"]), (Some(1), &1.into()), "{}", run.text);
+        assert!(archive.listings().len() <= 8, "asked on and on");
+    }
+}

@@ -1,6 +1,7 @@
 //! A server in trouble: every fault ends in the right bytes or in a named dead letter, and the other files come all
 //! the same.
 
+use crate::support::both;
 use crate::support::history::{Mirror, Run};
 use crate::support::proxy::{Kind, Proxy};
 use crate::support::s3::{Archive, Fault, noise};
@@ -226,4 +227,27 @@ fn everything_goes_through_the_configured_proxy_and_nothing_around_it() {
     let run = cut.download(&["--kind", "trades", "--market", "spot", "--symbols", "BTCUSDT"]);
     assert_eq!(run.code, Some(1), "{}", run.text);
     assert!(archive.listings().is_empty() && cut.tree().is_empty());
+}
+
+#[test]
+fn a_slow_down_of_the_listing_is_a_wait_and_no_folder_is_given_up() {
+    let (archive, _) = twenty();
+    // More often than a failure would be forgiven, as a status and as an answer.
+    archive.list_fault(vec![Fault::Status(503, Some(0)); 7]);
+    archive.list_fault(vec![Fault::SlowDown; 2]);
+    let mirror = Mirror::new(&archive, "attempts = 2");
+    let run = mirror.download(&["--kind", "trades", "--period", "daily", "--market", "spot"]);
+    assert_eq!((run.code, &run.summary["ok"]), (Some(0), &20.into()), "{}", run.text);
+    assert_eq!(run.summary["unlisted"], 0);
+}
+
+#[test]
+fn a_listing_that_only_drips_is_given_up() {
+    let (archive, _) = twenty();
+    archive.list_fault([Fault::Drip(20)]);
+    let mirror = Mirror::new(&archive, "attempts = 1");
+    let args = ["list", "--kind", "trades", "--period", "daily", "--market", "spot", "--symbols", "BTCUSDT"];
+    let out = mirror.history(&args);
+    assert_eq!(out.status.code(), Some(1), "{}", both(&out));
+    assert!(both(&out).contains("stalled: "), "{}", both(&out));
 }

@@ -38,6 +38,8 @@ pub enum Fault {
     ReplacedAfter(usize, Vec<u8>),
     /// The answer says `200` to a page of HTML.
     Html,
+    /// The answer says `200` to a listing that is an error: `SlowDown`.
+    SlowDown,
 }
 
 /// One request as it was.
@@ -67,6 +69,8 @@ struct State {
     piece: usize,
     with_tags: bool,
     list_faults: VecDeque<Fault>,
+    /// Every page says that it goes on, and where it goes on is one of two places in turns.
+    goes_round: bool,
     hold: bool,
 }
 
@@ -139,6 +143,11 @@ impl Archive {
     /// Entries of a listing's page.
     pub fn pages_of(&self, n: usize) {
         self.state.lock().unwrap().page = n;
+    }
+
+    /// Listings lead back to where they were from now on.
+    pub fn goes_round(&self) {
+        self.state.lock().unwrap().goes_round = true;
     }
 
     /// Bodies come in pieces of `n` bytes with a pause between.
@@ -221,6 +230,10 @@ impl Archive {
             Some(Fault::Status(status, after)) => return simple(stream, status, after, "no"),
             Some(Fault::ResetAfter(_)) => return reset(stream),
             Some(Fault::Html) => return simple(stream, 200, None, "<html><body>please log in</body></html>"),
+            Some(Fault::Drip(n)) => return drip(stream, n),
+            Some(Fault::SlowDown) => {
+                return simple(stream, 200, None, "<Error><Code>SlowDown</Code><Message>x</Message></Error>");
+            }
             _ => {}
         }
         let query: BTreeMap<&str, String> = query
@@ -228,7 +241,15 @@ impl Archive {
             .filter_map(|pair| pair.split_once('='))
             .map(|(k, v)| (k, percent_decode_str(v).decode_utf8_lossy().into_owned()))
             .collect();
-        let xml = self.page(&query);
+        let mut xml = self.page(&query);
+        if let State { goes_round: true, listed, .. } = &*self.state.lock().unwrap() {
+            let two = query.contains_key("list-type");
+            let tag = if two { "NextContinuationToken" } else { "NextMarker" };
+            let place = format!("{}{}", query["prefix"], if listed.len() % 2 == 0 { "0" } else { "zz" });
+            let place = if two { format!("token {place}") } else { place };
+            let on = format!("<IsTruncated>true</IsTruncated><{tag}>{place}</{tag}>");
+            xml = xml.replace("<IsTruncated>false</IsTruncated>", &on);
+        }
         write!(stream, "HTTP/1.1 200 OK\r\ncontent-type: application/xml\r\ncontent-length: {}\r\n\r\n", xml.len())?;
         stream.write_all(xml.as_bytes())?;
         Ok(true)
@@ -400,6 +421,16 @@ fn simple(mut stream: &TcpStream, status: u16, after: Option<u64>, body: &str) -
     let after = after.map_or_else(String::new, |s| format!("retry-after: {s}\r\n"));
     write!(stream, "HTTP/1.1 {status} x\r\n{after}content-length: {}\r\n\r\n{body}", body.len())?;
     Ok(true)
+}
+
+/// So many bytes of an endless body every 200 ms, until somebody hangs up.
+fn drip(mut stream: &TcpStream, n: usize) -> std::io::Result<bool> {
+    write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")?;
+    for _ in 0..1_000 {
+        stream.write_all(&vec![b' '; n])?;
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    Ok(false)
 }
 
 fn reset(stream: &TcpStream) -> std::io::Result<bool> {

@@ -49,6 +49,12 @@ async fn fetch(chosen: &Chosen, retry_dead: bool) -> Result<()> {
     } else {
         print_out(&page(&summary))?;
     }
+    if summary.unknown > 0 {
+        list::tell_unknown(summary.unknown);
+        for key in &summary.unknown_keys {
+            eprintln!("unknown\t{}", list::printable(key));
+        }
+    }
     if summary.listed == 0 && summary.unlisted == 0 && !summary.stopped {
         eprintln!("the archive lists no such file; tapedeck history list shows what it has");
     }

@@ -15,7 +15,7 @@ use crate::history::list::{Compared, Standing, compare};
 pub(super) struct Args {
     #[command(flatten)]
     choice: Choice,
-    /// Only files that are: missing, here, differs, queued, dead, gone; separated by commas.
+    /// Only files that are: missing, here, differs, queued, dead, gone, unknown; separated by commas.
     #[arg(long, value_name = "STATES", value_delimiter = ',')]
     only: Vec<String>,
     /// No line per file, only the sums.
@@ -55,11 +55,13 @@ pub(super) fn dry_run(chosen: &Chosen, retry_dead: bool) -> Result<()> {
         Standing::Missing | Standing::Differs | Standing::Queued => true,
         Standing::Dead => retry_dead,
         Standing::Here | Standing::Gone => false,
+        // Nobody downloads them, but whoever asks what a download would do wants to know.
+        Standing::Unknown => true,
     };
     let (sums, problems) = told(chosen, wanted)?;
     let words = ["missing", "differs", "queued", if retry_dead { "dead" } else { "" }];
     let would = words.iter().filter_map(|w| sums.get(w));
-    let (files, bytes) = would.fold((0, 0), |(f, b), sum| (f + sum.files, b + sum.bytes));
+    let (files, bytes) = would.fold((0, 0), |(f, b), sum| (f + sum.files, sum.bytes.saturating_add(b)));
     let free = chosen.mirror()?.free_bytes()?;
     if chosen.json {
         let told = serde_json::json!({ "dry_run": { "files": files, "bytes": bytes, "free_bytes": free } });
@@ -73,10 +75,7 @@ pub(super) fn dry_run(chosen: &Chosen, retry_dead: bool) -> Result<()> {
 /// Prints the files that `show` picks; the sums of all of them, and how many folders could not be listed.
 fn told(chosen: &Chosen, show: impl Fn(&Compared) -> bool) -> Result<(BTreeMap<&'static str, Sum>, u64)> {
     let mut sums: BTreeMap<&'static str, Sum> = BTreeMap::new();
-    let each = |file: Compared| {
-        let sum = sums.entry(file.standing.as_str()).or_default();
-        sum.files += 1;
-        sum.bytes += file.size;
+    let print = |file: Compared| {
         if !show(&file) {
             return Ok(());
         }
@@ -84,13 +83,37 @@ fn told(chosen: &Chosen, show: impl Fn(&Compared) -> bool) -> Result<(BTreeMap<&
             return print_out(&format!("{}\n", serde_json::to_string(&file)?));
         }
         let why = file.differs.map_or_else(String::new, |what| format!(" ({what})"));
-        print_out(&format!("{}\t{}\t{}{why}\n", file.standing, file.size, file.path))
+        print_out(&format!("{}\t{}\t{}{why}\n", file.standing, file.size, printable(&file.path)))
     };
-    let problems = runtime()?.block_on(compare(&chosen.cfg, &chosen.selection, chosen.auto, each))?;
+    let each = |file: Compared| {
+        let sum = sums.entry(file.standing.as_str()).or_default();
+        sum.files += 1;
+        sum.bytes = sum.bytes.saturating_add(file.size);
+        print(file)
+    };
+    let (problems, unknown) = runtime()?.block_on(compare(&chosen.cfg, &chosen.selection, chosen.auto, each))?;
+    if unknown.count > 0 {
+        sums.insert(Standing::Unknown.as_str(), Sum { files: unknown.count, bytes: unknown.bytes });
+        tell_unknown(unknown.count);
+    }
+    for key in unknown.first {
+        print(key.into())?;
+    }
     for (folder, trouble) in &problems {
-        eprintln!("cannot list {folder}: {trouble}");
+        eprintln!("cannot list {}: {}", printable(folder), printable(&trouble.to_string()));
     }
     Ok((sums, problems.len() as u64))
+}
+
+/// Says on the error output that there is more than is understood.
+pub(super) fn tell_unknown(count: u64) {
+    eprintln!("{count} names of the archive are not understood: they are neither downloaded nor cleaned (unknown)");
+}
+
+/// Text of a server, without what a terminal would obey.
+pub(super) fn printable(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(plain).collect()
 }
 
 fn fail_for(problems: u64) -> Result<()> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::http::Method;
 
 use super::rate::Rate;
@@ -13,8 +14,12 @@ use crate::collect::http::{HttpClient, HttpError, Reply};
 use crate::config::{Config, History};
 use crate::history::trouble::{Trouble, What};
 
-/// The pause after a 429 that names none.
+/// The pause after a 429 or SlowDown that names none.
 const PAUSE_UNSAID: Duration = Duration::from_secs(5);
+/// A server that throttles this often in a row means it.
+pub(super) const THROTTLED_MAX: u64 = 100;
+/// A transfer that brings less than this in a second, over the whole stall time, is given up.
+const SLOWEST_BYTES_PER_S: u64 = 1 << 10;
 
 /// Asks the archive.
 pub struct Asker {
@@ -23,6 +28,35 @@ pub struct Asker {
     pub rate: Rate,
     /// How long to wait after failures.
     pub retry: Retry,
+    stall: Duration,
+}
+
+/// How fast a server brings a body: it is given up when it only drips. Only the time that the server takes counts, not
+/// our own pace.
+#[derive(Debug, Default)]
+pub(super) struct Drip {
+    waited: Duration,
+    brought: u64,
+}
+
+impl Drip {
+    /// So many bytes came after waiting so long.
+    ///
+    /// # Errors
+    /// When too few came over the stall time; what came until then.
+    pub(super) fn came(&mut self, bytes: usize, waited: Duration, stall: Duration) -> Result<(), Trouble> {
+        self.waited = self.waited.saturating_add(waited);
+        self.brought = self.brought.saturating_add(bytes as u64);
+        if self.waited < stall {
+            return Ok(());
+        }
+        if self.brought < SLOWEST_BYTES_PER_S.saturating_mul(stall.as_secs()) {
+            let detail = format!("{} bytes in {} s", self.brought, self.waited.as_secs());
+            return Err(Trouble::new(What::Stalled, detail));
+        }
+        *self = Self::default();
+        Ok(())
+    }
 }
 
 /// Waits after failures: exponential with full jitter.
@@ -61,11 +95,13 @@ impl Asker {
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         let tls = tls_config(&config.tls.extra_roots)?;
         let mut dialer = Dialer::new(config.history.proxy.clone());
-        dialer.limits.answer = Duration::from_secs(config.history.stall_timeout_s);
+        let stall = Duration::from_secs(config.history.stall_timeout_s);
+        dialer.limits.answer = stall;
         Ok(Self {
             http: HttpClient::new(dialer, Arc::clone(&tls)),
             rate: Rate::new(config.history.bytes_per_s, config.history.requests_per_s),
             retry: Retry::of(&config.history),
+            stall,
         })
     }
 
@@ -86,11 +122,16 @@ impl Asker {
         }
         let trouble = of_status(reply.status, url);
         if trouble.what == What::Throttled {
-            self.rate.hold(reply.retry_after.unwrap_or_else(|| PAUSE_UNSAID.min(self.retry.max)));
+            self.rate.hold(reply.retry_after.unwrap_or_else(|| self.pause()));
         } else if let Some(said) = reply.retry_after {
             self.rate.hold(said);
         }
         Err(trouble)
+    }
+
+    /// How long everybody waits after a throttle that does not say.
+    fn pause(&self) -> Duration {
+        PAUSE_UNSAID.min(self.retry.max)
     }
 
     /// Asks once and reads the whole body; `None` when there is no such thing (404).
@@ -102,9 +143,12 @@ impl Asker {
         if reply.status == 404 {
             return Ok(None);
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = reply.chunk().await.map_err(|err| of_http(&err))? {
-            if body.len() + chunk.len() > max {
+        let (mut body, mut drip) = (Vec::new(), Drip::default());
+        loop {
+            let asked = Instant::now();
+            let Some(chunk) = reply.chunk().await.map_err(|err| of_http(&err))? else { break };
+            drip.came(chunk.len(), asked.elapsed(), self.stall)?;
+            if body.len().saturating_add(chunk.len()) > max {
                 return Err(Trouble::new(What::Protocol, format!("{url} answers with more than {max} bytes")));
             }
             self.rate.bytes(chunk.len()).await;
@@ -113,7 +157,8 @@ impl Asker {
         Ok(Some(body))
     }
 
-    /// Asks until `read` understands the answer or it is not worth it any more.
+    /// Asks until `read` understands the answer or it is not worth it any more. A server that asks for patience is
+    /// given it: a throttle is a wait, not a failure, unless there is nothing else.
     ///
     /// # Errors
     /// The last trouble.
@@ -123,19 +168,37 @@ impl Asker {
         max: usize,
         read: impl Fn(Vec<u8>) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
-        let mut failures = 0;
+        let (mut failures, mut throttled) = (0_u64, 0_u64);
         loop {
             let gone = || Trouble::new(What::Gone, format!("{url} answers with HTTP status 404"));
-            let answer = self.small(url, max).await.and_then(|body| body.ok_or_else(gone)).and_then(&read);
+            let body = self.small(url, max).await.and_then(|body| body.ok_or_else(gone));
+            let answer = body.and_then(|body| {
+                // A throttle that stands in a body has held nobody back yet.
+                read(body).inspect_err(|err| {
+                    if err.what == What::Throttled {
+                        self.rate.hold(self.pause());
+                    }
+                })
+            });
             let trouble = match answer {
                 Ok(value) => return Ok(value),
                 Err(trouble) => trouble,
             };
-            failures += 1;
-            if failures >= self.retry.attempts.min(trouble.what.patience()) {
-                return Err(trouble);
-            }
-            tokio::time::sleep(self.retry.wait(failures, random())).await;
+            let in_a_row = if trouble.what == What::Throttled {
+                throttled = throttled.saturating_add(1);
+                if throttled >= THROTTLED_MAX {
+                    return Err(trouble);
+                }
+                throttled
+            } else {
+                failures = failures.saturating_add(1);
+                if failures >= self.retry.attempts.min(trouble.what.patience()) {
+                    return Err(trouble);
+                }
+                failures
+            };
+            // After a throttle too: not everybody comes back in the same instant.
+            tokio::time::sleep(self.retry.wait(in_a_row, random())).await;
         }
     }
 }
@@ -165,8 +228,8 @@ fn of_status(status: u16, url: &str) -> Trouble {
     let what = match status {
         404 | 410 => What::Gone,
         401 | 403 | 451 => What::Refused,
-        // S3 says SlowDown with 503.
-        429 | 503 => What::Throttled,
+        // S3 says SlowDown with 503; 509 is what some front ends say to a bandwidth that is used up.
+        429 | 503 | 509 => What::Throttled,
         500..=599 => What::Server,
         _ => What::Protocol,
     };

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wal_format::durable;
 
-use super::ask::{Asker, of_http};
+use super::ask::{Asker, Drip, of_http};
 use super::checksum;
 use super::mark::{self, Mark, Worker};
 use super::partial::Partial;
@@ -23,8 +23,6 @@ use crate::history::mirror::Mirror;
 use crate::history::path::{ArchivePath, CHECKSUM, url_of};
 use crate::history::trouble::{Trouble, What};
 
-/// A transfer that brings less than this in a second, over the whole stall time, is given up.
-const SLOWEST_BYTES_PER_S: u64 = 1 << 10;
 /// So much more on the disk makes an attempt that failed a success of sorts.
 const GROUND: u64 = 1 << 20;
 
@@ -122,7 +120,7 @@ impl Fetcher<'_> {
         let mut part = opened.await?;
         let before = part.len;
         let expected = self.bytes(row, &mut part, tell).await.map_err(|trouble| {
-            let gained = part.len >= before + GROUND;
+            let gained = part.len >= before.saturating_add(GROUND);
             if matches!(trouble.what, What::Length | What::Protocol | What::Gone) && !gained {
                 // Nothing that can be trusted lies there.
                 let _ = durable::remove_file(&part.path);
@@ -251,10 +249,11 @@ impl Fetcher<'_> {
             part.start_over().map_err(|err| of_io(&err))?;
             expected.size = 0;
         }
-        expected.size += match reply.length() {
+        let more = match reply.length() {
             Some(length) => length,
             None => row.listed.size.saturating_sub(expected.size),
         };
+        expected.size = expected.size.saturating_add(more);
         if expected.etag == row.listed.etag && expected.size != row.listed.size {
             return Err(Trouble::new(
                 What::Length,
@@ -272,29 +271,22 @@ impl Fetcher<'_> {
         size: u64,
         tell: &(dyn Fn(u64) + Sync),
     ) -> Result<(), Trouble> {
-        // Only the time that the server takes counts, not our own pace.
-        let (mut waited, mut brought) = (Duration::ZERO, 0_u64);
+        let mut drip = Drip::default();
         loop {
             let asked = Instant::now();
             let chunk = reply.chunk().await.map_err(|err| of_http(&err))?;
-            waited += asked.elapsed();
+            let waited = asked.elapsed();
             let Some(chunk) = chunk else { break };
-            brought += chunk.len() as u64;
-            if part.len + chunk.len() as u64 > size {
+            if part.len.saturating_add(chunk.len() as u64) > size {
                 return Err(Trouble::new(What::Length, format!("more than the {size} bytes that were announced")));
             }
             part.append(&chunk).map_err(|err| of_io(&err))?;
             tell(chunk.len() as u64);
             self.asker.rate.bytes(chunk.len()).await;
-            if waited >= self.stall {
-                if brought < SLOWEST_BYTES_PER_S * self.stall.as_secs() {
-                    return Err(Trouble::new(
-                        What::Stalled,
-                        format!("{brought} bytes in {} s, at {} of {size}", waited.as_secs(), part.len),
-                    ));
-                }
-                (waited, brought) = (Duration::ZERO, 0);
-            }
+            drip.came(chunk.len(), waited, self.stall).map_err(|trouble| Trouble {
+                detail: format!("{}, at {} of {size}", trouble.detail, part.len),
+                ..trouble
+            })?;
         }
         if part.len == size {
             return Ok(());

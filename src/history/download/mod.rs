@@ -35,7 +35,7 @@ use self::ask::Asker;
 use self::desk::Desk;
 use self::mark::{Mark, Worker};
 pub use self::tally::{Summary, Tally};
-use super::list::Lister;
+use super::list::{Lister, Unknown};
 use super::manifest::{self, Listed, Offer, Offered, Scope};
 use super::mirror::Mirror;
 use super::path::ArchivePath;
@@ -44,6 +44,9 @@ use crate::clock;
 use crate::config::Config;
 use crate::memory::Pressure;
 use crate::shutdown::Shutdown;
+
+/// Names that are not understood and that the summary shows.
+const UNKNOWN_SHOWN: usize = 20;
 
 /// What to download.
 #[derive(Clone, Debug)]
@@ -172,7 +175,7 @@ pub async fn download(config: &Config, job: Job, watch: Arc<dyn Watch>, stop: Sh
     });
     let workers: Vec<_> =
         (0..history.download_workers).map(|n| tokio::spawn(worker::work(Arc::clone(&shared), n))).collect();
-    let unlisted = produce(&shared, history.list_workers, &history.list_url, history.list_version).await;
+    let (unlisted, unknown) = produce(&shared, history.list_workers, &history.list_url, history.list_version).await;
     for worker in workers {
         if let Err(err) = worker.await {
             shared.give_up(anyhow::Error::new(err).context("a worker died"));
@@ -181,6 +184,8 @@ pub async fn download(config: &Config, job: Job, watch: Arc<dyn Watch>, stop: Sh
     let fatal = shared.fatal.lock().unwrap_or_else(PoisonError::into_inner).take();
     let mut summary = shared.tally.summary();
     summary.unlisted = unlisted;
+    summary.unknown = unknown.count;
+    summary.unknown_keys = unknown.first.into_iter().map(|key| key.key).take(UNKNOWN_SHOWN).collect();
     summary.seconds = started.elapsed().as_secs();
     summary.stopped = fatal.is_none() && shared.stop.requested();
     let outcome = match (&fatal, summary.stopped) {
@@ -222,8 +227,8 @@ fn today() -> jiff::civil::Date {
     now.to_zoned(jiff::tz::TimeZone::UTC).date()
 }
 
-/// Lists and offers; answers how many folders could not be listed.
-async fn produce(shared: &Arc<Shared>, workers: usize, list_url: &str, version: u64) -> u64 {
+/// Lists and offers; answers how many folders could not be listed, and what is not understood.
+async fn produce(shared: &Arc<Shared>, workers: usize, list_url: &str, version: u64) -> (u64, Unknown) {
     let lister = Lister::new(&shared.asker, list_url, version, workers);
     let names = |names: &BTreeSet<String>| {
         let mut scope = shared.scope.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,7 +247,7 @@ async fn produce(shared: &Arc<Shared>, workers: usize, list_url: &str, version: 
     }
     shared.all_listed.store(true, Ordering::Release);
     shared.news.notify_waiters();
-    lister.problems().len() as u64
+    (lister.problems().len() as u64, lister.unknown())
 }
 
 async fn offer(shared: &Arc<Shared>, files: Vec<Listed>) -> Result<()> {

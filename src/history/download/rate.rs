@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+/// The longest pause that is kept.
+const PAUSE_MAX: Duration = Duration::from_secs(86_400);
+
 /// See the module.
 pub struct Rate {
     bytes: Option<Mutex<Bucket>>,
@@ -75,9 +78,9 @@ impl Rate {
         sleep_until(at).await;
     }
 
-    /// No request before `pause` is over: the server said so.
+    /// No request before `pause` is over: the server said so. Longer than a day is none that anybody means.
     pub fn hold(&self, pause: Duration) {
-        let until = Instant::now() + pause;
+        let until = Instant::now() + pause.min(PAUSE_MAX);
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         *held = Some(held.map_or(until, |h| h.max(until)));
     }

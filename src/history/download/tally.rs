@@ -62,6 +62,10 @@ pub struct Summary {
     pub received_bytes: u64,
     /// Folders that could not be listed.
     pub unlisted: u64,
+    /// Names of the archive that are not understood: what they are is not downloaded.
+    pub unknown: u64,
+    /// The first of them.
+    pub unknown_keys: Vec<String>,
     /// How long it took.
     pub seconds: u64,
     /// True when somebody stopped it.
@@ -115,6 +119,7 @@ impl Summary {
             ("seconds", "Duration of the last download run.", self.seconds),
             ("retries", "Attempts of the last download run that failed and were tried again.", self.retries),
             ("unlisted_folders", "Folders that the last download run could not list.", self.unlisted),
+            ("unknown_keys", "Names of the archive that the last download run did not understand.", self.unknown),
             ("finished_timestamp_seconds", "End of the last download run.", now_s),
         ] {
             let name = format!("tapedeck_history_download_{name}");

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 
 use super::Shared;
+use super::ask::THROTTLED_MAX;
 use super::fetch::{Fetched, Fetcher, Miss};
 use super::mark::{self, Mark};
 use super::tally::Tally;
@@ -18,8 +19,8 @@ use crate::history::trouble::What;
 const POLL: Duration = Duration::from_millis(250);
 /// Between two looks whether memory is less tight.
 const PAUSE: Duration = Duration::from_secs(1);
-/// A server that throttles this often without a single file between means it.
-const THROTTLED_MAX: u64 = 100;
+/// Every ten minutes a worker says why it does nothing.
+const PAUSES_PER_WARNING: u64 = 600;
 
 /// Works until the run is over, as one of several; it never has more than one lease.
 pub(super) async fn work(shared: Arc<Shared>, number: usize) {
@@ -40,12 +41,17 @@ pub(super) async fn work(shared: Arc<Shared>, number: usize) {
 
 /// The next file; `None` when the run is over.
 async fn next(shared: &Shared, holder: &str) -> Result<Option<Lease>> {
+    let mut paused = 0_u64;
     loop {
         if shared.stop.requested() {
             return Ok(None);
         }
         if shared.job.pressure.level().history_pauses() {
             shared.job.pressure.shed("history_paused");
+            if paused.is_multiple_of(PAUSES_PER_WARNING) {
+                tracing::warn!(paused_s = paused, "memory is critical: no further file is begun until it is not");
+            }
+            paused = paused.saturating_add(1);
             tokio::select! {
                 () = tokio::time::sleep(PAUSE) => {}
                 () = shared.stop.wait() => {}
@@ -121,7 +127,7 @@ async fn one(shared: &Shared, lease: Lease) -> Result<()> {
 
 /// Keeps the lease; returns when it is somebody else's.
 async fn until_lost(shared: &Shared, lease: &Lease) {
-    let pause = Duration::from_millis(shared.lease_s * 1_000 / 3);
+    let pause = Duration::from_millis(shared.lease_s.saturating_mul(1_000) / 3);
     loop {
         tokio::time::sleep(pause).await;
         let (lease, lease_s) = (lease.clone(), shared.lease_s);
@@ -167,7 +173,7 @@ async fn fail(shared: &Shared, lease: Lease, miss: Miss) -> Result<()> {
     let failures = match (excused, gained) {
         (true, _) => lease.row.failures,
         (false, true) => 1,
-        (false, false) => lease.row.failures + 1,
+        (false, false) => lease.row.failures.saturating_add(1),
     };
     let retry = &shared.asker.retry;
     let dead = !excused && failures >= retry.attempts.min(trouble.what.patience());

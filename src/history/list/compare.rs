@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 use serde::Serialize;
 
-use super::Lister;
+use super::{Lister, Unknown, UnknownKey};
 use crate::config::Config;
 use crate::history::download::ask::Asker;
 use crate::history::download::desk::Desk;
@@ -31,6 +31,8 @@ words! {
         Dead = "dead",
         /// It is here, and the archive does not list it any more.
         Gone = "gone",
+        /// The archive lists it, and its name is not understood.
+        Unknown = "unknown",
     }
 }
 
@@ -56,7 +58,7 @@ fn as_word<S: serde::Serializer>(standing: &Standing, s: S) -> Result<S::Ok, S::
     s.serialize_str(standing.as_str())
 }
 
-/// Hands every file of a selection to `each`; answers which folders could not be listed.
+/// Hands every file of a selection to `each`; answers which folders could not be listed, and what is not understood.
 ///
 /// # Errors
 /// When the mirror or its manifest cannot be used, and the first error of `each`.
@@ -65,7 +67,7 @@ pub async fn compare(
     selection: &Selection,
     auto: bool,
     mut each: impl FnMut(Compared) -> Result<()>,
-) -> Result<Vec<(String, Trouble)>> {
+) -> Result<(Vec<(String, Trouble)>, Unknown)> {
     let history = &config.history;
     let mirror = Mirror::open(history)?;
     let desk = Desk::open(&mirror, history).await?;
@@ -106,7 +108,7 @@ pub async fn compare(
         Ok(())
     };
     lister.walk(selection, auto, |_| Ok(()), take).await?;
-    Ok(lister.problems())
+    Ok((lister.problems(), lister.unknown()))
 }
 
 fn compared(file: &Listed, row: Option<&FileRow>, mirror: &Mirror) -> Compared {
@@ -135,6 +137,19 @@ fn compared(file: &Listed, row: Option<&FileRow>, mirror: &Mirror) -> Compared {
         differs,
         last_modified: file.last_modified.clone(),
         has_checksum: file.checksum_tag.is_some(),
+    }
+}
+
+impl From<UnknownKey> for Compared {
+    fn from(key: UnknownKey) -> Self {
+        Compared {
+            path: key.key,
+            size: key.size,
+            standing: Standing::Unknown,
+            differs: None,
+            last_modified: key.last_modified,
+            has_checksum: false,
+        }
     }
 }
 

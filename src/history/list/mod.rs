@@ -1,21 +1,23 @@
 //! What the archive has: folders of symbols and intervals, files with size, tag and checksum, over S3 listings.
 //!
 //! The listing, not the exchange's list of symbols, is the list of symbols: delisted ones stay in it. A folder that
-//! cannot be listed is told and does not stop the others.
+//! cannot be listed is told and does not stop the others. What lies there and has no name that is understood is told
+//! too: a new kind of file, or a new spelling, would be missing without a word.
 
 mod choose;
 mod compare;
 pub(crate) mod s3;
+mod turn;
 
-use std::collections::BTreeSet;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 use futures_util::{StreamExt, stream};
 
 pub use self::compare::{Compared, Standing, compare};
 use self::s3::{Next, Object, Page};
+use self::turn::Turns;
 use super::download::ask::Asker;
 use super::manifest::Listed;
 use super::market::{BarInterval, Kind, Market, Period};
@@ -26,6 +28,35 @@ use super::trouble::Trouble;
 /// Largest page that is read, bytes: S3 sends about 400 KB.
 const PAGE_BYTES_MAX: usize = 8 << 20;
 
+/// S3 keeps no larger object (50 TB); a listing that says so is wrong about it.
+const FILE_BYTES_MAX: u64 = 50_000_000_000_000;
+/// Names that are not understood and are told one by one; all are counted.
+const UNKNOWN_MAX: usize = 10_000;
+/// Those that have a line of the log each.
+const UNKNOWN_WARNED: u64 = 20;
+
+/// What is listed and has no name of the archive that is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unknown {
+    /// How many.
+    pub count: u64,
+    /// Bytes of all of them, as listed; folders have none.
+    pub bytes: u64,
+    /// The first ones, by name; a folder ends with `/`.
+    pub first: Vec<UnknownKey>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownKey {
+    /// The key of the object, or the prefix of the folder, as the server wrote it.
+    pub key: String,
+    /// Bytes, as listed.
+    pub size: u64,
+    /// Upload time, as listed.
+    pub last_modified: String,
+}
+
 /// Lists the archive.
 pub struct Lister<'a> {
     asker: &'a Asker,
@@ -33,7 +64,7 @@ pub struct Lister<'a> {
     version: u64,
     workers: usize,
     problems: Mutex<Vec<(String, Trouble)>>,
-    strange: AtomicU64,
+    unknown: Mutex<Unknown>,
 }
 
 /// A symbol's folders of one kind.
@@ -54,18 +85,18 @@ impl<'a> Lister<'a> {
             version,
             workers,
             problems: Mutex::new(Vec::new()),
-            strange: AtomicU64::new(0),
+            unknown: Mutex::default(),
         }
     }
 
     /// Folders that could not be listed, and why.
     pub fn problems(&self) -> Vec<(String, Trouble)> {
-        self.problems.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Names that are none of the archive's.
-    pub fn strange(&self) -> u64 {
-        self.strange.load(Ordering::Relaxed)
+    /// What was listed and is not understood.
+    pub fn unknown(&self) -> Unknown {
+        self.unknown.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Hands the files of a selection to `take`, a series of one symbol at a time, sorted. With `auto`, monthly files
@@ -87,6 +118,7 @@ impl<'a> Lister<'a> {
                 None => folders.push((market, kind, vec![period])),
             }
         }
+        self.kinds(selection).await;
         for (market, kind, periods) in folders {
             let names = self.symbols(market, kind, &periods, selection).await;
             symbols(&names)?;
@@ -100,6 +132,23 @@ impl<'a> Lister<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Looks for kinds of files that nobody here knows, where every kind is meant.
+    async fn kinds(&self, selection: &Selection) {
+        if !selection.kinds.is_empty() {
+            return;
+        }
+        for market in Market::ALL.iter().filter(|m| selection.markets.is_empty() || selection.markets.contains(m)) {
+            for period in Period::ALL.iter().filter(|p| selection.periods.is_empty() || selection.periods.contains(p)) {
+                let folder = format!("data/{}/{period}/", market.folder());
+                for name in self.folders(&folder).await {
+                    if !name.parse::<Kind>().is_ok_and(|kind| kind.exists(*market, *period)) {
+                        self.note_unknown(&format!("{folder}{name}/"), 0, "");
+                    }
+                }
+            }
+        }
     }
 
     /// The symbols of a kind that are meant.
@@ -128,7 +177,7 @@ impl<'a> Lister<'a> {
                 for name in self.folders(&folder).await {
                     match name.parse::<BarInterval>() {
                         Ok(interval) => drop(intervals.insert(Some(interval))),
-                        Err(_) => self.note_strange(&format!("{folder}{name}/")),
+                        Err(_) => self.note_unknown(&format!("{folder}{name}/"), 0, ""),
                     }
                 }
             }
@@ -166,74 +215,105 @@ impl<'a> Lister<'a> {
             Next::Behind(name.trim_end_matches(".zip").to_owned())
         });
         let mut files: Vec<Listed> = Vec::new();
+        let mut checksums: HashMap<ArchivePath, Object> = HashMap::new();
+        let mut turns = Turns::from(at.as_ref());
         loop {
-            let page = self.page(&folder, at.as_ref()).await?;
+            let page = self.page(&folder, at.as_ref(), &mut turns).await?;
             let mut behind = false;
+            for prefix in &page.prefixes {
+                self.note_unknown(prefix, 0, "");
+            }
             for object in page.objects {
+                // Some make an empty object of every folder.
+                if object.key == folder {
+                    continue;
+                }
                 let (key, is_checksum) = match object.key.strip_suffix(CHECKSUM) {
                     Some(key) => (key, true),
                     None => (object.key.as_str(), false),
                 };
                 let Some(path) = key.parse::<ArchivePath>().ok().filter(|p| p.series == *series) else {
-                    self.note_strange(&object.key);
+                    self.note_unknown(&object.key, object.size, &object.last_modified);
                     continue;
                 };
+                if object.size > FILE_BYTES_MAX {
+                    self.note_unknown(&object.key, object.size, &object.last_modified);
+                    continue;
+                }
                 behind |= selection.to.is_some_and(|to| path.first_day > to);
                 if !selection.holds_days(&path) {
                     continue;
                 }
-                if !is_checksum {
+                if is_checksum {
+                    checksums.insert(path, object);
+                } else {
                     let Object { etag, size, last_modified, .. } = object;
                     files.push(Listed { path, etag, size, last_modified, checksum_tag: None });
-                } else if let Some(file) = files.iter_mut().rev().find(|f| f.path == path) {
-                    file.checksum_tag = Some(object.etag.unwrap_or(object.last_modified));
                 }
             }
             match page.next {
-                // A server that gives the same page for ever is at its end.
-                Some(next) if !behind && Some(&next) != at.as_ref() => at = Some(next),
+                Some(next) if !behind => at = Some(next),
                 _ => break,
             }
         }
         files.sort_by_cached_key(|file| file.path.to_string());
         files.dedup_by(|a, b| a.path == b.path);
+        for file in &mut files {
+            let tag = checksums.remove(&file.path);
+            file.checksum_tag = tag.map(|object| object.etag.unwrap_or(object.last_modified));
+        }
+        for alone in checksums.into_values() {
+            self.note_unknown(&alone.key, alone.size, &alone.last_modified);
+        }
         Ok(files)
     }
 
-    /// Names of the folders in a folder.
+    /// Names of the folders in a folder; those of the pages that could be had.
     async fn folders(&self, folder: &str) -> Vec<String> {
         let mut names = Vec::new();
         let mut at = None;
-        while let Ok(page) = self.page(folder, at.as_ref()).await {
+        let mut turns = Turns::default();
+        while let Ok(page) = self.page(folder, at.as_ref(), &mut turns).await {
             for prefix in &page.prefixes {
                 match prefix.strip_prefix(folder).and_then(|rest| rest.strip_suffix('/')).filter(|name| is_symbol(name))
                 {
                     Some(name) => names.push(name.to_owned()),
-                    None => self.note_strange(prefix),
+                    None => self.note_unknown(prefix, 0, ""),
                 }
             }
+            for object in page.objects.iter().filter(|object| object.key != folder) {
+                self.note_unknown(&object.key, object.size, &object.last_modified);
+            }
             match page.next {
-                Some(next) if Some(&next) != at.as_ref() => at = Some(next),
-                _ => break,
+                Some(next) => at = Some(next),
+                None => break,
             }
         }
         names
     }
 
-    /// One page, tried again as often as is worth it; a folder that fails is noted.
-    async fn page(&self, folder: &str, at: Option<&Next>) -> Result<Page, ()> {
+    /// One page, tried again as often as is worth it; a folder that fails, or does not end, is noted.
+    async fn page(&self, folder: &str, at: Option<&Next>, turns: &mut Turns) -> Result<Page, ()> {
         let url = format!("{}?{}", self.url, s3::query(self.version, folder, at));
         let read = |body: Vec<u8>| s3::parse(&body);
         let page = self.asker.ask_again(&url, PAGE_BYTES_MAX, read).await;
+        let page = page.and_then(|page| turns.take(&page).map(|()| page));
         page.map_err(|trouble| {
             tracing::warn!(folder, %trouble, "a folder of the archive cannot be listed");
-            let mut problems = self.problems.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            problems.push((folder.to_owned(), trouble));
+            self.problems.lock().unwrap_or_else(PoisonError::into_inner).push((folder.to_owned(), trouble));
         })
     }
 
-    fn note_strange(&self, name: &str) {
-        tracing::debug!(name, "this is no name of the archive");
-        self.strange.fetch_add(1, Ordering::Relaxed);
+    fn note_unknown(&self, key: &str, size: u64, last_modified: &str) {
+        let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        unknown.count = unknown.count.saturating_add(1);
+        if unknown.count <= UNKNOWN_WARNED {
+            tracing::warn!(key, "this is no name of the archive that is known");
+        }
+        unknown.bytes = unknown.bytes.saturating_add(size);
+        if unknown.first.len() < UNKNOWN_MAX {
+            let (key, last_modified) = (key.to_owned(), last_modified.to_owned());
+            unknown.first.push(UnknownKey { key, size, last_modified });
+        }
     }
 }

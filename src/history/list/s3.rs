@@ -63,6 +63,7 @@ pub(crate) fn parse(xml: &[u8]) -> Result<Page, Trouble> {
     let mut path: Vec<String> = Vec::new();
     let mut text = String::new();
     let mut seen_root = false;
+    let mut code = None;
     loop {
         match reader.read_event().map_err(|err| bad(err.to_string()))? {
             Event::Start(start) => {
@@ -91,6 +92,9 @@ pub(crate) fn parse(xml: &[u8]) -> Result<Page, Trouble> {
             }
             Event::End(_) => {
                 let tags: Vec<&str> = path.iter().map(String::as_str).collect();
+                if tags == ["Error", "Code"] {
+                    code = Some(text.clone());
+                }
                 raw.take(&tags, &text).map_err(bad)?;
                 path.pop();
                 text.clear();
@@ -98,6 +102,18 @@ pub(crate) fn parse(xml: &[u8]) -> Result<Page, Trouble> {
             Event::Eof => break,
             _ => {}
         }
+    }
+    if let Some(code) = code {
+        // With HTTP 200 too: the answer was begun before the error was known.
+        let what = match code.as_str() {
+            "SlowDown" | "SlowDownRead" | "ServiceUnavailable" | "RequestLimitExceeded" | "Throttling" => {
+                What::Throttled
+            }
+            "InternalError" => What::Server,
+            "AccessDenied" => What::Refused,
+            _ => What::Protocol,
+        };
+        return Err(Trouble::new(what, format!("the listing is an error: {code:?}")));
     }
     if !seen_root || !path.is_empty() {
         return Err(bad("it is no whole ListBucketResult".to_owned()));
@@ -240,6 +256,14 @@ mod tests {
         }
         let deep = "<a>".repeat(50);
         assert!(parse(deep.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_slow_down_in_place_of_a_listing_is_a_throttle() {
+        let what = |xml: &str| parse(xml.as_bytes()).unwrap_err().what;
+        assert_eq!(what("<Error><Code>SlowDown</Code><Message>Reduce</Message></Error>"), What::Throttled);
+        assert_eq!(what("<Error><Code>InternalError</Code></Error>"), What::Server);
+        assert_eq!(what("<Error><Code>NoSuchBucket</Code></Error>"), What::Protocol);
     }
 
     #[test]
