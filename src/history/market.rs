@@ -3,6 +3,7 @@
 //!
 //! Source: the tree of data.binance.vision and the README of github.com/binance/binance-public-data.
 
+use super::path::{DAY_US, day_us};
 use crate::words::words;
 
 /// A word that names nothing here.
@@ -139,6 +140,26 @@ impl BarInterval {
     }
 }
 
+impl BarInterval {
+    /// The candle of its grid that a time lies in: open time and the first instant behind it, us. Weeks begin on
+    /// Monday, months on their first day; where three days are counted from is not documented, so any midnight will do.
+    pub fn candle_of(self, us: i64) -> Option<(i64, i64)> {
+        let floor = |phase: i64, len: i64| us.checked_sub(us.checked_sub(phase)?.rem_euclid(len));
+        let (open, len) = match (self, self.micros()) {
+            (BarInterval::W1, Some(len)) => (floor(4 * DAY_US, len)?, len),
+            (BarInterval::D3, Some(len)) => (floor(0, DAY_US)?, len),
+            (_, Some(len)) => (floor(0, len)?, len),
+            (_, None) => {
+                let at = jiff::Timestamp::from_microsecond(us).ok()?;
+                let first = jiff::tz::Offset::UTC.to_datetime(at).date().first_of_month();
+                let next = first.last_of_month().tomorrow().ok()?;
+                return Some((day_us(first), day_us(next)));
+            }
+        };
+        Some((open, open.checked_add(len)?))
+    }
+}
+
 impl Market {
     /// The folders of the market below `data/`.
     pub fn folder(self) -> &'static str {
@@ -186,6 +207,25 @@ mod tests {
         }
         let err = "usdm".parse::<Market>().unwrap_err().to_string();
         assert!(err.contains("\"usdm\" is no market") && err.contains("spot, um, cm, option"), "{err}");
+    }
+
+    #[test]
+    fn candles_open_on_the_grid_of_their_interval() {
+        let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_microsecond();
+        let open = |interval: BarInterval, text: &str| {
+            let (open, end) = interval.candle_of(at(text)).unwrap();
+            let utc = |us| jiff::Timestamp::from_microsecond(us).unwrap().to_string();
+            (utc(open), utc(end))
+        };
+        let found = open(BarInterval::H4, "2018-02-09T09:28:14.789Z");
+        assert_eq!(found, ("2018-02-09T08:00:00Z".into(), "2018-02-09T12:00:00Z".into()));
+        let found = open(BarInterval::W1, "2024-02-29T12:00:00Z");
+        assert_eq!(found, ("2024-02-26T00:00:00Z".into(), "2024-03-04T00:00:00Z".into()));
+        let found = open(BarInterval::Mo1, "2024-02-29T23:59:59Z");
+        assert_eq!(found, ("2024-02-01T00:00:00Z".into(), "2024-03-01T00:00:00Z".into()));
+        let found = open(BarInterval::D3, "2024-02-29T00:00:00Z");
+        assert_eq!(found, ("2024-02-29T00:00:00Z".into(), "2024-03-03T00:00:00Z".into()));
+        assert_eq!(BarInterval::M1.candle_of(i64::MAX), None);
     }
 
     #[test]

@@ -14,6 +14,8 @@ use super::market::{BarInterval, Kind, Market, Period};
 
 /// Ending of the file that holds the SHA-256 of a file.
 pub const CHECKSUM: &str = ".CHECKSUM";
+/// Microseconds of a day.
+pub(crate) const DAY_US: i64 = 86_400_000_000;
 /// First folder of the mirror.
 pub const HOST_DIR: &str = "data.binance.vision";
 
@@ -96,7 +98,6 @@ impl ArchivePath {
 
     /// First instant, us since 1970, and the first one behind the file.
     pub fn span_us(&self) -> (i64, i64) {
-        const DAY_US: i64 = 86_400_000_000;
         (day_us(self.first_day), day_us(self.last_day()) + DAY_US)
     }
 
@@ -132,7 +133,7 @@ pub fn url_of(base: &str, path: &str) -> String {
 /// Midnight of a UTC day, us since 1970.
 pub fn day_us(day: Date) -> i64 {
     let days = day.since(jiff::civil::date(1970, 1, 1)).map_or(0, |span| i64::from(span.get_days()));
-    days * 86_400_000_000
+    days * DAY_US
 }
 
 impl fmt::Display for ArchivePath {

@@ -11,7 +11,7 @@ use wal_format::regular;
 
 use super::clean::place::{Series, table, venue};
 use super::clean::record::{InputRecord, Record};
-use super::clean::tally::{Holes, Tally};
+use super::clean::tally::{Faulty, Hole, Holes, Tally};
 use super::known;
 use crate::lake::{LakeStore, LocalStore};
 
@@ -76,8 +76,14 @@ pub struct Stats {
     pub longest_pause_s: f64,
     /// Missing ids or rows, of all there should be; null where neither ids nor times tell.
     pub missing_rate: Option<f64>,
-    /// Holes that no reported defect explains: ids or rows.
+    /// Holes that no reported defect or outage explains: ids or rows.
     pub missing_unexplained: u64,
+    /// Candles that contradict themselves or their grid, by what they say; open times in us.
+    pub contradictions: BTreeMap<String, Faulty>,
+    /// Of them those that no reported defect explains.
+    pub contradictions_unexplained: u64,
+    /// Ids, or rows of a fixed step, that stand in two months.
+    pub repeated: u64,
     /// The same row again in one file.
     pub duplicates: u64,
     /// The same row in a monthly and a daily file.
@@ -98,7 +104,7 @@ pub struct Stats {
     pub missing_times: Holes,
     /// Defects met, by name.
     pub defects: BTreeMap<String, Defect>,
-    /// Reported defects of the archive that holes here lie in.
+    /// Reported defects of the archive and outages of the exchange that lie here: from when to when, and the source.
     pub reported: Vec<String>,
     /// Every file and its digests.
     pub checksums: Vec<Checksum>,
@@ -159,15 +165,16 @@ impl Stats {
         let mut tally = Tally::default();
         for r in records {
             tally.extend(&r.tally);
-            s.duplicates += r.duplicates;
-            s.in_two_files += r.overlap;
-            s.conflicts += r.conflicts;
+            s.duplicates = s.duplicates.saturating_add(r.duplicates);
+            s.in_two_files = s.in_two_files.saturating_add(r.overlap);
+            s.conflicts = s.conflicts.saturating_add(r.conflicts);
             for (reason, n) in &r.reasons {
-                *s.put_aside.entry(reason.clone()).or_default() += n;
+                let sum = s.put_aside.entry(reason.clone()).or_default();
+                *sum = sum.saturating_add(*n);
             }
             for i in &r.inputs {
-                s.unordered += i.counts.unordered;
-                s.sentinels += i.counts.sentinels;
+                s.unordered = s.unordered.saturating_add(i.counts.unordered);
+                s.sentinels = s.sentinels.saturating_add(i.counts.sentinels);
                 s.checksums.push(checksum(i));
             }
             s.name_defects(r);
@@ -187,27 +194,61 @@ impl Stats {
         let has_step = first.is_some_and(|e| e.step_us.is_some());
         let missing = if has_ids { tally.ids.missing } else { tally.times.missing };
         if (has_ids || has_step) && tally.rows > 0 {
-            self.missing_rate = Some(missing as f64 / (missing + tally.rows) as f64);
+            self.missing_rate = Some(missing as f64 / missing.saturating_add(tally.rows) as f64);
         }
-        let holes = if has_ids { &tally.ids } else { &tally.times };
-        let mut explained = 0;
-        for hole in &holes.list {
-            if let Some(text) = known::at(series.market, series.kind, hole.after_us, hole.before_us) {
-                explained += hole.missing;
-                if self.reported.len() < MAX_KNOWN && !self.reported.iter().any(|t| t == text) {
-                    self.reported.push(text.to_owned());
-                }
-            }
-        }
-        self.missing_unexplained = holes.missing.saturating_sub(explained);
+        let (holes, step_us) = if has_ids { (&tally.ids, None) } else { (&tally.times, first.and_then(|e| e.step_us)) };
+        self.missing_unexplained = self.unexplained(series, holes, step_us, tally.latest_us);
         self.note("missing_ids", tally.ids.missing, None);
         self.note("missing_trade_ids", tally.trade_ids.missing, None);
         self.note("missing_times", tally.times.missing, None);
         self.note("times_go_backwards", tally.time_backwards, None);
         self.note("numbers_cut", tally.lossy, None);
+        self.note("rows_in_two_months", tally.repeated, None);
+        self.note("trade_ids_repeat", tally.trade_ids_repeated, None);
+        self.repeated = tally.repeated;
+        for (name, faulty) in tally.faults {
+            let grid = matches!(name.as_str(), "candles_off_their_grid" | "candles_that_end_early_or_late");
+            let mut explained = 0_u64;
+            for stretch in faulty.list.iter().filter(|_| grid) {
+                if let Some(known) = known::shifts(series.market, series.kind, stretch) {
+                    explained = explained.saturating_add(stretch.rows);
+                    self.report(&known);
+                }
+            }
+            let rest = faulty.rows.saturating_sub(explained);
+            self.contradictions_unexplained = self.contradictions_unexplained.saturating_add(rest);
+            self.contradictions.insert(name, faulty);
+        }
         self.missing_ids = tally.ids;
         self.missing_trade_ids = tally.trade_ids;
         self.missing_times = tally.times;
+    }
+
+    /// How many of the missing ids or rows nobody reported.
+    fn unexplained(&mut self, series: &Series, holes: &Holes, step_us: Option<i64>, latest_us: Option<i64>) -> u64 {
+        let mut explained = 0_u64;
+        let mut rest = holes.missing;
+        for hole in &holes.list {
+            let (n, all) = known::explains(series.market, series.kind, hole, step_us);
+            explained = explained.saturating_add(n);
+            rest = rest.saturating_sub(hole.missing);
+            for known in &all {
+                self.report(known);
+            }
+        }
+        // More of them than are listed one by one: known where all that lies behind the last listed one is.
+        if let (Some(last), Some(latest_us)) = (holes.list.last().filter(|_| rest > 0), latest_us) {
+            let behind = Hole { missing: rest, after_us: last.before_us, before_us: latest_us, ..*last };
+            explained = explained.saturating_add(known::explains(series.market, series.kind, &behind, None).0);
+        }
+        holes.missing.saturating_sub(explained)
+    }
+
+    fn report(&mut self, known: &known::Known) {
+        let told = known.told();
+        if self.reported.len() < MAX_KNOWN && !self.reported.contains(&told) {
+            self.reported.push(told);
+        }
     }
 
     fn note(&mut self, name: &str, count: u64, file: Option<&str>) {
@@ -215,7 +256,7 @@ impl Stats {
             return;
         }
         let defect = self.defects.entry(name.to_owned()).or_default();
-        defect.count += count;
+        defect.count = defect.count.saturating_add(count);
         defect.known = known::of(name).map(|k| format!("binance-public-data {k}"));
         if let Some(file) = file
             && defect.files.len() < MAX_FILES
@@ -246,7 +287,8 @@ impl Stats {
             self.note("crlf_lines", u64::from(c.crlf), file);
             self.note("last_line_without_end", u64::from(c.no_final_newline), file);
             self.note("headers_inside", c.headers.saturating_sub(1), file);
-            let mixed = if c.micros == 0 || c.micros == c.rows { 0 } else { c.micros.min(c.rows - c.micros) };
+            let mixed =
+                if c.micros == 0 || c.micros == c.rows { 0 } else { c.micros.min(c.rows.saturating_sub(c.micros)) };
             self.note("mixed_time_units", mixed, file);
             for note in &i.notes {
                 let name = if note.starts_with("further") { "further_entries_in_zip" } else { "other_name_in_zip" };
@@ -256,11 +298,15 @@ impl Stats {
             self.note("no_checksum", u64::from(i.published_sha256.is_none()), file);
         }
         let file = r.inputs.first().map(|i| i.path.as_str());
+        for (name, faulty) in &r.tally.faults {
+            self.note(name, faulty.rows, file);
+        }
         self.note("duplicate_rows", r.duplicates, file);
         self.note("conflicting_rows", r.conflicts, file);
         let monthly = |i: &&InputRecord| i.path.contains("/monthly/") && i.refused.is_none();
         if let Some(month) = r.inputs.iter().find(monthly) {
-            let from_days: u64 = r.inputs.iter().filter(|i| i.path.contains("/daily/")).map(|i| i.used).sum();
+            let from_days: u64 =
+                r.inputs.iter().filter(|i| i.path.contains("/daily/")).map(|i| i.used).fold(0, u64::saturating_add);
             self.note("monthly_lacks_rows", from_days, Some(&month.path));
         }
     }

@@ -215,6 +215,16 @@ impl KlineData {
         }
     }
 
+    /// The bar with one more trade, which may come in any order; `None` when its numbers do not fit a bar.
+    pub fn with(&self, tick: &Tick) -> Option<Self> {
+        let (price, amount) = (self.price_scale.max(tick.price.scale), self.amount_scale.max(tick.amount.scale));
+        let mut bar = self.rescaled(price, amount)?;
+        // One without a trade keeps no scales of its own.
+        (bar.price_scale, bar.amount_scale) = (price, amount);
+        bar.add(&Scaled::of(tick, price, amount)?);
+        Some(bar)
+    }
+
     /// This bar and a later part of the same one as a whole, with the flags of this; `None` when a number does not
     /// fit.
     pub(super) fn joined(self, later: &Self) -> Option<Self> {

@@ -25,7 +25,8 @@ fn bars(first_ms: i64, count: i64, micros: bool) -> String {
         .map(|i| {
             let open = (first_ms + i * 5 * MINUTE_MS) * unit;
             let close = open + 5 * MINUTE_MS * unit - 1;
-            format!("{open},1.1,1.3,1.0,1.2,{i}.5,{close},12.6,{i},4.25,5.1,0\n")
+            let (whole, tenths) = ((12 * i + 126) / 10, (12 * i + 126) % 10);
+            format!("{open},1.1,1.3,1.0,1.2,{}.5,{close},{whole}.{tenths},{},4.25,5.1,0\n", i + 10, i + 1)
         })
         .collect()
 }

@@ -299,7 +299,10 @@ fn a_listing_whose_pages_lead_back_to_each_other_is_given_up_with_its_name() {
         let out = mirror.history(&[&["list"], &args[..]].concat());
         assert_eq!(out.status.code(), Some(1), "{}", both(&out));
         let text = both(&out);
-        assert!(text.contains("cannot list data/spot/daily/trades/BTCUSDT/") && text.contains("does not end"), "{text}");
+        assert!(
+            text.contains("cannot list data/spot/daily/trades/BTCUSDT/") && text.contains("does not end"),
+            "{text}"
+        );
         let run = mirror.download(&args);
         assert_eq!((run.code, &run.summary["unlisted"]), (Some(1), &1.into()), "{}", run.text);
         assert!(archive.listings().len() <= 8, "asked on and on");

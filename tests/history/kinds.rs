@@ -137,8 +137,92 @@ fn a_file_per_day_has_the_rows_of_that_day_and_changing_back_leaves_nothing_behi
     archive.clean_as(How { by_day: true, ..How::default() });
     let files: Vec<String> =
         archive.files(series).iter().map(|f| f.strip_prefix(archive.lake()).unwrap().display().to_string()).collect();
-    assert_eq!(files, days.map(|d| format!("{series}/date={d}/BTCUSDT-1m-{d}.parquet")));
+    assert_eq!(files, days.map(|d| format!("{series}/month=2024-08/BTCUSDT-1m-{d}.parquet")));
     assert_eq!(archive.record(series, "2024-08").outputs.iter().map(|o| o.rows).collect::<Vec<_>>(), [1_440, 1_440]);
     archive.clean();
     assert!(archive.tree() == month);
+}
+
+/// Two symbols of one table, cleaned with one file a month and with one file a day.
+fn half_cleaned_anew() -> Archive {
+    use crate::support::archive::How;
+    let archive = Archive::new();
+    for (symbol, by_day) in [("AUSDT", false), ("BUSDT", true)] {
+        let csv: String = (0..1_440).map(|m| bar(DAY + m * MINUTE, "0")).collect();
+        archive.put(&format!("data/spot/daily/klines/{symbol}/1m/{symbol}-1m-2024-08-08.zip"), csv);
+        let selection =
+            tapedeck::history::Selection { symbols: tapedeck::history::Symbols::exactly(symbol), ..Default::default() };
+        archive.clean_some(&selection, How { by_day, ..How::default() });
+    }
+    archive
+}
+
+/// The keys of a file's folders: `exchange=`, `month=`.
+fn keys(archive: &Archive, series: &str) -> Vec<Vec<String>> {
+    let key = |part: &std::path::Path| part.to_str().and_then(|p| p.split_once('=')).map(|(key, _)| key.to_owned());
+    let of = |file: &std::path::PathBuf| {
+        let below = file.strip_prefix(archive.lake()).unwrap().parent().unwrap().to_owned();
+        below.iter().filter_map(|part| key(part.as_ref())).collect()
+    };
+    archive.files(series).iter().map(of).collect()
+}
+
+const A: &str = "venue_klines/exchange=binance-spot/AUSDT-1m";
+const B: &str = "venue_klines/exchange=binance-spot/BUSDT-1m";
+
+#[test]
+fn files_of_days_and_files_of_months_have_the_same_keys_so_readers_take_them_as_one_table() {
+    let archive = half_cleaned_anew();
+    assert_eq!(keys(&archive, A), keys(&archive, B));
+    assert_eq!((archive.ints(A, "open_time").len(), archive.ints(B, "open_time").len()), (1_440, 1_440));
+}
+
+#[test]
+fn days_that_version_1_cleaned_move_to_their_month_also_where_it_was_killed_in_between() {
+    use crate::support::archive::How;
+    let archive = half_cleaned_anew();
+    let tree = archive.tree();
+    let record = archive.lake().join("_manifests").join(B).join("2024-08.json");
+    let (month, day) = (archive.lake().join(B).join("month=2024-08"), archive.lake().join(B).join("date=2024-08-08"));
+    let as_version_1 = |files: bool| {
+        if files {
+            std::fs::rename(&month, &day).unwrap();
+        }
+        let text = std::fs::read_to_string(&record).unwrap().replace("/month=2024-08/BUSDT", "/date=2024-08-08/BUSDT");
+        std::fs::write(&record, text).unwrap();
+        std::fs::remove_file(archive.lake().join(".layout")).unwrap();
+    };
+    // Before it began, and after the files moved.
+    for files in [true, false] {
+        as_version_1(files);
+        let nobody = tapedeck::history::Selection {
+            symbols: tapedeck::history::Symbols::exactly("AUSDT"),
+            ..Default::default()
+        };
+        let summary = archive.clean_some(&nobody, How::default());
+        assert_eq!((summary.cleaned, summary.unchanged), (0, 1));
+        assert!(archive.tree() == tree, "the other symbol's files and record lie where they belong");
+        assert_eq!(keys(&archive, A), keys(&archive, B));
+    }
+}
+
+#[test]
+fn files_of_the_mirror_whose_names_are_not_understood_are_told() {
+    let archive = Archive::new();
+    archive.put("data/spot/daily/klines/AUSDT/1m/AUSDT-1m-2024-08-08.zip", bar(DAY, "0"));
+    for name in ["AUSDT-1m-20240809.zip", "AUSDT-1m-2024-08-10.zip.0a.partial", ".AUSDT.CHECKSUM.x.tmp"] {
+        std::fs::write(archive.place(&format!("data/spot/daily/klines/AUSDT/1m/{name}")), "x").unwrap();
+    }
+    assert_eq!(archive.clean().unknown, ["data/spot/daily/klines/AUSDT/1m/AUSDT-1m-20240809.zip"]);
+}
+
+#[test]
+fn workers_that_wait_for_memory_leave_nothing_undone_where_it_stays_critical() {
+    use crate::support::archive::How;
+    let archive = Archive::new();
+    for s in 0..8 {
+        archive.put(&format!("data/spot/daily/klines/A{s}/1m/A{s}-1m-2024-08-08.zip"), bar(DAY, "0"));
+    }
+    let how = How { workers: 4, level: tapedeck::memory::Level::Critical, ..How::default() };
+    assert_eq!(archive.clean_as(how).cleaned, 8);
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use tapedeck::history::Selection;
 use tapedeck::history::clean::pack::pack;
 use tapedeck::history::clean::plan::{Digests, plan};
 use tapedeck::history::clean::unit::{Settings, digest};
@@ -81,6 +82,11 @@ impl Archive {
     }
 
     pub fn clean_as(&self, how: How) -> Summary {
+        self.clean_some(&Default::default(), how)
+    }
+
+    /// Cleans what is meant.
+    pub fn clean_some(&self, selection: &Selection, how: How) -> Summary {
         let level = || how.level;
         let settings = Settings {
             lake: self.lake(),
@@ -97,7 +103,7 @@ impl Archive {
             level: &level,
             force: how.force,
         };
-        let plan = plan(self.dir.path(), &Default::default(), &Digests::new()).unwrap();
+        let plan = plan(self.dir.path(), selection, &Digests::new()).unwrap();
         tapedeck::history::clean::run(&Job { settings, plan, tell: &|_| {} }).unwrap()
     }
 

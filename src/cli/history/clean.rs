@@ -10,6 +10,7 @@ use serde_json::json;
 use wal_format::durable;
 
 use super::choice::{Choice, Chosen};
+use super::list::printable;
 use crate::cli::print_out;
 use crate::clock;
 use crate::compact::write_settings;
@@ -209,6 +210,12 @@ fn print(chosen: &Chosen, s: &Summary) -> Result<()> {
     );
     if s.only_mirrored > 0 {
         text.push_str(&format!("{} files are of kinds that are only mirrored\n", s.only_mirrored));
+    }
+    if !s.unknown.is_empty() {
+        text.push_str(&format!("{} files of the mirror have names that are not understood\n", s.unknown.len()));
+        for name in s.unknown.iter().take(SHOWN) {
+            text.push_str(&format!("unknown: {}\n", printable(name)));
+        }
     }
     for (what, list) in [("cannot be used", &s.refused), ("failed", &s.failed)] {
         for (name, why) in list.iter().take(SHOWN) {

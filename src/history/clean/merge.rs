@@ -185,7 +185,13 @@ pub(crate) fn sort<R: Row>(
         let at = usize::from(*index);
         let mut input = Input::<R>::open(file, *index).map_err(|error| StreamError::Input { input: at, error })?;
         loop {
-            let upto = held.len() + rows();
+            let chunk = rows();
+            let upto = held.len().saturating_add(chunk);
+            if held.capacity() < upto {
+                // Twice as much, as a Vec grows by itself, but not past the budget.
+                let more = held.len().min(budget().saturating_sub(held.len()));
+                held.reserve_exact(more.max(chunk));
+            }
             let more = input.fill(&mut held, upto, aside).map_err(|e| StreamError::of(at, e))?;
             if held.len() >= budget() {
                 held.sort_unstable_by_key(order);

@@ -14,6 +14,7 @@
 mod aside;
 pub mod candles;
 pub mod input;
+mod layout;
 mod line;
 mod merge;
 pub mod pack;

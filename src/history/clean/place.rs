@@ -1,14 +1,15 @@
 //! Where things of the cleaned archive lie.
 //!
 //! ```text
-//! <history.dir>/lake/<table>/exchange=<venue>/<SYMBOL>[-<interval>]/month=YYYY-MM/<name>.parquet      (or date=...)
+//! <history.dir>/lake/<table>/exchange=<venue>/<SYMBOL>[-<interval>]/month=YYYY-MM/<name>-<YYYY-MM or date>.parquet
 //! <history.dir>/lake/_manifests/<table>/exchange=<venue>/<SYMBOL>[-<interval>]/YYYY-MM.json           record
 //! <history.dir>/lake/_quarantine/<table>/exchange=<venue>/<SYMBOL>[-<interval>]/YYYY-MM.jsonl         put aside
 //! <history.dir>/lake/_stats/<table>/exchange=<venue>/<SYMBOL>[-<interval>]/stats.json
 //! <history.dir>/lake/.staging/                                                                        being written
 //! ```
 //! Beside the live lake and not in it: its folders end in hours of receipt, and readers of a whole table refuse
-//! folders with other keys. The symbol is a plain folder, because `symbol=` would meet the column of that name.
+//! folders with other keys. For the same reason the files of days lie in the folder of their month: what was cleaned
+//! with one `file_per` can be read beside what was cleaned with the other. The symbol is a plain folder, because `symbol=` would meet the column of that name.
 
 use jiff::civil::Date;
 
@@ -86,19 +87,15 @@ impl Unit {
         format!("{:04}-{:02}", self.month.year(), self.month.month())
     }
 
-    /// Folder of a file, below the lake. `day`: `None` for the whole month.
-    pub fn folder(&self, day: Option<Date>) -> Option<String> {
-        let folder = self.series.folder()?;
-        Some(match day {
-            Some(day) => format!("{folder}/date={day}"),
-            None => format!("{folder}/month={}", self.month_word()),
-        })
+    /// Folder of its files, below the lake.
+    pub fn folder(&self) -> Option<String> {
+        Some(format!("{}/month={}", self.series.folder()?, self.month_word()))
     }
 
-    /// A file, below the lake.
+    /// A file, below the lake. `day`: `None` for the whole month.
     pub fn file(&self, day: Option<Date>) -> Option<String> {
         let date = day.map_or_else(|| self.month_word(), |d| d.to_string());
-        Some(format!("{}/{}-{date}.parquet", self.folder(day)?, self.series.name()))
+        Some(format!("{}/{}-{date}.parquet", self.folder()?, self.series.name()))
     }
 
     /// The record, below the lake.
@@ -132,7 +129,7 @@ mod tests {
         );
         assert_eq!(
             unit.file(Some(jiff::civil::date(2024, 8, 9))).unwrap(),
-            "venue_klines/exchange=binance-usdm/BTCUSDT-1m/date=2024-08-09/BTCUSDT-1m-2024-08-09.parquet"
+            "venue_klines/exchange=binance-usdm/BTCUSDT-1m/month=2024-08/BTCUSDT-1m-2024-08-09.parquet"
         );
         assert_eq!(unit.record().unwrap(), "_manifests/venue_klines/exchange=binance-usdm/BTCUSDT-1m/2024-08.json");
         assert_eq!(unit.aside().unwrap(), "_quarantine/venue_klines/exchange=binance-usdm/BTCUSDT-1m/2024-08.jsonl");

@@ -33,6 +33,8 @@ pub struct Plan {
     pub units: BTreeMap<Unit, Vec<Found>>,
     /// Files of kinds that are only mirrored.
     pub only_mirrored: u64,
+    /// Files in the mirror whose names are not understood.
+    pub unknown: Vec<String>,
 }
 
 impl Plan {
@@ -99,7 +101,12 @@ fn walk(root: &Path, below: &str, selection: &Selection, digests: &Digests, plan
             walk(root, &name, selection, digests, plan)?;
             continue;
         }
-        let Ok(path) = name.parse::<ArchivePath>() else { continue };
+        let Ok(path) = name.parse::<ArchivePath>() else {
+            if !is_ours(&name) {
+                plan.unknown.push(name);
+            }
+            continue;
+        };
         if !kind.is_file() || !of_series(selection, &path) {
             continue;
         }
@@ -117,6 +124,13 @@ fn walk(root: &Path, below: &str, selection: &Selection, digests: &Digests, plan
         plan.units.entry(unit).or_default().push(Found { path, file, bytes, published, sha256, former });
     }
     Ok(())
+}
+
+/// True for what lies beside the files of the archive and is meant to.
+fn is_ours(name: &str) -> bool {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    let endings = [CHECKSUM, ".partial", ".tmp", ".csv"];
+    last.starts_with('.') || endings.iter().any(|ending| last.ends_with(ending))
 }
 
 /// True when the file may count for a month that is wanted, whatever its period and day.

@@ -7,9 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::input::InputCounts;
 use super::tally::Tally;
+use crate::history::Kind;
 
-/// Grows whenever the same files would give other rows or bytes.
-pub const REVISION: u32 = 1;
+/// Grows whenever the same files would give other rows, bytes or findings. 2: candles are held against their grid.
+pub fn revision(kind: Kind) -> u32 {
+    if kind.has_intervals() { 2 } else { 1 }
+}
 
 /// A file of the archive, as it was used.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +59,7 @@ pub struct OutputRecord {
 /// See the module. Invariant: rows of the inputs used = rows written + duplicates + overlap + conflicts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// [`REVISION`].
+    /// See [`revision`].
     pub revision: u32,
     /// Everything else that shapes the bytes.
     pub settings: String,
@@ -102,16 +105,17 @@ impl Record {
         let mut rows = 0;
         for i in used {
             let c = &i.counts;
-            if c.lines != c.rows + c.sentinels + c.rejected {
+            if c.lines != c.rows.saturating_add(c.sentinels).saturating_add(c.rejected) {
                 return Err(format!(
                     "{}: {} lines, but {} rows, {} sentinels and {} put aside",
                     i.path, c.lines, c.rows, c.sentinels, c.rejected
                 ));
             }
-            rows += c.rows;
+            rows = c.rows.saturating_add(rows);
         }
-        let out: u64 = self.outputs.iter().map(|o| o.rows).sum();
-        let all = out + self.duplicates + self.overlap + self.conflicts;
+        let sum = |all: &[u64]| all.iter().copied().fold(0, u64::saturating_add);
+        let out = self.outputs.iter().map(|o| o.rows).fold(0, u64::saturating_add);
+        let all = sum(&[out, self.duplicates, self.overlap, self.conflicts]);
         if rows != all || out != self.tally.rows {
             return Err(format!(
                 "{} {} {}: {rows} rows read, but {out} written ({} counted), {} duplicates, {} in two files, {} conflicts",
@@ -123,6 +127,6 @@ impl Record {
 
     /// Lines that were put aside, rows that contradict another one included.
     pub fn put_aside(&self) -> u64 {
-        self.reasons.values().sum()
+        self.reasons.values().copied().fold(0, u64::saturating_add)
     }
 }

@@ -65,6 +65,8 @@ pub struct Summary {
     pub bytes_out: u64,
     /// Files of kinds that are only mirrored.
     pub only_mirrored: u64,
+    /// Files in the mirror whose names are not understood: nothing of them is in the lake.
+    pub unknown: Vec<String>,
     /// Files none of whose rows were used, and why.
     pub refused: BTreeMap<String, String>,
     /// Months that failed, and why.
@@ -75,12 +77,14 @@ impl Summary {
     fn add(&mut self, record: &Record, unchanged: bool) {
         self.cleaned += u64::from(!unchanged);
         self.unchanged += u64::from(unchanged);
-        self.rows += record.tally.rows;
-        self.duplicates += record.duplicates + record.overlap;
-        self.sentinels += record.inputs.iter().map(|i| i.counts.sentinels).sum::<u64>();
-        self.put_aside += record.put_aside();
-        self.bytes_in += record.inputs.iter().map(|i| i.bytes).sum::<u64>();
-        self.bytes_out += record.outputs.iter().map(|o| o.bytes).sum::<u64>();
+        // A record may be one that was damaged: no sum of it may overflow.
+        let add = |to: &mut u64, all: &mut dyn Iterator<Item = u64>| *to = all.fold(*to, u64::saturating_add);
+        add(&mut self.rows, &mut [record.tally.rows].into_iter());
+        add(&mut self.duplicates, &mut [record.duplicates, record.overlap].into_iter());
+        add(&mut self.sentinels, &mut record.inputs.iter().map(|i| i.counts.sentinels));
+        add(&mut self.put_aside, &mut [record.put_aside()].into_iter());
+        add(&mut self.bytes_in, &mut record.inputs.iter().map(|i| i.bytes));
+        add(&mut self.bytes_out, &mut record.outputs.iter().map(|o| o.bytes));
         let refused = record.inputs.iter().filter_map(|i| Some((i.path.clone(), i.refused.clone()?)));
         self.refused.extend(refused);
     }
@@ -92,6 +96,7 @@ impl Summary {
         serde_json::json!({
             "months": self.months, "cleaned": self.cleaned, "unchanged": self.unchanged, "failed": self.failed.len(),
             "refused_files": self.refused.len(), "rows": self.rows, "put_aside": self.put_aside,
+            "unknown_files": self.unknown.len(),
             "bytes_in": self.bytes_in, "bytes_out": self.bytes_out,
         })
     }
@@ -114,6 +119,7 @@ impl Summary {
                 "Files none of whose rows were used: damaged, or not as published.",
                 self.refused.len() as u64,
             ),
+            ("unknown_files", "Files in the mirror whose names are not understood.", self.unknown.len() as u64),
             ("bytes", "Bytes of the archive's files of the last cleaning run.", self.bytes_in),
             ("seconds", "Duration of the last cleaning run.", seconds),
             ("finished_timestamp_seconds", "End of the last cleaning run.", now_s),
@@ -149,22 +155,30 @@ pub fn run(job: &Job<'_>) -> Result<Summary> {
     }
     // What a killed run left.
     unit::remove_dir(&lake.join(".staging"))?;
+    super::layout::by_months(lake)?;
     let mut series: BTreeMap<&Series, Vec<(&Unit, &Vec<Found>)>> = BTreeMap::new();
     for (unit, files) in &job.plan.units {
         series.entry(&unit.series).or_default().push((unit, files));
     }
     let series: Vec<_> = series.into_iter().collect();
-    let summary = Mutex::new(Summary { only_mirrored: job.plan.only_mirrored, ..Summary::default() });
+    let summary = Mutex::new(Summary {
+        only_mirrored: job.plan.only_mirrored,
+        unknown: job.plan.unknown.clone(),
+        ..Summary::default()
+    });
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for worker in 0..job.settings.workers.clamp(1, series.len().max(1)) {
             let (series, summary, next) = (&series, &summary, &next);
             scope.spawn(move || {
-                while let Some((series, units)) = series.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    // Under critical pressure the first worker goes on alone.
-                    while worker > 0 && (job.settings.level)().history_pauses() {
+                loop {
+                    // Under critical pressure the first worker goes on alone, to the end where it lasts: whoever
+                    // waits here has taken nothing that nobody would then do.
+                    let done = || next.load(Ordering::Relaxed) >= series.len();
+                    while worker > 0 && !done() && (job.settings.level)().history_pauses() {
                         std::thread::sleep(PAUSE);
                     }
+                    let Some((series, units)) = series.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
                     one_series(job, series, units, summary);
                 }
             });

@@ -1,9 +1,11 @@
 //! What the rows of a unit are: how many, from when to when, which ids and intervals are missing. Counted row by row
 //! while they pass, in bounded memory.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::row::Row;
+use super::row::{CandleRules, FAULTS, Row};
 
 /// Most holes that are told one by one; all are counted.
 pub const MAX_HOLES: usize = 1_000;
@@ -37,7 +39,7 @@ pub struct Holes {
 impl Holes {
     /// Counts one.
     pub fn add(&mut self, hole: Hole) {
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         self.missing = self.missing.saturating_add(hole.missing);
         if self.list.len() < MAX_HOLES {
             self.list.push(hole);
@@ -46,8 +48,49 @@ impl Holes {
 
     /// Adds those of a later stretch.
     pub fn extend(&mut self, later: &Holes) {
-        self.count += later.count;
+        self.count = self.count.saturating_add(later.count);
         self.missing = self.missing.saturating_add(later.missing);
+        let room = MAX_HOLES.saturating_sub(self.list.len());
+        self.list.extend(later.list.iter().take(room));
+    }
+}
+
+/// Rows of one kind of fault that follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stretch {
+    /// Open time of the first, us.
+    pub from_us: i64,
+    /// Open time of the last, us.
+    pub last_us: i64,
+    /// Where the last one should end, us.
+    pub end_us: i64,
+    /// How many.
+    pub rows: u64,
+}
+
+/// Rows that contradict themselves in one way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Faulty {
+    /// How many.
+    pub rows: u64,
+    /// The first [`MAX_HOLES`] stretches of them.
+    pub list: Vec<Stretch>,
+}
+
+impl Faulty {
+    fn add(&mut self, open_us: i64, end_us: i64) {
+        self.rows = self.rows.saturating_add(1);
+        let len = end_us.saturating_sub(open_us);
+        let near = |last: &&mut Stretch| open_us.saturating_sub(last.last_us) <= len.saturating_add(len / 2);
+        if let Some(last) = self.list.last_mut().filter(near) {
+            (last.last_us, last.end_us, last.rows) = (open_us, end_us, last.rows.saturating_add(1));
+        } else if self.list.len() < MAX_HOLES {
+            self.list.push(Stretch { from_us: open_us, last_us: open_us, end_us, rows: 1 });
+        }
+    }
+
+    fn extend(&mut self, later: &Faulty) {
+        self.rows = self.rows.saturating_add(later.rows);
         let room = MAX_HOLES.saturating_sub(self.list.len());
         self.list.extend(later.list.iter().take(room));
     }
@@ -84,6 +127,15 @@ pub struct Tally {
     pub time_backwards: u64,
     /// Numbers that lost digits behind their point.
     pub lossy: u64,
+    /// Ids, or rows of a fixed step, that stand in two months.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub repeated: u64,
+    /// Aggregates whose trades begin before those of the one before end.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub trade_ids_repeated: u64,
+    /// Candles that contradict themselves, by [`FAULTS`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub faults: BTreeMap<String, Faulty>,
     /// Missing ids.
     pub ids: Holes,
     /// Missing ids of trades between aggregates.
@@ -94,6 +146,11 @@ pub struct Tally {
     pub first: Option<Edge>,
     /// The last row.
     pub last: Option<Edge>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_none(n: &u64) -> bool {
+    *n == 0
 }
 
 /// What the row before has to do with a row.
@@ -107,9 +164,15 @@ pub struct Step {
 
 impl Tally {
     /// Counts rows and tells of each what the one before has to do with it. `step_us`: the fixed step of the series,
-    /// where the row does not say it itself.
+    /// where the row does not say it itself; `rules`: what its candles must be.
     #[inline]
-    pub(crate) fn add<R: Row>(&mut self, rows: &[R], step_us: Option<i64>, mut tell: impl FnMut(&R, Step)) {
+    pub(crate) fn add<R: Row>(
+        &mut self,
+        rows: &[R],
+        step_us: Option<i64>,
+        rules: Option<&CandleRules>,
+        mut tell: impl FnMut(&R, Step),
+    ) {
         let Some(first) = rows.first() else { return };
         let edge = |row: &R, ids: Option<i64>, inner: Option<i64>| Edge {
             time_us: row.time_us(),
@@ -128,6 +191,9 @@ impl Tally {
                 Some(last) => self.join(last, &start(row)),
                 None => Step::default(),
             };
+            if let Some(rules) = rules {
+                self.note_faults(row.faults(rules), row.time_us(), rules);
+            }
             lossy += u64::from(row.origin().has(super::row::Origin::LOSSY));
             earliest = earliest.min(row.time_us());
             latest = latest.max(row.time_us());
@@ -137,6 +203,12 @@ impl Tally {
         self.rows += rows.len() as u64;
         self.lossy += lossy;
         (self.earliest_us, self.latest_us, self.last) = (Some(earliest), Some(latest), last);
+    }
+
+    fn note_faults(&mut self, faults: u16, open_us: i64, rules: &CandleRules) {
+        for (_, name) in FAULTS.iter().enumerate().filter(|(bit, _)| faults >> bit & 1 != 0) {
+            self.faults.entry((*name).to_owned()).or_default().add(open_us, rules.end_of(open_us));
+        }
     }
 
     /// Counts what lies between two rows that follow each other.
@@ -152,25 +224,41 @@ impl Tally {
         };
         let mut step = Step { hole: false, backwards: before_us < after_us };
         self.time_backwards += u64::from(step.backwards);
-        self.longest_pause_us = self.longest_pause_us.max(before_us - after_us);
-        if let (Some(a), Some(b)) = (last.id, first.id)
-            && b > a.saturating_add(1)
-        {
-            self.ids.add(hole(a + 1, b - 1, b - a - 1));
-            step.hole = true;
+        let pause_us = before_us.saturating_sub(after_us);
+        self.longest_pause_us = self.longest_pause_us.max(pause_us);
+        // Inside a month keys only grow: what repeats does so over an edge.
+        match (last.id, first.id) {
+            (Some(a), Some(b)) if b > a.saturating_add(1) => {
+                self.ids.add(hole(a.saturating_add(1), b.saturating_sub(1), b.saturating_sub(a).saturating_sub(1)));
+                step.hole = true;
+            }
+            (Some(a), Some(b)) if b <= a => {
+                self.repeated = self.repeated.saturating_add(a.abs_diff(b).saturating_add(1));
+            }
+            (None, None) if last.step_us.is_some() && before_us <= after_us => {
+                self.repeated = self.repeated.saturating_add(1);
+            }
+            _ => {}
         }
-        if let (Some(a), Some(b)) = (last.trade_id, first.trade_id)
-            && b > a.saturating_add(1)
-        {
-            self.trade_ids.add(hole(a + 1, b - 1, b - a - 1));
-            step.hole = true;
+        match (last.trade_id, first.trade_id) {
+            (Some(a), Some(b)) if b > a.saturating_add(1) => {
+                self.trade_ids.add(hole(
+                    a.saturating_add(1),
+                    b.saturating_sub(1),
+                    b.saturating_sub(a).saturating_sub(1),
+                ));
+                step.hole = true;
+            }
+            (Some(a), Some(b)) if b <= a => self.trade_ids_repeated = self.trade_ids_repeated.saturating_add(1),
+            _ => {}
         }
-        if let Some(len) = last.step_us
-            && before_us - after_us > len + len / 2
+        if let Some(len) = last.step_us.filter(|len| *len > 0)
+            && pause_us > len.saturating_add(len / 2)
         {
             // Rounded: funding comes a few ms behind the full hour.
-            let missing = (before_us - after_us + len / 2) / len - 1;
-            self.times.add(hole(after_us + len, after_us + len * missing, missing));
+            let missing = pause_us.saturating_add(len / 2) / len - 1;
+            let (from, to) = (after_us.saturating_add(len), after_us.saturating_add(len.saturating_mul(missing)));
+            self.times.add(hole(from, to, missing));
             step.hole = true;
         }
         step
@@ -181,10 +269,15 @@ impl Tally {
         if let (Some(last), Some(first)) = (self.last, later.first) {
             self.join(&last, &first);
         }
-        self.rows += later.rows;
+        self.rows = self.rows.saturating_add(later.rows);
+        self.repeated = self.repeated.saturating_add(later.repeated);
+        self.trade_ids_repeated = self.trade_ids_repeated.saturating_add(later.trade_ids_repeated);
+        for (name, faulty) in &later.faults {
+            self.faults.entry(name.clone()).or_default().extend(faulty);
+        }
         self.longest_pause_us = self.longest_pause_us.max(later.longest_pause_us);
-        self.time_backwards += later.time_backwards;
-        self.lossy += later.lossy;
+        self.time_backwards = self.time_backwards.saturating_add(later.time_backwards);
+        self.lossy = self.lossy.saturating_add(later.lossy);
         self.ids.extend(&later.ids);
         self.trade_ids.extend(&later.trade_ids);
         self.times.extend(&later.times);

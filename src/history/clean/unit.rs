@@ -20,22 +20,30 @@ use super::aside::Aside;
 use super::input::InputFile;
 use super::merge::{Met, StreamError, sort, stream};
 use super::place::{Unit, table, venue};
-use super::record::{InputRecord, OutputRecord, REVISION, Record};
+use super::record::{InputRecord, OutputRecord, Record, revision};
 use super::row::{
-    AggTradeRow, BookDepthRow, BookTickerRow, FundingRow, KlineRow, LiquidationRow, MetricsRow, Row, TradeRow,
+    AggTradeRow, BookDepthRow, BookTickerRow, CandleRules, FundingRow, KlineRow, LiquidationRow, MetricsRow, Row,
+    TradeRow,
 };
-use super::why::{Why, why};
+use super::why::{Now, Why, why};
 use super::write::{Plan, UnitWriter};
 use super::zip;
 use crate::compact::hash::hash_all;
+use crate::history::path::DAY_US;
 use crate::history::{ArchivePath, Kind, Period};
 use crate::lake::piece::hex;
 use crate::lake::{LakeStore, LocalStore, WriteSettings};
 use crate::memory::Level;
 
+/// All workers together hold no more than this while they sort, half of it under elevated pressure, a quarter under
+/// critical: the limits on rows are a person's, and a machine has bytes.
+const SORT_BYTES_MAX: usize = 1 << 30;
+/// A chunk of one worker.
+const CHUNK_BYTES_MAX: usize = 16 << 20;
+/// Fewer than this would make runs on the disk that nobody can merge.
+const ROWS_MIN: usize = 1_000;
 /// Row size that the limits on rows are meant for; kinds with longer rows hold fewer.
 const ROW_BYTES: usize = 64;
-const DAY_US: i64 = 86_400_000_000;
 
 /// A file in the mirror.
 #[derive(Clone, Debug)]
@@ -89,8 +97,14 @@ impl Settings<'_> {
             Level::Critical => 2,
         };
         let rows = self.stream_rows.get(place).copied().unwrap_or_default();
-        let share = usize::try_from(rows).unwrap_or(usize::MAX) / self.workers.max(1);
-        (share.saturating_mul(ROW_BYTES) / row_bytes.max(1)).max(1_000)
+        let wanted = usize::try_from(rows).unwrap_or(usize::MAX).saturating_mul(ROW_BYTES);
+        let bytes = wanted.min(SORT_BYTES_MAX >> place) / self.workers.max(1);
+        (bytes / row_bytes.max(1)).max(ROWS_MIN)
+    }
+
+    /// Rows handled at once: as many as configured, and no more than fit into [`CHUNK_BYTES_MAX`].
+    fn chunk(&self, row_bytes: usize) -> usize {
+        self.chunk_rows.min(CHUNK_BYTES_MAX / row_bytes.max(1)).max(1)
     }
 }
 
@@ -130,7 +144,7 @@ pub fn clean(settings: &Settings<'_>, unit: &Unit, mut files: Vec<Found>) -> Res
     remove_dir(&dir)?;
     durable::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
     let mut record = Record {
-        revision: REVISION,
+        revision: revision(unit.series.kind),
         settings: fingerprint,
         market: unit.series.market.to_string(),
         kind: unit.series.kind.to_string(),
@@ -189,7 +203,8 @@ fn look(settings: &Settings<'_>, unit: &Unit, files: &mut [Found]) -> Result<Loo
         let before = old.as_ref().and_then(|r| r.inputs.iter().find(|i| i.path == name));
         inputs.push(input_record(file, before).with_context(|| format!("read {}", file.file.display()))?);
     }
-    let why = why(&settings.lake, old.as_ref(), &inputs, &fingerprint, settings.force);
+    let now = Now { inputs: &inputs, revision: revision(unit.series.kind), fingerprint: &fingerprint };
+    let why = why(&settings.lake, old.as_ref(), &now, settings.force);
     Ok(Look { old, inputs, fingerprint, why })
 }
 
@@ -337,6 +352,7 @@ fn attempt<R: Row>(
         symbol: &unit.series.symbol,
         interval,
         step_us: unit.series.interval.and_then(|i| i.micros()),
+        rules: CandleRules::of(&unit.series),
         month: u32::from(unit.month.year().unsigned_abs()) * 100 + u32::from(unit.month.month().unsigned_abs()),
         span_us: (from, to),
         by_day: settings.by_day,
@@ -348,7 +364,7 @@ fn attempt<R: Row>(
     let mut aside = Aside::new(dir, names);
     let mut met = vec![Met::default(); files.len()];
     let mut writer = UnitWriter::<R>::new(&plan, files.len());
-    let rows = || settings.chunk_rows.max(1);
+    let rows = || settings.chunk(size_of::<R>());
     if record.sorted {
         let all: Vec<_> = monthly.into_iter().chain(daily).collect();
         let budget = || settings.budget(size_of::<R>());
@@ -454,29 +470,58 @@ fn publish(settings: &Settings<'_>, unit: &Unit, staged: &Staged, record: &mut R
 
 /// Removes files of the month that are not of this record: other settings, a run that was killed.
 fn remove_others(settings: &Settings<'_>, unit: &Unit, record: &Record) -> Result<()> {
-    let mut folders: Vec<String> = unit.folder(None).into_iter().collect();
-    let mut day = Some(unit.month);
-    while let Some(d) = day.filter(|d| d.month() == unit.month.month()) {
-        folders.extend(unit.folder(Some(d)));
-        day = d.tomorrow().ok();
+    let folder = unit.folder().context("a kind that is only mirrored")?;
+    let dir = settings.lake.join(&folder);
+    let entries = match std::fs::read_dir(&dir) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.with_context(|| format!("list {}", dir.display()))?,
+    };
+    let mut kept = false;
+    for entry in entries {
+        let entry = entry.with_context(|| format!("list {}", dir.display()))?;
+        let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
+        if record.outputs.iter().any(|o| o.path == name) {
+            kept = true;
+        } else {
+            durable::remove_file(&entry.path()).with_context(|| format!("remove {name}"))?;
+        }
     }
-    let mine: BTreeMap<&str, ()> = record.outputs.iter().map(|o| (o.path.as_str(), ())).collect();
-    for folder in folders {
-        let dir = settings.lake.join(&folder);
-        let Ok(entries) = std::fs::read_dir(&dir) else { continue };
-        let mut kept = false;
-        for entry in entries {
-            let entry = entry.with_context(|| format!("list {}", dir.display()))?;
-            let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
-            if mine.contains_key(name.as_str()) {
-                kept = true;
-            } else {
-                durable::remove_file(&entry.path()).with_context(|| format!("remove {name}"))?;
-            }
-        }
-        if !kept {
-            std::fs::remove_dir(&dir).with_context(|| format!("remove {}", dir.display()))?;
-        }
+    if !kept {
+        std::fs::remove_dir(&dir).with_context(|| format!("remove {}", dir.display()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(chunk_rows: usize, stream_rows: u64, level: &(dyn Fn() -> Level + Sync)) -> Settings<'_> {
+        Settings {
+            lake: PathBuf::new(),
+            write: WriteSettings::default(),
+            by_day: false,
+            chunk_rows,
+            stream_rows: [stream_rows; 3],
+            workers: 2,
+            level,
+            force: false,
+        }
+    }
+
+    #[test]
+    fn chunks_and_sorts_are_bounded_in_bytes_whatever_the_rows() {
+        for (level, most) in [(Level::Normal, 1 << 30), (Level::Elevated, 1 << 29), (Level::Critical, 1 << 28)] {
+            let level = || level;
+            let all = settings(usize::MAX, u64::MAX, &level);
+            for row in [size_of::<TradeRow>(), size_of::<KlineRow>(), 10_000] {
+                assert!(all.chunk(row) * row <= 16 << 20, "{row}");
+                assert!(all.budget(row) * row * 2 <= most, "{row}");
+            }
+        }
+        let level = || Level::Normal;
+        let usual = settings(50_000, 5_000_000, &level);
+        assert_eq!(usual.chunk(size_of::<KlineRow>()), 50_000, "the default is below the bound");
+        assert_eq!(usual.budget(ROW_BYTES), 2_500_000);
+    }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::record::{InputRecord, REVISION, Record};
+use super::record::{InputRecord, Record};
 
 /// Why a month is cleaned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -46,23 +46,25 @@ impl Why {
     }
 }
 
+/// What a month would be cleaned from now, and how.
+pub(super) struct Now<'n> {
+    pub inputs: &'n [InputRecord],
+    /// [`super::record::revision`].
+    pub revision: u32,
+    pub fingerprint: &'n str,
+}
+
 /// Why a month is to be cleaned; `None` when its record is true of these files and settings.
-pub(super) fn why(
-    lake: &Path,
-    old: Option<&Record>,
-    inputs: &[InputRecord],
-    fingerprint: &str,
-    force: bool,
-) -> Option<Why> {
+pub(super) fn why(lake: &Path, old: Option<&Record>, now: &Now<'_>, force: bool) -> Option<Why> {
     let Some(old) = old else { return Some(Why::New) };
-    let files = differences(&old.inputs, inputs);
+    let files = differences(&old.inputs, now.inputs);
     if !files.is_empty() {
         return Some(Why::Files(files));
     }
-    if old.revision != REVISION {
+    if old.revision != now.revision {
         return Some(Why::Program);
     }
-    if old.settings != fingerprint {
+    if old.settings != now.fingerprint {
         return Some(Why::Settings);
     }
     let mut missing: Vec<String> =
@@ -117,15 +119,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let inputs = [input("a", "1"), input("b", "2")];
         let mut old = Record {
-            revision: REVISION,
+            revision: 2,
             settings: "s".into(),
             inputs: inputs.to_vec(),
             outputs: vec![OutputRecord { path: "out".into(), bytes: 3, ..OutputRecord::default() }],
             aside: Some("aside".into()),
             ..Record::default()
         };
-        let ask = |old: &Record, inputs: &[InputRecord], s: &str, force| why(dir.path(), Some(old), inputs, s, force);
-        assert_eq!(why(dir.path(), None, &inputs, "s", false), Some(Why::New));
+        let ask = |old: &Record, inputs: &[InputRecord], s: &str, force| {
+            why(dir.path(), Some(old), &Now { inputs, revision: 2, fingerprint: s }, force)
+        };
+        let first = Now { inputs: &inputs, revision: 2, fingerprint: "s" };
+        assert_eq!(why(dir.path(), None, &first, false), Some(Why::New));
         assert_eq!(ask(&old, &inputs, "s", false), Some(Why::Missing(vec!["out".into(), "aside".into()])));
         std::fs::write(dir.path().join("out"), "abc").unwrap();
         std::fs::write(dir.path().join("aside"), "").unwrap();

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use super::aside::Aside;
 use super::merge::{Sink, StreamError};
-use super::row::{Names, Origin, Row};
+use super::row::{CandleRules, Names, Origin, Row};
 use super::tally::Tally;
+use crate::history::path::DAY_US;
 use crate::lake::buffer::Many;
 use crate::lake::piece::FileWriter;
 use crate::lake::{FileInfo, Table, TableBuffer, WriteSettings, flags};
@@ -27,9 +28,6 @@ struct Tile {
     flags: Vec<i32>,
 }
 
-/// Microseconds of a day.
-const DAY_US: i64 = 86_400_000_000;
-
 /// What is to be written, and how.
 pub(crate) struct Plan<'p> {
     /// Table.
@@ -42,6 +40,8 @@ pub(crate) struct Plan<'p> {
     pub interval: Option<&'p str>,
     /// Fixed time between rows.
     pub step_us: Option<i64>,
+    /// What candles must be.
+    pub rules: Option<CandleRules>,
     /// YYYYMM.
     pub month: u32,
     /// First instant of the month and the first one behind it, us.
@@ -148,7 +148,7 @@ impl<'p, R: Row> UnitWriter<'p, R> {
         let tile = &mut self.tile;
         tile.ts_recv_ns.clear();
         tile.flags.clear();
-        self.tally.add(rows, self.plan.step_us, |row, step| {
+        self.tally.add(rows, self.plan.step_us, self.plan.rules.as_ref(), |row, step| {
             let mut bits = flags::ARCHIVE;
             if step.hole {
                 bits |= flags::GAP_BEFORE;

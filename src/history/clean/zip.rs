@@ -80,6 +80,10 @@ fn u64_at(b: &[u8], at: usize) -> Option<u64> {
 }
 
 fn read_at(file: &mut File, at: u64, len: u64) -> Result<Vec<u8>, ZipError> {
+    let file_len = file.metadata()?.len();
+    if at.checked_add(len).is_none_or(|end| end > file_len) {
+        return Err(Damaged("its parts lie outside"));
+    }
     file.seek(SeekFrom::Start(at))?;
     let mut bytes = Vec::new();
     file.take(len).read_to_end(&mut bytes)?;

@@ -99,3 +99,11 @@ proptest! {
         prop_assert!(read(&zip[..cut.index(zip.len())]).is_err());
     }
 }
+
+#[test]
+fn a_zip_whose_parts_lie_outside_of_it_is_damaged_not_unreadable() {
+    let mut zip = store(&[(NAME, &csv())]);
+    let entry = zip.windows(4).rposition(|w| w == b"PK\x01\x02").unwrap();
+    zip[entry + 42..entry + 46].copy_from_slice(&0xffff_fff0_u32.to_le_bytes());
+    assert!(matches!(read(&zip), Err(Damaged("its parts lie outside"))));
+}

@@ -11,9 +11,7 @@ use jiff::civil::Date;
 use wal_format::durable;
 
 use super::Queue;
-use crate::history::path::day_us;
-
-const DAY_US: i64 = 86_400_000_000;
+use crate::history::path::{DAY_US, day_us};
 
 /// Folder of the exports in a mirror.
 pub const FOLDER: &str = "manifests";

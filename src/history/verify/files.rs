@@ -62,8 +62,13 @@ pub(super) fn check(job: &Job<'_>, series: &Series, records: &[Record]) -> Resul
     for output in records.iter().flat_map(|r| &r.outputs) {
         let before = order.rows;
         order.file(&job.lake.join(&output.path), series.kind, table)?;
-        if order.rows - before != output.rows {
-            c.wrong.push(format!("{} has {} rows, its record {}", output.path, order.rows - before, output.rows));
+        if order.rows.saturating_sub(before) != output.rows {
+            c.wrong.push(format!(
+                "{} has {} rows, its record {}",
+                output.path,
+                order.rows.saturating_sub(before),
+                output.rows
+            ));
         }
     }
     c.rows = order.rows;

@@ -6,7 +6,8 @@
 //!  trades, aggregates --fold--> candles = archive's candles? (candles)
 //!  trades, aggregates = live lake, id by id?                 (overlap)
 //! ```
-//! Changes nothing but `stats.json`. Wrong is what neither the archive's reported defects nor its own holes explain.
+//! Changes nothing but `stats.json`. Wrong is what neither reported defects and outages
+//! nor the archive's own holes explain.
 
 mod candles;
 mod files;
@@ -160,12 +161,15 @@ fn judge(r: &SeriesReport) -> Vec<String> {
             wrong.push(format!("{n} {what}"));
         }
     };
-    say(s.missing_unexplained, "ids or rows are missing that no reported defect explains");
-    say(s.conflicts, "rows contradict another one with the same key (_quarantine/)");
+    say(s.missing_unexplained, "ids or rows are missing that no reported defect or outage explains");
     say(
-        s.put_aside.values().sum::<u64>() - s.conflicts.min(s.put_aside.values().sum()),
-        "lines are no rows (_quarantine/)",
+        s.contradictions_unexplained,
+        "times candles contradict themselves or their grid (`contradictions` of stats.json says which)",
     );
+    say(s.repeated, "ids or rows stand in two months: the lake has them twice");
+    say(s.conflicts, "rows contradict another one with the same key (_quarantine/)");
+    let aside = s.put_aside.values().copied().fold(0, u64::saturating_add);
+    say(aside.saturating_sub(s.conflicts), "lines are no rows (_quarantine/)");
     for (name, what) in [
         ("wrong_checksum", "files have another checksum than published: download them again"),
         ("damaged_zip", "zips are damaged: download them again"),

@@ -12,11 +12,11 @@ use serde::Serialize;
 use super::rows::{Stored, groups};
 use crate::history::clean::place::{Series, venue};
 use crate::history::clean::record::Record;
+use crate::history::path::{DAY_US, day_us};
 use crate::lake::Table;
 
 /// Differences that are shown.
 const SHOWN: usize = 5;
-const DAY_US: i64 = 86_400_000_000;
 
 /// What both lakes say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -63,10 +63,11 @@ pub(super) fn check(
     let first_id = ends(|r| r.tally.first.and_then(|e| e.id)).min();
     let last_id = ends(|r| r.tally.last.and_then(|e| e.id)).max();
     let (Some(first_id), Some(last_id)) = (first_id, last_id) else { return Ok(None) };
-    'days: for (day_us, files) in &days {
+    'days: for (day_from_us, files) in &days {
         let near = |r: &&Record| {
             let t = &r.tally;
-            t.earliest_us.is_some_and(|e| e < day_us + DAY_US) && t.latest_us.is_some_and(|l| l >= *day_us)
+            t.earliest_us.is_some_and(|e| e < day_from_us.saturating_add(DAY_US))
+                && t.latest_us.is_some_and(|l| l >= *day_from_us)
         };
         let outputs: Vec<&str> =
             records.iter().filter(near).flat_map(|r| &r.outputs).map(|o| o.path.as_str()).collect();
@@ -130,7 +131,7 @@ fn live_days(live: &Path, table: Table, venue: &str) -> Result<BTreeMap<i64, Vec
         let Some(date) = date.and_then(|d| d.parse::<jiff::civil::Date>().ok()) else { continue };
         for hour in list(&day)? {
             let files = list(&hour)?.into_iter().filter(|p| p.extension().is_some_and(|e| e == "parquet"));
-            days.entry(crate::history::path::day_us(date)).or_default().extend(files);
+            days.entry(day_us(date)).or_default().extend(files);
         }
     }
     Ok(days)

@@ -7,7 +7,9 @@
 
 use super::{Cursor, Line, Names, Origin, Row, columns, row, stored};
 use crate::history::clean::line::Fields;
+use crate::history::clean::place::Series;
 use crate::history::clean::value::{Reject, amount, id, num, time};
+use crate::history::{BarInterval, Kind, Market};
 use crate::lake::{Common, TableBuffer};
 use crate::venue::Num;
 use crate::venue::row::VenueKline;
@@ -18,6 +20,57 @@ row!(
     KlineRow,
     11
 );
+
+/// What a candle may say against itself: names in `stats.json`, by bit. Stored by name, so the order may change.
+pub(crate) const FAULTS: [&str; 9] = [
+    "candles_off_their_grid",
+    "candles_that_end_early_or_late",
+    "high_below_low",
+    "prices_outside_high_and_low",
+    "prices_not_positive",
+    "more_bought_than_traded",
+    "volume_without_trades",
+    "trades_without_volume",
+    "quote_volume_does_not_fit",
+];
+
+/// What the candles of a series must be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CandleRules {
+    interval: BarInterval,
+    /// Of the kind that counts trades; others count changes of a price and have no volume.
+    traded: bool,
+    /// Prices are above zero; a premium may be below.
+    positive: bool,
+    /// The quote volume is price times volume; coin-margined contracts are worth dollars.
+    quoted: bool,
+}
+
+impl CandleRules {
+    /// Of a series; `None` where its rows are no candles.
+    pub(crate) fn of(series: &Series) -> Option<Self> {
+        let traded = series.kind == Kind::Klines;
+        Some(Self {
+            interval: series.interval?,
+            traded,
+            positive: series.kind != Kind::PremiumIndexKlines,
+            quoted: traded && series.market != Market::Cm,
+        })
+    }
+
+    /// Where a candle that opens at a time should end, us, exclusive.
+    pub(crate) fn end_of(&self, open_us: i64) -> i64 {
+        let len = self.interval.candle_of(open_us).map_or(0, |(open, end)| end.saturating_sub(open));
+        open_us.saturating_add(len)
+    }
+}
+
+/// Whether a quote volume may be what `volume` was traded for between two prices. Each trade was rounded.
+fn may_be_worth(quote: f64, volume: f64, low: f64, high: f64, trades: i64) -> bool {
+    let rounded = trades.max(0) as f64 * 1e-8 + 1e-8;
+    // A thousandth: quote assets without decimals behind the point.
+    quote >= low * volume * 0.999 - rounded && quote <= high * volume * 1.001 + rounded
+}
 
 /// The end of a candle to the millisecond.
 #[inline]
@@ -111,6 +164,37 @@ impl Row for KlineRow {
     #[inline]
     fn time_us(&self) -> i64 {
         self.w[0]
+    }
+
+    fn faults(&self, rules: &CandleRules) -> u16 {
+        let [open_us, close_us, count, ..] = self.w;
+        let on_grid = rules.interval.candle_of(open_us).is_some_and(|(open, _)| open == open_us);
+        let nums = [
+            self.num::<3, 0>(),
+            self.num::<4, 1>(),
+            self.num::<5, 2>(),
+            self.num::<6, 3>(),
+            self.num::<7, 4>(),
+            self.num::<8, 5>(),
+            self.num::<9, 6>(),
+            self.num::<10, 7>(),
+        ];
+        let [open, high, low, close, volume, _, bought, _] = nums.map(Num::to_decimal18);
+        let [_, high_price, low_price, _, base, quote, taker, taker_quote] = nums.map(Num::to_f64);
+        let sane = low > 0 && high >= low;
+        let worth = |quote, volume| may_be_worth(quote, volume, low_price, high_price, count);
+        let faults = [
+            !on_grid,
+            close_us != rules.end_of(open_us).saturating_sub(1_000),
+            high < low,
+            high >= low && (high < open.max(close) || low > open.min(close)),
+            rules.positive && [open, high, low, close].iter().any(|p| *p <= 0),
+            rules.traded && (bought > volume || taker_quote > quote),
+            rules.traded && volume > 0 && count == 0,
+            rules.traded && volume == 0 && count > 0,
+            rules.quoted && sane && !(worth(quote, base) && worth(taker_quote, taker)),
+        ];
+        faults.iter().enumerate().fold(0, |bits, (i, fault)| bits | u16::from(*fault) << i)
     }
 
     #[inline]

@@ -22,7 +22,7 @@ pub(crate) use agg_trade::AggTradeRow;
 pub(crate) use book_depth::BookDepthRow;
 pub(crate) use book_ticker::BookTickerRow;
 pub(crate) use funding::FundingRow;
-pub(crate) use kline::KlineRow;
+pub(crate) use kline::{CandleRules, FAULTS, KlineRow};
 pub(crate) use liquidation::LiquidationRow;
 pub(crate) use metrics::MetricsRow;
 pub(crate) use trade::TradeRow;
@@ -158,6 +158,10 @@ pub(crate) trait Row: Copy + Send + Sync + std::fmt::Debug + 'static {
     /// Time to the next row of an unbroken series, where it is fixed by the row itself.
     fn step_us(&self) -> Option<i64> {
         None
+    }
+    /// What the row's own fields say against each other and against its grid: bits of [`FAULTS`].
+    fn faults(&self, _: &CandleRules) -> u16 {
+        0
     }
     /// Appends the row to its table.
     fn push(&self, c: &Common, names: &Names, to: &mut TableBuffer);
