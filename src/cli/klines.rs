@@ -152,7 +152,11 @@ impl Chosen {
             return Ok(patterns.clone());
         }
         let body = ask.ask(&venue.listing_request()).await.context("the listing of symbols")?;
-        let chosen = select(patterns, &venue.parse_listing(&body)?);
+        let listing = venue.parse_listing(&body)?;
+        for entry in &listing.odd {
+            tracing::warn!(symbol = entry.name, why = entry.why, "an entry of the listing cannot be read");
+        }
+        let chosen = select(patterns, &listing.symbols);
         // A name written out is meant, also when it does not trade any more.
         Ok(chosen.symbols.into_iter().chain(chosen.not_trading.into_iter().map(|(name, _)| name)).collect())
     }

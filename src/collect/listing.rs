@@ -3,8 +3,13 @@
 //!
 //! Every answer is in the log. Newly listed and vanished symbols become events and are told to the keeper of the
 //! connections, which subscribes the new ones and lets the others run out; what is chosen no more it ends.
+//!
+//! Two kinds of listing are no news about a symbol. One in which nothing trades that is recorded is maintenance: every
+//! stream stays wanted, so that it is tried again with pauses and its interruption is written down, the listing is asked
+//! for again soon, and health is red until something trades. And where an entry has no name, a recorded symbol that
+//! seems to be gone may be that one: it stays.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +23,7 @@ use super::log::LogStopped;
 use super::plan::{self, Selection};
 use crate::backoff::{Backoff, random};
 use crate::config::pacing;
-use crate::venue::Want;
+use crate::venue::{Listing, OddEntry, Want};
 
 /// An error as a line of text.
 type Why = String;
@@ -29,6 +34,9 @@ pub(super) struct Recorded {
     pub(super) choice: Arc<Choice>,
     /// Every symbol on every channel.
     pub(super) wants: Vec<Want>,
+    /// Nothing trades.
+    maintenance: bool,
+    odd: OddEntries,
 }
 
 /// The choice as it changes.
@@ -38,28 +46,37 @@ pub(super) type Choices = watch::Receiver<Arc<Choice>>;
 pub(super) async fn first(feed: &Feed, choices: &mut Choices) -> Option<Recorded> {
     let mut backoff = Backoff::default();
     let mut attempt = 0_u32;
+    let mut odd = OddEntries::default();
     loop {
         attempt += 1;
         let choice = Arc::clone(&choices.borrow_and_update());
         let fetched = tokio::select! {
             biased;
             () = feed.stop.wait() => return None,
-            fetched = fetch(feed, &choice) => fetched,
+            fetched = fetch(feed) => fetched,
         };
         let wait = match fetched {
-            Ok(selection) => {
-                if report(feed, &choice, &selection, None).is_err() {
-                    return None;
+            Ok(mut listing) => {
+                odd.tell(feed, &listing.odd).ok()?;
+                let maintenance = !listing.trades();
+                if maintenance {
+                    // Whatever is listed will trade again: its streams are asked for now, so that its first trade counts.
+                    listing.symbols.iter_mut().for_each(|s| s.trading = true);
                 }
-                feed.metrics.listing(None);
+                let selection = plan::select(&choice.symbols, &listing.symbols);
+                report(feed, &choice, &selection, None).ok()?;
                 if !selection.symbols.is_empty() {
                     let wants = plan::wants(&selection.symbols, &choice.channels);
-                    return Some(Recorded { choice, wants });
+                    in_maintenance(feed, maintenance, false).ok()?;
+                    return Some(Recorded { choice, wants, maintenance, odd });
                 }
-                warn!(venue = %feed.id, patterns = ?choice.symbols,
-                    "no listed symbol trades and matches; looking again at the next refresh");
+                warn!(venue = %feed.id, patterns = ?choice.symbols, listed = listing.symbols.len(),
+                    "no listed symbol trades and matches; looking again");
                 feed.metrics.listing(Some("it names no symbol that trades and was asked for".to_owned()));
-                Duration::from_secs(feed.config.symbols_refresh_s)
+                match listing.symbols.is_empty() {
+                    true => backoff.next(&mut random),
+                    false => Duration::from_secs(feed.config.symbols_refresh_s),
+                }
             }
             Err(why) => {
                 let wait = backoff.next(&mut random);
@@ -78,11 +95,11 @@ pub(super) async fn first(feed: &Feed, choices: &mut Choices) -> Option<Recorded
 /// Fetches every `symbols_refresh_s`, and whenever another choice is made, until the venue is to stop, and records
 /// what changed.
 pub(super) async fn refresh(feed: &Feed, recorded: Recorded, mut choices: Choices, keeper: mpsc::Sender<Change>) {
-    let Recorded { choice: mut made, wants } = recorded;
+    let Recorded { choice: mut made, wants, mut maintenance, mut odd } = recorded;
     let mut known: BTreeSet<Want> = wants.into_iter().collect();
     let mut backoff = Backoff::default();
     let every = Duration::from_secs(feed.config.symbols_refresh_s);
-    let mut wait = every;
+    let mut wait = if maintenance { backoff.next(&mut random).min(every) } else { every };
     loop {
         if pause(feed, wait, &mut choices).await {
             return;
@@ -92,17 +109,31 @@ pub(super) async fn refresh(feed: &Feed, recorded: Recorded, mut choices: Choice
         let fetched = tokio::select! {
             biased;
             () = feed.stop.wait() => return,
-            fetched = fetch(feed, &choice) => fetched,
+            fetched = fetch(feed) => fetched,
         };
         wait = every;
         match fetched {
-            Ok(selection) if is_other && selection.symbols.is_empty() => {
-                // A slip of the pen would end the recording of this venue.
-                error!(venue = %feed.id, patterns = ?choice.symbols, fix = "correct [venues.*] symbols and send SIGHUP again",
-                    "no listed symbol trades and matches the new list; the symbols of before stay");
-            }
-            Ok(selection) => {
+            Ok(listing) => {
+                if odd.tell(feed, &listing.odd).is_err() {
+                    return;
+                }
+                let mut selection = plan::select(&choice.symbols, &listing.symbols);
+                if selection.symbols.is_empty() && is_other && listing.trades() {
+                    // A slip of the pen would end the recording of this venue.
+                    error!(venue = %feed.id, patterns = ?choice.symbols, fix = "correct [venues.*] symbols and send SIGHUP again",
+                        "no listed symbol trades and matches the new list; the symbols of before stay");
+                    continue;
+                }
+                let before = std::mem::replace(&mut maintenance, selection.symbols.is_empty());
+                if in_maintenance(feed, maintenance, before).is_err() {
+                    return;
+                }
+                if maintenance {
+                    wait = backoff.next(&mut random).min(every);
+                    continue;
+                }
                 backoff = Backoff::default();
+                stay(&mut selection, &known, &listing, &choice);
                 let wants = plan::wants(&selection.symbols, &choice.channels);
                 let change = change(&known, &wants, &choice);
                 let told = match is_other {
@@ -118,8 +149,9 @@ pub(super) async fn refresh(feed: &Feed, recorded: Recorded, mut choices: Choice
                 (known, made) = (wants.into_iter().collect(), choice);
             }
             Err(why) => {
-                // Minutes instead of seconds: recording goes on, only news are late. Somebody waits for a new choice.
-                let factor = if is_other { 1 } else { 10 };
+                // Minutes instead of seconds: recording goes on, only news are late. Somebody waits for a new choice, or
+                // for the end of a maintenance.
+                let factor = if is_other || maintenance { 1 } else { 10 };
                 wait = (backoff.next(&mut random) * factor).min(every);
                 warn!(venue = %feed.id, wait_ms = wait.as_millis(), error = why, "cannot refresh the listing of symbols");
             }
@@ -138,11 +170,73 @@ async fn pause(feed: &Feed, time: Duration, choices: &mut Choices) -> bool {
     }
 }
 
-async fn fetch(feed: &Feed, choice: &Choice) -> Result<Selection, Why> {
+async fn fetch(feed: &Feed) -> Result<Listing, Why> {
     let body = feed.rest.get(feed, &feed.venue.listing_request()).await.map_err(|err| err.to_string())?;
     let listing = feed.venue.parse_listing(&body).map_err(|err| format!("read the listing: {err}"))?;
-    debug!(venue = %feed.id, listed = listing.len(), "listing of symbols fetched");
-    Ok(plan::select(&choice.symbols, &listing))
+    debug!(venue = %feed.id, listed = listing.symbols.len(), "listing of symbols fetched");
+    Ok(listing)
+}
+
+/// Says that a maintenance begins, goes on or ends.
+fn in_maintenance(feed: &Feed, now: bool, before: bool) -> Result<(), LogStopped> {
+    let why = "nothing that is recorded trades: the venue seems to be in maintenance; all streams are tried again";
+    feed.metrics.listing(now.then(|| why.to_owned()));
+    match (before, now) {
+        (false, true) => {
+            warn!(venue = %feed.id, "no symbol of the listing trades that is recorded: maintenance, not news about each of them; all streams stay and are tried again");
+            feed.log.event(0, "maintenance", json!({ "state": "begins" }))?;
+        }
+        (true, false) => {
+            info!(venue = %feed.id, "symbols trade again: the maintenance is over");
+            feed.log.event(0, "maintenance", json!({ "state": "ends" }))?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Keeps what is recorded and chosen and not in the listing, where an entry of it has no name.
+fn stay(selection: &mut Selection, known: &BTreeSet<Want>, listing: &Listing, choice: &Choice) {
+    if !listing.has_nameless() {
+        return;
+    }
+    let listed: HashSet<&str> = listing.symbols.iter().map(|s| s.name.as_str()).collect();
+    let unlisted = known.iter().map(|w| &w.symbol).filter(|s| !listed.contains(s.as_str()));
+    selection.symbols.extend(unlisted.filter(|s| plan::names(&choice.symbols, s)).cloned());
+}
+
+/// Entries that could not be read, or not as a whole: each is told when it comes, and again when it has changed.
+#[derive(Default)]
+struct OddEntries(HashSet<(Option<String>, String)>);
+
+impl OddEntries {
+    /// Entries that are written out at once, and bytes of each.
+    const TOLD_MAX: usize = 20;
+    const RAW_BYTES_MAX: usize = 2_048;
+
+    fn tell(&mut self, feed: &Feed, entries: &[OddEntry]) -> Result<(), LogStopped> {
+        let key = |e: &OddEntry| (e.name.clone(), e.why.clone());
+        let new: Vec<&OddEntry> = entries.iter().filter(|e| !self.0.contains(&key(e))).collect();
+        if !new.is_empty() {
+            for entry in new.iter().take(Self::TOLD_MAX) {
+                let done = match entry.name {
+                    Some(_) => "recorded all the same, what cannot be read is left out",
+                    None => "it is not recorded: it has no name that can be used",
+                };
+                warn!(venue = %feed.id, symbol = entry.name, why = entry.why, "an entry of the listing cannot be read; {done}");
+            }
+            if let Some(more) = new.len().checked_sub(Self::TOLD_MAX + 1) {
+                warn!(venue = %feed.id, more = more + 1, "further entries of the listing cannot be read");
+            }
+            let raw = |e: &OddEntry| e.raw.chars().take(Self::RAW_BYTES_MAX).collect::<String>();
+            let told = new.iter().take(Self::TOLD_MAX);
+            let told: Vec<_> = told.map(|e| json!({ "symbol": e.name, "why": e.why, "entry": raw(e) })).collect();
+            feed.log.event(0, "listing_entry_unreadable", json!({ "count": new.len(), "entries": told }))?;
+        }
+        // What is not there any more would be news if it came back.
+        self.0 = entries.iter().map(key).collect();
+        Ok(())
+    }
 }
 
 /// Says what was chosen; `before`: instead of what.

@@ -180,9 +180,9 @@ impl LineCounts {
 /// An identity that does not hold: a defect of this program, never of the data.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Imbalance {
-    /// frames != decoded + control + undecodable.
+    /// frames != decoded + control + undecodable, or rows of `frames` != undecodable + decoded in part.
     #[error(
-        "the frames of this part do not add up: {frames} frames, but {decoded} decoded + {control} control + {undecodable} undecodable, and {kept} rows of frames"
+        "the frames of this part do not add up: {frames} frames, but {decoded} decoded + {control} control + {undecodable} undecodable, and {kept} rows of frames for {undecodable} + {in_part} decoded in part"
     )]
     Frames {
         /// Data and Rest records.
@@ -193,6 +193,8 @@ pub enum Imbalance {
         control: u64,
         /// Did not decode.
         undecodable: u64,
+        /// Of those decoded, not as a whole.
+        in_part: u64,
         /// Rows of table `frames`.
         kept: u64,
     },
@@ -263,6 +265,15 @@ impl Account {
     pub fn decoded(&mut self, channel: Channel) {
         if let Some(c) = self.channels.get_mut(channel as usize) {
             c.decoded += 1;
+        }
+    }
+
+    /// Notes that a frame just counted as decoded is a row of `frames` as well, because not all of it became rows.
+    #[cold]
+    pub fn in_part(&mut self, channel: Option<Channel>) {
+        let index = channel.map_or(SYMBOLS, |c| c as usize);
+        if let Some(c) = self.channels.get_mut(index) {
+            c.in_part += 1;
         }
     }
 
@@ -346,6 +357,7 @@ impl Account {
             decoded: a.decoded + c.decoded,
             control: a.control + c.control,
             undecodable: a.undecodable + c.undecodable,
+            in_part: a.in_part + c.in_part,
         })
     }
 
@@ -360,7 +372,8 @@ impl Account {
     /// [`Imbalance::Frames`].
     pub fn check(&self) -> Result<(), Imbalance> {
         let t = self.totals();
-        if t.decoded + t.control + t.undecodable == self.frames && t.undecodable == self.rows_of(Table::Frames) {
+        let kept = t.undecodable + t.in_part == self.rows_of(Table::Frames) && t.in_part <= t.decoded;
+        if t.decoded + t.control + t.undecodable == self.frames && kept {
             return Ok(());
         }
         Err(Imbalance::Frames {
@@ -368,6 +381,7 @@ impl Account {
             decoded: t.decoded,
             control: t.control,
             undecodable: t.undecodable,
+            in_part: t.in_part,
             kept: self.rows_of(Table::Frames),
         })
     }

@@ -1,11 +1,12 @@
-//! One stored frame to rows, or the reason why not. All or nothing: a frame that fails leaves no row behind.
+//! One stored frame to rows, or the reason why not. A frame that fails leaves no row behind; of one that holds several
+//! independent items (trades in an array, entries of a listing) those that fail are told in [`Rows::odd`].
 //!
 //! Decodes straight from the reader's bytes; what is rare (a REST meta, a channel guess for a damaged frame)
 //! allocates, what is frequent does not.
 
 use wal_format::{Kind, RecordRef, record};
 
-use crate::venue::{Channel, DecodeError, Decoded, Frame, FrameKind, RestMeta, Rows, Venue};
+use crate::venue::{Channel, DecodeError, Decoded, Frame, FrameKind, RestMeta, Rows, SymbolId, Venue};
 
 /// What became of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub enum Verdict {
 pub struct Undecodable {
     /// The channel it seems to belong to, or `unknown`.
     pub channel: String,
+    /// The symbol it seems to be of.
+    pub symbol: Option<SymbolId>,
     /// `text`, `binary` or `rest`.
     pub encoding: &'static str,
     /// One sentence.
@@ -66,7 +69,12 @@ impl FrameDecoder {
         #[cfg(test)]
         if older::hides(record.payload) {
             let reason = "an older version did not know it".to_owned();
-            return Verdict::Undecodable(Undecodable { channel: "unknown".into(), encoding: "text", reason });
+            return Verdict::Undecodable(Undecodable {
+                channel: "unknown".into(),
+                symbol: None,
+                encoding: "text",
+                reason,
+            });
         }
         if record.kind() == Some(Kind::Rest) {
             return self.decode_rest(record);
@@ -74,14 +82,14 @@ impl FrameDecoder {
         let kind = if record.flags & record::flags::BINARY != 0 { FrameKind::Binary } else { FrameKind::Text };
         let frame = Frame { kind, payload: record.payload, rest: None };
         match self.venue.decode(&frame, &mut self.rows) {
+            Ok(Decoded::Control) if !self.rows.odd.is_empty() => {
+                let err = DecodeError::Malformed { at: 0, what: self.rows.odd.reason() };
+                self.undecodable("unknown".into(), None, encoding_of(record), &err)
+            }
             Ok(decoded) => verdict(decoded),
             Err(err) => {
-                let encoding = if kind == FrameKind::Binary { "binary" } else { "text" };
-                self.undecodable(
-                    guess_channel(self.venue, record.payload, frame.kind == FrameKind::Binary),
-                    encoding,
-                    &err,
-                )
+                let (channel, symbol) = guess(self.venue, record.payload, kind == FrameKind::Binary);
+                self.undecodable(channel, symbol, encoding_of(record), &err)
             }
         }
     }
@@ -90,6 +98,7 @@ impl FrameDecoder {
         let Some(rest) = record.rest() else {
             return Verdict::Undecodable(Undecodable {
                 channel: "unknown".into(),
+                symbol: None,
                 encoding: "rest",
                 reason: "the record's meta length does not fit its payload".into(),
             });
@@ -99,6 +108,7 @@ impl FrameDecoder {
             Err(err) => {
                 return Verdict::Undecodable(Undecodable {
                     channel: "unknown".into(),
+                    symbol: None,
                     encoding: "rest",
                     reason: format!("the record's meta is not readable: {err}"),
                 });
@@ -108,14 +118,21 @@ impl FrameDecoder {
         let frame = Frame { kind: FrameKind::Rest, payload: rest.body, rest: Some(&meta) };
         match self.venue.decode(&frame, &mut self.rows) {
             Ok(decoded) => verdict(decoded),
-            Err(err) => self.undecodable(meta.channel.clone(), "rest", &err),
+            Err(err) => self.undecodable(meta.channel.clone(), meta.symbol.clone(), "rest", &err),
         }
     }
 
     #[cold]
-    fn undecodable(&mut self, channel: String, encoding: &'static str, err: &DecodeError) -> Verdict {
+    fn undecodable(
+        &mut self,
+        channel: String,
+        symbol: Option<String>,
+        encoding: &'static str,
+        err: &DecodeError,
+    ) -> Verdict {
         self.rows.clear();
-        Verdict::Undecodable(Undecodable { channel, encoding, reason: err.to_string() })
+        let symbol = symbol.map(|symbol| self.rows.symbols.intern(&symbol));
+        Verdict::Undecodable(Undecodable { channel, symbol, encoding, reason: err.to_string() })
     }
 }
 
@@ -127,14 +144,24 @@ fn verdict(decoded: Decoded) -> Verdict {
     }
 }
 
-/// The channel a damaged frame seems to belong to, by what tells its stream: in venue-neutral words where the
-/// venue knows it, else as the venue writes it.
-fn guess_channel(venue: &dyn Venue, payload: &[u8], binary: bool) -> String {
-    let Some(key) = venue.stream_of(payload, binary) else { return "unknown".into() };
-    match venue.channel_of(key) {
+/// How the payload of a record is to be read.
+pub(super) fn encoding_of(record: &RecordRef<'_>) -> &'static str {
+    match record.kind() {
+        Some(Kind::Rest) => "rest",
+        _ if record.flags & record::flags::BINARY != 0 => "binary",
+        _ => "text",
+    }
+}
+
+/// The channel and the symbol a damaged frame seems to belong to, by what tells its stream: the channel in venue-neutral
+/// words where the venue knows it, else as the venue writes it.
+fn guess(venue: &dyn Venue, payload: &[u8], binary: bool) -> (String, Option<String>) {
+    let Some(key) = venue.stream_of(payload, binary) else { return ("unknown".into(), None) };
+    let channel = match venue.channel_of(key) {
         Some(channel) => channel.as_str().into(),
         None => String::from_utf8_lossy(key.channel).chars().take(64).collect(),
-    }
+    };
+    (channel, venue.symbol_of(key))
 }
 
 /// A decoder of an older version, for tests: it does not know frames that contain a text.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use wal_format::{Kind, LossReason, LostRange, RecordRef, Run, SegmentId, Seq, record};
 
-use super::decode::{FrameDecoder, Undecodable, Verdict};
+use super::decode::{FrameDecoder, Undecodable, Verdict, encoding_of};
 use super::dedupe::{Carrier, Dedupe, SavedDedupe};
 use super::hour::{HourClock, part_end_ns};
 use super::ids::{Hole, IdBook, SavedIds};
@@ -23,9 +23,9 @@ use super::route;
 use crate::collect::record::{UNSUBSCRIBED_EVENT, unsubscribed};
 use crate::lake::manifest::IdRange;
 use crate::lake::table::{Event, FrameRow};
-use crate::lake::{Common, Hour, Manifest, Table, WriteSettings, flags};
-use crate::venue::row::Drift;
-use crate::venue::{UnknownWord, Venue};
+use crate::lake::{Common, Hour, Manifest, Numeric, Table, WriteSettings, flags};
+use crate::venue::row::{Drift, Odd};
+use crate::venue::{Channel, UnknownWord, Venue};
 
 /// What has to be remembered from one part to the next. Part of the manifest.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -367,7 +367,14 @@ impl Gatherer {
                 let from = (record.kind() == Some(Kind::Data)).then_some(Carrier { conn: record.conn, line });
                 match self.decoder.decode(record) {
                     Verdict::Rows(channel) => {
+                        if part.settings.numeric == Numeric::Decimal {
+                            self.decoder.rows.leave_out_beyond_decimals();
+                        }
                         part.account.decoded(channel);
+                        if !self.decoder.rows.odd.is_empty() {
+                            told |= in_part(part, &common, record, &self.decoder.rows.odd, Some(channel));
+                            self.ids.unread(Some(channel), &self.decoder.rows.odd.symbols, record.seq.0);
+                        }
                         if self.decoder.backfilled {
                             common.flags |= flags::BACKFILLED;
                         }
@@ -376,13 +383,21 @@ impl Gatherer {
                     }
                     Verdict::Symbols => {
                         part.account.listing();
+                        if !self.decoder.rows.odd.is_empty() {
+                            told |= in_part(part, &common, record, &self.decoder.rows.odd, None);
+                        }
                         listing(part, &common, &mut self.decoder.rows)
                     }
                     Verdict::Control => {
                         part.account.control();
                         0
                     }
-                    Verdict::Undecodable(why) => undecodable(part, &common, record, &why),
+                    Verdict::Undecodable(why) => {
+                        if record.kind() == Some(Kind::Data) {
+                            self.ids.unread(why.channel.parse().ok(), &[why.symbol], record.seq.0);
+                        }
+                        undecodable(part, &common, record, &why)
+                    }
                 }
             }
             Some(kind) => self.other(kind, record, &common),
@@ -535,6 +550,27 @@ fn listing(part: &mut OpenPart, common: &Common, rows: &mut crate::venue::Rows) 
     1 << Table::Symbols as u32
 }
 
+/// A frame that is rows, and a row of `frames` because of what of it is not.
+#[cold]
+fn in_part(part: &mut OpenPart, common: &Common, record: &RecordRef<'_>, odd: &Odd, channel: Option<Channel>) -> u32 {
+    part.account.in_part(channel);
+    let payload = match (odd.kept.as_bytes(), record.rest()) {
+        ([], Some(rest)) => rest.body,
+        ([], None) => record.payload,
+        (kept, _) => kept,
+    };
+    let row = FrameRow {
+        symbol: None,
+        channel: Some(channel.map_or("symbols", Channel::as_str)),
+        encoding: encoding_of(record),
+        payload,
+        reason: &odd.reason(),
+    };
+    part.buffer(Table::Frames).push_frame(common, 0, &row);
+    part.account.rows(Table::Frames, 1);
+    1 << Table::Frames as u32
+}
+
 #[cold]
 fn undecodable(part: &mut OpenPart, common: &Common, record: &RecordRef<'_>, why: &Undecodable) -> u32 {
     part.account.undecodable(&why.channel);
@@ -546,7 +582,7 @@ fn undecodable(part: &mut OpenPart, common: &Common, record: &RecordRef<'_>, why
     part.buffer(Table::Frames).push_frame(
         common,
         0,
-        &FrameRow { symbol: None, channel, encoding: why.encoding, payload, reason: &why.reason },
+        &FrameRow { symbol: why.symbol, channel, encoding: why.encoding, payload, reason: &why.reason },
     );
     part.account.rows(Table::Frames, 1);
     1 << Table::Frames as u32

@@ -76,7 +76,7 @@ pub struct VenueStatus {
     pub decoded: u64,
     /// Frames without rows by nature.
     pub control: u64,
-    /// Frames kept in table `frames`.
+    /// Frames kept in table `frames`, those of which a part became rows included.
     pub undecodable: u64,
     /// Rows of all tables since the start of the process.
     pub rows_total: u64,
@@ -312,7 +312,7 @@ impl Snapshot {
             (
                 "frames_undecodable_total",
                 "counter",
-                "Frames kept in table frames. A rise means the venue changed its format.",
+                "Frames kept in table frames, as a whole or for a part. A rise means the venue changed its format.",
                 |v| v.undecodable,
             ),
             ("gaps_total", "counter", "Holes in the venue's ids. A rise means rows are missing.", |v| v.gaps),

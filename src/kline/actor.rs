@@ -241,8 +241,13 @@ impl Worker {
                 match actor.generator.gather(tick, &mut self.events) {
                     Ok(changed) => changed,
                     Err(_) => {
+                        // A trade that no bar can hold is missing in them.
                         self.totals.refused += 1;
-                        false
+                        actor.generator.gap(tick.ts_us, tick.ts_us, &mut self.events);
+                        for interval in Interval::ALL {
+                            actor.mark_stored(symbol_index, interval, tick.ts_us, tick.ts_us, true);
+                        }
+                        true
                     }
                 }
             }

@@ -11,7 +11,7 @@ fn tick(symbol_index: u32, ts_us: i64, id: i64, price: i64) -> Item {
     Item::Tick(Tick {
         symbol_index,
         ts_us,
-        price: Num { mantissa: price, scale: 0 },
+        price: Num { mantissa: price.into(), scale: 0 },
         amount: Num { mantissa: 1, scale: 0 },
         first_id: id,
         last_id: id,

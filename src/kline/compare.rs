@@ -92,7 +92,7 @@ pub fn differences(ours: &KlineData, venue: &RestKline) -> Vec<Field> {
     check("close", ours.close.into(), price, Some(venue.close));
     check("volume", ours.volume, amount, venue.volume);
     check("quote_volume", ours.quote_volume, quote, venue.quote_volume);
-    check("trade_count", ours.trade_count.into(), 0, venue.trade_count.map(|n| Num { mantissa: n, scale: 0 }));
+    check("trade_count", ours.trade_count.into(), 0, venue.trade_count.map(|n| Num { mantissa: n.into(), scale: 0 }));
     check("taker_buy_volume", ours.taker_buy_volume, amount, venue.taker_buy_volume);
     check("taker_buy_quote_volume", ours.taker_buy_quote_volume, quote, venue.taker_buy_quote_volume);
     fields

@@ -101,6 +101,11 @@ pub(super) struct Scaled {
     pub taker_buy: bool,
 }
 
+/// One trade's amount and quote amount are below; a hundred of them fit a sum.
+const ONE_TRADE_END: i128 = 10_i128.pow(36);
+/// Decimals of a bar's prices, and of its amounts. A single trade with more would leave no room for the sums of others.
+const DECIMALS_MAX: u8 = 18;
+
 /// `value * 10^by`, `None` when it does not fit.
 fn shift(value: i64, by: u8) -> Option<i64> {
     value.checked_mul(10_i64.checked_pow(by.into())?)
@@ -111,22 +116,24 @@ fn shift_wide(value: i128, by: u8) -> Option<i128> {
 }
 
 impl Scaled {
-    /// `None` when the tick does not fit these scales.
+    /// `None` when the tick does not fit these scales, or is so large that a few of them would not fit a sum.
     #[inline]
     pub fn of(tick: &Tick, price_scale: u8, amount_scale: u8) -> Option<Scaled> {
+        let price = i64::try_from(tick.price.mantissa).ok()?;
         let price = match price_scale.checked_sub(tick.price.scale)? {
-            0 => tick.price.mantissa,
-            by => shift(tick.price.mantissa, by)?,
+            0 => price,
+            by => shift(price, by)?,
         };
-        let amount = i128::from(tick.amount.mantissa);
         let amount = match amount_scale.checked_sub(tick.amount.scale)? {
-            0 => amount,
-            by => shift_wide(amount, by)?,
+            0 => tick.amount.mantissa,
+            by => shift_wide(tick.amount.mantissa, by)?,
         };
-        Some(Scaled {
+        let quote = i128::from(price).checked_mul(amount)?;
+        let fits = amount.max(quote) < ONE_TRADE_END && price_scale.max(amount_scale) <= DECIMALS_MAX;
+        fits.then_some(Scaled {
             price,
             amount,
-            quote: i128::from(price).checked_mul(amount)?,
+            quote,
             first_id: tick.first_id,
             last_id: tick.last_id,
             count: tick.count.into(),

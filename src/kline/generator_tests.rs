@@ -17,8 +17,8 @@ fn tick(ts_us: i64, id: i64, price: i64, amount: i64, taker_buy: bool) -> Tick {
     Tick {
         symbol_index: 0,
         ts_us,
-        price: Num { mantissa: price, scale: 2 },
-        amount: Num { mantissa: amount, scale: 3 },
+        price: Num { mantissa: price.into(), scale: 2 },
+        amount: Num { mantissa: amount.into(), scale: 3 },
         first_id: id,
         last_id: id,
         agg_id: NO_ID,
@@ -61,8 +61,8 @@ fn reference(ticks: &[Tick], interval: Interval) -> BTreeMap<i64, Plain> {
     sorted.sort_by_key(|t| t.first_id);
     let mut bars = BTreeMap::new();
     for t in sorted {
-        let p = t.price.mantissa;
-        let a = i128::from(t.amount.mantissa);
+        let p = t.price.mantissa as i64;
+        let a = t.amount.mantissa;
         let bar = bars.entry(interval.open_of(t.ts_us)).or_insert((p, p, p, p, 0, 0, 0, 0));
         (bar.1, bar.2, bar.3) = (bar.1.max(p), bar.2.min(p), p);
         bar.4 += a;
@@ -256,9 +256,9 @@ fn a_trade_with_more_decimals_refines_all_bars_and_one_with_too_many_is_refused_
     g.apply(&finer, &mut events).unwrap();
     assert_eq!((g.open_bars()[0].open, g.open_bars()[0].high, g.open_bars()[0].price_scale), (70_000, 70_001, 4));
     let before = g.clone();
-    let absurd = Tick { price: Num { mantissa: i64::MAX, scale: 18 }, ..finer };
+    let absurd = Tick { price: Num { mantissa: i64::MAX.into(), scale: 18 }, ..finer };
     let _ = g.apply(&absurd, &mut events);
-    let too_wide = Tick { price: Num { mantissa: i64::MAX, scale: 0 }, ..finer };
+    let too_wide = Tick { price: Num { mantissa: i64::MAX.into(), scale: 0 }, ..finer };
     assert_eq!(g.apply(&too_wide, &mut events), Err(TooManyDigits));
     assert_eq!(before.open_bars()[0].trade_count, 2);
 }

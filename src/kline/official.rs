@@ -56,7 +56,7 @@ pub async fn fetch(
 /// The mantissa of `num` at `scale`.
 fn at(num: Num, scale: u8) -> Option<i128> {
     let by = scale.checked_sub(num.scale)?;
-    i128::from(num.mantissa).checked_mul(10_i128.checked_pow(by.into())?)
+    num.mantissa.checked_mul(10_i128.checked_pow(by.into())?)
 }
 
 /// A final bar of a venue's candle; `None` when its numbers do not fit one.

@@ -146,8 +146,8 @@ mod tests {
                 let tick = |ts_us: i64, id: i64, price: i64, scale: u8, taker_buy: bool| Tick {
                     symbol_index: 0,
                     ts_us,
-                    price: Num { mantissa: price, scale },
-                    amount: Num { mantissa: 1 + price % 7, scale },
+                    price: Num { mantissa: price.into(), scale },
+                    amount: Num { mantissa: (1 + price % 7).into(), scale },
                     first_id: id,
                     last_id: id,
                     agg_id: NO_ID,
@@ -201,7 +201,7 @@ mod tests {
             let t = Tick {
                 symbol_index: 0,
                 ts_us: 10 * MINUTE_US + id,
-                price: Num { mantissa: 5 + id, scale: 0 },
+                price: Num { mantissa: (5 + id).into(), scale: 0 },
                 amount: Num { mantissa: 1, scale: 0 },
                 first_id: id,
                 last_id: id,

@@ -18,8 +18,8 @@ fn market() -> Vec<Tick> {
         ticks.push(Tick {
             symbol_index: 0,
             ts_us: ts,
-            price: Num { mantissa: 10_000 + (n * 7_919) % 997, scale: 2 },
-            amount: Num { mantissa: 1 + n % 13, scale: 3 },
+            price: Num { mantissa: (10_000 + (n * 7_919) % 997).into(), scale: 2 },
+            amount: Num { mantissa: (1 + n % 13).into(), scale: 3 },
             first_id: 1_000 + n,
             last_id: 1_000 + n,
             agg_id: -1,
@@ -59,7 +59,7 @@ impl Fake {
                     open = interval.next(open);
                     continue;
                 }
-                (0, Some(t)) => KlineData::flat(open, t.price.mantissa, 2, 3),
+                (0, Some(t)) => KlineData::flat(open, t.price.mantissa as i64, 2, 3),
                 _ => bar,
             };
             rows.push(format!(

@@ -14,6 +14,8 @@ pub(crate) const NULL_I64: i64 = i64::MIN;
 pub(crate) const NULL_F64: u64 = u64::MAX;
 /// Null of a decimal column: outside 38 digits.
 pub(crate) const NULL_DEC: i128 = i128::MIN;
+/// The largest value of a decimal column.
+const DECIMAL_MAX: i128 = 10_i128.pow(38) - 1;
 /// Null of a word column.
 pub(crate) const NULL_WORD: u32 = u32::MAX;
 
@@ -284,7 +286,8 @@ impl Numbers {
         }
     }
 
-    /// Appends a number; 1 when a double cannot carry its text, else 0.
+    /// Appends a number; 1 when the column cannot carry its text, else 0. Rows with a number of a required column that
+    /// no decimal holds are kept as frames ([`crate::venue::Rows::leave_out_beyond_decimals`]) before they come here.
     #[inline]
     pub(crate) fn push(&mut self, n: Num) -> u32 {
         match self {
@@ -293,22 +296,27 @@ impl Numbers {
                 u32::from(!n.survives_f64())
             }
             Self::Decimal(v) => {
-                v.push(n.to_decimal18());
-                0
+                let (value, exact) = n.to_decimal18().unwrap_or((n.mantissa.signum() * DECIMAL_MAX, false));
+                v.push(value);
+                u32::from(!exact)
             }
         }
     }
 
     #[inline]
     pub(crate) fn push_opt(&mut self, n: Option<Num>) -> u32 {
+        let too_large = match (&*self, n) {
+            (Self::Decimal(_), Some(n)) => n.to_decimal18().is_none(),
+            _ => false,
+        };
         match n {
-            Some(n) => self.push(n),
-            None => {
+            Some(n) if !too_large => self.push(n),
+            _ => {
                 match self {
                     Self::Double(v) => v.push(NULL_F64),
                     Self::Decimal(v) => v.push(NULL_DEC),
                 }
-                0
+                u32::from(too_large)
             }
         }
     }

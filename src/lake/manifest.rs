@@ -89,7 +89,7 @@ pub fn runs_of(written: &[EpochRun], first: LogPosition, end: LogPosition) -> Ve
     runs.map(|epoch| Run { epoch: *epoch, incarnation: Incarnation::VERSION_1 }).collect()
 }
 
-/// What became of the frames of one channel. The sum of all three over all channels is `frames`.
+/// What became of the frames of one channel. `decoded + control + undecodable` over all channels is `frames`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameCounts {
     /// Became rows (possibly none: an update that changes nothing).
@@ -98,6 +98,13 @@ pub struct FrameCounts {
     pub control: u64,
     /// Kept as rows of `frames`.
     pub undecodable: u64,
+    /// Of those decoded: rows of `frames` as well, because one of several independent items in them could not be read.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub in_part: u64,
+}
+
+fn is_none(n: &u64) -> bool {
+    *n == 0
 }
 
 /// Missing ids of one symbol.
@@ -111,7 +118,7 @@ pub struct Gap {
     pub from_id: i64,
     /// Last missing id.
     pub to_id: i64,
-    /// Why, as far as known (`connection`, `venue`, `trades_skipped`).
+    /// Why, as far as known (`undecodable`, `connection`, `venue`, `trades_skipped`, `ids_restarted`).
     pub cause: String,
     /// Time of the last row before it, us.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -384,6 +391,7 @@ impl Manifest {
             t.decoded += c.decoded;
             t.control += c.control;
             t.undecodable += c.undecodable;
+            t.in_part += c.in_part;
         }
         t
     }
@@ -419,10 +427,10 @@ impl Manifest {
             }
         }
         let kept = self.rows.get(&Table::Frames).copied().unwrap_or(0);
-        if kept != t.undecodable {
+        if kept != t.undecodable + t.in_part {
             return Err(LakeError::Manifest(format!(
-                "{} undecodable frames, but {kept} rows of frames",
-                t.undecodable
+                "{} undecodable frames and {} decoded in part, but {kept} rows of frames",
+                t.undecodable, t.in_part
             )));
         }
         Ok(())
@@ -575,7 +583,7 @@ mod tests {
             WriteSettings::default(),
         );
         m.frames = 7;
-        m.channels.insert("trades".into(), FrameCounts { decoded: 4, control: 1, undecodable: 2 });
+        m.channels.insert("trades".into(), FrameCounts { decoded: 4, control: 1, undecodable: 2, in_part: 0 });
         m.rows = BTreeMap::from([(Table::Trades, 4), (Table::Frames, 2)]);
         m.files = [(Table::Frames, 2), (Table::Trades, 3), (Table::Trades, 1)]
             .map(|(table, rows)| ManifestFile {

@@ -39,7 +39,8 @@ pub fn page(title: &str, report: &[Quality]) -> String {
 
 fn section(out: &mut String, q: &Quality) {
     let (expected, missing, lacking) = q.ids();
-    let whole = lacking == 0 && q.lost_ranges == 0 && q.became.undecodable == 0 && q.unaccounted.is_empty();
+    let whole =
+        lacking == 0 && q.lost_ranges == 0 && q.became.undecodable + q.became.in_part == 0 && q.unaccounted.is_empty();
     let class = if whole { "ok" } else { "bad" };
     let _ = write!(
         out,
@@ -56,8 +57,15 @@ again, {lacking} missing for good.</p>",
     }
     let _ = write!(
         out,
-        "<p>{} frames = {} decoded + {} control + {} undecodable; {} lost ranges in the log; {} connections ended.",
-        q.frames, q.became.decoded, q.became.control, q.became.undecodable, q.lost_ranges, q.disconnects
+        "<p>{} frames = {} decoded ({} in part) + {} control + {} undecodable; {} lost ranges in the log; {} connections \
+ended.",
+        q.frames,
+        q.became.decoded,
+        q.became.in_part,
+        q.became.control,
+        q.became.undecodable,
+        q.lost_ranges,
+        q.disconnects
     );
     if q.delay.rows > 0 {
         let [min, p50, p99, p999, max] =

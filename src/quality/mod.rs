@@ -192,6 +192,7 @@ impl Quality {
         self.became.decoded += became.decoded;
         self.became.control += became.control;
         self.became.undecodable += became.undecodable;
+        self.became.in_part += became.in_part;
         self.lost_ranges += m.lost.len() as u64;
         self.disconnects += m.records.get("conn_close").copied().unwrap_or(0);
         for (table, n) in &m.rows {

@@ -37,7 +37,7 @@ fn lake(dir: &Path) {
     publish(dir, LOG, "2024-08-09T00", 1, |m| {
         m.records = BTreeMap::from([("data".into(), 95), ("conn_close".into(), 1)]);
         m.frames = 96;
-        m.channels.insert("trades".into(), FrameCounts { decoded: 93, control: 2, undecodable: 1 });
+        m.channels.insert("trades".into(), FrameCounts { decoded: 93, control: 2, undecodable: 1, in_part: 0 });
         m.rows = BTreeMap::from([(Table::Trades, 93)]);
         m.gaps = vec![gap(10, 19, 3), gap(50, 54, 0)];
         m.ids = vec![ids("BTCUSDT", 88, 15, 3), ids("ETHUSDT", 50, 0, 0)];
@@ -54,7 +54,7 @@ fn lake(dir: &Path) {
     publish(dir, LOG, "2024-08-09T01", 100, |m| {
         m.records = BTreeMap::from([("data".into(), 10)]);
         m.frames = 10;
-        m.channels.insert("trades".into(), FrameCounts { decoded: 10, control: 0, undecodable: 0 });
+        m.channels.insert("trades".into(), FrameCounts { decoded: 10, control: 0, undecodable: 0, in_part: 0 });
         m.rows = BTreeMap::from([(Table::Trades, 10)]);
         m.ids = vec![ids("BTCUSDT", 10, 0, 0)];
         m.lines = vec![Line { frames: 10, first: 10, ahead: 10, advantage_us: 400 }];

@@ -67,9 +67,10 @@ impl fmt::Display for Quality {
             writeln!(f, "  NOT IN THESE NUMBERS: {what}")?;
         }
         let b = self.became;
+        let in_part = if b.in_part == 0 { String::new() } else { format!(" ({} in part)", b.in_part) };
         writeln!(
             f,
-            "  {} frames = {} decoded + {} control + {} undecodable; {} lost ranges in the log, {} connections ended",
+            "  {} frames = {} decoded{in_part} + {} control + {} undecodable; {} lost ranges in the log, {} connections ended",
             self.frames, b.decoded, b.control, b.undecodable, self.lost_ranges, self.disconnects
         )?;
         let tables = |tables: &std::collections::BTreeMap<crate::lake::Table, u64>| {

@@ -40,6 +40,46 @@ impl<'f, 'r, M> Context<'f, 'r, M> {
         }
     }
 
+    /// Reads the elements of an array that do not depend on each other: one that cannot be read costs only itself, and
+    /// is told in the [`Rows`]. The elements of an array inside the array count as its own.
+    ///
+    /// # Errors
+    /// When it is no array that ends, or not one element can be read.
+    pub(super) fn items<'a>(
+        &mut self,
+        array: &'a str,
+        read: &mut dyn FnMut(&mut Self, &'a str) -> Result<()>,
+    ) -> Result<()> {
+        let mut found = Found::default();
+        json::array(array, &mut |element| {
+            if json::is_array(element) {
+                return json::array(element, &mut |inner| {
+                    self.item(inner, read, &mut found);
+                    Ok(())
+                });
+            }
+            self.item(element, read, &mut found);
+            Ok(())
+        })?;
+        match found.first {
+            Some(err) if found.good == 0 => Err(err),
+            _ => Ok(()),
+        }
+    }
+
+    fn item<'a>(&mut self, raw: &'a str, read: &mut dyn FnMut(&mut Self, &'a str) -> Result<()>, found: &mut Found) {
+        found.all += 1;
+        let held = self.rows.held();
+        let Err(err) = read(self, raw) else {
+            found.good += 1;
+            return;
+        };
+        self.rows.back_to(held);
+        let symbol = symbol_of(raw).map(|symbol| self.rows.symbols.intern(&symbol));
+        self.rows.odd.note(symbol, &format!("item {}: {err}", found.all));
+        found.first.get_or_insert(err);
+    }
+
     /// The fields of a message; unknown ones are drift, `null` ones absent.
     pub(super) fn fields<'a, const N: usize>(
         &mut self,
@@ -52,6 +92,21 @@ impl<'f, 'r, M> Context<'f, 'r, M> {
         })?;
         Ok(values.map(|v| v.filter(|v| *v != "null")))
     }
+}
+
+/// What became of the items of an array.
+#[derive(Default)]
+struct Found {
+    all: u64,
+    good: u64,
+    /// Why the first one that cannot be read cannot.
+    first: Option<DecodeError>,
+}
+
+/// The symbol of an item that cannot be read, under the names that venues have for it.
+fn symbol_of(raw: &str) -> Option<Cow<'_, str>> {
+    let names = json::object(raw, &["s", "symbol", "contract", "currency_pair"], &mut |_| ()).ok()?;
+    names.into_iter().flatten().find_map(json::word)
 }
 
 /// The name of a message, to say which field of what is wrong.

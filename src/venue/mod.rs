@@ -10,9 +10,12 @@ pub mod gap;
 pub mod gate;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod independent;
 mod json;
 pub mod klines;
 pub mod kucoin;
+mod listing;
 pub(crate) mod message;
 pub mod number;
 #[cfg(any(test, fuzzing))]
@@ -26,6 +29,7 @@ mod words;
 pub use asks::{ConnectionPlan, Fill, Limits, Method, Missing, RestMeta, RestRequest, Token, Want};
 pub use frame::{Continuity, Control, DecodeError, Frame, FrameKind, Heartbeat, StreamKey};
 pub use klines::{KlinePage, RestKline};
+pub use listing::{Listing, OddEntry};
 pub use number::Num;
 pub use row::{Decoded, Rows};
 pub use symbol::{Interner, Symbol, SymbolId, SymbolKind};
@@ -70,9 +74,8 @@ pub trait Venue: Send + Sync {
     /// Reads the answer of [`Venue::listing_request`].
     ///
     /// # Errors
-    /// When the body is not a listing; single damaged entries are an error too, because a symbol that is
-    /// silently skipped would never be recorded.
-    fn parse_listing(&self, body: &[u8]) -> Result<Vec<Symbol>, DecodeError>;
+    /// When the body is not a listing. An entry that cannot be read is none: it is told in [`Listing::odd`].
+    fn parse_listing(&self, body: &[u8]) -> Result<Listing, DecodeError>;
 
     /// Splits what is wanted into connections within the limits. Deterministic in the order of `wants`.
     /// Wants without a stream (such as [`Channel::DepthSnapshot`]) are left out.
@@ -92,6 +95,12 @@ pub trait Venue: Send + Sync {
     fn channel_of(&self, key: StreamKey<'_>) -> Option<Channel> {
         let _ = key;
         None
+    }
+
+    /// The symbol of a stream, in the venue's own spelling, where the key tells it.
+    fn symbol_of(&self, key: StreamKey<'_>) -> Option<String> {
+        let symbol = std::str::from_utf8(key.symbol).ok()?;
+        (!symbol.is_empty()).then(|| symbol.to_owned())
     }
 
     /// The key (channel, symbol) that frames of a subscribed stream carry.

@@ -5,6 +5,7 @@
 //! record, not to the frame, so they are not here.
 
 use super::Channel;
+use super::listing::Listing;
 use super::number::Num;
 use super::symbol::{Interner, Symbol, SymbolId};
 
@@ -259,6 +260,57 @@ impl Drift {
     }
 }
 
+/// What of a frame became no row while the rest of it did: independent items cost only themselves.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Odd {
+    /// How many items.
+    pub count: u64,
+    /// What is wrong with them; of the first few.
+    pub why: String,
+    /// The symbols that they are of; `None` for one whose symbol is not known.
+    pub symbols: Vec<Option<SymbolId>>,
+    /// The items as they were sent, where the whole frame is too large to be kept for their sake; else empty.
+    pub kept: String,
+}
+
+impl Odd {
+    /// Bytes of [`Odd::why`].
+    const WHY_MAX: usize = 600;
+    /// Entries of [`Odd::symbols`]; more of them are one unknown.
+    const SYMBOLS_MAX: usize = 256;
+
+    /// True when all of the frame became rows.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Counts an item.
+    pub fn note(&mut self, symbol: Option<SymbolId>, why: &str) {
+        self.count += 1;
+        if self.why.len() < Self::WHY_MAX {
+            let separator = if self.why.is_empty() { "" } else { "; " };
+            self.why.push_str(separator);
+            self.why.extend(why.chars().take(Self::WHY_MAX / 2));
+        }
+        let symbol = if self.symbols.len() < Self::SYMBOLS_MAX { symbol } else { None };
+        if !self.symbols.contains(&symbol) {
+            self.symbols.push(symbol);
+        }
+    }
+
+    /// Why the frame is kept beside its rows.
+    pub fn reason(&self) -> String {
+        format!("decoded in part, {} left out: {}", self.count, self.why)
+    }
+
+    fn clear(&mut self) {
+        self.count = 0;
+        self.why.clear();
+        self.symbols.clear();
+        self.kept.clear();
+    }
+}
+
 /// All rows of the frames decoded since the last [`Rows::clear`].
 #[derive(Default)]
 pub struct Rows {
@@ -284,6 +336,8 @@ pub struct Rows {
     pub venue_klines: Vec<VenueKline>,
     /// Table `symbols`.
     pub listings: Vec<Symbol>,
+    /// What of the frame became no row.
+    pub odd: Odd,
     /// What was unknown; survives `clear`, the owner takes it.
     pub drift: Drift,
 }
@@ -306,6 +360,74 @@ impl Rows {
         self.tickers.clear();
         self.venue_klines.clear();
         self.listings.clear();
+        self.odd.clear();
+    }
+
+    /// How many rows of each table are held: what [`Rows::back_to`] goes back to.
+    pub(super) fn held(&self) -> [usize; 10] {
+        [
+            self.trades.len(),
+            self.agg_trades.len(),
+            self.book_tickers.len(),
+            self.depth.len(),
+            self.levels.len(),
+            self.mark_prices.len(),
+            self.liquidations.len(),
+            self.tickers.len(),
+            self.venue_klines.len(),
+            self.listings.len(),
+        ]
+    }
+
+    /// Drops the rows that came since.
+    pub(super) fn back_to(&mut self, held: [usize; 10]) {
+        let [trades, agg, best, depth, levels, marks, liquidations, tickers, klines, listings] = held;
+        self.trades.truncate(trades);
+        self.agg_trades.truncate(agg);
+        self.book_tickers.truncate(best);
+        self.depth.truncate(depth);
+        self.levels.truncate(levels);
+        self.mark_prices.truncate(marks);
+        self.liquidations.truncate(liquidations);
+        self.tickers.truncate(tickers);
+        self.venue_klines.truncate(klines);
+        self.listings.truncate(listings);
+    }
+
+    /// Takes a listing over.
+    pub(super) fn listed(&mut self, listing: Listing) {
+        self.listings.extend(listing.symbols);
+        for entry in listing.odd {
+            let name = entry.name.unwrap_or_else(|| "an entry without a name".to_owned());
+            self.odd.note(None, &format!("{name}: {}", entry.why));
+            self.odd.kept.push_str(if self.odd.kept.is_empty() { "[" } else { "," });
+            self.odd.kept.push_str(&entry.raw);
+        }
+        if !self.odd.kept.is_empty() {
+            self.odd.kept.push(']');
+        }
+    }
+
+    /// Leaves rows out that hold a number which no DECIMAL(38, 18) does, in a column where null is no answer.
+    pub fn leave_out_beyond_decimals(&mut self) {
+        let fits = |n: Num| n.to_decimal18().is_some();
+        let Self { symbols, trades, agg_trades, depth, levels, liquidations, venue_klines, odd, .. } = self;
+        let mut leave = |symbol: SymbolId, keep: bool| {
+            if !keep {
+                let why = format!("{}: a number has more than 20 digits before its point", symbols.name(symbol));
+                odd.note(Some(symbol), &why);
+            }
+            keep
+        };
+        trades.retain(|r| leave(r.symbol, fits(r.price) && fits(r.amount)));
+        agg_trades.retain(|r| leave(r.symbol, fits(r.price) && fits(r.amount)));
+        liquidations.retain(|r| leave(r.symbol, fits(r.price) && fits(r.amount)));
+        venue_klines.retain(|r| leave(r.symbol, [r.open, r.high, r.low, r.close].into_iter().all(fits)));
+        depth.retain(|r| {
+            let first = r.first_level as usize;
+            let own = levels.get(first..first + r.level_count as usize).unwrap_or_default();
+            leave(r.symbol, own.iter().all(|l| fits(l.price) && fits(l.amount)))
+        });
     }
 
     /// Gives back the memory of all rows, keeps symbols and drift.

@@ -166,7 +166,7 @@ fn a_candle_whose_trades_are_missing_is_not_held_against_the_archive_but_the_hol
 fn live_lake(archive: &Archive, table: Table, rows: &[T]) {
     let mut names = Interner::new();
     let (symbol, other) = (names.intern("BTCUSDT"), names.intern("ETHUSDT"));
-    let num = |mantissa, scale| Num { mantissa, scale };
+    let num = |mantissa: i64, scale| Num { mantissa: mantissa.into(), scale };
     let mut buffer = TableBuffer::new(table, Numeric::Double);
     for (i, t) in rows.iter().enumerate() {
         let c = Common { ts_recv_ns: t.1 * 1_000_000, seq: i as i64, conn: 1, flags: 0 };

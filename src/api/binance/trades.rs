@@ -36,10 +36,11 @@ pub(super) async fn usdm(app: State<Shared>, params: Params) -> Answer<Response>
 pub(in crate::api) fn texts(venue: &str, t: &Tick) -> (String, String, String) {
     let d = Decimals::of(venue, t.price.scale, t.amount.scale);
     let (ps, amounts) = (u32::from(t.price.scale), u32::from(t.amount.scale));
+    let quote = t.price.mantissa.checked_mul(t.amount.mantissa);
     (
-        decimal(t.price.mantissa.into(), ps, d.price),
-        decimal(t.amount.mantissa.into(), amounts, d.amount),
-        decimal(i128::from(t.price.mantissa) * i128::from(t.amount.mantissa), ps + amounts, d.quote),
+        decimal(t.price.mantissa, ps, d.price),
+        decimal(t.amount.mantissa, amounts, d.amount),
+        quote.map(|quote| decimal(quote, ps + amounts, d.quote)).unwrap_or_default(),
     )
 }
 

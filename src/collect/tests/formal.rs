@@ -6,8 +6,8 @@ use serde_json::Value;
 use crate::venue::binance::market::Binance;
 use crate::venue::binance::spot::SPOT;
 use crate::venue::{
-    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, Limits, RestRequest, Rows,
-    StreamKey, Symbol, Token, Venue, VenueId, Want,
+    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, Limits, Listing, RestRequest,
+    Rows, StreamKey, Token, Venue, VenueId, Want,
 };
 
 /// See the module.
@@ -35,7 +35,7 @@ impl Venue for Formal {
     fn listing_request(&self) -> RestRequest {
         INNER.listing_request()
     }
-    fn parse_listing(&self, body: &[u8]) -> Result<Vec<Symbol>, DecodeError> {
+    fn parse_listing(&self, body: &[u8]) -> Result<Listing, DecodeError> {
         INNER.parse_listing(body)
     }
     fn plan(&self, wants: &[Want], limits: &Limits) -> Vec<ConnectionPlan> {

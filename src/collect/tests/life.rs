@@ -12,7 +12,7 @@ use super::formal::Formal;
 use super::server::{Act, LISTING, Server};
 use super::{Rec, Running, TRADES, data, events, of};
 
-const NOTICE: &str = r#"{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}"#;
+pub(super) const NOTICE: &str = r#"{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}"#;
 
 fn params(request: &str) -> Vec<String> {
     let request: Value = serde_json::from_str(request).unwrap();

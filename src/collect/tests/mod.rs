@@ -3,6 +3,7 @@
 
 mod formal;
 mod life;
+mod listings;
 mod panics;
 mod pressure;
 mod server;

@@ -38,7 +38,10 @@ impl Key {
     }
 
     fn num(self, n: Num) -> Self {
-        self.int(n.mantissa).int(i64::from(n.scale))
+        let mantissa = n.mantissa;
+        let key = self.int(mantissa as i64).int(i64::from(n.scale));
+        // Keys of numbers that a word holds are those of before there were others.
+        if i64::try_from(mantissa).is_ok() { key } else { key.int((mantissa >> 64) as i64) }
     }
 
     fn opt_num(self, n: Option<Num>) -> Self {

@@ -70,6 +70,8 @@ pub struct IdBook {
     spans: [Vec<Span>; CHANNELS.len()],
     /// Seq of the last record after which ids may be missing by our own doing.
     disturbed: u64,
+    /// The last frames that could not be read, or not as a whole.
+    unread: Vec<Unread>,
     /// What the tracker says of the rows of the present frame: trades, aggregates, depth messages; empty for
     /// channels without rules.
     pub marks: Vec<RowMark>,
@@ -81,6 +83,20 @@ pub struct IdBook {
     /// What is to be told besides holes; see [`IdBook::take_news`].
     news: Vec<News>,
 }
+
+/// A frame that could not be read, or not as a whole.
+#[derive(Clone, Copy, Debug)]
+struct Unread {
+    /// Place of its channel in [`CHANNELS`].
+    slot: usize,
+    /// `None`: of any symbol.
+    symbol: Option<SymbolId>,
+    /// Its record.
+    seq: u64,
+}
+
+/// Most of them that are remembered by symbol.
+const UNREAD_MAX: usize = 4_096;
 
 /// What ids say besides holes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,6 +150,9 @@ pub struct SavedIds {
     last_seq: BTreeMap<String, BTreeMap<String, SavedSpan>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pending: Vec<SavedPending>,
+    /// Channel word, symbol (empty = any), record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unread: Vec<(String, String, u64)>,
 }
 
 impl IdBook {
@@ -153,6 +172,7 @@ impl IdBook {
             tracker: GapTracker::restore(venue, &saved.gaps)?,
             spans: std::array::from_fn(|_| Vec::new()),
             disturbed: saved.disturbed,
+            unread: Vec::new(),
             marks: Vec::new(),
             pending: Pending::load(&saved.pending, symbols)?,
             repairs,
@@ -172,6 +192,10 @@ impl IdBook {
                 }
             }
         }
+        for (word, symbol, seq) in &saved.unread {
+            let symbol = Some(symbol).filter(|s| !s.is_empty()).map(|s| symbols.intern(s));
+            book.unread(Some(word.parse()?), &[symbol], *seq);
+        }
         Ok(book)
     }
 
@@ -187,6 +211,37 @@ impl IdBook {
             disturbed: self.disturbed,
             last_seq,
             pending: self.pending.save(symbols),
+            unread: self.save_unread(symbols),
+        }
+    }
+
+    /// Those that an id of their symbol may still be missing behind.
+    fn save_unread(&self, symbols: &Interner) -> Vec<(String, String, u64)> {
+        let counts = |u: &&Unread| {
+            let spans = self.spans.get(u.slot).map(Vec::as_slice).unwrap_or_default();
+            let waits = |span: &Span| span.seq != 0 && span.seq <= u.seq;
+            match u.symbol {
+                Some(symbol) => spans.get(symbol.0 as usize).is_some_and(waits),
+                None => spans.iter().any(waits),
+            }
+        };
+        let name = |u: &Unread| u.symbol.map_or("", |symbol| symbols.name(symbol)).to_owned();
+        let word = |u: &Unread| CHANNELS.get(u.slot).map(|c| c.as_str().to_owned());
+        self.unread.iter().filter(counts).filter_map(|u| Some((word(u)?, name(u), u.seq))).collect()
+    }
+
+    /// The record `seq` could not be read, or not as a whole: ids of these symbols that are missing behind it may stand
+    /// in it. `None`: it may be of any channel, or symbol.
+    #[cold]
+    pub fn unread(&mut self, channel: Option<Channel>, symbols: &[Option<SymbolId>], seq: u64) {
+        for slot in (0..).zip(CHANNELS).filter(|(_, c)| channel.is_none_or(|known| known == *c)).map(|(slot, _)| slot) {
+            for symbol in symbols {
+                let symbol = symbol.filter(|_| self.unread.len() < UNREAD_MAX);
+                match self.unread.iter_mut().find(|u| u.slot == slot && u.symbol == symbol) {
+                    Some(known) => known.seq = known.seq.max(seq),
+                    None => self.unread.push(Unread { slot, symbol, seq }),
+                }
+            }
         }
     }
 
@@ -295,12 +350,12 @@ impl IdBook {
     /// of the log.
     #[inline]
     pub fn judge(&mut self, now_ns: u64, rows: &Rows) {
-        let Self { tracker, spans, disturbed, marks, pending, repairs, news, .. } = self;
+        let Self { tracker, spans, disturbed, unread, marks, pending, repairs, news, .. } = self;
         if *repairs {
             return;
         }
         tracker.observe_new_rows(rows, marks, &mut |event| {
-            open(&event, rows, spans, *disturbed, now_ns, pending, news);
+            open(&event, rows, spans, (*disturbed, unread), now_ns, pending, news);
         });
     }
 
@@ -408,7 +463,7 @@ fn open(
     event: &GapEvent<'_>,
     rows: &Rows,
     spans: &mut [Vec<Span>; CHANNELS.len()],
-    disturbed: u64,
+    (disturbed, unread): (u64, &[Unread]),
     now_ns: u64,
     pending: &mut Pending,
     news: &mut Vec<News>,
@@ -422,9 +477,8 @@ fn open(
         _ => rows.depth.get(event.row).map(|r| (r.symbol, r.ts_event_us, r.final_update_id.unwrap_or(NONE))),
     };
     let Some((symbol, time_us, id)) = found else { return };
-    let Some(spans) = CHANNELS.iter().position(|c| *c == channel).and_then(|slot| spans.get_mut(slot)) else {
-        return;
-    };
+    let Some(slot) = CHANNELS.iter().position(|c| *c == channel) else { return };
+    let Some(spans) = spans.get_mut(slot) else { return };
     let span = span_of(spans, symbol);
     span.missing = span.missing.saturating_add(event.missing);
     if news.len() < NEWS_MAX {
@@ -438,6 +492,9 @@ fn open(
     let cause = match event.seen {
         Seen::TradesSkipped { .. } => "trades_skipped",
         Seen::Restarted { .. } => "ids_restarted",
+        _ if unread.iter().any(|u| u.slot == slot && u.seq >= span.seq && u.symbol.is_none_or(|s| s == symbol)) => {
+            "undecodable"
+        }
         _ if span.seq < disturbed => "connection",
         _ => "venue",
     };

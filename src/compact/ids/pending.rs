@@ -29,7 +29,8 @@ pub struct Hole {
     pub from: i64,
     /// Last missing id.
     pub to: i64,
-    /// `connection` when a disconnect, a gap of our own making, a restart or lost records lie between the ids;
+    /// `undecodable` when a frame of the stream lies between the ids that is kept in `frames` because it could not be
+    /// read; `connection` when a disconnect, a gap of our own making, a restart or lost records lie between the ids;
     /// `trades_skipped` when aggregates continue and the trades inside them do not; `ids_restarted` for the beginning
     /// of a new count that was not seen; else `venue`.
     pub cause: &'static str,
@@ -40,7 +41,7 @@ pub struct Hole {
 }
 
 /// Causes, so that a saved one can be read back.
-const CAUSES: [&str; 4] = ["connection", "trades_skipped", "ids_restarted", "venue"];
+const CAUSES: [&str; 5] = ["undecodable", "connection", "trades_skipped", "ids_restarted", "venue"];
 
 /// The holes that wait, in the order in which they were met.
 #[derive(Clone, Debug, Default)]

@@ -35,7 +35,7 @@ impl Counts {
             payload_bytes: a.payload_bytes,
             decoded: t.decoded,
             control: t.control,
-            undecodable: t.undecodable,
+            undecodable: t.undecodable + t.in_part,
             gaps: a.gap_count,
             repeated: a.repeated,
             evicted_keys: a.evicted_keys,

@@ -8,6 +8,7 @@ mod chain;
 mod evidence;
 mod formats;
 mod obstacles;
+mod odd;
 mod panics;
 mod parts;
 mod pressure;

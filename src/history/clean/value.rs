@@ -33,7 +33,7 @@ impl fmt::Display for Reject {
 /// An integer; `1.5E+3` is one too.
 pub(super) fn int(column: &'static str, text: &[u8]) -> Result<i64, Reject> {
     match Num::parse(text).map(Num::normalized) {
-        Ok(Num { mantissa, scale: 0 }) => Ok(mantissa),
+        Ok(Num { mantissa, scale: 0 }) => i64::try_from(mantissa).map_err(|_| Reject::new(column, "not a number")),
         Ok(_) => Err(Reject::new(column, "not a whole number")),
         Err(_) => Err(Reject::new(column, "not a number")),
     }
@@ -47,10 +47,10 @@ pub(super) fn id(column: &'static str, text: &[u8]) -> Result<i64, Reject> {
     }
 }
 
-/// A decimal. One with more than 18 digits loses digits behind its point; true says so.
+/// A decimal whose mantissa is a [`word`]. One with more than 18 digits loses digits behind its point; true says so.
 pub(super) fn num(column: &'static str, text: &[u8]) -> Result<(Num, bool), Reject> {
-    if let Ok(n) = Num::parse(text) {
-        return Ok((n, false));
+    if let Some((mantissa, scale)) = Num::parse(text).ok().and_then(Num::narrow) {
+        return Ok((Num { mantissa: mantissa.into(), scale }, false));
     }
     let whole = text.iter().position(|b| *b == b'.').unwrap_or(text.len());
     let digits = text.iter().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-'));
@@ -60,6 +60,11 @@ pub(super) fn num(column: &'static str, text: &[u8]) -> Result<(Num, bool), Reje
         return Err(Reject::new(column, "not a number"));
     }
     Num::parse(cut).map(|n| (n, true)).map_err(|_| Reject::new(column, "not a number"))
+}
+
+/// The mantissa of what [`num`] read, as rows keep it.
+pub(super) fn word(n: Num) -> i64 {
+    n.mantissa as i64
 }
 
 /// As [`num`], not negative.

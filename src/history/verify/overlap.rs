@@ -39,13 +39,13 @@ pub struct OverlapCheck {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Trade {
-    price: Option<(i64, u8)>,
-    amount: Option<(i64, u8)>,
+    price: Option<(i128, u8)>,
+    amount: Option<(i128, u8)>,
     sell: bool,
     ts_us: i64,
 }
 
-fn parts(stored: Option<&Stored>) -> Option<(i64, u8)> {
+fn parts(stored: Option<&Stored>) -> Option<(i128, u8)> {
     // Normal forms: the two lakes may be written with other numbers.
     stored.and_then(|s| s.num()).map(|n| n.normalized()).map(|n| (n.mantissa, n.scale))
 }

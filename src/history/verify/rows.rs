@@ -94,7 +94,7 @@ impl Stored {
                 while scale > 0 && d % 10 == 0 {
                     (d, scale) = (d / 10, scale - 1);
                 }
-                Some(Num { mantissa: i64::try_from(d).ok()?, scale })
+                Some(Num { mantissa: d, scale })
             }
         }
     }
@@ -125,7 +125,7 @@ fn shortest(value: f64) -> Option<Num> {
             break;
         }
         if m / unit == value {
-            return Some(Num { mantissa: m as i64, scale });
+            return Some(Num { mantissa: m as i128, scale });
         }
         unit *= 10.0;
     }

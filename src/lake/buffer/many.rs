@@ -113,7 +113,8 @@ impl TableBuffer {
 fn numbers(to: &mut Numbers, values: impl Iterator<Item = Num>) {
     match to {
         Numbers::Double(v) => v.extend(values.map(|n| n.to_f64().to_bits())),
-        Numbers::Decimal(v) => v.extend(values.map(Num::to_decimal18)),
+        // Numbers of the archive have 18 digits at most.
+        Numbers::Decimal(v) => v.extend(values.map(|n| n.to_decimal18().unwrap_or_default().0)),
     }
 }
 
@@ -138,7 +139,7 @@ mod tests {
             let symbol = names.intern("S");
             let deal = |r: &(u32, i64, u8, i64, bool, i32)| Deal {
                 id: r.0.into(), first_id: r.3, last_id: r.3 + 1, time_us: r.3 * 7,
-                price: Num { mantissa: r.1, scale: r.2 }, amount: Num { mantissa: r.3, scale: 3 }, sell: r.4,
+                price: Num { mantissa: r.1.into(), scale: r.2 }, amount: Num { mantissa: r.3.into(), scale: 3 }, sell: r.4,
             };
             let recv: Vec<i64> = rows.iter().map(|r| r.3).collect();
             let flags: Vec<i32> = rows.iter().map(|r| r.5 & !flags::INEXACT).collect();

@@ -134,7 +134,7 @@ fn decimals_are_exact_and_never_flagged() {
     let path = dir.path().join("t.parquet");
     let names = &mut Interner::new();
     let mut buffer = TableBuffer::new(Table::AggTrades, Numeric::Decimal);
-    let price = Num { mantissa: i64::MAX, scale: 0 };
+    let price = Num { mantissa: i64::MAX.into(), scale: 0 };
     let amount = Num { mantissa: -1, scale: 18 };
     buffer.push_agg_trade(
         &Common::default(),
@@ -162,7 +162,7 @@ fn decimals_are_exact_and_never_flagged() {
             _ => None,
         })
         .collect();
-    assert_eq!(numbers, [price.to_decimal18(), amount.to_decimal18()]);
+    assert_eq!(numbers, [price, amount].map(|n| n.to_decimal18().unwrap().0));
 }
 
 /// Stages `chunk` in pieces of the given sizes (the rest is the tail) and joins them.

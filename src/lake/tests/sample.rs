@@ -29,12 +29,12 @@ impl Dice {
     fn num(&mut self) -> Num {
         match self.below(20) {
             // Does not survive a double: 18 digits.
-            0 => Num { mantissa: 123_456_789_012_345_678 + self.below(9) as i64, scale: self.below(19) as u8 },
+            0 => Num { mantissa: 123_456_789_012_345_678 + self.below(9) as i128, scale: self.below(19) as u8 },
             1 => Num::default(),
-            2 => Num { mantissa: -(self.below(1_000) as i64), scale: 4 },
+            2 => Num { mantissa: -(self.below(1_000) as i128), scale: 4 },
             // Rarely repeats.
-            3..=6 => Num { mantissa: self.below(1 << 50) as i64, scale: 8 },
-            _ => Num { mantissa: 6_100_000 + self.below(300) as i64, scale: 2 },
+            3..=6 => Num { mantissa: self.below(1 << 50) as i128, scale: 8 },
+            _ => Num { mantissa: 6_100_000 + self.below(300) as i128, scale: 2 },
         }
     }
 

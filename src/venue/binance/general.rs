@@ -74,16 +74,20 @@ fn one(cx: &mut Context<'_, '_>, data: &str) -> Result<Decoded, DecodeError> {
     Ok(Decoded::Rows(channel))
 }
 
-/// An array of messages of one type (`!markPrice@arr`).
+/// An array of messages of one type (`!markPrice@arr`), each of its own.
 fn many(cx: &mut Context<'_, '_>, data: &str) -> Result<Decoded, DecodeError> {
     let mut all: Option<Decoded> = None;
-    json::array(data, &mut |element| {
+    cx.items(data, &mut |cx, element| {
+        let before = cx.rows.len();
         let decoded = one(cx, element)?;
-        match all.replace(decoded) {
-            Some(before) if before != decoded => {
+        match all {
+            Some(first) if first != decoded && cx.rows.len() > before => {
                 Err(DecodeError::Malformed { at: 0, what: "an array of several message types".to_owned() })
             }
-            _ => Ok(()),
+            _ => {
+                all = all.or(Some(decoded));
+                Ok(())
+            }
         }
     })?;
     if let Some(decoded) = all {

@@ -8,84 +8,69 @@
 //! ```
 //! The precisions of a symbol are not its steps: those are in the filters. Spot tells no listing time.
 
-use std::borrow::Cow;
-
-use serde::Deserialize;
-
+use super::super::listing::{self, Entry, Listing, UNKNOWN};
 use super::super::number::Num;
-use super::super::{DecodeError, Symbol, SymbolKind, json};
+use super::super::{Symbol, SymbolKind, json};
 use super::Market;
+use super::field::{Of, Raw, Result};
 
-#[derive(Deserialize)]
-struct ExchangeInfo<'a> {
-    #[serde(borrow)]
-    symbols: Vec<Entry<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Entry<'a> {
-    #[serde(borrow)]
-    symbol: Cow<'a, str>,
-    #[serde(borrow)]
-    status: Cow<'a, str>,
-    #[serde(borrow)]
-    base_asset: Cow<'a, str>,
-    #[serde(borrow)]
-    quote_asset: Cow<'a, str>,
-    #[serde(borrow, default)]
-    contract_type: Cow<'a, str>,
-    onboard_date: Option<i64>,
-    #[serde(borrow, default)]
-    filters: Vec<Filter<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Filter<'a> {
-    #[serde(borrow)]
-    filter_type: Cow<'a, str>,
-    tick_size: Option<Cow<'a, str>>,
-    step_size: Option<Cow<'a, str>>,
-}
+const OF: Of = Of("exchangeInfo");
 
 /// All symbols of a listing, those that do not trade included.
-pub(super) fn parse(market: Market, body: &[u8]) -> Result<Vec<Symbol>, DecodeError> {
-    let info: ExchangeInfo<'_> = serde_json::from_slice(body).map_err(|e| json::malformed(&e))?;
-    info.symbols.iter().map(|e| symbol(market, e)).collect()
+pub(super) fn parse(market: Market, body: &[u8]) -> Result<Listing> {
+    let text = String::from_utf8_lossy(body);
+    let [symbols] = json::object(&text, &["symbols"], &mut |_| ())?;
+    match symbols.filter(|s| json::is_array(s)) {
+        Some(symbols) => listing::read(OF, symbols, |entry, raw| symbol(market, entry, raw)),
+        None => OF.wrong("symbols"),
+    }
 }
 
-fn symbol(market: Market, entry: &Entry<'_>) -> Result<Symbol, DecodeError> {
-    if entry.symbol.is_empty() || entry.symbol.len() > json::MAX_WORD {
-        return Err(DecodeError::Field { message: "exchangeInfo", field: "symbol" });
-    }
+fn symbol(market: Market, entry: &mut Entry, raw: &str) -> Result<Symbol> {
+    let keys = ["symbol", "status", "baseAsset", "quoteAsset", "contractType", "onboardDate", "filters"];
+    let [name, status, base, quote, contract_type, onboard, filters] = json::object(raw, &keys, &mut |_| ())?;
+    let name = entry.name("symbol", name)?;
+    let status = entry.word("status", status);
+    let contract_type = match (market, contract_type) {
+        (Market::Spot, _) | (_, None) => None,
+        (Market::Usdm, sent) => entry.word("contractType", sent),
+    };
+    let [tick_size, lot_size] = steps(entry, filters);
     Ok(Symbol {
-        name: entry.symbol.clone().into_owned(),
-        base: entry.base_asset.clone().into_owned(),
-        quote: entry.quote_asset.clone().into_owned(),
-        status: entry.status.clone().into_owned(),
-        trading: entry.status == "TRADING",
-        listing_time_ms: entry.onboard_date,
-        tick_size: step(entry, "PRICE_FILTER", "tickSize", |f| f.tick_size.as_deref())?,
-        lot_size: step(entry, "LOT_SIZE", "stepSize", |f| f.step_size.as_deref())?,
+        base: entry.word("baseAsset", base).unwrap_or_default(),
+        quote: entry.word("quoteAsset", quote).unwrap_or_default(),
+        trading: status.as_deref().is_none_or(|s| s == "TRADING"),
+        status: status.unwrap_or_else(|| UNKNOWN.to_owned()),
+        listing_time_ms: entry.int("onboardDate", onboard),
+        tick_size,
+        lot_size,
         contract_size: None,
-        kind: kind(market, &entry.contract_type, &entry.symbol),
+        kind: kind(market, contract_type.as_deref().unwrap_or_default(), &name),
+        name,
     })
 }
 
-fn step<'e>(
-    entry: &'e Entry<'_>,
-    filter: &str,
-    field: &'static str,
-    value: impl Fn(&'e Filter<'_>) -> Option<&'e str>,
-) -> Result<Option<Num>, DecodeError> {
-    let found = entry.filters.iter().find(|f| f.filter_type == filter);
-    let Some(text) = found.and_then(value) else {
-        return Ok(None);
-    };
-    let num =
-        Num::parse(text.as_bytes()).map_err(|source| DecodeError::Number { message: "exchangeInfo", field, source })?;
-    Ok(Some(num.normalized()))
+/// The steps of price and amount. Filters that nobody knows yet say nothing of these.
+fn steps(entry: &mut Entry, filters: Raw<'_>) -> [Option<Num>; 2] {
+    let (mut tick, mut lot) = (None, None);
+    let Some(filters) = filters else { return [None, None] };
+    if !json::is_array(filters) {
+        entry.wrong("filters");
+        return [None, None];
+    }
+    let read = json::array(filters, &mut |raw| {
+        let fields = json::object(raw, &["filterType", "tickSize", "stepSize"], &mut |_| ());
+        let Some([kind, tick_size, step_size]) = entry.told(fields) else { return Ok(()) };
+        match kind.and_then(json::text).as_deref() {
+            Some("PRICE_FILTER") => tick = tick.or_else(|| entry.num("tickSize", tick_size)),
+            Some("LOT_SIZE") => lot = lot.or_else(|| entry.num("stepSize", step_size)),
+            Some(_) => {}
+            None => entry.wrong("filterType"),
+        }
+        Ok(())
+    });
+    entry.told(read);
+    [tick, lot]
 }
 
 /// `PERPETUAL` and `TRADIFI_PERPETUAL` never expire, quarters and months do; for words of the past or the future

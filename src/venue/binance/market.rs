@@ -1,8 +1,8 @@
 //! The venue that both JSON markets are: one protocol, told apart by the facts that `spot.rs` and `usdm.rs` hold.
 
 use super::super::{
-    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, KlinePage, Limits, Missing,
-    RestKline, RestRequest, Rows, StreamKey, Symbol, Venue, VenueId, Want,
+    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, KlinePage, Limits, Listing,
+    Missing, RestKline, RestRequest, Rows, StreamKey, Venue, VenueId, Want,
 };
 use super::{Market, control, decode, klines, listing, plan, repair};
 
@@ -51,7 +51,7 @@ impl Venue for Binance {
         RestRequest { path_and_query: path.to_owned(), weight, channel: "symbols".to_owned(), ..RestRequest::default() }
     }
 
-    fn parse_listing(&self, body: &[u8]) -> Result<Vec<Symbol>, DecodeError> {
+    fn parse_listing(&self, body: &[u8]) -> Result<Listing, DecodeError> {
         listing::parse(self.market, body)
     }
 
@@ -73,6 +73,10 @@ impl Venue for Binance {
 
     fn channel_of(&self, key: StreamKey<'_>) -> Option<Channel> {
         control::channel_of(key.channel)
+    }
+
+    fn symbol_of(&self, key: StreamKey<'_>) -> Option<String> {
+        plan::symbol_of(std::str::from_utf8(key.channel).ok()?).filter(|symbol| !symbol.starts_with('!'))
     }
 
     fn control(&self, payload: &[u8]) -> Option<Control> {

@@ -15,7 +15,7 @@
 
 use super::super::message::{percent_encode, utf8};
 use super::super::row::{AggTrade, Trade};
-use super::super::{Channel, DecodeError, Fill, Missing, RestMeta, RestRequest, Rows, SymbolId, json};
+use super::super::{Channel, DecodeError, Fill, Missing, RestMeta, RestRequest, Rows, SymbolId};
 use super::Market;
 use super::field::{Of, Result};
 use super::general::Context;
@@ -55,16 +55,16 @@ pub(super) fn decode(market: Market, channel: Channel, body: &[u8], meta: &RestM
     let symbol = rows.symbols.intern(symbol);
     let wanted = |id| meta.fill.is_none_or(|fill| fill.holds(id));
     let mut cx = Context::new(market, body, rows);
-    json::array(utf8(body)?, &mut |entry| match channel {
+    cx.items(utf8(body)?, &mut |cx, entry| match channel {
         Channel::AggTrades => {
-            let row = agg_trade(&mut cx, entry, symbol)?;
+            let row = agg_trade(cx, entry, symbol)?;
             if wanted(row.agg_id) {
                 cx.rows.agg_trades.push(row);
             }
             Ok(())
         }
         _ => {
-            let (id, row) = trade(&mut cx, entry, symbol)?;
+            let (id, row) = trade(cx, entry, symbol)?;
             if wanted(id) {
                 cx.rows.trades.push(row);
             }

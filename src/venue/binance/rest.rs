@@ -16,7 +16,7 @@ pub(super) fn decode(market: Market, body: &[u8], meta: &RestMeta, rows: &mut Ro
     meta.answered()?;
     match meta.channel.as_str() {
         "symbols" => {
-            rows.listings.extend(listing::parse(market, body)?);
+            rows.listed(listing::parse(market, body)?);
             Ok(Decoded::Symbols)
         }
         "depth_snapshot" => {

@@ -111,7 +111,7 @@ impl<'a> Scan<'a> {
     pub(super) fn signed_num(&mut self) -> Option<Num> {
         let negative = self.eat(b"-");
         let num = self.num()?;
-        Some(Num { mantissa: if negative { -num.mantissa } else { num.mantissa }, ..num })
+        Some(Num { mantissa: if negative { -num.mantissa } else { num.mantissa }, scale: num.scale })
     }
 
     /// `true` or `false`.

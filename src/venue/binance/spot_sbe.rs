@@ -12,7 +12,7 @@
 
 use super::super::{
     Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, FrameKind, Heartbeat, KlinePage, Limits,
-    Missing, RestKline, RestRequest, Rows, StreamKey, Symbol, Venue, VenueId, Want,
+    Listing, Missing, RestKline, RestRequest, Rows, StreamKey, Venue, VenueId, Want,
 };
 use super::spot::SPOT;
 use super::{control, plan, sbe};
@@ -58,7 +58,7 @@ impl Venue for BinanceSpotSbe {
         SPOT.listing_request()
     }
 
-    fn parse_listing(&self, body: &[u8]) -> Result<Vec<Symbol>, DecodeError> {
+    fn parse_listing(&self, body: &[u8]) -> Result<Listing, DecodeError> {
         SPOT.parse_listing(body)
     }
 

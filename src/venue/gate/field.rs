@@ -1,11 +1,9 @@
 //! Times, ids and sizes as Gate writes them: seconds and milliseconds, as integers, decimals and texts.
 
-use std::borrow::Cow;
-
+use super::super::json;
 use super::super::message::{Of, Raw, Result};
-use super::super::number::{Num, NumError};
+use super::super::number::Num;
 use super::super::row::Side;
-use super::super::{DecodeError, json};
 
 const MESSAGE_TIME: Of = Of("frame");
 
@@ -15,8 +13,12 @@ const MESSAGE_TIME: Of = Of("frame");
 /// under the name `create_time_ms`, and a text with a fraction where the socket sends an integer.
 pub(super) fn to_micros(time: Num) -> Option<i64> {
     const SECONDS: i128 = 100_000_000_000;
-    let unit = 10_i128.pow(u32::from(time.scale));
-    let value = i128::from(time.mantissa);
+    // More decimals than ns has are nobody's.
+    let (mut value, mut scale) = (time.mantissa, time.scale);
+    while scale > 9 {
+        (value, scale) = (value / 10, scale - 1);
+    }
+    let unit = 10_i128.pow(u32::from(scale));
     let us = match value / unit {
         _ if value < 0 => return None,
         0..SECONDS => value * 1_000_000 / unit,
@@ -64,23 +66,5 @@ pub(super) fn signed(of: Of, field: &'static str, raw: Raw<'_>) -> Result<(Side,
         -1 => Side::Sell,
         _ => return of.wrong(field),
     };
-    let mantissa = size.mantissa.checked_abs().map_or_else(|| of.wrong(field), Ok)?;
-    Ok((side, Num { mantissa, ..size }))
-}
-
-/// A 24 h sum, which may have more digits than a [`Num`] holds: those behind the 18th are cut.
-pub(super) fn sum(of: Of, field: &'static str, raw: Raw<'_>) -> Result<Option<Num>> {
-    match (of.opt_num(field, raw), raw) {
-        (Err(DecodeError::Number { source: NumError::TooLong, .. }), Some(raw)) => {
-            let text = json::text(raw).unwrap_or(Cow::Borrowed(raw));
-            cut(&text).map_or_else(|| of.opt_num(field, Some(raw)), |num| Ok(Some(num)))
-        }
-        (num, _) => num,
-    }
-}
-
-/// The first 18 digits of `digits.digits`.
-fn cut(text: &str) -> Option<Num> {
-    let kept = text.get(..19).filter(|kept| kept.contains('.') && !text.contains(['e', 'E']))?;
-    Num::parse(kept.trim_end_matches('.').as_bytes()).ok()
+    Ok((side, Num { mantissa: size.mantissa.abs(), scale: size.scale }))
 }

@@ -14,7 +14,7 @@ use super::super::klines::{KlinePage, RestKline, elements};
 use super::super::message::{Of, Result, percent_encode, utf8};
 use super::super::{Channel, RestRequest, json};
 use super::Market;
-use super::field::{opt_time, sum};
+use super::field::opt_time;
 
 const OF: Of = Of("candlesticks");
 
@@ -70,8 +70,8 @@ pub(super) fn parse(market: Market, body: &[u8]) -> Result<Vec<RestKline>> {
             high: OF.num("h", h)?,
             low: OF.num("l", l)?,
             close: OF.num("c", c)?,
-            volume: sum(OF, "v", base)?,
-            quote_volume: sum(OF, "sum", quote)?,
+            volume: OF.opt_num("v", base)?,
+            quote_volume: OF.opt_num("sum", quote)?,
             trade_count: None,
             taker_buy_volume: None,
             taker_buy_quote_volume: None,

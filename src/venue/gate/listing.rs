@@ -8,140 +8,117 @@
 //! ```
 //! A contract in delisting trades until it is gone, so it counts as trading.
 
-use std::borrow::Cow;
-
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
-use super::super::message::{Of, Raw};
+use super::super::listing::{self, Entry, Listing, UNKNOWN};
+use super::super::message::{Of, Raw, Result};
 use super::super::number::Num;
-use super::super::{DecodeError, Symbol, SymbolKind, json};
+use super::super::{Symbol, SymbolKind, json};
 use super::{Market, field};
 
-#[derive(Deserialize)]
-struct Pair<'a> {
-    #[serde(borrow)]
-    id: Cow<'a, str>,
-    #[serde(borrow)]
-    base: Cow<'a, str>,
-    #[serde(borrow)]
-    quote: Cow<'a, str>,
-    precision: Option<u8>,
-    amount_precision: Option<u8>,
-    #[serde(borrow)]
-    trade_status: Cow<'a, str>,
-    buy_start: Option<i64>,
-    sell_start: Option<i64>,
-}
-
-#[derive(Deserialize)]
-struct Contract<'a> {
-    #[serde(borrow)]
-    name: Cow<'a, str>,
-    #[serde(borrow, rename = "type", default)]
-    kind: Cow<'a, str>,
-    #[serde(borrow)]
-    quanto_multiplier: Option<&'a RawValue>,
-    #[serde(borrow)]
-    order_price_round: Option<&'a RawValue>,
-    #[serde(borrow)]
-    order_size_min: Option<&'a RawValue>,
-    #[serde(borrow)]
-    launch_time: Option<&'a RawValue>,
-    #[serde(borrow)]
-    create_time: Option<&'a RawValue>,
-    #[serde(borrow)]
-    status: Option<Cow<'a, str>>,
-    #[serde(default)]
-    in_delisting: bool,
-    #[serde(default)]
-    enable_decimal: bool,
-}
+const CONTRACTS: Of = Of("contracts");
 
 /// All symbols of a listing, those that do not trade included.
-pub(super) fn parse(market: Market, body: &[u8]) -> Result<Vec<Symbol>, DecodeError> {
+pub(super) fn parse(market: Market, body: &[u8]) -> Result<Listing> {
+    let text = String::from_utf8_lossy(body);
     match market {
-        Market::Spot => {
-            let pairs: Vec<Pair<'_>> = serde_json::from_slice(body).map_err(|e| json::malformed(&e))?;
-            pairs.iter().map(pair).collect()
-        }
-        Market::Futures => {
-            let contracts: Vec<Contract<'_>> = serde_json::from_slice(body).map_err(|e| json::malformed(&e))?;
-            contracts.iter().map(contract).collect()
-        }
+        Market::Spot => listing::read(Of("currency_pairs"), &text, pair),
+        Market::Futures => listing::read(CONTRACTS, &text, contract),
     }
 }
 
-fn pair(entry: &Pair<'_>) -> Result<Symbol, DecodeError> {
-    const OF: Of = Of("currency_pairs");
-    name_is_usable(OF, "id", &entry.id)?;
+fn pair(entry: &mut Entry, raw: &str) -> Result<Symbol> {
+    let keys = ["id", "base", "quote", "precision", "amount_precision", "trade_status", "buy_start", "sell_start"];
+    let [name, base, quote, precision, amount_precision, status, buy, sell] = json::object(raw, &keys, &mut |_| ())?;
+    let name = entry.name("id", name)?;
+    let status = entry.word("trade_status", status);
     // Some pairs may be sold before they may be bought, or the other way round.
-    let start = [entry.buy_start, entry.sell_start].into_iter().flatten().filter(|s| *s > 0).min();
+    let starts = [entry.int("buy_start", buy), entry.int("sell_start", sell)];
+    let start = starts.into_iter().flatten().filter(|s| *s > 0).min();
     Ok(Symbol {
-        name: entry.id.clone().into_owned(),
-        base: entry.base.clone().into_owned(),
-        quote: entry.quote.clone().into_owned(),
-        status: entry.trade_status.clone().into_owned(),
-        trading: matches!(entry.trade_status.as_ref(), "tradable" | "buyable" | "sellable"),
+        base: entry.word("base", base).unwrap_or_default(),
+        quote: entry.word("quote", quote).unwrap_or_default(),
+        trading: status.as_deref().is_none_or(|s| matches!(s, "tradable" | "buyable" | "sellable")),
+        status: status.unwrap_or_else(|| UNKNOWN.to_owned()),
         listing_time_ms: start.and_then(|s| s.checked_mul(1_000)),
-        tick_size: entry.precision.map(|p| power(OF, "precision", p)).transpose()?,
-        lot_size: entry.amount_precision.map(|p| power(OF, "amount_precision", p)).transpose()?,
+        tick_size: power(entry, "precision", precision),
+        lot_size: power(entry, "amount_precision", amount_precision),
         contract_size: None,
         kind: SymbolKind::Spot,
+        name,
     })
 }
 
 /// 10^-digits.
-fn power(of: Of, field: &'static str, digits: u8) -> Result<Num, DecodeError> {
-    if digits > 18 { of.wrong(field) } else { Ok(Num { mantissa: 1, scale: digits }.normalized()) }
+fn power(entry: &mut Entry, field: &'static str, digits: Raw<'_>) -> Option<Num> {
+    if digits == Some("null") {
+        entry.wrong(field);
+    }
+    let digits = entry.int(field, digits)?;
+    match u8::try_from(digits) {
+        Ok(scale @ 0..=38) => Some(Num { mantissa: 1, scale }),
+        _ => {
+            entry.wrong(field);
+            None
+        }
+    }
 }
 
-fn contract(entry: &Contract<'_>) -> Result<Symbol, DecodeError> {
-    const OF: Of = Of("contracts");
-    name_is_usable(OF, "name", &entry.name)?;
+fn contract(entry: &mut Entry, raw: &str) -> Result<Symbol> {
+    let keys = [
+        "name",
+        "type",
+        "quanto_multiplier",
+        "order_price_round",
+        "order_size_min",
+        "launch_time",
+        "create_time",
+        "status",
+        "in_delisting",
+        "enable_decimal",
+    ];
+    let [name, kind, quanto, round, least, launch, create, status, in_delisting, decimals] =
+        json::object(raw, &keys, &mut |_| ())?;
+    let name = entry.name("name", name)?;
     // Dated contracts are called `BTC_USDT_20260925`.
-    let (pair, dated) = match entry.name.rsplit_once('_') {
+    let (pair, dated) = match name.rsplit_once('_') {
         Some((pair, date)) if pair.contains('_') && date.bytes().all(|b| b.is_ascii_digit()) => (pair, true),
-        _ => (entry.name.as_ref(), false),
+        _ => (name.as_str(), false),
     };
-    let (base, quote) = pair.rsplit_once('_').map_or_else(|| OF.wrong("name"), Ok)?;
-    let kind = match (entry.kind.as_ref(), dated) {
-        ("inverse", false) => SymbolKind::InversePerpetual,
-        ("inverse", true) => SymbolKind::InverseDated,
+    let (base, quote) = pair.rsplit_once('_').unwrap_or_else(|| {
+        entry.wrong("name");
+        (pair, "")
+    });
+    let kind = match (kind.and_then(|kind| entry.word("type", Some(kind))).as_deref(), dated) {
+        (Some("inverse"), false) => SymbolKind::InversePerpetual,
+        (Some("inverse"), true) => SymbolKind::InverseDated,
         (_, false) => SymbolKind::Perpetual,
         (_, true) => SymbolKind::Dated,
     };
-    let status = match (entry.status.as_deref(), entry.in_delisting) {
-        (Some(status), _) => status,
-        (None, true) => "delisting",
-        (None, false) => "trading",
+    let delisting = entry.flag("in_delisting", in_delisting).unwrap_or(false);
+    let status = match status {
+        Some(sent) => entry.word("status", Some(sent)).unwrap_or_else(|| UNKNOWN.to_owned()),
+        None => if delisting { "delisting" } else { "trading" }.to_owned(),
     };
-    let launch = field::opt_time(OF, "launch_time", raw(entry.launch_time))?;
-    let start = launch.map_or_else(|| field::opt_time(OF, "create_time", raw(entry.create_time)), |us| Ok(Some(us)))?;
-    let num = |field, value| OF.opt_num(field, raw(value)).map(|n| n.filter(|n| !n.is_zero()).map(Num::normalized));
+    let mut time = |field, raw: Raw<'_>| {
+        let time = field::opt_time(CONTRACTS, field, raw.filter(|raw| *raw != "null"));
+        entry.told(time).flatten()
+    };
+    let start = time("launch_time", launch).or_else(|| time("create_time", create));
+    let mut size = |field, raw| entry.num(field, raw).filter(|n| !n.is_zero());
+    let (tick_size, least) = (size("order_price_round", round), size("order_size_min", least));
+    // 0 means that a contract is worth 1 in quote units (inverse).
+    let contract_size = size("quanto_multiplier", quanto);
+    // The least order is one contract, or a part of one where parts are traded.
+    let whole = Some(Num { mantissa: 1, scale: 0 });
     Ok(Symbol {
-        name: entry.name.clone().into_owned(),
         base: base.to_owned(),
         quote: quote.to_owned(),
-        status: status.to_owned(),
-        trading: matches!(status, "trading" | "delisting"),
+        trading: matches!(status.as_str(), "trading" | "delisting" | UNKNOWN),
+        status,
         listing_time_ms: start.map(|us| us / 1_000),
-        tick_size: num("order_price_round", entry.order_price_round)?,
-        // The least order is one contract, or a part of one where parts are traded.
-        lot_size: match num("order_size_min", entry.order_size_min)? {
-            min if entry.enable_decimal => min,
-            _ => Some(Num { mantissa: 1, scale: 0 }),
-        },
-        // 0 means that a contract is worth 1 in quote units (inverse).
-        contract_size: num("quanto_multiplier", entry.quanto_multiplier)?,
+        tick_size,
+        lot_size: if entry.flag("enable_decimal", decimals).unwrap_or(false) { least } else { whole },
+        contract_size,
         kind,
+        name,
     })
-}
-
-fn raw(value: Option<&RawValue>) -> Raw<'_> {
-    value.map(RawValue::get).filter(|v| *v != "null")
-}
-
-fn name_is_usable(of: Of, field: &'static str, name: &str) -> Result<(), DecodeError> {
-    if (1..=json::MAX_WORD).contains(&name.len()) { Ok(()) } else { of.wrong(field) }
 }

@@ -1,8 +1,8 @@
 //! The venue that both Gate markets are: one protocol, told apart by a few facts that `spot.rs` and `futures.rs` hold.
 
 use super::super::{
-    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, KlinePage, Limits, Missing,
-    RestKline, RestRequest, Rows, StreamKey, Symbol, Venue, VenueId, Want,
+    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, KlinePage, Limits, Listing,
+    Missing, RestKline, RestRequest, Rows, StreamKey, Venue, VenueId, Want,
 };
 use super::{Market, control, decode, klines, listing, plan};
 
@@ -44,7 +44,7 @@ impl Venue for Gate {
         plan::listing(self.market)
     }
 
-    fn parse_listing(&self, body: &[u8]) -> Result<Vec<Symbol>, DecodeError> {
+    fn parse_listing(&self, body: &[u8]) -> Result<Listing, DecodeError> {
         listing::parse(self.market, body)
     }
 

@@ -6,7 +6,7 @@
 use super::super::message::{Context, Of, Raw, Result};
 use super::super::row::{BookTicker, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline};
 use super::Market;
-use super::field::{int, opt_int, opt_time, signed, sum};
+use super::field::{int, opt_int, opt_time, signed};
 
 pub(super) type Cx<'f, 'r> = Context<'f, 'r, Market>;
 
@@ -174,8 +174,8 @@ fn spot_ticker(cx: &mut Cx<'_, '_>, data: &str, sent: Sent) -> Result<()> {
         high: OF.opt_num("high_24h", high)?,
         low: OF.opt_num("low_24h", low)?,
         last: OF.opt_num("last", last)?,
-        volume: sum(OF, "base_volume", volume)?,
-        quote_volume: sum(OF, "quote_volume", quote_volume)?,
+        volume: OF.opt_num("base_volume", volume)?,
+        quote_volume: OF.opt_num("quote_volume", quote_volume)?,
         count: None,
     };
     cx.rows.tickers.push(row);
@@ -238,8 +238,8 @@ fn futures_ticker(cx: &mut Cx<'_, '_>, data: &str, sent: Sent) -> Result<()> {
         high: OF.opt_num("high_24h", high)?,
         low: OF.opt_num("low_24h", low)?,
         last: OF.opt_num("last", last)?,
-        volume: sum(OF, "volume_24h", volume)?,
-        quote_volume: sum(OF, "volume_24h_quote", quote)?,
+        volume: OF.opt_num("volume_24h", volume)?,
+        quote_volume: OF.opt_num("volume_24h_quote", quote)?,
         count: None,
     };
     let mark = MarkPrice {

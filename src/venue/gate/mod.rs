@@ -110,29 +110,27 @@ fn decode_frame(market: Market, payload: &[u8], rows: &mut Rows) -> Result<Decod
     let known = channel.strip_prefix(market.prefix());
     let decoded = match (known.unwrap_or_default(), event.and_then(json::text).as_deref()) {
         ("trades", Some("update")) => {
-            each(result, &mut |row| messages::trade(&mut cx, row, sent)).map(|()| Channel::Trades)
+            each(&mut cx, result, &mut |cx, row| messages::trade(cx, row, sent)).map(|()| Channel::Trades)
         }
         ("book_ticker", Some("update")) => {
-            each(result, &mut |row| messages::book_ticker(&mut cx, row)).map(|()| Channel::BookTicker)
+            each(&mut cx, result, &mut messages::book_ticker).map(|()| Channel::BookTicker)
         }
-        ("order_book_update", Some("update")) => {
-            each(result, &mut |row| book::update(&mut cx, row)).map(|()| Channel::Depth)
-        }
+        ("order_book_update", Some("update")) => each(&mut cx, result, &mut book::update).map(|()| Channel::Depth),
         // Whole books: not subscribed, but recorded by others.
         ("order_book", Some("update")) if market == Market::Spot => {
-            each(result, &mut |row| book::whole(&mut cx, row, None)).map(|()| Channel::Depth)
+            each(&mut cx, result, &mut |cx, row| book::whole(cx, row, None)).map(|()| Channel::Depth)
         }
         ("order_book", Some("all")) if market == Market::Futures => {
-            each(result, &mut |row| book::whole(&mut cx, row, None)).map(|()| Channel::Depth)
+            each(&mut cx, result, &mut |cx, row| book::whole(cx, row, None)).map(|()| Channel::Depth)
         }
         ("tickers", Some("update")) => {
-            each(result, &mut |row| messages::ticker(&mut cx, row, sent)).map(|()| Channel::Tickers)
+            each(&mut cx, result, &mut |cx, row| messages::ticker(cx, row, sent)).map(|()| Channel::Tickers)
         }
         ("candlesticks", Some("update")) => {
-            each(result, &mut |row| messages::candle(&mut cx, row, sent)).map(|()| Channel::VenueKlines)
+            each(&mut cx, result, &mut |cx, row| messages::candle(cx, row, sent)).map(|()| Channel::VenueKlines)
         }
         ("public_liquidates", Some("update")) if market == Market::Futures => {
-            each(result, &mut |row| messages::liquidation(&mut cx, row)).map(|()| Channel::Liquidations)
+            each(&mut cx, result, &mut messages::liquidation).map(|()| Channel::Liquidations)
         }
         _ => {
             cx.drift(&format!("channel {}", clip(&channel)));
@@ -142,13 +140,12 @@ fn decode_frame(market: Market, payload: &[u8], rows: &mut Rows) -> Result<Decod
     decoded.map(Decoded::Rows)
 }
 
-/// Calls `row` for the object, for every object of the array, or (2021) of the array inside the array.
-fn each<'a>(result: &'a str, row: &mut dyn FnMut(&'a str) -> Result<(), DecodeError>) -> Result<(), DecodeError> {
-    if !json::is_array(result) {
-        return row(result);
-    }
-    json::array(result, &mut |element| match json::is_array(element) {
-        true => json::array(element, row),
-        false => row(element),
-    })
+/// Calls `row` for the object, or for every object of the array (in 2021 of the array inside the array): those do not
+/// depend on each other.
+fn each<'a, 'f, 'r>(
+    cx: &mut messages::Cx<'f, 'r>,
+    result: &'a str,
+    row: &mut dyn FnMut(&mut messages::Cx<'f, 'r>, &'a str) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    if json::is_array(result) { cx.items(result, row) } else { row(cx, result) }
 }

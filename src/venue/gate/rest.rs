@@ -7,7 +7,7 @@
 //! ```
 
 use super::super::message::{Context, utf8};
-use super::super::{Channel, DecodeError, Decoded, RestMeta, Rows, json};
+use super::super::{Channel, DecodeError, Decoded, RestMeta, Rows};
 use super::messages::{self, Sent};
 use super::{Market, book, listing};
 
@@ -16,7 +16,7 @@ pub(super) fn decode(market: Market, body: &[u8], meta: &RestMeta, rows: &mut Ro
     meta.answered()?;
     match meta.channel.as_str() {
         "symbols" => {
-            rows.listings.extend(listing::parse(market, body)?);
+            rows.listed(listing::parse(market, body)?);
             Ok(Decoded::Symbols)
         }
         "depth_snapshot" => {
@@ -26,7 +26,7 @@ pub(super) fn decode(market: Market, body: &[u8], meta: &RestMeta, rows: &mut Ro
         "trades" => {
             let before = rows.trades.len();
             let mut cx = Context::new(market, body, rows);
-            json::array(utf8(body)?, &mut |row| messages::trade(&mut cx, row, Sent { us: None }))?;
+            cx.items(utf8(body)?, &mut |cx, row| messages::trade(cx, row, Sent { us: None }))?;
             let mut fetched = rows.trades.split_off(before);
             if let Some(fill) = meta.fill {
                 fetched.retain(|t| t.id.is_some_and(|id| fill.holds(id)));

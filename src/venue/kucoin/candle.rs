@@ -1,7 +1,7 @@
 //! Candles, as KuCoin computes them: their odd order, and the intervals in words of the `venue_klines` table.
 
 use super::super::row::VenueKline;
-use super::field::{computed, elements, opt_time, time};
+use super::field::{elements, opt_time, time};
 use super::messages::intern;
 use super::{Context, Market, Of, Result};
 
@@ -23,9 +23,9 @@ pub(super) fn candle(cx: &mut Context<'_, '_>, topic: &str, data: &str) -> Resul
     let [start, open, close, high, low, sixth, seventh] = elements(OF, "candles", candles)?;
     let open_time_us = time(OF, "candles.0", start)?;
     let (volume, quote_volume) = match cx.market {
-        Market::Spot => (OF.num("candles.5", sixth)?, computed(OF, "candles.6", seventh)?),
+        Market::Spot => (OF.num("candles.5", sixth)?, OF.opt_num("candles.6", seventh)?),
         Market::Futures => {
-            let (lots, turnover) = (OF.num("candles.6", seventh)?, computed(OF, "candles.5", sixth)?);
+            let (lots, turnover) = (OF.num("candles.6", seventh)?, OF.opt_num("candles.5", sixth)?);
             (lots, turnover.filter(|t| t.normalized() != lots.normalized()))
         }
     };

@@ -1,8 +1,6 @@
-//! Single fields to typed values, where KuCoin has ways of its own: times of four units, numbers in quotes, sums with
-//! more digits than anybody needs.
+//! Single fields to typed values, where KuCoin has ways of its own: times of four units, whole numbers in quotes.
 
-use super::super::number::NumError;
-use super::super::{DecodeError, Num, json};
+use super::super::json;
 use super::{Of, Raw, Result};
 
 /// A time as µs: KuCoin sends s, ms, µs or ns, depending on the message and its age.
@@ -47,27 +45,4 @@ pub(super) fn elements<'a, const N: usize>(of: Of, field: &'static str, raw: &'a
         Ok(())
     })?;
     Ok(all)
-}
-
-/// A sum that KuCoin computed (volume, turnover) and sends with as many digits as it likes: 26 in the 24 h turnover
-/// of BTC-USDT. What is more than a [`Num`] holds is cut behind the point, after 18 digits in all, because the row is
-/// worth more than the 19th digit of a sum. Prices and amounts of single things are never cut.
-pub(super) fn computed(of: Of, field: &'static str, raw: Raw<'_>) -> Result<Option<Num>> {
-    match of.opt_num(field, raw) {
-        Err(DecodeError::Number { source: NumError::TooLong, .. }) => match raw.and_then(cut) {
-            Some(num) => Ok(Some(num)),
-            None => of.num(field, raw).map(Some),
-        },
-        exact => exact,
-    }
-}
-
-fn cut(raw: &str) -> Option<Num> {
-    let text = json::text(raw).unwrap_or(raw.into());
-    let (whole, part) = text.split_once('.')?;
-    let digits = whole.trim_start_matches(['-', '0']).len();
-    let keep = 18_usize.checked_sub(digits)?;
-    let part = part.get(..keep.min(part.len()))?;
-    let short = if part.is_empty() { whole.to_owned() } else { format!("{whole}.{part}") };
-    Num::parse(short.as_bytes()).ok()
 }

@@ -11,7 +11,7 @@
 use super::super::klines::{KlinePage, RestKline, elements};
 use super::super::message::percent_encode;
 use super::super::{Channel, RestRequest, json};
-use super::field::{computed, time};
+use super::field::time;
 use super::{Market, Of, Result, rest};
 
 const OF: Of = Of("klines");
@@ -69,7 +69,7 @@ pub(super) fn parse(market: Market, body: &[u8]) -> Result<Vec<RestKline>> {
             Market::Spot => (a, c, d, b),
             Market::Futures => (a, b, c, d),
         };
-        let volume = computed(OF, "5", volume)?;
+        let volume = OF.opt_num("5", volume)?;
         rows.push(RestKline {
             open_time_us: time(OF, "0", t)?,
             open: OF.num("open", open)?,
@@ -77,7 +77,7 @@ pub(super) fn parse(market: Market, body: &[u8]) -> Result<Vec<RestKline>> {
             low: OF.num("low", low)?,
             close: OF.num("close", close)?,
             volume: Some(volume.map_or_else(|| OF.wrong("5"), Ok)?),
-            quote_volume: computed(OF, "6", turnover)?,
+            quote_volume: OF.opt_num("6", turnover)?,
             trade_count: None,
             taker_buy_volume: None,
             taker_buy_quote_volume: None,

@@ -10,37 +10,25 @@
 //! Spot has no word of status, only whether trading is enabled. A contract counts in lots: `multiplier` is the base
 //! amount of one lot; an inverse contract sends -1, its lots are worth 1 of the quote currency each.
 
+use super::super::listing::{self, Entry, Listing, UNKNOWN};
 use super::super::{Num, Symbol, SymbolKind, json};
-use super::field::int;
 use super::{Market, Of, Raw, Result, rest};
 
 /// All symbols of a listing, those that do not trade included.
-pub(super) fn parse(market: Market, body: &[u8]) -> Result<Vec<Symbol>> {
-    let mut symbols = Vec::new();
-    json::array(rest::data(body)?, &mut |entry| {
-        symbols.push(match market {
-            Market::Spot => pair(entry)?,
-            Market::Futures => contract(entry)?,
-        });
-        Ok(())
-    })?;
-    Ok(symbols)
+pub(super) fn parse(market: Market, body: &[u8]) -> Result<Listing> {
+    let text = String::from_utf8_lossy(body);
+    let entries = rest::data(text.as_bytes())?;
+    match market {
+        Market::Spot => listing::read(Of("symbols"), entries, pair),
+        Market::Futures => listing::read(Of("contracts"), entries, contract),
+    }
 }
 
-fn fields<'a, const N: usize>(entry: &'a str, keys: &[&str; N]) -> Result<json::Values<'a, N>> {
-    Ok(json::object(entry, keys, &mut |_| ())?.map(|v| v.filter(|v| *v != "null")))
+fn since(entry: &mut Entry, field: &'static str, raw: Raw<'_>) -> Option<i64> {
+    entry.int(field, raw).filter(|ms| *ms > 0)
 }
 
-fn step(of: Of, field: &'static str, raw: Raw<'_>) -> Result<Option<Num>> {
-    Ok(of.opt_num(field, raw)?.map(Num::normalized))
-}
-
-fn since(of: Of, field: &'static str, raw: Raw<'_>) -> Result<Option<i64>> {
-    Ok(raw.map(|_| int(of, field, raw)).transpose()?.filter(|ms| *ms > 0))
-}
-
-fn pair(entry: &str) -> Result<Symbol> {
-    const OF: Of = Of("symbols");
+fn pair(entry: &mut Entry, raw: &str) -> Result<Symbol> {
     let keys = [
         "symbol",
         "baseCurrency",
@@ -50,24 +38,32 @@ fn pair(entry: &str) -> Result<Symbol> {
         "baseIncrement",
         "tradingStartTime",
     ];
-    let [name, base, quote, enabled, tick, lot, start] = fields(entry, &keys)?;
-    let trading = OF.flag("enableTrading", enabled)?;
+    let [name, base, quote, enabled, tick, lot, start] = json::object(raw, &keys, &mut |_| ())?;
+    let name = entry.name("symbol", name)?;
+    if enabled.is_none() {
+        entry.wrong("enableTrading");
+    }
+    let enabled = entry.flag("enableTrading", enabled);
     Ok(Symbol {
-        name: OF.word("symbol", name)?.into_owned(),
-        base: OF.word("baseCurrency", base)?.into_owned(),
-        quote: OF.word("quoteCurrency", quote)?.into_owned(),
-        status: if trading { "enabled" } else { "disabled" }.to_owned(),
-        trading,
-        listing_time_ms: since(OF, "tradingStartTime", start)?,
-        tick_size: step(OF, "priceIncrement", tick)?,
-        lot_size: step(OF, "baseIncrement", lot)?,
+        base: entry.word("baseCurrency", base).unwrap_or_default(),
+        quote: entry.word("quoteCurrency", quote).unwrap_or_default(),
+        status: match enabled {
+            Some(true) => "enabled",
+            Some(false) => "disabled",
+            None => UNKNOWN,
+        }
+        .to_owned(),
+        trading: enabled.unwrap_or(true),
+        listing_time_ms: since(entry, "tradingStartTime", start),
+        tick_size: entry.num("priceIncrement", tick),
+        lot_size: entry.num("baseIncrement", lot),
         contract_size: None,
         kind: SymbolKind::Spot,
+        name,
     })
 }
 
-fn contract(entry: &str) -> Result<Symbol> {
-    const OF: Of = Of("contracts");
+fn contract(entry: &mut Entry, raw: &str) -> Result<Symbol> {
     let keys = [
         "symbol",
         "baseCurrency",
@@ -81,30 +77,32 @@ fn contract(entry: &str) -> Result<Symbol> {
         "expireDate",
         "isInverse",
     ];
-    let [name, base, quote, status, open, tick, lot, multiplier, kind, expires, inverse] = fields(entry, &keys)?;
-    let status = OF.word("status", status)?.into_owned();
-    let inverse = OF.flag("isInverse", inverse)?;
+    let [name, base, quote, status, open, tick, lot, multiplier, kind, expires, inverse] =
+        json::object(raw, &keys, &mut |_| ())?;
+    let name = entry.name("symbol", name)?;
+    let status = entry.word("status", status);
+    let inverse = entry.flag("isInverse", inverse);
     let dated = match kind.and_then(json::text).as_deref() {
         Some("FFICSX") => true,
         Some("FFWCSX") => false,
-        _ => expires.is_some(),
+        _ => expires.is_some_and(|date| date != "null"),
     };
-    let multiplier = step(OF, "multiplier", multiplier)?;
+    let multiplier = entry.num("multiplier", multiplier);
     Ok(Symbol {
-        name: OF.word("symbol", name)?.into_owned(),
-        base: OF.word("baseCurrency", base)?.into_owned(),
-        quote: OF.word("quoteCurrency", quote)?.into_owned(),
-        trading: status == "Open",
-        status,
-        listing_time_ms: since(OF, "firstOpenDate", open)?,
-        tick_size: step(OF, "tickSize", tick)?,
-        lot_size: step(OF, "lotSize", lot)?,
-        contract_size: multiplier.map(|m| Num { mantissa: m.mantissa.saturating_abs(), ..m }),
-        kind: match (inverse, dated) {
+        base: entry.word("baseCurrency", base).unwrap_or_default(),
+        quote: entry.word("quoteCurrency", quote).unwrap_or_default(),
+        trading: status.as_deref().is_none_or(|s| s == "Open"),
+        status: status.unwrap_or_else(|| UNKNOWN.to_owned()),
+        listing_time_ms: since(entry, "firstOpenDate", open),
+        tick_size: entry.num("tickSize", tick),
+        lot_size: entry.num("lotSize", lot),
+        contract_size: multiplier.map(|m| Num { mantissa: m.mantissa.abs(), scale: m.scale }),
+        kind: match (inverse.unwrap_or(false), dated) {
             (false, false) => SymbolKind::Perpetual,
             (false, true) => SymbolKind::Dated,
             (true, false) => SymbolKind::InversePerpetual,
             (true, true) => SymbolKind::InverseDated,
         },
+        name,
     })
 }

@@ -1,8 +1,8 @@
 //! The venue that both KuCoin markets are: one protocol, told apart by a few facts that `spot.rs` and `futures.rs` hold.
 
 use super::super::{
-    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, KlinePage, Limits, RestKline,
-    RestRequest, Rows, StreamKey, Symbol, Token, Venue, VenueId, Want,
+    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, KlinePage, Limits, Listing,
+    RestKline, RestRequest, Rows, StreamKey, Token, Venue, VenueId, Want,
 };
 use super::{Market, control, decode, klines, listing, plan, rest, token, topic};
 
@@ -48,7 +48,7 @@ impl Venue for Kucoin {
         super::limits()
     }
 
-    fn parse_listing(&self, body: &[u8]) -> Result<Vec<Symbol>, DecodeError> {
+    fn parse_listing(&self, body: &[u8]) -> Result<Listing, DecodeError> {
         listing::parse(self.market, body)
     }
 
@@ -70,6 +70,10 @@ impl Venue for Kucoin {
 
     fn channel_of(&self, key: StreamKey<'_>) -> Option<Channel> {
         topic::channel_of(self.market, key)
+    }
+
+    fn symbol_of(&self, key: StreamKey<'_>) -> Option<String> {
+        topic::symbol_of(self.market, key)
     }
 
     fn token_request(&self) -> Option<RestRequest> {

@@ -6,7 +6,7 @@
 use super::super::row::{BookTicker, MarkPrice, Side, Ticker, Trade};
 use super::super::{Channel, Num};
 use super::candle::candle;
-use super::field::{computed, elements, int, opt_time, time};
+use super::field::{elements, int, opt_time, time};
 use super::topic::Topic;
 use super::{Context, Market, Of, Raw, Result, book};
 
@@ -207,8 +207,8 @@ fn spot_ticker(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<()>
         high: OF.opt_num("high", high)?,
         low: OF.opt_num("low", low)?,
         last: OF.opt_num("lastTradedPrice", last.or(close))?,
-        volume: computed(OF, "vol", volume)?,
-        quote_volume: computed(OF, "volValue", quote)?,
+        volume: OF.opt_num("vol", volume)?,
+        quote_volume: OF.opt_num("volValue", quote)?,
         count: None,
     };
     cx.rows.tickers.push(row);
@@ -241,8 +241,8 @@ fn futures_ticker(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<
         high: OF.opt_num("highPrice", high)?,
         low: OF.opt_num("lowPrice", low)?,
         last: OF.opt_num("lastPrice", last)?,
-        volume: computed(OF, "volume", volume)?,
-        quote_volume: computed(OF, "turnover", quote)?,
+        volume: OF.opt_num("volume", volume)?,
+        quote_volume: OF.opt_num("turnover", quote)?,
         count: None,
     };
     cx.rows.tickers.push(row);

@@ -56,6 +56,16 @@ pub(super) fn channel_of(market: Market, key: StreamKey<'_>) -> Option<Channel> 
     channel(market, split(name).prefix)
 }
 
+/// The symbol of a stream key.
+pub(super) fn symbol_of(market: Market, key: StreamKey<'_>) -> Option<String> {
+    let topic = split(std::str::from_utf8(key.channel).ok()?);
+    let symbol = match channel(market, topic.prefix)? {
+        Channel::VenueKlines => topic.rest.rsplit_once('_')?.0,
+        _ => topic.rest,
+    };
+    (!symbol.is_empty() && symbol != "all").then(|| symbol.to_owned())
+}
+
 /// Bytes at both ends of a frame in which its topic and its type stand.
 const HEAD: usize = 192;
 const TAIL: usize = 320;

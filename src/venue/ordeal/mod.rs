@@ -94,6 +94,7 @@ fn decode(venue: &dyn Venue, frame: &Frame<'_>) -> Result<Decoded, DecodeError> 
     if result.is_ok() {
         assert!(rows.len() <= frame.payload.len(), "{} rows of {} bytes", rows.len(), frame.payload.len());
         sound(&rows);
+        assert!(rows.odd.count <= frame.payload.len() as u64 && rows.odd.reason().len() <= 4_000);
         let mut tracker = GapTracker::new(venue);
         for _ in 0..2 {
             tracker.observe_rows(&rows, &mut Vec::new(), &mut |_| ());
@@ -123,31 +124,28 @@ fn sound(rows: &Rows) {
         assert!(rows.symbols.name(id).len() <= 1024, "a symbol of {} bytes", rows.symbols.name(id).len());
     }
     let number = |n: Num| {
-        assert!(n.scale <= 18 && n.mantissa != i64::MIN, "{n:?}");
+        assert!(n.scale <= 38 && n.mantissa.unsigned_abs() < 10_u128.pow(38), "{n:?}");
         assert!(n.to_f64().is_finite());
         let _ = (n.to_decimal18(), n.survives_f64(), n.normalized(), n.to_string());
     };
-    let known = |n: Option<Num>| n.into_iter().for_each(number);
-    rows.trades.iter().for_each(|t| [t.price, t.amount].into_iter().for_each(number));
-    rows.agg_trades.iter().for_each(|t| [t.price, t.amount].into_iter().for_each(number));
-    rows.levels.iter().for_each(|l| [l.price, l.amount].into_iter().for_each(number));
-    for b in &rows.book_tickers {
-        [b.bid_price, b.bid_amount, b.ask_price, b.ask_amount].into_iter().for_each(known);
-    }
-    for m in &rows.mark_prices {
-        [m.mark_price, m.index_price, m.settle_price, m.funding_rate].into_iter().for_each(known);
-    }
-    for l in &rows.liquidations {
-        [Some(l.price), l.avg_price, Some(l.amount), l.filled].into_iter().for_each(known);
-    }
-    for t in &rows.tickers {
-        [t.open, t.high, t.low, t.last, t.volume, t.quote_volume].into_iter().for_each(known);
-    }
+    numbers(rows).into_iter().for_each(number);
+}
+
+/// Every number of the rows.
+pub(super) fn numbers(rows: &Rows) -> Vec<Num> {
+    let mut all: Vec<Num> = Vec::new();
+    rows.trades.iter().for_each(|t| all.extend([t.price, t.amount]));
+    rows.agg_trades.iter().for_each(|t| all.extend([t.price, t.amount]));
+    rows.levels.iter().for_each(|l| all.extend([l.price, l.amount]));
+    let mut known = |numbers: &[Option<Num>]| all.extend(numbers.iter().flatten());
+    rows.book_tickers.iter().for_each(|b| known(&[b.bid_price, b.bid_amount, b.ask_price, b.ask_amount]));
+    rows.mark_prices.iter().for_each(|m| known(&[m.mark_price, m.index_price, m.settle_price, m.funding_rate]));
+    rows.liquidations.iter().for_each(|l| known(&[Some(l.price), l.avg_price, Some(l.amount), l.filled]));
+    rows.tickers.iter().for_each(|t| known(&[t.open, t.high, t.low, t.last, t.volume, t.quote_volume]));
     for k in &rows.venue_klines {
-        [k.open, k.high, k.low, k.close].into_iter().for_each(number);
-        [k.volume, k.quote_volume, k.taker_buy_volume, k.taker_buy_quote_volume].into_iter().for_each(known);
+        known(&[Some(k.open), Some(k.high), Some(k.low), Some(k.close)]);
+        known(&[k.volume, k.quote_volume, k.taker_buy_volume, k.taker_buy_quote_volume]);
     }
-    for s in &rows.listings {
-        [s.tick_size, s.lot_size, s.contract_size].into_iter().for_each(known);
-    }
+    rows.listings.iter().for_each(|s| known(&[s.tick_size, s.lot_size, s.contract_size]));
+    all
 }

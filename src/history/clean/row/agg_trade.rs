@@ -5,7 +5,7 @@
 
 use super::{Cursor, Line, Names, Origin, Row, columns, row, stored};
 use crate::history::clean::line::Fields;
-use crate::history::clean::value::{Reject, amount, boolean, id, int, time};
+use crate::history::clean::value::{Reject, amount, boolean, id, int, time, word};
 use crate::lake::buffer::{Deal, Many};
 use crate::lake::{Common, TableBuffer};
 use crate::venue::row::{AggTrade, Side};
@@ -37,12 +37,12 @@ impl Row for AggTradeRow {
             c.boolean()?;
         }
         let used = c.end()?;
-        if price.mantissa == 0 || amount.mantissa == 0 || last < first {
+        if price.is_zero() || amount.is_zero() || last < first {
             return None;
         }
         let origin = origin.with(Origin::MICROS, micros).with(Origin::SELL, sell);
         let scales = [price.scale, amount.scale, 0, 0, 0, 0, 0, 0];
-        Some((Self { w: [agg_id, first, last, time_us, price.mantissa, amount.mantissa], scales, origin }, used))
+        Some((Self { w: [agg_id, first, last, time_us, word(price), word(amount)], scales, origin }, used))
     }
 
     fn parse(f: &Fields<'_>, origin: Origin) -> Result<Line<Self>, Reject> {
@@ -68,7 +68,7 @@ impl Row for AggTradeRow {
         let origin =
             origin.with(Origin::MICROS, micros).with(Origin::SELL, sell).with(Origin::LOSSY, cut_price || cut_qty);
         let scales = [price.scale, qty.scale, 0, 0, 0, 0, 0, 0];
-        Ok(Line::Row(Self { w: [agg_id, first, last, time_us, price.mantissa, qty.mantissa], scales, origin }))
+        Ok(Line::Row(Self { w: [agg_id, first, last, time_us, word(price), word(qty)], scales, origin }))
     }
 
     #[inline]

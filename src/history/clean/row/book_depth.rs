@@ -2,7 +2,7 @@
 
 use super::{Line, Names, Origin, Row, columns, row, stored};
 use crate::history::clean::line::Fields;
-use crate::history::clean::value::{Reject, amount, civil, num};
+use crate::history::clean::value::{Reject, amount, civil, num, word};
 use crate::lake::table::BookDepth;
 use crate::lake::{Common, TableBuffer};
 
@@ -30,8 +30,8 @@ impl Row for BookDepthRow {
         let bad = Reject::new("percentage", "not a band");
         let band = percentage.normalized();
         let finer = 6_u32.checked_sub(u32::from(band.scale)).ok_or(bad)?;
-        let band = band.mantissa.checked_mul(10_i64.pow(finer)).ok_or(bad)?;
-        let w = [time_us, percentage.mantissa, depth.mantissa, notional.mantissa, band];
+        let band = word(band).checked_mul(10_i64.pow(finer)).ok_or(bad)?;
+        let w = [time_us, word(percentage), word(depth), word(notional), band];
         let scales = [percentage.scale, depth.scale, notional.scale, 0, 0, 0, 0, 0];
         Ok(Line::Row(Self { w, scales, origin: origin.with(Origin::LOSSY, cut_depth || cut_notional) }))
     }

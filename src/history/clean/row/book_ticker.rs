@@ -3,7 +3,7 @@
 
 use super::{Cursor, Line, NULL_SCALE, Names, Origin, Row, columns, row, stored};
 use crate::history::clean::line::Fields;
-use crate::history::clean::value::{Reject, amount, id, time};
+use crate::history::clean::value::{Reject, amount, id, time, word};
 use crate::lake::{Common, TableBuffer};
 use crate::venue::Num;
 use crate::venue::row::BookTicker;
@@ -19,7 +19,7 @@ impl BookTickerRow {
         if price.is_zero() {
             return [(0, NULL_SCALE); 2];
         }
-        [(price.mantissa, price.scale), (amount.mantissa, amount.scale)]
+        [(word(price), price.scale), (word(amount), amount.scale)]
     }
 
     fn of(ids: [i64; 3], n: [Num; 4], origin: Origin) -> Self {

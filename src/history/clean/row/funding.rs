@@ -2,7 +2,7 @@
 
 use super::{Line, Names, Origin, Row, columns, row, stored};
 use crate::history::clean::line::Fields;
-use crate::history::clean::value::{Reject, int, num, time};
+use crate::history::clean::value::{Reject, int, num, time, word};
 use crate::lake::table::FundingRate;
 use crate::lake::{Common, TableBuffer};
 
@@ -32,7 +32,7 @@ impl Row for FundingRow {
             return Err(Reject::new("funding_interval_hours", "not a number of hours"));
         }
         let origin = origin.with(Origin::MICROS, micros).with(Origin::LOSSY, cut);
-        Ok(Line::Row(Self { w: [time_us, hours, rate.mantissa], scales: [rate.scale, 0, 0, 0, 0, 0, 0, 0], origin }))
+        Ok(Line::Row(Self { w: [time_us, hours, word(rate)], scales: [rate.scale, 0, 0, 0, 0, 0, 0, 0], origin }))
     }
 
     fn key(&self) -> (i64, i64) {

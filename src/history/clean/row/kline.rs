@@ -8,7 +8,7 @@
 use super::{Cursor, Line, Names, Origin, Row, columns, row, stored};
 use crate::history::clean::line::Fields;
 use crate::history::clean::place::Series;
-use crate::history::clean::value::{Reject, amount, id, num, time};
+use crate::history::clean::value::{Reject, amount, id, num, time, word};
 use crate::history::{BarInterval, Kind, Market};
 use crate::lake::{Common, TableBuffer};
 use crate::venue::Num;
@@ -81,7 +81,7 @@ fn to_ms(us: i64) -> i64 {
 impl KlineRow {
     #[inline(always)]
     fn of(open_us: i64, close_us: i64, count: i64, n: [Num; 8], origin: Origin) -> Self {
-        let [o, h, l, c, v, q, tb, tbq] = n.map(|n| n.mantissa);
+        let [o, h, l, c, v, q, tb, tbq] = n.map(word);
         Self { w: [open_us, to_ms(close_us), count, o, h, l, c, v, q, tb, tbq], scales: n.map(|n| n.scale), origin }
     }
 
@@ -179,7 +179,9 @@ impl Row for KlineRow {
             self.num::<9, 6>(),
             self.num::<10, 7>(),
         ];
-        let [open, high, low, close, volume, _, bought, _] = nums.map(Num::to_decimal18);
+        // Numbers of the archive have 18 digits at most: each is a decimal.
+        let decimal = |n: Num| n.to_decimal18().unwrap_or_default().0;
+        let [open, high, low, close, volume, _, bought, _] = nums.map(decimal);
         let [_, high_price, low_price, _, base, quote, taker, taker_quote] = nums.map(Num::to_f64);
         let sane = low > 0 && high >= low;
         let worth = |quote, volume| may_be_worth(quote, volume, low_price, high_price, count);

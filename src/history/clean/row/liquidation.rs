@@ -5,7 +5,7 @@
 
 use super::{Line, Names, Origin, Row, columns, row, stored};
 use crate::history::clean::line::Fields;
-use crate::history::clean::value::{Reject, amount, time};
+use crate::history::clean::value::{Reject, amount, time, word};
 use crate::lake::{Common, TableBuffer};
 use crate::venue::row::{Liquidation, Side};
 
@@ -47,7 +47,7 @@ impl Row for LiquidationRow {
         let (filled, cut_filled) = amount("accumulated_fill_quantity", f.get(9))?;
         let lossy = cut_qty || cut_price || cut_average || cut_filled;
         Ok(Line::Row(Self {
-            w: [time_us, price.mantissa, average.mantissa, qty.mantissa, filled.mantissa, status as i64],
+            w: [time_us, word(price), word(average), word(qty), word(filled), status as i64],
             scales: [price.scale, average.scale, qty.scale, filled.scale, 0, 0, 0, 0],
             origin: origin.with(Origin::MICROS, micros).with(Origin::SELL, sell).with(Origin::LOSSY, lossy),
         }))

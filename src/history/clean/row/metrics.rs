@@ -4,7 +4,7 @@
 
 use super::{Line, NULL_SCALE, Names, Origin, Row, columns, row, stored};
 use crate::history::clean::line::Fields;
-use crate::history::clean::value::{Reject, amount, civil};
+use crate::history::clean::value::{Reject, amount, civil, word};
 use crate::lake::table::Metrics;
 use crate::lake::{Common, TableBuffer};
 use crate::venue::Num;
@@ -47,7 +47,7 @@ impl Row for MetricsRow {
                 b"" | b"NaN" | b"nan" | b"null" => (Num { mantissa: 0, scale: NULL_SCALE }, false),
                 text => amount(name, text)?,
             };
-            (w[i + 1], scales[i]) = (n.mantissa, n.scale);
+            (w[i + 1], scales[i]) = (word(n), n.scale);
             lossy |= cut;
         }
         Ok(Line::Row(Self { w, scales, origin: origin.with(Origin::LOSSY, lossy) }))
@@ -68,7 +68,7 @@ impl Row for MetricsRow {
     fn push(&self, c: &Common, names: &Names, to: &mut TableBuffer) {
         let values = std::array::from_fn(|i| {
             let (mantissa, scale) = (self.w.get(i + 1).copied()?, self.scales.get(i).copied()?);
-            (scale != NULL_SCALE).then_some(Num { mantissa, scale })
+            (scale != NULL_SCALE).then_some(Num { mantissa: mantissa.into(), scale })
         });
         to.push_metrics(c, 0, &Metrics { symbol: names.symbol, ts_event_us: Some(self.w[0]), values });
     }

@@ -179,7 +179,10 @@ pub(crate) trait Row: Copy + Send + Sync + std::fmt::Debug + 'static {
         let decimal = |r: &Self, word: usize| {
             let place = Self::DECIMALS.iter().position(|d| *d == word)?;
             let scale = *r.scales().get(place)?;
-            Some((scale == NULL_SCALE, Num { mantissa: *r.words().get(word)?, scale: scale.min(18) }.normalized()))
+            Some((
+                scale == NULL_SCALE,
+                Num { mantissa: (*r.words().get(word)?).into(), scale: scale.min(18) }.normalized(),
+            ))
         };
         self.origin().has(Origin::SELL) == other.origin().has(Origin::SELL)
             && self.words().iter().zip(other.words()).enumerate().all(|(i, (a, b))| match decimal(self, i) {
@@ -196,7 +199,7 @@ pub(crate) trait Row: Copy + Send + Sync + std::fmt::Debug + 'static {
             .and_then(|p| self.scales().get(p))
         {
             Some(&NULL_SCALE) => String::new(),
-            Some(scale) => Num { mantissa: *w, scale: (*scale).min(18) }.to_string(),
+            Some(scale) => Num { mantissa: (*w).into(), scale: (*scale).min(18) }.to_string(),
             None => w.to_string(),
         };
         let side = if self.origin().has(Origin::SELL) { ",sell" } else { "" };
@@ -225,7 +228,7 @@ macro_rules! row {
             #[inline]
             #[allow(dead_code, reason = "`metrics` reads its six in a loop")]
             fn num<const WORD: usize, const PLACE: usize>(&self) -> $crate::venue::Num {
-                $crate::venue::Num { mantissa: self.w[WORD], scale: self.scales[PLACE] }
+                $crate::venue::Num { mantissa: self.w[WORD].into(), scale: self.scales[PLACE] }
             }
 
             fn store_words(&self, out: &mut Vec<u8>) {

@@ -4,7 +4,7 @@
 
 use super::{Cursor, Line, Names, Origin, Row, columns, row, stored};
 use crate::history::clean::line::Fields;
-use crate::history::clean::value::{Reject, amount, boolean, id, time};
+use crate::history::clean::value::{Reject, amount, boolean, id, time, word};
 use crate::lake::buffer::{Deal, Many};
 use crate::lake::{Common, TableBuffer};
 use crate::venue::row::{Side, Trade};
@@ -35,12 +35,12 @@ impl Row for TradeRow {
             c.boolean()?;
         }
         let used = c.end()?;
-        if price.mantissa == 0 || amount.mantissa == 0 {
+        if price.is_zero() || amount.is_zero() {
             return None;
         }
         let origin = origin.with(Origin::MICROS, micros).with(Origin::SELL, sell);
         let scales = [price.scale, amount.scale, 0, 0, 0, 0, 0, 0];
-        Some((Self { w: [id, time_us, price.mantissa, amount.mantissa], scales, origin }, used))
+        Some((Self { w: [id, time_us, word(price), word(amount)], scales, origin }, used))
     }
 
     fn parse(f: &Fields<'_>, origin: Origin) -> Result<Line<Self>, Reject> {
@@ -63,7 +63,7 @@ impl Row for TradeRow {
         let origin =
             origin.with(Origin::MICROS, micros).with(Origin::SELL, sell).with(Origin::LOSSY, cut_price || cut_qty);
         let scales = [price.scale, qty.scale, 0, 0, 0, 0, 0, 0];
-        Ok(Line::Row(Self { w: [id, time_us, price.mantissa, qty.mantissa], scales, origin }))
+        Ok(Line::Row(Self { w: [id, time_us, word(price), word(qty)], scales, origin }))
     }
 
     #[inline]

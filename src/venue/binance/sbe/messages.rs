@@ -1,4 +1,4 @@
-//! The four known messages to rows. All or nothing per frame: the caller drops the rows of a refused one.
+//! The four known messages to rows. All or nothing per book: the caller drops the rows of a refused frame.
 //!
 //! A number is `mantissa * 10^exponent`; the exponents belong to the frame and may change with every one. Times
 //! are us since 1970. The smallest i64 is SBE's null and is never a value here.
@@ -35,14 +35,28 @@ pub(super) fn decode(message: &Message<'_>, frame: &[u8], rows: &mut Rows) -> Re
             };
             let (price, amount) = (i8_at::<16, _>(root), i8_at::<17, _>(root));
             rows.trades.reserve(trades.iter().len());
-            for entry in trades.iter() {
-                rows.trades.push(Trade {
-                    id: Some(of.id("id", i64_at::<0, _>(entry))?),
-                    price: of.num("price", i64_at::<8, _>(entry), price)?,
-                    amount: of.num("qty", i64_at::<16, _>(entry), amount)?,
-                    side: of.taker(entry[24])?,
-                    ..row.clone()
-                });
+            // Trades do not depend on each other: one that cannot be read costs only itself.
+            let (mut odd, before) = (None, rows.trades.len());
+            for (n, entry) in trades.iter().enumerate() {
+                let read = || {
+                    Ok(Trade {
+                        id: Some(of.id("id", i64_at::<0, _>(entry))?),
+                        price: of.num("price", i64_at::<8, _>(entry), price)?,
+                        amount: of.num("qty", i64_at::<16, _>(entry), amount)?,
+                        side: of.taker(entry[24])?,
+                        ..row.clone()
+                    })
+                };
+                match read() {
+                    Ok(trade) => rows.trades.push(trade),
+                    Err(err) => {
+                        rows.odd.note(Some(row.symbol), &format!("item {}: {err}", n + 1));
+                        odd.get_or_insert(err);
+                    }
+                }
+            }
+            if let Some(err) = odd.filter(|_| rows.trades.len() == before) {
+                return Err(err);
             }
         }
         Body::BestBidAsk { root } => {
@@ -173,28 +187,13 @@ impl Of {
 #[inline]
 fn decimal(mantissa: i64, exponent: i8) -> std::result::Result<Num, NumError> {
     match exponent {
-        -18..=0 => Ok(Num { mantissa, scale: exponent.unsigned_abs() }),
+        -18..=0 => Ok(Num { mantissa: mantissa.into(), scale: exponent.unsigned_abs() }),
         _ => far_decimal(mantissa, exponent),
     }
 }
 
 /// Exponents that no market has: more than 18 decimals, or zeros before the point.
 #[cold]
-fn far_decimal(mut mantissa: i64, mut exponent: i8) -> std::result::Result<Num, NumError> {
-    if mantissa == 0 {
-        return Ok(Num::default());
-    }
-    while exponent < -18 && mantissa % 10 == 0 {
-        mantissa /= 10;
-        exponent += 1;
-    }
-    while exponent > 0 {
-        mantissa = mantissa.checked_mul(10).ok_or(NumError::TooLong)?;
-        exponent -= 1;
-    }
-    match u8::try_from(-i16::from(exponent)) {
-        // The smallest i64 has no positive counterpart, which `Num` relies on.
-        Ok(scale @ 0..=18) if mantissa != NULL => Ok(Num { mantissa, scale }),
-        _ => Err(NumError::TooLong),
-    }
+fn far_decimal(mantissa: i64, exponent: i8) -> std::result::Result<Num, NumError> {
+    Num::parse(format!("{mantissa}e{exponent}").as_bytes())
 }

@@ -159,7 +159,7 @@ fn body(file: &str) -> Vec<u8> {
 #[test]
 fn recorded_listings_give_every_symbol_with_its_steps() {
     let spot = body("binance-spot/cryptofeed-BINANCE.0.exchangeInfo.zst");
-    let symbols = of(Market::Spot).parse_listing(&spot).unwrap();
+    let symbols = of(Market::Spot).parse_listing(&spot).unwrap().symbols;
     let count = spot.windows(11).filter(|w| w == b"\"baseAsset\"").count();
     assert_eq!(symbols.len(), count);
     let btc = symbols.iter().find(|s| s.name == "BTCUSDT").unwrap();
@@ -170,7 +170,7 @@ fn recorded_listings_give_every_symbol_with_its_steps() {
     assert!(symbols.iter().any(|s| s.status == "BREAK" && !s.trading));
 
     let usdm = body("binance-usdm/cryptofeed-BINANCE_FUTURES.0.exchangeInfo.zst");
-    let symbols = of(Market::Usdm).parse_listing(&usdm).unwrap();
+    let symbols = of(Market::Usdm).parse_listing(&usdm).unwrap().symbols;
     let btc = symbols.iter().find(|s| s.name == "BTCUSDT").unwrap();
     assert_eq!((btc.kind, btc.listing_time_ms), (SymbolKind::Perpetual, Some(1_569_398_400_000)));
     assert_eq!(btc.tick_size.unwrap().to_string(), "0.01");
@@ -186,18 +186,21 @@ fn stored_listings_become_rows_of_symbols() {
     let frame = Frame { kind: FrameKind::Rest, payload: &payload, rest: Some(&meta) };
     let mut rows = Rows::new();
     assert_eq!(of(Market::Usdm).decode(&frame, &mut rows), Ok(Decoded::Symbols));
-    assert_eq!(rows.listings, of(Market::Usdm).parse_listing(&payload).unwrap());
+    assert_eq!(rows.listings, of(Market::Usdm).parse_listing(&payload).unwrap().symbols);
 }
 
 #[test]
-fn a_damaged_entry_fails_the_whole_listing_and_new_words_do_not() {
+fn new_words_of_an_entry_are_none_of_our_business_and_a_refusal_is_no_listing() {
     let listing = |entry: &str| of(Market::Usdm).parse_listing(format!(r#"{{"symbols":[{entry}]}}"#).as_bytes());
     let good = r#"{"symbol":"X币USDT","status":"NEW_WORD","baseAsset":"X币","quoteAsset":"USDT","contractType":"TRADIFI_PERPETUAL","onboardDate":1,"more":{"a":[1]},"filters":[{"filterType":"NEW"},{"filterType":"PRICE_FILTER","tickSize":"0.10"}]}"#;
-    let symbols = listing(good).unwrap();
+    let listed = listing(good).unwrap();
+    assert!(listed.odd.is_empty(), "{:?}", listed.odd);
+    let symbols = listed.symbols;
     assert_eq!((symbols[0].trading, symbols[0].kind), (false, SymbolKind::Perpetual));
     assert_eq!((symbols[0].tick_size.unwrap().to_string(), symbols[0].lot_size), ("0.1".to_owned(), None));
-    assert!(listing(&good.replace("symbol\"", "simbol\"")).is_err());
-    assert!(listing(&good.replace("0.10", "O.10")).is_err());
-    assert!(listing(&good.replace("\"X币USDT\"", "\"\"")).is_err());
-    assert!(of(Market::Usdm).parse_listing(br#"{"code":-1003,"msg":"Too many requests"}"#).is_err());
+    assert!(listing(&good.replace("symbol\"", "simbol\"")).is_err(), "no entry has a name");
+    for refusal in [r#"{"code":-1003,"msg":"Too many requests"}"#, r#"{"symbols":{}}"#, r#"{"symbols":null}"#, "[]", ""]
+    {
+        assert!(of(Market::Usdm).parse_listing(refusal.as_bytes()).is_err(), "{refusal}");
+    }
 }

@@ -127,8 +127,8 @@ fn every_channel_of_both_markets_has_a_reviewed_frame() {
 }
 
 #[test]
-fn a_number_that_cannot_be_kept_exactly_is_refused_where_it_is_no_sum() {
-    let frame = r#"{"time":1,"channel":"futures.trades","event":"update","result":[{"size":"1","id":1,"create_time":1,"price":"0.12345678901234567891","contract":"A_B"}]}"#;
+fn a_number_with_more_digits_before_its_point_than_one_holds_is_refused() {
+    let frame = r#"{"time":1,"channel":"futures.trades","event":"update","result":[{"size":"1","id":1,"create_time":1,"price":"123456789012345678901234567890123456789.5","contract":"A_B"}]}"#;
     let refused = of(Market::Futures).decode(&text(frame.as_bytes()), &mut Rows::new()).unwrap_err();
     assert!(matches!(refused, DecodeError::Number { message: "futures trade", field: "price", .. }), "{refused}");
 }

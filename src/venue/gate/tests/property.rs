@@ -55,7 +55,8 @@ proptest! {
 
     #[test]
     fn times_keep_their_microseconds_in_every_unit(us in 100_000_000_000_000..10_000_000_000_000_000_i64) {
-        let to_micros = |mantissa, scale| super::super::field::to_micros(Num { mantissa, scale });
+        let to_micros =
+            |mantissa: i64, scale| super::super::field::to_micros(Num { mantissa: mantissa.into(), scale });
         prop_assert_eq!(to_micros(us, 6), Some(us));
         prop_assert_eq!(to_micros(us, 3), Some(us));
         prop_assert_eq!(to_micros(us, 0), Some(us));

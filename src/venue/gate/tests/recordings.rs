@@ -128,13 +128,13 @@ fn recorded_candles_grow_by_what_the_trades_say() {
         rows.clear();
         of(Market::Spot).decode(&text(frame.as_bytes()), &mut rows).unwrap();
         for t in &rows.trades {
-            let traded = t.price.normalized().to_decimal18() * t.amount.normalized().to_decimal18() / 10_i128.pow(18);
+            let traded = t.price.to_decimal18().unwrap().0 * t.amount.to_decimal18().unwrap().0 / 10_i128.pow(18);
             *turnover.entry(rows.symbols.name(t.symbol).to_owned()).or_default() += traded;
         }
         for k in &rows.venue_klines {
             let symbol = rows.symbols.name(k.symbol).to_owned();
             assert_eq!(k.volume, None, "2021 sent no base volume");
-            let quote = k.quote_volume.unwrap().to_decimal18();
+            let quote = k.quote_volume.unwrap().to_decimal18().unwrap().0;
             let grown = volume.insert(symbol.clone(), quote).map(|before| quote - before);
             let traded = turnover.remove(&symbol);
             assert!(traded.is_none() || grown == traded, "{symbol} {grown:?} {traded:?}");
@@ -147,7 +147,7 @@ fn recorded_candles_grow_by_what_the_trades_say() {
 #[test]
 fn the_recorded_listings_read_as_a_whole() {
     let (_, body) = bodies("gate-spot/cryptofeed-GATEIO.0.currency_pairs.zst").remove(0);
-    let pairs = of(Market::Spot).parse_listing(body.as_bytes()).unwrap();
+    let pairs = of(Market::Spot).parse_listing(body.as_bytes()).unwrap().symbols;
     assert_eq!(pairs.len(), 1458);
     assert_eq!(pairs.iter().filter(|s| s.trading).count(), 1414);
     let pair = &pairs[0];
@@ -156,7 +156,7 @@ fn the_recorded_listings_read_as_a_whole() {
     assert_eq!((pair.status.as_str(), pair.listing_time_ms, pair.contract_size), ("tradable", None, None));
 
     let (_, body) = bodies("gate-futures/cryptofeed-GATEIO_FUTURES.0.contracts.zst").remove(0);
-    let contracts = of(Market::Futures).parse_listing(body.as_bytes()).unwrap();
+    let contracts = of(Market::Futures).parse_listing(body.as_bytes()).unwrap().symbols;
     assert_eq!(contracts.len(), 302);
     let delisting: Vec<&str> = contracts.iter().filter(|s| s.status == "delisting").map(|s| s.name.as_str()).collect();
     assert_eq!(delisting.len(), 1);

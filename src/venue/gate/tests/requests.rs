@@ -219,7 +219,7 @@ fn listings_of_today_tell_kind_start_and_status() {
         {"name":"GONE_USDT","type":"direct","quanto_multiplier":"1","order_price_round":"0.1","order_size_min":1,"status":"delisted"},
         {"name":"BTC_USDT_20260925","type":"direct","quanto_multiplier":"0.0001","order_price_round":"0.1","order_size_min":1},
         {"name":"BTC_USD","type":"inverse","quanto_multiplier":"0","order_price_round":"0.1","order_size_min":1}]"#;
-    let all = of(Market::Futures).parse_listing(body.as_bytes()).unwrap();
+    let all = of(Market::Futures).parse_listing(body.as_bytes()).unwrap().symbols;
     let seen: Vec<_> = all.iter().map(|s| (s.name.as_str(), s.kind.as_str(), s.status.as_str(), s.trading)).collect();
     assert_eq!(
         seen,
@@ -236,15 +236,10 @@ fn listings_of_today_tell_kind_start_and_status() {
     assert_eq!((all[3].base.as_str(), all[3].quote.as_str()), ("BTC", "USDT"));
     assert_eq!(all[4].contract_size, None);
     let body = r#"[{"id":"A_B","base":"A","quote":"B","precision":4,"amount_precision":0,"trade_status":"untradable","buy_start":1700000001,"sell_start":1700000000,"delisting_time":0,"type":"premarket","st_tag":false}]"#;
-    let pair = of(Market::Spot).parse_listing(body.as_bytes()).unwrap().remove(0);
+    let pair = of(Market::Spot).parse_listing(body.as_bytes()).unwrap().symbols.remove(0);
     assert_eq!((pair.trading, pair.listing_time_ms), (false, Some(1_700_000_000_000)));
     assert_eq!((pair.tick_size, pair.lot_size), (Some(num("0.0001")), Some(num("1"))));
-    for damaged in [
-        r#"[{"id":"A_B"}]"#,
-        r#"{"label":"TOO_MANY_REQUESTS"}"#,
-        r#"[{"name":"A_B","quanto_multiplier":"x"}]"#,
-        r#"[{"name":"AB"}]"#,
-    ] {
+    for damaged in [r#"[{"ID":"A_B"}]"#, r#"{"label":"TOO_MANY_REQUESTS"}"#, r#"[{"nam":"A_B"}]"#, "[[]]", "[1", ""] {
         assert!(MARKETS.iter().all(|m| of(*m).parse_listing(damaged.as_bytes()).is_err()), "{damaged}");
     }
 }

@@ -91,7 +91,7 @@ fn candles_of_the_recording_are_those_of_its_trades() {
     }
     let id = rows.symbols.intern("BCHSV-USDT");
     let mut checked = 0;
-    let exact = |n: Num| (i128::from(n.mantissa) * 10_i128.pow(18 - u32::from(n.scale)), n);
+    let exact = |n: Num| (n.mantissa * 10_i128.pow(18 - u32::from(n.scale)), n);
     for candle in rows.venue_klines.iter().filter(|k| k.symbol == id) {
         let inside = |t: &&super::super::super::row::Trade| {
             t.symbol == id
@@ -109,7 +109,7 @@ fn candles_of_the_recording_are_those_of_its_trades() {
         // Price times amount has at most 11 decimals here.
         let product = |t: &super::super::super::row::Trade| {
             let scale = 18 - u32::from(t.price.scale) - u32::from(t.amount.scale);
-            i128::from(t.price.mantissa) * i128::from(t.amount.mantissa) * 10_i128.pow(scale)
+            t.price.mantissa * t.amount.mantissa * 10_i128.pow(scale)
         };
         assert_eq!(price(candle.quote_volume.unwrap()), trades.iter().map(|t| product(t)).sum::<i128>());
         checked += 1;

@@ -49,8 +49,8 @@ fn newer() -> impl Strategy<Value = Newer> {
 
 /// What must come back.
 fn expected(message: &Plain, (pe, qe): (i8, i8), symbol: &str) -> Seen {
-    let price = |mantissa| Num { mantissa, scale: pe.unsigned_abs() };
-    let amount = |mantissa| Num { mantissa, scale: qe.unsigned_abs() };
+    let price = |mantissa: i64| Num { mantissa: mantissa.into(), scale: pe.unsigned_abs() };
+    let amount = |mantissa: i64| Num { mantissa: mantissa.into(), scale: qe.unsigned_abs() };
     let mut seen = Seen { symbol: symbol.to_owned(), ..Seen::default() };
     let book = |ts: i64, first, last, is_snapshot, bids: &[(i64, i64)], asks: &[(i64, i64)], seen: &mut Seen| {
         for (bid, side) in [(true, bids), (false, asks)] {

@@ -36,17 +36,22 @@ fn as_sbe(n: usize) -> Vec<(u64, Rows, Vec<u8>)> {
     frames
 }
 
+/// The mantissa as the wire has it.
+fn word(n: Num) -> i64 {
+    n.mantissa as i64
+}
+
 fn plain(rows: &Rows) -> Plain {
     let side = |bid: bool| {
         let levels = rows.levels.iter().filter(move |l| l.bid == bid);
-        levels.map(|l| (l.price.mantissa, l.amount.mantissa)).collect::<Vec<_>>()
+        levels.map(|l| (word(l.price), word(l.amount))).collect::<Vec<_>>()
     };
     if let [t] = &rows.trades[..] {
-        let trade = (t.id.unwrap(), t.price.mantissa, t.amount.mantissa, t.side == Side::Sell);
+        let trade = (t.id.unwrap(), word(t.price), word(t.amount), t.side == Side::Sell);
         return Plain::Trades { event: t.ts_event_us.unwrap(), transact: t.ts_trade_us.unwrap(), trades: vec![trade] };
     }
     if let [b] = &rows.book_tickers[..] {
-        let prices = [b.bid_price, b.bid_amount, b.ask_price, b.ask_amount].map(|n| n.unwrap().mantissa);
+        let prices = [b.bid_price, b.bid_amount, b.ask_price, b.ask_amount].map(|n| word(n.unwrap()));
         return Plain::Best { event: b.ts_event_us.unwrap(), id: b.update_id.unwrap(), prices };
     }
     let [d] = &rows.depth[..] else { panic!("rows of no known table") };
@@ -88,7 +93,7 @@ fn ids_continue_across_and_inside_frames_and_a_lost_frame_is_one_gap() {
     let frames: Vec<Vec<u8>> = trades
         .chunks(7)
         .map(|chunk| {
-            let trades = chunk.iter().map(|t| (t.id.unwrap(), t.price.mantissa, t.amount.mantissa, false));
+            let trades = chunk.iter().map(|t| (t.id.unwrap(), word(t.price), word(t.amount), false));
             let plain = Plain::Trades { event: 1, transact: 1, trades: trades.collect() };
             encode(&plain, (-8, -8), "BTCUSDT", Newer::default())
         })
@@ -147,8 +152,7 @@ fn real_frames_decode_as_others_decoded_them() {
         }
         assert_eq!(seen.levels, levels);
         assert!(path.to_string_lossy().contains(&seen.symbol), "{}", seen.symbol);
-        let side =
-            |bid| levels.iter().filter(|l| l.bid == bid).map(|l| (l.price.mantissa, l.amount.mantissa)).collect();
+        let side = |bid| levels.iter().filter(|l| l.bid == bid).map(|l| (word(l.price), word(l.amount))).collect();
         let (bids, asks) = (side(true), side(false));
         let (event, first, last) =
             (depth.ts_event_us.unwrap(), depth.first_update_id.unwrap(), depth.final_update_id.unwrap());

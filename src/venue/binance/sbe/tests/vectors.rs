@@ -19,7 +19,8 @@ pub(super) const DIFF: &str = "1a00132701000000 4022224648470600 d422f5e91200000
 
 const EVENT_US: i64 = 1_767_225_600_123_456;
 
-fn num(mantissa: i64, scale: u8) -> Num {
+fn num(mantissa: impl Into<i128>, scale: u8) -> Num {
+    let mantissa = mantissa.into();
     Num { mantissa, scale }
 }
 
@@ -134,15 +135,17 @@ fn number(mantissa: i64, exponent: i8) -> Result<Num, DecodeError> {
 
 #[test]
 fn exponents_are_those_of_the_frame_and_numbers_stay_exact() {
-    assert_eq!(number(6_183_763_000_000, -8), Ok(num(6_183_763_000_000, 8)));
+    assert_eq!(number(6_183_763_000_000, -8), Ok(num(6_183_763_000_000_i64, 8)));
     assert_eq!(number(6_183_763, -2), Ok(num(6_183_763, 2)));
     assert_eq!(number(42, 0), Ok(num(42, 0)));
     assert_eq!(number(42, 3), Ok(num(42_000, 0)));
     assert_eq!(number(i64::MAX, -18), Ok(num(i64::MAX, 18)));
     assert_eq!(number(700, -20), Ok(num(7, 18)));
+    assert_eq!((number(7, -19), number(1, 19)), (Ok(num(7, 19)), Ok(num(10_i128.pow(19), 0))));
+    assert_eq!((number(i64::MAX, 1), number(-7, -38)), (Ok(num(i128::from(i64::MAX) * 10, 0)), Ok(num(-7, 38))));
     assert_eq!(number(0, 127), Ok(num(0, 0)));
     assert_eq!(number(0, -128), Ok(num(0, 0)));
-    for (mantissa, exponent) in [(7, -19), (1, 19), (i64::MAX, 1), (1, 127), (1, -128), (i64::MIN, -8)] {
+    for (mantissa, exponent) in [(7, -39), (1, 38), (i64::MAX, 20), (1, 127), (1, -128), (i64::MIN, -8)] {
         assert!(number(mantissa, exponent).is_err(), "{mantissa}e{exponent}");
     }
 }
@@ -158,8 +161,14 @@ fn an_absent_side_is_no_price_and_an_absent_trade_price_is_refused() {
 }
 
 #[test]
-fn a_flag_that_is_neither_true_nor_false_refuses_the_frame() {
+fn a_flag_that_is_neither_true_nor_false_refuses_the_trade_and_the_frame_when_it_has_no_other() {
     let mut frame = hex(TRADES);
+    let (_, all, _) = decode(&frame);
+    frame[32 + 24] = 255;
+    let (result, seen, _) = decode(&frame);
+    assert_eq!((result, &seen.trades[..]), (Ok(Decoded::Rows(Channel::Trades)), &all.trades[1..]));
+    let plain = Plain::Trades { event: 1, transact: 1, trades: vec![(1, 2, 3, true)] };
+    let mut frame = encode(&plain, (0, 0), "X", Newer::default());
     frame[32 + 24] = 255;
     let error = decode(&frame).0.unwrap_err();
     assert_eq!(error, DecodeError::Field { message: "TradesStreamEvent", field: "isBuyerMaker" });
