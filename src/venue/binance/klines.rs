@@ -85,7 +85,7 @@ mod tests {
         assert!(rows.windows(2).all(|w| w[1].open_time_us - w[0].open_time_us == 60_000_000));
         let text = std::str::from_utf8(body).unwrap();
         for row in &rows {
-            let text_of = |n: Num| decimal(n.mantissa.into(), n.scale.into(), n.scale.into());
+            let text_of = |n: Num| decimal(n.mantissa, n.scale.into(), n.scale.into());
             let [o, h, l, c] = [row.open, row.high, row.low, row.close].map(text_of);
             let [v, q, b, bq] = [row.volume, row.quote_volume, row.taker_buy_volume, row.taker_buy_quote_volume]
                 .map(|n| text_of(n.unwrap()));

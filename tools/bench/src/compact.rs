@@ -104,7 +104,7 @@ impl Tape {
             3..=5 => unit * (1 + self.dice.exp(5.0) as i64),
             _ => (unit as f64 * self.dice.exp(40.0)) as i64 + 1,
         };
-        Num { mantissa, scale }
+        Num { mantissa: mantissa.into(), scale }
     }
 
     /// A frame of some market after `gap_ns` on average; other frames of the log take seqs in between.
@@ -151,7 +151,7 @@ impl Tape {
                     ts_trade_us: Some(trade_us),
                     id: Some(market.id),
                     id_str: None,
-                    price: Num { mantissa: market.ticks, scale: market.scale },
+                    price: Num { mantissa: market.ticks.into(), scale: market.scale },
                     amount,
                     side: if buy { Side::Buy } else { Side::Sell },
                     kind: None,
@@ -175,7 +175,7 @@ impl Tape {
                 if moved {
                     market.ticks = (market.ticks + self.dice.below(3) as i64 - 1).max(100);
                 }
-                let price = |ticks| Some(Num { mantissa: ticks, scale: market.scale });
+                let price = |ticks: i64| Some(Num { mantissa: ticks.into(), scale: market.scale });
                 let row = BookTicker {
                     symbol: market.symbol,
                     ts_event_us: Some(event_us),
@@ -212,7 +212,7 @@ impl Tape {
                     bid,
                     level: if bid { i } else { i - bids } as i32,
                     price: Num {
-                        mantissa: (market.ticks + if bid { -away } else { away }).max(1),
+                        mantissa: (market.ticks + if bid { -away } else { away }).max(1).into(),
                         scale: market.scale,
                     },
                     amount,

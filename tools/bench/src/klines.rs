@@ -71,8 +71,8 @@ impl Trades {
             out.push(Tick {
                 symbol_index: symbol as u32,
                 ts_us: 1_722_816_000_000_000 + self.made as i64 * 300,
-                price: Num { mantissa: self.price[symbol], scale: 2 },
-                amount: Num { mantissa: 1 + (r >> 50) as i64, scale: 3 },
+                price: Num { mantissa: self.price[symbol].into(), scale: 2 },
+                amount: Num { mantissa: 1 + i128::from(r >> 50), scale: 3 },
                 first_id: self.id[symbol],
                 last_id: self.id[symbol],
                 agg_id: -1,
@@ -117,7 +117,7 @@ const NO_BAR: Bar = Bar {
 impl Bar {
     #[inline]
     fn add(&mut self, t: &Tick) {
-        let (p, a) = (t.price.mantissa, i128::from(t.amount.mantissa));
+        let (p, a) = (t.price.mantissa as i64, t.amount.mantissa);
         if self.count == 0 {
             self.open = p;
         }
@@ -389,8 +389,8 @@ fn columns(dir: &Path, n: usize) -> anyhow::Result<()> {
         for t in &block {
             symbol.write_all(&t.symbol_index.to_le_bytes())?;
             ts.write_all(&t.ts_us.to_le_bytes())?;
-            price.write_all(&t.price.mantissa.to_le_bytes())?;
-            amount.write_all(&t.amount.mantissa.to_le_bytes())?;
+            price.write_all(&(t.price.mantissa as i64).to_le_bytes())?;
+            amount.write_all(&(t.amount.mantissa as i64).to_le_bytes())?;
             buy.write_all(&[u8::from(t.taker_buy)])?;
         }
     }

@@ -173,7 +173,7 @@ impl<'a> Scan<'a> {
         self.next_value()?;
         let (num, n) = Num::parse_prefix(self.frame.get(self.at..)?)?;
         self.at += n;
-        Some(num.mantissa)
+        i64::try_from(num.mantissa).ok()
     }
 
     #[inline(always)]
