@@ -90,6 +90,7 @@ mod tests {
                 lot_size: None,
                 contract_size: None,
                 kind: SymbolKind::Spot,
+                rules: String::new(),
             })
             .collect()
     }

@@ -40,6 +40,9 @@ pub struct Facts {
     pub lot_size: Option<String>,
     /// What one unit of amount is worth in base units.
     pub contract_size: Option<String>,
+    /// See [`Symbol::rules`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub rules: String,
 }
 
 impl From<&Symbol> for Facts {
@@ -54,6 +57,7 @@ impl From<&Symbol> for Facts {
             tick_size: text(s.tick_size),
             lot_size: text(s.lot_size),
             contract_size: text(s.contract_size),
+            rules: s.rules.clone(),
         }
     }
 }

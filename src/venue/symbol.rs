@@ -104,4 +104,7 @@ pub struct Symbol {
     pub contract_size: Option<Num>,
     /// Instrument kind.
     pub kind: SymbolKind,
+    /// What else the venue's listing says and clients of its API ask for: an object as JSON text, in the venue's own
+    /// words. Empty where there is none.
+    pub rules: String,
 }

@@ -222,6 +222,7 @@ pub(super) fn fill(table: Table, numeric: Numeric, rows: usize, symbols: u64, se
                     lot_size: d.opt(Dice::num),
                     contract_size: None,
                     kind: SymbolKind::Perpetual,
+                    rules: String::new(),
                 };
                 buffer.push_symbol(&c, row_in_frame, symbol, &row);
             }

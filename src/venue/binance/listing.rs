@@ -11,7 +11,7 @@
 use super::super::listing::{self, Entry, Listing, UNKNOWN};
 use super::super::number::Num;
 use super::super::{Symbol, SymbolKind, json};
-use super::Market;
+use super::{Market, rules};
 use super::field::{Of, Raw, Result};
 
 const OF: Of = Of("exchangeInfo");
@@ -46,6 +46,7 @@ fn symbol(market: Market, entry: &mut Entry, raw: &str) -> Result<Symbol> {
         lot_size,
         contract_size: None,
         kind: kind(market, contract_type.as_deref().unwrap_or_default(), &name),
+        rules: rules::of(raw),
         name,
     })
 }

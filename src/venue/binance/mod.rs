@@ -27,6 +27,7 @@ mod messages;
 mod plan;
 mod repair;
 mod rest;
+mod rules;
 mod sbe;
 mod scan;
 pub mod spot;

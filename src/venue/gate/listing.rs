@@ -43,6 +43,7 @@ fn pair(entry: &mut Entry, raw: &str) -> Result<Symbol> {
         lot_size: power(entry, "amount_precision", amount_precision),
         contract_size: None,
         kind: SymbolKind::Spot,
+        rules: String::new(),
         name,
     })
 }
@@ -119,6 +120,7 @@ fn contract(entry: &mut Entry, raw: &str) -> Result<Symbol> {
         lot_size: if entry.flag("enable_decimal", decimals).unwrap_or(false) { least } else { whole },
         contract_size,
         kind,
+        rules: String::new(),
         name,
     })
 }

@@ -59,6 +59,7 @@ fn pair(entry: &mut Entry, raw: &str) -> Result<Symbol> {
         lot_size: entry.num("baseIncrement", lot),
         contract_size: None,
         kind: SymbolKind::Spot,
+        rules: String::new(),
         name,
     })
 }
@@ -103,6 +104,7 @@ fn contract(entry: &mut Entry, raw: &str) -> Result<Symbol> {
             (true, false) => SymbolKind::InversePerpetual,
             (true, true) => SymbolKind::InverseDated,
         },
+        rules: String::new(),
         name,
     })
 }
