@@ -13,7 +13,7 @@ rm -rf "$dir/data"; mkdir -p "$dir"
 if [ -z "${VENV:-}" ]; then
   VENV=$dir/venv
   [ -x "$VENV/bin/python" ] || "$python" -m venv "$VENV"
-  "$VENV/bin/pip" install -q -r tests/scripts/requirements-clients.txt
+  "$VENV/bin/pip" install -q -r tests/scripts/clients/requirements.txt
 fi
 "$bin/tapedeck" demo --once --rate 20x --venues binance-spot,binance-usdm --data-dir "$dir/data" >"$dir/demo.out" 2>"$dir/demo.err"
 config=$(find "$dir/data" -maxdepth 1 -name '*.toml' | head -1)
