@@ -35,6 +35,16 @@ impl Refusal {
         Self::new(-1120, "Invalid interval.")
     }
 
+    /// -1120, with what there is for one that the exchange has and we do not keep.
+    pub fn interval_of(word: &str, kept: &str) -> Self {
+        match word {
+            "1s" | "3m" | "15m" | "2h" | "6h" | "8h" | "12h" | "3d" | "1M" => {
+                Self::new(-1120, format!("Invalid interval. Not kept here: {word}; there are {kept}."))
+            }
+            _ => Self::interval(),
+        }
+    }
+
     /// -1102
     pub fn missing(name: &str) -> Self {
         Self::new(-1102, format!("Mandatory parameter '{name}' was not sent, was empty/null, or malformed."))
@@ -48,6 +58,16 @@ impl Refusal {
     /// -1130
     pub fn value(name: &str) -> Self {
         Self::new(-1130, format!("Data sent for parameter '{name}' is not valid."))
+    }
+
+    /// -1128
+    pub fn combination() -> Self {
+        Self::new(-1128, "Combination of optional parameters invalid.")
+    }
+
+    /// -1023, of futures; spot has nothing between such times.
+    pub fn start_behind_end() -> Self {
+        Self::new(-1023, "Start time is greater than end time.")
     }
 
     /// Ours to mend: the answer says no more than that, the log says why.

@@ -55,11 +55,15 @@ fn weight(path: &str, one_symbol: bool) -> Option<u32> {
         "klines" | "uiKlines" | "continuousKlines" => 2,
         "aggTrades" if family == "/api/v3/" => 4,
         "aggTrades" => 20,
-        "trades" if family == "/api/v3/" => 25,
+        "trades" | "historicalTrades" if family == "/api/v3/" => 25,
         "trades" => 5,
+        "historicalTrades" => 20,
         "ticker/price" if one_symbol => 2,
         "ticker/price" => 4,
-        "ticker/24hr" => 2,
+        "ticker/24hr" if one_symbol => 2,
+        "ticker/24hr" => 80,
+        "ticker" | "ticker/tradingDay" if one_symbol => 4,
+        "ticker" | "ticker/tradingDay" => 200,
         "snapshot" => 10,
         "gaps" => 5,
         _ => 1,
@@ -69,6 +73,13 @@ fn weight(path: &str, one_symbol: bool) -> Option<u32> {
 /// Puts the guard and compression around all routes.
 pub(super) fn around(router: Router<Shared>, app: Shared) -> Router<Shared> {
     router.layer(from_fn_with_state(app, check)).layer(CompressionLayer::new())
+}
+
+/// The router with its weights counted, for requests that passed the guard on another way.
+pub(super) fn weighed(router: Router<Shared>, app: Shared) -> Router<Shared> {
+    let count =
+        |State(app): State<Shared>, request: Request, next: Next| async move { counted(&app, request, next).await };
+    router.layer(from_fn_with_state(app, count))
 }
 
 async fn check(State(app): State<Shared>, request: Request, next: Next) -> Response {

@@ -143,9 +143,14 @@ fn router(app: Shared) -> Router {
     guard::around(router, app.clone()).with_state(app)
 }
 
+/// Wall time, us since epoch.
+fn now_us() -> i64 {
+    i64::try_from(crate::clock::wall_ns() / 1_000).unwrap_or(i64::MAX)
+}
+
 /// Wall time, ms since epoch.
 fn now_ms() -> i64 {
-    i64::try_from(crate::clock::wall_ns() / 1_000_000).unwrap_or(i64::MAX)
+    now_us() / 1_000
 }
 
 /// Runs what may wait for the disk where it holds up no connection.
@@ -163,9 +168,12 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-/// As the exchange answers to paths it does not know.
+/// As the exchange answers to paths it does not know; below its own paths with what there is.
 async fn nothing(method: Method, uri: Uri) -> Refusal {
-    Refusal::with(StatusCode::NOT_FOUND, -5000, format!("Path {}, Method {method} is invalid", uri.path()))
+    let path = uri.path();
+    let shaped = ["/api/", "/fapi/", "/dapi/", "/sapi/", "/futures/", "/ws-"].iter().any(|p| path.starts_with(p));
+    let why = if shaped { ": candles and trades are served here, see /v1/openapi.json" } else { "" };
+    Refusal::with(StatusCode::NOT_FOUND, -5000, format!("Path {path}, Method {method} is invalid{why}"))
 }
 
 async fn health(State(app): State<Shared>) -> impl IntoResponse {

@@ -15,6 +15,7 @@ use super::ws::Filter;
 use super::{Shared, binance, blocking, text};
 use crate::kline::db::{GapQuery, HistoryQuery, Source};
 use crate::kline::{FlatKlineStore, Interval, KlineHub};
+use crate::venue::VenueId;
 
 /// The document of all paths.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
@@ -55,12 +56,16 @@ async fn symbols(app: State<Shared>, params: Params) -> Answer<Response> {
     for (index, entry) in (0_u32..).zip(hub.registry().all()) {
         if wanted.as_ref().is_none_or(|v| *v == entry.venue) {
             let facts = hub.registry().facts(index);
+            let mut listing = json!(facts.as_deref());
+            if let (Some(members), Some(facts)) = (listing.as_object_mut(), &facts) {
+                members.insert("rules".to_owned(), serde_json::from_str(&facts.rules).unwrap_or(Value::Null));
+            }
             out.push(json!({
                 "venue": entry.venue,
                 "symbol": entry.symbol,
                 "symbol_index": index,
                 "listing_time": entry.listing_time_ms,
-                "listing": facts.as_deref(),
+                "listing": listing,
             }));
         }
     }
@@ -106,23 +111,25 @@ fn range(params: &Params) -> Answer<(Option<i64>, Option<i64>)> {
 
 async fn klines(app: State<Shared>, params: Params) -> Answer<Response> {
     let hub = binance::hub(&app)?;
-    params.need("venue")?;
-    let venue = venue(&hub, &params)?.ok_or_else(|| Refusal::missing("venue"))?;
-    // Other venues spell symbols in other ways: whatever is registered is one.
+    let venue: VenueId = params.need("venue")?.parse().map_err(|_| Refusal::value("venue"))?;
+    // Other venues spell symbols in other ways: whatever is registered, or stored, is one.
     let symbol = params.need("symbol")?.to_owned();
     let interval = params.interval()?;
-    hub.registry().index(&venue, &symbol).ok_or_else(Refusal::symbol)?;
     let (start_us, end_us) = range(&params)?;
     let limit = params.limit(LIMIT, LIMIT_MAX, false)?;
     let newest_first = start_us.is_none();
     let body = blocking(&app, move || {
         let name = text::json_text(&symbol);
-        let query = HistoryQuery { venue, symbol, interval, start_us, end_us, limit, newest_first };
+        let query = HistoryQuery { venue: venue.to_string(), symbol, interval, start_us, end_us, limit, newest_first };
         let bars = hub.history_with_source(&query)?;
-        Ok(joined(bars.iter().map(|b| text::object(&query.venue, &name, interval, &b.bar, b.source))))
+        let known = !bars.is_empty() || hub.registry().index(&query.venue, &query.symbol).is_some();
+        if !known && hub.last_bar(&query.venue, &query.symbol)?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(joined(bars.iter().map(|b| text::object(&query.venue, &name, interval, &b.bar, b.source)))))
     })
     .await?;
-    Ok(error::json(body))
+    body.map(error::json).ok_or_else(Refusal::symbol)
 }
 
 fn joined(objects: impl Iterator<Item = String>) -> String {

@@ -6,12 +6,14 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 
 use super::error::{Answer, Refusal};
+use super::text::{Unit, intervals};
 use crate::kline::interval::Interval;
 
 const NUMBER: &str = "^[0-9]{1,20}$";
 const SYMBOL: &str = "^[A-Z0-9-_.]{1,20}$";
-/// Times above this are us: the exchange takes both (Binance spot API documentation, "General information").
-const MICROS_FROM: i64 = 100_000_000_000_000;
+/// Times from here on are us: the exchange takes both (Binance spot API documentation, "General information"). As us it is
+/// 2001, before there was anything to ask for; as ms it is beyond the year 9999, which "for ever" is written as.
+const MICROS_FROM: i64 = 1_000_000_000_000_000;
 const HOUR_US: i64 = 3_600_000_000;
 
 /// The parameters of one request.
@@ -24,6 +26,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         let query: Result<Query<Vec<(String, String)>>, QueryRejection> = Query::from_request_parts(parts, state).await;
         query.map(|q| Self(q.0)).map_err(|_| Refusal::new(-1100, "Illegal characters found in a parameter."))
+    }
+}
+
+/// What times of an answer of spot are counted in: header `X-MBX-TIME-UNIT`.
+pub(super) struct SpotUnit(pub Unit);
+
+impl<S: Send + Sync> FromRequestParts<S> for SpotUnit {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refusal> {
+        let word = parts.headers.get("x-mbx-time-unit").map(|v| v.to_str().unwrap_or_default());
+        word.map_or(Ok(Self(Unit::Ms)), |word| Unit::parse(word).map(Self))
     }
 }
 
@@ -55,7 +69,8 @@ impl Params {
     }
 
     pub fn interval(&self) -> Answer<Interval> {
-        Interval::parse(self.need("interval")?).ok_or_else(Refusal::interval)
+        let word = self.need("interval")?;
+        Interval::parse(word).ok_or_else(|| Refusal::interval_of(word, &intervals()))
     }
 
     /// A whole number.
@@ -73,6 +88,17 @@ impl Params {
         Ok(self.number(name)?.map(us))
     }
 
+    /// As [`Params::time_us`], for the end of a range of times that are printed in ms: the last us of that ms.
+    pub fn last_us(&self, name: &str) -> Answer<Option<i64>> {
+        let us = |t: i64| if t >= MICROS_FROM { t } else { t * 1_000 + 999 };
+        Ok(self.number(name)?.map(us))
+    }
+
+    /// The value of a parameter, as far as it has one.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(n, value)| n == name && !value.is_empty()).map(|(_, value)| value.as_str())
+    }
+
     /// `limit`: absent = `default`; above `max` it is cut when `clamp`, refused otherwise; 0 is refused.
     pub fn limit(&self, default: usize, max: usize, clamp: bool) -> Answer<usize> {
         match self.number("limit")? {
@@ -87,7 +113,15 @@ impl Params {
 
     /// `timeZone`: only one that moves no edge of this interval. Bars of other zones are not kept.
     pub fn time_zone(&self, interval: Interval) -> Answer<()> {
-        let Some(text) = self.get("timeZone")? else { return Ok(()) };
+        match self.zone_us()? {
+            Some(shift) if shift % interval.len_us() != 0 => Err(Refusal::value("timeZone")),
+            _ => Ok(()),
+        }
+    }
+
+    /// `timeZone` as its distance from UTC, us.
+    pub fn zone_us(&self) -> Answer<Option<i64>> {
+        let Some(text) = self.get("timeZone")? else { return Ok(None) };
         // A plus sign in a query is a blank.
         let (sign, digits) = match text.trim().strip_prefix('-') {
             Some(rest) => (-1, rest),
@@ -99,7 +133,7 @@ impl Params {
         };
         let shift = sign * (i64::from(hours) * HOUR_US + i64::from(minutes) * 60_000_000);
         let known = (-12 * HOUR_US..=14 * HOUR_US).contains(&shift) && (0..60).contains(&minutes);
-        if known && shift % interval.len_us() == 0 { Ok(()) } else { Err(Refusal::value("timeZone")) }
+        if known { Ok(Some(shift)) } else { Err(Refusal::value("timeZone")) }
     }
 
     /// `key` as a list, written `["A","B"]`.
@@ -143,6 +177,10 @@ mod tests {
         assert_eq!(params(&[("limit", "5000")]).limit(500, 1_000, true), Ok(1_000));
         assert_eq!(params(&[("startTime", "1700000000000")]).time_us("startTime"), Ok(Some(1_700_000_000_000_000)));
         assert_eq!(params(&[("startTime", "1700000000000000")]).time_us("startTime"), Ok(Some(1_700_000_000_000_000)));
+        // The end of the year 9999, as `datetime.max` gives it.
+        let for_ever = params(&[("endTime", "253402300799999")]);
+        assert_eq!(for_ever.time_us("endTime"), Ok(Some(253_402_300_799_999_000)));
+        assert_eq!(for_ever.last_us("endTime"), Ok(Some(253_402_300_799_999_999)));
     }
 
     #[test]

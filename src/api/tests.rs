@@ -12,6 +12,8 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use wal_format::{Append, Kind, LogWriter};
 
@@ -19,7 +21,9 @@ use super::*;
 use crate::compact::Mode;
 use crate::config::{Config, Memory};
 use crate::host::Process;
-use crate::kline::KlineService;
+use crate::kline::data::FINAL;
+use crate::kline::db::{NamedBar, Source};
+use crate::kline::{Interval, KlineData, KlineService};
 use crate::memory::Pressure;
 use crate::memory::sample::Sample;
 use crate::supervise::Supervisor;
@@ -284,6 +288,18 @@ async fn bad_requests_get_the_codes_of_the_exchange() {
         ("/fapi/v1/klines?symbol=BTCUSDT&interval=1m&limit=-1", 400, -1100),
         ("/fapi/v1/klines?symbol=BTCUSDT&interval=1m&startTime=2&endTime=1", 400, -1023),
         ("/api/v3/klines?symbol=BTCUSDT&interval=1m", 400, -1121),
+        ("/fapi/v1/klines?symbol=BTCUSDT&interval=15m", 400, -1120),
+        ("/fapi/v1/aggTrades?symbol=BTCUSDT&startTime=2&endTime=1", 400, -1023),
+        ("/fapi/v1/aggTrades?symbol=BTCUSDT&startTime=1&endTime=3600002", 400, -1127),
+        ("/fapi/v1/ticker/price?symbol=BTCUSDT&symbols=%5B%22BTCUSDT%22%5D", 400, -1128),
+        ("/fapi/v1/ticker/price?symbol=BTCUSDT&symbolStatus=HALT", 400, -1220),
+        ("/fapi/v1/exchangeInfo?symbolStatus=GONE", 400, -1130),
+        ("/fapi/v1/exchangeInfo?symbol=BTCUSDT", 400, -1121),
+        ("/api/v3/exchangeInfo?permissions=SPOT", 400, -1130),
+        ("/api/v3/ticker?symbol=BTCUSDT&windowSize=8d", 400, -1130),
+        ("/api/v3/ticker", 400, -1128),
+        ("/api/v3/avgPrice?symbol=BTCUSDT", 404, -5000),
+        ("/fapi/v1/depth?symbol=BTCUSDT", 501, -1000),
         ("/fapi/v1/ticker/bookTicker", 501, -1000),
         ("/fapi/v1/nothing", 404, -5000),
         ("/v1/klines?venue=nowhere&symbol=BTCUSDT&interval=1m", 400, -1130),
@@ -348,6 +364,232 @@ async fn bad_requests_get_the_codes_of_the_exchange() {
 }
 
 #[tokio::test]
+async fn trades_of_a_range_are_whole_or_refused_and_never_the_last_ones_only() {
+    let f = Fixture::new("", Access::default(), 3_000).await;
+    let (_, kept) = f.get("/fapi/v1/aggTrades?symbol=BTCUSDT&limit=1000").await;
+    let kept = kept.as_array().unwrap();
+    assert_eq!(kept.len(), 1_000);
+    let of = |row: &Value| (row["a"].as_i64().unwrap(), row["T"].as_i64().unwrap());
+    let ((oldest, oldest_ms), (_, newest_ms)) = (of(&kept[0]), of(&kept[999]));
+    for path in ["aggTrades", "trades", "historicalTrades"] {
+        let get = async |range: String| f.get(&format!("/fapi/v1/{path}?symbol=BTCUSDT&{range}")).await;
+        for before in [
+            format!("startTime={}", oldest_ms),
+            format!("startTime={}&endTime={newest_ms}", oldest_ms - 60_000),
+            format!("fromId={}", oldest - 1),
+            format!("endTime={}&limit=1000", newest_ms - 1),
+        ] {
+            let (status, body) = get(before.clone()).await;
+            assert_eq!((status, &body["code"]), (400, &(-1130).into()), "{path} {before}: {body}");
+        }
+        let id = |row: &Value| row["a"].as_i64().or(row["id"].as_i64()).unwrap();
+        let (status, rows) = get(format!("fromId={}&limit=3", oldest + 5)).await;
+        let ids: Vec<i64> = rows.as_array().unwrap().iter().map(id).collect();
+        assert_eq!((status, ids.len(), ids[0] >= oldest + 5), (200, 3, true), "{path}: {rows}");
+        // All of the last second, the trades of its last ms included.
+        let (_, rows) = get(format!("startTime={}&endTime={newest_ms}&limit=1000", newest_ms - 1_000)).await;
+        let want: Vec<i64> = kept.iter().filter(|r| of(r).1 >= newest_ms - 1_000).map(|r| of(r).0).collect();
+        assert_eq!(rows.as_array().unwrap().iter().map(id).collect::<Vec<_>>(), want, "{path}");
+        let (status, rows) = get(format!("startTime={}", newest_ms + 1)).await;
+        assert_eq!((status, rows), (200, serde_json::json!([])), "{path}");
+    }
+    f.end().await;
+}
+
+#[tokio::test]
+async fn a_client_that_closes_gets_its_own_close_frame_on_every_socket() {
+    let f = Fixture::new("", Access::default(), 500).await;
+    for path in
+        ["/ws/btcusdt@kline_1m", "/ws", "/stream?streams=btcusdt@trade", "/private/ws", "/v1/stream", "/ws-api/v3"]
+    {
+        let mut client = f.socket(path).await;
+        let frame = CloseFrame { code: CloseCode::Library(4_321), reason: "enough".into() };
+        client.0.send(Message::Close(Some(frame.clone()))).await.unwrap();
+        let mut answer = None;
+        while let Some(Ok(message)) = tokio::time::timeout(PATIENCE, client.0.next()).await.unwrap() {
+            if let Message::Close(frame) = message {
+                answer = frame;
+            }
+        }
+        assert_eq!(answer.map(|a| a.code), Some(frame.code), "{path}");
+    }
+    // What is no message ends with the reason, too.
+    let mut client = f.socket("/ws").await;
+    client.0.send(Message::text("x".repeat(2 << 20))).await.unwrap();
+    let mut last = None;
+    while let Some(Ok(message)) = tokio::time::timeout(PATIENCE, client.0.next()).await.unwrap() {
+        last = Some(message);
+    }
+    assert!(
+        matches!(last, Some(Message::Close(Some(c))) if c.code == CloseCode::Size),
+        "the close frame of a message that is too long"
+    );
+    f.end().await;
+}
+
+#[tokio::test]
+async fn a_halted_symbol_has_a_last_price_and_facts_are_those_of_its_listing() {
+    let f = Fixture::new("", Access::default(), 3_000).await;
+    let (_, before) = f.get("/fapi/v1/ticker/price?symbol=BTCUSDT").await;
+    let entry = serde_json::json!({"symbol": "BTCUSDT", "pair": "BTCUSDT", "status": "SETTLING", "baseAsset": "BTC",
+        "quoteAsset": "USDT", "contractType": "PERPETUAL", "onboardDate": 1, "deliveryDate": 1_723_165_200_000_i64,
+        "pricePrecision": 2, "filters": [{"filterType": "LOT_SIZE", "minQty": "0.001", "maxQty": "1000", "stepSize": "0.001"}]});
+    let meta = r#"{"channel":"symbols","symbol":null,"url":"u","status":200}"#;
+    let mut listing = u32::try_from(meta.len()).unwrap().to_le_bytes().to_vec();
+    listing.extend_from_slice(format!("{meta}{}", serde_json::json!({"symbols": [entry]})).as_bytes());
+    let last_ns = f.frames[2_999].0;
+    let put = |after_s: u64, kind: Kind, payload: &[u8]| {
+        let at = Append { ts_recv_ns: last_ns + after_s * 1_000_000_000, conn: 1, kind, flags: 0, payload };
+        f.log.lock().unwrap().append(&at).unwrap();
+    };
+    put(1, Kind::Rest, &listing);
+    // Time goes on, told by another symbol.
+    for n in 2..300_u64 {
+        let ms = i64::try_from(last_ns / 1_000_000 + n * 1_000).unwrap();
+        let other = format!(
+            r#"{{"stream":"ethusdt@trade","data":{{"e":"trade","E":{ms},"T":{ms},"s":"ETHUSDT","t":{n},"p":"1.0","q":"1.0","X":"MARKET","m":true}}}}"#
+        );
+        put(n, Kind::Data, other.as_bytes());
+    }
+    let hub = f.app.hub.clone().unwrap();
+    while !hub.latest(0).unwrap()[0].is_empty() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let (status, now) = f.get("/fapi/v1/ticker/price?symbol=BTCUSDT").await;
+    assert_eq!((status, &now["price"]), (200, &before["price"]));
+    let (_, all) = f.get("/fapi/v1/ticker/price").await;
+    assert!(all.as_array().unwrap().iter().any(|one| one["symbol"] == "BTCUSDT"), "{all}");
+    let (status, day) = f.get("/fapi/v1/ticker/24hr?symbol=BTCUSDT").await;
+    assert_eq!((status, &day["lastPrice"]), (200, &before["price"]));
+    let (_, info) = f.get("/fapi/v1/exchangeInfo?symbol=BTCUSDT").await;
+    assert_eq!(info["symbols"], serde_json::json!([entry]));
+    assert!(info.get("assets").is_none() && info.get("exchangeFilters").is_none(), "{info}");
+    f.end().await;
+}
+
+#[tokio::test]
+async fn stored_candles_are_served_of_a_symbol_that_no_log_has_and_spot_has_nothing_in_a_time_that_ends_early() {
+    let f = Fixture::new("", Access::default(), 100).await;
+    let hour = 3_600_000_000;
+    let bars = |symbol: &str, venue: &str| {
+        let bar = |n: i64| NamedBar {
+            venue: venue.to_owned(),
+            symbol: symbol.to_owned(),
+            interval: Interval::H1,
+            bar: KlineData { flags: FINAL, volume: 5, ..KlineData::flat((460_000 + n) * hour, 8_010 + n, 2, 1) },
+        };
+        (0..24).map(bar).collect::<Vec<_>>()
+    };
+    let config = Arc::clone(&f.app.config);
+    let stored = [bars("LUNAUSDT", "binance-spot"), bars("LUNA-USDT", "kucoin-spot")].concat();
+    tokio::task::spawn_blocking(move || {
+        let mut db = crate::kline::db::open(&config.klines.database, &config.data_dir).unwrap();
+        db.put_history(&stored, Source::Archive, false).unwrap();
+    })
+    .await
+    .unwrap();
+    let (status, rows) = f.get("/api/v3/klines?symbol=LUNAUSDT&interval=1h&limit=3").await;
+    assert_eq!((status, rows.as_array().map(Vec::len), &rows[2][4]), (200, Some(3), &"80.33000000".into()), "{rows}");
+    let (status, own) = f.get("/v1/klines?venue=kucoin-spot&symbol=LUNA-USDT&interval=1h&limit=30").await;
+    assert_eq!((status, own.as_array().map(Vec::len), &own[0]["source"]), (200, Some(24), &"archive".into()));
+    // Known, but not at this interval; and unknown.
+    assert_eq!(f.get("/api/v3/klines?symbol=LUNAUSDT&interval=1m").await, (200, serde_json::json!([])));
+    assert_eq!(f.get("/api/v3/klines?symbol=TERRAUSDT&interval=1h").await.1["code"], -1121);
+    for path in ["klines", "uiKlines"] {
+        let backwards = format!("/api/v3/{path}?symbol=LUNAUSDT&interval=1h&startTime=2&endTime=1");
+        assert_eq!(f.get(&backwards).await, (200, serde_json::json!([])));
+    }
+    let for_ever = "/api/v3/klines?symbol=LUNAUSDT&interval=1h&startTime=0&endTime=253402300799999&limit=30";
+    assert_eq!(f.get(for_ever).await.1.as_array().map(Vec::len), Some(24));
+    f.end().await;
+}
+
+#[tokio::test]
+async fn one_unknown_stream_takes_no_other_along() {
+    let f = Fixture::new("ping_interval_s = 1", Access::default(), 500).await;
+    let mut a = f.socket("/ws").await;
+    let names = r#"["nope@kline_1m","btcusdt@kline_1m","btcusdt@depth","btcusdt_perpetual@continuousKline_5m"]"#;
+    let answer = a.say(&format!(r#"{{"method":"SUBSCRIBE","params":{names},"id":7}}"#)).await;
+    let unknown = serde_json::json!(["nope@kline_1m", "btcusdt@depth"]);
+    assert_eq!(answer, serde_json::json!({"result": null, "id": 7, "unknown": unknown}));
+    let mut shown = std::collections::BTreeSet::new();
+    while shown.len() < 2 {
+        shown.insert(a.next().await.unwrap()["e"].as_str().unwrap().to_owned());
+    }
+    assert!(shown.contains("kline") && shown.contains("continuous_kline"), "{shown:?}");
+    let list = a.say(r#"{"method":"LIST_SUBSCRIPTIONS","id":8}"#).await;
+    assert_eq!(list["result"], serde_json::json!(["btcusdt@kline_1m", "btcusdt_perpetual@continuousKline_5m"]));
+    let mut b = f.socket("/stream?streams=nope@trade/btcusdt@trade").await;
+    f.append(500..501);
+    assert_eq!(b.next().await.unwrap()["stream"], "btcusdt@trade");
+    // Listed later: it comes, without being asked for again.
+    f.app.hub.as_ref().unwrap().registry().register("binance-usdm", [("NOPE".to_owned(), None)]);
+    let later = serde_json::json!("nope@kline_1m");
+    while !a.say(r#"{"method":"LIST_SUBSCRIPTIONS","id":9}"#).await["result"].as_array().unwrap().contains(&later) {
+        // Sockets may say five things a second.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let mut c = f.socket("/private/stream?streams=").await;
+    let refused = c.say(r#"{"method":"SUBSCRIBE","params":["btcusdt@kline_1m"],"id":1}"#).await;
+    assert_eq!(refused["code"], 2, "{refused}");
+    // Nothing but what is unknown: told at once, whatever it looks like, and no socket that is silent for ever.
+    for address in
+        ["stream?streams=gone@trade", "ws/!bookTicker", "market/ws/!ticker@arr", "ws/pqia91ma19a5s61cv6a81va65sd"]
+    {
+        assert!(tokio_tungstenite::connect_async(format!("ws://{}/{address}", f.addr)).await.is_err(), "{address}");
+    }
+    drop(f.socket("/private/ws/pqia91ma19a5s61cv6a81va65sd").await);
+    f.end().await;
+}
+
+#[tokio::test]
+async fn a_request_over_the_websocket_api_has_the_answer_of_rest() {
+    let f = Fixture::new("", Access::default(), 3_000).await;
+    let mut a = f.socket("/ws-fapi/v1").await;
+    let (_, rows) = f.get("/fapi/v1/klines?symbol=BTCUSDT&interval=1m&limit=2").await;
+    let klines = r#"{"id":"a-1","method":"klines","params":{"symbol":"BTCUSDT","interval":"1m","limit":2}}"#;
+    let answer = a.say(klines).await;
+    assert_eq!((&answer["id"], &answer["status"], &answer["result"]), (&"a-1".into(), &200.into(), &rows));
+    assert_eq!(answer["rateLimits"][0]["count"].as_u64().map(|n| n >= 4), Some(true), "{answer}");
+    let refused = a.say(r#"{"id":2,"method":"klines","params":{"symbol":"NOPE","interval":"1m"}}"#).await;
+    assert_eq!((&refused["status"], &refused["error"]["code"]), (&400.into(), &(-1121).into()));
+    for (text, status, code) in [
+        (r#"{"id":3,"method":"depth","params":{"symbol":"BTCUSDT"}}"#, 501, -1000),
+        (r#"{"id":4,"method":"order.place","params":{}}"#, 404, -5000),
+        ("{", 400, -1135),
+        (r#"{"id":5,"method":"avgPrice","params":{"symbol":"BTCUSDT"}}"#, 404, -5000),
+    ] {
+        let answer = a.say(text).await;
+        assert_eq!((&answer["status"], &answer["error"]["code"]), (&status.into(), &code.into()), "{answer}");
+    }
+    let list = r#"{"id":6,"method":"ticker.price","params":{"symbols":["BTCUSDT"],"returnRateLimits":false}}"#;
+    let answer = a.say(list).await;
+    assert_eq!((answer["result"].as_array().map(Vec::len), answer.get("rateLimits")), (Some(1), None), "{answer}");
+    let mut spot = f.socket("/ws-api/v3?timeUnit=MICROSECOND").await;
+    assert!(
+        spot.say(r#"{"id":7,"method":"time"}"#).await["result"]["serverTime"].as_i64() > Some(1_000_000_000_000_000)
+    );
+    assert!(tokio_tungstenite::connect_async(format!("ws://{}/ws-api/v3?timeUnit=DAY", f.addr)).await.is_err());
+    f.end().await;
+}
+
+#[tokio::test]
+async fn the_time_unit_that_was_asked_for_holds_for_every_answer_of_spot() {
+    let f = Fixture::new("", Access::default(), 0).await;
+    for path in ["/api/v3/time", "/api/v3/exchangeInfo"] {
+        let time = |body: &str| serde_json::from_str::<Value>(body).unwrap()["serverTime"].as_i64().unwrap();
+        let (_, _, us) = f.ask("GET", path, "x-mbx-time-unit: microsecond\r\n").await;
+        let (_, _, ms) = f.ask("GET", path, "x-mbx-time-unit: MILLISECOND\r\n").await;
+        assert!(time(&us) > 1_000_000_000_000_000 && time(&ms) < 1_000_000_000_000_000, "{path} {us} {ms}");
+    }
+    for path in ["time", "exchangeInfo", "klines", "aggTrades", "trades", "historicalTrades", "ticker/24hr", "ticker"] {
+        let (status, _, body) = f.ask("GET", &format!("/api/v3/{path}"), "x-mbx-time-unit: DAY\r\n").await;
+        assert!(status == 400 && body.contains("-1194"), "{path} pays no attention to the header: {body}");
+    }
+    f.end().await;
+}
+
+#[tokio::test]
 async fn sockets_answer_requests_and_damaged_requests_and_keep_to_their_limits() {
     let keys = "max_subscriptions = 3\nmax_websockets = 2\nws_messages_per_s = 50\nweight_per_minute = 40";
     let f = Fixture::new(keys, Access::default(), 500).await;
@@ -361,6 +603,7 @@ async fn sockets_answer_requests_and_damaged_requests_and_keep_to_their_limits()
         (r#"{"method":"SUBSCRIBE","params":["nope@kline_1m"],"id":2}"#, 2),
         (r#"{"method":"SUBSCRIBE","params":["btcusdt@kline_7m"],"id":2}"#, 2),
         (r#"{"method":"SUBSCRIBE","params":["btcusdt@kline_5m","btcusdt@kline_1h"],"id":2}"#, 2),
+        (r#"{"method":"SUBSCRIBE","params":["btcusdt@kline_1m@+08:00"],"id":2}"#, 2),
     ] {
         assert_eq!(a.say(text).await["code"], code, "{text}");
     }
@@ -523,8 +766,8 @@ async fn the_document_names_every_route_and_no_other() {
         for part in text.split("(\"/").skip(1).map(|p| p.split('"').next().unwrap()) {
             let route = format!("/{}", part.replace("{*", "{"));
             routes += 1;
-            let nested =
-                ["/api/v3", "/fapi/v1", "/fapi/v2", "/dapi/v1", "/market", "/public"].contains(&route.as_str());
+            let nested = ["/api/v3", "/fapi/v1", "/fapi/v2", "/dapi/v1", "/market", "/public", "/private"]
+                .contains(&route.as_str());
             let named = paths.iter().any(|p| **p == route || p.ends_with(&route));
             assert!(nested || named, "{route} is served and not in the document");
         }

@@ -7,9 +7,39 @@
 
 use std::fmt::Write;
 
+use super::error::{Answer, Refusal};
 use crate::kline::data::{FINAL, FLAT, GAP, KlineData, SEEDED, decimal};
 use crate::kline::db::Source;
 use crate::kline::interval::Interval;
+
+/// What times are counted in. Spot's clients choose (header `X-MBX-TIME-UNIT`, `timeUnit` of a socket); nobody else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Unit {
+    #[default]
+    Ms,
+    Us,
+}
+
+impl Unit {
+    /// The unit of a word, in any case; -1194 for another word.
+    pub fn parse(word: &str) -> Answer<Unit> {
+        match word.to_ascii_uppercase().as_str() {
+            "MILLISECOND" => Ok(Self::Ms),
+            "MICROSECOND" => Ok(Self::Us),
+            _ => Err(Refusal::new(-1194, "Invalid value for time unit; expected either MICROSECOND or MILLISECOND.")),
+        }
+    }
+
+    /// A time in this unit.
+    pub fn of(self, us: i64) -> i64 {
+        if self == Self::Us { us } else { us.div_euclid(1_000) }
+    }
+
+    /// The last instant of a bar.
+    pub fn close(self, interval: Interval, open_us: i64) -> i64 {
+        self.of(interval.next(open_us).saturating_sub(1))
+    }
+}
 
 /// Decimals a venue prints at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,14 +93,10 @@ impl Texts {
     }
 }
 
-/// Appends the twelve elements of a REST row. `micros`: times in us instead of ms.
-pub(super) fn row(out: &mut String, venue: &str, interval: Interval, bar: &KlineData, micros: bool) {
+/// Appends the twelve elements of a REST row.
+pub(super) fn row(out: &mut String, venue: &str, interval: Interval, bar: &KlineData, unit: Unit) {
     let t = Texts::of(venue, bar);
-    let (open, close) = if micros {
-        (bar.open_time_us, interval.next(bar.open_time_us) - 1)
-    } else {
-        (bar.open_time_us.div_euclid(1_000), interval.close_of(bar.open_time_us).div_euclid(1_000))
-    };
+    let (open, close) = (unit.of(bar.open_time_us), unit.close(interval, bar.open_time_us));
     // Writing to a String cannot fail.
     let _ = write!(
         out,
@@ -87,27 +113,53 @@ pub(super) fn row(out: &mut String, venue: &str, interval: Interval, bar: &Kline
     );
 }
 
-/// A `kline` event of a stream. `symbol` is JSON text with its quotes.
-pub(super) fn event(venue: &str, symbol: &str, interval: Interval, bar: &KlineData, now_ms: i64) -> String {
-    let t = Texts::of(venue, bar);
-    let open = bar.open_time_us.div_euclid(1_000);
-    let close = interval.close_of(bar.open_time_us).div_euclid(1_000);
+/// A bar for an event of a stream. `symbol` is JSON text with its quotes.
+pub(super) struct Bar<'a> {
+    pub venue: &'a str,
+    pub symbol: &'a str,
+    pub interval: Interval,
+    pub bar: &'a KlineData,
+    pub unit: Unit,
+}
+
+impl Bar<'_> {
+    /// The object `k`; `symbol` is its member `"s":..,` where it has one.
+    fn k(&self, symbol: &str) -> String {
+        let (bar, interval) = (self.bar, self.interval);
+        let t = Texts::of(self.venue, bar);
+        let (open, close) = (self.unit.of(bar.open_time_us), self.unit.close(interval, bar.open_time_us));
+        format!(
+            "{{\"t\":{open},\"T\":{close},{symbol}\"i\":\"{interval}\",\"f\":{},\"L\":{},\"o\":\"{}\",\"c\":\"{}\",\
+             \"h\":\"{}\",\"l\":\"{}\",\"v\":\"{}\",\"n\":{},\"x\":{},\"q\":\"{}\",\"V\":\"{}\",\"Q\":\"{}\",\"B\":\"0\"}}",
+            bar.first_trade_id,
+            bar.last_trade_id,
+            t.open,
+            t.close,
+            t.high,
+            t.low,
+            t.volume,
+            bar.trade_count,
+            bar.is_final(),
+            t.quote_volume,
+            t.taker_buy_volume,
+            t.taker_buy_quote_volume
+        )
+    }
+}
+
+/// A `kline` event.
+pub(super) fn event(bar: &Bar<'_>, now_us: i64) -> String {
+    let (symbol, now) = (bar.symbol, bar.unit.of(now_us));
+    format!("{{\"e\":\"kline\",\"E\":{now},\"s\":{symbol},\"k\":{}}}", bar.k(&format!("\"s\":{symbol},")))
+}
+
+/// A `continuous_kline` event: the pair and its contract instead of the symbol.
+pub(super) fn continuous(bar: &Bar<'_>, contract: &str, now_us: i64) -> String {
+    let now = bar.unit.of(now_us);
     format!(
-        "{{\"e\":\"kline\",\"E\":{now_ms},\"s\":{symbol},\"k\":{{\"t\":{open},\"T\":{close},\"s\":{symbol},\
-         \"i\":\"{interval}\",\"f\":{},\"L\":{},\"o\":\"{}\",\"c\":\"{}\",\"h\":\"{}\",\"l\":\"{}\",\"v\":\"{}\",\
-         \"n\":{},\"x\":{},\"q\":\"{}\",\"V\":\"{}\",\"Q\":\"{}\",\"B\":\"0\"}}}}",
-        bar.first_trade_id,
-        bar.last_trade_id,
-        t.open,
-        t.close,
-        t.high,
-        t.low,
-        t.volume,
-        bar.trade_count,
-        bar.is_final(),
-        t.quote_volume,
-        t.taker_buy_volume,
-        t.taker_buy_quote_volume
+        "{{\"e\":\"continuous_kline\",\"E\":{now},\"ps\":{},\"ct\":\"{contract}\",\"k\":{}}}",
+        bar.symbol,
+        bar.k("")
     )
 }
 
@@ -141,6 +193,11 @@ pub(super) fn object(venue: &str, symbol: &str, interval: Interval, bar: &KlineD
         has(FLAT),
         source.as_str()
     )
+}
+
+/// The intervals there are, as a sentence needs them.
+pub(super) fn intervals() -> String {
+    Interval::ALL.map(Interval::as_str).join(", ")
 }
 
 /// Text as JSON, with its quotes.
@@ -197,7 +254,7 @@ mod tests {
             if ours.len() > 1 {
                 ours.push(',');
             }
-            row(&mut ours, "binance-spot", Interval::M1, &b, false);
+            row(&mut ours, "binance-spot", Interval::M1, &b, Unit::Ms);
         }
         ours.push(']');
         assert_eq!(ours, real.trim());
@@ -215,7 +272,7 @@ mod tests {
                 let t = [c[1], c[2], c[3], c[4], c[5], c[7], c[9], c[10]];
                 let mut ours = String::new();
                 let b = bar(c[0].parse().unwrap(), c[8].parse().unwrap(), scales, t);
-                row(&mut ours, "binance-usdm", Interval::M1, &b, false);
+                row(&mut ours, "binance-usdm", Interval::M1, &b, Unit::Ms);
                 assert_eq!(ours.replace(['[', ']', '"'], ""), line, "{file}");
             }
         }
@@ -224,13 +281,27 @@ mod tests {
     #[test]
     fn an_event_of_a_flat_bar_has_the_keys_and_ids_of_the_exchange() {
         let b = KlineData::flat(1_700_000_040_000_000, 3_700_000, 2, 3);
-        let e: serde_json::Value =
-            serde_json::from_str(&event("binance-spot", "\"BTCUSDT\"", Interval::M1, &b, 1_700_000_041_000)).unwrap();
+        let bar = |unit| Bar { venue: "binance-spot", symbol: "\"BTCUSDT\"", interval: Interval::M1, bar: &b, unit };
+        let e: serde_json::Value = serde_json::from_str(&event(&bar(Unit::Ms), 1_700_000_041_000_999)).unwrap();
         let want = serde_json::json!({"e":"kline","E":1_700_000_041_000_i64,"s":"BTCUSDT","k":{
             "t":1_700_000_040_000_i64,"T":1_700_000_099_999_i64,"s":"BTCUSDT","i":"1m","f":-1,"L":-1,
             "o":"37000.00000000","c":"37000.00000000","h":"37000.00000000","l":"37000.00000000","v":"0.00000000",
             "n":0,"x":false,"q":"0.00000000","V":"0.00000000","Q":"0.00000000","B":"0"}});
         assert_eq!(e, want);
+        let us: serde_json::Value = serde_json::from_str(&event(&bar(Unit::Us), 1_700_000_041_000_999)).unwrap();
+        assert_eq!(us["E"], 1_700_000_041_000_999_i64);
+        assert_eq!(
+            (&us["k"]["t"], &us["k"]["T"]),
+            (&1_700_000_040_000_000_i64.into(), &1_700_000_099_999_999_i64.into())
+        );
+        let pair: serde_json::Value =
+            serde_json::from_str(&continuous(&bar(Unit::Ms), "PERPETUAL", 1_700_000_041_000_999)).unwrap();
+        let mut k = want["k"].clone();
+        k.as_object_mut().unwrap().remove("s");
+        assert_eq!(
+            pair,
+            serde_json::json!({"e":"continuous_kline","E":1_700_000_041_000_i64,"ps":"BTCUSDT","ct":"PERPETUAL","k":k})
+        );
         let o: serde_json::Value =
             serde_json::from_str(&object("gate-spot", &json_text("A\"B"), Interval::W1, &b, Source::Live)).unwrap();
         assert_eq!((o["symbol"].as_str(), o["flat"].as_bool()), (Some("A\"B"), Some(true)));

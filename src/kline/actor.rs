@@ -10,7 +10,6 @@
 //! handed back. One thread is enough for millions of trades a second, and makes every swap a consistent whole
 //! without further ado. What comes out depends on the order of items per log, never on how they were batched.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -20,10 +19,8 @@ use super::db::Mark;
 use super::generator::{BarEvent, KlineGenerator, What};
 use super::interval::Interval;
 use super::message::{Dirty, Item, Job, Update};
+use super::recent::{RECENT, Recent};
 use super::store::{DoubleBufferedKlineStore, FlatKlineStore, LatestSlots, Swapper};
-
-/// Recent trades kept per symbol for those who ask.
-pub(super) const RECENT: usize = 500;
 
 /// The candles of one symbol.
 #[derive(Default)]
@@ -81,7 +78,7 @@ pub struct Totals {
 pub struct Worker {
     actors: Vec<KlineActor>,
     /// The most recent trades by symbol, apart from the actors: see [`Worker::remember`].
-    recent: Vec<VecDeque<Tick>>,
+    recent: Vec<Recent>,
     recent_max: usize,
     shown: Shown,
     whole: FlatKlineStore,
@@ -155,11 +152,8 @@ impl Worker {
                 let actor = self.actors.get(symbol_index as usize);
                 reply(actor.map_or_else(Vec::new, |a| a.generator.kept(interval).copied().collect()));
             }
-            Job::Recent { symbol_index, limit, reply } => {
-                let recent = self.recent.get(symbol_index as usize);
-                reply(
-                    recent.map_or_else(Vec::new, |r| r.iter().skip(r.len().saturating_sub(limit)).copied().collect()),
-                );
+            Job::Recent { symbol_index, reply } => {
+                reply(self.recent.get(symbol_index as usize).map(|r| r.all(symbol_index)).unwrap_or_default());
             }
         }
         None
@@ -179,20 +173,22 @@ impl Worker {
     /// Keeps the trades of a batch. A pass of its own: these stores miss every cache, and one behind the other they
     /// wait together instead of each for itself.
     fn remember(&mut self, items: &[Item]) {
-        self.recent.resize_with(self.actors.len(), VecDeque::new);
+        self.recent.resize_with(self.actors.len(), Recent::default);
         for item in items {
             match item {
                 Item::Tick(tick) => {
                     let Some(recent) = self.recent.get_mut(tick.symbol_index as usize) else { continue };
-                    if recent.len() >= self.recent_max {
-                        recent.pop_front();
-                    } else if recent.len() == recent.capacity() {
-                        // Doubling would leave a quarter of all there is unused.
-                        let more = recent.len().clamp(4, RECENT).min(self.recent_max - recent.len());
-                        recent.reserve_exact(more);
-                        self.totals.recent += more as u64;
+                    self.totals.recent += recent.put(tick, self.recent_max) as u64;
+                }
+                Item::Gap { symbol_index, from_us, to_us } => {
+                    if let Some(recent) = self.recent.get_mut(*symbol_index as usize) {
+                        recent.gap(*from_us, *to_us);
                     }
-                    recent.push_back(*tick);
+                }
+                Item::Repaired { symbol_index, interval: Interval::M1, from_us, to_us } => {
+                    if let Some(recent) = self.recent.get_mut(*symbol_index as usize) {
+                        recent.repaired(*from_us, Interval::M1.next(*to_us).saturating_sub(1));
+                    }
                 }
                 Item::Reset { feed } => {
                     for (actor, recent) in self.actors.iter().zip(&mut self.recent) {
@@ -210,10 +206,9 @@ impl Worker {
     fn keep_recent(&mut self, most: usize) {
         self.recent_max = most.clamp(1, RECENT);
         for recent in &mut self.recent {
-            recent.drain(..recent.len().saturating_sub(self.recent_max));
-            recent.shrink_to(self.recent_max);
+            recent.shrink(self.recent_max);
         }
-        self.totals.recent = self.recent.iter().map(|r| r.capacity() as u64).sum();
+        self.totals.recent = self.recent.iter().map(|r| r.room() as u64).sum();
     }
 
     fn item(&mut self, item: &Item) {

@@ -65,21 +65,21 @@ fn no_more_recent_trades_are_kept_than_memory_allows_and_they_are_the_latest() {
     let (mut w, _) = worker();
     let recent = |w: &mut Worker| {
         let (out, got) = mpsc::channel();
-        w.handle(Job::Recent { symbol_index: 0, limit: 1_000, reply: Box::new(move |t| out.send(t).unwrap()) });
-        got.recv().unwrap().iter().map(|t| t.first_id).collect::<Vec<_>>()
+        w.handle(Job::Recent { symbol_index: 0, reply: Box::new(move |t| out.send(t).unwrap()) });
+        got.recv().unwrap().ticks.iter().map(|t| t.first_id).collect::<Vec<_>>()
     };
-    w.handle(Job::Batch((0..700).map(|i| tick(0, i, i, 70)).collect()));
-    assert_eq!(recent(&mut w), (200..700).collect::<Vec<_>>());
-    assert_eq!(w.totals().recent, 500);
+    w.handle(Job::Batch((0..1_700).map(|i| tick(0, i, i, 70)).collect()));
+    assert_eq!(recent(&mut w), (700..1_700).collect::<Vec<_>>());
+    assert_eq!(w.totals().recent, 1_000);
     w.handle(Job::KeepRecent(100));
-    assert_eq!(recent(&mut w), (600..700).collect::<Vec<_>>());
+    assert_eq!(recent(&mut w), (1_600..1_700).collect::<Vec<_>>());
     assert_eq!(w.totals().recent, 100);
-    w.handle(Job::Batch((700..750).map(|i| tick(0, i, i, 70)).collect()));
-    assert_eq!(recent(&mut w), (650..750).collect::<Vec<_>>());
-    w.handle(Job::KeepRecent(500));
-    w.handle(Job::Batch((750..1_300).map(|i| tick(0, i, i, 70)).collect()));
-    assert_eq!(recent(&mut w), (800..1_300).collect::<Vec<_>>());
-    assert_eq!(w.totals().recent, 500);
+    w.handle(Job::Batch((1_700..1_750).map(|i| tick(0, i, i, 70)).collect()));
+    assert_eq!(recent(&mut w), (1_650..1_750).collect::<Vec<_>>());
+    w.handle(Job::KeepRecent(1_000));
+    w.handle(Job::Batch((1_750..2_800).map(|i| tick(0, i, i, 70)).collect()));
+    assert_eq!(recent(&mut w), (1_800..2_800).collect::<Vec<_>>());
+    assert_eq!(w.totals().recent, 1_000);
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn subscribers_hear_of_every_close_and_of_open_bars_once_per_swap() {
     w.handle(Job::Batch(vec![tick(0, MIN, 3, 72)]));
     assert_eq!(w.updates.iter().filter(|u| u.event).count(), 1);
     let (out, got) = mpsc::channel();
-    w.handle(Job::Recent { symbol_index: 0, limit: 2, reply: Box::new(move |t| out.send(t).unwrap()) });
-    let ids: Vec<i64> = got.recv().unwrap().iter().map(|t| t.first_id).collect();
-    assert_eq!(ids, [2, 3]);
+    w.handle(Job::Recent { symbol_index: 0, reply: Box::new(move |t| out.send(t).unwrap()) });
+    let ids: Vec<i64> = got.recv().unwrap().ticks.iter().map(|t| t.first_id).collect();
+    assert_eq!(ids, [1, 2, 3]);
 }

@@ -252,7 +252,7 @@ impl KlineData {
     }
 
     /// The same bar with more decimals; `None` when a number does not fit then.
-    pub(super) fn rescaled(mut self, price_scale: u8, amount_scale: u8) -> Option<Self> {
+    pub fn rescaled(mut self, price_scale: u8, amount_scale: u8) -> Option<Self> {
         let (p, a) = (price_scale.checked_sub(self.price_scale)?, amount_scale.checked_sub(self.amount_scale)?);
         if self.is_empty() || (p == 0 && a == 0) {
             return Some(self);

@@ -23,6 +23,7 @@ use super::generator::KEPT;
 use super::interval::Interval;
 use super::latency::Latency;
 use super::message::{Item, Job, Update};
+use super::recent::{RecentTrades, STORED_BYTES};
 use super::registry::{Registered, SymbolPeriodRegistry};
 use super::store::FlatKlineStore;
 use crate::venue::VenueId;
@@ -246,9 +247,40 @@ impl KlineHub {
         self.readers.with(|db| db.gaps(query))
     }
 
-    /// The most recent trades of a symbol, oldest first. Blocks for as long as the worker's queue takes.
-    pub fn recent_trades(&self, symbol_index: u32, limit: usize) -> Vec<Tick> {
-        self.ask(|reply| Job::Recent { symbol_index, limit, reply })
+    /// The most recent trades of a symbol. Blocks for as long as the worker's queue takes.
+    pub fn recent_trades(&self, symbol_index: u32) -> RecentTrades {
+        self.ask(|reply| Job::Recent { symbol_index, reply })
+    }
+
+    /// The newest bar of a symbol, whatever its interval: open, closed or only stored. Blocks.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn last_bar(&self, venue: &str, symbol: &str) -> anyhow::Result<Option<KlineData>> {
+        let open = self.registry.index(venue, symbol).and_then(|index| self.latest(index));
+        if let Some(bar) = open.map(|bars| bars[Interval::M1.index()]).filter(|bar| !bar.is_empty()) {
+            return Ok(Some(bar));
+        }
+        let mut newest: Option<(i64, KlineData)> = None;
+        for interval in Interval::ALL {
+            let query = HistoryQuery {
+                venue: venue.to_owned(),
+                symbol: symbol.to_owned(),
+                interval,
+                start_us: None,
+                end_us: None,
+                limit: 1,
+                newest_first: true,
+            };
+            if let Some(bar) = self.history(&query)?.pop() {
+                let end = interval.next(bar.open_time_us);
+                // Of those that end at once the shortest one: it has seen most.
+                if newest.is_none_or(|(known, _)| known < end) {
+                    newest = Some((end, bar));
+                }
+            }
+        }
+        Ok(newest.map(|(_, bar)| bar))
     }
 
     /// What candles hold in memory, bytes: the open bars four times (latest, both buffers, their makers), the recent
@@ -256,7 +288,7 @@ impl KlineHub {
     pub fn bytes_estimate(&self) -> u64 {
         let bars = 4 * Interval::COUNT + KEPT.iter().sum::<usize>();
         let recent = self.totals.lock().unwrap_or_else(PoisonError::into_inner).recent;
-        (self.registry.len() * bars * size_of::<KlineData>()) as u64 + recent * size_of::<Tick>() as u64
+        (self.registry.len() * bars * size_of::<KlineData>()) as u64 + recent * STORED_BYTES
     }
 
     /// Figures for status, metrics and the page.

@@ -59,7 +59,7 @@ impl Interval {
 
     /// Length, us.
     #[inline]
-    pub fn len_us(self) -> i64 {
+    pub const fn len_us(self) -> i64 {
         match self {
             Self::M1 => MINUTE_US,
             Self::M5 => 5 * MINUTE_US,

@@ -4,6 +4,7 @@
 use super::data::{KlineData, Tick};
 use super::db::Mark;
 use super::interval::Interval;
+use super::recent::RecentTrades;
 
 /// One thing in the order of its log.
 #[derive(Clone, Debug)]
@@ -122,14 +123,12 @@ pub enum Job {
         /// Where they go.
         reply: Box<dyn FnOnce(Vec<KlineData>) + Send>,
     },
-    /// The most recent trades of a symbol, oldest first.
+    /// The most recent trades of a symbol.
     Recent {
         /// Registry index.
         symbol_index: u32,
-        /// At most this many.
-        limit: usize,
         /// Where they go.
-        reply: Box<dyn FnOnce(Vec<Tick>) + Send>,
+        reply: Box<dyn FnOnce(RecentTrades) + Send>,
     },
 }
 

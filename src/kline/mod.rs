@@ -8,6 +8,7 @@
 //! - [`interval`]: where bars open and close; [`data`]: one bar in exact integers.
 //! - [`actor`]: one per symbol, handed trades in batches; [`message`]: what goes to their worker and comes back.
 //! - [`generator`]: the fold of one symbol (`run`: many trades at once); [`registry`]: which symbol has which place.
+//! - [`recent`]: the last trades of a symbol, and whether an answer made of them is whole.
 //! - [`feed`]: one venue's log as ticks, gaps and clock.
 //! - [`official`]: the venue's own candles; [`backfill`] fills holes with them, [`compare`] looks for differences;
 //!   [`archive`]: those of the exchange's archive.
@@ -33,6 +34,7 @@ pub mod latency;
 pub mod message;
 mod nightly;
 pub mod official;
+pub mod recent;
 pub mod registry;
 pub mod replay;
 mod run;

@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::actor::{RECENT, Shown, Worker};
+use super::actor::{Shown, Worker};
 use super::consumer::{self, Consumer};
 use super::db::{self, CandleDb};
 use super::hub::KlineHub;
 use super::message::Job;
+use super::recent::RECENT;
 use super::registry::SymbolPeriodRegistry;
 use super::store::{DoubleBufferedKlineStore, LatestSlots};
 use super::{seed, seeder, stats};

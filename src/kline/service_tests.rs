@@ -160,7 +160,7 @@ fn readers_see_the_latest_bars_and_history_without_a_seam() {
         day.iter().map(|b| b.trade_count).sum::<u64>()
     });
     assert_eq!(hub.latest(index).unwrap()[0], *all.last().unwrap());
-    assert!(!hub.recent_trades(index, 10).is_empty());
+    assert!(!hub.recent_trades(index).ticks.is_empty());
     shutdown.trigger();
     service.join().unwrap();
 }

@@ -12,7 +12,7 @@ use super::{DecodeError, Symbol, json};
 
 /// The status of a symbol whose own cannot be read. It counts as trading: to ask for a stream that stays silent costs
 /// less than to miss one that does not.
-pub(super) const UNKNOWN: &str = "unknown";
+pub(crate) const UNKNOWN: &str = "unknown";
 
 /// Characters of what is wrong with an entry.
 const WHY_CHARS_MAX: usize = 400;

@@ -29,6 +29,7 @@ mod words;
 pub use asks::{ConnectionPlan, Fill, Limits, Method, Missing, RestMeta, RestRequest, Token, Want};
 pub use frame::{Continuity, Control, DecodeError, Frame, FrameKind, Heartbeat, StreamKey};
 pub use klines::{KlinePage, RestKline};
+pub(crate) use listing::UNKNOWN;
 pub use listing::{Listing, OddEntry};
 pub use number::Num;
 pub use row::{Decoded, Rows};

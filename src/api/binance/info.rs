@@ -1,177 +1,165 @@
-//! `exchangeInfo`: the symbols that have candles, with the steps of the newest listing.
+//! `exchangeInfo`: the recorded symbols that are listed, in the words of the newest listing.
 //!
-//! What no listing of ours keeps is not made up: largest price and amount are `0`, which the exchange's filters use
-//! for "no rule" (Binance API documentation, "Filters"), and filters about orders are absent.
+//! Nothing is made up: what no listing of ours says is absent, and so is a symbol of which none was recorded, or which
+//! has left the listing. What concerns orders alone is not kept.
+
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::error::{self, Answer, Refusal};
-use super::super::params::Params;
-use super::super::{Shared, now_ms};
+use super::super::params::{Params, SpotUnit};
+use super::super::text::Unit;
+use super::super::{Shared, now_us};
 use super::{Family, Found, hub};
 use crate::kline::{Facts, KlineHub};
+use crate::venue::UNKNOWN;
 
-pub(super) async fn spot(app: State<Shared>, params: Params) -> Answer<Response> {
+pub(super) async fn spot(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> Answer<Response> {
     let hub = hub(&app)?;
-    let symbols: Vec<Value> = chosen(&hub, Family::Spot, &params)?.iter().map(|f| spot_symbol(&hub, f)).collect();
-    Ok(error::json(
-        json!({
-            "timezone": "UTC",
-            "serverTime": now_ms(),
-            "rateLimits": [weight_limit(&app)],
-            "exchangeFilters": [],
-            "symbols": symbols,
-        })
-        .to_string(),
-    ))
+    // What an account may trade is not kept: an answer that pays no attention to it would be another one.
+    if params.get("permissions")?.is_some() {
+        return Err(Refusal::new(-1130, "Data sent for parameter 'permissions' is not valid: they are not kept here."));
+    }
+    let symbols = chosen(&hub, Family::Spot, &params)?;
+    Ok(answer(&app, None, unit, symbols))
 }
 
 pub(super) async fn usdm(app: State<Shared>, params: Params) -> Answer<Response> {
     let hub = hub(&app)?;
-    let symbols: Vec<Value> = chosen(&hub, Family::Usdm, &params)?.iter().map(|f| usdm_symbol(&hub, f)).collect();
-    Ok(futures(&app, "U_MARGINED", symbols))
+    let symbols = chosen(&hub, Family::Usdm, &params)?;
+    Ok(answer(&app, Some("U_MARGINED"), Unit::Ms, symbols))
 }
 
 pub(super) async fn coinm(app: State<Shared>) -> Response {
-    futures(&app, "C_MARGINED", Vec::new())
+    answer(&app, Some("C_MARGINED"), Unit::Ms, Vec::new())
 }
 
-fn futures(app: &State<Shared>, kind: &str, symbols: Vec<Value>) -> Response {
-    error::json(
-        json!({
-            "timezone": "UTC",
-            "serverTime": now_ms(),
-            "futuresType": kind,
-            "rateLimits": [weight_limit(app)],
-            "exchangeFilters": [],
-            "assets": [],
-            "symbols": symbols,
-        })
-        .to_string(),
-    )
+fn answer(app: &State<Shared>, futures: Option<&str>, unit: Unit, symbols: Vec<Value>) -> Response {
+    // The limit is that of this server.
+    let limit = app.cfg.weight_per_minute;
+    let mut info = json!({
+        "timezone": "UTC",
+        "serverTime": unit.of(now_us()),
+        "rateLimits": [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": limit}],
+        "symbols": symbols,
+    });
+    if let (Some(kind), Some(members)) = (futures, info.as_object_mut()) {
+        members.insert("futuresType".to_owned(), kind.into());
+    }
+    error::json(info.to_string())
 }
 
-fn weight_limit(app: &State<Shared>) -> Value {
-    json!({"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": app.cfg.weight_per_minute})
+/// `symbol`, or `symbols`, or all; those of a status.
+fn chosen(hub: &KlineHub, family: Family, params: &Params) -> Answer<Vec<Value>> {
+    let status = status(params)?;
+    let found = match (params.get("symbol")?, params.list("symbols")?) {
+        (Some(_), Some(_)) => return Err(Refusal::combination()),
+        (None, None) => family.all(hub),
+        _ if status.is_some() => return Err(Refusal::combination()),
+        (Some(_), None) => vec![family.find(hub, params.symbol("symbol")?)?],
+        (None, Some(list)) => list.iter().map(|symbol| family.find(hub, symbol)).collect::<Answer<Vec<_>>>()?,
+    };
+    let all = params.get("symbol")?.is_none() && params.get("symbols")?.is_none();
+    let mut symbols = Vec::new();
+    for found in &found {
+        match listed(hub, found) {
+            Some(facts) if status.is_none_or(|s| s == facts.status) => symbols.push(symbol(found, &facts)),
+            // Its candles are served; of the rest nobody knows.
+            None if !all => return Err(Refusal::symbol()),
+            _ => {}
+        }
+    }
+    Ok(symbols)
 }
 
-/// `symbol`, or `symbols`, or all.
-fn chosen(hub: &KlineHub, family: Family, params: &Params) -> Answer<Vec<Found>> {
-    match (params.get("symbol")?, params.list("symbols")?) {
-        (Some(_), Some(_)) => Err(Refusal::new(-1128, "Combination of optional parameters invalid.")),
-        (Some(_), None) => Ok(vec![family.find(hub, params.symbol("symbol")?)?]),
-        (None, Some(list)) => list.iter().map(|symbol| family.find(hub, symbol)).collect(),
-        (None, None) => Ok(family.all(hub)),
+/// `symbolStatus`: which symbols a list is about.
+pub(super) fn status(params: &Params) -> Answer<Option<&str>> {
+    match params.get("symbolStatus")? {
+        None => Ok(None),
+        Some(status @ ("TRADING" | "HALT" | "BREAK")) => Ok(Some(status)),
+        Some(_) => Err(Refusal::value("symbolStatus")),
     }
 }
 
-/// Decimals of a step as text: `0.01` has 2.
-fn decimals(step: Option<&str>) -> Option<usize> {
-    step.map(|s| s.split_once('.').map_or(0, |(_, part)| part.len()))
+/// What the newest listing says of a symbol that is in it.
+pub(super) fn listed(hub: &KlineHub, found: &Found) -> Option<Arc<Facts>> {
+    // One that left the listing trades no more, whatever its last word was. Without assets clients cannot name it: one
+    // odd entry would cost them all markets.
+    let whole = |f: &Arc<Facts>| !f.base.is_empty() && !f.quote.is_empty();
+    hub.registry().facts(found.index).filter(|f| f.trading || f.status != "TRADING").filter(whole)
 }
 
-/// A step with 8 decimals, as spot prints it.
-fn eight(step: Option<&str>) -> String {
-    let (whole, part) = step.unwrap_or("0").split_once('.').unwrap_or((step.unwrap_or("0"), ""));
-    format!("{whole}.{part:0<8}")
+/// The words of the listing that only this venue has.
+fn rules(facts: &Facts) -> Map<String, Value> {
+    serde_json::from_str(&facts.rules).unwrap_or_default()
 }
 
-fn facts(hub: &KlineHub, found: &Found) -> Facts {
-    let known = hub.registry().facts(found.index);
-    known.map_or_else(
-        // No listing was recorded: the name is all there is.
-        || Facts { base: found.symbol.clone(), status: "TRADING".into(), trading: true, ..Facts::default() },
-        |f| (*f).clone(),
-    )
+/// The venue's word for what kind of contract it is.
+pub(in crate::api) fn contract(hub: &KlineHub, found: &Found) -> String {
+    let facts = hub.registry().facts(found.index);
+    let word = facts.as_deref().and_then(|f| Some(rules(f).get("contractType")?.as_str()?.to_owned()));
+    // A name without a date is that of a perpetual.
+    word.unwrap_or_else(|| if found.symbol.contains('_') { "" } else { "PERPETUAL" }.to_owned())
 }
 
-fn status(facts: &Facts) -> &str {
-    // A symbol that left the listing trades no more, whatever its last word was.
-    if !facts.trading && facts.status == "TRADING" { "BREAK" } else { &facts.status }
-}
-
-fn spot_symbol(hub: &KlineHub, found: &Found) -> Value {
-    let f = facts(hub, found);
-    let (tick, step) = (eight(f.tick_size.as_deref()), eight(f.lot_size.as_deref()));
-    json!({
-        "symbol": found.symbol,
-        "status": status(&f),
-        "baseAsset": f.base,
-        "baseAssetPrecision": 8,
-        "quoteAsset": f.quote,
-        "quotePrecision": 8,
-        "quoteAssetPrecision": 8,
-        "baseCommissionPrecision": 8,
-        "quoteCommissionPrecision": 8,
-        "orderTypes": [],
-        "icebergAllowed": false,
-        "ocoAllowed": false,
-        "otoAllowed": false,
-        "quoteOrderQtyMarketAllowed": false,
-        "allowTrailingStop": false,
-        "cancelReplaceAllowed": false,
-        "isSpotTradingAllowed": f.trading,
-        "isMarginTradingAllowed": false,
-        "filters": [
-            {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "0.00000000", "tickSize": tick},
-            {"filterType": "LOT_SIZE", "minQty": step, "maxQty": "0.00000000", "stepSize": step},
-        ],
-        "permissions": [],
-        "permissionSets": [["SPOT"]],
-        "defaultSelfTradePreventionMode": "NONE",
-        "allowedSelfTradePreventionModes": ["NONE"],
-    })
-}
-
-fn usdm_symbol(hub: &KlineHub, found: &Found) -> Value {
-    let f = facts(hub, found);
-    let entry = hub.registry().get(found.index);
-    // The precision of prices is that of trades, which may be finer than the step.
-    let bar = hub.latest(found.index).and_then(|bars| bars.into_iter().find(|b| !b.is_empty()));
-    let price = bar.map(|b| usize::from(b.price_scale)).max(decimals(f.tick_size.as_deref())).unwrap_or(0);
-    let amount = bar.map(|b| usize::from(b.amount_scale)).max(decimals(f.lot_size.as_deref())).unwrap_or(0);
-    let (tick, step) = (f.tick_size.clone().unwrap_or_default(), f.lot_size.clone().unwrap_or_default());
-    let (pair, contract) = match (f.kind.as_str(), found.symbol.split_once('_')) {
-        ("dated", Some((pair, _))) => (pair, "CURRENT_QUARTER"),
-        _ => (found.symbol.as_str(), "PERPETUAL"),
-    };
-    json!({
-        "symbol": found.symbol,
-        "pair": pair,
-        "contractType": contract,
-        "deliveryDate": 4_133_404_800_000_i64,
-        "onboardDate": entry.and_then(|e| e.listing_time_ms).unwrap_or(0),
-        "status": status(&f),
-        "baseAsset": f.base,
-        "quoteAsset": f.quote,
-        "marginAsset": f.quote,
-        "pricePrecision": price,
-        "quantityPrecision": amount,
-        "baseAssetPrecision": 8,
-        "quotePrecision": 8,
-        "underlyingType": "COIN",
-        "underlyingSubType": [],
-        "filters": [
-            {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "0", "tickSize": tick},
-            {"filterType": "LOT_SIZE", "minQty": step, "maxQty": "0", "stepSize": step},
-        ],
-        "orderTypes": [],
-        "timeInForce": [],
-    })
+fn symbol(found: &Found, facts: &Facts) -> Value {
+    let mut entry = rules(facts);
+    if !entry.contains_key("filters") {
+        // Version 1 kept the steps alone.
+        let step = |filter: &str, name: &str, value: &Option<String>| {
+            value.as_ref().map(|step| json!({"filterType": filter, name: step}))
+        };
+        let filters =
+            [step("PRICE_FILTER", "tickSize", &facts.tick_size), step("LOT_SIZE", "stepSize", &facts.lot_size)];
+        entry.insert("filters".to_owned(), filters.into_iter().flatten().collect());
+    }
+    let words = [
+        ("symbol", &found.symbol),
+        ("status", &facts.status),
+        ("baseAsset", &facts.base),
+        ("quoteAsset", &facts.quote),
+    ];
+    let said = words.into_iter().filter(|(_, word)| *word != UNKNOWN);
+    entry.extend(said.map(|(name, word)| (name.to_owned(), word.as_str().into())));
+    Value::Object(entry)
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn facts(rules: &str) -> Facts {
+        Facts {
+            base: "BTC".into(),
+            quote: "USDT".into(),
+            status: "TRADING".into(),
+            trading: true,
+            tick_size: Some("0.01".into()),
+            rules: rules.to_owned(),
+            ..Facts::default()
+        }
+    }
+
     #[test]
-    fn steps_print_as_spot_prints_them() {
-        assert_eq!(eight(Some("0.01")), "0.01000000");
-        assert_eq!(eight(Some("1")), "1.00000000");
-        assert_eq!(eight(None), "0.00000000");
-        assert_eq!(decimals(Some("0.0001")), Some(4));
-        assert_eq!(decimals(Some("1")), Some(0));
+    fn facts_are_those_of_the_listing_or_absent() {
+        let found = Found { venue: "binance-usdm", symbol: "BTCUSDT_261225".into(), index: 0 };
+        let listing = r#"{"pair":"BTCUSDT","contractType":"CURRENT_QUARTER","deliveryDate":1798185600000,"pricePrecision":1,"filters":[{"filterType":"LOT_SIZE","minQty":"0.001","maxQty":"120"}]}"#;
+        let mut want: Value = serde_json::from_str(listing).unwrap();
+        let mut with = |name: &str, word: &str| {
+            want.as_object_mut().unwrap().insert(name.into(), word.into());
+        };
+        with("symbol", "BTCUSDT_261225");
+        with("status", "TRADING");
+        with("baseAsset", "BTC");
+        with("quoteAsset", "USDT");
+        assert_eq!(symbol(&found, &facts(listing)), want);
+        let only_steps = symbol(&found, &facts(""));
+        assert_eq!(only_steps["filters"], json!([{"filterType": "PRICE_FILTER", "tickSize": "0.01"}]));
+        let names: Vec<&String> = only_steps.as_object().unwrap().keys().collect();
+        assert_eq!(names, ["baseAsset", "filters", "quoteAsset", "status", "symbol"]);
     }
 }

@@ -1,86 +1,116 @@
 //! `klines`, `uiKlines` and `continuousKlines`: rows of twelve elements, oldest first.
 //!
 //! Without `startTime` the newest rows up to `endTime`, with it the oldest from there on; the open bar is a row like
-//! any other (Binance API documentation, "Kline/Candlestick Data").
+//! any other (Binance API documentation, "Kline/Candlestick Data"). Rows are those that the database and memory have,
+//! whether the symbol is recorded, was recorded, or is known from the archive alone.
+
+use std::collections::BTreeMap;
 
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::Response;
 
 use super::super::error::{Answer, Refusal, json};
-use super::super::params::Params;
-use super::super::{Shared, blocking, text};
-use super::{Family, Found, hub};
+use super::super::params::{Params, SpotUnit};
+use super::super::text::{self, Unit};
+use super::super::{Shared, blocking};
+use super::{Family, hub, info};
 use crate::kline::db::HistoryQuery;
+use crate::kline::{KlineData, KlineHub};
 
-pub(super) async fn spot(app: State<Shared>, headers: HeaderMap, params: Params) -> Answer<Response> {
-    let found = Family::Spot.find(&*hub(&app)?, params.symbol("symbol")?);
-    let micros = headers.get("x-mbx-time-unit").is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"microsecond"));
-    rows(app, params, found, Family::Spot, micros).await
+pub(super) async fn spot(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> Answer<Response> {
+    rows(app, &params, "symbol", Family::Spot, unit).await
 }
 
 pub(super) async fn usdm(app: State<Shared>, params: Params) -> Answer<Response> {
-    let found = Family::Usdm.find(&*hub(&app)?, params.symbol("symbol")?);
-    rows(app, params, found, Family::Usdm, false).await
+    rows(app, &params, "symbol", Family::Usdm, Unit::Ms).await
 }
 
 /// Perpetuals are named like their pair; dated contracts come under `klines` with their own names.
 pub(super) async fn continuous(app: State<Shared>, params: Params) -> Answer<Response> {
-    let found = Family::Usdm.find(&*hub(&app)?, params.symbol("pair")?);
-    match params.need("contractType")? {
-        "PERPETUAL" | "TRADIFI_PERPETUAL" => {}
-        _ => return Err(Refusal::value("contractType")),
+    let contract = params.need("contractType")?;
+    let hub = hub(&app)?;
+    match Family::Usdm.find(&hub, params.symbol("pair")?) {
+        Ok(found) if info::contract(&hub, &found) != contract => Err(Refusal::new(
+            -1130,
+            "Data sent for parameter 'contractType' is not valid: dated contracts have their candles under klines.",
+        )),
+        Err(_) if !contract.ends_with("PERPETUAL") => Err(Refusal::value("contractType")),
+        _ => rows(app, &params, "pair", Family::Usdm, Unit::Ms).await,
     }
-    rows(app, params, found, Family::Usdm, false).await
 }
 
-async fn rows(
-    app: State<Shared>,
-    params: Params,
-    found: Answer<Found>,
-    family: Family,
-    micros: bool,
-) -> Answer<Response> {
+async fn rows(app: State<Shared>, params: &Params, name: &str, family: Family, unit: Unit) -> Answer<Response> {
     // As the exchange: a bad interval is told before an unknown symbol.
+    let symbol = params.symbol(name)?.to_owned();
     let interval = params.interval()?;
-    let found = found?;
     let limit = match family {
         Family::Spot => params.limit(500, 1_000, true)?,
-        _ => params.limit(500, 1_500, false)?,
+        Family::Usdm => params.limit(500, 1_500, false)?,
     };
     let (start_us, end_us) = (params.time_us("startTime")?, params.time_us("endTime")?);
     if family == Family::Spot {
         params.time_zone(interval)?;
     }
-    if start_us.zip(end_us).is_some_and(|(start, end)| start > end) {
-        return Err(match family {
-            Family::Spot => Refusal::new(-1128, "Combination of optional parameters invalid."),
-            _ => Refusal::new(-1023, "Start time is greater than end time."),
-        });
+    let nothing = start_us.zip(end_us).is_some_and(|(start, end)| start > end);
+    if nothing && family == Family::Usdm {
+        return Err(Refusal::start_behind_end());
     }
     let hub = hub(&app)?;
-    let query = HistoryQuery {
-        venue: found.venue.to_owned(),
-        symbol: found.symbol,
-        interval,
-        start_us,
-        end_us,
-        limit,
-        newest_first: start_us.is_none(),
-    };
     let body = blocking(&app, move || {
-        let bars = hub.history(&query)?;
+        let venue = family.find(&hub, &symbol).map(|found| found.venue);
+        let (known, first) = (venue.is_ok(), venue.unwrap_or(family.first_venue()));
+        let query = |venue: &str, limit| HistoryQuery {
+            venue: venue.to_owned(),
+            symbol: symbol.clone(),
+            interval,
+            start_us,
+            end_us,
+            limit,
+            newest_first: start_us.is_none(),
+        };
+        let bars = if nothing { Vec::new() } else { history(&hub, family, first, &query, limit)? };
+        if bars.is_empty() && !known && !stored(&hub, family, &symbol)? {
+            return Ok(None);
+        }
         let mut body = String::with_capacity(2 + bars.len() * 180);
         body.push('[');
         for (at, bar) in bars.iter().enumerate() {
             if at > 0 {
                 body.push(',');
             }
-            text::row(&mut body, found.venue, interval, bar, micros);
+            text::row(&mut body, first, interval, bar, unit);
         }
         body.push(']');
-        Ok(body)
+        Ok(Some(body))
     })
     .await?;
-    Ok(json(body))
+    body.map(json).ok_or_else(Refusal::symbol)
+}
+
+/// Bars of all venues that record this market, those of `first` where several have one: what the archive has is under
+/// the name of one of them only.
+fn history(
+    hub: &KlineHub,
+    family: Family,
+    first: &'static str,
+    query: &dyn Fn(&str, usize) -> HistoryQuery,
+    limit: usize,
+) -> anyhow::Result<Vec<KlineData>> {
+    let mut bars: BTreeMap<i64, KlineData> = BTreeMap::new();
+    let asked = query(first, limit);
+    for venue in family.venues().iter().filter(|v| **v != first).chain([&first]) {
+        bars.extend(hub.history(&query(venue, limit))?.into_iter().map(|bar| (bar.open_time_us, bar)));
+    }
+    let skip = if asked.newest_first { bars.len().saturating_sub(limit) } else { 0 };
+    Ok(bars.into_values().skip(skip).take(limit).collect())
+}
+
+/// True when there is a bar of this symbol, of whatever interval.
+fn stored(hub: &KlineHub, family: Family, symbol: &str) -> anyhow::Result<bool> {
+    for venue in family.venues() {
+        if hub.last_bar(venue, symbol)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

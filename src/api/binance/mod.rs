@@ -3,7 +3,7 @@
 //! `/api/v3` answers for spot (binance-spot, else binance-spot-sbe), `/fapi/v1` for USD-M. `/dapi/v1` knows no
 //! symbol: clients that load all markets at once find an empty one.
 
-mod info;
+pub(super) mod info;
 mod klines;
 mod ticker;
 mod trades;
@@ -16,7 +16,9 @@ use axum::routing::get;
 pub(super) use trades::{agg_id, texts};
 
 use super::error::{Answer, Refusal, json};
-use super::{Shared, now_ms};
+use super::params::SpotUnit;
+use super::text::Unit;
+use super::{Shared, now_us};
 use crate::kline::KlineHub;
 
 /// Which of the exchange's APIs.
@@ -42,6 +44,14 @@ impl Family {
         match self {
             Self::Spot => &["binance-spot", "binance-spot-sbe"],
             Self::Usdm => &["binance-usdm"],
+        }
+    }
+
+    /// Where a symbol is looked for that is not recorded.
+    pub fn first_venue(self) -> &'static str {
+        match self {
+            Self::Spot => "binance-spot",
+            Self::Usdm => "binance-usdm",
         }
     }
 
@@ -71,15 +81,19 @@ impl Family {
 pub(super) fn router() -> Router<Shared> {
     let spot = Router::new()
         .route("/ping", get(ping))
-        .route("/time", get(time))
+        .route("/time", get(spot_time))
         .route("/exchangeInfo", get(info::spot))
         .route("/klines", get(klines::spot))
         .route("/uiKlines", get(klines::spot))
         .route("/aggTrades", get(trades::spot_agg))
         .route("/trades", get(trades::spot))
+        .route("/historicalTrades", get(trades::spot))
+        .route("/ticker", get(ticker::spot_rolling))
         .route("/ticker/price", get(ticker::spot_price))
         .route("/ticker/24hr", get(ticker::spot_day))
-        .route("/ticker/bookTicker", get(ticker::no_book));
+        .route("/ticker/tradingDay", get(ticker::spot_trading_day))
+        .route("/ticker/bookTicker", get(ticker::no_book))
+        .route("/depth", get(ticker::no_book));
     let usdm = Router::new()
         .route("/ping", get(ping))
         .route("/time", get(time))
@@ -88,9 +102,11 @@ pub(super) fn router() -> Router<Shared> {
         .route("/continuousKlines", get(klines::continuous))
         .route("/aggTrades", get(trades::usdm_agg))
         .route("/trades", get(trades::usdm))
+        .route("/historicalTrades", get(trades::usdm))
         .route("/ticker/price", get(ticker::usdm_price))
         .route("/ticker/24hr", get(ticker::usdm_day))
-        .route("/ticker/bookTicker", get(ticker::no_book));
+        .route("/ticker/bookTicker", get(ticker::no_book))
+        .route("/depth", get(ticker::no_book));
     let price_v2 = Router::new().route("/ticker/price", get(ticker::usdm_price));
     let coinm =
         Router::new().route("/ping", get(ping)).route("/time", get(time)).route("/exchangeInfo", get(info::coinm));
@@ -101,8 +117,12 @@ async fn ping() -> Response {
     json("{}".to_owned())
 }
 
+async fn spot_time(SpotUnit(unit): SpotUnit) -> Response {
+    json(format!("{{\"serverTime\":{}}}", unit.of(now_us())))
+}
+
 async fn time() -> Response {
-    json(format!("{{\"serverTime\":{}}}", now_ms()))
+    spot_time(SpotUnit(Unit::Ms)).await
 }
 
 /// The hub, or that there is none.

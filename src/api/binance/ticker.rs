@@ -1,34 +1,61 @@
-//! `ticker/price`, `ticker/24hr` of one symbol, and why there is no `ticker/bookTicker`.
+//! `ticker/price`, and the tickers over a time: `ticker/24hr`, `ticker`, `ticker/tradingDay`; why there is no book.
+//!
+//! A time is made of whole minutes, as the exchange's own rolling windows are; `openTime` says with which minute it
+//! begins, which is later than asked for where recording began later. Time is the venue's as far as it was recorded. A
+//! symbol that does not trade has the price of its last trade and nothing else.
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::super::error::{Answer, Refusal, json};
-use super::super::params::Params;
-use super::super::text::{Decimals, json_text};
-use super::super::{Shared, blocking, now_ms};
-use super::{Family, Found, hub};
+use super::super::params::{Params, SpotUnit};
+use super::super::text::{Decimals, Unit, json_text};
+use super::super::{Shared, blocking, now_us};
+use super::{Family, Found, hub, info};
 use crate::kline::data::{NO_ID, decimal};
 use crate::kline::db::HistoryQuery;
 use crate::kline::{Interval, KlineData, KlineHub};
 
-const MINUTES_OF_A_DAY: usize = 1_440;
+const MINUTE_US: i64 = Interval::M1.len_us();
+const HOUR_US: i64 = Interval::H1.len_us();
+const DAY_US: i64 = Interval::D1.len_us();
+/// Minutes that one answer may be made of: those of a day for a few hundred symbols, some seconds of work.
+const MINUTES_MAX: i64 = 600_000;
 
 pub(super) async fn spot_price(app: State<Shared>, params: Params) -> Answer<Response> {
-    price(&app, &params, Family::Spot)
+    price(&app, &params, Family::Spot).await
 }
 
 pub(super) async fn usdm_price(app: State<Shared>, params: Params) -> Answer<Response> {
-    price(&app, &params, Family::Usdm)
+    price(&app, &params, Family::Usdm).await
 }
 
-pub(super) async fn spot_day(app: State<Shared>, params: Params) -> Answer<Response> {
-    day(app, params, Family::Spot).await
+pub(super) async fn spot_day(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> Answer<Response> {
+    let kind = Kind::Day { full: full(&params)? };
+    window(app, &params, Family::Spot, Over { kind, unit, us: DAY_US, zone_us: 0 }).await
 }
 
 pub(super) async fn usdm_day(app: State<Shared>, params: Params) -> Answer<Response> {
-    day(app, params, Family::Usdm).await
+    let kind = Kind::Futures;
+    window(app, &params, Family::Usdm, Over { kind, unit: Unit::Ms, us: DAY_US, zone_us: 0 }).await
+}
+
+/// `ticker`: a rolling window of `windowSize`.
+pub(super) async fn spot_rolling(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> Answer<Response> {
+    let kind = Kind::Rolling { full: full(&params)? };
+    let word = params.get("windowSize")?.unwrap_or("1d");
+    let us = window_us(word).ok_or_else(|| Refusal::value("windowSize"))?;
+    need_symbols(&params)?;
+    window(app, &params, Family::Spot, Over { kind, unit, us, zone_us: 0 }).await
+}
+
+/// `ticker/tradingDay`: since midnight of `timeZone`.
+pub(super) async fn spot_trading_day(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> Answer<Response> {
+    let kind = Kind::TradingDay { full: full(&params)? };
+    let zone_us = params.zone_us()?.unwrap_or(0);
+    need_symbols(&params)?;
+    window(app, &params, Family::Spot, Over { kind, unit, us: DAY_US, zone_us }).await
 }
 
 /// Candles are made of trades alone; the book is in the lake.
@@ -36,102 +63,369 @@ pub(super) async fn no_book() -> Refusal {
     Refusal::with(
         StatusCode::NOT_IMPLEMENTED,
         -1000,
-        "Quotes are not served here: they are in the lake, table book_ticker.",
+        "Quotes and order books are not served here: they are in the lake, tables book_ticker and book_depth.",
     )
 }
 
-/// One symbol's last price as an object; without a price yet, nothing.
-fn one(hub: &KlineHub, found: &Found, family: Family) -> Option<String> {
-    let bar = hub.latest(found.index)?[Interval::M1.index()];
-    if bar.is_empty() {
-        return None;
+/// `1m` to `59m`, `1h` to `23h`, `1d` to `7d`.
+fn window_us(word: &str) -> Option<i64> {
+    let (digits, unit) = word.split_at_checked(word.len().checked_sub(1)?)?;
+    let (len, most) = match unit {
+        "m" => (MINUTE_US, 59),
+        "h" => (HOUR_US, 23),
+        "d" => (DAY_US, 7),
+        _ => return None,
+    };
+    let n: i64 = digits.parse().ok()?;
+    (digits.bytes().all(|b| b.is_ascii_digit()) && (1..=most).contains(&n)).then_some(n * len)
+}
+
+fn full(params: &Params) -> Answer<bool> {
+    match params.get("type")? {
+        None | Some("FULL") => Ok(true),
+        Some("MINI") => Ok(false),
+        Some(_) => Err(Refusal::value("type")),
     }
+}
+
+fn need_symbols(params: &Params) -> Answer<()> {
+    if params.get("symbol")?.is_none() && params.get("symbols")?.is_none() {
+        return Err(Refusal::new(-1128, "Either symbol or symbols must be sent."));
+    }
+    Ok(())
+}
+
+/// The symbols that an answer is about; true for one alone.
+fn chosen(hub: &KlineHub, params: &Params, family: Family) -> Answer<(Vec<Found>, bool)> {
+    let status = info::status(params)?;
+    let fits = |f: &Found| status.is_none_or(|s| info::listed(hub, f).is_some_and(|facts| facts.status == s));
+    match (params.get("symbol")?, params.list("symbols")?) {
+        (Some(_), Some(_)) => Err(Refusal::combination()),
+        (Some(_), None) => {
+            let found = family.find(hub, params.symbol("symbol")?)?;
+            if !fits(&found) {
+                return Err(Refusal::new(-1220, "The symbol's status does not match the requested symbolStatus."));
+            }
+            Ok((vec![found], true))
+        }
+        (None, Some(list)) => {
+            let found = list.iter().map(|s| family.find(hub, s)).collect::<Answer<Vec<_>>>()?;
+            Ok((found.into_iter().filter(fits).collect(), false))
+        }
+        (None, None) => Ok((family.all(hub).into_iter().filter(fits).collect(), false)),
+    }
+}
+
+/// The venue's time as far as it is recorded, us.
+fn venue_now_us(hub: &KlineHub, found: &Found) -> i64 {
+    hub.stats().feeds.get(found.venue).and_then(|feed| feed.venue_now_us).unwrap_or_else(now_us)
+}
+
+/// One symbol's last price as an object; without a price yet, nothing.
+fn one(hub: &KlineHub, found: &Found, family: Family) -> anyhow::Result<Option<String>> {
+    let Some(bar) = hub.last_bar(found.venue, &found.symbol)? else { return Ok(None) };
     let d = Decimals::of(found.venue, bar.price_scale, bar.amount_scale);
     let price = decimal(bar.close.into(), bar.price_scale.into(), d.price);
-    let time = if family == Family::Usdm { format!(",\"time\":{}", now_ms()) } else { String::new() };
-    Some(format!("{{\"symbol\":{},\"price\":\"{price}\"{time}}}", json_text(&found.symbol)))
-}
-
-fn price(app: &State<Shared>, params: &Params, family: Family) -> Answer<Response> {
-    let hub = hub(app)?;
-    if params.get("symbol")?.is_some() {
-        let found = family.find(&hub, params.symbol("symbol")?)?;
-        // A symbol that never traded has no price, which the exchange treats as no symbol.
-        return one(&hub, &found, family).map(json).ok_or_else(Refusal::symbol);
-    }
-    let chosen = match params.list("symbols")? {
-        Some(list) => list.iter().map(|s| family.find(&hub, s)).collect::<Answer<Vec<_>>>()?,
-        None => family.all(&hub),
+    let time = match family {
+        Family::Usdm => format!(",\"time\":{}", Unit::Ms.of(venue_now_us(hub, found))),
+        Family::Spot => String::new(),
     };
-    let prices: Vec<String> = chosen.iter().filter_map(|f| one(&hub, f, family)).collect();
-    Ok(json(format!("[{}]", prices.join(","))))
+    Ok(Some(format!("{{\"symbol\":{},\"price\":\"{price}\"{time}}}", json_text(&found.symbol))))
 }
 
-/// The last 1,440 minutes that have bars not older than a day; no quotes in it.
-async fn day(app: State<Shared>, params: Params, family: Family) -> Answer<Response> {
-    let hub = hub(&app)?;
-    let found = family.find(&hub, params.symbol("symbol")?)?;
-    let body = blocking(&app, move || {
-        let query = HistoryQuery {
-            venue: found.venue.to_owned(),
-            symbol: found.symbol.clone(),
-            interval: Interval::M1,
-            start_us: None,
-            end_us: None,
-            limit: MINUTES_OF_A_DAY,
-            newest_first: true,
-        };
-        Ok(summary(&found, &hub.history(&query)?))
+async fn price(app: &State<Shared>, params: &Params, family: Family) -> Answer<Response> {
+    let hub = hub(app)?;
+    let (chosen, alone) = chosen(&hub, params, family)?;
+    let prices = blocking(app, move || {
+        let each = chosen.iter().map(|f| one(&hub, f, family));
+        Ok(each.collect::<anyhow::Result<Vec<_>>>()?.into_iter().flatten().collect::<Vec<_>>())
     })
     .await?;
-    body.map(json).ok_or_else(Refusal::symbol)
+    // A symbol that never traded has no price, which the exchange treats as no symbol.
+    shown(prices, alone)
 }
 
-fn summary(found: &Found, bars: &[KlineData]) -> Option<String> {
-    let last = bars.last()?;
-    let from = last.open_time_us - Interval::D1.len_us();
-    let bars: Vec<&KlineData> = bars.iter().filter(|b| b.open_time_us > from).collect();
-    let first = bars.first()?;
-    // Bars of one symbol may have grown in scale: all at the last, which is the largest.
-    let (ps, amounts) = (last.price_scale, last.amount_scale);
-    let p = |b: &KlineData, v: i64| i128::from(v) * 10_i128.pow(u32::from(ps.saturating_sub(b.price_scale)));
-    let a = |b: &KlineData, v: i128| v * 10_i128.pow(u32::from(amounts.saturating_sub(b.amount_scale)));
-    let q = |b: &KlineData, v: i128| {
-        let by = u32::from(ps.saturating_sub(b.price_scale)) + u32::from(amounts.saturating_sub(b.amount_scale));
-        v * 10_i128.pow(by)
+fn shown(objects: Vec<String>, alone: bool) -> Answer<Response> {
+    match (objects.first(), alone) {
+        (Some(object), true) => Ok(json(object.clone())),
+        (None, true) => Err(Refusal::symbol()),
+        (_, false) => Ok(json(format!("[{}]", objects.join(",")))),
+    }
+}
+
+/// What an answer shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Day { full: bool },
+    Rolling { full: bool },
+    TradingDay { full: bool },
+    Futures,
+}
+
+/// A time that ends now.
+#[derive(Clone, Copy, Debug)]
+struct Over {
+    kind: Kind,
+    unit: Unit,
+    us: i64,
+    zone_us: i64,
+}
+
+impl Over {
+    /// First and last instant, us.
+    fn between(&self, now_us: i64) -> (i64, i64) {
+        match self.kind {
+            Kind::TradingDay { .. } => {
+                let midnight = (now_us + self.zone_us).div_euclid(DAY_US) * DAY_US - self.zone_us;
+                (midnight, midnight + DAY_US - 1)
+            }
+            // "The effective window will be up to 59999 ms wider" (Binance API documentation, "Rolling window").
+            Kind::Rolling { .. } => (Interval::M1.open_of(now_us - self.us), now_us),
+            // Whole minutes of the last 24 hours.
+            Kind::Day { .. } | Kind::Futures => (Interval::M1.open_of(now_us - self.us) + MINUTE_US, now_us),
+        }
+    }
+}
+
+async fn window(app: State<Shared>, params: &Params, family: Family, over: Over) -> Answer<Response> {
+    let hub = hub(&app)?;
+    let (chosen, alone) = chosen(&hub, params, family)?;
+    let minutes = i64::try_from(chosen.len()).unwrap_or(i64::MAX).saturating_mul(over.us / MINUTE_US);
+    if !alone && minutes > MINUTES_MAX {
+        return Err(Refusal::new(
+            -1000,
+            format!(
+                "{} symbols are more than one answer can be made of: ask for some with symbols=[..].",
+                chosen.len()
+            ),
+        ));
+    }
+    let objects = blocking(&app, move || {
+        let mut objects = Vec::new();
+        for found in &chosen {
+            objects.extend(summary(&hub, found, over)?);
+        }
+        Ok(objects)
+    })
+    .await?;
+    shown(objects, alone)
+}
+
+/// The sums of some bars at the same scales.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sums {
+    price_scale: u8,
+    amount_scale: u8,
+    open: i64,
+    high: i64,
+    low: i64,
+    close: i64,
+    volume: i128,
+    quote: i128,
+    count: u64,
+    first_id: i64,
+    last_id: i64,
+}
+
+/// Adds bars up, each at the scale of the one with most decimals; `None` for numbers that do not fit then.
+fn add_up(bars: &[KlineData]) -> Option<Sums> {
+    let price_scale = bars.iter().map(|b| b.price_scale).max()?;
+    let amount_scale = bars.iter().map(|b| b.amount_scale).max()?;
+    let mut sums: Option<Sums> = None;
+    for bar in bars {
+        let b = bar.rescaled(price_scale, amount_scale)?;
+        let s = sums.get_or_insert(Sums {
+            price_scale,
+            amount_scale,
+            open: b.open,
+            high: b.high,
+            low: b.low,
+            close: b.close,
+            volume: 0,
+            quote: 0,
+            count: 0,
+            first_id: NO_ID,
+            last_id: NO_ID,
+        });
+        (s.high, s.low, s.close) = (s.high.max(b.high), s.low.min(b.low), b.close);
+        s.volume = s.volume.checked_add(b.volume)?;
+        s.quote = s.quote.checked_add(b.quote_volume)?;
+        s.count = s.count.checked_add(b.trade_count)?;
+        if s.first_id == NO_ID {
+            s.first_id = b.first_trade_id;
+        }
+        s.last_id = s.last_id.max(b.last_trade_id);
+    }
+    sums
+}
+
+/// `a / b`, to the nearest; halves away from zero.
+fn ratio(a: i128, b: i128) -> Option<i128> {
+    let half = b.checked_abs()? / 2;
+    let half = if (a < 0) == (b < 0) { half } else { -half };
+    a.checked_add(if b < 0 { -half } else { half })?.checked_div(b)
+}
+
+fn summary(hub: &KlineHub, found: &Found, over: Over) -> anyhow::Result<Option<String>> {
+    let newest = |start_us, limit| HistoryQuery {
+        venue: found.venue.to_owned(),
+        symbol: found.symbol.clone(),
+        interval: Interval::M1,
+        start_us,
+        end_us: None,
+        limit,
+        newest_first: true,
     };
-    let open = p(first, first.open);
-    let close = p(last, last.close);
-    let high = bars.iter().map(|b| p(b, b.high)).max()?;
-    let low = bars.iter().map(|b| p(b, b.low)).min()?;
-    let volume: i128 = bars.iter().map(|b| a(b, b.volume)).sum();
-    let quote: i128 = bars.iter().map(|b| q(b, b.quote_volume)).sum();
-    let count: u64 = bars.iter().map(|b| b.trade_count).sum();
-    let ids = |f: fn(&KlineData) -> i64| bars.iter().map(|b| f(b)).filter(|id| *id != NO_ID).collect::<Vec<_>>();
-    let first_id = ids(|b| b.first_trade_id).into_iter().min().unwrap_or(NO_ID);
-    let last_id = ids(|b| b.last_trade_id).into_iter().max().unwrap_or(NO_ID);
-    let d = Decimals::of(found.venue, ps, amounts);
-    let price = |v: i128| decimal(v, ps.into(), d.price);
-    // Three decimals each: per cent, and the average price as the venue prints prices.
-    let percent = if open == 0 { 0 } else { (close - open) * 100_000 / open };
-    let average = if volume == 0 { close } else { quote / volume };
-    Some(format!(
-        "{{\"symbol\":{},\"priceChange\":\"{}\",\"priceChangePercent\":\"{}\",\"weightedAvgPrice\":\"{}\",\
-         \"prevClosePrice\":\"{}\",\"lastPrice\":\"{}\",\"openPrice\":\"{}\",\"highPrice\":\"{}\",\"lowPrice\":\"{}\",\
-         \"volume\":\"{}\",\"quoteVolume\":\"{}\",\"openTime\":{},\"closeTime\":{},\"firstId\":{first_id},\
-         \"lastId\":{last_id},\"count\":{count}}}",
-        json_text(&found.symbol),
-        price(close - open),
-        decimal(percent, 3, 3),
-        price(average),
-        price(open),
-        price(close),
-        price(open),
-        price(high),
-        price(low),
-        decimal(volume, amounts.into(), d.amount),
-        decimal(quote, u32::from(ps) + u32::from(amounts), d.quote),
-        first.open_time_us.div_euclid(1_000),
-        Interval::M1.close_of(last.open_time_us).div_euclid(1_000)
-    ))
+    // The venue's time is told less often than bars are made.
+    let told_us = hub.history(&newest(None, 1))?.pop().map_or(i64::MIN, |b| b.open_time_us);
+    let now_us = venue_now_us(hub, found).max(told_us);
+    let (from_us, to_us) = over.between(now_us);
+    let limit = usize::try_from(over.us / MINUTE_US).unwrap_or(usize::MAX).saturating_add(3);
+    // The minute before says at which price it began.
+    let mut bars = hub.history(&newest(Some(from_us - MINUTE_US), limit))?;
+    let earlier = bars.first().is_some_and(|b| b.open_time_us < from_us).then(|| bars.remove(0));
+    let opened = bars.first().map_or(from_us, |b| b.open_time_us);
+    if bars.is_empty() {
+        let Some(last) = hub.last_bar(found.venue, &found.symbol)? else { return Ok(None) };
+        bars.push(KlineData::flat(from_us, last.close, last.price_scale, last.amount_scale));
+    }
+    let sums = add_up(&bars)
+        .ok_or_else(|| anyhow::anyhow!("the bars of {} have more digits than a sum can hold", found.symbol))?;
+    let ends = if matches!(over.kind, Kind::TradingDay { .. }) { to_us } else { now_us };
+    let last_amount = || {
+        let recent = hub.recent_trades(found.index).ticks.pop()?;
+        (recent.last_id == sums.last_id && recent.last_id != NO_ID)
+            .then_some((recent.amount.mantissa, recent.amount.scale))
+    };
+    let before = earlier.filter(|b| b.open_time_us + MINUTE_US == opened).map(|b| (b.close, b.price_scale));
+    let beside = Beside { last_amount: last_amount(), before };
+    Ok(Some(object(found, &sums, &beside, over, (opened, ends))))
+}
+
+/// What stands in an answer besides the sums, as far as it is known.
+#[derive(Clone, Copy, Debug, Default)]
+struct Beside {
+    /// Amount of the last trade, and its scale.
+    last_amount: Option<(i128, u8)>,
+    /// Price right before the time, and its scale.
+    before: Option<(i64, u8)>,
+}
+
+fn object(found: &Found, s: &Sums, beside: &Beside, over: Over, (opened, ends): (i64, i64)) -> String {
+    let (ps, amounts) = (u32::from(s.price_scale), u32::from(s.amount_scale));
+    let d = Decimals::of(found.venue, s.price_scale, s.amount_scale);
+    let price = |v: i64| decimal(v.into(), ps, d.price);
+    let change = i128::from(s.close) - i128::from(s.open);
+    // Three decimals each: per cent; the average as the venue prints prices.
+    let percent = ratio(change.saturating_mul(100_000), s.open.into()).unwrap_or(0);
+    let finer = d.price.max(ps);
+    let average = s.quote.checked_mul(10_i128.pow(finer - ps)).and_then(|q| ratio(q, s.volume)).unwrap_or(0);
+    let mut members = vec![format!("\"symbol\":{}", json_text(&found.symbol))];
+    let mut put = |name: &str, text: String| members.push(format!("\"{name}\":\"{text}\""));
+    let (full, day) = match over.kind {
+        Kind::Day { full } => (full, full),
+        Kind::Futures => (true, true),
+        Kind::Rolling { full } | Kind::TradingDay { full } => (full, false),
+    };
+    if full {
+        put("priceChange", decimal(change, ps, d.price));
+        put("priceChangePercent", decimal(percent, 3, 3));
+        put("weightedAvgPrice", decimal(average, finer, d.price));
+    }
+    if let Some((before, scale)) = beside.before.filter(|_| matches!(over.kind, Kind::Day { full: true })) {
+        put("prevClosePrice", decimal(before.into(), scale.into(), d.price));
+    }
+    put("lastPrice", price(s.close));
+    if let Some((amount, scale)) = beside.last_amount.filter(|_| day) {
+        put("lastQty", decimal(amount, scale.into(), d.amount));
+    }
+    put("openPrice", price(s.open));
+    put("highPrice", price(s.high));
+    put("lowPrice", price(s.low));
+    put("volume", decimal(s.volume, amounts, d.amount));
+    put("quoteVolume", decimal(s.quote, ps + amounts, d.quote));
+    format!(
+        "{{{},\"openTime\":{},\"closeTime\":{},\"firstId\":{},\"lastId\":{},\"count\":{}}}",
+        members.join(","),
+        over.unit.of(opened),
+        over.unit.of(ends),
+        s.first_id,
+        s.last_id,
+        s.count
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::Value;
+
+    use super::*;
+
+    fn bar(minute: i64, price: i64, amount: i128, scales: (u8, u8)) -> KlineData {
+        KlineData {
+            open_time_us: minute * MINUTE_US,
+            volume: amount,
+            quote_volume: i128::from(price) * amount,
+            trade_count: 2,
+            first_trade_id: minute * 2,
+            last_trade_id: minute * 2 + 1,
+            flags: 0,
+            ..KlineData::flat(0, price, scales.0, scales.1)
+        }
+    }
+
+    #[test]
+    fn bars_of_different_scales_add_up_whichever_comes_last() {
+        // 100 with two decimals and 2 with five; in between the venue's own candle with eight of each.
+        let bars = [
+            bar(1, 10_000, 200_000, (2, 5)),
+            KlineData { open_time_us: 2 * MINUTE_US, ..bar(2, 10_000_000_000, 200_000_000, (8, 8)) },
+            KlineData { open_time_us: 3 * MINUTE_US, ..bar(3, 10_000, 200_000, (2, 5)) },
+        ];
+        let s = add_up(&bars).unwrap();
+        assert_eq!((s.price_scale, s.amount_scale, s.high, s.low), (8, 8, 10_000_000_000, 10_000_000_000));
+        assert_eq!((s.volume, s.quote, s.count), (600_000_000, 6_000_000_000_000_000_000, 6));
+        assert_eq!((s.first_id, s.last_id), (2, 7));
+        assert_eq!(add_up(&[bar(1, i64::MAX, 1, (2, 2)), bar(2, 1, 1, (9, 2))]), None);
+    }
+
+    #[test]
+    fn a_day_prints_as_the_exchange_prints_it_and_says_only_what_is_known() {
+        let found = Found { venue: "binance-spot", symbol: "BTCUSDT".into(), index: 0 };
+        let over = |kind| Over { kind, unit: Unit::Us, us: DAY_US, zone_us: 0 };
+        let s = add_up(&[bar(1, 300, 1, (2, 0)), bar(2, 200, 2, (2, 0))]).unwrap();
+        let read = |kind, beside: &Beside| -> Value {
+            serde_json::from_str(&object(&found, &s, beside, over(kind), (60_000_000, 121_000_001))).unwrap()
+        };
+        let day = read(Kind::Day { full: true }, &Beside { last_amount: Some((1, 0)), before: Some((5, 1)) });
+        for (name, want) in [
+            ("priceChange", "-1.00000000"),
+            ("priceChangePercent", "-33.333"),
+            ("weightedAvgPrice", "2.33333333"),
+            ("prevClosePrice", "0.50000000"),
+            ("lastQty", "1.00000000"),
+            ("highPrice", "3.00000000"),
+            ("volume", "3.00000000"),
+        ] {
+            assert_eq!(day[name], want, "{name}");
+        }
+        assert_eq!((&day["openTime"], &day["closeTime"]), (&60_000_000.into(), &121_000_001.into()));
+        let unknown = read(Kind::Day { full: true }, &Beside::default());
+        assert!(unknown.get("prevClosePrice").is_none() && unknown.get("lastQty").is_none());
+        let mini = read(Kind::Rolling { full: false }, &Beside { last_amount: Some((1, 0)), before: Some((5, 1)) });
+        assert_eq!(mini.as_object().unwrap().len(), 12, "{mini}");
+    }
+
+    #[test]
+    fn windows_begin_on_a_minute_and_days_at_midnight_of_a_zone() {
+        assert_eq!(["1m", "59m", "23h", "7d"].map(window_us), [1, 59, 23 * 60, 7 * 1_440].map(|m| Some(m * MINUTE_US)));
+        assert_eq!(["0m", "60m", "24h", "8d", "d", "", "+1m", "1w", "1µ"].map(window_us), [None; 9]);
+        let now = 5 * DAY_US + 10 * HOUR_US + 90_000_000;
+        let over = |kind, us, zone_us| Over { kind, unit: Unit::Ms, us, zone_us }.between(now);
+        assert_eq!(over(Kind::Rolling { full: true }, HOUR_US, 0).0, 5 * DAY_US + 9 * HOUR_US + MINUTE_US);
+        assert_eq!(over(Kind::Futures, DAY_US, 0).0, 4 * DAY_US + 10 * HOUR_US + 2 * MINUTE_US);
+        assert_eq!(over(Kind::TradingDay { full: true }, DAY_US, 0), (5 * DAY_US, 6 * DAY_US - 1));
+        assert_eq!(over(Kind::TradingDay { full: true }, DAY_US, -11 * HOUR_US).0, 4 * DAY_US + 11 * HOUR_US);
+    }
 }

@@ -1,8 +1,9 @@
-//! `aggTrades` and `trades`: the most recent trades that the feed keeps of a symbol.
+//! `aggTrades`, `trades` and `historicalTrades`: of the most recent trades that the feed keeps of a symbol, all that
+//! were asked for, or the reason why not.
 //!
-//! Which of the two is exact depends on what candles are made of. From single trades, each is its own aggregate
-//! with its own id; from aggregates, single trades are not known and `trades` is refused. Older ones than the
-//! kept few are in the lake, not here.
+//! Which of them is exact depends on what candles are made of. From single trades, each is its own aggregate with its
+//! own id; from aggregates, single trades are not known and `trades` is refused. Older ones than the kept few are in
+//! the lake, not here: a range that begins before them is refused.
 
 use std::fmt::Write;
 
@@ -10,26 +11,28 @@ use axum::extract::State;
 use axum::response::Response;
 
 use super::super::error::{Answer, Refusal, json};
-use super::super::params::Params;
-use super::super::text::Decimals;
+use super::super::params::{Params, SpotUnit};
+use super::super::text::{Decimals, Unit};
 use super::super::{Shared, blocking};
 use super::{Family, Found, hub};
+use crate::kline::Interval;
 use crate::kline::data::{NO_ID, Tick, decimal};
+use crate::kline::recent::{Missing, TradeQuery, row_id};
 
-pub(super) async fn spot_agg(app: State<Shared>, params: Params) -> Answer<Response> {
-    aggregates(app, params, Family::Spot).await
+pub(super) async fn spot_agg(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> Answer<Response> {
+    aggregates(app, params, Family::Spot, unit).await
 }
 
 pub(super) async fn usdm_agg(app: State<Shared>, params: Params) -> Answer<Response> {
-    aggregates(app, params, Family::Usdm).await
+    aggregates(app, params, Family::Usdm, Unit::Ms).await
 }
 
-pub(super) async fn spot(app: State<Shared>, params: Params) -> Answer<Response> {
-    single(app, params, Family::Spot).await
+pub(super) async fn spot(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> Answer<Response> {
+    single(app, params, Family::Spot, unit).await
 }
 
 pub(super) async fn usdm(app: State<Shared>, params: Params) -> Answer<Response> {
-    single(app, params, Family::Usdm).await
+    single(app, params, Family::Usdm, Unit::Ms).await
 }
 
 /// Price, amount and quote amount of a trade as its venue prints them.
@@ -46,72 +49,101 @@ pub(in crate::api) fn texts(venue: &str, t: &Tick) -> (String, String, String) {
 
 /// The id of the aggregate: its own, or that of the only trade in it.
 pub(in crate::api) fn agg_id(t: &Tick) -> i64 {
-    if t.agg_id == NO_ID { t.last_id } else { t.agg_id }
+    row_id(t)
 }
 
-async fn kept(app: &State<Shared>, found: &Found, limit: usize) -> Answer<Vec<Tick>> {
-    let (hub, index) = (hub(app)?, found.index);
-    blocking(app, move || Ok(hub.recent_trades(index, limit))).await
-}
-
-async fn aggregates(app: State<Shared>, params: Params, family: Family) -> Answer<Response> {
-    let found = family.find(&*hub(&app)?, params.symbol("symbol")?)?;
+/// The range that was asked for. `None`: an empty one.
+fn query(params: &Params, family: Family) -> Answer<Option<TradeQuery>> {
     let limit = params.limit(500, 1_000, family == Family::Spot)?;
-    let (from_id, start, end) = (params.number("fromId")?, params.time_us("startTime")?, params.time_us("endTime")?);
-    if from_id.is_some() && (start.is_some() || end.is_some()) && family == Family::Spot {
+    let (from_id, start_us) = (params.number("fromId")?, params.time_us("startTime")?);
+    let end_us = params.last_us("endTime")?;
+    if from_id.is_some() && (start_us.is_some() || end_us.is_some()) && family == Family::Spot {
         return Err(Refusal::new(-1128, "Combination of optional parameters invalid."));
     }
-    if start.zip(end).is_some_and(|(s, e)| s > e) {
-        return Err(Refusal::new(-1128, "Combination of optional parameters invalid."));
+    if let Some((start, end)) = start_us.zip(end_us) {
+        if start > end {
+            return if family == Family::Spot { Ok(None) } else { Err(Refusal::start_behind_end()) };
+        }
+        if family == Family::Usdm && end - start > Interval::H1.len_us() {
+            return Err(Refusal::new(
+                -1127,
+                "Lookup interval is too big. More than 1 hours between startTime and endTime.",
+            ));
+        }
     }
-    let mut ticks = kept(&app, &found, usize::MAX).await?;
-    ticks.retain(|t| {
-        from_id.is_none_or(|id| agg_id(t) >= id)
-            && start.is_none_or(|s| t.ts_us >= s)
-            && end.is_none_or(|e| t.ts_us <= e)
-    });
-    // From somewhere on: the oldest; otherwise the newest.
-    if from_id.is_none() && start.is_none() {
-        ticks.drain(..ticks.len().saturating_sub(limit));
-    }
-    ticks.truncate(limit);
+    Ok(Some(TradeQuery { from_id, start_us, end_us, limit, dense: true }))
+}
+
+/// All that was asked for, each as `print` writes it.
+async fn answer(
+    app: &State<Shared>,
+    found: Found,
+    mut query: TradeQuery,
+    single: bool,
+    print: impl Fn(&mut String, &Found, &Tick) + Send + 'static,
+) -> Answer<Response> {
+    let hub = hub(app)?;
+    let body = blocking(app, move || {
+        let recent = hub.recent_trades(found.index);
+        if single && recent.ticks.iter().any(|t| t.agg_id != NO_ID) {
+            return Ok(Err(Refusal::new(
+                -1000,
+                "Candles of this venue are made of aggregates: single trades are not known here, use aggTrades.",
+            )));
+        }
+        // Single trades of futures are counted together with those of the insurance fund, which are none of the market.
+        query.dense = found.venue != "binance-usdm" || recent.ticks.iter().any(|t| t.agg_id != NO_ID);
+        match recent.select(&query) {
+            Ok(ticks) => Ok(Ok(list(ticks, |out, t| print(out, &found, t)))),
+            // Nothing came because nothing was traded yet.
+            Err(Missing::All) if hub.last_bar(found.venue, &found.symbol)?.is_none() => Ok(Ok("[]".to_owned())),
+            Err(missing) => Ok(Err(Refusal::new(
+                -1130,
+                format!("Not all of these trades are kept here: {missing}. Older ones are in the lake."),
+            ))),
+        }
+    })
+    .await?;
+    body.map(json)
+}
+
+async fn aggregates(app: State<Shared>, params: Params, family: Family, unit: Unit) -> Answer<Response> {
+    let found = family.find(&*hub(&app)?, params.symbol("symbol")?)?;
+    let Some(query) = query(&params, family)? else { return Ok(json("[]".to_owned())) };
     let last = if family == Family::Spot { ",\"M\":true" } else { "" };
-    Ok(json(list(&ticks, |out, t| {
+    answer(&app, found, query, false, move |out, found, t| {
         let (price, amount, _) = texts(found.venue, t);
+        // Writing to a String cannot fail.
         let _ = write!(
             out,
             "{{\"a\":{},\"p\":\"{price}\",\"q\":\"{amount}\",\"f\":{},\"l\":{},\"T\":{},\"m\":{}{last}}}",
             agg_id(t),
             t.first_id,
             t.last_id,
-            t.ts_us.div_euclid(1_000),
+            unit.of(t.ts_us),
             !t.taker_buy
         );
-    })))
+    })
+    .await
 }
 
-async fn single(app: State<Shared>, params: Params, family: Family) -> Answer<Response> {
+/// The exchange takes no range for `trades`; whoever gives one is not given other trades than those.
+async fn single(app: State<Shared>, params: Params, family: Family, unit: Unit) -> Answer<Response> {
     let found = family.find(&*hub(&app)?, params.symbol("symbol")?)?;
-    let limit = params.limit(500, 1_000, family == Family::Spot)?;
-    let ticks = kept(&app, &found, limit).await?;
-    if ticks.iter().any(|t| t.agg_id != NO_ID) {
-        return Err(Refusal::new(
-            -1000,
-            "Candles of this venue are made of aggregates: single trades are not known here, use aggTrades.",
-        ));
-    }
+    let Some(query) = query(&params, family)? else { return Ok(json("[]".to_owned())) };
     let last = if family == Family::Spot { ",\"isBestMatch\":true" } else { "" };
-    Ok(json(list(&ticks, |out, t| {
+    answer(&app, found, query, true, move |out, found, t| {
         let (price, amount, quote) = texts(found.venue, t);
         let _ = write!(
             out,
             "{{\"id\":{},\"price\":\"{price}\",\"qty\":\"{amount}\",\"quoteQty\":\"{quote}\",\"time\":{},\
              \"isBuyerMaker\":{}{last}}}",
             t.last_id,
-            t.ts_us.div_euclid(1_000),
+            unit.of(t.ts_us),
             !t.taker_buy
         );
-    })))
+    })
+    .await
 }
 
 fn list(ticks: &[Tick], print: impl Fn(&mut String, &Tick)) -> String {

@@ -9,24 +9,67 @@ use serde_json::Value;
 use crate::kline::Interval;
 
 /// What a stream shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Topic {
     Bar(Interval),
+    /// Bars of a pair's perpetual, in the shape of `continuousKline`; futures only.
+    Continuous(Interval, Contract),
     /// Aggregates, or single trades.
     Trade {
         aggregate: bool,
     },
 }
 
+/// Contracts without an end that a pair may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Contract {
+    Perpetual,
+    TradifiPerpetual,
+}
+
+impl Contract {
+    const ALL: [Contract; 2] = [Self::Perpetual, Self::TradifiPerpetual];
+
+    /// The venue's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Perpetual => "PERPETUAL",
+            Self::TradifiPerpetual => "TRADIFI_PERPETUAL",
+        }
+    }
+}
+
+impl Topic {
+    /// Which bars it shows.
+    pub fn interval(self) -> Option<Interval> {
+        match self {
+            Self::Bar(interval) | Self::Continuous(interval, _) => Some(interval),
+            Self::Trade { .. } => None,
+        }
+    }
+}
+
 /// `btcusdt@kline_1m` as symbol and topic; `None` for anything we do not serve.
 pub(super) fn stream(name: &str) -> Option<(String, Topic)> {
     let (symbol, topic) = name.split_once('@')?;
+    let upper = symbol.to_uppercase();
+    if symbol.is_empty() || symbol.len() > 80 {
+        return None;
+    }
+    if let Some(interval) = topic.strip_prefix("continuousKline_") {
+        let interval = Interval::parse(interval)?;
+        // The longer word ends with the shorter one.
+        return Contract::ALL.iter().rev().find_map(|contract| {
+            let pair = upper.strip_suffix(contract.as_str())?.strip_suffix('_')?;
+            (!pair.is_empty()).then(|| (pair.to_owned(), Topic::Continuous(interval, *contract)))
+        });
+    }
     let topic = match topic {
         "aggTrade" => Topic::Trade { aggregate: true },
         "trade" => Topic::Trade { aggregate: false },
         other => Topic::Bar(Interval::parse(other.strip_prefix("kline_")?)?),
     };
-    (!symbol.is_empty() && symbol.len() <= 80).then(|| (symbol.to_uppercase(), topic))
+    Some((upper, topic))
 }
 
 /// A request.
@@ -116,6 +159,18 @@ mod tests {
     fn streams_are_read_by_symbol_and_topic() {
         assert_eq!(stream("btcusdt@kline_1m"), Some(("BTCUSDT".into(), Topic::Bar(Interval::M1))));
         assert_eq!(stream("币安人生usdt@aggTrade"), Some(("币安人生USDT".into(), Topic::Trade { aggregate: true })));
+        assert_eq!(
+            stream("btcusdt_perpetual@continuousKline_1m"),
+            Some(("BTCUSDT".into(), Topic::Continuous(Interval::M1, Contract::Perpetual)))
+        );
+        assert_eq!(
+            stream("TSLAUSDT_tradifi_perpetual@continuousKline_1d"),
+            Some(("TSLAUSDT".into(), Topic::Continuous(Interval::D1, Contract::TradifiPerpetual)))
+        );
+        for unknown in ["btcusdt@continuousKline_1m", "_perpetual@continuousKline_1m", "x_perpetual@continuousKline_3m"]
+        {
+            assert_eq!(stream(unknown), None, "{unknown}");
+        }
         for unknown in ["btcusdt", "btcusdt@kline_3m", "@trade", "btcusdt@depth", "btcusdt@kline_1M", "!ticker@arr"] {
             assert_eq!(stream(unknown), None, "{unknown}");
         }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::super::now_ms;
+use super::super::now_us;
 use super::super::text::json_text;
 use super::mailbox::{BarNews, Mailbox, Name, Slot, TradeNews};
 use crate::kline::{Interval, KlineHub, Pushed, Tick};
@@ -155,7 +155,7 @@ impl Dispatcher {
     }
 
     fn push(&self, pushed: &Pushed) {
-        let now = now_ms();
+        let now = now_us();
         let mut topics = self.lock();
         // What came with catching up is not said again.
         if pushed.sequence <= topics.sequence {
@@ -190,7 +190,7 @@ impl Dispatcher {
     fn catch_up(&self) {
         // Numbered before the states are read: what changes between comes again, and older states are not sent.
         let (sequence, _) = self.hub.subscribe();
-        let now = now_ms();
+        let now = now_us();
         let mut topics = self.lock();
         topics.sequence = topics.sequence.max(sequence);
         for index in 0..u32::try_from(self.hub.registry().len()).unwrap_or(u32::MAX) {
@@ -211,7 +211,7 @@ impl Dispatcher {
     }
 
     fn trades(&self, ticks: &[Tick]) {
-        let now = now_ms();
+        let now = now_us();
         let mut topics = self.lock();
         for tick in ticks {
             for aggregate in [false, true] {

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use axum::extract::ws::Utf8Bytes;
 use tokio::sync::Notify;
 
-use super::super::text;
+use super::super::text::{self, Unit};
+use super::control::Topic;
 use crate::api::binance::{agg_id, texts as trade_texts};
 use crate::kline::db::Source;
 use crate::kline::{Interval, KlineData, Tick};
@@ -30,39 +31,74 @@ pub(in crate::api) struct Name {
 /// Symbol index and interval.
 pub(super) type Slot = (u32, Interval);
 
-/// A state of a bar; its texts are made once for all who want them.
+/// The form in which a stream shows its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Form {
+    pub topic: Topic,
+    /// As combined streams carry it.
+    pub combined: bool,
+    pub unit: Unit,
+}
+
+/// Texts of one event, made once for all who want them in the same form.
+#[derive(Debug, Default)]
+struct Texts {
+    /// The forms that nearly everybody wants: in ms, alone and combined.
+    usual: [OnceLock<Utf8Bytes>; 2],
+    rare: Mutex<Vec<(Form, Utf8Bytes)>>,
+}
+
+impl Texts {
+    fn get(&self, form: Form, usual: bool, make: impl FnOnce() -> String) -> Utf8Bytes {
+        if usual && form.unit == Unit::Ms {
+            let [alone, combined] = &self.usual;
+            return if form.combined { combined } else { alone }.get_or_init(|| make().into()).clone();
+        }
+        let mut rare = self.rare.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, text)) = rare.iter().find(|(f, _)| *f == form) {
+            return text.clone();
+        }
+        let text: Utf8Bytes = make().into();
+        rare.push((form, text.clone()));
+        text
+    }
+}
+
+/// An event as combined streams carry it.
+fn wrapped(combined: bool, stream: impl FnOnce() -> String, event: String) -> String {
+    if combined { format!("{{\"stream\":{},\"data\":{event}}}", text::json_text(&stream())) } else { event }
+}
+
+/// A state of a bar.
 #[derive(Debug)]
 pub(super) struct BarNews {
     pub name: Arc<Name>,
     pub slot: Slot,
     pub bar: KlineData,
-    pub now_ms: i64,
-    event: OnceLock<Utf8Bytes>,
-    combined: OnceLock<Utf8Bytes>,
+    pub now_us: i64,
+    events: Texts,
     object: OnceLock<String>,
 }
 
-/// An event as combined streams carry it.
-fn wrapped(stream: &str, event: &str) -> Utf8Bytes {
-    format!("{{\"stream\":{},\"data\":{event}}}", text::json_text(stream)).into()
-}
-
 impl BarNews {
-    pub fn new(name: Arc<Name>, slot: Slot, bar: KlineData, now_ms: i64) -> Self {
-        Self { name, slot, bar, now_ms, event: OnceLock::new(), combined: OnceLock::new(), object: OnceLock::new() }
+    pub fn new(name: Arc<Name>, slot: Slot, bar: KlineData, now_us: i64) -> Self {
+        Self { name, slot, bar, now_us, events: Texts::default(), object: OnceLock::new() }
     }
 
-    /// As the exchange's streams have it, alone or in a combined stream.
-    pub fn event(&self, combined: bool) -> &Utf8Bytes {
-        let n = &self.name;
-        let alone = || {
-            let make = || text::event(&n.venue, &n.json, self.slot.1, &self.bar, self.now_ms).into();
-            self.event.get_or_init(make)
-        };
-        if !combined {
-            return alone();
-        }
-        self.combined.get_or_init(|| wrapped(&format!("{}@kline_{}", n.lower, self.slot.1), alone()))
+    /// As the exchange's streams have it.
+    pub fn event(&self, form: Form) -> Utf8Bytes {
+        let (n, interval) = (&self.name, self.slot.1);
+        let bar = text::Bar { venue: &n.venue, symbol: &n.json, interval, bar: &self.bar, unit: form.unit };
+        self.events.get(form, matches!(form.topic, Topic::Bar(_)), || match form.topic {
+            Topic::Continuous(_, contract) => {
+                let stream = || format!("{}_{}@continuousKline_{interval}", n.lower, contract.as_str().to_lowercase());
+                wrapped(form.combined, stream, text::continuous(&bar, contract.as_str(), self.now_us))
+            }
+            _ => {
+                let stream = || format!("{}@kline_{interval}", n.lower);
+                wrapped(form.combined, stream, text::event(&bar, self.now_us))
+            }
+        })
     }
 
     pub fn object(&self) -> &str {
@@ -71,37 +107,40 @@ impl BarNews {
     }
 }
 
-/// A trade, as `@aggTrade` or as `@trade`; its texts are made once for all who want them.
+/// A trade, as `@aggTrade` or as `@trade`.
 #[derive(Debug)]
 pub(super) struct TradeNews {
     name: Arc<Name>,
     tick: Tick,
     aggregate: bool,
-    now_ms: i64,
-    alone: OnceLock<Utf8Bytes>,
-    combined: OnceLock<Utf8Bytes>,
+    now_us: i64,
+    events: Texts,
 }
 
 impl TradeNews {
-    pub fn new(name: Arc<Name>, tick: Tick, aggregate: bool, now_ms: i64) -> Self {
-        Self { name, tick, aggregate, now_ms, alone: OnceLock::new(), combined: OnceLock::new() }
+    pub fn new(name: Arc<Name>, tick: Tick, aggregate: bool, now_us: i64) -> Self {
+        Self { name, tick, aggregate, now_us, events: Texts::default() }
     }
 
-    /// As the exchange's streams have it, alone or in a combined stream.
-    pub fn event(&self, combined: bool) -> &Utf8Bytes {
-        let alone = || self.alone.get_or_init(|| self.text().into());
-        if !combined {
-            return alone();
-        }
-        let topic = if self.aggregate { "aggTrade" } else { "trade" };
-        self.combined.get_or_init(|| wrapped(&format!("{}@{topic}", self.name.lower), alone()))
+    /// As the exchange's streams have it.
+    pub fn event(&self, combined: bool, unit: Unit) -> Utf8Bytes {
+        let form = Form { topic: Topic::Trade { aggregate: self.aggregate }, combined, unit };
+        self.events.get(form, true, || {
+            let topic = if self.aggregate { "aggTrade" } else { "trade" };
+            wrapped(combined, || format!("{}@{topic}", self.name.lower), self.text(unit))
+        })
     }
 
-    fn text(&self) -> String {
+    /// The venue's word.
+    pub fn venue(&self) -> &str {
+        &self.name.venue
+    }
+
+    fn text(&self, unit: Unit) -> String {
         let aggregate = self.aggregate;
-        let (t, symbol, now) = (&self.tick, &self.name.json, self.now_ms);
+        let (t, symbol, now) = (&self.tick, &self.name.json, unit.of(self.now_us));
         let (price, amount, _) = trade_texts(&self.name.venue, t);
-        let (time, maker) = (t.ts_us.div_euclid(1_000), !t.taker_buy);
+        let (time, maker) = (unit.of(t.ts_us), !t.taker_buy);
         let spot = self.name.venue.starts_with("binance-spot");
         let last = match (spot, aggregate) {
             (true, _) => ",\"M\":true",
@@ -348,6 +387,7 @@ impl Inner {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::api::ws::control::Contract;
     use crate::kline::data::FINAL;
 
     fn name() -> Arc<Name> {
@@ -404,10 +444,17 @@ mod tests {
         m.ring();
         assert!(!woken());
         let news = bar(1, 1, false);
-        for combined in [false, true] {
-            assert_eq!(news.event(combined).as_ptr(), news.event(combined).clone().as_ptr());
+        let form = |topic, combined, unit| Form { topic, combined, unit };
+        let (plain, contract) = (Topic::Bar(Interval::M1), Topic::Continuous(Interval::M1, Contract::Perpetual));
+        for (topic, combined, unit) in
+            [(plain, false, Unit::Ms), (plain, true, Unit::Ms), (plain, true, Unit::Us), (contract, false, Unit::Ms)]
+        {
+            let form = form(topic, combined, unit);
+            assert_eq!(news.event(form).as_ptr(), news.event(form).as_ptr());
         }
-        assert!(news.event(true).contains("\"a@kline_1m\",\"data\":{\"e\":\"kline\""));
+        assert!(news.event(form(plain, true, Unit::Ms)).contains("\"a@kline_1m\",\"data\":{\"e\":\"kline\""));
+        let event = news.event(form(contract, true, Unit::Ms));
+        assert!(event.contains("\"a_perpetual@continuousKline_1m\",\"data\":{\"e\":\"continuous_kline\""), "{event}");
     }
 
     #[test]

@@ -1,23 +1,26 @@
 //! WebSockets: the exchange's streams under `/ws` and `/stream`, ours under `/v1/stream`.
 //!
 //! `/ws` and `/stream` without a prefix look for a symbol on spot first and on USD-M then; behind `/market` and
-//! `/public`, as the exchange routes its futures, only on USD-M; under `/stream/ws` only on spot. A client that cannot take what is written within
+//! `/public`, as the exchange routes its futures, only on USD-M; under `/stream/ws` only on spot. `/private`, which
+//! clients of futures open together with the others, has no stream. Whoever closes gets his close frame back, and
+//! whoever is closed has time to answer. A client that cannot take what is written within
 //! `[api] slow_client_s` gets one last message and close code 1008; what waited for it meanwhile was bounded.
 
+mod api;
 mod control;
 mod dispatch;
 mod mailbox;
 mod native;
 mod session;
 
-use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{Path, Query, State};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
@@ -29,67 +32,119 @@ pub(super) use dispatch::{Dispatcher, Filter};
 
 use super::binance::Family;
 use super::error::{Answer, Refusal};
+use super::params::Params;
+use super::text::Unit;
 use super::{App, Shared, now_ms};
 use crate::supervise::Task;
+use api::Api;
 use mailbox::Mailbox;
-use session::{Binance, Session};
+use session::{Address, Binance, Session};
 
 /// Clients say little; the library's own 128 KiB would be most of what a client costs.
 const READ_BUFFER: usize = 4 << 10;
 
-/// Which market a path means; `None` = spot, then USD-M.
-type Market = Option<Family>;
+/// A client whose socket we closed has this long to close it, too.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Which market a path means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Market {
+    /// Spot, then USD-M.
+    Any,
+    Spot,
+    Usdm,
+    /// None: accounts.
+    Private,
+}
+
+impl Market {
+    /// Where a symbol is looked for, in this order.
+    fn families(self) -> &'static [Family] {
+        match self {
+            Self::Any => &[Family::Spot, Family::Usdm],
+            Self::Spot => &[Family::Spot],
+            Self::Usdm => &[Family::Usdm],
+            Self::Private => &[],
+        }
+    }
+}
 
 pub(super) fn router() -> Router<Shared> {
     let paths = |market: Market| {
-        let (a, b, c) = (market, market, market);
         Router::new()
-            .route("/ws", get(move |app, upgrade| raw(app, upgrade, a, String::new())))
+            .route("/ws", get(move |app, upgrade, params| raw(app, upgrade, market, String::new(), params)))
             .route(
                 "/ws/{*streams}",
-                get(move |app, upgrade, Path(streams): Path<String>| raw(app, upgrade, b, streams)),
+                get(move |app, upgrade, Path(streams): Path<String>, params| {
+                    raw(app, upgrade, market, streams, params)
+                }),
             )
-            .route("/stream", get(move |app, upgrade, query| combined(app, upgrade, c, query)))
+            .route("/stream", get(move |app, upgrade, params| combined(app, upgrade, market, params)))
     };
     Router::new()
-        .merge(paths(None))
-        .nest("/market", paths(Some(Family::Usdm)))
-        .nest("/public", paths(Some(Family::Usdm)))
+        .merge(paths(Market::Any))
+        .nest("/market", paths(Market::Usdm))
+        .nest("/public", paths(Market::Usdm))
+        .nest("/private", paths(Market::Private))
         // ccxt takes a socket for one of spot by "/stream" in its address.
-        .route("/stream/ws", get(|app, upgrade| raw(app, upgrade, Some(Family::Spot), String::new())))
+        .route("/stream/ws", get(|app, upgrade, params| raw(app, upgrade, Market::Spot, String::new(), params)))
         .route(
             "/stream/ws/{*streams}",
-            get(|app, upgrade, Path(streams): Path<String>| raw(app, upgrade, Some(Family::Spot), streams)),
+            get(|app, upgrade, Path(streams): Path<String>, params| raw(app, upgrade, Market::Spot, streams, params)),
         )
+        .route("/ws-api/v3", get(|app, upgrade, params, peer| api(app, upgrade, params, peer, Family::Spot)))
+        .route("/ws-fapi/v1", get(|app, upgrade, params, peer| api(app, upgrade, params, peer, Family::Usdm)))
         .route("/v1/stream", get(native::open))
 }
 
-async fn raw(app: State<Shared>, upgrade: WebSocketUpgrade, market: Market, streams: String) -> Answer<Response> {
-    open(app, upgrade, market, &streams, false)
+async fn api(
+    app: State<Shared>,
+    upgrade: WebSocketUpgrade,
+    params: Params,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    family: Family,
+) -> Answer<Response> {
+    let unit = params.text("timeUnit").filter(|_| family == Family::Spot);
+    unit.map_or(Ok(Unit::Ms), Unit::parse)?;
+    let limits = params.text("returnRateLimits") != Some("false");
+    let session = Api::new(Arc::clone(&app), family, Some(peer), unit.map(str::to_owned), limits)?;
+    accept(&app, upgrade, move |socket| session.run(socket))
 }
 
-async fn combined(
+async fn raw(
     app: State<Shared>,
     upgrade: WebSocketUpgrade,
     market: Market,
-    Query(query): Query<HashMap<String, String>>,
+    streams: String,
+    params: Params,
 ) -> Answer<Response> {
-    open(app, upgrade, market, query.get("streams").map_or("", String::as_str), true)
+    open(app, upgrade, Address { market, combined: false, unit: unit(&params)? }, &streams)
 }
 
-fn open(
-    app: State<Shared>,
-    upgrade: WebSocketUpgrade,
-    market: Market,
-    streams: &str,
-    combined: bool,
-) -> Answer<Response> {
-    let session = Binance::new(Arc::clone(&app), market, combined)?;
-    // Some clients (ccxt) number their sockets, `/ws/0`, and subscribe then: what names no stream is none.
-    let names: Vec<String> = streams.split('/').filter(|s| s.contains('@')).map(str::to_owned).collect();
+async fn combined(app: State<Shared>, upgrade: WebSocketUpgrade, market: Market, params: Params) -> Answer<Response> {
+    let address = Address { market, combined: true, unit: unit(&params)? };
+    open(app, upgrade, address, params.text("streams").unwrap_or_default())
+}
+
+/// `timeUnit`: of spot's events; futures have no such option, and what is theirs stays in ms.
+fn unit(params: &Params) -> Answer<Unit> {
+    params.text("timeUnit").map_or(Ok(Unit::Ms), Unit::parse)
+}
+
+fn open(app: State<Shared>, upgrade: WebSocketUpgrade, address: Address, streams: &str) -> Answer<Response> {
+    let session = Binance::new(Arc::clone(&app), address)?;
+    // Some clients (ccxt) number their sockets, `/ws/0`, and subscribe then; keys of accounts are opened as private.
+    let is_stream = |s: &&str| match address.market {
+        Market::Private => s.contains(['@', '!']),
+        _ => !s.bytes().all(|b| b.is_ascii_digit()),
+    };
+    let names: Vec<String> = streams.split('/').filter(is_stream).map(str::to_owned).collect();
+    let checked = session.check(names).map_err(|msg| Refusal::new(-1121, msg))?;
     // Refused before the socket is open, so that a misspelt address is seen.
-    let wanted = session.check(&names).map_err(|msg| Refusal::new(-1121, msg))?;
-    accept(&app, upgrade, move |socket| async move { session.run(socket, wanted).await })
+    if let Some(why) = checked.refused() {
+        return Err(Refusal::new(-1121, why));
+    }
+    accept(&app, upgrade, move |socket| async move { session.run(socket, checked).await })
 }
 
 /// Takes a place for the socket and hands it to `serve`.
@@ -125,6 +180,8 @@ fn accept<F: Future<Output = ()> + Send + 'static>(
 enum End {
     /// The client went.
     Gone,
+    /// The client closes, and its close frame is to be answered.
+    Closed,
     /// We close, with this code and reason.
     Close(u16, &'static str),
 }
@@ -200,7 +257,9 @@ async fn run(app: &App, socket: WebSocket, mut session: impl Session) {
                     (second, said) = if now == second { (second, said + 1) } else { (now, 1) };
                     unanswered = 0;
                     match message {
-                        None | Some(Err(_) | Ok(Message::Close(_))) => Err(End::Gone),
+                        None => Err(End::Gone),
+                        Some(Ok(Message::Close(_))) => Err(End::Closed),
+                        Some(Err(err)) => Err(broken(&err)),
                         _ if said > app.cfg.ws_messages_per_s => Err(End::Close(close_code::POLICY, "Too many requests")),
                         Some(Ok(Message::Text(text))) => session.said(&text, &mut out).await,
                         Some(Ok(Message::Binary(_))) => Err(End::Close(close_code::UNSUPPORTED, "only text is understood")),
@@ -217,6 +276,7 @@ async fn run(app: &App, socket: WebSocket, mut session: impl Session) {
                     if unanswered > 3 {
                         Err(End::Close(close_code::AWAY, "no answer to pings"))
                     } else {
+                        session.look().await;
                         out.write([Message::Ping(now_ms().to_string().into())]).await
                     }
                 }
@@ -228,7 +288,34 @@ async fn run(app: &App, socket: WebSocket, mut session: impl Session) {
         },
     };
     session.end();
-    if let End::Close(code, reason) = end {
-        out.close(code, reason).await;
+    match end {
+        End::Gone => {}
+        // The library has the answer ready: the same code.
+        End::Closed => {
+            // Whether it arrived is the client's to know.
+            let _ = tokio::time::timeout(FAREWELL, out.sink.flush()).await;
+        }
+        End::Close(code, reason) => {
+            out.close(code, reason).await;
+            // What the client still says is not read by anybody, but unread it would cut our last words off.
+            let rest = async { while let Some(Ok(_)) = stream.next().await {} };
+            // Enough time for an answer; whoever floods us gets no more of it.
+            let _ = tokio::time::timeout(FAREWELL, rest).await;
+        }
+    }
+}
+
+/// How to end a socket on which something came that is no message. The library's errors are known by their words only:
+/// their types are of a version of their own.
+fn broken(err: &axum::Error) -> End {
+    let text = err.to_string();
+    if text.starts_with("Space limit exceeded") {
+        End::Close(close_code::SIZE, "the message is too long")
+    } else if text.starts_with("UTF-8 encoding error") {
+        End::Close(close_code::INVALID, "the text is not UTF-8")
+    } else if text.starts_with("WebSocket protocol error") && !text.contains("without closing handshake") {
+        End::Close(close_code::PROTOCOL, "this is not the WebSocket protocol")
+    } else {
+        End::Gone
     }
 }

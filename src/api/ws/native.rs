@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use super::super::error::{Answer, Refusal};
 use super::super::native::filter;
 use super::super::params::Params;
-use super::super::{Shared, now_ms};
+use super::super::{Shared, now_us};
 use super::dispatch::{Dispatcher, Filter};
 use super::mailbox::{BarNews, Mailbox, News};
 use super::session::Session;
@@ -109,7 +109,7 @@ impl Session for Native {
         }
         let mut whole = FlatKlineStore::default();
         let swap = self.hub.whole(&mut whole);
-        let now = now_ms();
+        let now = now_us();
         let mut bars = Vec::new();
         for index in 0..u32::try_from(whole.symbols()).unwrap_or(u32::MAX) {
             let (Some(name), Some(states)) = (self.dispatcher.name(index), whole.symbol(index)) else { continue };

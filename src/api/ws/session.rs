@@ -6,12 +6,13 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use axum::extract::ws::{Message, WebSocket, close_code};
 
-use super::super::binance::{Family, Found};
+use super::super::binance::{Family, Found, info};
 use super::super::error::{Answer, Refusal};
-use super::super::{Shared, now_ms};
+use super::super::text::{Unit, intervals};
+use super::super::{Shared, now_us};
 use super::control::{self, Ask, Bad, Topic};
 use super::dispatch::Dispatcher;
-use super::mailbox::{BarNews, Mailbox, News};
+use super::mailbox::{BarNews, Form, Mailbox, News};
 use super::{End, Market, Out};
 use crate::kline::KlineHub;
 
@@ -22,6 +23,10 @@ pub(super) trait Session: Send {
     fn begin(&mut self, out: &mut Out<'_>) -> impl Future<Output = Result<(), End>> + Send;
     /// The client said something.
     fn said(&mut self, text: &str, out: &mut Out<'_>) -> impl Future<Output = Result<(), End>> + Send;
+    /// Some time has passed: what was not there before may be there now.
+    fn look(&mut self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
     /// Something waits in the mailbox.
     fn send(&mut self, out: &mut Out<'_>) -> impl Future<Output = Result<(), End>> + Send;
     /// Gives everything back.
@@ -35,57 +40,125 @@ pub(super) struct Wanted {
     topic: Topic,
 }
 
+/// Names of streams, told apart.
+#[derive(Default)]
+pub(super) struct Checked {
+    wanted: Vec<Wanted>,
+    /// Those that do not exist here, and why. They take no others along: the exchange sends the others, too.
+    unknown: Vec<(String, String)>,
+}
+
+impl Checked {
+    /// Why there is nothing to send, when nothing of what was asked for exists.
+    pub fn refused(&self) -> Option<&str> {
+        self.unknown.first().filter(|_| self.wanted.is_empty()).map(|(_, why)| why.as_str())
+    }
+}
+
+/// What the address of a socket says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Address {
+    pub market: Market,
+    pub combined: bool,
+    /// Of spot's events.
+    pub unit: Unit,
+}
+
 /// See the module.
 pub(super) struct Binance {
     app: Shared,
     hub: Arc<KlineHub>,
     dispatcher: Arc<Dispatcher>,
     mailbox: Arc<Mailbox>,
-    market: Market,
-    combined: bool,
+    address: Address,
     streams: BTreeMap<String, (u32, Topic)>,
-    first: Vec<Wanted>,
+    /// The same by slot: a slot is shown in each of these forms.
+    bars: BTreeMap<(u32, usize), Vec<Topic>>,
+    /// Unknown symbols that were asked for beside known ones: they may be listed later.
+    later: Vec<String>,
+    /// The registry had so many symbols when they were looked for.
+    looked_at: usize,
+    first: Checked,
 }
 
 impl Binance {
-    pub fn new(app: Shared, market: Market, combined: bool) -> Answer<Self> {
+    pub fn new(app: Shared, address: Address) -> Answer<Self> {
         let (Some(hub), Some(dispatcher)) = (app.hub.clone(), app.dispatcher.clone()) else {
             return Err(Refusal::no_candles());
         };
         let mailbox = dispatcher.mailbox();
-        Ok(Self { app, hub, dispatcher, mailbox, market, combined, streams: BTreeMap::new(), first: Vec::new() })
+        Ok(Self {
+            app,
+            hub,
+            dispatcher,
+            mailbox,
+            address,
+            streams: BTreeMap::new(),
+            bars: BTreeMap::new(),
+            later: Vec::new(),
+            looked_at: 0,
+            first: Checked::default(),
+        })
     }
 
-    /// The streams behind these names, or why not.
-    pub fn check(&self, names: &[String]) -> Result<Vec<Wanted>, String> {
+    /// The streams behind these names; an error when there are too many.
+    pub fn check(&self, names: Vec<String>) -> Result<Checked, String> {
         let new = names.iter().filter(|n| !self.streams.contains_key(*n)).count();
-        if self.streams.len() + new > self.app.cfg.max_subscriptions {
+        if self.streams.len() + self.later.len() + new > self.app.cfg.max_subscriptions {
             return Err(format!(
                 "Invalid request: too many streams; one connection takes {}",
                 self.app.cfg.max_subscriptions
             ));
         }
-        names.iter().map(|name| self.find(name)).collect()
+        let mut checked = Checked::default();
+        for name in names {
+            match self.find(&name) {
+                Ok((found, topic)) => checked.wanted.push(Wanted { name, found, topic }),
+                Err(why) => checked.unknown.push((name, why)),
+            }
+        }
+        Ok(checked)
     }
 
-    fn find(&self, name: &str) -> Result<Wanted, String> {
+    fn find(&self, name: &str) -> Result<(Found, Topic), String> {
         let shown: String = name.chars().take(80).collect();
-        let (symbol, topic) =
-            control::stream(name).ok_or_else(|| format!("Invalid request: no such stream here: {shown}"))?;
-        let markets: &[Family] = match &self.market {
-            Some(family) => std::slice::from_ref(family),
-            None => &[Family::Spot, Family::Usdm],
-        };
+        let (symbol, topic) = control::stream(name).ok_or_else(|| {
+            format!(
+                "Invalid request: no such stream here: {shown}; there are aggTrade, trade and kline_ of {}",
+                intervals()
+            )
+        })?;
+        let markets = self.address.market.families();
+        if markets.is_empty() {
+            return Err(format!("Invalid request: streams of the market are at /market and /public: {shown}"));
+        }
+        let fits = |family: &&Family| !matches!(topic, Topic::Continuous(..)) || **family == Family::Usdm;
         let found = markets
             .iter()
+            .filter(fits)
             .find_map(|family| family.find(&self.hub, &symbol).ok())
             .ok_or_else(|| format!("Invalid request: no such symbol here: {shown}"))?;
+        if let Topic::Continuous(_, contract) = topic
+            && contract.as_str() != info::contract(&self.hub, &found)
+        {
+            return Err(format!("Invalid request: this pair has no such contract: {shown}"));
+        }
         if topic == (Topic::Trade { aggregate: false })
             && self.hub.stats().feeds.get(found.venue).is_some_and(|f| f.source == "agg_trades")
         {
             return Err(format!("Invalid request: only aggregates are known of this venue: {shown}"));
         }
-        Ok(Wanted { name: name.to_owned(), found, topic })
+        Ok((found, topic))
+    }
+
+    /// Takes what exists; what may exist later is remembered.
+    async fn take(&mut self, checked: Checked) {
+        let symbols = checked.unknown.into_iter().map(|(name, _)| name).filter(|n| control::stream(n).is_some());
+        self.later.extend(symbols);
+        self.later.sort();
+        self.later.dedup();
+        self.looked_at = self.hub.registry().len();
+        self.want(checked.wanted).await;
     }
 
     /// Subscribes, and puts what the client must know to have no hole into the mailbox: the last closed bar and
@@ -93,20 +166,25 @@ impl Binance {
     async fn want(&mut self, wanted: Vec<Wanted>) {
         let mut slots = Vec::new();
         for w in wanted {
-            if self.streams.insert(w.name, (w.found.index, w.topic)).is_some() {
+            // Two names may mean one stream: upper and lower case.
+            let there = self.streams.values().any(|s| *s == (w.found.index, w.topic));
+            if self.streams.insert(w.name, (w.found.index, w.topic)).is_some() || there {
                 continue;
             }
-            match w.topic {
-                Topic::Bar(interval) => {
+            match (w.topic, w.topic.interval()) {
+                (Topic::Trade { aggregate }, _) => {
+                    self.dispatcher.want_trades(&self.mailbox, w.found.index, aggregate);
+                }
+                (_, None) => {}
+                (_, Some(interval)) => {
                     let slot = (w.found.index, interval);
-                    // Two names may mean one slot: upper and lower case.
-                    if self.streams.values().filter(|s| **s == (slot.0, w.topic)).count() > 1 {
-                        continue;
+                    let topics = self.bars.entry((slot.0, interval.index())).or_default();
+                    if topics.is_empty() {
+                        self.dispatcher.want_bars(&self.mailbox, slot);
                     }
-                    self.dispatcher.want_bars(&self.mailbox, slot);
+                    topics.push(w.topic);
                     slots.push(slot);
                 }
-                Topic::Trade { aggregate } => self.dispatcher.want_trades(&self.mailbox, w.found.index, aggregate),
             }
         }
         if slots.is_empty() {
@@ -117,7 +195,7 @@ impl Binance {
         let asked = crate::supervise::blocking(move || {
             slots.into_iter().map(|slot| (slot, hub.newest_two(slot.0, slot.1))).collect::<Vec<_>>()
         });
-        let now = now_ms();
+        let now = now_us();
         let mut first = Vec::new();
         for (slot, bars) in asked.await {
             let Some(name) = self.dispatcher.name(slot.0) else { continue };
@@ -128,6 +206,7 @@ impl Binance {
 
     fn unwant(&mut self, names: &[String]) {
         for name in names {
+            self.later.retain(|n| n != name);
             let Some((index, topic)) = self.streams.remove(name) else { continue };
             if self.streams.values().any(|s| *s == (index, topic)) {
                 continue;
@@ -136,26 +215,43 @@ impl Binance {
         }
     }
 
-    fn give_back(&self, index: u32, topic: Topic) {
-        match topic {
-            Topic::Bar(interval) => self.dispatcher.drop_bars(&self.mailbox, (index, interval)),
-            Topic::Trade { aggregate } => self.dispatcher.drop_trades(&self.mailbox, index, aggregate),
+    fn give_back(&mut self, index: u32, topic: Topic) {
+        match (topic, topic.interval()) {
+            (Topic::Trade { aggregate }, _) => self.dispatcher.drop_trades(&self.mailbox, index, aggregate),
+            (_, None) => {}
+            (_, Some(interval)) => {
+                let key = (index, interval.index());
+                let Some(topics) = self.bars.get_mut(&key) else { return };
+                topics.retain(|t| *t != topic);
+                if topics.is_empty() {
+                    self.bars.remove(&key);
+                    self.dispatcher.drop_bars(&self.mailbox, (index, interval));
+                }
+            }
         }
     }
 
-    pub async fn run(mut self, socket: WebSocket, wanted: Vec<Wanted>) {
-        self.first = wanted;
+    pub async fn run(mut self, socket: WebSocket, first: Checked) {
+        self.first = first;
         let app = Arc::clone(&self.app);
         super::run(&app, socket, self).await;
     }
 
-    fn message(&self, news: &News) -> Message {
-        let text = match news {
-            News::Bar(bar) => bar.event(self.combined),
-            News::Trade(trade) => trade.event(self.combined),
-        };
-        // Shared, not copied.
-        Message::Text(text.clone())
+    /// What this client is sent of it: one message for each form in which it wants that.
+    fn messages(&self, news: &News, out: &mut Vec<Message>) {
+        let combined = self.address.combined;
+        let unit = |venue: &str| if venue.starts_with("binance-spot") { self.address.unit } else { Unit::Ms };
+        match news {
+            News::Bar(bar) => {
+                let unit = unit(&bar.name.venue);
+                let topics = self.bars.get(&(bar.slot.0, bar.slot.1.index()));
+                // Shared, not copied.
+                out.extend(
+                    topics.into_iter().flatten().map(|t| Message::Text(bar.event(Form { topic: *t, combined, unit }))),
+                );
+            }
+            News::Trade(trade) => out.push(Message::Text(trade.event(combined, unit(trade.venue())))),
+        }
     }
 }
 
@@ -165,9 +261,21 @@ impl Session for Binance {
     }
 
     async fn begin(&mut self, _out: &mut Out<'_>) -> Result<(), End> {
-        let wanted = std::mem::take(&mut self.first);
-        self.want(wanted).await;
+        let first = std::mem::take(&mut self.first);
+        self.take(first).await;
         Ok(())
+    }
+
+    async fn look(&mut self) {
+        let listed = self.hub.registry().len();
+        if self.later.is_empty() || listed == self.looked_at {
+            return;
+        }
+        let names = std::mem::take(&mut self.later);
+        // They were counted when they were asked for.
+        if let Ok(checked) = self.check(names) {
+            self.take(checked).await;
+        }
     }
 
     async fn said(&mut self, text: &str, out: &mut Out<'_>) -> Result<(), End> {
@@ -175,32 +283,46 @@ impl Session for Binance {
             Ok(asked) => asked,
             Err(bad) => return out.write([Message::text(bad.text())]).await,
         };
+        let mut unknown = Vec::new();
         let result = match ask {
-            Ask::Subscribe(names) => match self.check(&names) {
-                Ok(wanted) => {
-                    self.want(wanted).await;
-                    serde_json::Value::Null
+            Ask::Subscribe(names) => {
+                let checked = match self.check(names) {
+                    Ok(checked) => checked,
+                    Err(msg) => return out.write([Message::text(Bad { code: 2, msg, id }.text())]).await,
+                };
+                if let Some(why) = checked.refused() {
+                    return out.write([Message::text(Bad { code: 2, msg: why.to_owned(), id }.text())]).await;
                 }
-                Err(msg) => return out.write([Message::text(Bad { code: 2, msg, id }.text())]).await,
-            },
+                unknown.extend(checked.unknown.iter().map(|(name, _)| name.clone()));
+                self.take(checked).await;
+                serde_json::Value::Null
+            }
             Ask::Unsubscribe(names) => {
                 self.unwant(&names);
                 serde_json::Value::Null
             }
             Ask::List => self.streams.keys().cloned().collect(),
             Ask::SetCombined(on) => {
-                self.combined = on;
+                self.address.combined = on;
                 serde_json::Value::Null
             }
-            Ask::GetCombined => self.combined.into(),
+            Ask::GetCombined => self.address.combined.into(),
         };
-        out.write([Message::text(serde_json::json!({"result": result, "id": id}).to_string())]).await
+        let mut answer = serde_json::json!({"result": result, "id": id});
+        if let Some(members) = answer.as_object_mut().filter(|_| !unknown.is_empty()) {
+            // The exchange says nothing of them; its clients pass over what they do not know.
+            members.insert("unknown".to_owned(), unknown.into());
+        }
+        out.write([Message::text(answer.to_string())]).await
     }
 
     async fn send(&mut self, out: &mut Out<'_>) -> Result<(), End> {
         let batch = self.mailbox.take();
         self.app.counts.conflated.fetch_add(batch.conflated, Relaxed);
-        let messages: Vec<Message> = batch.news.iter().map(|news| self.message(news)).collect();
+        let mut messages = Vec::with_capacity(batch.news.len());
+        for news in &batch.news {
+            self.messages(news, &mut messages);
+        }
         out.write(messages).await?;
         if batch.overflow {
             return Err(End::Close(close_code::POLICY, "too slow: more trades than fit wait for this client"));

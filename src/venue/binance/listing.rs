@@ -11,8 +11,8 @@
 use super::super::listing::{self, Entry, Listing, UNKNOWN};
 use super::super::number::Num;
 use super::super::{Symbol, SymbolKind, json};
-use super::{Market, rules};
 use super::field::{Of, Raw, Result};
+use super::{Market, rules};
 
 const OF: Of = Of("exchangeInfo");
 

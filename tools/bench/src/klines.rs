@@ -279,7 +279,7 @@ impl Fold for Queued {
         let reply = Box::new(move |ticks| {
             let _ = out.send(ticks);
         });
-        let _ = self.jobs.send(Job::Recent { symbol_index: 0, limit: 0, reply });
+        let _ = self.jobs.send(Job::Recent { symbol_index: 0, reply });
         let _ = answer.recv();
     }
 
