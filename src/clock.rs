@@ -42,6 +42,11 @@ pub fn wall_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX))
 }
 
+/// Wall time in ms since 1970-01-01 UTC.
+pub fn wall_ms() -> i64 {
+    i64::try_from(wall_ns() / 1_000_000).unwrap_or(i64::MAX)
+}
+
 fn timespec_ns(sec: i64, nsec: i64) -> u64 {
     u64::try_from(sec).unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(u64::try_from(nsec).unwrap_or(0))
 }

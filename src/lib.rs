@@ -10,6 +10,7 @@
 //!
 //! - [`config`]: one TOML file, checked before anything starts.
 //! - [`venue`]: what an exchange speaks. No sockets, no clocks: bytes in, rows out.
+//! - `budget`: what one address may ask of an exchange, over all processes.
 //! - [`collect`]: sockets into the log. Never decodes a row.
 //! - [`compact`]: log into the lake. The only owner of deletion.
 //! - [`lake`]: tables, Parquet, publishing.
@@ -27,6 +28,7 @@
 
 pub mod api;
 mod backoff;
+mod budget;
 mod chore;
 pub mod cli;
 pub mod clock;

@@ -17,6 +17,7 @@ mod capture {
     mod reload;
     mod stops;
     mod supervised;
+    mod weights;
 }
 mod lake {
     mod archived;

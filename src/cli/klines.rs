@@ -180,7 +180,7 @@ async fn fill(chosen: &Chosen, gaps: bool) -> Result<()> {
     let mut all = Vec::new();
     let shows = std::io::stderr().is_terminal() && !chosen.json;
     for (config, venue) in chosen.configured()? {
-        let mut ask = Asker::new(&chosen.cfg, config, Arc::new(crate::repair::pace(config)))?;
+        let mut ask = Asker::new(&chosen.cfg, config)?;
         for symbol in chosen.symbols_of(config, venue, &mut ask).await? {
             for interval in &chosen.intervals {
                 if venue.klines_request(&symbol, interval.as_str(), 0, 0, 1).is_none() {
@@ -320,7 +320,7 @@ async fn differ(chosen: &Chosen) -> Result<()> {
     let from_us = chosen.from_us.unwrap_or(to_us - DAY_US);
     let mut reports = Vec::new();
     for (config, venue) in chosen.configured()? {
-        let mut ask = Asker::new(&chosen.cfg, config, Arc::new(crate::repair::pace(config)))?;
+        let mut ask = Asker::new(&chosen.cfg, config)?;
         for symbol in chosen.symbols_of(config, venue, &mut ask).await? {
             for interval in &chosen.intervals {
                 if venue.klines_request(&symbol, interval.as_str(), 0, 0, 1).is_none() {

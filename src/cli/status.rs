@@ -121,6 +121,9 @@ fn streams(text: &mut String, status: &VenueStatus, brief: bool) -> std::fmt::Re
     if let Some(failed) = &status.failed {
         writeln!(text, "  records nothing: {failed}")?;
     }
+    if let Some(banned) = &status.banned {
+        writeln!(text, "  banned: {banned}")?;
+    }
     if status.connections.is_empty() {
         let why = status.no_listing.as_deref().unwrap_or("it has not come yet");
         writeln!(text, "  no connection yet; the listing of symbols: {why}")?;

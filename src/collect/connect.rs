@@ -5,7 +5,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::ClientConfig;
 use tokio::time::timeout;
@@ -17,7 +16,9 @@ pub use super::connect_error::ConnectError;
 use super::dial::Dialer;
 pub use super::dial::{Io, Route};
 
+use crate::clock;
 pub use crate::venue::MESSAGE_BYTES_MAX;
+use crate::venue::pressure;
 /// What one read takes. tungstenite zeroes this much before every read, so large is slow at low rates; 32 KiB
 /// holds about 100 messages.
 const READ_BUFFER_BYTES: usize = 32 << 10;
@@ -105,37 +106,15 @@ pub async fn open(target: &Target, dialer: &Dialer, tls: &Arc<ClientConfig>) -> 
         Err(tungstenite::Error::Http(answer)) => Err(ConnectError::Status {
             url: url.to_owned(),
             status: answer.status().as_u16(),
-            retry_after: retry_after(answer.headers()),
+            refusal: pressure::refusal(
+                answer.status().as_u16(),
+                answer.headers(),
+                answer.body().as_deref().unwrap_or_default(),
+                clock::wall_ms(),
+            ),
         }),
         Err(source) => Err(ConnectError::Upgrade { url: url.to_owned(), source: Box::new(source) }),
     }
-}
-
-/// Nobody is left alone for longer than this, whatever he says: a slip of his would silence him for years.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
-
-/// `Retry-After`: a number of seconds, or a date (RFC 9110, 10.2.3), which counts from the `Date` of the same answer, or
-/// from now where it has none. A date that is over is 0; an hour is the most.
-pub fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
-    let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).map(str::trim);
-    let said = text(http::header::RETRY_AFTER)?;
-    if !said.is_empty() && said.bytes().all(|b| b.is_ascii_digit()) {
-        // More than fits is the most.
-        return Some(said.parse().map_or(RETRY_AFTER_MAX, Duration::from_secs).min(RETRY_AFTER_MAX));
-    }
-    let now = || i64::try_from(crate::clock::wall_ns() / 1_000_000_000).unwrap_or(i64::MAX);
-    let from = text(http::header::DATE).and_then(http_date_s).unwrap_or_else(now);
-    let seconds = u64::try_from(http_date_s(said)?.saturating_sub(from)).unwrap_or(0);
-    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
-}
-
-/// An HTTP date in seconds since 1970: as it is sent today, and the two obsolete forms that are still to be read (RFC
-/// 9110, 5.6.7).
-fn http_date_s(text: &str) -> Option<i64> {
-    let forms = ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
-    let read = |form: &&str| jiff::civil::DateTime::strptime(form, text).ok();
-    let date = forms.iter().find_map(read)?;
-    Some(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())
 }
 
 #[cfg(test)]
@@ -184,44 +163,9 @@ mod tests {
         let err = refuse_with("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n").await;
         assert_eq!(err.http_status(), Some(429));
         assert!(err.is_retryable());
-        assert_eq!(err.wait_at_least(), Some(Duration::from_secs(7)));
+        assert_eq!(err.refusal().map(|r| r.wait), Some(std::time::Duration::from_secs(7)));
         let err = refuse_with("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n").await;
-        assert_eq!((err.http_status(), err.wait_at_least()), (Some(503), None));
-    }
-
-    #[test]
-    fn a_retry_after_is_a_number_or_a_date_of_any_form_that_counts_from_the_answers_own_date() {
-        let after = |retry: &str, date: Option<&str>| {
-            let mut headers = http::HeaderMap::new();
-            headers.insert(http::header::RETRY_AFTER, retry.parse().unwrap());
-            if let Some(date) = date {
-                headers.insert(http::header::DATE, date.parse().unwrap());
-            }
-            retry_after(&headers).map(|wait| wait.as_secs())
-        };
-        // The three spellings of one second in RFC 9110, 5.6.7.
-        let date = Some("Sun, 06 Nov 1994 08:48:37 GMT");
-        for same in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
-            assert_eq!(after(same, date), Some(60), "{same}");
-            assert_eq!(after(same, None), Some(0), "it is over: {same}");
-        }
-        assert_eq!(after(" 7 ", date), Some(7));
-        assert_eq!(after("Fri, 31 Dec 1999 23:59:59 GMT", Some("nonsense")), Some(0));
-        for none in ["", "soon", "-3", "Sun, 06 Nov 1994", "Sun, 99 Nov 1994 08:49:37 GMT"] {
-            assert_eq!(after(none, date), None, "{none}");
-        }
-        assert_eq!(retry_after(&http::HeaderMap::new()), None);
-    }
-
-    #[test]
-    fn a_retry_after_of_years_is_an_hour_in_every_spelling() {
-        let max = u64::MAX.to_string();
-        let more = format!("{max}0");
-        for said in ["3601", "315360000", &max, &more, "Thu, 31 Dec 9998 23:59:59 GMT"] {
-            let mut headers = http::HeaderMap::new();
-            headers.insert(http::header::RETRY_AFTER, said.parse().unwrap());
-            assert_eq!(retry_after(&headers), Some(Duration::from_secs(3_600)), "{said}");
-        }
+        assert_eq!((err.http_status(), err.refusal()), (Some(503), None));
     }
 
     #[tokio::test]

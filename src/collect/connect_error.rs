@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_tungstenite::tungstenite;
 
 use super::proxy::ProxyError;
+use crate::venue::pressure::Refusal;
 
 /// Why a connection could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -59,8 +60,8 @@ pub enum ConnectError {
         url: String,
         /// HTTP status.
         status: u16,
-        /// `Retry-After`, where sent.
-        retry_after: Option<Duration>,
+        /// What it means for everybody at this address, where it means something.
+        refusal: Option<Refusal>,
     },
     /// The upgrade failed below HTTP.
     #[error("upgrade {url}: {source}")]
@@ -100,15 +101,6 @@ pub(super) fn country(status: u16) -> &'static str {
     }
 }
 
-/// For how long a venue that answers so wants to hear nothing: 429 and 418 are bans, 403 and 451 refuse the country, and
-/// asking quickly makes all of them worse.
-pub(super) fn ban(status: u16, retry_after: Option<Duration>) -> Option<Duration> {
-    /// Where it does not say.
-    const UNSAID: Duration = Duration::from_secs(60);
-    let is_ban = matches!(status, 403 | 418 | 429 | 451);
-    is_ban.then(|| retry_after.unwrap_or(UNSAID).max(Duration::from_secs(1)))
-}
-
 impl ConnectError {
     /// False when trying the same again cannot help: a person must change something first.
     pub fn is_retryable(&self) -> bool {
@@ -132,10 +124,10 @@ impl ConnectError {
         }
     }
 
-    /// The least time to wait before the next attempt, where the venue says or implies one; see [`ban`].
-    pub fn wait_at_least(&self) -> Option<Duration> {
+    /// Why nobody at this address may ask for a while, where the venue says so.
+    pub fn refusal(&self) -> Option<&Refusal> {
         match self {
-            ConnectError::Status { status, retry_after, .. } => ban(*status, *retry_after),
+            ConnectError::Status { refusal, .. } => refusal.as_ref(),
             _ => None,
         }
     }

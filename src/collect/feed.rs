@@ -14,10 +14,13 @@ use super::bootstrap::Snapshots;
 use super::dial::Dialer;
 use super::log::SharedLog;
 use super::metrics::VenueMetrics;
-use super::pace::GroupPace;
 use super::rest::RestClient;
+use crate::budget::{Banned, Budget};
+use crate::clock;
 use crate::config::VenueConfig;
+use crate::health::Reason;
 use crate::shutdown::Shutdown;
+use crate::venue::pressure::Refusal;
 use crate::venue::{Channel, Venue, VenueId};
 
 /// One venue of one collector.
@@ -27,7 +30,8 @@ pub(super) struct Feed {
     pub(super) config: VenueConfig,
     pub(super) log: Arc<SharedLog>,
     pub(super) metrics: Arc<VenueMetrics>,
-    pub(super) pace: Arc<GroupPace>,
+    /// What the addresses of both lines may do at the exchange.
+    pub(super) budgets: [Arc<Budget>; 2],
     pub(super) rest: Arc<RestClient>,
     pub(super) snapshots: Snapshots,
     /// One per redundant line.
@@ -67,7 +71,7 @@ impl Feed {
             config: self.config.clone(),
             log: Arc::clone(&self.log),
             metrics: Arc::clone(&self.metrics),
-            pace: Arc::clone(&self.pace),
+            budgets: self.budgets.clone(),
             rest: Arc::clone(&self.rest),
             snapshots: Snapshots::default(),
             dialers: self.dialers.clone(),
@@ -89,6 +93,31 @@ impl Feed {
     pub(super) fn dialer(&self, line: u32) -> &Dialer {
         let [first, second] = &self.dialers;
         if line == 0 { first } else { second }
+    }
+
+    /// What the address that line `line` (0 or 1) leaves by may do.
+    pub(super) fn budget(&self, line: u32) -> &Arc<Budget> {
+        let [first, second] = &self.budgets;
+        if line == 0 { first } else { second }
+    }
+
+    /// The exchange wants to hear nothing from the address of line `line` for a while.
+    pub(super) async fn banned(&self, line: u32, refusal: &Refusal) {
+        self.budget(line).ban(refusal.wait, refusal.why.clone()).await;
+        self.tell_ban(line);
+    }
+
+    /// A ban that somebody at the address of line `line` was told stands in the status as long as it lasts.
+    pub(super) fn tell_ban(&self, line: u32) {
+        let conditions = self.metrics.supervisor().conditions();
+        if let Some(Banned { wait, why }) = self.budget(line).banned() {
+            let seconds = wait.as_secs_f64().ceil();
+            let until = clock::wall_ms().saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
+            let until = jiff::Timestamp::from_second(until / 1_000).map(|t| t.to_string()).unwrap_or_default();
+            let text = format!("the exchange wants to hear nothing for {seconds} s, until {until}: {why}");
+            conditions.raise(Reason::Banned, self.id.as_str(), text);
+            conditions.clear_after(Reason::Banned, self.id.as_str(), wait);
+        }
     }
 
     /// The ordinal of the next connection or REST request, from 1.

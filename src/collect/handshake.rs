@@ -11,6 +11,8 @@ use super::connect_error::ConnectError;
 use super::dial::Route;
 use super::feed::Feed;
 use super::rest::RestError;
+use crate::budget::Turn;
+use crate::venue::pressure::Refusal;
 use crate::venue::{ConnectionPlan, DecodeError, Heartbeat};
 
 /// Why there is no connection.
@@ -50,17 +52,16 @@ impl HandshakeError {
     /// HTTP status, where the venue answered with one.
     pub(super) fn http_status(&self) -> Option<u16> {
         match self {
-            HandshakeError::Token(RestError::Status { status, .. }) => Some(*status),
+            HandshakeError::Token(RestError::Refused { status, .. }) => Some(*status),
             HandshakeError::Connect(err) => err.http_status(),
             _ => None,
         }
     }
 
-    /// The least time to wait before anybody at this address connects again.
-    pub(super) fn wait_at_least(&self) -> Option<Duration> {
+    /// Why nobody at this address may connect for a while, where the upgrade said so. What REST said is noted already.
+    pub(super) fn refusal(&self) -> Option<&Refusal> {
         match self {
-            HandshakeError::Connect(err) => err.wait_at_least(),
-            // The REST client waits for the end of a ban by itself.
+            HandshakeError::Connect(err) => err.refusal(),
             _ => None,
         }
     }
@@ -79,14 +80,20 @@ pub(super) struct Ready {
     pub(super) ping: Option<(Duration, Duration)>,
 }
 
-/// Opens the connection of `plan`.
+/// Opens the connection of `plan`, for which it is our `turn`: where a token takes so long that it is not any more, another
+/// turn is waited for.
 ///
 /// # Errors
 /// [`HandshakeError`] of the step that failed.
 ///
 /// # Cancel safety
 /// Dropping the future closes whatever was open.
-pub(super) async fn open(feed: &Feed, plan: &ConnectionPlan, route: Route) -> Result<Ready, HandshakeError> {
+pub(super) async fn open(
+    feed: &Feed,
+    plan: &ConnectionPlan,
+    route: Route,
+    turn: Turn,
+) -> Result<Ready, HandshakeError> {
     let venue = feed.venue;
     let line = route.line;
     let token = match venue.token_request() {
@@ -102,6 +109,9 @@ pub(super) async fn open(feed: &Feed, plan: &ConnectionPlan, route: Route) -> Re
     let url = venue.connect_url(base, plan, token.as_ref(), &connect_id);
     let shown = venue.redacted(&url);
     let target = Target { url, shown: shown.clone(), headers: venue.headers(feed.api_key.as_deref()), route };
+    if token.is_some() {
+        feed.budget(line).renew(turn).await;
+    }
     let opened = connect::open(&target, feed.dialer(line), &feed.tls).await?;
     let ping = match venue.heartbeat() {
         Heartbeat::ServerPing => None,

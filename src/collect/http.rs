@@ -16,9 +16,10 @@ use rustls::ClientConfig;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 
-use super::connect::retry_after;
 use super::connect_error::ConnectError;
 use super::dial::{Dialer, Route};
+use crate::clock;
+use crate::venue::pressure;
 
 /// A whole request, connecting included.
 const REQUEST_LIMIT: Duration = Duration::from_secs(90);
@@ -66,8 +67,8 @@ pub enum HttpError {
 pub struct Answer {
     /// HTTP status.
     pub status: u16,
-    /// `Retry-After`, where sent.
-    pub retry_after: Option<Duration>,
+    /// All headers.
+    pub headers: HeaderMap,
     /// The body as sent.
     pub body: Vec<u8>,
 }
@@ -126,7 +127,7 @@ impl HttpClient {
         let (sender, response) = self.start(&place, &method, headers).await?;
         let limit = self.dialer.limits.answer;
         let (head, body) = response.into_parts();
-        let retry_after = retry_after(&head.headers);
+        let retry_after = pressure::retry_after(&head.headers, clock::wall_ms());
         let status = head.status.as_u16();
         let headers = head.headers;
         Ok(Reply { client: self, place, sender: Some(sender), body, limit, status, headers, retry_after })
@@ -214,7 +215,7 @@ pub struct Reply<'a> {
     pub status: u16,
     /// All headers.
     pub headers: HeaderMap,
-    /// `Retry-After`, where sent.
+    /// For how long the headers ask us to stay away, where they do.
     pub retry_after: Option<Duration>,
 }
 
@@ -254,15 +255,14 @@ impl Reply<'_> {
 
 async fn read(place: &Place, response: Response<Incoming>, max: usize, limit: Duration) -> Result<Answer, HttpError> {
     let status = response.status().as_u16();
-    let retry_after = retry_after(response.headers());
-    let mut incoming = response.into_body();
+    let (head, mut incoming) = response.into_parts();
     // A length the server claims is only a hint for the first allocation.
     let claimed = hyper::body::Body::size_hint(&incoming).exact().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
     let mut body = Vec::with_capacity(claimed.min(max));
     loop {
         match timeout(limit, incoming.frame()).await {
             Err(_) => return Err(place.late("the next piece of the answer", limit)),
-            Ok(None) => return Ok(Answer { status, retry_after, body }),
+            Ok(None) => return Ok(Answer { status, headers: head.headers, body }),
             Ok(Some(Err(source))) => return Err(HttpError::Http { peer: place.peer.clone(), source }),
             Ok(Some(Ok(frame))) => {
                 let Some(data) = frame.data_ref() else { continue };

@@ -79,7 +79,7 @@ pub(super) async fn first(feed: &Feed, choices: &mut Choices) -> Option<Recorded
                 }
             }
             Err(why) => {
-                let wait = backoff.next(&mut random);
+                let wait = backoff.next(&mut random).max(feed.rest.banned_for());
                 feed.metrics.listing(Some(why.clone()));
                 warn!(venue = %feed.id, attempt, wait_ms = wait.as_millis(), error = why,
                     "cannot get the listing of symbols, trying again; nothing is recorded until then");
@@ -152,7 +152,7 @@ pub(super) async fn refresh(feed: &Feed, recorded: Recorded, mut choices: Choice
                 // Minutes instead of seconds: recording goes on, only news are late. Somebody waits for a new choice, or
                 // for the end of a maintenance.
                 let factor = if is_other || maintenance { 1 } else { 10 };
-                wait = (backoff.next(&mut random) * factor).min(every);
+                wait = (backoff.next(&mut random) * factor).min(every).max(feed.rest.banned_for());
                 warn!(venue = %feed.id, wait_ms = wait.as_millis(), error = why, "cannot refresh the listing of symbols");
             }
         }

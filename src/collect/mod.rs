@@ -9,7 +9,7 @@
 //! - [`keeper`]: all connections, as the listing changes; [`roster`]: the streams of one of them.
 //! - [`slot`]: one line of a planned connection for its life; [`session`]: one socket of it.
 //! - [`handshake`]: token, URL, headers; [`dial`]: TCP, [`proxy`], TLS; [`connect`]: upgrade; [`http`]: REST
-//!   transport; [`pace`]: how often.
+//!   transport; [`pace`]: how often on one socket. What an address may do is `budget`'s.
 //! - [`log`]: the log as the tasks share it; [`mod@record`]: what is written besides frames.
 //! - [`watchdog`]: silence; [`metrics`] and [`latency`]: what is counted; [`status`], [`exposition`], [`stats`] and
 //!   [`serve`]: what is said about it.
@@ -70,13 +70,13 @@ pub(crate) use self::dial::RECV_BUFFER_BYTES;
 use self::feed::{Choice, Feed};
 use self::log::{SharedLog, Stamp};
 use self::metrics::Metrics;
-use self::pace::Groups;
 pub use self::reload::Reload;
 use self::rest::RestClient;
 pub use self::serve::address;
 use self::session::{Cause, GapStart};
 pub use self::wishes::{PRESSURE_EVENT, REQUESTS_DIR, SNAPSHOT_PREFIX, leave_pressure};
 use crate::backoff::{Backoff, random};
+use crate::budget::{self, Class};
 use crate::config::{Config, VenueConfig, Warning};
 use crate::health::Health;
 use crate::memory::{Held, Pressure};
@@ -150,11 +150,10 @@ pub async fn run_with(
         warn!(key, fix, "{what}");
     }
     let tls = dial::tls_config(&cfg.tls.extra_roots)?;
-    let groups = Groups::new(cfg.venues.iter().map(|(id, config)| (venue(*id).pace_group(), &config.limits)));
     // All logs first: a collector that would record only a part of what was asked for does not start.
     let mut feeds = Vec::new();
     for (id, config) in &cfg.venues {
-        match feed(&cfg, *id, config, &groups, &tls, &metrics).await {
+        match feed(&cfg, *id, config, &tls, &metrics).await {
             Ok(feed) => feeds.push(Arc::new(feed)),
             Err(err) => {
                 for opened in feeds {
@@ -279,7 +278,6 @@ async fn feed(
     cfg: &Config,
     id: VenueId,
     config: &VenueConfig,
-    groups: &Groups,
     tls: &Arc<ClientConfig>,
     metrics: &Metrics,
 ) -> anyhow::Result<Feed> {
@@ -295,7 +293,7 @@ async fn feed(
         // The open one, and those made ahead of need.
         of.writer_stats().map_or(0, |s| (1 + s.ready.get()) * segment_bytes)
     });
-    let rest = RestClient::new(config, tls);
+    let rest = RestClient::new(cfg, config, tls, Class::Live);
     let writer = supervise::blocking({
         let (dir, options) = (dir.clone(), options.clone());
         move || LogWriter::open(&dir, options)
@@ -308,7 +306,7 @@ async fn feed(
         config: config.clone(),
         log: Arc::new(SharedLog::new(id, writer, options, Arc::clone(&metrics), stop.clone())),
         metrics,
-        pace: groups.get(venue.pace_group(), &config.limits),
+        budgets: [0, 1].map(|line| budget::of(cfg, config, line)),
         rest: Arc::new(rest),
         snapshots: Snapshots::default(),
         dialers: dial::dialers(config),

@@ -1,16 +1,15 @@
-//! How often: rolling windows with a minimum gap, shared by everything that talks to one host.
+//! How often a message may be sent: rolling windows with a minimum gap, of one socket or of all that lead to one exchange.
+//! What an address may do over all processes is [`crate::budget`]'s.
 //!
 //! A token bucket lets a burst through that an exchange counts as one second too many; a rolling window does not.
 //! A reservation is an instant in the future at which its owner may act; reservations never overtake each other,
 //! so waiting is fair. A reservation that is not used (the task was stopped) is lost, which errs on the slow side.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-
-use crate::venue::Limits;
 
 /// Bounds of what [`Window::slow_down`] makes of a gap.
 const GAP_SLOW_MIN: Duration = Duration::from_millis(100);
@@ -113,85 +112,6 @@ impl Pacer {
     pub fn hold(&self, until: Instant) {
         self.window.lock().unwrap_or_else(PoisonError::into_inner).hold(until);
     }
-
-    /// Returns when `cost` may be spent.
-    ///
-    /// # Cancel safety
-    /// The reservation stays spent when the future is dropped.
-    pub async fn wait(&self, cost: u32) {
-        let at = self.reserve(Instant::now(), cost);
-        tokio::time::sleep_until(at).await;
-    }
-}
-
-/// What an exchange allows one address over all connections of this process.
-#[derive(Debug)]
-pub struct GroupPace {
-    /// Connection attempts in any 5 minutes, staggered.
-    pub connects: Pacer,
-    /// Control messages over all connections.
-    pub control: Pacer,
-    /// REST weight in the venue's window.
-    pub rest: Pacer,
-    /// Until then nobody of the group may connect.
-    banned_until: Mutex<Option<Instant>>,
-}
-
-impl GroupPace {
-    /// The pace that all of `limits` allow: of every kind the strictest.
-    pub fn new(limits: &[&Limits]) -> Self {
-        let ms = Duration::from_millis;
-        let least = |f: fn(&Limits) -> u32| limits.iter().map(|l| f(l)).min().unwrap_or(1);
-        let most = |f: fn(&Limits) -> u64| limits.iter().map(|l| f(l)).max().unwrap_or(0);
-        let rate = |l: &Limits| f64::from(l.rest_weight_per_window) / (l.rest_window_s.max(1) as f64);
-        let (weight, window_s) = limits
-            .iter()
-            .min_by(|a, b| rate(a).total_cmp(&rate(b)))
-            .map_or((1, 1), |l| (l.rest_weight_per_window, l.rest_window_s.max(1)));
-        Self {
-            connects: Pacer::new(
-                least(|l| l.connects_per_5_min),
-                Duration::from_secs(300),
-                ms(most(|l| l.connect_stagger_ms)),
-            ),
-            control: Pacer::new(u32::MAX, Duration::from_secs(1), ms(most(|l| l.global_subscribe_delay_ms))),
-            rest: Pacer::new(weight, Duration::from_secs(window_s), Duration::ZERO),
-            banned_until: Mutex::new(None),
-        }
-    }
-
-    /// Nobody of the group connects before `until`.
-    pub fn ban(&self, until: Instant) {
-        let mut banned = self.banned_until.lock().unwrap_or_else(PoisonError::into_inner);
-        *banned = Some(banned.map_or(until, |b| b.max(until)));
-    }
-
-    /// Until when the exchange wants to hear nothing, if that is still to come.
-    pub fn banned(&self, now: Instant) -> Option<Instant> {
-        self.banned_until.lock().unwrap_or_else(PoisonError::into_inner).filter(|until| *until > now)
-    }
-}
-
-/// The paces of all groups of the process: venues of one exchange share what an address may do.
-#[derive(Debug, Default)]
-pub struct Groups {
-    groups: BTreeMap<&'static str, Arc<GroupPace>>,
-}
-
-impl Groups {
-    /// One pace for each group among `members`: its name and the limits of every venue in it.
-    pub fn new<'a>(members: impl IntoIterator<Item = (&'static str, &'a Limits)>) -> Self {
-        let mut by_name: BTreeMap<&'static str, Vec<&Limits>> = BTreeMap::new();
-        for (name, limits) in members {
-            by_name.entry(name).or_default().push(limits);
-        }
-        Self { groups: by_name.into_iter().map(|(name, all)| (name, Arc::new(GroupPace::new(&all)))).collect() }
-    }
-
-    /// The pace of group `name`; one of its own for a group that was not named.
-    pub fn get(&self, name: &'static str, limits: &Limits) -> Arc<GroupPace> {
-        self.groups.get(name).cloned().unwrap_or_else(|| Arc::new(GroupPace::new(&[limits])))
-    }
 }
 
 #[cfg(test)]
@@ -256,40 +176,5 @@ mod tests {
         w.hold(start + Duration::from_secs(2));
         assert_eq!(at(start, w.reserve(start, 1)), 5_000);
         assert_eq!(at(start, w.reserve(start, 1)), 5_100);
-    }
-
-    #[test]
-    fn venues_of_one_exchange_share_the_strictest_limits_of_them() {
-        let base = crate::venue::venue(crate::venue::VenueId::BinanceSpot).default_limits();
-        let fast = Limits {
-            connects_per_5_min: 300,
-            connect_stagger_ms: 0,
-            global_subscribe_delay_ms: 0,
-            rest_weight_per_window: 100,
-            rest_window_s: 1,
-            ..base.clone()
-        };
-        let slow = Limits {
-            connects_per_5_min: 2,
-            connect_stagger_ms: 700,
-            global_subscribe_delay_ms: 300,
-            rest_weight_per_window: 120,
-            rest_window_s: 60,
-            ..base
-        };
-        let groups = Groups::new([("x", &fast), ("x", &slow), ("y", &fast)]);
-        let (a, b) = (groups.get("x", &fast), groups.get("x", &slow));
-        let now = Instant::now();
-        assert_eq!(at(now, a.connects.reserve(now, 1)), 0);
-        assert_eq!(at(now, b.connects.reserve(now, 1)), 700);
-        assert_eq!(at(now, a.connects.reserve(now, 1)), 300_000);
-        assert_eq!(at(now, a.control.reserve(now, 1)), 0);
-        assert_eq!(at(now, b.control.reserve(now, 1)), 300);
-        assert_eq!(at(now, a.rest.reserve(now, 120)), 0);
-        assert_eq!(at(now, b.rest.reserve(now, 1)), 60_000);
-        assert_eq!(at(now, groups.get("y", &fast).connects.reserve(now, 1)), 0);
-        a.ban(now + Duration::from_secs(9));
-        assert_eq!(b.banned(now), Some(now + Duration::from_secs(9)));
-        assert_eq!(b.banned(now + Duration::from_secs(9)), None);
     }
 }

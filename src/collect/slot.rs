@@ -295,20 +295,16 @@ impl Slot {
             if !beside.load(Ordering::Relaxed) {
                 feed.metrics.waits(place, None, None);
             }
-            let turn = async {
-                feed.pace.connects.wait(1).await;
-                while let Some(until) = feed.pace.banned(Instant::now()) {
-                    if !beside.load(Ordering::Relaxed) {
-                        feed.metrics.waits(place, Some(until), None);
-                    }
-                    tokio::time::sleep_until(until).await;
+            let turn = feed.budget(place.line).upgrade(|ban| {
+                if !beside.load(Ordering::Relaxed) {
+                    feed.metrics.waits(place, Some(Instant::now() + ban.wait), Some(ban.why.clone()));
                 }
-            };
-            tokio::select! {
+            });
+            let turn = tokio::select! {
                 biased;
                 () = feed.stop.wait() => return None,
-                () = turn => {}
-            }
+                turn = turn => turn,
+            };
             // After the wait: what was listed or delisted meanwhile is in it.
             let (plan, version) = roster.plan()?;
             let route = Route { line: place.line, other: roster.other_peer(place.line), failed: self.failed };
@@ -319,7 +315,7 @@ impl Slot {
             let opened = tokio::select! {
                 biased;
                 () = feed.stop.wait() => return None,
-                opened = handshake::open(&feed, &plan, route) => opened,
+                opened = handshake::open(&feed, &plan, route, turn) => opened,
             };
             match opened {
                 Ok(ready) => {
@@ -329,11 +325,12 @@ impl Slot {
                     return Session::start(&feed, start, ready).ok();
                 }
                 Err(err) => {
-                    let wait = wait_after(&err, backoff);
-                    if let Some(least) = err.wait_at_least() {
+                    if let Some(refusal) = err.refusal() {
                         // The address is banned, not this connection: the others would make it worse.
-                        feed.pace.ban(Instant::now() + least);
+                        feed.banned(place.line, refusal).await;
                     }
+                    let banned = feed.budget(place.line).banned().map(|ban| ban.wait);
+                    let wait = wait_after(&err, backoff, banned);
                     if let Some(suppressed) = REFUSED.allow() {
                         warn!(venue = %feed.id, slot = place.number, line = place.line, attempt,
                             wait_ms = wait.as_millis(), error = %err, suppressed, "cannot connect, trying again");
@@ -365,14 +362,8 @@ impl Drop for Slot {
     }
 }
 
-fn wait_after(err: &HandshakeError, backoff: &mut Backoff) -> Duration {
+fn wait_after(err: &HandshakeError, backoff: &mut Backoff, banned: Option<Duration>) -> Duration {
     let wait = backoff.next(&mut random);
-    if !err.is_retryable() {
-        return HOPELESS;
-    }
-    match err.wait_at_least() {
-        // Some jitter on top, or all connections come back in the same instant.
-        Some(least) => least + wait.min(Duration::from_secs(5)),
-        None => wait,
-    }
+    // Behind a ban the turns are spread anyway.
+    if err.is_retryable() { wait.max(banned.unwrap_or_default()) } else { HOPELESS }
 }

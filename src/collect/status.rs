@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::metrics::{ConnState, Connection, Counts, Metrics, Place, VenueMetrics};
 use super::watchdog::StreamStat;
 use crate::clock;
-use crate::health::Condition;
+use crate::health::{Condition, Reason};
 use crate::memory::Report;
 use crate::venue::VenueId;
 
@@ -56,6 +56,9 @@ pub struct VenueStatus {
     pub failed: Option<String>,
     /// Why the symbols are not known yet, if so.
     pub no_listing: Option<String>,
+    /// Why nothing is asked of the exchange for a while, if so.
+    #[serde(default)]
+    pub banned: Option<String>,
     /// Counters.
     pub counts: Counts,
     /// Its connections.
@@ -170,6 +173,7 @@ impl VenueMetrics {
                     c.status(*place, why, wall_ns, expected.stream_silence_ns)
                 })
                 .collect(),
+            banned: self.supervisor().conditions().text(Reason::Banned, venue.as_str()),
             no_listing: self.no_listing.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             failed,
         }

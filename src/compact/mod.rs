@@ -63,8 +63,8 @@ use anyhow::Context;
 
 use crate::chore;
 use crate::config::Config;
+use crate::repair::Repairer;
 use crate::repair::desk::Desk;
-use crate::repair::{self, Repairer};
 use crate::shutdown::Shutdown;
 use crate::supervise::{self, Task};
 use crate::venue::{self, VenueId};
@@ -124,16 +124,14 @@ pub async fn run(
     };
     let mut workers = Vec::new();
     let mut repairs = Vec::new();
-    let mut paces = BTreeMap::new();
     for (id, config) in &cfg.venues {
         let id = *id;
         let venue = venue::venue(id);
         // A drain is over when the logs are: nothing new is fetched.
         let desk = (mode == Mode::Follow && config.repair).then(Arc::<Desk>::default);
         if let Some(desk) = &desk {
-            let pace = paces.entry(venue.pace_group()).or_insert_with(|| Arc::new(repair::pace(config))).clone();
             let (cfg, config, desk, stop) = (cfg.clone(), config.clone(), desk.clone(), ended.clone());
-            let make = move || Repairer::new(&cfg, &config, venue, desk.clone(), pace.clone(), stop.clone());
+            let make = move || Repairer::new(&cfg, &config, venue, desk.clone(), stop.clone());
             let mut first = Some(make()?);
             repairs.push(supervisor.spawn(Task::Repair, id.as_str(), &ended, move || {
                 let repairer = first.take().map_or_else(&make, Ok);

@@ -51,6 +51,8 @@ pub struct Config {
     pub wal: Wal,
     /// Section `[tls]`.
     pub tls: Tls,
+    /// Where processes share what they ask of the exchanges; `None` = below the data directory.
+    pub budget_dir: Option<PathBuf>,
     /// Sections `[venues.*]`; a venue without a table is off.
     pub venues: BTreeMap<VenueId, VenueConfig>,
     /// Section `[lake]`.
@@ -286,6 +288,11 @@ impl Config {
     /// `<data dir>/archive`: archived segments.
     pub fn archive_root(&self) -> PathBuf {
         self.data_dir.join("archive")
+    }
+
+    /// Where processes share what they ask of the exchanges.
+    pub fn budget_dir(&self) -> PathBuf {
+        self.budget_dir.clone().unwrap_or_else(|| self.data_dir.join("budget"))
     }
 
     /// `<data dir>/wal`.

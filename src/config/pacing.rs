@@ -361,7 +361,7 @@ fn listed(id: VenueId) -> usize {
 }
 
 /// True when REST and WebSocket both lead to this machine.
-pub(super) fn is_simulator(v: &VenueConfig) -> bool {
+pub(crate) fn is_simulator(v: &VenueConfig) -> bool {
     let local = |url: &str| {
         let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
         ["127.", "localhost", "[::1]"].iter().any(|p| rest.starts_with(p))

@@ -103,6 +103,7 @@ pub(super) fn read(source: &Source, problems: &mut Vec<Problem>) -> Config {
     if data_dir.as_os_str().is_empty() {
         r.problem("data.dir", "is empty".into(), "name a directory".into());
     }
+    let budget_dir = Some(r.text("data.budget_dir")).filter(|dir| !dir.is_empty()).map(PathBuf::from);
     let min_free_gib = r.int("data.min_free_gib", 0, 1 << 30);
     let wal = wal(&mut r);
     let proxy = network::proxy(&mut r);
@@ -126,6 +127,7 @@ pub(super) fn read(source: &Source, problems: &mut Vec<Problem>) -> Config {
     }
     Config {
         data_dir,
+        budget_dir,
         wal,
         tls,
         venues,

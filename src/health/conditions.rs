@@ -43,11 +43,19 @@ pub enum Reason {
     LooksHang,
     /// What the lake's ack claims is not proved by any manifest: that log stands until a person decides.
     EvidenceMissing,
+    /// An exchange asked to be left alone; what must not wait for it (a connection, a listing) is red by itself.
+    Banned,
 }
 
 impl Reason {
-    const ALL: [Reason; 5] =
-        [Reason::TaskDown, Reason::SyncFailing, Reason::RepairFailing, Reason::LooksHang, Reason::EvidenceMissing];
+    const ALL: [Reason; 6] = [
+        Reason::TaskDown,
+        Reason::SyncFailing,
+        Reason::RepairFailing,
+        Reason::LooksHang,
+        Reason::EvidenceMissing,
+        Reason::Banned,
+    ];
 
     /// The word in metrics.
     pub fn as_str(self) -> &'static str {
@@ -57,6 +65,7 @@ impl Reason {
             Reason::RepairFailing => "repair_failing",
             Reason::LooksHang => "looks_hang",
             Reason::EvidenceMissing => "evidence_missing",
+            Reason::Banned => "banned",
         }
     }
 
@@ -68,6 +77,7 @@ impl Reason {
             | Reason::RepairFailing
             | Reason::LooksHang
             | Reason::EvidenceMissing => true,
+            Reason::Banned => false,
         }
     }
 }
@@ -131,6 +141,11 @@ impl Conditions {
             Some(text) => self.raise(reason, of, text),
             None => self.clear(reason, of),
         }
+    }
+
+    /// The sentence of one of them, while it holds.
+    pub fn text(&self, reason: Reason, of: &str) -> Option<String> {
+        self.list().into_iter().find(|c| c.reason == reason && c.of == of).map(|c| c.text)
     }
 
     /// All of them, by reason.

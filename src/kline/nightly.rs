@@ -24,9 +24,10 @@ const DAY_US: i64 = 86_400_000_000;
 /// # Cancel safety
 /// It only reads; it may be dropped at any time.
 pub async fn nightly(cfg: Arc<Config>, shutdown: Shutdown) {
+    let rehearsed = rehearsed_every_us();
     loop {
         let now = now_us();
-        let next = due(now);
+        let next = rehearsed.map_or_else(|| due(now), |every| now.saturating_add(every));
         let wait = Duration::from_micros((next - now).unsigned_abs());
         tokio::select! {
             biased;
@@ -51,6 +52,13 @@ pub async fn nightly(cfg: Arc<Config>, shutdown: Shutdown) {
     }
 }
 
+/// How often there is a night where a test wants it (`TAPEDECK_NIGHTLY=<seconds>`; debug builds and the cargo feature
+/// `failpoints`).
+fn rehearsed_every_us() -> Option<i64> {
+    let said = std::env::var("TAPEDECK_NIGHTLY").ok().filter(|_| cfg!(any(debug_assertions, feature = "failpoints")));
+    said?.parse::<i64>().ok().filter(|s| (1..=86_400).contains(s)).map(|s| s * 1_000_000)
+}
+
 fn now_us() -> i64 {
     i64::try_from(clock::wall_ns() / 1_000).unwrap_or(i64::MAX)
 }
@@ -66,7 +74,7 @@ async fn one_venue(cfg: &Config, config: &VenueConfig, day: i64) -> Result<()> {
         return Ok(());
     }
     let mut reader = db::open_reader(&cfg.klines.database, &cfg.data_dir)?;
-    let mut ask = Asker::new(cfg, config, Arc::new(crate::repair::pace(config)))?;
+    let mut ask = Asker::new(cfg, config)?;
     let mut all = super::compare::Report::default();
     for entry in reader.load_registry()?.iter().filter(|e| e.venue == config.id.as_str()) {
         let job = Job {

@@ -7,7 +7,6 @@
 //! ```
 //! What is wanted stands in the feed's own state and not here: after a restart the consumer asks again.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -71,7 +70,7 @@ pub(super) fn run(
 ) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("set up requests")?;
     runtime.block_on(async {
-        let mut ask = Asker::new(cfg, config, Arc::new(crate::repair::pace(config)))?.patient(PATIENCE);
+        let mut ask = Asker::new(cfg, config)?.patient(PATIENCE);
         let mut due: Vec<Due> = Vec::new();
         loop {
             due.retain(|d| !d.want.reply.is_closed());

@@ -18,7 +18,8 @@
 //! the main log delivers after all, later than a hole is told, are in both logs; its manifest counts them
 //! (`filled` of the gap).
 //!
-//! It spends a quarter of the venue's REST weight: the collector is another process and has the rest.
+//! It spends of the share of the venue's REST weight that all work in the background has together ([`crate::budget`]); the
+//! collector, which is another process, always finds the rest.
 
 pub mod desk;
 mod log;
@@ -35,8 +36,8 @@ use tracing::{info, warn};
 use self::desk::{Desk, Hole};
 use self::log::RepairLog;
 use self::pages::Pages;
+use crate::budget::Class;
 use crate::clock;
-use crate::collect::pace::Pacer;
 use crate::collect::rest::RestClient;
 use crate::config::{Config, VenueConfig};
 use crate::lake::manifest::Repair;
@@ -44,8 +45,6 @@ use crate::shutdown::Shutdown;
 use crate::venue::gap::count;
 use crate::venue::{Frame, FrameKind, RestMeta, RestRequest, Rows, Venue};
 
-/// Share of the venue's REST weight that repairs may spend.
-const SHARE: u32 = 4;
 /// Holes with more ids are not asked for: hours of requests.
 const IDS_MAX: u64 = 2_000_000;
 /// The log is closed when nothing was repaired for this long: its hour can be published then.
@@ -59,18 +58,10 @@ const AGAIN_AFTER: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(
 /// What is fresh, us.
 const FRESH_US: i64 = 60_000_000;
 
-/// The pace of repairs on a venue with these limits.
-pub fn pace(config: &VenueConfig) -> Pacer {
-    let limits = &config.limits;
-    let window = Duration::from_secs(limits.rest_window_s.max(1));
-    Pacer::new((limits.rest_weight_per_window / SHARE).max(1), window, Duration::ZERO)
-}
-
 /// Fetches what is missing of one venue.
 pub struct Repairer {
     venue: &'static dyn Venue,
     desk: Arc<Desk>,
-    pace: Arc<Pacer>,
     rest: RestClient,
     log: RepairLog,
     shutdown: Shutdown,
@@ -87,7 +78,7 @@ enum Left {
 }
 
 impl Repairer {
-    /// A repairer of `config`'s venue; `pace` is shared by venues of one exchange.
+    /// A repairer of `config`'s venue.
     ///
     /// # Errors
     /// When an extra root certificate is none.
@@ -96,7 +87,6 @@ impl Repairer {
         config: &VenueConfig,
         venue: &'static dyn Venue,
         desk: Arc<Desk>,
-        pace: Arc<Pacer>,
         shutdown: Shutdown,
     ) -> anyhow::Result<Self> {
         let tls = crate::collect::dial::tls_config(&cfg.tls.extra_roots)?;
@@ -106,8 +96,7 @@ impl Repairer {
         Ok(Self {
             venue,
             desk,
-            pace,
-            rest: RestClient::new(config, &tls),
+            rest: RestClient::new(cfg, config, &tls, Class::Background),
             log: RepairLog::new(cfg.repair_dir(config.id), options),
             shutdown,
         })
@@ -229,18 +218,13 @@ impl Repairer {
         let since = Instant::now();
         let mut pause = Duration::from_secs(1);
         loop {
-            let sent = async {
-                self.pace.wait(request.weight).await;
-                self.rest.until_allowed().await;
-                self.rest.send(request).await
-            };
             let answer = tokio::select! {
                 biased;
                 () = self.shutdown.wait() => return Err(Left::Stopped),
-                answer = sent => answer,
+                answer = self.rest.ask(request) => answer,
             };
             let why = match answer {
-                Ok(a) if (200..300).contains(&a.status) => {
+                Ok(a) => {
                     let meta = RestMeta {
                         channel: request.channel.clone(),
                         symbol: request.symbol.clone(),
@@ -250,22 +234,15 @@ impl Repairer {
                     };
                     return Ok((meta, a.body, a.stamp.0));
                 }
-                Ok(a) => {
-                    let text = String::from_utf8_lossy(a.body.get(..200).unwrap_or(&a.body)).into_owned();
-                    let why = format!("HTTP status {}: {text}", a.status);
-                    if !matches!(a.status, 408 | 418 | 429 | 500..) {
-                        return Err(Left::Told(why));
-                    }
-                    why
-                }
                 Err(err) if err.is_retryable() => err.to_string(),
                 Err(err) => return Err(Left::Told(err.to_string())),
             };
             if since.elapsed() > PATIENCE {
                 return Err(Left::Told(format!("no answer for a day: {why}")));
             }
-            warn!(venue = %self.venue.id(), error = why, wait_s = pause.as_secs(), "a repair waits for the venue");
-            if self.pause(pause).await {
+            let wait = pause.max(self.rest.banned_for());
+            warn!(venue = %self.venue.id(), error = why, wait_s = wait.as_secs(), "a repair waits for the venue");
+            if self.pause(wait).await {
                 return Err(Left::Stopped);
             }
             pause = (pause * 2).min(PAUSE_MAX);

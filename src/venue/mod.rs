@@ -20,6 +20,7 @@ pub(crate) mod message;
 pub mod number;
 #[cfg(any(test, fuzzing))]
 pub mod ordeal;
+pub mod pressure;
 #[cfg(test)]
 mod reviewed;
 pub mod row;

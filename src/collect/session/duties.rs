@@ -245,7 +245,7 @@ impl Session {
         self.send_at = (self.requests.waiting() > 0 && self.welcome_by.is_none()).then(|| {
             // The exchange may grant a later time than asked for; that one counts for this connection too, or two
             // requests that both waited for the exchange would leave too close to each other.
-            let granted = self.feed.pace.control.reserve(self.messages.earliest(now, 1), 1);
+            let granted = self.feed.budget(self.place.line).control.reserve(self.messages.earliest(now, 1), 1);
             self.messages.reserve(granted, 1)
         });
     }

@@ -172,7 +172,7 @@ impl Session {
         self.throttled += 1;
         self.feed.metrics.throttled.add(1);
         let until = Instant::now() + wait;
-        self.feed.pace.control.hold(until);
+        self.feed.budget(self.place.line).control.hold(until);
         self.messages.slow_down(until);
         // What was reserved before counts as spent; that errs on the slow side.
         self.plan_send(until);

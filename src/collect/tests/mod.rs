@@ -9,6 +9,7 @@ mod pressure;
 mod server;
 mod sim;
 mod stopping;
+mod throttled;
 mod tls;
 
 use std::path::Path;
@@ -132,9 +133,8 @@ impl Running {
         let metrics = Arc::new(Metrics::new([VenueId::BinanceSpot]));
         change(cfg.venues.get_mut(&VenueId::BinanceSpot).unwrap());
         let tls = super::dial::tls_config(&[]).unwrap();
-        let groups = super::pace::Groups::default();
         let config = &cfg.venues[&VenueId::BinanceSpot];
-        let mut feed = super::feed(&cfg, VenueId::BinanceSpot, config, &groups, &tls, &metrics).await.unwrap();
+        let mut feed = super::feed(&cfg, VenueId::BinanceSpot, config, &tls, &metrics).await.unwrap();
         if let Some(venue) = venue {
             feed.venue = venue;
         }
@@ -388,8 +388,7 @@ async fn a_log_that_takes_no_records_closes_the_sockets_and_recording_goes_on_wi
     let metrics = Arc::new(Metrics::new([VenueId::BinanceSpot]));
     let (id, venue) = cfg.venues.first_key_value().unwrap();
     let tls = super::dial::tls_config(&[]).unwrap();
-    let hosts = super::pace::Groups::default();
-    let feed = Arc::new(super::feed(&cfg, *id, venue, &hosts, &tls, &metrics).await.unwrap());
+    let feed = Arc::new(super::feed(&cfg, *id, venue, &tls, &metrics).await.unwrap());
     let shutdown = Shutdown::new();
     let task = tokio::spawn(super::keep(feed.clone(), shutdown.clone()));
     let running = Running { dir, metrics: metrics.clone(), shutdown, task };

@@ -20,6 +20,8 @@ const PAUSE_UNSAID: Duration = Duration::from_secs(5);
 pub(super) const THROTTLED_MAX: u64 = 100;
 /// A transfer that brings less than this in a second, over the whole stall time, is given up.
 const SLOWEST_BYTES_PER_S: u64 = 1 << 10;
+/// The longest pause that is kept: an archive bans nobody for days.
+const PAUSE_MAX: Duration = Duration::from_secs(3_600);
 
 /// Asks the archive.
 pub struct Asker {
@@ -122,9 +124,9 @@ impl Asker {
         }
         let trouble = of_status(reply.status, url);
         if trouble.what == What::Throttled {
-            self.rate.hold(reply.retry_after.unwrap_or_else(|| self.pause()));
+            self.rate.hold(reply.retry_after.map_or_else(|| self.pause(), |said| said.min(PAUSE_MAX)));
         } else if let Some(said) = reply.retry_after {
-            self.rate.hold(said);
+            self.rate.hold(said.min(PAUSE_MAX));
         }
         Err(trouble)
     }

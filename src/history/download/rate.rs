@@ -57,15 +57,21 @@ impl Rate {
     /// # Cancel safety
     /// Safe; the request that was not sent counts.
     pub async fn request(&self) {
-        let at = self.requests.lock().unwrap_or_else(PoisonError::into_inner).take(1.0, Instant::now());
-        sleep_until(at).await;
         loop {
-            let held = *self.held.lock().unwrap_or_else(PoisonError::into_inner);
-            match held {
-                Some(until) if until > Instant::now() => sleep_until(until).await,
-                _ => return,
+            // Before anything is taken: or all who waited would leave in the instant when the pause ends.
+            while let Some(until) = self.held_until() {
+                sleep_until(until).await;
+            }
+            let at = self.requests.lock().unwrap_or_else(PoisonError::into_inner).take(1.0, Instant::now());
+            sleep_until(at).await;
+            if self.held_until().is_none() {
+                return;
             }
         }
+    }
+
+    fn held_until(&self) -> Option<Instant> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).filter(|until| *until > Instant::now())
     }
 
     /// Waits until `n` more bytes may be taken.
@@ -100,6 +106,15 @@ mod tests {
         let later = start + Duration::from_secs(60);
         assert_eq!(bucket.take(100.0, later), later, "no more than one second is saved");
         assert_eq!(bucket.take(10.0, later), later + Duration::from_millis(100));
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_the_end_of_a_pause_has_taken_nothing_from_the_bucket() {
+        let rate = Rate::new(0, 5);
+        rate.hold(Duration::from_secs(3_600));
+        let waits = tokio::time::timeout(Duration::from_millis(20), rate.request());
+        assert!(waits.await.is_err());
+        assert_eq!(rate.requests.lock().unwrap_or_else(PoisonError::into_inner).level, 5.0);
     }
 
     #[tokio::test]

@@ -189,6 +189,25 @@ pub enum Action {
         #[serde(default = "once")]
         retry_after_s: u32,
     },
+    /// Answers REST requests, or upgrades, exactly so: throttles in any form that a venue or a gateway has.
+    Answer {
+        /// HTTP status.
+        status: u16,
+        /// Headers, such as `Retry-After`.
+        #[serde(default)]
+        headers: Vec<(String, String)>,
+        /// Body.
+        #[serde(default)]
+        body: String,
+        /// WebSocket upgrades instead of REST requests.
+        #[serde(default)]
+        upgrades: bool,
+    },
+    /// Somebody else at every address that was here spends so much REST weight.
+    Spend {
+        /// Weight.
+        weight: u32,
+    },
     /// Answers REST requests this much later; longer than the client waits = a timeout.
     RestDelay {
         /// Delay, ms.
@@ -211,7 +230,15 @@ fn going_away() -> u16 {
 impl Action {
     /// True when it acts on open WebSocket connections, false when it waits for requests.
     pub fn is_for_connections(&self) -> bool {
-        !matches!(self, Action::Refuse { .. } | Action::HangUpgrade | Action::Rest { .. } | Action::RestDelay { .. })
+        !matches!(
+            self,
+            Action::Refuse { .. }
+                | Action::HangUpgrade
+                | Action::Rest { .. }
+                | Action::RestDelay { .. }
+                | Action::Answer { .. }
+                | Action::Spend { .. }
+        )
     }
 }
 

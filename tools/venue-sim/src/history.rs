@@ -175,6 +175,54 @@ pub(crate) fn trades(venue: &Venue, symbol: &str, now_ms: i64) -> Vec<Trade> {
     }
 }
 
+/// A candle: open time in s; open, high, low, close; amount and turnover.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Bar {
+    pub open_s: i64,
+    pub prices: [String; 4],
+    pub amount: String,
+    pub turnover: String,
+}
+
+/// Candles of `len_s` with open times `from_s..=to_s`, folded from the trades that are remembered, oldest first; times without a
+/// trade have none.
+pub(crate) fn bars(venue: &Venue, symbol: &str, len_s: i64, (from_s, to_s): (i64, i64), now_ms: i64) -> Vec<Bar> {
+    /// Decimals of every text here, at most.
+    const PLACES: usize = 8;
+    let parse = |text: &str| {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let digits = format!("{whole}{:0<PLACES$}", fraction.get(..PLACES.min(fraction.len())).unwrap_or(""));
+        digits.parse::<i128>().unwrap_or(0)
+    };
+    let unit = 10_i128.pow(PLACES as u32);
+    let text = |value: i128| format!("{}.{:0PLACES$}", value / unit, value % unit);
+    let mut all = trades(venue, symbol, now_ms);
+    all.sort_by_key(|trade| trade.time_ns);
+    let mut bars: Vec<(i64, [i128; 4], i128, i128)> = Vec::new();
+    for trade in &all {
+        let open_s = trade.time_ns.div_euclid(1_000_000_000 * len_s.max(1)) * len_s.max(1);
+        if !(from_s..=to_s).contains(&open_s) {
+            continue;
+        }
+        let (price, amount) = (parse(&trade.price), parse(&trade.amount));
+        if bars.last().is_none_or(|bar| bar.0 != open_s) {
+            bars.push((open_s, [price; 4], 0, 0));
+        }
+        if let Some((_, [_, high, low, close], sum, turnover)) = bars.last_mut() {
+            (*high, *low, *close) = (price.max(*high), price.min(*low), price);
+            *sum += amount;
+            *turnover += price * amount / unit;
+        }
+    }
+    let bar = |(open_s, prices, amount, turnover): (i64, [i128; 4], i128, i128)| Bar {
+        open_s,
+        prices: prices.map(text),
+        amount: text(amount),
+        turnover: text(turnover),
+    };
+    bars.into_iter().map(bar).collect()
+}
+
 fn recorded(venue: &Venue, timeline: &Timeline, symbol: &str, now_ms: i64) -> Vec<Trade> {
     let is_wanted =
         |info: &crate::script::StreamInfo| info.symbol == symbol && TRADE_CHANNELS.contains(&info.channel());

@@ -88,7 +88,7 @@ pub use config::{
 pub use faults::{Action, Fault, Garbage};
 pub use listing::{ListingReport, Standing};
 pub use reel::{Entry, Item, Reel, ReelSource};
-pub use report::{ConnReport, LimitsReport, Report, RestReport, StreamReport, VenueReport};
+pub use report::{ConnReport, LimitsReport, Report, RestReport, StreamReport, UsageReport, VenueReport};
 
 use floor::FloorMaker;
 use generate::{Generator, Maker};

@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use crate::binance::Market;
 use crate::config::Limits;
 use crate::protocol::Exchange;
-use crate::report::{LimitsReport, lock};
+use crate::report::{LimitsReport, UsageReport, lock};
 
 /// The limits of one venue as configured, in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +110,30 @@ impl Doors {
         (door.used, verdict)
     }
 
+    /// Somebody else at every address known so far, or at this machine, spends weight.
+    pub fn spend(&self, weight: u32, allowance: &Allowance, now_ms: i64) {
+        let mut doors = lock(&self.0);
+        doors.entry(IpAddr::from([127, 0, 0, 1])).or_default();
+        for door in doors.values_mut() {
+            door.spend(weight, allowance, now_ms);
+        }
+    }
+
+    /// The most that any address used of what it may.
+    pub fn usage(&self, allowance: &Allowance) -> UsageReport {
+        let doors = lock(&self.0);
+        let most = |of: fn(&Door) -> u64| doors.values().map(of).max().unwrap_or(0);
+        UsageReport {
+            weight: allowance.weight.into(),
+            weight_window_ms: allowance.weight_window_ms,
+            weight_most: most(|door| door.used_most.into()),
+            weight_most_rolling: most(|door| door.rolling_most),
+            connects: allowance.connects as u64,
+            connect_window_ms: allowance.connect_window_ms,
+            connects_most: most(|door| door.connects_most as u64),
+        }
+    }
+
     /// Notes a connection that was closed for too many messages.
     pub fn strike(&self, from: IpAddr, allowance: &Allowance, now_ms: i64) {
         let mut doors = lock(&self.0);
@@ -139,6 +163,13 @@ struct Door {
     /// Requests since the door closed.
     knocks: u32,
     bans: u32,
+    /// Weight of the last window of any position: when, how much; and its sum.
+    spent: VecDeque<(i64, u32)>,
+    rolling: u64,
+    /// The most so far.
+    used_most: u32,
+    rolling_most: u64,
+    connects_most: usize,
 }
 
 impl Door {
@@ -154,11 +185,28 @@ impl Door {
         counts.bans += 1;
     }
 
-    fn knock(&mut self, knock: Knock, allowance: &Allowance, now_ms: i64, counts: &mut LimitsReport) -> Verdict {
+    /// Counts weight; gives the number of the window.
+    fn spend(&mut self, weight: u32, allowance: &Allowance, now_ms: i64) -> i64 {
         let window = now_ms.div_euclid(allowance.weight_window_ms as i64);
         if self.window != window {
             (self.window, self.used) = (window, 0);
         }
+        self.used = self.used.saturating_add(weight);
+        let is_over = |(at, _): &(i64, u32)| now_ms - at >= allowance.weight_window_ms as i64;
+        while let Some((_, gone)) = self.spent.pop_front_if(|first| is_over(first)) {
+            self.rolling -= u64::from(gone);
+        }
+        if weight > 0 {
+            self.spent.push_back((now_ms, weight));
+            self.rolling += u64::from(weight);
+        }
+        self.used_most = self.used_most.max(self.used);
+        self.rolling_most = self.rolling_most.max(self.rolling);
+        window
+    }
+
+    fn knock(&mut self, knock: Knock, allowance: &Allowance, now_ms: i64, counts: &mut LimitsReport) -> Verdict {
+        let window = self.spend(0, allowance, now_ms);
         if now_ms < self.banned_until_ms.max(self.throttled_until_ms) {
             self.knocks += 1;
             if self.knocks > allowance.knocks {
@@ -172,7 +220,7 @@ impl Door {
         }
         let until_ms = match knock {
             Knock::Rest { weight } => {
-                self.used = self.used.saturating_add(weight);
+                self.spend(weight, allowance, now_ms);
                 if self.used <= allowance.weight {
                     return Verdict::Pass;
                 }
@@ -184,6 +232,7 @@ impl Door {
                 let is_over = self.connects.len() >= allowance.connects;
                 if !is_over || !allowance.enforce {
                     self.connects.push_back(now_ms);
+                    self.connects_most = self.connects_most.max(self.connects.len());
                 }
                 if !is_over {
                     return Verdict::Pass;
@@ -251,6 +300,27 @@ mod tests {
         assert_eq!(ask(guilty, NOW), Verdict::Throttled { wait_ms: 5_000 });
         assert_eq!(ask(other, NOW), Verdict::Pass);
         assert_eq!(ask(guilty, NOW + 5_000), Verdict::Pass);
+    }
+
+    #[test]
+    fn the_most_that_was_used_is_told_for_full_minutes_and_for_any_minute_with_what_others_spent() {
+        let allowance = allowance(Limits { rest_weight_per_min: Some(100), ..Limits::default() });
+        let (doors, mut counts) = (Doors::default(), LimitsReport::default());
+        let me = IpAddr::from([127, 0, 0, 1]);
+        let mut ask = |weight, now_ms| doors.knock(me, Knock::Rest { weight }, &allowance, now_ms, &mut counts);
+        // NOW is 15 s behind the full minute.
+        assert_eq!(ask(40, NOW), (40, Verdict::Pass));
+        doors.spend(30, &allowance, NOW + 40_000);
+        assert_eq!(
+            ask(10, NOW + 40_000),
+            (80, Verdict::Pass),
+            "who is told the used weight is told that of others too"
+        );
+        assert_eq!(ask(50, NOW + 50_000), (50, Verdict::Pass));
+        let usage = doors.usage(&allowance);
+        assert_eq!((usage.weight, usage.weight_most, usage.weight_most_rolling), (100, 80, 130));
+        ask(1, NOW + 110_000);
+        assert_eq!(doors.usage(&allowance).weight_most_rolling, 130);
     }
 
     #[test]

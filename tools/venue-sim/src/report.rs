@@ -73,6 +73,28 @@ pub struct VenueReport {
     /// What was over a limit.
     #[serde(default)]
     pub limits: LimitsReport,
+    /// How much of the limits was used. Venues that share limits tell the same.
+    #[serde(default)]
+    pub usage: UsageReport,
+}
+
+/// The most that one address used of what a venue allows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageReport {
+    /// REST weight allowed in a window.
+    pub weight: u64,
+    /// That window, ms.
+    pub weight_window_ms: u64,
+    /// The most in a window as the venue cuts it.
+    pub weight_most: u64,
+    /// The most in any time as long as a window.
+    pub weight_most_rolling: u64,
+    /// Upgrades allowed in a window.
+    pub connects: u64,
+    /// That window, ms.
+    pub connect_window_ms: u64,
+    /// The most upgrades in any such window.
+    pub connects_most: u64,
 }
 
 /// What clients did beyond the limits of a venue, and what it led to. All zero = well behaved.

@@ -96,6 +96,11 @@ impl Shared {
             let concerned = self.venues.iter().filter(|venue| fault.concerns(&venue.id, fault.conn, ""));
             return concerned.filter(|venue| venue.listings.set(symbol, standing)).count();
         }
+        if let Action::Spend { weight } = fault.action {
+            let now_ms = (wall_ns() / 1_000_000) as i64;
+            let concerned = self.venues.iter().filter(|venue| fault.concerns(&venue.id, fault.conn, ""));
+            return concerned.map(|venue| venue.doors.spend(weight, &venue.allowance, now_ms)).count();
+        }
         let frames = fault.after_frames;
         if frames.is_none() && !fault.action.is_for_connections() {
             self.board.arm(fault);
@@ -280,9 +285,12 @@ fn upgrade(venue: &Venue, shared: &Shared, head: &Head, path: &str, from: IpAddr
     if let Some(refusal) = crate::protocol::turned_away(venue, verdict, now_ms) {
         return Upgrade::Refuse(refusal);
     }
-    let fits = |action: &Action| matches!(action, Action::Refuse { .. } | Action::HangUpgrade);
+    let fits = |action: &Action| {
+        matches!(action, Action::Refuse { .. } | Action::HangUpgrade | Action::Answer { upgrades: true, .. })
+    };
     match shared.board.take_for_request(&venue.id, path, fits) {
         Some(Action::Refuse { status }) => return Upgrade::Refuse(crate::protocol::refusal(venue, status, 1, now_ms)),
+        Some(Action::Answer { status, headers, body, .. }) => return Upgrade::Refuse(exactly(status, headers, body)),
         Some(_) => return Upgrade::Hang,
         None => {}
     }
@@ -295,6 +303,11 @@ fn upgrade(venue: &Venue, shared: &Shared, head: &Head, path: &str, from: IpAddr
     }
 }
 
+/// What a fault says, word for word.
+fn exactly(status: u16, headers: Vec<(String, String)>, body: String) -> Answer {
+    Answer { status, headers, body: body.into_bytes() }
+}
+
 async fn rest_answer(venue: &Venue, shared: &Shared, head: &Head, path: &str, from: IpAddr) -> Answer {
     let delay = shared.board.take_for_request(&venue.id, path, |action| matches!(action, Action::RestDelay { .. }));
     if let Some(Action::RestDelay { ms }) = delay {
@@ -305,7 +318,9 @@ async fn rest_answer(venue: &Venue, shared: &Shared, head: &Head, path: &str, fr
         }
     }
     let now_ms = (wall_ns() / 1_000_000) as i64;
-    match shared.board.take_for_request(&venue.id, path, |action| matches!(action, Action::Rest { .. })) {
+    let fits = |action: &Action| matches!(action, Action::Rest { .. } | Action::Answer { upgrades: false, .. });
+    match shared.board.take_for_request(&venue.id, path, fits) {
+        Some(Action::Answer { status, headers, body, .. }) => exactly(status, headers, body),
         Some(Action::Rest { status, retry_after_s }) => crate::protocol::refusal(venue, status, retry_after_s, now_ms),
         _ => crate::protocol::answer(venue, head, path, from, now_ms),
     }

@@ -421,6 +421,7 @@ impl Venue {
             closes: lock(&self.closed).clone(),
             listing: self.listings.changes(),
             limits: lock(&self.limits).clone(),
+            usage: self.doors.usage(&self.allowance),
         }
     }
 }

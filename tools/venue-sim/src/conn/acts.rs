@@ -115,6 +115,8 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
             | Action::Refuse { .. }
             | Action::HangUpgrade
             | Action::Rest { .. }
+            | Action::Answer { .. }
+            | Action::Spend { .. }
             | Action::RestDelay { .. } => {}
         }
         Ok(())

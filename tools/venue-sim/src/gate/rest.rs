@@ -75,6 +75,8 @@ pub(crate) fn answer(venue: &Venue, head: &Head, path: &str, from: IpAddr, now_m
         ("/api/v4/futures/usdt/order_book", Market::Usdm) => book(venue, get("contract"), &get, decimal, now_ms),
         ("/api/v4/spot/trades", Market::Spot) => trades(venue, get("currency_pair"), &get, decimal, now_ms),
         ("/api/v4/futures/usdt/trades", Market::Usdm) => trades(venue, get("contract"), &get, decimal, now_ms),
+        ("/api/v4/spot/candlesticks", Market::Spot) => candles(venue, get("currency_pair"), &get, decimal, now_ms),
+        ("/api/v4/futures/usdt/candlesticks", Market::Usdm) => candles(venue, get("contract"), &get, decimal, now_ms),
         _ => refusal(venue, 404, 0, now_ms),
     };
     let (used, verdict) = {
@@ -165,6 +167,38 @@ fn book(venue: &Venue, symbol: Option<&str>, get: Get<'_, '_>, decimal: bool, no
     let time = if spot { now_ms.to_string() } else { crate::text::decimal(now_ms, 3, 3) };
     let (bids, asks) = (side(&view.bids), side(&view.asks));
     Answer::json(200, format!(r#"{{{id}"current":{time},"update":{time},"asks":{asks},"bids":{bids}}}"#))
+}
+
+/// Spot: `[s, turnover, close, high, low, open, amount, closed]` as texts. Futures: objects. Oldest first.
+fn candles(venue: &Venue, symbol: Option<&str>, get: Get<'_, '_>, decimal: bool, now_ms: i64) -> Answer {
+    let Some(symbol) = symbol.filter(|symbol| is_listed(venue, symbol)) else {
+        return book(venue, None, get, decimal, now_ms);
+    };
+    let len_s = match get("interval") {
+        Some("1m") => 60,
+        Some("1h") => 3_600,
+        Some("1d") => 86_400,
+        _ => return refusal(venue, 400, 0, now_ms),
+    };
+    let number = |name: &str| get(name).and_then(|text| text.parse::<i64>().ok());
+    let Some(range) = number("from").zip(number("to")) else { return refusal(venue, 400, 0, now_ms) };
+    let bars = history::bars(venue, symbol, len_s, range, now_ms);
+    Answer::json(
+        200,
+        joined(&bars, |text, bar| {
+            let (t, [open, high, low, close], amount) = (bar.open_s, &bar.prices, &bar.amount);
+            let _ = if venue.market == Market::Spot {
+                write!(text, r#"["{t}","{}","{close}","{high}","{low}","{open}","{amount}","true"]"#, bar.turnover)
+            } else {
+                write!(
+                    text,
+                    r#"{{"t":{t},"v":{},"c":"{close}","h":"{high}","l":"{low}","o":"{open}","sum":"{}"}}"#,
+                    size(amount, decimal),
+                    bar.turnover
+                )
+            };
+        }),
+    )
 }
 
 /// Newest first, of the seconds `from..=to`, by page on spot and by offset on futures.

@@ -80,6 +80,8 @@ pub(crate) fn answer(venue: &Venue, head: &Head, path: &str, from: IpAddr, now_m
         ("GET", "/api/v1/level2/snapshot", false) => (3, book(venue, symbol, usize::MAX, now_ms)),
         ("GET", "/api/v1/market/histories", true) => (3, trades(venue, symbol, now_ms)),
         ("GET", "/api/v1/trade/history", false) => (5, trades(venue, symbol, now_ms)),
+        ("GET", "/api/v1/market/candles", true) => (3, candles(venue, &query, now_ms)),
+        ("GET", "/api/v1/kline/query", false) => (3, candles(venue, &query, now_ms)),
         _ => (1, refusal(404, 0)),
     };
     let (used, verdict) = {
@@ -170,6 +172,39 @@ fn book(venue: &Venue, symbol: Option<&str>, limit: usize, now_ms: i64) -> Answe
     } else {
         format!(r#"{{"sequence":{id},"symbol":"{symbol}","bids":{bids},"asks":{asks},"ts":{now_ms}000000}}"#)
     })
+}
+
+/// Spot: `[s, open, CLOSE, high, low, amount, turnover]` as texts, newest first, at most 1500. Futures: `[ms, open, high, low, close, lots]`
+/// as numbers, oldest first, at most 500.
+fn candles(venue: &Venue, query: &[(String, String)], now_ms: i64) -> Answer {
+    let get = |name: &str| query.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str());
+    let number = |name: &str| get(name).and_then(|text| text.parse::<i64>().ok());
+    let spot = venue.market == Market::Spot;
+    let (len_s, range) = if spot {
+        let minutes = match get("type") {
+            Some("1min") => Some(1),
+            Some("1hour") => Some(60),
+            Some("1day") => Some(1_440),
+            _ => None,
+        };
+        (minutes.map(|m| m * 60), number("startAt").zip(number("endAt")))
+    } else {
+        (number("granularity").map(|m| m * 60), number("from").zip(number("to")).map(|(a, b)| (a / 1_000, b / 1_000)))
+    };
+    let (Some(symbol), Some(len_s), Some(range)) = (get("symbol"), len_s, range) else { return refusal(400, 0) };
+    let mut bars = history::bars(venue, symbol, len_s, range, now_ms);
+    if spot {
+        bars.reverse();
+    }
+    bars.truncate(if spot { 1_500 } else { 500 });
+    success(&joined(&bars, |text, bar| {
+        let (t, [open, high, low, close]) = (bar.open_s, &bar.prices);
+        let _ = if spot {
+            write!(text, r#"["{t}","{open}","{close}","{high}","{low}","{}","{}"]"#, bar.amount, bar.turnover)
+        } else {
+            write!(text, "[{},{open},{high},{low},{close},{}]", t * 1_000, bar.amount)
+        };
+    }))
 }
 
 fn trades(venue: &Venue, symbol: Option<&str>, now_ms: i64) -> Answer {

@@ -1,0 +1,298 @@
+//! What an exchange says of being asked too often: how long to stay away, how much of its weight is used, and whether an
+//! answer is a refusal at all. The only place that reads `Retry-After`. Pure: headers and bytes in, durations out.
+//!
+//! ```text
+//! Retry-After: 7 | 1.5 | Sun, 06 Nov 1994 08:49:37 GMT | 1796008942 | 1796008942123      seconds, a date, the time of the reset
+//! gw-ratelimit-reset: 1500                       KuCoin, ms
+//! X-Gate-RateLimit-Reset-Timestamp: 1796008942   Gate, s since 1970
+//! {"code":-1003,"msg":"Way too much request weight used; IP banned until 1796008942123. .."}      Binance
+//! {"code":"429000","msg":"Too many requests"}    KuCoin, with HTTP status 200 too
+//! ```
+
+use std::time::Duration;
+
+use tokio_tungstenite::tungstenite::http::HeaderMap;
+
+/// The longest ban that an exchange documents (Binance: "from 2 minutes to 3 days").
+const BAN_MAX: Duration = Duration::from_secs(3 * 86_400);
+/// What is longer than any ban is a slip, and nobody is left alone for years because of one.
+const ABSURD: Duration = Duration::from_secs(3_600);
+/// A ban lasts at least this long.
+const BAN_MIN: Duration = Duration::from_secs(1);
+/// The wait where none is said.
+const UNSAID: Duration = Duration::from_secs(60);
+/// Numbers from here on are no delay but a time: 2001-09-09, in seconds since 1970.
+const TIME_S: f64 = 1e9;
+/// Refusals are short; what is longer is an answer.
+const REFUSAL_BYTES_MAX: usize = 4 << 10;
+
+/// Why an exchange wants to be left alone, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The longest wait that was said; a minute where none was.
+    pub wait: Duration,
+    /// Status or code.
+    pub why: String,
+}
+
+/// Whether an answer says that we ask too often (429, 418 and what means the same with another status), or that this address
+/// is not welcome (403, 451): asking on makes all of them worse.
+pub fn refusal(status: u16, headers: &HeaderMap, body: &[u8], now_ms: i64) -> Option<Refusal> {
+    let said = (!(200..300).contains(&status) || body.len() <= REFUSAL_BYTES_MAX).then(|| Said::of(body)).flatten();
+    let code = said.as_ref().and_then(Said::throttle);
+    let why = match (status, &code) {
+        (200..300, Some(code)) => format!("code {code} with HTTP status {status}"),
+        (403 | 418 | 429 | 451, _) => format!("HTTP status {status}"),
+        (_, Some(code)) => format!("HTTP status {status}, code {code}"),
+        _ => return None,
+    };
+    let until =
+        said.and_then(|said| said.until_ms).map(|ms| sane(ms.saturating_sub(now(headers, now_ms)) as f64 / 1e3));
+    let wait = retry_after(headers, now_ms).max(until).unwrap_or(UNSAID).max(BAN_MIN);
+    Some(Refusal { wait, why })
+}
+
+/// For how long the headers ask us to stay away: the longest of all that say so. `now_ms`: our clock, for answers without a
+/// `Date` of their own.
+pub fn retry_after(headers: &HeaderMap, now_ms: i64) -> Option<Duration> {
+    let now_ms = now(headers, now_ms);
+    let all = |name| headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok()).map(str::trim);
+    let said = all("retry-after").filter_map(|text| wait(text, now_ms, 1.0));
+    let kucoin = all("gw-ratelimit-reset").filter_map(|text| wait(text, now_ms, 1e3));
+    let gate = all("x-gate-ratelimit-reset-timestamp").filter_map(|text| wait(text, now_ms, 1.0));
+    said.chain(kucoin).chain(gate).max()
+}
+
+/// The `Date` of the answer, else our clock, ms since 1970.
+fn now(headers: &HeaderMap, now_ms: i64) -> i64 {
+    let date = headers.get("date").and_then(|value| value.to_str().ok());
+    date.and_then(|text| http_date_s(text.trim())).map_or(now_ms, |s| s.saturating_mul(1_000))
+}
+
+/// A delay in units of which `per_s` are a second, or a time as HTTP writes it or as a number of s, ms, us or ns since 1970.
+fn wait(text: &str, now_ms: i64, per_s: f64) -> Option<Duration> {
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        let seconds = http_date_s(text)?.saturating_mul(1_000).saturating_sub(now_ms) as f64 / 1e3;
+        return Some(sane(seconds));
+    }
+    let number: f64 = text.parse().ok()?;
+    // From ten digits on: each further three are a smaller unit. The largest that are a time in this century are ns.
+    let since_1970_s =
+        [1.0, 1e3, 1e6, 1e9].into_iter().map(|unit| number / unit).find(|s| (TIME_S..TIME_S * 10.0).contains(s));
+    Some(sane(match since_1970_s {
+        Some(s) => s - now_ms as f64 / 1e3,
+        None => number / per_s,
+    }))
+}
+
+/// Seconds as a wait that can be kept.
+fn sane(seconds: f64) -> Duration {
+    match Duration::try_from_secs_f64(seconds.max(0.0)) {
+        Ok(wait) if wait <= BAN_MAX => wait,
+        _ => ABSURD,
+    }
+}
+
+/// An HTTP date in seconds since 1970: as it is sent today, and the two obsolete forms that are still to be read (RFC
+/// 9110, 5.6.7).
+fn http_date_s(text: &str) -> Option<i64> {
+    let forms = ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    let read = |form: &&str| jiff::civil::DateTime::strptime(form, text).ok();
+    let date = forms.iter().find_map(read)?;
+    Some(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())
+}
+
+/// The body of a refusal.
+struct Said {
+    code: Option<String>,
+    label: Option<String>,
+    /// "IP banned until 1796008942123", ms since 1970.
+    until_ms: Option<i64>,
+}
+
+impl Said {
+    fn of(body: &[u8]) -> Option<Said> {
+        let body = body.get(..body.len().min(REFUSAL_BYTES_MAX))?;
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return None;
+        }
+        let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body).ok()?;
+        let text = |key: &str| match fields.get(key)? {
+            serde_json::Value::String(text) => Some(text.clone()),
+            serde_json::Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        };
+        let until_ms = text("msg").and_then(|msg| {
+            let digits = msg.split_once("banned until ")?.1.split(|c: char| !c.is_ascii_digit()).next()?.to_owned();
+            digits.parse::<i64>().ok()
+        });
+        Some(Said { code: text("code"), label: text("label"), until_ms })
+    }
+
+    /// The code, when it says that we ask too often: Binance's -1003, KuCoin's 429000, 429001, 429002, Gate's label.
+    fn throttle(&self) -> Option<String> {
+        let code = self.code.clone().filter(|c| c == "-1003" || (c.len() == 6 && c.starts_with("429")));
+        code.or_else(|| self.label.clone().filter(|label| label == "TOO_MANY_REQUESTS"))
+    }
+}
+
+/// What an exchange counted for our address, whoever there spent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// Weight, within `window`.
+    pub weight: u64,
+    /// How much is left of it, where that is said.
+    pub left: Option<u64>,
+    /// The window of the count.
+    pub window: Duration,
+}
+
+/// Reads the headers that tell the used weight: Binance's `X-MBX-USED-WEIGHT-1M`, KuCoin's `gw-ratelimit-*` (30 s), Gate's
+/// `X-Gate-RateLimit-*` (10 s).
+pub fn used(headers: &HeaderMap) -> Option<Used> {
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+    let binance = |name: &str, window_s| {
+        number(name).map(|weight| Used { weight, left: None, window: Duration::from_secs(window_s) })
+    };
+    let counted = |limit: &str, left: &str, window_s| {
+        let (limit, left) = (number(limit)?, number(left)?);
+        let window = Duration::from_secs(window_s);
+        Some(Used { weight: limit.saturating_sub(left), left: Some(left), window })
+    };
+    binance("x-mbx-used-weight-1m", 60)
+        .or_else(|| binance("x-mbx-used-weight", 60))
+        .or_else(|| counted("gw-ratelimit-limit", "gw-ratelimit-remaining", 30))
+        .or_else(|| counted("x-gate-ratelimit-limit", "x-gate-ratelimit-requests-remain", 10))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const NOW_MS: i64 = 1_796_000_000_000;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.append(*name, value.parse().unwrap());
+        }
+        map
+    }
+
+    fn after(said: &str, date: Option<&str>) -> Option<f64> {
+        let mut pairs = vec![("retry-after", said)];
+        pairs.extend(date.map(|d| ("date", d)));
+        retry_after(&headers(&pairs), NOW_MS).map(|wait| wait.as_secs_f64())
+    }
+
+    #[test]
+    fn a_retry_after_is_seconds_a_fraction_or_a_date_of_any_form_that_counts_from_the_answers_own_date() {
+        // The three spellings of one second in RFC 9110, 5.6.7.
+        let date = Some("Sun, 06 Nov 1994 08:48:37 GMT");
+        for same in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+            assert_eq!(after(same, date), Some(60.0), "{same}");
+            assert_eq!(after(same, None), Some(0.0), "it is over: {same}");
+        }
+        assert_eq!([" 7 ", "1.5", "0", "0.25", ".5"].map(|s| after(s, date)), [7.0, 1.5, 0.0, 0.25, 0.5].map(Some));
+        assert_eq!(after("Fri, 31 Dec 1999 23:59:59 GMT", Some("nonsense")), Some(0.0));
+        for none in
+            ["", "soon", "-3", "1e3", "inf", "NaN", ".", "1.2.3", "Sun, 06 Nov 1994", "Sun, 99 Nov 1994 08:49:37 GMT"]
+        {
+            assert_eq!(after(none, date), None, "{none}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), NOW_MS), None);
+    }
+
+    #[test]
+    fn a_retry_after_that_is_the_time_of_the_reset_is_the_time_until_then_in_any_unit() {
+        for same in ["1796000090", "1796000090000", "1796000090000000", "1796000090000000000", "1796000090.0"] {
+            let got = after(same, None).unwrap();
+            assert!((got - 90.0).abs() < 0.001, "{same}: {got}");
+        }
+        assert_eq!(after("1795000000", None), Some(0.0), "it is over");
+        // 1795996800.
+        assert_eq!(after("1795996890", Some("Mon, 30 Nov 2026 00:00:00 GMT")), Some(90.0), "by the answer's own date");
+    }
+
+    #[test]
+    fn days_are_kept_as_said_and_years_are_an_hour_in_every_spelling() {
+        assert_eq!(
+            ["7200", "259200"].map(|s| after(s, None)),
+            [7_200.0, 259_200.0].map(Some),
+            "bans last up to three days"
+        );
+        let max = u64::MAX.to_string();
+        let more = format!("{max}0");
+        let endless = "9".repeat(400);
+        for said in ["259201", "315360000", &max, &more, &endless, "Thu, 31 Dec 9998 23:59:59 GMT", "3000000000000"] {
+            assert_eq!(after(said, None), Some(3_600.0), "{said}");
+        }
+    }
+
+    #[test]
+    fn the_longest_wait_that_was_said_counts() {
+        let now = NOW_MS + 90_000;
+        let body =
+            format!(r#"{{"code":-1003,"msg":"Way too much request weight used; IP banned until {now}. Please"}}"#);
+        let wait = |pairs: &[(&'static str, &str)], body: &str| {
+            refusal(418, &headers(pairs), body.as_bytes(), NOW_MS).unwrap().wait.as_secs_f64()
+        };
+        assert_eq!(wait(&[("retry-after", "30")], &body), 90.0);
+        assert_eq!(wait(&[("retry-after", "120")], &body), 120.0);
+        assert_eq!(wait(&[("retry-after", "5"), ("retry-after", "9")], "{}"), 9.0);
+        assert_eq!(wait(&[("gw-ratelimit-reset", "12500")], ""), 12.5);
+        assert_eq!(wait(&[("x-gate-ratelimit-reset-timestamp", "1796000007")], ""), 7.0);
+        assert_eq!(wait(&[], "<html>"), 60.0, "none was said");
+        assert_eq!(wait(&[("retry-after", "0")], ""), 1.0);
+    }
+
+    #[test]
+    fn a_throttle_is_one_whatever_its_http_status_and_an_answer_is_none() {
+        let why = |status, body: &str| refusal(status, &HeaderMap::new(), body.as_bytes(), NOW_MS).map(|r| r.why);
+        for code in [r#""429000""#, "429000", r#""429001""#, r#""429002""#] {
+            let body = format!(r#"{{"code":{code},"msg":"Too many requests in a short period of time"}}"#);
+            assert!(why(200, &body).unwrap().starts_with("code 42900"), "{body}");
+        }
+        assert_eq!(
+            why(200, r#"{"label":"TOO_MANY_REQUESTS","message":"x"}"#).unwrap(),
+            "code TOO_MANY_REQUESTS with HTTP status 200"
+        );
+        assert_eq!(why(400, r#"{"code":-1003,"msg":"Too many requests"}"#).unwrap(), "HTTP status 400, code -1003");
+        for status in [403, 418, 429, 451] {
+            assert_eq!(why(status, "").unwrap(), format!("HTTP status {status}"));
+        }
+        let long = format!(r#"{{"code":"429000","data":"{}"}}"#, "x".repeat(5_000));
+        for (status, body) in [
+            (200, r#"{"code":"200000","data":{"code":"429000"}}"#),
+            (200, r#"[{"code":"429000"}]"#),
+            (200, &long),
+            (400, r#"{"code":-1121,"msg":"Invalid symbol."}"#),
+            (404, ""),
+            (500, "{"),
+            (503, "busy"),
+        ] {
+            assert_eq!(why(status, body), None, "{status} {body:.60}");
+        }
+    }
+
+    #[test]
+    fn the_used_weight_of_every_exchange_is_read() {
+        let of = |pairs: &[(&'static str, &str)]| used(&headers(pairs)).map(|u| (u.weight, u.left, u.window.as_secs()));
+        assert_eq!(of(&[("x-mbx-used-weight", "1"), ("x-mbx-used-weight-1m", "1234")]), Some((1_234, None, 60)));
+        assert_eq!(
+            of(&[("gw-ratelimit-limit", "2000"), ("gw-ratelimit-remaining", "1400")]),
+            Some((600, Some(1_400), 30))
+        );
+        let gate = [("x-gate-ratelimit-limit", "200"), ("x-gate-ratelimit-requests-remain", "150")];
+        assert_eq!(of(&gate), Some((50, Some(150), 10)));
+        for none in [
+            &[][..],
+            &[("x-mbx-used-weight-1m", "-1")],
+            &[("x-mbx-used-weight-1m", "many")],
+            &[("gw-ratelimit-limit", "9")],
+        ] {
+            assert_eq!(of(none), None);
+        }
+    }
+}
