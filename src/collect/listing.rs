@@ -23,6 +23,7 @@ use super::log::LogStopped;
 use super::plan::{self, Selection};
 use crate::backoff::{Backoff, random};
 use crate::config::pacing;
+use crate::health::Reason;
 use crate::venue::{Listing, OddEntry, Want};
 
 /// An error as a line of text.
@@ -180,7 +181,8 @@ async fn fetch(feed: &Feed) -> Result<Listing, Why> {
 /// Says that a maintenance begins, goes on or ends.
 fn in_maintenance(feed: &Feed, now: bool, before: bool) -> Result<(), LogStopped> {
     let why = "nothing that is recorded trades: the venue seems to be in maintenance; all streams are tried again";
-    feed.metrics.listing(now.then(|| why.to_owned()));
+    feed.metrics.listing(None);
+    feed.metrics.conditions().set(Reason::NothingTrades, feed.id.as_str(), now.then(|| why.to_owned()));
     match (before, now) {
         (false, true) => {
             warn!(venue = %feed.id, "no symbol of the listing trades that is recorded: maintenance, not news about each of them; all streams stay and are tried again");

@@ -560,7 +560,7 @@ fn in_part(part: &mut OpenPart, common: &Common, record: &RecordRef<'_>, odd: &O
         (kept, _) => kept,
     };
     let row = FrameRow {
-        symbol: None,
+        symbol: if let [symbol] = odd.symbols[..] { symbol } else { None },
         channel: Some(channel.map_or("symbols", Channel::as_str)),
         encoding: encoding_of(record),
         payload,

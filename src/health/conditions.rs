@@ -45,16 +45,19 @@ pub enum Reason {
     EvidenceMissing,
     /// An exchange asked to be left alone; what must not wait for it (a connection, a listing) is red by itself.
     Banned,
+    /// A venue lists nothing that trades and is recorded: a maintenance.
+    NothingTrades,
 }
 
 impl Reason {
-    const ALL: [Reason; 6] = [
+    const ALL: [Reason; 7] = [
         Reason::TaskDown,
         Reason::SyncFailing,
         Reason::RepairFailing,
         Reason::LooksHang,
         Reason::EvidenceMissing,
         Reason::Banned,
+        Reason::NothingTrades,
     ];
 
     /// The word in metrics.
@@ -66,6 +69,7 @@ impl Reason {
             Reason::LooksHang => "looks_hang",
             Reason::EvidenceMissing => "evidence_missing",
             Reason::Banned => "banned",
+            Reason::NothingTrades => "nothing_trades",
         }
     }
 
@@ -76,7 +80,8 @@ impl Reason {
             | Reason::SyncFailing
             | Reason::RepairFailing
             | Reason::LooksHang
-            | Reason::EvidenceMissing => true,
+            | Reason::EvidenceMissing
+            | Reason::NothingTrades => true,
             Reason::Banned => false,
         }
     }

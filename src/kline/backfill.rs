@@ -10,12 +10,13 @@ use std::collections::HashSet;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use tracing::warn;
 
 use super::data::KlineData;
 use super::db::{CandleDb, HistoryQuery, NamedBar, Series, Source};
 use super::interval::Interval;
 use super::official::{self, Ask};
-use crate::venue::Venue;
+use crate::venue::{OddKline, RestKlines, Venue};
 
 /// Bars looked at in one query.
 const CHUNK: i64 = 50_000;
@@ -111,7 +112,8 @@ pub async fn fill(
             let end = opens(start).take_while(|o| *o <= end).filter(lacks).last().unwrap_or(end);
             let asked = u32::try_from((end - start) / len + 1).unwrap_or(page.rows);
             let missing: Vec<i64> = opens(start).take_while(|o| *o <= end).filter(lacks).collect();
-            let rows = official::fetch(ask, job.venue, &job.symbol, interval, (start, end), asked).await?;
+            let RestKlines { rows, mut odd } =
+                official::fetch_readable(ask, job.venue, &job.symbol, interval, (start, end), asked).await?;
             if rows.is_empty() && page.from_the_start {
                 // Before the listing, or a long halt: where do candles go on?
                 let next = official::fetch(ask, job.venue, &job.symbol, interval, (start, last), 1).await?;
@@ -126,14 +128,22 @@ pub async fn fill(
             }
             let mut bars: Vec<KlineData> = Vec::with_capacity(rows.len());
             for row in &rows {
-                let bar = official::bar(row)
-                    .with_context(|| format!("a candle of {} has more digits than one can hold", job.symbol))?;
-                if let Some(before) = before.as_ref().filter(|_| page.omits_empty) {
+                let Some(bar) = official::bar(row) else {
+                    let why = "more digits than a candle can hold".to_owned();
+                    warn!(venue, symbol = job.symbol, open_time_us = row.open_time_us, why, "a candle is left out");
+                    odd.push(OddKline { open_time_us: Some(row.open_time_us), why });
+                    continue;
+                };
+                let silent = |before: &&KlineData| {
+                    page.omits_empty && !official::may_lie_between(&odd, before.open_time_us, bar.open_time_us)
+                };
+                if let Some(before) = before.as_ref().filter(silent) {
                     bars.extend(official::flats(interval, before, bar.open_time_us));
                 }
                 bars.push(bar);
                 before = Some(bar);
             }
+            before = before.filter(|bar| !official::may_lie_between(&odd, bar.open_time_us, i64::MAX));
             let named = bars.iter().map(|bar| NamedBar {
                 venue: series.venue.clone(),
                 symbol: series.symbol.clone(),

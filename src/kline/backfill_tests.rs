@@ -83,7 +83,7 @@ fn database() -> (tempfile::TempDir, Box<dyn CandleDb>) {
     (dir, db)
 }
 
-fn run(db: &mut dyn CandleDb, ask: &mut Fake, job: &Job<'_>, now: i64) -> Result<Done> {
+fn run(db: &mut dyn CandleDb, ask: &mut impl Ask, job: &Job<'_>, now: i64) -> Result<Done> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(fill(db, ask, job, now, &mut |_| ()))
 }
@@ -105,6 +105,34 @@ fn a_hole_is_filled_page_by_page_and_a_second_run_asks_for_nothing() {
     assert_eq!((bars[7].open, bars[7].price_scale, bars[7].flags), (1_070, 1, FINAL));
     let again = run(db.as_mut(), &mut ask, &job, T0 + 9_999 * MIN).unwrap();
     assert_eq!((again.missing, again.inserted, ask.asked.get()), (0, 0, 3));
+}
+
+/// A venue with a candle whose open price is null, at this minute.
+struct Odd(Fake, i64);
+
+impl Ask for Odd {
+    async fn ask(&mut self, request: &RestRequest) -> Result<Vec<u8>> {
+        let body = String::from_utf8(self.0.ask(request).await?)?;
+        let price = self.1 + 100;
+        let null = [format!("\"{price}\",\"{price}\""), format!("\"{price}.0\",\"{price}.0\"")];
+        Ok(null.iter().fold(body, |body, prices| body.replacen(prices.as_str(), "null,\"1\"", 1)).into_bytes())
+    }
+}
+
+#[test]
+fn a_candle_that_cannot_be_read_costs_only_itself_and_no_silence_is_made_of_it() {
+    for (id, expected) in [
+        (VenueId::BinanceSpot, vec![0, 1, 4, 6, 8]),
+        // Two silent minutes are flat, and so is the one behind the odd candle.
+        (VenueId::KucoinSpot, vec![0, 1, 2, 3, 4, 6, 7, 8]),
+    ] {
+        let (_dir, mut db) = database();
+        let mut ask = Odd(Fake { trades: |minute| ![2, 3, 7].contains(&minute), ..fake(0) }, 5);
+        let done = run(db.as_mut(), &mut ask, &job(id, T0, T0 + 9 * MIN), T0 + 9_999 * MIN).unwrap();
+        let minutes: Vec<i64> = stored(db.as_mut(), id).iter().map(|b| (b.open_time_us - T0) / MIN).collect();
+        assert_eq!(minutes, expected, "{id}");
+        assert_eq!(done.absent, 9 - minutes.len() as u64);
+    }
 }
 
 #[test]

@@ -115,7 +115,7 @@ pub async fn compare(db: &mut dyn CandleReader, ask: &mut impl Ask, job: &Job<'_
     let mut at = interval.next(interval.open_of(job.from_us.saturating_sub(1)));
     while at <= last {
         let end = (at + (i64::from(page.rows) - 1) * len).min(last);
-        let ours = db.stored(&HistoryQuery {
+        let mut ours = db.stored(&HistoryQuery {
             venue: report.venue.clone(),
             symbol: report.symbol.clone(),
             interval,
@@ -126,8 +126,13 @@ pub async fn compare(db: &mut dyn CandleReader, ask: &mut impl Ask, job: &Job<'_
         })?;
         if !ours.is_empty() {
             let asked = u32::try_from((end - at) / len + 1).unwrap_or(page.rows);
-            let theirs = official::fetch(ask, job.venue, job.symbol, interval, (at, end), asked).await?;
-            report.add(&ours, &theirs, page.omits_empty);
+            let range = (at, end);
+            let theirs = official::fetch_readable(ask, job.venue, job.symbol, interval, range, asked).await?;
+            let all = ours.len();
+            let readable = |open| theirs.odd.iter().all(|odd| odd.open_time_us.is_some_and(|t| t != open));
+            ours.retain(|bar| readable(bar.bar.open_time_us));
+            report.left_out += (all - ours.len()) as u64;
+            report.add(&ours, &theirs.rows, page.omits_empty);
         }
         at = interval.next(end);
     }
@@ -215,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_digit_that_is_wrong_is_found_and_a_zero_behind_the_point_is_none() {
-        let rows = venue(VenueId::BinanceSpot).parse_klines(BODY).unwrap();
+        let rows = venue(VenueId::BinanceSpot).parse_klines(BODY).unwrap().rows;
         let mut bars: Vec<KlineData> = rows.iter().map(|k| official::bar(k).unwrap()).collect();
         bars[3].quote_volume += 1;
         bars[3].trade_count -= 1;

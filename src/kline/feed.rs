@@ -38,11 +38,13 @@ use crate::compact::decode::{FrameDecoder, Verdict};
 use crate::compact::dedupe::{Carrier, Dedupe, SavedDedupe};
 use crate::venue::gap::{GapState, GapTracker, RowMark};
 use crate::venue::row::Side;
-use crate::venue::{Channel, RestMeta, SymbolId, UnknownWord, Venue};
+use crate::venue::{Channel, Continuity, RestMeta, SymbolId, UnknownWord, Venue};
 
 const MINUTE_US: i64 = 60_000_000;
 /// Bars close this long after their end by our clock, when no trade tells.
 const TIMER_MARGIN_US: i64 = 250_000;
+/// A trade that cannot be read was made at most this long before it came.
+const UNREAD_US: i64 = 5_000_000;
 /// A trade this far ahead of all clocks is damaged, not early.
 const FUTURE_US: i64 = 3_600_000_000;
 /// Everything a feed remembers besides its place in the logs.
@@ -235,9 +237,18 @@ impl Feed {
                     .stream_of(record.payload, binary)
                     .and_then(|key| self.venue.channel_of(key))
                     .is_some_and(|channel| channel != self.source);
-                if !other && self.decoder.decode(record) == Verdict::Rows(self.source) {
-                    let line = u8::from(record.flags & flags::SECOND_LINE != 0);
-                    self.trades(recv_us, Some(Carrier { conn: record.conn, line }), out);
+                let verdict = if other { Verdict::Control } else { self.decoder.decode(record) };
+                match verdict {
+                    Verdict::Rows(channel) if channel == self.source => {
+                        let line = u8::from(record.flags & flags::SECOND_LINE != 0);
+                        let odd = std::mem::take(&mut self.decoder.rows.odd.symbols);
+                        self.trades(recv_us, Some(Carrier { conn: record.conn, line }), out);
+                        self.unread(&odd, recv_us, out);
+                    }
+                    Verdict::Undecodable(why) if why.channel == self.source.as_str() => {
+                        self.unread(&[why.symbol], recv_us, out);
+                    }
+                    _ => {}
                 }
             }
             Some(Kind::Rest) => self.rest(record, recv_us, out),
@@ -260,6 +271,26 @@ impl Feed {
             _ => {}
         }
         self.state.last_recv_us = self.state.last_recv_us.max(recv_us);
+    }
+
+    /// A trade of these symbols cannot be read (`None`: of any). Where trades have ids the next one shows that it is
+    /// missing; else the bars that it may belong to say so.
+    fn unread(&mut self, symbols: &[Option<SymbolId>], recv_us: i64, out: &mut Vec<Item>) {
+        if symbols.is_empty() || self.venue.continuity(self.source) != Continuity::None {
+            return;
+        }
+        let to_us = recv_us.saturating_sub(self.state.offset_us.unwrap_or(0));
+        for (i, last_us) in (0_u32..).zip(self.last_us.clone()).filter(|(_, last_us)| *last_us != NEVER) {
+            let symbol = SymbolId(i);
+            if !symbols.iter().any(|s| s.is_none_or(|s| s == symbol)) {
+                continue;
+            }
+            if let Some(symbol_index) = self.index(symbol) {
+                let from_us = last_us.max(to_us.saturating_sub(UNREAD_US)).min(to_us);
+                let name = self.decoder.rows.symbols.name(symbol).to_owned();
+                self.beginning(&name, symbol_index, from_us, to_us, out);
+            }
+        }
     }
 
     #[cold]

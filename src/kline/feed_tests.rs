@@ -370,6 +370,29 @@ fn an_interruption_without_ids_is_told_again_after_a_restart() {
 }
 
 #[test]
+fn a_trade_without_an_id_that_cannot_be_read_marks_the_bars_of_its_symbol_only() {
+    let base = 1_800_000_000_u64;
+    let frame = |symbol: &str, second: u64, price: &str| {
+        format!(
+            r#"{{"type":"message","topic":"/market/match:{symbol}","subject":"trade.l3match","data":{{"makerOrderId":"m","price":{price},"sequence":"1","side":"buy","size":"1","symbol":"{symbol}","takerOrderId":"t","time":"{}","tradeId":"{second}","type":"match"}}}}"#,
+            (base + second) * SECOND
+        )
+    };
+    let one = "\"1\"";
+    let frames =
+        [("A-B", 0, one), ("C-D", 0, one), ("A-B", 70, "null"), ("A-B", 80, one), ("C-D", 80, one), ("C-D", 150, one)];
+    let marked = |symbol: &str| {
+        let mut chain = Chain::new(VenueId::KucoinSpot, Channel::Trades);
+        for (symbol, second, price) in frames {
+            chain.frame((base + second) * SECOND, &frame(symbol, second, price));
+        }
+        let minute = |s: u64| Interval::M1.open_of((base + s) as i64 * 1_000_000);
+        chain.bars(symbol, Interval::M1).get(&minute(70)).map(|b| b.flags & GAP != 0)
+    };
+    assert_eq!((marked("A-B"), marked("C-D")), (Some(true), Some(false)));
+}
+
+#[test]
 fn a_feed_saved_at_any_record_goes_on_as_if_nothing_had_happened() {
     let text = data("binance-usdm/cryptofeed-BINANCE_FUTURES.ws.1.0.zst");
     let frames: Vec<(u64, &str)> = text

@@ -3,10 +3,11 @@
 use std::future::Future;
 
 use anyhow::{Context, Result, bail, ensure};
+use tracing::warn;
 
 use super::data::{FINAL, FLAT, KlineData, SPARSE};
 use super::interval::Interval;
-use crate::venue::{Num, RestKline, RestRequest, Venue};
+use crate::venue::{Num, OddKline, RestKline, RestKlines, RestRequest, Venue};
 
 /// A candle is taken from the venue this long after its end: late corrections are in it then, us.
 pub const SETTLE_US: i64 = 60_000_000;
@@ -23,22 +24,45 @@ pub trait Ask {
 /// The candles of one request: open times `first_us` to `last_us`, inclusive, us; oldest first.
 ///
 /// # Errors
-/// When the venue has no such candles, does not answer, or answers something else than was asked.
+/// As [`fetch_readable`], and when a candle cannot be read.
 pub async fn fetch(
+    ask: &mut impl Ask,
+    venue: &dyn Venue,
+    symbol: &str,
+    interval: Interval,
+    range: (i64, i64),
+    limit: u32,
+) -> Result<Vec<RestKline>> {
+    let all = fetch_readable(ask, venue, symbol, interval, range, limit).await?;
+    match all.odd.first() {
+        Some(odd) => bail!("{} answered a candle of {symbol} that cannot be read: {}", venue.id(), odd.why),
+        None => Ok(all.rows),
+    }
+}
+
+/// As [`fetch`], for whoever can do without a candle that cannot be read: it is told here, and in the answer.
+///
+/// # Errors
+/// When the venue has no such candles, does not answer, or answers something else than was asked.
+pub async fn fetch_readable(
     ask: &mut impl Ask,
     venue: &dyn Venue,
     symbol: &str,
     interval: Interval,
     (first_us, last_us): (i64, i64),
     limit: u32,
-) -> Result<Vec<RestKline>> {
+) -> Result<RestKlines> {
     let request = venue
         .klines_request(symbol, interval.as_str(), first_us / 1000, last_us / 1000, limit)
         .with_context(|| format!("{} has no candles of {interval} over REST", venue.id()))?;
     let body = ask.ask(&request).await?;
-    let mut rows = venue
+    let RestKlines { mut rows, mut odd } = venue
         .parse_klines(&body)
         .with_context(|| format!("{} answered something else than candles of {symbol}", venue.id()))?;
+    odd.retain(|odd| odd.open_time_us.is_none_or(|open| (first_us..=last_us).contains(&open)));
+    for OddKline { open_time_us, why } in &odd {
+        warn!(venue = %venue.id(), symbol, interval = interval.as_str(), open_time_us, why, "a candle of the venue cannot be read; the others are taken");
+    }
     if let Some(row) = rows.iter().find(|r| interval.open_of(r.open_time_us) != r.open_time_us) {
         // Weeks that begin on Thursdays are no weeks of ours.
         bail!("{} opens a candle of {interval} at {} us, which none of ours does", venue.id(), row.open_time_us);
@@ -50,7 +74,12 @@ pub async fn fetch(
         "{} answered candles of {symbol} out of order",
         venue.id()
     );
-    Ok(rows)
+    Ok(RestKlines { rows, odd })
+}
+
+/// True when a candle that cannot be read may open between these two: silence between them is not known.
+pub fn may_lie_between(odd: &[OddKline], from_us: i64, to_us: i64) -> bool {
+    odd.iter().any(|odd| odd.open_time_us.is_none_or(|open| from_us < open && open < to_us))
 }
 
 /// The mantissa of `num` at `scale`.

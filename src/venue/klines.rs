@@ -2,7 +2,7 @@
 //! the shapes are each venue's own (`klines.rs` in its folder).
 
 use super::message::{Of, Result};
-use super::{Num, json};
+use super::{DecodeError, Num, json};
 
 /// One candle of an answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +27,52 @@ pub struct RestKline {
     pub taker_buy_volume: Option<Num>,
     /// Quote volume of buying takers.
     pub taker_buy_quote_volume: Option<Num>,
+}
+
+/// The candles of an answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RestKlines {
+    /// Oldest first.
+    pub rows: Vec<RestKline>,
+    /// Those that cannot be read: they cost no other one, and they are no candles without a trade.
+    pub odd: Vec<OddKline>,
+}
+
+/// A candle that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OddKline {
+    /// Open time, us, where that can be read.
+    pub open_time_us: Option<i64>,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// Reads the elements of an array.
+///
+/// # Errors
+/// When it is no array that ends, or not one of its elements is a candle.
+pub(super) fn read(
+    array: &str,
+    open_time_us: impl Fn(&str) -> Result<i64>,
+    row: impl Fn(&str) -> Result<RestKline>,
+) -> Result<RestKlines> {
+    let mut all = RestKlines::default();
+    let mut first: Option<DecodeError> = None;
+    json::array(array, &mut |raw| {
+        match row(raw) {
+            Ok(row) => all.rows.push(row),
+            Err(err) => {
+                all.odd.push(OddKline { open_time_us: open_time_us(raw).ok(), why: err.to_string() });
+                first.get_or_insert(err);
+            }
+        }
+        Ok(())
+    })?;
+    all.rows.sort_by_key(|r| r.open_time_us);
+    match first {
+        Some(err) if all.rows.is_empty() => Err(err),
+        _ => Ok(all),
+    }
 }
 
 /// What one answer holds.

@@ -92,6 +92,17 @@ impl Entry {
         self.told(word)
     }
 
+    /// A text that may be empty.
+    pub(super) fn text(&mut self, field: &'static str, raw: Raw<'_>) -> Option<String> {
+        match raw.and_then(json::text) {
+            Some(text) => Some(text.into_owned()),
+            None => {
+                self.wrong(field);
+                None
+            }
+        }
+    }
+
     /// A flag; absent is `None`.
     pub(super) fn flag(&mut self, field: &'static str, raw: Raw<'_>) -> Option<bool> {
         raw?;

@@ -29,7 +29,7 @@ mod words;
 
 pub use asks::{ConnectionPlan, Fill, Limits, Method, Missing, RestMeta, RestRequest, Token, Want};
 pub use frame::{Continuity, Control, DecodeError, Frame, FrameKind, Heartbeat, StreamKey};
-pub use klines::{KlinePage, RestKline};
+pub use klines::{KlinePage, OddKline, RestKline, RestKlines};
 pub(crate) use listing::UNKNOWN;
 pub use listing::{Listing, OddEntry};
 pub use number::Num;
@@ -191,11 +191,11 @@ pub trait Venue: Send + Sync {
         None
     }
 
-    /// Reads the answer of [`Venue::klines_request`], oldest first. Its last candle may be open still.
+    /// Reads the answer of [`Venue::klines_request`]. Its last candle may be open still.
     ///
     /// # Errors
-    /// When the body is no list of candles.
-    fn parse_klines(&self, body: &[u8]) -> Result<Vec<RestKline>, DecodeError> {
+    /// When the body is no list of candles. A candle that cannot be read is none: it is told in [`RestKlines::odd`].
+    fn parse_klines(&self, body: &[u8]) -> Result<RestKlines, DecodeError> {
         let _ = body;
         Err(DecodeError::Malformed { at: 0, what: "this venue has no candles".to_owned() })
     }

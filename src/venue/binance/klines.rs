@@ -9,9 +9,9 @@
 //! Open time, open, high, low, close, volume, close time, quote volume, trades, taker buy base, taker buy quote.
 //! Source: Binance's documentation of both endpoints, "Kline/Candlestick Data".
 
-use super::super::klines::{KlinePage, RestKline, elements};
+use super::super::klines::{self, KlinePage, RestKline, RestKlines, elements};
 use super::super::message::{percent_encode, utf8};
-use super::super::{Channel, RestRequest, json};
+use super::super::{Channel, RestRequest};
 use super::Market;
 use super::field::{Of, Result};
 
@@ -49,11 +49,14 @@ pub(super) fn request(
     })
 }
 
-pub(super) fn parse(body: &[u8]) -> Result<Vec<RestKline>> {
-    let mut rows = Vec::new();
-    json::array(utf8(body)?, &mut |row| {
+pub(super) fn parse(body: &[u8]) -> Result<RestKlines> {
+    let open_time = |raw: &str| {
+        let [t] = elements(OF, raw)?;
+        OF.time("0", t)
+    };
+    klines::read(utf8(body)?, open_time, |row| {
         let [t, open, high, low, close, volume, _, quote, n, buy, buy_quote] = elements(OF, row)?;
-        rows.push(RestKline {
+        Ok(RestKline {
             open_time_us: OF.time("0", t)?,
             open: OF.num("1", open)?,
             high: OF.num("2", high)?,
@@ -64,10 +67,8 @@ pub(super) fn parse(body: &[u8]) -> Result<Vec<RestKline>> {
             trade_count: Some(OF.int("8", n)?),
             taker_buy_volume: Some(OF.num("9", buy)?),
             taker_buy_quote_volume: Some(OF.num("10", buy_quote)?),
-        });
-        Ok(())
-    })?;
-    Ok(rows)
+        })
+    })
 }
 
 #[cfg(test)]
@@ -80,7 +81,7 @@ mod tests {
     #[test]
     fn a_recorded_answer_reads_in_order_with_every_digit() {
         let body = include_bytes!("../../../tests/data/binance-spot/rest-klines-1m-BTCUSDT-2020-05-06.json");
-        let rows = parse(body).unwrap();
+        let rows = parse(body).unwrap().rows;
         assert_eq!(rows.len(), 60);
         assert!(rows.windows(2).all(|w| w[1].open_time_us - w[0].open_time_us == 60_000_000));
         let text = std::str::from_utf8(body).unwrap();
@@ -99,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_row_that_is_cut_or_no_row_is_an_error() {
-        assert!(parse(b"[]").unwrap().is_empty());
+        assert_eq!(parse(b"[]").unwrap(), RestKlines::default());
         for bad in ["{}", "[[1,\"1\",\"1\"]]", "[7]", r#"{"code":-1121,"msg":"Invalid symbol."}"#, ""] {
             assert!(parse(bad.as_bytes()).is_err(), "{bad}");
         }

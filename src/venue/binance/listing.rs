@@ -33,7 +33,8 @@ fn symbol(market: Market, entry: &mut Entry, raw: &str) -> Result<Symbol> {
     let status = entry.word("status", status);
     let contract_type = match (market, contract_type) {
         (Market::Spot, _) | (_, None) => None,
-        (Market::Usdm, sent) => entry.word("contractType", sent),
+        // Empty where trading has not begun.
+        (Market::Usdm, sent) => entry.text("contractType", sent),
     };
     let [tick_size, lot_size] = steps(entry, filters);
     Ok(Symbol {

@@ -2,7 +2,7 @@
 
 use super::super::{
     Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, KlinePage, Limits, Listing,
-    Missing, RestKline, RestRequest, Rows, StreamKey, Venue, VenueId, Want,
+    Missing, RestKlines, RestRequest, Rows, StreamKey, Venue, VenueId, Want,
 };
 use super::{Market, control, decode, klines, listing, plan, repair};
 
@@ -107,7 +107,7 @@ impl Venue for Binance {
         klines::request(self.market, symbol, interval, (start_ms, end_ms), limit)
     }
 
-    fn parse_klines(&self, body: &[u8]) -> Result<Vec<RestKline>, DecodeError> {
+    fn parse_klines(&self, body: &[u8]) -> Result<RestKlines, DecodeError> {
         klines::parse(body)
     }
 

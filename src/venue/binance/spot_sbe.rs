@@ -12,7 +12,7 @@
 
 use super::super::{
     Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, FrameKind, Heartbeat, KlinePage, Limits,
-    Listing, Missing, RestKline, RestRequest, Rows, StreamKey, Venue, VenueId, Want,
+    Listing, Missing, RestKlines, RestRequest, Rows, StreamKey, Venue, VenueId, Want,
 };
 use super::spot::SPOT;
 use super::{control, plan, sbe};
@@ -131,7 +131,7 @@ impl Venue for BinanceSpotSbe {
         SPOT.klines_request(symbol, interval, start_ms, end_ms, limit)
     }
 
-    fn parse_klines(&self, body: &[u8]) -> Result<Vec<RestKline>, DecodeError> {
+    fn parse_klines(&self, body: &[u8]) -> Result<RestKlines, DecodeError> {
         SPOT.parse_klines(body)
     }
 

@@ -10,8 +10,8 @@
 //! On spot a week is `7d`, which Gate does not say to begin on Mondays: it is not asked for. Source: Gate's API v4
 //! documentation, "Market K-line chart" and "Futures market K-line chart".
 
-use super::super::klines::{KlinePage, RestKline, elements};
-use super::super::message::{Of, Result, percent_encode, utf8};
+use super::super::klines::{self, KlinePage, RestKline, RestKlines, elements};
+use super::super::message::{Of, Raw, Result, percent_encode, utf8};
 use super::super::{Channel, RestRequest, json};
 use super::Market;
 use super::field::opt_time;
@@ -50,10 +50,16 @@ pub(super) fn request(
     })
 }
 
-/// Rows, oldest first.
-pub(super) fn parse(market: Market, body: &[u8]) -> Result<Vec<RestKline>> {
-    let mut rows = Vec::new();
-    json::array(utf8(body)?, &mut |row| {
+pub(super) fn parse(market: Market, body: &[u8]) -> Result<RestKlines> {
+    let time = |t: Raw<'_>| opt_time(OF, "t", t)?.map_or_else(|| OF.wrong("t"), Ok);
+    let open_time = |raw: &str| {
+        let [t] = match market {
+            Market::Spot => elements(OF, raw)?,
+            Market::Futures => json::object(raw, &["t"], &mut |_| ())?,
+        };
+        time(t)
+    };
+    klines::read(utf8(body)?, open_time, |row| {
         let (t, o, h, l, c, base, quote) = match market {
             Market::Spot => {
                 let [t, quote, c, h, l, o, base] = elements(OF, row)?;
@@ -64,8 +70,8 @@ pub(super) fn parse(market: Market, body: &[u8]) -> Result<Vec<RestKline>> {
                 (t, o, h, l, c, v, quote)
             }
         };
-        rows.push(RestKline {
-            open_time_us: opt_time(OF, "t", t)?.map_or_else(|| OF.wrong("t"), Ok)?,
+        Ok(RestKline {
+            open_time_us: time(t)?,
             open: OF.num("o", o)?,
             high: OF.num("h", h)?,
             low: OF.num("l", l)?,
@@ -75,11 +81,8 @@ pub(super) fn parse(market: Market, body: &[u8]) -> Result<Vec<RestKline>> {
             trade_count: None,
             taker_buy_volume: None,
             taker_buy_quote_volume: None,
-        });
-        Ok(())
-    })?;
-    rows.sort_by_key(|r: &RestKline| r.open_time_us);
-    Ok(rows)
+        })
+    })
 }
 
 #[cfg(test)]
@@ -96,13 +99,13 @@ mod tests {
     fn spot_rows_begin_with_the_quote_volume_and_futures_rows_are_objects() {
         // Rows of Gate's documentation.
         let spot = br#"[["1539852480","971519.677","0.0021724","0.0021922","0.0021724","0.0021737","471.1","true"]]"#;
-        let row = parse(Market::Spot, spot).unwrap().remove(0);
+        let row = parse(Market::Spot, spot).unwrap().rows.remove(0);
         assert_eq!(row.open_time_us, 1_539_852_480_000_000);
         assert_eq!((row.open, row.high), (num("0.0021737"), num("0.0021922")));
         assert_eq!((row.low, row.close), (num("0.0021724"), num("0.0021724")));
         assert_eq!((row.volume, row.quote_volume), (Some(num("471.1")), Some(num("971519.677"))));
         let futures = br#"[{"t":1539852480,"v":97151,"c":"1.032","h":"1.032","l":"1.031","o":"1.032","sum":"3580"}]"#;
-        let row = parse(Market::Futures, futures).unwrap().remove(0);
+        let row = parse(Market::Futures, futures).unwrap().rows.remove(0);
         assert_eq!((row.low, row.volume, row.quote_volume), (num("1.031"), Some(num("97151")), Some(num("3580"))));
         assert!(parse(Market::Spot, br#"{"label":"INVALID_CURRENCY_PAIR"}"#).is_err());
         assert!(parse(Market::Futures, br#"[{"t":1539852480}]"#).is_err());

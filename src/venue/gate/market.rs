@@ -2,7 +2,7 @@
 
 use super::super::{
     Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, KlinePage, Limits, Listing,
-    Missing, RestKline, RestRequest, Rows, StreamKey, Venue, VenueId, Want,
+    Missing, RestKlines, RestRequest, Rows, StreamKey, Venue, VenueId, Want,
 };
 use super::{Market, control, decode, klines, listing, plan};
 
@@ -116,7 +116,7 @@ impl Venue for Gate {
         klines::request(self.market, symbol, interval, (start_ms, end_ms))
     }
 
-    fn parse_klines(&self, body: &[u8]) -> Result<Vec<RestKline>, DecodeError> {
+    fn parse_klines(&self, body: &[u8]) -> Result<RestKlines, DecodeError> {
         klines::parse(self.market, body)
     }
 

@@ -8,9 +8,9 @@
 //! ```
 //! Minutes without a trade are left out. Source: KuCoin's documentation, "Get Klines" of both markets.
 
-use super::super::klines::{KlinePage, RestKline, elements};
+use super::super::klines::{self, KlinePage, RestKline, RestKlines, elements};
 use super::super::message::percent_encode;
-use super::super::{Channel, RestRequest, json};
+use super::super::{Channel, RestRequest};
 use super::field::time;
 use super::{Market, Of, Result, rest};
 
@@ -60,32 +60,30 @@ pub(super) fn request(
     })
 }
 
-/// Rows, oldest first.
-pub(super) fn parse(market: Market, body: &[u8]) -> Result<Vec<RestKline>> {
-    let mut rows = Vec::new();
-    json::array(rest::data(body)?, &mut |row| {
+pub(super) fn parse(market: Market, body: &[u8]) -> Result<RestKlines> {
+    let open_time = |raw: &str| {
+        let [t] = elements(OF, raw)?;
+        time(OF, "0", t)
+    };
+    klines::read(rest::data(body)?, open_time, |row| {
         let [t, a, b, c, d, volume, turnover] = elements(OF, row)?;
         let (open, high, low, close) = match market {
             Market::Spot => (a, c, d, b),
             Market::Futures => (a, b, c, d),
         };
-        let volume = OF.opt_num("5", volume)?;
-        rows.push(RestKline {
+        Ok(RestKline {
             open_time_us: time(OF, "0", t)?,
             open: OF.num("open", open)?,
             high: OF.num("high", high)?,
             low: OF.num("low", low)?,
             close: OF.num("close", close)?,
-            volume: Some(volume.map_or_else(|| OF.wrong("5"), Ok)?),
+            volume: Some(OF.num("5", volume)?),
             quote_volume: OF.opt_num("6", turnover)?,
             trade_count: None,
             taker_buy_volume: None,
             taker_buy_quote_volume: None,
-        });
-        Ok(())
-    })?;
-    rows.sort_by_key(|r: &RestKline| r.open_time_us);
-    Ok(rows)
+        })
+    })
 }
 
 #[cfg(test)]
@@ -103,13 +101,13 @@ mod tests {
         // Rows of KuCoin's documentation.
         let spot = br#"{"code":"200000","data":[["1545904980","0.058","0.049","0.058","0.049","0.018","0.000945"],
             ["1545904920","0.058","0.072","0.072","0.058","0.103","0.006986"]]}"#;
-        let rows = parse(Market::Spot, spot).unwrap();
+        let rows = parse(Market::Spot, spot).unwrap().rows;
         assert_eq!(rows.len(), 2);
         assert_eq!(rows[0].open_time_us, 1_545_904_920_000_000, "oldest first");
         assert_eq!((rows[0].high, rows[0].low, rows[0].close), (num("0.072"), num("0.058"), num("0.072")));
         assert_eq!((rows[1].close, rows[1].quote_volume), (num("0.049"), Some(num("0.000945"))));
         let futures = br#"{"code":"200000","data":[[1575331200000,7495.01,8309.67,7250.0,7463.55,120]]}"#;
-        let rows = parse(Market::Futures, futures).unwrap();
+        let rows = parse(Market::Futures, futures).unwrap().rows;
         assert_eq!((rows[0].high, rows[0].low, rows[0].close), (num("8309.67"), num("7250.0"), num("7463.55")));
         assert_eq!((rows[0].volume, rows[0].quote_volume), (Some(num("120")), None));
         assert!(parse(Market::Spot, br#"{"code":"400100","msg":"symbol not exists"}"#).is_err());

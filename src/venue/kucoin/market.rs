@@ -2,7 +2,7 @@
 
 use super::super::{
     Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, KlinePage, Limits, Listing,
-    RestKline, RestRequest, Rows, StreamKey, Token, Venue, VenueId, Want,
+    RestKlines, RestRequest, Rows, StreamKey, Token, Venue, VenueId, Want,
 };
 use super::{Market, control, decode, klines, listing, plan, rest, token, topic};
 
@@ -127,7 +127,7 @@ impl Venue for Kucoin {
         klines::request(self.market, symbol, interval, (start_ms, end_ms))
     }
 
-    fn parse_klines(&self, body: &[u8]) -> Result<Vec<RestKline>, DecodeError> {
+    fn parse_klines(&self, body: &[u8]) -> Result<RestKlines, DecodeError> {
         klines::parse(self.market, body)
     }
 

@@ -198,6 +198,8 @@ fn new_words_of_an_entry_are_none_of_our_business_and_a_refusal_is_no_listing() 
     let symbols = listed.symbols;
     assert_eq!((symbols[0].trading, symbols[0].kind), (false, SymbolKind::Perpetual));
     assert_eq!((symbols[0].tick_size.unwrap().to_string(), symbols[0].lot_size), ("0.1".to_owned(), None));
+    let pending = listing(&good.replace("TRADIFI_PERPETUAL", "")).unwrap();
+    assert!(pending.odd.is_empty() && pending.symbols[0].kind == SymbolKind::Perpetual, "{:?}", pending.odd);
     assert!(listing(&good.replace("symbol\"", "simbol\"")).is_err(), "no entry has a name");
     for refusal in [r#"{"code":-1003,"msg":"Too many requests"}"#, r#"{"symbols":{}}"#, r#"{"symbols":null}"#, "[]", ""]
     {
