@@ -59,8 +59,8 @@ pub(super) struct SharedFile {
 
 impl SharedFile {
     pub(super) fn new(path: PathBuf) -> Self {
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Self { path, file: None, boot: boot.trim().to_owned() }
+        let boot = format!("{:032x}", u128::from_be_bytes(wal_format::boot::boot_id()));
+        Self { path, file: None, boot }
     }
 
     pub(super) fn path(&self) -> &Path {

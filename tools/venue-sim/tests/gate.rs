@@ -158,6 +158,12 @@ async fn spot_books_and_trades_of_rest_agree_with_the_stream() {
         paged.extend(rows.iter().map(|row| row["sequence_id"].as_str().unwrap().parse::<i64>().unwrap()));
     }
     assert_eq!(paged, streamed);
+    // Candles are folded from all trades: the newest one closes at the newest trade.
+    let all = "/gate-spot/api/v4/spot/candlesticks?currency_pair=%E5%B8%81_USDT&interval=1m&from=0&to=99999999999";
+    let candles = get(&sim, all).await.json();
+    let number = |value: &Value| value.as_str().unwrap().parse::<f64>().unwrap();
+    let newest = candles.as_array().unwrap().last().unwrap();
+    assert_eq!(number(&newest[2]), number(&trades.last().unwrap()["price"]), "{candles}");
     assert_eq!(sim.report().venues[SPOT].connections[0].frames_sent, 3_000);
 }
 

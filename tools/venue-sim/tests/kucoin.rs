@@ -160,6 +160,13 @@ async fn spot_frames_come_behind_welcome_and_ack_with_the_envelope_and_the_ids_o
     let newest = get(&sim, "/kucoin-spot/api/v1/market/histories?symbol=BTC-USDT").await.json();
     assert_eq!(newest["data"][0]["sequence"], last_match.to_string());
     assert_eq!(newest["data"].as_array().unwrap().len(), 100);
+    // Candles are folded from all trades: the newest one closes at the newest trade, the close before high and low.
+    let all = "/kucoin-spot/api/v1/market/candles?type=1min&symbol=BTC-USDT&startAt=0&endAt=99999999999";
+    let candles = get(&sim, all).await.json();
+    let number = |value: &Value| value.as_str().unwrap().parse::<f64>().unwrap();
+    let [close, high, low] = [2, 3, 4].map(|at| number(&candles["data"][0][at]));
+    assert_eq!(close, number(&newest["data"][0]["price"]), "{candles}");
+    assert!(low <= close && close <= high);
 
     let report = sim.report();
     let conn = &report.venues[SPOT].connections[0];

@@ -10,7 +10,7 @@ use client::{Client, get, recording};
 use futures_util::SinkExt as _;
 use tokio::net::TcpSocket;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use venue_sim::{Limits, LimitsReport, RecordingFile, Sim, SimConfig, StartWhen};
+use venue_sim::{Action, Fault, Limits, LimitsReport, RecordingFile, Sim, SimConfig, StartWhen};
 
 const PING: &str = "/binance-spot/api/v3/ping";
 
@@ -206,4 +206,39 @@ async fn the_two_endpoints_of_spot_share_their_limits_and_each_reports_its_own_p
     let report = sim.report();
     let of = |venue: &str| (report.venues[venue].limits.weight_over, report.venues[venue].limits.throttles);
     assert_eq!((of("binance-spot"), of("binance-spot-sbe")), ((1, 1), (0, 1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_given_word_for_word_and_what_others_spend_stands_in_the_used_weight() {
+    let sim = start(Limits::default()).await;
+    let answer = |upgrades| Action::Answer {
+        status: 200,
+        headers: vec![("Retry-After".into(), "1.5".into())],
+        body: r#"{"code":"429000"}"#.into(),
+        upgrades,
+    };
+    sim.fault(Fault::now(answer(false)).on_venue("binance-spot"));
+    sim.fault(Fault::now(answer(true)).on_venue("binance-spot"));
+    let said = get(&sim, PING).await;
+    assert_eq!((said.status, said.json()["code"].as_str()), (200, Some("429000")));
+    assert!(said.head.contains("Retry-After: 1.5\r\n"), "{}", said.head);
+    assert_eq!(upgrade_status(&sim, Ipv4Addr::LOCALHOST).await, (200, "1.5".to_owned()));
+    assert_eq!(upgrade_status(&sim, Ipv4Addr::LOCALHOST).await.0, 101);
+    let used = async || {
+        let head = get(&sim, PING).await.head;
+        let after = head.split("X-MBX-USED-WEIGHT-1M: ").nth(1).unwrap();
+        after.split("\r\n").next().unwrap().parse::<u64>().unwrap()
+    };
+    sim.fault(Fault::now(Action::Spend { weight: 500 }).on_venue("binance-spot"));
+    // A minute border may lie between, but not twice.
+    let mut seen = used().await;
+    if seen < 500 {
+        sim.fault(Fault::now(Action::Spend { weight: 500 }).on_venue("binance-spot"));
+        seen = used().await;
+    }
+    assert!(seen >= 501, "{seen}");
+    let usage = &sim.report().venues["binance-spot"].usage;
+    assert_eq!((usage.weight, usage.weight_window_ms, usage.connects_most), (6_000, 60_000, 2));
+    assert!(usage.weight_most_rolling >= seen, "{usage:?}");
+    assert_eq!(sim.report().venues["binance-usdm"].usage.weight_most, 0);
 }
