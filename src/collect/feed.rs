@@ -15,6 +15,7 @@ use super::dial::Dialer;
 use super::log::SharedLog;
 use super::metrics::VenueMetrics;
 use super::rest::RestClient;
+use super::strays::Strays;
 use crate::budget::{Banned, Budget};
 use crate::clock;
 use crate::config::VenueConfig;
@@ -34,6 +35,7 @@ pub(super) struct Feed {
     pub(super) budgets: [Arc<Budget>; 2],
     pub(super) rest: Arc<RestClient>,
     pub(super) snapshots: Snapshots,
+    pub(super) strays: Strays,
     /// One per redundant line.
     pub(super) dialers: [Dialer; 2],
     pub(super) tls: Arc<ClientConfig>,
@@ -74,6 +76,7 @@ impl Feed {
             budgets: self.budgets.clone(),
             rest: Arc::clone(&self.rest),
             snapshots: Snapshots::default(),
+            strays: Strays::default(),
             dialers: self.dialers.clone(),
             tls: Arc::clone(&self.tls),
             stop,

@@ -6,6 +6,9 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+use tracing::warn;
+
 use super::connect::{self, Opened, Target};
 use super::connect_error::ConnectError;
 use super::dial::Route;
@@ -13,7 +16,7 @@ use super::feed::Feed;
 use super::rest::RestError;
 use crate::budget::Turn;
 use crate::venue::pressure::Refusal;
-use crate::venue::{ConnectionPlan, DecodeError, Heartbeat};
+use crate::venue::{ConnectionPlan, DecodeError, Heartbeat, TokenServer};
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -81,10 +84,11 @@ pub(super) struct Ready {
 }
 
 /// Opens the connection of `plan`, for which it is our `turn`: where a token takes so long that it is not any more, another
-/// turn is waited for.
+/// turn is waited for. Where the token names several servers, those behind the `first` one are tried too before it counts
+/// as failed; each is an attempt to connect like others and waits for its turn.
 ///
 /// # Errors
-/// [`HandshakeError`] of the step that failed.
+/// [`HandshakeError`] of the step that failed; of the last server.
 ///
 /// # Cancel safety
 /// Dropping the future closes whatever was open.
@@ -92,7 +96,8 @@ pub(super) async fn open(
     feed: &Feed,
     plan: &ConnectionPlan,
     route: Route,
-    turn: Turn,
+    mut turn: Turn,
+    first: usize,
 ) -> Result<Ready, HandshakeError> {
     let venue = feed.venue;
     let line = route.line;
@@ -100,32 +105,51 @@ pub(super) async fn open(
         Some(request) => Some(venue.parse_token(&feed.rest.get_over(feed, line, &request).await?)?),
         None => None,
     };
-    let base = match (&feed.config.ws_url, &token) {
-        (Some(configured), _) => configured.as_str(),
-        (None, Some(token)) => token.endpoint.as_str(),
-        (None, None) => venue.ws_base(),
-    };
-    let connect_id = format!("tapedeck{:016x}", rand::random::<u64>());
-    let url = venue.connect_url(base, plan, token.as_ref(), &connect_id);
-    let shown = venue.redacted(&url);
-    let target = Target { url, shown: shown.clone(), headers: venue.headers(feed.api_key.as_deref()), route };
     if token.is_some() {
-        feed.budget(line).renew(turn).await;
+        turn = feed.budget(line).renew(turn).await;
     }
-    let opened = connect::open(&target, feed.dialer(line), &feed.tls).await?;
-    let ping = match venue.heartbeat() {
-        Heartbeat::ServerPing => None,
-        Heartbeat::ClientText { every_ms, timeout_ms } => {
-            let ms = Duration::from_millis;
-            Some(match &token {
-                // The venue's own numbers: less would be a flood of pings, more none at all.
-                Some(t) => (
-                    ms(t.ping_interval_ms.clamp(PING_MS.0, PING_MS.1)),
-                    ms(t.ping_timeout_ms.clamp(PING_MS.0, PING_MS.1)),
-                ),
-                None => (ms(every_ms), ms(timeout_ms)),
-            })
+    let servers = token.as_ref().map_or(&[][..], |token| &token.servers[..]);
+    // A configured address has the pings of the first server.
+    let count = if feed.config.ws_url.is_some() { 1 } else { servers.len().max(1) };
+    for nth in 0..count {
+        let server = servers.get((first + nth) % count);
+        let base = match (&feed.config.ws_url, server) {
+            (Some(configured), _) => configured.as_str(),
+            (None, Some(server)) => server.endpoint.as_str(),
+            (None, None) => venue.ws_base(),
+        };
+        let connect_id = format!("tapedeck{:016x}", rand::random::<u64>());
+        let url = venue.connect_url(base, plan, token.as_ref(), &connect_id);
+        let shown = venue.redacted(&url);
+        let headers = venue.headers(feed.api_key.as_deref());
+        let target = Target { url, shown: shown.clone(), headers, route: route.clone() };
+        let err = match connect::open(&target, feed.dialer(line), &feed.tls).await {
+            Ok(opened) => return Ok(Ready { opened, shown, ping: pings(venue.heartbeat(), server) }),
+            Err(err) => err,
+        };
+        // A ban is of the address, and what is wrong on our way is so for all servers.
+        if nth + 1 == count || err.refusal().is_some() || !err.is_retryable() {
+            return Err(err.into());
         }
-    };
-    Ok(Ready { opened, shown, ping })
+        warn!(venue = %feed.id, server = shown, error = %err, "cannot connect, trying the next server of the token");
+        feed.log.note(0, "server_failed", json!({ "url": shown, "error": err.to_string(), "line": line }));
+        feed.metrics.attempts.add(1);
+        turn = feed.budget(line).upgrade(|_| ()).await;
+    }
+    // The last one returned.
+    Err(HandshakeError::NoToken(DecodeError::Malformed { at: 0, what: "it names no server".to_owned() }))
+}
+
+/// How the client has to ping a server.
+fn pings(heartbeat: Heartbeat, server: Option<&TokenServer>) -> Option<(Duration, Duration)> {
+    let ms = Duration::from_millis;
+    match (heartbeat, server) {
+        (Heartbeat::ServerPing, _) => None,
+        // The venue's own numbers: less would be a flood of pings, more none at all.
+        (Heartbeat::ClientText { .. }, Some(s)) => Some((
+            ms(s.ping_interval_ms.clamp(PING_MS.0, PING_MS.1)),
+            ms(s.ping_timeout_ms.clamp(PING_MS.0, PING_MS.1)),
+        )),
+        (Heartbeat::ClientText { every_ms, timeout_ms }, None) => Some((ms(every_ms), ms(timeout_ms))),
+    }
 }

@@ -6,11 +6,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::{Instrument, error, error_span, info};
+use tracing::{Instrument, error, error_span, info, warn};
 
 use super::feed::Feed;
 use super::log::Stamp;
@@ -18,6 +20,7 @@ use super::metrics::Place;
 use super::roster::Roster;
 use super::session::{Cause, GapStart, write_gap};
 use super::slot::Slot;
+use super::strays::{Numbered, Trial, Trials, Verdict};
 use crate::backoff::{Backoff, random};
 use crate::supervise::Task;
 use crate::venue::{Channel, ConnectionPlan, Want};
@@ -42,9 +45,13 @@ impl Change {
 struct Keeper<'a> {
     feed: &'a Arc<Feed>,
     slots: JoinSet<()>,
-    rosters: Vec<Arc<Roster>>,
+    rosters: Vec<Numbered>,
+    trials: Trials,
     next: usize,
 }
+
+/// How often silent streams are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Keeps the connections of `plans`, and what `changes` make of them, until the venue stops. `gap` is an
 /// interruption that their first connections end.
@@ -54,7 +61,7 @@ pub(super) async fn keep(
     gap: Option<GapStart>,
     mut changes: mpsc::Receiver<Change>,
 ) {
-    let mut keeper = Keeper { feed, slots: JoinSet::new(), rosters: Vec::new(), next: 0 };
+    let mut keeper = Keeper { feed, slots: JoinSet::new(), rosters: Vec::new(), trials: Trials::new(), next: 0 };
     for plan in plans {
         keeper.open(plan, gap);
     }
@@ -68,6 +75,7 @@ pub(super) async fn keep(
                 }
             }
             Some(change) = changes.recv() => keeper.apply(&change),
+            () = tokio::time::sleep(LOOK_EVERY), if !feed.stop.requested() => keeper.look_at_strays(),
             () = feed.stop.wait(), if keeper.slots.is_empty() => return,
         }
     }
@@ -101,24 +109,75 @@ async fn keep_line(feed: Arc<Feed>, place: Place, roster: Arc<Roster>, mut gap: 
 }
 
 impl Keeper<'_> {
-    fn open(&mut self, plan: ConnectionPlan, gap: Option<GapStart>) {
+    fn open(&mut self, plan: ConnectionPlan, gap: Option<GapStart>) -> Numbered {
+        let number = self.next;
         let roster = Arc::new(Roster::new(plan, self.feed.config.lines));
         for line in 0..self.feed.config.lines {
-            let place = Place { number: self.next, line };
+            let place = Place { number, line };
             let line_of = keep_line(Arc::clone(self.feed), place, Arc::clone(&roster), gap);
             // Of the level error, so that it is there whatever level is shown.
             let span = error_span!("connection", venue = %self.feed.id, slot = place.number, line);
             self.slots.spawn(line_of.instrument(span));
         }
         self.next += 1;
-        self.rosters.push(roster);
+        self.rosters.push((number, Arc::clone(&roster)));
+        (number, roster)
+    }
+
+    /// Subscribes silent streams on the other path too, and ends them where they turn out not to be served.
+    fn look_at_strays(&mut self) {
+        for (number, stream) in self.feed.strays.take() {
+            self.try_elsewhere(number, stream);
+        }
+        let feed = self.feed;
+        self.trials.retain(|stream, trial| {
+            let Some(verdict) = trial.verdict(stream, |number, name| feed.metrics.last_heard_ns(number, name)) else {
+                return true;
+            };
+            let (kept, ended) = match verdict {
+                Verdict::Stays => (&trial.home.1, &trial.away.1),
+                Verdict::Moves => (&trial.away.1, &trial.home.1),
+                Verdict::Over => return false,
+            };
+            ended.moved(stream);
+            let (path, not) = (kept.path(), ended.path());
+            if verdict == Verdict::Moves {
+                warn!(venue = %feed.id, stream, path, not, "a silent stream is served on another path than is documented");
+            }
+            feed.log.note(0, "path_settled", json!({ "stream": stream, "path": path, "ended": not }));
+            false
+        });
+    }
+
+    fn try_elsewhere(&mut self, number: usize, stream: String) {
+        self.rosters.retain(|(_, roster)| !roster.is_closed());
+        let home = self.rosters.iter().find(|(n, _)| *n == number).cloned();
+        let served = home.and_then(|home| Some((home.1.wants_of(&stream)?, home)));
+        let Some((wants, home)) = served.filter(|_| !self.trials.contains_key(&stream)) else { return };
+        let Some(path) = self.feed.venue.other_path(home.1.path()) else { return };
+        let mut plan = ConnectionPlan { path_and_query: path.to_owned(), streams: Vec::new(), wants: Vec::new() };
+        let there = || self.rosters.iter().filter(|(_, r)| r.serves(&plan));
+        if there().any(|(_, r)| r.wants_of(&stream).is_some()) {
+            return;
+        }
+        let limits = &self.feed.config.limits;
+        let joined = there()
+            .find(|(_, r)| r.add(vec![(stream.clone(), wants.clone())], limits.streams_per_connection).is_empty())
+            .cloned();
+        let since_ns = Stamp::now().0;
+        info!(venue = %self.feed.id, stream, path, "a silent stream is tried on the other path");
+        self.feed.log.note(0, "path_tried", json!({ "stream": stream, "path": path, "silent_on": home.1.path() }));
+        let away = joined.unwrap_or_else(|| {
+            (plan.streams, plan.wants) = (vec![stream.clone()], vec![wants]);
+            self.open(plan, None)
+        });
+        self.trials.insert(stream, Trial { home, away, since_ns });
     }
 
     fn apply(&mut self, change: &Change) {
-        self.rosters.retain(|roster| !roster.is_closed());
-        for roster in &self.rosters {
-            roster.leave(&change.gone);
-            roster.give_up(&change.dropped);
+        self.rosters.retain(|(_, roster)| !roster.is_closed());
+        for (_, roster) in &self.rosters {
+            roster.leave(&change.gone, &change.dropped);
         }
         self.snapshots(change);
         if !change.dropped.is_empty() {
@@ -132,10 +191,10 @@ impl Keeper<'_> {
         for mut plan in self.feed.venue.plan(&change.added, limits) {
             let mut new: Vec<_> = plan.streams.drain(..).zip(plan.wants.drain(..)).collect();
             let all = new.len();
-            for roster in &self.rosters {
+            for (_, roster) in &self.rosters {
                 new = roster.take_back(new);
             }
-            for roster in self.rosters.iter().filter(|r| r.serves(&plan)) {
+            for (_, roster) in self.rosters.iter().filter(|(_, r)| r.serves(&plan)) {
                 new = roster.add(new, limits.streams_per_connection);
             }
             joined += all - new.len();

@@ -148,10 +148,22 @@ pub(super) struct Connection {
     pub(super) until: Option<Instant>,
     /// What the venue refused last.
     pub(super) refused: Option<String>,
-    /// Requests that wait for their pace, and requests without an answer.
-    pub(super) asks: (usize, usize),
+    /// Streams that it refuses, with its words.
+    pub(super) refused_streams: BTreeMap<String, String>,
+    pub(super) asks: Asks,
     pub(super) streams: Arc<Streams>,
     pub(super) roster: Arc<Roster>,
+}
+
+/// How far the requests of a connection are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Asks {
+    /// Wait for their pace.
+    pub(super) waiting: usize,
+    /// Were sent and have no answer.
+    pub(super) unanswered: usize,
+    /// Were asked before, without an answer.
+    pub(super) asked_again: usize,
 }
 
 /// From when on silence is remarkable, ns.
@@ -174,7 +186,8 @@ impl Connection {
             why: None,
             until: None,
             refused: None,
-            asks: (0, 0),
+            refused_streams: BTreeMap::new(),
+            asks: Asks::default(),
             streams: Arc::clone(streams),
             roster: Arc::clone(roster),
         }
@@ -217,8 +230,8 @@ impl VenueMetrics {
     }
 
     /// How far the subscriptions are.
-    pub(super) fn asks(&self, place: Place, waiting: usize, unanswered: usize) {
-        self.change(place, |c| c.asks = (waiting, unanswered));
+    pub(super) fn asks(&self, place: Place, asks: Asks) {
+        self.change(place, |c| c.asks = asks);
     }
 
     /// Why there is no listing of symbols yet.
@@ -231,6 +244,11 @@ impl VenueMetrics {
         self.change(place, |c| c.refused = Some(what));
     }
 
+    /// Streams that the venue refuses on this connection now, with its words.
+    pub(super) fn refused_streams(&self, place: Place, refused: BTreeMap<String, String>) {
+        self.change(place, |c| c.refused_streams = refused);
+    }
+
     /// Streams were added to a connection.
     pub(super) fn streams_are(&self, place: Place, streams: &Arc<Streams>) {
         self.change(place, |c| c.streams = Arc::clone(streams));
@@ -240,6 +258,14 @@ impl VenueMetrics {
     pub(super) fn last_ns(&self, place: Place) -> u64 {
         let connections = self.connections();
         connections.get(&place).map_or(0, |c| c.streams.all().map(StreamStat::last_ns).max().unwrap_or(0))
+    }
+
+    /// When a stream of the planned connection `number` was last heard on any of its lines, ns since epoch; 0 = never.
+    pub(super) fn last_heard_ns(&self, number: usize, stream: &str) -> u64 {
+        let connections = self.connections();
+        let lines = connections.iter().filter(|(place, _)| place.number == number);
+        let stats = lines.flat_map(|(_, c)| c.streams.all()).filter(|s| s.name == stream);
+        stats.map(StreamStat::last_ns).max().unwrap_or(0)
     }
 
     /// The streams of the present or last connection of a slot.

@@ -6,7 +6,8 @@
 //!                          +-- backoff, pace     +-- watchdog, bootstrap (snapshots over REST)
 //! ```
 //! - [`listing`]: symbols over REST; [`plan`]: which of them, on which connections.
-//! - [`keeper`]: all connections, as the listing changes; [`roster`]: the streams of one of them.
+//! - [`keeper`]: all connections, as the listing changes; [`roster`]: the streams of one of them; [`strays`]: silent ones
+//!   that another path may serve.
 //! - [`slot`]: one line of a planned connection for its life; [`session`]: one socket of it.
 //! - [`handshake`]: token, URL, headers; [`dial`]: TCP, [`proxy`], TLS; [`connect`]: upgrade; [`http`]: REST
 //!   transport; [`pace`]: how often on one socket. What an address may do is `budget`'s.
@@ -45,6 +46,7 @@ mod session;
 mod slot;
 pub(crate) mod stats;
 pub mod status;
+mod strays;
 #[cfg(test)]
 mod tests;
 mod watchdog;
@@ -74,6 +76,7 @@ pub use self::reload::Reload;
 use self::rest::RestClient;
 pub use self::serve::address;
 use self::session::{Cause, GapStart};
+use self::strays::Strays;
 pub use self::wishes::{PRESSURE_EVENT, REQUESTS_DIR, SNAPSHOT_PREFIX, leave_pressure};
 use crate::backoff::{Backoff, random};
 use crate::budget::{self, Class};
@@ -309,6 +312,7 @@ async fn feed(
         budgets: [0, 1].map(|line| budget::of(cfg, config, line)),
         rest: Arc::new(rest),
         snapshots: Snapshots::default(),
+        strays: Strays::default(),
         dialers: dial::dialers(config),
         tls: Arc::clone(tls),
         stop,

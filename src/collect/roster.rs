@@ -2,8 +2,9 @@
 //!
 //! New listings are added, delisted symbols leave: their streams stay subscribed where they are and are left out
 //! of the next connection. What nobody wants any more is dropped: every line ends it at the venue, on the connection
-//! it has, and when all have done so it is forgotten. The roster also knows what its lines must know of each other: which address each of
-//! them uses, since when each of them has delivered without a break, and whose turn it is to be replaced.
+//! it has, and when all have done so it is forgotten. A stream may serve several channels and goes with the last of them.
+//! The roster also knows what its lines must know of each other: which address each of them uses, since when each of
+//! them has delivered without a break, and whose turn it is to be replaced.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -20,7 +21,10 @@ pub(super) const LINES_MAX: usize = 2;
 #[derive(Debug)]
 struct Entry {
     stream: String,
-    want: Want,
+    /// What it is subscribed for; where it goes, what it was last subscribed for.
+    wants: Vec<Want>,
+    /// What it served before, and nobody wants any more.
+    past: Vec<Want>,
     /// Version of the roster that brought it (again).
     added: u64,
     /// Version of the roster that saw its symbol go, and how.
@@ -34,21 +38,35 @@ enum Leaving {
     RunsOut,
     /// Nobody wants it: it is ended.
     Dropped,
+    /// Another connection has it: it is ended here.
+    Moved,
 }
 
 impl Entry {
+    fn new(stream: String, wants: Vec<Want>, added: u64) -> Entry {
+        Entry { stream, wants, past: Vec::new(), added, leaving: None }
+    }
+
     fn is(&self, how: Leaving) -> bool {
         self.leaving.is_some_and(|(_, leaving)| leaving == how)
     }
+
+    /// Nothing is expected of it any more.
+    fn is_ended(&self) -> bool {
+        self.is(Leaving::Dropped) || self.is(Leaving::Moved)
+    }
 }
+
+/// A stream and what it serves.
+pub(super) type Served = (String, Vec<Want>);
 
 /// What changed since a version.
 #[derive(Debug, Default)]
 pub(super) struct News {
     /// To be subscribed.
-    pub(super) added: Vec<(String, Want)>,
+    pub(super) added: Vec<Served>,
     /// To be ended.
-    pub(super) dropped: Vec<(String, Want)>,
+    pub(super) dropped: Vec<Served>,
     /// The version that holds all of it.
     pub(super) version: u64,
 }
@@ -85,12 +103,8 @@ pub(super) struct Roster {
 impl Roster {
     /// The streams of `plan` on `lines` lines.
     pub(super) fn new(plan: ConnectionPlan, lines: u32) -> Self {
-        let entries = plan
-            .streams
-            .into_iter()
-            .zip(plan.wants)
-            .map(|(stream, want)| Entry { stream, want, added: 1, leaving: None })
-            .collect();
+        let entries =
+            plan.streams.into_iter().zip(plan.wants).map(|(stream, wants)| Entry::new(stream, wants, 1)).collect();
         let count = (lines as usize).clamp(1, LINES_MAX);
         let state = State { entries, lines: Default::default(), count, closed: false };
         Self {
@@ -112,8 +126,12 @@ impl Roster {
 
     /// True when streams of `plan` may be subscribed here too: the query may name streams, the path decides.
     pub(super) fn serves(&self, plan: &ConnectionPlan) -> bool {
-        let path = |p: &str| p.split('?').next().unwrap_or_default().to_owned();
-        path(&self.path_and_query) == path(&plan.path_and_query)
+        self.path() == path(&plan.path_and_query)
+    }
+
+    /// The path of its connections, without what the query says.
+    pub(super) fn path(&self) -> &str {
+        path(&self.path_and_query)
     }
 
     /// What a connection that opens now subscribes, and the version that says so. `None` = nothing is left to
@@ -128,7 +146,7 @@ impl Roster {
         let plan = ConnectionPlan {
             path_and_query: self.path_and_query.clone(),
             streams: staying().map(|e| e.stream.clone()).collect(),
-            wants: staying().map(|e| e.want.clone()).collect(),
+            wants: staying().map(|e| e.wants.clone()).collect(),
         };
         Some((plan, self.version()))
     }
@@ -137,18 +155,18 @@ impl Roster {
     pub(super) fn since(&self, version: u64) -> News {
         let state = self.lock();
         let pairs = |of: &dyn Fn(&&Entry) -> bool| {
-            state.entries.iter().filter(of).map(|e| (e.stream.clone(), e.want.clone())).collect()
+            state.entries.iter().filter(of).map(|e| (e.stream.clone(), e.wants.clone())).collect()
         };
         News {
             added: pairs(&|e| e.added > version && e.leaving.is_none()),
-            dropped: pairs(&|e| e.leaving.is_some_and(|(at, how)| at > version && how == Leaving::Dropped)),
+            dropped: pairs(&|e| e.is_ended() && e.leaving.is_some_and(|(at, _)| at > version)),
             version: self.version(),
         }
     }
 
     /// All streams that frames are missed of, those of symbols that left included.
     pub(super) fn streams(&self) -> Vec<String> {
-        self.lock().entries.iter().filter(|e| !e.is(Leaving::Dropped)).map(|e| e.stream.clone()).collect()
+        self.lock().entries.iter().filter(|e| !e.is_ended()).map(|e| e.stream.clone()).collect()
     }
 
     /// Streams whose symbol left and that are subscribed still.
@@ -158,7 +176,7 @@ impl Roster {
 
     /// Streams that nobody wants any more and that may be subscribed still.
     pub(super) fn dropped(&self) -> BTreeSet<String> {
-        self.lock().entries.iter().filter(|e| e.is(Leaving::Dropped)).map(|e| e.stream.clone()).collect()
+        self.lock().entries.iter().filter(|e| e.is_ended()).map(|e| e.stream.clone()).collect()
     }
 
     /// True when nothing is taken any more.
@@ -166,60 +184,90 @@ impl Roster {
         self.lock().closed
     }
 
-    /// Takes back streams whose symbol is listed again; returns the others.
-    pub(super) fn take_back(&self, new: Vec<(String, Want)>) -> Vec<(String, Want)> {
+    /// Takes back streams whose symbol is listed again, and wants that a stream of its own serves already; returns the
+    /// others.
+    pub(super) fn take_back(&self, new: Vec<Served>) -> Vec<Served> {
         let mut state = self.lock();
         if state.closed {
             return new;
         }
         let version = self.version() + 1;
-        let before = new.len();
-        let rest: Vec<_> = new
-            .into_iter()
-            .filter(|(stream, _)| match state.entries.iter_mut().find(|e| e.stream == *stream) {
-                Some(e) => {
-                    (e.added, e.leaving) = (version, None);
-                    false
+        let (mut any, mut rest) = (false, Vec::new());
+        for (stream, wants) in new {
+            match state.entries.iter_mut().find(|e| e.stream == stream && !e.is(Leaving::Moved)) {
+                Some(e) if e.leaving.is_none() => {
+                    e.past.retain(|w| !wants.contains(w));
+                    e.wants.extend(wants.into_iter().filter(|w| !e.wants.contains(w)).collect::<Vec<_>>());
                 }
-                None => true,
-            })
-            .collect();
-        if rest.len() < before {
+                Some(e) => {
+                    (e.added, e.leaving, any) = (version, None, true);
+                    let before = std::mem::replace(&mut e.wants, wants);
+                    e.past.extend(before);
+                    e.past.retain(|w| !e.wants.contains(w));
+                }
+                None => rest.push((stream, wants)),
+            }
+        }
+        if any {
             self.version.store(version, Ordering::Release);
         }
         rest
     }
 
     /// Adds streams as far as `max` streams on the connection allow; returns the others.
-    pub(super) fn add(&self, mut new: Vec<(String, Want)>, max: usize) -> Vec<(String, Want)> {
+    pub(super) fn add(&self, mut new: Vec<Served>, max: usize) -> Vec<Served> {
         let mut state = self.lock();
         let room = if state.closed { 0 } else { max.saturating_sub(state.entries.len()) };
         let rest = new.split_off(new.len().min(room));
         if !new.is_empty() {
             let added = self.version() + 1;
-            state.entries.extend(new.into_iter().map(|(stream, want)| Entry { stream, want, added, leaving: None }));
+            state.entries.extend(new.into_iter().map(|(stream, wants)| Entry::new(stream, wants, added)));
             self.version.store(added, Ordering::Release);
         }
         rest
     }
 
-    /// The symbols of these left: their streams are not subscribed by the next connection.
-    pub(super) fn leave(&self, wants: &BTreeSet<Want>) {
-        self.go(wants, Leaving::RunsOut);
+    /// The symbols of `gone` left, and nobody wants `dropped` any more. A stream that serves nothing else is not
+    /// subscribed by the next connection where a symbol left, and is ended on the present ones where nobody wants it.
+    pub(super) fn leave(&self, gone: &BTreeSet<Want>, dropped: &BTreeSet<Want>) {
+        self.go(|e| {
+            if !e.wants.iter().any(|w| gone.contains(w) || dropped.contains(w)) {
+                return None;
+            }
+            let (left, still): (Vec<Want>, Vec<Want>) =
+                std::mem::take(&mut e.wants).into_iter().partition(|w| gone.contains(w) || dropped.contains(w));
+            if still.is_empty() {
+                let is_news = left.iter().any(|w| gone.contains(w));
+                e.wants = left;
+                return Some(if is_news { Leaving::RunsOut } else { Leaving::Dropped });
+            }
+            e.wants = still;
+            e.past.extend(left);
+            None
+        });
     }
 
-    /// Nobody wants these any more: their streams are ended on the present connections.
-    pub(super) fn give_up(&self, wants: &BTreeSet<Want>) {
-        self.go(wants, Leaving::Dropped);
+    /// Another connection has this stream: it is ended here.
+    pub(super) fn moved(&self, stream: &str) {
+        self.go(|e| (e.stream == stream).then_some(Leaving::Moved));
     }
 
-    fn go(&self, wants: &BTreeSet<Want>, how: Leaving) {
+    /// What the stream serves, where it is to be subscribed here.
+    pub(super) fn wants_of(&self, stream: &str) -> Option<Vec<Want>> {
+        let state = self.lock();
+        let mut staying = state.entries.iter().filter(|e| e.leaving.is_none());
+        staying.find(|e| e.stream == stream).map(|e| e.wants.clone())
+    }
+
+    fn go(&self, mut how: impl FnMut(&mut Entry) -> Option<Leaving>) {
         let mut state = self.lock();
         let version = self.version() + 1;
         let mut any = false;
-        for e in state.entries.iter_mut().filter(|e| e.leaving.is_none() && wants.contains(&e.want)) {
-            e.leaving = Some((version, how));
-            any = true;
+        for e in state.entries.iter_mut().filter(|e| e.leaving.is_none()) {
+            if let Some(how) = how(e) {
+                e.leaving = Some((version, how));
+                any = true;
+            }
         }
         if any {
             self.version.store(version, Ordering::Release);
@@ -286,13 +334,18 @@ fn forget(state: &mut State) -> Vec<Want> {
     let mut forgotten = Vec::new();
     state.entries.retain(|e| match e.leaving {
         Some((at, Leaving::Dropped)) if at <= ended => {
-            forgotten.push(e.want.clone());
+            forgotten.extend(e.wants.iter().chain(&e.past).cloned());
             false
         }
+        Some((at, Leaving::Moved)) => at > ended,
         Some((at, Leaving::RunsOut)) => at > started,
         _ => true,
     });
     forgotten
+}
+
+fn path(path_and_query: &str) -> &str {
+    path_and_query.split('?').next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -301,8 +354,12 @@ mod tests {
     use super::*;
     use crate::venue::Channel;
 
-    fn pair(symbol: &str) -> (String, Want) {
-        (format!("{symbol}@trade"), Want { symbol: symbol.to_owned(), channel: Channel::Trades })
+    fn pair(symbol: &str) -> Served {
+        (format!("{symbol}@trade"), vec![want(symbol, Channel::Trades)])
+    }
+
+    fn want(symbol: &str, channel: Channel) -> Want {
+        Want { symbol: symbol.to_owned(), channel }
     }
 
     fn roster(symbols: &[&str], lines: u32) -> Roster {
@@ -311,10 +368,10 @@ mod tests {
     }
 
     fn wants(symbols: &[&str]) -> BTreeSet<Want> {
-        symbols.iter().map(|s| pair(s).1).collect()
+        symbols.iter().flat_map(|s| pair(s).1).collect()
     }
 
-    fn names(entries: &[(String, Want)]) -> Vec<&str> {
+    fn names(entries: &[Served]) -> Vec<&str> {
         entries.iter().map(|(s, _)| s.as_str()).collect()
     }
 
@@ -337,7 +394,7 @@ mod tests {
         for line in 0..2 {
             let _ = r.settled(line, r.plan().unwrap().1, 1);
         }
-        r.leave(&wants(&["B"]));
+        r.leave(&wants(&["B"]), &BTreeSet::new());
         assert_eq!(r.leaving(), BTreeSet::from(["B@trade".to_owned()]));
         let (plan, version) = r.plan().unwrap();
         assert_eq!(plan.streams, ["A@trade"]);
@@ -352,10 +409,10 @@ mod tests {
     fn a_symbol_that_is_listed_again_is_subscribed_again_before_and_after_it_was_forgotten() {
         let r = roster(&["A", "B"], 1);
         let (_, version) = r.plan().unwrap();
-        r.leave(&wants(&["B"]));
+        r.leave(&wants(&["B"]), &BTreeSet::new());
         assert!(r.take_back(vec![pair("B")]).is_empty());
         assert_eq!(names(&r.since(version).added), ["B@trade"]);
-        r.leave(&wants(&["B"]));
+        r.leave(&wants(&["B"]), &BTreeSet::new());
         let _ = r.settled(0, r.plan().unwrap().1, 1);
         assert_eq!(names(&r.take_back(vec![pair("B")])), ["B@trade"]);
     }
@@ -367,7 +424,7 @@ mod tests {
         for line in 0..2 {
             assert!(r.settled(line, version, 1).is_empty());
         }
-        r.give_up(&wants(&["B"]));
+        r.leave(&BTreeSet::new(), &wants(&["B"]));
         let News { added, dropped, version } = r.since(version);
         assert_eq!((names(&dropped), added.len()), (vec!["B@trade"], 0));
         assert!(r.since(version).dropped.is_empty());
@@ -375,24 +432,69 @@ mod tests {
         assert!(r.leaving().is_empty() && r.dropped().contains("B@trade"));
         assert!(r.ended(0, version).is_empty(), "the other line has it still");
         assert_eq!(names(&r.add(vec![pair("D")], 3)), ["D@trade"]);
-        assert_eq!(r.ended(1, version), [pair("B").1]);
+        assert_eq!(r.ended(1, version), pair("B").1);
         assert!(r.add(vec![pair("D")], 3).is_empty());
         // Wanted again before its end was even asked for: it simply stays.
-        r.give_up(&wants(&["C"]));
+        r.leave(&BTreeSet::new(), &wants(&["C"]));
         assert!(r.take_back(vec![pair("C")]).is_empty());
         let news = r.since(version);
         assert_eq!((names(&news.added), news.dropped.len()), (vec!["C@trade", "D@trade"], 0));
         assert!(r.ended(0, u64::MAX).is_empty() && r.ended(1, u64::MAX).is_empty());
         // A line whose connection opened anew never subscribed it.
         let r2 = roster(&["A", "B"], 1);
-        r2.give_up(&wants(&["B"]));
-        assert_eq!(r2.settled(0, r2.plan().unwrap().1, 1), [pair("B").1]);
+        r2.leave(&BTreeSet::new(), &wants(&["B"]));
+        assert_eq!(r2.settled(0, r2.plan().unwrap().1, 1), pair("B").1);
+    }
+
+    #[test]
+    fn a_stream_that_serves_several_channels_ends_with_its_last_want() {
+        let [tickers, mark] = [want("A", Channel::Tickers), want("A", Channel::MarkPrice)];
+        let set = |wants: &[&Want]| wants.iter().map(|w| (*w).clone()).collect::<BTreeSet<_>>();
+        let plan = || ConnectionPlan {
+            path_and_query: "/ws".into(),
+            streams: vec!["tickers A".into(), "trades A".into()],
+            wants: vec![vec![tickers.clone(), mark.clone()], pair("A").1],
+        };
+        let none = BTreeSet::new();
+        for (first, last) in [(&tickers, &mark), (&mark, &tickers)] {
+            let r = Roster::new(plan(), 1);
+            let version = r.plan().unwrap().1;
+            let _ = r.settled(0, version, 1);
+            r.leave(&none, &set(&[first]));
+            assert_eq!(r.version(), version, "it is wanted for {:?} still", last.channel);
+            // Wanted again it is subscribed already.
+            assert!(r.take_back(vec![("tickers A".into(), vec![first.clone()])]).is_empty());
+            assert_eq!(r.version(), version);
+            r.leave(&none, &set(&[first]));
+            r.leave(&none, &set(&[last]));
+            let News { dropped, version, .. } = r.since(version);
+            assert_eq!(names(&dropped), ["tickers A"]);
+            assert_eq!(r.ended(0, version).into_iter().collect::<BTreeSet<_>>(), set(&[&tickers, &mark]));
+        }
+        // The symbol leaves in the same moment as one of its channels: frames may still come.
+        let r = Roster::new(plan(), 1);
+        r.leave(&set(&[&mark]), &set(&[&tickers]));
+        assert_eq!(r.leaving(), BTreeSet::from(["tickers A".to_owned()]));
+    }
+
+    #[test]
+    fn a_stream_that_moved_is_ended_here_and_is_wanted_elsewhere() {
+        let r = roster(&["A", "B"], 1);
+        let version = r.plan().unwrap().1;
+        let _ = r.settled(0, version, 1);
+        r.moved("A@trade");
+        let News { dropped, version, .. } = r.since(version);
+        assert_eq!((names(&dropped), r.streams()), (vec!["A@trade"], vec!["B@trade".to_owned()]));
+        assert_eq!(names(&r.take_back(vec![pair("A")])), ["A@trade"], "it is not taken back to where it was");
+        assert!(r.wants_of("A@trade").is_none() && r.wants_of("B@trade").is_some());
+        assert!(r.ended(0, version).is_empty(), "it is not forgotten on purpose");
+        assert!(r.add(vec![pair("C")], 2).is_empty());
     }
 
     #[test]
     fn a_roster_without_streams_is_closed_and_takes_nothing_any_more() {
         let r = roster(&["A"], 1);
-        r.leave(&wants(&["A"]));
+        r.leave(&wants(&["A"]), &BTreeSet::new());
         assert_eq!(r.plan(), None);
         assert_eq!(names(&r.take_back(vec![pair("A")])), ["A@trade"]);
         assert_eq!(names(&r.add(vec![pair("B")], 9)), ["B@trade"]);

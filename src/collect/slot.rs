@@ -2,8 +2,8 @@
 //! replaced without an uncovered instant when its time is up.
 //!
 //! Replacing: the next connection is opened and subscribed while the present one goes on receiving; only when
-//! every subscription is answered is the present one closed and drained. Frames of that overlap are in the log
-//! twice, on two connections; whoever reads tells them apart by their ids.
+//! every subscription is answered and the next one delivers what the present one does, is the present one closed and
+//! drained. Frames of that overlap are in the log twice, on two connections; whoever reads tells them apart by their ids.
 
 use std::net::IpAddr;
 use std::pin::pin;
@@ -22,15 +22,17 @@ use super::handshake::{self, HandshakeError};
 use super::log::Stamp;
 use super::metrics::{ConnState, Place};
 use super::roster::Roster;
-use super::session::{Cause, GapStart, Session, Start, Step, unsubscribed, write_gap};
+use super::session::{Cause, Fit, GapStart, Session, Start, Step, UNANSWERED, is_quiet, unsubscribed, write_gap};
 use super::watchdog::Streams;
 use crate::backoff::{Backoff, Punished, random};
 use crate::supervise::Task;
 use crate::telemetry::RateLimited;
-use crate::venue::Channel;
 
 /// Wait after an error that trying again cannot help; kept short of giving up, because a person may repair it.
 const HOPELESS: Duration = Duration::from_secs(60);
+
+/// How often a session that is to take over is looked at.
+const FIT_EVERY: Duration = Duration::from_millis(250);
 
 static REFUSED: RateLimited = RateLimited::new(Duration::from_secs(10));
 static LOST: RateLimited = RateLimited::new(Duration::from_secs(10));
@@ -47,6 +49,8 @@ pub(super) struct Slot {
     closing: JoinSet<()>,
     /// The address where the last session failed.
     failed: Option<IpAddr>,
+    /// Which of the servers of a token is tried first: another one whenever one was no good.
+    server: usize,
     /// No session yet.
     first: bool,
 }
@@ -55,8 +59,7 @@ impl Slot {
     /// The line `place` of `roster`; `gap` is an interruption that its first session ends.
     pub(super) fn new(feed: Arc<Feed>, place: Place, roster: Arc<Roster>, gap: Option<GapStart>) -> Self {
         if let Some((plan, _)) = roster.plan() {
-            let quiet = |c: Channel| c == Channel::Liquidations;
-            let named = plan.streams.iter().zip(&plan.wants).map(|(name, want)| (name.as_str(), quiet(want.channel)));
+            let named = plan.streams.iter().zip(&plan.wants).map(|(name, wants)| (name.as_str(), is_quiet(wants)));
             let streams = Arc::new(Streams::new(named, |s| feed.venue.stream_key(s)));
             feed.metrics.slot(place, &streams, &roster);
         }
@@ -69,6 +72,7 @@ impl Slot {
             gap,
             closing: JoinSet::new(),
             failed: None,
+            server: place.line as usize,
             first: true,
         }
     }
@@ -118,7 +122,7 @@ impl Slot {
     async fn run(&mut self, session: &mut Session) -> Cause {
         loop {
             match session.run().await {
-                Step::Live => info!(venue = %self.feed.id, conn = session.conn(), "all streams subscribed"),
+                Step::Live => self.subscribed(session),
                 Step::Stop => return Cause::Shutdown,
                 Step::Ended(cause) => return cause,
                 Step::Rotate(reason) => {
@@ -126,6 +130,15 @@ impl Slot {
                         return cause;
                     }
                 }
+            }
+        }
+    }
+
+    fn subscribed(&self, session: &Session) {
+        match session.refused() {
+            0 => info!(venue = %self.feed.id, conn = session.conn(), "all streams subscribed"),
+            refused => {
+                warn!(venue = %self.feed.id, conn = session.conn(), refused, "subscribed but for what the venue refuses")
             }
         }
     }
@@ -139,18 +152,9 @@ impl Slot {
         }
         // Both lines are never replaced at the same time: one of them always is older than the trouble.
         let (feed, roster, place) = (Arc::clone(&self.feed), Arc::clone(&self.roster), self.place);
-        let _turn = {
-            let mut turn = pin!(roster.turn.acquire());
-            loop {
-                tokio::select! {
-                    turn = turn.as_mut() => break turn,
-                    step = session.run() => match step {
-                        Step::Live | Step::Rotate(_) => {}
-                        Step::Stop => return Some(Cause::Shutdown),
-                        Step::Ended(cause) => return Some(cause),
-                    },
-                }
-            }
+        let _turn = match meanwhile(session, roster.turn.acquire()).await {
+            Ok(turn) => turn,
+            Err(cause) => return Some(cause),
         };
         info!(venue = %self.feed.id, conn = session.conn(), line = self.place.line, reason, "replacing the connection");
         let detail = json!({ "reason": reason, "conn": session.conn(), "line": self.place.line });
@@ -191,9 +195,19 @@ impl Slot {
                 return None;
             }
             let failed = loop {
+                match next.may_replace(session, Instant::now()) {
+                    Fit::Yes => break None,
+                    Fit::NotYet => {}
+                    Fit::Never(why) => break Some(next.is_unfit(why)),
+                }
                 tokio::select! {
+                    () = tokio::time::sleep(FIT_EVERY) => {}
                     step = next.run() => match step {
-                        Step::Live => break None,
+                        Step::Live => self.subscribed(&next),
+                        Step::Rotate(UNANSWERED) => {
+                            break Some(next.is_unfit("the venue does not answer requests on it".to_owned()));
+                        }
+                        // It will say so again when it counts.
                         Step::Rotate(_) => {}
                         Step::Stop => {
                             next.finish(Cause::Shutdown).await;
@@ -210,11 +224,11 @@ impl Slot {
                         Step::Ended(cause) => {
                             // The old one did not last until the next one was ready: that is an interruption,
                             // unless the next one delivers already.
-                            if !next.covers() {
+                            if !next.covers(session) {
                                 next.gap = Some(session.gap_from(cause));
                                 self.roster.broken(self.place.line);
                             }
-                            next.stand_for_line();
+                            next.take_over();
                             self.count_lost(session, cause);
                             self.close(std::mem::replace(session, next), cause);
                             return None;
@@ -225,6 +239,7 @@ impl Slot {
             match failed {
                 None => {
                     self.failed = None;
+                    next.take_over();
                     self.close(std::mem::replace(session, next), Cause::Rotate);
                     return None;
                 }
@@ -234,8 +249,13 @@ impl Slot {
                 }
                 Some(cause) => {
                     // The old one still receives, so nothing is missing; only the replacement is tried again.
-                    self.lost(&next, cause, backoff.next(&mut random));
+                    let wait = backoff.next(&mut random);
+                    self.lost(&next, cause, wait);
+                    (self.failed, self.server) = (next.peer(), self.server + 1);
                     self.close(next, cause);
+                    if let Err(cause) = meanwhile(session, tokio::time::sleep(wait)).await {
+                        return Some(cause);
+                    }
                 }
             }
         }
@@ -264,6 +284,10 @@ impl Slot {
             Cause::Server | Cause::Lost | Cause::Stale => {
                 self.gap = Some(session.gap_from(cause));
                 self.failed = session.peer();
+                if !session.is_live() {
+                    // Another one may welcome us, or answer.
+                    self.server += 1;
+                }
                 self.roster.broken(self.place.line);
                 self.count_lost(&session, cause);
             }
@@ -315,7 +339,7 @@ impl Slot {
             let opened = tokio::select! {
                 biased;
                 () = feed.stop.wait() => return None,
-                opened = handshake::open(&feed, &plan, route, turn) => opened,
+                opened = handshake::open(&feed, &plan, route, turn, self.server) => opened,
             };
             match opened {
                 Ok(ready) => {
@@ -325,6 +349,7 @@ impl Slot {
                     return Session::start(&feed, start, ready).ok();
                 }
                 Err(err) => {
+                    self.server += 1;
                     if let Some(refusal) = err.refusal() {
                         // The address is banned, not this connection: the others would make it worse.
                         feed.banned(place.line, refusal).await;
@@ -358,6 +383,21 @@ impl Drop for Slot {
         if let Some(gap) = self.gap.take() {
             // A log that takes no records says so itself.
             let _ = write_gap(&self.feed, &self.roster, self.place.line, 0, gap, &self.roster.streams());
+        }
+    }
+}
+
+/// Runs `session` while `work` goes on; why it ended, when it did before.
+async fn meanwhile<T>(session: &mut Session, work: impl Future<Output = T>) -> Result<T, Cause> {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            done = work.as_mut() => return Ok(done),
+            step = session.run() => match step {
+                Step::Live | Step::Rotate(_) => {}
+                Step::Stop => return Err(Cause::Shutdown),
+                Step::Ended(cause) => return Err(cause),
+            },
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::metrics::{ConnState, Connection, Counts, Metrics, Place, VenueMetrics};
+use super::metrics::{Asks, ConnState, Connection, Counts, Metrics, Place, VenueMetrics};
 use super::watchdog::StreamStat;
 use crate::clock;
 use crate::health::{Condition, Reason};
@@ -91,7 +91,9 @@ impl Metrics {
         let mut all = self.conditions().problems();
         all.extend(self.pressure().problems());
         all.extend(self.health().map(|h| h.problems()).unwrap_or_default());
-        all.extend(self.flows().into_iter().filter_map(|(id, flow)| Some(format!("{id}: {}", flow.problem()?))));
+        for (id, flow) in self.flows() {
+            all.extend(flow.problems().into_iter().map(|what| format!("{id}: {what}")));
+        }
         for venue in self.status().venues {
             all.extend(venue.failed.map(|why| format!("{}: {why}", venue.venue)));
             all.extend(venue.no_listing.map(|why| format!("{}: no listing of symbols: {why}", venue.venue)));
@@ -111,24 +113,32 @@ pub(super) struct Flow {
     pub(super) streams: usize,
     /// Those that are overdue on every live line that carries them, with how long they have been silent, ns.
     pub(super) silent: Vec<(String, u64)>,
+    /// Those that the venue refuses on every line, with its words.
+    pub(super) refused: Vec<(String, String)>,
 }
 
 impl Flow {
     /// Streams named in the sentence; the others are counted.
     const NAMED: usize = 5;
 
-    fn problem(&self) -> Option<String> {
-        if self.silent.is_empty() {
-            return None;
-        }
-        let named =
-            self.silent.iter().take(Self::NAMED).map(|(name, ns)| format!("{name} for {} s", ns / 1_000_000_000));
-        let named = named.collect::<Vec<_>>().join(", ");
-        let more = match self.silent.len().saturating_sub(Self::NAMED) {
+    fn problems(&self) -> Vec<String> {
+        let silent = self.silent.iter().map(|(name, ns)| format!("{name} for {} s", ns / 1_000_000_000));
+        let refused = self.refused.iter().map(|(name, why)| format!("{name} ({why})"));
+        let all = [
+            self.sentence("owe frames and are silent", silent),
+            self.sentence("are refused by the venue and asked for again", refused),
+        ];
+        all.into_iter().flatten().collect()
+    }
+
+    fn sentence(&self, what: &str, of: impl ExactSizeIterator<Item = String>) -> Option<String> {
+        let count = of.len();
+        let named = of.take(Self::NAMED).collect::<Vec<_>>().join(", ");
+        let more = match count.saturating_sub(Self::NAMED) {
             0 => String::new(),
             n => format!(" and {n} more"),
         };
-        Some(format!("{} of {} streams owe frames and are silent: {named}{more}", self.silent.len(), self.streams))
+        (count > 0).then(|| format!("{count} of {} streams {what}: {named}{more}", self.streams))
     }
 }
 
@@ -145,18 +155,33 @@ impl VenueMetrics {
     fn flow(&self, wall_ns: u64) -> Flow {
         let silence_ns = self.expected.lock().unwrap_or_else(PoisonError::into_inner).stream_silence_ns;
         let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut streams: BTreeMap<&str, Option<u64>> = BTreeMap::new();
+        /// One stream over all connections that carry it.
+        #[derive(Default)]
+        struct All<'a> {
+            flows: bool,
+            overdue_ns: Option<u64>,
+            refused: Option<&'a String>,
+            accepted: bool,
+        }
+        let mut streams: BTreeMap<&str, All<'_>> = BTreeMap::new();
         for c in connections.values() {
             let leaving = c.roster.leaving();
             for s in c.wanted().filter(|s| !leaving.contains(&s.name)) {
                 let overdue = s.overdue_ns(wall_ns, silence_ns).filter(|_| c.state == ConnState::Live);
-                let known = streams.entry(&s.name).or_insert(overdue);
-                // One line that delivers is enough.
-                *known = known.and_then(|k| overdue.map(|o| o.min(k)));
+                let all = streams.entry(&s.name).or_default();
+                // One that delivers is enough; one that never did says nothing about the others.
+                all.flows |= overdue.is_none() && s.last_ns() > 0;
+                all.overdue_ns = all.overdue_ns.into_iter().chain(overdue).min();
+                let refused = c.refused_streams.get(&s.name);
+                all.accepted |= refused.is_none();
+                all.refused = all.refused.or(refused);
             }
         }
-        let silent = streams.iter().filter_map(|(name, ns)| Some(((*name).to_owned(), (*ns)?))).collect();
-        Flow { streams: streams.len(), silent }
+        let silent = streams.iter().filter(|(_, all)| !all.flows);
+        let silent = silent.filter_map(|(name, all)| Some(((*name).to_owned(), all.overdue_ns?))).collect();
+        let refused = streams.iter().filter(|(_, all)| !all.accepted);
+        let refused = refused.filter_map(|(name, all)| Some(((*name).to_owned(), all.refused?.clone()))).collect();
+        Flow { streams: streams.len(), silent, refused }
     }
 
     fn status(&self, venue: VenueId, wall_ns: u64, now: Instant) -> VenueStatus {
@@ -185,11 +210,18 @@ impl Connection {
     fn why_not(&self, now: Instant) -> Option<String> {
         let because = || self.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
         match self.state {
-            ConnState::Live => None,
-            ConnState::Subscribing => Some(match self.asks {
-                (0, 0) => "is open; nothing is asked for yet".to_owned(),
-                (waiting, open) => {
-                    format!("is open; {waiting} requests wait for their pace, {open} for the venue's answer")
+            // New streams of a connection that delivers, most often.
+            ConnState::Live if self.asks.asked_again == 0 => None,
+            ConnState::Live | ConnState::Subscribing => Some(match self.asks {
+                Asks { waiting: 0, unanswered: 0, .. } => "is open; nothing is asked for yet".to_owned(),
+                Asks { waiting, unanswered, asked_again } => {
+                    let again = match asked_again {
+                        0 => String::new(),
+                        n => format!("; the venue did not answer {n} of them, they are asked again"),
+                    };
+                    format!(
+                        "is open; {waiting} requests wait for their pace, {unanswered} for the venue's answer{again}"
+                    )
                 }
             }),
             ConnState::Connecting => Some(format!("is being opened{}", because())),
@@ -224,8 +256,11 @@ impl Connection {
     ) -> StreamStatus {
         let age_ns = (s.last_ns() > 0).then(|| wall_ns.saturating_sub(s.last_ns()));
         let old = age_ns.is_none_or(|age| age >= silence_ns);
-        let why = if self.state == ConnState::Subscribing && s.frames() > 0 && !old {
+        let is_open = matches!(self.state, ConnState::Live | ConnState::Subscribing);
+        let why = if is_open && s.frames() > 0 && !old {
             None
+        } else if let Some(refused) = self.refused_streams.get(&s.name) {
+            Some(format!("the venue refuses it: {refused}"))
         } else if let Some(why) = conn_why {
             Some(why.to_owned())
         } else if !old {
@@ -271,7 +306,7 @@ mod tests {
         let plan = ConnectionPlan {
             path_and_query: String::new(),
             streams: names.map(String::from).to_vec(),
-            wants: names.iter().map(want).collect(),
+            wants: names.iter().map(|n| vec![want(n)]).collect(),
         };
         let roster = Arc::new(Roster::new(plan, 1));
         let streams = Streams::new(names.map(|n| (n, n.contains("force"))), |s| (s.into(), Vec::new()));
@@ -295,7 +330,7 @@ mod tests {
         v.connection(PLACE, 4, &streams, &roster);
         v.state(PLACE, ConnState::Live);
         let gone = Want { symbol: "gone".into(), channel: Channel::Trades };
-        roster.leave(&BTreeSet::from([gone]));
+        roster.leave(&BTreeSet::from([gone]), &BTreeSet::new());
         streams.hit(StreamKey::name(b"a@trade"), 1_000 * S);
         let got = whys(&m, 1_002 * S);
         assert_eq!(got[0], (Some(2_000), None));
@@ -303,6 +338,14 @@ mod tests {
         assert!(got[2].1.as_ref().unwrap().contains("quiet by nature"), "{got:?}");
         assert!(got[3].1.as_ref().unwrap().contains("does not trade"), "{got:?}");
         assert_eq!(whys(&m, 1_090 * S)[0].1.as_deref(), Some("silent for 90 s"));
+        v.refused_streams(PLACE, BTreeMap::from([("b@trade".to_owned(), "2 unknown contract b".to_owned())]));
+        assert!(whys(&m, 1_002 * S)[1].1.as_ref().unwrap().contains("refuses it: 2 unknown contract b"));
+        let problems = m.problems();
+        assert!(
+            problems.iter().any(|p| p.contains("1 of 3 streams are refused") && p.contains("b@trade")),
+            "{problems:?}"
+        );
+        v.refused_streams(PLACE, BTreeMap::new());
         v.refusal(PLACE, "2 Invalid request".into());
         assert!(whys(&m, 1_002 * S)[1].1.as_ref().unwrap().contains("2 Invalid request"));
     }

@@ -62,6 +62,11 @@ impl StreamStat {
         (!self.quiet && silent > patience.max(silence_ns)).then_some(silent)
     }
 
+    /// How long it has been subscribed, ns.
+    pub fn age_ns(&self, wall_ns: u64) -> u64 {
+        wall_ns.saturating_sub(self.since_ns)
+    }
+
     fn left(&self) -> bool {
         self.left.load(Ordering::Relaxed)
     }
@@ -154,6 +159,13 @@ impl Streams {
             }
             None => false,
         }
+    }
+
+    /// When the stream of this name was last heard, ns since epoch, 0 = never; `None` when it is none of these.
+    pub fn last_ns(&self, name: &str, key: impl Fn(&str) -> (Vec<u8>, Vec<u8>)) -> Option<u64> {
+        let (channel, symbol) = key(name);
+        let at = self.index.get(&StreamKey { channel: &channel, symbol: &symbol })?;
+        self.stats.get(*at).map(|s| s.last_ns())
     }
 
     /// The streams that are wanted, in the order they were subscribed.

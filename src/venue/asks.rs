@@ -9,7 +9,7 @@ use super::{Channel, DecodeError};
 pub struct Limits {
     /// Streams on one socket.
     pub streams_per_connection: usize,
-    /// Streams in one subscribe message.
+    /// Streams in one subscribe message; [`REQUEST_BYTES_MAX`](super::REQUEST_BYTES_MAX) cuts long names earlier.
     pub params_per_subscribe: usize,
     /// Between two control messages of one connection, ms.
     pub subscribe_delay_ms: u64,
@@ -51,8 +51,17 @@ pub struct ConnectionPlan {
     pub path_and_query: String,
     /// Stream names in the order they are subscribed.
     pub streams: Vec<String>,
-    /// The wants behind the streams, same order.
-    pub wants: Vec<Want>,
+    /// The wants that each of the streams serves, same order.
+    pub wants: Vec<Vec<Want>>,
+}
+
+/// One message that subscribes streams, or ends them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscribeMessage {
+    /// What is sent.
+    pub text: String,
+    /// The streams it is about.
+    pub streams: Vec<String>,
 }
 
 /// HTTP method of a REST request.
@@ -104,10 +113,17 @@ pub struct Missing<'a> {
 /// The answer of [`Venue::token_request`](super::Venue::token_request).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// WebSocket base to connect to.
-    pub endpoint: String,
     /// The token; not for logs.
     pub token: String,
+    /// Where it may be used, in the venue's order; at least one.
+    pub servers: Vec<TokenServer>,
+}
+
+/// One server that a token names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenServer {
+    /// WebSocket base to connect to.
+    pub endpoint: String,
     /// The client pings this often, ms.
     pub ping_interval_ms: u64,
     /// A pong is due after a ping within this, ms.

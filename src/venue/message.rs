@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::number::Num;
 use super::row::Rows;
-use super::{DecodeError, json};
+use super::{DecodeError, REQUEST_BYTES_MAX, SubscribeMessage, json};
 
 /// Distinct unknown names noted for one frame.
 pub(super) const MAX_NOTES: usize = 64;
@@ -160,6 +160,36 @@ pub(super) fn unknown_type<T>(word: &str) -> Result<T> {
 pub(super) fn clip(name: &str) -> &str {
     let end = (0..=name.len().min(MAX_NOTE)).rev().find(|i| name.is_char_boundary(*i));
     name.get(..end.unwrap_or_default()).unwrap_or_default()
+}
+
+/// Messages that ask for `items`, each a word of the message and the stream it stands for: at most `most` of them and
+/// [`REQUEST_BYTES_MAX`] bytes in each. `write` gives the text of some words under an id; ids count up from `id`.
+pub(super) fn subscribe_messages(
+    items: &[(&str, &str)],
+    most: usize,
+    id: &mut u64,
+    write: impl Fn(&[&str], u64) -> String,
+) -> Vec<SubscribeMessage> {
+    // Whatever the ids are, the cuts are the same: a message that is written anew holds the same streams.
+    let frame_bytes = write(&[], u64::MAX).len();
+    let bytes = |word: &str| serde_json::Value::from(word).to_string().len() + 1;
+    let mut messages = Vec::new();
+    let mut rest = items;
+    while !rest.is_empty() {
+        let mut total = frame_bytes;
+        let fits = rest.iter().take(most.max(1)).take_while(|(word, _)| {
+            total += bytes(word);
+            total <= REQUEST_BYTES_MAX
+        });
+        // One that is too long alone goes alone; the venue will say what it thinks of it.
+        let (now, later) = rest.split_at(fits.count().max(1));
+        let words: Vec<&str> = now.iter().map(|(word, _)| *word).collect();
+        let streams = now.iter().map(|(_, stream)| (*stream).to_owned()).collect();
+        messages.push(SubscribeMessage { text: write(&words, *id), streams });
+        *id = id.saturating_add(1);
+        rest = later;
+    }
+    messages
 }
 
 /// The frame as text.

@@ -27,7 +27,9 @@ pub mod row;
 pub mod symbol;
 mod words;
 
-pub use asks::{ConnectionPlan, Fill, Limits, Method, Missing, RestMeta, RestRequest, Token, Want};
+pub use asks::{
+    ConnectionPlan, Fill, Limits, Method, Missing, RestMeta, RestRequest, SubscribeMessage, Token, TokenServer, Want,
+};
 pub use frame::{Continuity, Control, DecodeError, Frame, FrameKind, Heartbeat, StreamKey};
 pub use klines::{KlinePage, OddKline, RestKline, RestKlines};
 pub(crate) use listing::UNKNOWN;
@@ -39,6 +41,11 @@ pub use words::{Channel, UnknownWord, VenueId};
 
 /// One message of any venue, and one answer over REST, may be this large; also the largest record of the log. Bytes.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// The longest text of a request over WebSocket, bytes. Binance reads 4,096 bytes with the frame's header and mask, and
+/// does not answer what is longer before its next ping, if at all; no other venue names a limit, and none is asked for
+/// more.
+pub const REQUEST_BYTES_MAX: usize = 4_088;
 
 /// The market of that name.
 pub fn venue(id: VenueId) -> &'static dyn Venue {
@@ -83,12 +90,31 @@ pub trait Venue: Send + Sync {
     /// Wants without a stream (such as [`Channel::DepthSnapshot`]) are left out.
     fn plan(&self, wants: &[Want], limits: &Limits) -> Vec<ConnectionPlan>;
 
-    /// The texts that subscribe `streams`, with request ids counting up from `first_id`. `now_s`: unix time, s,
-    /// for venues that check it.
-    fn subscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, now_s: i64) -> Vec<String>;
+    /// The messages that subscribe `streams`, with request ids counting up from `first_id`, none longer than
+    /// [`REQUEST_BYTES_MAX`]. `now_s`: unix time, s, for venues that check it.
+    fn subscribe_messages(
+        &self,
+        streams: &[String],
+        limits: &Limits,
+        first_id: u64,
+        now_s: i64,
+    ) -> Vec<SubscribeMessage>;
 
     /// As [`Venue::subscribe_messages`], to end the subscription of `streams`.
-    fn unsubscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, now_s: i64) -> Vec<String>;
+    fn unsubscribe_messages(
+        &self,
+        streams: &[String],
+        limits: &Limits,
+        first_id: u64,
+        now_s: i64,
+    ) -> Vec<SubscribeMessage>;
+
+    /// False when a control frame that names no request cannot be the answer to `request`, one of
+    /// [`Venue::subscribe_messages`].
+    fn may_answer(&self, payload: &[u8], request: &str) -> bool {
+        let _ = (payload, request);
+        true
+    }
 
     /// Which stream a data frame belongs to, by a cheap look; `None` for anything else. `binary`: the opcode.
     fn stream_of<'a>(&self, payload: &'a [u8], binary: bool) -> Option<StreamKey<'a>>;
@@ -140,11 +166,17 @@ pub trait Venue: Send + Sync {
         Err(DecodeError::Malformed { at: 0, what: "this venue has no tokens".to_owned() })
     }
 
-    /// The URL of a planned connection. `ws_base` is the configured base, else the token's endpoint, else
+    /// The URL of a planned connection. `ws_base` is the configured base, else that of a server of the token, else
     /// [`Venue::ws_base`]; `connect_id` is unique in the process.
     fn connect_url(&self, ws_base: &str, plan: &ConnectionPlan, token: Option<&Token>, connect_id: &str) -> String {
         let _ = (token, connect_id);
         format!("{ws_base}{}", plan.path_and_query)
+    }
+
+    /// Another path where a stream may be served that stays silent on `path`; `None` where there is no other.
+    fn other_path(&self, path: &str) -> Option<&'static str> {
+        let _ = path;
+        None
     }
 
     /// `url` without its secrets, for logs and records.
@@ -228,6 +260,34 @@ pub trait Venue: Send + Sync {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_request_of_any_venue_is_longer_than_servers_read_whatever_the_names_are() {
+        for id in VenueId::ALL {
+            let venue = venue(*id);
+            let symbols = (0..120).map(|n| format!("{n:04}{}_\"\u{5e01}-X", "LONGNAME".repeat(n % 15)));
+            let wants: Vec<Want> = symbols
+                .flat_map(|symbol| venue.channels().iter().map(move |c| Want { symbol: symbol.clone(), channel: *c }))
+                .collect();
+            let limits = Limits { streams_per_connection: 400, params_per_subscribe: 400, ..venue.default_limits() };
+            for plan in venue.plan(&wants, &limits) {
+                let asked = venue.subscribe_messages(&plan.streams, &limits, 1, 1_700_000_000);
+                let ended = venue.unsubscribe_messages(&plan.streams, &limits, 1, 1_700_000_000);
+                for messages in [asked, ended] {
+                    assert!(messages.iter().all(|m| m.text.len() <= REQUEST_BYTES_MAX), "{id}");
+                    let mut streams: Vec<String> = messages.iter().flat_map(|m| m.streams.clone()).collect();
+                    let mut planned = plan.streams.clone();
+                    streams.sort();
+                    planned.sort();
+                    assert_eq!(streams, planned, "{id}: every stream once");
+                    for (nth, message) in messages.iter().enumerate() {
+                        let anew = venue.subscribe_messages(&message.streams, &limits, 1 + nth as u64, 1_700_000_000);
+                        assert_eq!(anew.len(), 1, "{id}: written anew it is the same message");
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_venue_found_by_its_name_says_that_name() {

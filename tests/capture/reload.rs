@@ -29,10 +29,29 @@ struct Tape {
 impl Tape {
     /// Lists `listed`, records `chosen`; `change` may say more about the market.
     fn record(venue: &'static str, listed: &[&str], chosen: &[&str], channels: &[&str], extra: &str) -> Tape {
+        Tape::start(venue, listed, chosen, channels, None, extra)
+    }
+
+    /// The same, of a market that plays `played`.
+    fn record_of(venue: &'static str, listed: &[&str], chosen: &[&str], channels: &[&str], played: &[&str]) -> Tape {
+        Tape::start(venue, listed, chosen, channels, Some(played), "")
+    }
+
+    fn start(
+        venue: &'static str,
+        listed: &[&str],
+        chosen: &[&str],
+        channels: &[&str],
+        played: Option<&[&str]>,
+        extra: &str,
+    ) -> Tape {
         let root = tempfile::tempdir().unwrap();
         let mut sim = market(venue, 1_500, None, 12);
         let venue_sim::Source::Generated(market) = &mut sim.source else { panic!("the market is generated") };
         market.symbols = listed.iter().map(|s| (*s).to_owned()).collect();
+        if let Some(played) = played {
+            market.channels = played.iter().map(|c| (*c).to_owned()).collect();
+        }
         sim.start_when = StartWhen::FirstSubscribe;
         let exchange = Exchange::start(sim);
         let config = write_config_for(root.path(), &exchange, venue, chosen, channels, &format!("{QUICK}{extra}"));
@@ -208,6 +227,36 @@ fn a_channel_comes_and_goes_and_a_connection_without_streams_is_closed() {
     let (_root, _config, records) = tape.stop();
     let ended = events(&records, "unsubscribed");
     assert_eq!(ended, [serde_json::json!({ "channels": { "trades": ["AAAUSDT"] } })], "once for both lines");
+}
+
+#[test]
+fn a_stream_that_serves_two_channels_ends_with_the_last_of_them() {
+    for last in ["tickers", "mark_price"] {
+        let tape = Tape::record_of(
+            "gate-futures",
+            &["AAA_USDT"],
+            &["AAA_USDT"],
+            &["trades", "tickers", "mark_price"],
+            &["trades", "tickers"],
+        );
+        tape.flows("futures.tickers");
+        tape.change("\"trades\", \"tickers\", \"mark_price\"]", &format!("\"trades\", {last:?}]"));
+        wait_until("it is taken over", || tape.reloads("applied") == 1);
+        tape.flows("futures.trades");
+        tape.flows("futures.tickers");
+        tape.change(&format!(", {last:?}]"), "]");
+        wait_until("the exchange sends no tickers any more", || {
+            let before = tape.sent("futures.tickers");
+            tape.flows("futures.trades");
+            tape.sent("futures.tickers") == before
+        });
+        tape.change("[\"trades\"]", "[\"trades\", \"mark_price\"]");
+        tape.flows("futures.tickers");
+        let (_root, _config, records) = tape.stop();
+        let ended = events(&records, "unsubscribed");
+        let symbol = serde_json::json!(["AAA_USDT"]);
+        assert_eq!(ended, [serde_json::json!({ "channels": { "mark_price": symbol, "tickers": symbol } })], "{last}");
+    }
 }
 
 #[test]

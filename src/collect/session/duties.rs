@@ -11,19 +11,26 @@ use tokio_tungstenite::tungstenite::Message;
 use tracing::warn;
 use wal_format::Kind;
 
+use super::super::feed::Feed;
 use super::super::log::{LogStopped, Stamp};
-use super::super::metrics::ConnState;
+use super::super::metrics::{Asks, ConnState};
 use super::super::record::{self, Subscribe};
-use super::super::roster::News;
-use super::{CHECK_EVERY, Cause, GapStart, Rotation, Session, Step, seconds, unsubscribed, write_gap};
+use super::super::roster::{News, Served};
+use super::requests::Desk;
+use super::{
+    CHECK_EVERY, Cause, GapStart, Live, Rotation, Session, Step, UNANSWERED, book_of, is_quiet, seconds, unsubscribed,
+    write_gap,
+};
 use crate::telemetry::RateLimited;
 use crate::venue::{Channel, Want};
 
-/// Acknowledgements that have not come by then are reported and not waited for any longer.
-const ACK_TIMEOUT: Duration = Duration::from_secs(30);
-
 static SILENT: RateLimited = RateLimited::new(Duration::from_secs(60));
-static UNANSWERED: RateLimited = RateLimited::new(Duration::from_secs(30));
+static LATE: RateLimited = RateLimited::new(Duration::from_secs(30));
+
+/// What requests of a session are written with.
+pub(super) fn desk(feed: &Feed, now: Instant, stamp: Stamp) -> Desk<'_> {
+    Desk { venue: feed.venue, limits: &feed.config.limits, now, now_ns: stamp.0 }
+}
 
 impl Session {
     /// When something is due next.
@@ -50,7 +57,7 @@ impl Session {
             return Some(Step::Ended(cause));
         }
         if let Rotation::Wanted(reason) = self.rotation {
-            self.rotation = Rotation::Told;
+            self.rotation = Rotation::Told(reason);
             return Some(Step::Rotate(reason));
         }
         if let Some(step) = self.answers(now) {
@@ -60,11 +67,10 @@ impl Session {
             return None;
         }
         self.next_check = now + CHECK_EVERY;
-        if !self.live && !self.beside {
-            self.feed.metrics.asks(self.place, self.requests.waiting(), self.requests.unanswered());
-        }
+        self.ask_again(now);
         self.follow_roster(now);
         self.report_silence(now);
+        self.report_strays(now);
         if let Some(silent) = self.watchdog.stale(now) {
             let silent_ms = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
             return Some(Step::Ended(self.stale(silent_ms, "nothing arrived")));
@@ -73,7 +79,7 @@ impl Session {
             return Some(Step::Ended(cause));
         }
         if now >= self.ends_at && self.rotation == Rotation::No {
-            self.rotation = Rotation::Told;
+            self.rotation = Rotation::Told(self.ends_why);
             return Some(Step::Rotate(self.ends_why));
         }
         None
@@ -88,20 +94,9 @@ impl Session {
 
     /// Looks whether everything that was asked is answered.
     fn answers(&mut self, now: Instant) -> Option<Step> {
-        let nothing = self.live && self.books.is_empty() && self.ending.is_none();
-        if self.requests.waiting() > 0 || self.welcome_by.is_some() || nothing {
+        let nothing = self.is_live() && self.books.is_empty() && self.ending.is_none();
+        if !self.requests.done() || self.welcome_by.is_some() || nothing {
             return None;
-        }
-        let all = self.requests.done();
-        if !all && now.saturating_duration_since(self.last_sent) < ACK_TIMEOUT {
-            return None;
-        }
-        if !all {
-            if let Some(suppressed) = UNANSWERED.allow() {
-                warn!(venue = %self.feed.id, conn = self.conn, unanswered = self.requests.unanswered(), suppressed,
-                    "subscriptions were not acknowledged");
-            }
-            self.requests.give_up();
         }
         if let Some(version) = self.ending.take() {
             self.forgotten(self.roster.ended(self.place.line, version));
@@ -109,11 +104,48 @@ impl Session {
                 self.rotation = Rotation::Wanted("nothing is left on it");
             }
         }
-        if self.live {
+        if self.is_live() {
             self.want_books();
             return None;
         }
         Some(self.became_live(now))
+    }
+
+    /// Asks again for what the venue did not answer, or refused a while ago; a connection on which that does not help is
+    /// replaced.
+    fn ask_again(&mut self, now: Instant) {
+        if self.draining {
+            return;
+        }
+        let (feed, streams) = (Arc::clone(&self.feed), Arc::clone(&self.streams));
+        let delivered = |stream: &str, since_ns: u64| {
+            let last_ns = streams.last_ns(stream, |s| feed.venue.stream_key(s));
+            last_ns.is_some_and(|ns| ns > 0 && ns >= since_ns)
+        };
+        let hopeless = self.requests.ask_again(desk(&feed, now, Stamp::now()), delivered);
+        if self.requests.waiting() > 0 && self.send_at.is_none() {
+            self.plan_send(now);
+        }
+        let (unanswered, asked_again) = (self.requests.unanswered(), self.requests.asked_again());
+        if !self.beside {
+            self.feed.metrics.asks(self.place, Asks { waiting: self.requests.waiting(), unanswered, asked_again });
+        }
+        if asked_again > 0
+            && let Some(suppressed) = LATE.allow()
+        {
+            warn!(venue = %self.feed.id, conn = self.conn, unanswered, asked_again, suppressed,
+                "the venue did not answer requests; they are asked again");
+        }
+        if hopeless && self.rotation == Rotation::No {
+            self.rotation = Rotation::Wanted(UNANSWERED);
+        }
+    }
+
+    /// Says which streams the venue refuses.
+    pub(super) fn tell_refused(&self) {
+        if !self.beside {
+            self.feed.metrics.refused_streams(self.place, self.requests.refused_streams());
+        }
     }
 
     /// These are subscribed nowhere any more, on purpose: whoever reads the log looks for no holes in them.
@@ -172,48 +204,54 @@ impl Session {
         }
     }
 
-    fn end(&mut self, dropped: Vec<(String, Want)>) {
+    fn end(&mut self, dropped: Vec<Served>) {
         if dropped.is_empty() {
             return;
         }
         self.streams.leave(dropped.iter().map(|(name, _)| name.as_str()), |s| self.feed.venue.stream_key(s));
-        self.books.retain(|book| !dropped.iter().any(|(_, w)| w.channel == Channel::Depth && w.symbol == *book));
-        let names = dropped.into_iter().map(|(name, _)| name).collect();
-        self.requests.end(self.feed.venue, names, &self.feed.config.limits, seconds(Stamp::now()));
+        self.books.retain(|book| !dropped.iter().any(|(_, wants)| book_of(wants).as_ref() == Some(book)));
+        let names: Vec<String> = dropped.into_iter().map(|(name, _)| name).collect();
+        let feed = Arc::clone(&self.feed);
+        self.requests.end(desk(&feed, Instant::now(), Stamp::now()), &names);
         self.ending = Some(self.version);
+        self.tell_refused();
     }
 
-    fn subscribe(&mut self, new: Vec<(String, Want)>, now: Instant) {
+    fn subscribe(&mut self, new: Vec<Served>, now: Instant) {
         if new.is_empty() {
             return;
         }
-        let quiet = |channel: Channel| channel == Channel::Liquidations;
-        let named = new.iter().map(|(name, want)| (name.as_str(), quiet(want.channel)));
+        let named = new.iter().map(|(name, wants)| (name.as_str(), is_quiet(wants)));
         let streams = self.streams.with(named, |s| self.feed.venue.stream_key(s));
         self.watchdog.added(now, streams.all().skip(self.streams.all().count()).map(|s| s.quiet));
         self.streams = Arc::new(streams);
         if !self.beside {
             self.feed.metrics.streams_are(self.place, &self.streams);
         }
-        let books = new.iter().filter(|(_, w)| w.channel == Channel::Depth).map(|(_, w)| w.symbol.clone());
-        self.books.extend(books);
-        let names = new.into_iter().map(|(name, _)| name).collect();
-        self.requests.ask(self.feed.venue, names, &self.feed.config.limits, seconds(Stamp::now()));
+        self.books.extend(new.iter().filter_map(|(_, wants)| book_of(wants)));
+        let names: Vec<String> = new.into_iter().map(|(name, _)| name).collect();
+        let feed = Arc::clone(&self.feed);
+        self.requests.ask(desk(&feed, now, Stamp::now()), &names);
     }
 
     pub(super) fn became_live(&mut self, now: Instant) -> Step {
-        self.live = true;
-        if self.beside {
-            self.stand_for_line();
-        }
+        self.live_since = Some(Live { at: now, ns: Stamp::now().0 });
         self.watchdog.subscribed(now);
+        if !self.beside {
+            self.settle();
+        }
+        Step::Live
+    }
+
+    /// Everything is answered, and it is this session that counts: what was before it is over.
+    pub(super) fn settle(&mut self) {
         self.feed.metrics.state(self.place, ConnState::Live);
+        self.tell_refused();
         if let Some(gap) = self.gap.take() {
             self.write_gap(gap);
         }
         self.forgotten(self.roster.settled(self.place.line, self.started_with, Stamp::now().0));
         self.want_books();
-        Step::Live
     }
 
     fn want_books(&mut self) {
@@ -240,6 +278,22 @@ impl Session {
         self.feed.log.note(self.conn, "stream_silent", json!({ "streams": silent }));
     }
 
+    /// Names streams that another path may serve, because they are silent here for longer than is usual.
+    fn report_strays(&self, now: Instant) {
+        let silence = Duration::from_secs(self.feed.config.limits.stream_silence_s);
+        let owes = self.live_since.is_some_and(|live| now.saturating_duration_since(live.at) >= silence);
+        if !owes || self.beside || self.draining || self.feed.venue.other_path(self.roster.path()).is_none() {
+            return;
+        }
+        let (wall_ns, silence_ns) = (Stamp::now().0, u64::try_from(silence.as_nanos()).unwrap_or(u64::MAX));
+        for s in self.streams.iter().filter(|s| !s.quiet) {
+            let never = s.last_ns() == 0 && s.age_ns(wall_ns) >= silence_ns;
+            if never || s.overdue_ns(wall_ns, silence_ns).is_some() {
+                self.feed.strays.found(self.place.number, &s.name);
+            }
+        }
+    }
+
     /// When the next request may go: within this connection's and the exchange's pace.
     pub(super) fn plan_send(&mut self, now: Instant) {
         self.send_at = (self.requests.waiting() > 0 && self.welcome_by.is_none()).then(|| {
@@ -253,11 +307,10 @@ impl Session {
     fn send_next(&mut self, now: Instant) -> Result<(), Cause> {
         let feed = Arc::clone(&self.feed);
         let stamp = Stamp::now();
-        let Some(request) = self.requests.send(feed.venue, &feed.config.limits, seconds(stamp)) else { return Ok(()) };
+        let Some(request) = self.requests.send(desk(&feed, now, stamp)) else { return Ok(()) };
         let payload = record::json(&Subscribe { request: &request });
         let appended = feed.log.append(stamp, self.conn, Kind::Subscribe, 0, &payload);
         appended.map_err(|LogStopped| Cause::Log)?;
-        self.last_sent = now;
         self.send(Message::text(request))
     }
 

@@ -32,7 +32,7 @@ use wal_format::{Kind, Seq};
 pub(super) use self::gap::{GapStart, unsubscribed, write_gap};
 use self::heart::Heart;
 use self::lifetime::lifetime;
-use self::requests::Requests;
+use self::requests::{Desk, Requests};
 use super::connect::Io;
 use super::feed::Feed;
 use super::handshake::Ready;
@@ -46,8 +46,10 @@ use crate::venue::{Channel, ConnectionPlan, Want};
 
 /// How often silence is looked for.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// By how much the same frame may be later on one of two connections.
+const LATE: Duration = Duration::from_secs(10);
 /// How long a venue that welcomes may take to do so.
-const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
+const WELCOME_TIMEOUT: Duration = if cfg!(test) { Duration::from_secs(1) } else { Duration::from_secs(10) };
 
 /// Why a connection ended; the word is in its ConnClose record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,14 +81,17 @@ impl Cause {
     }
 }
 
-/// Whether a replacement is wanted.
+/// Whether a replacement is wanted, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rotation {
     No,
     Wanted(&'static str),
     /// The slot knows; it decides when the replacement is good.
-    Told,
+    Told(&'static str),
 }
+
+/// The reason of a replacement because the venue does not answer.
+pub(super) const UNANSWERED: &str = "unanswered";
 
 /// What [`Session::run`] returns for.
 #[derive(Debug)]
@@ -120,8 +125,8 @@ pub(super) struct Session {
     send_at: Option<Instant>,
     /// Nothing is asked before the venue's welcome, and that is due by then.
     welcome_by: Option<Instant>,
-    last_sent: Instant,
-    live: bool,
+    /// Everything that it began with was answered, since then.
+    live_since: Option<Live>,
     messages: Window,
     heart: Option<Heart>,
     /// When silence made us send a protocol ping.
@@ -153,6 +158,8 @@ pub(super) struct Session {
     books: Vec<String>,
     /// The version of the roster whose dropped streams are being ended.
     ending: Option<u64>,
+    /// What the session that it is to replace delivers and this one does not, and since when that is so.
+    lacking: Option<(Instant, Vec<String>)>,
     /// An interruption before this session that is not written down yet.
     pub(super) gap: Option<GapStart>,
 }
@@ -192,8 +199,7 @@ impl Session {
         };
         feed.log.append(stamp, conn, Kind::ConnOpen, 0, &record::json(&record))?;
         feed.metrics.connects.add(1);
-        let quiet = |want: &Want| want.channel == Channel::Liquidations;
-        let named = plan.streams.iter().zip(&plan.wants).map(|(name, want)| (name.as_str(), quiet(want)));
+        let named = plan.streams.iter().zip(&plan.wants).map(|(name, wants)| (name.as_str(), is_quiet(wants)));
         let streams = Arc::new(Streams::new(named, |s| feed.venue.stream_key(s)));
         let s = Duration::from_secs;
         let watchdog = Watchdog::new(
@@ -203,8 +209,8 @@ impl Session {
             streams.all().map(|s| s.quiet).collect::<Vec<_>>().into_iter(),
         );
         let mut requests = Requests::new();
-        requests.ask(feed.venue, plan.streams, limits, seconds(stamp));
-        let books = plan.wants.iter().filter(|w| w.channel == Channel::Depth).map(|w| w.symbol.clone()).collect();
+        requests.ask(Desk { venue: feed.venue, limits, now, now_ns: stamp.0 }, &plan.streams);
+        let books = plan.wants.iter().filter_map(|wants| book_of(wants)).collect();
         let (lives, ends_why) = lifetime(feed, place.line, first, stamp);
         let ms = Duration::from_millis;
         let mut session = Session {
@@ -221,8 +227,7 @@ impl Session {
             requests,
             send_at: None,
             welcome_by: feed.venue.waits_for_welcome().then(|| now + WELCOME_TIMEOUT),
-            last_sent: now,
-            live: false,
+            live_since: None,
             messages: Window::new(limits.messages_per_s, s(1), ms(limits.subscribe_delay_ms)),
             heart: ready.ping.map(|(every, timeout)| Heart::new(now, every, timeout)),
             probed: None,
@@ -247,6 +252,7 @@ impl Session {
             beside,
             books,
             ending: None,
+            lacking: None,
             gap: None,
         };
         if !beside {
@@ -290,7 +296,7 @@ impl Session {
             }
             if let Some(cause) = ended {
                 // The answer and the end may come in one burst: what was subscribed for a moment was subscribed.
-                if !self.live && self.welcome_by.is_none() && self.requests.done() {
+                if !self.is_live() && self.welcome_by.is_none() && self.requests.done() {
                     self.became_live(Instant::now());
                 }
                 return Step::Ended(cause);
@@ -305,8 +311,20 @@ impl Session {
         }
     }
 
+    /// It takes the place of the session it was opened beside.
+    pub(super) fn take_over(&mut self) {
+        self.stand_for_line();
+        if self.is_live() {
+            self.settle();
+        }
+        if let Rotation::Told(reason) = self.rotation {
+            // Nobody listened while it was the new one.
+            self.rotation = Rotation::Wanted(reason);
+        }
+    }
+
     /// From now on what is said of the line is said of this session.
-    pub(super) fn stand_for_line(&mut self) {
+    fn stand_for_line(&mut self) {
         self.beside = false;
         if let Some(before) = self.feed.metrics.streams(self.place) {
             self.streams.carry(&before);
@@ -326,10 +344,62 @@ impl Session {
         self.first_data.map_or(Duration::ZERO, |t| t.elapsed())
     }
 
-    /// True when nothing that ends before this session can leave a hole: everything is answered, or everything
-    /// that is not quiet by nature has delivered.
-    pub(super) fn covers(&self) -> bool {
-        self.live || self.streams.iter().all(|s| s.quiet || s.frames() > 0)
+    /// True when the end of `old` leaves no gap, because this one delivers: everything that is not quiet by nature, or
+    /// at least, since everything was answered, all that `old` delivered.
+    pub(super) fn covers(&self, old: &Session) -> bool {
+        self.missing(old).next().is_none()
+    }
+
+    /// Streams that this one has not delivered, and that `old` has since everything was answered here.
+    fn missing<'a>(&'a self, old: &'a Session) -> impl Iterator<Item = &'a str> {
+        let since_ns = self.live_since.map_or(0, |live| live.ns);
+        let silent = self.streams.iter().filter(|s| !s.quiet && s.frames() == 0);
+        silent.filter_map(move |s| {
+            let last_ns = old.streams.last_ns(&s.name, |name| old.feed.venue.stream_key(name))?;
+            (last_ns >= since_ns).then_some(s.name.as_str())
+        })
+    }
+
+    /// Whether this one, opened beside `old`, may take its place: everything is answered, and every stream has
+    /// delivered, or what has not in as long as silence is put up with did not deliver on `old` either.
+    pub(super) fn may_replace(&mut self, old: &Session, now: Instant) -> Fit {
+        let Some(live) = self.live_since.filter(|_| self.requests.done()) else { return Fit::NotYet };
+        if self.streams.iter().all(|s| s.quiet || s.frames() > 0) {
+            return Fit::Yes;
+        }
+        let patience = Duration::from_secs(self.feed.config.limits.stream_silence_s);
+        if now.saturating_duration_since(live.at) < patience {
+            return Fit::NotYet;
+        }
+        let missing: Vec<String> = self.missing(old).map(str::to_owned).collect();
+        if missing.is_empty() {
+            return Fit::Yes;
+        }
+        let Some((since, known)) = &self.lacking else {
+            self.lacking = Some((now, missing));
+            return Fit::NotYet;
+        };
+        // A frame may be faster on one of the two.
+        if now.saturating_duration_since(*since) < patience.min(LATE) {
+            return Fit::NotYet;
+        }
+        let still: Vec<&String> = known.iter().filter(|name| missing.contains(name)).collect();
+        match still.first() {
+            Some(first) => Fit::Never(format!(
+                "{} streams that flow on the connection before are silent on it: {first}",
+                still.len()
+            )),
+            None => {
+                self.lacking = Some((now, missing));
+                Fit::NotYet
+            }
+        }
+    }
+
+    /// It is not good enough to take the place of another; the reason is told with its end.
+    pub(super) fn is_unfit(&mut self, why: String) -> Cause {
+        self.error.get_or_insert(why);
+        Cause::Stale
     }
 
     /// True when the venue closed the connection because of what we did on it.
@@ -347,7 +417,12 @@ impl Session {
 
     /// True once every subscription was answered.
     pub(super) fn is_live(&self) -> bool {
-        self.live
+        self.live_since.is_some()
+    }
+
+    /// Streams that the venue refuses.
+    pub(super) fn refused(&self) -> usize {
+        self.requests.refused_streams().len()
     }
 
     /// Ordinal in the log.
@@ -363,6 +438,32 @@ impl Session {
             (None, None) => "the server ended the connection".to_owned(),
         }
     }
+}
+
+/// True when silence of a stream that serves `wants` says nothing.
+pub(super) fn is_quiet(wants: &[Want]) -> bool {
+    wants.iter().all(|want| want.channel == Channel::Liquidations)
+}
+
+/// The symbol whose order book a stream that serves `wants` changes.
+fn book_of(wants: &[Want]) -> Option<String> {
+    wants.iter().find(|want| want.channel == Channel::Depth).map(|want| want.symbol.clone())
+}
+
+/// Whether a new session may take the place of one that delivers.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    Yes,
+    NotYet,
+    /// And why not.
+    Never(String),
+}
+
+/// A moment on both clocks.
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    at: Instant,
+    ns: u64,
 }
 
 /// Unix time, s.

@@ -2,6 +2,7 @@
 //! [`super`]. Nothing here waits, allocates or looks further into a message than its stream's name.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,7 +14,9 @@ use tracing::warn;
 use wal_format::{Kind, flags};
 
 use super::super::log::{LogStopped, Stamp};
-use super::{Cause, Rotation, Session, seconds};
+use super::duties::desk;
+use super::requests::Answer;
+use super::{Cause, Rotation, Session};
 use crate::telemetry::RateLimited;
 use crate::venue::Control;
 
@@ -130,17 +133,26 @@ impl Session {
     fn control(&mut self, payload: &[u8]) {
         self.feed.metrics.control.add(1);
         match self.feed.venue.control(payload) {
-            Some(Control::Ack { id }) => self.requests.answered(id),
-            Some(Control::Error { id, code, msg, throttled: true }) => self.slow_down(id, code, &msg),
+            Some(Control::Ack { id }) => {
+                let refused = self.requests.refused_streams();
+                self.requests.answered(self.feed.venue, Answer { id, payload, msg: "" });
+                if !refused.is_empty() {
+                    self.tell_refused();
+                }
+            }
+            Some(Control::Error { id, code, msg, throttled: true }) => {
+                self.slow_down(Answer { id, payload, msg: &msg }, code);
+            }
             Some(Control::Error { id, code, msg, throttled: false }) => {
-                let now_s = seconds(Stamp::now());
-                let again =
-                    id.map_or(0, |id| self.requests.refused(id, self.feed.venue, &self.feed.config.limits, now_s));
+                let feed = Arc::clone(&self.feed);
+                let (desk, why) = (desk(&feed, Instant::now(), Stamp::now()), format!("{code} {msg}"));
+                let again = self.requests.refused(desk, Answer { id, payload, msg: &msg }, &why);
                 if again > 0 && self.send_at.is_none() {
-                    self.plan_send(Instant::now());
+                    self.plan_send(desk.now);
                 }
                 self.feed.metrics.refused.add(1);
-                self.feed.metrics.refusal(self.place, format!("{code} {msg}"));
+                self.feed.metrics.refusal(self.place, why);
+                self.tell_refused();
                 if let Some(suppressed) = REFUSED.allow() {
                     warn!(venue = %self.feed.id, conn = self.conn, id, code, error = msg, again, suppressed,
                         "the venue refused a request; where it was for many streams they are asked for one by one");
@@ -166,8 +178,9 @@ impl Session {
     /// The venue says that we ask too often: everybody of its exchange asks later, this connection more slowly,
     /// and the request that was refused is sent again.
     #[cold]
-    fn slow_down(&mut self, id: Option<u64>, code: i64, msg: &str) {
-        self.requests.again(id);
+    fn slow_down(&mut self, answer: Answer<'_>, code: i64) {
+        let Answer { id, msg, .. } = answer;
+        self.requests.again(self.feed.venue, answer);
         let wait = THROTTLE_WAIT.saturating_mul(1 << self.throttled.min(5));
         self.throttled += 1;
         self.feed.metrics.throttled.add(1);

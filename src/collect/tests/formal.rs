@@ -7,7 +7,7 @@ use crate::venue::binance::market::Binance;
 use crate::venue::binance::spot::SPOT;
 use crate::venue::{
     Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, Limits, Listing, RestRequest,
-    Rows, StreamKey, Token, Venue, VenueId, Want,
+    Rows, StreamKey, SubscribeMessage, Token, TokenServer, Venue, VenueId, Want,
 };
 
 /// See the module.
@@ -41,10 +41,22 @@ impl Venue for Formal {
     fn plan(&self, wants: &[Want], limits: &Limits) -> Vec<ConnectionPlan> {
         INNER.plan(wants, limits)
     }
-    fn subscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, now_s: i64) -> Vec<String> {
+    fn subscribe_messages(
+        &self,
+        streams: &[String],
+        limits: &Limits,
+        first_id: u64,
+        now_s: i64,
+    ) -> Vec<SubscribeMessage> {
         INNER.subscribe_messages(streams, limits, first_id, now_s)
     }
-    fn unsubscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, now_s: i64) -> Vec<String> {
+    fn unsubscribe_messages(
+        &self,
+        streams: &[String],
+        limits: &Limits,
+        first_id: u64,
+        now_s: i64,
+    ) -> Vec<SubscribeMessage> {
         INNER.unsubscribe_messages(streams, limits, first_id, now_s)
     }
     fn stream_of<'a>(&self, payload: &'a [u8], binary: bool) -> Option<StreamKey<'a>> {
@@ -64,7 +76,12 @@ impl Venue for Formal {
     fn parse_token(&self, body: &[u8]) -> Result<Token, DecodeError> {
         let json: Value = serde_json::from_slice(body).unwrap();
         let text = |k: &str| json[k].as_str().unwrap().to_owned();
-        Ok(Token { endpoint: text("endpoint"), token: text("token"), ping_interval_ms: 300, ping_timeout_ms: 1_000 })
+        let server = |endpoint: &Value| TokenServer {
+            endpoint: endpoint.as_str().unwrap().to_owned(),
+            ping_interval_ms: 300,
+            ping_timeout_ms: 1_000,
+        };
+        Ok(Token { token: text("token"), servers: json["servers"].as_array().unwrap().iter().map(server).collect() })
     }
     fn connect_url(&self, ws_base: &str, plan: &ConnectionPlan, token: Option<&Token>, connect_id: &str) -> String {
         let token = token.map_or("none", |t| t.token.as_str());

@@ -11,6 +11,7 @@ use wal_format::{Kind, flags};
 use super::formal::Formal;
 use super::server::{Act, LISTING, Server};
 use super::{Rec, Running, TRADES, data, events, of};
+use crate::collect::metrics::ConnState;
 
 pub(super) const NOTICE: &str = r#"{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}"#;
 
@@ -175,6 +176,144 @@ async fn a_connection_is_replaced_before_its_life_ends_and_without_a_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_is_never_answered_is_asked_again_and_never_called_subscribed() {
+    let server = Server::start(vec![], vec![]).await;
+    let trades = LISTING.replace(r#""status":"BREAK""#, r#""status":"TRADING""#);
+    {
+        let mut manners = server.manners.lock().unwrap();
+        (manners.listing, manners.deaf_to) = (trades, Some("oldusdt@trade"));
+    }
+    let extra = "channels = [\"trades\"]\nparams_per_subscribe = 1\n";
+    let running = Running::start(&server, extra);
+    let seen = server.seen.clone();
+    let asked = || seen.lock().unwrap().requests.first().map_or(0, Vec::len);
+    running.until("it was asked for twice more", |_| asked() >= 4).await;
+    let state = || {
+        let connection = &running.metrics.status().venues[0].connections[0];
+        (connection.state, connection.why.clone().unwrap_or_default(), connection.streams[1].why.clone())
+    };
+    running.until("that is told", |_| state().1.contains("did not answer 1")).await;
+    let (open, _, stream) = state();
+    assert!(open == ConnState::Subscribing && stream.unwrap().contains("for the venue's answer"));
+    assert!(running.metrics.problems().iter().any(|p| p.contains("did not answer")), "/health is red");
+    assert!(running.metrics.status().venues[0].connections[0].streams[0].why.is_none(), "the other one flows");
+    server.manners.lock().unwrap().deaf_to = None;
+    running.until("all is subscribed", |_| state().0 == ConnState::Live).await;
+    let records = running.stop().await;
+    let asked: Vec<Value> = of(&records, Kind::Subscribe).iter().map(|r| r.json()["request"].clone()).collect();
+    let of_old = asked.iter().filter(|r| r.as_str().unwrap().contains("oldusdt")).count();
+    assert_eq!((asked.len() - of_old, of_old >= 3), (1, true), "{asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_answers_nothing_more_is_replaced_by_one_that_does() {
+    let server = Server::start(vec![], vec![]).await;
+    let running = Running::start_with(&server, TRADES, |v| v.symbols_refresh_s = 1, None).await;
+    running.until("the first stream flows", |c| c.frames > 20).await;
+    {
+        let mut manners = server.manners.lock().unwrap();
+        manners.deaf_on = Some(0);
+        manners.listing = LISTING.replace(r#""status":"BREAK""#, r#""status":"TRADING""#);
+    }
+    let seen = server.seen.clone();
+    running.until("it is replaced", |_| seen.lock().unwrap().closes.first().is_some_and(Option::is_some)).await;
+    let records = running.stop().await;
+    assert_eq!(events(&records, "rotate")[0]["detail"]["reason"], "unanswered");
+    assert_eq!(params(&seen.lock().unwrap().requests[1][0]), ["btcusdt@trade", "oldusdt@trade"]);
+    assert!(of(&records, Kind::Gap).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_connection_stays_until_the_new_one_has_answered_and_delivered() {
+    let told = vec![Act::Frames(5), Act::Send(Message::text(NOTICE)), Act::Stream];
+    // Answered at once, and then nothing for a while.
+    let server = Server::start(vec![told, vec![Act::Quiet(Duration::from_millis(1_200)), Act::Stream]], vec![]).await;
+    let running = Running::start(&server, TRADES);
+    let seen = server.seen.clone();
+    running
+        .until("the new one is asked", |_| seen.lock().unwrap().requests.get(1).is_some_and(|r| !r.is_empty()))
+        .await;
+    running.until("the old one is closed", |_| seen.lock().unwrap().closes.first().is_some_and(Option::is_some)).await;
+    let records = running.stop().await;
+    assert!(same(&records, &server), "the log is what the server sent");
+    let data_of =
+        |conn: u32| move |r: &Rec| r.kind == Kind::Data && r.conn == conn && r.payload.starts_with(b"{\"stream\"");
+    let open: Vec<u32> = of(&records, Kind::ConnOpen).iter().map(|r| r.conn).collect();
+    let first = records.iter().position(data_of(open[1])).unwrap();
+    let last = records.iter().rposition(data_of(open[0])).unwrap();
+    assert!(first < last, "both delivered before the old one was closed");
+    assert!(of(&records, Kind::Gap).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_connection_that_answers_and_does_not_deliver_never_takes_over() {
+    let told = vec![Act::Frames(5), Act::Send(Message::text(NOTICE)), Act::Stream];
+    let server = Server::start(vec![told, vec![Act::Quiet(Duration::from_secs(60))]], vec![]).await;
+    let running = Running::start(&server, "channels = [\"trades\"]\nstream_silence_s = 1\n");
+    let seen = server.seen.clone();
+    running.until("a third one took over", |_| seen.lock().unwrap().closes.first().is_some_and(Option::is_some)).await;
+    let records = running.stop().await;
+    let closes: Vec<Value> = of(&records, Kind::ConnClose).iter().map(Rec::json).collect();
+    let unfit = closes.iter().find(|c| c["cause"] == "stale").unwrap();
+    assert!(unfit["error"].as_str().unwrap().contains("are silent on it: btcusdt@trade"), "{unfit}");
+    assert_eq!((of(&records, Kind::ConnOpen).len(), events(&records, "rotate").len()), (3, 1));
+    assert!(of(&records, Kind::Gap).is_empty());
+    assert_eq!(seen.lock().unwrap().closes[0], Some(1000));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_notice_that_comes_while_the_new_connection_waits_is_followed_when_it_counts() {
+    let told = || vec![Act::Send(Message::text(NOTICE)), Act::Quiet(Duration::from_millis(300)), Act::Stream];
+    let server = Server::start(vec![told(), told()], vec![]).await;
+    let running = Running::start(&server, TRADES);
+    running.until("both were replaced", |c| c.rotations == 2 && c.connects == 3).await;
+    let seen = server.seen.clone();
+    running
+        .until("the second one is closed", |_| seen.lock().unwrap().closes.get(1).is_some_and(Option::is_some))
+        .await;
+    assert!(of(&running.stop().await, Kind::Gap).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_server_that_a_token_names_is_tried() {
+    let server = Server::start(vec![], vec![]).await;
+    let dead = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("ws://{}", free.local_addr().unwrap())
+    };
+    {
+        let mut manners = server.manners.lock().unwrap();
+        (manners.welcome_after, manners.servers) = (Some(Duration::from_millis(10)), vec![dead.clone(), dead.clone()]);
+    }
+    let running = formal(&server).await;
+    running.until("data flows", |c| c.frames > 20).await;
+    let tokens = server.seen.lock().unwrap().rest.iter().filter(|p| p.contains("token")).count();
+    assert_eq!(tokens, 1, "one token is enough");
+    let records = running.stop().await;
+    let failed = events(&records, "server_failed");
+    assert_eq!(failed.len(), 2);
+    assert!(failed.iter().all(|e| e["detail"]["url"].as_str().unwrap().starts_with(&dead)), "{failed:?}");
+    assert!(!format!("{failed:?}").contains("secret"), "{failed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_of_a_token_that_does_not_welcome_gives_way_to_the_next_one() {
+    let mute = Server::start(vec![vec![Act::Silent]], vec![]).await;
+    mute.manners.lock().unwrap().welcome_after = Some(Duration::from_secs(3_600));
+    let server = Server::start(vec![], vec![]).await;
+    {
+        let mut manners = server.manners.lock().unwrap();
+        manners.welcome_after = Some(Duration::from_millis(10));
+        manners.servers = vec![format!("ws://{}", mute.address)];
+    }
+    let running = formal(&server).await;
+    running.until("data flows", |c| c.frames > 20).await;
+    assert_eq!(mute.seen.lock().unwrap().upgrades.len(), 1);
+    let close = of(&running.stop().await, Kind::ConnClose)[0].json();
+    assert!(close["error"].as_str().unwrap().contains("did not welcome"), "{close}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_venue_that_punishes_again_is_left_alone_for_a_while() {
     let punish = || vec![Act::Frames(5), Act::Close(1008, "Too many requests")];
     let server = Server::start(vec![punish(), punish()], vec![]).await;
@@ -250,6 +389,7 @@ async fn a_delisted_symbol_is_not_subscribed_by_the_next_connection_and_a_full_o
         assert_eq!(params(&seen.requests[0][0]), ["btcusdt@trade", "oldusdt@trade"]);
         assert_eq!(params(&seen.requests[1][0]), ["btcusdt@trade"]);
     }
+    running.until("the old one is closed", |_| seen.lock().unwrap().closes.first().is_some_and(Option::is_some)).await;
     // Room for one of the two that come now.
     let more = trades.replace("OLDUSDT", "BTCONE");
     let third = more.replace("]}]}", "]},{\"symbol\":\"BTCTWO\",\"status\":\"TRADING\",\"baseAsset\":\"B\",\"baseAssetPrecision\":8,\"quoteAsset\":\"U\",\"quotePrecision\":8,\"quoteAssetPrecision\":8,\"isSpotTradingAllowed\":true,\"permissions\":[],\"permissionSets\":[],\"filters\":[]}]}");

@@ -71,6 +71,12 @@ pub struct Manners {
     pub pongs: bool,
     /// Requests that are refused because they came too early, from now on.
     pub throttle: usize,
+    /// Requests that name this stream are lost.
+    pub deaf_to: Option<&'static str>,
+    /// So are all of the connection of this number.
+    pub deaf_on: Option<usize>,
+    /// Servers that tokens name before this one.
+    pub servers: Vec<String>,
     /// What the clients did wrong.
     pub offences: Vec<String>,
 }
@@ -99,6 +105,9 @@ impl Server {
             welcome_after: None,
             pongs: true,
             throttle: 0,
+            deaf_to: None,
+            deaf_on: None,
+            servers: Vec::new(),
             offences: Vec::new(),
         }));
         let behave = manners.clone();
@@ -137,7 +146,9 @@ impl Server {
                             ("200 OK", manners.lock().unwrap().listing.clone())
                         } else if path.contains("token") {
                             let n = shared.lock().unwrap().rest.iter().filter(|p| p.contains("token")).count();
-                            ("200 OK", format!(r#"{{"token":"secret{n}","endpoint":"{base}"}}"#))
+                            let mut servers = manners.lock().unwrap().servers.clone();
+                            servers.push(base);
+                            ("200 OK", format!(r#"{{"token":"secret{n}","servers":{servers:?}}}"#))
                         } else {
                             let mut next = rest_status.lock().unwrap();
                             let status = if next.is_empty() { "200 OK" } else { next.remove(0) };
@@ -274,14 +285,18 @@ impl Connection {
             }
             return;
         }
-        let throttled = {
+        let (throttled, lost) = {
             let mut manners = self.manners.lock().unwrap();
+            let lost = manners.deaf_to.is_some_and(|s| text.contains(s)) || manners.deaf_on == Some(self.at);
             let yes = manners.throttle > 0;
             manners.throttle -= usize::from(yes);
-            yes
+            (yes, lost)
         };
         self.seen.lock().unwrap().requests[self.at].push(text);
         let id = &request["id"];
+        if lost {
+            return;
+        }
         if throttled {
             self.send(Message::text(format!(r#"{{"type":"throttled","id":{id}}}"#))).await;
             return;

@@ -115,6 +115,67 @@ async fn what_both_simulated_markets_sent_is_in_their_logs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_stream_of_usdm_is_tried_on_the_other_path_and_stays_where_it_flows() {
+    let market = Market {
+        symbols: ["BTCUSDT", "ETHUSDT"].map(String::from).to_vec(),
+        channels: ["agg_trades", "book_ticker", "mark_price"].map(String::from).to_vec(),
+        frames_per_s: 2_000,
+        total_frames: None,
+        start_ms: None,
+    };
+    let mut config = SimConfig::generated(&["binance-usdm"], market);
+    config.start_when = StartWhen::FirstSubscribe;
+    config.venues[0].moved = vec!["aggTrade".to_owned()];
+    let sim = Sim::start(config).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let id = VenueId::BinanceUsdm;
+    let text = format!(
+        "[data]\ndir = {:?}\n[wal]\nsegment_mib = 4\n[venues.binance-usdm]\nsymbols = [\"*USDT\"]\nchannels = [\"agg_trades\", \"book_ticker\", \"mark_price\"]\nconnect_stagger_ms = 0\nsubscribe_delay_ms = 0\nstream_silence_s = 1\nrest_url = {:?}\nws_url = {:?}\n",
+        dir.path().display().to_string(),
+        sim.rest_url("binance-usdm"),
+        sim.ws_url("binance-usdm"),
+    );
+    let cfg = Arc::new(Config::from_toml(&text).unwrap());
+    let metrics = Arc::new(Metrics::new([id]));
+    let shutdown = Shutdown::new();
+    let task = tokio::spawn(super::super::run_with(cfg.clone(), shutdown.clone(), metrics.clone(), None));
+    // Streams of the first connection serve /public, of the second /market.
+    let on = |slot: usize, part: &str| {
+        let status = metrics.status();
+        let connection = status.venues[0].connections.iter().find(|c| c.slot == slot);
+        connection.map_or(0, |c| c.streams.iter().filter(|s| s.stream.contains(part) && s.why.is_none()).count())
+    };
+    let has = |slot: usize, part: &str| {
+        let status = metrics.status();
+        let connection = status.venues[0].connections.iter().find(|c| c.slot == slot);
+        connection.is_some_and(|c| c.streams.iter().any(|s| s.stream.contains(part)))
+    };
+    let done = || {
+        let [public, market] = if has(0, "btcusdt@bookTicker") { [0, 1] } else { [1, 0] };
+        on(public, "btcusdt@aggTrade") == 1 && on(market, "markPrice") >= 2 && !has(market, "btcusdt@aggTrade")
+    };
+    for n in 0.. {
+        if done() {
+            break;
+        }
+        assert!(n < 600, "never: {:?}", metrics.status().venues);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(metrics.problems(), Vec::<String>::new());
+    shutdown.trigger();
+    task.await.unwrap().unwrap();
+    let records = read(&cfg.wal_dir(id));
+    let events = |kind: &str| super::events(&records, kind);
+    for kind in ["path_tried", "path_settled"] {
+        let of_it: Vec<_> = events(kind).into_iter().filter(|e| e["detail"]["stream"] == "btcusdt@aggTrade").collect();
+        assert_eq!((of_it.len(), &of_it[0]["detail"]["path"]), (1, &"/public/stream".into()), "{kind}");
+    }
+    assert!(super::events(&records, "unsubscribed").is_empty(), "it is wanted still");
+    assert!(of(&records, Kind::Gap).is_empty());
+    drop(sim);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cuts_closes_and_shutdown_notices_lose_nothing_that_reached_the_socket() {
     let faults = vec![
         Fault::now(Action::Close { code: 1001, reason: "going away".into() })

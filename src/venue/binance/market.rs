@@ -2,7 +2,7 @@
 
 use super::super::{
     Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, KlinePage, Limits, Listing,
-    Missing, RestKlines, RestRequest, Rows, StreamKey, Venue, VenueId, Want,
+    Missing, RestKlines, RestRequest, Rows, StreamKey, SubscribeMessage, Venue, VenueId, Want,
 };
 use super::{Market, control, decode, klines, listing, plan, repair};
 
@@ -19,6 +19,8 @@ pub struct Binance {
     pub(super) listing: (&'static str, u32),
     /// Path of a stream's socket, and its name behind the lower-case symbol.
     pub(super) stream: fn(Channel) -> Option<plan::Stream>,
+    /// Paths that each serve a part of the streams, where that is so.
+    pub(super) paths: &'static [&'static str],
     pub(super) snapshot_path: &'static str,
     /// How many levels a snapshot can be asked for, given how many are wanted; and its weight.
     pub(super) snapshot: fn(u32) -> (u32, u32),
@@ -59,12 +61,28 @@ impl Venue for Binance {
         plan::connections(wants, limits, self.stream)
     }
 
-    fn subscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, _now_s: i64) -> Vec<String> {
+    fn subscribe_messages(
+        &self,
+        streams: &[String],
+        limits: &Limits,
+        first_id: u64,
+        _now_s: i64,
+    ) -> Vec<SubscribeMessage> {
         plan::requests("SUBSCRIBE", streams, limits, first_id)
     }
 
-    fn unsubscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, _now_s: i64) -> Vec<String> {
+    fn unsubscribe_messages(
+        &self,
+        streams: &[String],
+        limits: &Limits,
+        first_id: u64,
+        _now_s: i64,
+    ) -> Vec<SubscribeMessage> {
         plan::requests("UNSUBSCRIBE", streams, limits, first_id)
+    }
+
+    fn other_path(&self, path: &str) -> Option<&'static str> {
+        self.paths.iter().copied().find(|other| self.paths.contains(&path) && *other != path)
     }
 
     fn stream_of<'a>(&self, payload: &'a [u8], _binary: bool) -> Option<StreamKey<'a>> {

@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::message::percent_encode;
-use super::super::{Channel, ConnectionPlan, Limits, RestRequest, Want};
+use super::super::message::{self, percent_encode};
+use super::super::{Channel, ConnectionPlan, Limits, RestRequest, SubscribeMessage, Want};
 
 /// Streams the server takes on one socket, whatever the configuration says.
 const MAX_STREAMS: usize = 1024;
@@ -69,7 +69,7 @@ pub(super) fn connections(
                 }
                 if let Some(plan) = plans.last_mut() {
                     plan.streams.push(name.clone());
-                    plan.wants.push(want.clone());
+                    plan.wants.push(vec![want.clone()]);
                 }
             }
         }
@@ -91,16 +91,13 @@ pub(super) fn symbol_of(stream: &str) -> Option<String> {
 }
 
 /// `SUBSCRIBE` (or `UNSUBSCRIBE`) messages of at most `params_per_subscribe` streams.
-pub(super) fn requests(method: &str, streams: &[String], limits: &Limits, first_id: u64) -> Vec<String> {
-    streams
-        .chunks(limits.params_per_subscribe.max(1))
-        .zip(first_id..)
-        .map(|(params, id)| {
-            // The keys stand in the order of the documentation.
-            let params = serde_json::Value::from(params.to_vec());
-            format!(r#"{{"method":"{method}","params":{params},"id":{id}}}"#)
-        })
-        .collect()
+pub(super) fn requests(method: &str, streams: &[String], limits: &Limits, mut first_id: u64) -> Vec<SubscribeMessage> {
+    let items: Vec<(&str, &str)> = streams.iter().map(|s| (s.as_str(), s.as_str())).collect();
+    message::subscribe_messages(&items, limits.params_per_subscribe, &mut first_id, |params, id| {
+        // The keys stand in the order of the documentation.
+        let params = serde_json::Value::from(params.to_vec());
+        format!(r#"{{"method":"{method}","params":{params},"id":{id}}}"#)
+    })
 }
 
 /// A whole book of `symbol`.

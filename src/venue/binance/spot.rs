@@ -41,6 +41,7 @@ pub const SPOT: Binance = Binance {
     ws_base: "wss://stream.binance.com:9443",
     listing: ("/api/v3/exchangeInfo?showPermissionSets=false", 20),
     stream,
+    paths: &[],
     snapshot_path: "/api/v3/depth",
     snapshot,
     continuity,

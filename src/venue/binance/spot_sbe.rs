@@ -12,7 +12,7 @@
 
 use super::super::{
     Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, FrameKind, Heartbeat, KlinePage, Limits,
-    Listing, Missing, RestKlines, RestRequest, Rows, StreamKey, Venue, VenueId, Want,
+    Listing, Missing, RestKlines, RestRequest, Rows, StreamKey, SubscribeMessage, Venue, VenueId, Want,
 };
 use super::spot::SPOT;
 use super::{control, plan, sbe};
@@ -42,7 +42,7 @@ impl Venue for BinanceSpotSbe {
     }
 
     fn default_limits(&self) -> Limits {
-        // Those of the JSON streams: a socket's 200 streams fit one SUBSCRIBE.
+        // Those of the JSON streams: a socket's 200 streams fit one SUBSCRIBE, or two where names are long.
         SPOT.default_limits()
     }
 
@@ -66,11 +66,23 @@ impl Venue for BinanceSpotSbe {
         plan::connections(wants, limits, suffix)
     }
 
-    fn subscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, _now_s: i64) -> Vec<String> {
+    fn subscribe_messages(
+        &self,
+        streams: &[String],
+        limits: &Limits,
+        first_id: u64,
+        _now_s: i64,
+    ) -> Vec<SubscribeMessage> {
         plan::requests("SUBSCRIBE", streams, limits, first_id)
     }
 
-    fn unsubscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, _now_s: i64) -> Vec<String> {
+    fn unsubscribe_messages(
+        &self,
+        streams: &[String],
+        limits: &Limits,
+        first_id: u64,
+        _now_s: i64,
+    ) -> Vec<SubscribeMessage> {
         plan::requests("UNSUBSCRIBE", streams, limits, first_id)
     }
 

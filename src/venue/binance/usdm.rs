@@ -1,7 +1,8 @@
 //! Binance USD-M futures, JSON streams.
 //!
 //! Quirks: a socket serves one category (`/public` or `/market`), a stream asked for in the wrong one is
-//! acknowledged and stays silent; `@trade` is not documented but served on `/public`; partial depth looks like
+//! acknowledged and stays silent; `@trade` is not documented but served on `/public` (or `/market`, as one example of
+//! Binance's SDK has it), so a silent stream is tried on the other path too; partial depth looks like
 //! depth changes, only the stream name tells; since 2026-06-30 all-market streams carry COIN-M rows too (`st` is
 //! 2), which are left out; recordings before 2020 lack `a` in aggTrade and `X` in trade.
 
@@ -43,6 +44,7 @@ pub const USDM: Binance = Binance {
     ws_base: "wss://fstream.binance.com",
     listing: ("/fapi/v1/exchangeInfo", 1),
     stream,
+    paths: &[PUBLIC, MARKET],
     snapshot_path: "/fapi/v1/depth",
     snapshot,
     continuity,

@@ -45,11 +45,22 @@ pub(super) fn of(top: &json::Values<'_, 11>) -> Option<Control> {
             let upgrade = kind.and_then(json::text).as_deref() == Some("upgrade");
             Some(if upgrade { Control::ServerShutdown } else { Control::Other })
         }
-        (_, Some("subscribe")) => Some(Control::Ack { id }),
-        // Without an id it would be taken for the answer to the oldest request.
-        (_, Some("unsubscribe")) => Some(id.map_or(Control::Other, |id| Control::Ack { id: Some(id) })),
+        (_, Some("subscribe" | "unsubscribe")) => Some(Control::Ack { id }),
         _ => None,
     }
+}
+
+/// An answer without an id says at least which channel and event it is about, most often the payload too.
+pub(super) fn may_answer(payload: &[u8], request: &str) -> bool {
+    const KEYS: [&str; 3] = ["channel", "event", "payload"];
+    let answer = std::str::from_utf8(payload).ok().and_then(|text| json::object(text, &KEYS, &mut |_| ()).ok());
+    let (Some(answer), Ok(request)) = (answer, json::object(request, &KEYS, &mut |_| ())) else { return true };
+    let value = |raw: &str| serde_json::from_str::<serde_json::Value>(raw).ok();
+    let said = |raw: &str| !matches!(raw, "null" | "\"\"" | "[]");
+    answer.iter().zip(request).all(|(answer, asked)| match (answer.filter(|raw| said(raw)), asked) {
+        (Some(answer), Some(asked)) => value(answer) == value(asked),
+        _ => true,
+    })
 }
 
 /// Request ids are sent as integers; old servers return a text as a text.

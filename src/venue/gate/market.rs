@@ -2,7 +2,7 @@
 
 use super::super::{
     Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, KlinePage, Limits, Listing,
-    Missing, RestKlines, RestRequest, Rows, StreamKey, Venue, VenueId, Want,
+    Missing, RestKlines, RestRequest, Rows, StreamKey, SubscribeMessage, Venue, VenueId, Want,
 };
 use super::{Market, control, decode, klines, listing, plan};
 
@@ -52,11 +52,23 @@ impl Venue for Gate {
         plan::connections(self.market, self.ws_path, wants, limits)
     }
 
-    fn subscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, now_s: i64) -> Vec<String> {
+    fn subscribe_messages(
+        &self,
+        streams: &[String],
+        limits: &Limits,
+        first_id: u64,
+        now_s: i64,
+    ) -> Vec<SubscribeMessage> {
         plan::requests(self.market, "subscribe", streams, limits, first_id, now_s)
     }
 
-    fn unsubscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, now_s: i64) -> Vec<String> {
+    fn unsubscribe_messages(
+        &self,
+        streams: &[String],
+        limits: &Limits,
+        first_id: u64,
+        now_s: i64,
+    ) -> Vec<SubscribeMessage> {
         plan::requests(self.market, "unsubscribe", streams, limits, first_id, now_s)
     }
 
@@ -95,6 +107,10 @@ impl Venue for Gate {
 
     fn control(&self, payload: &[u8]) -> Option<Control> {
         control::control(payload)
+    }
+
+    fn may_answer(&self, payload: &[u8], request: &str) -> bool {
+        control::may_answer(payload, request)
     }
 
     fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest> {

@@ -5,8 +5,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::message::percent_encode;
-use super::super::{Channel, ConnectionPlan, Fill, Heartbeat, Limits, Missing, RestRequest, Want};
+use super::super::message::{self, percent_encode};
+use super::super::{Channel, ConnectionPlan, Fill, Heartbeat, Limits, Missing, RestRequest, SubscribeMessage, Want};
 use super::Market;
 
 /// Symbols in one message; more work too, but one bad symbol spoils them all on futures.
@@ -25,15 +25,15 @@ pub(super) const HEARTBEAT: Heartbeat = Heartbeat::ClientText { every_ms: 15_000
 
 /// Splits wants into sockets of at most `streams_per_connection` streams, the streams of a symbol side by side
 /// and on one socket where they fit. Symbols keep the order of their first want. Wants that are served by the
-/// same stream make one stream, which goes by the first of them.
+/// same stream make one stream.
 pub(super) fn connections(market: Market, path: &str, wants: &[Want], limits: &Limits) -> Vec<ConnectionPlan> {
     let room = limits.streams_per_connection.max(1);
     let mut group_of: HashMap<&str, usize> = HashMap::new();
-    let mut groups: Vec<Vec<(String, &Want)>> = Vec::new();
+    let mut groups: Vec<Vec<(String, Vec<Want>)>> = Vec::new();
     let mut seen = HashSet::new();
     for want in wants {
         let Some(channel) = market.channel_name(want.channel) else { continue };
-        if !seen.insert((channel, want.symbol.as_str())) {
+        if !seen.insert(want) {
             continue;
         }
         let group = *group_of.entry(&want.symbol).or_insert_with(|| {
@@ -41,7 +41,11 @@ pub(super) fn connections(market: Market, path: &str, wants: &[Want], limits: &L
             groups.len() - 1
         });
         if let Some(members) = groups.get_mut(group) {
-            members.push((format!("{channel} {}", want.symbol), want));
+            let name = format!("{channel} {}", want.symbol);
+            match members.iter_mut().find(|(stream, _)| *stream == name) {
+                Some((_, served)) => served.push(want.clone()),
+                None => members.push((name, vec![want.clone()])),
+            }
         }
     }
     let mut plans: Vec<ConnectionPlan> = Vec::new();
@@ -50,14 +54,14 @@ pub(super) fn connections(market: Market, path: &str, wants: &[Want], limits: &L
         if members.len() > left {
             left = 0;
         }
-        for (name, want) in members {
+        for (name, served) in members {
             if left == 0 {
                 plans.push(ConnectionPlan { path_and_query: path.to_owned(), streams: Vec::new(), wants: Vec::new() });
                 left = room;
             }
             if let Some(plan) = plans.last_mut() {
                 plan.streams.push(name);
-                plan.wants.push(want.clone());
+                plan.wants.push(served);
                 left -= 1;
             }
         }
@@ -75,32 +79,30 @@ pub(super) fn requests(
     event: &str,
     streams: &[String],
     limits: &Limits,
-    first_id: u64,
+    mut first_id: u64,
     now_s: i64,
-) -> Vec<String> {
-    let mut channels: Vec<(&str, Vec<&str>)> = Vec::new();
-    for (channel, symbol) in streams.iter().filter_map(|s| s.split_once(' ')) {
+) -> Vec<SubscribeMessage> {
+    let mut channels: Vec<(&str, Vec<(&str, &str)>)> = Vec::new();
+    for stream in streams {
+        let Some((channel, symbol)) = stream.split_once(' ') else { continue };
+        let item = (symbol, stream.as_str());
         match channels.iter_mut().find(|(c, _)| *c == channel) {
-            Some((_, symbols)) => symbols.push(symbol),
-            None => channels.push((channel, vec![symbol])),
+            Some((_, symbols)) => symbols.push(item),
+            None => channels.push((channel, vec![item])),
         }
     }
-    let mut messages: Vec<String> = Vec::new();
+    let mut messages = Vec::new();
     for (channel, symbols) in channels {
         let (before, behind) = words(market, channel);
         let alone = !before.is_empty() || !behind.is_empty();
         let size = if alone { 1 } else { limits.params_per_subscribe.clamp(1, MAX_SYMBOLS) };
-        for chunk in symbols.chunks(size) {
-            let payload: Vec<&str> = before.iter().chain(chunk).chain(behind).copied().collect();
-            let nth = messages.len() as u64;
-            let id = first_id.saturating_add(nth);
-            // Both are plain words or symbols of the listing; the array escapes them where they need it.
-            let channel = serde_json::Value::from(channel);
+        // Both are plain words or symbols of the listing; the array escapes them where they need it.
+        let channel = serde_json::Value::from(channel);
+        messages.extend(message::subscribe_messages(&symbols, size, &mut first_id, |symbols, id| {
+            let payload: Vec<&str> = before.iter().chain(symbols).chain(behind).copied().collect();
             let payload = serde_json::Value::from(payload);
-            messages.push(format!(
-                r#"{{"time":{now_s},"id":{id},"channel":{channel},"event":"{event}","payload":{payload}}}"#
-            ));
-        }
+            format!(r#"{{"time":{now_s},"id":{id},"channel":{channel},"event":"{event}","payload":{payload}}}"#)
+        }));
     }
     messages
 }

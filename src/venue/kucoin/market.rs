@@ -2,7 +2,7 @@
 
 use super::super::{
     Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, KlinePage, Limits, Listing,
-    RestKlines, RestRequest, Rows, StreamKey, Token, Venue, VenueId, Want,
+    RestKlines, RestRequest, Rows, StreamKey, SubscribeMessage, Token, Venue, VenueId, Want,
 };
 use super::{Market, control, decode, klines, listing, plan, rest, token, topic};
 
@@ -56,11 +56,23 @@ impl Venue for Kucoin {
         plan::connections(self.market, wants, limits)
     }
 
-    fn subscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, _now_s: i64) -> Vec<String> {
+    fn subscribe_messages(
+        &self,
+        streams: &[String],
+        limits: &Limits,
+        first_id: u64,
+        _now_s: i64,
+    ) -> Vec<SubscribeMessage> {
         plan::requests("subscribe", streams, limits, first_id)
     }
 
-    fn unsubscribe_messages(&self, streams: &[String], limits: &Limits, first_id: u64, _now_s: i64) -> Vec<String> {
+    fn unsubscribe_messages(
+        &self,
+        streams: &[String],
+        limits: &Limits,
+        first_id: u64,
+        _now_s: i64,
+    ) -> Vec<SubscribeMessage> {
         plan::requests("unsubscribe", streams, limits, first_id)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::{Channel, ConnectionPlan, Limits, Want};
+use super::super::{Channel, ConnectionPlan, Limits, SubscribeMessage, Want, message};
 use super::{Market, topic};
 
 /// Symbols KuCoin takes in one subscribe message, whatever the configuration says.
@@ -53,7 +53,7 @@ pub(super) fn connections(market: Market, wants: &[Want], limits: &Limits) -> Ve
 /// One socket, its topics channel by channel.
 fn one(mut members: Vec<(String, &Want)>) -> ConnectionPlan {
     members.sort_by_key(|(_, want)| Channel::ALL.iter().position(|c| *c == want.channel));
-    let wants = members.iter().map(|(_, want)| (*want).clone()).collect();
+    let wants = members.iter().map(|(_, want)| vec![(*want).clone()]).collect();
     let streams = members.into_iter().map(|(stream, _)| stream).collect();
     // The endpoint comes with the token, whole.
     ConnectionPlan { path_and_query: String::new(), streams, wants }
@@ -61,24 +61,25 @@ fn one(mut members: Vec<(String, &Want)>) -> ConnectionPlan {
 
 /// `{"id":"7","type":"subscribe","topic":"/market/match:BTC-USDT,ETH-USDT","privateChannel":false,"response":true}`:
 /// one topic prefix and at most `params_per_subscribe` symbols each. `kind`: `subscribe` or `unsubscribe`.
-pub(super) fn requests(kind: &str, streams: &[String], limits: &Limits, first_id: u64) -> Vec<String> {
-    let mut prefixes: Vec<(&str, Vec<&str>)> = Vec::new();
+pub(super) fn requests(kind: &str, streams: &[String], limits: &Limits, mut first_id: u64) -> Vec<SubscribeMessage> {
+    let mut prefixes: Vec<(&str, Vec<(&str, &str)>)> = Vec::new();
     for stream in streams {
         let topic = topic::split(stream);
+        let item = (topic.rest, stream.as_str());
         match prefixes.iter_mut().find(|(prefix, _)| *prefix == topic.prefix) {
-            Some((_, symbols)) => symbols.push(topic.rest),
-            None => prefixes.push((topic.prefix, vec![topic.rest])),
+            Some((_, symbols)) => symbols.push(item),
+            None => prefixes.push((topic.prefix, vec![item])),
         }
     }
     let size = limits.params_per_subscribe.clamp(1, MAX_SYMBOLS);
-    let chunks = prefixes.iter().flat_map(|(prefix, symbols)| symbols.chunks(size).map(move |chunk| (prefix, chunk)));
-    chunks
-        .zip(first_id..)
-        .map(|((prefix, symbols), id)| {
+    let mut messages = Vec::new();
+    for (prefix, symbols) in prefixes {
+        messages.extend(message::subscribe_messages(&symbols, size, &mut first_id, |symbols, id| {
             let topic = serde_json::Value::from(format!("{prefix}:{}", symbols.join(",")));
             format!(r#"{{"id":"{id}","type":"{kind}","topic":{topic},"privateChannel":false,"response":true}}"#)
-        })
-        .collect()
+        }));
+    }
+    messages
 }
 
 /// `{"id":"8","type":"ping"}`.

@@ -9,7 +9,7 @@
 //! A token is good for one connection of at most 24 h; it is asked for before every connect.
 
 use super::super::message::percent_encode;
-use super::super::{Method, RestRequest, Token, json};
+use super::super::{Method, RestRequest, Token, TokenServer, json};
 use super::field::int;
 use super::{Of, Result, rest};
 
@@ -28,7 +28,7 @@ pub(super) fn request() -> RestRequest {
     }
 }
 
-/// The token and the first WebSocket server of an answer.
+/// The token and the WebSocket servers of an answer. A server that cannot be understood costs only itself.
 pub(super) fn parse(body: &[u8]) -> Result<Token> {
     let data = rest::data(body)?;
     let [token, servers] = json::object(data, &["token", "instanceServers"], &mut |_| ())?;
@@ -36,25 +36,34 @@ pub(super) fn parse(body: &[u8]) -> Result<Token> {
     let Some(servers) = servers.filter(|s| json::is_array(s)) else {
         return OF.wrong("instanceServers");
     };
-    let mut first = None;
-    json::array(servers, &mut |server| {
-        let keys = ["endpoint", "pingInterval", "pingTimeout"];
-        let [endpoint, interval, timeout] = json::object(server, &keys, &mut |_| ())?;
-        let endpoint = endpoint.and_then(json::text).filter(|e| e.starts_with("wss://") || e.starts_with("ws://"));
-        let endpoint = endpoint.map_or_else(|| OF.wrong("endpoint"), Ok)?;
-        let (interval, timeout) = (int(OF, "pingInterval", interval)?, int(OF, "pingTimeout", timeout)?);
-        let (Ok(interval), Ok(timeout)) = (u64::try_from(interval), u64::try_from(timeout)) else {
-            return OF.wrong("pingInterval");
-        };
-        first.get_or_insert_with(|| Token {
-            endpoint: endpoint.into_owned(),
-            token: token.clone().into_owned(),
-            ping_interval_ms: interval.clamp(PING_BOUNDS.0, PING_BOUNDS.1),
-            ping_timeout_ms: timeout.clamp(PING_BOUNDS.0, PING_BOUNDS.1),
-        });
+    let (mut usable, mut wrong) = (Vec::new(), None);
+    json::array(servers, &mut |entry| {
+        match server(entry) {
+            Ok(server) => usable.push(server),
+            Err(why) => wrong = Some(why),
+        }
         Ok(())
     })?;
-    first.map_or_else(|| OF.wrong("instanceServers"), Ok)
+    if usable.is_empty() {
+        return wrong.map_or_else(|| OF.wrong("instanceServers"), Err);
+    }
+    Ok(Token { token: token.into_owned(), servers: usable })
+}
+
+fn server(entry: &str) -> Result<TokenServer> {
+    let keys = ["endpoint", "pingInterval", "pingTimeout"];
+    let [endpoint, interval, timeout] = json::object(entry, &keys, &mut |_| ())?;
+    let endpoint = endpoint.and_then(json::text).filter(|e| e.starts_with("wss://") || e.starts_with("ws://"));
+    let endpoint = endpoint.map_or_else(|| OF.wrong("endpoint"), Ok)?.into_owned();
+    let (interval, timeout) = (int(OF, "pingInterval", interval)?, int(OF, "pingTimeout", timeout)?);
+    let (Ok(interval), Ok(timeout)) = (u64::try_from(interval), u64::try_from(timeout)) else {
+        return OF.wrong("pingInterval");
+    };
+    Ok(TokenServer {
+        endpoint,
+        ping_interval_ms: interval.clamp(PING_BOUNDS.0, PING_BOUNDS.1),
+        ping_timeout_ms: timeout.clamp(PING_BOUNDS.0, PING_BOUNDS.1),
+    })
 }
 
 /// The endpoint as it is, with the token; a host alone gets a path.

@@ -79,13 +79,15 @@ enum Category {
 }
 
 impl Category {
-    fn delivers(self, stream: &str) -> bool {
+    /// `moved`: channels that the other path serves.
+    fn delivers(self, stream: &str, moved: &[String]) -> bool {
         let channel = match stream.strip_prefix('!') {
             Some(all) => all,
             None => stream.split_once('@').map_or("", |(_, channel)| channel),
         };
         let word = channel.split('@').next().unwrap_or("");
         let is_public = word == "bookTicker" || word == "trade" || word == "rpiDepth" || word.starts_with("depth");
+        let is_public = is_public != moved.iter().any(|channel| channel == word);
         match self {
             Category::All => true,
             Category::Public => is_public,
@@ -100,6 +102,7 @@ impl Category {
 #[derive(Debug)]
 pub(crate) struct Session {
     category: Category,
+    moved: Vec<String>,
     /// Frames go out in their `{"stream":..,"data":..}` form.
     pub combined: bool,
     /// Names that were ever delivered under, by index.
@@ -115,6 +118,7 @@ impl Session {
         path: &str,
         query: &[(String, String)],
         universe: &Universe,
+        moved: &[String],
     ) -> Option<(Session, Vec<u32>)> {
         let (category, rest) = match market {
             Market::Spot => (Category::All, path),
@@ -134,6 +138,7 @@ impl Session {
         };
         let mut session = Session {
             category,
+            moved: moved.to_vec(),
             combined,
             names: Vec::new(),
             subscriptions: Vec::new(),
@@ -172,7 +177,7 @@ impl Session {
             return None;
         }
         self.subscriptions.push(name.to_owned());
-        let (stream, exact) = universe.resolve(name).filter(|_| self.category.delivers(name))?;
+        let (stream, exact) = universe.resolve(name).filter(|_| self.category.delivers(name, &self.moved))?;
         let index = match self.names.iter().position(|have| have == name) {
             Some(index) => index,
             None => {
@@ -298,7 +303,7 @@ mod tests {
     }
 
     fn spot() -> Session {
-        Session::open(Market::Spot, "/stream", &[], &universe()).unwrap().0
+        Session::open(Market::Spot, "/stream", &[], &universe(), &[]).unwrap().0
     }
 
     #[test]
@@ -346,7 +351,7 @@ mod tests {
         for (path, delivered) in
             [("/public/stream", vec![0, 1]), ("/market/ws", vec![2]), ("/stream", vec![0]), ("/private/ws", vec![])]
         {
-            let mut session = Session::open(Market::Usdm, path, &[], &universe()).unwrap().0;
+            let mut session = Session::open(Market::Usdm, path, &[], &universe(), &[]).unwrap().0;
             let reaction = say(
                 &mut session,
                 r#"{"method":"SUBSCRIBE","params":["btcusdt@trade","btcusdt@depth@0ms","btcusdt@aggTrade"],"id":1}"#,
@@ -358,15 +363,27 @@ mod tests {
     }
 
     #[test]
+    fn a_channel_that_moved_is_delivered_on_the_other_path_only() {
+        for (path, delivered) in [("/public/stream", vec![0, 1, 2]), ("/market/stream", vec![])] {
+            let mut session = Session::open(Market::Usdm, path, &[], &universe(), &["aggTrade".into()]).unwrap().0;
+            let reaction = say(
+                &mut session,
+                r#"{"method":"SUBSCRIBE","params":["btcusdt@trade","btcusdt@depth@0ms","btcusdt@aggTrade"],"id":1}"#,
+            );
+            assert_eq!(reaction.added, delivered, "{path}");
+        }
+    }
+
+    #[test]
     fn paths_subscribe_and_choose_the_frame_form() {
         let (session, added) =
-            Session::open(Market::Spot, "/ws/btcusdt@trade/btcusdt@aggTrade", &[], &universe()).unwrap();
+            Session::open(Market::Spot, "/ws/btcusdt@trade/btcusdt@aggTrade", &[], &universe(), &[]).unwrap();
         assert_eq!((session.combined, added), (false, vec![0, 2]));
         let query = vec![("streams".to_owned(), "btcusdt@trade/nothing@trade".to_owned())];
-        let (session, added) = Session::open(Market::Spot, "/stream", &query, &universe()).unwrap();
+        let (session, added) = Session::open(Market::Spot, "/stream", &query, &universe(), &[]).unwrap();
         assert_eq!((session.combined, added), (true, vec![0]));
-        assert!(Session::open(Market::Spot, "/wss", &[], &universe()).is_none());
-        assert!(Session::open(Market::Spot, "/public/stream", &[], &universe()).is_none());
+        assert!(Session::open(Market::Spot, "/wss", &[], &universe(), &[]).is_none());
+        assert!(Session::open(Market::Spot, "/public/stream", &[], &universe(), &[]).is_none());
     }
 
     #[test]

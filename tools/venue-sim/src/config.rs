@@ -96,6 +96,10 @@ pub struct SimVenue {
     pub source: Option<Source>,
     /// The API key that opens the venue's WebSockets, where it asks for one. `None` = any.
     pub api_key: Option<String>,
+    /// Channels of USD-M (`trade`, `aggTrade`, ..) that the other of `/public` and `/market` serves than is documented.
+    pub moved: Vec<String>,
+    /// Servers that KuCoin's tokens name before the one that answers; nobody listens there.
+    pub dead_servers: usize,
 }
 
 impl SimVenue {
@@ -210,6 +214,9 @@ pub struct Limits {
     pub messages_per_s: Option<u32>,
     /// That window, ms. `None` = the venue's: a second.
     pub message_window_ms: Option<u64>,
+    /// Bytes of a client's text message, header and mask included, beyond which it is neither done nor answered. `None` = 4,096:
+    /// Binance's, whatever `enforce` says; on the others, which document none, only enforced when asked.
+    pub message_bytes: Option<usize>,
     /// Streams per connection.
     pub streams_per_connection: usize,
     /// WebSocket connects of an address in any window of `connect_window_ms`.
@@ -240,6 +247,7 @@ impl Default for Limits {
             enforce: false,
             messages_per_s: None,
             message_window_ms: None,
+            message_bytes: None,
             streams_per_connection: 1024,
             connects_per_5_min: 300,
             connect_window_ms: 300_000,

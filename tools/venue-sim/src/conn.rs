@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::closes::Ending;
 use crate::disorder::Disorder;
-use crate::faults::FaultId;
+use crate::faults::{Action, FaultId};
 use crate::outbox::Outbox;
 use crate::protocol::{Beat, Dress, Reaction, Session};
 use crate::report::{ConnStats, Sent, lock, wall_ns};
@@ -251,6 +251,9 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
         match message.opcode {
             Opcode::Text => {
                 lock(&self.stats).counters().client_messages += 1;
+                if self.is_lost(&message.payload) {
+                    return Ok(());
+                }
                 let streams_max = if allowance.enforce { allowance.streams } else { usize::MAX };
                 let asked = self.session.streams_asked();
                 let reaction = self.session.on_text(&message.payload, &self.venue, streams_max);
@@ -275,6 +278,26 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// True for a message that the server does not read, or that a fault loses.
+    fn is_lost(&self, payload: &[u8]) -> bool {
+        let header_bytes = match payload.len() {
+            0..126 => 6,
+            126..65_536 => 8,
+            _ => 14,
+        };
+        if payload.len() + header_bytes > self.venue.allowance.message_bytes {
+            lock(&self.venue.limits).messages_too_long += 1;
+            if self.venue.allowance.enforce || self.venue.exchange.reads_no_long_messages() {
+                return true;
+            }
+        }
+        let is_request = memchr::memmem::find(payload, b"ubscribe").or(memchr::memmem::find(payload, b"SUBSCRIBE"));
+        let fits = |action: &Action| matches!(action, Action::Unanswered);
+        let board = &self.shared.board;
+        is_request.is_some()
+            && board.take_for_message(&self.venue.id, self.outlet.number, &self.outlet.path, fits).is_some()
     }
 
     /// Says and does what the protocol asks for.

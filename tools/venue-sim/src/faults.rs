@@ -174,6 +174,8 @@ pub enum Action {
         /// How many.
         frames: u64,
     },
+    /// Client messages that ask for streams, or for their end, are lost: neither done nor answered. `times` of them.
+    Unanswered,
     /// Answers WebSocket upgrades with this status instead.
     Refuse {
         /// HTTP status.
@@ -238,6 +240,7 @@ impl Action {
                 | Action::RestDelay { .. }
                 | Action::Answer { .. }
                 | Action::Spend { .. }
+                | Action::Unanswered
         )
     }
 }
@@ -341,10 +344,25 @@ impl Board {
 
     /// Uses one firing of the first request fault that fits.
     pub fn take_for_request(&self, venue: &str, path: &str, fits: impl Fn(&Action) -> bool) -> Option<Action> {
+        self.take(venue, None, path, fits)
+    }
+
+    /// Uses one firing of the first fault that fits a message on a connection.
+    pub fn take_for_message(
+        &self,
+        venue: &str,
+        conn: u32,
+        path: &str,
+        fits: impl Fn(&Action) -> bool,
+    ) -> Option<Action> {
+        self.take(venue, Some(conn), path, fits)
+    }
+
+    fn take(&self, venue: &str, conn: Option<u32>, path: &str, fits: impl Fn(&Action) -> bool) -> Option<Action> {
         let mut armed = self.lock();
         let armed = armed
             .iter_mut()
-            .find(|armed| armed.left > 0 && fits(&armed.fault.action) && armed.fault.concerns(venue, None, path))?;
+            .find(|armed| armed.left > 0 && fits(&armed.fault.action) && armed.fault.concerns(venue, conn, path))?;
         armed.left -= 1;
         Some(armed.fault.action.clone())
     }

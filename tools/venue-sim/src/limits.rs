@@ -14,6 +14,9 @@ use crate::config::Limits;
 use crate::protocol::Exchange;
 use crate::report::{LimitsReport, UsageReport, lock};
 
+/// What Binance reads of a message: a longer one stays unanswered.
+const MESSAGE_BYTES: usize = 4_096;
+
 /// The limits of one venue as configured, in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Allowance {
@@ -21,6 +24,8 @@ pub(crate) struct Allowance {
     /// Client messages, pings and pongs included, in any window of `message_window_ms` on one connection.
     pub messages: u32,
     pub message_window_ms: u64,
+    /// Bytes of a text message, header and mask included.
+    pub message_bytes: usize,
     /// REST weight per window of `weight_window_ms`, cut at whole multiples of it.
     pub weight: u32,
     pub weight_window_ms: u64,
@@ -41,6 +46,7 @@ impl Allowance {
             enforce: limits.enforce,
             messages: limits.messages_per_s.unwrap_or(messages),
             message_window_ms: limits.message_window_ms.unwrap_or(message_window_ms).max(1),
+            message_bytes: limits.message_bytes.unwrap_or(MESSAGE_BYTES),
             weight: limits.rest_weight_per_min.unwrap_or(weight),
             weight_window_ms: limits.rest_window_ms.unwrap_or(weight_window_ms).max(1),
             connects: limits.connects_per_5_min,

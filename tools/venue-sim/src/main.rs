@@ -111,6 +111,10 @@ struct Args {
     #[arg(long = "api-key", value_name = "VENUE=KEY")]
     api_keys: Vec<String>,
 
+    /// A channel of USD-M that the other of /public and /market serves than is documented; repeat for more.
+    #[arg(long = "moved", value_name = "VENUE=CHANNEL")]
+    moved: Vec<String>,
+
     /// Time between two pings instead of the venue's.
     #[arg(long, value_name = "MS")]
     ping_ms: Option<u64>,
@@ -213,6 +217,7 @@ fn config(args: &Args) -> anyhow::Result<SimConfig> {
     of_venue(&args.expected, |venue, stream| venue.expected.push(stream))?;
     of_venue(&args.unlisted, |venue, symbol| venue.unlisted.push(symbol))?;
     of_venue(&args.api_keys, |venue, key| venue.api_key = Some(key))?;
+    of_venue(&args.moved, |venue, channel| venue.moved.push(channel))?;
     let mut faults: Vec<Fault> = Vec::new();
     for text in &args.faults {
         faults.extend(venue_sim::faults::parse(text.as_bytes()).with_context(|| format!("read the fault {text}"))?);

@@ -84,6 +84,11 @@ impl Exchange {
         }
     }
 
+    /// Text messages of more than so many bytes stay unanswered, whatever is enforced.
+    pub fn reads_no_long_messages(self) -> bool {
+        matches!(self, Exchange::Binance | Exchange::BinanceSbe)
+    }
+
     /// Client messages per window, the window in ms, REST weight per window, that window in ms, streams per connection.
     pub fn limits(self, market: Market) -> (u32, u64, u32, u64, usize) {
         match self {
@@ -147,12 +152,14 @@ impl Session {
     /// The session that an upgrade opens and the source streams it subscribes at once, or the refusal.
     pub fn open(venue: &Venue, head: &Head, path: &str) -> Result<(Session, Vec<u32>), Answer> {
         match venue.exchange {
-            Exchange::Binance => binance::Session::open(venue.market, path, &head.query(), &venue.universe)
-                .map(|(session, added)| (Session::Binance(session), added))
-                .ok_or_else(|| Answer::json(404, "")),
+            Exchange::Binance => {
+                binance::Session::open(venue.market, path, &head.query(), &venue.universe, &venue.moved)
+                    .map(|(session, added)| (Session::Binance(session), added))
+                    .ok_or_else(|| Answer::json(404, ""))
+            }
             Exchange::BinanceSbe => match crate::rest::refuse_sbe(venue, head, path) {
                 Some(refusal) => Err(refusal),
-                None => binance::Session::open(venue.market, path, &head.query(), &venue.universe)
+                None => binance::Session::open(venue.market, path, &head.query(), &venue.universe, &venue.moved)
                     .map(|(session, added)| (Session::Sbe(session), added))
                     .ok_or_else(|| Answer::json(404, "")),
             },

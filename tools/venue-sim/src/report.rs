@@ -102,6 +102,9 @@ pub struct UsageReport {
 pub struct LimitsReport {
     /// Client messages over the window of their connection. An enforcing venue closes at the first.
     pub messages_over: u64,
+    /// Text messages of more bytes than the venue reads. Binance answers none of them, an enforcing venue neither.
+    #[serde(default)]
+    pub messages_too_long: u64,
     /// Upgrades over the window of their address.
     pub connects_over: u64,
     /// REST requests over the weight of their address.

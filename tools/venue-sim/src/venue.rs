@@ -252,6 +252,9 @@ pub(crate) struct Venue {
     pub exchange: Exchange,
     pub market: Market,
     pub api_key: Option<String>,
+    /// Channels that the other path serves.
+    pub moved: Vec<String>,
+    pub dead_servers: usize,
     pub universe: Universe,
     pub material: Material,
     pub restamp: bool,
@@ -313,6 +316,8 @@ impl Venue {
             exchange,
             market,
             api_key: wanted.api_key.clone(),
+            moved: wanted.moved.clone(),
+            dead_servers: wanted.dead_servers,
             universe,
             material,
             restamp: config.restamp,

@@ -51,10 +51,7 @@ fn control_frames_are_told_from_data() {
             r#"{"time":1,"channel":"spot.system","event":"update","result":{"type":"outdated_sbe_schema_id","msg":""}}"#,
             Some(Control::Other),
         ),
-        (
-            r#"{"time":1,"channel":"spot.trades","event":"unsubscribe","result":{"status":"success"}}"#,
-            Some(Control::Other),
-        ),
+        (r#"{"time":1,"channel":"spot.trades","event":"unsubscribe","result":{"status":"success"}}"#, ack(None)),
         (
             r#"{"time":1,"id":9,"channel":"spot.trades","event":"unsubscribe","error":null,"result":{"status":"success"}}"#,
             Some(Control::Ack { id: Some(9) }),
@@ -67,6 +64,27 @@ fn control_frames_are_told_from_data() {
         assert_eq!(of(market).control(frame.as_bytes()), expected, "{frame}");
         let decoded = of(market).decode(&text(frame.as_bytes()), &mut Rows::new());
         assert_eq!(decoded == Ok(Decoded::Control), expected.is_some(), "{frame}");
+    }
+}
+
+#[test]
+fn an_answer_without_an_id_can_only_be_about_the_channel_event_and_payload_it_names() {
+    let asked = r#"{"time":1,"id":1,"channel":"spot.trades","event":"subscribe","payload":["A_B","C_B"]}"#;
+    let may = |answer: &str| of(Market::Spot).may_answer(answer.as_bytes(), asked);
+    for yes in [
+        r#"{"time":9,"channel":"spot.trades","event":"subscribe","error":null}"#,
+        r#"{"channel":"spot.trades","event":"subscribe","payload":[ "A_B", "C_B" ],"error":{"code":2}}"#,
+        r#"{"channel":"","event":"","payload":null,"error":{"code":1}}"#,
+        "not json",
+    ] {
+        assert!(may(yes), "{yes}");
+    }
+    for no in [
+        r#"{"channel":"spot.tickers","event":"subscribe"}"#,
+        r#"{"channel":"spot.trades","event":"unsubscribe"}"#,
+        r#"{"channel":"spot.trades","event":"subscribe","payload":["A_B"]}"#,
+    ] {
+        assert!(!may(no), "{no}");
     }
 }
 

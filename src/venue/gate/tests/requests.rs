@@ -45,7 +45,7 @@ fn subscribe_messages_parse_back_to_the_streams_of_the_plan() {
             let messages = venue.subscribe_messages(&plan.streams, &limits(7, 2), 5, 1_700_000_000);
             let mut asked = Vec::new();
             for (nth, message) in messages.iter().enumerate() {
-                let message: Value = serde_json::from_str(message).unwrap();
+                let message: Value = serde_json::from_str(&message.text).unwrap();
                 assert_eq!(message["event"], "subscribe");
                 assert_eq!(message["id"], 5 + nth as u64);
                 assert_eq!(message["time"], 1_700_000_000);
@@ -75,7 +75,7 @@ fn no_message_has_more_than_a_hundred_symbols_whatever_is_configured() {
     let messages = of(Market::Futures).subscribe_messages(&streams, &limits(1000, 5000), 1, 0);
     let sizes: Vec<usize> = messages
         .iter()
-        .map(|m| serde_json::from_str::<Value>(m).unwrap()["payload"].as_array().unwrap().len())
+        .map(|m| serde_json::from_str::<Value>(&m.text).unwrap()["payload"].as_array().unwrap().len())
         .collect();
     assert_eq!(sizes, [100, 100, 50]);
 }
@@ -87,7 +87,9 @@ fn mark_price_and_tickers_share_one_stream_and_symbols_stay_together() {
     let plans = venue.plan(&all, &limits(3, 100));
     let streams: Vec<&[String]> = plans.iter().map(|p| p.streams.as_slice()).collect();
     assert_eq!(streams, [["futures.tickers A_B", "futures.trades A_B"], ["futures.tickers C_D", "futures.trades C_D"]]);
-    assert_eq!(plans[0].wants[0].channel, Channel::MarkPrice);
+    let channels = |wants: &[Want]| wants.iter().map(|w| w.channel).collect::<Vec<_>>();
+    assert_eq!(channels(&plans[0].wants[0]), [Channel::MarkPrice, Channel::Tickers], "it serves both");
+    assert_eq!(channels(&plans[0].wants[1]), [Channel::Trades]);
     // A symbol of more streams than a socket has room for is cut, never dropped.
     let plans = venue.plan(&wants(&["A_B"], venue.channels()), &limits(4, 100));
     assert_eq!(plans.iter().map(|p| p.streams.len()).collect::<Vec<_>>(), [4, 2]);
@@ -104,7 +106,7 @@ fn the_recorder_of_the_tapes_subscribed_as_we_do() {
             let theirs: Vec<&Value> = theirs.iter().filter(of_channel).collect();
             let streams: Vec<String> = theirs.iter().flat_map(|m| streams_of(m)).collect();
             let ours = of(market).subscribe_messages(&streams, &limits(200, 100), 1, 0);
-            let ours: Vec<Value> = ours.iter().map(|m| serde_json::from_str(m).unwrap()).collect();
+            let ours: Vec<Value> = ours.iter().map(|m| serde_json::from_str(&m.text).unwrap()).collect();
             assert_eq!(ours.len(), theirs.len());
             for (ours, theirs) in ours.iter().zip(theirs) {
                 assert_eq!((&ours["event"], &ours["payload"]), (&theirs["event"], &theirs["payload"]));

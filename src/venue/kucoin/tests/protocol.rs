@@ -36,7 +36,7 @@ fn topics_of_a_symbol_share_a_socket_and_stand_channel_by_channel() {
         ]
     );
     assert_eq!(plans[1].streams[0], "/market/match:币-USDT");
-    for (stream, want) in plans.iter().flat_map(|p| p.streams.iter().zip(&p.wants)) {
+    for (stream, want) in plans.iter().flat_map(|p| p.streams.iter().zip(p.wants.iter().flatten())) {
         assert!(stream.contains(&want.symbol), "{stream} {want:?}");
         let (key, rest) = venue.stream_key(stream);
         let key = StreamKey { channel: &key, symbol: &rest };
@@ -62,7 +62,7 @@ fn futures_have_topics_of_their_own() {
         ]
     );
     let subscribed = venue.channels().iter().filter(|c| **c != Channel::DepthSnapshot);
-    assert!(plans[0].wants.iter().map(|w| w.channel).eq(subscribed.copied()));
+    assert!(plans[0].wants.iter().flatten().map(|w| w.channel).eq(subscribed.copied()));
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn no_socket_exceeds_its_limit_and_no_want_is_lost() {
             let most = if market == Market::Spot { room.min(400) } else { room };
             assert!(plans.iter().all(|p| !p.streams.is_empty() && p.streams.len() <= most.max(1)));
             assert!(plans.iter().all(|p| p.streams.len() == p.wants.len()));
-            let mut planned: Vec<Want> = plans.into_iter().flat_map(|p| p.wants).collect();
+            let mut planned: Vec<Want> = plans.into_iter().flat_map(|p| p.wants).flatten().collect();
             let mut expected: Vec<Want> =
                 wanted.iter().filter(|w| w.channel != Channel::DepthSnapshot).cloned().collect();
             planned.sort();
@@ -98,7 +98,7 @@ fn subscribe_messages_parse_back_to_the_topics_they_were_made_of() {
         let messages = venue.subscribe_messages(&plan.streams, &limits, 40, 0);
         let mut topics = Vec::new();
         for (n, message) in messages.iter().enumerate() {
-            let value: serde_json::Value = serde_json::from_str(message).unwrap();
+            let value: serde_json::Value = serde_json::from_str(&message.text).unwrap();
             assert_eq!(value["id"], (40 + n).to_string());
             assert_eq!(value["type"], "subscribe");
             assert_eq!((&value["privateChannel"], &value["response"]), (&false.into(), &true.into()));
@@ -109,8 +109,10 @@ fn subscribe_messages_parse_back_to_the_topics_they_were_made_of() {
         assert_eq!(topics, plan.streams);
     }
     let mixed = ["/market/match:A-B", "/market/level2:A-B", "/market/match:C-D"].map(str::to_owned);
+    let texts: Vec<String> =
+        venue.subscribe_messages(&mixed, &limits(300, 100), 7, 0).into_iter().map(|m| m.text).collect();
     assert_eq!(
-        venue.subscribe_messages(&mixed, &limits(300, 100), 7, 0),
+        texts,
         [
             r#"{"id":"7","type":"subscribe","topic":"/market/match:A-B,C-D","privateChannel":false,"response":true}"#,
             r#"{"id":"8","type":"subscribe","topic":"/market/level2:A-B","privateChannel":false,"response":true}"#,
@@ -143,16 +145,26 @@ fn a_connection_is_made_with_a_token_and_kept_by_pings() {
         assert_eq!(
             token,
             Token {
-                endpoint: "wss://ws-api-spot.kucoin.com/".to_owned(),
                 token: "2neAiu-4_x==.a/b+c".to_owned(),
-                ping_interval_ms: 18_000,
-                ping_timeout_ms: 10_000
-            }
+                servers: vec![
+                    crate::venue::TokenServer {
+                        endpoint: "wss://ws-api-spot.kucoin.com/".to_owned(),
+                        ping_interval_ms: 18_000,
+                        ping_timeout_ms: 10_000
+                    },
+                    crate::venue::TokenServer {
+                        endpoint: "wss://other/".to_owned(),
+                        ping_interval_ms: 1_000,
+                        ping_timeout_ms: 1_000
+                    },
+                ],
+            },
+            "every server, in the venue's order"
         );
         let plan = &venue.plan(&wants(&["A-B"], &[Channel::Trades]), &venue.default_limits())[0];
         let url = |base: &str| venue.connect_url(base, plan, Some(&token), "1 7");
         let query = "token=2neAiu-4_x==.a%2Fb%2Bc&connectId=1%207";
-        assert_eq!(url(&token.endpoint), format!("wss://ws-api-spot.kucoin.com/?{query}"));
+        assert_eq!(url(&token.servers[0].endpoint), format!("wss://ws-api-spot.kucoin.com/?{query}"));
         assert_eq!(url("wss://ws-api-spot.kucoin.com"), format!("wss://ws-api-spot.kucoin.com/?{query}"));
         assert_eq!(url("ws://127.0.0.1:9/kucoin-spot"), format!("ws://127.0.0.1:9/kucoin-spot?{query}"));
         assert_eq!(url("wss://h/endpoint?acl=1"), format!("wss://h/endpoint?acl=1&{query}"));
@@ -174,7 +186,11 @@ fn what_is_no_token_is_refused_and_its_times_are_kept_in_bounds() {
     let good = r#"{"code":"200000","data":{"token":"t","instanceServers":[{"endpoint":"ws://h/","pingInterval":0,"pingTimeout":999999999}]}}"#;
     let parse = |body: &str| of(Market::Spot).parse_token(body.as_bytes());
     let token = parse(good).unwrap();
-    assert_eq!((token.ping_interval_ms, token.ping_timeout_ms), (1_000, 50_000));
+    let server = &token.servers[0];
+    assert_eq!((server.ping_interval_ms, server.ping_timeout_ms), (1_000, 50_000));
+    let one_odd =
+        good.replace("[{", r#"[{"endpoint":7},null,{"endpoint":"http://h/","pingInterval":1,"pingTimeout":1},{"#);
+    assert_eq!(parse(&one_odd).unwrap(), token, "odd servers cost only themselves");
     for (from, to) in [
         (r#""t","#, r#""","#),
         (r#""t","#, "7,"),

@@ -114,6 +114,7 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
             | Action::Delist { .. }
             | Action::Refuse { .. }
             | Action::HangUpgrade
+            | Action::Unanswered
             | Action::Rest { .. }
             | Action::Answer { .. }
             | Action::Spend { .. }

@@ -1,8 +1,8 @@
 //! Gate's WebSocket v4 on both markets: requests, acks, errors, pings, the system notice. No sockets.
 //!
 //! Texts are those of gate.com's "Spot WebSocket v4" and "Futures WebSocket v4" pages. Quirks kept as on the real venue: one unknown
-//! contract fails the whole payload on futures and leaves nothing subscribed; the `time` of a request must be within a minute of the
-//! server's. Assumed, because no page says it: an unknown pair fails the payload on spot as well.
+//! contract fails the whole payload on futures and leaves nothing subscribed; an error names neither the request nor its payload, as the
+//! pages show it; the `time` of a request must be within a minute of the server's. Assumed, because no page says it: an unknown pair fails the payload on spot as well.
 
 pub(crate) mod frames;
 pub(crate) mod recorded;
@@ -192,7 +192,12 @@ impl Session {
 
     fn error(&self, request: &Request<'_>, now_ms: i64, code: u8, why: &str) -> Reaction {
         let error = json!({ "code": code, "message": why });
-        let reply = format!(r#"{},"error":{error},"result":null}}"#, self.head(request, now_ms));
+        let reply = format!(
+            r#"{{"time":{},"channel":{},"event":{},"error":{error},"result":null}}"#,
+            now_ms / 1_000,
+            Value::from(request.channel),
+            Value::from(request.event)
+        );
         Reaction { reply: Some(reply), ..Reaction::default() }
     }
 }

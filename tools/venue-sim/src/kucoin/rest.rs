@@ -104,10 +104,18 @@ fn bullet(venue: &Venue, head: &Head) -> Answer {
     let base = venue.ws_base.get().cloned().or_else(|| Some(format!("ws://{}/{}", head.header("host")?, venue.id)));
     let endpoint = format!("{}/", base.unwrap_or_default());
     let interval = venue.heartbeat.ping_interval_ms.unwrap_or(PING_INTERVAL_MS);
-    success(&format!(
-        r#"{{"token":"{token}","instanceServers":[{{"endpoint":"{endpoint}","encrypt":{},"protocol":"websocket","pingInterval":{interval},"pingTimeout":{PING_TIMEOUT_MS}}}]}}"#,
-        endpoint.starts_with("wss:")
-    ))
+    // Nobody listens on the first port.
+    let dead = std::iter::repeat_n("ws://127.0.0.1:1/", venue.dead_servers);
+    let servers: Vec<String> = dead
+        .chain([endpoint.as_str()])
+        .map(|endpoint| {
+            format!(
+                r#"{{"endpoint":"{endpoint}","encrypt":{},"protocol":"websocket","pingInterval":{interval},"pingTimeout":{PING_TIMEOUT_MS}}}"#,
+                endpoint.starts_with("wss:")
+            )
+        })
+        .collect();
+    success(&format!(r#"{{"token":"{token}","instanceServers":[{}]}}"#, servers.join(",")))
 }
 
 /// One unit of the last of so many decimals.

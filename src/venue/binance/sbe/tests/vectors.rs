@@ -227,7 +227,7 @@ fn sockets_are_opened_without_a_stream_and_subscribed_in_one_message() {
     let few = Limits { params_per_subscribe: 9, ..limits };
     let messages = sbe().subscribe_messages(&plans[1].streams, &few, 4, 0);
     assert_eq!(messages.len(), 2);
-    assert!(messages[1].ends_with(r#""s69usdt@depth"],"id":5}"#), "{}", messages[1]);
+    assert!(messages[1].text.ends_with(r#""s69usdt@depth"],"id":5}"#), "{}", messages[1].text);
 }
 
 #[test]
