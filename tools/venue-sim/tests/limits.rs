@@ -183,14 +183,34 @@ async fn a_venue_that_does_not_enforce_still_counts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn too_many_streams_close_with_1008_and_are_counted() {
-    let sim = start(Limits { enforce: true, ..Limits::default() }).await;
+    let sim = start(Limits { enforce: true, messages_per_s: Some(100), ..Limits::default() }).await;
     let mut client = Client::connect(&sim, "binance-spot", "/stream").await;
     let names: Vec<String> = (0..1_024).map(|n| format!("s{n}@trade")).collect();
-    client.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    for some in names.chunks(128) {
+        client.subscribe(&some.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    }
     assert_eq!(counts(&sim).streams_over, 0);
     client.say(r#"{"method":"SUBSCRIBE","params":["x@trade"],"id":2}"#).await;
     assert_eq!(client.drain().await, (vec![], "1008 Too many streams".to_owned()));
     assert_eq!(counts(&sim).streams_over, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_longer_than_is_read_is_neither_done_nor_answered_whatever_is_enforced() {
+    let sim = start(Limits::default()).await;
+    let mut client = Client::connect(&sim, "binance-spot", "/stream").await;
+    // Frame header and mask are 8 bytes.
+    let of_bytes = |bytes: usize, id: u8| {
+        let rest = format!(r#"{{"method":"SUBSCRIBE","params":["@trade"],"id":{id}}}"#).len();
+        format!(r#"{{"method":"SUBSCRIBE","params":["{}@trade"],"id":{id}}}"#, "x".repeat(bytes - rest))
+    };
+    client.say(&of_bytes(4_089, 1)).await;
+    client.say(&of_bytes(4_088, 2)).await;
+    assert_eq!(client.text().await, r#"{"result":null,"id":2}"#, "the longer one had no answer");
+    client.say(r#"{"method":"LIST_SUBSCRIPTIONS","id":3}"#).await;
+    let listed: serde_json::Value = serde_json::from_str(&client.text().await).unwrap();
+    assert_eq!(listed["result"].as_array().unwrap().len(), 1);
+    assert_eq!(counts(&sim).messages_too_long, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
