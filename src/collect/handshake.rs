@@ -96,7 +96,7 @@ pub(super) async fn open(
     feed: &Feed,
     plan: &ConnectionPlan,
     route: Route,
-    mut turn: Turn,
+    turn: Turn,
     first: usize,
 ) -> Result<Ready, HandshakeError> {
     let venue = feed.venue;
@@ -106,7 +106,7 @@ pub(super) async fn open(
         None => None,
     };
     if token.is_some() {
-        turn = feed.budget(line).renew(turn).await;
+        feed.budget(line).renew(turn).await;
     }
     let servers = token.as_ref().map_or(&[][..], |token| &token.servers[..]);
     // A configured address has the pings of the first server.
@@ -134,7 +134,7 @@ pub(super) async fn open(
         warn!(venue = %feed.id, server = shown, error = %err, "cannot connect, trying the next server of the token");
         feed.log.note(0, "server_failed", json!({ "url": shown, "error": err.to_string(), "line": line }));
         feed.metrics.attempts.add(1);
-        turn = feed.budget(line).upgrade(|_| ()).await;
+        feed.budget(line).upgrade(|_| ()).await;
     }
     // The last one returned.
     Err(HandshakeError::NoToken(DecodeError::Malformed { at: 0, what: "it names no server".to_owned() }))
