@@ -225,7 +225,11 @@ fn from_history(chosen: &Chosen, gaps: bool) -> Result<()> {
     let (mirror, lake) = (&chosen.cfg.history.dir, chosen.cfg.history.dir.join("lake"));
     let mut database = chosen.open()?;
     let mut all = Vec::new();
-    for series in cleaned(&lake, &selection)? {
+    let found = cleaned(&lake, &selection)?;
+    for (path, why) in &found.damaged {
+        eprintln!("{path}: {why}");
+    }
+    for series in found.series {
         let interval = series.interval.and_then(|i| Interval::parse(i.as_str()));
         let venue = place::venue(series.market);
         let wanted = interval.is_some_and(|i| chosen.intervals.contains(&i))
@@ -248,6 +252,7 @@ fn from_history(chosen: &Chosen, gaps: bool) -> Result<()> {
     if chosen.json {
         print_out(&format!("{}\n", serde_json::to_string(&all)?))?;
     }
+    anyhow::ensure!(found.damaged.is_empty(), "{} records are damaged: see above", found.damaged.len());
     anyhow::ensure!(!all.is_empty(), "no such candles were cleaned; `tapedeck history clean --kind klines` first");
     Ok(())
 }

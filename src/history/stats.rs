@@ -115,14 +115,18 @@ pub(crate) fn utc(us: i64) -> String {
     jiff::Timestamp::from_microsecond(us).map(|t| t.to_string()).unwrap_or_default()
 }
 
-/// The records of a series, oldest month first.
+/// The records of a series, oldest month first. One that is damaged is left out: its month is told by
+/// [`super::verify::series`], and the next clean makes it anew.
 ///
 /// # Errors
-/// When one cannot be read.
+/// When they cannot be listed.
 pub fn records(lake: &Path, series: &Series) -> Result<Vec<Record>> {
     let Some(folder) = series.folder() else { return Ok(Vec::new()) };
     let dir = lake.join("_manifests").join(folder);
-    let Ok(entries) = fs::read_dir(&dir) else { return Ok(Vec::new()) };
+    let entries = match fs::read_dir(&dir) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| format!("list {}", dir.display()))?,
+    };
     let mut paths = Vec::new();
     for entry in entries {
         let path = entry.with_context(|| format!("list {}", dir.display()))?.path();
@@ -132,12 +136,15 @@ pub fn records(lake: &Path, series: &Series) -> Result<Vec<Record>> {
     }
     paths.sort();
     let read = |path: &std::path::PathBuf| -> Result<Record> {
-        let bytes =
-            regular::read(path, regular::LARGE_BYTES_MAX).with_context(|| format!("read {}", path.display()))?;
-        serde_json::from_slice(&bytes)
-            .with_context(|| format!("{} is no record; remove it and clean again", path.display()))
+        let bytes = regular::read(path, regular::LARGE_BYTES_MAX)?;
+        Ok(serde_json::from_slice(&bytes)?)
     };
-    paths.iter().map(read).collect()
+    let told = |path: &std::path::PathBuf| {
+        read(path).inspect_err(|err| {
+            tracing::warn!(path = %path.display(), error = %format!("{err:#}"), "a damaged record; clean its month again");
+        })
+    };
+    Ok(paths.iter().filter_map(|path| told(path).ok()).collect())
 }
 
 impl Stats {

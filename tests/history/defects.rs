@@ -99,6 +99,26 @@ fn cases() -> Vec<Case> {
             &[],
         ),
         case(
+            "columns in another order",
+            vec![
+                (
+                    day(8),
+                    Csv(format!("{}{}", HEADER.replace("first_trade_id,last", "last_trade_id,first"), aggs(0..3))),
+                ),
+                (day(9), Csv(format!("{HEADER}{}", next_day(3..5)))),
+            ],
+            3..5,
+            &[("refused_zip", 1)],
+            &[],
+        ),
+        case(
+            "columns with names that nobody knows",
+            vec![(day(8), Csv(format!("{}{}", HEADER.replace("transact_time", "match_time"), aggs(0..3))))],
+            0..3,
+            &[],
+            &[],
+        ),
+        case(
             "microseconds among milliseconds",
             vec![(day(8), Csv(format!("{}2,60002.5,0.25,6,8,{}000,true\n{}", aggs(0..2), DAY + 20, aggs(3..5))))],
             0..5,

@@ -232,8 +232,8 @@ fn everything_goes_through_the_configured_proxy_and_nothing_around_it() {
 #[test]
 fn a_slow_down_of_the_listing_is_a_wait_and_no_folder_is_given_up() {
     let (archive, _) = twenty();
-    // More often than a failure would be forgiven, as a status and as an answer.
-    archive.list_fault(vec![Fault::Status(503, Some(0)); 7]);
+    // More often than a failure would be forgiven, and for longer than a few tries; as a status and as an answer.
+    archive.list_fault(vec![Fault::Status(503, Some(0)); 120]);
     archive.list_fault(vec![Fault::SlowDown; 2]);
     let mirror = Mirror::new(&archive, "attempts = 2");
     let run = mirror.download(&["--kind", "trades", "--period", "daily", "--market", "spot"]);

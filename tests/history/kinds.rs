@@ -226,3 +226,17 @@ fn workers_that_wait_for_memory_leave_nothing_undone_where_it_stays_critical() {
     let how = How { workers: 4, level: tapedeck::memory::Level::Critical, ..How::default() };
     assert_eq!(archive.clean_as(how).cleaned, 8);
 }
+
+#[test]
+fn a_change_of_numbers_is_refused_where_it_would_leave_a_table_that_readers_refuse() {
+    use crate::support::archive::How;
+    use tapedeck::history::{Selection, Symbols};
+    let archive = half_cleaned_anew();
+    let tree = archive.tree();
+    let how = How { decimal: true, ..How::default() };
+    let one = Selection { symbols: Symbols::exactly("AUSDT"), ..Selection::default() };
+    let refused = archive.try_clean(&one, how).unwrap_err().to_string();
+    assert!(refused.contains("1 months of venue_klines") && refused.contains("clean all of it at once"), "{refused}");
+    assert!(archive.tree() == tree, "nothing was changed");
+    assert_eq!(archive.clean_as(how).cleaned, 2);
+}

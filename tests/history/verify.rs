@@ -475,3 +475,19 @@ fn a_candle_that_contradicts_itself_or_its_grid_is_named_and_is_wrong_where_nobo
     let (path, series) = ("data/spot/daily/klines/A/1h/A-1h-2018-02-09.zip", "venue_klines/exchange=binance-spot/A-1h");
     assert_eq!(named(path, series, shifted), (vec!["candles_off_their_grid".to_owned()], 0));
 }
+
+#[test]
+fn a_damaged_record_is_told_and_costs_its_own_month() {
+    let archive = two_months(&over_the_month(), &over_the_month());
+    let record = archive.lake().join("_manifests").join(UM_TRADES).join("2024-08.json");
+    let good = std::fs::read(&record).unwrap();
+    std::fs::write(&record, &good[..good.len() / 2]).unwrap();
+    let report = proof(&archive, false);
+    let told = of(&report, "_manifests/trades/exchange=binance-usdm/AUSDT/2024-08.json");
+    assert!(told.wrong[0].contains("remove it and clean again"), "{:?}", told.wrong);
+    let rest = of(&report, UM_TRADES);
+    assert_eq!((rest.stats.months, rest.candles["1m"].compared), (1, 1_440));
+    assert_eq!(archive.clean().cleaned, 1, "that month");
+    assert_eq!(std::fs::read(&record).unwrap(), good);
+    assert_eq!(proof(&archive, false).wrong(), 0);
+}

@@ -87,6 +87,11 @@ impl Archive {
 
     /// Cleans what is meant.
     pub fn clean_some(&self, selection: &Selection, how: How) -> Summary {
+        self.try_clean(selection, how).unwrap()
+    }
+
+    /// Cleans what is meant, or says why not.
+    pub fn try_clean(&self, selection: &Selection, how: How) -> anyhow::Result<Summary> {
         let level = || how.level;
         let settings = Settings {
             lake: self.lake(),
@@ -104,7 +109,7 @@ impl Archive {
             force: how.force,
         };
         let plan = plan(self.dir.path(), selection, &Digests::new()).unwrap();
-        tapedeck::history::clean::run(&Job { settings, plan, tell: &|_| {} }).unwrap()
+        tapedeck::history::clean::run(&Job { settings, plan, tell: &|_| {} })
     }
 
     /// `stats.json` of a series: `agg_trades/exchange=binance-usdm/BTCUSDT`.

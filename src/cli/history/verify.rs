@@ -51,6 +51,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
 fn page(s: &SeriesReport) -> String {
     let mut text = String::new();
     let stats = &s.stats;
+    if stats.table.is_empty() {
+        // No series: a record that cannot be read.
+        return s.wrong.iter().fold(text, |text, wrong| text + &format!("{}\n  WRONG: {wrong}\n", s.series));
+    }
     let rate = stats.missing_rate.map(|r| format!("{:.4} % missing", r * 100.0)).unwrap_or_default();
     let (from, to) = (stats.earliest.as_deref().unwrap_or("-"), stats.latest.as_deref().unwrap_or("-"));
     let _ = writeln!(text, "{}: {} rows of {} months, {from} to {to}, {rate}", s.series, stats.rows, stats.months);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use wal_format::regular;
 
 use super::aside::Aside;
-use super::line::{Fields, is_header};
+use super::line::{Fields, is_header, is_in_another_order};
 use super::row::{Line, Origin, Row};
 use super::zip::{ZipError, ZipReader};
 
@@ -307,7 +307,10 @@ impl<R: Row> Input<R> {
         let first = self.counts.lines == 0 && self.counts.headers == 0;
         let fields = if text.len() > MAX_LINE_BYTES { None } else { Fields::split(text) };
         let is_names = |f: &Fields<'_>| is_header(f) && (first || FIRST_COLUMNS.contains(&f.get(0)));
-        if fields.as_ref().is_some_and(is_names) {
+        if let Some(names) = fields.as_ref().filter(|f| is_names(f)) {
+            if is_in_another_order(names, R::COLUMNS) {
+                return Err(ZipError::Refused("its columns are in another order than is known").into());
+            }
             self.counts.headers += 1;
             return Ok(None);
         }

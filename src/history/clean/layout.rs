@@ -54,7 +54,8 @@ fn folders(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(entries(dir)?.into_iter().filter(|path| path.is_dir()).collect())
 }
 
-fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+/// What lies in a folder; nothing where it is missing.
+pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     let found = match fs::read_dir(dir) {
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         found => found.and_then(|all| all.map(|e| e.map(|e| e.path())).collect::<std::io::Result<Vec<_>>>()),

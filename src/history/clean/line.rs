@@ -53,6 +53,15 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// True where a line of column names has one of `names` at another place than there: what stands below it is not what
+/// is read by place. Names that are not known say nothing.
+pub(crate) fn is_in_another_order(fields: &Fields<'_>, names: &[&str]) -> bool {
+    (0..fields.len()).any(|i| {
+        let at = names.iter().position(|name| name.as_bytes().eq_ignore_ascii_case(fields.get(i)));
+        at.is_some_and(|at| at != i)
+    })
+}
+
 /// True for a line of column names: its first value begins with neither a digit nor a sign.
 pub(crate) fn is_header(fields: &Fields<'_>) -> bool {
     fields.get(0).first().is_some_and(|b| b.is_ascii_alphabetic())

@@ -1,6 +1,6 @@
 //! All months of a plan, several symbols at once. One run at a time may write a lake.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::Mutex;
@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use wal_format::durable;
+use wal_format::{durable, regular};
 
-use super::place::{Series, Unit};
+use super::place::{Series, Unit, table};
 use super::plan::Plan;
 use super::record::Record;
 use super::unit::{self, Found, Settings};
@@ -156,6 +156,7 @@ pub fn run(job: &Job<'_>) -> Result<Summary> {
     // What a killed run left.
     unit::remove_dir(&lake.join(".staging"))?;
     super::layout::by_months(lake)?;
+    refuse_mixture(job)?;
     let mut series: BTreeMap<&Series, Vec<(&Unit, &Vec<Found>)>> = BTreeMap::new();
     for (unit, files) in &job.plan.units {
         series.entry(&unit.series).or_default().push((unit, files));
@@ -186,6 +187,42 @@ pub fn run(job: &Job<'_>) -> Result<Summary> {
     });
     unit::remove_dir(&lake.join(".staging"))?;
     Ok(summary.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+}
+
+/// Readers refuse a table whose numbers are doubles in one file and decimals in another, so a run that would leave such
+/// a one changes nothing.
+fn refuse_mixture(job: &Job<'_>) -> Result<()> {
+    #[derive(serde::Deserialize)]
+    struct Head {
+        settings: String,
+    }
+    let lake = &job.settings.lake;
+    let ours: BTreeSet<_> = job.plan.units.keys().filter_map(Unit::record).map(|path| lake.join(path)).collect();
+    let tables: BTreeSet<_> = job.plan.units.keys().filter_map(|unit| table(unit.series.kind)).collect();
+    let now = job.settings.write.numeric.to_string();
+    for table in tables {
+        let mut dirs = vec![lake.join("_manifests").join(table.as_str())];
+        let mut others = 0_u64;
+        while let Some(dir) = dirs.pop() {
+            for path in super::layout::entries(&dir)? {
+                if path.is_dir() {
+                    dirs.push(path);
+                } else if !ours.contains(&path) {
+                    let head = regular::read(&path, regular::LARGE_BYTES_MAX).ok();
+                    let head = head.and_then(|bytes| serde_json::from_slice::<Head>(&bytes).ok());
+                    let numeric = head.as_ref().and_then(|h| h.settings.split("numeric=").nth(1)?.split(' ').next());
+                    others = others.saturating_add(u64::from(numeric.is_some_and(|numeric| numeric != now)));
+                }
+            }
+        }
+        if others > 0 {
+            bail!(
+                "{others} months of {table} that are not cleaned now have other numbers than {now}, and readers refuse a \
+                 table of both: clean all of it at once (no --symbols, --from, --to), or set [lake] numeric back"
+            );
+        }
+    }
+    Ok(())
 }
 
 fn one_series(job: &Job<'_>, series: &Series, units: &[(&Unit, &Vec<Found>)], summary: &Mutex<Summary>) {

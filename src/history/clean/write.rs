@@ -173,7 +173,7 @@ impl<'p, R: Row> UnitWriter<'p, R> {
         let many =
             Many { symbol: self.names.symbol, ts_recv_ns: &tile.ts_recv_ns, first_seq: self.seq, flags: &tile.flags };
         R::push_many(rows, &many, &self.names, &mut self.buffer);
-        self.seq += rows.len() as i64;
+        self.seq = self.seq.saturating_add(i64::try_from(rows.len()).unwrap_or(i64::MAX));
     }
 
     /// The day a row's time belongs to; a time outside the month to its first or last one.

@@ -16,8 +16,10 @@ use crate::history::trouble::{Trouble, What};
 
 /// The pause after a 429 or SlowDown that names none.
 const PAUSE_UNSAID: Duration = Duration::from_secs(5);
-/// A server that throttles this often in a row means it.
-pub(super) const THROTTLED_MAX: u64 = 100;
+/// A server that throttles so long, and gives nothing in between, is not coming back soon.
+const THROTTLE_PATIENCE: Duration = Duration::from_secs(3_600);
+/// However often it throttles, the first waits after failures are long enough: the server itself says more.
+const THROTTLE_WAITS: u64 = 4;
 /// A transfer that brings less than this in a second, over the whole stall time, is given up.
 const SLOWEST_BYTES_PER_S: u64 = 1 << 10;
 /// The longest pause that is kept: an archive bans nobody for days.
@@ -31,6 +33,25 @@ pub struct Asker {
     /// How long to wait after failures.
     pub retry: Retry,
     stall: Duration,
+}
+
+/// Since when a server has asked for patience and given nothing.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    since: Option<Instant>,
+}
+
+impl Patience {
+    /// It did so once more; false when it has done so for too long.
+    pub(super) fn once_more(&mut self, now: Instant) -> bool {
+        let since = *self.since.get_or_insert(now);
+        now.saturating_duration_since(since) < THROTTLE_PATIENCE
+    }
+
+    /// It gave something.
+    pub(super) fn over(&mut self) {
+        self.since = None;
+    }
 }
 
 /// How fast a server brings a body: it is given up when it only drips. Only the time that the server takes counts, not
@@ -170,7 +191,7 @@ impl Asker {
         max: usize,
         read: impl Fn(Vec<u8>) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
-        let (mut failures, mut throttled) = (0_u64, 0_u64);
+        let (mut failures, mut throttled, mut patience) = (0_u64, 0_u64, Patience::default());
         loop {
             let gone = || Trouble::new(What::Gone, format!("{url} answers with HTTP status 404"));
             let body = self.small(url, max).await.and_then(|body| body.ok_or_else(gone));
@@ -188,10 +209,11 @@ impl Asker {
             };
             let in_a_row = if trouble.what == What::Throttled {
                 throttled = throttled.saturating_add(1);
-                if throttled >= THROTTLED_MAX {
+                tracing::warn!(url = url.split('?').next(), throttled, "the archive asks for patience");
+                if !patience.once_more(Instant::now()) {
                     return Err(trouble);
                 }
-                throttled
+                throttled.min(THROTTLE_WAITS)
             } else {
                 failures = failures.saturating_add(1);
                 if failures >= self.retry.attempts.min(trouble.what.patience()) {
@@ -241,6 +263,19 @@ fn of_status(status: u16, url: &str) -> Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_throttles_is_waited_for_an_hour_and_a_file_begins_it_anew() {
+        let mut patience = Patience::default();
+        let begun = Instant::now();
+        for minute in 0..60 {
+            assert!(patience.once_more(begun + Duration::from_secs(60 * minute)), "minute {minute}");
+        }
+        let hour = begun + THROTTLE_PATIENCE;
+        assert!(!patience.once_more(hour));
+        patience.over();
+        assert!(patience.once_more(hour));
+    }
 
     #[test]
     fn waits_double_up_to_the_bound_with_full_jitter() {

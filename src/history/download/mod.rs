@@ -23,7 +23,7 @@ mod worker;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ use anyhow::{Context, Result};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use self::ask::Asker;
+use self::ask::{Asker, Patience};
 use self::desk::Desk;
 use self::mark::{Mark, Worker};
 pub use self::tally::{Summary, Tally};
@@ -89,8 +89,8 @@ struct Shared {
     watch: Arc<dyn Watch>,
     /// The producer has offered everything.
     all_listed: AtomicBool,
-    /// Throttled answers since the last file that went right.
-    throttled: AtomicU64,
+    /// Since when there were only throttled answers.
+    patience: Mutex<Patience>,
     /// Attempts whose file somebody else took over.
     lost: Mutex<Vec<(PathBuf, Mark)>>,
     /// Something new is in the queue, or something ended.
@@ -166,7 +166,7 @@ pub async fn download(config: &Config, job: Job, watch: Arc<dyn Watch>, stop: Sh
         tally: Tally::default(),
         watch,
         all_listed: AtomicBool::new(false),
-        throttled: AtomicU64::new(0),
+        patience: Mutex::default(),
         lost: Mutex::default(),
         news: Notify::new(),
         stop,

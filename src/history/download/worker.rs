@@ -5,9 +5,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
+use tokio::time::Instant;
 
 use super::Shared;
-use super::ask::THROTTLED_MAX;
 use super::fetch::{Fetched, Fetcher, Miss};
 use super::mark::{self, Mark};
 use super::tally::Tally;
@@ -140,7 +140,7 @@ async fn until_lost(shared: &Shared, lease: &Lease) {
 }
 
 async fn finish(shared: &Shared, lease: Lease, done: Done, was_there: bool) -> Result<()> {
-    shared.throttled.store(0, Ordering::Relaxed);
+    shared.patience.lock().unwrap_or_else(PoisonError::into_inner).over();
     let size = done.size;
     let (path, kept) = (lease.row.listed.path.clone(), lease.clone());
     if !shared.desk.insist(move |q| q.finish(&lease, &done)).await? {
@@ -169,7 +169,8 @@ fn lost(shared: &Shared, lease: &Lease) {
 async fn fail(shared: &Shared, lease: Lease, miss: Miss) -> Result<()> {
     let Miss { trouble, gained } = miss;
     // A server that asks for patience is no fault of the file, unless it never gives anything.
-    let excused = trouble.what == What::Throttled && shared.throttled.fetch_add(1, Ordering::Relaxed) < THROTTLED_MAX;
+    let excused = trouble.what == What::Throttled
+        && shared.patience.lock().unwrap_or_else(PoisonError::into_inner).once_more(Instant::now());
     let failures = match (excused, gained) {
         (true, _) => lease.row.failures,
         (false, true) => 1,

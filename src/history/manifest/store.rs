@@ -220,7 +220,7 @@ impl<S: ManifestSql> Queue for Store<S> {
 
     fn lease(&mut self, holder: &str, scope: &Scope, lease_s: u64) -> Result<Option<Lease>> {
         let now = self.sql.now_us()?;
-        let mut params = vec![Value::text(holder), Value::Int(now), Value::Int(now + micros(lease_s))];
+        let mut params = vec![Value::text(holder), Value::Int(now), Value::Int(now.saturating_add(micros(lease_s)))];
         let condition = schema::condition::<S>(scope, &mut params)?;
         let sql = format!(
             "UPDATE history_files SET state = 'leased', holder = ?1, lease_until = ?3, attempts = attempts + 1, \
@@ -235,7 +235,7 @@ impl<S: ManifestSql> Queue for Store<S> {
     }
 
     fn keep(&mut self, lease: &Lease, lease_s: u64) -> Result<bool> {
-        let until = self.sql.now_us()? + micros(lease_s);
+        let until = self.sql.now_us()?.saturating_add(micros(lease_s));
         self.set(lease, "lease_until = ?4", vec![Value::Int(until)])
     }
 
@@ -281,7 +281,7 @@ impl<S: ManifestSql> Queue for Store<S> {
     }
 
     fn fail(&mut self, lease: &Lease, failed: &Failed) -> Result<bool> {
-        let not_before = self.sql.now_us()? + failed.wait_us;
+        let not_before = self.sql.now_us()?.saturating_add(failed.wait_us);
         let state = if failed.dead { State::Dead } else { State::Queued };
         self.set(
             lease,
@@ -321,7 +321,7 @@ impl<S: ManifestSql> Queue for Store<S> {
              ON CONFLICT (name) DO UPDATE SET free_bytes = excluded.free_bytes, seen_at = excluded.seen_at",
             &[Value::text(mirror), int(free_bytes), Value::Int(now)],
         )?;
-        let mut params = vec![Value::text(mirror), Value::Int(now - ROOM_US)];
+        let mut params = vec![Value::text(mirror), Value::Int(now.saturating_sub(ROOM_US))];
         let condition = schema::condition::<S>(scope, &mut params)?;
         let sql = format!(
             "SELECT CAST((SELECT COALESCE(SUM(size), 0) FROM history_files \

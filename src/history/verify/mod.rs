@@ -27,6 +27,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use wal_format::regular;
 
+use super::clean::Record;
 use super::clean::place::{Series, table};
 use super::stats::{Stats, records};
 use super::{ArchivePath, Kind, Selection};
@@ -80,12 +81,21 @@ impl Report {
     }
 }
 
-/// The series of a selection that were cleaned.
+/// What was cleaned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// The series of the selection.
+    pub series: BTreeSet<Series>,
+    /// Records that cannot be read, by their path below the lake, whatever series they are of; and why.
+    pub damaged: BTreeMap<String, String>,
+}
+
+/// The series of a selection that were cleaned. A record that is damaged costs its own month.
 ///
 /// # Errors
 /// When the lake cannot be listed.
-pub fn series(lake: &Path, selection: &Selection) -> Result<BTreeSet<Series>> {
-    let mut found = BTreeSet::new();
+pub fn series(lake: &Path, selection: &Selection) -> Result<Cleaned> {
+    let mut found = Cleaned::default();
     let mut dirs = vec![lake.join("_manifests")];
     while let Some(dir) = dirs.pop() {
         if !dir.is_dir() {
@@ -97,12 +107,16 @@ pub fn series(lake: &Path, selection: &Selection) -> Result<BTreeSet<Series>> {
                 dirs.push(path);
                 continue;
             }
-            let bytes =
-                regular::read(&path, regular::LARGE_BYTES_MAX).with_context(|| format!("read {}", path.display()))?;
-            let record: super::clean::Record = serde_json::from_slice(&bytes)
-                .with_context(|| format!("{} is no record; remove it and clean again", path.display()))?;
+            let record = match read(&path) {
+                Ok(record) => record,
+                Err(err) => {
+                    let below = path.strip_prefix(lake).unwrap_or(&path);
+                    found.damaged.insert(below.display().to_string(), format!("{err:#}"));
+                    continue;
+                }
+            };
             let names = record.inputs.iter().filter_map(|i| i.path.parse::<ArchivePath>().ok());
-            found.extend(names.filter(|p| selection.holds(p)).map(|p| Series {
+            found.series.extend(names.filter(|p| selection.holds(p)).map(|p| Series {
                 market: p.series.market,
                 kind: p.series.kind,
                 symbol: p.series.symbol,
@@ -113,13 +127,24 @@ pub fn series(lake: &Path, selection: &Selection) -> Result<BTreeSet<Series>> {
     Ok(found)
 }
 
+fn read(path: &Path) -> Result<Record> {
+    let bytes = regular::read(path, regular::LARGE_BYTES_MAX).with_context(|| format!("read {}", path.display()))?;
+    serde_json::from_slice(&bytes)
+        .with_context(|| format!("{} is no record; remove it and clean again", path.display()))
+}
+
 /// Verifies every series of a selection.
 ///
 /// # Errors
 /// When something cannot be read at all; what is wrong is in the report.
 pub fn verify(job: &Job<'_>) -> Result<Report> {
     let mut report = Report::default();
-    let all = series(job.lake, job.selection)?;
+    let Cleaned { series: all, damaged } = series(job.lake, job.selection)?;
+    for (path, why) in damaged {
+        let one = SeriesReport { series: path, wrong: vec![why], ..SeriesReport::default() };
+        (job.tell)(&one);
+        report.series.push(one);
+    }
     for series in &all {
         let one = one(job, series).with_context(|| format!("verify {}", series.folder().unwrap_or_default()))?;
         (job.tell)(&one);

@@ -15,6 +15,7 @@ row!(
 impl Row for BookDepthRow {
     const DECIMALS: &'static [usize] = &[1, 2, 3];
     const OPEN_END: bool = true;
+    const COLUMNS: &'static [&'static str] = &["timestamp", "percentage", "depth", "notional"];
     stored!();
 
     fn quick(_: &[u8], _: Origin) -> Option<(Self, usize)> {

@@ -17,6 +17,7 @@ const HOUR_US: i64 = 3_600_000_000;
 impl Row for FundingRow {
     const DECIMALS: &'static [usize] = &[2];
     const OPEN_END: bool = true;
+    const COLUMNS: &'static [&'static str] = &["calc_time", "funding_interval_hours", "last_funding_rate"];
     stored!();
 
     fn quick(_: &[u8], _: Origin) -> Option<(Self, usize)> {

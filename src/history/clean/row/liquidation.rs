@@ -22,6 +22,18 @@ row!(
 impl Row for LiquidationRow {
     const DECIMALS: &'static [usize] = &[1, 2, 3, 4];
     const OPEN_END: bool = true;
+    const COLUMNS: &'static [&'static str] = &[
+        "time",
+        "side",
+        "order_type",
+        "time_in_force",
+        "original_quantity",
+        "price",
+        "average_price",
+        "order_status",
+        "last_fill_quantity",
+        "accumulated_fill_quantity",
+    ];
     stored!();
 
     fn quick(_: &[u8], _: Origin) -> Option<(Self, usize)> {

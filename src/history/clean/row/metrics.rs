@@ -30,6 +30,16 @@ const NAMES: [&str; 6] = [
 impl Row for MetricsRow {
     const DECIMALS: &'static [usize] = &[1, 2, 3, 4, 5, 6];
     const OPEN_END: bool = true;
+    const COLUMNS: &'static [&'static str] = &[
+        "create_time",
+        "symbol",
+        "sum_open_interest",
+        "sum_open_interest_value",
+        "count_toptrader_long_short_ratio",
+        "sum_toptrader_long_short_ratio",
+        "count_long_short_ratio",
+        "sum_taker_long_short_vol_ratio",
+    ];
     stored!();
 
     fn quick(_: &[u8], _: Origin) -> Option<(Self, usize)> {

@@ -121,6 +121,8 @@ pub(crate) trait Row: Copy + Send + Sync + std::fmt::Debug + 'static {
     const DECIMALS: &'static [usize];
     /// The last column is a free number: a line cut off inside it would pass for a whole one.
     const OPEN_END: bool;
+    /// Names of the columns in their order, as headers write them.
+    const COLUMNS: &'static [&'static str];
 
     /// Reads a whole line, newline included, at the start of `text`: the row and how many bytes it took. `None` for
     /// whatever is not exactly as usual.

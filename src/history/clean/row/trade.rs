@@ -18,6 +18,8 @@ row!(
 impl Row for TradeRow {
     const DECIMALS: &'static [usize] = &[2, 3];
     const OPEN_END: bool = false;
+    const COLUMNS: &'static [&'static str] =
+        &["id", "price", "qty", "quote_qty", "time", "is_buyer_maker", "is_best_match"];
     stored!();
 
     #[inline(always)]
