@@ -103,7 +103,7 @@ fn look(app: &Shared) -> anyhow::Result<Value> {
 
 /// Bytes of the embedded database with its own log; `None` for a server.
 fn candle_bytes(cfg: &Config) -> Option<u64> {
-    let file = cfg.data_dir.join(cfg.klines.database.strip_prefix("sqlite:")?);
+    let file = cfg.data_dir.join(cfg.klines.database.file()?);
     let size = |suffix: &str| {
         let mut name = file.clone().into_os_string();
         name.push(suffix);

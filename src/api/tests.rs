@@ -74,9 +74,8 @@ impl Fixture {
             Some(Arc::clone(service.hub())),
             shutdown.clone(),
         );
-        let (router, most, served, stop) =
-            (router(app.clone()), cfg.api.max_connections, app.clone(), shutdown.clone());
-        tokio::spawn(async move { server::run(&listener, router, most, served, stop).await });
+        let (served, stop) = (app.clone(), shutdown.clone());
+        tokio::spawn(async move { super::listen(&listener, &served, stop).await });
         let fixture = Fixture { _dir: dir, log, frames, service: Some(service), app, addr, shutdown };
         fixture.append(0..first);
         fixture.caught_up(first as u64).await;
@@ -483,7 +482,7 @@ async fn stored_candles_are_served_of_a_symbol_that_no_log_has_and_spot_has_noth
     let config = Arc::clone(&f.app.config);
     let stored = [bars("LUNAUSDT", "binance-spot"), bars("LUNA-USDT", "kucoin-spot")].concat();
     tokio::task::spawn_blocking(move || {
-        let mut db = crate::kline::db::open(&config.klines.database, &config.data_dir).unwrap();
+        let mut db = crate::kline::db::open(config.klines.database.reveal(), &config.data_dir).unwrap();
         db.put_history(&stored, Source::Archive, false).unwrap();
     })
     .await
@@ -740,6 +739,35 @@ async fn with_a_token_only_who_shows_it_is_answered() {
     assert!(status == 204 && head.contains("access-control-allow-origin: https://charts.example.org"), "{head}");
     let (_, head, _) = f.ask("GET", "/v1/status?token=0123456789abcdef", "origin: https://evil.example\r\n").await;
     assert!(!head.contains("access-control"), "{head}");
+    f.end().await;
+}
+
+#[tokio::test]
+async fn neither_a_page_of_another_host_nor_a_name_led_here_is_answered() {
+    let f = Fixture::new("hosts = [\"tape.example\"]", Access::default(), 0).await;
+    let ask = async |path: &str, headers: &str| {
+        let mut stream = TcpStream::connect(f.addr).await.unwrap();
+        stream
+            .write_all(format!("GET {path} HTTP/1.1\r\n{headers}connection: close\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer.split(' ').nth(1).unwrap().parse::<u16>().unwrap()
+    };
+    for path in
+        ["/", "/health", "/metrics", "/v1/status", "/v1/system", "/api/v3/ping", "/v1/stream", "/ws", "/nothing"]
+    {
+        assert_eq!(ask(path, "host: evil.example:8080\r\n").await, 421, "{path}");
+        // Led here by a name, host and origin are equal.
+        let equal = "host: evil.example\r\norigin: http://evil.example\r\nupgrade: websocket\r\n";
+        assert_eq!(ask(path, equal).await, 421, "{path}");
+        assert_eq!(ask(path, "host: localhost\r\norigin: http://evil.example\r\n").await, 403, "{path}");
+    }
+    assert_eq!(ask("/v1/status", "host: localhost\r\nhost: evil.example\r\n").await, 400);
+    for host in ["localhost", "127.0.0.1:1", "[::1]:1", "tape.example"] {
+        assert_eq!(ask("/v1/status", &format!("host: {host}\r\n")).await, 200, "{host}");
+    }
     f.end().await;
 }
 

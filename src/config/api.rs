@@ -18,8 +18,12 @@ pub struct Api {
     pub insecure: bool,
     /// Origins of web pages that may ask, as browsers write them.
     pub cors_origins: Vec<String>,
+    /// Names under which both services may be asked beside `localhost` and their addresses.
+    pub hosts: Vec<String>,
     /// Connections at once.
     pub max_connections: usize,
+    /// Of them what one address may have, WebSockets too, %.
+    pub address_share_percent: u64,
     /// WebSockets at once.
     pub max_websockets: usize,
     /// Streams of one WebSocket.
@@ -32,16 +36,24 @@ pub struct Api {
     pub max_body_bytes: u64,
     /// Request weight of one address in one minute.
     pub weight_per_minute: u32,
-    /// Seconds one write to a WebSocket client may take before it is cut.
+    /// Seconds a client may take for what is written to it before it is cut.
     pub slow_client_s: u64,
     /// Seconds between two pings to a WebSocket client.
     pub ping_interval_s: u64,
 }
 
+impl Api {
+    /// Connections that one address may have.
+    pub fn connections_per_address(&self) -> usize {
+        let share = self.max_connections as u64 * self.address_share_percent;
+        usize::try_from(share.div_ceil(100)).unwrap_or(usize::MAX)
+    }
+}
+
 /// Reads the section.
 pub(super) fn read(r: &mut Reader<'_>) -> Api {
     let named = |text: String| (!text.is_empty()).then_some(text);
-    let (token_env, token_file) = (named(r.text("api.token_env")), named(r.text("api.token_file")).map(PathBuf::from));
+    let (token_env, token_file) = (r.variable("api.token_env"), named(r.text("api.token_file")).map(PathBuf::from));
     let insecure = r.yes("api.insecure");
     if token_env.is_some() && token_file.is_some() {
         r.problem("api.token_file", "api.token_env names a token already".into(), "keep one of them".into());
@@ -77,6 +89,12 @@ pub(super) fn read(r: &mut Reader<'_>) -> Api {
             );
         }
     }
+    let hosts = r.texts("api.hosts");
+    for name in &hosts {
+        if name.is_empty() || name.contains(['/', ':', '*', ' ']) {
+            r.problem("api.hosts", format!("{name:?} is no name"), "write a name alone: \"tape.example.org\"".into());
+        }
+    }
     let int = |r: &mut Reader<'_>, key: &str, min: u64, max: u64| r.int(key, min, max) as usize;
     Api {
         listen,
@@ -84,7 +102,9 @@ pub(super) fn read(r: &mut Reader<'_>) -> Api {
         token_file,
         insecure,
         cors_origins,
+        hosts,
         max_connections: int(r, "api.max_connections", 1, 1_000_000),
+        address_share_percent: r.int("api.address_share_percent", 1, 100),
         max_websockets: int(r, "api.max_websockets", 0, 1_000_000),
         max_subscriptions: int(r, "api.max_subscriptions", 1, 100_000),
         ws_messages_per_s: u32::try_from(r.int("api.ws_messages_per_s", 1, 10_000)).unwrap_or(10),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::network;
 use super::proxy::Proxy;
 use super::read::Reader;
+use super::secret::DatabaseUrl;
 
 /// Section `[history]`.
 #[derive(Clone, Debug)]
@@ -12,7 +13,7 @@ pub struct History {
     /// The mirror: `data.binance.vision/`, `manifests/` and the manifest's file lie here.
     pub dir: PathBuf,
     /// `sqlite:<file below dir>` or `postgres://...`.
-    pub manifest: String,
+    pub manifest: DatabaseUrl,
     /// Name of this machine in a manifest that several share; `None` = its host name.
     pub node: Option<String>,
     /// Where files are fetched: scheme, host and optional path prefix, no slash at the end.
@@ -56,15 +57,7 @@ pub struct History {
 /// Reads the section.
 pub(super) fn read(r: &mut Reader<'_>, data_dir: &Path, proxy: Option<&Proxy>) -> History {
     let dir = r.text("history.dir");
-    let manifest = r.text("history.manifest");
-    let schemes = ["sqlite:", "postgres://", "postgresql://"];
-    if !schemes.iter().any(|s| manifest.strip_prefix(s).is_some_and(|rest| !rest.is_empty())) {
-        r.problem(
-            "history.manifest",
-            format!("{manifest:?} is no database"),
-            "write \"sqlite:manifest.db\" (below history.dir) or \"postgres://user@host/name\"".into(),
-        );
-    }
+    let manifest = r.database("history.manifest", "write \"sqlite:manifest.db\" (below history.dir) or");
     let node = r.text("history.node");
     if node.contains(|c: char| c.is_control() || c.is_whitespace() || c == ':') {
         r.problem("history.node", format!("{node:?} has spaces or colons"), "write one word".into());
@@ -112,7 +105,7 @@ fn url(r: &mut Reader<'_>, key: &str) -> String {
     let text = r.text(key);
     let text = text.trim_end_matches('/');
     let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-    if !host.is_some_and(|h| !h.is_empty() && !h.starts_with('/') && !h.contains(['?', '#', ' '])) {
+    if !host.is_some_and(|h| !h.is_empty() && !h.starts_with('/') && !h.contains(['?', '#', ' ', '@'])) {
         r.problem(
             key,
             format!("{text:?} is no http:// or https:// URL"),

@@ -15,6 +15,7 @@ pub mod places;
 pub mod proxy;
 mod read;
 pub mod room;
+mod secret;
 mod source;
 mod venue;
 
@@ -29,7 +30,8 @@ use crate::venue::{Channel, Limits, VenueId};
 pub use api::Api;
 pub use history::History;
 pub use pacing::Warning;
-pub use proxy::{Credentials, Proxy, ProxyKind, Secret};
+pub use proxy::{Credentials, Proxy, ProxyKind};
+pub use secret::{DatabaseUrl, Secret, redact};
 pub use source::Origin;
 
 /// The shipped file, which is the default.
@@ -183,7 +185,7 @@ pub struct Klines {
     /// The venue's REST candles begin the bars that were open at a symbol's first trade.
     pub seed: bool,
     /// `sqlite:<file below data.dir>` or `postgres://...`.
-    pub database: String,
+    pub database: DatabaseUrl,
 }
 
 /// Section `[memory]`.

@@ -1,31 +1,10 @@
 //! Proxies as configured: where they are, what they speak, who we are to them.
 //!
-//! Owns the URL form and the secrets in it. Nothing here prints a secret: `Display` is host and port, `Debug` hides
-//! user name and password, and [`redact`] is what every message about such a text goes through.
+//! Owns the URL form. Nothing here prints a secret: `Display` is host and port, `Debug` hides user name and password.
 
 use std::fmt;
 
-/// A text that no log, error or listing may show.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Hides `text`.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text itself, for the one place that sends it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
+use super::secret::Secret;
 
 /// What a proxy speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +117,7 @@ impl Credentials {
     /// `user:password` as it stands in a URL, percent-encoded.
     fn from_userinfo(text: &str) -> Result<Self, String> {
         let (user, password) = text.split_once(':').ok_or("has a user name without a password")?;
-        Ok(Self { user: Secret(percent_decode(user)?), password: Secret(percent_decode(password)?) })
+        Ok(Self { user: Secret::new(percent_decode(user)?), password: Secret::new(percent_decode(password)?) })
     }
 
     /// The first line of a credentials file: `user:password`, nothing encoded.
@@ -166,18 +145,6 @@ fn percent_decode(text: &str) -> Result<String, String> {
         out.push((high * 16 + low) as u8);
     }
     String::from_utf8(out).map_err(|_| "has a user name or password that is not UTF-8".to_owned())
-}
-
-/// `text` with everything between `://` and the last `@` hidden. Hides too much rather than too little: a text
-/// with an `@` and no scheme loses everything before it.
-pub fn redact(text: &str) -> String {
-    match text.rsplit_once('@') {
-        None => text.to_owned(),
-        Some((before, place)) => match before.split_once("://") {
-            Some((scheme, _)) => format!("{scheme}://***@{place}"),
-            None => format!("***@{place}"),
-        },
-    }
 }
 
 #[cfg(test)]
@@ -226,10 +193,6 @@ mod tests {
     fn no_way_of_printing_shows_user_or_password() {
         let p = Proxy::parse("socks5://sesame:open@h:1").unwrap();
         assert!(!format!("{p} {p:?}").contains("sesame") && !format!("{p} {p:?}").contains("open"), "{p:?}");
-        assert_eq!(redact("socks5://sesame:open@h:1"), "socks5://***@h:1");
-        assert_eq!(redact("socks5://se@same:op@en@h:1"), "socks5://***@h:1");
-        assert_eq!(redact("sesame:open@h:1"), "***@h:1");
-        assert_eq!(redact("socks5://h:1"), "socks5://h:1");
     }
 
     #[test]

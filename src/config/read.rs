@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use toml::Value;
 
-use super::proxy::redact;
+use super::secret::redact;
 use super::source::{self, Origin, Source};
-use super::{Collector, Config, Klines, Lake, Log, Memory, Problem, Wal, api, history, network, venue};
+use super::{Collector, Config, DatabaseUrl, Klines, Lake, Log, Memory, Problem, Wal, api, history, network, venue};
 use crate::kline::Interval;
 use crate::lake::LakeFormat;
 use crate::venue::{Channel, VenueId};
@@ -45,11 +45,42 @@ impl Reader<'_> {
         match self.source.get(key).map(|(v, _)| v.clone()) {
             Some(Value::String(s)) => s,
             Some(other) => {
-                self.problem(key, format!("{other} is not text"), "write it between double quotes".into());
+                let what = if source::may_be_secret(key) { "it".to_owned() } else { other.to_string() };
+                self.problem(key, format!("{what} is not text"), "write it between double quotes".into());
                 String::new()
             }
             None => String::new(),
         }
+    }
+
+    /// The name of an environment variable that holds a secret; messages show it, so it must not be the secret itself.
+    pub(super) fn variable(&mut self, key: &str) -> Option<String> {
+        let name = self.text(key);
+        if name.is_empty() {
+            return None;
+        }
+        let is_name = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && name.len() <= 40;
+        let is_random = name.len() >= 16 && !name.contains('_') && name.contains(|c: char| c.is_ascii_digit());
+        if is_name && !is_random && !name.starts_with(|c: char| c.is_ascii_digit()) {
+            return Some(name);
+        }
+        let what = "is no name of an environment variable; is it the secret itself?".into();
+        self.problem(key, what, "write the name of a variable that holds it, of letters, digits and _".into());
+        None
+    }
+
+    /// The URL of a database; `file` begins what would pass, with an embedded one.
+    pub(super) fn database(&mut self, key: &str, file: &str) -> DatabaseUrl {
+        let text = self.text(key);
+        let fix = format!("{file} \"postgres://user@host/name\"");
+        let schemes = ["sqlite:", "postgres://", "postgresql://"];
+        if !schemes.iter().any(|s| text.strip_prefix(s).is_some_and(|rest| !rest.is_empty())) {
+            self.problem(key, format!("{text:?} is no database"), fix);
+        } else if text.split_once("://").is_some_and(|(_, rest)| rest.matches('@').count() > 1) {
+            // The client would take the rest of the password for the host, and name it.
+            self.problem(key, "has an @ in its user name or password".into(), "write it as %40".into());
+        }
+        DatabaseUrl::new(text)
     }
 
     pub(super) fn word(&mut self, key: &str, allowed: &[&str]) -> String {
@@ -239,15 +270,7 @@ fn klines(r: &mut Reader<'_>) -> Klines {
         Some(other) => r.problem("klines.source", format!("{other} is not a table"), fix.into()),
     }
     intervals(r);
-    let database = r.text("klines.database");
-    let schemes = ["sqlite:", "postgres://", "postgresql://"];
-    if !schemes.iter().any(|s| database.strip_prefix(s).is_some_and(|rest| !rest.is_empty())) {
-        r.problem(
-            "klines.database",
-            format!("{database:?} is no database"),
-            "write \"sqlite:klines.db\" (below data.dir) or \"postgres://user@host/name\"".into(),
-        );
-    }
+    let database = r.database("klines.database", "write \"sqlite:klines.db\" (below data.dir) or");
     Klines {
         source,
         swap_interval_ms: r.int("klines.swap_interval_ms", 1, 60_000),

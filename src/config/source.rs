@@ -6,7 +6,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::proxy::redact;
+use super::secret::{redact, redact_line};
 use super::{DEFAULT_TOML, Problem};
 use crate::venue::VenueId;
 
@@ -59,9 +59,10 @@ pub(super) const VENUE_KEYS: &[&str] = &[
     "proxy_url_2",
 ];
 
-/// True for keys whose value may hold a user name and password.
+/// True for keys whose value may hold a secret, rightly or by mistake.
 pub(super) fn may_be_secret(path: &str) -> bool {
-    path.rsplit('.').next().is_some_and(|key| key.contains("url") || key == "database" || key == "manifest")
+    let words = ["url", "database", "manifest", "token", "key", "credentials"];
+    path.rsplit('.').next().is_some_and(|key| words.iter().any(|word| key.contains(word)))
 }
 
 /// All values by `section.key` (venues: `venues.<venue>.key`).
@@ -141,10 +142,10 @@ impl Source {
                 problems.push(Problem {
                     key: "file".into(),
                     origin,
-                    // The error shows the line, and the line may be a proxy's.
+                    // The error shows the line, and the line may be that of a proxy or of a database.
                     what: format!(
                         "is not valid TOML: {}",
-                        err.to_string().trim_end().lines().map(redact).collect::<Vec<_>>().join("\n    ")
+                        err.to_string().trim_end().lines().map(redact_line).collect::<Vec<_>>().join("\n    ")
                     ),
                     fix: "correct that line".into(),
                 });

@@ -83,7 +83,7 @@ pub(super) fn table(r: &mut Reader<'_>, id: VenueId, proxy: Option<&Proxy>) -> O
     };
     let rest_url = url(r, "rest_url", ["https://", "http://"]).unwrap_or_else(|| v.rest_base().to_owned());
     let ws_url = url(r, "ws_url", ["wss://", "ws://"]);
-    let api_key_env = has(r, "api_key_env").then(|| r.text(&key("api_key_env"))).filter(|name| !name.is_empty());
+    let api_key_env = if has(r, "api_key_env") { r.variable(&key("api_key_env")) } else { None };
     let proxies = network::venue_proxies(r, &format!("venues.{id}"), proxy);
     let symbols_refresh_s =
         if has(r, "symbols_refresh_s") { r.int(&key("symbols_refresh_s"), 10, 86_400) } else { 3_600 };

@@ -80,7 +80,7 @@ impl Mirror {
     /// # Errors
     /// When it cannot be opened.
     pub fn manifest(&self, config: &History) -> Result<Box<dyn Queue>> {
-        manifest::open(&config.manifest, &self.dir).context("the manifest of the archive")
+        manifest::open(config.manifest.reveal(), &self.dir).context("the manifest of the archive")
     }
 
     /// Where a file lies, here or not yet.

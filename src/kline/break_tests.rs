@@ -72,7 +72,7 @@ impl Bed {
     }
 
     fn bars(&self) -> BTreeMap<(Interval, i64), KlineData> {
-        let mut db = open_reader(&self.cfg.klines.database, &self.cfg.data_dir).unwrap();
+        let mut db = open_reader(self.cfg.klines.database.reveal(), &self.cfg.data_dir).unwrap();
         let of = |interval| {
             let query = HistoryQuery {
                 venue: VENUE.to_string(),
@@ -188,7 +188,7 @@ fn what_was_acknowledged_beyond_the_database_is_taken_back_before_anything_else_
     bed.drain();
     let (old, at) = (bed.database(), bed.acked());
     let hold = || {
-        let mut database = db::open(&bed.cfg.klines.database, &bed.cfg.data_dir).unwrap();
+        let mut database = db::open(bed.cfg.klines.database.reveal(), &bed.cfg.data_dir).unwrap();
         consumer::hold_back(&bed.cfg, VENUE, database.as_mut()).unwrap();
     };
     hold();
@@ -325,7 +325,7 @@ fn a_database_that_is_deleted_while_it_is_written_is_an_error_and_not_a_success(
     let bed = Bed::new();
     bed.record(1..=10);
     bed.drain();
-    let mut database = db::open(&bed.cfg.klines.database, &bed.cfg.data_dir).unwrap();
+    let mut database = db::open(bed.cfg.klines.database.reveal(), &bed.cfg.data_dir).unwrap();
     let empty = Checkpoint { feed: "gate-spot".into(), ..Checkpoint::default() };
     database.commit(&empty).unwrap();
     bed.delete_database();

@@ -73,7 +73,7 @@ async fn one_venue(cfg: &Config, config: &VenueConfig, day: i64) -> Result<()> {
     if !cfg.kline_sources().iter().any(|(id, _)| *id == config.id) || venue.klines_page().is_none() {
         return Ok(());
     }
-    let mut reader = db::open_reader(&cfg.klines.database, &cfg.data_dir)?;
+    let mut reader = db::open_reader(cfg.klines.database.reveal(), &cfg.data_dir)?;
     let mut ask = Asker::new(cfg, config)?;
     let mut all = super::compare::Report::default();
     for entry in reader.load_registry()?.iter().filter(|e| e.venue == config.id.as_str()) {

@@ -69,9 +69,9 @@ impl KlineService {
         }
         wal_format::durable::create_dir_all(&cfg.data_dir)
             .with_context(|| format!("make {}", cfg.data_dir.display()))?;
-        let database = db::open(&cfg.klines.database, &cfg.data_dir).with_context(|| {
+        let database = db::open(cfg.klines.database.reveal(), &cfg.data_dir).with_context(|| {
             format!(
-                "cannot open the database of candles\n  where: [klines] database = {:?}\n  fix:   name a file that may be \
+                "cannot open the database of candles\n  where: [klines] database = \"{}\"\n  fix:   name a file that may be \
                  written, or a server that can be reached",
                 cfg.klines.database
             )
@@ -109,7 +109,7 @@ impl KlineService {
             shown.clone(),
             jobs.clone(),
             Arc::clone(&queued),
-            (&cfg.klines.database, &cfg.data_dir),
+            (cfg.klines.database.reveal(), &cfg.data_dir),
             Duration::from_millis(cfg.klines.swap_interval_ms),
         ));
         let ended = Shutdown::new();

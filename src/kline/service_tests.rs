@@ -52,7 +52,7 @@ fn drain(cfg: &Arc<Config>) {
 
 /// All stored bars as text.
 fn table(cfg: &Config) -> Vec<String> {
-    let mut db = open_reader(&cfg.klines.database, &cfg.data_dir).unwrap();
+    let mut db = open_reader(cfg.klines.database.reveal(), &cfg.data_dir).unwrap();
     Interval::ALL
         .into_iter()
         .flat_map(|interval| {
@@ -228,7 +228,7 @@ fn a_commit_that_fails_before_or_after_it_is_stored_changes_no_candle_in_the_end
     let two = config(faulty.path());
     record(&two, &frames[..8_000]);
     let failed = Arc::new(AtomicU64::new(0));
-    let database = db::open(&two.klines.database, faulty.path()).unwrap();
+    let database = db::open(two.klines.database.reveal(), faulty.path()).unwrap();
     // From the last to the first.
     let fails = vec![Some(Fails::After), None, Some(Fails::Before), Some(Fails::Before), Some(Fails::After), None];
     let database = Box::new(Failing { db: database, fails, failed: Arc::clone(&failed) });
@@ -355,7 +355,7 @@ fn an_hour_of_silence_and_a_delisting_come_out_of_the_database_as_they_should() 
     idle(&mut log, 3_600);
     log.close().unwrap();
     drain(&cfg);
-    let mut db = open_reader(&cfg.klines.database, &cfg.data_dir).unwrap();
+    let mut db = open_reader(cfg.klines.database.reveal(), &cfg.data_dir).unwrap();
     let mut of = |interval| {
         let query = HistoryQuery {
             venue: "binance-usdm".into(),

@@ -118,3 +118,54 @@ fn a_foreign_file_named_like_a_segment_is_named_and_left_alone() {
         "the foreign file is gone"
     );
 }
+
+/// Every form in which a secret can stand in a configuration, each in a place where something goes wrong with it.
+#[test]
+fn no_command_prints_a_secret_of_the_configuration_whatever_is_wrong_with_it() {
+    const SECRET: &str = "pgs3cret";
+    let dir = tempfile::tempdir().unwrap();
+    let base = venue(dir.path());
+    let commands: [&[&str]; 7] = [
+        &["config", "check"],
+        &["config", "show"],
+        &["compactor", "--drain"],
+        &["klines", "export", "--out", "x.csv"],
+        &["history", "status"],
+        &["replay", "--verify"],
+        &["status"],
+    ];
+    for (section, key, value) in [
+        ("klines", "database", "\"postgres://u:pgs3cret@127.0.0.1:1/x\""),
+        ("klines", "database", "\"postgres://127.0.0.1:1/x?user=u&password=pgs3cret\""),
+        ("klines", "database", "\"postgres://u:a@pgs3cret@127.0.0.1:1/x\""),
+        ("klines", "database", "\"host=127.0.0.1 user=u password=pgs3cret\""),
+        ("klines", "database", "[\"postgres://u:pgs3cret@127.0.0.1:1/x\"]"),
+        ("klines", "database", "\"postgres://u:pgs3cret"),
+        ("history", "manifest", "\"postgres://u:pgs3cret@127.0.0.1:1/x\""),
+        ("history", "base_url", "\"http://u:pgs3cret@127.0.0.1:1/x\""),
+        ("proxy", "url", "\"socks5://u:pgs3cret@127.0.0.1:1\""),
+        ("proxy", "url", "\"socks5:/u:pgs3cret@127.0.0.1:1\""),
+        ("api", "token_env", "\"pgs3cret0123456789abcdef\""),
+        ("api", "token_env", "pgs3cret"),
+        ("api", "token_env", "[\"pgs3cret\"]"),
+        ("api", "token", "\"pgs3cret\""),
+    ] {
+        let c = config(dir.path(), &format!("{base}[{section}]\n{key} = {value}\n"));
+        for command in commands {
+            let out = run(&[command, &["--config", &c]].concat());
+            let said = both(&out);
+            assert!(!said.contains(SECRET), "{command:?} with {key} = {value} said:\n{said}");
+        }
+    }
+}
+
+#[test]
+fn a_recording_is_not_served_beyond_loopback_without_a_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let c = config(dir.path(), &venue(dir.path()));
+    // Nobody's address (TEST-NET-1): nothing is opened.
+    let serve = ["replay", "--config", &c, "--serve", "192.0.2.1:9"];
+    refused(&serve, 1, &["192.0.2.1:9", "loopback", "token", "insecure"]);
+    let c = config(dir.path(), &format!("{}[api]\ntoken_env = \"TAPEDECK_NO_SUCH\"\n", venue(dir.path())));
+    refused(&["replay", "--config", &c, "--serve", "192.0.2.1:9"], 1, &["no token", "TAPEDECK_NO_SUCH"]);
+}

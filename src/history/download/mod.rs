@@ -124,7 +124,7 @@ pub async fn download(config: &Config, job: Job, watch: Arc<dyn Watch>, stop: Sh
     let history = &config.history;
     let mut mirror = Mirror::open(history)?;
     let desk = Desk::open(&mirror, history).await?;
-    let several = !history.manifest.starts_with("sqlite:");
+    let several = history.manifest.file().is_none();
     let mut hold = mirror.lock(several)?;
     let worker = Worker::new(&mirror.node, rand::random());
     let holder = format!("{}#{}", mirror.name, worker.word());

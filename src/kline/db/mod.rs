@@ -34,6 +34,7 @@ pub use readers::Readers;
 use super::data::{KlineData, Tick};
 use super::interval::Interval;
 use super::registry::Registered;
+use crate::config::redact;
 use crate::sql::{Postgres, Sqlite};
 
 /// Who made a bar.
@@ -321,7 +322,7 @@ pub fn open(url: &str, dir: &Path) -> Result<Box<dyn CandleDb>> {
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         return Ok(Box::new(store::Store::open(Postgres::open(url, Some(bars::LOCK))?)?));
     }
-    bail!("{url:?} is no database: write sqlite:<file> or postgres://user@host/name")
+    bail!("{} is no database: write sqlite:<file> or postgres://user@host/name", redact(url))
 }
 
 /// As [`open`], for reading only; the database must be there.
@@ -335,5 +336,5 @@ pub fn open_reader(url: &str, dir: &Path) -> Result<Box<dyn CandleReader>> {
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         return Ok(Box::new(store::Store::reader(Postgres::open(url, Some(bars::LOCK))?)));
     }
-    bail!("{url:?} is no database: write sqlite:<file> or postgres://user@host/name")
+    bail!("{} is no database: write sqlite:<file> or postgres://user@host/name", redact(url))
 }
