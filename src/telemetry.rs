@@ -4,13 +4,22 @@
 //! somebody who reads a log wants to see every minute that it lives and how; so are answers to whoever sends SIGHUP.
 //! `[log] stats = false` turns them off.
 //!
+//! What others wrote into a message or a field (names of symbols, reasons of venues, paths) comes out with escapes for
+//! all that a terminal would act upon, and cannot begin a line that looks like one of ours.
+//!
 //! Never writes to stdout: that belongs to data. Metrics are not here but with the parts that count.
 
+use std::fmt::Debug;
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use wal_format::plain::{self, Plain};
 
 use crate::config::Log;
 
@@ -22,13 +31,26 @@ pub const STATS: &str = "tapedeck::stats";
 /// A level that is no filter is said on stderr and becomes `warn`: log lines are no reason not to record.
 pub fn init(log: &Log) {
     let filter = filter(log);
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter);
     // An error means that somebody (a test) has set up log lines already; theirs stay.
     let _ = if log.json {
-        builder.json().flatten_event(true).try_init()
+        builder.json().flatten_event(true).with_writer(|| Plain(std::io::stderr())).try_init()
     } else {
-        builder.with_ansi(std::io::stderr().is_terminal()).try_init()
+        let builder = builder.with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+        builder.fmt_fields(fields()).try_init()
     };
+}
+
+/// Message and fields as text. They are what others can put something into; level, time and target are ours.
+fn fields() -> impl for<'w> FormatFields<'w> + Send + Sync + 'static {
+    let field = |writer: &mut Writer<'_>, field: &Field, value: &dyn Debug| {
+        let text = format!("{value:?}");
+        match field.name() {
+            "message" => write!(writer, "{}", plain::message(&text)),
+            name => write!(writer, "{name}={}", plain::line(&text)),
+        }
+    };
+    debug_fn(field).delimited(" ")
 }
 
 fn filter(log: &Log) -> EnvFilter {
@@ -99,6 +121,50 @@ mod tests {
         assert_eq!(shown("error", true), "tapedeck::stats=info,error");
         assert_eq!(shown("trace", false), "tapedeck::stats=off,trace");
         assert_eq!(shown("no=level=this", true), "tapedeck::stats=info,warn");
+    }
+
+    #[test]
+    fn nothing_that_others_wrote_into_a_log_line_acts_upon_a_terminal_or_looks_like_a_line_of_ours() {
+        let written = Written::default();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(written.clone()).fmt_fields(fields()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let name = "EVIL\n2026-11-30 INFO all fine\u{1b}[2J";
+            let error = std::io::Error::other(name);
+            tracing::warn!(symbol = name, why = %name, error = %error, count = 7, "listing of {name} refused");
+            tracing::warn!(name);
+        });
+        let text = String::from_utf8(written.0.lock().expect("a test's own").clone()).expect("log lines are text");
+        assert!(!text.contains('\u{1b}'), "{text}");
+        assert!(
+            text.contains(r"why=EVIL\u000a2026-11-30 INFO all fine\u001b[2J") && text.contains(" count=7"),
+            "{text}"
+        );
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.iter().filter(|l| !l.starts_with("  ")).count(), 2, "{text}");
+    }
+
+    /// What was written, for a test.
+    #[derive(Clone, Default)]
+    struct Written(std::sync::Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("a test's own").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl tracing_subscriber::fmt::MakeWriter<'_> for Written {
+        type Writer = Written;
+
+        fn make_writer(&self) -> Written {
+            self.clone()
+        }
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
+use wal_format::plain;
 
 use super::{ConfigArg, Usage, load, print_out, runtime};
 use crate::clock;
@@ -45,9 +46,9 @@ enum What {
     Export {
         #[command(flatten)]
         choice: Choice,
-        /// What to write.
+        /// What to write; without it what the end of the file's name says.
         #[arg(long, value_enum)]
-        format: Format,
+        format: Option<Format>,
         /// New file; `-` for standard output (not Parquet).
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -130,7 +131,7 @@ impl Chosen {
     fn open(&self) -> Result<Box<dyn db::CandleDb>> {
         wal_format::durable::create_dir_all(&self.cfg.data_dir)
             .with_context(|| format!("make {}", self.cfg.data_dir.display()))?;
-        db::open(&self.cfg.klines.database, &self.cfg.data_dir)
+        db::open(self.cfg.klines.database.reveal(), &self.cfg.data_dir)
     }
 
     /// The venues to ask, as configured.
@@ -244,7 +245,13 @@ fn from_history(chosen: &Chosen, gaps: bool) -> Result<()> {
         if !chosen.json {
             print_out(&format!(
                 "{} {} {}: {} candles of the archive, {} stored, {} replaced, {} left alone\n",
-                l.venue, l.symbol, l.interval, l.candles, l.inserted, l.replaced, l.kept
+                l.venue,
+                plain::line(&l.symbol),
+                l.interval,
+                l.candles,
+                l.inserted,
+                l.replaced,
+                l.kept
             ))?;
         }
         all.push(l);
@@ -261,12 +268,26 @@ fn line(d: &backfill::Done) -> String {
     let until = jiff::Timestamp::from_microsecond(d.at_us).map(|t| t.to_string()).unwrap_or_default();
     format!(
         "{} {} {}: {} missing, {} stored, {} replaced, {} not at the venue; up to {until}",
-        d.venue, d.symbol, d.interval, d.missing, d.inserted, d.replaced, d.absent
+        d.venue,
+        plain::line(&d.symbol),
+        d.interval,
+        d.missing,
+        d.inserted,
+        d.replaced,
+        d.absent
     )
 }
 
-fn write(chosen: &Chosen, format: Format, path: &std::path::Path) -> Result<()> {
-    let mut reader = db::open_reader(&chosen.cfg.klines.database, &chosen.cfg.data_dir)
+/// The format that was asked for, or the one that the file's name says.
+fn format_of(given: Option<Format>, path: &std::path::Path) -> Result<Format> {
+    let named = || Format::from_str(path.extension()?.to_str()?, true).ok();
+    let unknown = || Usage(format!("{} names no format: add --format parquet, csv or jsonl", path.display()));
+    Ok(given.or_else(named).ok_or_else(unknown)?)
+}
+
+fn write(chosen: &Chosen, format: Option<Format>, path: &std::path::Path) -> Result<()> {
+    let format = format_of(format, path)?;
+    let mut reader = db::open_reader(chosen.cfg.klines.database.reveal(), &chosen.cfg.data_dir)
         .context("there are no candles yet: run the compactor or `tapedeck klines backfill` first")?;
     let patterns = &chosen.symbols;
     let is_named = |symbol: &str| {
@@ -286,7 +307,11 @@ fn write(chosen: &Chosen, format: Format, path: &std::path::Path) -> Result<()> 
         if format == Format::Parquet {
             return Err(Usage("Parquet needs a file: --out FILE".to_owned()).into());
         }
-        let out = BufWriter::new(std::io::stdout());
+        let stdout = std::io::stdout();
+        let out: Box<dyn Write + Send> = match stdout.is_terminal() {
+            true => Box::new(plain::Plain(BufWriter::new(stdout))),
+            false => Box::new(BufWriter::new(stdout)),
+        };
         let closed = |err: &anyhow::Error| {
             err.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
         };
@@ -317,7 +342,7 @@ fn write(chosen: &Chosen, format: Format, path: &std::path::Path) -> Result<()> 
 
 async fn differ(chosen: &Chosen) -> Result<()> {
     const DAY_US: i64 = 86_400_000_000;
-    let mut reader = db::open_reader(&chosen.cfg.klines.database, &chosen.cfg.data_dir)
+    let mut reader = db::open_reader(chosen.cfg.klines.database.reveal(), &chosen.cfg.data_dir)
         .context("there are no candles yet: run the compactor first")?;
     // Yesterday, unless told otherwise.
     let midnight = Interval::D1.open_of(now_us());
@@ -335,9 +360,10 @@ async fn differ(chosen: &Chosen) -> Result<()> {
                 let report = compare::compare(reader.as_mut(), &mut ask, &job, now_us()).await?;
                 if !chosen.json {
                     print_out(&format!(
-                        "{} {symbol} {interval}: {} compared, {} different {:?}, {} only ours, {} only the venue's, \
+                        "{} {} {interval}: {} compared, {} different {:?}, {} only ours, {} only the venue's, \
                          {} left out\n",
                         config.id,
+                        plain::line(&symbol),
                         report.compared,
                         report.different,
                         report.by_field,

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use wal_format::plain;
 
 use crate::collect::Reload;
 use crate::compact::resume::EvidenceMissing;
@@ -108,14 +109,14 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
 
 /// The chain of causes, one plain line each.
 pub fn explain(err: &anyhow::Error) -> String {
-    let mut text = format!("error: {err}");
+    let mut text = format!("error: {}", plain::message(&err.to_string()));
     let mut last = err.to_string();
     for cause in err.chain().skip(1) {
         let cause = cause.to_string();
         // Library errors often repeat their source in their own text.
         if !last.contains(&cause) {
             text.push_str("\n  because: ");
-            text.push_str(&cause);
+            text.push_str(&plain::message(&cause));
         }
         last = cause;
     }
@@ -267,12 +268,42 @@ fn stop_with_parent(shutdown: &Shutdown, supervisor: &Supervisor) -> anyhow::Res
     watch.map(drop).context("watch the parent process")
 }
 
-/// Writes to stdout; a reader that went away is the end, not an error.
+/// Writes to stdout; a reader that went away is the end, not an error. What a terminal would act upon comes out as an
+/// escape, whoever put it there; a name that must stay in its line goes through [`plain::line`] before.
 pub(crate) fn print_out(text: &str) -> anyhow::Result<()> {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(plain::lines(text).as_bytes()).and_then(|()| out.flush()) {
         Err(err) if err.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         other => Ok(other?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_line_of_the_readme_is_understood() {
+        let readme = include_str!("../../README.md");
+        let mut lines = 0;
+        for line in readme.lines().filter_map(|l| l.strip_prefix("target/release/tapedeck ")) {
+            let line = line.split(" #").next().unwrap_or_default();
+            let words = line.split_whitespace().map(|word| word.trim_matches('\''));
+            if let Err(err) = Cli::try_parse_from(std::iter::once("tapedeck").chain(words)) {
+                panic!("{line}: {err}");
+            }
+            lines += 1;
+        }
+        assert!(lines > 10, "{lines}");
+    }
+
+    #[test]
+    fn what_an_error_quotes_of_others_neither_acts_upon_a_terminal_nor_looks_like_a_line_of_ours() {
+        let err =
+            anyhow::anyhow!("{}", "HTTP 400: \u{1b}[2J\nerror: all fine\n  fix: nothing").context("read the listing");
+        let text = explain(&err);
+        assert!(!text.contains('\u{1b}') && text.contains("\\u001b[2J"), "{text}");
+        assert_eq!(text.lines().filter(|l| !l.starts_with(' ')).count(), 1, "{text}");
     }
 }

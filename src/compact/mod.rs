@@ -175,7 +175,7 @@ pub async fn run(
         match result.await {
             Ok(Ok(done)) => {
                 if let Some(note) = &done.note {
-                    eprintln!("{note}");
+                    eprintln!("{}", wal_format::plain::message(note));
                 }
                 outcome.venues.insert(name, done);
             }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use wal_format::regular;
+use wal_format::{plain, regular};
 
 use super::LakeError;
 use super::column::{Column, NULL_DEC, NULL_F64, NULL_I64, NULL_WORD, SIDES};
@@ -47,8 +47,9 @@ impl fmt::Display for Difference {
             Self::Other(p) => write!(f, "{}: other content", p.display()),
             Self::Rows { path, only_a, only_b, changed, first } => write!(
                 f,
-                "{}: {only_a} rows only in the first lake, {only_b} only in the second, {changed} changed; first: {first}",
-                path.display()
+                "{}: {only_a} rows only in the first lake, {only_b} only in the second, {changed} changed; first: {}",
+                path.display(),
+                plain::line(first)
             ),
         }
     }

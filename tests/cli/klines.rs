@@ -78,6 +78,13 @@ fn candles_are_filled_once_and_exported_digit_for_digit() {
     assert!(text.lines().nth(1).unwrap().starts_with(
         "binance-spot,BTCUSDT,1m,2024-08-05T00:00:00Z,2024-08-05T00:00:59.999Z,1.10,1.20,1.00,1.15,3.5,4.025,7,1.5,1.725"
     ));
+    // As README writes it: the name says the format.
+    let parquet = dir.path().join("candles.parquet");
+    let named = klines(&["export", "--out", parquet.to_str().unwrap()]);
+    assert_eq!(named.status.code(), Some(0), "{}", both(&named));
+    assert_eq!(std::fs::read(&parquet).unwrap()[..4], *b"PAR1");
+    let nameless = klines(&["export", "--out", dir.path().join("candles").to_str().unwrap()]);
+    assert_eq!(nameless.status.code(), Some(2), "{}", both(&nameless));
     let again = klines(&["export", "--format", "csv", "--out", &out]);
     assert_eq!(again.status.code(), Some(1), "a file is not written over: {}", both(&again));
     let bad = klines(&["backfill", "--interval", "2m"]);

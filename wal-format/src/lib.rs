@@ -49,6 +49,7 @@ pub mod lineage;
 pub mod lock;
 mod open;
 mod options;
+pub mod plain;
 #[cfg(loom)]
 #[doc(hidden)]
 pub mod positions;

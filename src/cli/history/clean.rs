@@ -7,10 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
-use wal_format::durable;
+use wal_format::{durable, plain};
 
 use super::choice::{Choice, Chosen};
-use super::list::printable;
 use crate::cli::print_out;
 use crate::clock;
 use crate::compact::write_settings;
@@ -163,7 +162,7 @@ fn dry_run(chosen: &Chosen, plan: &Plan, force: bool) -> Result<()> {
         let because: String = why.files().iter().take(SHOWN).map(|f| format!(", {f}")).collect();
         print_out(&format!("{series}\t{month}\t{} files\t{size} bytes\t{}{because}\n", found.len(), why.as_str()))?;
         for (name, reason) in unusable.iter().take(SHOWN) {
-            print_out(&format!("{series}\t{month}\tcannot be used: {name}: {reason}\n"))?;
+            print_out(&format!("{series}\t{month}\tcannot be used: {}: {}\n", plain::line(name), plain::line(reason)))?;
         }
     }
     let unchanged = plan.units.len() - months;
@@ -214,12 +213,12 @@ fn print(chosen: &Chosen, s: &Summary) -> Result<()> {
     if !s.unknown.is_empty() {
         text.push_str(&format!("{} files of the mirror have names that are not understood\n", s.unknown.len()));
         for name in s.unknown.iter().take(SHOWN) {
-            text.push_str(&format!("unknown: {}\n", printable(name)));
+            text.push_str(&format!("unknown: {}\n", plain::line(name)));
         }
     }
     for (what, list) in [("cannot be used", &s.refused), ("failed", &s.failed)] {
         for (name, why) in list.iter().take(SHOWN) {
-            text.push_str(&format!("{what}: {name}: {why}\n"));
+            text.push_str(&format!("{what}: {}: {}\n", plain::line(name), plain::line(why)));
         }
         if list.len() > SHOWN {
             text.push_str(&format!("and {} more (--json shows all)\n", list.len() - SHOWN));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use wal_format::plain;
 
 use super::choice::{Choice, Chosen};
 use super::list;
@@ -52,7 +53,7 @@ async fn fetch(chosen: &Chosen, retry_dead: bool) -> Result<()> {
     if summary.unknown > 0 {
         list::tell_unknown(summary.unknown);
         for key in &summary.unknown_keys {
-            eprintln!("unknown\t{}", list::printable(key));
+            eprintln!("unknown\t{}", plain::line(key));
         }
     }
     if summary.listed == 0 && summary.unlisted == 0 && !summary.stopped {

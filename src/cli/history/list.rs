@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use anyhow::{Result, bail};
 use serde::Serialize;
+use wal_format::plain;
 
 use super::choice::{Choice, Chosen};
 use crate::cli::{Usage, print_out, runtime};
@@ -83,7 +84,7 @@ fn told(chosen: &Chosen, show: impl Fn(&Compared) -> bool) -> Result<(BTreeMap<&
             return print_out(&format!("{}\n", serde_json::to_string(&file)?));
         }
         let why = file.differs.map_or_else(String::new, |what| format!(" ({what})"));
-        print_out(&format!("{}\t{}\t{}{why}\n", file.standing, file.size, printable(&file.path)))
+        print_out(&format!("{}\t{}\t{}{why}\n", file.standing, file.size, plain::line(&file.path)))
     };
     let each = |file: Compared| {
         let sum = sums.entry(file.standing.as_str()).or_default();
@@ -100,7 +101,7 @@ fn told(chosen: &Chosen, show: impl Fn(&Compared) -> bool) -> Result<(BTreeMap<&
         print(key.into())?;
     }
     for (folder, trouble) in &problems {
-        eprintln!("cannot list {}: {}", printable(folder), printable(&trouble.to_string()));
+        eprintln!("{}", plain::line(&format!("cannot list {folder}: {trouble}")));
     }
     Ok((sums, problems.len() as u64))
 }
@@ -108,12 +109,6 @@ fn told(chosen: &Chosen, show: impl Fn(&Compared) -> bool) -> Result<(BTreeMap<&
 /// Says on the error output that there is more than is understood.
 pub(super) fn tell_unknown(count: u64) {
     eprintln!("{count} names of the archive are not understood: they are neither downloaded nor cleaned (unknown)");
-}
-
-/// Text of a server, without what a terminal would obey.
-pub(super) fn printable(text: &str) -> String {
-    let plain = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().map(plain).collect()
 }
 
 fn fail_for(problems: u64) -> Result<()> {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use wal_format::plain;
 
 use crate::clock;
 use crate::history::ArchivePath;
@@ -58,8 +59,9 @@ impl Progress {
     }
 
     fn line(&self, text: &str) {
+        let text = plain::line(text);
         match &self.bar {
-            Some(bar) => bar.println(text),
+            Some(bar) => bar.println(&*text),
             None => eprintln!("{text}"),
         }
     }

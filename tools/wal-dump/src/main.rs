@@ -7,11 +7,12 @@
 mod cmd;
 mod print;
 
-use std::io;
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use wal_format::plain;
 
 /// What the log is like, as the exit code. The worst finding wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,7 +116,11 @@ fn main() -> ExitCode {
             return ExitCode::from(if asked { 0 } else { Exit::Unreadable as u8 });
         }
     };
-    let mut out = io::BufWriter::with_capacity(64 * 1024, io::stdout().lock());
+    let stdout = io::stdout().lock();
+    let is_terminal = stdout.is_terminal();
+    let buffer = io::BufWriter::with_capacity(64 * 1024, stdout);
+    // Bytes as they are for a file or a pipe; on a screen nothing that it would act upon.
+    let mut out: Box<dyn Write> = if is_terminal { Box::new(plain::Plain(buffer)) } else { Box::new(buffer) };
     let result = match args.command {
         Command::Stat { log, json } => cmd::stat::run(&log, json, &mut out),
         Command::Ls { place, json } => cmd::ls::run(&place, json, &mut out),
@@ -129,7 +134,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => cmd::bench::run(&args, &mut out),
     }
     .and_then(|exit| {
-        io::Write::flush(&mut out)?;
+        out.flush()?;
         Ok(exit)
     });
     match result {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use wal_format::{ClockPair, Kind, LostRange, RecordRef, Seal};
+use wal_format::{ClockPair, Kind, LostRange, RecordRef, Seal, plain};
 
 /// The shape in which records are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +125,7 @@ fn preview(r: &RecordRef<'_>) -> String {
 /// Text if it is text, else hex; control characters never reach a terminal.
 fn text(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
-        Ok(text) if !text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') => {
+        Ok(text) if plain::lines(text) == text => {
             let mut short: String =
                 text.chars().take(PREVIEW_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect();
             if text.chars().nth(PREVIEW_CHARS).is_some() {
@@ -238,7 +238,7 @@ impl std::error::Error for Advice {}
 
 /// Prints an error: one plain sentence, its causes, and the fix where one is known.
 pub fn error(err: &anyhow::Error) {
-    eprintln!("error: {err:#}");
+    eprintln!("error: {}", plain::message(&format!("{err:#}")));
     if let Some(advice) = err.chain().find_map(|c| c.downcast_ref::<Advice>()) {
         eprintln!("fix:   {}", advice.fix);
     }

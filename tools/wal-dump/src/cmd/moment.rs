@@ -7,7 +7,9 @@ use std::collections::{BTreeSet, VecDeque};
 
 use anyhow::Context;
 use serde_json::Value;
-use wal_format::{ClockPair, Kind, LogReader, LostRange, Position, ReaderOptions, RecordRef, Seal, Seq, Shelf, Step};
+use wal_format::{
+    ClockPair, Kind, LogReader, LostRange, Position, ReaderOptions, RecordRef, Seal, Seq, Shelf, Step, plain,
+};
 
 use super::{Point, start_at};
 use crate::print::{self, Shape};
@@ -308,10 +310,9 @@ fn details(object: &Value) -> String {
         .filter(|(_, value)| !value.is_null())
         .map(|(key, value)| {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
             let cut: String = text.chars().take(LONGEST).collect();
             let more = if text.chars().nth(LONGEST).is_some() { "..." } else { "" };
-            format!("{} {cut}{more}", key.replace('_', " "))
+            format!("{} {}{more}", plain::line(&key.replace('_', " ")), plain::line(&cut))
         })
         .collect();
     if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) }
