@@ -57,6 +57,17 @@ pub struct ConnClose<'a> {
     pub uptime_ms: u64,
 }
 
+/// True when the payload of a ConnClose record says that the connection ended as planned: it was replaced, or the collector
+/// stopped.
+pub fn planned(payload: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Told<'a> {
+        #[serde(borrow)]
+        cause: std::borrow::Cow<'a, str>,
+    }
+    serde_json::from_slice::<Told<'_>>(payload).is_ok_and(|told| matches!(&*told.cause, "rotate" | "shutdown"))
+}
+
 /// Payload of a Gap record: between the two times these streams may miss frames, through our connection.
 #[derive(Debug, Serialize)]
 pub struct Gap<'a> {
@@ -132,6 +143,12 @@ mod tests {
             })),
             r#"{"cause":"server","code":1008,"reason":"Too many requests","error":null,"frames":3,"bytes":40,"uptime_ms":5}"#
         );
+        for (cause, is_planned) in
+            [("rotate", true), ("shutdown", true), ("server", false), ("lost", false), ("log", false)]
+        {
+            assert_eq!(planned(format!("{{\"cause\":\"{cause}\",\"code\":null}}").as_bytes()), is_planned, "{cause}");
+        }
+        assert!(!planned(b"") && !planned(br#"{"cause":7}"#));
         assert_eq!(
             text(json(&Gap { reason: "lost", from_ns: 1, to_ns: 2, streams: &["a@trade".to_owned()] })),
             r#"{"reason":"lost","from_ns":1,"to_ns":2,"streams":["a@trade"]}"#

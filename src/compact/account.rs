@@ -101,6 +101,9 @@ pub struct Account {
     pub records: u64,
     /// Records by kind byte.
     kinds: Vec<u64>,
+    /// Connections that ended as planned.
+    #[serde(default)]
+    pub planned_closes: u64,
     /// Data and Rest records.
     pub frames: u64,
     /// Bytes of their payloads.

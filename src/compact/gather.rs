@@ -20,7 +20,7 @@ use super::ids::{Hole, IdBook, SavedIds};
 use super::part::OpenPart;
 use super::records::{clock_step, epoch_detail, event_kind, repair, silent};
 use super::route;
-use crate::collect::record::{UNSUBSCRIBED_EVENT, unsubscribed};
+use crate::collect::record::{UNSUBSCRIBED_EVENT, planned, unsubscribed};
 use crate::lake::manifest::IdRange;
 use crate::lake::table::{Event, FrameRow};
 use crate::lake::{Common, Hour, Manifest, Numeric, Table, WriteSettings, flags};
@@ -355,6 +355,7 @@ impl Gatherer {
         }
         let Some(part) = self.part.as_mut() else { return 0 };
         part.account.record(record.kind_raw, record.seq.0, record.ts_recv_ns);
+        part.account.planned_closes += u64::from(record.kind() == Some(Kind::ConnClose) && planned(record.payload));
         let touched = match record.kind() {
             Some(Kind::Data | Kind::Rest) => {
                 part.account.frames += 1;

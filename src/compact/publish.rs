@@ -228,6 +228,7 @@ fn account(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) -> a
     m.end = to_log_position(end);
     m.epochs = runs_to_write(&open.runs);
     m.records = books.by_kind();
+    m.planned_closes = books.planned_closes;
     m.frames = books.frames;
     m.channels = books.by_channel();
     m.rows = books.rows_by_table();

@@ -561,8 +561,16 @@ pub fn manifests(lake: &Path, venue: &str) -> anyhow::Result<Vec<(Part, PathBuf)
 /// # Errors
 /// As [`manifests`].
 pub fn manifests_since(lake: &Path, venue: &str, since: Hour) -> anyhow::Result<Vec<(Part, PathBuf)>> {
+    manifests_between(lake, venue, since, Hour(i64::MAX))
+}
+
+/// [`manifests`] from `since` to before `until`: directories of other days and hours are not even listed.
+///
+/// # Errors
+/// As [`manifests`].
+pub fn manifests_between(lake: &Path, venue: &str, since: Hour, until: Hour) -> anyhow::Result<Vec<(Part, PathBuf)>> {
     let mut found = Vec::new();
-    for file in files_since(&lake.join("_manifests"), venue, since)? {
+    for file in files_between(&lake.join("_manifests"), venue, since, until)? {
         if let Some((None, part)) = Part::from_path(&file) {
             found.push((part, file));
         }
@@ -576,6 +584,10 @@ pub fn manifests_since(lake: &Path, venue: &str, since: Hour) -> anyhow::Result<
 
 /// Files of `venue` below `top` (a table, or the manifests) of `since` and later hours.
 fn files_since(top: &Path, venue: &str, since: Hour) -> anyhow::Result<Vec<PathBuf>> {
+    files_between(top, venue, since, Hour(i64::MAX))
+}
+
+fn files_between(top: &Path, venue: &str, since: Hour, until: Hour) -> anyhow::Result<Vec<PathBuf>> {
     let named = |path: &Path, key: &str| {
         let name = path.file_name()?.to_str()?;
         name.strip_prefix(key).map(str::to_owned)
@@ -583,12 +595,13 @@ fn files_since(top: &Path, venue: &str, since: Hour) -> anyhow::Result<Vec<PathB
     let mut found = Vec::new();
     for day in list(&top.join(format!("exchange={venue}")))? {
         let Some(date) = named(&day, "date=") else { continue };
-        if Hour::parse(&date, "23").is_none_or(|last| last < since) {
+        let (first, last) = (Hour::parse(&date, "00"), Hour::parse(&date, "23"));
+        if last.is_none_or(|last| last < since) || first.is_none_or(|first| first >= until) {
             continue;
         }
         for hour in list(&day)? {
             let hh = named(&hour, "hour=");
-            if hh.and_then(|hh| Hour::parse(&date, &hh)).is_some_and(|h| h >= since) {
+            if hh.and_then(|hh| Hour::parse(&date, &hh)).is_some_and(|h| h >= since && h < until) {
                 found.extend(list(&hour)?);
             }
         }

@@ -263,8 +263,8 @@ pub struct Rebuilt {
     pub unknown: Vec<String>,
 }
 
-fn is_zero(n: &u32) -> bool {
-    *n == 0
+fn is_zero<T: Default + PartialEq>(n: &T) -> bool {
+    *n == T::default()
 }
 
 /// The account of one part.
@@ -304,6 +304,9 @@ pub struct Manifest {
     pub ends_log: bool,
     /// Records by kind.
     pub records: BTreeMap<String, u64>,
+    /// Of the connections that ended (`conn_close` of `records`) those that ended as planned: replaced, or with the collector.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub planned_closes: u64,
     /// Data and REST records.
     pub frames: u64,
     /// What became of them, by channel; frames of no known channel count under `other`.
@@ -359,6 +362,7 @@ impl Manifest {
             epochs: Vec::new(),
             ends_log: false,
             records: BTreeMap::new(),
+            planned_closes: 0,
             frames: 0,
             channels: BTreeMap::new(),
             rows: BTreeMap::new(),

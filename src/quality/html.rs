@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use super::Quality;
-use super::text::{delay, fate, percent, time};
+use super::text::{completeness, delay, fate, headline, percent, time};
+use super::{Judged, Quality};
 
-/// Symbols and holes shown of one span.
+/// Symbols and gaps shown of one span.
 const SHOWN: usize = 200;
 
 const STYLE: &str = "body{font:14px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;\
@@ -38,19 +38,17 @@ pub fn page(title: &str, report: &[Quality]) -> String {
 }
 
 fn section(out: &mut String, q: &Quality) {
-    let (expected, missing, lacking) = q.ids();
-    let whole =
-        lacking == 0 && q.lost_ranges == 0 && q.became.undecodable + q.became.in_part == 0 && q.unaccounted.is_empty();
-    let class = if whole { "ok" } else { "bad" };
+    let class = match (q.is_whole(), q.worst()) {
+        (false, _) => "bad",
+        (true, Some(_)) => "ok",
+        (true, None) => "t",
+    };
     let _ = write!(
         out,
-        "<section><h2>{} {}</h2><p class=\"{class}\">{} of {expected} ids; {} holes, {missing} ids missing, {} fetched \
-again, {lacking} missing for good.</p>",
+        "<section><h2>{} {}</h2><p class=\"{class}\">{}.</p>",
         escape(&q.venue),
         escape(&q.span),
-        percent(expected - lacking, expected),
-        q.hole_count,
-        missing - lacking
+        escape(&headline(q))
     );
     for what in &q.unaccounted {
         let _ = write!(out, "<p class=\"bad\">Not in these numbers: {}</p>", escape(what));
@@ -58,14 +56,15 @@ again, {lacking} missing for good.</p>",
     let _ = write!(
         out,
         "<p>{} frames = {} decoded ({} in part) + {} control + {} undecodable; {} lost ranges in the log; {} connections \
-ended.",
+lost, {} ended as planned.",
         q.frames,
         q.became.decoded,
         q.became.in_part,
         q.became.control,
         q.became.undecodable,
         q.lost_ranges,
-        q.disconnects
+        q.disconnects,
+        q.planned_ends
     );
     if q.delay.rows > 0 {
         let [min, p50, p99, p999, max] =
@@ -76,25 +75,35 @@ ended.",
 of the clocks in it."
         );
     }
-    out.push_str("</p><table><tr><th>Channel and symbol<th>expected<th>came<th>fetched again<th>missing for good<th>complete<th>repeats removed</tr>");
+    out.push_str("</p><table><tr><th>Channel<th>messages<th class=\"t\">complete</tr>");
+    for c in &q.channels {
+        let class = if c.is_whole() { "t" } else { "t bad" };
+        let (channel, messages, text) = (escape(&c.channel), c.messages, escape(&completeness(c)));
+        let _ = write!(out, "<tr><td>{channel}<td>{messages}<td class=\"{class}\">{text}</tr>");
+    }
+    out.push_str("</table><table><tr><th>Channel and symbol<th>gaps<th>ids expected<th>came<th>fetched again<th>missing for good<th>complete<th>repeats removed</tr>");
     for s in q.symbols.iter().take(SHOWN) {
+        let (name, symbol, gaps) = (escape(&s.channel), escape(&s.symbol), s.gaps);
         let class = if s.lacking() > 0 { " class=\"bad\"" } else { "" };
-        let _ = write!(
-            out,
-            "<tr><td>{} {}<td>{}<td>{}<td>{}<td{class}>{}<td>{}<td>{}</tr>",
-            escape(&s.channel),
-            escape(&s.symbol),
-            s.expected,
-            s.present,
-            s.fetched,
-            s.lacking(),
-            percent(s.expected - s.lacking(), s.expected),
-            s.duplicates
-        );
+        let _ = write!(out, "<tr><td>{name} {symbol}<td{class}>{gaps}");
+        // Update ids are no unit beside trades: of depth the gaps are told.
+        let _ = match s.judged {
+            Judged::Ids => write!(
+                out,
+                "<td>{}<td>{}<td>{}<td{class}>{}<td>{}<td>{}</tr>",
+                s.expected,
+                s.present,
+                s.fetched,
+                s.lacking(),
+                percent(s.expected - s.lacking(), s.expected),
+                s.duplicates
+            ),
+            _ => write!(out, "<td>-<td>-<td>-<td>-<td>-<td>{}</tr>", s.duplicates),
+        };
     }
     out.push_str("</table>");
     if !q.holes.is_empty() {
-        out.push_str("<table><tr><th>Hole<th class=\"t\">ids<th class=\"t\">behind<th class=\"t\">cause<th class=\"t\">what became of it</tr>");
+        out.push_str("<table><tr><th>Gap<th class=\"t\">ids<th class=\"t\">behind<th class=\"t\">cause<th class=\"t\">what became of it</tr>");
         for hole in q.holes.iter().take(SHOWN) {
             let _ = write!(
                 out,

@@ -7,7 +7,12 @@
 //!
 //! A hole counts where it was met; what was fetched again counts for the hole, whenever that happened. The sums are
 //! exact: ids expected = present + missing - those of the missing that came late.
+//!
+//! Each channel is judged in its own unit and none is added to another: trades and aggregates by their ids, depth by the
+//! gaps between its messages (a message holds from one to thousands of update ids), and what carries no ids that
+//! continue is counted and not judged. The headline is the least complete channel.
 
+mod cache;
 mod html;
 mod text;
 
@@ -19,10 +24,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::compact::resume::manifests;
+use crate::compact::resume::manifests_between;
 use crate::lake::manifest::{FrameCounts, Line, Repair};
 use crate::lake::{Hour, Manifest, Table};
+use crate::venue::{Channel, Continuity, VenueId, venue};
 
+pub use cache::Reports;
 pub use html::page;
 
 /// Repairs are looked for in this many hours behind the span too: a venue may have been away for a day.
@@ -52,13 +59,84 @@ pub struct Query {
     pub by: By,
 }
 
-/// The ids of one symbol on one channel over a span.
+/// What the completeness of a channel is told by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Judged {
+    /// Ids that go up by one from row to row: how many of them are there.
+    Ids,
+    /// Update ids, of which a message holds many: how often they do not continue.
+    Gaps,
+    /// Nothing: its messages carry no ids that continue.
+    #[default]
+    Not,
+}
+
+impl Judged {
+    /// How a channel of a venue is judged, by their words; `has_ids`: the manifests know ids of it.
+    fn of(venue_word: &str, channel: &str, has_ids: bool) -> Judged {
+        let Ok(channel) = channel.parse::<Channel>() else { return Judged::Not };
+        let rule = venue_word.parse::<VenueId>().map(|id| venue(id).continuity(channel));
+        match (rule, channel) {
+            (Ok(Continuity::None), _) => Judged::Not,
+            (Err(_), _) if !has_ids => Judged::Not,
+            (_, Channel::Depth) => Judged::Gaps,
+            _ => Judged::Ids,
+        }
+    }
+}
+
+/// One channel over a span. Ids are told where it is judged by them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ChannelQuality {
+    /// Channel word.
+    pub channel: String,
+    /// By what it is judged.
+    pub judged: Judged,
+    /// Messages that became rows.
+    pub messages: u64,
+    /// Holes between them.
+    pub gaps: u64,
+    /// Ids between the first and the last of each symbol.
+    pub expected: u64,
+    /// Of them those that did not come.
+    pub missing: u64,
+    /// Of `missing` those that were fetched again over REST.
+    pub fetched: u64,
+}
+
+impl ChannelQuality {
+    /// Ids that are in no row of the lake.
+    pub fn lacking(&self) -> u64 {
+        self.missing.saturating_sub(self.fetched)
+    }
+
+    /// Ids that are in rows of the lake, of those expected; `None` where ids do not judge it.
+    pub fn share(&self) -> Option<(u64, u64)> {
+        (self.judged == Judged::Ids && self.expected > 0).then(|| (self.expected - self.lacking(), self.expected))
+    }
+
+    /// False when something of it is known to be missing for good.
+    pub fn is_whole(&self) -> bool {
+        match self.judged {
+            Judged::Ids => self.lacking() == 0,
+            Judged::Gaps => self.gaps == 0,
+            Judged::Not => true,
+        }
+    }
+}
+
+/// The ids of one symbol on one channel over a span: of depth update ids, of which a message holds many.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SymbolQuality {
     /// Channel word.
     pub channel: String,
     /// The venue's own spelling.
     pub symbol: String,
+    /// By what its channel is judged.
+    pub judged: Judged,
+    /// Holes.
+    pub gaps: u64,
     /// Ids between the first and the last: `present + missing`, `missing` after what came late.
     pub expected: u64,
     /// Ids that came, late ones included.
@@ -154,8 +232,10 @@ pub struct Quality {
     pub fetched_rows: u64,
     /// Rows removed because they were there, by table.
     pub duplicates: BTreeMap<Table, u64>,
-    /// Connections that ended.
+    /// Connections that ended and should not have: the venue closed them, they were lost or silent.
     pub disconnects: u64,
+    /// Connections that ended as planned: replaced in time, or with the collector.
+    pub planned_ends: u64,
     /// What each line brought.
     pub lines: Vec<Line>,
     /// How late rows came.
@@ -166,18 +246,30 @@ pub struct Quality {
     pub hole_count: u64,
     /// The first of them.
     pub holes: Vec<HoleQuality>,
-    /// Every symbol of every channel that numbers its messages, worst first.
+    /// Every channel of which messages came, the least complete first.
+    pub channels: Vec<ChannelQuality>,
+    /// Every symbol of every channel that numbers its messages, worst first; those judged by ids before the others.
     pub symbols: Vec<SymbolQuality>,
     #[serde(skip)]
     steps: BTreeMap<i64, u64>,
     #[serde(skip)]
     by_name: BTreeMap<(String, String), SymbolQuality>,
+    #[serde(skip)]
+    messages: BTreeMap<String, u64>,
 }
 
 impl Quality {
-    /// Sum over all symbols: ids expected, missing, and in no row.
-    pub fn ids(&self) -> (u64, u64, u64) {
-        self.symbols.iter().fold((0, 0, 0), |(e, m, l), s| (e + s.expected, m + s.missing, l + s.lacking()))
+    /// The channel that is the least complete of those judged by ids.
+    pub fn worst(&self) -> Option<&ChannelQuality> {
+        self.channels.first().filter(|c| c.share().is_some())
+    }
+
+    /// False when something is known to be missing for good, or not to be in these numbers.
+    pub fn is_whole(&self) -> bool {
+        self.channels.iter().all(ChannelQuality::is_whole)
+            && self.lost_ranges == 0
+            && self.became.undecodable + self.became.in_part == 0
+            && self.unaccounted.is_empty()
     }
 
     fn add(&mut self, m: &Manifest, repairs: &Repairs) {
@@ -194,7 +286,9 @@ impl Quality {
         self.became.undecodable += became.undecodable;
         self.became.in_part += became.in_part;
         self.lost_ranges += m.lost.len() as u64;
-        self.disconnects += m.records.get("conn_close").copied().unwrap_or(0);
+        let closed = m.records.get("conn_close").copied().unwrap_or(0);
+        self.planned_ends += m.planned_closes.min(closed);
+        self.disconnects += closed.saturating_sub(m.planned_closes);
         for (table, n) in &m.rows {
             *self.rows.entry(*table).or_default() += n;
             if of_repairs && matches!(table, Table::Trades | Table::AggTrades) {
@@ -245,6 +339,9 @@ impl Quality {
     }
 
     fn add_ids(&mut self, m: &Manifest, repairs: &Repairs) {
+        for (channel, counts) in &m.channels {
+            *self.messages.entry(channel.clone()).or_default() += counts.decoded;
+        }
         for ids in &m.ids {
             let symbol = self.symbol(&ids.channel, &ids.symbol);
             symbol.present += ids.present;
@@ -255,6 +352,7 @@ impl Quality {
         for gap in &m.gaps {
             let (fetched, _) = repairs.of(&gap.channel, &gap.symbol, gap.from_id, gap.to_id);
             let symbol = self.symbol(&gap.channel, &gap.symbol);
+            symbol.gaps += 1;
             symbol.fetched = (symbol.fetched + fetched).min(symbol.missing);
         }
     }
@@ -280,8 +378,36 @@ impl Quality {
         let (p50, p99, p999) = (within(500), within(990), within(999));
         (self.delay.p50_us, self.delay.p99_us, self.delay.p999_us) = (p50, p99, p999);
         self.symbols = std::mem::take(&mut self.by_name).into_values().collect();
+        let mut channels: BTreeMap<String, ChannelQuality> = BTreeMap::new();
+        for (channel, messages) in std::mem::take(&mut self.messages).into_iter().filter(|(_, n)| *n > 0) {
+            channels.insert(channel.clone(), ChannelQuality { channel, messages, ..ChannelQuality::default() });
+        }
+        for s in &mut self.symbols {
+            s.judged = Judged::of(&self.venue, &s.channel, true);
+            let new = || ChannelQuality { channel: s.channel.clone(), ..ChannelQuality::default() };
+            let sum = channels.entry(s.channel.clone()).or_insert_with(new);
+            (sum.judged, sum.gaps) = (s.judged, sum.gaps + s.gaps);
+            if s.judged == Judged::Ids {
+                sum.expected += s.expected;
+                sum.missing += s.missing;
+                sum.fetched += s.fetched;
+            }
+        }
+        for c in channels.values_mut().filter(|c| c.judged == Judged::Not) {
+            c.judged = Judged::of(&self.venue, &c.channel, false);
+        }
+        self.channels = channels.into_values().collect();
+        // Of fractions without dividing: a/b < c/d when a * d < c * b.
+        self.channels.sort_by(|a, b| {
+            let ((pa, ea), (pb, eb)) = (a.share().unwrap_or((1, 1)), b.share().unwrap_or((1, 1)));
+            let share = (u128::from(pa) * u128::from(eb)).cmp(&(u128::from(pb) * u128::from(ea)));
+            let rank = (a.judged, a.share().is_none()).cmp(&(b.judged, b.share().is_none()));
+            rank.then(share).then(b.gaps.cmp(&a.gaps)).then_with(|| a.channel.cmp(&b.channel))
+        });
         self.symbols.sort_by(|a, b| {
-            (b.lacking(), b.missing, &a.channel, &a.symbol).cmp(&(a.lacking(), a.missing, &b.channel, &b.symbol))
+            let worse = (b.lacking(), b.missing, b.gaps).cmp(&(a.lacking(), a.missing, a.gaps));
+            let name = || (&a.channel, &a.symbol).cmp(&(&b.channel, &b.symbol));
+            a.judged.cmp(&b.judged).then(worse).then_with(name)
         });
     }
 }
@@ -312,47 +438,54 @@ impl Repairs {
 /// # Errors
 /// When a directory cannot be listed.
 pub fn report(lake: &Path, query: &Query) -> anyhow::Result<Vec<Quality>> {
-    let venues = if query.venues.is_empty() { venues_of(lake)? } else { query.venues.clone() };
-    let mut out = Vec::new();
-    for venue in venues {
-        let mut loaded = Vec::new();
-        let mut repairs = Repairs::default();
-        for (part, path) in manifests(lake, &venue)? {
-            if part.hour < query.from || part.hour.0 >= query.to.0 + REPAIR_HOURS {
-                continue;
-            }
-            match Manifest::load(&path) {
-                Ok(manifest) => {
-                    repairs.add(&manifest);
-                    if part.hour < query.to {
-                        loaded.push((part.hour, Ok(manifest)));
+    Reports::default().report(lake, query)
+}
+
+impl Reports {
+    /// [`report`] with the manifests that were read before and are still the same.
+    ///
+    /// # Errors
+    /// As [`report`].
+    pub fn report(&self, lake: &Path, query: &Query) -> anyhow::Result<Vec<Quality>> {
+        let venues = if query.venues.is_empty() { venues_of(lake)? } else { query.venues.clone() };
+        let mut out = Vec::new();
+        for venue in venues {
+            let mut loaded = Vec::new();
+            let mut repairs = Repairs::default();
+            for (part, path) in manifests_between(lake, &venue, query.from, Hour(query.to.0 + REPAIR_HOURS))? {
+                match self.manifest(&path) {
+                    Ok(manifest) => {
+                        repairs.add(&manifest);
+                        if part.hour < query.to {
+                            loaded.push((part.hour, Ok(manifest)));
+                        }
+                    }
+                    Err(err) => {
+                        let hour = Hour(part.hour.0.min(query.to.0 - 1));
+                        loaded.push((hour, Err(format!("{err}; tapedeck verify --repair rebuilds it"))));
                     }
                 }
-                Err(err) => {
-                    let hour = Hour(part.hour.0.min(query.to.0 - 1));
-                    loaded.push((hour, Err(format!("{err}; tapedeck verify --repair rebuilds it"))));
+            }
+            let mut spans: BTreeMap<String, Quality> = BTreeMap::new();
+            for (hour, manifest) in &loaded {
+                let span = match query.by {
+                    By::Hour => hour.to_string(),
+                    By::Day => hour.date(),
+                };
+                let new = || Quality { venue: venue.clone(), span: span.clone(), ..Quality::default() };
+                let sum = spans.entry(span.clone()).or_insert_with(new);
+                match manifest {
+                    Ok(manifest) => sum.add(manifest, &repairs),
+                    Err(why) => sum.unaccounted.push(why.clone()),
                 }
             }
+            out.extend(spans.into_values().map(|mut q| {
+                q.finish();
+                q
+            }));
         }
-        let mut spans: BTreeMap<String, Quality> = BTreeMap::new();
-        for (hour, manifest) in &loaded {
-            let span = match query.by {
-                By::Hour => hour.to_string(),
-                By::Day => hour.date(),
-            };
-            let new = || Quality { venue: venue.clone(), span: span.clone(), ..Quality::default() };
-            let sum = spans.entry(span.clone()).or_insert_with(new);
-            match manifest {
-                Ok(manifest) => sum.add(manifest, &repairs),
-                Err(why) => sum.unaccounted.push(why.clone()),
-            }
-        }
-        out.extend(spans.into_values().map(|mut q| {
-            q.finish();
-            q
-        }));
+        Ok(out)
     }
-    Ok(out)
 }
 
 /// Venues that have published something.

@@ -90,12 +90,13 @@ fn holes_are_joined_with_repairs_of_later_hours_and_every_id_is_accounted_for() 
     let q = &all[0];
     assert_eq!((q.venue.as_str(), q.span.as_str(), q.parts), ("binance-usdm", "2024-08-09T00", 1));
     // 15 missing, 3 came late; 7 and 2 were fetched: 3 are missing for good.
-    assert_eq!(q.ids(), (88 + 12 + 50, 12, 3));
+    let worst = q.worst().unwrap();
+    assert_eq!((worst.expected, worst.missing, worst.lacking(), worst.gaps), (88 + 12 + 50, 12, 3, 2));
     assert_eq!((q.symbols[0].symbol.as_str(), q.symbols[0].lacking()), ("BTCUSDT", 3), "the worst comes first");
     assert_eq!(q.holes[0].lacking(), 0);
     assert_eq!((q.holes[1].lacking(), q.holes[1].why.as_deref()), (3, Some("the venue has no more")));
     let text = q.to_string();
-    assert!(text.contains("98.000000 % of 150 ids; 2 holes, 12 ids missing, 9 fetched again, 3 missing"), "{text}");
+    assert!(text.contains("98.000000 % of 150 ids; 2 gaps, 12 ids missing, 9 fetched again, 3 missing"), "{text}");
     assert!(
         text.contains("50..54 behind 2024-08-09T00:00:00.123Z, cause connection: 2 fetched again, 3 missing"),
         "{text}"
@@ -111,9 +112,119 @@ fn a_day_is_the_sum_of_its_hours_and_of_what_was_fetched_in_it() {
     assert_eq!(all.len(), 1);
     let q = &all[0];
     assert_eq!((q.span.as_str(), q.parts, q.frames), ("2024-08-09", 3, 108));
-    assert_eq!(q.ids(), (88 + 12 + 50 + 10, 12, 3), "rows of repairs are no ids of the stream");
+    let worst = q.worst().unwrap();
+    let sums = (worst.expected, worst.missing, worst.lacking());
+    assert_eq!(sums, (88 + 12 + 50 + 10, 12, 3), "rows of repairs are no ids of the stream");
     assert_eq!((q.rows[&Table::Trades], q.fetched_rows), (112, 9));
     assert_eq!(q.lines, [Line { frames: 100, first: 70, ahead: 40, advantage_us: 250 }]);
+}
+
+/// A fifth of the trades is missing; depth and best prices are as they should be.
+fn mixed(dir: &Path, depth_gaps: usize) {
+    publish(dir, LOG, "2024-08-09T00", 1, |m| {
+        m.records = BTreeMap::from([("data".into(), 1_500), ("conn_close".into(), 5)]);
+        m.planned_closes = 3;
+        m.frames = 1_500;
+        let counted = |decoded| FrameCounts { decoded, control: 0, undecodable: 0, in_part: 0 };
+        m.channels = BTreeMap::from([
+            ("trades".into(), counted(800)),
+            ("agg_trades".into(), counted(100)),
+            ("depth".into(), counted(500)),
+            ("book_ticker".into(), counted(100)),
+        ]);
+        m.ids = vec![ids("BTCUSDT", 800, 200, 0), ids("BTCUSDT", 500_000, 0, 0), ids("BTCUSDT", 100, 0, 0)];
+        m.ids[1].channel = "depth".into();
+        m.ids[2].channel = "agg_trades".into();
+        m.gaps = (0..depth_gaps as i64).map(|n| gap(n * 1_000, n * 1_000 + 99, 0)).collect();
+        m.gaps.iter_mut().for_each(|g| g.channel = "depth".into());
+    });
+}
+
+#[test]
+fn the_headline_is_the_least_complete_channel_and_no_unit_is_added_to_another() {
+    let dir = tempfile::tempdir().unwrap();
+    mixed(dir.path(), 0);
+    let q = &asked(dir.path(), By::Hour, 1)[0];
+    let text = q.to_string();
+    let first = text.lines().next().unwrap();
+    assert!(
+        first.starts_with("binance-usdm 2024-08-09T00  80.000000 % of 1000 ids") && first.ends_with("(trades)"),
+        "{text}"
+    );
+    let by_name: Vec<(&str, Judged, u64)> =
+        q.channels.iter().map(|c| (c.channel.as_str(), c.judged, c.messages)).collect();
+    let expected = [
+        ("trades", Judged::Ids, 800),
+        ("agg_trades", Judged::Ids, 100),
+        ("depth", Judged::Gaps, 500),
+        ("book_ticker", Judged::Not, 100),
+    ];
+    assert_eq!(by_name, expected);
+    assert!(text.contains("depth          0 gaps in 500 messages"), "{text}");
+    assert!(text.contains("book_ticker    not judged, 100 messages"), "{text}");
+    let shown = page("t", std::slice::from_ref(q));
+    assert!(shown.contains("80.000000 %") && shown.contains("class=\"bad\"") && !shown.contains("500000"), "{shown}");
+    assert!(!text.contains("500000") && !text.contains("501000"), "{text}");
+}
+
+#[test]
+fn gaps_of_depth_are_told_beside_the_headline_and_make_no_recording_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    mixed(dir.path(), 3);
+    let q = &asked(dir.path(), By::Hour, 1)[0];
+    let text = q.to_string();
+    assert!(text.lines().next().unwrap().contains("; 3 gaps in depth (trades)"), "{text}");
+    assert!(text.contains("depth          3 gaps in 500 messages"), "{text}");
+    assert!(!q.is_whole());
+    let json = serde_json::to_value(q).unwrap();
+    assert_eq!((&json["channels"][2]["judged"], &json["channels"][2]["expected"]), (&"gaps".into(), &0.into()));
+}
+
+#[test]
+fn a_venue_without_ids_is_not_judged_instead_of_complete() {
+    let dir = tempfile::tempdir().unwrap();
+    publish(dir.path(), LOG, "2024-08-09T00", 1, |m| {
+        m.channels.insert("mark_price".into(), FrameCounts { decoded: 9, control: 0, undecodable: 0, in_part: 0 });
+    });
+    let q = &asked(dir.path(), By::Hour, 1)[0];
+    assert!(q.to_string().starts_with("binance-usdm 2024-08-09T00  not judged: no ids came\n"), "{q}");
+    assert!(!page("t", std::slice::from_ref(q)).contains("class=\"ok\""));
+    assert_eq!(Judged::of("kucoin-spot", "trades", true), Judged::Not, "its trades have no ids that continue");
+    assert_eq!(Judged::of("gate-spot", "trades", true), Judged::Ids);
+}
+
+#[test]
+fn planned_rotations_and_stops_are_no_lost_connections() {
+    let dir = tempfile::tempdir().unwrap();
+    mixed(dir.path(), 0);
+    let q = &asked(dir.path(), By::Hour, 1)[0];
+    assert_eq!((q.disconnects, q.planned_ends), (2, 3));
+    assert!(q.to_string().contains("2 connections lost, 3 ended as planned"), "{q}");
+}
+
+#[test]
+fn a_report_looks_at_no_other_day_and_reads_no_manifest_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    lake(dir.path());
+    // Whoever lists these fails: they are files.
+    let venue = dir.path().join("_manifests/exchange=binance-usdm");
+    for day in ["2020-01-01", "2024-08-08", "2024-08-12"] {
+        std::fs::write(venue.join(format!("date={day}")), "").unwrap();
+    }
+    let reports = Reports::default();
+    let from = hour("2024-08-09T00");
+    let query = Query { venues: Vec::new(), from, to: Hour(from.0 + 24), by: By::Day };
+    let first = reports.report(dir.path(), &query).unwrap();
+    assert_eq!(reports.kept().0, 3);
+    // What is not read again is not missed; what is another file is read.
+    assert_eq!(reports.report(dir.path(), &query).unwrap(), first);
+    let path =
+        crate::compact::resume::manifests_between(dir.path(), "binance-usdm", from, query.to).unwrap().remove(0).1;
+    let text = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, &text[..text.len() / 2]).unwrap();
+    assert_eq!(reports.report(dir.path(), &query).unwrap()[0].unaccounted.len(), 1);
+    assert!(reports.kept().1 > 0);
 }
 
 #[test]
@@ -139,6 +250,7 @@ fn names_in_the_page_are_text_and_never_markup() {
     lake(dir.path());
     let mut all = asked(dir.path(), By::Hour, 1);
     all[0].symbols[0].symbol = "<script>\"&".into();
+    all[0].channels[0].channel = "<script>".into();
     let page = page("Quality", &all);
     assert!(page.contains("&lt;script&gt;&quot;&amp;") && !page.contains("<script"), "{page}");
     assert!(page.contains("the venue has no more"));

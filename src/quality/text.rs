@@ -2,7 +2,9 @@
 
 use std::fmt::{self, Write};
 
-use super::{HoleQuality, Quality};
+use wal_format::plain::line;
+
+use super::{ChannelQuality, HoleQuality, Judged, Quality};
 
 /// Symbols and holes told one by one; JSON has all of them.
 const TOLD: usize = 10;
@@ -46,32 +48,53 @@ pub(super) fn fate(hole: &HoleQuality) -> String {
     }
     if hole.lacking() > 0 {
         words.push(format!("{} missing for good", hole.lacking()));
-        words.extend(hole.why.clone());
+        words.extend(hole.why.as_deref().map(|why| line(why).into_owned()));
     }
     words.join(", ")
 }
 
+/// How complete a channel is, in its own unit.
+pub(super) fn completeness(c: &ChannelQuality) -> String {
+    match (c.judged, c.share()) {
+        (Judged::Ids, Some((there, expected))) => format!(
+            "{} of {expected} ids; {} gaps, {} ids missing, {} fetched again, {} missing for good",
+            percent(there, expected),
+            c.gaps,
+            c.missing,
+            c.missing - c.lacking(),
+            c.lacking(),
+        ),
+        (Judged::Gaps, _) => format!("{} gaps in {} messages", c.gaps, c.messages),
+        _ => format!("not judged, {} messages without ids that continue", c.messages),
+    }
+}
+
+/// The one line that a hurried reader reads: the least complete channel, whole recordings as such.
+pub(super) fn headline(q: &Quality) -> String {
+    let gaps: u64 = q.channels.iter().filter(|c| c.judged == Judged::Gaps).map(|c| c.gaps).sum();
+    let depth = if gaps > 0 { format!("; {gaps} gaps in depth") } else { String::new() };
+    match q.worst() {
+        Some(worst) => format!("{}{depth} ({})", completeness(worst), worst.channel),
+        None => format!("not judged: no ids came{depth}"),
+    }
+}
+
 impl fmt::Display for Quality {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (expected, missing, lacking) = self.ids();
-        writeln!(
-            f,
-            "{} {}  {} of {expected} ids; {} holes, {missing} ids missing, {} fetched again, {lacking} missing for good",
-            self.venue,
-            self.span,
-            percent(expected - lacking, expected),
-            self.hole_count,
-            missing - lacking,
-        )?;
+        writeln!(f, "{} {}  {}", line(&self.venue), self.span, headline(self))?;
         for what in &self.unaccounted {
-            writeln!(f, "  NOT IN THESE NUMBERS: {what}")?;
+            writeln!(f, "  NOT IN THESE NUMBERS: {}", line(what))?;
+        }
+        for c in &self.channels {
+            writeln!(f, "  {:<14} {}", line(&c.channel), completeness(c))?;
         }
         let b = self.became;
         let in_part = if b.in_part == 0 { String::new() } else { format!(" ({} in part)", b.in_part) };
         writeln!(
             f,
-            "  {} frames = {} decoded{in_part} + {} control + {} undecodable; {} lost ranges in the log, {} connections ended",
-            self.frames, b.decoded, b.control, b.undecodable, self.lost_ranges, self.disconnects
+            "  {} frames = {} decoded{in_part} + {} control + {} undecodable; {} lost ranges in the log, {} connections lost, \
+             {} ended as planned",
+            self.frames, b.decoded, b.control, b.undecodable, self.lost_ranges, self.disconnects, self.planned_ends
         )?;
         let tables = |tables: &std::collections::BTreeMap<crate::lake::Table, u64>| {
             tables.iter().fold(String::new(), |mut out, (table, n)| {
@@ -99,15 +122,26 @@ impl fmt::Display for Quality {
             )?;
         }
         for (what, n) in &self.drift {
-            writeln!(f, "  unknown: {what} x {n}")?;
+            writeln!(f, "  unknown: {} x {n}", line(what))?;
         }
-        let incomplete: Vec<_> = self.symbols.iter().filter(|s| s.missing > 0).collect();
+        let incomplete: Vec<_> = self.symbols.iter().filter(|s| s.missing > 0 || s.gaps > 0).collect();
         for s in incomplete.iter().take(TOLD) {
+            if s.judged != Judged::Ids {
+                writeln!(
+                    f,
+                    "  {} {}: {} gaps, {} update ids missing",
+                    s.channel,
+                    line(&s.symbol),
+                    s.gaps,
+                    s.lacking()
+                )?;
+                continue;
+            }
             writeln!(
                 f,
                 "  {} {}: {} of {} ids came, {} fetched again, {} missing for good ({})",
                 s.channel,
-                s.symbol,
+                line(&s.symbol),
                 s.present,
                 s.expected,
                 s.fetched,
@@ -116,23 +150,23 @@ impl fmt::Display for Quality {
             )?;
         }
         if incomplete.len() > TOLD {
-            writeln!(f, "  ... and {} more symbols that miss ids", incomplete.len() - TOLD)?;
+            writeln!(f, "  ... and {} more symbols with gaps", incomplete.len() - TOLD)?;
         }
         for hole in self.holes.iter().take(TOLD) {
             writeln!(
                 f,
-                "  hole {} {} {}..{} behind {}, cause {}: {}",
-                hole.channel,
-                hole.symbol,
+                "  gap {} {} {}..{} behind {}, cause {}: {}",
+                line(&hole.channel),
+                line(&hole.symbol),
                 hole.from_id,
                 hole.to_id,
                 time(hole.after_us),
-                hole.cause,
+                line(&hole.cause),
                 fate(hole)
             )?;
         }
         if self.hole_count > TOLD as u64 {
-            writeln!(f, "  ... and {} more holes (--json has them)", self.hole_count - TOLD as u64)?;
+            writeln!(f, "  ... and {} more gaps (--json has them)", self.hole_count - TOLD as u64)?;
         }
         Ok(())
     }
