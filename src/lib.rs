@@ -39,6 +39,7 @@ pub mod hangup;
 pub mod health;
 pub mod history;
 pub mod host;
+mod http_server;
 pub mod kline;
 pub mod lake;
 pub mod log_repairs;

@@ -2,21 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use wal_format::{Position, bytes_between};
 
+use crate::api::Access;
 use crate::collect::status::{Status, VenueStatus};
 use crate::config::{Config, LAKE_READER};
 use crate::venue::VenueId;
 
-/// How long a service may take to accept a connection, and to answer.
+/// How long a service may take to accept a connection, to say something, and to say all of it.
 const CONNECT: Duration = Duration::from_millis(500);
 const ANSWER: Duration = Duration::from_secs(1);
+const WHOLE: Duration = Duration::from_secs(5);
 /// Longest answer read.
-const ANSWER_BYTES_MAX: u64 = 64 << 20;
+const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// What can be said of one log from the outside.
 #[derive(Debug, Serialize)]
@@ -90,10 +92,31 @@ pub fn log_status(cfg: &Config, venue: VenueId) -> LogStatus {
     s
 }
 
+/// Why nothing is known of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// Nothing answers there.
+    Silent(SocketAddr),
+    /// It answers with another HTTP status than 200; for 401 with why no token that it takes was shown.
+    Status(SocketAddr, u16, String),
+    /// What answers is not ours.
+    Strange(SocketAddr),
+}
+
+impl std::fmt::Display for Unknown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Unknown::Silent(at) => write!(f, "not answering at http://{at}"),
+            Unknown::Status(at, 401, why) => write!(f, "asks for a token at http://{at}: {why}"),
+            Unknown::Status(at, status, _) => write!(f, "answers with HTTP status {status} at http://{at}"),
+            Unknown::Strange(at) => write!(f, "something that is not ours answers at http://{at}"),
+        }
+    }
+}
+
 /// The own words of every collector that answers; each is asked once, however many venues it records.
 pub fn collectors(cfg: &Config) -> Vec<Status> {
-    let at = addresses(cfg).into_iter();
-    at.filter_map(|at| serde_json::from_slice(&fetch(at)?).ok()).collect()
+    addresses(cfg).into_iter().filter_map(|at| Service::collector(at).status().ok()).collect()
 }
 
 fn addresses(cfg: &Config) -> BTreeSet<SocketAddr> {
@@ -102,8 +125,7 @@ fn addresses(cfg: &Config) -> BTreeSet<SocketAddr> {
 
 /// Why candles did not simply go on, by venue, as the compactor that runs tells it.
 pub fn candle_breaks(cfg: &Config) -> Vec<(String, String)> {
-    let Some((200, body)) = ask(cfg.api.listen, "/v1/klines/stats") else { return Vec::new() };
-    let stats: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    let Ok(stats) = Service::compactor(cfg).json::<serde_json::Value>("/v1/klines/stats") else { return Vec::new() };
     let feeds = stats.get("feeds").and_then(|f| f.as_object()).cloned().unwrap_or_default();
     let told = feeds.iter().flat_map(|(venue, feed)| {
         let told = feed.get("told").and_then(|t| t.as_array()).cloned().unwrap_or_default();
@@ -115,11 +137,11 @@ pub fn candle_breaks(cfg: &Config) -> Vec<(String, String)> {
 /// Why `/health` of the services that run is red, by service; nothing of those that are well.
 pub fn problems(cfg: &Config) -> BTreeMap<&'static str, Vec<String>> {
     let mut all: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
-    let services = addresses(cfg).into_iter().map(|at| ("collector", at));
-    for (service, at) in services.chain([("compactor", cfg.api.listen)]) {
-        let Some((503, body)) = ask(at, "/health") else { continue };
+    let services = addresses(cfg).into_iter().map(|at| ("collector", Service::collector(at)));
+    for (name, service) in services.chain([("compactor", Service::compactor(cfg))]) {
+        let Some((503, body)) = service.ask("/health") else { continue };
         let text = String::from_utf8_lossy(&body);
-        all.entry(service).or_default().extend(text.lines().map(str::to_owned));
+        all.entry(name).or_default().extend(text.lines().map(str::to_owned));
     }
     all
 }
@@ -130,25 +152,153 @@ pub fn by_venue(collectors: Vec<Status>) -> BTreeMap<VenueId, VenueStatus> {
     all.filter_map(|v| Some((v.venue.parse().ok()?, v))).collect()
 }
 
-/// The compactor's own words, when it answers within a second.
-pub fn compactor(cfg: &Config) -> Option<serde_json::Value> {
-    serde_json::from_slice(&fetch(cfg.api.listen)?).ok()
+/// The compactor's own words.
+///
+/// # Errors
+/// Why there are none: it does not answer within a second, or not us.
+pub fn compactor(cfg: &Config) -> Result<serde_json::Value, Unknown> {
+    let status = Service::compactor(cfg).status::<serde_json::Value>()?;
+    if status.is_object() { Ok(status) } else { Err(Unknown::Strange(cfg.api.listen)) }
 }
 
-/// The body of `/v1/status` at `listen`, when it comes within a second.
-pub(crate) fn fetch(listen: SocketAddr) -> Option<Vec<u8>> {
-    Some(ask(listen, "/v1/status")?.1)
+/// True when `/v1/status` at `listen`, an address of this configuration, is answered as one of ours would.
+pub(crate) fn is_ours(cfg: &Config, listen: SocketAddr) -> bool {
+    let service = if listen == cfg.api.listen { Service::compactor(cfg) } else { Service::collector(listen) };
+    match service.status::<serde_json::Value>() {
+        Ok(status) => status.is_object(),
+        // Whose token this shell does not know.
+        Err(Unknown::Status(_, 401, _)) => cfg.api.token_env.is_some() || cfg.api.token_file.is_some(),
+        Err(_) => false,
+    }
 }
 
-/// Status and body of the answer for `path` at `listen`, when it comes within a second.
-fn ask(listen: SocketAddr, path: &str) -> Option<(u16, Vec<u8>)> {
-    let mut stream = TcpStream::connect_timeout(&listen, CONNECT).ok()?;
-    stream.set_read_timeout(Some(ANSWER)).ok()?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {listen}\r\n\r\n");
-    stream.write_all(request.as_bytes()).ok()?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).ok()?;
-    let status = std::str::from_utf8(answer.get(9..12)?).ok()?.parse().ok()?;
+/// A service that can be asked.
+struct Service {
+    at: SocketAddr,
+    access: Access,
+    /// Why it is asked without a token.
+    tokenless: String,
+}
+
+impl Service {
+    fn collector(at: SocketAddr) -> Service {
+        Service { at, access: Access::default(), tokenless: "a collector of ours does not".to_owned() }
+    }
+
+    /// Shows the token that the configuration names.
+    fn compactor(cfg: &Config) -> Service {
+        let (access, tokenless) = match Access::load(&cfg.api) {
+            Ok(access) if access.asks() => (access, "the one of [api] is not the one it asks for".to_owned()),
+            Ok(access) => (access, "[api] names none".to_owned()),
+            Err(err) => (Access::default(), format!("{err:#}").replace('\n', ";")),
+        };
+        Service { at: cfg.api.listen, access, tokenless }
+    }
+
+    fn status<T: serde::de::DeserializeOwned>(&self) -> Result<T, Unknown> {
+        self.json("/v1/status")
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Unknown> {
+        match self.ask(path) {
+            None => Err(Unknown::Silent(self.at)),
+            Some((200, body)) => serde_json::from_slice(&body).map_err(|_| Unknown::Strange(self.at)),
+            Some((status, _)) => Err(Unknown::Status(self.at, status, self.tokenless.clone())),
+        }
+    }
+
+    /// Status and body of the answer for `path`, when it comes in time.
+    fn ask(&self, path: &str) -> Option<(u16, Vec<u8>)> {
+        let until = Instant::now() + WHOLE;
+        let at = reachable(self.at);
+        let mut stream = TcpStream::connect_timeout(&at, CONNECT).ok()?;
+        stream.set_read_timeout(Some(ANSWER)).ok()?;
+        stream.set_write_timeout(Some(ANSWER)).ok()?;
+        let token = self.access.token().map_or_else(String::new, |t| format!("Authorization: Bearer {t}\r\n"));
+        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {at}\r\n{token}\r\n").as_bytes()).ok()?;
+        let mut answer = Vec::new();
+        let mut piece = vec![0; 64 << 10];
+        // One that says a byte now and then is no better than one that says nothing.
+        while Instant::now() < until && answer.len() < ANSWER_BYTES_MAX {
+            match stream.read(&mut piece).ok()? {
+                0 => return whole(answer),
+                n => answer.extend_from_slice(piece.get(..n)?),
+            }
+        }
+        None
+    }
+}
+
+/// Status and body of an answer.
+fn whole(mut answer: Vec<u8>) -> Option<(u16, Vec<u8>)> {
+    let status = answer.strip_prefix(b"HTTP/1.")?.get(2..5)?;
+    let status = std::str::from_utf8(status).ok()?.parse().ok()?;
     let body = answer.windows(4).position(|w| w == b"\r\n\r\n").map(|i| i + 4)?;
     Some((status, answer.split_off(body)))
+}
+
+/// Where one that listens at every address of this machine is asked.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Answers each request with `status` unless it has `token`, then with an object; returns what was asked.
+    fn serve(token: &'static str, refusal: &'static str) -> (SocketAddr, std::thread::JoinHandle<Vec<String>>) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let serve = move || {
+            let mut asked = Vec::new();
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut head = [0; 1024];
+                let n = stream.read(&mut head).unwrap();
+                let head = String::from_utf8_lossy(&head[..n]).into_owned();
+                let answer = if head.contains(token) { "200 OK\r\n\r\n{\"venues\":{}}" } else { refusal };
+                stream.write_all(format!("HTTP/1.1 {answer}").as_bytes()).unwrap();
+                asked.push(head);
+            }
+            asked
+        };
+        (at, std::thread::spawn(serve))
+    }
+
+    fn config(at: SocketAddr, keys: &str) -> Config {
+        Config::from_toml(&format!("[api]\nlisten = \"{at}\"\n{keys}\n")).unwrap()
+    }
+
+    #[test]
+    fn the_token_is_shown_and_an_answer_that_is_no_200_is_no_status() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token");
+        std::fs::write(&file, "0123456789abcdef\n").unwrap();
+        let (at, server) =
+            serve("Authorization: Bearer 0123456789abcdef\r\n", "401 Unauthorized\r\n\r\n{\"code\":-2015}");
+        let with = config(at, &format!("token_file = {:?}", file.display().to_string()));
+        assert!(compactor(&with).unwrap().get("venues").is_some());
+        // Without the token the refusal is told with why; its JSON is not taken for a status.
+        let why = compactor(&config(at, "")).unwrap_err();
+        assert_eq!(why, Unknown::Status(at, 401, "[api] names none".into()));
+        assert!(why.to_string().contains("asks for a token"), "{why}");
+        assert_eq!(server.join().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_is_not_ours_is_told_from_what_is_silent() {
+        let (at, server) = serve("never", "200 OK\r\n\r\n<html>");
+        assert_eq!(compactor(&config(at, "")).unwrap_err(), Unknown::Strange(at));
+        assert!(!is_ours(&config(at, ""), at));
+        drop(server.join().unwrap());
+        assert_eq!(compactor(&config(at, "")).unwrap_err(), Unknown::Silent(at));
+        assert_eq!(reachable("0.0.0.0:8080".parse().unwrap()).to_string(), "127.0.0.1:8080");
+    }
 }

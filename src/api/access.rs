@@ -54,6 +54,16 @@ impl Access {
         Ok(Access { token: Some(Secret::new(text)) })
     }
 
+    /// True when whoever asks must show a token.
+    pub(crate) fn asks(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// The token, for the one place that shows it.
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.token.as_ref().map(Secret::reveal)
+    }
+
     /// True when this request may be answered.
     pub(super) fn allows(&self, uri: &Uri, headers: &HeaderMap) -> bool {
         let Some(token) = &self.token else { return true };

@@ -1,4 +1,4 @@
-//! What stands in front of every request: size, origin, token, weight. It answers refusals itself; what passes goes on.
+//! What stands in front of every request: host, origin, size, token, weight. It answers refusals itself; what passes goes on.
 //!
 //! Weights are the exchange's own (Binance API documentation, weights of the single endpoints), counted per address
 //! and minute and shown in `X-MBX-USED-WEIGHT-1M`.
@@ -9,13 +9,14 @@ use std::sync::{Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use tower_http::compression::CompressionLayer;
 
 use super::error::Refusal;
 use super::{Shared, now_ms};
+use crate::http_server::group;
 
 /// Addresses remembered; beyond it those of minutes before are forgotten first, then all.
 const ADDRESSES: usize = 10_000;
@@ -47,6 +48,7 @@ impl Weights {
 
 /// What a request weighs; `None` = not counted.
 fn weight(path: &str, one_symbol: bool) -> Option<u32> {
+    let path = if path == "/quality" { "/v1/quality" } else { path };
     let (family, rest) = ["/api/v3/", "/fapi/v1/", "/fapi/v2/", "/dapi/v1/", "/v1/"]
         .iter()
         .find_map(|prefix| Some((*prefix, path.strip_prefix(prefix)?)))?;
@@ -65,6 +67,7 @@ fn weight(path: &str, one_symbol: bool) -> Option<u32> {
         "ticker" | "ticker/tradingDay" if one_symbol => 4,
         "ticker" | "ticker/tradingDay" => 200,
         "snapshot" => 10,
+        "quality" => 20,
         "gaps" => 5,
         _ => 1,
     })
@@ -84,15 +87,18 @@ pub(super) fn weighed(router: Router<Shared>, app: Shared) -> Router<Shared> {
 
 async fn check(State(app): State<Shared>, request: Request, next: Next) -> Response {
     app.counts.request();
-    let headers = request.headers();
-    let origin = headers.get(header::ORIGIN).cloned();
-    let listed = origin.as_ref().filter(|o| app.cfg.cors_origins.iter().any(|c| c.as_bytes() == o.as_bytes())).cloned();
+    let (parts, body) = request.into_parts();
+    if let Err(why) = app.gate.check(&parts) {
+        return Refusal::with(why.status(), -1002, why.to_string()).into_response();
+    }
+    let request = Request::from_parts(parts, body);
+    let listed = request.headers().get(header::ORIGIN).filter(|o| app.gate.lists(o)).cloned();
     if request.method() == Method::OPTIONS
         && let Some(origin) = &listed
     {
         return preflight(origin);
     }
-    let mut response = match refused(&app, &request, origin.as_ref(), listed.is_some()) {
+    let mut response = match refused(&app, &request) {
         Some(refusal) => refusal.into_response(),
         None => counted(&app, request, next).await,
     };
@@ -103,28 +109,17 @@ async fn check(State(app): State<Shared>, request: Request, next: Next) -> Respo
     response
 }
 
-fn refused(app: &Shared, request: &Request, origin: Option<&HeaderValue>, listed: bool) -> Option<Refusal> {
+fn refused(app: &Shared, request: &Request) -> Option<Refusal> {
     let headers = request.headers();
     let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     // Of a body without a length nobody knows the end.
     if length.is_some_and(|n| n > app.cfg.max_body_bytes) || headers.contains_key(header::TRANSFER_ENCODING) {
         return Some(Refusal::with(StatusCode::PAYLOAD_TOO_LARGE, -1101, "Request body is too large."));
     }
-    // Browsers let any page open a WebSocket anywhere; only the origin tells which page it is.
-    if headers.contains_key(header::UPGRADE) && !listed && origin.is_some_and(|o| !same_host(o, headers)) {
-        return Some(Refusal::with(StatusCode::FORBIDDEN, -1002, "Pages of this origin may not connect."));
-    }
     if !app.access.allows(request.uri(), headers) {
         return Some(Refusal::with(StatusCode::UNAUTHORIZED, -2015, "Invalid API-key, IP, or permissions for action."));
     }
     None
-}
-
-/// The page came from here.
-fn same_host(origin: &HeaderValue, headers: &HeaderMap) -> bool {
-    let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
-    let of = origin.to_str().ok().and_then(|o| o.split_once("://"));
-    of.is_some_and(|(_, rest)| Some(rest.as_bytes()) == host)
 }
 
 async fn counted(app: &Shared, request: Request, next: Next) -> Response {
@@ -133,7 +128,7 @@ async fn counted(app: &Shared, request: Request, next: Next) -> Response {
     let address = request
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()
-        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip().to_canonical());
+        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| group(peer.0.ip()));
     let now = now_ms();
     let used = app.weights.add(address, now.div_euclid(60_000), weight);
     let mut response = if used > app.cfg.weight_per_minute {

@@ -2,7 +2,7 @@
 //! writes no files; a slow client delays nobody.
 //!
 //! ```text
-//!  connection --> server: how many --> guard: who, how often, which origin --> binance | native | ws | page
+//!  connection --> http_server: how many --> guard: who, how often, which host and origin --> binance | native | ws | page
 //!                                                                                  \-> KlineHub
 //! ```
 
@@ -15,7 +15,6 @@ mod native;
 mod page;
 mod params;
 mod quality;
-mod server;
 mod system;
 #[cfg(test)]
 mod tests;
@@ -24,6 +23,7 @@ mod ws;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -32,9 +32,11 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use wal_format::plain;
 
 use crate::compact::CompactorStatus;
 use crate::config::{Api, Config};
+use crate::http_server::{self, Gate};
 use crate::kline::KlineHub;
 use crate::memory::Held;
 use crate::shutdown::Shutdown;
@@ -58,7 +60,9 @@ pub(crate) struct App {
     sockets: Arc<Semaphore>,
     weights: guard::Weights,
     counts: metrics::Counts,
+    gate: Gate,
     looks: system::Looks,
+    reports: quality::Looks,
     shutdown: Shutdown,
 }
 
@@ -90,12 +94,20 @@ pub async fn serve(
     hub: Option<Arc<KlineHub>>,
     shutdown: Shutdown,
 ) {
-    let connections = config.api.max_connections;
     let supervisor = status.supervisor().clone();
     let app = app(config, access, status, hub, shutdown.clone());
-    let router = router(app.clone());
-    let serve = || server::run(&listener, router.clone(), connections, app.clone(), shutdown.clone());
-    supervisor.keep(Task::Api, "", &shutdown, serve).await;
+    supervisor.keep(Task::Api, "", &shutdown, || listen(&listener, &app, shutdown.clone())).await;
+}
+
+/// Takes connections until `shutdown`.
+async fn listen(listener: &TcpListener, app: &Shared, shutdown: Shutdown) {
+    let limits = http_server::Limits {
+        connections: app.cfg.max_connections,
+        per_address: app.cfg.connections_per_address(),
+        write: Duration::from_secs(app.cfg.slow_client_s),
+    };
+    let turned_away = || app.counts.turned_away();
+    http_server::run(listener, router(app.clone()), limits, turned_away, app.status.supervisor(), shutdown).await;
 }
 
 fn app(
@@ -106,6 +118,7 @@ fn app(
     shutdown: Shutdown,
 ) -> Shared {
     let cfg = config.api.clone();
+    let gate = Gate::new(cfg.listen, &cfg.hosts, &cfg.cors_origins, access.asks());
     let supervisor = status.supervisor();
     let dispatcher = hub.clone().map(|hub| ws::Dispatcher::start(hub, supervisor.clone(), shutdown.clone()));
     if let Some(held) = dispatcher.as_ref().map(Arc::downgrade) {
@@ -123,7 +136,9 @@ fn app(
         reads: Semaphore::new(READS),
         weights: guard::Weights::default(),
         counts: metrics::Counts::default(),
+        gate,
         looks: system::Looks::default(),
+        reports: quality::Looks::default(),
         shutdown,
     })
 }
@@ -188,6 +203,8 @@ async fn health(State(app): State<Shared>) -> impl IntoResponse {
     if problems.is_empty() {
         (StatusCode::OK, "ok\n".to_owned())
     } else {
+        // People read it in a terminal: what venues say stays in its line.
+        let problems: Vec<_> = problems.iter().map(|problem| plain::line(problem)).collect();
         (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", problems.join("\n")))
     }
 }

@@ -1,5 +1,7 @@
 //! `/v1/quality` and the page `/quality`: how complete and how clean the recording is, per hour or day.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::header;
@@ -11,8 +13,15 @@ use super::params::Params;
 use super::{Shared, blocking};
 use crate::clock;
 use crate::lake::Hour;
-use crate::quality::{By, Quality, Query, page, report};
+use crate::quality::{By, Quality, Query, Reports, page};
 use crate::venue::VenueId;
+
+/// Manifests that were read, and whoever reads now.
+#[derive(Default)]
+pub(super) struct Looks {
+    looking: tokio::sync::Mutex<()>,
+    read: Reports,
+}
 
 /// Hours of one question: a month.
 const HOURS_MAX: i64 = 31 * 24;
@@ -59,6 +68,9 @@ async fn found(app: &Shared, params: &Params) -> Answer<(Query, Vec<Quality>)> {
     };
     let query = Query { venues, from, to, by };
     let (lake, asked) = (app.config.lake.dir.clone(), query.clone());
-    let found = blocking(app, move || report(&lake, &asked)).await?;
+    // One looks, the others wait: what it read serves them too.
+    let _one = app.reports.looking.lock().await;
+    let asker = Arc::clone(app);
+    let found = blocking(app, move || asker.reports.read.report(&lake, &asked)).await?;
     Ok((query, found))
 }

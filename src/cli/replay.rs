@@ -47,7 +47,8 @@ pub struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// Serve the recording as the exchanges would, at this address, until stopped.
+    /// Serve the recording as the exchanges would, at this address, until stopped. Beyond loopback it takes the token of [api]
+    /// (or insecure = true there): as `Authorization: Bearer`, as the password of the URL, as `X-MBX-APIKEY` or `?token=`.
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:9090",
         conflicts_with_all = ["out", "verify", "rewrite", "json"])]
     serve: Option<SocketAddr>,
@@ -122,7 +123,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Serves until a signal or `POST /_sim/stop`.
+/// Serves until a signal.
 async fn play(cfg: &Arc<Config>, args: &ServeArgs) -> anyhow::Result<()> {
     let shutdown = Shutdown::new();
     shutdown.on_signals(&Supervisor::default()).context("cannot listen for signals")?;
@@ -141,7 +142,6 @@ async fn play(cfg: &Arc<Config>, args: &ServeArgs) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             () = shutdown.wait() => break,
-            () = sim.stop_asked() => break,
             () = tokio::time::sleep(Duration::from_millis(200)) => {}
         }
         if !told && sim.finished() {

@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 
+use wal_format::plain::line;
+
 use super::{ConfigArg, load, need_venues, print_out};
 use crate::collect::status::VenueStatus;
 use crate::compact::status::Snapshot;
@@ -10,7 +12,7 @@ use crate::config::Config;
 use crate::config::room::LogRoom;
 use crate::host;
 use crate::memory::Report;
-use crate::outside::{self, LogStatus};
+use crate::outside::{self, LogStatus, Unknown};
 
 /// Arguments of `tapedeck status`.
 #[derive(Debug, clap::Args)]
@@ -44,7 +46,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     if args.json {
         let collectors: Vec<&VenueStatus> = collectors.values().collect();
         let all = serde_json::json!({
-            "logs": logs, "disk_free_bytes": free, "log_room": room, "wrong": wrong, "candle_breaks": breaks, "compactor": compactor,
+            "logs": logs, "disk_free_bytes": free, "log_room": room, "wrong": wrong, "candle_breaks": breaks,
+            "compactor": compactor.as_ref().ok(), "compactor_unknown": compactor.as_ref().err().map(ToString::to_string),
             "collector": collectors,
         });
         return print_out(&format!("{all}\n"));
@@ -63,7 +66,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
                 0 => String::new(),
                 n => format!(" ({n} of them in wal.spill_dirs)"),
             },
-            l.problem.as_ref().map_or_else(String::new, |p| format!("  [{p}]")),
+            l.problem.as_ref().map_or_else(String::new, |p| format!("  [{}]", line(p))),
         )?;
         match collectors.get(venue) {
             Some(status) => streams(&mut text, status, args.brief)?,
@@ -74,8 +77,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         }
     }
     match &compactor {
-        Some(status) => writeln!(text, "compactor          running at http://{}  {}", cfg.api.listen, summary(status))?,
-        None => writeln!(text, "compactor          not answering at http://{}", cfg.api.listen)?,
+        Ok(status) => writeln!(text, "compactor          running at http://{}  {}", cfg.api.listen, summary(status))?,
+        Err(unknown) => writeln!(text, "compactor          {}", line(&unknown.to_string()))?,
     }
     if let Some(free) = free {
         writeln!(
@@ -90,11 +93,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         writeln!(text, "log                room for {hours} hours: {}", room.text())?;
     }
     for (venue, told) in &breaks {
-        writeln!(text, "candles            {venue}: {told}")?;
+        writeln!(text, "candles            {}: {}", line(venue), line(told))?;
     }
     for (service, problems) in &wrong {
         for problem in problems {
-            writeln!(text, "{service:<18} WRONG: {problem}")?;
+            writeln!(text, "{service:<18} WRONG: {}", line(problem))?;
         }
     }
     print_out(&text)
@@ -109,7 +112,8 @@ fn summary(status: &serde_json::Value) -> String {
     venues.map_or_else(String::new, |v| {
         v.iter()
             .map(|(name, s)| {
-                format!("{name}: lag {} ms", s.get("lag_ms").map_or_else(|| "?".into(), ToString::to_string))
+                let lag = s.get("lag_ms").and_then(serde_json::Value::as_u64);
+                format!("{}: lag {} ms", line(name), lag.map_or_else(|| "?".into(), |ms| ms.to_string()))
             })
             .collect::<Vec<_>>()
             .join(", ")
@@ -119,14 +123,14 @@ fn summary(status: &serde_json::Value) -> String {
 /// Every connection and every stream with its age, and why something does not flow.
 fn streams(text: &mut String, status: &VenueStatus, brief: bool) -> std::fmt::Result {
     if let Some(failed) = &status.failed {
-        writeln!(text, "  records nothing: {failed}")?;
+        writeln!(text, "  records nothing: {}", line(failed))?;
     }
     if let Some(banned) = &status.banned {
         writeln!(text, "  banned: {banned}")?;
     }
     if status.connections.is_empty() {
         let why = status.no_listing.as_deref().unwrap_or("it has not come yet");
-        writeln!(text, "  no connection yet; the listing of symbols: {why}")?;
+        writeln!(text, "  no connection yet; the listing of symbols: {}", line(why))?;
     }
     for c in &status.connections {
         let flowing = c.streams.iter().filter(|s| s.why.is_none()).count();
@@ -136,14 +140,14 @@ fn streams(text: &mut String, status: &VenueStatus, brief: bool) -> std::fmt::Re
             c.slot,
             c.line,
             c.streams.len(),
-            c.why.as_ref().map_or_else(String::new, |why| format!("  [{why}]")),
+            c.why.as_ref().map_or_else(String::new, |why| format!("  [{}]", line(why))),
         )?;
         // What is wrong stands first.
         let (wrong, well): (Vec<_>, Vec<_>) = c.streams.iter().partition(|s| s.why.is_some());
         for s in wrong.into_iter().chain(well.into_iter().filter(|_| !brief)) {
             let why = s.why.as_ref().filter(|_| c.why.is_none() || s.why != c.why);
-            let why = why.map_or_else(String::new, |why| format!("  [{why}]"));
-            writeln!(text, "    {:<32} {:>9}{why}", s.stream, age(s.age_ms))?;
+            let why = why.map_or_else(String::new, |why| format!("  [{}]", line(why)));
+            writeln!(text, "    {:<32} {:>9}{why}", line(&s.stream), age(s.age_ms))?;
         }
     }
     Ok(())
@@ -162,10 +166,11 @@ fn age(ms: Option<u64>) -> String {
 /// What the running services say about their memory. Each venue may have a collector of its own.
 fn memory(cfg: &Config, json: bool) -> anyhow::Result<()> {
     let collectors: Vec<Report> = outside::collectors(cfg).into_iter().filter_map(|c| c.memory).collect();
-    let compactor = outside::compactor(cfg).and_then(|all| serde_json::from_value::<Snapshot>(all).ok()?.memory);
+    let asked = outside::compactor(cfg);
+    let compactor = asked.clone().ok().and_then(|all| serde_json::from_value::<Snapshot>(all).ok()?.memory);
     let silent = [
-        ("collector", collectors.is_empty(), cfg.collector.listen),
-        ("compactor", compactor.is_none(), cfg.api.listen),
+        ("collector", collectors.is_empty().then_some(Unknown::Silent(cfg.collector.listen))),
+        ("compactor", asked.err()),
     ];
     let reports: Vec<Report> = collectors.into_iter().chain(compactor).collect();
     if json {
@@ -176,8 +181,8 @@ fn memory(cfg: &Config, json: bool) -> anyhow::Result<()> {
         "no service says how its memory is\n  where: /v1/status of collector and compactor\n  fix:   start them, or check [collector] listen and [api] listen"
     );
     let mut text: String = reports.iter().map(Report::text).collect();
-    for (service, _, listen) in silent.iter().filter(|(_, silent, _)| *silent) {
-        writeln!(text, "{service:<10} not answering at http://{listen}")?;
+    for (service, unknown) in silent.iter().filter_map(|(service, unknown)| Some((service, unknown.as_ref()?))) {
+        writeln!(text, "{service:<10} {}", line(&unknown.to_string()))?;
     }
     print_out(&text)
 }
@@ -190,6 +195,25 @@ mod tests {
     fn ages_are_written_in_the_unit_that_fits() {
         let ages = [None, Some(0), Some(59_940), Some(60_000), Some(3_599_999), Some(5_400_000)].map(age);
         assert_eq!(ages, ["never", "0.0 s", "59.9 s", "1.0 min", "59.9 min", "1.5 h"]);
+    }
+
+    #[test]
+    fn nothing_that_a_venue_or_a_service_says_leaves_its_line_or_acts_upon_the_terminal() {
+        let evil = "NEW\nbinance-usdm       collector running  all fine\u{1b}[2J\u{9b}H\r";
+        let json = serde_json::json!({
+            "venue": "binance-spot", "failed": evil, "no_listing": evil, "counts": crate::collect::metrics::Counts::default(),
+            "connections": [{"slot": 0, "line": 1, "conn": 3, "state": "live", "why": evil, "streams": [
+                {"stream": evil, "frames": 0, "last_ns": 0, "age_ms": null, "why": format!("{evil}!")},
+            ]}],
+        });
+        let mut status: VenueStatus = serde_json::from_value(json).expect("the test's own JSON fits");
+        let mut text = String::new();
+        streams(&mut text, &status, false).expect("writing to a String");
+        status.connections.clear();
+        streams(&mut text, &status, false).expect("writing to a String");
+        assert_eq!(text.lines().count(), 5, "{text}");
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text}");
+        assert!(text.lines().all(|l| l.starts_with("  ")), "{text}");
     }
 
     #[test]

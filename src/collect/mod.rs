@@ -82,6 +82,7 @@ use crate::backoff::{Backoff, random};
 use crate::budget::{self, Class};
 use crate::config::{Config, VenueConfig, Warning};
 use crate::health::Health;
+use crate::http_server::Gate;
 use crate::memory::{Held, Pressure};
 use crate::shutdown::Shutdown;
 use crate::supervise::{self, Supervisor, Task};
@@ -91,8 +92,8 @@ use crate::venue::{Channel, Venue, VenueId, venue};
 const RESUME_AFTER: Duration = Duration::from_secs(5);
 /// Closing handshakes take up to 3 s; whatever is not closed by then ends with its task.
 const STOP_PATIENCE: Duration = Duration::from_secs(4);
-/// Answers under way get this long when the service ends.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
+/// The status server cuts whoever does not take his answer by then.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Records every configured venue until `shutdown`, then seals the logs; follows what `reload` brings meanwhile.
 ///
@@ -123,7 +124,8 @@ pub async fn run(
         let listener = Arc::new(listener.into_std()?);
         server = Some(supervisor.spawn(Task::Status, "", &ended, {
             let (metrics, ended) = (Arc::clone(&metrics), ended.clone());
-            move || serve::serve(Arc::clone(&listener), Arc::clone(&metrics), ended.clone())
+            let gate = Gate::new(cfg.collector.listen, &cfg.api.hosts, &[], false);
+            move || serve::serve(Arc::clone(&listener), gate.clone(), Arc::clone(&metrics), ended.clone())
         }));
     }
     let outcome = run_with(Arc::clone(&cfg), shutdown, metrics, reload).await;

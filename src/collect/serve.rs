@@ -7,18 +7,21 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
-use wal_format::regular;
+use wal_format::{plain, regular};
 
 use super::metrics::Metrics;
 use crate::config::Config;
+use crate::http_server::{self, Gate, Limits};
 use crate::shutdown::Shutdown;
 use crate::venue::VenueId;
 
@@ -26,6 +29,9 @@ use crate::venue::VenueId;
 pub fn address_file(wal_root: &Path, venue: VenueId) -> PathBuf {
     wal_root.join(format!("{venue}.http"))
 }
+
+/// Whoever looks at a collector are a few programs of this machine.
+const LIMITS: Limits = Limits { connections: 256, per_address: 128, write: Duration::from_secs(10) };
 
 /// An address is never longer.
 const ADDRESS_BYTES_MAX: u64 = 1 << 10;
@@ -72,20 +78,28 @@ pub(super) fn withdraw(cfg: &Config) {
 }
 
 /// Serves until `shutdown`.
-pub(super) async fn serve(listener: Arc<std::net::TcpListener>, metrics: Arc<Metrics>, shutdown: Shutdown) {
+pub(super) async fn serve(listener: Arc<std::net::TcpListener>, gate: Gate, metrics: Arc<Metrics>, shutdown: Shutdown) {
+    let listener = match listener.try_clone().and_then(TcpListener::from_std) {
+        Ok(listener) => listener,
+        Err(err) => return warn!(error = %err, "the status server cannot listen"),
+    };
+    let supervisor = metrics.supervisor().clone();
     let app = Router::new()
         .route("/", get(index))
         .route("/health", get(health))
         .route("/metrics", get(prometheus))
         .route("/v1/status", get(status))
+        .layer(from_fn_with_state(Arc::new(gate), check))
         .with_state(metrics);
-    let listener = match listener.try_clone().and_then(TcpListener::from_std) {
-        Ok(listener) => listener,
-        Err(err) => return warn!(error = %err, "the status server cannot listen"),
-    };
-    let served = axum::serve(listener, app).with_graceful_shutdown(async move { shutdown.wait().await }).await;
-    if let Err(err) = served {
-        warn!(error = %err, "the status server stopped; the collector goes on");
+    http_server::run(&listener, app, LIMITS, || (), &supervisor, shutdown).await;
+}
+
+/// Answers pages of other hosts, and names that are none of ours, with why not.
+async fn check(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    match gate.check(&parts) {
+        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+        Err(why) => (why.status(), format!("{why}\n")).into_response(),
     }
 }
 
@@ -98,6 +112,8 @@ async fn health(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
     if problems.is_empty() {
         (StatusCode::OK, "ok\n".to_owned())
     } else {
+        // People read it in a terminal: what venues say stays in its line.
+        let problems: Vec<_> = problems.iter().map(|problem| plain::line(problem)).collect();
         (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", problems.join("\n")))
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! [`reel`] reads the log; who subscribes what, in which words and at which pace is the simulator's (`tools/venue-sim`).
 //! Frames go out byte for byte as they were recorded, each once although redundant lines or a rotation brought it
-//! twice. Nothing is written and nothing is deleted; retention may take segments that were not played yet, which
+//! twice. Nothing is written and nothing is deleted, and nobody who asks may control it: who may ask is the business of `[api]`; retention may take segments that were not played yet, which
 //! then are a hole in what is played.
 
 pub mod reel;
@@ -16,9 +16,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::Context;
-use venue_sim::{Pace, ReelSource, Repeat, Sim, SimConfig, SimVenue, Source, StartWhen};
+use venue_sim::{Pace, ReelSource, Repeat, Sim, SimConfig, SimVenue, Source, StartWhen, Token};
 
-use crate::config::Config;
+use crate::api::Access;
+use crate::config::{Api, Config};
 use crate::venue::{VenueId, venue};
 use reel::{LogReel, Range};
 
@@ -69,8 +70,18 @@ pub struct ServeArgs {
 /// Opens the recordings, listens and serves; to be run inside a runtime.
 ///
 /// # Errors
-/// When no venue has anything recorded in the range, a log cannot be listed, or the address cannot be bound.
+/// When no venue has anything recorded in the range, a log cannot be listed, the address cannot be bound, or lies beyond
+/// loopback and nothing protects it.
 pub async fn serve(cfg: &Arc<Config>, args: &ServeArgs) -> anyhow::Result<Sim> {
+    let access = access(&cfg.api)?;
+    access.check_address(args.listen).map_err(|why| {
+        anyhow::anyhow!(
+            "cannot serve the recording: {why}\n  where: --serve {}\n  fix:   name a token by [api] token_env or token_file, \
+             write [api] insecure = true where everybody who reaches this address may read, or serve at 127.0.0.1:{}",
+            args.listen,
+            args.listen.port()
+        )
+    })?;
     let wanted: Vec<VenueId> =
         if args.venues.is_empty() { cfg.venues.keys().copied().collect() } else { args.venues.clone() };
     let range = Range { from_ns: args.from_ns.unwrap_or(0), to_ns: args.to_ns.unwrap_or(u64::MAX) };
@@ -93,6 +104,7 @@ pub async fn serve(cfg: &Arc<Config>, args: &ServeArgs) -> anyhow::Result<Sim> {
     }
     let mut config = SimConfig::venues(stage);
     config.listen = args.listen;
+    config.access = access;
     config.pace = match args.speed {
         Speed::Times(times) => Pace::Times(times),
         Speed::Max => Pace::Max,
@@ -102,6 +114,22 @@ pub async fn serve(cfg: &Arc<Config>, args: &ServeArgs) -> anyhow::Result<Sim> {
     config.start_when = StartWhen::Settled { streams: 1, quiet_ms: args.settle_ms };
     config.extra_symbols = false;
     Sim::start(config).await.context("serve the recording")
+}
+
+/// Who may ask, as for the API; nobody controls the server over the wire.
+fn access(api: &Api) -> anyhow::Result<venue_sim::Access> {
+    let shipped = venue_sim::Access::default();
+    Ok(venue_sim::Access {
+        token: Access::load(api)?.token().map(Token::new),
+        insecure: api.insecure,
+        hosts: api.hosts.clone(),
+        origins: api.cors_origins.clone(),
+        control: false,
+        connections: api.max_connections,
+        connections_of_address: api.connections_per_address(),
+        // A client may think about what it was played, and holds only its own venue back meanwhile.
+        slow_client_s: shipped.slow_client_s.max(api.slow_client_s),
+    })
 }
 
 #[cfg(test)]

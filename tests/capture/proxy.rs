@@ -55,6 +55,9 @@ fn exchange(cell: Cell, dir: &Path) -> Option<Exchange> {
         let tls = recordings().join("tls");
         sim.tls = Some(TlsFiles { cert: tls.join("cert.pem"), key: tls.join("key.pem") });
     }
+    if cell.place == Place::Name {
+        sim.access.hosts = vec![NAME.to_owned()];
+    }
     Some(Exchange::start(sim))
 }
 

@@ -105,7 +105,7 @@ fn served(config: &Path, args: &[&str]) -> (Service, String) {
 }
 
 /// Records what is served at `address` below `dir`, with the configuration of the recording but other addresses.
-fn record_again(dir: &Path, id: &str, config: &Path, address: &str) {
+fn record_again(dir: &Path, id: &str, config: &Path, (server, address): (&Service, &str)) {
     let text = std::fs::read_to_string(config).unwrap();
     let lines = text.lines().map(|line| match line.split(" = ").next() {
         Some("dir") => format!("dir = {:?}", dir.join("data").display().to_string()),
@@ -115,7 +115,7 @@ fn record_again(dir: &Path, id: &str, config: &Path, address: &str) {
     });
     let again = dir.join("tape.toml");
     std::fs::write(&again, lines.collect::<Vec<_>>().join("\n")).unwrap();
-    let finished = || http::json(address, "/_sim/report")["finished"] == true;
+    let finished = || server.said().contains("everything was played");
     collect(&again, &log_of(dir, id), finished);
 }
 
@@ -123,7 +123,7 @@ fn served_as_recorded(id: &str, symbols: &[&str], channels: &[&str], extra: &str
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let config = record(first.path(), id, symbols, channels, extra);
     let (server, address) = served(&config, &["--speed", "max"]);
-    record_again(second.path(), id, &config, &address);
+    record_again(second.path(), id, &config, (&server, &address));
     server.stop();
     let (recorded, _) = read_all(&log_of(first.path(), id));
     let (replayed, lost) = read_all(&log_of(second.path(), id));
@@ -186,6 +186,10 @@ fn rest_of_a_served_recording_tells_its_time_its_listing_and_the_trades_and_cand
     let (records, _) = read_all(&log_of(dir.path(), "binance-spot"));
     let (server, address) = served(&config, &["--speed", "max"]);
     let get = |path: &str| http::json(&address, &format!("/binance-spot/api/v3/{path}"));
+    // Nobody controls it over the wire.
+    for path in ["/_sim/report", "/_sim/stop", "/_sim/fault"] {
+        assert_eq!(http::get(&address, path).unwrap().0, 404, "{path}");
+    }
     let listing = http::get(&address, "/binance-spot/api/v3/exchangeInfo").unwrap().1;
     assert_eq!(listing.as_bytes(), bodies(&records, "symbols")[0]);
     assert_eq!(get("exchangeInfo?symbol=BTCUSDT")["symbols"].as_array().unwrap().len(), 1);
@@ -198,7 +202,7 @@ fn rest_of_a_served_recording_tells_its_time_its_listing_and_the_trades_and_cand
 
     // A client that only listens.
     let again = tempfile::tempdir().unwrap();
-    record_again(again.path(), "binance-spot", &config, &address);
+    record_again(again.path(), "binance-spot", &config, (&server, &address));
     let trades: Vec<Value> = records
         .iter()
         .filter(|r| r.kind == Some(Kind::Data))
@@ -227,7 +231,7 @@ fn a_range_is_cut_by_time_and_a_recording_without_frames_in_it_is_refused() {
     let (from_ns, to_ns) = (data[data.len() / 3].ts_ns, data[data.len() * 2 / 3].ts_ns);
     let again = tempfile::tempdir().unwrap();
     let (server, address) = served(&config, &["--from", &from, "--to", &to, "--speed", "max"]);
-    record_again(again.path(), id, &config, &address);
+    record_again(again.path(), id, &config, (&server, &address));
     server.stop();
     let wanted = records.iter().filter(|r| (from_ns..to_ns).contains(&r.ts_ns)).cloned().collect();
     assert!(streams(id, wanted) == streams(id, read_all(&log_of(again.path(), id)).0));

@@ -42,7 +42,7 @@ impl Live {
     pub(super) fn tick(&mut self, cfg: &Config) -> Tick {
         let seconds = self.at.elapsed().as_secs_f64().max(1e-3);
         self.at = Instant::now();
-        let status = outside::compactor(cfg);
+        let status = outside::compactor(cfg).ok();
         let mut lines = Vec::new();
         let mut moved = false;
         for id in cfg.venues.keys() {

@@ -169,6 +169,8 @@ async fn demo(args: Args) -> anyhow::Result<()> {
     sim_config.pace = args.rate;
     sim_config.repeat = if args.once { Repeat::Once } else { Repeat::Forever };
     sim_config.restamp = true;
+    // This process holds it; nobody controls it over the wire.
+    sim_config.access.control = false;
     // Nothing is played before everything is subscribed, so nothing is missed and the counts can be exact.
     sim_config.start_when = StartWhen::AllStreams;
     let sim = Sim::start(sim_config).await.context("start the simulated exchanges")?;

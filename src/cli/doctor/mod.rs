@@ -79,7 +79,7 @@ fn examine(cfg: &Config) -> Vec<Finding> {
     for (what, listen) in [("[collector] listen", cfg.collector.listen), ("[api] listen", cfg.api.listen)] {
         // Bound and let go at once: nothing is served.
         let taken = std::net::TcpListener::bind(listen).err().map(|err| err.to_string());
-        let ours = taken.is_some() && crate::outside::fetch(listen).is_some_and(|body| body.starts_with(b"{"));
+        let ours = taken.is_some() && crate::outside::is_ours(cfg, listen);
         all.push(checks::port(what, listen, taken, ours));
     }
     all.extend(

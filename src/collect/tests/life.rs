@@ -455,6 +455,22 @@ async fn the_collector_tells_its_streams_over_http_also_when_its_port_is_taken()
     let stream = flows.unwrap();
     assert_eq!(stream.stream, "btcusdt@trade");
     assert!(stream.age_ms.is_some() && stream.frames > 0);
+    // A page that the operator looks at gets nothing, under whatever name it asks.
+    let address = crate::collect::address(&root, super::VenueId::BinanceSpot).unwrap();
+    for (path, headers, status) in [
+        ("/v1/status", "host: localhost\r\n", "200"),
+        ("/v1/status", "host: evil.example:8081\r\n", "421"),
+        ("/metrics", "host: evil.example\r\norigin: http://evil.example\r\n", "421"),
+        ("/health", "host: localhost\r\norigin: http://evil.example\r\n", "403"),
+        ("/", "host: localhost\r\nhost: localhost\r\n", "400"),
+    ] {
+        let mut tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\n{headers}connection: close\r\n\r\n");
+        tcp.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        tcp.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(&answer[9..12], status, "{path} {headers}");
+    }
     shutdown.trigger();
     task.await.unwrap().unwrap();
     assert_eq!(crate::collect::address(&root, super::VenueId::BinanceSpot), None, "nobody answers there any more");

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::access::Access;
 use crate::faults::Fault;
 
 /// Everything a simulation needs to start.
@@ -30,6 +31,8 @@ pub struct SimConfig {
     pub limits: Limits,
     /// Server pings.
     pub heartbeat: Heartbeat,
+    /// Who may ask, and how much of the server one may hold.
+    pub access: Access,
     /// Serve `wss` and `https` instead of plain text.
     pub tls: Option<TlsFiles>,
     /// Write every message payload that was sent to this file: repeat { u64 LE wall ns, u32 LE connection id, u32 LE length, payload }.
@@ -73,6 +76,7 @@ impl SimConfig {
             faults: Vec::new(),
             limits: Limits::default(),
             heartbeat: Heartbeat::default(),
+            access: Access::default(),
             tls: None,
             transcript: None,
             extra_symbols: true,

@@ -9,7 +9,7 @@
 //!
 //! Rooms in the order of the flow: [`config`] what a simulation is made of; `script` recordings; `slots` and `restamp` times and ids;
 //! `generate` and `shapes` a seeded market of Binance, `floor` one of KuCoin or Gate; `sbe` Binance's binary form; `listing` what is
-//! listed just now; `play` pacing; `venue` what the parts of one venue share; `server` the listener; `conn`, `outbox` and `disorder`
+//! listed just now; `play` pacing; `venue` what the parts of one venue share; `server` the listener, [`access`] who may ask; `conn`, `outbox` and `disorder`
 //! one WebSocket; `limits` what an address may do; `protocol` the seam to the exchanges: `binance`, `rest`, `rest_trades` with `tape`,
 //! `candles` and `book`; recordings too long to load: [`reel`] what hands them over, `projector` what plays them, `recall` what REST
 //! remembers of them; `kucoin` and `gate` with `names` for subscriptions and `history` for REST; [`faults`] and `closes` what goes wrong;
@@ -32,6 +32,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod access;
 mod binance;
 mod book;
 mod candles;
@@ -81,6 +82,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+pub use access::{Access, Token};
 pub use closes::{CloseReport, Ending};
 pub use config::{
     Heartbeat, Limits, Market, Pace, RecordingFile, Repeat, SimConfig, SimVenue, Source, StartWhen, TlsFiles,
@@ -114,8 +116,10 @@ impl Sim {
     /// Loads the source, listens and serves.
     ///
     /// # Errors
-    /// An unknown venue, a recording that cannot be read, an address that cannot be bound.
+    /// An unknown venue, a recording that cannot be read, an address that cannot be bound, or one beyond loopback that
+    /// nothing protects.
     pub async fn start(config: SimConfig) -> anyhow::Result<Sim> {
+        config.access.check_address(config.listen).map_err(anyhow::Error::msg)?;
         let tls = config.tls.as_ref().map(tls_acceptor).transpose()?;
         let transcript = config.transcript.as_deref().map(Transcript::create).transpose()?;
         let loading = config.clone();
@@ -136,6 +140,9 @@ impl Sim {
             next_conn: 0.into(),
             open: 0.into(),
             closed: tokio::sync::Notify::new(),
+            access: config.access.clone(),
+            guests: Arc::default(),
+            listen: address.ip(),
             failure: std::sync::Mutex::default(),
         });
         for venue in &shared.venues {

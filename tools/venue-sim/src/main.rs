@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use clap::{ArgGroup, Parser, ValueEnum};
 use venue_sim::{
     Fault, Heartbeat, Limits, Market, Pace, RecordingFile, Repeat, Sim, SimConfig, SimVenue, Source, StartWhen,
-    TlsFiles,
+    TlsFiles, Token,
 };
 
 /// Simulated exchanges on loopback: real protocols, recorded or generated frames, exact reports of what was sent.
@@ -58,6 +58,18 @@ struct Args {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+
+    /// The environment variable with the token that whoever asks must show; an address beyond loopback takes one.
+    #[arg(long, value_name = "NAME")]
+    token_env: Option<String>,
+
+    /// An address beyond loopback without a token is meant: everybody who reaches it may connect and control.
+    #[arg(long, conflicts_with = "token_env")]
+    insecure: bool,
+
+    /// A name under which it may be asked beside localhost and addresses; repeat for more.
+    #[arg(long = "host", value_name = "NAME")]
+    hosts: Vec<String>,
 
     /// "recorded", "x10" (ten times faster), "20000/s" (frames per second over all venues) or "max".
     #[arg(long, value_name = "PACE", default_value = "recorded", value_parser = pace)]
@@ -227,6 +239,13 @@ fn config(args: &Args) -> anyhow::Result<SimConfig> {
         faults.extend(venue_sim::faults::parse(&text).with_context(|| format!("read the script {}", path.display()))?);
     }
     config.listen = args.listen;
+    config.access.insecure = args.insecure;
+    config.access.hosts = args.hosts.clone();
+    if let Some(name) = &args.token_env {
+        let token = std::env::var(name).ok().filter(|token| token.len() >= 16);
+        let token = token.with_context(|| format!("the variable {name} holds no token of 16 characters or more"))?;
+        config.access.token = Some(Token::new(token));
+    }
     config.pace = args.pace;
     config.repeat = match args.repeat {
         0 => Repeat::Forever,

@@ -82,7 +82,8 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
     /// Writes everything staged and counts what went out, also when the socket fails half-way.
     ///
     /// # Errors
-    /// When the socket fails, or does not take the bytes within [`GOODBYE`] after the stop.
+    /// When the socket fails, takes nothing for the patience of [`crate::Access`], or not all within [`GOODBYE`] after the
+    /// stop.
     pub async fn flush(&mut self) -> io::Result<()> {
         let mut done = 0;
         let result = loop {
@@ -101,6 +102,9 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
                     stopped(&mut stop).await;
                     tokio::time::sleep(GOODBYE).await;
                 } => Err(io::Error::new(io::ErrorKind::TimedOut, "the client did not read before the stop")),
+                () = tokio::time::sleep(self.shared.access.patience()) => {
+                    Err(io::Error::new(io::ErrorKind::TimedOut, "the client did not read for too long"))
+                }
             };
             let bytes = match wrote {
                 Ok(0) => break Err(io::ErrorKind::WriteZero.into()),

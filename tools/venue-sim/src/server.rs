@@ -8,20 +8,24 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::access::{Access, Guests, HEAD_PATIENCE, REFUSAL_PATIENCE, TLS_PATIENCE};
 use crate::closes::{Recipe, close_by_time};
 use crate::conn::Setup;
 use crate::faults::{Action, Board, Fault};
 use crate::http::{Answer, BODY_BYTES_MAX, HEAD_BYTES_MAX, Head, head_end};
 use crate::limits::Knock;
 use crate::listing::Standing;
-use crate::protocol::Session;
+use crate::protocol::{Exchange, Session};
 use crate::report::{Report, Transcript, lock, wall_ns};
 use crate::socket::Wire;
 use crate::venue::{Order, Venue};
+
+/// What a client must take within its patience.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// What every connection shares.
 pub(crate) struct Shared {
@@ -36,6 +40,10 @@ pub(crate) struct Shared {
     pub open: AtomicUsize,
     pub closed: Notify,
     pub failure: Mutex<Option<String>>,
+    pub access: Access,
+    pub guests: Arc<Guests>,
+    /// The address that is listened at.
+    pub listen: IpAddr,
 }
 
 impl Shared {
@@ -134,12 +142,27 @@ pub(crate) async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shar
             accepted = listener.accept() => accepted,
             () = stopped(&mut stop) => return,
         };
-        let Ok((tcp, _)) = accepted else {
+        let Ok((mut tcp, peer)) = accepted else {
             // Out of descriptors, most likely: let some connections end.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
         let (tls, shared) = (tls.clone(), shared.clone());
+        let place = match Guests::welcome(&shared.guests, &shared.access, peer.ip()) {
+            Ok(place) => place,
+            Err(refusal) => {
+                tokio::spawn(async move {
+                    let told = async {
+                        tcp.write_all(&refusal.encode()).await?;
+                        tcp.shutdown().await?;
+                        // What it asked is read, or closing would take the answer back.
+                        tokio::io::copy(&mut tcp.take(HEAD_BYTES_MAX as u64), &mut tokio::io::sink()).await
+                    };
+                    timeout(REFUSAL_PATIENCE, told).await
+                });
+                continue;
+            }
+        };
         shared.open.fetch_add(1, Ordering::AcqRel);
         tokio::spawn(async move {
             let mut stop = shared.stop.clone();
@@ -152,6 +175,7 @@ pub(crate) async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shar
                     tokio::time::sleep(Duration::from_secs(5)).await;
                 } => {}
             }
+            drop(place);
             shared.open.fetch_sub(1, Ordering::AcqRel);
             shared.closed.notify_waiters();
         });
@@ -164,7 +188,7 @@ async fn handle(tcp: TcpStream, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
     let wire = Wire::of(&tcp);
     match tls {
         Some(acceptor) => {
-            if let Ok(stream) = acceptor.accept(tcp).await {
+            if let Ok(Ok(stream)) = timeout(TLS_PATIENCE, acceptor.accept(tcp)).await {
                 serve(stream, wire, shared).await;
             }
         }
@@ -178,17 +202,20 @@ where
 {
     let mut stop = shared.stop.clone();
     let mut buffer = Vec::new();
+    let patience = shared.access.patience();
     loop {
+        let until = Instant::now() + HEAD_PATIENCE;
         let end = loop {
             if let Some(end) = head_end(&buffer) {
                 break end;
             }
             if buffer.len() > HEAD_BYTES_MAX {
-                let _ = stream.write_all(&Answer::json(400, "").encode()).await;
+                let _ = write(&mut stream, &Answer::json(400, "").encode(), patience).await;
                 return;
             }
             let read = tokio::select! {
                 read = stream.read_buf(&mut buffer) => read,
+                () = tokio::time::sleep_until(until) => return,
                 () = stopped(&mut stop) => return,
             };
             if !matches!(read, Ok(bytes) if bytes > 0) {
@@ -197,15 +224,20 @@ where
         };
         let head: Vec<u8> = buffer.drain(..end).collect();
         let Some(head) = Head::parse(&head) else {
-            let _ = stream.write_all(&Answer::json(400, "").encode()).await;
+            let _ = write(&mut stream, &Answer::json(400, "").encode(), patience).await;
             return;
         };
+        if let Err(refusal) = shared.access.check(&head, shared.listen) {
+            // What comes behind such a request is not read.
+            let _ = write(&mut stream, &refusal.with("Connection", "close").encode(), patience).await;
+            return;
+        }
         let body_bytes = head.content_length();
         if body_bytes > BODY_BYTES_MAX {
             return;
         }
         while buffer.len() < body_bytes {
-            if !matches!(stream.read_buf(&mut buffer).await, Ok(bytes) if bytes > 0) {
+            if !matches!(timeout_at(until, stream.read_buf(&mut buffer)).await, Ok(Ok(bytes)) if bytes > 0) {
                 return;
             }
         }
@@ -213,7 +245,11 @@ where
         let path = head.path();
         let (first, rest) = split_first(&path);
         let venue = shared.venues.iter().find(|venue| venue.id == first).cloned();
+        // A socket of KuCoin shows a token that only whoever showed ours was given.
+        let shown = venue.as_ref().is_some_and(|v| head.is_upgrade() && v.exchange == Exchange::Kucoin);
+        let unknown = if shown { Ok(()) } else { shared.access.check_token(&head) };
         let answer = match venue {
+            _ if unknown.is_err() => unknown.err().unwrap_or_else(|| Answer::json(401, "")),
             Some(venue) if head.is_upgrade() => match upgrade(&venue, &shared, &head, rest, wire.peer) {
                 Upgrade::Open(session, added) => {
                     let Some(key) = head.header("sec-websocket-key") else { return };
@@ -222,7 +258,7 @@ where
                     let path = strip_venue(&head.target, &venue.id);
                     let (number, stats) = venue.admit(id, &path);
                     // Admitted first, so that a client which is connected is in the report.
-                    if stream.write_all(&handshake(&accept, key)).await.is_err() {
+                    if write(&mut stream, &handshake(&accept, key), patience).await.is_err() {
                         lock(&stats).close("the client left within the handshake");
                         return;
                     }
@@ -242,13 +278,21 @@ where
                 lock(&venue.rest).note(&strip_venue(&head.target, &venue.id), answer.status, &answer.body);
                 answer
             }
-            None if first == "_sim" => control(&shared, &head, rest, &body),
+            None if first == "_sim" && shared.access.control => control(&shared, &head, rest, &body),
             None => Answer::json(404, r#"{"code":0,"msg":"No such venue."}"#),
         };
-        if stream.write_all(&answer.encode()).await.is_err() || stream.flush().await.is_err() || !head.keeps_alive() {
+        if write(&mut stream, &answer.encode(), patience).await.is_err() || !head.keeps_alive() {
             return;
         }
     }
+}
+
+/// Writes all of it; each piece must be taken within the patience.
+async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8], patience: Duration) -> std::io::Result<()> {
+    for piece in bytes.chunks(PIECE_BYTES) {
+        timeout(patience, stream.write_all(piece)).await??;
+    }
+    timeout(patience, stream.flush()).await?
 }
 
 /// `/binance-spot/api/v3/ping` -> (`binance-spot`, `/api/v3/ping`).

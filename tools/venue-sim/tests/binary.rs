@@ -81,7 +81,7 @@ async fn rest_and_frames_come_over_tls_too() {
         connector.connect(ServerName::try_from("localhost").unwrap(), tcp).await.unwrap()
     };
     let mut rest = connect().await;
-    let request = b"GET /binance-spot/api/v3/ping HTTP/1.1\r\nHost: sim\r\nConnection: close\r\n\r\n";
+    let request = b"GET /binance-spot/api/v3/ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     rest.write_all(request).await.unwrap();
     let mut answer = Vec::new();
     // The simulator ends the TCP connection without a TLS farewell, as many servers do.

@@ -9,6 +9,7 @@ pub(crate) mod recorded;
 pub(crate) mod rest;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -46,6 +47,9 @@ const FUTURES_TOPICS: [&str; 8] = [
     "/contract/instrument",
 ];
 
+/// Tokens that wait for their connection; beyond it somebody only asks for tokens.
+const OPEN_MAX: usize = 10_000;
+
 /// Tokens handed out and not used yet.
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
@@ -57,8 +61,14 @@ impl Tokens {
     /// A new token.
     pub fn mint(&self, venue: &str) -> String {
         let number = self.minted.fetch_add(1, Ordering::AcqRel) + 1;
-        let token = format!("2neAiuYvAU61ZDXANAGAsiL4-{venue}-{number}==");
-        lock(&self.open).insert(token.clone(), Instant::now());
+        // Nobody guesses one: it may stand in for the token of the whole server.
+        let secret = RandomState::new().hash_one(number);
+        let token = format!("2neAiuYvAU61ZDXANAGAsiL4-{venue}-{number}-{secret:016x}==");
+        let mut open = lock(&self.open);
+        if open.len() >= OPEN_MAX {
+            open.clear();
+        }
+        open.insert(token.clone(), Instant::now());
         token
     }
 
