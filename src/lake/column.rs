@@ -69,6 +69,8 @@ pub(crate) const ASK: u8 = 0;
 pub(crate) const BID: u8 = 1;
 pub(crate) const BUY: u8 = 2;
 pub(crate) const SELL: u8 = 3;
+/// No side.
+pub(crate) const NULL_SIDE: u8 = u8::MAX;
 
 /// A column of a chunk.
 #[derive(Clone, Debug)]

@@ -200,8 +200,10 @@ impl WriteSettings {
     /// The text stored in every file, so that a file says how it was made and a join can tell whether a
     /// piece may be copied.
     pub(crate) fn fingerprint(&self, table: Table) -> String {
+        // Pieces of before `side` could be null have other levels and are not copied.
+        let schema = if table == Table::Liquidations { " schema=2" } else { "" };
         format!(
-            "row_group_rows={} page_rows={} zstd_level={} numeric={}",
+            "row_group_rows={} page_rows={} zstd_level={}{schema} numeric={}",
             self.group_rows(table),
             self.page_rows.max(1),
             self.zstd_level,

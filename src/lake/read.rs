@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
+use arrow_schema::FieldRef;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use parquet::errors::Result as ParquetResult;
@@ -18,7 +19,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
 use wal_format::regular;
 
-use super::column::{Column, NULL_DEC, NULL_F64, NULL_I64, NULL_WORD, SIDES};
+use super::column::{Column, NULL_DEC, NULL_F64, NULL_I64, NULL_SIDE, NULL_WORD, SIDES};
 use super::rows::{RowsChunk, resolve_words};
 use super::table::CommonColumns;
 use super::{LakeError, Numeric, Table};
@@ -127,7 +128,12 @@ impl TableFile {
             Some(s) if s.ends_with("numeric=decimal") => Numeric::Decimal,
             _ => Numeric::Double,
         };
-        if arrow.schema().fields() != table.schema(numeric).fields() {
+        // A column that may be null now was never null before.
+        let (have, want) = (arrow.schema().fields(), table.schema(numeric));
+        let fits = |(have, want): (&FieldRef, &FieldRef)| {
+            have == want || (want.is_nullable() && **have == (**want).clone().with_nullable(false))
+        };
+        if have.len() != want.fields().len() || !have.iter().zip(want.fields()).all(fits) {
             return Err(LakeError::Foreign {
                 path: path.to_owned(),
                 table: table.as_str(),
@@ -295,10 +301,9 @@ fn append(column: &mut Column, array: &Arc<dyn Array>, interner: &mut Interner) 
         Column::Side(v) => match array.as_string_opt::<i32>() {
             Some(a) => {
                 for word in a.iter() {
-                    let Some(code) = SIDES.iter().position(|s| Some(*s) == word) else {
-                        return false;
-                    };
-                    v.push(code as u8);
+                    let code = word.map_or(Some(NULL_SIDE), |w| Some(SIDES.iter().position(|s| *s == w)? as u8));
+                    let Some(code) = code else { return false };
+                    v.push(code);
                 }
             }
             None => return false,

@@ -153,8 +153,8 @@ pub struct Liquidation {
     pub symbol: SymbolId,
     /// Exchange event time, µs.
     pub ts_event_us: Option<i64>,
-    /// Side of the forced order.
-    pub side: Side,
+    /// Side of the forced order, where the venue says it.
+    pub side: Option<Side>,
     /// Order price.
     pub price: Num,
     /// Average fill price.
@@ -163,7 +163,7 @@ pub struct Liquidation {
     pub amount: Num,
     /// Filled amount.
     pub filled: Option<Num>,
-    /// The venue's own status word.
+    /// The venue's own status word; on Gate the sign of the size, whose meaning is documented nowhere.
     pub status: Option<SymbolId>,
 }
 

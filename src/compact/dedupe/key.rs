@@ -180,7 +180,7 @@ pub(super) fn mark_price(r: &MarkPrice) -> RowKey {
 pub(super) fn liquidation(r: &Liquidation, words: &Interner) -> RowKey {
     let key = Key::new()
         .opt(r.ts_event_us)
-        .side(r.side)
+        .text(r.side.map_or("", Side::as_str))
         .num(r.price)
         .opt_num(r.avg_price)
         .num(r.amount)

@@ -13,7 +13,7 @@ use zstd::bulk::Compressor;
 
 use super::chunk::{Bound, ChunkWriter, Level, levels};
 use super::{delta, dict, rle};
-use crate::lake::column::{Column, Kind, NULL_DEC, NULL_F64, NULL_I64, NULL_WORD, SIDES, Spec};
+use crate::lake::column::{Column, Kind, NULL_DEC, NULL_F64, NULL_I64, NULL_SIDE, NULL_WORD, SIDES, Spec};
 use crate::lake::rows::RowsChunk;
 
 /// Texts longer than this get no minimum and maximum.
@@ -145,7 +145,7 @@ impl ColumnEncoder<'_> {
                         words[*p as usize] = u32::from(*code);
                     }
                 }
-                self.scratch.valid.clear();
+                self.drop_nulls(&mut words, u32::from(NULL_SIDE));
                 let text = |i: u32| SIDES.get(i as usize).map_or(b"".as_slice(), |w| w.as_bytes());
                 let done = self.words(&mut words, SIDES.len(), text);
                 self.scratch.words = words;

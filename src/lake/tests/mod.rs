@@ -505,3 +505,47 @@ fn row_groups_of_large_rows_end_by_their_bytes_however_the_part_was_staged() {
     assert_eq!(rows(3..11).full(filled, 40), Some(8));
     assert_eq!(rows(3..11).full(filled, 5), Some(2));
 }
+
+/// `side` of liquidations may be null since Gate's says nothing of it; files of before have it in every row.
+#[test]
+fn a_file_whose_column_could_not_be_null_yet_is_read_and_one_that_lacks_what_must_be_there_is_not() {
+    use std::sync::Arc;
+
+    use parquet::arrow::ArrowWriter;
+    use parquet::file::metadata::KeyValue;
+    use parquet::file::properties::WriterProperties;
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("now.parquet");
+    let read = |path: &std::path::Path| {
+        let file = std::fs::File::open(path).unwrap();
+        let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+        reader.build().unwrap().next().unwrap().unwrap()
+    };
+    let full = |seed: &u64| {
+        let chunk = rows_of(Table::Liquidations, Numeric::Double, 3, *seed);
+        write_piece(&path, &chunk, &settings(Numeric::Double), &[]).unwrap();
+        arrow_array::Array::null_count(read(&path).column_by_name("side").unwrap()) == 0
+    };
+    (1..100).find(full).unwrap();
+    let (now, batch) = (TableFile::open(&path).unwrap(), read(&path));
+    let words: Vec<KeyValue> = now.key_values().into_iter().map(|(k, v)| KeyValue::new(k, v)).collect();
+    let rewritten = |name: &str, nullable: bool| {
+        let change = |f: &arrow_schema::FieldRef| match f.name() == name {
+            true => (**f).clone().with_nullable(nullable),
+            false => (**f).clone(),
+        };
+        let fields: Vec<_> = batch.schema().fields().iter().map(change).collect();
+        let schema = Arc::new(arrow_schema::Schema::new(fields));
+        let batch = arrow_array::RecordBatch::try_new(schema.clone(), batch.columns().to_vec()).unwrap();
+        let path = dir.path().join(format!("{name}-{nullable}.parquet"));
+        let properties = WriterProperties::builder().set_key_value_metadata(Some(words.clone())).build();
+        let mut writer = ArrowWriter::try_new(std::fs::File::create(&path).unwrap(), schema, Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        TableFile::open(&path)
+    };
+    let before = rewritten("side", false).unwrap();
+    assert_eq!(cells(&before.chunk(0).unwrap()), cells(&now.chunk(0).unwrap()));
+    assert!(rewritten("price", true).is_err(), "what may be null there must be there");
+}

@@ -154,7 +154,7 @@ pub(super) fn fill(table: Table, numeric: Numeric, rows: usize, symbols: u64, se
                 &Liquidation {
                     symbol,
                     ts_event_us,
-                    side: d.side(),
+                    side: d.opt(Dice::side),
                     price: d.num(),
                     avg_price: d.opt(Dice::num),
                     amount: d.num(),

@@ -229,7 +229,7 @@ pub(super) fn force_order(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
     let row = Liquidation {
         symbol: cx.rows.symbols.intern(&symbol),
         ts_event_us: OF.opt_time("E", event)?,
-        side,
+        side: Some(side),
         price: OF.num("p", p)?,
         avg_price: OF.opt_num("ap", avg)?,
         amount: OF.num("q", q)?,

@@ -2,9 +2,11 @@
 //!
 //! Quirks: a socket serves one category (`/public` or `/market`), a stream asked for in the wrong one is
 //! acknowledged and stays silent; `@trade` is not documented but served on `/public` (or `/market`, as one example of
-//! Binance's SDK has it), so a silent stream is tried on the other path too; partial depth looks like
-//! depth changes, only the stream name tells; since 2026-06-30 all-market streams carry COIN-M rows too (`st` is
-//! 2), which are left out; recordings before 2020 lack `a` in aggTrade and `X` in trade.
+//! Binance's SDK has it), so a silent stream is tried on the other path too; sockets without a category acknowledge and
+//! stay silent since 2026-04-23 (binance-public-data#472); partial depth looks like depth changes, only the stream name
+//! tells; since 2026-06-30 all-market streams carry COIN-M rows too (`st` is 2), which are left out; `forceOrder` is a
+//! sample, of the largest or of the latest order of a second: the documents disagree; recordings before 2020 lack `a` in
+//! aggTrade and `X` in trade.
 
 use super::super::{Channel, Continuity, Limits, VenueId};
 use super::market::Binance;

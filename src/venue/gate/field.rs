@@ -58,7 +58,7 @@ pub(super) fn opt_int(of: Of, field: &'static str, raw: Raw<'_>) -> Result<Optio
     }
 }
 
-/// A size whose sign is the side: the taker's of a trade, the order's of a liquidation.
+/// A size whose sign is the side: the taker's of a trade. What it means for a liquidation is documented nowhere.
 pub(super) fn signed(of: Of, field: &'static str, raw: Raw<'_>) -> Result<(Side, Num)> {
     let size = of.num(field, raw)?;
     let side = match size.mantissa.signum() {

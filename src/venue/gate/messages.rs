@@ -313,12 +313,14 @@ fn length_us(interval: &str) -> Option<i64> {
 }
 
 /// `{"price":"215.1","size":"-124.5","time":1541486601123,"contract":"BTC_USDT"}`; the field was `time_ms` until
-/// 2026, the price a number. `size` is that of the forced order: negative sells.
+/// 2026, the price a number, and one object may come instead of a list. What the sign of `size` means is documented
+/// nowhere (gateio/WebSocket-API#132), so the row has no side, and its status says the sign.
 pub(super) fn liquidation(cx: &mut Cx<'_, '_>, data: &str) -> Result<()> {
     const OF: Of = Of("public_liquidates");
     let [price, size, time, time_ms, symbol] =
         cx.fields(OF.0, data, &["price", "size", "time", "time_ms", "contract"])?;
-    let (side, amount) = signed(OF, "size", size)?;
+    let (sign, amount) = signed(OF, "size", size)?;
+    let sign = if sign == Side::Sell { "size_negative" } else { "size_positive" };
     let symbol = OF.word("contract", symbol)?;
     let row = Liquidation {
         symbol: cx.rows.symbols.intern(&symbol),
@@ -326,12 +328,12 @@ pub(super) fn liquidation(cx: &mut Cx<'_, '_>, data: &str) -> Result<()> {
             None => opt_time(OF, "time", time)?,
             exact => exact,
         },
-        side,
+        side: None,
         price: OF.num("price", price)?,
         avg_price: None,
         amount,
         filled: None,
-        status: None,
+        status: Some(cx.rows.symbols.intern(sign)),
     };
     cx.rows.liquidations.push(row);
     Ok(())

@@ -102,6 +102,8 @@ fn one(market: Market, payload: &[u8], rows: &mut Rows) -> Result<Decoded> {
     let subject = OF.word("subject", subject)?;
     let topic = topic::split(&name);
     let Some(channel) = topic::channel(market, topic.prefix) else {
+        // Call auctions (since 2026-08) and whatever comes next.
+        cx.drift(&format!("topic {}", clip(topic.prefix)));
         return unknown_type(topic.prefix);
     };
     let Some(data) = data else {

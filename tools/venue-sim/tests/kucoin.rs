@@ -244,6 +244,11 @@ async fn pings_are_answered_in_microseconds_and_a_silent_client_is_closed() {
 async fn wrong_requests_get_their_codes_and_an_unknown_symbol_is_acked() {
     let sim = Sim::start(generated(SPOT, &["A-B"], 10)).await.unwrap();
     let mut client = welcomed(&sim, SPOT).await;
+    // The words of the other protocol (UTA), the depth that it gave up included.
+    client
+        .say(r#"{"id":"1","action":"SUBSCRIBE","channel":"obu","tradeType":"SPOT","symbol":"A-B","depth":"increment"}"#)
+        .await;
+    assert!(client.text().await.contains(r#""code":415"#));
     let joined = |count: usize| (0..count).map(|i| format!("S{i}-B")).collect::<Vec<_>>().join(",");
     for (topic, code) in [
         ("/market/xx:A-B".to_owned(), 404),

@@ -78,7 +78,7 @@ impl Row for LiquidationRow {
         let row = Liquidation {
             symbol: names.symbol,
             ts_event_us: Some(self.w[0]),
-            side: if self.origin.has(Origin::SELL) { Side::Sell } else { Side::Buy },
+            side: Some(if self.origin.has(Origin::SELL) { Side::Sell } else { Side::Buy }),
             price: self.num::<1, 0>(),
             avg_price: Some(self.num::<2, 1>()),
             amount: self.num::<3, 2>(),

@@ -92,7 +92,7 @@ fn lines(result: &Result<Decoded, DecodeError>, rows: &Rows) -> Vec<String> {
         .unwrap();
     }
     for r in &rows.liquidations {
-        let (symbol, event, side) = (name(r.symbol), i(r.ts_event_us), s(r.side));
+        let (symbol, event, side) = (name(r.symbol), i(r.ts_event_us), r.side.map_or("-", s));
         let (avg, filled, status) = (n(r.avg_price), n(r.filled), word(r.status));
         writeln!(
             out,

@@ -207,3 +207,16 @@ fn new_words_of_an_entry_are_none_of_our_business_and_a_refusal_is_no_listing() 
         assert!(of(Market::Usdm).parse_listing(refusal.as_bytes()).is_err(), "{refusal}");
     }
 }
+
+#[test]
+fn the_events_of_trading_sessions_are_an_open_set_kept_as_frames() {
+    for event in ["EquityUpdate", "CommodityUpdate", "KR_EquityUpdate", "HK_EquityUpdate", "FxUpdate", "Anything"] {
+        let frame = format!(
+            r#"{{"stream":"tradingSession","data":{{"e":"{event}","E":1770123456789,"t":1,"T":2,"S":"OPEN","M":"x"}}}}"#
+        );
+        let mut rows = Rows::new();
+        let decoded = of(Market::Usdm).decode(&text(frame.as_bytes()), &mut rows);
+        assert_eq!(decoded, Err(DecodeError::UnknownType(event.to_owned())));
+        assert!(rows.is_empty());
+    }
+}

@@ -72,9 +72,10 @@ fn write_rows(out: &mut String, rows: &Rows) -> std::fmt::Result {
         writeln!(out, "rate={} next={}", Opt(r.funding_rate), Opt(r.next_funding_us))?;
     }
     for r in &rows.liquidations {
-        let (event, side) = (Opt(r.ts_event_us), r.side.as_str());
+        let (event, side) = (Opt(r.ts_event_us), Opt(r.status.map(name)));
+        assert_eq!(r.side, None, "nobody says what the sign means");
         writeln!(out, "liquidation {} event={event} {side} price={} amount={}", name(r.symbol), r.price, r.amount)?;
-        assert!(r.avg_price.is_none() && r.filled.is_none() && r.status.is_none());
+        assert!(r.avg_price.is_none() && r.filled.is_none());
     }
     for r in &rows.tickers {
         write!(out, "ticker {} event={} open={} ", name(r.symbol), Opt(r.ts_event_us), Opt(r.open))?;

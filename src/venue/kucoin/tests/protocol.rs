@@ -353,3 +353,17 @@ fn times_of_every_unit_become_microseconds() {
     assert_eq!(super::super::field::to_micros(i64::MAX), Some(i64::MAX / 1000));
     assert_eq!((super::super::field::to_micros(0), super::super::field::to_micros(-1)), (Some(0), None));
 }
+
+#[test]
+fn a_topic_that_nobody_asked_for_is_kept_as_a_frame_and_noted_as_drift() {
+    let frame = r#"{"type":"message","topic":"/callauction/callauctionData:BTC-USDT","subject":"callauction.callauctionData","data":{"symbol":"BTC-USDT"}}"#;
+    let mut rows = Rows::new();
+    let frame = Frame { kind: FrameKind::Text, payload: frame.as_bytes(), rest: None };
+    let unknown = of(Market::Spot).decode(&frame, &mut rows);
+    assert_eq!(unknown, Err(DecodeError::UnknownType("/callauction/callauctionData".to_owned())));
+    assert!(
+        rows.drift.items.keys().any(|what| what.contains("/callauction/callauctionData")),
+        "{:?}",
+        rows.drift.items
+    );
+}
