@@ -374,7 +374,10 @@ impl Gatherer {
                         part.account.decoded(channel);
                         if !self.decoder.rows.odd.is_empty() {
                             told |= in_part(part, &common, record, &self.decoder.rows.odd, Some(channel));
-                            self.ids.unread(Some(channel), &self.decoder.rows.odd.symbols, record.seq.0);
+                            // A body that was fetched explains no id that is missing later.
+                            if from.is_some() {
+                                self.ids.unread(Some(channel), &self.decoder.rows.odd.symbols, record.seq.0);
+                            }
                         }
                         if self.decoder.backfilled {
                             common.flags |= flags::BACKFILLED;

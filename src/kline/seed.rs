@@ -167,6 +167,7 @@ async fn broken_minute(
         venue
             .decode(&Frame { kind: FrameKind::Rest, payload: &body, rest: Some(&meta) }, &mut rows)
             .with_context(|| format!("the trades of {symbol} before the first recorded one"))?;
+        ensure!(rows.odd.is_empty(), "a trade of {symbol} cannot be read: {}", rows.odd.why);
         let mut page = ticks(source, &rows)?;
         page.sort_by_key(|(row_id, _)| *row_id);
         for (row_id, tick) in page.into_iter().rev() {

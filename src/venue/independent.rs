@@ -379,6 +379,38 @@ fn numbers_of_38_digits_in_any_field_of_any_venue_become_rows_with_every_digit()
 }
 
 #[test]
+fn an_id_of_a_trade_that_no_64_bits_hold_is_kept_digit_for_digit() {
+    let id = "18446744073709551615";
+    let frames = [
+        (
+            VenueId::BinanceSpot,
+            format!(r#"{{"e":"trade","E":1,"s":"A","t":{id},"p":"1","q":"1","T":1,"m":true,"M":true}}"#),
+        ),
+        (
+            VenueId::BinanceUsdm,
+            format!(r#"{{"e":"trade","E":1,"T":1,"s":"A","t":{id},"p":"1","q":"1","X":"MARKET","m":true}}"#),
+        ),
+        (
+            VenueId::GateSpot,
+            format!(
+                r#"{{"time":1,"channel":"spot.trades","event":"update","result":{{"id":{id},"create_time":1,"side":"buy","currency_pair":"A_B","amount":"1","price":"1"}}}}"#
+            ),
+        ),
+        (
+            VenueId::GateFutures,
+            format!(
+                r#"{{"time":1,"channel":"futures.trades","event":"update","result":[{{"size":"1","id":{id},"create_time":1,"price":"1","contract":"A_B"}}]}}"#
+            ),
+        ),
+    ];
+    for (venue_id, frame) in frames {
+        let mut rows = Rows::new();
+        venue(venue_id).decode(&text(frame.as_bytes()), &mut rows).unwrap_or_else(|e| panic!("{venue_id}: {e}"));
+        assert_eq!((rows.trades[0].id, rows.trades[0].id_str.as_deref()), (None, Some(id)), "{venue_id}");
+    }
+}
+
+#[test]
 fn a_day_of_a_rupiah_pair_is_a_row_in_the_fast_and_in_the_general_path() {
     let frames = [
         r#"{"stream":"usdtidr@ticker","data":{"e":"24hrTicker","E":1796008942000,"s":"USDTIDR","c":"16260.00","o":"16248.00","h":"16280.00","l":"16240.00","v":"50123456.12000000","q":"814503210987.12345678","n":2}}"#,

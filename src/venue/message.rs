@@ -11,6 +11,8 @@ use super::{DecodeError, REQUEST_BYTES_MAX, SubscribeMessage, json};
 pub(super) const MAX_NOTES: usize = 64;
 /// Bytes of such a name.
 const MAX_NOTE: usize = 64;
+/// Digits of an id.
+const ID_DIGITS_MAX: usize = 38;
 
 pub(super) type Result<T> = std::result::Result<T, DecodeError>;
 /// The raw text of a value, where the key was there.
@@ -125,6 +127,16 @@ impl Of {
 
     pub(super) fn opt_int(self, field: &'static str, raw: Raw<'_>) -> Result<Option<i64>> {
         raw.map(|_| self.int(field, raw)).transpose()
+    }
+
+    /// The id of a trade, in quotes or not: a number, or, where that is too large for one, its digits.
+    pub(super) fn id(self, field: &'static str, raw: Raw<'_>) -> Result<(Option<i64>, Option<Box<str>>)> {
+        let Some(text) = raw.map(|raw| json::text(raw).unwrap_or(Cow::Borrowed(raw))) else { return self.wrong(field) };
+        if let Some(id) = json::int(&text) {
+            return Ok((Some(id), None));
+        }
+        let digits = (1..=ID_DIGITS_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+        if digits { Ok((None, Some(text.into()))) } else { self.wrong(field) }
     }
 
     pub(super) fn num(self, field: &'static str, raw: Raw<'_>) -> Result<Num> {

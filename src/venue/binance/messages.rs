@@ -21,12 +21,13 @@ pub(super) fn trade(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
     }
     let kind = kind.map(|_| OF.word("X", kind)).transpose()?;
     let symbol = OF.word("s", s)?;
+    let (id, id_str) = OF.id("t", id)?;
     let row = Trade {
         symbol: cx.rows.symbols.intern(&symbol),
         ts_event_us: OF.opt_time("E", event)?,
         ts_trade_us: Some(OF.time("T", time)?),
-        id: Some(OF.int("t", id)?),
-        id_str: None,
+        id,
+        id_str,
         price: OF.num("p", p)?,
         amount: OF.num("q", q)?,
         side: OF.taker(m)?,

@@ -6,7 +6,7 @@
 use super::super::message::{Context, Of, Raw, Result};
 use super::super::row::{BookTicker, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline};
 use super::Market;
-use super::field::{int, opt_int, opt_time, signed};
+use super::field::{opt_int, opt_time, signed};
 
 pub(super) type Cx<'f, 'r> = Context<'f, 'r, Market>;
 
@@ -69,7 +69,10 @@ fn spot_trade(cx: &mut Cx<'_, '_>, data: &str, sent: Sent) -> Result<()> {
             id => id,
         }
         .filter(|id| *id > 0),
-        id_str: Some(int(OF, "id", id)?.to_string().into()),
+        id_str: match OF.id("id", id)? {
+            (Some(id), _) => Some(id.to_string().into()),
+            (None, digits) => digits,
+        },
         price: OF.num("price", price)?,
         amount: OF.num("amount", amount)?,
         side,
@@ -89,12 +92,13 @@ fn futures_trade(cx: &mut Cx<'_, '_>, data: &str, sent: Sent) -> Result<()> {
     let internal = internal.is_some() && OF.flag("is_internal", internal)?;
     let symbol = OF.word("contract", symbol)?;
     let (side, amount) = signed(OF, "size", size)?;
+    let (id, id_str) = OF.id("id", id)?;
     let row = Trade {
         symbol: cx.rows.symbols.intern(&symbol),
         ts_event_us: sent.us,
         ts_trade_us: Some(trade_time(OF, seconds, ms)?),
-        id: Some(int(OF, "id", id)?),
-        id_str: None,
+        id,
+        id_str,
         price: OF.num("price", price)?,
         amount,
         side,
