@@ -40,7 +40,7 @@ venue() {
   venue binance-spot trades; venue binance-usdm agg_trades
 } >"$dir/tapedeck.toml"
 started=()
-end() { for pid in "${started[@]}"; do kill -INT "$pid" 2>/dev/null || true; done; wait || true; }
+end() { for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done; wait || true; }
 trap end EXIT
 start() { local out=$1; shift; "$@" >"$dir/$out.out" 2>"$dir/$out.err" & started+=($!); }
 start sim "$bin/venue-sim" --generate BTCUSDT,ETHUSDT --venues binance-spot,binance-usdm --channels trades,agg_trades --rate "${RATE:-150}" --listen "127.0.0.1:$sim"

@@ -3,6 +3,7 @@
 // usage: node drive.mjs CLIENT RECORDER_URL TAPEDECK_URL
 // CLIENT: ccxt-js, @binance/spot, @binance/derivatives-trading-usds-futures, node-binance-api, binance-api-node
 // The packages are looked for in $NODE_DIR/node_modules. Methods are found by looking at the client, as in drive.py.
+import { spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
 
 const [, , CLIENT, base, deckUrl] = process.argv;
@@ -25,7 +26,7 @@ const words = (why) => (why instanceof Error ? `${why.constructor.name}: ${why.m
 
 async function call(name, work) {
   stray = [];
-  await post('/__begin', { client: CLIENT, call: name });
+  await post('/__begin', { client: CLIENT, call: name, futures: /futures|:USDT/i.test(CLIENT + name) });
   let ok = true, text;
   try {
     let timer;
@@ -65,7 +66,7 @@ async function variants(name, futures) {
   return [['', {}]];
 }
 
-const PRIVATE = /order(?!book)|account|position(?!s?ratio)|balance|margin|leverage|my[A-Z]|transfer|withdraw|deposit|convert|algo|dataStream|user|commission|dust|lending|income|download|delivery|papi|bnb|fee|session|cancel|loan|saving|wallet|rebate|pay|mining|^get(Info|MultiAssets)|savings|sendSigned|sendRequest|capital|apiRest|privateRequest|publicRequest|constructor|quote$|listAllConvert|tradfiPerps|allocations|filters|amend|prevented|brackets|symbolConfiguration|rulesIndicators/i;
+const PRIVATE = /order(?!book)|account|position(?!s?ratio)|balance|margin|leverage|my[A-Z]|transfer|withdraw|deposit|convert|algo|dataStream|user|commission|dust|lending|income|download|delivery|papi|bnb|fee|session|cancel|loan|saving|wallet|rebate|pay|mining|^get(Info|MultiAssets)|savings|sendSigned|sendRequest|capital|apiRest|privateRequest|publicRequest|constructor|quote$|^send|^change|^toggle|listAllConvert|tradfiPerps|allocations|filters|amend|prevented|brackets|symbolConfiguration|rulesIndicators/i;
 const methods = (object) => {
   const names = new Set();
   for (let o = object; o && o !== Object.prototype; o = Object.getPrototypeOf(o)) Object.getOwnPropertyNames(o).forEach((n) => names.add(n));
@@ -79,8 +80,10 @@ function pointCcxt(exchange) {
   for (const [k, tail] of Object.entries(tails)) exchange.urls.api[k] = `${BASE}/${tail}`;
   const ws = exchange.urls.api.ws;
   if (ws && typeof ws === 'object') {
-    Object.assign(ws, { spot: `${WS}/stream/ws`, margin: `${WS}/stream/ws`, linear: `${WS}/ws`, inverse: `${WS}/dstream/ws` });
-    if (ws['ws-api'] && typeof ws['ws-api'] === 'object') Object.assign(ws['ws-api'], { spot: `${WS}/ws-api/v3`, linear: `${WS}/ws-fapi/v1` });
+    // Some versions say linear and inverse, others future and delivery.
+    const [spot, futures, inverse] = [`${WS}/stream/ws`, `${WS}/ws`, `${WS}/dstream/ws`];
+    Object.assign(ws, { spot, margin: spot, linear: futures, future: futures, inverse, delivery: inverse });
+    if (ws['ws-api'] && typeof ws['ws-api'] === 'object') Object.assign(ws['ws-api'], { spot: `${WS}/ws-api/v3`, linear: `${WS}/ws-fapi/v1`, future: `${WS}/ws-fapi/v1` });
   }
 }
 
@@ -100,13 +103,25 @@ async function ccxt() {
         : lists ? [[[market]], []] : /Time|Status|Markets/.test(name) ? [[]] : [[market]];
       for (const args of given) await call(`${name} ${JSON.stringify(args).slice(0, 40)}`, () => exchange[name](...args));
     }
-    const watch = methods(exchange).filter((n) => /^watch[A-Z]|^fetch\w+Ws$/.test(n) && !/My|Balance|Position|Orders|Order(?!Book)|Stock|unWatch|Helper|MultiTicker/.test(n) && exchange.has[n] !== false);
+    const watch = methods(exchange).filter((n) => /^watch[A-Z]|^fetch\w+Ws$/.test(n) && !/My|Balance|Position|Orders|Order(?!Book)|Stock|Currencies/.test(n) && exchange.has[n]);
     for (const name of watch) {
       const args = /OHLCVForSymbols/.test(name) ? [[[market, '1m']]] : /ForSymbols|Tickers|BidsAsks|MarkPrices/.test(name) ? [[market]] : /OHLCV/.test(name) ? [market, '1m'] : [market];
       await call(`${name} ${market}`, async () => {
-        let last;
-        for (let n = 0; n < (/Ws$/.test(name) ? 1 : EVENTS); n += 1) last = await exchange[name](...args);
-        return last;
+        // One of its own: streams that were watched before go on.
+        const fresh = new lib.pro.binance({ enableRateLimit: false });
+        pointCcxt(fresh);
+        fresh.setMarkets(exchange.markets);
+        // What it wants before it opens a socket that is not encrypted.
+        await fresh.loadHttpProxyAgent();
+        try {
+          let last;
+          const until = Date.now() + PATIENCE;
+          for (let n = 0; n < (/Ws$/.test(name) ? 1 : EVENTS); n += 1) {
+            const late = new Promise((_, no) => { setTimeout(() => no(new Error('nothing in time')), Math.max(1, until - Date.now())); });
+            last = await Promise.race([fresh[name](...args), late]);
+          }
+          return last;
+        } finally { await fresh.close(); }
       });
     }
   }
@@ -122,9 +137,13 @@ async function sdk(futures) {
     configurationWebsocketAPI: { apiKey: 'k', apiSecret: 's', wsURL: futures ? `${WS}/ws-fapi/v1` : `${WS}/ws-api/v3` },
     configurationWebsocketStreams: { wsURL: WS, reconnectDelay: 100 },
   });
-  const given = { symbol: SYMBOL, pair: SYMBOL, interval: '1m', contractType: 'PERPETUAL', period: '5m', windowSize: '1h', levels: 5, timeZone: '0' };
+  const given = { symbol: SYMBOL, pair: SYMBOL, interval: '1m', fromId: 5, contractType: 'PERPETUAL', period: '5m', windowSize: '1h', levels: 5, timeZone: '0' };
   for (const name of methods(client.restAPI).filter((n) => !PRIVATE.test(n) || /orderBook|adlRisk/i.test(n))) {
-    for (const [what, extra] of await variants(name, futures)) await call(name + what, async () => (await client.restAPI[name]({ ...given, ...extra })).data());
+    for (const [what, extra] of await variants(name, futures)) {
+      const sent = { ...given, ...extra };
+      if (!('fromId' in extra) && !/block/i.test(name)) delete sent.fromId;
+      await call(name + what, async () => (await client.restAPI[name](sent)).data());
+    }
   }
   let connection;
   await call('connect', async () => { connection = await client.websocketStreams.connect(); await (await client.restAPI[futures ? 'checkServerTime' : 'time']()).data(); return 'connected'; });
@@ -162,7 +181,7 @@ async function nodeBinanceApi() {
     fstream: `${WS}/market/stream?streams=`, fstreamSingle: `${WS}/market/ws/`, dstream: `${WS}/dstream/stream?streams=`, dstreamSingle: `${WS}/dstream/ws/` } });
   const takes = { depth: [SYMBOL], avgPrice: [SYMBOL], prices: [SYMBOL], bookTickers: [SYMBOL], prevDay: [SYMBOL], dailyStats: [SYMBOL], exchangeInfo: [], trades: null, ping: [], time: [],
     recentTrades: [SYMBOL], historicalTrades: [SYMBOL], aggTrades: [SYMBOL], candlesticks: [SYMBOL, '1m'], candles: [SYMBOL, '1m'], systemStatus: [], useServerTime: [] };
-  for (const name of methods(binance).filter((n) => n in takes || (/^futures(Ping|Time|Exch|Pric|Daily|Open|Cand|Mark|Trades|Hist|Agg|Liq|Fund|Depth|Quote|BookT|Top|Global|Taker)/.test(n) && !/Stream|Data|Order|Convert|Handler/.test(n)))) {
+  for (const name of process.argv[5] ? [] : methods(binance).filter((n) => Object.hasOwn(takes, n) || (!/Buy|Sell|constructor/.test(n) && /^futures(Ping|Time|Exch|Pric|Daily|Open|Cand|Mark|Trades|Hist|Agg|Liq|Fund|Depth|Quote|BookT|Top|Global|Taker)/.test(n) && !/Stream|Data|Order|Convert|Handler/.test(n)))) {
     if (takes[name] === null) continue;
     const args = takes[name] ?? (/Ping|Time|Exch/.test(name) ? [] : /Cand/.test(name) ? [SYMBOL, '1m'] : [SYMBOL]);
     const ranged = /historical|aggTrades|AggTrades|candl|Cand|HistoricalTrades/.test(name);
@@ -171,21 +190,31 @@ async function nodeBinanceApi() {
       await call(name + what, () => binance[name](...given));
     }
   }
-  for (const name of ['prices', 'prevDay', 'bookTickers', 'futuresPrices', 'futuresDaily']) await call(`${name} all`, () => binance[name]());
+  for (const name of process.argv[5] ? [] : ['prices', 'prevDay', 'bookTickers', 'futuresPrices', 'futuresDaily']) await call(`${name} all`, () => binance[name]());
   const sockets = { depthStream: [[SYMBOL]], aggTradesStream: [[SYMBOL]], tradesStream: [[SYMBOL]], candlesticksStream: [[SYMBOL, 'ETHUSDT'], '1m'], bookTickersStream: [SYMBOL], prevDayStream: [[SYMBOL]], chart: null,
     futuresAggTradeStream: [[SYMBOL]], futuresMarkPriceStream: [SYMBOL], futuresLiquidationStream: [SYMBOL], futuresTickerStream: [SYMBOL], futuresMiniTickerStream: [SYMBOL], futuresBookTickerStream: [SYMBOL],
     futuresCandlesticksStream: [[SYMBOL], '1m'], miniTicker: [] };
-  for (const [name, args] of Object.entries(sockets)) {
-    if (args && typeof binance[name] === 'function') {
-      await call(name, () => events((heard) => binance[name](...args, heard), (endpoint) => (/futures/.test(name) ? binance.futuresTerminate(endpoint) : binance.terminate(endpoint))));
-    }
+  if (process.argv[5]) {
+    // One socket, for the process that started this one.
+    const [name, args] = [process.argv[5], sockets[process.argv[5]]];
+    binance[name](...args, (...m) => say(`event ${JSON.stringify(m)}`));
+    await sleep(PATIENCE);
+    return;
+  }
+  for (const name of Object.keys(sockets).filter((n) => sockets[n] && typeof binance[n] === 'function')) {
+    // In a process of its own: a refused address is asked for again and again.
+    await call(name, () => events((heard) => {
+      const child = spawn(process.execPath, [process.argv[1], CLIENT, BASE, DECK, name], { stdio: ['ignore', 'pipe', 'ignore'] });
+      child.stdout.on('data', (text) => String(text).split('\n').filter((l) => l.startsWith('event ')).forEach((l) => heard(l)));
+      return child;
+    }, (child) => child.kill('SIGKILL')));
   }
 }
 
 // --- binance-api-node -----------------------------------------------------------------------------------------------
 async function binanceApiNode() {
   const make = require('binance-api-node').default;
-  const client = make({ httpBase: BASE, httpFutures: BASE, httpDelivery: BASE, wsBase: `${WS}/ws`, wsFutures: `${WS}/market/ws`, wsDelivery: `${WS}/dstream/ws` });
+  const client = make({ apiKey: 'k', apiSecret: 's', httpBase: BASE, httpFutures: BASE, httpDelivery: BASE, wsBase: `${WS}/ws`, wsFutures: `${WS}/market/ws`, wsDelivery: `${WS}/dstream/ws` });
   const rest = Object.keys(client).filter((n) => typeof client[n] === 'function' && /^(ping|time|exchangeInfo|book|aggTrades|candles|trades|tradesHistory|dailyStats|prices|avgPrice|allBookTickers)$|^futures(Ping|Time|Exch|Book|Agg|Mark|Long|Cand|Index|Trades|Daily|Prices|AllBook|Fund|Rpi|SymbolAdl)/.test(n));
   for (const name of rest) {
     const args = /Ping|ping|Time|time/.test(name) ? {} : /exchangeInfo|ExchangeInfo/.test(name) ? {} : /andles/.test(name) ? { symbol: SYMBOL, pair: SYMBOL, interval: '1m' } : { symbol: SYMBOL, period: '5m' };

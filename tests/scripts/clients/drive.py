@@ -11,6 +11,7 @@ import inspect
 import json
 import logging
 import re
+import subprocess
 import sys
 import threading
 import time
@@ -23,7 +24,7 @@ logging.disable(logging.CRITICAL)
 # What needs an account, or changes one.
 PRIVATE = re.compile(
     r"order(?!_?book)|account|position(?!_ratio|s?_?ratio)|balance|margin|leverage|my_|transfer|withdraw|deposit|sub_|convert|algo|listen|user|"
-    r"isolated|commission|dust|staking|lending|asset_(?!index)|api_key|income|download|loan|gift|fiat|c2c|broker|income|brackets?|adl_q|borrow|portfolio|"
+    r"^(coin_)?futures_socket$|isolated|commission|dust|staking|lending|asset_(?!index)|api_key|income|download|loan|gift|fiat|c2c|broker|income|brackets?|adl_q|borrow|portfolio|"
     r"papi|options?_(?!contract)|pm_|bnb_burn|fee|rate_limit|stp|lock|liquidity|(?<!cross_)stock|equity|session|sign(?!al)|logon|stream_get_l|stream_k|stream_c|prevent|allocation|cancel|amend|create|countdown|force"
 )
 
@@ -33,8 +34,13 @@ def post(path, body):
     return json.load(urllib.request.urlopen(request, timeout=60))
 
 
+def begin(name):
+    futures = bool(re.search("futures", CLIENT + name)) or ":USDT" in name
+    return {"client": CLIENT, "call": name, "futures": futures}
+
+
 def call(name, fn):
-    post("/__begin", {"client": CLIENT, "call": name})
+    post("/__begin", begin(name))
     try:
         value = fn()
         ok, text = True, repr(value)
@@ -135,7 +141,7 @@ def every(client, methods, futures=lambda name: "futures" in name):
 
 def take(value):
     """Generators are read; what waits is waited for."""
-    if inspect.isgenerator(value):
+    if hasattr(value, "__next__"):
         return [x for x, _ in zip(value, range(50))]
     return value
 
@@ -195,7 +201,7 @@ def python_binance():
                 async with make(**given) as stream:
                     return [await_error(await wait(stream.recv())) for _ in range(EVENTS)]
 
-            await asyncio.to_thread(post, "/__begin", {"client": CLIENT, "call": name})
+            await asyncio.to_thread(post, "/__begin", begin(name))
             try:
                 ok, text = True, repr(await wait(listen()))
             except BaseException as why:
@@ -334,7 +340,7 @@ def sdk(futures):
                     call(name + what, lambda: fn(**given).data())
 
     async def one(name, work):
-        await asyncio.to_thread(post, "/__begin", {"client": CLIENT, "call": name})
+        await asyncio.to_thread(post, "/__begin", begin(name))
         try:
             ok, text = True, repr(await asyncio.wait_for(work(), PATIENCE + 4))
         except BaseException as why:
@@ -360,19 +366,23 @@ def sdk(futures):
     async def ask(name, given):
         connection = await client.websocket_api.create_connection()
         try:
-            return (await getattr(connection, name)(**given)).data()
+            answer = (await getattr(connection, name)(**given)).data()
+            # This client tells errors so.
+            if isinstance(answer, dict) and "error" in answer:
+                raise RuntimeError(answer["error"])
+            return answer
         finally:
             await connection.close_connection(close_session=True)
 
     async def sockets():
-        streams = inspect.getmembers(type(client.websocket_streams), inspect.isfunction)
         connection = None
         try:
             connection = await asyncio.wait_for(client.websocket_streams.create_connection(), PATIENCE)
         except BaseException as why:
             await one("create_connection", lambda: failing(why))
             return
-        own = [n for n, f in inspect.getmembers(type(connection), inspect.isfunction) if not n.startswith("_")]
+        # Its own methods, not those of the sockets below it.
+        own = [n for n, f in vars(type(connection)).items() if inspect.isfunction(f) and not n.startswith("_")]
         await connection.close_connection(close_session=True)
         skip = {"ping_server", "subscribe", "unsubscribe", "on", "list_subscribe", "close_connection", "user_data", "create_connection"}
         for name in own:
@@ -398,53 +408,58 @@ def sdk(futures):
 def unicorn_rest():
     from unicorn_binance_rest_api import BinanceRestApiManager
 
-    client = BinanceRestApiManager(exchange="binance.com", warn_on_update=False, disable_colorama=True)
-    client.API_URL, client.FUTURES_URL, client.MARGIN_API_URL = f"{BASE}/api", f"{BASE}/fapi", f"{BASE}/sapi"
-    for name in [n for n in dir(client) if n.endswith("_URL")]:
-        tail = {"FUTURES_DATA_URL": "futures/data", "FUTURES_COIN_URL": "dapi", "FUTURES_COIN_DATA_URL": "futures/data", "OPTIONS_URL": "eapi", "PAPI_URL": "papi", "WEBSITE_URL": ""}.get(name)
-        if tail is not None:
-            setattr(client, name, f"{BASE}/{tail}")
+    # It sets its addresses by the name of the exchange, and asks one of them at once.
+    tails = dict(API_URL="api", FUTURES_URL="fapi", FUTURES_DATA_URL="futures/data", FUTURES_COIN_URL="dapi", FUTURES_COIN_DATA_URL="futures/data", MARGIN_API_URL="sapi", OPTIONS_URL="eapi", PAPI_URL="papi", WEBSITE_URL="")
+    at = lambda tail: property(lambda _: f"{BASE}/{tail}", lambda _, value: None)
+    Here = type("Here", (BinanceRestApiManager,), {name: at(tail) for name, tail in tails.items()})
+    client = Here(exchange="binance.com", warn_on_update=False, disable_colorama=True)
     words = r"^(ping$|get_server|get_exch|get_products|get_symbol|get_order_?book|get_orderbook|get_recent|get_hist|get_agg|get_kl|get_ui|get_avg|get_tick|get_all_tick|aggregate|get_trading_day|futures_(?!coin_)|futures_coin_(ping|time|exch|kl))"
     every(client, public(client, lambda name, _: re.search(words, name) and not re.search("change|place|get_pos|income|comm|multi", name)))
 
 
 def unicorn_streams():
-    from unicorn_binance_websocket_api import BinanceWebSocketApiManager
+    """Each in a process of its own: a refused address is asked for again and again, and is not given up on request."""
+
+    def one(exchange, channel, markets, want):
+        child = subprocess.Popen([sys.executable, __file__, "unicorn-one", BASE, DECK, exchange, channel, *markets], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        got, refused = [], []
+
+        def read():
+            for line in child.stdout:
+                (got if line.startswith("event ") else refused).append(line.strip())
+
+        threading.Thread(target=read, daemon=True).start()
+        until = time.time() + PATIENCE + 4
+        while time.time() < until and not want(got) and not any("rejected" in r for r in refused):
+            time.sleep(0.05)
+        child.kill()
+        child.wait()
+        if not want(got):
+            raise RuntimeError(next((r for r in refused if "rejected" in r or "code" in r), f"{len(got)} events in time"))
+        return got[:EVENTS]
 
     channels = ["kline_1m", "aggTrade", "trade", "miniTicker", "ticker", "bookTicker", "depth5", "depth", "kline_1h", "avgPrice"]
-    for exchange, base in (("binance.com", f"{WS}/"), ("binance.com-futures", f"{WS}/")):
+    some = lambda got: len(got) >= EVENTS
+    for exchange in ("binance.com", "binance.com-futures"):
         for channel in channels + (["markPrice", "continuousKline_1m", "forceOrder"] if "futures" in exchange else []):
             market = "btcusdt_perpetual" if channel.startswith("continuous") else "btcusdt"
-
-            def listen():
-                got, failed = [], []
-
-                def hear(data):
-                    message = json.loads(data) if isinstance(data, str) else data
-                    if "code" in message or "error" in message:
-                        failed.append(str(message))
-                    elif "result" not in message:
-                        got.append(message)
-
-                with BinanceWebSocketApiManager(exchange=exchange, websocket_base_uri=base, warn_on_update=False, disable_colorama=True) as manager:
-                    manager.create_stream([channel], [market], process_stream_data=hear)
-                    return loudly(got, failed)
-
-            call(f"{exchange} {channel}", listen)
-    call("binance.com two streams, one unknown", lambda: both(BinanceWebSocketApiManager))
+            call(f"{exchange} {channel}", lambda: one(exchange, channel, [market], some))
+    both = lambda got: all(any(s in g for g in got) for s in ("BTCUSDT", "ETHUSDT"))
+    call("binance.com kline_1m of three, one unknown", lambda: one("binance.com", "kline_1m", ["btcusdt", "notrecorded", "ethusdt"], both))
 
 
-def both(make):
-    got = set()
-    hear = lambda data: got.add(json.loads(data).get("stream"))
-    with make(exchange="binance.com", websocket_base_uri=f"{WS}/", warn_on_update=False, disable_colorama=True) as manager:
-        manager.create_stream(["kline_1m"], ["btcusdt", "notrecorded", "ethusdt"], process_stream_data=hear)
-        until = time.time() + PATIENCE
-        while time.time() < until and not {"btcusdt@kline_1m", "ethusdt@kline_1m"} <= got:
-            time.sleep(0.05)
-    if not {"btcusdt@kline_1m", "ethusdt@kline_1m"} <= got:
-        raise RuntimeError(f"only {got}")
-    return got
+def unicorn_one():
+    from unicorn_binance_websocket_api import BinanceWebSocketApiManager
+
+    exchange, channel, markets = sys.argv[4], sys.argv[5], sys.argv[6:]
+
+    def hear(data):
+        message = json.loads(data) if isinstance(data, str) else data
+        print("event" if "code" not in message and "result" not in message else "other", json.dumps(message), flush=True)
+
+    manager = BinanceWebSocketApiManager(exchange=exchange, websocket_base_uri=f"{WS}/", warn_on_update=False, disable_colorama=True)
+    manager.create_stream([channel], markets, process_stream_data=hear)
+    time.sleep(60)
 
 
 # --- ccxt -----------------------------------------------------------------------------------------------------------
@@ -458,13 +473,14 @@ def point_ccxt(exchange):
     )
     api.update({k: f"{BASE}/{tail}" for k, tail in tails.items()})
     if isinstance(api.get("ws"), dict):
-        api["ws"].update(spot=f"{WS}/stream/ws", margin=f"{WS}/stream/ws", linear=f"{WS}/ws", inverse=f"{WS}/dstream/ws")
-        api["ws"].setdefault("ws-api", {})
-        if isinstance(api["ws"]["ws-api"], dict):
-            api["ws"]["ws-api"].update(spot=f"{WS}/ws-api/v3", linear=f"{WS}/ws-fapi/v1")
+        # Some versions say linear and inverse, others future and delivery.
+        futures, spot = f"{WS}/ws", f"{WS}/stream/ws"
+        api["ws"].update(spot=spot, margin=spot, linear=futures, future=futures, inverse=f"{WS}/dstream/ws", delivery=f"{WS}/dstream/ws")
+        if isinstance(api["ws"].get("ws-api"), dict):
+            api["ws"]["ws-api"].update(spot=f"{WS}/ws-api/v3", linear=f"{WS}/ws-fapi/v1", future=f"{WS}/ws-fapi/v1")
 
 
-METHODS = "time status markets ticker tickers ohlcv trades order_book bids_asks last_prices mark_price mark_prices mark_ohlcv index_ohlcv premium_index_ohlcv funding_rate funding_rates funding_rate_history funding_intervals open_interest open_interest_history long_short_ratio_history l2_order_book currencies option greeks settlement_history".split()
+METHODS = "time status markets ticker tickers ohlcv trades order_book bids_asks last_prices mark_price mark_prices mark_ohlcv index_ohlcv premium_index_ohlcv funding_rate funding_rates funding_rate_history funding_intervals open_interest open_interest_history long_short_ratio_history l2_order_book".split()
 
 
 def ccxt_args(name, symbol):
@@ -519,7 +535,7 @@ def ccxt_pro():
         await exchange.load_markets()
 
         async def one(name, work):
-            await asyncio.to_thread(post, "/__begin", {"client": CLIENT, "call": name})
+            await asyncio.to_thread(post, "/__begin", begin(name))
             try:
                 ok, text = True, repr(await asyncio.wait_for(work(), PATIENCE))
             except BaseException as why:
@@ -527,10 +543,10 @@ def ccxt_pro():
             line = await asyncio.to_thread(post, "/__end", {"ok": ok, "text": text})
             print(f"{line['verdict']:7} {CLIENT} {name}: {line['why'][:140]}", flush=True)
 
-        names = [n for n in dir(exchange) if re.match(r"watch_[a-z_]+$|fetch_[a-z_]+_ws$", n) and not re.search("my_|balance|position|orders|order_ws|create|edit|cancel|stock|un_watch", n)]
+        has = lambda n: exchange.has.get(re.sub(r"_([a-z])", lambda m: m[1].upper(), n).replace("Ohlcv", "OHLCV"))
+        names = [n for n in dir(exchange) if re.match(r"watch_[a-z_]+$|fetch_[a-z_]+_ws$", n) and has(n) and not re.search("my_|balance|position|orders|order_ws|create|edit|cancel|stock", n)]
         for market in ("BTC/USDT", "BTC/USDT:USDT"):
             for name in names:
-                fn = getattr(exchange, name)
                 if name.endswith("for_symbols"):
                     given = ([[market, "1m"]],) if "ohlcv" in name else ([market],)
                 elif re.search("tickers|bids_asks|mark_prices", name):
@@ -541,7 +557,14 @@ def ccxt_pro():
                     given = (market,)
 
                 async def listen():
-                    return [await fn(*given) for _ in range(1 if name.endswith("_ws") else EVENTS)][-1]
+                    # One of its own: streams that were watched before go on.
+                    fresh = ccxt.pro.binance({"enableRateLimit": False})
+                    point_ccxt(fresh)
+                    fresh.set_markets(exchange.markets)
+                    try:
+                        return [await getattr(fresh, name)(*given) for _ in range(1 if name.endswith("_ws") else EVENTS)][-1]
+                    finally:
+                        await fresh.close()
 
                 await one(f"{name} {market}", listen)
         await exchange.close()
@@ -557,6 +580,7 @@ CLIENTS = {
     "binance-sdk-usds-futures": lambda: sdk(True),
     "unicorn-binance-rest-api": unicorn_rest,
     "unicorn-binance-websocket-api": unicorn_streams,
+    "unicorn-one": unicorn_one,
     "ccxt": ccxt_rest,
     "ccxt.pro": ccxt_pro,
 }
