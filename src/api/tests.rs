@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Fixture {
     _dir: tempfile::TempDir,
-    log: Mutex<LogWriter>,
+    log: Mutex<Option<LogWriter>>,
     frames: Vec<(u64, String)>,
     service: Option<KlineService>,
     app: Shared,
@@ -58,7 +58,7 @@ impl Fixture {
             frame.starts_with(r#"{"stream":"btcusdt@trade"#).then(|| (ts.parse().unwrap(), frame.to_owned()))
         };
         let frames: Vec<(u64, String)> = text.lines().filter_map(trade).collect();
-        let log = Mutex::new(LogWriter::open(&cfg.wal_dir(VenueId::BinanceUsdm), cfg.log_options()).unwrap());
+        let log = Mutex::new(Some(LogWriter::open(&cfg.wal_dir(VenueId::BinanceUsdm), cfg.log_options()).unwrap()));
         let shutdown = Shutdown::new();
         let memory = Memory { limit_mib: 100, own_limit: true, elevated_percent: 75, critical_percent: 85 };
         let pressure = Pressure::watched(&memory, "compactor");
@@ -84,6 +84,7 @@ impl Fixture {
 
     fn append(&self, range: std::ops::Range<usize>) {
         let mut log = self.log.lock().unwrap();
+        let log = log.as_mut().unwrap();
         for (ts_recv_ns, frame) in &self.frames[range] {
             let payload = frame.as_bytes();
             log.append(&Append { ts_recv_ns: *ts_recv_ns, conn: 1, kind: Kind::Data, flags: 0, payload }).unwrap();
@@ -365,6 +366,10 @@ async fn bad_requests_get_the_codes_of_the_exchange() {
 #[tokio::test]
 async fn trades_of_a_range_are_whole_or_refused_and_never_the_last_ones_only() {
     let f = Fixture::new("", Access::default(), 3_000).await;
+    let hub = f.app.hub.clone().unwrap();
+    while hub.stats().feeds.get("binance-usdm").is_none_or(|feed| feed.activity != "live") {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
     let (_, kept) = f.get("/fapi/v1/aggTrades?symbol=BTCUSDT&limit=1000").await;
     let kept = kept.as_array().unwrap();
     assert_eq!(kept.len(), 1_000);
@@ -392,6 +397,15 @@ async fn trades_of_a_range_are_whole_or_refused_and_never_the_last_ones_only() {
         let (status, rows) = get(format!("startTime={}", newest_ms + 1)).await;
         assert_eq!((status, rows), (200, serde_json::json!([])), "{path}");
     }
+    // Nobody records any more: nothing is not the answer to what was traded since.
+    drop(f.log.lock().unwrap().take());
+    let since = format!("/fapi/v1/aggTrades?symbol=BTCUSDT&startTime={}", newest_ms + 1);
+    let (status, body) = f.get(&since).await;
+    assert_eq!((status, &body["code"]), (503, &(-1001).into()), "{body}");
+    let (status, _) = f
+        .get(&format!("{since}&limit=5").replace(&(newest_ms + 1).to_string(), &(newest_ms - 1_000).to_string()))
+        .await;
+    assert_eq!(status, 200, "all five of them are known");
     f.end().await;
 }
 
@@ -439,7 +453,7 @@ async fn a_halted_symbol_has_a_last_price_and_facts_are_those_of_its_listing() {
     let last_ns = f.frames[2_999].0;
     let put = |after_s: u64, kind: Kind, payload: &[u8]| {
         let at = Append { ts_recv_ns: last_ns + after_s * 1_000_000_000, conn: 1, kind, flags: 0, payload };
-        f.log.lock().unwrap().append(&at).unwrap();
+        f.log.lock().unwrap().as_mut().unwrap().append(&at).unwrap();
     };
     put(1, Kind::Rest, &listing);
     // Time goes on, told by another symbol.
@@ -519,8 +533,16 @@ async fn one_unknown_stream_takes_no_other_along() {
     let list = a.say(r#"{"method":"LIST_SUBSCRIPTIONS","id":8}"#).await;
     assert_eq!(list["result"], serde_json::json!(["btcusdt@kline_1m", "btcusdt_perpetual@continuousKline_5m"]));
     let mut b = f.socket("/stream?streams=nope@trade/btcusdt@trade").await;
+    let list = b.say(r#"{"method":"LIST_SUBSCRIPTIONS","id":8}"#).await;
+    assert_eq!(list["result"], serde_json::json!(["btcusdt@trade"]));
     f.append(500..501);
     assert_eq!(b.next().await.unwrap()["stream"], "btcusdt@trade");
+    // A client knows a stream by the name that it has given it.
+    let mut c = f.socket("/market/stream").await;
+    let names = r#"["BTCUSDT_PERPETUAL@continuousKline_1m"]"#;
+    let done = c.say(&format!(r#"{{"method":"SUBSCRIBE","params":{names},"id":1}}"#)).await;
+    assert_eq!(done, serde_json::json!({"result": null, "id": 1}));
+    assert_eq!(c.next().await.unwrap()["stream"], "BTCUSDT_PERPETUAL@continuousKline_1m");
     // Listed later: it comes, without being asked for again.
     f.app.hub.as_ref().unwrap().registry().register("binance-usdm", [("NOPE".to_owned(), None)]);
     let later = serde_json::json!("nope@kline_1m");
@@ -560,6 +582,10 @@ async fn a_request_over_the_websocket_api_has_the_answer_of_rest() {
     ] {
         let answer = a.say(text).await;
         assert_eq!((&answer["status"], &answer["error"]["code"]), (&status.into(), &code.into()), "{answer}");
+    }
+    for n in 0..40 {
+        // Counted by weight, not by the messages of a second.
+        assert_eq!(a.say(&format!(r#"{{"id":{n},"method":"ping"}}"#)).await["status"], 200);
     }
     let list = r#"{"id":6,"method":"ticker.price","params":{"symbols":["BTCUSDT"],"returnRateLimits":false}}"#;
     let answer = a.say(list).await;

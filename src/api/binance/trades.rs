@@ -6,18 +6,25 @@
 //! the lake, not here: a range that begins before them is refused.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::super::error::{Answer, Refusal, json};
 use super::super::params::{Params, SpotUnit};
 use super::super::text::{Decimals, Unit};
-use super::super::{Shared, blocking};
+use super::super::{Shared, blocking, now_us};
 use super::{Family, Found, hub};
-use crate::kline::Interval;
+use crate::config::Config;
 use crate::kline::data::{NO_ID, Tick, decimal};
 use crate::kline::recent::{Missing, TradeQuery, row_id};
+use crate::kline::{Interval, KlineHub};
+use crate::outside;
+
+/// A feed that knows the venue's time up to so long ago is not behind, us.
+const FRESH_US: i64 = 10_000_000;
 
 pub(super) async fn spot_agg(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> Answer<Response> {
     aggregates(app, params, Family::Spot, unit).await
@@ -82,7 +89,7 @@ async fn answer(
     single: bool,
     print: impl Fn(&mut String, &Found, &Tick) + Send + 'static,
 ) -> Answer<Response> {
-    let hub = hub(app)?;
+    let (hub, config) = (hub(app)?, Arc::clone(&app.config));
     let body = blocking(app, move || {
         let recent = hub.recent_trades(found.index);
         if single && recent.ticks.iter().any(|t| t.agg_id != NO_ID) {
@@ -94,7 +101,21 @@ async fn answer(
         // Single trades of futures are counted together with those of the insurance fund, which are none of the market.
         query.dense = found.venue != "binance-usdm" || recent.ticks.iter().any(|t| t.agg_id != NO_ID);
         match recent.select(&query) {
-            Ok(ticks) => Ok(Ok(list(ticks, |out, t| print(out, &found, t)))),
+            Ok(ticks) => {
+                let of_a_range = query.from_id.or(query.start_us).or(query.end_us).is_some();
+                if of_a_range
+                    && ticks.len() < query.limit
+                    && let Some(stands_us) = stands(&hub, &config, found.venue)
+                    && query.end_us.is_none_or(|end| end > stands_us)
+                {
+                    let msg = format!(
+                        "The recording stands at {}: what is traded behind it is not known here.",
+                        Unit::Ms.of(stands_us)
+                    );
+                    return Ok(Err(Refusal::with(StatusCode::SERVICE_UNAVAILABLE, -1001, msg)));
+                }
+                Ok(Ok(list(ticks, |out, t| print(out, &found, t))))
+            }
             // Nothing came because nothing was traded yet.
             Err(Missing::All) if hub.last_bar(found.venue, &found.symbol)?.is_none() => Ok(Ok("[]".to_owned())),
             Err(missing) => Ok(Err(Refusal::new(
@@ -105,6 +126,20 @@ async fn answer(
     })
     .await?;
     body.map(json)
+}
+
+/// Up to when trades are known, us, where that is not now: nobody records, or what was recorded is still read.
+fn stands(hub: &KlineHub, config: &Config, venue: &str) -> Option<i64> {
+    let feeds = hub.stats().feeds;
+    let (feed, id) = (feeds.get(venue), venue.parse().ok());
+    let known_us = feed.and_then(|f| f.venue_now_us).unwrap_or(i64::MIN);
+    if known_us > now_us() - FRESH_US {
+        return None;
+    }
+    // A market may be silent for a while.
+    let follows = feed.is_some_and(|f| f.activity == "live");
+    let recorded = id.is_some_and(|id| outside::log_status(config, id).collector_running);
+    (!follows || !recorded).then_some(known_us)
 }
 
 async fn aggregates(app: State<Shared>, params: Params, family: Family, unit: Unit) -> Answer<Response> {

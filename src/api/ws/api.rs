@@ -152,6 +152,11 @@ impl Session for Api {
         Arc::clone(&self.mailbox)
     }
 
+    fn counts(&self) -> bool {
+        // Requests weigh what they weigh over REST.
+        false
+    }
+
     async fn begin(&mut self, _out: &mut Out<'_>) -> Result<(), End> {
         Ok(())
     }

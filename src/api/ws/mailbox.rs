@@ -65,8 +65,8 @@ impl Texts {
 }
 
 /// An event as combined streams carry it.
-fn wrapped(combined: bool, stream: impl FnOnce() -> String, event: String) -> String {
-    if combined { format!("{{\"stream\":{},\"data\":{event}}}", text::json_text(&stream())) } else { event }
+pub(super) fn wrapped(combined: bool, stream: impl FnOnce() -> String, event: &str) -> String {
+    if combined { format!("{{\"stream\":{},\"data\":{event}}}", text::json_text(&stream())) } else { event.to_owned() }
 }
 
 /// A state of a bar.
@@ -92,11 +92,11 @@ impl BarNews {
         self.events.get(form, matches!(form.topic, Topic::Bar(_)), || match form.topic {
             Topic::Continuous(_, contract) => {
                 let stream = || format!("{}_{}@continuousKline_{interval}", n.lower, contract.as_str().to_lowercase());
-                wrapped(form.combined, stream, text::continuous(&bar, contract.as_str(), self.now_us))
+                wrapped(form.combined, stream, &text::continuous(&bar, contract.as_str(), self.now_us))
             }
             _ => {
                 let stream = || format!("{}@kline_{interval}", n.lower);
-                wrapped(form.combined, stream, text::event(&bar, self.now_us))
+                wrapped(form.combined, stream, &text::event(&bar, self.now_us))
             }
         })
     }
@@ -112,22 +112,22 @@ impl BarNews {
 pub(super) struct TradeNews {
     name: Arc<Name>,
     tick: Tick,
-    aggregate: bool,
+    topic: Topic,
     now_us: i64,
     events: Texts,
 }
 
 impl TradeNews {
     pub fn new(name: Arc<Name>, tick: Tick, aggregate: bool, now_us: i64) -> Self {
-        Self { name, tick, aggregate, now_us, events: Texts::default() }
+        Self { name, tick, topic: Topic::Trade { aggregate }, now_us, events: Texts::default() }
     }
 
     /// As the exchange's streams have it.
     pub fn event(&self, combined: bool, unit: Unit) -> Utf8Bytes {
-        let form = Form { topic: Topic::Trade { aggregate: self.aggregate }, combined, unit };
+        let form = Form { topic: self.topic, combined, unit };
         self.events.get(form, true, || {
-            let topic = if self.aggregate { "aggTrade" } else { "trade" };
-            wrapped(combined, || format!("{}@{topic}", self.name.lower), self.text(unit))
+            let topic = if self.is_aggregate() { "aggTrade" } else { "trade" };
+            wrapped(combined, || format!("{}@{topic}", self.name.lower), &self.text(unit))
         })
     }
 
@@ -136,8 +136,22 @@ impl TradeNews {
         &self.name.venue
     }
 
+    /// Of which symbol.
+    pub fn index(&self) -> u32 {
+        self.tick.symbol_index
+    }
+
+    /// In which stream.
+    pub fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    fn is_aggregate(&self) -> bool {
+        self.topic == Topic::Trade { aggregate: true }
+    }
+
     fn text(&self, unit: Unit) -> String {
-        let aggregate = self.aggregate;
+        let aggregate = self.is_aggregate();
         let (t, symbol, now) = (&self.tick, &self.name.json, unit.of(self.now_us));
         let (price, amount, _) = trade_texts(&self.name.venue, t);
         let (time, maker) = (unit.of(t.ts_us), !t.taker_buy);

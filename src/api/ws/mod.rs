@@ -260,7 +260,7 @@ async fn run(app: &App, socket: WebSocket, mut session: impl Session) {
                         None => Err(End::Gone),
                         Some(Ok(Message::Close(_))) => Err(End::Closed),
                         Some(Err(err)) => Err(broken(&err)),
-                        _ if said > app.cfg.ws_messages_per_s => Err(End::Close(close_code::POLICY, "Too many requests")),
+                        _ if session.counts() && said > app.cfg.ws_messages_per_s => Err(End::Close(close_code::POLICY, "Too many requests")),
                         Some(Ok(Message::Text(text))) => session.said(&text, &mut out).await,
                         Some(Ok(Message::Binary(_))) => Err(End::Close(close_code::UNSUPPORTED, "only text is understood")),
                         Some(Ok(_)) => Ok(()),

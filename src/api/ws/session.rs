@@ -12,13 +12,17 @@ use super::super::text::{Unit, intervals};
 use super::super::{Shared, now_us};
 use super::control::{self, Ask, Bad, Topic};
 use super::dispatch::Dispatcher;
-use super::mailbox::{BarNews, Form, Mailbox, News};
+use super::mailbox::{BarNews, Form, Mailbox, News, wrapped};
 use super::{End, Market, Out};
 use crate::kline::KlineHub;
 
 /// What [`super::run`] drives.
 pub(super) trait Session: Send {
     fn mailbox(&self) -> Arc<Mailbox>;
+    /// Messages are counted: more than are allowed in a second end the socket.
+    fn counts(&self) -> bool {
+        true
+    }
     /// Before anything else.
     fn begin(&mut self, out: &mut Out<'_>) -> impl Future<Output = Result<(), End>> + Send;
     /// The client said something.
@@ -74,6 +78,8 @@ pub(super) struct Binance {
     streams: BTreeMap<String, (u32, Topic)>,
     /// The same by slot: a slot is shown in each of these forms.
     bars: BTreeMap<(u32, usize), Vec<Topic>>,
+    /// Streams that were asked for in another spelling than ours: clients know them by it.
+    spelled: BTreeMap<(u32, Topic), String>,
     /// Unknown symbols that were asked for beside known ones: they may be listed later.
     later: Vec<String>,
     /// The registry had so many symbols when they were looked for.
@@ -95,6 +101,7 @@ impl Binance {
             address,
             streams: BTreeMap::new(),
             bars: BTreeMap::new(),
+            spelled: BTreeMap::new(),
             later: Vec::new(),
             looked_at: 0,
             first: Checked::default(),
@@ -166,6 +173,10 @@ impl Binance {
     async fn want(&mut self, wanted: Vec<Wanted>) {
         let mut slots = Vec::new();
         for w in wanted {
+            let symbol = w.name.split('@').next().unwrap_or_default();
+            if symbol != symbol.to_lowercase() {
+                self.spelled.insert((w.found.index, w.topic), w.name.clone());
+            }
             // Two names may mean one stream: upper and lower case.
             let there = self.streams.values().any(|s| *s == (w.found.index, w.topic));
             if self.streams.insert(w.name, (w.found.index, w.topic)).is_some() || there {
@@ -216,6 +227,7 @@ impl Binance {
     }
 
     fn give_back(&mut self, index: u32, topic: Topic) {
+        self.spelled.remove(&(index, topic));
         match (topic, topic.interval()) {
             (Topic::Trade { aggregate }, _) => self.dispatcher.drop_trades(&self.mailbox, index, aggregate),
             (_, None) => {}
@@ -239,19 +251,26 @@ impl Binance {
 
     /// What this client is sent of it: one message for each form in which it wants that.
     fn messages(&self, news: &News, out: &mut Vec<Message>) {
-        let combined = self.address.combined;
-        let unit = |venue: &str| if venue.starts_with("binance-spot") { self.address.unit } else { Unit::Ms };
-        match news {
+        let (index, venue, topics) = match news {
             News::Bar(bar) => {
-                let unit = unit(&bar.name.venue);
                 let topics = self.bars.get(&(bar.slot.0, bar.slot.1.index()));
-                // Shared, not copied.
-                out.extend(
-                    topics.into_iter().flatten().map(|t| Message::Text(bar.event(Form { topic: *t, combined, unit }))),
-                );
+                (bar.slot.0, bar.name.venue.as_str(), topics.map_or(&[][..], Vec::as_slice))
             }
-            News::Trade(trade) => out.push(Message::Text(trade.event(combined, unit(trade.venue())))),
-        }
+            News::Trade(trade) => (trade.index(), trade.venue(), std::slice::from_ref(trade.topic())),
+        };
+        let unit = if venue.starts_with("binance-spot") { self.address.unit } else { Unit::Ms };
+        let event = |topic: Topic, combined: bool| match news {
+            News::Bar(bar) => bar.event(Form { topic, combined, unit }),
+            News::Trade(trade) => trade.event(combined, unit),
+        };
+        out.extend(topics.iter().map(|topic| {
+            let spelled = self.spelled.get(&(index, *topic)).filter(|_| self.address.combined);
+            // Shared, not copied, where the name is ours.
+            Message::Text(match spelled {
+                Some(name) => wrapped(true, || name.clone(), event(*topic, false).as_str()).into(),
+                None => event(*topic, self.address.combined),
+            })
+        }));
     }
 }
 
