@@ -228,7 +228,7 @@ fn from_history(chosen: &Chosen, gaps: bool) -> Result<()> {
     let mut all = Vec::new();
     let found = cleaned(&lake, &selection)?;
     for (path, why) in &found.damaged {
-        eprintln!("{path}: {why}");
+        eprintln!("{}", plain::line(&format!("{path}: {why}")));
     }
     for series in found.series {
         let interval = series.interval.and_then(|i| Interval::parse(i.as_str()));

@@ -379,7 +379,9 @@ impl Quality {
         (self.delay.p50_us, self.delay.p99_us, self.delay.p999_us) = (p50, p99, p999);
         self.symbols = std::mem::take(&mut self.by_name).into_values().collect();
         let mut channels: BTreeMap<String, ChannelQuality> = BTreeMap::new();
-        for (channel, messages) in std::mem::take(&mut self.messages).into_iter().filter(|(_, n)| *n > 0) {
+        // Listings and what is of no known channel are no channels to judge.
+        let is_one = |(channel, n): &(String, u64)| *n > 0 && channel.parse::<Channel>().is_ok();
+        for (channel, messages) in std::mem::take(&mut self.messages).into_iter().filter(is_one) {
             channels.insert(channel.clone(), ChannelQuality { channel, messages, ..ChannelQuality::default() });
         }
         for s in &mut self.symbols {
