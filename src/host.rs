@@ -102,6 +102,17 @@ pub fn process_memory(pid: u32) -> Option<ProcessMemory> {
     })
 }
 
+/// When a process began, in the kernel's own ticks since boot: with its number, who it is. `None` where there is none (or
+/// the kernel does not tell; Linux does). Source: proc_pid_stat(5), field 22.
+pub fn process_began(pid: u32) -> Option<u64> {
+    began(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Behind the name, which may hold blanks and parentheses, fields are numbers.
+fn began(stat: &str) -> Option<u64> {
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
 /// Memory of the machine, bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Machine {
@@ -128,6 +139,14 @@ pub fn machine_memory() -> Option<Machine> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_process_is_told_from_a_later_one_of_its_number() {
+        let own = process_began(std::process::id()).unwrap();
+        assert_eq!(process_began(std::process::id()), Some(own));
+        assert_eq!(began("7 (a b) c) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 1 1"), Some(4_711));
+        assert_eq!([began(""), began("7 (x) S 1"), process_began(u32::MAX)], [None; 3]);
+    }
 
     #[test]
     fn the_kernel_tells_of_this_process_and_of_every_disk() {

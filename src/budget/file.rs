@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use wal_format::regular;
 
-use super::ledger::Ledger;
-use crate::clock;
+use super::ledger::{Ledger, Owner};
+use crate::{clock, host};
 
 const SLOT_BYTES: usize = 128 << 10;
 const HEAD_BYTES: usize = 64;
@@ -55,12 +55,13 @@ pub(super) struct SharedFile {
     path: PathBuf,
     file: Option<File>,
     boot: String,
+    owner: Owner,
 }
 
 impl SharedFile {
     pub(super) fn new(path: PathBuf) -> Self {
         let boot = format!("{:032x}", u128::from_be_bytes(wal_format::boot::boot_id()));
-        Self { path, file: None, boot }
+        Self { path, file: None, boot, owner: own() }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -87,6 +88,8 @@ impl SharedFile {
         let (now_ns, wall_ns) = now();
         let mut ledger = stored.map_or_else(Ledger::default, |stored| self.of_this_boot(stored, now_ns, wall_ns));
         ledger.tidy(now_ns, super::BAN_MAX_NS);
+        ledger.owner = self.owner;
+        ledger.forget_dead(|owner| owner == self.owner || host::process_began(owner.0) == Some(owner.1));
         let told = work(&mut ledger, now_ns);
         let stored = Stored { version: VERSION, boot: self.boot.clone(), mono_ns: now_ns, wall_ns, ledger };
         let unwritten = write(&file, seq + 1, &stored).err();
@@ -146,6 +149,12 @@ impl SharedFile {
         }
         Ok(file)
     }
+}
+
+/// This process.
+fn own() -> Owner {
+    let pid = std::process::id();
+    Owner(pid, host::process_began(pid).unwrap_or(0))
 }
 
 /// The monotonic and the wall clock, ns.

@@ -57,39 +57,44 @@ pub(super) struct Quota {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Spent(i64, u64, bool);
 
-/// What will be spent, and the number of whom it was promised to.
+/// What will be spent, the number of the promise, and the process that it was given to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Promised(u64, Spent);
+struct Promised(u64, Spent, Owner);
+
+/// A process: its number and when it began. A promise to one that is gone is nobody's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Owner(pub u32, pub u64);
 
 /// A rolling window.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Window {
     spent: Vec<Spent>,
     promised: Vec<Promised>,
-    /// The last start, also one that is promised.
+    /// The last that was spent.
     last_ns: Option<i64>,
 }
 
 impl Window {
-    /// The first time from `now_ns` on at which `cost` may be spent: spent at once, or promised to `number`.
-    fn reserve(&mut self, now_ns: i64, cost: u64, class: Class, number: u64, quota: &Quota) -> i64 {
+    /// The first time from `now_ns` on at which `cost` may be spent: spent at once, or promised.
+    fn reserve(&mut self, now_ns: i64, cost: u64, class: Class, promise: (u64, Owner), quota: &Quota) -> i64 {
         // Nobody overtakes those of his own class: waiting is fair.
         let own = self.promised.iter().filter(|p| p.1.2 == class.is_background()).map(|p| p.1.0);
         let behind = own.max().map_or(now_ns, |at| at.max(now_ns));
-        let apart = self.last_ns.filter(|_| quota.gap_ns > 0).map_or(now_ns, |last| last + quota.gap_ns);
+        let last = self.promised.iter().map(|p| p.1.0).chain(self.last_ns).max();
+        let apart = last.filter(|_| quota.gap_ns > 0).map_or(now_ns, |last| last + quota.gap_ns);
         let at = self.first_room(behind.max(apart), cost, class, quota);
-        self.take(now_ns, at, cost, class, number, quota);
+        self.take(now_ns, at, cost, class, promise, quota);
         at
     }
 
-    fn take(&mut self, now_ns: i64, at: i64, cost: u64, class: Class, number: u64, quota: &Quota) {
+    fn take(&mut self, now_ns: i64, at: i64, cost: u64, class: Class, promise: (u64, Owner), quota: &Quota) {
         let spent = Spent(at, cost.min(quota.limit), class.is_background());
         if at > now_ns {
-            self.promised.push(Promised(number, spent));
+            self.promised.push(Promised(promise.0, spent, promise.1));
         } else {
+            self.last_ns = Some(self.last_ns.map_or(at, |last| last.max(at)));
             self.spend(spent, quota.per_ns);
         }
-        self.last_ns = Some(self.last_ns.map_or(at, |last| last.max(at)));
     }
 
     fn all(&self) -> impl Iterator<Item = &Spent> {
@@ -145,12 +150,6 @@ impl Window {
         self.all().filter(|s| s.0 > from_ns && s.0 <= to_ns).map(|s| s.1).sum()
     }
 
-    /// Nothing that was promised holds any more.
-    fn void(&mut self, now_ns: i64) {
-        self.promised.clear();
-        self.last_ns = self.last_ns.map(|last| last.min(now_ns));
-    }
-
     /// Forgets what is over.
     fn forget(&mut self, now_ns: i64, per_ns: i64) {
         let since = now_ns - per_ns.max(MEMORY_NS);
@@ -190,6 +189,9 @@ pub(super) struct Ledger {
     bans: u64,
     /// Promises so far.
     promises: u64,
+    /// Who asks; of this process alone.
+    #[serde(skip)]
+    pub(super) owner: Owner,
 }
 
 /// What is asked for.
@@ -216,7 +218,8 @@ pub(super) struct Slot {
     pub at_ns: i64,
     /// Bans before it.
     pub bans: u64,
-    number: u64,
+    /// Of the promise.
+    pub number: u64,
 }
 
 /// The answer.
@@ -256,27 +259,45 @@ impl Ledger {
             return Grant::Banned(ban.clone());
         }
         self.promises += 1;
-        let (number, (cost, class)) = (self.promises, what.cost());
+        let (promise, (cost, class)) = ((self.promises, self.owner), what.cost());
         let window = self.window(what);
         window.forget(now_ns, quota.per_ns);
-        let at_ns = window.reserve(now_ns, cost, class, number, quota);
+        let at_ns = window.reserve(now_ns, cost, class, promise, quota);
         Grant::At(self.slot(at_ns))
     }
 
     /// The time that was granted has come: whether it still holds. A ban may have come meanwhile, and an answer that was late.
     /// He keeps his place in the queue.
     pub(super) fn confirm(&mut self, now_ns: i64, slot: Slot, what: What, quota: &Quota) -> Grant {
-        if slot.bans != self.bans || self.banned(now_ns).is_some() {
+        let is_kept = self.window(what).promised.iter().any(|p| p.0 == slot.number);
+        if slot.bans != self.bans || self.banned(now_ns).is_some() || !is_kept {
             return self.ask(now_ns, what, quota);
         }
         self.promises += 1;
-        let (number, (cost, class)) = (self.promises, what.cost());
+        let (promise, (cost, class)) = ((self.promises, self.owner), what.cost());
         let window = self.window(what);
         window.promised.retain(|p| p.0 != slot.number);
         // Upgrades were counted when they were promised, and nothing makes them come later.
         let at_ns = if quota.gap_ns > 0 { now_ns } else { window.first_room(now_ns, cost, class, quota) };
-        window.take(now_ns, at_ns, cost, class, number, quota);
+        window.take(now_ns, at_ns, cost, class, promise, quota);
         Grant::At(self.slot(at_ns))
+    }
+
+    /// Nobody waits for these promises any more.
+    pub(super) fn abandon(&mut self, numbers: &[u64]) {
+        self.keep_promises(|number, _| !numbers.contains(&number));
+    }
+
+    /// Promises to processes that are gone are nobody's.
+    pub(super) fn forget_dead(&mut self, is_alive: impl Fn(Owner) -> bool) {
+        let mut known = std::collections::BTreeMap::new();
+        self.keep_promises(|_, owner| *known.entry(owner).or_insert_with(|| is_alive(owner)));
+    }
+
+    fn keep_promises(&mut self, mut keep: impl FnMut(u64, Owner) -> bool) {
+        for window in [&mut self.rest, &mut self.upgrades] {
+            window.promised.retain(|p| keep(p.0, p.2));
+        }
     }
 
     /// Takes back what was granted and not used.
@@ -311,8 +332,9 @@ impl Ledger {
     /// Nothing before `until_ns`, nor before what an earlier ban said; what is reserved for later is void. True when it is
     /// longer than the one before.
     pub(super) fn ban(&mut self, now_ns: i64, until_ns: i64, why: &str) -> bool {
-        self.rest.void(now_ns);
-        self.upgrades.void(now_ns);
+        // Nothing that was promised holds any more.
+        self.rest.promised.clear();
+        self.upgrades.promised.clear();
         self.bans += 1;
         let longer = self.banned(now_ns).is_none_or(|ban| ban.until_ns < until_ns);
         if longer {
@@ -467,6 +489,26 @@ mod tests {
     }
 
     #[test]
+    fn turns_of_who_is_gone_or_waits_no_more_are_nobodys_and_those_who_come_do_not_wait_behind_them() {
+        let mut l = Ledger { owner: Owner(7, 1), ..Ledger::default() };
+        let ask = |l: &mut Ledger| match l.ask(0, What::Upgrade, &SPREAD) {
+            Grant::At(slot) => slot,
+            Grant::Banned(ban) => panic!("{ban:?}"),
+        };
+        let dead: Vec<Slot> = (0..4).map(|_| ask(&mut l)).collect();
+        assert_eq!(dead[3].at_ns, 3 * S);
+        l.owner = Owner(7, 2);
+        l.forget_dead(|owner| owner == Owner(7, 2));
+        let [first, second] = [(); 2].map(|()| ask(&mut l));
+        assert_eq!((first.at_ns, second.at_ns), (S, 2 * S), "behind the one that was used");
+        l.abandon(&[second.number]);
+        assert_eq!(ask(&mut l).at_ns, 2 * S);
+        // Whose promise was taken for a dead one's asks again.
+        let Grant::At(again) = l.confirm(S, dead[1], What::Upgrade, &SPREAD) else { panic!("nobody bans") };
+        assert_eq!(again.at_ns, 3 * S);
+    }
+
+    #[test]
     fn a_turn_that_is_given_back_is_nobodys() {
         let mut l = Ledger::default();
         let quota = Quota { limit: 1, ..SPREAD };
@@ -487,6 +529,7 @@ mod tests {
         assert_eq!(rest(&mut l.clone(), 43 * S, 1, Class::Live), 53 * S);
         l.ban = Some(Ban { until_ns: i64::MAX, why: String::new() });
         l.rest.spent.push(Spent(i64::MAX, 100, false));
+        l.rest.promised.push(Promised(1, Spent(i64::MAX, 100, false), Owner::default()));
         l.tidy(3 * S, 1_000 * S);
         assert_eq!(l.banned(3 * S), None);
         assert!(rest(&mut l, 4 * S, 1, Class::Live) <= 60 * S);

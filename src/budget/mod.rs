@@ -60,6 +60,8 @@ pub struct Budget {
     state: Mutex<State>,
     /// The ban of `state`, for those who may not wait.
     seen: Mutex<Option<ledger::Ban>>,
+    /// Promises that nobody waits for any more.
+    abandoned: Mutex<Vec<u64>>,
     is_shared: bool,
     /// Control messages to the exchange over all connections of this process.
     pub(crate) control: Pacer,
@@ -168,6 +170,7 @@ impl Budget {
             is_shared: file.is_some(),
             state: Mutex::new(State { ledger: Ledger::default(), file }),
             seen: Mutex::default(),
+            abandoned: Mutex::default(),
             control: Pacer::new(u32::MAX, Duration::from_secs(1), ms(most(|l| l.global_subscribe_delay_ms))),
         }
     }
@@ -175,7 +178,7 @@ impl Budget {
     /// Waits until a request of `weight` may be sent.
     ///
     /// # Cancel safety
-    /// What was reserved stays spent when the future is dropped.
+    /// What was promised is nobody's when the future is dropped.
     pub async fn request(self: &Arc<Self>, weight: u32, class: Class) -> Turn {
         self.turn(What::Rest(u64::from(weight), class), |_| ()).await
     }
@@ -251,12 +254,13 @@ impl Budget {
     }
 
     async fn turn(self: &Arc<Self>, what: What, told: impl Fn(&Banned) + Send) -> Turn {
-        let mut granted: Option<Slot> = None;
+        let mut granted: Option<Waiting<'_>> = None;
         loop {
+            let slot = granted.as_ref().map(|waiting| waiting.slot);
             let (grant, now_ns) = self
                 .change(move |budget, ledger, now_ns| {
                     let quota = budget.quota(what);
-                    let grant = match granted {
+                    let grant = match slot {
                         None => ledger.ask(now_ns, what, quota),
                         Some(slot) => ledger.confirm(now_ns, slot, what, quota),
                     };
@@ -266,8 +270,9 @@ impl Budget {
             granted = match grant {
                 Grant::At(Slot { at_ns, bans, .. }) if at_ns <= now_ns => return Turn { what, at_ns, bans },
                 Grant::At(slot) => {
+                    let waiting = Waiting { budget: self, slot };
                     sleep_ns(slot.at_ns - now_ns).await;
-                    Some(slot)
+                    Some(waiting)
                 }
                 Grant::Banned(ban) => {
                     let ban = banned(&ban, now_ns);
@@ -311,7 +316,11 @@ impl Budget {
 
     fn change_state<T>(&self, state: &mut State, work: impl FnOnce(&Budget, &mut Ledger, i64) -> T) -> T {
         let State { ledger, file } = state;
-        let work = |ledger: &mut Ledger, now_ns: i64| work(self, ledger, now_ns);
+        let abandoned = std::mem::take(&mut *self.abandoned.lock().unwrap_or_else(PoisonError::into_inner));
+        let work = |ledger: &mut Ledger, now_ns: i64| {
+            ledger.abandon(&abandoned);
+            work(self, ledger, now_ns)
+        };
         let alone = |file: &SharedFile, error: &std::io::Error| {
             if let Some(suppressed) = ALONE.allow() {
                 warn!(file = %file.path().display(), %error, suppressed,
@@ -337,6 +346,19 @@ impl Budget {
         let now_ns = mono_ns();
         ledger.tidy(now_ns, BAN_MAX_NS);
         work(ledger, now_ns)
+    }
+}
+
+/// A promise that somebody waits for.
+struct Waiting<'a> {
+    budget: &'a Budget,
+    slot: Slot,
+}
+
+impl Drop for Waiting<'_> {
+    /// Used, or waited for no more: whoever changes the ledger next takes it out.
+    fn drop(&mut self) {
+        self.budget.abandoned.lock().unwrap_or_else(PoisonError::into_inner).push(self.slot.number);
     }
 }
 
@@ -438,6 +460,20 @@ mod tests {
         let turn = a.upgrade(|_| ()).await;
         a.ban(HOUR, "HTTP status 429".into()).await;
         assert!(waits(a.renew(turn)).await);
+    }
+
+    #[tokio::test]
+    async fn who_waits_no_more_keeps_nobody_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let far = Limits { connect_stagger_ms: 3_600_000, connects_per_5_min: 100, ..limits() };
+        let a = Arc::new(Budget::new("x".into(), &[&far], Some(SharedFile::new(dir.path().join("x.direct")))));
+        a.upgrade(|_| ()).await;
+        for _ in 0..3 {
+            assert!(waits(a.upgrade(|_| ())).await);
+        }
+        assert!(waits(a.upgrade(|_| ())).await);
+        let promised = format!("{:?}", a.state.lock().unwrap().ledger).matches("Promised(").count();
+        assert!(promised <= 1, "{promised} turns are kept for nobody");
     }
 
     #[tokio::test]

@@ -403,13 +403,15 @@ async fn close(feed: &Arc<Feed>) -> anyhow::Result<()> {
     supervisor.once(Task::Venue, of, supervise::blocking(move || feed.log.close())).await?
 }
 
-/// Once a second: clock records; once a minute: a line of statistics.
+/// Once a second: clock records, and whether the exchange bans us; once a minute: a line of statistics.
 async fn tick(feed: Arc<Feed>) {
     let mut told = stats::Told::new(&feed.metrics, Stamp::now().0);
     for second in 1_u64.. {
         if feed.pause(Duration::from_secs(1)).await || feed.log.tick().is_err() {
             return;
         }
+        // Also one that another process was told: REST waits for its end without a word.
+        (0..feed.config.lines).for_each(|line| feed.tell_ban(line));
         if second % stats::EVERY_S == 0 {
             told.tell(feed.id, &feed.metrics, Stamp::now().0);
         }

@@ -148,3 +148,21 @@ async fn a_retry_after_in_any_form_is_waited_for_and_told_as_it_is() {
         assert_eq!(sim.stop().await.venues["binance-spot"].rest.requests, 1);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ban_that_another_process_was_told_stands_in_the_status_and_data_goes_on() {
+    let sim = sim(&["binance-spot"], |n| format!("C{n}USDT"), Vec::new()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let cfg = config(dir.path(), &sim, &["binance-spot"], "");
+    let budget = crate::budget::of(&cfg, &cfg.venues[&VenueId::BinanceSpot], 0);
+    let running = Running::start(cfg);
+    let frames = |m: &Metrics| m.venue(VenueId::BinanceSpot).unwrap().counts().frames;
+    running.until("data flows", |m| frames(m) > 10).await;
+    budget.ban(Duration::from_secs(3_600), "HTTP status 418, said to a repair".to_owned()).await;
+    let banned = |m: &Metrics| m.status().venues[0].banned.clone().unwrap_or_default();
+    running.until("the ban is told", |m| banned(m).contains("said to a repair")).await;
+    let before = frames(&running.metrics);
+    running.until("data goes on", |m| frames(m) > before + 50).await;
+    assert_eq!(running.metrics.problems(), Vec::<String>::new(), "what flows is well");
+    running.stop().await;
+}
