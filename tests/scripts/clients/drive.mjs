@@ -202,6 +202,12 @@ async function nodeBinanceApi() {
     return;
   }
   for (const name of Object.keys(sockets).filter((n) => sockets[n] && typeof binance[n] === 'function')) {
+    // The version of today builds some addresses itself, whatever it is told.
+    const builtIn = /^futures/.test(name) && binance.getFStreamUrl?.('market');
+    if (builtIn && !builtIn.startsWith(WS)) {
+      await call(name, () => { throw new Error(`its address is built in: ${builtIn}`); });
+      continue;
+    }
     // In a process of its own: a refused address is asked for again and again.
     await call(name, () => events((heard) => {
       const child = spawn(process.execPath, [process.argv[1], CLIENT, BASE, DECK, name], { stdio: ['ignore', 'pipe', 'ignore'] });

@@ -25,6 +25,8 @@ RECORDED = ("BTCUSDT", "ETHUSDT")
 LAG_S = 5
 # Looked up at the exchange, of those of one call.
 EVENTS = 3
+# How drivers and clients say that nothing came.
+IN_VAIN = re.compile("time-?out|timed out|events in|nothing in|no answer", re.I)
 now_ms = lambda: int(time.time() * 1000)
 
 
@@ -272,11 +274,11 @@ async def end(request):
         verdict, why = "WRONG", f"nothing was asked, and it says {text}"
     elif refused:
         # Some clients ask a refused address again and again and tell their caller nothing: neither do they at the exchange.
-        hidden = re.search("time|events in|nothing in", text, re.I)
+        hidden = IN_VAIN.search(text)
         verdict, why = "error", refused[0] + (" (the client keeps it to itself and gives nothing)" if hidden else "")
     elif wire:
         verdict, why = "WRONG", f"the client fails at a right answer: {text}"
-    elif re.search("time|event|answer|nothing in", text, re.I):
+    elif IN_VAIN.search(text):
         # Whoever waits in vain is told nothing.
         verdict, why = "WRONG", f"silence: {text}"
     else:
