@@ -89,13 +89,14 @@ pub(super) fn write(out: &mut String, app: &App) {
     series(out, "kline_queue_jobs_max", "gauge", "Most that waited since the last statistics.", &one(s.queued_max));
     histogram(out, &hub.latency().counted());
     type Value = fn(&FeedStatus) -> u64;
-    let feeds: [(&str, &str, &str, Value); 10] = [
+    let feeds: [(&str, &str, &str, Value); 11] = [
         ("kline_feed_records_total", "counter", "Log records read for candles.", |f| f.records),
         ("kline_feed_behind_bytes", "gauge", "Bytes of the log not read yet for candles.", |f| f.behind_bytes),
         ("kline_feed_live", "gauge", "1 while the feed is at the end of its log.", |f| u64::from(f.activity == "live")),
         ("kline_feed_repeated_total", "counter", "Trades that came before on another line.", |f| f.repeated),
         ("kline_feed_off_book_total", "counter", "Trades that are not at the market.", |f| f.off_book),
         ("kline_feed_absurd_total", "counter", "Trades with an impossible price or time.", |f| f.absurd),
+        ("kline_feed_early_total", "counter", "Trades whose time had not come: they waited for it.", |f| f.early),
         ("kline_checkpoints_total", "counter", "Checkpoints committed.", |f| f.checkpoints),
         (
             "kline_breaks_total",

@@ -14,11 +14,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 
-use super::data::{KlineData, Tick};
+use super::data::KlineData;
 use super::db::Mark;
 use super::generator::{BarEvent, KlineGenerator, What};
 use super::interval::Interval;
-use super::message::{Dirty, Item, Job, Update};
+use super::message::{Dirty, Item, Job, OldTrade, Update};
 use super::recent::{RECENT, Recent};
 use super::store::{DoubleBufferedKlineStore, FlatKlineStore, LatestSlots, Swapper};
 
@@ -33,7 +33,7 @@ pub struct KlineActor {
     unsaved: bool,
     /// Bars that closed or were revised since the last checkpoint, newest state last.
     closed: Vec<(Interval, KlineData)>,
-    old: Vec<(Interval, i64, Tick)>,
+    old: Vec<OldTrade>,
     marks: Vec<Mark>,
 }
 
@@ -41,6 +41,7 @@ impl KlineActor {
     /// A gap reaches further back than memory: the stored bars are marked too.
     #[cold]
     fn mark_stored(&mut self, symbol_index: u32, interval: Interval, from_us: i64, to_us: i64, gap: bool) {
+        self.generator.settle();
         let Some(first) = self.generator.kept(interval).next() else { return };
         if from_us < first.open_time_us {
             self.marks.push(Mark { symbol_index, interval, from_us, to_us, before_us: first.open_time_us, gap });
@@ -180,7 +181,7 @@ impl Worker {
                     let Some(recent) = self.recent.get_mut(tick.symbol_index as usize) else { continue };
                     self.totals.recent += recent.put(tick, self.recent_max) as u64;
                 }
-                Item::Gap { symbol_index, from_us, to_us } => {
+                Item::Gap { symbol_index, from_us, to_us, .. } => {
                     if let Some(recent) = self.recent.get_mut(*symbol_index as usize) {
                         recent.gap(*from_us, *to_us);
                     }
@@ -223,6 +224,7 @@ impl Worker {
             | Item::Seed { symbol_index, .. }
             | Item::Restore { symbol_index, .. }
             | Item::Halt { symbol_index, .. }
+            | Item::Unit { symbol_index, .. }
             | Item::Own { symbol_index, .. } => *symbol_index,
         };
         let index = symbol_index as usize;
@@ -238,7 +240,6 @@ impl Worker {
                     Err(_) => {
                         // A trade that no bar can hold is missing in them.
                         self.totals.refused += 1;
-                        actor.generator.gap(tick.ts_us, tick.ts_us, &mut self.events);
                         for interval in Interval::ALL {
                             actor.mark_stored(symbol_index, interval, tick.ts_us, tick.ts_us, true);
                         }
@@ -246,8 +247,8 @@ impl Worker {
                     }
                 }
             }
-            Item::Gap { from_us, to_us, .. } => {
-                actor.generator.gap(*from_us, *to_us, &mut self.events);
+            Item::Gap { from_us, to_us, unsettled, .. } => {
+                actor.generator.gap(*from_us, *to_us, *unsettled, &mut self.events);
                 for interval in Interval::ALL {
                     actor.mark_stored(symbol_index, interval, *from_us, *to_us, true);
                 }
@@ -259,10 +260,18 @@ impl Worker {
                 true
             }
             Item::Seed { interval, bar, .. } => actor.generator.prepend(*interval, **bar, &mut self.events),
-            Item::Restore { interval, bars, feed, .. } => {
+            Item::Restore { interval, bars, before, corrected, feed, .. } => {
                 actor.feed = *feed;
-                actor.generator.restore(*interval, bars.iter().copied());
+                actor.generator.restore(*interval, bars.iter().copied(), before.as_deref());
+                if *corrected {
+                    let ours = bars.iter().filter(|bar| bar.is_final() && !bar.is_foreign());
+                    actor.closed.extend(ours.map(|bar| (*interval, *bar)));
+                }
                 true
+            }
+            Item::Unit { unit, .. } => {
+                actor.generator.set_unit(*unit);
+                false
             }
             Item::Own { feed, .. } => {
                 actor.feed = *feed;
@@ -313,9 +322,9 @@ impl Worker {
                     self.totals.revised += 1;
                     bar
                 }
-                What::Old { open_time_us, tick } => {
+                What::Old { open_time_us, tick, unit, before_us } => {
                     self.totals.revised += 1;
-                    actor.old.push((interval, open_time_us, tick));
+                    actor.old.push(OldTrade { interval, open_time_us, tick, unit, before_us });
                     continue;
                 }
             };

@@ -3,6 +3,7 @@
 use std::sync::mpsc;
 
 use super::*;
+use crate::kline::data::Tick;
 use crate::venue::Num;
 
 const MIN: i64 = 60_000_000;
@@ -116,4 +117,27 @@ fn subscribers_hear_of_every_close_and_of_open_bars_once_per_swap() {
     w.handle(Job::Recent { symbol_index: 0, reply: Box::new(move |t| out.send(t).unwrap()) });
     let ids: Vec<i64> = got.recv().unwrap().ticks.iter().map(|t| t.first_id).collect();
     assert_eq!(ids, [1, 2, 3]);
+}
+
+#[test]
+fn stored_bars_that_are_corrected_at_a_start_are_stored_with_the_next_checkpoint() {
+    let (mut w, _) = worker();
+    let bar = |minute: i64, flags: u16| KlineData { flags, trade_count: 1, ..KlineData::flat(minute * MIN, 5, 0, 0) };
+    let foreign = crate::kline::data::FOREIGN | crate::kline::data::FINAL;
+    let bars = vec![bar(1, crate::kline::data::FINAL), bar(2, foreign), bar(3, 0)];
+    for corrected in [true, false] {
+        w.handle(Job::Batch(vec![
+            Item::Reset { feed: 0 },
+            Item::Restore {
+                symbol_index: 0,
+                feed: 0,
+                interval: Interval::M1,
+                bars: bars.clone(),
+                before: None,
+                corrected,
+            },
+        ]));
+        let opens: Vec<i64> = checkpoint(&mut w, 0).bars.iter().map(|(_, _, b)| b.open_time_us / MIN).collect();
+        assert_eq!(opens, if corrected { vec![1, 3] } else { vec![3] });
+    }
 }

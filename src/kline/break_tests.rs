@@ -88,6 +88,19 @@ impl Bed {
         Interval::ALL.into_iter().flat_map(of).collect()
     }
 
+    /// Stores the venue's candles, as `klines backfill` does: all that are over.
+    fn backfill(&self, official: &BTreeMap<(Interval, i64), KlineData>, gaps: bool) {
+        let named = |((interval, _), bar): (&(Interval, i64), &KlineData)| NamedBar {
+            venue: VENUE.to_string(),
+            symbol: "BTCUSDT".into(),
+            interval: *interval,
+            bar: KlineData { first_trade_id: -1, last_trade_id: -1, ..*bar },
+        };
+        let bars: Vec<NamedBar> = official.iter().filter(|(_, bar)| bar.is_final()).map(named).collect();
+        let mut database = db::open(self.cfg.klines.database.reveal(), &self.cfg.data_dir).unwrap();
+        database.put_history(&bars, Source::Official, gaps).unwrap();
+    }
+
     fn trades(&self) -> u64 {
         self.bars().iter().filter(|((interval, _), _)| *interval == Interval::W1).map(|(_, bar)| bar.trade_count).sum()
     }
@@ -331,4 +344,61 @@ fn a_database_that_is_deleted_while_it_is_written_is_an_error_and_not_a_success(
     bed.delete_database();
     let said = format!("{:#}", database.commit(&empty).unwrap_err());
     assert!(said.contains("was deleted or replaced while it was in use"), "{said}");
+}
+
+#[test]
+fn candles_that_were_backfilled_while_the_compactor_was_down_count_no_trade_twice() {
+    let plain = |bars: &BTreeMap<_, KlineData>| -> Vec<_> {
+        bars.iter().map(|(k, b)| (*k, b.trade_count, b.volume, b.quote_volume, b.open, b.close, marked(b))).collect()
+    };
+    let clean = Bed::clean(1..=9_000);
+    for gaps in [false, true] {
+        let bed = Bed::new();
+        bed.record(1..=3_030);
+        bed.drain();
+        bed.record(3_031..=9_000);
+        bed.backfill(&clean, gaps);
+        bed.drain();
+        assert_eq!(plain(&bed.bars()), plain(&clean), "open and marked ones replaced: {gaps}");
+        bed.record(9_001..=9_600);
+        bed.drain();
+        assert_eq!(plain(&bed.bars()), plain(&Bed::clean(1..=9_600)), "open and marked ones replaced: {gaps}");
+    }
+}
+
+#[test]
+fn the_venues_candle_that_was_stored_in_place_of_a_marked_one_is_served_and_stays() {
+    let bed = Bed::new();
+    bed.record(1..=1_000);
+    bed.record(1_100..=1_400);
+    let shutdown = Shutdown::new();
+    let service = KlineService::start(&bed.cfg, Mode::Follow, &shutdown).unwrap().unwrap();
+    let hub = Arc::clone(service.hub());
+    let query = HistoryQuery {
+        venue: VENUE.to_string(),
+        symbol: "BTCUSDT".into(),
+        interval: Interval::M1,
+        start_us: Some(minute(1_050)),
+        end_us: Some(minute(1_050)),
+        limit: 1,
+        newest_first: false,
+    };
+    let until = Instant::now() + Duration::from_secs(60);
+    let wait = |what: &str, done: &dyn Fn() -> bool| {
+        while !done() {
+            assert!(Instant::now() < until, "{what}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    wait("the marked bar is stored", &|| bed.bars().get(&(Interval::M1, minute(1_050))).is_some_and(marked));
+    bed.backfill(&Bed::clean(1..=1_400), true);
+    let served = || hub.history_with_source(&query).unwrap()[0];
+    assert_eq!((served().source, served().bar.trade_count, marked(&served().bar)), (Source::Official, 60, false));
+    let stored = hub.stats().feeds[VENUE.as_str()].checkpoints;
+    bed.record(1_401..=1_500);
+    wait("it goes on", &|| hub.stats().feeds[VENUE.as_str()].checkpoints > stored + 1);
+    assert_eq!(served().source, Source::Official);
+    shutdown.trigger();
+    service.join().unwrap();
+    assert_eq!(bed.bars()[&(Interval::M1, minute(1_050))].trade_count, 60);
 }

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use tracing::warn;
 
-use super::data::{GAP, KlineData, SEEDED, decimal};
+use super::data::{GAP, KlineData, SEEDED, SPARSE, decimal};
 use super::db::{CandleReader, HistoryQuery, Source, StoredBar};
 use super::interval::Interval;
 use super::official::{self, Ask};
@@ -53,7 +53,7 @@ pub struct Report {
     pub only_venue: u64,
     /// Bars that only we have; flat ones are not counted where the venue leaves those out.
     pub only_ours: u64,
-    /// Bars not compared: with a gap, or not made from our trades.
+    /// Bars not compared: with a gap, of contracts whose size was not known, or not made from our trades.
     pub left_out: u64,
     /// The first differing bars.
     pub examples: Vec<Difference>,
@@ -171,7 +171,7 @@ impl Report {
 
     fn pair(&mut self, ours: &StoredBar, venue: &RestKline) {
         let is_ours = matches!(ours.source, Source::Live | Source::Rebuilt);
-        if !is_ours || !ours.bar.is_final() || ours.bar.flags & (GAP | SEEDED) != 0 {
+        if !is_ours || !ours.bar.is_final() || ours.bar.flags & (GAP | SEEDED | SPARSE) != 0 {
             self.left_out += 1;
             return;
         }

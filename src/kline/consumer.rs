@@ -13,6 +13,7 @@
 mod checkpoint;
 mod commit;
 mod reading;
+mod restore;
 mod standing;
 
 use std::path::Path;
@@ -27,6 +28,8 @@ use wal_format::{Ack, AckFile, Checkpoint, Lineage};
 use self::commit::Acks;
 pub(super) use self::commit::{Commit, write};
 use self::reading::Reading;
+#[cfg(test)]
+pub(super) use self::restore::restore;
 pub(super) use self::standing::Break;
 use self::standing::Standing;
 use super::db::CandleDb;

@@ -9,6 +9,7 @@
 //!  13 trade_count  14 first_trade_id  15 last_trade_id  16 revision u32 | flags u16 | price_scale u8 | amount_scale u8
 //! ```
 
+use super::unit::Unit;
 use crate::venue::Num;
 
 /// The bar is closed: it changes only by a revision.
@@ -20,8 +21,12 @@ pub const SEEDED: u16 = 4;
 /// No trade in it: the close before, no volume.
 pub const FLAT: u16 = 8;
 
-/// A candle of a venue whose own candles lack some sums (trade count, quote or taker volumes): those are 0.
+/// It lacks some sums (trade count, quote or taker volumes), those are 0: the venue's own candles have none, or they are
+/// ours of contracts whose size was not known.
 pub const SPARSE: u16 = 16;
+
+/// Somebody else made it: kept for its close, never added to, marked or stored. In memory only.
+pub(super) const FOREIGN: u16 = 1 << 15;
 
 /// Open time of a slot without a bar.
 const EMPTY: i64 = i64::MIN;
@@ -99,6 +104,8 @@ pub(super) struct Scaled {
     pub last_id: i64,
     pub count: u64,
     pub taker_buy: bool,
+    /// [`SPARSE`] where the quote volume is not known.
+    pub flags: u16,
 }
 
 /// One trade's amount and quote amount are below; a hundred of them fit a sum.
@@ -118,22 +125,25 @@ fn shift_wide(value: i128, by: u8) -> Option<i128> {
 impl Scaled {
     /// `None` when the tick does not fit these scales, or is so large that a few of them would not fit a sum.
     #[inline]
-    pub fn of(tick: &Tick, price_scale: u8, amount_scale: u8) -> Option<Scaled> {
+    pub fn of(tick: &Tick, price_scale: u8, amount_scale: u8, unit: Unit) -> Option<Scaled> {
         let price = i64::try_from(tick.price.mantissa).ok()?;
         let price = match price_scale.checked_sub(tick.price.scale)? {
             0 => price,
             by => shift(price, by)?,
         };
-        let amount = match amount_scale.checked_sub(tick.amount.scale)? {
+        let more = amount_scale.checked_sub(tick.amount.scale)?;
+        more.checked_sub(unit.scale())?;
+        let amount = match more {
             0 => tick.amount.mantissa,
             by => shift_wide(tick.amount.mantissa, by)?,
         };
-        let quote = i128::from(price).checked_mul(amount)?;
+        let quote = unit.quote(price, price_scale, amount)?;
         let fits = amount.max(quote) < ONE_TRADE_END && price_scale.max(amount_scale) <= DECIMALS_MAX;
         fits.then_some(Scaled {
             price,
             amount,
             quote,
+            flags: if unit == Unit::Unknown { SPARSE } else { 0 },
             first_id: tick.first_id,
             last_id: tick.last_id,
             count: tick.count.into(),
@@ -172,6 +182,11 @@ impl KlineData {
     /// No bar yet.
     pub fn is_empty(&self) -> bool {
         self.open_time_us == EMPTY
+    }
+
+    /// This feed did not make it.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.flags & FOREIGN != 0
     }
 
     /// True for a closed bar.
@@ -213,6 +228,7 @@ impl KlineData {
                 self.first_trade_id = t.first_id;
             }
         }
+        self.flags |= t.flags;
         self.volume += t.amount;
         self.quote_volume += t.quote;
         self.trade_count += t.count;
@@ -223,12 +239,13 @@ impl KlineData {
     }
 
     /// The bar with one more trade, which may come in any order; `None` when its numbers do not fit a bar.
-    pub fn with(&self, tick: &Tick) -> Option<Self> {
-        let (price, amount) = (self.price_scale.max(tick.price.scale), self.amount_scale.max(tick.amount.scale));
+    pub fn with(&self, tick: &Tick, unit: Unit) -> Option<Self> {
+        let amount_scale = tick.amount.scale.checked_add(unit.scale())?;
+        let (price, amount) = (self.price_scale.max(tick.price.scale), self.amount_scale.max(amount_scale));
         let mut bar = self.rescaled(price, amount)?;
         // One without a trade keeps no scales of its own.
         (bar.price_scale, bar.amount_scale) = (price, amount);
-        bar.add(&Scaled::of(tick, price, amount)?);
+        bar.add(&Scaled::of(tick, price, amount, unit)?);
         Some(bar)
     }
 
@@ -371,7 +388,7 @@ mod tests {
     fn a_late_trade_moves_open_and_close_only_when_it_belongs_there() {
         let mut bar = KlineData::flat(0, 500, 2, 1);
         for (id, price) in [(11, "2.00"), (13, "3.00"), (12, "9.00"), (10, "1.50")] {
-            bar.add(&Scaled::of(&tick(1, id, price, "0.5", id % 2 == 0), 2, 1).unwrap());
+            bar.add(&Scaled::of(&tick(1, id, price, "0.5", id % 2 == 0), 2, 1, Unit::Base).unwrap());
         }
         assert_eq!((bar.open, bar.high, bar.low, bar.close), (150, 900, 150, 300));
         assert_eq!((bar.first_trade_id, bar.last_trade_id, bar.trade_count), (10, 13, 4));
@@ -383,7 +400,7 @@ mod tests {
     #[test]
     fn more_decimals_change_no_value() {
         let mut bar = KlineData { open_time_us: 0, price_scale: 1, amount_scale: 0, ..KlineData::default() };
-        bar.add(&Scaled::of(&tick(1, 1, "2.5", "3", true), 1, 0).unwrap());
+        bar.add(&Scaled::of(&tick(1, 1, "2.5", "3", true), 1, 0, Unit::Base).unwrap());
         let finer = bar.rescaled(3, 2).unwrap();
         assert_eq!(decimal(finer.open.into(), 3, 0), decimal(bar.open.into(), 1, 0));
         assert_eq!(decimal(finer.volume, 2, 0), "3");

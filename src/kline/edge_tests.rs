@@ -252,3 +252,316 @@ fn a_symbol_that_is_delisted_or_halted_gets_no_bars_of_silence_until_it_trades_a
         assert!(bars.values().all(|b| b.flags & GAP == 0 && b.close == 200));
     }
 }
+
+/// A trade of some symbol of USD-M.
+fn trade(chain: &mut Chain, symbol: &str, recv_s: u64, id: i64, ts_ms: u64, price: i64) {
+    let stream = symbol.to_lowercase();
+    let frame = format!(
+        r#"{{"stream":"{stream}@aggTrade","data":{{"e":"aggTrade","E":{ts_ms},"a":{id},"s":"{symbol}","p":"{price}","q":"1","f":{id},"l":{id},"T":{ts_ms},"m":false}}}}"#
+    );
+    chain.frame(at(recv_s), &frame);
+}
+
+/// Minutes of a symbol by open time behind [`T0`]: trades in it, and whether it is final.
+type Minutes = BTreeMap<i64, (u64, bool)>;
+
+/// What changed since the last look, of AUSDT and of BUSDT.
+fn minutes(chain: &mut Chain) -> [Minutes; 2] {
+    chain.worker.handle(Job::Batch(std::mem::take(&mut chain.items)));
+    let (out, got) = std::sync::mpsc::channel();
+    chain.worker.handle(Job::Checkpoint { feed: 0, reply: Box::new(move |d| out.send(d).unwrap()) });
+    let bars = got.recv().unwrap().bars;
+    ["AUSDT", "BUSDT"].map(|symbol| {
+        let index = chain.registry.index(VenueId::BinanceUsdm.as_str(), symbol);
+        let of = bars.iter().filter(|(s, i, _)| Some(*s) == index && *i == Interval::M1);
+        of.map(|(.., b)| (b.open_time_us / MINUTE_US - T0 as i64 / 60, (b.trade_count, b.flags & FINAL != 0))).collect()
+    })
+}
+
+#[test]
+fn one_trade_of_a_time_that_has_not_come_closes_no_bar_of_any_symbol_and_is_a_trade_of_that_time() {
+    // As the first trade of all, in the middle, and again and again.
+    for (ahead_s, which) in
+        [6, 90, 600, 3_000, 3_500].into_iter().flat_map(|a| [[0, 0], [7, 7], [7, 12]].map(|which| (a, which)))
+    {
+        let case = format!("{ahead_s} s ahead: {which:?}");
+        let mut chain = chain();
+        let mut id = 0;
+        for s in 0..20 {
+            id += 1;
+            let early = (which[0]..=which[1]).contains(&s);
+            trade(&mut chain, "AUSDT", s * 10, id, ms(s * 10 + if early { ahead_s } else { 0 }), 100 + s as i64);
+            trade(&mut chain, "BUSDT", s * 10 + 3, id, ms(s * 10 + 3), 200);
+        }
+        for bars in minutes(&mut chain) {
+            assert_eq!(bars.keys().copied().collect::<Vec<_>>(), [0, 1, 2, 3], "{case}");
+            assert_eq!(bars.values().filter(|(_, closed)| *closed).count(), 3, "{case}");
+        }
+        assert_eq!((chain.feed.skipped().early > 0, chain.feed.skipped().absurd), (true, 0), "{case}");
+        // Until its time has come, over a restart too.
+        let state = serde_json::from_str(&serde_json::to_string(&chain.feed.state()).unwrap()).unwrap();
+        let (v, registry) = (chain.feed.venue, chain.registry.clone());
+        chain.feed = Feed::new(v, Channel::AggTrades, 0, vec!["*".into()], registry, state).unwrap();
+        let mut count: BTreeMap<i64, u64> = BTreeMap::new();
+        for s in (200..7_200).step_by(10) {
+            clock(&mut chain, s, s as i64, 100 + s);
+            let [a, _] = minutes(&mut chain);
+            count.extend(a.into_iter().map(|(minute, (n, _))| (minute, n)));
+        }
+        for s in which[0]..=which[1] {
+            let minute = ((s * 10 + ahead_s) / 60) as i64;
+            assert!(minute < 4 || count[&minute] > 0, "{case}: {count:?}");
+        }
+        assert_eq!(chain.feed.skipped().absurd, 0, "{case}");
+    }
+}
+
+#[test]
+fn a_symbol_that_is_always_ahead_moves_nobody_elses_time() {
+    let mut chain = chain();
+    for s in 0..100 {
+        trade(&mut chain, "AUSDT", s, s as i64 + 1, ms(s + 1_800), 100);
+        trade(&mut chain, "AUSDT", s, s as i64 + 1_001, ms(s + 1_800), 100);
+        trade(&mut chain, "BUSDT", s, s as i64 + 1, ms(s), 100);
+    }
+    let [_, b] = minutes(&mut chain);
+    assert_eq!(b.into_iter().collect::<Vec<_>>(), [(0, (60, true)), (1, (40, false))]);
+    assert!(chain.feed.venue_now_us().unwrap() < (T0 as i64 + 100) * 1_000_000);
+}
+
+#[test]
+fn what_all_symbols_say_for_ten_seconds_is_the_venues_time_and_there_is_a_way_back() {
+    let mut chain = chain();
+    let now_s = |chain: &Chain| chain.feed.venue_now_us().unwrap() / 1_000_000 - T0 as i64;
+    for s in 0..10 {
+        trade(&mut chain, "AUSDT", s, s as i64 + 1, ms(s), 100);
+        trade(&mut chain, "BUSDT", s, s as i64 + 1, ms(s), 100);
+    }
+    // The venue's clock is ahead by ten minutes now.
+    for s in 10..40 {
+        trade(&mut chain, "AUSDT", s, s as i64 + 1, ms(s + 600), 100);
+        trade(&mut chain, "BUSDT", s, s as i64 + 1, ms(s + 600), 100);
+        let believed = now_s(&chain) > 600;
+        assert_eq!(believed, s > 20, "after {s} s");
+    }
+    // It was put right.
+    for s in 40..60 {
+        trade(&mut chain, "AUSDT", s, s as i64 + 1, ms(s), 100);
+        trade(&mut chain, "BUSDT", s, s as i64 + 1, ms(s), 100);
+    }
+    assert!((57..=60).contains(&now_s(&chain)), "{}", now_s(&chain));
+    // No trade is lost on the way, whichever minute it is of.
+    let [a, _] = minutes(&mut chain);
+    let all: u64 = a.values().map(|(n, _)| n).sum();
+    assert_eq!((all, chain.feed.skipped().absurd), (60, 0));
+}
+
+#[test]
+fn a_trade_of_tomorrow_is_counted_as_absurd_and_the_bar_that_may_lack_it_is_marked() {
+    let mut chain = chain();
+    trade(&mut chain, "AUSDT", 1, 1, ms(1), 100);
+    trade(&mut chain, "AUSDT", 70, 2, ms(70 + 86_400), 100);
+    trade(&mut chain, "AUSDT", 71, 3, ms(71), 100);
+    trade(&mut chain, "AUSDT", 130, 4, ms(130), 100);
+    let bars = chain.bars("AUSDT", Interval::M1);
+    assert_eq!(bars.values().map(|b| b.flags & GAP != 0).collect::<Vec<_>>(), [false, true, false]);
+    assert_eq!(chain.feed.skipped().absurd, 1);
+}
+
+#[test]
+fn an_odd_id_marks_bars_only_until_the_ids_behind_it_show_that_nothing_is_missing() {
+    let mut chain = chain();
+    for id in 1..=5 {
+        trade(&mut chain, "AUSDT", id, id as i64, ms(id), 100);
+    }
+    trade(&mut chain, "AUSDT", 6, 9_000_000, ms(6), 100);
+    let marked = |chain: &mut Chain| chain.bars("AUSDT", Interval::M1).values().any(|b| b.flags & GAP != 0);
+    assert!(marked(&mut chain), "nobody knows yet");
+    for id in 6..=1_010 {
+        trade(&mut chain, "AUSDT", 7, id, ms(7), 100);
+    }
+    assert!(!marked(&mut chain));
+}
+
+#[test]
+fn what_is_no_trade_of_a_candle_ends_a_hole_and_fills_one_all_the_same() {
+    let mut chain = Chain::new(VenueId::BinanceUsdm, Channel::Trades);
+    let say = |chain: &mut Chain, s: u64, id: i64, kind: &str| {
+        let (ts, frame_at) = (ms(s), at(s));
+        chain.frame(
+            frame_at,
+            &format!(
+                r#"{{"stream":"ausdt@trade","data":{{"e":"trade","E":{ts},"T":{ts},"s":"AUSDT","t":{id},"p":"1","q":"1","X":"{kind}","m":false}}}}"#
+            ),
+        );
+    };
+    say(&mut chain, 10, 1, "MARKET");
+    // 2 is missing; behind it comes one of the insurance fund.
+    say(&mut chain, 70, 3, "INSURANCE_FUND");
+    say(&mut chain, 190, 4, "MARKET");
+    let mut flags = || chain.bars("AUSDT", Interval::M1).values().map(|b| b.flags & GAP != 0).collect::<Vec<_>>();
+    assert_eq!(flags(), [true, true, true, false], "missing is what was traded before it, and the price behind it");
+    let mut chain = Chain::new(VenueId::BinanceUsdm, Channel::Trades);
+    say(&mut chain, 10, 1, "MARKET");
+    say(&mut chain, 70, 3, "MARKET");
+    say(&mut chain, 71, 2, "ADL");
+    assert!(
+        chain.bars("AUSDT", Interval::M1).values().all(|b| b.flags & GAP == 0),
+        "it is there, and no trade of ours"
+    );
+}
+
+#[test]
+fn only_binance_calls_a_trade_at_the_market_so_and_other_words_are_no_reason_to_leave_one_out() {
+    use crate::venue::venue;
+    for (id, out, inside) in [
+        (VenueId::BinanceUsdm, vec!["INSURANCE_FUND", "ADL", "NA", "SOMETHING_NEW"], vec!["MARKET"]),
+        (VenueId::GateFutures, vec!["internal"], vec!["block", "MARKET"]),
+        (VenueId::GateSpot, vec![], vec!["block"]),
+        (VenueId::KucoinSpot, vec![], vec!["match", "MARKET"]),
+        (VenueId::KucoinFutures, vec![], vec!["match", "MARKET"]),
+    ] {
+        assert!(out.iter().all(|kind| venue(id).is_off_book(kind)), "{id}");
+        assert!(!inside.iter().any(|kind| venue(id).is_off_book(kind)), "{id}");
+    }
+}
+
+/// A frame of trades on one of KuCoin's markets.
+fn kucoin(topic: &str, symbol: &str, n: u64, s: u64, price: &str, size: &str) -> String {
+    let (ns, subject) = (at(s), if topic.starts_with("/market") { "trade.l3match" } else { "match" });
+    format!(
+        r#"{{"type":"message","topic":"{topic}:{symbol}","subject":"{subject}","data":{{"price":"{price}","sequence":"{n}","side":"buy","size":"{size}","symbol":"{symbol}","time":"{ns}","ts":{ns},"tradeId":"{symbol}{n}","type":"match"}}}}"#
+    )
+}
+
+#[test]
+fn a_gap_marks_the_symbols_and_the_channel_that_it_names_and_a_later_one_takes_none_of_its_marks() {
+    const TOPIC: &str = "/market/match";
+    let mut chain = Chain::new(VenueId::KucoinSpot, Channel::Trades);
+    for (n, symbol) in [(1, "A-B"), (2, "C-D"), (3, "E-F")] {
+        chain.frame(at(1), &kucoin(TOPIC, symbol, n, 1, "1", "1"));
+    }
+    chain.record(Kind::Clock, 0, at(200), &[0; 16]);
+    let gap = |chain: &mut Chain, from: u64, to: u64, streams: &str| {
+        let text = format!(r#"{{"reason":"lost","from_ns":{},"to_ns":{},"streams":[{streams}]}}"#, at(from), at(to));
+        chain.record(Kind::Gap, 1, at(to), text.as_bytes());
+    };
+    gap(&mut chain, 210, 260, r#""/market/match:A-B","/market/match:E-F""#);
+    gap(&mut chain, 330, 390, r#""/market/match:A-B","/market/level2:C-D""#);
+    // A restart behind both.
+    let state = serde_json::from_str(&serde_json::to_string(&chain.feed.state()).unwrap()).unwrap();
+    let (v, registry) = (chain.feed.venue, chain.registry.clone());
+    chain.feed = Feed::new(v, Channel::Trades, 0, vec!["*".into()], registry, state).unwrap();
+    chain.feed.resume(&mut chain.items);
+    for (n, symbol) in [(4, "A-B"), (5, "C-D"), (6, "E-F")] {
+        chain.frame(at(490), &kucoin(TOPIC, symbol, n, 490, "2", "1"));
+    }
+    let items = chain.items.clone();
+    let mut marked = |symbol: &str| -> Vec<i64> {
+        chain.items.clone_from(&items);
+        let bars = chain.bars(symbol, Interval::M1);
+        chain.worker.handle(Job::Batch(vec![Item::Reset { feed: 0 }]));
+        bars.into_iter().filter(|(_, b)| b.flags & GAP != 0).map(|(us, _)| us / MINUTE_US - T0 as i64 / 60).collect()
+    };
+    // The first minute lacks its beginning. Up to the next trade nobody knows the price.
+    assert_eq!(marked("A-B"), [0, 3, 4, 5, 6, 7], "it is named twice");
+    assert_eq!(marked("C-D"), [0], "only its book is named");
+    assert_eq!(marked("E-F"), [0, 3, 4, 5, 6, 7]);
+}
+
+#[test]
+fn a_frame_of_trades_that_cannot_be_read_marks_its_symbol_where_no_ids_tell_what_is_missing() {
+    const TOPIC: &str = "/market/match";
+    let mut chain = Chain::new(VenueId::KucoinSpot, Channel::Trades);
+    for (n, symbol) in [(1, "A-B"), (2, "C-D")] {
+        chain.frame(at(1), &kucoin(TOPIC, symbol, n, 1, "1", "1"));
+    }
+    chain.frame(at(130), &kucoin(TOPIC, "A-B", 3, 130, "not a price", "1"));
+    for (n, symbol) in [(4, "A-B"), (5, "C-D")] {
+        chain.frame(at(131), &kucoin(TOPIC, symbol, n, 131, "1", "1"));
+    }
+    let items = chain.items.clone();
+    let mut flags = |symbol: &str| -> Vec<bool> {
+        chain.items.clone_from(&items);
+        let bars = chain.bars(symbol, Interval::M1);
+        chain.worker.handle(Job::Batch(vec![Item::Reset { feed: 0 }]));
+        bars.values().map(|b| b.flags & GAP != 0).collect()
+    };
+    assert_eq!(flags("A-B"), [true, false, true]);
+    assert_eq!(flags("C-D"), [true, false, false]);
+}
+
+/// A listing of contracts of KuCoin: name, size, inverse.
+fn contracts(chain: &mut Chain, s: u64, list: &[(&str, &str, bool)]) {
+    let entry = |(name, size, inverse): &(&str, &str, bool)| {
+        format!(
+            r#"{{"symbol":"{name}","type":"FFWCSX","firstOpenDate":1585555200000,"expireDate":null,"baseCurrency":"XBT","quoteCurrency":"USDT","lotSize":1,"tickSize":0.1,"multiplier":{size},"isInverse":{inverse},"status":"Open"}}"#
+        )
+    };
+    let list: Vec<String> = list.iter().map(entry).collect();
+    let meta = r#"{"channel":"symbols","symbol":null,"url":"u","status":200}"#;
+    let mut payload = u32::try_from(meta.len()).unwrap().to_le_bytes().to_vec();
+    payload.extend_from_slice(meta.as_bytes());
+    payload.extend_from_slice(format!(r#"{{"code":"200000","data":[{}]}}"#, list.join(",")).as_bytes());
+    chain.record(Kind::Rest, 0, at(s), &payload);
+}
+
+#[test]
+fn quote_volumes_of_contracts_are_multiplied_out_and_unknown_while_nobody_knows_their_size() {
+    const TOPIC: &str = "/contractMarket/execution";
+    let text = |bar: &KlineData| {
+        let (p, a) = (u32::from(bar.price_scale), u32::from(bar.amount_scale));
+        let decimal = crate::kline::data::decimal;
+        (decimal(bar.volume, a, 0), decimal(bar.quote_volume, p + a, 0), decimal(bar.taker_buy_quote_volume, p + a, 0))
+    };
+    for (symbol, size, inverse, quote) in [
+        // 3 contracts at 90,000.5, twice.
+        ("XBTUSDTM", "0.001", false, "540.003"),
+        ("1000BONKUSDTM", "100.0", false, "54000300"),
+        ("XBTUSDM", "-1.0", true, "6"),
+    ] {
+        let mut chain = Chain::new(VenueId::KucoinFutures, Channel::Trades);
+        contracts(&mut chain, 0, &[(symbol, size, inverse)]);
+        for n in 1..=2 {
+            chain.frame(at(n), &kucoin(TOPIC, symbol, n, n, "90000.5", "3"));
+        }
+        let bar = *chain.bars(symbol, Interval::M1).values().next().unwrap();
+        assert_eq!(text(&bar), ("6".into(), quote.into(), quote.into()), "{symbol}");
+        assert_eq!(bar.flags & crate::kline::data::SPARSE, 0, "{symbol}");
+    }
+    // No listing has come: not wrong, but missing, and said so.
+    let mut chain = Chain::new(VenueId::KucoinFutures, Channel::Trades);
+    chain.frame(at(1), &kucoin(TOPIC, "XBTUSDTM", 1, 1, "90000.5", "3"));
+    let bar = *chain.bars("XBTUSDTM", Interval::M1).values().next().unwrap();
+    assert_eq!((text(&bar).1.as_str(), bar.flags & crate::kline::data::SPARSE != 0), ("0", true));
+    contracts(&mut chain, 2, &[("XBTUSDTM", "0.001", false)]);
+    chain.frame(at(61), &kucoin(TOPIC, "XBTUSDTM", 2, 61, "90000.5", "3"));
+    let bar = chain.bars("XBTUSDTM", Interval::M1).pop_last().unwrap().1;
+    assert_eq!((text(&bar).1.as_str(), bar.flags & crate::kline::data::SPARSE != 0), ("270.0015", false));
+}
+
+#[test]
+fn gates_contracts_are_multiplied_out_and_its_internal_trades_left_out() {
+    let mut chain = Chain::new(VenueId::GateFutures, Channel::Trades);
+    let meta = r#"{"channel":"symbols","symbol":null,"url":"u","status":200}"#;
+    let body = r#"[{"name":"BTC_USDT","type":"direct","quanto_multiplier":"0.0001","order_price_round":"0.1","mark_price_round":"0.01","order_size_min":1,"in_delisting":false,"status":"trading","create_time":1546905600}]"#;
+    let mut payload = u32::try_from(meta.len()).unwrap().to_le_bytes().to_vec();
+    payload.extend_from_slice(meta.as_bytes());
+    payload.extend_from_slice(body.as_bytes());
+    chain.record(Kind::Rest, 0, at(0), &payload);
+    for (id, internal) in [(1, ""), (2, r#","is_internal":true"#), (3, "")] {
+        let ms = ms(1);
+        chain.frame(
+            at(1),
+            &format!(
+                r#"{{"time":{},"time_ms":{ms},"channel":"futures.trades","event":"update","result":[{{"contract":"BTC_USDT","size":"-5","id":{id},"create_time":{},"create_time_ms":{ms},"price":"60000.5"{internal}}}]}}"#,
+                ms / 1_000,
+                ms / 1_000
+            ),
+        );
+    }
+    let bar = *chain.bars("BTC_USDT", Interval::M1).values().next().unwrap();
+    let quote = u32::from(bar.price_scale) + u32::from(bar.amount_scale);
+    assert_eq!(crate::kline::data::decimal(bar.quote_volume, quote, 0), "60.0005");
+    assert_eq!((bar.trade_count, bar.flags & GAP, chain.feed.skipped().off_book), (2, 0, 1));
+}

@@ -9,10 +9,11 @@
 //! number of kills leaves the candles of an undisturbed run. The repairer's log of the venue is folded in by the
 //! same feed: its trades fill holes that this feed knows.
 //!
-//! The venue's time is the latest time of a trade, or, when none comes, our receive time minus the smallest
-//! distance ever seen between the two, and a margin: so bars of silent markets close too, and a clock that is
-//! wrong by hours, ours or the venue's, does no harm. A step of our clock is found in the log's CLOCK records, which
-//! tell the time since boot too: from one to the next the wall time counts only for as long as they can be apart.
+//! A trade closes the bars of its own symbol. Those of the others close by the venue's time, which is our receive time
+//! less the distance between the two clocks that most symbols agree on ([`time`]): so bars of silent markets close too,
+//! a clock that is wrong by hours, ours or the venue's, does no harm, and neither does a trade whose time is. A step of
+//! our clock is found in the log's CLOCK records, which tell the time since boot too: from one to the next the wall time
+//! counts only for as long as they can be apart.
 //!
 //! A symbol that the newest listing does not have, or has as not trading, gets no bars of silence; neither does one that
 //! is recorded no more, and the bars in which that begins and ends are marked.
@@ -20,33 +21,30 @@
 mod holes;
 mod time;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use wal_format::{Kind, RecordRef, flags};
 
-use self::holes::{BEGINNING, Hole, first_row};
-use self::time::Clock;
+use self::holes::{BEGINNING, Hole, Interruption, first_row};
+use self::time::{Clock, Doubt, EarlyTrade, SavedVote, Vote, When};
 use super::data::{NO_ID, Tick};
 use super::message::Item;
 use super::registry::{Facts, SymbolPeriodRegistry};
 use super::seed::{self, First};
+use super::unit::Unit;
 use crate::collect::{record, select};
 use crate::compact::account::LineCounts;
 use crate::compact::decode::{FrameDecoder, Verdict};
 use crate::compact::dedupe::{Carrier, Dedupe, SavedDedupe};
 use crate::venue::gap::{GapState, GapTracker, RowMark};
 use crate::venue::row::Side;
-use crate::venue::{Channel, Continuity, RestMeta, SymbolId, UnknownWord, Venue};
+use crate::venue::{Channel, RestMeta, SymbolId, UnknownWord, Venue};
 
 const MINUTE_US: i64 = 60_000_000;
-/// Bars close this long after their end by our clock, when no trade tells.
-const TIMER_MARGIN_US: i64 = 250_000;
 /// A trade that cannot be read was made at most this long before it came.
 const UNREAD_US: i64 = 5_000_000;
-/// A trade this far ahead of all clocks is damaged, not early.
-const FUTURE_US: i64 = 3_600_000_000;
 /// Everything a feed remembers besides its place in the logs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeedState {
@@ -55,24 +53,44 @@ pub struct FeedState {
     holes: Vec<Hole>,
     /// Time of the last trade by symbol, us.
     last_us: BTreeMap<String, i64>,
+    /// Up to when rows of a symbol came, us, where that is later: some are no trades of a candle.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    seen_us: BTreeMap<String, i64>,
     venue_now_us: Option<i64>,
-    /// Smallest receive time minus trade time, us.
+    /// Receive time minus trade time that is believed, us.
     offset_us: Option<i64>,
+    /// What most trades say instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    doubt: Option<Doubt>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    votes: Vec<SavedVote>,
+    /// When the votes were counted, us.
+    #[serde(default)]
+    counted_us: i64,
+    /// Trades whose time has not come, by time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    early: Vec<EarlyTrade>,
     minute: Option<i64>,
     last_recv_us: i64,
     known: BTreeSet<String>,
     /// What the newest listing says of the recorded symbols: it may be long before a restart's place in the log.
     #[serde(default)]
     listed: BTreeMap<String, Facts>,
-    /// The last interruption of a venue whose ids do not tell what it cost, us.
-    #[serde(default)]
+    /// The last interruption of a venue whose ids do not tell what it cost, us: as version 1 saved it.
+    #[serde(default, skip_serializing)]
     interrupted: Option<(i64, i64)>,
+    /// Interruptions of which no ids tell what they cost, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    interruptions: Vec<Interruption>,
     /// First rows of symbols whose first bars lack their beginning, which the venue can be asked for.
     #[serde(default)]
     seeds: BTreeMap<String, First>,
     /// The last CLOCK record.
     #[serde(default)]
     clock: Option<Clock>,
+    /// Quote volumes of contracts are worth of their base; version 1 forgot what a contract is worth.
+    #[serde(default)]
+    multiplied: bool,
     /// Word of the channel that the candles are made of; none in a state of version 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     source: Option<String>,
@@ -90,6 +108,8 @@ pub struct Skipped {
     pub off_book: u64,
     /// Price or time that no trade can have.
     pub absurd: u64,
+    /// Of a time that has not come; they wait for it.
+    pub early: u64,
 }
 
 /// The fold; see the module.
@@ -107,7 +127,15 @@ pub struct Feed {
     /// Registry index of an interned symbol.
     index_of: Vec<Option<u32>>,
     last_us: Vec<i64>,
+    seen_us: Vec<i64>,
     holes: Vec<Hole>,
+    /// Of them those of which nobody knows yet whether they are any.
+    doubtful: usize,
+    votes: Vec<Vote>,
+    /// Symbol of a stream of the source, by what its frames carry; made when it is asked for.
+    streams: Option<StreamSymbols>,
+    /// What the amounts of listed symbols are worth, as the actors know it.
+    units: BTreeMap<String, Unit>,
     state: FeedState,
     skipped: Skipped,
     /// Symbols that got their place with their first trade: told before it.
@@ -117,6 +145,9 @@ pub struct Feed {
     /// The channel before, when it was another one, and the time of its last trade, us.
     other_source: Option<(String, i64)>,
 }
+
+/// Symbols by what frames of their streams carry: channel and symbol.
+type StreamSymbols = HashMap<(Vec<u8>, Vec<u8>), String>;
 
 /// No trade of this symbol yet.
 const NEVER: i64 = i64::MIN;
@@ -149,7 +180,12 @@ impl Feed {
             marks: Vec::new(),
             index_of: Vec::new(),
             last_us: Vec::new(),
+            seen_us: Vec::new(),
+            doubtful: state.holes.iter().filter(|hole| hole.unsure).count(),
             holes: state.holes.clone(),
+            votes: Vec::new(),
+            streams: None,
+            units: BTreeMap::new(),
             state,
             skipped: Skipped::default(),
             unannounced: Vec::new(),
@@ -160,9 +196,21 @@ impl Feed {
             let id = feed.decoder.rows.symbols.intern(&symbol);
             *feed.last_of(id) = us;
         }
+        for (symbol, us) in std::mem::take(&mut feed.state.seen_us) {
+            let id = feed.decoder.rows.symbols.intern(&symbol);
+            *time_of(&mut feed.seen_us, id) = us;
+        }
+        for (symbol, offset_us, ts_us) in std::mem::take(&mut feed.state.votes) {
+            let symbol = feed.decoder.rows.symbols.intern(&symbol);
+            feed.votes.push(Vote { symbol, offset_us, ts_us });
+        }
+        if let Some((from_us, to_us)) = feed.state.interrupted.take() {
+            feed.state.interruptions.push(Interruption { from_us, to_us, symbols: Vec::new() });
+        }
         feed.adopt_source();
         for (symbol, facts) in &feed.state.listed {
             feed.registry.set_facts(venue.id().as_str(), symbol, facts.clone());
+            feed.units.insert(symbol.clone(), Unit::of(venue, Some(facts)));
         }
         Ok(feed)
     }
@@ -176,6 +224,13 @@ impl Feed {
             dedupe: self.dedupe.save(symbols),
             holes: self.holes.clone(),
             last_us: last.map(|(i, us)| (symbols.name(SymbolId(i)).to_owned(), *us)).collect(),
+            seen_us: (0_u32..)
+                .zip(&self.seen_us)
+                .filter(|(i, us)| self.last_us.get(*i as usize).is_none_or(|last| last < *us) && **us != NEVER)
+                .map(|(i, us)| (symbols.name(SymbolId(i)).to_owned(), *us))
+                .collect(),
+            votes: self.votes.iter().map(|v| (symbols.name(v.symbol).to_owned(), v.offset_us, v.ts_us)).collect(),
+            multiplied: true,
             ..self.state.clone()
         }
     }
@@ -183,6 +238,21 @@ impl Feed {
     /// The channel that the bars before were made of, if that was another one, and the time of its last trade, us.
     pub fn other_source(&self) -> Option<(&str, i64)> {
         self.other_source.as_ref().map(|(channel, us)| (channel.as_str(), *us))
+    }
+
+    /// What the amounts of a symbol are worth. The actors, which forget it over a restart, are told by the caller.
+    pub fn unit(&self, symbol: &str) -> Unit {
+        self.units.get(symbol).copied().unwrap_or_else(|| Unit::of(self.venue, None))
+    }
+
+    /// Quote volumes of stored bars of contracts were multiplied out.
+    pub fn is_multiplied(&self) -> bool {
+        self.state.multiplied
+    }
+
+    /// The latest time, us, of which bars of a symbol may hold trades of this feed; `None` when it knows of no time.
+    pub fn reached_us(&self, symbol: &str) -> Option<i64> {
+        self.last_trade_us(symbol).max(self.state.venue_now_us)
     }
 
     /// Receive time of the last record, us; 0 = none.
@@ -197,9 +267,9 @@ impl Feed {
     }
 
     /// Time of the last trade of a symbol, us.
-    pub fn last_trade_us(&mut self, symbol: &str) -> Option<i64> {
-        let id = self.decoder.rows.symbols.intern(symbol);
-        Some(*self.last_of(id)).filter(|us| *us != NEVER)
+    pub fn last_trade_us(&self, symbol: &str) -> Option<i64> {
+        let id = self.decoder.rows.symbols.find(symbol)?;
+        self.last_us.get(id.0 as usize).copied().filter(|us| *us != NEVER)
     }
 
     /// Trades that did not become ticks since the start.
@@ -225,8 +295,9 @@ impl Feed {
         let recv_us = i64::try_from(record.ts_recv_ns / 1_000).unwrap_or(i64::MAX);
         self.dedupe.record(record.ts_recv_ns);
         let told_us = if record.kind() == Some(Kind::Clock) { self.clock(record.payload) } else { None };
-        if let (Some(offset), Some(now_us)) = (self.state.offset_us, self.steady(told_us.unwrap_or(recv_us))) {
-            self.evidence(now_us.saturating_sub(offset).saturating_sub(TIMER_MARGIN_US), out);
+        self.tell_time(told_us.unwrap_or(recv_us), out);
+        for early in self.due(told_us.unwrap_or(recv_us)) {
+            self.come(&early, out);
         }
         match record.kind() {
             Some(Kind::Data) => {
@@ -258,16 +329,9 @@ impl Feed {
             Some(Kind::Event) => self.unsubscribed(record.payload, out),
             Some(Kind::EpochStart) => {
                 self.dedupe.restart();
-                self.interrupted(self.state.last_recv_us, recv_us, out);
+                self.interrupted(self.state.last_recv_us, recv_us, None, out);
             }
-            Some(Kind::Gap) => {
-                let field =
-                    |name: &str| serde_json::from_slice::<serde_json::Value>(record.payload).ok()?.get(name)?.as_u64();
-                if let (Some(from), Some(to)) = (field("from_ns"), field("to_ns")) {
-                    let us = |ns: u64| i64::try_from(ns / 1_000).unwrap_or(i64::MAX);
-                    self.interrupted(us(from), us(to), out);
-                }
-            }
+            Some(Kind::Gap) => self.named_gap(record.payload, out),
             _ => {}
         }
         self.state.last_recv_us = self.state.last_recv_us.max(recv_us);
@@ -276,21 +340,12 @@ impl Feed {
     /// A trade of these symbols cannot be read (`None`: of any). Where trades have ids the next one shows that it is
     /// missing; else the bars that it may belong to say so.
     fn unread(&mut self, symbols: &[Option<SymbolId>], recv_us: i64, out: &mut Vec<Item>) {
-        if symbols.is_empty() || self.venue.continuity(self.source) != Continuity::None {
+        if symbols.is_empty() {
             return;
         }
-        let to_us = recv_us.saturating_sub(self.state.offset_us.unwrap_or(0));
-        for (i, last_us) in (0_u32..).zip(self.last_us.clone()).filter(|(_, last_us)| *last_us != NEVER) {
-            let symbol = SymbolId(i);
-            if !symbols.iter().any(|s| s.is_none_or(|s| s == symbol)) {
-                continue;
-            }
-            if let Some(symbol_index) = self.index(symbol) {
-                let from_us = last_us.max(to_us.saturating_sub(UNREAD_US)).min(to_us);
-                let name = self.decoder.rows.symbols.name(symbol).to_owned();
-                self.beginning(&name, symbol_index, from_us, to_us, out);
-            }
-        }
+        let names = &self.decoder.rows.symbols;
+        let named = symbols.iter().map(|symbol| symbol.map(|symbol| names.name(symbol).to_owned())).collect();
+        self.interrupted(recv_us.saturating_sub(UNREAD_US), recv_us, named, out);
     }
 
     #[cold]
@@ -330,6 +385,12 @@ impl Feed {
         }
         for (symbol, facts) in &self.state.listed {
             self.registry.set_facts(venue, symbol, facts.clone());
+            if let Some(symbol_index) = self.registry.index(venue, symbol) {
+                let unit = Unit::of(self.venue, Some(facts));
+                if self.units.insert(symbol.clone(), unit) != Some(unit) {
+                    out.push(Item::Unit { symbol_index, unit });
+                }
+            }
             let halted = !facts.trading;
             if before.get(symbol).is_none_or(|traded| *traded) == halted
                 && !self.state.unrecorded.contains_key(symbol)
@@ -339,6 +400,7 @@ impl Feed {
             }
         }
         self.index_of.clear();
+        self.streams = None;
     }
 
     /// Symbols are recorded no more: silence says nothing of them, and ids that are missing later are no hole.
@@ -366,7 +428,7 @@ impl Feed {
 
     /// The rows that were decoded last.
     fn trades(&mut self, recv_us: i64, carrier: Option<Carrier>, out: &mut Vec<Item>) {
-        let mut gaps: Vec<(usize, (i64, i64))> = Vec::new();
+        let mut gaps: Vec<(usize, (i64, i64), bool)> = Vec::new();
         let Self { tracker, dedupe, decoder, marks, counts, .. } = self;
         let mut again = Vec::new();
         match carrier {
@@ -376,7 +438,7 @@ impl Feed {
         tracker.observe_new_rows(&decoder.rows, marks, &mut |gap| {
             // Aggregates that continue over trades they leave out are no loss of ours.
             if !matches!(gap.seen, crate::venue::gap::Seen::TradesSkipped { .. }) {
-                gaps.extend(gap.hole.map(|hole| (gap.row, hole)));
+                gaps.extend(gap.hole.map(|hole| (gap.row, hole, gap.unsure)));
             }
         });
         if let Some(carrier) = carrier {
@@ -389,52 +451,125 @@ impl Feed {
                 self.skipped.repeated += 1;
                 continue;
             }
-            let Some((symbol, tick)) = self.tick(row, recv_us) else { continue };
+            let Some((symbol, tick, counts)) = self.tick(row, recv_us) else { continue };
             // Fetched, and delivered as well: unlike a row of a count that begins anew it is not of now.
             if mark.again && (carrier.is_none() || tick.ts_us <= *self.last_of(symbol)) {
                 self.skipped.repeated += 1;
                 continue;
             }
-            out.extend(self.unannounced.drain(..).map(|symbol_index| Item::Own { symbol_index, feed: self.number }));
-            if let Some((_, hole)) = gaps.iter().find(|(at, _)| *at == row) {
-                self.hole(symbol, tick.symbol_index, *hole, tick.ts_us, out);
+            self.announce(out);
+            if carrier.is_some() && counts && !mark.late {
+                self.vote(symbol, tick.ts_us, recv_us, out);
             }
-            if !self.state.unrecorded.is_empty() && carrier.is_some() {
-                self.recorded_again(symbol, tick.symbol_index, tick.ts_us, out);
+            let when = self.when(tick.ts_us, recv_us);
+            let known_us = match when {
+                When::Now => tick.ts_us,
+                When::Later(come_us) | When::Never(come_us) => come_us,
+            };
+            // What is no trade of a candle has an id all the same.
+            if let Some((_, hole, unsure)) = gaps.iter().find(|(at, _, _)| *at == row) {
+                // Behind one that ends with no trade of now, nobody knows the last price.
+                let unsettled = !counts || !matches!(when, When::Now);
+                self.hole(symbol, tick.symbol_index, (*hole, *unsure), known_us, unsettled, out);
             }
-            if *self.last_of(symbol) == NEVER && !(0..=1).contains(&tick.first_id) {
-                // Recording begins inside these bars: what was traded before is missing. The first trade ever of a
-                // symbol has id 0 or 1; nothing came before that.
-                let from_us = tick.ts_us;
-                let name = self.decoder.rows.symbols.name(symbol).to_owned();
-                if seed::supported(self.venue.id(), self.source) {
-                    self.state.seeds.insert(name.clone(), first_row(&tick));
+            if self.doubtful > 0 {
+                self.settled(symbol, tick.symbol_index, out);
+            }
+            if !self.state.unrecorded.is_empty() && carrier.is_some() && counts {
+                self.recorded_again(symbol, tick.symbol_index, known_us, out);
+            }
+            let row_id = first_row(&tick).row_id;
+            match when {
+                _ if !counts => {}
+                When::Now => {
+                    self.admit(symbol, tick, mark.late, out);
+                    let last = self.last_of(symbol);
+                    *last = (*last).max(known_us);
                 }
-                self.remember(Hole { symbol: name, from_id: BEGINNING, to_id: NO_ID, from_us, to_us: from_us });
-                out.push(Item::Gap { symbol_index: tick.symbol_index, from_us, to_us: from_us });
+                When::Later(_) => {
+                    self.skipped.early += 1;
+                    self.wait(symbol, &tick);
+                }
+                When::Never(_) => {
+                    // It belongs somewhere near, and is in no candle.
+                    self.skipped.absurd += 1;
+                    if *self.last_of(symbol) != NEVER {
+                        let (symbol_index, from_us, to_us) = (tick.symbol_index, known_us, known_us);
+                        out.push(Item::Gap { symbol_index, from_us, to_us, unsettled: true });
+                    }
+                }
             }
-            if mark.late && !self.state.seeds.is_empty() {
-                self.earlier(symbol, &tick);
-            }
-            self.clock_by(tick.ts_us, recv_us, carrier.is_some(), out);
-            let First { row_id, ts_us, .. } = first_row(&tick);
-            out.push(Item::Tick(tick));
-            let last = self.last_of(symbol);
-            *last = (*last).max(ts_us);
+            let seen = time_of(&mut self.seen_us, symbol);
+            *seen = (*seen).max(known_us);
             if mark.late {
-                self.filled(symbol, tick.symbol_index, row_id, out);
+                self.filled(symbol, tick.symbol_index, row_id, known_us, out);
             }
         }
     }
 
-    /// The row as a tick; `None` (and counted) for what is no trade of the market.
-    fn tick(&mut self, row: usize, recv_us: i64) -> Option<(SymbolId, Tick)> {
+    /// A trade of a time that has come.
+    fn admit(&mut self, symbol: SymbolId, tick: Tick, late: bool, out: &mut Vec<Item>) {
+        if *self.last_of(symbol) == NEVER && !(0..=1).contains(&tick.first_id) {
+            // Recording begins inside these bars: what was traded before is missing. The first trade ever of a
+            // symbol has id 0 or 1; nothing came before that.
+            let from_us = tick.ts_us;
+            let name = self.decoder.rows.symbols.name(symbol).to_owned();
+            // One that came before and waits for its time would be asked for again.
+            let waits = self.state.early.iter().any(|early| early.symbol == name);
+            if seed::supported(self.venue.id(), self.source) && !waits {
+                self.state.seeds.insert(name.clone(), first_row(&tick));
+            }
+            self.remember(Hole {
+                symbol: name,
+                from_id: BEGINNING,
+                to_id: NO_ID,
+                from_us,
+                to_us: from_us,
+                unsure: false,
+            });
+            out.push(Item::Gap { symbol_index: tick.symbol_index, from_us, to_us: from_us, unsettled: false });
+        }
+        if late && !self.state.seeds.is_empty() {
+            self.earlier(symbol, &tick);
+        }
+        out.push(Item::Tick(tick));
+    }
+
+    /// The time of a trade that waited for it has come.
+    #[cold]
+    fn come(&mut self, early: &EarlyTrade, out: &mut Vec<Item>) {
+        let symbol = self.decoder.rows.symbols.intern(&early.symbol);
+        let Some(tick) = self.index(symbol).and_then(|symbol_index| early.tick(symbol_index)) else { return };
+        self.announce(out);
+        self.admit(symbol, tick, false, out);
+        // Of others it says nothing: what is missing next to it is missing where it came.
+        let last = self.last_of(symbol);
+        if *last == NEVER {
+            *last = tick.ts_us;
+        }
+    }
+
+    /// Tells of symbols that got their place with their first trade.
+    #[inline]
+    fn announce(&mut self, out: &mut Vec<Item>) {
+        for symbol_index in self.unannounced.drain(..) {
+            out.push(Item::Own { symbol_index, feed: self.number });
+            let unit = Unit::of(self.venue, None);
+            if unit != Unit::Base {
+                out.push(Item::Unit { symbol_index, unit });
+            }
+        }
+    }
+
+    /// The row as a tick, and whether it is a trade of the market; it is counted when it is none.
+    fn tick(&mut self, row: usize, recv_us: i64) -> Option<(SymbolId, Tick, bool)> {
         let rows = &self.decoder.rows;
+        let mut counts = true;
         let (symbol, mut tick) = match (rows.trades.get(row), rows.agg_trades.get(row)) {
             (Some(t), _) => {
-                if t.kind.is_some_and(|kind| rows.symbols.name(kind) != "MARKET") {
+                if t.kind.is_some_and(|kind| self.venue.is_off_book(rows.symbols.name(kind))) {
                     self.skipped.off_book += 1;
-                    return None;
+                    counts = false;
                 }
                 let id = t.id.unwrap_or(NO_ID);
                 let tick = Tick {
@@ -467,21 +602,13 @@ impl Feed {
             }
             (None, None) => return None,
         };
-        // Without a trade before nobody knows how far the two clocks are apart.
-        // Afterwards ours, its distance to the venue's, and the venue's own: each of them may be set. Receive times
-        // follow a step of the wall clock late, after a machine slept: what a CLOCK record told counts as well.
-        let latest = self.state.offset_us.map_or(i64::MAX - FUTURE_US, |offset| {
-            let told_us = self.state.clock.map_or(i64::MIN, |clock| clock.wall_us);
-            let known_us = self.state.venue_now_us.unwrap_or(i64::MIN);
-            recv_us.saturating_sub(offset).max(recv_us).max(known_us).max(told_us)
-        });
-        // An archive's or a venue's zero trades are no trades; a time of next year is no time.
-        if tick.price.mantissa <= 0 || tick.amount.mantissa <= 0 || tick.ts_us > latest.saturating_add(FUTURE_US) {
+        // An archive's or a venue's zero trades are no trades.
+        if counts && (tick.price.mantissa <= 0 || tick.amount.mantissa <= 0) {
             self.skipped.absurd += 1;
-            return None;
+            counts = false;
         }
         tick.symbol_index = self.index(symbol)?;
-        Some((symbol, tick))
+        Some((symbol, tick, counts))
     }
 
     /// The place of a symbol; one that no listing announced gets its place now.
@@ -496,6 +623,7 @@ impl Feed {
             Some(index) => index,
             None => {
                 self.unannounced.extend(self.registry.register(venue, [(name.clone(), None)]));
+                self.streams = None;
                 self.registry.index(venue, &name)?
             }
         };
@@ -508,12 +636,17 @@ impl Feed {
 
     #[inline]
     fn last_of(&mut self, symbol: SymbolId) -> &mut i64 {
-        let at = symbol.0 as usize;
-        if self.last_us.len() <= at {
-            self.last_us.resize(at + 1, NEVER);
-        }
-        &mut self.last_us[at]
+        time_of(&mut self.last_us, symbol)
     }
+}
+
+#[inline]
+fn time_of(times: &mut Vec<i64>, symbol: SymbolId) -> &mut i64 {
+    let at = symbol.0 as usize;
+    if times.len() <= at {
+        times.resize(at + 1, NEVER);
+    }
+    &mut times[at]
 }
 
 #[cfg(test)]

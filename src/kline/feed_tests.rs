@@ -247,12 +247,12 @@ fn a_filled_hole_touches_only_bars_that_no_other_hole_does() {
     }
     let before = chain.items.len();
     // Of minute 50 the missing one, and then a late one that fills nothing else.
-    chain.frame(at(6_000), &agg(100, ms(49 * 60 + 30), "100"));
+    chain.frame(at(5_990), &agg(100, ms(49 * 60 + 30), "100"));
     let told: Vec<&Item> =
         chain.items[before..].iter().filter(|i| !matches!(i, Item::Tick(_) | Item::Clock { .. })).collect();
     // Its minutes have other holes at their other ends, and so has every longer bar.
     assert!(told.is_empty(), "{told:?}");
-    chain.frame(at(6_001), &agg(102, ms(50 * 60 + 30), "100"));
+    chain.frame(at(5_991), &agg(102, ms(50 * 60 + 30), "100"));
     let bars = chain.bars("BTCUSDT", Interval::M1);
     let whole: Vec<i64> = bars.values().filter(|b| b.flags & GAP == 0).map(|b| b.open_time_us / MINUTE_US).collect();
     assert_eq!(whole, [30_000_000 + 50], "the minute between the two is whole, those beside it are not");

@@ -4,8 +4,11 @@
 //! ```text
 //!  tick --> inside the open bar: add                 clock --> past the open bar's end: close, go on flat
 //!       \-> behind it: close up to the tick, open    gap ----> mark the bars it touches, flat ones too
-//!       \-> before it: late: revise a closed bar (kept here, or `Old`: the database holds it)
+//!       \-> before it: late: revise a closed bar (kept here, or `Old`: the database holds it), and the flat ones behind it
 //! ```
+//!
+//! Bars that somebody else made (the venue's own, stored in place of ours) are kept for their close alone: no trade is
+//! ever added to one, for it has it already.
 //!
 //! A trade counts in every interval's bar on its own, so no bar is ever derived from another one's close.
 
@@ -14,9 +17,12 @@ use std::collections::VecDeque;
 use super::data::{FINAL, FLAT, GAP, KlineData, NO_ID, SEEDED, Scaled, Tick};
 use super::interval::Interval;
 use super::run::Run;
+use super::unit::Unit;
 
 /// Closed bars kept per interval for revisions: two hours of minutes, fewer of the longer ones.
 pub const KEPT: [usize; Interval::COUNT] = [120, 24, 8, 6, 4, 2, 2];
+/// Gaps remembered for bars that are not there yet.
+const GAPS_MAX: usize = 64;
 /// Flat bars made in one go; a longer silence leaves a hole, because nobody knows whether the market was open.
 const MAX_FLAT: i64 = 1_500;
 
@@ -42,6 +48,10 @@ pub enum What {
         open_time_us: i64,
         /// The trade.
         tick: Tick,
+        /// What its amount is worth.
+        unit: Unit,
+        /// Bars that open at or behind this are here, us.
+        before_us: i64,
     },
 }
 
@@ -49,6 +59,13 @@ pub enum What {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a price or amount has more digits than a candle can hold")]
 pub struct TooManyDigits;
+
+/// The last bar with trades before those in memory: the flat ones that begin them go on at its close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Before {
+    open_time_us: i64,
+    last_trade_id: i64,
+}
 
 /// The candles of one symbol.
 #[derive(Clone, Debug, Default)]
@@ -59,8 +76,13 @@ pub struct KlineGenerator {
     closed: [VecDeque<KlineData>; Interval::COUNT],
     /// Trades up to this id are in the seeded bar already.
     seeded_to: [Option<i64>; Interval::COUNT],
-    /// The latest gap, us; flat bars inside it are marked.
-    gap: Option<(i64, i64)>,
+    before: [Option<Before>; Interval::COUNT],
+    /// Gaps that reach behind the open minute, us: bars inside them that are made later are marked.
+    gaps: Vec<(i64, i64)>,
+    /// Trades up to this time, us, may be missing behind the last one: flat bars go on at a price that nobody knows.
+    unsettled: Option<i64>,
+    /// What an amount is worth.
+    unit: Unit,
     /// Trades that are not in the open bars yet; empty between batches.
     run: Run,
     /// The venue's listing says that it does not trade: silence makes no bars.
@@ -86,10 +108,17 @@ impl KlineGenerator {
         self.closed[i].iter().chain([&self.open[i]]).filter(|b| !b.is_empty())
     }
 
-    /// Puts bars back that were stored: the newest of `bars` (oldest first) is the open one unless it is final.
-    pub fn restore(&mut self, interval: Interval, bars: impl IntoIterator<Item = KlineData>) {
+    /// Puts bars back that were stored: the newest of `bars` (oldest first) is the open one unless it is final. `before`:
+    /// the last bar with trades before them, which matters when the first of them has none.
+    pub fn restore(
+        &mut self,
+        interval: Interval,
+        bars: impl IntoIterator<Item = KlineData>,
+        before: Option<&KlineData>,
+    ) {
         self.interrupt();
         let i = interval.index();
+        self.before[i] = before.map(Before::of);
         for bar in bars {
             (self.price_scale, self.amount_scale) =
                 (self.price_scale.max(bar.price_scale), self.amount_scale.max(bar.amount_scale));
@@ -98,7 +127,7 @@ impl KlineGenerator {
         // A bar that was final and nothing behind it: the next one opens flat at its close.
         if self.open[i].is_empty()
             && !self.halted
-            && let Some(last) = self.closed[i].back()
+            && let Some(last) = self.closed[i].back().filter(|last| !last.is_foreign())
         {
             self.open[i] = next_flat(last, interval);
         }
@@ -123,7 +152,7 @@ impl KlineGenerator {
     pub fn prepend(&mut self, interval: Interval, part: KlineData, events: &mut Vec<BarEvent>) -> bool {
         self.interrupt();
         let i = interval.index();
-        if self.open[i].is_empty() {
+        if self.open[i].is_empty() && self.closed[i].is_empty() {
             if part.trade_count > 0 {
                 self.seed(interval, part);
             }
@@ -132,7 +161,7 @@ impl KlineGenerator {
         let whole = |bar: &KlineData| -> Option<KlineData> {
             let flags = (bar.flags & !(FLAT | GAP)) | SEEDED;
             let (open_time_us, revision) = (bar.open_time_us, bar.revision);
-            if open_time_us != part.open_time_us || bar.flags & SEEDED != 0 {
+            if open_time_us != part.open_time_us || bar.flags & SEEDED != 0 || bar.is_foreign() {
                 return None;
             }
             if part.trade_count == 0 {
@@ -170,7 +199,7 @@ impl KlineGenerator {
     /// Adds a trade; closes what ends before it. Returns true when an open bar changed.
     ///
     /// # Errors
-    /// [`TooManyDigits`]; nothing changed.
+    /// [`TooManyDigits`]; it is in no bar, and those that lack it are marked.
     #[inline]
     pub fn apply(&mut self, tick: &Tick, events: &mut Vec<BarEvent>) -> Result<bool, TooManyDigits> {
         let changed = self.gather(tick, events);
@@ -182,12 +211,19 @@ impl KlineGenerator {
     /// [`KlineGenerator::settle`]. Each trade of a run costs one sum instead of seven.
     ///
     /// # Errors
-    /// [`TooManyDigits`]; nothing changed.
+    /// As [`KlineGenerator::apply`].
     #[inline]
     pub(super) fn gather(&mut self, tick: &Tick, events: &mut Vec<BarEvent>) -> Result<bool, TooManyDigits> {
-        let t = match Scaled::of(tick, self.price_scale, self.amount_scale) {
+        let t = match Scaled::of(tick, self.price_scale, self.amount_scale, self.unit) {
             Some(t) => t,
-            None => self.refine(tick)?,
+            None => match self.refine(tick) {
+                Ok(t) => t,
+                Err(refused) => {
+                    // Its bars lack it.
+                    self.gap(tick.ts_us, tick.ts_us, true, events);
+                    return Err(refused);
+                }
+            },
         };
         if self.run.take(tick.ts_us, &t) {
             return Ok(true);
@@ -199,11 +235,14 @@ impl KlineGenerator {
             let since = tick.ts_us.wrapping_sub(self.open[i].open_time_us);
             // Most of them: inside the open bar. An empty one is further away than any interval is long.
             if (0..interval.len_us()).contains(&since) && !self.open[i].is_empty() && self.seeded_to[i].is_none() {
-                self.open[i].add(&t);
+                self.add(i, tick, &t);
                 changed = true;
             } else {
                 changed |= self.apply_elsewhere(interval, tick, &t, events);
             }
+        }
+        if self.unsettled.is_some_and(|to| tick.ts_us > to) {
+            self.unsettled = None;
         }
         self.begin_run();
         Ok(changed)
@@ -234,6 +273,9 @@ impl KlineGenerator {
 
     /// A run may begin where every open bar holds the open minute and has no trades of its own to leave out.
     fn begin_run(&mut self) {
+        if self.unsettled.is_some() {
+            return self.run.stop();
+        }
         let minute_us = self.open[0].open_time_us;
         let mut last_id = NO_ID;
         for (interval, (bar, seeded)) in Interval::ALL.into_iter().zip(self.open.iter().zip(&self.seeded_to)) {
@@ -252,12 +294,23 @@ impl KlineGenerator {
         self.halted = halted;
     }
 
+    /// What the amounts of its trades are worth from now on.
+    pub fn set_unit(&mut self, unit: Unit) {
+        self.interrupt();
+        self.unit = unit;
+    }
+
     /// Bars that end at or before `now_us`, the venue's time, are closed; the next ones are open and flat.
     pub fn close_until(&mut self, now_us: i64, events: &mut Vec<BarEvent>) -> bool {
         self.interrupt();
         let mut any = false;
         for interval in Interval::ALL {
-            let bar = self.open[interval.index()];
+            let i = interval.index();
+            if let Some(behind) = self.behind_foreign(interval).filter(|bar| bar.open_time_us <= now_us) {
+                any = true;
+                self.open[i] = behind;
+            }
+            let bar = self.open[i];
             if !bar.is_empty() && interval.next(bar.open_time_us) <= now_us {
                 any = true;
                 if self.halted {
@@ -270,10 +323,26 @@ impl KlineGenerator {
         any
     }
 
-    /// Trades between `from_us` and `to_us` are missing: the bars they would be in are marked.
-    pub fn gap(&mut self, from_us: i64, to_us: i64, events: &mut Vec<BarEvent>) {
-        self.settle();
-        self.gap = Some((from_us, to_us));
+    /// Trades between `from_us` and `to_us` are missing: the bars they would be in are marked. `unsettled`: no trade came
+    /// since, so flat bars up to the next one are marked as well.
+    pub fn gap(&mut self, from_us: i64, to_us: i64, unsettled: bool, events: &mut Vec<BarEvent>) {
+        self.interrupt();
+        if unsettled {
+            self.unsettled = self.unsettled.max(Some(to_us));
+        }
+        let next = |(interval, bar): (Interval, &KlineData)| match bar.is_empty() {
+            true => i64::MIN,
+            false => interval.next(bar.open_time_us),
+        };
+        let next_us = Interval::ALL.into_iter().zip(&self.open).map(next).min().unwrap_or(i64::MIN);
+        // Bars of the others are all there.
+        self.gaps.retain(|(_, to)| *to >= next_us);
+        if to_us >= next_us {
+            if self.gaps.len() >= GAPS_MAX {
+                self.gaps.remove(0);
+            }
+            self.gaps.push((from_us, to_us));
+        }
         for interval in Interval::ALL {
             self.mark(interval, from_us, to_us, events, |flags| flags | GAP);
         }
@@ -282,8 +351,9 @@ impl KlineGenerator {
     /// In the bars of an interval that open from `from_us` to `to_us` nothing is missing any more.
     pub fn repaired(&mut self, interval: Interval, from_us: i64, to_us: i64, events: &mut Vec<BarEvent>) {
         self.settle();
-        if self.gap.is_some_and(|(from, to)| from_us <= from && to < interval.next(to_us)) {
-            self.gap = None;
+        self.gaps.retain(|(from, to)| *from < from_us || *to >= interval.next(to_us));
+        if self.unsettled.is_some_and(|to| from_us <= to && to < interval.next(to_us)) {
+            self.unsettled = None;
         }
         self.mark(interval, from_us, to_us, events, |flags| flags & !GAP);
     }
@@ -299,31 +369,114 @@ impl KlineGenerator {
             self.seeded_to[i] = None;
         }
         let open_time_us = interval.open_of(tick.ts_us);
-        if self.open[i].is_empty() {
-            self.open[i] = KlineData {
+        let is_late = |last: &KlineData| open_time_us <= last.open_time_us;
+        if self.open[i].is_empty() && !self.closed[i].back().is_some_and(is_late) {
+            self.open[i] = self.behind_foreign(interval).unwrap_or(KlineData {
                 open_time_us,
                 price_scale: self.price_scale,
                 amount_scale: self.amount_scale,
-                flags: if self.in_gap(interval, open_time_us) { GAP } else { 0 },
+                flags: self.gap_flag(interval, open_time_us),
                 ..KlineData::default()
-            };
+            });
         }
-        if open_time_us > self.open[i].open_time_us {
-            self.advance(interval, open_time_us, events);
+        if !self.open[i].is_empty() {
+            if open_time_us > self.open[i].open_time_us {
+                self.advance(interval, open_time_us, events);
+            }
+            if open_time_us == self.open[i].open_time_us {
+                self.add(i, tick, t);
+                return true;
+            }
         }
-        if open_time_us == self.open[i].open_time_us {
-            self.open[i].add(t);
-            return true;
+        self.late(interval, open_time_us, tick, t, events);
+        false
+    }
+
+    /// Adds a trade to an open bar.
+    #[inline]
+    fn add(&mut self, i: usize, tick: &Tick, t: &Scaled) {
+        let bar = &mut self.open[i];
+        if let Some(to_us) = self.unsettled
+            && tick.ts_us > to_us
+            && bar.open_time_us > to_us
+            && is_flat(bar)
+        {
+            // Its price was not known; its trades are all there.
+            bar.flags &= !GAP;
         }
-        match self.closed[i].iter_mut().rev().find(|b| b.open_time_us == open_time_us) {
-            Some(bar) => {
-                bar.add(t);
+        bar.add(t);
+    }
+
+    /// A trade of a bar that is closed.
+    fn late(&mut self, interval: Interval, open_time_us: i64, tick: &Tick, t: &Scaled, events: &mut Vec<BarEvent>) {
+        let i = interval.index();
+        if let Some(bar) = self.closed[i].iter_mut().rev().find(|b| b.open_time_us == open_time_us) {
+            if bar.is_foreign() {
+                // Whoever made it counted the trade.
+                return;
+            }
+            let (before, was_flat) = (bar.close, is_flat(bar));
+            bar.add(t);
+            bar.revision += 1;
+            let bar = *bar;
+            events.push(BarEvent { interval, what: What::Revised(bar) });
+            if bar.close != before || was_flat {
+                self.go_on(interval, open_time_us, bar.close, events);
+            }
+            return;
+        }
+        let first = self.kept_all(i).next().map_or(i64::MAX, |bar| bar.open_time_us);
+        events.push(BarEvent {
+            interval,
+            what: What::Old { open_time_us, tick: *tick, unit: self.unit, before_us: first },
+        });
+        if open_time_us > first {
+            // A bar that was never made stands between those that are here: they go on at its close all the same.
+            self.go_on(interval, open_time_us, t.price, events);
+            return;
+        }
+        let later = self.before[i].is_none_or(|before| {
+            let last = t.first_id == NO_ID || t.last_id >= before.last_trade_id;
+            open_time_us > before.open_time_us || (open_time_us == before.open_time_us && last)
+        });
+        if later && self.kept_all(i).next().is_some_and(is_flat) {
+            self.before[i] = Some(Before { open_time_us, last_trade_id: t.last_id });
+            self.go_on(interval, open_time_us, t.price, events);
+        }
+    }
+
+    /// The bars of an interval, oldest first.
+    fn kept_all(&self, i: usize) -> impl Iterator<Item = &KlineData> {
+        self.closed[i].iter().chain([&self.open[i]]).filter(|bar| !bar.is_empty())
+    }
+
+    /// Flat bars that follow the one that opens at `open_time_us` go on at its `close`.
+    fn go_on(&mut self, interval: Interval, open_time_us: i64, close: i64, events: &mut Vec<BarEvent>) {
+        let i = interval.index();
+        for bar in self.closed[i].iter_mut().filter(|bar| bar.open_time_us > open_time_us) {
+            if !is_flat(bar) || bar.is_foreign() {
+                return;
+            }
+            if bar.close != close {
+                (bar.open, bar.high, bar.low, bar.close) = (close, close, close, close);
                 bar.revision += 1;
                 events.push(BarEvent { interval, what: What::Revised(*bar) });
             }
-            None => events.push(BarEvent { interval, what: What::Old { open_time_us, tick: *tick } }),
         }
-        false
+        let bar = &mut self.open[i];
+        if !bar.is_empty() && is_flat(bar) && bar.open_time_us > open_time_us {
+            (bar.open, bar.high, bar.low, bar.close) = (close, close, close, close);
+        }
+    }
+
+    /// The bar that follows when none is open and the last one is somebody else's.
+    fn behind_foreign(&self, interval: Interval) -> Option<KlineData> {
+        let i = interval.index();
+        let last = self.closed[i].back().filter(|last| last.is_foreign())?;
+        if !self.open[i].is_empty() || self.halted {
+            return None;
+        }
+        Some(self.flat_behind(last, interval))
     }
 
     /// Closes the open bar; none is open then.
@@ -343,21 +496,25 @@ impl KlineGenerator {
         let len = interval.len_us();
         while self.open[i].open_time_us < to_us {
             let bar = self.close(interval, events);
-            let mut next = next_flat(&bar, interval);
+            let mut next = self.flat_behind(&bar, interval);
             let behind = (to_us - next.open_time_us) / len;
             if behind > MAX_FLAT {
                 next.open_time_us = to_us;
             }
-            if self.in_gap(interval, next.open_time_us) {
-                next.flags |= GAP;
-            }
-            self.open[i] = next;
+            self.open[i] = KlineData { flags: next.flags | self.gap_flag(interval, next.open_time_us), ..next };
         }
     }
 
-    /// True when the latest gap touches the bar that opens at `open_us`.
-    fn in_gap(&self, interval: Interval, open_us: i64) -> bool {
-        self.gap.is_some_and(|(from, to)| from < interval.next(open_us) && to >= open_us)
+    fn flat_behind(&self, bar: &KlineData, interval: Interval) -> KlineData {
+        let next = next_flat(bar, interval);
+        let unknown = if self.unsettled.is_some() { GAP } else { 0 };
+        KlineData { flags: next.flags | unknown | self.gap_flag(interval, next.open_time_us), ..next }
+    }
+
+    /// [`GAP`] when a gap touches the bar that opens at `open_us`.
+    fn gap_flag(&self, interval: Interval, open_us: i64) -> u16 {
+        let touches = |(from, to): &(i64, i64)| *from < interval.next(open_us) && *to >= open_us;
+        if self.gaps.iter().any(touches) { GAP } else { 0 }
     }
 
     fn keep(&mut self, i: usize, bar: KlineData) {
@@ -368,8 +525,11 @@ impl KlineGenerator {
             ring.resize(KEPT[i], bar);
             ring.clear();
         }
-        if ring.len() >= KEPT[i] {
-            ring.pop_front();
+        if ring.len() >= KEPT[i]
+            && let Some(gone) = ring.pop_front()
+            && !is_flat(&gone)
+        {
+            self.before[i] = Some(Before::of(&gone));
         }
         ring.push_back(bar);
     }
@@ -382,8 +542,9 @@ impl KlineGenerator {
         events: &mut Vec<BarEvent>,
         flags: impl Fn(u16) -> u16,
     ) {
-        let touches =
-            |b: &KlineData| !b.is_empty() && b.open_time_us <= to_us && interval.next(b.open_time_us) > from_us;
+        let touches = |b: &KlineData| {
+            !b.is_empty() && !b.is_foreign() && b.open_time_us <= to_us && interval.next(b.open_time_us) > from_us
+        };
         let i = interval.index();
         if touches(&self.open[i]) {
             self.open[i].flags = flags(self.open[i].flags);
@@ -405,10 +566,11 @@ impl KlineGenerator {
         let (p, a) = (tick.price.normalized(), tick.amount.normalized());
         // Zeros at the end need no decimals of their own when the full text does not fit.
         for (p, a) in [(tick.price, tick.amount), (p, a)] {
-            let (ps, amounts) = (self.price_scale.max(p.scale), self.amount_scale.max(a.scale));
+            let amount_scale = a.scale.saturating_add(self.unit.scale());
+            let (ps, amounts) = (self.price_scale.max(p.scale), self.amount_scale.max(amount_scale));
             let fits = self.bars().all(|b| b.rescaled(ps, amounts).is_some());
             let trimmed = Tick { price: p, amount: a, ..*tick };
-            if fits && let Some(t) = Scaled::of(&trimmed, ps, amounts) {
+            if fits && let Some(t) = Scaled::of(&trimmed, ps, amounts, self.unit) {
                 (self.price_scale, self.amount_scale) = (ps, amounts);
                 self.align();
                 return Ok(t);
@@ -429,6 +591,14 @@ impl KlineGenerator {
                 *bar = finer;
             }
         }
+    }
+}
+
+impl Before {
+    fn of(bar: &KlineData) -> Self {
+        // Of somebody else's bar nobody knows which trade was the last, but that all are in it.
+        let last_trade_id = if bar.is_foreign() { i64::MAX } else { bar.last_trade_id };
+        Self { open_time_us: bar.open_time_us, last_trade_id }
     }
 }
 

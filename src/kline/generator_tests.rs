@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::kline::data::NO_ID;
+use crate::kline::data::{FOREIGN, NO_ID};
 use crate::venue::Num;
 
 const MIN: i64 = 60_000_000;
@@ -43,9 +43,9 @@ impl Told {
                     let before = self.0.insert((event.interval, bar.open_time_us), bar).unwrap();
                     assert_eq!(bar.revision, before.revision + 1);
                 }
-                What::Old { open_time_us, tick } => {
+                What::Old { open_time_us, tick, .. } => {
                     let bar = self.0.get_mut(&(event.interval, open_time_us)).unwrap();
-                    bar.add(&Scaled::of(&tick, bar.price_scale, bar.amount_scale).unwrap());
+                    bar.add(&Scaled::of(&tick, bar.price_scale, bar.amount_scale, Unit::Base).unwrap());
                 }
             }
         }
@@ -171,7 +171,7 @@ fn a_gap_marks_open_closed_and_flat_bars_until_it_is_repaired() {
     g.close_until(MONDAY + MIN, &mut events);
     events.clear();
     // Known only now: trades between 30 s and 2 min 30 s are missing.
-    g.gap(MONDAY + MIN / 2, MONDAY + 5 * MIN / 2, &mut events);
+    g.gap(MONDAY + MIN / 2, MONDAY + 5 * MIN / 2, false, &mut events);
     assert!(
         events.iter().any(|e| matches!(e.what, What::Revised(b) if b.flags & GAP != 0 && b.open_time_us == MONDAY))
     );
@@ -239,7 +239,7 @@ fn restored_bars_go_on_as_if_nothing_had_happened() {
             What::Closed(bar) => Some(bar),
             _ => None,
         });
-        second.restore(interval, closed.chain([first.open_bars()[interval.index()]]));
+        second.restore(interval, closed.chain([first.open_bars()[interval.index()]]), None);
     }
     for t in &ticks[123..] {
         second.apply(t, &mut events).unwrap();
@@ -273,4 +273,73 @@ fn a_trade_older_than_all_kept_bars_is_handed_on() {
     let old: Vec<_> = events.iter().filter(|e| matches!(e.what, What::Old { .. })).map(|e| e.interval).collect();
     assert_eq!(old, [Interval::M1, Interval::M5]);
     assert!(events.iter().any(|e| e.interval == Interval::H1 && matches!(e.what, What::Revised(b) if b.revision == 1)));
+}
+
+#[test]
+fn flat_bars_behind_a_late_trade_go_on_at_its_price_wherever_its_bar_is() {
+    // Its bar is kept, or so old that the database has it.
+    for silence in [5, 200] {
+        let (mut g, mut events) = (KlineGenerator::new(), Vec::new());
+        g.apply(&tick(MONDAY + 5, 1, 700, 10, true), &mut events).unwrap();
+        g.close_until(MONDAY + silence * MIN, &mut events);
+        events.clear();
+        g.apply(&tick(MONDAY + 2 * MIN, 2, 800, 10, true), &mut events).unwrap();
+        assert!(
+            g.kept(Interval::M1).filter(|b| is_flat(b) && b.open_time_us > MONDAY + 2 * MIN).all(|b| b.open == 800)
+        );
+        let revised = events.iter().filter(|e| e.interval == Interval::M1 && matches!(e.what, What::Revised(_)));
+        assert_eq!(revised.count() as i64, if silence == 5 { 3 } else { 120 }, "each of them is told");
+        assert_eq!(g.open_bars()[0].close, 800);
+        // An earlier one changes nothing of that.
+        g.apply(&tick(MONDAY + MIN, 1, 600, 10, true), &mut events).unwrap();
+        assert_eq!(g.open_bars()[0].close, 800, "after {silence} minutes");
+        // The next trade is its own.
+        g.apply(&tick(MONDAY + silence * MIN, 3, 900, 10, true), &mut events).unwrap();
+        g.apply(&tick(MONDAY + 3 * MIN, 2, 850, 10, true), &mut events).unwrap();
+        assert_eq!((g.open_bars()[0].open, g.open_bars()[0].close), (900, 900));
+    }
+}
+
+#[test]
+fn a_late_trade_of_a_halted_symbol_revises_its_closed_bar_and_opens_none() {
+    let (mut g, mut events) = (KlineGenerator::new(), Vec::new());
+    g.apply(&tick(MONDAY + 5, 1, 700, 10, true), &mut events).unwrap();
+    g.halt(true);
+    g.close_until(MONDAY + 10 * MIN, &mut events);
+    events.clear();
+    g.apply(&tick(MONDAY + 6, 2, 710, 10, true), &mut events).unwrap();
+    assert!(g.open_bars()[0].is_empty());
+    assert!(matches!(events[0].what, What::Revised(b) if (b.trade_count, b.close, b.revision) == (2, 710, 1)));
+}
+
+#[test]
+fn a_bar_that_somebody_else_made_gets_no_trade_no_mark_and_no_seed_and_the_next_one_goes_on_at_its_close() {
+    let foreign = KlineData { trade_count: 9, flags: FINAL | FOREIGN, ..KlineData::flat(MONDAY + MIN, 705, 2, 3) };
+    let ours = KlineData { flags: FINAL, ..KlineData::flat(MONDAY, 700, 2, 3) };
+    let mut g = KlineGenerator::new();
+    g.restore(Interval::M1, [ours, foreign], None);
+    let mut events = Vec::new();
+    // The log goes on inside of it.
+    g.apply(&tick(MONDAY + MIN + 30, 5, 999, 10, true), &mut events).unwrap();
+    g.gap(MONDAY + MIN, MONDAY + MIN + 40, false, &mut events);
+    assert!(!g.prepend(
+        Interval::M1,
+        KlineData { trade_count: 1, ..KlineData::flat(MONDAY + MIN, 1, 2, 3) },
+        &mut events
+    ));
+    assert!(g.kept(Interval::M1).eq([&ours, &foreign]) && g.open_bars()[0].is_empty());
+    assert!(!events.iter().any(|e| e.interval == Interval::M1), "{events:?}");
+    g.close_until(MONDAY + 3 * MIN, &mut events);
+    let closes: Vec<i64> = g.kept(Interval::M1).map(|b| b.close).collect();
+    assert_eq!(closes, [700, 705, 705, 705]);
+    assert_eq!(g.open_bars()[0].open_time_us, MONDAY + 3 * MIN);
+}
+
+#[test]
+fn bars_that_lack_a_trade_with_too_many_digits_are_marked() {
+    let (mut g, mut events) = (KlineGenerator::new(), Vec::new());
+    g.apply(&tick(MONDAY, 1, 700, 10, true), &mut events).unwrap();
+    let too_wide = Tick { price: Num { mantissa: i128::from(i64::MAX), scale: 0 }, ..tick(MONDAY + 1, 2, 0, 10, true) };
+    assert_eq!(g.apply(&too_wide, &mut events), Err(TooManyDigits));
+    assert!(g.open_bars().iter().all(|b| b.flags & GAP != 0 && b.trade_count == 1));
 }

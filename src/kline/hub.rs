@@ -17,8 +17,8 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use super::actor::{Shown, Totals};
-use super::data::{KlineData, Tick};
-use super::db::{GapQuery, HistoryQuery, NamedBar, Readers, SavedFeed, Source, StoredBar};
+use super::data::{FINAL, FLAT, FOREIGN, GAP, KlineData, Tick};
+use super::db::{CandleReader, GapQuery, HistoryQuery, NamedBar, Readers, SavedFeed, Source, StoredBar};
 use super::generator::KEPT;
 use super::interval::Interval;
 use super::latency::Latency;
@@ -61,6 +61,8 @@ pub struct FeedStatus {
     pub off_book: u64,
     /// See `repeated`.
     pub absurd: u64,
+    /// Trades of a time that had not come: they waited for it.
+    pub early: u64,
     /// Checkpoints committed by this process.
     pub checkpoints: u64,
     /// Bars stored by them.
@@ -139,6 +141,12 @@ pub struct KlineHub {
     swap_interval: Duration,
 }
 
+/// Whether a bar in memory is served instead of the stored one: as the database will decide once it is stored.
+fn wins(ours: &KlineData, there: &StoredBar) -> bool {
+    there.source == Source::Live
+        || (ours.flags & (FINAL | GAP) == FINAL && (ours.flags & FLAT == 0 || there.bar.flags & FLAT != 0))
+}
+
 impl KlineHub {
     /// A hub in front of a worker that takes `jobs`.
     pub(super) fn new(
@@ -200,10 +208,33 @@ impl KlineHub {
         (self.sequence.load(Ordering::Acquire), receiver)
     }
 
-    /// The last closed bar and the open one, as far as memory has them. Blocks for as long as the worker's queue takes.
+    /// The last closed bar and the open one, as far as memory has them; a closed one that lacks trades gives way to what
+    /// the venue told of it. Blocks for as long as the worker's queue takes.
     pub fn newest_two(&self, symbol_index: u32, interval: Interval) -> Vec<KlineData> {
         let mut bars = self.kept(symbol_index, interval);
         bars.drain(..bars.len().saturating_sub(2));
+        for bar in &mut bars {
+            bar.flags &= !FOREIGN;
+            let Some(entry) = self.registry.get(symbol_index).filter(|_| bar.flags & (FINAL | GAP) == FINAL | GAP)
+            else {
+                continue;
+            };
+            let query = HistoryQuery {
+                venue: entry.venue,
+                symbol: entry.symbol,
+                interval,
+                start_us: Some(bar.open_time_us),
+                end_us: Some(bar.open_time_us),
+                limit: 1,
+                newest_first: false,
+            };
+            // What cannot be read is not better known.
+            if let Ok([there]) = self.readers.with(|db| db.stored(&query)).as_deref()
+                && !wins(bar, there)
+            {
+                *bar = there.bar;
+            }
+        }
         bars
     }
 
@@ -212,7 +243,7 @@ impl KlineHub {
         self.trades.subscribe()
     }
 
-    /// Bars of one symbol, oldest first: stored ones, with what memory knows newer. Blocks.
+    /// Bars of one symbol, oldest first: stored ones, with what memory knows newer or better. Blocks.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -220,7 +251,7 @@ impl KlineHub {
         Ok(self.history_with_source(query)?.into_iter().map(|b| b.bar).collect())
     }
 
-    /// As [`KlineHub::history`], with who made each bar; what memory knows newer is our live trades'. Blocks.
+    /// As [`KlineHub::history`], with who made each bar; what comes from memory is our live trades'. Blocks.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -232,8 +263,13 @@ impl KlineHub {
                 query.start_us.is_none_or(|s| b.open_time_us >= s) && query.end_us.is_none_or(|e| b.open_time_us <= e)
             };
             let kept = self.kept(symbol_index, query.interval);
-            let live = |bar: KlineData| (bar.open_time_us, StoredBar { bar, source: Source::Live });
-            bars.extend(kept.into_iter().filter(inside).map(live));
+            for bar in kept.into_iter().filter(inside).filter(|bar| !bar.is_foreign()) {
+                let ours = StoredBar { bar, source: Source::Live };
+                let there = bars.entry(bar.open_time_us).or_insert(ours);
+                if wins(&bar, there) {
+                    *there = ours;
+                }
+            }
         }
         let skip = if query.newest_first { bars.len().saturating_sub(query.limit) } else { 0 };
         Ok(bars.into_values().skip(skip).take(query.limit).collect())
@@ -324,18 +360,12 @@ impl KlineHub {
         self.readers.with(|db| db.load_registry())
     }
 
-    /// The newest `n` stored bars, oldest first. Blocks.
+    /// Runs `read` with a connection to the database. Blocks.
     ///
     /// # Errors
-    /// When the database cannot be read.
-    pub(super) fn stored_newest(
-        &self,
-        venue: &str,
-        symbol: &str,
-        interval: Interval,
-        n: usize,
-    ) -> anyhow::Result<Vec<KlineData>> {
-        self.readers.with(|db| db.newest(venue, symbol, interval, n))
+    /// What `read` returns, or that the database cannot be opened.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&mut dyn CandleReader) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        self.readers.with(read)
     }
 
     fn kept(&self, symbol_index: u32, interval: Interval) -> Vec<KlineData> {

@@ -5,6 +5,7 @@ use super::data::{KlineData, Tick};
 use super::db::Mark;
 use super::interval::Interval;
 use super::recent::RecentTrades;
+use super::unit::Unit;
 
 /// One thing in the order of its log.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub enum Item {
         from_us: i64,
         /// First trade behind, us.
         to_us: i64,
+        /// Nothing was traded since: what the last price was nobody knows, and bars without a trade are marked too.
+        unsettled: bool,
     },
     /// Nothing is missing in these bars any more.
     Repaired {
@@ -57,6 +60,17 @@ pub enum Item {
         interval: Interval,
         /// The newest ones.
         bars: Vec<KlineData>,
+        /// The last bar with trades before them, when the first of them has none; boxed, because trades are small.
+        before: Option<Box<KlineData>>,
+        /// They are not as they are stored.
+        corrected: bool,
+    },
+    /// What a unit of its amounts is worth, from the next trade on.
+    Unit {
+        /// Registry index.
+        symbol_index: u32,
+        /// Of the newest listing.
+        unit: Unit,
     },
     /// A feed begins anew at its last checkpoint: its symbols are empty until they are restored.
     Reset {
@@ -86,13 +100,28 @@ pub enum Item {
     },
 }
 
+/// A trade of a bar that is not in memory any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OldTrade {
+    /// Interval of the bar.
+    pub interval: Interval,
+    /// Open time of the bar, us.
+    pub open_time_us: i64,
+    /// The trade.
+    pub tick: Tick,
+    /// What its amount is worth.
+    pub unit: Unit,
+    /// Bars that open at or behind this are in memory and come as bars; us.
+    pub before_us: i64,
+}
+
 /// What a database must store to be as far as a place in the log.
 #[derive(Clone, Debug, Default)]
 pub struct Dirty {
     /// Bars that changed: the newest state of each.
     pub bars: Vec<(u32, Interval, KlineData)>,
     /// Trades of bars that are not in memory any more: add them to the stored ones.
-    pub old: Vec<(Interval, i64, Tick)>,
+    pub old: Vec<OldTrade>,
     /// Gap flags of bars that are not in memory any more.
     pub marks: Vec<Mark>,
 }

@@ -13,6 +13,7 @@
 //! - [`official`]: the venue's own candles; [`backfill`] fills holes with them, [`compare`] looks for differences;
 //!   [`archive`]: those of the exchange's archive.
 //! - [`seed`]: the beginning of bars that were open when recording began; `seeder` asks for it beside the feed.
+//! - [`unit`]: what a contract is worth.
 //! - [`latency`] and `stats`: how long trades took to be visible, and a line about it every minute.
 //! - [`export`]: bars to files. [`store`]: what readers see; [`db`]: what outlives the process.
 
@@ -43,7 +44,10 @@ mod seeder;
 mod service;
 mod stats;
 pub mod store;
+#[cfg(test)]
+mod tape_tests;
 mod touched;
+pub mod unit;
 
 pub use actor::{KlineActor, Shown, Totals, Worker};
 pub use data::{KlineData, Tick};
@@ -51,8 +55,9 @@ pub use feed::{Feed, FeedState};
 pub use generator::{BarEvent, KEPT, KlineGenerator, What};
 pub use hub::{KlineHub, KlineStats, Pushed};
 pub use interval::Interval;
-pub use message::{Dirty, Item, Job, Update};
+pub use message::{Dirty, Item, Job, OldTrade, Update};
 pub use nightly::nightly;
 pub use registry::{Facts, Registered, SymbolPeriodRegistry};
 pub use service::KlineService;
 pub use store::{DoubleBufferedKlineStore, FlatKlineStore, LatestSlots};
+pub use unit::Unit;

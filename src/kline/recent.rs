@@ -140,7 +140,13 @@ impl Recent {
     /// Nothing is missing between two times any more, inclusive.
     #[cold]
     pub fn repaired(&mut self, from_us: i64, to_us: i64) {
-        self.gaps.retain(|(from, to)| !(from_us <= *from && *to <= to_us));
+        let before = |(from, to): (i64, i64)| Some((from, to.min(from_us.saturating_sub(1))));
+        let behind = |(from, to): (i64, i64)| Some((from.max(to_us.saturating_add(1)), to));
+        let left = std::mem::take(&mut self.gaps).into_iter().flat_map(|gap| match gap.1 < from_us || to_us < gap.0 {
+            true => [Some(gap), None],
+            false => [before(gap), behind(gap)].map(|part| part.filter(|(from, to)| from <= to)),
+        });
+        self.gaps = left.flatten().collect();
     }
 
     /// Forgets all.

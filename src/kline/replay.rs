@@ -163,6 +163,7 @@ impl Fold<'_> {
         self.bars += dirty.bars.len() as u64;
         let checkpoint = Checkpoint {
             feed: self.id.to_string(),
+            since: None,
             logs: Vec::new(),
             state: serde_json::to_string(&self.feed.state()).context("write the state of the feed as JSON")?,
             registry,

@@ -22,6 +22,7 @@ pub(super) struct Run {
     taker_buy_volume: i128,
     taker_buy_quote: i128,
     count: u64,
+    flags: u16,
 }
 
 impl Run {
@@ -61,6 +62,7 @@ impl Run {
         self.volume += t.amount;
         self.quote += t.quote;
         self.count += t.count;
+        self.flags |= t.flags;
         if t.taker_buy {
             self.taker_buy_volume += t.amount;
             self.taker_buy_quote += t.quote;
@@ -80,6 +82,7 @@ impl Run {
             bar.low = bar.low.min(self.low);
         }
         (bar.close, bar.last_trade_id) = (self.close, self.last_id);
+        bar.flags |= self.flags;
         bar.volume += self.volume;
         bar.quote_volume += self.quote;
         bar.taker_buy_volume += self.taker_buy_volume;
@@ -170,8 +173,8 @@ mod tests {
                         prop_assert_eq!(a, many.close_until(ts + us, &mut events_many));
                     }
                     Step::Gap(us) => {
-                        one.gap(ts - us, ts, &mut events_one);
-                        many.gap(ts - us, ts, &mut events_many);
+                        one.gap(ts - us, ts, us % 2 == 0, &mut events_one);
+                        many.gap(ts - us, ts, us % 2 == 0, &mut events_many);
                     }
                     Step::Seed(interval, after) => {
                         let bar = KlineData {

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::data::{FINAL, FLAT, KlineData, NO_ID, SEEDED, Scaled, Tick};
 use super::interval::Interval;
 use super::official::{self, Ask, SETTLE_US};
+use super::unit::Unit;
 use crate::venue::gap::count as ids;
 use crate::venue::row::{AggTrade, Side, Trade};
 use crate::venue::{Channel, Continuity, Frame, FrameKind, Missing, Num, RestMeta, Rows, Venue, VenueId};
@@ -214,7 +215,7 @@ fn with(bar: KlineData, tick: &Tick) -> Option<KlineData> {
     let (p, a) = (bar.price_scale.max(tick.price.scale), bar.amount_scale.max(tick.amount.scale));
     let mut bar = bar.rescaled(p, a)?;
     (bar.price_scale, bar.amount_scale) = (p, a);
-    bar.add(&Scaled::of(tick, p, a)?);
+    bar.add(&Scaled::of(tick, p, a, Unit::Base)?);
     Some(bar)
 }
 

@@ -188,6 +188,9 @@ impl CandleReader for Failing {
     fn stored(&mut self, q: &HistoryQuery) -> anyhow::Result<Vec<StoredBar>> {
         self.db.stored(q)
     }
+    fn last_traded(&mut self, series: &Series, before_us: i64) -> anyhow::Result<Option<StoredBar>> {
+        self.db.last_traded(series, before_us)
+    }
     fn gaps(&mut self, q: &GapQuery) -> anyhow::Result<Vec<NamedBar>> {
         self.db.gaps(q)
     }

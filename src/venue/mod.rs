@@ -255,6 +255,17 @@ pub trait Venue: Send + Sync {
 
     /// How the ids of a channel continue.
     fn continuity(&self, channel: Channel) -> Continuity;
+
+    /// Trades of this kind (a word of the venue's) were not made at the market, and are in no candle.
+    fn is_off_book(&self, kind: &str) -> bool {
+        let _ = kind;
+        false
+    }
+
+    /// Amounts count contracts, whose size its listing tells.
+    fn counts_contracts(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

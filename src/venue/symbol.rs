@@ -37,6 +37,13 @@ impl Interner {
         SymbolId(id)
     }
 
+    /// The number of `name`, if it has one.
+    pub fn find(&self, name: &str) -> Option<SymbolId> {
+        use std::hash::BuildHasher;
+        let is_it = |id: &u32| self.names.get(*id as usize).is_some_and(|n| &**n == name);
+        self.table.find(self.hasher.hash_one(name), is_it).map(|id| SymbolId(*id))
+    }
+
     /// The text of `id`; empty for a number that was never given.
     pub fn name(&self, id: SymbolId) -> &str {
         self.names.get(id.0 as usize).map_or("", |n| n)

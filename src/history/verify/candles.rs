@@ -25,7 +25,7 @@ use crate::history::path::DAY_US;
 use crate::history::stats::{records, utc};
 use crate::history::{ArchivePath, Kind};
 use crate::kline::data::KlineData;
-use crate::kline::{BarEvent, Interval, KlineGenerator, Tick, What};
+use crate::kline::{BarEvent, Interval, KlineGenerator, Tick, Unit, What};
 use crate::lake::Table;
 
 /// Differences that are shown.
@@ -156,7 +156,7 @@ impl Side {
     fn late(&mut self, open_time_us: i64, tick: &Tick) -> Result<()> {
         let empty = KlineData { open_time_us, ..KlineData::default() };
         let bar = self.ours.get(&open_time_us).unwrap_or(&empty);
-        let more = bar.with(tick).context("a price or amount has more digits than a candle can hold")?;
+        let more = bar.with(tick, Unit::Base).context("a price or amount has more digits than a candle can hold")?;
         self.ours.insert(open_time_us, more);
         Ok(())
     }
@@ -276,7 +276,7 @@ impl Fold {
             let Some(side) = self.sides.get_mut(&event.interval) else { continue };
             match event.what {
                 What::Closed(bar) | What::Revised(bar) => drop(side.ours.insert(bar.open_time_us, bar)),
-                What::Old { open_time_us, tick } => side.late(open_time_us, &tick)?,
+                What::Old { open_time_us, tick, .. } => side.late(open_time_us, &tick)?,
             }
         }
         Ok(())

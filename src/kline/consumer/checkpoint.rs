@@ -28,6 +28,7 @@ impl Reading<'_> {
         let bars = dirty.bars.len() as u64;
         let checkpoint = Checkpoint {
             feed: self.consumer.id.to_string(),
+            since: Some(self.serial),
             logs: self.places(),
             state: serde_json::to_string(&self.feed.state()).context("write the state of the feed as JSON")?,
             registry,
@@ -51,7 +52,7 @@ impl Reading<'_> {
             Ok(done) => {
                 let bars = *bars;
                 self.pending = None;
-                done?;
+                self.serial = done?;
                 self.committed(bars);
                 Ok(())
             }
@@ -73,7 +74,7 @@ impl Reading<'_> {
         self.nothing_followed();
         for last in [false, true] {
             if let Some((result, bars)) = self.pending.take() {
-                result.recv().context("the database thread ended")??;
+                self.serial = result.recv().context("the database thread ended")??;
                 self.committed(bars);
             }
             if !last {

@@ -13,7 +13,8 @@ use crate::kline::db::{CandleDb, Checkpoint};
 pub(in crate::kline) struct Commit {
     pub(super) checkpoint: Checkpoint,
     pub(super) acks: Arc<Mutex<Acks>>,
-    pub(super) done: SyncSender<anyhow::Result<()>>,
+    /// Hears the number of the checkpoint.
+    pub(super) done: SyncSender<anyhow::Result<i64>>,
 }
 
 /// The acks of one feed's logs.
@@ -27,7 +28,7 @@ pub(super) struct Acks {
 pub(in crate::kline) fn write(mut db: Box<dyn CandleDb>, commits: &Receiver<Commit>) {
     while let Ok(Commit { checkpoint, acks, done }) = commits.recv() {
         fail_point!("klines.before_commit");
-        let result = db.commit(&checkpoint).context("store candles").and_then(|_| {
+        let result = db.commit(&checkpoint).context("store candles").and_then(|did| {
             fail_point!("klines.after_commit");
             let mut acks = acks.lock().unwrap_or_else(PoisonError::into_inner);
             for log in &checkpoint.logs {
@@ -42,7 +43,7 @@ pub(in crate::kline) fn write(mut db: Box<dyn CandleDb>, commits: &Receiver<Comm
                 };
                 file.store(&ack).context("store the ack")?;
             }
-            Ok(())
+            Ok(did.serial)
         });
         fail_point!("klines.after_ack");
         // Nobody listens only when the feed has ended.

@@ -9,15 +9,14 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use wal_format::{Position, RecordRef, SegmentId, Step};
 
 use super::commit::Acks;
+use super::restore::restore;
 use super::standing::{Break, Standing};
 use super::{BATCH_ITEMS, Consumer, lineage, take_place};
 use crate::compact::Mode;
 use crate::compact::tail::{Tail, Wait};
 use crate::kline::db::{SavedFeed, SavedPosition};
 use crate::kline::feed::Feed;
-use crate::kline::generator::KEPT;
 use crate::kline::held::Held;
-use crate::kline::interval::Interval;
 use crate::kline::message::{Item, Job};
 use crate::kline::seeder::{Found, Want};
 
@@ -97,7 +96,9 @@ pub(super) struct Reading<'a> {
     pub(super) acks: Arc<Mutex<Acks>>,
     items: Vec<Item>,
     /// The checkpoint that is being written.
-    pub(super) pending: Option<(Receiver<anyhow::Result<()>>, u64)>,
+    pub(super) pending: Option<(Receiver<anyhow::Result<i64>>, u64)>,
+    /// Number of the last one that was.
+    pub(super) serial: i64,
     /// In front of a crash tail.
     waiting: bool,
     /// Symbols of the registry that the database has.
@@ -154,6 +155,7 @@ impl<'a> Reading<'a> {
             acks: Arc::new(Mutex::new(acks)),
             items: consumer.empty(),
             pending: None,
+            serial: saved.serial,
             waiting: false,
             registered: 0,
             records: 0,
@@ -183,21 +185,15 @@ impl<'a> Reading<'a> {
                 continue;
             }
             self.items.push(Item::Own { symbol_index, feed: number });
+            let unit = self.feed.unit(&entry.symbol);
+            self.items.push(Item::Unit { symbol_index, unit });
             let trades = hub.registry().facts(symbol_index).is_none_or(|facts| facts.trading);
             if !trades || self.feed.is_unrecorded(&entry.symbol) {
                 self.items.push(Item::Halt { symbol_index, halted: true });
             }
-            let mut lacking = false;
             let last_us = self.feed.last_trade_us(&entry.symbol);
-            for interval in Interval::ALL.into_iter().filter(|_| self.restored) {
-                let bars = hub.stored_newest(&entry.venue, &entry.symbol, interval, KEPT[interval.index()] + 1)?;
-                let newest = bars.last().map(|bar| bar.open_time_us);
-                // The bar of the last trade is stored with it.
-                lacking |= last_us.is_some_and(|us| newest.is_none_or(|open| open < interval.open_of(us)));
-                if !bars.is_empty() {
-                    self.items.push(Item::Restore { symbol_index, feed: number, interval, bars });
-                }
-            }
+            let lacking = self.restored
+                && hub.read(|db| restore(db, &self.feed, (number, symbol_index, &entry), &mut self.items))?;
             if let Some(last_us) = last_us.filter(|_| lacking) {
                 without_bars += 1;
                 self.feed.lacking(&entry.symbol, symbol_index, last_us, &mut self.items);
@@ -450,6 +446,7 @@ impl<'a> Reading<'a> {
             f.behind_bytes = behind.unwrap_or(0);
             f.venue_now_us = self.feed.venue_now_us();
             (f.repeated, f.off_book, f.absurd) = (skipped.repeated, skipped.off_book, skipped.absurd);
+            f.early = skipped.early;
         });
     }
 }

@@ -144,6 +144,7 @@ mod tests {
         let saved = |log_uuid, incarnation, position, state: &str| SavedFeed {
             logs: vec![SavedPosition { log: "main".into(), log_uuid, incarnation, position }],
             state: state.to_owned(),
+            serial: 1,
         };
         let ack = |epoch, n| Ack {
             log_uuid: uuid,

@@ -31,8 +31,9 @@ use wal_format::{Incarnation, Position};
 
 pub use readers::Readers;
 
-use super::data::{KlineData, Tick};
+use super::data::KlineData;
 use super::interval::Interval;
+use super::message::OldTrade;
 use super::registry::Registered;
 use crate::config::redact;
 use crate::sql::{Postgres, Sqlite};
@@ -97,6 +98,8 @@ pub struct SavedFeed {
     pub logs: Vec<SavedPosition>,
     /// The feed's own state: JSON, empty when there is none. As text, for it holds thousands of recent keys.
     pub state: String,
+    /// Number of the checkpoint; 0 when there is no row of the feed.
+    pub serial: i64,
 }
 
 /// Sets or clears the gap flag of stored bars that nobody holds in memory any more.
@@ -121,6 +124,8 @@ pub struct Mark {
 pub struct Checkpoint {
     /// Name of the feed (the venue's word).
     pub feed: String,
+    /// Number of the checkpoint that this one goes on from; any when `None`.
+    pub since: Option<i64>,
     /// How far each log is read.
     pub logs: Vec<SavedPosition>,
     /// The feed's own state: JSON, empty when there is none. As text, for it holds thousands of recent keys.
@@ -129,8 +134,9 @@ pub struct Checkpoint {
     pub registry: Vec<(u32, Registered)>,
     /// Changed bars in the order of their changes; the last state of a bar is stored.
     pub bars: Vec<(u32, Interval, KlineData)>,
-    /// Trades of stored bars, by interval and open time, in order: added to them, revision + 1. Applied after `bars`.
-    pub old: Vec<(Interval, i64, Tick)>,
+    /// Trades of stored bars, in order: added to them, revision + 1, and flat bars that follow have their close. Applied
+    /// after `bars`.
+    pub old: Vec<OldTrade>,
     /// Gap flags of stored bars; applied last.
     pub marks: Vec<Mark>,
 }
@@ -138,6 +144,8 @@ pub struct Checkpoint {
 /// What a commit did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Committed {
+    /// Number of the checkpoint.
+    pub serial: i64,
     /// Bars stored.
     pub bars: u64,
     /// Bars revised by trades that came after they left the memory.
@@ -247,6 +255,7 @@ pub trait CandleReader: Send {
     ///
     /// # Errors
     /// See [`CandleReader::load_registry`].
+    #[cfg(test)]
     fn newest(&mut self, venue: &str, symbol: &str, interval: Interval, n: usize) -> Result<Vec<KlineData>> {
         self.query(&HistoryQuery {
             venue: venue.to_owned(),
@@ -273,6 +282,12 @@ pub trait CandleReader: Send {
     /// See [`CandleReader::load_registry`].
     fn stored(&mut self, q: &HistoryQuery) -> Result<Vec<StoredBar>>;
 
+    /// The last bar before a time, us, in which something was traded.
+    ///
+    /// # Errors
+    /// See [`CandleReader::load_registry`].
+    fn last_traded(&mut self, series: &Series, before_us: i64) -> Result<Option<StoredBar>>;
+
     /// Bars with a gap, in the order of the key.
     ///
     /// # Errors
@@ -295,11 +310,12 @@ pub trait CandleReader: Send {
 
 /// Reads and writes candles; one per feed or command.
 pub trait CandleDb: CandleReader {
-    /// Stores a checkpoint in one transaction. When it fails nothing is stored, and the same checkpoint may be given
-    /// again: should the first attempt have reached the disk after all, the second one notices.
+    /// Stores a checkpoint in one transaction: all of it, or nothing. After an error nobody knows which, and it may be
+    /// decided later: the same checkpoint given again counts once, and one that goes on from what was stored before the
+    /// first attempt is refused once that has been stored.
     ///
     /// # Errors
-    /// When the database refuses, a symbol has no index, or somebody else writes the same feed.
+    /// When the database refuses, a symbol has no index, or the feed does not stand at [`Checkpoint::since`].
     fn commit(&mut self, checkpoint: &Checkpoint) -> Result<Committed>;
 
     /// Stores final bars of another source. Holes are filled; stored bars of a less or equally trusted source are

@@ -7,7 +7,7 @@ use super::bars::BarSql;
 use super::row::{SELECT, stored};
 use super::store::Store;
 use super::{CandleReader, GapQuery, HistoryQuery, NamedBar, SavedFeed, SavedPosition, Series, StoredBar};
-use crate::kline::data::{FINAL, GAP};
+use crate::kline::data::{FINAL, FLAT, GAP};
 use crate::kline::interval::Interval;
 use crate::kline::registry::Registered;
 use crate::sql::{Sql, Value};
@@ -85,8 +85,7 @@ impl<S: BarSql> CandleReader for Store<S> {
                     Value::Null => (0, ""),
                     serial => (serial.int()?, state.str()?),
                 };
-                self.serials.insert(feed.to_owned(), serial);
-                saved = Some(SavedFeed { logs: Vec::new(), state: state.to_owned() });
+                saved = Some(SavedFeed { logs: Vec::new(), state: state.to_owned(), serial });
             }
             if *log == Value::Null {
                 continue;
@@ -115,6 +114,23 @@ impl<S: BarSql> CandleReader for Store<S> {
             bars.reverse();
         }
         Ok(bars)
+    }
+
+    fn last_traded(&mut self, series: &Series, before_us: i64) -> Result<Option<StoredBar>> {
+        let rows = self.sql.rows(
+            &format!(
+                "SELECT {SELECT} FROM klines WHERE {OF_SERIES} AND (flags & ?6) = 0 ORDER BY open_time DESC LIMIT 1"
+            ),
+            &[
+                Value::text(&series.venue),
+                Value::text(&series.symbol),
+                Value::text(series.interval.as_str()),
+                Value::Int(i64::MIN),
+                Value::Int(before_us.saturating_sub(1)),
+                Value::Int(FLAT.into()),
+            ],
+        )?;
+        rows.first().map(|row| stored(row)).transpose()
     }
 
     fn gaps(&mut self, q: &GapQuery) -> Result<Vec<NamedBar>> {

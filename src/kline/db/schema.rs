@@ -87,7 +87,8 @@ pub(super) fn key() -> String {
 /// What happens to a stored bar when another one comes for its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// Our own trades: they win, except that a bar with a gap or an open one leaves a candle of the venue alone.
+    /// Our own trades: they win, except that a bar with a gap or an open one leaves a candle of the venue alone, and so
+    /// does one in which we heard nothing while the venue traded.
     Live,
     /// As given.
     Overwrite,
@@ -106,7 +107,10 @@ pub(super) fn on_conflict(rule: Rule) -> String {
         })
         .collect();
     let only = match rule {
-        Rule::Live => " WHERE k.source = 'live' OR (excluded.is_final AND (excluded.flags & 2) = 0)",
+        Rule::Live => {
+            " WHERE k.source = 'live' OR (excluded.is_final AND (excluded.flags & 2) = 0 \
+             AND ((excluded.flags & 8) = 0 OR (k.flags & 8) <> 0))"
+        }
         Rule::Overwrite => "",
     };
     format!("ON CONFLICT ({}) DO UPDATE SET {}{only}", key(), set.join(", "))

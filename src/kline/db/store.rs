@@ -9,8 +9,9 @@ use super::row::bar_values;
 use super::schema::{self, Rule};
 use super::{CandleDb, Checkpoint, Committed, Filled, Mark, NamedBar, SavedPosition, Series, Source, StoredBar, query};
 use crate::compact::failpoint::fail_point;
-use crate::kline::data::{FINAL, GAP, KlineData, Scaled, Tick};
+use crate::kline::data::{FINAL, GAP, KlineData};
 use crate::kline::interval::Interval;
+use crate::kline::message::OldTrade;
 use crate::kline::registry::Registered;
 use crate::sql::Value;
 
@@ -22,8 +23,6 @@ pub(super) struct Store<S> {
     pub(super) sql: S,
     /// Symbols by index, as committed.
     registry: Vec<Registered>,
-    /// Number of the last checkpoint of each feed, as this process knows it.
-    pub(super) serials: HashMap<String, i64>,
     /// The checkpoint whose commit ended nobody knows how: feed, serial, and what tells it from another one.
     unsure: Option<(String, i64, String)>,
 }
@@ -44,7 +43,7 @@ impl<S: BarSql> Store<S> {
 
     /// For reading.
     pub(super) fn reader(sql: S) -> Self {
-        Self { sql, registry: Vec::new(), serials: HashMap::new(), unsure: None }
+        Self { sql, registry: Vec::new(), unsure: None }
     }
 
     /// Runs `work` in a transaction; an error undoes all of it.
@@ -70,19 +69,20 @@ impl<S: BarSql> Store<S> {
         Ok(stored)
     }
 
-    /// Moves the feed's serial on; an error when another process did.
-    fn claim(&mut self, feed: &str, state: &str, content: &str) -> Result<Claim> {
+    /// Moves the feed's serial on; an error when somebody else did since the checkpoint that this one goes on from. That
+    /// may be another process, or an earlier attempt of this one whose answer was lost, and which ended after the feed had
+    /// read where it stands: what it applied must not be applied again.
+    fn claim(&mut self, Checkpoint { feed, since, state, .. }: &Checkpoint, content: &str) -> Result<Claim> {
         let rows = self.sql.rows("SELECT serial FROM feeds WHERE feed = ?1", &[Value::text(feed)])?;
         let stored = rows.first().and_then(|row| row.first()).map(Value::int).transpose()?.unwrap_or(0);
-        let ours = self.unsure.as_ref().filter(|(f, serial, _)| f == feed && *serial == stored);
-        if ours.is_some_and(|(_, _, c)| c == content) {
+        if self.unsure.as_ref().is_some_and(|(f, serial, c)| f == feed && *serial == stored && c == content) {
             return Ok(Claim::Done(stored));
         }
-        // It was stored after all, and its feed has begun anew behind it.
-        let known = if ours.is_some() { stored } else { self.serials.get(feed).copied().unwrap_or(stored) };
+        let since = since.unwrap_or(stored);
         ensure!(
-            known == stored,
-            "another process stored candles of {feed} (checkpoint {stored}, ours was {known}): stop one of the two"
+            since == stored,
+            "candles of {feed} were stored meanwhile (checkpoint {stored}, this one goes on from {since}): by an attempt \
+             that took too long, or by another process: if there is one, stop one of the two"
         );
         let next = stored + 1;
         self.sql.execute(
@@ -143,12 +143,11 @@ impl<S: BarSql> Store<S> {
     }
 
     /// Adds late trades to stored bars.
-    fn revise(&mut self, old: &[(Interval, i64, Tick)], did: &mut Committed) -> Result<()> {
-        let mut by_bar: BTreeMap<(u32, Interval, i64), Vec<&Tick>> = BTreeMap::new();
-        for (interval, open_time_us, tick) in old {
-            by_bar.entry((tick.symbol_index, *interval, *open_time_us)).or_default().push(tick);
+    fn revise(&mut self, old: &[OldTrade], did: &mut Committed) -> Result<()> {
+        let mut by_bar: BTreeMap<(u32, Interval, i64), Vec<&OldTrade>> = BTreeMap::new();
+        for trade in old {
+            by_bar.entry((trade.tick.symbol_index, trade.interval, trade.open_time_us)).or_default().push(trade);
         }
-        let mut revised = Vec::new();
         for ((symbol_index, interval, open_time_us), ticks) in by_bar {
             let empty = KlineData { open_time_us, flags: FINAL | GAP, ..KlineData::default() };
             let named = self.named(symbol_index, interval, empty)?;
@@ -164,9 +163,9 @@ impl<S: BarSql> Store<S> {
                 // Before the first bar, or in a silence too long to be filled: what else was traded nobody knows.
                 None => (empty, true),
             };
-            let mut any = false;
-            for tick in ticks {
-                let Some(next) = with_tick(bar, tick) else {
+            let (before, mut any) = (bar.close, false);
+            for trade in &ticks {
+                let Some(next) = bar.with(&trade.tick, trade.unit) else {
                     did.refused += 1;
                     continue;
                 };
@@ -174,11 +173,42 @@ impl<S: BarSql> Store<S> {
                 (is_new, any) = (false, true);
             }
             if any {
-                revised.push((NamedBar { bar, ..named }, Source::Live));
+                did.revised += self.put(&[(NamedBar { bar, ..named }, Source::Live)], Rule::Overwrite)?;
+                if bar.close != before || bar.trade_count == ticks.len() as u64 {
+                    let memory_us = ticks.iter().map(|trade| trade.before_us).max().unwrap_or(i64::MAX);
+                    self.go_on(&series, &bar, memory_us)?;
+                }
             }
         }
-        did.revised = self.put(&revised, Rule::Overwrite)?;
         Ok(())
+    }
+
+    /// Flat bars of ours that follow `bar` go on at its close, up to those that are in memory.
+    fn go_on(&mut self, series: &Series, bar: &KlineData, memory_us: i64) -> Result<()> {
+        let key = [Value::text(&series.venue), Value::text(&series.symbol), Value::text(series.interval.as_str())];
+        let params: Vec<Value> = key.iter().cloned().chain([Value::Int(bar.open_time_us)]).collect();
+        let rows = self.sql.rows(
+            "SELECT open_time FROM klines WHERE venue = ?1 AND symbol = ?2 AND \"interval\" = ?3 AND open_time > ?4 \
+             AND ((flags & 8) = 0 OR source <> 'live') ORDER BY open_time LIMIT 1",
+            &params,
+        )?;
+        let next_us = rows.first().and_then(|row| row.first()).map(Value::int).transpose()?.unwrap_or(i64::MAX);
+        let flats =
+            query::range(&mut self.sql, series, (bar.open_time_us + 1, next_us.min(memory_us) - 1), "ASC", usize::MAX)?;
+        let flats: Vec<(NamedBar, Source)> = flats
+            .into_iter()
+            .filter_map(|StoredBar { bar: flat, .. }| {
+                let (price_scale, amount_scale) =
+                    (flat.price_scale.max(bar.price_scale), flat.amount_scale.max(bar.amount_scale));
+                let close = bar.rescaled(price_scale, amount_scale)?.close;
+                let flat = flat.rescaled(price_scale, amount_scale)?;
+                let (open, high, low, revision) = (close, close, close, flat.revision + 1);
+                let next = KlineData { open, high, low, close, revision, ..flat };
+                let Series { venue, symbol, interval } = series.clone();
+                (close != flat.close).then_some((NamedBar { venue, symbol, interval, bar: next }, Source::Live))
+            })
+            .collect();
+        self.put(&flats, Rule::Overwrite).map(drop)
     }
 
     fn mark(&mut self, mark: &Mark) -> Result<u64> {
@@ -233,41 +263,25 @@ enum Claim {
     Done(i64),
 }
 
-/// The bar with one trade more, at scales that hold both.
-fn with_tick(bar: KlineData, tick: &Tick) -> Option<KlineData> {
-    let (p, a) = (bar.price_scale.max(tick.price.scale), bar.amount_scale.max(tick.amount.scale));
-    let mut bar = bar.rescaled(p, a)?;
-    bar.add(&Scaled::of(tick, p, a)?);
-    Some(bar)
-}
-
 impl<S: BarSql> CandleDb for Store<S> {
     fn commit(&mut self, checkpoint: &Checkpoint) -> Result<Committed> {
-        let feed = checkpoint.feed.clone();
-        let state = checkpoint.state.as_str();
         // Whatever changes a bar moves a position, and the state with the ids or holes in it.
-        let content = format!("{:?} {state}", checkpoint.logs);
+        let content = format!("{:?} {}", checkpoint.logs, checkpoint.state);
         let known = self.registry.len();
-        let mut serial = 0;
-        let done = self.transaction(|s| match s.claim(&feed, state, &content)? {
-            Claim::Done(stored) => {
-                serial = stored;
+        let done = self.transaction(|s| match s.claim(checkpoint, &content)? {
+            Claim::Done(serial) => {
                 // The first attempt stored these; a new process would read them.
                 s.registry = query::registry(&mut s.sql)?;
-                Ok(Committed::default())
+                Ok(Committed { serial, ..Committed::default() })
             }
-            Claim::Next(next) => {
-                serial = next;
+            Claim::Next(serial) => {
                 let did = s.write(checkpoint)?;
-                s.unsure = Some((feed.clone(), next, content));
-                Ok(did)
+                s.unsure = Some((checkpoint.feed.clone(), serial, content));
+                Ok(Committed { serial, ..did })
             }
         });
         match &done {
-            Ok(_) => {
-                self.serials.insert(feed, serial);
-                self.unsure = None;
-            }
+            Ok(_) => self.unsure = None,
             Err(_) => self.registry.truncate(known),
         }
         done.with_context(|| format!("the candles of {} were not stored", checkpoint.feed))

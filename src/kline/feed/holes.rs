@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Feed, MINUTE_US, NEVER};
+use super::{Feed, MINUTE_US, NEVER, StreamSymbols, time_of};
 use crate::kline::data::{KlineData, NO_ID, Tick};
 use crate::kline::interval::Interval;
 use crate::kline::message::Item;
 use crate::kline::seed::{self, First};
 use crate::kline::touched;
-use crate::venue::{Channel, Continuity, SymbolId};
+use crate::venue::{Channel, Continuity, SymbolId, Want};
 
 /// First id of what was traded before recording began: nobody fills it.
 pub(super) const BEGINNING: i64 = i64::MIN;
@@ -19,6 +19,10 @@ pub(super) const BEGINNING: i64 = i64::MIN;
 const HOLES_KEPT_US: i64 = 8 * 1_440 * MINUTE_US;
 /// Holes remembered until they are filled; beyond it the oldest stay marked.
 const HOLES_MAX: usize = 4_096;
+/// Interruptions told again after a restart.
+const INTERRUPTIONS_MAX: usize = 256;
+/// A trade is on its way for no longer than this, us.
+const ON_ITS_WAY_US: i64 = 1_000_000;
 
 /// A hole in the ids of one symbol and the time it covers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +32,19 @@ pub(super) struct Hole {
     pub(super) to_id: i64,
     pub(super) from_us: i64,
     pub(super) to_us: i64,
+    /// The ids behind it are far away, and later ones will show whether it is any.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) unsure: bool,
+}
+
+/// A time in which trades may have been missed, as the venue's, us. No ids tell which.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Interruption {
+    pub(super) from_us: i64,
+    pub(super) to_us: i64,
+    /// Whose trades; none = of all symbols.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) symbols: Vec<String>,
 }
 
 impl Feed {
@@ -78,15 +95,37 @@ impl Feed {
         &mut self,
         symbol: SymbolId,
         symbol_index: u32,
-        ids: (i64, i64),
+        (ids, unsure): ((i64, i64), bool),
         to_us: i64,
+        unsettled: bool,
         out: &mut Vec<Item>,
     ) {
-        let last = *self.last_of(symbol);
+        let last = (*self.last_of(symbol)).max(*time_of(&mut self.seen_us, symbol));
         let from_us = if last == NEVER { to_us } else { last.min(to_us) };
         let name = self.decoder.rows.symbols.name(symbol).to_owned();
-        self.remember(Hole { symbol: name, from_id: ids.0, to_id: ids.1, from_us, to_us });
-        out.push(Item::Gap { symbol_index, from_us, to_us });
+        self.remember(Hole { symbol: name, from_id: ids.0, to_id: ids.1, from_us, to_us, unsure });
+        out.push(Item::Gap { symbol_index, from_us, to_us, unsettled });
+    }
+
+    /// Later rows showed what an id that was far from all before means: a hole that is none marks nothing any more.
+    #[cold]
+    pub(super) fn settled(&mut self, symbol: SymbolId, symbol_index: u32, out: &mut Vec<Item>) {
+        let name = self.decoder.rows.symbols.name(symbol);
+        let (tracker, source) = (&self.tracker, self.source);
+        let mut over = Vec::new();
+        self.holes.retain_mut(|hole| {
+            if !hole.unsure || hole.symbol != name {
+                return true;
+            }
+            let Some(open) = tracker.open(name, source, hole.from_id, hole.to_id) else { return true };
+            hole.unsure = false;
+            if open.is_empty() {
+                over.push((hole.from_us, hole.to_us));
+            }
+            !open.is_empty()
+        });
+        let name = name.to_owned();
+        self.unmark(&name, symbol_index, &over, out);
     }
 
     /// Keeps a hole until it is filled, or until no open bar can touch it any more.
@@ -97,30 +136,60 @@ impl Feed {
             self.holes.remove(0);
         }
         self.holes.push(hole);
+        self.doubtful = self.holes.iter().filter(|hole| hole.unsure).count();
     }
 
-    /// A late row came: holes that it was the last one missing of are over, and bars that no other hole touches are
-    /// whole.
+    /// A late row came: what is missing on either side of it is a hole of its own, and bars that no hole touches any more
+    /// are whole.
     #[cold]
-    pub(super) fn filled(&mut self, symbol: SymbolId, symbol_index: u32, row_id: i64, out: &mut Vec<Item>) {
+    pub(super) fn filled(&mut self, symbol: SymbolId, symbol_index: u32, row_id: i64, ts_us: i64, out: &mut Vec<Item>) {
         let name = self.decoder.rows.symbols.name(symbol);
         let (tracker, source) = (&self.tracker, self.source);
         let mut over = Vec::new();
-        self.holes.retain(|hole| {
-            let is_over = hole.symbol == name
-                && hole.from_id != BEGINNING
-                && (hole.from_id..=hole.to_id).contains(&row_id)
-                && tracker.open(name, source, hole.from_id, hole.to_id).is_some_and(|open| open.is_empty());
-            if is_over {
-                over.push((hole.from_us, hole.to_us));
+        let mut more = Vec::new();
+        self.holes.retain_mut(|hole| {
+            let is_in =
+                hole.symbol == name && hole.from_id != BEGINNING && (hole.from_id..=hole.to_id).contains(&row_id);
+            if !is_in {
+                return true;
             }
-            !is_over
+            let Some(open) = tracker.open(name, source, hole.from_id, hole.to_id) else { return true };
+            let at_us = ts_us.clamp(hole.from_us, hole.to_us);
+            let (whole, minute) = ((hole.from_us, hole.to_us), |us: i64| Interval::M1.open_of(us));
+            let before = open.iter().any(|(from, _)| *from < row_id);
+            let behind = open.iter().any(|(_, to)| *to > row_id);
+            // Where both sides are left, or the one that is over lies in one minute, no bar is whole now.
+            if (!before && minute(at_us) != minute(hole.from_us))
+                || (!behind && minute(at_us) != minute(hole.to_us))
+                || (!before && !behind)
+            {
+                over.push(whole);
+            }
+            if before && behind {
+                more.push(Hole { from_id: row_id.saturating_add(1), from_us: at_us, ..hole.clone() });
+            }
+            match (before, behind) {
+                (true, _) => (hole.to_id, hole.to_us) = (row_id.saturating_sub(1), at_us),
+                (false, true) => (hole.from_id, hole.from_us) = (row_id.saturating_add(1), at_us),
+                (false, false) => {}
+            }
+            before || behind
         });
+        let name = name.to_owned();
+        for hole in more {
+            self.remember(hole);
+        }
+        self.unmark(&name, symbol_index, &over, out);
+    }
+
+    /// Bars that these times touch and no hole does any more are whole.
+    fn unmark(&mut self, symbol: &str, symbol_index: u32, over: &[(i64, i64)], out: &mut Vec<Item>) {
+        self.doubtful = self.holes.iter().filter(|hole| hole.unsure).count();
         if over.is_empty() {
             return;
         }
         let left: Vec<(i64, i64)> =
-            self.holes.iter().filter(|h| h.symbol == name).map(|h| (h.from_us, h.to_us)).collect();
+            self.holes.iter().filter(|h| h.symbol == symbol).map(|h| (h.from_us, h.to_us)).collect();
         for (interval, hole) in Interval::ALL.into_iter().flat_map(|i| over.iter().map(move |hole| (i, *hole))) {
             let whole = touched::whole(interval, hole, &left).into_iter();
             out.extend(whole.map(|(from_us, to_us)| Item::Repaired { symbol_index, interval, from_us, to_us }));
@@ -130,14 +199,16 @@ impl Feed {
     /// Bars that a hole still touches keep their mark.
     pub(super) fn mark_again(&self, symbol: &str, symbol_index: u32, out: &mut Vec<Item>) {
         for hole in self.holes.iter().filter(|h| h.symbol == symbol) {
-            out.push(Item::Gap { symbol_index, from_us: hole.from_us, to_us: hole.to_us });
+            let (from_us, to_us) = (hole.from_us, hole.to_us);
+            out.push(Item::Gap { symbol_index, from_us, to_us, unsettled: false });
         }
     }
 
     /// What was traded between these times was not recorded, and nobody fills it.
     pub(super) fn beginning(&mut self, symbol: &str, symbol_index: u32, from_us: i64, to_us: i64, out: &mut Vec<Item>) {
-        self.remember(Hole { symbol: symbol.to_owned(), from_id: BEGINNING, to_id: NO_ID, from_us, to_us });
-        out.push(Item::Gap { symbol_index, from_us, to_us });
+        let symbol = symbol.to_owned();
+        self.remember(Hole { symbol, from_id: BEGINNING, to_id: NO_ID, from_us, to_us, unsure: false });
+        out.push(Item::Gap { symbol_index, from_us, to_us, unsettled: false });
     }
 
     /// A symbol that was recorded no more is again, from `now_us` on.
@@ -172,7 +243,9 @@ impl Feed {
             self.state.unrecorded.entry(name).or_insert(*us);
         }
         self.state.seeds.clear();
-        self.holes.iter_mut().for_each(|hole| (hole.from_id, hole.to_id) = (BEGINNING, NO_ID));
+        for hole in &mut self.holes {
+            (hole.from_id, hole.to_id, hole.unsure) = (BEGINNING, NO_ID, false);
+        }
         self.other_source = Some((before, last.iter().map(|(_, us)| *us).max().unwrap_or(0)));
     }
 
@@ -183,27 +256,109 @@ impl Feed {
 
     /// Records received between these times are lost, us. Ids tell what they held; where there are none all is marked.
     pub fn lost(&mut self, from_us: i64, to_us: i64, out: &mut Vec<Item>) {
-        self.interrupted(from_us, to_us, out);
+        self.interrupted(from_us, to_us, None, out);
     }
 
-    /// Without ids nothing tells what an interruption cost: its bars are marked.
-    pub(super) fn interrupted(&mut self, from_us: i64, to_us: i64, out: &mut Vec<Item>) {
-        if self.venue.continuity(self.source) != Continuity::None || from_us <= 0 {
+    /// A GAP record: its streams may have missed frames.
+    #[cold]
+    pub(super) fn named_gap(&mut self, payload: &[u8], out: &mut Vec<Item>) {
+        #[derive(Deserialize)]
+        struct Told {
+            from_ns: u64,
+            to_ns: u64,
+            #[serde(default)]
+            streams: Vec<String>,
+        }
+        let Ok(told) = serde_json::from_slice::<Told>(payload) else { return };
+        let us = |ns: u64| i64::try_from(ns / 1_000).unwrap_or(i64::MAX);
+        let (from_us, to_us) = (us(told.from_ns), us(told.to_ns));
+        if told.streams.is_empty() {
+            return self.interrupted(from_us, to_us, None, out);
+        }
+        let venue = self.venue;
+        let keys = told.streams.iter().map(|stream| venue.stream_key(stream));
+        let known = self.streams();
+        let symbols: Vec<String> = keys.filter_map(|key| known.get(&key).cloned()).collect();
+        if !symbols.is_empty() {
+            self.interrupted(from_us, to_us, Some(symbols), out);
+        }
+    }
+
+    /// The symbols of the source's streams.
+    fn streams(&mut self) -> &StreamSymbols {
+        let Self { venue, registry, source, .. } = self;
+        self.streams.get_or_insert_with(|| {
+            let symbols = registry.all().into_iter().filter(|entry| entry.venue == venue.id().as_str());
+            let wants: Vec<Want> = symbols.map(|entry| Want { symbol: entry.symbol, channel: *source }).collect();
+            let plans = venue.plan(&wants, &venue.default_limits());
+            let named = plans.into_iter().flat_map(|plan| plan.streams.into_iter().zip(plan.wants));
+            named
+                .flat_map(|(stream, wants)| {
+                    let key = venue.stream_key(&stream);
+                    wants.into_iter().map(move |want| (key.clone(), want.symbol))
+                })
+                .collect()
+        })
+    }
+
+    /// Records received between these times are missing: the bars of symbols without ids that tell what they held are
+    /// marked. `symbols`: `None` means all.
+    pub(super) fn interrupted(&mut self, from_us: i64, to_us: i64, symbols: Option<Vec<String>>, out: &mut Vec<Item>) {
+        if from_us <= 0 {
             return;
         }
-        let offset = self.state.offset_us.unwrap_or(0);
-        self.state.interrupted = Some((from_us.saturating_sub(offset), to_us.saturating_sub(offset)));
-        self.resume(out);
+        let told = symbols.is_none();
+        let counted = |symbol: &str| self.ids_tell(symbol);
+        let symbols: Vec<String> = symbols.into_iter().flatten().filter(|symbol| !counted(symbol)).collect();
+        if !told && symbols.is_empty() {
+            return;
+        }
+        let interruption = Interruption {
+            from_us: self.venue_time(from_us),
+            to_us: self.venue_time(to_us).max(self.venue_time(from_us)),
+            symbols,
+        };
+        self.mark_interrupted(&interruption, out);
+        let now_us = self.state.venue_now_us.unwrap_or(i64::MIN);
+        let kept = &mut self.state.interruptions;
+        kept.retain(|i| i.to_us > now_us.saturating_sub(HOLES_KEPT_US));
+        if kept.len() >= INTERRUPTIONS_MAX {
+            kept.remove(0);
+        }
+        kept.push(interruption);
     }
 
-    /// Tells the actors, which forget it over a restart, of the last interruption: bars of it that are made flat when
-    /// the next trade comes are marked as well.
-    pub fn resume(&self, out: &mut Vec<Item>) {
-        let Some((from_us, to_us)) = self.state.interrupted else { return };
-        for symbol_index in 0..u32::try_from(self.registry.len()).unwrap_or(u32::MAX) {
-            if self.registry.get(symbol_index).is_some_and(|s| s.venue == self.venue.id().as_str()) {
-                out.push(Item::Gap { symbol_index, from_us, to_us });
+    /// The ids of a symbol tell what it lacks.
+    fn ids_tell(&self, symbol: &str) -> bool {
+        self.venue.continuity(self.source) != Continuity::None && self.tracker.ids(symbol, self.source).is_some()
+    }
+
+    fn mark_interrupted(&self, interruption: &Interruption, out: &mut Vec<Item>) {
+        let Interruption { from_us, to_us, symbols } = interruption;
+        let mut mark = |symbol: &str, symbol_index: u32| {
+            let Some(last_us) = self.last_trade_us(symbol).filter(|_| !self.ids_tell(symbol)) else { return };
+            // What was on its way is missing too, but nothing before the last trade that came.
+            let from_us = last_us.max(from_us.saturating_sub(ON_ITS_WAY_US)).min(*to_us);
+            out.push(Item::Gap { symbol_index, from_us, to_us: *to_us, unsettled: last_us <= *to_us });
+        };
+        let venue = self.venue.id().as_str();
+        if symbols.is_empty() {
+            for (symbol_index, entry) in (0_u32..).zip(self.registry.all()).filter(|(_, entry)| entry.venue == venue) {
+                mark(&entry.symbol, symbol_index);
             }
+        }
+        for symbol in symbols {
+            if let Some(symbol_index) = self.registry.index(venue, symbol) {
+                mark(symbol, symbol_index);
+            }
+        }
+    }
+
+    /// Tells the actors, which forget it over a restart, of the interruptions: bars of them that are made when the next
+    /// trade comes are marked as well.
+    pub fn resume(&self, out: &mut Vec<Item>) {
+        for interruption in &self.state.interruptions {
+            self.mark_interrupted(interruption, out);
         }
     }
 }

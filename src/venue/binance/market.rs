@@ -140,4 +140,9 @@ impl Venue for Binance {
     fn continuity(&self, channel: Channel) -> Continuity {
         (self.continuity)(channel)
     }
+
+    /// `INSURANCE_FUND`, `ADL`, `NA`, and whatever else there will be beside the market.
+    fn is_off_book(&self, kind: &str) -> bool {
+        kind != "MARKET"
+    }
 }

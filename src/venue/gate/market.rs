@@ -153,4 +153,12 @@ impl Venue for Gate {
             _ => Continuity::None,
         }
     }
+
+    fn is_off_book(&self, kind: &str) -> bool {
+        kind == "internal"
+    }
+
+    fn counts_contracts(&self) -> bool {
+        self.market == Market::Futures
+    }
 }

@@ -159,4 +159,8 @@ impl Venue for Kucoin {
             _ => Continuity::None,
         }
     }
+
+    fn counts_contracts(&self) -> bool {
+        self.market == Market::Futures
+    }
 }

@@ -23,12 +23,12 @@ pub(super) fn a_checkpoint_reads_back_whole_after_a_restart(place: &Place<'_>) {
     let mut db = place.open();
     assert_eq!(db.load_feed("binance-spot").unwrap(), None);
     assert!(db.load_registry().unwrap().is_empty());
-    assert_eq!(db.commit(&first).unwrap(), Committed { bars: 4, ..Committed::default() });
+    assert_eq!(db.commit(&first).unwrap(), Committed { serial: 1, bars: 4, ..Committed::default() });
     drop(db);
     let mut db = place.open();
     assert_eq!(
         db.load_feed("binance-spot").unwrap(),
-        Some(SavedFeed { logs: first.logs.clone(), state: first.state.clone() })
+        Some(SavedFeed { logs: first.logs.clone(), state: first.state.clone(), serial: 1 })
     );
     assert_eq!(db.load_registry().unwrap(), first.registry.iter().map(|(_, r)| r.clone()).collect::<Vec<_>>());
     assert_eq!(minutes(db.as_mut()), [bar(1, 101), bar(2, 102), huge]);
@@ -54,7 +54,7 @@ pub(super) fn a_commit_that_fails_leaves_nothing(place: &Place<'_>) {
     db.commit(&checkpoint(1, [bar(1, 1)])).unwrap();
     let mut bad = checkpoint(2, [bar(1, 999), bar(2, 2)]);
     bad.registry.push((1, symbol("NEW")));
-    bad.old = vec![(Interval::M1, MIN, tick(1, 99, "1.00", "1"))];
+    bad.old = vec![old(tick(1, 99, "1.00", "1"))];
     bad.marks = vec![Mark {
         symbol_index: 77,
         interval: Interval::M1,
@@ -120,12 +120,12 @@ pub(super) fn trades_of_bars_out_of_memory_are_added_to_the_stored_ones(place: &
     let mut db = place.open();
     let mut c = checkpoint(1, [bar(1, 150)]);
     c.old = vec![
-        (Interval::M1, MIN, tick(1, 11, "2.255", "0.5")),
-        (Interval::M1, 5 * MIN, tick(5, 51, "9", "1")),
-        (Interval::M1, MIN, tick(1, 9, "1.00", "0.1")),
-        (Interval::M1, 5 * MIN, tick(5, 52, "8", "1")),
+        old(tick(1, 11, "2.255", "0.5")),
+        old(tick(5, 51, "9", "1")),
+        old(tick(1, 9, "1.00", "0.1")),
+        old(tick(5, 52, "8", "1")),
     ];
-    assert_eq!(db.commit(&c).unwrap(), Committed { bars: 1, revised: 2, ..Committed::default() });
+    assert_eq!(db.commit(&c).unwrap(), Committed { serial: 1, bars: 1, revised: 2, ..Committed::default() });
     let bars = minutes(db.as_mut());
     let first = bars[0];
     assert_eq!((first.price_scale, first.amount_scale), (3, 2));
@@ -138,7 +138,7 @@ pub(super) fn trades_of_bars_out_of_memory_are_added_to_the_stored_ones(place: &
     assert_eq!((lone.revision, lone.flags), (1, FINAL | GAP), "what else was in it nobody knows");
     // A tick that no candle can hold is counted, not fatal.
     let mut c = checkpoint(2, []);
-    c.old = vec![(Interval::M1, MIN, tick(1, 12, "9300000000000000", "1"))];
+    c.old = vec![old(tick(1, 12, "9300000000000000", "1"))];
     assert_eq!(db.commit(&c).unwrap().refused, 1);
     assert_eq!(minutes(db.as_mut())[0], first);
 }
@@ -213,7 +213,7 @@ pub(super) fn our_bars_win_over_the_venues_unless_they_have_a_gap(place: &Place<
     let gap = KlineData { flags: FINAL | GAP, ..bar(2, 2) };
     let open = KlineData { flags: 0, ..bar(3, 3) };
     let mut c = checkpoint(2, [bar(1, 1), gap, open]);
-    c.old = vec![(Interval::M1, 4 * MIN, tick(4, 41, "5", "1"))];
+    c.old = vec![old(tick(4, 41, "5", "1"))];
     let did = db.commit(&c).unwrap();
     assert_eq!((did.bars, did.revised, did.refused), (1, 0, 1));
     let ours = KlineData { revision: 1, ..bar(1, 1) };
@@ -224,15 +224,43 @@ pub(super) fn our_bars_win_over_the_venues_unless_they_have_a_gap(place: &Place<
     assert_eq!(minutes(db.as_mut())[1], repaired);
 }
 
+pub(super) fn silence_of_ours_takes_no_candle_of_the_venues_place(place: &Place<'_>) {
+    let mut db = place.open();
+    db.commit(&checkpoint(1, [])).unwrap();
+    let flat = |minute: i64| KlineData { flags: FINAL | FLAT, ..KlineData::flat(minute * MIN, 5, 2, 2) };
+    let official = [named(bar(1, 71)), named(flat(2))];
+    db.put_history(&official, Source::Official, true).unwrap();
+    db.commit(&checkpoint(2, [flat(1), KlineData { open: 6, ..flat(2) }])).unwrap();
+    assert_eq!(minutes(db.as_mut()), [bar(1, 71), KlineData { open: 6, revision: 1, ..flat(2) }]);
+}
+
+pub(super) fn flat_bars_behind_an_old_trade_go_on_at_its_close(place: &Place<'_>) {
+    let mut db = place.open();
+    let flat = |minute: i64| KlineData { flags: FINAL | FLAT, ..KlineData::flat(minute * MIN, 1, 2, 2) };
+    db.commit(&checkpoint(1, [bar(1, 1), flat(2), flat(3), flat(4), bar(5, 9), flat(6)])).unwrap();
+    let mut c = checkpoint(2, []);
+    c.old = vec![old(tick(2, 15, "0.725", "1")), OldTrade { before_us: 4 * MIN, ..old(tick(2, 16, "0.5", "1")) }];
+    // Memory has the fourth minute, and brings it.
+    c.old.iter_mut().for_each(|trade| trade.before_us = 4 * MIN);
+    db.commit(&c).unwrap();
+    let bars = minutes(db.as_mut());
+    let closes: Vec<String> =
+        bars.iter().map(|b| crate::kline::data::decimal(b.close.into(), b.price_scale.into(), 0)).collect();
+    assert_eq!(closes, ["0.01", "0.5", "0.5", "0.01", "0.09", "0.01"]);
+    assert_eq!(bars.iter().map(|b| b.revision).collect::<Vec<_>>(), [0, 2, 1, 0, 0, 0]);
+    assert_eq!((bars[2].open, bars[2].high, bars[2].low, bars[2].trade_count), (500, 500, 500, 0));
+}
+
 pub(super) fn two_processes_cannot_store_the_same_feed(place: &Place<'_>) {
     let (mut a, mut b) = (place.open(), place.open());
-    a.commit(&checkpoint(1, [bar(1, 1)])).unwrap();
-    b.load_feed("binance-spot").unwrap();
-    b.commit(&checkpoint(2, [bar(1, 2)])).unwrap();
-    let error = a.commit(&checkpoint(3, [bar(1, 3)])).unwrap_err();
+    let after = |since: i64, n: u64, price: i64| Checkpoint { since: Some(since), ..checkpoint(n, [bar(1, price)]) };
+    assert_eq!(a.commit(&after(0, 1, 1)).unwrap().serial, 1);
+    let stands = b.load_feed("binance-spot").unwrap().unwrap().serial;
+    assert_eq!(b.commit(&after(stands, 2, 2)).unwrap().serial, 2);
+    let error = a.commit(&after(1, 3, 3)).unwrap_err();
     assert!(format!("{error:#}").contains("another process"), "{error:#}");
     assert_eq!(minutes(a.as_mut()), [bar(1, 2)]);
-    b.commit(&checkpoint(4, [bar(1, 4)])).unwrap();
+    b.commit(&after(2, 4, 4)).unwrap();
     // An index means one symbol for ever.
     let mut c = checkpoint(5, []);
     c.registry = vec![(0, symbol("OTHER"))];

@@ -56,7 +56,8 @@ fn a_checkpoint_given_again_counts_once_whether_the_first_attempt_was_stored_or_
         db.commit(&checkpoint(1, [bar(1, 100)])).unwrap();
         let mut next = checkpoint(2, []);
         next.registry = vec![(1, symbol("NEW"))];
-        next.old = vec![(Interval::M1, MIN, tick(1, 11, "1", "1"))];
+        next.since = Some(1);
+        next.old = vec![old(tick(1, 11, "1", "1"))];
         db.sql.1 = loses;
         assert!(db.commit(&next).is_err());
         db.commit(&next).unwrap();
@@ -77,10 +78,43 @@ fn a_checkpoint_behind_one_whose_answer_was_lost_is_stored_whole() {
         db.sql.1 = loses;
         assert!(db.commit(&checkpoint(2, [bar(2, 200)])).is_err());
         // The feed reads where it stands, and goes on from there.
-        let stands = db.load_feed("binance-spot").unwrap().unwrap().logs[0].position;
-        assert_eq!(stands, position(if loses == Loses::Answer { 2 } else { 1 }));
-        assert_eq!(db.commit(&checkpoint(3, [bar(3, 300)])).unwrap().bars, 1);
+        let stands = db.load_feed("binance-spot").unwrap().unwrap();
+        assert_eq!(stands.logs[0].position, position(if loses == Loses::Answer { 2 } else { 1 }));
+        let third = Checkpoint { since: Some(stands.serial), ..checkpoint(3, [bar(3, 300)]) };
+        assert_eq!(db.commit(&third).unwrap().bars, 1);
         assert_eq!(db.load_feed("binance-spot").unwrap().unwrap().logs[0].position, position(3));
         assert!(minutes(&mut db).iter().any(|b| b.open_time_us == bar(3, 300).open_time_us));
     }
+}
+
+#[test]
+fn a_commit_that_is_stored_after_its_time_out_is_not_applied_again_by_the_feed_that_began_anew_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Store::open(Flaky(Sqlite::open(&dir.path().join("k.db")).unwrap(), Loses::Nothing)).unwrap();
+    let mut db = open();
+    db.commit(&checkpoint(1, [bar(1, 100)])).unwrap();
+    // A late trade and a mark: what is added twice would show.
+    let mark =
+        Mark { symbol_index: 0, interval: Interval::M1, from_us: MIN, to_us: MIN, before_us: i64::MAX, gap: true };
+    let with_old = |n: u64, since: i64| Checkpoint {
+        since: Some(since),
+        old: vec![old(tick(1, 11, "1", "1"))],
+        marks: vec![mark],
+        ..checkpoint(n, [])
+    };
+    db.sql.1 = Loses::Commit;
+    assert!(db.commit(&with_old(2, 1)).is_err(), "the server does not answer in time");
+    let stands = db.load_feed("binance-spot").unwrap().unwrap().serial;
+    assert_eq!(stands, 1, "and has not stored it yet");
+    // It does so now.
+    open().commit(&with_old(2, 1)).unwrap();
+    // The feed has read the same trade again, and more.
+    let said = format!("{:#}", db.commit(&with_old(3, stands)).unwrap_err());
+    assert!(said.contains("took too long"), "{said}");
+    let stands = db.load_feed("binance-spot").unwrap().unwrap();
+    assert_eq!((stands.serial, stands.logs[0].position), (2, position(2)));
+    let bars = minutes(&mut db);
+    assert_eq!((bars[0].trade_count, bars[0].revision), (2, 2), "once");
+    let third = Checkpoint { since: Some(2), ..checkpoint(3, [bar(3, 300)]) };
+    assert_eq!(db.commit(&third).unwrap().serial, 3);
 }

@@ -7,7 +7,8 @@ mod doubt;
 use std::path::Path;
 
 use super::*;
-use crate::kline::data::{FINAL, GAP, NO_ID};
+use crate::kline::data::{FINAL, FLAT, GAP, NO_ID, Tick};
+use crate::kline::unit::Unit;
 use crate::venue::Num;
 
 const MIN: i64 = 60_000_000;
@@ -65,6 +66,8 @@ suite!(
     a_mark_flags_stored_bars_but_none_that_is_in_memory,
     history_fills_holes_and_gaps_and_nothing_else,
     our_bars_win_over_the_venues_unless_they_have_a_gap,
+    silence_of_ours_takes_no_candle_of_the_venues_place,
+    flat_bars_behind_an_old_trade_go_on_at_its_close,
     two_processes_cannot_store_the_same_feed,
     people_read_sums_and_times_with_plain_sql,
     a_newer_schema_is_refused,
@@ -112,6 +115,12 @@ fn tick(minute: i64, id: i64, price: &str, amount: &str) -> Tick {
         count: 1,
         taker_buy: true,
     }
+}
+
+/// A trade whose bar is in no memory.
+fn old(tick: Tick) -> OldTrade {
+    let open_time_us = Interval::M1.open_of(tick.ts_us);
+    OldTrade { interval: Interval::M1, open_time_us, tick, unit: Unit::Base, before_us: i64::MAX }
 }
 
 fn position(n: u64) -> Position {

@@ -1,0 +1,81 @@
+//! What the worker begins with after a start: the stored bars of a symbol, as far as its feed made them.
+//!
+//! ```text
+//!  stored by                       the feed goes on with it
+//!  the feed                        adds its trades
+//!  somebody else, in its place     keeps it for its close: it has all trades, ours too
+//!  somebody else, ahead of it      knows nothing of it, and makes its own
+//! ```
+//! Worked example: the log is read up to 12:30:20, and `klines backfill` stored the venue's candles up to 14:00, with
+//! `--gaps` also in place of the open one of 12:30. That one gets no trade more; that of 12:31 is made from the log, and
+//! is stored once it is whole.
+
+use anyhow::Result;
+
+use crate::kline::data::{FOREIGN, KlineData};
+use crate::kline::db::{CandleReader, HistoryQuery, Series, Source, StoredBar};
+use crate::kline::feed::Feed;
+use crate::kline::generator::{KEPT, is_flat};
+use crate::kline::interval::Interval;
+use crate::kline::message::Item;
+use crate::kline::registry::Registered;
+use crate::kline::unit::Unit;
+
+/// One symbol of a feed, for the worker that knows nothing of it. Returns whether the bar of its last trade is gone.
+///
+/// # Errors
+/// When the database cannot be read.
+pub(in crate::kline) fn restore(
+    db: &mut dyn CandleReader,
+    feed: &Feed,
+    (number, symbol_index, entry): (u32, u32, &Registered),
+    out: &mut Vec<Item>,
+) -> Result<bool> {
+    let unit = feed.unit(&entry.symbol);
+    let (last_us, reached_us) = (feed.last_trade_us(&entry.symbol), feed.reached_us(&entry.symbol));
+    let corrected = !feed.is_multiplied() && unit != Unit::Base;
+    let mut lacking = false;
+    for interval in Interval::ALL {
+        let query = HistoryQuery {
+            venue: entry.venue.clone(),
+            symbol: entry.symbol.clone(),
+            interval,
+            start_us: None,
+            end_us: reached_us.map(|us| interval.open_of(us)),
+            limit: KEPT[interval.index()] + 1,
+            newest_first: true,
+        };
+        let mut stored = db.stored(&query)?;
+        // The bar of the last trade is stored with it.
+        let newest = stored.last().map(|b| b.bar.open_time_us);
+        lacking |= last_us.is_some_and(|us| newest.is_none_or(|open| open < interval.open_of(us)));
+        // The venue's time may have been believed to be further on: bars that were made of that are its own all the same.
+        if let Some(end_us) = query.end_us {
+            let (start_us, end_us) = (Some(interval.next(end_us)), None);
+            let ahead =
+                db.stored(&HistoryQuery { start_us, end_us, limit: usize::MAX, newest_first: false, ..query })?;
+            stored.extend(ahead.into_iter().filter(|bar| bar.source == Source::Live));
+        }
+        let bars: Vec<KlineData> = stored.iter().map(|bar| own(bar, unit, corrected)).collect();
+        let Some(first) = bars.first() else { continue };
+        let before = if is_flat(first) {
+            let series = Series { venue: entry.venue.clone(), symbol: entry.symbol.clone(), interval };
+            db.last_traded(&series, first.open_time_us)?
+        } else {
+            None
+        };
+        let before = before.map(|bar| Box::new(own(&bar, unit, false)));
+        out.push(Item::Restore { symbol_index, feed: number, interval, bars, before, corrected });
+    }
+    Ok(lacking)
+}
+
+/// A stored bar as the feed goes on with it.
+fn own(stored: &StoredBar, unit: Unit, corrected: bool) -> KlineData {
+    let bar = stored.bar;
+    if stored.source != Source::Live {
+        return KlineData { flags: bar.flags | FOREIGN, ..bar };
+    }
+    let again = |bar: KlineData| KlineData { revision: bar.revision + u32::from(bar.is_final()), ..bar };
+    if corrected { unit.multiplied(bar).map_or(bar, again) } else { bar }
+}
