@@ -13,6 +13,7 @@ use crate::layout::SEGMENT_SUFFIX;
 use crate::read_error::ReadError;
 use crate::regular;
 use crate::spill;
+use crate::sys::alloc;
 
 pub(crate) struct Body {
     path: PathBuf,
@@ -118,6 +119,19 @@ impl Body {
             }
         }
         Ok(true)
+    }
+
+    /// The ranges of `from..to` that may hold anything but zeros, ascending. What was reserved and never written costs
+    /// no reading; where the file system cannot tell, and in an archive, it is all one range.
+    pub fn data_ranges(&self, from: u64, to: u64) -> Result<Vec<(u64, u64)>, ReadError> {
+        let Form::Plain(file) = &self.kind else { return Ok(vec![(from, to)]) };
+        let mut ranges = Vec::new();
+        let mut at = from;
+        while let Some((start, end)) = alloc::next_data(file, at, to).map_err(|e| self.io(at, e))? {
+            ranges.push((start, end));
+            at = end;
+        }
+        Ok(ranges)
     }
 
     fn io(&self, offset: u64, source: io::Error) -> ReadError {

@@ -223,6 +223,11 @@ impl Source {
         Ok(word)
     }
 
+    /// The ranges of `from..to` that may hold anything but zeros, ascending.
+    pub fn data_ranges(&self, from: u64, to: u64) -> Result<Vec<(u64, u64)>, ReadError> {
+        self.body.data_ranges(from, to)
+    }
+
     /// Fills `out` from the file. False if the file ends before.
     pub fn read_exact_at(&self, out: &mut [u8], offset: u64) -> Result<bool, ReadError> {
         self.body.read_exact_at(out, offset)

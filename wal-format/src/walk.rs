@@ -141,20 +141,34 @@ pub(crate) fn last_byte(source: &Source, from: u64, to: u64) -> Result<Option<u6
     // What lies behind the longest segment is none of its bytes: a file of any length costs no more than that.
     let to = to.min(source.file_bytes()).min(SEGMENT_BYTES_MAX);
     let mut buffer = vec![0; 256 * 1024];
-    let mut end = to;
-    while end > from {
-        let start = end.saturating_sub(buffer.len() as u64).max(from);
-        let len = usize::try_from(end - start).unwrap_or(0);
-        let piece = buffer.get_mut(..len).unwrap_or(&mut []);
-        if !source.read_exact_at(piece, start)? {
-            return Ok(None);
+    for (first, mut end) in source.data_ranges(from, to)?.into_iter().rev() {
+        while end > first {
+            let start = end.saturating_sub(buffer.len() as u64).max(first);
+            let len = usize::try_from(end - start).unwrap_or(0);
+            let piece = buffer.get_mut(..len).unwrap_or(&mut []);
+            if !source.read_exact_at(piece, start)? {
+                return Ok(None);
+            }
+            if let Some(last) = last_nonzero(piece) {
+                return Ok(Some(start + last as u64 + 1));
+            }
+            end = start;
         }
-        if let Some(last) = piece.iter().rposition(|byte| *byte != 0) {
-            return Ok(Some(start + last as u64 + 1));
-        }
-        end = start;
     }
     Ok(None)
+}
+
+/// Index of the last byte that is not zero. A hundred megabytes of zeros lie behind the records of a young segment: they
+/// are looked at a block at a time, which the compiler does with vectors.
+fn last_nonzero(bytes: &[u8]) -> Option<usize> {
+    let mut end = bytes.len();
+    for block in bytes.rchunks(4096) {
+        end -= block.len();
+        if block.iter().fold(0, |all, byte| all | byte) != 0 {
+            return block.iter().rposition(|byte| *byte != 0).map(|at| end + at);
+        }
+    }
+    None
 }
 
 impl Walk {
@@ -276,5 +290,43 @@ fn tally(counts: &mut Vec<KindCount>, kind: u8, payload_bytes: u64) {
             count.payload_bytes += payload_bytes;
         }
         None => counts.push(KindCount { records: 1, payload_bytes, kind }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    #[test]
+    fn the_last_byte_is_found_wherever_it_is_and_holes_cost_no_reading() {
+        let bytes = |len: usize, at: Option<usize>| {
+            let mut bytes = vec![0; len];
+            at.map(|at| bytes.get_mut(at).map(|b| *b = 1));
+            bytes
+        };
+        for len in [0, 1, 4095, 4096, 4097, 20_000] {
+            assert_eq!(last_nonzero(&bytes(len, None)), None);
+            for at in [0, 1, 4095, 4096, 4097, 8192, 19_999].into_iter().filter(|at| *at < len) {
+                assert_eq!(last_nonzero(&bytes(len, Some(at))), Some(at), "{at} of {len}");
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = crate::segment::path(dir.path(), SegmentId(1));
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(64 << 20).unwrap();
+        let last =
+            || last_byte(&Source::open_path(&path, SegmentId(1), 1 << 16).unwrap().unwrap(), 8192, 64 << 20).unwrap();
+        assert_eq!(last(), None);
+        file.write_all_at(b"x", 100).unwrap();
+        assert_eq!(last(), None, "it lies before");
+        for at in [8192, 1 << 20, (64 << 20) - 1] {
+            file.write_all_at(b"x", at).unwrap();
+            assert_eq!(last(), Some(at + 1));
+        }
+        file.write_all_at(&[0], (64 << 20) - 1).unwrap();
+        assert_eq!(last(), Some((1 << 20) + 1), "zeros that were written are zeros");
     }
 }
