@@ -412,8 +412,9 @@ impl KlineGenerator {
         let i = interval.index();
         if let Some(bar) = self.closed[i].iter_mut().rev().find(|b| b.open_time_us == open_time_us) {
             if bar.is_foreign() {
-                // Whoever made it counted the trade.
-                return;
+                // Whoever made it counted the trade, and knows the price that flat bars behind it go on at.
+                let close = bar.close;
+                return self.go_on(interval, open_time_us, close, events);
             }
             let (before, was_flat) = (bar.close, is_flat(bar));
             bar.add(t);

@@ -155,9 +155,11 @@ impl<S: BarSql> Store<S> {
             let found = query::range(&mut self.sql, &series, (open_time_us, open_time_us), "ASC", 1)?;
             let (mut bar, mut is_new) = match found.first() {
                 Some(StoredBar { bar, source: Source::Live }) => (*bar, false),
-                // The venue's candle counted the trade.
-                Some(_) => {
+                // The venue's candle counted the trade, and tells the price that flat bars behind it go on at.
+                Some(StoredBar { bar, .. }) => {
                     did.refused += ticks.len() as u64;
+                    let memory_us = ticks.iter().map(|trade| trade.before_us).max().unwrap_or(i64::MAX);
+                    self.go_on(&series, bar, memory_us)?;
                     continue;
                 }
                 // Before the first bar, or in a silence too long to be filled: what else was traded nobody knows.
