@@ -452,13 +452,16 @@ impl KlineGenerator {
     }
 
     /// Flat bars that follow the one that opens at `open_time_us` go on at its `close`.
-    fn go_on(&mut self, interval: Interval, open_time_us: i64, close: i64, events: &mut Vec<BarEvent>) {
+    fn go_on(&mut self, interval: Interval, open_time_us: i64, mut close: i64, events: &mut Vec<BarEvent>) {
         let i = interval.index();
         for bar in self.closed[i].iter_mut().filter(|bar| bar.open_time_us > open_time_us) {
-            if !is_flat(bar) || bar.is_foreign() {
+            if !is_flat(bar) {
                 return;
             }
-            if bar.close != close {
+            if bar.is_foreign() {
+                // Whoever made it knows the price.
+                close = bar.close;
+            } else if bar.close != close {
                 (bar.open, bar.high, bar.low, bar.close) = (close, close, close, close);
                 bar.revision += 1;
                 events.push(BarEvent { interval, what: What::Revised(*bar) });

@@ -191,26 +191,35 @@ impl<S: BarSql> Store<S> {
         let params: Vec<Value> = key.iter().cloned().chain([Value::Int(bar.open_time_us)]).collect();
         let rows = self.sql.rows(
             "SELECT open_time FROM klines WHERE venue = ?1 AND symbol = ?2 AND \"interval\" = ?3 AND open_time > ?4 \
-             AND ((flags & 8) = 0 OR source <> 'live') ORDER BY open_time LIMIT 1",
+             AND (flags & 8) = 0 ORDER BY open_time LIMIT 1",
             &params,
         )?;
         let next_us = rows.first().and_then(|row| row.first()).map(Value::int).transpose()?.unwrap_or(i64::MAX);
         let flats =
             query::range(&mut self.sql, series, (bar.open_time_us + 1, next_us.min(memory_us) - 1), "ASC", usize::MAX)?;
-        let flats: Vec<(NamedBar, Source)> = flats
-            .into_iter()
-            .filter_map(|StoredBar { bar: flat, .. }| {
-                let (price_scale, amount_scale) =
-                    (flat.price_scale.max(bar.price_scale), flat.amount_scale.max(bar.amount_scale));
-                let close = bar.rescaled(price_scale, amount_scale)?.close;
-                let flat = flat.rescaled(price_scale, amount_scale)?;
-                let (open, high, low, revision) = (close, close, close, flat.revision + 1);
-                let next = KlineData { open, high, low, close, revision, ..flat };
+        let mut before = *bar;
+        let mut changed = Vec::new();
+        for StoredBar { bar: flat, source } in flats {
+            if source != Source::Live {
+                // The venue's own knows the price.
+                before = flat;
+                continue;
+            }
+            let price_scale = flat.price_scale.max(before.price_scale);
+            let amount_scale = flat.amount_scale.max(before.amount_scale);
+            let (Some(from), Some(flat)) =
+                (before.rescaled(price_scale, amount_scale), flat.rescaled(price_scale, amount_scale))
+            else {
+                continue;
+            };
+            if from.close != flat.close {
+                let (open, high, low, close) = (from.close, from.close, from.close, from.close);
+                let bar = KlineData { open, high, low, close, revision: flat.revision + 1, ..flat };
                 let Series { venue, symbol, interval } = series.clone();
-                (close != flat.close).then_some((NamedBar { venue, symbol, interval, bar: next }, Source::Live))
-            })
-            .collect();
-        self.put(&flats, Rule::Overwrite).map(drop)
+                changed.push((NamedBar { venue, symbol, interval, bar }, Source::Live));
+            }
+        }
+        self.put(&changed, Rule::Overwrite).map(drop)
     }
 
     fn mark(&mut self, mark: &Mark) -> Result<u64> {
