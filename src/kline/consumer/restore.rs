@@ -46,6 +46,11 @@ pub(in crate::kline) fn restore(
             newest_first: true,
         };
         let mut stored = db.stored(&query)?;
+        if reached_us.is_none() {
+            // A feed that knows of no time stands at the last bar that it made.
+            let made = stored.iter().rposition(|bar| bar.source == Source::Live).map_or(0, |at| at + 1);
+            stored.truncate(made);
+        }
         // The bar of the last trade is stored with it.
         let newest = stored.last().map(|b| b.bar.open_time_us);
         lacking |= last_us.is_some_and(|us| newest.is_none_or(|open| open < interval.open_of(us)));
