@@ -630,7 +630,8 @@ fn nameless(symbols: [(&'static str, &[Cut]); 2], restarts: &[u16]) -> World {
                     continue;
                 }
                 blind = (from_us, blind_us);
-                holes.push(blind);
+                // As the venue's time: a trade is on its way for 40 ms.
+                holes.push((blind.0 - 40 * MS, blind.1 - 40 * MS));
                 let gap = format!(
                     r#"{{"reason":"lost","from_ns":{},"to_ns":{},"streams":["/contractMarket/level2:{symbol}","/contractMarket/execution:{symbol}","/contractMarket/level2:{}"]}}"#,
                     from_us * 1_000,
