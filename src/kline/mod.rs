@@ -13,7 +13,7 @@
 //! - [`official`]: the venue's own candles; [`backfill`] fills holes with them, [`compare`] looks for differences;
 //!   [`archive`]: those of the exchange's archive.
 //! - [`seed`]: the beginning of bars that were open when recording began; `seeder` asks for it beside the feed.
-//! - [`unit`]: what a contract is worth.
+//! - [`mod@unit`]: what a contract is worth.
 //! - [`latency`] and `stats`: how long trades took to be visible, and a line about it every minute.
 //! - [`export`]: bars to files. [`store`]: what readers see; [`db`]: what outlives the process.
 
