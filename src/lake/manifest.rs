@@ -99,12 +99,8 @@ pub struct FrameCounts {
     /// Kept as rows of `frames`.
     pub undecodable: u64,
     /// Of those decoded: rows of `frames` as well, because one of several independent items in them could not be read.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub in_part: u64,
-}
-
-fn is_none(n: &u64) -> bool {
-    *n == 0
 }
 
 /// Missing ids of one symbol.

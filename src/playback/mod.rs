@@ -6,8 +6,8 @@
 //!
 //! [`reel`] reads the log; who subscribes what, in which words and at which pace is the simulator's (`tools/venue-sim`).
 //! Frames go out byte for byte as they were recorded, each once although redundant lines or a rotation brought it
-//! twice. Nothing is written and nothing is deleted, and nobody who asks may control it: who may ask is the business of `[api]`; retention may take segments that were not played yet, which
-//! then are a hole in what is played.
+//! twice. Nothing of the recording is changed, and what is still to be played is kept from retention meanwhile. Nobody who
+//! asks may control it; who may ask is the business of `[api]`.
 
 pub mod reel;
 

@@ -125,13 +125,7 @@ impl Body {
     /// no reading; where the file system cannot tell, and in an archive, it is all one range.
     pub fn data_ranges(&self, from: u64, to: u64) -> Result<Vec<(u64, u64)>, ReadError> {
         let Form::Plain(file) = &self.kind else { return Ok(vec![(from, to)]) };
-        let mut ranges = Vec::new();
-        let mut at = from;
-        while let Some((start, end)) = alloc::next_data(file, at, to).map_err(|e| self.io(at, e))? {
-            ranges.push((start, end));
-            at = end;
-        }
-        Ok(ranges)
+        alloc::data_ranges(file, from, to).map_err(|e| self.io(from, e))
     }
 
     fn io(&self, offset: u64, source: io::Error) -> ReadError {

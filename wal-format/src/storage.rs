@@ -289,13 +289,7 @@ impl StorageFile for OsFile {
         // a few system calls instead of reading it. Pages in the cache count as data: ranges are
         // collected before anything is read, and reading ahead is turned off.
         alloc::no_read_ahead(&self.0);
-        let mut ranges = Vec::new();
-        let mut at = from;
-        while let Some((start, end)) = alloc::next_data(&self.0, at, to)? {
-            ranges.push((start, end));
-            at = end;
-        }
-        for (start, end) in ranges {
+        for (start, end) in alloc::data_ranges(&self.0, from, to)? {
             if !is_zero_by_reading(self, start, end)? {
                 return Ok(false);
             }

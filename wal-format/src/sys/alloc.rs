@@ -87,7 +87,7 @@ pub fn drop_cached(file: &File) {
 ///
 /// # Errors
 /// As the file system reports.
-pub fn next_data(file: &File, from: u64, to: u64) -> io::Result<Option<(u64, u64)>> {
+fn next_data(file: &File, from: u64, to: u64) -> io::Result<Option<(u64, u64)>> {
     use rustix::fs::{SeekFrom, seek};
     if from >= to {
         return Ok(None);
@@ -103,6 +103,20 @@ pub fn next_data(file: &File, from: u64, to: u64) -> io::Result<Option<(u64, u64
     }
     let end = seek(file, SeekFrom::Hole(start))?;
     Ok(Some((start, end.clamp(start + 1, to))))
+}
+
+/// All ranges within `from..to` that may hold anything but zeros, ascending.
+///
+/// # Errors
+/// As the file system reports.
+pub fn data_ranges(file: &File, from: u64, to: u64) -> io::Result<Vec<(u64, u64)>> {
+    let mut ranges = Vec::new();
+    let mut at = from;
+    while let Some((start, end)) = next_data(file, at, to)? {
+        ranges.push((start, end));
+        at = end;
+    }
+    Ok(ranges)
 }
 
 /// Starts writing the dirty pages of this range to disk without waiting for them. Promises
