@@ -44,6 +44,25 @@ pub struct Want {
     pub channel: Channel,
 }
 
+/// What a message asks of some streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// To begin.
+    Subscribe,
+    /// To end.
+    Unsubscribe,
+}
+
+impl Verb {
+    /// `subscribe` or `unsubscribe`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verb::Subscribe => "subscribe",
+            Verb::Unsubscribe => "unsubscribe",
+        }
+    }
+}
+
 /// One connection to open and what to subscribe on it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConnectionPlan {

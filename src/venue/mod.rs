@@ -28,7 +28,8 @@ pub mod symbol;
 mod words;
 
 pub use asks::{
-    ConnectionPlan, Fill, Limits, Method, Missing, RestMeta, RestRequest, SubscribeMessage, Token, TokenServer, Want,
+    ConnectionPlan, Fill, Limits, Method, Missing, RestMeta, RestRequest, SubscribeMessage, Token, TokenServer, Verb,
+    Want,
 };
 pub use frame::{Continuity, Control, DecodeError, Frame, FrameKind, Heartbeat, StreamKey};
 pub use klines::{KlinePage, OddKline, RestKline, RestKlines};
@@ -90,19 +91,11 @@ pub trait Venue: Send + Sync {
     /// Wants without a stream (such as [`Channel::DepthSnapshot`]) are left out.
     fn plan(&self, wants: &[Want], limits: &Limits) -> Vec<ConnectionPlan>;
 
-    /// The messages that subscribe `streams`, with request ids counting up from `first_id`, none longer than
-    /// [`REQUEST_BYTES_MAX`]. `now_s`: unix time, s, for venues that check it.
-    fn subscribe_messages(
+    /// The messages that begin or end the subscription of `streams`, with request ids counting up from `first_id`, none
+    /// longer than [`REQUEST_BYTES_MAX`]. `now_s`: unix time, s, for venues that check it.
+    fn messages(
         &self,
-        streams: &[String],
-        limits: &Limits,
-        first_id: u64,
-        now_s: i64,
-    ) -> Vec<SubscribeMessage>;
-
-    /// As [`Venue::subscribe_messages`], to end the subscription of `streams`.
-    fn unsubscribe_messages(
-        &self,
+        verb: Verb,
         streams: &[String],
         limits: &Limits,
         first_id: u64,
@@ -110,7 +103,7 @@ pub trait Venue: Send + Sync {
     ) -> Vec<SubscribeMessage>;
 
     /// False when a control frame that names no request cannot be the answer to `request`, one of
-    /// [`Venue::subscribe_messages`].
+    /// [`Venue::messages`].
     fn may_answer(&self, payload: &[u8], request: &str) -> bool {
         let _ = (payload, request);
         true
@@ -282,8 +275,8 @@ mod tests {
                 .collect();
             let limits = Limits { streams_per_connection: 400, params_per_subscribe: 400, ..venue.default_limits() };
             for plan in venue.plan(&wants, &limits) {
-                let asked = venue.subscribe_messages(&plan.streams, &limits, 1, 1_700_000_000);
-                let ended = venue.unsubscribe_messages(&plan.streams, &limits, 1, 1_700_000_000);
+                let asked = venue.messages(Verb::Subscribe, &plan.streams, &limits, 1, 1_700_000_000);
+                let ended = venue.messages(Verb::Unsubscribe, &plan.streams, &limits, 1, 1_700_000_000);
                 for messages in [asked, ended] {
                     assert!(messages.iter().all(|m| m.text.len() <= REQUEST_BYTES_MAX), "{id}");
                     let mut streams: Vec<String> = messages.iter().flat_map(|m| m.streams.clone()).collect();
@@ -292,7 +285,8 @@ mod tests {
                     planned.sort();
                     assert_eq!(streams, planned, "{id}: every stream once");
                     for (nth, message) in messages.iter().enumerate() {
-                        let anew = venue.subscribe_messages(&message.streams, &limits, 1 + nth as u64, 1_700_000_000);
+                        let anew =
+                            venue.messages(Verb::Subscribe, &message.streams, &limits, 1 + nth as u64, 1_700_000_000);
                         assert_eq!(anew.len(), 1, "{id}: written anew it is the same message");
                     }
                 }

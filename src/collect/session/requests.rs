@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::venue::{Limits, SubscribeMessage, Venue};
+use crate::venue::{Limits, SubscribeMessage, Venue, Verb};
 
 /// A text older than this is written anew before it is sent, s: Gate refuses what is a minute off.
 const FRESH_S: i64 = 20;
@@ -23,29 +23,6 @@ const ASKED_MAX: u32 = 4;
 const REFUSED_FIRST: Duration = Duration::from_secs(60);
 /// Upper bound of it.
 const REFUSED_MAX: Duration = Duration::from_secs(3_600);
-
-/// What is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verb {
-    Subscribe,
-    Unsubscribe,
-}
-
-impl Verb {
-    fn messages(
-        self,
-        venue: &dyn Venue,
-        streams: &[String],
-        limits: &Limits,
-        first_id: u64,
-        now_s: i64,
-    ) -> Vec<SubscribeMessage> {
-        match self {
-            Verb::Subscribe => venue.subscribe_messages(streams, limits, first_id, now_s),
-            Verb::Unsubscribe => venue.unsubscribe_messages(streams, limits, first_id, now_s),
-        }
-    }
-}
 
 /// What requests are written with, and when.
 #[derive(Clone, Copy)]
@@ -133,7 +110,7 @@ impl Requests {
             open.overtaken |= open.streams.iter().any(|s| streams.contains(s));
         }
         for SubscribeMessage { text, streams } in
-            verb.messages(desk.venue, streams, desk.limits, self.next_id, desk.now_s())
+            desk.venue.messages(verb, streams, desk.limits, self.next_id, desk.now_s())
         {
             self.queue.push_back(Request {
                 verb,
@@ -186,7 +163,7 @@ impl Requests {
     pub(super) fn send(&mut self, desk: Desk<'_>) -> Option<String> {
         let mut request = self.queue.pop_front()?;
         if desk.now_s().saturating_sub(request.written_s) > FRESH_S {
-            let anew = request.verb.messages(desk.venue, &request.streams, desk.limits, request.id, desk.now_s());
+            let anew = desk.venue.messages(request.verb, &request.streams, desk.limits, request.id, desk.now_s());
             if let [message] = &anew[..] {
                 request.text.clone_from(&message.text);
                 request.written_s = desk.now_s();

@@ -7,7 +7,7 @@ use crate::venue::binance::market::Binance;
 use crate::venue::binance::spot::SPOT;
 use crate::venue::{
     Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, Limits, Listing, RestRequest,
-    Rows, StreamKey, SubscribeMessage, Token, TokenServer, Venue, VenueId, Want,
+    Rows, StreamKey, SubscribeMessage, Token, TokenServer, Venue, VenueId, Verb, Want,
 };
 
 /// See the module.
@@ -41,23 +41,15 @@ impl Venue for Formal {
     fn plan(&self, wants: &[Want], limits: &Limits) -> Vec<ConnectionPlan> {
         INNER.plan(wants, limits)
     }
-    fn subscribe_messages(
+    fn messages(
         &self,
+        verb: Verb,
         streams: &[String],
         limits: &Limits,
         first_id: u64,
         now_s: i64,
     ) -> Vec<SubscribeMessage> {
-        INNER.subscribe_messages(streams, limits, first_id, now_s)
-    }
-    fn unsubscribe_messages(
-        &self,
-        streams: &[String],
-        limits: &Limits,
-        first_id: u64,
-        now_s: i64,
-    ) -> Vec<SubscribeMessage> {
-        INNER.unsubscribe_messages(streams, limits, first_id, now_s)
+        INNER.messages(verb, streams, limits, first_id, now_s)
     }
     fn stream_of<'a>(&self, payload: &'a [u8], binary: bool) -> Option<StreamKey<'a>> {
         INNER.stream_of(payload, binary)

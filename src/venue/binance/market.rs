@@ -2,7 +2,7 @@
 
 use super::super::{
     Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, KlinePage, Limits, Listing,
-    Missing, RestKlines, RestRequest, Rows, StreamKey, SubscribeMessage, Venue, VenueId, Want,
+    Missing, RestKlines, RestRequest, Rows, StreamKey, SubscribeMessage, Venue, VenueId, Verb, Want,
 };
 use super::{Market, control, decode, klines, listing, plan, repair};
 
@@ -61,24 +61,15 @@ impl Venue for Binance {
         plan::connections(wants, limits, self.stream)
     }
 
-    fn subscribe_messages(
+    fn messages(
         &self,
+        verb: Verb,
         streams: &[String],
         limits: &Limits,
         first_id: u64,
         _now_s: i64,
     ) -> Vec<SubscribeMessage> {
-        plan::requests("SUBSCRIBE", streams, limits, first_id)
-    }
-
-    fn unsubscribe_messages(
-        &self,
-        streams: &[String],
-        limits: &Limits,
-        first_id: u64,
-        _now_s: i64,
-    ) -> Vec<SubscribeMessage> {
-        plan::requests("UNSUBSCRIBE", streams, limits, first_id)
+        plan::requests(verb, streams, limits, first_id)
     }
 
     fn other_path(&self, path: &str) -> Option<&'static str> {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::super::message::{self, percent_encode};
-use super::super::{Channel, ConnectionPlan, Limits, RestRequest, SubscribeMessage, Want};
+use super::super::{Channel, ConnectionPlan, Limits, RestRequest, SubscribeMessage, Verb, Want};
 
 /// Streams the server takes on one socket, whatever the configuration says.
 const MAX_STREAMS: usize = 1024;
@@ -91,8 +91,9 @@ pub(super) fn symbol_of(stream: &str) -> Option<String> {
 }
 
 /// `SUBSCRIBE` (or `UNSUBSCRIBE`) messages of at most `params_per_subscribe` streams.
-pub(super) fn requests(method: &str, streams: &[String], limits: &Limits, mut first_id: u64) -> Vec<SubscribeMessage> {
+pub(super) fn requests(verb: Verb, streams: &[String], limits: &Limits, mut first_id: u64) -> Vec<SubscribeMessage> {
     let items: Vec<(&str, &str)> = streams.iter().map(|s| (s.as_str(), s.as_str())).collect();
+    let method = verb.as_str().to_ascii_uppercase();
     message::subscribe_messages(&items, limits.params_per_subscribe, &mut first_id, |params, id| {
         // The keys stand in the order of the documentation.
         let params = serde_json::Value::from(params.to_vec());

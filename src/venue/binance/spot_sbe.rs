@@ -12,7 +12,7 @@
 
 use super::super::{
     Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, FrameKind, Heartbeat, KlinePage, Limits,
-    Listing, Missing, RestKlines, RestRequest, Rows, StreamKey, SubscribeMessage, Venue, VenueId, Want,
+    Listing, Missing, RestKlines, RestRequest, Rows, StreamKey, SubscribeMessage, Venue, VenueId, Verb, Want,
 };
 use super::spot::SPOT;
 use super::{control, plan, sbe};
@@ -66,24 +66,15 @@ impl Venue for BinanceSpotSbe {
         plan::connections(wants, limits, suffix)
     }
 
-    fn subscribe_messages(
+    fn messages(
         &self,
+        verb: Verb,
         streams: &[String],
         limits: &Limits,
         first_id: u64,
         _now_s: i64,
     ) -> Vec<SubscribeMessage> {
-        plan::requests("SUBSCRIBE", streams, limits, first_id)
-    }
-
-    fn unsubscribe_messages(
-        &self,
-        streams: &[String],
-        limits: &Limits,
-        first_id: u64,
-        _now_s: i64,
-    ) -> Vec<SubscribeMessage> {
-        plan::requests("UNSUBSCRIBE", streams, limits, first_id)
+        plan::requests(verb, streams, limits, first_id)
     }
 
     fn stream_of<'a>(&self, payload: &'a [u8], binary: bool) -> Option<StreamKey<'a>> {

@@ -2,7 +2,7 @@
 
 use super::super::{
     Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, KlinePage, Limits, Listing,
-    Missing, RestKlines, RestRequest, Rows, StreamKey, SubscribeMessage, Venue, VenueId, Want,
+    Missing, RestKlines, RestRequest, Rows, StreamKey, SubscribeMessage, Venue, VenueId, Verb, Want,
 };
 use super::{Market, control, decode, klines, listing, plan};
 
@@ -52,24 +52,15 @@ impl Venue for Gate {
         plan::connections(self.market, self.ws_path, wants, limits)
     }
 
-    fn subscribe_messages(
+    fn messages(
         &self,
+        verb: Verb,
         streams: &[String],
         limits: &Limits,
         first_id: u64,
         now_s: i64,
     ) -> Vec<SubscribeMessage> {
-        plan::requests(self.market, "subscribe", streams, limits, first_id, now_s)
-    }
-
-    fn unsubscribe_messages(
-        &self,
-        streams: &[String],
-        limits: &Limits,
-        first_id: u64,
-        now_s: i64,
-    ) -> Vec<SubscribeMessage> {
-        plan::requests(self.market, "unsubscribe", streams, limits, first_id, now_s)
+        plan::requests(self.market, verb, streams, limits, first_id, now_s)
     }
 
     fn stream_of<'a>(&self, payload: &'a [u8], _binary: bool) -> Option<StreamKey<'a>> {

@@ -6,7 +6,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::super::message::{self, percent_encode};
-use super::super::{Channel, ConnectionPlan, Fill, Heartbeat, Limits, Missing, RestRequest, SubscribeMessage, Want};
+use super::super::{
+    Channel, ConnectionPlan, Fill, Heartbeat, Limits, Missing, RestRequest, SubscribeMessage, Verb, Want,
+};
 use super::Market;
 
 /// Symbols in one message; more work too, but one bad symbol spoils them all on futures.
@@ -73,15 +75,16 @@ pub(super) fn connections(market: Market, path: &str, wants: &[Want], limits: &L
 /// channel takes them, one where the payload has further words.
 ///
 /// The venue refuses a `time` that is 60 s off: who keeps a message for long must write it anew.
-/// `event`: `subscribe` or `unsubscribe`, which takes the same payload.
+/// Both verbs take the same payload.
 pub(super) fn requests(
     market: Market,
-    event: &str,
+    verb: Verb,
     streams: &[String],
     limits: &Limits,
     mut first_id: u64,
     now_s: i64,
 ) -> Vec<SubscribeMessage> {
+    let event = verb.as_str();
     let mut channels: Vec<(&str, Vec<(&str, &str)>)> = Vec::new();
     for stream in streams {
         let Some((channel, symbol)) = stream.split_once(' ') else { continue };

@@ -2,7 +2,7 @@
 
 use super::super::{
     Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, KlinePage, Limits, Listing,
-    RestKlines, RestRequest, Rows, StreamKey, SubscribeMessage, Token, Venue, VenueId, Want,
+    RestKlines, RestRequest, Rows, StreamKey, SubscribeMessage, Token, Venue, VenueId, Verb, Want,
 };
 use super::{Market, control, decode, klines, listing, plan, rest, token, topic};
 
@@ -56,24 +56,15 @@ impl Venue for Kucoin {
         plan::connections(self.market, wants, limits)
     }
 
-    fn subscribe_messages(
+    fn messages(
         &self,
+        verb: Verb,
         streams: &[String],
         limits: &Limits,
         first_id: u64,
         _now_s: i64,
     ) -> Vec<SubscribeMessage> {
-        plan::requests("subscribe", streams, limits, first_id)
-    }
-
-    fn unsubscribe_messages(
-        &self,
-        streams: &[String],
-        limits: &Limits,
-        first_id: u64,
-        _now_s: i64,
-    ) -> Vec<SubscribeMessage> {
-        plan::requests("unsubscribe", streams, limits, first_id)
+        plan::requests(verb, streams, limits, first_id)
     }
 
     fn stream_of<'a>(&self, payload: &'a [u8], _binary: bool) -> Option<StreamKey<'a>> {

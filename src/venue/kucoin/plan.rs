@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::{Channel, ConnectionPlan, Limits, SubscribeMessage, Want, message};
+use super::super::{Channel, ConnectionPlan, Limits, SubscribeMessage, Verb, Want, message};
 use super::{Market, topic};
 
 /// Symbols KuCoin takes in one subscribe message, whatever the configuration says.
@@ -60,8 +60,8 @@ fn one(mut members: Vec<(String, &Want)>) -> ConnectionPlan {
 }
 
 /// `{"id":"7","type":"subscribe","topic":"/market/match:BTC-USDT,ETH-USDT","privateChannel":false,"response":true}`:
-/// one topic prefix and at most `params_per_subscribe` symbols each. `kind`: `subscribe` or `unsubscribe`.
-pub(super) fn requests(kind: &str, streams: &[String], limits: &Limits, mut first_id: u64) -> Vec<SubscribeMessage> {
+/// one topic prefix and at most `params_per_subscribe` symbols each.
+pub(super) fn requests(verb: Verb, streams: &[String], limits: &Limits, mut first_id: u64) -> Vec<SubscribeMessage> {
     let mut prefixes: Vec<(&str, Vec<(&str, &str)>)> = Vec::new();
     for stream in streams {
         let topic = topic::split(stream);
@@ -71,6 +71,7 @@ pub(super) fn requests(kind: &str, streams: &[String], limits: &Limits, mut firs
             None => prefixes.push((topic.prefix, vec![item])),
         }
     }
+    let kind = verb.as_str();
     let size = limits.params_per_subscribe.clamp(1, MAX_SYMBOLS);
     let mut messages = Vec::new();
     for (prefix, symbols) in prefixes {

@@ -1,6 +1,6 @@
 //! Planning, subscribing, listings and control frames.
 
-use super::super::super::{Channel, Control, Limits, SymbolKind, Want};
+use super::super::super::{Channel, Control, Limits, SymbolKind, Verb, Want};
 use super::*;
 
 fn wants(symbols: &[&str], channels: &[Channel]) -> Vec<Want> {
@@ -82,7 +82,7 @@ fn no_socket_exceeds_its_limit_and_no_want_is_lost() {
 #[test]
 fn subscribe_messages_keep_the_size_limit_and_count_ids() {
     let streams = ["a@trade", "b@trade", "\"币\"@trade"].map(str::to_owned);
-    let messages = of(Market::Spot).subscribe_messages(&streams, &limits(200, 2), 7, 0);
+    let messages = of(Market::Spot).messages(Verb::Subscribe, &streams, &limits(200, 2), 7, 0);
     let messages: Vec<&str> = messages.iter().map(|m| m.text.as_str()).collect();
     assert_eq!(
         messages,
@@ -91,7 +91,7 @@ fn subscribe_messages_keep_the_size_limit_and_count_ids() {
             r#"{"method":"SUBSCRIBE","params":["\"币\"@trade"],"id":8}"#,
         ]
     );
-    assert!(of(Market::Spot).subscribe_messages(&[], &limits(200, 0), 1, 0).is_empty());
+    assert!(of(Market::Spot).messages(Verb::Subscribe, &[], &limits(200, 0), 1, 0).is_empty());
 }
 
 #[test]

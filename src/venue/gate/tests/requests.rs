@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::*;
+use crate::venue::Verb;
 
 fn limits(streams: usize, params: usize) -> Limits {
     Limits { streams_per_connection: streams, params_per_subscribe: params, ..of(Market::Spot).default_limits() }
@@ -42,7 +43,7 @@ fn subscribe_messages_parse_back_to_the_streams_of_the_plan() {
         let mut seen = Vec::new();
         for plan in &plans {
             assert!(plan.streams.len() <= 7 && plan.streams.len() == plan.wants.len());
-            let messages = venue.subscribe_messages(&plan.streams, &limits(7, 2), 5, 1_700_000_000);
+            let messages = venue.messages(Verb::Subscribe, &plan.streams, &limits(7, 2), 5, 1_700_000_000);
             let mut asked = Vec::new();
             for (nth, message) in messages.iter().enumerate() {
                 let message: Value = serde_json::from_str(&message.text).unwrap();
@@ -72,7 +73,7 @@ fn subscribe_messages_parse_back_to_the_streams_of_the_plan() {
 fn no_message_has_more_than_a_hundred_symbols_whatever_is_configured() {
     let symbols: Vec<String> = (0..250).map(|i| format!("A{i}_USDT")).collect();
     let streams: Vec<String> = symbols.iter().map(|s| format!("futures.trades {s}")).collect();
-    let messages = of(Market::Futures).subscribe_messages(&streams, &limits(1000, 5000), 1, 0);
+    let messages = of(Market::Futures).messages(Verb::Subscribe, &streams, &limits(1000, 5000), 1, 0);
     let sizes: Vec<usize> = messages
         .iter()
         .map(|m| serde_json::from_str::<Value>(&m.text).unwrap()["payload"].as_array().unwrap().len())
@@ -105,7 +106,7 @@ fn the_recorder_of_the_tapes_subscribed_as_we_do() {
             let of_channel = |m: &&Value| m["channel"] == name.as_str();
             let theirs: Vec<&Value> = theirs.iter().filter(of_channel).collect();
             let streams: Vec<String> = theirs.iter().flat_map(|m| streams_of(m)).collect();
-            let ours = of(market).subscribe_messages(&streams, &limits(200, 100), 1, 0);
+            let ours = of(market).messages(Verb::Subscribe, &streams, &limits(200, 100), 1, 0);
             let ours: Vec<Value> = ours.iter().map(|m| serde_json::from_str(&m.text).unwrap()).collect();
             assert_eq!(ours.len(), theirs.len());
             for (ours, theirs) in ours.iter().zip(theirs) {

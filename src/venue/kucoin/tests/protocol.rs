@@ -1,6 +1,6 @@
 //! Planning, subscribing, tokens, listings and control frames.
 
-use super::super::super::{Channel, Control, Heartbeat, Limits, Method, StreamKey, SymbolKind, Token, Want};
+use super::super::super::{Channel, Control, Heartbeat, Limits, Method, StreamKey, SymbolKind, Token, Verb, Want};
 use super::*;
 
 fn wants(symbols: &[&str], channels: &[Channel]) -> Vec<Want> {
@@ -95,7 +95,7 @@ fn subscribe_messages_parse_back_to_the_topics_they_were_made_of() {
     for (size, most) in [(0, 1), (7, 7), (100, 100), (5000, 100)] {
         let limits = limits(1000, size);
         let plan = &venue.plan(&wants(&names, venue.channels()), &limits)[0];
-        let messages = venue.subscribe_messages(&plan.streams, &limits, 40, 0);
+        let messages = venue.messages(Verb::Subscribe, &plan.streams, &limits, 40, 0);
         let mut topics = Vec::new();
         for (n, message) in messages.iter().enumerate() {
             let value: serde_json::Value = serde_json::from_str(&message.text).unwrap();
@@ -110,7 +110,7 @@ fn subscribe_messages_parse_back_to_the_topics_they_were_made_of() {
     }
     let mixed = ["/market/match:A-B", "/market/level2:A-B", "/market/match:C-D"].map(str::to_owned);
     let texts: Vec<String> =
-        venue.subscribe_messages(&mixed, &limits(300, 100), 7, 0).into_iter().map(|m| m.text).collect();
+        venue.messages(Verb::Subscribe, &mixed, &limits(300, 100), 7, 0).into_iter().map(|m| m.text).collect();
     assert_eq!(
         texts,
         [
@@ -118,7 +118,7 @@ fn subscribe_messages_parse_back_to_the_topics_they_were_made_of() {
             r#"{"id":"8","type":"subscribe","topic":"/market/level2:A-B","privateChannel":false,"response":true}"#,
         ]
     );
-    assert!(venue.subscribe_messages(&[], &limits(300, 100), 1, 0).is_empty());
+    assert!(venue.messages(Verb::Subscribe, &[], &limits(300, 100), 1, 0).is_empty());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Frames composed by hand from the schema, to their rows; and the market around them.
 
 use super::super::super::super::row::Side;
-use super::super::super::super::{Continuity, Control, Limits, Want};
+use super::super::super::super::{Continuity, Control, Limits, Verb, Want};
 use super::*;
 
 /// Two trades: 5000000001 of 0.00150 at 90000.12, sold; 5000000002 of 0.25000 at 90000.13, bought.
@@ -222,10 +222,10 @@ fn sockets_are_opened_without_a_stream_and_subscribed_in_one_message() {
     assert_eq!(plans[0].streams[..3], ["s0usdt@trade", "s0usdt@bestBidAsk", "s0usdt@depth"]);
     for plan in &plans {
         assert_eq!(sbe().connect_url("wss://host", plan, None, "1"), "wss://host/ws");
-        assert_eq!(sbe().subscribe_messages(&plan.streams, &limits, 1, 0).len(), 1);
+        assert_eq!(sbe().messages(Verb::Subscribe, &plan.streams, &limits, 1, 0).len(), 1);
     }
     let few = Limits { params_per_subscribe: 9, ..limits };
-    let messages = sbe().subscribe_messages(&plans[1].streams, &few, 4, 0);
+    let messages = sbe().messages(Verb::Subscribe, &plans[1].streams, &few, 4, 0);
     assert_eq!(messages.len(), 2);
     assert!(messages[1].text.ends_with(r#""s69usdt@depth"],"id":5}"#), "{}", messages[1].text);
 }
