@@ -75,7 +75,7 @@ pub struct Gap<'a> {
     pub reason: &'a str,
     /// Last frame before, ns since epoch.
     pub from_ns: u64,
-    /// From here on everything is subscribed again, ns since epoch.
+    /// From here on these are subscribed again, ns since epoch.
     pub to_ns: u64,
     /// Stream names.
     pub streams: &'a [String],

@@ -5,6 +5,7 @@
 //! every subscription is answered and the next one delivers what the present one does, is the present one closed and
 //! drained. Frames of that overlap are in the log twice, on two connections; whoever reads tells them apart by their ids.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -22,7 +23,9 @@ use super::handshake::{self, HandshakeError};
 use super::log::Stamp;
 use super::metrics::{ConnState, Place};
 use super::roster::Roster;
-use super::session::{Cause, Fit, GapStart, Session, Start, Step, UNANSWERED, is_quiet, unsubscribed, write_gap};
+use super::session::{
+    Cause, Fit, GapStart, Interruption, Session, Start, Step, UNANSWERED, end_gaps, is_quiet, unsubscribed,
+};
 use super::watchdog::Streams;
 use crate::backoff::{Backoff, Punished, random};
 use crate::supervise::Task;
@@ -44,7 +47,7 @@ pub(super) struct Slot {
     roster: Arc<Roster>,
     backoff: Backoff,
     punished: Punished,
-    gap: Option<GapStart>,
+    gap: Option<Interruption>,
     /// Replaced sessions that are being closed and drained.
     closing: JoinSet<()>,
     /// The address where the last session failed.
@@ -69,7 +72,7 @@ impl Slot {
             roster,
             backoff: Backoff::default(),
             punished: Punished::default(),
-            gap,
+            gap: gap.map(Interruption::from),
             closing: JoinSet::new(),
             failed: None,
             server: place.line as usize,
@@ -101,11 +104,11 @@ impl Slot {
                 break;
             }
         }
-        if let Some(gap) = self.gap.take().filter(|_| !ended) {
-            // Stopped in the middle of an interruption: it is over at least for this run of the log.
-            let streams = self.roster.streams();
-            let _ = write_gap(&self.feed, &self.roster, self.place.line, 0, gap, &streams);
+        if ended {
+            self.gap = None;
         }
+        // Stopped in the middle of an interruption: it is over at least for this run of the log.
+        self.end_gaps();
         while self.closing.join_next().await.is_some() {}
         if ended {
             unsubscribed(&self.feed, 0, self.roster.ended(self.place.line, u64::MAX));
@@ -224,10 +227,12 @@ impl Slot {
                         Step::Ended(cause) => {
                             // The old one did not last until the next one was ready: that is an interruption,
                             // unless the next one delivers already.
-                            if !next.covers(session) {
-                                next.gap = Some(session.gap_from(cause));
+                            next.gap = if next.covers(session) {
+                                session.gap.take()
+                            } else {
                                 self.roster.broken(self.place.line);
-                            }
+                                Some(session.gap_from(cause))
+                            };
                             next.take_over();
                             self.count_lost(session, cause);
                             self.close(std::mem::replace(session, next), cause);
@@ -239,6 +244,8 @@ impl Slot {
             match failed {
                 None => {
                     self.failed = None;
+                    // What the old one was never answered.
+                    next.gap = session.gap.take();
                     next.take_over();
                     self.close(std::mem::replace(session, next), Cause::Rotate);
                     return None;
@@ -261,6 +268,14 @@ impl Slot {
         }
     }
 
+    /// No session will end these interruptions.
+    fn end_gaps(&mut self) {
+        let Some(mut gap) = self.gap.take() else { return };
+        let (streams, none) = (self.roster.streams(), BTreeSet::new());
+        // A log that takes no records says so itself.
+        let _ = end_gaps(&self.feed, &self.roster, self.place.line, 0, &mut gap, &streams, &none);
+    }
+
     /// Closes a replaced session in the background: its successor must not wait for a closing handshake.
     fn close(&mut self, mut old: Session, cause: Cause) {
         while self.closing.try_join_next().is_some() {}
@@ -278,7 +293,7 @@ impl Slot {
         self.backoff.good(session.good_for());
         let punished = session.punished().then(|| self.punished.once_more(Instant::now())).flatten();
         match cause {
-            Cause::Shutdown | Cause::Log => self.gap = session.gap,
+            Cause::Shutdown | Cause::Log => self.gap = session.gap.take(),
             // The last one: nobody asks for its streams any more.
             Cause::Rotate => {}
             Cause::Server | Cause::Lost | Cause::Stale => {
@@ -380,10 +395,7 @@ impl Slot {
 impl Drop for Slot {
     /// A task that panicked, or was cut, between two connections leaves no interruption unsaid.
     fn drop(&mut self) {
-        if let Some(gap) = self.gap.take() {
-            // A log that takes no records says so itself.
-            let _ = write_gap(&self.feed, &self.roster, self.place.line, 0, gap, &self.roster.streams());
-        }
+        self.end_gaps();
     }
 }
 

@@ -67,6 +67,11 @@ impl StreamStat {
         wall_ns.saturating_sub(self.since_ns)
     }
 
+    /// When its connection was opened or, later, it was added to it, ns since epoch.
+    pub fn since_ns(&self) -> u64 {
+        self.since_ns
+    }
+
     fn left(&self) -> bool {
         self.left.load(Ordering::Relaxed)
     }

@@ -1,5 +1,6 @@
 //! The end of a connection: closed as the protocol wants it, drained, written down.
 
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::time::Duration;
@@ -83,9 +84,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         if !std::mem::replace(&mut self.finished, true) {
             self.error.get_or_insert_with(|| "the connection's task ended".to_owned());
-            if let Some(gap) = self.gap.take() {
-                self.write_gap(gap);
-            }
+            self.end_gaps(&BTreeSet::new());
             self.write_end(Cause::Lost);
         }
     }

@@ -1,5 +1,6 @@
 //! What is due by the clock: the next subscription, the answers to them, silence, the end of the planned life.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +19,8 @@ use super::super::record::{self, Subscribe};
 use super::super::roster::{News, Served};
 use super::requests::Desk;
 use super::{
-    CHECK_EVERY, Cause, GapStart, Live, Rotation, Session, Step, UNANSWERED, book_of, is_quiet, seconds, unsubscribed,
-    write_gap,
+    ANSWER_WITHIN, CHECK_EVERY, Cause, Live, Rotation, Session, Step, UNANSWERED, book_of, end_gaps, is_quiet, seconds,
+    unsubscribed,
 };
 use crate::telemetry::RateLimited;
 use crate::venue::{Channel, Want};
@@ -68,6 +69,7 @@ impl Session {
         }
         self.next_check = now + CHECK_EVERY;
         self.ask_again(now);
+        self.settle_answered(now);
         self.follow_roster(now);
         self.report_silence(now);
         self.report_strays(now);
@@ -105,7 +107,7 @@ impl Session {
             }
         }
         if self.is_live() {
-            self.want_books();
+            self.want_books(&BTreeSet::new());
             return None;
         }
         Some(self.became_live(now))
@@ -209,7 +211,7 @@ impl Session {
             return;
         }
         self.streams.leave(dropped.iter().map(|(name, _)| name.as_str()), |s| self.feed.venue.stream_key(s));
-        self.books.retain(|book| !dropped.iter().any(|(_, wants)| book_of(wants).as_ref() == Some(book)));
+        self.books.retain(|(stream, _)| !dropped.iter().any(|(name, _)| name == stream));
         let names: Vec<String> = dropped.into_iter().map(|(name, _)| name).collect();
         let feed = Arc::clone(&self.feed);
         self.requests.end(desk(&feed, Instant::now(), Stamp::now()), &names);
@@ -228,7 +230,7 @@ impl Session {
         if !self.beside {
             self.feed.metrics.streams_are(self.place, &self.streams);
         }
-        self.books.extend(new.iter().filter_map(|(_, wants)| book_of(wants)));
+        self.books.extend(new.iter().filter_map(|(name, wants)| Some((name.clone(), book_of(wants)?))));
         let names: Vec<String> = new.into_iter().map(|(name, _)| name).collect();
         let feed = Arc::clone(&self.feed);
         self.requests.ask(desk(&feed, now, Stamp::now()), &names);
@@ -247,24 +249,42 @@ impl Session {
     pub(super) fn settle(&mut self) {
         self.feed.metrics.state(self.place, ConnState::Live);
         self.tell_refused();
-        if let Some(gap) = self.gap.take() {
-            self.write_gap(gap);
-        }
+        self.end_gaps(&BTreeSet::new());
         self.forgotten(self.roster.settled(self.place.line, self.started_with, Stamp::now().0));
-        self.want_books();
+        self.want_books(&BTreeSet::new());
     }
 
-    fn want_books(&mut self) {
-        let books = std::mem::take(&mut self.books);
-        if self.feed.choice().channels.contains(&Channel::DepthSnapshot) {
-            self.feed.snapshots.want(books.iter().map(String::as_str));
+    /// What is answered waits no longer than an answer may take for what is not.
+    fn settle_answered(&mut self, now: Instant) {
+        if self.beside || self.draining || self.welcome_by.is_some() || now < self.settle_at {
+            return;
+        }
+        self.settle_at = now + ANSWER_WITHIN;
+        if self.gap.is_some() || !self.books.is_empty() {
+            let pending = self.requests.pending();
+            self.end_gaps(&pending);
+            self.want_books(&pending);
         }
     }
 
-    pub(super) fn write_gap(&self, gap: GapStart) {
+    /// Asks for the books of the streams that are not `pending`.
+    fn want_books(&mut self, pending: &BTreeSet<String>) {
+        let (later, now) =
+            std::mem::take(&mut self.books).into_iter().partition(|(stream, _)| pending.contains(stream));
+        self.books = later;
+        let now: Vec<(String, String)> = now;
+        if self.feed.choice().channels.contains(&Channel::DepthSnapshot) {
+            self.feed.snapshots.want(now.iter().map(|(_, symbol)| symbol.as_str()));
+        }
+    }
+
+    /// Writes down the interruptions of the streams that are not `pending`; those of the others go on.
+    pub(super) fn end_gaps(&mut self, pending: &BTreeSet<String>) {
+        let Some(mut gap) = self.gap.take() else { return };
         let streams: Vec<String> = self.streams.iter().map(|s| s.name.clone()).collect();
         // A log that stopped has said so.
-        let _ = write_gap(&self.feed, &self.roster, self.place.line, self.conn, gap, &streams);
+        let _ = end_gaps(&self.feed, &self.roster, self.place.line, self.conn, &mut gap, &streams, pending);
+        self.gap = Some(gap).filter(|gap| !gap.is_over());
     }
 
     fn report_silence(&mut self, now: Instant) {

@@ -1,7 +1,7 @@
 //! Interruptions written down: when a line did not deliver, and whether the other one did; and what is no interruption
 //! because nobody wants it any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 use wal_format::Kind;
@@ -13,11 +13,82 @@ use super::super::roster::Roster;
 use super::Cause;
 use crate::venue::Want;
 
-/// An interruption that began and is written down when everything is subscribed again.
-#[derive(Clone, Copy, Debug)]
+/// How an interruption began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::collect) struct GapStart {
     pub(in crate::collect) cause: Cause,
     pub(in crate::collect) from_ns: u64,
+}
+
+/// Interruptions of one line that are not written down yet: that of each stream is when the stream is subscribed again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::collect) struct Interruption {
+    /// Of all streams that `apart` does not name; `None` = those are subscribed.
+    rest: Option<GapStart>,
+    /// Of these it began so.
+    apart: BTreeMap<String, GapStart>,
+}
+
+impl From<GapStart> for Interruption {
+    fn from(start: GapStart) -> Self {
+        Self { rest: Some(start), apart: BTreeMap::new() }
+    }
+}
+
+impl Interruption {
+    /// Everything is interrupted by `start`; what was `before` goes on. `unanswered` streams were not subscribed either,
+    /// each since the time beside it.
+    pub(super) fn after(
+        before: Option<&Self>,
+        start: GapStart,
+        unanswered: impl Iterator<Item = (String, u64)>,
+    ) -> Self {
+        if let Some(before) = before.filter(|before| before.rest.is_some()) {
+            return before.clone();
+        }
+        let mut apart: BTreeMap<String, GapStart> =
+            unanswered.map(|(stream, from_ns)| (stream, GapStart { from_ns, ..start })).collect();
+        apart.extend(before.into_iter().flat_map(|before| before.apart.clone()));
+        Self { rest: Some(start), apart }
+    }
+
+    /// Of `streams` all are subscribed that are not `pending`: ends their interruptions, and returns them by how they
+    /// began. Those of the others go on.
+    fn end(&mut self, streams: &[String], pending: &BTreeSet<String>) -> Vec<(GapStart, Vec<String>)> {
+        let mut ended: Vec<(GapStart, Vec<String>)> = Vec::new();
+        let before = std::mem::replace(self, Self { rest: None, apart: BTreeMap::new() });
+        for stream in streams {
+            let Some(start) = before.apart.get(stream).copied().or(before.rest) else { continue };
+            if pending.contains(stream) {
+                self.apart.insert(stream.clone(), start);
+            } else if let Some((_, streams)) = ended.iter_mut().find(|(began, _)| *began == start) {
+                streams.push(stream.clone());
+            } else {
+                ended.push((start, vec![stream.clone()]));
+            }
+        }
+        ended
+    }
+
+    /// True when nothing of it goes on.
+    pub(super) fn is_over(&self) -> bool {
+        self.rest.is_none() && self.apart.is_empty()
+    }
+}
+
+/// Writes down, as [`write_gap`] does, what of `gap` ends now because all of `streams` are subscribed that are not
+/// `pending`.
+pub(in crate::collect) fn end_gaps(
+    feed: &Feed,
+    roster: &Roster,
+    line: u32,
+    conn: u32,
+    gap: &mut Interruption,
+    streams: &[String],
+    pending: &BTreeSet<String>,
+) -> Result<(), LogStopped> {
+    let ended = gap.end(streams, pending);
+    ended.into_iter().try_for_each(|(start, streams)| write_gap(feed, roster, line, conn, start, &streams))
 }
 
 /// Writes the Gap record of an interruption of `line` that ends now, unless the other line covered all of it:
@@ -54,4 +125,41 @@ pub(in crate::collect) fn unsubscribed(feed: &Feed, conn: u32, wants: Vec<Want>)
         channels.entry(want.channel.as_str()).or_default().push(want.symbol);
     }
     feed.log.note(conn, UNSUBSCRIBED_EVENT, json!({ "channels": channels }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(of: &[&str]) -> Vec<String> {
+        of.iter().map(|s| (*s).to_owned()).collect()
+    }
+
+    fn start(cause: Cause, from_ns: u64) -> GapStart {
+        GapStart { cause, from_ns }
+    }
+
+    #[test]
+    fn the_interruption_of_a_stream_goes_on_until_that_stream_is_answered_over_connections_that_are_lost_again() {
+        let (all, none) = (names(&["a", "b", "c"]), BTreeSet::new());
+        let pending = |of: &[&str]| names(of).into_iter().collect::<BTreeSet<_>>();
+        let first = start(Cause::Lost, 10);
+        let mut gap = Interruption::after(None, first, std::iter::empty());
+        assert_eq!(gap.end(&all, &pending(&["b", "c"])), [(first, names(&["a"]))]);
+        assert!(gap.end(&all, &pending(&["b", "c"])).is_empty() && !gap.is_over(), "a is told once");
+        // The connection is lost again while two of them are asked for.
+        let second = start(Cause::Server, 20);
+        let unanswered = || [("b".to_owned(), 15), ("c".to_owned(), 15)].into_iter();
+        let mut gap = Interruption::after(Some(&gap), second, unanswered());
+        assert_eq!(gap.end(&all, &pending(&["c"])), [(second, names(&["a"])), (first, names(&["b"]))]);
+        assert_eq!(gap.end(&all, &none), [(first, names(&["c"]))]);
+        assert!(gap.is_over());
+        // Nothing was subscribed in between: one interruption.
+        let gap = Interruption::after(Some(&first.into()), second, unanswered());
+        assert_eq!(gap.clone().end(&all, &none), [(first, all.clone())]);
+        // What a connection never had is missing since it was asked for, not since the last frame of the others.
+        let mut gap = Interruption::after(None, second, unanswered());
+        let asked = start(Cause::Server, 15);
+        assert_eq!(gap.end(&all, &none), [(second, names(&["a"])), (asked, names(&["b", "c"]))]);
+    }
 }

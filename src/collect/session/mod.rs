@@ -29,10 +29,10 @@ use tokio_tungstenite::WebSocketStream;
 use tracing::debug;
 use wal_format::{Kind, Seq};
 
-pub(super) use self::gap::{GapStart, unsubscribed, write_gap};
+pub(super) use self::gap::{GapStart, Interruption, end_gaps, unsubscribed, write_gap};
 use self::heart::Heart;
 use self::lifetime::lifetime;
-use self::requests::{Desk, Requests};
+use self::requests::{ANSWER_WITHIN, Desk, Requests};
 use super::connect::Io;
 use super::feed::Feed;
 use super::handshake::Ready;
@@ -154,14 +154,16 @@ pub(super) struct Session {
     finished: bool,
     /// Beside another session of its line that delivers still: what is said of the line is that one's.
     beside: bool,
-    /// Symbols whose order book is wanted when everything is answered.
-    books: Vec<String>,
+    /// Streams with the symbols whose order books are wanted when they are answered.
+    books: Vec<(String, String)>,
+    /// When the next look is due at what is answered while other requests are not.
+    settle_at: Instant,
     /// The version of the roster whose dropped streams are being ended.
     ending: Option<u64>,
     /// What the session that it is to replace delivers and this one does not, and since when that is so.
     lacking: Option<(Instant, Vec<String>)>,
-    /// An interruption before this session that is not written down yet.
-    pub(super) gap: Option<GapStart>,
+    /// Interruptions before this session that are not written down yet.
+    pub(super) gap: Option<Interruption>,
 }
 
 /// What a session starts from.
@@ -210,7 +212,8 @@ impl Session {
         );
         let mut requests = Requests::new();
         requests.ask(Desk { venue: feed.venue, limits, now, now_ns: stamp.0 }, &plan.streams);
-        let books = plan.wants.iter().filter_map(|wants| book_of(wants)).collect();
+        let served = plan.streams.iter().zip(&plan.wants);
+        let books = served.filter_map(|(stream, wants)| Some((stream.clone(), book_of(wants)?))).collect();
         let (lives, ends_why) = lifetime(feed, place.line, first, stamp);
         let ms = Duration::from_millis;
         let mut session = Session {
@@ -251,6 +254,7 @@ impl Session {
             finished: false,
             beside,
             books,
+            settle_at: now + ANSWER_WITHIN,
             ending: None,
             lacking: None,
             gap: None,
@@ -333,10 +337,12 @@ impl Session {
         self.roster.connected(self.place.line, self.peer);
     }
 
-    /// Where an interruption that begins with the end of this session starts: its last data frame.
-    pub(super) fn gap_from(&self, cause: Cause) -> GapStart {
-        // An interruption that was not over yet goes on.
-        self.gap.unwrap_or(GapStart { cause, from_ns: self.last_ns.max(self.opened_ns) })
+    /// The interruptions that the end of this session begins, at its last data frame, or that were not over yet.
+    pub(super) fn gap_from(&self, cause: Cause) -> Interruption {
+        let start = GapStart { cause, from_ns: self.last_ns.max(self.opened_ns) };
+        let pending = self.requests.pending();
+        let unanswered = self.streams.iter().filter(|s| pending.contains(&s.name));
+        Interruption::after(self.gap.as_ref(), start, unanswered.map(|s| (s.name.clone(), s.since_ns())))
     }
 
     /// How long data flowed.

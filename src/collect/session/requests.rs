@@ -5,7 +5,7 @@
 //! of all its streams: giving up on an answer would call subscribed what is not. A request that waited long is written
 //! anew, because some venues check the time that stands in it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -15,7 +15,8 @@ use crate::venue::{Limits, SubscribeMessage, Venue, Verb};
 /// A text older than this is written anew before it is sent, s: Gate refuses what is a minute off.
 const FRESH_S: i64 = 20;
 /// An answer takes less than this; what has none by then is asked for again, and then after twice the time, and so on.
-const ANSWER_WITHIN: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(10) };
+pub(super) const ANSWER_WITHIN: Duration =
+    if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(10) };
 /// Asked so often without an answer (for 150 s in all), the connection is not worth more questions.
 const ASKED_MAX: u32 = 4;
 /// What the venue refused alone is asked for again after this, and then after twice the time, and so on: a listing may
@@ -142,6 +143,13 @@ impl Requests {
     /// Requests that were sent and not answered.
     pub(super) fn unanswered(&self) -> usize {
         self.open.len()
+    }
+
+    /// Streams that are asked for and not answered. Those that the venue refused and that are asked for once more are
+    /// none of them.
+    pub(super) fn pending(&self) -> BTreeSet<String> {
+        let asked = self.queue.iter().chain(&self.open).filter(|r| r.verb == Verb::Subscribe && !r.overtaken);
+        asked.flat_map(|r| &r.streams).filter(|stream| !self.refused.contains_key(*stream)).cloned().collect()
     }
 
     /// Requests that were asked before, without an answer.

@@ -10,7 +10,7 @@ use wal_format::{Kind, flags};
 
 use super::formal::Formal;
 use super::server::{Act, LISTING, Server};
-use super::{Rec, Running, TRADES, data, events, of};
+use super::{Rec, Running, TRADES, data, events, of, read};
 use crate::collect::metrics::ConnState;
 
 pub(super) const NOTICE: &str = r#"{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}"#;
@@ -221,6 +221,77 @@ async fn a_connection_that_answers_nothing_more_is_replaced_by_one_that_does() {
     assert_eq!(events(&records, "rotate")[0]["detail"]["reason"], "unanswered");
     assert_eq!(params(&seen.lock().unwrap().requests[1][0]), ["btcusdt@trade", "oldusdt@trade"]);
     assert!(of(&records, Kind::Gap).is_empty());
+}
+
+/// Both symbols were subscribed and flowed until the connection was cut; now nobody answers what names the second one.
+async fn one_symbol_unanswered_after_a_cut(dir_of_books: &str) -> (Server, Running) {
+    let cut = vec![Act::Quiet(Duration::from_millis(700)), Act::Frames(20), Act::Drop];
+    let server = Server::start(vec![cut], vec![]).await;
+    server.manners.lock().unwrap().listing = LISTING.replace(r#""status":"BREAK""#, r#""status":"TRADING""#);
+    let extra = format!("channels = [\"trades\"{dir_of_books}]\nparams_per_subscribe = 1\n");
+    let running = Running::start_with(&server, &extra, |v| v.limits.subscribe_delay_ms = 0, None).await;
+    let asked = if dir_of_books.is_empty() { 2 } else { 4 };
+    let seen = server.seen.clone();
+    running.until("all is subscribed", |_| seen.lock().unwrap().requests.first().map_or(0, Vec::len) == asked).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    server.manners.lock().unwrap().deaf_to = Some("oldusdt@");
+    running.until("it is connected again", |c| c.connects == 2).await;
+    (server, running)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_answered_after_a_cut_ends_its_gap_and_gets_its_book_while_the_rest_goes_on() {
+    let (server, running) = one_symbol_unanswered_after_a_cut(", \"depth\", \"depth_snapshot\"").await;
+    let books = |symbol: &str| {
+        let seen = server.seen.lock().unwrap();
+        seen.rest.iter().filter(|path| path.contains("depth") && path.contains(symbol)).count()
+    };
+    running.until("the book of what is answered is asked for", |_| books("BTCUSDT") == 2).await;
+    assert_eq!(books("OLDUSDT"), 1, "of what is not subscribed none is asked for");
+    let log = running.dir.path().join("wal/binance-spot");
+    let gaps = |records: &[Rec]| of(records, Kind::Gap).iter().map(Rec::json).collect::<Vec<Value>>();
+    let first = gaps(&read(&log));
+    assert_eq!(first.len(), 1, "{first:?}");
+    server.manners.lock().unwrap().deaf_to = None;
+    running.until("and then that of the rest", |_| books("OLDUSDT") == 2).await;
+    let is_live = || running.metrics.status().venues[0].connections[0].state == ConnState::Live;
+    running.until("all is subscribed again", |_| is_live()).await;
+    let before = running.metrics.venue(super::VenueId::BinanceSpot).unwrap().counts().frames;
+    running.until("and flows", |c| c.frames > before + 20).await;
+    let records = running.stop().await;
+
+    let all = gaps(&records);
+    let streams = |gaps: &[Value]| {
+        let names = gaps.iter().flat_map(|gap| gap["streams"].as_array().unwrap());
+        let mut names: Vec<String> = names.map(ToString::to_string).collect();
+        names.sort();
+        names.join(" ")
+    };
+    assert_eq!(all[0], first[0]);
+    assert_eq!(streams(&all[..1]), r#""btcusdt@depth@100ms" "btcusdt@trade""#);
+    assert_eq!(streams(&all[1..]), r#""oldusdt@depth@100ms" "oldusdt@trade""#, "each once, as it is answered");
+    for rest in &all[1..] {
+        assert_eq!((&all[0]["from_ns"], &all[0]["reason"]), (&rest["from_ns"], &rest["reason"]), "one cut");
+        assert!(all[0]["to_ns"].as_u64() < rest["to_ns"].as_u64(), "{all:?}");
+    }
+    let frame = |r: &Rec| r.kind == Kind::Data && r.payload.starts_with(br#"{"stream":"oldusdt"#);
+    let (last, end) = (records.iter().rposition(frame), records.iter().rposition(|r| r.kind == Kind::Gap));
+    assert!(end < last, "the rest flows again behind the end of its gap");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gap_that_a_connection_never_ended_is_ended_by_the_one_that_replaces_it() {
+    let (server, running) = one_symbol_unanswered_after_a_cut("").await;
+    let seen = server.seen.clone();
+    running.until("it is to be replaced", |c| c.rotations == 1).await;
+    server.manners.lock().unwrap().deaf_to = None;
+    running.until("it is", |_| seen.lock().unwrap().closes.iter().any(Option::is_some)).await;
+    let records = running.stop().await;
+    assert_eq!(events(&records, "rotate")[0]["detail"]["reason"], "unanswered");
+    let gaps: Vec<Value> = of(&records, Kind::Gap).iter().map(Rec::json).collect();
+    let streams: Vec<String> = gaps.iter().map(|gap| gap["streams"].to_string()).collect();
+    assert_eq!(streams, [r#"["btcusdt@trade"]"#, r#"["oldusdt@trade"]"#]);
+    assert_eq!(gaps[0]["from_ns"], gaps[1]["from_ns"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
