@@ -119,6 +119,8 @@ tasks! {
     Retention: "retention", Again;
     /// Compactor: holes over REST, one per venue.
     Repair: "repair", Again;
+    /// Compactor: whether an exchange bans it.
+    Bans: "bans", Again;
     /// Compactor: its lines of statistics.
     Stats: "stats", Again;
     /// Compactor: the port of API and page.

@@ -64,6 +64,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             let (status, stop) = (Arc::clone(&status), shutdown.clone());
             move || compact::stats::run(Arc::clone(&status), stop.clone())
         });
+        supervisor.spawn(Task::Bans, "", &shutdown, {
+            let (cfg, conditions, stop) = (Arc::clone(&cfg), supervisor.conditions().clone(), shutdown.clone());
+            move || compact::bans::watch(Arc::clone(&cfg), conditions.clone(), stop.clone())
+        });
         let candles = candles(&cfg, mode, &shutdown, &pressure, &supervisor).await?;
         if candles.is_some() {
             let (cfg, stop) = (cfg.clone(), shutdown.clone());

@@ -16,10 +16,8 @@ use super::log::SharedLog;
 use super::metrics::VenueMetrics;
 use super::rest::RestClient;
 use super::strays::Strays;
-use crate::budget::{Banned, Budget};
-use crate::clock;
+use crate::budget::Budget;
 use crate::config::VenueConfig;
-use crate::health::Reason;
 use crate::shutdown::Shutdown;
 use crate::venue::pressure::Refusal;
 use crate::venue::{Channel, Venue, VenueId};
@@ -112,15 +110,7 @@ impl Feed {
 
     /// A ban that somebody at the address of line `line` was told stands in the status as long as it lasts.
     pub(super) fn tell_ban(&self, line: u32) {
-        let conditions = self.metrics.supervisor().conditions();
-        if let Some(Banned { wait, why }) = self.budget(line).banned() {
-            let seconds = wait.as_secs_f64().ceil();
-            let until = clock::wall_ms().saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
-            let until = jiff::Timestamp::from_second(until / 1_000).map(|t| t.to_string()).unwrap_or_default();
-            let text = format!("the exchange wants to hear nothing for {seconds} s, until {until}: {why}");
-            conditions.raise(Reason::Banned, self.id.as_str(), text);
-            conditions.clear_after(Reason::Banned, self.id.as_str(), wait);
-        }
+        self.metrics.supervisor().conditions().banned(self.id.as_str(), self.budget(line).banned());
     }
 
     /// The ordinal of the next connection or REST request, from 1.

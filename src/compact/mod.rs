@@ -29,6 +29,7 @@ mod abandoned;
 pub mod account;
 pub mod archive;
 pub mod aside;
+pub mod bans;
 pub mod chain;
 pub mod decode;
 pub mod dedupe;

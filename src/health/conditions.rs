@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Banned;
 use crate::clock;
 
 /// Why somebody should look. The words stand in metrics and alerts: never rename, never reuse.
@@ -146,6 +147,17 @@ impl Conditions {
             Some(text) => self.raise(reason, of, text),
             None => self.clear(reason, of),
         }
+    }
+
+    /// The exchange of `of` wants to hear nothing for a while: that stands here as long as it lasts.
+    pub fn banned(&self, of: &str, ban: Option<Banned>) {
+        let Some(Banned { wait, why }) = ban else { return };
+        let seconds = wait.as_secs_f64().ceil();
+        let until = clock::wall_ms().saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
+        let until = jiff::Timestamp::from_second(until / 1_000).map(|t| t.to_string()).unwrap_or_default();
+        let text = format!("the exchange wants to hear nothing for {seconds} s, until {until}: {why}");
+        self.raise(Reason::Banned, of, text);
+        self.clear_after(Reason::Banned, of, wait);
     }
 
     /// The sentence of one of them, while it holds.

@@ -1,0 +1,75 @@
+//! Bans that an exchange told repairs, seeds or the nightly comparison: what waits for their end is in no log, so they
+//! stand in the status.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::budget;
+use crate::config::Config;
+use crate::health::Conditions;
+use crate::shutdown::Shutdown;
+
+/// Looks until `shutdown`. All of it asks the way the first line goes.
+pub async fn watch(cfg: Arc<Config>, conditions: Conditions, shutdown: Shutdown) {
+    let budgets: Vec<_> = cfg.venues.values().map(|venue| (venue.id, budget::of(&cfg, venue, 0))).collect();
+    loop {
+        for (venue, budget) in &budgets {
+            conditions.banned(venue.as_str(), budget.banned());
+        }
+        tokio::select! {
+            biased;
+            () = shutdown.wait() => return,
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::budget::Class;
+    use crate::collect::{dial, rest::RestClient};
+    use crate::compact::CompactorStatus;
+    use crate::health::Reason;
+    use crate::venue::{VenueId, venue};
+
+    /// Seen in the wild: a repair was told 418 at night, and all that showed it was a line of the log.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_ban_that_a_repair_was_told_stands_in_the_compactors_status_as_long_as_it_lasts() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = server.local_addr().unwrap();
+        tokio::spawn(async move {
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
+            let (mut tcp, _) = server.accept().await.unwrap();
+            let _ = tcp.read(&mut [0; 4_096]).await;
+            let teapot = "HTTP/1.1 418 I'm a teapot\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n";
+            let _ = tcp.write_all(teapot.as_bytes()).await;
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!(
+            "[data]\ndir = {:?}\n[venues.binance-spot]\nsymbols = [\"*\"]\nchannels = [\"trades\"]\nrest_url = \"http://{at}\"\nws_url = \"ws://{at}\"\n",
+            dir.path().display().to_string(),
+        );
+        let cfg = Arc::new(Config::from_toml(&text).unwrap());
+        let (status, shutdown) = (Arc::new(CompactorStatus::default()), Shutdown::new());
+        let watching = tokio::spawn(watch(cfg.clone(), status.conditions().clone(), shutdown.clone()));
+        let tls = dial::tls_config(&[]).unwrap();
+        let rest = RestClient::new(&cfg, &cfg.venues[&VenueId::BinanceSpot], &tls, Class::Background);
+        assert!(rest.ask(&venue(VenueId::BinanceSpot).listing_request()).await.is_err());
+        drop(rest);
+        let banned = || status.snapshot().conditions.iter().any(|c| c.reason == Reason::Banned && !c.red);
+        let until = async |is: bool| {
+            while banned() != is {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        until(true).await;
+        let told = status.conditions().text(Reason::Banned, "binance-spot").unwrap();
+        assert!(told.contains("418") && told.contains("until"), "{told}");
+        assert!(status.problems().is_empty() && status.prometheus().contains("conditions{reason=\"banned\"} 1\n"));
+        until(false).await;
+        shutdown.trigger();
+        watching.await.unwrap();
+    }
+}
