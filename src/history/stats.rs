@@ -82,8 +82,11 @@ pub struct Stats {
     pub contradictions: BTreeMap<String, Faulty>,
     /// Of them those that no reported defect explains.
     pub contradictions_unexplained: u64,
-    /// Ids, or rows of a fixed step, that stand in two months.
+    /// Ids, or rows of a fixed step, that stand in two months of the lake.
     pub repeated: u64,
+    /// The same row in two months of the archive, left out of the later one.
+    #[serde(default)]
+    pub in_two_months: u64,
     /// The same row again in one file.
     pub duplicates: u64,
     /// The same row in a monthly and a daily file.
@@ -175,6 +178,7 @@ impl Stats {
             s.duplicates = s.duplicates.saturating_add(r.duplicates);
             s.in_two_files = s.in_two_files.saturating_add(r.overlap);
             s.conflicts = s.conflicts.saturating_add(r.conflicts);
+            s.in_two_months = s.in_two_months.saturating_add(r.in_two_months);
             for (reason, n) in &r.reasons {
                 let sum = s.put_aside.entry(reason.clone()).or_default();
                 *sum = sum.saturating_add(*n);
@@ -309,6 +313,7 @@ impl Stats {
             self.note(name, faulty.rows, file);
         }
         self.note("duplicate_rows", r.duplicates, file);
+        self.note("rows_in_two_months", r.in_two_months, file);
         self.note("conflicting_rows", r.conflicts, file);
         let monthly = |i: &&InputRecord| i.path.contains("/monthly/") && i.refused.is_none();
         if let Some(month) = r.inputs.iter().find(monthly) {

@@ -382,6 +382,54 @@ fn ids_that_stand_in_two_months_are_told() {
 }
 
 #[test]
+fn a_row_that_two_months_have_stands_in_the_lake_once_and_is_told() {
+    let all = over_the_month();
+    let name = |day: &str| format!("{UM_DAY}/trades/AUSDT/AUSDT-trades-{day}.zip");
+    // August goes on for two trades of September, which begins with the last three of August.
+    let (august, september) = (&all[..1_442], &all[1_437..]);
+    let bars = |day: &str, from: i64, to: i64| {
+        (format!("{UM_DAY}/klines/AUSDT/1m/AUSDT-1m-{day}.zip"), um_bars(&all, from, to))
+    };
+    let middle = LAST_DAY + DAY_MS;
+    let archive = Archive::new();
+    let put = |(path, csv): (String, String)| archive.put(&path, csv);
+    // September is here first: what it has in common with August is found out when that comes.
+    put((name("2024-09-01"), um_trades(september)));
+    put(bars("2024-09-01", middle, middle + DAY_MS));
+    archive.clean();
+    assert_eq!(archive.record(UM_TRADES, "2024-09").tally.rows, 1_443);
+    put((name("2024-08-31"), um_trades(august)));
+    put(bars("2024-08-31", LAST_DAY, middle + MINUTE_MS));
+    assert_eq!(archive.clean().cleaned, 4);
+    let whole: Vec<i64> = (1..=2_880).collect();
+    assert_eq!(archive.ints(UM_TRADES, "id"), whole);
+    for (series, rows) in [(UM_TRADES, 5), ("venue_klines/exchange=binance-usdm/AUSDT-1m", 1)] {
+        let record = archive.record(series, "2024-09");
+        assert_eq!((record.in_two_months, record.tally.repeated), (rows, 0), "{series}");
+    }
+    let report = proof(&archive, false);
+    let found = of(&report, UM_TRADES);
+    assert_eq!((found.wrong.clone(), found.stats.repeated, found.stats.in_two_months), (Vec::new(), 0, 5));
+    assert_eq!(found.stats.defects["rows_in_two_months"].count, 5, "it is told");
+    assert_eq!(archive.clean().unchanged, 4, "what is clean stays as it is");
+    // August is uploaded again as it should be: what September left out for it is in September.
+    put((name("2024-08-31"), um_trades(&all[..1_440])));
+    assert_eq!(archive.clean().cleaned, 2);
+    assert_eq!(archive.ints(UM_TRADES, "id"), whole);
+    assert_eq!(archive.record(UM_TRADES, "2024-09").in_two_months, 3);
+    // Another value under the same id is another fact: both stay, and that is wrong.
+    let mut other = september.to_vec();
+    other[2].2 = 9;
+    put((name("2024-09-01"), um_trades(&other)));
+    archive.clean();
+    let record = archive.record(UM_TRADES, "2024-09");
+    assert_eq!((record.in_two_months, record.tally.rows), (2, 1_441));
+    let found = of(&proof(&archive, false), UM_TRADES).clone();
+    assert!(found.stats.repeated == 1 && found.wrong.iter().any(|w| w.contains("stand in two months")), "{found:?}");
+    assert_eq!(archive.clean().unchanged, 4);
+}
+
+#[test]
 fn an_outage_of_the_exchange_is_told_with_its_source_and_is_nothing_wrong() {
     // 2021-04-01 00:00 UTC, ms; no trading on the 25th from 04:01 to 08:45, nor on the 20th from 02:00 to 04:30.
     let month = 1_617_235_200_000;

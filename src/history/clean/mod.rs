@@ -10,9 +10,11 @@
 //!
 //! Never holds a whole file, never uses a row of a file that is damaged, never reads a clock: the same files and
 //! settings give the same bytes. Every line is a row, a duplicate, a sentinel or put aside; that is checked.
+//! A row that the month before has too (`edge`) is a duplicate.
 
 mod aside;
 pub mod candles;
+mod edge;
 pub mod input;
 mod layout;
 mod line;

@@ -87,6 +87,12 @@ impl Unit {
         format!("{:04}-{:02}", self.month.year(), self.month.month())
     }
 
+    /// The month before of the same series.
+    pub fn before(&self) -> Option<Unit> {
+        let month = self.month.yesterday().ok()?.first_of_month();
+        Some(Unit { series: self.series.clone(), month })
+    }
+
     /// Folder of its files, below the lake.
     pub fn folder(&self) -> Option<String> {
         Some(format!("{}/month={}", self.series.folder()?, self.month_word()))

@@ -56,7 +56,8 @@ pub struct OutputRecord {
     pub inexact: u64,
 }
 
-/// See the module. Invariant: rows of the inputs used = rows written + duplicates + overlap + conflicts.
+/// See the module. Invariant: rows of the inputs used = rows written + duplicates + overlap + conflicts + those in two
+/// months.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// See [`revision`].
@@ -89,6 +90,12 @@ pub struct Record {
     pub overlap: u64,
     /// Another row with a key that was taken: put aside.
     pub conflicts: u64,
+    /// Rows that the month before has: left out.
+    #[serde(default, skip_serializing_if = "super::tally::is_none")]
+    pub in_two_months: u64,
+    /// Files of the month before that these rows were held against, in a word, where the rows of both meet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub month_before: Option<String>,
     /// The files were not in order and had to be sorted.
     pub sorted: bool,
     /// The rows.
@@ -115,11 +122,19 @@ impl Record {
         }
         let sum = |all: &[u64]| all.iter().copied().fold(0, u64::saturating_add);
         let out = self.outputs.iter().map(|o| o.rows).fold(0, u64::saturating_add);
-        let all = sum(&[out, self.duplicates, self.overlap, self.conflicts]);
+        let all = sum(&[out, self.duplicates, self.overlap, self.conflicts, self.in_two_months]);
         if rows != all || out != self.tally.rows {
             return Err(format!(
-                "{} {} {}: {rows} rows read, but {out} written ({} counted), {} duplicates, {} in two files, {} conflicts",
-                self.symbol, self.kind, self.month, self.tally.rows, self.duplicates, self.overlap, self.conflicts
+                "{} {} {}: {rows} rows read, but {out} written ({} counted), {} duplicates, {} in two files, {} in two months, \
+                 {} conflicts",
+                self.symbol,
+                self.kind,
+                self.month,
+                self.tally.rows,
+                self.duplicates,
+                self.overlap,
+                self.in_two_months,
+                self.conflicts
             ));
         }
         Ok(())

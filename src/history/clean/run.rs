@@ -80,7 +80,7 @@ impl Summary {
         // A record may be one that was damaged: no sum of it may overflow.
         let add = |to: &mut u64, all: &mut dyn Iterator<Item = u64>| *to = all.fold(*to, u64::saturating_add);
         add(&mut self.rows, &mut [record.tally.rows].into_iter());
-        add(&mut self.duplicates, &mut [record.duplicates, record.overlap].into_iter());
+        add(&mut self.duplicates, &mut [record.duplicates, record.overlap, record.in_two_months].into_iter());
         add(&mut self.sentinels, &mut record.inputs.iter().map(|i| i.counts.sentinels));
         add(&mut self.put_aside, &mut [record.put_aside()].into_iter());
         add(&mut self.bytes_in, &mut record.inputs.iter().map(|i| i.bytes));

@@ -149,7 +149,7 @@ pub struct Tally {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-fn is_none(n: &u64) -> bool {
+pub(super) fn is_none(n: &u64) -> bool {
     *n == 0
 }
 

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use wal_format::{durable, regular};
 
 use super::aside::Aside;
+use super::edge::{Before, has_identity, needs};
 use super::input::InputFile;
 use super::merge::{Met, StreamError, sort, stream};
 use super::place::{Unit, table, venue};
@@ -136,7 +137,7 @@ pub fn read_record(lake: &Path, unit: &Unit) -> Option<Record> {
 /// # Errors
 /// When the disk or the lake refuses, or a file whose rows are in the lake cannot be read any more.
 pub fn clean(settings: &Settings<'_>, unit: &Unit, mut files: Vec<Found>) -> Result<Outcome> {
-    let Look { old, inputs, fingerprint, why } = look(settings, unit, &mut files)?;
+    let Look { old, before, inputs, fingerprint, why } = look(settings, unit, &mut files)?;
     if let (Some(old), None) = (&old, &why) {
         return Ok(Outcome { record: old.clone(), skipped: true });
     }
@@ -155,16 +156,18 @@ pub fn clean(settings: &Settings<'_>, unit: &Unit, mut files: Vec<Found>) -> Res
         ..Record::default()
     };
     let staged = match unit.series.kind {
-        Kind::AggTrades => build::<AggTradeRow>(settings, unit, &files, &dir, &mut record),
-        Kind::Trades => build::<TradeRow>(settings, unit, &files, &dir, &mut record),
+        Kind::AggTrades => build::<AggTradeRow>(settings, unit, &files, &dir, before.as_ref(), &mut record),
+        Kind::Trades => build::<TradeRow>(settings, unit, &files, &dir, before.as_ref(), &mut record),
         Kind::Klines | Kind::IndexPriceKlines | Kind::MarkPriceKlines | Kind::PremiumIndexKlines => {
-            build::<KlineRow>(settings, unit, &files, &dir, &mut record)
+            build::<KlineRow>(settings, unit, &files, &dir, before.as_ref(), &mut record)
         }
-        Kind::BookTicker => build::<BookTickerRow>(settings, unit, &files, &dir, &mut record),
-        Kind::BookDepth => build::<BookDepthRow>(settings, unit, &files, &dir, &mut record),
-        Kind::Metrics => build::<MetricsRow>(settings, unit, &files, &dir, &mut record),
-        Kind::FundingRate => build::<FundingRow>(settings, unit, &files, &dir, &mut record),
-        Kind::LiquidationSnapshot => build::<LiquidationRow>(settings, unit, &files, &dir, &mut record),
+        Kind::BookTicker => build::<BookTickerRow>(settings, unit, &files, &dir, before.as_ref(), &mut record),
+        Kind::BookDepth => build::<BookDepthRow>(settings, unit, &files, &dir, before.as_ref(), &mut record),
+        Kind::Metrics => build::<MetricsRow>(settings, unit, &files, &dir, before.as_ref(), &mut record),
+        Kind::FundingRate => build::<FundingRow>(settings, unit, &files, &dir, before.as_ref(), &mut record),
+        Kind::LiquidationSnapshot => {
+            build::<LiquidationRow>(settings, unit, &files, &dir, before.as_ref(), &mut record)
+        }
         Kind::BvolIndex | Kind::EohSummary => bail!("{} is only mirrored", unit.series.kind),
     }?;
     record.check().map_err(|e| anyhow!("the lines do not add up: {e}"))?;
@@ -186,6 +189,8 @@ pub fn clean(settings: &Settings<'_>, unit: &Unit, mut files: Vec<Found>) -> Res
 /// What is known of a month before it is cleaned.
 struct Look {
     old: Option<Record>,
+    /// Of the month before.
+    before: Option<Record>,
     inputs: Vec<InputRecord>,
     fingerprint: String,
     /// `None` when there is nothing to do.
@@ -203,9 +208,12 @@ fn look(settings: &Settings<'_>, unit: &Unit, files: &mut [Found]) -> Result<Loo
         let before = old.as_ref().and_then(|r| r.inputs.iter().find(|i| i.path == name));
         inputs.push(input_record(file, before).with_context(|| format!("read {}", file.file.display()))?);
     }
-    let now = Now { inputs: &inputs, revision: revision(unit.series.kind), fingerprint: &fingerprint };
+    let before = unit.before().and_then(|before| read_record(&settings.lake, &before));
+    let needs = old.as_ref().and_then(|old| needs(unit.series.kind, old, before.as_ref()));
+    let month_before = needs.as_deref();
+    let now = Now { inputs: &inputs, revision: revision(unit.series.kind), fingerprint: &fingerprint, month_before };
     let why = why(&settings.lake, old.as_ref(), &now, settings.force);
-    Ok(Look { old, inputs, fingerprint, why })
+    Ok(Look { old, before, inputs, fingerprint, why })
 }
 
 /// Why a month would be cleaned, `None` when it would not, and which of its files cannot be used for what is known
@@ -293,10 +301,11 @@ fn build<R: Row>(
     unit: &Unit,
     files: &[Found],
     dir: &Path,
+    before: Option<&Record>,
     record: &mut Record,
 ) -> Result<Staged> {
     loop {
-        match attempt::<R>(settings, unit, files, dir, record) {
+        match attempt::<R>(settings, unit, files, dir, before, record) {
             Ok(staged) => return Ok(staged),
             Err(StreamError::Disorder) => record.sorted = true,
             Err(StreamError::Input {
@@ -324,6 +333,7 @@ fn attempt<R: Row>(
     unit: &Unit,
     files: &[Found],
     dir: &Path,
+    before: Option<&Record>,
     record: &mut Record,
 ) -> Result<Staged, StreamError> {
     let (from, to) = (files_span(unit), unit_end(unit));
@@ -363,7 +373,8 @@ fn attempt<R: Row>(
     let names = record.inputs.iter().map(|i| i.path.clone()).collect();
     let mut aside = Aside::new(dir, names);
     let mut met = vec![Met::default(); files.len()];
-    let mut writer = UnitWriter::<R>::new(&plan, files.len());
+    let earlier = before.filter(|_| has_identity(unit.series.kind)).map(|record| Before::new(&settings.lake, record));
+    let mut writer = UnitWriter::<R>::new(&plan, files.len(), earlier);
     let rows = || settings.chunk(size_of::<R>());
     if record.sorted {
         let all: Vec<_> = monthly.into_iter().chain(daily).collect();
@@ -381,6 +392,8 @@ fn attempt<R: Row>(
     record.duplicates = writer.dropped.duplicates;
     record.overlap = writer.dropped.overlap;
     record.conflicts = writer.dropped.conflicts;
+    record.in_two_months = writer.dropped.in_two_months;
+    record.month_before = writer.before.as_ref().and_then(Before::used);
     record.tally = std::mem::take(&mut writer.tally);
     let joined = aside.finish()?;
     record.reasons = std::mem::take(&mut aside.reasons);

@@ -18,6 +18,8 @@ pub enum Why {
     Settings,
     /// An older program cleaned it.
     Program,
+    /// The month before has other rows than these were held against.
+    MonthBefore,
     /// Files of the lake are missing or have another length: their names.
     Missing(Vec<String>),
     /// Somebody asked for it.
@@ -32,6 +34,7 @@ impl Why {
             Why::Files(_) => "files",
             Why::Settings => "settings",
             Why::Program => "program",
+            Why::MonthBefore => "month_before",
             Why::Missing(_) => "missing",
             Why::Forced => "forced",
         }
@@ -41,7 +44,7 @@ impl Why {
     pub fn files(&self) -> &[String] {
         match self {
             Why::Files(names) | Why::Missing(names) => names,
-            Why::New | Why::Settings | Why::Program | Why::Forced => &[],
+            Why::New | Why::Settings | Why::Program | Why::MonthBefore | Why::Forced => &[],
         }
     }
 }
@@ -52,6 +55,8 @@ pub(super) struct Now<'n> {
     /// [`super::record::revision`].
     pub revision: u32,
     pub fingerprint: &'n str,
+    /// [`Record::month_before`].
+    pub month_before: Option<&'n str>,
 }
 
 /// Why a month is to be cleaned; `None` when its record is true of these files and settings.
@@ -66,6 +71,9 @@ pub(super) fn why(lake: &Path, old: Option<&Record>, now: &Now<'_>, force: bool)
     }
     if old.settings != now.fingerprint {
         return Some(Why::Settings);
+    }
+    if old.month_before.as_deref() != now.month_before {
+        return Some(Why::MonthBefore);
     }
     let mut missing: Vec<String> =
         old.outputs.iter().filter(|o| !is_there(&lake.join(&o.path), o.bytes)).map(|o| o.path.clone()).collect();
@@ -124,12 +132,13 @@ mod tests {
             inputs: inputs.to_vec(),
             outputs: vec![OutputRecord { path: "out".into(), bytes: 3, ..OutputRecord::default() }],
             aside: Some("aside".into()),
+            month_before: Some("m".into()),
             ..Record::default()
         };
         let ask = |old: &Record, inputs: &[InputRecord], s: &str, force| {
-            why(dir.path(), Some(old), &Now { inputs, revision: 2, fingerprint: s }, force)
+            why(dir.path(), Some(old), &Now { inputs, revision: 2, fingerprint: s, month_before: Some("m") }, force)
         };
-        let first = Now { inputs: &inputs, revision: 2, fingerprint: "s" };
+        let first = Now { inputs: &inputs, revision: 2, fingerprint: "s", month_before: None };
         assert_eq!(why(dir.path(), None, &first, false), Some(Why::New));
         assert_eq!(ask(&old, &inputs, "s", false), Some(Why::Missing(vec!["out".into(), "aside".into()])));
         std::fs::write(dir.path().join("out"), "abc").unwrap();
@@ -142,6 +151,8 @@ mod tests {
         assert_eq!(ask(&old, &now, "t", true), Some(Why::Files(told)));
         let turned = [inputs[1].clone(), inputs[0].clone()];
         assert_eq!(ask(&old, &turned, "s", false).unwrap().files().len(), 2);
+        old.month_before = None;
+        assert_eq!(ask(&old, &inputs, "s", false), Some(Why::MonthBefore));
         old.revision += 1;
         assert_eq!(ask(&old, &inputs, "s", false), Some(Why::Program));
     }

@@ -9,6 +9,7 @@
 use std::path::{Path, PathBuf};
 
 use super::aside::Aside;
+use super::edge::Before;
 use super::merge::{Sink, StreamError};
 use super::row::{CandleRules, Names, Origin, Row};
 use super::tally::Tally;
@@ -76,6 +77,8 @@ pub(crate) struct Dropped {
     pub overlap: u64,
     /// Another row with the same key: put aside.
     pub conflicts: u64,
+    /// The month before has it.
+    pub in_two_months: u64,
 }
 
 /// Writes the rows of a unit.
@@ -90,6 +93,10 @@ pub(crate) struct UnitWriter<'p, R> {
     seq: i64,
     last: Option<R>,
     tile: Tile,
+    /// The month before.
+    pub before: Option<Before<'p>>,
+    /// Rows may stand in it still.
+    at_edge: bool,
     /// Finished files, oldest first.
     pub written: Vec<Written>,
     /// Rows written, by file of the unit.
@@ -102,7 +109,7 @@ pub(crate) struct UnitWriter<'p, R> {
 
 impl<'p, R: Row> UnitWriter<'p, R> {
     /// A writer for the rows of `inputs` files.
-    pub(crate) fn new(plan: &'p Plan<'p>, inputs: usize) -> Self {
+    pub(crate) fn new(plan: &'p Plan<'p>, inputs: usize, before: Option<Before<'p>>) -> Self {
         let mut interner = Interner::new();
         let names = Names::new(&mut interner, plan.symbol, plan.interval);
         Self {
@@ -115,6 +122,8 @@ impl<'p, R: Row> UnitWriter<'p, R> {
             seq: i64::from(plan.month) << 40,
             last: None,
             tile: Tile::default(),
+            at_edge: before.is_some(),
+            before,
             written: Vec::new(),
             used: vec![0; inputs],
             dropped: Dropped::default(),
@@ -229,6 +238,15 @@ impl<'p, R: Row> UnitWriter<'p, R> {
         Ok(())
     }
 
+    /// Which of the first of these rows the month before has.
+    fn again(&mut self, rows: &[R]) -> Result<Vec<bool>, StreamError> {
+        let Some(before) = self.before.as_mut().filter(|_| self.at_edge) else { return Ok(Vec::new()) };
+        let of = (self.plan.table, self.plan.settings);
+        let again = before.knows(rows, of, (&self.names, &self.interner))?;
+        self.at_edge = again.len() == rows.len();
+        Ok(again)
+    }
+
     /// Writes the last file to its end.
     pub(crate) fn finish(&mut self) -> Result<(), StreamError> {
         self.close()
@@ -237,6 +255,7 @@ impl<'p, R: Row> UnitWriter<'p, R> {
 
 impl<R: Row> Sink<R> for UnitWriter<'_, R> {
     fn rows(&mut self, rows: &[R], aside: &mut Aside) -> Result<(), StreamError> {
+        let again = self.again(rows)?;
         let held = self.last;
         let mut last = held.as_ref();
         // What lies between two rows that are left out is written in one piece.
@@ -260,6 +279,11 @@ impl<R: Row> Sink<R> for UnitWriter<'_, R> {
                     }
                 }
                 continue;
+            }
+            if again.get(i).copied().unwrap_or_default() {
+                self.push(rows.get(from..i).unwrap_or_default())?;
+                from = i + 1;
+                self.dropped.in_two_months += 1;
             }
             last = Some(row);
         }

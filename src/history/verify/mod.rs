@@ -191,7 +191,10 @@ fn judge(r: &SeriesReport) -> Vec<String> {
         s.contradictions_unexplained,
         "times candles contradict themselves or their grid (`contradictions` of stats.json says which)",
     );
-    say(s.repeated, "ids or rows stand in two months: the lake has them twice");
+    say(
+        s.repeated,
+        "ids or times stand in two months with other values, or too far from their edge: the lake has them twice",
+    );
     say(s.conflicts, "rows contradict another one with the same key (_quarantine/)");
     let aside = s.put_aside.values().copied().fold(0, u64::saturating_add);
     say(aside.saturating_sub(s.conflicts), "lines are no rows (_quarantine/)");
