@@ -30,6 +30,7 @@ use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
 use tracing::error;
 
 use crate::backoff::{Backoff, random};
@@ -348,6 +349,34 @@ impl Supervisor {
     ) -> tokio::task::JoinHandle<()> {
         let (me, of, stop) = (self.clone(), of.to_owned(), stop.clone());
         tokio::spawn(async move { me.keep(task, &of, &stop, work).await })
+    }
+
+    /// Hands what is `told` to `take`, one after the other, until `shutdown` or until nobody tells any more. What panics on
+    /// one goes on with the next.
+    pub fn each<T: Send + 'static, F: Future<Output = ()> + Send + 'static>(
+        &self,
+        task: Task,
+        told: mpsc::Receiver<T>,
+        shutdown: &Shutdown,
+        take: impl Fn(T) -> F + Send + Sync + 'static,
+    ) {
+        let all = Arc::new((tokio::sync::Mutex::new(told), take));
+        let stop = shutdown.clone();
+        self.spawn(task, "", shutdown, move || {
+            let (all, stop) = (Arc::clone(&all), stop.clone());
+            async move {
+                let (told, take) = &*all;
+                let mut told = told.lock().await;
+                loop {
+                    let next = tokio::select! {
+                        () = stop.wait() => return,
+                        next = told.recv() => next,
+                    };
+                    let Some(next) = next else { return };
+                    take(next).await;
+                }
+            }
+        });
     }
 
     /// Runs `work` here; a panic of it is told and returned.

@@ -194,31 +194,17 @@ pub async fn run_with(
 
 /// Every change of the pressure on memory becomes an event of every log, so that whoever reads a day later knows.
 fn record_pressure(metrics: &Metrics, feeds: &[Arc<Feed>], shutdown: &Shutdown) {
-    let logs: Arc<[_]> = feeds.iter().map(|f| Arc::clone(&f.log)).collect();
+    let logs: Vec<_> = feeds.iter().map(|f| Arc::clone(&f.log)).collect();
     let (tell, told) = mpsc::channel::<serde_json::Value>(64);
     metrics.pressure().on_change(move |change| {
         // Full: the logs have not taken 64 changes, which is told elsewhere.
         let _ = tell.try_send(change.detail());
     });
-    let told = Arc::new(tokio::sync::Mutex::new(told));
-    metrics.supervisor().spawn(Task::Pressure, "", shutdown, {
-        let shutdown = shutdown.clone();
-        move || {
-            let (told, logs, shutdown) = (Arc::clone(&told), Arc::clone(&logs), shutdown.clone());
-            async move {
-                let mut told = told.lock().await;
-                loop {
-                    let detail = tokio::select! {
-                        () = shutdown.wait() => return,
-                        detail = told.recv() => detail,
-                    };
-                    let Some(detail) = detail else { return };
-                    for log in logs.iter() {
-                        log.note(0, PRESSURE_EVENT, detail.clone());
-                    }
-                }
-            }
+    metrics.supervisor().each(Task::Pressure, told, shutdown, move |detail| {
+        for log in &logs {
+            log.note(0, PRESSURE_EVENT, detail.clone());
         }
+        std::future::ready(())
     });
 }
 

@@ -34,13 +34,6 @@ impl Reload {
         Self { asked, read: Arc::new(read) }
     }
 
-    /// The next configuration that can be used, or the reasons why it cannot; `None` when nobody asks any more.
-    async fn next(&mut self) -> Option<Result<Arc<Config>, Vec<Problem>>> {
-        self.asked.recv().await?;
-        let read = Arc::clone(&self.read);
-        Some(supervise::blocking(move || read()).await.map_err(|err| problems(&err)))
-    }
-
     /// Takes over what comes until `shutdown`.
     pub(super) fn follow(self, started: Arc<Config>, feeds: &[Arc<Feed>], metrics: &Arc<Metrics>, shutdown: &Shutdown) {
         let (feeds, of) = (feeds.to_vec(), Arc::clone(metrics));
@@ -81,30 +74,17 @@ impl Reload {
         });
     }
 
-    /// Hands what comes to `take`, until `shutdown`.
+    /// Hands what comes to `take`, until `shutdown`: a configuration that can be used, or the reasons why it cannot.
     fn hand_on(
         self,
         supervisor: &Supervisor,
         shutdown: &Shutdown,
         take: impl Fn(&Result<Arc<Config>, Vec<Problem>>) + Send + Sync + 'static,
     ) {
-        let (me, take) = (Arc::new(tokio::sync::Mutex::new(self)), Arc::new(take));
-        supervisor.spawn(Task::Reload, "", shutdown, {
-            let shutdown = shutdown.clone();
-            move || {
-                let (me, take, shutdown) = (Arc::clone(&me), Arc::clone(&take), shutdown.clone());
-                async move {
-                    let mut me = me.lock().await;
-                    loop {
-                        let next = tokio::select! {
-                            () = shutdown.wait() => return,
-                            next = me.next() => next,
-                        };
-                        let Some(next) = next else { return };
-                        take(&next);
-                    }
-                }
-            }
+        let (read, take) = (self.read, Arc::new(take));
+        supervisor.each(Task::Reload, self.asked, shutdown, move |()| {
+            let (read, take) = (Arc::clone(&read), Arc::clone(&take));
+            async move { take(&supervise::blocking(move || read()).await.map_err(|err| problems(&err))) }
         });
     }
 }
