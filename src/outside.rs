@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use venue_sim::reachable;
 use wal_format::{Position, bytes_between};
 
 use crate::api::Access;
@@ -158,7 +159,7 @@ pub fn by_venue(collectors: Vec<Status>) -> BTreeMap<VenueId, VenueStatus> {
 /// Why there are none: it does not answer within a second, or not us.
 pub fn compactor(cfg: &Config) -> Result<serde_json::Value, Unknown> {
     let status = Service::compactor(cfg).status::<serde_json::Value>()?;
-    if status.is_object() { Ok(status) } else { Err(Unknown::Strange(cfg.api.listen)) }
+    if status.is_object() { Ok(status) } else { Err(Unknown::Strange(reachable(cfg.api.listen))) }
 }
 
 /// True when `/v1/status` at `listen`, an address of this configuration, is answered as one of ours would.
@@ -192,7 +193,7 @@ impl Service {
             Ok(access) => (access, "[api] names none".to_owned()),
             Err(err) => (Access::default(), format!("{err:#}").replace('\n', ";")),
         };
-        Service { at: cfg.api.listen, access, tokenless }
+        Service { at: reachable(cfg.api.listen), access, tokenless }
     }
 
     fn status<T: serde::de::DeserializeOwned>(&self) -> Result<T, Unknown> {
@@ -210,7 +211,7 @@ impl Service {
     /// Status and body of the answer for `path`, when it comes in time.
     fn ask(&self, path: &str) -> Option<(u16, Vec<u8>)> {
         let until = Instant::now() + WHOLE;
-        let at = reachable(self.at);
+        let at = self.at;
         let mut stream = TcpStream::connect_timeout(&at, CONNECT).ok()?;
         stream.set_read_timeout(Some(ANSWER)).ok()?;
         stream.set_write_timeout(Some(ANSWER)).ok()?;
@@ -235,16 +236,6 @@ fn whole(mut answer: Vec<u8>) -> Option<(u16, Vec<u8>)> {
     let status = std::str::from_utf8(status).ok()?.parse().ok()?;
     let body = answer.windows(4).position(|w| w == b"\r\n\r\n").map(|i| i + 4)?;
     Some((status, answer.split_off(body)))
-}
-
-/// Where one that listens at every address of this machine is asked.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listen.port())
 }
 
 #[cfg(test)]
@@ -299,6 +290,8 @@ mod tests {
         assert!(!is_ours(&config(at, ""), at));
         drop(server.join().unwrap());
         assert_eq!(compactor(&config(at, "")).unwrap_err(), Unknown::Silent(at));
-        assert_eq!(reachable("0.0.0.0:8080".parse().unwrap()).to_string(), "127.0.0.1:8080");
+        // What is told can be opened.
+        let everywhere = config(SocketAddr::new([0, 0, 0, 0].into(), at.port()), "insecure = true");
+        assert_eq!(compactor(&everywhere).unwrap_err().to_string(), format!("not answering at http://{at}"));
     }
 }

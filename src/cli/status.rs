@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use serde::Deserialize;
 use wal_format::plain::line;
 
 use super::{ConfigArg, load, need_venues, print_out};
@@ -10,6 +11,7 @@ use crate::collect::status::VenueStatus;
 use crate::compact::status::Snapshot;
 use crate::config::Config;
 use crate::config::room::LogRoom;
+use crate::health::Condition;
 use crate::host;
 use crate::memory::Report;
 use crate::outside::{self, LogStatus, Unknown};
@@ -77,7 +79,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         }
     }
     match &compactor {
-        Ok(status) => writeln!(text, "compactor          running at http://{}  {}", cfg.api.listen, summary(status))?,
+        Ok(status) => {
+            let at = venue_sim::reachable(cfg.api.listen);
+            writeln!(text, "compactor          running at http://{at}  {}", summary(status))?;
+            lasting(&mut text, status)?;
+        }
         Err(unknown) => writeln!(text, "compactor          {}", line(&unknown.to_string()))?,
     }
     if let Some(free) = free {
@@ -120,13 +126,21 @@ fn summary(status: &serde_json::Value) -> String {
     })
 }
 
+/// What lasts and is no fault: a fault has a line of its own.
+fn lasting(text: &mut String, status: &serde_json::Value) -> std::fmt::Result {
+    let conditions = status.get("conditions").and_then(|c| Vec::<Condition>::deserialize(c).ok()).unwrap_or_default();
+    conditions.iter().filter(|c| !c.red).try_for_each(|c| {
+        writeln!(text, "  {} {}: {}", line(&c.of), c.reason.as_str().replace('_', " "), line(&c.text))
+    })
+}
+
 /// Every connection and every stream with its age, and why something does not flow.
 fn streams(text: &mut String, status: &VenueStatus, brief: bool) -> std::fmt::Result {
     if let Some(failed) = &status.failed {
         writeln!(text, "  records nothing: {}", line(failed))?;
     }
     if let Some(banned) = &status.banned {
-        writeln!(text, "  banned: {banned}")?;
+        writeln!(text, "  banned: {}", line(banned))?;
     }
     if status.connections.is_empty() {
         let why = status.no_listing.as_deref().unwrap_or("it has not come yet");
@@ -214,6 +228,16 @@ mod tests {
         assert_eq!(text.lines().count(), 5, "{text}");
         assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text}");
         assert!(text.lines().all(|l| l.starts_with("  ")), "{text}");
+    }
+
+    #[test]
+    fn a_ban_of_the_compactor_is_told_and_what_is_red_has_a_line_of_its_own() {
+        let of = |reason: &str, red: bool| serde_json::json!({"reason": reason, "of": "gate-spot", "red": red, "since_ns": 1, "text": "until\n9"});
+        let status = serde_json::json!({ "conditions": [of("banned", false), of("repair_failing", true)] });
+        let mut text = String::new();
+        lasting(&mut text, &status).expect("writing to a String");
+        assert!(text.starts_with("  gate-spot banned: until") && text.lines().count() == 1, "{text}");
+        lasting(&mut text, &serde_json::json!({"conditions": 7})).expect("writing to a String");
     }
 
     #[test]

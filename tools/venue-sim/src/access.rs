@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -174,6 +174,30 @@ impl Access {
     }
 }
 
+/// Where one that listens at every address of this machine is asked from this machine.
+pub fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+/// Host and port for further requests of one who asked with this `Host` on a connection to `local`: the name it knows, which may
+/// be that of a tunnel, else the address it was connected to.
+pub(crate) fn reached_by(host: Option<&str>, local: Option<SocketAddr>) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+    let is_nowhere = |host: &str| {
+        let address = host.parse().map(|at: SocketAddr| at.ip());
+        address.or_else(|_| host.trim_matches(['[', ']']).parse()).is_ok_and(|ip: IpAddr| ip.is_unspecified())
+    };
+    let local = || local.map(|at| SocketAddr::new(at.ip().to_canonical(), at.port()).to_string());
+    let told = host.filter(|host| !host.is_empty() && host.len() <= 260 && host.chars().all(is_plain));
+    let told = told.filter(|host| !is_nowhere(host)).map(str::to_owned);
+    told.or_else(local).unwrap_or_default()
+}
+
 /// The password of `Basic` credentials (RFC 7617).
 fn password(base64: &str) -> Option<String> {
     let mut bytes = Vec::new();
@@ -277,6 +301,24 @@ mod tests {
         assert_eq!(status(&[("Host", "localhost"), ("Sec-Fetch-Site", "cross-site")]), Some(403));
         let absolute = access.check(&head("http://evil.example/x", &[("Host", "localhost")]), loopback);
         assert_eq!(absolute.unwrap_err().status, 421);
+    }
+
+    #[test]
+    fn a_client_is_sent_to_where_it_came_from_and_never_to_an_address_that_is_none() {
+        let local: SocketAddr = "192.0.2.7:9090".parse().unwrap();
+        for host in ["tape.example:9090", "10.0.0.1:9090", "[::1]:80", "localhost", "tunnel_1:8000"] {
+            assert_eq!(reached_by(Some(host), Some(local)), host);
+        }
+        for host in ["0.0.0.0:9090", "0.0.0.0", "[::]:9090", "[::]", "", "a\"b", "evil/x", "a@b"] {
+            assert_eq!(reached_by(Some(host), Some(local)), "192.0.2.7:9090", "{host}");
+        }
+        // A socket of both families.
+        assert_eq!(reached_by(None, Some("[::ffff:127.0.0.1]:9".parse().unwrap())), "127.0.0.1:9");
+        let to_open = |listen: &str| reachable(listen.parse().unwrap()).to_string();
+        assert_eq!(
+            [to_open("0.0.0.0:9"), to_open("[::]:9"), to_open("10.0.0.1:9")],
+            ["127.0.0.1:9", "[::1]:9", "10.0.0.1:9"]
+        );
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub struct Head {
     pub target: String,
     /// Names in lower case, values trimmed.
     pub headers: Vec<(String, String)>,
+    /// Host and port by which whoever asks reaches this server; the server fills it in.
+    pub reached_by: String,
 }
 
 impl Head {
@@ -36,7 +38,7 @@ impl Head {
             let (name, value) = line.split_once(':')?;
             headers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
         }
-        Some(Head { method: method.to_owned(), target: target.to_owned(), headers })
+        Some(Head { method: method.to_owned(), target: target.to_owned(), headers, reached_by: String::new() })
     }
 
     /// The first header of this (lower-case) name.

@@ -82,7 +82,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-pub use access::{Access, Token};
+pub use access::{Access, Token, reachable};
 pub use closes::{CloseReport, Ending};
 pub use config::{
     Heartbeat, Limits, Market, Pace, RecordingFile, Repeat, SimConfig, SimVenue, Source, StartWhen, TlsFiles,
@@ -145,10 +145,6 @@ impl Sim {
             listen: address.ip(),
             failure: std::sync::Mutex::default(),
         });
-        for venue in &shared.venues {
-            let scheme = if tls.is_some() { "wss" } else { "ws" };
-            let _ = venue.ws_base.set(format!("{scheme}://{address}/{}", venue.id));
-        }
         for fault in config.faults {
             shared.submit(fault);
         }
@@ -164,14 +160,14 @@ impl Sim {
         self.address
     }
 
-    /// Base of the venue's REST paths, without a slash at the end.
+    /// Base of the venue's REST paths as this machine asks for them, without a slash at the end.
     pub fn rest_url(&self, venue: &str) -> String {
-        format!("{}://{}/{venue}", if self.tls { "https" } else { "http" }, self.address)
+        format!("{}://{}/{venue}", if self.tls { "https" } else { "http" }, reachable(self.address))
     }
 
-    /// Base of the venue's WebSocket paths, without a slash at the end.
+    /// Base of the venue's WebSocket paths, as [`Sim::rest_url`].
     pub fn ws_url(&self, venue: &str) -> String {
-        format!("{}://{}/{venue}", if self.tls { "wss" } else { "ws" }, self.address)
+        format!("{}://{}/{venue}", if self.tls { "wss" } else { "ws" }, reachable(self.address))
     }
 
     /// Venue ids, in the order they were given.

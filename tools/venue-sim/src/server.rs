@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::access::{Access, Guests, HEAD_PATIENCE, REFUSAL_PATIENCE, TLS_PATIENCE};
+use crate::access::{Access, Guests, HEAD_PATIENCE, REFUSAL_PATIENCE, TLS_PATIENCE, reached_by};
 use crate::closes::{Recipe, close_by_time};
 use crate::conn::Setup;
 use crate::faults::{Action, Board, Fault};
@@ -223,7 +223,7 @@ where
             }
         };
         let head: Vec<u8> = buffer.drain(..end).collect();
-        let Some(head) = Head::parse(&head) else {
+        let Some(mut head) = Head::parse(&head) else {
             let _ = write(&mut stream, &Answer::json(400, "").encode(), patience).await;
             return;
         };
@@ -232,6 +232,7 @@ where
             let _ = write(&mut stream, &refusal.with("Connection", "close").encode(), patience).await;
             return;
         }
+        head.reached_by = reached_by(head.header("host"), wire.local());
         let body_bytes = head.content_length();
         if body_bytes > BODY_BYTES_MAX {
             return;

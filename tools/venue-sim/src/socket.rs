@@ -24,6 +24,11 @@ impl Wire {
         Wire { socket: socket2::SockRef::from(tcp).try_clone().ok(), ends, peer }
     }
 
+    /// Our end of it.
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.ends.map(|(local, _)| local)
+    }
+
     /// Makes the coming close a reset. Waits first until the peer's kernel has everything that was sent (Linux: the socket's send
     /// queue is empty), because a reset throws away what is still queued here; what the peer's kernel holds stays readable there.
     pub async fn reset_on_close(&mut self) {

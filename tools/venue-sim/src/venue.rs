@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
 use tokio::sync::{Notify, mpsc};
@@ -267,8 +267,8 @@ pub(crate) struct Venue {
     pub closes: Closes,
     pub closed: Mutex<Vec<CloseReport>>,
     pub heartbeat: Heartbeat,
-    /// Where WebSockets of this venue are opened, without a slash at the end; known once the simulation listens.
-    pub ws_base: OnceLock<String>,
+    /// Whether it is served over TLS.
+    pub tls: bool,
     /// Tokens that clients may connect with.
     pub tokens: Tokens,
     pub token_life_ms: u64,
@@ -329,7 +329,7 @@ impl Venue {
             closes: Closes::default(),
             closed: Mutex::default(),
             heartbeat: config.heartbeat,
-            ws_base: OnceLock::new(),
+            tls: config.tls.is_some(),
             tokens: Tokens::default(),
             token_life_ms: config.limits.token_life_ms,
             expected,

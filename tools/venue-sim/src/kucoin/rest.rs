@@ -101,8 +101,8 @@ pub(crate) fn answer(venue: &Venue, head: &Head, path: &str, from: IpAddr, now_m
 
 fn bullet(venue: &Venue, head: &Head) -> Answer {
     let token = venue.tokens.mint(&venue.id);
-    let base = venue.ws_base.get().cloned().or_else(|| Some(format!("ws://{}/{}", head.header("host")?, venue.id)));
-    let endpoint = format!("{}/", base.unwrap_or_default());
+    let scheme = if venue.tls { "wss" } else { "ws" };
+    let endpoint = format!("{scheme}://{}/{}/", head.reached_by, venue.id);
     let interval = venue.heartbeat.ping_interval_ms.unwrap_or(PING_INTERVAL_MS);
     // Nobody listens on the first port.
     let dead = std::iter::repeat_n("ws://127.0.0.1:1/", venue.dead_servers);
