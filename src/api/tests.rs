@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -15,7 +16,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
-use wal_format::{Append, Kind, LogWriter};
+use wal_format::{Append, ClockPair, Kind, LogWriter};
 
 use super::*;
 use crate::compact::Mode;
@@ -30,10 +31,22 @@ use crate::supervise::Supervisor;
 use crate::venue::VenueId;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The machine of the recording was started then.
+const BOOT_NS: u64 = 1_700_000_000_000_000_000;
+
+/// Waits until something is so.
+async fn until(is_so: impl Fn() -> bool) {
+    let end = tokio::time::Instant::now() + 20 * PATIENCE;
+    while !is_so() {
+        assert!(tokio::time::Instant::now() < end, "it never came");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
 
 struct Fixture {
     _dir: tempfile::TempDir,
     log: Mutex<Option<LogWriter>>,
+    now_ns: Arc<AtomicU64>,
     frames: Vec<(u64, String)>,
     service: Option<KlineService>,
     app: Shared,
@@ -58,7 +71,16 @@ impl Fixture {
             frame.starts_with(r#"{"stream":"btcusdt@trade"#).then(|| (ts.parse().unwrap(), frame.to_owned()))
         };
         let frames: Vec<(u64, String)> = text.lines().filter_map(trade).collect();
-        let log = Mutex::new(Some(LogWriter::open(&cfg.wal_dir(VenueId::BinanceUsdm), cfg.log_options()).unwrap()));
+        // The clock of the log is that of the recording, as it was when it was made.
+        let now_ns = Arc::new(AtomicU64::new(frames[0].0));
+        let mut options = cfg.log_options();
+        let clock = Arc::clone(&now_ns);
+        options.clock = Arc::new(move || {
+            let wall_ns = clock.load(Relaxed);
+            ClockPair { wall_ns, mono_ns: wall_ns - BOOT_NS }
+        });
+        options.receive = None;
+        let log = Mutex::new(Some(LogWriter::open(&cfg.wal_dir(VenueId::BinanceUsdm), options).unwrap()));
         let shutdown = Shutdown::new();
         let memory = Memory { limit_mib: 100, own_limit: true, elevated_percent: 75, critical_percent: 85 };
         let pressure = Pressure::watched(&memory, "compactor");
@@ -76,19 +98,22 @@ impl Fixture {
         );
         let (served, stop) = (app.clone(), shutdown.clone());
         tokio::spawn(async move { super::listen(&listener, &served, stop).await });
-        let fixture = Fixture { _dir: dir, log, frames, service: Some(service), app, addr, shutdown };
+        let fixture = Fixture { _dir: dir, log, now_ns, frames, service: Some(service), app, addr, shutdown };
         fixture.append(0..first);
         fixture.caught_up(first as u64).await;
         fixture
     }
 
     fn append(&self, range: std::ops::Range<usize>) {
-        let mut log = self.log.lock().unwrap();
-        let log = log.as_mut().unwrap();
         for (ts_recv_ns, frame) in &self.frames[range] {
-            let payload = frame.as_bytes();
-            log.append(&Append { ts_recv_ns: *ts_recv_ns, conn: 1, kind: Kind::Data, flags: 0, payload }).unwrap();
+            self.put(*ts_recv_ns, Kind::Data, frame.as_bytes());
         }
+    }
+
+    fn put(&self, ts_recv_ns: u64, kind: Kind, payload: &[u8]) {
+        self.now_ns.fetch_max(ts_recv_ns, Relaxed);
+        let record = Append { ts_recv_ns, conn: 1, kind, flags: 0, payload };
+        self.log.lock().unwrap().as_mut().unwrap().append(&record).unwrap();
     }
 
     /// Waits until so many trades are in the candles (a few of the recording are not at the market).
@@ -97,9 +122,7 @@ impl Fixture {
             let s = self.app.hub.as_ref().unwrap().stats();
             s.ticks + s.feeds.values().map(|f| f.off_book + f.repeated).sum::<u64>()
         };
-        while stats() < frames {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        until(|| stats() >= frames).await;
     }
 
     /// Status, head and body.
@@ -267,9 +290,7 @@ async fn a_client_that_reads_nothing_is_cut_and_others_get_every_close() {
         known.event(&reader.next().await.unwrap());
     }
     assert!(known.0.len() > 5, "{}", known.0.len());
-    while f.app.counts.slow.load(std::sync::atomic::Ordering::Relaxed) == 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until(|| f.app.counts.slow.load(Relaxed) > 0).await;
     drop(stalled);
     f.end().await;
 }
@@ -367,9 +388,7 @@ async fn bad_requests_get_the_codes_of_the_exchange() {
 async fn trades_of_a_range_are_whole_or_refused_and_never_the_last_ones_only() {
     let f = Fixture::new("", Access::default(), 3_000).await;
     let hub = f.app.hub.clone().unwrap();
-    while hub.stats().feeds.get("binance-usdm").is_none_or(|feed| feed.activity != "live") {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    until(|| hub.stats().feeds.get("binance-usdm").is_some_and(|feed| feed.activity == "live")).await;
     let (_, kept) = f.get("/fapi/v1/aggTrades?symbol=BTCUSDT&limit=1000").await;
     let kept = kept.as_array().unwrap();
     assert_eq!(kept.len(), 1_000);
@@ -451,10 +470,7 @@ async fn a_halted_symbol_has_a_last_price_and_facts_are_those_of_its_listing() {
     let mut listing = u32::try_from(meta.len()).unwrap().to_le_bytes().to_vec();
     listing.extend_from_slice(format!("{meta}{}", serde_json::json!({"symbols": [entry]})).as_bytes());
     let last_ns = f.frames[2_999].0;
-    let put = |after_s: u64, kind: Kind, payload: &[u8]| {
-        let at = Append { ts_recv_ns: last_ns + after_s * 1_000_000_000, conn: 1, kind, flags: 0, payload };
-        f.log.lock().unwrap().as_mut().unwrap().append(&at).unwrap();
-    };
+    let put = |after_s: u64, kind: Kind, payload: &[u8]| f.put(last_ns + after_s * 1_000_000_000, kind, payload);
     put(1, Kind::Rest, &listing);
     // Time goes on, told by another symbol.
     for n in 2..300_u64 {
@@ -465,9 +481,7 @@ async fn a_halted_symbol_has_a_last_price_and_facts_are_those_of_its_listing() {
         put(n, Kind::Data, other.as_bytes());
     }
     let hub = f.app.hub.clone().unwrap();
-    while !hub.latest(0).unwrap()[0].is_empty() {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    until(|| hub.latest(0).unwrap()[0].is_empty()).await;
     let (status, now) = f.get("/fapi/v1/ticker/price?symbol=BTCUSDT").await;
     assert_eq!((status, &now["price"]), (200, &before["price"]));
     let (_, all) = f.get("/fapi/v1/ticker/price").await;
@@ -647,9 +661,7 @@ async fn sockets_answer_requests_and_damaged_requests_and_keep_to_their_limits()
     assert_eq!(gone["id"], 4);
     let numbered = f.socket("/ws/0").await;
     drop(numbered);
-    while f.app.counts.websockets.load(std::sync::atomic::Ordering::Relaxed) > 1 {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    until(|| f.app.counts.websockets.load(Relaxed) <= 1).await;
     assert!(tokio_tungstenite::connect_async(format!("ws://{}/ws/nope@trade", f.addr)).await.is_err());
     let b = f.socket("/v1/stream").await;
     let third = tokio_tungstenite::connect_async(format!("ws://{}/ws", f.addr)).await;
