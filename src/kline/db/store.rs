@@ -148,18 +148,20 @@ impl<S: BarSql> Store<S> {
         for trade in old {
             by_bar.entry((trade.tick.symbol_index, trade.interval, trade.open_time_us)).or_default().push(trade);
         }
+        // Where flat ones go on shows when all trades are in their bars.
+        let mut moved = Vec::new();
         for ((symbol_index, interval, open_time_us), ticks) in by_bar {
             let empty = KlineData { open_time_us, flags: FINAL | GAP, ..KlineData::default() };
             let named = self.named(symbol_index, interval, empty)?;
             let series = Series { venue: named.venue.clone(), symbol: named.symbol.clone(), interval };
             let found = query::range(&mut self.sql, &series, (open_time_us, open_time_us), "ASC", 1)?;
+            let memory_us = ticks.iter().map(|trade| trade.before_us).max().unwrap_or(i64::MAX);
             let (mut bar, mut is_new) = match found.first() {
                 Some(StoredBar { bar, source: Source::Live }) => (*bar, false),
                 // The venue's candle counted the trade, and tells the price that flat bars behind it go on at.
                 Some(StoredBar { bar, .. }) => {
                     did.refused += ticks.len() as u64;
-                    let memory_us = ticks.iter().map(|trade| trade.before_us).max().unwrap_or(i64::MAX);
-                    self.go_on(&series, bar, memory_us)?;
+                    moved.push((series, *bar, memory_us));
                     continue;
                 }
                 // Before the first bar, or in a silence too long to be filled: what else was traded nobody knows.
@@ -177,12 +179,11 @@ impl<S: BarSql> Store<S> {
             if any {
                 did.revised += self.put(&[(NamedBar { bar, ..named }, Source::Live)], Rule::Overwrite)?;
                 if bar.close != before || bar.trade_count == ticks.len() as u64 {
-                    let memory_us = ticks.iter().map(|trade| trade.before_us).max().unwrap_or(i64::MAX);
-                    self.go_on(&series, &bar, memory_us)?;
+                    moved.push((series, bar, memory_us));
                 }
             }
         }
-        Ok(())
+        moved.iter().try_for_each(|(series, bar, memory_us)| self.go_on(series, bar, *memory_us))
     }
 
     /// Flat bars of ours that follow `bar` go on at its close, up to those that are in memory.

@@ -251,6 +251,28 @@ pub(super) fn flat_bars_behind_an_old_trade_go_on_at_its_close(place: &Place<'_>
     assert_eq!((bars[2].open, bars[2].high, bars[2].low, bars[2].trade_count), (500, 500, 500, 0));
 }
 
+pub(super) fn flat_bars_go_on_at_the_last_of_the_old_trades_of_one_checkpoint_in_whatever_order_they_came(
+    place: &Place<'_>,
+) {
+    let mut db = place.open();
+    let flat =
+        |minute: i64, price: i64| KlineData { flags: FINAL | FLAT, ..KlineData::flat(minute * MIN, price, 2, 2) };
+    db.commit(&checkpoint(1, [bar(1, 1)].into_iter().chain((2..7).map(|minute| flat(minute, 1))))).unwrap();
+    // The later trade came first, when memory began at the fourth minute; it does not any more now.
+    let mut c = checkpoint(2, (4..7).map(|minute| flat(minute, 50)));
+    let trade = |minute: i64, price: &str, memory: i64| OldTrade {
+        before_us: memory * MIN,
+        ..old(tick(minute, minute * 10, price, "1"))
+    };
+    c.old = vec![trade(3, "0.5", 4), trade(2, "0.25", 9)];
+    db.commit(&c).unwrap();
+    let closes: Vec<String> = minutes(db.as_mut())
+        .iter()
+        .map(|b| crate::kline::data::decimal(b.close.into(), b.price_scale.into(), 0))
+        .collect();
+    assert_eq!(closes, ["0.01", "0.25", "0.5", "0.5", "0.5", "0.5"]);
+}
+
 pub(super) fn two_processes_cannot_store_the_same_feed(place: &Place<'_>) {
     let (mut a, mut b) = (place.open(), place.open());
     let after = |since: i64, n: u64, price: i64| Checkpoint { since: Some(since), ..checkpoint(n, [bar(1, price)]) };
