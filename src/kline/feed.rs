@@ -71,6 +71,9 @@ pub struct FeedState {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     early: Vec<EarlyTrade>,
     minute: Option<i64>,
+    /// Times of those that came last, us, where they are ahead of the venue's time: bars of them are there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    came_us: BTreeMap<String, i64>,
     last_recv_us: i64,
     known: BTreeSet<String>,
     /// What the newest listing says of the recorded symbols: it may be long before a restart's place in the log.
@@ -252,7 +255,8 @@ impl Feed {
 
     /// The latest time, us, of which bars of a symbol may hold trades of this feed; `None` when it knows of no time.
     pub fn reached_us(&self, symbol: &str) -> Option<i64> {
-        self.last_trade_us(symbol).max(self.state.venue_now_us)
+        let came_us = self.state.came_us.get(symbol).copied();
+        self.last_trade_us(symbol).max(self.state.venue_now_us).max(came_us)
     }
 
     /// Receive time of the last record, us; 0 = none.
@@ -587,6 +591,12 @@ impl Feed {
             }
             (None, Some(a)) => {
                 let count = a.last_id.checked_sub(a.first_id).and_then(|n| u32::try_from(n.checked_add(1)?).ok());
+        let now_us = self.state.venue_now_us;
+        self.state.came_us.retain(|_, us| Some(*us) > now_us);
+        if Some(tick.ts_us) > now_us {
+            let came_us = self.state.came_us.entry(early.symbol.clone()).or_insert(tick.ts_us);
+            *came_us = (*came_us).max(tick.ts_us);
+        }
                 let tick = Tick {
                     symbol_index: 0,
                     ts_us: a.ts_trade_us,

@@ -357,12 +357,21 @@ impl<'a> Machine<'a> {
             machine.play(world.tape.len() * usize::from(at) / 1_000);
             machine.run(op);
         }
-        machine.play(world.tape.len());
-        machine.checkpoint();
-        machine.check()?;
-        machine.restart();
-        machine.checkpoint();
-        machine.check()
+        machine.finish()
+    }
+
+    /// Up to what was received so long after the tape's begin.
+    fn play_until(&mut self, us: i64) {
+        self.play(self.world.tape.partition_point(|record| record.recv_us <= T0 + us));
+    }
+
+    fn finish(&mut self) -> Result<(), TestCaseError> {
+        self.play(self.world.tape.len());
+        self.checkpoint();
+        self.check()?;
+        self.restart();
+        self.checkpoint();
+        self.check()
     }
 }
 
@@ -572,6 +581,28 @@ proptest! {
         let world = numbered([("AUSDT", &a, false), ("BUSDT", &b, begun)]);
         Machine::whole(&world, &ops)?;
     }
+}
+
+/// So many trades every 20 s from the second one of the tape on, and some of them of another fate.
+fn steps(n: usize, fates: &[(usize, Fate)]) -> Vec<Step> {
+    let fate = |k: usize| fates.iter().find(|(at, _)| *at == k).map_or(Fate::Prompt, |(_, fate)| *fate);
+    (0..n).map(|k| (if k == 0 { 2_000 } else { 20_000 }, 100 + k as i64, 1 + k as i64, k % 2 == 0, fate(k))).collect()
+}
+
+#[test]
+fn a_kill_forgets_no_trade_that_came_ahead_of_the_venues_time() {
+    // It is of 5:02 and came with the record of 5:00, by when the venue's time is 4:59.7; the venue's own bar of minute 5
+    // stands where that one is to be stored.
+    let early = steps(40, &[(6, Fate::Early(3))]);
+    let world = numbered([("AUSDT", &early, false), ("BUSDT", &steps(40, &[]), true)]);
+    let mut machine = Machine::new(&world);
+    machine.play_until(60 * SECOND);
+    machine.backfill(T0, T0 + 9 * MINUTE, false);
+    machine.play_until(300 * SECOND);
+    machine.checkpoint();
+    machine.play_until(400 * SECOND);
+    machine.restart();
+    machine.finish().unwrap();
 }
 
 /// Milliseconds since the trade before, price, amount, bought; then whether its connection is cut for so many minutes.
