@@ -357,6 +357,27 @@ fn what_all_symbols_say_for_ten_seconds_is_the_venues_time_and_there_is_a_way_ba
 }
 
 #[test]
+fn one_trade_of_another_time_is_not_believed_because_none_comes_behind_it() {
+    // Of the only symbol that trades; the two clocks agree, or are ten minutes apart.
+    for skew in [0, 600] {
+        let mut chain = chain();
+        for n in 0..3 {
+            trade(&mut chain, "AUSDT", n * 10, n as i64 + 1, ms(n * 10 + skew), 100);
+        }
+        trade(&mut chain, "AUSDT", 40, 4, ms(1_600 + skew), 100);
+        for s in (45..400).step_by(5) {
+            clock(&mut chain, s, s as i64, 100 + s);
+        }
+        trade(&mut chain, "AUSDT", 400, 5, ms(400 + skew), 100);
+        clock(&mut chain, 405, 405, 505);
+        let [a, _] = minutes(&mut chain);
+        let first = skew as i64 / 60;
+        assert_eq!(a.keys().copied().collect::<Vec<_>>(), (first..=first + 6).collect::<Vec<_>>(), "skew {skew}");
+        assert!(chain.feed.venue_now_us().unwrap() < (T0 as i64 + 405 + skew as i64) * 1_000_000, "skew {skew}");
+    }
+}
+
+#[test]
 fn a_trade_of_tomorrow_is_counted_as_absurd_and_the_bar_that_may_lack_it_is_marked() {
     let mut chain = chain();
     trade(&mut chain, "AUSDT", 1, 1, ms(1), 100);

@@ -4,7 +4,8 @@
 //!  each live trade --> vote of its symbol: steady receive time - trade time      at most 15 symbols, one vote each
 //!  median of the votes: within 5 s of what is believed  -> what is believed follows it, slowly
 //!                       the two clocks are right        -> believed at once: the way back from whatever was believed
-//!                       else                            -> believed when most votes have said so for 10 s
+//!                       else                            -> believed when most votes say so still after 10 s; while
+//!                                                          nothing is believed, when none said otherwise for 10 s
 //! ```
 //! So no trade, and no symbol among several, moves the time of the others. While nothing is believed, as when a recording
 //! is played fast, the venue's time is the time of the trades that half of the voters have passed.
@@ -169,7 +170,8 @@ impl Feed {
     #[inline]
     pub(super) fn tell_time(&mut self, recv_us: i64, out: &mut Vec<Item>) {
         let Some(steady_us) = self.steady(recv_us) else { return };
-        if let Some(doubt) = self.state.doubt
+        if self.state.offset_us.is_none()
+            && let Some(doubt) = self.state.doubt
             && steady_us.saturating_sub(doubt.since_us) >= BELIEF_US
         {
             self.believe(doubt.offset_us, steady_us, out);
@@ -190,6 +192,9 @@ impl Feed {
     fn set_time(&mut self, now_us: i64, out: &mut Vec<Item>) {
         self.state.venue_now_us = Some(now_us);
         let minute = now_us.div_euclid(MINUTE_US);
+        if self.next_end_us <= minute * MINUTE_US && self.state.minute.is_none_or(|m| minute > m) {
+            self.end(minute * MINUTE_US, out);
+        }
         if self.state.minute.is_some_and(|m| minute > m) {
             out.push(Item::Clock { feed: self.number, now_us: minute * MINUTE_US });
         }
@@ -256,6 +261,10 @@ impl Feed {
                 }
                 let doubt = self.state.doubt.filter(|doubt| agree && near(doubt.offset_us, median_us));
                 let since_us = doubt.map_or(steady_us, |doubt| doubt.since_us);
+                if steady_us.saturating_sub(since_us) >= BELIEF_US {
+                    // By a vote, not by the time that went by without one: for want of others a single trade would be believed.
+                    return self.believe(median_us, steady_us, out);
+                }
                 self.state.doubt = Some(Doubt { since_us, offset_us: median_us });
                 // As long as nobody knows how the clocks run against each other, trades tell the time, no later than ours.
                 let mut times = [0_i64; VOTERS];
