@@ -86,6 +86,7 @@ mod tests {
                 status: if *trading { "TRADING" } else { "BREAK" }.to_owned(),
                 trading: *trading,
                 listing_time_ms: None,
+                end_time_ms: None,
                 tick_size: None,
                 lot_size: None,
                 contract_size: None,

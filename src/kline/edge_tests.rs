@@ -561,25 +561,82 @@ fn quote_volumes_of_contracts_are_multiplied_out_and_unknown_while_nobody_knows_
     assert_eq!((text(&bar).1.as_str(), bar.flags & crate::kline::data::SPARSE != 0), ("270.0015", false));
 }
 
-#[test]
-fn gates_contracts_are_multiplied_out_and_its_internal_trades_left_out() {
-    let mut chain = Chain::new(VenueId::GateFutures, Channel::Trades);
+/// A listing of one contract of Gate.
+fn gate_listing(chain: &mut Chain, s: u64, more: &str) {
     let meta = r#"{"channel":"symbols","symbol":null,"url":"u","status":200}"#;
-    let body = r#"[{"name":"BTC_USDT","type":"direct","quanto_multiplier":"0.0001","order_price_round":"0.1","mark_price_round":"0.01","order_size_min":1,"in_delisting":false,"status":"trading","create_time":1546905600}]"#;
+    let body = format!(
+        r#"[{{"name":"BTC_USDT","type":"direct","quanto_multiplier":"0.0001","order_price_round":"0.1","mark_price_round":"0.01","order_size_min":1,"create_time":1546905600,{more}}}]"#
+    );
     let mut payload = u32::try_from(meta.len()).unwrap().to_le_bytes().to_vec();
     payload.extend_from_slice(meta.as_bytes());
     payload.extend_from_slice(body.as_bytes());
-    chain.record(Kind::Rest, 0, at(0), &payload);
+    chain.record(Kind::Rest, 0, at(s), &payload);
+}
+
+fn gate_trade(chain: &mut Chain, s: u64, id: i64, more: &str) {
+    let (ms, sec) = (ms(s), ms(s) / 1_000);
+    chain.frame(
+        at(s),
+        &format!(
+            r#"{{"time":{sec},"time_ms":{ms},"channel":"futures.trades","event":"update","result":[{{"contract":"BTC_USDT","size":"-5","id":{id},"create_time":{sec},"create_time_ms":{ms},"price":"60000.5"{more}}}]}}"#
+        ),
+    );
+}
+
+#[test]
+fn silence_behind_the_end_of_a_contract_that_its_listing_told_makes_no_bars() {
+    // Ends in the middle of minute 5, and with minute 4; told before, or behind it; with our log going on, standing still
+    // over the end, and behind a restart.
+    for (end_s, last) in [(330, 5), (300, 4)] {
+        for (told_s, quiet) in [(0, 0..0), (0, 120..900), (0, 200..5_000), (400, 0..0)] {
+            let case = format!("ends at {end_s} s, told at {told_s} s, nothing heard in {quiet:?}");
+            let end = format!(r#""in_delisting":true,"status":"delisting","delisted_time":{}"#, T0 + end_s);
+            let mut chain = Chain::new(VenueId::GateFutures, Channel::Trades);
+            let first = if told_s == 0 { end.as_str() } else { r#""status":"trading""# };
+            gate_listing(&mut chain, 0, first);
+            clock(&mut chain, 0, 0, 100);
+            gate_trade(&mut chain, 1, 1, "");
+            let play = |chain: &mut Chain, from: u64, to: u64| {
+                for s in (from..to).step_by(10).filter(|s| !quiet.contains(s)) {
+                    clock(chain, s, s as i64, 100 + s);
+                }
+            };
+            play(&mut chain, 10, 400);
+            if told_s > 0 {
+                gate_listing(&mut chain, told_s, &end);
+            }
+            play(&mut chain, 400, 7_200);
+            let last = if told_s > 0 { 6 } else { last };
+            let bars = chain.bars("BTC_USDT", Interval::M1);
+            assert_eq!(opens(&bars), (0..=last).collect::<Vec<_>>(), "{case}");
+            assert_eq!(closed(&bars), bars.len(), "{case}: none is open");
+            // A restart opens none either, nor does the same listing again.
+            let state = serde_json::from_str(&serde_json::to_string(&chain.feed.state()).unwrap()).unwrap();
+            let (v, registry) = (chain.feed.venue, chain.registry.clone());
+            chain.feed = Feed::new(v, Channel::Trades, 0, vec!["*".into()], registry, state).unwrap();
+            assert!(chain.feed.is_silent("BTC_USDT"), "{case}");
+            gate_listing(&mut chain, 7_200, &end);
+            play(&mut chain, 7_210, 7_500);
+            assert!(chain.bars("BTC_USDT", Interval::M1).is_empty(), "{case}");
+            // What trades all the same has its bar.
+            gate_trade(&mut chain, 7_501, 2, "");
+            play(&mut chain, 7_510, 7_700);
+            assert_eq!(opens(&chain.bars("BTC_USDT", Interval::M1)), [125], "{case}");
+            // The end was put off.
+            gate_listing(&mut chain, 7_700, r#""status":"trading""#);
+            gate_trade(&mut chain, 7_701, 3, "");
+            play(&mut chain, 7_710, 7_900);
+            assert_eq!(opens(&chain.bars("BTC_USDT", Interval::M1)), [128, 129, 130, 131], "{case}");
+        }
+    }
+}
+
+#[test]
+fn gates_contracts_are_multiplied_out_and_its_internal_trades_left_out() {
+    let mut chain = Chain::new(VenueId::GateFutures, Channel::Trades);
+    gate_listing(&mut chain, 0, r#""in_delisting":false,"status":"trading""#);
     for (id, internal) in [(1, ""), (2, r#","is_internal":true"#), (3, "")] {
-        let ms = ms(1);
-        chain.frame(
-            at(1),
-            &format!(
-                r#"{{"time":{},"time_ms":{ms},"channel":"futures.trades","event":"update","result":[{{"contract":"BTC_USDT","size":"-5","id":{id},"create_time":{},"create_time_ms":{ms},"price":"60000.5"{internal}}}]}}"#,
-                ms / 1_000,
-                ms / 1_000
-            ),
-        );
+        gate_trade(&mut chain, 1, id, internal);
     }
     let bar = *chain.bars("BTC_USDT", Interval::M1).values().next().unwrap();
     let quote = u32::from(bar.price_scale) + u32::from(bar.amount_scale);

@@ -15,8 +15,9 @@
 //! our clock is found in the log's CLOCK records, which tell the time since boot too: from one to the next the wall time
 //! counts only for as long as they can be apart.
 //!
-//! A symbol that the newest listing does not have, or has as not trading, gets no bars of silence; neither does one that
-//! is recorded no more, and the bars in which that begins and ends are marked.
+//! A symbol that the newest listing does not have, or has as not trading, gets no bars of silence, nor does one behind the
+//! end of its trading that a listing told; neither does one that is recorded no more, and the bars in which that begins and
+//! ends are marked.
 
 mod holes;
 mod time;
@@ -70,10 +71,10 @@ pub struct FeedState {
     /// Trades whose time has not come, by time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     early: Vec<EarlyTrade>,
-    minute: Option<i64>,
     /// Times of those that came last, us, where they are ahead of the venue's time: bars of them are there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     came_us: BTreeMap<String, i64>,
+    minute: Option<i64>,
     last_recv_us: i64,
     known: BTreeSet<String>,
     /// What the newest listing says of the recorded symbols: it may be long before a restart's place in the log.
@@ -139,6 +140,8 @@ pub struct Feed {
     streams: Option<StreamSymbols>,
     /// What the amounts of listed symbols are worth, as the actors know it.
     units: BTreeMap<String, Unit>,
+    /// When the trading of the next listed symbol ends, us.
+    next_end_us: i64,
     state: FeedState,
     skipped: Skipped,
     /// Symbols that got their place with their first trade: told before it.
@@ -189,6 +192,7 @@ impl Feed {
             votes: Vec::new(),
             streams: None,
             units: BTreeMap::new(),
+            next_end_us: i64::MIN,
             state,
             skipped: Skipped::default(),
             unannounced: Vec::new(),
@@ -377,7 +381,8 @@ impl Feed {
             out.push(Item::Own { symbol_index, feed: self.number });
         }
         let venue = self.venue.id().as_str();
-        let traded = |f: &mut Facts| std::mem::replace(&mut f.trading, false);
+        let now_us = self.told_us();
+        let traded = |f: &mut Facts| std::mem::replace(&mut f.trading, false) && !has_ended(f, now_us);
         let before: BTreeMap<String, bool> =
             self.state.listed.iter_mut().map(|(symbol, facts)| (symbol.clone(), traded(facts))).collect();
         for listed in &listings {
@@ -395,7 +400,7 @@ impl Feed {
                     out.push(Item::Unit { symbol_index, unit });
                 }
             }
-            let halted = !facts.trading;
+            let halted = !facts.trading || has_ended(facts, now_us);
             if before.get(symbol).is_none_or(|traded| *traded) == halted
                 && !self.state.unrecorded.contains_key(symbol)
                 && let Some(symbol_index) = self.registry.index(venue, symbol)
@@ -403,8 +408,48 @@ impl Feed {
                 out.push(Item::Halt { symbol_index, halted });
             }
         }
+        // Looked up at the next minute.
+        self.next_end_us = i64::MIN;
         self.index_of.clear();
         self.streams = None;
+    }
+
+    /// Up to when the bars were told of the venue's time, us.
+    fn told_us(&self) -> i64 {
+        self.state.minute.map_or(i64::MIN, |minute| minute.saturating_mul(MINUTE_US))
+    }
+
+    /// Before bars are told that it is `now_us`: trading of some symbols ended since it was what they were told last. Up
+    /// to there their silence is bars, also when the time goes on by an hour at once.
+    #[cold]
+    pub(super) fn end(&mut self, now_us: i64, out: &mut Vec<Item>) {
+        let mut told_us = self.told_us();
+        let listed = self.state.listed.iter();
+        let ends: BTreeSet<(i64, &String)> = listed
+            .filter_map(|(symbol, facts)| Some((end_us(facts)?, symbol)))
+            .filter(|(us, _)| *us > told_us)
+            .collect();
+        self.next_end_us = i64::MAX;
+        for (end_us, symbol) in ends {
+            if end_us > now_us {
+                self.next_end_us = end_us;
+                break;
+            }
+            let last_open_us = (end_us - 1).div_euclid(MINUTE_US) * MINUTE_US;
+            if self.state.minute.is_some() && last_open_us > told_us {
+                told_us = last_open_us;
+                out.push(Item::Clock { feed: self.number, now_us: told_us });
+            }
+            if let Some(symbol_index) = self.registry.index(self.venue.id().as_str(), symbol) {
+                out.push(Item::Halt { symbol_index, halted: true });
+            }
+        }
+    }
+
+    /// True for a symbol whose silence makes no bars: it does not trade, not any more, or is recorded no more.
+    pub fn is_silent(&self, symbol: &str) -> bool {
+        let halted = |facts: &Facts| !facts.trading || has_ended(facts, self.told_us());
+        self.is_unrecorded(symbol) || self.state.listed.get(symbol).is_some_and(halted)
     }
 
     /// Symbols are recorded no more: silence says nothing of them, and ids that are missing later are no hole.
@@ -546,6 +591,12 @@ impl Feed {
         let Some(tick) = self.index(symbol).and_then(|symbol_index| early.tick(symbol_index)) else { return };
         self.announce(out);
         self.admit(symbol, tick, false, out);
+        let now_us = self.state.venue_now_us;
+        self.state.came_us.retain(|_, us| Some(*us) > now_us);
+        if Some(tick.ts_us) > now_us {
+            let came_us = self.state.came_us.entry(early.symbol.clone()).or_insert(tick.ts_us);
+            *came_us = (*came_us).max(tick.ts_us);
+        }
         // Of others it says nothing: what is missing next to it is missing where it came.
         let last = self.last_of(symbol);
         if *last == NEVER {
@@ -591,12 +642,6 @@ impl Feed {
             }
             (None, Some(a)) => {
                 let count = a.last_id.checked_sub(a.first_id).and_then(|n| u32::try_from(n.checked_add(1)?).ok());
-        let now_us = self.state.venue_now_us;
-        self.state.came_us.retain(|_, us| Some(*us) > now_us);
-        if Some(tick.ts_us) > now_us {
-            let came_us = self.state.came_us.entry(early.symbol.clone()).or_insert(tick.ts_us);
-            *came_us = (*came_us).max(tick.ts_us);
-        }
                 let tick = Tick {
                     symbol_index: 0,
                     ts_us: a.ts_trade_us,
@@ -648,6 +693,15 @@ impl Feed {
     fn last_of(&mut self, symbol: SymbolId) -> &mut i64 {
         time_of(&mut self.last_us, symbol)
     }
+}
+
+/// When the trading of a symbol ends, us.
+fn end_us(facts: &Facts) -> Option<i64> {
+    facts.end_time_ms.and_then(|ms| ms.checked_mul(1_000))
+}
+
+fn has_ended(facts: &Facts, now_us: i64) -> bool {
+    end_us(facts).is_some_and(|us| us <= now_us)
 }
 
 #[inline]

@@ -40,6 +40,9 @@ pub struct Facts {
     pub lot_size: Option<String>,
     /// What one unit of amount is worth in base units.
     pub contract_size: Option<String>,
+    /// When its trading ends or ended for good, ms since epoch, where the venue tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_time_ms: Option<i64>,
     /// See [`Symbol::rules`].
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub rules: String,
@@ -57,6 +60,7 @@ impl From<&Symbol> for Facts {
             tick_size: text(s.tick_size),
             lot_size: text(s.lot_size),
             contract_size: text(s.contract_size),
+            end_time_ms: s.end_time_ms,
             rules: s.rules.clone(),
         }
     }

@@ -103,6 +103,8 @@ pub struct Symbol {
     pub trading: bool,
     /// Listing time, ms since epoch, where the venue tells.
     pub listing_time_ms: Option<i64>,
+    /// When its trading ends or ended for good, ms since epoch, where the venue tells.
+    pub end_time_ms: Option<i64>,
     /// Price step.
     pub tick_size: Option<Num>,
     /// Amount step.

@@ -187,8 +187,7 @@ impl<'a> Reading<'a> {
             self.items.push(Item::Own { symbol_index, feed: number });
             let unit = self.feed.unit(&entry.symbol);
             self.items.push(Item::Unit { symbol_index, unit });
-            let trades = hub.registry().facts(symbol_index).is_none_or(|facts| facts.trading);
-            if !trades || self.feed.is_unrecorded(&entry.symbol) {
+            if self.feed.is_silent(&entry.symbol) {
                 self.items.push(Item::Halt { symbol_index, halted: true });
             }
             let last_us = self.feed.last_trade_us(&entry.symbol);

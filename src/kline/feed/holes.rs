@@ -218,8 +218,7 @@ impl Feed {
         if let Some(since_us) = self.state.unrecorded.remove(&name) {
             // A trade of another channel may be older than the last one: both count in its bars.
             self.beginning(&name, symbol_index, since_us.min(now_us), since_us.max(now_us), out);
-            let trades = self.state.listed.get(&name).is_none_or(|facts| facts.trading);
-            out.push(Item::Halt { symbol_index, halted: !trades });
+            out.push(Item::Halt { symbol_index, halted: self.is_silent(&name) });
         }
     }
 

@@ -218,6 +218,7 @@ pub(super) fn fill(table: Table, numeric: Numeric, rows: usize, symbols: u64, se
                     status: "TRADING".into(),
                     trading: true,
                     listing_time_ms: d.opt(|_| ts / 1_000),
+                    end_time_ms: None,
                     tick_size: d.opt(Dice::num),
                     lot_size: d.opt(Dice::num),
                     contract_size: None,

@@ -27,8 +27,9 @@ pub(super) fn parse(market: Market, body: &[u8]) -> Result<Listing> {
 }
 
 fn symbol(market: Market, entry: &mut Entry, raw: &str) -> Result<Symbol> {
-    let keys = ["symbol", "status", "baseAsset", "quoteAsset", "contractType", "onboardDate", "filters"];
-    let [name, status, base, quote, contract_type, onboard, filters] = json::object(raw, &keys, &mut |_| ())?;
+    let keys =
+        ["symbol", "status", "baseAsset", "quoteAsset", "contractType", "onboardDate", "deliveryDate", "filters"];
+    let [name, status, base, quote, contract_type, onboard, delivery, filters] = json::object(raw, &keys, &mut |_| ())?;
     let name = entry.name("symbol", name)?;
     let status = entry.word("status", status);
     let contract_type = match (market, contract_type) {
@@ -43,6 +44,8 @@ fn symbol(market: Market, entry: &mut Entry, raw: &str) -> Result<Symbol> {
         trading: status.as_deref().is_none_or(|s| s == "TRADING"),
         status: status.unwrap_or_else(|| UNKNOWN.to_owned()),
         listing_time_ms: entry.int("onboardDate", onboard),
+        // Of a perpetual one it is in 2100 until its delisting is planned.
+        end_time_ms: entry.int("deliveryDate", delivery).filter(|ms| *ms > 0),
         tick_size,
         lot_size,
         contract_size: None,

@@ -4,9 +4,10 @@
 //! [{"id":"ETH_USDT","base":"ETH","quote":"USDT","precision":2,"amount_precision":3,"trade_status":"tradable",
 //!   "buy_start":1516378650,"sell_start":1516378650,["delisting_time":0,"type":"normal",]..},..]
 //! [{"name":"BTC_USDT","type":"direct","quanto_multiplier":"0.0001","order_price_round":"0.1","order_size_min":1,
-//!   "in_delisting":false,["status":"trading","create_time":1546300800,"launch_time":..,]..},..]
+//!   "in_delisting":false,["status":"trading","create_time":1546300800,"launch_time":..,"delisted_time":..,]..},..]
 //! ```
-//! A contract in delisting trades until it is gone, so it counts as trading.
+//! A contract in delisting trades until it is gone, so it counts as trading; `delisted_time`, in seconds like the others,
+//! says when that is.
 
 use super::super::listing::{self, Entry, Listing, UNKNOWN};
 use super::super::message::{Of, Raw, Result};
@@ -26,8 +27,19 @@ pub(super) fn parse(market: Market, body: &[u8]) -> Result<Listing> {
 }
 
 fn pair(entry: &mut Entry, raw: &str) -> Result<Symbol> {
-    let keys = ["id", "base", "quote", "precision", "amount_precision", "trade_status", "buy_start", "sell_start"];
-    let [name, base, quote, precision, amount_precision, status, buy, sell] = json::object(raw, &keys, &mut |_| ())?;
+    let keys = [
+        "id",
+        "base",
+        "quote",
+        "precision",
+        "amount_precision",
+        "trade_status",
+        "buy_start",
+        "sell_start",
+        "delisting_time",
+    ];
+    let [name, base, quote, precision, amount_precision, status, buy, sell, delisting] =
+        json::object(raw, &keys, &mut |_| ())?;
     let name = entry.name("id", name)?;
     let status = entry.word("trade_status", status);
     // Some pairs may be sold before they may be bought, or the other way round.
@@ -39,6 +51,7 @@ fn pair(entry: &mut Entry, raw: &str) -> Result<Symbol> {
         trading: status.as_deref().is_none_or(|s| matches!(s, "tradable" | "buyable" | "sellable")),
         status: status.unwrap_or_else(|| UNKNOWN.to_owned()),
         listing_time_ms: start.and_then(|s| s.checked_mul(1_000)),
+        end_time_ms: entry.int("delisting_time", delisting).filter(|s| *s > 0).and_then(|s| s.checked_mul(1_000)),
         tick_size: power(entry, "precision", precision),
         lot_size: power(entry, "amount_precision", amount_precision),
         contract_size: None,
@@ -75,8 +88,9 @@ fn contract(entry: &mut Entry, raw: &str) -> Result<Symbol> {
         "status",
         "in_delisting",
         "enable_decimal",
+        "delisted_time",
     ];
-    let [name, kind, quanto, round, least, launch, create, status, in_delisting, decimals] =
+    let [name, kind, quanto, round, least, launch, create, status, in_delisting, decimals, delisted] =
         json::object(raw, &keys, &mut |_| ())?;
     let name = entry.name("name", name)?;
     // Dated contracts are called `BTC_USDT_20260925`.
@@ -104,6 +118,7 @@ fn contract(entry: &mut Entry, raw: &str) -> Result<Symbol> {
         entry.told(time).flatten()
     };
     let start = time("launch_time", launch).or_else(|| time("create_time", create));
+    let end = time("delisted_time", delisted);
     let mut size = |field, raw| entry.num(field, raw).filter(|n| !n.is_zero());
     let (tick_size, least) = (size("order_price_round", round), size("order_size_min", least));
     // 0 means that a contract is worth 1 in quote units (inverse).
@@ -116,6 +131,7 @@ fn contract(entry: &mut Entry, raw: &str) -> Result<Symbol> {
         trading: matches!(status.as_str(), "trading" | "delisting" | UNKNOWN),
         status,
         listing_time_ms: start.map(|us| us / 1_000),
+        end_time_ms: end.map(|us| us / 1_000),
         tick_size,
         lot_size: if entry.flag("enable_decimal", decimals).unwrap_or(false) { least } else { whole },
         contract_size,

@@ -218,7 +218,7 @@ fn the_rows_of_a_repair_are_cut_to_the_ids_that_were_missing() {
 #[test]
 fn listings_of_today_tell_kind_start_and_status() {
     let body = r#"[{"name":"龙虾_USDT","type":"direct","quanto_multiplier":"10","order_price_round":"0.00001","order_size_min":"0.1","enable_decimal":true,"in_delisting":false,"status":"trading","create_time":1700000000,"launch_time":1700003600,"contract_type":"","is_pre_market":false},
-        {"name":"OLD_USDT","type":"direct","quanto_multiplier":"1","order_price_round":"0.1","order_size_min":1,"in_delisting":true,"status":"delisting","create_time":0},
+        {"name":"OLD_USDT","type":"direct","quanto_multiplier":"1","order_price_round":"0.1","order_size_min":1,"in_delisting":true,"status":"delisting","create_time":0,"delisting_time":1800000000,"delisted_time":1800086400},
         {"name":"GONE_USDT","type":"direct","quanto_multiplier":"1","order_price_round":"0.1","order_size_min":1,"status":"delisted"},
         {"name":"BTC_USDT_20260925","type":"direct","quanto_multiplier":"0.0001","order_price_round":"0.1","order_size_min":1},
         {"name":"BTC_USD","type":"inverse","quanto_multiplier":"0","order_price_round":"0.1","order_size_min":1}]"#;
@@ -235,6 +235,7 @@ fn listings_of_today_tell_kind_start_and_status() {
         ]
     );
     assert_eq!((all[0].listing_time_ms, all[1].listing_time_ms), (Some(1_700_003_600_000), None));
+    assert_eq!((all[0].end_time_ms, all[1].end_time_ms), (None, Some(1_800_086_400_000)));
     assert_eq!((all[0].lot_size, all[0].contract_size), (Some(num("0.1")), Some(num("10"))));
     assert_eq!((all[3].base.as_str(), all[3].quote.as_str()), ("BTC", "USDT"));
     assert_eq!(all[4].contract_size, None);
