@@ -174,6 +174,8 @@ fn recorded_listings_give_every_symbol_with_its_steps() {
     let symbols = of(Market::Usdm).parse_listing(&usdm).unwrap().symbols;
     let btc = symbols.iter().find(|s| s.name == "BTCUSDT").unwrap();
     assert_eq!((btc.kind, btc.listing_time_ms), (SymbolKind::Perpetual, Some(1_569_398_400_000)));
+    // In the year 2100.
+    assert_eq!(btc.end_time_ms, Some(4_133_404_800_000));
     assert_eq!(btc.tick_size.unwrap().to_string(), "0.01");
     assert_eq!(btc.lot_size.unwrap().to_string(), "0.001");
     assert!(symbols.iter().any(|s| s.name.contains('_') && s.kind == SymbolKind::Dated));

@@ -239,9 +239,10 @@ fn listings_of_today_tell_kind_start_and_status() {
     assert_eq!((all[0].lot_size, all[0].contract_size), (Some(num("0.1")), Some(num("10"))));
     assert_eq!((all[3].base.as_str(), all[3].quote.as_str()), ("BTC", "USDT"));
     assert_eq!(all[4].contract_size, None);
-    let body = r#"[{"id":"A_B","base":"A","quote":"B","precision":4,"amount_precision":0,"trade_status":"untradable","buy_start":1700000001,"sell_start":1700000000,"delisting_time":0,"type":"premarket","st_tag":false}]"#;
+    let body = r#"[{"id":"A_B","base":"A","quote":"B","precision":4,"amount_precision":0,"trade_status":"untradable","buy_start":1700000001,"sell_start":1700000000,"delisting_time":1800000000,"type":"premarket","st_tag":false}]"#;
     let pair = of(Market::Spot).parse_listing(body.as_bytes()).unwrap().symbols.remove(0);
     assert_eq!((pair.trading, pair.listing_time_ms), (false, Some(1_700_000_000_000)));
+    assert_eq!(pair.end_time_ms, Some(1_800_000_000_000));
     assert_eq!((pair.tick_size, pair.lot_size), (Some(num("0.0001")), Some(num("1"))));
     for damaged in [r#"[{"ID":"A_B"}]"#, r#"{"label":"TOO_MANY_REQUESTS"}"#, r#"[{"nam":"A_B"}]"#, "[[]]", "[1", ""] {
         assert!(MARKETS.iter().all(|m| of(*m).parse_listing(damaged.as_bytes()).is_err()), "{damaged}");

@@ -327,6 +327,7 @@ fn contracts_tell_their_size_kind_and_status() {
         ]
     );
     assert_eq!(symbols[0].listing_time_ms, Some(1_585_555_200_000));
+    assert_eq!((symbols[0].end_time_ms, symbols[2].end_time_ms), (None, Some(1_766_736_000_000)));
     assert_eq!((&*symbols[0].base, &*symbols[0].quote), ("XBT", "USDT"));
     assert_eq!(symbols[0].lot_size.unwrap().to_string(), "1");
 }
