@@ -60,13 +60,6 @@ pub enum What {
 #[error("a price or amount has more digits than a candle can hold")]
 pub struct TooManyDigits;
 
-/// The last bar with trades before those in memory: the flat ones that begin them go on at its close.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Before {
-    open_time_us: i64,
-    last_trade_id: i64,
-}
-
 /// The candles of one symbol.
 #[derive(Clone, Debug, Default)]
 pub struct KlineGenerator {
@@ -76,7 +69,8 @@ pub struct KlineGenerator {
     closed: [VecDeque<KlineData>; Interval::COUNT],
     /// Trades up to this id are in the seeded bar already.
     seeded_to: [Option<i64>; Interval::COUNT],
-    before: [Option<Before>; Interval::COUNT],
+    /// The last bars with trades before those in memory: the flat ones that begin these go on at their closes. Empty: none.
+    before: [KlineData; Interval::COUNT],
     /// Gaps that reach behind the open minute, us: bars inside them that are made later are marked.
     gaps: Vec<(i64, i64)>,
     /// Trades up to this time, us, may be missing behind the last one: flat bars go on at a price that nobody knows.
@@ -118,10 +112,11 @@ impl KlineGenerator {
     ) {
         self.interrupt();
         let i = interval.index();
-        self.before[i] = before.map(Before::of);
+        let before = before.copied().unwrap_or_default();
+        self.widen(&before);
+        self.before[i] = before;
         for bar in bars {
-            (self.price_scale, self.amount_scale) =
-                (self.price_scale.max(bar.price_scale), self.amount_scale.max(bar.amount_scale));
+            self.widen(&bar);
             if bar.is_final() { self.keep(i, bar) } else { self.open[i] = bar }
         }
         // A bar that was final and nothing behind it: the next one opens flat at its close.
@@ -139,8 +134,7 @@ impl KlineGenerator {
     pub fn seed(&mut self, interval: Interval, bar: KlineData) {
         self.interrupt();
         let i = interval.index();
-        self.price_scale = self.price_scale.max(bar.price_scale);
-        self.amount_scale = self.amount_scale.max(bar.amount_scale);
+        self.widen(&bar);
         self.seeded_to[i] = Some(bar.last_trade_id);
         self.open[i] = KlineData { flags: bar.flags | SEEDED, ..bar };
         self.align();
@@ -187,8 +181,7 @@ impl KlineGenerator {
             bar.revision += 1;
         }
         *place = bar;
-        (self.price_scale, self.amount_scale) =
-            (self.price_scale.max(bar.price_scale), self.amount_scale.max(bar.amount_scale));
+        self.widen(&bar);
         self.align();
         if !is_open {
             events.push(BarEvent { interval, what: What::Revised(bar) });
@@ -436,12 +429,18 @@ impl KlineGenerator {
             self.go_on(interval, open_time_us, t.price, events);
             return;
         }
-        let later = self.before[i].is_none_or(|before| {
-            let last = t.first_id == NO_ID || t.last_id >= before.last_trade_id;
-            open_time_us > before.open_time_us || (open_time_us == before.open_time_us && last)
-        });
-        if later && self.kept_all(i).next().is_some_and(is_flat) {
-            self.before[i] = Some(Before { open_time_us, last_trade_id: t.last_id });
+        if !self.kept_all(i).next().is_some_and(is_flat) {
+            return;
+        }
+        let before = self.before[i];
+        if before.is_foreign() && open_time_us == before.open_time_us {
+            // Whoever made it counted the trade, and knows the price.
+            return self.go_on(interval, open_time_us, before.close, events);
+        }
+        let last = t.first_id == NO_ID || t.last_id >= before.last_trade_id;
+        if open_time_us > before.open_time_us || (open_time_us == before.open_time_us && last) {
+            let bar = KlineData { last_trade_id: t.last_id, ..KlineData::default() };
+            self.before[i] = KlineData { open_time_us, close: t.price, price_scale: self.price_scale, ..bar };
             self.go_on(interval, open_time_us, t.price, events);
         }
     }
@@ -533,7 +532,7 @@ impl KlineGenerator {
             && let Some(gone) = ring.pop_front()
             && !is_flat(&gone)
         {
-            self.before[i] = Some(Before::of(&gone));
+            self.before[i] = gone;
         }
         ring.push_back(bar);
     }
@@ -584,25 +583,23 @@ impl KlineGenerator {
     }
 
     fn bars(&self) -> impl Iterator<Item = &KlineData> {
-        self.open.iter().chain(self.closed.iter().flatten())
+        self.open.iter().chain(self.closed.iter().flatten()).chain(&self.before)
+    }
+
+    /// The symbol's scales hold those of a bar.
+    fn widen(&mut self, bar: &KlineData) {
+        self.price_scale = self.price_scale.max(bar.price_scale);
+        self.amount_scale = self.amount_scale.max(bar.amount_scale);
     }
 
     /// Brings all bars to the symbol's scales.
     fn align(&mut self) {
         let (p, a) = (self.price_scale, self.amount_scale);
-        for bar in self.open.iter_mut().chain(self.closed.iter_mut().flatten()) {
+        for bar in self.open.iter_mut().chain(self.closed.iter_mut().flatten()).chain(&mut self.before) {
             if let Some(finer) = bar.rescaled(p, a) {
                 *bar = finer;
             }
         }
-    }
-}
-
-impl Before {
-    fn of(bar: &KlineData) -> Self {
-        // Of somebody else's bar nobody knows which trade was the last, but that all are in it.
-        let last_trade_id = if bar.is_foreign() { i64::MAX } else { bar.last_trade_id };
-        Self { open_time_us: bar.open_time_us, last_trade_id }
     }
 }
 

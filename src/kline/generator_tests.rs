@@ -336,6 +336,27 @@ fn a_bar_that_somebody_else_made_gets_no_trade_no_mark_and_no_seed_and_the_next_
 }
 
 #[test]
+fn a_late_trade_of_somebody_elses_bar_moves_flat_bars_to_its_close_also_when_memory_has_it_no_more() {
+    let foreign = KlineData { trade_count: 9, flags: FINAL | FOREIGN, ..KlineData::flat(MONDAY + MIN, 705, 2, 3) };
+    // Made without the trades that the other one has.
+    let flats = (2..110).map(|m| KlineData { flags: FINAL | FLAT, ..KlineData::flat(MONDAY + m * MIN, 700, 2, 3) });
+    for restored in [true, false] {
+        let (mut g, mut events) = (KlineGenerator::new(), Vec::new());
+        if restored {
+            g.restore(Interval::M1, flats.clone(), Some(&foreign));
+        } else {
+            g.restore(Interval::M1, [foreign].into_iter().chain(flats.clone()), None);
+        }
+        g.close_until(MONDAY + 200 * MIN, &mut events);
+        assert!(g.kept(Interval::M1).all(|b| b.open_time_us > MONDAY + MIN && b.close == 700));
+        // With more digits than any before.
+        let late = Tick { price: Num { mantissa: 9_999, scale: 3 }, ..tick(MONDAY + MIN + 30, 5, 999, 10, true) };
+        g.apply(&late, &mut events).unwrap();
+        assert!(g.kept(Interval::M1).all(|b| (b.close, b.price_scale) == (7_050, 3)), "restored: {restored}");
+    }
+}
+
+#[test]
 fn bars_that_lack_a_trade_with_too_many_digits_are_marked() {
     let (mut g, mut events) = (KlineGenerator::new(), Vec::new());
     g.apply(&tick(MONDAY, 1, 700, 10, true), &mut events).unwrap();
