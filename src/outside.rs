@@ -5,8 +5,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use http_doors::reachable;
 use serde::Serialize;
-use venue_sim::reachable;
 use wal_format::{Position, bytes_between};
 
 use crate::api::Access;

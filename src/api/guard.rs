@@ -16,7 +16,7 @@ use tower_http::compression::CompressionLayer;
 
 use super::error::Refusal;
 use super::{Shared, now_ms};
-use crate::http_server::group;
+use crate::http_server::{self, group};
 
 /// Addresses remembered; beyond it those of minutes before are forgotten first, then all.
 const ADDRESSES: usize = 10_000;
@@ -88,11 +88,11 @@ pub(super) fn weighed(router: Router<Shared>, app: Shared) -> Router<Shared> {
 async fn check(State(app): State<Shared>, request: Request, next: Next) -> Response {
     app.counts.request();
     let (parts, body) = request.into_parts();
-    if let Err(why) = app.gate.check(&parts) {
-        return Refusal::with(why.status(), -1002, why.to_string()).into_response();
+    if let Err((status, why)) = http_server::check(&app.gate, &parts) {
+        return Refusal::with(status, -1002, why).into_response();
     }
     let request = Request::from_parts(parts, body);
-    let listed = request.headers().get(header::ORIGIN).filter(|o| app.gate.lists(o)).cloned();
+    let listed = request.headers().get(header::ORIGIN).filter(|o| app.gate.lists(o.as_bytes())).cloned();
     if request.method() == Method::OPTIONS
         && let Some(origin) = &listed
     {

@@ -118,7 +118,7 @@ fn app(
     shutdown: Shutdown,
 ) -> Shared {
     let cfg = config.api.clone();
-    let gate = Gate::new(cfg.listen, &cfg.hosts, &cfg.cors_origins, access.asks());
+    let gate = http_server::gate(cfg.listen, &cfg.hosts, &cfg.cors_origins, access.asks());
     let supervisor = status.supervisor();
     let dispatcher = hub.clone().map(|hub| ws::Dispatcher::start(hub, supervisor.clone(), shutdown.clone()));
     if let Some(held) = dispatcher.as_ref().map(Arc::downgrade) {

@@ -80,7 +80,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     }
     match &compactor {
         Ok(status) => {
-            let at = venue_sim::reachable(cfg.api.listen);
+            let at = http_doors::reachable(cfg.api.listen);
             writeln!(text, "compactor          running at http://{at}  {}", summary(status))?;
             lasting(&mut text, status)?;
         }

@@ -82,7 +82,7 @@ use crate::backoff::{Backoff, random};
 use crate::budget::{self, Class};
 use crate::config::{Config, VenueConfig, Warning};
 use crate::health::Health;
-use crate::http_server::Gate;
+use crate::http_server;
 use crate::memory::{Held, Pressure};
 use crate::shutdown::Shutdown;
 use crate::supervise::{self, Supervisor, Task};
@@ -124,7 +124,7 @@ pub async fn run(
         let listener = Arc::new(listener.into_std()?);
         server = Some(supervisor.spawn(Task::Status, "", &ended, {
             let (metrics, ended) = (Arc::clone(&metrics), ended.clone());
-            let gate = Gate::new(cfg.collector.listen, &cfg.api.hosts, &[], false);
+            let gate = http_server::gate(cfg.collector.listen, &cfg.api.hosts, &[], false);
             move || serve::serve(Arc::clone(&listener), gate.clone(), Arc::clone(&metrics), ended.clone())
         }));
     }

@@ -97,9 +97,9 @@ pub(super) async fn serve(listener: Arc<std::net::TcpListener>, gate: Gate, metr
 /// Answers pages of other hosts, and names that are none of ours, with why not.
 async fn check(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    match gate.check(&parts) {
+    match http_server::check(&gate, &parts) {
         Ok(()) => next.run(Request::from_parts(parts, body)).await,
-        Err(why) => (why.status(), format!("{why}\n")).into_response(),
+        Err((status, why)) => (status, format!("{why}\n")).into_response(),
     }
 }
 

@@ -13,7 +13,6 @@
 //! | still reads when the service ends | cut after [`GRACE`] |
 
 mod gate;
-mod places;
 mod timed;
 
 use std::convert::Infallible;
@@ -26,6 +25,7 @@ use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::http::header;
 use axum::response::Response;
+use http_doors::{Full, Place, Places};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper::{Request, server::conn::http1};
@@ -41,9 +41,8 @@ use tokio::task::JoinSet;
 use crate::shutdown::Shutdown;
 use crate::supervise::{Supervisor, Task};
 
-pub(crate) use gate::Gate;
-pub(crate) use places::group;
-use places::{Full, Place, Places};
+pub(crate) use gate::{check, gate};
+pub(crate) use http_doors::{Gate, group};
 use timed::Timed;
 
 /// A client that sends no complete head for this long is cut, before the first request and between two.

@@ -19,7 +19,7 @@ fn rust_files(dir: &Path, out: &mut Vec<PathBuf>) {
 fn tree() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    for dir in ["src", "wal-format", "tools", "tests"] {
+    for dir in ["src", "wal-format", "http-doors", "tools", "tests"] {
         rust_files(&root.join(dir), &mut files);
     }
     files

@@ -77,12 +77,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use http_doors::reachable;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-pub use access::{Access, Token, reachable};
+pub use access::{Access, Token};
 pub use closes::{CloseReport, Ending};
 pub use config::{
     Heartbeat, Limits, Market, Pace, RecordingFile, Repeat, SimConfig, SimVenue, Source, StartWhen, TlsFiles,
@@ -141,8 +142,8 @@ impl Sim {
             open: 0.into(),
             closed: tokio::sync::Notify::new(),
             access: config.access.clone(),
-            guests: Arc::default(),
-            listen: address.ip(),
+            places: config.access.places(),
+            gate: config.access.gate(address),
             failure: std::sync::Mutex::default(),
         });
         for fault in config.faults {

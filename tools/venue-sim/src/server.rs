@@ -12,7 +12,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::access::{Access, Guests, HEAD_PATIENCE, REFUSAL_PATIENCE, TLS_PATIENCE, reached_by};
+use http_doors::{Gate, Places, reached_by};
+
+use crate::access::{self, Access, HEAD_PATIENCE, REFUSAL_PATIENCE, TLS_PATIENCE};
 use crate::closes::{Recipe, close_by_time};
 use crate::conn::Setup;
 use crate::faults::{Action, Board, Fault};
@@ -41,9 +43,8 @@ pub(crate) struct Shared {
     pub closed: Notify,
     pub failure: Mutex<Option<String>>,
     pub access: Access,
-    pub guests: Arc<Guests>,
-    /// The address that is listened at.
-    pub listen: IpAddr,
+    pub places: Arc<Places>,
+    pub gate: Gate,
 }
 
 impl Shared {
@@ -148,9 +149,10 @@ pub(crate) async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shar
             continue;
         };
         let (tls, shared) = (tls.clone(), shared.clone());
-        let place = match Guests::welcome(&shared.guests, &shared.access, peer.ip()) {
+        let place = match Places::take(&shared.places, peer.ip()) {
             Ok(place) => place,
-            Err(refusal) => {
+            Err(full) => {
+                let refusal = access::no_place(full);
                 tokio::spawn(async move {
                     let told = async {
                         tcp.write_all(&refusal.encode()).await?;
@@ -227,7 +229,7 @@ where
             let _ = write(&mut stream, &Answer::json(400, "").encode(), patience).await;
             return;
         };
-        if let Err(refusal) = shared.access.check(&head, shared.listen) {
+        if let Err(refusal) = access::check(&shared.gate, &head) {
             // What comes behind such a request is not read.
             let _ = write(&mut stream, &refusal.with("Connection", "close").encode(), patience).await;
             return;

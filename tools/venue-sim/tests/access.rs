@@ -111,7 +111,7 @@ async fn a_client_that_never_reads_is_cut_and_one_address_leaves_places_to_other
 
 /// The endpoint that a token of KuCoin names, for a client that asks under this `Host`.
 async fn endpoint(sim: &Sim, host: &str) -> String {
-    let at = venue_sim::reachable(sim.address());
+    let at = http_doors::reachable(sim.address());
     let mut tcp = TcpStream::connect(at).await.unwrap();
     let request = format!(
         "POST /kucoin-spot/api/v1/bullet-public HTTP/1.1\r\n{host}Connection: close\r\nContent-Length: 0\r\n\r\n"
@@ -130,7 +130,7 @@ async fn a_token_names_the_address_that_the_client_used_also_where_all_addresses
         let config = SimConfig { listen: listen.parse().unwrap(), ..market(access) };
         // A machine may have no IPv6.
         let Ok(sim) = Sim::start(config).await else { continue };
-        let at = venue_sim::reachable(sim.address());
+        let at = http_doors::reachable(sim.address());
         assert_eq!(endpoint(&sim, "Host: tape.example:8443\r\n").await, "ws://tape.example:8443/kucoin-spot/");
         assert_eq!(endpoint(&sim, &format!("Host: {}\r\n", sim.address())).await, format!("ws://{at}/kucoin-spot/"));
         assert_eq!(endpoint(&sim, "").await, format!("ws://{at}/kucoin-spot/"));

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What counts as one address: an IPv4 address, or the 64 bits of an IPv6 network that one customer is given.
-pub(crate) fn group(address: IpAddr) -> IpAddr {
+pub fn group(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) if !v6.is_loopback() => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
         other => other,
@@ -15,8 +15,10 @@ pub(crate) fn group(address: IpAddr) -> IpAddr {
 
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Full {
+pub enum Full {
+    /// All are taken: HTTP status 503.
     All,
+    /// The address has all that one may have: 429.
     OfAddress,
 }
 
@@ -28,7 +30,7 @@ struct Taken {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Places {
+pub struct Places {
     most: usize,
     per_address: usize,
     // A std mutex: held for a few operations on a map, never across an await.
@@ -36,6 +38,7 @@ pub(super) struct Places {
 }
 
 impl Places {
+    /// So many in all, so many of one address.
     pub fn new(most: usize, per_address: usize) -> Places {
         Places { most, per_address, taken: Mutex::default() }
     }
@@ -45,6 +48,9 @@ impl Places {
     }
 
     /// A place for a connection of `address`.
+    ///
+    /// # Errors
+    /// Why there is none.
     pub fn take(this: &Arc<Places>, address: IpAddr) -> Result<Place, Full> {
         let address = group(address);
         let mut taken = this.lock();
@@ -62,7 +68,7 @@ impl Places {
 
 /// Given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place(OfAll, OfAddress);
+pub struct Place(OfAll, OfAddress);
 
 impl Place {
     /// That among all, and that of the address.
@@ -73,7 +79,7 @@ impl Place {
 
 /// A place among all.
 #[derive(Debug)]
-pub(super) struct OfAll(Arc<Places>);
+pub struct OfAll(Arc<Places>);
 
 impl Drop for OfAll {
     fn drop(&mut self) {
@@ -83,7 +89,7 @@ impl Drop for OfAll {
 
 /// A place of an address.
 #[derive(Debug)]
-pub(super) struct OfAddress(Arc<Places>, IpAddr);
+pub struct OfAddress(Arc<Places>, IpAddr);
 
 impl Drop for OfAddress {
     fn drop(&mut self) {
