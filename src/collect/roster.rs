@@ -6,7 +6,7 @@
 //! The roster also knows what its lines must know of each other: which address each of them uses, since when each of
 //! them has delivered without a break, and whose turn it is to be replaced.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -71,7 +71,7 @@ pub(super) struct News {
     pub(super) version: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Line {
     /// Version that its last subscribed connection started with.
     started: u64,
@@ -79,7 +79,20 @@ struct Line {
     ended: u64,
     /// Since when it has delivered without a break, ns since epoch.
     live_since_ns: Option<u64>,
+    /// Streams that it has delivered only since then, ns since epoch; `u64::MAX` = it asks for them still.
+    late: BTreeMap<String, u64>,
     peer: Option<IpAddr>,
+}
+
+impl Line {
+    /// It delivers, but for the streams that are `pending`.
+    fn delivers(&mut self, pending: &BTreeSet<String>, now_ns: u64) {
+        self.live_since_ns.get_or_insert(now_ns);
+        for (_, since_ns) in self.late.iter_mut().filter(|(s, since)| **since == u64::MAX && !pending.contains(*s)) {
+            *since_ns = now_ns;
+        }
+        self.late.extend(pending.iter().map(|stream| (stream.clone(), u64::MAX)));
+    }
 }
 
 #[derive(Debug)]
@@ -281,9 +294,16 @@ impl Roster {
         let mut state = self.lock();
         if let Some(l) = state.lines.get_mut(line as usize) {
             l.started = version;
-            l.live_since_ns.get_or_insert(now_ns);
+            l.delivers(&BTreeSet::new(), now_ns);
         }
         forget(&mut state)
+    }
+
+    /// `line` delivers, but for the streams that the venue did not answer it about, or refused.
+    pub(super) fn answered(&self, line: u32, pending: &BTreeSet<String>, now_ns: u64) {
+        if let Some(l) = self.lock().lines.get_mut(line as usize) {
+            l.delivers(pending, now_ns);
+        }
     }
 
     /// `line` ended at the venue what was dropped up to `version`; what no line has any more is forgotten, makes room,
@@ -301,15 +321,18 @@ impl Roster {
     pub(super) fn broken(&self, line: u32) {
         if let Some(l) = self.lock().lines.get_mut(line as usize) {
             l.live_since_ns = None;
+            l.late.clear();
             l.peer = None;
         }
     }
 
-    /// True when another line than `line` has delivered without a break since `from_ns` at the latest.
-    pub(super) fn covered(&self, line: u32, from_ns: u64) -> bool {
+    /// True when another line than `line` has delivered `stream` without a break since `from_ns` at the latest.
+    pub(super) fn covered(&self, line: u32, from_ns: u64, stream: &str) -> bool {
         let state = self.lock();
-        let others = state.lines.iter().enumerate().filter(|(n, _)| *n != line as usize);
-        others.into_iter().any(|(_, l)| l.live_since_ns.is_some_and(|since| since <= from_ns))
+        let mut others = state.lines.iter().enumerate().filter(|(n, _)| *n != line as usize);
+        others.any(|(_, l)| {
+            l.live_since_ns.is_some_and(|since| since <= from_ns) && l.late.get(stream).is_none_or(|s| *s <= from_ns)
+        })
     }
 
     /// `line` is connected to `peer` now.
@@ -505,10 +528,29 @@ mod tests {
         let r = roster(&["A"], 2);
         let _ = r.settled(0, 1, 100);
         let _ = r.settled(1, 1, 200);
-        assert!(r.covered(1, 150) && !r.covered(0, 150) && r.covered(0, 200));
+        let covered = |line, from_ns| r.covered(line, from_ns, "A@trade");
+        assert!(covered(1, 150) && !covered(0, 150) && covered(0, 200));
         r.broken(0);
-        assert!(!r.covered(1, 300));
+        assert!(!covered(1, 300));
         let _ = r.settled(0, 1, 400);
-        assert!(!r.covered(1, 300) && r.covered(1, 400));
+        assert!(!covered(1, 300) && covered(1, 400));
+    }
+
+    #[test]
+    fn a_stream_that_the_other_line_is_not_answered_about_is_covered_by_nobody() {
+        let r = roster(&["A", "B"], 2);
+        let pending = |of: &[&str]| of.iter().map(|s| (*s).to_owned()).collect::<BTreeSet<_>>();
+        let covered = |from_ns| (r.covered(1, from_ns, "A@trade"), r.covered(1, from_ns, "B@trade"));
+        // One request of the other line stays unanswered: what it does deliver counts.
+        r.answered(0, &pending(&["B@trade"]), 100);
+        assert_eq!(covered(150), (true, false));
+        r.answered(0, &pending(&[]), 200);
+        assert_eq!((covered(150), covered(200)), ((true, false), (true, true)));
+        // A new listing that is asked for on a connection that delivers.
+        r.answered(0, &pending(&["B@trade"]), 300);
+        assert_eq!(covered(400), (true, false));
+        r.broken(0);
+        let _ = r.settled(0, 1, 500);
+        assert_eq!((covered(400), covered(500)), ((false, false), (true, true)));
     }
 }

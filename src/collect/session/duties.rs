@@ -256,15 +256,16 @@ impl Session {
 
     /// What is answered waits no longer than an answer may take for what is not.
     fn settle_answered(&mut self, now: Instant) {
-        if self.beside || self.draining || self.welcome_by.is_some() || now < self.settle_at {
+        if self.beside || self.draining || self.welcome_by.is_some() || !self.is_live() && now < self.settle_at {
             return;
         }
         self.settle_at = now + ANSWER_WITHIN;
-        if self.gap.is_some() || !self.books.is_empty() {
-            let pending = self.requests.pending();
-            self.end_gaps(&pending);
-            self.want_books(&pending);
-        }
+        let pending = self.requests.pending();
+        let mut silent = pending.clone();
+        silent.extend(self.requests.refused_streams().into_keys());
+        self.roster.answered(self.place.line, &silent, Stamp::now().0);
+        self.end_gaps(&pending);
+        self.want_books(&pending);
     }
 
     /// Asks for the books of the streams that are not `pending`.

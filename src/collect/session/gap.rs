@@ -91,8 +91,8 @@ pub(in crate::collect) fn end_gaps(
     ended.into_iter().try_for_each(|(start, streams)| write_gap(feed, roster, line, conn, start, &streams))
 }
 
-/// Writes the Gap record of an interruption of `line` that ends now, unless the other line covered all of it:
-/// then that is an event, and nothing is missing.
+/// Writes the Gap record of an interruption of `line` that ends now. Streams that the other line delivered all the time are
+/// an event, and not missing.
 pub(in crate::collect) fn write_gap(
     feed: &Feed,
     roster: &Roster,
@@ -103,15 +103,18 @@ pub(in crate::collect) fn write_gap(
 ) -> Result<(), LogStopped> {
     let stamp = Stamp::now();
     let reason = gap.cause.as_str();
-    if gap.cause != Cause::Log && roster.covered(line, gap.from_ns) {
+    let is_covered = |stream: &String| gap.cause != Cause::Log && roster.covered(line, gap.from_ns, stream);
+    let (covered, missed): (Vec<String>, Vec<String>) = streams.iter().cloned().partition(is_covered);
+    if !covered.is_empty() {
         let detail = json!({
-            "reason": reason, "from_ns": gap.from_ns, "to_ns": stamp.0, "line": line, "streams": streams.len(),
+            "reason": reason, "from_ns": gap.from_ns, "to_ns": stamp.0, "line": line, "streams": covered.len(),
         });
         feed.log.event(conn, "covered", detail)?;
-        return Ok(());
     }
-    let record = Gap { reason, from_ns: gap.from_ns, to_ns: stamp.0, streams };
-    feed.log.append(stamp, conn, Kind::Gap, 0, &record::json(&record))?;
+    if !missed.is_empty() {
+        let record = Gap { reason, from_ns: gap.from_ns, to_ns: stamp.0, streams: &missed };
+        feed.log.append(stamp, conn, Kind::Gap, 0, &record::json(&record))?;
+    }
     Ok(())
 }
 
