@@ -16,7 +16,7 @@ use tower_http::compression::CompressionLayer;
 
 use super::error::Refusal;
 use super::{Shared, now_ms};
-use crate::http_server::{self, group};
+use net::server::{self as http_server, group};
 
 /// Addresses remembered; beyond it those of minutes before are forgotten first, then all.
 const ADDRESSES: usize = 10_000;

@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::App;
-use crate::kline::hub::FeedStatus;
-use crate::kline::latency::{BOUNDS_US, Counted};
+use kline::hub::FeedStatus;
+use kline::latency::{BOUNDS_US, Counted};
 
 /// What the server counts of itself.
 #[derive(Default)]

@@ -13,9 +13,10 @@ use super::error::{self, Answer, Refusal};
 use super::params::Params;
 use super::ws::Filter;
 use super::{Shared, binance, blocking, text};
-use crate::kline::db::{GapQuery, HistoryQuery, Source};
-use crate::kline::{FlatKlineStore, Interval, KlineHub};
-use crate::venue::VenueId;
+use kline::db::{GapQuery, HistoryQuery, Source};
+use kline::{FlatKlineStore, KlineHub};
+use model::Interval;
+use model::VenueId;
 
 /// The document of all paths.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");

@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 
 use super::error::{Answer, Refusal};
 use super::text::{Unit, intervals};
-use crate::kline::interval::Interval;
+use model::interval::Interval;
 
 const NUMBER: &str = "^[0-9]{1,20}$";
 const SYMBOL: &str = "^[A-Z0-9-_.]{1,20}$";

@@ -11,10 +11,10 @@ use axum::routing::get;
 use super::error::{Answer, Refusal};
 use super::params::Params;
 use super::{Shared, blocking};
-use crate::clock;
-use crate::lake::Hour;
-use crate::quality::{By, Quality, Query, Reports, page};
-use crate::venue::VenueId;
+use lake::Hour;
+use model::VenueId;
+use ops::clock;
+use quality::{By, Quality, Query, Reports, page};
 
 /// Manifests that were read, and whoever reads now.
 #[derive(Default)]

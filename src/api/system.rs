@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 use super::error::{self, Answer, Refusal};
 use super::params::Params;
 use super::{Shared, blocking, now_ms};
-use crate::collect::status::{ConnStatus, StreamStatus, VenueStatus};
-use crate::config::Config;
-use crate::host::{self, ProcessMemory};
-use crate::kline::KlineHub;
 use crate::outside::{self, LogStatus};
-use crate::venue::VenueId;
+use config::Config;
+use kline::KlineHub;
+use model::VenueId;
+use ops::host::{self, ProcessMemory};
+use ops::status::{ConnStatus, StreamStatus, VenueStatus};
 
 /// How long an answer serves everybody.
 const FRESH: Duration = Duration::from_secs(1);
@@ -193,7 +193,7 @@ async fn streams(State(app): State<Shared>, params: Params) -> Answer<Response> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collect::metrics::ConnState;
+    use ops::status::ConnState;
 
     #[test]
     fn a_connection_is_summed_up_with_those_that_do_not_flow_named() {

@@ -19,16 +19,18 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use wal_format::{Append, ClockPair, Kind, LogWriter};
 
 use super::*;
-use crate::compact::Mode;
-use crate::config::{Config, Memory};
-use crate::host::Process;
-use crate::kline::data::FINAL;
-use crate::kline::db::{NamedBar, Source};
-use crate::kline::{Interval, KlineData, KlineService};
-use crate::memory::Pressure;
-use crate::memory::sample::Sample;
-use crate::supervise::Supervisor;
-use crate::venue::VenueId;
+use config::{Config, Memory};
+
+use fold::Mode;
+use kline::KlineService;
+use kline::db::{NamedBar, Source};
+use model::VenueId;
+use model::kline::FINAL;
+use model::{Interval, KlineData};
+use ops::host::Process;
+use ops::memory::Pressure;
+use ops::memory::sample::Sample;
+use ops::supervise::Supervisor;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The machine of the recording was started then.
@@ -64,7 +66,7 @@ impl Fixture {
             dir.path().display().to_string()
         );
         let cfg = Arc::new(Config::from_toml(&toml).unwrap());
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/binance-usdm/hft-btcusdt_20240808.zst");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/binance-usdm/hft-btcusdt_20240808.zst");
         let text = String::from_utf8(zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap()).unwrap();
         let trade = |l: &str| {
             let (ts, frame) = l.split_once(' ')?;
@@ -510,7 +512,7 @@ async fn stored_candles_are_served_of_a_symbol_that_no_log_has_and_spot_has_noth
     let config = Arc::clone(&f.app.config);
     let stored = [bars("LUNAUSDT", "binance-spot"), bars("LUNA-USDT", "kucoin-spot")].concat();
     tokio::task::spawn_blocking(move || {
-        let mut db = crate::kline::db::open(config.klines.database.reveal(), &config.data_dir).unwrap();
+        let mut db = kline::db::open(config.klines.database.reveal(), &config.data_dir).unwrap();
         db.put_history(&stored, Source::Archive, false).unwrap();
     })
     .await
@@ -819,7 +821,7 @@ async fn the_document_names_every_route_and_no_other() {
         assert_ne!(body["code"], -5000, "{path} {status} is in the document and not served");
     }
     let sources = [
-        include_str!("mod.rs"),
+        include_str!("lib.rs"),
         include_str!("native.rs"),
         include_str!("system.rs"),
         include_str!("quality.rs"),

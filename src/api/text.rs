@@ -8,9 +8,9 @@
 use std::fmt::Write;
 
 use super::error::{Answer, Refusal};
-use crate::kline::data::{FINAL, FLAT, GAP, KlineData, SEEDED, decimal};
-use crate::kline::db::Source;
-use crate::kline::interval::Interval;
+use kline::db::Source;
+use model::interval::Interval;
+use model::kline::{FINAL, FLAT, GAP, KlineData, SEEDED, decimal};
 
 /// What times are counted in. Spot's clients choose (header `X-MBX-TIME-UNIT`, `timeUnit` of a socket); nobody else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -240,8 +240,10 @@ mod tests {
 
     #[test]
     fn rows_print_as_the_exchange_printed_them() {
-        let path =
-            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/binance-spot/rest-klines-1m-BTCUSDT-2020-05-06.json");
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../tests/data/binance-spot/rest-klines-1m-BTCUSDT-2020-05-06.json"
+        );
         let real = std::fs::read_to_string(path).unwrap();
         let rows: Vec<Vec<serde_json::Value>> = serde_json::from_str(&real).unwrap();
         assert!(rows.len() > 3);
@@ -266,7 +268,7 @@ mod tests {
             ("usdm-BTCUSDT-1m-2024-08-08T2340_2024-08-09T0005", (2, 3)),
             ("usdm-TRXUSDT-1m-2025-03-03T2355_2025-03-04T0017", (5, 0)),
         ] {
-            let path = format!("{}/tests/data/crosscheck/{file}.official.csv", env!("CARGO_MANIFEST_DIR"));
+            let path = format!("{}/../../tests/data/crosscheck/{file}.official.csv", env!("CARGO_MANIFEST_DIR"));
             for line in std::fs::read_to_string(path).unwrap().lines().skip(1) {
                 let c: Vec<&str> = line.split(',').collect();
                 let t = [c[1], c[2], c[3], c[4], c[5], c[7], c[9], c[10]];

@@ -3,8 +3,8 @@
 use anyhow::Context;
 
 use super::{ServiceArg, serve};
-use crate::config::{ConfigErrors, room};
-use crate::memory::MemoryMonitor;
+use config::{ConfigErrors, room};
+use ops::memory::MemoryMonitor;
 
 /// Arguments of `tapedeck collector`.
 #[derive(Debug, clap::Args)]
@@ -26,7 +26,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         super::be_supervised(&supervisor, &shutdown);
         let (_monitor, pressure) =
             MemoryMonitor::start(&cfg.memory, "collector", &supervisor).context("watch the memory")?;
-        crate::collect::run(cfg, shutdown, pressure, Some(reload), supervisor.clone()).await?;
+        collect::run(cfg, shutdown, pressure, Some(reload), supervisor.clone()).await?;
         Ok(supervisor.verdict()?)
     })
 }

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::{ServiceArg, serve};
-use crate::compact::{self, Mode};
-use crate::config::Config;
-use crate::health::Health;
-use crate::kline::KlineService;
-use crate::memory::{MemoryMonitor, Pressure};
-use crate::shutdown::Shutdown;
-use crate::supervise::{self, Supervisor, Task};
+pub use compact::{self, Mode};
+use config::Config;
+use kline::KlineService;
+use ops::memory::{MemoryMonitor, Pressure};
+use ops::shutdown::Shutdown;
+use ops::supervise::{self, Supervisor, Task};
 
 /// Arguments of `tapedeck compactor`.
 #[derive(Debug, clap::Args)]
@@ -39,10 +38,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         let (_monitor, pressure) =
             MemoryMonitor::start(&cfg.memory, "compactor", &supervisor).context("watch the memory")?;
         let told = Arc::clone(&cfg);
-        pressure.on_change(move |change| crate::collect::leave_pressure(&told, change));
+        pressure.on_change(move |change| collect::leave_pressure(&told, change));
         let status = Arc::new(compact::CompactorStatus::supervised(pressure.clone(), supervisor.clone()));
         let mode = if args.drain { Mode::Drain } else { Mode::Follow };
-        let health = Arc::new(Health::of_compactor(&cfg));
+        let health = Arc::new(compact::health(&cfg));
         status.watched_by(Arc::clone(&health));
         status.accept_loss_of(args.accept_loss);
         if mode == Mode::Drain {
@@ -54,8 +53,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             return outcome.map(drop);
         }
         // Bound before any work: a port in use is a plain refusal, not a half-started service.
-        let access = crate::api::Access::load(&cfg.api)?;
-        let listener = crate::api::bind(cfg.api.listen).await?;
+        let access = net::server::Access::load(&cfg.api)?;
+        let listener = api::bind(cfg.api.listen).await?;
         supervisor.spawn(Task::Disks, "", &shutdown, {
             let (conditions, stop) = (supervisor.conditions().clone(), shutdown.clone());
             move || Arc::clone(&health).watch(conditions.clone(), stop.clone())
@@ -71,12 +70,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         let candles = candles(&cfg, mode, &shutdown, &pressure, &supervisor).await?;
         if candles.is_some() {
             let (cfg, stop) = (cfg.clone(), shutdown.clone());
-            supervisor.spawn(Task::Nightly, "", &shutdown, move || crate::kline::nightly(cfg.clone(), stop.clone()));
+            supervisor.spawn(Task::Nightly, "", &shutdown, move || kline::nightly(cfg.clone(), stop.clone()));
         }
         let hub = candles.as_ref().map(|c| Arc::clone(c.hub()));
-        let server =
-            tokio::spawn(crate::api::serve(listener, cfg.clone(), access, status.clone(), hub, shutdown.clone()));
-        crate::notify::ready();
+        let server = tokio::spawn(api::serve(listener, cfg.clone(), access, status.clone(), hub, shutdown.clone()));
+        ops::notify::ready();
         let outcome = compact::run(cfg.clone(), mode, shutdown.clone(), status).await;
         shutdown.trigger();
         let finished = finish(candles, cfg, mode).await;
@@ -109,7 +107,7 @@ async fn finish(candles: Option<KlineService>, cfg: Arc<Config>, mode: Mode) -> 
         }
         compact::retire_all(&cfg, mode);
         if mode == Mode::Drain
-            && let Err(err) = compact::retention::Keeper::default().sweep(&cfg, crate::clock::wall_ns())
+            && let Err(err) = compact::retention::Keeper::default().sweep(&cfg, ops::clock::wall_ns())
         {
             tracing::warn!(error = %format!("{err:#}"), "cannot look for what is too old");
         }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use super::{load, print_out};
-use crate::config::{Config, ConfigErrors, places, room};
+pub use config::{Config, ConfigErrors, places, room};
 
 /// Arguments of `tapedeck config`.
 #[derive(Debug, clap::Args)]

@@ -5,22 +5,27 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use wal_format::plain;
 
 use super::{ConfigArg, Usage, load, print_out, runtime};
-use crate::clock;
-use crate::collect::{is_exact, select};
-use crate::config::{Config, VenueConfig};
-use crate::history::clean::place;
-use crate::history::verify::series as cleaned;
-use crate::history::{Kind, Selection, Symbols};
-use crate::kline::asker::Asker;
-use crate::kline::db::{self, Series};
-use crate::kline::export::{Format, export};
-use crate::kline::official::Ask;
-use crate::kline::{Interval, archive, backfill, compare};
-use crate::venue::{Venue, VenueId, venue};
+use config::{Config, VenueConfig};
+use history::clean::candles::candles;
+use history::clean::place;
+use history::stats::records;
+use history::verify::series as cleaned;
+use history::{Kind, Selection, Symbols};
+use kline::asker::Asker;
+use kline::db::{self, Series};
+use kline::export::{Format, export};
+use kline::official::Ask;
+use kline::{archive, backfill, compare};
+use model::Interval;
+use model::VenueId;
+use model::{is_exact, select};
+use ops::clock;
+use venue::{Venue, venue};
 
 /// Arguments of `tapedeck klines`.
 #[derive(Debug, clap::Args)]
@@ -47,7 +52,7 @@ enum What {
         #[command(flatten)]
         choice: Choice,
         /// What to write; without it what the end of the file's name says.
-        #[arg(long, value_enum)]
+        #[arg(long, value_parser = PossibleValuesParser::new(Format::ALL.iter().map(|f| f.as_str())).try_map(|f| f.parse::<Format>()))]
         format: Option<Format>,
         /// New file; `-` for standard output (not Parquet).
         #[arg(long, value_name = "FILE")]
@@ -103,7 +108,7 @@ fn micros(text: &Option<String>, name: &str) -> Result<Option<i64>> {
 impl Choice {
     fn check(self) -> Result<Chosen> {
         let cfg = load(&self.config.config)?;
-        crate::telemetry::init(&cfg.log);
+        ops::telemetry::init(&cfg.log);
         let mut venues = Vec::new();
         for word in &self.venue {
             venues.push(word.parse::<VenueId>().map_err(|err| Usage(err.to_string()))?);
@@ -233,15 +238,15 @@ fn from_history(chosen: &Chosen, gaps: bool) -> Result<()> {
     for series in found.series {
         let interval = series.interval.and_then(|i| Interval::parse(i.as_str()));
         let venue = place::venue(series.market);
-        let wanted = interval.is_some_and(|i| chosen.intervals.contains(&i))
-            && (chosen.venues.is_empty() || chosen.venues.iter().any(|v| v.as_str() == venue));
+        let Some(interval) = interval.filter(|i| chosen.intervals.contains(i)) else { continue };
+        let wanted = chosen.venues.is_empty() || chosen.venues.iter().any(|v| v.as_str() == venue);
         if !wanted {
             continue;
         }
         let between = (chosen.from_us, chosen.to_us);
-        let loaded = archive::load(database.as_mut(), mirror, &lake, &series, between, gaps)
+        let files = records(&lake, &series)?.into_iter().map(|record| candles(mirror, &record));
+        let l = archive::load(database.as_mut(), (venue, &series.symbol, interval), files, between, gaps)
             .with_context(|| format!("load candles of {} on {venue}", series.name()))?;
-        let Some(l) = loaded else { continue };
         if !chosen.json {
             print_out(&format!(
                 "{} {} {}: {} candles of the archive, {} stored, {} replaced, {} left alone\n",
@@ -280,7 +285,7 @@ fn line(d: &backfill::Done) -> String {
 
 /// The format that was asked for, or the one that the file's name says.
 fn format_of(given: Option<Format>, path: &std::path::Path) -> Result<Format> {
-    let named = || Format::from_str(path.extension()?.to_str()?, true).ok();
+    let named = || path.extension()?.to_str()?.to_ascii_lowercase().parse().ok();
     let unknown = || Usage(format!("{} names no format: add --format parquet, csv or jsonl", path.display()));
     Ok(given.or_else(named).ok_or_else(unknown)?)
 }

@@ -24,11 +24,11 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use wal_format::plain;
 
-use crate::collect::Reload;
-use crate::compact::resume::EvidenceMissing;
-use crate::config::{Config, ConfigErrors, Problem, places};
-use crate::shutdown::Shutdown;
-use crate::supervise::{Fatal, Panicked, Supervisor, Task};
+use ::config::{Config, ConfigErrors, Problem, places};
+use collect::Reload;
+use compact::resume::EvidenceMissing;
+use ops::shutdown::Shutdown;
+use ops::supervise::{Fatal, Panicked, Supervisor, Task};
 
 /// Success.
 pub const EXIT_OK: u8 = 0;
@@ -169,7 +169,7 @@ impl ServiceArg {
     /// Reads the configuration anew at every SIGHUP; call it before anything that takes time.
     fn reload(&self, supervisor: &Supervisor, shutdown: &Shutdown) -> anyhow::Result<Reload> {
         use anyhow::Context;
-        let asked = crate::hangup::hangups(shutdown, supervisor).context("cannot listen for SIGHUP")?;
+        let asked = ops::hangup::hangups(shutdown, supervisor).context("cannot listen for SIGHUP")?;
         let path = self.config.config.clone();
         Ok(Reload::new(asked, move || {
             let cfg = load(&path)?;
@@ -182,7 +182,7 @@ impl ServiceArg {
     fn prepare(&self, service: &str) -> anyhow::Result<(Arc<Config>, Shutdown, Supervisor)> {
         let cfg = load(&self.config.config)?;
         need_venues(&cfg, &self.config.config)?;
-        crate::telemetry::init(&cfg.log);
+        ops::telemetry::init(&cfg.log);
         let venues = cfg.venues.keys().map(|v| v.as_str()).collect::<Vec<_>>().join(" ");
         tracing::info!(service, version = env!("CARGO_PKG_VERSION"), venues, data = %cfg.data_dir.display(), "starting");
         let wrong = places::check(&cfg).into_iter().chain(places::largest_frame(&cfg));
@@ -245,13 +245,13 @@ const HELPERS_PATIENCE: std::time::Duration = std::time::Duration::from_millis(2
 pub(crate) fn be_supervised(supervisor: &Supervisor, shutdown: &Shutdown) {
     // Alive until the process ends: a long last flush is no hang.
     let never = Shutdown::new();
-    supervisor.spawn(Task::Notify, "alive", &never.clone(), move || crate::notify::watchdog(never.clone()));
+    supervisor.spawn(Task::Notify, "alive", &never.clone(), move || ops::notify::watchdog(never.clone()));
     let asked = shutdown.clone();
     supervisor.spawn(Task::Notify, "stopping", shutdown, move || {
         let asked = asked.clone();
         async move {
             asked.wait().await;
-            crate::notify::stopping();
+            ops::notify::stopping();
         }
     });
 }

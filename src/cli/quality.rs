@@ -4,10 +4,10 @@ use anyhow::Context;
 
 use super::replay::time;
 use super::{ConfigArg, Usage, load, print_out};
-use crate::clock;
-use crate::lake::Hour;
-use crate::quality::{By, Query, page, report};
-use crate::venue::VenueId;
+use lake::Hour;
+use model::VenueId;
+use ops::clock;
+use quality::{By, Query, page, report};
 
 /// Arguments of `tapedeck quality`.
 #[derive(Debug, clap::Args)]
@@ -36,7 +36,7 @@ pub struct Args {
 
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let cfg = load(&args.config.config)?;
-    crate::telemetry::init(&cfg.log);
+    ops::telemetry::init(&cfg.log);
     let mut venues = Vec::new();
     for word in &args.venue {
         venues.push(word.parse::<VenueId>().map_err(|err| Usage(err.to_string()))?.as_str().to_owned());

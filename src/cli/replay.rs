@@ -8,12 +8,12 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::{ConfigArg, Usage, load};
-use crate::compact::replay::{ReplayArgs, replay};
-use crate::config::Config;
-use crate::playback::{ServeArgs, Speed, serve};
-use crate::shutdown::Shutdown;
-use crate::supervise::Supervisor;
-use crate::venue::VenueId;
+use compact::replay::{ReplayArgs, replay};
+use config::Config;
+use model::VenueId;
+use ops::shutdown::Shutdown;
+use ops::supervise::Supervisor;
+use playback::{ServeArgs, Speed, serve};
 
 /// Arguments of `tapedeck replay`.
 #[derive(Debug, clap::Args)]
@@ -79,7 +79,7 @@ pub(super) fn time(text: &Option<String>, name: &str) -> anyhow::Result<Option<u
 
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let cfg = load(&args.config.config)?;
-    crate::telemetry::init(&cfg.log);
+    ops::telemetry::init(&cfg.log);
     let mut venues = Vec::new();
     for word in &args.venue {
         venues.push(word.parse::<VenueId>().map_err(|err| Usage(err.to_string()))?);
@@ -105,7 +105,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     )
     .context("replay")?;
     if let Some(out) = out.filter(|_| args.klines) {
-        let made = crate::kline::replay::replay(&cfg, &only, (from, to), &out).context("replay candles")?;
+        let made = kline::replay::replay(&cfg, &only, (from, to), &out).context("replay candles")?;
         report.notes.extend(made.iter().map(ToString::to_string));
     }
     if args.json {

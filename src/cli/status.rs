@@ -7,14 +7,14 @@ use serde::Deserialize;
 use wal_format::plain::line;
 
 use super::{ConfigArg, load, need_venues, print_out};
-use crate::collect::status::VenueStatus;
-use crate::compact::status::Snapshot;
-use crate::config::Config;
-use crate::config::room::LogRoom;
-use crate::health::Condition;
-use crate::host;
-use crate::memory::Report;
-use crate::outside::{self, LogStatus, Unknown};
+use api::outside::{self, LogStatus, Unknown};
+use compact::status::Snapshot;
+use config::Config;
+use config::room::LogRoom;
+use ops::health::Condition;
+use ops::host;
+use ops::memory::Report;
+use ops::status::VenueStatus;
 
 /// Arguments of `tapedeck status`.
 #[derive(Debug, clap::Args)]
@@ -215,7 +215,7 @@ mod tests {
     fn nothing_that_a_venue_or_a_service_says_leaves_its_line_or_acts_upon_the_terminal() {
         let evil = "NEW\nbinance-usdm       collector running  all fine\u{1b}[2J\u{9b}H\r";
         let json = serde_json::json!({
-            "venue": "binance-spot", "failed": evil, "no_listing": evil, "counts": crate::collect::metrics::Counts::default(),
+            "venue": "binance-spot", "failed": evil, "no_listing": evil, "counts": collect::metrics::Counts::default(),
             "connections": [{"slot": 0, "line": 1, "conn": 3, "state": "live", "why": evil, "streams": [
                 {"stream": evil, "frames": 0, "last_ns": 0, "age_ms": null, "why": format!("{evil}!")},
             ]}],
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn a_stream_that_does_not_flow_stands_first_and_says_why() {
         let json = serde_json::json!({
-            "venue": "binance-spot", "failed": null, "no_listing": null, "counts": crate::collect::metrics::Counts::default(),
+            "venue": "binance-spot", "failed": null, "no_listing": null, "counts": collect::metrics::Counts::default(),
             "connections": [{"slot": 0, "line": 1, "conn": 3, "state": "live", "why": null, "streams": [
                 {"stream": "a@trade", "frames": 7, "last_ns": 5, "age_ms": 200, "why": null},
                 {"stream": "b@trade", "frames": 0, "last_ns": 0, "age_ms": null, "why": "acknowledged, but nothing came"},

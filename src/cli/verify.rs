@@ -3,9 +3,9 @@
 use anyhow::Context;
 
 use super::{ConfigArg, Usage, load, print_out};
-use crate::compact::chain::verify;
-use crate::compact::replay::repair::repair;
-use crate::venue::VenueId;
+use compact::chain::verify;
+use compact::replay::repair::repair;
+use model::VenueId;
 
 /// Arguments of `tapedeck verify`.
 #[derive(Debug, clap::Args)]
@@ -29,7 +29,7 @@ pub struct Args {
 
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let cfg = load(&args.config.config)?;
-    crate::telemetry::init(&cfg.log);
+    ops::telemetry::init(&cfg.log);
     let venue = args.venue.as_deref().map(str::parse::<VenueId>).transpose().map_err(|err| Usage(err.to_string()))?;
     for head in &args.head {
         if head.len() != 64 || !head.bytes().all(|b| b.is_ascii_hexdigit()) {

@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use super::feed::Feed;
-use crate::backoff::{Backoff, random};
-use crate::telemetry::RateLimited;
+use ops::backoff::{Backoff, random};
+use ops::telemetry::RateLimited;
 
 /// Tries of one snapshot that the venue refuses (HTTP 4xx) before it is left out until the next reconnect.
 const REFUSALS_MAX: u32 = 3;
@@ -104,7 +104,7 @@ async fn one(feed: &Feed) -> bool {
     let Some(request) = feed.venue.snapshot_request(&symbol, feed.config.limits.snapshot_levels) else {
         return true;
     };
-    match feed.rest.get(feed, &request).await {
+    match feed.get(&request).await {
         Ok(_) => true,
         Err(err) => {
             let retryable = err.is_retryable();

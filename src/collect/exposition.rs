@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use wal_format::WriterStats;
 
-use super::metrics::{ConnState, Metrics};
+use super::metrics::Metrics;
+use ops::status::ConnState;
 
 impl Metrics {
     /// What the writers of the logs count.

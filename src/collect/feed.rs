@@ -11,16 +11,17 @@ use rustls::ClientConfig;
 use tokio::sync::watch;
 
 use super::bootstrap::Snapshots;
-use super::dial::Dialer;
 use super::log::SharedLog;
 use super::metrics::VenueMetrics;
-use super::rest::RestClient;
 use super::strays::Strays;
-use crate::budget::Budget;
-use crate::config::VenueConfig;
-use crate::shutdown::Shutdown;
-use crate::venue::pressure::Refusal;
-use crate::venue::{Channel, Venue, VenueId};
+use config::VenueConfig;
+use model::{Channel, VenueId};
+use net::budget::Budget;
+use net::dial::Dialer;
+use net::pressure::Refusal;
+use net::rest::RestClient;
+use ops::shutdown::Shutdown;
+use venue::Venue;
 
 /// One venue of one collector.
 pub(super) struct Feed {
@@ -110,7 +111,10 @@ impl Feed {
 
     /// A ban that somebody at the address of line `line` was told stands in the status as long as it lasts.
     pub(super) fn tell_ban(&self, line: u32) {
-        self.metrics.supervisor().conditions().banned(self.id.as_str(), self.budget(line).banned());
+        self.metrics
+            .supervisor()
+            .conditions()
+            .banned(self.id.as_str(), self.budget(line).banned().map(|ban| (ban.wait, ban.why)));
     }
 
     /// The ordinal of the next connection or REST request, from 1.

@@ -9,21 +9,22 @@ use std::time::Duration;
 use serde_json::json;
 use tracing::warn;
 
-use super::connect::{self, Opened, Target};
-use super::connect_error::ConnectError;
-use super::dial::Route;
 use super::feed::Feed;
-use super::rest::RestError;
-use crate::budget::Turn;
-use crate::venue::pressure::Refusal;
-use crate::venue::{ConnectionPlan, DecodeError, Heartbeat, TokenServer};
+use super::rest::GetError;
+use net::budget::Turn;
+use net::connect::{self, Opened, Target};
+use net::connect_error::ConnectError;
+use net::dial::Route;
+use net::pressure::Refusal;
+use net::rest::RestError;
+use venue::{ConnectionPlan, DecodeError, Heartbeat, TokenServer};
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HandshakeError {
     /// The venue gave no token.
     #[error("get a token: {0}")]
-    Token(#[from] RestError),
+    Token(#[from] GetError),
     /// The venue gave something else.
     #[error("read the token: {0}")]
     NoToken(#[from] DecodeError),
@@ -55,7 +56,7 @@ impl HandshakeError {
     /// HTTP status, where the venue answered with one.
     pub(super) fn http_status(&self) -> Option<u16> {
         match self {
-            HandshakeError::Token(RestError::Refused { status, .. }) => Some(*status),
+            HandshakeError::Token(GetError::Rest(RestError::Refused { status, .. })) => Some(*status),
             HandshakeError::Connect(err) => err.http_status(),
             _ => None,
         }
@@ -102,7 +103,7 @@ pub(super) async fn open(
     let venue = feed.venue;
     let line = route.line;
     let token = match venue.token_request() {
-        Some(request) => Some(venue.parse_token(&feed.rest.get_over(feed, line, &request).await?)?),
+        Some(request) => Some(venue.parse_token(&feed.get_over(line, &request).await?)?),
         None => None,
     };
     if token.is_some() {

@@ -15,15 +15,16 @@ use tokio::time::Instant;
 use tracing::{Instrument, error, error_span, info, warn};
 
 use super::feed::Feed;
-use super::log::Stamp;
 use super::metrics::Place;
 use super::roster::Roster;
 use super::session::{Cause, GapStart, write_gap};
 use super::slot::Slot;
 use super::strays::{Numbered, Trial, Trials, Verdict};
-use crate::backoff::{Backoff, random};
-use crate::supervise::Task;
-use crate::venue::{Channel, ConnectionPlan, Want};
+use model::Channel;
+use ops::backoff::{Backoff, random};
+use ops::clock::Stamp;
+use ops::supervise::Task;
+use venue::{ConnectionPlan, Want};
 
 /// What a refresh of the listing, or another choice, changed.
 #[derive(Debug, Default, PartialEq, Eq)]

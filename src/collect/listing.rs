@@ -20,11 +20,13 @@ use tracing::{debug, error, info, warn};
 use super::feed::{Choice, Feed};
 use super::keeper::Change;
 use super::log::LogStopped;
-use super::plan::{self, Selection};
-use crate::backoff::{Backoff, random};
-use crate::config::pacing;
-use crate::health::Reason;
-use crate::venue::{Listing, OddEntry, Want};
+use super::wants;
+use config::pacing;
+use model::select::{self, Selection, select};
+use model::{Listing, OddEntry};
+use ops::backoff::{Backoff, random};
+use ops::health::Reason;
+use venue::Want;
 
 /// An error as a line of text.
 type Why = String;
@@ -64,10 +66,10 @@ pub(super) async fn first(feed: &Feed, choices: &mut Choices) -> Option<Recorded
                     // Whatever is listed will trade again: its streams are asked for now, so that its first trade counts.
                     listing.symbols.iter_mut().for_each(|s| s.trading = true);
                 }
-                let selection = plan::select(&choice.symbols, &listing.symbols);
+                let selection = select(&choice.symbols, &listing.symbols);
                 report(feed, &choice, &selection, None).ok()?;
                 if !selection.symbols.is_empty() {
-                    let wants = plan::wants(&selection.symbols, &choice.channels);
+                    let wants = wants::wants(&selection.symbols, &choice.channels);
                     in_maintenance(feed, maintenance, false).ok()?;
                     return Some(Recorded { choice, wants, maintenance, odd });
                 }
@@ -118,7 +120,7 @@ pub(super) async fn refresh(feed: &Feed, recorded: Recorded, mut choices: Choice
                 if odd.tell(feed, &listing.odd).is_err() {
                     return;
                 }
-                let mut selection = plan::select(&choice.symbols, &listing.symbols);
+                let mut selection = select(&choice.symbols, &listing.symbols);
                 if selection.symbols.is_empty() && is_other && listing.trades() {
                     // A slip of the pen would end the recording of this venue.
                     error!(venue = %feed.id, patterns = ?choice.symbols, fix = "correct [venues.*] symbols and send SIGHUP again",
@@ -135,7 +137,7 @@ pub(super) async fn refresh(feed: &Feed, recorded: Recorded, mut choices: Choice
                 }
                 backoff = Backoff::default();
                 stay(&mut selection, &known, &listing, &choice);
-                let wants = plan::wants(&selection.symbols, &choice.channels);
+                let wants = wants::wants(&selection.symbols, &choice.channels);
                 let change = change(&known, &wants, &choice);
                 let told = match is_other {
                     true => report(feed, &choice, &selection, Some((&made, &known))),
@@ -172,7 +174,7 @@ async fn pause(feed: &Feed, time: Duration, choices: &mut Choices) -> bool {
 }
 
 async fn fetch(feed: &Feed) -> Result<Listing, Why> {
-    let body = feed.rest.get(feed, &feed.venue.listing_request()).await.map_err(|err| err.to_string())?;
+    let body = feed.get(&feed.venue.listing_request()).await.map_err(|err| err.to_string())?;
     let listing = feed.venue.parse_listing(&body).map_err(|err| format!("read the listing: {err}"))?;
     debug!(venue = %feed.id, listed = listing.symbols.len(), "listing of symbols fetched");
     Ok(listing)
@@ -204,7 +206,7 @@ fn stay(selection: &mut Selection, known: &BTreeSet<Want>, listing: &Listing, ch
     }
     let listed: HashSet<&str> = listing.symbols.iter().map(|s| s.name.as_str()).collect();
     let unlisted = known.iter().map(|w| &w.symbol).filter(|s| !listed.contains(s.as_str()));
-    selection.symbols.extend(unlisted.filter(|s| plan::names(&choice.symbols, s)).cloned());
+    selection.symbols.extend(unlisted.filter(|s| select::names(&choice.symbols, s)).cloned());
 }
 
 /// Entries that could not be read, or not as a whole: each is told when it comes, and again when it has changed.
@@ -249,7 +251,7 @@ fn report(
     before: Option<(&Choice, &BTreeSet<Want>)>,
 ) -> Result<(), LogStopped> {
     for pattern in &selection.unmatched {
-        if plan::is_exact(pattern) {
+        if select::is_exact(pattern) {
             warn!(venue = %feed.id, symbol = pattern, "the venue does not list this symbol; it is not recorded");
         } else {
             warn!(venue = %feed.id, pattern, "no symbol that trades matches this pattern");
@@ -285,7 +287,7 @@ fn report(
 /// What becomes of `known` by `wants`, which `choice` made.
 fn change(known: &BTreeSet<Want>, wants: &[Want], choice: &Choice) -> Change {
     let now: BTreeSet<&Want> = wants.iter().collect();
-    let chosen = |w: &Want| choice.channels.contains(&w.channel) && plan::names(&choice.symbols, &w.symbol);
+    let chosen = |w: &Want| choice.channels.contains(&w.channel) && select::names(&choice.symbols, &w.symbol);
     let (gone, dropped) = known.iter().filter(|w| !now.contains(w)).cloned().partition(chosen);
     Change { added: wants.iter().filter(|w| !known.contains(w)).cloned().collect(), gone, dropped }
 }
@@ -317,10 +319,10 @@ pub(super) fn pressure(feed: &Feed, wants: &[Want]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::venue::Channel::{self, BookTicker, Trades};
+    use model::Channel::{self, BookTicker, Trades};
 
     fn wants(symbols: &[&str], channels: &[Channel]) -> Vec<Want> {
-        plan::wants(&symbols.iter().map(|s| (*s).to_owned()).collect(), channels)
+        wants::wants(&symbols.iter().map(|s| (*s).to_owned()).collect(), channels)
     }
 
     #[test]

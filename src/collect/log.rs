@@ -20,31 +20,19 @@ use wal_format::{
 
 use super::latency;
 use super::metrics::VenueMetrics;
-use super::record::{self, Event};
-use crate::clock;
-use crate::health::Reason;
-use crate::log_repairs;
-use crate::shutdown::Shutdown;
-use crate::supervise::Task;
-use crate::telemetry::RateLimited;
-use crate::venue::{RestMeta, VenueId};
+use model::record::{self, Event};
+use model::{RestMeta, VenueId};
+use ops::clock::{self, Stamp};
+use ops::health::Reason;
+use ops::log_repairs;
+use ops::shutdown::Shutdown;
+use ops::supervise::Task;
+use ops::telemetry::RateLimited;
 
 /// A trouble that lasts is told again after this.
 const TELL_AGAIN: Duration = Duration::from_secs(600);
 
 static TOO_LARGE: RateLimited = RateLimited::new(Duration::from_secs(60));
-
-/// Receive time, ns since epoch: [`clock::receive_ns`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Stamp(pub u64);
-
-impl Stamp {
-    /// Now. Taken before anything else is done with what arrived.
-    #[inline]
-    pub fn now() -> Stamp {
-        Stamp(clock::receive_ns())
-    }
-}
 
 /// The log does not take records any more; the reason was logged and counted where it happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -399,7 +387,7 @@ mod tests {
     use wal_format::{LogReader, Position, ReaderOptions, Step};
 
     use super::*;
-    use crate::supervise;
+    use ops::supervise;
 
     /// Epochs and texts of all data records; nothing is lost.
     fn read(dir: &Path) -> Vec<(u32, String)> {
@@ -423,10 +411,10 @@ mod tests {
         fn clock() -> wal_format::ClockPair {
             let is_sync = std::thread::current().name() == Some("wal-sync");
             assert!(!is_sync || !PANICS.load(Ordering::Relaxed), "as a test");
-            crate::clock::now()
+            ops::clock::now()
         }
         let dir = tempfile::tempdir().unwrap();
-        let mut options = LogOptions::new(Arc::new(crate::clock::now));
+        let mut options = LogOptions::new(Arc::new(ops::clock::now));
         (options.segment_bytes, options.ready_segments, options.clock) = (1 << 20, 1, Arc::new(clock));
         let writer = LogWriter::open(dir.path(), options.clone()).unwrap();
         let metrics = Arc::<VenueMetrics>::default();
@@ -450,7 +438,7 @@ mod tests {
     #[test]
     fn a_panic_inside_the_writer_ends_its_run_and_the_log_goes_on_in_a_new_one_with_all_that_was_in_it() {
         let dir = tempfile::tempdir().unwrap();
-        let mut options = LogOptions::new(Arc::new(crate::clock::now));
+        let mut options = LogOptions::new(Arc::new(ops::clock::now));
         (options.segment_bytes, options.ready_segments) = (1 << 20, 1);
         let writer = LogWriter::open(dir.path(), options.clone()).unwrap();
         let stop = Shutdown::new();

@@ -7,17 +7,17 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use wal_format::{WriterStats, flags};
 
 use super::latency::Latency;
 use super::roster::Roster;
 use super::watchdog::{StreamStat, Streams};
-use crate::health::{Conditions, Health};
-use crate::memory::{Held, Pressure};
-use crate::supervise::Supervisor;
-use crate::venue::VenueId;
+use model::VenueId;
+use ops::health::{Conditions, Health};
+use ops::memory::{Held, Pressure};
+pub use ops::status::{ConnState, Counts};
+use ops::supervise::Supervisor;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -52,10 +52,6 @@ macro_rules! counters {
             failed: Mutex<Option<String>>,
             pub(super) no_listing: Mutex<Option<String>>,
         }
-
-        /// The counters of one venue at one time.
-        #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
-        pub struct Counts { $($(#[$doc])* pub $field: u64,)+ }
 
         impl VenueMetrics {
             /// All counters.
@@ -118,23 +114,6 @@ impl Place {
     pub(super) fn flags(self) -> u8 {
         if self.line > 0 { flags::SECOND_LINE } else { 0 }
     }
-}
-
-/// What a connection slot does now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ConnState {
-    /// Waits: for the pace of connects, for the end of a ban, or before trying again.
-    Waiting,
-    /// Is being opened.
-    #[default]
-    Connecting,
-    /// Open; subscriptions are being sent or answered.
-    Subscribing,
-    /// Every subscription was answered.
-    Live,
-    /// Ended for good.
-    Stopped,
 }
 
 /// What a connection slot does now, and why it does not deliver.
@@ -483,7 +462,7 @@ impl Metrics {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::venue::{ConnectionPlan, StreamKey};
+    use venue::{ConnectionPlan, StreamKey};
 
     fn roster() -> Arc<Roster> {
         let plan = ConnectionPlan { path_and_query: String::new(), streams: Vec::new(), wants: Vec::new() };

@@ -11,10 +11,10 @@ use tracing::{error, info, warn};
 
 use super::feed::{Choice, Feed};
 use super::metrics::{Metrics, Reloaded};
-use crate::config::{Config, ConfigErrors, Problem, Warning};
-use crate::shutdown::Shutdown;
-use crate::supervise::{self, Supervisor, Task};
-use crate::telemetry::STATS;
+use config::{Config, ConfigErrors, Problem, Warning};
+use ops::shutdown::Shutdown;
+use ops::supervise::{self, Supervisor, Task};
+use ops::telemetry::STATS;
 
 /// Keys of a venue that may change while it is recorded.
 const LIVE: [&str; 2] = ["symbols", "channels"];

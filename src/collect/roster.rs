@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
 
-use crate::venue::{ConnectionPlan, Want};
+use venue::{ConnectionPlan, Want};
 
 /// Lines of a planned connection at most.
 pub(super) const LINES_MAX: usize = 2;
@@ -375,7 +375,7 @@ fn path(path_and_query: &str) -> &str {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::venue::Channel;
+    use model::Channel;
 
     fn pair(symbol: &str) -> Served {
         (format!("{symbol}@trade"), vec![want(symbol, Channel::Trades)])

@@ -5,7 +5,6 @@
 //! behind is overwritten by the next one and believed by nobody who gets no answer.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,30 +16,17 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
-use wal_format::{plain, regular};
+use wal_format::plain;
 
 use super::metrics::Metrics;
-use crate::config::Config;
-use crate::http_server::{self, Gate, Limits};
-use crate::shutdown::Shutdown;
-use crate::venue::VenueId;
-
-/// Where the collector of `venue` says its address.
-pub fn address_file(wal_root: &Path, venue: VenueId) -> PathBuf {
-    wal_root.join(format!("{venue}.http"))
-}
+use config::Config;
+use net::server as http_server;
+use net::server::{Gate, Limits};
+use ops::shutdown::Shutdown;
+use ops::status::address_file;
 
 /// Whoever looks at a collector are a few programs of this machine.
 const LIMITS: Limits = Limits { connections: 256, per_address: 128, write: Duration::from_secs(10) };
-
-/// An address is never longer.
-const ADDRESS_BYTES_MAX: u64 = 1 << 10;
-
-/// Where the collector of `venue` answers, as far as it says so.
-pub fn address(wal_root: &Path, venue: VenueId) -> Option<SocketAddr> {
-    let text = regular::read_to_string(&address_file(wal_root, venue), ADDRESS_BYTES_MAX).ok()?;
-    text.trim().parse().ok().filter(|a: &SocketAddr| a.ip().is_loopback())
-}
 
 /// Binds `[collector] listen`, or any free port when that one is in use. `None` = none at all.
 pub(super) async fn bind(listen: SocketAddr) -> Option<TcpListener> {

@@ -17,19 +17,20 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::connect::Route;
 use super::feed::Feed;
 use super::handshake::{self, HandshakeError};
-use super::log::Stamp;
-use super::metrics::{ConnState, Place};
+use super::metrics::Place;
 use super::roster::Roster;
 use super::session::{
     Cause, Fit, GapStart, Interruption, Session, Start, Step, UNANSWERED, end_gaps, is_quiet, unsubscribed,
 };
 use super::watchdog::Streams;
-use crate::backoff::{Backoff, Punished, random};
-use crate::supervise::Task;
-use crate::telemetry::RateLimited;
+use net::dial::Route;
+use ops::backoff::{Backoff, Punished, random};
+use ops::clock::Stamp;
+use ops::status::ConnState;
+use ops::supervise::Task;
+use ops::telemetry::RateLimited;
 
 /// Wait after an error that trying again cannot help; kept short of giving up, because a person may repair it.
 const HOPELESS: Duration = Duration::from_secs(60);

@@ -1,13 +1,15 @@
 //! The lines a person reads: once a minute what the writer of a venue did, once a day what the day brought.
 //!
-//! Both have the target [`crate::telemetry::STATS`] and hold what came since the line before, not totals.
+//! Both have the target [`ops::telemetry::STATS`] and hold what came since the line before, not totals.
 
 use tracing::{info, warn};
 
 use super::latency::{self, quantile_ns};
-use super::metrics::{ConnState, Counts, VenueMetrics};
-use crate::telemetry::STATS;
-use crate::venue::VenueId;
+use super::metrics::VenueMetrics;
+use model::VenueId;
+use ops::clock::date;
+use ops::status::{ConnState, Counts};
+use ops::telemetry::STATS;
 
 /// Between two lines, s.
 pub(super) const EVERY_S: u64 = 60;
@@ -96,12 +98,6 @@ impl Told {
             self.day = (day, self.counts.clone());
         }
     }
-}
-
-/// A day as `YYYY-MM-DD`; also for the compactor's line.
-pub(crate) fn date(day: u64) -> String {
-    let seconds = i64::try_from(day.saturating_mul(86_400)).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_second(seconds).map_or_else(|_| day.to_string(), |t| t.strftime("%Y-%m-%d").to_string())
 }
 
 #[cfg(test)]

@@ -5,78 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::metrics::{Asks, ConnState, Connection, Counts, Metrics, Place, VenueMetrics};
+use super::metrics::{Asks, Connection, Metrics, Place, VenueMetrics};
 use super::watchdog::StreamStat;
-use crate::clock;
-use crate::health::{Condition, Reason};
-use crate::memory::Report;
-use crate::venue::VenueId;
-
-/// One stream.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct StreamStatus {
-    /// Name as subscribed.
-    pub stream: String,
-    /// Frames on the present connection.
-    pub frames: u64,
-    /// Receive time of the last one, on this connection or one before, ns since epoch; 0 = none.
-    pub last_ns: u64,
-    /// How long ago that was, ms; `None` = never.
-    pub age_ms: Option<u64>,
-    /// Why it does not flow; `None` = it does.
-    pub why: Option<String>,
-}
-
-/// One connection.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ConnStatus {
-    /// Number of the planned connection.
-    pub slot: usize,
-    /// Redundant line, 0 = first.
-    pub line: u32,
-    /// Ordinal in the log; 0 = never open yet.
-    pub conn: u32,
-    /// What it does.
-    pub state: ConnState,
-    /// Why it does not deliver; `None` = it does.
-    pub why: Option<String>,
-    /// Its streams.
-    pub streams: Vec<StreamStatus>,
-}
-
-/// One venue.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct VenueStatus {
-    /// Venue id.
-    pub venue: String,
-    /// Why it does not record at present, if so.
-    pub failed: Option<String>,
-    /// Why the symbols are not known yet, if so.
-    pub no_listing: Option<String>,
-    /// Why nothing is asked of the exchange for a while, if so.
-    #[serde(default)]
-    pub banned: Option<String>,
-    /// Counters.
-    pub counts: Counts,
-    /// Its connections.
-    pub connections: Vec<ConnStatus>,
-}
-
-/// The whole collector.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Status {
-    /// All venues.
-    pub venues: Vec<VenueStatus>,
-    /// Memory of the process.
-    #[serde(default)]
-    pub memory: Option<Report>,
-    /// What is wrong now.
-    #[serde(default)]
-    pub conditions: Vec<Condition>,
-}
+use model::VenueId;
+use ops::clock;
+use ops::health::Reason;
+use ops::status::ConnState;
+pub use ops::status::{ConnStatus, Status, StreamStatus, VenueStatus};
 
 impl Metrics {
     /// Everything now.
@@ -295,7 +232,8 @@ mod tests {
     use super::super::roster::Roster;
     use super::super::watchdog::Streams;
     use super::*;
-    use crate::venue::{Channel, ConnectionPlan, StreamKey, Want};
+    use model::Channel;
+    use venue::{ConnectionPlan, StreamKey, Want};
 
     const S: u64 = 1_000_000_000;
     const PLACE: Place = Place { number: 0, line: 0 };

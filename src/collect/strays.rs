@@ -69,7 +69,8 @@ pub(super) type Trials = BTreeMap<String, Trial>;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::venue::{Channel, ConnectionPlan, Want};
+    use model::Channel;
+    use venue::{ConnectionPlan, Want};
 
     #[test]
     fn the_path_that_delivers_first_keeps_the_stream_and_until_then_both_do() {

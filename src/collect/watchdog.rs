@@ -10,8 +10,8 @@ use std::time::Duration;
 use hashbrown::{Equivalent, HashMap};
 use tokio::time::Instant;
 
-use crate::clock;
-use crate::venue::StreamKey;
+use ops::clock;
+use venue::StreamKey;
 
 /// Frames of one stream. Written by the connection that owns it, read by anybody.
 #[derive(Debug)]
@@ -83,7 +83,8 @@ impl StreamStat {
 }
 
 /// Channel and symbol of a [`StreamKey`].
-type OwnedKey = (Box<[u8]>, Box<[u8]>);
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct OwnedKey(Box<[u8]>, Box<[u8]>);
 
 // Both hash as two byte slices, one after the other.
 impl Equivalent<OwnedKey> for StreamKey<'_> {
@@ -127,7 +128,7 @@ impl Streams {
                 since_ns,
                 left: AtomicBool::new(false),
             });
-            let at = *index.entry((channel.into(), symbol.into())).or_insert(stats.len());
+            let at = *index.entry(OwnedKey(channel.into(), symbol.into())).or_insert(stats.len());
             match stats.get_mut(at) {
                 Some(known) if known.left() => *known = new,
                 Some(_) => {}

@@ -14,11 +14,11 @@ use tracing::{debug, warn};
 use wal_format::regular;
 
 use super::feed::Feed;
-use crate::chore;
-use crate::config::Config;
-use crate::memory::Change;
-use crate::telemetry::RateLimited;
-use crate::venue::Channel;
+use config::Config;
+use model::Channel;
+use ops::chore;
+use ops::memory::Change;
+use ops::telemetry::RateLimited;
 
 /// Directory of wishes in the log's directory.
 pub const REQUESTS_DIR: &str = "requests";
@@ -134,7 +134,7 @@ fn percent_decode(text: &str) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::memory::Level;
+    use ops::memory::Level;
 
     #[test]
     fn a_wish_is_taken_once_and_what_is_none_is_left_alone() {
@@ -158,13 +158,13 @@ mod tests {
             dir.path().display().to_string()
         );
         let cfg = Config::from_toml(&toml).unwrap();
-        let id = crate::venue::VenueId::GateSpot;
+        let id = model::VenueId::GateSpot;
         let change = |at_ns, to| Change {
             service: "compactor".into(),
             from: Level::Normal,
             to,
             at_ns,
-            nearest: crate::memory::report::Limit::default(),
+            nearest: ops::memory::report::Limit::default(),
             stall_percent: 0.0,
             own_bytes: 7,
         };

@@ -12,10 +12,11 @@ use wal_format::regular;
 
 use super::aside::set_aside;
 use super::resume::EvidenceMissing;
-use super::stage::{PartState, Place, is_state, list};
-use crate::host;
-use crate::lake::Part;
-use crate::lake::path::parse_staging_dir;
+use super::stage::{PartState, Place, is_state};
+use lake::Part;
+use lake::find::list;
+use lake::path::parse_staging_dir;
+use ops::host;
 
 /// Where a log lies, as a state writes it: the machine, and the way there from the lake, so that a data directory that is
 /// moved as a whole takes its logs along. A lake that shares nothing but the root with it is named by the log's full path.

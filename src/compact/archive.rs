@@ -16,21 +16,13 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use anyhow::Context;
 use wal_format::archive::{PackStep, Packed, clean, pack};
 
-use super::failpoint::fail_point;
-use super::hash::hex;
 use super::retire::retire_one;
 use super::status::CompactorStatus;
-use crate::clock;
-use crate::config::Config;
-use crate::venue::VenueId;
-
-/// Where archived segments of one log go: below the archive's root by the log's directory and the first eight
-/// digits of its uuid, as in names of the lake. Two logs of one venue never meet there.
-pub fn dir_of(cfg: &Config, log_dir: &Path, log_uuid: &[u8; 16]) -> PathBuf {
-    let name = hex(log_uuid);
-    let log8 = name.get(..8).unwrap_or(&name);
-    cfg.archive_root().join(log_dir.file_name().unwrap_or_default()).join(log8)
-}
+use crate::failpoint::fail_point;
+use config::Config;
+use fold::shelves::archive_dir;
+use model::VenueId;
+use ops::clock;
 
 /// One segment to be archived.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +73,7 @@ pub fn archive_one(cfg: &Config, job: &Job) -> anyhow::Result<Packed> {
 /// Removes temporary archives that a killed process left for this log. The caller holds the log's ack, so nobody
 /// else archives it.
 pub fn clean_up(cfg: &Config, log_dir: &Path, log_uuid: &[u8; 16]) {
-    let dir = dir_of(cfg, log_dir, log_uuid);
+    let dir = archive_dir(&cfg.archive_root(), log_dir, log_uuid);
     match clean(&dir) {
         Ok(0) => {}
         Ok(n) => tracing::info!(dir = %dir.display(), files = n, "removed archives that were not finished"),

@@ -4,17 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::budget;
-use crate::config::Config;
-use crate::health::Conditions;
-use crate::shutdown::Shutdown;
+use config::Config;
+use net::budget;
+use ops::health::Conditions;
+use ops::shutdown::Shutdown;
 
 /// Looks until `shutdown`. All of it asks the way the first line goes.
 pub async fn watch(cfg: Arc<Config>, conditions: Conditions, shutdown: Shutdown) {
     let budgets: Vec<_> = cfg.venues.values().map(|venue| (venue.id, budget::of(&cfg, venue, 0))).collect();
     loop {
         for (venue, budget) in &budgets {
-            conditions.banned(venue.as_str(), budget.banned());
+            conditions.banned(venue.as_str(), budget.banned().map(|ban| (ban.wait, ban.why)));
         }
         tokio::select! {
             biased;
@@ -28,11 +28,12 @@ pub async fn watch(cfg: Arc<Config>, conditions: Conditions, shutdown: Shutdown)
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::budget::Class;
-    use crate::collect::{dial, rest::RestClient};
-    use crate::compact::CompactorStatus;
-    use crate::health::Reason;
-    use crate::venue::{VenueId, venue};
+    use crate::CompactorStatus;
+    use model::VenueId;
+    use net::budget::Class;
+    use net::{dial, rest::RestClient};
+    use ops::health::Reason;
+    use venue::venue;
 
     /// Seen in the wild: a repair was told 418 at night, and all that showed it was a line of the log.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -36,8 +36,8 @@ use serde::Serialize;
 use self::files::Checked;
 use self::snapshot::Snapshot;
 pub(super) use self::snapshot::{removed, unnamed};
-use crate::lake::LakeLock;
-use crate::lake::lock::PATIENCE;
+use lake::LakeLock;
+use lake::lock::PATIENCE;
 
 /// Beside the manifests: what retention removed.
 pub const REMOVED: &str = "removed.jsonl";

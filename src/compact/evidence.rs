@@ -17,9 +17,9 @@
 
 use std::collections::BTreeMap;
 
-use super::resume::manifests_since;
 use super::stage::Place;
-use crate::lake::{Hour, Manifest};
+use lake::find::manifests_since;
+use lake::{Hour, Manifest};
 
 /// The published ranges of a log around some of its records.
 #[derive(Debug, Default)]
@@ -87,8 +87,8 @@ impl Coverage {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::lake::manifest::LogPosition;
-    use crate::lake::{LakeStore, LocalStore, WriteSettings};
+    use lake::manifest::LogPosition;
+    use lake::{LakeStore, LocalStore, WriteSettings};
     use std::path::Path;
     use wal_format::Seq;
 
@@ -109,7 +109,7 @@ mod tests {
         let part = place.part(hour, Seq(first), &[]);
         let json = m.to_json().unwrap();
         LocalStore::new(lake).publish_bytes(&json, &part.manifest(Path::new(""))).unwrap();
-        crate::compact::hash::sha256_hex(&json)
+        lake::hash::sha256_hex(&json)
     }
 
     #[test]

@@ -10,6 +10,10 @@
 //! Unit tests arm a point for their own thread instead (`armed_for`): it unwinds, which loses everything that
 //! was only in memory, as a kill does.
 
+use ops::failpoint;
+#[cfg(test)]
+pub use ops::failpoint::armed_for;
+
 /// Points that exist once.
 const PLAIN: &[&str] = &[
     "session.record",
@@ -57,7 +61,7 @@ pub fn rewrite_list() -> &'static [&'static str] {
 
 /// Every other name that [`hit`] and [`hit_table`] know.
 pub fn list() -> Vec<String> {
-    let tables = crate::lake::Table::ALL;
+    let tables = lake::Table::ALL;
     PLAIN
         .iter()
         .map(|p| (*p).to_owned())
@@ -66,109 +70,29 @@ pub fn list() -> Vec<String> {
 }
 
 /// Comes by the point `name`.
-#[cfg(any(debug_assertions, feature = "failpoints"))]
+#[inline]
 pub fn hit(name: &str) {
     debug_assert!(PLAIN.contains(&name) || REWRITE.contains(&name), "{name} is not in the list of failpoints");
-    armed::come_by(name);
+    failpoint::hit(name);
 }
 
 /// Comes by the point `prefix` of one table.
-#[cfg(any(debug_assertions, feature = "failpoints"))]
-pub fn hit_table(prefix: &str, table: crate::lake::Table) {
+#[inline]
+pub fn hit_table(prefix: &str, table: lake::Table) {
     debug_assert!(PER_TABLE.contains(&prefix), "{prefix} is not in the list of failpoints");
-    armed::come_by(&format!("{prefix}_{table}"));
-}
-
-#[cfg(any(debug_assertions, feature = "failpoints"))]
-mod armed {
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    struct Armed {
-        name: String,
-        left: AtomicU64,
-    }
-
-    fn armed() -> Option<&'static Armed> {
-        static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
-        ARMED
-            .get_or_init(|| {
-                let text = std::env::var("TAPEDECK_FAILPOINT").ok().filter(|t| !t.is_empty())?;
-                let (name, n) = match text.split_once(':') {
-                    Some((name, n)) => (name.to_owned(), n.parse().unwrap_or(1)),
-                    None => (text, 1),
-                };
-                Some(Armed { name, left: AtomicU64::new(n) })
-            })
-            .as_ref()
-    }
-
-    pub(super) fn come_by(name: &str) {
-        static PANIC: OnceLock<Option<crate::supervise::Rehearsal>> = OnceLock::new();
-        #[cfg(test)]
-        super::in_test::come_by(name);
-        if let Some(rehearsal) = PANIC.get_or_init(crate::supervise::Rehearsal::of_environment) {
-            rehearsal.come_by(name, "");
-        }
-        let Some(armed) = armed() else { return };
-        if armed.name == name && armed.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // Does not return; if it does, see below.
-            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-            // SIGKILL to oneself does not return; if it ever did, dying otherwise would hide it.
-            std::process::abort();
-        }
-    }
-}
-
-#[cfg(test)]
-pub(crate) use in_test::{Killed, armed_for};
-
-#[cfg(test)]
-mod in_test {
-    use std::cell::RefCell;
-
-    thread_local! {
-        static ARMED: RefCell<Option<(String, u64)>> = const { RefCell::new(None) };
-    }
-
-    /// What an armed point unwinds with.
-    pub(crate) struct Killed;
-
-    pub(super) fn come_by(name: &str) {
-        let kill = ARMED.with_borrow_mut(|armed| match armed {
-            Some((at, left)) if at == name => {
-                *left -= 1;
-                *left == 0 && armed.take().is_some()
-            }
-            _ => false,
-        });
-        if kill {
-            std::panic::resume_unwind(Box::new(Killed));
-        }
-    }
-
-    /// Runs `work` with the point `name` armed at its `n`-th hit; `None` when it was hit.
-    pub(crate) fn armed_for<T>(name: &str, n: u64, work: impl FnOnce() -> T) -> Option<T> {
-        ARMED.set(Some((name.to_owned(), n)));
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-        ARMED.set(None);
-        match result {
-            Ok(value) => Some(value),
-            Err(cause) if cause.is::<Killed>() => None,
-            Err(cause) => std::panic::resume_unwind(cause),
-        }
-    }
+    #[cfg(any(debug_assertions, feature = "failpoints"))]
+    failpoint::hit(&format!("{prefix}_{table}"));
+    #[cfg(not(any(debug_assertions, feature = "failpoints")))]
+    let _ = (prefix, table);
 }
 
 /// `fail_point!("name")` or `fail_point!("prefix", table)`.
 macro_rules! fail_point {
     ($name:literal) => {
-        #[cfg(any(debug_assertions, feature = "failpoints"))]
-        $crate::compact::failpoint::hit($name);
+        $crate::failpoint::hit($name);
     };
     ($prefix:literal, $table:expr) => {
-        #[cfg(any(debug_assertions, feature = "failpoints"))]
-        $crate::compact::failpoint::hit_table($prefix, $table);
+        $crate::failpoint::hit_table($prefix, $table);
     };
 }
 pub(crate) use fail_point;

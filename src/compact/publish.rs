@@ -16,20 +16,20 @@ use anyhow::Context;
 use sha2::Digest;
 use wal_format::Position;
 
-use super::account::{Imbalance, LISTED_MAX};
 use super::evidence::Coverage;
-use super::failpoint::fail_point;
-use super::gather::Gatherer;
-use super::hash::{hash_all, hex, sha256_hex};
 use super::resume::EvidenceMissing;
 use super::stage::{Place, to_log_position};
-use crate::lake::lock::{LakeLock, PATIENCE};
-use crate::lake::manifest::{ManifestFile, runs_to_write};
-use crate::lake::{
+use crate::failpoint::fail_point;
+use fold::account::{Imbalance, LISTED_MAX};
+use fold::gather::Gatherer;
+use lake::hash::{hash_all, hex, sha256_hex};
+use lake::lock::{LakeLock, PATIENCE};
+use lake::manifest::{ManifestFile, runs_to_write};
+use lake::{
     FileInfo, Hour, LakeError, LakeFormat, LakeStore, LocalStore, Manifest, Part, PieceFile, Table, join_pieces,
     staged_path, staging_dir, write_text,
 };
-use crate::venue::row::DriftItem;
+use model::row::DriftItem;
 use wal_format::{durable, regular};
 
 /// Why a part ends.

@@ -15,27 +15,27 @@ pub mod repair;
 mod report;
 pub mod rewrite;
 mod scratch;
-mod shelves;
 mod verify;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use wal_format::{Hold, SegmentId, SegmentInfo};
+use wal_format::{Hold, SegmentInfo};
 
 use self::pass::{Known, Log};
 use self::report::unreadable_part;
 pub use self::report::{PartReport, Report, Verdict};
-pub(crate) use self::shelves::{shelves, tapes};
-use super::gather::LogKind;
-use super::hash::hex;
-use super::resume::manifests;
 use super::worker::write_settings;
-use crate::config::Config;
-use crate::lake::lock::PATIENCE;
-use crate::lake::{Hour, LakeLock, Manifest, Part};
-use crate::venue::{self, Venue, VenueId};
+use config::Config;
+use fold::gather::LogKind;
+use fold::shelves::shelves;
+use lake::find::manifests;
+use lake::hash::hex;
+use lake::lock::PATIENCE;
+use lake::{Hour, LakeLock, Manifest, Part};
+use model::VenueId;
+use venue::{self, Venue};
 
 /// What to replay.
 #[derive(Clone, Debug, Default)]
@@ -92,7 +92,7 @@ pub fn replay(cfg: &Config, args: &ReplayArgs) -> anyhow::Result<Report> {
         let venue = venue::venue(id);
         for (kind, dir) in [(LogKind::Collected, cfg.wal_dir(id)), (LogKind::Repairs, cfg.repair_dir(id))] {
             // Before anything is listed: what is listed stays.
-            let holds = match hold(cfg, &dir, args.purpose()) {
+            let holds = match fold::hold(&cfg.archive_root(), &dir, args.purpose()) {
                 Ok(holds) => holds,
                 // A log that can only be read, such as a mounted backup: nobody deletes from it.
                 Err(err) if !args.rewrite => {
@@ -160,7 +160,7 @@ fn logs_of<'h>(
     holds: &'h [Hold],
 ) -> anyhow::Result<Vec<Log<'h>>> {
     let mut logs = Vec::new();
-    for (uuid, shelf, first_segment) in shelves(cfg, dir)? {
+    for (uuid, shelf, first_segment) in shelves(&cfg.archive_root(), dir)? {
         let segments = shelf.list().with_context(|| format!("list {}", shelf.dir().display()))?;
         let own = segments.iter().filter(|s| s.foreign.is_none()).filter_map(SegmentInfo::run);
         logs.push(Log {
@@ -179,22 +179,6 @@ fn logs_of<'h>(
         });
     }
     Ok(logs)
-}
-
-/// Keeps the segments of the log in `dir`, live and archived, from being deleted until whoever reads them again is past
-/// them.
-///
-/// # Errors
-/// When that cannot be written down, as in a log that can only be read.
-pub(crate) fn hold(cfg: &Config, dir: &Path, purpose: &str) -> anyhow::Result<Vec<Hold>> {
-    let archive = cfg.archive_root().join(dir.file_name().unwrap_or_default());
-    let there = [dir, archive.as_path()].into_iter().filter(|dir| dir.is_dir());
-    let take = |dir: &Path| {
-        let name = format!("replay-{:016x}", rand::random::<u64>());
-        Hold::take(dir, &name, SegmentId(0), purpose)
-            .with_context(|| format!("keep the segments of {} from being deleted", dir.display()))
-    };
-    there.map(take).collect()
 }
 
 /// What the lake has of a log.

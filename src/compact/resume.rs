@@ -23,6 +23,7 @@
 //! a clone) are left alone, but for one thing: what both copies hold, the runs up to the last common one, is published
 //! ([`Place::own_end`]). What other copies and other logs staged waits for them.
 
+pub use lake::find::{files_since, manifests};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -30,13 +31,14 @@ use anyhow::Context;
 use wal_format::{Ack, Checkpoint, LogReader, Position, ReaderOptions, Seq, Step, durable, regular};
 
 use super::aside::set_aside;
-use super::failpoint::fail_point;
-use super::gather::{Continuation, missing_beginning};
-use super::stage::{PartState, Place, is_state, list, state_path, to_position};
-use crate::lake::lock::{LakeLock, PATIENCE};
-use crate::lake::path::parse_staging_dir;
-use crate::lake::read::TableFile;
-use crate::lake::{Hour, LakeError, LakeStore, LocalStore, Manifest, Part, StagedPiece, Table, staging_dir};
+use super::stage::{PartState, Place, is_state, state_path, to_position};
+use crate::failpoint::fail_point;
+use fold::gather::{Continuation, missing_beginning};
+use lake::find::list;
+use lake::lock::{LakeLock, PATIENCE};
+use lake::path::parse_staging_dir;
+use lake::read::TableFile;
+use lake::{Hour, LakeError, LakeStore, LocalStore, Manifest, Part, StagedPiece, Table, staging_dir};
 
 /// Why a log stops until a person has looked: trying again does not cure it. Nothing was published or deleted.
 #[derive(Debug, thiserror::Error)]
@@ -548,73 +550,12 @@ pub fn remove_staging(place: &Place, part: &Part) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Manifests of `venue`, of all logs, by hour and first seq.
-///
-/// # Errors
-/// When a directory cannot be listed.
-pub fn manifests(lake: &Path, venue: &str) -> anyhow::Result<Vec<(Part, PathBuf)>> {
-    manifests_since(lake, venue, Hour(i64::MIN))
-}
-
-/// [`manifests`] of `since` and later hours: older directories are not even listed.
-///
-/// # Errors
-/// As [`manifests`].
-pub fn manifests_since(lake: &Path, venue: &str, since: Hour) -> anyhow::Result<Vec<(Part, PathBuf)>> {
-    manifests_between(lake, venue, since, Hour(i64::MAX))
-}
-
-/// [`manifests`] from `since` to before `until`: directories of other days and hours are not even listed.
-///
-/// # Errors
-/// As [`manifests`].
-pub fn manifests_between(lake: &Path, venue: &str, since: Hour, until: Hour) -> anyhow::Result<Vec<(Part, PathBuf)>> {
-    let mut found = Vec::new();
-    for file in files_between(&lake.join("_manifests"), venue, since, until)? {
-        if let Some((None, part)) = Part::from_path(&file) {
-            found.push((part, file));
-        }
-    }
-    found.sort_by(|a, b| {
-        let key = |part: &Part| (part.hour, part.first_seq, part.incarnation);
-        (key(&a.0), &a.0.log8).cmp(&(key(&b.0), &b.0.log8))
-    });
-    Ok(found)
-}
-
-/// Files of `venue` below `top` (a table, or the manifests) of `since` and later hours.
-fn files_since(top: &Path, venue: &str, since: Hour) -> anyhow::Result<Vec<PathBuf>> {
-    files_between(top, venue, since, Hour(i64::MAX))
-}
-
-fn files_between(top: &Path, venue: &str, since: Hour, until: Hour) -> anyhow::Result<Vec<PathBuf>> {
-    let named = |path: &Path, key: &str| {
-        let name = path.file_name()?.to_str()?;
-        name.strip_prefix(key).map(str::to_owned)
-    };
-    let mut found = Vec::new();
-    for day in list(&top.join(format!("exchange={venue}")))? {
-        let Some(date) = named(&day, "date=") else { continue };
-        let (first, last) = (Hour::parse(&date, "00"), Hour::parse(&date, "23"));
-        if last.is_none_or(|last| last < since) || first.is_none_or(|first| first >= until) {
-            continue;
-        }
-        for hour in list(&day)? {
-            let hh = named(&hour, "hour=");
-            if hh.and_then(|hh| Hour::parse(&date, &hh)).is_some_and(|h| h >= since && h < until) {
-                found.extend(list(&hour)?);
-            }
-        }
-    }
-    Ok(found)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::stage::{state_at, to_log_position};
     use super::*;
-    use crate::lake::WriteSettings;
+    use lake::WriteSettings;
     use wal_format::{SegmentId, Seq};
 
     fn at(seq: u64) -> Position {

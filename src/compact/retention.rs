@@ -29,12 +29,12 @@ use anyhow::Context;
 use wal_format::{Shelf, durable};
 
 use super::chain::REMOVED;
-use super::resume::manifests_since;
-use super::stage::list;
-use crate::config::Config;
-use crate::lake::lock::PATIENCE;
-use crate::lake::{Hour, LakeLock, Manifest};
-use crate::{clock, host};
+use config::Config;
+use lake::find::list;
+use lake::find::manifests_since;
+use lake::lock::PATIENCE;
+use lake::{Hour, LakeLock, Manifest};
+use ops::{clock, host};
 
 const HOUR_NS: u64 = 3_600_000_000_000;
 const GIB: u64 = 1 << 30;

@@ -14,14 +14,14 @@ use std::path::Path;
 use anyhow::Context;
 use wal_format::{Evidence, SegmentInfo, list_segments};
 
-use super::Mode;
-use super::archive::{self, Archiver, Job, archive_one};
+use super::archive::{Archiver, Job, archive_one};
 use super::evidence::Coverage;
 use super::stage::Place;
-use crate::clock;
-use crate::config::Config;
-use crate::lake::Hour;
-use crate::venue::VenueId;
+use config::Config;
+use fold::Mode;
+use lake::Hour;
+use model::VenueId;
+use ops::clock;
 
 /// What [`retire`] did.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -79,7 +79,7 @@ pub fn retire(cfg: &Config, id: VenueId, dir: &Path, archiver: Option<&Archiver>
     let log = dir.file_name().unwrap_or_default().to_string_lossy();
     let jobs = candidates.iter().take(covered).map(|s| {
         let uuid = s.log_uuid.with_context(|| format!("{} does not say which log it belongs to", s.path.display()))?;
-        let to = archive::dir_of(cfg, dir, &uuid);
+        let to = fold::shelves::archive_dir(&cfg.archive_root(), dir, &uuid);
         Ok(Job { venue: id, log: log.to_string(), segment: s.path.clone(), to, level })
     });
     let jobs = jobs.collect::<anyhow::Result<Vec<Job>>>()?;

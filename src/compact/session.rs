@@ -14,22 +14,22 @@ use anyhow::Context;
 use wal_format::{AckFile, Position, ReadError, Run, SegmentId, Step};
 
 use self::show::Counts;
-use super::Mode;
-use super::failpoint::fail_point;
-use super::gather::{Gatherer, LogKind, missing_beginning};
 use super::publish::Cut;
 use super::resume::EvidenceMissing;
 use super::snapshots::SnapshotRequests;
 use super::stage::{Place, stage_full};
 use super::status::Activity;
-use super::tail::{Attempt, Tail, Wait};
 use super::worker::{VenueOutcome, Worker, write_settings_at};
-use crate::clock;
-use crate::health::Reason;
-use crate::log_repairs;
-use crate::memory::{Level, Part};
+use crate::failpoint::fail_point;
 use crate::repair::desk::Hole;
-use crate::venue::Channel;
+use fold::Mode;
+use fold::gather::{Gatherer, LogKind, missing_beginning};
+use fold::tail::{Attempt, Tail, Wait};
+use model::Channel;
+use ops::clock;
+use ops::health::Reason;
+use ops::log_repairs;
+use ops::memory::{Level, Part};
 
 /// Between two updates of the status, and between two looks at memory and idle tables, ns.
 const STATUS_NS: u64 = 100_000_000;

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::telemetry::RateLimited;
-use crate::venue::message::percent_encode;
+use ops::telemetry::RateLimited;
+use venue::message::percent_encode;
 
 /// Between two requests for one symbol, us.
 const EVERY_US: i64 = 60_000_000;

@@ -10,11 +10,12 @@
 //! A piece counts only if a state lists it, with its size and CRC-32; what is merely newer than the last state is
 //! deleted at the next start. So pieces may be written at any time and for any reason, and a state ([`write_state`])
 //! is written only when no row is left in memory: everything before its position is in its pieces. Where pieces end
-//! never shows in the published bytes ([`crate::lake::join_pieces`]).
+//! never shows in the published bytes ([`lake::join_pieces`]).
 //!
 //! All of it is a cache: the log holds everything behind the newest manifest ([`super::retire`]). The state before
 //! the newest stays, so that one bad file costs the work of minutes.
 
+use lake::find::list;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -23,15 +24,16 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use wal_format::{Incarnation, Known, Lineage, Position, Run, SegmentId, Seq, durable};
 
-use super::account::Account;
-use super::failpoint::fail_point;
-use super::gather::{Continuation, Gatherer, LogKind};
-use super::hash::{PayloadHash, SavedHash, hex, sha256_hex};
-use super::part::{OpenPart, Piece};
-use crate::lake::manifest::{EpochRun, IdRange, LogPosition, runs_of, runs_to_write};
-use crate::lake::{self, Hour, Manifest, Part, PieceFile, Table, WriteSettings, staged_path, staging_dir};
-use crate::venue::row::{Drift, DriftItem};
-use crate::venue::{Interner, Venue};
+use crate::failpoint::fail_point;
+use fold::account::Account;
+use fold::gather::{Continuation, Gatherer, LogKind};
+use fold::part::{OpenPart, Piece};
+use lake::hash::{PayloadHash, SavedHash, hex, sha256_hex};
+use lake::manifest::{EpochRun, IdRange, LogPosition, runs_of, runs_to_write};
+use lake::{self, Hour, Manifest, Part, PieceFile, Table, WriteSettings, staged_path, staging_dir};
+use model::Interner;
+use model::row::{Drift, DriftItem};
+use venue::Venue;
 
 /// Version of the state's own format; another one is set aside, and the part starts over from the log.
 const STATE_VERSION: u32 = 2;
@@ -446,24 +448,6 @@ pub fn remove_older_states(place: &Place, part: &OpenPart) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Entries of `dir` in name order; none when it does not exist.
-///
-/// # Errors
-/// When it cannot be listed.
-pub fn list(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(err) => return Err(err).with_context(|| format!("list {}", dir.display())),
-    };
-    let mut paths = entries
-        .map(|e| e.map(|e| e.path()))
-        .collect::<Result<Vec<_>, _>>()
-        .with_context(|| format!("list {}", dir.display()))?;
-    paths.sort();
-    Ok(paths)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -492,7 +476,7 @@ mod tests {
 
     #[test]
     fn a_state_of_version_1_ends_its_part_with_the_hour() {
-        let venue = crate::venue::venue(crate::venue::VenueId::BinanceSpot);
+        let venue = venue::venue(model::VenueId::BinanceSpot);
         let ends = |state: &PartState| {
             let settings = WriteSettings { part_minutes: 15, ..WriteSettings::default() };
             state.restore(venue, LogKind::Collected, settings).unwrap().part.unwrap().ends_ns

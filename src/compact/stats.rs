@@ -1,6 +1,6 @@
 //! The lines a person reads: once a minute what each log gave, once a day what the day brought.
 //!
-//! Both have the target [`crate::telemetry::STATS`] and hold what came since the line before, not totals.
+//! Both have the target [`ops::telemetry::STATS`] and hold what came since the line before, not totals.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +8,9 @@ use std::time::Duration;
 use tracing::info;
 
 use super::status::{CompactorStatus, Snapshot, VenueStatus};
-use crate::clock;
-use crate::collect::stats::date;
-use crate::shutdown::Shutdown;
-use crate::telemetry::STATS;
+use ops::clock::{self, date};
+use ops::shutdown::Shutdown;
+use ops::telemetry::STATS;
 
 const EVERY: Duration = Duration::from_secs(60);
 const DAY_NS: u64 = 86_400_000_000_000;

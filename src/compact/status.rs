@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::health::{Condition, Conditions, Health};
-use crate::memory::{Pressure, Report};
-use crate::supervise::Supervisor;
+use ops::health::{Condition, Conditions, Health};
+use ops::memory::{Pressure, Report};
+use ops::supervise::Supervisor;
 
 /// What a worker is at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -389,7 +389,7 @@ impl Snapshot {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::venue::VenueId;
+    use model::VenueId;
 
     #[test]
     fn a_status_survives_json_so_that_other_processes_can_show_it() {

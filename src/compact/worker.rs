@@ -13,27 +13,28 @@ use std::time::Duration;
 use anyhow::Context;
 use wal_format::{AckError, AckFile, Lineage, Position, SegmentInfo};
 
-use super::Mode;
 use super::abandoned;
-use super::account::Imbalance;
 use super::archive::{self, Archiver};
-use super::failpoint::fail_point;
-use super::gather::{Continuation, Gatherer, LogKind};
-use super::hash::hex;
 use super::publish::PublishedMeanwhile;
 use super::resume::{self, Decision, Evidence, EvidenceMissing, Start};
 use super::session::{Ended, Session};
 use super::stage::Place;
 use super::status::{Activity, CompactorStatus, VenueStatus};
-use crate::clock;
-use crate::config::{Config, LAKE_READER};
-use crate::health::Reason;
-use crate::lake::{Hour, LakeError, Manifest, Numeric, WriteSettings};
-use crate::memory::Level;
+use crate::failpoint::fail_point;
 use crate::repair::desk::{Desk, Hole};
-use crate::shutdown::Shutdown;
-use crate::supervise::Task;
-use crate::venue::{Venue, VenueId};
+use config::{Config, LAKE_READER};
+use fold::Mode;
+use fold::account::Imbalance;
+use fold::gather::{Continuation, Gatherer, LogKind};
+use lake::hash::hex;
+use lake::{Hour, LakeError, Manifest, Numeric, WriteSettings};
+use model::VenueId;
+use ops::clock;
+use ops::health::Reason;
+use ops::memory::Level;
+use ops::shutdown::Shutdown;
+use ops::supervise::Task;
+use venue::Venue;
 
 /// First pause after a failure; doubled up to [`RETRY_MAX`].
 const RETRY_FIRST: Duration = Duration::from_millis(500);
@@ -324,7 +325,7 @@ impl Worker {
     fn recall(&self, place: &Place) -> anyhow::Result<()> {
         let Some(desk) = &self.desk else { return Ok(()) };
         let since = Hour::of_ns(clock::wall_ns()).0 - RECALL_HOURS;
-        for (part, path) in resume::manifests(&place.lake, &place.venue)? {
+        for (part, path) in lake::find::manifests(&place.lake, &place.venue)? {
             if part.hour.0 < since || !place.owns(&part) {
                 continue;
             }
@@ -450,7 +451,7 @@ fn curable(err: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lake::Table;
+    use lake::Table;
 
     #[test]
     fn books_that_do_not_balance_end_the_worker_and_a_full_disk_does_not() {

@@ -3,7 +3,7 @@
 
 use super::source::{Origin, Source};
 use super::{Config, Problem, pacing};
-use crate::lake::Table;
+use lake::Table;
 
 /// Bytes one buffered row costs at most, measured over the tables (depth and trades are the ones that matter).
 const ROW_BYTES: u64 = 120;

@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Config, VenueConfig};
-use crate::venue::{Channel, Limits, VenueId, Want, venue};
+use model::{Channel, VenueId};
+use venue::{Limits, Want, venue};
 
 /// A setting that works and is unwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -361,7 +362,7 @@ fn listed(id: VenueId) -> usize {
 }
 
 /// True when REST and WebSocket both lead to this machine.
-pub(crate) fn is_simulator(v: &VenueConfig) -> bool {
+pub fn is_simulator(v: &VenueConfig) -> bool {
     let local = |url: &str| {
         let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
         ["127.", "localhost", "[::1]"].iter().any(|p| rest.starts_with(p))

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Config, Problem, origin_of, pacing};
-use crate::lake::Table;
+use lake::Table;
 
 /// Everything that is wrong with where things are.
 pub fn check(config: &Config) -> Vec<Problem> {
@@ -100,7 +100,7 @@ pub fn largest_frame(config: &Config) -> Option<Problem> {
     if config.venues.values().all(pacing::is_simulator) {
         return None;
     }
-    let most = crate::venue::MESSAGE_BYTES_MAX;
+    let most = model::MESSAGE_BYTES_MAX;
     let takes = |mib: u64| {
         let mut options = config.log_options();
         options.segment_bytes = mib << 20;
@@ -142,7 +142,7 @@ mod tests {
             println!("skipped: one file system");
             return;
         }
-        let (lake, log) = (cfg.lake.dir.clone(), cfg.wal_dir(crate::venue::VenueId::BinanceSpot));
+        let (lake, log) = (cfg.lake.dir.clone(), cfg.wal_dir(model::VenueId::BinanceSpot));
         let at = ["trades", "_manifests", ".staging", "depth/exchange=binance-spot", "depth/exchange=gate-spot"];
         std::fs::create_dir_all(lake.join("depth")).unwrap();
         std::fs::create_dir_all(&log).unwrap();

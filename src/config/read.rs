@@ -7,10 +7,10 @@ use toml::Value;
 
 use super::secret::redact;
 use super::source::{self, Origin, Source};
-use super::{Collector, Config, DatabaseUrl, Klines, Lake, Log, Memory, Problem, Wal, api, history, network, venue};
-use crate::kline::Interval;
-use crate::lake::LakeFormat;
-use crate::venue::{Channel, VenueId};
+use super::{Collector, Config, DatabaseUrl, Klines, Lake, Log, Memory, Problem, Wal, api, history, network, venues};
+use lake::LakeFormat;
+use model::Interval;
+use model::{Channel, VenueId};
 
 pub(super) struct Reader<'a> {
     pub(super) source: &'a Source,
@@ -151,7 +151,7 @@ pub(super) fn read(source: &Source, problems: &mut Vec<Problem>) -> Config {
     let mut venues = std::collections::BTreeMap::new();
     for name in source.venues() {
         if let Ok(id) = name.parse::<VenueId>()
-            && let Some(v) = venue::table(&mut r, id, proxy.as_ref())
+            && let Some(v) = venues::table(&mut r, id, proxy.as_ref())
         {
             venues.insert(id, v);
         }
@@ -329,7 +329,7 @@ fn memory(r: &mut Reader<'_>) -> Memory {
         );
     }
     Memory {
-        limit_mib: if configured == 0 { crate::memory::found_limit_mib() } else { configured },
+        limit_mib: if configured == 0 { ops::memory::found_limit_mib() } else { configured },
         own_limit: configured != 0,
         elevated_percent,
         critical_percent,

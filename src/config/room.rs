@@ -11,8 +11,8 @@ use std::path::Path;
 
 use super::places::device;
 use super::{Config, Problem, VenueConfig, Warning, origin_of, pacing};
-use crate::lake::Hour;
-use crate::venue::Channel;
+use lake::Hour;
+use model::Channel;
 
 const SEGMENT_KEY: &str = "wal.segment_mib";
 const PART_KEY: &str = "lake.part_minutes";
@@ -48,7 +48,7 @@ impl LogRoom {
         if config.venues.is_empty() {
             return None;
         }
-        let free = crate::host::disk(&config.wal_root())?.free_bytes;
+        let free = ops::host::disk(&config.wal_root())?.free_bytes;
         let rates: Vec<(u64, bool)> = config.venues.values().map(|v| rate(config, v)).collect();
         Some(LogRoom {
             hour_bytes: rates.iter().map(|(bytes, _)| bytes).sum(),
@@ -111,7 +111,7 @@ fn gib(bytes: u64) -> f64 {
 /// What the disk must hold before the first frame: the open segment and the ready ones of every venue.
 pub fn first(config: &Config) -> Vec<Problem> {
     let segments = first_segments(config);
-    let Some(free) = crate::host::disk(&config.wal_root()).map(|d| d.free_bytes) else { return Vec::new() };
+    let Some(free) = ops::host::disk(&config.wal_root()).map(|d| d.free_bytes) else { return Vec::new() };
     // What the log holds already it need not find again.
     let room = (free + held_bytes(config)) >> 20;
     room_for(config, segments, room).into_iter().chain(spill(config)).collect()
@@ -299,9 +299,9 @@ mod tests {
         assert!(!guess.measured && guess.hour_bytes > GIB, "{guess:?}");
         // Two runs of ten minutes with 300 kB each, a day apart; the log's own records are stamped now.
         for run in 0..2_u64 {
-            let start = crate::clock::wall_ns() + (1 + run * 86_400) * 1_000_000_000;
+            let start = ops::clock::wall_ns() + (1 + run * 86_400) * 1_000_000_000;
             let mut log =
-                wal_format::LogWriter::open(&config.wal_dir(crate::venue::VenueId::BinanceSpot), config.log_options())
+                wal_format::LogWriter::open(&config.wal_dir(model::VenueId::BinanceSpot), config.log_options())
                     .unwrap();
             for i in 0..=300_u64 {
                 let (ts_recv_ns, payload) = (start + i * 2_000_000_000, [b'x'; 1_000]);
@@ -312,8 +312,8 @@ mod tests {
         }
         let room = LogRoom::of(&config).unwrap();
         assert!(room.measured && room.hour_bytes < 4 << 20, "{room:?}");
-        config.venues.get_mut(&crate::venue::VenueId::BinanceSpot).unwrap().rest_url = "http://127.0.0.1:1".into();
-        config.venues.get_mut(&crate::venue::VenueId::BinanceSpot).unwrap().ws_url = Some("ws://127.0.0.1:1".into());
+        config.venues.get_mut(&model::VenueId::BinanceSpot).unwrap().rest_url = "http://127.0.0.1:1".into();
+        config.venues.get_mut(&model::VenueId::BinanceSpot).unwrap().ws_url = Some("ws://127.0.0.1:1".into());
         std::fs::remove_dir_all(dir.path().join("wal")).unwrap();
         assert_eq!(LogRoom::of(&config).unwrap().hour_bytes, 0, "nobody knows what a simulator sends");
     }

@@ -8,7 +8,7 @@ use toml::{Table, Value};
 
 use super::secret::{redact, redact_line};
 use super::{DEFAULT_TOML, Problem};
-use crate::venue::VenueId;
+use model::VenueId;
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,9 +6,9 @@
 
 use std::sync::LazyLock;
 
-use crate::history::clean::tally::{Hole, Stretch};
-use crate::history::path::{DAY_US, day_us};
-use crate::history::{Kind, Market};
+use crate::clean::tally::{Hole, Stretch};
+use crate::path::{DAY_US, day_us};
+use crate::{Kind, Market};
 
 /// What was reported of a stretch of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

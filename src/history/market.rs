@@ -4,7 +4,7 @@
 //! Source: the tree of data.binance.vision and the README of github.com/binance/binance-public-data.
 
 use super::path::{DAY_US, day_us};
-use crate::words::words;
+use model::words;
 
 /// A word that names nothing here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

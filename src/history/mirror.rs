@@ -15,8 +15,8 @@ use wal_format::{durable, regular};
 
 use super::manifest::{self, Queue};
 use super::path::ArchivePath;
-use crate::config::History;
-use crate::host;
+use config::History;
+use ops::host;
 
 /// Held by whoever downloads into the mirror; together by those who share a manifest.
 const LOCK: &str = ".download.lock";
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     fn config(dir: &Path) -> History {
-        let mut config = crate::config::Config::load(None, []).unwrap().history;
+        let mut config = config::Config::load(None, []).unwrap().history;
         config.dir = dir.to_owned();
         config
     }

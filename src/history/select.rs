@@ -7,7 +7,7 @@ use jiff::civil::Date;
 
 use super::market::{BarInterval, Kind, Market, Period};
 use super::path::{ArchivePath, SeriesPath};
-use crate::collect::is_exact;
+use model::is_exact;
 
 /// Files by their names. An empty list means all.
 #[derive(Clone, Debug, Default)]

@@ -13,7 +13,7 @@ use super::clean::place::{Series, table, venue};
 use super::clean::record::{InputRecord, Record};
 use super::clean::tally::{Faulty, Hole, Holes, Tally};
 use super::known;
-use crate::lake::{LakeStore, LocalStore};
+use lake::{LakeStore, LocalStore};
 
 /// Most files that are named beside a defect.
 const MAX_FILES: usize = 20;

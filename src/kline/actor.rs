@@ -14,13 +14,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 
-use super::data::KlineData;
 use super::db::Mark;
-use super::generator::{BarEvent, KlineGenerator, What};
-use super::interval::Interval;
 use super::message::{Dirty, Item, Job, OldTrade, Update};
 use super::recent::{RECENT, Recent};
 use super::store::{DoubleBufferedKlineStore, FlatKlineStore, LatestSlots, Swapper};
+use fold::candles::generator::{BarEvent, KlineGenerator, What};
+use model::interval::Interval;
+use model::kline::KlineData;
 
 /// The candles of one symbol.
 #[derive(Default)]

@@ -3,8 +3,8 @@
 use std::sync::mpsc;
 
 use super::*;
-use crate::kline::data::Tick;
-use crate::venue::Num;
+use model::Num;
+use model::kline::Tick;
 
 const MIN: i64 = 60_000_000;
 
@@ -123,8 +123,8 @@ fn subscribers_hear_of_every_close_and_of_open_bars_once_per_swap() {
 fn stored_bars_that_are_corrected_at_a_start_are_stored_with_the_next_checkpoint() {
     let (mut w, _) = worker();
     let bar = |minute: i64, flags: u16| KlineData { flags, trade_count: 1, ..KlineData::flat(minute * MIN, 5, 0, 0) };
-    let foreign = crate::kline::data::FOREIGN | crate::kline::data::FINAL;
-    let bars = vec![bar(1, crate::kline::data::FINAL), bar(2, foreign), bar(3, 0)];
+    let foreign = model::kline::FOREIGN | model::kline::FINAL;
+    let bars = vec![bar(1, model::kline::FINAL), bar(2, foreign), bar(3, 0)];
     for corrected in [true, false] {
         w.handle(Job::Batch(vec![
             Item::Reset { feed: 0 },

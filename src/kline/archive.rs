@@ -1,18 +1,13 @@
 //! Candles of the exchange's archive into the candle database: what `history clean` made of the mirror, month by
 //! month. Asks nobody; a second run stores nothing.
 
-use std::path::Path;
-
 use anyhow::{Context, Result};
+use model::Interval;
 use serde::Serialize;
+use venue::RestKline;
 
 use super::db::{CandleDb, NamedBar, Source};
-use super::interval::Interval;
 use super::official;
-use crate::history::Kind;
-use crate::history::clean::candles::candles;
-use crate::history::clean::place::{Series, venue};
-use crate::history::stats::records;
 
 /// Bars of one transaction.
 const BATCH: usize = 10_000;
@@ -36,37 +31,30 @@ pub struct Loaded {
     pub kept: u64,
 }
 
-/// Loads one cleaned series of candles. `between`: first and last open time, us, inclusive and exclusive; `gaps`:
-/// replace bars with a gap, and those never closed, too. `None` for series that are no candles of ours.
+/// Loads one cleaned series of candles, file by file (`files`). `between`: first and last open time, us, inclusive and
+/// exclusive; `gaps`: replace bars with a gap, and those never closed, too.
 ///
 /// # Errors
-/// When a zip is gone or the database refuses; what was stored stays.
+/// When a file cannot be had or the database refuses; what was stored stays.
 pub fn load(
     db: &mut dyn CandleDb,
-    mirror: &Path,
-    lake: &Path,
-    series: &Series,
+    (venue, symbol, interval): (&str, &str, Interval),
+    files: impl IntoIterator<Item = Result<Vec<RestKline>>>,
     between: (Option<i64>, Option<i64>),
     gaps: bool,
-) -> Result<Option<Loaded>> {
-    let interval = series.interval.and_then(|i| Interval::parse(i.as_str()));
-    let Some(interval) = interval.filter(|_| series.kind == Kind::Klines) else { return Ok(None) };
-    let mut loaded = Loaded {
-        venue: venue(series.market).to_owned(),
-        symbol: series.symbol.clone(),
-        interval: interval.as_str(),
-        ..Loaded::default()
-    };
+) -> Result<Loaded> {
+    let mut loaded =
+        Loaded { venue: venue.to_owned(), symbol: symbol.to_owned(), interval: interval.as_str(), ..Loaded::default() };
     let (from_us, to_us) = (between.0.unwrap_or(i64::MIN), between.1.unwrap_or(i64::MAX));
-    for record in records(lake, series)? {
+    for file in files {
         let mut bars = Vec::new();
-        for k in candles(mirror, &record)? {
+        for k in file? {
             // Weeks that begin on another day are no weeks of ours.
             if !(from_us..to_us).contains(&k.open_time_us) || interval.open_of(k.open_time_us) != k.open_time_us {
                 continue;
             }
-            let bar = official::bar(&k)
-                .with_context(|| format!("a candle of {} has more digits than one can hold", series.symbol))?;
+            let bar =
+                official::bar(&k).with_context(|| format!("a candle of {symbol} has more digits than one can hold"))?;
             bars.push(NamedBar { venue: loaded.venue.clone(), symbol: loaded.symbol.clone(), interval, bar });
         }
         loaded.candles += bars.len() as u64;
@@ -77,5 +65,5 @@ pub fn load(
             loaded.kept += filled.kept;
         }
     }
-    Ok(Some(loaded))
+    Ok(loaded)
 }

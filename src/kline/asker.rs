@@ -7,11 +7,11 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::official::Ask;
-use crate::budget::Class;
-use crate::collect::dial;
-use crate::collect::rest::RestClient;
-use crate::config::{Config, VenueConfig};
-use crate::venue::RestRequest;
+use config::{Config, VenueConfig};
+use net::budget::Class;
+use net::dial;
+use net::rest::RestClient;
+use venue::RestRequest;
 
 /// A venue that does not answer is asked again for this long, unless told otherwise.
 const PATIENCE: Duration = Duration::from_secs(600);

@@ -12,11 +12,11 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use tracing::warn;
 
-use super::data::KlineData;
 use super::db::{CandleDb, HistoryQuery, NamedBar, Series, Source};
-use super::interval::Interval;
 use super::official::{self, Ask};
-use crate::venue::{OddKline, RestKlines, Venue};
+use model::interval::Interval;
+use model::kline::KlineData;
+use venue::{OddKline, RestKlines, Venue};
 
 /// Bars looked at in one query.
 const CHUNK: i64 = 50_000;

@@ -4,9 +4,10 @@
 use std::cell::Cell;
 
 use super::*;
-use crate::kline::data::{FINAL, FLAT, GAP};
-use crate::kline::db;
-use crate::venue::{RestRequest, VenueId, venue};
+use crate::db;
+use model::VenueId;
+use model::kline::{FINAL, FLAT, GAP};
+use venue::{RestRequest, venue};
 
 const MIN: i64 = 60_000_000;
 /// 2024-08-05 00:00 UTC, a Monday.
@@ -154,11 +155,8 @@ fn only_what_is_missing_is_asked_for_and_gaps_only_when_asked() {
         (0, Interval::M1, KlineData { flags, ..close })
     };
     let mut c = db::Checkpoint { feed: "binance-spot".to_owned(), ..db::Checkpoint::default() };
-    let entry = crate::kline::Registered {
-        venue: "binance-spot".to_owned(),
-        symbol: "BTCUSDT".to_owned(),
-        listing_time_ms: None,
-    };
+    let entry =
+        crate::Registered { venue: "binance-spot".to_owned(), symbol: "BTCUSDT".to_owned(), listing_time_ms: None };
     c.registry = vec![(0, entry)];
     c.bars = (0..50).map(|m| ours(m, if m == 20 { FINAL | GAP } else { FINAL })).collect();
     c.bars.retain(|(_, _, b)| ![30, 31].contains(&((b.open_time_us - T0) / MIN)));

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::kline::data::{GAP, KlineData};
-use crate::kline::hub::Told;
+use crate::hub::Told;
+use model::kline::{GAP, KlineData};
 
 const SECOND: u64 = 1_000_000_000;
 /// 2024-08-08 00:00 UTC.
@@ -126,7 +126,7 @@ impl Bed {
 
     fn acked(&self) -> wal_format::Position {
         let state = wal_format::log_state(&self.wal()).unwrap();
-        let ack = state.acks.iter().find(|a| a.reader == crate::config::KLINES_READER).unwrap();
+        let ack = state.acks.iter().find(|a| a.reader == config::KLINES_READER).unwrap();
         ack.ack.as_ref().unwrap().as_ref().unwrap().position
     }
 

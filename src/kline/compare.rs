@@ -5,11 +5,12 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use tracing::warn;
 
-use super::data::{GAP, KlineData, SEEDED, SPARSE, decimal};
 use super::db::{CandleReader, HistoryQuery, Source, StoredBar};
-use super::interval::Interval;
 use super::official::{self, Ask};
-use crate::venue::{Num, RestKline, Venue};
+use model::Num;
+use model::interval::Interval;
+use model::kline::{GAP, KlineData, SEEDED, SPARSE, decimal};
+use venue::{RestKline, Venue};
 
 /// Differing bars kept in a report and logged one by one; all are counted.
 const EXAMPLES: usize = 20;
@@ -203,10 +204,11 @@ impl Report {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::kline::data::{FINAL, FLAT};
-    use crate::kline::db::{self, Checkpoint};
-    use crate::kline::registry::Registered;
-    use crate::venue::{RestRequest, VenueId, venue};
+    use crate::db::{self, Checkpoint};
+    use crate::registry::Registered;
+    use model::VenueId;
+    use model::kline::{FINAL, FLAT};
+    use venue::{RestRequest, venue};
 
     const BODY: &[u8] = include_bytes!("../../tests/data/binance-spot/rest-klines-1m-BTCUSDT-2020-05-06.json");
 

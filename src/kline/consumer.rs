@@ -37,12 +37,13 @@ use super::feed::{Feed, FeedState};
 use super::hub::{KlineHub, Told};
 use super::message::Item;
 use super::seeder::Want;
-use crate::clock;
-use crate::compact::Mode;
-use crate::config::{Config, KLINES_READER};
-use crate::shutdown::Shutdown;
-use crate::supervise::{Supervisor, Task};
-use crate::venue::{Channel, Venue, VenueId};
+use config::{Config, KLINES_READER};
+use fold::Mode;
+use model::{Channel, VenueId};
+use ops::clock;
+use ops::shutdown::Shutdown;
+use ops::supervise::{Supervisor, Task};
+use venue::Venue;
 
 /// Items of one batch at most: enough that a symbol has several of them. The end of the log ends a batch too.
 const BATCH_ITEMS: usize = 4_096;

@@ -6,10 +6,10 @@ use wal_format::ClockPair;
 
 use super::tests::{Chain, SECOND, agg};
 use super::*;
-use crate::kline::data::{FINAL, FLAT, GAP, KlineData};
-use crate::kline::interval::Interval;
-use crate::kline::message::Job;
-use crate::venue::VenueId;
+use crate::message::Job;
+use model::VenueId;
+use model::interval::Interval;
+use model::kline::{FINAL, FLAT, GAP, KlineData};
 
 /// A whole minute, hour and four hours, s since epoch: 2027-01-15 08:00 UTC.
 const T0: u64 = 1_800_000_000;
@@ -434,7 +434,7 @@ fn what_is_no_trade_of_a_candle_ends_a_hole_and_fills_one_all_the_same() {
 
 #[test]
 fn only_binance_calls_a_trade_at_the_market_so_and_other_words_are_no_reason_to_leave_one_out() {
-    use crate::venue::venue;
+    use venue::venue;
     for (id, out, inside) in [
         (VenueId::BinanceUsdm, vec!["INSURANCE_FUND", "ADL", "NA", "SOMETHING_NEW"], vec!["MARKET"]),
         (VenueId::GateFutures, vec!["internal"], vec!["block", "MARKET"]),
@@ -532,7 +532,7 @@ fn quote_volumes_of_contracts_are_multiplied_out_and_unknown_while_nobody_knows_
     const TOPIC: &str = "/contractMarket/execution";
     let text = |bar: &KlineData| {
         let (p, a) = (u32::from(bar.price_scale), u32::from(bar.amount_scale));
-        let decimal = crate::kline::data::decimal;
+        let decimal = model::kline::decimal;
         (decimal(bar.volume, a, 0), decimal(bar.quote_volume, p + a, 0), decimal(bar.taker_buy_quote_volume, p + a, 0))
     };
     for (symbol, size, inverse, quote) in [
@@ -548,17 +548,17 @@ fn quote_volumes_of_contracts_are_multiplied_out_and_unknown_while_nobody_knows_
         }
         let bar = *chain.bars(symbol, Interval::M1).values().next().unwrap();
         assert_eq!(text(&bar), ("6".into(), quote.into(), quote.into()), "{symbol}");
-        assert_eq!(bar.flags & crate::kline::data::SPARSE, 0, "{symbol}");
+        assert_eq!(bar.flags & model::kline::SPARSE, 0, "{symbol}");
     }
     // No listing has come: not wrong, but missing, and said so.
     let mut chain = Chain::new(VenueId::KucoinFutures, Channel::Trades);
     chain.frame(at(1), &kucoin(TOPIC, "XBTUSDTM", 1, 1, "90000.5", "3"));
     let bar = *chain.bars("XBTUSDTM", Interval::M1).values().next().unwrap();
-    assert_eq!((text(&bar).1.as_str(), bar.flags & crate::kline::data::SPARSE != 0), ("0", true));
+    assert_eq!((text(&bar).1.as_str(), bar.flags & model::kline::SPARSE != 0), ("0", true));
     contracts(&mut chain, 2, &[("XBTUSDTM", "0.001", false)]);
     chain.frame(at(61), &kucoin(TOPIC, "XBTUSDTM", 2, 61, "90000.5", "3"));
     let bar = chain.bars("XBTUSDTM", Interval::M1).pop_last().unwrap().1;
-    assert_eq!((text(&bar).1.as_str(), bar.flags & crate::kline::data::SPARSE != 0), ("270.0015", false));
+    assert_eq!((text(&bar).1.as_str(), bar.flags & model::kline::SPARSE != 0), ("270.0015", false));
 }
 
 /// A listing of one contract of Gate.
@@ -640,6 +640,6 @@ fn gates_contracts_are_multiplied_out_and_its_internal_trades_left_out() {
     }
     let bar = *chain.bars("BTC_USDT", Interval::M1).values().next().unwrap();
     let quote = u32::from(bar.price_scale) + u32::from(bar.amount_scale);
-    assert_eq!(crate::kline::data::decimal(bar.quote_volume, quote, 0), "60.0005");
+    assert_eq!(model::kline::decimal(bar.quote_volume, quote, 0), "60.0005");
     assert_eq!((bar.trade_count, bar.flags & GAP, chain.feed.skipped().off_book), (2, 0, 1));
 }

@@ -12,23 +12,24 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
-use super::data::{FLAT, GAP, KlineData, NO_ID, SEEDED, SPARSE, decimal};
 use super::db::{CandleReader, HistoryQuery, Series, StoredBar};
+use model::kline::{FLAT, GAP, KlineData, NO_ID, SEEDED, SPARSE, decimal};
 
 /// Bars read at once.
 const PAGE: usize = 16_384;
 /// Decimals in Parquet.
 const DECIMALS: u32 = 18;
 
-/// What is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// Comma-separated, one line of names.
-    Csv,
-    /// One JSON object a line.
-    Jsonl,
-    /// Apache Parquet.
-    Parquet,
+model::words! {
+    /// What is written.
+    Format, "format", model::UnknownWord {
+        /// Comma-separated, one line of names.
+        Csv = "csv",
+        /// One JSON object a line.
+        Jsonl = "jsonl",
+        /// Apache Parquet.
+        Parquet = "parquet",
+    }
 }
 
 const NAMES: [&str; 18] = [
@@ -145,7 +146,7 @@ impl<W: Write + Send> Sink<W> {
         {
             // A file without rows still says what its columns are.
             let nothing =
-                Series { venue: String::new(), symbol: String::new(), interval: super::interval::Interval::M1 };
+                Series { venue: String::new(), symbol: String::new(), interval: model::interval::Interval::M1 };
             self.write(&nothing, &[])?;
         }
         match self {
@@ -292,9 +293,9 @@ mod tests {
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     use super::*;
-    use crate::kline::data::FINAL;
-    use crate::kline::db::{self, NamedBar, Source};
-    use crate::kline::interval::Interval;
+    use crate::db::{self, NamedBar, Source};
+    use model::interval::Interval;
+    use model::kline::FINAL;
 
     const MIN: i64 = 60_000_000;
 

@@ -30,18 +30,20 @@ use wal_format::{Kind, RecordRef, flags};
 
 use self::holes::{BEGINNING, Hole, Interruption, first_row};
 use self::time::{Clock, Doubt, EarlyTrade, SavedVote, Vote, When};
-use super::data::{NO_ID, Tick};
 use super::message::Item;
 use super::registry::{Facts, SymbolPeriodRegistry};
 use super::seed::{self, First};
-use super::unit::Unit;
-use crate::collect::{record, select};
-use crate::compact::account::LineCounts;
-use crate::compact::decode::{FrameDecoder, Verdict};
-use crate::compact::dedupe::{Carrier, Dedupe, SavedDedupe};
-use crate::venue::gap::{GapState, GapTracker, RowMark};
-use crate::venue::row::Side;
-use crate::venue::{Channel, RestMeta, SymbolId, UnknownWord, Venue};
+use fold::account::LineCounts;
+use fold::decode::{FrameDecoder, Verdict};
+use fold::dedupe::{Carrier, Dedupe, SavedDedupe};
+use model::kline::{NO_ID, Tick};
+use model::record;
+use model::row::Side;
+use model::select;
+use model::unit::Unit;
+use model::{Channel, RestMeta, SymbolId, UnknownWord};
+use venue::Venue;
+use venue::gap::{GapState, GapTracker, RowMark};
 
 const MINUTE_US: i64 = 60_000_000;
 /// A trade that cannot be read was made at most this long before it came.
@@ -217,7 +219,7 @@ impl Feed {
         feed.adopt_source();
         for (symbol, facts) in &feed.state.listed {
             feed.registry.set_facts(venue.id().as_str(), symbol, facts.clone());
-            feed.units.insert(symbol.clone(), Unit::of(venue, Some(facts)));
+            feed.units.insert(symbol.clone(), Facts::unit(venue, Some(facts)));
         }
         Ok(feed)
     }
@@ -249,7 +251,7 @@ impl Feed {
 
     /// What the amounts of a symbol are worth. The actors, which forget it over a restart, are told by the caller.
     pub fn unit(&self, symbol: &str) -> Unit {
-        self.units.get(symbol).copied().unwrap_or_else(|| Unit::of(self.venue, None))
+        self.units.get(symbol).copied().unwrap_or_else(|| Facts::unit(self.venue, None))
     }
 
     /// Quote volumes of stored bars of contracts were multiplied out.
@@ -395,7 +397,7 @@ impl Feed {
         for (symbol, facts) in &self.state.listed {
             self.registry.set_facts(venue, symbol, facts.clone());
             if let Some(symbol_index) = self.registry.index(venue, symbol) {
-                let unit = Unit::of(self.venue, Some(facts));
+                let unit = Facts::unit(self.venue, Some(facts));
                 if self.units.insert(symbol.clone(), unit) != Some(unit) {
                     out.push(Item::Unit { symbol_index, unit });
                 }
@@ -486,7 +488,7 @@ impl Feed {
         }
         tracker.observe_new_rows(&decoder.rows, marks, &mut |gap| {
             // Aggregates that continue over trades they leave out are no loss of ours.
-            if !matches!(gap.seen, crate::venue::gap::Seen::TradesSkipped { .. }) {
+            if !matches!(gap.seen, venue::gap::Seen::TradesSkipped { .. }) {
                 gaps.extend(gap.hole.map(|hole| (gap.row, hole, gap.unsure)));
             }
         });
@@ -609,7 +611,7 @@ impl Feed {
     fn announce(&mut self, out: &mut Vec<Item>) {
         for symbol_index in self.unannounced.drain(..) {
             out.push(Item::Own { symbol_index, feed: self.number });
-            let unit = Unit::of(self.venue, None);
+            let unit = Facts::unit(self.venue, None);
             if unit != Unit::Base {
                 out.push(Item::Unit { symbol_index, unit });
             }

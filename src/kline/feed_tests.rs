@@ -8,12 +8,13 @@ use std::sync::mpsc;
 use wal_format::{Position, Seq};
 
 use super::*;
-use crate::kline::actor::{Shown, Worker};
-use crate::kline::data::{GAP, KlineData, SEEDED, decimal};
-use crate::kline::interval::Interval;
-use crate::kline::message::Job;
-use crate::kline::store::{DoubleBufferedKlineStore, LatestSlots};
-use crate::venue::{VenueId, venue};
+use crate::actor::{Shown, Worker};
+use crate::message::Job;
+use crate::store::{DoubleBufferedKlineStore, LatestSlots};
+use model::VenueId;
+use model::interval::Interval;
+use model::kline::{GAP, KlineData, SEEDED, decimal};
+use venue::venue;
 
 /// A feed and the worker behind it.
 pub(super) struct Chain {
@@ -64,7 +65,7 @@ impl Chain {
 }
 
 fn data(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(name);
     let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let mut text = String::new();
     if name.ends_with(".zst") {

@@ -17,16 +17,16 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use super::actor::{Shown, Totals};
-use super::data::{FINAL, FLAT, FOREIGN, GAP, KlineData, Tick};
 use super::db::{CandleReader, GapQuery, HistoryQuery, NamedBar, Readers, SavedFeed, Source, StoredBar};
-use super::generator::KEPT;
-use super::interval::Interval;
 use super::latency::Latency;
 use super::message::{Item, Job, Update};
 use super::recent::{RecentTrades, STORED_BYTES};
 use super::registry::{Registered, SymbolPeriodRegistry};
 use super::store::FlatKlineStore;
-use crate::venue::VenueId;
+use fold::candles::generator::KEPT;
+use model::VenueId;
+use model::interval::Interval;
+use model::kline::{FINAL, FLAT, FOREIGN, GAP, KlineData, Tick};
 
 /// Changes a subscriber may be behind before he is told that he missed some.
 const BEHIND_MAX: usize = 4_096;

@@ -1,11 +1,11 @@
 //! What goes to the worker of the candles and what comes back: items of a log, jobs, changes for the database, updates
 //! for subscribers.
 
-use super::data::{KlineData, Tick};
 use super::db::Mark;
-use super::interval::Interval;
 use super::recent::RecentTrades;
-use super::unit::Unit;
+use model::interval::Interval;
+use model::kline::{KlineData, Tick};
+use model::unit::Unit;
 
 /// One thing in the order of its log.
 #[derive(Clone, Debug)]

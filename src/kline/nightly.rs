@@ -9,11 +9,11 @@ use tracing::{info, warn};
 use super::asker::Asker;
 use super::compare::{Job, compare};
 use super::db;
-use super::interval::Interval;
-use crate::clock;
-use crate::config::{Config, VenueConfig};
-use crate::shutdown::Shutdown;
-use crate::venue::venue;
+use config::{Config, VenueConfig};
+use model::interval::Interval;
+use ops::clock;
+use ops::shutdown::Shutdown;
+use venue::venue;
 
 /// After midnight UTC, when the candles of the day are settled and venues are past their own midnight work, us.
 const AFTER_MIDNIGHT_US: i64 = 40 * 60_000_000;

@@ -5,9 +5,10 @@ use std::future::Future;
 use anyhow::{Context, Result, bail, ensure};
 use tracing::warn;
 
-use super::data::{FINAL, FLAT, KlineData, SPARSE};
-use super::interval::Interval;
-use crate::venue::{Num, OddKline, RestKline, RestKlines, RestRequest, Venue};
+use model::Num;
+use model::interval::Interval;
+use model::kline::{FINAL, FLAT, KlineData, SPARSE};
+use venue::{OddKline, RestKline, RestKlines, RestRequest, Venue};
 
 /// A candle is taken from the venue this long after its end: late corrections are in it then, us.
 pub const SETTLE_US: i64 = 60_000_000;
@@ -143,7 +144,7 @@ pub fn last_settled(interval: Interval, now_us: i64) -> i64 {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::kline::data::decimal;
+    use model::kline::decimal;
 
     fn num(text: &str) -> Num {
         Num::parse(text.as_bytes()).unwrap()

@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 
-use super::data::{NO_ID, Tick};
-use crate::venue::Num;
+use model::Num;
+use model::kline::{NO_ID, Tick};
 
 /// Trades kept per symbol: the most that the exchange gives to one request.
 pub const RECENT: usize = 1_000;

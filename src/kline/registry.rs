@@ -7,8 +7,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 
-use super::interval::Interval;
-use crate::venue::Symbol;
+use model::interval::Interval;
+use model::{Symbol, Unit};
+use venue::Venue;
 
 /// One registered symbol.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,9 +49,20 @@ pub struct Facts {
     pub rules: String,
 }
 
+impl Facts {
+    /// What amounts of a symbol of `venue` are worth, by what its listing says.
+    pub fn unit(venue: &dyn Venue, facts: Option<&Facts>) -> Unit {
+        if !venue.counts_contracts() {
+            return Unit::Base;
+        }
+        let inverse = facts.is_some_and(|facts| facts.kind.starts_with("inverse"));
+        Unit::of_contracts(facts.and_then(|facts| facts.contract_size.as_deref()), inverse)
+    }
+}
+
 impl From<&Symbol> for Facts {
     fn from(s: &Symbol) -> Self {
-        let text = |n: Option<crate::venue::Num>| n.map(|n| n.to_string());
+        let text = |n: Option<model::Num>| n.map(|n| n.to_string());
         Self {
             base: s.base.clone(),
             quote: s.quote.clone(),

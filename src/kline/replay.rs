@@ -20,9 +20,9 @@ use super::held::Held;
 use super::message::{Dirty, Item, Job};
 use super::registry::SymbolPeriodRegistry;
 use super::store::{DoubleBufferedKlineStore, LatestSlots};
-use crate::compact::replay::{hold, tapes};
-use crate::config::Config;
-use crate::venue::{self, Channel, VenueId};
+use config::Config;
+use fold::{hold, shelves::tapes};
+use model::{Channel, VenueId};
 
 /// The database below the output directory.
 pub const FILE: &str = "klines.db";
@@ -71,8 +71,8 @@ struct Records {
 impl Records {
     fn open(cfg: &Config, dir: &Path, from_ns: u64, to_ns: u64) -> anyhow::Result<Records> {
         // Nobody deletes from a log that can only be read.
-        let holds = hold(cfg, dir, "replay --klines").unwrap_or_default();
-        let tapes = tapes(cfg, dir, from_ns)?.into();
+        let holds = hold(&cfg.archive_root(), dir, "replay --klines").unwrap_or_default();
+        let tapes = tapes(&cfg.archive_root(), dir, from_ns)?.into();
         let mut records = Records { _holds: holds, tapes, reader: None, next: None, from_ns, to_ns, lost: 0 };
         records.read()?;
         Ok(records)

@@ -18,13 +18,14 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::data::{FINAL, FLAT, KlineData, NO_ID, SEEDED, Scaled, Tick};
-use super::interval::Interval;
 use super::official::{self, Ask, SETTLE_US};
-use super::unit::Unit;
-use crate::venue::gap::count as ids;
-use crate::venue::row::{AggTrade, Side, Trade};
-use crate::venue::{Channel, Continuity, Frame, FrameKind, Missing, Num, RestMeta, Rows, Venue, VenueId};
+use model::interval::Interval;
+use model::kline::{FINAL, FLAT, KlineData, NO_ID, SEEDED, Scaled, Tick};
+use model::row::{AggTrade, Side, Trade};
+use model::unit::Unit;
+use model::{Channel, Num, RestMeta, Rows, VenueId};
+use venue::gap::count as ids;
+use venue::{Continuity, Frame, FrameKind, Missing, Venue};
 
 /// Pages of trades asked for backwards from the first recorded one; a minute with more is not seeded.
 const PAGES_MAX: u32 = 100;
@@ -58,7 +59,7 @@ pub fn ready_at_us(first: &First) -> i64 {
 }
 
 /// The beginnings of the bars that were open at the first recorded trade, ready for
-/// [`super::generator::KlineGenerator::prepend`]: each ends with the trade before it. An interval in whose bar
+/// [`fold::candles::KlineGenerator::prepend`]: each ends with the trade before it. An interval in whose bar
 /// nothing was traded before has none.
 ///
 /// # Errors

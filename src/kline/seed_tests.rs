@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::kline::generator::KlineGenerator;
-use crate::venue::{RestRequest, venue};
+use fold::candles::generator::KlineGenerator;
+use venue::{RestRequest, venue};
 
 /// 2024-08-05 00:00 UTC, a Monday.
 const T0: i64 = 1_722_816_000_000_000;
@@ -47,7 +47,7 @@ impl Fake {
         let word = path.split_once("interval=").unwrap().1.split('&').next().unwrap();
         let interval = Interval::parse(word).unwrap();
         let (start, end) = (number(path, "startTime") * 1000, number(path, "endTime") * 1000);
-        let text = |v: i128, scale: u32| crate::kline::data::decimal(v, scale, 0);
+        let text = |v: i128, scale: u32| model::kline::decimal(v, scale, 0);
         let mut rows = Vec::new();
         let mut open = start;
         while open <= end && (rows.len() as i64) < number(path, "limit") {
@@ -179,7 +179,7 @@ fn a_part_joins_a_bar_that_closed_meanwhile_and_no_bar_that_it_does_not_touch() 
     let mut events = Vec::new();
     assert!(!ours.prepend(Interval::D1, part, &mut events), "the open day is another one");
     assert_eq!(day(&ours), next_day);
-    let [crate::kline::BarEvent { what: crate::kline::What::Revised(bar), .. }] = events.as_slice() else {
+    let [fold::candles::BarEvent { what: fold::candles::What::Revised(bar), .. }] = events.as_slice() else {
         panic!("{events:?}")
     };
     let whole = fold(&trades[..until.unwrap()]);

@@ -15,12 +15,13 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::asker::Asker;
-use super::data::KlineData;
-use super::interval::Interval;
 use super::seed::{self, First};
-use crate::config::{Config, VenueConfig};
-use crate::shutdown::Shutdown;
-use crate::venue::{Channel, Venue};
+use config::{Config, VenueConfig};
+use model::Channel;
+use model::interval::Interval;
+use model::kline::KlineData;
+use ops::shutdown::Shutdown;
+use venue::Venue;
 
 /// A request that fails is repeated for this long before other symbols have their turn.
 const PATIENCE: Duration = Duration::from_secs(20);

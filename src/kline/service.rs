@@ -23,13 +23,13 @@ use super::recent::RECENT;
 use super::registry::SymbolPeriodRegistry;
 use super::store::{DoubleBufferedKlineStore, LatestSlots};
 use super::{seed, seeder, stats};
-use crate::clock;
-use crate::compact::Mode;
-use crate::config::Config;
-use crate::memory::{Held, Pressure};
-use crate::shutdown::Shutdown;
-use crate::supervise::{Supervisor, Task};
-use crate::venue::{self, Channel, VenueId};
+use config::Config;
+use fold::Mode;
+use model::{Channel, VenueId};
+use ops::clock;
+use ops::memory::{Held, Pressure};
+use ops::shutdown::Shutdown;
+use ops::supervise::{Supervisor, Task};
 
 /// Jobs that may wait for the worker; then feeds wait, and the log holds what they have not read.
 const JOBS: usize = 64;

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use wal_format::{Append, Kind, LogWriter};
 
 use super::*;
-use crate::kline::db::{
+use crate::db::{
     self, CandleReader, Checkpoint, Committed, Filled, GapQuery, HistoryQuery, NamedBar, SavedFeed, Series, Source,
     StoredBar, open_reader,
 };
-use crate::kline::interval::Interval;
-use crate::kline::registry::Registered;
-use crate::supervise::Supervisor;
+use crate::registry::Registered;
+use model::interval::Interval;
+use ops::supervise::Supervisor;
 
 fn config(dir: &Path) -> Arc<Config> {
     let toml = format!(
@@ -25,7 +25,7 @@ fn config(dir: &Path) -> Arc<Config> {
 
 /// Frames of a recording: receive time, payload.
 fn frames() -> Vec<(u64, String)> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/binance-usdm/hft-btcusdt_20240808.zst");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/binance-usdm/hft-btcusdt_20240808.zst");
     let text = String::from_utf8(zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap()).unwrap();
     let trade = |l: &str| {
         let (ts, frame) = l.split_once(' ')?;
@@ -38,7 +38,7 @@ fn record(cfg: &Config, frames: &[(u64, String)]) {
     // The process's clock goes on from the newest log of all tests: times of this one are its own.
     let mut options = cfg.log_options();
     options.receive = None;
-    let mut log = LogWriter::open(&cfg.wal_dir(crate::venue::VenueId::BinanceUsdm), options).unwrap();
+    let mut log = LogWriter::open(&cfg.wal_dir(model::VenueId::BinanceUsdm), options).unwrap();
     for (ts_recv_ns, frame) in frames {
         log.append(&Append { ts_recv_ns: *ts_recv_ns, conn: 1, kind: Kind::Data, flags: 0, payload: frame.as_bytes() })
             .unwrap();
@@ -280,7 +280,7 @@ fn statistics_tell_what_happened_since_the_line_before_and_how_long_it_took() {
     }
     assert_eq!(hub.latency().counted().count, 0, "what was written before the start says nothing");
     let mut reporter = super::stats::Reporter::new(&hub);
-    let now = crate::clock::wall_ns();
+    let now = ops::clock::wall_ns();
     let live: Vec<(u64, String)> = frames[1_000..3_000].iter().map(|(_, f)| (now, f.clone())).collect();
     record(&cfg, &live);
     wait(3_000);
@@ -291,7 +291,7 @@ fn statistics_tell_what_happened_since_the_line_before_and_how_long_it_took() {
     assert_eq!(line.trades, 2_000, "{line:?}");
     assert!(line.closed > 0 && line.queue_max > 0, "{line:?}");
     let [p50, p99, p999, max] = line.latency_us;
-    let since = (crate::clock::wall_ns() - now) / 1_000;
+    let since = (ops::clock::wall_ns() - now) / 1_000;
     assert!(p50 > 0 && p50 <= p99 && p99 <= p999 && p999 <= max && max <= since, "{line:?} within {since} us");
     let quiet = reporter.line(&hub);
     assert_eq!((quiet.trades, quiet.closed, quiet.latency_us), (0, 0, [0; 4]), "{quiet:?}");
@@ -308,7 +308,7 @@ fn log_at(cfg: &Config, now: &Arc<AtomicU64>) -> LogWriter {
         let wall_ns = clock.load(std::sync::atomic::Ordering::Relaxed);
         wal_format::ClockPair { wall_ns, mono_ns: wall_ns - 1_000_000_000_000_000 }
     });
-    LogWriter::open(&cfg.wal_dir(crate::venue::VenueId::BinanceUsdm), options).unwrap()
+    LogWriter::open(&cfg.wal_dir(model::VenueId::BinanceUsdm), options).unwrap()
 }
 
 #[test]
@@ -374,7 +374,7 @@ fn an_hour_of_silence_and_a_delisting_come_out_of_the_database_as_they_should() 
     let minutes = of(Interval::M1);
     let at = |minute: u64| (start / 1_000 + minute * 60_000_000) as i64;
     assert_eq!(minutes.iter().map(|b| b.open_time_us).collect::<Vec<_>>(), (0..=60).map(at).collect::<Vec<_>>());
-    assert!(minutes.iter().all(|b| b.is_final() && b.revision == 0 && b.flags & crate::kline::data::GAP == 0));
+    assert!(minutes.iter().all(|b| b.is_final() && b.revision == 0 && b.flags & model::kline::GAP == 0));
     assert!(minutes[1..60].iter().all(|b| b.trade_count == 0 && b.volume == 0 && b.open == 100 && b.close == 100));
     assert_eq!((minutes[0].trade_count, minutes[60].trade_count, minutes[60].close), (1, 1, 200));
     let hours = of(Interval::H1);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::hub::{KlineHub, KlineStats};
 use super::latency::Counted;
-use crate::shutdown::Shutdown;
-use crate::telemetry::STATS;
+use ops::shutdown::Shutdown;
+use ops::telemetry::STATS;
 
 /// Between two looks at the request to stop.
 const LOOK: Duration = Duration::from_millis(200);

@@ -14,11 +14,13 @@ use proptest::test_runner::RngSeed;
 use wal_format::{Kind, Position, RecordRef, Seq};
 
 use super::consumer::restore;
-use super::data::{FINAL, FLAT, GAP, KlineData, NO_ID, SPARSE};
 use super::db::{self, CandleDb, Checkpoint, HistoryQuery, NamedBar, Source, StoredBar};
 use super::store::{DoubleBufferedKlineStore, LatestSlots};
-use super::{Feed, FeedState, Interval, Item, Job, Shown, SymbolPeriodRegistry, Worker};
-use crate::venue::{Channel, VenueId, venue};
+use super::{Feed, FeedState, Item, Job, Shown, SymbolPeriodRegistry, Worker};
+use model::Interval;
+use model::kline::{FINAL, FLAT, GAP, KlineData, NO_ID, SPARSE};
+use model::{Channel, VenueId};
+use venue::venue;
 
 const MS: i64 = 1_000;
 const SECOND: i64 = 1_000 * MS;

@@ -1,6 +1,6 @@
 //! Which bars of an interval a hole touches that no other hole does: those that are whole once it is filled. Pure.
 
-use super::interval::Interval;
+use model::interval::Interval;
 
 /// First and last open time, us, of bars in a row.
 pub(super) type Opens = (i64, i64);

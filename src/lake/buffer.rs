@@ -7,7 +7,7 @@
 
 mod many;
 
-pub(crate) use many::{Deal, Many};
+pub use many::{Deal, Many};
 
 use super::column::NULL_WORD;
 use super::rows::Filled;
@@ -17,8 +17,8 @@ use super::table::{
     FundingRates, Kline, Klines, Liquidations, MarkPrices, Metrics, MetricsRows, Symbols, Table, Tickers, Trades,
 };
 use super::{Numeric, flags};
-use crate::venue::row::{AggTrade, BookTicker, DepthUpdate, Level, Liquidation, MarkPrice, Ticker, Trade, VenueKline};
-use crate::venue::{Interner, Symbol, SymbolId};
+use model::row::{AggTrade, BookTicker, DepthUpdate, Level, Liquidation, MarkPrice, Ticker, Trade, VenueKline};
+use model::{Interner, Symbol, SymbolId};
 
 /// What the record, not the frame, says about a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

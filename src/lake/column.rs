@@ -3,7 +3,7 @@
 //! Pushing is a bounds check and a store: no allocation per row, nulls are sentinels that no venue sends
 //! (documented on each type). Nothing here knows Parquet.
 
-use crate::venue::Num;
+use model::Num;
 
 use super::Numeric;
 pub(crate) use super::texts::Texts;
@@ -11,9 +11,9 @@ pub(crate) use super::texts::Texts;
 /// Null of a 64-bit integer column. A venue id or time of exactly `i64::MIN` would become null; none exists.
 pub(crate) const NULL_I64: i64 = i64::MIN;
 /// Null of a double column: a NaN that [`Num::to_f64`] never gives.
-pub(crate) const NULL_F64: u64 = u64::MAX;
+pub const NULL_F64: u64 = u64::MAX;
 /// Null of a decimal column: outside 38 digits.
-pub(crate) const NULL_DEC: i128 = i128::MIN;
+pub const NULL_DEC: i128 = i128::MIN;
 /// The largest value of a decimal column.
 const DECIMAL_MAX: i128 = 10_i128.pow(38) - 1;
 /// Null of a word column.
@@ -21,7 +21,7 @@ pub(crate) const NULL_WORD: u32 = u32::MAX;
 
 /// What a column is, independent of how numbers are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// INT32.
     Int32,
     /// INT64.
@@ -46,9 +46,12 @@ pub(crate) enum Kind {
 
 /// One column of a table.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Spec {
+pub struct Spec {
+    /// As in the files.
     pub name: &'static str,
+    /// What it holds.
     pub kind: Kind,
+    /// Null where the venue does not say.
     pub nullable: bool,
 }
 
@@ -64,7 +67,7 @@ impl Spec {
 }
 
 /// Side words in text order; a code is an index.
-pub(crate) const SIDES: [&str; 4] = ["ask", "bid", "buy", "sell"];
+pub const SIDES: [&str; 4] = ["ask", "bid", "buy", "sell"];
 pub(crate) const ASK: u8 = 0;
 pub(crate) const BID: u8 = 1;
 pub(crate) const BUY: u8 = 2;
@@ -74,8 +77,10 @@ pub(crate) const NULL_SIDE: u8 = u8::MAX;
 
 /// A column of a chunk.
 #[derive(Clone, Debug)]
-pub(crate) enum Column {
+pub enum Column {
+    /// As they are.
     Int32(Vec<i32>),
+    /// As they are.
     Int64(Vec<i64>),
     /// Bits of doubles.
     Double(Vec<u64>),
@@ -85,7 +90,9 @@ pub(crate) enum Column {
     Word(Vec<u32>),
     /// Indices into [`SIDES`].
     Side(Vec<u8>),
+    /// As they are.
     Bool(Vec<bool>),
+    /// Texts or bytes, one after the other.
     Text(Texts),
     /// `ts_recv`.
     Derived,
@@ -268,7 +275,7 @@ impl Int64s {
 
 impl Words {
     #[inline]
-    pub(crate) fn push_opt(&mut self, v: Option<crate::venue::SymbolId>) {
+    pub(crate) fn push_opt(&mut self, v: Option<model::SymbolId>) {
         self.0.push(v.map_or(NULL_WORD, |s| s.0));
     }
 }
@@ -289,7 +296,7 @@ impl Numbers {
     }
 
     /// Appends a number; 1 when the column cannot carry its text, else 0. Rows with a number of a required column that
-    /// no decimal holds are kept as frames ([`crate::venue::Rows::leave_out_beyond_decimals`]) before they come here.
+    /// no decimal holds are kept as frames ([`model::Rows::leave_out_beyond_decimals`]) before they come here.
     #[inline]
     pub(crate) fn push(&mut self, n: Num) -> u32 {
         match self {
@@ -364,23 +371,23 @@ macro_rules! columns {
     ($(#[$doc:meta])* $name:ident { $($field:ident : $ty:ident = $spec:expr),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(Debug)]
-        pub(crate) struct $name { $(pub(crate) $field: $crate::lake::column::$ty),+ }
+        pub(crate) struct $name { $(pub(crate) $field: $crate::column::$ty),+ }
 
         impl $name {
             /// Schema of the columns, in order.
-            pub(crate) const SPECS: &'static [$crate::lake::column::Spec] = &[$($spec),+];
+            pub(crate) const SPECS: &'static [$crate::column::Spec] = &[$($spec),+];
 
-            pub(crate) fn new(numeric: $crate::lake::Numeric) -> Self {
-                Self { $($field: $crate::lake::column::$ty::new(numeric)),+ }
+            pub(crate) fn new(numeric: $crate::Numeric) -> Self {
+                Self { $($field: $crate::column::$ty::new(numeric)),+ }
             }
 
             /// Moves the first `n` rows out, in schema order.
-            pub(crate) fn take(&mut self, n: usize, out: &mut Vec<$crate::lake::column::Column>) {
+            pub(crate) fn take(&mut self, n: usize, out: &mut Vec<$crate::column::Column>) {
                 $(out.push(self.$field.take(n));)+
             }
 
             /// Takes over the memory of columns that are no longer needed, in schema order.
-            pub(crate) fn recycle(&mut self, used: &mut impl Iterator<Item = $crate::lake::column::Column>) {
+            pub(crate) fn recycle(&mut self, used: &mut impl Iterator<Item = $crate::column::Column>) {
                 $(if let Some(c) = used.next() {
                     self.$field.recycle(c);
                 })+

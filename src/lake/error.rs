@@ -70,7 +70,8 @@ pub enum LakeError {
 }
 
 impl LakeError {
-    pub(crate) fn io(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    /// Of an I/O error at `path`, while it was tried to `verb` it.
+    pub fn io(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { verb, path, source }
     }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use wal_format::{durable, regular};
 
-use crate::host;
+use ops::host;
 
 /// In the lake's directory.
 const LAKE: &str = ".lock";

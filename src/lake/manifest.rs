@@ -17,7 +17,7 @@ use wal_format::{Incarnation, Run, Seq, regular};
 use super::piece::hex;
 use super::read::TableFile;
 use super::{LakeError, Table, WriteSettings};
-use crate::venue::row::DriftItem;
+use model::row::DriftItem;
 
 /// Version of the manifest's own format.
 pub const MANIFEST_VERSION: u32 = 1;

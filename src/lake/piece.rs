@@ -202,7 +202,7 @@ fn check_piece(piece: &TableFile, table: Table, settings: &WriteSettings) -> Res
 }
 
 /// A file being written: one row group after the other, then the footer.
-pub(crate) struct FileWriter {
+pub struct FileWriter {
     path: PathBuf,
     table: Table,
     settings: WriteSettings,
@@ -215,7 +215,7 @@ pub(crate) struct FileWriter {
 
 impl FileWriter {
     /// Starts a file; `digest`: compute its SHA-256.
-    pub(crate) fn create(path: &Path, table: Table, settings: &WriteSettings, digest: bool) -> Result<Self, LakeError> {
+    pub fn create(path: &Path, table: Table, settings: &WriteSettings, digest: bool) -> Result<Self, LakeError> {
         Self::start(path, table, settings, if digest { Sum::Sha256(Sha256::new()) } else { Sum::None })
     }
 
@@ -253,7 +253,7 @@ impl FileWriter {
     }
 
     /// Writes a chunk as one row group.
-    pub(crate) fn encode(&mut self, chunk: &RowsChunk) -> Result<(), LakeError> {
+    pub fn encode(&mut self, chunk: &RowsChunk) -> Result<(), LakeError> {
         check_size(chunk, &self.settings)?;
         let mut encode = || -> Result<(), ParquetError> {
             let mut group = self.writer.next_row_group()?;
@@ -294,7 +294,7 @@ impl FileWriter {
     }
 
     /// Writes the footer. `inexact`: values of all chunks that a double cannot carry.
-    pub(crate) fn finish(self, key_values: &[(String, String)], inexact: u64) -> Result<FileInfo, LakeError> {
+    pub fn finish(self, key_values: &[(String, String)], inexact: u64) -> Result<FileInfo, LakeError> {
         Ok(self.end(key_values, inexact)?.0)
     }
 
@@ -339,7 +339,7 @@ impl FileWriter {
 }
 
 /// Lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|n| char::from(DIGITS[usize::from(n)])).collect()
 }

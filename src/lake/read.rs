@@ -23,7 +23,7 @@ use super::column::{Column, NULL_DEC, NULL_F64, NULL_I64, NULL_SIDE, NULL_WORD, 
 use super::rows::{RowsChunk, resolve_words};
 use super::table::CommonColumns;
 use super::{LakeError, Numeric, Table};
-use crate::venue::Interner;
+use model::Interner;
 
 /// Key-value names that every file carries.
 pub mod key {
@@ -98,7 +98,7 @@ impl TableFile {
     ///
     /// # Errors
     /// As [`TableFile::open`].
-    pub(crate) fn of_file(path: &Path, file: File) -> Result<TableFile, LakeError> {
+    pub fn of_file(path: &Path, file: File) -> Result<TableFile, LakeError> {
         Self::of(path, Content::File(Arc::new(file)))
     }
 

@@ -8,7 +8,7 @@
 use super::column::{Column, NULL_WORD, Spec};
 use super::table::{CommonColumns, Table};
 use super::{Numeric, WriteSettings};
-use crate::venue::{Interner, SymbolId};
+use model::{Interner, SymbolId};
 
 /// A row group ends with the row that brings its texts to this many bytes, whatever the row target says. Rows of
 /// numbers are alike, payloads are not: 8,192 frames are 1 MiB or 16 GiB. Part of the format: other bytes, other files.
@@ -107,10 +107,11 @@ pub struct RowsChunk {
     pub(crate) numeric: Numeric,
     pub(crate) rows: usize,
     /// One per column of the schema.
-    pub(crate) columns: Vec<Column>,
+    pub columns: Vec<Column>,
     /// Sorted, distinct; word columns index it.
-    pub(crate) words: Vec<Box<str>>,
-    pub(crate) inexact_rows: Vec<u32>,
+    pub words: Vec<Box<str>>,
+    /// Rows in which a double is not the decimal that was sent.
+    pub inexact_rows: Vec<u32>,
 }
 
 impl RowsChunk {
@@ -152,7 +153,8 @@ impl RowsChunk {
         self.columns.iter().map(Column::bytes).sum()
     }
 
-    pub(crate) fn specs(&self) -> Vec<Spec> {
+    /// The columns, in the order of the schema.
+    pub fn specs(&self) -> Vec<Spec> {
         self.table.specs()
     }
 

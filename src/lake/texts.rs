@@ -8,7 +8,7 @@ const NULL_LEN: u32 = u32::MAX;
 
 /// Texts or byte strings in one arena.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Texts {
+pub struct Texts {
     arena: Vec<u8>,
     /// Start and length, in arena order.
     spans: Vec<(usize, u32)>,
@@ -42,7 +42,8 @@ impl Texts {
         self.values
     }
 
-    pub(crate) fn get(&self, i: usize) -> Option<&[u8]> {
+    /// Text `i`; `None` = null.
+    pub fn get(&self, i: usize) -> Option<&[u8]> {
         let (start, len) = *self.spans.get(i)?;
         if len == NULL_LEN {
             return None;

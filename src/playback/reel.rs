@@ -15,9 +15,10 @@ use smallvec::SmallVec;
 use venue_sim::{Entry, Item, Reel};
 use wal_format::{Hold, Kind, LogReader, Position, ReaderOptions, RecordRef, SegmentId, Shelf, Step, flags};
 
-use crate::compact::replay::{hold, tapes};
-use crate::config::Config;
-use crate::venue::{RestMeta, StreamKey, Venue};
+use config::Config;
+use fold::{hold, shelves::tapes};
+use model::RestMeta;
+use venue::{StreamKey, Venue};
 
 /// How far before the range the log is read for books and candles, ns.
 const LEAD_NS: u64 = 3_600_000_000_000;
@@ -109,12 +110,12 @@ impl LogReel {
     pub fn open(cfg: &Config, venue: &'static dyn Venue, range: Range) -> anyhow::Result<LogReel> {
         let dir = cfg.wal_dir(venue.id());
         // Before anything is listed: what is listed stays.
-        let holds = hold(cfg, &dir, "replay --serve").unwrap_or_else(|err| {
+        let holds = hold(&cfg.archive_root(), &dir, "replay --serve").unwrap_or_else(|err| {
             // A log that can only be read, such as a mounted backup: nobody deletes from it.
             tracing::warn!(venue = %venue.id(), error = %format!("{err:#}"), "what is played is not kept from being deleted");
             Vec::new()
         });
-        let found = tapes(cfg, &dir, range.from_ns.saturating_sub(LEAD_NS))?;
+        let found = tapes(&cfg.archive_root(), &dir, range.from_ns.saturating_sub(LEAD_NS))?;
         Ok(LogReel {
             venue,
             range,
@@ -338,8 +339,8 @@ mod tests {
         let mut cfg =
             Config::from_toml("[venues.binance-spot]\nsymbols = [\"*\"]\nchannels = [\"trades\"]\n").expect("valid");
         cfg.data_dir = root.path().to_owned();
-        let dir = cfg.wal_dir(crate::venue::VenueId::BinanceSpot);
-        let mut options = wal_format::LogOptions::new(std::sync::Arc::new(crate::clock::now));
+        let dir = cfg.wal_dir(model::VenueId::BinanceSpot);
+        let mut options = wal_format::LogOptions::new(std::sync::Arc::new(ops::clock::now));
         options.segment_bytes = 1 << 20;
         let mut log = wal_format::LogWriter::open(&dir, options).expect("opens");
         let frame = br#"{"stream":"btcusdt@trade","data":{}}"#;
@@ -351,7 +352,7 @@ mod tests {
             log.append(&append).expect("appends");
         }
         log.close().expect("closes");
-        let venue = crate::venue::venue(crate::venue::VenueId::BinanceSpot);
+        let venue = venue::venue(model::VenueId::BinanceSpot);
         let mut reel = LogReel::open(&cfg, venue, Range { from_ns: 0, to_ns: u64::MAX }).expect("opens");
         let held = || wal_format::holds(&dir).expect("lists").into_iter().map(|held| held.from.0).collect::<Vec<_>>();
         assert_eq!(held(), [0]);

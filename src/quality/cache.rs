@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::lake::{LakeError, Manifest};
+use lake::{LakeError, Manifest};
 
 /// Bytes of files whose manifests are kept: a day of a thousand symbols. In memory they take less, without their
 /// continuation and list of files.

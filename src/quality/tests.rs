@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::lake::WriteSettings;
-use crate::lake::manifest::{ClockError, Gap, IdRange};
-use crate::lake::{LakeStore, LocalStore};
+use lake::WriteSettings;
+use lake::manifest::{ClockError, Gap, IdRange};
+use lake::{LakeStore, LocalStore};
 
 const LOG: &str = "0badcafe000000000000000000000000";
 const REPAIR_LOG: &str = "feedbeef000000000000000000000000";
@@ -18,7 +18,7 @@ fn publish(lake: &Path, log: &str, at: &str, first_seq: u64, change: impl FnOnce
     let mut m = Manifest::new(log.into(), "binance-usdm".into(), at.into(), WriteSettings::default());
     change(&mut m);
     let (venue, log8) = ("binance-usdm".into(), log[..8].to_owned());
-    let part = crate::lake::Part { venue, hour: hour(at), log8, incarnation: 0, first_seq };
+    let part = lake::Part { venue, hour: hour(at), log8, incarnation: 0, first_seq };
     LocalStore::new(lake).publish_bytes(&m.to_json().unwrap(), &part.manifest(Path::new(""))).unwrap();
 }
 
@@ -218,8 +218,7 @@ fn a_report_looks_at_no_other_day_and_reads_no_manifest_twice() {
     assert_eq!(reports.kept().0, 3);
     // What is not read again is not missed; what is another file is read.
     assert_eq!(reports.report(dir.path(), &query).unwrap(), first);
-    let path =
-        crate::compact::resume::manifests_between(dir.path(), "binance-usdm", from, query.to).unwrap().remove(0).1;
+    let path = lake::find::manifests_between(dir.path(), "binance-usdm", from, query.to).unwrap().remove(0).1;
     let text = std::fs::read(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, &text[..text.len() / 2]).unwrap();
@@ -261,7 +260,7 @@ fn names_in_the_page_are_text_and_never_markup() {
 fn a_manifest_that_cannot_be_read_is_told_with_its_path_and_the_others_still_count() {
     let dir = tempfile::tempdir().unwrap();
     lake(dir.path());
-    let path = crate::compact::resume::manifests(dir.path(), "binance-usdm").unwrap().remove(0).1;
+    let path = lake::find::manifests(dir.path(), "binance-usdm").unwrap().remove(0).1;
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[2] ^= 1;
     std::fs::write(&path, bytes).unwrap();

@@ -96,7 +96,7 @@ impl fmt::Display for Quality {
              {} ended as planned",
             self.frames, b.decoded, b.control, b.undecodable, self.lost_ranges, self.disconnects, self.planned_ends
         )?;
-        let tables = |tables: &std::collections::BTreeMap<crate::lake::Table, u64>| {
+        let tables = |tables: &std::collections::BTreeMap<lake::Table, u64>| {
             tables.iter().fold(String::new(), |mut out, (table, n)| {
                 let _ = write!(out, " {table} {n}");
                 out

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use postgres::NoTls;
 
-pub(crate) struct Cluster {
+/// See the module.
+pub struct Cluster {
     dir: tempfile::TempDir,
     server: Child,
     databases: u32,
@@ -34,7 +35,7 @@ fn user() -> Option<(u32, u32)> {
 
 impl Cluster {
     /// `None` without Postgres on this machine.
-    pub(crate) fn start() -> Option<Self> {
+    pub fn start() -> Option<Self> {
         let folder = binaries()?;
         let dir = tempfile::Builder::new().prefix("pg").tempdir().unwrap();
         let root = rustix::process::geteuid().is_root();
@@ -83,7 +84,7 @@ impl Cluster {
     }
 
     /// URL of a new, empty database.
-    pub(crate) fn database(&mut self) -> String {
+    pub fn database(&mut self) -> String {
         self.databases += 1;
         let name = format!("t{}", self.databases);
         let mut admin = postgres::Client::connect(&self.url("postgres"), NoTls).unwrap();
@@ -91,8 +92,8 @@ impl Cluster {
         self.url(&name)
     }
 
-    #[allow(dead_code, reason = "one of its two users has no need of it")]
-    pub(crate) fn dir(&self) -> &Path {
+    /// Its folder, where logs are.
+    pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 }

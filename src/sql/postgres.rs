@@ -24,7 +24,7 @@ const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 3000
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// A connection, made again when it was lost.
-pub(crate) struct Postgres {
+pub struct Postgres {
     config: Config,
     /// `None` only while it is dropped.
     client: Option<Client>,
@@ -36,7 +36,7 @@ pub(crate) struct Postgres {
 
 impl Postgres {
     /// Connects. With `lock`, transactions that name the same key take turns.
-    pub(crate) fn open(url: &str, lock: Option<i64>) -> Result<Self> {
+    pub fn open(url: &str, lock: Option<i64>) -> Result<Self> {
         // The URL may hold a password: it is in no message.
         let mut config: Config = url.parse().context("the database URL is not understood")?;
         config.application_name("tapedeck");
@@ -52,7 +52,7 @@ impl Postgres {
     }
 
     /// The client, connected again when it was cut between two transactions.
-    pub(crate) fn client(&mut self) -> Result<&mut Client> {
+    pub fn client(&mut self) -> Result<&mut Client> {
         if self.client.as_ref().is_none_or(Client::is_closed) && !self.in_transaction {
             self.client = Some(connect(&self.config)?);
         }

@@ -25,7 +25,7 @@ impl ToSql for Value {
 }
 
 /// A connection.
-pub(crate) struct Sqlite {
+pub struct Sqlite {
     path: PathBuf,
     /// Device and number of the file that is open.
     file: Option<(u64, u64)>,
@@ -40,7 +40,7 @@ fn file(path: &Path) -> Option<(u64, u64)> {
 
 impl Sqlite {
     /// The writing connection; makes the file.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path) -> Result<Self> {
         regular::check(path).with_context(|| format!("cannot open {}", path.display()))?;
         let db = Connection::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         db.busy_timeout(BUSY)?;
@@ -55,7 +55,7 @@ impl Sqlite {
     }
 
     /// A connection that cannot write.
-    pub(crate) fn open_reader(path: &Path) -> Result<Self> {
+    pub fn open_reader(path: &Path) -> Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         regular::check(path).with_context(|| format!("cannot read {}", path.display()))?;
         let db = Connection::open_with_flags(path, flags).with_context(|| format!("cannot read {}", path.display()))?;
@@ -68,7 +68,7 @@ impl Sqlite {
 
 impl Sqlite {
     /// The connection itself, for what the seam does not have.
-    pub(crate) fn connection(&self) -> &Connection {
+    pub fn connection(&self) -> &Connection {
         &self.db
     }
 }

@@ -1,8 +1,6 @@
 //! What is asked of a venue: connections within its limits, REST requests, tokens, what is missing.
 
-use serde::{Deserialize, Serialize};
-
-use super::{Channel, DecodeError};
+use model::{Channel, Fill};
 
 /// Limits of a venue that the collector keeps; every one has a configuration key of the same name.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,23 +91,6 @@ pub enum Method {
     Post,
 }
 
-/// The ids a REST body was fetched for. Decoding keeps only rows with `from <= id <= to`: trades by their `id`,
-/// aggregates by their `agg_id`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fill {
-    /// First id wanted.
-    pub from: i64,
-    /// Last id wanted.
-    pub to: i64,
-}
-
-impl Fill {
-    /// True when `id` was asked for.
-    pub fn holds(&self, id: i64) -> bool {
-        (self.from..=self.to).contains(&id)
-    }
-}
-
 /// Ids that were never delivered, as [`Venue::repair_request`](super::Venue::repair_request) needs to know them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missing<'a> {
@@ -164,38 +145,4 @@ pub struct RestRequest {
     pub symbol: Option<String>,
     /// Ids it asks for, when it repairs a hole.
     pub fill: Option<Fill>,
-}
-
-/// What is stored beside a REST body in the log, so that the body explains itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RestMeta {
-    /// Channel word (`symbols`, `depth_snapshot`).
-    pub channel: String,
-    /// Symbol the request was about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub symbol: Option<String>,
-    /// Full request URL without secrets.
-    pub url: String,
-    /// HTTP status.
-    pub status: u16,
-    /// Ids it was asked for, when it repairs a hole.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fill: Option<Fill>,
-}
-
-impl RestMeta {
-    /// # Errors
-    /// When the venue refused the request: its body is no answer.
-    pub(crate) fn answered(&self) -> Result<(), DecodeError> {
-        if self.status == 200 { Ok(()) } else { Err(DecodeError::HttpStatus(self.status)) }
-    }
-
-    /// The symbol of a book that was asked for: bodies of books do not name it.
-    ///
-    /// # Errors
-    /// When the request was about none.
-    pub(crate) fn book_symbol(&self) -> Result<&str, DecodeError> {
-        let symbol = self.symbol.as_deref().filter(|s| !s.is_empty());
-        symbol.ok_or(DecodeError::Field { message: "depth_snapshot", field: "symbol of the request" })
-    }
 }

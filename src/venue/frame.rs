@@ -1,6 +1,6 @@
 //! What comes from a venue: frames and what they are, heartbeats, how ids continue, why something cannot be decoded.
 
-use super::{RestMeta, number};
+use model::{RestMeta, number};
 
 /// What tells streams apart in data frames, found without parsing them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -135,4 +135,19 @@ pub enum DecodeError {
     /// A REST answer that is not a success.
     #[error("HTTP status {0}")]
     HttpStatus(u16),
+}
+
+/// # Errors
+/// When the venue refused the request: its body is no answer.
+pub(crate) fn answered(meta: &RestMeta) -> Result<(), DecodeError> {
+    if meta.status == 200 { Ok(()) } else { Err(DecodeError::HttpStatus(meta.status)) }
+}
+
+/// The symbol of a book that was asked for: bodies of books do not name it.
+///
+/// # Errors
+/// When the request was about none.
+pub(crate) fn book_symbol(meta: &RestMeta) -> Result<&str, DecodeError> {
+    let symbol = meta.symbol.as_deref().filter(|s| !s.is_empty());
+    symbol.ok_or(DecodeError::Field { message: "depth_snapshot", field: "symbol of the request" })
 }

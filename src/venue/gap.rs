@@ -3,7 +3,7 @@
 //! The compactor decodes one frame into [`Rows`], asks [`GapTracker::observe_rows`], and pushes the rows to their
 //! columns with the flags it got back. An id counts as one of before only when that very id was seen: ids
 //! inside a known hole or before the first one seen are late. Whether a row is a duplicate is not decided here: that
-//! takes its content and the connection it came over ([`crate::compact::dedupe`]), because ids begin again. REST
+//! takes its content and the connection it came over (`fold::dedupe`), because ids begin again. REST
 //! snapshots and partial books have no place in the order and are not looked at.
 
 mod ids;
@@ -12,9 +12,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::row::Rows;
-use super::symbol::SymbolId;
-use super::{Channel, Continuity, UnknownWord, Venue};
+use super::{Continuity, Venue};
+use model::row::Rows;
+use model::symbol::SymbolId;
+use model::{Channel, UnknownWord};
 
 use ids::Judged;
 pub use ids::{IdState, Ids, Seen, count};

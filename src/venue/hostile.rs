@@ -7,7 +7,8 @@ use proptest::sample::Index;
 use serde_json::Value;
 
 use super::reviewed::{Golden, text};
-use super::{Frame, Rows, Venue};
+use super::{Frame, Venue};
+use model::Rows;
 
 /// Writes the same JSON otherwise: keys in another order, white space, escapes.
 fn rewrite(value: &Value, dice: &mut dyn FnMut() -> u32, out: &mut String) {

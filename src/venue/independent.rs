@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::binance::binary_samples;
 use super::ordeal::numbers;
 use super::reviewed::{blocks, meta, text};
-use super::{Channel, Decoded, Frame, FrameKind, Listing, Num, Rows, VenueId, venue};
+use super::{Frame, FrameKind, venue};
+use model::{Channel, Decoded, Listing, Num, Rows, VenueId};
 
 /// A sound entry of the venue's listing.
 fn entry(id: VenueId, name: &str) -> Value {

@@ -10,7 +10,7 @@ use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::DecodeError;
-use super::number::Num;
+use model::number::Num;
 
 /// Longest symbol or word taken as one; the longest known are about 20 bytes.
 pub(super) const MAX_WORD: usize = 128;
@@ -154,7 +154,7 @@ pub(super) fn flag(raw: &str) -> Option<bool> {
 }
 
 /// A decimal in a string or as a JSON number; `None` when the value is neither.
-pub(super) fn num(raw: &str) -> Option<Result<Num, super::number::NumError>> {
+pub(super) fn num(raw: &str) -> Option<Result<Num, model::number::NumError>> {
     if let Some(text) = text(raw) {
         return Some(Num::parse(text.as_bytes()));
     }

@@ -2,7 +2,8 @@
 //! the shapes are each venue's own (`klines.rs` in its folder).
 
 use super::message::{Of, Result};
-use super::{DecodeError, Num, json};
+use super::{DecodeError, json};
+use model::Num;
 
 /// One candle of an answer.
 #[derive(Clone, Debug, PartialEq)]

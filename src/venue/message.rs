@@ -3,9 +3,9 @@
 
 use std::borrow::Cow;
 
-use super::number::Num;
-use super::row::Rows;
 use super::{DecodeError, REQUEST_BYTES_MAX, SubscribeMessage, json};
+use model::number::Num;
+use model::row::Rows;
 
 /// Distinct unknown names noted for one frame.
 pub(super) const MAX_NOTES: usize = 64;
@@ -211,7 +211,7 @@ pub(super) fn utf8(payload: &[u8]) -> Result<&str> {
 }
 
 /// Percent-encodes every byte that RFC 3986 does not leave free.
-pub(crate) fn percent_encode(text: &str) -> String {
+pub fn percent_encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for b in text.bytes() {
         if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~') {

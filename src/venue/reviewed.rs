@@ -4,8 +4,9 @@
 //! per row, as the venue's own tests print rows.
 #![allow(clippy::unwrap_used)]
 
-use super::number::Num;
-use super::{Frame, FrameKind, RestMeta};
+use super::{Frame, FrameKind};
+use model::RestMeta;
+use model::number::Num;
 
 /// One block of a file.
 pub(super) struct Golden<M> {

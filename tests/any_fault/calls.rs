@@ -56,10 +56,10 @@ pub fn all() -> Vec<Disturbance> {
         println!("strace is not installed: no errors of system calls");
     }
     if cfg!(debug_assertions) {
-        for point in tapedeck::compact::failpoint::list() {
+        for point in compact::failpoint::list() {
             list.push(Disturbance { name: format!("killed at {point}"), how: How::Kill(point) });
         }
-        for task in tapedeck::supervise::Task::ALL.iter().map(|t| t.name()) {
+        for task in ops::supervise::Task::ALL.iter().map(|t| t.name()) {
             list.push(Disturbance {
                 name: format!("a panic of {task}"),
                 how: How::Env("TAPEDECK_PANIC", task.to_owned()),

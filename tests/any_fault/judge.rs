@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use tapedeck::lake::{Manifest, Table};
+use lake::{Manifest, Table};
 
 use super::world::{Data, files, ids_in_logs_of, ids_of};
 use crate::support::both;

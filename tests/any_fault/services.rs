@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tapedeck::lake::Table;
+use lake::Table;
 
 use crate::support::lake::Lake;
 use crate::support::venue::{Exchange, market};
@@ -63,7 +63,7 @@ pub fn all() -> Vec<(String, Disturbance)> {
     list.push(("collector: killed".into(), Killed));
     list.push(("collector: frozen for three seconds".into(), Frozen));
     if cfg!(debug_assertions) {
-        for task in tapedeck::supervise::Task::ALL.iter().map(|t| t.name()) {
+        for task in ops::supervise::Task::ALL.iter().map(|t| t.name()) {
             list.push((format!("collector: a panic of {task}"), Panic(task.to_owned())));
         }
     }

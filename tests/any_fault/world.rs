@@ -18,7 +18,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
-use tapedeck::lake::read::TableFile;
+use lake::read::TableFile;
 use wal_format::{Append, ClockPair, Kind, LogOptions, LogWriter};
 
 use crate::support::logs::copy_tree;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tapedeck::kline::Interval;
+use model::Interval;
 use venue_sim::{Action, Fault, Market, Pace, SimConfig, StartWhen};
 
 use super::seeded::{START_MS, SYMBOLS, VENUES, gaps, recorder, stored};

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tapedeck::kline::Interval;
-use tapedeck::kline::db::{GapQuery, HistoryQuery, open_reader};
+use kline::db::{GapQuery, HistoryQuery, open_reader};
+use model::Interval;
 use venue_sim::{Action, Fault, Market, Pace, SimConfig, StartWhen};
 
 use crate::support::venue::Exchange;

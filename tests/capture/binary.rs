@@ -1,7 +1,7 @@
 //! Binance spot as SBE, from the exchange's sockets to the lake: the key is shown, every binary frame becomes rows,
 //! and no id is missing.
 
-use tapedeck::lake::Table;
+use lake::Table;
 use wal_format::Kind;
 
 use crate::support::lake::Lake;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tapedeck::lake::Manifest;
+use lake::Manifest;
 use wal_format::Kind;
 
 use crate::support::log::read_all;

@@ -8,9 +8,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tapedeck::kline::data::{FINAL, FLAT};
-use tapedeck::kline::db::{self, NamedBar, Source as BarSource};
-use tapedeck::kline::{Interval, KlineData};
+use kline::db::{self, NamedBar, Source as BarSource};
+use model::kline::{FINAL, FLAT};
+use model::{Interval, KlineData};
 use venue_sim::{Action, Fault, LimitsReport, Market, Pace, SimConfig, SimVenue, Source, StartWhen, VenueReport};
 
 use crate::support::venue::Exchange;

@@ -95,7 +95,7 @@ fn a_second_collector_on_the_same_log_is_refused_and_harms_nothing() {
 }
 
 fn options() -> wal_format::LogOptions {
-    let mut o = wal_format::LogOptions::new(std::sync::Arc::new(tapedeck::clock::now));
+    let mut o = wal_format::LogOptions::new(std::sync::Arc::new(ops::clock::now));
     o.segment_bytes = 1 << 20;
     o
 }

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use arrow_array::cast::AsArray;
-use tapedeck::lake::read::TableFile;
+use lake::read::TableFile;
 
 use crate::support::{both, tapedeck};
 

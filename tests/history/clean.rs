@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use history::clean::zip::ZipReader;
+use ops::memory::Level;
 use proptest::prelude::*;
-use tapedeck::history::clean::zip::ZipReader;
-use tapedeck::memory::Level;
 
 use crate::support::archive::{Archive, How, tree};
 use crate::support::{Dice, recordings, runs, seed, tapedeck};
@@ -76,7 +76,7 @@ fn compare(path: &str, series: &str, csv: &[u8]) {
     let columns =
         ["open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume"];
     for column in columns {
-        let sum = tapedeck::kline::data::decimal(archive.decimal_sum(series, column), 18, 0);
+        let sum = model::kline::decimal(archive.decimal_sum(series, column), 18, 0);
         assert_eq!(expected[column], sum, "{column} of {path}");
     }
     assert_eq!(archive.stats(series)["missing_times"]["missing"], expected["missing"], "{path}");
@@ -213,8 +213,8 @@ fn rows_that_do_not_fit_into_memory_are_sorted_on_disk_to_the_same_bytes() {
     assert_eq!(verified.series[0].files.rows, expected.len() as u64);
 }
 
-fn verify(archive: &Archive) -> tapedeck::history::verify::Report {
-    let job = tapedeck::history::verify::Job {
+fn verify(archive: &Archive) -> history::verify::Report {
+    let job = history::verify::Job {
         mirror: archive.dir.path(),
         lake: &archive.lake(),
         live: None,
@@ -222,7 +222,7 @@ fn verify(archive: &Archive) -> tapedeck::history::verify::Report {
         quick: false,
         tell: &|_| {},
     };
-    tapedeck::history::verify::verify(&job).unwrap()
+    history::verify::verify(&job).unwrap()
 }
 
 #[test]

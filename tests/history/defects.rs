@@ -1,6 +1,6 @@
 //! Every defect that archives have, made by the test: each ends in the right rows, and `stats.json` names it.
 
-use tapedeck::history::clean::pack::{pack, store};
+use history::clean::pack::{pack, store};
 
 use crate::support::archive::Archive;
 

@@ -150,8 +150,7 @@ fn half_cleaned_anew() -> Archive {
     for (symbol, by_day) in [("AUSDT", false), ("BUSDT", true)] {
         let csv: String = (0..1_440).map(|m| bar(DAY + m * MINUTE, "0")).collect();
         archive.put(&format!("data/spot/daily/klines/{symbol}/1m/{symbol}-1m-2024-08-08.zip"), csv);
-        let selection =
-            tapedeck::history::Selection { symbols: tapedeck::history::Symbols::exactly(symbol), ..Default::default() };
+        let selection = history::Selection { symbols: history::Symbols::exactly(symbol), ..Default::default() };
         archive.clean_some(&selection, How { by_day, ..How::default() });
     }
     archive
@@ -195,10 +194,7 @@ fn days_that_version_1_cleaned_move_to_their_month_also_where_it_was_killed_in_b
     // Before it began, and after the files moved.
     for files in [true, false] {
         as_version_1(files);
-        let nobody = tapedeck::history::Selection {
-            symbols: tapedeck::history::Symbols::exactly("AUSDT"),
-            ..Default::default()
-        };
+        let nobody = history::Selection { symbols: history::Symbols::exactly("AUSDT"), ..Default::default() };
         let summary = archive.clean_some(&nobody, How::default());
         assert_eq!((summary.cleaned, summary.unchanged), (0, 1));
         assert!(archive.tree() == tree, "the other symbol's files and record lie where they belong");
@@ -223,14 +219,14 @@ fn workers_that_wait_for_memory_leave_nothing_undone_where_it_stays_critical() {
     for s in 0..8 {
         archive.put(&format!("data/spot/daily/klines/A{s}/1m/A{s}-1m-2024-08-08.zip"), bar(DAY, "0"));
     }
-    let how = How { workers: 4, level: tapedeck::memory::Level::Critical, ..How::default() };
+    let how = How { workers: 4, level: ops::memory::Level::Critical, ..How::default() };
     assert_eq!(archive.clean_as(how).cleaned, 8);
 }
 
 #[test]
 fn a_change_of_numbers_is_refused_where_it_would_leave_a_table_that_readers_refuse() {
     use crate::support::archive::How;
-    use tapedeck::history::{Selection, Symbols};
+    use history::{Selection, Symbols};
     let archive = half_cleaned_anew();
     let tree = archive.tree();
     let how = How { decimal: true, ..How::default() };

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use tapedeck::config::{Config, Memory};
-use tapedeck::history::download::{Job, Watch, download};
-use tapedeck::history::{ArchivePath, Kind, Market, Period, Selection, Symbols};
-use tapedeck::host::Process;
-use tapedeck::memory::sample::Sample;
-use tapedeck::memory::{Level, Pressure};
-use tapedeck::shutdown::Shutdown;
+use config::{Config, Memory};
+use history::download::{Job, Watch, download};
+use history::{ArchivePath, Kind, Market, Period, Selection, Symbols};
+use ops::host::Process;
+use ops::memory::sample::Sample;
+use ops::memory::{Level, Pressure};
+use ops::shutdown::Shutdown;
 
 use crate::support::history::Mirror;
 use crate::support::s3::{Archive, noise};

@@ -1,10 +1,10 @@
 //! `history verify`: candles that follow from trades, rows that the live lake has too, files that were changed; and the
 //! archive's candles in the candle database.
 
-use tapedeck::history::verify::{Job, Report, verify};
-use tapedeck::lake::{Common, Numeric, Table, TableBuffer, WriteSettings, write_piece};
-use tapedeck::venue::row::{AggTrade, Side, Trade};
-use tapedeck::venue::{Interner, Num};
+use history::verify::{Job, Report, verify};
+use lake::{Common, Numeric, Table, TableBuffer, WriteSettings, write_piece};
+use model::row::{AggTrade, Side, Trade};
+use model::{Interner, Num};
 
 use crate::support::archive::Archive;
 use crate::support::{Dice, both, run, seed};
@@ -103,7 +103,7 @@ fn proof(archive: &Archive, live: bool) -> Report {
     .unwrap()
 }
 
-fn of<'r>(report: &'r Report, series: &str) -> &'r tapedeck::history::verify::SeriesReport {
+fn of<'r>(report: &'r Report, series: &str) -> &'r history::verify::SeriesReport {
     report.series.iter().find(|s| s.series == series).unwrap()
 }
 

@@ -1,7 +1,7 @@
 //! The whole way through the binary: an S3-shaped archive is downloaded, cleaned and proven; a file that is uploaded
 //! again is fetched again and its month, and no other, cleaned again.
 
-use tapedeck::history::clean::pack::pack;
+use history::clean::pack::pack;
 
 use crate::support::history::Mirror;
 use crate::support::s3::Archive;

@@ -156,7 +156,7 @@ fn a_killed_compactor_stores_the_same_candles_on_a_server() {
 fn every_step_of_a_checkpoint_survives_a_kill() {
     use std::os::unix::process::ExitStatusExt;
     let mut world = World::new(5, 6_000, None);
-    for point in tapedeck::compact::failpoint::list().iter().filter(|p| p.starts_with("klines.")) {
+    for point in compact::failpoint::list().iter().filter(|p| p.starts_with("klines.")) {
         let copy = world.copy("point");
         // The first checkpoint of any venue, then later ones, each on what the kill before has left.
         for n in [1, 3] {

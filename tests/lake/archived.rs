@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tapedeck::lake::diff_trees;
+use lake::diff_trees;
 use wal_format::{LogReader, Position, ReaderOptions, Shelf, Step};
 
 use crate::support::logs::{copy_tree, frames, record};

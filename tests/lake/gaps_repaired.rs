@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use tapedeck::lake::Table;
+use lake::Table;
 use venue_sim::{Action, ConnReport, Ending, Fault, Market, SimConfig, StartWhen};
 
 use crate::support::lake::Lake;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tapedeck::lake::diff_trees;
+use lake::diff_trees;
 
 use crate::support::logs::{copy_tree, frames, record};
 use crate::support::{Dice, Service, both, free_port, runs, seed, tapedeck, wait_until};
@@ -100,7 +100,7 @@ fn every_step_of_publishing_survives_a_kill() {
     use std::os::unix::process::ExitStatusExt;
     let world = World::new(6_000);
     let mut met = 0;
-    for point in tapedeck::compact::failpoint::list() {
+    for point in compact::failpoint::list() {
         let (config, lake) = world.copy("point");
         let out = drain(&config, &[("TAPEDECK_FAILPOINT", &point)]);
         let killed = out.status.signal() == Some(9);

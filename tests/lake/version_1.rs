@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tapedeck::lake::{Manifest, Table};
+use lake::{Manifest, Table};
 use wal_format::{Append, ClockPair, Kind, LogOptions, LogWriter};
 
 use crate::support::lake::{Ids, Lake};

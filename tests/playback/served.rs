@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use model::VenueId;
 use serde_json::Value;
-use tapedeck::venue::{VenueId, venue};
+use venue::venue;
 use venue_sim::{Market, SimConfig, StartWhen};
 use wal_format::Kind;
 

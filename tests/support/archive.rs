@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
-use tapedeck::history::Selection;
-use tapedeck::history::clean::pack::pack;
-use tapedeck::history::clean::plan::{Digests, plan};
-use tapedeck::history::clean::unit::{Settings, digest};
-use tapedeck::history::clean::{Job, Record, Summary};
-use tapedeck::lake::read::TableFile;
-use tapedeck::lake::{Numeric, WriteSettings};
-use tapedeck::memory::Level;
+use history::Selection;
+use history::clean::pack::pack;
+use history::clean::plan::{Digests, plan};
+use history::clean::unit::{Settings, digest};
+use history::clean::{Job, Record, Summary};
+use lake::read::TableFile;
+use lake::{Numeric, WriteSettings};
+use ops::memory::Level;
 
 /// How to clean.
 #[derive(Clone, Copy)]
@@ -109,7 +109,7 @@ impl Archive {
             force: how.force,
         };
         let plan = plan(self.dir.path(), selection, &Digests::new()).unwrap();
-        tapedeck::history::clean::run(&Job { settings, plan, tell: &|_| {} })
+        history::clean::run(&Job { settings, plan, tell: &|_| {} })
     }
 
     /// `stats.json` of a series: `agg_trades/exchange=binance-usdm/BTCUSDT`.

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
-use tapedeck::lake::manifest::{Gap, Line, Repair};
-use tapedeck::lake::read::TableFile;
-use tapedeck::lake::{Manifest, Table, flags};
+use lake::manifest::{Gap, Line, Repair};
+use lake::read::TableFile;
+use lake::{Manifest, Table, flags};
 
 /// Everything published of one venue.
 pub struct Lake {

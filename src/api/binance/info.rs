@@ -14,8 +14,8 @@ use super::super::params::{Params, SpotUnit};
 use super::super::text::Unit;
 use super::super::{Shared, now_us};
 use super::{Family, Found, hub};
-use crate::kline::{Facts, KlineHub};
-use crate::venue::UNKNOWN;
+use kline::{Facts, KlineHub};
+use venue::UNKNOWN;
 
 pub(super) async fn spot(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> Answer<Response> {
     let hub = hub(&app)?;
@@ -98,7 +98,7 @@ fn rules(facts: &Facts) -> Map<String, Value> {
 }
 
 /// The venue's word for what kind of contract it is.
-pub(in crate::api) fn contract(hub: &KlineHub, found: &Found) -> String {
+pub(crate) fn contract(hub: &KlineHub, found: &Found) -> String {
     let facts = hub.registry().facts(found.index);
     let word = facts.as_deref().and_then(|f| Some(rules(f).get("contractType")?.as_str()?.to_owned()));
     // A name without a date is that of a perpetual.

@@ -14,8 +14,9 @@ use super::super::params::{Params, SpotUnit};
 use super::super::text::{self, Unit};
 use super::super::{Shared, blocking};
 use super::{Family, hub, info};
-use crate::kline::db::HistoryQuery;
-use crate::kline::{KlineData, KlineHub};
+use kline::KlineHub;
+use kline::db::HistoryQuery;
+use model::KlineData;
 
 pub(super) async fn spot(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> Answer<Response> {
     rows(app, &params, "symbol", Family::Spot, unit).await

@@ -19,7 +19,7 @@ use super::error::{Answer, Refusal, json};
 use super::params::SpotUnit;
 use super::text::Unit;
 use super::{Shared, now_us};
-use crate::kline::KlineHub;
+use kline::KlineHub;
 
 /// Which of the exchange's APIs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

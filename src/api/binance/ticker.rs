@@ -13,9 +13,10 @@ use super::super::params::{Params, SpotUnit};
 use super::super::text::{Decimals, Unit, json_text};
 use super::super::{Shared, blocking, now_us};
 use super::{Family, Found, hub, info};
-use crate::kline::data::{NO_ID, decimal};
-use crate::kline::db::HistoryQuery;
-use crate::kline::{Interval, KlineData, KlineHub};
+use kline::KlineHub;
+use kline::db::HistoryQuery;
+use model::kline::{NO_ID, decimal};
+use model::{Interval, KlineData};
 
 const MINUTE_US: i64 = Interval::M1.len_us();
 const HOUR_US: i64 = Interval::H1.len_us();

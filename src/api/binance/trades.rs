@@ -17,11 +17,12 @@ use super::super::params::{Params, SpotUnit};
 use super::super::text::{Decimals, Unit};
 use super::super::{Shared, blocking, now_us};
 use super::{Family, Found, hub};
-use crate::config::Config;
-use crate::kline::data::{NO_ID, Tick, decimal};
-use crate::kline::recent::{Missing, TradeQuery, row_id};
-use crate::kline::{Interval, KlineHub};
 use crate::outside;
+use config::Config;
+use kline::KlineHub;
+use kline::recent::{Missing, TradeQuery, row_id};
+use model::Interval;
+use model::kline::{NO_ID, Tick, decimal};
 
 /// A feed that knows the venue's time up to so long ago is not behind, us.
 const FRESH_US: i64 = 10_000_000;
@@ -43,7 +44,7 @@ pub(super) async fn usdm(app: State<Shared>, params: Params) -> Answer<Response>
 }
 
 /// Price, amount and quote amount of a trade as its venue prints them.
-pub(in crate::api) fn texts(venue: &str, t: &Tick) -> (String, String, String) {
+pub(crate) fn texts(venue: &str, t: &Tick) -> (String, String, String) {
     let d = Decimals::of(venue, t.price.scale, t.amount.scale);
     let (ps, amounts) = (u32::from(t.price.scale), u32::from(t.amount.scale));
     let quote = t.price.mantissa.checked_mul(t.amount.mantissa);
@@ -55,7 +56,7 @@ pub(in crate::api) fn texts(venue: &str, t: &Tick) -> (String, String, String) {
 }
 
 /// The id of the aggregate: its own, or that of the only trade in it.
-pub(in crate::api) fn agg_id(t: &Tick) -> i64 {
+pub(crate) fn agg_id(t: &Tick) -> i64 {
     row_id(t)
 }
 

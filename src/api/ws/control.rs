@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use crate::kline::Interval;
+use model::Interval;
 
 /// What a stream shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

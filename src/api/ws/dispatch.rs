@@ -11,13 +11,14 @@ use tokio::sync::broadcast::error::RecvError;
 use super::super::now_us;
 use super::super::text::json_text;
 use super::mailbox::{BarNews, Mailbox, Name, Slot, TradeNews};
-use crate::kline::{Interval, KlineHub, Pushed, Tick};
-use crate::shutdown::Shutdown;
-use crate::supervise::{Supervisor, Task};
+use kline::{KlineHub, Pushed};
+use model::{Interval, Tick};
+use ops::shutdown::Shutdown;
+use ops::supervise::{Supervisor, Task};
 
 /// Which bars a native client wants; `None` = all.
 #[derive(Clone, Debug, Default)]
-pub(in crate::api) struct Filter {
+pub(crate) struct Filter {
     pub venue: Option<String>,
     pub symbols: Option<Vec<String>>,
     pub intervals: Option<Vec<Interval>>,
@@ -72,7 +73,7 @@ impl Topics {
 }
 
 /// See the module.
-pub(in crate::api) struct Dispatcher {
+pub(crate) struct Dispatcher {
     hub: Arc<KlineHub>,
     topics: Mutex<Topics>,
     trading: AtomicBool,

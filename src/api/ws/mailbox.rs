@@ -10,16 +10,16 @@ use tokio::sync::Notify;
 
 use super::super::text::{self, Unit};
 use super::control::Topic;
-use crate::api::binance::{agg_id, texts as trade_texts};
-use crate::kline::db::Source;
-use crate::kline::{Interval, KlineData, Tick};
+use crate::binance::{agg_id, texts as trade_texts};
+use kline::db::Source;
+use model::{Interval, KlineData, Tick};
 
 /// Entries a client may be behind before only the newest state of each bar is kept.
 pub(super) const BEHIND_MAX: usize = 4_096;
 
 /// How a symbol is called, made once.
 #[derive(Debug)]
-pub(in crate::api) struct Name {
+pub(crate) struct Name {
     pub venue: String,
     pub symbol: String,
     /// As JSON, with quotes.
@@ -401,8 +401,8 @@ impl Inner {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::api::ws::control::Contract;
-    use crate::kline::data::FINAL;
+    use crate::ws::control::Contract;
+    use model::kline::FINAL;
 
     fn name() -> Arc<Name> {
         Arc::new(Name { venue: "binance-spot".into(), symbol: "A".into(), json: "\"A\"".into(), lower: "a".into() })

@@ -35,9 +35,9 @@ use super::error::{Answer, Refusal};
 use super::params::Params;
 use super::text::Unit;
 use super::{App, Shared, now_ms};
-use crate::supervise::Task;
 use api::Api;
 use mailbox::Mailbox;
+use ops::supervise::Task;
 use session::{Address, Binance, Session};
 
 /// Clients say little; the library's own 128 KiB would be most of what a client costs.

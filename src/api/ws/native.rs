@@ -27,7 +27,8 @@ use super::dispatch::{Dispatcher, Filter};
 use super::mailbox::{BarNews, Mailbox, News};
 use super::session::Session;
 use super::{End, Out, accept};
-use crate::kline::{FlatKlineStore, Interval, KlineHub};
+use kline::{FlatKlineStore, KlineHub};
+use model::Interval;
 
 /// Between two looks for the next swap.
 const LOOK: Duration = Duration::from_millis(2);

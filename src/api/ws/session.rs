@@ -14,7 +14,7 @@ use super::control::{self, Ask, Bad, Topic};
 use super::dispatch::Dispatcher;
 use super::mailbox::{BarNews, Form, Mailbox, News, wrapped};
 use super::{End, Market, Out};
-use crate::kline::KlineHub;
+use kline::KlineHub;
 
 /// What [`super::run`] drives.
 pub(super) trait Session: Send {
@@ -203,7 +203,7 @@ impl Binance {
         }
         // Asked for behind the subscription: a change is in one of the two, or in both and then sent once.
         let hub = Arc::clone(&self.hub);
-        let asked = crate::supervise::blocking(move || {
+        let asked = ops::supervise::blocking(move || {
             slots.into_iter().map(|slot| (slot, hub.newest_two(slot.0, slot.1))).collect::<Vec<_>>()
         });
         let now = now_us();

@@ -13,10 +13,10 @@ use sha2::{Digest, Sha256};
 use wal_format::{Kind, LogReader, Position, ReaderOptions, Step};
 
 use super::live::{grouped, size};
-use crate::compact::hash::hex;
-use crate::config::Config;
-use crate::lake::Manifest;
-use crate::venue::VenueId;
+use config::Config;
+use lake::Manifest;
+use lake::hash::hex;
+use model::VenueId;
 
 /// Everything that was counted.
 #[derive(Debug, Serialize)]

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use venue_sim::{RecordingFile, SimVenue, Source};
 
-use crate::venue::{Channel, VenueId, Want, venue};
+use model::{Channel, VenueId};
+use venue::{Want, venue};
 
 /// Frames of a generated market when everything is played once.
 const GENERATED_FRAMES: u64 = 20_000;

@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use wal_format::{Position, bytes_between};
 
-use crate::config::Config;
-use crate::outside;
-use crate::venue::VenueId;
+use api::outside;
+use config::Config;
+use model::VenueId;
 
 /// What one look showed.
 pub(super) struct Tick {

@@ -24,10 +24,11 @@ use venue_sim::{Pace, Repeat, Sim, SimConfig, StartWhen};
 
 use self::cast::{Part, recordings_dir};
 use super::Usage;
-use crate::config::Config;
-use crate::shutdown::Shutdown;
-use crate::supervise::Supervisor;
-use crate::venue::{VenueId, venue};
+use config::Config;
+use model::VenueId;
+use ops::shutdown::Shutdown;
+use ops::supervise::Supervisor;
+use venue::venue;
 
 /// Variable with the key that the simulated SBE market asks for; any value opens it.
 const API_KEY_ENV: &str = "TAPEDECK_DEMO_API_KEY";

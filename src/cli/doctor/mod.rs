@@ -11,9 +11,9 @@ use serde::Serialize;
 
 use self::checks::{Finding, Verdict};
 use super::{ConfigArg, load, print_out};
-use crate::clock;
-use crate::config::{Config, Problem, check, places, room};
-use crate::memory::sample::Places;
+use config::{Config, Problem, check, places, room};
+use ops::clock;
+use ops::memory::sample::Places;
 
 /// Arguments of `tapedeck doctor`.
 #[derive(Debug, clap::Args)]
@@ -74,12 +74,12 @@ fn examine(cfg: &Config) -> Vec<Finding> {
     all.push(checks::receive_buffer(
         number("/proc/sys/net/core/rmem_max", 0),
         number("/proc/sys/net/ipv4/tcp_rmem", 2),
-        crate::collect::RECV_BUFFER_BYTES as u64,
+        net::dial::RECV_BUFFER_BYTES as u64,
     ));
     for (what, listen) in [("[collector] listen", cfg.collector.listen), ("[api] listen", cfg.api.listen)] {
         // Bound and let go at once: nothing is served.
         let taken = std::net::TcpListener::bind(listen).err().map(|err| err.to_string());
-        let ours = taken.is_some() && crate::outside::is_ours(cfg, listen);
+        let ours = taken.is_some() && api::outside::is_ours(cfg, listen);
         all.push(checks::port(what, listen, taken, ours));
     }
     all.extend(

@@ -8,9 +8,9 @@ use anyhow::Result;
 use jiff::civil::Date;
 
 use crate::cli::{ConfigArg, Usage, load};
-use crate::config::Config;
-use crate::history::market::UnknownWord;
-use crate::history::{Mirror, Selection, Symbols};
+use config::Config;
+use history::market::UnknownWord;
+use history::{Mirror, Selection, Symbols};
 
 /// Which files.
 #[derive(Debug, clap::Args)]
@@ -67,7 +67,7 @@ impl Choice {
     /// Reads the configuration, starts logging, checks every word.
     pub(super) fn check(&self) -> Result<Chosen> {
         let cfg = load(&self.config.config)?;
-        crate::telemetry::init(&cfg.log);
+        ops::telemetry::init(&cfg.log);
         let auto = self.period == ["auto"];
         let selection = Selection {
             markets: words(&self.market)?,

@@ -11,17 +11,17 @@ use wal_format::{durable, plain};
 
 use super::choice::{Choice, Chosen};
 use crate::cli::print_out;
-use crate::clock;
-use crate::compact::write_settings;
-use crate::history::clean::plan::{Digests, Downloaded, Plan, plan};
-use crate::history::clean::record::InputRecord;
-use crate::history::clean::run::Told;
-use crate::history::clean::unit::{Settings, preview};
-use crate::history::clean::{Job, Record, Summary};
-use crate::history::manifest::{EXPORTS, State};
-use crate::lake::{LakeFormat, WriteSettings};
-use crate::memory::{Level, MemoryMonitor};
-use crate::supervise::Supervisor;
+use compact::write_settings;
+use history::clean::plan::{Digests, Downloaded, Plan, plan};
+use history::clean::record::InputRecord;
+use history::clean::run::Told;
+use history::clean::unit::{Settings, preview};
+use history::clean::{Job, Record, Summary};
+use history::manifest::{EXPORTS, State};
+use lake::{LakeFormat, WriteSettings};
+use ops::clock;
+use ops::memory::{Level, MemoryMonitor};
+use ops::supervise::Supervisor;
 
 /// Most files that are named one by one.
 const SHOWN: usize = 20;
@@ -96,7 +96,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         progress.told(told);
     };
     let settings = settings(&chosen, workers, &level, args.force);
-    let summary = crate::history::clean::run(&Job { settings, plan, tell: &tell });
+    let summary = history::clean::run(&Job { settings, plan, tell: &tell });
     drop(memory);
     progress.end();
     let mut manifest = lock(&manifest);

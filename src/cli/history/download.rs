@@ -9,10 +9,10 @@ use super::choice::{Choice, Chosen};
 use super::list;
 use super::progress::Progress;
 use crate::cli::{Stopped, print_out, runtime};
-use crate::history::download::{Job, Summary, download};
-use crate::memory::MemoryMonitor;
-use crate::shutdown::Shutdown;
-use crate::supervise::Supervisor;
+use history::download::{Job, Summary, download};
+use ops::memory::MemoryMonitor;
+use ops::shutdown::Shutdown;
+use ops::supervise::Supervisor;
 
 /// Arguments of `tapedeck history download`.
 #[derive(Debug, clap::Args)]

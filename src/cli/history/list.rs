@@ -9,7 +9,7 @@ use wal_format::plain;
 
 use super::choice::{Choice, Chosen};
 use crate::cli::{Usage, print_out, runtime};
-use crate::history::list::{Compared, Standing, compare};
+use history::list::{Compared, Standing, compare};
 
 /// Arguments of `tapedeck history list`.
 #[derive(Debug, clap::Args)]

@@ -9,9 +9,9 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use wal_format::plain;
 
-use crate::clock;
-use crate::history::ArchivePath;
-use crate::history::download::Watch;
+use history::ArchivePath;
+use history::download::Watch;
+use ops::clock;
 
 /// Between two plain lines.
 const LINE_EVERY_NS: u64 = 10_000_000_000;

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::choice::Choice;
 use crate::cli::print_out;
-use crate::history::manifest::{Run, State};
-use crate::history::trouble;
+use history::manifest::{Run, State};
+use history::trouble;
 
 /// Arguments of `tapedeck history status`.
 #[derive(Debug, clap::Args)]

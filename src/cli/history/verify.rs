@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::choice::Choice;
 use crate::cli::print_out;
-use crate::history::verify::{Job, SeriesReport, verify};
+use history::verify::{Job, SeriesReport, verify};
 
 /// Arguments of `tapedeck history verify`.
 #[derive(Debug, clap::Args)]

@@ -13,9 +13,9 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tracing::debug;
 use wal_format::Kind;
 
-use super::super::log::Stamp;
-use super::super::record::{self, ConnClose};
 use super::{Cause, Session};
+use model::record::{self, ConnClose};
+use ops::clock::Stamp;
 
 /// How long a closing handshake may take; what arrives meanwhile is appended.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -23,7 +23,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 impl Session {
     /// Ends the connection: closes the socket where it is still open, appends what arrives until the other side
     /// has closed too, and writes the ConnClose record. A second call does nothing.
-    pub(in crate::collect) async fn finish(&mut self, cause: Cause) {
+    pub(crate) async fn finish(&mut self, cause: Cause) {
         if std::mem::replace(&mut self.finished, true) {
             return;
         }

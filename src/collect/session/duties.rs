@@ -13,17 +13,20 @@ use tracing::warn;
 use wal_format::Kind;
 
 use super::super::feed::Feed;
-use super::super::log::{LogStopped, Stamp};
-use super::super::metrics::{Asks, ConnState};
-use super::super::record::{self, Subscribe};
+use super::super::log::LogStopped;
+use super::super::metrics::Asks;
 use super::super::roster::{News, Served};
 use super::requests::Desk;
 use super::{
     ANSWER_WITHIN, CHECK_EVERY, Cause, Live, Rotation, Session, Step, UNANSWERED, book_of, end_gaps, is_quiet, seconds,
     unsubscribed,
 };
-use crate::telemetry::RateLimited;
-use crate::venue::{Channel, Want};
+use model::Channel;
+use model::record::{self, Subscribe};
+use ops::clock::Stamp;
+use ops::status::ConnState;
+use ops::telemetry::RateLimited;
+use venue::Want;
 
 static SILENT: RateLimited = RateLimited::new(Duration::from_secs(60));
 static LATE: RateLimited = RateLimited::new(Duration::from_secs(30));

@@ -7,22 +7,23 @@ use serde_json::json;
 use wal_format::Kind;
 
 use super::super::feed::Feed;
-use super::super::log::{LogStopped, Stamp};
-use super::super::record::{self, Gap, UNSUBSCRIBED_EVENT};
+use super::super::log::LogStopped;
 use super::super::roster::Roster;
 use super::Cause;
-use crate::venue::Want;
+use model::record::{self, Gap, UNSUBSCRIBED_EVENT};
+use ops::clock::Stamp;
+use venue::Want;
 
 /// How an interruption began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::collect) struct GapStart {
-    pub(in crate::collect) cause: Cause,
-    pub(in crate::collect) from_ns: u64,
+pub(crate) struct GapStart {
+    pub(crate) cause: Cause,
+    pub(crate) from_ns: u64,
 }
 
 /// Interruptions of one line that are not written down yet: that of each stream is when the stream is subscribed again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::collect) struct Interruption {
+pub(crate) struct Interruption {
     /// Of all streams that `apart` does not name; `None` = those are subscribed.
     rest: Option<GapStart>,
     /// Of these it began so.
@@ -78,7 +79,7 @@ impl Interruption {
 
 /// Writes down, as [`write_gap`] does, what of `gap` ends now because all of `streams` are subscribed that are not
 /// `pending`.
-pub(in crate::collect) fn end_gaps(
+pub(crate) fn end_gaps(
     feed: &Feed,
     roster: &Roster,
     line: u32,
@@ -93,7 +94,7 @@ pub(in crate::collect) fn end_gaps(
 
 /// Writes the Gap record of an interruption of `line` that ends now. Streams that the other line delivered all the time are
 /// an event, and not missing.
-pub(in crate::collect) fn write_gap(
+pub(crate) fn write_gap(
     feed: &Feed,
     roster: &Roster,
     line: u32,
@@ -119,7 +120,7 @@ pub(in crate::collect) fn write_gap(
 }
 
 /// Writes down that these are on no connection any more, because nobody wants them.
-pub(in crate::collect) fn unsubscribed(feed: &Feed, conn: u32, wants: Vec<Want>) {
+pub(crate) fn unsubscribed(feed: &Feed, conn: u32, wants: Vec<Want>) {
     if wants.is_empty() {
         return;
     }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::super::feed::Feed;
-use super::super::log::Stamp;
-use crate::backoff::random;
+use ops::backoff::random;
+use ops::clock::Stamp;
 
 /// How long a connection that opens at `stamp` is to live, and what ends it then.
 pub(super) fn lifetime(feed: &Feed, line: u32, first: bool, stamp: Stamp) -> (Duration, &'static str) {

@@ -33,16 +33,18 @@ pub(super) use self::gap::{GapStart, Interruption, end_gaps, unsubscribed, write
 use self::heart::Heart;
 use self::lifetime::lifetime;
 use self::requests::{ANSWER_WITHIN, Desk, Requests};
-use super::connect::Io;
 use super::feed::Feed;
 use super::handshake::Ready;
-use super::log::{LogStopped, Stamp};
+use super::log::LogStopped;
 use super::metrics::Place;
-use super::pace::Window;
-use super::record::{self, ConnOpen};
 use super::roster::Roster;
 use super::watchdog::{Streams, Watchdog};
-use crate::venue::{Channel, ConnectionPlan, Want};
+use model::Channel;
+use model::record::{self, ConnOpen};
+use net::dial::Io;
+use net::pace::Window;
+use ops::clock::Stamp;
+use venue::{ConnectionPlan, Want};
 
 /// How often silence is looked for.
 const CHECK_EVERY: Duration = Duration::from_secs(1);

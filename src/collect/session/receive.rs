@@ -13,12 +13,13 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tracing::warn;
 use wal_format::{Kind, flags};
 
-use super::super::log::{LogStopped, Stamp};
+use super::super::log::LogStopped;
 use super::duties::desk;
 use super::requests::Answer;
 use super::{Cause, Rotation, Session};
-use crate::telemetry::RateLimited;
-use crate::venue::Control;
+use ops::clock::Stamp;
+use ops::telemetry::RateLimited;
+use venue::Control;
 
 /// Messages taken per wake-up before timers and the shutdown request are looked at again.
 const BURST: usize = 256;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::venue::{Limits, SubscribeMessage, Venue, Verb};
+use venue::{Limits, SubscribeMessage, Venue, Verb};
 
 /// A text older than this is written anew before it is sent, s: Gate refuses what is a minute off.
 const FRESH_S: i64 = 20;
@@ -292,7 +292,8 @@ fn names(venue: &dyn Venue, text: &str, stream: &str) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::venue::{VenueId, venue};
+    use model::VenueId;
+    use venue::venue;
 
     /// Requests of one connection, and a clock that the test moves.
     struct World {
@@ -553,6 +554,6 @@ mod tests {
             let symbol = name.split_once(' ').unwrap().1;
             assert_eq!(texts.iter().filter(|t| t.contains(&format!("\"{symbol}\""))).count(), 1);
         }
-        assert!(texts.iter().all(|t| t.contains("\"time\":1060,") && t.len() <= crate::venue::REQUEST_BYTES_MAX));
+        assert!(texts.iter().all(|t| t.contains("\"time\":1060,") && t.len() <= venue::REQUEST_BYTES_MAX));
     }
 }

@@ -3,11 +3,12 @@
 
 use serde_json::Value;
 
-use crate::venue::binance::market::Binance;
-use crate::venue::binance::spot::SPOT;
-use crate::venue::{
-    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, Limits, Listing, RestRequest,
-    Rows, StreamKey, SubscribeMessage, Token, TokenServer, Venue, VenueId, Verb, Want,
+use model::{Channel, Decoded, Listing, Rows, VenueId};
+use venue::binance::market::Binance;
+use venue::binance::spot::SPOT;
+use venue::{
+    ConnectionPlan, Continuity, Control, DecodeError, Frame, Heartbeat, Limits, RestRequest, StreamKey,
+    SubscribeMessage, Token, TokenServer, Venue, Verb, Want,
 };
 
 /// See the module.

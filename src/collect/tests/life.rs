@@ -11,7 +11,7 @@ use wal_format::{Kind, flags};
 use super::formal::Formal;
 use super::server::{Act, LISTING, Server};
 use super::{Rec, Running, TRADES, data, events, of, read};
-use crate::collect::metrics::ConnState;
+use ops::status::ConnState;
 
 pub(super) const NOTICE: &str = r#"{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}"#;
 
@@ -30,7 +30,7 @@ fn same(records: &[Rec], server: &Server) -> bool {
 
 async fn formal(server: &Server) -> Running {
     // The endpoint is the token's, and the key comes out of an environment variable that every process has.
-    let change = |v: &mut crate::config::VenueConfig| {
+    let change = |v: &mut config::VenueConfig| {
         v.ws_url = None;
         v.api_key_env = Some("PATH".into());
     };
@@ -499,24 +499,24 @@ async fn the_collector_tells_its_streams_over_http_also_when_its_port_is_taken()
     cfg.collector.listen = taken.local_addr().unwrap();
     let root = cfg.wal_root();
     let shutdown = super::Shutdown::new();
-    let task = tokio::spawn(crate::collect::run(
+    let task = tokio::spawn(crate::run(
         Arc::new(cfg),
         shutdown.clone(),
-        crate::memory::Pressure::default(),
+        ops::memory::Pressure::default(),
         None,
-        crate::supervise::Supervisor::default(),
+        ops::supervise::Supervisor::default(),
     ));
     let mut flows = None;
     for _ in 0..3_000 {
         tokio::time::sleep(Duration::from_millis(10)).await;
-        let Some(address) = crate::collect::address(&root, super::VenueId::BinanceSpot) else { continue };
+        let Some(address) = ops::status::address(&root, super::VenueId::BinanceSpot) else { continue };
         assert_ne!(address, taken.local_addr().unwrap());
         let mut tcp = tokio::net::TcpStream::connect(address).await.unwrap();
         tcp.write_all(b"GET /v1/status HTTP/1.0\r\n\r\n").await.unwrap();
         let mut answer = String::new();
         tcp.read_to_string(&mut answer).await.unwrap();
         let body = answer.split_once("\r\n\r\n").unwrap().1;
-        let status: crate::collect::status::Status = serde_json::from_str(body).unwrap();
+        let status: crate::status::Status = serde_json::from_str(body).unwrap();
         let streams = status.venues.into_iter().flat_map(|v| v.connections).flat_map(|c| c.streams);
         flows = streams.into_iter().find(|s| s.why.is_none());
         if flows.is_some() {
@@ -527,7 +527,7 @@ async fn the_collector_tells_its_streams_over_http_also_when_its_port_is_taken()
     assert_eq!(stream.stream, "btcusdt@trade");
     assert!(stream.age_ms.is_some() && stream.frames > 0);
     // A page that the operator looks at gets nothing, under whatever name it asks.
-    let address = crate::collect::address(&root, super::VenueId::BinanceSpot).unwrap();
+    let address = ops::status::address(&root, super::VenueId::BinanceSpot).unwrap();
     for (path, headers, status) in [
         ("/v1/status", "host: localhost\r\n", "200"),
         ("/v1/status", "host: evil.example:8081\r\n", "421"),
@@ -544,7 +544,7 @@ async fn the_collector_tells_its_streams_over_http_also_when_its_port_is_taken()
     }
     shutdown.trigger();
     task.await.unwrap().unwrap();
-    assert_eq!(crate::collect::address(&root, super::VenueId::BinanceSpot), None, "nobody answers there any more");
+    assert_eq!(ops::status::address(&root, super::VenueId::BinanceSpot), None, "nobody answers there any more");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

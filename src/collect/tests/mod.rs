@@ -22,11 +22,12 @@ use wal_format::{Kind, LogReader, Position, ReaderOptions, Step};
 
 use self::server::{Act, LISTING, Server};
 use super::metrics::Metrics;
-use crate::config::{Config, VenueConfig};
-use crate::memory::Pressure;
-use crate::shutdown::Shutdown;
-use crate::supervise::Supervisor;
-use crate::venue::{RestMeta, Venue, VenueId};
+use config::{Config, VenueConfig};
+use model::{RestMeta, VenueId};
+use ops::memory::Pressure;
+use ops::shutdown::Shutdown;
+use ops::supervise::Supervisor;
+use venue::Venue;
 
 /// A record, owned.
 #[derive(Clone, Debug)]
@@ -132,7 +133,7 @@ impl Running {
         let mut cfg = Self::config(dir.path(), server, extra);
         let metrics = Arc::new(Metrics::new([VenueId::BinanceSpot]));
         change(cfg.venues.get_mut(&VenueId::BinanceSpot).unwrap());
-        let tls = super::dial::tls_config(&[]).unwrap();
+        let tls = net::dial::tls_config(&[]).unwrap();
         let config = &cfg.venues[&VenueId::BinanceSpot];
         let mut feed = super::feed(&cfg, VenueId::BinanceSpot, config, &tls, &metrics).await.unwrap();
         if let Some(venue) = venue {
@@ -144,7 +145,7 @@ impl Running {
     }
 
     /// Waits until the counters say so; fails after a time that is only there to end a broken test.
-    async fn until(&self, what: &str, done: impl Fn(&super::metrics::Counts) -> bool) {
+    pub async fn until(&self, what: &str, done: impl Fn(&super::metrics::Counts) -> bool) {
         for _ in 0..3_000 {
             if done(&self.metrics.venue(VenueId::BinanceSpot).unwrap().counts()) {
                 return;
@@ -387,7 +388,7 @@ async fn a_log_that_takes_no_records_closes_the_sockets_and_recording_goes_on_wi
     let cfg = Running::config(dir.path(), &server, TRADES);
     let metrics = Arc::new(Metrics::new([VenueId::BinanceSpot]));
     let (id, venue) = cfg.venues.first_key_value().unwrap();
-    let tls = super::dial::tls_config(&[]).unwrap();
+    let tls = net::dial::tls_config(&[]).unwrap();
     let feed = Arc::new(super::feed(&cfg, *id, venue, &tls, &metrics).await.unwrap());
     let shutdown = Shutdown::new();
     let task = tokio::spawn(super::keep(feed.clone(), shutdown.clone()));

@@ -10,9 +10,9 @@ use wal_format::Kind;
 
 use super::super::metrics::Metrics;
 use super::{Rec, of, read};
-use crate::config::Config;
-use crate::shutdown::Shutdown;
-use crate::venue::VenueId;
+use config::Config;
+use model::VenueId;
+use ops::shutdown::Shutdown;
 
 const VENUES: [(VenueId, &str); 2] = [(VenueId::BinanceSpot, "binance-spot"), (VenueId::BinanceUsdm, "binance-usdm")];
 

@@ -10,8 +10,9 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::super::connect::{ConnectError, Target, open};
-use super::super::dial::{Dialer, tls_config};
+use net::connect::{Target, open};
+use net::connect_error::ConnectError;
+use net::dial::{Dialer, tls_config};
 
 /// Self-signed for localhost and 127.0.0.1, valid until 2126, made for this test with
 /// `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 36500`.

@@ -9,11 +9,11 @@ use sha2::Digest;
 use wal_format::regular;
 
 use super::snapshot::{Link, removed};
-use crate::compact::hash::{hash_all, hex};
-use crate::lake::lock::PATIENCE;
-use crate::lake::manifest::ManifestFile;
-use crate::lake::read::TableFile;
-use crate::lake::{LakeError, LakeLock};
+use lake::hash::{hash_all, hex};
+use lake::lock::PATIENCE;
+use lake::manifest::ManifestFile;
+use lake::read::TableFile;
+use lake::{LakeError, LakeLock};
 
 /// What became of the files of one manifest.
 #[derive(Default)]

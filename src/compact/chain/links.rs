@@ -101,7 +101,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::lake::{Hour, Part};
+    use lake::{Hour, Part};
 
     /// A part of a run, from one seq to another, behind one of another name.
     fn link(name: &str, behind: Option<&str>, incarnation: u64, range: (u64, u64)) -> Link {

@@ -8,11 +8,11 @@ use anyhow::Context;
 use wal_format::regular;
 
 use super::REMOVED;
-use crate::compact::replay::rewrite;
-use crate::compact::resume::manifests;
-use crate::compact::stage::list;
-use crate::lake::manifest::ManifestFile;
-use crate::lake::{LakeError, LakeLock, Manifest, Part, Table};
+use crate::replay::rewrite;
+use lake::find::list;
+use lake::find::manifests;
+use lake::manifest::ManifestFile;
+use lake::{LakeError, LakeLock, Manifest, Part, Table};
 
 /// A manifest, as far as chains and files need it: what the compactor goes on from would fill the memory.
 pub(super) struct Link {
@@ -161,7 +161,7 @@ fn published(lake: &Path, venue: &str, files: &mut Vec<String>) -> anyhow::Resul
 ///
 /// # Errors
 /// When the list is there and cannot be read.
-pub(in crate::compact) fn removed(lake: &Path) -> anyhow::Result<BTreeSet<String>> {
+pub(crate) fn removed(lake: &Path) -> anyhow::Result<BTreeSet<String>> {
     #[derive(serde::Deserialize)]
     struct Line {
         path: String,
@@ -179,6 +179,6 @@ pub(in crate::compact) fn removed(lake: &Path) -> anyhow::Result<BTreeSet<String
 ///
 /// # Errors
 /// As [`Snapshot::read`].
-pub(in crate::compact) fn unnamed(lake: &Path, venue: &str) -> anyhow::Result<Vec<String>> {
+pub(crate) fn unnamed(lake: &Path, venue: &str) -> anyhow::Result<Vec<String>> {
     Ok(Snapshot::read(lake, Some(venue))?.unnamed().map(str::to_owned).collect())
 }

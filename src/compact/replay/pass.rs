@@ -8,12 +8,12 @@ use anyhow::Context;
 use wal_format::{Hold, Incarnation, LogReader, LossReason, Position, ReaderOptions, Run, SegmentId, Seq, Shelf, Step};
 
 use super::report::{Report, Verdict, part_report};
-use crate::compact::gather::{Continuation, Gatherer, LogKind, Revision, missing_beginning};
-use crate::compact::publish::{Cut, Published, publish};
-use crate::compact::resume::remove_staging;
-use crate::compact::stage::{Place, stage_full, to_position};
-use crate::lake::{Hour, Manifest, Part, WriteSettings};
-use crate::venue::Venue;
+use crate::publish::{Cut, Published, publish};
+use crate::resume::remove_staging;
+use crate::stage::{Place, stage_full, to_position};
+use fold::gather::{Continuation, Gatherer, LogKind, Revision, missing_beginning};
+use lake::{Hour, Manifest, Part, WriteSettings};
+use venue::Venue;
 
 /// Looks at the end of a log before it counts as the end: the reader asks the directory ever more rarely.
 const END_LOOKS: u32 = 8;

@@ -5,7 +5,7 @@
 //!  only the files are left     --> their footers: which log, from which record to which, how many rows
 //! ```
 //!
-//! Data files are read and never touched; a copy of the broken manifest is set aside ([`crate::compact::aside`]) before
+//! Data files are read and never touched; a copy of the broken manifest is set aside ([`crate::aside`]) before
 //! another one takes its place, under the lake's lock. A manifest that does not come out byte for byte names in
 //! `supersedes` the SHA-256 by which the part behind it knows it, so the chain holds, and says in `rebuilt` what it was
 //! made of and what nobody knows any more. The next part then begins its ids anew and tells that as an event.
@@ -24,23 +24,22 @@ use wal_format::{LossReason, Position, Run, Seq, Step, durable, regular};
 
 use super::pass::{End, Known, Log, Stopped};
 use super::scratch::Scratch;
-use super::{ReplayArgs, hold, logs_of, rewrite};
-use crate::compact::aside::set_aside;
-use crate::compact::chain;
-use crate::compact::gather::{Continuation, Gatherer, LogKind};
-use crate::compact::hash::{hash_all, hex, sha256_hex};
-use crate::compact::publish::Cut;
-use crate::compact::resume::manifests;
-use crate::compact::stage::{list, to_log_position, to_position};
-use crate::compact::worker::write_settings;
-use crate::config::Config;
-use crate::lake::lock::PATIENCE;
-use crate::lake::manifest::{FrameCounts, LogPosition, ManifestFile, Rebuilt, RebuiltFrom, runs_to_write};
-use crate::lake::read::{TableFile, key};
-use crate::lake::{
-    LakeError, LakeFormat, LakeLock, LakeStore, LocalStore, Manifest, Numeric, Part, Table, WriteSettings,
-};
-use crate::venue::{self, VenueId};
+use super::{ReplayArgs, logs_of, rewrite};
+use crate::aside::set_aside;
+use crate::chain;
+use crate::publish::Cut;
+use crate::stage::{to_log_position, to_position};
+use crate::worker::write_settings;
+use config::Config;
+use fold::gather::{Continuation, Gatherer, LogKind};
+use lake::find::list;
+use lake::find::manifests;
+use lake::hash::{hash_all, hex, sha256_hex};
+use lake::lock::PATIENCE;
+use lake::manifest::{FrameCounts, LogPosition, ManifestFile, Rebuilt, RebuiltFrom, runs_to_write};
+use lake::read::{TableFile, key};
+use lake::{LakeError, LakeFormat, LakeLock, LakeStore, LocalStore, Manifest, Numeric, Part, Table, WriteSettings};
+use model::VenueId;
 
 /// What became of one broken manifest.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -380,7 +379,7 @@ fn from_log(
 ) -> anyhow::Result<FromLog> {
     let args = ReplayArgs::default();
     for (kind, dir) in [(LogKind::Collected, cfg.wal_dir(id)), (LogKind::Repairs, cfg.repair_dir(id))] {
-        let holds = hold(cfg, &dir, "verify --repair")?;
+        let holds = fold::hold(&cfg.archive_root(), &dir, "verify --repair")?;
         for log in logs_of(cfg, venue::venue(id), kind, &dir, &args, &holds)? {
             let ours = footer.map_or_else(|| log.name.starts_with(&broken.part.log8), |f| f.log == log.name);
             if !ours || !has(&log, beside.before.as_ref(), broken.part.first_seq)? {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::lake::Part;
+use lake::Part;
 
 /// What became of one part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

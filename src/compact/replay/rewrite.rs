@@ -33,11 +33,11 @@ use super::pass::{Known, Log};
 use super::report::{PartReport, Report, Verdict, part_report};
 use super::scratch::Scratch;
 use super::verify::{before, differences};
-use crate::compact::failpoint::fail_point;
-use crate::compact::gather::Revision;
-use crate::compact::stage::list;
-use crate::lake::lock::PATIENCE;
-use crate::lake::{
+use crate::failpoint::fail_point;
+use fold::gather::Revision;
+use lake::find::list;
+use lake::lock::PATIENCE;
+use lake::{
     Difference, LakeLock, LakeLockError, LakeStore, LocalStore, Manifest, Part, Table, WriteSettings, diff_trees,
 };
 

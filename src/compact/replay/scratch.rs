@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use wal_format::durable;
 
-use crate::compact::stage::list;
-use crate::lake::LakeLock;
+use lake::LakeLock;
+use lake::find::list;
 
 const PREFIX: &str = "replay-";
 

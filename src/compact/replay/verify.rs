@@ -7,12 +7,12 @@ use anyhow::Context;
 use super::pass::{Known, Log, Stopped, ends};
 use super::report::{PartReport, Report, Verdict, part_report};
 use super::scratch::Scratch;
-use crate::compact::chain;
-use crate::compact::gather::{Continuation, Gatherer, Revision};
-use crate::compact::publish::Published;
-use crate::compact::stage::{Place, to_position};
-use crate::lake::lock::PATIENCE;
-use crate::lake::{Difference, LakeFormat, LakeLock, Manifest, Part, Table, WriteSettings, diff_trees};
+use crate::chain;
+use crate::publish::Published;
+use crate::stage::{Place, to_position};
+use fold::gather::{Continuation, Gatherer, Revision};
+use lake::lock::PATIENCE;
+use lake::{Difference, LakeFormat, LakeLock, Manifest, Part, Table, WriteSettings, diff_trees};
 use wal_format::Position;
 
 impl Log<'_> {

@@ -8,16 +8,16 @@ use wal_format::Position;
 
 use super::show::{Counts, show_position};
 use super::{STATUS_NS, Session};
-use crate::clock;
-use crate::compact::failpoint::fail_point;
-use crate::compact::publish::{Cut, publish};
-use crate::compact::resume::remove_staging;
-use crate::compact::retire::retire;
-use crate::compact::stage::{remove_older_states, stage_all, stage_table, write_state};
-use crate::compact::status::{Activity, LastPublish};
-use crate::compact::worker::store_ack;
-use crate::lake::{GROUP_TEXT_BYTES, Table, WriteSettings};
-use crate::memory::Level;
+use crate::failpoint::fail_point;
+use crate::publish::{Cut, publish};
+use crate::resume::remove_staging;
+use crate::retire::retire;
+use crate::stage::{remove_older_states, stage_all, stage_table, write_state};
+use crate::status::{Activity, LastPublish};
+use crate::worker::store_ack;
+use lake::{GROUP_TEXT_BYTES, Table, WriteSettings};
+use ops::clock;
+use ops::memory::Level;
 
 impl Session<'_> {
     /// Publishes the open part, if there is one, and everything that follows from that.
@@ -175,7 +175,7 @@ impl Session<'_> {
     }
 }
 
-/// What joining one table holds at most: two row groups of rows and their pages ([`crate::lake::join_pieces`]), of
+/// What joining one table holds at most: two row groups of rows and their pages ([`lake::join_pieces`]), of
 /// rows of numbers or of texts.
 fn publish_bytes(settings: &WriteSettings) -> u64 {
     const ROW_BYTES: u64 = 120;

@@ -3,12 +3,12 @@
 use wal_format::Position;
 
 use super::{LOG_STATE_NS, STATUS_NS, Session};
-use crate::clock;
-use crate::compact::account::Account;
-use crate::compact::gather::LogKind;
-use crate::compact::status::Activity;
-use crate::compact::tail::Tail;
-use crate::lake::Table;
+use crate::status::Activity;
+use fold::account::Account;
+use fold::gather::LogKind;
+use fold::tail::Tail;
+use lake::Table;
+use ops::clock;
 
 /// Counters shown in the status.
 #[derive(Clone, Copy, Default)]

@@ -3,7 +3,7 @@
 use wal_format::{LogReader, Position, ReaderOptions, Shelf, Step};
 
 use super::*;
-use crate::compact::archive::dir_of;
+use fold::shelves::archive_dir;
 
 fn archived(cfg: &mut Config) {
     cfg.wal.archive = Some(1);
@@ -15,7 +15,7 @@ impl Bed {
     /// Where this log's archive is.
     fn archive(&self) -> Option<PathBuf> {
         let uuid = wal_format::list_segments(&self.wal()).unwrap().iter().find_map(|s| s.log_uuid)?;
-        Some(dir_of(&self.cfg(), &self.wal(), &uuid))
+        Some(archive_dir(&self.cfg().archive_root(), &self.wal(), &uuid))
     }
 
     /// Every record of the log, wherever it lies now.
@@ -144,7 +144,7 @@ fn a_service_archives_on_a_thread_of_its_own_and_ends_in_the_middle_of_its_work(
     let bed = three_hours(4_000);
     let all = bed.records();
     let status = Arc::<CompactorStatus>::default();
-    let archiver = Arc::new(crate::compact::archive::Archiver::new(
+    let archiver = Arc::new(crate::archive::Archiver::new(
         Arc::new(bed.worker(Mode::Drain, archived).cfg.as_ref().clone()),
         status.clone(),
     ));

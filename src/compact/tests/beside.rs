@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::compact::chain::{REMOVED, verify as verify_chain};
-use crate::lake::LakeLock;
+use crate::chain::{REMOVED, verify as verify_chain};
+use lake::LakeLock;
 
 /// A lake of four parts, the log whole.
 fn published() -> Bed {
@@ -80,7 +80,7 @@ fn a_proof_and_a_comparison_beside_a_rewrite_judge_the_part_by_its_new_manifest(
     let bytes = std::fs::read(&manifest).unwrap();
     // An older decoder's part is published anew: its files are moved before its manifest.
     let args = ReplayArgs { rewrite: true, fewer_rows: true, ..ReplayArgs::default() };
-    let anew = crate::compact::decode::older::without(&hidden, || replay(&bed.cfg(), &args).unwrap());
+    let anew = fold::decode::older::without(&hidden, || replay(&bed.cfg(), &args).unwrap());
     assert_eq!(anew.rewritten(), 1, "{anew}");
     replay(&bed.cfg(), &args).unwrap();
     let new = std::fs::read(&manifest).unwrap();

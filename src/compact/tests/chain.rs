@@ -1,7 +1,7 @@
 //! Every way to alter a lake behind its back shows.
 
 use super::*;
-use crate::compact::chain::{Report, verify};
+use crate::chain::{Report, verify};
 
 fn verified(bed: &Bed, heads: &[String]) -> Report {
     verify(&bed.lake(), None, heads).unwrap()
@@ -128,7 +128,7 @@ fn what_retention_removed_is_counted_and_is_no_fault() {
     let path = &manifest.files[0].path;
     std::fs::remove_file(bed.lake().join(path)).unwrap();
     let note = format!("{{\"path\":\"{path}\",\"why\":\"older than 30 days\"}}\n");
-    std::fs::write(bed.lake().join("_manifests").join(crate::compact::chain::REMOVED), note).unwrap();
+    std::fs::write(bed.lake().join("_manifests").join(crate::chain::REMOVED), note).unwrap();
     let report = verified(&bed, &[]);
     assert!(report.is_clean(), "{report}");
     assert_eq!(report.chains[0].removed, 1);

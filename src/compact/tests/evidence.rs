@@ -4,9 +4,9 @@
 use wal_format::{Ack, Position};
 
 use super::*;
-use crate::compact;
-use crate::compact::resume::EvidenceMissing;
-use crate::compact::stage::{PartState, is_state, list};
+use crate::resume::EvidenceMissing;
+use crate::stage::{PartState, is_state};
+use lake::find::list;
 
 impl Bed {
     /// Reads `records` with a cut at every look at the clock, and dies.
@@ -78,7 +78,7 @@ fn flip(path: &Path, at: usize) {
 fn rewrite_state(path: &Path, change: impl FnOnce(String) -> String) {
     let text = std::fs::read_to_string(path).unwrap();
     let body = change(text.split_once('\n').unwrap().1.to_owned());
-    std::fs::write(path, format!("{}\n{body}", hash::sha256_hex(body.as_bytes()))).unwrap();
+    std::fs::write(path, format!("{}\n{body}", lake::hash::sha256_hex(body.as_bytes()))).unwrap();
 }
 
 #[test]
@@ -300,20 +300,20 @@ fn an_archive_is_made_and_the_segment_stays_when_its_manifest_went_meanwhile() {
     bed.worker(Mode::Drain, |c| c.wal.retention_hours = 24 * 365 * 50).run().unwrap();
     let first = wal_format::list_segments(&bed.wal()).unwrap().remove(0);
     let cfg = bed.cfg();
-    let job = compact::archive::Job {
+    let job = crate::archive::Job {
         venue: VenueId::BinanceSpot,
         log: "binance-spot".into(),
-        to: compact::archive::dir_of(&cfg, &bed.wal(), &first.log_uuid.unwrap()),
+        to: fold::shelves::archive_dir(&cfg.archive_root(), &bed.wal(), &first.log_uuid.unwrap()),
         segment: first.path.clone(),
         level: 1,
     };
     let path = bed.manifests()[0].0.manifest(&bed.lake());
     let manifest = std::fs::read(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
-    let why = compact::archive::archive_one(&cfg, &job).unwrap_err().to_string();
+    let why = crate::archive::archive_one(&cfg, &job).unwrap_err().to_string();
     assert!(why.contains("may not go") && first.path.exists(), "{why}");
     std::fs::write(&path, manifest).unwrap();
-    compact::archive::archive_one(&cfg, &job).unwrap();
+    crate::archive::archive_one(&cfg, &job).unwrap();
     assert!(!first.path.exists());
 }
 
@@ -512,7 +512,7 @@ fn files_behind_the_newest_manifest_are_removed_if_the_log_gives_them_again_and_
 fn a_publish_that_was_killed_before_its_manifest_leaves_no_file_of_another_format() {
     let clean = three_hours(1_000);
     let bed = clean.copy_of_log();
-    let csv = |c: &mut Config| c.lake.format = crate::lake::LakeFormat::Csv;
+    let csv = |c: &mut Config| c.lake.format = lake::LakeFormat::Csv;
     clean.worker(Mode::Drain, csv).run().unwrap();
     assert!(armed_for("publish.after_rename_trades", 1, || bed.drain()).is_none());
     bed.worker(Mode::Drain, csv).run().unwrap();
@@ -528,7 +528,7 @@ fn a_name_that_is_taken_by_something_else_is_not_overwritten_and_stops_the_log()
     let status = worker.status.clone();
     let thread = std::thread::spawn(move || worker.run());
     wait_for(|| status.snapshot().venues.get("binance-spot").is_some_and(|v| v.staged_pieces > 0));
-    let part = crate::lake::path::parse_staging_dir(bed.staged()[0].parent().unwrap()).unwrap();
+    let part = lake::path::parse_staging_dir(bed.staged()[0].parent().unwrap()).unwrap();
     let file = part.file(&bed.lake(), Table::Trades);
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     std::fs::write(&file, "somebody else's").unwrap();

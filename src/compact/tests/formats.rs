@@ -4,7 +4,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 
 use super::*;
-use crate::lake::LakeFormat;
+use lake::LakeFormat;
 
 fn lines(path: &Path) -> Vec<String> {
     let bytes = std::fs::read(path).unwrap();
@@ -102,7 +102,7 @@ fn text_lakes_hold_the_rows_of_the_parquet_lake_in_its_order() {
             assert!(m.files.iter().all(|f| f.path.ends_with(format.extension())), "{part:?}");
             for f in &m.files {
                 let bytes = std::fs::read(bed.lake().join(&f.path)).unwrap();
-                assert_eq!((hash::sha256_hex(&bytes), bytes.len() as u64), (f.sha256.clone(), f.bytes));
+                assert_eq!((lake::hash::sha256_hex(&bytes), bytes.len() as u64), (f.sha256.clone(), f.bytes));
             }
         }
         bed.verify(checkable(bed));

@@ -26,14 +26,14 @@ use rand::{RngExt, SeedableRng};
 use wal_format::{AckFile, Append, ClockPair, Kind, LogOptions, LogWriter, SyncPolicy, flags};
 
 use super::*;
-use crate::clock;
-use crate::compact::failpoint::{self, armed_for};
-use crate::compact::replay::{ReplayArgs, Verdict, replay};
-use crate::compact::worker::Worker;
-use crate::config::LAKE_READER;
-use crate::lake::read::TableFile;
-use crate::lake::{Manifest, Part, Table, diff_trees};
-use crate::venue::VenueId;
+use crate::failpoint::{self, armed_for};
+use crate::replay::{ReplayArgs, Verdict, replay};
+use crate::worker::Worker;
+use config::LAKE_READER;
+use lake::read::TableFile;
+use lake::{Manifest, Part, Table, diff_trees};
+use model::VenueId;
+use ops::clock;
 
 const HOUR: u64 = 3_600_000_000_000;
 /// 2024-08-09T00:00:00Z.
@@ -108,7 +108,7 @@ impl Bed {
     }
 
     fn manifests(&self) -> Vec<(Part, Manifest)> {
-        resume::manifests(&self.lake(), "binance-spot")
+        lake::find::manifests(&self.lake(), "binance-spot")
             .unwrap()
             .into_iter()
             .map(|(part, path)| (part, Manifest::load(&path).unwrap()))
@@ -286,7 +286,7 @@ fn a_clean_run_accounts_for_every_frame_and_cuts_at_the_hours() {
         m.check().unwrap();
         for f in &m.files {
             let bytes = std::fs::read(bed.lake().join(&f.path)).unwrap();
-            assert_eq!(hash::sha256_hex(&bytes), f.sha256);
+            assert_eq!(lake::hash::sha256_hex(&bytes), f.sha256);
         }
     }
     for pair in manifests.windows(2) {

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use rustix::fs::{CWD, Mode as Bits, mkfifoat};
 
 use super::*;
-use crate::compact::status::Activity;
+use crate::status::Activity;
 
 fn fifo(path: &Path) {
     mkfifoat(CWD, path, Bits::RUSR | Bits::WUSR).unwrap();

@@ -4,7 +4,7 @@
 use arrow_array::cast::AsArray;
 
 use super::*;
-use crate::lake::manifest::Gap;
+use lake::manifest::Gap;
 
 /// Binary or text column of all rows of a table, lossy.
 fn texts(bed: &Bed, table: Table, column: &str) -> Vec<String> {
@@ -134,7 +134,7 @@ fn numbers_of_38_digits_are_exact_decimals_and_flagged_doubles_and_never_undecod
     let padded = "123456789012.123456780000000000";
     assert_eq!(amounts[..2], [padded, "12345678901234567890.123456789012345678"]);
     let flags = batch.column_by_name("flags").unwrap().as_primitive::<arrow_array::types::Int32Type>();
-    let inexact = |i: usize| flags.value(i) & crate::lake::flags::INEXACT != 0;
+    let inexact = |i: usize| flags.value(i) & lake::flags::INEXACT != 0;
     assert_eq!([0, 1, 2, 3].map(inexact), [false, false, true, false], "20 decimals are rounded to 18");
     let reason = texts(&exact, Table::Frames, "reason").remove(0);
     assert!(reason.contains("USDTIDR: a number has more than 20 digits before its point"), "{reason}");

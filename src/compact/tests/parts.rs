@@ -1,8 +1,8 @@
 //! `[lake] part_minutes`: an hour in several parts, cut by the log and the setting alone.
 
 use super::*;
-use crate::compact::chain::verify as verify_chain;
-use crate::lake::Hour;
+use crate::chain::verify as verify_chain;
+use lake::Hour;
 
 const MINUTE: u64 = HOUR / 60;
 
@@ -52,8 +52,8 @@ fn parts_end_at_the_configured_minutes_below_the_path_of_their_hour_and_everythi
     // So is the report of how complete each hour is, but for how many parts it stands on.
     let quality = |bed: &Bed| {
         let (from, to) = (manifests[0].0.hour, manifests[11].0.hour.next());
-        let query = crate::quality::Query { venues: Vec::new(), from, to, by: crate::quality::By::Hour };
-        let mut hours = crate::quality::report(&bed.lake(), &query).unwrap();
+        let query = quality::Query { venues: Vec::new(), from, to, by: quality::By::Hour };
+        let mut hours = quality::report(&bed.lake(), &query).unwrap();
         let parts: Vec<u64> = hours.iter_mut().map(|hour| std::mem::take(&mut hour.parts)).collect();
         (hours, parts)
     };

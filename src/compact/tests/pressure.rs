@@ -4,10 +4,10 @@
 use std::sync::atomic::AtomicBool;
 
 use super::*;
-use crate::config::Memory;
-use crate::host::Process;
-use crate::memory::sample::Sample;
-use crate::memory::{Level, Pressure};
+use config::Memory;
+use ops::host::Process;
+use ops::memory::sample::Sample;
+use ops::memory::{Level, Pressure};
 
 fn under(bed: &Bed, pressure: &Pressure) -> Worker {
     let mut worker = bed.worker(Mode::Drain, |c| {

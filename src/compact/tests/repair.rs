@@ -1,10 +1,10 @@
 //! A manifest that is damaged or gone is made again, from the log or from the files, and the chain holds.
 
 use super::*;
-use crate::compact::chain::{Report, verify as verify_chain};
-use crate::compact::replay::repair::{Repaired, repair};
-use crate::lake::Hour;
-use crate::lake::manifest::RebuiltFrom;
+use crate::chain::{Report, verify as verify_chain};
+use crate::replay::repair::{Repaired, repair};
+use lake::Hour;
+use lake::manifest::RebuiltFrom;
 
 /// A lake of four parts, with the whole log or what a drain leaves of it.
 fn published(keep_log: bool) -> Bed {
@@ -105,8 +105,8 @@ fn a_manifest_whose_records_are_gone_is_rebuilt_from_its_files_and_the_chain_hol
     assert!(verify_chain(&bed.lake(), None, &shas).unwrap().is_clean());
     // A quality report does not sell it as whole.
     let all = Hour::parse("2024-08-08", "00").unwrap();
-    let query = crate::quality::Query { venues: vec![], from: all, to: Hour(all.0 + 48), by: crate::quality::By::Day };
-    let found = crate::quality::report(&bed.lake(), &query).unwrap();
+    let query = quality::Query { venues: vec![], from: all, to: Hour(all.0 + 48), by: quality::By::Day };
+    let found = quality::report(&bed.lake(), &query).unwrap();
     assert!(found.iter().any(|q| !q.unaccounted.is_empty()), "{found:?}");
 }
 

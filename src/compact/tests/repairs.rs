@@ -1,10 +1,10 @@
 //! Logs of repairs: rows flagged, once, whatever was fetched twice or killed when; and what tells the repairer.
 
 use super::*;
-use crate::compact::gather::LogKind;
-use crate::lake::manifest::Repair;
 use crate::repair::desk::{Desk, Hole};
-use crate::venue::Channel;
+use fold::gather::LogKind;
+use lake::manifest::Repair;
+use model::Channel;
 
 impl Bed {
     fn repair_wal(&self) -> PathBuf {
@@ -92,7 +92,7 @@ fn fetched_rows_stand_once_are_flagged_and_the_manifest_tells_each_hole() {
             let int = |name: &str| batch.column_by_name(name).unwrap().clone();
             let id = arrow_array::cast::AsArray::as_primitive::<arrow_array::types::Int64Type>(&int("id")).clone();
             let flag = arrow_array::cast::AsArray::as_primitive::<arrow_array::types::Int32Type>(&int("flags")).clone();
-            assert!(flag.values().iter().all(|f| *f == crate::lake::flags::BACKFILLED), "{flag:?}");
+            assert!(flag.values().iter().all(|f| *f == lake::flags::BACKFILLED), "{flag:?}");
             ids.extend(id.values().iter().copied());
         }
     }

@@ -1,8 +1,8 @@
 //! What may be deleted by age, size and disk, and that everything else knows about it.
 
 use super::*;
-use crate::compact::chain;
-use crate::compact::retention::{Keeper, Swept};
+use crate::chain;
+use crate::retention::{Keeper, Swept};
 
 fn archived(cfg: &mut Config) {
     cfg.wal.archive = Some(1);

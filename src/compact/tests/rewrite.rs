@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::compact::chain::verify as verify_chain;
-use crate::compact::decode::older::{without, without_behind};
-use crate::compact::replay::rewrite::finish;
-use crate::lake::LakeLock;
+use crate::chain::verify as verify_chain;
+use crate::replay::rewrite::finish;
+use fold::decode::older::{without, without_behind};
+use lake::LakeLock;
 
 /// A trade of the second hour, of 800 frames over three hours.
 fn hidden() -> String {

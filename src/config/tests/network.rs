@@ -78,10 +78,10 @@ fn credentials_come_from_the_url_the_environment_or_a_file() {
 
 #[test]
 fn an_extra_root_is_read_and_a_file_that_is_none_is_refused() {
-    let ca = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls/ca.pem");
+    let ca = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/tls/ca.pem");
     let c = Config::from_toml(&format!("[tls]\nextra_ca_file = {ca:?}\n")).unwrap();
     assert_eq!(c.tls.extra_roots.len(), 1);
-    let key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls/key.pem");
+    let key = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/tls/key.pem");
     for (file, word) in [(key, "no certificate"), ("no/such/file", "cannot read")] {
         let text = Config::from_toml(&format!("[tls]\nextra_ca_file = {file:?}\n")).unwrap_err().to_string();
         assert!(text.contains("tls.extra_ca_file") && text.contains(word), "{text}");

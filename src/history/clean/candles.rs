@@ -10,8 +10,9 @@ use super::input::InputFile;
 use super::merge::{Met, Sink, StreamError, sort, stream};
 use super::record::Record;
 use super::row::{KlineRow, Names, Row};
-use crate::history::ArchivePath;
-use crate::venue::{Interner, RestKline};
+use crate::ArchivePath;
+use model::Interner;
+use venue::RestKline;
 
 /// Rows handled at once; candles of a month are few.
 const CHUNK_ROWS: usize = 50_000;
@@ -44,7 +45,7 @@ pub fn candles(mirror: &Path, record: &Record) -> Result<Vec<RestKline>> {
         anyhow::ensure!(found.len() == input.bytes, "{} changed since it was cleaned; clean again", input.path);
         let one =
             InputFile { path: file, span_us: path.span_us(), slack_us: super::unit::slack_us(path.series.interval) };
-        let place = usize::from(path.series.period == crate::history::Period::Daily);
+        let place = usize::from(path.series.period == crate::Period::Daily);
         if let Some(list) = files.get_mut(place) {
             list.push((u16::try_from(i).unwrap_or(u16::MAX), one));
         }

@@ -10,12 +10,12 @@ use sha2::{Digest, Sha256};
 use super::record::Record;
 use super::row::{Names, Origin, Row};
 use super::tally::Tally;
-use crate::history::Kind;
-use crate::lake::buffer::Many;
-use crate::lake::column::Column;
-use crate::lake::read::TableFile;
-use crate::lake::{LakeError, RowsChunk, Table, TableBuffer, WriteSettings};
-use crate::venue::Interner;
+use crate::Kind;
+use lake::buffer::Many;
+use lake::column::Column;
+use lake::read::TableFile;
+use lake::{LakeError, RowsChunk, Table, TableBuffer, WriteSettings};
+use model::Interner;
 
 /// Most rows of the month before that are known at once: 32 MiB. What repeats further back stays, and is told.
 const ROWS_MAX: usize = 1 << 20;
@@ -78,7 +78,7 @@ fn digest(record: &Record) -> String {
     for output in &record.outputs {
         all.update(format!("{}  {}\n", output.sha256, output.path));
     }
-    crate::lake::piece::hex(&all.finalize())
+    lake::piece::hex(&all.finalize())
 }
 
 impl<'b> Before<'b> {

@@ -12,7 +12,7 @@ use jiff::civil::Date;
 use wal_format::{durable, regular};
 
 use super::record::Record;
-use crate::lake::Table;
+use lake::Table;
 
 /// Says that every file lies in the folder of its month.
 const MARK: &str = ".layout";

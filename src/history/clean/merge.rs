@@ -50,7 +50,7 @@ pub(crate) enum StreamError {
     Io(#[from] io::Error),
     /// The lake.
     #[error(transparent)]
-    Lake(#[from] crate::lake::LakeError),
+    Lake(#[from] lake::LakeError),
 }
 
 impl StreamError {

@@ -13,8 +13,8 @@
 
 use jiff::civil::Date;
 
-use crate::history::{BarInterval, Kind, Market};
-use crate::lake::Table;
+use crate::{BarInterval, Kind, Market};
+use lake::Table;
 
 /// One month of one series: what is cleaned at once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

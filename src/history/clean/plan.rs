@@ -9,8 +9,8 @@ use wal_format::regular;
 
 use super::place::{Series, Unit, table};
 use super::unit::Found;
-use crate::history::path::{CHECKSUM, HOST_DIR};
-use crate::history::{ArchivePath, Selection};
+use crate::path::{CHECKSUM, HOST_DIR};
+use crate::{ArchivePath, Selection};
 
 /// A file, as its download left it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,8 +135,8 @@ fn is_ours(name: &str) -> bool {
 
 /// True when the file may count for a month that is wanted, whatever its period and day.
 fn of_series(selection: &Selection, path: &ArchivePath) -> bool {
-    crate::history::Period::ALL.iter().any(|period| {
-        let series = crate::history::SeriesPath { period: *period, ..path.series.clone() };
+    crate::Period::ALL.iter().any(|period| {
+        let series = crate::SeriesPath { period: *period, ..path.series.clone() };
         selection.holds_series(&series)
     })
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::input::InputCounts;
 use super::tally::Tally;
-use crate::history::Kind;
+use crate::Kind;
 
 /// Grows whenever the same files would give other rows, bytes or findings. 2: candles are held against their grid.
 pub fn revision(kind: Kind) -> u32 {

@@ -15,7 +15,7 @@ use super::place::{Series, Unit, table};
 use super::plan::Plan;
 use super::record::Record;
 use super::unit::{self, Found, Settings};
-use crate::history::stats;
+use crate::stats;
 
 /// Between two looks whether memory is less tight, or the lake free.
 const PAUSE: Duration = Duration::from_millis(200);

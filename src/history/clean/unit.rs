@@ -29,12 +29,12 @@ use super::row::{
 use super::why::{Now, Why, why};
 use super::write::{Plan, UnitWriter};
 use super::zip;
-use crate::compact::hash::hash_all;
-use crate::history::path::DAY_US;
-use crate::history::{ArchivePath, Kind, Period};
-use crate::lake::piece::hex;
-use crate::lake::{LakeStore, LocalStore, WriteSettings};
-use crate::memory::Level;
+use crate::path::DAY_US;
+use crate::{ArchivePath, Kind, Period};
+use lake::hash::hash_all;
+use lake::piece::hex;
+use lake::{LakeStore, LocalStore, WriteSettings};
+use ops::memory::Level;
 
 /// All workers together hold no more than this while they sort, half of it under elevated pressure, a quarter under
 /// critical: the limits on rows are a person's, and a machine has bytes.
@@ -415,7 +415,7 @@ fn attempt<R: Row>(
 }
 
 /// How far outside the period of its file a row may lie: a day, or one candle.
-pub(super) fn slack_us(interval: Option<crate::history::BarInterval>) -> i64 {
+pub(super) fn slack_us(interval: Option<crate::BarInterval>) -> i64 {
     interval.map_or(DAY_US, |i| i.micros().unwrap_or(31 * DAY_US).max(DAY_US))
 }
 
@@ -429,11 +429,11 @@ fn packed_s(path: &Path) -> Result<Option<i64>, zip::ZipError> {
 }
 
 fn files_span(unit: &Unit) -> i64 {
-    crate::history::path::day_us(unit.month)
+    crate::path::day_us(unit.month)
 }
 
 fn unit_end(unit: &Unit) -> i64 {
-    crate::history::path::day_us(unit.month.last_of_month()) + DAY_US
+    crate::path::day_us(unit.month.last_of_month()) + DAY_US
 }
 
 fn day_of(day_us: i64) -> Option<jiff::civil::Date> {
@@ -449,7 +449,7 @@ fn key_values(unit: &Unit, inputs: &[InputRecord]) -> Vec<(String, String)> {
     }
     let text = |k: &str, v: String| (k.to_owned(), v);
     vec![
-        text("source", crate::history::path::HOST_DIR.to_owned()),
+        text("source", crate::path::HOST_DIR.to_owned()),
         text("exchange", venue(unit.series.market).to_owned()),
         text("kind", unit.series.kind.to_string()),
         text("series", unit.series.name()),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::venue::Num;
+use model::Num;
 
 /// Times before 2009 and after 2100 are none of an exchange, us since 1970.
 const TIMES_US: std::ops::Range<i64> = 1_230_768_000_000_000..4_102_444_800_000_000;
@@ -114,7 +114,7 @@ pub(super) fn civil(column: &'static str, text: &[u8]) -> Result<i64, Reject> {
     if hour > 23 || minute > 59 || second > 59 {
         return Err(bad);
     }
-    let us = crate::history::path::day_us(date) + (hour * 3_600 + minute * 60 + second) * 1_000_000;
+    let us = crate::path::day_us(date) + (hour * 3_600 + minute * 60 + second) * 1_000_000;
     if TIMES_US.contains(&us) { Ok(us) } else { Err(Reject::new(column, "a time that cannot be")) }
 }
 

@@ -13,11 +13,11 @@ use super::edge::Before;
 use super::merge::{Sink, StreamError};
 use super::row::{CandleRules, Names, Origin, Row};
 use super::tally::Tally;
-use crate::history::path::DAY_US;
-use crate::lake::buffer::Many;
-use crate::lake::piece::FileWriter;
-use crate::lake::{FileInfo, Table, TableBuffer, WriteSettings, flags};
-use crate::venue::Interner;
+use crate::path::DAY_US;
+use lake::buffer::Many;
+use lake::piece::FileWriter;
+use lake::{FileInfo, Table, TableBuffer, WriteSettings, flags};
+use model::Interner;
 
 /// Rows that are moved to their columns together: they fit into the first-level cache.
 const TILE_ROWS: usize = 256;

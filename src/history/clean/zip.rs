@@ -212,7 +212,7 @@ fn packed_time(date: u16, time: u16) -> Option<i64> {
     let day =
         jiff::civil::Date::new(1980 + i16::try_from(date >> 9).ok()?, small(date >> 5, 4)?, small(date, 5)?).ok()?;
     let (h, m, s) = (i64::from(time >> 11), i64::from(time >> 5 & 63), i64::from(time & 31) * 2);
-    (h < 24 && m < 60 && s < 60).then(|| crate::history::path::day_us(day) / 1_000_000 + h * 3_600 + m * 60 + s)
+    (h < 24 && m < 60 && s < 60).then(|| crate::path::day_us(day) / 1_000_000 + h * 3_600 + m * 60 + s)
 }
 
 /// The bytes of the CSV, in order.

@@ -7,12 +7,12 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::http::Method;
 
 use super::rate::Rate;
-use crate::backoff::random;
-use crate::collect::connect::ConnectError;
-use crate::collect::dial::{Dialer, tls_config};
-use crate::collect::http::{HttpClient, HttpError, Reply};
-use crate::config::{Config, History};
-use crate::history::trouble::{Trouble, What};
+use crate::trouble::{Trouble, What};
+use config::{Config, History};
+use net::connect_error::ConnectError;
+use net::dial::{Dialer, tls_config};
+use net::http::{HttpClient, HttpError, Reply};
+use ops::backoff::random;
 
 /// The pause after a 429 or SlowDown that names none.
 const PAUSE_UNSAID: Duration = Duration::from_secs(5);

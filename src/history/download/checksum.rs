@@ -6,8 +6,8 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 use wal_format::regular;
 
-use crate::compact::hash::hash_all;
-use crate::history::trouble::{Trouble, What};
+use crate::trouble::{Trouble, What};
+use lake::hash::hash_all;
 
 /// Largest `.CHECKSUM` that is read, bytes.
 pub(super) const BYTES_MAX: usize = 4 << 10;
@@ -32,7 +32,7 @@ pub(super) fn parse(text: &[u8], name: &str) -> Result<String, Trouble> {
 
 /// A digest as lower-case hex.
 pub(super) fn hex(hash: Sha256) -> String {
-    crate::compact::hash::hex(&hash.finalize())
+    lake::hash::hex(&hash.finalize())
 }
 
 /// The hash of the first `n` bytes of a file; fewer when the file is shorter.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::config::History;
-use crate::history::manifest::Queue;
-use crate::history::mirror::Mirror;
+use crate::manifest::Queue;
+use crate::mirror::Mirror;
+use config::History;
 
 /// The wait after the first failure of a database; doubled with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(250);

@@ -16,12 +16,12 @@ use super::ask::{Asker, Drip, of_http};
 use super::checksum;
 use super::mark::{self, Mark, Worker};
 use super::partial::Partial;
-use crate::collect::http::Reply;
-use crate::history::list::s3::tag_text;
-use crate::history::manifest::{Done, FileRow};
-use crate::history::mirror::Mirror;
-use crate::history::path::{ArchivePath, CHECKSUM, url_of};
-use crate::history::trouble::{Trouble, What};
+use crate::list::s3::tag_text;
+use crate::manifest::{Done, FileRow};
+use crate::mirror::Mirror;
+use crate::path::{ArchivePath, CHECKSUM, url_of};
+use crate::trouble::{Trouble, What};
+use net::http::Reply;
 
 /// So much more on the disk makes an attempt that failed a success of sorts.
 const GROUND: u64 = 1 << 20;

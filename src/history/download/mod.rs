@@ -40,10 +40,10 @@ use super::manifest::{self, Listed, Offer, Offered, Scope};
 use super::mirror::Mirror;
 use super::path::ArchivePath;
 use super::select::Selection;
-use crate::clock;
-use crate::config::Config;
-use crate::memory::Pressure;
-use crate::shutdown::Shutdown;
+use config::Config;
+use ops::clock;
+use ops::memory::Pressure;
+use ops::shutdown::Shutdown;
 
 /// Names that are not understood and that the summary shows.
 const UNKNOWN_SHOWN: usize = 20;

@@ -11,9 +11,9 @@ use super::Shared;
 use super::fetch::{Fetched, Fetcher, Miss};
 use super::mark::{self, Mark};
 use super::tally::Tally;
-use crate::backoff::random;
-use crate::history::manifest::{Done, Failed, Lease};
-use crate::history::trouble::What;
+use crate::manifest::{Done, Failed, Lease};
+use crate::trouble::What;
+use ops::backoff::random;
 
 /// How long to wait for news when the queue has nothing for us now.
 const POLL: Duration = Duration::from_millis(250);

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::civil::Date;
 
-use crate::history::manifest::Listed;
-use crate::history::select::Selection;
+use crate::manifest::Listed;
+use crate::select::Selection;
 
 /// A monthly file stands for all days of its month, so daily ones of that month are left out. A month that is asked
 /// for in part comes as daily files when there is one for every asked day.

@@ -6,15 +6,15 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{Lister, Unknown, UnknownKey};
-use crate::config::Config;
-use crate::history::download::ask::Asker;
-use crate::history::download::desk::Desk;
-use crate::history::manifest::{FileRow, Listed, State, difference};
-use crate::history::market::UnknownWord;
-use crate::history::mirror::Mirror;
-use crate::history::select::Selection;
-use crate::history::trouble::Trouble;
-use crate::words::words;
+use crate::download::ask::Asker;
+use crate::download::desk::Desk;
+use crate::manifest::{FileRow, Listed, State, difference};
+use crate::market::UnknownWord;
+use crate::mirror::Mirror;
+use crate::select::Selection;
+use crate::trouble::Trouble;
+use config::Config;
+use model::words;
 
 words! {
     /// How a file of the archive stands here.
@@ -78,7 +78,7 @@ pub async fn compare(
         let series = Selection {
             markets: [first.path.series.market].into(),
             kinds: [first.path.series.kind].into(),
-            symbols: crate::history::Symbols::exactly(&first.path.series.symbol),
+            symbols: crate::Symbols::exactly(&first.path.series.symbol),
             intervals: first.path.series.interval.into_iter().collect(),
             from: selection.from,
             to: selection.to,

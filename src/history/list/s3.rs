@@ -7,7 +7,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 use quick_xml::events::Event;
 use quick_xml::reader::Reader;
 
-use crate::history::trouble::{Trouble, What};
+use crate::trouble::{Trouble, What};
 
 /// Keys and folders of one page; more than S3 ever sends is refused.
 const ENTRIES_MAX: usize = 10_000;

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 
 use super::s3::{Next, Page};
-use crate::history::trouble::{Trouble, What};
+use crate::trouble::{Trouble, What};
 
 /// Names of one folder: the largest of the archive has some thousands.
 const NAMES_MAX: usize = 1_000_000;

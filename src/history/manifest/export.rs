@@ -11,7 +11,7 @@ use jiff::civil::Date;
 use wal_format::durable;
 
 use super::Queue;
-use crate::history::path::{DAY_US, day_us};
+use crate::path::{DAY_US, day_us};
 
 /// Folder of the exports in a mirror.
 pub const FOLDER: &str = "manifests";

@@ -30,7 +30,7 @@ pub(super) use store::difference;
 
 use super::path::ArchivePath;
 use super::select::Selection;
-use crate::sql::{Postgres, Sqlite};
+use sql::{Postgres, Sqlite};
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]

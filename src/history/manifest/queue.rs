@@ -8,9 +8,9 @@ use jiff::civil::Date;
 use serde::Serialize;
 
 use super::{FileRow, Listed, Manifest};
-use crate::history::market::{BarInterval, Kind, Market, Period};
-use crate::history::path::ArchivePath;
-use crate::history::select::Selection;
+use crate::market::{BarInterval, Kind, Market, Period};
+use crate::path::ArchivePath;
+use crate::select::Selection;
 
 /// A selection as a database can judge it: names instead of globs.
 #[derive(Clone, Debug, Default)]

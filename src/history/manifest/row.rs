@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, bail};
 
 use super::{FileRow, Listed, State};
-use crate::history::path::ArchivePath;
-use crate::sql::Value;
+use crate::path::ArchivePath;
+use sql::Value;
 
 /// What [`file_row`] reads, in order.
 pub(super) const SELECT: &str = "path, etag, size, last_modified, checksum_tag, url, state, holder, attempts, failures, \

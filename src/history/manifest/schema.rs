@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 
 use super::queue::Scope;
-use crate::clock;
-use crate::sql::{Postgres, Sql, Sqlite, Value};
+use ops::clock;
+use sql::{Postgres, Sql, Sqlite, Value};
 
 /// Version that this program makes and reads.
 pub(super) const VERSION: i64 = 1;

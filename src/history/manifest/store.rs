@@ -6,9 +6,9 @@ use super::queue::{Done, Failed, Lease, Offer, Offered, Pending, Queue, Room, Ru
 use super::row::{SELECT, file_row, int};
 use super::schema::{self, ManifestSql};
 use super::{FileRow, Former, Listed, Manifest, State};
-use crate::history::path::{ArchivePath, url_of};
-use crate::history::select::Selection;
-use crate::sql::Value;
+use crate::path::{ArchivePath, url_of};
+use crate::select::Selection;
+use sql::Value;
 
 /// What a mirror noted of its room counts for so long, us: a day.
 const ROOM_US: i64 = 86_400_000_000;
@@ -26,7 +26,7 @@ impl<S: ManifestSql> Store<S> {
         let mut store = Self { sql };
         store.transaction(|s| {
             s.sql.batch(&schema::create::<S>())?;
-            crate::sql::keep_version(&mut s.sql, "history_schema", "the manifest", schema::VERSION, |_, _| Ok(()))
+            sql::keep_version(&mut s.sql, "history_schema", "the manifest", schema::VERSION, |_, _| Ok(()))
         })?;
         Ok(store)
     }
@@ -34,7 +34,7 @@ impl<S: ManifestSql> Store<S> {
     fn transaction<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.sql.begin()?;
         let done = work(self);
-        crate::sql::settle(&mut self.sql, done)
+        sql::settle(&mut self.sql, done)
     }
 
     fn insert(&mut self, file: &Listed, offer: &Offer<'_>, now: i64) -> Result<()> {
@@ -120,7 +120,7 @@ impl<S: ManifestSql> Store<S> {
 }
 
 /// What the archive changed; `None` for nothing.
-pub(in crate::history) fn difference(was: &Listed, is: &Listed) -> Option<&'static str> {
+pub(crate) fn difference(was: &Listed, is: &Listed) -> Option<&'static str> {
     match (&was.etag, &is.etag) {
         (Some(a), Some(b)) if a != b => return Some("etag"),
         (Some(_), Some(_)) => {}

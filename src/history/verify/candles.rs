@@ -18,15 +18,16 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::rows::{Group, Stored, groups};
-use crate::history::BarInterval;
-use crate::history::clean::place::{Series, table};
-use crate::history::clean::record::Record;
-use crate::history::path::DAY_US;
-use crate::history::stats::{records, utc};
-use crate::history::{ArchivePath, Kind};
-use crate::kline::data::KlineData;
-use crate::kline::{BarEvent, Interval, KlineGenerator, Tick, Unit, What};
-use crate::lake::Table;
+use crate::BarInterval;
+use crate::clean::place::{Series, table};
+use crate::clean::record::Record;
+use crate::path::DAY_US;
+use crate::stats::{records, utc};
+use crate::{ArchivePath, Kind};
+use fold::candles::{BarEvent, KlineGenerator, What};
+use lake::Table;
+use model::kline::KlineData;
+use model::{Interval, Tick, Unit};
 
 /// Differences that are shown.
 const SHOWN: usize = 5;

@@ -7,11 +7,12 @@ use serde::Serialize;
 
 use super::Job;
 use super::rows::groups;
-use crate::history::clean::place::{Series, table};
-use crate::history::clean::record::Record;
-use crate::history::clean::unit::digest;
-use crate::history::{Kind, path::HOST_DIR};
-use crate::lake::Table;
+use crate::Kind;
+use crate::clean::place::{Series, table};
+use crate::clean::record::Record;
+use crate::clean::unit::digest;
+use crate::path::HOST_DIR;
+use lake::Table;
 
 /// What was looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -10,10 +10,10 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::rows::{Stored, groups};
-use crate::history::clean::place::{Series, venue};
-use crate::history::clean::record::Record;
-use crate::history::path::{DAY_US, day_us};
-use crate::lake::Table;
+use crate::clean::place::{Series, venue};
+use crate::clean::record::Record;
+use crate::path::{DAY_US, day_us};
+use lake::Table;
 
 /// Differences that are shown.
 const SHOWN: usize = 5;

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::lake::column::{Column, NULL_DEC, NULL_F64, SIDES};
-use crate::lake::read::TableFile;
-use crate::lake::{RowsChunk, Table};
-use crate::venue::Num;
+use lake::column::{Column, NULL_DEC, NULL_F64, SIDES};
+use lake::read::TableFile;
+use lake::{RowsChunk, Table};
+use model::Num;
 
 /// Calls `each` with the row groups of a file, in order.
 pub(super) fn groups(path: &Path, table: Table, each: &mut dyn FnMut(&Group) -> Result<()>) -> Result<()> {
@@ -104,7 +104,7 @@ impl Stored {
         match self {
             Self::Null => Self::Null,
             Self::Double(_) => {
-                let text = crate::kline::data::decimal(mantissa, scale, 0);
+                let text = model::kline::decimal(mantissa, scale, 0);
                 Self::Double(text.parse::<f64>().unwrap_or(f64::NAN).to_bits())
             }
             Self::Decimal(_) => match 18_u32.checked_sub(scale) {

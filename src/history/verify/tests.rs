@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::rows::Stored;
-use crate::venue::Num;
+use model::Num;
 
 proptest! {
     #[test]

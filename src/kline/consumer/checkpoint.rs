@@ -7,9 +7,9 @@ use anyhow::Context;
 
 use super::commit::Commit;
 use super::reading::Reading;
-use crate::clock;
-use crate::kline::db::Checkpoint;
-use crate::kline::message::{Dirty, Job};
+use crate::db::Checkpoint;
+use crate::message::{Dirty, Job};
+use ops::clock;
 
 impl Reading<'_> {
     /// Gathers what changed and gives it to the database thread.

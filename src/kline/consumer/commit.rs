@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context;
 use wal_format::{Ack, AckFile};
 
-use crate::compact::failpoint::fail_point;
-use crate::kline::db::{CandleDb, Checkpoint};
+use crate::db::{CandleDb, Checkpoint};
+use ops::failpoint;
 
 /// What the database thread is to do.
-pub(in crate::kline) struct Commit {
+pub(crate) struct Commit {
     pub(super) checkpoint: Checkpoint,
     pub(super) acks: Arc<Mutex<Acks>>,
     /// Hears the number of the checkpoint.
@@ -25,11 +25,11 @@ pub(super) struct Acks {
 }
 
 /// Writes checkpoints until all feeds are gone.
-pub(in crate::kline) fn write(mut db: Box<dyn CandleDb>, commits: &Receiver<Commit>) {
+pub(crate) fn write(mut db: Box<dyn CandleDb>, commits: &Receiver<Commit>) {
     while let Ok(Commit { checkpoint, acks, done }) = commits.recv() {
-        fail_point!("klines.before_commit");
+        failpoint::hit("klines.before_commit");
         let result = db.commit(&checkpoint).context("store candles").and_then(|did| {
-            fail_point!("klines.after_commit");
+            failpoint::hit("klines.after_commit");
             let mut acks = acks.lock().unwrap_or_else(PoisonError::into_inner);
             for log in &checkpoint.logs {
                 let file = if log.log == "main" { acks.main.as_mut() } else { acks.repair.as_mut() };
@@ -45,7 +45,7 @@ pub(in crate::kline) fn write(mut db: Box<dyn CandleDb>, commits: &Receiver<Comm
             }
             Ok(did.serial)
         });
-        fail_point!("klines.after_ack");
+        failpoint::hit("klines.after_ack");
         // Nobody listens only when the feed has ended.
         let _ = done.send(result);
     }

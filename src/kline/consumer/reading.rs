@@ -12,13 +12,13 @@ use super::commit::Acks;
 use super::restore::restore;
 use super::standing::{Break, Standing};
 use super::{BATCH_ITEMS, Consumer, lineage, take_place};
-use crate::compact::Mode;
-use crate::compact::tail::{Tail, Wait};
-use crate::kline::db::{SavedFeed, SavedPosition};
-use crate::kline::feed::Feed;
-use crate::kline::held::Held;
-use crate::kline::message::{Item, Job};
-use crate::kline::seeder::{Found, Want};
+use crate::db::{SavedFeed, SavedPosition};
+use crate::feed::Feed;
+use crate::held::Held;
+use crate::message::{Item, Job};
+use crate::seeder::{Found, Want};
+use fold::Mode;
+use fold::tail::{Tail, Wait};
 
 /// Records between two looks at the time and the shutdown request.
 const STRIDE: usize = 1_024;
@@ -215,7 +215,7 @@ impl<'a> Reading<'a> {
     fn mended(&mut self, record: &RecordRef<'_>) {
         let Some(Broken { why, text, since_us }) = self.broken.take() else { return };
         let recv_us = micros(record.ts_recv_ns);
-        let begins = since_us == 0 && crate::compact::gather::missing_beginning(record).is_some();
+        let begins = since_us == 0 && fold::gather::missing_beginning(record).is_some();
         let fills = "; `tapedeck klines backfill` fills them";
         let (cost, way_out) = if why.loses() && since_us > 0 {
             self.feed.lost(since_us, recv_us, &mut self.items);

@@ -12,20 +12,20 @@
 
 use anyhow::Result;
 
-use crate::kline::data::{FOREIGN, KlineData};
-use crate::kline::db::{CandleReader, HistoryQuery, Series, Source, StoredBar};
-use crate::kline::feed::Feed;
-use crate::kline::generator::{KEPT, is_flat};
-use crate::kline::interval::Interval;
-use crate::kline::message::Item;
-use crate::kline::registry::Registered;
-use crate::kline::unit::Unit;
+use crate::db::{CandleReader, HistoryQuery, Series, Source, StoredBar};
+use crate::feed::Feed;
+use crate::message::Item;
+use crate::registry::Registered;
+use fold::candles::generator::{KEPT, is_flat};
+use model::interval::Interval;
+use model::kline::{FOREIGN, KlineData};
+use model::unit::Unit;
 
 /// One symbol of a feed, for the worker that knows nothing of it. Returns whether the bar of its last trade is gone.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub(in crate::kline) fn restore(
+pub(crate) fn restore(
     db: &mut dyn CandleReader,
     feed: &Feed,
     (number, symbol_index, entry): (u32, u32, &Registered),

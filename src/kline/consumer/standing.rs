@@ -15,11 +15,11 @@
 
 use wal_format::{Ack, Checkpoint, CheckpointError, Lineage, Position, Seq};
 
-use crate::kline::db::{SavedFeed, SavedPosition};
+use crate::db::{SavedFeed, SavedPosition};
 
 /// Why candles do not simply go on. The words stand in metrics: never rename, never reuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::kline) enum Break {
+pub(crate) enum Break {
     /// The database knows nothing of a log that was acknowledged: it was deleted or emptied.
     DatabaseDeleted,
     /// The database is older than what was acknowledged: it was restored from a backup.
@@ -57,7 +57,7 @@ impl Break {
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::kline) struct Standing {
+pub(crate) struct Standing {
     /// Where reading goes on.
     pub from: Position,
     /// The stored bars are gone on with. A bar that is made again from its first trade must not hold them already.
@@ -127,7 +127,7 @@ mod tests {
     /// A log of two runs, and their incarnations.
     fn log(dir: &std::path::Path) -> Lineage {
         for _ in 0..2 {
-            let mut options = wal_format::LogOptions::new(std::sync::Arc::new(crate::clock::now));
+            let mut options = wal_format::LogOptions::new(std::sync::Arc::new(ops::clock::now));
             options.segment_bytes = 64 << 10;
             LogWriter::open(dir, options).unwrap().close().unwrap();
         }

@@ -6,7 +6,7 @@ use rusqlite::params_from_iter;
 
 use super::row::{COLUMNS, Kind};
 use super::schema::{self, Dialect, Rule};
-use crate::sql::{Postgres, Sql, Sqlite, Value};
+use sql::{Postgres, Sql, Sqlite, Value};
 
 /// Key of the advisory lock of writers: "tape".
 pub(super) const LOCK: i64 = 0x7461_7065;

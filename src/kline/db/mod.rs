@@ -13,7 +13,7 @@
 //! Key (venue, symbol, interval, open_time in us). Prices and volumes are exact decimals: `NUMERIC` on Postgres,
 //! where sums are exact too; text on SQLite, where `sum(volume)` adds doubles and `decimal_sum(volume)` of the
 //! sqlite3 shell adds exactly. Compare numbers on SQLite through the view `candles`, which has doubles and times to
-//! read: in the table itself `'9' > '10'`. `flags` are the bits of [`super::data`]; `source` is a word of [`Source`].
+//! read: in the table itself `'9' > '10'`. `flags` are the bits of [`model::kline`]; `source` is a word of [`Source`].
 
 mod bars;
 mod query;
@@ -31,12 +31,12 @@ use wal_format::{Incarnation, Position};
 
 pub use readers::Readers;
 
-use super::data::KlineData;
-use super::interval::Interval;
 use super::message::OldTrade;
 use super::registry::Registered;
-use crate::config::redact;
-use crate::sql::{Postgres, Sqlite};
+use config::redact;
+use model::interval::Interval;
+use model::kline::KlineData;
+use sql::{Postgres, Sqlite};
 
 /// Who made a bar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

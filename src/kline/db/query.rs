@@ -7,10 +7,10 @@ use super::bars::BarSql;
 use super::row::{SELECT, stored};
 use super::store::Store;
 use super::{CandleReader, GapQuery, HistoryQuery, NamedBar, SavedFeed, SavedPosition, Series, StoredBar};
-use crate::kline::data::{FINAL, FLAT, GAP};
-use crate::kline::interval::Interval;
-use crate::kline::registry::Registered;
-use crate::sql::{Sql, Value};
+use crate::registry::Registered;
+use model::interval::Interval;
+use model::kline::{FINAL, FLAT, GAP};
+use sql::{Sql, Value};
 
 /// Rows of one series by open time.
 const OF_SERIES: &str = "venue = ?1 AND symbol = ?2 AND \"interval\" = ?3 AND open_time >= ?4 AND open_time <= ?5";

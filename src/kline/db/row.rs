@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{NamedBar, Source, StoredBar};
-use crate::kline::data::{KlineData, NO_ID, decimal};
-use crate::sql::Value;
+use model::kline::{KlineData, NO_ID, decimal};
+use sql::Value;
 
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

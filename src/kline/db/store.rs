@@ -8,12 +8,12 @@ use super::bars::BarSql;
 use super::row::bar_values;
 use super::schema::{self, Rule};
 use super::{CandleDb, Checkpoint, Committed, Filled, Mark, NamedBar, SavedPosition, Series, Source, StoredBar, query};
-use crate::compact::failpoint::fail_point;
-use crate::kline::data::{FINAL, GAP, KlineData};
-use crate::kline::interval::Interval;
-use crate::kline::message::OldTrade;
-use crate::kline::registry::Registered;
-use crate::sql::Value;
+use crate::message::OldTrade;
+use crate::registry::Registered;
+use model::interval::Interval;
+use model::kline::{FINAL, GAP, KlineData};
+use ops::failpoint;
+use sql::Value;
 
 /// Bars handed to the database at once.
 const CHUNK: usize = 2_000;
@@ -33,7 +33,7 @@ impl<S: BarSql> Store<S> {
         let mut store = Self::reader(sql);
         store.transaction(|s| {
             s.sql.batch(&schema::create(&s.sql.dialect()))?;
-            crate::sql::keep_version(&mut s.sql, "tapedeck_schema", "the database", schema::VERSION, |sql, from| {
+            sql::keep_version(&mut s.sql, "tapedeck_schema", "the database", schema::VERSION, |sql, from| {
                 if from < 2 { sql.batch(schema::INCARNATIONS) } else { Ok(()) }
             })
         })?;
@@ -50,7 +50,7 @@ impl<S: BarSql> Store<S> {
     fn transaction<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.sql.begin()?;
         let done = work(self);
-        crate::sql::settle(&mut self.sql, done)
+        sql::settle(&mut self.sql, done)
     }
 
     fn named(&self, symbol_index: u32, interval: Interval, bar: KlineData) -> Result<NamedBar> {
@@ -259,7 +259,7 @@ impl<S: BarSql> Store<S> {
         for mark in &checkpoint.marks {
             did.marked += self.mark(mark)?;
         }
-        fail_point!("klines.in_commit");
+        failpoint::hit("klines.in_commit");
         for saved in &checkpoint.logs {
             self.save_position(&checkpoint.feed, saved)?;
         }

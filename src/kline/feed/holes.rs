@@ -6,12 +6,13 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::{Feed, MINUTE_US, NEVER, StreamSymbols, time_of};
-use crate::kline::data::{KlineData, NO_ID, Tick};
-use crate::kline::interval::Interval;
-use crate::kline::message::Item;
-use crate::kline::seed::{self, First};
-use crate::kline::touched;
-use crate::venue::{Channel, Continuity, SymbolId, Want};
+use crate::message::Item;
+use crate::seed::{self, First};
+use crate::touched;
+use model::interval::Interval;
+use model::kline::{KlineData, NO_ID, Tick};
+use model::{Channel, SymbolId};
+use venue::{Continuity, Want};
 
 /// First id of what was traded before recording began: nobody fills it.
 pub(super) const BEGINNING: i64 = i64::MIN;

@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 use wal_format::ClockPair;
 
 use super::{Feed, MINUTE_US};
-use crate::kline::data::Tick;
-use crate::kline::message::Item;
-use crate::venue::{Num, SymbolId};
+use crate::message::Item;
+use model::kline::Tick;
+use model::{Num, SymbolId};
 
 /// Bars close this long after their end by our clock: what was traded in them is there by then.
 const TIMER_MARGIN_US: i64 = 250_000;

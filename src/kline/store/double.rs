@@ -13,11 +13,11 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::data::KlineData;
-use super::super::interval::Interval;
 use super::flat::FlatKlineStore;
 use super::latest::{pack, unpack};
 use super::word::Word;
+use model::interval::Interval;
+use model::kline::KlineData;
 
 const CHUNK: usize = 64;
 const CHUNKS: usize = 1_024;

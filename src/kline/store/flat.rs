@@ -1,8 +1,8 @@
 //! All candles as one flat vector: `symbol_index * periods + period_index`. Owned, not shared: what a writer
 //! gathers and what a reader copies out.
 
-use super::super::data::KlineData;
-use super::super::interval::Interval;
+use model::interval::Interval;
+use model::kline::KlineData;
 
 /// One candle per symbol and interval.
 #[derive(Clone, Debug, Default, PartialEq)]

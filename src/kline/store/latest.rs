@@ -7,9 +7,9 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::data::KlineData;
-use super::super::interval::Interval;
 use super::word::Word;
+use model::interval::Interval;
+use model::kline::KlineData;
 
 /// Symbols of one allocation; the store grows by whole ones, so readers never see it move.
 const CHUNK: usize = 64;

@@ -2,13 +2,13 @@
 //! Gives the same buffer as pushing the rows one by one, in half the time.
 
 use super::{Body, TableBuffer};
-use crate::lake::column::{BUY, NULL_I64, Numbers, SELL};
-use crate::lake::flags;
-use crate::lake::table::{AggTrades, CommonColumns, Trades};
-use crate::venue::{Num, SymbolId};
+use crate::column::{BUY, NULL_I64, Numbers, SELL};
+use crate::flags;
+use crate::table::{AggTrades, CommonColumns, Trades};
+use model::{Num, SymbolId};
 
 /// What the rows do not say themselves; the slices are as long as the rows.
-pub(crate) struct Many<'m> {
+pub struct Many<'m> {
     /// Symbol of all rows.
     pub symbol: SymbolId,
     /// Receive time, ns.
@@ -21,7 +21,7 @@ pub(crate) struct Many<'m> {
 
 /// A trade or aggregate, as far as many of them are pushed at once.
 #[derive(Clone, Copy)]
-pub(crate) struct Deal {
+pub struct Deal {
     /// Id of the trade or aggregate.
     pub id: i64,
     /// Id of the first trade.
@@ -50,7 +50,7 @@ impl TableBuffer {
     ///
     /// # Panics
     /// When the buffer is of another table.
-    pub(crate) fn push_agg_trades<T>(&mut self, many: &Many<'_>, rows: &[T], deal: impl Fn(&T) -> Deal) {
+    pub fn push_agg_trades<T>(&mut self, many: &Many<'_>, rows: &[T], deal: impl Fn(&T) -> Deal) {
         let Body::AggTrades(b) = &mut self.body else { self.wrong_table("agg_trades") };
         let AggTrades { agg_id, first_id, last_id, price, amount, side, ts_trade } = b;
         agg_id.0.extend(rows.iter().map(|r| deal(r).id));
@@ -67,7 +67,7 @@ impl TableBuffer {
     ///
     /// # Panics
     /// When the buffer is of another table.
-    pub(crate) fn push_trades<T>(&mut self, many: &Many<'_>, rows: &[T], deal: impl Fn(&T) -> Deal) {
+    pub fn push_trades<T>(&mut self, many: &Many<'_>, rows: &[T], deal: impl Fn(&T) -> Deal) {
         let Body::Trades(b) = &mut self.body else { self.wrong_table("trades") };
         let Trades { id, id_str, price, amount, side, ts_trade, kind } = b;
         id.0.extend(rows.iter().map(|r| deal(r).id));
@@ -124,9 +124,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::lake::{Common, Numeric, Table};
-    use crate::venue::Interner;
-    use crate::venue::row::{AggTrade, Side, Trade};
+    use crate::{Common, Numeric, Table};
+    use model::Interner;
+    use model::row::{AggTrade, Side, Trade};
 
     proptest! {
         #[test]

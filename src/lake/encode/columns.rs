@@ -13,8 +13,8 @@ use zstd::bulk::Compressor;
 
 use super::chunk::{Bound, ChunkWriter, Level, levels};
 use super::{delta, dict, rle};
-use crate::lake::column::{Column, Kind, NULL_DEC, NULL_F64, NULL_I64, NULL_SIDE, NULL_WORD, SIDES, Spec};
-use crate::lake::rows::RowsChunk;
+use crate::column::{Column, Kind, NULL_DEC, NULL_F64, NULL_I64, NULL_SIDE, NULL_WORD, SIDES, Spec};
+use crate::rows::RowsChunk;
 
 /// Texts longer than this get no minimum and maximum.
 const MAX_BOUND_BYTES: usize = 64;

@@ -10,9 +10,9 @@ use zstd::bulk::Compressor;
 use zstd::zstd_safe::CParameter;
 
 use super::columns::{ColumnEncoder, Scratch};
-use crate::lake::column::Column;
-use crate::lake::rows::RowsChunk;
-use crate::lake::{LakeError, WriteSettings};
+use crate::column::Column;
+use crate::rows::RowsChunk;
+use crate::{LakeError, WriteSettings};
 
 /// A page of texts or payloads ends when it passes this, whatever the row target says.
 const MAX_TEXT_PAGE_BYTES: usize = 1 << 20;

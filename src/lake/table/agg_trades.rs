@@ -1,8 +1,8 @@
 //! Table `agg_trades`: one row per aggregated trade.
 
 use super::trades::side_code;
-use crate::lake::column::{Kind, Spec, columns};
-use crate::venue::row::AggTrade;
+use crate::column::{Kind, Spec, columns};
+use model::row::AggTrade;
 
 columns! {
     /// Columns of `agg_trades`.

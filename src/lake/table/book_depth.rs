@@ -3,8 +3,8 @@
 //! One row per band and snapshot: `percentage` is signed (below the mid price is negative), `depth` the amount and
 //! `notional` its worth between the mid price and the band. Live feeds have nothing of the kind.
 
-use crate::lake::column::{Kind, Spec, columns};
-use crate::venue::{Num, SymbolId};
+use crate::column::{Kind, Spec, columns};
+use model::{Num, SymbolId};
 
 columns! {
     /// Columns of `book_depth`.

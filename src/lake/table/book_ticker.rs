@@ -1,7 +1,7 @@
 //! Table `book_ticker`: best bid and ask. An empty side is null, not zero.
 
-use crate::lake::column::{Kind, Spec, columns};
-use crate::venue::row::BookTicker;
+use crate::column::{Kind, Spec, columns};
+use model::row::BookTicker;
 
 columns! {
     /// Columns of `book_ticker`.

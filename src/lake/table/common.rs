@@ -1,6 +1,6 @@
 //! The columns every table starts with.
 
-use crate::lake::column::{Kind, Spec, columns};
+use crate::column::{Kind, Spec, columns};
 
 columns! {
     /// Common columns; `ts_recv` is derived from `ts_recv_ns` and takes no memory.

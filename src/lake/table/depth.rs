@@ -3,8 +3,8 @@
 //! A message without levels gives no row. `last_in_frame` is true on the last level of its message, so a
 //! reader knows when a book is whole again.
 
-use crate::lake::column::{ASK, BID, Kind, Spec, columns};
-use crate::venue::row::{DepthUpdate, Level};
+use crate::column::{ASK, BID, Kind, Spec, columns};
+use model::row::{DepthUpdate, Level};
 
 columns! {
     /// Columns of `depth`.

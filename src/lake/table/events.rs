@@ -1,7 +1,7 @@
 //! Table `events`: everything that happened beside the data.
 
-use crate::lake::column::{Kind, Spec, columns};
-use crate::venue::SymbolId;
+use crate::column::{Kind, Spec, columns};
+use model::SymbolId;
 
 columns! {
     /// Columns of `events`.

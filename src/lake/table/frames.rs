@@ -1,7 +1,7 @@
 //! Table `frames`: frames that did not decode, byte for byte, with the reason.
 
-use crate::lake::column::{Kind, Spec, columns};
-use crate::venue::SymbolId;
+use crate::column::{Kind, Spec, columns};
+use model::SymbolId;
 
 columns! {
     /// Columns of `frames`.

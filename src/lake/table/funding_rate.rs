@@ -1,7 +1,7 @@
 //! Table `funding_rate`: funding that was paid, as the exchange's archive has it.
 
-use crate::lake::column::{Kind, Spec, columns};
-use crate::venue::{Num, SymbolId};
+use crate::column::{Kind, Spec, columns};
+use model::{Num, SymbolId};
 
 columns! {
     /// Columns of `funding_rate`.

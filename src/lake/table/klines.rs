@@ -3,8 +3,8 @@
 //! In `venue_klines` the `source` is always `venue` and the `revision` 0: the exchange sends the same open
 //! candle again and again, and `seq` orders them.
 
-use crate::lake::column::{Kind, Spec, columns};
-use crate::venue::row::VenueKline;
+use crate::column::{Kind, Spec, columns};
+use model::row::VenueKline;
 
 columns! {
     /// Columns of `klines` and `venue_klines`.

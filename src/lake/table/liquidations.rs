@@ -2,8 +2,8 @@
 //! latest one (its documents disagree), Gate sends at most 20 at a time. `side` is null where the venue does not say it.
 
 use super::trades::side_code;
-use crate::lake::column::{Kind, NULL_SIDE, Spec, columns};
-use crate::venue::row::Liquidation;
+use crate::column::{Kind, NULL_SIDE, Spec, columns};
+use model::row::Liquidation;
 
 columns! {
     /// Columns of `liquidations`.

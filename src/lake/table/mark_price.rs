@@ -1,7 +1,7 @@
 //! Table `mark_price`: mark and index price, funding.
 
-use crate::lake::column::{Kind, Spec, columns};
-use crate::venue::row::MarkPrice;
+use crate::column::{Kind, Spec, columns};
+use model::row::MarkPrice;
 
 columns! {
     /// Columns of `mark_price`.

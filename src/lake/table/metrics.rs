@@ -1,7 +1,7 @@
 //! Table `metrics`: open interest and long/short ratios every five minutes, as the exchange's archive has them.
 
-use crate::lake::column::{Kind, Spec, columns};
-use crate::venue::{Num, SymbolId};
+use crate::column::{Kind, Spec, columns};
+use model::{Num, SymbolId};
 
 columns! {
     /// Columns of `metrics`; any number may be missing in the archive.

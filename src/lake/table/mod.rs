@@ -4,7 +4,7 @@
 //! table's own; `exchange`, `date` and `hour` are in the path, never columns.
 //!
 //! Nullable are: `ts_event` everywhere (some venues send none), `symbol` in `events` and `frames` (a connect
-//! has none), and what the rows of [`crate::venue::row`] hold as an `Option`. Everything else is required.
+//! has none), and what the rows of [`model::row`] hold as an `Option`. Everything else is required.
 
 mod agg_trades;
 mod book_depth;

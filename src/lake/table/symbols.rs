@@ -1,7 +1,7 @@
 //! Table `symbols`: the venue's listing, per hour and on change.
 
-use crate::lake::column::{Kind, NULL_I64, Spec, columns};
-use crate::venue::Symbol;
+use crate::column::{Kind, NULL_I64, Spec, columns};
+use model::Symbol;
 
 columns! {
     /// Columns of `symbols`. `contract_size` is null where one unit of `amount` is one base unit.

@@ -1,7 +1,7 @@
 //! Table `tickers`: statistics of the last 24 h.
 
-use crate::lake::column::{Kind, Spec, columns};
-use crate::venue::row::Ticker;
+use crate::column::{Kind, Spec, columns};
+use model::row::Ticker;
 
 columns! {
     /// Columns of `tickers`.

@@ -1,7 +1,7 @@
 //! Table `trades`: one row per single trade.
 
-use crate::lake::column::{BUY, Kind, SELL, Spec, columns};
-use crate::venue::row::{Side, Trade};
+use crate::column::{BUY, Kind, SELL, Spec, columns};
+use model::row::{Side, Trade};
 
 columns! {
     /// Columns of `trades`.

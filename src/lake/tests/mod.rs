@@ -15,8 +15,8 @@ use super::column::Column;
 use super::read::{TableFile, key};
 use super::table::{Event, FrameRow};
 use super::*;
-use crate::venue::row::{AggTrade, BookTicker, Side};
-use crate::venue::{Interner, Num};
+use model::row::{AggTrade, BookTicker, Side};
+use model::{Interner, Num};
 
 fn rows_of(table: Table, numeric: Numeric, rows: usize, seed: u64) -> RowsChunk {
     let (mut buffer, names) = fill(table, numeric, rows, 40, seed);
@@ -341,7 +341,7 @@ fn one_of_500_symbols_is_read_from_less_than_a_tenth_of_the_pages() {
     assert!((12..=32).contains(&pages), "{pages}");
     let (mut all, mut worst) = (0, 0);
     for i in 0..names.len() {
-        let name = names.name(crate::venue::SymbolId(i as u32)).as_bytes();
+        let name = names.name(model::SymbolId(i as u32)).as_bytes();
         let hit = (0..pages)
             .filter(|p| column.min_value(*p).unwrap() <= name && name <= column.max_value(*p).unwrap())
             .count();

@@ -2,12 +2,10 @@
 //! double, several rows of one frame.
 #![allow(clippy::unwrap_used)]
 
-use crate::lake::table::{BookDepth, Event, FrameRow, FundingRate, Kline, Metrics};
-use crate::lake::*;
-use crate::venue::row::{
-    AggTrade, BookTicker, DepthUpdate, Level, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline,
-};
-use crate::venue::{Interner, Num, Symbol, SymbolKind};
+use crate::table::{BookDepth, Event, FrameRow, FundingRate, Kline, Metrics};
+use crate::*;
+use model::row::{AggTrade, BookTicker, DepthUpdate, Level, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline};
+use model::{Interner, Num, Symbol, SymbolKind};
 
 /// A small generator, so that a row is a function of (seed, number).
 struct Dice(u64);

@@ -7,7 +7,8 @@
 //! {"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}
 //! ```
 
-use super::super::{Channel, Control, json};
+use super::super::{Control, json};
+use model::Channel;
 
 /// Keys of the outermost object of a frame.
 pub(super) const TOP: [&str; 8] = ["stream", "data", "e", "result", "id", "code", "msg", "error"];

@@ -4,11 +4,11 @@
 //! their places. Anything else is `None` and the frame goes to the general path; rows are pushed only when the
 //! whole frame was as expected.
 
-use super::super::Channel;
-use super::super::number::Num;
-use super::super::row::{AggTrade, BookTicker, DepthUpdate, Level, MarkPrice, Rows, Side, Trade};
 use super::scan::Scan;
 use super::{Book, Market, book_of};
+use model::Channel;
+use model::number::Num;
+use model::row::{AggTrade, BookTicker, DepthUpdate, Level, MarkPrice, Rows, Side, Trade};
 
 /// The channel of the row that was pushed, or `None` and `rows` as it was.
 #[inline]

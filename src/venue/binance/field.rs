@@ -1,8 +1,8 @@
 //! What only fields of Binance have: its times, its taker flag, and whose rows a message carries.
 
-use super::super::row::Side;
 use super::general::Context;
 use super::{Market, to_micros};
+use model::row::Side;
 
 pub(super) use super::super::message::{Of, Raw, Result};
 

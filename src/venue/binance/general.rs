@@ -4,8 +4,9 @@
 //! the judge over it: what this refuses is kept as undecodable.
 
 use super::super::message::{self, MAX_NOTES, clip, unknown_type, utf8};
-use super::super::{Channel, DecodeError, Decoded, Rows, json};
+use super::super::{DecodeError, json};
 use super::{Book, Market, book_of, control, messages, plan};
+use model::{Channel, Decoded, Rows};
 
 /// What decoding a frame needs at hand; its stream is the name of the stream of a combined frame.
 pub(super) type Context<'f, 'r> = message::Context<'f, 'r, Market>;

@@ -9,11 +9,12 @@
 //! Open time, open, high, low, close, volume, close time, quote volume, trades, taker buy base, taker buy quote.
 //! Source: Binance's documentation of both endpoints, "Kline/Candlestick Data".
 
+use super::super::RestRequest;
 use super::super::klines::{self, KlinePage, RestKline, RestKlines, elements};
 use super::super::message::{percent_encode, utf8};
-use super::super::{Channel, RestRequest};
 use super::Market;
 use super::field::{Of, Result};
+use model::Channel;
 
 const OF: Of = Of("klines");
 
@@ -75,8 +76,9 @@ pub(super) fn parse(body: &[u8]) -> Result<RestKlines> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::kline::data::decimal;
-    use crate::venue::{Num, Venue, VenueId, venue};
+    use crate::{Venue, venue};
+    use model::kline::decimal;
+    use model::{Num, VenueId};
 
     #[test]
     fn a_recorded_answer_reads_in_order_with_every_digit() {

@@ -8,11 +8,13 @@
 //! ```
 //! The precisions of a symbol are not its steps: those are in the filters. Spot tells no listing time.
 
-use super::super::listing::{self, Entry, Listing, UNKNOWN};
-use super::super::number::Num;
-use super::super::{Symbol, SymbolKind, json};
+use super::super::json;
+use super::super::listing::{self, Entry, UNKNOWN};
 use super::field::{Of, Raw, Result};
 use super::{Market, rules};
+use model::Listing;
+use model::number::Num;
+use model::{Symbol, SymbolKind};
 
 const OF: Of = Of("exchangeInfo");
 

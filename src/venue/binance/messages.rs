@@ -4,11 +4,9 @@
 //! market only. The struct of the fields is the row itself (see `row.rs`).
 
 use super::super::json;
-use super::super::row::{
-    AggTrade, BookTicker, DepthUpdate, Level, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline,
-};
 use super::field::{Of, Raw, Result};
 use super::general::Context;
+use model::row::{AggTrade, BookTicker, DepthUpdate, Level, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline};
 
 /// `{"e":"trade","E":..,["T":..,]"s":"BTCUSDT","t":12345,"p":"0.001","q":"100",["b":..,"a":..,]["X":"MARKET",]`
 /// `["T":..,]"m":true,["M":true]["st":1]}`

@@ -22,7 +22,7 @@ mod field;
 mod general;
 mod klines;
 mod listing;
-pub(crate) mod market;
+pub mod market;
 mod messages;
 mod plan;
 mod repair;
@@ -40,7 +40,8 @@ mod tests;
 #[cfg(test)]
 pub(super) use sbe::samples as binary_samples;
 
-use super::{DecodeError, Decoded, Frame, FrameKind, Rows};
+use super::{DecodeError, Frame, FrameKind};
+use model::{Decoded, Rows};
 
 /// Which of the two JSON markets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

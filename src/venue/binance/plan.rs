@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::super::message::{self, percent_encode};
-use super::super::{Channel, ConnectionPlan, Limits, RestRequest, SubscribeMessage, Verb, Want};
+use super::super::{ConnectionPlan, Limits, RestRequest, SubscribeMessage, Verb, Want};
+use model::Channel;
 
 /// Streams the server takes on one socket, whatever the configuration says.
 const MAX_STREAMS: usize = 1024;

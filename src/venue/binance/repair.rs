@@ -14,11 +14,12 @@
 //! that its `trade` stream marks other than `MARKET`: what comes back would not be what is missing.
 
 use super::super::message::{percent_encode, utf8};
-use super::super::row::{AggTrade, Trade};
-use super::super::{Channel, DecodeError, Fill, Missing, RestMeta, RestRequest, Rows, SymbolId};
+use super::super::{DecodeError, Missing, RestRequest};
 use super::Market;
 use super::field::{Of, Result};
 use super::general::Context;
+use model::row::{AggTrade, Trade};
+use model::{Channel, Fill, RestMeta, Rows, SymbolId};
 
 /// Rows of one answer, on every one of these endpoints.
 const PAGE: i64 = 1000;

@@ -6,21 +6,23 @@
 //! ```
 //! The body does not name its symbol: the meta beside it does. Listings and trades: `listing.rs`, `repair.rs`.
 
+use super::super::DecodeError;
 use super::super::message::utf8;
-use super::super::{Channel, DecodeError, Decoded, RestMeta, Rows};
 use super::general::Context;
 use super::{Market, listing, messages, repair};
+use crate::frame::{answered, book_symbol};
+use model::{Channel, Decoded, RestMeta, Rows};
 
 /// Rows of a REST body.
 pub(super) fn decode(market: Market, body: &[u8], meta: &RestMeta, rows: &mut Rows) -> Result<Decoded, DecodeError> {
-    meta.answered()?;
+    answered(meta)?;
     match meta.channel.as_str() {
         "symbols" => {
             rows.listed(listing::parse(market, body)?);
             Ok(Decoded::Symbols)
         }
         "depth_snapshot" => {
-            messages::whole_book(&mut Context::new(market, body, rows), utf8(body)?, meta.book_symbol()?)?;
+            messages::whole_book(&mut Context::new(market, body, rows), utf8(body)?, book_symbol(meta)?)?;
             Ok(Decoded::Rows(Channel::DepthSnapshot))
         }
         "trades" => repair::decode(market, Channel::Trades, body, meta, rows).map(|()| Decoded::Rows(Channel::Trades)),

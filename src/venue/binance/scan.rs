@@ -5,7 +5,7 @@
 //! strings without escapes, integers without a sign or leading zeros, plain decimals.
 
 use super::super::json::MAX_WORD;
-use super::super::number::{Num, leading_digits};
+use model::number::{Num, leading_digits};
 
 /// What is left of a frame.
 pub(super) struct Scan<'a> {

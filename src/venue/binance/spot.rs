@@ -5,9 +5,10 @@
 //! server pings every 20 s; times are µs when the socket was opened with `timeUnit=MICROSECOND`; trades
 //! recorded until 2023 carry the order ids `b` and `a`; symbols may be other than ASCII.
 
-use super::super::{Channel, Continuity, Limits, VenueId};
+use super::super::{Continuity, Limits};
 use super::market::Binance;
 use super::{Market, plan};
+use model::{Channel, VenueId};
 
 /// The market; use it through [`super::super::venue`].
 pub const SPOT: Binance = Binance {

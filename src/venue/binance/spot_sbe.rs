@@ -11,11 +11,12 @@
 //! Listing, books and missing trades come from the JSON REST of the same market, whose ids are the same.
 
 use super::super::{
-    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, FrameKind, Heartbeat, KlinePage, Limits,
-    Listing, Missing, RestKlines, RestRequest, Rows, StreamKey, SubscribeMessage, Venue, VenueId, Verb, Want,
+    ConnectionPlan, Continuity, Control, DecodeError, Frame, FrameKind, Heartbeat, KlinePage, Limits, Missing,
+    RestKlines, RestRequest, StreamKey, SubscribeMessage, Venue, Verb, Want,
 };
 use super::spot::SPOT;
 use super::{control, plan, sbe};
+use model::{Channel, Decoded, Listing, Rows, VenueId};
 
 /// The market; use it through [`super::super::venue`].
 #[derive(Clone, Copy, Debug)]

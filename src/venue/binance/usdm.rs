@@ -8,9 +8,10 @@
 //! sample, of the largest or of the latest order of a second: the documents disagree; recordings before 2020 lack `a` in
 //! aggTrade and `X` in trade.
 
-use super::super::{Channel, Continuity, Limits, VenueId};
+use super::super::{Continuity, Limits};
 use super::market::Binance;
 use super::{Market, plan};
+use model::{Channel, VenueId};
 
 /// The market; use it through [`super::super::venue`].
 pub const USDM: Binance = Binance {

@@ -15,7 +15,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::venue::Continuity;
+use crate::Continuity;
 
 /// Holes remembered per symbol and channel. When a further one opens, the oldest is forgotten together with
 /// everything before it, so that nothing below it can be taken for a repeat.

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use super::ids::MAX_HOLES;
 use super::*;
-use crate::venue::{Frame, FrameKind, VenueId, venue};
+use crate::{Frame, FrameKind, venue};
+use model::VenueId;
 
 fn tracker(id: VenueId) -> GapTracker {
     GapTracker::new(venue(id))

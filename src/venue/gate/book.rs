@@ -5,10 +5,10 @@
 
 use super::super::json;
 use super::super::message::{Of, Raw, Result};
-use super::super::row::{DepthUpdate, Level};
-use super::super::symbol::SymbolId;
 use super::field::opt_time;
 use super::messages::Cx;
+use model::row::{DepthUpdate, Level};
+use model::symbol::SymbolId;
 
 /// `{"t":1606294781123,["e":"depthUpdate","E":1606294781,]"s":"BTC_USDT","U":48776301,"u":48776306,"b":[..],`
 /// `"a":[..][,"l":"100"][,"full":true]}`.

@@ -2,8 +2,8 @@
 
 use super::super::json;
 use super::super::message::{Of, Raw, Result};
-use super::super::number::Num;
-use super::super::row::Side;
+use model::number::Num;
+use model::row::Side;
 
 const MESSAGE_TIME: Of = Of("frame");
 

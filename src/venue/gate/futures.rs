@@ -5,9 +5,9 @@
 //! spoils the whole subscribe message; an idle socket dies after about 30 s; mark price and funding come only
 //! with the ticker, whose frames become rows of two tables.
 
-use super::super::{Channel, VenueId};
 use super::Market;
 use super::market::Gate;
+use model::{Channel, VenueId};
 
 /// The market; use it through [`super::super::venue`].
 pub static FUTURES: Gate = Gate {

@@ -12,9 +12,10 @@
 
 use super::super::klines::{self, KlinePage, RestKline, RestKlines, elements};
 use super::super::message::{Of, Raw, Result, percent_encode, utf8};
-use super::super::{Channel, RestRequest, json};
+use super::super::{RestRequest, json};
 use super::Market;
 use super::field::opt_time;
+use model::Channel;
 
 const OF: Of = Of("candlesticks");
 
@@ -89,7 +90,7 @@ pub(super) fn parse(market: Market, body: &[u8]) -> Result<RestKlines> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::venue::Num;
+    use model::Num;
 
     fn num(text: &str) -> Num {
         Num::parse(text.as_bytes()).unwrap()

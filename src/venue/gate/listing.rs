@@ -9,11 +9,13 @@
 //! A contract in delisting trades until it is gone, so it counts as trading; `delisted_time`, in seconds like the others,
 //! says when that is.
 
-use super::super::listing::{self, Entry, Listing, UNKNOWN};
+use super::super::json;
+use super::super::listing::{self, Entry, UNKNOWN};
 use super::super::message::{Of, Raw, Result};
-use super::super::number::Num;
-use super::super::{Symbol, SymbolKind, json};
 use super::{Market, field};
+use model::Listing;
+use model::number::Num;
+use model::{Symbol, SymbolKind};
 
 const CONTRACTS: Of = Of("contracts");
 

@@ -1,10 +1,11 @@
 //! The venue that both Gate markets are: one protocol, told apart by a few facts that `spot.rs` and `futures.rs` hold.
 
 use super::super::{
-    Channel, ConnectionPlan, Continuity, Control, DecodeError, Decoded, Frame, Heartbeat, KlinePage, Limits, Listing,
-    Missing, RestKlines, RestRequest, Rows, StreamKey, SubscribeMessage, Venue, VenueId, Verb, Want,
+    ConnectionPlan, Continuity, Control, DecodeError, Frame, Heartbeat, KlinePage, Limits, Missing, RestKlines,
+    RestRequest, StreamKey, SubscribeMessage, Venue, Verb, Want,
 };
 use super::{Market, control, decode, klines, listing, plan};
+use model::{Channel, Decoded, Listing, Rows, VenueId};
 
 /// A market; use it through [`super::super::venue`].
 #[derive(Clone, Copy, Debug)]

@@ -32,7 +32,8 @@ pub mod spot;
 mod tests;
 
 use super::message::{Context, clip, unknown_type, utf8};
-use super::{Channel, DecodeError, Decoded, Frame, FrameKind, Rows, json};
+use super::{DecodeError, Frame, FrameKind, json};
+use model::{Channel, Decoded, Rows};
 
 /// Which of the two markets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,10 +6,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::super::message::{self, percent_encode};
-use super::super::{
-    Channel, ConnectionPlan, Fill, Heartbeat, Limits, Missing, RestRequest, SubscribeMessage, Verb, Want,
-};
+use super::super::{ConnectionPlan, Heartbeat, Limits, Missing, RestRequest, SubscribeMessage, Verb, Want};
 use super::Market;
+use model::{Channel, Fill};
 
 /// Symbols in one message; more work too, but one bad symbol spoils them all on futures.
 const MAX_SYMBOLS: usize = 100;

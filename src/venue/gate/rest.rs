@@ -6,21 +6,23 @@
 //! listing      [{"id":"ETH_USDT",..},..] and [{"name":"BTC_USDT",..},..]
 //! ```
 
+use super::super::DecodeError;
 use super::super::message::{Context, utf8};
-use super::super::{Channel, DecodeError, Decoded, RestMeta, Rows};
 use super::messages::{self, Sent};
 use super::{Market, book, listing};
+use crate::frame::{answered, book_symbol};
+use model::{Channel, Decoded, RestMeta, Rows};
 
 /// Rows of a REST body.
 pub(super) fn decode(market: Market, body: &[u8], meta: &RestMeta, rows: &mut Rows) -> Result<Decoded, DecodeError> {
-    meta.answered()?;
+    answered(meta)?;
     match meta.channel.as_str() {
         "symbols" => {
             rows.listed(listing::parse(market, body)?);
             Ok(Decoded::Symbols)
         }
         "depth_snapshot" => {
-            book::whole(&mut Context::new(market, body, rows), utf8(body)?, Some(meta.book_symbol()?))?;
+            book::whole(&mut Context::new(market, body, rows), utf8(body)?, Some(book_symbol(meta)?))?;
             Ok(Decoded::Rows(Channel::DepthSnapshot))
         }
         "trades" => {

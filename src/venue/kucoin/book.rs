@@ -3,13 +3,14 @@
 //! An entry with price 0 only advances the sequence: it gives no level, but the message keeps its ids. Entries of
 //! one message stay in the order sent, which is the order to apply them in.
 
-use super::super::row::{DepthUpdate, Level};
-use super::super::{Num, json};
+use super::super::json;
 use super::field::{int, opt_time};
 use super::{Context, Of, Raw, Result};
+use model::Num;
+use model::row::{DepthUpdate, Level};
 
 /// A message without levels yet.
-fn message(symbol: super::super::SymbolId, first: i64, last: i64, is_snapshot: bool) -> DepthUpdate {
+fn message(symbol: model::SymbolId, first: i64, last: i64, is_snapshot: bool) -> DepthUpdate {
     DepthUpdate {
         symbol,
         ts_event_us: None,

@@ -1,9 +1,9 @@
 //! Candles, as KuCoin computes them: their odd order, and the intervals in words of the `venue_klines` table.
 
-use super::super::row::VenueKline;
 use super::field::{elements, opt_time, time};
 use super::messages::intern;
 use super::{Context, Market, Of, Result};
+use model::row::VenueKline;
 
 /// `{"symbol":"BTC-USDT","candles":["1619378280","open","close","high","low","volume","turnover"],"time":ns}`:
 /// open, CLOSE, high, low. No flag tells the last message of a candle. On futures the seventh element counts lots;

@@ -8,11 +8,12 @@
 //! ```
 //! Minutes without a trade are left out. Source: KuCoin's documentation, "Get Klines" of both markets.
 
+use super::super::RestRequest;
 use super::super::klines::{self, KlinePage, RestKline, RestKlines, elements};
 use super::super::message::percent_encode;
-use super::super::{Channel, RestRequest};
 use super::field::time;
 use super::{Market, Of, Result, rest};
+use model::Channel;
 
 const OF: Of = Of("klines");
 
@@ -90,7 +91,7 @@ pub(super) fn parse(market: Market, body: &[u8]) -> Result<RestKlines> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::venue::Num;
+    use model::Num;
 
     fn num(text: &str) -> Num {
         Num::parse(text.as_bytes()).unwrap()

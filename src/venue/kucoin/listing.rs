@@ -10,9 +10,11 @@
 //! Spot has no word of status, only whether trading is enabled. A contract counts in lots: `multiplier` is the base
 //! amount of one lot; an inverse contract sends -1, its lots are worth 1 of the quote currency each.
 
-use super::super::listing::{self, Entry, Listing, UNKNOWN};
-use super::super::{Num, Symbol, SymbolKind, json};
+use super::super::json;
+use super::super::listing::{self, Entry, UNKNOWN};
 use super::{Market, Of, Raw, Result, rest};
+use model::Listing;
+use model::{Num, Symbol, SymbolKind};
 
 /// All symbols of a listing, those that do not trade included.
 pub(super) fn parse(market: Market, body: &[u8]) -> Result<Listing> {

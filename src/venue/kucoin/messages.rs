@@ -3,12 +3,12 @@
 //! Each function shows the data as KuCoin sends it. Trade ids are texts, and the sequence of a trade is a counter
 //! that it shares with orders: it tells nothing about missing trades, so it is not kept.
 
-use super::super::row::{BookTicker, MarkPrice, Side, Ticker, Trade};
-use super::super::{Channel, Num};
 use super::candle::candle;
 use super::field::{elements, int, opt_time, time};
 use super::topic::Topic;
 use super::{Context, Market, Of, Raw, Result, book};
+use model::row::{BookTicker, MarkPrice, Side, Ticker, Trade};
+use model::{Channel, Num};
 
 /// What the envelope of a frame says about its data.
 #[derive(Clone, Copy)]
@@ -46,7 +46,7 @@ pub(super) fn decode(cx: &mut Context<'_, '_>, channel: Channel, about: About<'_
 }
 
 /// The symbol in the data where it is sent, else that of the topic.
-pub(super) fn intern(cx: &mut Context<'_, '_>, of: Of, sent: Raw<'_>, topic: &str) -> Result<super::super::SymbolId> {
+pub(super) fn intern(cx: &mut Context<'_, '_>, of: Of, sent: Raw<'_>, topic: &str) -> Result<model::SymbolId> {
     let sent = sent.map(|_| of.word("symbol", sent)).transpose()?;
     match sent.as_deref().unwrap_or(topic) {
         "" => of.wrong("symbol"),

@@ -35,7 +35,8 @@ mod topic;
 mod tests;
 
 use super::message::{self, Of, Raw, Result, clip, unknown_type, utf8};
-use super::{DecodeError, Decoded, Frame, FrameKind, Heartbeat, Limits, Rows};
+use super::{DecodeError, Frame, FrameKind, Heartbeat, Limits};
+use model::{Decoded, Rows};
 
 /// Which of the two markets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::{Channel, ConnectionPlan, Limits, SubscribeMessage, Verb, Want, message};
+use super::super::{ConnectionPlan, Limits, SubscribeMessage, Verb, Want, message};
 use super::{Market, topic};
+use model::Channel;
 
 /// Symbols KuCoin takes in one subscribe message, whatever the configuration says.
 const MAX_SYMBOLS: usize = 100;

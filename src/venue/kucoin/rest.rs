@@ -7,8 +7,10 @@
 //! A refusal is not a book: it stays undecodable, with its code as the reason.
 
 use super::super::message::percent_encode;
-use super::super::{Channel, DecodeError, Decoded, RestMeta, RestRequest, Rows, json};
+use super::super::{DecodeError, RestRequest, json};
 use super::{Context, Market, Of, Result, book, clip, listing, utf8};
+use crate::frame::{answered, book_symbol};
+use model::{Channel, Decoded, RestMeta, Rows};
 
 const OF: Of = Of("REST answer");
 
@@ -50,7 +52,7 @@ pub(super) fn data(body: &[u8]) -> Result<&str> {
 
 /// Rows of a stored body.
 pub(super) fn decode(market: Market, body: &[u8], meta: &RestMeta, rows: &mut Rows) -> Result<Decoded> {
-    meta.answered()?;
+    answered(meta)?;
     match meta.channel.as_str() {
         "token" => Ok(Decoded::Control),
         "symbols" => {
@@ -59,7 +61,7 @@ pub(super) fn decode(market: Market, body: &[u8], meta: &RestMeta, rows: &mut Ro
         }
         "depth_snapshot" => {
             let mut cx = Context::new(market, body, rows);
-            book::whole(&mut cx, data(body)?, meta.book_symbol()?)?;
+            book::whole(&mut cx, data(body)?, book_symbol(meta)?)?;
             Ok(Decoded::Rows(Channel::DepthSnapshot))
         }
         other => Err(DecodeError::UnknownType(format!("REST {other}"))),

@@ -4,9 +4,8 @@
 //! An input is one byte that chooses the venue, one that says what the bytes are, and the bytes.
 
 use super::gap::GapTracker;
-use super::{
-    DecodeError, Decoded, Fill, Frame, FrameKind, Num, RestMeta, Rows, StreamKey, SymbolId, Venue, VenueId, venue,
-};
+use super::{DecodeError, Frame, FrameKind, StreamKey, Venue, venue};
+use model::{Decoded, Fill, Num, RestMeta, Rows, SymbolId, VenueId};
 
 #[cfg(test)]
 mod tests;

@@ -14,8 +14,9 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::Value;
 
-use super::super::{Channel, Decoded, VenueId, binance};
+use super::super::binance;
 use super::{What, exercise, input};
+use model::{Channel, Decoded, VenueId};
 
 /// Frames of one shape kept from one file, and bytes of the longest.
 const PER_FILE: usize = 60;
@@ -69,7 +70,7 @@ fn shapes(path: &Path) -> Vec<Vec<u8>> {
 fn seeds() -> &'static [Vec<u8>] {
     static SEEDS: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
     SEEDS.get_or_init(|| {
-        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data");
         let mut seeds = Vec::new();
         for id in VenueId::ALL.iter().copied() {
             let folder = if id == VenueId::BinanceSpotSbe { "binance-spot" } else { id.as_str() };

@@ -5,12 +5,12 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use tapedeck::history::clean::pack::pack;
-use tapedeck::history::clean::plan::{Digests, plan};
-use tapedeck::history::clean::unit::Settings;
-use tapedeck::history::clean::{Job, run};
-use tapedeck::lake::WriteSettings;
-use tapedeck::memory::Level;
+use history::clean::pack::pack;
+use history::clean::plan::{Digests, plan};
+use history::clean::unit::Settings;
+use history::clean::{Job, run};
+use lake::WriteSettings;
+use ops::memory::Level;
 
 const FILES: [&str; 8] = [
     "futures/um/daily/aggTrades/A/A-aggTrades-2024-08-08",

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tapedeck::config::Config;
+use config::Config;
 
 /// What must never stand in a message.
 const SECRET: &str = "s3cr3tXYZ";

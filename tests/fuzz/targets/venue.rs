@@ -5,5 +5,5 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
-    let _ = tapedeck::venue::ordeal::exercise(input);
+    let _ = venue::ordeal::exercise(input);
 });

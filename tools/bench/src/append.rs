@@ -50,7 +50,7 @@ impl Latency {
 
 /// Wall and monotonic time for the writer.
 pub(crate) fn clock() -> ClockPair {
-    tapedeck::clock::now()
+    ops::clock::now()
 }
 
 pub(crate) fn options(sync: SyncPolicy) -> LogOptions {

@@ -17,15 +17,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use lake::read::TableFile;
+use lake::{Common, Numeric, PieceFile, RowsChunk, Table, TableBuffer, WriteSettings, join_pieces, write_piece};
+use model::row::{BookTicker, DepthUpdate, Level, Side, Trade};
+use model::{Interner, Num, SymbolId};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::WriterProperties;
-use tapedeck::lake::read::TableFile;
-use tapedeck::lake::{
-    Common, Numeric, PieceFile, RowsChunk, Table, TableBuffer, WriteSettings, join_pieces, write_piece,
-};
-use tapedeck::venue::row::{BookTicker, DepthUpdate, Level, Side, Trade};
-use tapedeck::venue::{Interner, Num, SymbolId};
 
 use crate::dice::Dice;
 

@@ -11,7 +11,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use anyhow::ensure;
-use tapedeck::venue::{Decoded, Frame, FrameKind, Rows, Venue, VenueId, venue};
+use model::{Decoded, Rows, VenueId};
+use venue::{Frame, FrameKind, Venue, venue};
 
 const FRAMES: usize = 4096;
 const ROUNDS: usize = 9;

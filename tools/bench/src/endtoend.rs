@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use tapedeck::compact::{self, CompactorStatus, Mode};
-use tapedeck::config::Config;
-use tapedeck::shutdown::Shutdown;
+use compact::{self, CompactorStatus};
+use config::Config;
+use fold::Mode;
+use ops::shutdown::Shutdown;
 use wal_format::{Append, Kind, LogWriter, SyncPolicy};
 
 use crate::append::{clock, options};

@@ -18,14 +18,14 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use history::clean::pack::Packer;
+use history::clean::plan::{Digests, plan};
+use history::clean::unit::{Settings, digest};
+use history::clean::zip::ZipReader;
+use history::clean::{Job, run as clean};
+use lake::WriteSettings;
+use ops::memory::Level;
 use serde::{Deserialize, Serialize};
-use tapedeck::history::clean::pack::Packer;
-use tapedeck::history::clean::plan::{Digests, plan};
-use tapedeck::history::clean::unit::{Settings, digest};
-use tapedeck::history::clean::zip::ZipReader;
-use tapedeck::history::clean::{Job, run as clean};
-use tapedeck::lake::WriteSettings;
-use tapedeck::memory::Level;
 
 use crate::dice::Dice;
 

@@ -16,10 +16,9 @@ use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use tapedeck::kline::{
-    DoubleBufferedKlineStore, FlatKlineStore, Interval, Item, Job, LatestSlots, Shown, Tick, Worker,
-};
-use tapedeck::venue::Num;
+use kline::{DoubleBufferedKlineStore, FlatKlineStore, Item, Job, LatestSlots, Shown, Worker};
+use model::Num;
+use model::{Interval, Tick};
 
 /// Arguments of `klines`.
 #[derive(Default, clap::Args)]
@@ -248,7 +247,7 @@ impl Fold for Actors {
 struct Queued {
     jobs: std::sync::mpsc::SyncSender<Job>,
     empties: std::sync::mpsc::Receiver<Vec<Item>>,
-    worker: std::thread::JoinHandle<tapedeck::kline::Totals>,
+    worker: std::thread::JoinHandle<kline::Totals>,
     swapped: Instant,
 }
 

@@ -17,9 +17,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use tapedeck::compact::Mode;
-use tapedeck::kline::{Interval, KlineHub, KlineService};
-use tapedeck::shutdown::Shutdown;
+use fold::Mode;
+use kline::{KlineHub, KlineService};
+use model::Interval;
+use ops::shutdown::Shutdown;
 use wal_format::{Kind, LogReader, Position, ReaderOptions, Step, Waiter};
 
 use crate::append::{Latency, clock};

@@ -20,11 +20,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use fold::Mode;
+use kline::{FlatKlineStore, KlineHub, KlineService};
+use model::Interval;
+use net::server::Access;
+use ops::shutdown::Shutdown;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tapedeck::api::{self, Access};
-use tapedeck::compact::Mode;
-use tapedeck::kline::{FlatKlineStore, Interval, KlineHub, KlineService};
-use tapedeck::shutdown::Shutdown;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 

@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use tapedeck::config::Config;
-use tapedeck::venue::VenueId;
+use config::Config;
+use model::VenueId;
 use wal_format::{Append, Kind, LogWriter};
 
 use crate::append::clock;

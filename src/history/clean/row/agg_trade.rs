@@ -4,11 +4,11 @@
 //! the event is not in the archive, so `ts_event` is null (a copy of `ts_trade` would take a third of the file).
 
 use super::{Cursor, Line, Names, Origin, Row, columns, row, stored};
-use crate::history::clean::line::Fields;
-use crate::history::clean::value::{Reject, amount, boolean, id, int, time, word};
-use crate::lake::buffer::{Deal, Many};
-use crate::lake::{Common, TableBuffer};
-use crate::venue::row::{AggTrade, Side};
+use crate::clean::line::Fields;
+use crate::clean::value::{Reject, amount, boolean, id, int, time, word};
+use lake::buffer::{Deal, Many};
+use lake::{Common, TableBuffer};
+use model::row::{AggTrade, Side};
 
 row!(
     /// Words: agg id, first id, last id, time, price, amount.

@@ -1,10 +1,10 @@
 //! `bookDepth`: `timestamp,percentage,depth,notional`; times as text in UTC; bands as `-5` or `-5.00`.
 
 use super::{Line, Names, Origin, Row, columns, row, stored};
-use crate::history::clean::line::Fields;
-use crate::history::clean::value::{Reject, amount, civil, num, word};
-use crate::lake::table::BookDepth;
-use crate::lake::{Common, TableBuffer};
+use crate::clean::line::Fields;
+use crate::clean::value::{Reject, amount, civil, num, word};
+use lake::table::BookDepth;
+use lake::{Common, TableBuffer};
 
 row!(
     /// Words: time, percentage, depth, notional, percentage in millionths of a percent.

@@ -2,11 +2,11 @@
 //! The lake keeps the event time; an empty side (price 0) is null there, as in the live table.
 
 use super::{Cursor, Line, NULL_SCALE, Names, Origin, Row, columns, row, stored};
-use crate::history::clean::line::Fields;
-use crate::history::clean::value::{Reject, amount, id, time, word};
-use crate::lake::{Common, TableBuffer};
-use crate::venue::Num;
-use crate::venue::row::BookTicker;
+use crate::clean::line::Fields;
+use crate::clean::value::{Reject, amount, id, time, word};
+use lake::{Common, TableBuffer};
+use model::Num;
+use model::row::BookTicker;
 
 row!(
     /// Words: update id, transaction time, event time, bid price, bid amount, ask price, ask amount.

@@ -1,10 +1,10 @@
 //! `fundingRate`: `calc_time,funding_interval_hours,last_funding_rate`; times are a few ms behind the full hour.
 
 use super::{Line, Names, Origin, Row, columns, row, stored};
-use crate::history::clean::line::Fields;
-use crate::history::clean::value::{Reject, int, num, time, word};
-use crate::lake::table::FundingRate;
-use crate::lake::{Common, TableBuffer};
+use crate::clean::line::Fields;
+use crate::clean::value::{Reject, int, num, time, word};
+use lake::table::FundingRate;
+use lake::{Common, TableBuffer};
 
 row!(
     /// Words: time, hours, rate.

@@ -6,13 +6,13 @@
 //! has no seam at 2025-01-01. The premium index may be negative.
 
 use super::{Cursor, Line, Names, Origin, Row, columns, row, stored};
-use crate::history::clean::line::Fields;
-use crate::history::clean::place::Series;
-use crate::history::clean::value::{Reject, amount, id, num, time, word};
-use crate::history::{BarInterval, Kind, Market};
-use crate::lake::{Common, TableBuffer};
-use crate::venue::Num;
-use crate::venue::row::VenueKline;
+use crate::clean::line::Fields;
+use crate::clean::place::Series;
+use crate::clean::value::{Reject, amount, id, num, time, word};
+use crate::{BarInterval, Kind, Market};
+use lake::{Common, TableBuffer};
+use model::Num;
+use model::row::VenueKline;
 
 row!(
     /// Words: open time, close time, count, open, high, low, close, volume, quote volume, taker buy volume, taker buy

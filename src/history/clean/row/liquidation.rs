@@ -4,10 +4,10 @@
 //! Liquidations have no id: two that are alike in one file are two.
 
 use super::{Line, Names, Origin, Row, columns, row, stored};
-use crate::history::clean::line::Fields;
-use crate::history::clean::value::{Reject, amount, time, word};
-use crate::lake::{Common, TableBuffer};
-use crate::venue::row::{Liquidation, Side};
+use crate::clean::line::Fields;
+use crate::clean::value::{Reject, amount, time, word};
+use lake::{Common, TableBuffer};
+use model::row::{Liquidation, Side};
 
 /// Status words of an order, as the exchange's API documentation lists them.
 pub(super) const STATUS: [&str; 8] =

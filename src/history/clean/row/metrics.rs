@@ -3,11 +3,11 @@
 //! number may be missing.
 
 use super::{Line, NULL_SCALE, Names, Origin, Row, columns, row, stored};
-use crate::history::clean::line::Fields;
-use crate::history::clean::value::{Reject, amount, civil, word};
-use crate::lake::table::Metrics;
-use crate::lake::{Common, TableBuffer};
-use crate::venue::Num;
+use crate::clean::line::Fields;
+use crate::clean::value::{Reject, amount, civil, word};
+use lake::table::Metrics;
+use lake::{Common, TableBuffer};
+use model::Num;
 
 row!(
     /// Words: time, then the six numbers in the order of the file.

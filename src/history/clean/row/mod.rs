@@ -18,21 +18,21 @@ mod metrics;
 mod tests;
 mod trade;
 
+pub(crate) use self::kline::{CandleRules, FAULTS, KlineRow};
 pub(crate) use agg_trade::AggTradeRow;
 pub(crate) use book_depth::BookDepthRow;
 pub(crate) use book_ticker::BookTickerRow;
 pub(crate) use funding::FundingRow;
-pub(crate) use kline::{CandleRules, FAULTS, KlineRow};
 pub(crate) use liquidation::LiquidationRow;
 pub(crate) use metrics::MetricsRow;
 pub(crate) use trade::TradeRow;
 
 use super::line::Fields;
 use super::value::{Reject, time_of};
-use crate::lake::buffer::Many;
-use crate::lake::{Common, TableBuffer};
-use crate::venue::number::leading_digits;
-use crate::venue::{Num, SymbolId};
+use lake::buffer::Many;
+use lake::{Common, TableBuffer};
+use model::number::leading_digits;
+use model::{Num, SymbolId};
 
 /// Where a row came from and what was noticed about it: file of the unit, line of the file, bits.
 /// Orders rows with one key: the earlier file, then the earlier line wins.
@@ -104,7 +104,7 @@ pub(crate) struct Names {
 
 impl Names {
     /// The words of a series, interned.
-    pub(crate) fn new(names: &mut crate::venue::Interner, symbol: &str, interval: Option<&str>) -> Self {
+    pub(crate) fn new(names: &mut model::Interner, symbol: &str, interval: Option<&str>) -> Self {
         Self {
             symbol: names.intern(symbol),
             interval: names.intern(interval.unwrap_or_default()),
@@ -220,7 +220,7 @@ macro_rules! row {
         pub(crate) struct $name {
             w: [i64; $n],
             scales: [u8; 8],
-            origin: $crate::history::clean::row::Origin,
+            origin: $crate::clean::row::Origin,
         }
 
         impl $name {
@@ -229,8 +229,8 @@ macro_rules! row {
             /// Decimal in word `WORD`, whose scale stands at `PLACE`.
             #[inline]
             #[allow(dead_code, reason = "`metrics` reads its six in a loop")]
-            fn num<const WORD: usize, const PLACE: usize>(&self) -> $crate::venue::Num {
-                $crate::venue::Num { mantissa: self.w[WORD].into(), scale: self.scales[PLACE] }
+            fn num<const WORD: usize, const PLACE: usize>(&self) -> model::Num {
+                model::Num { mantissa: self.w[WORD].into(), scale: self.scales[PLACE] }
             }
 
             fn store_words(&self, out: &mut Vec<u8>) {
@@ -250,7 +250,7 @@ macro_rules! row {
                 }
                 let scales = *bytes.get(at..)?.first_chunk()?;
                 let bits = u64::from_le_bytes(*bytes.get(at + 8..)?.first_chunk()?);
-                Some(Self { w, scales, origin: $crate::history::clean::row::Origin::from_bits(bits) })
+                Some(Self { w, scales, origin: $crate::clean::row::Origin::from_bits(bits) })
             }
         }
     };
@@ -271,7 +271,7 @@ macro_rules! stored {
         }
 
         #[inline]
-        fn origin(&self) -> $crate::history::clean::row::Origin {
+        fn origin(&self) -> $crate::clean::row::Origin {
             self.origin
         }
 

@@ -3,11 +3,11 @@
 //! is not in the archive: `ts_event` is null.
 
 use super::{Cursor, Line, Names, Origin, Row, columns, row, stored};
-use crate::history::clean::line::Fields;
-use crate::history::clean::value::{Reject, amount, boolean, id, time, word};
-use crate::lake::buffer::{Deal, Many};
-use crate::lake::{Common, TableBuffer};
-use crate::venue::row::{Side, Trade};
+use crate::clean::line::Fields;
+use crate::clean::value::{Reject, amount, boolean, id, time, word};
+use lake::buffer::{Deal, Many};
+use lake::{Common, TableBuffer};
+use model::row::{Side, Trade};
 
 row!(
     /// Words: id, time, price, amount.

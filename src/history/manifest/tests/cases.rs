@@ -231,7 +231,7 @@ pub(super) fn a_lease_stays_inside_its_scope(place: &Place<'_>) {
     assert!(q.lease("a", &nothing, 60).unwrap().is_none());
     let scope = Scope {
         symbols: Some(["ETHUSDT".to_owned()].into()),
-        intervals: [crate::history::BarInterval::M5].into(),
+        intervals: [crate::BarInterval::M5].into(),
         from: Some("2024-01-02".parse().unwrap()),
         ..all()
     };

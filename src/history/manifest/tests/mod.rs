@@ -6,7 +6,7 @@ mod cases;
 use std::path::Path;
 
 use super::*;
-use crate::history::select::Symbols;
+use crate::select::Symbols;
 
 /// A manifest of a test.
 struct Place<'a> {
@@ -40,7 +40,7 @@ macro_rules! suite {
 
         #[test]
         fn a_postgres_server_passes_what_the_file_passes() {
-            let Some(mut cluster) = crate::sql::cluster::Cluster::start() else {
+            let Some(mut cluster) = sql::cluster::Cluster::start() else {
                 eprintln!("skipped: no initdb and postgres here (apt-get install postgresql)");
                 return;
             };

@@ -245,7 +245,7 @@ pub(super) fn flat_bars_behind_an_old_trade_go_on_at_its_close(place: &Place<'_>
     db.commit(&c).unwrap();
     let bars = minutes(db.as_mut());
     let closes: Vec<String> =
-        bars.iter().map(|b| crate::kline::data::decimal(b.close.into(), b.price_scale.into(), 0)).collect();
+        bars.iter().map(|b| model::kline::decimal(b.close.into(), b.price_scale.into(), 0)).collect();
     assert_eq!(closes, ["0.01", "0.5", "0.5", "0.01", "0.09", "0.01"]);
     assert_eq!(bars.iter().map(|b| b.revision).collect::<Vec<_>>(), [0, 2, 1, 0, 0, 0]);
     assert_eq!((bars[2].open, bars[2].high, bars[2].low, bars[2].trade_count), (500, 500, 500, 0));
@@ -266,10 +266,8 @@ pub(super) fn flat_bars_go_on_at_the_last_of_the_old_trades_of_one_checkpoint_in
     };
     c.old = vec![trade(3, "0.5", 4), trade(2, "0.25", 9)];
     db.commit(&c).unwrap();
-    let closes: Vec<String> = minutes(db.as_mut())
-        .iter()
-        .map(|b| crate::kline::data::decimal(b.close.into(), b.price_scale.into(), 0))
-        .collect();
+    let closes: Vec<String> =
+        minutes(db.as_mut()).iter().map(|b| model::kline::decimal(b.close.into(), b.price_scale.into(), 0)).collect();
     assert_eq!(closes, ["0.01", "0.25", "0.5", "0.5", "0.5", "0.5"]);
 }
 

@@ -5,7 +5,7 @@ use super::super::bars::BarSql;
 use super::super::schema::{Dialect, Rule};
 use super::super::store::Store;
 use super::*;
-use crate::sql::{Sql, Value};
+use sql::{Sql, Value};
 
 /// What happens at the next COMMIT.
 #[derive(Clone, Copy, PartialEq)]

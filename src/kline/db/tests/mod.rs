@@ -7,9 +7,9 @@ mod doubt;
 use std::path::Path;
 
 use super::*;
-use crate::kline::data::{FINAL, FLAT, GAP, NO_ID, Tick};
-use crate::kline::unit::Unit;
-use crate::venue::Num;
+use model::Num;
+use model::kline::{FINAL, FLAT, GAP, NO_ID, Tick};
+use model::unit::Unit;
 
 const MIN: i64 = 60_000_000;
 
@@ -45,7 +45,7 @@ macro_rules! suite {
 
         #[test]
         fn a_postgres_server_passes_what_the_file_passes() {
-            let Some(mut cluster) = crate::sql::cluster::Cluster::start() else {
+            let Some(mut cluster) = sql::cluster::Cluster::start() else {
                 eprintln!("skipped: no initdb and postgres here (apt-get install postgresql)");
                 return;
             };

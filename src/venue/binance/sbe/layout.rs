@@ -12,8 +12,9 @@
 //! Everything is little endian and unaligned. No count or length of the frame is believed before that many bytes
 //! are there.
 
+use super::super::super::DecodeError;
 use super::super::super::json::MAX_WORD;
-use super::super::super::{Channel, DecodeError};
+use model::Channel;
 
 /// `schemaId` of `stream_1_0.xml`; another one is a breaking change.
 pub(super) const SCHEMA: u16 = 1;

@@ -3,10 +3,11 @@
 //! A number is `mantissa * 10^exponent`; the exponents belong to the frame and may change with every one. Times
 //! are us since 1970. The smallest i64 is SBE's null and is never a value here.
 
-use super::super::super::number::{Num, NumError};
-use super::super::super::row::{BookTicker, DepthUpdate, Level, Rows, Side, Trade};
-use super::super::super::{Channel, DecodeError};
+use super::super::super::DecodeError;
 use super::layout::{Body, Group, Message, i8_at, i64_at};
+use model::Channel;
+use model::number::{Num, NumError};
+use model::row::{BookTicker, DepthUpdate, Level, Rows, Side, Trade};
 
 type Result<T> = std::result::Result<T, DecodeError>;
 

@@ -17,11 +17,12 @@ mod encode;
 mod tests;
 
 #[cfg(test)]
-pub(in crate::venue) use tests::samples;
+pub(crate) use tests::samples;
 
-use super::super::row::Rows;
-use super::super::{Channel, DecodeError, Decoded, StreamKey};
+use super::super::{DecodeError, StreamKey};
 use layout::{Fault, Message, Template};
+use model::row::Rows;
+use model::{Channel, Decoded};
 
 /// Turns a binary frame into rows.
 pub(super) fn decode(payload: &[u8], rows: &mut Rows) -> Result<Decoded, DecodeError> {

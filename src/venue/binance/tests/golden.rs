@@ -6,8 +6,8 @@
 use std::fmt::Write;
 
 use super::super::super::reviewed::{Golden, blocks, i, n};
-use super::super::super::row::Side;
 use super::*;
+use model::row::Side;
 
 /// All blocks of the file.
 pub(super) fn goldens() -> Vec<Golden<Market>> {
@@ -166,7 +166,7 @@ fn whole_rest_books_decode_and_failed_requests_do_not() {
             let mut rows = Rows::new();
             let frame = Frame { kind: FrameKind::Rest, payload: body, rest: Some(&meta) };
             let decoded = of(market).decode(&frame, &mut rows);
-            assert_eq!(decoded, Ok(Decoded::Rows(super::super::super::Channel::DepthSnapshot)));
+            assert_eq!(decoded, Ok(Decoded::Rows(model::Channel::DepthSnapshot)));
             assert!(rows.depth[0].is_snapshot && rows.levels.len() > 100);
             assert_eq!(rows.depth[0].level_count as usize, rows.levels.len());
             meta.status = 429;

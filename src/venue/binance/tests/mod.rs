@@ -11,11 +11,10 @@ use std::io::Read;
 use std::path::Path;
 
 use super::super::reviewed::{meta, text};
-use super::super::row::{
-    AggTrade, BookTicker, DepthUpdate, Drift, Level, Liquidation, MarkPrice, Ticker, Trade, VenueKline,
-};
-use super::super::{DecodeError, Decoded, Frame, FrameKind, RestMeta, Rows, SymbolId, Venue, VenueId, venue};
+use super::super::{DecodeError, Frame, FrameKind, Venue, venue};
 use super::Market;
+use model::row::{AggTrade, BookTicker, DepthUpdate, Drift, Level, Liquidation, MarkPrice, Ticker, Trade, VenueKline};
+use model::{Decoded, RestMeta, Rows, SymbolId, VenueId};
 
 fn of(market: Market) -> &'static dyn Venue {
     venue(match market {
@@ -30,7 +29,7 @@ fn depth_meta(symbol: &str) -> RestMeta {
 
 /// A file of `tests/data`, unpacked.
 pub(super) fn data(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(name);
     let file = std::fs::File::open(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let mut bytes = Vec::new();
     if name.ends_with(".zst") {

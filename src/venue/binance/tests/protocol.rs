@@ -1,7 +1,8 @@
 //! Planning, subscribing, listings and control frames.
 
-use super::super::super::{Channel, Control, Limits, SymbolKind, Verb, Want};
+use super::super::super::{Control, Limits, Verb, Want};
 use super::*;
+use model::{Channel, SymbolKind};
 
 fn wants(symbols: &[&str], channels: &[Channel]) -> Vec<Want> {
     let pair = |s: &&str| channels.iter().map(|c| Want { symbol: (*s).to_owned(), channel: *c }).collect::<Vec<_>>();

@@ -1,7 +1,8 @@
 //! Missing trades: what is asked for, and that of the answer only that becomes rows.
 
-use super::super::super::{Channel, Fill, Missing};
+use super::super::super::Missing;
 use super::*;
+use model::{Channel, Fill};
 
 fn missing(channel: Channel, from: i64, to: i64) -> Missing<'static> {
     Missing { channel, symbol: "币USDT", from, to, after_us: None, before_us: None, page: 0 }
@@ -77,7 +78,7 @@ fn recorded_aggregates_become_the_rows_that_were_asked_for() {
     for (row, raw) in all.agg_trades.iter().zip(&raw) {
         let ids = [row.agg_id, row.first_id, row.last_id, row.ts_trade_us / 1000].map(Some);
         assert_eq!(ids, ["a", "f", "l", "T"].map(|k| raw[k].as_i64()));
-        assert_eq!(row.amount, super::super::super::Num::parse(raw["q"].as_str().unwrap().as_bytes()).unwrap());
+        assert_eq!(row.amount, model::Num::parse(raw["q"].as_str().unwrap().as_bytes()).unwrap());
         assert_eq!(row.side.as_str() == "sell", raw["m"].as_bool().unwrap());
     }
     let first = all.agg_trades[0].agg_id;

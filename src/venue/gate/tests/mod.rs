@@ -11,11 +11,9 @@ use std::io::Read;
 use std::path::Path;
 
 use super::super::reviewed::{meta, text};
-use super::super::{
-    Channel, Control, DecodeError, Decoded, Fill, Frame, FrameKind, Limits, Missing, Num, RestMeta, Rows, Venue,
-    VenueId, Want, venue,
-};
+use super::super::{Control, DecodeError, Frame, FrameKind, Limits, Missing, Venue, Want, venue};
 use super::Market;
+use model::{Channel, Decoded, Fill, Num, RestMeta, Rows, VenueId};
 
 const MARKETS: [Market; 2] = [Market::Spot, Market::Futures];
 
@@ -34,7 +32,7 @@ fn decode_rest(market: Market, body: &[u8], meta: &RestMeta) -> (Result<Decoded,
 
 /// A file of `tests/data`, unpacked.
 fn data(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(name);
     let file = std::fs::File::open(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let mut text = String::new();
     if name.ends_with(".zst") {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::*;
-use crate::venue::Verb;
+use crate::Verb;
 
 fn limits(streams: usize, params: usize) -> Limits {
     Limits { streams_per_connection: streams, params_per_subscribe: params, ..of(Market::Spot).default_limits() }

@@ -6,8 +6,8 @@
 use std::fmt::Write;
 
 use super::super::super::reviewed::{Golden, blocks, i, n};
-use super::super::super::{Channel, SymbolId};
 use super::*;
+use model::{Channel, SymbolId};
 
 /// All blocks of the file.
 pub(super) fn goldens() -> Vec<Golden<Market>> {

@@ -10,8 +10,9 @@ use std::io::Read;
 use std::path::Path;
 
 use super::super::reviewed::{meta, text};
-use super::super::{DecodeError, Decoded, Frame, FrameKind, Rows, Venue, VenueId, venue};
+use super::super::{DecodeError, Frame, FrameKind, Venue, venue};
 use super::Market;
+use model::{Decoded, Rows, VenueId};
 
 fn of(market: Market) -> &'static dyn Venue {
     venue(match market {
@@ -22,7 +23,7 @@ fn of(market: Market) -> &'static dyn Venue {
 
 /// A file of `tests/data`, unpacked.
 fn data(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(name);
     let file = std::fs::File::open(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let mut bytes = Vec::new();
     zstd::Decoder::new(file).unwrap().read_to_end(&mut bytes).unwrap();

@@ -1,7 +1,8 @@
 //! Planning, subscribing, tokens, listings and control frames.
 
-use super::super::super::{Channel, Control, Heartbeat, Limits, Method, StreamKey, SymbolKind, Token, Verb, Want};
+use super::super::super::{Control, Heartbeat, Limits, Method, StreamKey, Token, Verb, Want};
 use super::*;
+use model::{Channel, SymbolKind};
 
 fn wants(symbols: &[&str], channels: &[Channel]) -> Vec<Want> {
     let pair = |s: &&str| channels.iter().map(|c| Want { symbol: (*s).to_owned(), channel: *c }).collect::<Vec<_>>();
@@ -147,12 +148,12 @@ fn a_connection_is_made_with_a_token_and_kept_by_pings() {
             Token {
                 token: "2neAiu-4_x==.a/b+c".to_owned(),
                 servers: vec![
-                    crate::venue::TokenServer {
+                    crate::TokenServer {
                         endpoint: "wss://ws-api-spot.kucoin.com/".to_owned(),
                         ping_interval_ms: 18_000,
                         ping_timeout_ms: 10_000
                     },
-                    crate::venue::TokenServer {
+                    crate::TokenServer {
                         endpoint: "wss://other/".to_owned(),
                         ping_interval_ms: 1_000,
                         ping_timeout_ms: 1_000

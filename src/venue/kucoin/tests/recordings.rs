@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::super::super::Num;
 use super::super::super::gap::{GAP_BEFORE, GapTracker};
 use super::*;
+use model::Num;
 
 #[test]
 fn every_recorded_frame_decodes_or_is_control() {
@@ -93,7 +93,7 @@ fn candles_of_the_recording_are_those_of_its_trades() {
     let mut checked = 0;
     let exact = |n: Num| (n.mantissa * 10_i128.pow(18 - u32::from(n.scale)), n);
     for candle in rows.venue_klines.iter().filter(|k| k.symbol == id) {
-        let inside = |t: &&super::super::super::row::Trade| {
+        let inside = |t: &&model::row::Trade| {
             t.symbol == id
                 && (candle.open_time_us..=candle.close_time_us).contains(&t.ts_trade_us.unwrap())
                 && t.ts_trade_us <= candle.ts_event_us
@@ -107,7 +107,7 @@ fn candles_of_the_recording_are_those_of_its_trades() {
         assert_eq!(price(candle.low), trades.iter().map(|t| price(t.price)).min().unwrap());
         assert_eq!(price(candle.volume.unwrap()), trades.iter().map(|t| price(t.amount)).sum::<i128>());
         // Price times amount has at most 11 decimals here.
-        let product = |t: &super::super::super::row::Trade| {
+        let product = |t: &model::row::Trade| {
             let scale = 18 - u32::from(t.price.scale) - u32::from(t.amount.scale);
             t.price.mantissa * t.amount.mantissa * 10_i128.pow(scale)
         };
@@ -127,7 +127,7 @@ fn recorded_books_of_rest_decode_and_failed_requests_do_not() {
         let mut rows = Rows::new();
         let frame = Frame { kind: FrameKind::Rest, payload: body.as_bytes(), rest: Some(&meta) };
         let decoded = of(Market::Spot).decode(&frame, &mut rows);
-        assert_eq!(decoded, Ok(Decoded::Rows(super::super::super::Channel::DepthSnapshot)));
+        assert_eq!(decoded, Ok(Decoded::Rows(model::Channel::DepthSnapshot)));
         assert_eq!(rows.symbols.name(rows.depth[0].symbol), symbol);
         assert!(rows.depth[0].is_snapshot && rows.levels.len() > 20);
         assert_eq!(rows.depth[0].level_count as usize, rows.levels.len());

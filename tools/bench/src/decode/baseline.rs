@@ -2,8 +2,8 @@
 
 use std::hint::black_box;
 
+use model::Num;
 use serde::Deserialize;
-use tapedeck::venue::Num;
 
 use super::Decoder;
 

@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::super::super::super::row::Side;
 use super::vectors::{BEST, DIFF, SNAPSHOT, TRADES};
 use super::*;
+use model::row::Side;
 
 fn number() -> impl Strategy<Value = i64> {
     prop_oneof![0..=i64::MAX, 0_i64..1_000_000_000_000, Just(0), -1_000_000_i64..0]

@@ -5,11 +5,10 @@ mod hostile;
 mod recordings;
 mod vectors;
 
-use super::super::super::row::{BookTicker, DepthUpdate, Drift, Level, Trade};
-use super::super::super::{
-    Channel, DecodeError, Decoded, Frame, FrameKind, Num, Rows, SymbolId, Venue, VenueId, venue,
-};
+use super::super::super::{DecodeError, Frame, FrameKind, Venue, venue};
 use super::encode::{Newer, Plain, encode};
+use model::row::{BookTicker, DepthUpdate, Drift, Level, Trade};
+use model::{Channel, Decoded, Num, Rows, SymbolId, VenueId};
 
 fn sbe() -> &'static dyn Venue {
     venue(VenueId::BinanceSpotSbe)
@@ -40,7 +39,7 @@ fn hex(text: &str) -> Vec<u8> {
 }
 
 /// A good frame of each message, and one as a later version may write it.
-pub(in crate::venue) fn samples() -> Vec<Vec<u8>> {
+pub(crate) fn samples() -> Vec<Vec<u8>> {
     let newer = Newer { version: 1, root: 3, entry: 2, tail: 5 };
     let diff = Plain::Diff { event: 1, first: 2, last: 3, bids: vec![(1, 2); 3], asks: vec![(4, 5)] };
     let composed = [vectors::TRADES, vectors::BEST, vectors::SNAPSHOT, vectors::DIFF].map(hex);

@@ -7,9 +7,9 @@
 use std::path::PathBuf;
 
 use super::super::super::super::gap::GapTracker;
-use super::super::super::super::row::Side;
 use super::super::super::tests::{data, frame_of};
 use super::*;
+use model::row::Side;
 
 /// The rows of the first `n` recorded frames with their receive time, each with the frame that would have carried
 /// them.

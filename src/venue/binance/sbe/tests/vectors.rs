@@ -1,8 +1,8 @@
 //! Frames composed by hand from the schema, to their rows; and the market around them.
 
-use super::super::super::super::row::Side;
 use super::super::super::super::{Continuity, Control, Limits, Verb, Want};
 use super::*;
+use model::row::Side;
 
 /// Two trades: 5000000001 of 0.00150 at 90000.12, sold; 5000000002 of 0.25000 at 90000.13, bought.
 pub(super) const TRADES: &str = "1200102701000000 4022224648470600 0822224648470600 fefb190002000000 01f2052a01000000

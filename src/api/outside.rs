@@ -1,0 +1,297 @@
+//! What can be said of both services from the outside: their logs, and their own words over HTTP. Read by `tapedeck status`, the demo and the page; takes no lock and disturbs nobody.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use http_doors::reachable;
+use serde::Serialize;
+use wal_format::{Position, bytes_between};
+
+use config::{Config, LAKE_READER};
+use model::VenueId;
+use net::server::Access;
+use ops::status::{Status, VenueStatus};
+
+/// How long a service may take to accept a connection, to say something, and to say all of it.
+const CONNECT: Duration = Duration::from_millis(500);
+const ANSWER: Duration = Duration::from_secs(1);
+const WHOLE: Duration = Duration::from_secs(5);
+/// Longest answer read.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// What can be said of one log from the outside.
+#[derive(Debug, Serialize)]
+pub struct LogStatus {
+    /// Venue.
+    pub venue: &'static str,
+    /// True while a collector holds the log's lock.
+    pub collector_running: bool,
+    /// Process id of the collector that runs, or ran last.
+    pub collector_pid: Option<u32>,
+    /// Segments on disk, ready ones included.
+    pub segments: usize,
+    /// Bytes of allocated segments.
+    pub segment_bytes: u64,
+    /// Of the segments, those on another disk (`wal.spill_dirs`).
+    pub spilled_segments: usize,
+    /// Bytes committed and not yet acknowledged by the lake.
+    pub unacked_bytes: Option<u64>,
+    /// What is wrong, in plain words.
+    pub problem: Option<String>,
+}
+
+/// The state of one venue's log.
+pub fn log_status(cfg: &Config, venue: VenueId) -> LogStatus {
+    let dir = cfg.wal_dir(venue);
+    let mut s = LogStatus {
+        venue: venue.as_str(),
+        collector_running: false,
+        collector_pid: None,
+        segments: 0,
+        segment_bytes: 0,
+        spilled_segments: 0,
+        unacked_bytes: None,
+        problem: None,
+    };
+    if !dir.exists() {
+        s.problem = Some("nothing was recorded yet".into());
+        return s;
+    }
+    let mut repairing = None;
+    match wal_format::log_state(&dir) {
+        Ok(state) => {
+            s.collector_running = state.writer_alive;
+            repairing = state.repairing;
+            s.segments = state.segments.len();
+            s.segment_bytes = state.segments.iter().map(|g| g.bytes).sum();
+            s.spilled_segments = state.segments.iter().filter(|g| g.spilled.is_some()).count();
+            let needed = |id| {
+                state.acks.iter().filter_map(|a| a.ack.as_ref().ok()?.as_ref()).any(|a| a.position.segment <= id)
+                    || state.acks.is_empty()
+            };
+            let away = state.segments.iter().find(|g| g.unreachable.is_some() && needed(g.id));
+            s.problem =
+                away.and_then(|g| Some(format!("segment {} cannot be reached: {}", g.id, g.unreachable.as_ref()?)));
+            let ack = state.acks.iter().find(|a| a.reader == LAKE_READER).and_then(|a| a.ack.as_ref().ok()?.as_ref());
+            if let Some(control) = wal_format::control::read(&dir) {
+                let from = ack.map_or(Position::START, |a| a.position);
+                s.unacked_bytes = Some(bytes_between(&state.segments, from, control.committed));
+                s.collector_pid = Some(control.pid);
+            }
+        }
+        Err(err) => s.problem = Some(err.to_string()),
+    }
+    if s.problem.is_none() && !s.collector_running {
+        let pid = repairing.and_then(|by| by.pid).map_or_else(String::new, |pid| format!(" by process {pid}"));
+        s.problem = Some(match repairing {
+            Some(_) => format!("no collector is running; the end of its log is being repaired{pid}"),
+            None => "no collector is running".into(),
+        });
+    }
+    s
+}
+
+/// Why nothing is known of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// Nothing answers there.
+    Silent(SocketAddr),
+    /// It answers with another HTTP status than 200; for 401 with why no token that it takes was shown.
+    Status(SocketAddr, u16, String),
+    /// What answers is not ours.
+    Strange(SocketAddr),
+}
+
+impl std::fmt::Display for Unknown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Unknown::Silent(at) => write!(f, "not answering at http://{at}"),
+            Unknown::Status(at, 401, why) => write!(f, "asks for a token at http://{at}: {why}"),
+            Unknown::Status(at, status, _) => write!(f, "answers with HTTP status {status} at http://{at}"),
+            Unknown::Strange(at) => write!(f, "something that is not ours answers at http://{at}"),
+        }
+    }
+}
+
+/// The own words of every collector that answers; each is asked once, however many venues it records.
+pub fn collectors(cfg: &Config) -> Vec<Status> {
+    addresses(cfg).into_iter().filter_map(|at| Service::collector(at).status().ok()).collect()
+}
+
+fn addresses(cfg: &Config) -> BTreeSet<SocketAddr> {
+    cfg.venues.keys().filter_map(|v| ops::status::address(&cfg.wal_root(), *v)).collect()
+}
+
+/// Why candles did not simply go on, by venue, as the compactor that runs tells it.
+pub fn candle_breaks(cfg: &Config) -> Vec<(String, String)> {
+    let Ok(stats) = Service::compactor(cfg).json::<serde_json::Value>("/v1/klines/stats") else { return Vec::new() };
+    let feeds = stats.get("feeds").and_then(|f| f.as_object()).cloned().unwrap_or_default();
+    let told = feeds.iter().flat_map(|(venue, feed)| {
+        let told = feed.get("told").and_then(|t| t.as_array()).cloned().unwrap_or_default();
+        told.into_iter().filter_map(move |one| Some((venue.clone(), one.get("text")?.as_str()?.to_owned())))
+    });
+    told.collect()
+}
+
+/// Why `/health` of the services that run is red, by service; nothing of those that are well.
+pub fn problems(cfg: &Config) -> BTreeMap<&'static str, Vec<String>> {
+    let mut all: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+    let services = addresses(cfg).into_iter().map(|at| ("collector", Service::collector(at)));
+    for (name, service) in services.chain([("compactor", Service::compactor(cfg))]) {
+        let Some((503, body)) = service.ask("/health") else { continue };
+        let text = String::from_utf8_lossy(&body);
+        all.entry(name).or_default().extend(text.lines().map(str::to_owned));
+    }
+    all
+}
+
+/// The venues of all these collectors.
+pub fn by_venue(collectors: Vec<Status>) -> BTreeMap<VenueId, VenueStatus> {
+    let all = collectors.into_iter().flat_map(|c| c.venues);
+    all.filter_map(|v| Some((v.venue.parse().ok()?, v))).collect()
+}
+
+/// The compactor's own words.
+///
+/// # Errors
+/// Why there are none: it does not answer within a second, or not us.
+pub fn compactor(cfg: &Config) -> Result<serde_json::Value, Unknown> {
+    let status = Service::compactor(cfg).status::<serde_json::Value>()?;
+    if status.is_object() { Ok(status) } else { Err(Unknown::Strange(reachable(cfg.api.listen))) }
+}
+
+/// True when `/v1/status` at `listen`, an address of this configuration, is answered as one of ours would.
+pub fn is_ours(cfg: &Config, listen: SocketAddr) -> bool {
+    let service = if listen == cfg.api.listen { Service::compactor(cfg) } else { Service::collector(listen) };
+    match service.status::<serde_json::Value>() {
+        Ok(status) => status.is_object(),
+        // Whose token this shell does not know.
+        Err(Unknown::Status(_, 401, _)) => cfg.api.token_env.is_some() || cfg.api.token_file.is_some(),
+        Err(_) => false,
+    }
+}
+
+/// A service that can be asked.
+struct Service {
+    at: SocketAddr,
+    access: Access,
+    /// Why it is asked without a token.
+    tokenless: String,
+}
+
+impl Service {
+    fn collector(at: SocketAddr) -> Service {
+        Service { at, access: Access::default(), tokenless: "a collector of ours does not".to_owned() }
+    }
+
+    /// Shows the token that the configuration names.
+    fn compactor(cfg: &Config) -> Service {
+        let (access, tokenless) = match Access::load(&cfg.api) {
+            Ok(access) if access.asks() => (access, "the one of [api] is not the one it asks for".to_owned()),
+            Ok(access) => (access, "[api] names none".to_owned()),
+            Err(err) => (Access::default(), format!("{err:#}").replace('\n', ";")),
+        };
+        Service { at: reachable(cfg.api.listen), access, tokenless }
+    }
+
+    fn status<T: serde::de::DeserializeOwned>(&self) -> Result<T, Unknown> {
+        self.json("/v1/status")
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Unknown> {
+        match self.ask(path) {
+            None => Err(Unknown::Silent(self.at)),
+            Some((200, body)) => serde_json::from_slice(&body).map_err(|_| Unknown::Strange(self.at)),
+            Some((status, _)) => Err(Unknown::Status(self.at, status, self.tokenless.clone())),
+        }
+    }
+
+    /// Status and body of the answer for `path`, when it comes in time.
+    fn ask(&self, path: &str) -> Option<(u16, Vec<u8>)> {
+        let until = Instant::now() + WHOLE;
+        let at = self.at;
+        let mut stream = TcpStream::connect_timeout(&at, CONNECT).ok()?;
+        stream.set_read_timeout(Some(ANSWER)).ok()?;
+        stream.set_write_timeout(Some(ANSWER)).ok()?;
+        let token = self.access.token().map_or_else(String::new, |t| format!("Authorization: Bearer {t}\r\n"));
+        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {at}\r\n{token}\r\n").as_bytes()).ok()?;
+        let mut answer = Vec::new();
+        let mut piece = vec![0; 64 << 10];
+        // One that says a byte now and then is no better than one that says nothing.
+        while Instant::now() < until && answer.len() < ANSWER_BYTES_MAX {
+            match stream.read(&mut piece).ok()? {
+                0 => return whole(answer),
+                n => answer.extend_from_slice(piece.get(..n)?),
+            }
+        }
+        None
+    }
+}
+
+/// Status and body of an answer.
+fn whole(mut answer: Vec<u8>) -> Option<(u16, Vec<u8>)> {
+    let status = answer.strip_prefix(b"HTTP/1.")?.get(2..5)?;
+    let status = std::str::from_utf8(status).ok()?.parse().ok()?;
+    let body = answer.windows(4).position(|w| w == b"\r\n\r\n").map(|i| i + 4)?;
+    Some((status, answer.split_off(body)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Answers each request with `status` unless it has `token`, then with an object; returns what was asked.
+    fn serve(token: &'static str, refusal: &'static str) -> (SocketAddr, std::thread::JoinHandle<Vec<String>>) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let serve = move || {
+            let mut asked = Vec::new();
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut head = [0; 1024];
+                let n = stream.read(&mut head).unwrap();
+                let head = String::from_utf8_lossy(&head[..n]).into_owned();
+                let answer = if head.contains(token) { "200 OK\r\n\r\n{\"venues\":{}}" } else { refusal };
+                stream.write_all(format!("HTTP/1.1 {answer}").as_bytes()).unwrap();
+                asked.push(head);
+            }
+            asked
+        };
+        (at, std::thread::spawn(serve))
+    }
+
+    fn config(at: SocketAddr, keys: &str) -> Config {
+        Config::from_toml(&format!("[api]\nlisten = \"{at}\"\n{keys}\n")).unwrap()
+    }
+
+    #[test]
+    fn the_token_is_shown_and_an_answer_that_is_no_200_is_no_status() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token");
+        std::fs::write(&file, "0123456789abcdef\n").unwrap();
+        let (at, server) =
+            serve("Authorization: Bearer 0123456789abcdef\r\n", "401 Unauthorized\r\n\r\n{\"code\":-2015}");
+        let with = config(at, &format!("token_file = {:?}", file.display().to_string()));
+        assert!(compactor(&with).unwrap().get("venues").is_some());
+        // Without the token the refusal is told with why; its JSON is not taken for a status.
+        let why = compactor(&config(at, "")).unwrap_err();
+        assert_eq!(why, Unknown::Status(at, 401, "[api] names none".into()));
+        assert!(why.to_string().contains("asks for a token"), "{why}");
+        assert_eq!(server.join().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_is_not_ours_is_told_from_what_is_silent() {
+        let (at, server) = serve("never", "200 OK\r\n\r\n<html>");
+        assert_eq!(compactor(&config(at, "")).unwrap_err(), Unknown::Strange(at));
+        assert!(!is_ours(&config(at, ""), at));
+        drop(server.join().unwrap());
+        assert_eq!(compactor(&config(at, "")).unwrap_err(), Unknown::Silent(at));
+        // What is told can be opened.
+        let everywhere = config(SocketAddr::new([0, 0, 0, 0].into(), at.port()), "insecure = true");
+        assert_eq!(compactor(&everywhere).unwrap_err().to_string(), format!("not answering at http://{at}"));
+    }
+}

@@ -1,0 +1,238 @@
+//! The log into the lake, exactly once: tail -> decode -> route -> stage -> publish -> ack -> retire.
+//!
+//! ```text
+//!  wal/<venue> --tail--> record --decode--> rows --route--> table buffers
+//!                           |                                 | full row groups, and everything at a cut
+//!                           +--> account, payload hash        v
+//!                                                   .staging/<part>/  pieces + state        (stage)
+//!                                                             | hour over
+//!                                                             v
+//!                        Parquet files, then the manifest, which is the commit               (publish)
+//!                                                             |
+//!                                       ack  -->  unlink segments                            (retire)
+//! ```
+//!
+//! A *part* is a contiguous range of one log inside one hour; where parts end is a function of the log and of
+//! `[lake] part_minutes` ([`fold::hour`]). A *piece* is a staged share of a part, hidden from readers. A *cut* stages all of
+//! memory and writes a state.
+//!
+//! Why rows come out exactly once: rows are a fold over the log ([`fold::gather::Gatherer`]) whose whole memory is in the
+//! state that every cut writes and in the continuation that every manifest carries. Whatever instruction the
+//! process dies at, the next start finds the newest of these, clears away all that came after it, and folds on
+//! ([`resume`]). Published names depend only on where a part begins, so publishing again gives the same files.
+//!
+//! Why nothing is lost: a position is acknowledged only when its part is published, and a segment goes only when
+//! manifests on disk cover it ([`retire`], [`evidence`]). So the log always holds everything behind the newest
+//! manifest; pieces and states are a cache that makes restarts cheap, and one that cannot be used is set aside.
+#![forbid(unsafe_code)]
+
+mod abandoned;
+pub mod archive;
+pub mod aside;
+pub mod bans;
+pub mod chain;
+pub mod evidence;
+pub mod failpoint;
+pub mod publish;
+pub mod repair;
+pub mod replay;
+pub mod resume;
+pub mod retention;
+pub mod retire;
+mod session;
+mod snapshots;
+pub mod stage;
+pub mod stats;
+pub mod status;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::repair::Repairer;
+use crate::repair::desk::Desk;
+use config::Config;
+pub use fold::Mode;
+use fold::gather;
+use model::VenueId;
+use ops::chore;
+use ops::health::{Health, WrittenDisk};
+use ops::shutdown::Shutdown;
+use ops::supervise::{self, Task};
+
+pub use retire::retire_all;
+pub use status::CompactorStatus;
+pub use worker::{VenueOutcome, write_settings};
+
+/// What the compactor did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Outcome {
+    /// By venue word; logs of repairs as `<venue>.repair`.
+    pub venues: BTreeMap<String, VenueOutcome>,
+}
+
+/// Compacts the logs of all configured venues, one thread for each log (what was collected, what was
+/// repaired), and repairs what is missing while it follows; a venue that fails does not stop the others.
+///
+/// # Errors
+/// After all have ended: the failure of the first venue that failed.
+pub async fn run(
+    cfg: Arc<Config>,
+    mode: Mode,
+    shutdown: Shutdown,
+    status: Arc<CompactorStatus>,
+) -> anyhow::Result<Outcome> {
+    warn_about_other_logs(&cfg);
+    for note in replay::rewrite::finish(&cfg.lake.dir)? {
+        tracing::warn!("{note}");
+    }
+    let supervisor = status.supervisor().clone();
+    // Of those who work for the workers: they end with them, also when these end by themselves.
+    let ended = Shutdown::new();
+    if mode == Mode::Follow {
+        let (cfg, ended, stop) = (cfg.clone(), ended.clone(), ended.clone());
+        supervisor.spawn(Task::Retention, "", &ended, move || keep_limits(cfg.clone(), stop.clone()));
+    }
+    let (archiver, archiving) = match (cfg.wal.archive, mode) {
+        (Some(_), Mode::Follow) => {
+            let archiver = Arc::new(archive::Archiver::new(cfg.clone(), status.clone()));
+            let thread = supervisor.thread(Task::Archive, "", &ended, {
+                let archiver = archiver.clone();
+                move || archiver.run()
+            });
+            (Some(archiver), Some(thread.context("start the thread that archives segments")?))
+        }
+        _ => (None, None),
+    };
+    let mut workers = Vec::new();
+    let mut repairs = Vec::new();
+    for (id, config) in &cfg.venues {
+        let id = *id;
+        let venue = venue::venue(id);
+        // A drain is over when the logs are: nothing new is fetched.
+        let desk = (mode == Mode::Follow && config.repair).then(Arc::<Desk>::default);
+        if let Some(desk) = &desk {
+            let (cfg, config, desk, stop) = (cfg.clone(), config.clone(), desk.clone(), ended.clone());
+            let make = move || Repairer::new(&cfg, &config, venue, desk.clone(), stop.clone());
+            let mut first = Some(make()?);
+            repairs.push(supervisor.spawn(Task::Repair, id.as_str(), &ended, move || {
+                let repairer = first.take().map_or_else(&make, Ok);
+                async move {
+                    match repairer {
+                        Ok(repairer) => repairer.run().await,
+                        Err(err) => tracing::error!(venue = %id, error = %format!("{err:#}"), "nothing is repaired"),
+                    }
+                }
+            }));
+        }
+        for kind in [gather::LogKind::Collected, gather::LogKind::Repairs] {
+            let worker = worker::Worker {
+                accept_loss: status.accepts_loss(&worker::log_name(id, kind)),
+                cfg: cfg.clone(),
+                id,
+                venue,
+                kind,
+                desk: desk.clone(),
+                archiver: archiver.clone(),
+                mode,
+                shutdown: shutdown.clone(),
+                status: status.clone(),
+            };
+            let name = worker.name();
+            let (done, result) = tokio::sync::oneshot::channel();
+            std::thread::Builder::new()
+                .name(format!("compact-{name}"))
+                .spawn(move || {
+                    // Nobody listens only when the whole call was dropped.
+                    let _ =
+                        done.send(supervise::catch(|| worker.run()).unwrap_or_else(|panicked| Err(panicked.into())));
+                })
+                .with_context(|| format!("start the thread of {name}"))?;
+            workers.push((name, result));
+        }
+    }
+    let mut outcome = Outcome::default();
+    let mut failed = None;
+    for (name, result) in workers {
+        match result.await {
+            Ok(Ok(done)) => {
+                if let Some(note) = &done.note {
+                    eprintln!("{}", wal_format::plain::message(note));
+                }
+                outcome.venues.insert(name, done);
+            }
+            Ok(Err(err)) => failed = failed.or(Some(err)),
+            // The thread sends whatever becomes of it.
+            Err(_) => failed = failed.or(Some(anyhow::anyhow!("compact {name}: its thread is gone"))),
+        }
+    }
+    ended.trigger();
+    for repairer in repairs {
+        // What it is at is asked for again by the next start.
+        if tokio::time::timeout(STOP_PATIENCE, repairer).await.is_err() {
+            tracing::warn!("a repair did not end in time; it is asked for again after the next start");
+        }
+    }
+    if let (Some(archiver), Some(thread)) = (archiver, archiving) {
+        archiver.close();
+        // Its panics were told by its supervisor.
+        drop(supervise::blocking(move || thread.join()).await);
+    }
+    match failed {
+        None => Ok(outcome),
+        Some(err) => Err(err),
+    }
+}
+
+/// How long those who work for the workers may take to end.
+const STOP_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+/// Between two looks at age, size and disk.
+const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Removes archived segments and hours of the lake as configured, once a minute, until `shutdown`.
+async fn keep_limits(cfg: Arc<Config>, shutdown: Shutdown) {
+    let work = async {
+        let mut keeper = retention::Keeper::default();
+        loop {
+            let cfg = cfg.clone();
+            let swept = chore::run(move || {
+                let swept = keeper.sweep(&cfg, ops::clock::wall_ns());
+                (keeper, swept)
+            });
+            let (back, swept) = swept.await;
+            if let Err(err) = swept {
+                tracing::warn!(error = %format!("{err:#}"), "cannot look for what is too old");
+            }
+            keeper = back;
+            tokio::time::sleep(SWEEP_EVERY).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        // A sweep may end wherever it is.
+        () = shutdown.wait() => {}
+        () = work => {}
+    }
+}
+
+/// Logs of venues that are not configured are left alone; silence about them would look like loss.
+fn warn_about_other_logs(cfg: &Config) {
+    let Ok(entries) = std::fs::read_dir(cfg.wal_root()) else { return };
+    for entry in entries.flatten().filter(|e| e.path().is_dir()) {
+        let name = entry.file_name();
+        let of = |id: &VenueId| name == *id.as_str() || name == *format!("{id}.repair");
+        if !cfg.venues.keys().any(of) {
+            tracing::warn!(log = %entry.path().display(), "this log is of no configured venue and is not compacted");
+        }
+    }
+}
+
+/// What is watched beside the logs: the disk of the lake. It needs room for the hour it joins beside its pieces.
+pub fn health(cfg: &Config) -> Health {
+    let disk = WrittenDisk { what: "lake", dir: cfg.lake.dir.clone(), needs_bytes: 1 << 30 };
+    Health::new(vec![disk], Vec::new(), cfg.lake.part_minutes)
+}

@@ -1,0 +1,261 @@
+//! Missing trades fetched over REST, into a log of their own. Runs beside the compactor of a venue.
+//!
+//! ```text
+//!  compactor --(holes that stayed open)--> desk --> repairer --REST--> venue
+//!      ^                                    ^          |
+//!      |                                    |          v bodies (meta.fill), then one event per hole
+//!      +--(what was asked for already)------+    wal/<venue>.repair/  --compactor--> lake, BACKFILLED
+//! ```
+//!
+//! - [`desk`]: what is to be fetched and what was; [`pages`]: which request is next, pure; [`log`]: the log.
+//!
+//! The repair log is a log like any other: a second compactor session makes parts and manifests of it, so a
+//! replay sees the same rows, and nothing in a part of the main log depends on when a hole was repaired.
+//!
+//! Exactly once: a body is appended before its hole's event, and the event ends the hole. After a crash between
+//! the two the bodies are fetched again; their rows have the ids of the first ones, and the id book of the repair
+//! log removes them, as it does for two lines. A hole whose event is in the log is not asked for again. Rows that
+//! the main log delivers after all, later than a hole is told, are in both logs; its manifest counts them
+//! (`filled` of the gap).
+//!
+//! It spends of the share of the venue's REST weight that all work in the background has together ([`net::budget`]); the
+//! collector, which is another process, always finds the rest.
+
+pub mod desk;
+mod log;
+mod pages;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use self::desk::{Desk, Hole};
+use self::log::RepairLog;
+use self::pages::Pages;
+use config::{Config, VenueConfig};
+use lake::manifest::Repair;
+use model::{RestMeta, Rows};
+use net::budget::Class;
+use net::rest::RestClient;
+use ops::clock;
+use ops::shutdown::Shutdown;
+use venue::gap::count;
+use venue::{Frame, FrameKind, RestRequest, Venue};
+
+/// Holes with more ids are not asked for: hours of requests.
+const IDS_MAX: u64 = 2_000_000;
+/// The log is closed when nothing was repaired for this long: its hour can be published then.
+const IDLE: Duration = Duration::from_secs(10);
+/// A venue that does not answer is asked again for this long.
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// Longest pause between two tries.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// An answer that lacks ids of a fresh hole may be behind the stream: asked again after these pauses.
+const AGAIN_AFTER: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
+/// What is fresh, us.
+const FRESH_US: i64 = 60_000_000;
+
+/// Fetches what is missing of one venue.
+pub struct Repairer {
+    venue: &'static dyn Venue,
+    desk: Arc<Desk>,
+    rest: RestClient,
+    log: RepairLog,
+    shutdown: Shutdown,
+}
+
+/// Why a hole or a request was left.
+enum Left {
+    /// Asked to stop: it is asked for again after the next start.
+    Stopped,
+    /// The log takes nothing (a full disk): it is asked for again later.
+    Log(anyhow::Error),
+    /// The venue's last word.
+    Told(String),
+}
+
+impl Repairer {
+    /// A repairer of `config`'s venue.
+    ///
+    /// # Errors
+    /// When an extra root certificate is none.
+    pub fn new(
+        cfg: &Config,
+        config: &VenueConfig,
+        venue: &'static dyn Venue,
+        desk: Arc<Desk>,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<Self> {
+        let tls = net::dial::tls_config(&cfg.tls.extra_roots)?;
+        let mut options = cfg.log_options();
+        options.segment_bytes = options.segment_bytes.min(16 << 20);
+        options.ready_segments = 1;
+        Ok(Self {
+            venue,
+            desk,
+            rest: RestClient::new(cfg, config, &tls, Class::Background),
+            log: RepairLog::new(cfg.repair_dir(config.id), options),
+            shutdown,
+        })
+    }
+
+    /// Repairs until asked to stop.
+    ///
+    /// # Cancel safety
+    /// What was appended stays; a hole in the middle of its pages is asked for again by the next run.
+    pub async fn run(mut self) {
+        loop {
+            let is_open = self.log.is_open();
+            let idle = async {
+                match is_open {
+                    true => tokio::time::sleep(IDLE).await,
+                    false => std::future::pending().await,
+                }
+            };
+            let hole = tokio::select! {
+                biased;
+                () = self.shutdown.wait() => break,
+                hole = self.desk.next() => hole,
+                () = idle => {
+                    self.log.close().await;
+                    continue;
+                }
+            };
+            match self.repair(&hole).await {
+                Ok(()) => {}
+                Err(Left::Log(err)) => {
+                    warn!(venue = %self.venue.id(), error = %format!("{err:#}"), "a repair cannot be logged");
+                    self.log.close().await;
+                    self.desk.again(hole);
+                    if self.pause(PAUSE_MAX).await {
+                        break;
+                    }
+                }
+                Err(Left::Stopped | Left::Told(_)) => break,
+            }
+        }
+        self.log.close().await;
+    }
+
+    /// Fetches one hole and writes down what became of it.
+    async fn repair(&mut self, hole: &Hole) -> Result<(), Left> {
+        let done = self.hole(hole).await?;
+        let kind = if done.why.is_none() { "repaired" } else { "unrepaired" };
+        self.log.event(kind, &done).await.map_err(Left::Log)?;
+        info!(venue = %self.venue.id(), channel = %hole.channel, symbol = hole.symbol, from = hole.from,
+            to = hole.to, rows = done.rows, why = done.why.as_deref().unwrap_or(""), kind);
+        self.desk.finished(&done);
+        Ok(())
+    }
+
+    /// Fetches one hole as far as the venue has it.
+    async fn hole(&mut self, hole: &Hole) -> Result<Repair, Left> {
+        let asked = count(hole.from, hole.to);
+        let done = |rows: u64, why: Option<String>| Repair {
+            channel: hole.channel.as_str().to_owned(),
+            symbol: hole.symbol.clone(),
+            from_id: hole.from,
+            to_id: hole.to,
+            rows,
+            why,
+        };
+        if asked > IDS_MAX {
+            return Ok(done(0, Some(format!("{asked} ids are too many to ask for"))));
+        }
+        let mut pages = Pages::new(hole);
+        let mut pauses = AGAIN_AFTER.iter();
+        loop {
+            match self.pass(&mut pages).await {
+                Ok(()) => {}
+                Err(Left::Told(why)) => return Ok(done(pages.got(), Some(why))),
+                Err(left) => return Err(left),
+            }
+            if pages.is_complete() {
+                return Ok(done(pages.got(), None));
+            }
+            if pages.requests() == 0 {
+                return Ok(done(0, Some("the venue cannot be asked for them".to_owned())));
+            }
+            let age_us = (clock::wall_ns() / 1_000) as i64 - hole.before_us.unwrap_or(0);
+            match pauses.next().filter(|_| age_us < FRESH_US) {
+                None => {
+                    let why = format!("the venue gave {} of {asked} ids", pages.got());
+                    return Ok(done(pages.got(), Some(why)));
+                }
+                Some(pause) => {
+                    if self.pause(*pause).await {
+                        return Err(Left::Stopped);
+                    }
+                    pages.again();
+                }
+            }
+        }
+    }
+
+    /// All pages once.
+    async fn pass(&mut self, pages: &mut Pages) -> Result<(), Left> {
+        let mut rows = Rows::new();
+        while let Some(request) = pages.next(|missing| self.venue.repair_request(missing)) {
+            let (meta, body, stamp_ns) = self.ask(&request).await?;
+            rows.clear();
+            let frame = Frame { kind: FrameKind::Rest, payload: &body, rest: Some(&meta) };
+            if let Err(err) = self.venue.decode(&frame, &mut rows) {
+                return Err(Left::Told(format!("the answer does not decode: {err}")));
+            }
+            let new = pages.answered(&request, &rows, body.len());
+            if new > 0 {
+                self.log.body(stamp_ns, &meta, &body).await.map_err(Left::Log)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One answer, however often it takes.
+    async fn ask(&self, request: &RestRequest) -> Result<(RestMeta, Vec<u8>, u64), Left> {
+        let since = Instant::now();
+        let mut pause = Duration::from_secs(1);
+        loop {
+            let answer = tokio::select! {
+                biased;
+                () = self.shutdown.wait() => return Err(Left::Stopped),
+                answer = self.rest.ask(request) => answer,
+            };
+            let why = match answer {
+                Ok(a) => {
+                    let meta = RestMeta {
+                        channel: request.channel.clone(),
+                        symbol: request.symbol.clone(),
+                        url: a.url,
+                        status: a.status,
+                        fill: request.fill,
+                    };
+                    return Ok((meta, a.body, a.stamp.0));
+                }
+                Err(err) if err.is_retryable() => err.to_string(),
+                Err(err) => return Err(Left::Told(err.to_string())),
+            };
+            if since.elapsed() > PATIENCE {
+                return Err(Left::Told(format!("no answer for a day: {why}")));
+            }
+            let wait = pause.max(self.rest.banned_for());
+            warn!(venue = %self.venue.id(), error = why, wait_s = wait.as_secs(), "a repair waits for the venue");
+            if self.pause(wait).await {
+                return Err(Left::Stopped);
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// True when asked to stop meanwhile.
+    async fn pause(&self, pause: Duration) -> bool {
+        tokio::select! {
+            biased;
+            () = self.shutdown.wait() => true,
+            () = tokio::time::sleep(pause) => false,
+        }
+    }
+}

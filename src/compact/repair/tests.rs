@@ -1,0 +1,177 @@
+//! Paging against venues made of a list of ids, and the desk.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::desk::{Desk, Hole};
+use super::pages::Pages;
+use lake::manifest::{Gap, Repair};
+use model::row::{Side, Trade};
+use model::{Channel, Fill, Num, Rows};
+use venue::{Missing, RestRequest};
+
+fn hole(from: i64, to: i64) -> Hole {
+    Hole {
+        channel: Channel::Trades,
+        symbol: "BTCUSDT".into(),
+        from,
+        to,
+        after_us: Some(from * 1_000),
+        before_us: Some(to * 1_000),
+    }
+}
+
+fn request(url: String, fill: Fill) -> RestRequest {
+    RestRequest { path_and_query: url, weight: 1, fill: Some(fill), ..RestRequest::default() }
+}
+
+/// Asked by id, `page` rows at most.
+fn by_id(m: &Missing<'_>, page: i64) -> Option<RestRequest> {
+    let to = m.to.min(m.from + page - 1);
+    Some(request(format!("/id?from={}&limit={}", m.from, to - m.from + 1), Fill { from: m.from, to }))
+}
+
+/// Asked by time and page number, the newest page first.
+fn by_page(m: &Missing<'_>) -> Option<RestRequest> {
+    (m.page < 1_100).then(|| request(format!("/time?page={}", m.page), Fill { from: m.from, to: m.to }))
+}
+
+fn rows(ids: impl IntoIterator<Item = i64>) -> Rows {
+    let mut rows = Rows::new();
+    let symbol = rows.symbols.intern("BTCUSDT");
+    rows.trades.extend(ids.into_iter().map(|id| Trade {
+        symbol,
+        ts_event_us: None,
+        ts_trade_us: None,
+        id: Some(id),
+        id_str: None,
+        price: Num::default(),
+        amount: Num::default(),
+        side: Side::Buy,
+        kind: None,
+    }));
+    rows
+}
+
+/// Runs one pass over a venue that has `ids`; returns the number of requests.
+fn pass(pages: &mut Pages, ids: &BTreeSet<i64>, page: usize, by: &str) -> u32 {
+    let mut requests = 0;
+    while let Some(r) = pages.next(|m| if by == "id" { by_id(m, page as i64) } else { by_page(m) }) {
+        requests += 1;
+        assert!(requests < 3_000, "it never ends");
+        let fill = r.fill.unwrap();
+        let (all, bytes): (Vec<i64>, usize) = match r.path_and_query.strip_prefix("/time?page=") {
+            None => {
+                let got: Vec<i64> = ids.range(fill.from..).take(page).copied().collect();
+                let bytes = 2 + got.len();
+                (got, bytes)
+            }
+            Some(n) => {
+                let skip = n.parse::<usize>().unwrap() * page;
+                let got: Vec<i64> = ids.iter().rev().skip(skip).take(page).copied().collect();
+                let bytes = 2 + 10 * got.len();
+                (got, bytes)
+            }
+        };
+        pages.answered(&r, &rows(all.into_iter().filter(|id| fill.holds(*id))), bytes);
+    }
+    requests
+}
+
+proptest! {
+    #[test]
+    fn every_id_the_venue_has_comes_and_the_asking_ends(
+        from in 0..500_i64,
+        len in 1..400_i64,
+        lacking in prop::collection::btree_set(0..1_000_i64, 0..60),
+        page in 1..120_usize,
+    ) {
+        let hole = hole(from, from + len - 1);
+        let has: BTreeSet<i64> = (0..1_000).filter(|id| !lacking.contains(id)).collect();
+        let expected = has.range(hole.from..=hole.to).count() as u64;
+        for by in ["id", "page"] {
+            let mut pages = Pages::new(&hole);
+            pass(&mut pages, &has, page, by);
+            prop_assert_eq!(pages.got(), expected, "{}", by);
+            prop_assert_eq!(pages.is_complete(), expected == len as u64);
+            // What was missing comes with another pass, once the venue has it.
+            pages.again();
+            pass(&mut pages, &(0..1_000).collect(), page, by);
+            prop_assert!(pages.is_complete(), "{}", by);
+        }
+    }
+}
+
+#[test]
+fn a_whole_hole_takes_as_few_requests_as_it_has_pages() {
+    let all: BTreeSet<i64> = (0..10_000).collect();
+    let mut pages = Pages::new(&hole(100, 2_599));
+    assert_eq!(pass(&mut pages, &all, 1_000, "id"), 3);
+    assert_eq!(pages.requests(), 3);
+    let mut pages = Pages::new(&hole(9_000, 9_999));
+    assert_eq!(pass(&mut pages, &all, 1_000, "page"), 1);
+}
+
+#[test]
+fn a_venue_that_cannot_be_asked_is_not_asked() {
+    let mut pages = Pages::new(&hole(1, 5));
+    assert!(pages.next(|_| None).is_none());
+    assert_eq!(pages.requests(), 0);
+}
+
+fn gap(cause: &str, channel: &str, filled: u64) -> Gap {
+    Gap {
+        channel: channel.into(),
+        symbol: "X".into(),
+        from_id: 5,
+        to_id: 9,
+        cause: cause.into(),
+        after_us: None,
+        before_us: Some(7),
+        filled,
+    }
+}
+
+#[test]
+fn only_open_holes_of_trades_are_fetched() {
+    assert!(Hole::of(&gap("connection", "trades", 0)).is_some());
+    assert!(Hole::of(&gap("venue", "agg_trades", 4)).is_some());
+    assert!(Hole::of(&gap("venue", "agg_trades", 5)).is_none(), "all of it came late");
+    assert!(Hole::of(&gap("connection", "depth", 0)).is_none());
+    assert!(Hole::of(&gap("trades_skipped", "agg_trades", 0)).is_none());
+}
+
+#[tokio::test]
+async fn no_hole_goes_out_before_the_repair_log_was_read_and_none_goes_out_twice() {
+    let desk = Desk::default();
+    let done = |h: &Hole, why: Option<String>| Repair {
+        channel: h.channel.to_string(),
+        symbol: h.symbol.clone(),
+        from_id: h.from,
+        to_id: h.to,
+        rows: 3,
+        why,
+    };
+    let (a, b, c) = (hole(1, 3), hole(5, 6), hole(8, 9));
+    desk.want(a.clone());
+    desk.want(b.clone());
+    desk.want(b.clone());
+    assert_eq!(desk.counts().waiting, 2);
+    let early = tokio::time::timeout(std::time::Duration::from_millis(20), desk.next()).await;
+    assert!(early.is_err(), "the log was not read yet");
+    // Told in any order: what was done is not done again.
+    desk.was_done(&done(&a, None));
+    desk.was_done(&done(&c, Some("the venue gave 0 of 2 ids".into())));
+    desk.want(c);
+    desk.ready();
+    assert_eq!(desk.next().await, b);
+    desk.again(b.clone());
+    assert_eq!(desk.next().await, b);
+    desk.finished(&done(&b, None));
+    desk.want(a);
+    desk.want(b);
+    let counts = desk.counts();
+    assert_eq!((counts.waiting, counts.repaired, counts.unrepaired, counts.rows), (0, 1, 0, 3));
+}

@@ -1,0 +1,505 @@
+//! The id book of a part: what the venue's ids say about missing and late rows, and which ids a part holds.
+//!
+//! The rules are [`venue::gap`]'s. Here they meet the log: a hole has a cause (did a connection end between
+//! the two ids?), is told only when it stays open ([`pending`]), and a part states how many ids it has and lacks.
+//! Asked once per frame and row, so a symbol is a vector index; names appear only when the book is saved and
+//! loaded again by another run, for which interned numbers mean nothing.
+//!
+//! A symbol that had no row for [`FORGET_HOURS`] of the log leaves the book, so that listings that come and go do not
+//! grow it. What that costs is told as it happens (`ids_forgotten`): should the symbol come back, ids that are missing
+//! before its first row are not known to be. A log of repairs has ids here and there and no rule: its book only counts.
+
+mod pending;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use lake::manifest::IdRange;
+use model::{Channel, Interner, Rows, SymbolId, UnknownWord};
+use venue::Venue;
+use venue::gap::{GapEvent, GapState, GapTracker, RowMark, Seen};
+
+pub use pending::{Hole, SETTLE_NS};
+use pending::{Pending, SavedPending};
+
+/// Channels whose rows have ids.
+const CHANNELS: [Channel; 4] = [Channel::Trades, Channel::AggTrades, Channel::BookTicker, Channel::Depth];
+/// No id yet. No venue counts from there.
+const NONE: i64 = i64::MIN;
+/// A symbol without a row for this long is forgotten: 30 days.
+pub const FORGET_HOURS: i64 = 30 * 24;
+/// News kept for one record; there is never more than one of a row.
+const NEWS_MAX: usize = 4_096;
+
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    /// Seq of the record that carried the last id; 0 = none yet.
+    seq: u64,
+    /// Trade time of the last row, us; `NONE` = unknown.
+    time_us: i64,
+    /// Hour of the log in which the last row came.
+    hour: i64,
+    /// Lowest id in the open part.
+    first: i64,
+    /// Highest id in the open part.
+    last: i64,
+    /// Ids in the open part.
+    present: u64,
+    /// Of them those that came late into a hole.
+    filled: u64,
+    /// Ids of holes that were met in the open part.
+    missing: u64,
+    /// Rows that were removed in the open part.
+    duplicates: u64,
+}
+
+const EMPTY: Span =
+    Span { seq: 0, time_us: NONE, hour: 0, first: NONE, last: NONE, present: 0, filled: 0, missing: 0, duplicates: 0 };
+
+impl Span {
+    fn new_part(&mut self) {
+        *self = Self { seq: self.seq, time_us: self.time_us, hour: self.hour, ..EMPTY };
+    }
+}
+
+/// The ids of all symbols of one venue.
+pub struct IdBook {
+    tracker: GapTracker,
+    spans: [Vec<Span>; CHANNELS.len()],
+    /// Seq of the last record after which ids may be missing by our own doing.
+    disturbed: u64,
+    /// The last frames that could not be read, or not as a whole.
+    unread: Vec<Unread>,
+    /// What the tracker says of the rows of the present frame: trades, aggregates, depth messages; empty for
+    /// channels without rules.
+    pub marks: Vec<RowMark>,
+    pending: Pending,
+    /// Bodies that were fetched for holes: ids are known to be missing between them.
+    repairs: bool,
+    /// Hour of the log.
+    hour: i64,
+    /// What is to be told besides holes; see [`IdBook::take_news`].
+    news: Vec<News>,
+}
+
+/// A frame that could not be read, or not as a whole.
+#[derive(Clone, Copy, Debug)]
+struct Unread {
+    /// Place of its channel in [`CHANNELS`].
+    slot: usize,
+    /// `None`: of any symbol.
+    symbol: Option<SymbolId>,
+    /// Its record.
+    seq: u64,
+}
+
+/// Most of them that are remembered by symbol.
+const UNREAD_MAX: usize = 4_096;
+
+/// What ids say besides holes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The venue counts anew.
+    Restarted {
+        /// Channel.
+        channel: Channel,
+        /// Symbol.
+        symbol: SymbolId,
+        /// Highest id of the count before.
+        from: i64,
+        /// First id of the new one.
+        to: i64,
+    },
+    /// A row is far from all before: what it means shows later.
+    Odd {
+        /// Channel.
+        channel: Channel,
+        /// Symbol.
+        symbol: SymbolId,
+        /// Its last id.
+        id: i64,
+    },
+    /// A symbol had no row for so long that its ids are forgotten.
+    Forgotten {
+        /// Channel.
+        channel: Channel,
+        /// Symbol.
+        symbol: SymbolId,
+        /// Highest id.
+        last: i64,
+    },
+}
+
+/// What outlives a part of a [`Span`]: seq of the record that carried the last id, its trade time, us, and its hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum SavedSpan {
+    Now(u64, Option<i64>, i64),
+    /// As version 1 saved it: it is as if the row had come now.
+    Older(u64, Option<i64>),
+}
+
+/// A saved [`IdBook`], without the ids of the open part.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedIds {
+    gaps: GapState,
+    disturbed: u64,
+    /// Channel word -> symbol -> the record that carried the last id.
+    last_seq: BTreeMap<String, BTreeMap<String, SavedSpan>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pending: Vec<SavedPending>,
+    /// Channel word, symbol (empty = any), record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unread: Vec<(String, String, u64)>,
+}
+
+impl IdBook {
+    /// The book as saved in `hour`; its symbols are interned in `symbols`. With `repairs` it is the book of a log of
+    /// repairs, which has ids here and there: no hole is told.
+    ///
+    /// # Errors
+    /// When the saved book names a channel this version does not know.
+    pub fn load(
+        venue: &dyn Venue,
+        saved: &SavedIds,
+        symbols: &mut Interner,
+        repairs: bool,
+        hour: i64,
+    ) -> Result<Self, UnknownWord> {
+        let mut book = Self {
+            tracker: GapTracker::restore(venue, &saved.gaps)?,
+            spans: std::array::from_fn(|_| Vec::new()),
+            disturbed: saved.disturbed,
+            unread: Vec::new(),
+            marks: Vec::new(),
+            pending: Pending::load(&saved.pending, symbols)?,
+            repairs,
+            hour,
+            news: Vec::new(),
+        };
+        for (word, seqs) in &saved.last_seq {
+            let channel = word.parse::<Channel>()?;
+            for (name, saved) in seqs {
+                let symbol = symbols.intern(name);
+                let (seq, time_us, hour) = match *saved {
+                    SavedSpan::Now(seq, time_us, hour) => (seq, time_us, hour),
+                    SavedSpan::Older(seq, time_us) => (seq, time_us, hour),
+                };
+                if let Some(span) = book.span(channel, symbol) {
+                    (span.seq, span.time_us, span.hour) = (seq, time_us.unwrap_or(NONE), hour);
+                }
+            }
+        }
+        for (word, symbol, seq) in &saved.unread {
+            let symbol = Some(symbol).filter(|s| !s.is_empty()).map(|s| symbols.intern(s));
+            book.unread(Some(word.parse()?), &[symbol], *seq);
+        }
+        Ok(book)
+    }
+
+    /// Saves what outlives a part.
+    pub fn save(&self, symbols: &Interner) -> SavedIds {
+        let mut last_seq: BTreeMap<String, BTreeMap<String, SavedSpan>> = BTreeMap::new();
+        for (channel, symbol, span) in self.all(symbols).filter(|(_, _, s)| s.seq != 0) {
+            let saved = SavedSpan::Now(span.seq, (span.time_us != NONE).then_some(span.time_us), span.hour);
+            last_seq.entry(channel.as_str().to_owned()).or_default().insert(symbol.to_owned(), saved);
+        }
+        SavedIds {
+            gaps: self.tracker.state(),
+            disturbed: self.disturbed,
+            last_seq,
+            pending: self.pending.save(symbols),
+            unread: self.save_unread(symbols),
+        }
+    }
+
+    /// Those that an id of their symbol may still be missing behind.
+    fn save_unread(&self, symbols: &Interner) -> Vec<(String, String, u64)> {
+        let counts = |u: &&Unread| {
+            let spans = self.spans.get(u.slot).map(Vec::as_slice).unwrap_or_default();
+            let waits = |span: &Span| span.seq != 0 && span.seq <= u.seq;
+            match u.symbol {
+                Some(symbol) => spans.get(symbol.0 as usize).is_some_and(waits),
+                None => spans.iter().any(waits),
+            }
+        };
+        let name = |u: &Unread| u.symbol.map_or("", |symbol| symbols.name(symbol)).to_owned();
+        let word = |u: &Unread| CHANNELS.get(u.slot).map(|c| c.as_str().to_owned());
+        self.unread.iter().filter(counts).filter_map(|u| Some((word(u)?, name(u), u.seq))).collect()
+    }
+
+    /// The record `seq` could not be read, or not as a whole: ids of these symbols that are missing behind it may stand
+    /// in it. `None`: it may be of any channel, or symbol.
+    #[cold]
+    pub fn unread(&mut self, channel: Option<Channel>, symbols: &[Option<SymbolId>], seq: u64) {
+        for slot in (0..).zip(CHANNELS).filter(|(_, c)| channel.is_none_or(|known| known == *c)).map(|(slot, _)| slot) {
+            for symbol in symbols {
+                let symbol = symbol.filter(|_| self.unread.len() < UNREAD_MAX);
+                match self.unread.iter_mut().find(|u| u.slot == slot && u.symbol == symbol) {
+                    Some(known) => known.seq = known.seq.max(seq),
+                    None => self.unread.push(Unread { slot, symbol, seq }),
+                }
+            }
+        }
+    }
+
+    /// Ids of the open part, sorted by channel word and symbol.
+    pub fn ranges(&self, symbols: &Interner) -> Vec<IdRange> {
+        let mut ranges: Vec<IdRange> = self
+            .all(symbols)
+            .filter(|(_, _, span)| span.first != NONE || span.duplicates > 0)
+            .map(|(channel, symbol, span)| IdRange {
+                channel: channel.as_str().to_owned(),
+                symbol: symbol.to_owned(),
+                first: span.first,
+                last: span.last,
+                present: span.present,
+                missing: span.missing,
+                filled: span.filled,
+                duplicates: span.duplicates,
+            })
+            .collect();
+        ranges.sort_by(|a, b| (&a.channel, &a.symbol).cmp(&(&b.channel, &b.symbol)));
+        ranges
+    }
+
+    /// Puts saved ids of the open part back.
+    pub fn load_ranges(&mut self, ranges: &[IdRange], symbols: &mut Interner) {
+        for r in ranges {
+            let Ok(channel) = r.channel.parse::<Channel>() else { continue };
+            let symbol = symbols.intern(&r.symbol);
+            if let Some(span) = self.span(channel, symbol) {
+                *span = Span {
+                    seq: span.seq,
+                    time_us: span.time_us,
+                    hour: span.hour,
+                    first: r.first,
+                    last: r.last,
+                    present: r.present,
+                    filled: r.filled,
+                    missing: r.missing,
+                    duplicates: r.duplicates,
+                };
+            }
+        }
+    }
+
+    /// A new part begins.
+    pub fn new_part(&mut self) {
+        self.spans.iter_mut().flatten().for_each(Span::new_part);
+    }
+
+    /// From the record `seq` on, missing ids may be our own doing.
+    pub fn disturbed(&mut self, seq: u64) {
+        self.disturbed = self.disturbed.max(seq);
+    }
+
+    /// The channel is recorded no more for this symbol, on purpose: what is missing until it is again is no hole. Holes
+    /// of before are told as they are now.
+    pub fn forget(&mut self, symbol: &str, channel: Channel) {
+        self.tracker.forget(symbol, channel);
+    }
+
+    /// The hour of the next record. Symbols that had no row for [`FORGET_HOURS`] are forgotten when it is another one.
+    #[inline]
+    pub fn enter(&mut self, hour: i64) {
+        if hour != self.hour {
+            self.hour = hour;
+            self.forget_idle();
+        }
+    }
+
+    #[cold]
+    fn forget_idle(&mut self) {
+        let Self { tracker, spans, news, hour, .. } = self;
+        tracker.prune();
+        for (channel, spans) in CHANNELS.iter().zip(spans) {
+            let idle = |s: &&mut Span| s.seq != 0 && s.hour.saturating_add(FORGET_HOURS) < *hour;
+            for (i, span) in (0_u32..).zip(spans.iter_mut()).filter(|(_, s)| idle(s)) {
+                *span = EMPTY;
+                news.push(News::Forgotten { channel: *channel, symbol: SymbolId(i), last: NONE });
+            }
+        }
+    }
+
+    /// True when [`IdBook::take_news`] has something.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+
+    /// What is to be told besides holes since the last call.
+    #[cold]
+    pub fn take_news(&mut self, symbols: &Interner) -> Vec<News> {
+        let mut news = std::mem::take(&mut self.news);
+        news.retain_mut(|n| {
+            let News::Forgotten { channel, symbol, last } = n else { return true };
+            let name = symbols.name(*symbol);
+            let known = self.tracker.ids(name, *channel).map(|ids| ids.run.last);
+            self.tracker.forget(name, *channel);
+            *last = known.unwrap_or(NONE);
+            // Without ids that continue nothing is lost.
+            known.is_some()
+        });
+        news
+    }
+
+    /// Judges the rows of one frame: completes `marks`, which may say already which rows are duplicates. `now_ns`: time
+    /// of the log.
+    #[inline]
+    pub fn judge(&mut self, now_ns: u64, rows: &Rows) {
+        let Self { tracker, spans, disturbed, unread, marks, pending, repairs, news, .. } = self;
+        if *repairs {
+            return;
+        }
+        tracker.observe_new_rows(rows, marks, &mut |event| {
+            open(&event, rows, spans, (*disturbed, unread), now_ns, pending, news);
+        });
+    }
+
+    /// Notes the rows of one frame as `marks` now says.
+    #[inline]
+    pub fn note(&mut self, seq: u64, rows: &Rows) {
+        let [trades, agg_trades, book_tickers, depth] = &mut self.spans;
+        let at = (seq, self.hour);
+        let mut marks = self.marks.iter().copied();
+        let mut mark = || marks.next().unwrap_or_default();
+        for r in &rows.trades {
+            let mark = mark();
+            if let Some(id) = r.id {
+                note(trades, r.symbol, at, (id, id), r.ts_trade_us.or(r.ts_event_us), mark, 1);
+            }
+        }
+        for r in &rows.agg_trades {
+            note(agg_trades, r.symbol, at, (r.agg_id, r.agg_id), Some(r.ts_trade_us), mark(), 1);
+        }
+        for r in &rows.depth {
+            let mark = mark();
+            if let Some(id) = r.final_update_id.filter(|_| !r.is_snapshot) {
+                note(depth, r.symbol, at, (r.first_update_id.unwrap_or(id), id), r.ts_event_us, mark, 1);
+            }
+        }
+        for r in &rows.book_tickers {
+            let mark = mark();
+            if let Some(id) = r.update_id {
+                note(book_tickers, r.symbol, at, (id, id), r.ts_event_us, mark, 1);
+            }
+        }
+    }
+
+    /// True when [`IdBook::settle`] has something to say at `now_ns`.
+    #[inline]
+    pub fn is_due(&self, now_ns: u64) -> bool {
+        self.pending.is_due(now_ns)
+    }
+
+    /// The holes that were met at least [`SETTLE_NS`] before `now_ns`, as far as they are still open; with `all`
+    /// all of them.
+    #[cold]
+    pub fn settle(&mut self, now_ns: u64, all: bool, symbols: &Interner) -> Vec<Hole> {
+        self.pending.settle(now_ns, all, &self.tracker, symbols)
+    }
+
+    fn span(&mut self, channel: Channel, symbol: SymbolId) -> Option<&mut Span> {
+        let slot = CHANNELS.iter().position(|c| *c == channel)?;
+        Some(span_of(self.spans.get_mut(slot)?, symbol))
+    }
+
+    fn all<'a>(&'a self, symbols: &'a Interner) -> impl Iterator<Item = (Channel, &'a str, &'a Span)> {
+        CHANNELS.iter().zip(&self.spans).flat_map(move |(channel, spans)| {
+            (0_u32..).zip(spans).map(move |(i, span)| (*channel, symbols.name(SymbolId(i)), span))
+        })
+    }
+}
+
+#[inline]
+fn span_of(spans: &mut Vec<Span>, symbol: SymbolId) -> &mut Span {
+    let index = symbol.0 as usize;
+    if index >= spans.len() {
+        spans.resize(index + 1, EMPTY);
+    }
+    &mut spans[index]
+}
+
+/// `otherwise`: ids that a row of a channel without rules stands for.
+#[inline]
+fn note(
+    spans: &mut Vec<Span>,
+    symbol: SymbolId,
+    (seq, hour): (u64, i64),
+    (first, last): (i64, i64),
+    time_us: Option<i64>,
+    mark: RowMark,
+    otherwise: u64,
+) {
+    let span = span_of(spans, symbol);
+    if mark.duplicate {
+        span.duplicates += 1;
+        return;
+    }
+    let new = if mark.new == 0 && !mark.again { otherwise } else { mark.new };
+    span.hour = hour;
+    span.present = span.present.saturating_add(new);
+    if mark.late {
+        span.filled = span.filled.saturating_add(new);
+    } else if !mark.unsure {
+        span.seq = seq;
+        span.time_us = time_us.unwrap_or(span.time_us);
+    }
+    if mark.unsure {
+        return;
+    }
+    if span.first == NONE {
+        (span.first, span.last) = (first, last);
+    }
+    span.first = span.first.min(first);
+    span.last = span.last.max(last);
+}
+
+#[cold]
+fn open(
+    event: &GapEvent<'_>,
+    rows: &Rows,
+    spans: &mut [Vec<Span>; CHANNELS.len()],
+    (disturbed, unread): (u64, &[Unread]),
+    now_ns: u64,
+    pending: &mut Pending,
+    news: &mut Vec<News>,
+) {
+    let channel = event.channel;
+    let found = match channel {
+        Channel::Trades => {
+            rows.trades.get(event.row).map(|r| (r.symbol, r.ts_trade_us.or(r.ts_event_us), r.id.unwrap_or(NONE)))
+        }
+        Channel::AggTrades => rows.agg_trades.get(event.row).map(|r| (r.symbol, Some(r.ts_trade_us), r.agg_id)),
+        _ => rows.depth.get(event.row).map(|r| (r.symbol, r.ts_event_us, r.final_update_id.unwrap_or(NONE))),
+    };
+    let Some((symbol, time_us, id)) = found else { return };
+    let Some(slot) = CHANNELS.iter().position(|c| *c == channel) else { return };
+    let Some(spans) = spans.get_mut(slot) else { return };
+    let span = span_of(spans, symbol);
+    span.missing = span.missing.saturating_add(event.missing);
+    if news.len() < NEWS_MAX {
+        match event.seen {
+            Seen::Restarted { from, to } => news.push(News::Restarted { channel, symbol, from, to }),
+            Seen::Gap { .. } | Seen::OutOfOrder if event.unsure => news.push(News::Odd { channel, symbol, id }),
+            _ => {}
+        }
+    }
+    let Some((from, to)) = event.hole else { return };
+    let cause = match event.seen {
+        Seen::TradesSkipped { .. } => "trades_skipped",
+        Seen::Restarted { .. } => "ids_restarted",
+        _ if unread.iter().any(|u| u.slot == slot && u.seq >= span.seq && u.symbol.is_none_or(|s| s == symbol)) => {
+            "undecodable"
+        }
+        _ if span.seq < disturbed => "connection",
+        _ => "venue",
+    };
+    let after_us = (span.time_us != NONE).then_some(span.time_us);
+    let hole = Hole { channel, symbol, from, to, cause, after_us, before_us: time_us };
+    pending.push(hole, now_ns, event.unsure);
+}

@@ -1,0 +1,154 @@
+//! Holes that may still be filled: by the second line, by the connection that replaces another, by a late frame.
+//!
+//! A hole is told [`SETTLE_NS`] of the log's own time after it was met, and only as far as it is open then: in the
+//! next part, if the hour ends before. Where the log ends all holes are told. Both are functions of the log and of
+//! what manifests say about their end, so a replay tells the same holes at the same records. What comes later
+//! still is counted as `filled`.
+//!
+//! A hole in front of an id that is not believed yet waits on, past the end of a part and of the log, until the rows
+//! behind it show whether it is one. So each missing id is told once, and none for an odd id.
+
+use serde::{Deserialize, Serialize};
+
+use model::{Channel, Interner, SymbolId, UnknownWord};
+use venue::gap::GapTracker;
+
+/// A hole that is open for this long is told, ns of the time of the log.
+pub const SETTLE_NS: u64 = 3_000_000_000;
+/// Most holes that wait; beyond it the oldest are told early.
+const PENDING_MAX: usize = 4_096;
+
+/// Missing ids of one symbol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hole {
+    /// Channel.
+    pub channel: Channel,
+    /// Symbol.
+    pub symbol: SymbolId,
+    /// First missing id (of the trades inside when `cause` is `trades_skipped`).
+    pub from: i64,
+    /// Last missing id.
+    pub to: i64,
+    /// `undecodable` when a frame of the stream lies between the ids that is kept in `frames` because it could not be
+    /// read; `connection` when a disconnect, a gap of our own making, a restart or lost records lie between the ids;
+    /// `trades_skipped` when aggregates continue and the trades inside them do not; `ids_restarted` for the beginning
+    /// of a new count that was not seen; else `venue`.
+    pub cause: &'static str,
+    /// Time of the last row before the hole, us.
+    pub after_us: Option<i64>,
+    /// Time of the first row behind it, us.
+    pub before_us: Option<i64>,
+}
+
+/// Causes, so that a saved one can be read back.
+const CAUSES: [&str; 5] = ["undecodable", "connection", "trades_skipped", "ids_restarted", "venue"];
+
+/// The holes that wait, in the order in which they were met.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pending {
+    holes: std::collections::VecDeque<Waiting>,
+}
+
+/// A saved hole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SavedPending {
+    met_ns: u64,
+    channel: String,
+    symbol: String,
+    from: i64,
+    to: i64,
+    cause: String,
+    after_us: Option<i64>,
+    before_us: Option<i64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unsure: bool,
+}
+
+/// A hole that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Waiting {
+    /// When it was met, or looked at last, ns.
+    met_ns: u64,
+    hole: Hole,
+    /// The id behind it is not believed yet.
+    unsure: bool,
+}
+
+impl Pending {
+    pub(super) fn load(saved: &[SavedPending], symbols: &mut Interner) -> Result<Self, UnknownWord> {
+        let mut pending = Self::default();
+        for s in saved {
+            let hole = Hole {
+                channel: s.channel.parse()?,
+                symbol: symbols.intern(&s.symbol),
+                from: s.from,
+                to: s.to,
+                cause: CAUSES.iter().copied().find(|c| *c == s.cause).unwrap_or("venue"),
+                after_us: s.after_us,
+                before_us: s.before_us,
+            };
+            pending.holes.push_back(Waiting { met_ns: s.met_ns, hole, unsure: s.unsure });
+        }
+        Ok(pending)
+    }
+
+    pub(super) fn save(&self, symbols: &Interner) -> Vec<SavedPending> {
+        let save = |Waiting { met_ns, hole: h, unsure }: &Waiting| SavedPending {
+            met_ns: *met_ns,
+            unsure: *unsure,
+            channel: h.channel.as_str().to_owned(),
+            symbol: symbols.name(h.symbol).to_owned(),
+            from: h.from,
+            to: h.to,
+            cause: h.cause.to_owned(),
+            after_us: h.after_us,
+            before_us: h.before_us,
+        };
+        self.holes.iter().map(save).collect()
+    }
+
+    pub(super) fn push(&mut self, hole: Hole, now_ns: u64, unsure: bool) {
+        if !unsure && hole.cause != "trades_skipped" {
+            // What the believed ids went past is not to be told by a hole in front of an id that is not believed.
+            let same = |w: &&mut Waiting| w.unsure && w.hole.channel == hole.channel && w.hole.symbol == hole.symbol;
+            for waiting in
+                self.holes.iter_mut().filter(same).filter(|w| w.hole.from <= hole.to && hole.from <= w.hole.to)
+            {
+                waiting.hole.from = hole.to.saturating_add(1);
+            }
+        }
+        self.holes.push_back(Waiting { met_ns: now_ns, hole, unsure });
+    }
+
+    #[inline]
+    pub(super) fn is_due(&self, now_ns: u64) -> bool {
+        match self.holes.front() {
+            None => false,
+            Some(w) => w.met_ns.saturating_add(SETTLE_NS) <= now_ns || self.holes.len() > PENDING_MAX,
+        }
+    }
+
+    pub(super) fn settle(&mut self, now_ns: u64, all: bool, tracker: &GapTracker, symbols: &Interner) -> Vec<Hole> {
+        let mut open = Vec::new();
+        let mut wait = Vec::new();
+        while (all || self.is_due(now_ns))
+            && let Some(waiting) = self.holes.pop_front()
+        {
+            let hole = &waiting.hole;
+            if hole.cause == "trades_skipped" {
+                open.push(waiting.hole);
+                continue;
+            }
+            match tracker.open(symbols.name(hole.symbol), hole.channel, hole.from, hole.to) {
+                Some(parts) => open.extend(parts.into_iter().map(|(from, to)| Hole { from, to, ..hole.clone() })),
+                // Of too many that nobody knows, the oldest are left: the ids behind them never went on.
+                None if self.holes.len() + wait.len() < PENDING_MAX => {
+                    wait.push(Waiting { met_ns: now_ns, ..waiting });
+                }
+                None => {}
+            }
+        }
+        self.holes.extend(wait);
+        open
+    }
+}

@@ -1,0 +1,54 @@
+//! Candles from trades: exact, revised by late trades, readable while they change.
+//!
+//! ```text
+//!  trades of the log --> Tick --> KlineGenerator (one per symbol) --+--> LatestSlots          one symbol, at once
+//!                                                                    +--> DoubleBuffered store  all, at every swap
+//!                                                                    +--> events: closed, revised
+//! ```
+//! - [`actor`]: one per symbol, handed trades in batches; [`message`]: what goes to their worker and comes back.
+//! - [`fold::candles`]: the fold of one symbol into bars ([`model::kline`]); [`registry`]: which symbol has which place.
+//! - [`recent`]: the last trades of a symbol, and whether an answer made of them is whole.
+//! - [`feed`]: one venue's log as ticks, gaps and clock.
+//! - [`official`]: the venue's own candles; [`backfill`] fills holes with them, [`compare`] looks for differences;
+//!   [`archive`]: those of the exchange's archive.
+//! - [`seed`]: the beginning of bars that were open when recording began; `seeder` asks for it beside the feed.
+//! - [`latency`] and `stats`: how long trades took to be visible, and a line about it every minute.
+//! - [`export`]: bars to files. [`store`]: what readers see; [`db`]: what outlives the process.
+#![forbid(unsafe_code)]
+
+pub mod actor;
+pub mod archive;
+pub mod asker;
+pub mod backfill;
+pub mod compare;
+mod consumer;
+pub mod db;
+pub mod export;
+pub mod feed;
+mod held;
+pub mod hub;
+pub mod latency;
+pub mod message;
+mod nightly;
+pub mod official;
+pub mod recent;
+pub mod registry;
+pub mod replay;
+pub mod seed;
+mod seeder;
+mod service;
+mod stats;
+pub mod store;
+#[cfg(test)]
+mod tape_tests;
+mod touched;
+
+pub use actor::{KlineActor, Shown, Totals, Worker};
+pub use feed::{Feed, FeedState};
+
+pub use hub::{KlineHub, KlineStats, Pushed};
+pub use message::{Dirty, Item, Job, OldTrade, Update};
+pub use nightly::nightly;
+pub use registry::{Facts, Registered, SymbolPeriodRegistry};
+pub use service::KlineService;
+pub use store::{DoubleBufferedKlineStore, FlatKlineStore, LatestSlots};

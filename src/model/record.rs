@@ -1,0 +1,172 @@
+//! What the collector writes besides frames: one small JSON object per record, so a log explains itself.
+//!
+//! The names are read by the compactor and by people; they are part of the log's contract.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Channel;
+
+/// Payload of a ConnOpen record.
+#[derive(Debug, Serialize)]
+pub struct ConnOpen<'a> {
+    /// Full URL.
+    pub url: &'a str,
+    /// Our address.
+    pub local: String,
+    /// The address we are connected to.
+    pub peer: String,
+    /// Redundant line, 0 = first.
+    pub line: u32,
+    /// Number of streams that will be subscribed.
+    pub streams: usize,
+    /// True with TLS.
+    pub tls: bool,
+    /// Host and port of the proxy, where one is used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<&'a str>,
+    /// Attempts it took, from 1.
+    pub attempt: u32,
+}
+
+/// Payload of a Subscribe record.
+#[derive(Debug, Serialize)]
+pub struct Subscribe<'a> {
+    /// The text as sent.
+    pub request: &'a str,
+}
+
+/// Payload of a ConnClose record.
+#[derive(Debug, Serialize)]
+pub struct ConnClose<'a> {
+    /// Why: `server`, `lost`, `stale`, `rotate`, `shutdown`, `log`.
+    pub cause: &'a str,
+    /// Close code the server sent.
+    pub code: Option<u16>,
+    /// Close reason the server sent.
+    pub reason: Option<&'a str>,
+    /// What failed, if anything.
+    pub error: Option<&'a str>,
+    /// Messages appended.
+    pub frames: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Life of the connection, ms.
+    pub uptime_ms: u64,
+}
+
+/// True when the payload of a ConnClose record says that the connection ended as planned: it was replaced, or the collector
+/// stopped.
+pub fn planned(payload: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Told<'a> {
+        #[serde(borrow)]
+        cause: std::borrow::Cow<'a, str>,
+    }
+    serde_json::from_slice::<Told<'_>>(payload).is_ok_and(|told| matches!(&*told.cause, "rotate" | "shutdown"))
+}
+
+/// Payload of a Gap record: between the two times these streams may miss frames, through our connection.
+#[derive(Debug, Serialize)]
+pub struct Gap<'a> {
+    /// Why: the cause of the ConnClose before it.
+    pub reason: &'a str,
+    /// Last frame before, ns since epoch.
+    pub from_ns: u64,
+    /// From here on these are subscribed again, ns since epoch.
+    pub to_ns: u64,
+    /// Stream names.
+    pub streams: &'a [String],
+}
+
+/// Payload of an Event record.
+#[derive(Debug, Serialize)]
+pub struct Event<'a> {
+    /// Kind word.
+    pub kind: &'a str,
+    /// Facts.
+    pub detail: Value,
+}
+
+/// Kind of the event that certain symbols are recorded no more on certain channels, on purpose:
+/// `{"channels":{"trades":["BTCUSDT"]}}`.
+pub const UNSUBSCRIBED_EVENT: &str = "unsubscribed";
+
+/// What the payload of an Event record says is recorded no more; empty for any other event.
+pub fn unsubscribed(payload: &[u8]) -> Vec<(Channel, String)> {
+    #[derive(Deserialize)]
+    struct Detail {
+        channels: BTreeMap<String, Vec<String>>,
+    }
+    #[derive(Deserialize)]
+    struct Told {
+        kind: String,
+        detail: Value,
+    }
+    // Most events are others, and some of them are long.
+    if memchr::memmem::find(payload, UNSUBSCRIBED_EVENT.as_bytes()).is_none() {
+        return Vec::new();
+    }
+    let told = serde_json::from_slice::<Told>(payload).ok().filter(|told| told.kind == UNSUBSCRIBED_EVENT);
+    let detail = told.and_then(|told| serde_json::from_value::<Detail>(told.detail).ok());
+    let channels = detail.into_iter().flat_map(|detail| detail.channels);
+    channels
+        .filter_map(|(word, symbols)| Some((word.parse::<Channel>().ok()?, symbols)))
+        .flat_map(|(channel, symbols)| symbols.into_iter().map(move |symbol| (channel, symbol)))
+        .collect()
+}
+
+/// The JSON text of a payload.
+pub fn json(payload: &impl Serialize) -> Vec<u8> {
+    // These types hold texts, numbers and lists only: writing them to memory cannot fail.
+    serde_json::to_vec(payload).expect("plain data serialises")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_field_names_of_the_records_are_the_contract() {
+        let text = |v: Vec<u8>| String::from_utf8(v).expect("JSON is UTF-8");
+        assert_eq!(
+            text(json(&ConnClose {
+                cause: "server",
+                code: Some(1008),
+                reason: Some("Too many requests"),
+                error: None,
+                frames: 3,
+                bytes: 40,
+                uptime_ms: 5
+            })),
+            r#"{"cause":"server","code":1008,"reason":"Too many requests","error":null,"frames":3,"bytes":40,"uptime_ms":5}"#
+        );
+        for (cause, is_planned) in
+            [("rotate", true), ("shutdown", true), ("server", false), ("lost", false), ("log", false)]
+        {
+            assert_eq!(planned(format!("{{\"cause\":\"{cause}\",\"code\":null}}").as_bytes()), is_planned, "{cause}");
+        }
+        assert!(!planned(b"") && !planned(br#"{"cause":7}"#));
+        assert_eq!(
+            text(json(&Gap { reason: "lost", from_ns: 1, to_ns: 2, streams: &["a@trade".to_owned()] })),
+            r#"{"reason":"lost","from_ns":1,"to_ns":2,"streams":["a@trade"]}"#
+        );
+        let told = br#"{"kind":"unsubscribed","detail":{"channels":{"trades":["A","B"],"depth":["A"],"new":["C"]}}}"#;
+        let pair = |channel, symbol: &str| (channel, symbol.to_owned());
+        use Channel::{Depth, Trades};
+        assert_eq!(unsubscribed(told), [pair(Depth, "A"), pair(Trades, "A"), pair(Trades, "B")]);
+        for other in [
+            r#"{"kind":"rotate","detail":{"reason":"unsubscribed"}}"#,
+            r#"{"kind":"unsubscribed","detail":3}"#,
+            "unsubscribed",
+        ] {
+            assert!(unsubscribed(other.as_bytes()).is_empty(), "{other}");
+        }
+        assert_eq!(
+            text(json(&Event { kind: "rotate", detail: serde_json::json!({"reason": "lifetime"}) })),
+            r#"{"kind":"rotate","detail":{"reason":"lifetime"}}"#
+        );
+    }
+}

@@ -1,0 +1,37 @@
+//! What a REST body of the log was asked for.
+
+use serde::{Deserialize, Serialize};
+
+/// The ids a REST body was fetched for. Decoding keeps only rows with `from <= id <= to`: trades by their `id`,
+/// aggregates by their `agg_id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fill {
+    /// First id wanted.
+    pub from: i64,
+    /// Last id wanted.
+    pub to: i64,
+}
+
+impl Fill {
+    /// True when `id` was asked for.
+    pub fn holds(&self, id: i64) -> bool {
+        (self.from..=self.to).contains(&id)
+    }
+}
+
+/// What is stored beside a REST body in the log, so that the body explains itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RestMeta {
+    /// Channel word (`symbols`, `depth_snapshot`).
+    pub channel: String,
+    /// Symbol the request was about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub symbol: Option<String>,
+    /// Full request URL without secrets.
+    pub url: String,
+    /// HTTP status.
+    pub status: u16,
+    /// Ids it was asked for, when it repairs a hole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fill: Option<Fill>,
+}

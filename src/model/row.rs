@@ -1,0 +1,467 @@
+//! Decoded rows, before they are columns.
+//!
+//! One frame becomes rows of one table. Rows own nothing: symbols and other rare texts are interned, prices are
+//! exact integers, times are µs since 1970-01-01 UTC. Common columns (`ts_recv`, `seq`, `conn` ...) belong to the
+//! record, not to the frame, so they are not here.
+
+use super::Channel;
+use super::number::Num;
+use super::symbol::{Interner, Symbol, SymbolId};
+use crate::Listing;
+
+/// Taker side, or book side for levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The taker bought.
+    Buy,
+    /// The taker sold.
+    Sell,
+}
+
+impl Side {
+    /// The word stored in the lake.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Buy => "buy",
+            Self::Sell => "sell",
+        }
+    }
+}
+
+/// A single trade.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trade {
+    /// Interned symbol.
+    pub symbol: SymbolId,
+    /// Exchange event time, µs.
+    pub ts_event_us: Option<i64>,
+    /// Time of the match, µs.
+    pub ts_trade_us: Option<i64>,
+    /// Numeric trade id.
+    pub id: Option<i64>,
+    /// Trade id of venues that send text.
+    pub id_str: Option<Box<str>>,
+    /// Price in quote units.
+    pub price: Num,
+    /// Amount in the unit the venue sends.
+    pub amount: Num,
+    /// Taker side.
+    pub side: Side,
+    /// The venue's own trade type (USD-M `X`).
+    pub kind: Option<SymbolId>,
+}
+
+/// An aggregated trade.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AggTrade {
+    /// Interned symbol.
+    pub symbol: SymbolId,
+    /// Exchange event time, µs.
+    pub ts_event_us: Option<i64>,
+    /// Time of the match, µs.
+    pub ts_trade_us: i64,
+    /// Aggregate id.
+    pub agg_id: i64,
+    /// First trade id of the aggregate.
+    pub first_id: i64,
+    /// Last trade id of the aggregate.
+    pub last_id: i64,
+    /// Price.
+    pub price: Num,
+    /// Amount.
+    pub amount: Num,
+    /// Taker side.
+    pub side: Side,
+}
+
+/// Best bid and ask.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BookTicker {
+    /// Interned symbol.
+    pub symbol: SymbolId,
+    /// Exchange event time, µs; Binance spot sends none.
+    pub ts_event_us: Option<i64>,
+    /// Order book update id.
+    pub update_id: Option<i64>,
+    /// Best bid price; `None` for an empty side.
+    pub bid_price: Option<Num>,
+    /// Amount at the best bid.
+    pub bid_amount: Option<Num>,
+    /// Best ask price.
+    pub ask_price: Option<Num>,
+    /// Amount at the best ask.
+    pub ask_amount: Option<Num>,
+}
+
+/// One depth message; its levels are `Rows::levels[first_level .. first_level + level_count]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DepthUpdate {
+    /// Interned symbol.
+    pub symbol: SymbolId,
+    /// Exchange event time, µs.
+    pub ts_event_us: Option<i64>,
+    /// First update id in the message.
+    pub first_update_id: Option<i64>,
+    /// Final update id in the message.
+    pub final_update_id: Option<i64>,
+    /// Final update id of the message before (USD-M `pu`).
+    pub prev_update_id: Option<i64>,
+    /// True for a whole book, false for changes.
+    pub is_snapshot: bool,
+    /// Index of the first level in [`Rows::levels`].
+    pub first_level: u32,
+    /// Number of levels; 0 is possible (an update that changes nothing).
+    pub level_count: u32,
+}
+
+/// One price level of a [`DepthUpdate`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Level {
+    /// True for a bid.
+    pub bid: bool,
+    /// 0-based index in its side as sent.
+    pub level: i32,
+    /// Price.
+    pub price: Num,
+    /// New absolute amount; 0 deletes the level.
+    pub amount: Num,
+}
+
+/// Mark price and funding of a perpetual.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MarkPrice {
+    /// Interned symbol.
+    pub symbol: SymbolId,
+    /// Exchange event time, µs.
+    pub ts_event_us: Option<i64>,
+    /// Mark price.
+    pub mark_price: Option<Num>,
+    /// Index price.
+    pub index_price: Option<Num>,
+    /// Estimated settle price.
+    pub settle_price: Option<Num>,
+    /// Funding rate as a fraction.
+    pub funding_rate: Option<Num>,
+    /// Next funding time, µs.
+    pub next_funding_us: Option<i64>,
+}
+
+/// A forced order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Liquidation {
+    /// Interned symbol.
+    pub symbol: SymbolId,
+    /// Exchange event time, µs.
+    pub ts_event_us: Option<i64>,
+    /// Side of the forced order, where the venue says it.
+    pub side: Option<Side>,
+    /// Order price.
+    pub price: Num,
+    /// Average fill price.
+    pub avg_price: Option<Num>,
+    /// Order amount.
+    pub amount: Num,
+    /// Filled amount.
+    pub filled: Option<Num>,
+    /// The venue's own status word; on Gate the sign of the size, whose meaning is documented nowhere.
+    pub status: Option<SymbolId>,
+}
+
+/// 24 h statistics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ticker {
+    /// Interned symbol.
+    pub symbol: SymbolId,
+    /// Exchange event time, µs.
+    pub ts_event_us: Option<i64>,
+    /// Open, high, low, last, volume, quote volume of the last 24 h.
+    pub open: Option<Num>,
+    /// Highest price.
+    pub high: Option<Num>,
+    /// Lowest price.
+    pub low: Option<Num>,
+    /// Last price.
+    pub last: Option<Num>,
+    /// Base volume.
+    pub volume: Option<Num>,
+    /// Quote volume.
+    pub quote_volume: Option<Num>,
+    /// Number of trades.
+    pub count: Option<i64>,
+}
+
+/// A candle as the venue sends it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VenueKline {
+    /// Interned symbol.
+    pub symbol: SymbolId,
+    /// Exchange event time, µs.
+    pub ts_event_us: Option<i64>,
+    /// Interval word (`1m`).
+    pub interval: SymbolId,
+    /// Open time, µs.
+    pub open_time_us: i64,
+    /// Close time, µs.
+    pub close_time_us: i64,
+    /// Open price.
+    pub open: Num,
+    /// High price.
+    pub high: Num,
+    /// Low price.
+    pub low: Num,
+    /// Close price.
+    pub close: Num,
+    /// Base volume, or in the unit of `amount` of the trades; Gate spot sent none until 2022.
+    pub volume: Option<Num>,
+    /// Quote volume.
+    pub quote_volume: Option<Num>,
+    /// Number of trades.
+    pub trade_count: Option<i64>,
+    /// Taker buy base volume.
+    pub taker_buy_volume: Option<Num>,
+    /// Taker buy quote volume.
+    pub taker_buy_quote_volume: Option<Num>,
+    /// First trade id; `None` where the venue sends none or -1.
+    pub first_trade_id: Option<i64>,
+    /// Last trade id.
+    pub last_trade_id: Option<i64>,
+    /// True on the closing message.
+    pub is_final: bool,
+}
+
+/// Unknown fields, types and enum values met while decoding: counted, never fatal.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Drift {
+    /// What was unknown (for example `field depthUpdate.zz`) with how often, and one sample frame prefix.
+    pub items: std::collections::BTreeMap<String, DriftItem>,
+}
+
+/// One kind of drift.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct DriftItem {
+    /// Times seen.
+    pub count: u64,
+    /// First 200 bytes of the first frame that showed it, lossy UTF-8.
+    pub sample: String,
+}
+
+impl Drift {
+    /// Most distinct items kept; the rest is counted under one name, so hostile input cannot grow memory.
+    pub const MAX_ITEMS: usize = 256;
+
+    /// Counts one occurrence of `what` seen in `frame`.
+    pub fn note(&mut self, what: &str, frame: &[u8]) {
+        let key = if self.items.len() >= Self::MAX_ITEMS && !self.items.contains_key(what) { "other" } else { what };
+        let item = self.items.entry(key.to_owned()).or_default();
+        item.count += 1;
+        if item.sample.is_empty() {
+            item.sample = String::from_utf8_lossy(frame.get(..frame.len().min(200)).unwrap_or(frame)).into_owned();
+        }
+    }
+}
+
+/// What of a frame became no row while the rest of it did: independent items cost only themselves.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Odd {
+    /// How many items.
+    pub count: u64,
+    /// What is wrong with them; of the first few.
+    pub why: String,
+    /// The symbols that they are of; `None` for one whose symbol is not known.
+    pub symbols: Vec<Option<SymbolId>>,
+    /// The items as they were sent, where the whole frame is too large to be kept for their sake; else empty.
+    pub kept: String,
+}
+
+impl Odd {
+    /// Bytes of [`Odd::why`].
+    const WHY_MAX: usize = 600;
+    /// Entries of [`Odd::symbols`]; more of them are one unknown.
+    const SYMBOLS_MAX: usize = 256;
+
+    /// True when all of the frame became rows.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Counts an item.
+    pub fn note(&mut self, symbol: Option<SymbolId>, why: &str) {
+        self.count += 1;
+        if self.why.len() < Self::WHY_MAX {
+            let separator = if self.why.is_empty() { "" } else { "; " };
+            self.why.push_str(separator);
+            self.why.extend(why.chars().take(Self::WHY_MAX / 2));
+        }
+        let symbol = if self.symbols.len() < Self::SYMBOLS_MAX { symbol } else { None };
+        if !self.symbols.contains(&symbol) {
+            self.symbols.push(symbol);
+        }
+    }
+
+    /// Why the frame is kept beside its rows.
+    pub fn reason(&self) -> String {
+        format!("decoded in part, {} left out: {}", self.count, self.why)
+    }
+
+    fn clear(&mut self) {
+        self.count = 0;
+        self.why.clear();
+        self.symbols.clear();
+        self.kept.clear();
+    }
+}
+
+/// All rows of the frames decoded since the last [`Rows::clear`].
+#[derive(Default)]
+pub struct Rows {
+    /// Symbols and other interned texts; survives `clear`.
+    pub symbols: Interner,
+    /// Table `trades`.
+    pub trades: Vec<Trade>,
+    /// Table `agg_trades`.
+    pub agg_trades: Vec<AggTrade>,
+    /// Table `book_ticker`.
+    pub book_tickers: Vec<BookTicker>,
+    /// Messages of table `depth`.
+    pub depth: Vec<DepthUpdate>,
+    /// Levels of table `depth`.
+    pub levels: Vec<Level>,
+    /// Table `mark_price`.
+    pub mark_prices: Vec<MarkPrice>,
+    /// Table `liquidations`.
+    pub liquidations: Vec<Liquidation>,
+    /// Table `tickers`.
+    pub tickers: Vec<Ticker>,
+    /// Table `venue_klines`.
+    pub venue_klines: Vec<VenueKline>,
+    /// Table `symbols`.
+    pub listings: Vec<Symbol>,
+    /// What of the frame became no row.
+    pub odd: Odd,
+    /// What was unknown; survives `clear`, the owner takes it.
+    pub drift: Drift,
+}
+
+impl Rows {
+    /// Empty.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Drops all rows, keeps symbols and drift.
+    pub fn clear(&mut self) {
+        self.trades.clear();
+        self.agg_trades.clear();
+        self.book_tickers.clear();
+        self.depth.clear();
+        self.levels.clear();
+        self.mark_prices.clear();
+        self.liquidations.clear();
+        self.tickers.clear();
+        self.venue_klines.clear();
+        self.listings.clear();
+        self.odd.clear();
+    }
+
+    /// How many rows of each table are held: what [`Rows::back_to`] goes back to.
+    pub fn held(&self) -> [usize; 10] {
+        [
+            self.trades.len(),
+            self.agg_trades.len(),
+            self.book_tickers.len(),
+            self.depth.len(),
+            self.levels.len(),
+            self.mark_prices.len(),
+            self.liquidations.len(),
+            self.tickers.len(),
+            self.venue_klines.len(),
+            self.listings.len(),
+        ]
+    }
+
+    /// Drops the rows that came since.
+    pub fn back_to(&mut self, held: [usize; 10]) {
+        let [trades, agg, best, depth, levels, marks, liquidations, tickers, klines, listings] = held;
+        self.trades.truncate(trades);
+        self.agg_trades.truncate(agg);
+        self.book_tickers.truncate(best);
+        self.depth.truncate(depth);
+        self.levels.truncate(levels);
+        self.mark_prices.truncate(marks);
+        self.liquidations.truncate(liquidations);
+        self.tickers.truncate(tickers);
+        self.venue_klines.truncate(klines);
+        self.listings.truncate(listings);
+    }
+
+    /// Takes a listing over.
+    pub fn listed(&mut self, listing: Listing) {
+        self.listings.extend(listing.symbols);
+        for entry in listing.odd {
+            let name = entry.name.unwrap_or_else(|| "an entry without a name".to_owned());
+            self.odd.note(None, &format!("{name}: {}", entry.why));
+            self.odd.kept.push_str(if self.odd.kept.is_empty() { "[" } else { "," });
+            self.odd.kept.push_str(&entry.raw);
+        }
+        if !self.odd.kept.is_empty() {
+            self.odd.kept.push(']');
+        }
+    }
+
+    /// Leaves rows out that hold a number which no DECIMAL(38, 18) does, in a column where null is no answer.
+    pub fn leave_out_beyond_decimals(&mut self) {
+        let fits = |n: Num| n.to_decimal18().is_some();
+        let Self { symbols, trades, agg_trades, depth, levels, liquidations, venue_klines, odd, .. } = self;
+        let mut leave = |symbol: SymbolId, keep: bool| {
+            if !keep {
+                let why = format!("{}: a number has more than 20 digits before its point", symbols.name(symbol));
+                odd.note(Some(symbol), &why);
+            }
+            keep
+        };
+        trades.retain(|r| leave(r.symbol, fits(r.price) && fits(r.amount)));
+        agg_trades.retain(|r| leave(r.symbol, fits(r.price) && fits(r.amount)));
+        liquidations.retain(|r| leave(r.symbol, fits(r.price) && fits(r.amount)));
+        venue_klines.retain(|r| leave(r.symbol, [r.open, r.high, r.low, r.close].into_iter().all(fits)));
+        depth.retain(|r| {
+            let first = r.first_level as usize;
+            let own = levels.get(first..first + r.level_count as usize).unwrap_or_default();
+            leave(r.symbol, own.iter().all(|l| fits(l.price) && fits(l.amount)))
+        });
+    }
+
+    /// Gives back the memory of all rows, keeps symbols and drift.
+    pub fn release(&mut self) {
+        let (symbols, drift) = (std::mem::take(&mut self.symbols), std::mem::take(&mut self.drift));
+        *self = Self { symbols, drift, ..Self::default() };
+    }
+
+    /// Number of lake rows held (levels count, depth messages do not).
+    pub fn len(&self) -> usize {
+        self.trades.len()
+            + self.agg_trades.len()
+            + self.book_tickers.len()
+            + self.levels.len()
+            + self.mark_prices.len()
+            + self.liquidations.len()
+            + self.tickers.len()
+            + self.venue_klines.len()
+            + self.listings.len()
+    }
+
+    /// True when no row is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What a frame turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decoded {
+    /// Rows of this channel (possibly none).
+    Rows(Channel),
+    /// A listing: rows of `symbols`.
+    Symbols,
+    /// An acknowledgement, error, pong or system notice: no rows.
+    Control,
+}

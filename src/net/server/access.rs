@@ -1,0 +1,114 @@
+//! Who may ask: everybody on loopback, whoever shows the token elsewhere. The token comes from an environment
+//! variable or a file, is compared in constant time and never printed.
+
+use anyhow::{Context, bail};
+use axum::http::{HeaderMap, Uri, header};
+use wal_format::regular;
+
+use config::{Api, Secret};
+
+/// Shorter tokens can be guessed.
+const MIN_TOKEN: usize = 16;
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    token: Option<Secret>,
+}
+
+impl Access {
+    /// Reads the token where the configuration names one.
+    ///
+    /// # Errors
+    /// A plain sentence when there is none, or one that is too short.
+    pub fn load(cfg: &Api) -> anyhow::Result<Access> {
+        let (text, place) = match (&cfg.token_env, &cfg.token_file) {
+            (Some(name), _) => (
+                std::env::var(name).with_context(|| {
+                    format!("no token for the API\n  where: [api] token_env = {name:?}\n  fix:   set that variable")
+                })?,
+                format!("token_env = {name:?}"),
+            ),
+            (None, Some(file)) => (
+                regular::read_to_string(file.as_ref(), regular::SMALL_BYTES_MAX).with_context(|| {
+                    format!("no token for the API\n  where: [api] token_file = {file:?}\n  fix:   write it there")
+                })?,
+                format!("token_file = {file:?}"),
+            ),
+            (None, None) => return Ok(Access::default()),
+        };
+        Self::with_token(&text).with_context(|| format!("where: [api] {place}"))
+    }
+
+    /// Asks for this token.
+    ///
+    /// # Errors
+    /// When it is shorter than 16 characters, or has others than visible ASCII.
+    pub fn with_token(text: &str) -> anyhow::Result<Access> {
+        let text = text.trim();
+        if text.len() < MIN_TOKEN || !text.bytes().all(|b| b.is_ascii_graphic()) {
+            bail!(
+                "the API's token must have at least {MIN_TOKEN} visible ASCII characters (`openssl rand -hex 32` makes one)"
+            );
+        }
+        Ok(Access { token: Some(Secret::new(text)) })
+    }
+
+    /// True when whoever asks must show a token.
+    pub fn asks(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// The token, for the one place that shows it.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_ref().map(Secret::reveal)
+    }
+
+    /// True when this request may be answered.
+    pub fn allows(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        let Some(token) = &self.token else { return true };
+        // What shows nothing: the page's own files, and whether this is alive.
+        let path = uri.path();
+        if path == "/health" || path == "/" || path.starts_with("/assets/") {
+            return true;
+        }
+        let right = |shown: &[u8]| same(shown, token.reveal().as_bytes());
+        let bearer = headers.get(header::AUTHORIZATION).and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
+        let key = headers.get("x-mbx-apikey").map(|v| v.as_bytes());
+        let query = uri.query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("token="));
+        bearer.is_some_and(right) || key.is_some_and(right) || query.is_some_and(|t| right(t.as_bytes()))
+    }
+}
+
+/// Equal, in a time that depends on the lengths alone.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (x, y)| differ | (x ^ y)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_token_is_asked_for_in_three_places_and_never_printed() {
+        let access = Access::with_token("0123456789abcdef\n").unwrap();
+        let ask = |uri: &str, head: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in head {
+                headers.insert(*name, value.parse().unwrap());
+            }
+            access.allows(&uri.parse().unwrap(), &headers)
+        };
+        assert!(!ask("/v1/status", &[]));
+        assert!(!ask("/v1/status", &[("authorization", "Bearer 0123456789abcdee")]));
+        assert!(!ask("/v1/status?token=0123456789abcde", &[]));
+        assert!(ask("/v1/status", &[("authorization", "Bearer 0123456789abcdef")]));
+        assert!(ask("/api/v3/klines", &[("x-mbx-apikey", "0123456789abcdef")]));
+        assert!(ask("/ws/btcusdt@kline_1m?a=b&token=0123456789abcdef", &[]));
+        assert!(ask("/health", &[]) && ask("/", &[]) && ask("/assets/app.js", &[]));
+        assert!(!ask("/metrics", &[]) && !ask("/assets", &[]) && !ask("//health", &[]));
+        assert!(!format!("{access:?}").contains("0123"));
+        assert!(Access::with_token("short").is_err());
+    }
+}

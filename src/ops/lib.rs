@@ -1,0 +1,18 @@
+//! What every service needs to be operated: the clock, the stop, tasks and what becomes of those that panic, log lines,
+//! health and memory. Decides nothing for a room.
+#![forbid(unsafe_code)]
+
+pub mod backoff;
+pub mod chore;
+pub mod clock;
+pub mod failpoint;
+pub mod hangup;
+pub mod health;
+pub mod host;
+pub mod log_repairs;
+pub mod memory;
+pub mod notify;
+pub mod shutdown;
+pub mod status;
+pub mod supervise;
+pub mod telemetry;

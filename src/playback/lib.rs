@@ -1,0 +1,149 @@
+//! The replay server: one's own recording as an exchange again, so that an unmodified client runs on last Tuesday.
+//!
+//! ```text
+//!  log (live, retained, archived) --LogReel--> venue_sim: protocols, pacing, REST --ws, http--> any client
+//! ```
+//!
+//! [`reel`] reads the log; who subscribes what, in which words and at which pace is the simulator's (`tools/venue-sim`).
+//! Frames go out byte for byte as they were recorded, each once although redundant lines or a rotation brought it
+//! twice. Nothing of the recording is changed, and what is still to be played is kept from retention meanwhile. Nobody who
+//! asks may control it; who may ask is the business of `[api]`.
+#![forbid(unsafe_code)]
+
+pub mod reel;
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use venue_sim::{Pace, ReelSource, Repeat, Sim, SimConfig, SimVenue, Source, StartWhen, Token};
+
+use config::{Api, Config};
+use model::VenueId;
+use net::server::Access;
+use reel::{LogReel, Range};
+use venue::venue;
+
+/// How fast a recording is played.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    /// So many times as fast as it was recorded.
+    Times(f64),
+    /// As fast as the slowest subscriber takes it.
+    Max,
+}
+
+impl FromStr for Speed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "max" {
+            return Ok(Speed::Max);
+        }
+        match text.parse::<f64>() {
+            Ok(times) if times.is_finite() && times > 0.0 => Ok(Speed::Times(times)),
+            _ => Err(format!("{text:?} is no speed; use 1, 10, 0.5 or max")),
+        }
+    }
+}
+
+/// What to serve.
+#[derive(Clone, Debug)]
+pub struct ServeArgs {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Only these; empty = every configured venue that has a log.
+    pub venues: Vec<VenueId>,
+    /// Frames received from here on, ns since 1970-01-01 UTC.
+    pub from_ns: Option<u64>,
+    /// Frames received before, ns.
+    pub to_ns: Option<u64>,
+    /// How fast.
+    pub speed: Speed,
+    /// Again from the beginning when it is over.
+    pub repeat: bool,
+    /// Times are moved to now.
+    pub restamp: bool,
+    /// Playing begins when something is subscribed and nothing new was for so long, ms.
+    pub settle_ms: u64,
+}
+
+/// Opens the recordings, listens and serves; to be run inside a runtime.
+///
+/// # Errors
+/// When no venue has anything recorded in the range, a log cannot be listed, the address cannot be bound, or lies beyond
+/// loopback and nothing protects it.
+pub async fn serve(cfg: &Arc<Config>, args: &ServeArgs) -> anyhow::Result<Sim> {
+    let access = access(&cfg.api)?;
+    access.check_address(args.listen).map_err(|why| {
+        anyhow::anyhow!(
+            "cannot serve the recording: {why}\n  where: --serve {}\n  fix:   name a token by [api] token_env or token_file, \
+             write [api] insecure = true where everybody who reaches this address may read, or serve at 127.0.0.1:{}",
+            args.listen,
+            args.listen.port()
+        )
+    })?;
+    let wanted: Vec<VenueId> =
+        if args.venues.is_empty() { cfg.venues.keys().copied().collect() } else { args.venues.clone() };
+    let range = Range { from_ns: args.from_ns.unwrap_or(0), to_ns: args.to_ns.unwrap_or(u64::MAX) };
+    let mut stage = Vec::new();
+    for id in wanted {
+        let venue = venue(id);
+        if args.venues.is_empty() && fold::shelves::shelves(&cfg.archive_root(), &cfg.wal_dir(id))?.is_empty() {
+            tracing::info!(venue = %id, "it has no log and is not served");
+            continue;
+        }
+        let cfg = cfg.clone();
+        let source = ReelSource::new(move |_| Ok(Box::new(LogReel::open(&cfg, venue, range)?)));
+        stage.push(SimVenue::playing(id.as_str(), Source::Reel(source)));
+    }
+    if stage.is_empty() {
+        anyhow::bail!(
+            "there is nothing to serve: no configured venue has a log\n  where: {}\n  fix:   record first, or name the configuration of the recording",
+            cfg.data_dir.display()
+        );
+    }
+    let mut config = SimConfig::venues(stage);
+    config.listen = args.listen;
+    config.access = access;
+    config.pace = match args.speed {
+        Speed::Times(times) => Pace::Times(times),
+        Speed::Max => Pace::Max,
+    };
+    config.repeat = if args.repeat { Repeat::Forever } else { Repeat::Once };
+    config.restamp = args.restamp;
+    config.start_when = StartWhen::Settled { streams: 1, quiet_ms: args.settle_ms };
+    config.extra_symbols = false;
+    Sim::start(config).await.context("serve the recording")
+}
+
+/// Who may ask, as for the API; nobody controls the server over the wire.
+fn access(api: &Api) -> anyhow::Result<venue_sim::Access> {
+    let shipped = venue_sim::Access::default();
+    Ok(venue_sim::Access {
+        token: Access::load(api)?.token().map(Token::new),
+        insecure: api.insecure,
+        hosts: api.hosts.clone(),
+        origins: api.cors_origins.clone(),
+        control: false,
+        connections: api.max_connections,
+        connections_of_address: api.connections_per_address(),
+        // A client may think about what it was played, and holds only its own venue back meanwhile.
+        slow_client_s: shipped.slow_client_s.max(api.slow_client_s),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_speed_is_a_positive_number_or_max() {
+        assert_eq!("10".parse(), Ok(Speed::Times(10.0)));
+        assert_eq!("max".parse(), Ok(Speed::Max));
+        for wrong in ["0", "-1", "fast", "inf", "NaN", ""] {
+            assert!(wrong.parse::<Speed>().is_err(), "{wrong}");
+        }
+    }
+}
