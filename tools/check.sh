@@ -1,8 +1,22 @@
 #!/usr/bin/env bash
-# The same checks as CI, for a working copy. Each line also works alone.
+# Everything that CI checks, in the order of what it costs. Each line also works alone.
+#
+#   tools/check.sh           all of it
+#   tools/check.sh --quick   without the tests
 set -euo pipefail
 cd "$(dirname "$0")/.."
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
+
+echo "== tools/arrows.py --crates"
+# The full check, with circles of files inside a crate, is `tools/arrows.py` without the option.
+python3 tools/arrows.py --crates
+echo "== cargo fmt --check"
 cargo fmt --all --check
+echo "== cargo clippy"
 cargo clippy --workspace --all-targets -- -D warnings
+echo "== cargo doc"
+# Pages of this tree are read in the tree: links to what is private are right there.
 RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --quiet --workspace --no-deps
+[ "${1:-}" = --quick ] && exit 0
+echo "== cargo test --workspace"
 cargo test --workspace

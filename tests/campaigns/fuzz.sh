@@ -14,7 +14,7 @@ root=$PWD/target/fuzz
 mkdir -p "$root/artifacts" "$root"/corpus/{venue,wal_segment,wal_files,config,archive}
 # The versions of the workspace.
 [ -f tests/fuzz/Cargo.lock ] || cp Cargo.lock tests/fuzz/Cargo.lock
-TAPEDECK_FUZZ_SEEDS=$root/corpus/venue cargo test -q -p tapedeck --lib seeds_for_the_fuzzer >/dev/null
+TAPEDECK_FUZZ_SEEDS=$root/corpus/venue cargo test -q -p tapedeck-venue --lib seeds_for_the_fuzzer >/dev/null
 cp config/*.toml "$root/corpus/config/"
 segment=$root/corpus/wal_segment
 # Records (kind, flags, payload length, step of seq, connection, reserved, payload) and changes (offset u16, byte).
