@@ -172,3 +172,50 @@ fn the_page_names_no_other_host_and_its_packages_no_mirror() {
         }
     }
 }
+
+/// Every path that a text names in backticks, with the line it stands in.
+fn named_paths(text: &str) -> Vec<(usize, &str)> {
+    const TOPS: [&str; 7] = ["src/", "tests/", "tools/", "wal-format/", "http-doors/", "docs/", "config/"];
+    let mut found = Vec::new();
+    let mut code_block = false;
+    for (number, line) in (1..).zip(text.lines()) {
+        code_block ^= line.starts_with("```");
+        if code_block {
+            continue;
+        }
+        // What stands between an odd and an even backtick.
+        for word in line.split('`').skip(1).step_by(2) {
+            let path = word.split(' ').next().unwrap_or(word);
+            if TOPS.iter().any(|top| path.starts_with(top)) {
+                found.push((number, path));
+            }
+        }
+    }
+    found
+}
+
+/// True when `path` is there; `*` stands for one name, `<name>` for anything.
+fn is_there(root: &Path, path: &str) -> bool {
+    let path = path.split('<').next().unwrap_or(path).trim_end_matches('/');
+    match path.split_once('*') {
+        None => root.join(path).exists(),
+        Some((before, after)) => std::fs::read_dir(root.join(before)).is_ok_and(|entries| {
+            entries.flatten().any(|e| after.is_empty() || e.path().join(after.trim_start_matches('/')).exists())
+        }),
+    }
+}
+
+#[test]
+fn paths_that_the_documents_name_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut documents: Vec<PathBuf> =
+        ["README.md", "CONTRIBUTING.md", "src/README.md", "tests/README.md"].map(|d| root.join(d)).to_vec();
+    documents.extend(std::fs::read_dir(root.join("docs")).unwrap().map(|e| e.unwrap().path()));
+    let mut gone = Vec::new();
+    for document in documents.iter().filter(|d| d.extension().is_some_and(|e| e == "md")) {
+        let text = std::fs::read_to_string(document).unwrap();
+        let missing = named_paths(&text).into_iter().filter(|(_, path)| !is_there(root, path));
+        gone.extend(missing.map(|(line, path)| format!("{}:{line}: {path}", document.display())));
+    }
+    assert!(gone.is_empty(), "documents name what is not there:\n{}", gone.join("\n"));
+}
