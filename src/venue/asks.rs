@@ -2,12 +2,17 @@
 
 use model::{Channel, Fill};
 
+/// The longest text of a request over WebSocket, bytes. Binance reads 4,096 bytes with the frame's header and mask, and
+/// does not answer what is longer before its next ping, if at all; no other venue names a limit, and none is asked for
+/// more.
+pub const REQUEST_BYTES_MAX: usize = 4_088;
+
 /// Limits of a venue that the collector keeps; every one has a configuration key of the same name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// Streams on one socket.
     pub streams_per_connection: usize,
-    /// Streams in one subscribe message; [`REQUEST_BYTES_MAX`](super::REQUEST_BYTES_MAX) cuts long names earlier.
+    /// Streams in one subscribe message; [`REQUEST_BYTES_MAX`] cuts long names earlier.
     pub params_per_subscribe: usize,
     /// Between two control messages of one connection, ms.
     pub subscribe_delay_ms: u64,

@@ -4,8 +4,8 @@
 use serde_json::Value;
 
 use model::{Channel, Decoded, Listing, Rows, VenueId};
-use venue::binance::market::Binance;
 use venue::binance::spot::SPOT;
+use venue::binance::venue::Binance;
 use venue::{
     ConnectionPlan, Continuity, Control, DecodeError, Frame, Heartbeat, Limits, RestRequest, StreamKey,
     SubscribeMessage, Token, TokenServer, Venue, Verb, Want,

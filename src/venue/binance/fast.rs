@@ -4,8 +4,11 @@
 //! their places. Anything else is `None` and the frame goes to the general path; rows are pushed only when the
 //! whole frame was as expected.
 
+use super::market::Market;
 use super::scan::Scan;
-use super::{Book, Market, book_of};
+use super::stream::Book;
+use super::stream::book_of;
+
 use model::Channel;
 use model::number::Num;
 use model::row::{AggTrade, BookTicker, DepthUpdate, Level, MarkPrice, Rows, Side, Trade};

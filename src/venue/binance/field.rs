@@ -1,10 +1,25 @@
 //! What only fields of Binance have: its times, its taker flag, and whose rows a message carries.
 
-use super::general::Context;
-use super::{Market, to_micros};
+use super::super::message;
+use super::market::Market;
 use model::row::Side;
 
 pub(super) use super::super::message::{Of, Raw, Result};
+
+/// What decoding a frame needs at hand; its stream is the name of the stream of a combined frame.
+pub(super) type Context<'f, 'r> = message::Context<'f, 'r, Market>;
+
+/// A time sent in ms, or in µs where the socket was opened with `timeUnit=MICROSECOND`, as µs.
+///
+/// 10^14 ms is the year 5138 and 10^14 µs is 1973, so the magnitude tells the unit.
+#[inline(always)]
+pub(super) fn to_micros(sent: i64) -> Option<i64> {
+    match sent {
+        0..100_000_000_000_000 => Some(sent * 1000),
+        100_000_000_000_000.. => Some(sent),
+        _ => None,
+    }
+}
 
 impl Of {
     pub(super) fn time(self, field: &'static str, raw: Raw<'_>) -> Result<i64> {

@@ -3,13 +3,14 @@
 //! Takes keys in any order, white space, escapes, unknown fields and old layouts. Slower than the fast path and
 //! the judge over it: what this refuses is kept as undecodable.
 
-use super::super::message::{self, MAX_NOTES, clip, unknown_type, utf8};
+use super::super::message::{MAX_NOTES, clip, unknown_type, utf8};
 use super::super::{DecodeError, json};
-use super::{Book, Market, book_of, control, messages, plan};
+use super::field::Context;
+use super::market::Market;
+use super::stream::Book;
+use super::stream::book_of;
+use super::{control, messages, stream};
 use model::{Channel, Decoded, Rows};
-
-/// What decoding a frame needs at hand; its stream is the name of the stream of a combined frame.
-pub(super) type Context<'f, 'r> = message::Context<'f, 'r, Market>;
 
 /// Turns a WebSocket message into rows.
 pub(super) fn decode(market: Market, payload: &[u8], rows: &mut Rows) -> Result<Decoded, DecodeError> {
@@ -64,7 +65,7 @@ fn one(cx: &mut Context<'_, '_>, data: &str) -> Result<Decoded, DecodeError> {
         },
         Some(Err(raw)) => return unknown_type(raw),
         None if last.is_some() => {
-            let symbol = cx.stream.as_deref().and_then(plan::symbol_of);
+            let symbol = cx.stream.as_deref().and_then(stream::symbol_of);
             let symbol = symbol.ok_or(DecodeError::Field { message: "partial depth", field: "stream" })?;
             messages::whole_book(cx, data, &symbol)?;
             Channel::Depth

@@ -12,8 +12,8 @@
 use super::super::RestRequest;
 use super::super::klines::{self, KlinePage, RestKline, RestKlines, elements};
 use super::super::message::{percent_encode, utf8};
-use super::Market;
 use super::field::{Of, Result};
+use super::market::Market;
 use model::Channel;
 
 const OF: Of = Of("klines");

@@ -11,7 +11,8 @@
 use super::super::json;
 use super::super::listing::{self, Entry, UNKNOWN};
 use super::field::{Of, Raw, Result};
-use super::{Market, rules};
+use super::market::Market;
+use super::rules;
 use model::Listing;
 use model::number::Num;
 use model::{Symbol, SymbolKind};

@@ -4,8 +4,8 @@
 //! market only. The struct of the fields is the row itself (see `row.rs`).
 
 use super::super::json;
+use super::field::Context;
 use super::field::{Of, Raw, Result};
-use super::general::Context;
 use model::row::{AggTrade, BookTicker, DepthUpdate, Level, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline};
 
 /// `{"e":"trade","E":..,["T":..,]"s":"BTCUSDT","t":12345,"p":"0.001","q":"100",["b":..,"a":..,]["X":"MARKET",]`

@@ -85,12 +85,6 @@ fn stream_name(symbol: &str, suffix: &str) -> String {
     name
 }
 
-/// The symbol of a stream name: what stands before the first `@`, in upper case.
-pub(super) fn symbol_of(stream: &str) -> Option<String> {
-    let (symbol, _) = stream.split_once('@')?;
-    (!symbol.is_empty()).then(|| symbol.to_uppercase())
-}
-
 /// `SUBSCRIBE` (or `UNSUBSCRIBE`) messages of at most `params_per_subscribe` streams.
 pub(super) fn requests(verb: Verb, streams: &[String], limits: &Limits, mut first_id: u64) -> Vec<SubscribeMessage> {
     let items: Vec<(&str, &str)> = streams.iter().map(|s| (s.as_str(), s.as_str())).collect();

@@ -15,9 +15,9 @@
 
 use super::super::message::{percent_encode, utf8};
 use super::super::{DecodeError, Missing, RestRequest};
-use super::Market;
+use super::field::Context;
 use super::field::{Of, Result};
-use super::general::Context;
+use super::market::Market;
 use model::row::{AggTrade, Trade};
 use model::{Channel, Fill, RestMeta, Rows, SymbolId};
 

@@ -8,8 +8,9 @@
 
 use super::super::DecodeError;
 use super::super::message::utf8;
-use super::general::Context;
-use super::{Market, listing, messages, repair};
+use super::field::Context;
+use super::market::Market;
+use super::{listing, messages, repair};
 use crate::frame::{answered, book_symbol};
 use model::{Channel, Decoded, RestMeta, Rows};
 

@@ -92,7 +92,7 @@ impl<'a> Scan<'a> {
     /// A point in time as µs, whether sent in ms or µs.
     #[inline(always)]
     pub(super) fn time(&mut self) -> Option<i64> {
-        super::to_micros(self.int()?)
+        super::field::to_micros(self.int()?)
     }
 
     /// A decimal inside a string, up to and with its closing quote.

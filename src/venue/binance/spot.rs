@@ -6,8 +6,9 @@
 //! recorded until 2023 carry the order ids `b` and `a`; symbols may be other than ASCII.
 
 use super::super::{Continuity, Limits};
-use super::market::Binance;
-use super::{Market, plan};
+use super::market::Market;
+use super::plan;
+use super::venue::Binance;
 use model::{Channel, VenueId};
 
 /// The market; use it through [`super::super::venue`].

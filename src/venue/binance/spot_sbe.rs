@@ -15,7 +15,7 @@ use super::super::{
     RestKlines, RestRequest, StreamKey, SubscribeMessage, Venue, Verb, Want,
 };
 use super::spot::SPOT;
-use super::{control, plan, sbe};
+use super::{control, plan, sbe, stream};
 use model::{Channel, Decoded, Listing, Rows, VenueId};
 
 /// The market; use it through [`super::super::venue`].
@@ -87,7 +87,7 @@ impl Venue for BinanceSpotSbe {
     }
 
     fn stream_key(&self, stream: &str) -> (Vec<u8>, Vec<u8>) {
-        match (sbe::template_of(stream), plan::symbol_of(stream)) {
+        match (sbe::template_of(stream), stream::symbol_of(stream)) {
             (Some(template), Some(symbol)) => (template.to_vec(), symbol.into_bytes()),
             _ => (stream.as_bytes().to_vec(), Vec::new()),
         }

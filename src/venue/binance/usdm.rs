@@ -9,8 +9,9 @@
 //! aggTrade and `X` in trade.
 
 use super::super::{Continuity, Limits};
-use super::market::Binance;
-use super::{Market, plan};
+use super::market::Market;
+use super::plan;
+use super::venue::Binance;
 use model::{Channel, VenueId};
 
 /// The market; use it through [`super::super::venue`].

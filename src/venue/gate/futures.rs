@@ -5,8 +5,8 @@
 //! spoils the whole subscribe message; an idle socket dies after about 30 s; mark price and funding come only
 //! with the ticker, whose frames become rows of two tables.
 
-use super::Market;
-use super::market::Gate;
+use super::market::Market;
+use super::venue::Gate;
 use model::{Channel, VenueId};
 
 /// The market; use it through [`super::super::venue`].

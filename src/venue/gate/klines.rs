@@ -13,8 +13,8 @@
 use super::super::klines::{self, KlinePage, RestKline, RestKlines, elements};
 use super::super::message::{Of, Raw, Result, percent_encode, utf8};
 use super::super::{RestRequest, json};
-use super::Market;
 use super::field::opt_time;
+use super::market::Market;
 use model::Channel;
 
 const OF: Of = Of("candlesticks");

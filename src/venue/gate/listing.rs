@@ -12,7 +12,8 @@
 use super::super::json;
 use super::super::listing::{self, Entry, UNKNOWN};
 use super::super::message::{Of, Raw, Result};
-use super::{Market, field};
+use super::field;
+use super::market::Market;
 use model::Listing;
 use model::number::Num;
 use model::{Symbol, SymbolKind};

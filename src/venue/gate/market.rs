@@ -1,156 +1,53 @@
-//! The venue that both Gate markets are: one protocol, told apart by a few facts that `spot.rs` and `futures.rs` hold.
+//! Which of the two markets something is about, and how that market calls its channels.
 
-use super::super::{
-    ConnectionPlan, Continuity, Control, DecodeError, Frame, Heartbeat, KlinePage, Limits, Missing, RestKlines,
-    RestRequest, StreamKey, SubscribeMessage, Venue, Verb, Want,
-};
-use super::{Market, control, decode, klines, listing, plan};
-use model::{Channel, Decoded, Listing, Rows, VenueId};
+use model::Channel;
 
-/// A market; use it through [`super::super::venue`].
-#[derive(Clone, Copy, Debug)]
-pub struct Gate {
-    pub(super) market: Market,
-    pub(super) id: VenueId,
-    pub(super) channels: &'static [Channel],
-    pub(super) rest_base: &'static str,
-    pub(super) ws_base: &'static str,
-    pub(super) ws_path: &'static str,
-    /// Of upgrades and REST requests alike.
-    pub(super) headers: &'static [(&'static str, &'static str)],
+/// Which of the two markets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Market {
+    Spot,
+    Futures,
 }
 
-impl Venue for Gate {
-    fn id(&self) -> VenueId {
-        self.id
-    }
-
-    fn channels(&self) -> &'static [Channel] {
-        self.channels
-    }
-
-    fn rest_base(&self) -> &'static str {
-        self.rest_base
-    }
-
-    fn ws_base(&self) -> &'static str {
-        self.ws_base
-    }
-
-    fn default_limits(&self) -> Limits {
-        plan::limits()
-    }
-
-    fn listing_request(&self) -> RestRequest {
-        plan::listing(self.market)
-    }
-
-    fn parse_listing(&self, body: &[u8]) -> Result<Listing, DecodeError> {
-        listing::parse(self.market, body)
-    }
-
-    fn plan(&self, wants: &[Want], limits: &Limits) -> Vec<ConnectionPlan> {
-        plan::connections(self.market, self.ws_path, wants, limits)
-    }
-
-    fn messages(
-        &self,
-        verb: Verb,
-        streams: &[String],
-        limits: &Limits,
-        first_id: u64,
-        now_s: i64,
-    ) -> Vec<SubscribeMessage> {
-        plan::requests(self.market, verb, streams, limits, first_id, now_s)
-    }
-
-    fn stream_of<'a>(&self, payload: &'a [u8], _binary: bool) -> Option<StreamKey<'a>> {
-        control::stream_of(payload)
-    }
-
-    fn channel_of(&self, key: StreamKey<'_>) -> Option<Channel> {
-        self.market.channel_of(key.channel)
-    }
-
-    fn stream_key(&self, stream: &str) -> (Vec<u8>, Vec<u8>) {
-        let (channel, symbol) = stream.split_once(' ').unwrap_or((stream, ""));
-        (channel.as_bytes().to_vec(), symbol.as_bytes().to_vec())
-    }
-
-    fn headers(&self, _api_key: Option<&str>) -> Vec<(&'static str, String)> {
-        self.headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
-    }
-
-    fn rest_headers(&self) -> Vec<(&'static str, String)> {
-        self.headers(None)
-    }
-
-    fn ping_message(&self, id: u64, now_s: i64) -> Option<String> {
-        Some(plan::ping(self.market, id, now_s))
-    }
-
-    fn repair_request(&self, missing: &Missing<'_>) -> Option<RestRequest> {
-        plan::repair(self.market, missing)
-    }
-
-    fn pace_group(&self) -> &'static str {
-        "gate"
-    }
-
-    fn control(&self, payload: &[u8]) -> Option<Control> {
-        control::control(payload)
-    }
-
-    fn may_answer(&self, payload: &[u8], request: &str) -> bool {
-        control::may_answer(payload, request)
-    }
-
-    fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest> {
-        Some(plan::snapshot(self.market, symbol, levels))
-    }
-
-    fn klines_page(&self) -> Option<KlinePage> {
-        Some(klines::page(self.market))
-    }
-
-    fn klines_request(
-        &self,
-        symbol: &str,
-        interval: &str,
-        start_ms: i64,
-        end_ms: i64,
-        _limit: u32,
-    ) -> Option<RestRequest> {
-        klines::request(self.market, symbol, interval, (start_ms, end_ms))
-    }
-
-    fn parse_klines(&self, body: &[u8]) -> Result<RestKlines, DecodeError> {
-        klines::parse(self.market, body)
-    }
-
-    fn heartbeat(&self) -> Heartbeat {
-        plan::HEARTBEAT
-    }
-
-    fn decode(&self, frame: &Frame<'_>, rows: &mut Rows) -> Result<Decoded, DecodeError> {
-        decode(self.market, frame, rows)
-    }
-
-    fn continuity(&self, channel: Channel) -> Continuity {
-        match channel {
-            // Spot: `id_market`; older recordings have none and so no test. Futures: not documented, and no recording
-            // at hand has a trade to show it.
-            Channel::Trades => Continuity::TradeId,
-            Channel::Depth => Continuity::DepthFirstFinal,
-            _ => Continuity::None,
+impl Market {
+    /// What the name of every channel of the market begins with.
+    pub(super) fn prefix(self) -> &'static str {
+        match self {
+            Self::Spot => "spot.",
+            Self::Futures => "futures.",
         }
     }
 
-    fn is_off_book(&self, kind: &str) -> bool {
-        kind == "internal"
+    /// Name of the WebSocket channel; `None` where there is none.
+    pub(super) fn channel_name(self, channel: Channel) -> Option<&'static str> {
+        Some(match (self, channel) {
+            (Self::Spot, Channel::Trades) => "spot.trades",
+            (Self::Spot, Channel::BookTicker) => "spot.book_ticker",
+            (Self::Spot, Channel::Depth) => "spot.order_book_update",
+            (Self::Spot, Channel::Tickers) => "spot.tickers",
+            (Self::Spot, Channel::VenueKlines) => "spot.candlesticks",
+            (Self::Futures, Channel::Trades) => "futures.trades",
+            (Self::Futures, Channel::BookTicker) => "futures.book_ticker",
+            (Self::Futures, Channel::Depth) => "futures.order_book_update",
+            // Mark price and funding are sent nowhere else.
+            (Self::Futures, Channel::Tickers | Channel::MarkPrice) => "futures.tickers",
+            (Self::Futures, Channel::Liquidations) => "futures.public_liquidates",
+            (Self::Futures, Channel::VenueKlines) => "futures.candlesticks",
+            (Self::Spot, Channel::MarkPrice | Channel::Liquidations) => return None,
+            (_, Channel::AggTrades | Channel::DepthSnapshot) => return None,
+        })
     }
 
-    fn counts_contracts(&self) -> bool {
-        self.market == Market::Futures
+    /// The channel that a WebSocket channel feeds; [`Channel::Tickers`] where it feeds two.
+    pub(super) fn channel_of(self, name: &[u8]) -> Option<Channel> {
+        let all = [
+            Channel::Trades,
+            Channel::BookTicker,
+            Channel::Depth,
+            Channel::Tickers,
+            Channel::VenueKlines,
+            Channel::Liquidations,
+        ];
+        all.into_iter().find(|c| self.channel_name(*c).is_some_and(|n| n.as_bytes() == name))
     }
 }

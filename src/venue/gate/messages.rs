@@ -4,8 +4,8 @@
 //! market only. Spot and futures share a function where they share a shape.
 
 use super::super::message::{Context, Of, Raw, Result};
-use super::Market;
 use super::field::{opt_int, opt_time, signed};
+use super::market::Market;
 use model::row::{BookTicker, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline};
 
 pub(super) type Cx<'f, 'r> = Context<'f, 'r, Market>;

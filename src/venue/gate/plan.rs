@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::super::message::{self, percent_encode};
 use super::super::{ConnectionPlan, Heartbeat, Limits, Missing, RestRequest, SubscribeMessage, Verb, Want};
-use super::Market;
+use super::market::Market;
 use model::{Channel, Fill};
 
 /// Symbols in one message; more work too, but one bad symbol spoils them all on futures.

@@ -8,8 +8,9 @@
 
 use super::super::DecodeError;
 use super::super::message::{Context, utf8};
+use super::market::Market;
 use super::messages::{self, Sent};
-use super::{Market, book, listing};
+use super::{book, listing};
 use crate::frame::{answered, book_symbol};
 use model::{Channel, Decoded, RestMeta, Rows};
 

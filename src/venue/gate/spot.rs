@@ -4,8 +4,8 @@
 //! have the quote volume under `v`; the first push of a book may be the whole book without saying so; the server
 //! pings, and announces an upgrade on `spot.system` before it closes.
 
-use super::Market;
-use super::market::Gate;
+use super::market::Market;
+use super::venue::Gate;
 use model::{Channel, VenueId};
 
 /// The market; use it through [`super::super::venue`].

@@ -4,8 +4,12 @@
 //! one message stay in the order sent, which is the order to apply them in.
 
 use super::super::json;
+use super::super::message::Of;
+use super::super::message::Raw;
+use super::super::message::Result;
+use super::field::Context;
 use super::field::{int, opt_time};
-use super::{Context, Of, Raw, Result};
+
 use model::Num;
 use model::row::{DepthUpdate, Level};
 

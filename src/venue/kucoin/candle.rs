@@ -1,8 +1,12 @@
 //! Candles, as KuCoin computes them: their odd order, and the intervals in words of the `venue_klines` table.
 
+use super::super::message::Of;
+use super::super::message::Result;
+use super::field::Context;
+use super::field::intern;
 use super::field::{elements, opt_time, time};
-use super::messages::intern;
-use super::{Context, Market, Of, Result};
+use super::market::Market;
+
 use model::row::VenueKline;
 
 /// `{"symbol":"BTC-USDT","candles":["1619378280","open","close","high","low","volume","turnover"],"time":ns}`:

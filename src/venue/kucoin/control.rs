@@ -11,8 +11,9 @@
 //! A throttle names no request of ours, and may be followed by a close with code 1000 and reason `Bye`. The code of an
 //! error is a number or a text. An unknown symbol is acknowledged and stays silent.
 
+use super::super::message::Raw;
 use super::super::{Control, json};
-use super::{Raw, topic};
+use super::topic;
 
 /// Keys of the outermost object of a frame.
 pub(super) const TOP: [&str; 10] =

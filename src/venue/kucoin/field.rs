@@ -1,7 +1,11 @@
 //! Single fields to typed values, where KuCoin has ways of its own: times of four units, whole numbers in quotes.
 
 use super::super::json;
-use super::{Of, Raw, Result};
+use super::super::message::{self, Of, Raw, Result};
+use super::market::Market;
+
+/// What decoding a frame needs at hand.
+pub(super) type Context<'f, 'r> = message::Context<'f, 'r, Market>;
 
 /// A time as µs: KuCoin sends s, ms, µs or ns, depending on the message and its age.
 ///
@@ -45,4 +49,13 @@ pub(super) fn elements<'a, const N: usize>(of: Of, field: &'static str, raw: &'a
         Ok(())
     })?;
     Ok(all)
+}
+
+/// The symbol in the data where it is sent, else that of the topic.
+pub(super) fn intern(cx: &mut Context<'_, '_>, of: Of, sent: Raw<'_>, topic: &str) -> Result<model::SymbolId> {
+    let sent = sent.map(|_| of.word("symbol", sent)).transpose()?;
+    match sent.as_deref().unwrap_or(topic) {
+        "" => of.wrong("symbol"),
+        name => Ok(cx.rows.symbols.intern(name)),
+    }
 }

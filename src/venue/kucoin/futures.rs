@@ -4,8 +4,8 @@
 //! change as text; mark prices and funding rates are JSON numbers on one topic under two subjects; there is no
 //! public stream of liquidations; only the last 100 trades can be asked for again.
 
-use super::Market;
-use super::market::Kucoin;
+use super::market::Market;
+use super::venue::Kucoin;
 use model::{Channel, VenueId};
 
 /// The market; use it through [`super::super::venue`].

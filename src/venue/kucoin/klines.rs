@@ -10,9 +10,13 @@
 
 use super::super::RestRequest;
 use super::super::klines::{self, KlinePage, RestKline, RestKlines, elements};
+use super::super::message::Of;
+use super::super::message::Result;
 use super::super::message::percent_encode;
+use super::envelope;
 use super::field::time;
-use super::{Market, Of, Result, rest};
+use super::market::Market;
+
 use model::Channel;
 
 const OF: Of = Of("klines");
@@ -66,7 +70,7 @@ pub(super) fn parse(market: Market, body: &[u8]) -> Result<RestKlines> {
         let [t] = elements(OF, raw)?;
         time(OF, "0", t)
     };
-    klines::read(rest::data(body)?, open_time, |row| {
+    klines::read(envelope::data(body)?, open_time, |row| {
         let [t, a, b, c, d, volume, turnover] = elements(OF, row)?;
         let (open, high, low, close) = match market {
             Market::Spot => (a, c, d, b),

@@ -12,14 +12,19 @@
 
 use super::super::json;
 use super::super::listing::{self, Entry, UNKNOWN};
-use super::{Market, Of, Raw, Result, rest};
+use super::super::message::Of;
+use super::super::message::Raw;
+use super::super::message::Result;
+use super::envelope;
+use super::market::Market;
+
 use model::Listing;
 use model::{Num, Symbol, SymbolKind};
 
 /// All symbols of a listing, those that do not trade included.
 pub(super) fn parse(market: Market, body: &[u8]) -> Result<Listing> {
     let text = String::from_utf8_lossy(body);
-    let entries = rest::data(text.as_bytes())?;
+    let entries = envelope::data(text.as_bytes())?;
     match market {
         Market::Spot => listing::read(Of("symbols"), entries, pair),
         Market::Futures => listing::read(Of("contracts"), entries, contract),

@@ -1,158 +1,37 @@
-//! The venue that both KuCoin markets are: one protocol, told apart by a few facts that `spot.rs` and `futures.rs` hold.
+//! Which of the two markets something is about, and the facts of both.
 
-use super::super::{
-    ConnectionPlan, Continuity, Control, DecodeError, Frame, Heartbeat, KlinePage, Limits, RestKlines, RestRequest,
-    StreamKey, SubscribeMessage, Token, Venue, Verb, Want,
-};
-use super::{Market, control, decode, klines, listing, plan, rest, token, topic};
-use model::{Channel, Decoded, Listing, Rows, VenueId};
+use super::super::{Heartbeat, Limits};
 
-/// A market; use it through [`super::super::venue`].
-#[derive(Clone, Copy, Debug)]
-pub struct Kucoin {
-    pub(super) market: Market,
-    pub(super) id: VenueId,
-    pub(super) channels: &'static [Channel],
-    pub(super) rest_base: &'static str,
-    pub(super) ws_base: &'static str,
-    pub(super) listing_path: &'static str,
-    pub(super) listing_weight: u32,
+/// Which of the two markets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Market {
+    Spot,
+    Futures,
 }
 
-impl Venue for Kucoin {
-    fn id(&self) -> VenueId {
-        self.id
-    }
+/// Spot and futures share what an address may do.
+pub(super) const PACE_GROUP: &str = "kucoin";
 
-    fn channels(&self) -> &'static [Channel] {
-        self.channels
-    }
+/// The client pings; the token tells how often, and this is what it has told for years.
+pub(super) const HEARTBEAT: Heartbeat = Heartbeat::ClientText { every_ms: 18_000, timeout_ms: 10_000 };
 
-    fn rest_base(&self) -> &'static str {
-        self.rest_base
-    }
-
-    fn ws_base(&self) -> &'static str {
-        self.ws_base
-    }
-
-    fn listing_request(&self) -> RestRequest {
-        RestRequest {
-            path_and_query: self.listing_path.to_owned(),
-            weight: self.listing_weight,
-            channel: "symbols".to_owned(),
-            ..RestRequest::default()
-        }
-    }
-
-    fn default_limits(&self) -> Limits {
-        super::limits()
-    }
-
-    fn parse_listing(&self, body: &[u8]) -> Result<Listing, DecodeError> {
-        listing::parse(self.market, body)
-    }
-
-    fn plan(&self, wants: &[Want], limits: &Limits) -> Vec<ConnectionPlan> {
-        plan::connections(self.market, wants, limits)
-    }
-
-    fn messages(
-        &self,
-        verb: Verb,
-        streams: &[String],
-        limits: &Limits,
-        first_id: u64,
-        _now_s: i64,
-    ) -> Vec<SubscribeMessage> {
-        plan::requests(verb, streams, limits, first_id)
-    }
-
-    fn stream_of<'a>(&self, payload: &'a [u8], _binary: bool) -> Option<StreamKey<'a>> {
-        topic::of_frame(payload).map(StreamKey::name)
-    }
-
-    fn channel_of(&self, key: StreamKey<'_>) -> Option<Channel> {
-        topic::channel_of(self.market, key)
-    }
-
-    fn symbol_of(&self, key: StreamKey<'_>) -> Option<String> {
-        topic::symbol_of(self.market, key)
-    }
-
-    fn token_request(&self) -> Option<RestRequest> {
-        Some(token::request())
-    }
-
-    fn parse_token(&self, body: &[u8]) -> Result<Token, DecodeError> {
-        token::parse(body)
-    }
-
-    fn connect_url(&self, ws_base: &str, _plan: &ConnectionPlan, token: Option<&Token>, connect_id: &str) -> String {
-        token::connect_url(ws_base, token, connect_id)
-    }
-
-    fn redacted(&self, url: &str) -> String {
-        token::redacted(url)
-    }
-
-    fn waits_for_welcome(&self) -> bool {
-        true
-    }
-
-    fn ping_message(&self, id: u64, _now_s: i64) -> Option<String> {
-        Some(plan::ping_message(id))
-    }
-
-    fn pace_group(&self) -> &'static str {
-        super::PACE_GROUP
-    }
-
-    fn control(&self, payload: &[u8]) -> Option<Control> {
-        control::control(payload)
-    }
-
-    fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest> {
-        Some(rest::snapshot_request(self.market, symbol, levels))
-    }
-
-    fn klines_page(&self) -> Option<KlinePage> {
-        Some(klines::page(self.market))
-    }
-
-    fn klines_request(
-        &self,
-        symbol: &str,
-        interval: &str,
-        start_ms: i64,
-        end_ms: i64,
-        _limit: u32,
-    ) -> Option<RestRequest> {
-        klines::request(self.market, symbol, interval, (start_ms, end_ms))
-    }
-
-    fn parse_klines(&self, body: &[u8]) -> Result<RestKlines, DecodeError> {
-        klines::parse(self.market, body)
-    }
-
-    fn heartbeat(&self) -> Heartbeat {
-        super::HEARTBEAT
-    }
-
-    fn decode(&self, frame: &Frame<'_>, rows: &mut Rows) -> Result<Decoded, DecodeError> {
-        decode(self.market, frame, rows)
-    }
-
-    fn continuity(&self, channel: Channel) -> Continuity {
-        match channel {
-            // Spot: a frame begins at or before the id expected and ends at or behind it. Futures: one change a
-            // frame, first and final id are its sequence.
-            Channel::Depth => Continuity::DepthFirstFinal,
-            _ => Continuity::None,
-        }
-    }
-
-    fn counts_contracts(&self) -> bool {
-        self.market == Market::Futures
+/// Both markets document: 30 new connections a minute, 100 client messages in 10 s on a socket, 100 symbols in a
+/// subscribe message, 300 (or 400) topics on a spot socket, 24 h of life, REST weight 2000 in 30 s.
+pub(super) fn limits() -> Limits {
+    Limits {
+        streams_per_connection: 300,
+        params_per_subscribe: 100,
+        subscribe_delay_ms: 200,
+        global_subscribe_delay_ms: 150,
+        connect_stagger_ms: 2000,
+        connects_per_5_min: 140,
+        messages_per_s: 8,
+        lifetime_s: 23 * 3600,
+        // Pongs come every 18 s.
+        silence_timeout_s: 45,
+        stream_silence_s: 60,
+        rest_weight_per_window: 1900,
+        rest_window_s: 30,
+        snapshot_levels: 100,
     }
 }

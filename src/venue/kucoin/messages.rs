@@ -3,10 +3,15 @@
 //! Each function shows the data as KuCoin sends it. Trade ids are texts, and the sequence of a trade is a counter
 //! that it shares with orders: it tells nothing about missing trades, so it is not kept.
 
+use super::super::message::Of;
+use super::super::message::Raw;
+use super::super::message::Result;
+use super::book;
 use super::candle::candle;
-use super::field::{elements, int, opt_time, time};
+use super::field::Context;
+use super::field::{elements, int, intern, opt_time, time};
+use super::market::Market;
 use super::topic::Topic;
-use super::{Context, Market, Of, Raw, Result, book};
 use model::row::{BookTicker, MarkPrice, Side, Ticker, Trade};
 use model::{Channel, Num};
 
@@ -43,15 +48,6 @@ pub(super) fn decode(cx: &mut Context<'_, '_>, channel: Channel, about: About<'_
         _ => return Ok(false),
     }
     Ok(true)
-}
-
-/// The symbol in the data where it is sent, else that of the topic.
-pub(super) fn intern(cx: &mut Context<'_, '_>, of: Of, sent: Raw<'_>, topic: &str) -> Result<model::SymbolId> {
-    let sent = sent.map(|_| of.word("symbol", sent)).transpose()?;
-    match sent.as_deref().unwrap_or(topic) {
-        "" => of.wrong("symbol"),
-        name => Ok(cx.rows.symbols.intern(name)),
-    }
 }
 
 /// Spot `{"makerOrderId":..,"price":"57659.6","sequence":"1614503482134","side":"buy","size":"0.00013064",`

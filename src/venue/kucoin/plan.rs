@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::super::{ConnectionPlan, Limits, SubscribeMessage, Verb, Want, message};
-use super::{Market, topic};
+use super::market::Market;
+use super::topic;
 use model::Channel;
 
 /// Symbols KuCoin takes in one subscribe message, whatever the configuration says.

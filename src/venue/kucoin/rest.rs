@@ -1,21 +1,13 @@
-//! REST: requests for books, the envelope of every answer, stored bodies to rows.
-//!
-//! ```text
-//! {"code":"200000","data":..}                      an answer
-//! {"code":"429000","msg":"too many requests"}      a refusal, with HTTP status 200 or not
-//! ```
-//! A refusal is not a book: it stays undecodable, with its code as the reason.
+//! REST: requests for books, stored bodies to rows.
 
+use super::super::message::Result;
 use super::super::message::percent_encode;
-use super::super::{DecodeError, RestRequest, json};
-use super::{Context, Market, Of, Result, book, clip, listing, utf8};
+use super::super::{DecodeError, RestRequest};
+use super::field::Context;
+use super::market::Market;
+use super::{book, envelope, listing};
 use crate::frame::{answered, book_symbol};
 use model::{Channel, Decoded, RestMeta, Rows};
-
-const OF: Of = Of("REST answer");
-
-/// The code of success.
-const SUCCESS: &str = "200000";
 
 /// A whole book of `symbol`: spot gives 20 or 100 levels of each side without a key, futures all of them.
 pub(super) fn snapshot_request(market: Market, symbol: &str, levels: u32) -> RestRequest {
@@ -33,23 +25,6 @@ pub(super) fn snapshot_request(market: Market, symbol: &str, levels: u32) -> Res
     }
 }
 
-/// What is in the envelope.
-pub(super) fn data(body: &[u8]) -> Result<&str> {
-    let [code, data, msg] = json::object(utf8(body)?, &["code", "data", "msg"], &mut |_| ())?;
-    let Some(code) = code else {
-        return OF.wrong("code");
-    };
-    let code = json::text(code).unwrap_or(code.into());
-    if code != SUCCESS {
-        let msg = msg.and_then(json::text).unwrap_or_default();
-        return Err(DecodeError::Malformed {
-            at: 0,
-            what: format!("refused with code {}: {}", clip(&code), clip(&msg)),
-        });
-    }
-    data.filter(|d| *d != "null").map_or_else(|| OF.wrong("data"), Ok)
-}
-
 /// Rows of a stored body.
 pub(super) fn decode(market: Market, body: &[u8], meta: &RestMeta, rows: &mut Rows) -> Result<Decoded> {
     answered(meta)?;
@@ -61,7 +36,7 @@ pub(super) fn decode(market: Market, body: &[u8], meta: &RestMeta, rows: &mut Ro
         }
         "depth_snapshot" => {
             let mut cx = Context::new(market, body, rows);
-            book::whole(&mut cx, data(body)?, book_symbol(meta)?)?;
+            book::whole(&mut cx, envelope::data(body)?, book_symbol(meta)?)?;
             Ok(Decoded::Rows(Channel::DepthSnapshot))
         }
         other => Err(DecodeError::UnknownType(format!("REST {other}"))),

@@ -4,8 +4,8 @@
 //! several changes and overlap the one before; whole books without a key end at 100 levels a side; only the last
 //! 100 trades can be asked for again, so holes in trades are never repaired.
 
-use super::Market;
-use super::market::Kucoin;
+use super::market::Market;
+use super::venue::Kucoin;
 use model::{Channel, VenueId};
 
 /// The market; use it through [`super::super::venue`].

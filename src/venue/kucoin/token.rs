@@ -8,10 +8,12 @@
 //! ```
 //! A token is good for one connection of at most 24 h; it is asked for before every connect.
 
+use super::super::message::Of;
+use super::super::message::Result;
 use super::super::message::percent_encode;
 use super::super::{Method, RestRequest, Token, TokenServer, json};
+use super::envelope;
 use super::field::int;
-use super::{Of, Result, rest};
 
 const OF: Of = Of("bullet-public");
 
@@ -30,7 +32,7 @@ pub(super) fn request() -> RestRequest {
 
 /// The token and the WebSocket servers of an answer. A server that cannot be understood costs only itself.
 pub(super) fn parse(body: &[u8]) -> Result<Token> {
-    let data = rest::data(body)?;
+    let data = envelope::data(body)?;
     let [token, servers] = json::object(data, &["token", "instanceServers"], &mut |_| ())?;
     let token = token.and_then(json::text).filter(|t| !t.is_empty()).map_or_else(|| OF.wrong("token"), Ok)?;
     let Some(servers) = servers.filter(|s| json::is_array(s)) else {

@@ -1,7 +1,7 @@
 //! Topics: the names under which KuCoin sends things, and whose topic a frame is. Parses no data.
 
 use super::super::StreamKey;
-use super::Market;
+use super::market::Market;
 use model::Channel;
 
 /// The only candle interval that is subscribed, as KuCoin writes it behind the symbol.

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use super::super::reviewed::{meta, text};
 use super::super::{DecodeError, Frame, FrameKind, Venue, venue};
-use super::Market;
+use super::market::Market;
 use model::row::{AggTrade, BookTicker, DepthUpdate, Drift, Level, Liquidation, MarkPrice, Ticker, Trade, VenueKline};
 use model::{Decoded, RestMeta, Rows, SymbolId, VenueId};
 

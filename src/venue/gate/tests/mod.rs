@@ -12,7 +12,7 @@ use std::path::Path;
 
 use super::super::reviewed::{meta, text};
 use super::super::{Control, DecodeError, Frame, FrameKind, Limits, Missing, Venue, Want, venue};
-use super::Market;
+use super::market::Market;
 use model::{Channel, Decoded, Fill, Num, RestMeta, Rows, VenueId};
 
 const MARKETS: [Market; 2] = [Market::Spot, Market::Futures];

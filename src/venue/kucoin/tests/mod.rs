@@ -11,7 +11,7 @@ use std::path::Path;
 
 use super::super::reviewed::{meta, text};
 use super::super::{DecodeError, Frame, FrameKind, Venue, venue};
-use super::Market;
+use super::market::Market;
 use model::{Decoded, Rows, VenueId};
 
 fn of(market: Market) -> &'static dyn Venue {

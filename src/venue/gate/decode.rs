@@ -1,0 +1,73 @@
+//! A stored frame to rows: REST bodies by their meta, frames of the socket by their channel and event.
+
+use super::super::message::{Context, clip, unknown_type, utf8};
+use super::super::{DecodeError, Frame, FrameKind, json};
+use super::market::Market;
+use super::{book, control, field, messages, rest};
+use model::{Channel, Decoded, Rows};
+
+/// Turns a stored frame into rows.
+pub(super) fn decode(market: Market, frame: &Frame<'_>, rows: &mut Rows) -> Result<Decoded, DecodeError> {
+    match (frame.kind, frame.rest) {
+        (FrameKind::Rest, Some(meta)) => rest::decode(market, frame.payload, meta, rows),
+        (FrameKind::Rest, None) => {
+            Err(DecodeError::Malformed { at: 0, what: "a REST body without its meta".to_owned() })
+        }
+        (FrameKind::Text | FrameKind::Binary, _) => decode_frame(market, frame.payload, rows),
+    }
+}
+
+fn decode_frame(market: Market, payload: &[u8], rows: &mut Rows) -> Result<Decoded, DecodeError> {
+    let text = utf8(payload)?;
+    let mut cx = Context::new(market, payload, rows);
+    let top = cx.fields("frame", text, &control::TOP)?;
+    if control::of(&top).is_some() {
+        return Ok(Decoded::Control);
+    }
+    let [time, time_ms, channel, event, result, ..] = top;
+    let (Some(channel), Some(result)) = (channel.and_then(json::word), result) else {
+        return unknown_type("");
+    };
+    let sent = messages::Sent { us: field::sent(time, time_ms)? };
+    let known = channel.strip_prefix(market.prefix());
+    let decoded = match (known.unwrap_or_default(), event.and_then(json::text).as_deref()) {
+        ("trades", Some("update")) => {
+            each(&mut cx, result, &mut |cx, row| messages::trade(cx, row, sent)).map(|()| Channel::Trades)
+        }
+        ("book_ticker", Some("update")) => {
+            each(&mut cx, result, &mut messages::book_ticker).map(|()| Channel::BookTicker)
+        }
+        ("order_book_update", Some("update")) => each(&mut cx, result, &mut book::update).map(|()| Channel::Depth),
+        // Whole books: not subscribed, but recorded by others.
+        ("order_book", Some("update")) if market == Market::Spot => {
+            each(&mut cx, result, &mut |cx, row| book::whole(cx, row, None)).map(|()| Channel::Depth)
+        }
+        ("order_book", Some("all")) if market == Market::Futures => {
+            each(&mut cx, result, &mut |cx, row| book::whole(cx, row, None)).map(|()| Channel::Depth)
+        }
+        ("tickers", Some("update")) => {
+            each(&mut cx, result, &mut |cx, row| messages::ticker(cx, row, sent)).map(|()| Channel::Tickers)
+        }
+        ("candlesticks", Some("update")) => {
+            each(&mut cx, result, &mut |cx, row| messages::candle(cx, row, sent)).map(|()| Channel::VenueKlines)
+        }
+        ("public_liquidates", Some("update")) if market == Market::Futures => {
+            each(&mut cx, result, &mut messages::liquidation).map(|()| Channel::Liquidations)
+        }
+        _ => {
+            cx.drift(&format!("channel {}", clip(&channel)));
+            return unknown_type(&channel);
+        }
+    };
+    decoded.map(Decoded::Rows)
+}
+
+/// Calls `row` for the object, or for every object of the array (in 2021 of the array inside the array): those do not
+/// depend on each other.
+fn each<'a, 'f, 'r>(
+    cx: &mut messages::Cx<'f, 'r>,
+    result: &'a str,
+    row: &mut dyn FnMut(&mut messages::Cx<'f, 'r>, &'a str) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    if json::is_array(result) { cx.items(result, row) } else { row(cx, result) }
+}

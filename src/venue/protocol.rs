@@ -1,0 +1,207 @@
+//! What every market answers: [`Venue`], the one seam between an exchange and everything that records it.
+
+use super::{
+    ConnectionPlan, Continuity, Control, DecodeError, Frame, Heartbeat, KlinePage, Limits, Missing, RestKlines,
+    RestRequest, StreamKey, SubscribeMessage, Token, Verb, Want,
+};
+use model::{Channel, Decoded, Listing, Rows, VenueId};
+
+/// One market of one exchange. Object safe; see [`venue`](crate::venue).
+pub trait Venue: Send + Sync {
+    /// Which one.
+    fn id(&self) -> VenueId;
+
+    /// The channels this venue has.
+    fn channels(&self) -> &'static [Channel];
+
+    /// Safe limits, below the documented ones.
+    fn default_limits(&self) -> Limits;
+
+    /// Scheme and host of REST, without a slash at the end.
+    fn rest_base(&self) -> &'static str;
+
+    /// Scheme and host of the WebSocket, without a slash at the end.
+    fn ws_base(&self) -> &'static str;
+
+    /// The request that lists all symbols.
+    fn listing_request(&self) -> RestRequest;
+
+    /// Reads the answer of [`Venue::listing_request`].
+    ///
+    /// # Errors
+    /// When the body is not a listing. An entry that cannot be read is none: it is told in [`Listing::odd`].
+    fn parse_listing(&self, body: &[u8]) -> Result<Listing, DecodeError>;
+
+    /// Splits what is wanted into connections within the limits. Deterministic in the order of `wants`.
+    /// Wants without a stream (such as [`Channel::DepthSnapshot`]) are left out.
+    fn plan(&self, wants: &[Want], limits: &Limits) -> Vec<ConnectionPlan>;
+
+    /// The messages that begin or end the subscription of `streams`, with request ids counting up from `first_id`, none
+    /// longer than [`REQUEST_BYTES_MAX`](crate::REQUEST_BYTES_MAX). `now_s`: unix time, s, for venues that check it.
+    fn messages(
+        &self,
+        verb: Verb,
+        streams: &[String],
+        limits: &Limits,
+        first_id: u64,
+        now_s: i64,
+    ) -> Vec<SubscribeMessage>;
+
+    /// False when a control frame that names no request cannot be the answer to `request`, one of
+    /// [`Venue::messages`].
+    fn may_answer(&self, payload: &[u8], request: &str) -> bool {
+        let _ = (payload, request);
+        true
+    }
+
+    /// Which stream a data frame belongs to, by a cheap look; `None` for anything else. `binary`: the opcode.
+    fn stream_of<'a>(&self, payload: &'a [u8], binary: bool) -> Option<StreamKey<'a>>;
+
+    /// The channel of a stream, in venue-neutral words; `None` when it is none of ours.
+    fn channel_of(&self, key: StreamKey<'_>) -> Option<Channel> {
+        let _ = key;
+        None
+    }
+
+    /// The symbol of a stream, in the venue's own spelling, where the key tells it.
+    fn symbol_of(&self, key: StreamKey<'_>) -> Option<String> {
+        let symbol = std::str::from_utf8(key.symbol).ok()?;
+        (!symbol.is_empty()).then(|| symbol.to_owned())
+    }
+
+    /// The key (channel, symbol) that frames of a subscribed stream carry.
+    fn stream_key(&self, stream: &str) -> (Vec<u8>, Vec<u8>) {
+        (stream.as_bytes().to_vec(), Vec::new())
+    }
+
+    /// Headers of the upgrade request.
+    fn headers(&self, api_key: Option<&str>) -> Vec<(&'static str, String)> {
+        let _ = api_key;
+        Vec::new()
+    }
+
+    /// Headers of every REST request.
+    fn rest_headers(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// True when the upgrade needs the user's API key.
+    fn needs_api_key(&self) -> bool {
+        false
+    }
+
+    /// The request that must be answered before every connect; see [`Venue::parse_token`].
+    fn token_request(&self) -> Option<RestRequest> {
+        None
+    }
+
+    /// Reads the answer of [`Venue::token_request`].
+    ///
+    /// # Errors
+    /// When the body is no token.
+    fn parse_token(&self, body: &[u8]) -> Result<Token, DecodeError> {
+        let _ = body;
+        Err(DecodeError::Malformed { at: 0, what: "this venue has no tokens".to_owned() })
+    }
+
+    /// The URL of a planned connection. `ws_base` is the configured base, else that of a server of the token, else
+    /// [`Venue::ws_base`]; `connect_id` is unique in the process.
+    fn connect_url(&self, ws_base: &str, plan: &ConnectionPlan, token: Option<&Token>, connect_id: &str) -> String {
+        let _ = (token, connect_id);
+        format!("{ws_base}{}", plan.path_and_query)
+    }
+
+    /// Another path where a stream may be served that stays silent on `path`; `None` where there is no other.
+    fn other_path(&self, path: &str) -> Option<&'static str> {
+        let _ = path;
+        None
+    }
+
+    /// `url` without its secrets, for logs and records.
+    fn redacted(&self, url: &str) -> String {
+        url.to_owned()
+    }
+
+    /// True when nothing may be subscribed before [`Control::Welcome`].
+    fn waits_for_welcome(&self) -> bool {
+        false
+    }
+
+    /// The text that asks for a pong. `now_s`: unix time, s.
+    fn ping_message(&self, id: u64, now_s: i64) -> Option<String> {
+        let _ = (id, now_s);
+        None
+    }
+
+    /// The request for (the next part of) missing trades or aggregates, where the venue can be asked for them.
+    /// Its `fill` names the ids.
+    fn repair_request(&self, missing: &Missing<'_>) -> Option<RestRequest> {
+        let _ = missing;
+        None
+    }
+
+    /// What one answer of candles holds; `None` where there are none to be asked for.
+    fn klines_page(&self) -> Option<KlinePage> {
+        None
+    }
+
+    /// The request for candles whose open times are `start_ms` to `end_ms`, inclusive, unix ms; `interval` is a word
+    /// of the `klines` table. `limit`: at most as many as [`KlinePage::rows`]; venues that know no limit beside a
+    /// range leave it out. `None` for an interval that the venue does not have.
+    fn klines_request(
+        &self,
+        symbol: &str,
+        interval: &str,
+        start_ms: i64,
+        end_ms: i64,
+        limit: u32,
+    ) -> Option<RestRequest> {
+        // For venues that have none.
+        let _ = (symbol, interval, start_ms, end_ms, limit);
+        None
+    }
+
+    /// Reads the answer of [`Venue::klines_request`]. Its last candle may be open still.
+    ///
+    /// # Errors
+    /// When the body is no list of candles. A candle that cannot be read is none: it is told in [`RestKlines::odd`].
+    fn parse_klines(&self, body: &[u8]) -> Result<RestKlines, DecodeError> {
+        let _ = body;
+        Err(DecodeError::Malformed { at: 0, what: "this venue has no candles".to_owned() })
+    }
+
+    /// Venues of one exchange that share what an address may do share a pace; this names it.
+    fn pace_group(&self) -> &'static str {
+        self.id().as_str()
+    }
+
+    /// Understands a control frame; `None` when it is not one.
+    fn control(&self, payload: &[u8]) -> Option<Control>;
+
+    /// The request for a whole order book with at least `levels` levels where the venue has it.
+    fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest>;
+
+    /// Who keeps the connection alive.
+    fn heartbeat(&self) -> Heartbeat;
+
+    /// Turns one stored frame into rows appended to `rows`. An unknown field is drift, not an error.
+    /// On an error rows may hold a part of the frame: the caller clears them.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the frame cannot become rows; the caller keeps it in table `frames`.
+    fn decode(&self, frame: &Frame<'_>, rows: &mut Rows) -> Result<Decoded, DecodeError>;
+
+    /// How the ids of a channel continue.
+    fn continuity(&self, channel: Channel) -> Continuity;
+
+    /// Trades of this kind (a word of the venue's) were not made at the market, and are in no candle.
+    fn is_off_book(&self, kind: &str) -> bool {
+        let _ = kind;
+        false
+    }
+
+    /// Amounts count contracts, whose size its listing tells.
+    fn counts_contracts(&self) -> bool {
+        false
+    }
+}
