@@ -294,6 +294,29 @@ impl KlineData {
         Some(self)
     }
 
+    /// A bar of version 1, whose quote volumes were price times contracts, with those of its unit; `None` when a number
+    /// does not fit.
+    pub fn multiplied(self, unit: Unit) -> Option<Self> {
+        let of_price = match unit {
+            Unit::Base => return Some(self),
+            Unit::Unknown => {
+                return Some(Self { quote_volume: 0, taker_buy_quote_volume: 0, flags: self.flags | SPARSE, ..self });
+            }
+            Unit::Contract(size) => Some(size.mantissa),
+            Unit::Inverse(_) => None,
+        };
+        let wide = self.rescaled(self.price_scale, self.amount_scale.checked_add(unit.scale())?)?;
+        let quote = |quote: i128, amount: i128| match of_price {
+            Some(size) => quote.checked_mul(size),
+            None => unit.quote(0, self.price_scale, amount),
+        };
+        Some(Self {
+            quote_volume: quote(self.quote_volume, wide.volume)?,
+            taker_buy_quote_volume: quote(self.taker_buy_quote_volume, wide.taker_buy_volume)?,
+            ..wide
+        })
+    }
+
     /// The stored form.
     #[inline]
     pub fn to_words(&self) -> [u64; Self::WORDS] {

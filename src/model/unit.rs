@@ -2,7 +2,6 @@
 //! volume that is no more than price times contracts is off by the size of one. Pure.
 
 use crate::Num;
-use crate::kline::{KlineData, SPARSE};
 
 /// See the module. Volumes stay in the venue's unit; quote volumes are multiplied out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,32 +47,5 @@ impl Unit {
             Unit::Inverse(size) => contracts(size)?.checked_mul(10_i128.checked_pow(price_scale.into())?),
             Unit::Unknown => Some(0),
         }
-    }
-
-    /// A bar of version 1, whose quote volumes were price times contracts; `None` when a number does not fit.
-    pub fn multiplied(self, bar: KlineData) -> Option<KlineData> {
-        let of_price = match self {
-            Unit::Base => return Some(bar),
-            Unit::Unknown => {
-                return Some(KlineData {
-                    quote_volume: 0,
-                    taker_buy_quote_volume: 0,
-                    flags: bar.flags | SPARSE,
-                    ..bar
-                });
-            }
-            Unit::Contract(size) => Some(size.mantissa),
-            Unit::Inverse(_) => None,
-        };
-        let wide = bar.rescaled(bar.price_scale, bar.amount_scale.checked_add(self.scale())?)?;
-        let quote = |quote: i128, amount: i128| match of_price {
-            Some(size) => quote.checked_mul(size),
-            None => self.quote(0, bar.price_scale, amount),
-        };
-        Some(KlineData {
-            quote_volume: quote(bar.quote_volume, wide.volume)?,
-            taker_buy_quote_volume: quote(bar.taker_buy_quote_volume, wide.taker_buy_volume)?,
-            ..wide
-        })
     }
 }

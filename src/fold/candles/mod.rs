@@ -34,11 +34,11 @@ mod tests {
                 now.apply(&tick, &mut Vec::new()).unwrap();
             }
             for i in 0..Interval::COUNT {
-                let multiplied = unit.multiplied(before.open_bars()[i]).unwrap();
+                let multiplied = before.open_bars()[i].multiplied(unit).unwrap();
                 assert_eq!(multiplied, now.open_bars()[i], "{unit:?}");
             }
         }
-        let unknown = Unit::Unknown.multiplied(KlineData { quote_volume: 9, ..KlineData::default() }).unwrap();
+        let unknown = KlineData { quote_volume: 9, ..KlineData::default() }.multiplied(Unit::Unknown).unwrap();
         assert_eq!((unknown.quote_volume, unknown.flags), (0, SPARSE));
     }
 }

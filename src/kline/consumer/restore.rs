@@ -82,5 +82,5 @@ fn own(stored: &StoredBar, unit: Unit, corrected: bool) -> KlineData {
         return KlineData { flags: bar.flags | FOREIGN, ..bar };
     }
     let again = |bar: KlineData| KlineData { revision: bar.revision + u32::from(bar.is_final()), ..bar };
-    if corrected { unit.multiplied(bar).map_or(bar, again) } else { bar }
+    if corrected { bar.multiplied(unit).map_or(bar, again) } else { bar }
 }
