@@ -18,11 +18,12 @@ mod fetch;
 mod mark;
 mod partial;
 mod rate;
+mod shared;
 mod tally;
 mod worker;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -31,89 +32,21 @@ use anyhow::{Context, Result};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use self::ask::{Asker, Patience};
+use self::ask::Asker;
 use self::desk::Desk;
-use self::mark::{Mark, Worker};
+use self::mark::Worker;
+use self::shared::Shared;
+pub use self::shared::{Job, Watch};
 pub use self::tally::{Summary, Tally};
 use super::list::{Lister, Unknown};
 use super::manifest::{self, Listed, Offer, Offered, Scope};
 use super::mirror::Mirror;
-use super::path::ArchivePath;
-use super::select::Selection;
 use config::Config;
 use ops::clock;
-use ops::memory::Pressure;
 use ops::shutdown::Shutdown;
 
 /// Names that are not understood and that the summary shows.
 const UNKNOWN_SHOWN: usize = 20;
-
-/// What to download.
-#[derive(Clone, Debug)]
-pub struct Job {
-    /// Which files.
-    pub selection: Selection,
-    /// Monthly files where they are, daily ones for the rest.
-    pub auto: bool,
-    /// Files on the dead-letter list get another chance.
-    pub retry_dead: bool,
-    /// Where memory is critical no further file is begun.
-    pub pressure: Pressure,
-}
-
-/// What a run tells while it works. Called from many tasks.
-pub trait Watch: Send + Sync {
-    /// A series was listed: so many files and bytes are to be downloaded in all.
-    fn listed(&self, files: u64, bytes: u64);
-    /// Bytes came.
-    fn received(&self, bytes: u64);
-    /// A file came to an end: `here`, `proven`, `retry`, `dead`, and what went wrong.
-    fn file(&self, path: &ArchivePath, state: &'static str, bytes: u64, error: Option<&str>);
-}
-
-/// What all tasks of a run share.
-struct Shared {
-    job: Job,
-    mirror: Mirror,
-    worker: Worker,
-    /// What the names of those begin with who hold our leases.
-    holder: String,
-    desk: Desk,
-    asker: Asker,
-    base_url: String,
-    lease_s: u64,
-    stall: Duration,
-    min_free_bytes: u64,
-    scope: Mutex<Scope>,
-    tally: Tally,
-    watch: Arc<dyn Watch>,
-    /// The producer has offered everything.
-    all_listed: AtomicBool,
-    /// Since when there were only throttled answers.
-    patience: Mutex<Patience>,
-    /// Attempts whose file somebody else took over.
-    lost: Mutex<Vec<(PathBuf, Mark)>>,
-    /// Something new is in the queue, or something ended.
-    news: Notify,
-    /// Ends the run: a signal, or a failure that every file would share.
-    stop: Shutdown,
-    fatal: Mutex<Option<anyhow::Error>>,
-}
-
-impl Shared {
-    fn scope(&self) -> Scope {
-        self.scope.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Ends the run for a reason that is nobody's file.
-    fn give_up(&self, why: anyhow::Error) {
-        let mut fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner);
-        fatal.get_or_insert(why);
-        drop(fatal);
-        self.stop.trigger();
-        self.news.notify_waiters();
-    }
-}
 
 /// Downloads a job's files; returns when nothing is left of it or `stop` was asked for.
 ///

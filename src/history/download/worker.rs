@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use tokio::time::Instant;
 
-use super::Shared;
 use super::fetch::{Fetched, Fetcher, Miss};
 use super::mark::{self, Mark};
+use super::shared::Shared;
 use super::tally::Tally;
 use crate::manifest::{Done, Failed, Lease};
 use crate::trouble::What;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use jiff::civil::Date;
 use wal_format::durable;
 
-use super::Queue;
+use super::queue::Queue;
 use crate::path::{DAY_US, day_us};
 
 /// Folder of the exports in a mirror.

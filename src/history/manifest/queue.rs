@@ -7,7 +7,8 @@ use anyhow::Result;
 use jiff::civil::Date;
 use serde::Serialize;
 
-use super::{FileRow, Listed, Manifest};
+use super::file::{FileRow, Listed};
+use super::read::Manifest;
 use crate::market::{BarInterval, Kind, Market, Period};
 use crate::path::ArchivePath;
 use crate::select::Selection;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 
-use super::{FileRow, Listed, State};
+use super::file::{FileRow, Listed, State};
 use crate::path::ArchivePath;
 use sql::Value;
 

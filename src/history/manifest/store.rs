@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result};
 
+use super::file::{FileRow, Former, Listed, State};
 use super::queue::{Done, Failed, Lease, Offer, Offered, Pending, Queue, Room, Run, Scope};
+use super::read::Manifest;
 use super::row::{SELECT, file_row, int};
 use super::schema::{self, ManifestSql};
-use super::{FileRow, Former, Listed, Manifest, State};
 use crate::path::{ArchivePath, url_of};
 use crate::select::Selection;
 use sql::Value;

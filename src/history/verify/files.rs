@@ -5,7 +5,6 @@ use std::path::Path;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::Job;
 use super::rows::groups;
 use crate::Kind;
 use crate::clean::place::{Series, table};
@@ -29,7 +28,13 @@ pub struct FileCheck {
     pub wrong: Vec<String>,
 }
 
-pub(super) fn check(job: &Job<'_>, series: &Series, records: &[Record]) -> Result<FileCheck> {
+/// Of the series in `lake`, cleaned from files in `mirror`. `quick`: sizes only, no digests and no rows.
+pub(super) fn check(
+    (mirror, lake): (&Path, &Path),
+    series: &Series,
+    records: &[Record],
+    quick: bool,
+) -> Result<FileCheck> {
     let mut c = FileCheck::default();
     let mut order = Order::default();
     for record in records {
@@ -38,8 +43,8 @@ pub(super) fn check(job: &Job<'_>, series: &Series, records: &[Record]) -> Resul
         }
         for input in &record.inputs {
             c.inputs += 1;
-            let path = job.mirror.join(HOST_DIR).join(&input.path);
-            match state(&path, input.bytes, &input.sha256, job.quick)? {
+            let path = mirror.join(HOST_DIR).join(&input.path);
+            match state(&path, input.bytes, &input.sha256, quick)? {
                 State::Same => {}
                 State::Gone => c.inputs_gone += 1,
                 State::Other(what) => {
@@ -49,8 +54,8 @@ pub(super) fn check(job: &Job<'_>, series: &Series, records: &[Record]) -> Resul
         }
         for output in &record.outputs {
             c.outputs += 1;
-            let path = job.lake.join(&output.path);
-            match state(&path, output.bytes, &output.sha256, job.quick)? {
+            let path = lake.join(&output.path);
+            match state(&path, output.bytes, &output.sha256, quick)? {
                 State::Same => {}
                 State::Gone => c.wrong.push(format!("{} is gone; clean again", output.path)),
                 State::Other(what) => {
@@ -59,10 +64,10 @@ pub(super) fn check(job: &Job<'_>, series: &Series, records: &[Record]) -> Resul
             }
         }
     }
-    let Some(table) = table(series.kind).filter(|_| !job.quick && c.wrong.is_empty()) else { return Ok(c) };
+    let Some(table) = table(series.kind).filter(|_| !quick && c.wrong.is_empty()) else { return Ok(c) };
     for output in records.iter().flat_map(|r| &r.outputs) {
         let before = order.rows;
-        order.file(&job.lake.join(&output.path), series.kind, table)?;
+        order.file(&lake.join(&output.path), series.kind, table)?;
         if order.rows.saturating_sub(before) != output.rows {
             c.wrong.push(format!(
                 "{} has {} rows, its record {}",

@@ -157,7 +157,7 @@ fn one(job: &Job<'_>, series: &Series) -> Result<SeriesReport> {
     let records = records(job.lake, series)?;
     let stats = Stats::sum(series, &records);
     stats.publish(job.lake)?;
-    let files = files::check(job, series, &records)?;
+    let files = files::check((job.mirror, job.lake), series, &records, job.quick)?;
     let mut report = SeriesReport {
         series: series.folder().unwrap_or_default(),
         wrong: files.wrong.clone(),

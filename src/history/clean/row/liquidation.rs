@@ -3,15 +3,12 @@
 //!
 //! Liquidations have no id: two that are alike in one file are two.
 
+use super::status::STATUS;
 use super::{Line, Names, Origin, Row, columns, row, stored};
 use crate::clean::line::Fields;
 use crate::clean::value::{Reject, amount, time, word};
 use lake::{Common, TableBuffer};
 use model::row::{Liquidation, Side};
-
-/// Status words of an order, as the exchange's API documentation lists them.
-pub(super) const STATUS: [&str; 8] =
-    ["NEW", "PARTIALLY_FILLED", "FILLED", "CANCELED", "REJECTED", "EXPIRED", "EXPIRED_IN_MATCH", "NEW_ADL"];
 
 row!(
     /// Words: time, price, average price, amount, filled, index of the status.

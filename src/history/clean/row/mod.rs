@@ -14,6 +14,7 @@ mod funding;
 mod kline;
 mod liquidation;
 mod metrics;
+mod status;
 #[cfg(test)]
 mod tests;
 mod trade;
@@ -98,8 +99,8 @@ pub(crate) struct Names {
     pub symbol: SymbolId,
     /// Interval of candles.
     pub interval: SymbolId,
-    /// The status words of [`liquidation::STATUS`].
-    pub status: [SymbolId; liquidation::STATUS.len()],
+    /// The status words of [`status::STATUS`].
+    pub status: [SymbolId; status::STATUS.len()],
 }
 
 impl Names {
@@ -108,7 +109,7 @@ impl Names {
         Self {
             symbol: names.intern(symbol),
             interval: names.intern(interval.unwrap_or_default()),
-            status: liquidation::STATUS.map(|word| names.intern(word)),
+            status: status::STATUS.map(|word| names.intern(word)),
         }
     }
 }

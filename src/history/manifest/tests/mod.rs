@@ -6,7 +6,7 @@ mod cases;
 use std::path::Path;
 
 use super::*;
-use crate::select::Symbols;
+use crate::select::{Selection, Symbols};
 
 /// A manifest of a test.
 struct Place<'a> {

@@ -1,0 +1,86 @@
+//! What all tasks of one download run share: its job, what it asks with, how it ends.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::ask::{Asker, Patience};
+use super::desk::Desk;
+use super::mark::{Mark, Worker};
+use super::tally::Tally;
+use crate::manifest::Scope;
+use crate::mirror::Mirror;
+use crate::path::ArchivePath;
+use crate::select::Selection;
+use ops::memory::Pressure;
+use ops::shutdown::Shutdown;
+
+/// What to download.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Which files.
+    pub selection: Selection,
+    /// Monthly files where they are, daily ones for the rest.
+    pub auto: bool,
+    /// Files on the dead-letter list get another chance.
+    pub retry_dead: bool,
+    /// Where memory is critical no further file is begun.
+    pub pressure: Pressure,
+}
+
+/// What a run tells while it works. Called from many tasks.
+pub trait Watch: Send + Sync {
+    /// A series was listed: so many files and bytes are to be downloaded in all.
+    fn listed(&self, files: u64, bytes: u64);
+    /// Bytes came.
+    fn received(&self, bytes: u64);
+    /// A file came to an end: `here`, `proven`, `retry`, `dead`, and what went wrong.
+    fn file(&self, path: &ArchivePath, state: &'static str, bytes: u64, error: Option<&str>);
+}
+
+/// What all tasks of a run share.
+pub(super) struct Shared {
+    pub(super) job: Job,
+    pub(super) mirror: Mirror,
+    pub(super) worker: Worker,
+    /// What the names of those begin with who hold our leases.
+    pub(super) holder: String,
+    pub(super) desk: Desk,
+    pub(super) asker: Asker,
+    pub(super) base_url: String,
+    pub(super) lease_s: u64,
+    pub(super) stall: Duration,
+    pub(super) min_free_bytes: u64,
+    pub(super) scope: Mutex<Scope>,
+    pub(super) tally: Tally,
+    pub(super) watch: Arc<dyn Watch>,
+    /// The producer has offered everything.
+    pub(super) all_listed: AtomicBool,
+    /// Since when there were only throttled answers.
+    pub(super) patience: Mutex<Patience>,
+    /// Attempts whose file somebody else took over.
+    pub(super) lost: Mutex<Vec<(PathBuf, Mark)>>,
+    /// Something new is in the queue, or something ended.
+    pub(super) news: Notify,
+    /// Ends the run: a signal, or a failure that every file would share.
+    pub(super) stop: Shutdown,
+    pub(super) fatal: Mutex<Option<anyhow::Error>>,
+}
+
+impl Shared {
+    pub(super) fn scope(&self) -> Scope {
+        self.scope.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends the run for a reason that is nobody's file.
+    pub(super) fn give_up(&self, why: anyhow::Error) {
+        let mut fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner);
+        fatal.get_or_insert(why);
+        drop(fatal);
+        self.stop.trigger();
+        self.news.notify_waiters();
+    }
+}
