@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 
-use super::{ServiceArg, serve};
+use super::service::{ServiceArg, serve};
 use config::{ConfigErrors, room};
 use ops::memory::MemoryMonitor;
 
@@ -23,7 +23,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     serve(async {
         shutdown.on_signals(&supervisor).context("cannot listen for signals")?;
         let reload = args.service.reload(&supervisor, &shutdown)?;
-        super::be_supervised(&supervisor, &shutdown);
+        super::service::be_supervised(&supervisor, &shutdown);
         let (_monitor, pressure) =
             MemoryMonitor::start(&cfg.memory, "collector", &supervisor).context("watch the memory")?;
         collect::run(cfg, shutdown, pressure, Some(reload), supervisor.clone()).await?;

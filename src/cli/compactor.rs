@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use super::{ServiceArg, serve};
+use super::service::{ServiceArg, serve};
 pub use compact::{self, Mode};
 use config::Config;
 use kline::KlineService;
@@ -34,7 +34,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         // Symbols come with the log, whoever chose them.
         let of_the_log = |key: &str| key.starts_with("venues.") && key.ends_with(".symbols");
         reload.only_tell(Arc::clone(&cfg), &supervisor, &shutdown, of_the_log);
-        super::be_supervised(&supervisor, &shutdown);
+        super::service::be_supervised(&supervisor, &shutdown);
         let (_monitor, pressure) =
             MemoryMonitor::start(&cfg.memory, "compactor", &supervisor).context("watch the memory")?;
         let told = Arc::clone(&cfg);

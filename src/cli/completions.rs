@@ -1,9 +1,8 @@
 //! `tapedeck completions` and `tapedeck man`, from the same definitions that parse the arguments.
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::{Cli, print_out};
+use super::output::print_out;
 
 /// Arguments of `tapedeck completions`.
 #[derive(Debug, clap::Args)]
@@ -12,14 +11,14 @@ pub struct Args {
     shell: Shell,
 }
 
-pub(super) fn run(args: Args) -> anyhow::Result<()> {
+pub(super) fn run(args: Args, command: &mut clap::Command) -> anyhow::Result<()> {
     let mut text = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "tapedeck", &mut text);
+    clap_complete::generate(args.shell, command, "tapedeck", &mut text);
     print_out(&String::from_utf8_lossy(&text))
 }
 
-pub(super) fn man() -> anyhow::Result<()> {
+pub(super) fn man(command: clap::Command) -> anyhow::Result<()> {
     let mut text = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut text)?;
+    clap_mangen::Man::new(command).render(&mut text)?;
     print_out(&String::from_utf8_lossy(&text))
 }

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use super::{load, print_out};
+use super::config_arg::load;
+use super::output::print_out;
 pub use config::{Config, ConfigErrors, places, room};
 
 /// Arguments of `tapedeck config`.

@@ -9,7 +9,10 @@ use clap::Subcommand;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use wal_format::plain;
 
-use super::{ConfigArg, Usage, load, print_out, runtime};
+use super::config_arg::{ConfigArg, load};
+use super::exit::Usage;
+use super::output::print_out;
+use super::runtime::runtime;
 use config::{Config, VenueConfig};
 use history::clean::candles::candles;
 use history::clean::place;
@@ -102,7 +105,7 @@ struct Chosen {
 }
 
 fn micros(text: &Option<String>, name: &str) -> Result<Option<i64>> {
-    Ok(super::replay::time(text, name)?.map(|ns| i64::try_from(ns / 1_000).unwrap_or(i64::MAX)))
+    Ok(super::time::time(text, name)?.map(|ns| i64::try_from(ns / 1_000).unwrap_or(i64::MAX)))
 }
 
 impl Choice {

@@ -2,8 +2,10 @@
 
 use anyhow::Context;
 
-use super::replay::time;
-use super::{ConfigArg, Usage, load, print_out};
+use super::config_arg::{ConfigArg, load};
+use super::exit::Usage;
+use super::output::print_out;
+use super::time::time;
 use lake::Hour;
 use model::VenueId;
 use ops::clock;

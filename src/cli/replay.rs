@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::{ConfigArg, Usage, load};
+use super::config_arg::{ConfigArg, load};
+use super::exit::Usage;
+use super::time::time;
 use compact::replay::{ReplayArgs, replay};
 use config::Config;
 use model::VenueId;
@@ -66,17 +68,6 @@ pub struct Args {
     settle_ms: u64,
 }
 
-pub(super) fn time(text: &Option<String>, name: &str) -> anyhow::Result<Option<u64>> {
-    let Some(text) = text else { return Ok(None) };
-    let parsed = text.parse::<jiff::Timestamp>().or_else(|_| format!("{text}Z").parse()).or_else(|_| {
-        // A date alone is its first instant.
-        format!("{text}T00:00:00Z").parse::<jiff::Timestamp>()
-    });
-    let ts =
-        parsed.map_err(|err| Usage(format!("{name} {text:?} is not a time such as 2026-11-21T12:00:00Z: {err}")))?;
-    Ok(Some(u64::try_from(ts.as_nanosecond()).map_err(|_| Usage(format!("{name} {text:?} is before 1970")))?))
-}
-
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let cfg = load(&args.config.config)?;
     ops::telemetry::init(&cfg.log);
@@ -88,7 +79,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     if let Some(listen) = args.serve {
         let Args { speed, repeat, restamp, settle_ms, .. } = args;
         let args = ServeArgs { listen, venues, from_ns: from, to_ns: to, speed, repeat, restamp, settle_ms };
-        return super::runtime()?.block_on(play(&cfg, &args));
+        return super::runtime::runtime()?.block_on(play(&cfg, &args));
     }
     let (out, only) = (args.out.clone(), venues.clone());
     let mut report = replay(
@@ -109,9 +100,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         report.notes.extend(made.iter().map(ToString::to_string));
     }
     if args.json {
-        super::print_out(&format!("{}\n", serde_json::to_string(&report)?))?;
+        super::output::print_out(&format!("{}\n", serde_json::to_string(&report)?))?;
     } else {
-        super::print_out(&report.to_string())?;
+        super::output::print_out(&report.to_string())?;
     }
     if report.different() > 0 {
         anyhow::bail!(
@@ -137,7 +128,7 @@ async fn play(cfg: &Arc<Config>, args: &ServeArgs) -> anyhow::Result<()> {
         ));
     }
     text.push_str("playing begins with the first subscription; Ctrl-C ends\n");
-    super::print_out(&text)?;
+    super::output::print_out(&text)?;
     let mut told = false;
     loop {
         tokio::select! {
@@ -146,7 +137,7 @@ async fn play(cfg: &Arc<Config>, args: &ServeArgs) -> anyhow::Result<()> {
         }
         if !told && sim.finished() {
             told = true;
-            super::print_out("everything was played; REST is still answered\n")?;
+            super::output::print_out("everything was played; REST is still answered\n")?;
         }
     }
     sim.stop().await;

@@ -6,7 +6,8 @@ use std::fmt::Write;
 use serde::Deserialize;
 use wal_format::plain::line;
 
-use super::{ConfigArg, load, need_venues, print_out};
+use super::config_arg::{ConfigArg, load, need_venues};
+use super::output::print_out;
 use api::outside::{self, LogStatus, Unknown};
 use compact::status::Snapshot;
 use config::Config;

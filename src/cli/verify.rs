@@ -2,7 +2,9 @@
 
 use anyhow::Context;
 
-use super::{ConfigArg, Usage, load, print_out};
+use super::config_arg::{ConfigArg, load};
+use super::exit::Usage;
+use super::output::print_out;
 use compact::chain::verify;
 use compact::replay::repair::repair;
 use model::VenueId;

@@ -14,6 +14,9 @@ use anyhow::{Context, bail};
 /// How long a service may take to stop before it is killed and that is reported.
 const STOP_LIMIT: Duration = Duration::from_secs(120);
 
+/// Variable with the key that the simulated SBE market asks for; any value opens it.
+pub(super) const API_KEY_ENV: &str = "TAPEDECK_DEMO_API_KEY";
+
 pub(super) struct Child {
     name: &'static str,
     process: std::process::Child,
@@ -38,7 +41,7 @@ impl Child {
             .arg(config)
             .arg("--stop-with-stdin")
             .args(extra)
-            .env(super::API_KEY_ENV, "demo")
+            .env(API_KEY_ENV, "demo")
             .stdin(Stdio::piped())
             .stdout(file.try_clone().context("share the log file")?)
             .stderr(file)

@@ -23,15 +23,12 @@ use anyhow::Context;
 use venue_sim::{Pace, Repeat, Sim, SimConfig, StartWhen};
 
 use self::cast::{Part, recordings_dir};
-use super::Usage;
+use super::exit::Usage;
 use config::Config;
 use model::VenueId;
 use ops::shutdown::Shutdown;
 use ops::supervise::Supervisor;
 use venue::venue;
-
-/// Variable with the key that the simulated SBE market asks for; any value opens it.
-const API_KEY_ENV: &str = "TAPEDECK_DEMO_API_KEY";
 
 /// Arguments of `tapedeck demo`.
 #[derive(Debug, clap::Args)]
@@ -142,7 +139,7 @@ fn write_config(dir: &Path, listen: SocketAddr, venues: &[VenueId], sim: &Sim) -
             text.push_str(&format!("ws_url = {:?}\n", sim.ws_url(id.as_str())));
         }
         if venue(id).needs_api_key() {
-            text.push_str(&format!("api_key_env = {API_KEY_ENV:?}\n"));
+            text.push_str(&format!("api_key_env = {:?}\n", child::API_KEY_ENV));
         }
     }
     let path = dir.join("demo.toml");
@@ -155,7 +152,7 @@ fn write_config(dir: &Path, listen: SocketAddr, venues: &[VenueId], sim: &Sim) -
 /// # Errors
 /// When a service cannot start or fails, or when the two counts do not agree.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    super::runtime()?.block_on(demo(args))
+    super::runtime::runtime()?.block_on(demo(args))
 }
 
 async fn demo(args: Args) -> anyhow::Result<()> {
@@ -178,7 +175,7 @@ async fn demo(args: Args) -> anyhow::Result<()> {
 
     let listen = listen_address()?;
     let config_path = write_config(&dir, listen, &venues, &sim)?;
-    let cfg = super::load(&config_path)?;
+    let cfg = super::config_arg::load(&config_path)?;
     intro(&args, &venues, &dir, &config_path, listen);
 
     let mut collector = child::Child::spawn("collector", &config_path, &dir)?;
@@ -198,9 +195,9 @@ async fn demo(args: Args) -> anyhow::Result<()> {
 
     let account = account::account(&cfg, &report)?;
     if args.json {
-        super::print_out(&format!("{}\n", serde_json::to_string_pretty(&account)?))?;
+        super::output::print_out(&format!("{}\n", serde_json::to_string_pretty(&account)?))?;
     } else {
-        super::print_out(&account.to_string())?;
+        super::output::print_out(&account.to_string())?;
         eprintln!("{}", next_steps(&dir, &config_path));
     }
     account.verdict()

@@ -10,7 +10,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use self::checks::{Finding, Verdict};
-use super::{ConfigArg, load, print_out};
+use super::config_arg::{ConfigArg, load};
+use super::output::print_out;
 use config::{Config, Problem, check, places, room};
 use ops::clock;
 use ops::memory::sample::Places;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use anyhow::Result;
 use jiff::civil::Date;
 
-use crate::cli::{ConfigArg, Usage, load};
+use crate::cli::config_arg::{ConfigArg, load};
+use crate::cli::exit::Usage;
 use config::Config;
 use history::market::UnknownWord;
 use history::{Mirror, Selection, Symbols};

@@ -10,7 +10,7 @@ use serde_json::json;
 use wal_format::{durable, plain};
 
 use super::choice::{Choice, Chosen};
-use crate::cli::print_out;
+use crate::cli::output::print_out;
 use compact::write_settings;
 use history::clean::plan::{Digests, Downloaded, Plan, plan};
 use history::clean::record::InputRecord;

@@ -8,7 +8,9 @@ use serde::Serialize;
 use wal_format::plain;
 
 use super::choice::{Choice, Chosen};
-use crate::cli::{Usage, print_out, runtime};
+use crate::cli::exit::Usage;
+use crate::cli::output::print_out;
+use crate::cli::runtime::runtime;
 use history::list::{Compared, Standing, compare};
 
 /// Arguments of `tapedeck history list`.

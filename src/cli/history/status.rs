@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::choice::Choice;
-use crate::cli::print_out;
+use crate::cli::output::print_out;
 use history::manifest::{Run, State};
 use history::trouble;
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anyhow::Result;
 
 use super::choice::Choice;
-use crate::cli::print_out;
+use crate::cli::output::print_out;
 use history::verify::{Job, SeriesReport, verify};
 
 /// Arguments of `tapedeck history verify`.
