@@ -14,6 +14,7 @@ mod checkpoint;
 mod commit;
 mod reading;
 mod restore;
+mod session;
 mod standing;
 
 use std::path::Path;
@@ -25,15 +26,12 @@ use anyhow::Context;
 use tokio::sync::mpsc::UnboundedSender;
 use wal_format::{Ack, AckFile, Checkpoint, Lineage};
 
-use self::commit::Acks;
 pub(super) use self::commit::{Commit, write};
-use self::reading::Reading;
 #[cfg(test)]
 pub(super) use self::restore::restore;
 pub(super) use self::standing::Break;
 use self::standing::Standing;
 use super::db::CandleDb;
-use super::feed::{Feed, FeedState};
 use super::hub::{KlineHub, Told};
 use super::message::Item;
 use super::seeder::Want;
@@ -42,15 +40,11 @@ use fold::Mode;
 use model::{Channel, VenueId};
 use ops::clock;
 use ops::shutdown::Shutdown;
-use ops::supervise::{Supervisor, Task};
+use ops::supervise::Supervisor;
 use venue::Venue;
 
 /// Items of one batch at most: enough that a symbol has several of them. The end of the log ends a batch too.
 const BATCH_ITEMS: usize = 4_096;
-/// Between two looks for a log that is not there yet.
-const LOOK: Duration = Duration::from_millis(200);
-const RETRY_FIRST: Duration = Duration::from_millis(500);
-const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// One venue's feed.
 pub(super) struct Consumer {
@@ -72,42 +66,6 @@ pub(super) struct Consumer {
 }
 
 impl Consumer {
-    /// Works until asked to stop, or until the logs are worked off.
-    ///
-    /// # Errors
-    /// While draining: the first failure. Else it is tried again.
-    pub fn run(&self) -> anyhow::Result<()> {
-        let mut pause = RETRY_FIRST;
-        self.hub.feed(self.id, |f| f.source = self.source.to_string());
-        loop {
-            let started = Instant::now();
-            let Err(err) = self.watched_session() else {
-                self.show("stopped", None);
-                return Ok(());
-            };
-            if started.elapsed() > RETRY_MAX {
-                pause = RETRY_FIRST;
-            }
-            let text = format!("{err:#}");
-            tracing::warn!(venue = %self.id, error = text, wait_ms = pause.as_millis(),
-                "candles failed, starting over from the last checkpoint");
-            self.show("retrying", Some(text));
-            if self.mode == Mode::Drain {
-                return Err(err.context(format!("candles of {}", self.id)));
-            }
-            if self.sleep(pause) {
-                return Ok(());
-            }
-            self.supervisor.again(Task::Candles, self.id.as_str());
-            pause = (pause * 2).min(RETRY_MAX);
-        }
-    }
-
-    /// A session; its panic is told at once, and then an error like others: nothing of its memory is used again.
-    fn watched_session(&self) -> anyhow::Result<()> {
-        self.supervisor.attempt(Task::Candles, self.id.as_str(), || self.session())?
-    }
-
     fn show(&self, activity: &str, reason: Option<String>) {
         self.hub.feed(self.id, |f| {
             activity.clone_into(&mut f.activity);
@@ -124,46 +82,11 @@ impl Consumer {
         self.shutdown.requested()
     }
 
-    fn session(&self) -> anyhow::Result<()> {
-        let main_dir = self.cfg.wal_dir(self.id);
-        let Some(lineage) = self.wait_for_log(&main_dir)? else { return Ok(()) };
-        let acks = Acks { main: Some(take_place(&main_dir)?), repair: None };
-        let saved = self.hub.saved_feed(self.id.as_str())?;
-        let ack = stored_ack(acks.main.as_ref());
-        let mut standing = Standing::of(saved.as_ref(), "main", &lineage, ack.as_ref());
-        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take();
-        standing.told = standing.told.or(found);
-        let saved = saved.unwrap_or_default();
-        let state: FeedState = match saved.state.as_str() {
-            "" | "null" => FeedState::default(),
-            text => serde_json::from_str(text).context("read the stored state of the feed")?,
-        };
-        let registry = self.hub.registry().clone();
-        let patterns = self.cfg.venues.get(&self.id).map(|v| v.symbols.clone()).unwrap_or_default();
-        let feed = Feed::new(self.venue, self.source, self.number, patterns, registry, state)?;
-        let mut reading = Reading::new(self, feed, &saved, lineage.log_uuid(), acks, standing)?;
-        reading.restore()?;
-        reading.run()
-    }
-
     /// Says that the candles do not simply go on.
     fn tell(&self, why: Break, text: String) {
         tracing::warn!(venue = %self.id, reason = why.as_str(), "{text}");
         let told = Told { at_ns: clock::wall_ns(), reason: why.as_str(), text };
         self.hub.feed(self.id, |f| f.tell(told));
-    }
-
-    /// Whose log it is once there is one; `None` when asked to stop before, or when draining without a log.
-    fn wait_for_log(&self, dir: &Path) -> anyhow::Result<Option<Lineage>> {
-        loop {
-            if let Some(lineage) = lineage(dir)? {
-                return Ok(Some(lineage));
-            }
-            self.show("waiting", Some(format!("there is no log of {} yet", self.id)));
-            if self.mode == Mode::Drain || self.sleep(LOOK) {
-                return Ok(None);
-            }
-        }
     }
 
     fn empty(&self) -> Vec<Item> {

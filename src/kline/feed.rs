@@ -19,8 +19,10 @@
 //! end of its trading that a listing told; neither does one that is recorded no more, and the bars in which that begins and
 //! ends are marked.
 
+mod hole;
 mod holes;
 mod time;
+mod vote;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -28,8 +30,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use wal_format::{Kind, RecordRef, flags};
 
-use self::holes::{BEGINNING, Hole, Interruption, first_row};
-use self::time::{Clock, Doubt, EarlyTrade, SavedVote, Vote, When};
+use self::hole::{BEGINNING, Hole, Interruption, first_row};
+use self::vote::{Clock, Doubt, EarlyTrade, SavedVote, Vote, When};
 use super::message::Item;
 use super::registry::{Facts, SymbolPeriodRegistry};
 use super::seed::{self, First};

@@ -1,7 +1,6 @@
 //! What goes to the worker of the candles and what comes back: items of a log, jobs, changes for the database, updates
 //! for subscribers.
 
-use super::db::Mark;
 use super::recent::RecentTrades;
 use model::interval::Interval;
 use model::kline::{KlineData, Tick};
@@ -98,6 +97,23 @@ pub enum Item {
         /// Number of the feed.
         feed: u32,
     },
+}
+
+/// Sets or clears the gap flag of stored bars that nobody holds in memory any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Registry index.
+    pub symbol_index: u32,
+    /// Interval.
+    pub interval: Interval,
+    /// First instant of the gap, us.
+    pub from_us: i64,
+    /// Last instant of the gap, us.
+    pub to_us: i64,
+    /// Bars that open at or behind this are in memory and come as bars; us.
+    pub before_us: i64,
+    /// True: trades are missing. False: they are all there now.
+    pub gap: bool,
 }
 
 /// A trade of a bar that is not in memory any more.

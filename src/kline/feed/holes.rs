@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
+use super::hole::{BEGINNING, Hole, Interruption, first_row};
 use super::{Feed, MINUTE_US, NEVER, StreamSymbols, time_of};
 use crate::message::Item;
 use crate::seed::{self, First};
@@ -14,8 +15,6 @@ use model::kline::{KlineData, NO_ID, Tick};
 use model::{Channel, SymbolId};
 use venue::{Continuity, Want};
 
-/// First id of what was traded before recording began: nobody fills it.
-pub(super) const BEGINNING: i64 = i64::MIN;
 /// Behind the longest bar a hole has nothing left to mark.
 const HOLES_KEPT_US: i64 = 8 * 1_440 * MINUTE_US;
 /// Holes remembered until they are filled; beyond it the oldest stay marked.
@@ -24,29 +23,6 @@ const HOLES_MAX: usize = 4_096;
 const INTERRUPTIONS_MAX: usize = 256;
 /// A trade is on its way for no longer than this, us.
 const ON_ITS_WAY_US: i64 = 1_000_000;
-
-/// A hole in the ids of one symbol and the time it covers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Hole {
-    pub(super) symbol: String,
-    pub(super) from_id: i64,
-    pub(super) to_id: i64,
-    pub(super) from_us: i64,
-    pub(super) to_us: i64,
-    /// The ids behind it are far away, and later ones will show whether it is any.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) unsure: bool,
-}
-
-/// A time in which trades may have been missed, as the venue's, us. No ids tell which.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Interruption {
-    pub(super) from_us: i64,
-    pub(super) to_us: i64,
-    /// Whose trades; none = of all symbols.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) symbols: Vec<String>,
-}
 
 impl Feed {
     /// The symbols whose first bars lack their beginning, as soon as the venue's candles before it are settled. Each
@@ -361,9 +337,4 @@ impl Feed {
             self.mark_interrupted(interruption, out);
         }
     }
-}
-
-pub(super) fn first_row(tick: &Tick) -> First {
-    let row_id = if tick.agg_id == NO_ID { tick.first_id } else { tick.agg_id };
-    First { row_id, trade_id: tick.first_id, ts_us: tick.ts_us }
 }

@@ -14,13 +14,13 @@
 //! come; one that is hours ahead is damaged. Example: one trade of A says 12:50 at noon. At 12:50 it is in the candle of
 //! 12:50, and until then nowhere; B's candles never hear of it.
 
-use serde::{Deserialize, Serialize};
 use wal_format::ClockPair;
 
+use super::vote::{Clock, Doubt, EarlyTrade, Vote, When};
 use super::{Feed, MINUTE_US};
 use crate::message::Item;
+use model::SymbolId;
 use model::kline::Tick;
-use model::{Num, SymbolId};
 
 /// Bars close this long after their end by our clock: what was traded in them is there by then.
 const TIMER_MARGIN_US: i64 = 250_000;
@@ -43,92 +43,6 @@ const EARLY_MAX: usize = 65_536;
 const CLOCK_EVERY_US: i64 = 11_000_000;
 /// Our clock was set when it moved by more than this against the time since boot.
 const STEP_US: i64 = 50_000;
-
-/// Our clock as of a CLOCK record, us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Clock {
-    pub(super) wall_us: i64,
-    pub(super) mono_us: i64,
-    /// All its steps so far: what is to be taken off for a time without steps.
-    pub(super) stepped_us: i64,
-}
-
-/// Another distance of the two clocks than the one that is believed, us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Doubt {
-    since_us: i64,
-    offset_us: i64,
-}
-
-/// What the last trade of a symbol said.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Vote {
-    pub(super) symbol: SymbolId,
-    /// Receive time less trade time, us.
-    pub(super) offset_us: i64,
-    /// Trade time, us.
-    pub(super) ts_us: i64,
-}
-
-/// A [`Vote`] as saved: symbol, distance, time.
-pub(super) type SavedVote = (String, i64, i64);
-
-/// A trade whose time has not come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct EarlyTrade {
-    pub(super) symbol: String,
-    pub(super) ts_us: i64,
-    /// Digits and decimals.
-    price: (String, u8),
-    amount: (String, u8),
-    first_id: i64,
-    last_id: i64,
-    agg_id: i64,
-    count: u32,
-    taker_buy: bool,
-}
-
-impl EarlyTrade {
-    pub(super) fn of(symbol: &str, tick: &Tick) -> Self {
-        let digits = |n: Num| ({ n.mantissa }.to_string(), n.scale);
-        Self {
-            symbol: symbol.to_owned(),
-            ts_us: tick.ts_us,
-            price: digits(tick.price),
-            amount: digits(tick.amount),
-            first_id: tick.first_id,
-            last_id: tick.last_id,
-            agg_id: tick.agg_id,
-            count: tick.count,
-            taker_buy: tick.taker_buy,
-        }
-    }
-
-    /// The trade; `None` when what was saved is damaged.
-    pub(super) fn tick(&self, symbol_index: u32) -> Option<Tick> {
-        let num = |(mantissa, scale): &(String, u8)| Some(Num { mantissa: mantissa.parse().ok()?, scale: *scale });
-        Some(Tick {
-            symbol_index,
-            ts_us: self.ts_us,
-            price: num(&self.price)?,
-            amount: num(&self.amount)?,
-            first_id: self.first_id,
-            last_id: self.last_id,
-            agg_id: self.agg_id,
-            count: self.count,
-            taker_buy: self.taker_buy,
-        })
-    }
-}
-
-/// When a trade belongs into the candles.
-pub(super) enum When {
-    Now,
-    /// Its time has not come; this is the latest time that has, us.
-    Later(i64),
-    /// Never; as before.
-    Never(i64),
-}
 
 fn near(a: i64, b: i64) -> bool {
     a.abs_diff(b) <= AHEAD_US.unsigned_abs()

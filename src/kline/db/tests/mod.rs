@@ -6,9 +6,14 @@ mod doubt;
 
 use std::path::Path;
 
+use wal_format::{Incarnation, Position};
+
 use super::*;
+use crate::message::OldTrade;
+use crate::registry::Registered;
 use model::Num;
-use model::kline::{FINAL, FLAT, GAP, NO_ID, Tick};
+use model::interval::Interval;
+use model::kline::{FINAL, FLAT, GAP, KlineData, NO_ID, Tick};
 use model::unit::Unit;
 
 const MIN: i64 = 60_000_000;

@@ -1,0 +1,94 @@
+//! The life of a feed: sessions, each from the last checkpoint on, until it is asked to stop.
+
+use std::path::Path;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use wal_format::Lineage;
+
+use super::commit::Acks;
+use super::reading::Reading;
+use super::standing::Standing;
+use super::{Consumer, lineage, stored_ack, take_place};
+use crate::feed::{Feed, FeedState};
+use fold::Mode;
+use ops::supervise::Task;
+
+/// Between two looks for a log that is not there yet.
+const LOOK: Duration = Duration::from_millis(200);
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+impl Consumer {
+    /// Works until asked to stop, or until the logs are worked off.
+    ///
+    /// # Errors
+    /// While draining: the first failure. Else it is tried again.
+    pub fn run(&self) -> anyhow::Result<()> {
+        let mut pause = RETRY_FIRST;
+        self.hub.feed(self.id, |f| f.source = self.source.to_string());
+        loop {
+            let started = Instant::now();
+            let Err(err) = self.watched_session() else {
+                self.show("stopped", None);
+                return Ok(());
+            };
+            if started.elapsed() > RETRY_MAX {
+                pause = RETRY_FIRST;
+            }
+            let text = format!("{err:#}");
+            tracing::warn!(venue = %self.id, error = text, wait_ms = pause.as_millis(),
+                "candles failed, starting over from the last checkpoint");
+            self.show("retrying", Some(text));
+            if self.mode == Mode::Drain {
+                return Err(err.context(format!("candles of {}", self.id)));
+            }
+            if self.sleep(pause) {
+                return Ok(());
+            }
+            self.supervisor.again(Task::Candles, self.id.as_str());
+            pause = (pause * 2).min(RETRY_MAX);
+        }
+    }
+
+    /// A session; its panic is told at once, and then an error like others: nothing of its memory is used again.
+    fn watched_session(&self) -> anyhow::Result<()> {
+        self.supervisor.attempt(Task::Candles, self.id.as_str(), || self.session())?
+    }
+
+    fn session(&self) -> anyhow::Result<()> {
+        let main_dir = self.cfg.wal_dir(self.id);
+        let Some(lineage) = self.wait_for_log(&main_dir)? else { return Ok(()) };
+        let acks = Acks { main: Some(take_place(&main_dir)?), repair: None };
+        let saved = self.hub.saved_feed(self.id.as_str())?;
+        let ack = stored_ack(acks.main.as_ref());
+        let mut standing = Standing::of(saved.as_ref(), "main", &lineage, ack.as_ref());
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take();
+        standing.told = standing.told.or(found);
+        let saved = saved.unwrap_or_default();
+        let state: FeedState = match saved.state.as_str() {
+            "" | "null" => FeedState::default(),
+            text => serde_json::from_str(text).context("read the stored state of the feed")?,
+        };
+        let registry = self.hub.registry().clone();
+        let patterns = self.cfg.venues.get(&self.id).map(|v| v.symbols.clone()).unwrap_or_default();
+        let feed = Feed::new(self.venue, self.source, self.number, patterns, registry, state)?;
+        let mut reading = Reading::new(self, feed, &saved, lineage.log_uuid(), acks, standing)?;
+        reading.restore()?;
+        reading.run()
+    }
+
+    /// Whose log it is once there is one; `None` when asked to stop before, or when draining without a log.
+    fn wait_for_log(&self, dir: &Path) -> anyhow::Result<Option<Lineage>> {
+        loop {
+            if let Some(lineage) = lineage(dir)? {
+                return Ok(Some(lineage));
+            }
+            self.show("waiting", Some(format!("there is no log of {} yet", self.id)));
+            if self.mode == Mode::Drain || self.sleep(LOOK) {
+                return Ok(None);
+            }
+        }
+    }
+}
