@@ -3,43 +3,17 @@
 //! Variants hold facts: path, offset, what was expected and what was found. Display is one plain
 //! sentence without its source; the chain adds it.
 
+mod lock;
+
 use std::io;
 use std::path::PathBuf;
 
-use crate::lineage::LineageError;
+pub use self::lock::LockError;
+use crate::checkpoint::CheckpointError;
 use crate::lock::Role;
+use crate::read_error::LineageError;
 use crate::record::Seq;
 use crate::slots::SlotError;
-
-/// A lock could not be taken.
-#[derive(Debug, thiserror::Error)]
-pub enum LockError {
-    /// Another process (or another handle of this one) holds it.
-    #[error(
-        "{} is held by another process{}{}",
-        path.display(),
-        if *role == Role::Repair { ", for a repair" } else { "" },
-        pid.map_or(String::new(), |pid| format!(" (pid {pid})"))
-    )]
-    Held {
-        /// The lock file.
-        path: PathBuf,
-        /// What for.
-        role: Role,
-        /// As written into the file by the holder.
-        pid: Option<u32>,
-        /// When the holder took it, ns since 1970-01-01 UTC, as written by the holder.
-        since_wall_ns: Option<u64>,
-    },
-    /// The lock file cannot be opened or locked.
-    #[error("cannot lock {}", path.display())]
-    Io {
-        /// The lock file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
 
 /// A writer or a reader could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -137,6 +111,25 @@ impl From<LockError> for OpenError {
             LockError::Io { path, source } => OpenError::Io { action: "lock", path, source },
         }
     }
+}
+
+/// A reader could not go on from a checkpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// The directory is something else.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Nobody can tell whose log it is.
+    #[error(transparent)]
+    Lineage(#[from] LineageError),
+    /// It is no place in this log.
+    #[error("a checkpoint does not speak about the log in {}", dir.display())]
+    Checkpoint {
+        /// The log.
+        dir: PathBuf,
+        /// Where it stands, and what this log had.
+        source: CheckpointError,
+    },
 }
 
 /// A record was not appended. The log stays healthy; what was appended before stays.

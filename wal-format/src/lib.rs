@@ -17,7 +17,7 @@
 //! - files: [`regular`] (what may be opened at all), [`storage`] (the seam to real or simulated ones), [`durable`],
 //!   [`slots`], [`lock`],
 //!   [`segment`], [`epoch`], [`control`]; `sys` holds all `unsafe`
-//! - identity: [`incarnation`] of a run, [`mod@lineage`] of a log, `survey` by its next writer
+//! - identity: [`incarnation`] of a run, [`mod@lineage`] of a log, `survey` by its next writer; `checkpoint`, a place in it
 //! - writing: `open`, `append`, `prepare`, `sync`, `positions`, `stats`, `options`, [`receive`]
 //! - reading: [`read`], [`step`], [`ack`], [`state`], [`verify`]; `shelf` finds segments wherever they lie, `body` reads
 //!   them plain or from an [`mod@archive`]
@@ -33,8 +33,10 @@ pub mod archive;
 pub mod bell;
 mod body;
 pub mod boot;
+mod checkpoint;
 pub mod checksum;
 pub mod control;
+mod directory;
 pub mod durable;
 pub mod epoch;
 pub mod error;
@@ -42,6 +44,7 @@ pub mod explain;
 pub mod footer;
 pub mod header;
 pub mod hold;
+mod identity;
 pub mod incarnation;
 pub mod infer;
 pub mod layout;
@@ -95,15 +98,16 @@ mod watch;
 pub use ack::{Ack, AckFile};
 pub use append::{Append, LogWriter};
 pub use bell::{Bell, Ringer, Ticket, Waiter};
-pub use error::{AppendError, CloseError, LockError, OpenError, SyncError};
+pub use checkpoint::{Checkpoint, CheckpointError};
+pub use error::{AppendError, CloseError, LockError, OpenError, ResumeError, SyncError};
 pub use footer::{FooterSummary, SealedBy};
 pub use hold::{Hold, holds};
 pub use incarnation::{Incarnation, Run};
-pub use lineage::{Checkpoint, CheckpointError, Foreign, Known, Lineage, LineageError, lineage};
+pub use lineage::{Foreign, Known, Lineage, lineage};
 pub use options::{Clock, LogOptions, SyncPolicy};
 pub use read::{LogReader, ReaderOptions};
 pub use read_error::chain as error_chain;
-pub use read_error::{AckError, ReadError, RepairError, ResumeError, RetireError, StateError};
+pub use read_error::{AckError, LineageError, ReadError, RepairError, RetireError, StateError};
 pub use receive::ReceiveClock;
 pub use record::{ClockPair, Kind, Position, Seal, SegmentId, Seq, flags};
 pub use repair::{RepairFailure, RepairReport, Repairs, repair};

@@ -9,30 +9,28 @@
 //! Never a vote: one good EPOCH outweighs any number of segments. Worked example of a backup: run 1 was copied in the
 //! middle and went on to 1:900, run 2 (`aa..`) followed, and both were published. The copy is put back. Its EPOCH knows
 //! run 1 only; the next writer starts run 2 (`bb..`). A manifest or an ack of run 2 (`aa..`) is now
-//! [`CheckpointError::OfAnotherRun`], one of run 1 still holds, wherever in it it stands: what the copy lacks of run 1
-//! was never given to other records.
+//! [`CheckpointError::OfAnotherRun`](crate::CheckpointError::OfAnotherRun), one of run 1 still holds, wherever in it it
+//! stands: what the copy lacks of run 1 was never given to other records.
 //!
 //! Worked example of an EPOCH that was put back alone: it knows runs 1 and 2 and gave ids up to 20, segments 21 to 40
 //! are of runs 2 to 4. Those ids were never given by this EPOCH, so it cannot know better, and their headers add runs 3
 //! and 4: nothing of the log's own becomes foreign. A segment of run 4 with id 15 would be: the writer that left this
 //! EPOCH looked at every name below 21.
 
+mod settle;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
 
-use crate::ack::{self, Ack};
-use crate::epoch::{self, EpochState};
+pub use self::settle::lineage;
+pub(crate) use self::settle::{Claim, of_shelf, settle};
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::identity::hex;
 use crate::incarnation::{Incarnation, Run};
-use crate::layout::{BLOCK_BYTES, DATA_START, EPOCH_FILE};
+use crate::layout::DATA_START;
 use crate::read_error::ReadError;
-use crate::record::{Position, SegmentId};
-use crate::shelf::Shelf;
-use crate::slots::SlotError;
+use crate::record::SegmentId;
 use crate::source::{Admission, Source};
-
-/// A file that names another log is told by its name; of more than this many the rest is counted.
-const NAMED_MAX: usize = 4;
 
 /// Identity and runs of one log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,81 +94,6 @@ impl fmt::Display for Foreign {
             Foreign::Name { segment } => write!(f, "its header names segment {segment}: it was copied or renamed"),
         }
     }
-}
-
-/// Whose log it is cannot be told.
-#[derive(Debug, thiserror::Error)]
-pub enum LineageError {
-    /// EPOCH is gone and the files in the directory name different logs.
-    #[error(
-        "{} is missing or damaged, and the files beside it are of different logs: {}; put EPOCH back, or move the files that are not of this log out of the directory",
-        epoch.display(),
-        claims.join(", ")
-    )]
-    Unsettled {
-        /// The EPOCH file.
-        epoch: PathBuf,
-        /// What names which log, in words.
-        claims: Vec<String>,
-    },
-    /// EPOCH cannot be read now, or was written by a newer version.
-    #[error("cannot tell whose log it is")]
-    State(#[from] SlotError),
-    /// The directory or a segment cannot be read.
-    #[error("cannot tell whose log it is")]
-    Read(#[from] ReadError),
-}
-
-/// A place in one log: what a reader stores to go on from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Checkpoint {
-    /// The log.
-    pub log_uuid: [u8; 16],
-    /// That of the run that `position.seq` is of; 0 for one of version 1.
-    pub incarnation: Incarnation,
-    /// The next record to read. Its seq counts; segment and offset only say where to look first.
-    pub position: Position,
-}
-
-impl Checkpoint {
-    /// The run that the position is of.
-    #[must_use]
-    pub fn run(&self) -> Run {
-        Run { epoch: self.position.seq.epoch(), incarnation: self.incarnation }
-    }
-}
-
-impl From<&Ack> for Checkpoint {
-    fn from(ack: &Ack) -> Self {
-        Checkpoint { log_uuid: ack.log_uuid, incarnation: ack.incarnation, position: ack.position }
-    }
-}
-
-/// A checkpoint says nothing about this log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CheckpointError {
-    /// It was made of another log.
-    #[error("it is of log {}, this is log {}", hex(got), hex(expected))]
-    OfAnotherLog {
-        /// This log.
-        expected: [u8; 16],
-        /// The log it names.
-        got: [u8; 16],
-    },
-    /// It was made of another copy of this log: the log, or what stored the checkpoint, was restored from a backup or
-    /// cloned. An older checkpoint may still be of a run that both had ([`Lineage::last_common`]).
-    #[error(
-        "it stands in {run}, which this log never had ({}; its newest run is {newest}): the log was restored from a backup or is a clone",
-        known.map_or_else(|| format!("it had no run {}", run.epoch), |known| format!("its run {} was {known}", run.epoch))
-    )]
-    OfAnotherRun {
-        /// The run it stands in.
-        run: Run,
-        /// The log's own run with this number.
-        known: Option<Incarnation>,
-        /// The log's newest run.
-        newest: u32,
-    },
 }
 
 impl Lineage {
@@ -280,131 +203,4 @@ impl Lineage {
     pub(crate) fn add(&mut self, run: Run) {
         self.runs.entry(run.epoch).or_insert(run.incarnation);
     }
-}
-
-/// What the header of a segment claims.
-#[derive(Clone, Debug)]
-pub(crate) struct Claim {
-    pub id: SegmentId,
-    pub path: PathBuf,
-    pub log_uuid: [u8; 16],
-    /// The run; `None` where only the footer could be read.
-    pub run: Option<Run>,
-}
-
-/// Decides whose log it is; `None` if nothing ever said. `claims` are in order of their ids.
-pub(crate) fn settle(
-    dir: &Path,
-    epoch: Option<&EpochState>,
-    claims: &[Claim],
-    acks: &[Ack],
-) -> Result<Option<Lineage>, LineageError> {
-    let log_uuid = match epoch {
-        Some(state) => Some(state.log_uuid),
-        None => without_epoch(dir, claims, acks)?,
-    };
-    let Some(log_uuid) = log_uuid else { return Ok(None) };
-    let runs = epoch.map(|state| state.runs.iter().map(|run| (run.epoch, run.incarnation)).collect());
-    let stored = epoch.map(|state| (state.epoch, state.next_segment));
-    let mut lineage = Lineage { log_uuid, runs: runs.unwrap_or_default(), stored };
-    for claim in claims {
-        if let Some(run) = claim.run
-            && lineage.judge(claim.id, Some(claim.log_uuid), Some(run.epoch), Some(run.incarnation)).is_none()
-        {
-            lineage.add(run);
-        }
-    }
-    Ok(Some(lineage))
-}
-
-/// The log's uuid where EPOCH does not say it: that of all segments, or that of all acks if a segment agrees.
-fn without_epoch(dir: &Path, claims: &[Claim], acks: &[Ack]) -> Result<Option<[u8; 16]>, LineageError> {
-    let one = |mut uuids: Vec<[u8; 16]>| {
-        uuids.sort_unstable();
-        uuids.dedup();
-        match uuids.as_slice() {
-            [one] => Some(*one),
-            _ => None,
-        }
-    };
-    let of_acks = one(acks.iter().map(|ack| ack.log_uuid).collect());
-    let of_segments = one(claims.iter().map(|claim| claim.log_uuid).collect());
-    let agreed = |uuid: &[u8; 16]| claims.is_empty() || claims.iter().any(|claim| claim.log_uuid == *uuid);
-    match (of_acks, of_segments) {
-        (Some(uuid), _) if agreed(&uuid) => Ok(Some(uuid)),
-        // The acks are of another log than every segment: which of them was put here?
-        (Some(_), _) => Err(unsettled(dir, claims, acks)),
-        (None, Some(uuid)) => Ok(Some(uuid)),
-        (None, None) if claims.is_empty() => Ok(None),
-        (None, None) => Err(unsettled(dir, claims, acks)),
-    }
-}
-
-fn unsettled(dir: &Path, claims: &[Claim], acks: &[Ack]) -> LineageError {
-    let mut by_uuid: BTreeMap<[u8; 16], Vec<String>> = BTreeMap::new();
-    for claim in claims {
-        let name = claim.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        by_uuid.entry(claim.log_uuid).or_default().push(name);
-    }
-    for ack in acks {
-        by_uuid.entry(ack.log_uuid).or_default().push("an ack".to_owned());
-    }
-    let told = |(uuid, names): (&[u8; 16], &Vec<String>)| {
-        let more = names.len().saturating_sub(NAMED_MAX);
-        let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let first: Vec<&str> = names.iter().take(NAMED_MAX).map(String::as_str).collect();
-        format!("{} ({}{rest})", hex(uuid), first.join(", "))
-    };
-    LineageError::Unsettled { epoch: dir.join(EPOCH_FILE), claims: by_uuid.iter().map(told).collect() }
-}
-
-/// Whose log stands in `dir`, and which runs it had; `None` while there is no log. Takes no lock.
-///
-/// # Errors
-/// [`LineageError`] when EPOCH or a segment cannot be read, or EPOCH is lost and the files in the directory do not agree.
-pub fn lineage(dir: &Path) -> Result<Option<Lineage>, LineageError> {
-    of_shelf(&Shelf::new(dir))
-}
-
-/// As [`lineage`], of a log whose segments may lie in two directories.
-pub(crate) fn of_shelf(shelf: &Shelf) -> Result<Option<Lineage>, LineageError> {
-    let epoch = match epoch::read(shelf.dir()) {
-        Ok(state) => state,
-        Err(SlotError::Damaged { .. } | SlotError::Body { .. }) => None,
-        Err(error) => return Err(error.into()),
-    };
-    // What lies below was there when the writer that stored this EPOCH looked.
-    let from = epoch.as_ref().map_or(SegmentId(0), |state| state.next_segment);
-    let mut claims = Vec::new();
-    for id in shelf.ids()?.into_iter().filter(|id| *id >= from) {
-        // One that went away meanwhile was retired; one that cannot be read says nothing, and whoever wants to read it
-        // is told why.
-        if let Ok(Some(mut source)) = shelf.open(id, BLOCK_BYTES as usize)
-            && let Ok(claim) = claim(&mut source)
-        {
-            claims.extend(claim);
-        }
-    }
-    if epoch.is_none() && claims.is_empty() {
-        return Ok(None);
-    }
-    let acks = if epoch.is_none() { ack::all(shelf.dir()) } else { Vec::new() };
-    settle(shelf.dir(), epoch.as_ref(), &claims, &acks)
-}
-
-/// What a segment claims; `None` if it says nothing, or is not what its name says.
-fn claim(source: &mut Source) -> Result<Option<Claim>, ReadError> {
-    let (id, path) = (source.id(), source.path().to_path_buf());
-    Ok(match source.admit()? {
-        Admission::Identified { log_uuid: Some(log_uuid), epoch, incarnation } => {
-            let run = epoch.zip(incarnation).map(|(epoch, incarnation)| Run { epoch, incarnation });
-            Some(Claim { id, path, log_uuid, run })
-        }
-        _ => None,
-    })
-}
-
-/// An identity as 32 digits.
-pub(crate) fn hex(bytes: &[u8; 16]) -> String {
-    format!("{:032x}", u128::from_be_bytes(*bytes))
 }

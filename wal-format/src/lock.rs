@@ -13,11 +13,14 @@
 //! A repair touches segments of earlier runs alone: it lists them before it looks whether a writer lives, and a writer
 //! takes no file for its own that was there before it ([`repair`](mod@crate::repair), `open`).
 
+mod role;
+
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+pub use self::role::Role;
 use crate::control;
 use crate::error::LockError;
 use crate::layout::{LOCK_FILE, REPAIR_LOCK_FILE, WRITER_LOCK_FILE};
@@ -35,33 +38,6 @@ const ASKING_PAUSE: Duration = Duration::from_millis(3);
 /// A repair by version 1 excludes writers. It walks one segment at a time: a writer that comes back waits for it this
 /// long before it gives up.
 const OLD_REPAIR_MOST: Duration = Duration::from_secs(30);
-
-/// What a lock is held for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Appending.
-    Writer,
-    /// Repairing the tails of earlier runs.
-    Repair,
-}
-
-impl Role {
-    /// The word in the lock file and in messages.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Role::Writer => "writer",
-            Role::Repair => "repair",
-        }
-    }
-
-    fn file(self) -> &'static str {
-        match self {
-            Role::Writer => WRITER_LOCK_FILE,
-            Role::Repair => REPAIR_LOCK_FILE,
-        }
-    }
-}
 
 /// Holds a lock until dropped.
 #[derive(Debug)]

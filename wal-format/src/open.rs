@@ -19,11 +19,11 @@ use crate::boot;
 use crate::control::{Control, ControlState};
 use crate::epoch::{EpochFile, EpochState};
 use crate::error::{CloseError, OpenError};
+use crate::identity::hex;
 use crate::incarnation::{Incarnation, Run};
 use crate::layout::{
     ACKS_DIR, CONTROL_FILE, EPOCH_FILE, LOCK_FILE, QUARANTINE_DIR, REPAIR_LOCK_FILE, WRITER_LOCK_FILE,
 };
-use crate::lineage::hex;
 use crate::options::LogOptions;
 use crate::prepare::{self, Maker, Preparer};
 use crate::record::{Kind, SegmentId, Seq};
@@ -176,11 +176,6 @@ impl LogWriter {
         synced?;
         stored
     }
-}
-
-/// The ids in the names of `entries`, as far as `parse` knows them.
-pub(crate) fn names(entries: &[Entry], parse: fn(&str) -> Option<SegmentId>) -> Vec<SegmentId> {
-    entries.iter().filter(|e| !e.is_dir).filter_map(|e| parse(&e.name)).collect()
 }
 
 /// Names what is not the log's; refuses what stands in its way.

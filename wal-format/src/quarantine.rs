@@ -10,8 +10,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::OpenError;
+use crate::identity::hex;
 use crate::layout::QUARANTINE_DIR;
-use crate::lineage::{Foreign, hex};
+use crate::lineage::Foreign;
 use crate::record::SegmentId;
 use crate::segment;
 use crate::storage::Storage;

@@ -26,19 +26,21 @@
 mod between;
 mod damage;
 mod loss;
+mod pending;
 mod place;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use self::loss::{Pending, Stale};
+use self::pending::{Pending, Stale};
 use crate::archive;
 use crate::boot;
-use crate::error::OpenError;
+use crate::checkpoint::Checkpoint;
+use crate::error::{OpenError, ResumeError};
 use crate::incarnation::{Incarnation, Run};
 use crate::layout::{DATA_START, RECORD_ALIGN};
-use crate::lineage::{self, Checkpoint, Foreign, Lineage};
-use crate::read_error::{ReadError, ResumeError};
+use crate::lineage::{self, Foreign, Lineage};
+use crate::read_error::ReadError;
 use crate::record::{Kind, Position, SegmentId, Seq, flags};
 use crate::segment;
 use crate::shelf::Shelf;

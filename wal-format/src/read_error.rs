@@ -6,8 +6,9 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::archive::ArchiveFault;
-use crate::error::{LockError, OpenError};
-use crate::lineage::{CheckpointError, LineageError, hex};
+use crate::checkpoint::CheckpointError;
+use crate::error::LockError;
+use crate::identity::hex;
 use crate::lock::Role;
 use crate::regular;
 use crate::slots::SlotError;
@@ -65,6 +66,29 @@ pub enum ReadError {
     Lineage(Box<LineageError>),
 }
 
+/// Whose log it is cannot be told.
+#[derive(Debug, thiserror::Error)]
+pub enum LineageError {
+    /// EPOCH is gone and the files in the directory name different logs.
+    #[error(
+        "{} is missing or damaged, and the files beside it are of different logs: {}; put EPOCH back, or move the files that are not of this log out of the directory",
+        epoch.display(),
+        claims.join(", ")
+    )]
+    Unsettled {
+        /// The EPOCH file.
+        epoch: PathBuf,
+        /// What names which log, in words.
+        claims: Vec<String>,
+    },
+    /// EPOCH cannot be read now, or was written by a newer version.
+    #[error("cannot tell whose log it is")]
+    State(#[from] SlotError),
+    /// The directory or a segment cannot be read.
+    #[error("cannot tell whose log it is")]
+    Read(#[from] ReadError),
+}
+
 impl From<LineageError> for ReadError {
     fn from(error: LineageError) -> Self {
         match error {
@@ -72,25 +96,6 @@ impl From<LineageError> for ReadError {
             error => ReadError::Lineage(Box::new(error)),
         }
     }
-}
-
-/// A reader could not go on from a checkpoint.
-#[derive(Debug, thiserror::Error)]
-pub enum ResumeError {
-    /// The directory is something else.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// Nobody can tell whose log it is.
-    #[error(transparent)]
-    Lineage(#[from] LineageError),
-    /// It is no place in this log.
-    #[error("a checkpoint does not speak about the log in {}", dir.display())]
-    Checkpoint {
-        /// The log.
-        dir: PathBuf,
-        /// Where it stands, and what this log had.
-        source: CheckpointError,
-    },
 }
 
 impl ReadError {

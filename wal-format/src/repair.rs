@@ -17,6 +17,7 @@
 //! makes no writer wait: one that starts meanwhile appends to segments of its own.
 
 mod beside;
+mod mode;
 mod write;
 
 use std::fs::{File, OpenOptions};
@@ -26,15 +27,18 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use self::beside::RepairThread;
 pub use self::beside::{Attempt, Repairs};
+pub use self::mode::Mode;
 #[cfg(any(test, feature = "sim"))]
 pub use self::write::die_after;
 use self::write::{crc_of, step, wipe, write_hole, write_seal};
 use crate::ack;
+use crate::checkpoint::Checkpoint;
 use crate::control::{self, ControlState};
+use crate::directory::segment_files;
 use crate::durable;
 use crate::epoch;
 use crate::layout::{DATA_START, RECORD_ALIGN, RECORD_HEADER_BYTES, SEAL_BYTES, footer_offset, is_segment_length};
-use crate::lineage::{Checkpoint, Foreign, Lineage, lineage};
+use crate::lineage::{Foreign, Lineage, lineage};
 use crate::lock::LogLock;
 use crate::quarantine;
 use crate::read_error::{ReadError, RepairError, chain};
@@ -43,24 +47,8 @@ use crate::recover::{Action, ContentFact, Facts, FooterFact, HeaderFact, decide}
 use crate::regular;
 use crate::segment;
 use crate::source::{Admission, Proof, Source};
-use crate::state::segment_files;
 use crate::sys;
 use crate::walk::{self, FooterFacts, HoleSpan, Walk, last_byte};
-
-/// Read buffer of a walk.
-const WALK_CHUNK_BYTES: usize = 1 << 20;
-
-/// What to do about damage inside a crash tail.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// Keep every readable record: frames are independent of each other. The default.
-    #[default]
-    Salvage,
-    /// Cut the segment at the first damage; records after it are reported lost.
-    Prefix,
-    /// Refuse to touch a damaged segment, and say where the damage is.
-    Strict,
-}
 
 /// What was done with one segment.
 #[derive(Clone, Debug)]
@@ -257,7 +245,7 @@ impl Job<'_> {
     }
 
     fn run(&self, carry: &mut Option<Seq>, report: &mut RepairReport) -> Result<(), RepairError> {
-        let Some(mut source) = Source::open(self.dir, self.id, WALK_CHUNK_BYTES)? else {
+        let Some(mut source) = Source::open(self.dir, self.id, walk::CHUNK_BYTES)? else {
             return Ok(());
         };
         let foreign = match source.admit()? {

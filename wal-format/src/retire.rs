@@ -16,10 +16,11 @@
 use std::path::Path;
 
 use crate::ack;
+use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::durable;
 use crate::hold;
 use crate::layout::ACKS_DIR;
-use crate::lineage::{Checkpoint, CheckpointError, lineage};
+use crate::lineage::lineage;
 use crate::read_error::RetireError;
 use crate::record::{SegmentId, Seq};
 use crate::state::{SegmentInfo, list_segments};

@@ -8,12 +8,12 @@
 use std::path::{Path, PathBuf};
 
 use crate::archive;
-use crate::lineage::{self, Lineage, LineageError};
+use crate::directory::{io_error, names};
+use crate::lineage::Lineage;
 use crate::read_error::{ReadError, StateError};
 use crate::record::SegmentId;
 use crate::segment;
 use crate::source::Source;
-use crate::state::{SegmentInfo, io_error, listed, names, told};
 
 /// The places of one log's segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,30 +62,6 @@ impl Shelf {
         ids.sort();
         ids.dedup();
         Ok(ids)
-    }
-
-    /// Whose log it is and which runs it had, as [`crate::lineage()`] says it.
-    ///
-    /// # Errors
-    /// [`LineageError`] when nobody can tell.
-    pub fn lineage(&self) -> Result<Option<Lineage>, LineageError> {
-        lineage::of_shelf(self)
-    }
-
-    /// Every segment, oldest first, by header and footer; those that are not the log's too, and they say so. One that
-    /// cannot be opened or read is listed as [`SegmentState::Unreachable`](crate::SegmentState::Unreachable).
-    ///
-    /// # Errors
-    /// [`StateError`] when a directory cannot be read, or a file is of a newer version.
-    pub fn list(&self) -> Result<Vec<SegmentInfo>, StateError> {
-        let lineage = told(self)?;
-        let mut list = Vec::new();
-        for id in self.ids()? {
-            // A file that went away meanwhile was retired.
-            let opened = self.open_own(id, crate::layout::DATA_START as usize, lineage.as_ref());
-            list.extend(listed(id, &self.place(id), opened, lineage.as_ref())?);
-        }
-        Ok(list)
     }
 
     /// Opens a segment where it is found first; `None` if it is nowhere.

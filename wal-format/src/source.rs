@@ -10,12 +10,13 @@
 
 mod admit;
 mod check;
+mod identity;
 
 use std::path::{Path, PathBuf};
 
-use self::admit::Identity;
-pub(crate) use self::admit::{Admission, Proof};
 pub(crate) use self::check::{Check, RecordInfo};
+use self::identity::Identity;
+pub(crate) use self::identity::{Admission, Proof};
 use crate::archive::ArchiveFault;
 use crate::body::Body;
 use crate::footer::FooterSummary;

@@ -16,10 +16,10 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::directory::names;
 use crate::header::SegmentHeader;
 use crate::layout::{QUARANTINE_DIR, SEGMENT_SUFFIX};
 use crate::segment::{self, Segment};
-use crate::state::names;
 use crate::storage::Storage;
 
 /// Where the segments of the log in `dir` lie below a spill directory.

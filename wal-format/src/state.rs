@@ -3,17 +3,17 @@
 //! Everything here is a snapshot that may be old when it is returned. Takes no lock, writes
 //! nothing, walks no records: headers and footers only.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::ack::{self, Ack};
 use crate::control::{self, ControlState};
+use crate::directory::{io_error, names, segment_files};
 use crate::footer::FooterSummary;
 use crate::incarnation::{Incarnation, Run};
 use crate::layout::{ACKS_DIR, DATA_START, QUARANTINE_DIR};
-use crate::lineage::{self, Foreign, Lineage, LineageError};
+use crate::lineage::{self, Foreign, Lineage};
 use crate::lock::{LockHolder, LogLock, Role};
-use crate::read_error::{AckError, ReadError, StateError, chain};
+use crate::read_error::{AckError, LineageError, ReadError, StateError, chain};
 use crate::record::{Position, SegmentId, Seq};
 use crate::segment;
 use crate::shelf::Shelf;
@@ -127,6 +127,24 @@ impl SegmentInfo {
     }
 }
 
+impl Shelf {
+    /// Every segment, oldest first, by header and footer; those that are not the log's too, and they say so. One that
+    /// cannot be opened or read is listed as [`SegmentState::Unreachable`].
+    ///
+    /// # Errors
+    /// [`StateError`] when a directory cannot be read, or a file is of a newer version.
+    pub fn list(&self) -> Result<Vec<SegmentInfo>, StateError> {
+        let lineage = told(self)?;
+        let mut list = Vec::new();
+        for id in self.ids()? {
+            // A file that went away meanwhile was retired.
+            let opened = self.open_own(id, DATA_START as usize, lineage.as_ref());
+            list.extend(listed(id, &self.place(id), opened, lineage.as_ref())?);
+        }
+        Ok(list)
+    }
+}
+
 /// The ack of one reader, as found.
 #[derive(Debug)]
 pub struct AckState {
@@ -151,40 +169,6 @@ pub struct LogState {
     pub acks: Vec<AckState>,
     /// Files in `quarantine/`.
     pub quarantined: Vec<PathBuf>,
-}
-
-pub(crate) fn io_error(path: &Path, source: io::Error) -> StateError {
-    StateError::Io { path: path.to_path_buf(), offset: 0, source }
-}
-
-/// Names in a directory, sorted; none if it does not exist.
-pub(crate) fn names(dir: &Path) -> io::Result<Vec<String>> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(err) => return Err(err),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        if let Ok(name) = entry?.file_name().into_string() {
-            names.push(name);
-        }
-    }
-    names.sort();
-    Ok(names)
-}
-
-/// Ids of the segment files in `dir`, ascending. None if the directory does not exist.
-pub(crate) fn segment_files(dir: &Path) -> Result<Vec<SegmentId>, StateError> {
-    let mut ids: Vec<SegmentId> =
-        names(dir).map_err(|e| io_error(dir, e))?.iter().filter_map(|name| segment::parse_file_name(name)).collect();
-    ids.sort();
-    Ok(ids)
-}
-
-/// Ids of the segments that recovery set aside, ascending.
-pub(crate) fn quarantined(dir: &Path) -> Result<Vec<SegmentId>, StateError> {
-    segment_files(&dir.join(QUARANTINE_DIR))
 }
 
 /// Bytes of the log from `from` to `to`, by the sizes of its segments; 0 when `to` is not behind `from`.

@@ -32,6 +32,11 @@ pub(crate) struct Survey {
     pub warnings: Vec<String>,
 }
 
+/// The ids in the names of `entries`, as far as `parse` knows them.
+fn names(entries: &[Entry], parse: fn(&str) -> Option<SegmentId>) -> Vec<SegmentId> {
+    entries.iter().filter(|e| !e.is_dir).filter_map(|e| parse(&e.name)).collect()
+}
+
 /// Looks at the log in `dir`. `stored` is what EPOCH says, `damaged` that it may once have said more.
 pub(crate) fn survey(
     storage: &dyn Storage,
@@ -41,7 +46,7 @@ pub(crate) fn survey(
     damaged: bool,
 ) -> Result<Survey, OpenError> {
     let from = stored.as_ref().map_or(SegmentId(0), |state| state.next_segment);
-    let mut ids: Vec<SegmentId> = crate::open::names(entries, segment::parse_file_name);
+    let mut ids: Vec<SegmentId> = names(entries, segment::parse_file_name);
     ids.sort_unstable();
     let headers: Vec<(SegmentId, PathBuf, SegmentHeader)> = ids
         .into_iter()
@@ -66,7 +71,7 @@ pub(crate) fn survey(
         warnings.push(format!(
             "EPOCH of {} says nothing; the files beside it name log {} and run {}",
             dir.display(),
-            crate::lineage::hex(&lineage.log_uuid()),
+            crate::identity::hex(&lineage.log_uuid()),
             lineage.newest()
         ));
     } else if damaged {

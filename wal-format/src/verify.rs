@@ -6,11 +6,13 @@
 
 mod files;
 mod judge;
+mod report;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub use self::files::{Ends, FileReport, verify_files};
-use self::judge::{below_durable, judge};
+use self::judge::{Before, below_durable, judge};
+pub use self::report::{Fault, SegmentReport, Severity};
 use crate::archive::ArchiveFault;
 use crate::control;
 use crate::footer::FooterSummary;
@@ -18,85 +20,12 @@ use crate::layout::DATA_START;
 use crate::lineage::{Foreign, Lineage};
 use crate::read::id_of_file;
 use crate::read_error::{ReadError, RepairError, chain};
-use crate::record::{SegmentId, Seq};
+use crate::record::SegmentId;
 use crate::repair::Mode;
 use crate::shelf::Shelf;
 use crate::source::{Admission, Proof, Source};
 use crate::state::{SegmentState, told};
 use crate::walk::{self, last_byte};
-
-const CHUNK_BYTES: usize = 1 << 20;
-
-/// How bad a fault is. Ordered: the worst one decides the exit code of `wal-dump`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// An end without SEAL or footer: a live writer, a sync that is due, or a crash tail.
-    TornTail,
-    /// Bytes are damaged, or records are missing; the rest can be read.
-    Damage,
-    /// Records are missing that were known to be on disk.
-    BelowDurable,
-    /// A segment cannot be read at all.
-    Unreadable,
-}
-
-/// One thing that is wrong.
-#[derive(Clone, Debug)]
-pub struct Fault {
-    /// How bad.
-    pub severity: Severity,
-    /// Byte offset in the segment at which it begins.
-    pub offset: u64,
-    /// One plain sentence.
-    pub what: String,
-}
-
-/// What a walk over one segment showed.
-#[derive(Clone, Debug)]
-pub struct SegmentReport {
-    /// The segment.
-    pub id: SegmentId,
-    /// Its file.
-    pub path: PathBuf,
-    /// What it looks like.
-    pub state: SegmentState,
-    /// Valid records, SEAL included.
-    pub records: u64,
-    /// First and last seq among them.
-    pub first_seq: Option<Seq>,
-    /// Last seq among them.
-    pub last_seq: Option<Seq>,
-    /// Where the valid data ends.
-    pub end_offset: u64,
-    /// Everything that is wrong, in order of offset.
-    pub faults: Vec<Fault>,
-}
-
-impl SegmentReport {
-    /// One of a segment of which nothing is known yet.
-    fn of(id: SegmentId, path: &Path) -> SegmentReport {
-        SegmentReport {
-            id,
-            path: path.to_path_buf(),
-            state: SegmentState::Unreadable,
-            records: 0,
-            first_seq: None,
-            last_seq: None,
-            end_offset: 0,
-            faults: Vec::new(),
-        }
-    }
-
-    fn fault(&mut self, severity: Severity, offset: u64, what: impl Into<String>) {
-        self.faults.push(Fault { severity, offset, what: what.into() });
-    }
-
-    /// The worst fault, if there is one.
-    #[must_use]
-    pub fn worst(&self) -> Option<Severity> {
-        self.faults.iter().map(|fault| fault.severity).max()
-    }
-}
 
 /// Verifies the log in `dir`, oldest segment first; `each` gets every report as it is ready. Archived segments in the
 /// same directory are verified too.
@@ -165,7 +94,7 @@ fn verify_segment(
 ) -> Result<Option<SegmentReport>, ReadError> {
     let control = control::read(shelf.dir());
     let verified = shelf
-        .open_own(id, CHUNK_BYTES, before.lineage.as_ref())
+        .open_own(id, walk::CHUNK_BYTES, before.lineage.as_ref())
         .and_then(|source| source.map(|source| verify(source, deep, before, control.as_ref())).transpose());
     match verified {
         Err(error) if error.is_unreachable() => {
@@ -184,18 +113,9 @@ fn verify_segment(
 /// [`ReadError`] when it cannot be read or is of a newer version.
 pub fn verify_file(path: &Path, deep: bool) -> Result<SegmentReport, ReadError> {
     let id = id_of_file(path)?;
-    let source =
-        Source::open_path(path, id, CHUNK_BYTES)?.ok_or_else(|| ReadError::NotASegment { path: path.to_path_buf() })?;
+    let source = Source::open_path(path, id, walk::CHUNK_BYTES)?
+        .ok_or_else(|| ReadError::NotASegment { path: path.to_path_buf() })?;
     verify(source, deep, &mut Before::default(), None)
-}
-
-/// What the segments before led to expect.
-#[derive(Clone, Default)]
-struct Before {
-    lineage: Option<Lineage>,
-    expected: Option<Seq>,
-    /// The last segment that had records, and whether a SEAL closed it.
-    last: Option<(SegmentId, bool)>,
 }
 
 fn verify(

@@ -12,6 +12,9 @@ use crate::record::{Kind, Seal, SegmentId, Seq, flags};
 use crate::repair::Mode;
 use crate::source::{Check, RecordInfo, Source};
 
+/// Bytes that a walk, and what follows it, reads or writes at a time.
+pub(crate) const CHUNK_BYTES: usize = 1 << 20;
+
 /// A footer has room for this many kinds.
 const FOOTER_KINDS_MAX: usize = 16;
 

@@ -1,14 +1,14 @@
 //! Between two segments: which one is next, and whether something that should stand before it is missing.
 
-use super::loss::Pending;
+use super::pending::Pending;
 use super::{Found, Inside, LogReader, Place};
+use crate::directory::quarantined;
 use crate::incarnation::Run;
 use crate::layout::DATA_START;
 use crate::lineage::Foreign;
 use crate::read_error::ReadError;
 use crate::record::{SegmentId, Seq};
 use crate::source::{Admission, Source};
-use crate::state::quarantined;
 use crate::step::LossReason;
 use crate::watch::Watch;
 

@@ -1,6 +1,6 @@
 //! Where no record stands although the log may go on: the live tail, the end of a segment that was never closed, damage.
 
-use super::loss::Pending;
+use super::pending::Pending;
 use super::{Found, LogReader, Place};
 use crate::footer::FooterSummary;
 use crate::layout::RECORD_ALIGN;

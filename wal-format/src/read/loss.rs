@@ -1,56 +1,11 @@
 //! What is missing: a loss waits until the record behind it, or the end of the log, tells its extent, so that every lost
 //! seq is told once and with exact ends where evidence exists.
 
+use super::pending::{Pending, Stale};
 use super::{LogReader, Place};
-use crate::record::{Kind, Seal, SegmentId, Seq};
+use crate::record::{Kind, Seal, Seq};
 use crate::source::RecordInfo;
 use crate::step::{LossReason, LostRange};
-
-/// A loss whose extent the next record will tell.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pending {
-    pub from: Seq,
-    pub segment: SegmentId,
-    pub offset: u64,
-    pub bytes: u64,
-    pub reason: LossReason,
-    /// Nothing of this epoch can follow: say what is known when the log ends here.
-    pub final_end: bool,
-    /// Somebody had vouched that it was on disk.
-    pub below_durable: bool,
-}
-
-impl Pending {
-    /// A loss without a trace: only numbers tell of it.
-    fn at_end(from: Seq, segment: SegmentId, offset: u64) -> Pending {
-        Pending {
-            from,
-            segment,
-            offset,
-            bytes: 0,
-            reason: LossReason::UncleanEnd,
-            final_end: true,
-            below_durable: false,
-        }
-    }
-
-    /// All that is known when nothing tells where it ends.
-    pub(super) fn inexact(&self) -> LostRange {
-        LostRange {
-            from: self.from,
-            to: self.from,
-            exact: false,
-            segment: self.segment,
-            offset: self.offset,
-            bytes: self.bytes,
-            reason: self.reason,
-            below_durable: self.below_durable,
-        }
-    }
-}
-
-/// A record that lies before what was already read.
-pub(super) struct Stale;
 
 impl LogReader {
     /// The last seq of the epoch before, if this record opens an epoch and its writer knew it.

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::WALK_CHUNK_BYTES;
 use crate::layout::{RECORD_ALIGN, RECORD_BYTES_MAX, RECORD_CRC_OFFSET, RECORD_HEADER_BYTES};
 use crate::record::{self, Kind, RecordHeader, Seal, Seq, flags};
+use crate::walk;
 use crate::walk::HoleSpan;
 
 /// Writes a record's bytes so that a reader who looks meanwhile sees bytes that are no record, an unwritten place, or the
@@ -92,7 +92,7 @@ pub(super) fn write_seal(file: &File, initial: u32, ts: u64, seq: Seq, at: u64, 
 
 /// Overwrites `from..to` with zeros.
 pub(super) fn wipe(file: &File, from: u64, to: u64) -> io::Result<()> {
-    let zeros = vec![0; WALK_CHUNK_BYTES];
+    let zeros = vec![0; walk::CHUNK_BYTES];
     let mut at = from;
     while at < to {
         let len = usize::try_from(to - at).unwrap_or(usize::MAX).min(zeros.len());
@@ -106,7 +106,7 @@ pub(super) fn wipe(file: &File, from: u64, to: u64) -> io::Result<()> {
 /// Plain CRC-32 of a byte range, as footers store it.
 pub(super) fn crc_of(file: &File, from: u64, to: u64) -> io::Result<u32> {
     let mut hasher = crc32fast::Hasher::new();
-    let mut buffer = vec![0; WALK_CHUNK_BYTES];
+    let mut buffer = vec![0; walk::CHUNK_BYTES];
     let mut at = from;
     while at < to {
         let step = usize::try_from(to - at).unwrap_or(usize::MAX).min(buffer.len());

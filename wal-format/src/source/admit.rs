@@ -1,9 +1,9 @@
 //! Whose segment it is and how its records are checked: by the header, by the footer, or by the records themselves.
 
 use super::Source;
+use super::identity::{Admission, Identity, Proof};
 use crate::footer::FooterSummary;
 use crate::header::{HeaderError, SegmentHeader};
-use crate::incarnation::Incarnation;
 use crate::infer;
 use crate::layout::{
     BLOCK_BYTES, DATA_START, FOOTER_MAGIC, RECORD_ALIGN, RECORD_CRC_OFFSET, RECORD_HEADER_BYTES, RECORD_SEQ_OFFSET,
@@ -12,39 +12,6 @@ use crate::layout::{
 use crate::prelude::PreludeError;
 use crate::read_error::ReadError;
 use crate::record::{self, Kind, RecordHeader, SegmentId};
-
-/// What the header block says, or what had to stand in for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Admission {
-    Identified {
-        log_uuid: Option<[u8; 16]>,
-        epoch: Option<u32>,
-        /// Known from the header alone.
-        incarnation: Option<Incarnation>,
-    },
-    /// A good header that names another segment: a copy, or a file under a wrong name.
-    Misnamed(SegmentId),
-    /// Header and footer damaged, and the records give no start value either.
-    Unreadable,
-}
-
-/// Where the checksum start value came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Proof {
-    Header,
-    Footer,
-    Records,
-}
-
-pub(super) struct Identity {
-    pub(super) proof: Proof,
-    pub(super) log_uuid: Option<[u8; 16]>,
-    pub(super) epoch: Option<u32>,
-    pub(super) incarnation: Option<Incarnation>,
-    pub(super) crc_initial: u32,
-    /// End of the area in which records may stand.
-    pub(super) data_limit: u64,
-}
 
 /// How far into the data a start value is looked for when header and footer are gone.
 const INFER_REACH_BYTES: u64 = 64 * 1024;

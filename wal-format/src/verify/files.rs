@@ -6,18 +6,18 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Fault, Severity};
+use super::report::{Fault, Severity};
 use crate::ack::{self, Ack};
 use crate::control::{self, ControlState};
+use crate::directory::{io_error, names};
 use crate::epoch;
+use crate::identity::hex;
 use crate::layout::{ACK_VERSION, ACKS_DIR, BLOCK_BYTES, CONTROL_FILE, EPOCH_FILE, EPOCH_VERSION};
-use crate::lineage::hex;
 use crate::lock::LogLock;
 use crate::read_error::{ReadError, chain};
 use crate::record::{SegmentId, Seq};
 use crate::regular;
 use crate::slots::{self, SLOT_FILE_BYTES_MAX, SlotState};
-use crate::state::{io_error, names};
 
 /// What the segments showed, for the files that speak about them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

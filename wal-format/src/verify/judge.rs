@@ -1,14 +1,24 @@
 //! A walked segment against its footer, its neighbours and what was announced as durable.
 
-use super::{Before, CHUNK_BYTES, SegmentReport, Severity};
+use super::report::{SegmentReport, Severity};
 use crate::control;
 use crate::footer::FooterSummary;
 use crate::layout::DATA_START;
+use crate::lineage::Lineage;
 use crate::read_error::ReadError;
-use crate::record::Seq;
+use crate::record::{SegmentId, Seq};
 use crate::source::Source;
 use crate::state::SegmentState;
-use crate::walk::{FooterFacts, Gap, HoleSpan, Walk, last_byte};
+use crate::walk::{self, FooterFacts, Gap, HoleSpan, Walk, last_byte};
+
+/// What the segments before led to expect.
+#[derive(Clone, Default)]
+pub(super) struct Before {
+    pub(super) lineage: Option<Lineage>,
+    pub(super) expected: Option<Seq>,
+    /// The last segment that had records, and whether a SEAL closed it.
+    pub(super) last: Option<(SegmentId, bool)>,
+}
 
 pub(super) fn judge(
     report: &mut SegmentReport,
@@ -199,10 +209,10 @@ fn footer_len(source: &Source, at: u64) -> Result<u64, ReadError> {
 
 fn data_crc(source: &Source, end: u64) -> Result<u32, ReadError> {
     let mut hasher = crc32fast::Hasher::new();
-    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut buffer = vec![0; walk::CHUNK_BYTES];
     let mut at = DATA_START;
     while at < end {
-        let step = usize::try_from(end - at).unwrap_or(usize::MAX).min(CHUNK_BYTES);
+        let step = usize::try_from(end - at).unwrap_or(usize::MAX).min(walk::CHUNK_BYTES);
         let piece = buffer.get_mut(..step).unwrap_or(&mut []);
         source.read_exact_at(piece, at)?;
         hasher.update(piece);

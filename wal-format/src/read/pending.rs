@@ -1,0 +1,50 @@
+//! A loss that is noticed, and whose extent nothing told yet.
+
+use crate::record::{SegmentId, Seq};
+use crate::step::{LossReason, LostRange};
+
+/// A loss whose extent the next record will tell.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    pub from: Seq,
+    pub segment: SegmentId,
+    pub offset: u64,
+    pub bytes: u64,
+    pub reason: LossReason,
+    /// Nothing of this epoch can follow: say what is known when the log ends here.
+    pub final_end: bool,
+    /// Somebody had vouched that it was on disk.
+    pub below_durable: bool,
+}
+
+impl Pending {
+    /// A loss without a trace: only numbers tell of it.
+    pub(super) fn at_end(from: Seq, segment: SegmentId, offset: u64) -> Pending {
+        Pending {
+            from,
+            segment,
+            offset,
+            bytes: 0,
+            reason: LossReason::UncleanEnd,
+            final_end: true,
+            below_durable: false,
+        }
+    }
+
+    /// All that is known when nothing tells where it ends.
+    pub(super) fn inexact(&self) -> LostRange {
+        LostRange {
+            from: self.from,
+            to: self.from,
+            exact: false,
+            segment: self.segment,
+            offset: self.offset,
+            bytes: self.bytes,
+            reason: self.reason,
+            below_durable: self.below_durable,
+        }
+    }
+}
+
+/// A record that lies before what was already read.
+pub(super) struct Stale;
