@@ -2,7 +2,7 @@
 //!
 //! `tests/README.md` maps every promise to its guard. Seeds are printed; `TAPEDECK_SEED` replays one and
 //! `TAPEDECK_RUNS` sets how often the random campaigns run (small here, large in `tests/campaigns/`).
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
 
 mod support;
 

@@ -38,6 +38,7 @@ pub fn receive_ns() -> u64 {
 }
 
 /// Wall time in ns since 1970-01-01 UTC.
+#[expect(clippy::disallowed_methods, reason = "the one place")]
 pub fn wall_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX))
 }

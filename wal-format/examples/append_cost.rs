@@ -6,7 +6,7 @@
 //! Both run in the same process, alternating. Times are of the appending thread's CPU, so that
 //! other work on the machine disturbs less; the median of the rounds. Take the ratio, not the
 //! number.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! Whose log it is: restored, cloned and mixed directories. No record of another log, or of another copy of this one,
 //! is read, acknowledged past or deleted, no epoch is given out twice, and nothing of the log's own becomes foreign.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod support;
 #[path = "support/writer.rs"]

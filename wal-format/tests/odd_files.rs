@@ -1,6 +1,6 @@
 //! What is no regular file, or cannot be opened or read, under the names of a log: refused by name, never waited for, and
 //! never taken for deleted, foreign or lost while it may come back.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod support;
 #[path = "support/writer.rs"]

@@ -1,6 +1,6 @@
 //! The states of a log that a reader has to tell apart, each made byte by byte: crash tails,
 //! the roll race, prepared segments, jumps of epoch, positions that no longer exist.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod support;
 

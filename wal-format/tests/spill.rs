@@ -1,5 +1,5 @@
 //! A log whose disk is full, or fails, goes on on another one: written, read, repaired, deleted as if it lay in one place.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 #[path = "support/faulty.rs"]
 mod faulty;

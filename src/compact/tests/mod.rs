@@ -1,6 +1,6 @@
 //! The whole room against real logs: however often and wherever it is stopped, the lake is the one of a clean run.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod archive;
 mod beside;

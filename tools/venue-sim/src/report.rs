@@ -363,6 +363,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Wall time, ns since 1970.
+#[expect(clippy::disallowed_methods, reason = "the one place of the simulator, which needs nothing of ours")]
 pub(crate) fn wall_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }

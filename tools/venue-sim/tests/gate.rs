@@ -1,5 +1,5 @@
 //! Gate over real sockets: requests, acks, errors, pings, sizes, the upgrade notice; books and trades of REST that agree with streams.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod client;
 

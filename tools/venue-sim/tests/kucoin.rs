@@ -1,5 +1,5 @@
 //! KuCoin over real sockets: token, welcome, topics, data, pings, errors and limits; books that agree with their stream.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod client;
 

@@ -1,5 +1,5 @@
 //! What a subscriber gets from the simulator, over real sockets, against the recordings themselves.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod client;
 

@@ -1,5 +1,5 @@
 //! The SBE venue over real sockets, read by a decoder of its own: binary data that say what the JSON frames say, text control, the key.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod client;
 

@@ -1,5 +1,5 @@
 //! `wal-dump` as a user meets it: exit codes, shapes of output, manners, plain errors.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 #[allow(dead_code)]
 #[path = "../../../wal-format/tests/support/build.rs"]

@@ -1,6 +1,6 @@
 //! Shared by the integration tests: seeds, a small random source, payloads that name themselves,
 //! and child processes made from the test binary itself.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, clippy::unwrap_used, clippy::disallowed_methods)]
 
 pub mod build;
 
