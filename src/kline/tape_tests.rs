@@ -362,6 +362,21 @@ impl<'a> Machine<'a> {
         machine.finish()
     }
 
+    /// All stored bars behind the whole tape.
+    fn in_the_end(world: &'a World, ops: &[(u16, Op)]) -> Vec<BTreeMap<i64, StoredBar>> {
+        let mut machine = Self::new(world);
+        let mut ops: Vec<_> = ops.iter().filter(|(_, op)| !matches!(op, Op::Backfill { .. })).copied().collect();
+        ops.sort_by_key(|(at, _)| *at);
+        for (at, op) in ops {
+            machine.play(world.tape.len() * usize::from(at) / 1_000);
+            machine.run(op);
+        }
+        machine.play(world.tape.len());
+        machine.checkpoint();
+        let series = world.deals.keys().flat_map(|symbol| Interval::ALL.map(|interval| (symbol, interval)));
+        series.map(|(symbol, interval)| machine.stored(symbol, interval)).collect()
+    }
+
     /// Up to what was received so long after the tape's begin.
     fn play_until(&mut self, us: i64) {
         self.play(self.world.tape.partition_point(|record| record.recv_us <= T0 + us));
@@ -585,10 +600,53 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(config(48))]
+
+    #[test]
+    fn bars_and_their_revisions_are_the_same_wherever_checkpoints_fall_and_whenever_it_is_killed(
+        a in prop::collection::vec(step(), 8..60),
+        b in prop::collection::vec(step(), 8..30),
+        begun in any::<bool>(),
+        ops in ops(),
+    ) {
+        let world = numbered([("AUSDT", &a, false), ("BUSDT", &b, begun)]);
+        prop_assert_eq!(Machine::in_the_end(&world, &ops), Machine::in_the_end(&world, &[]));
+    }
+}
+
 /// So many trades every 20 s from the second one of the tape on, and some of them of another fate.
 fn steps(n: usize, fates: &[(usize, Fate)]) -> Vec<Step> {
     let fate = |k: usize| fates.iter().find(|(at, _)| *at == k).map_or(Fate::Prompt, |(_, fate)| *fate);
     (0..n).map(|k| (if k == 0 { 2_000 } else { 20_000 }, 100 + k as i64, 1 + k as i64, k % 2 == 0, fate(k))).collect()
+}
+
+#[test]
+fn trades_fetched_hours_later_revise_their_bars_as_often_with_one_checkpoint_as_with_two_and_a_kill() {
+    // Minutes 2 and 3 had no trade until those of them came, one behind the other.
+    let fates: Vec<_> = (6..12).map(|k| (k, Fate::Fetched(200))).collect();
+    let world = numbered([("AUSDT", &steps(40, &fates), false), ("BUSDT", &steps(40, &[]), true)]);
+    let at = |from: usize| world.tape.iter().skip(from).position(|record| record.repair).unwrap() + from;
+    let (first, mut all) = (at(0), Vec::new());
+    for kill in [false, true] {
+        for stop in first..first + 30 {
+            let mut machine = Machine::new(&world);
+            machine.play(stop);
+            machine.checkpoint();
+            if kill {
+                machine.play(stop + 3);
+                machine.restart();
+            }
+            machine.play(world.tape.len());
+            machine.checkpoint();
+            all.push((kill, stop - first, machine.stored("AUSDT", Interval::M1)));
+        }
+    }
+    let whole = &Machine::in_the_end(&world, &[])[0];
+    assert!(whole.values().any(|stored| stored.bar.revision > 3), "flat ones moved before they had trades: {whole:?}");
+    for (kill, stop, bars) in &all {
+        assert_eq!(bars, whole, "stored behind record {stop}, killed: {kill}");
+    }
 }
 
 #[test]

@@ -61,7 +61,8 @@ pub struct KlineData {
     pub first_trade_id: i64,
     /// Id of the last trade, [`NO_ID`] for none.
     pub last_trade_id: i64,
-    /// 0 when first closed, plus 1 with every later change.
+    /// 0 when first closed, plus 1 with every later change: a trade that comes late, another close that a flat bar goes on
+    /// at, a mark set or taken. It is a matter of the records, not of when bars are stored: kills do not change it.
     pub revision: u32,
     /// [`FINAL`], [`GAP`], [`SEEDED`], [`FLAT`], [`SPARSE`].
     pub flags: u16,

@@ -68,3 +68,11 @@ pub struct Series {
     /// Interval.
     pub interval: Interval,
 }
+
+impl Series {
+    /// A bar of it.
+    pub(super) fn named(&self, bar: KlineData) -> NamedBar {
+        let Self { venue, symbol, interval } = self.clone();
+        NamedBar { venue, symbol, interval, bar }
+    }
+}

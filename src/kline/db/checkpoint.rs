@@ -53,8 +53,8 @@ pub struct Checkpoint {
     pub registry: Vec<(u32, Registered)>,
     /// Changed bars in the order of their changes; the last state of a bar is stored.
     pub bars: Vec<(u32, Interval, KlineData)>,
-    /// Trades of stored bars, in order: added to them, revision + 1, and flat bars that follow have their close. Applied
-    /// after `bars`.
+    /// Trades of stored bars, in order: added to them one after the other, revision + 1, and flat bars that follow have
+    /// their close, revision + 1 each time that this is another one. Applied after `bars`.
     pub old: Vec<OldTrade>,
     /// Gap flags of stored bars; applied last.
     pub marks: Vec<Mark>,

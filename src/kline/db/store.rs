@@ -1,6 +1,6 @@
 //! Commits and fills over any database that speaks [`BarSql`]: what is stored over what, in one transaction.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -10,6 +10,7 @@ use super::schema::{self, Rule};
 use super::{CandleDb, Checkpoint, Committed, Filled, Mark, NamedBar, SavedPosition, Series, Source, StoredBar, query};
 use crate::message::OldTrade;
 use crate::registry::Registered;
+use fold::candles::generator::is_flat;
 use model::interval::Interval;
 use model::kline::{FINAL, GAP, KlineData};
 use ops::failpoint;
@@ -142,85 +143,86 @@ impl<S: BarSql> Store<S> {
         Ok(())
     }
 
-    /// Adds late trades to stored bars.
+    /// Adds late trades to stored bars, as memory does while it has them: one after the other in the order in which they
+    /// came, and flat bars go on at the close that the bar before has then. So neither the bars nor their revisions
+    /// depend on how many of the trades come with one checkpoint.
     fn revise(&mut self, old: &[OldTrade], did: &mut Committed) -> Result<()> {
-        let mut by_bar: BTreeMap<(u32, Interval, i64), Vec<&OldTrade>> = BTreeMap::new();
+        let mut by_series: BTreeMap<(u32, Interval), Vec<&OldTrade>> = BTreeMap::new();
         for trade in old {
-            by_bar.entry((trade.tick.symbol_index, trade.interval, trade.open_time_us)).or_default().push(trade);
+            by_series.entry((trade.tick.symbol_index, trade.interval)).or_default().push(trade);
         }
-        // Where flat ones go on shows when all trades are in their bars.
-        let mut moved = Vec::new();
-        for ((symbol_index, interval, open_time_us), ticks) in by_bar {
-            let empty = KlineData { open_time_us, flags: FINAL | GAP, ..KlineData::default() };
-            let named = self.named(symbol_index, interval, empty)?;
-            let series = Series { venue: named.venue.clone(), symbol: named.symbol.clone(), interval };
-            let found = query::range(&mut self.sql, &series, (open_time_us, open_time_us), "ASC", 1)?;
-            let memory_us = ticks.iter().map(|trade| trade.before_us).max().unwrap_or(i64::MAX);
-            let (mut bar, mut is_new) = match found.first() {
-                Some(StoredBar { bar, source: Source::Live }) => (*bar, false),
-                // The venue's candle counted the trade, and tells the price that flat bars behind it go on at.
-                Some(StoredBar { bar, .. }) => {
-                    did.refused += ticks.len() as u64;
-                    moved.push((series, *bar, memory_us));
-                    continue;
-                }
-                // Before the first bar, or in a silence too long to be filled: what else was traded nobody knows.
-                None => (empty, true),
-            };
-            let (before, mut any) = (bar.close, false);
-            for trade in &ticks {
-                let Some(next) = bar.with(&trade.tick, trade.unit) else {
-                    did.refused += 1;
-                    continue;
-                };
-                bar = KlineData { revision: if is_new { 0 } else { bar.revision + 1 }, ..next };
-                (is_new, any) = (false, true);
+        for ((symbol_index, interval), trades) in by_series {
+            let NamedBar { venue, symbol, .. } = self.named(symbol_index, interval, KlineData::default())?;
+            let series = Series { venue, symbol, interval };
+            let mut revised = BTreeSet::new();
+            for trades in trades.chunk_by(|a, b| a.open_time_us == b.open_time_us) {
+                revised.extend(self.revise_bar(&series, trades, did)?);
             }
-            if any {
-                did.revised += self.put(&[(NamedBar { bar, ..named }, Source::Live)], Rule::Overwrite)?;
-                if bar.close != before || bar.trade_count == ticks.len() as u64 {
-                    moved.push((series, bar, memory_us));
-                }
-            }
+            did.revised += revised.len() as u64;
         }
-        moved.iter().try_for_each(|(series, bar, memory_us)| self.go_on(series, bar, *memory_us))
+        Ok(())
     }
 
-    /// Flat bars of ours that follow `bar` go on at its close, up to those that are in memory.
-    fn go_on(&mut self, series: &Series, bar: &KlineData, memory_us: i64) -> Result<()> {
+    /// Adds trades that came one behind the other to their bar. Returns the open time of that when it has any of them.
+    fn revise_bar(&mut self, series: &Series, trades: &[&OldTrade], did: &mut Committed) -> Result<Option<i64>> {
+        let Some(open_time_us) = trades.first().map(|trade| trade.open_time_us) else { return Ok(None) };
+        let memory_us = trades.iter().map(|trade| trade.before_us).max().unwrap_or(i64::MAX);
+        let found = query::range(&mut self.sql, series, (open_time_us, open_time_us), "ASC", 1)?;
+        let mut flats = self.flats_behind(series, open_time_us, memory_us)?;
+        let empty = KlineData { open_time_us, flags: FINAL | GAP, ..KlineData::default() };
+        let mut bar = match found.first() {
+            Some(StoredBar { bar, source: Source::Live }) => Some(*bar),
+            // The venue's candle counted the trades, and tells the price that flat bars behind it go on at.
+            Some(StoredBar { bar, .. }) => {
+                did.refused += trades.len() as u64;
+                go_on(&mut flats, bar, memory_us);
+                return self.put_moved(series, &flats).map(|()| None);
+            }
+            // Before the first bar, or in a silence too long to be filled: what else was traded nobody knows.
+            None => None,
+        };
+        let mut any = false;
+        for trade in trades {
+            let Some(next) = bar.unwrap_or(empty).with(&trade.tick, trade.unit) else {
+                did.refused += 1;
+                continue;
+            };
+            let same_close = bar.is_some_and(|bar| {
+                let finer = bar.rescaled(next.price_scale, next.amount_scale);
+                !is_flat(&bar) && finer.is_some_and(|finer| finer.close == next.close)
+            });
+            let next = KlineData { revision: bar.map_or(0, |bar| bar.revision + 1), ..next };
+            if !same_close {
+                go_on(&mut flats, &next, trade.before_us);
+            }
+            (bar, any) = (Some(next), true);
+        }
+        if let Some(bar) = bar.filter(|_| any) {
+            self.put(&[(series.named(bar), Source::Live)], Rule::Overwrite)?;
+            self.put_moved(series, &flats)?;
+        }
+        Ok(any.then_some(open_time_us))
+    }
+
+    /// The flat bars that follow the one that opens at `open_time_us`, up to those that are in memory.
+    fn flats_behind(&mut self, series: &Series, open_time_us: i64, memory_us: i64) -> Result<Vec<Flat>> {
         let key = [Value::text(&series.venue), Value::text(&series.symbol), Value::text(series.interval.as_str())];
-        let params: Vec<Value> = key.iter().cloned().chain([Value::Int(bar.open_time_us)]).collect();
+        let params: Vec<Value> = key.into_iter().chain([Value::Int(open_time_us)]).collect();
         let rows = self.sql.rows(
             "SELECT open_time FROM klines WHERE venue = ?1 AND symbol = ?2 AND \"interval\" = ?3 AND open_time > ?4 \
              AND (flags & 8) = 0 ORDER BY open_time LIMIT 1",
             &params,
         )?;
         let next_us = rows.first().and_then(|row| row.first()).map(Value::int).transpose()?.unwrap_or(i64::MAX);
-        let flats =
-            query::range(&mut self.sql, series, (bar.open_time_us + 1, next_us.min(memory_us) - 1), "ASC", usize::MAX)?;
-        let mut before = *bar;
-        let mut changed = Vec::new();
-        for StoredBar { bar: flat, source } in flats {
-            if source != Source::Live {
-                // The venue's own knows the price.
-                before = flat;
-                continue;
-            }
-            let price_scale = flat.price_scale.max(before.price_scale);
-            let amount_scale = flat.amount_scale.max(before.amount_scale);
-            let (Some(from), Some(flat)) =
-                (before.rescaled(price_scale, amount_scale), flat.rescaled(price_scale, amount_scale))
-            else {
-                continue;
-            };
-            if from.close != flat.close {
-                let (open, high, low, close) = (from.close, from.close, from.close, from.close);
-                let bar = KlineData { open, high, low, close, revision: flat.revision + 1, ..flat };
-                let Series { venue, symbol, interval } = series.clone();
-                changed.push((NamedBar { venue, symbol, interval, bar }, Source::Live));
-            }
-        }
-        self.put(&changed, Rule::Overwrite).map(drop)
+        let between = (open_time_us + 1, next_us.min(memory_us) - 1);
+        let flats = query::range(&mut self.sql, series, between, "ASC", usize::MAX)?;
+        Ok(flats.into_iter().map(|stored| Flat { stored, moved: false }).collect())
+    }
+
+    fn put_moved(&mut self, series: &Series, flats: &[Flat]) -> Result<()> {
+        let moved = flats.iter().filter(|flat| flat.moved);
+        let bars: Vec<_> = moved.map(|flat| (series.named(flat.stored.bar), Source::Live)).collect();
+        self.put(&bars, Rule::Overwrite).map(drop)
     }
 
     fn mark(&mut self, mark: &Mark) -> Result<u64> {
@@ -264,6 +266,37 @@ impl<S: BarSql> Store<S> {
             self.save_position(&checkpoint.feed, saved)?;
         }
         Ok(did)
+    }
+}
+
+/// A stored bar in which nothing was traded.
+struct Flat {
+    stored: StoredBar,
+    /// Not as it is stored.
+    moved: bool,
+}
+
+/// Flat bars of ours that follow `bar` go on at its close, up to those that are in memory.
+fn go_on(flats: &mut [Flat], bar: &KlineData, memory_us: i64) {
+    let mut before = *bar;
+    for Flat { stored, moved } in flats.iter_mut().take_while(|flat| flat.stored.bar.open_time_us < memory_us) {
+        if stored.source != Source::Live {
+            // The venue's own knows the price.
+            before = stored.bar;
+            continue;
+        }
+        let price_scale = stored.bar.price_scale.max(before.price_scale);
+        let amount_scale = stored.bar.amount_scale.max(before.amount_scale);
+        let (Some(from), Some(flat)) =
+            (before.rescaled(price_scale, amount_scale), stored.bar.rescaled(price_scale, amount_scale))
+        else {
+            continue;
+        };
+        if from.close != flat.close {
+            let (open, high, low, close) = (from.close, from.close, from.close, from.close);
+            stored.bar = KlineData { open, high, low, close, revision: flat.revision + 1, ..flat };
+            *moved = true;
+        }
     }
 }
 

@@ -247,7 +247,7 @@ pub(super) fn flat_bars_behind_an_old_trade_go_on_at_its_close(place: &Place<'_>
     let closes: Vec<String> =
         bars.iter().map(|b| model::kline::decimal(b.close.into(), b.price_scale.into(), 0)).collect();
     assert_eq!(closes, ["0.01", "0.5", "0.5", "0.01", "0.09", "0.01"]);
-    assert_eq!(bars.iter().map(|b| b.revision).collect::<Vec<_>>(), [0, 2, 1, 0, 0, 0]);
+    assert_eq!(bars.iter().map(|b| b.revision).collect::<Vec<_>>(), [0, 2, 2, 0, 0, 0], "at each of the two closes");
     assert_eq!((bars[2].open, bars[2].high, bars[2].low, bars[2].trade_count), (500, 500, 500, 0));
 }
 
@@ -269,6 +269,50 @@ pub(super) fn flat_bars_go_on_at_the_last_of_the_old_trades_of_one_checkpoint_in
     let closes: Vec<String> =
         minutes(db.as_mut()).iter().map(|b| model::kline::decimal(b.close.into(), b.price_scale.into(), 0)).collect();
     assert_eq!(closes, ["0.01", "0.25", "0.5", "0.5", "0.5", "0.5"]);
+}
+
+pub(super) fn old_trades_make_the_same_bars_and_revisions_however_checkpoints_part_them(place: &Place<'_>) {
+    let mut db = place.open();
+    let flat = |minute: i64| KlineData { flags: FINAL | FLAT, ..KlineData::flat(minute * MIN, 1, 2, 2) };
+    // Minute, id, price, where memory begins: of neighbours, of one bar, of an earlier one, of one that is not there, and
+    // of one whose close stays.
+    let trades = [
+        (2, 20, "0.2", 6),
+        (3, 31, "0.3", 6),
+        (3, 32, "0.35", 6),
+        (5, 50, "0.5", 7),
+        (4, 40, "0.4", 7),
+        (2, 19, "0.1", 8),
+        (11, 110, "1.1", 14),
+        (11, 111, "1.2", 14),
+        (1, 11, "0.001", 14),
+    ];
+    let named = |part: usize| format!("P{part}USDT");
+    let registry: Vec<_> = (0..=trades.len()).map(|part| (part as u32, symbol(&named(part)))).collect();
+    let mut n = 0;
+    let mut stored = Vec::new();
+    for part in 0..=trades.len() {
+        let index = part as u32;
+        let mut commit = |bars: Vec<KlineData>, old: Vec<OldTrade>| {
+            n += 1;
+            let bars = bars.into_iter().map(|bar| (index, Interval::M1, bar)).collect();
+            db.commit(&Checkpoint { bars, old, registry: registry.clone(), ..checkpoint(n, []) }).unwrap();
+        };
+        commit([bar(1, 1)].into_iter().chain((2..10).map(flat)).chain((12..14).map(flat)).collect(), Vec::new());
+        let old = trades.map(|(minute, id, price, memory)| OldTrade {
+            before_us: memory * MIN,
+            ..old(Tick { symbol_index: index, ..tick(minute, id, price, "1") })
+        });
+        let (first, second) = old.split_at(part);
+        [first, second].into_iter().filter(|part| !part.is_empty()).for_each(|part| commit(Vec::new(), part.to_vec()));
+        stored.push(db.newest("binance-spot", &named(part), Interval::M1, 99).unwrap());
+    }
+    for (part, bars) in stored.iter().enumerate() {
+        assert_eq!(*bars, stored[0], "parted before trade {part}");
+    }
+    let revisions: Vec<_> = stored[0].iter().map(|b| (b.open_time_us / MIN, b.revision)).collect();
+    let expected = [(1, 1), (2, 2), (3, 3), (4, 4), (5, 4), (6, 1), (7, 0), (8, 0), (9, 0), (11, 1), (12, 2), (13, 2)];
+    assert_eq!(revisions, expected);
 }
 
 pub(super) fn two_processes_cannot_store_the_same_feed(place: &Place<'_>) {

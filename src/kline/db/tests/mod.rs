@@ -74,6 +74,7 @@ suite!(
     silence_of_ours_takes_no_candle_of_the_venues_place,
     flat_bars_behind_an_old_trade_go_on_at_its_close,
     flat_bars_go_on_at_the_last_of_the_old_trades_of_one_checkpoint_in_whatever_order_they_came,
+    old_trades_make_the_same_bars_and_revisions_however_checkpoints_part_them,
     two_processes_cannot_store_the_same_feed,
     people_read_sums_and_times_with_plain_sql,
     a_newer_schema_is_refused,
