@@ -14,7 +14,7 @@ pub fn hit(name: &str) {
     #[cfg(any(debug_assertions, feature = "failpoints"))]
     armed::come_by(name);
     #[cfg(not(any(debug_assertions, feature = "failpoints")))]
-    let _ = name;
+    let _ = name; // nobody can arm it
 }
 
 #[cfg(any(debug_assertions, feature = "failpoints"))]
