@@ -9,8 +9,8 @@
 //! Never a vote: one good EPOCH outweighs any number of segments. Worked example of a backup: run 1 was copied in the
 //! middle and went on to 1:900, run 2 (`aa..`) followed, and both were published. The copy is put back. Its EPOCH knows
 //! run 1 only; the next writer starts run 2 (`bb..`). A manifest or an ack of run 2 (`aa..`) is now
-//! [`CheckpointError::OfAnotherRun`](crate::CheckpointError::OfAnotherRun), one of run 1 still holds, wherever in it it
-//! stands: what the copy lacks of run 1 was never given to other records.
+//! [`CheckpointError::OfAnotherRun`], one of run 1 still holds, wherever in it it stands: what the copy lacks of run 1
+//! was never given to other records.
 //!
 //! Worked example of an EPOCH that was put back alone: it knows runs 1 and 2 and gave ids up to 20, segments 21 to 40
 //! are of runs 2 to 4. Those ids were never given by this EPOCH, so it cannot know better, and their headers add runs 3
