@@ -20,6 +20,7 @@
 //!
 //! Everything is a function of the log: time is the log's own, bytes are those of keys, never those of the process.
 
+mod arrival;
 mod codec;
 mod key;
 mod lines;
@@ -33,10 +34,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use self::arrival::Arrival;
+pub use self::arrival::Carrier;
 use self::key::RowKey;
 use self::lines::{Lines, SavedLines};
 use self::recent::{Recent, Recents, SavedRecents};
-use self::window::{Arrival, Context, OlderEntry, SavedKeys, Window};
+use self::window::{Context, OlderEntry, SavedKeys, Window};
 use super::account::LineCounts;
 use lake::Table;
 use lake::manifest::Repair;
@@ -60,24 +63,6 @@ const TABLES: [Table; 8] = [
 const FETCHED_MAX: usize = 200_000;
 /// Of them those that are remembered longer, in case the same range is asked for again.
 const FETCHED_KEPT: usize = 8_192;
-
-/// How a data frame came.
-#[derive(Clone, Copy, Debug)]
-pub struct Carrier {
-    /// Connection number.
-    pub conn: u32,
-    /// 0, or 1 for the second of two lines.
-    pub line: u8,
-}
-
-/// A row came before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Again {
-    /// The line that was first.
-    line: u8,
-    /// When, ns.
-    at_ns: u64,
-}
 
 /// Connections that brought something of a stream and are open.
 type Carriers = SmallVec<[u32; 2]>;

@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::arrival::{Carrier, KEEP_NS};
+use super::codec;
 use super::key::RowKey;
-use super::window::KEEP_NS;
-use super::{Carrier, codec};
 
 /// Rows remembered.
 const ROWS_MAX: usize = 512;

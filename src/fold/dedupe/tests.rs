@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 use wal_format::{Kind, Position, RecordRef, Seq, record::flags as log_flags};
 
+use super::arrival::{Again, KEEP_NS};
 use super::lines::OPENING_NS;
-use super::window::KEEP_NS;
 use super::*;
 use crate::gather::{Continuation, Gatherer, LogKind};
 use lake::{Manifest, WriteSettings, flags};

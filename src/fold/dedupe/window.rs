@@ -14,12 +14,11 @@ use std::hash::{BuildHasherDefault, Hasher};
 use serde::{Deserialize, Serialize};
 use smallvec::{SmallVec, smallvec};
 
+use super::arrival::{Again, Arrival, Carrier, KEEP_NS};
+use super::codec;
 use super::key::RowKey;
 use super::recent::Recent;
-use super::{Again, Carrier, codec};
 
-/// A key is forgotten after this time of the log, ns: lines differ by less.
-pub(super) const KEEP_NS: u64 = 20_000_000_000;
 /// What one key takes: its entry, its place in the order, and half as much again that a table reserves.
 pub(super) const KEY_BYTES: usize = 96;
 /// All keys of a venue, bytes.
@@ -56,17 +55,6 @@ impl Hasher for AsIs {
     fn write_u64(&mut self, n: u64) {
         self.0 = n;
     }
-}
-
-/// What a window says of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Arrival {
-    /// No such row.
-    New,
-    /// A row with this id and other content is there: this one is another row.
-    Conflict,
-    /// The repeat of one that stays.
-    Again(Again),
 }
 
 /// The connections that are asked about a row.
