@@ -3,7 +3,7 @@
 //! In debug builds and with the cargo feature `failpoints`, `TAPEDECK_FAILPOINT=<name>` or `<name>:<n>` makes the
 //! process send itself SIGKILL the first or n-th time it comes by; in every other build [`hit`] is nothing at all.
 //!
-//! `TAPEDECK_PANIC=<name>` or `<name>:<n>` makes it panic there instead, n times: see [`crate::supervise`].
+//! `TAPEDECK_PANIC=<name>` or `<name>:<n>` makes it panic there instead, n times: see [`crate::rehearsal`].
 //!
 //! Unit tests arm a point for their own thread instead (`armed_for`): it unwinds, which loses everything that
 //! was only in memory, as a kill does.
@@ -42,9 +42,9 @@ mod armed {
     }
 
     pub(super) fn come_by(name: &str) {
-        static PANIC: OnceLock<Option<crate::supervise::Rehearsal>> = OnceLock::new();
+        static PANIC: OnceLock<Option<crate::rehearsal::Rehearsal>> = OnceLock::new();
         super::in_test::come_by(name);
-        if let Some(rehearsal) = PANIC.get_or_init(crate::supervise::Rehearsal::of_environment) {
+        if let Some(rehearsal) = PANIC.get_or_init(crate::rehearsal::Rehearsal::of_environment) {
             rehearsal.come_by(name, "");
         }
         let Some(armed) = armed() else { return };

@@ -1,15 +1,11 @@
-//! Stopping, written once: whoever works watches one [`Shutdown`]; signals and parents trigger it.
+//! Stopping, written once: whoever works watches one [`Shutdown`]; signals ([`crate::signals`]) and parents trigger it.
 //!
-//! Triggering is sticky and may be repeated. A second signal while stopping ends the process at once
-//! with exit code 130: what a killed process keeps is the log's promise, not this module's.
+//! Triggering is sticky and may be repeated.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
-
-use crate::supervise::{Supervisor, Task};
 
 /// A request to stop that any number of tasks can watch.
 #[derive(Clone, Default)]
@@ -20,7 +16,6 @@ pub struct Shutdown {
 #[derive(Default)]
 struct Inner {
     requested: AtomicBool,
-    signals: AtomicUsize,
     notify: Notify,
 }
 
@@ -55,30 +50,6 @@ impl Shutdown {
             }
             notified.await;
         }
-    }
-
-    /// Triggers on SIGINT and SIGTERM; the second one exits the process with code 130.
-    ///
-    /// # Errors
-    /// When the signal handlers cannot be installed.
-    pub fn on_signals(&self, supervisor: &Supervisor) -> std::io::Result<()> {
-        for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-            let (me, mut first) = (self.clone(), Some(signal(kind)?));
-            // Heard to the end of the process.
-            supervisor.spawn(Task::Signals, "", &Shutdown::new(), move || {
-                let (me, stream) = (me.clone(), first.take());
-                async move {
-                    let Some(mut stream) = stream.or_else(|| signal(kind).ok()) else { return };
-                    while stream.recv().await.is_some() {
-                        if me.inner.signals.fetch_add(1, Ordering::AcqRel) > 0 {
-                            std::process::exit(130);
-                        }
-                        me.trigger();
-                    }
-                }
-            });
-        }
-        Ok(())
     }
 }
 
