@@ -87,7 +87,7 @@ impl SharedFile {
         };
         let (now_ns, wall_ns) = now();
         let mut ledger = stored.map_or_else(Ledger::default, |stored| self.of_this_boot(stored, now_ns, wall_ns));
-        ledger.tidy(now_ns, super::BAN_MAX_NS);
+        ledger.tidy(now_ns);
         ledger.owner = self.owner;
         ledger.forget_dead(|owner| owner == self.owner || host::process_began(owner.0) == Some(owner.1));
         let told = work(&mut ledger, now_ns);

@@ -26,6 +26,8 @@ const MEMORY_NS: i64 = 62_000_000_000;
 const MEMORY_MAX_NS: i64 = 3_700_000_000_000;
 /// Nothing is promised for later than this, ns; what says so is damaged.
 const AHEAD_NS: i64 = 7_200_000_000_000;
+/// No ban is longer, ns: what a file says beyond it is damaged.
+pub(super) const BAN_MAX_NS: i64 = 3 * 86_400 * 1_000_000_000;
 
 /// Who spends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -344,10 +346,10 @@ impl Ledger {
     }
 
     /// Forgets what is over, and what cannot be.
-    pub(super) fn tidy(&mut self, now_ns: i64, ban_max_ns: i64) {
+    pub(super) fn tidy(&mut self, now_ns: i64) {
         self.rest.tidy(now_ns);
         self.upgrades.tidy(now_ns);
-        if self.ban.as_ref().is_some_and(|ban| ban.until_ns <= now_ns || ban.until_ns > now_ns + ban_max_ns) {
+        if self.ban.as_ref().is_some_and(|ban| ban.until_ns <= now_ns || ban.until_ns > now_ns + BAN_MAX_NS) {
             self.ban = None;
         }
     }
@@ -524,13 +526,13 @@ mod tests {
         l.ban(0, 50 * S, "418");
         // The machine was away for 10 s; its clock begins at 3 s.
         l.shift(-10 * S + 3 * S);
-        l.tidy(3 * S, 1_000 * S);
+        l.tidy(3 * S);
         assert_eq!(l.banned(3 * S).unwrap().until_ns, 43 * S);
         assert_eq!(rest(&mut l.clone(), 43 * S, 1, Class::Live), 53 * S);
         l.ban = Some(Ban { until_ns: i64::MAX, why: String::new() });
         l.rest.spent.push(Spent(i64::MAX, 100, false));
         l.rest.promised.push(Promised(1, Spent(i64::MAX, 100, false), Owner::default()));
-        l.tidy(3 * S, 1_000 * S);
+        l.tidy(3 * S);
         assert_eq!(l.banned(3 * S), None);
         assert!(rest(&mut l, 4 * S, 1, Class::Live) <= 60 * S);
     }
@@ -559,7 +561,7 @@ mod tests {
                 let (_, weight, live, late) = asks[i];
                 let class = if live { Class::Live } else { Class::Background };
                 let what = What::Rest(weight, class);
-                l.tidy(now, 1_000 * S);
+                l.tidy(now);
                 let grant = match event {
                     Event::Arrive => l.ask(now, what, &MINUTE),
                     Event::Wake => l.confirm(now, slots[&i], what, &MINUTE),

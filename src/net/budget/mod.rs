@@ -28,7 +28,7 @@ use tracing::warn;
 
 use self::file::SharedFile;
 pub use self::ledger::Class;
-use self::ledger::{Grant, Ledger, Quota, Slot, What};
+use self::ledger::{BAN_MAX_NS, Grant, Ledger, Quota, Slot, What};
 use crate::pace::Pacer;
 use crate::pressure::Used;
 use config::{Config, Proxy, VenueConfig, pacing};
@@ -37,8 +37,6 @@ use ops::supervise;
 use ops::telemetry::RateLimited;
 use venue::{Limits, venue};
 
-/// No ban is longer, ns: what a file says beyond it is damaged.
-const BAN_MAX_NS: i64 = 3 * 86_400 * 1_000_000_000;
 /// Upgrades are counted in this window.
 const UPGRADES_PER: Duration = Duration::from_secs(300);
 /// A turn to connect is used at once, or it is taken again.
@@ -344,7 +342,7 @@ impl Budget {
             },
         };
         let now_ns = mono_ns();
-        ledger.tidy(now_ns, BAN_MAX_NS);
+        ledger.tidy(now_ns);
         work(ledger, now_ns)
     }
 }

@@ -7,7 +7,8 @@ use std::fmt::Write;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{ProxyError, Stage, Wire};
+use super::error::{ProxyError, Stage};
+use super::wire::Wire;
 use config::Credentials;
 
 /// An answer head may be this long.

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{ProxyError, Stage, Wire};
+use super::error::{ProxyError, Stage};
+use super::wire::Wire;
 use config::Credentials;
 
 const VERSION: u8 = 5;
