@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::read::Reader;
+use super::reader::Reader;
 
 /// Section `[api]`.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Config;
+use super::config::Config;
 
 impl Config {
     /// The keys whose values are others in `newer`, in alphabetical order. A venue that only one of them has is one key,

@@ -1,8 +1,10 @@
 //! Relations between keys: combinations that would hurt later are refused now, with the numbers that make them so
 //! and the setting that would pass.
 
+use super::config::Config;
+use super::pacing;
+use super::problem::Problem;
 use super::source::{Origin, Source};
-use super::{Config, Problem, pacing};
 use lake::Table;
 
 /// Bytes one buffered row costs at most, measured over the tables (depth and trades are the ones that matter).

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::network;
 use super::proxy::Proxy;
-use super::read::Reader;
+use super::reader::Reader;
 use super::secret::DatabaseUrl;
 
 /// Section `[history]`.

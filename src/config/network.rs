@@ -1,4 +1,4 @@
-//! Reads `[proxy]`, `[tls]` and the proxy keys of a venue. What is not understood is refused: a proxy that is
+//! Sections `[proxy]` and `[tls]`, and the proxy keys of a venue. What is not understood is refused: a proxy that is
 //! configured and not used would show this machine's address to the exchange.
 
 use std::path::{Path, PathBuf};
@@ -7,9 +7,15 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use wal_format::regular;
 
-use super::Tls;
 use super::proxy::{Credentials, FORM, Proxy};
-use super::read::Reader;
+use super::reader::Reader;
+
+/// Section `[tls]`.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Certificates that are trusted beside Mozilla's roots.
+    pub extra_roots: Vec<rustls::pki_types::CertificateDer<'static>>,
+}
 
 /// The word that switches a proxy off for one venue or line.
 const DIRECT: &str = "direct";

@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Config, VenueConfig};
+use super::config::Config;
+use super::venues::VenueConfig;
 use model::{Channel, VenueId};
 use venue::{Limits, Want, venue};
 

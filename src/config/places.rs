@@ -4,7 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Config, Problem, origin_of, pacing};
+use super::config::Config;
+use super::pacing;
+use super::problem::Problem;
 use lake::Table;
 
 /// Everything that is wrong with where things are.
@@ -47,7 +49,7 @@ fn directories(config: &Config) -> Vec<Problem> {
         // A parent is told once, whatever is to be made below it.
         if problems.iter().all(|p| p.what != what) {
             let fix = "name a directory that this user may write to, or mount its disk for writing".to_owned();
-            problems.push(Problem { key: key.into(), origin: origin_of(config, key), what, fix });
+            problems.push(Problem { key: key.into(), origin: config.origin_of(key), what, fix });
         }
     }
     problems
@@ -83,7 +85,7 @@ fn on_one(config: &Config, key: &str, dir: &Path, inside: &[PathBuf]) -> Vec<Pro
         .into_iter()
         .map(|path| Problem {
             key: key.into(),
-            origin: origin_of(config, key),
+            origin: config.origin_of(key),
             what: format!(
                 "{} is on another file system than {}: files are moved there by a rename, which works within one only",
                 path.display(),
@@ -109,7 +111,7 @@ pub fn largest_frame(config: &Config) -> Option<Problem> {
     let room = takes(config.wal.segment_mib);
     (room < most).then(|| Problem {
         key: KEY.into(),
-        origin: origin_of(config, KEY),
+        origin: config.origin_of(KEY),
         what: format!(
             "a segment of {} MiB takes frames of up to {room} bytes, and {most} may come: a larger one is not recorded, only that it came",
             config.wal.segment_mib

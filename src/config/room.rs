@@ -9,8 +9,11 @@
 
 use std::path::Path;
 
+use super::config::Config;
+use super::pacing::{self, Warning};
 use super::places::device;
-use super::{Config, Problem, VenueConfig, Warning, origin_of, pacing};
+use super::problem::Problem;
+use super::venues::VenueConfig;
 use lake::Hour;
 use model::Channel;
 
@@ -123,7 +126,7 @@ pub fn of_a_part(config: &Config) -> (Option<Problem>, Option<Warning>) {
     let Some((what, fix)) = room.short() else { return (None, None) };
     let key = PART_KEY.to_owned();
     if room.measured {
-        return (Some(Problem { origin: origin_of(config, PART_KEY), key, what, fix }), None);
+        return (Some(Problem { origin: config.origin_of(PART_KEY), key, what, fix }), None);
     }
     (None, Some(Warning { key, what, fix }))
 }
@@ -185,7 +188,7 @@ fn spill(config: &Config) -> Vec<Problem> {
     useless
         .map(|dir| Problem {
             key: KEY.into(),
-            origin: origin_of(config, KEY),
+            origin: config.origin_of(KEY),
             what: format!(
                 "{} is on the same file system as {}: it has no room when that has none",
                 dir.display(),
@@ -205,7 +208,7 @@ fn room_for(config: &Config, segments: u64, room_mib: u64) -> Option<Problem> {
     let fits = room_mib / (2 * segments);
     Some(Problem {
         key: SEGMENT_KEY.into(),
-        origin: origin_of(config, SEGMENT_KEY),
+        origin: config.origin_of(SEGMENT_KEY),
         what: format!(
             "{} venue(s) need {segments} segments of {} MiB before the first frame and as much again to work, {need} MiB; the disk of {} has {room_mib} MiB",
             config.venues.len(),

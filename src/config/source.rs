@@ -6,9 +6,12 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
+use super::problem::Problem;
 use super::secret::{redact, redact_line};
-use super::{DEFAULT_TOML, Problem};
 use model::VenueId;
+
+/// The shipped file, which is the default.
+pub const DEFAULT_TOML: &str = include_str!("../../config/tapedeck.toml");
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +22,13 @@ pub enum Origin {
     File(String),
     /// An environment variable.
     Env(String),
+}
+
+impl Origin {
+    /// True for a value nobody set.
+    pub fn is_default(&self) -> bool {
+        *self == Origin::Default
+    }
 }
 
 impl std::fmt::Display for Origin {

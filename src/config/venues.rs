@@ -1,12 +1,43 @@
-//! Reads one `[venues.<venue>]` table: names and globs, channels, limits, addresses, proxies, the API key.
+//! One `[venues.<venue>]` table: names and globs, channels, limits, addresses, proxies, the API key.
 
 use toml::Value;
 
+use super::network;
 use super::proxy::Proxy;
-use super::read::Reader;
-use super::{VenueConfig, network};
+use super::reader::Reader;
 use model::{Channel, VenueId};
+use venue::Limits;
 
+/// One `[venues.<venue>]` table.
+#[derive(Clone, Debug)]
+pub struct VenueConfig {
+    /// Which venue.
+    pub id: VenueId,
+    /// Exact names and globs.
+    pub symbols: Vec<String>,
+    /// Channels to record.
+    pub channels: Vec<Channel>,
+    /// The venue's limits with the configured overrides.
+    pub limits: Limits,
+    /// Listing refresh, s.
+    pub symbols_refresh_s: u64,
+    /// Missing trades are fetched over REST where the venue can.
+    pub repair: bool,
+    /// REST base: the venue's own unless set; no slash at the end.
+    pub rest_url: String,
+    /// WebSocket base where one is set; no slash at the end. `None` = the token's endpoint or the venue's own.
+    pub ws_url: Option<String>,
+    /// Connections per planned connection, 1 or 2; with 2 the same streams come twice, over different addresses.
+    pub lines: u32,
+    /// Every connection is replaced at this time of the day, s since midnight UTC.
+    pub rotate_at_s: Option<u32>,
+    /// Environment variable that holds the API key.
+    pub api_key_env: Option<String>,
+    /// The proxy of line 0 and of line 1; `None` = direct. `[proxy]` and the venue's own keys are settled here.
+    pub proxies: [Option<Proxy>; 2],
+}
+
+/// Reads the table.
 pub(super) fn table(r: &mut Reader<'_>, id: VenueId, proxy: Option<&Proxy>) -> Option<VenueConfig> {
     let key = |k: &str| format!("venues.{id}.{k}");
     let v = venue::venue(id);

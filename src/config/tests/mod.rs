@@ -5,7 +5,11 @@
 mod network;
 mod pacing;
 
+use std::collections::BTreeMap;
+
 use super::*;
+use model::{Channel, VenueId};
+use venue::Limits;
 
 /// The shipped file with its commented venue tables made real.
 fn uncommented() -> Config {

@@ -1,6 +1,7 @@
 //! Proxies, credentials and certificates as configured.
 
 use super::super::*;
+use model::VenueId;
 
 const VENUES: &str = "[venues.binance-spot]\nsymbols = [\"*\"]\nchannels = [\"trades\"]\n";
 

@@ -1,6 +1,7 @@
 //! What presses too hard on a venue is an error or a warning, with the numbers and what would pass.
 
 use super::super::*;
+use model::VenueId;
 
 fn toml(venue: &str, keys: &str) -> String {
     let symbols = if keys.contains("symbols") { "" } else { "symbols = [\"BTCUSDT\"]\n" };
