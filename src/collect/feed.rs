@@ -10,9 +10,9 @@ use std::time::Duration;
 use rustls::ClientConfig;
 use tokio::sync::watch;
 
-use super::bootstrap::Snapshots;
 use super::log::SharedLog;
 use super::metrics::VenueMetrics;
+use super::snapshots::Snapshots;
 use super::strays::Strays;
 use config::VenueConfig;
 use model::{Channel, VenueId};
