@@ -6,33 +6,17 @@
 //! was replaced or restored.
 //! That is told, red, until the log is back or the loss is accepted; nothing of it is touched meanwhile.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use wal_format::regular;
 
 use super::aside::set_aside;
+use super::place::{Place, place_of};
 use super::resume::EvidenceMissing;
-use super::stage::{PartState, Place, is_state};
+use super::stage::{PartState, is_state};
 use lake::Part;
 use lake::find::list;
 use lake::path::parse_staging_dir;
-use ops::host;
-
-/// Where a log lies, as a state writes it: the machine, and the way there from the lake, so that a data directory that is
-/// moved as a whole takes its logs along. A lake that shares nothing but the root with it is named by the log's full path.
-pub fn place_of(lake: &Path, dir: &Path) -> String {
-    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let (lake, dir) = (whole(lake), whole(dir));
-    let shared = lake.components().zip(dir.components()).take_while(|(a, b)| a == b).count();
-    let way = match shared {
-        0 | 1 => dir,
-        _ => {
-            let up = lake.components().skip(shared).map(|_| Component::ParentDir);
-            up.chain(dir.components().skip(shared)).collect()
-        }
-    };
-    format!("{}:{}", host::name(), way.display())
-}
 
 /// Staging directories of logs that lay in `dir` and are not the one at `log` (`None` = there is no log), or of runs that
 /// it never had, with the log that each is of.
@@ -81,25 +65,4 @@ pub fn give_up(lake: &Path, found: &[(String, PathBuf)]) -> anyhow::Result<()> {
         tracing::warn!(log = %log, to = %to.display(), "rows that were staged of a log that is gone were set aside");
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn a_data_directory_that_moves_takes_its_logs_along_and_two_logs_have_two_places() {
-        let root = tempfile::tempdir().unwrap();
-        let made = |data: &str, log: &str| {
-            let (lake, dir) = (root.path().join(data).join("lake"), root.path().join(data).join("wal").join(log));
-            std::fs::create_dir_all(&lake).unwrap();
-            std::fs::create_dir_all(&dir).unwrap();
-            place_of(&lake, &dir)
-        };
-        assert_eq!(made("here", "gate-spot"), made("there", "gate-spot"));
-        assert_ne!(made("here", "gate-spot"), made("here", "gate-spot.repair"));
-        let apart = place_of(Path::new("/srv/lake"), Path::new("/var/wal/gate-spot"));
-        assert!(apart.ends_with(":/var/wal/gate-spot"), "{apart}");
-    }
 }

@@ -3,7 +3,7 @@
 //! [`archive_one`] is the whole promise: the archive is written, read back, compared and named before the segment is
 //! unlinked ([`wal_format::archive::pack`]). Whatever instruction the process dies at, the segment or its archive is
 //! whole; the next run finds both, proves the archive and unlinks. Which segments may go is decided by
-//! [`super::retire`] alone, once before a segment is queued and once more when it is unlinked: the queue may be hours
+//! [`super::retirable`] alone, once before a segment is queued and once more when it is unlinked: the queue may be hours
 //! long, and a manifest can be damaged or gone by then.
 //!
 //! While following, the work is done by one [`Archiver`] thread at the lowest priority, so that no log is read
@@ -16,7 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use anyhow::Context;
 use wal_format::archive::{PackStep, Packed, clean, pack};
 
-use super::retire::retire_one;
+use super::retirable::retire_one;
 use super::status::CompactorStatus;
 use crate::failpoint::fail_point;
 use config::Config;

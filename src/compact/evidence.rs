@@ -17,7 +17,7 @@
 
 use std::collections::BTreeMap;
 
-use super::stage::Place;
+use super::place::Place;
 use lake::find::manifests_since;
 use lake::{Hour, Manifest};
 

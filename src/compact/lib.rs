@@ -33,13 +33,17 @@ pub mod bans;
 pub mod chain;
 pub mod evidence;
 pub mod failpoint;
+mod lifecycle;
+pub mod place;
 pub mod publish;
 pub mod repair;
 pub mod replay;
 pub mod resume;
 pub mod retention;
+mod retirable;
 pub mod retire;
 mod session;
+mod settings;
 mod snapshots;
 pub mod stage;
 pub mod stats;
@@ -65,8 +69,9 @@ use ops::shutdown::Shutdown;
 use ops::supervise::{self, Task};
 
 pub use retire::retire_all;
+pub use settings::write_settings;
 pub use status::CompactorStatus;
-pub use worker::{VenueOutcome, write_settings};
+pub use worker::VenueOutcome;
 
 /// What the compactor did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]

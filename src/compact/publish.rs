@@ -17,8 +17,8 @@ use sha2::Digest;
 use wal_format::Position;
 
 use super::evidence::Coverage;
+use super::place::{Place, to_log_position};
 use super::resume::EvidenceMissing;
-use super::stage::{Place, to_log_position};
 use crate::failpoint::fail_point;
 use fold::account::{Imbalance, LISTED_MAX};
 use fold::gather::Gatherer;

@@ -26,7 +26,7 @@ use wal_format::{Hold, SegmentInfo};
 use self::pass::{Known, Log};
 use self::report::unreadable_part;
 pub use self::report::{PartReport, Report, Verdict};
-use super::worker::write_settings;
+use super::settings::write_settings;
 use config::Config;
 use fold::gather::LogKind;
 use fold::shelves::shelves;

@@ -31,7 +31,8 @@ use anyhow::Context;
 use wal_format::{Ack, Checkpoint, LogReader, Position, ReaderOptions, Seq, Step, durable, regular};
 
 use super::aside::set_aside;
-use super::stage::{PartState, Place, is_state, state_path, to_position};
+use super::place::{Place, to_position};
+use super::stage::{PartState, is_state, state_path};
 use crate::failpoint::fail_point;
 use fold::gather::{Continuation, missing_beginning};
 use lake::find::list;
@@ -553,7 +554,8 @@ pub fn remove_staging(place: &Place, part: &Part) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::stage::{state_at, to_log_position};
+    use super::super::place::to_log_position;
+    use super::super::stage::state_at;
     use super::*;
     use lake::WriteSettings;
     use wal_format::{SegmentId, Seq};

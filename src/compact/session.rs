@@ -3,6 +3,7 @@
 //! Reading is here; what is durable when, in `cut`; what is told, in `show`. What the wall clock decides (when to cut,
 //! when to stage an idle table) never changes a published byte.
 
+mod counts;
 mod cut;
 mod show;
 
@@ -13,13 +14,15 @@ use std::time::Duration;
 use anyhow::Context;
 use wal_format::{AckFile, Position, ReadError, Run, SegmentId, Step};
 
-use self::show::Counts;
+use self::counts::Counts;
+use super::place::Place;
 use super::publish::Cut;
 use super::resume::EvidenceMissing;
+use super::settings::write_settings_at;
 use super::snapshots::SnapshotRequests;
-use super::stage::{Place, stage_full};
+use super::stage::stage_full;
 use super::status::Activity;
-use super::worker::{VenueOutcome, Worker, write_settings_at};
+use super::worker::{VenueOutcome, Worker};
 use crate::failpoint::fail_point;
 use crate::repair::desk::Hole;
 use fold::Mode;

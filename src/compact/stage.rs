@@ -22,15 +22,16 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
-use wal_format::{Incarnation, Known, Lineage, Position, Run, SegmentId, Seq, durable};
+use wal_format::{Position, Run, Seq, durable};
 
+use super::place::{Place, to_log_position, to_position};
 use crate::failpoint::fail_point;
 use fold::account::Account;
 use fold::gather::{Continuation, Gatherer, LogKind};
 use fold::part::{OpenPart, Piece};
-use lake::hash::{PayloadHash, SavedHash, hex, sha256_hex};
+use lake::hash::{PayloadHash, SavedHash, sha256_hex};
 use lake::manifest::{EpochRun, IdRange, LogPosition, runs_of, runs_to_write};
-use lake::{self, Hour, Manifest, Part, PieceFile, Table, WriteSettings, staged_path, staging_dir};
+use lake::{self, Hour, Part, PieceFile, Table, WriteSettings, staged_path, staging_dir};
 use model::Interner;
 use model::row::{Drift, DriftItem};
 use venue::Venue;
@@ -39,101 +40,6 @@ use venue::Venue;
 const STATE_VERSION: u32 = 2;
 /// States of the open part that stay: the newest, and the one before it should the newest be damaged.
 const GENERATIONS: usize = 2;
-
-/// Which log the rows come from and where they go.
-#[derive(Clone, Debug)]
-pub struct Place {
-    /// The lake's directory.
-    pub lake: PathBuf,
-    /// Venue word.
-    pub venue: String,
-    /// The log's uuid, 32 hex digits.
-    pub log: String,
-    /// The runs that the log had: what they do not have is of another copy of it. `None` = nobody asks whose it is.
-    pub lineage: Option<Lineage>,
-    /// Where the log lies, for states ([`super::abandoned`]).
-    pub wal: Option<String>,
-}
-
-impl Place {
-    /// The place of this log.
-    pub fn new(lake: &Path, venue: &str, lineage: Lineage) -> Self {
-        let log = hex(&lineage.log_uuid());
-        Self { lake: lake.to_owned(), venue: venue.to_owned(), log, lineage: Some(lineage), wal: None }
-    }
-
-    /// This place, with where its log lies.
-    pub fn at(self, dir: &Path) -> Self {
-        Self { wal: Some(super::abandoned::place_of(&self.lake, dir)), ..self }
-    }
-
-    /// True when the name of `part` is one that this log gives.
-    pub fn owns(&self, part: &Part) -> bool {
-        let epoch = Seq(part.first_seq).epoch();
-        part.venue == self.venue
-            && part.log8 == self.log8()
-            && self.lineage.as_ref().is_none_or(|lineage| match lineage.incarnation_of(epoch) {
-                Some(known) => short(known) == part.incarnation,
-                // Too old to be remembered.
-                None => epoch <= lineage.newest(),
-            })
-    }
-
-    /// True when `manifest` is of this log or of another copy of it.
-    pub fn is_of(&self, manifest: &Manifest) -> bool {
-        manifest.log == self.log && manifest.venue == self.venue
-    }
-
-    /// True when the log had all of `runs`.
-    pub fn had(&self, runs: &[Run]) -> bool {
-        self.lineage.as_ref().is_none_or(|lineage| runs.iter().all(|run| lineage.knows(*run) != Known::No))
-    }
-
-    /// Up to where the records that `manifest` tells of are this log's: its end, or the end of the last run that both
-    /// copies of the log had. `None` when they share none.
-    pub fn own_end(&self, manifest: &Manifest) -> Option<Position> {
-        let (end, runs) = (to_position(manifest.end), manifest.runs());
-        let Some(lineage) = &self.lineage else { return Some(end) };
-        // The first record of a run that this log never had is none of its places, though all before it is.
-        let is_here = end.seq.counter() > 0 || lineage.incarnation_of(end.seq.epoch()).is_some();
-        if self.had(&runs) && is_here {
-            return Some(end);
-        }
-        let common = lineage.last_common(&runs)?;
-        Some(Position { seq: Seq::new(common.epoch, Seq::COUNTER_MAX), ..Position::START })
-    }
-
-    /// First 8 hex digits of the log's uuid.
-    pub fn log8(&self) -> String {
-        self.log.chars().take(8).collect()
-    }
-
-    /// The name of the part from `first_seq` on, a record of the first of `runs`.
-    pub fn part(&self, hour: Hour, first_seq: Seq, runs: &[Run]) -> Part {
-        let incarnation = runs.first().map_or(0, |run| short(run.incarnation));
-        Part { venue: self.venue.clone(), hour, log8: self.log8(), incarnation, first_seq: first_seq.0 }
-    }
-
-    /// The name of `open`.
-    pub fn part_of(&self, open: &OpenPart) -> Part {
-        self.part(open.hour, open.first.seq, &open.runs)
-    }
-}
-
-/// An incarnation as it stands in names.
-fn short(incarnation: Incarnation) -> u16 {
-    (incarnation.0 >> 48) as u16
-}
-
-/// A position as the manifest and the state write it.
-pub fn to_log_position(p: Position) -> LogPosition {
-    LogPosition { segment: p.segment.0, offset: p.offset, seq: p.seq.0 }
-}
-
-/// And back.
-pub fn to_position(p: LogPosition) -> Position {
-    Position { segment: SegmentId(p.segment), offset: p.offset, seq: Seq(p.seq) }
-}
 
 /// Stages the first `rows` buffered rows of one table as one piece.
 ///
@@ -239,7 +145,7 @@ pub struct PartState {
     pub log: String,
     /// The next record to read.
     pub position: LogPosition,
-    /// Where the log lies ([`super::abandoned::place_of`]); none in a state of version 1.
+    /// Where the log lies ([`super::place::place_of`]); none in a state of version 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wal: Option<String>,
     /// Hour of the part.

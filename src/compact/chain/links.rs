@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::Chain;
 use super::files::Checked;
+use super::report::Chain;
 use super::snapshot::Link;
 
 /// The chains of one log; `links` by hour and first seq. Each part is in one of them.

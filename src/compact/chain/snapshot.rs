@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use wal_format::regular;
 
-use super::REMOVED;
 use crate::replay::rewrite;
 use lake::find::list;
 use lake::find::manifests;
 use lake::manifest::ManifestFile;
 use lake::{LakeError, LakeLock, Manifest, Part, Table};
+
+/// Beside the manifests: what retention removed.
+pub const REMOVED: &str = "removed.jsonl";
 
 /// A manifest, as far as chains and files need it: what the compactor goes on from would fill the memory.
 pub(super) struct Link {

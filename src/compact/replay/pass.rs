@@ -8,9 +8,10 @@ use anyhow::Context;
 use wal_format::{Hold, Incarnation, LogReader, LossReason, Position, ReaderOptions, Run, SegmentId, Seq, Shelf, Step};
 
 use super::report::{Report, Verdict, part_report};
+use crate::place::{Place, to_position};
 use crate::publish::{Cut, Published, publish};
 use crate::resume::remove_staging;
-use crate::stage::{Place, stage_full, to_position};
+use crate::stage::stage_full;
 use fold::gather::{Continuation, Gatherer, LogKind, Revision, missing_beginning};
 use lake::{Hour, Manifest, Part, WriteSettings};
 use venue::Venue;

@@ -6,7 +6,8 @@
 use anyhow::Context;
 use wal_format::Position;
 
-use super::show::{Counts, show_position};
+use super::counts::Counts;
+use super::show::show_position;
 use super::{STATUS_NS, Session};
 use crate::failpoint::fail_point;
 use crate::publish::{Cut, publish};

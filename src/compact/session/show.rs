@@ -1,65 +1,14 @@
-//! What a session shows of itself: its counters, and how far it is.
+//! What a session shows of itself: what it counted, and how far it is.
 
 use wal_format::Position;
 
+use super::counts::Counts;
 use super::{LOG_STATE_NS, STATUS_NS, Session};
 use crate::status::Activity;
-use fold::account::Account;
 use fold::gather::LogKind;
 use fold::tail::Tail;
 use lake::Table;
 use ops::clock;
-
-/// Counters shown in the status.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Counts {
-    records: u64,
-    frames: u64,
-    payload_bytes: u64,
-    decoded: u64,
-    control: u64,
-    undecodable: u64,
-    gaps: u64,
-    repeated: u64,
-    evicted_keys: u64,
-    lost: u64,
-    rows: [u64; Table::ALL.len()],
-}
-
-impl Counts {
-    pub(super) fn of(a: &Account) -> Self {
-        let t = a.totals();
-        Self {
-            records: a.records,
-            frames: a.frames,
-            payload_bytes: a.payload_bytes,
-            decoded: t.decoded,
-            control: t.control,
-            undecodable: t.undecodable + t.in_part,
-            gaps: a.gap_count,
-            repeated: a.repeated,
-            evicted_keys: a.evicted_keys,
-            lost: a.lost_count,
-            rows: std::array::from_fn(|i| Table::ALL.get(i).map_or(0, |t| a.rows_of(*t))),
-        }
-    }
-
-    pub(super) fn zip(self, o: Self, f: fn(u64, u64) -> u64) -> Self {
-        Self {
-            records: f(self.records, o.records),
-            frames: f(self.frames, o.frames),
-            payload_bytes: f(self.payload_bytes, o.payload_bytes),
-            decoded: f(self.decoded, o.decoded),
-            control: f(self.control, o.control),
-            undecodable: f(self.undecodable, o.undecodable),
-            gaps: f(self.gaps, o.gaps),
-            repeated: f(self.repeated, o.repeated),
-            evicted_keys: f(self.evicted_keys, o.evicted_keys),
-            lost: f(self.lost, o.lost),
-            rows: std::array::from_fn(|i| f(self.rows[i], o.rows[i])),
-        }
-    }
-}
 
 impl Session<'_> {
     pub(super) fn show(&mut self, activity: Activity, reason: Option<String>, tail: &Tail, now_ns: u64, force: bool) {

@@ -213,7 +213,7 @@ fn a_staged_position_of_version_1_is_taken_over_with_its_ack_beyond_the_manifest
             }
             value.to_string()
         });
-        let at = stage::to_position(state.position);
+        let at = place::to_position(state.position);
         assert!(at.segment.0 > 2, "too little was staged for this test");
         bed.ack(Some(at));
         for segment in wal_format::list_segments(&bed.wal()).unwrap().iter().filter(|s| s.id < at.segment) {

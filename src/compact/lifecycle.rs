@@ -1,0 +1,366 @@
+//! The life of one venue's compactor: wait for the log, resume, work, and start over from the last durable state
+//! when something fails.
+//!
+//! There is no error handling in the middle of a part. Whatever fails (a full disk, an I/O error), memory is
+//! thrown away and the session starts like after a crash: that path is the one every other test exercises too.
+//! Only what trying again cannot cure ends the worker, and the other logs go on: books that do not balance, another
+//! compactor, evidence that is missing ([`EvidenceMissing`]).
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use wal_format::{AckError, AckFile, Lineage, SegmentInfo};
+
+use super::abandoned;
+use super::archive;
+use super::place::Place;
+use super::publish::PublishedMeanwhile;
+use super::resume::{self, Decision, Evidence, EvidenceMissing, Start};
+use super::session::{Ended, Session};
+use super::settings::write_settings_at;
+use super::status::Activity;
+use super::worker::{VenueOutcome, Worker, store_ack};
+use crate::failpoint::fail_point;
+use crate::repair::desk::Hole;
+use config::LAKE_READER;
+use fold::Mode;
+use fold::account::Imbalance;
+use fold::gather::{Continuation, Gatherer, LogKind};
+use lake::hash::hex;
+use lake::{Hour, LakeError, Manifest};
+use ops::clock;
+use ops::health::Reason;
+use ops::supervise::Task;
+
+/// First pause after a failure; doubled up to [`RETRY_MAX`].
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+/// Longest pause after a failure.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+/// Holes of parts of this age are recalled after a start, hours.
+const RECALL_HOURS: i64 = 48;
+/// How often a drain starts over for what that cures: each time it sets a damaged piece aside, or finds more published.
+const AGAIN_MAX: u32 = 5;
+/// Between two looks for a log that is not there yet.
+const LOG_POLL: Duration = Duration::from_millis(200);
+
+impl Worker {
+    /// Works until asked to stop (follow) or until the log is worked off (drain).
+    ///
+    /// # Errors
+    /// In follow mode only what trying again cannot cure; in drain mode the first failure.
+    pub fn run(&self) -> anyhow::Result<VenueOutcome> {
+        let mut outcome = VenueOutcome::default();
+        let mut pause = RETRY_FIRST;
+        let mut again = 0;
+        loop {
+            let before = outcome.records;
+            let err = match self.watched_session(&mut outcome) {
+                Ok(()) => {
+                    self.show(Activity::Stopped, outcome.note.clone());
+                    return Ok(outcome);
+                }
+                Err(err) => err,
+            };
+            // The next start sets a damaged piece aside, or goes on behind what another copy published, and reads the
+            // log again.
+            if self.mode == Mode::Drain && starting_over_cures(&err) && again < AGAIN_MAX {
+                again += 1;
+                tracing::warn!(venue = %self.id, error = %format!("{err:#}"), "starting over");
+                continue;
+            }
+            if self.mode == Mode::Drain || !curable(&err) {
+                self.show(Activity::Failed, Some(format!("{err:#}")));
+                tracing::error!(venue = %self.id, error = %format!("{err:#}"), "the compactor of this venue stopped");
+                return Err(err.context(format!("compact {}", self.id)));
+            }
+            if outcome.records > before {
+                pause = RETRY_FIRST;
+            }
+            tracing::warn!(
+                venue = %self.id, error = %format!("{err:#}"), wait_ms = pause.as_millis() as u64,
+                "compacting failed, starting over from the last durable state"
+            );
+            self.show(Activity::Retrying, Some(format!("{err:#}")));
+            self.update(|s| s.retries += 1);
+            if !self.sleep(pause) {
+                return Ok(outcome);
+            }
+            self.status.supervisor().again(Task::Compact, &self.name());
+            pause = (pause * 2).min(RETRY_MAX);
+        }
+    }
+
+    /// Sleeps; false when asked to stop meanwhile.
+    fn sleep(&self, pause: Duration) -> bool {
+        let until = clock::now().mono_ns + pause.as_nanos() as u64;
+        while clock::now().mono_ns < until {
+            if self.shutdown.requested() {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(20).min(pause));
+        }
+        !self.shutdown.requested()
+    }
+
+    fn show(&self, activity: Activity, reason: Option<String>) {
+        self.update(|s| {
+            s.activity = activity;
+            s.reason = reason;
+        });
+    }
+
+    /// A session; its panic is told at once, and then an error like others: nothing of its memory is used again.
+    fn watched_session(&self, outcome: &mut VenueOutcome) -> anyhow::Result<()> {
+        self.status.supervisor().attempt(Task::Compact, &self.name(), || self.session(outcome))?
+    }
+
+    fn session(&self, outcome: &mut VenueOutcome) -> anyhow::Result<()> {
+        let Some(lineage) = self.wait_for_log(outcome)? else { return Ok(()) };
+        let uuid = lineage.log_uuid();
+        let dir = self.dir();
+        self.refuse_strangers(&dir, uuid)?;
+        let mut ack = AckFile::open(&dir, LAKE_READER)
+            .map_err(|err| held(err, &dir))
+            .with_context(|| format!("take the place of reader {LAKE_READER}"))?;
+        archive::clean_up(&self.cfg, &dir, &uuid);
+        let place = Place::new(&self.cfg.lake.dir, self.id.as_str(), lineage).at(&dir);
+        let waiting = self.abandoned(Some(&place))?;
+        let stored = ack.load().map_err(|err| err.to_string());
+        let mut evidence = resume::gather(&place, stored)?;
+        for remark in &evidence.remarks {
+            tracing::warn!(venue = %self.id, "{remark}");
+        }
+        let decision = resume::decide(&evidence)?;
+        let position = decision.start.position();
+        self.rebuild_or_stop(&place, &dir, &decision, &mut evidence)?;
+        for told in resume::clean(&place, &evidence, &decision.start)? {
+            tracing::warn!(venue = %self.id, "{told}");
+        }
+        let acked = decision.store_ack.or(evidence.ack).unwrap_or(decision.published);
+        let newest = evidence.newest.take().map(|newest| newest.path);
+        drop(evidence);
+        self.recall(&place)?;
+        if decision.store_ack.is_some() {
+            store_ack(&mut ack, uuid, acked, "resume")?;
+        }
+        fail_point!("resume.after_ack");
+        let gatherer = self.gatherer(&decision.start)?;
+        let from_beginning = matches!(decision.start, Start::Beginning);
+        let mut session = Session::new(self, place, uuid, ack, gatherer, acked, newest, outcome);
+        let ended = session.run(position, from_beginning)?;
+        match waiting.filter(|_| ended == Ended::Drained) {
+            // All of this log is published, and that is not all there is to publish.
+            Some(missing) => Err(missing.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// What waits in staging of a log that was here ([`super::abandoned`]), told; nothing when its loss is accepted.
+    fn abandoned(&self, log: Option<&Place>) -> anyhow::Result<Option<EvidenceMissing>> {
+        // Both logs of a venue stage under its name; each is looked for in its own directory.
+        let (lake, dir) = (&self.cfg.lake.dir, self.dir());
+        let mut found = abandoned::find(lake, self.id.as_str(), &dir, log)?;
+        if self.accept_loss {
+            abandoned::give_up(lake, &std::mem::take(&mut found))?;
+        }
+        let missing = abandoned::told(&found, &dir, &self.name());
+        let conditions = self.status.conditions();
+        conditions.set(Reason::EvidenceMissing, &self.name(), missing.as_ref().map(ToString::to_string));
+        Ok(missing)
+    }
+
+    /// An EPOCH of another log would make all that is here strangers, and leave it lying.
+    fn refuse_strangers(&self, dir: &Path, log_uuid: [u8; 16]) -> anyhow::Result<()> {
+        let segments = wal_format::list_segments(dir).with_context(|| format!("list {}", dir.display()))?;
+        let recorded = |s: &&SegmentInfo| s.footer.as_ref().is_none_or(|f| f.records > 0) && s.log_uuid.is_some();
+        let others: Vec<&SegmentInfo> =
+            segments.iter().filter(recorded).filter(|s| s.log_uuid != Some(log_uuid)).collect();
+        let own = segments.iter().filter(recorded).any(|s| s.log_uuid == Some(log_uuid));
+        match others.first().and_then(|s| s.log_uuid).filter(|_| !own) {
+            Some(other) => Err(EvidenceMissing::Strangers {
+                log: hex(&log_uuid),
+                other: hex(&other),
+                count: others.len(),
+                dir: dir.display().to_string(),
+            }
+            .into()),
+            None => Ok(()),
+        }
+    }
+
+    /// More was acknowledged, or lies in the lake, than manifests and staging account for: what the log still has is
+    /// published again; what it has not stops it, unless the loss was accepted.
+    fn rebuild_or_stop(
+        &self,
+        place: &Place,
+        dir: &Path,
+        decision: &Decision,
+        evidence: &mut Evidence,
+    ) -> anyhow::Result<()> {
+        let at = decision.start.position();
+        // What a state stands on is in pieces: files of its own part need nothing of the log.
+        let accounted = match &decision.start {
+            Start::Inside(state) => evidence.orphans_are_of(&state.part(place)),
+            _ => evidence.orphans.is_empty(),
+        };
+        if decision.beyond.is_none() && accounted {
+            return Ok(());
+        }
+        if resume::log_holds(dir, at)? {
+            if let Some(acked) = decision.beyond {
+                tracing::warn!(venue = %self.id, acked = %acked.seq, at = %at.seq,
+                    "the lake holds less than was acknowledged; the log still has all of it, which is published again");
+            }
+            return Ok(());
+        }
+        let (lake, log) = (place.lake.display().to_string(), self.name());
+        let missing = match (decision.beyond, evidence.orphans.as_slice()) {
+            (_, [first, others @ ..]) => {
+                EvidenceMissing::Orphans { path: first.display().to_string(), others: others.len(), log }
+            }
+            (Some(acked), []) => EvidenceMissing::Acknowledged { acked: acked.seq, at: at.seq, lake, log },
+            (None, []) => return Ok(()),
+        };
+        if !self.accept_loss {
+            return Err(missing.into());
+        }
+        tracing::error!(venue = %self.id, "going on as asked to, the loss is told in the next manifest: {missing}");
+        if let Some(to) = resume::set_orphans_aside(place, evidence)? {
+            tracing::warn!(venue = %self.id, to = %to.display(), "files that no manifest names were set aside");
+        }
+        Ok(())
+    }
+
+    /// What manifests of the last days say about holes: those of this log wait again unless they were asked for.
+    fn recall(&self, place: &Place) -> anyhow::Result<()> {
+        let Some(desk) = &self.desk else { return Ok(()) };
+        let since = Hour::of_ns(clock::wall_ns()).0 - RECALL_HOURS;
+        for (part, path) in lake::find::manifests(&place.lake, &place.venue)? {
+            if part.hour.0 < since || !place.owns(&part) {
+                continue;
+            }
+            // One that cannot be read was told about already.
+            let Ok(manifest) = Manifest::load(&path) else { continue };
+            manifest.repairs.iter().for_each(|r| desk.was_done(r));
+            manifest.gaps.iter().filter_map(Hole::of).for_each(|h| desk.want(h));
+        }
+        Ok(())
+    }
+
+    fn gatherer(&self, start: &Start) -> anyhow::Result<Gatherer> {
+        let settings = write_settings_at(&self.cfg, self.status.pressure().level());
+        match start {
+            Start::Beginning => Ok(Gatherer::new(self.venue, self.kind, settings, &Continuation::default())?),
+            Start::Behind { continuation, .. } => {
+                Gatherer::new(self.venue, self.kind, settings, continuation).context("go on behind the newest manifest")
+            }
+            Start::Inside(state) => {
+                state.restore(self.venue, self.kind, settings).context("restore the state of the open part")
+            }
+        }
+    }
+
+    /// Whose log it is, once there is one. `None` when asked to stop before, or when draining and there is none.
+    fn wait_for_log(&self, outcome: &mut VenueOutcome) -> anyhow::Result<Option<Lineage>> {
+        let dir = self.dir();
+        // Looked for once a wait, when it is known that there is one: states are large, and nobody adds to these.
+        let mut looked = false;
+        loop {
+            if dir.is_dir() {
+                let lineage =
+                    wal_format::lineage(&dir).with_context(|| format!("tell whose log is in {}", dir.display()))?;
+                if let Some(lineage) = lineage {
+                    return Ok(Some(lineage));
+                }
+            }
+            let foreign: Vec<String> = match wal_format::list_segments(&dir) {
+                Ok(segments) => {
+                    segments.iter().filter(|s| s.unreadable()).map(|s| s.path.display().to_string()).collect()
+                }
+                Err(_) => Vec::new(),
+            };
+            let why = if foreign.is_empty() {
+                format!("there is no log of {} yet in {}", self.id, dir.display())
+            } else {
+                format!(
+                    "there is no log of {} yet: {} is named like a segment but is none",
+                    self.id,
+                    foreign.join(", ")
+                )
+            };
+            let waiting = if std::mem::replace(&mut looked, true) { None } else { self.abandoned(None)? };
+            if self.mode == Mode::Drain {
+                if let Some(missing) = waiting {
+                    return Err(missing.into());
+                }
+                anyhow::ensure!(
+                    foreign.is_empty(),
+                    "{why}\n  fix:   move it out of the log's directory; nothing was touched"
+                );
+                if self.kind == LogKind::Collected {
+                    outcome.note = Some(format!("{why}: nothing to do"));
+                }
+                return Ok(None);
+            }
+            match self.kind {
+                LogKind::Collected => self.show(Activity::WaitingForLog, Some(why)),
+                // Nothing was ever repaired: the usual case.
+                LogKind::Repairs => {
+                    if let Some(desk) = self.desk.as_ref().filter(|_| foreign.is_empty()) {
+                        desk.ready();
+                    }
+                }
+            }
+            if !self.sleep(LOG_POLL) {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// Another compactor on the same data.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "another compactor works on this log already\n  where: {place}\n  fix:   stop it, or give this one its own [data] dir"
+)]
+pub struct AlreadyRunning {
+    /// The ack it holds.
+    place: String,
+}
+
+fn held(err: AckError, dir: &std::path::Path) -> anyhow::Error {
+    match err {
+        err @ AckError::ReaderHeld { .. } => AlreadyRunning { place: format!("{} ({err})", dir.display()) }.into(),
+        other => other.into(),
+    }
+}
+
+/// A file that is not what was written stood in the way, or another copy of the log was first.
+fn starting_over_cures(err: &anyhow::Error) -> bool {
+    err.chain().any(|e| e.is::<PublishedMeanwhile>() || matches!(e.downcast_ref(), Some(LakeError::Damaged { .. })))
+}
+
+/// False for what trying again cannot cure.
+fn curable(err: &anyhow::Error) -> bool {
+    !err.chain().any(|e| {
+        e.is::<Imbalance>()
+            || e.is::<AlreadyRunning>()
+            || e.is::<EvidenceMissing>()
+            || e.downcast_ref::<LakeError>().is_some_and(|e| matches!(e, LakeError::Manifest(_)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lake::Table;
+
+    #[test]
+    fn books_that_do_not_balance_end_the_worker_and_a_full_disk_does_not() {
+        let bad = anyhow::Error::from(Imbalance::Rows { table: Table::Trades, counted: 2, in_file: 1 });
+        assert!(!curable(&bad.context("publish")));
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        assert!(curable(&anyhow::Error::from(full).context("publish")));
+    }
+}
