@@ -42,6 +42,11 @@ fn cells(c: &RowsChunk) -> Vec<(&'static str, String)> {
         .collect()
 }
 
+/// A file of one table with rows as a venue could send them.
+pub(crate) fn one_file(table: Table, numeric: Numeric, rows: usize, seed: u64, path: &Path) {
+    write_piece(path, &rows_of(table, numeric, rows, seed), &settings(numeric), &[]).unwrap();
+}
+
 fn settings(numeric: Numeric) -> WriteSettings {
     WriteSettings { row_group_rows: 500, page_rows: 64, numeric, ..WriteSettings::default() }
 }
