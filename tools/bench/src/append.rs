@@ -14,6 +14,7 @@ use wal_format::{Append, ClockPair, Kind, LogOptions, LogWriter, SyncPolicy};
 /// Arguments of `append`.
 #[derive(Default, clap::Args)]
 pub(crate) struct Args {
+    #[cfg(feature = "rivals")]
     /// Be the process that appends to walrus (used by the benchmark itself): mmap or fd.
     #[arg(long, hide = true)]
     walrus: Option<String>,
@@ -153,8 +154,11 @@ fn latency(dir: &Path, payload: &[u8], sync: SyncPolicy, per_s: u64, seconds: u6
 
 /// Runs all rows.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    #[cfg(not(feature = "rivals"))]
+    let Args { .. } = args;
+    #[cfg(feature = "rivals")]
     if let Some(backend) = &args.walrus {
-        return crate::peers::walrus_here(backend, &[7_u8; 200], args.records);
+        return crate::rivals::walrus_here(backend, &[7_u8; 200], args.records);
     }
     let root = std::env::current_dir()?.join("target/bench-append");
     let _ = std::fs::remove_dir_all(&root);
@@ -190,27 +194,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let payload = vec![7_u8; 200];
     let few = 200_000;
     let loop_ns = wal_format::sys::baseline::bare_loop(&root.join("bare"), &payload, few, true)?;
-    for (name, ns) in [
-        (
-            "SQLite, WAL mode, batches of 1,000 (a kill loses the batch)",
-            crate::peers::sqlite(&root.join("sqlite"), &payload, few)?,
-        ),
-        (
-            "okaywal, batches of 1,000 (a kill loses the batch)",
-            crate::peers::okaywal(&root.join("okaywal"), &payload, few)?,
-        ),
-        (
-            "raft-engine, batches of 1,000 (a kill loses the batch)",
-            crate::peers::raft_engine(&root.join("raft"), &payload, few)?,
-        ),
-        (
-            "mrecordlog, each record, fsync every 100 ms",
-            crate::peers::mrecordlog(&root.join("mrecordlog"), &payload, few)?,
-        ),
-        ("walrus mmap, each record, fsync every 100 ms", crate::peers::walrus(&root.join("walrus"), true, few)?),
-        ("walrus fd, each record, fsync every 100 ms", crate::peers::walrus(&root.join("walrus"), false, few)?),
-        ("tapedeck, sync interval, each record", ours_n(&root.join("log"), &payload, interval, few)?),
-    ] {
+    let sqlite = crate::peers::sqlite(&root.join("sqlite"), &payload, few)?;
+    let mut rows = vec![("SQLite, WAL mode, batches of 1,000 (a kill loses the batch)", sqlite)];
+    #[cfg(feature = "rivals")]
+    rows.extend(crate::rivals::rows(&root, &payload, few)?);
+    #[cfg(not(feature = "rivals"))]
+    println!("    (okaywal, raft-engine, mrecordlog, walrus: build with --features rivals)");
+    rows.push(("tapedeck, sync interval, each record", ours_n(&root.join("log"), &payload, interval, few)?));
+    for (name, ns) in rows {
         println!("    {name:<60} {ns:>8.1}  ({:>7.0})  {:>6.2} x the loop", 200.0 * 1e3 / ns, ns / loop_ns);
     }
     println!("\nappend latency, 200 B, each append timed (the clock costs about 50 ns of it)");

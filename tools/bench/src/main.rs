@@ -12,6 +12,8 @@ mod history;
 mod klines;
 mod klines_live;
 mod peers;
+#[cfg(feature = "rivals")]
+mod rivals;
 mod serve;
 mod synth;
 mod tail;

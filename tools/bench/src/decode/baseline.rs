@@ -13,6 +13,7 @@ pub(super) fn of(name: &str) -> Vec<Decoder<'static>> {
         ($scan:path, $message:ident) => {
             vec![
                 ("scan", Box::new(|f| $scan(f).is_some())),
+                #[cfg(feature = "rivals")]
                 (
                     "sonic-rs, typed",
                     Box::new(|f| sonic_rs::from_slice::<Combined<'_, $message<'_>>>(f).is_ok_and(|c| c.data.values())),
