@@ -46,7 +46,7 @@ fn a_venue_that_panics_is_recorded_again_with_health_red_and_the_other_one_notic
     let collector = Service::start("collector", &config, &[("TAPEDECK_PANIC", &panic)]);
     let file = root.path().join("data/wal").join(format!("{VENUE}.http"));
     let address = || std::fs::read_to_string(&file).unwrap_or_default().trim().to_owned();
-    let told = format!("task venue of {VENUE}: panicked at src/ops/supervise.rs:");
+    let told = format!("task venue of {VENUE}: panicked at src/ops/rehearsal.rs:");
     wait_until("health is red and says which task", || {
         http::get(&address(), "/health").is_some_and(|(code, text)| code == 503 && text.contains(&told))
     });

@@ -16,7 +16,7 @@ async fn panicked(task: Task) -> Vec<Rec> {
     let running = Running::start_rehearsing(&server, ALL, &format!("{name}@binance-spot:1:300"));
     let counted = format!("tapedeck_task_panics_total{{task=\"{name}\"}} 1\n");
     running.until("the panic is counted", |_| running.metrics.prometheus().contains(&counted)).await;
-    let told = format!("task {name} of binance-spot: panicked at src/ops/supervise.rs:");
+    let told = format!("task {name} of binance-spot: panicked at src/ops/rehearsal.rs:");
     let problems = running.metrics.problems();
     assert!(problems.iter().any(|p| p.starts_with(&told)), "/health is red and says why: {problems:?}");
     let before = running.metrics.venue(super::VenueId::BinanceSpot).unwrap().counts().frames;

@@ -24,7 +24,7 @@ fn a_worker_that_panics_while_it_follows_begins_anew_and_publishes_every_row_onc
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     let problems = status.problems().join("\n");
-    assert!(problems.contains("task compact of binance-spot: panicked at src/ops/supervise.rs:"), "{problems}");
+    assert!(problems.contains("task compact of binance-spot: panicked at src/ops/rehearsal.rs:"), "{problems}");
     assert!(status.prometheus().contains("tapedeck_task_panics_total{task=\"compact\"} 2\n"));
     shutdown.trigger();
     following.join().unwrap().unwrap();
@@ -42,7 +42,7 @@ fn a_worker_that_panics_in_a_drain_ends_it_with_an_exit_code_of_its_own_and_the_
     let mut worker = bed.worker(Mode::Drain, |_| {});
     rehearsing(&mut worker, "compact");
     let err = worker.run().unwrap_err();
-    assert!(format!("{err:#}").contains("panicked at src/ops/supervise.rs:"), "{err:#}");
+    assert!(format!("{err:#}").contains("panicked at src/ops/rehearsal.rs:"), "{err:#}");
     assert!(err.chain().any(|err| err.is::<Panicked>()), "what `cli` makes an exit code of");
     bed.drain();
     for table in [Table::Trades, Table::BookTicker, Table::Depth] {
