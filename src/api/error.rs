@@ -1,10 +1,10 @@
 //! What is answered to a request that cannot be: the exchange's body `{"code":-1121,"msg":"Invalid symbol."}` with
 //! its HTTP status (Binance API documentation, "Error codes"). Our own paths use the same shape.
 
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
-use super::text::json_text;
+use super::json::json_text;
 
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +96,10 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// JSON text as a response.
-pub(super) fn json(body: String) -> Response {
-    ([(header::CONTENT_TYPE, "application/json;charset=UTF-8")], body).into_response()
+/// As the exchange answers to paths it does not know; below its own paths with what there is.
+pub(super) async fn nothing(method: Method, uri: Uri) -> Refusal {
+    let path = uri.path();
+    let shaped = ["/api/", "/fapi/", "/dapi/", "/sapi/", "/futures/", "/ws-"].iter().any(|p| path.starts_with(p));
+    let why = if shaped { ": candles and trades are served here, see /v1/openapi.json" } else { "" };
+    Refusal::with(StatusCode::NOT_FOUND, -5000, format!("Path {path}, Method {method} is invalid{why}"))
 }

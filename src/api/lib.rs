@@ -7,9 +7,13 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod app;
 mod binance;
+mod counts;
 mod error;
 mod guard;
+mod json;
+mod looks;
 mod metrics;
 mod native;
 pub mod outside;
@@ -20,6 +24,8 @@ mod system;
 #[cfg(test)]
 mod tests;
 mod text;
+mod time;
+mod weights;
 mod ws;
 
 use std::net::SocketAddr;
@@ -28,47 +34,20 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use wal_format::plain;
 
+use app::{Shared, app};
 use compact::CompactorStatus;
-use config::{Api, Config};
+use config::Config;
+use error::nothing;
 use kline::KlineHub;
-use net::server as http_server;
-use net::server::Gate;
-use ops::memory::Held;
+use net::server::{self as http_server, Access};
 use ops::shutdown::Shutdown;
-use ops::supervise::{self, Task};
-
-use error::{Answer, Refusal};
-use net::server::Access;
-
-/// Questions to the database at once; the rest wait.
-const READS: usize = 8;
-
-/// What every answer may need.
-pub(crate) struct App {
-    pub status: Arc<CompactorStatus>,
-    pub hub: Option<Arc<KlineHub>>,
-    pub cfg: Api,
-    pub config: Arc<Config>,
-    pub access: Access,
-    dispatcher: Option<Arc<ws::Dispatcher>>,
-    reads: Semaphore,
-    sockets: Arc<Semaphore>,
-    weights: guard::Weights,
-    counts: metrics::Counts,
-    gate: Gate,
-    looks: system::Looks,
-    reports: quality::Looks,
-    shutdown: Shutdown,
-}
-
-type Shared = Arc<App>;
+use ops::supervise::Task;
 
 /// Binds the address of `[api] listen`.
 ///
@@ -112,39 +91,6 @@ async fn listen(listener: &TcpListener, app: &Shared, shutdown: Shutdown) {
     http_server::run(listener, router(app.clone()), limits, turned_away, app.status.supervisor(), shutdown).await;
 }
 
-fn app(
-    config: Arc<Config>,
-    access: Access,
-    status: Arc<CompactorStatus>,
-    hub: Option<Arc<KlineHub>>,
-    shutdown: Shutdown,
-) -> Shared {
-    let cfg = config.api.clone();
-    let gate = http_server::gate(cfg.listen, &cfg.hosts, &cfg.cors_origins, access.asks());
-    let supervisor = status.supervisor();
-    let dispatcher = hub.clone().map(|hub| ws::Dispatcher::start(hub, supervisor.clone(), shutdown.clone()));
-    if let Some(held) = dispatcher.as_ref().map(Arc::downgrade) {
-        let waiting = move || held.upgrade().map_or(0, |d| d.waiting_bytes());
-        status.pressure().probe("api_mailboxes", Held::Own, waiting);
-    }
-    Arc::new(App {
-        status,
-        hub,
-        dispatcher,
-        sockets: Arc::new(Semaphore::new(cfg.max_websockets)),
-        cfg,
-        config,
-        access,
-        reads: Semaphore::new(READS),
-        weights: guard::Weights::default(),
-        counts: metrics::Counts::default(),
-        gate,
-        looks: system::Looks::default(),
-        reports: quality::Looks::default(),
-        shutdown,
-    })
-}
-
 fn router(app: Shared) -> Router {
     let router = Router::new()
         .route("/health", get(health))
@@ -158,39 +104,6 @@ fn router(app: Shared) -> Router {
         .fallback(nothing)
         .method_not_allowed_fallback(nothing);
     guard::around(router, app.clone()).with_state(app)
-}
-
-/// Wall time, us since epoch.
-fn now_us() -> i64 {
-    i64::try_from(ops::clock::wall_ns() / 1_000).unwrap_or(i64::MAX)
-}
-
-/// Wall time, ms since epoch.
-fn now_ms() -> i64 {
-    now_us() / 1_000
-}
-
-/// Runs what may wait for the disk where it holds up no connection.
-async fn blocking<T: Send + 'static>(
-    app: &App,
-    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
-) -> Answer<T> {
-    // Closed never: the semaphore lives as long as the app.
-    let _permit = app.reads.acquire().await.map_err(|e| Refusal::internal(&e.into()))?;
-    let supervisor = app.status.supervisor().clone();
-    match supervise::blocking(move || supervisor.attempt(Task::Client, "", work)).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(why)) => Err(Refusal::internal(&why)),
-        Err(panicked) => Err(Refusal::internal(&panicked.into())),
-    }
-}
-
-/// As the exchange answers to paths it does not know; below its own paths with what there is.
-async fn nothing(method: Method, uri: Uri) -> Refusal {
-    let path = uri.path();
-    let shaped = ["/api/", "/fapi/", "/dapi/", "/sapi/", "/futures/", "/ws-"].iter().any(|p| path.starts_with(p));
-    let why = if shaped { ": candles and trades are served here, see /v1/openapi.json" } else { "" };
-    Refusal::with(StatusCode::NOT_FOUND, -5000, format!("Path {path}, Method {method} is invalid{why}"))
 }
 
 async fn health(State(app): State<Shared>) -> impl IntoResponse {

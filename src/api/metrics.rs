@@ -3,39 +3,9 @@
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::App;
+use super::app::App;
 use kline::hub::FeedStatus;
 use kline::latency::{BOUNDS_US, Counted};
-
-/// What the server counts of itself.
-#[derive(Default)]
-pub(super) struct Counts {
-    requests: AtomicU64,
-    limited: AtomicU64,
-    turned_away: AtomicU64,
-    /// WebSockets open now.
-    pub websockets: AtomicU64,
-    /// WebSocket clients cut because they were too slow.
-    pub slow: AtomicU64,
-    /// Messages written to WebSocket clients.
-    pub pushed: AtomicU64,
-    /// Messages that a newer state of the same bar replaced before they were written.
-    pub conflated: AtomicU64,
-}
-
-impl Counts {
-    pub fn request(&self) {
-        self.requests.fetch_add(1, Relaxed);
-    }
-
-    pub fn limited(&self) {
-        self.limited.fetch_add(1, Relaxed);
-    }
-
-    pub fn turned_away(&self) {
-        self.turned_away.fetch_add(1, Relaxed);
-    }
-}
 
 fn series(out: &mut String, name: &str, kind: &str, help: &str, values: &[(String, u64)]) {
     // Writing to a String cannot fail.

@@ -9,10 +9,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::{Value, json};
 
-use super::error::{self, Answer, Refusal};
+use super::app::{Shared, blocking};
+use super::error::{Answer, Refusal};
+use super::json::{json as answer, json_text};
 use super::params::Params;
+use super::text;
 use super::ws::Filter;
-use super::{Shared, binance, blocking, text};
 use kline::db::{GapQuery, HistoryQuery, Source};
 use kline::{FlatKlineStore, KlineHub};
 use model::Interval;
@@ -32,7 +34,7 @@ pub(super) fn router() -> Router<Shared> {
         .route("/v1/klines/stats", get(stats))
         .route("/v1/snapshot", get(snapshot))
         .route("/v1/gaps", get(gaps))
-        .route("/v1/openapi.json", get(|| async { error::json(OPENAPI.to_owned()) }))
+        .route("/v1/openapi.json", get(|| async { answer(OPENAPI.to_owned()) }))
 }
 
 async fn status(State(app): State<Shared>) -> impl IntoResponse {
@@ -40,7 +42,7 @@ async fn status(State(app): State<Shared>) -> impl IntoResponse {
 }
 
 async fn venues(app: State<Shared>) -> Answer<Response> {
-    let hub = binance::hub(&app)?;
+    let hub = app.hub()?;
     let all = hub.registry().all();
     let mut venues: Vec<Value> = Vec::new();
     for (venue, feed) in hub.stats().feeds {
@@ -51,7 +53,7 @@ async fn venues(app: State<Shared>) -> Answer<Response> {
 }
 
 async fn symbols(app: State<Shared>, params: Params) -> Answer<Response> {
-    let hub = binance::hub(&app)?;
+    let hub = app.hub()?;
     let wanted = venue(&hub, &params)?;
     let mut out: Vec<Value> = Vec::new();
     for (index, entry) in (0_u32..).zip(hub.registry().all()) {
@@ -111,7 +113,7 @@ fn range(params: &Params) -> Answer<(Option<i64>, Option<i64>)> {
 }
 
 async fn klines(app: State<Shared>, params: Params) -> Answer<Response> {
-    let hub = binance::hub(&app)?;
+    let hub = app.hub()?;
     let venue: VenueId = params.need("venue")?.parse().map_err(|_| Refusal::value("venue"))?;
     // Other venues spell symbols in other ways: whatever is registered, or stored, is one.
     let symbol = params.need("symbol")?.to_owned();
@@ -120,7 +122,7 @@ async fn klines(app: State<Shared>, params: Params) -> Answer<Response> {
     let limit = params.limit(LIMIT, LIMIT_MAX, false)?;
     let newest_first = start_us.is_none();
     let body = blocking(&app, move || {
-        let name = text::json_text(&symbol);
+        let name = json_text(&symbol);
         let query = HistoryQuery { venue: venue.to_string(), symbol, interval, start_us, end_us, limit, newest_first };
         let bars = hub.history_with_source(&query)?;
         let known = !bars.is_empty() || hub.registry().index(&query.venue, &query.symbol).is_some();
@@ -130,7 +132,7 @@ async fn klines(app: State<Shared>, params: Params) -> Answer<Response> {
         Ok(Some(joined(bars.iter().map(|b| text::object(&query.venue, &name, interval, &b.bar, b.source)))))
     })
     .await?;
-    body.map(error::json).ok_or_else(Refusal::symbol)
+    body.map(answer).ok_or_else(Refusal::symbol)
 }
 
 fn joined(objects: impl Iterator<Item = String>) -> String {
@@ -145,7 +147,7 @@ fn joined(objects: impl Iterator<Item = String>) -> String {
 
 /// All open bars of one instant.
 async fn snapshot(app: State<Shared>, params: Params) -> Answer<Response> {
-    let hub = binance::hub(&app)?;
+    let hub = app.hub()?;
     let filter = filter(&hub, &params)?;
     let body = blocking(&app, move || {
         let mut whole = FlatKlineStore::default();
@@ -153,7 +155,7 @@ async fn snapshot(app: State<Shared>, params: Params) -> Answer<Response> {
         let mut objects = Vec::new();
         for (index, entry) in (0_u32..).zip(hub.registry().all()) {
             let Some(bars) = whole.symbol(index) else { continue };
-            let name = text::json_text(&entry.symbol);
+            let name = json_text(&entry.symbol);
             for (interval, bar) in Interval::ALL.into_iter().zip(bars).filter(|(_, b)| !b.is_empty()) {
                 if filter.has(&entry.venue, &entry.symbol, interval) {
                     objects.push(text::object(&entry.venue, &name, interval, bar, Source::Live));
@@ -163,11 +165,11 @@ async fn snapshot(app: State<Shared>, params: Params) -> Answer<Response> {
         Ok(format!("{{\"swap\":{swap},\"klines\":{}}}", joined(objects.into_iter())))
     })
     .await?;
-    Ok(error::json(body))
+    Ok(answer(body))
 }
 
 async fn gaps(app: State<Shared>, params: Params) -> Answer<Response> {
-    let hub = binance::hub(&app)?;
+    let hub = app.hub()?;
     let venue = venue(&hub, &params)?;
     let interval = match params.get("interval")? {
         Some(_) => Some(params.interval()?),
@@ -185,15 +187,15 @@ async fn gaps(app: State<Shared>, params: Params) -> Answer<Response> {
     let body = blocking(&app, move || {
         let bars = hub.gaps(&query)?;
         Ok(joined(bars.iter().map(|b| {
-            text::object(&b.venue, &text::json_text(&b.symbol), b.interval, &b.bar, Source::Live)
+            text::object(&b.venue, &json_text(&b.symbol), b.interval, &b.bar, Source::Live)
                 // Who made it is not read here.
                 .replace(",\"source\":\"live\"}", "}")
         })))
     })
     .await?;
-    Ok(error::json(body))
+    Ok(answer(body))
 }
 
 async fn stats(app: State<Shared>) -> Answer<Response> {
-    Ok(axum::Json(binance::hub(&app)?.stats()).into_response())
+    Ok(axum::Json(app.hub()?.stats()).into_response())
 }

@@ -8,20 +8,13 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use super::app::{Shared, blocking};
 use super::error::{Answer, Refusal};
 use super::params::Params;
-use super::{Shared, blocking};
 use lake::Hour;
 use model::VenueId;
 use ops::clock;
-use quality::{By, Quality, Query, Reports, page};
-
-/// Manifests that were read, and whoever reads now.
-#[derive(Default)]
-pub(super) struct Looks {
-    looking: tokio::sync::Mutex<()>,
-    read: Reports,
-}
+use quality::{By, Quality, Query, page};
 
 /// Hours of one question: a month.
 const HOURS_MAX: i64 = 31 * 24;

@@ -1,9 +1,8 @@
 //! `/v1/system` and `/v1/streams`: both services at one look, for the page. Logs, disk and memory are read from the
 //! outside; the collectors say themselves how their streams are. Looked at once a second at most, however many ask.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
@@ -12,9 +11,11 @@ use axum::routing::get;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::error::{self, Answer, Refusal};
+use super::app::{Shared, blocking};
+use super::error::{Answer, Refusal};
+use super::json::json as answer;
 use super::params::Params;
-use super::{Shared, blocking, now_ms};
+use super::time::now_ms;
 use crate::outside::{self, LogStatus};
 use config::Config;
 use kline::KlineHub;
@@ -22,42 +23,26 @@ use model::VenueId;
 use ops::host::{self, ProcessMemory};
 use ops::status::{ConnStatus, StreamStatus, VenueStatus};
 
-/// How long an answer serves everybody.
-const FRESH: Duration = Duration::from_secs(1);
 /// Streams that do not flow, named per connection in the summary; `/v1/streams` names all.
 const NAMED_MAX: usize = 20;
-
-/// The last look.
-#[derive(Default)]
-pub(super) struct Looks {
-    looking: tokio::sync::Mutex<()>,
-    last: Mutex<Option<(Instant, Arc<str>)>>,
-}
 
 pub(super) fn router() -> Router<Shared> {
     Router::new().route("/v1/system", get(system)).route("/v1/streams", get(streams))
 }
 
-impl Looks {
-    fn fresh(&self) -> Option<Arc<str>> {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref().filter(|(at, _)| at.elapsed() < FRESH).map(|(_, body)| Arc::clone(body))
-    }
-}
-
 async fn system(State(app): State<Shared>) -> Answer<Response> {
     if let Some(body) = app.looks.fresh() {
-        return Ok(error::json(body.to_string()));
+        return Ok(answer(body.to_string()));
     }
     // One looks, the others wait for what it sees; none of them holds a place of those who read candles.
     let _one = app.looks.looking.lock().await;
     if let Some(body) = app.looks.fresh() {
-        return Ok(error::json(body.to_string()));
+        return Ok(answer(body.to_string()));
     }
     let asker = Arc::clone(&app);
     let body: Arc<str> = blocking(&app, move || Ok(look(&asker)?.to_string().into())).await?;
-    *app.looks.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), Arc::clone(&body)));
-    Ok(error::json(body.to_string()))
+    app.looks.keep(&body);
+    Ok(answer(body.to_string()))
 }
 
 fn look(app: &Shared) -> anyhow::Result<Value> {
@@ -187,7 +172,7 @@ async fn streams(State(app): State<Shared>, params: Params) -> Answer<Response> 
         Ok(json!({"venue": venue.as_str(), "collector": status}).to_string())
     })
     .await?;
-    Ok(error::json(body))
+    Ok(answer(body))
 }
 
 #[cfg(test)]

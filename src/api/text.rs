@@ -200,15 +200,11 @@ pub(super) fn intervals() -> String {
     Interval::ALL.map(Interval::as_str).join(", ")
 }
 
-/// Text as JSON, with its quotes.
-pub(super) fn json_text(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::json::json_text;
 
     /// A bar of decimal texts: open, high, low, close, volume, quote, taker volume, taker quote.
     fn bar(open_ms: i64, n: u64, scales: (u8, u8), t: [&str; 8]) -> KlineData {

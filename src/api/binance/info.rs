@@ -9,16 +9,18 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 
-use super::super::error::{self, Answer, Refusal};
-use super::super::params::{Params, SpotUnit};
-use super::super::text::Unit;
-use super::super::{Shared, now_us};
-use super::{Family, Found, hub};
+use super::family::{Family, Found};
+use crate::app::Shared;
+use crate::error::{Answer, Refusal};
+use crate::json::json as body;
+use crate::params::{Params, SpotUnit};
+use crate::text::Unit;
+use crate::time::now_us;
 use kline::{Facts, KlineHub};
 use venue::UNKNOWN;
 
 pub(super) async fn spot(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> Answer<Response> {
-    let hub = hub(&app)?;
+    let hub = app.hub()?;
     // What an account may trade is not kept: an answer that pays no attention to it would be another one.
     if params.get("permissions")?.is_some() {
         return Err(Refusal::new(-1130, "Data sent for parameter 'permissions' is not valid: they are not kept here."));
@@ -28,7 +30,7 @@ pub(super) async fn spot(app: State<Shared>, SpotUnit(unit): SpotUnit, params: P
 }
 
 pub(super) async fn usdm(app: State<Shared>, params: Params) -> Answer<Response> {
-    let hub = hub(&app)?;
+    let hub = app.hub()?;
     let symbols = chosen(&hub, Family::Usdm, &params)?;
     Ok(answer(&app, Some("U_MARGINED"), Unit::Ms, symbols))
 }
@@ -49,7 +51,7 @@ fn answer(app: &State<Shared>, futures: Option<&str>, unit: Unit, symbols: Vec<V
     if let (Some(kind), Some(members)) = (futures, info.as_object_mut()) {
         members.insert("futuresType".to_owned(), kind.into());
     }
-    error::json(info.to_string())
+    body(info.to_string())
 }
 
 /// `symbol`, or `symbols`, or all; those of a status.

@@ -9,11 +9,13 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use axum::response::Response;
 
-use super::super::error::{Answer, Refusal, json};
-use super::super::params::{Params, SpotUnit};
-use super::super::text::{self, Unit};
-use super::super::{Shared, blocking};
-use super::{Family, hub, info};
+use super::family::Family;
+use super::info;
+use crate::app::{Shared, blocking};
+use crate::error::{Answer, Refusal};
+use crate::json::json;
+use crate::params::{Params, SpotUnit};
+use crate::text::{self, Unit};
 use kline::KlineHub;
 use kline::db::HistoryQuery;
 use model::KlineData;
@@ -29,7 +31,7 @@ pub(super) async fn usdm(app: State<Shared>, params: Params) -> Answer<Response>
 /// Perpetuals are named like their pair; dated contracts come under `klines` with their own names.
 pub(super) async fn continuous(app: State<Shared>, params: Params) -> Answer<Response> {
     let contract = params.need("contractType")?;
-    let hub = hub(&app)?;
+    let hub = app.hub()?;
     match Family::Usdm.find(&hub, params.symbol("pair")?) {
         Ok(found) if info::contract(&hub, &found) != contract => Err(Refusal::new(
             -1130,
@@ -56,7 +58,7 @@ async fn rows(app: State<Shared>, params: &Params, name: &str, family: Family, u
     if nothing && family == Family::Usdm {
         return Err(Refusal::start_behind_end());
     }
-    let hub = hub(&app)?;
+    let hub = app.hub()?;
     let body = blocking(&app, move || {
         let venue = family.find(&hub, &symbol).map(|found| found.venue);
         let (known, first) = (venue.is_ok(), venue.unwrap_or(family.first_venue()));

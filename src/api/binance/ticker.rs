@@ -8,11 +8,14 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::super::error::{Answer, Refusal, json};
-use super::super::params::{Params, SpotUnit};
-use super::super::text::{Decimals, Unit, json_text};
-use super::super::{Shared, blocking, now_us};
-use super::{Family, Found, hub, info};
+use super::family::{Family, Found};
+use super::info;
+use crate::app::{Shared, blocking};
+use crate::error::{Answer, Refusal};
+use crate::json::{json, json_text};
+use crate::params::{Params, SpotUnit};
+use crate::text::{Decimals, Unit};
+use crate::time::now_us;
 use kline::KlineHub;
 use kline::db::HistoryQuery;
 use model::kline::{NO_ID, decimal};
@@ -135,7 +138,7 @@ fn one(hub: &KlineHub, found: &Found, family: Family) -> anyhow::Result<Option<S
 }
 
 async fn price(app: &State<Shared>, params: &Params, family: Family) -> Answer<Response> {
-    let hub = hub(app)?;
+    let hub = app.hub()?;
     let (chosen, alone) = chosen(&hub, params, family)?;
     let prices = blocking(app, move || {
         let each = chosen.iter().map(|f| one(&hub, f, family));
@@ -189,7 +192,7 @@ impl Over {
 }
 
 async fn window(app: State<Shared>, params: &Params, family: Family, over: Over) -> Answer<Response> {
-    let hub = hub(&app)?;
+    let hub = app.hub()?;
     let (chosen, alone) = chosen(&hub, params, family)?;
     let minutes = i64::try_from(chosen.len()).unwrap_or(i64::MAX).saturating_mul(over.us / MINUTE_US);
     if !alone && minutes > MINUTES_MAX {

@@ -12,12 +12,14 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::super::error::{Answer, Refusal, json};
-use super::super::params::{Params, SpotUnit};
-use super::super::text::{Decimals, Unit};
-use super::super::{Shared, blocking, now_us};
-use super::{Family, Found, hub};
+use super::family::{Family, Found};
+use crate::app::{Shared, blocking};
+use crate::error::{Answer, Refusal};
+use crate::json::json;
 use crate::outside;
+use crate::params::{Params, SpotUnit};
+use crate::text::{Decimals, Unit};
+use crate::time::now_us;
 use config::Config;
 use kline::KlineHub;
 use kline::recent::{Missing, TradeQuery, row_id};
@@ -90,7 +92,7 @@ async fn answer(
     single: bool,
     print: impl Fn(&mut String, &Found, &Tick) + Send + 'static,
 ) -> Answer<Response> {
-    let (hub, config) = (hub(app)?, Arc::clone(&app.config));
+    let (hub, config) = (app.hub()?, Arc::clone(&app.config));
     let body = blocking(app, move || {
         let recent = hub.recent_trades(found.index);
         if single && recent.ticks.iter().any(|t| t.agg_id != NO_ID) {
@@ -144,7 +146,7 @@ fn stands(hub: &KlineHub, config: &Config, venue: &str) -> Option<i64> {
 }
 
 async fn aggregates(app: State<Shared>, params: Params, family: Family, unit: Unit) -> Answer<Response> {
-    let found = family.find(&*hub(&app)?, params.symbol("symbol")?)?;
+    let found = family.find(&*app.hub()?, params.symbol("symbol")?)?;
     let Some(query) = query(&params, family)? else { return Ok(json("[]".to_owned())) };
     let last = if family == Family::Spot { ",\"M\":true" } else { "" };
     answer(&app, found, query, false, move |out, found, t| {
@@ -165,7 +167,7 @@ async fn aggregates(app: State<Shared>, params: Params, family: Family, unit: Un
 
 /// The exchange takes no range for `trades`; whoever gives one is not given other trades than those.
 async fn single(app: State<Shared>, params: Params, family: Family, unit: Unit) -> Answer<Response> {
-    let found = family.find(&*hub(&app)?, params.symbol("symbol")?)?;
+    let found = family.find(&*app.hub()?, params.symbol("symbol")?)?;
     let Some(query) = query(&params, family)? else { return Ok(json("[]".to_owned())) };
     let last = if family == Family::Spot { ",\"isBestMatch\":true" } else { "" };
     answer(&app, found, query, true, move |out, found, t| {

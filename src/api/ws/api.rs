@@ -18,12 +18,12 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::super::binance::{self, Family};
-use super::super::error::{Answer, Refusal};
-use super::super::{Shared, guard, nothing};
 use super::mailbox::Mailbox;
-use super::session::Session;
-use super::{End, Out};
+use super::socket::{End, Out, Session, run};
+use crate::app::Shared;
+use crate::binance::{self, Family};
+use crate::error::{Answer, Refusal, nothing};
+use crate::guard;
 
 /// Longest answer; the largest one there is has a few MiB.
 const ANSWER_MAX: usize = 64 << 20;
@@ -78,7 +78,7 @@ impl Api {
 
     pub async fn run(self, socket: WebSocket) {
         let app = Arc::clone(&self.app);
-        super::run(&app, socket, self).await;
+        run(&app, socket, self).await;
     }
 
     /// The answer to one request.

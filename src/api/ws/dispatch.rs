@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::super::now_us;
-use super::super::text::json_text;
 use super::mailbox::{BarNews, Mailbox, Name, Slot, TradeNews};
+use crate::json::json_text;
+use crate::time::now_us;
 use kline::{KlineHub, Pushed};
 use model::{Interval, Tick};
 use ops::shutdown::Shutdown;

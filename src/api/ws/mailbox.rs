@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::super::text::{self, Unit};
 use super::control::Topic;
 use crate::binance::{agg_id, texts as trade_texts};
+use crate::json::json_text;
 use kline::db::Source;
 use model::{Interval, KlineData, Tick};
 
@@ -66,7 +67,7 @@ impl Texts {
 
 /// An event as combined streams carry it.
 pub(super) fn wrapped(combined: bool, stream: impl FnOnce() -> String, event: &str) -> String {
-    if combined { format!("{{\"stream\":{},\"data\":{event}}}", text::json_text(&stream())) } else { event.to_owned() }
+    if combined { format!("{{\"stream\":{},\"data\":{event}}}", json_text(&stream())) } else { event.to_owned() }
 }
 
 /// A state of a bar.

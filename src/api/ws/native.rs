@@ -19,14 +19,14 @@ use axum::extract::ws::{Message, WebSocketUpgrade, close_code};
 use axum::response::Response;
 use tokio::time::Instant;
 
-use super::super::error::{Answer, Refusal};
-use super::super::native::filter;
-use super::super::params::Params;
-use super::super::{Shared, now_us};
 use super::dispatch::{Dispatcher, Filter};
 use super::mailbox::{BarNews, Mailbox, News};
-use super::session::Session;
-use super::{End, Out, accept};
+use super::socket::{End, Out, Session, accept, run};
+use crate::app::Shared;
+use crate::error::{Answer, Refusal};
+use crate::native::filter;
+use crate::params::Params;
+use crate::time::now_us;
 use kline::{FlatKlineStore, KlineHub};
 use model::Interval;
 
@@ -61,7 +61,7 @@ pub(super) async fn open(app: State<Shared>, params: Params, upgrade: WebSocketU
     };
     accept(&app, upgrade, move |socket| async move {
         let app = Arc::clone(&session.app);
-        super::run(&app, socket, session).await;
+        run(&app, socket, session).await;
     })
 }
 

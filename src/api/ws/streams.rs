@@ -1,4 +1,4 @@
-//! One client of the exchange's streams.
+//! One client of the exchange's streams: what it asked for, at which address, and what it is sent of that.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,35 +6,38 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use axum::extract::ws::{Message, WebSocket, close_code};
 
-use super::super::binance::{Family, Found, info};
-use super::super::error::{Answer, Refusal};
-use super::super::text::{Unit, intervals};
-use super::super::{Shared, now_us};
 use super::control::{self, Ask, Bad, Topic};
 use super::dispatch::Dispatcher;
 use super::mailbox::{BarNews, Form, Mailbox, News, wrapped};
-use super::{End, Market, Out};
+use super::socket::{End, Out, Session, run};
+use crate::app::Shared;
+use crate::binance::{Family, Found, info};
+use crate::error::{Answer, Refusal};
+use crate::text::{Unit, intervals};
+use crate::time::now_us;
 use kline::KlineHub;
 
-/// What [`super::run`] drives.
-pub(super) trait Session: Send {
-    fn mailbox(&self) -> Arc<Mailbox>;
-    /// Messages are counted: more than are allowed in a second end the socket.
-    fn counts(&self) -> bool {
-        true
+/// Which market a path means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Market {
+    /// Spot, then USD-M.
+    Any,
+    Spot,
+    Usdm,
+    /// None: accounts.
+    Private,
+}
+
+impl Market {
+    /// Where a symbol is looked for, in this order.
+    fn families(self) -> &'static [Family] {
+        match self {
+            Self::Any => &[Family::Spot, Family::Usdm],
+            Self::Spot => &[Family::Spot],
+            Self::Usdm => &[Family::Usdm],
+            Self::Private => &[],
+        }
     }
-    /// Before anything else.
-    fn begin(&mut self, out: &mut Out<'_>) -> impl Future<Output = Result<(), End>> + Send;
-    /// The client said something.
-    fn said(&mut self, text: &str, out: &mut Out<'_>) -> impl Future<Output = Result<(), End>> + Send;
-    /// Some time has passed: what was not there before may be there now.
-    fn look(&mut self) -> impl Future<Output = ()> + Send {
-        async {}
-    }
-    /// Something waits in the mailbox.
-    fn send(&mut self, out: &mut Out<'_>) -> impl Future<Output = Result<(), End>> + Send;
-    /// Gives everything back.
-    fn end(&mut self);
 }
 
 /// A stream that exists here.
@@ -246,7 +249,7 @@ impl Binance {
     pub async fn run(mut self, socket: WebSocket, first: Checked) {
         self.first = first;
         let app = Arc::clone(&self.app);
-        super::run(&app, socket, self).await;
+        run(&app, socket, self).await;
     }
 
     /// What this client is sent of it: one message for each form in which it wants that.

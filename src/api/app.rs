@@ -1,0 +1,97 @@
+//! What every answer may need: the hub, the status, the configuration, and what the server remembers between requests.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::counts::Counts;
+use super::error::{Answer, Refusal};
+use super::looks::{QualityLooks, SystemLooks};
+use super::weights::Weights;
+use super::ws::Dispatcher;
+use compact::CompactorStatus;
+use config::{Api, Config};
+use kline::KlineHub;
+use net::server::{self as http_server, Access, Gate};
+use ops::memory::Held;
+use ops::shutdown::Shutdown;
+use ops::supervise::{self, Task};
+
+/// Questions to the database at once; the rest wait.
+const READS: usize = 8;
+
+/// What every answer may need.
+pub(crate) struct App {
+    pub status: Arc<CompactorStatus>,
+    pub hub: Option<Arc<KlineHub>>,
+    pub cfg: Api,
+    pub config: Arc<Config>,
+    pub access: Access,
+    pub dispatcher: Option<Arc<Dispatcher>>,
+    pub reads: Semaphore,
+    pub sockets: Arc<Semaphore>,
+    pub weights: Weights,
+    pub counts: Counts,
+    pub gate: Gate,
+    pub looks: SystemLooks,
+    pub reports: QualityLooks,
+    pub shutdown: Shutdown,
+}
+
+pub(crate) type Shared = Arc<App>;
+
+/// The app of one server, and the task that pushes candles to its clients.
+pub(crate) fn app(
+    config: Arc<Config>,
+    access: Access,
+    status: Arc<CompactorStatus>,
+    hub: Option<Arc<KlineHub>>,
+    shutdown: Shutdown,
+) -> Shared {
+    let cfg = config.api.clone();
+    let gate = http_server::gate(cfg.listen, &cfg.hosts, &cfg.cors_origins, access.asks());
+    let supervisor = status.supervisor();
+    let dispatcher = hub.clone().map(|hub| Dispatcher::start(hub, supervisor.clone(), shutdown.clone()));
+    if let Some(held) = dispatcher.as_ref().map(Arc::downgrade) {
+        let waiting = move || held.upgrade().map_or(0, |d| d.waiting_bytes());
+        status.pressure().probe("api_mailboxes", Held::Own, waiting);
+    }
+    Arc::new(App {
+        status,
+        hub,
+        dispatcher,
+        sockets: Arc::new(Semaphore::new(cfg.max_websockets)),
+        cfg,
+        config,
+        access,
+        reads: Semaphore::new(READS),
+        weights: Weights::default(),
+        counts: Counts::default(),
+        gate,
+        looks: SystemLooks::default(),
+        reports: QualityLooks::default(),
+        shutdown,
+    })
+}
+
+impl App {
+    /// The hub, or that there is none.
+    pub fn hub(&self) -> Answer<Arc<KlineHub>> {
+        self.hub.clone().ok_or_else(Refusal::no_candles)
+    }
+}
+
+/// Runs what may wait for the disk where it holds up no connection.
+pub(crate) async fn blocking<T: Send + 'static>(
+    app: &App,
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> Answer<T> {
+    // Closed never: the semaphore lives as long as the app.
+    let _permit = app.reads.acquire().await.map_err(|e| Refusal::internal(&e.into()))?;
+    let supervisor = app.status.supervisor().clone();
+    match supervise::blocking(move || supervisor.attempt(Task::Client, "", work)).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(why)) => Err(Refusal::internal(&why)),
+        Err(panicked) => Err(Refusal::internal(&panicked.into())),
+    }
+}

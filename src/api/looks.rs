@@ -1,0 +1,39 @@
+//! What the server remembers of its looks at the disk, so that many who ask cost one look.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use quality::Reports;
+
+/// How long an answer serves everybody.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The last look.
+#[derive(Default)]
+pub(super) struct SystemLooks {
+    /// Held by whoever looks.
+    pub looking: tokio::sync::Mutex<()>,
+    last: Mutex<Option<(Instant, Arc<str>)>>,
+}
+
+impl SystemLooks {
+    /// The last answer while it serves everybody.
+    pub fn fresh(&self) -> Option<Arc<str>> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().filter(|(at, _)| at.elapsed() < FRESH).map(|(_, body)| Arc::clone(body))
+    }
+
+    /// An answer that serves everybody from now on.
+    pub fn keep(&self, body: &Arc<str>) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), Arc::clone(body)));
+    }
+}
+
+/// Manifests that were read, and whoever reads now.
+#[derive(Default)]
+pub(super) struct QualityLooks {
+    /// Held by whoever reads.
+    pub looking: tokio::sync::Mutex<()>,
+    /// What was read.
+    pub read: Reports,
+}
