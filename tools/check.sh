@@ -7,9 +7,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
 
-echo "== tools/arrows.py --crates"
-# The full check, with circles of files inside a crate, is `tools/arrows.py` without the option.
-python3 tools/arrows.py --crates
+echo "== tools/arrows.py"
+python3 tools/arrows.py
 echo "== cargo fmt --check"
 cargo fmt --all --check
 echo "== cargo clippy"
