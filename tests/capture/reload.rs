@@ -245,6 +245,7 @@ fn a_stream_that_serves_two_channels_ends_with_the_last_of_them() {
         tape.flows("futures.trades");
         tape.flows("futures.tickers");
         tape.change(&format!(", {last:?}]"), "]");
+        wait_until("that is taken over too", || tape.reloads("applied") == 2);
         wait_until("the exchange sends no tickers any more", || {
             let before = tape.sent("futures.tickers");
             tape.flows("futures.trades");
