@@ -62,9 +62,9 @@ impl Dice {
 
 /// Polls until `condition` is true; the limit is generous and only there so that a broken build ends.
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(120);
+    let end = Instant::now() + Duration::from_secs(600);
     while !condition() {
-        assert!(Instant::now() < end, "waited two minutes for: {what}");
+        assert!(Instant::now() < end, "waited ten minutes for: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -124,7 +124,7 @@ impl Service {
 
     /// Waits for an end that the service chose itself.
     pub fn wait(&mut self) -> std::process::ExitStatus {
-        let end = Instant::now() + Duration::from_secs(120);
+        let end = Instant::now() + Duration::from_secs(600);
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
