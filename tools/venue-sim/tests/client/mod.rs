@@ -133,7 +133,8 @@ pub async fn http(sim: &Sim, method: &str, path: &str, body: &str) -> Answer {
 pub async fn http_with(sim: &Sim, method: &str, path: &str, headers: &str, body: &str) -> Answer {
     let mut tcp = TcpStream::connect(sim.address()).await.unwrap();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nHost: {}\r\n{headers}Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        sim.address(),
         body.len()
     );
     tcp.write_all(request.as_bytes()).await.unwrap();
