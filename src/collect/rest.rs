@@ -75,8 +75,7 @@ impl Feed {
                     "channel": request.channel, "symbol": request.symbol,
                     "url": format!("{}{}", self.rest.base, request.path_and_query), "status": status, "error": err.to_string(),
                 });
-                let kind =
-                    err.rest().and_then(RestError::connect).map_or("rest_error", |err| err.event_kind("rest_error"));
+                let kind = err.connect().map_or("rest_error", |err| err.event_kind("rest_error"));
                 self.log.note(conn, kind, detail);
                 Err(err)
             }

@@ -61,9 +61,14 @@ mod tests {
         drop(rest);
         let banned = || status.snapshot().conditions.iter().any(|c| c.reason == Reason::Banned && !c.red);
         let until = async |is: bool| {
-            while banned() != is {
+            // Ten minutes, for a busy machine.
+            for _ in 0..30_000 {
+                if banned() == is {
+                    return;
+                }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
+            panic!("never {is}");
         };
         until(true).await;
         let told = status.conditions().text(Reason::Banned, "binance-spot").unwrap();

@@ -45,7 +45,6 @@ mod touched;
 
 pub use actor::{KlineActor, Shown, Totals, Worker};
 pub use feed::{Feed, FeedState};
-
 pub use hub::{KlineHub, KlineStats, Pushed};
 pub use message::{Dirty, Item, Job, OldTrade, Update};
 pub use nightly::nightly;
