@@ -124,7 +124,9 @@ fn readers_see_the_latest_bars_and_history_without_a_seam() {
     let service = KlineService::start(&cfg, Mode::Follow, &shutdown).unwrap().unwrap();
     let hub = Arc::clone(service.hub());
     // The trades of the second half are in memory, and only partly in the database yet.
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(600);
     while hub.stats().ticks < 21_313 - 5_000 {
+        assert!(std::time::Instant::now() < end, "ten minutes later still: hub.stats().ticks < 21_313 - 5_000");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     let index = hub.registry().index("binance-usdm", "BTCUSDT").unwrap();
@@ -270,12 +272,19 @@ fn statistics_tell_what_happened_since_the_line_before_and_how_long_it_took() {
     let service = KlineService::start(&cfg, Mode::Follow, &shutdown).unwrap().unwrap();
     let hub = Arc::clone(service.hub());
     let wait = |trades: u64| {
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(600);
         while hub.stats().ticks < trades {
+            assert!(std::time::Instant::now() < end, "ten minutes later still: hub.stats().ticks < trades");
             std::thread::sleep(Duration::from_millis(5));
         }
     };
     wait(1_000);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(600);
     while hub.stats().feeds.values().all(|f| f.activity != "live") {
+        assert!(
+            std::time::Instant::now() < end,
+            "ten minutes later still: hub.stats().feeds.values().all(|f| f.activity != 'live')"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(hub.latency().counted().count, 0, "what was written before the start says nothing");
@@ -284,7 +293,9 @@ fn statistics_tell_what_happened_since_the_line_before_and_how_long_it_took() {
     let live: Vec<(u64, String)> = frames[1_000..3_000].iter().map(|(_, f)| (now, f.clone())).collect();
     record(&cfg, &live);
     wait(3_000);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(600);
     while hub.latency().counted().count < 2_000 {
+        assert!(std::time::Instant::now() < end, "ten minutes later still: hub.latency().counted().count < 2_000");
         std::thread::sleep(Duration::from_millis(5));
     }
     let line = reporter.line(&hub);

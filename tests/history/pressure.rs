@@ -51,7 +51,9 @@ fn a_download_begins_no_file_while_memory_is_critical_and_goes_on_afterwards() {
         let control = async {
             let paused = || pressure.report().sheds.get("history_paused").copied().unwrap_or(0);
             // One more than there are workers: all have looked, and one has looked again.
+            let end = std::time::Instant::now() + std::time::Duration::from_secs(600);
             while paused() <= workers {
+                assert!(std::time::Instant::now() < end, "ten minutes later still: paused() <= workers");
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
             assert!(archive.zips().is_empty(), "a file was asked for");

@@ -315,7 +315,9 @@ impl Archive {
         if !key.ends_with(".CHECKSUM") {
             self.state.lock().unwrap().begun.push(key.to_owned());
         }
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(600);
         while self.state.lock().unwrap().hold {
+            assert!(std::time::Instant::now() < end, "ten minutes later still: self.state.lock().unwrap().hold");
             std::thread::sleep(Duration::from_millis(10));
         }
         let (bytes, fault, piece, pause) = {

@@ -134,7 +134,9 @@ fn a_killed_writer_leaves_nothing_that_the_next_one_does_not_find() {
     let mut writer = bed.writer();
     bed.full(true);
     let n = fill(&mut writer, 0, 300);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(600);
     while writer.stats().ready.get() == 0 {
+        assert!(std::time::Instant::now() < end, "ten minutes later still: writer.stats().ready.get() == 0");
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
     // As after a kill: no seal, no footer, ready segments over there.

@@ -364,7 +364,9 @@ fn a_writer_starts_while_another_process_repairs_and_takes_none_of_the_files_tha
     assert!(!sealed(), "the other one has not come to it yet");
     drop(repair);
     // The writer's own repair does what is left.
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(600);
     while !sealed() {
+        assert!(std::time::Instant::now() < end, "ten minutes later still: !sealed()");
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
     writer.close().unwrap();

@@ -28,7 +28,9 @@ async fn every_change_of_either_services_pressure_is_an_event_of_the_log_and_cap
     std::fs::create_dir_all(&requests).unwrap();
     let left = requests.join("pressure-00000000000000000003-compactor.json");
     std::fs::write(&left, r#"{"service":"compactor","to":"normal"}"#).unwrap();
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(600);
     while left.exists() {
+        assert!(std::time::Instant::now() < end, "ten minutes later still: left.exists()");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     running.until("frames under pressure", |c| c.frames > before + 200).await;

@@ -220,7 +220,12 @@ impl Connection {
                 }
                 Act::Wait(time) => tokio::time::sleep(time).await,
                 Act::Peers(n) => {
+                    let end = std::time::Instant::now() + std::time::Duration::from_secs(600);
                     while self.seen.lock().unwrap().requests.iter().filter(|r| !r.is_empty()).count() < n {
+                        assert!(
+                            std::time::Instant::now() < end,
+                            "ten minutes later still: self.seen.lock().unwrap().requests.iter().filter(|r| !r.is_empty()).count() < n"
+                        );
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                     tokio::time::sleep(Duration::from_millis(300)).await;

@@ -208,7 +208,12 @@ fn segments_stay_while_a_rewrite_reads_them() {
     let lake = LakeLock::exclusive(&bed.lake(), "test", Duration::ZERO).unwrap();
     std::thread::scope(|s| {
         let rewriting = s.spawn(|| bed.rewrite());
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(600);
         while wal_format::holds(&bed.wal()).unwrap().iter().all(|hold| hold.from.0 < 2) && !rewriting.is_finished() {
+            assert!(
+                std::time::Instant::now() < end,
+                "ten minutes later still: wal_format::holds(&bed.wal()).unwrap().iter().all(|hold| hold.from.0 < 2) && !rewriting.is_finished()"
+            );
             std::thread::sleep(Duration::from_millis(1));
         }
         let held = wal_format::holds(&bed.wal()).unwrap();

@@ -50,7 +50,9 @@ async fn a_client_that_never_reads_what_it_asks_for_gives_its_place_back() {
     // Both places are held; nobody of them reads, and both are cut: one after the other is had again.
     let mut had = Vec::new();
     for _ in 0..2 {
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(600);
         while status(at, "127.0.0.1").await != 200 {
+            assert!(std::time::Instant::now() < end, "ten minutes later still: status(at, '127.0.0.1').await != 200");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         had.push(connect(at, "127.0.0.1").await);
@@ -88,16 +90,22 @@ async fn one_address_is_refused_over_its_share_while_others_are_answered() {
     let (at, stop) = server(limits).await;
     let idle = [connect(at, "127.0.0.1").await, connect(at, "127.0.0.1").await];
     // Whether the server has them already is its business.
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(600);
     while status(at, "127.0.0.1").await != 429 {
+        assert!(std::time::Instant::now() < end, "ten minutes later still: status(at, '127.0.0.1').await != 429");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(status(at, "127.0.0.2").await, 200);
     let third = connect(at, "127.0.0.3").await;
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(600);
     while status(at, "127.0.0.2").await != 503 {
+        assert!(std::time::Instant::now() < end, "ten minutes later still: status(at, '127.0.0.2').await != 503");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     drop((idle, third));
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(600);
     while status(at, "127.0.0.1").await != 200 {
+        assert!(std::time::Instant::now() < end, "ten minutes later still: status(at, '127.0.0.1').await != 200");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     stop.trigger();

@@ -36,7 +36,12 @@ async fn play(sim: Sim) -> (Vec<Vec<Vec<String>>>, Vec<CloseReport>) {
     let sim = Arc::new(sim);
     let readers = ["btcusdt@trade", "btcusdt@depth@100ms", "btcusdt@bookTicker"]
         .map(|stream| tokio::spawn(reader(sim.clone(), stream)));
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(600);
     while sim.report().venues["binance-spot"].closes.len() < 12 {
+        assert!(
+            std::time::Instant::now() < end,
+            "ten minutes later still: sim.report().venues['binance-spot'].closes.len() < 12"
+        );
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     sim.wait_finished().await;
@@ -133,7 +138,12 @@ async fn a_client_that_leaves_within_the_notice_is_reported_as_gone_first() {
     let mut client = Client::connect(&sim, "binance-spot", "/ws/btcusdt@trade").await;
     while !client.text().await.contains("serverShutdown") {}
     drop(client);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(600);
     while sim.report().venues["binance-spot"].closes.is_empty() {
+        assert!(
+            std::time::Instant::now() < end,
+            "ten minutes later still: sim.report().venues['binance-spot'].closes.is_empty()"
+        );
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     let report = sim.stop().await;

@@ -120,7 +120,9 @@ async fn silence_keeps_the_socket_open_and_sends_nothing() {
         (ended.0.len(), ended.1)
     });
     sim.wait_finished().await;
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(600);
     while first(&sim.report()).pongs_received < 3 {
+        assert!(std::time::Instant::now() < end, "ten minutes later still: first(&sim.report()).pongs_received < 3");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let report = sim.stop().await;
@@ -211,7 +213,9 @@ async fn a_client_that_sends_no_pong_is_closed() {
     let sim = Sim::start(SimConfig { heartbeat, ..idle() }).await.unwrap();
     let client = Client::connect(&sim, "binance-spot", "/stream").await;
     // Not reading means not answering pings.
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(600);
     while first(&sim.report()).closed_ns.is_none() {
+        assert!(std::time::Instant::now() < end, "ten minutes later still: first(&sim.report()).closed_ns.is_none()");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(first(&sim.report()).end.as_deref(), Some("no pong came in time"));

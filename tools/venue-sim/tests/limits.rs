@@ -137,7 +137,9 @@ async fn weight_and_connects_over_the_limit_are_refused_until_their_window_is_ov
         assert_eq!(upgrade_status(&sim, HERE).await.0, 101);
     }
     assert_eq!(upgrade_status(&sim, HERE).await, (429, "1".to_owned()));
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(600);
     while upgrade_status(&sim, HERE).await.0 != 101 {
+        assert!(std::time::Instant::now() < end, "ten minutes later still: upgrade_status(&sim, HERE).await.0 != 101");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let info = "/binance-spot/api/v3/exchangeInfo";
