@@ -34,7 +34,7 @@ MAY = {
     "history": {"config", "fold", "lake", "model", "net", "ops", "sql", "venue", "wal-format"},
     "quality": {"lake", "model", "venue", "wal-format"},
     "playback": {"config", "fold", "model", "net", "ops", "venue", "venue-sim", "wal-format"},
-    "api": {"compact", "config", "http-doors", "kline", "lake", "model", "net", "ops", "quality", "venue", "wal-format"},
+    "api": {"config", "http-doors", "kline", "lake", "model", "net", "ops", "quality", "venue", "wal-format"},
 }
 
 ITEM = re.compile(r"^\s*(?:pub(?:\([^)]*\))?\s+)?(?:default\s+)?(?:async\s+)?(?:const\s+)?(?:unsafe\s+)?(?:extern\s+\"C\"\s+)?(?:fn|struct|enum|union|trait|type|static|const|macro_rules!)\s+(?:mut\s+)?([A-Za-z_]\w*)", re.M)

@@ -41,11 +41,11 @@ use tokio::net::TcpListener;
 use wal_format::plain;
 
 use app::{Shared, app};
-use compact::CompactorStatus;
 use config::Config;
 use error::nothing;
 use kline::KlineHub;
 use net::server::{self as http_server, Access};
+use ops::compactor::CompactorStatus;
 use ops::shutdown::Shutdown;
 use ops::supervise::Task;
 

@@ -39,7 +39,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             MemoryMonitor::start(&cfg.memory, "compactor", &supervisor).context("watch the memory")?;
         let told = Arc::clone(&cfg);
         pressure.on_change(move |change| collect::leave_pressure(&told, change));
-        let status = Arc::new(compact::CompactorStatus::supervised(pressure.clone(), supervisor.clone()));
+        let status = Arc::new(ops::compactor::CompactorStatus::supervised(pressure.clone(), supervisor.clone()));
         let mode = if args.drain { Mode::Drain } else { Mode::Follow };
         let health = Arc::new(compact::health(&cfg));
         status.watched_by(Arc::clone(&health));

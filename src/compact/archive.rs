@@ -17,12 +17,12 @@ use anyhow::Context;
 use wal_format::archive::{PackStep, Packed, clean, pack};
 
 use super::retirable::retire_one;
-use super::status::CompactorStatus;
 use crate::failpoint::fail_point;
 use config::Config;
 use fold::shelves::archive_dir;
 use model::VenueId;
 use ops::clock;
+use ops::compactor::CompactorStatus;
 
 /// One segment to be archived.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -47,7 +47,6 @@ mod settings;
 mod snapshots;
 pub mod stage;
 pub mod stats;
-pub mod status;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -64,13 +63,14 @@ pub use fold::Mode;
 use fold::gather;
 use model::VenueId;
 use ops::chore;
+use ops::compactor::CompactorStatus;
 use ops::health::{Health, WrittenDisk};
 use ops::shutdown::Shutdown;
 use ops::supervise::{self, Task};
 
 pub use retire::retire_all;
 pub use settings::write_settings;
-pub use status::CompactorStatus;
+
 pub use worker::VenueOutcome;
 
 /// What the compactor did.

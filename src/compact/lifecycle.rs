@@ -19,7 +19,6 @@ use super::publish::PublishedMeanwhile;
 use super::resume::{self, Decision, Evidence, EvidenceMissing, Start};
 use super::session::{Ended, Session};
 use super::settings::write_settings_at;
-use super::status::Activity;
 use super::worker::{VenueOutcome, Worker, store_ack};
 use crate::failpoint::fail_point;
 use crate::repair::desk::Hole;
@@ -30,6 +29,7 @@ use fold::gather::{Continuation, Gatherer, LogKind};
 use lake::hash::hex;
 use lake::{Hour, LakeError, Manifest};
 use ops::clock;
+use ops::compactor::Activity;
 use ops::health::Reason;
 use ops::supervise::Task;
 

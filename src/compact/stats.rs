@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tracing::info;
 
-use super::status::{CompactorStatus, Snapshot, VenueStatus};
 use ops::clock::{self, date};
+use ops::compactor::{CompactorStatus, Snapshot, VenueStatus};
 use ops::shutdown::Shutdown;
 use ops::telemetry::STATS;
 

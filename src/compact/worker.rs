@@ -7,12 +7,12 @@ use anyhow::Context;
 use wal_format::{AckFile, Position};
 
 use super::archive::Archiver;
-use super::status::{CompactorStatus, VenueStatus};
 use crate::repair::desk::Desk;
 use config::Config;
 use fold::Mode;
 use fold::gather::LogKind;
 use model::VenueId;
+use ops::compactor::{CompactorStatus, VenueStatus};
 use ops::shutdown::Shutdown;
 use venue::Venue;
 

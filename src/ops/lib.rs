@@ -5,6 +5,7 @@
 pub mod backoff;
 pub mod chore;
 pub mod clock;
+pub mod compactor;
 pub mod failpoint;
 pub mod hangup;
 pub mod health;

@@ -14,10 +14,10 @@ use crate::publish::{Cut, publish};
 use crate::resume::remove_staging;
 use crate::retire::retire;
 use crate::stage::{remove_older_states, stage_all, stage_table, write_state};
-use crate::status::{Activity, LastPublish};
 use crate::worker::store_ack;
 use lake::{GROUP_TEXT_BYTES, Table, WriteSettings};
 use ops::clock;
+use ops::compactor::{Activity, LastPublish};
 use ops::memory::Level;
 
 impl Session<'_> {

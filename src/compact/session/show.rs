@@ -4,11 +4,11 @@ use wal_format::Position;
 
 use super::counts::Counts;
 use super::{LOG_STATE_NS, STATUS_NS, Session};
-use crate::status::Activity;
 use fold::gather::LogKind;
 use fold::tail::Tail;
 use lake::Table;
 use ops::clock;
+use ops::compactor::Activity;
 
 impl Session<'_> {
     pub(super) fn show(&mut self, activity: Activity, reason: Option<String>, tail: &Tail, now_ns: u64, force: bool) {

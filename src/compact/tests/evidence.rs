@@ -173,7 +173,7 @@ fn a_piece_that_is_damaged_while_the_service_runs_is_found_before_anything_is_pu
     let (status, shutdown) = (worker.status.clone(), worker.shutdown.clone());
     let thread = std::thread::spawn(move || worker.run().unwrap());
     let venue = || status.snapshot().venues.get("binance-spot").cloned().unwrap_or_default();
-    wait_for(|| venue().activity == status::Activity::AtTail && venue().buffered_rows == 0 && venue().records > 800);
+    wait_for(|| venue().activity == Activity::AtTail && venue().buffered_rows == 0 && venue().records > 800);
     let pieces: Vec<PathBuf> =
         bed.staged().into_iter().filter(|p| p.extension().is_some_and(|e| e == "parquet")).collect();
     flip(&pieces[pieces.len() / 2], 1_500);
@@ -389,7 +389,7 @@ fn two_clones_at_once_publish_what_both_hold_once_and_what_each_recorded_itself(
     let (status, shutdown) = (worker.status.clone(), worker.shutdown.clone());
     let thread = std::thread::spawn(move || worker.run().unwrap());
     let venue = || status.snapshot().venues.get("binance-spot").cloned().unwrap_or_default();
-    wait_for(|| venue().activity == status::Activity::AtTail && venue().records >= 60);
+    wait_for(|| venue().activity == Activity::AtTail && venue().records >= 60);
     // The clone holds the common rows in memory; the other one publishes them, cut elsewhere.
     let mut log = Log::open(&bed.wal(), T0 + HOUR / 3);
     trades(&mut log, T0 + HOUR / 3, 10..30);

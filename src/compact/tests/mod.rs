@@ -34,6 +34,7 @@ use lake::read::TableFile;
 use lake::{Manifest, Part, Table, diff_trees};
 use model::VenueId;
 use ops::clock;
+use ops::compactor::Activity;
 
 const HOUR: u64 = 3_600_000_000_000;
 /// 2024-08-09T00:00:00Z.
@@ -499,7 +500,7 @@ fn an_unrepaired_crash_tail_is_waited_for_and_repaired_as_soon_as_no_writer_live
     let (status, shutdown) = (worker.status.clone(), worker.shutdown.clone());
     let thread = std::thread::spawn(move || worker.run().unwrap());
     let venue = || status.snapshot().venues.get("binance-spot").cloned().unwrap_or_default();
-    wait_for(|| venue().activity == status::Activity::AwaitingRepair);
+    wait_for(|| venue().activity == Activity::AwaitingRepair);
     assert!(venue().reason.is_some_and(|r| r.contains("crash tail")));
     assert_eq!(venue().parts_published, 0, "nothing behind the tail was passed to");
     log.writer.close().unwrap();

@@ -6,7 +6,6 @@ use std::os::unix::fs::symlink;
 use rustix::fs::{CWD, Mode as Bits, mkfifoat};
 
 use super::*;
-use crate::status::Activity;
 
 fn fifo(path: &Path) {
     mkfifoat(CWD, path, Bits::RUSR | Bits::WUSR).unwrap();

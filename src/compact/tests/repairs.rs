@@ -180,9 +180,7 @@ fn a_hole_that_stayed_open_reaches_the_repairer_once_over_a_restart_and_a_book_i
         let worker = Worker { desk: Some(desk.clone()), ..bed.worker(Mode::Follow, |_| {}) };
         let (shutdown, status) = (worker.shutdown.clone(), worker.status.clone());
         let thread = std::thread::spawn(move || worker.run().unwrap());
-        wait_for(|| {
-            status.snapshot().venues.get("binance-spot").is_some_and(|v| v.activity == status::Activity::AtTail)
-        });
+        wait_for(|| status.snapshot().venues.get("binance-spot").is_some_and(|v| v.activity == Activity::AtTail));
         wait_for(|| desk.counts().waiting > 0);
         shutdown.trigger();
         thread.join().unwrap();

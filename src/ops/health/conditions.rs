@@ -15,7 +15,7 @@
 //! - A new kind of trouble is a new [`Reason`]: the enum is the list. Red reasons make `/health` 503, the others only
 //!   stand in the status.
 //!
-//! At hand as [`CompactorStatus::conditions`](compact::CompactorStatus::conditions) in the compactor, and in the
+//! At hand as [`CompactorStatus::conditions`](crate::compactor::CompactorStatus::conditions) in the compactor, and in the
 //! collector of [`Metrics`](collect::metrics::Metrics::conditions) and of each venue's metrics. One list per
 //! service and not per process, so that tests that run two services see two. Raising is a short mutex; the text is
 //! replaced, the time of the first raise stays.

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use compact::{self, CompactorStatus};
 use config::Config;
 use fold::Mode;
+use ops::compactor::CompactorStatus;
 use ops::shutdown::Shutdown;
 use wal_format::{Append, Kind, LogWriter, SyncPolicy};
 

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use ops::health::{Condition, Conditions, Health};
-use ops::memory::{Pressure, Report};
-use ops::supervise::Supervisor;
+use crate::health::{Condition, Conditions, Health};
+use crate::memory::{Pressure, Report};
+use crate::supervise::Supervisor;
 
 /// What a worker is at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
