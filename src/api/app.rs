@@ -11,7 +11,7 @@ use super::weights::Weights;
 use super::ws::Dispatcher;
 use config::{Api, Config};
 use kline::KlineHub;
-use net::server::{self as http_server, Access, Gate};
+use net::server::{self, Access, Gate};
 use ops::compactor::CompactorStatus;
 use ops::memory::Held;
 use ops::shutdown::Shutdown;
@@ -49,7 +49,7 @@ pub(crate) fn app(
     shutdown: Shutdown,
 ) -> Shared {
     let cfg = config.api.clone();
-    let gate = http_server::gate(cfg.listen, &cfg.hosts, &cfg.cors_origins, access.asks());
+    let gate = server::gate(cfg.listen, &cfg.hosts, &cfg.cors_origins, access.asks());
     let supervisor = status.supervisor();
     let dispatcher = hub.clone().map(|hub| Dispatcher::start(hub, supervisor.clone(), shutdown.clone()));
     if let Some(held) = dispatcher.as_ref().map(Arc::downgrade) {

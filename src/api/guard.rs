@@ -14,7 +14,7 @@ use super::app::Shared;
 use super::error::Refusal;
 use super::time::now_ms;
 use super::weights::weight;
-use net::server::{self as http_server, group};
+use net::server::{self, group};
 
 /// Puts the guard and compression around all routes.
 pub(super) fn around(router: Router<Shared>, app: Shared) -> Router<Shared> {
@@ -31,7 +31,7 @@ pub(super) fn weighed(router: Router<Shared>, app: Shared) -> Router<Shared> {
 async fn check(State(app): State<Shared>, request: Request, next: Next) -> Response {
     app.counts.request();
     let (parts, body) = request.into_parts();
-    if let Err((status, why)) = http_server::check(&app.gate, &parts) {
+    if let Err((status, why)) = server::check(&app.gate, &parts) {
         return Refusal::with(status, -1002, why).into_response();
     }
     let request = Request::from_parts(parts, body);

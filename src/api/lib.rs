@@ -2,7 +2,7 @@
 //! writes no files; a slow client delays nobody.
 //!
 //! ```text
-//!  connection --> http_server: how many --> guard: who, how often, which host and origin --> binance | native | ws | page
+//!  connection --> net::server: how many --> guard: who, how often, which host and origin --> binance | native | ws | page
 //!                                                                                  \-> KlineHub
 //! ```
 #![forbid(unsafe_code)]
@@ -44,8 +44,9 @@ use app::{Shared, app};
 use config::Config;
 use error::nothing;
 use kline::KlineHub;
-use net::server::{self as http_server, Access};
+use net::server::{self, Access};
 use ops::compactor::CompactorStatus;
+use ops::exposition;
 use ops::shutdown::Shutdown;
 use ops::supervise::Task;
 
@@ -82,13 +83,13 @@ pub async fn serve(
 
 /// Takes connections until `shutdown`.
 async fn listen(listener: &TcpListener, app: &Shared, shutdown: Shutdown) {
-    let limits = http_server::Limits {
+    let limits = server::Limits {
         connections: app.cfg.max_connections,
         per_address: app.cfg.connections_per_address(),
         write: Duration::from_secs(app.cfg.slow_client_s),
     };
     let turned_away = || app.counts.turned_away();
-    http_server::run(listener, router(app.clone()), limits, turned_away, app.status.supervisor(), shutdown).await;
+    server::run(listener, router(app.clone()), limits, turned_away, app.status.supervisor(), shutdown).await;
 }
 
 fn router(app: Shared) -> Router {
@@ -125,7 +126,9 @@ async fn health(State(app): State<Shared>) -> impl IntoResponse {
 }
 
 async fn metrics_text(State(app): State<Shared>) -> impl IntoResponse {
-    let mut text = app.status.prometheus();
-    metrics::write(&mut text, &app);
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+    let text = exposition::text(|out| {
+        app.status.expose(out);
+        metrics::expose(out, &app);
+    });
+    ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text)
 }

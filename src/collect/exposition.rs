@@ -1,136 +1,93 @@
-//! The part of the Prometheus text that is not a plain counter: the log's writers, connections, streams.
-
-use std::fmt::Write as _;
+//! What Prometheus is told beside the plain counters: the log's writers, connections, streams.
 
 use wal_format::WriterStats;
 
 use super::metrics::Metrics;
+use super::status::Flow;
+use ops::exposition::{Exposition, Value};
 use ops::status::ConnState;
+
+fn seconds(ns: u64) -> Value {
+    Value::Measure(ns as f64 / 1e9)
+}
 
 impl Metrics {
     /// What the writers of the logs count.
-    pub(super) fn writers(&self, out: &mut String) {
-        type Get = fn(&WriterStats) -> String;
-        const fn ns(get: fn(&WriterStats) -> u64) -> fn(&WriterStats) -> u64 {
-            get
-        }
-        let seconds = |n: u64| format!("{}.{:09}", n / 1_000_000_000, n % 1_000_000_000);
-        let plain: [(&str, &str, &str, Get); 12] = [
-            ("records_total", "counter", "Records in the log, the log's own included.", |s| {
-                s.records.get().to_string()
-            }),
-            ("written_bytes_total", "counter", "Bytes in the log, headers and padding included.", |s| {
-                s.bytes.get().to_string()
-            }),
-            (
-                "clamped_total",
-                "counter",
-                "Receive times raised to the one before; a rise means that the clock went back.",
-                |s| s.clamped.get().to_string(),
-            ),
-            ("syncs_total", "counter", "Times the log was forced to disk.", |s| s.syncs.get().to_string()),
-            ("sync_errors_total", "counter", "Times that failed. Must stay 0.", |s| s.sync_errors.get().to_string()),
-            ("rolls_total", "counter", "Segments begun.", |s| s.rolls.get().to_string()),
-            (
-                "roll_stalls_total",
-                "counter",
-                "Appends that waited for a segment to be allocated; a rise means that the disk is too slow.",
-                |s| s.roll_stalls.get().to_string(),
-            ),
-            ("out_of_space_total", "counter", "Appends refused because the disk was full. Must stay 0.", |s| {
-                s.out_of_space.get().to_string()
-            }),
-            ("prepare_errors_total", "counter", "Segments that could not be allocated ahead of need.", |s| {
-                s.prepare_errors.get().to_string()
-            }),
-            (
-                "spilled_total",
-                "counter",
-                "Segments made in wal.spill_dirs; a rise means that the log's own disk is full or fails.",
-                |s| s.spilled.get().to_string(),
-            ),
-            ("ready_segments", "gauge", "Segments allocated ahead of need.", |s| s.ready.get().to_string()),
-            ("prefaulted_bytes_total", "counter", "Bytes made resident ahead of the log's end.", |s| {
-                s.prefaulted_bytes.get().to_string()
-            }),
-        ];
+    pub(super) fn writers(&self, out: &mut Exposition) {
+        type Get = fn(&WriterStats) -> Value;
         let writers: Vec<_> = self.venues().filter_map(|(id, v)| Some((id, v.writer_stats()?))).collect();
-        // Writing to a String cannot fail.
-        for (name, kind, help, get) in plain {
-            let _ = writeln!(out, "# HELP tapedeck_log_{name} {help}\n# TYPE tapedeck_log_{name} {kind}");
-            for (id, s) in &writers {
-                let _ = writeln!(out, "tapedeck_log_{name}{{venue=\"{id}\"}} {}", get(s));
-            }
-        }
-        for (name, kind, help, get) in [
-            ("sync_seconds_total", "counter", "Time spent forcing the log to disk.", ns(|s| s.sync_total_ns.get())),
-            ("sync_longest_seconds", "gauge", "The longest of them since the start.", ns(|s| s.sync_longest_ns.get())),
-            (
-                "append_longest_seconds",
-                "gauge",
-                "The longest append since the start.",
-                ns(|s| s.stall_longest_ns.get()),
-            ),
-        ] {
-            let _ = writeln!(out, "# HELP tapedeck_log_{name} {help}\n# TYPE tapedeck_log_{name} {kind}");
-            for (id, s) in &writers {
-                let _ = writeln!(out, "tapedeck_log_{name}{{venue=\"{id}\"}} {}", seconds(get(s)));
-            }
-        }
-        let name = "tapedeck_log_stalls_total";
-        let _ = writeln!(out, "# HELP {name} Appends that took longer than this.\n# TYPE {name} counter");
-        for (id, s) in &writers {
-            for (over, n) in [("0.001", &s.stalls_1ms), ("0.01", &s.stalls_10ms), ("0.1", &s.stalls_100ms)] {
-                let _ = writeln!(out, "{name}{{venue=\"{id}\",over_seconds=\"{over}\"}} {}", n.get());
-            }
-        }
-        let name = "tapedeck_log_append_seconds";
-        let _ = writeln!(
-            out,
-            "# HELP {name} Time of one append with its wait for the lock, of every sixteenth.\n# TYPE {name} histogram"
+        let mut one = |name: &str, help, get: Get| {
+            out.series(format!("tapedeck_log_{name}"), help, writers.iter().map(|(id, s)| ([("venue", id)], get(s))));
+        };
+        one("records_total", "Records in the log, the log's own included.", |s| s.records.get().into());
+        one("written_bytes_total", "Bytes in the log, headers and padding included.", |s| s.bytes.get().into());
+        one("clamped_total", "Receive times raised to the one before; a rise means that the clock went back.", |s| {
+            s.clamped.get().into()
+        });
+        one("syncs_total", "Times the log was forced to disk.", |s| s.syncs.get().into());
+        one("sync_errors_total", "Times that failed. Must stay 0.", |s| s.sync_errors.get().into());
+        one("rolls_total", "Segments begun.", |s| s.rolls.get().into());
+        one(
+            "roll_stalls_total",
+            "Appends that waited for a segment to be allocated; a rise means that the disk is too slow.",
+            |s| s.roll_stalls.get().into(),
         );
-        for (id, v) in self.venues() {
-            v.appends.prometheus(out, name, &format!("venue=\"{id}\""));
-        }
+        one("out_of_space_total", "Appends refused because the disk was full. Must stay 0.", |s| {
+            s.out_of_space.get().into()
+        });
+        one("prepare_errors_total", "Segments that could not be allocated ahead of need.", |s| {
+            s.prepare_errors.get().into()
+        });
+        one(
+            "spilled_total",
+            "Segments made in wal.spill_dirs; a rise means that the log's own disk is full or fails.",
+            |s| s.spilled.get().into(),
+        );
+        one("ready_segments", "Segments allocated ahead of need.", |s| s.ready.get().into());
+        one("prefaulted_bytes_total", "Bytes made resident ahead of the log's end.", |s| {
+            s.prefaulted_bytes.get().into()
+        });
+        one("sync_seconds_total", "Time spent forcing the log to disk.", |s| seconds(s.sync_total_ns.get()));
+        one("sync_longest_seconds", "The longest of them since the start.", |s| seconds(s.sync_longest_ns.get()));
+        one("append_longest_seconds", "The longest append since the start.", |s| seconds(s.stall_longest_ns.get()));
+        let stalls = writers.iter().flat_map(|(id, s)| {
+            [("0.001", &s.stalls_1ms), ("0.01", &s.stalls_10ms), ("0.1", &s.stalls_100ms)]
+                .map(|(over, n)| ([("venue", id.as_str()), ("over_seconds", over)], n.get()))
+        });
+        out.series("tapedeck_log_stalls_total", "Appends that took longer than this.", stalls);
+        out.histogram(
+            "tapedeck_log_append_seconds",
+            "Time of one append with its wait for the lock, of every sixteenth.",
+            self.venues().map(|(id, v)| ([("venue", id)], v.appends.counted())),
+        );
     }
 
     /// Connections by state, streams, and whether all is well.
-    pub(super) fn flow(&self, out: &mut String) {
+    pub(super) fn flow(&self, out: &mut Exposition) {
         let states = [
             (ConnState::Waiting, "waiting"),
             (ConnState::Connecting, "connecting"),
             (ConnState::Subscribing, "subscribing"),
             (ConnState::Live, "live"),
         ];
-        let name = "tapedeck_collector_connections";
-        let _ = writeln!(out, "# HELP {name} Connections by what they do.\n# TYPE {name} gauge");
-        for (id, v) in self.venues() {
-            for (state, word) in states {
-                let _ = writeln!(out, "{name}{{venue=\"{id}\",state=\"{word}\"}} {}", v.connections_in(state));
-            }
-        }
+        let connections = self.venues().flat_map(|(id, v)| {
+            states.map(|(state, word)| ([("venue", id.as_str()), ("state", word)], v.connections_in(state)))
+        });
+        out.series("tapedeck_collector_connections", "Connections by what they do.", connections);
         let flows: Vec<_> = self.flows();
-        for (name, help, get) in [
-            (
-                "streams",
-                "Streams subscribed, each once however many lines carry it.",
-                (|f| f.streams) as fn(&super::status::Flow) -> usize,
-            ),
-            ("streams_silent", "Streams that owe frames and are silent for far longer than is usual for them.", |f| {
-                f.silent.len()
-            }),
-        ] {
-            let _ = writeln!(out, "# HELP tapedeck_collector_{name} {help}\n# TYPE tapedeck_collector_{name} gauge");
-            for (id, f) in &flows {
-                let _ = writeln!(out, "tapedeck_collector_{name}{{venue=\"{id}\"}} {}", get(f));
-            }
-        }
-        let name = "tapedeck_collector_up";
-        let _ = writeln!(out, "# HELP {name} 1 while this venue is recorded as it should be.\n# TYPE {name} gauge");
+        let mut one = |name: &str, help, get: fn(&Flow) -> usize| {
+            let all = flows.iter().map(|(id, f)| ([("venue", id)], get(f)));
+            out.series(format!("tapedeck_collector_{name}"), help, all);
+        };
+        one("streams", "Streams subscribed, each once however many lines carry it.", |f| f.streams);
+        one("streams_silent", "Streams that owe frames and are silent for far longer than is usual for them.", |f| {
+            f.silent.len()
+        });
         let problems = self.problems();
-        for (id, _) in self.venues() {
-            let well = !problems.iter().any(|p| p.strip_prefix(id.as_str()).is_some_and(|rest| rest.starts_with(": ")));
-            let _ = writeln!(out, "{name}{{venue=\"{id}\"}} {}", u8::from(well));
-        }
+        let up = self.venues().map(|(id, _)| {
+            let ill = problems.iter().any(|p| p.strip_prefix(id.as_str()).is_some_and(|rest| rest.starts_with(": ")));
+            ([("venue", id)], usize::from(!ill))
+        });
+        out.series("tapedeck_collector_up", "1 while this venue is recorded as it should be.", up);
     }
 }

@@ -72,7 +72,7 @@ use config::{Config, VenueConfig, Warning};
 use model::{Channel, VenueId};
 use net::budget::{self, Class};
 use net::rest::RestClient;
-use net::server as http_server;
+use net::server;
 use ops::backoff::{Backoff, random};
 use ops::clock::Stamp;
 use ops::health::{Health, WatchedLog, WrittenDisk};
@@ -117,7 +117,7 @@ pub async fn run(
         let listener = Arc::new(listener.into_std()?);
         server = Some(supervisor.spawn(Task::Status, "", &ended, {
             let (metrics, ended) = (Arc::clone(&metrics), ended.clone());
-            let gate = http_server::gate(cfg.collector.listen, &cfg.api.hosts, &[], false);
+            let gate = server::gate(cfg.collector.listen, &cfg.api.hosts, &[], false);
             move || serve::serve(Arc::clone(&listener), gate.clone(), Arc::clone(&metrics), ended.clone())
         }));
     }

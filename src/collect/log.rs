@@ -333,7 +333,7 @@ impl SharedLog {
         match append(writer) {
             Ok(seq) => {
                 if let Some(started) = started {
-                    self.metrics.appends.took(clock::now().mono_ns.saturating_sub(started.mono_ns));
+                    self.metrics.appends.record(clock::now().mono_ns.saturating_sub(started.mono_ns), 1);
                 }
                 Ok(seq)
             }

@@ -3,17 +3,17 @@
 //! Counting never waits and never fails. Counters are kept in memory only: what must survive is in the log.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::time::Instant;
 use wal_format::{WriterStats, flags};
 
-use super::latency::Latency;
+use super::latency::Appends;
 use super::roster::Roster;
 use super::watchdog::{StreamStat, Streams};
 use model::VenueId;
+use ops::exposition::{self, Exposition};
 use ops::health::{Conditions, Health};
 use ops::memory::{Held, Pressure};
 pub use ops::status::{ConnState, Counts};
@@ -45,7 +45,7 @@ macro_rules! counters {
             pub(super) connections: Mutex<BTreeMap<Place, Connection>>,
             pub(super) expected: Mutex<Expected>,
             /// How long appends take.
-            pub(super) appends: Latency,
+            pub(super) appends: Appends,
             /// Of the log's present run.
             stats: Mutex<Option<Arc<WriterStats>>>,
             supervisor: Supervisor,
@@ -407,54 +407,45 @@ impl Metrics {
         self.venues.iter().map(|(id, v)| (*id, v.as_ref()))
     }
 
-    /// Prometheus text exposition format.
+    /// Prometheus text.
     pub fn prometheus(&self) -> String {
-        let mut out = String::new();
+        exposition::text(|out| self.expose(out))
+    }
+
+    fn expose(&self, out: &mut Exposition) {
         let all: Vec<(VenueId, Counts)> = self.venues.iter().map(|(id, v)| (*id, v.counts())).collect();
-        // Writing to a String cannot fail.
         for (name, help, get) in NAMES {
-            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter");
-            for (id, counts) in &all {
-                let _ = writeln!(out, "{name}{{venue=\"{id}\"}} {}", get(counts));
-            }
+            out.series(*name, help, all.iter().map(|(id, counts)| ([("venue", id)], get(counts))));
         }
-        let name = "tapedeck_collector_stream_last_frame_seconds";
-        let _ = writeln!(
-            out,
-            "# HELP {name} Receive time of a stream's last frame, Unix time; a stream that stands still has stopped.\n# TYPE {name} gauge"
-        );
+        let mut last: BTreeMap<(VenueId, String), u64> = BTreeMap::new();
         for (id, venue) in &self.venues {
             // Two lines deliver the same streams: what counts is the younger frame.
-            let mut last: BTreeMap<String, u64> = BTreeMap::new();
             for c in venue.connections().values() {
                 for s in c.wanted().filter(|s| s.last_ns() > 0) {
-                    let known = last.entry(s.name.clone()).or_default();
+                    let known = last.entry((*id, s.name.clone())).or_default();
                     *known = s.last_ns().max(*known);
                 }
             }
-            for (stream, ns) in last {
-                let stream = stream.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-                let (s, ms) = (ns / 1_000_000_000, ns / 1_000_000 % 1_000);
-                let _ = writeln!(out, "{name}{{venue=\"{id}\",stream=\"{stream}\"}} {s}.{ms:03}");
-            }
         }
-        let name = "tapedeck_collector_config_reloads_total";
-        let _ = writeln!(
-            out,
-            "# HELP {name} Times the configuration was read anew (SIGHUP), by what became of it; refused means that the file cannot be used.\n# TYPE {name} counter"
+        let seconds = |ns: &u64| (ns / 1_000_000) as f64 / 1e3;
+        out.series(
+            "tapedeck_collector_stream_last_frame_seconds",
+            "Receive time of a stream's last frame, Unix time; a stream that stands still has stopped.",
+            last.iter().map(|((id, s), ns)| ([("venue", id.as_str()), ("stream", s.as_str())], seconds(ns))),
         );
-        for (result, counter) in Reloaded::ALL.iter().zip(&self.reloads) {
-            let _ = writeln!(out, "{name}{{result=\"{}\"}} {}", result.as_str(), counter.get());
-        }
-        out.push_str(&self.conditions().prometheus());
-        out.push_str(&self.supervisor.prometheus());
-        self.writers(&mut out);
-        self.flow(&mut out);
+        out.series(
+            "tapedeck_collector_config_reloads_total",
+            "Times the configuration was read anew (SIGHUP), by what became of it; refused means that the file cannot be used.",
+            Reloaded::ALL.iter().zip(&self.reloads).map(|(result, n)| ([("result", result.as_str())], n.get())),
+        );
+        self.conditions().expose(out);
+        self.supervisor.expose(out);
+        self.writers(out);
+        self.flow(out);
         if let Some(health) = self.health() {
-            out.push_str(&health.prometheus());
+            health.expose(out);
         }
-        out.push_str(&self.pressure.report().prometheus());
-        out
+        self.pressure.report().expose(out);
     }
 }
 
@@ -487,7 +478,7 @@ mod tests {
         assert!(text.contains("# TYPE tapedeck_collector_frames_total counter\n"), "{text}");
         assert!(text.contains("tapedeck_collector_frames_total{venue=\"binance-spot\"} 3\n"), "{text}");
         assert!(text.contains("tapedeck_collector_frames_total{venue=\"binance-usdm\"} 0\n"), "{text}");
-        assert!(text.contains("stream=\"a\\\"b@trade\"} 1700000000.250\n"), "{text}");
+        assert!(text.contains("stream=\"a\\\"b@trade\"} 1700000000.25\n"), "{text}");
         assert!(!text.contains("quiet@trade"), "{text}");
     }
 }

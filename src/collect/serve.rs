@@ -20,8 +20,8 @@ use wal_format::plain;
 
 use super::metrics::Metrics;
 use config::Config;
-use net::server as http_server;
-use net::server::{Gate, Limits};
+use net::server::{self, Gate, Limits};
+use ops::exposition;
 use ops::shutdown::Shutdown;
 use ops::status::address_file;
 
@@ -77,13 +77,13 @@ pub(super) async fn serve(listener: Arc<std::net::TcpListener>, gate: Gate, metr
         .route("/v1/status", get(status))
         .layer(from_fn_with_state(Arc::new(gate), check))
         .with_state(metrics);
-    http_server::run(&listener, app, LIMITS, || (), &supervisor, shutdown).await;
+    server::run(&listener, app, LIMITS, || (), &supervisor, shutdown).await;
 }
 
 /// Answers pages of other hosts, and names that are none of ours, with why not.
 async fn check(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    match http_server::check(&gate, &parts) {
+    match server::check(&gate, &parts) {
         Ok(()) => next.run(Request::from_parts(parts, body)).await,
         Err((status, why)) => (status, format!("{why}\n")).into_response(),
     }
@@ -105,7 +105,7 @@ async fn health(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
 }
 
 async fn prometheus(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.prometheus())
+    ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], metrics.prometheus())
 }
 
 async fn status(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {

@@ -4,10 +4,10 @@
 
 use tracing::{info, warn};
 
-use super::latency::{self, quantile_ns};
 use super::metrics::VenueMetrics;
 use model::VenueId;
 use ops::clock::date;
+use ops::hist::Counted;
 use ops::status::{ConnState, Counts};
 use ops::telemetry::STATS;
 
@@ -19,7 +19,7 @@ const DAY_NS: u64 = 86_400_000_000_000;
 #[derive(Debug)]
 pub(super) struct Told {
     counts: Counts,
-    appends: latency::Counts,
+    appends: Counted,
     syncs: u64,
     sync_ns: u64,
     stalls: u64,
@@ -46,7 +46,7 @@ impl Told {
         let mut told = Told {
             day: (wall_ns / DAY_NS, counts.clone()),
             counts,
-            appends: m.appends.counts(),
+            appends: m.appends.counted(),
             syncs: 0,
             sync_ns: 0,
             stalls: 0,
@@ -57,14 +57,14 @@ impl Told {
     }
 
     fn minute(&mut self, m: &VenueMetrics) -> Minute {
-        let (counts, appends) = (m.counts(), m.appends.counts());
+        let (counts, appends) = (m.counts(), m.appends.counted());
         let (syncs, sync_ns, stalls) =
             m.writer_stats().map_or((0, 0, 0), |s| (s.syncs.get(), s.sync_total_ns.get(), s.stalls_1ms.get()));
         let new_syncs = syncs.saturating_sub(self.syncs);
         let minute = Minute {
             frames: counts.frames - self.counts.frames,
             bytes: counts.bytes - self.counts.bytes,
-            append_p99_us: quantile_ns(&self.appends, &appends, 990).map(|ns| ns.div_ceil(1_000)),
+            append_p99_us: appends.since(&self.appends).quantile_ns(990).map(|ns| ns.div_ceil(1_000)),
             syncs: new_syncs,
             sync_mean_us: sync_ns.saturating_sub(self.sync_ns) / new_syncs.max(1) / 1_000,
             stalls: stalls.saturating_sub(self.stalls),
@@ -112,11 +112,11 @@ mod tests {
         m.frames.add(5);
         m.bytes.add(50);
         m.disconnects.add(1);
-        m.appends.took(1_500);
+        m.appends.record(1_500, 1);
         let want = Minute {
             frames: 5,
             bytes: 50,
-            append_p99_us: Some(3),
+            append_p99_us: Some(2),
             syncs: 0,
             sync_mean_us: 0,
             stalls: 0,

@@ -32,6 +32,7 @@ mod tests {
     use model::VenueId;
     use net::budget::Class;
     use net::{dial, rest::RestClient};
+    use ops::exposition;
     use ops::health::Reason;
     use venue::venue;
 
@@ -73,7 +74,10 @@ mod tests {
         until(true).await;
         let told = status.conditions().text(Reason::Banned, "binance-spot").unwrap();
         assert!(told.contains("418") && told.contains("until"), "{told}");
-        assert!(status.problems().is_empty() && status.prometheus().contains("conditions{reason=\"banned\"} 1\n"));
+        assert!(
+            status.problems().is_empty()
+                && exposition::text(|out| status.expose(out)).contains("conditions{reason=\"banned\"} 1\n")
+        );
         until(false).await;
         shutdown.trigger();
         watching.await.unwrap();

@@ -18,7 +18,6 @@ use tokio::sync::broadcast;
 
 use super::actor::{Shown, Totals};
 use super::db::{CandleReader, GapQuery, HistoryQuery, NamedBar, Readers, SavedFeed, Source, StoredBar};
-use super::latency::Latency;
 use super::message::{Item, Job, Update};
 use super::recent::{RecentTrades, STORED_BYTES};
 use super::registry::{Registered, SymbolPeriodRegistry};
@@ -27,9 +26,30 @@ use fold::candles::generator::KEPT;
 use model::VenueId;
 use model::interval::Interval;
 use model::kline::{FINAL, FLAT, FOREIGN, GAP, KlineData, Tick};
+use ops::hist::Hist;
 
 /// Changes a subscriber may be behind before he is told that he missed some.
 const BEHIND_MAX: usize = 4_096;
+const MS: u64 = 1_000_000;
+/// Buckets of the latency from receiving a trade to showing it.
+const LATENCY_NS: [u64; 16] = [
+    MS / 10,
+    MS / 4,
+    MS / 2,
+    MS,
+    5 * MS / 2,
+    5 * MS,
+    10 * MS,
+    25 * MS,
+    50 * MS,
+    100 * MS,
+    250 * MS,
+    500 * MS,
+    1_000 * MS,
+    2_500 * MS,
+    5_000 * MS,
+    10_000 * MS,
+];
 
 /// Changes that belong together, numbered without a hole.
 #[derive(Clone, Debug)]
@@ -131,7 +151,7 @@ pub struct KlineHub {
     jobs: SyncSender<Job>,
     queued: Arc<AtomicU64>,
     queued_max: AtomicU64,
-    latency: Latency,
+    latency: Hist,
     updates: broadcast::Sender<Pushed>,
     trades: broadcast::Sender<Arc<[Tick]>>,
     sequence: AtomicU64,
@@ -163,7 +183,7 @@ impl KlineHub {
             jobs,
             queued,
             queued_max: AtomicU64::new(0),
-            latency: Latency::default(),
+            latency: Hist::new(&LATENCY_NS),
             updates: broadcast::channel(BEHIND_MAX).0,
             trades: broadcast::channel(BEHIND_MAX).0,
             sequence: AtomicU64::new(0),
@@ -397,7 +417,7 @@ impl KlineHub {
     }
 
     /// How long live trades took from received to visible.
-    pub fn latency(&self) -> &Latency {
+    pub fn latency(&self) -> &Hist {
         &self.latency
     }
 

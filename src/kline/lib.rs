@@ -12,7 +12,7 @@
 //! - [`official`]: the venue's own candles; [`backfill`] fills holes with them, [`compare`] looks for differences;
 //!   [`archive`]: those of the exchange's archive.
 //! - [`seed`]: the beginning of bars that were open when recording began; `seeder` asks for it beside the feed.
-//! - [`latency`] and `stats`: how long trades took to be visible, and a line about it every minute.
+//! - `stats`: what the candles did and how long trades took to be visible, a line every minute.
 //! - [`export`]: bars to files. [`store`]: what readers see; [`db`]: what outlives the process.
 #![forbid(unsafe_code)]
 
@@ -27,7 +27,6 @@ pub mod export;
 pub mod feed;
 mod held;
 pub mod hub;
-pub mod latency;
 pub mod message;
 mod nightly;
 pub mod official;

@@ -287,15 +287,15 @@ fn statistics_tell_what_happened_since_the_line_before_and_how_long_it_took() {
         );
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert_eq!(hub.latency().counted().count, 0, "what was written before the start says nothing");
+    assert_eq!(hub.latency().counted().count(), 0, "what was written before the start says nothing");
     let mut reporter = super::stats::Reporter::new(&hub);
     let now = ops::clock::wall_ns();
     let live: Vec<(u64, String)> = frames[1_000..3_000].iter().map(|(_, f)| (now, f.clone())).collect();
     record(&cfg, &live);
     wait(3_000);
     let end = std::time::Instant::now() + std::time::Duration::from_secs(600);
-    while hub.latency().counted().count < 2_000 {
-        assert!(std::time::Instant::now() < end, "ten minutes later still: hub.latency().counted().count < 2_000");
+    while hub.latency().counted().count() < 2_000 {
+        assert!(std::time::Instant::now() < end, "ten minutes later still: hub.latency().counted().count() < 2_000");
         std::thread::sleep(Duration::from_millis(5));
     }
     let line = reporter.line(&hub);

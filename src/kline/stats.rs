@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::hub::{KlineHub, KlineStats};
-use super::latency::Counted;
+use ops::hist::Counted;
 use ops::shutdown::Shutdown;
 use ops::telemetry::STATS;
 
@@ -41,7 +41,7 @@ impl Reporter {
     pub fn line(&mut self, hub: &KlineHub) -> Line {
         let (stats, latency) = (hub.stats(), hub.latency().counted());
         let since = latency.since(&self.latency);
-        let us = |per_mille| since.quantile_ns(per_mille).div_ceil(1_000);
+        let us = |per_mille| since.quantile_ns(per_mille).unwrap_or(0).div_ceil(1_000);
         let max = hub.latency().take_max_ns().div_ceil(1_000);
         let line = Line {
             trades: stats.ticks.saturating_sub(self.stats.ticks),

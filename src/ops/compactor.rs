@@ -4,11 +4,11 @@
 //! short std mutex (nothing blocks while it is held).
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::exposition::{Exposition, Value};
 use crate::health::{Condition, Conditions, Health};
 use crate::memory::{Pressure, Report};
 use crate::supervise::Supervisor;
@@ -252,19 +252,18 @@ impl CompactorStatus {
         all
     }
 
-    /// Everything as Prometheus text.
-    pub fn prometheus(&self) -> String {
+    /// Everything for Prometheus.
+    pub fn expose(&self, out: &mut Exposition) {
         let snapshot = self.snapshot();
-        let mut text = snapshot.prometheus();
-        text.push_str(&self.conditions().prometheus());
-        text.push_str(&self.supervisor.prometheus());
+        snapshot.expose(out);
+        self.conditions().expose(out);
+        self.supervisor.expose(out);
         if let Some(health) = self.health.get() {
-            text.push_str(&health.prometheus());
+            health.expose(out);
         }
         if let Some(memory) = snapshot.memory {
-            text.push_str(&memory.prometheus());
+            memory.expose(out);
         }
-        text
     }
 
     /// A worker that panicked while holding the lock leaves a readable status behind.
@@ -296,92 +295,68 @@ impl VenueStatus {
 }
 
 impl Snapshot {
-    /// Everything as Prometheus text.
-    pub fn prometheus(&self) -> String {
-        type Value = fn(&VenueStatus) -> u64;
-        // Held in ms, shown in s.
-        const LAG: &str = "lag_seconds";
-        let metrics: [(&str, &str, &str, Value); 30] = [
-            ("records_total", "counter", "Log records handled. Stops when the collector or this venue stops.", |v| {
-                v.records
-            }),
-            ("frames_total", "counter", "Data and REST records handled.", |v| v.frames),
-            ("payload_bytes_total", "counter", "Bytes of the frames handled.", |v| v.payload_bytes),
-            ("frames_decoded_total", "counter", "Frames that became rows.", |v| v.decoded),
-            ("frames_control_total", "counter", "Acknowledgements and notices.", |v| v.control),
-            (
-                "frames_undecodable_total",
-                "counter",
-                "Frames kept in table frames, as a whole or for a part. A rise means the venue changed its format.",
-                |v| v.undecodable,
-            ),
-            ("gaps_total", "counter", "Holes in the venue's ids. A rise means rows are missing.", |v| v.gaps),
-            (
-                "dedupe_evicted_keys_total",
-                "counter",
-                "Dedupe window too small: keys forgotten early, rows of two lines may stand twice.",
-                |v| v.evicted_keys,
-            ),
-            ("repeated_rows_total", "counter", "Rows removed: two connections brought them.", |v| v.repeated),
-            ("repairs_waiting", "gauge", "Holes that wait for their repair over REST.", |v| v.repairs_waiting),
-            ("repaired_total", "counter", "Holes fetched wholly over REST.", |v| v.repaired),
-            ("unrepaired_total", "counter", "Holes that REST could not fill.", |v| v.unrepaired),
-            ("repaired_rows_total", "counter", "Rows fetched over REST.", |v| v.repaired_rows),
-            ("lost_ranges_total", "counter", "Ranges of the log that could not be read. Must stay 0.", |v| {
-                v.lost_ranges
-            }),
-            ("lag_bytes", "gauge", "Log bytes not handled yet.", |v| v.lag_bytes),
-            (LAG, "gauge", "Age of the last record handled while a backlog remains.", |v| v.lag_ms),
-            ("buffered_rows", "gauge", "Rows in memory.", |v| v.buffered_rows),
-            ("buffered_bytes", "gauge", "Estimated bytes of the rows in memory.", |v| v.buffered_bytes),
-            ("staged_pieces", "gauge", "Staged pieces of the open hour.", |v| v.staged_pieces),
-            ("parts_published_total", "counter", "Hours (or shares of hours) published.", |v| v.parts_published),
-            ("files_published_total", "counter", "Files in them.", |v| v.files_published),
-            ("last_record_timestamp_seconds", "gauge", "Receive time of the last record handled.", |v| {
-                v.last_record_ns / 1_000_000_000
-            }),
-            ("acked_timestamp_seconds", "gauge", "When the ack was last stored; 0 = not yet.", |v| {
-                v.acked_at_ns / 1_000_000_000
-            }),
-            ("segments", "gauge", "Segment files on disk. A steady rise means they are not released.", |v| {
-                v.segments_on_disk
-            }),
-            ("segments_retired_total", "counter", "Segments deleted.", |v| v.segments_retired),
-            (
-                "segments_held",
-                "gauge",
-                "Segments that every reader has passed and that no readable manifest covers. Must stay 0.",
-                |v| v.segments_held,
-            ),
-            ("segments_archived_total", "counter", "Segments archived before they were deleted.", |v| {
-                v.segments_archived
-            }),
-            ("archive_bytes_total", "counter", "Bytes of archives written.", |v| v.archive_bytes),
-            ("retries_total", "counter", "Errors survived by starting over from the last durable state.", |v| {
-                v.retries
-            }),
-            ("up", "gauge", "1 while this venue is followed as it should be.", |v| u64::from(v.problem().is_none())),
-        ];
-        let mut out = String::new();
-        for (name, kind, help, value) in metrics {
-            let _ = writeln!(out, "# HELP tapedeck_compactor_{name} {help}\n# TYPE tapedeck_compactor_{name} {kind}");
-            for (venue, v) in &self.venues {
-                let value = value(v);
-                let value = match name {
-                    LAG => format!("{}.{:03}", value / 1_000, value % 1_000),
-                    _ => value.to_string(),
-                };
-                let _ = writeln!(out, "tapedeck_compactor_{name}{{venue=\"{venue}\"}} {value}");
-            }
-        }
-        let name = "tapedeck_compactor_rows_total";
-        let _ = writeln!(out, "# HELP {name} Rows per table.\n# TYPE {name} counter");
-        for (venue, v) in &self.venues {
-            for (table, rows) in &v.rows {
-                let _ = writeln!(out, "{name}{{venue=\"{venue}\",table=\"{table}\"}} {rows}");
-            }
-        }
-        out
+    fn expose(&self, out: &mut Exposition) {
+        type Get = fn(&VenueStatus) -> Value;
+        let mut one = |name: &str, help, get: Get| {
+            let all = self.venues.iter().map(|(venue, v)| ([("venue", venue)], get(v)));
+            out.series(format!("tapedeck_compactor_{name}"), help, all);
+        };
+        one("records_total", "Log records handled. Stops when the collector or this venue stops.", |v| {
+            v.records.into()
+        });
+        one("frames_total", "Data and REST records handled.", |v| v.frames.into());
+        one("payload_bytes_total", "Bytes of the frames handled.", |v| v.payload_bytes.into());
+        one("frames_decoded_total", "Frames that became rows.", |v| v.decoded.into());
+        one("frames_control_total", "Acknowledgements and notices.", |v| v.control.into());
+        one(
+            "frames_undecodable_total",
+            "Frames kept in table frames, as a whole or for a part. A rise means the venue changed its format.",
+            |v| v.undecodable.into(),
+        );
+        one("gaps_total", "Holes in the venue's ids. A rise means rows are missing.", |v| v.gaps.into());
+        one(
+            "dedupe_evicted_keys_total",
+            "Dedupe window too small: keys forgotten early, rows of two lines may stand twice.",
+            |v| v.evicted_keys.into(),
+        );
+        one("repeated_rows_total", "Rows removed: two connections brought them.", |v| v.repeated.into());
+        one("repairs_waiting", "Holes that wait for their repair over REST.", |v| v.repairs_waiting.into());
+        one("repaired_total", "Holes fetched wholly over REST.", |v| v.repaired.into());
+        one("unrepaired_total", "Holes that REST could not fill.", |v| v.unrepaired.into());
+        one("repaired_rows_total", "Rows fetched over REST.", |v| v.repaired_rows.into());
+        one("lost_ranges_total", "Ranges of the log that could not be read. Must stay 0.", |v| v.lost_ranges.into());
+        one("lag_bytes", "Log bytes not handled yet.", |v| v.lag_bytes.into());
+        one("lag_seconds", "Age of the last record handled while a backlog remains.", |v| {
+            (v.lag_ms as f64 / 1e3).into()
+        });
+        one("buffered_rows", "Rows in memory.", |v| v.buffered_rows.into());
+        one("buffered_bytes", "Estimated bytes of the rows in memory.", |v| v.buffered_bytes.into());
+        one("staged_pieces", "Staged pieces of the open hour.", |v| v.staged_pieces.into());
+        one("parts_published_total", "Hours (or shares of hours) published.", |v| v.parts_published.into());
+        one("files_published_total", "Files in them.", |v| v.files_published.into());
+        one("last_record_timestamp_seconds", "Receive time of the last record handled.", |v| {
+            (v.last_record_ns / 1_000_000_000).into()
+        });
+        one("acked_timestamp_seconds", "When the ack was last stored; 0 = not yet.", |v| {
+            (v.acked_at_ns / 1_000_000_000).into()
+        });
+        one("segments", "Segment files on disk. A steady rise means they are not released.", |v| {
+            v.segments_on_disk.into()
+        });
+        one("segments_retired_total", "Segments deleted.", |v| v.segments_retired.into());
+        one(
+            "segments_held",
+            "Segments that every reader has passed and that no readable manifest covers. Must stay 0.",
+            |v| v.segments_held.into(),
+        );
+        one("segments_archived_total", "Segments archived before they were deleted.", |v| v.segments_archived.into());
+        one("archive_bytes_total", "Bytes of archives written.", |v| v.archive_bytes.into());
+        one("retries_total", "Errors survived by starting over from the last durable state.", |v| v.retries.into());
+        one("up", "1 while this venue is followed as it should be.", |v| u64::from(v.problem().is_none()).into());
+        let rows = self.venues.iter().flat_map(|(venue, v)| {
+            v.rows.iter().map(move |(table, rows)| ([("venue", venue), ("table", table)], *rows))
+        });
+        out.series("tapedeck_compactor_rows_total", "Rows per table.", rows);
     }
 }
 
@@ -389,6 +364,7 @@ impl Snapshot {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::exposition;
     use model::VenueId;
 
     #[test]
@@ -420,7 +396,7 @@ mod tests {
             v.frames = 7;
             v.rows.insert("trades".into(), 5);
         });
-        let text = status.prometheus();
+        let text = exposition::text(|out| status.expose(out));
         assert!(text.contains("tapedeck_compactor_frames_total{venue=\"binance-usdm\"} 7\n"), "{text}");
         assert!(text.contains("tapedeck_compactor_rows_total{venue=\"binance-usdm\",table=\"trades\"} 5\n"), "{text}");
     }

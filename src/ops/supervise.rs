@@ -19,7 +19,6 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
@@ -32,6 +31,7 @@ use tokio::sync::mpsc;
 use tracing::error;
 
 use crate::backoff::{Backoff, random};
+use crate::exposition::Exposition;
 use crate::health::{Conditions, Reason};
 use crate::rehearsal::Rehearsal;
 use crate::shutdown::Shutdown;
@@ -281,19 +281,14 @@ impl Supervisor {
         }
     }
 
-    /// Prometheus text.
-    pub fn prometheus(&self) -> String {
-        let name = "tapedeck_task_panics_total";
-        let mut out = format!(
-            "# HELP {name} Panics of tasks and threads, all of them survived or the end of the process. Must stay 0.\n# TYPE {name} counter\n"
-        );
+    /// For Prometheus.
+    pub fn expose(&self, out: &mut Exposition) {
         let panics = self.0.panics.lock().unwrap_or_else(PoisonError::into_inner);
-        // Writing to a String cannot fail.
-        for task in Task::ALL {
-            let n = panics.get(task).copied().unwrap_or_default();
-            let _ = writeln!(out, "{name}{{task=\"{}\"}} {n}", task.name());
-        }
-        out
+        out.series(
+            "tapedeck_task_panics_total",
+            "Panics of tasks and threads, all of them survived or the end of the process. Must stay 0.",
+            Task::ALL.iter().map(|task| ([("task", task.name())], panics.get(task).copied().unwrap_or_default())),
+        );
     }
 
     /// Runs a future to its end; a panic of it is told and returned.
@@ -504,6 +499,7 @@ fn place(task: Task, of: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::exposition;
 
     #[test]
     fn every_task_has_a_name_of_its_own() {
@@ -523,8 +519,8 @@ mod tests {
             problems[0].starts_with("task venue.clock of gate-spot: panicked at src/ops/supervise.rs:"),
             "{problems:?}"
         );
-        assert!(s.prometheus().contains("tapedeck_task_panics_total{task=\"venue.clock\"} 1\n"));
-        assert!(s.prometheus().contains("tapedeck_task_panics_total{task=\"api\"} 0\n"));
+        assert!(exposition::text(|out| s.expose(out)).contains("tapedeck_task_panics_total{task=\"venue.clock\"} 1\n"));
+        assert!(exposition::text(|out| s.expose(out)).contains("tapedeck_task_panics_total{task=\"api\"} 0\n"));
         s.again(Task::Clock, "gate-spot");
         assert_eq!(s.conditions().problems(), problems, "it is not trusted yet");
         assert!(s.verdict().is_ok());
@@ -548,7 +544,7 @@ mod tests {
         .await;
         assert_eq!(runs.get(), 3);
         assert_eq!(s.conditions().problems(), ["task api: ended although nobody asked it to"]);
-        assert!(s.prometheus().contains("tapedeck_task_panics_total{task=\"api\"} 1\n"));
+        assert!(exposition::text(|out| s.expose(out)).contains("tapedeck_task_panics_total{task=\"api\"} 1\n"));
     }
 
     #[test]

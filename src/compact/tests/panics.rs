@@ -25,7 +25,9 @@ fn a_worker_that_panics_while_it_follows_begins_anew_and_publishes_every_row_onc
     }
     let problems = status.problems().join("\n");
     assert!(problems.contains("task compact of binance-spot: panicked at src/ops/rehearsal.rs:"), "{problems}");
-    assert!(status.prometheus().contains("tapedeck_task_panics_total{task=\"compact\"} 2\n"));
+    assert!(
+        ops::exposition::text(|out| status.expose(out)).contains("tapedeck_task_panics_total{task=\"compact\"} 2\n")
+    );
     shutdown.trigger();
     following.join().unwrap().unwrap();
     bed.drain();

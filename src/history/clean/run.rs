@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use ops::exposition;
 use serde::Serialize;
 use wal_format::{durable, regular};
 
@@ -101,33 +102,28 @@ impl Summary {
         })
     }
 
-    /// The text format of Prometheus, for the text-file collector of the node exporter.
+    /// Prometheus text, for the text-file collector of the node exporter.
     pub fn prometheus(&self, seconds: u64, now_s: u64) -> String {
-        let mut text = String::from(
-            "# HELP tapedeck_history_clean_months Months of the last cleaning run, by result.\n\
-             # TYPE tapedeck_history_clean_months gauge\n",
-        );
-        let failed = self.failed.len() as u64;
-        for (result, n) in [("ok", self.cleaned), ("skipped", self.unchanged), ("failed", failed)] {
-            text.push_str(&format!("tapedeck_history_clean_months{{result=\"{result}\"}} {n}\n"));
-        }
-        for (name, help, n) in [
-            ("rows", "Rows in the lake of the months of the last cleaning run.", self.rows),
-            ("put_aside_lines", "Lines that are no rows; look into _quarantine/.", self.put_aside),
-            (
-                "refused_files",
-                "Files none of whose rows were used: damaged, or not as published.",
-                self.refused.len() as u64,
-            ),
-            ("unknown_files", "Files in the mirror whose names are not understood.", self.unknown.len() as u64),
-            ("bytes", "Bytes of the archive's files of the last cleaning run.", self.bytes_in),
-            ("seconds", "Duration of the last cleaning run.", seconds),
-            ("finished_timestamp_seconds", "End of the last cleaning run.", now_s),
-        ] {
-            let name = format!("tapedeck_history_clean_{name}");
-            text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {n}\n"));
-        }
-        text
+        exposition::text(|out| {
+            let months = [("ok", self.cleaned), ("skipped", self.unchanged), ("failed", self.failed.len() as u64)];
+            let months = months.map(|(result, n)| ([("result", result)], n));
+            out.series("tapedeck_history_clean_months", "Months of the last cleaning run, by result.", months);
+            for (name, help, n) in [
+                ("rows", "Rows in the lake of the months of the last cleaning run.", self.rows),
+                ("put_aside_lines", "Lines that are no rows; look into _quarantine/.", self.put_aside),
+                (
+                    "refused_files",
+                    "Files none of whose rows were used: damaged, or not as published.",
+                    self.refused.len() as u64,
+                ),
+                ("unknown_files", "Files in the mirror whose names are not understood.", self.unknown.len() as u64),
+                ("bytes", "Bytes of the archive's files of the last cleaning run.", self.bytes_in),
+                ("seconds", "Duration of the last cleaning run.", seconds),
+                ("finished_timestamp_seconds", "End of the last cleaning run.", now_s),
+            ] {
+                out.one(format!("tapedeck_history_clean_{name}"), help, n);
+            }
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ops::exposition;
 use serde::Serialize;
 
 /// Counts while it runs.
@@ -99,33 +100,29 @@ impl Tally {
 }
 
 impl Summary {
-    /// The text format of Prometheus, for the text-file collector of the node exporter.
+    /// Prometheus text, for the text-file collector of the node exporter.
     pub fn prometheus(&self, now_s: u64) -> String {
-        let mut text = String::from(
-            "# HELP tapedeck_history_download_files Files of the last download run, by result.\n\
-             # TYPE tapedeck_history_download_files gauge\n",
-        );
-        for (result, n) in [
-            ("ok", self.ok),
-            ("proven", self.proven),
-            ("failed", self.failed),
-            ("skipped", self.skipped),
-            ("dead_before", self.dead_before),
-        ] {
-            text.push_str(&format!("tapedeck_history_download_files{{result=\"{result}\"}} {n}\n"));
-        }
-        for (name, help, n) in [
-            ("bytes", "Bytes received by the last download run.", self.received_bytes),
-            ("seconds", "Duration of the last download run.", self.seconds),
-            ("retries", "Attempts of the last download run that failed and were tried again.", self.retries),
-            ("unlisted_folders", "Folders that the last download run could not list.", self.unlisted),
-            ("unknown_keys", "Names of the archive that the last download run did not understand.", self.unknown),
-            ("finished_timestamp_seconds", "End of the last download run.", now_s),
-        ] {
-            let name = format!("tapedeck_history_download_{name}");
-            text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {n}\n"));
-        }
-        text
+        exposition::text(|out| {
+            let files = [
+                ("ok", self.ok),
+                ("proven", self.proven),
+                ("failed", self.failed),
+                ("skipped", self.skipped),
+                ("dead_before", self.dead_before),
+            ];
+            let files = files.map(|(result, n)| ([("result", result)], n));
+            out.series("tapedeck_history_download_files", "Files of the last download run, by result.", files);
+            for (name, help, n) in [
+                ("bytes", "Bytes received by the last download run.", self.received_bytes),
+                ("seconds", "Duration of the last download run.", self.seconds),
+                ("retries", "Attempts of the last download run that failed and were tried again.", self.retries),
+                ("unlisted_folders", "Folders that the last download run could not list.", self.unlisted),
+                ("unknown_keys", "Names of the archive that the last download run did not understand.", self.unknown),
+                ("finished_timestamp_seconds", "End of the last download run.", now_s),
+            ] {
+                out.one(format!("tapedeck_history_download_{name}"), help, n);
+            }
+        })
     }
 }
 

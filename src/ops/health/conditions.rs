@@ -21,13 +21,13 @@
 //! replaced, the time of the first raise stays.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
+use crate::exposition::Exposition;
 
 /// Why somebody should look. The words stand in metrics and alerts: never rename, never reuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -185,19 +185,14 @@ impl Conditions {
         red.map(|c| if c.of.is_empty() { c.text } else { format!("{}: {}", c.of, c.text) }).collect()
     }
 
-    /// Prometheus text.
-    pub fn prometheus(&self) -> String {
-        let name = "tapedeck_conditions";
-        let mut out = format!(
-            "# HELP {name} Things that are wrong now, by reason; /health names them. Must stay 0.\n# TYPE {name} gauge\n"
-        );
+    /// For Prometheus.
+    pub fn expose(&self, out: &mut Exposition) {
         let list = self.list();
-        for reason in Reason::ALL {
-            let n = list.iter().filter(|c| c.reason == reason).count();
-            // Writing to a String cannot fail.
-            let _ = writeln!(out, "{name}{{reason=\"{}\"}} {n}", reason.as_str());
-        }
-        out
+        out.series(
+            "tapedeck_conditions",
+            "Things that are wrong now, by reason; /health names them. Must stay 0.",
+            Reason::ALL.map(|r| ([("reason", r.as_str())], list.iter().filter(|c| c.reason == r).count())),
+        );
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(Reason, String), State>> {
@@ -208,6 +203,7 @@ impl Conditions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exposition;
 
     #[test]
     fn what_is_raised_is_red_until_it_is_cleared_and_keeps_its_first_time() {
@@ -219,11 +215,12 @@ mod tests {
         c.raise(Reason::TaskDown, "", "the archiver panicked");
         assert_eq!(c.problems(), ["the archiver panicked", "gate-spot: fdatasync: no space"]);
         assert_eq!(c.list()[1].since_ns, since);
-        assert!(c.prometheus().contains("tapedeck_conditions{reason=\"sync_failing\"} 1\n"), "{}", c.prometheus());
+        let text = || exposition::text(|out| c.expose(out));
+        assert!(text().contains("tapedeck_conditions{reason=\"sync_failing\"} 1\n"), "{}", text());
         c.set(Reason::SyncFailing, "gate-spot", None);
         c.clear(Reason::TaskDown, "");
         assert!(c.problems().is_empty());
-        assert!(c.prometheus().contains("tapedeck_conditions{reason=\"sync_failing\"} 0\n"));
+        assert!(text().contains("tapedeck_conditions{reason=\"sync_failing\"} 0\n"));
     }
 
     #[test]

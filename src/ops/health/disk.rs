@@ -8,8 +8,8 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 
+use crate::exposition::Exposition;
 use wal_format::ClockPair;
 
 /// Peaks of as many parts as make an hour are looked at together: one is higher than another by what comes while a part
@@ -112,15 +112,10 @@ fn lasts_s(free: u64, lost: u64, took_ns: u64) -> Option<u64> {
 }
 
 /// Of all disks; `what` is their label.
-pub(super) fn prometheus(out: &mut String, disks: impl Iterator<Item = (&'static str, DiskGauge)> + Clone) {
-    // Writing to a String cannot fail.
-    let mut one = |name: &str, help: &str, get: fn(&DiskGauge) -> Option<u64>| {
-        let _ = writeln!(out, "# HELP tapedeck_disk_{name} {help}\n# TYPE tapedeck_disk_{name} gauge");
-        for (what, gauge) in disks.clone() {
-            if let Some(value) = get(&gauge) {
-                let _ = writeln!(out, "tapedeck_disk_{name}{{disk=\"{what}\"}} {value}");
-            }
-        }
+pub(super) fn expose(out: &mut Exposition, disks: &[(&'static str, DiskGauge)]) {
+    let mut one = |name: &str, help, get: fn(&DiskGauge) -> Option<u64>| {
+        let known = disks.iter().filter_map(|(disk, gauge)| Some(([("disk", disk)], get(gauge)?)));
+        out.series(format!("tapedeck_disk_{name}"), help, known);
     };
     one("free_bytes", "Free bytes.", DiskGauge::free);
     one("needed_bytes", "With less free, recording or publishing stops soon.", |g| Some(g.needs));

@@ -17,6 +17,7 @@ use self::disk::DiskGauge;
 use self::readers::Readers;
 use crate::chore;
 use crate::clock;
+use crate::exposition::Exposition;
 use crate::host;
 use crate::shutdown::Shutdown;
 use model::VenueId;
@@ -138,19 +139,15 @@ impl Health {
         all
     }
 
-    /// Prometheus text.
-    pub fn prometheus(&self) -> String {
-        let mut out = String::new();
-        disk::prometheus(
-            &mut out,
-            self.disks.iter().map(|d| (d.what, d.gauge.lock().unwrap_or_else(PoisonError::into_inner).clone())),
-        );
+    /// For Prometheus.
+    pub fn expose(&self, out: &mut Exposition) {
+        let disks = self.disks.iter();
+        let disks = disks.map(|d| (d.what, d.gauge.lock().unwrap_or_else(PoisonError::into_inner).clone()));
+        disk::expose(out, &disks.collect::<Vec<_>>());
         if !self.readers.is_empty() {
-            let now_ns = clock::now().mono_ns;
-            let readers =
-                self.readers.iter().map(|(id, _, r)| (*id, r.lock().unwrap_or_else(PoisonError::into_inner).clone()));
-            readers::prometheus(&mut out, readers, now_ns);
+            let logs = self.readers.iter();
+            let logs = logs.map(|(id, _, r)| (*id, r.lock().unwrap_or_else(PoisonError::into_inner).clone()));
+            readers::expose(out, &logs.collect::<Vec<_>>(), clock::now().mono_ns);
         }
-        out
     }
 }

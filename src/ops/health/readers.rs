@@ -1,10 +1,10 @@
 //! Whether a log is read off: a reader that stores no ack while the log grows is not there.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use wal_format::{LogState, Position, bytes_between};
 
+use crate::exposition::Exposition;
 use model::VenueId;
 
 /// One reader of one log.
@@ -65,16 +65,13 @@ impl Readers {
 }
 
 /// Of all venues.
-pub(super) fn prometheus(out: &mut String, readers: impl Iterator<Item = (VenueId, Readers)>, now_ns: u64) {
-    let all: Vec<_> = readers.collect();
-    // Writing to a String cannot fail.
-    let mut one = |name: &str, help: &str, get: &dyn Fn(&Reader) -> u64| {
-        let _ = writeln!(out, "# HELP tapedeck_log_{name} {help}\n# TYPE tapedeck_log_{name} gauge");
-        for (id, readers) in &all {
-            for (reader, r) in &readers.seen {
-                let _ = writeln!(out, "tapedeck_log_{name}{{venue=\"{id}\",reader=\"{reader}\"}} {}", get(r));
-            }
-        }
+pub(super) fn expose(out: &mut Exposition, logs: &[(VenueId, Readers)], now_ns: u64) {
+    let mut one = |name: &str, help, get: &dyn Fn(&Reader) -> u64| {
+        let of = |(id, readers): &'_ (VenueId, Readers)| {
+            let seen = readers.seen.iter().map(|(reader, r)| ([("venue", id.as_str()), ("reader", *reader)], get(r)));
+            seen.collect::<Vec<_>>()
+        };
+        out.series(format!("tapedeck_log_{name}"), help, logs.iter().flat_map(of));
     };
     one("unacked_bytes", "Bytes of the log that a reader has not acknowledged; segments stay until it has.", &|r| {
         r.unacked_bytes

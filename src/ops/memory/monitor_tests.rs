@@ -88,7 +88,7 @@ fn what_no_part_accounts_for_is_shown_and_mapped_parts_do_not_count_as_own() {
     pressure.shed("batch");
     let report = pressure.report();
     assert_eq!(report.unaccounted_bytes, 30 << 20);
-    let text = report.prometheus();
+    let text = crate::exposition::text(|out| report.expose(out));
     for line in [
         "tapedeck_memory_level 0",
         "tapedeck_memory_part_bytes{part=\"row_buffers\",held=\"own\"} 20971520",

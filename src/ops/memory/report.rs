@@ -1,13 +1,13 @@
 //! What is said about memory: one [`Report`], as JSON in `/v1/status`, as text for people, as Prometheus metrics.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
 use super::level::Level;
 use super::parts::{Held, Holding};
 use super::sample::Stall;
+use crate::exposition::Exposition;
 use crate::host::Process;
 
 /// One limit and how much of it is used.
@@ -111,66 +111,59 @@ impl Report {
         out
     }
 
-    /// Prometheus text.
-    pub fn prometheus(&self) -> String {
-        let mut out = String::new();
-        let head = |out: &mut String, name: &str, kind: &str, help: &str| {
-            // Writing to a String cannot fail.
-            let _ = writeln!(out, "# HELP tapedeck_memory_{name} {help}\n# TYPE tapedeck_memory_{name} {kind}");
-        };
-        let label = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        head(
-            &mut out,
-            "level",
-            "gauge",
+    /// For Prometheus.
+    pub fn expose(&self, out: &mut Exposition) {
+        out.one(
+            "tapedeck_memory_level",
             "0 normal, 1 elevated, 2 critical: work is given up from 1 on, never capture.",
+            self.level as usize,
         );
-        let _ = writeln!(out, "tapedeck_memory_level {}", self.level as u8);
-        head(&mut out, "resident_bytes", "gauge", "Resident memory by kind; file is page cache of the mapped log.");
         let p = &self.process;
-        for (kind, bytes) in [("anonymous", p.anonymous), ("file", p.file), ("shared", p.shared)] {
-            let _ = writeln!(out, "tapedeck_memory_resident_bytes{{kind=\"{kind}\"}} {bytes}");
-        }
-        head(&mut out, "own_bytes", "gauge", "Memory that nobody but this process can free: what limits kill for.");
-        let _ = writeln!(out, "tapedeck_memory_own_bytes {}", p.own());
-        head(&mut out, "threads", "gauge", "Threads of the process; a steady rise is a leak.");
-        let _ = writeln!(out, "tapedeck_memory_threads {}", p.threads);
+        out.series(
+            "tapedeck_memory_resident_bytes",
+            "Resident memory by kind; file is page cache of the mapped log.",
+            [("anonymous", p.anonymous), ("file", p.file), ("shared", p.shared)].map(|(kind, n)| ([("kind", kind)], n)),
+        );
+        out.one(
+            "tapedeck_memory_own_bytes",
+            "Memory that nobody but this process can free: what limits kill for.",
+            p.own(),
+        );
+        out.one("tapedeck_memory_threads", "Threads of the process; a steady rise is a leak.", p.threads);
         for (name, help, get) in [
             ("limit_bytes", "Each limit over this process.", (|l| l.limit_bytes) as fn(&Limit) -> u64),
             ("limit_used_bytes", "What is used of each limit and cannot be given back.", |l| l.used_bytes),
             ("limit_cache_bytes", "Clean page cache inside each limit, given back when needed.", |l| l.cache_bytes),
         ] {
-            head(&mut out, name, "gauge", help);
-            for l in &self.limits {
-                let _ = writeln!(out, "tapedeck_memory_{name}{{limit=\"{}\"}} {}", label(&l.name), get(l));
-            }
+            let limits = self.limits.iter().map(|l| ([("limit", &l.name)], get(l)));
+            out.series(format!("tapedeck_memory_{name}"), help, limits);
         }
         if let Some(s) = self.stall {
-            head(
-                &mut out,
-                "stall_ratio",
-                "gauge",
+            out.series(
+                "tapedeck_memory_stall_ratio",
                 "Share of the last 10 s in which some or all tasks waited for memory.",
+                [("some", s.some), ("all", s.full)].map(|(tasks, percent)| ([("tasks", tasks)], percent / 100.0)),
             );
-            let _ = writeln!(out, "tapedeck_memory_stall_ratio{{tasks=\"some\"}} {:.4}", s.some / 100.0);
-            let _ = writeln!(out, "tapedeck_memory_stall_ratio{{tasks=\"all\"}} {:.4}", s.full / 100.0);
         }
-        head(&mut out, "part_bytes", "gauge", "Estimate of what each part holds.");
-        for (name, part) in &self.parts {
-            let held = part.held.as_str();
-            let _ = writeln!(out, "tapedeck_memory_part_bytes{{part=\"{name}\",held=\"{held}\"}} {}", part.bytes);
-        }
-        head(&mut out, "unaccounted_bytes", "gauge", "Own memory that no part accounts for; a steady rise is a leak.");
-        let _ = writeln!(out, "tapedeck_memory_unaccounted_bytes {}", self.unaccounted_bytes);
-        head(&mut out, "level_changes_total", "counter", "Changes to each level.");
-        for level in Level::ALL {
-            let n = self.changes.get(&level).copied().unwrap_or(0);
-            let _ = writeln!(out, "tapedeck_memory_level_changes_total{{level=\"{level}\"}} {n}");
-        }
-        head(&mut out, "sheds_total", "counter", "Times work was given up for memory, by what.");
-        for (what, n) in &self.sheds {
-            let _ = writeln!(out, "tapedeck_memory_sheds_total{{what=\"{what}\"}} {n}");
-        }
-        out
+        out.series(
+            "tapedeck_memory_part_bytes",
+            "Estimate of what each part holds.",
+            self.parts.iter().map(|(name, part)| ([("part", name.as_str()), ("held", part.held.as_str())], part.bytes)),
+        );
+        out.one(
+            "tapedeck_memory_unaccounted_bytes",
+            "Own memory that no part accounts for; a steady rise is a leak.",
+            self.unaccounted_bytes,
+        );
+        out.series(
+            "tapedeck_memory_level_changes_total",
+            "Changes to each level.",
+            Level::ALL.map(|level| ([("level", level)], self.changes.get(&level).copied().unwrap_or(0))),
+        );
+        out.series(
+            "tapedeck_memory_sheds_total",
+            "Times work was given up for memory, by what.",
+            self.sheds.iter().map(|(what, n)| ([("what", what)], *n)),
+        );
     }
 }
