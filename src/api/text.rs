@@ -11,6 +11,7 @@ use super::error::{Answer, Refusal};
 use kline::db::Source;
 use model::interval::Interval;
 use model::kline::{FINAL, FLAT, GAP, KlineData, SEEDED, decimal};
+use venue::ApiFamily;
 
 /// What times are counted in. Spot's clients choose (header `X-MBX-TIME-UNIT`, `timeUnit` of a socket); nobody else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +53,7 @@ pub(super) struct Decimals {
 impl Decimals {
     /// Of this venue, for a bar or trade with these scales.
     pub fn of(venue: &str, price_scale: u8, amount_scale: u8) -> Self {
-        if venue.starts_with("binance-spot") {
+        if ApiFamily::of(venue) == Some(ApiFamily::Spot) {
             return Self { price: 8, amount: 8, quote: 8 };
         }
         let (price, amount) = (u32::from(price_scale), u32::from(amount_scale));

@@ -117,15 +117,15 @@ pub(super) async fn open(
         let base = match (&feed.config.ws_url, server) {
             (Some(configured), _) => configured.as_str(),
             (None, Some(server)) => server.endpoint.as_str(),
-            (None, None) => venue.ws_base(),
+            (None, None) => venue.spec().ws_base,
         };
         let connect_id = format!("tapedeck{:016x}", rand::random::<u64>());
         let url = venue.connect_url(base, plan, token.as_ref(), &connect_id);
         let shown = venue.redacted(&url);
-        let headers = venue.headers(feed.api_key.as_deref());
+        let headers = venue.spec().headers(feed.api_key.as_deref());
         let target = Target { url, shown: shown.clone(), headers, route: route.clone() };
         let err = match connect::open(&target, feed.dialer(line), &feed.tls).await {
-            Ok(opened) => return Ok(Ready { opened, shown, ping: pings(venue.heartbeat(), server) }),
+            Ok(opened) => return Ok(Ready { opened, shown, ping: pings(venue.spec().heartbeat, server) }),
             Err(err) => err,
         };
         // A ban is of the address, and what is wrong on our way is so for all servers.

@@ -309,7 +309,7 @@ fn api_key(venue: &dyn Venue, config: &VenueConfig) -> anyhow::Result<Option<Str
     let id = config.id;
     let Some(name) = &config.api_key_env else {
         anyhow::ensure!(
-            !venue.needs_api_key(),
+            !venue.spec().needs_api_key(),
             "cannot start the collector: {id} is only served with an API key\nwhere: [venues.{id}] api_key_env\nfix:   put a key (market data needs no permissions) into an environment variable and write its name as api_key_env"
         );
         return Ok(None);

@@ -1,14 +1,14 @@
 //! How hard a venue's settings press on the venue: beyond what the venue documents is an error, beyond what is known
 //! to be safe a warning, each with the numbers and the value that would pass.
 //!
-//! The safe values are `Venue::default_limits`; the documented ones stand here. Addresses on loopback are taken
+//! The safe values and the documented ones are those of the venue's [`venue::VenueSpec`]. Addresses on loopback are taken
 //! for a simulator and may be pressed at will.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::config::Config;
 use super::venues::VenueConfig;
-use model::{Channel, VenueId};
+use model::Channel;
 use venue::{Limits, Want, venue};
 
 /// A setting that works and is unwise.
@@ -28,69 +28,6 @@ impl std::fmt::Display for Warning {
     }
 }
 
-/// What a venue documents per IP address or connection. `None` = nothing is documented.
-struct Documented {
-    streams_per_connection: Option<usize>,
-    params_per_subscribe: Option<usize>,
-    messages_per_s: Option<u32>,
-    connects_per_5_min: Option<u32>,
-    /// At the same time.
-    connections: Option<usize>,
-    lifetime_s: Option<u64>,
-    /// Weight, and the seconds it is counted in.
-    rest: (u32, u64),
-    source: &'static str,
-}
-
-fn documented(id: VenueId) -> Documented {
-    match id {
-        VenueId::BinanceSpot | VenueId::BinanceSpotSbe => Documented {
-            streams_per_connection: Some(1024),
-            params_per_subscribe: Some(1024),
-            messages_per_s: Some(5),
-            connects_per_5_min: Some(300),
-            connections: None,
-            lifetime_s: Some(86_400),
-            rest: (6_000, 60),
-            source: "Binance spot, \"WebSocket Streams\", general information; \"LIMITS\"",
-        },
-        VenueId::BinanceUsdm => Documented {
-            streams_per_connection: Some(1024),
-            params_per_subscribe: Some(1024),
-            messages_per_s: Some(10),
-            // Not documented for futures; the number of spot.
-            connects_per_5_min: Some(300),
-            connections: None,
-            lifetime_s: Some(86_400),
-            rest: (2_400, 60),
-            source: "Binance USD-M, \"Websocket Market Streams\"; \"General Info\"",
-        },
-        VenueId::KucoinSpot | VenueId::KucoinFutures => Documented {
-            // 300 on the error page, 400 on the limits page for spot; no limit for futures.
-            streams_per_connection: (id == VenueId::KucoinSpot).then_some(400),
-            params_per_subscribe: Some(100),
-            // 100 in 10 s.
-            messages_per_s: Some(10),
-            // 30 per minute.
-            connects_per_5_min: Some(150),
-            connections: Some(800),
-            lifetime_s: Some(86_400),
-            rest: (2_000, 30),
-            source: "KuCoin, \"Rate Limit\"; \"Classic Websocket API\"",
-        },
-        VenueId::GateSpot | VenueId::GateFutures => Documented {
-            streams_per_connection: None,
-            params_per_subscribe: None,
-            messages_per_s: None,
-            connects_per_5_min: None,
-            connections: Some(300),
-            lifetime_s: None,
-            rest: (200, 10),
-            source: "Gate, \"APIv4\" frequency limit; \"WebSocket v4\"",
-        },
-    }
-}
-
 /// The most weight that a rolling window of `window_s` can see when `weight` may be spent in every `own_s`.
 fn seen_in(window_s: u64, weight: u32, own_s: u64) -> u64 {
     u64::from(weight) * window_s.div_ceil(own_s.max(1)).max(1)
@@ -102,7 +39,7 @@ pub(super) fn beyond(v: &VenueConfig) -> Vec<(&'static str, String, String)> {
     if is_simulator(v) {
         return out;
     }
-    let (d, l) = (documented(v.id), &v.limits);
+    let (d, l) = (&venue(v.id).spec().documented, &v.limits);
     let mut most = |key: &'static str, got: u64, limit: Option<u64>, unit: &str| {
         if let Some(limit) = limit.filter(|limit| got > *limit) {
             out.push((
@@ -127,17 +64,17 @@ pub(super) fn beyond(v: &VenueConfig) -> Vec<(&'static str, String, String)> {
     most(
         "messages_per_s",
         l.messages_per_s.into(),
-        d.messages_per_s.map(u64::from),
+        d.messages.map(|n| n.over(1).into()),
         "messages a second on a connection",
     );
     most(
         "connects_per_5_min",
         l.connects_per_5_min.into(),
-        d.connects_per_5_min.map(u64::from),
+        d.connects.map(|n| n.over(300).into()),
         "connects in 5 minutes",
     );
     most("lifetime_s", l.lifetime_s, d.lifetime_s, "s of life");
-    let (weight, window_s) = d.rest;
+    let (weight, window_s) = (d.rest.most, u64::from(d.rest.window_s));
     let seen = seen_in(window_s, l.rest_weight_per_window, l.rest_window_s);
     if seen > u64::from(weight) {
         let fix = u64::from(weight) / window_s.div_ceil(l.rest_window_s.max(1)).max(1);
@@ -167,7 +104,7 @@ impl Config {
             let key = |k: &str| format!("venues.{}.{k}", v.id);
             let mut warn = |k: &str, what: String, fix: String| out.push(Warning { key: key(k), what, fix });
             let known = venue(v.id);
-            if known.needs_api_key() && v.api_key_env.is_none() {
+            if known.spec().needs_api_key() && v.api_key_env.is_none() {
                 warn(
                     "api_key_env",
                     "this venue takes no connection without an API key: the collector will not start".to_owned(),
@@ -192,10 +129,10 @@ impl Config {
             if is_simulator(v) {
                 continue;
             }
-            beside(v, &known.default_limits(), &mut warn);
+            beside(v, &known.spec().limits, &mut warn);
             let (connections, streams) = estimate(v);
             let alone = pressure(v, "about ", connections, streams);
-            let group = groups.entry(known.pace_group()).or_default();
+            let group = groups.entry(known.spec().pace_group).or_default();
             group.told |= !alone.is_empty();
             group.members.push((v, connections * v.lines.max(1) as usize));
             for (k, what, fix) in alone {
@@ -221,7 +158,7 @@ impl Group<'_> {
     fn too_many(&self) -> Option<Warning> {
         let (first, _) = self.members.first().filter(|_| self.members.len() > 1 && !self.told)?;
         let all: usize = self.members.iter().map(|(_, n)| n).sum();
-        let at_once = documented(first.id).connections.filter(|most| all > *most);
+        let at_once = venue(first.id).spec().documented.connections.filter(|most| all > *most);
         let per_5_min = self.members.iter().map(|(v, _)| v.limits.connects_per_5_min as usize).min()?;
         let limit = match at_once {
             Some(most) => format!("the exchange documents {most} at the same time per address"),
@@ -300,7 +237,7 @@ pub fn pressure(
     }
     let lines = v.lines.max(1) as usize;
     let all = connections * lines;
-    let d = documented(v.id);
+    let d = &venue(v.id).spec().documented;
     let over = if lines > 1 { format!(" over {lines} lines") } else { String::new() };
     let made_of = format!("{about}{streams} streams{over} make {all} connections");
     if let Some(most) = d.connections.filter(|most| all > *most) {
@@ -323,12 +260,12 @@ pub fn pressure(
 }
 
 /// Connections of one line, and streams, that the configured names make. A pattern counts as one symbol, `*` as
-/// [`listed`]; the collector says the real numbers once it has the listing.
+/// all that trade; the collector says the real numbers once it has the listing.
 fn estimate(v: &VenueConfig) -> (usize, usize) {
     let known = venue(v.id);
     let mut symbols: BTreeSet<String> = v.symbols.iter().filter(|s| *s != "*").cloned().collect();
     if v.symbols.iter().any(|s| s == "*") {
-        symbols.extend((0..listed(v.id)).map(|i| format!("S{i}USDT")));
+        symbols.extend((0..known.spec().symbols).map(|i| format!("S{i}USDT")));
     }
     let wants: Vec<Want> = symbols
         .iter()
@@ -342,24 +279,12 @@ fn estimate(v: &VenueConfig) -> (usize, usize) {
 /// Symbols that the configured names are, roughly: a pattern that begins with a star is half of what trades.
 pub(super) fn symbols_estimate(v: &VenueConfig) -> usize {
     let of = |symbol: &String| match symbol.as_str() {
-        "*" => listed(v.id),
-        s if s.starts_with('*') => listed(v.id) / 2,
+        "*" => venue(v.id).spec().symbols,
+        s if s.starts_with('*') => venue(v.id).spec().symbols / 2,
         s if s.contains(['*', '?', '[', '{']) => 10,
         _ => 1,
     };
-    v.symbols.iter().map(of).sum::<usize>().min(listed(v.id))
-}
-
-/// Symbols that trade, roughly, in autumn 2026; only for the estimates above.
-fn listed(id: VenueId) -> usize {
-    match id {
-        VenueId::BinanceSpot | VenueId::BinanceSpotSbe => 1_400,
-        VenueId::BinanceUsdm => 600,
-        VenueId::KucoinSpot => 1_200,
-        VenueId::KucoinFutures => 500,
-        VenueId::GateSpot => 2_300,
-        VenueId::GateFutures => 980,
-    }
+    v.symbols.iter().map(of).sum::<usize>().min(venue(v.id).spec().symbols)
 }
 
 /// True when REST and WebSocket both lead to this machine.

@@ -40,7 +40,7 @@ pub struct VenueConfig {
 /// Reads the table.
 pub(super) fn table(r: &mut Reader<'_>, id: VenueId, proxy: Option<&Proxy>) -> Option<VenueConfig> {
     let key = |k: &str| format!("venues.{id}.{k}");
-    let v = venue::venue(id);
+    let v = venue::venue(id).spec();
     let has = |r: &Reader<'_>, k: &str| r.source.get(&key(k)).is_some();
     let symbols = r.texts(&key("symbols"));
     if symbols.is_empty() {
@@ -54,13 +54,13 @@ pub(super) fn table(r: &mut Reader<'_>, id: VenueId, proxy: Option<&Proxy>) -> O
     let mut channels = Vec::new();
     for word in r.texts(&key("channels")) {
         match word.parse::<Channel>() {
-            Ok(c) if v.channels().contains(&c) => {
+            Ok(c) if v.channels.contains(&c) => {
                 if !channels.contains(&c) {
                     channels.push(c);
                 }
             }
             Ok(c) => {
-                let list = v.channels().iter().map(|c| c.as_str()).collect::<Vec<_>>().join(", ");
+                let list = v.channels.iter().map(|c| c.as_str()).collect::<Vec<_>>().join(", ");
                 r.problem(&key("channels"), format!("{id} has no channel {c}"), format!("use some of {list}"));
             }
             Err(err) => r.problem(&key("channels"), err.to_string(), format!("did you mean {:?}?", err.nearest)),
@@ -69,7 +69,7 @@ pub(super) fn table(r: &mut Reader<'_>, id: VenueId, proxy: Option<&Proxy>) -> O
     if channels.is_empty() {
         r.problem(&key("channels"), "no channels".into(), "write for example [\"trades\", \"book_ticker\"]".into());
     }
-    let mut l = v.default_limits();
+    let mut l = v.limits.clone();
     macro_rules! limit {
         ($($field:ident: $min:expr, $max:expr;)*) => {$(
             if has(r, stringify!($field)) {
@@ -112,7 +112,7 @@ pub(super) fn table(r: &mut Reader<'_>, id: VenueId, proxy: Option<&Proxy>) -> O
         }
         Some(text)
     };
-    let rest_url = url(r, "rest_url", ["https://", "http://"]).unwrap_or_else(|| v.rest_base().to_owned());
+    let rest_url = url(r, "rest_url", ["https://", "http://"]).unwrap_or_else(|| v.rest_base.to_owned());
     let ws_url = url(r, "ws_url", ["wss://", "ws://"]);
     let api_key_env = if has(r, "api_key_env") { r.variable(&key("api_key_env")) } else { None };
     let proxies = network::venue_proxies(r, &format!("venues.{id}"), proxy);

@@ -105,7 +105,7 @@ pub fn differences(ours: &KlineData, venue: &RestKline) -> Vec<Field> {
 /// When the venue does not answer or the database cannot be read.
 pub async fn compare(db: &mut dyn CandleReader, ask: &mut impl Ask, job: &Job<'_>, now_us: i64) -> Result<Report> {
     let (interval, len) = (job.interval, job.interval.len_us());
-    let page = job.venue.klines_page().with_context(|| format!("{} has no candles over REST", job.venue.id()))?;
+    let page = job.venue.spec().klines.with_context(|| format!("{} has no candles over REST", job.venue.id()))?;
     let mut report = Report {
         venue: job.venue.id().as_str().to_owned(),
         symbol: job.symbol.to_owned(),

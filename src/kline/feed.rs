@@ -34,7 +34,7 @@ use self::hole::{BEGINNING, Hole, Interruption, first_row};
 use self::vote::{Clock, Doubt, EarlyTrade, SavedVote, Vote, When};
 use super::message::Item;
 use super::registry::{Facts, SymbolPeriodRegistry};
-use super::seed::{self, First};
+use super::seed::First;
 use fold::account::LineCounts;
 use fold::decode::{FrameDecoder, Verdict};
 use fold::dedupe::{Carrier, Dedupe, SavedDedupe};
@@ -569,7 +569,7 @@ impl Feed {
             let name = self.decoder.rows.symbols.name(symbol).to_owned();
             // One that came before and waits for its time would be asked for again.
             let waits = self.state.early.iter().any(|early| early.symbol == name);
-            if seed::supported(self.venue.id(), self.source) && !waits {
+            if self.venue.spec().seeding.contains(&self.source) && !waits {
                 self.state.seeds.insert(name.clone(), first_row(&tick));
             }
             self.remember(Hole {
@@ -626,7 +626,7 @@ impl Feed {
         let mut counts = true;
         let (symbol, mut tick) = match (rows.trades.get(row), rows.agg_trades.get(row)) {
             (Some(t), _) => {
-                if t.kind.is_some_and(|kind| self.venue.is_off_book(rows.symbols.name(kind))) {
+                if t.kind.is_some_and(|kind| self.venue.spec().is_off_book(rows.symbols.name(kind))) {
                     self.skipped.off_book += 1;
                     counts = false;
                 }

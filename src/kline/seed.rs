@@ -10,10 +10,8 @@
 //! asked for by id, without a hole, and end right before `f`. When anything does not fit, there is no seed: a bar
 //! that is marked is better than a wrong one.
 //!
-//! Supported where trades can be asked for by id and candles have all nine fields: binance-spot and
-//! binance-spot-sbe (`trades`, and `agg_trades` on binance-spot), binance-usdm (`agg_trades`; its candles count
-//! insurance-fund and ADL fills, which no stream has, so a seeded bar may hold more than the trades recorded).
-//! KuCoin's and Gate's candles have neither trade counts nor taker volumes: their first bars stay marked.
+//! Supported where trades can be asked for by id and candles have all nine fields
+//! ([`VenueSpec::seeding`](venue::VenueSpec::seeding)); elsewhere the first bars stay marked.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -23,7 +21,7 @@ use model::interval::Interval;
 use model::kline::{FINAL, FLAT, KlineData, NO_ID, SEEDED, Scaled, Tick};
 use model::row::{AggTrade, Side, Trade};
 use model::unit::Unit;
-use model::{Channel, Num, RestMeta, Rows, VenueId};
+use model::{Channel, Num, RestMeta, Rows};
 use venue::gap::count as ids;
 use venue::{Continuity, Frame, FrameKind, Missing, Venue};
 
@@ -41,16 +39,6 @@ pub struct First {
     pub trade_id: i64,
     /// Its time, us.
     pub ts_us: i64,
-}
-
-/// True when bars of this venue and source can be seeded.
-pub fn supported(venue: VenueId, source: Channel) -> bool {
-    matches!(
-        (venue, source),
-        (VenueId::BinanceSpot, Channel::Trades | Channel::AggTrades)
-            | (VenueId::BinanceSpotSbe, Channel::Trades)
-            | (VenueId::BinanceUsdm, Channel::AggTrades)
-    )
 }
 
 /// From this time on the candles before the first trade are settled, us.
@@ -71,7 +59,7 @@ pub async fn seeds(
     symbol: &str,
     first: &First,
 ) -> Result<Vec<(Interval, KlineData)>> {
-    ensure!(supported(venue.id(), source), "{} cannot be seeded from {source}", venue.id());
+    ensure!(venue.spec().seeding.contains(&source), "{} cannot be seeded from {source}", venue.id());
     let open = |interval: Interval| interval.open_of(first.ts_us);
     let (week, day, hour, minute) = (open(Interval::W1), open(Interval::D1), open(Interval::H1), open(Interval::M1));
     let mut parts = Vec::new();
@@ -111,7 +99,7 @@ pub async fn seeds(
 
 /// True where every trade id is in a row: USD-M's aggregates leave some out.
 fn unbroken(venue: &dyn Venue, source: Channel) -> bool {
-    matches!(venue.continuity(source), Continuity::TradeId | Continuity::AggIdAndTrades)
+    matches!(venue.spec().continuity(source), Continuity::TradeId | Continuity::AggIdAndTrades)
 }
 
 /// All candles of `interval` from `from` up to `until`.

@@ -3,6 +3,7 @@
 
 use super::*;
 use fold::candles::generator::KlineGenerator;
+use model::VenueId;
 use venue::{RestRequest, venue};
 
 /// 2024-08-05 00:00 UTC, a Monday.
@@ -162,7 +163,6 @@ fn a_hole_in_the_trades_gives_no_seed_rather_than_a_wrong_one() {
     let seeds = seed(&mut fake, &first).unwrap();
     assert_eq!(seeds.len(), Interval::COUNT);
     assert!(fake.asked <= 3 + 3, "days, hours, minutes, and the pages of trades: {}", fake.asked);
-    assert!(!supported(VenueId::GateSpot, Channel::Trades) && !supported(VenueId::BinanceUsdm, Channel::Trades));
 }
 
 #[test]

@@ -112,7 +112,7 @@ impl GapTracker {
     /// Knows no id yet.
     pub fn new(venue: &dyn Venue) -> Self {
         Self {
-            rules: CHANNELS.map(|c| venue.continuity(c)),
+            rules: CHANNELS.map(|c| venue.spec().continuity(c)),
             entries: Vec::new(),
             index: HashMap::new(),
             by_id: Vec::new(),

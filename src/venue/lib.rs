@@ -23,6 +23,7 @@ pub mod ordeal;
 mod protocol;
 #[cfg(test)]
 mod reviewed;
+mod spec;
 
 use model::VenueId;
 
@@ -34,6 +35,7 @@ pub use frame::{Continuity, Control, DecodeError, Frame, FrameKind, Heartbeat, S
 pub use klines::{KlinePage, OddKline, RestKline, RestKlines};
 pub use listing::UNKNOWN;
 pub use protocol::Venue;
+pub use spec::{ApiFamily, AtMarket, Documented, Per, VenueSpec};
 
 /// The market of that name.
 pub fn venue(id: VenueId) -> &'static dyn Venue {
@@ -58,9 +60,12 @@ mod tests {
             let venue = venue(*id);
             let symbols = (0..120).map(|n| format!("{n:04}{}_\"\u{5e01}-X", "LONGNAME".repeat(n % 15)));
             let wants: Vec<Want> = symbols
-                .flat_map(|symbol| venue.channels().iter().map(move |c| Want { symbol: symbol.clone(), channel: *c }))
+                .flat_map(|symbol| {
+                    venue.spec().channels.iter().map(move |c| Want { symbol: symbol.clone(), channel: *c })
+                })
                 .collect();
-            let limits = Limits { streams_per_connection: 400, params_per_subscribe: 400, ..venue.default_limits() };
+            let limits =
+                Limits { streams_per_connection: 400, params_per_subscribe: 400, ..venue.spec().limits.clone() };
             for plan in venue.plan(&wants, &limits) {
                 let asked = venue.messages(Verb::Subscribe, &plan.streams, &limits, 1, 1_700_000_000);
                 let ended = venue.messages(Verb::Unsubscribe, &plan.streams, &limits, 1, 1_700_000_000);

@@ -1,27 +1,20 @@
 //! What every market answers: [`Venue`], the one seam between an exchange and everything that records it.
 
 use super::{
-    ConnectionPlan, Continuity, Control, DecodeError, Frame, Heartbeat, KlinePage, Limits, Missing, RestKlines,
-    RestRequest, StreamKey, SubscribeMessage, Token, Verb, Want,
+    ConnectionPlan, Control, DecodeError, Frame, Limits, Missing, RestKlines, RestRequest, StreamKey, SubscribeMessage,
+    Token, VenueSpec, Verb, Want,
 };
 use model::{Channel, Decoded, Listing, Rows, VenueId};
 
 /// One market of one exchange. Object safe; see [`venue`](crate::venue).
 pub trait Venue: Send + Sync {
+    /// Its facts.
+    fn spec(&self) -> &'static VenueSpec;
+
     /// Which one.
-    fn id(&self) -> VenueId;
-
-    /// The channels this venue has.
-    fn channels(&self) -> &'static [Channel];
-
-    /// Safe limits, below the documented ones.
-    fn default_limits(&self) -> Limits;
-
-    /// Scheme and host of REST, without a slash at the end.
-    fn rest_base(&self) -> &'static str;
-
-    /// Scheme and host of the WebSocket, without a slash at the end.
-    fn ws_base(&self) -> &'static str;
+    fn id(&self) -> VenueId {
+        self.spec().id
+    }
 
     /// The request that lists all symbols.
     fn listing_request(&self) -> RestRequest;
@@ -74,22 +67,6 @@ pub trait Venue: Send + Sync {
         (stream.as_bytes().to_vec(), Vec::new())
     }
 
-    /// Headers of the upgrade request.
-    fn headers(&self, api_key: Option<&str>) -> Vec<(&'static str, String)> {
-        let _ = api_key;
-        Vec::new()
-    }
-
-    /// Headers of every REST request.
-    fn rest_headers(&self) -> Vec<(&'static str, String)> {
-        Vec::new()
-    }
-
-    /// True when the upgrade needs the user's API key.
-    fn needs_api_key(&self) -> bool {
-        false
-    }
-
     /// The request that must be answered before every connect; see [`Venue::parse_token`].
     fn token_request(&self) -> Option<RestRequest> {
         None
@@ -122,11 +99,6 @@ pub trait Venue: Send + Sync {
         url.to_owned()
     }
 
-    /// True when nothing may be subscribed before [`Control::Welcome`].
-    fn waits_for_welcome(&self) -> bool {
-        false
-    }
-
     /// The text that asks for a pong. `now_s`: unix time, s.
     fn ping_message(&self, id: u64, now_s: i64) -> Option<String> {
         let _ = (id, now_s);
@@ -140,13 +112,8 @@ pub trait Venue: Send + Sync {
         None
     }
 
-    /// What one answer of candles holds; `None` where there are none to be asked for.
-    fn klines_page(&self) -> Option<KlinePage> {
-        None
-    }
-
     /// The request for candles whose open times are `start_ms` to `end_ms`, inclusive, unix ms; `interval` is a word
-    /// of the `klines` table. `limit`: at most as many as [`KlinePage::rows`]; venues that know no limit beside a
+    /// of the `klines` table. `limit`: at most as many as [`KlinePage::rows`](crate::KlinePage::rows); venues that know no limit beside a
     /// range leave it out. `None` for an interval that the venue does not have.
     fn klines_request(
         &self,
@@ -170,19 +137,11 @@ pub trait Venue: Send + Sync {
         Err(DecodeError::Malformed { at: 0, what: "this venue has no candles".to_owned() })
     }
 
-    /// Venues of one exchange that share what an address may do share a pace; this names it.
-    fn pace_group(&self) -> &'static str {
-        self.id().as_str()
-    }
-
     /// Understands a control frame; `None` when it is not one.
     fn control(&self, payload: &[u8]) -> Option<Control>;
 
     /// The request for a whole order book with at least `levels` levels where the venue has it.
     fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest>;
-
-    /// Who keeps the connection alive.
-    fn heartbeat(&self) -> Heartbeat;
 
     /// Turns one stored frame into rows appended to `rows`. An unknown field is drift, not an error.
     /// On an error rows may hold a part of the frame: the caller clears them.
@@ -190,18 +149,4 @@ pub trait Venue: Send + Sync {
     /// # Errors
     /// [`DecodeError`] when the frame cannot become rows; the caller keeps it in table `frames`.
     fn decode(&self, frame: &Frame<'_>, rows: &mut Rows) -> Result<Decoded, DecodeError>;
-
-    /// How the ids of a channel continue.
-    fn continuity(&self, channel: Channel) -> Continuity;
-
-    /// Trades of this kind (a word of the venue's) were not made at the market, and are in no candle.
-    fn is_off_book(&self, kind: &str) -> bool {
-        let _ = kind;
-        false
-    }
-
-    /// Amounts count contracts, whose size its listing tells.
-    fn counts_contracts(&self) -> bool {
-        false
-    }
 }

@@ -1,16 +1,11 @@
-//! Which of the exchange's APIs is asked, which venues answer for it, and which symbols they have.
+//! Which venues answer for an API of the exchange, and which symbols they have.
 
 use crate::error::{Answer, Refusal};
 use kline::KlineHub;
+use model::VenueId;
 
-/// Which of the exchange's APIs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
-    /// `/api/v3`
-    Spot,
-    /// `/fapi/v1`
-    Usdm,
-}
+pub(crate) use venue::ApiFamily as Family;
+use venue::AtMarket;
 
 /// One symbol of one venue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,39 +15,33 @@ pub(crate) struct Found {
     pub index: u32,
 }
 
-impl Family {
-    /// Venues it answers for, the first one that has a symbol.
-    pub fn venues(self) -> &'static [&'static str] {
-        match self {
-            Self::Spot => &["binance-spot", "binance-spot-sbe"],
-            Self::Usdm => &["binance-usdm"],
-        }
-    }
+/// Words of the venues that an API answers for, the first one that has a symbol.
+pub(super) fn venues(family: Family) -> impl Iterator<Item = &'static str> {
+    VenueId::ALL.iter().map(|id| id.as_str()).filter(move |word| Family::of(word) == Some(family))
+}
 
-    /// Where a symbol is looked for that is not recorded.
-    pub fn first_venue(self) -> &'static str {
-        match self {
-            Self::Spot => "binance-spot",
-            Self::Usdm => "binance-usdm",
-        }
-    }
-
+impl Found {
     /// The symbol; -1121 for one we do not have.
-    pub fn find(self, hub: &KlineHub, symbol: &str) -> Answer<Found> {
-        let found = self.venues().iter().find_map(|venue| {
+    pub fn find(family: Family, hub: &KlineHub, symbol: &str) -> Answer<Found> {
+        let found = venues(family).find_map(|venue| {
             let index = hub.registry().index(venue, symbol)?;
             Some(Found { venue, symbol: symbol.to_owned(), index })
         });
         found.ok_or_else(Refusal::symbol)
     }
 
+    /// Every id of its single trades is of a trade that was made at the market.
+    pub fn has_all_ids(&self) -> bool {
+        self.venue.parse::<VenueId>().is_ok_and(|id| venue::venue(id).spec().at_market == AtMarket::All)
+    }
+
     /// All symbols, each once, in the order of their places.
-    pub fn all(self, hub: &KlineHub) -> Vec<Found> {
+    pub fn all(family: Family, hub: &KlineHub) -> Vec<Found> {
         let mut out: Vec<Found> = Vec::new();
         for (index, entry) in (0_u32..).zip(hub.registry().all()) {
-            let Some(venue) = self.venues().iter().find(|v| **v == entry.venue) else { continue };
+            let Some(venue) = venues(family).find(|v| *v == entry.venue) else { continue };
             // The first venue that has it answers for it.
-            if self.find(hub, &entry.symbol).is_ok_and(|f| f.index == index) {
+            if Self::find(family, hub, &entry.symbol).is_ok_and(|f| f.index == index) {
                 out.push(Found { venue, symbol: entry.symbol, index });
             }
         }

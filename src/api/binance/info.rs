@@ -59,10 +59,10 @@ fn chosen(hub: &KlineHub, family: Family, params: &Params) -> Answer<Vec<Value>>
     let status = status(params)?;
     let found = match (params.get("symbol")?, params.list("symbols")?) {
         (Some(_), Some(_)) => return Err(Refusal::combination()),
-        (None, None) => family.all(hub),
+        (None, None) => Found::all(family, hub),
         _ if status.is_some() => return Err(Refusal::combination()),
-        (Some(_), None) => vec![family.find(hub, params.symbol("symbol")?)?],
-        (None, Some(list)) => list.iter().map(|symbol| family.find(hub, symbol)).collect::<Answer<Vec<_>>>()?,
+        (Some(_), None) => vec![Found::find(family, hub, params.symbol("symbol")?)?],
+        (None, Some(list)) => list.iter().map(|symbol| Found::find(family, hub, symbol)).collect::<Answer<Vec<_>>>()?,
     };
     let all = params.get("symbol")?.is_none() && params.get("symbols")?.is_none();
     let mut symbols = Vec::new();

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use axum::response::Response;
 
-use super::family::Family;
+use super::family::{Family, Found, venues};
 use super::info;
 use crate::app::{Shared, blocking};
 use crate::error::{Answer, Refusal};
@@ -32,7 +32,7 @@ pub(super) async fn usdm(app: State<Shared>, params: Params) -> Answer<Response>
 pub(super) async fn continuous(app: State<Shared>, params: Params) -> Answer<Response> {
     let contract = params.need("contractType")?;
     let hub = app.hub()?;
-    match Family::Usdm.find(&hub, params.symbol("pair")?) {
+    match Found::find(Family::Usdm, &hub, params.symbol("pair")?) {
         Ok(found) if info::contract(&hub, &found) != contract => Err(Refusal::new(
             -1130,
             "Data sent for parameter 'contractType' is not valid: dated contracts have their candles under klines.",
@@ -60,8 +60,10 @@ async fn rows(app: State<Shared>, params: &Params, name: &str, family: Family, u
     }
     let hub = app.hub()?;
     let body = blocking(&app, move || {
-        let venue = family.find(&hub, &symbol).map(|found| found.venue);
-        let (known, first) = (venue.is_ok(), venue.unwrap_or(family.first_venue()));
+        let venue = Found::find(family, &hub, &symbol).map(|found| found.venue);
+        let known = venue.is_ok();
+        // One that is not recorded is looked for in the archive, which is under the first name.
+        let Some(first) = venue.ok().or_else(|| venues(family).next()) else { return Ok(None) };
         let query = |venue: &str, limit| HistoryQuery {
             venue: venue.to_owned(),
             symbol: symbol.clone(),
@@ -101,7 +103,7 @@ fn history(
 ) -> anyhow::Result<Vec<KlineData>> {
     let mut bars: BTreeMap<i64, KlineData> = BTreeMap::new();
     let asked = query(first, limit);
-    for venue in family.venues().iter().filter(|v| **v != first).chain([&first]) {
+    for venue in venues(family).filter(|v| *v != first).chain([first]) {
         bars.extend(hub.history(&query(venue, limit))?.into_iter().map(|bar| (bar.open_time_us, bar)));
     }
     let skip = if asked.newest_first { bars.len().saturating_sub(limit) } else { 0 };
@@ -110,7 +112,7 @@ fn history(
 
 /// True when there is a bar of this symbol, of whatever interval.
 fn stored(hub: &KlineHub, family: Family, symbol: &str) -> anyhow::Result<bool> {
-    for venue in family.venues() {
+    for venue in venues(family) {
         if hub.last_bar(venue, symbol)?.is_some() {
             return Ok(true);
         }

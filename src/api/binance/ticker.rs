@@ -106,17 +106,17 @@ fn chosen(hub: &KlineHub, params: &Params, family: Family) -> Answer<(Vec<Found>
     match (params.get("symbol")?, params.list("symbols")?) {
         (Some(_), Some(_)) => Err(Refusal::combination()),
         (Some(_), None) => {
-            let found = family.find(hub, params.symbol("symbol")?)?;
+            let found = Found::find(family, hub, params.symbol("symbol")?)?;
             if !fits(&found) {
                 return Err(Refusal::new(-1220, "The symbol's status does not match the requested symbolStatus."));
             }
             Ok((vec![found], true))
         }
         (None, Some(list)) => {
-            let found = list.iter().map(|s| family.find(hub, s)).collect::<Answer<Vec<_>>>()?;
+            let found = list.iter().map(|s| Found::find(family, hub, s)).collect::<Answer<Vec<_>>>()?;
             Ok((found.into_iter().filter(fits).collect(), false))
         }
-        (None, None) => Ok((family.all(hub).into_iter().filter(fits).collect(), false)),
+        (None, None) => Ok((Found::all(family, hub).into_iter().filter(fits).collect(), false)),
     }
 }
 

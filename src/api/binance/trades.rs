@@ -101,8 +101,8 @@ async fn answer(
                 "Candles of this venue are made of aggregates: single trades are not known here, use aggTrades.",
             )));
         }
-        // Single trades of futures are counted together with those of the insurance fund, which are none of the market.
-        query.dense = found.venue != "binance-usdm" || recent.ticks.iter().any(|t| t.agg_id != NO_ID);
+        // Where some are not made at the market, single trades are counted together with those.
+        query.dense = found.has_all_ids() || recent.ticks.iter().any(|t| t.agg_id != NO_ID);
         match recent.select(&query) {
             Ok(ticks) => {
                 let of_a_range = query.from_id.or(query.start_us).or(query.end_us).is_some();
@@ -146,7 +146,7 @@ fn stands(hub: &KlineHub, config: &Config, venue: &str) -> Option<i64> {
 }
 
 async fn aggregates(app: State<Shared>, params: Params, family: Family, unit: Unit) -> Answer<Response> {
-    let found = family.find(&*app.hub()?, params.symbol("symbol")?)?;
+    let found = Found::find(family, &*app.hub()?, params.symbol("symbol")?)?;
     let Some(query) = query(&params, family)? else { return Ok(json("[]".to_owned())) };
     let last = if family == Family::Spot { ",\"M\":true" } else { "" };
     answer(&app, found, query, false, move |out, found, t| {
@@ -167,7 +167,7 @@ async fn aggregates(app: State<Shared>, params: Params, family: Family, unit: Un
 
 /// The exchange takes no range for `trades`; whoever gives one is not given other trades than those.
 async fn single(app: State<Shared>, params: Params, family: Family, unit: Unit) -> Answer<Response> {
-    let found = family.find(&*app.hub()?, params.symbol("symbol")?)?;
+    let found = Found::find(family, &*app.hub()?, params.symbol("symbol")?)?;
     let Some(query) = query(&params, family)? else { return Ok(json("[]".to_owned())) };
     let last = if family == Family::Spot { ",\"isBestMatch\":true" } else { "" };
     answer(&app, found, query, true, move |out, found, t| {

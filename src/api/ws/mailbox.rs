@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::super::text::{self, Unit};
 use super::control::Topic;
-use crate::binance::{agg_id, texts as trade_texts};
+use crate::binance::{Family, agg_id, texts as trade_texts};
 use crate::json::json_text;
 use kline::db::Source;
 use model::{Interval, KlineData, Tick};
@@ -156,7 +156,7 @@ impl TradeNews {
         let (t, symbol, now) = (&self.tick, &self.name.json, unit.of(self.now_us));
         let (price, amount, _) = trade_texts(&self.name.venue, t);
         let (time, maker) = (unit.of(t.ts_us), !t.taker_buy);
-        let spot = self.name.venue.starts_with("binance-spot");
+        let spot = Family::of(&self.name.venue) == Some(Family::Spot);
         let last = match (spot, aggregate) {
             (true, _) => ",\"M\":true",
             (false, true) => "",

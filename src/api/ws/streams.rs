@@ -146,7 +146,7 @@ impl Binance {
         let found = markets
             .iter()
             .filter(fits)
-            .find_map(|family| family.find(&self.hub, &symbol).ok())
+            .find_map(|family| Found::find(*family, &self.hub, &symbol).ok())
             .ok_or_else(|| format!("Invalid request: no such symbol here: {shown}"))?;
         if let Topic::Continuous(_, contract) = topic
             && contract.as_str() != info::contract(&self.hub, &found)
@@ -261,7 +261,7 @@ impl Binance {
             }
             News::Trade(trade) => (trade.index(), trade.venue(), std::slice::from_ref(trade.topic())),
         };
-        let unit = if venue.starts_with("binance-spot") { self.address.unit } else { Unit::Ms };
+        let unit = if Family::of(venue) == Some(Family::Spot) { self.address.unit } else { Unit::Ms };
         let event = |topic: Topic, combined: bool| match news {
             News::Bar(bar) => bar.event(Form { topic, combined, unit }),
             News::Trade(trade) => trade.event(combined, unit),

@@ -138,7 +138,7 @@ fn write_config(dir: &Path, listen: SocketAddr, venues: &[VenueId], sim: &Sim) -
         if venue(id).token_request().is_none() {
             text.push_str(&format!("ws_url = {:?}\n", sim.ws_url(id.as_str())));
         }
-        if venue(id).needs_api_key() {
+        if venue(id).spec().needs_api_key() {
             text.push_str(&format!("api_key_env = {:?}\n", child::API_KEY_ENV));
         }
     }

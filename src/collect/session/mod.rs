@@ -231,7 +231,7 @@ impl Session {
             watchdog,
             requests,
             send_at: None,
-            welcome_by: feed.venue.waits_for_welcome().then(|| now + WELCOME_TIMEOUT),
+            welcome_by: feed.venue.spec().waits_for_welcome.then(|| now + WELCOME_TIMEOUT),
             live_since: None,
             messages: Window::new(limits.messages_per_s, s(1), ms(limits.subscribe_delay_ms)),
             heart: ready.ping.map(|(every, timeout)| Heart::new(now, every, timeout)),

@@ -307,7 +307,7 @@ mod tests {
     impl World {
         fn new(id: VenueId, params: usize) -> World {
             let venue = venue(id);
-            let limits = Limits { params_per_subscribe: params, ..venue.default_limits() };
+            let limits = Limits { params_per_subscribe: params, ..venue.spec().limits.clone() };
             World { r: Requests::new(), venue, limits, start: Instant::now(), ms: 0 }
         }
 

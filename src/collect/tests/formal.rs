@@ -3,12 +3,12 @@
 
 use serde_json::Value;
 
-use model::{Channel, Decoded, Listing, Rows, VenueId};
-use venue::binance::spot::SPOT;
+use model::{Decoded, Listing, Rows};
+use venue::binance::spot::{self, SPOT};
 use venue::binance::venue::Binance;
 use venue::{
-    ConnectionPlan, Continuity, Control, DecodeError, Frame, Heartbeat, Limits, RestRequest, StreamKey,
-    SubscribeMessage, Token, TokenServer, Venue, Verb, Want,
+    ConnectionPlan, Control, DecodeError, Frame, Heartbeat, Limits, RestRequest, StreamKey, SubscribeMessage, Token,
+    TokenServer, Venue, VenueSpec, Verb, Want,
 };
 
 /// See the module.
@@ -17,21 +17,18 @@ pub struct Formal;
 
 const INNER: Binance = SPOT;
 
+const SPEC: VenueSpec = VenueSpec {
+    api_key_header: Some("X-KEY"),
+    waits_for_welcome: true,
+    heartbeat: Heartbeat::ClientText { every_ms: 60_000, timeout_ms: 60_000 },
+    repair: &[],
+    klines: None,
+    ..spot::SPEC
+};
+
 impl Venue for Formal {
-    fn id(&self) -> VenueId {
-        INNER.id()
-    }
-    fn channels(&self) -> &'static [Channel] {
-        INNER.channels()
-    }
-    fn default_limits(&self) -> Limits {
-        INNER.default_limits()
-    }
-    fn rest_base(&self) -> &'static str {
-        INNER.rest_base()
-    }
-    fn ws_base(&self) -> &'static str {
-        INNER.ws_base()
+    fn spec(&self) -> &'static VenueSpec {
+        &SPEC
     }
     fn listing_request(&self) -> RestRequest {
         INNER.listing_request()
@@ -54,9 +51,6 @@ impl Venue for Formal {
     }
     fn stream_of<'a>(&self, payload: &'a [u8], binary: bool) -> Option<StreamKey<'a>> {
         INNER.stream_of(payload, binary)
-    }
-    fn headers(&self, api_key: Option<&str>) -> Vec<(&'static str, String)> {
-        vec![("X-KEY", api_key.unwrap_or("none").to_owned())]
     }
     fn token_request(&self) -> Option<RestRequest> {
         Some(RestRequest {
@@ -83,9 +77,6 @@ impl Venue for Formal {
     fn redacted(&self, url: &str) -> String {
         format!("{}?token=...", url.split('?').next().unwrap_or_default())
     }
-    fn waits_for_welcome(&self) -> bool {
-        true
-    }
     fn ping_message(&self, id: u64, _now_s: i64) -> Option<String> {
         Some(format!(r#"{{"type":"ping","id":{id}}}"#))
     }
@@ -103,13 +94,7 @@ impl Venue for Formal {
     fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest> {
         INNER.snapshot_request(symbol, levels)
     }
-    fn heartbeat(&self) -> Heartbeat {
-        Heartbeat::ClientText { every_ms: 60_000, timeout_ms: 60_000 }
-    }
     fn decode(&self, frame: &Frame<'_>, rows: &mut Rows) -> Result<Decoded, DecodeError> {
         INNER.decode(frame, rows)
-    }
-    fn continuity(&self, channel: Channel) -> Continuity {
-        INNER.continuity(channel)
     }
 }

@@ -266,7 +266,7 @@ impl Feed {
         self.streams.get_or_insert_with(|| {
             let symbols = registry.all().into_iter().filter(|entry| entry.venue == venue.id().as_str());
             let wants: Vec<Want> = symbols.map(|entry| Want { symbol: entry.symbol, channel: *source }).collect();
-            let plans = venue.plan(&wants, &venue.default_limits());
+            let plans = venue.plan(&wants, &venue.spec().limits);
             let named = plans.into_iter().flat_map(|plan| plan.streams.into_iter().zip(plan.wants));
             named
                 .flat_map(|(stream, wants)| {
@@ -306,7 +306,7 @@ impl Feed {
 
     /// The ids of a symbol tell what it lacks.
     fn ids_tell(&self, symbol: &str) -> bool {
-        self.venue.continuity(self.source) != Continuity::None && self.tracker.ids(symbol, self.source).is_some()
+        self.venue.spec().continuity(self.source) != Continuity::None && self.tracker.ids(symbol, self.source).is_some()
     }
 
     fn mark_interrupted(&self, interruption: &Interruption, out: &mut Vec<Item>) {

@@ -95,7 +95,7 @@ static ALL: Mutex<BTreeMap<PathBuf, Weak<Budget>>> = Mutex::new(BTreeMap::new())
 /// The budget of line `line` (0 or 1) of a venue.
 pub fn of(cfg: &Config, config: &VenueConfig, line: usize) -> Arc<Budget> {
     let exit = config.proxies.get(line).and_then(Option::as_ref);
-    let group = venue(config.id).pace_group();
+    let group = venue(config.id).spec().pace_group;
     let name = name(group, pacing::is_simulator(config), exit);
     let path = cfg.budget_dir().join(&name);
     let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,7 +107,7 @@ pub fn of(cfg: &Config, config: &VenueConfig, line: usize) -> Arc<Budget> {
     let mut limits: Vec<&Limits> = cfg
         .venues
         .values()
-        .filter(|v| venue(v.id).pace_group() == group && leaves_there(v))
+        .filter(|v| venue(v.id).spec().pace_group == group && leaves_there(v))
         .map(|v| &v.limits)
         .collect();
     limits.push(&config.limits);
@@ -386,7 +386,7 @@ mod tests {
             rest_window_s: 3_600,
             connects_per_5_min: 3,
             connect_stagger_ms: 0,
-            ..venue(VenueId::KucoinSpot).default_limits()
+            ..venue(VenueId::KucoinSpot).spec().limits.clone()
         }
     }
 

@@ -5,16 +5,18 @@
 //! server pings every 20 s; times are µs when the socket was opened with `timeUnit=MICROSECOND`; trades
 //! recorded until 2023 carry the order ids `b` and `a`; symbols may be other than ASCII.
 
-use super::super::{Continuity, Limits};
+use super::super::{ApiFamily, AtMarket, Continuity, Documented, Heartbeat, Limits, Per, VenueSpec};
 use super::market::Market;
-use super::plan;
 use super::venue::Binance;
+use super::{klines, plan};
 use model::{Channel, VenueId};
 
-/// The market; use it through [`super::super::venue`].
-pub const SPOT: Binance = Binance {
-    market: Market::Spot,
+/// Its facts.
+pub const SPEC: VenueSpec = VenueSpec {
     id: VenueId::BinanceSpot,
+    // The SBE streams share it.
+    pace_group: "binance-spot",
+    api: Some(ApiFamily::Spot),
     channels: &[
         Channel::Trades,
         Channel::AggTrades,
@@ -24,6 +26,12 @@ pub const SPOT: Binance = Binance {
         Channel::Tickers,
         Channel::VenueKlines,
     ],
+    rest_base: "https://api.binance.com",
+    ws_base: "wss://stream.binance.com:9443",
+    headers: &[],
+    api_key_header: None,
+    waits_for_welcome: false,
+    heartbeat: Heartbeat::ServerPing,
     limits: Limits {
         streams_per_connection: 200,
         params_per_subscribe: 200,
@@ -39,14 +47,38 @@ pub const SPOT: Binance = Binance {
         rest_window_s: 60,
         snapshot_levels: 1000,
     },
-    rest_base: "https://api.binance.com",
-    ws_base: "wss://stream.binance.com:9443",
+    documented: Documented {
+        streams_per_connection: Some(1024),
+        params_per_subscribe: Some(1024),
+        messages: Some(Per { most: 5, window_s: 1 }),
+        connects: Some(Per { most: 300, window_s: 300 }),
+        connections: None,
+        lifetime_s: Some(86_400),
+        rest: Per { most: 6_000, window_s: 60 },
+        source: "Binance spot, \"WebSocket Streams\", general information; \"LIMITS\"",
+    },
+    symbols: 1_400,
+    ids: &[
+        (Channel::Trades, Continuity::TradeId),
+        (Channel::AggTrades, Continuity::AggIdAndTrades),
+        (Channel::Depth, Continuity::DepthFirstFinal),
+    ],
+    at_market: AtMarket::All,
+    counts_contracts: false,
+    repair: &[Channel::Trades, Channel::AggTrades],
+    seeding: &[Channel::Trades, Channel::AggTrades],
+    klines: Some(klines::PAGE),
+};
+
+/// The market; use it through [`super::super::venue`].
+pub const SPOT: Binance = Binance {
+    market: Market::Spot,
+    spec: &SPEC,
     listing: ("/api/v3/exchangeInfo?showPermissionSets=false", 20),
     stream,
     paths: &[],
     snapshot_path: "/api/v3/depth",
     snapshot,
-    continuity,
 };
 
 /// Stream name behind the lower-case symbol.
@@ -73,13 +105,4 @@ fn snapshot(levels: u32) -> (u32, u32) {
         _ => 250,
     };
     (limit, weight)
-}
-
-fn continuity(channel: Channel) -> Continuity {
-    match channel {
-        Channel::Trades => Continuity::TradeId,
-        Channel::AggTrades => Continuity::AggIdAndTrades,
-        Channel::Depth => Continuity::DepthFirstFinal,
-        _ => Continuity::None,
-    }
 }

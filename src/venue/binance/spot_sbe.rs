@@ -11,12 +11,25 @@
 //! Listing, books and missing trades come from the JSON REST of the same market, whose ids are the same.
 
 use super::super::{
-    ConnectionPlan, Continuity, Control, DecodeError, Frame, FrameKind, Heartbeat, KlinePage, Limits, Missing,
-    RestKlines, RestRequest, StreamKey, SubscribeMessage, Venue, Verb, Want,
+    ConnectionPlan, Continuity, Control, DecodeError, Frame, FrameKind, Limits, Missing, RestKlines, RestRequest,
+    StreamKey, SubscribeMessage, Venue, VenueSpec, Verb, Want,
 };
-use super::spot::SPOT;
+use super::spot::{self, SPOT};
 use super::{control, plan, sbe, stream};
 use model::{Channel, Decoded, Listing, Rows, VenueId};
+
+/// Its facts: those of the JSON streams but for these. A socket's 200 streams fit one SUBSCRIBE, or two where names are
+/// long.
+const SPEC: VenueSpec = VenueSpec {
+    id: VenueId::BinanceSpotSbe,
+    channels: &[Channel::Trades, Channel::BookTicker, Channel::Depth, Channel::DepthSnapshot],
+    ws_base: "wss://stream-sbe.binance.com:9443",
+    api_key_header: Some("X-MBX-APIKEY"),
+    ids: &[(Channel::Trades, Continuity::TradeId), (Channel::Depth, Continuity::DepthFirstFinal)],
+    repair: &[Channel::Trades],
+    seeding: &[Channel::Trades],
+    ..spot::SPEC
+};
 
 /// The market; use it through [`super::super::venue`].
 #[derive(Clone, Copy, Debug)]
@@ -34,25 +47,8 @@ fn suffix(channel: Channel) -> Option<plan::Stream> {
 }
 
 impl Venue for BinanceSpotSbe {
-    fn id(&self) -> VenueId {
-        VenueId::BinanceSpotSbe
-    }
-
-    fn channels(&self) -> &'static [Channel] {
-        &[Channel::Trades, Channel::BookTicker, Channel::Depth, Channel::DepthSnapshot]
-    }
-
-    fn default_limits(&self) -> Limits {
-        // Those of the JSON streams: a socket's 200 streams fit one SUBSCRIBE, or two where names are long.
-        SPOT.default_limits()
-    }
-
-    fn rest_base(&self) -> &'static str {
-        SPOT.rest_base()
-    }
-
-    fn ws_base(&self) -> &'static str {
-        "wss://stream-sbe.binance.com:9443"
+    fn spec(&self) -> &'static VenueSpec {
+        &SPEC
     }
 
     fn listing_request(&self) -> RestRequest {
@@ -93,23 +89,8 @@ impl Venue for BinanceSpotSbe {
         }
     }
 
-    fn headers(&self, api_key: Option<&str>) -> Vec<(&'static str, String)> {
-        api_key.map(|key| ("X-MBX-APIKEY", key.to_owned())).into_iter().collect()
-    }
-
-    fn needs_api_key(&self) -> bool {
-        true
-    }
-
     fn repair_request(&self, missing: &Missing<'_>) -> Option<RestRequest> {
-        match missing.channel {
-            Channel::Trades => SPOT.repair_request(missing),
-            _ => None,
-        }
-    }
-
-    fn pace_group(&self) -> &'static str {
-        SPOT.pace_group()
+        if SPEC.repair.contains(&missing.channel) { SPOT.repair_request(missing) } else { None }
     }
 
     fn control(&self, payload: &[u8]) -> Option<Control> {
@@ -118,10 +99,6 @@ impl Venue for BinanceSpotSbe {
 
     fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest> {
         SPOT.snapshot_request(symbol, levels)
-    }
-
-    fn klines_page(&self) -> Option<KlinePage> {
-        SPOT.klines_page()
     }
 
     fn klines_request(
@@ -139,10 +116,6 @@ impl Venue for BinanceSpotSbe {
         SPOT.parse_klines(body)
     }
 
-    fn heartbeat(&self) -> Heartbeat {
-        Heartbeat::ServerPing
-    }
-
     fn decode(&self, frame: &Frame<'_>, rows: &mut Rows) -> Result<Decoded, DecodeError> {
         match frame.kind {
             FrameKind::Binary => sbe::decode(frame.payload, rows),
@@ -150,14 +123,6 @@ impl Venue for BinanceSpotSbe {
             // What is no known reply is reported as a refusal while it is recorded, and kept whole in `frames`.
             FrameKind::Text if control::control(frame.payload).is_some() => Ok(Decoded::Control),
             FrameKind::Text => Err(DecodeError::UnknownType("text".to_owned())),
-        }
-    }
-
-    fn continuity(&self, channel: Channel) -> Continuity {
-        match channel {
-            Channel::Trades => Continuity::TradeId,
-            Channel::Depth => Continuity::DepthFirstFinal,
-            _ => Continuity::None,
         }
     }
 }

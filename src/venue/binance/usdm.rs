@@ -8,16 +8,17 @@
 //! sample, of the largest or of the latest order of a second: the documents disagree; recordings before 2020 lack `a` in
 //! aggTrade and `X` in trade.
 
-use super::super::{Continuity, Limits};
+use super::super::{ApiFamily, AtMarket, Continuity, Documented, Heartbeat, Limits, Per, VenueSpec};
 use super::market::Market;
-use super::plan;
 use super::venue::Binance;
+use super::{klines, plan};
 use model::{Channel, VenueId};
 
-/// The market; use it through [`super::super::venue`].
-pub const USDM: Binance = Binance {
-    market: Market::Usdm,
+/// Its facts.
+pub const SPEC: VenueSpec = VenueSpec {
     id: VenueId::BinanceUsdm,
+    pace_group: "binance-usdm",
+    api: Some(ApiFamily::Usdm),
     channels: &[
         Channel::Trades,
         Channel::AggTrades,
@@ -29,6 +30,12 @@ pub const USDM: Binance = Binance {
         Channel::Tickers,
         Channel::VenueKlines,
     ],
+    rest_base: "https://fapi.binance.com",
+    ws_base: "wss://fstream.binance.com",
+    headers: &[],
+    api_key_header: None,
+    waits_for_welcome: false,
+    heartbeat: Heartbeat::ServerPing,
     limits: Limits {
         streams_per_connection: 200,
         params_per_subscribe: 200,
@@ -44,14 +51,43 @@ pub const USDM: Binance = Binance {
         rest_window_s: 60,
         snapshot_levels: 1000,
     },
-    rest_base: "https://fapi.binance.com",
-    ws_base: "wss://fstream.binance.com",
+    documented: Documented {
+        streams_per_connection: Some(1024),
+        params_per_subscribe: Some(1024),
+        messages: Some(Per { most: 10, window_s: 1 }),
+        // Not documented for futures; the number of spot.
+        connects: Some(Per { most: 300, window_s: 300 }),
+        connections: None,
+        lifetime_s: Some(86_400),
+        rest: Per { most: 2_400, window_s: 60 },
+        source: "Binance USD-M, \"Websocket Market Streams\"; \"General Info\"",
+    },
+    symbols: 600,
+    ids: &[
+        // Not documented, but without a hole in every recording at hand, off-book trades included.
+        (Channel::Trades, Continuity::TradeId),
+        (Channel::AggTrades, Continuity::AggId),
+        (Channel::Depth, Continuity::DepthPrevFinal),
+    ],
+    // `INSURANCE_FUND`, `ADL`, `NA`, and whatever else there will be, are beside the market.
+    at_market: AtMarket::Only(&["MARKET"]),
+    counts_contracts: false,
+    repair: &[Channel::AggTrades],
+    // Its candles count insurance-fund and ADL fills, which no stream has, so a seeded bar may hold more than the trades
+    // recorded.
+    seeding: &[Channel::AggTrades],
+    klines: Some(klines::PAGE),
+};
+
+/// The market; use it through [`super::super::venue`].
+pub const USDM: Binance = Binance {
+    market: Market::Usdm,
+    spec: &SPEC,
     listing: ("/fapi/v1/exchangeInfo", 1),
     stream,
     paths: &[PUBLIC, MARKET],
     snapshot_path: "/fapi/v1/depth",
     snapshot,
-    continuity,
 };
 
 const PUBLIC: &str = "/public/stream";
@@ -83,15 +119,5 @@ fn snapshot(levels: u32) -> (u32, u32) {
         51..=100 => (100, 5),
         101..=500 => (500, 10),
         _ => (1000, 20),
-    }
-}
-
-fn continuity(channel: Channel) -> Continuity {
-    match channel {
-        // Not documented, but without a hole in every recording at hand, off-book trades included.
-        Channel::Trades => Continuity::TradeId,
-        Channel::AggTrades => Continuity::AggId,
-        Channel::Depth => Continuity::DepthPrevFinal,
-        _ => Continuity::None,
     }
 }

@@ -1,22 +1,18 @@
 //! The venue that both JSON markets are: one protocol, told apart by the facts that `spot.rs` and `usdm.rs` hold.
 
 use super::super::{
-    ConnectionPlan, Continuity, Control, DecodeError, Frame, Heartbeat, KlinePage, Limits, Missing, RestKlines,
-    RestRequest, StreamKey, SubscribeMessage, Venue, Verb, Want,
+    ConnectionPlan, Control, DecodeError, Frame, Limits, Missing, RestKlines, RestRequest, StreamKey, SubscribeMessage,
+    Venue, VenueSpec, Verb, Want,
 };
 use super::market::Market;
 use super::{control, decode, klines, listing, plan, repair, stream};
-use model::{Channel, Decoded, Listing, Rows, VenueId};
+use model::{Channel, Decoded, Listing, Rows};
 
 /// A market; use it through [`super::super::venue`].
 #[derive(Clone, Debug)]
 pub struct Binance {
     pub(super) market: Market,
-    pub(super) id: VenueId,
-    pub(super) channels: &'static [Channel],
-    pub(super) limits: Limits,
-    pub(super) rest_base: &'static str,
-    pub(super) ws_base: &'static str,
+    pub(super) spec: &'static VenueSpec,
     /// Path of the listing, and its weight.
     pub(super) listing: (&'static str, u32),
     /// Path of a stream's socket, and its name behind the lower-case symbol.
@@ -26,28 +22,11 @@ pub struct Binance {
     pub(super) snapshot_path: &'static str,
     /// How many levels a snapshot can be asked for, given how many are wanted; and its weight.
     pub(super) snapshot: fn(u32) -> (u32, u32),
-    pub(super) continuity: fn(Channel) -> Continuity,
 }
 
 impl Venue for Binance {
-    fn id(&self) -> VenueId {
-        self.id
-    }
-
-    fn channels(&self) -> &'static [Channel] {
-        self.channels
-    }
-
-    fn default_limits(&self) -> Limits {
-        self.limits.clone()
-    }
-
-    fn rest_base(&self) -> &'static str {
-        self.rest_base
-    }
-
-    fn ws_base(&self) -> &'static str {
-        self.ws_base
+    fn spec(&self) -> &'static VenueSpec {
+        self.spec
     }
 
     fn listing_request(&self) -> RestRequest {
@@ -103,10 +82,6 @@ impl Venue for Binance {
         repair::request(self.market, missing)
     }
 
-    fn klines_page(&self) -> Option<KlinePage> {
-        Some(klines::PAGE)
-    }
-
     fn klines_request(
         &self,
         symbol: &str,
@@ -122,20 +97,7 @@ impl Venue for Binance {
         klines::parse(body)
     }
 
-    fn heartbeat(&self) -> Heartbeat {
-        Heartbeat::ServerPing
-    }
-
     fn decode(&self, frame: &Frame<'_>, rows: &mut Rows) -> Result<Decoded, DecodeError> {
         decode::decode(self.market, frame, rows)
-    }
-
-    fn continuity(&self, channel: Channel) -> Continuity {
-        (self.continuity)(channel)
-    }
-
-    /// `INSURANCE_FUND`, `ADL`, `NA`, and whatever else there will be beside the market.
-    fn is_off_book(&self, kind: &str) -> bool {
-        kind != "MARKET"
     }
 }

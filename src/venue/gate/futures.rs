@@ -5,13 +5,14 @@
 //! spoils the whole subscribe message; an idle socket dies after about 30 s; mark price and funding come only
 //! with the ticker, whose frames become rows of two tables.
 
+use super::super::{Continuity, KlinePage, VenueSpec};
 use super::market::Market;
+use super::spot;
 use super::venue::Gate;
 use model::{Channel, VenueId};
 
-/// The market; use it through [`super::super::venue`].
-pub static FUTURES: Gate = Gate {
-    market: Market::Futures,
+/// Its facts: those of spot but for these.
+const SPEC: VenueSpec = VenueSpec {
     id: VenueId::GateFutures,
     channels: &[
         Channel::Trades,
@@ -23,9 +24,19 @@ pub static FUTURES: Gate = Gate {
         Channel::Tickers,
         Channel::VenueKlines,
     ],
-    rest_base: "https://api.gateio.ws",
     ws_base: "wss://fx-ws.gateio.ws",
-    ws_path: "/v4/ws/usdt",
     // Without it sizes are integers: fractions of a contract are cut off, a size below one reads 0.
     headers: &[("X-Gate-Size-Decimal", "1")],
+    symbols: 980,
+    ids: &[
+        // Not documented, and no recording at hand has a trade to show it.
+        (Channel::Trades, Continuity::TradeId),
+        (Channel::Depth, Continuity::DepthFirstFinal),
+    ],
+    counts_contracts: true,
+    klines: Some(KlinePage { rows: 1999, omits_empty: true, from_the_start: false }),
+    ..spot::SPEC
 };
+
+/// The market; use it through [`super::super::venue`].
+pub static FUTURES: Gate = Gate { market: Market::Futures, spec: &SPEC, ws_path: "/v4/ws/usdt" };

@@ -10,7 +10,7 @@
 //! On spot a week is `7d`, which Gate does not say to begin on Mondays: it is not asked for. Source: Gate's API v4
 //! documentation, "Market K-line chart" and "Futures market K-line chart".
 
-use super::super::klines::{self, KlinePage, RestKline, RestKlines, elements};
+use super::super::klines::{self, RestKline, RestKlines, elements};
 use super::super::message::{Of, Raw, Result, percent_encode, utf8};
 use super::super::{RestRequest, json};
 use super::field::opt_time;
@@ -20,13 +20,6 @@ use model::Channel;
 const OF: Of = Of("candlesticks");
 
 /// Both ends of a range count, so a range has a point more than intervals.
-pub(super) fn page(market: Market) -> KlinePage {
-    match market {
-        Market::Spot => KlinePage { rows: 999, omits_empty: true, from_the_start: false },
-        Market::Futures => KlinePage { rows: 1999, omits_empty: true, from_the_start: false },
-    }
-}
-
 pub(super) fn request(
     market: Market,
     symbol: &str,

@@ -6,12 +6,12 @@
 use std::collections::{HashMap, HashSet};
 
 use super::super::message::{self, percent_encode};
-use super::super::{ConnectionPlan, Heartbeat, Limits, Missing, RestRequest, SubscribeMessage, Verb, Want};
+use super::super::{ConnectionPlan, Limits, Missing, RestRequest, SubscribeMessage, Verb, Want};
 use super::market::Market;
 use model::{Channel, Fill};
 
 /// Symbols in one message; more work too, but one bad symbol spoils them all on futures.
-const MAX_SYMBOLS: usize = 100;
+pub(super) const MAX_SYMBOLS: usize = 100;
 /// Levels of the order book changes; the snapshot must have as many.
 const LEVELS: &str = "100";
 /// Trades in one REST answer.
@@ -20,9 +20,6 @@ const PAGE: u32 = 1_000;
 const MAX_TRADES: u32 = 100_000;
 /// How far to look back for trades when nothing tells what was before them, s.
 const LOOK_BACK_S: i64 = 600;
-
-/// The venue asks for a ping every 10 to 15 s.
-pub(super) const HEARTBEAT: Heartbeat = Heartbeat::ClientText { every_ms: 15_000, timeout_ms: 30_000 };
 
 /// Splits wants into sockets of at most `streams_per_connection` streams, the streams of a symbol side by side
 /// and on one socket where they fit. Symbols keep the order of their first want. Wants that are served by the
@@ -187,24 +184,4 @@ pub(super) fn repair(market: Market, missing: &Missing<'_>) -> Option<RestReques
         fill: Some(Fill { from: missing.from, to: missing.to }),
         ..RestRequest::default()
     })
-}
-
-/// Below what the venue allows: 300 sockets and 200 requests per 10 s and endpoint for an address. How many
-/// messages and streams a socket takes is not documented.
-pub(super) fn limits() -> Limits {
-    Limits {
-        streams_per_connection: 200,
-        params_per_subscribe: MAX_SYMBOLS,
-        subscribe_delay_ms: 300,
-        global_subscribe_delay_ms: 100,
-        connect_stagger_ms: 500,
-        connects_per_5_min: 200,
-        messages_per_s: 4,
-        lifetime_s: 23 * 3600,
-        silence_timeout_s: 60,
-        stream_silence_s: 60,
-        rest_weight_per_window: 180,
-        rest_window_s: 10,
-        snapshot_levels: 100,
-    }
 }

@@ -1,45 +1,24 @@
 //! The venue that both Gate markets are: one protocol, told apart by a few facts that `spot.rs` and `futures.rs` hold.
 
 use super::super::{
-    ConnectionPlan, Continuity, Control, DecodeError, Frame, Heartbeat, KlinePage, Limits, Missing, RestKlines,
-    RestRequest, StreamKey, SubscribeMessage, Venue, Verb, Want,
+    ConnectionPlan, Control, DecodeError, Frame, Limits, Missing, RestKlines, RestRequest, StreamKey, SubscribeMessage,
+    Venue, VenueSpec, Verb, Want,
 };
 use super::market::Market;
 use super::{control, decode, klines, listing, plan};
-use model::{Channel, Decoded, Listing, Rows, VenueId};
+use model::{Channel, Decoded, Listing, Rows};
 
 /// A market; use it through [`super::super::venue`].
 #[derive(Clone, Copy, Debug)]
 pub struct Gate {
     pub(super) market: Market,
-    pub(super) id: VenueId,
-    pub(super) channels: &'static [Channel],
-    pub(super) rest_base: &'static str,
-    pub(super) ws_base: &'static str,
+    pub(super) spec: &'static VenueSpec,
     pub(super) ws_path: &'static str,
-    /// Of upgrades and REST requests alike.
-    pub(super) headers: &'static [(&'static str, &'static str)],
 }
 
 impl Venue for Gate {
-    fn id(&self) -> VenueId {
-        self.id
-    }
-
-    fn channels(&self) -> &'static [Channel] {
-        self.channels
-    }
-
-    fn rest_base(&self) -> &'static str {
-        self.rest_base
-    }
-
-    fn ws_base(&self) -> &'static str {
-        self.ws_base
-    }
-
-    fn default_limits(&self) -> Limits {
-        plan::limits()
+    fn spec(&self) -> &'static VenueSpec {
+        self.spec
     }
 
     fn listing_request(&self) -> RestRequest {
@@ -78,24 +57,12 @@ impl Venue for Gate {
         (channel.as_bytes().to_vec(), symbol.as_bytes().to_vec())
     }
 
-    fn headers(&self, _api_key: Option<&str>) -> Vec<(&'static str, String)> {
-        self.headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
-    }
-
-    fn rest_headers(&self) -> Vec<(&'static str, String)> {
-        self.headers(None)
-    }
-
     fn ping_message(&self, id: u64, now_s: i64) -> Option<String> {
         Some(plan::ping(self.market, id, now_s))
     }
 
     fn repair_request(&self, missing: &Missing<'_>) -> Option<RestRequest> {
         plan::repair(self.market, missing)
-    }
-
-    fn pace_group(&self) -> &'static str {
-        "gate"
     }
 
     fn control(&self, payload: &[u8]) -> Option<Control> {
@@ -108,10 +75,6 @@ impl Venue for Gate {
 
     fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest> {
         Some(plan::snapshot(self.market, symbol, levels))
-    }
-
-    fn klines_page(&self) -> Option<KlinePage> {
-        Some(klines::page(self.market))
     }
 
     fn klines_request(
@@ -129,29 +92,7 @@ impl Venue for Gate {
         klines::parse(self.market, body)
     }
 
-    fn heartbeat(&self) -> Heartbeat {
-        plan::HEARTBEAT
-    }
-
     fn decode(&self, frame: &Frame<'_>, rows: &mut Rows) -> Result<Decoded, DecodeError> {
         decode::decode(self.market, frame, rows)
-    }
-
-    fn continuity(&self, channel: Channel) -> Continuity {
-        match channel {
-            // Spot: `id_market`; older recordings have none and so no test. Futures: not documented, and no recording
-            // at hand has a trade to show it.
-            Channel::Trades => Continuity::TradeId,
-            Channel::Depth => Continuity::DepthFirstFinal,
-            _ => Continuity::None,
-        }
-    }
-
-    fn is_off_book(&self, kind: &str) -> bool {
-        kind == "internal"
-    }
-
-    fn counts_contracts(&self) -> bool {
-        self.market == Market::Futures
     }
 }

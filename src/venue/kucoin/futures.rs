@@ -4,13 +4,14 @@
 //! change as text; mark prices and funding rates are JSON numbers on one topic under two subjects; there is no
 //! public stream of liquidations; only the last 100 trades can be asked for again.
 
+use super::super::{Continuity, Documented, KlinePage, VenueSpec};
 use super::market::Market;
+use super::spot;
 use super::venue::Kucoin;
 use model::{Channel, VenueId};
 
-/// The market; use it through [`super::super::venue`].
-pub static FUTURES: Kucoin = Kucoin {
-    market: Market::Futures,
+/// Its facts: those of spot but for these.
+const SPEC: VenueSpec = VenueSpec {
     id: VenueId::KucoinFutures,
     channels: &[
         Channel::Trades,
@@ -23,6 +24,15 @@ pub static FUTURES: Kucoin = Kucoin {
     ],
     rest_base: "https://api-futures.kucoin.com",
     ws_base: "wss://ws-api-futures.kucoin.com",
-    listing_path: "/api/v1/contracts/active",
-    listing_weight: 3,
+    documented: Documented { streams_per_connection: None, ..spot::SPEC.documented },
+    symbols: 500,
+    // One change a frame, first and final id are its sequence.
+    ids: &[(Channel::Depth, Continuity::DepthFirstFinal)],
+    counts_contracts: true,
+    klines: Some(KlinePage { rows: 500, omits_empty: true, from_the_start: true }),
+    ..spot::SPEC
 };
+
+/// The market; use it through [`super::super::venue`].
+pub static FUTURES: Kucoin =
+    Kucoin { market: Market::Futures, spec: &SPEC, listing_path: "/api/v1/contracts/active", listing_weight: 3 };

@@ -9,7 +9,7 @@
 //! Minutes without a trade are left out. Source: KuCoin's documentation, "Get Klines" of both markets.
 
 use super::super::RestRequest;
-use super::super::klines::{self, KlinePage, RestKline, RestKlines, elements};
+use super::super::klines::{self, RestKline, RestKlines, elements};
 use super::super::message::Of;
 use super::super::message::Result;
 use super::super::message::percent_encode;
@@ -20,13 +20,6 @@ use super::market::Market;
 use model::Channel;
 
 const OF: Of = Of("klines");
-
-pub(super) fn page(market: Market) -> KlinePage {
-    match market {
-        Market::Spot => KlinePage { rows: 1500, omits_empty: true, from_the_start: false },
-        Market::Futures => KlinePage { rows: 500, omits_empty: true, from_the_start: true },
-    }
-}
 
 pub(super) fn request(
     market: Market,

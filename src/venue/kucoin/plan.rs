@@ -4,20 +4,15 @@ use std::collections::{HashMap, HashSet};
 
 use super::super::{ConnectionPlan, Limits, SubscribeMessage, Verb, Want, message};
 use super::market::Market;
+use super::spot::{MAX_SYMBOLS, MAX_TOPICS};
 use super::topic;
 use model::Channel;
-
-/// Symbols KuCoin takes in one subscribe message, whatever the configuration says.
-const MAX_SYMBOLS: usize = 100;
-
-/// Topics KuCoin takes on one spot socket at most; futures name no limit.
-const MAX_SPOT_TOPICS: usize = 400;
 
 /// Splits wants into sockets of at most `streams_per_connection` topics. The topics of a symbol stay on one socket
 /// where they fit; on a socket they stand channel by channel, so that few messages subscribe them. Symbols keep the
 /// order of their first want; a want that comes twice counts once.
 pub(super) fn connections(market: Market, wants: &[Want], limits: &Limits) -> Vec<ConnectionPlan> {
-    let most = if market == Market::Spot { MAX_SPOT_TOPICS } else { usize::MAX };
+    let most = if market == Market::Spot { MAX_TOPICS } else { usize::MAX };
     let room = limits.streams_per_connection.clamp(1, most);
     let mut seen = HashSet::new();
     let mut group_of: HashMap<&str, usize> = HashMap::new();

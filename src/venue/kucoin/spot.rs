@@ -4,14 +4,22 @@
 //! several changes and overlap the one before; whole books without a key end at 100 levels a side; only the last
 //! 100 trades can be asked for again, so holes in trades are never repaired.
 
+use super::super::{AtMarket, Continuity, Documented, Heartbeat, KlinePage, Limits, Per, VenueSpec};
 use super::market::Market;
 use super::venue::Kucoin;
 use model::{Channel, VenueId};
 
-/// The market; use it through [`super::super::venue`].
-pub static SPOT: Kucoin = Kucoin {
-    market: Market::Spot,
+/// Topics KuCoin takes on one spot socket at most: 300 on the error page, 400 on the limits page.
+pub(super) const MAX_TOPICS: usize = 400;
+
+/// Symbols KuCoin takes in one subscribe message.
+pub(super) const MAX_SYMBOLS: usize = 100;
+
+/// Its facts.
+pub(super) const SPEC: VenueSpec = VenueSpec {
     id: VenueId::KucoinSpot,
+    pace_group: "kucoin",
+    api: None,
     channels: &[
         Channel::Trades,
         Channel::BookTicker,
@@ -22,6 +30,49 @@ pub static SPOT: Kucoin = Kucoin {
     ],
     rest_base: "https://api.kucoin.com",
     ws_base: "wss://ws-api-spot.kucoin.com",
-    listing_path: "/api/v2/symbols",
-    listing_weight: 4,
+    headers: &[],
+    api_key_header: None,
+    waits_for_welcome: true,
+    // The client pings; the token tells how often, and this is what it has told for years.
+    heartbeat: Heartbeat::ClientText { every_ms: 18_000, timeout_ms: 10_000 },
+    limits: Limits {
+        streams_per_connection: 300,
+        params_per_subscribe: 100,
+        subscribe_delay_ms: 200,
+        global_subscribe_delay_ms: 150,
+        connect_stagger_ms: 2000,
+        connects_per_5_min: 140,
+        messages_per_s: 8,
+        lifetime_s: 23 * 3600,
+        // Pongs come every 18 s.
+        silence_timeout_s: 45,
+        stream_silence_s: 60,
+        rest_weight_per_window: 1900,
+        rest_window_s: 30,
+        snapshot_levels: 100,
+    },
+    documented: Documented {
+        streams_per_connection: Some(MAX_TOPICS),
+        params_per_subscribe: Some(MAX_SYMBOLS),
+        messages: Some(Per { most: 100, window_s: 10 }),
+        connects: Some(Per { most: 30, window_s: 60 }),
+        connections: Some(800),
+        lifetime_s: Some(86_400),
+        rest: Per { most: 2_000, window_s: 30 },
+        source: "KuCoin, \"Rate Limit\"; \"Classic Websocket API\"",
+    },
+    symbols: 1_200,
+    // A frame begins at or before the id expected and ends at or behind it.
+    ids: &[(Channel::Depth, Continuity::DepthFirstFinal)],
+    at_market: AtMarket::All,
+    counts_contracts: false,
+    // Only the last 100 trades can be asked for again.
+    repair: &[],
+    // Candles have neither trade counts nor taker volumes.
+    seeding: &[],
+    klines: Some(KlinePage { rows: 1500, omits_empty: true, from_the_start: false }),
 };
+
+/// The market; use it through [`super::super::venue`].
+pub static SPOT: Kucoin =
+    Kucoin { market: Market::Spot, spec: &SPEC, listing_path: "/api/v2/symbols", listing_weight: 4 };

@@ -1,40 +1,25 @@
 //! The venue that both KuCoin markets are: one protocol, told apart by a few facts that `spot.rs` and `futures.rs` hold.
 
 use super::super::{
-    ConnectionPlan, Continuity, Control, DecodeError, Frame, Heartbeat, KlinePage, Limits, RestKlines, RestRequest,
-    StreamKey, SubscribeMessage, Token, Venue, Verb, Want,
+    ConnectionPlan, Control, DecodeError, Frame, Limits, RestKlines, RestRequest, StreamKey, SubscribeMessage, Token,
+    Venue, VenueSpec, Verb, Want,
 };
-use super::market::{self, Market};
+use super::market::Market;
 use super::{control, decode, klines, listing, plan, rest, token, topic};
-use model::{Channel, Decoded, Listing, Rows, VenueId};
+use model::{Channel, Decoded, Listing, Rows};
 
 /// A market; use it through [`super::super::venue`].
 #[derive(Clone, Copy, Debug)]
 pub struct Kucoin {
     pub(super) market: Market,
-    pub(super) id: VenueId,
-    pub(super) channels: &'static [Channel],
-    pub(super) rest_base: &'static str,
-    pub(super) ws_base: &'static str,
+    pub(super) spec: &'static VenueSpec,
     pub(super) listing_path: &'static str,
     pub(super) listing_weight: u32,
 }
 
 impl Venue for Kucoin {
-    fn id(&self) -> VenueId {
-        self.id
-    }
-
-    fn channels(&self) -> &'static [Channel] {
-        self.channels
-    }
-
-    fn rest_base(&self) -> &'static str {
-        self.rest_base
-    }
-
-    fn ws_base(&self) -> &'static str {
-        self.ws_base
+    fn spec(&self) -> &'static VenueSpec {
+        self.spec
     }
 
     fn listing_request(&self) -> RestRequest {
@@ -44,10 +29,6 @@ impl Venue for Kucoin {
             channel: "symbols".to_owned(),
             ..RestRequest::default()
         }
-    }
-
-    fn default_limits(&self) -> Limits {
-        market::limits()
     }
 
     fn parse_listing(&self, body: &[u8]) -> Result<Listing, DecodeError> {
@@ -97,16 +78,8 @@ impl Venue for Kucoin {
         token::redacted(url)
     }
 
-    fn waits_for_welcome(&self) -> bool {
-        true
-    }
-
     fn ping_message(&self, id: u64, _now_s: i64) -> Option<String> {
         Some(plan::ping_message(id))
-    }
-
-    fn pace_group(&self) -> &'static str {
-        market::PACE_GROUP
     }
 
     fn control(&self, payload: &[u8]) -> Option<Control> {
@@ -115,10 +88,6 @@ impl Venue for Kucoin {
 
     fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest> {
         Some(rest::snapshot_request(self.market, symbol, levels))
-    }
-
-    fn klines_page(&self) -> Option<KlinePage> {
-        Some(klines::page(self.market))
     }
 
     fn klines_request(
@@ -136,24 +105,7 @@ impl Venue for Kucoin {
         klines::parse(self.market, body)
     }
 
-    fn heartbeat(&self) -> Heartbeat {
-        market::HEARTBEAT
-    }
-
     fn decode(&self, frame: &Frame<'_>, rows: &mut Rows) -> Result<Decoded, DecodeError> {
         decode::decode(self.market, frame, rows)
-    }
-
-    fn continuity(&self, channel: Channel) -> Continuity {
-        match channel {
-            // Spot: a frame begins at or before the id expected and ends at or behind it. Futures: one change a
-            // frame, first and final id are its sequence.
-            Channel::Depth => Continuity::DepthFirstFinal,
-            _ => Continuity::None,
-        }
-    }
-
-    fn counts_contracts(&self) -> bool {
-        self.market == Market::Futures
     }
 }

@@ -10,12 +10,12 @@ fn wants(symbols: &[&str], channels: &[Channel]) -> Vec<Want> {
 }
 
 fn limits(streams_per_connection: usize, params_per_subscribe: usize) -> Limits {
-    Limits { streams_per_connection, params_per_subscribe, ..of(Market::Usdm).default_limits() }
+    Limits { streams_per_connection, params_per_subscribe, ..of(Market::Usdm).spec().limits.clone() }
 }
 
 #[test]
 fn spot_streams_share_combined_sockets_and_stay_with_their_symbol() {
-    let all = of(Market::Spot).channels();
+    let all = of(Market::Spot).spec().channels;
     let plans = of(Market::Spot).plan(&wants(&["BTCUSDT", "ETHUSDT", "币安人生USDT"], all), &limits(13, 200));
     let streams: Vec<_> = plans.iter().map(|p| p.streams.len()).collect();
     // 6 streams each (snapshots are REST): two symbols fit, the third goes to a socket of its own.
@@ -39,9 +39,9 @@ fn spot_streams_share_combined_sockets_and_stay_with_their_symbol() {
 #[test]
 fn usdm_sockets_serve_one_category_each() {
     let venue = of(Market::Usdm);
-    let mut wanted = wants(&["BTCUSDT", "ETHUSDT"], venue.channels());
+    let mut wanted = wants(&["BTCUSDT", "ETHUSDT"], venue.spec().channels);
     wanted.extend(wanted.clone());
-    let plans = venue.plan(&wanted, &venue.default_limits());
+    let plans = venue.plan(&wanted, &venue.spec().limits);
     assert_eq!(plans.len(), 2);
     assert_eq!(plans[0].path_and_query, "/public/stream");
     assert_eq!(
@@ -60,7 +60,7 @@ fn usdm_sockets_serve_one_category_each() {
         plans[1].streams[..5],
         ["btcusdt@aggTrade", "btcusdt@markPrice@1s", "btcusdt@forceOrder", "btcusdt@ticker", "btcusdt@kline_1m"]
     );
-    assert_eq!(plans, venue.plan(&wanted, &venue.default_limits()));
+    assert_eq!(plans, venue.plan(&wanted, &venue.spec().limits));
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn no_socket_exceeds_its_limit_and_no_want_is_lost() {
     let venue = of(Market::Usdm);
     let names: Vec<String> = (0..137).map(|i| format!("S{i}USDT")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let wanted = wants(&names, venue.channels());
+    let wanted = wants(&names, venue.spec().channels);
     for room in [0, 1, 2, 3, 4, 5, 7, 200, 100_000] {
         let plans = venue.plan(&wanted, &limits(room, 200));
         assert!(plans.iter().all(|p| !p.streams.is_empty() && p.streams.len() <= room.clamp(1, 1024)));

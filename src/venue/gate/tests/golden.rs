@@ -110,7 +110,7 @@ fn every_reviewed_frame_becomes_the_expected_rows() {
 #[test]
 fn every_channel_of_both_markets_has_a_reviewed_frame() {
     for market in MARKETS {
-        for channel in of(market).channels() {
+        for channel in of(market).spec().channels {
             let found = goldens().iter().filter(|g| g.market == market).any(|g| {
                 let mut rows = Rows::new();
                 let decoded = of(market).decode(&g.as_frame(), &mut rows);

@@ -171,7 +171,7 @@ fn recorded_frames_carry_the_key_of_the_stream_that_was_subscribed() {
 #[test]
 fn every_channel_of_a_market_has_its_word() {
     for market in MARKETS {
-        for channel in of(market).channels() {
+        for channel in of(market).spec().channels {
             let Some(name) = market.channel_name(*channel) else {
                 assert_eq!(*channel, Channel::DepthSnapshot);
                 continue;

@@ -6,7 +6,7 @@ use super::*;
 use crate::Verb;
 
 fn limits(streams: usize, params: usize) -> Limits {
-    Limits { streams_per_connection: streams, params_per_subscribe: params, ..of(Market::Spot).default_limits() }
+    Limits { streams_per_connection: streams, params_per_subscribe: params, ..of(Market::Spot).spec().limits.clone() }
 }
 
 fn wants(symbols: &[&str], channels: &[Channel]) -> Vec<Want> {
@@ -38,7 +38,7 @@ fn subscribe_messages_parse_back_to_the_streams_of_the_plan() {
     let symbols = ["BTC_USDT", "龙虾_USDT", "ETH_USDT", "A\"B_USDT", "XRP_USDT"];
     for market in MARKETS {
         let venue = of(market);
-        let wants = wants(&symbols, venue.channels());
+        let wants = wants(&symbols, venue.spec().channels);
         let plans = venue.plan(&wants, &limits(7, 2));
         let mut seen = Vec::new();
         for plan in &plans {
@@ -92,7 +92,7 @@ fn mark_price_and_tickers_share_one_stream_and_symbols_stay_together() {
     assert_eq!(channels(&plans[0].wants[0]), [Channel::MarkPrice, Channel::Tickers], "it serves both");
     assert_eq!(channels(&plans[0].wants[1]), [Channel::Trades]);
     // A symbol of more streams than a socket has room for is cut, never dropped.
-    let plans = venue.plan(&wants(&["A_B"], venue.channels()), &limits(4, 100));
+    let plans = venue.plan(&wants(&["A_B"], venue.spec().channels), &limits(4, 100));
     assert_eq!(plans.iter().map(|p| p.streams.len()).collect::<Vec<_>>(), [4, 2]);
     assert_eq!(of(Market::Spot).plan(&wants(&["A_B"], &[Channel::MarkPrice, Channel::AggTrades]), &limits(9, 9)), []);
 }
@@ -118,9 +118,9 @@ fn the_recorder_of_the_tapes_subscribed_as_we_do() {
 
 #[test]
 fn the_upgrade_of_futures_asks_for_decimal_sizes() {
-    assert_eq!(of(Market::Futures).headers(None), [("X-Gate-Size-Decimal", "1".to_owned())]);
-    assert_eq!(of(Market::Futures).rest_headers(), of(Market::Futures).headers(None));
-    assert!(of(Market::Spot).headers(None).is_empty() && of(Market::Spot).rest_headers().is_empty());
+    assert_eq!(of(Market::Futures).spec().headers(None), [("X-Gate-Size-Decimal", "1".to_owned())]);
+    assert_eq!(of(Market::Futures).spec().headers(None), of(Market::Futures).spec().headers(None));
+    assert!(of(Market::Spot).spec().headers(None).is_empty() && of(Market::Spot).spec().headers(None).is_empty());
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn pings_are_those_of_the_market_and_both_markets_share_a_pace() {
     let ping = of(Market::Spot).ping_message(3, 1_700_000_000).unwrap();
     assert_eq!(ping, r#"{"time":1700000000,"id":3,"channel":"spot.ping"}"#);
     assert!(of(Market::Futures).ping_message(3, 1).unwrap().contains(r#""futures.ping""#));
-    assert_eq!(of(Market::Spot).pace_group(), of(Market::Futures).pace_group());
+    assert_eq!(of(Market::Spot).spec().pace_group, of(Market::Futures).spec().pace_group);
 }
 
 #[test]

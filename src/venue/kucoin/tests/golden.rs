@@ -101,7 +101,7 @@ fn every_reviewed_frame_becomes_the_expected_rows() {
 #[test]
 fn every_channel_of_both_markets_has_a_reviewed_frame() {
     for market in [Market::Spot, Market::Futures] {
-        for channel in of(market).channels() {
+        for channel in of(market).spec().channels {
             let found = goldens().iter().filter(|g| g.market == market).any(|g| {
                 let decoded = of(market).decode(&g.as_frame(), &mut Rows::new());
                 decoded == Ok(Decoded::Rows(*channel))

@@ -10,13 +10,13 @@ fn wants(symbols: &[&str], channels: &[Channel]) -> Vec<Want> {
 }
 
 fn limits(streams_per_connection: usize, params_per_subscribe: usize) -> Limits {
-    Limits { streams_per_connection, params_per_subscribe, ..of(Market::Spot).default_limits() }
+    Limits { streams_per_connection, params_per_subscribe, ..of(Market::Spot).spec().limits.clone() }
 }
 
 #[test]
 fn topics_of_a_symbol_share_a_socket_and_stand_channel_by_channel() {
     let venue = of(Market::Spot);
-    let mut wanted = wants(&["BTC-USDT", "ETH-USDT", "币-USDT"], venue.channels());
+    let mut wanted = wants(&["BTC-USDT", "ETH-USDT", "币-USDT"], venue.spec().channels);
     wanted.extend(wanted.clone());
     // 5 topics each (snapshots are REST): two symbols fit, the third goes to a socket of its own.
     let plans = venue.plan(&wanted, &limits(12, 100));
@@ -49,7 +49,7 @@ fn topics_of_a_symbol_share_a_socket_and_stand_channel_by_channel() {
 #[test]
 fn futures_have_topics_of_their_own() {
     let venue = of(Market::Futures);
-    let plans = venue.plan(&wants(&["XBTUSDTM"], Channel::ALL), &venue.default_limits());
+    let plans = venue.plan(&wants(&["XBTUSDTM"], Channel::ALL), &venue.spec().limits);
     assert_eq!(plans.len(), 1);
     assert_eq!(
         plans[0].streams,
@@ -62,7 +62,7 @@ fn futures_have_topics_of_their_own() {
             "/contractMarket/limitCandle:XBTUSDTM_1min",
         ]
     );
-    let subscribed = venue.channels().iter().filter(|c| **c != Channel::DepthSnapshot);
+    let subscribed = venue.spec().channels.iter().filter(|c| **c != Channel::DepthSnapshot);
     assert!(plans[0].wants.iter().flatten().map(|w| w.channel).eq(subscribed.copied()));
 }
 
@@ -72,7 +72,7 @@ fn no_socket_exceeds_its_limit_and_no_want_is_lost() {
         let venue = of(market);
         let names: Vec<String> = (0..137).map(|i| format!("S{i}-USDT")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let wanted = wants(&names, venue.channels());
+        let wanted = wants(&names, venue.spec().channels);
         for room in [0, 1, 2, 3, 4, 5, 7, 200, 100_000] {
             let plans = venue.plan(&wanted, &limits(room, 100));
             let most = if market == Market::Spot { room.min(400) } else { room };
@@ -95,7 +95,7 @@ fn subscribe_messages_parse_back_to_the_topics_they_were_made_of() {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     for (size, most) in [(0, 1), (7, 7), (100, 100), (5000, 100)] {
         let limits = limits(1000, size);
-        let plan = &venue.plan(&wants(&names, venue.channels()), &limits)[0];
+        let plan = &venue.plan(&wants(&names, venue.spec().channels), &limits)[0];
         let messages = venue.messages(Verb::Subscribe, &plan.streams, &limits, 40, 0);
         let mut topics = Vec::new();
         for (n, message) in messages.iter().enumerate() {
@@ -162,7 +162,7 @@ fn a_connection_is_made_with_a_token_and_kept_by_pings() {
             },
             "every server, in the venue's order"
         );
-        let plan = &venue.plan(&wants(&["A-B"], &[Channel::Trades]), &venue.default_limits())[0];
+        let plan = &venue.plan(&wants(&["A-B"], &[Channel::Trades]), &venue.spec().limits)[0];
         let url = |base: &str| venue.connect_url(base, plan, Some(&token), "1 7");
         let query = "token=2neAiu-4_x==.a%2Fb%2Bc&connectId=1%207";
         assert_eq!(url(&token.servers[0].endpoint), format!("wss://ws-api-spot.kucoin.com/?{query}"));
@@ -172,10 +172,10 @@ fn a_connection_is_made_with_a_token_and_kept_by_pings() {
         assert_eq!(venue.connect_url("wss://h/", plan, None, "x"), "wss://h/?connectId=x");
         assert_eq!(venue.redacted(&url("wss://h/")), "wss://h/?token=REDACTED&connectId=1%207");
         assert_eq!(venue.redacted("wss://h/path"), "wss://h/path");
-        assert!(venue.waits_for_welcome());
-        assert_eq!(venue.heartbeat(), Heartbeat::ClientText { every_ms: 18_000, timeout_ms: 10_000 });
+        assert!(venue.spec().waits_for_welcome);
+        assert_eq!(venue.spec().heartbeat, Heartbeat::ClientText { every_ms: 18_000, timeout_ms: 10_000 });
         assert_eq!(venue.ping_message(5, 0).unwrap(), r#"{"id":"5","type":"ping"}"#);
-        assert_eq!(venue.pace_group(), "kucoin");
+        assert_eq!(venue.spec().pace_group, "kucoin");
         let meta = meta("token", "");
         let frame = Frame { kind: FrameKind::Rest, payload: body, rest: Some(&meta) };
         assert_eq!(venue.decode(&frame, &mut Rows::new()), Ok(Decoded::Control));

@@ -212,10 +212,10 @@ fn the_stream_of_a_frame_is_the_one_subscribed() {
 
 #[test]
 fn sockets_are_opened_without_a_stream_and_subscribed_in_one_message() {
-    let channels = sbe().channels();
+    let channels = sbe().spec().channels;
     let wants: Vec<Want> =
         (0..70).flat_map(|i| channels.iter().map(move |c| Want { symbol: format!("S{i}USDT"), channel: *c })).collect();
-    let limits = sbe().default_limits();
+    let limits = sbe().spec().limits.clone();
     let plans = sbe().plan(&wants, &limits);
     let sizes: Vec<usize> = plans.iter().map(|p| p.streams.len()).collect();
     assert_eq!(sizes, [198, 12]);
@@ -232,15 +232,15 @@ fn sockets_are_opened_without_a_stream_and_subscribed_in_one_message() {
 
 #[test]
 fn the_upgrade_carries_the_key_and_ids_continue_as_on_the_json_streams() {
-    assert!(sbe().needs_api_key());
-    assert_eq!(sbe().headers(Some("k3y")), [("X-MBX-APIKEY", "k3y".to_owned())]);
-    assert_eq!(sbe().headers(None), []);
-    assert_eq!(sbe().pace_group(), venue(VenueId::BinanceSpot).pace_group());
-    let continuity = [Channel::Trades, Channel::Depth, Channel::BookTicker].map(|c| sbe().continuity(c));
+    assert!(sbe().spec().needs_api_key());
+    assert_eq!(sbe().spec().headers(Some("k3y")), [("X-MBX-APIKEY", "k3y".to_owned())]);
+    assert_eq!(sbe().spec().headers(None), []);
+    assert_eq!(sbe().spec().pace_group, venue(VenueId::BinanceSpot).spec().pace_group);
+    let continuity = [Channel::Trades, Channel::Depth, Channel::BookTicker].map(|c| sbe().spec().continuity(c));
     assert_eq!(continuity, [Continuity::TradeId, Continuity::DepthFirstFinal, Continuity::None]);
     let snapshot = sbe().snapshot_request("BTCUSDT", 1000).unwrap();
     assert_eq!(snapshot.path_and_query, "/api/v3/depth?symbol=BTCUSDT&limit=1000");
-    assert_eq!(sbe().rest_base(), "https://api.binance.com");
+    assert_eq!(sbe().spec().rest_base, "https://api.binance.com");
 }
 
 #[test]
