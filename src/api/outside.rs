@@ -1,16 +1,19 @@
 //! What can be said of both services from the outside: their logs, and their own words over HTTP. Read by `tapedeck status`, the demo and the page; takes no lock and disturbs nobody.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
+use std::time::Duration;
 
+use axum::http::Method;
 use http_doors::reachable;
 use serde::Serialize;
+use tokio::time::timeout;
 use wal_format::{Position, bytes_between};
 
 use config::{Config, LAKE_READER};
 use model::VenueId;
+use net::dial::{Dialer, tls_config};
+use net::http::HttpClient;
 use net::server::Access;
 use ops::status::{Status, VenueStatus};
 
@@ -116,8 +119,12 @@ impl std::fmt::Display for Unknown {
 }
 
 /// The own words of every collector that answers; each is asked once, however many venues it records.
-pub fn collectors(cfg: &Config) -> Vec<Status> {
-    addresses(cfg).into_iter().filter_map(|at| Service::collector(at).status().ok()).collect()
+pub async fn collectors(cfg: &Config) -> Vec<Status> {
+    let mut all = Vec::new();
+    for at in addresses(cfg) {
+        all.extend(Service::collector(at).status::<Status>().await);
+    }
+    all
 }
 
 fn addresses(cfg: &Config) -> BTreeSet<SocketAddr> {
@@ -125,8 +132,10 @@ fn addresses(cfg: &Config) -> BTreeSet<SocketAddr> {
 }
 
 /// Why candles did not simply go on, by venue, as the compactor that runs tells it.
-pub fn candle_breaks(cfg: &Config) -> Vec<(String, String)> {
-    let Ok(stats) = Service::compactor(cfg).json::<serde_json::Value>("/v1/klines/stats") else { return Vec::new() };
+pub async fn candle_breaks(cfg: &Config) -> Vec<(String, String)> {
+    let Ok(stats) = Service::compactor(cfg).json::<serde_json::Value>("/v1/klines/stats").await else {
+        return Vec::new();
+    };
     let feeds = stats.get("feeds").and_then(|f| f.as_object()).cloned().unwrap_or_default();
     let told = feeds.iter().flat_map(|(venue, feed)| {
         let told = feed.get("told").and_then(|t| t.as_array()).cloned().unwrap_or_default();
@@ -136,11 +145,11 @@ pub fn candle_breaks(cfg: &Config) -> Vec<(String, String)> {
 }
 
 /// Why `/health` of the services that run is red, by service; nothing of those that are well.
-pub fn problems(cfg: &Config) -> BTreeMap<&'static str, Vec<String>> {
+pub async fn problems(cfg: &Config) -> BTreeMap<&'static str, Vec<String>> {
     let mut all: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
     let services = addresses(cfg).into_iter().map(|at| ("collector", Service::collector(at)));
     for (name, service) in services.chain([("compactor", Service::compactor(cfg))]) {
-        let Some((503, body)) = service.ask("/health") else { continue };
+        let Some((503, body)) = service.ask("/health").await else { continue };
         let text = String::from_utf8_lossy(&body);
         all.entry(name).or_default().extend(text.lines().map(str::to_owned));
     }
@@ -157,15 +166,15 @@ pub fn by_venue(collectors: Vec<Status>) -> BTreeMap<VenueId, VenueStatus> {
 ///
 /// # Errors
 /// Why there are none: it does not answer within a second, or not us.
-pub fn compactor(cfg: &Config) -> Result<serde_json::Value, Unknown> {
-    let status = Service::compactor(cfg).status::<serde_json::Value>()?;
+pub async fn compactor(cfg: &Config) -> Result<serde_json::Value, Unknown> {
+    let status = Service::compactor(cfg).status::<serde_json::Value>().await?;
     if status.is_object() { Ok(status) } else { Err(Unknown::Strange(reachable(cfg.api.listen))) }
 }
 
 /// True when `/v1/status` at `listen`, an address of this configuration, is answered as one of ours would.
-pub fn is_ours(cfg: &Config, listen: SocketAddr) -> bool {
+pub async fn is_ours(cfg: &Config, listen: SocketAddr) -> bool {
     let service = if listen == cfg.api.listen { Service::compactor(cfg) } else { Service::collector(listen) };
-    match service.status::<serde_json::Value>() {
+    match service.status::<serde_json::Value>().await {
         Ok(status) => status.is_object(),
         // Whose token this shell does not know.
         Err(Unknown::Status(_, 401, _)) => cfg.api.token_env.is_some() || cfg.api.token_file.is_some(),
@@ -196,52 +205,38 @@ impl Service {
         Service { at: reachable(cfg.api.listen), access, tokenless }
     }
 
-    fn status<T: serde::de::DeserializeOwned>(&self) -> Result<T, Unknown> {
-        self.json("/v1/status")
+    async fn status<T: serde::de::DeserializeOwned>(&self) -> Result<T, Unknown> {
+        self.json("/v1/status").await
     }
 
-    fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Unknown> {
-        match self.ask(path) {
+    async fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Unknown> {
+        match self.ask(path).await {
             None => Err(Unknown::Silent(self.at)),
             Some((200, body)) => serde_json::from_slice(&body).map_err(|_| Unknown::Strange(self.at)),
             Some((status, _)) => Err(Unknown::Status(self.at, status, self.tokenless.clone())),
         }
     }
 
-    /// Status and body of the answer for `path`, when it comes in time.
-    fn ask(&self, path: &str) -> Option<(u16, Vec<u8>)> {
-        let until = Instant::now() + WHOLE;
-        let at = self.at;
-        let mut stream = TcpStream::connect_timeout(&at, CONNECT).ok()?;
-        stream.set_read_timeout(Some(ANSWER)).ok()?;
-        stream.set_write_timeout(Some(ANSWER)).ok()?;
-        let token = self.access.token().map_or_else(String::new, |t| format!("Authorization: Bearer {t}\r\n"));
-        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {at}\r\n{token}\r\n").as_bytes()).ok()?;
-        let mut answer = Vec::new();
-        let mut piece = vec![0; 64 << 10];
-        // One that says a byte now and then is no better than one that says nothing.
-        while Instant::now() < until && answer.len() < ANSWER_BYTES_MAX {
-            match stream.read(&mut piece).ok()? {
-                0 => return whole(answer),
-                n => answer.extend_from_slice(piece.get(..n)?),
-            }
-        }
-        None
+    /// Status and body of the answer for `path`, when it comes in time. One that says a byte now and then is no better
+    /// than one that says nothing.
+    async fn ask(&self, path: &str) -> Option<(u16, Vec<u8>)> {
+        let mut dialer = Dialer::new(None);
+        (dialer.limits.tcp, dialer.limits.answer) = (CONNECT, ANSWER);
+        let client = HttpClient::new(dialer, tls_config(&[]).ok()?);
+        let headers: Vec<_> =
+            self.access.token().map(|t| ("authorization", format!("Bearer {t}"))).into_iter().collect();
+        let url = format!("http://{}{path}", self.at);
+        let answer = client.send(Method::GET, &url, &headers, ANSWER_BYTES_MAX);
+        let answer = timeout(WHOLE, answer).await.ok()?.ok()?;
+        Some((answer.status, answer.body))
     }
-}
-
-/// Status and body of an answer.
-fn whole(mut answer: Vec<u8>) -> Option<(u16, Vec<u8>)> {
-    let status = answer.strip_prefix(b"HTTP/1.")?.get(2..5)?;
-    let status = std::str::from_utf8(status).ok()?.parse().ok()?;
-    let body = answer.windows(4).position(|w| w == b"\r\n\r\n").map(|i| i + 4)?;
-    Some((status, answer.split_off(body)))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::io::{Read, Write};
 
     /// Answers each request with `status` unless it has `token`, then with an object; returns what was asked.
     fn serve(token: &'static str, refusal: &'static str) -> (SocketAddr, std::thread::JoinHandle<Vec<String>>) {
@@ -267,31 +262,31 @@ mod tests {
         Config::from_toml(&format!("[api]\nlisten = \"{at}\"\n{keys}\n")).unwrap()
     }
 
-    #[test]
-    fn the_token_is_shown_and_an_answer_that_is_no_200_is_no_status() {
+    #[tokio::test]
+    async fn the_token_is_shown_and_an_answer_that_is_no_200_is_no_status() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("token");
         std::fs::write(&file, "0123456789abcdef\n").unwrap();
         let (at, server) =
-            serve("Authorization: Bearer 0123456789abcdef\r\n", "401 Unauthorized\r\n\r\n{\"code\":-2015}");
+            serve("authorization: Bearer 0123456789abcdef\r\n", "401 Unauthorized\r\n\r\n{\"code\":-2015}");
         let with = config(at, &format!("token_file = {:?}", file.display().to_string()));
-        assert!(compactor(&with).unwrap().get("venues").is_some());
+        assert!(compactor(&with).await.unwrap().get("venues").is_some());
         // Without the token the refusal is told with why; its JSON is not taken for a status.
-        let why = compactor(&config(at, "")).unwrap_err();
+        let why = compactor(&config(at, "")).await.unwrap_err();
         assert_eq!(why, Unknown::Status(at, 401, "[api] names none".into()));
         assert!(why.to_string().contains("asks for a token"), "{why}");
         assert_eq!(server.join().unwrap().len(), 2);
     }
 
-    #[test]
-    fn what_is_not_ours_is_told_from_what_is_silent() {
+    #[tokio::test]
+    async fn what_is_not_ours_is_told_from_what_is_silent() {
         let (at, server) = serve("never", "200 OK\r\n\r\n<html>");
-        assert_eq!(compactor(&config(at, "")).unwrap_err(), Unknown::Strange(at));
-        assert!(!is_ours(&config(at, ""), at));
+        assert_eq!(compactor(&config(at, "")).await.unwrap_err(), Unknown::Strange(at));
+        assert!(!is_ours(&config(at, ""), at).await);
         drop(server.join().unwrap());
-        assert_eq!(compactor(&config(at, "")).unwrap_err(), Unknown::Silent(at));
+        assert_eq!(compactor(&config(at, "")).await.unwrap_err(), Unknown::Silent(at));
         // What is told can be opened.
         let everywhere = config(SocketAddr::new([0, 0, 0, 0].into(), at.port()), "insecure = true");
-        assert_eq!(compactor(&everywhere).unwrap_err().to_string(), format!("not answering at http://{at}"));
+        assert_eq!(compactor(&everywhere).await.unwrap_err().to_string(), format!("not answering at http://{at}"));
     }
 }

@@ -21,7 +21,7 @@ use config::Config;
 use kline::KlineHub;
 use model::VenueId;
 use ops::host::{self, ProcessMemory};
-use ops::status::{ConnStatus, StreamStatus, VenueStatus};
+use ops::status::{ConnStatus, Status, StreamStatus, VenueStatus};
 
 /// Streams that do not flow, named per connection in the summary; `/v1/streams` names all.
 const NAMED_MAX: usize = 20;
@@ -39,15 +39,14 @@ async fn system(State(app): State<Shared>) -> Answer<Response> {
     if let Some(body) = app.looks.fresh() {
         return Ok(answer(body.to_string()));
     }
-    let asker = Arc::clone(&app);
-    let body: Arc<str> = blocking(&app, move || Ok(look(&asker)?.to_string().into())).await?;
+    let (asker, collectors) = (Arc::clone(&app), outside::collectors(&app.config).await);
+    let body: Arc<str> = blocking(&app, move || Ok(look(&asker, collectors)?.to_string().into())).await?;
     app.looks.keep(&body);
     Ok(answer(body.to_string()))
 }
 
-fn look(app: &Shared) -> anyhow::Result<Value> {
+fn look(app: &Shared, collectors: Vec<Status>) -> anyhow::Result<Value> {
     let cfg = &app.config;
-    let collectors = outside::collectors(cfg);
     let snapshot = app.status.snapshot();
     let memory: Vec<_> =
         snapshot.memory.into_iter().chain(collectors.iter().filter_map(|c| c.memory.clone())).collect();
@@ -166,13 +165,8 @@ async fn streams(State(app): State<Shared>, params: Params) -> Answer<Response> 
     if !app.config.venues.contains_key(&venue) {
         return Err(Refusal::value("venue"));
     }
-    let asker = Arc::clone(&app);
-    let body = blocking(&app, move || {
-        let status = outside::by_venue(outside::collectors(&asker.config)).remove(&venue);
-        Ok(json!({"venue": venue.as_str(), "collector": status}).to_string())
-    })
-    .await?;
-    Ok(answer(body))
+    let status = outside::by_venue(outside::collectors(&app.config).await).remove(&venue);
+    Ok(answer(json!({"venue": venue.as_str(), "collector": status}).to_string()))
 }
 
 #[cfg(test)]

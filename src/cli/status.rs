@@ -8,6 +8,7 @@ use wal_format::plain::line;
 
 use super::config_arg::{ConfigArg, load, need_venues};
 use super::output::print_out;
+use super::runtime::runtime;
 use api::outside::{self, LogStatus, Unknown};
 use config::Config;
 use config::room::LogRoom;
@@ -42,10 +43,14 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let logs: Vec<LogStatus> = cfg.venues.keys().map(|v| outside::log_status(&cfg, *v)).collect();
     let free = host::disk(&cfg.data_dir).map(|d| d.free_bytes);
     let room = LogRoom::of(&cfg);
-    let compactor = outside::compactor(&cfg);
-    let collectors = outside::by_venue(outside::collectors(&cfg));
-    let wrong = outside::problems(&cfg);
-    let breaks = outside::candle_breaks(&cfg);
+    let (compactor, collectors, wrong, breaks) = runtime()?.block_on(async {
+        (
+            outside::compactor(&cfg).await,
+            outside::by_venue(outside::collectors(&cfg).await),
+            outside::problems(&cfg).await,
+            outside::candle_breaks(&cfg).await,
+        )
+    });
     if args.json {
         let collectors: Vec<&VenueStatus> = collectors.values().collect();
         let all = serde_json::json!({
@@ -180,8 +185,9 @@ fn age(ms: Option<u64>) -> String {
 
 /// What the running services say about their memory. Each venue may have a collector of its own.
 fn memory(cfg: &Config, json: bool) -> anyhow::Result<()> {
-    let collectors: Vec<Report> = outside::collectors(cfg).into_iter().filter_map(|c| c.memory).collect();
-    let asked = outside::compactor(cfg);
+    let (collectors, asked) =
+        runtime()?.block_on(async { (outside::collectors(cfg).await, outside::compactor(cfg).await) });
+    let collectors: Vec<Report> = collectors.into_iter().filter_map(|c| c.memory).collect();
     let compactor = asked.clone().ok().and_then(|all| serde_json::from_value::<Snapshot>(all).ok()?.memory);
     let silent = [
         ("collector", collectors.is_empty().then_some(Unknown::Silent(cfg.collector.listen))),

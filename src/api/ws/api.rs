@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::ws::{Message, WebSocket};
 use axum::extract::{ConnectInfo, Request};
 use axum::http::StatusCode;
 use hyper::service::Service;
@@ -17,9 +16,11 @@ use hyper_util::service::TowerToHyperService;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
+use tokio_tungstenite::tungstenite::Message;
 
 use super::mailbox::Mailbox;
 use super::socket::{End, Out, Session, run};
+use super::upgrade::WebSocket;
 use crate::app::Shared;
 use crate::binance::{self, Family};
 use crate::error::{Answer, Refusal, nothing};

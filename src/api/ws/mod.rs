@@ -13,12 +13,12 @@ mod mailbox;
 mod native;
 mod socket;
 mod streams;
+mod upgrade;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::response::Response;
 use axum::routing::get;
@@ -33,6 +33,7 @@ use super::text::Unit;
 use api::Api;
 use socket::accept;
 use streams::{Address, Binance, Market};
+use upgrade::Upgrade;
 
 pub(super) fn router() -> Router<Shared> {
     let paths = |market: Market| {
@@ -64,7 +65,7 @@ pub(super) fn router() -> Router<Shared> {
 
 async fn api(
     app: State<Shared>,
-    upgrade: WebSocketUpgrade,
+    upgrade: Upgrade,
     params: Params,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     family: Family,
@@ -78,7 +79,7 @@ async fn api(
 
 async fn raw(
     app: State<Shared>,
-    upgrade: WebSocketUpgrade,
+    upgrade: Upgrade,
     market: Market,
     streams: String,
     params: Params,
@@ -86,7 +87,7 @@ async fn raw(
     open(app, upgrade, Address { market, combined: false, unit: unit(&params)? }, &streams)
 }
 
-async fn combined(app: State<Shared>, upgrade: WebSocketUpgrade, market: Market, params: Params) -> Answer<Response> {
+async fn combined(app: State<Shared>, upgrade: Upgrade, market: Market, params: Params) -> Answer<Response> {
     let address = Address { market, combined: true, unit: unit(&params)? };
     open(app, upgrade, address, params.text("streams").unwrap_or_default())
 }
@@ -96,7 +97,7 @@ fn unit(params: &Params) -> Answer<Unit> {
     params.text("timeUnit").map_or(Ok(Unit::Ms), Unit::parse)
 }
 
-fn open(app: State<Shared>, upgrade: WebSocketUpgrade, address: Address, streams: &str) -> Answer<Response> {
+fn open(app: State<Shared>, upgrade: Upgrade, address: Address, streams: &str) -> Answer<Response> {
     let session = Binance::new(Arc::clone(&app), address)?;
     // Some clients (ccxt) number their sockets, `/ws/0`, and subscribe then; keys of accounts are opened as private.
     let is_stream = |s: &&str| match address.market {

@@ -15,13 +15,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::extract::ws::{Message, WebSocketUpgrade, close_code};
 use axum::response::Response;
 use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::dispatch::{Dispatcher, Filter};
 use super::mailbox::{BarNews, Mailbox, News};
 use super::socket::{End, Out, Session, accept, run};
+use super::upgrade::Upgrade;
 use crate::app::Shared;
 use crate::error::{Answer, Refusal};
 use crate::native::filter;
@@ -37,7 +39,7 @@ const SWAP_PATIENCE: Duration = Duration::from_secs(10);
 /// The slowest pace of deltas, ms: one that a reader of the socket does not take for silence.
 const EVERY_MS_MAX: i64 = 1_000;
 
-pub(super) async fn open(app: State<Shared>, params: Params, upgrade: WebSocketUpgrade) -> Answer<Response> {
+pub(super) async fn open(app: State<Shared>, params: Params, upgrade: Upgrade) -> Answer<Response> {
     let (Some(hub), Some(dispatcher)) = (app.hub.clone(), app.dispatcher.clone()) else {
         return Err(Refusal::no_candles());
     };
@@ -106,7 +108,7 @@ impl Session for Native {
         // in the swap after it.
         let patience = self.hub.swap_interval() + SWAP_PATIENCE;
         if !next_swap(|| self.hub.swap_number(), patience).await {
-            return Err(End::Close(close_code::AGAIN, "the candles stand still; try again"));
+            return Err(End::Close(CloseCode::Again, "the candles stand still; try again"));
         }
         let mut whole = FlatKlineStore::default();
         let swap = self.hub.whole(&mut whole);

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::StatusCode;
 use axum::response::Response;
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
 use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message, error::ProtocolError};
 
 use super::mailbox::Mailbox;
+use super::upgrade::{Upgrade, WebSocket};
 use crate::app::{App, Shared};
 use crate::error::{Answer, Refusal};
 use crate::time::now_ms;
@@ -48,7 +51,7 @@ pub(super) trait Session: Send {
 /// Takes a place for the socket and hands it to `serve`.
 pub(super) fn accept<F: Future<Output = ()> + Send + 'static>(
     app: &Shared,
-    upgrade: WebSocketUpgrade,
+    upgrade: Upgrade,
     serve: impl FnOnce(WebSocket) -> F + Send + 'static,
 ) -> Answer<Response> {
     if !app.status.pressure().level().takes_websockets() {
@@ -59,11 +62,11 @@ pub(super) fn accept<F: Future<Output = ()> + Send + 'static>(
         return Err(Refusal::with(StatusCode::SERVICE_UNAVAILABLE, -1003, "Too many WebSockets."));
     };
     let app = Arc::clone(app);
-    let upgrade = upgrade
+    let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
-        .max_message_size(app.cfg.max_message_bytes)
-        .max_frame_size(app.cfg.max_message_bytes);
-    Ok(upgrade.on_upgrade(move |socket| async move {
+        .max_message_size(Some(app.cfg.max_message_bytes))
+        .max_frame_size(Some(app.cfg.max_message_bytes));
+    Ok(upgrade.accept(config, move |socket| async move {
         app.counts.websockets.fetch_add(1, Relaxed);
         let served = app.status.supervisor().once(Task::Client, "", serve(socket)).await;
         // A panic was told; the client sees its socket end.
@@ -81,7 +84,7 @@ pub(super) enum End {
     /// The client closes, and its close frame is to be answered.
     Closed,
     /// We close, with this code and reason.
-    Close(u16, &'static str),
+    Close(CloseCode, &'static str),
 }
 
 /// The writing side of a socket, with a time limit for everything.
@@ -101,7 +104,7 @@ impl Out<'_> {
                 written += 1;
             }
             sink.flush().await?;
-            Ok::<u64, axum::Error>(written)
+            Ok::<u64, Error>(written)
         };
         match tokio::time::timeout(Duration::from_secs(self.app.cfg.slow_client_s), all).await {
             Ok(Ok(written)) => {
@@ -109,13 +112,13 @@ impl Out<'_> {
                 Ok(())
             }
             Ok(Err(_)) => Err(End::Gone),
-            Err(_) => Err(End::Close(close_code::POLICY, "too slow: what is written is not read in time")),
+            Err(_) => Err(End::Close(CloseCode::Policy, "too slow: what is written is not read in time")),
         }
     }
 
     /// The last message and the close frame; a client that still does not read misses them.
-    async fn close(&mut self, code: u16, reason: &'static str) {
-        if code == close_code::POLICY && reason.starts_with("too slow") {
+    async fn close(&mut self, code: CloseCode, reason: &'static str) {
+        if code == CloseCode::Policy && reason.starts_with("too slow") {
             self.app.counts.slow.fetch_add(1, Relaxed);
         }
         let text = format!("{{\"e\":\"close\",\"E\":{},\"code\":{code},\"reason\":\"{reason}\"}}", now_ms());
@@ -158,9 +161,9 @@ pub(super) async fn run(app: &App, socket: WebSocket, mut session: impl Session)
                         None => Err(End::Gone),
                         Some(Ok(Message::Close(_))) => Err(End::Closed),
                         Some(Err(err)) => Err(broken(&err)),
-                        _ if session.counts() && said > app.cfg.ws_messages_per_s => Err(End::Close(close_code::POLICY, "Too many requests")),
+                        _ if session.counts() && said > app.cfg.ws_messages_per_s => Err(End::Close(CloseCode::Policy, "Too many requests")),
                         Some(Ok(Message::Text(text))) => session.said(&text, &mut out).await,
-                        Some(Ok(Message::Binary(_))) => Err(End::Close(close_code::UNSUPPORTED, "only text is understood")),
+                        Some(Ok(Message::Binary(_))) => Err(End::Close(CloseCode::Unsupported, "only text is understood")),
                         Some(Ok(_)) => Ok(()),
                     }
                 }
@@ -172,13 +175,13 @@ pub(super) async fn run(app: &App, socket: WebSocket, mut session: impl Session)
                     unanswered += 1;
                     // Three pings without a sign: whoever it was is gone.
                     if unanswered > 3 {
-                        Err(End::Close(close_code::AWAY, "no answer to pings"))
+                        Err(End::Close(CloseCode::Away, "no answer to pings"))
                     } else {
                         session.look().await;
                         out.write([Message::Ping(now_ms().to_string().into())]).await
                     }
                 }
-                () = app.shutdown.wait() => Err(End::Close(close_code::AWAY, "the server goes away")),
+                () = app.shutdown.wait() => Err(End::Close(CloseCode::Away, "the server goes away")),
             };
             if let Err(end) = step {
                 break end;
@@ -203,17 +206,13 @@ pub(super) async fn run(app: &App, socket: WebSocket, mut session: impl Session)
     }
 }
 
-/// How to end a socket on which something came that is no message. The library's errors are known by their words only:
-/// their types are of a version of their own.
-fn broken(err: &axum::Error) -> End {
-    let text = err.to_string();
-    if text.starts_with("Space limit exceeded") {
-        End::Close(close_code::SIZE, "the message is too long")
-    } else if text.starts_with("UTF-8 encoding error") {
-        End::Close(close_code::INVALID, "the text is not UTF-8")
-    } else if text.starts_with("WebSocket protocol error") && !text.contains("without closing handshake") {
-        End::Close(close_code::PROTOCOL, "this is not the WebSocket protocol")
-    } else {
-        End::Gone
+/// How to end a socket on which something came that is no message.
+fn broken(err: &Error) -> End {
+    match err {
+        Error::Capacity(_) => End::Close(CloseCode::Size, "the message is too long"),
+        Error::Utf8(_) => End::Close(CloseCode::Invalid, "the text is not UTF-8"),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Gone,
+        Error::Protocol(_) => End::Close(CloseCode::Protocol, "this is not the WebSocket protocol"),
+        _ => End::Gone,
     }
 }

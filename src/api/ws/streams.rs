@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use axum::extract::ws::{Message, WebSocket, close_code};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::control::{self, Ask, Bad, Topic};
 use super::dispatch::Dispatcher;
 use super::mailbox::{BarNews, Form, Mailbox, News, wrapped};
 use super::socket::{End, Out, Session, run};
+use super::upgrade::WebSocket;
 use crate::app::Shared;
 use crate::binance::{Family, Found, info};
 use crate::error::{Answer, Refusal};
@@ -347,7 +349,7 @@ impl Session for Binance {
         }
         out.write(messages).await?;
         if batch.overflow {
-            return Err(End::Close(close_code::POLICY, "too slow: more trades than fit wait for this client"));
+            return Err(End::Close(CloseCode::Policy, "too slow: more trades than fit wait for this client"));
         }
         Ok(())
     }

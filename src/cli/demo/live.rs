@@ -39,10 +39,10 @@ impl Live {
         Live { last: BTreeMap::new(), at: Instant::now(), printed: 0, redraw: std::io::stderr().is_terminal() }
     }
 
-    pub(super) fn tick(&mut self, cfg: &Config) -> Tick {
+    pub(super) async fn tick(&mut self, cfg: &Config) -> Tick {
         let seconds = self.at.elapsed().as_secs_f64().max(1e-3);
         self.at = Instant::now();
-        let status = outside::compactor(cfg).ok();
+        let status = outside::compactor(cfg).await.ok();
         let mut lines = Vec::new();
         let mut moved = false;
         for id in cfg.venues.keys() {

@@ -222,7 +222,7 @@ async fn play(
         for child in &mut children {
             child.check()?;
         }
-        let line = live.tick(cfg);
+        let line = live.tick(cfg).await;
         if end.is_some_and(|end| Instant::now() >= end) {
             return Ok(());
         }

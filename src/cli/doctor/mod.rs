@@ -12,6 +12,7 @@ use serde::Serialize;
 use self::checks::{Finding, Verdict};
 use super::config_arg::{ConfigArg, load};
 use super::output::print_out;
+use super::runtime::runtime;
 use config::{Config, Problem, check, places, room};
 use ops::clock;
 use ops::memory::sample::Places;
@@ -80,7 +81,7 @@ fn examine(cfg: &Config) -> Vec<Finding> {
     for (what, listen) in [("[collector] listen", cfg.collector.listen), ("[api] listen", cfg.api.listen)] {
         // Bound and let go at once: nothing is served.
         let taken = std::net::TcpListener::bind(listen).err().map(|err| err.to_string());
-        let ours = taken.is_some() && api::outside::is_ours(cfg, listen);
+        let ours = taken.is_some() && runtime().is_ok_and(|rt| rt.block_on(api::outside::is_ours(cfg, listen)));
         all.push(checks::port(what, listen, taken, ours));
     }
     all.extend(
