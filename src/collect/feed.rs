@@ -15,10 +15,9 @@ use super::metrics::VenueMetrics;
 use super::snapshots::Snapshots;
 use super::strays::Strays;
 use config::VenueConfig;
-use model::{Channel, VenueId};
+use model::{Ban, Channel, VenueId};
 use net::budget::Budget;
 use net::dial::Dialer;
-use net::pressure::Refusal;
 use net::rest::RestClient;
 use ops::shutdown::Shutdown;
 use venue::Venue;
@@ -104,17 +103,14 @@ impl Feed {
     }
 
     /// The exchange wants to hear nothing from the address of line `line` for a while.
-    pub(super) async fn banned(&self, line: u32, refusal: &Refusal) {
-        self.budget(line).ban(refusal.wait, refusal.why.clone()).await;
+    pub(super) async fn banned(&self, line: u32, ban: &Ban) {
+        self.budget(line).ban(ban.clone()).await;
         self.tell_ban(line);
     }
 
     /// A ban that somebody at the address of line `line` was told stands in the status as long as it lasts.
     pub(super) fn tell_ban(&self, line: u32) {
-        self.metrics
-            .supervisor()
-            .conditions()
-            .banned(self.id.as_str(), self.budget(line).banned().map(|ban| (ban.wait, ban.why)));
+        self.metrics.conditions().banned(self.id.as_str(), self.budget(line).banned());
     }
 
     /// The ordinal of the next connection or REST request, from 1.

@@ -11,11 +11,11 @@ use tracing::warn;
 
 use super::feed::Feed;
 use super::rest::GetError;
+use model::Ban;
 use net::budget::Turn;
 use net::connect::{self, Opened, Target};
 use net::connect_error::ConnectError;
 use net::dial::Route;
-use net::pressure::Refusal;
 use net::rest::RestError;
 use venue::{ConnectionPlan, DecodeError, Heartbeat, TokenServer};
 
@@ -63,7 +63,7 @@ impl HandshakeError {
     }
 
     /// Why nobody at this address may connect for a while, where the upgrade said so. What REST said is noted already.
-    pub(super) fn refusal(&self) -> Option<&Refusal> {
+    pub(super) fn refusal(&self) -> Option<&Ban> {
         match self {
             HandshakeError::Connect(err) => err.refusal(),
             _ => None,

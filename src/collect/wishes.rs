@@ -6,9 +6,11 @@
 //! its facts: the compactor's own pressure on memory, which so becomes a row of `events` like everything else, out
 //! of the log and again in every replay. Taken once a second; never waited for.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use tracing::{debug, warn};
 use wal_format::regular;
@@ -111,23 +113,7 @@ fn stuck(path: PathBuf, err: &std::io::Error) {
 
 fn symbol_of(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?.strip_prefix(SNAPSHOT_PREFIX)?;
-    percent_decode(name).filter(|s| !s.is_empty())
-}
-
-/// The text behind percent-encoding; `None` when it is none.
-fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(b) = rest.next() {
-        if b == b'%' {
-            let digit = |b: Option<u8>| char::from(b?).to_digit(16);
-            let value = digit(rest.next())? * 16 + digit(rest.next())?;
-            bytes.push(u8::try_from(value).ok()?);
-        } else {
-            bytes.push(b);
-        }
-    }
-    String::from_utf8(bytes).ok()
+    percent_decode_str(name).decode_utf8().ok().filter(|s| !s.is_empty()).map(Cow::into_owned)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ pub async fn watch(cfg: Arc<Config>, conditions: Conditions, shutdown: Shutdown)
     let budgets: Vec<_> = cfg.venues.values().map(|venue| (venue.id, budget::of(&cfg, venue, 0))).collect();
     loop {
         for (venue, budget) in &budgets {
-            conditions.banned(venue.as_str(), budget.banned().map(|ban| (ban.wait, ban.why)));
+            conditions.banned(venue.as_str(), budget.banned());
         }
         tokio::select! {
             biased;

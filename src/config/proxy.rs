@@ -2,7 +2,10 @@
 //!
 //! Owns the URL form. Nothing here prints a secret: `Display` is host and port, `Debug` hides user name and password.
 
+use std::borrow::Cow;
 use std::fmt;
+
+use percent_encoding::percent_decode_str;
 
 use super::secret::Secret;
 
@@ -132,19 +135,12 @@ impl Credentials {
 }
 
 fn percent_decode(text: &str) -> Result<String, String> {
-    let bad = || "has a % in user name or password that is not followed by two hexadecimal digits".to_owned();
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(b) = bytes.next() {
-        if b != b'%' {
-            out.push(b);
-            continue;
-        }
-        let mut digit = || bytes.next().and_then(|b| char::from(b).to_digit(16));
-        let (high, low) = (digit().ok_or_else(bad)?, digit().ok_or_else(bad)?);
-        out.push((high * 16 + low) as u8);
+    let escaped = |rest: &str| rest.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
+    if !text.split('%').skip(1).all(escaped) {
+        return Err("has a % in user name or password that is not followed by two hexadecimal digits".to_owned());
     }
-    String::from_utf8(out).map_err(|_| "has a user name or password that is not UTF-8".to_owned())
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.map(Cow::into_owned).map_err(|_| "has a user name or password that is not UTF-8".to_owned())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use config::{Config, VenueConfig};
 use net::budget::Class;
 use net::dial;
 use net::rest::RestClient;
+use ops::backoff::{Backoff, random};
 use venue::RestRequest;
 
 /// A venue that does not answer is asked again for this long, unless told otherwise.
@@ -47,7 +48,7 @@ impl Asker {
 impl Ask for Asker {
     async fn ask(&mut self, request: &RestRequest) -> Result<Vec<u8>> {
         let since = Instant::now();
-        let mut pause = Duration::from_secs(1);
+        let mut backoff = Backoff::up_to(PAUSE_MAX);
         loop {
             self.requests += 1;
             let err = match self.rest.ask(request).await {
@@ -58,10 +59,9 @@ impl Ask for Asker {
             if since.elapsed() > self.patience {
                 bail!("no answer for {} s: {err}", self.patience.as_secs());
             }
-            let wait = pause.max(self.rest.banned_for());
+            let wait = backoff.next(&mut random).max(self.rest.banned_for());
             warn!(error = %err, wait_s = wait.as_secs(), "a request for candles waits for the venue");
             tokio::time::sleep(wait).await;
-            pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 }

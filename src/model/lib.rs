@@ -2,6 +2,7 @@
 //! the log say in JSON. No I/O, no clock, no threads.
 #![forbid(unsafe_code)]
 
+mod ban;
 pub mod interval;
 pub mod kline;
 mod listing;
@@ -15,6 +16,7 @@ pub mod unit;
 mod word;
 mod words;
 
+pub use ban::Ban;
 pub use interval::Interval;
 pub use kline::{KlineData, Tick};
 pub use listing::{Listing, OddEntry};

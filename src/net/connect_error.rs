@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_tungstenite::tungstenite;
 
 use super::proxy::ProxyError;
-use crate::pressure::Refusal;
+use model::Ban;
 
 /// Why a connection could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +61,7 @@ pub enum ConnectError {
         /// HTTP status.
         status: u16,
         /// What it means for everybody at this address, where it means something.
-        refusal: Option<Refusal>,
+        refusal: Option<Ban>,
     },
     /// The upgrade failed below HTTP.
     #[error("upgrade {url}: {source}")]
@@ -125,7 +125,7 @@ impl ConnectError {
     }
 
     /// Why nobody at this address may ask for a while, where the venue says so.
-    pub fn refusal(&self) -> Option<&Refusal> {
+    pub fn refusal(&self) -> Option<&Ban> {
         match self {
             ConnectError::Status { refusal, .. } => refusal.as_ref(),
             _ => None,

@@ -11,6 +11,7 @@
 
 use std::time::Duration;
 
+use model::Ban;
 use tokio_tungstenite::tungstenite::http::HeaderMap;
 
 /// The longest ban that an exchange documents (Binance: "from 2 minutes to 3 days").
@@ -26,18 +27,9 @@ const TIME_S: f64 = 1e9;
 /// Refusals are short; what is longer is an answer.
 const REFUSAL_BYTES_MAX: usize = 4 << 10;
 
-/// Why an exchange wants to be left alone, and for how long.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The longest wait that was said; a minute where none was.
-    pub wait: Duration,
-    /// Status or code.
-    pub why: String,
-}
-
 /// Whether an answer says that we ask too often (429, 418 and what means the same with another status), or that this address
 /// is not welcome (403, 451): asking on makes all of them worse.
-pub fn refusal(status: u16, headers: &HeaderMap, body: &[u8], now_ms: i64) -> Option<Refusal> {
+pub fn refusal(status: u16, headers: &HeaderMap, body: &[u8], now_ms: i64) -> Option<Ban> {
     let said = (!(200..300).contains(&status) || body.len() <= REFUSAL_BYTES_MAX).then(|| Said::of(body)).flatten();
     let code = said.as_ref().and_then(Said::throttle);
     let why = match (status, &code) {
@@ -49,7 +41,7 @@ pub fn refusal(status: u16, headers: &HeaderMap, body: &[u8], now_ms: i64) -> Op
     let until =
         said.and_then(|said| said.until_ms).map(|ms| sane(ms.saturating_sub(now(headers, now_ms)) as f64 / 1e3));
     let wait = retry_after(headers, now_ms).max(until).unwrap_or(UNSAID).max(BAN_MIN);
-    Some(Refusal { wait, why })
+    Some(Ban { wait, why })
 }
 
 /// For how long the headers ask us to stay away: the longest of all that say so. `now_ms`: our clock, for answers without a

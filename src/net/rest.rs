@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::{Config, VenueConfig};
-use model::MESSAGE_BYTES_MAX;
+use model::{Ban, MESSAGE_BYTES_MAX};
 use ops::clock::{self, Stamp};
 use rustls::ClientConfig;
 use tokio_tungstenite::tungstenite::http::Method as Verb;
@@ -18,7 +18,7 @@ use crate::budget::{self, Budget, Class};
 use crate::connect_error::{ConnectError, country};
 use crate::dial;
 use crate::http::{self, HttpClient, HttpError};
-use crate::pressure::{self, Refusal};
+use crate::pressure;
 
 /// Room for the meta JSON beside a body in one record.
 const BODY_BYTES_MAX: usize = MESSAGE_BYTES_MAX - (64 << 10);
@@ -44,7 +44,7 @@ pub enum RestError {
         /// HTTP status.
         status: u16,
         /// What it means for everybody at this address, where it means something.
-        refusal: Option<Refusal>,
+        refusal: Option<Ban>,
         /// The beginning of the body.
         text: String,
     },
@@ -87,7 +87,7 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// When the last byte came.
     pub stamp: Stamp,
-    refusal: Option<Refusal>,
+    refusal: Option<Ban>,
 }
 
 impl Answer {
@@ -171,8 +171,8 @@ impl RestClient {
         let http::Answer { status, headers, body } =
             sent.map_err(|source| RestError::Http { url: url.clone(), source })?;
         let refusal = pressure::refusal(status, &headers, &body, clock::wall_ms());
-        if let Some(refusal) = &refusal {
-            budget.ban(refusal.wait, refusal.why.clone()).await;
+        if let Some(ban) = &refusal {
+            budget.ban(ban.clone()).await;
         }
         Ok(Answer { url, status, body, stamp, refusal })
     }

@@ -1,4 +1,4 @@
-//! When to try again: exponential with full jitter, from 1 s to 30 s, forgotten after 10 s of good data and all but
+//! When to try again: exponential with full jitter, from 1 s to 30 s (or what is asked for), forgotten after 10 s of good data and all but
 //! forgotten after 1 s of it.
 //!
 //! Draws no random number itself: it is handed a source, so tests own it.
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 /// Upper bound of the first wait.
 const FIRST: Duration = Duration::from_secs(1);
-/// Upper bound of every wait.
+/// Upper bound of every wait, where nobody says otherwise.
 const MAX: Duration = Duration::from_secs(30);
 /// Lower bound of every wait: full jitter may draw 0, and a refused connection must not spin.
 const MIN: Duration = Duration::from_millis(50);
@@ -20,18 +20,35 @@ const GOOD: Duration = Duration::from_secs(10);
 /// may be is the business of the window of connects.
 const FAIR: Duration = Duration::from_secs(1);
 
+/// The wait after `failures` in a row: somewhere, by `random` in 0..1, between nothing and `first`, doubled with each of
+/// them after the first, at most `max`.
+pub fn jittered(first: Duration, max: Duration, failures: u32, random: f64) -> Duration {
+    first.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(max).mul_f64(random.clamp(0.0, 1.0))
+}
+
 /// The state of one thing that is tried again.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Backoff {
     failures: u32,
+    max: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::up_to(MAX)
+    }
 }
 
 impl Backoff {
+    /// With waits up to `max`.
+    pub fn up_to(max: Duration) -> Self {
+        Self { failures: 0, max }
+    }
+
     /// The wait after one more failure; `random` gives numbers in 0..1.
     pub fn next(&mut self, random: &mut impl FnMut() -> f64) -> Duration {
-        let bound = FIRST.saturating_mul(1_u32 << self.failures.min(5)).min(MAX);
         self.failures = self.failures.saturating_add(1);
-        bound.mul_f64(random().clamp(0.0, 1.0)).max(MIN)
+        jittered(FIRST, self.max, self.failures, random()).max(MIN)
     }
 
     /// Tells how long data flowed; enough of it forgets the failures.
@@ -81,6 +98,8 @@ mod tests {
         let mut b = Backoff::default();
         let waits: Vec<u128> = (0..8).map(|_| b.next(&mut || 1.0).as_millis()).collect();
         assert_eq!(waits, [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000]);
+        let mut patient = Backoff::up_to(Duration::from_secs(60));
+        assert_eq!((0..9).map(|_| patient.next(&mut || 1.0)).max(), Some(Duration::from_secs(60)));
     }
 
     #[test]

@@ -163,7 +163,9 @@ async fn a_ban_that_another_process_was_told_stands_in_the_status_and_data_goes_
     let running = Running::start(cfg);
     let frames = |m: &Metrics| m.venue(VenueId::BinanceSpot).unwrap().counts().frames;
     running.until("data flows", |m| frames(m) > 10).await;
-    budget.ban(Duration::from_secs(3_600), "HTTP status 418, said to a repair".to_owned()).await;
+    budget
+        .ban(model::Ban { wait: Duration::from_secs(3_600), why: "HTTP status 418, said to a repair".to_owned() })
+        .await;
     let banned = |m: &Metrics| m.status().venues[0].banned.clone().unwrap_or_default();
     running.until("the ban is told", |m| banned(m).contains("said to a repair")).await;
     let before = frames(&running.metrics);

@@ -41,6 +41,7 @@ use lake::manifest::Repair;
 use model::{RestMeta, Rows};
 use net::budget::Class;
 use net::rest::RestClient;
+use ops::backoff::{Backoff, random};
 use ops::clock;
 use ops::shutdown::Shutdown;
 use venue::gap::count;
@@ -217,7 +218,7 @@ impl Repairer {
     /// One answer, however often it takes.
     async fn ask(&self, request: &RestRequest) -> Result<(RestMeta, Vec<u8>, u64), Left> {
         let since = Instant::now();
-        let mut pause = Duration::from_secs(1);
+        let mut backoff = Backoff::up_to(PAUSE_MAX);
         loop {
             let answer = tokio::select! {
                 biased;
@@ -241,12 +242,11 @@ impl Repairer {
             if since.elapsed() > PATIENCE {
                 return Err(Left::Told(format!("no answer for a day: {why}")));
             }
-            let wait = pause.max(self.rest.banned_for());
+            let wait = backoff.next(&mut random).max(self.rest.banned_for());
             warn!(venue = %self.venue.id(), error = why, wait_s = wait.as_secs(), "a repair waits for the venue");
             if self.pause(wait).await {
                 return Err(Left::Stopped);
             }
-            pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 

@@ -78,7 +78,7 @@ impl Aside {
             line,
             reason,
             raw: text,
-            raw_hex: text.is_none().then(|| lake::piece::hex(kept)),
+            raw_hex: text.is_none().then(|| lake::hash::hex(kept)),
             raw_bytes: (kept.len() < raw.len()).then_some(raw.len()),
         };
         let path = self.dir.join(format!("aside.{part:05}"));

@@ -78,7 +78,7 @@ fn digest(record: &Record) -> String {
     for output in &record.outputs {
         all.update(format!("{}  {}\n", output.sha256, output.path));
     }
-    lake::piece::hex(&all.finalize())
+    lake::hash::hex(&all.finalize())
 }
 
 impl<'b> Before<'b> {

@@ -31,8 +31,7 @@ use super::write::{Plan, UnitWriter};
 use super::zip;
 use crate::path::DAY_US;
 use crate::{ArchivePath, Kind, Period};
-use lake::hash::hash_all;
-use lake::piece::hex;
+use lake::hash::{hash_all, hex};
 use lake::{LakeStore, LocalStore, WriteSettings};
 use ops::memory::Level;
 

@@ -12,7 +12,7 @@ use config::{Config, History};
 use net::connect_error::ConnectError;
 use net::dial::{Dialer, tls_config};
 use net::http::{HttpClient, HttpError, Reply};
-use ops::backoff::random;
+use ops::backoff::{jittered, random};
 
 /// The pause after a 429 or SlowDown that names none.
 const PAUSE_UNSAID: Duration = Duration::from_secs(5);
@@ -105,8 +105,7 @@ impl Retry {
 
     /// The wait after `failures` in a row; `random` is in 0..1.
     pub fn wait(&self, failures: u64, random: f64) -> Duration {
-        let doublings = u32::try_from(failures.saturating_sub(1).min(20)).unwrap_or(20);
-        self.first.saturating_mul(1 << doublings).min(self.max).mul_f64(random.clamp(0.0, 1.0))
+        jittered(self.first, self.max, u32::try_from(failures).unwrap_or(u32::MAX), random)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use wal_format::regular;
 
 use crate::trouble::{Trouble, What};
@@ -30,11 +30,6 @@ pub(super) fn parse(text: &[u8], name: &str) -> Result<String, Trouble> {
     Ok(digest.to_ascii_lowercase())
 }
 
-/// A digest as lower-case hex.
-pub(super) fn hex(hash: Sha256) -> String {
-    lake::hash::hex(&hash.finalize())
-}
-
 /// The hash of the first `n` bytes of a file; fewer when the file is shorter.
 pub(super) fn hash_prefix(path: &Path, n: u64) -> std::io::Result<(Sha256, u64)> {
     hash_all(regular::open(path)?.take(n))
@@ -44,6 +39,8 @@ pub(super) fn hash_prefix(path: &Path, n: u64) -> std::io::Result<(Sha256, u64)>
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use lake::hash::hex;
+    use sha2::Digest as _;
 
     const DIGEST: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789ABCDEF";
 
@@ -66,7 +63,10 @@ mod tests {
         std::fs::write(&path, b"abcdef").unwrap();
         let (hash, n) = hash_prefix(&path, 3).unwrap();
         // FIPS 180-2, appendix B.1.
-        assert_eq!((hex(hash).as_str(), n), ("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", 3));
+        assert_eq!(
+            (hex(&hash.finalize()).as_str(), n),
+            ("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", 3)
+        );
         assert_eq!(hash_prefix(&path, 99).unwrap().1, 6);
     }
 }

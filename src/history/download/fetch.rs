@@ -9,6 +9,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use sha2::Digest as _;
 use tokio::time::Instant;
 use wal_format::durable;
 
@@ -199,7 +200,7 @@ impl Fetcher<'_> {
         }
         let dest = dest.to_owned();
         let (hash, _) = blocking(move || checksum::hash_prefix(&dest, u64::MAX)).await?;
-        Ok(checksum::hex(hash) == published.sha256)
+        Ok(lake::hash::hex(&hash.finalize()) == published.sha256)
     }
 
     /// The published checksum that the bytes agree with. It may have been uploaded again since it was read.

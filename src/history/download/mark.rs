@@ -12,7 +12,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
 use wal_format::durable;
 
 /// Ending of bytes that are not whole yet.
@@ -96,7 +95,7 @@ fn tag_word(etag: &str) -> String {
 }
 
 fn hashed(text: &str, digits: usize) -> String {
-    let mut hex = super::checksum::hex(Sha256::new_with_prefix(text));
+    let mut hex = lake::hash::sha256_hex(text.as_ref());
     hex.truncate(digits);
     hex
 }

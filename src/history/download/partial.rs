@@ -67,7 +67,7 @@ impl Partial {
 
     /// SHA-256 of all bytes, as lower-case hex.
     pub(super) fn sha256(&self) -> String {
-        super::checksum::hex(self.hash.clone())
+        lake::hash::hex(&self.hash.clone().finalize())
     }
 }
 
@@ -161,7 +161,7 @@ mod tests {
             heir.append(b"two").unwrap();
             asleep.start_over().unwrap();
             assert_eq!(std::fs::read(&heir.path).unwrap(), b"one two");
-            assert!(heir.sha256() == super::super::checksum::hex(Sha256::new_with_prefix(b"one two")));
+            assert!(heir.sha256() == lake::hash::sha256_hex(b"one two"));
             let late = durable::publish_file(&asleep.path, &dest).unwrap_err();
             assert_eq!(late.kind(), io::ErrorKind::NotFound);
             durable::publish_file(&heir.path, &dest).unwrap();

@@ -32,6 +32,7 @@ use self::ledger::{BAN_MAX_NS, Grant, Ledger, Quota, Slot, What};
 use crate::pace::Pacer;
 use crate::pressure::Used;
 use config::{Config, Proxy, VenueConfig, pacing};
+use model::Ban;
 use ops::clock;
 use ops::supervise;
 use ops::telemetry::RateLimited;
@@ -78,15 +79,6 @@ pub struct Turn {
     what: What,
     at_ns: i64,
     bans: u64,
-}
-
-/// How long something is still banned, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Banned {
-    /// From now on.
-    pub wait: Duration,
-    /// What the exchange said.
-    pub why: String,
 }
 
 /// The budgets of the process, by file: whoever needs one gets the same.
@@ -185,7 +177,7 @@ impl Budget {
     ///
     /// # Cancel safety
     /// As [`Budget::request`].
-    pub async fn upgrade(self: &Arc<Self>, told: impl Fn(&Banned) + Send) -> Turn {
+    pub async fn upgrade(self: &Arc<Self>, told: impl Fn(&Ban) + Send) -> Turn {
         self.turn(What::Upgrade, told).await
     }
 
@@ -223,7 +215,7 @@ impl Budget {
     }
 
     /// The exchange wants to be left alone for so long.
-    pub async fn ban(self: &Arc<Self>, wait: Duration, why: String) {
+    pub async fn ban(self: &Arc<Self>, Ban { wait, why }: Ban) {
         let wait_ns = i64::try_from(wait.as_nanos()).unwrap_or(i64::MAX).min(BAN_MAX_NS);
         let (is_news, why) =
             self.change(move |_, ledger, now_ns| (ledger.ban(now_ns, now_ns.saturating_add(wait_ns), &why), why)).await;
@@ -238,7 +230,7 @@ impl Budget {
     }
 
     /// The ban that holds, as this process knows it.
-    pub fn banned(&self) -> Option<Banned> {
+    pub fn banned(&self) -> Option<Ban> {
         let now_ns = mono_ns();
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.as_ref().filter(|ban| ban.until_ns > now_ns).map(|ban| banned(ban, now_ns))
@@ -251,7 +243,7 @@ impl Budget {
         }
     }
 
-    async fn turn(self: &Arc<Self>, what: What, told: impl Fn(&Banned) + Send) -> Turn {
+    async fn turn(self: &Arc<Self>, what: What, told: impl Fn(&Ban) + Send) -> Turn {
         let mut granted: Option<Waiting<'_>> = None;
         loop {
             let slot = granted.as_ref().map(|waiting| waiting.slot);
@@ -360,8 +352,8 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn banned(ban: &ledger::Ban, now_ns: i64) -> Banned {
-    Banned { wait: Duration::from_nanos(u64::try_from(ban.until_ns - now_ns).unwrap_or(0)), why: ban.why.clone() }
+fn banned(ban: &ledger::Ban, now_ns: i64) -> Ban {
+    Ban { wait: Duration::from_nanos(u64::try_from(ban.until_ns - now_ns).unwrap_or(0)), why: ban.why.clone() }
 }
 
 fn mono_ns() -> i64 {
@@ -430,8 +422,8 @@ mod tests {
     async fn a_ban_that_one_process_was_told_holds_rest_and_upgrades_of_all_before_anything_is_reserved() {
         let dir = tempfile::tempdir().unwrap();
         let [a, b] = [(); 2].map(|()| process(&dir));
-        a.ban(HOUR, "HTTP status 418".into()).await;
-        a.ban(Duration::from_secs(1), "HTTP status 429".into()).await;
+        a.ban(Ban { wait: HOUR, why: "HTTP status 418".into() }).await;
+        a.ban(Ban { wait: Duration::from_secs(1), why: "HTTP status 429".into() }).await;
         let told = Mutex::new(None);
         assert!(waits(b.upgrade(|ban| *told.lock().unwrap() = Some(ban.clone()))).await);
         let told = told.into_inner().unwrap().unwrap();
@@ -456,7 +448,7 @@ mod tests {
         let old = Turn { at_ns: turn.at_ns - 2_000_000_000, ..turn };
         assert_ne!(a.renew(old).await.at_ns, old.at_ns);
         let turn = a.upgrade(|_| ()).await;
-        a.ban(HOUR, "HTTP status 429".into()).await;
+        a.ban(Ban { wait: HOUR, why: "HTTP status 429".into() }).await;
         assert!(waits(a.renew(turn)).await);
     }
 
@@ -481,7 +473,7 @@ mod tests {
         let a = process(&dir);
         a.request(100, Class::Live).await;
         assert!(waits(a.request(1, Class::Live)).await);
-        a.ban(HOUR, "HTTP status 429".into()).await;
+        a.ban(Ban { wait: HOUR, why: "HTTP status 429".into() }).await;
         assert!(waits(a.upgrade(|_| ())).await);
     }
 

@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::exposition::Exposition;
+use model::Ban;
 
 /// Why somebody should look. The words stand in metrics and alerts: never rename, never reuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -149,8 +150,8 @@ impl Conditions {
     }
 
     /// The exchange of `of` wants to hear nothing for so long, and why: that stands here as long as it lasts.
-    pub fn banned(&self, of: &str, ban: Option<(Duration, String)>) {
-        let Some((wait, why)) = ban else { return };
+    pub fn banned(&self, of: &str, ban: Option<Ban>) {
+        let Some(Ban { wait, why }) = ban else { return };
         let seconds = wait.as_secs_f64().ceil();
         let until = clock::wall_ms().saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
         let until = jiff::Timestamp::from_second(until / 1_000).map(|t| t.to_string()).unwrap_or_default();

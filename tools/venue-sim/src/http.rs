@@ -4,6 +4,8 @@
 
 use std::fmt::Write as _;
 
+use percent_encoding::percent_decode_str;
+
 /// Longest request head, bytes. Binance refuses request lines near 8 KB; 16 KiB leaves room for headers.
 pub const HEAD_BYTES_MAX: usize = 16 << 10;
 
@@ -148,22 +150,7 @@ fn reason(status: u16) -> &'static str {
 
 /// Decodes `%XX`; anything else stays as it is. Bytes that are not UTF-8 become the replacement character.
 pub fn percent_decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let hex = |i: usize| bytes.get(i).and_then(|b| (*b as char).to_digit(16));
-        if byte == b'%'
-            && let (Some(high), Some(low)) = (hex(at + 1), hex(at + 2))
-        {
-            out.push((high * 16 + low) as u8);
-            at += 3;
-        } else {
-            out.push(byte);
-            at += 1;
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]
