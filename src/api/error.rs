@@ -36,7 +36,7 @@ impl Refusal {
     }
 
     /// -1120, with what there is for one that the exchange has and we do not keep.
-    pub fn interval_of(word: &str, kept: &str) -> Self {
+    pub(crate) fn interval_of(word: &str, kept: &str) -> Self {
         match word {
             "1s" | "3m" | "15m" | "2h" | "6h" | "8h" | "12h" | "3d" | "1M" => {
                 Self::new(-1120, format!("Invalid interval. Not kept here: {word}; there are {kept}."))
@@ -51,7 +51,7 @@ impl Refusal {
     }
 
     /// -1100
-    pub fn characters(name: &str, legal: &str) -> Self {
+    pub(crate) fn characters(name: &str, legal: &str) -> Self {
         Self::new(-1100, format!("Illegal characters found in parameter '{name}'; legal range is '{legal}'."))
     }
 
@@ -61,12 +61,12 @@ impl Refusal {
     }
 
     /// -1128
-    pub fn combination() -> Self {
+    pub(crate) fn combination() -> Self {
         Self::new(-1128, "Combination of optional parameters invalid.")
     }
 
     /// -1023, of futures; spot has nothing between such times.
-    pub fn start_behind_end() -> Self {
+    pub(crate) fn start_behind_end() -> Self {
         Self::new(-1023, "Start time is greater than end time.")
     }
 
@@ -81,7 +81,7 @@ impl Refusal {
     }
 
     /// This process makes no candles.
-    pub fn no_candles() -> Self {
+    pub(crate) fn no_candles() -> Self {
         Self::with(StatusCode::SERVICE_UNAVAILABLE, -1001, "No configured venue has a source of candles.")
     }
 

@@ -112,7 +112,7 @@ impl Params {
     }
 
     /// `timeZone`: only one that moves no edge of this interval. Bars of other zones are not kept.
-    pub fn time_zone(&self, interval: Interval) -> Answer<()> {
+    pub(crate) fn time_zone(&self, interval: Interval) -> Answer<()> {
         match self.zone_us()? {
             Some(shift) if shift % interval.len_us() != 0 => Err(Refusal::value("timeZone")),
             _ => Ok(()),
@@ -120,7 +120,7 @@ impl Params {
     }
 
     /// `timeZone` as its distance from UTC, us.
-    pub fn zone_us(&self) -> Answer<Option<i64>> {
+    pub(crate) fn zone_us(&self) -> Answer<Option<i64>> {
         let Some(text) = self.get("timeZone")? else { return Ok(None) };
         // A plus sign in a query is a blank.
         let (sign, digits) = match text.trim().strip_prefix('-') {

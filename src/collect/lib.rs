@@ -39,7 +39,7 @@ mod session;
 mod slot;
 mod snapshots;
 pub(crate) mod stats;
-pub mod status;
+mod status;
 mod strays;
 #[cfg(test)]
 mod tests;
@@ -67,7 +67,7 @@ pub use self::reload::Reload;
 use self::session::{Cause, GapStart};
 use self::snapshots::Snapshots;
 use self::strays::Strays;
-pub use self::wishes::{PRESSURE_EVENT, REQUESTS_DIR, SNAPSHOT_PREFIX, leave_pressure};
+pub use self::wishes::leave_pressure;
 use config::{Config, VenueConfig, Warning};
 use model::{Channel, VenueId};
 use net::budget::{self, Class};
@@ -195,7 +195,7 @@ fn record_pressure(metrics: &Metrics, feeds: &[Arc<Feed>], shutdown: &Shutdown) 
     });
     metrics.supervisor().each(Task::Pressure, told, shutdown, move |detail| {
         for log in &logs {
-            log.note(0, PRESSURE_EVENT, detail.clone());
+            log.note(0, wishes::PRESSURE_EVENT, detail.clone());
         }
         std::future::ready(())
     });

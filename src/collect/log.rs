@@ -40,7 +40,7 @@ static TOO_LARGE: RateLimited = RateLimited::new(Duration::from_secs(60));
 pub struct LogStopped;
 
 /// A [`LogWriter`] shared by the tasks of one venue.
-pub struct SharedLog {
+pub(crate) struct SharedLog {
     venue: VenueId,
     dir: PathBuf,
     options: LogOptions,

@@ -101,7 +101,7 @@ counters! {
 
 /// Which connection: the number of the plan, and which of its lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub(crate) struct Place {
     /// Number of the planned connection.
     pub number: usize,
     /// Redundant line, 0 = first.
@@ -305,7 +305,7 @@ impl VenueMetrics {
     }
 
     /// Counters of the log's writer, once it is open.
-    pub fn writer_stats(&self) -> Option<Arc<WriterStats>> {
+    pub(crate) fn writer_stats(&self) -> Option<Arc<WriterStats>> {
         self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -322,7 +322,7 @@ pub struct Metrics {
 
 /// What became of a configuration that was read anew while recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reloaded {
+pub(crate) enum Reloaded {
     /// What may change while recording did.
     Applied,
     /// It did not.

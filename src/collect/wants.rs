@@ -7,7 +7,7 @@ use model::Channel;
 use venue::Want;
 
 /// Symbols times channels, symbol by symbol.
-pub fn wants(symbols: &BTreeSet<String>, channels: &[Channel]) -> Vec<Want> {
+pub(crate) fn wants(symbols: &BTreeSet<String>, channels: &[Channel]) -> Vec<Want> {
     symbols
         .iter()
         .flat_map(|symbol| channels.iter().map(|channel| Want { symbol: symbol.clone(), channel: *channel }))

@@ -56,7 +56,7 @@ impl StreamStat {
 
     /// For how long nothing came, ns, when that is far longer than is usual for this stream and at least
     /// `silence_ns`. Streams that are quiet by nature owe nothing.
-    pub fn overdue_ns(&self, wall_ns: u64, silence_ns: u64) -> Option<u64> {
+    pub(crate) fn overdue_ns(&self, wall_ns: u64, silence_ns: u64) -> Option<u64> {
         let silent = wall_ns.saturating_sub(self.last_ns().max(self.since_ns));
         let patience = self.usual_ns().map_or(UNKNOWN_NS, |ns| ns.saturating_mul(USUAL_TIMES));
         (!self.quiet && silent > patience.max(silence_ns)).then_some(silent)
@@ -218,7 +218,7 @@ struct Watched {
 
 /// Watches one connection. Pure: every method is told the time.
 #[derive(Debug)]
-pub struct Watchdog {
+pub(crate) struct Watchdog {
     silence: Duration,
     stream_silence: Duration,
     last_activity: Instant,
@@ -250,7 +250,7 @@ impl Watchdog {
     }
 
     /// When something arrived last.
-    pub fn last_activity(&self) -> Instant {
+    pub(crate) fn last_activity(&self) -> Instant {
         self.last_activity
     }
 

@@ -23,13 +23,13 @@ use ops::memory::Change;
 use ops::telemetry::RateLimited;
 
 /// Directory of wishes in the log's directory.
-pub const REQUESTS_DIR: &str = "requests";
+pub(crate) const REQUESTS_DIR: &str = "requests";
 /// Name of a wish for a snapshot, before the symbol.
-pub const SNAPSHOT_PREFIX: &str = "snapshot-";
+pub(crate) const SNAPSHOT_PREFIX: &str = "snapshot-";
 /// Name of a wish for an event, before the time.
 const PRESSURE_PREFIX: &str = "pressure-";
 /// Kind of the event, of this process too.
-pub const PRESSURE_EVENT: &str = "pressure";
+pub(crate) const PRESSURE_EVENT: &str = "pressure";
 /// A larger file is none of ours, bytes.
 const EVENT_BYTES_MAX: u64 = 4_096;
 /// Wishes taken at a time; the others stay for the next second.

@@ -43,7 +43,7 @@ pub struct Job {
 ///
 /// # Errors
 /// When the archive cannot be written or does not read back, or the segment may not go any more; it is then untouched.
-pub fn archive_one(cfg: &Config, job: &Job) -> anyhow::Result<Packed> {
+pub(crate) fn archive_one(cfg: &Config, job: &Job) -> anyhow::Result<Packed> {
     fail_point!("archive.before_pack");
     let packed = pack(&job.segment, &job.to, job.level, &mut |step| match step {
         PackStep::Frame(_) => {
@@ -72,7 +72,7 @@ pub fn archive_one(cfg: &Config, job: &Job) -> anyhow::Result<Packed> {
 
 /// Removes temporary archives that a killed process left for this log. The caller holds the log's ack, so nobody
 /// else archives it.
-pub fn clean_up(cfg: &Config, log_dir: &Path, log_uuid: &[u8; 16]) {
+pub(crate) fn clean_up(cfg: &Config, log_dir: &Path, log_uuid: &[u8; 16]) {
     let dir = archive_dir(&cfg.archive_root(), log_dir, log_uuid);
     match clean(&dir) {
         Ok(0) => {}

@@ -55,7 +55,8 @@ const REWRITE: &[&str] =
 const PER_TABLE: &[&str] = &["publish.before_join", "publish.after_join", "publish.after_rename"];
 
 /// The points of `replay --rewrite` alone, beside those of publishing.
-pub fn rewrite_list() -> &'static [&'static str] {
+#[cfg(test)]
+pub(crate) fn rewrite_list() -> &'static [&'static str] {
     REWRITE
 }
 
@@ -71,14 +72,14 @@ pub fn list() -> Vec<String> {
 
 /// Comes by the point `name`.
 #[inline]
-pub fn hit(name: &str) {
+pub(crate) fn hit(name: &str) {
     debug_assert!(PLAIN.contains(&name) || REWRITE.contains(&name), "{name} is not in the list of failpoints");
     failpoint::hit(name);
 }
 
 /// Comes by the point `prefix` of one table.
 #[inline]
-pub fn hit_table(prefix: &str, table: lake::Table) {
+pub(crate) fn hit_table(prefix: &str, table: lake::Table) {
     debug_assert!(PER_TABLE.contains(&prefix), "{prefix} is not in the list of failpoints");
     #[cfg(any(debug_assertions, feature = "failpoints"))]
     failpoint::hit(&format!("{prefix}_{table}"));

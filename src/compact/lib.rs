@@ -27,25 +27,25 @@
 #![forbid(unsafe_code)]
 
 mod abandoned;
-pub mod archive;
-pub mod aside;
+mod archive;
+mod aside;
 pub mod bans;
 pub mod chain;
-pub mod evidence;
+mod evidence;
 pub mod failpoint;
 mod lifecycle;
-pub mod place;
-pub mod publish;
+mod place;
+mod publish;
 pub mod repair;
 pub mod replay;
 pub mod resume;
 pub mod retention;
 mod retirable;
-pub mod retire;
+mod retire;
 mod session;
 mod settings;
 mod snapshots;
-pub mod stage;
+mod stage;
 pub mod stats;
 #[cfg(test)]
 mod tests;

@@ -21,7 +21,7 @@ const SYMBOLS_MAX: usize = 10_000;
 static FAILED: RateLimited = RateLimited::new(Duration::from_secs(60));
 
 /// Requests to the collector of one venue.
-pub struct SnapshotRequests {
+pub(crate) struct SnapshotRequests {
     dir: PathBuf,
     /// Symbol -> time of its last request, us.
     asked: HashMap<String, i64>,

@@ -18,7 +18,7 @@ mod network;
 pub mod pacing;
 pub mod places;
 mod problem;
-pub mod proxy;
+mod proxy;
 mod read;
 mod reader;
 pub mod room;

@@ -161,7 +161,7 @@ impl LineCounts {
     }
 
     /// A row came `by_ns` later than over `line`.
-    pub fn advantage(&mut self, line: u8, by_ns: u64) {
+    pub(crate) fn advantage(&mut self, line: u8, by_ns: u64) {
         let count = &mut self.0[usize::from(line > 0)];
         count.ahead += 1;
         count.ahead_ns = count.ahead_ns.saturating_add(by_ns);

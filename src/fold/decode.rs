@@ -194,7 +194,7 @@ pub mod older {
     }
 
     /// True for a payload that this decoder does not know.
-    pub fn hides(payload: &[u8]) -> bool {
+    pub(crate) fn hides(payload: &[u8]) -> bool {
         HIDDEN.with_borrow_mut(|hidden| {
             let Some(hidden) = hidden.as_mut().filter(|h| memchr::memmem::find(payload, &h.text).is_some()) else {
                 return false;

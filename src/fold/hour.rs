@@ -17,7 +17,7 @@ const HOUR_NS: u64 = 3_600_000_000_000;
 
 /// The hour of the last record, kept so that the usual case costs one comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HourClock {
+pub(crate) struct HourClock {
     hour: Option<Hour>,
     /// First receive time that is of a later hour, ns.
     ends_ns: u64,
@@ -52,13 +52,13 @@ impl HourClock {
 }
 
 /// First instant after `hour`, ns since 1970-01-01 UTC.
-pub fn end_ns(hour: Hour) -> u64 {
+pub(crate) fn end_ns(hour: Hour) -> u64 {
     u64::try_from(hour.0).unwrap_or(0).saturating_add(1).saturating_mul(HOUR_NS)
 }
 
 /// First instant after the part of `hour` whose first record was received at `first_ns`, with a boundary every
 /// `part_minutes` of the hour; ns since 1970-01-01 UTC.
-pub fn part_end_ns(hour: Hour, first_ns: u64, part_minutes: u64) -> u64 {
+pub(crate) fn part_end_ns(hour: Hour, first_ns: u64, part_minutes: u64) -> u64 {
     let part_ns = part_minutes.saturating_mul(60_000_000_000).clamp(1, HOUR_NS);
     // A first record from before the hour came after the clock went back.
     let into_hour_ns = first_ns.saturating_sub(hour.start_ns());

@@ -16,11 +16,11 @@ pub mod decode;
 pub mod dedupe;
 pub mod gather;
 mod hold;
-pub mod hour;
-pub mod ids;
+mod hour;
+mod ids;
 pub mod part;
-pub mod records;
-pub mod route;
+mod records;
+mod route;
 pub mod shelves;
 pub mod tail;
 

@@ -151,7 +151,7 @@ impl Known {
 
 /// How many of the rows or ids of a gap reported defects explain, and which. `step_us`: the fixed time between rows,
 /// where the gap is one of times; then each row is judged by itself, else the gap is explained as a whole or not.
-pub fn explains(market: Market, kind: Kind, hole: &Hole, step_us: Option<i64>) -> (u64, Vec<Known>) {
+pub(crate) fn explains(market: Market, kind: Kind, hole: &Hole, step_us: Option<i64>) -> (u64, Vec<Known>) {
     let mut all = Vec::new();
     // Numbers of rows, first and last, that lie inside.
     let mut inside: Vec<(i64, i64)> = Vec::new();
@@ -189,7 +189,7 @@ pub fn explains(market: Market, kind: Kind, hole: &Hole, step_us: Option<i64>) -
 }
 
 /// The reported defect that candles beside their grid lie in. A candle cut short by an outage touches it.
-pub fn shifts(market: Market, kind: Kind, stretch: &Stretch) -> Option<Known> {
+pub(crate) fn shifts(market: Market, kind: Kind, stretch: &Stretch) -> Option<Known> {
     let mut known = of_series(market, kind).filter(|(k, ..)| k.what != What::Missing);
     let near = |(_, from, to): &(Known, i64, i64)| {
         let room = SLACK_US.max(stretch.end_us.saturating_sub(stretch.last_us));
@@ -199,7 +199,7 @@ pub fn shifts(market: Market, kind: Kind, stretch: &Stretch) -> Option<Known> {
 }
 
 /// What is known of a kind of defect, wherever it is met.
-pub fn of(defect: &str) -> Option<&'static str> {
+pub(crate) fn of(defect: &str) -> Option<&'static str> {
     Some(match defect {
         "header_comes_and_goes" => "#246, #283",
         "rows_out_of_order" | "duplicate_rows" => "#12, #288",

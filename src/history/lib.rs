@@ -16,13 +16,13 @@
 
 pub mod clean;
 pub mod download;
-pub mod known;
+mod known;
 pub mod list;
 pub mod manifest;
 pub mod market;
 mod mirror;
-pub mod path;
-pub mod select;
+mod path;
+mod select;
 pub mod stats;
 pub mod trouble;
 pub mod verify;

@@ -143,7 +143,7 @@ impl BarInterval {
 impl BarInterval {
     /// The candle of its grid that a time lies in: open time and the first instant behind it, us. Weeks begin on
     /// Monday, months on their first day; where three days are counted from is not documented, so any midnight will do.
-    pub fn candle_of(self, us: i64) -> Option<(i64, i64)> {
+    pub(crate) fn candle_of(self, us: i64) -> Option<(i64, i64)> {
         let floor = |phase: i64, len: i64| us.checked_sub(us.checked_sub(phase)?.rem_euclid(len));
         let (open, len) = match (self, self.micros()) {
             (BarInterval::W1, Some(len)) => (floor(4 * DAY_US, len)?, len),
@@ -174,7 +174,7 @@ impl Market {
 
 impl Kind {
     /// True where files lie in a folder per interval.
-    pub fn has_intervals(self) -> bool {
+    pub(crate) fn has_intervals(self) -> bool {
         matches!(self, Kind::Klines | Kind::IndexPriceKlines | Kind::MarkPriceKlines | Kind::PremiumIndexKlines)
     }
 

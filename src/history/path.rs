@@ -13,11 +13,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::market::{BarInterval, Kind, Market, Period};
 
 /// Ending of the file that holds the SHA-256 of a file.
-pub const CHECKSUM: &str = ".CHECKSUM";
+pub(crate) const CHECKSUM: &str = ".CHECKSUM";
 /// Microseconds of a day.
 pub(crate) const DAY_US: i64 = 86_400_000_000;
 /// First folder of the mirror.
-pub const HOST_DIR: &str = "data.binance.vision";
+pub(crate) const HOST_DIR: &str = "data.binance.vision";
 
 /// Files that belong together: one market, period, kind, symbol and interval.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,12 +75,12 @@ impl SeriesPath {
 }
 
 /// The folder of a kind, ending with `/`; folders of symbols are in it.
-pub fn kind_folder(market: Market, period: Period, kind: Kind) -> String {
+pub(crate) fn kind_folder(market: Market, period: Period, kind: Kind) -> String {
     format!("data/{}/{period}/{kind}/", market.folder())
 }
 
 /// True for a symbol that may be a folder's name: no separators, no control characters, not hidden, not `..`.
-pub fn is_symbol(text: &str) -> bool {
+pub(crate) fn is_symbol(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 128
         && !text.starts_with('.')
@@ -89,7 +89,7 @@ pub fn is_symbol(text: &str) -> bool {
 
 impl ArchivePath {
     /// Last UTC day that the file spans.
-    pub fn last_day(&self) -> Date {
+    pub(crate) fn last_day(&self) -> Date {
         match self.series.period {
             Period::Daily => self.first_day,
             Period::Monthly => self.first_day.last_of_month(),
@@ -97,7 +97,7 @@ impl ArchivePath {
     }
 
     /// First instant, us since 1970, and the first one behind the file.
-    pub fn span_us(&self) -> (i64, i64) {
+    pub(crate) fn span_us(&self) -> (i64, i64) {
         (day_us(self.first_day), day_us(self.last_day()) + DAY_US)
     }
 
@@ -112,12 +112,12 @@ impl ArchivePath {
     }
 
     /// Where the file lies in a mirror.
-    pub fn in_mirror(&self, mirror: &Path) -> PathBuf {
+    pub(crate) fn in_mirror(&self, mirror: &Path) -> PathBuf {
         mirror.join(HOST_DIR).join(self.to_string())
     }
 
     /// Where its `.CHECKSUM` lies in a mirror.
-    pub fn checksum_in_mirror(&self, mirror: &Path) -> PathBuf {
+    pub(crate) fn checksum_in_mirror(&self, mirror: &Path) -> PathBuf {
         mirror.join(HOST_DIR).join(format!("{self}{CHECKSUM}"))
     }
 }
@@ -126,12 +126,12 @@ impl ArchivePath {
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// The URL of a path below `base`, with everything else percent-encoded.
-pub fn url_of(base: &str, path: &str) -> String {
+pub(crate) fn url_of(base: &str, path: &str) -> String {
     format!("{base}/{}", utf8_percent_encode(path, PLAIN))
 }
 
 /// Midnight of a UTC day, us since 1970.
-pub fn day_us(day: Date) -> i64 {
+pub(crate) fn day_us(day: Date) -> i64 {
     let days = day.since(jiff::civil::date(1970, 1, 1)).map_or(0, |span| i64::from(span.get_days()));
     days * DAY_US
 }

@@ -81,7 +81,7 @@ impl Symbols {
     }
 
     /// True when every symbol is meant.
-    pub fn is_all(&self) -> bool {
+    pub(crate) fn is_all(&self) -> bool {
         self.names().is_none() && (self.globs.is_empty() || self.globs.iter().any(|g| g.glob().glob() == "*"))
     }
 }
@@ -92,7 +92,7 @@ fn in_set<T: Ord>(set: &BTreeSet<T>, value: &T) -> bool {
 
 impl Selection {
     /// True when files of the series may be meant.
-    pub fn holds_series(&self, series: &SeriesPath) -> bool {
+    pub(crate) fn holds_series(&self, series: &SeriesPath) -> bool {
         in_set(&self.markets, &series.market)
             && in_set(&self.periods, &series.period)
             && in_set(&self.kinds, &series.kind)
@@ -101,7 +101,7 @@ impl Selection {
     }
 
     /// True when a day of the file lies between the first and the last day.
-    pub fn holds_days(&self, path: &ArchivePath) -> bool {
+    pub(crate) fn holds_days(&self, path: &ArchivePath) -> bool {
         self.from.is_none_or(|from| path.last_day() >= from) && self.to.is_none_or(|to| path.first_day <= to)
     }
 
@@ -111,7 +111,7 @@ impl Selection {
     }
 
     /// True when no day of the file lies outside.
-    pub fn holds_all_days(&self, path: &ArchivePath) -> bool {
+    pub(crate) fn holds_all_days(&self, path: &ArchivePath) -> bool {
         self.from.is_none_or(|from| path.first_day >= from) && self.to.is_none_or(|to| path.last_day() <= to)
     }
 

@@ -24,7 +24,7 @@ use model::kline::KlineData;
 
 /// The candles of one symbol.
 #[derive(Default)]
-pub struct KlineActor {
+pub(crate) struct KlineActor {
     feed: u32,
     generator: KlineGenerator,
     /// Open bars differ from what readers see, from the last swap, from the last checkpoint.

@@ -16,7 +16,7 @@
 //! - [`export`]: bars to files. [`store`]: what readers see; [`db`]: what outlives the process.
 #![forbid(unsafe_code)]
 
-pub mod actor;
+mod actor;
 pub mod archive;
 pub mod asker;
 pub mod backfill;
@@ -24,25 +24,25 @@ pub mod compare;
 mod consumer;
 pub mod db;
 pub mod export;
-pub mod feed;
+mod feed;
 mod held;
 pub mod hub;
-pub mod message;
+mod message;
 mod nightly;
 pub mod official;
 pub mod recent;
-pub mod registry;
+mod registry;
 pub mod replay;
-pub mod seed;
+mod seed;
 mod seeder;
 mod service;
 mod stats;
-pub mod store;
+mod store;
 #[cfg(test)]
 mod tape_tests;
 mod touched;
 
-pub use actor::{KlineActor, Shown, Totals, Worker};
+pub use actor::{Shown, Totals, Worker};
 pub use feed::{Feed, FeedState};
 pub use hub::{KlineHub, KlineStats, Pushed};
 pub use message::{Dirty, Item, Job, OldTrade, Update};

@@ -11,7 +11,7 @@ use model::kline::{FINAL, FLAT, KlineData, SPARSE};
 use venue::{OddKline, RestKline, RestKlines, RestRequest, Venue};
 
 /// A candle is taken from the venue this long after its end: late corrections are in it then, us.
-pub const SETTLE_US: i64 = 60_000_000;
+pub(crate) const SETTLE_US: i64 = 60_000_000;
 
 /// Whoever can ask a venue: over the network with pauses and repetitions, or a test.
 pub trait Ask {
@@ -26,7 +26,7 @@ pub trait Ask {
 ///
 /// # Errors
 /// As [`fetch_readable`], and when a candle cannot be read.
-pub async fn fetch(
+pub(crate) async fn fetch(
     ask: &mut impl Ask,
     venue: &dyn Venue,
     symbol: &str,
@@ -45,7 +45,7 @@ pub async fn fetch(
 ///
 /// # Errors
 /// When the venue has no such candles, does not answer, or answers something else than was asked.
-pub async fn fetch_readable(
+pub(crate) async fn fetch_readable(
     ask: &mut impl Ask,
     venue: &dyn Venue,
     symbol: &str,
@@ -79,7 +79,7 @@ pub async fn fetch_readable(
 }
 
 /// True when a candle that cannot be read may open between these two: silence between them is not known.
-pub fn may_lie_between(odd: &[OddKline], from_us: i64, to_us: i64) -> bool {
+pub(crate) fn may_lie_between(odd: &[OddKline], from_us: i64, to_us: i64) -> bool {
     odd.iter().any(|odd| odd.open_time_us.is_none_or(|open| from_us < open && open < to_us))
 }
 
@@ -90,7 +90,7 @@ fn at(num: Num, scale: u8) -> Option<i128> {
 }
 
 /// A final bar of a venue's candle; `None` when its numbers do not fit one.
-pub fn bar(k: &RestKline) -> Option<KlineData> {
+pub(crate) fn bar(k: &RestKline) -> Option<KlineData> {
     let trim = |n: Option<Num>| n.unwrap_or_default().normalized();
     let price_scale = [k.open, k.high, k.low, k.close].iter().map(|n| n.scale).max()?;
     let amounts = [k.volume, k.taker_buy_volume].map(Option::unwrap_or_default);
@@ -124,7 +124,7 @@ pub fn bar(k: &RestKline) -> Option<KlineData> {
 }
 
 /// Flat bars between two bars of a venue that leaves candles without a trade out.
-pub fn flats(interval: Interval, before: &KlineData, until_us: i64) -> impl Iterator<Item = KlineData> {
+pub(crate) fn flats(interval: Interval, before: &KlineData, until_us: i64) -> impl Iterator<Item = KlineData> {
     let (first, close) = (interval.next(before.open_time_us), before.close);
     let (p, a) = (before.price_scale, before.amount_scale);
     std::iter::successors(Some(first), move |open| Some(interval.next(*open)))
@@ -136,7 +136,7 @@ pub fn flats(interval: Interval, before: &KlineData, until_us: i64) -> impl Iter
 }
 
 /// The last open time whose candle is settled at `now_us`.
-pub fn last_settled(interval: Interval, now_us: i64) -> i64 {
+pub(crate) fn last_settled(interval: Interval, now_us: i64) -> i64 {
     interval.open_of(now_us - SETTLE_US) - interval.len_us()
 }
 

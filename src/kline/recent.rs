@@ -9,7 +9,7 @@ use model::Num;
 use model::kline::{NO_ID, Tick};
 
 /// Trades kept per symbol: the most that the exchange gives to one request.
-pub const RECENT: usize = 1_000;
+pub(crate) const RECENT: usize = 1_000;
 /// Gaps remembered; they end when they are filled, or with the trades around them.
 const GAPS_MAX: usize = 64;
 
@@ -156,7 +156,7 @@ impl Recent {
     }
 
     /// Keeps the newest `most` and gives the memory back.
-    pub fn shrink(&mut self, most: usize) {
+    pub(crate) fn shrink(&mut self, most: usize) {
         self.trades.drain(..self.trades.len().saturating_sub(most));
         self.trades.shrink_to(most);
     }

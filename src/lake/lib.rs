@@ -18,7 +18,7 @@
 
 pub mod buffer;
 pub mod column;
-pub mod diff;
+mod diff;
 mod encode;
 mod error;
 pub mod find;
@@ -29,12 +29,12 @@ pub mod path;
 pub mod piece;
 pub mod read;
 pub mod rows;
-pub mod store;
+mod store;
 pub mod table;
 #[cfg(test)]
 mod tests;
-pub mod text;
-pub mod texts;
+mod text;
+mod texts;
 
 pub use buffer::{Common, TableBuffer};
 pub use diff::{Difference, diff_trees};

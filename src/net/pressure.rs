@@ -29,7 +29,7 @@ const REFUSAL_BYTES_MAX: usize = 4 << 10;
 
 /// Whether an answer says that we ask too often (429, 418 and what means the same with another status), or that this address
 /// is not welcome (403, 451): asking on makes all of them worse.
-pub fn refusal(status: u16, headers: &HeaderMap, body: &[u8], now_ms: i64) -> Option<Ban> {
+pub(crate) fn refusal(status: u16, headers: &HeaderMap, body: &[u8], now_ms: i64) -> Option<Ban> {
     let said = (!(200..300).contains(&status) || body.len() <= REFUSAL_BYTES_MAX).then(|| Said::of(body)).flatten();
     let code = said.as_ref().and_then(Said::throttle);
     let why = match (status, &code) {
@@ -46,7 +46,7 @@ pub fn refusal(status: u16, headers: &HeaderMap, body: &[u8], now_ms: i64) -> Op
 
 /// For how long the headers ask us to stay away: the longest of all that say so. `now_ms`: our clock, for answers without a
 /// `Date` of their own.
-pub fn retry_after(headers: &HeaderMap, now_ms: i64) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now_ms: i64) -> Option<Duration> {
     let now_ms = now(headers, now_ms);
     let all = |name| headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok()).map(str::trim);
     let said = all("retry-after").filter_map(|text| wait(text, now_ms, 1.0));
@@ -141,7 +141,7 @@ pub struct Used {
 
 /// Reads the headers that tell the used weight: Binance's `X-MBX-USED-WEIGHT-1M`, KuCoin's `gw-ratelimit-*` (30 s), Gate's
 /// `X-Gate-RateLimit-*` (10 s).
-pub fn used(headers: &HeaderMap) -> Option<Used> {
+pub(crate) fn used(headers: &HeaderMap) -> Option<Used> {
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
     let binance = |name: &str, window_s| {
         number(name).map(|weight| Used { weight, left: None, window: Duration::from_secs(window_s) })

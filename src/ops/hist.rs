@@ -108,12 +108,12 @@ impl Counted {
     }
 
     /// Sum of all durations, s.
-    pub fn sum_s(&self) -> f64 {
+    pub(crate) fn sum_s(&self) -> f64 {
         self.sum_ns as f64 / 1e9
     }
 
     /// Upper bounds of the Prometheus buckets, s, and how many lie between the bound before and this one.
-    pub fn buckets(&self) -> impl Iterator<Item = (f64, u64)> {
+    pub(crate) fn buckets(&self) -> impl Iterator<Item = (f64, u64)> {
         self.bounds_ns.iter().map(|bound_ns| *bound_ns as f64 / 1e9).zip(self.bounded.iter().copied())
     }
 

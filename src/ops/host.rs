@@ -56,7 +56,7 @@ impl Process {
     }
 
     /// Resident set, bytes.
-    pub fn resident(&self) -> u64 {
+    pub(crate) fn resident(&self) -> u64 {
         self.anonymous + self.file + self.shared
     }
 

@@ -19,12 +19,12 @@ pub struct Rehearsal {
 impl Rehearsal {
     /// What `TAPEDECK_PANIC` says.
     #[cfg(any(debug_assertions, feature = "failpoints"))]
-    pub fn of_environment() -> Option<Rehearsal> {
+    pub(crate) fn of_environment() -> Option<Rehearsal> {
         std::env::var("TAPEDECK_PANIC").ok().filter(|text| !text.is_empty()).map(|text| Self::read(&text))
     }
 
     #[cfg(not(any(debug_assertions, feature = "failpoints")))]
-    pub fn of_environment() -> Option<Rehearsal> {
+    pub(crate) fn of_environment() -> Option<Rehearsal> {
         None
     }
 
@@ -50,7 +50,7 @@ impl Rehearsal {
     }
 
     /// Panics where it is to.
-    pub fn come_by(&self, name: &str, of: &str) {
+    pub(crate) fn come_by(&self, name: &str, of: &str) {
         if !self.is_for(name, of) {
             return;
         }

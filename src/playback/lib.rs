@@ -10,7 +10,7 @@
 //! asks may control it; who may ask is the business of `[api]`.
 #![forbid(unsafe_code)]
 
-pub mod reel;
+mod reel;
 
 use std::net::SocketAddr;
 use std::str::FromStr;

@@ -8,14 +8,14 @@ mod asks;
 pub mod binance;
 mod frame;
 pub mod gap;
-pub mod gate;
+mod gate;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod independent;
 mod json;
-pub mod klines;
-pub mod kucoin;
+mod klines;
+mod kucoin;
 mod listing;
 pub mod message;
 #[cfg(any(test, fuzzing))]

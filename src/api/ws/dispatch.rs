@@ -134,7 +134,7 @@ impl Dispatcher {
     }
 
     /// Estimate of what waits for all clients, bytes.
-    pub fn waiting_bytes(&self) -> u64 {
+    pub(crate) fn waiting_bytes(&self) -> u64 {
         let boxes = self.boxes.lock().unwrap_or_else(PoisonError::into_inner);
         boxes.iter().filter_map(Weak::upgrade).map(|b| b.bytes_estimate()).sum()
     }

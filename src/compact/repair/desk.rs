@@ -100,7 +100,7 @@ impl Desk {
     }
 
     /// The repair log says that this was asked for.
-    pub fn was_done(&self, repair: &Repair) {
+    pub(crate) fn was_done(&self, repair: &Repair) {
         let Ok(channel) = repair.channel.parse() else { return };
         let key = (channel, repair.symbol.clone(), repair.from_id, repair.to_id);
         let mut inner = self.lock();

@@ -72,7 +72,7 @@ impl Run {
 
     /// Puts the run into a bar, at its end.
     #[inline]
-    pub fn add_to(&self, bar: &mut KlineData) {
+    pub(crate) fn add_to(&self, bar: &mut KlineData) {
         if bar.trade_count == 0 {
             (bar.open, bar.high, bar.low) = (self.open, self.high, self.low);
             bar.first_trade_id = self.first_id;

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// After a connection opened, its streams are expected to come over it and over another one, for this long; ns.
-pub const OPENING_NS: u64 = 120_000_000_000;
+pub(crate) const OPENING_NS: u64 = 120_000_000_000;
 
 /// The open connections of one run of the collector.
 #[derive(Clone, Debug, Default)]
-pub struct Lines {
+pub(crate) struct Lines {
     /// Connection number -> line.
     open: BTreeMap<u32, u8>,
     /// Latest receive time so far: never goes back.
@@ -24,7 +24,7 @@ pub struct Lines {
 
 /// Saved [`Lines`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SavedLines {
+pub(crate) struct SavedLines {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     open: BTreeMap<u32, u8>,
     #[serde(default)]
@@ -134,7 +134,7 @@ impl Lines {
 
     /// True while two connections may carry the same stream.
     #[inline]
-    pub fn may_overlap(&self) -> bool {
+    pub(crate) fn may_overlap(&self) -> bool {
         self.both || (self.now_ns < self.opening_until_ns && self.open.len() > 1)
     }
 

@@ -22,7 +22,7 @@ use model::{Channel, Interner, Rows, SymbolId, UnknownWord};
 use venue::Venue;
 use venue::gap::{GapEvent, GapState, GapTracker, RowMark, Seen};
 
-pub use pending::{Hole, SETTLE_NS};
+pub use pending::Hole;
 use pending::{Pending, SavedPending};
 
 /// Channels whose rows have ids.

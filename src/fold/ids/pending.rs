@@ -14,7 +14,7 @@ use model::{Channel, Interner, SymbolId, UnknownWord};
 use venue::gap::GapTracker;
 
 /// A hole that is open for this long is told, ns of the time of the log.
-pub const SETTLE_NS: u64 = 3_000_000_000;
+pub(crate) const SETTLE_NS: u64 = 3_000_000_000;
 /// Most holes that wait; beyond it the oldest are told early.
 const PENDING_MAX: usize = 4_096;
 

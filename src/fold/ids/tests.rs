@@ -1,6 +1,7 @@
 //! Holes, their causes and counts, and that a saved book goes on as before.
 #![allow(clippy::unwrap_used)]
 
+use super::pending::SETTLE_NS;
 use super::*;
 use model::row::{DepthUpdate, Side, Trade};
 use model::{Num, VenueId};

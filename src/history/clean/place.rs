@@ -39,7 +39,7 @@ pub struct Series {
 }
 
 /// The table of a kind of file; `None` for kinds that are only mirrored.
-pub fn table(kind: Kind) -> Option<Table> {
+pub(crate) fn table(kind: Kind) -> Option<Table> {
     Some(match kind {
         Kind::Klines => Table::VenueKlines,
         Kind::AggTrades => Table::AggTrades,

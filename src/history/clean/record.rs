@@ -10,7 +10,7 @@ use super::tally::Tally;
 use crate::Kind;
 
 /// Grows whenever the same files would give other rows, bytes or findings. 2: candles are held against their grid.
-pub fn revision(kind: Kind) -> u32 {
+pub(crate) fn revision(kind: Kind) -> u32 {
     if kind.has_intervals() { 2 } else { 1 }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::row::{CandleRules, FAULTS, Row};
 
 /// Most holes that are told one by one; all are counted.
-pub const MAX_HOLES: usize = 1_000;
+pub(crate) const MAX_HOLES: usize = 1_000;
 
 /// Ids or times that are missing, first and last missing one, inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,7 +155,7 @@ pub(super) fn is_none(n: &u64) -> bool {
 
 /// What the row before has to do with a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Step {
+pub(crate) struct Step {
     /// Ids or intervals are missing before it.
     pub hole: bool,
     /// Its time is before that of the row before.

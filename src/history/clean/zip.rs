@@ -97,7 +97,7 @@ fn read_at(file: &mut File, at: u64, len: u64) -> Result<Vec<u8>, ZipError> {
 ///
 /// # Errors
 /// See [`ZipError`].
-pub fn find(file: &mut File, expected: &str) -> Result<Entry, ZipError> {
+pub(crate) fn find(file: &mut File, expected: &str) -> Result<Entry, ZipError> {
     let len = file.metadata()?.len();
     let tail_len = len.min(END_BYTES);
     let tail = read_at(file, len - tail_len, tail_len)?;

@@ -58,7 +58,7 @@ pub struct UnknownKey {
 }
 
 /// Lists the archive.
-pub struct Lister<'a> {
+pub(crate) struct Lister<'a> {
     asker: &'a Asker,
     url: String,
     version: u64,

@@ -21,7 +21,7 @@ pub const FOLDER: &str = "manifests";
 ///
 /// # Errors
 /// When the manifest cannot be read or a file cannot be written.
-pub fn export_days(
+pub(crate) fn export_days(
     queue: &mut dyn Queue,
     (name, who): (&str, &str),
     mirror: &Path,
@@ -59,7 +59,7 @@ pub fn export_days(
 ///
 /// # Errors
 /// As the file system reports.
-pub fn sweep(mirror: &Path) -> std::io::Result<()> {
+pub(crate) fn sweep(mirror: &Path) -> std::io::Result<()> {
     let entries = match std::fs::read_dir(mirror.join(FOLDER)) {
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         other => other?,

@@ -24,7 +24,8 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-pub use export::{FOLDER as EXPORTS, export_days, sweep};
+pub use export::FOLDER as EXPORTS;
+pub(crate) use export::{export_days, sweep};
 pub use file::{FileRow, Former, Listed, State};
 pub use queue::{Done, Failed, Lease, Offer, Offered, Pending, Queue, Room, Run, Scope};
 pub use read::Manifest;

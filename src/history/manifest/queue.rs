@@ -82,7 +82,7 @@ pub enum Offered {
 
 impl Offered {
     /// True when there is something to download.
-    pub fn is_work(self) -> bool {
+    pub(crate) fn is_work(self) -> bool {
         !matches!(self, Offered::Here | Offered::Dead)
     }
 }

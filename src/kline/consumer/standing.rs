@@ -50,7 +50,7 @@ impl Break {
     }
 
     /// Whether trades may be missing between what the feed remembers and the next record.
-    pub fn loses(self) -> bool {
+    pub(crate) fn loses(self) -> bool {
         matches!(self, Self::RowsMissing | Self::LogReplaced | Self::LogRestored | Self::LogLost)
     }
 }

@@ -141,7 +141,7 @@ impl DoubleBufferedKlineStore {
     }
 
     /// The writer's side. There must be only one.
-    pub fn swapper(&self) -> Swapper {
+    pub(crate) fn swapper(&self) -> Swapper {
         Swapper { changed: Vec::new(), before: Vec::new(), version: 0 }
     }
 

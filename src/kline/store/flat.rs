@@ -39,7 +39,7 @@ impl FlatKlineStore {
     }
 
     /// As [`FlatKlineStore::symbol`], to change them.
-    pub fn symbol_mut(&mut self, symbol_index: u32) -> Option<&mut [KlineData; Interval::COUNT]> {
+    pub(crate) fn symbol_mut(&mut self, symbol_index: u32) -> Option<&mut [KlineData; Interval::COUNT]> {
         let at = symbol_index as usize * Interval::COUNT;
         self.bars.get_mut(at..at + Interval::COUNT)?.try_into().ok()
     }

@@ -98,7 +98,7 @@ pub enum ProxyError {
 
 impl ProxyError {
     /// True when a person must change something before it can work.
-    pub fn needs_a_person(&self) -> bool {
+    pub(crate) fn needs_a_person(&self) -> bool {
         matches!(
             self,
             ProxyError::NotSocks { .. }

@@ -75,7 +75,7 @@ impl Reason {
     }
 
     /// Whether `/health` is 503 while it holds.
-    pub fn is_red(self) -> bool {
+    pub(crate) fn is_red(self) -> bool {
         match self {
             Reason::TaskDown
             | Reason::SyncFailing
@@ -134,7 +134,7 @@ impl Conditions {
     }
 
     /// It is over when it is not raised again for this long.
-    pub fn clear_after(&self, reason: Reason, of: &str, quiet: Duration) {
+    pub(crate) fn clear_after(&self, reason: Reason, of: &str, quiet: Duration) {
         let until = clock::now().mono_ns.saturating_add(u64::try_from(quiet.as_nanos()).unwrap_or(u64::MAX));
         if let Some(state) = self.lock().get_mut(&(reason, of.to_owned())) {
             state.until_mono_ns = Some(until);

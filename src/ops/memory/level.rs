@@ -47,13 +47,13 @@ impl std::fmt::Display for Level {
 }
 
 /// A level is left only when the reading is this far below its threshold, percentage points.
-pub const MARGIN: f64 = 5.0;
+pub(crate) const MARGIN: f64 = 5.0;
 /// And has been for this long, ns.
-pub const HOLD_NS: u64 = 30_000_000_000;
+pub(crate) const HOLD_NS: u64 = 30_000_000_000;
 /// All tasks of the cgroup stood still for memory this share of the last 10 s: elevated, percent.
-pub const STALL_ELEVATED: f64 = 10.0;
+pub(crate) const STALL_ELEVATED: f64 = 10.0;
 /// The same for critical, percent.
-pub const STALL_CRITICAL: f64 = 40.0;
+pub(crate) const STALL_CRITICAL: f64 = 40.0;
 
 /// What is compared with the thresholds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -89,7 +89,7 @@ impl Thresholds {
 
 /// Readings to levels.
 #[derive(Clone, Debug)]
-pub struct Gauge {
+pub(crate) struct Gauge {
     thresholds: Thresholds,
     level: Level,
     /// Since when every reading would allow the level below, ns.

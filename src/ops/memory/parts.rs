@@ -66,7 +66,7 @@ enum Entry {
 
 /// All parts of a process.
 #[derive(Default)]
-pub struct Parts {
+pub(crate) struct Parts {
     entries: Mutex<Vec<(&'static str, Held, Entry)>>,
 }
 
