@@ -24,9 +24,11 @@ fn promtool(args: &[&str], text: &str) -> Option<(bool, String)> {
     Some((out.status.success(), both(&out)))
 }
 
-/// Names and types of a Prometheus text; everything that is not as it must be fails.
-fn lint(text: &str) -> BTreeSet<String> {
+/// Each metric of a Prometheus text with its type and the names of its labels, none where it has no series, as a line of
+/// `metrics.txt` has them; everything that is not as it must be fails.
+fn lint(text: &str) -> BTreeMap<String, String> {
     let (mut names, mut types, mut series) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
+    let mut labels = BTreeMap::new();
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             let (name, help) = rest.split_once(' ').unwrap();
@@ -50,9 +52,17 @@ fn lint(text: &str) -> BTreeSet<String> {
             .iter()
             .find_map(|s| name.strip_suffix(s))
             .filter(|n| types.get(*n).is_some_and(|t| t == "histogram"));
-        assert!(types.contains_key(of_histogram.unwrap_or(name)), "{name} has no TYPE");
+        let name = of_histogram.unwrap_or(name);
+        assert!(types.contains_key(name), "{name} has no TYPE");
+        let keys = key.split(['{', ',']).filter_map(|l| Some(l.split_once("=\"")?.0)).filter(|l| *l != "le");
+        labels.insert(name.to_owned(), keys.collect::<Vec<_>>().join(","));
     }
-    names
+    let line = |(name, kind)| {
+        let labels = labels.get(&name).cloned().unwrap_or_default();
+        let line = format!("{name} {kind} {labels}").trim_end().to_owned();
+        (name, line)
+    };
+    types.into_iter().map(line).collect()
 }
 
 /// Every `tapedeck_...` word of a text.
@@ -84,7 +94,7 @@ fn what_both_services_say_is_lint_clean_healthy_and_all_that_rules_and_dashboard
         http::get(&lake, "/metrics")
             .is_some_and(|(_, t)| t.contains("table=\"trades\"}") && t.contains("tapedeck_disk_free_bytes{"))
     });
-    let mut known = BTreeSet::new();
+    let mut known = BTreeMap::new();
     for address in [&capture, &lake] {
         let (_, text) = http::get(address, "/metrics").unwrap();
         known.extend(lint(&text));
@@ -92,11 +102,21 @@ fn what_both_services_say_is_lint_clean_healthy_and_all_that_rules_and_dashboard
             assert!(well && said.trim().is_empty(), "promtool: {said}");
         }
     }
+    // Somebody's dashboard asks for each of them: a metric that goes or gets another type or label breaks it.
+    let contract = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/prometheus/metrics.txt"));
+    for line in contract.unwrap().lines() {
+        let name = line.split(' ').next().unwrap();
+        match known.get(name) {
+            // Not every kernel says who waits for memory.
+            None => assert_eq!(name, "tapedeck_memory_stall_ratio"),
+            Some(found) => assert!(line.starts_with(found.as_str()), "{line:?} is promised, {found:?} is told"),
+        }
+    }
     for file in ["config/prometheus/alerts.yml", "config/grafana/tapedeck.json"] {
         let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
         for name in metric_names(&text) {
             let base = name.strip_suffix("_bucket").unwrap_or(&name);
-            assert!(known.contains(base), "{file} asks for {name}, which no service tells");
+            assert!(known.contains_key(base), "{file} asks for {name}, which no service tells");
         }
     }
     let path = config.display().to_string();

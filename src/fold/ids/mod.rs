@@ -396,7 +396,7 @@ impl IdBook {
         self.pending.is_due(now_ns)
     }
 
-    /// The holes that were met at least [`SETTLE_NS`] before `now_ns`, as far as they are still open; with `all`
+    /// The holes that were met at least [`pending::SETTLE_NS`] before `now_ns`, as far as they are still open; with `all`
     /// all of them.
     #[cold]
     pub fn settle(&mut self, now_ns: u64, all: bool, symbols: &Interner) -> Vec<Hole> {
