@@ -143,7 +143,7 @@ impl Chosen {
     }
 
     /// The venues to ask, as configured.
-    fn configured(&self) -> Result<Vec<(&VenueConfig, &'static dyn Venue)>> {
+    fn configured(&self) -> Result<Vec<(&VenueConfig, &'static Venue)>> {
         for id in &self.venues {
             if !self.cfg.venues.contains_key(id) {
                 return Err(Usage(format!("venue {id} is not in the configuration; add [venues.{id}]")).into());
@@ -155,13 +155,13 @@ impl Chosen {
     }
 
     /// The symbols of a venue that the patterns name; asks for the listing only where there are globs.
-    async fn symbols_of(&self, config: &VenueConfig, venue: &dyn Venue, ask: &mut impl Ask) -> Result<Vec<String>> {
+    async fn symbols_of(&self, config: &VenueConfig, venue: &Venue, ask: &mut impl Ask) -> Result<Vec<String>> {
         let patterns = if self.symbols.is_empty() { &config.symbols } else { &self.symbols };
         if patterns.iter().all(|p| is_exact(p)) {
             return Ok(patterns.clone());
         }
-        let body = ask.ask(&venue.listing_request()).await.context("the listing of symbols")?;
-        let listing = venue.parse_listing(&body)?;
+        let body = ask.ask(&venue.rest.listing_request()).await.context("the listing of symbols")?;
+        let listing = venue.rest.parse_listing(&body)?;
         for entry in &listing.odd {
             tracing::warn!(symbol = entry.name, why = entry.why, "an entry of the listing cannot be read");
         }
@@ -192,7 +192,7 @@ async fn fill(chosen: &Chosen, gaps: bool) -> Result<()> {
         let mut ask = Asker::new(&chosen.cfg, config)?;
         for symbol in chosen.symbols_of(config, venue, &mut ask).await? {
             for interval in &chosen.intervals {
-                if venue.klines_request(&symbol, interval.as_str(), 0, 0, 1).is_none() {
+                if venue.rest.klines_request(&symbol, interval.as_str(), 0, 0, 1).is_none() {
                     tracing::warn!(venue = %config.id, %interval, "the venue has no such candles over REST");
                     continue;
                 }
@@ -361,7 +361,7 @@ async fn differ(chosen: &Chosen) -> Result<()> {
         let mut ask = Asker::new(&chosen.cfg, config)?;
         for symbol in chosen.symbols_of(config, venue, &mut ask).await? {
             for interval in &chosen.intervals {
-                if venue.klines_request(&symbol, interval.as_str(), 0, 0, 1).is_none() {
+                if venue.rest.klines_request(&symbol, interval.as_str(), 0, 0, 1).is_none() {
                     continue;
                 }
                 let job = compare::Job { venue, symbol: &symbol, interval: *interval, from_us, to_us };

@@ -37,7 +37,7 @@ pub(super) async fn run(feed: &Feed) {
 /// One snapshot; false when it failed and a pause is due.
 async fn one(feed: &Feed) -> bool {
     let (symbol, refusals) = feed.snapshots.next().await;
-    let Some(request) = feed.venue.snapshot_request(&symbol, feed.config.limits.snapshot_levels) else {
+    let Some(request) = feed.venue.rest.snapshot_request(&symbol, feed.config.limits.snapshot_levels) else {
         return true;
     };
     match feed.get(&request).await {

@@ -25,7 +25,7 @@ use venue::Venue;
 /// One venue of one collector.
 pub(super) struct Feed {
     pub(super) id: VenueId,
-    pub(super) venue: &'static dyn Venue,
+    pub(super) venue: &'static Venue,
     pub(super) config: VenueConfig,
     pub(super) log: Arc<SharedLog>,
     pub(super) metrics: Arc<VenueMetrics>,

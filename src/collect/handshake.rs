@@ -102,8 +102,8 @@ pub(super) async fn open(
 ) -> Result<Ready, HandshakeError> {
     let venue = feed.venue;
     let line = route.line;
-    let token = match venue.token_request() {
-        Some(request) => Some(venue.parse_token(&feed.get_over(line, &request).await?)?),
+    let token = match venue.streams.token_request() {
+        Some(request) => Some(venue.streams.parse_token(&feed.get_over(line, &request).await?)?),
         None => None,
     };
     if token.is_some() {
@@ -117,15 +117,15 @@ pub(super) async fn open(
         let base = match (&feed.config.ws_url, server) {
             (Some(configured), _) => configured.as_str(),
             (None, Some(server)) => server.endpoint.as_str(),
-            (None, None) => venue.spec().ws_base,
+            (None, None) => venue.spec.ws_base,
         };
         let connect_id = format!("tapedeck{:016x}", rand::random::<u64>());
-        let url = venue.connect_url(base, plan, token.as_ref(), &connect_id);
-        let shown = venue.redacted(&url);
-        let headers = venue.spec().headers(feed.api_key.as_deref());
+        let url = venue.streams.connect_url(base, plan, token.as_ref(), &connect_id);
+        let shown = venue.streams.redacted(&url);
+        let headers = venue.spec.headers(feed.api_key.as_deref());
         let target = Target { url, shown: shown.clone(), headers, route: route.clone() };
         let err = match connect::open(&target, feed.dialer(line), &feed.tls).await {
-            Ok(opened) => return Ok(Ready { opened, shown, ping: pings(venue.spec().heartbeat, server) }),
+            Ok(opened) => return Ok(Ready { opened, shown, ping: pings(venue.spec.heartbeat, server) }),
             Err(err) => err,
         };
         // A ban is of the address, and what is wrong on our way is so for all servers.

@@ -155,7 +155,7 @@ impl Keeper<'_> {
         let home = self.rosters.iter().find(|(n, _)| *n == number).cloned();
         let served = home.and_then(|home| Some((home.1.wants_of(&stream)?, home)));
         let Some((wants, home)) = served.filter(|_| !self.trials.contains_key(&stream)) else { return };
-        let Some(path) = self.feed.venue.other_path(home.1.path()) else { return };
+        let Some(path) = self.feed.venue.streams.other_path(home.1.path()) else { return };
         let mut plan = ConnectionPlan { path_and_query: path.to_owned(), streams: Vec::new(), wants: Vec::new() };
         let there = || self.rosters.iter().filter(|(_, r)| r.serves(&plan));
         if there().any(|(_, r)| r.wants_of(&stream).is_some()) {
@@ -189,7 +189,7 @@ impl Keeper<'_> {
         }
         let limits = &self.feed.config.limits;
         let (mut joined, mut opened) = (0, 0);
-        for mut plan in self.feed.venue.plan(&change.added, limits) {
+        for mut plan in self.feed.venue.streams.plan(&change.added, limits) {
             let mut new: Vec<_> = plan.streams.drain(..).zip(plan.wants.drain(..)).collect();
             let all = new.len();
             for (_, roster) in &self.rosters {

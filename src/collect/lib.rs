@@ -305,11 +305,11 @@ async fn feed(
 }
 
 /// The user's key, out of the environment variable that the configuration names.
-fn api_key(venue: &dyn Venue, config: &VenueConfig) -> anyhow::Result<Option<String>> {
+fn api_key(venue: &Venue, config: &VenueConfig) -> anyhow::Result<Option<String>> {
     let id = config.id;
     let Some(name) = &config.api_key_env else {
         anyhow::ensure!(
-            !venue.spec().needs_api_key(),
+            !venue.spec.needs_api_key(),
             "cannot start the collector: {id} is only served with an API key\nwhere: [venues.{id}] api_key_env\nfix:   put a key (market data needs no permissions) into an environment variable and write its name as api_key_env"
         );
         return Ok(None);
@@ -328,7 +328,7 @@ async fn record(feed: &Arc<Feed>, gap: Option<GapStart>) {
     helpers.spawn(helper(Task::Clock, feed, tick));
     let mut choices = feed.chosen.subscribe();
     if let Some(recorded) = listing::first(feed, &mut choices).await {
-        let plans = feed.venue.plan(&recorded.wants, &feed.config.limits);
+        let plans = feed.venue.streams.plan(&recorded.wants, &feed.config.limits);
         let streams: usize = plans.iter().map(|p| p.streams.len()).sum();
         info!(venue = %feed.id, streams, connections = plans.len(), "recording");
         listing::pressure(feed, &recorded.wants);

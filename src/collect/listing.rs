@@ -174,8 +174,8 @@ async fn pause(feed: &Feed, time: Duration, choices: &mut Choices) -> bool {
 }
 
 async fn fetch(feed: &Feed) -> Result<Listing, Why> {
-    let body = feed.get(&feed.venue.listing_request()).await.map_err(|err| err.to_string())?;
-    let listing = feed.venue.parse_listing(&body).map_err(|err| format!("read the listing: {err}"))?;
+    let body = feed.get(&feed.venue.rest.listing_request()).await.map_err(|err| err.to_string())?;
+    let listing = feed.venue.rest.parse_listing(&body).map_err(|err| format!("read the listing: {err}"))?;
     debug!(venue = %feed.id, listed = listing.symbols.len(), "listing of symbols fetched");
     Ok(listing)
 }
@@ -309,7 +309,7 @@ fn news(feed: &Feed, change: &Change) -> Result<(), LogStopped> {
 
 /// Warns of what presses hard on the venue.
 pub(super) fn pressure(feed: &Feed, wants: &[Want]) {
-    let plans = feed.venue.plan(wants, &feed.config.limits);
+    let plans = feed.venue.streams.plan(wants, &feed.config.limits);
     let streams = plans.iter().map(|p| p.streams.len()).sum();
     for (key, what, fix) in pacing::pressure(&feed.config, "", plans.len(), streams) {
         warn!(venue = %feed.id, key, fix, "{what}");

@@ -64,7 +64,7 @@ impl Slot {
     pub(super) fn new(feed: Arc<Feed>, place: Place, roster: Arc<Roster>, gap: Option<GapStart>) -> Self {
         if let Some((plan, _)) = roster.plan() {
             let named = plan.streams.iter().zip(&plan.wants).map(|(name, wants)| (name.as_str(), is_quiet(wants)));
-            let streams = Arc::new(Streams::new(named, |s| feed.venue.stream_key(s)));
+            let streams = Arc::new(Streams::new(named, |s| feed.venue.streams.stream_key(s)));
             feed.metrics.slot(place, &streams, &roster);
         }
         Self {

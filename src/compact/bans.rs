@@ -58,7 +58,7 @@ mod tests {
         let watching = tokio::spawn(watch(cfg.clone(), status.conditions().clone(), shutdown.clone()));
         let tls = dial::tls_config(&[]).unwrap();
         let rest = RestClient::new(&cfg, &cfg.venues[&VenueId::BinanceSpot], &tls, Class::Background);
-        assert!(rest.ask(&venue(VenueId::BinanceSpot).listing_request()).await.is_err());
+        assert!(rest.ask(&venue(VenueId::BinanceSpot).rest.listing_request()).await.is_err());
         drop(rest);
         let banned = || status.snapshot().conditions.iter().any(|c| c.reason == Reason::Banned && !c.red);
         let until = async |is: bool| {

@@ -153,7 +153,7 @@ fn refuse_used(out: &Path) -> anyhow::Result<()> {
 /// The logs that ever stood in `dir`.
 fn logs_of<'h>(
     cfg: &Config,
-    venue: &'static dyn Venue,
+    venue: &'static Venue,
     kind: LogKind,
     dir: &Path,
     args: &ReplayArgs,

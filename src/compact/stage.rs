@@ -234,12 +234,7 @@ impl PartState {
     ///
     /// # Errors
     /// When the state names something this version does not know.
-    pub fn restore(
-        &self,
-        venue: &'static dyn Venue,
-        kind: LogKind,
-        settings: WriteSettings,
-    ) -> anyhow::Result<Gatherer> {
+    pub fn restore(&self, venue: &'static Venue, kind: LogKind, settings: WriteSettings) -> anyhow::Result<Gatherer> {
         let mut gatherer = Gatherer::new(venue, kind, settings, &self.continuation)?;
         let hour = Hour(self.hour);
         let ends_ns = self.ends_ns.unwrap_or(hour.end_ns());

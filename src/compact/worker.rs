@@ -38,7 +38,7 @@ pub struct Worker {
     /// Which venue.
     pub id: VenueId,
     /// Its decoder.
-    pub venue: &'static dyn Venue,
+    pub venue: &'static Venue,
     /// Which log of it.
     pub kind: LogKind,
     /// Where holes are left for the repairer, and what became of them; `None` without one.

@@ -39,7 +39,7 @@ pub(super) fn beyond(v: &VenueConfig) -> Vec<(&'static str, String, String)> {
     if is_simulator(v) {
         return out;
     }
-    let (d, l) = (&venue(v.id).spec().documented, &v.limits);
+    let (d, l) = (&venue(v.id).spec.documented, &v.limits);
     let mut most = |key: &'static str, got: u64, limit: Option<u64>, unit: &str| {
         if let Some(limit) = limit.filter(|limit| got > *limit) {
             out.push((
@@ -104,7 +104,7 @@ impl Config {
             let key = |k: &str| format!("venues.{}.{k}", v.id);
             let mut warn = |k: &str, what: String, fix: String| out.push(Warning { key: key(k), what, fix });
             let known = venue(v.id);
-            if known.spec().needs_api_key() && v.api_key_env.is_none() {
+            if known.spec.needs_api_key() && v.api_key_env.is_none() {
                 warn(
                     "api_key_env",
                     "this venue takes no connection without an API key: the collector will not start".to_owned(),
@@ -129,10 +129,10 @@ impl Config {
             if is_simulator(v) {
                 continue;
             }
-            beside(v, &known.spec().limits, &mut warn);
+            beside(v, &known.spec.limits, &mut warn);
             let (connections, streams) = estimate(v);
             let alone = pressure(v, "about ", connections, streams);
-            let group = groups.entry(known.spec().pace_group).or_default();
+            let group = groups.entry(known.spec.pace_group).or_default();
             group.told |= !alone.is_empty();
             group.members.push((v, connections * v.lines.max(1) as usize));
             for (k, what, fix) in alone {
@@ -158,7 +158,7 @@ impl Group<'_> {
     fn too_many(&self) -> Option<Warning> {
         let (first, _) = self.members.first().filter(|_| self.members.len() > 1 && !self.told)?;
         let all: usize = self.members.iter().map(|(_, n)| n).sum();
-        let at_once = venue(first.id).spec().documented.connections.filter(|most| all > *most);
+        let at_once = venue(first.id).spec.documented.connections.filter(|most| all > *most);
         let per_5_min = self.members.iter().map(|(v, _)| v.limits.connects_per_5_min as usize).min()?;
         let limit = match at_once {
             Some(most) => format!("the exchange documents {most} at the same time per address"),
@@ -237,7 +237,7 @@ pub fn pressure(
     }
     let lines = v.lines.max(1) as usize;
     let all = connections * lines;
-    let d = &venue(v.id).spec().documented;
+    let d = &venue(v.id).spec.documented;
     let over = if lines > 1 { format!(" over {lines} lines") } else { String::new() };
     let made_of = format!("{about}{streams} streams{over} make {all} connections");
     if let Some(most) = d.connections.filter(|most| all > *most) {
@@ -265,26 +265,26 @@ fn estimate(v: &VenueConfig) -> (usize, usize) {
     let known = venue(v.id);
     let mut symbols: BTreeSet<String> = v.symbols.iter().filter(|s| *s != "*").cloned().collect();
     if v.symbols.iter().any(|s| s == "*") {
-        symbols.extend((0..known.spec().symbols).map(|i| format!("S{i}USDT")));
+        symbols.extend((0..known.spec.symbols).map(|i| format!("S{i}USDT")));
     }
     let wants: Vec<Want> = symbols
         .iter()
         .flat_map(|s| v.channels.iter().map(|c| Want { symbol: s.clone(), channel: *c }))
         .filter(|w| w.channel != Channel::DepthSnapshot)
         .collect();
-    let plans = known.plan(&wants, &v.limits);
+    let plans = known.streams.plan(&wants, &v.limits);
     (plans.len(), plans.iter().map(|p| p.streams.len()).sum())
 }
 
 /// Symbols that the configured names are, roughly: a pattern that begins with a star is half of what trades.
 pub(super) fn symbols_estimate(v: &VenueConfig) -> usize {
     let of = |symbol: &String| match symbol.as_str() {
-        "*" => venue(v.id).spec().symbols,
-        s if s.starts_with('*') => venue(v.id).spec().symbols / 2,
+        "*" => venue(v.id).spec.symbols,
+        s if s.starts_with('*') => venue(v.id).spec.symbols / 2,
         s if s.contains(['*', '?', '[', '{']) => 10,
         _ => 1,
     };
-    v.symbols.iter().map(of).sum::<usize>().min(venue(v.id).spec().symbols)
+    v.symbols.iter().map(of).sum::<usize>().min(venue(v.id).spec.symbols)
 }
 
 /// True when REST and WebSocket both lead to this machine.
@@ -294,6 +294,6 @@ pub fn is_simulator(v: &VenueConfig) -> bool {
         ["127.", "localhost", "[::1]"].iter().any(|p| rest.starts_with(p))
     };
     // Where tokens name the socket's address, REST alone decides who is asked.
-    let by_token = || venue(v.id).token_request().is_some();
+    let by_token = || venue(v.id).streams.token_request().is_some();
     local(&v.rest_url) && v.ws_url.as_deref().map_or_else(by_token, local)
 }

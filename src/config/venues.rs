@@ -40,7 +40,7 @@ pub struct VenueConfig {
 /// Reads the table.
 pub(super) fn table(r: &mut Reader<'_>, id: VenueId, proxy: Option<&Proxy>) -> Option<VenueConfig> {
     let key = |k: &str| format!("venues.{id}.{k}");
-    let v = venue::venue(id).spec();
+    let v = venue::venue(id).spec;
     let has = |r: &Reader<'_>, k: &str| r.source.get(&key(k)).is_some();
     let symbols = r.texts(&key("symbols"));
     if symbols.is_empty() {

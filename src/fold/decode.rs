@@ -37,7 +37,7 @@ pub struct Undecodable {
 
 /// Decodes the frames of one venue into one reused [`Rows`].
 pub struct FrameDecoder {
-    venue: &'static dyn Venue,
+    venue: &'static Venue,
     /// Rows of the frame decoded last; empty after anything but `Rows` and `Symbols`.
     pub rows: Rows,
     /// The frame decoded last is a body that was fetched for a hole.
@@ -51,12 +51,12 @@ const LARGE_BYTES: usize = 1 << 20;
 
 impl FrameDecoder {
     /// A decoder for `venue`.
-    pub fn new(venue: &'static dyn Venue) -> Self {
+    pub fn new(venue: &'static Venue) -> Self {
         Self { venue, rows: Rows::new(), backfilled: false, was_large: false }
     }
 
     /// The venue.
-    pub fn venue(&self) -> &'static dyn Venue {
+    pub fn venue(&self) -> &'static Venue {
         self.venue
     }
 
@@ -82,7 +82,7 @@ impl FrameDecoder {
         }
         let kind = if record.flags & record::flags::BINARY != 0 { FrameKind::Binary } else { FrameKind::Text };
         let frame = Frame { kind, payload: record.payload, rest: None };
-        match self.venue.decode(&frame, &mut self.rows) {
+        match self.venue.frames.decode(&frame, &mut self.rows) {
             Ok(Decoded::Control) if !self.rows.odd.is_empty() => {
                 let err = DecodeError::Malformed { at: 0, what: self.rows.odd.reason() };
                 self.undecodable("unknown".into(), None, encoding_of(record), &err)
@@ -117,7 +117,7 @@ impl FrameDecoder {
         };
         self.backfilled = meta.fill.is_some();
         let frame = Frame { kind: FrameKind::Rest, payload: rest.body, rest: Some(&meta) };
-        match self.venue.decode(&frame, &mut self.rows) {
+        match self.venue.frames.decode(&frame, &mut self.rows) {
             Ok(decoded) => verdict(decoded),
             Err(err) => self.undecodable(meta.channel.clone(), meta.symbol.clone(), "rest", &err),
         }
@@ -156,13 +156,13 @@ pub(super) fn encoding_of(record: &RecordRef<'_>) -> &'static str {
 
 /// The channel and the symbol a damaged frame seems to belong to, by what tells its stream: the channel in venue-neutral
 /// words where the venue knows it, else as the venue writes it.
-fn guess(venue: &dyn Venue, payload: &[u8], binary: bool) -> (String, Option<String>) {
-    let Some(key) = venue.stream_of(payload, binary) else { return ("unknown".into(), None) };
-    let channel = match venue.channel_of(key) {
+fn guess(venue: &Venue, payload: &[u8], binary: bool) -> (String, Option<String>) {
+    let Some(key) = venue.frames.stream_of(payload, binary) else { return ("unknown".into(), None) };
+    let channel = match venue.frames.channel_of(key) {
         Some(channel) => channel.as_str().into(),
         None => String::from_utf8_lossy(key.channel).chars().take(64).collect(),
     };
-    (channel, venue.symbol_of(key))
+    (channel, venue.frames.symbol_of(key))
 }
 
 /// A decoder of an older version, for tests: it does not know frames that contain a text.

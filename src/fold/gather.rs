@@ -125,7 +125,7 @@ impl Gatherer {
     /// # Errors
     /// When the continuation names a channel this version does not know.
     pub fn new(
-        venue: &'static dyn Venue,
+        venue: &'static Venue,
         kind: LogKind,
         settings: WriteSettings,
         continuation: &Continuation,

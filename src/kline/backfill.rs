@@ -26,7 +26,7 @@ const FIRST: i64 = 1_000;
 /// What to fill.
 pub struct Job<'a> {
     /// Whom to ask.
-    pub venue: &'a dyn Venue,
+    pub venue: &'a Venue,
     /// The venue's own spelling.
     pub symbol: String,
     /// Interval.
@@ -75,7 +75,7 @@ pub async fn fill(
 ) -> Result<Done> {
     let (interval, len) = (job.interval, job.interval.len_us());
     let venue = job.venue.id().as_str();
-    let page = job.venue.spec().klines.with_context(|| format!("{venue} has no candles over REST"))?;
+    let page = job.venue.spec.klines.with_context(|| format!("{venue} has no candles over REST"))?;
     let series = Series { venue: venue.to_owned(), symbol: job.symbol.clone(), interval };
     let settled = official::last_settled(interval, now_us);
     // The last bar that opens before `to`.

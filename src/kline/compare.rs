@@ -63,7 +63,7 @@ pub struct Report {
 /// What to compare.
 pub struct Job<'a> {
     /// Whom to ask.
-    pub venue: &'a dyn Venue,
+    pub venue: &'a Venue,
     /// The venue's own spelling.
     pub symbol: &'a str,
     /// Interval.
@@ -105,7 +105,7 @@ pub fn differences(ours: &KlineData, venue: &RestKline) -> Vec<Field> {
 /// When the venue does not answer or the database cannot be read.
 pub async fn compare(db: &mut dyn CandleReader, ask: &mut impl Ask, job: &Job<'_>, now_us: i64) -> Result<Report> {
     let (interval, len) = (job.interval, job.interval.len_us());
-    let page = job.venue.spec().klines.with_context(|| format!("{} has no candles over REST", job.venue.id()))?;
+    let page = job.venue.spec.klines.with_context(|| format!("{} has no candles over REST", job.venue.id()))?;
     let mut report = Report {
         venue: job.venue.id().as_str().to_owned(),
         symbol: job.symbol.to_owned(),
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_digit_that_is_wrong_is_found_and_a_zero_behind_the_point_is_none() {
-        let rows = venue(VenueId::BinanceSpot).parse_klines(BODY).unwrap().rows;
+        let rows = venue(VenueId::BinanceSpot).rest.parse_klines(BODY).unwrap().rows;
         let mut bars: Vec<KlineData> = rows.iter().map(|k| official::bar(k).unwrap()).collect();
         bars[3].quote_volume += 1;
         bars[3].trade_count -= 1;

@@ -50,7 +50,7 @@ const BATCH_ITEMS: usize = 4_096;
 pub(super) struct Consumer {
     pub cfg: Arc<Config>,
     pub id: VenueId,
-    pub venue: &'static dyn Venue,
+    pub venue: &'static Venue,
     pub source: Channel,
     pub number: u32,
     pub hub: Arc<KlineHub>,

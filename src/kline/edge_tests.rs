@@ -442,8 +442,8 @@ fn only_binance_calls_a_trade_at_the_market_so_and_other_words_are_no_reason_to_
         (VenueId::KucoinSpot, vec![], vec!["match", "MARKET"]),
         (VenueId::KucoinFutures, vec![], vec!["match", "MARKET"]),
     ] {
-        assert!(out.iter().all(|kind| venue(id).spec().is_off_book(kind)), "{id}");
-        assert!(!inside.iter().any(|kind| venue(id).spec().is_off_book(kind)), "{id}");
+        assert!(out.iter().all(|kind| venue(id).spec.is_off_book(kind)), "{id}");
+        assert!(!inside.iter().any(|kind| venue(id).spec.is_off_book(kind)), "{id}");
     }
 }
 

@@ -122,7 +122,7 @@ pub struct Skipped {
 
 /// The fold; see the module.
 pub struct Feed {
-    venue: &'static dyn Venue,
+    venue: &'static Venue,
     source: Channel,
     number: u32,
     patterns: Vec<String>,
@@ -169,7 +169,7 @@ impl Feed {
     /// # Errors
     /// When the state names a channel this version does not know.
     pub fn new(
-        venue: &'static dyn Venue,
+        venue: &'static Venue,
         source: Channel,
         number: u32,
         patterns: Vec<String>,
@@ -317,8 +317,9 @@ impl Feed {
                 // Most frames are of other channels: told by their first bytes. An unusual one is decoded.
                 let other = self
                     .venue
+                    .frames
                     .stream_of(record.payload, binary)
-                    .and_then(|key| self.venue.channel_of(key))
+                    .and_then(|key| self.venue.frames.channel_of(key))
                     .is_some_and(|channel| channel != self.source);
                 let verdict = if other { Verdict::Control } else { self.decoder.decode(record) };
                 match verdict {
@@ -569,7 +570,7 @@ impl Feed {
             let name = self.decoder.rows.symbols.name(symbol).to_owned();
             // One that came before and waits for its time would be asked for again.
             let waits = self.state.early.iter().any(|early| early.symbol == name);
-            if self.venue.spec().seeding.contains(&self.source) && !waits {
+            if self.venue.spec.seeding.contains(&self.source) && !waits {
                 self.state.seeds.insert(name.clone(), first_row(&tick));
             }
             self.remember(Hole {
@@ -626,7 +627,7 @@ impl Feed {
         let mut counts = true;
         let (symbol, mut tick) = match (rows.trades.get(row), rows.agg_trades.get(row)) {
             (Some(t), _) => {
-                if t.kind.is_some_and(|kind| self.venue.spec().is_off_book(rows.symbols.name(kind))) {
+                if t.kind.is_some_and(|kind| self.venue.spec.is_off_book(rows.symbols.name(kind))) {
                     self.skipped.off_book += 1;
                     counts = false;
                 }

@@ -70,7 +70,7 @@ fn due(now_us: i64) -> i64 {
 
 async fn one_venue(cfg: &Config, config: &VenueConfig, day: i64) -> Result<()> {
     let venue = venue(config.id);
-    if !cfg.kline_sources().iter().any(|(id, _)| *id == config.id) || venue.spec().klines.is_none() {
+    if !cfg.kline_sources().iter().any(|(id, _)| *id == config.id) || venue.spec.klines.is_none() {
         return Ok(());
     }
     let mut reader = db::open_reader(cfg.klines.database.reveal(), &cfg.data_dir)?;

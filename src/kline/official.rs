@@ -28,7 +28,7 @@ pub trait Ask {
 /// As [`fetch_readable`], and when a candle cannot be read.
 pub(crate) async fn fetch(
     ask: &mut impl Ask,
-    venue: &dyn Venue,
+    venue: &Venue,
     symbol: &str,
     interval: Interval,
     range: (i64, i64),
@@ -47,17 +47,19 @@ pub(crate) async fn fetch(
 /// When the venue has no such candles, does not answer, or answers something else than was asked.
 pub(crate) async fn fetch_readable(
     ask: &mut impl Ask,
-    venue: &dyn Venue,
+    venue: &Venue,
     symbol: &str,
     interval: Interval,
     (first_us, last_us): (i64, i64),
     limit: u32,
 ) -> Result<RestKlines> {
     let request = venue
+        .rest
         .klines_request(symbol, interval.as_str(), first_us / 1000, last_us / 1000, limit)
         .with_context(|| format!("{} has no candles of {interval} over REST", venue.id()))?;
     let body = ask.ask(&request).await?;
     let RestKlines { mut rows, mut odd } = venue
+        .rest
         .parse_klines(&body)
         .with_context(|| format!("{} answered something else than candles of {symbol}", venue.id()))?;
     odd.retain(|odd| odd.open_time_us.is_none_or(|open| (first_us..=last_us).contains(&open)));

@@ -51,8 +51,8 @@ pub struct Facts {
 
 impl Facts {
     /// What amounts of a symbol of `venue` are worth, by what its listing says.
-    pub fn unit(venue: &dyn Venue, facts: Option<&Facts>) -> Unit {
-        if !venue.spec().counts_contracts {
+    pub fn unit(venue: &Venue, facts: Option<&Facts>) -> Unit {
+        if !venue.spec.counts_contracts {
             return Unit::Base;
         }
         let inverse = facts.is_some_and(|facts| facts.kind.starts_with("inverse"));

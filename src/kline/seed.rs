@@ -54,12 +54,12 @@ pub fn ready_at_us(first: &First) -> i64 {
 /// When the venue does not answer, or its answers leave a hole.
 pub async fn seeds(
     ask: &mut impl Ask,
-    venue: &dyn Venue,
+    venue: &Venue,
     source: Channel,
     symbol: &str,
     first: &First,
 ) -> Result<Vec<(Interval, KlineData)>> {
-    ensure!(venue.spec().seeding.contains(&source), "{} cannot be seeded from {source}", venue.id());
+    ensure!(venue.spec.seeding.contains(&source), "{} cannot be seeded from {source}", venue.id());
     let open = |interval: Interval| interval.open_of(first.ts_us);
     let (week, day, hour, minute) = (open(Interval::W1), open(Interval::D1), open(Interval::H1), open(Interval::M1));
     let mut parts = Vec::new();
@@ -98,14 +98,14 @@ pub async fn seeds(
 }
 
 /// True where every trade id is in a row: USD-M's aggregates leave some out.
-fn unbroken(venue: &dyn Venue, source: Channel) -> bool {
-    matches!(venue.spec().continuity(source), Continuity::TradeId | Continuity::AggIdAndTrades)
+fn unbroken(venue: &Venue, source: Channel) -> bool {
+    matches!(venue.spec.continuity(source), Continuity::TradeId | Continuity::AggIdAndTrades)
 }
 
 /// All candles of `interval` from `from` up to `until`.
 async fn whole(
     ask: &mut impl Ask,
-    venue: &dyn Venue,
+    venue: &Venue,
     symbol: &str,
     interval: Interval,
     from: i64,
@@ -126,7 +126,7 @@ async fn whole(
 /// the minute, so trades from before it must turn up.
 async fn broken_minute(
     ask: &mut impl Ask,
-    venue: &dyn Venue,
+    venue: &Venue,
     source: Channel,
     symbol: &str,
     first: &First,
@@ -155,6 +155,7 @@ async fn broken_minute(
         };
         let mut rows = Rows::new();
         venue
+            .frames
             .decode(&Frame { kind: FrameKind::Rest, payload: &body, rest: Some(&meta) }, &mut rows)
             .with_context(|| format!("the trades of {symbol} before the first recorded one"))?;
         ensure!(rows.odd.is_empty(), "a trade of {symbol} cannot be read: {}", rows.odd.why);

@@ -64,7 +64,7 @@ struct Due {
 pub(super) fn run(
     cfg: &Config,
     config: &VenueConfig,
-    venue: &'static dyn Venue,
+    venue: &'static Venue,
     source: Channel,
     wants: &mut UnboundedReceiver<Want>,
     ended: &Shutdown,

@@ -163,7 +163,7 @@ impl KlineService {
         for (number, ((id, source), found)) in (0_u32..).zip(sources.into_iter().zip(found)) {
             let venue = venue::venue(id);
             let seeder = match cfg.venues.get(&id) {
-                Some(config) if cfg.klines.seed && mode == Mode::Follow && venue.spec().seeding.contains(&source) => {
+                Some(config) if cfg.klines.seed && mode == Mode::Follow && venue.spec.seeding.contains(&source) => {
                     let (wants, mut wanted) = tokio::sync::mpsc::unbounded_channel();
                     let (cfg, config, stop) = (Arc::clone(cfg), config.clone(), ended.clone());
                     let ask = move || {

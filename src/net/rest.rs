@@ -126,7 +126,7 @@ impl RestClient {
             budgets: [0, 1].map(|line| budget::of(cfg, config, line)),
             class,
             base: config.rest_url.clone(),
-            headers: venue(config.id).spec().headers(None),
+            headers: venue(config.id).spec.headers(None),
         }
     }
 

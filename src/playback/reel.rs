@@ -81,7 +81,7 @@ impl Twins {
 
 /// Reads the logs of one venue one after the other.
 pub struct LogReel {
-    venue: &'static dyn Venue,
+    venue: &'static Venue,
     range: Range,
     /// Where each log lies, and where reading begins.
     tapes: VecDeque<(Shelf, Position)>,
@@ -107,7 +107,7 @@ impl LogReel {
     ///
     /// # Errors
     /// When a directory or a segment cannot be read.
-    pub fn open(cfg: &Config, venue: &'static dyn Venue, range: Range) -> anyhow::Result<LogReel> {
+    pub fn open(cfg: &Config, venue: &'static Venue, range: Range) -> anyhow::Result<LogReel> {
         let dir = cfg.wal_dir(venue.id());
         // Before anything is listed: what is listed stays.
         let holds = hold(&cfg.archive_root(), &dir, "replay --serve").unwrap_or_else(|err| {
@@ -196,10 +196,10 @@ fn hash_of(of: impl Hash) -> u64 {
 }
 
 /// The stream that carries binary frames of this key.
-fn binary_name(venue: &dyn Venue, key: StreamKey<'_>) -> Option<String> {
+fn binary_name(venue: &Venue, key: StreamKey<'_>) -> Option<String> {
     let symbol = std::str::from_utf8(key.symbol).ok()?.to_lowercase();
     ["trade", "bestBidAsk", "depth20", "depth"].into_iter().map(|channel| format!("{symbol}@{channel}")).find(|name| {
-        let (channel, symbol) = venue.stream_key(name);
+        let (channel, symbol) = venue.streams.stream_key(name);
         (channel.as_slice(), symbol.as_slice()) == (key.channel, key.symbol)
     })
 }
@@ -270,7 +270,7 @@ impl Reel for LogReel {
             let (item, body) = match record.kind() {
                 Some(Kind::Data) => {
                     let binary = record.flags & flags::BINARY != 0;
-                    let Some(key) = self.venue.stream_of(record.payload, binary) else { continue };
+                    let Some(key) = self.venue.frames.stream_of(record.payload, binary) else { continue };
                     let stream = hash_of(key);
                     if self.twins.is_known(hash_of((stream, record.payload)), record.conn, record.ts_recv_ns) {
                         continue;

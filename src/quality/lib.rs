@@ -78,7 +78,7 @@ impl Judged {
     /// How a channel of a venue is judged, by their words; `has_ids`: the manifests know ids of it.
     fn of(venue_word: &str, channel: &str, has_ids: bool) -> Judged {
         let Ok(channel) = channel.parse::<Channel>() else { return Judged::Not };
-        let rule = venue_word.parse::<VenueId>().map(|id| venue(id).spec().continuity(channel));
+        let rule = venue_word.parse::<VenueId>().map(|id| venue(id).spec.continuity(channel));
         match (rule, channel) {
             (Ok(Continuity::None), _) => Judged::Not,
             (Err(_), _) if !has_ids => Judged::Not,

@@ -115,7 +115,7 @@ pub struct Missing<'a> {
     pub page: u32,
 }
 
-/// The answer of [`Venue::token_request`](super::Venue::token_request).
+/// The answer of [`Streams::token_request`](super::Streams::token_request).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     /// The token; not for logs.

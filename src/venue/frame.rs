@@ -61,9 +61,9 @@ pub enum Control {
     },
     /// The server is about to close: open a replacement at once.
     ServerShutdown,
-    /// The connection may be used now, on venues where [`Venue::waits_for_welcome`](super::Venue::waits_for_welcome).
+    /// The connection may be used now, on venues where [`VenueSpec::waits_for_welcome`](super::VenueSpec::waits_for_welcome).
     Welcome,
-    /// The answer to [`Venue::ping_message`](super::Venue::ping_message).
+    /// The answer to [`Streams::ping_message`](super::Streams::ping_message).
     Pong,
     /// Something else without rows.
     Other,
@@ -74,7 +74,7 @@ pub enum Control {
 pub enum Heartbeat {
     /// The server sends protocol pings; the WebSocket layer answers.
     ServerPing,
-    /// The client sends [`Venue::ping_message`](super::Venue::ping_message).
+    /// The client sends [`Streams::ping_message`](super::Streams::ping_message).
     ClientText {
         /// Interval in ms; a token's own interval wins.
         every_ms: u64,
@@ -141,6 +141,11 @@ pub enum DecodeError {
 /// When the venue refused the request: its body is no answer.
 pub(crate) fn answered(meta: &RestMeta) -> Result<(), DecodeError> {
     if meta.status == 200 { Ok(()) } else { Err(DecodeError::HttpStatus(meta.status)) }
+}
+
+/// The reason why a REST body is no rows that comes without what is known of its request.
+pub(crate) fn without_meta() -> DecodeError {
+    DecodeError::Malformed { at: 0, what: "a REST body without its meta".to_owned() }
 }
 
 /// The symbol of a book that was asked for: bodies of books do not name it.

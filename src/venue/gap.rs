@@ -110,9 +110,9 @@ struct Entry {
 
 impl GapTracker {
     /// Knows no id yet.
-    pub fn new(venue: &dyn Venue) -> Self {
+    pub fn new(venue: &Venue) -> Self {
         Self {
-            rules: CHANNELS.map(|c| venue.spec().continuity(c)),
+            rules: CHANNELS.map(|c| venue.spec.continuity(c)),
             entries: Vec::new(),
             index: HashMap::new(),
             by_id: Vec::new(),
@@ -123,7 +123,7 @@ impl GapTracker {
     ///
     /// # Errors
     /// When a channel word of the state is unknown.
-    pub fn restore(venue: &dyn Venue, state: &GapState) -> Result<Self, UnknownWord> {
+    pub fn restore(venue: &Venue, state: &GapState) -> Result<Self, UnknownWord> {
         let mut tracker = Self::new(venue);
         for (symbol, channels) in &state.0 {
             let entry = tracker.entry(symbol);

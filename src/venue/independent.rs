@@ -49,7 +49,7 @@ fn listing(id: VenueId, entries: &[String]) -> Listing {
         VenueId::KucoinSpot | VenueId::KucoinFutures => format!(r#"{{"code":"200000","data":{list}}}"#),
         VenueId::GateSpot | VenueId::GateFutures => list,
     };
-    venue(id).parse_listing(body.as_bytes()).unwrap_or_else(|e| panic!("{id}: {e}: {body}"))
+    venue(id).rest.parse_listing(body.as_bytes()).unwrap_or_else(|e| panic!("{id}: {e}: {body}"))
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn bytes_that_are_no_text_cost_only_the_entry_they_stand_in() {
     let mut body = br#"{"symbols":[{"symbol":"A","status":"TRADING","baseAsset":"A","quoteAsset":"B"},{"symbol":"B#","status":"TRADING"}]}"#.to_vec();
     let at = body.iter().position(|b| *b == b'#').unwrap();
     body[at] = 0xff;
-    let got = venue(VenueId::BinanceSpot).parse_listing(&body).unwrap();
+    let got = venue(VenueId::BinanceSpot).rest.parse_listing(&body).unwrap();
     assert_eq!((got.symbols.len(), got.odd.len(), got.odd[0].name.is_none()), (1, 1, true));
 }
 
@@ -276,7 +276,7 @@ fn an_odd_item_of_an_array_costs_only_itself_and_the_frame_says_which_one() {
             let kind = if a.rest.is_some() { FrameKind::Rest } else { FrameKind::Text };
             let mut rows = Rows::new();
             let frame = Frame { kind, payload: frame.as_bytes(), rest: meta.as_ref() };
-            let decoded = venue(a.id).decode(&frame, &mut rows);
+            let decoded = venue(a.id).frames.decode(&frame, &mut rows);
             (decoded, rows)
         };
         let (decoded, clean) = rows_of(&[item(1), item(3)]);
@@ -300,7 +300,7 @@ fn an_odd_trade_of_a_binary_frame_costs_only_itself() {
         let decode = |payload: &[u8]| {
             let mut rows = Rows::new();
             let frame = Frame { kind: FrameKind::Binary, payload, rest: None };
-            venue(VenueId::BinanceSpotSbe).decode(&frame, &mut rows).map(|_| rows)
+            venue(VenueId::BinanceSpotSbe).frames.decode(&frame, &mut rows).map(|_| rows)
         };
         let Ok(clean) = decode(&frame) else { continue };
         if clean.trades.len() < 2 {
@@ -363,7 +363,7 @@ fn numbers_of_38_digits_in_any_field_of_any_venue_become_rows_with_every_digit()
             let decode = |payload: &str| {
                 let mut rows = Rows::new();
                 let frame = Frame { payload: payload.as_bytes(), ..golden.as_frame() };
-                venue(golden.market).decode(&frame, &mut rows).map(|decoded| (decoded, rows))
+                venue(golden.market).frames.decode(&frame, &mut rows).map(|decoded| (decoded, rows))
             };
             let Ok((decoded @ Decoded::Rows(_), _)) = decode(golden.frame) else { continue };
             for place in decimals(golden.frame) {
@@ -406,7 +406,7 @@ fn an_id_of_a_trade_that_no_64_bits_hold_is_kept_digit_for_digit() {
     ];
     for (venue_id, frame) in frames {
         let mut rows = Rows::new();
-        venue(venue_id).decode(&text(frame.as_bytes()), &mut rows).unwrap_or_else(|e| panic!("{venue_id}: {e}"));
+        venue(venue_id).frames.decode(&text(frame.as_bytes()), &mut rows).unwrap_or_else(|e| panic!("{venue_id}: {e}"));
         assert_eq!((rows.trades[0].id, rows.trades[0].id_str.as_deref()), (None, Some(id)), "{venue_id}");
     }
 }
@@ -420,7 +420,7 @@ fn a_day_of_a_rupiah_pair_is_a_row_in_the_fast_and_in_the_general_path() {
     ];
     for frame in frames {
         let mut rows = Rows::new();
-        venue(VenueId::BinanceSpot).decode(&text(frame.as_bytes()), &mut rows).unwrap();
+        venue(VenueId::BinanceSpot).frames.decode(&text(frame.as_bytes()), &mut rows).unwrap();
         assert!(numbers(&rows).iter().any(|n| n.to_string().len() > 19), "{frame}");
     }
 }

@@ -34,14 +34,14 @@ pub use asks::{
 pub use frame::{Continuity, Control, DecodeError, Frame, FrameKind, Heartbeat, StreamKey};
 pub use klines::{KlinePage, OddKline, RestKline, RestKlines};
 pub use listing::UNKNOWN;
-pub use protocol::Venue;
+pub use protocol::{Decode, Rest, Streams, Venue};
 pub use spec::{ApiFamily, AtMarket, Documented, Per, VenueSpec};
 
 /// The market of that name.
-pub fn venue(id: VenueId) -> &'static dyn Venue {
+pub fn venue(id: VenueId) -> &'static Venue {
     match id {
         VenueId::BinanceSpot => &binance::spot::SPOT,
-        VenueId::BinanceSpotSbe => &binance::spot_sbe::BinanceSpotSbe,
+        VenueId::BinanceSpotSbe => &binance::spot_sbe::SPOT_SBE,
         VenueId::BinanceUsdm => &binance::usdm::USDM,
         VenueId::KucoinSpot => &kucoin::spot::SPOT,
         VenueId::KucoinFutures => &kucoin::futures::FUTURES,
@@ -61,14 +61,13 @@ mod tests {
             let symbols = (0..120).map(|n| format!("{n:04}{}_\"\u{5e01}-X", "LONGNAME".repeat(n % 15)));
             let wants: Vec<Want> = symbols
                 .flat_map(|symbol| {
-                    venue.spec().channels.iter().map(move |c| Want { symbol: symbol.clone(), channel: *c })
+                    venue.spec.channels.iter().map(move |c| Want { symbol: symbol.clone(), channel: *c })
                 })
                 .collect();
-            let limits =
-                Limits { streams_per_connection: 400, params_per_subscribe: 400, ..venue.spec().limits.clone() };
-            for plan in venue.plan(&wants, &limits) {
-                let asked = venue.messages(Verb::Subscribe, &plan.streams, &limits, 1, 1_700_000_000);
-                let ended = venue.messages(Verb::Unsubscribe, &plan.streams, &limits, 1, 1_700_000_000);
+            let limits = Limits { streams_per_connection: 400, params_per_subscribe: 400, ..venue.spec.limits.clone() };
+            for plan in venue.streams.plan(&wants, &limits) {
+                let asked = venue.streams.messages(Verb::Subscribe, &plan.streams, &limits, 1, 1_700_000_000);
+                let ended = venue.streams.messages(Verb::Unsubscribe, &plan.streams, &limits, 1, 1_700_000_000);
                 for messages in [asked, ended] {
                     assert!(messages.iter().all(|m| m.text.len() <= REQUEST_BYTES_MAX), "{id}");
                     let mut streams: Vec<String> = messages.iter().flat_map(|m| m.streams.clone()).collect();
@@ -77,8 +76,13 @@ mod tests {
                     planned.sort();
                     assert_eq!(streams, planned, "{id}: every stream once");
                     for (nth, message) in messages.iter().enumerate() {
-                        let anew =
-                            venue.messages(Verb::Subscribe, &message.streams, &limits, 1 + nth as u64, 1_700_000_000);
+                        let anew = venue.streams.messages(
+                            Verb::Subscribe,
+                            &message.streams,
+                            &limits,
+                            1 + nth as u64,
+                            1_700_000_000,
+                        );
                         assert_eq!(anew.len(), 1, "{id}: written anew it is the same message");
                     }
                 }

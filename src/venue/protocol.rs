@@ -1,4 +1,7 @@
-//! What every market answers: [`Venue`], the one seam between an exchange and everything that records it.
+//! One market of one exchange: its facts, and the three traits that are the seam between an exchange and everything that
+//! records it. What two markets do alike is one implementation, which both name.
+//!
+//! Defaults are those of a market without that feature: no token, no repair, no candles.
 
 use super::{
     ConnectionPlan, Control, DecodeError, Frame, Limits, Missing, RestKlines, RestRequest, StreamKey, SubscribeMessage,
@@ -6,25 +9,33 @@ use super::{
 };
 use model::{Channel, Decoded, Listing, Rows, VenueId};
 
-/// One market of one exchange. Object safe; see [`venue`](crate::venue).
-pub trait Venue: Send + Sync {
-    /// Its facts.
-    fn spec(&self) -> &'static VenueSpec;
+/// One market of one exchange; see [`venue`](crate::venue).
+#[derive(Clone, Copy)]
+pub struct Venue {
+    /// What can be written down of it.
+    pub spec: &'static VenueSpec,
+    /// What is said over its sockets.
+    pub streams: &'static dyn Streams,
+    /// What it is asked over REST.
+    pub rest: &'static dyn Rest,
+    /// What its frames mean.
+    pub frames: &'static dyn Decode,
+}
 
+impl Venue {
     /// Which one.
-    fn id(&self) -> VenueId {
-        self.spec().id
+    pub fn id(&self) -> VenueId {
+        self.spec.id
     }
 
-    /// The request that lists all symbols.
-    fn listing_request(&self) -> RestRequest;
+    /// [`Rest::repair_request`], where the market can be asked for rows of the channel.
+    pub fn repair_request(&self, missing: &Missing<'_>) -> Option<RestRequest> {
+        if self.spec.repair.contains(&missing.channel) { self.rest.repair_request(missing) } else { None }
+    }
+}
 
-    /// Reads the answer of [`Venue::listing_request`].
-    ///
-    /// # Errors
-    /// When the body is not a listing. An entry that cannot be read is none: it is told in [`Listing::odd`].
-    fn parse_listing(&self, body: &[u8]) -> Result<Listing, DecodeError>;
-
+/// Sockets of a market: what is asked for on which one, and how it is kept alive.
+pub trait Streams: Send + Sync {
     /// Splits what is wanted into connections within the limits. Deterministic in the order of `wants`.
     /// Wants without a stream (such as [`Channel::DepthSnapshot`]) are left out.
     fn plan(&self, wants: &[Want], limits: &Limits) -> Vec<ConnectionPlan>;
@@ -41,25 +52,10 @@ pub trait Venue: Send + Sync {
     ) -> Vec<SubscribeMessage>;
 
     /// False when a control frame that names no request cannot be the answer to `request`, one of
-    /// [`Venue::messages`].
+    /// [`Streams::messages`].
     fn may_answer(&self, payload: &[u8], request: &str) -> bool {
         let _ = (payload, request);
         true
-    }
-
-    /// Which stream a data frame belongs to, by a cheap look; `None` for anything else. `binary`: the opcode.
-    fn stream_of<'a>(&self, payload: &'a [u8], binary: bool) -> Option<StreamKey<'a>>;
-
-    /// The channel of a stream, in venue-neutral words; `None` when it is none of ours.
-    fn channel_of(&self, key: StreamKey<'_>) -> Option<Channel> {
-        let _ = key;
-        None
-    }
-
-    /// The symbol of a stream, in the venue's own spelling, where the key tells it.
-    fn symbol_of(&self, key: StreamKey<'_>) -> Option<String> {
-        let symbol = std::str::from_utf8(key.symbol).ok()?;
-        (!symbol.is_empty()).then(|| symbol.to_owned())
     }
 
     /// The key (channel, symbol) that frames of a subscribed stream carry.
@@ -67,12 +63,18 @@ pub trait Venue: Send + Sync {
         (stream.as_bytes().to_vec(), Vec::new())
     }
 
-    /// The request that must be answered before every connect; see [`Venue::parse_token`].
+    /// Another path where a stream may be served that stays silent on `path`; `None` where there is no other.
+    fn other_path(&self, path: &str) -> Option<&'static str> {
+        let _ = path;
+        None
+    }
+
+    /// The request that must be answered before every connect; see [`Streams::parse_token`].
     fn token_request(&self) -> Option<RestRequest> {
         None
     }
 
-    /// Reads the answer of [`Venue::token_request`].
+    /// Reads the answer of [`Streams::token_request`].
     ///
     /// # Errors
     /// When the body is no token.
@@ -82,16 +84,10 @@ pub trait Venue: Send + Sync {
     }
 
     /// The URL of a planned connection. `ws_base` is the configured base, else that of a server of the token, else
-    /// [`Venue::ws_base`]; `connect_id` is unique in the process.
+    /// [`VenueSpec::ws_base`]; `connect_id` is unique in the process.
     fn connect_url(&self, ws_base: &str, plan: &ConnectionPlan, token: Option<&Token>, connect_id: &str) -> String {
         let _ = (token, connect_id);
         format!("{ws_base}{}", plan.path_and_query)
-    }
-
-    /// Another path where a stream may be served that stays silent on `path`; `None` where there is no other.
-    fn other_path(&self, path: &str) -> Option<&'static str> {
-        let _ = path;
-        None
     }
 
     /// `url` without its secrets, for logs and records.
@@ -104,17 +100,32 @@ pub trait Venue: Send + Sync {
         let _ = (id, now_s);
         None
     }
+}
 
-    /// The request for (the next part of) missing trades or aggregates, where the venue can be asked for them.
-    /// Its `fill` names the ids.
+/// REST of a market: requests, and the answers that the collector and the candles read. Bodies that become rows go
+/// through [`Decode::decode`].
+pub trait Rest: Send + Sync {
+    /// The request that lists all symbols.
+    fn listing_request(&self) -> RestRequest;
+
+    /// Reads the answer of [`Rest::listing_request`].
+    ///
+    /// # Errors
+    /// When the body is not a listing. An entry that cannot be read is none: it is told in [`Listing::odd`].
+    fn parse_listing(&self, body: &[u8]) -> Result<Listing, DecodeError>;
+
+    /// The request for a whole order book with at least `levels` levels where the venue has it.
+    fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest>;
+
+    /// The request for (the next part of) missing rows of a channel of [`VenueSpec::repair`]; its `fill` names the ids.
     fn repair_request(&self, missing: &Missing<'_>) -> Option<RestRequest> {
         let _ = missing;
         None
     }
 
     /// The request for candles whose open times are `start_ms` to `end_ms`, inclusive, unix ms; `interval` is a word
-    /// of the `klines` table. `limit`: at most as many as [`KlinePage::rows`](crate::KlinePage::rows); venues that know no limit beside a
-    /// range leave it out. `None` for an interval that the venue does not have.
+    /// of the `klines` table. `limit`: at most as many as [`KlinePage::rows`](crate::KlinePage::rows); venues that know
+    /// no limit beside a range leave it out. `None` for an interval that the venue does not have.
     fn klines_request(
         &self,
         symbol: &str,
@@ -123,12 +134,11 @@ pub trait Venue: Send + Sync {
         end_ms: i64,
         limit: u32,
     ) -> Option<RestRequest> {
-        // For venues that have none.
         let _ = (symbol, interval, start_ms, end_ms, limit);
         None
     }
 
-    /// Reads the answer of [`Venue::klines_request`]. Its last candle may be open still.
+    /// Reads the answer of [`Rest::klines_request`]. Its last candle may be open still.
     ///
     /// # Errors
     /// When the body is no list of candles. A candle that cannot be read is none: it is told in [`RestKlines::odd`].
@@ -136,12 +146,24 @@ pub trait Venue: Send + Sync {
         let _ = body;
         Err(DecodeError::Malformed { at: 0, what: "this venue has no candles".to_owned() })
     }
+}
+
+/// Frames of a market: whose they are, and the rows in them.
+pub trait Decode: Send + Sync {
+    /// Which stream a data frame belongs to, by a cheap look; `None` for anything else. `binary`: the opcode.
+    fn stream_of<'a>(&self, payload: &'a [u8], binary: bool) -> Option<StreamKey<'a>>;
+
+    /// The channel of a stream, in venue-neutral words; `None` when it is none of ours.
+    fn channel_of(&self, key: StreamKey<'_>) -> Option<Channel>;
+
+    /// The symbol of a stream, in the venue's own spelling, where the key tells it.
+    fn symbol_of(&self, key: StreamKey<'_>) -> Option<String> {
+        let symbol = std::str::from_utf8(key.symbol).ok()?;
+        (!symbol.is_empty()).then(|| symbol.to_owned())
+    }
 
     /// Understands a control frame; `None` when it is not one.
     fn control(&self, payload: &[u8]) -> Option<Control>;
-
-    /// The request for a whole order book with at least `levels` levels where the venue has it.
-    fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest>;
 
     /// Turns one stored frame into rows appended to `rows`. An unknown field is drift, not an error.
     /// On an error rows may hold a part of the frame: the caller clears them.

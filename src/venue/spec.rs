@@ -89,7 +89,7 @@ pub enum ApiFamily {
 impl ApiFamily {
     /// That of a venue word; `None` also for a word that is no venue's.
     pub fn of(venue: &str) -> Option<Self> {
-        crate::venue(venue.parse().ok()?).spec().api
+        crate::venue(venue.parse().ok()?).spec.api
     }
 }
 

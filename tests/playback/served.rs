@@ -30,7 +30,7 @@ fn streams(id: &str, records: Vec<Record>) -> Streams {
     let mut streams = Streams::new();
     for r in records.into_iter().filter(|r| r.kind == Some(Kind::Data)) {
         let binary = r.payload.first() != Some(&b'{');
-        let Some(key) = venue.stream_of(&r.payload, binary) else { continue };
+        let Some(key) = venue.frames.stream_of(&r.payload, binary) else { continue };
         let key = (key.channel.to_vec(), key.symbol.to_vec());
         streams.entry(key).or_default().push(r.payload);
     }

@@ -32,7 +32,7 @@ impl Found {
 
     /// Every id of its single trades is of a trade that was made at the market.
     pub fn has_all_ids(&self) -> bool {
-        self.venue.parse::<VenueId>().is_ok_and(|id| venue::venue(id).spec().at_market == AtMarket::All)
+        self.venue.parse::<VenueId>().is_ok_and(|id| venue::venue(id).spec.at_market == AtMarket::All)
     }
 
     /// All symbols, each once, in the order of their places.

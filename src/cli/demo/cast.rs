@@ -120,7 +120,7 @@ impl Part {
             .iter()
             .flat_map(|s| self.channels.iter().map(|c| Want { symbol: (*s).to_owned(), channel: *c }))
             .collect();
-        venue.plan(&wants, &venue.spec().limits).into_iter().flat_map(|p| p.streams).collect()
+        venue.streams.plan(&wants, &venue.spec.limits).into_iter().flat_map(|p| p.streams).collect()
     }
 }
 

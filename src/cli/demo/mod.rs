@@ -135,10 +135,10 @@ fn write_config(dir: &Path, listen: SocketAddr, venues: &[VenueId], sim: &Sim) -
             sim.rest_url(id.as_str()),
         ));
         // Where connecting takes a token, its answer names the socket.
-        if venue(id).token_request().is_none() {
+        if venue(id).streams.token_request().is_none() {
             text.push_str(&format!("ws_url = {:?}\n", sim.ws_url(id.as_str())));
         }
-        if venue(id).spec().needs_api_key() {
+        if venue(id).spec.needs_api_key() {
             text.push_str(&format!("api_key_env = {:?}\n", child::API_KEY_ENV));
         }
     }

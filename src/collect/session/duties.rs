@@ -124,7 +124,7 @@ impl Session {
         }
         let (feed, streams) = (Arc::clone(&self.feed), Arc::clone(&self.streams));
         let delivered = |stream: &str, since_ns: u64| {
-            let last_ns = streams.last_ns(stream, |s| feed.venue.stream_key(s));
+            let last_ns = streams.last_ns(stream, |s| feed.venue.streams.stream_key(s));
             last_ns.is_some_and(|ns| ns > 0 && ns >= since_ns)
         };
         let hopeless = self.requests.ask_again(desk(&feed, now, Stamp::now()), delivered);
@@ -177,7 +177,7 @@ impl Session {
         self.messages.reserve(now, 1);
         heart.sent(now);
         let id = self.requests.take_id();
-        let text = self.feed.venue.ping_message(id, seconds(Stamp::now()))?;
+        let text = self.feed.venue.streams.ping_message(id, seconds(Stamp::now()))?;
         self.send(Message::text(text)).err()
     }
 
@@ -213,7 +213,7 @@ impl Session {
         if dropped.is_empty() {
             return;
         }
-        self.streams.leave(dropped.iter().map(|(name, _)| name.as_str()), |s| self.feed.venue.stream_key(s));
+        self.streams.leave(dropped.iter().map(|(name, _)| name.as_str()), |s| self.feed.venue.streams.stream_key(s));
         self.books.retain(|(stream, _)| !dropped.iter().any(|(name, _)| name == stream));
         let names: Vec<String> = dropped.into_iter().map(|(name, _)| name).collect();
         let feed = Arc::clone(&self.feed);
@@ -227,7 +227,7 @@ impl Session {
             return;
         }
         let named = new.iter().map(|(name, wants)| (name.as_str(), is_quiet(wants)));
-        let streams = self.streams.with(named, |s| self.feed.venue.stream_key(s));
+        let streams = self.streams.with(named, |s| self.feed.venue.streams.stream_key(s));
         self.watchdog.added(now, streams.all().skip(self.streams.all().count()).map(|s| s.quiet));
         self.streams = Arc::new(streams);
         if !self.beside {
@@ -306,7 +306,7 @@ impl Session {
     fn report_strays(&self, now: Instant) {
         let silence = Duration::from_secs(self.feed.config.limits.stream_silence_s);
         let owes = self.live_since.is_some_and(|live| now.saturating_duration_since(live.at) >= silence);
-        if !owes || self.beside || self.draining || self.feed.venue.other_path(self.roster.path()).is_none() {
+        if !owes || self.beside || self.draining || self.feed.venue.streams.other_path(self.roster.path()).is_none() {
             return;
         }
         let (wall_ns, silence_ns) = (Stamp::now().0, u64::try_from(silence.as_nanos()).unwrap_or(u64::MAX));

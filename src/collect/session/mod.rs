@@ -204,7 +204,7 @@ impl Session {
         feed.log.append(stamp, conn, Kind::ConnOpen, 0, &record::json(&record))?;
         feed.metrics.connects.add(1);
         let named = plan.streams.iter().zip(&plan.wants).map(|(name, wants)| (name.as_str(), is_quiet(wants)));
-        let streams = Arc::new(Streams::new(named, |s| feed.venue.stream_key(s)));
+        let streams = Arc::new(Streams::new(named, |s| feed.venue.streams.stream_key(s)));
         let s = Duration::from_secs;
         let watchdog = Watchdog::new(
             now,
@@ -231,7 +231,7 @@ impl Session {
             watchdog,
             requests,
             send_at: None,
-            welcome_by: feed.venue.spec().waits_for_welcome.then(|| now + WELCOME_TIMEOUT),
+            welcome_by: feed.venue.spec.waits_for_welcome.then(|| now + WELCOME_TIMEOUT),
             live_since: None,
             messages: Window::new(limits.messages_per_s, s(1), ms(limits.subscribe_delay_ms)),
             heart: ready.ping.map(|(every, timeout)| Heart::new(now, every, timeout)),
@@ -363,7 +363,7 @@ impl Session {
         let since_ns = self.live_since.map_or(0, |live| live.ns);
         let silent = self.streams.iter().filter(|s| !s.quiet && s.frames() == 0);
         silent.filter_map(move |s| {
-            let last_ns = old.streams.last_ns(&s.name, |name| old.feed.venue.stream_key(name))?;
+            let last_ns = old.streams.last_ns(&s.name, |name| old.feed.venue.streams.stream_key(name))?;
             (last_ns >= since_ns).then_some(s.name.as_str())
         })
     }

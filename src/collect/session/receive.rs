@@ -119,7 +119,7 @@ impl Session {
         }
         self.frames += 1;
         self.bytes += payload.len() as u64;
-        match self.feed.venue.stream_of(payload, bits & flags::BINARY != 0) {
+        match self.feed.venue.frames.stream_of(payload, bits & flags::BINARY != 0) {
             Some(key) => {
                 self.last_ns = stamp.0;
                 if !self.streams.hit(key, stamp.0) {
@@ -133,7 +133,7 @@ impl Session {
     #[cold]
     fn control(&mut self, payload: &[u8]) {
         self.feed.metrics.control.add(1);
-        match self.feed.venue.control(payload) {
+        match self.feed.venue.frames.control(payload) {
             Some(Control::Ack { id }) => {
                 let refused = self.requests.refused_streams();
                 self.requests.answered(self.feed.venue, Answer { id, payload, msg: "" });

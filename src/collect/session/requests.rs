@@ -28,7 +28,7 @@ const REFUSED_MAX: Duration = Duration::from_secs(3_600);
 /// What requests are written with, and when.
 #[derive(Clone, Copy)]
 pub(super) struct Desk<'a> {
-    pub(super) venue: &'a dyn Venue,
+    pub(super) venue: &'a Venue,
     pub(super) limits: &'a Limits,
     pub(super) now: Instant,
     pub(super) now_ns: u64,
@@ -111,7 +111,7 @@ impl Requests {
             open.overtaken |= open.streams.iter().any(|s| streams.contains(s));
         }
         for SubscribeMessage { text, streams } in
-            desk.venue.messages(verb, streams, desk.limits, self.next_id, desk.now_s())
+            desk.venue.streams.messages(verb, streams, desk.limits, self.next_id, desk.now_s())
         {
             self.queue.push_back(Request {
                 verb,
@@ -171,7 +171,8 @@ impl Requests {
     pub(super) fn send(&mut self, desk: Desk<'_>) -> Option<String> {
         let mut request = self.queue.pop_front()?;
         if desk.now_s().saturating_sub(request.written_s) > FRESH_S {
-            let anew = desk.venue.messages(request.verb, &request.streams, desk.limits, request.id, desk.now_s());
+            let anew =
+                desk.venue.streams.messages(request.verb, &request.streams, desk.limits, request.id, desk.now_s());
             if let [message] = &anew[..] {
                 request.text.clone_from(&message.text);
                 request.written_s = desk.now_s();
@@ -187,11 +188,11 @@ impl Requests {
 
     /// Takes the request that `answer` is about from those without one. Where it says no id of ours, it is the oldest
     /// one that it can be about; one whose streams its words name comes first.
-    fn take(&mut self, venue: &dyn Venue, answer: Answer<'_>) -> Option<Request> {
+    fn take(&mut self, venue: &Venue, answer: Answer<'_>) -> Option<Request> {
         let at = match answer.id.filter(|id| (1..self.next_id).contains(id)) {
             Some(id) => self.open.iter().position(|r| r.id == id)?,
             None => {
-                let fits = |r: &&Request| venue.may_answer(answer.payload, &r.text);
+                let fits = |r: &&Request| venue.streams.may_answer(answer.payload, &r.text);
                 let named = |r: &&Request| r.streams.iter().any(|s| names(venue, answer.msg, s));
                 let best = self.open.iter().filter(fits).find(named).or_else(|| self.open.iter().find(fits))?.id;
                 self.open.iter().position(|r| r.id == best)?
@@ -201,14 +202,14 @@ impl Requests {
     }
 
     /// The venue did what it was asked.
-    pub(super) fn answered(&mut self, venue: &dyn Venue, answer: Answer<'_>) {
+    pub(super) fn answered(&mut self, venue: &Venue, answer: Answer<'_>) {
         if let Some(request) = self.take(venue, answer) {
             self.refused.retain(|stream, _| !request.streams.contains(stream));
         }
     }
 
     /// The venue wants to be asked again later.
-    pub(super) fn again(&mut self, venue: &dyn Venue, answer: Answer<'_>) {
+    pub(super) fn again(&mut self, venue: &Venue, answer: Answer<'_>) {
         if let Some(mut request) = self.take(venue, answer).filter(|request| !request.overtaken) {
             // That was an answer.
             request.asked = 0;
@@ -275,8 +276,8 @@ impl Requests {
 }
 
 /// True when `text` names the stream, or the symbol that stands in it.
-fn names(venue: &dyn Venue, text: &str, stream: &str) -> bool {
-    let (channel, symbol) = venue.stream_key(stream);
+fn names(venue: &Venue, text: &str, stream: &str) -> bool {
+    let (channel, symbol) = venue.streams.stream_key(stream);
     let word = if symbol.is_empty() { channel } else { symbol };
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
     std::str::from_utf8(&word).ok().filter(|word| !word.is_empty()).is_some_and(|word| {
@@ -298,7 +299,7 @@ mod tests {
     /// Requests of one connection, and a clock that the test moves.
     struct World {
         r: Requests,
-        venue: &'static dyn Venue,
+        venue: &'static Venue,
         limits: Limits,
         start: Instant,
         ms: u64,
@@ -307,7 +308,7 @@ mod tests {
     impl World {
         fn new(id: VenueId, params: usize) -> World {
             let venue = venue(id);
-            let limits = Limits { params_per_subscribe: params, ..venue.spec().limits.clone() };
+            let limits = Limits { params_per_subscribe: params, ..venue.spec.limits.clone() };
             World { r: Requests::new(), venue, limits, start: Instant::now(), ms: 0 }
         }
 

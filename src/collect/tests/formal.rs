@@ -3,19 +3,12 @@
 
 use serde_json::Value;
 
-use model::{Decoded, Listing, Rows};
+use model::{Channel, Decoded, Rows};
 use venue::binance::spot::{self, SPOT};
-use venue::binance::venue::Binance;
 use venue::{
-    ConnectionPlan, Control, DecodeError, Frame, Heartbeat, Limits, RestRequest, StreamKey, SubscribeMessage, Token,
-    TokenServer, Venue, VenueSpec, Verb, Want,
+    ConnectionPlan, Control, Decode, DecodeError, Frame, Heartbeat, Limits, RestRequest, StreamKey, Streams,
+    SubscribeMessage, Token, TokenServer, Venue, VenueSpec, Verb, Want,
 };
-
-/// See the module.
-#[derive(Debug)]
-pub struct Formal;
-
-const INNER: Binance = SPOT;
 
 const SPEC: VenueSpec = VenueSpec {
     api_key_header: Some("X-KEY"),
@@ -26,18 +19,14 @@ const SPEC: VenueSpec = VenueSpec {
     ..spot::SPEC
 };
 
-impl Venue for Formal {
-    fn spec(&self) -> &'static VenueSpec {
-        &SPEC
-    }
-    fn listing_request(&self) -> RestRequest {
-        INNER.listing_request()
-    }
-    fn parse_listing(&self, body: &[u8]) -> Result<Listing, DecodeError> {
-        INNER.parse_listing(body)
-    }
+/// See the module.
+pub static FORMAL: Venue = Venue { spec: &SPEC, streams: &Formal, rest: SPOT.rest, frames: &Formal };
+
+struct Formal;
+
+impl Streams for Formal {
     fn plan(&self, wants: &[Want], limits: &Limits) -> Vec<ConnectionPlan> {
-        INNER.plan(wants, limits)
+        SPOT.streams.plan(wants, limits)
     }
     fn messages(
         &self,
@@ -47,10 +36,7 @@ impl Venue for Formal {
         first_id: u64,
         now_s: i64,
     ) -> Vec<SubscribeMessage> {
-        INNER.messages(verb, streams, limits, first_id, now_s)
-    }
-    fn stream_of<'a>(&self, payload: &'a [u8], binary: bool) -> Option<StreamKey<'a>> {
-        INNER.stream_of(payload, binary)
+        SPOT.streams.messages(verb, streams, limits, first_id, now_s)
     }
     fn token_request(&self) -> Option<RestRequest> {
         Some(RestRequest {
@@ -80,6 +66,15 @@ impl Venue for Formal {
     fn ping_message(&self, id: u64, _now_s: i64) -> Option<String> {
         Some(format!(r#"{{"type":"ping","id":{id}}}"#))
     }
+}
+
+impl Decode for Formal {
+    fn stream_of<'a>(&self, payload: &'a [u8], binary: bool) -> Option<StreamKey<'a>> {
+        SPOT.frames.stream_of(payload, binary)
+    }
+    fn channel_of(&self, key: StreamKey<'_>) -> Option<Channel> {
+        SPOT.frames.channel_of(key)
+    }
     fn control(&self, payload: &[u8]) -> Option<Control> {
         let json: Value = serde_json::from_slice(payload).ok()?;
         match json["type"].as_str() {
@@ -88,13 +83,10 @@ impl Venue for Formal {
             Some("throttled") => {
                 Some(Control::Error { id: json["id"].as_u64(), code: 509, msg: "too fast".into(), throttled: true })
             }
-            _ => INNER.control(payload),
+            _ => SPOT.frames.control(payload),
         }
     }
-    fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest> {
-        INNER.snapshot_request(symbol, levels)
-    }
     fn decode(&self, frame: &Frame<'_>, rows: &mut Rows) -> Result<Decoded, DecodeError> {
-        INNER.decode(frame, rows)
+        SPOT.frames.decode(frame, rows)
     }
 }

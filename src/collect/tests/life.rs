@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 use wal_format::{Kind, flags};
 
-use super::formal::Formal;
+use super::formal::FORMAL;
 use super::server::{Act, LISTING, Server};
 use super::{Rec, Running, TRADES, data, events, of, read};
 use ops::status::ConnState;
@@ -34,7 +34,7 @@ async fn formal(server: &Server) -> Running {
         v.ws_url = None;
         v.api_key_env = Some("PATH".into());
     };
-    Running::start_with(server, TRADES, change, Some(&Formal)).await
+    Running::start_with(server, TRADES, change, Some(&FORMAL)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -127,7 +127,7 @@ impl Running {
         server: &Server,
         extra: &str,
         change: impl FnOnce(&mut VenueConfig),
-        venue: Option<&'static dyn Venue>,
+        venue: Option<&'static Venue>,
     ) -> Running {
         let dir = tempfile::tempdir().unwrap();
         let mut cfg = Self::config(dir.path(), server, extra);

@@ -62,7 +62,7 @@ const FRESH_US: i64 = 60_000_000;
 
 /// Fetches what is missing of one venue.
 pub struct Repairer {
-    venue: &'static dyn Venue,
+    venue: &'static Venue,
     desk: Arc<Desk>,
     rest: RestClient,
     log: RepairLog,
@@ -87,7 +87,7 @@ impl Repairer {
     pub fn new(
         cfg: &Config,
         config: &VenueConfig,
-        venue: &'static dyn Venue,
+        venue: &'static Venue,
         desk: Arc<Desk>,
         shutdown: Shutdown,
     ) -> anyhow::Result<Self> {
@@ -204,7 +204,7 @@ impl Repairer {
             let (meta, body, stamp_ns) = self.ask(&request).await?;
             rows.clear();
             let frame = Frame { kind: FrameKind::Rest, payload: &body, rest: Some(&meta) };
-            if let Err(err) = self.venue.decode(&frame, &mut rows) {
+            if let Err(err) = self.venue.frames.decode(&frame, &mut rows) {
                 return Err(Left::Told(format!("the answer does not decode: {err}")));
             }
             let new = pages.answered(&request, &rows, body.len());

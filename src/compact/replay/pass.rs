@@ -28,7 +28,7 @@ pub(super) struct Known {
 }
 
 pub(super) struct Log<'h> {
-    pub venue: &'static dyn Venue,
+    pub venue: &'static Venue,
     pub kind: LogKind,
     pub shelf: Shelf,
     pub name: String,

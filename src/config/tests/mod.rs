@@ -46,7 +46,7 @@ fn the_commented_venue_tables_of_the_shipped_file_are_valid_and_say_the_true_def
     assert!(VenueId::ALL.iter().all(|id| written.venues.contains_key(id)), "all seven venues stand there");
     for (id, v) in &written.venues {
         let known = venue::venue(*id);
-        assert_eq!(v.limits, known.spec().limits, "{id}: a commented limit is not the default");
+        assert_eq!(v.limits, known.spec.limits, "{id}: a commented limit is not the default");
         // A table with nothing but what it must have gives the same in everything else.
         let bare = Config::from_toml(&format!(
             "[venues.{id}]\nsymbols = [\"X\"]\nchannels = [\"trades\"]\napi_key_env = \"K\"\n"
@@ -83,7 +83,7 @@ fn the_channels_named_for_a_venue_in_the_shipped_file_are_all_it_has() {
         let mut named = named.remove(id).unwrap();
         named.sort_unstable();
         named.dedup();
-        let mut has = venue::venue(*id).spec().channels.to_vec();
+        let mut has = venue::venue(*id).spec.channels.to_vec();
         has.sort_unstable();
         assert_eq!(named, has, "{id}");
     }
@@ -120,7 +120,7 @@ fn the_table_of_default_limits_in_the_shipped_file_is_true() {
             rest_weight_per_window,
             rest_window_s,
             snapshot_levels,
-        } = venue::venue(*id).spec().limits.clone();
+        } = venue::venue(*id).spec.limits.clone();
         let truth = [
             ("streams_per_connection", streams_per_connection as u64),
             ("params_per_subscribe", params_per_subscribe as u64),

@@ -163,7 +163,7 @@ impl IdBook {
     /// # Errors
     /// When the saved book names a channel this version does not know.
     pub fn load(
-        venue: &dyn Venue,
+        venue: &Venue,
         saved: &SavedIds,
         symbols: &mut Interner,
         repairs: bool,

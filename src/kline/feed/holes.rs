@@ -252,7 +252,7 @@ impl Feed {
             return self.interrupted(from_us, to_us, None, out);
         }
         let venue = self.venue;
-        let keys = told.streams.iter().map(|stream| venue.stream_key(stream));
+        let keys = told.streams.iter().map(|stream| venue.streams.stream_key(stream));
         let known = self.streams();
         let symbols: Vec<String> = keys.filter_map(|key| known.get(&key).cloned()).collect();
         if !symbols.is_empty() {
@@ -266,11 +266,11 @@ impl Feed {
         self.streams.get_or_insert_with(|| {
             let symbols = registry.all().into_iter().filter(|entry| entry.venue == venue.id().as_str());
             let wants: Vec<Want> = symbols.map(|entry| Want { symbol: entry.symbol, channel: *source }).collect();
-            let plans = venue.plan(&wants, &venue.spec().limits);
+            let plans = venue.streams.plan(&wants, &venue.spec.limits);
             let named = plans.into_iter().flat_map(|plan| plan.streams.into_iter().zip(plan.wants));
             named
                 .flat_map(|(stream, wants)| {
-                    let key = venue.stream_key(&stream);
+                    let key = venue.streams.stream_key(&stream);
                     wants.into_iter().map(move |want| (key.clone(), want.symbol))
                 })
                 .collect()
@@ -306,7 +306,7 @@ impl Feed {
 
     /// The ids of a symbol tell what it lacks.
     fn ids_tell(&self, symbol: &str) -> bool {
-        self.venue.spec().continuity(self.source) != Continuity::None && self.tracker.ids(symbol, self.source).is_some()
+        self.venue.spec.continuity(self.source) != Continuity::None && self.tracker.ids(symbol, self.source).is_some()
     }
 
     fn mark_interrupted(&self, interruption: &Interruption, out: &mut Vec<Item>) {

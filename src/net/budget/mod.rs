@@ -9,7 +9,7 @@
 //! ```
 //! - [`ledger`]: what was spent and may be, pure; [`file`]: how processes share it.
 //!
-//! Exchanges count for an IP address: venues of one exchange ([`venue::Venue::pace_group`]) that leave over the same proxy, or over
+//! Exchanges count for an IP address: venues of one exchange ([`venue::VenueSpec::pace_group`]) that leave over the same proxy, or over
 //! none, share one [`Budget`], and those that leave elsewhere do not. What an exchange says of the weight it counted corrects
 //! ours, so that others at our address are seen too. A ban is waited for before anything is reserved, by REST and by
 //! upgrades alike; behind it upgrades come as far apart as always.
@@ -87,7 +87,7 @@ static ALL: Mutex<BTreeMap<PathBuf, Weak<Budget>>> = Mutex::new(BTreeMap::new())
 /// The budget of line `line` (0 or 1) of a venue.
 pub fn of(cfg: &Config, config: &VenueConfig, line: usize) -> Arc<Budget> {
     let exit = config.proxies.get(line).and_then(Option::as_ref);
-    let group = venue(config.id).spec().pace_group;
+    let group = venue(config.id).spec.pace_group;
     let name = name(group, pacing::is_simulator(config), exit);
     let path = cfg.budget_dir().join(&name);
     let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,7 +99,7 @@ pub fn of(cfg: &Config, config: &VenueConfig, line: usize) -> Arc<Budget> {
     let mut limits: Vec<&Limits> = cfg
         .venues
         .values()
-        .filter(|v| venue(v.id).spec().pace_group == group && leaves_there(v))
+        .filter(|v| venue(v.id).spec.pace_group == group && leaves_there(v))
         .map(|v| &v.limits)
         .collect();
     limits.push(&config.limits);
@@ -378,7 +378,7 @@ mod tests {
             rest_window_s: 3_600,
             connects_per_5_min: 3,
             connect_stagger_ms: 0,
-            ..venue(VenueId::KucoinSpot).spec().limits.clone()
+            ..venue(VenueId::KucoinSpot).spec.limits.clone()
         }
     }
 

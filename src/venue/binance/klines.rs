@@ -10,16 +10,14 @@
 //! Source: Binance's documentation of both endpoints, "Kline/Candlestick Data".
 
 use super::super::RestRequest;
-use super::super::klines::{self, KlinePage, RestKline, RestKlines, elements};
+use super::super::klines::{self, RestKline, RestKlines, elements};
 use super::super::message::{percent_encode, utf8};
 use super::field::{Of, Result};
 use super::market::Market;
+use super::spot::PAGE;
 use model::Channel;
 
 const OF: Of = Of("klines");
-
-/// On USD-M 1000 rows cost 5 and 1500 rows 10.
-pub(super) const PAGE: KlinePage = KlinePage { rows: 1000, omits_empty: false, from_the_start: true };
 
 pub(super) fn request(
     market: Market,
@@ -32,16 +30,17 @@ pub(super) fn request(
         return None;
     }
     let limit = limit.clamp(1, PAGE.rows);
-    let (path, weight) = match (market, limit) {
-        (Market::Spot, _) => ("/api/v3/klines", 2),
-        (Market::Usdm, ..100) => ("/fapi/v1/klines", 1),
-        (Market::Usdm, ..500) => ("/fapi/v1/klines", 2),
-        (Market::Usdm, _) => ("/fapi/v1/klines", 5),
+    let weight = match (market, limit) {
+        (Market::Spot, _) => 2,
+        (Market::Usdm, ..100) => 1,
+        (Market::Usdm, ..500) => 2,
+        (Market::Usdm, _) => 5,
     };
+    let path = market.api();
     let symbol_text = percent_encode(symbol);
     Some(RestRequest {
         path_and_query: format!(
-            "{path}?symbol={symbol_text}&interval={interval}&startTime={start_ms}&endTime={end_ms}&limit={limit}"
+            "{path}/klines?symbol={symbol_text}&interval={interval}&startTime={start_ms}&endTime={end_ms}&limit={limit}"
         ),
         weight,
         channel: Channel::VenueKlines.as_str().to_owned(),
@@ -110,14 +109,14 @@ mod tests {
 
     #[test]
     fn the_weight_of_a_request_follows_its_limit() {
-        let ask = |id: VenueId, limit| venue(id).klines_request("BTCUSDT", "1w", 5, 9, limit).unwrap();
+        let ask = |id: VenueId, limit| venue(id).rest.klines_request("BTCUSDT", "1w", 5, 9, limit).unwrap();
         assert_eq!(
             ask(VenueId::BinanceSpotSbe, 7).path_and_query,
             "/api/v3/klines?symbol=BTCUSDT&interval=1w&startTime=5&endTime=9&limit=7"
         );
         assert_eq!(ask(VenueId::BinanceSpot, 1_000).weight, 2);
         assert_eq!([99, 100, 499, 500, 9_999].map(|l| ask(VenueId::BinanceUsdm, l).weight), [1, 2, 2, 5, 5]);
-        let spot: &dyn Venue = venue(VenueId::BinanceSpot);
-        assert!(spot.klines_request("BTCUSDT", "1M", 5, 9, 1).is_none(), "a month is no interval of ours");
+        let spot: &Venue = venue(VenueId::BinanceSpot);
+        assert!(spot.rest.klines_request("BTCUSDT", "1M", 5, 9, 1).is_none(), "a month is no interval of ours");
     }
 }

@@ -1,16 +1,15 @@
 //! Binance JSON markets: what spot and USD-M share.
 //!
 //! ```text
-//!  spot.rs, usdm.rs, spot_sbe.rs   the markets: names of streams, hosts, limits, quirks
-//!  venue.rs           what both JSON markets do alike, given these facts
-//!  market.rs          which of the two something is about
-//!  plan.rs, stream.rs wants -> sockets, subscribe messages, REST requests; what the name of a stream tells
+//!  spot.rs, usdm.rs, spot_sbe.rs   the markets: their facts, names of streams, quirks
+//!  market.rs          which of the JSON ones something is about
+//!  plan.rs, stream.rs wants -> sockets, subscribe messages; what the name of a stream tells
 //!  control.rs         acknowledgements, refusals, serverShutdown, whose stream a frame is
 //!  listing.rs         exchangeInfo -> symbols
 //!  decode.rs          a stored frame -> rows, by the files below
 //!  fast.rs, scan.rs   frames in the documented key order -> rows, byte by byte
 //!  general.rs, messages.rs, field.rs   the same rows from any valid JSON, or the reason why not
-//!  rest.rs, repair.rs stored REST bodies -> rows; the requests for missing trades
+//!  rest.rs, repair.rs REST requests, those for missing trades; stored bodies -> rows
 //!  klines.rs          candles over REST
 //!  sbe/               binary frames of spot -> rows
 //! ```
@@ -37,7 +36,6 @@ pub mod spot;
 pub mod spot_sbe;
 mod stream;
 pub mod usdm;
-pub mod venue;
 
 #[cfg(test)]
 mod tests;

@@ -1,21 +1,45 @@
-//! What is asked for: sockets and their streams, subscribe messages, REST requests.
+//! Sockets and their streams, and the messages that subscribe them.
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::message::{self, percent_encode};
-use super::super::{ConnectionPlan, Limits, RestRequest, SubscribeMessage, Verb, Want};
+use super::super::{ConnectionPlan, Limits, Streams, SubscribeMessage, Verb, Want, message};
+use super::market::Market;
+use super::stream::Stream;
+use super::{spot, usdm};
 use model::Channel;
 
 /// Streams the server takes on one socket, whatever the configuration says.
 const MAX_STREAMS: usize = 1024;
 
-/// Where a channel is served and how its stream is called.
-#[derive(Clone, Copy)]
-pub(super) struct Stream {
-    /// Path of the socket.
-    pub(super) path: &'static str,
-    /// Name behind the lower-case symbol.
-    pub(super) suffix: &'static str,
+impl Streams for Market {
+    fn plan(&self, wants: &[Want], limits: &Limits) -> Vec<ConnectionPlan> {
+        connections(
+            wants,
+            limits,
+            match self {
+                Self::Spot => spot::stream,
+                Self::Usdm => usdm::stream,
+            },
+        )
+    }
+
+    fn messages(
+        &self,
+        verb: Verb,
+        streams: &[String],
+        limits: &Limits,
+        first_id: u64,
+        _now_s: i64,
+    ) -> Vec<SubscribeMessage> {
+        requests(verb, streams, limits, first_id)
+    }
+
+    fn other_path(&self, path: &str) -> Option<&'static str> {
+        match self {
+            Self::Spot => None,
+            Self::Usdm => usdm::PATHS.into_iter().find(|other| usdm::PATHS.contains(&path) && *other != path),
+        }
+    }
 }
 
 /// Splits wants into sockets: one path each, at most `streams_per_connection` streams, the streams of a symbol
@@ -24,7 +48,7 @@ pub(super) struct Stream {
 pub(super) fn connections(
     wants: &[Want],
     limits: &Limits,
-    stream_of: impl Fn(Channel) -> Option<Stream>,
+    stream_of: fn(Channel) -> Option<Stream>,
 ) -> Vec<ConnectionPlan> {
     let room = limits.streams_per_connection.clamp(1, MAX_STREAMS);
     let mut group_of: HashMap<(&'static str, &str), usize> = HashMap::new();
@@ -94,16 +118,4 @@ pub(super) fn requests(verb: Verb, streams: &[String], limits: &Limits, mut firs
         let params = serde_json::Value::from(params.to_vec());
         format!(r#"{{"method":"{method}","params":{params},"id":{id}}}"#)
     })
-}
-
-/// A whole book of `symbol`.
-pub(super) fn snapshot_request(path: &str, symbol: &str, limit: u32, weight: u32) -> RestRequest {
-    let encoded = percent_encode(symbol);
-    RestRequest {
-        path_and_query: format!("{path}?symbol={encoded}&limit={limit}"),
-        weight,
-        channel: Channel::DepthSnapshot.as_str().to_owned(),
-        symbol: Some(symbol.to_owned()),
-        ..RestRequest::default()
-    }
 }

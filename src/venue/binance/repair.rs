@@ -28,11 +28,12 @@ const PAGE: i64 = 1000;
 /// nothing here.
 pub(super) fn request(market: Market, missing: &Missing<'_>) -> Option<RestRequest> {
     let (path, weight) = match (market, missing.channel) {
-        (Market::Spot, Channel::Trades) => ("/api/v3/historicalTrades", 25),
-        (Market::Spot, Channel::AggTrades) => ("/api/v3/aggTrades", 4),
-        (Market::Usdm, Channel::AggTrades) => ("/fapi/v1/aggTrades", 20),
+        (Market::Spot, Channel::Trades) => ("historicalTrades", 25),
+        (Market::Spot, Channel::AggTrades) => ("aggTrades", 4),
+        (Market::Usdm, Channel::AggTrades) => ("aggTrades", 20),
         _ => return None,
     };
+    let api = market.api();
     let Missing { channel, symbol, from, to, .. } = *missing;
     if from < 0 || from > to || symbol.is_empty() {
         return None;
@@ -40,7 +41,7 @@ pub(super) fn request(market: Market, missing: &Missing<'_>) -> Option<RestReque
     let fill = Fill { from, to: to.min(from.saturating_add(PAGE - 1)) };
     let limit = fill.to - fill.from + 1;
     Some(RestRequest {
-        path_and_query: format!("{path}?symbol={}&fromId={from}&limit={limit}", percent_encode(symbol)),
+        path_and_query: format!("{api}/{path}?symbol={}&fromId={from}&limit={limit}", percent_encode(symbol)),
         weight,
         channel: channel.as_str().to_owned(),
         symbol: Some(symbol.to_owned()),

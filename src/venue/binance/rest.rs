@@ -1,4 +1,4 @@
-//! Stored REST bodies.
+//! REST: requests, and stored bodies to rows.
 //!
 //! ```text
 //! spot   {"lastUpdateId":33933317943,"bids":[["23171.42000000","0.03000000"]],"asks":[..]}
@@ -6,13 +6,62 @@
 //! ```
 //! The body does not name its symbol: the meta beside it does. Listings and trades: `listing.rs`, `repair.rs`.
 
-use super::super::DecodeError;
-use super::super::message::utf8;
+use super::super::message::{percent_encode, utf8};
+use super::super::{DecodeError, Missing, Rest, RestKlines, RestRequest};
 use super::field::Context;
 use super::market::Market;
-use super::{listing, messages, repair};
+use super::{klines, listing, messages, repair, spot, usdm};
 use crate::frame::{answered, book_symbol};
-use model::{Channel, Decoded, RestMeta, Rows};
+use model::{Channel, Decoded, Listing, RestMeta, Rows};
+
+impl Rest for Market {
+    fn listing_request(&self) -> RestRequest {
+        let (path, weight) = match self {
+            Self::Spot => ("/exchangeInfo?showPermissionSets=false", 20),
+            Self::Usdm => ("/exchangeInfo", 1),
+        };
+        let path_and_query = format!("{}{path}", self.api());
+        RestRequest { path_and_query, weight, channel: "symbols".to_owned(), ..RestRequest::default() }
+    }
+
+    fn parse_listing(&self, body: &[u8]) -> Result<Listing, DecodeError> {
+        listing::parse(*self, body)
+    }
+
+    fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest> {
+        let (limit, weight) = match self {
+            Self::Spot => spot::snapshot(levels),
+            Self::Usdm => usdm::snapshot(levels),
+        };
+        let encoded = percent_encode(symbol);
+        Some(RestRequest {
+            path_and_query: format!("{}/depth?symbol={encoded}&limit={limit}", self.api()),
+            weight,
+            channel: Channel::DepthSnapshot.as_str().to_owned(),
+            symbol: Some(symbol.to_owned()),
+            ..RestRequest::default()
+        })
+    }
+
+    fn repair_request(&self, missing: &Missing<'_>) -> Option<RestRequest> {
+        repair::request(*self, missing)
+    }
+
+    fn klines_request(
+        &self,
+        symbol: &str,
+        interval: &str,
+        start_ms: i64,
+        end_ms: i64,
+        limit: u32,
+    ) -> Option<RestRequest> {
+        klines::request(*self, symbol, interval, (start_ms, end_ms), limit)
+    }
+
+    fn parse_klines(&self, body: &[u8]) -> Result<RestKlines, DecodeError> {
+        klines::parse(body)
+    }
+}
 
 /// Rows of a REST body.
 pub(super) fn decode(market: Market, body: &[u8], meta: &RestMeta, rows: &mut Rows) -> Result<Decoded, DecodeError> {

@@ -5,11 +5,13 @@
 //! server pings every 20 s; times are µs when the socket was opened with `timeUnit=MICROSECOND`; trades
 //! recorded until 2023 carry the order ids `b` and `a`; symbols may be other than ASCII.
 
-use super::super::{ApiFamily, AtMarket, Continuity, Documented, Heartbeat, Limits, Per, VenueSpec};
+use super::super::{ApiFamily, AtMarket, Continuity, Documented, Heartbeat, KlinePage, Limits, Per, Venue, VenueSpec};
 use super::market::Market;
-use super::venue::Binance;
-use super::{klines, plan};
+use super::stream::Stream;
 use model::{Channel, VenueId};
+
+/// Candles of an answer. On futures 1000 rows cost 5 and 1500 rows 10.
+pub(super) const PAGE: KlinePage = KlinePage { rows: 1000, omits_empty: false, from_the_start: true };
 
 /// Its facts.
 pub const SPEC: VenueSpec = VenueSpec {
@@ -67,22 +69,14 @@ pub const SPEC: VenueSpec = VenueSpec {
     counts_contracts: false,
     repair: &[Channel::Trades, Channel::AggTrades],
     seeding: &[Channel::Trades, Channel::AggTrades],
-    klines: Some(klines::PAGE),
+    klines: Some(PAGE),
 };
 
-/// The market; use it through [`super::super::venue`].
-pub const SPOT: Binance = Binance {
-    market: Market::Spot,
-    spec: &SPEC,
-    listing: ("/api/v3/exchangeInfo?showPermissionSets=false", 20),
-    stream,
-    paths: &[],
-    snapshot_path: "/api/v3/depth",
-    snapshot,
-};
+/// The market; use it through [`venue`](crate::venue).
+pub static SPOT: Venue = Venue { spec: &SPEC, streams: &Market::Spot, rest: &Market::Spot, frames: &Market::Spot };
 
 /// Stream name behind the lower-case symbol.
-fn stream(channel: Channel) -> Option<plan::Stream> {
+pub(super) fn stream(channel: Channel) -> Option<Stream> {
     let name = match channel {
         Channel::Trades => "@trade",
         Channel::AggTrades => "@aggTrade",
@@ -92,11 +86,11 @@ fn stream(channel: Channel) -> Option<plan::Stream> {
         Channel::VenueKlines => "@kline_1m",
         Channel::DepthSnapshot | Channel::MarkPrice | Channel::Liquidations => return None,
     };
-    Some(plan::Stream { path: "/stream", suffix: name })
+    Some(Stream { path: "/stream", suffix: name })
 }
 
 /// 1 to 5000 levels, each as asked.
-fn snapshot(levels: u32) -> (u32, u32) {
+pub(super) fn snapshot(levels: u32) -> (u32, u32) {
     let limit = levels.clamp(1, 5000);
     let weight = match limit {
         ..=100 => 5,

@@ -11,12 +11,13 @@
 //! Listing, books and missing trades come from the JSON REST of the same market, whose ids are the same.
 
 use super::super::{
-    ConnectionPlan, Continuity, Control, DecodeError, Frame, FrameKind, Limits, Missing, RestKlines, RestRequest,
-    StreamKey, SubscribeMessage, Venue, VenueSpec, Verb, Want,
+    ConnectionPlan, Continuity, Control, Decode, DecodeError, Frame, FrameKind, Limits, StreamKey, Streams,
+    SubscribeMessage, Venue, VenueSpec, Verb, Want,
 };
-use super::spot::{self, SPOT};
-use super::{control, plan, sbe, stream};
-use model::{Channel, Decoded, Listing, Rows, VenueId};
+use super::market::Market;
+use super::stream::Stream;
+use super::{control, plan, sbe, spot, stream};
+use model::{Channel, Decoded, Rows, VenueId};
 
 /// Its facts: those of the JSON streams but for these. A socket's 200 streams fit one SUBSCRIBE, or two where names are
 /// long.
@@ -31,34 +32,24 @@ const SPEC: VenueSpec = VenueSpec {
     ..spot::SPEC
 };
 
-/// The market; use it through [`super::super::venue`].
-#[derive(Clone, Copy, Debug)]
-pub struct BinanceSpotSbe;
+/// The market; use it through [`venue`](crate::venue). Its REST is that of the JSON market.
+pub static SPOT_SBE: Venue = Venue { spec: &SPEC, streams: &Sbe, rest: &Market::Spot, frames: &Sbe };
+
+/// What is said over sockets with binary data.
+struct Sbe;
 
 /// Stream name behind the lower-case symbol.
-fn suffix(channel: Channel) -> Option<plan::Stream> {
+fn suffix(channel: Channel) -> Option<Stream> {
     let suffix = match channel {
         Channel::Trades => "@trade",
         Channel::BookTicker => "@bestBidAsk",
         Channel::Depth => "@depth",
         _ => return None,
     };
-    Some(plan::Stream { path: "/ws", suffix })
+    Some(Stream { path: "/ws", suffix })
 }
 
-impl Venue for BinanceSpotSbe {
-    fn spec(&self) -> &'static VenueSpec {
-        &SPEC
-    }
-
-    fn listing_request(&self) -> RestRequest {
-        SPOT.listing_request()
-    }
-
-    fn parse_listing(&self, body: &[u8]) -> Result<Listing, DecodeError> {
-        SPOT.parse_listing(body)
-    }
-
+impl Streams for Sbe {
     fn plan(&self, wants: &[Want], limits: &Limits) -> Vec<ConnectionPlan> {
         plan::connections(wants, limits, suffix)
     }
@@ -74,6 +65,15 @@ impl Venue for BinanceSpotSbe {
         plan::requests(verb, streams, limits, first_id)
     }
 
+    fn stream_key(&self, stream: &str) -> (Vec<u8>, Vec<u8>) {
+        match (sbe::template_of(stream), stream::symbol_of(stream)) {
+            (Some(template), Some(symbol)) => (template.to_vec(), symbol.into_bytes()),
+            _ => (stream.as_bytes().to_vec(), Vec::new()),
+        }
+    }
+}
+
+impl Decode for Sbe {
     fn stream_of<'a>(&self, payload: &'a [u8], binary: bool) -> Option<StreamKey<'a>> {
         if binary { sbe::stream_of(payload) } else { None }
     }
@@ -82,44 +82,14 @@ impl Venue for BinanceSpotSbe {
         sbe::channel_of(key.channel)
     }
 
-    fn stream_key(&self, stream: &str) -> (Vec<u8>, Vec<u8>) {
-        match (sbe::template_of(stream), stream::symbol_of(stream)) {
-            (Some(template), Some(symbol)) => (template.to_vec(), symbol.into_bytes()),
-            _ => (stream.as_bytes().to_vec(), Vec::new()),
-        }
-    }
-
-    fn repair_request(&self, missing: &Missing<'_>) -> Option<RestRequest> {
-        if SPEC.repair.contains(&missing.channel) { SPOT.repair_request(missing) } else { None }
-    }
-
     fn control(&self, payload: &[u8]) -> Option<Control> {
         control::text_beside_binary(payload)
-    }
-
-    fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest> {
-        SPOT.snapshot_request(symbol, levels)
-    }
-
-    fn klines_request(
-        &self,
-        symbol: &str,
-        interval: &str,
-        start_ms: i64,
-        end_ms: i64,
-        limit: u32,
-    ) -> Option<RestRequest> {
-        SPOT.klines_request(symbol, interval, start_ms, end_ms, limit)
-    }
-
-    fn parse_klines(&self, body: &[u8]) -> Result<RestKlines, DecodeError> {
-        SPOT.parse_klines(body)
     }
 
     fn decode(&self, frame: &Frame<'_>, rows: &mut Rows) -> Result<Decoded, DecodeError> {
         match frame.kind {
             FrameKind::Binary => sbe::decode(frame.payload, rows),
-            FrameKind::Rest => SPOT.decode(frame, rows),
+            FrameKind::Rest => Market::Spot.decode(frame, rows),
             // What is no known reply is reported as a refusal while it is recorded, and kept whole in `frames`.
             FrameKind::Text if control::control(frame.payload).is_some() => Ok(Decoded::Control),
             FrameKind::Text => Err(DecodeError::UnknownType("text".to_owned())),

@@ -1,4 +1,13 @@
-//! What the name of a stream tells: its symbol, and which depth frames it carries.
+//! The name of a stream, and what it tells: its symbol, and which depth frames it carries.
+
+/// Where a channel is served and how its stream is called.
+#[derive(Clone, Copy)]
+pub(super) struct Stream {
+    /// Path of the socket.
+    pub(super) path: &'static str,
+    /// Name behind the lower-case symbol.
+    pub(super) suffix: &'static str,
+}
 
 /// The symbol of a stream name: what stands before the first `@`, in upper case.
 pub(super) fn symbol_of(stream: &str) -> Option<String> {

@@ -8,10 +8,10 @@
 //! sample, of the largest or of the latest order of a second: the documents disagree; recordings before 2020 lack `a` in
 //! aggTrade and `X` in trade.
 
-use super::super::{ApiFamily, AtMarket, Continuity, Documented, Heartbeat, Limits, Per, VenueSpec};
+use super::super::{ApiFamily, AtMarket, Continuity, Documented, Heartbeat, Limits, Per, Venue, VenueSpec};
 use super::market::Market;
-use super::venue::Binance;
-use super::{klines, plan};
+use super::spot::PAGE;
+use super::stream::Stream;
 use model::{Channel, VenueId};
 
 /// Its facts.
@@ -76,25 +76,19 @@ pub const SPEC: VenueSpec = VenueSpec {
     // Its candles count insurance-fund and ADL fills, which no stream has, so a seeded bar may hold more than the trades
     // recorded.
     seeding: &[Channel::AggTrades],
-    klines: Some(klines::PAGE),
+    klines: Some(PAGE),
 };
 
-/// The market; use it through [`super::super::venue`].
-pub const USDM: Binance = Binance {
-    market: Market::Usdm,
-    spec: &SPEC,
-    listing: ("/fapi/v1/exchangeInfo", 1),
-    stream,
-    paths: &[PUBLIC, MARKET],
-    snapshot_path: "/fapi/v1/depth",
-    snapshot,
-};
+/// The market; use it through [`venue`](crate::venue).
+pub static USDM: Venue = Venue { spec: &SPEC, streams: &Market::Usdm, rest: &Market::Usdm, frames: &Market::Usdm };
 
+/// Paths that each serve a part of the streams.
+pub(super) const PATHS: [&str; 2] = [PUBLIC, MARKET];
 const PUBLIC: &str = "/public/stream";
 const MARKET: &str = "/market/stream";
 
 /// Category and stream name behind the lower-case symbol.
-fn stream(channel: Channel) -> Option<plan::Stream> {
+pub(super) fn stream(channel: Channel) -> Option<Stream> {
     let (path, suffix) = match channel {
         Channel::Trades => (PUBLIC, "@trade"),
         Channel::AggTrades => (MARKET, "@aggTrade"),
@@ -106,11 +100,11 @@ fn stream(channel: Channel) -> Option<plan::Stream> {
         Channel::VenueKlines => (MARKET, "@kline_1m"),
         Channel::DepthSnapshot => return None,
     };
-    Some(plan::Stream { path, suffix })
+    Some(Stream { path, suffix })
 }
 
 /// Only these limits exist; any other one is refused.
-fn snapshot(levels: u32) -> (u32, u32) {
+pub(super) fn snapshot(levels: u32) -> (u32, u32) {
     match levels {
         ..=5 => (5, 2),
         6..=10 => (10, 2),

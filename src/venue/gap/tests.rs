@@ -189,7 +189,7 @@ fn decoded_frames_get_their_marks_and_snapshots_take_no_part() {
         let mut rows = Rows::new();
         rows.symbols.intern(&format!("OTHER{first}"));
         let frame = Frame { kind: FrameKind::Text, payload: frame.as_bytes(), rest: None };
-        usdm.decode(&frame, &mut rows).unwrap();
+        usdm.frames.decode(&frame, &mut rows).unwrap();
         let mut marks = vec![RowMark { flags: 9, ..RowMark::default() }; 9];
         t.observe_rows(&rows, &mut marks, &mut |e| {
             told.push((e.symbol.to_owned(), e.channel, e.seen, e.row, e.hole, e.missing));

@@ -1,19 +1,31 @@
 //! A stored frame to rows: REST bodies by their meta, frames of the socket by their channel and event.
 
 use super::super::message::{Context, clip, unknown_type, utf8};
-use super::super::{DecodeError, Frame, FrameKind, json};
+use super::super::{Control, Decode, DecodeError, Frame, FrameKind, StreamKey, json};
 use super::market::Market;
 use super::{book, control, field, messages, rest};
+use crate::frame::without_meta;
 use model::{Channel, Decoded, Rows};
 
-/// Turns a stored frame into rows.
-pub(super) fn decode(market: Market, frame: &Frame<'_>, rows: &mut Rows) -> Result<Decoded, DecodeError> {
-    match (frame.kind, frame.rest) {
-        (FrameKind::Rest, Some(meta)) => rest::decode(market, frame.payload, meta, rows),
-        (FrameKind::Rest, None) => {
-            Err(DecodeError::Malformed { at: 0, what: "a REST body without its meta".to_owned() })
+impl Decode for Market {
+    fn stream_of<'a>(&self, payload: &'a [u8], _binary: bool) -> Option<StreamKey<'a>> {
+        control::stream_of(payload)
+    }
+
+    fn channel_of(&self, key: StreamKey<'_>) -> Option<Channel> {
+        self.channel_named(key.channel)
+    }
+
+    fn control(&self, payload: &[u8]) -> Option<Control> {
+        control::control(payload)
+    }
+
+    fn decode(&self, frame: &Frame<'_>, rows: &mut Rows) -> Result<Decoded, DecodeError> {
+        match (frame.kind, frame.rest) {
+            (FrameKind::Rest, Some(meta)) => rest::decode(*self, frame.payload, meta, rows),
+            (FrameKind::Rest, None) => Err(without_meta()),
+            (FrameKind::Text | FrameKind::Binary, _) => decode_frame(*self, frame.payload, rows),
         }
-        (FrameKind::Text | FrameKind::Binary, _) => decode_frame(market, frame.payload, rows),
     }
 }
 

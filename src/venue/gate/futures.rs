@@ -5,10 +5,9 @@
 //! spoils the whole subscribe message; an idle socket dies after about 30 s; mark price and funding come only
 //! with the ticker, whose frames become rows of two tables.
 
-use super::super::{Continuity, KlinePage, VenueSpec};
+use super::super::{Continuity, KlinePage, Venue, VenueSpec};
 use super::market::Market;
 use super::spot;
-use super::venue::Gate;
 use model::{Channel, VenueId};
 
 /// Its facts: those of spot but for these.
@@ -38,5 +37,6 @@ const SPEC: VenueSpec = VenueSpec {
     ..spot::SPEC
 };
 
-/// The market; use it through [`super::super::venue`].
-pub static FUTURES: Gate = Gate { market: Market::Futures, spec: &SPEC, ws_path: "/v4/ws/usdt" };
+/// The market; use it through [`venue`](crate::venue).
+pub static FUTURES: Venue =
+    Venue { spec: &SPEC, streams: &Market::Futures, rest: &Market::Futures, frames: &Market::Futures };

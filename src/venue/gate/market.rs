@@ -18,6 +18,14 @@ impl Market {
         }
     }
 
+    /// Path of its sockets.
+    pub(super) fn ws_path(self) -> &'static str {
+        match self {
+            Self::Spot => "/ws/v4/",
+            Self::Futures => "/v4/ws/usdt",
+        }
+    }
+
     /// Name of the WebSocket channel; `None` where there is none.
     pub(super) fn channel_name(self, channel: Channel) -> Option<&'static str> {
         Some(match (self, channel) {
@@ -39,7 +47,7 @@ impl Market {
     }
 
     /// The channel that a WebSocket channel feeds; [`Channel::Tickers`] where it feeds two.
-    pub(super) fn channel_of(self, name: &[u8]) -> Option<Channel> {
+    pub(super) fn channel_named(self, name: &[u8]) -> Option<Channel> {
         let all = [
             Channel::Trades,
             Channel::BookTicker,

@@ -1,15 +1,15 @@
 //! Gate v4: what spot and USDT futures share.
 //!
 //! ```text
-//!  spot.rs, futures.rs   what tells the markets apart: channels, hosts, quirks
-//!  market.rs, venue.rs   which of the two something is about; the venue that both of them are
-//!  plan.rs               wants -> sockets, subscribe messages, REST requests
+//!  spot.rs, futures.rs   the markets: their facts and quirks
+//!  market.rs             which of the two something is about; its names of channels
+//!  plan.rs               wants -> sockets, subscribe messages
 //!  control.rs, scan.rs   acknowledgements, refusals, notices, whose stream a frame is
 //!  listing.rs            currency pairs and contracts -> symbols
 //!  decode.rs             a stored frame -> rows, by the files below
 //!  messages.rs, book.rs  frames -> rows
 //!  field.rs              times, ids and sizes as Gate writes them
-//!  rest.rs               stored REST bodies -> rows
+//!  rest.rs, klines.rs    REST requests; stored bodies -> rows, candles
 //! ```
 //!
 //! Every frame is `{"time":..,"time_ms":..,"channel":"spot.trades","event":"update","result":..}`; futures put
@@ -29,7 +29,6 @@ mod plan;
 mod rest;
 mod scan;
 pub mod spot;
-mod venue;
 
 #[cfg(test)]
 mod tests;

@@ -4,10 +4,9 @@
 //! have the quote volume under `v`; the first push of a book may be the whole book without saying so; the server
 //! pings, and announces an upgrade on `spot.system` before it closes.
 
-use super::super::{AtMarket, Continuity, Documented, Heartbeat, KlinePage, Limits, Per, VenueSpec};
+use super::super::{AtMarket, Continuity, Documented, Heartbeat, KlinePage, Limits, Per, Venue, VenueSpec};
 use super::market::Market;
 use super::plan::MAX_SYMBOLS;
-use super::venue::Gate;
 use model::{Channel, VenueId};
 
 /// Its facts.
@@ -71,5 +70,5 @@ pub(super) const SPEC: VenueSpec = VenueSpec {
     klines: Some(KlinePage { rows: 999, omits_empty: true, from_the_start: false }),
 };
 
-/// The market; use it through [`super::super::venue`].
-pub static SPOT: Gate = Gate { market: Market::Spot, spec: &SPEC, ws_path: "/ws/v4/" };
+/// The market; use it through [`venue`](crate::venue).
+pub static SPOT: Venue = Venue { spec: &SPEC, streams: &Market::Spot, rest: &Market::Spot, frames: &Market::Spot };

@@ -1,20 +1,36 @@
 //! A stored frame to rows: REST bodies by their meta, frames of the socket by their topic and subject.
 
 use super::super::message::{Of, Result, clip, unknown_type, utf8};
-use super::super::{DecodeError, Frame, FrameKind};
+use super::super::{Control, Decode, Frame, FrameKind, StreamKey};
 use super::field::Context;
 use super::market::Market;
 use super::{control, messages, rest, topic};
-use model::{Decoded, Rows};
+use crate::frame::without_meta;
+use model::{Channel, Decoded, Rows};
 
-/// Turns a stored frame into rows.
-pub(super) fn decode(market: Market, frame: &Frame<'_>, rows: &mut Rows) -> Result<Decoded> {
-    match (frame.kind, frame.rest) {
-        (FrameKind::Rest, Some(meta)) => rest::decode(market, frame.payload, meta, rows),
-        (FrameKind::Rest, None) => {
-            Err(DecodeError::Malformed { at: 0, what: "a REST body without its meta".to_owned() })
+impl Decode for Market {
+    fn stream_of<'a>(&self, payload: &'a [u8], _binary: bool) -> Option<StreamKey<'a>> {
+        topic::of_frame(payload).map(StreamKey::name)
+    }
+
+    fn channel_of(&self, key: StreamKey<'_>) -> Option<Channel> {
+        topic::channel_of(*self, key)
+    }
+
+    fn symbol_of(&self, key: StreamKey<'_>) -> Option<String> {
+        topic::symbol_of(*self, key)
+    }
+
+    fn control(&self, payload: &[u8]) -> Option<Control> {
+        control::control(payload)
+    }
+
+    fn decode(&self, frame: &Frame<'_>, rows: &mut Rows) -> Result<Decoded> {
+        match (frame.kind, frame.rest) {
+            (FrameKind::Rest, Some(meta)) => rest::decode(*self, frame.payload, meta, rows),
+            (FrameKind::Rest, None) => Err(without_meta()),
+            (FrameKind::Text | FrameKind::Binary, _) => one(*self, frame.payload, rows),
         }
-        (FrameKind::Text | FrameKind::Binary, _) => one(market, frame.payload, rows),
     }
 }
 

@@ -4,10 +4,9 @@
 //! change as text; mark prices and funding rates are JSON numbers on one topic under two subjects; there is no
 //! public stream of liquidations; only the last 100 trades can be asked for again.
 
-use super::super::{Continuity, Documented, KlinePage, VenueSpec};
+use super::super::{Continuity, Documented, KlinePage, Venue, VenueSpec};
 use super::market::Market;
 use super::spot;
-use super::venue::Kucoin;
 use model::{Channel, VenueId};
 
 /// Its facts: those of spot but for these.
@@ -33,6 +32,6 @@ const SPEC: VenueSpec = VenueSpec {
     ..spot::SPEC
 };
 
-/// The market; use it through [`super::super::venue`].
-pub static FUTURES: Kucoin =
-    Kucoin { market: Market::Futures, spec: &SPEC, listing_path: "/api/v1/contracts/active", listing_weight: 3 };
+/// The market; use it through [`venue`](crate::venue).
+pub static FUTURES: Venue =
+    Venue { spec: &SPEC, streams: &Market::Futures, rest: &Market::Futures, frames: &Market::Futures };

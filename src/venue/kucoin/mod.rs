@@ -1,8 +1,8 @@
 //! KuCoin, classic protocol: what spot and futures share.
 //!
 //! ```text
-//!  spot.rs, futures.rs   what tells the markets apart: channels, hosts, quirks
-//!  market.rs, venue.rs   which of the two something is about, and facts of both; the venue that both of them are
+//!  spot.rs, futures.rs   the markets: their facts and quirks
+//!  market.rs             which of the two something is about
 //!  topic.rs              channels <-> topics, whose topic a frame is
 //!  plan.rs               wants -> sockets, subscribe messages
 //!  token.rs              the token every connection needs, and its URL
@@ -33,7 +33,6 @@ mod rest;
 pub mod spot;
 mod token;
 mod topic;
-mod venue;
 
 #[cfg(test)]
 mod tests;

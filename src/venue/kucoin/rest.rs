@@ -2,26 +2,55 @@
 
 use super::super::message::Result;
 use super::super::message::percent_encode;
-use super::super::{DecodeError, RestRequest};
+use super::super::{DecodeError, Rest, RestKlines, RestRequest};
 use super::field::Context;
 use super::market::Market;
-use super::{book, envelope, listing};
+use super::{book, envelope, klines, listing};
 use crate::frame::{answered, book_symbol};
-use model::{Channel, Decoded, RestMeta, Rows};
+use model::{Channel, Decoded, Listing, RestMeta, Rows};
 
-/// A whole book of `symbol`: spot gives 20 or 100 levels of each side without a key, futures all of them.
-pub(super) fn snapshot_request(market: Market, symbol: &str, levels: u32) -> RestRequest {
-    let (path, weight) = match market {
-        Market::Spot if levels <= 20 => ("/api/v1/market/orderbook/level2_20", 2),
-        Market::Spot => ("/api/v1/market/orderbook/level2_100", 2),
-        Market::Futures => ("/api/v1/level2/snapshot", 3),
-    };
-    RestRequest {
-        path_and_query: format!("{path}?symbol={}", percent_encode(symbol)),
-        weight,
-        channel: Channel::DepthSnapshot.as_str().to_owned(),
-        symbol: Some(symbol.to_owned()),
-        ..RestRequest::default()
+impl Rest for Market {
+    fn listing_request(&self) -> RestRequest {
+        let (path, weight) = match self {
+            Market::Spot => ("/api/v2/symbols", 4),
+            Market::Futures => ("/api/v1/contracts/active", 3),
+        };
+        RestRequest { path_and_query: path.to_owned(), weight, channel: "symbols".to_owned(), ..RestRequest::default() }
+    }
+
+    fn parse_listing(&self, body: &[u8]) -> Result<Listing> {
+        listing::parse(*self, body)
+    }
+
+    /// A whole book of `symbol`: spot gives 20 or 100 levels of each side without a key, futures all of them.
+    fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest> {
+        let (path, weight) = match self {
+            Market::Spot if levels <= 20 => ("/api/v1/market/orderbook/level2_20", 2),
+            Market::Spot => ("/api/v1/market/orderbook/level2_100", 2),
+            Market::Futures => ("/api/v1/level2/snapshot", 3),
+        };
+        Some(RestRequest {
+            path_and_query: format!("{path}?symbol={}", percent_encode(symbol)),
+            weight,
+            channel: Channel::DepthSnapshot.as_str().to_owned(),
+            symbol: Some(symbol.to_owned()),
+            ..RestRequest::default()
+        })
+    }
+
+    fn klines_request(
+        &self,
+        symbol: &str,
+        interval: &str,
+        start_ms: i64,
+        end_ms: i64,
+        _limit: u32,
+    ) -> Option<RestRequest> {
+        klines::request(*self, symbol, interval, (start_ms, end_ms))
+    }
+
+    fn parse_klines(&self, body: &[u8]) -> Result<RestKlines> {
+        klines::parse(*self, body)
     }
 }
 

@@ -4,9 +4,8 @@
 //! several changes and overlap the one before; whole books without a key end at 100 levels a side; only the last
 //! 100 trades can be asked for again, so holes in trades are never repaired.
 
-use super::super::{AtMarket, Continuity, Documented, Heartbeat, KlinePage, Limits, Per, VenueSpec};
+use super::super::{AtMarket, Continuity, Documented, Heartbeat, KlinePage, Limits, Per, Venue, VenueSpec};
 use super::market::Market;
-use super::venue::Kucoin;
 use model::{Channel, VenueId};
 
 /// Topics KuCoin takes on one spot socket at most: 300 on the error page, 400 on the limits page.
@@ -73,6 +72,5 @@ pub(super) const SPEC: VenueSpec = VenueSpec {
     klines: Some(KlinePage { rows: 1500, omits_empty: true, from_the_start: false }),
 };
 
-/// The market; use it through [`super::super::venue`].
-pub static SPOT: Kucoin =
-    Kucoin { market: Market::Spot, spec: &SPEC, listing_path: "/api/v2/symbols", listing_weight: 4 };
+/// The market; use it through [`venue`](crate::venue).
+pub static SPOT: Venue = Venue { spec: &SPEC, streams: &Market::Spot, rest: &Market::Spot, frames: &Market::Spot };

@@ -69,25 +69,25 @@ pub fn exercise(input: &[u8]) -> Option<Result<Decoded, DecodeError>> {
 }
 
 /// The cheap looks of the collector.
-fn messages(venue: &dyn Venue, bytes: &[u8], binary: bool) {
-    if let Some(key) = venue.stream_of(bytes, binary) {
+fn messages(venue: &Venue, bytes: &[u8], binary: bool) {
+    if let Some(key) = venue.frames.stream_of(bytes, binary) {
         assert!(!key.channel.is_empty() && key.channel.len() + key.symbol.len() <= bytes.len().max(64));
-        let _ = venue.channel_of(key);
+        let _ = venue.frames.channel_of(key);
     }
-    let _ = venue.channel_of(StreamKey::name(bytes));
-    let _ = venue.control(bytes);
-    bounded(venue.parse_listing(bytes).err());
-    bounded(venue.parse_token(bytes).err());
+    let _ = venue.frames.channel_of(StreamKey::name(bytes));
+    let _ = venue.frames.control(bytes);
+    bounded(venue.rest.parse_listing(bytes).err());
+    bounded(venue.streams.parse_token(bytes).err());
     if let Ok(text) = std::str::from_utf8(bytes) {
-        let (channel, symbol) = venue.stream_key(text);
-        let _ = venue.channel_of(StreamKey { channel: &channel, symbol: &symbol });
-        let _ = venue.redacted(text);
+        let (channel, symbol) = venue.streams.stream_key(text);
+        let _ = venue.frames.channel_of(StreamKey { channel: &channel, symbol: &symbol });
+        let _ = venue.streams.redacted(text);
     }
 }
 
-fn decode(venue: &dyn Venue, frame: &Frame<'_>) -> Result<Decoded, DecodeError> {
+fn decode(venue: &Venue, frame: &Frame<'_>) -> Result<Decoded, DecodeError> {
     let mut rows = Rows::new();
-    let result = venue.decode(frame, &mut rows);
+    let result = venue.frames.decode(frame, &mut rows);
     bounded(result.as_ref().err().cloned());
     assert!(rows.drift.items.len() <= 257 && rows.drift.items.keys().all(|k| k.len() <= 300));
     if result.is_ok() {
@@ -100,7 +100,7 @@ fn decode(venue: &dyn Venue, frame: &Frame<'_>) -> Result<Decoded, DecodeError> 
         }
     }
     let mut again = Rows::new();
-    assert_eq!(venue.decode(frame, &mut again), result, "twice the same bytes");
+    assert_eq!(venue.frames.decode(frame, &mut again), result, "twice the same bytes");
     assert_eq!((again.len(), again.symbols.len()), (rows.len(), rows.symbols.len()), "twice the same bytes");
     result
 }

@@ -125,7 +125,7 @@ fn lines(result: &Result<Decoded, DecodeError>, rows: &Rows) -> Vec<String> {
 /// What a frame becomes in the market of a block.
 pub(super) fn lines_of(golden: &Golden<Market>, frame: &Frame<'_>) -> Vec<String> {
     let mut rows = Rows::new();
-    let result = of(golden.market).decode(frame, &mut rows);
+    let result = of(golden.market).frames.decode(frame, &mut rows);
     lines(&result, &rows)
 }
 
@@ -142,9 +142,9 @@ fn every_reviewed_frame_becomes_the_expected_rows_by_both_paths() {
 #[test]
 fn every_channel_of_both_markets_has_a_reviewed_frame() {
     for market in [Market::Spot, Market::Usdm] {
-        for channel in of(market).spec().channels {
+        for channel in of(market).spec.channels {
             let found = goldens().iter().filter(|g| g.market == market).any(|g| {
-                let decoded = of(market).decode(&g.as_frame(), &mut Rows::new());
+                let decoded = of(market).frames.decode(&g.as_frame(), &mut Rows::new());
                 decoded == Ok(Decoded::Rows(*channel))
             });
             assert!(found, "{market:?} {channel}");
@@ -165,13 +165,13 @@ fn whole_rest_books_decode_and_failed_requests_do_not() {
             let mut meta = depth_meta("NKNUSDT");
             let mut rows = Rows::new();
             let frame = Frame { kind: FrameKind::Rest, payload: body, rest: Some(&meta) };
-            let decoded = of(market).decode(&frame, &mut rows);
+            let decoded = of(market).frames.decode(&frame, &mut rows);
             assert_eq!(decoded, Ok(Decoded::Rows(model::Channel::DepthSnapshot)));
             assert!(rows.depth[0].is_snapshot && rows.levels.len() > 100);
             assert_eq!(rows.depth[0].level_count as usize, rows.levels.len());
             meta.status = 429;
             let frame = Frame { kind: FrameKind::Rest, payload: body, rest: Some(&meta) };
-            assert_eq!(of(market).decode(&frame, &mut rows), Err(DecodeError::HttpStatus(429)));
+            assert_eq!(of(market).frames.decode(&frame, &mut rows), Err(DecodeError::HttpStatus(429)));
             bodies += 1;
         }
         assert_eq!(bodies, 4);

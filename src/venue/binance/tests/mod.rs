@@ -16,7 +16,7 @@ use super::market::Market;
 use model::row::{AggTrade, BookTicker, DepthUpdate, Drift, Level, Liquidation, MarkPrice, Ticker, Trade, VenueKline};
 use model::{Decoded, RestMeta, Rows, SymbolId, VenueId};
 
-fn of(market: Market) -> &'static dyn Venue {
+fn of(market: Market) -> &'static Venue {
     venue(match market {
         Market::Spot => VenueId::BinanceSpot,
         Market::Usdm => VenueId::BinanceUsdm,
@@ -111,7 +111,7 @@ fn both(market: Market, payload: &[u8]) -> (Seen, bool) {
         let mut alone = Rows::new();
         fast = super::fast::decode(market, payload, &mut alone).is_some();
         assert!(fast || (alone.is_empty() && alone.depth.is_empty()), "left a part of a frame");
-        of(market).decode(&text(payload), rows)
+        of(market).frames.decode(&text(payload), rows)
     });
     let general = seen(|rows| super::general::decode(market, payload, rows));
     assert_eq!(whole, general, "the paths differ on {}", String::from_utf8_lossy(payload));

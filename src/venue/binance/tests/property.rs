@@ -150,13 +150,13 @@ fn combined() -> impl Strategy<Value = String> {
 fn throw_at(market: Market, payload: &[u8]) {
     both(market, payload);
     let venue = of(market);
-    let _ = venue.control(payload);
-    let _ = venue.stream_of(payload, false);
-    let _ = venue.parse_listing(payload);
+    let _ = venue.frames.control(payload);
+    let _ = venue.frames.stream_of(payload, false);
+    let _ = venue.rest.parse_listing(payload);
     for channel in ["depth_snapshot", "symbols", "klines"] {
         let meta = RestMeta { channel: channel.to_owned(), ..depth_meta("BTCUSDT") };
         let frame = Frame { kind: FrameKind::Rest, payload, rest: Some(&meta) };
-        let _ = venue.decode(&frame, &mut Rows::new());
+        let _ = venue.frames.decode(&frame, &mut Rows::new());
     }
 }
 
@@ -183,7 +183,7 @@ fn arbitrary_and_json_like_bytes_never_panic() {
 fn key_order_white_space_and_escapes_change_no_row() {
     // A doubled key is lost on the way through `Value`.
     let once = |golden: &Golden<Market>, _: &Value| {
-        let decoded = of(golden.market).decode(&golden.as_frame(), &mut Rows::new());
+        let decoded = of(golden.market).frames.decode(&golden.as_frame(), &mut Rows::new());
         !matches!(decoded, Err(DecodeError::Malformed { .. }))
     };
     write_otherwise(&goldens(), once, lines_of);
@@ -213,7 +213,7 @@ fn generated_frames_take_both_paths_in_every_kind() {
 #[test]
 fn a_long_reason_is_cut_short() {
     let body = format!(r#"{{"symbols":["{}"]}}"#, "x".repeat(100_000));
-    let refused = of(Market::Spot).parse_listing(body.as_bytes()).unwrap_err();
+    let refused = of(Market::Spot).rest.parse_listing(body.as_bytes()).unwrap_err();
     assert!(refused.to_string().len() < 300);
 }
 

@@ -10,13 +10,13 @@ fn wants(symbols: &[&str], channels: &[Channel]) -> Vec<Want> {
 }
 
 fn limits(streams_per_connection: usize, params_per_subscribe: usize) -> Limits {
-    Limits { streams_per_connection, params_per_subscribe, ..of(Market::Usdm).spec().limits.clone() }
+    Limits { streams_per_connection, params_per_subscribe, ..of(Market::Usdm).spec.limits.clone() }
 }
 
 #[test]
 fn spot_streams_share_combined_sockets_and_stay_with_their_symbol() {
-    let all = of(Market::Spot).spec().channels;
-    let plans = of(Market::Spot).plan(&wants(&["BTCUSDT", "ETHUSDT", "币安人生USDT"], all), &limits(13, 200));
+    let all = of(Market::Spot).spec.channels;
+    let plans = of(Market::Spot).streams.plan(&wants(&["BTCUSDT", "ETHUSDT", "币安人生USDT"], all), &limits(13, 200));
     let streams: Vec<_> = plans.iter().map(|p| p.streams.len()).collect();
     // 6 streams each (snapshots are REST): two symbols fit, the third goes to a socket of its own.
     assert_eq!(streams, [12, 6]);
@@ -39,9 +39,9 @@ fn spot_streams_share_combined_sockets_and_stay_with_their_symbol() {
 #[test]
 fn usdm_sockets_serve_one_category_each() {
     let venue = of(Market::Usdm);
-    let mut wanted = wants(&["BTCUSDT", "ETHUSDT"], venue.spec().channels);
+    let mut wanted = wants(&["BTCUSDT", "ETHUSDT"], venue.spec.channels);
     wanted.extend(wanted.clone());
-    let plans = venue.plan(&wanted, &venue.spec().limits);
+    let plans = venue.streams.plan(&wanted, &venue.spec.limits);
     assert_eq!(plans.len(), 2);
     assert_eq!(plans[0].path_and_query, "/public/stream");
     assert_eq!(
@@ -60,7 +60,7 @@ fn usdm_sockets_serve_one_category_each() {
         plans[1].streams[..5],
         ["btcusdt@aggTrade", "btcusdt@markPrice@1s", "btcusdt@forceOrder", "btcusdt@ticker", "btcusdt@kline_1m"]
     );
-    assert_eq!(plans, venue.plan(&wanted, &venue.spec().limits));
+    assert_eq!(plans, venue.streams.plan(&wanted, &venue.spec.limits));
 }
 
 #[test]
@@ -68,9 +68,9 @@ fn no_socket_exceeds_its_limit_and_no_want_is_lost() {
     let venue = of(Market::Usdm);
     let names: Vec<String> = (0..137).map(|i| format!("S{i}USDT")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let wanted = wants(&names, venue.spec().channels);
+    let wanted = wants(&names, venue.spec.channels);
     for room in [0, 1, 2, 3, 4, 5, 7, 200, 100_000] {
-        let plans = venue.plan(&wanted, &limits(room, 200));
+        let plans = venue.streams.plan(&wanted, &limits(room, 200));
         assert!(plans.iter().all(|p| !p.streams.is_empty() && p.streams.len() <= room.clamp(1, 1024)));
         let mut planned: Vec<Want> = plans.into_iter().flat_map(|p| p.wants).flatten().collect();
         let mut expected: Vec<Want> = wanted.iter().filter(|w| w.channel != Channel::DepthSnapshot).cloned().collect();
@@ -83,7 +83,7 @@ fn no_socket_exceeds_its_limit_and_no_want_is_lost() {
 #[test]
 fn subscribe_messages_keep_the_size_limit_and_count_ids() {
     let streams = ["a@trade", "b@trade", "\"币\"@trade"].map(str::to_owned);
-    let messages = of(Market::Spot).messages(Verb::Subscribe, &streams, &limits(200, 2), 7, 0);
+    let messages = of(Market::Spot).streams.messages(Verb::Subscribe, &streams, &limits(200, 2), 7, 0);
     let messages: Vec<&str> = messages.iter().map(|m| m.text.as_str()).collect();
     assert_eq!(
         messages,
@@ -92,16 +92,16 @@ fn subscribe_messages_keep_the_size_limit_and_count_ids() {
             r#"{"method":"SUBSCRIBE","params":["\"币\"@trade"],"id":8}"#,
         ]
     );
-    assert!(of(Market::Spot).messages(Verb::Subscribe, &[], &limits(200, 0), 1, 0).is_empty());
+    assert!(of(Market::Spot).streams.messages(Verb::Subscribe, &[], &limits(200, 0), 1, 0).is_empty());
 }
 
 #[test]
 fn snapshot_requests_cost_what_the_venue_charges() {
-    let spot = |n| of(Market::Spot).snapshot_request("币USDT", n).unwrap();
+    let spot = |n| of(Market::Spot).rest.snapshot_request("币USDT", n).unwrap();
     assert_eq!(spot(1000).path_and_query, "/api/v3/depth?symbol=%E5%B8%81USDT&limit=1000");
     assert_eq!([1, 100, 101, 1000, 9999].map(|n| spot(n).weight), [5, 5, 25, 50, 250]);
     assert_eq!(spot(9999).path_and_query, "/api/v3/depth?symbol=%E5%B8%81USDT&limit=5000");
-    let usdm = |n| of(Market::Usdm).snapshot_request("BTCUSDT_261225", n).unwrap();
+    let usdm = |n| of(Market::Usdm).rest.snapshot_request("BTCUSDT_261225", n).unwrap();
     assert_eq!(usdm(60).path_and_query, "/fapi/v1/depth?symbol=BTCUSDT_261225&limit=100");
     assert_eq!([0, 50, 60, 500, 1000, 5000].map(|n| usdm(n).weight), [2, 2, 5, 10, 20, 20]);
     assert_eq!(usdm(60).symbol.as_deref(), Some("BTCUSDT_261225"));
@@ -133,8 +133,8 @@ fn control_frames_are_told_from_data() {
         ("", None),
     ];
     for (frame, expected) in table {
-        assert_eq!(venue.control(frame.as_bytes()), expected, "{frame}");
-        let decoded = venue.decode(&text(frame.as_bytes()), &mut Rows::new());
+        assert_eq!(venue.frames.control(frame.as_bytes()), expected, "{frame}");
+        let decoded = venue.frames.decode(&text(frame.as_bytes()), &mut Rows::new());
         assert_eq!(expected.is_some(), decoded == Ok(Decoded::Control), "{frame}");
     }
 }
@@ -142,8 +142,9 @@ fn control_frames_are_told_from_data() {
 #[test]
 fn the_stream_of_a_frame_is_found_without_parsing() {
     let venue = of(Market::Usdm);
-    let stream =
-        |frame: &'static str| venue.stream_of(frame.as_bytes(), false).map(|s| std::str::from_utf8(s.channel).unwrap());
+    let stream = |frame: &'static str| {
+        venue.frames.stream_of(frame.as_bytes(), false).map(|s| std::str::from_utf8(s.channel).unwrap())
+    };
     assert_eq!(stream(r#"{"stream":"btcusdt@depth@100ms","data":{}}"#), Some("btcusdt@depth@100ms"));
     assert_eq!(stream(r#"{"stream":"币usdt@trade","data":{"#), Some("币usdt@trade"));
     assert_eq!(stream(r#"{"stream":"!serverShutdown","data":{}}"#), None);
@@ -161,7 +162,7 @@ fn body(file: &str) -> Vec<u8> {
 #[test]
 fn recorded_listings_give_every_symbol_with_its_steps() {
     let spot = body("binance-spot/cryptofeed-BINANCE.0.exchangeInfo.zst");
-    let symbols = of(Market::Spot).parse_listing(&spot).unwrap().symbols;
+    let symbols = of(Market::Spot).rest.parse_listing(&spot).unwrap().symbols;
     let count = spot.windows(11).filter(|w| w == b"\"baseAsset\"").count();
     assert_eq!(symbols.len(), count);
     let btc = symbols.iter().find(|s| s.name == "BTCUSDT").unwrap();
@@ -172,7 +173,7 @@ fn recorded_listings_give_every_symbol_with_its_steps() {
     assert!(symbols.iter().any(|s| s.status == "BREAK" && !s.trading));
 
     let usdm = body("binance-usdm/cryptofeed-BINANCE_FUTURES.0.exchangeInfo.zst");
-    let symbols = of(Market::Usdm).parse_listing(&usdm).unwrap().symbols;
+    let symbols = of(Market::Usdm).rest.parse_listing(&usdm).unwrap().symbols;
     let btc = symbols.iter().find(|s| s.name == "BTCUSDT").unwrap();
     assert_eq!((btc.kind, btc.listing_time_ms), (SymbolKind::Perpetual, Some(1_569_398_400_000)));
     // In the year 2100.
@@ -189,13 +190,13 @@ fn stored_listings_become_rows_of_symbols() {
     let payload = body("binance-usdm/cryptofeed-BINANCE_FUTURES.0.exchangeInfo.zst");
     let frame = Frame { kind: FrameKind::Rest, payload: &payload, rest: Some(&meta) };
     let mut rows = Rows::new();
-    assert_eq!(of(Market::Usdm).decode(&frame, &mut rows), Ok(Decoded::Symbols));
-    assert_eq!(rows.listings, of(Market::Usdm).parse_listing(&payload).unwrap().symbols);
+    assert_eq!(of(Market::Usdm).frames.decode(&frame, &mut rows), Ok(Decoded::Symbols));
+    assert_eq!(rows.listings, of(Market::Usdm).rest.parse_listing(&payload).unwrap().symbols);
 }
 
 #[test]
 fn new_words_of_an_entry_are_none_of_our_business_and_a_refusal_is_no_listing() {
-    let listing = |entry: &str| of(Market::Usdm).parse_listing(format!(r#"{{"symbols":[{entry}]}}"#).as_bytes());
+    let listing = |entry: &str| of(Market::Usdm).rest.parse_listing(format!(r#"{{"symbols":[{entry}]}}"#).as_bytes());
     let good = r#"{"symbol":"X币USDT","status":"NEW_WORD","baseAsset":"X币","quoteAsset":"USDT","contractType":"TRADIFI_PERPETUAL","onboardDate":1,"more":{"a":[1]},"filters":[{"filterType":"NEW"},{"filterType":"PRICE_FILTER","tickSize":"0.10"}]}"#;
     let listed = listing(good).unwrap();
     assert!(listed.odd.is_empty(), "{:?}", listed.odd);
@@ -207,7 +208,7 @@ fn new_words_of_an_entry_are_none_of_our_business_and_a_refusal_is_no_listing() 
     assert!(listing(&good.replace("symbol\"", "simbol\"")).is_err(), "no entry has a name");
     for refusal in [r#"{"code":-1003,"msg":"Too many requests"}"#, r#"{"symbols":{}}"#, r#"{"symbols":null}"#, "[]", ""]
     {
-        assert!(of(Market::Usdm).parse_listing(refusal.as_bytes()).is_err(), "{refusal}");
+        assert!(of(Market::Usdm).rest.parse_listing(refusal.as_bytes()).is_err(), "{refusal}");
     }
 }
 
@@ -218,7 +219,7 @@ fn the_events_of_trading_sessions_are_an_open_set_kept_as_frames() {
             r#"{{"stream":"tradingSession","data":{{"e":"{event}","E":1770123456789,"t":1,"T":2,"S":"OPEN","M":"x"}}}}"#
         );
         let mut rows = Rows::new();
-        let decoded = of(Market::Usdm).decode(&text(frame.as_bytes()), &mut rows);
+        let decoded = of(Market::Usdm).frames.decode(&text(frame.as_bytes()), &mut rows);
         assert_eq!(decoded, Err(DecodeError::UnknownType(event.to_owned())));
         assert!(rows.is_empty());
     }

@@ -73,7 +73,7 @@ fn gaps<'a>(market: Market, frames: impl Iterator<Item = &'a Vec<u8>>) -> usize 
     let mut gaps = 0;
     for payload in frames {
         rows.clear();
-        if of(market).decode(&text(payload), &mut rows).is_ok() {
+        if of(market).frames.decode(&text(payload), &mut rows).is_ok() {
             tracker.observe_rows(&rows, &mut marks, &mut |e| {
                 gaps += usize::from(e.missing > 0);
             });

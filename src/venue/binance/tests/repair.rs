@@ -43,7 +43,7 @@ fn answer(id: VenueId, channel: Channel, body: &[u8], fill: Option<(i64, i64)>) 
     let meta = RestMeta { channel: channel.as_str().to_owned(), fill, ..depth_meta("ETHBTC") };
     let mut rows = Rows::new();
     let frame = Frame { kind: FrameKind::Rest, payload: body, rest: Some(&meta) };
-    assert_eq!(venue(id).decode(&frame, &mut rows)?, Decoded::Rows(channel));
+    assert_eq!(venue(id).frames.decode(&frame, &mut rows)?, Decoded::Rows(channel));
     Ok(rows)
 }
 
@@ -106,5 +106,5 @@ fn a_new_field_is_drift_and_a_damaged_row_refuses_the_body() {
     }
     let meta = RestMeta { channel: "trades".to_owned(), symbol: None, ..depth_meta("") };
     let frame = Frame { kind: FrameKind::Rest, payload: &body(row), rest: Some(&meta) };
-    assert!(venue(VenueId::BinanceSpot).decode(&frame, &mut Rows::new()).is_err());
+    assert!(venue(VenueId::BinanceSpot).frames.decode(&frame, &mut Rows::new()).is_err());
 }

@@ -96,7 +96,7 @@ fn write_rows(out: &mut String, rows: &Rows) -> std::fmt::Result {
 /// What a frame becomes in the market of a block.
 pub(super) fn lines_of(golden: &Golden<Market>, frame: &Frame<'_>) -> Vec<String> {
     let mut rows = Rows::new();
-    let result = of(golden.market).decode(frame, &mut rows);
+    let result = of(golden.market).frames.decode(frame, &mut rows);
     lines(&result, &rows)
 }
 
@@ -110,10 +110,10 @@ fn every_reviewed_frame_becomes_the_expected_rows() {
 #[test]
 fn every_channel_of_both_markets_has_a_reviewed_frame() {
     for market in MARKETS {
-        for channel in of(market).spec().channels {
+        for channel in of(market).spec.channels {
             let found = goldens().iter().filter(|g| g.market == market).any(|g| {
                 let mut rows = Rows::new();
-                let decoded = of(market).decode(&g.as_frame(), &mut rows);
+                let decoded = of(market).frames.decode(&g.as_frame(), &mut rows);
                 match channel {
                     // Rows of two tables in one frame; the frame goes by the ticker.
                     Channel::MarkPrice => {
@@ -130,7 +130,7 @@ fn every_channel_of_both_markets_has_a_reviewed_frame() {
 #[test]
 fn a_number_with_more_digits_before_its_point_than_one_holds_is_refused() {
     let frame = r#"{"time":1,"channel":"futures.trades","event":"update","result":[{"size":"1","id":1,"create_time":1,"price":"123456789012345678901234567890123456789.5","contract":"A_B"}]}"#;
-    let refused = of(Market::Futures).decode(&text(frame.as_bytes()), &mut Rows::new()).unwrap_err();
+    let refused = of(Market::Futures).frames.decode(&text(frame.as_bytes()), &mut Rows::new()).unwrap_err();
     assert!(matches!(refused, DecodeError::Number { message: "futures trade", field: "price", .. }), "{refused}");
 }
 
@@ -141,7 +141,7 @@ fn the_sign_of_a_size_is_the_side_and_zero_is_none() {
             r#"{{"time":1,"channel":"futures.trades","event":"update","result":[{{"size":{size},"id":1,"create_time":1,"price":1,"contract":"A_B"}}]}}"#
         );
         let mut rows = Rows::new();
-        let result = of(Market::Futures).decode(&text(frame.as_bytes()), &mut rows);
+        let result = of(Market::Futures).frames.decode(&text(frame.as_bytes()), &mut rows);
         result.map(|_| (rows.trades[0].side.as_str(), rows.trades[0].amount.to_string()))
     };
     for (size, side, amount) in

@@ -17,7 +17,7 @@ use model::{Channel, Decoded, Fill, Num, RestMeta, Rows, VenueId};
 
 const MARKETS: [Market; 2] = [Market::Spot, Market::Futures];
 
-fn of(market: Market) -> &'static dyn Venue {
+fn of(market: Market) -> &'static Venue {
     venue(match market {
         Market::Spot => VenueId::GateSpot,
         Market::Futures => VenueId::GateFutures,
@@ -26,7 +26,7 @@ fn of(market: Market) -> &'static dyn Venue {
 
 fn decode_rest(market: Market, body: &[u8], meta: &RestMeta) -> (Result<Decoded, DecodeError>, Rows) {
     let mut rows = Rows::new();
-    let result = of(market).decode(&Frame { kind: FrameKind::Rest, payload: body, rest: Some(meta) }, &mut rows);
+    let result = of(market).frames.decode(&Frame { kind: FrameKind::Rest, payload: body, rest: Some(meta) }, &mut rows);
     (result, rows)
 }
 

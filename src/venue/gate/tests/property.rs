@@ -10,13 +10,13 @@ use super::*;
 fn throw_at(market: Market, payload: &[u8]) {
     let venue = of(market);
     let mut rows = Rows::new();
-    let decoded = venue.decode(&text(payload), &mut rows);
-    let control = venue.control(payload);
+    let decoded = venue.frames.decode(&text(payload), &mut rows);
+    let control = venue.frames.control(payload);
     if control.is_some() && std::str::from_utf8(payload).is_ok() {
         assert_eq!(decoded, Ok(Decoded::Control), "{}", String::from_utf8_lossy(payload));
     }
-    if let (Some(key), Ok(Decoded::Rows(channel))) = (venue.stream_of(payload, false), &decoded) {
-        let word = venue.channel_of(key);
+    if let (Some(key), Ok(Decoded::Rows(channel))) = (venue.frames.stream_of(payload, false), &decoded) {
+        let word = venue.frames.channel_of(key);
         assert!(word.is_none() || word == Some(*channel), "{}", String::from_utf8_lossy(payload));
         let first = rows.trades.first().map(|r| r.symbol).or(rows.book_tickers.first().map(|r| r.symbol));
         let first = first.or(rows.depth.first().map(|r| r.symbol)).or(rows.tickers.first().map(|r| r.symbol));
@@ -27,7 +27,7 @@ fn throw_at(market: Market, payload: &[u8]) {
             assert_eq!(rows.symbols.name(first).as_bytes(), key.symbol, "{}", String::from_utf8_lossy(payload));
         }
     }
-    let _ = venue.parse_listing(payload);
+    let _ = venue.rest.parse_listing(payload);
     for channel in ["depth_snapshot", "symbols", "trades", "klines"] {
         let _ = decode_rest(market, payload, &meta(channel, "BTC_USDT"));
     }
@@ -73,7 +73,7 @@ fn every_truncation_of_every_reviewed_frame_is_refused() {
         for end in 0..golden.frame.len() {
             let cut = &golden.frame.as_bytes()[..end];
             let frame = Frame { payload: cut, ..golden.as_frame() };
-            let decoded = of(golden.market).decode(&frame, &mut Rows::new());
+            let decoded = of(golden.market).frames.decode(&frame, &mut Rows::new());
             assert!(decoded.is_err(), "{}", String::from_utf8_lossy(cut));
             throw_at(golden.market, cut);
         }

@@ -61,8 +61,8 @@ fn control_frames_are_told_from_data() {
     ];
     for (frame, expected) in table {
         let market = if frame.contains("futures.") { Market::Futures } else { Market::Spot };
-        assert_eq!(of(market).control(frame.as_bytes()), expected, "{frame}");
-        let decoded = of(market).decode(&text(frame.as_bytes()), &mut Rows::new());
+        assert_eq!(of(market).frames.control(frame.as_bytes()), expected, "{frame}");
+        let decoded = of(market).frames.decode(&text(frame.as_bytes()), &mut Rows::new());
         assert_eq!(decoded == Ok(Decoded::Control), expected.is_some(), "{frame}");
     }
 }
@@ -70,7 +70,7 @@ fn control_frames_are_told_from_data() {
 #[test]
 fn an_answer_without_an_id_can_only_be_about_the_channel_event_and_payload_it_names() {
     let asked = r#"{"time":1,"id":1,"channel":"spot.trades","event":"subscribe","payload":["A_B","C_B"]}"#;
-    let may = |answer: &str| of(Market::Spot).may_answer(answer.as_bytes(), asked);
+    let may = |answer: &str| of(Market::Spot).streams.may_answer(answer.as_bytes(), asked);
     for yes in [
         r#"{"time":9,"channel":"spot.trades","event":"subscribe","error":null}"#,
         r#"{"channel":"spot.trades","event":"subscribe","payload":[ "A_B", "C_B" ],"error":{"code":2}}"#,
@@ -90,7 +90,7 @@ fn an_answer_without_an_id_can_only_be_about_the_channel_event_and_payload_it_na
 
 /// Channel and symbol of a frame, as text.
 fn stream(frame: &str) -> Option<(String, String)> {
-    let key = of(Market::Spot).stream_of(frame.as_bytes(), false)?;
+    let key = of(Market::Spot).frames.stream_of(frame.as_bytes(), false)?;
     let text = |b: &[u8]| std::str::from_utf8(b).unwrap().to_owned();
     Some((text(key.channel), text(key.symbol)))
 }
@@ -152,15 +152,15 @@ fn recorded_frames_carry_the_key_of_the_stream_that_was_subscribed() {
                 wants.push(format!("{} {symbol}", message["channel"].as_str().unwrap()));
             }
         }
-        let keys: Vec<_> = wants.iter().map(|w| of(market).stream_key(w)).collect();
+        let keys: Vec<_> = wants.iter().map(|w| of(market).streams.stream_key(w)).collect();
         let mut known = 0;
         for frame in recorded(market) {
-            let key = of(market).stream_of(frame.as_bytes(), false);
+            let key = of(market).frames.stream_of(frame.as_bytes(), false);
             let data = frame.contains(r#""event":"update""#);
             assert_eq!(key.is_some(), data, "{frame}");
             if let Some(key) = key {
                 assert!(keys.iter().any(|(c, s)| (c.as_slice(), s.as_slice()) == (key.channel, key.symbol)));
-                assert!(of(market).channel_of(key).is_some());
+                assert!(of(market).frames.channel_of(key).is_some());
                 known += 1;
             }
         }
@@ -171,18 +171,18 @@ fn recorded_frames_carry_the_key_of_the_stream_that_was_subscribed() {
 #[test]
 fn every_channel_of_a_market_has_its_word() {
     for market in MARKETS {
-        for channel in of(market).spec().channels {
+        for channel in of(market).spec.channels {
             let Some(name) = market.channel_name(*channel) else {
                 assert_eq!(*channel, Channel::DepthSnapshot);
                 continue;
             };
-            let (channel_key, symbol) = of(market).stream_key(&format!("{name} A_B"));
+            let (channel_key, symbol) = of(market).streams.stream_key(&format!("{name} A_B"));
             assert_eq!(symbol, b"A_B");
             let key = super::super::super::StreamKey { channel: &channel_key, symbol: &symbol };
             let expected = if *channel == Channel::MarkPrice { Channel::Tickers } else { *channel };
-            assert_eq!(of(market).channel_of(key), Some(expected));
+            assert_eq!(of(market).frames.channel_of(key), Some(expected));
         }
         let other = super::super::super::StreamKey::name(b"spot.unheard");
-        assert_eq!(of(market).channel_of(other), None);
+        assert_eq!(of(market).frames.channel_of(other), None);
     }
 }

@@ -11,7 +11,7 @@ fn play(market: Market) -> BTreeMap<String, usize> {
     let mut rows = Rows::new();
     for frame in recorded(market) {
         rows.clear();
-        let name = match of(market).decode(&text(frame.as_bytes()), &mut rows) {
+        let name = match of(market).frames.decode(&text(frame.as_bytes()), &mut rows) {
             Ok(decoded) => format!("{decoded:?}"),
             Err(e) => format!("{e}: {frame}"),
         };
@@ -45,7 +45,7 @@ fn holes(market: Market, mut keep: impl FnMut(usize) -> bool) -> Vec<String> {
     let mut nth = 0;
     for frame in recorded(market) {
         rows.clear();
-        if of(market).decode(&text(frame.as_bytes()), &mut rows) != Ok(Decoded::Rows(Channel::Depth)) {
+        if of(market).frames.decode(&text(frame.as_bytes()), &mut rows) != Ok(Decoded::Rows(Channel::Depth)) {
             continue;
         }
         nth += 1;
@@ -76,7 +76,7 @@ fn a_whole_book_among_the_changes_keeps_the_ids_going_and_shows_a_hole() {
         let (mut rows, mut marks, mut found) = (Rows::new(), Vec::new(), 0);
         for frame in frames {
             rows.clear();
-            of(Market::Futures).decode(&text(frame.as_bytes()), &mut rows).unwrap();
+            of(Market::Futures).frames.decode(&text(frame.as_bytes()), &mut rows).unwrap();
             tracker.observe_rows(&rows, &mut marks, &mut |_| found += 1);
         }
         found
@@ -95,7 +95,7 @@ fn recorded_snapshots_and_changes_meet() {
         let mut rows = Rows::new();
         for frame in recorded(market) {
             rows.clear();
-            of(market).decode(&text(frame.as_bytes()), &mut rows).unwrap();
+            of(market).frames.decode(&text(frame.as_bytes()), &mut rows).unwrap();
             for d in &rows.depth {
                 let ids = (d.first_update_id.unwrap(), d.final_update_id.unwrap());
                 updates.entry(rows.symbols.name(d.symbol).to_owned()).or_default().push(ids);
@@ -126,7 +126,7 @@ fn recorded_candles_grow_by_what_the_trades_say() {
     let mut rows = Rows::new();
     for frame in recorded(Market::Spot) {
         rows.clear();
-        of(Market::Spot).decode(&text(frame.as_bytes()), &mut rows).unwrap();
+        of(Market::Spot).frames.decode(&text(frame.as_bytes()), &mut rows).unwrap();
         for t in &rows.trades {
             let traded = t.price.to_decimal18().unwrap().0 * t.amount.to_decimal18().unwrap().0 / 10_i128.pow(18);
             *turnover.entry(rows.symbols.name(t.symbol).to_owned()).or_default() += traded;
@@ -147,7 +147,7 @@ fn recorded_candles_grow_by_what_the_trades_say() {
 #[test]
 fn the_recorded_listings_read_as_a_whole() {
     let (_, body) = bodies("gate-spot/cryptofeed-GATEIO.0.currency_pairs.zst").remove(0);
-    let pairs = of(Market::Spot).parse_listing(body.as_bytes()).unwrap().symbols;
+    let pairs = of(Market::Spot).rest.parse_listing(body.as_bytes()).unwrap().symbols;
     assert_eq!(pairs.len(), 1458);
     assert_eq!(pairs.iter().filter(|s| s.trading).count(), 1414);
     let pair = &pairs[0];
@@ -156,7 +156,7 @@ fn the_recorded_listings_read_as_a_whole() {
     assert_eq!((pair.status.as_str(), pair.listing_time_ms, pair.contract_size), ("tradable", None, None));
 
     let (_, body) = bodies("gate-futures/cryptofeed-GATEIO_FUTURES.0.contracts.zst").remove(0);
-    let contracts = of(Market::Futures).parse_listing(body.as_bytes()).unwrap().symbols;
+    let contracts = of(Market::Futures).rest.parse_listing(body.as_bytes()).unwrap().symbols;
     assert_eq!(contracts.len(), 302);
     let delisting: Vec<&str> = contracts.iter().filter(|s| s.status == "delisting").map(|s| s.name.as_str()).collect();
     assert_eq!(delisting.len(), 1);

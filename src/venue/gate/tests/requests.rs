@@ -6,7 +6,7 @@ use super::*;
 use crate::Verb;
 
 fn limits(streams: usize, params: usize) -> Limits {
-    Limits { streams_per_connection: streams, params_per_subscribe: params, ..of(Market::Spot).spec().limits.clone() }
+    Limits { streams_per_connection: streams, params_per_subscribe: params, ..of(Market::Spot).spec.limits.clone() }
 }
 
 fn wants(symbols: &[&str], channels: &[Channel]) -> Vec<Want> {
@@ -38,12 +38,12 @@ fn subscribe_messages_parse_back_to_the_streams_of_the_plan() {
     let symbols = ["BTC_USDT", "龙虾_USDT", "ETH_USDT", "A\"B_USDT", "XRP_USDT"];
     for market in MARKETS {
         let venue = of(market);
-        let wants = wants(&symbols, venue.spec().channels);
-        let plans = venue.plan(&wants, &limits(7, 2));
+        let wants = wants(&symbols, venue.spec.channels);
+        let plans = venue.streams.plan(&wants, &limits(7, 2));
         let mut seen = Vec::new();
         for plan in &plans {
             assert!(plan.streams.len() <= 7 && plan.streams.len() == plan.wants.len());
-            let messages = venue.messages(Verb::Subscribe, &plan.streams, &limits(7, 2), 5, 1_700_000_000);
+            let messages = venue.streams.messages(Verb::Subscribe, &plan.streams, &limits(7, 2), 5, 1_700_000_000);
             let mut asked = Vec::new();
             for (nth, message) in messages.iter().enumerate() {
                 let message: Value = serde_json::from_str(&message.text).unwrap();
@@ -65,7 +65,7 @@ fn subscribe_messages_parse_back_to_the_streams_of_the_plan() {
         assert_eq!(seen.len(), symbols.len() * channels, "{market:?}: every stream once");
         let path = if market == Market::Spot { "/ws/v4/" } else { "/v4/ws/usdt" };
         assert!(plans.iter().all(|p| p.path_and_query == path));
-        assert!(venue.plan(&wants, &limits(0, 0)).iter().all(|p| p.streams.len() == 1));
+        assert!(venue.streams.plan(&wants, &limits(0, 0)).iter().all(|p| p.streams.len() == 1));
     }
 }
 
@@ -73,7 +73,7 @@ fn subscribe_messages_parse_back_to_the_streams_of_the_plan() {
 fn no_message_has_more_than_a_hundred_symbols_whatever_is_configured() {
     let symbols: Vec<String> = (0..250).map(|i| format!("A{i}_USDT")).collect();
     let streams: Vec<String> = symbols.iter().map(|s| format!("futures.trades {s}")).collect();
-    let messages = of(Market::Futures).messages(Verb::Subscribe, &streams, &limits(1000, 5000), 1, 0);
+    let messages = of(Market::Futures).streams.messages(Verb::Subscribe, &streams, &limits(1000, 5000), 1, 0);
     let sizes: Vec<usize> = messages
         .iter()
         .map(|m| serde_json::from_str::<Value>(&m.text).unwrap()["payload"].as_array().unwrap().len())
@@ -85,16 +85,19 @@ fn no_message_has_more_than_a_hundred_symbols_whatever_is_configured() {
 fn mark_price_and_tickers_share_one_stream_and_symbols_stay_together() {
     let venue = of(Market::Futures);
     let all = wants(&["A_B", "C_D"], &[Channel::MarkPrice, Channel::Tickers, Channel::Trades, Channel::Trades]);
-    let plans = venue.plan(&all, &limits(3, 100));
+    let plans = venue.streams.plan(&all, &limits(3, 100));
     let streams: Vec<&[String]> = plans.iter().map(|p| p.streams.as_slice()).collect();
     assert_eq!(streams, [["futures.tickers A_B", "futures.trades A_B"], ["futures.tickers C_D", "futures.trades C_D"]]);
     let channels = |wants: &[Want]| wants.iter().map(|w| w.channel).collect::<Vec<_>>();
     assert_eq!(channels(&plans[0].wants[0]), [Channel::MarkPrice, Channel::Tickers], "it serves both");
     assert_eq!(channels(&plans[0].wants[1]), [Channel::Trades]);
     // A symbol of more streams than a socket has room for is cut, never dropped.
-    let plans = venue.plan(&wants(&["A_B"], venue.spec().channels), &limits(4, 100));
+    let plans = venue.streams.plan(&wants(&["A_B"], venue.spec.channels), &limits(4, 100));
     assert_eq!(plans.iter().map(|p| p.streams.len()).collect::<Vec<_>>(), [4, 2]);
-    assert_eq!(of(Market::Spot).plan(&wants(&["A_B"], &[Channel::MarkPrice, Channel::AggTrades]), &limits(9, 9)), []);
+    assert_eq!(
+        of(Market::Spot).streams.plan(&wants(&["A_B"], &[Channel::MarkPrice, Channel::AggTrades]), &limits(9, 9)),
+        []
+    );
 }
 
 #[test]
@@ -106,7 +109,7 @@ fn the_recorder_of_the_tapes_subscribed_as_we_do() {
             let of_channel = |m: &&Value| m["channel"] == name.as_str();
             let theirs: Vec<&Value> = theirs.iter().filter(of_channel).collect();
             let streams: Vec<String> = theirs.iter().flat_map(|m| streams_of(m)).collect();
-            let ours = of(market).messages(Verb::Subscribe, &streams, &limits(200, 100), 1, 0);
+            let ours = of(market).streams.messages(Verb::Subscribe, &streams, &limits(200, 100), 1, 0);
             let ours: Vec<Value> = ours.iter().map(|m| serde_json::from_str(&m.text).unwrap()).collect();
             assert_eq!(ours.len(), theirs.len());
             for (ours, theirs) in ours.iter().zip(theirs) {
@@ -118,23 +121,23 @@ fn the_recorder_of_the_tapes_subscribed_as_we_do() {
 
 #[test]
 fn the_upgrade_of_futures_asks_for_decimal_sizes() {
-    assert_eq!(of(Market::Futures).spec().headers(None), [("X-Gate-Size-Decimal", "1".to_owned())]);
-    assert_eq!(of(Market::Futures).spec().headers(None), of(Market::Futures).spec().headers(None));
-    assert!(of(Market::Spot).spec().headers(None).is_empty() && of(Market::Spot).spec().headers(None).is_empty());
+    assert_eq!(of(Market::Futures).spec.headers(None), [("X-Gate-Size-Decimal", "1".to_owned())]);
+    assert_eq!(of(Market::Futures).spec.headers(None), of(Market::Futures).spec.headers(None));
+    assert!(of(Market::Spot).spec.headers(None).is_empty() && of(Market::Spot).spec.headers(None).is_empty());
 }
 
 #[test]
 fn pings_are_those_of_the_market_and_both_markets_share_a_pace() {
-    let ping = of(Market::Spot).ping_message(3, 1_700_000_000).unwrap();
+    let ping = of(Market::Spot).streams.ping_message(3, 1_700_000_000).unwrap();
     assert_eq!(ping, r#"{"time":1700000000,"id":3,"channel":"spot.ping"}"#);
-    assert!(of(Market::Futures).ping_message(3, 1).unwrap().contains(r#""futures.ping""#));
-    assert_eq!(of(Market::Spot).spec().pace_group, of(Market::Futures).spec().pace_group);
+    assert!(of(Market::Futures).streams.ping_message(3, 1).unwrap().contains(r#""futures.ping""#));
+    assert_eq!(of(Market::Spot).spec.pace_group, of(Market::Futures).spec.pace_group);
 }
 
 #[test]
 fn requests_name_their_symbol_percent_encoded() {
     let path =
-        |market: Market, symbol: &str, levels| of(market).snapshot_request(symbol, levels).unwrap().path_and_query;
+        |market: Market, symbol: &str, levels| of(market).rest.snapshot_request(symbol, levels).unwrap().path_and_query;
     assert_eq!(
         path(Market::Spot, "BTC_USDT", 1000),
         "/api/v4/spot/order_book?currency_pair=BTC_USDT&limit=100&with_id=true"
@@ -143,8 +146,8 @@ fn requests_name_their_symbol_percent_encoded() {
         path(Market::Futures, "龙虾_USDT", 20),
         "/api/v4/futures/usdt/order_book?contract=%E9%BE%99%E8%99%BE_USDT&interval=0&limit=20&with_id=true"
     );
-    assert_eq!(of(Market::Spot).listing_request().path_and_query, "/api/v4/spot/currency_pairs");
-    assert_eq!(of(Market::Futures).listing_request().path_and_query, "/api/v4/futures/usdt/contracts");
+    assert_eq!(of(Market::Spot).rest.listing_request().path_and_query, "/api/v4/spot/currency_pairs");
+    assert_eq!(of(Market::Futures).rest.listing_request().path_and_query, "/api/v4/futures/usdt/contracts");
 }
 
 fn missing(symbol: &str, page: u32) -> Missing<'_> {
@@ -222,7 +225,7 @@ fn listings_of_today_tell_kind_start_and_status() {
         {"name":"GONE_USDT","type":"direct","quanto_multiplier":"1","order_price_round":"0.1","order_size_min":1,"status":"delisted"},
         {"name":"BTC_USDT_20260925","type":"direct","quanto_multiplier":"0.0001","order_price_round":"0.1","order_size_min":1},
         {"name":"BTC_USD","type":"inverse","quanto_multiplier":"0","order_price_round":"0.1","order_size_min":1}]"#;
-    let all = of(Market::Futures).parse_listing(body.as_bytes()).unwrap().symbols;
+    let all = of(Market::Futures).rest.parse_listing(body.as_bytes()).unwrap().symbols;
     let seen: Vec<_> = all.iter().map(|s| (s.name.as_str(), s.kind.as_str(), s.status.as_str(), s.trading)).collect();
     assert_eq!(
         seen,
@@ -240,11 +243,11 @@ fn listings_of_today_tell_kind_start_and_status() {
     assert_eq!((all[3].base.as_str(), all[3].quote.as_str()), ("BTC", "USDT"));
     assert_eq!(all[4].contract_size, None);
     let body = r#"[{"id":"A_B","base":"A","quote":"B","precision":4,"amount_precision":0,"trade_status":"untradable","buy_start":1700000001,"sell_start":1700000000,"delisting_time":1800000000,"type":"premarket","st_tag":false}]"#;
-    let pair = of(Market::Spot).parse_listing(body.as_bytes()).unwrap().symbols.remove(0);
+    let pair = of(Market::Spot).rest.parse_listing(body.as_bytes()).unwrap().symbols.remove(0);
     assert_eq!((pair.trading, pair.listing_time_ms), (false, Some(1_700_000_000_000)));
     assert_eq!(pair.end_time_ms, Some(1_800_000_000_000));
     assert_eq!((pair.tick_size, pair.lot_size), (Some(num("0.0001")), Some(num("1"))));
     for damaged in [r#"[{"ID":"A_B"}]"#, r#"{"label":"TOO_MANY_REQUESTS"}"#, r#"[{"nam":"A_B"}]"#, "[[]]", "[1", ""] {
-        assert!(MARKETS.iter().all(|m| of(*m).parse_listing(damaged.as_bytes()).is_err()), "{damaged}");
+        assert!(MARKETS.iter().all(|m| of(*m).rest.parse_listing(damaged.as_bytes()).is_err()), "{damaged}");
     }
 }

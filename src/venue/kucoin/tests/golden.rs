@@ -83,7 +83,7 @@ fn data_lines(rows: &Rows, out: &mut Vec<String>) {
 /// What a frame becomes in the market of a block.
 pub(super) fn lines_of(golden: &Golden<Market>, frame: &Frame<'_>) -> Vec<String> {
     let mut rows = Rows::new();
-    let result = of(golden.market).decode(frame, &mut rows);
+    let result = of(golden.market).frames.decode(frame, &mut rows);
     lines(&result, &rows)
 }
 
@@ -101,9 +101,9 @@ fn every_reviewed_frame_becomes_the_expected_rows() {
 #[test]
 fn every_channel_of_both_markets_has_a_reviewed_frame() {
     for market in [Market::Spot, Market::Futures] {
-        for channel in of(market).spec().channels {
+        for channel in of(market).spec.channels {
             let found = goldens().iter().filter(|g| g.market == market).any(|g| {
-                let decoded = of(market).decode(&g.as_frame(), &mut Rows::new());
+                let decoded = of(market).frames.decode(&g.as_frame(), &mut Rows::new());
                 decoded == Ok(Decoded::Rows(*channel))
             });
             assert!(found, "{market:?} {channel}");
@@ -116,15 +116,15 @@ fn the_stream_of_every_reviewed_data_frame_is_its_topic_and_names_its_channel() 
     let mut found = 0;
     for golden in goldens().iter().filter(|g| g.rest.is_none()) {
         let venue = of(golden.market);
-        let decoded = venue.decode(&golden.as_frame(), &mut Rows::new());
-        let key = venue.stream_of(golden.frame.as_bytes(), false);
+        let decoded = venue.frames.decode(&golden.as_frame(), &mut Rows::new());
+        let key = venue.frames.stream_of(golden.frame.as_bytes(), false);
         assert_eq!(key.is_none(), decoded == Ok(Decoded::Control), "{}", golden.frame);
-        assert_eq!(venue.control(golden.frame.as_bytes()).is_some(), key.is_none(), "{}", golden.frame);
+        assert_eq!(venue.frames.control(golden.frame.as_bytes()).is_some(), key.is_none(), "{}", golden.frame);
         if let (Some(key), Ok(Decoded::Rows(channel))) = (key, decoded) {
-            assert_eq!(venue.channel_of(key), Some(channel));
+            assert_eq!(venue.frames.channel_of(key), Some(channel));
             let value: serde_json::Value = serde_json::from_str(golden.frame).unwrap();
             assert_eq!(key.channel, value["topic"].as_str().unwrap().as_bytes());
-            assert_eq!(venue.stream_key(value["topic"].as_str().unwrap()).0, key.channel);
+            assert_eq!(venue.streams.stream_key(value["topic"].as_str().unwrap()).0, key.channel);
             found += 1;
         }
     }

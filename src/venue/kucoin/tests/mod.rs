@@ -14,7 +14,7 @@ use super::super::{DecodeError, Frame, FrameKind, Venue, venue};
 use super::market::Market;
 use model::{Decoded, Rows, VenueId};
 
-fn of(market: Market) -> &'static dyn Venue {
+fn of(market: Market) -> &'static Venue {
     venue(match market {
         Market::Spot => VenueId::KucoinSpot,
         Market::Futures => VenueId::KucoinFutures,

@@ -12,27 +12,27 @@ use super::*;
 fn throw_at(market: Market, payload: &[u8]) {
     let venue = of(market);
     let mut rows = Rows::new();
-    let decoded = venue.decode(&text(payload), &mut rows);
+    let decoded = venue.frames.decode(&text(payload), &mut rows);
     if decoded.is_ok() {
         for message in &rows.depth {
             let end = message.first_level as usize + message.level_count as usize;
             assert!(end <= rows.levels.len());
         }
     }
-    let key = venue.stream_of(payload, false);
-    let control = venue.control(payload);
+    let key = venue.frames.stream_of(payload, false);
+    let control = venue.frames.control(payload);
     assert!(key.is_none() || control.is_none());
     assert!(control.is_none() || decoded == Ok(Decoded::Control));
     if let Some(key) = key {
-        let _ = venue.channel_of(key);
+        let _ = venue.frames.channel_of(key);
     }
-    let _ = venue.parse_listing(payload);
-    let _ = venue.parse_token(payload);
-    let _ = std::str::from_utf8(payload).map(|url| venue.redacted(url));
+    let _ = venue.rest.parse_listing(payload);
+    let _ = venue.streams.parse_token(payload);
+    let _ = std::str::from_utf8(payload).map(|url| venue.streams.redacted(url));
     for channel in ["depth_snapshot", "symbols", "token", "klines"] {
         let meta = meta(channel, "BTC-USDT");
         let frame = Frame { kind: FrameKind::Rest, payload, rest: Some(&meta) };
-        let _ = venue.decode(&frame, &mut Rows::new());
+        let _ = venue.frames.decode(&frame, &mut Rows::new());
     }
 }
 
@@ -92,7 +92,7 @@ fn every_truncation_of_every_reviewed_frame_is_refused() {
         for end in 0..golden.frame.len() {
             let payload = &golden.frame.as_bytes()[..end];
             let frame = Frame { payload, ..golden.as_frame() };
-            let decoded = of(golden.market).decode(&frame, &mut Rows::new());
+            let decoded = of(golden.market).frames.decode(&frame, &mut Rows::new());
             assert!(decoded.is_err(), "{}", String::from_utf8_lossy(payload));
         }
     }

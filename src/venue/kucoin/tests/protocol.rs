@@ -10,16 +10,16 @@ fn wants(symbols: &[&str], channels: &[Channel]) -> Vec<Want> {
 }
 
 fn limits(streams_per_connection: usize, params_per_subscribe: usize) -> Limits {
-    Limits { streams_per_connection, params_per_subscribe, ..of(Market::Spot).spec().limits.clone() }
+    Limits { streams_per_connection, params_per_subscribe, ..of(Market::Spot).spec.limits.clone() }
 }
 
 #[test]
 fn topics_of_a_symbol_share_a_socket_and_stand_channel_by_channel() {
     let venue = of(Market::Spot);
-    let mut wanted = wants(&["BTC-USDT", "ETH-USDT", "币-USDT"], venue.spec().channels);
+    let mut wanted = wants(&["BTC-USDT", "ETH-USDT", "币-USDT"], venue.spec.channels);
     wanted.extend(wanted.clone());
     // 5 topics each (snapshots are REST): two symbols fit, the third goes to a socket of its own.
-    let plans = venue.plan(&wanted, &limits(12, 100));
+    let plans = venue.streams.plan(&wanted, &limits(12, 100));
     assert_eq!(plans.iter().map(|p| p.streams.len()).collect::<Vec<_>>(), [10, 5]);
     assert_eq!(
         plans[0].streams,
@@ -39,17 +39,17 @@ fn topics_of_a_symbol_share_a_socket_and_stand_channel_by_channel() {
     assert_eq!(plans[1].streams[0], "/market/match:币-USDT");
     for (stream, want) in plans.iter().flat_map(|p| p.streams.iter().zip(p.wants.iter().flatten())) {
         assert!(stream.contains(&want.symbol), "{stream} {want:?}");
-        let (key, rest) = venue.stream_key(stream);
+        let (key, rest) = venue.streams.stream_key(stream);
         let key = StreamKey { channel: &key, symbol: &rest };
-        assert_eq!(venue.channel_of(key), Some(want.channel));
+        assert_eq!(venue.frames.channel_of(key), Some(want.channel));
     }
-    assert_eq!(plans, venue.plan(&wanted, &limits(12, 100)));
+    assert_eq!(plans, venue.streams.plan(&wanted, &limits(12, 100)));
 }
 
 #[test]
 fn futures_have_topics_of_their_own() {
     let venue = of(Market::Futures);
-    let plans = venue.plan(&wants(&["XBTUSDTM"], Channel::ALL), &venue.spec().limits);
+    let plans = venue.streams.plan(&wants(&["XBTUSDTM"], Channel::ALL), &venue.spec.limits);
     assert_eq!(plans.len(), 1);
     assert_eq!(
         plans[0].streams,
@@ -62,7 +62,7 @@ fn futures_have_topics_of_their_own() {
             "/contractMarket/limitCandle:XBTUSDTM_1min",
         ]
     );
-    let subscribed = venue.spec().channels.iter().filter(|c| **c != Channel::DepthSnapshot);
+    let subscribed = venue.spec.channels.iter().filter(|c| **c != Channel::DepthSnapshot);
     assert!(plans[0].wants.iter().flatten().map(|w| w.channel).eq(subscribed.copied()));
 }
 
@@ -72,9 +72,9 @@ fn no_socket_exceeds_its_limit_and_no_want_is_lost() {
         let venue = of(market);
         let names: Vec<String> = (0..137).map(|i| format!("S{i}-USDT")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let wanted = wants(&names, venue.spec().channels);
+        let wanted = wants(&names, venue.spec.channels);
         for room in [0, 1, 2, 3, 4, 5, 7, 200, 100_000] {
-            let plans = venue.plan(&wanted, &limits(room, 100));
+            let plans = venue.streams.plan(&wanted, &limits(room, 100));
             let most = if market == Market::Spot { room.min(400) } else { room };
             assert!(plans.iter().all(|p| !p.streams.is_empty() && p.streams.len() <= most.max(1)));
             assert!(plans.iter().all(|p| p.streams.len() == p.wants.len()));
@@ -95,8 +95,8 @@ fn subscribe_messages_parse_back_to_the_topics_they_were_made_of() {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     for (size, most) in [(0, 1), (7, 7), (100, 100), (5000, 100)] {
         let limits = limits(1000, size);
-        let plan = &venue.plan(&wants(&names, venue.spec().channels), &limits)[0];
-        let messages = venue.messages(Verb::Subscribe, &plan.streams, &limits, 40, 0);
+        let plan = &venue.streams.plan(&wants(&names, venue.spec.channels), &limits)[0];
+        let messages = venue.streams.messages(Verb::Subscribe, &plan.streams, &limits, 40, 0);
         let mut topics = Vec::new();
         for (n, message) in messages.iter().enumerate() {
             let value: serde_json::Value = serde_json::from_str(&message.text).unwrap();
@@ -111,7 +111,7 @@ fn subscribe_messages_parse_back_to_the_topics_they_were_made_of() {
     }
     let mixed = ["/market/match:A-B", "/market/level2:A-B", "/market/match:C-D"].map(str::to_owned);
     let texts: Vec<String> =
-        venue.messages(Verb::Subscribe, &mixed, &limits(300, 100), 7, 0).into_iter().map(|m| m.text).collect();
+        venue.streams.messages(Verb::Subscribe, &mixed, &limits(300, 100), 7, 0).into_iter().map(|m| m.text).collect();
     assert_eq!(
         texts,
         [
@@ -119,17 +119,17 @@ fn subscribe_messages_parse_back_to_the_topics_they_were_made_of() {
             r#"{"id":"8","type":"subscribe","topic":"/market/level2:A-B","privateChannel":false,"response":true}"#,
         ]
     );
-    assert!(venue.messages(Verb::Subscribe, &[], &limits(300, 100), 1, 0).is_empty());
+    assert!(venue.streams.messages(Verb::Subscribe, &[], &limits(300, 100), 1, 0).is_empty());
 }
 
 #[test]
 fn books_are_asked_for_by_encoded_symbol_at_their_weight() {
-    let spot = |n| of(Market::Spot).snapshot_request("币-USDT", n).unwrap();
+    let spot = |n| of(Market::Spot).rest.snapshot_request("币-USDT", n).unwrap();
     assert_eq!(spot(100).path_and_query, "/api/v1/market/orderbook/level2_100?symbol=%E5%B8%81-USDT");
     assert_eq!(spot(20).path_and_query, "/api/v1/market/orderbook/level2_20?symbol=%E5%B8%81-USDT");
     assert_eq!((spot(5000).weight, spot(5000).method), (2, Method::Get));
     assert_eq!(spot(1).symbol.as_deref(), Some("币-USDT"));
-    let futures = of(Market::Futures).snapshot_request("XBTUSDTM", 100).unwrap();
+    let futures = of(Market::Futures).rest.snapshot_request("XBTUSDTM", 100).unwrap();
     assert_eq!(futures.path_and_query, "/api/v1/level2/snapshot?symbol=XBTUSDTM");
     assert_eq!((futures.weight, &*futures.channel), (3, "depth_snapshot"));
 }
@@ -139,10 +139,10 @@ fn a_connection_is_made_with_a_token_and_kept_by_pings() {
     let body = br#"{"code":"200000","data":{"token":"2neAiu-4_x==.a/b+c","instanceServers":[{"endpoint":"wss://ws-api-spot.kucoin.com/","encrypt":true,"protocol":"websocket","pingInterval":18000,"pingTimeout":10000},{"endpoint":"wss://other/","pingInterval":"1","pingTimeout":"1"}]}}"#;
     for market in [Market::Spot, Market::Futures] {
         let venue = of(market);
-        let request = venue.token_request().unwrap();
+        let request = venue.streams.token_request().unwrap();
         assert_eq!((request.method, &*request.path_and_query), (Method::Post, "/api/v1/bullet-public"));
         assert_eq!((request.weight, &*request.channel), (10, "token"));
-        let token = venue.parse_token(body).unwrap();
+        let token = venue.streams.parse_token(body).unwrap();
         assert_eq!(
             token,
             Token {
@@ -162,30 +162,30 @@ fn a_connection_is_made_with_a_token_and_kept_by_pings() {
             },
             "every server, in the venue's order"
         );
-        let plan = &venue.plan(&wants(&["A-B"], &[Channel::Trades]), &venue.spec().limits)[0];
-        let url = |base: &str| venue.connect_url(base, plan, Some(&token), "1 7");
+        let plan = &venue.streams.plan(&wants(&["A-B"], &[Channel::Trades]), &venue.spec.limits)[0];
+        let url = |base: &str| venue.streams.connect_url(base, plan, Some(&token), "1 7");
         let query = "token=2neAiu-4_x==.a%2Fb%2Bc&connectId=1%207";
         assert_eq!(url(&token.servers[0].endpoint), format!("wss://ws-api-spot.kucoin.com/?{query}"));
         assert_eq!(url("wss://ws-api-spot.kucoin.com"), format!("wss://ws-api-spot.kucoin.com/?{query}"));
         assert_eq!(url("ws://127.0.0.1:9/kucoin-spot"), format!("ws://127.0.0.1:9/kucoin-spot?{query}"));
         assert_eq!(url("wss://h/endpoint?acl=1"), format!("wss://h/endpoint?acl=1&{query}"));
-        assert_eq!(venue.connect_url("wss://h/", plan, None, "x"), "wss://h/?connectId=x");
-        assert_eq!(venue.redacted(&url("wss://h/")), "wss://h/?token=REDACTED&connectId=1%207");
-        assert_eq!(venue.redacted("wss://h/path"), "wss://h/path");
-        assert!(venue.spec().waits_for_welcome);
-        assert_eq!(venue.spec().heartbeat, Heartbeat::ClientText { every_ms: 18_000, timeout_ms: 10_000 });
-        assert_eq!(venue.ping_message(5, 0).unwrap(), r#"{"id":"5","type":"ping"}"#);
-        assert_eq!(venue.spec().pace_group, "kucoin");
+        assert_eq!(venue.streams.connect_url("wss://h/", plan, None, "x"), "wss://h/?connectId=x");
+        assert_eq!(venue.streams.redacted(&url("wss://h/")), "wss://h/?token=REDACTED&connectId=1%207");
+        assert_eq!(venue.streams.redacted("wss://h/path"), "wss://h/path");
+        assert!(venue.spec.waits_for_welcome);
+        assert_eq!(venue.spec.heartbeat, Heartbeat::ClientText { every_ms: 18_000, timeout_ms: 10_000 });
+        assert_eq!(venue.streams.ping_message(5, 0).unwrap(), r#"{"id":"5","type":"ping"}"#);
+        assert_eq!(venue.spec.pace_group, "kucoin");
         let meta = meta("token", "");
         let frame = Frame { kind: FrameKind::Rest, payload: body, rest: Some(&meta) };
-        assert_eq!(venue.decode(&frame, &mut Rows::new()), Ok(Decoded::Control));
+        assert_eq!(venue.frames.decode(&frame, &mut Rows::new()), Ok(Decoded::Control));
     }
 }
 
 #[test]
 fn what_is_no_token_is_refused_and_its_times_are_kept_in_bounds() {
     let good = r#"{"code":"200000","data":{"token":"t","instanceServers":[{"endpoint":"ws://h/","pingInterval":0,"pingTimeout":999999999}]}}"#;
-    let parse = |body: &str| of(Market::Spot).parse_token(body.as_bytes());
+    let parse = |body: &str| of(Market::Spot).streams.parse_token(body.as_bytes());
     let token = parse(good).unwrap();
     let server = &token.servers[0];
     assert_eq!((server.ping_interval_ms, server.ping_timeout_ms), (1_000, 50_000));
@@ -250,8 +250,8 @@ fn control_frames_are_told_from_data() {
     ];
     for market in [Market::Spot, Market::Futures] {
         for (frame, expected) in &table {
-            assert_eq!(&of(market).control(frame.as_bytes()), expected, "{frame}");
-            let decoded = of(market).decode(&text(frame.as_bytes()), &mut Rows::new());
+            assert_eq!(&of(market).frames.control(frame.as_bytes()), expected, "{frame}");
+            let decoded = of(market).frames.decode(&text(frame.as_bytes()), &mut Rows::new());
             assert_eq!(expected.is_some(), decoded == Ok(Decoded::Control), "{frame}");
         }
     }
@@ -261,7 +261,7 @@ fn control_frames_are_told_from_data() {
 fn the_topic_of_a_frame_is_found_without_parsing() {
     let venue = of(Market::Spot);
     let topic = |frame: &str| {
-        let key = venue.stream_of(frame.as_bytes(), false)?;
+        let key = venue.frames.stream_of(frame.as_bytes(), false)?;
         assert!(key.symbol.is_empty());
         Some(std::str::from_utf8(key.channel).unwrap().to_owned())
     };
@@ -281,7 +281,7 @@ fn the_topic_of_a_frame_is_found_without_parsing() {
 fn the_recorded_listing_of_spot_gives_every_pair_with_its_steps() {
     let (_, body) = bodies("kucoin-spot/cryptofeed-KUCOIN.0.symbols.zst").swap_remove(0);
     let venue = of(Market::Spot);
-    let symbols = venue.parse_listing(body.as_bytes()).unwrap().symbols;
+    let symbols = venue.rest.parse_listing(body.as_bytes()).unwrap().symbols;
     assert_eq!(symbols.len(), body.matches("\"baseCurrency\"").count());
     let pair = symbols.iter().find(|s| s.name == "REQ-ETH").unwrap();
     assert_eq!((&*pair.base, &*pair.quote, &*pair.status, pair.trading), ("REQ", "ETH", "enabled", true));
@@ -293,7 +293,7 @@ fn the_recorded_listing_of_spot_gives_every_pair_with_its_steps() {
     let meta = meta("symbols", "");
     let frame = Frame { kind: FrameKind::Rest, payload: body.as_bytes(), rest: Some(&meta) };
     let mut rows = Rows::new();
-    assert_eq!(venue.decode(&frame, &mut rows), Ok(Decoded::Symbols));
+    assert_eq!(venue.frames.decode(&frame, &mut rows), Ok(Decoded::Symbols));
     assert_eq!(rows.listings, symbols);
 }
 
@@ -307,7 +307,7 @@ const CONTRACTS: &str = r#"{"code":"200000","data":[
 
 #[test]
 fn contracts_tell_their_size_kind_and_status() {
-    let symbols = of(Market::Futures).parse_listing(CONTRACTS.as_bytes()).unwrap().symbols;
+    let symbols = of(Market::Futures).rest.parse_listing(CONTRACTS.as_bytes()).unwrap().symbols;
     let facts: Vec<_> = symbols
         .iter()
         .map(|s| {
@@ -336,9 +336,9 @@ fn contracts_tell_their_size_kind_and_status() {
 #[test]
 fn a_refusal_is_no_listing_and_new_words_of_an_entry_are_none_of_our_business() {
     let refused = CONTRACTS.replace("\"code\":\"200000\"", "\"code\":\"400100\"");
-    assert!(of(Market::Futures).parse_listing(refused.as_bytes()).is_err());
+    assert!(of(Market::Futures).rest.parse_listing(refused.as_bytes()).is_err());
     let spot = r#"{"code":"200000","data":[{"symbol":"A-B","baseCurrency":"A","quoteCurrency":"B","enableTrading":false,"tradingStartTime":1767225600000,"priceIncrement":"0.10","baseIncrement":"","assetClass":"new"}]}"#;
-    let listing = of(Market::Spot).parse_listing(spot.as_bytes()).unwrap();
+    let listing = of(Market::Spot).rest.parse_listing(spot.as_bytes()).unwrap();
     assert!(listing.odd.is_empty(), "{:?}", listing.odd);
     let pair = &listing.symbols[0];
     assert_eq!((pair.listing_time_ms, pair.lot_size), (Some(1_767_225_600_000), None));
@@ -361,7 +361,7 @@ fn a_topic_that_nobody_asked_for_is_kept_as_a_frame_and_noted_as_drift() {
     let frame = r#"{"type":"message","topic":"/callauction/callauctionData:BTC-USDT","subject":"callauction.callauctionData","data":{"symbol":"BTC-USDT"}}"#;
     let mut rows = Rows::new();
     let frame = Frame { kind: FrameKind::Text, payload: frame.as_bytes(), rest: None };
-    let unknown = of(Market::Spot).decode(&frame, &mut rows);
+    let unknown = of(Market::Spot).frames.decode(&frame, &mut rows);
     assert_eq!(unknown, Err(DecodeError::UnknownType("/callauction/callauctionData".to_owned())));
     assert!(
         rows.drift.items.keys().any(|what| what.contains("/callauction/callauctionData")),

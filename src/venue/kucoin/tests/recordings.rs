@@ -13,7 +13,7 @@ fn every_recorded_frame_decodes_or_is_control() {
     let mut rows = Rows::new();
     for payload in &frames {
         rows.clear();
-        let name = match of(Market::Spot).decode(&text(payload), &mut rows) {
+        let name = match of(Market::Spot).frames.decode(&text(payload), &mut rows) {
             Ok(decoded) => format!("{decoded:?}"),
             Err(e) => format!("undecodable: {e}"),
         };
@@ -39,7 +39,7 @@ fn gaps<'a>(market: Market, frames: impl Iterator<Item = &'a [u8]>) -> (usize, u
     let (mut gaps, mut repeats, mut marked) = (0, 0, 0);
     for payload in frames {
         rows.clear();
-        of(market).decode(&text(payload), &mut rows).unwrap();
+        of(market).frames.decode(&text(payload), &mut rows).unwrap();
         tracker.observe_rows(&rows, &mut marks, &mut |_| gaps += 1);
         repeats += marks.iter().filter(|m| m.again).count();
         marked += marks.iter().filter(|m| m.flags & GAP_BEFORE != 0).count();
@@ -87,7 +87,7 @@ fn a_frame_that_begins_inside_the_one_before_is_no_gap_and_one_that_skips_is() {
 fn candles_of_the_recording_are_those_of_its_trades() {
     let mut rows = Rows::new();
     for payload in recorded() {
-        of(Market::Spot).decode(&text(&payload), &mut rows).unwrap();
+        of(Market::Spot).frames.decode(&text(&payload), &mut rows).unwrap();
     }
     let id = rows.symbols.intern("BCHSV-USDT");
     let mut checked = 0;
@@ -126,7 +126,7 @@ fn recorded_books_of_rest_decode_and_failed_requests_do_not() {
         let mut meta = meta("depth_snapshot", symbol);
         let mut rows = Rows::new();
         let frame = Frame { kind: FrameKind::Rest, payload: body.as_bytes(), rest: Some(&meta) };
-        let decoded = of(Market::Spot).decode(&frame, &mut rows);
+        let decoded = of(Market::Spot).frames.decode(&frame, &mut rows);
         assert_eq!(decoded, Ok(Decoded::Rows(model::Channel::DepthSnapshot)));
         assert_eq!(rows.symbols.name(rows.depth[0].symbol), symbol);
         assert!(rows.depth[0].is_snapshot && rows.levels.len() > 20);
@@ -136,6 +136,6 @@ fn recorded_books_of_rest_decode_and_failed_requests_do_not() {
         assert_eq!(sent.iter().sum::<usize>(), rows.levels.len());
         meta.status = 429;
         let frame = Frame { kind: FrameKind::Rest, payload: body.as_bytes(), rest: Some(&meta) };
-        assert_eq!(of(Market::Spot).decode(&frame, &mut rows), Err(DecodeError::HttpStatus(429)));
+        assert_eq!(of(Market::Spot).frames.decode(&frame, &mut rows), Err(DecodeError::HttpStatus(429)));
     }
 }

@@ -103,12 +103,12 @@ fn survives(frame: &[u8]) {
     let (result, seen, _) = decode(frame);
     assert!(seen.trades.len() * 25 <= frame.len() && seen.levels.len() * 16 <= frame.len());
     assert!(seen.trades.capacity() * 25 <= 4 * frame.len() + 1000);
-    let key = sbe().stream_of(frame, true);
+    let key = sbe().frames.stream_of(frame, true);
     if let Ok(Decoded::Rows(channel)) = result {
         let key = key.unwrap();
-        assert_eq!((sbe().channel_of(key), key.symbol), (Some(channel), seen.symbol.as_bytes()));
+        assert_eq!((sbe().frames.channel_of(key), key.symbol), (Some(channel), seen.symbol.as_bytes()));
     }
-    let _ = sbe().control(frame);
+    let _ = sbe().frames.control(frame);
 }
 
 proptest! {

@@ -10,7 +10,7 @@ use super::encode::{Newer, Plain, encode};
 use model::row::{BookTicker, DepthUpdate, Drift, Level, Trade};
 use model::{Channel, Decoded, Num, Rows, SymbolId, VenueId};
 
-fn sbe() -> &'static dyn Venue {
+fn sbe() -> &'static Venue {
     venue(VenueId::BinanceSpotSbe)
 }
 
@@ -26,7 +26,7 @@ struct Seen {
 
 fn decode(payload: &[u8]) -> (Result<Decoded, DecodeError>, Seen, Drift) {
     let mut rows = Rows::new();
-    let result = sbe().decode(&Frame { kind: FrameKind::Binary, payload, rest: None }, &mut rows);
+    let result = sbe().frames.decode(&Frame { kind: FrameKind::Binary, payload, rest: None }, &mut rows);
     assert!(rows.symbols.len() <= 1);
     let symbol = rows.symbols.name(SymbolId(0)).to_owned();
     let seen = Seen { trades: rows.trades, tickers: rows.book_tickers, depth: rows.depth, levels: rows.levels, symbol };

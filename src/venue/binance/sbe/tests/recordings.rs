@@ -25,7 +25,7 @@ fn as_sbe(n: usize) -> Vec<(u64, Rows, Vec<u8>)> {
         let received = line.split(|b| *b == b' ').next().unwrap();
         let received: u64 = std::str::from_utf8(received).unwrap().parse().unwrap();
         let mut rows = Rows::new();
-        json.decode(&Frame { kind: FrameKind::Text, payload, rest: None }, &mut rows).unwrap();
+        json.frames.decode(&Frame { kind: FrameKind::Text, payload, rest: None }, &mut rows).unwrap();
         for ticker in &mut rows.book_tickers {
             // The JSON stream sends no time.
             ticker.ts_event_us = Some((received / 1000) as i64);
@@ -104,7 +104,7 @@ fn ids_continue_across_and_inside_frames_and_a_lost_frame_is_one_gap() {
         let mut seen = 0;
         for (_, payload) in frames.iter().enumerate().filter(|(i, _)| *i != lost) {
             let mut rows = Rows::new();
-            sbe().decode(&Frame { kind: FrameKind::Binary, payload, rest: None }, &mut rows).unwrap();
+            sbe().frames.decode(&Frame { kind: FrameKind::Binary, payload, rest: None }, &mut rows).unwrap();
             tracker.observe_rows(&rows, &mut Vec::new(), &mut |gap| found.push((gap.channel, gap.row)));
             seen += rows.trades.len();
         }
@@ -174,8 +174,8 @@ fn the_start_of_a_real_frame_is_known_by_its_channel_and_refused() {
     for (id, bytes) in text.lines().filter_map(|l| l.split_once(' ')).filter(|(id, _)| id.starts_with("100")) {
         let frame = hex(bytes);
         let channel = if id == "10001" { Channel::BookTicker } else { Channel::Depth };
-        let key = sbe().stream_of(&frame, true).unwrap();
-        assert_eq!((sbe().channel_of(key), key.symbol), (Some(channel), &b""[..]));
+        let key = sbe().frames.stream_of(&frame, true).unwrap();
+        assert_eq!((sbe().frames.channel_of(key), key.symbol), (Some(channel), &b""[..]));
         assert!(matches!(decode(&frame).0, Err(DecodeError::Malformed { .. })));
         checked += 1;
     }

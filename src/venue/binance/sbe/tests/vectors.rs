@@ -181,13 +181,13 @@ fn unknown_templates_and_schemas_are_kept_by_name_and_counted() {
     let (result, _, drift) = decode(&frame);
     assert_eq!(result, Err(DecodeError::UnknownType("SBE template 10004".to_owned())));
     assert_eq!(drift.items["SBE template 10004"].count, 1);
-    assert_eq!(sbe().stream_of(&frame, true), None);
+    assert_eq!(sbe().frames.stream_of(&frame, true), None);
     let mut frame = hex(BEST);
     frame[4..6].copy_from_slice(&2_u16.to_le_bytes());
     let (result, seen, drift) = decode(&frame);
     assert_eq!(result, Err(DecodeError::UnknownType("SBE schema 2".to_owned())));
     assert_eq!((seen, drift.items["SBE schema 2"].count), (Seen::default(), 1));
-    assert_eq!(sbe().stream_of(&frame, true), None);
+    assert_eq!(sbe().frames.stream_of(&frame, true), None);
 }
 
 #[test]
@@ -196,51 +196,51 @@ fn the_stream_of_a_frame_is_the_one_subscribed() {
     let channels = [Channel::Trades, Channel::BookTicker, Channel::Depth, Channel::Depth];
     for ((frame, stream), channel) in [TRADES, BEST, SNAPSHOT, DIFF].into_iter().zip(streams).zip(channels) {
         let frame = hex(frame);
-        let key = sbe().stream_of(&frame, true).unwrap();
-        assert_eq!((key.channel.to_vec(), key.symbol.to_vec()), sbe().stream_key(stream));
-        assert_eq!(sbe().channel_of(key), Some(channel));
-        assert_eq!(sbe().stream_of(&frame, false), None);
+        let key = sbe().frames.stream_of(&frame, true).unwrap();
+        assert_eq!((key.channel.to_vec(), key.symbol.to_vec()), sbe().streams.stream_key(stream));
+        assert_eq!(sbe().frames.channel_of(key), Some(channel));
+        assert_eq!(sbe().frames.stream_of(&frame, false), None);
         // A damaged frame is still known to be one of that channel, but of no symbol.
-        let damaged = sbe().stream_of(&frame[..frame.len() - 1], true).unwrap();
-        assert_eq!((sbe().channel_of(damaged), damaged.symbol), (Some(channel), &b""[..]));
+        let damaged = sbe().frames.stream_of(&frame[..frame.len() - 1], true).unwrap();
+        assert_eq!((sbe().frames.channel_of(damaged), damaged.symbol), (Some(channel), &b""[..]));
     }
     let plain = Plain::Best { event: 1, id: 1, prices: [1; 4] };
     let frame = encode(&plain, (0, 0), "币安人生USDT", Newer::default());
-    let key = sbe().stream_of(&frame, true).unwrap();
-    assert_eq!((key.channel.to_vec(), key.symbol.to_vec()), sbe().stream_key("币安人生usdt@bestBidAsk"));
+    let key = sbe().frames.stream_of(&frame, true).unwrap();
+    assert_eq!((key.channel.to_vec(), key.symbol.to_vec()), sbe().streams.stream_key("币安人生usdt@bestBidAsk"));
 }
 
 #[test]
 fn sockets_are_opened_without_a_stream_and_subscribed_in_one_message() {
-    let channels = sbe().spec().channels;
+    let channels = sbe().spec.channels;
     let wants: Vec<Want> =
         (0..70).flat_map(|i| channels.iter().map(move |c| Want { symbol: format!("S{i}USDT"), channel: *c })).collect();
-    let limits = sbe().spec().limits.clone();
-    let plans = sbe().plan(&wants, &limits);
+    let limits = sbe().spec.limits.clone();
+    let plans = sbe().streams.plan(&wants, &limits);
     let sizes: Vec<usize> = plans.iter().map(|p| p.streams.len()).collect();
     assert_eq!(sizes, [198, 12]);
     assert_eq!(plans[0].streams[..3], ["s0usdt@trade", "s0usdt@bestBidAsk", "s0usdt@depth"]);
     for plan in &plans {
-        assert_eq!(sbe().connect_url("wss://host", plan, None, "1"), "wss://host/ws");
-        assert_eq!(sbe().messages(Verb::Subscribe, &plan.streams, &limits, 1, 0).len(), 1);
+        assert_eq!(sbe().streams.connect_url("wss://host", plan, None, "1"), "wss://host/ws");
+        assert_eq!(sbe().streams.messages(Verb::Subscribe, &plan.streams, &limits, 1, 0).len(), 1);
     }
     let few = Limits { params_per_subscribe: 9, ..limits };
-    let messages = sbe().messages(Verb::Subscribe, &plans[1].streams, &few, 4, 0);
+    let messages = sbe().streams.messages(Verb::Subscribe, &plans[1].streams, &few, 4, 0);
     assert_eq!(messages.len(), 2);
     assert!(messages[1].text.ends_with(r#""s69usdt@depth"],"id":5}"#), "{}", messages[1].text);
 }
 
 #[test]
 fn the_upgrade_carries_the_key_and_ids_continue_as_on_the_json_streams() {
-    assert!(sbe().spec().needs_api_key());
-    assert_eq!(sbe().spec().headers(Some("k3y")), [("X-MBX-APIKEY", "k3y".to_owned())]);
-    assert_eq!(sbe().spec().headers(None), []);
-    assert_eq!(sbe().spec().pace_group, venue(VenueId::BinanceSpot).spec().pace_group);
-    let continuity = [Channel::Trades, Channel::Depth, Channel::BookTicker].map(|c| sbe().spec().continuity(c));
+    assert!(sbe().spec.needs_api_key());
+    assert_eq!(sbe().spec.headers(Some("k3y")), [("X-MBX-APIKEY", "k3y".to_owned())]);
+    assert_eq!(sbe().spec.headers(None), []);
+    assert_eq!(sbe().spec.pace_group, venue(VenueId::BinanceSpot).spec.pace_group);
+    let continuity = [Channel::Trades, Channel::Depth, Channel::BookTicker].map(|c| sbe().spec.continuity(c));
     assert_eq!(continuity, [Continuity::TradeId, Continuity::DepthFirstFinal, Continuity::None]);
-    let snapshot = sbe().snapshot_request("BTCUSDT", 1000).unwrap();
+    let snapshot = sbe().rest.snapshot_request("BTCUSDT", 1000).unwrap();
     assert_eq!(snapshot.path_and_query, "/api/v3/depth?symbol=BTCUSDT&limit=1000");
-    assert_eq!(sbe().spec().rest_base, "https://api.binance.com");
+    assert_eq!(sbe().spec.rest_base, "https://api.binance.com");
 }
 
 #[test]
@@ -260,17 +260,17 @@ fn any_text_that_accepts_nothing_is_a_refusal_and_stays_in_the_lake() {
     ];
     let text = |payload: &str| {
         let frame = Frame { kind: FrameKind::Text, payload: payload.as_bytes(), rest: None };
-        sbe().decode(&frame, &mut Rows::new())
+        sbe().frames.decode(&frame, &mut Rows::new())
     };
     for (frame, control) in known {
-        assert_eq!(sbe().control(frame.as_bytes()), control, "{frame}");
+        assert_eq!(sbe().frames.control(frame.as_bytes()), control, "{frame}");
         assert_eq!(text(frame), Ok(Decoded::Control), "{frame}");
     }
     for (frame, control) in strange {
-        assert_eq!(sbe().control(frame.as_bytes()), control, "{frame}");
+        assert_eq!(sbe().frames.control(frame.as_bytes()), control, "{frame}");
         assert_eq!(text(frame), Err(DecodeError::UnknownType("text".to_owned())), "{frame}");
     }
     for frame in [TRADES, BEST, SNAPSHOT, DIFF] {
-        assert_eq!(sbe().control(&hex(frame)), None);
+        assert_eq!(sbe().frames.control(&hex(frame)), None);
     }
 }
