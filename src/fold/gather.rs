@@ -21,7 +21,7 @@ use super::part::OpenPart;
 use super::records::{clock_step, epoch_detail, event_kind, repair, silent};
 use super::route;
 use lake::manifest::IdRange;
-use lake::table::{Event, FrameRow};
+use lake::table::{Event, FrameRow, Listed};
 use lake::{Common, Hour, Manifest, Numeric, Table, WriteSettings, flags};
 use model::record::{UNSUBSCRIBED_EVENT, planned, unsubscribed};
 use model::row::{Drift, Odd};
@@ -549,7 +549,7 @@ fn listing(part: &mut OpenPart, common: &Common, rows: &mut model::Rows) -> u32 
     let buffer = part.buffer(Table::Symbols);
     for (row, symbol) in (0_i32..).zip(&rows.listings) {
         let id = rows.symbols.intern(&symbol.name);
-        buffer.push_symbol(common, row, id, symbol);
+        buffer.push(common, row, &Listed { symbol: id, entry: symbol });
     }
     part.account.rows(Table::Symbols, rows.listings.len() as u64);
     1 << Table::Symbols as u32
@@ -571,7 +571,7 @@ fn in_part(part: &mut OpenPart, common: &Common, record: &RecordRef<'_>, odd: &O
         payload,
         reason: &odd.reason(),
     };
-    part.buffer(Table::Frames).push_frame(common, 0, &row);
+    part.buffer(Table::Frames).push(common, 0, &row);
     part.account.rows(Table::Frames, 1);
     1 << Table::Frames as u32
 }
@@ -584,7 +584,7 @@ fn undecodable(part: &mut OpenPart, common: &Common, record: &RecordRef<'_>, why
         Some(rest) => rest.body,
         None => record.payload,
     };
-    part.buffer(Table::Frames).push_frame(
+    part.buffer(Table::Frames).push(
         common,
         0,
         &FrameRow { symbol: why.symbol, channel, encoding: why.encoding, payload, reason: &why.reason },

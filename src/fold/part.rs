@@ -162,7 +162,7 @@ impl OpenPart {
             _ => 0,
         };
         self.last_event = Some((common.seq, row));
-        self.buffer(Table::Events).push_event(common, row, event);
+        self.buffer(Table::Events).push(common, row, event);
         self.account.rows(Table::Events, 1);
     }
 

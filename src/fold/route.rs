@@ -42,7 +42,7 @@ pub fn frame(
     let mut marks = ids.marks.iter();
     let mut next_mark = || marks.next().copied().unwrap_or_default();
     macro_rules! table {
-        ($field:ident, $table:ident, $push:ident) => {
+        ($field:ident, $table:ident) => {
             if !rows.$field.is_empty() {
                 let (buffer, account) = part.buffer_and_account(Table::$table);
                 let mut kept = 0_u64;
@@ -50,7 +50,7 @@ pub fn frame(
                     let mark: RowMark = next_mark();
                     if !mark.duplicate {
                         let c = Common { flags: common.flags | mark.flags, ..*common };
-                        buffer.$push(&c, row, r);
+                        buffer.push(&c, row, r);
                         kept += 1;
                         late |= mark.late;
                         account.delay.add(ts_recv_us, r.ts_event_us);
@@ -66,8 +66,8 @@ pub fn frame(
             }
         };
     }
-    table!(trades, Trades, push_trade);
-    table!(agg_trades, AggTrades, push_agg_trade);
+    table!(trades, Trades);
+    table!(agg_trades, AggTrades);
     if !rows.depth.is_empty() {
         let (buffer, account) = part.buffer_and_account(Table::Depth);
         let (mut kept, mut removed) = (0, 0);
@@ -93,11 +93,11 @@ pub fn frame(
         account.rows(Table::Depth, kept);
         touched |= 1 << Table::Depth as u32;
     }
-    table!(book_tickers, BookTicker, push_book_ticker);
-    table!(mark_prices, MarkPrice, push_mark_price);
-    table!(liquidations, Liquidations, push_liquidation);
-    table!(tickers, Tickers, push_ticker);
-    table!(venue_klines, VenueKlines, push_venue_kline);
+    table!(book_tickers, BookTicker);
+    table!(mark_prices, MarkPrice);
+    table!(liquidations, Liquidations);
+    table!(tickers, Tickers);
+    table!(venue_klines, VenueKlines);
     if late {
         filled(rows, &ids.marks, part);
     }

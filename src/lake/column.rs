@@ -55,17 +55,6 @@ pub struct Spec {
     pub nullable: bool,
 }
 
-impl Spec {
-    pub(crate) const fn new(name: &'static str, kind: Kind) -> Self {
-        Self { name, kind, nullable: false }
-    }
-
-    pub(crate) const fn null(mut self) -> Self {
-        self.nullable = true;
-        self
-    }
-}
-
 /// Side words in text order; a code is an index.
 pub const SIDES: [&str; 4] = ["ask", "bid", "buy", "sell"];
 pub(crate) const ASK: u8 = 0;
@@ -74,6 +63,14 @@ pub(crate) const BUY: u8 = 2;
 pub(crate) const SELL: u8 = 3;
 /// No side.
 pub(crate) const NULL_SIDE: u8 = u8::MAX;
+
+/// Taker side as a code of a side column.
+pub(crate) fn side_code(side: model::row::Side) -> u8 {
+    match side {
+        model::row::Side::Buy => BUY,
+        model::row::Side::Sell => SELL,
+    }
+}
 
 /// A column of a chunk.
 #[derive(Clone, Debug)]
@@ -214,8 +211,9 @@ macro_rules! plain_column {
             }
 
             #[inline]
-            pub(crate) fn push(&mut self, v: $t) {
+            pub(crate) fn push(&mut self, v: $t) -> u32 {
                 self.0.push(v);
+                0
             }
 
             pub(crate) fn take(&mut self, n: usize) -> Column {
@@ -268,15 +266,22 @@ plain_column!(
 
 impl Int64s {
     #[inline]
-    pub(crate) fn push_opt(&mut self, v: Option<i64>) {
-        self.0.push(v.unwrap_or(NULL_I64));
+    pub(crate) fn push_opt(&mut self, v: Option<i64>) -> u32 {
+        self.push(v.unwrap_or(NULL_I64))
     }
 }
 
 impl Words {
     #[inline]
-    pub(crate) fn push_opt(&mut self, v: Option<model::SymbolId>) {
-        self.0.push(v.map_or(NULL_WORD, |s| s.0));
+    pub(crate) fn push_opt(&mut self, v: Option<model::SymbolId>) -> u32 {
+        self.push(v.map_or(NULL_WORD, |s| s.0))
+    }
+}
+
+impl Sides {
+    #[inline]
+    pub(crate) fn push_opt(&mut self, v: Option<u8>) -> u32 {
+        self.push(v.unwrap_or(NULL_SIDE))
     }
 }
 
@@ -365,20 +370,41 @@ impl Numbers {
     }
 }
 
-/// Declares the columns of a table beyond the common ones: the struct that gathers them, in schema order,
-/// and its schema. One list, so the two cannot differ.
+/// The vector that gathers a column, by the name of its [`Kind`].
+pub(crate) mod vector {
+    pub(crate) use super::{
+        Bools as Bool, Derived as RecvUs, Int32s as Int32, Int64s as Int64, Int64s as TimeUs, Numbers as Number,
+        Sides as Side, Texts as Binary, Texts as Text, Words as Word,
+    };
+}
+
+/// Declares columns, one line each: `name: Kind [or null] = what a row says;`, and `field as "name"` where the name is
+/// a word of Rust. From this one list come the struct that gathers them in the order of the files, their schema, and how
+/// a row is pushed, so that these cannot disagree; `or null` takes an `Option` and nothing else does.
 macro_rules! columns {
-    ($(#[$doc:meta])* $name:ident { $($field:ident : $ty:ident = $spec:expr),+ $(,)? }) => {
+    ($(#[$doc:meta])* $name:ident of $row:ident: $Row:ty {
+        $($field:ident $(as $word:literal)?: $kind:ident $(or $null:ident)? = $value:expr;)+
+    }) => {
         $(#[$doc])*
         #[derive(Debug)]
-        pub(crate) struct $name { $(pub(crate) $field: $crate::column::$ty),+ }
+        pub(crate) struct $name { $(pub(crate) $field: $crate::column::vector::$kind),+ }
 
         impl $name {
             /// Schema of the columns, in order.
-            pub(crate) const SPECS: &'static [$crate::column::Spec] = &[$($spec),+];
+            pub(crate) const SPECS: &'static [$crate::column::Spec] = &[$($crate::column::Spec {
+                name: $crate::column::columns!(@name $field $($word)?),
+                kind: $crate::column::Kind::$kind,
+                nullable: $crate::column::columns!(@nullable $($null)?),
+            }),+];
 
             pub(crate) fn new(numeric: $crate::Numeric) -> Self {
-                Self { $($field: $crate::column::$ty::new(numeric)),+ }
+                Self { $($field: $crate::column::vector::$kind::new(numeric)),+ }
+            }
+
+            /// Appends a row; returns how many of its numbers a column cannot carry.
+            #[inline]
+            pub(crate) fn push(&mut self, $row: &$Row) -> u32 {
+                0 $(+ $crate::column::columns!(@push self.$field, $value $(, $null)?))+
             }
 
             /// Moves the first `n` rows out, in schema order.
@@ -405,6 +431,12 @@ macro_rules! columns {
             }
         }
     };
+    (@name $field:ident) => { stringify!($field) };
+    (@name $field:ident $word:literal) => { $word };
+    (@nullable) => { false };
+    (@nullable null) => { true };
+    (@push $column:expr, $value:expr) => { $column.push($value) };
+    (@push $column:expr, $value:expr, null) => { $column.push_opt($value) };
 }
 pub(crate) use columns;
 
@@ -415,6 +447,11 @@ pub(crate) struct Derived;
 impl Derived {
     pub(crate) fn new(_: Numeric) -> Self {
         Self
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, (): ()) -> u32 {
+        0
     }
 
     pub(crate) fn take(&mut self, _: usize) -> Column {

@@ -314,9 +314,13 @@ fn append(column: &mut Column, array: &Arc<dyn Array>, interner: &mut Interner) 
         },
         Column::Text(t) => {
             if let Some(a) = array.as_string_opt::<i32>() {
-                a.iter().for_each(|x| t.push_opt(x.map(str::as_bytes)));
+                a.iter().for_each(|x| {
+                    t.push_opt(x);
+                });
             } else if let Some(a) = array.as_binary_opt::<i32>() {
-                a.iter().for_each(|x| t.push_opt(x));
+                a.iter().for_each(|x| {
+                    t.push_opt(x);
+                });
             } else {
                 return false;
             }

@@ -23,17 +23,22 @@ impl Texts {
 
     /// Appends a text. Texts above 4 GiB - 2 cannot exist: a record's payload is a `u32` long.
     #[inline]
-    pub(crate) fn push(&mut self, text: &[u8]) {
+    pub(crate) fn push(&mut self, text: impl AsRef<[u8]>) -> u32 {
+        let text = text.as_ref();
         self.values += 1;
         self.spans.push((self.arena.len(), text.len() as u32));
         self.arena.extend_from_slice(text);
+        0
     }
 
     #[inline]
-    pub(crate) fn push_opt(&mut self, text: Option<&[u8]>) {
+    pub(crate) fn push_opt(&mut self, text: Option<impl AsRef<[u8]>>) -> u32 {
         match text {
             Some(t) => self.push(t),
-            None => self.spans.push((self.arena.len(), NULL_LEN)),
+            None => {
+                self.spans.push((self.arena.len(), NULL_LEN));
+                0
+            }
         }
     }
 

@@ -177,11 +177,11 @@ fn live_lake(archive: &Archive, table: Table, rows: &[T]) {
         if table == Table::Trades {
             let (id, ts_trade_us) = (Some(t.0), Some(ts));
             let row = Trade { symbol, ts_event_us, ts_trade_us, id, id_str: None, price, amount, side, kind: None };
-            buffer.push_trade(&c, 0, &row);
+            buffer.push(&c, 0, &row);
         } else {
             let (agg_id, first_id, last_id) = (t.0, t.0, t.0);
             let row = AggTrade { symbol, ts_event_us, ts_trade_us: ts, agg_id, first_id, last_id, price, amount, side };
-            buffer.push_agg_trade(&c, 0, &row);
+            buffer.push(&c, 0, &row);
         }
     }
     let folder = archive.dir.path().join(format!("live/{table}/exchange=binance-spot/date=2024-08-08/hour=05"));

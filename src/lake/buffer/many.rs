@@ -1,10 +1,10 @@
 //! Many rows of one symbol at once: column after column instead of row after row, for files that hold nothing else.
 //! Gives the same buffer as pushing the rows one by one, in half the time.
 
-use super::{Body, TableBuffer};
+use super::TableBuffer;
 use crate::column::{BUY, NULL_I64, Numbers, SELL};
 use crate::flags;
-use crate::table::{AggTrades, CommonColumns, Trades};
+use crate::table::{AggTrades, Body, CommonColumns, Trades};
 use model::{Num, SymbolId};
 
 /// What the rows do not say themselves; the slices are as long as the rows.
@@ -76,7 +76,7 @@ impl TableBuffer {
         numbers(price, rows.iter().map(|r| deal(r).price));
         numbers(amount, rows.iter().map(|r| deal(r).amount));
         for _ in rows {
-            id_str.push_opt(None);
+            id_str.push_opt(None::<&str>);
             kind.push_opt(None);
         }
         self.push_commons(many, rows, deal);
@@ -159,11 +159,11 @@ mod tests {
                     if table == Table::AggTrades {
                         let (agg_id, first_id, last_id, ts_trade_us) = (d.id, d.first_id, d.last_id, d.time_us);
                         let row = AggTrade { symbol, ts_event_us, ts_trade_us, agg_id, first_id, last_id, price, amount, side };
-                        one_by_one.push_agg_trade(&c, 0, &row);
+                        one_by_one.push(&c, 0, &row);
                     } else {
                         let (id, ts_trade_us) = (Some(d.id), Some(d.time_us));
                         let row = Trade { symbol, ts_event_us, ts_trade_us, id, id_str: None, price, amount, side, kind: None };
-                        one_by_one.push_trade(&c, 0, &row);
+                        one_by_one.push(&c, 0, &row);
                     }
                 }
                 let (a, b) = (at_once.take_first(usize::MAX, &names), one_by_one.take_first(usize::MAX, &names));

@@ -3,17 +3,20 @@
 //! One row per band and snapshot: `percentage` is signed (below the mid price is negative), `depth` the amount and
 //! `notional` its worth between the mid price and the band. Live feeds have nothing of the kind.
 
-use crate::column::{Kind, Spec, columns};
+use crate::column::columns;
+use crate::table::row;
 use model::{Num, SymbolId};
 
 columns! {
     /// Columns of `book_depth`.
-    BookDepths {
-        percentage: Numbers = Spec::new("percentage", Kind::Number),
-        depth: Numbers = Spec::new("depth", Kind::Number),
-        notional: Numbers = Spec::new("notional", Kind::Number),
+    BookDepths of r: BookDepth {
+        percentage: Number = r.percentage;
+        depth: Number = r.depth;
+        notional: Number = r.notional;
     }
 }
+
+row!(r: BookDepth => BookDepths, symbol: Some(r.symbol), ts_event: r.ts_event_us);
 
 /// A row of `book_depth`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,11 +31,4 @@ pub struct BookDepth {
     pub depth: Num,
     /// Its worth.
     pub notional: Num,
-}
-
-impl BookDepths {
-    /// Appends a row; returns how many of its numbers a double cannot carry.
-    pub(crate) fn push(&mut self, r: &BookDepth) -> u32 {
-        self.percentage.push(r.percentage) + self.depth.push(r.depth) + self.notional.push(r.notional)
-    }
 }

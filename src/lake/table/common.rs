@@ -1,18 +1,30 @@
 //! The columns every table starts with.
 
-use crate::column::{Kind, Spec, columns};
+use crate::Common;
+use crate::column::columns;
+
+/// What they are filled from: the record, and what [`super::Row`] says of the row.
+pub(crate) struct CommonRow<'c> {
+    pub(crate) record: &'c Common,
+    pub(crate) row_in_frame: i32,
+    /// Word of the interner, or none.
+    pub(crate) symbol: u32,
+    pub(crate) ts_event: Option<i64>,
+    /// Those of the record, and INEXACT.
+    pub(crate) flags: i32,
+}
 
 columns! {
     /// Common columns; `ts_recv` is derived from `ts_recv_ns` and takes no memory.
-    CommonColumns {
-        symbol: Words = Spec::new("symbol", Kind::Word),
-        ts_event: Int64s = Spec::new("ts_event", Kind::TimeUs).null(),
-        ts_recv: Derived = Spec::new("ts_recv", Kind::RecvUs),
-        ts_recv_ns: Int64s = Spec::new("ts_recv_ns", Kind::Int64),
-        seq: Int64s = Spec::new("seq", Kind::Int64),
-        row_in_frame: Int32s = Spec::new("row_in_frame", Kind::Int32),
-        conn: Int32s = Spec::new("conn", Kind::Int32),
-        flags: Int32s = Spec::new("flags", Kind::Int32),
+    CommonColumns of r: CommonRow<'_> {
+        symbol: Word = r.symbol;
+        ts_event: TimeUs or null = r.ts_event;
+        ts_recv: RecvUs = ();
+        ts_recv_ns: Int64 = r.record.ts_recv_ns;
+        seq: Int64 = r.record.seq;
+        row_in_frame: Int32 = r.row_in_frame;
+        conn: Int32 = r.record.conn;
+        flags: Int32 = r.flags;
     }
 }
 

@@ -1,15 +1,18 @@
 //! Table `events`: everything that happened beside the data.
 
-use crate::column::{Kind, Spec, columns};
+use crate::column::columns;
+use crate::table::row;
 use model::SymbolId;
 
 columns! {
     /// Columns of `events`.
-    Events {
-        kind: Texts = Spec::new("kind", Kind::Text),
-        detail: Texts = Spec::new("detail", Kind::Text),
+    Events of r: Event<'_> {
+        kind: Text = r.kind;
+        detail: Text = r.detail;
     }
 }
+
+row!(r: Event<'_> => Events, symbol: r.symbol, ts_event: r.ts_event_us);
 
 /// A row of `events`.
 #[derive(Clone, Copy, Debug)]
@@ -22,13 +25,4 @@ pub struct Event<'a> {
     pub kind: &'a str,
     /// One JSON object.
     pub detail: &'a str,
-}
-
-impl Events {
-    /// Appends a row.
-    pub(crate) fn push(&mut self, r: &Event<'_>) -> u32 {
-        self.kind.push(r.kind.as_bytes());
-        self.detail.push(r.detail.as_bytes());
-        0
-    }
 }

@@ -1,17 +1,20 @@
 //! Table `frames`: frames that did not decode, byte for byte, with the reason.
 
-use crate::column::{Kind, Spec, columns};
+use crate::column::columns;
+use crate::table::row;
 use model::SymbolId;
 
 columns! {
     /// Columns of `frames`.
-    Frames {
-        channel: Texts = Spec::new("channel", Kind::Text).null(),
-        encoding: Texts = Spec::new("encoding", Kind::Text),
-        payload: Texts = Spec::new("payload", Kind::Binary),
-        reason: Texts = Spec::new("reason", Kind::Text),
+    Frames of r: FrameRow<'_> {
+        channel: Text or null = r.channel;
+        encoding: Text = r.encoding;
+        payload: Binary = r.payload;
+        reason: Text = r.reason;
     }
 }
+
+row!(r: FrameRow<'_> => Frames, symbol: r.symbol, ts_event: None);
 
 /// A row of `frames`.
 #[derive(Clone, Copy, Debug)]
@@ -26,15 +29,4 @@ pub struct FrameRow<'a> {
     pub payload: &'a [u8],
     /// Why it is here.
     pub reason: &'a str,
-}
-
-impl Frames {
-    /// Appends a row.
-    pub(crate) fn push(&mut self, r: &FrameRow<'_>) -> u32 {
-        self.channel.push_opt(r.channel.map(str::as_bytes));
-        self.encoding.push(r.encoding.as_bytes());
-        self.payload.push(r.payload);
-        self.reason.push(r.reason.as_bytes());
-        0
-    }
 }

@@ -1,15 +1,18 @@
 //! Table `funding_rate`: funding that was paid, as the exchange's archive has it.
 
-use crate::column::{Kind, Spec, columns};
+use crate::column::columns;
+use crate::table::row;
 use model::{Num, SymbolId};
 
 columns! {
     /// Columns of `funding_rate`.
-    FundingRates {
-        interval_hours: Int32s = Spec::new("interval_hours", Kind::Int32),
-        funding_rate: Numbers = Spec::new("funding_rate", Kind::Number),
+    FundingRates of r: FundingRate {
+        interval_hours: Int32 = r.interval_hours;
+        funding_rate: Number = r.funding_rate;
     }
 }
+
+row!(r: FundingRate => FundingRates, symbol: Some(r.symbol), ts_event: r.ts_event_us);
 
 /// A row of `funding_rate`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,12 +25,4 @@ pub struct FundingRate {
     pub interval_hours: i32,
     /// The rate, a fraction.
     pub funding_rate: Num,
-}
-
-impl FundingRates {
-    /// Appends a row; returns how many of its numbers a double cannot carry.
-    pub(crate) fn push(&mut self, r: &FundingRate) -> u32 {
-        self.interval_hours.push(r.interval_hours);
-        self.funding_rate.push(r.funding_rate)
-    }
 }

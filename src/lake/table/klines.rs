@@ -3,62 +3,58 @@
 //! In `venue_klines` the `source` is always `venue` and the `revision` 0: the exchange sends the same open
 //! candle again and again, and `seq` orders them.
 
-use crate::column::{Kind, Spec, columns};
+use crate::column::columns;
+use crate::table::{Body, Row, row};
+use model::SymbolId;
 use model::row::VenueKline;
 
 columns! {
     /// Columns of `klines` and `venue_klines`.
-    Klines {
-        interval: Words = Spec::new("interval", Kind::Word),
-        open_time: Int64s = Spec::new("open_time", Kind::TimeUs),
-        close_time: Int64s = Spec::new("close_time", Kind::TimeUs),
-        open: Numbers = Spec::new("open", Kind::Number),
-        high: Numbers = Spec::new("high", Kind::Number),
-        low: Numbers = Spec::new("low", Kind::Number),
-        close: Numbers = Spec::new("close", Kind::Number),
-        volume: Numbers = Spec::new("volume", Kind::Number).null(),
-        quote_volume: Numbers = Spec::new("quote_volume", Kind::Number).null(),
-        trade_count: Int64s = Spec::new("trade_count", Kind::Int64).null(),
-        taker_buy_volume: Numbers = Spec::new("taker_buy_volume", Kind::Number).null(),
-        taker_buy_quote_volume: Numbers = Spec::new("taker_buy_quote_volume", Kind::Number).null(),
-        first_trade_id: Int64s = Spec::new("first_trade_id", Kind::Int64).null(),
-        last_trade_id: Int64s = Spec::new("last_trade_id", Kind::Int64).null(),
-        is_final: Bools = Spec::new("is_final", Kind::Bool),
-        source: Texts = Spec::new("source", Kind::Text),
-        revision: Int32s = Spec::new("revision", Kind::Int32),
+    Klines of r: Kline<'_> {
+        interval: Word = r.bar.interval.0;
+        open_time: TimeUs = r.bar.open_time_us;
+        close_time: TimeUs = r.bar.close_time_us;
+        open: Number = r.bar.open;
+        high: Number = r.bar.high;
+        low: Number = r.bar.low;
+        close: Number = r.bar.close;
+        volume: Number or null = r.bar.volume;
+        quote_volume: Number or null = r.bar.quote_volume;
+        trade_count: Int64 or null = r.bar.trade_count;
+        taker_buy_volume: Number or null = r.bar.taker_buy_volume;
+        taker_buy_quote_volume: Number or null = r.bar.taker_buy_quote_volume;
+        first_trade_id: Int64 or null = r.bar.first_trade_id;
+        last_trade_id: Int64 or null = r.bar.last_trade_id;
+        is_final: Bool = r.bar.is_final;
+        source: Text = r.source;
+        revision: Int32 = r.revision;
     }
 }
 
-/// A candle of ours.
+row!(r: Kline<'_> => Klines, symbol: Some(r.bar.symbol), ts_event: r.bar.ts_event_us);
+
+/// A row of `venue_klines`.
+impl Row for VenueKline {
+    fn symbol(&self) -> Option<SymbolId> {
+        Some(self.symbol)
+    }
+
+    fn ts_event_us(&self) -> Option<i64> {
+        self.ts_event_us
+    }
+
+    fn append(&self, body: &mut Body) -> Option<u32> {
+        Kline { bar: self, source: "venue", revision: 0 }.append(body)
+    }
+}
+
+/// A row of a table of candles.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Kline {
+pub struct Kline<'a> {
     /// The candle, in the shape venues send it.
-    pub bar: VenueKline,
-    /// Where it came from (`live`, `official`, `rebuilt`).
+    pub bar: &'a VenueKline,
+    /// Where it came from (`live`, `official`, `rebuilt`; `venue`, `archive`).
     pub source: &'static str,
     /// 0 when first closed, plus 1 with every revision.
     pub revision: i32,
-}
-
-impl Klines {
-    /// Appends a row; returns how many of its numbers a double cannot carry.
-    pub(crate) fn push(&mut self, r: &VenueKline, source: &str, revision: i32) -> u32 {
-        self.interval.push(r.interval.0);
-        self.open_time.push(r.open_time_us);
-        self.close_time.push(r.close_time_us);
-        self.trade_count.push_opt(r.trade_count);
-        self.first_trade_id.push_opt(r.first_trade_id);
-        self.last_trade_id.push_opt(r.last_trade_id);
-        self.is_final.push(r.is_final);
-        self.source.push(source.as_bytes());
-        self.revision.push(revision);
-        self.open.push(r.open)
-            + self.high.push(r.high)
-            + self.low.push(r.low)
-            + self.close.push(r.close)
-            + self.volume.push_opt(r.volume)
-            + self.quote_volume.push_opt(r.quote_volume)
-            + self.taker_buy_volume.push_opt(r.taker_buy_volume)
-            + self.taker_buy_quote_volume.push_opt(r.taker_buy_quote_volume)
-    }
 }

@@ -1,30 +1,20 @@
 //! Table `liquidations`: forced orders. A sample on every venue: what Binance sends of a second is the largest or the
 //! latest one (its documents disagree), Gate sends at most 20 at a time. `side` is null where the venue does not say it.
 
-use super::trades::side_code;
-use crate::column::{Kind, NULL_SIDE, Spec, columns};
+use crate::column::{columns, side_code};
+use crate::table::row;
 use model::row::Liquidation;
 
 columns! {
     /// Columns of `liquidations`.
-    Liquidations {
-        side: Sides = Spec::new("side", Kind::Side).null(),
-        price: Numbers = Spec::new("price", Kind::Number),
-        avg_price: Numbers = Spec::new("avg_price", Kind::Number).null(),
-        amount: Numbers = Spec::new("amount", Kind::Number),
-        filled: Numbers = Spec::new("filled", Kind::Number).null(),
-        status: Words = Spec::new("status", Kind::Word).null(),
+    Liquidations of r: Liquidation {
+        side: Side or null = r.side.map(side_code);
+        price: Number = r.price;
+        avg_price: Number or null = r.avg_price;
+        amount: Number = r.amount;
+        filled: Number or null = r.filled;
+        status: Word or null = r.status;
     }
 }
 
-impl Liquidations {
-    /// Appends a row; returns how many of its numbers a double cannot carry.
-    pub(crate) fn push(&mut self, r: &Liquidation) -> u32 {
-        self.side.push(r.side.map_or(NULL_SIDE, side_code));
-        self.status.push_opt(r.status);
-        self.price.push(r.price)
-            + self.avg_price.push_opt(r.avg_price)
-            + self.amount.push(r.amount)
-            + self.filled.push_opt(r.filled)
-    }
-}
+row!(r: Liquidation => Liquidations, symbol: Some(r.symbol), ts_event: r.ts_event_us);

@@ -1,26 +1,18 @@
 //! Table `mark_price`: mark and index price, funding.
 
-use crate::column::{Kind, Spec, columns};
+use crate::column::columns;
+use crate::table::row;
 use model::row::MarkPrice;
 
 columns! {
     /// Columns of `mark_price`.
-    MarkPrices {
-        mark_price: Numbers = Spec::new("mark_price", Kind::Number).null(),
-        index_price: Numbers = Spec::new("index_price", Kind::Number).null(),
-        settle_price: Numbers = Spec::new("settle_price", Kind::Number).null(),
-        funding_rate: Numbers = Spec::new("funding_rate", Kind::Number).null(),
-        next_funding_time: Int64s = Spec::new("next_funding_time", Kind::TimeUs).null(),
+    MarkPrices of r: MarkPrice {
+        mark_price: Number or null = r.mark_price;
+        index_price: Number or null = r.index_price;
+        settle_price: Number or null = r.settle_price;
+        funding_rate: Number or null = r.funding_rate;
+        next_funding_time: TimeUs or null = r.next_funding_us;
     }
 }
 
-impl MarkPrices {
-    /// Appends a row; returns how many of its numbers a double cannot carry.
-    pub(crate) fn push(&mut self, r: &MarkPrice) -> u32 {
-        self.next_funding_time.push_opt(r.next_funding_us);
-        self.mark_price.push_opt(r.mark_price)
-            + self.index_price.push_opt(r.index_price)
-            + self.settle_price.push_opt(r.settle_price)
-            + self.funding_rate.push_opt(r.funding_rate)
-    }
-}
+row!(r: MarkPrice => MarkPrices, symbol: Some(r.symbol), ts_event: r.ts_event_us);

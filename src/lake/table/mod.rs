@@ -1,4 +1,4 @@
-//! The tables: one file each, with its columns and how a decoded row is pushed.
+//! The tables: one file each, with its columns and how a decoded row is pushed (`columns!`).
 //!
 //! Column names, types and their order are a contract (DESIGN 7). Common columns come first, then the
 //! table's own; `exchange`, `date` and `hour` are in the path, never columns.
@@ -22,25 +22,25 @@ mod symbols;
 mod tickers;
 mod trades;
 
-pub use book_depth::BookDepth;
-pub use events::Event;
-pub use frames::FrameRow;
-pub use funding_rate::FundingRate;
-pub use klines::Kline;
-pub use metrics::Metrics;
-
 pub(crate) use agg_trades::AggTrades;
+pub use book_depth::BookDepth;
 pub(crate) use book_depth::BookDepths;
 pub(crate) use book_ticker::BookTickers;
-pub(crate) use common::CommonColumns;
-pub(crate) use depth::Depths;
+pub(crate) use common::{CommonColumns, CommonRow};
+pub(crate) use depth::{DepthLevel, Depths};
+pub use events::Event;
 pub(crate) use events::Events;
+pub use frames::FrameRow;
 pub(crate) use frames::Frames;
+pub use funding_rate::FundingRate;
 pub(crate) use funding_rate::FundingRates;
+pub use klines::Kline;
 pub(crate) use klines::Klines;
 pub(crate) use liquidations::Liquidations;
 pub(crate) use mark_price::MarkPrices;
+pub use metrics::Metrics;
 pub(crate) use metrics::MetricsRows;
+pub use symbols::Listed;
 pub(crate) use symbols::Symbols;
 pub(crate) use tickers::Tickers;
 pub(crate) use trades::Trades;
@@ -53,97 +53,156 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use serde::{Deserialize, Serialize};
 
 use super::Numeric;
-use super::column::{Kind, Spec};
+use super::column::{Column, Kind, Spec};
+use model::SymbolId;
 
-/// One kind of row in the lake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Table {
+/// A row as a venue or the archive gives it.
+pub trait Row {
+    /// Its interned symbol; `None` only in tables whose `symbol` may be null.
+    fn symbol(&self) -> Option<SymbolId>;
+    /// Exchange event time, us.
+    fn ts_event_us(&self) -> Option<i64>;
+    /// Appends what it says to the columns of its table, and tells how many of its numbers these cannot carry; `None` when
+    /// they are those of another table.
+    fn append(&self, body: &mut Body) -> Option<u32>;
+}
+
+/// `r: Trade => Trades, ..`: which columns hold a row, and what the common ones ask of it.
+macro_rules! row {
+    ($r:ident: $Row:ty => $columns:ident, symbol: $symbol:expr, ts_event: $ts_event:expr) => {
+        impl $crate::table::Row for $Row {
+            #[inline]
+            fn symbol(&self) -> Option<model::SymbolId> {
+                let $r = self;
+                $symbol
+            }
+
+            #[inline]
+            fn ts_event_us(&self) -> Option<i64> {
+                let $r = self;
+                let _ = $r;
+                $ts_event
+            }
+
+            #[inline]
+            fn append(&self, body: &mut $crate::table::Body) -> Option<u32> {
+                match body {
+                    $crate::table::Body::$columns(columns) => Some(columns.push(self)),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+pub(crate) use row;
+
+/// Every struct of columns that tables are made of, with what can be done to any of them.
+macro_rules! bodies {
+    ($($columns:ident)+) => {
+        /// The columns of one table beyond the common ones.
+        #[derive(Debug)]
+        pub enum Body {
+            $(#[doc(hidden)] $columns($columns)),+
+        }
+
+        impl Body {
+            pub(crate) fn take(&mut self, n: usize, out: &mut Vec<Column>) {
+                match self { $(Self::$columns(b) => b.take(n, out)),+ }
+            }
+
+            pub(crate) fn recycle(&mut self, used: &mut impl Iterator<Item = Column>) {
+                match self { $(Self::$columns(b) => b.recycle(used)),+ }
+            }
+
+            pub(crate) fn bytes_held(&self) -> usize {
+                match self { $(Self::$columns(b) => b.bytes_held()),+ }
+            }
+
+            #[inline]
+            pub(crate) fn text_bytes(&self, n: usize) -> usize {
+                match self { $(Self::$columns(b) => b.text_bytes(n)),+ }
+            }
+        }
+    };
+}
+
+bodies! {
+    Trades AggTrades BookTickers Depths MarkPrices Liquidations Tickers Klines Symbols Events Frames BookDepths MetricsRows
+    FundingRates
+}
+
+/// Declares the tables: variant, word in paths and manifests, columns. Their order is that of [`Table::ALL`] and of the
+/// rows in a manifest: new ones come last.
+macro_rules! tables {
+    ($($(#[$doc:meta])* $table:ident = $word:literal: $columns:ident;)+) => {
+        /// One kind of row in the lake.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum Table {
+            $($(#[$doc])* #[serde(rename = $word)] $table),+
+        }
+
+        impl Table {
+            /// Every table, in the order of the design; those that only the archive has come last.
+            pub const ALL: &'static [Table] = &[$(Table::$table),+];
+
+            /// The word used in paths.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$table => $word),+ }
+            }
+
+            /// Its columns beyond the common ones.
+            fn own(self) -> &'static [Spec] {
+                match self { $(Self::$table => $columns::SPECS),+ }
+            }
+
+            /// Those columns, without a row.
+            pub(crate) fn body(self, numeric: Numeric) -> Body {
+                match self { $(Self::$table => Body::$columns($columns::new(numeric))),+ }
+            }
+        }
+    };
+}
+
+tables! {
     /// Every single trade.
-    Trades,
+    Trades = "trades": Trades;
     /// Aggregated trades.
-    AggTrades,
+    AggTrades = "agg_trades": AggTrades;
     /// Best bid and ask.
-    BookTicker,
+    BookTicker = "book_ticker": BookTickers;
     /// Order book changes and snapshots, one row per level.
-    Depth,
+    Depth = "depth": Depths;
     /// Mark price and funding.
-    MarkPrice,
+    MarkPrice = "mark_price": MarkPrices;
     /// Forced orders.
-    Liquidations,
+    Liquidations = "liquidations": Liquidations;
     /// 24 h statistics.
-    Tickers,
+    Tickers = "tickers": Tickers;
     /// Our own candles.
-    Klines,
+    Klines = "klines": Klines;
     /// The exchange's own candles.
-    VenueKlines,
+    VenueKlines = "venue_klines": Klines;
     /// Listings.
-    Symbols,
+    Symbols = "symbols": Symbols;
     /// Connects, gaps, rotations ...
-    Events,
+    Events = "events": Events;
     /// Frames that did not decode.
-    Frames,
+    Frames = "frames": Frames;
     /// Archive: candles of the mark price.
-    MarkPriceKlines,
+    MarkPriceKlines = "mark_price_klines": Klines;
     /// Archive: candles of the index price.
-    IndexPriceKlines,
+    IndexPriceKlines = "index_price_klines": Klines;
     /// Archive: candles of the premium index.
-    PremiumIndexKlines,
+    PremiumIndexKlines = "premium_index_klines": Klines;
     /// Archive: depth within bands around the mid price.
-    BookDepth,
+    BookDepth = "book_depth": BookDepths;
     /// Archive: open interest and long/short ratios.
-    Metrics,
+    Metrics = "metrics": MetricsRows;
     /// Archive: funding that was paid.
-    FundingRate,
+    FundingRate = "funding_rate": FundingRates;
 }
 
 impl Table {
-    /// Every table, in the order of the design; those that only the archive has come last.
-    pub const ALL: &'static [Table] = &[
-        Table::Trades,
-        Table::AggTrades,
-        Table::BookTicker,
-        Table::Depth,
-        Table::MarkPrice,
-        Table::Liquidations,
-        Table::Tickers,
-        Table::Klines,
-        Table::VenueKlines,
-        Table::Symbols,
-        Table::Events,
-        Table::Frames,
-        Table::MarkPriceKlines,
-        Table::IndexPriceKlines,
-        Table::PremiumIndexKlines,
-        Table::BookDepth,
-        Table::Metrics,
-        Table::FundingRate,
-    ];
-
-    /// The word used in paths.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Trades => "trades",
-            Self::AggTrades => "agg_trades",
-            Self::BookTicker => "book_ticker",
-            Self::Depth => "depth",
-            Self::MarkPrice => "mark_price",
-            Self::Liquidations => "liquidations",
-            Self::Tickers => "tickers",
-            Self::Klines => "klines",
-            Self::VenueKlines => "venue_klines",
-            Self::Symbols => "symbols",
-            Self::Events => "events",
-            Self::Frames => "frames",
-            Self::MarkPriceKlines => "mark_price_klines",
-            Self::IndexPriceKlines => "index_price_klines",
-            Self::PremiumIndexKlines => "premium_index_klines",
-            Self::BookDepth => "book_depth",
-            Self::Metrics => "metrics",
-            Self::FundingRate => "funding_rate",
-        }
-    }
-
     /// True where `symbol` may be null.
     pub(crate) fn symbol_nullable(self) -> bool {
         matches!(self, Self::Events | Self::Frames)
@@ -151,33 +210,13 @@ impl Table {
 
     /// All columns, in order.
     pub(crate) fn specs(self) -> Vec<Spec> {
-        let own = match self {
-            Self::Trades => Trades::SPECS,
-            Self::AggTrades => AggTrades::SPECS,
-            Self::BookTicker => BookTickers::SPECS,
-            Self::Depth => Depths::SPECS,
-            Self::MarkPrice => MarkPrices::SPECS,
-            Self::Liquidations => Liquidations::SPECS,
-            Self::Tickers => Tickers::SPECS,
-            Self::Klines
-            | Self::VenueKlines
-            | Self::MarkPriceKlines
-            | Self::IndexPriceKlines
-            | Self::PremiumIndexKlines => Klines::SPECS,
-            Self::Symbols => Symbols::SPECS,
-            Self::Events => Events::SPECS,
-            Self::Frames => Frames::SPECS,
-            Self::BookDepth => BookDepths::SPECS,
-            Self::Metrics => MetricsRows::SPECS,
-            Self::FundingRate => FundingRates::SPECS,
-        };
         let mut specs = CommonColumns::SPECS.to_vec();
         if self.symbol_nullable()
             && let Some(symbol) = specs.first_mut()
         {
             symbol.nullable = true;
         }
-        specs.extend_from_slice(own);
+        specs.extend_from_slice(self.own());
         specs
     }
 

@@ -1,32 +1,29 @@
 //! Table `symbols`: the venue's listing, per hour and on change.
 
-use crate::column::{Kind, NULL_I64, Spec, columns};
-use model::Symbol;
+use crate::column::columns;
+use crate::table::row;
+use model::{Symbol, SymbolId};
 
 columns! {
     /// Columns of `symbols`. `contract_size` is null where one unit of `amount` is one base unit.
-    Symbols {
-        base: Texts = Spec::new("base", Kind::Text),
-        quote: Texts = Spec::new("quote", Kind::Text),
-        status: Texts = Spec::new("status", Kind::Text),
-        listing_time: Int64s = Spec::new("listing_time", Kind::TimeUs).null(),
-        tick_size: Numbers = Spec::new("tick_size", Kind::Number).null(),
-        lot_size: Numbers = Spec::new("lot_size", Kind::Number).null(),
-        contract_size: Numbers = Spec::new("contract_size", Kind::Number).null(),
-        kind: Texts = Spec::new("kind", Kind::Text),
+    Symbols of r: Listed<'_> {
+        base: Text = &r.entry.base;
+        quote: Text = &r.entry.quote;
+        status: Text = &r.entry.status;
+        listing_time: TimeUs or null = r.entry.listing_time_ms.and_then(|ms| ms.checked_mul(1_000));
+        tick_size: Number or null = r.entry.tick_size;
+        lot_size: Number or null = r.entry.lot_size;
+        contract_size: Number or null = r.entry.contract_size;
+        kind: Text = r.entry.kind.as_str();
     }
 }
 
-impl Symbols {
-    /// Appends a row; returns how many of its numbers a double cannot carry.
-    pub(crate) fn push(&mut self, r: &Symbol) -> u32 {
-        self.base.push(r.base.as_bytes());
-        self.quote.push(r.quote.as_bytes());
-        self.status.push(r.status.as_bytes());
-        self.listing_time.push(r.listing_time_ms.and_then(|ms| ms.checked_mul(1_000)).unwrap_or(NULL_I64));
-        self.kind.push(r.kind.as_str().as_bytes());
-        self.tick_size.push_opt(r.tick_size)
-            + self.lot_size.push_opt(r.lot_size)
-            + self.contract_size.push_opt(r.contract_size)
-    }
+row!(r: Listed<'_> => Symbols, symbol: Some(r.symbol), ts_event: None);
+
+/// A row of `symbols`.
+pub struct Listed<'a> {
+    /// Its interned name.
+    pub symbol: SymbolId,
+    /// What the venue lists.
+    pub entry: &'a Symbol,
 }

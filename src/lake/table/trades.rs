@@ -1,38 +1,20 @@
 //! Table `trades`: one row per single trade.
 
-use crate::column::{BUY, Kind, SELL, Spec, columns};
-use model::row::{Side, Trade};
+use crate::column::{columns, side_code};
+use crate::table::row;
+use model::row::Trade;
 
 columns! {
     /// Columns of `trades`.
-    Trades {
-        id: Int64s = Spec::new("id", Kind::Int64).null(),
-        id_str: Texts = Spec::new("id_str", Kind::Text).null(),
-        price: Numbers = Spec::new("price", Kind::Number),
-        amount: Numbers = Spec::new("amount", Kind::Number),
-        side: Sides = Spec::new("side", Kind::Side),
-        ts_trade: Int64s = Spec::new("ts_trade", Kind::TimeUs).null(),
-        kind: Words = Spec::new("type", Kind::Word).null(),
+    Trades of r: Trade {
+        id: Int64 or null = r.id;
+        id_str: Text or null = r.id_str.as_deref();
+        price: Number = r.price;
+        amount: Number = r.amount;
+        side: Side = side_code(r.side);
+        ts_trade: TimeUs or null = r.ts_trade_us;
+        kind as "type": Word or null = r.kind;
     }
 }
 
-/// Taker side as a code of the side column.
-pub(super) fn side_code(side: Side) -> u8 {
-    match side {
-        Side::Buy => BUY,
-        Side::Sell => SELL,
-    }
-}
-
-impl Trades {
-    /// Appends a row; returns how many of its numbers a double cannot carry.
-    #[inline]
-    pub(crate) fn push(&mut self, r: &Trade) -> u32 {
-        self.id.push_opt(r.id);
-        self.id_str.push_opt(r.id_str.as_deref().map(str::as_bytes));
-        self.side.push(side_code(r.side));
-        self.ts_trade.push_opt(r.ts_trade_us);
-        self.kind.push_opt(r.kind);
-        self.price.push(r.price) + self.amount.push(r.amount)
-    }
-}
+row!(r: Trade => Trades, symbol: Some(r.symbol), ts_event: r.ts_event_us);

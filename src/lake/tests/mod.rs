@@ -117,7 +117,7 @@ fn doubles_that_do_not_survive_are_flagged_and_counted() {
             ask_price: Some(ask),
             ask_amount: Some(short),
         };
-        buffer.push_book_ticker(&Common { seq: i as i64, ..Common::default() }, 0, &row);
+        buffer.push(&Common { seq: i as i64, ..Common::default() }, 0, &row);
     }
     assert_eq!(buffer.inexact(), 3);
     let first = buffer.take_first(2, names);
@@ -141,7 +141,7 @@ fn decimals_are_exact_and_never_flagged() {
     let mut buffer = TableBuffer::new(Table::AggTrades, Numeric::Decimal);
     let price = Num { mantissa: i64::MAX.into(), scale: 0 };
     let amount = Num { mantissa: -1, scale: 18 };
-    buffer.push_agg_trade(
+    buffer.push(
         &Common::default(),
         0,
         &AggTrade {
@@ -393,7 +393,7 @@ fn statistics_bound_every_column() {
 fn a_row_of_another_table_is_a_bug_that_shows() {
     let r = std::panic::catch_unwind(|| {
         let mut b = TableBuffer::new(Table::Trades, Numeric::Double);
-        b.push_event(&Common::default(), 0, &Event { symbol: None, ts_event_us: None, kind: "x", detail: "{}" });
+        b.push(&Common::default(), 0, &Event { symbol: None, ts_event_us: None, kind: "x", detail: "{}" });
     });
     assert!(r.is_err());
 }
@@ -477,7 +477,7 @@ fn row_groups_of_large_rows_end_by_their_bytes_however_the_part_was_staged() {
         for i in range {
             let payload = payload(i);
             let row = FrameRow { symbol: None, channel: None, encoding: "text", payload: &payload, reason: "no" };
-            buffer.push_frame(&Common { seq: i as i64, ..Common::default() }, 0, &row);
+            buffer.push(&Common { seq: i as i64, ..Common::default() }, 0, &row);
         }
         buffer
     };

@@ -2,7 +2,7 @@
 //! double, several rows of one frame.
 #![allow(clippy::unwrap_used)]
 
-use crate::table::{BookDepth, Event, FrameRow, FundingRate, Kline, Metrics};
+use crate::table::{BookDepth, Event, FrameRow, FundingRate, Kline, Listed, Metrics};
 use crate::*;
 use model::row::{AggTrade, BookTicker, DepthUpdate, Level, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline};
 use model::{Interner, Num, Symbol, SymbolKind};
@@ -73,7 +73,7 @@ pub(super) fn fill(table: Table, numeric: Numeric, rows: usize, symbols: u64, se
         let ts_event_us = d.opt(|_| ns / 1_000_000 * 1_000);
         let ts = ns / 1_000;
         match table {
-            Table::Trades => buffer.push_trade(
+            Table::Trades => buffer.push(
                 &c,
                 row_in_frame,
                 &Trade {
@@ -88,7 +88,7 @@ pub(super) fn fill(table: Table, numeric: Numeric, rows: usize, symbols: u64, se
                     kind: d.opt(|d| names.intern(["MARKET", "INSURANCE_FUND"][d.below(2) as usize])),
                 },
             ),
-            Table::AggTrades => buffer.push_agg_trade(
+            Table::AggTrades => buffer.push(
                 &c,
                 row_in_frame,
                 &AggTrade {
@@ -103,7 +103,7 @@ pub(super) fn fill(table: Table, numeric: Numeric, rows: usize, symbols: u64, se
                     side: d.side(),
                 },
             ),
-            Table::BookTicker => buffer.push_book_ticker(
+            Table::BookTicker => buffer.push(
                 &c,
                 row_in_frame,
                 &BookTicker {
@@ -133,7 +133,7 @@ pub(super) fn fill(table: Table, numeric: Numeric, rows: usize, symbols: u64, se
                 let n = buffer.push_depth(&c, row_in_frame, &update, &levels);
                 row_in_frame += n as i32;
             }
-            Table::MarkPrice => buffer.push_mark_price(
+            Table::MarkPrice => buffer.push(
                 &c,
                 row_in_frame,
                 &MarkPrice {
@@ -146,7 +146,7 @@ pub(super) fn fill(table: Table, numeric: Numeric, rows: usize, symbols: u64, se
                     next_funding_us: d.opt(|_| ts),
                 },
             ),
-            Table::Liquidations => buffer.push_liquidation(
+            Table::Liquidations => buffer.push(
                 &c,
                 row_in_frame,
                 &Liquidation {
@@ -160,7 +160,7 @@ pub(super) fn fill(table: Table, numeric: Numeric, rows: usize, symbols: u64, se
                     status: d.opt(|_| names.intern("FILLED")),
                 },
             ),
-            Table::Tickers => buffer.push_ticker(
+            Table::Tickers => buffer.push(
                 &c,
                 row_in_frame,
                 &Ticker {
@@ -201,11 +201,11 @@ pub(super) fn fill(table: Table, numeric: Numeric, rows: usize, symbols: u64, se
                 };
                 if table == Table::Klines {
                     let revision = d.below(3) as i32;
-                    buffer.push_kline(&c, row_in_frame, &Kline { bar, source: "live", revision });
+                    buffer.push(&c, row_in_frame, &Kline { bar: &bar, source: "live", revision });
                 } else if table == Table::VenueKlines {
-                    buffer.push_venue_kline(&c, row_in_frame, &bar);
+                    buffer.push(&c, row_in_frame, &bar);
                 } else {
-                    buffer.push_archive_kline(&c, row_in_frame, &bar);
+                    buffer.push(&c, row_in_frame, &Kline { bar: &bar, source: "archive", revision: 0 });
                 }
             }
             Table::Symbols => {
@@ -223,11 +223,11 @@ pub(super) fn fill(table: Table, numeric: Numeric, rows: usize, symbols: u64, se
                     kind: SymbolKind::Perpetual,
                     rules: String::new(),
                 };
-                buffer.push_symbol(&c, row_in_frame, symbol, &row);
+                buffer.push(&c, row_in_frame, &Listed { symbol, entry: &row });
             }
             Table::Events => {
                 let detail = format!("{{\"n\":{},\"pad\":\"{}\"}}", d.next(), "x".repeat(d.below(90) as usize));
-                buffer.push_event(
+                buffer.push(
                     &c,
                     row_in_frame,
                     &Event {
@@ -240,19 +240,19 @@ pub(super) fn fill(table: Table, numeric: Numeric, rows: usize, symbols: u64, se
             }
             Table::BookDepth => {
                 let row = BookDepth { symbol, ts_event_us, percentage: d.num(), depth: d.num(), notional: d.num() };
-                buffer.push_book_depth(&c, row_in_frame, &row);
+                buffer.push(&c, row_in_frame, &row);
             }
             Table::Metrics => {
                 let values = std::array::from_fn(|_| d.opt(Dice::num));
-                buffer.push_metrics(&c, row_in_frame, &Metrics { symbol, ts_event_us, values });
+                buffer.push(&c, row_in_frame, &Metrics { symbol, ts_event_us, values });
             }
             Table::FundingRate => {
                 let row = FundingRate { symbol, ts_event_us, interval_hours: 8, funding_rate: d.num() };
-                buffer.push_funding_rate(&c, row_in_frame, &row);
+                buffer.push(&c, row_in_frame, &row);
             }
             Table::Frames => {
                 let payload: Vec<u8> = (0..d.below(3_000)).map(|_| d.next() as u8).collect();
-                buffer.push_frame(
+                buffer.push(
                     &c,
                     row_in_frame,
                     &FrameRow {

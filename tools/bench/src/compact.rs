@@ -251,8 +251,8 @@ fn push(
             }
         }
         match row {
-            Row::Trade(r) => buffer.push_trade(common, 0, r),
-            Row::Book(r) => buffer.push_book_ticker(common, 0, r),
+            Row::Trade(r) => buffer.push(common, 0, r),
+            Row::Book(r) => buffer.push(common, 0, r),
             Row::Depth(r, levels) => {
                 buffer.push_depth(common, 0, r, levels);
             }

@@ -114,7 +114,7 @@ impl Row for AggTradeRow {
             amount: self.num::<5, 1>(),
             side: if self.origin.has(Origin::SELL) { Side::Sell } else { Side::Buy },
         };
-        to.push_agg_trade(c, 0, &row);
+        to.push(c, 0, &row);
     }
 
     fn push_many(rows: &[Self], many: &Many<'_>, _: &Names, to: &mut TableBuffer) {

@@ -53,6 +53,6 @@ impl Row for BookDepthRow {
             depth: self.num::<2, 1>(),
             notional: self.num::<3, 2>(),
         };
-        to.push_book_depth(c, 0, &row);
+        to.push(c, 0, &row);
     }
 }

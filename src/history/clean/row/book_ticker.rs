@@ -97,6 +97,6 @@ impl Row for BookTickerRow {
             ask_price: known(self.num::<5, 2>()),
             ask_amount: known(self.num::<6, 3>()),
         };
-        to.push_book_ticker(c, 0, &row);
+        to.push(c, 0, &row);
     }
 }

@@ -55,6 +55,6 @@ impl Row for FundingRow {
             interval_hours: i32::try_from(self.w[1]).unwrap_or(i32::MAX),
             funding_rate: self.num::<2, 0>(),
         };
-        to.push_funding_rate(c, 0, &row);
+        to.push(c, 0, &row);
     }
 }

@@ -10,6 +10,7 @@ use crate::clean::line::Fields;
 use crate::clean::place::Series;
 use crate::clean::value::{Reject, amount, id, num, time, word};
 use crate::{BarInterval, Kind, Market};
+use lake::table::Kline;
 use lake::{Common, TableBuffer};
 use model::Num;
 use model::row::VenueKline;
@@ -215,6 +216,6 @@ impl Row for KlineRow {
 
     #[inline]
     fn push(&self, c: &Common, names: &Names, to: &mut TableBuffer) {
-        to.push_archive_kline(c, 0, &self.candle(names));
+        to.push(c, 0, &Kline { bar: &self.candle(names), source: "archive", revision: 0 });
     }
 }

@@ -82,6 +82,6 @@ impl Row for LiquidationRow {
             filled: Some(self.num::<4, 3>()),
             status: usize::try_from(self.w[5]).ok().and_then(|i| names.status.get(i)).copied(),
         };
-        to.push_liquidation(c, 0, &row);
+        to.push(c, 0, &row);
     }
 }

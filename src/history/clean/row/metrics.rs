@@ -80,6 +80,6 @@ impl Row for MetricsRow {
             let (mantissa, scale) = (self.w.get(i + 1).copied()?, self.scales.get(i).copied()?);
             (scale != NULL_SCALE).then_some(Num { mantissa: mantissa.into(), scale })
         });
-        to.push_metrics(c, 0, &Metrics { symbol: names.symbol, ts_event_us: Some(self.w[0]), values });
+        to.push(c, 0, &Metrics { symbol: names.symbol, ts_event_us: Some(self.w[0]), values });
     }
 }

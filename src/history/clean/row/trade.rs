@@ -96,7 +96,7 @@ impl Row for TradeRow {
             side: if self.origin.has(Origin::SELL) { Side::Sell } else { Side::Buy },
             kind: None,
         };
-        to.push_trade(c, 0, &row);
+        to.push(c, 0, &row);
     }
 
     fn push_many(rows: &[Self], many: &Many<'_>, _: &Names, to: &mut TableBuffer) {
