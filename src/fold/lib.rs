@@ -18,6 +18,7 @@ pub mod gather;
 mod hold;
 mod hour;
 mod ids;
+mod kind;
 pub mod part;
 mod records;
 mod route;

@@ -5,13 +5,15 @@
 
 use serde_json::json;
 
+use super::account::Account;
 use super::dedupe::{Carrier, Dedupe};
 use super::ids::{FORGET_HOURS, Hole, IdBook, News};
+use super::kind::Kind;
 use super::part::OpenPart;
 use lake::manifest::Gap;
 use lake::table::Event;
 use lake::{Common, Table};
-use model::{Channel, Interner, Rows};
+use model::{Channel, Interner, Rows, each_kind};
 use venue::gap::RowMark;
 
 /// Moves the rows of one frame into the buffers of `part`, without those that came before. `common.flags` holds
@@ -35,89 +37,73 @@ pub fn frame(
     }
     part.account.evicted_keys += dedupe.take_evicted();
     ids.note(common.seq as u64, rows);
-    let ts_recv_us = common.ts_recv_ns / 1_000;
-    let mut row = 0_i32;
-    let mut touched = 0_u32;
-    let mut late = false;
-    let mut marks = ids.marks.iter();
-    let mut next_mark = || marks.next().copied().unwrap_or_default();
-    macro_rules! table {
-        ($field:ident, $table:ident) => {
-            if !rows.$field.is_empty() {
-                let (buffer, account) = part.buffer_and_account(Table::$table);
-                let mut kept = 0_u64;
-                for r in &rows.$field {
-                    let mark: RowMark = next_mark();
-                    if !mark.duplicate {
-                        let c = Common { flags: common.flags | mark.flags, ..*common };
-                        buffer.push(&c, row, r);
-                        kept += 1;
-                        late |= mark.late;
-                        account.delay.add(ts_recv_us, r.ts_event_us);
-                    }
-                    row += 1;
-                }
-                let all = rows.$field.len() as u64;
-                if kept < all {
-                    account.duplicates(Table::$table, all - kept);
-                }
-                account.rows(Table::$table, kept);
-                touched |= 1 << Table::$table as u32;
-            }
-        };
-    }
-    table!(trades, Trades);
-    table!(agg_trades, AggTrades);
-    if !rows.depth.is_empty() {
-        let (buffer, account) = part.buffer_and_account(Table::Depth);
-        let (mut kept, mut removed) = (0, 0);
-        for r in &rows.depth {
-            let mark = next_mark();
-            let first = r.first_level as usize;
-            let levels = rows.levels.get(first..first + r.level_count as usize).unwrap_or_default();
-            if mark.duplicate {
-                removed += levels.len() as u64;
-                row += levels.len() as i32;
-                continue;
-            }
-            let c = Common { flags: common.flags | mark.flags, ..*common };
-            let pushed = buffer.push_depth(&c, row, r, levels);
-            row += pushed as i32;
-            kept += pushed as u64;
-            late |= mark.late;
-            account.delay.add(ts_recv_us, r.ts_event_us);
-        }
-        if removed > 0 {
-            account.duplicates(Table::Depth, removed);
-        }
-        account.rows(Table::Depth, kept);
-        touched |= 1 << Table::Depth as u32;
-    }
-    table!(book_tickers, BookTicker);
-    table!(mark_prices, MarkPrice);
-    table!(liquidations, Liquidations);
-    table!(tickers, Tickers);
-    table!(venue_klines, VenueKlines);
+    let mut route = Route { common, rows, part, marks: ids.marks.iter(), row: 0, touched: 0, late: false };
+    each_kind!(rows, of => route.kind(of));
+    let (touched, late) = (route.touched, route.late);
     if late {
         filled(rows, &ids.marks, part);
     }
     touched
 }
 
+/// The rows of one frame on their way.
+struct Route<'a> {
+    common: &'a Common,
+    rows: &'a Rows,
+    part: &'a mut OpenPart,
+    marks: std::slice::Iter<'a, RowMark>,
+    /// `row_in_frame` of the next one.
+    row: i32,
+    /// A bit per table that got rows.
+    touched: u32,
+    /// Ids of some came late.
+    late: bool,
+}
+
+impl Route<'_> {
+    #[inline]
+    fn kind<K: Kind>(&mut self, of: &[K]) {
+        if of.is_empty() {
+            return;
+        }
+        let ts_recv_us = self.common.ts_recv_ns / 1_000;
+        let (buffer, account) = self.part.buffer_and_account(K::TABLE);
+        let (mut kept, mut removed) = (0, 0);
+        for r in of {
+            let mark = self.marks.next().copied().unwrap_or_default();
+            let rows = r.rows(self.rows);
+            if mark.duplicate {
+                removed += rows as u64;
+            } else {
+                let c = Common { flags: self.common.flags | mark.flags, ..*self.common };
+                r.push(self.rows, &c, self.row, buffer);
+                kept += rows as u64;
+                self.late |= mark.late;
+                account.delay.add(ts_recv_us, r.ts_event_us());
+            }
+            self.row += rows as i32;
+        }
+        if removed > 0 {
+            account.duplicates(K::TABLE, removed);
+        }
+        account.rows(K::TABLE, kept);
+        self.touched |= 1 << K::TABLE as u32;
+    }
+}
+
 /// Ids that came late: the gaps that told them missing are smaller.
 #[cold]
 fn filled(rows: &Rows, marks: &[RowMark], part: &mut OpenPart) {
     let mut marks = marks.iter().copied();
-    let mut fill = |channel, symbol, ids: Option<(i64, i64)>| {
+    each_kind!(rows, of => filled_by(of, &rows.symbols, &mut marks, &mut part.account));
+}
+
+fn filled_by<K: Kind>(of: &[K], symbols: &Interner, marks: &mut impl Iterator<Item = RowMark>, account: &mut Account) {
+    for r in of {
         let mark = marks.next().unwrap_or_default();
-        if let Some((first, last)) = ids.filter(|_| mark.late && !mark.duplicate) {
-            part.account.filled(channel, rows.symbols.name(symbol), first, last, mark.new);
+        if let Some((first, last)) = r.ids().filter(|_| mark.late && !mark.duplicate) {
+            account.filled(K::CHANNEL, symbols.name(r.symbol()), first, last, mark.new);
         }
-    };
-    rows.trades.iter().for_each(|r| fill(Channel::Trades, r.symbol, r.id.map(|id| (id, id))));
-    rows.agg_trades.iter().for_each(|r| fill(Channel::AggTrades, r.symbol, Some((r.agg_id, r.agg_id))));
-    for r in &rows.depth {
-        fill(Channel::Depth, r.symbol, r.final_update_id.map(|id| (r.first_update_id.unwrap_or(id), id)));
     }
 }
 

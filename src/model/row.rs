@@ -311,6 +311,107 @@ impl Odd {
     }
 }
 
+/// What every kind of row that sockets bring says of itself.
+pub trait RowKind {
+    /// The channel that brings it.
+    const CHANNEL: Channel;
+    /// Interned symbol.
+    fn symbol(&self) -> SymbolId;
+    /// Exchange event time, us.
+    fn ts_event_us(&self) -> Option<i64>;
+    /// Time of what happened, us: the match of a trade, else the event.
+    fn time_us(&self) -> Option<i64> {
+        self.ts_event_us()
+    }
+    /// First and last id that it stands for, where the venue numbers such rows: what is missing is told by them.
+    fn ids(&self) -> Option<(i64, i64)> {
+        None
+    }
+}
+
+/// `Trade in Trades, ..`: a kind of row and its channel; in braces what differs from the others.
+macro_rules! kinds {
+    ($($kind:ident in $channel:ident { $($own:item)* })+) => {$(
+        impl RowKind for $kind {
+            const CHANNEL: Channel = Channel::$channel;
+
+            #[inline]
+            fn symbol(&self) -> SymbolId {
+                self.symbol
+            }
+
+            #[inline]
+            fn ts_event_us(&self) -> Option<i64> {
+                self.ts_event_us
+            }
+
+            $($own)*
+        }
+    )+};
+}
+
+kinds! {
+    Trade in Trades {
+        #[inline]
+        fn time_us(&self) -> Option<i64> {
+            self.ts_trade_us.or(self.ts_event_us)
+        }
+        #[inline]
+        fn ids(&self) -> Option<(i64, i64)> {
+            self.id.map(|id| (id, id))
+        }
+    }
+    AggTrade in AggTrades {
+        #[inline]
+        fn time_us(&self) -> Option<i64> {
+            Some(self.ts_trade_us)
+        }
+        #[inline]
+        fn ids(&self) -> Option<(i64, i64)> {
+            Some((self.agg_id, self.agg_id))
+        }
+    }
+    DepthUpdate in Depth {
+        // A whole book stands for no change.
+        #[inline]
+        fn ids(&self) -> Option<(i64, i64)> {
+            self.final_update_id.filter(|_| !self.is_snapshot).map(|id| (self.first_update_id.unwrap_or(id), id))
+        }
+    }
+    BookTicker in BookTicker {
+        #[inline]
+        fn ids(&self) -> Option<(i64, i64)> {
+            self.update_id.map(|id| (id, id))
+        }
+    }
+    MarkPrice in MarkPrice {}
+    Liquidation in Liquidations {}
+    Ticker in Tickers {}
+    VenueKline in VenueKlines {}
+}
+
+/// `each_kind!(rows, of => expression)`, or `mut rows`: the expression for every kind of row that sockets bring, with `of`
+/// as the vector of that kind. Their order is that of the marks of a frame (`venue::gap`) and of the rows in it.
+#[macro_export]
+macro_rules! each_kind {
+    (mut $rows:expr, $of:ident => $do:expr) => { $crate::each_kind!(@each mut_of $rows, $of, $do) };
+    (@each $by:ident $rows:expr, $of:ident, $do:expr) => {
+        $crate::each_kind!(
+            @each $by $rows, $of, $do,
+            trades agg_trades depth book_tickers mark_prices liquidations tickers venue_klines
+        )
+    };
+    (@each $by:ident $rows:expr, $of:ident, $do:expr, $($field:ident)+) => {
+        $({
+            let $of = $crate::each_kind!(@$by $rows, $field);
+            $do;
+        })+
+    };
+    (@mut_of $rows:expr, $field:ident) => { &mut $rows.$field };
+    (@of $rows:expr, $field:ident) => { &$rows.$field };
+    ($rows:expr, $of:ident => $do:expr) => { $crate::each_kind!(@each of $rows, $of, $do) };
+}
+
 /// All rows of the frames decoded since the last [`Rows::clear`].
 #[derive(Default)]
 pub struct Rows {
@@ -350,48 +451,29 @@ impl Rows {
 
     /// Drops all rows, keeps symbols and drift.
     pub fn clear(&mut self) {
-        self.trades.clear();
-        self.agg_trades.clear();
-        self.book_tickers.clear();
-        self.depth.clear();
+        each_kind!(mut self, rows => rows.clear());
         self.levels.clear();
-        self.mark_prices.clear();
-        self.liquidations.clear();
-        self.tickers.clear();
-        self.venue_klines.clear();
         self.listings.clear();
         self.odd.clear();
     }
 
-    /// How many rows of each table are held: what [`Rows::back_to`] goes back to.
+    /// How many rows of each kind are held: what [`Rows::back_to`] goes back to.
     pub fn held(&self) -> [usize; 10] {
-        [
-            self.trades.len(),
-            self.agg_trades.len(),
-            self.book_tickers.len(),
-            self.depth.len(),
-            self.levels.len(),
-            self.mark_prices.len(),
-            self.liquidations.len(),
-            self.tickers.len(),
-            self.venue_klines.len(),
-            self.listings.len(),
-        ]
+        let mut held = [self.levels.len(), self.listings.len(), 0, 0, 0, 0, 0, 0, 0, 0];
+        let mut kinds = held.iter_mut().skip(2);
+        each_kind!(self, rows => if let Some(held) = kinds.next() {
+            *held = rows.len();
+        });
+        held
     }
 
     /// Drops the rows that came since.
     pub fn back_to(&mut self, held: [usize; 10]) {
-        let [trades, agg, best, depth, levels, marks, liquidations, tickers, klines, listings] = held;
-        self.trades.truncate(trades);
-        self.agg_trades.truncate(agg);
-        self.book_tickers.truncate(best);
-        self.depth.truncate(depth);
+        let [levels, listings, kinds @ ..] = held;
         self.levels.truncate(levels);
-        self.mark_prices.truncate(marks);
-        self.liquidations.truncate(liquidations);
-        self.tickers.truncate(tickers);
-        self.venue_klines.truncate(klines);
         self.listings.truncate(listings);
+        let mut kinds = kinds.into_iter();
+        each_kind!(mut self, rows => rows.truncate(kinds.next().unwrap_or_default()));
     }
 
     /// Takes a listing over.
@@ -438,15 +520,9 @@ impl Rows {
 
     /// Number of lake rows held (levels count, depth messages do not).
     pub fn len(&self) -> usize {
-        self.trades.len()
-            + self.agg_trades.len()
-            + self.book_tickers.len()
-            + self.levels.len()
-            + self.mark_prices.len()
-            + self.liquidations.len()
-            + self.tickers.len()
-            + self.venue_klines.len()
-            + self.listings.len()
+        let mut rows = self.levels.len() + self.listings.len();
+        each_kind!(self, of => rows += of.len());
+        rows - self.depth.len()
     }
 
     /// True when no row is held.

@@ -72,13 +72,13 @@ impl Key {
 
 /// What a row is known by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RowKey {
+pub(crate) struct RowKey {
     /// The id, or all the row says.
-    pub(super) id: u64,
+    pub(crate) id: u64,
     /// What else it says; 0 without an id.
-    pub(super) content: u32,
+    pub(crate) content: u32,
     /// It has an id of the venue: the same one is the same row, when the content is.
-    pub(super) numbered: bool,
+    pub(crate) numbered: bool,
 }
 
 impl RowKey {
@@ -92,28 +92,28 @@ impl RowKey {
     }
 
     /// The key among those of all streams.
-    pub(super) fn of_stream(self, stream: u64) -> Self {
+    pub(crate) fn of_stream(self, stream: u64) -> Self {
         Self { id: Key(stream).int(self.id as i64).done(), ..self }
     }
 
     /// That of a row with the id of another one, but not its content.
-    pub(super) fn of_other_content(self) -> Self {
+    pub(crate) fn of_other_content(self) -> Self {
         Self { id: Key(self.id).int(i64::from(self.content)).done(), ..self }
     }
 }
 
 /// What version 1 knew a row by: its id alone.
-pub(super) fn older(id: u64) -> RowKey {
+pub(crate) fn older(id: u64) -> RowKey {
     RowKey { id, content: 0, numbered: true }
 }
 
 /// What tells a stream from the others.
-pub(super) fn stream(table: &str, symbol: &str) -> u64 {
+pub(crate) fn stream(table: &str, symbol: &str) -> u64 {
     Key::new().text(table).text(symbol).done()
 }
 
 /// What tells one end of a repair from the others.
-pub(super) fn repair(r: &Repair) -> RowKey {
+pub(crate) fn repair(r: &Repair) -> RowKey {
     let id = stream(&r.channel, &r.symbol);
     RowKey::whole(Key(id).int(r.from_id).int(r.to_id).int(r.rows as i64).text(r.why.as_deref().unwrap_or_default()))
 }
@@ -122,101 +122,133 @@ fn number(id: i64) -> u64 {
     Key::new().int(id).done()
 }
 
-pub(super) fn trade(r: &Trade, words: &Interner) -> RowKey {
-    let id = match (r.id, &r.id_str) {
-        (Some(id), _) => number(id),
+// Rows are taken apart by name, so that a new field does not compile until it is in the key or said not to be (`_`).
+
+pub(crate) fn trade(r: &Trade, words: &Interner) -> RowKey {
+    let Trade { symbol: _, ts_event_us, ts_trade_us, id, id_str, price, amount, side, kind } = r;
+    let what = |key: Key| key.opt(*ts_trade_us).num(*price).num(*amount).side(*side).word(*kind, words);
+    let id = match (id, id_str) {
+        (Some(id), _) => number(*id),
         (None, Some(id)) => Key::new().text(id).done(),
-        (None, None) => {
-            return RowKey::whole(
-                Key::new()
-                    .opt(r.ts_event_us)
-                    .opt(r.ts_trade_us)
-                    .num(r.price)
-                    .num(r.amount)
-                    .side(r.side)
-                    .word(r.kind, words),
-            );
-        }
+        (None, None) => return RowKey::whole(what(Key::new().opt(*ts_event_us))),
     };
-    RowKey::numbered(id, Key::new().opt(r.ts_trade_us).num(r.price).num(r.amount).side(r.side).word(r.kind, words))
+    RowKey::numbered(id, what(Key::new()))
 }
 
-pub(super) fn agg_trade(r: &AggTrade) -> RowKey {
-    let content = Key::new().int(r.ts_trade_us).int(r.first_id).int(r.last_id).num(r.price).num(r.amount).side(r.side);
-    RowKey::numbered(number(r.agg_id), content)
+pub(crate) fn agg_trade(r: &AggTrade) -> RowKey {
+    let AggTrade { symbol: _, ts_event_us: _, ts_trade_us, agg_id, first_id, last_id, price, amount, side } = r;
+    let content = Key::new().int(*ts_trade_us).int(*first_id).int(*last_id).num(*price).num(*amount).side(*side);
+    RowKey::numbered(number(*agg_id), content)
 }
 
 /// The ids of the message and its levels; a message without ids, and a book, by all it says.
-pub(super) fn depth(r: &DepthUpdate, levels: &[Level]) -> RowKey {
-    let with = |key: Key| levels.iter().fold(key, |key, l| key.int(i64::from(l.bid)).num(l.price).num(l.amount));
-    let ids = Key::new().opt(r.first_update_id).opt(r.final_update_id);
-    if r.final_update_id.is_some() && !r.is_snapshot {
-        return RowKey::numbered(ids.done(), with(Key::new().opt(r.prev_update_id)));
+pub(crate) fn depth(r: &DepthUpdate, levels: &[Level]) -> RowKey {
+    let DepthUpdate {
+        symbol: _,
+        ts_event_us,
+        first_update_id,
+        final_update_id,
+        prev_update_id,
+        is_snapshot,
+        first_level: _,
+        level_count: _,
+    } = r;
+    let with = |key: Key| {
+        levels
+            .iter()
+            .fold(key, |key, Level { bid, level: _, price, amount }| key.int(i64::from(*bid)).num(*price).num(*amount))
+    };
+    let ids = Key::new().opt(*first_update_id).opt(*final_update_id);
+    if final_update_id.is_some() && !is_snapshot {
+        return RowKey::numbered(ids.done(), with(Key::new().opt(*prev_update_id)));
     }
-    RowKey::whole(with(ids.opt(r.ts_event_us)))
+    RowKey::whole(with(ids.opt(*ts_event_us)))
 }
 
-pub(super) fn book_ticker(r: &BookTicker) -> RowKey {
-    let with = |key: Key| key.opt_num(r.bid_price).opt_num(r.bid_amount).opt_num(r.ask_price).opt_num(r.ask_amount);
-    match r.update_id {
-        Some(id) => RowKey::numbered(number(id), with(Key::new())),
-        None => RowKey::whole(with(Key::new().opt(r.ts_event_us))),
+pub(crate) fn book_ticker(r: &BookTicker) -> RowKey {
+    let BookTicker { symbol: _, ts_event_us, update_id, bid_price, bid_amount, ask_price, ask_amount } = r;
+    let with = |key: Key| key.opt_num(*bid_price).opt_num(*bid_amount).opt_num(*ask_price).opt_num(*ask_amount);
+    match update_id {
+        Some(id) => RowKey::numbered(number(*id), with(Key::new())),
+        None => RowKey::whole(with(Key::new().opt(*ts_event_us))),
     }
 }
 
-pub(super) fn mark_price(r: &MarkPrice) -> RowKey {
+pub(crate) fn mark_price(r: &MarkPrice) -> RowKey {
+    let MarkPrice { symbol: _, ts_event_us, mark_price, index_price, settle_price, funding_rate, next_funding_us } = r;
     let key = Key::new()
-        .opt(r.ts_event_us)
-        .opt_num(r.mark_price)
-        .opt_num(r.index_price)
-        .opt_num(r.settle_price)
-        .opt_num(r.funding_rate)
-        .opt(r.next_funding_us);
+        .opt(*ts_event_us)
+        .opt_num(*mark_price)
+        .opt_num(*index_price)
+        .opt_num(*settle_price)
+        .opt_num(*funding_rate)
+        .opt(*next_funding_us);
     RowKey::whole(key)
 }
 
-pub(super) fn liquidation(r: &Liquidation, words: &Interner) -> RowKey {
+pub(crate) fn liquidation(r: &Liquidation, words: &Interner) -> RowKey {
+    let Liquidation { symbol: _, ts_event_us, side, price, avg_price, amount, filled, status } = r;
     let key = Key::new()
-        .opt(r.ts_event_us)
-        .text(r.side.map_or("", Side::as_str))
-        .num(r.price)
-        .opt_num(r.avg_price)
-        .num(r.amount)
-        .opt_num(r.filled)
-        .word(r.status, words);
+        .opt(*ts_event_us)
+        .text(side.map_or("", Side::as_str))
+        .num(*price)
+        .opt_num(*avg_price)
+        .num(*amount)
+        .opt_num(*filled)
+        .word(*status, words);
     RowKey::whole(key)
 }
 
-pub(super) fn ticker(r: &Ticker) -> RowKey {
+pub(crate) fn ticker(r: &Ticker) -> RowKey {
+    let Ticker { symbol: _, ts_event_us, open, high, low, last, volume, quote_volume, count } = r;
     let key = Key::new()
-        .opt(r.ts_event_us)
-        .opt_num(r.open)
-        .opt_num(r.high)
-        .opt_num(r.low)
-        .opt_num(r.last)
-        .opt_num(r.volume)
-        .opt_num(r.quote_volume)
-        .opt(r.count);
+        .opt(*ts_event_us)
+        .opt_num(*open)
+        .opt_num(*high)
+        .opt_num(*low)
+        .opt_num(*last)
+        .opt_num(*volume)
+        .opt_num(*quote_volume)
+        .opt(*count);
     RowKey::whole(key)
 }
 
-pub(super) fn venue_kline(r: &VenueKline, words: &Interner) -> RowKey {
+pub(crate) fn venue_kline(r: &VenueKline, words: &Interner) -> RowKey {
+    let VenueKline {
+        symbol: _,
+        ts_event_us,
+        interval,
+        open_time_us,
+        close_time_us,
+        open,
+        high,
+        low,
+        close,
+        volume,
+        quote_volume,
+        trade_count,
+        taker_buy_volume,
+        taker_buy_quote_volume,
+        first_trade_id,
+        last_trade_id,
+        is_final,
+    } = r;
     let key = Key::new()
-        .opt(r.ts_event_us)
-        .word(Some(r.interval), words)
-        .int(r.open_time_us)
-        .int(r.close_time_us)
-        .num(r.open)
-        .num(r.high)
-        .num(r.low)
-        .num(r.close)
-        .opt_num(r.volume)
-        .opt(r.trade_count)
-        .int(i64::from(r.is_final))
-        .opt_num(r.quote_volume)
-        .opt_num(r.taker_buy_volume)
-        .opt_num(r.taker_buy_quote_volume)
-        .opt(r.first_trade_id)
-        .opt(r.last_trade_id);
+        .opt(*ts_event_us)
+        .word(Some(*interval), words)
+        .int(*open_time_us)
+        .int(*close_time_us)
+        .num(*open)
+        .num(*high)
+        .num(*low)
+        .num(*close)
+        .opt_num(*volume)
+        .opt(*trade_count)
+        .int(i64::from(*is_final))
+        .opt_num(*quote_volume)
+        .opt_num(*taker_buy_volume)
+        .opt_num(*taker_buy_quote_volume)
+        .opt(*first_trade_id)
+        .opt(*last_trade_id);
     RowKey::whole(key)
 }

@@ -22,7 +22,7 @@
 
 mod arrival;
 mod codec;
-mod key;
+pub(crate) mod key;
 mod lines;
 mod recent;
 #[cfg(test)]
@@ -41,22 +41,14 @@ use self::lines::{Lines, SavedLines};
 use self::recent::{Recent, Recents, SavedRecents};
 use self::window::{Context, OlderEntry, SavedKeys, Window};
 use super::account::LineCounts;
+use super::kind::Kind;
 use lake::Table;
 use lake::manifest::Repair;
-use model::{Interner, Rows, SymbolId};
+use model::{Interner, Rows, SymbolId, each_kind};
 use venue::gap::{OUT_OF_ORDER, RowMark};
 
-/// Tables whose rows come over sockets, in the order of the marks of a frame.
-const TABLES: [Table; 8] = [
-    Table::Trades,
-    Table::AggTrades,
-    Table::Depth,
-    Table::BookTicker,
-    Table::MarkPrice,
-    Table::Liquidations,
-    Table::Tickers,
-    Table::VenueKlines,
-];
+/// Slots of the tables: [`Table::ALL`].
+const SLOTS: usize = Table::ALL.len();
 
 /// Rows that were fetched and are remembered until their hole ends: a hole of more that is asked for again after a
 /// crash in its middle has rows twice.
@@ -74,11 +66,11 @@ pub struct Dedupe {
     window: Window,
     recents: Recents,
     /// By table and symbol, while connections overlap.
-    carriers: [Vec<Carriers>; TABLES.len()],
+    carriers: [Vec<Carriers>; SLOTS],
     /// Streams with two carriers or more.
     shared: usize,
     /// Keys of streams, by table and symbol; 0 = not asked for yet.
-    streams: [Vec<u64>; TABLES.len()],
+    streams: [Vec<u64>; SLOTS],
     /// It is a log of repairs.
     repairs: bool,
 }
@@ -114,7 +106,7 @@ impl Dedupe {
         let mut dedupe =
             Self { lines: Lines::load(&saved.lines), recents: Recents::load(&saved.recent), ..Self::default() };
         dedupe.window.load(&saved.keys);
-        let slot_of = |word: &str| TABLES.iter().position(|t| t.as_str() == word);
+        let slot_of = |word: &str| Table::ALL.iter().position(|t| t.as_str() == word);
         for (word, windows) in &saved.windows {
             let Some(slot) = slot_of(word) else { continue };
             for (name, older) in windows {
@@ -161,7 +153,7 @@ impl Dedupe {
             ..SavedDedupe::default()
         };
         if self.is_overlapping() {
-            for (table, carriers) in TABLES.iter().zip(&self.carriers) {
+            for (table, carriers) in Table::ALL.iter().zip(&self.carriers) {
                 for (i, conns) in (0_u32..).zip(carriers).filter(|(_, conns)| !conns.is_empty()) {
                     let name = symbols.name(SymbolId(i)).to_owned();
                     saved.carriers.entry(table.as_str().to_owned()).or_default().insert(name, conns.to_vec());
@@ -374,7 +366,7 @@ impl Dedupe {
             streams.resize(at + 1, 0);
         }
         if streams[at] == 0 {
-            streams[at] = key::stream(TABLES[slot].as_str(), symbols.name(symbol));
+            streams[at] = key::stream(Table::ALL[slot].as_str(), symbols.name(symbol));
         }
         key.of_stream(streams[at])
     }
@@ -392,18 +384,12 @@ impl Dedupe {
 /// Every row of a frame in the order of its marks, with its key.
 #[inline]
 fn each_row(rows: &Rows, mut row: impl FnMut(usize, SymbolId, RowKey)) {
-    rows.trades.iter().for_each(|r| row(0, r.symbol, key::trade(r, &rows.symbols)));
-    rows.agg_trades.iter().for_each(|r| row(1, r.symbol, key::agg_trade(r)));
-    for r in &rows.depth {
-        let first = r.first_level as usize;
-        let levels = rows.levels.get(first..first + r.level_count as usize).unwrap_or_default();
-        row(2, r.symbol, key::depth(r, levels));
-    }
-    rows.book_tickers.iter().for_each(|r| row(3, r.symbol, key::book_ticker(r)));
-    rows.mark_prices.iter().for_each(|r| row(4, r.symbol, key::mark_price(r)));
-    rows.liquidations.iter().for_each(|r| row(5, r.symbol, key::liquidation(r, &rows.symbols)));
-    rows.tickers.iter().for_each(|r| row(6, r.symbol, key::ticker(r)));
-    rows.venue_klines.iter().for_each(|r| row(7, r.symbol, key::venue_kline(r, &rows.symbols)));
+    each_kind!(rows, of => each_of(rows, of, &mut row));
+}
+
+#[inline]
+fn each_of<K: Kind>(rows: &Rows, of: &[K], row: &mut impl FnMut(usize, SymbolId, RowKey)) {
+    of.iter().for_each(|r| row(K::TABLE as usize, r.symbol(), r.key(rows)));
 }
 
 /// Rows that stay although a row with their id is there.
@@ -411,7 +397,7 @@ fn each_row(rows: &Rows, mut row: impl FnMut(usize, SymbolId, RowKey)) {
 fn note_again(rows: &Rows, marks: &mut [RowMark], drift: &mut Vec<(Table, String)>) {
     let mut at = 0;
     each_row(rows, |slot, symbol, _| {
-        if let (Some(mark), Some(table)) = (marks.get_mut(at).filter(|m| m.again), TABLES.get(slot)) {
+        if let (Some(mark), Some(table)) = (marks.get_mut(at).filter(|m| m.again), Table::ALL.get(slot)) {
             mark.flags |= OUT_OF_ORDER;
             drift.push((*table, rows.symbols.name(symbol).to_owned()));
         }

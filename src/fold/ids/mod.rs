@@ -18,7 +18,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use lake::manifest::IdRange;
-use model::{Channel, Interner, Rows, SymbolId, UnknownWord};
+use model::row::RowKind;
+use model::{Channel, Interner, Rows, SymbolId, UnknownWord, each_kind};
 use venue::Venue;
 use venue::gap::{GapEvent, GapState, GapTracker, RowMark, Seen};
 
@@ -363,31 +364,8 @@ impl IdBook {
     /// Notes the rows of one frame as `marks` now says.
     #[inline]
     pub fn note(&mut self, seq: u64, rows: &Rows) {
-        let [trades, agg_trades, book_tickers, depth] = &mut self.spans;
-        let at = (seq, self.hour);
         let mut marks = self.marks.iter().copied();
-        let mut mark = || marks.next().unwrap_or_default();
-        for r in &rows.trades {
-            let mark = mark();
-            if let Some(id) = r.id {
-                note(trades, r.symbol, at, (id, id), r.ts_trade_us.or(r.ts_event_us), mark, 1);
-            }
-        }
-        for r in &rows.agg_trades {
-            note(agg_trades, r.symbol, at, (r.agg_id, r.agg_id), Some(r.ts_trade_us), mark(), 1);
-        }
-        for r in &rows.depth {
-            let mark = mark();
-            if let Some(id) = r.final_update_id.filter(|_| !r.is_snapshot) {
-                note(depth, r.symbol, at, (r.first_update_id.unwrap_or(id), id), r.ts_event_us, mark, 1);
-            }
-        }
-        for r in &rows.book_tickers {
-            let mark = mark();
-            if let Some(id) = r.update_id {
-                note(book_tickers, r.symbol, at, (id, id), r.ts_event_us, mark, 1);
-            }
-        }
+        each_kind!(rows, of => note_kind(&mut self.spans, of, (seq, self.hour), &mut marks));
     }
 
     /// True when [`IdBook::settle`] has something to say at `now_ns`.
@@ -422,6 +400,29 @@ fn span_of(spans: &mut Vec<Span>, symbol: SymbolId) -> &mut Span {
         spans.resize(index + 1, EMPTY);
     }
     &mut spans[index]
+}
+
+/// Notes the rows of one kind, if such rows have ids.
+#[inline]
+fn note_kind<K: RowKind>(
+    spans: &mut [Vec<Span>; CHANNELS.len()],
+    of: &[K],
+    at: (u64, i64),
+    marks: &mut impl Iterator<Item = RowMark>,
+) {
+    if of.is_empty() {
+        return;
+    }
+    let slot = CHANNELS.iter().position(|c| *c == K::CHANNEL);
+    let Some(spans) = slot.and_then(|slot| spans.get_mut(slot)) else {
+        return marks.take(of.len()).for_each(drop);
+    };
+    for r in of {
+        let mark = marks.next().unwrap_or_default();
+        if let Some(ids) = r.ids() {
+            note(spans, r.symbol(), at, ids, r.time_us(), mark, 1);
+        }
+    }
 }
 
 /// `otherwise`: ids that a row of a channel without rules stands for.
@@ -459,6 +460,12 @@ fn note(
     span.last = span.last.max(last);
 }
 
+/// The row that an event is about: its symbol, time and last id.
+fn row_of<K: RowKind>(of: &[K], event: &GapEvent<'_>) -> Option<(SymbolId, Option<i64>, i64)> {
+    let row = of.get(event.row).filter(|_| K::CHANNEL == event.channel)?;
+    Some((row.symbol(), row.time_us(), row.ids().map_or(NONE, |(_, last)| last)))
+}
+
 #[cold]
 fn open(
     event: &GapEvent<'_>,
@@ -470,13 +477,8 @@ fn open(
     news: &mut Vec<News>,
 ) {
     let channel = event.channel;
-    let found = match channel {
-        Channel::Trades => {
-            rows.trades.get(event.row).map(|r| (r.symbol, r.ts_trade_us.or(r.ts_event_us), r.id.unwrap_or(NONE)))
-        }
-        Channel::AggTrades => rows.agg_trades.get(event.row).map(|r| (r.symbol, Some(r.ts_trade_us), r.agg_id)),
-        _ => rows.depth.get(event.row).map(|r| (r.symbol, r.ts_event_us, r.final_update_id.unwrap_or(NONE))),
-    };
+    let mut found = None;
+    each_kind!(rows, of => found = found.or_else(|| row_of(of, event)));
     let Some((symbol, time_us, id)) = found else { return };
     let Some(slot) = CHANNELS.iter().position(|c| *c == channel) else { return };
     let Some(spans) = spans.get_mut(slot) else { return };
