@@ -54,6 +54,14 @@ pub enum EvidenceMissing {
         /// What is wrong with it.
         why: String,
     },
+    /// What was published last was published by a newer program.
+    #[error(
+        "{what}\n  fix:   go on with the version of tapedeck that wrote it, or a later one; nothing of this log is published or deleted until then"
+    )]
+    Newer {
+        /// The file, and which version it is of.
+        what: String,
+    },
     /// What was acknowledged is neither in the lake nor in the log.
     #[error(
         "the log was acknowledged up to {acked}, but the lake holds only what is before {at}, and the log no longer has what lies between\n  where: {lake}\n  fix:   is the lake's disk mounted, and is it the newest copy? put the lake back; or give what is missing up with tapedeck compactor --accept-loss {log}, which goes on with what the log has and tells the loss in the next manifest"
@@ -372,6 +380,7 @@ fn newest(place: &Place, remarks: &mut Vec<String>) -> anyhow::Result<Option<New
             Ok(_) => {}
             // The disk may answer again.
             Err(err @ LakeError::Io { .. }) => return Err(err.into()),
+            Err(err @ LakeError::Newer { .. }) => return Err(EvidenceMissing::Newer { what: err.to_string() }.into()),
             Err(err) => {
                 let path = path.display().to_string();
                 return Err(EvidenceMissing::Manifest { path, why: err.to_string() }.into());
@@ -401,7 +410,13 @@ fn orphans(place: &Place, evidence: &Evidence) -> anyhow::Result<Vec<PathBuf>> {
                 continue;
             }
             // Text says nothing about itself, and a file that cannot be read was never a good one of anybody.
-            let log = TableFile::open(&path).ok().and_then(|file| file.key_value("log").map(str::to_owned));
+            let log = match TableFile::open(&path) {
+                Ok(file) => file.key_value("log").map(str::to_owned),
+                Err(err @ LakeError::Newer { .. }) => {
+                    return Err(EvidenceMissing::Newer { what: err.to_string() }.into());
+                }
+                Err(_) => None,
+            };
             if log.is_some_and(|log| log != place.log) {
                 return Err(EvidenceMissing::Taken { path: path.display().to_string() }.into());
             }

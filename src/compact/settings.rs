@@ -1,7 +1,7 @@
 //! What of the configuration, and of how tight memory is, shapes the bytes of files.
 
 use config::Config;
-use lake::{Numeric, WriteSettings};
+use lake::{Numeric, SchemaVersion, WriteSettings};
 use ops::memory::Level;
 
 /// Settings that shape the files' bytes.
@@ -17,7 +17,36 @@ pub fn write_settings_at(cfg: &Config, level: Level) -> WriteSettings {
         zstd_level: level.zstd_level(cfg.lake.zstd_level),
         format: cfg.lake.format,
         part_minutes: cfg.lake.part_minutes,
+        schema_version: written(),
         numeric: if cfg.lake.decimal { Numeric::Decimal } else { Numeric::Double },
         ..WriteSettings::default()
+    }
+}
+
+/// The version of the schema that parts which begin now are written in.
+fn written() -> SchemaVersion {
+    #[cfg(test)]
+    if let Some(version) = of_test::WRITTEN.get() {
+        return version;
+    }
+    SchemaVersion::to_write()
+}
+
+#[cfg(test)]
+pub(crate) mod of_test {
+    use std::cell::Cell;
+
+    use lake::SchemaVersion;
+
+    thread_local! {
+        pub(super) static WRITTEN: Cell<Option<SchemaVersion>> = const { Cell::new(None) };
+    }
+
+    /// Runs `f` as a program that writes this version.
+    pub(crate) fn writing<T>(version: SchemaVersion, f: impl FnOnce() -> T) -> T {
+        WRITTEN.set(Some(version));
+        let done = f();
+        WRITTEN.set(None);
+        done
     }
 }

@@ -31,7 +31,7 @@ use fold::gather::{Continuation, Gatherer, LogKind};
 use fold::part::{OpenPart, Piece};
 use lake::hash::{PayloadHash, SavedHash, sha256_hex};
 use lake::manifest::{EpochRun, IdRange, LogPosition, runs_of, runs_to_write};
-use lake::{self, Hour, Part, PieceFile, Table, WriteSettings, staged_path, staging_dir};
+use lake::{self, Hour, Part, PieceFile, SchemaVersion, Table, WriteSettings, staged_path, staging_dir};
 use model::Interner;
 use model::row::{Drift, DriftItem};
 use venue::Venue;
@@ -207,6 +207,10 @@ impl PartState {
             return Err(format!("it is of version {version}, this program reads {STATE_VERSION}"));
         }
         let state: PartState = serde_json::from_slice(body).map_err(|e| format!("it cannot be read: {e}"))?;
+        if state.settings.schema_version > SchemaVersion::NEWEST {
+            let (found, known) = (state.settings.schema_version, SchemaVersion::NEWEST);
+            return Err(format!("its rows are of schema version {found}, this program knows up to {known}"));
+        }
         match PayloadHash::load(&state.hash) {
             Some(_) => Ok(state),
             None => Err("its payload hash cannot be loaded".to_owned()),

@@ -143,16 +143,14 @@ impl OpenPart {
     /// The buffer of `table`, made when first needed.
     #[inline]
     pub fn buffer(&mut self, table: Table) -> &mut TableBuffer {
-        let numeric = self.settings.numeric;
-        self.tables[table as usize].buffer.get_or_insert_with(|| TableBuffer::new(table, numeric))
+        self.tables[table as usize].buffer.get_or_insert_with(|| TableBuffer::new(table, &self.settings))
     }
 
     /// The buffer of `table` beside the books.
     #[inline]
     pub fn buffer_and_account(&mut self, table: Table) -> (&mut TableBuffer, &mut Account) {
-        let numeric = self.settings.numeric;
         let of_table = &mut self.tables[table as usize];
-        (of_table.buffer.get_or_insert_with(|| TableBuffer::new(table, numeric)), &mut self.account)
+        (of_table.buffer.get_or_insert_with(|| TableBuffer::new(table, &self.settings)), &mut self.account)
     }
 
     /// Appends a row of `events` and counts it.

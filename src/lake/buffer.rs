@@ -13,7 +13,7 @@ use super::column::NULL_WORD;
 use super::rows::Filled;
 use super::rows::{RowsChunk, resolve_words, take_inexact};
 use super::table::{Body, CommonColumns, CommonRow, DepthLevel, Row, Table};
-use super::{Numeric, flags};
+use super::{Numeric, SchemaVersion, WriteSettings, flags};
 use model::Interner;
 use model::row::{DepthUpdate, Level};
 
@@ -35,6 +35,7 @@ pub struct Common {
 pub struct TableBuffer {
     table: Table,
     numeric: Numeric,
+    version: SchemaVersion,
     common: CommonColumns,
     body: Body,
     /// Row of each inexact value, once per value; rare.
@@ -42,9 +43,17 @@ pub struct TableBuffer {
 }
 
 impl TableBuffer {
-    /// An empty buffer.
-    pub fn new(table: Table, numeric: Numeric) -> Self {
-        Self { table, numeric, common: CommonColumns::new(numeric), body: table.body(numeric), inexact_rows: Vec::new() }
+    /// An empty buffer for rows of files with these settings.
+    pub fn new(table: Table, settings: &WriteSettings) -> Self {
+        let (numeric, version) = (settings.numeric, settings.schema_version);
+        Self {
+            table,
+            numeric,
+            version,
+            common: CommonColumns::new(numeric),
+            body: table.body(numeric),
+            inexact_rows: Vec::new(),
+        }
     }
 
     /// The table.
@@ -91,13 +100,16 @@ impl TableBuffer {
     /// When a row holds a word of another interner.
     pub fn take_first(&mut self, n: usize, interner: &Interner) -> RowsChunk {
         let n = n.min(self.len());
-        let mut columns = Vec::with_capacity(25);
-        self.common.take(n, &mut columns);
-        self.body.take(n, &mut columns);
+        let mut columns = Vec::with_capacity(32);
+        for since in self.version.all() {
+            self.common.take(n, since, &mut columns);
+            self.body.take(n, since, &mut columns);
+        }
         let words = resolve_words(&mut columns, interner);
         RowsChunk {
             table: self.table,
             numeric: self.numeric,
+            version: self.version,
             rows: n,
             columns,
             words,
@@ -108,10 +120,12 @@ impl TableBuffer {
     /// Gives the memory of a chunk that is written back to its buffer: saves a page fault for every 4 KiB of
     /// the next rows. A chunk of another table, or a buffer that holds rows again, lets it go.
     pub fn recycle(&mut self, used: RowsChunk) {
-        if used.table == self.table && used.numeric == self.numeric && self.is_empty() {
+        if (used.table, used.numeric, used.version) == (self.table, self.numeric, self.version) && self.is_empty() {
             let mut columns = used.columns.into_iter();
-            self.common.recycle(&mut columns);
-            self.body.recycle(&mut columns);
+            for since in self.version.all() {
+                self.common.recycle(since, &mut columns);
+                self.body.recycle(since, &mut columns);
+            }
         }
     }
 
@@ -128,15 +142,24 @@ impl TableBuffer {
             "rows must be pushed in log order: seq {} row {row_in_frame}",
             record.seq
         );
-        let Some(inexact) = r.append(&mut self.body) else { self.wrong_table(std::any::type_name::<R>()) };
+        let Some(inexact) = r.append(self.version, &mut self.body) else {
+            self.wrong_table(std::any::type_name::<R>())
+        };
         let mut bits = record.flags;
         if inexact != 0 {
             bits |= flags::INEXACT;
             let row = self.len() as u32;
             self.inexact_rows.extend(std::iter::repeat_n(row, inexact as usize));
         }
-        let symbol = r.symbol().map_or(NULL_WORD, |s| s.0);
-        self.common.push(&CommonRow { record, row_in_frame, symbol, ts_event: r.ts_event_us(), flags: bits });
+        let row = CommonRow {
+            record,
+            row_in_frame,
+            symbol: r.symbol().map_or(NULL_WORD, |s| s.0),
+            ts_event: r.ts_event_us(),
+            ts_trade: r.ts_trade_us(),
+            flags: bits,
+        };
+        self.common.push(self.version, &row);
     }
 
     /// Appends one row per level of a depth message, `row_in_frame` counting up from `first_row_in_frame`.

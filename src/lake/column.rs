@@ -53,6 +53,20 @@ pub struct Spec {
     pub kind: Kind,
     /// Null where the venue does not say.
     pub nullable: bool,
+    /// The version of the schema that added it.
+    pub since: u32,
+}
+
+/// What a version may add: columns in which the rows of before are null, in the order of the versions.
+pub(crate) const fn check_added(mut specs: &[Spec]) {
+    let mut version = 1;
+    while let [spec, rest @ ..] = specs {
+        assert!(spec.since >= version, "columns stand in the order of the versions that added them");
+        assert!(spec.since <= super::SchemaVersion::NEWEST.0, "SchemaVersion::NEWEST is behind");
+        let has_null = spec.nullable && !matches!(spec.kind, Kind::Int32 | Kind::Bool | Kind::RecvUs);
+        assert!(spec.since == 1 || has_null, "a column that was added must be able to be null");
+        (version, specs) = (spec.since, rest);
+    }
 }
 
 /// Side words in text order; a code is an index.
@@ -123,6 +137,24 @@ impl Column {
             Kind::Text | Kind::Binary => Self::Text(Texts::default()),
             Kind::Bool => Self::Bool(Vec::new()),
         }
+    }
+
+    /// A column of `kind` in which nothing is there.
+    pub(crate) fn nulls(kind: Kind, numeric: Numeric, n: usize) -> Self {
+        let mut column = Self::new(kind, numeric);
+        match &mut column {
+            Self::Int64(v) => v.resize(n, NULL_I64),
+            Self::Double(v) => v.resize(n, NULL_F64),
+            Self::Decimal(v) => v.resize(n, NULL_DEC),
+            Self::Word(v) => v.resize(n, NULL_WORD),
+            Self::Side(v) => v.resize(n, NULL_SIDE),
+            Self::Text(v) => (0..n).for_each(|_| {
+                v.push_opt(None::<&str>);
+            }),
+            // `check_added`: no later column is of these.
+            Self::Int32(_) | Self::Bool(_) | Self::Derived => {}
+        }
+        column
     }
 
     /// Moves the first `n` values out.
@@ -378,12 +410,12 @@ pub(crate) mod vector {
     };
 }
 
-/// Declares columns, one line each: `name: Kind [or null] = what a row says;`, and `field as "name"` where the name is
-/// a word of Rust. From this one list come the struct that gathers them in the order of the files, their schema, and how
+/// Declares columns, one line each: `name: Kind [or null] [since 2] = what a row says;`, and `field as "name"` where the
+/// name is a word of Rust; `since` names the version of the schema that added it, and is not pushed before. From this one list come the struct that gathers them in the order of the files, their schema, and how
 /// a row is pushed, so that these cannot disagree; `or null` takes an `Option` and nothing else does.
 macro_rules! columns {
     ($(#[$doc:meta])* $name:ident of $row:ident: $Row:ty {
-        $($field:ident $(as $word:literal)?: $kind:ident $(or $null:ident)? = $value:expr;)+
+        $($field:ident $(as $word:literal)?: $kind:ident $(or $null:ident)? $(since $since:literal)? = $value:expr;)+
     }) => {
         $(#[$doc])*
         #[derive(Debug)]
@@ -395,6 +427,7 @@ macro_rules! columns {
                 name: $crate::column::columns!(@name $field $($word)?),
                 kind: $crate::column::Kind::$kind,
                 nullable: $crate::column::columns!(@nullable $($null)?),
+                since: $crate::column::columns!(@since $($since)?),
             }),+];
 
             pub(crate) fn new(numeric: $crate::Numeric) -> Self {
@@ -403,18 +436,23 @@ macro_rules! columns {
 
             /// Appends a row; returns how many of its numbers a column cannot carry.
             #[inline]
-            pub(crate) fn push(&mut self, $row: &$Row) -> u32 {
-                0 $(+ $crate::column::columns!(@push self.$field, $value $(, $null)?))+
+            pub(crate) fn push(&mut self, version: $crate::SchemaVersion, $row: &$Row) -> u32 {
+                let _ = version;
+                0 $(+ $crate::column::columns!(@since_push version, self.$field, $value, [$($null)?] $($since)?))+
             }
 
-            /// Moves the first `n` rows out, in schema order.
-            pub(crate) fn take(&mut self, n: usize, out: &mut Vec<$crate::column::Column>) {
-                $(out.push(self.$field.take(n));)+
+            /// Moves the first `n` rows of the columns that version `since` added out, in schema order.
+            pub(crate) fn take(&mut self, n: usize, since: u32, out: &mut Vec<$crate::column::Column>) {
+                $(if since == $crate::column::columns!(@since $($since)?) {
+                    out.push(self.$field.take(n));
+                })+
             }
 
-            /// Takes over the memory of columns that are no longer needed, in schema order.
-            pub(crate) fn recycle(&mut self, used: &mut impl Iterator<Item = $crate::column::Column>) {
-                $(if let Some(c) = used.next() {
+            /// Takes over the memory of columns that are no longer needed, in the order of [`Self::take`].
+            pub(crate) fn recycle(&mut self, since: u32, used: &mut impl Iterator<Item = $crate::column::Column>) {
+                $(if since == $crate::column::columns!(@since $($since)?)
+                    && let Some(c) = used.next()
+                {
                     self.$field.recycle(c);
                 })+
             }
@@ -430,13 +468,23 @@ macro_rules! columns {
                 0 $(+ self.$field.text_bytes(n))+
             }
         }
+
+        const _: () = $crate::column::check_added($name::SPECS);
     };
     (@name $field:ident) => { stringify!($field) };
     (@name $field:ident $word:literal) => { $word };
     (@nullable) => { false };
     (@nullable null) => { true };
-    (@push $column:expr, $value:expr) => { $column.push($value) };
-    (@push $column:expr, $value:expr, null) => { $column.push_opt($value) };
+    (@since) => { 1 };
+    (@since $since:literal) => { $since };
+    (@push $column:expr, $value:expr, []) => { $column.push($value) };
+    (@push $column:expr, $value:expr, [null]) => { $column.push_opt($value) };
+    (@since_push $version:ident, $column:expr, $value:expr, $null:tt) => {
+        $crate::column::columns!(@push $column, $value, $null)
+    };
+    (@since_push $version:ident, $column:expr, $value:expr, $null:tt $since:literal) => {
+        if $version >= $crate::SchemaVersion($since) { $crate::column::columns!(@push $column, $value, $null) } else { 0 }
+    };
 }
 pub(crate) use columns;
 

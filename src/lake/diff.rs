@@ -232,6 +232,7 @@ impl RowDiff {
     }
 }
 
+/// Of files of two versions of the schema, what both can say.
 fn differing_cell(a: &RowsChunk, row_a: usize, b: &RowsChunk, row_b: usize) -> Option<(&'static str, String, String)> {
     a.specs()
         .iter()

@@ -44,6 +44,20 @@ pub enum LakeError {
         /// What was expected and what is there.
         what: String,
     },
+    /// A newer program wrote it: that one can read it, and this one leaves it alone.
+    #[error(
+        "{path} was written by a newer version of tapedeck: its {what} version is {found}, this program knows up to {known}; nothing of it was changed, use a version that knows it"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Version of what.
+        what: &'static str,
+        /// The one that it names.
+        found: u32,
+        /// The newest known one.
+        known: u32,
+    },
     /// Pieces overlap or are in the wrong order: joining them would repeat or reorder rows.
     #[error("{path} starts at seq {got}, but rows up to seq {last} are already written")]
     OutOfOrder {
@@ -85,6 +99,7 @@ impl LakeError {
     pub(crate) fn of_manifest(self, path: &Path) -> Self {
         match self {
             Self::Manifest(what) => Self::Manifest(format!("{}: {what}", path.display())),
+            Self::Newer { what, found, known, .. } => Self::Newer { path: path.to_owned(), what, found, known },
             other => other,
         }
     }

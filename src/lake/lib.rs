@@ -9,7 +9,7 @@
 //! In the order the data flows: [`table`] (one file per table: columns and how a row is pushed), [`buffer`]
 //! (rows of one table and hour part), `rows` (a chunk of them), `encode` (columns to Parquet pages), [`piece`]
 //! (files out of row groups), [`path`] (names), [`store`] (publishing), [`lock`] (who may change published files),
-//! [`manifest`] (the account of an hour), [`read`] and [`diff`] (back again, for replay and tests).
+//! [`SchemaVersion`] (which columns), [`manifest`] (the account of an hour), [`read`] and [`diff`] (back again, for replay and tests).
 //!
 //! The bytes of a file are a pure function of its rows, its settings and its key-values. Nothing here reads a
 //! clock, and nothing here renames a file except through [`wal_format::durable`].
@@ -35,6 +35,7 @@ pub mod table;
 mod tests;
 mod text;
 mod texts;
+mod version;
 
 pub use buffer::{Common, TableBuffer};
 pub use diff::{Difference, diff_trees};
@@ -47,6 +48,7 @@ pub use rows::{Filled, GROUP_TEXT_BYTES, RowsChunk};
 pub use store::{LakeStore, LocalStore};
 pub use table::Table;
 pub use text::write_text;
+pub use version::SchemaVersion;
 
 use std::fmt;
 use std::str::FromStr;
@@ -161,6 +163,9 @@ pub struct WriteSettings {
     /// Minutes of an hour after which a part ends: 60 or a divisor of it.
     #[serde(default = "whole_hour", skip_serializing_if = "is_whole_hour")]
     pub part_minutes: u64,
+    /// Which columns the tables have: the version that was written when the part began.
+    #[serde(default, skip_serializing_if = "SchemaVersion::is_first")]
+    pub schema_version: SchemaVersion,
     /// Written as `tapedeck <version>` to `created_by`.
     pub version: String,
 }
@@ -185,6 +190,7 @@ impl Default for WriteSettings {
             numeric: Numeric::Double,
             format: LakeFormat::Parquet,
             part_minutes: whole_hour(),
+            schema_version: SchemaVersion::WRITTEN,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
@@ -206,8 +212,12 @@ impl WriteSettings {
     pub fn fingerprint(&self, table: Table) -> String {
         // Pieces of before `side` could be null have other levels and are not copied.
         let schema = if table == Table::Liquidations { " schema=2" } else { "" };
+        let version = match self.schema_version {
+            SchemaVersion::FIRST => String::new(),
+            later => format!(" schema_version={later}"),
+        };
         format!(
-            "row_group_rows={} page_rows={} zstd_level={}{schema} numeric={}",
+            "row_group_rows={} page_rows={} zstd_level={}{schema}{version} numeric={}",
             self.group_rows(table),
             self.page_rows.max(1),
             self.zstd_level,

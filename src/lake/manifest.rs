@@ -16,7 +16,7 @@ use wal_format::{Incarnation, Run, Seq, regular};
 
 use super::piece::hex;
 use super::read::TableFile;
-use super::{LakeError, Table, WriteSettings};
+use super::{LakeError, SchemaVersion, Table, WriteSettings};
 use model::row::DriftItem;
 
 /// Version of the manifest's own format.
@@ -528,7 +528,7 @@ impl Manifest {
     /// Reads a manifest from its bytes.
     ///
     /// # Errors
-    /// When they are not a manifest of a known version, or not as they were published.
+    /// [`LakeError::Newer`] when a newer program wrote them; else when they are no manifest, or not as they were published.
     pub fn parse(bytes: &[u8]) -> Result<Manifest, LakeError> {
         if let Some((front, digits)) = split_seal(bytes) {
             let mut sum = Sha256::new_with_prefix(front);
@@ -538,12 +538,46 @@ impl Manifest {
                 return Err(LakeError::Manifest("it was altered: its own SHA-256 does not fit".into()));
             }
         }
-        let m: Manifest =
-            serde_json::from_slice(bytes).map_err(|e| LakeError::Manifest(format!("not a manifest: {e}")))?;
-        if m.version != MANIFEST_VERSION {
-            return Err(LakeError::Manifest(format!("version {} is not known, {MANIFEST_VERSION} is", m.version)));
+        let read = serde_json::from_slice::<Manifest>(bytes);
+        // What a newer program wrote may be anything else.
+        let versions = match &read {
+            Ok(m) => {
+                Some(Versions { version: m.version, settings: SchemaOf { schema_version: m.settings.schema_version } })
+            }
+            Err(_) => serde_json::from_slice::<Versions>(bytes).ok(),
+        };
+        versions.map_or(Ok(()), |v| v.check())?;
+        read.map_err(|e| LakeError::Manifest(format!("not a manifest: {e}")))
+    }
+}
+
+/// What of a manifest says who can read it.
+#[derive(Deserialize)]
+struct Versions {
+    version: u32,
+    settings: SchemaOf,
+}
+
+#[derive(Deserialize)]
+struct SchemaOf {
+    #[serde(default)]
+    schema_version: SchemaVersion,
+}
+
+impl Versions {
+    fn check(&self) -> Result<(), LakeError> {
+        let path = Path::new("the manifest");
+        if self.version > MANIFEST_VERSION {
+            let (what, found, known) = ("manifest", self.version, MANIFEST_VERSION);
+            return Err(LakeError::Newer { path: path.to_owned(), what, found, known });
         }
-        Ok(m)
+        if self.settings.schema_version > SchemaVersion::NEWEST {
+            return Err(self.settings.schema_version.newer(path));
+        }
+        match self.version {
+            MANIFEST_VERSION => Ok(()),
+            other => Err(LakeError::Manifest(format!("version {other} is not known, {MANIFEST_VERSION} is"))),
+        }
     }
 }
 
@@ -677,6 +711,14 @@ mod tests {
     fn another_version_is_refused() {
         let json = String::from_utf8(manifest().bare_json().unwrap()).unwrap();
         let newer = json.replacen("\"version\": 1,", "\"version\": 2,", 1);
-        assert!(Manifest::parse(newer.as_bytes()).is_err());
+        assert!(matches!(Manifest::parse(newer.as_bytes()), Err(LakeError::Newer { what: "manifest", found: 2, .. })));
+        // Of a schema that this program does not know it may not even know the tables.
+        let settings = WriteSettings { schema_version: SchemaVersion(99), ..WriteSettings::default() };
+        let m = Manifest { settings, ..manifest() };
+        let json = String::from_utf8(m.bare_json().unwrap()).unwrap();
+        for newer in [json.clone(), json.replace("\"frames\": 2", "\"nobody_knows\": 2")] {
+            let err = Manifest::parse(newer.as_bytes()).unwrap_err().of_manifest(Path::new("x.json")).to_string();
+            assert!(err.contains("x.json was written by a newer version of tapedeck") && err.contains("99"), "{err}");
+        }
     }
 }

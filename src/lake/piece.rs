@@ -129,7 +129,7 @@ pub fn join_pieces(
     // Of a piece of version 1 only the rows are known to be as many as they should.
     let bounded = !matches!(table, Table::Frames | Table::Events);
     let mut out = FileWriter::create(dest_tmp, table, settings, true)?;
-    let mut pending = RowsChunk::empty(table, settings.numeric);
+    let mut pending = RowsChunk::empty(table, settings.numeric, settings.schema_version);
     let mut inexact = 0;
     let mut last_seq = i64::MIN;
     for file in pieces {
@@ -138,6 +138,8 @@ pub fn join_pieces(
         check_piece(&piece, table, settings)?;
         inexact += piece.inexact();
         // Another version or other settings may encode the same rows to other bytes.
+        let of_this =
+            |what: &str| LakeError::Foreign { path: path.clone(), table: table.as_str(), what: what.to_owned() };
         let same = piece.key_value(key::SETTINGS) == Some(settings.fingerprint(table).as_str())
             && piece.metadata().file_metadata().created_by() == Some(settings.created_by().as_str());
         for g in 0..piece.groups() {
@@ -154,27 +156,26 @@ pub fn join_pieces(
                 out.copy(&piece, g)?;
                 continue;
             }
-            pending.append(piece.chunk(g)?);
+            let rows = piece.chunk(g)?.of_version(settings.schema_version);
+            if !rows.is_some_and(|rows| pending.append(rows)) {
+                return Err(of_this("its rows do not fit those of the part"));
+            }
             while let Some(rows) = pending.full(settings) {
                 out.encode(&pending.take_first(rows))?;
             }
         }
     }
     if let Some(tail) = tail {
-        if tail.table() != table || tail.numeric() != settings.numeric {
-            return Err(LakeError::Foreign {
-                path: dest_tmp.to_owned(),
-                table: table.as_str(),
-                what: format!("its tail holds rows of {}, {}", tail.table(), tail.numeric()),
-            });
-        }
         if let Some((first, _)) = tail.key(0)
             && first < last_seq
         {
             return Err(LakeError::OutOfOrder { path: dest_tmp.to_owned(), last: last_seq, got: first });
         }
         inexact += tail.inexact();
-        pending.append(tail);
+        let holds = format!("its tail holds rows of {}, {}, version {}", tail.table(), tail.numeric(), tail.version());
+        if !pending.append(tail) {
+            return Err(LakeError::Foreign { path: dest_tmp.to_owned(), table: table.as_str(), what: holds });
+        }
         while let Some(rows) = pending.full(settings) {
             out.encode(&pending.take_first(rows))?;
         }
@@ -186,16 +187,18 @@ pub fn join_pieces(
 }
 
 fn check_piece(piece: &TableFile, table: Table, settings: &WriteSettings) -> Result<(), LakeError> {
-    if piece.table() == table && piece.numeric() == settings.numeric {
+    let version = settings.schema_version;
+    if piece.table() == table && piece.numeric() == settings.numeric && piece.version() <= version {
         return Ok(());
     }
     Err(LakeError::Foreign {
         path: piece.path().to_owned(),
         table: table.as_str(),
         what: format!(
-            "it holds rows of {} with numbers as {}, wanted is {}",
+            "it holds rows of {} with numbers as {}, schema version {}, wanted is {}, at most {version}",
             piece.table(),
             piece.numeric(),
+            piece.version(),
             settings.numeric
         ),
     })
@@ -222,8 +225,8 @@ impl FileWriter {
     fn start(path: &Path, table: Table, settings: &WriteSettings, sum: Sum) -> Result<Self, LakeError> {
         let file = File::create(path).map_err(LakeError::io("create", path))?;
         let fail = LakeError::parquet("start", path);
-        let schema =
-            ArrowSchemaConverter::new().schema_root("row").convert(&table.schema(settings.numeric)).map_err(&fail)?;
+        let arrow = table.schema(settings.numeric, settings.schema_version);
+        let schema = ArrowSchemaConverter::new().schema_root("row").convert(&arrow).map_err(&fail)?;
         let sorted = |column: usize| SortingColumn { column_idx: column as i32, descending: false, nulls_first: true };
         let properties = WriterProperties::builder()
             .set_created_by(settings.created_by())
@@ -254,7 +257,7 @@ impl FileWriter {
 
     /// Writes a chunk as one row group.
     pub fn encode(&mut self, chunk: &RowsChunk) -> Result<(), LakeError> {
-        check_size(chunk, &self.settings)?;
+        check_size(&self.path, chunk, &self.settings)?;
         let mut encode = || -> Result<(), ParquetError> {
             let mut group = self.writer.next_row_group()?;
             encode_group(&mut self.encoder, chunk, &mut group)?;
@@ -309,7 +312,7 @@ impl FileWriter {
         }
         let own = [
             (key::TABLE, self.table.as_str().to_owned()),
-            (key::SCHEMA_VERSION, "1".to_owned()),
+            (key::SCHEMA_VERSION, self.settings.schema_version.to_string()),
             (key::SETTINGS, self.settings.fingerprint(self.table)),
             (key::INEXACT_VALUES, inexact.to_string()),
         ];

@@ -22,14 +22,14 @@ use wal_format::regular;
 use super::column::{Column, NULL_DEC, NULL_F64, NULL_I64, NULL_SIDE, NULL_WORD, SIDES};
 use super::rows::{RowsChunk, resolve_words};
 use super::table::CommonColumns;
-use super::{LakeError, Numeric, Table};
+use super::{LakeError, Numeric, SchemaVersion, Table};
 use model::Interner;
 
 /// Key-value names that every file carries.
 pub mod key {
     /// Word of the table.
     pub const TABLE: &str = "table";
-    /// Version of the schema; columns are only ever added.
+    /// [`crate::SchemaVersion`]: columns are only ever added.
     pub const SCHEMA_VERSION: &str = "schema_version";
     /// Settings that shaped the bytes.
     pub const SETTINGS: &str = "settings";
@@ -83,13 +83,15 @@ pub struct TableFile {
     metadata: Arc<ParquetMetaData>,
     table: Table,
     numeric: Numeric,
+    version: SchemaVersion,
 }
 
 impl TableFile {
     /// Opens a file and reads its footer and page index.
     ///
     /// # Errors
-    /// When it cannot be read, or is not a file of the lake with the columns of its table.
+    /// When it cannot be read, or is not a file of the lake with the columns of its table; [`LakeError::Newer`] when a
+    /// newer program wrote it.
     pub fn open(path: &Path) -> Result<TableFile, LakeError> {
         Self::of_file(path, regular::open(path).map_err(LakeError::io("open", path))?)
     }
@@ -117,6 +119,14 @@ impl TableFile {
             .parse_and_finish(&content)
             .map_err(LakeError::parquet("read the footer of", path))?;
         let foreign = |what: String| LakeError::Foreign { path: path.to_owned(), table: "(any)", what };
+        let version = match find(&metadata, key::SCHEMA_VERSION).map(str::parse::<SchemaVersion>) {
+            None => SchemaVersion::FIRST,
+            Some(Ok(version)) => version,
+            Some(Err(_)) => return Err(foreign("its footer names no version of its schema".into())),
+        };
+        if version > SchemaVersion::NEWEST {
+            return Err(version.newer(path));
+        }
         let table: Table = find(&metadata, key::TABLE)
             .ok_or_else(|| foreign("its footer names no table".into()))?
             .parse()
@@ -129,7 +139,7 @@ impl TableFile {
             _ => Numeric::Double,
         };
         // A column that may be null now was never null before.
-        let (have, want) = (arrow.schema().fields(), table.schema(numeric));
+        let (have, want) = (arrow.schema().fields(), table.schema(numeric, version));
         let fits = |(have, want): (&FieldRef, &FieldRef)| {
             have == want || (want.is_nullable() && **have == (**want).clone().with_nullable(false))
         };
@@ -137,10 +147,10 @@ impl TableFile {
             return Err(LakeError::Foreign {
                 path: path.to_owned(),
                 table: table.as_str(),
-                what: "its columns are not the table's".into(),
+                what: format!("its columns are not the table's in version {version}"),
             });
         }
-        Ok(TableFile { path: path.to_owned(), content, metadata: Arc::new(metadata), table, numeric })
+        Ok(TableFile { path: path.to_owned(), content, metadata: Arc::new(metadata), table, numeric, version })
     }
 
     /// Its table.
@@ -151,6 +161,11 @@ impl TableFile {
     /// How its numbers are written.
     pub fn numeric(&self) -> Numeric {
         self.numeric
+    }
+
+    /// The version of its schema: of which columns its rows are.
+    pub fn version(&self) -> SchemaVersion {
+        self.version
     }
 
     /// Its path.
@@ -238,7 +253,7 @@ impl TableFile {
     /// When the file cannot be read or holds values the table cannot have.
     pub fn chunk(&self, i: usize) -> Result<RowsChunk, LakeError> {
         let mut interner = Interner::new();
-        let mut chunk = RowsChunk::empty(self.table, self.numeric);
+        let mut chunk = RowsChunk::empty(self.table, self.numeric, self.version);
         for batch in self.batches(i)? {
             let batch = batch?;
             for (column, array) in chunk.columns.iter_mut().zip(batch.columns()) {

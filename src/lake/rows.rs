@@ -7,7 +7,7 @@
 
 use super::column::{Column, NULL_WORD, Spec};
 use super::table::{CommonColumns, Table};
-use super::{Numeric, WriteSettings};
+use super::{Numeric, SchemaVersion, WriteSettings};
 use model::{Interner, SymbolId};
 
 /// A row group ends with the row that brings its texts to this many bytes, whatever the row target says. Rows of
@@ -105,8 +105,9 @@ pub(crate) fn resolve_words(columns: &mut [Column], interner: &Interner) -> Vec<
 pub struct RowsChunk {
     pub(crate) table: Table,
     pub(crate) numeric: Numeric,
+    pub(crate) version: SchemaVersion,
     pub(crate) rows: usize,
-    /// One per column of the schema.
+    /// One per column of the schema of its version.
     pub columns: Vec<Column>,
     /// Sorted, distinct; word columns index it.
     pub words: Vec<Box<str>>,
@@ -116,12 +117,13 @@ pub struct RowsChunk {
 
 impl RowsChunk {
     /// No rows.
-    pub fn empty(table: Table, numeric: Numeric) -> Self {
+    pub fn empty(table: Table, numeric: Numeric, version: SchemaVersion) -> Self {
         Self {
             table,
             numeric,
+            version,
             rows: 0,
-            columns: table.specs().iter().map(|s| Column::new(s.kind, numeric)).collect(),
+            columns: table.specs(version).iter().map(|s| Column::new(s.kind, numeric)).collect(),
             words: Vec::new(),
             inexact_rows: Vec::new(),
         }
@@ -153,9 +155,23 @@ impl RowsChunk {
         self.columns.iter().map(Column::bytes).sum()
     }
 
+    /// The version of its schema.
+    pub fn version(&self) -> SchemaVersion {
+        self.version
+    }
+
     /// The columns, in the order of the schema.
     pub fn specs(&self) -> Vec<Spec> {
-        self.table.specs()
+        self.table.specs(self.version)
+    }
+
+    /// The same rows with the columns of `version`: null in those that it added. `None` when they have more than that.
+    pub fn of_version(mut self, version: SchemaVersion) -> Option<RowsChunk> {
+        let (specs, numeric, rows) = (self.table.specs(version), self.numeric, self.rows);
+        let added = specs.get(self.columns.len()..)?;
+        self.columns.extend(added.iter().map(|s| Column::nulls(s.kind, numeric, rows)));
+        self.version = version;
+        Some(self)
     }
 
     fn int64s(&self, column: usize) -> &[i64] {
@@ -201,6 +217,7 @@ impl RowsChunk {
         RowsChunk {
             table: self.table,
             numeric: self.numeric,
+            version: self.version,
             rows: n,
             columns: self.columns.iter_mut().map(|c| c.take_first(n)).collect(),
             words: self.words.clone(),
@@ -208,9 +225,10 @@ impl RowsChunk {
         }
     }
 
-    /// Appends later rows of the same table and numeric form; false (and nothing done) otherwise.
+    /// Appends later rows of the same table, numeric form and version; false (and nothing done) otherwise.
+    #[must_use]
     pub fn append(&mut self, mut other: RowsChunk) -> bool {
-        if other.table != self.table || other.numeric != self.numeric {
+        if (other.table, other.numeric, other.version) != (self.table, self.numeric, self.version) {
             return false;
         }
         self.merge_words(&mut other);

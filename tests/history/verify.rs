@@ -2,7 +2,7 @@
 //! archive's candles in the candle database.
 
 use history::verify::{Job, Report, verify};
-use lake::{Common, Numeric, Table, TableBuffer, WriteSettings, write_piece};
+use lake::{Common, Table, TableBuffer, WriteSettings, write_piece};
 use model::row::{AggTrade, Side, Trade};
 use model::{Interner, Num};
 
@@ -167,7 +167,7 @@ fn live_lake(archive: &Archive, table: Table, rows: &[T]) {
     let mut names = Interner::new();
     let (symbol, other) = (names.intern("BTCUSDT"), names.intern("ETHUSDT"));
     let num = |mantissa: i64, scale| Num { mantissa: mantissa.into(), scale };
-    let mut buffer = TableBuffer::new(table, Numeric::Double);
+    let mut buffer = TableBuffer::new(table, &WriteSettings::default());
     for (i, t) in rows.iter().enumerate() {
         let c = Common { ts_recv_ns: t.1 * 1_000_000, seq: i as i64, conn: 1, flags: 0 };
         let symbol = if i % 7 == 6 { other } else { symbol };

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Reads every table of a lake with DuckDB, Polars and pyarrow, without options, and compares what they see.
+"""Reads every table of a lake with DuckDB, Polars and pyarrow, without options, and compares what they see. Where files
+of several versions of the schema lie side by side, with the option of each reader that fills nulls.
 
 Usage: readers.py LAKE_DIR
 
@@ -44,8 +45,18 @@ def same(a, b):
     return a == b
 
 
-def by_duckdb(lake, table, numbers, columns):
-    src = f"read_parquet('{lake}/{table}/**/*.parquet', hive_partitioning = true)"
+def schemas(lake, table):
+    """The different schemas of the files of a table."""
+    found = []
+    for path in sorted(glob.glob(f"{lake}/{table}/**/*.parquet", recursive=True)):
+        schema = pq.ParquetFile(path).schema_arrow.remove_metadata()
+        if schema not in found:
+            found.append(schema)
+    return found
+
+
+def by_duckdb(lake, table, numbers, columns, mixed):
+    src = f"read_parquet('{lake}/{table}/**/*.parquet', hive_partitioning = true{', union_by_name = true' if mixed else ''})"
     con = duckdb.connect()
     con.execute("SET TimeZone = 'UTC'")
     out = {"rows": con.execute(f"SELECT count(*) FROM {src}").fetchone()[0]}
@@ -56,8 +67,10 @@ def by_duckdb(lake, table, numbers, columns):
     return out
 
 
-def by_polars(lake, table, numbers, columns):
-    df = pl.read_parquet(f"{lake}/{table}/**/*.parquet", hive_partitioning=True)
+def by_polars(lake, table, numbers, columns, mixed):
+    paths = f"{lake}/{table}/**/*.parquet"
+    each = sorted(glob.glob(paths, recursive=True)) if mixed else [paths]
+    df = pl.concat([pl.read_parquet(path, hive_partitioning=True) for path in each], how="diagonal")
     out = {"rows": df.height, "exchanges": sorted(df["exchange"].unique().to_list())}
     for c in columns:
         s = df[c]
@@ -68,8 +81,11 @@ def by_polars(lake, table, numbers, columns):
     return out
 
 
-def by_pyarrow(lake, table, numbers, columns):
-    t = ds.dataset(f"{lake}/{table}", format="parquet", partitioning="hive").to_table()
+def by_pyarrow(lake, table, numbers, columns, mixed):
+    dataset = ds.dataset(f"{lake}/{table}", format="parquet", partitioning="hive")
+    if mixed:
+        dataset = dataset.replace_schema(pa.unify_schemas([dataset.schema.remove_metadata(), *mixed]))
+    t = dataset.to_table()
     out = {"rows": t.num_rows, "exchanges": sorted(pc.unique(t["exchange"]).to_pylist())}
     for c in columns:
         col = t[c]
@@ -118,17 +134,18 @@ def main():
     lake = sys.argv[1]
     wrong = 0
     for table in tables(lake):
-        path = glob.glob(f"{lake}/{table}/**/*.parquet", recursive=True)[0]
-        schema = pq.ParquetFile(path).schema_arrow
+        found = schemas(lake, table)
+        schema = pa.unify_schemas(found)
+        mixed = found if len(found) > 1 else []
         columns = schema.names
         numbers = {
             f.name for f in schema
             if pa.types.is_integer(f.type) or pa.types.is_floating(f.type) or pa.types.is_decimal(f.type)
         } - {"seq", "ts_recv_ns"}  # their sums overflow 64 bits in some readers
         seen = {
-            "duckdb": by_duckdb(lake, table, numbers, columns),
-            "polars": by_polars(lake, table, numbers, columns),
-            "pyarrow": by_pyarrow(lake, table, numbers, columns),
+            "duckdb": by_duckdb(lake, table, numbers, columns, mixed),
+            "polars": by_polars(lake, table, numbers, columns, mixed),
+            "pyarrow": by_pyarrow(lake, table, numbers, columns, mixed),
         }
         bad = []
         for key in seen["pyarrow"]:

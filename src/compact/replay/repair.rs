@@ -38,7 +38,10 @@ use lake::hash::{hash_all, hex, sha256_hex};
 use lake::lock::PATIENCE;
 use lake::manifest::{FrameCounts, LogPosition, ManifestFile, Rebuilt, RebuiltFrom, runs_to_write};
 use lake::read::{TableFile, key};
-use lake::{LakeError, LakeFormat, LakeLock, LakeStore, LocalStore, Manifest, Numeric, Part, Table, WriteSettings};
+use lake::{
+    LakeError, LakeFormat, LakeLock, LakeStore, LocalStore, Manifest, Numeric, Part, SchemaVersion, Table,
+    WriteSettings,
+};
 use model::VenueId;
 
 /// What became of one broken manifest.
@@ -74,6 +77,8 @@ struct Broken {
     part: Part,
     /// What is wrong with the manifest.
     was: String,
+    /// Nothing but that a newer program wrote it.
+    newer: bool,
     /// Its bytes, if there are any.
     bytes: Option<Vec<u8>>,
     files: Vec<Standing>,
@@ -126,41 +131,41 @@ pub fn repair(cfg: &Config, only: Option<VenueId>) -> anyhow::Result<Vec<Repaire
 }
 
 /// A usable manifest, or why it is none. `Err` when the disk does not answer.
-fn usable(lake: &Path, path: &Path) -> anyhow::Result<Result<(Manifest, String), String>> {
+fn usable(lake: &Path, path: &Path) -> anyhow::Result<Result<(Manifest, String), LakeError>> {
     match Manifest::load_proven(lake, path) {
         Ok(loaded) => Ok(Ok(loaded)),
         // The disk may answer again.
         Err(err @ LakeError::Io { .. }) => Err(err.into()),
-        Err(err) => Ok(Err(err.to_string())),
+        Err(err) => Ok(Err(err)),
     }
 }
 
 /// Parts of a venue whose manifest cannot be read, or whose files are named by none, in log order.
 fn broken_parts(lake: &Path, venue: &str) -> anyhow::Result<Vec<Broken>> {
     let lock = LakeLock::shared(lake, "verify --repair", PATIENCE)?;
-    let mut broken: BTreeMap<(i64, u64, String), (Part, String)> = BTreeMap::new();
-    let mut add = |part: Part, was: String| {
+    let mut broken: BTreeMap<(i64, u64, String), (Part, String, bool)> = BTreeMap::new();
+    let mut add = |part: Part, was: String, newer: bool| {
         let name = part.manifest(Path::new("")).to_string_lossy().into_owned();
-        broken.entry((part.hour.0, part.first_seq, name)).or_insert((part, was));
+        broken.entry((part.hour.0, part.first_seq, name)).or_insert((part, was, newer));
     };
     for (part, path) in manifests(lake, venue)? {
         if let Err(why) = usable(lake, &path)? {
-            add(part, why);
+            add(part, why.to_string(), matches!(why, LakeError::Newer { .. }));
         }
     }
     for path in chain::unnamed(lake, venue)? {
         if let Some((Some(_), part)) = Part::from_path(Path::new(&path))
             && !part.manifest(lake).exists()
         {
-            add(part, "no manifest names its files".to_owned());
+            add(part, "no manifest names its files".to_owned(), false);
         }
     }
     drop(lock);
     broken
         .into_values()
-        .map(|(part, was)| {
+        .map(|(part, was, newer)| {
             let bytes = regular::read(&part.manifest(lake), regular::LARGE_BYTES_MAX).ok();
-            Ok(Broken { files: standing(lake, &part)?, part, was, bytes })
+            Ok(Broken { files: standing(lake, &part)?, part, was, newer, bytes })
         })
         .collect()
 }
@@ -238,6 +243,10 @@ impl Broken {
         if let Some(file) = self.files.first() {
             settings.format = file.format;
         }
+        if self.files.iter().any(|standing| standing.footer.is_some()) {
+            // It stands only where it is another one.
+            settings.schema_version = SchemaVersion::FIRST;
+        }
         for standing in &self.files {
             let Some(footer) = &standing.footer else { continue };
             if let Some(version) = footer.writer.strip_prefix("tapedeck ") {
@@ -251,6 +260,9 @@ impl Broken {
                         settings.row_group_rows = n;
                     }
                     ("page_rows", Some(n)) => settings.page_rows = n,
+                    ("schema_version", _) => {
+                        settings.schema_version = value.parse().unwrap_or(settings.schema_version);
+                    }
                     ("zstd_level", Some(n)) => settings.zstd_level = i32::try_from(n).unwrap_or(settings.zstd_level),
                     ("numeric", _) if value == Numeric::Decimal.as_str() => settings.numeric = Numeric::Decimal,
                     ("numeric", _) if value == Numeric::Double.as_str() => settings.numeric = Numeric::Double,
@@ -330,6 +342,10 @@ fn repair_one(cfg: &Config, id: VenueId, broken: &Broken, later: Option<&Part>) 
         exact: false,
         notes: Vec::new(),
     };
+    if broken.newer {
+        told.notes.push("it is left alone: the version of tapedeck that wrote it can read it".to_owned());
+        return Ok(told);
+    }
     let footer = match broken.footer() {
         Ok(footer) => footer,
         Err(why) => {

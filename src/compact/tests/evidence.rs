@@ -99,13 +99,21 @@ fn whatever_happens_to_states_and_pieces_every_row_is_published_once_and_what_wa
     let log = clean.copy_of_log();
     clean.drain();
     type Damage = (&'static str, fn(&Bed), &'static [&'static str]);
-    let damages: [Damage; 7] = [
+    let damages: [Damage; 8] = [
         ("newest state", |bed| flip(bed.states().last().unwrap(), 900), &["state-"]),
         ("both states", |bed| bed.states().iter().for_each(|s| flip(s, 900)), &["state-", "trades."]),
         (
             "a later version",
             |bed| {
                 let newer = |body: String| body.replacen("\"version\":2", "\"version\":3", 1);
+                bed.states().iter().for_each(|s| rewrite_state(s, newer));
+            },
+            &["state-", "trades."],
+        ),
+        (
+            "a later schema",
+            |bed| {
+                let newer = |body: String| body.replacen("\"numeric\":", "\"schema_version\":9,\"numeric\":", 1);
                 bed.states().iter().for_each(|s| rewrite_state(s, newer));
             },
             &["state-", "trades."],

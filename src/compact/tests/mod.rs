@@ -7,6 +7,7 @@ mod beside;
 mod chain;
 mod evidence;
 mod formats;
+mod golden;
 mod obstacles;
 mod odd;
 mod panics;
@@ -16,6 +17,7 @@ mod repair;
 mod repairs;
 mod retention;
 mod rewrite;
+mod schema;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -101,7 +101,7 @@ impl<'b> Before<'b> {
         if self.facts.is_none() {
             self.facts = Some(self.read(table, from)?);
         }
-        let mut buffer = TableBuffer::new(table, settings.numeric);
+        let mut buffer = TableBuffer::new(table, settings);
         let many =
             Many { symbol: names.symbol, ts_recv_ns: &vec![0; rows.len()], first_seq: 0, flags: &vec![0; rows.len()] };
         R::push_many(rows, &many, names, &mut buffer);
@@ -139,13 +139,13 @@ impl<'b> Before<'b> {
     }
 }
 
-/// The rows of a chunk.
+/// The rows of a chunk, by the columns that files of every version of the schema have.
 fn facts(chunk: &RowsChunk) -> impl Iterator<Item = Fact> {
     let specs = chunk.specs();
     let columns: Vec<&Column> = specs
         .iter()
         .zip(&chunk.columns)
-        .filter(|(spec, _)| !OF_THE_WAY.contains(&spec.name))
+        .filter(|(spec, _)| spec.since == 1 && !OF_THE_WAY.contains(&spec.name))
         .map(|(_, column)| column)
         .collect();
     (0..chunk.rows()).map(move |i| {

@@ -115,7 +115,7 @@ impl<'p, R: Row> UnitWriter<'p, R> {
         Self {
             interner,
             names,
-            buffer: TableBuffer::new(plan.table, plan.settings.numeric),
+            buffer: TableBuffer::new(plan.table, plan.settings),
             group_rows: plan.settings.group_rows(plan.table),
             open: None,
             inexact: 0,

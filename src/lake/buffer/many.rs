@@ -2,9 +2,9 @@
 //! Gives the same buffer as pushing the rows one by one, in half the time.
 
 use super::TableBuffer;
-use crate::column::{BUY, NULL_I64, Numbers, SELL};
-use crate::flags;
-use crate::table::{AggTrades, Body, CommonColumns, Trades};
+use crate::column::{BUY, NULL_I64, NULL_WORD, Numbers, SELL};
+use crate::table::{AggTrades, Columns, CommonColumns, Trades};
+use crate::{SchemaVersion, flags};
 use model::{Num, SymbolId};
 
 /// What the rows do not say themselves; the slices are as long as the rows.
@@ -51,8 +51,8 @@ impl TableBuffer {
     /// # Panics
     /// When the buffer is of another table.
     pub fn push_agg_trades<T>(&mut self, many: &Many<'_>, rows: &[T], deal: impl Fn(&T) -> Deal) {
-        let Body::AggTrades(b) = &mut self.body else { self.wrong_table("agg_trades") };
-        let AggTrades { agg_id, first_id, last_id, price, amount, side, ts_trade } = b;
+        let Columns::AggTrades(b) = &mut self.body.0 else { self.wrong_table("agg_trades") };
+        let AggTrades { agg_id, first_id, last_id, price, amount, side, ts_trade, base_amount } = b;
         agg_id.0.extend(rows.iter().map(|r| deal(r).id));
         first_id.0.extend(rows.iter().map(|r| deal(r).first_id));
         last_id.0.extend(rows.iter().map(|r| deal(r).last_id));
@@ -60,6 +60,11 @@ impl TableBuffer {
         ts_trade.0.extend(rows.iter().map(|r| deal(r).time_us));
         numbers(price, rows.iter().map(|r| deal(r).price));
         numbers(amount, rows.iter().map(|r| deal(r).amount));
+        if self.version >= SchemaVersion::SECOND {
+            rows.iter().for_each(|_| {
+                base_amount.push_opt(None);
+            });
+        }
         self.push_commons(many, rows, deal);
     }
 
@@ -68,8 +73,8 @@ impl TableBuffer {
     /// # Panics
     /// When the buffer is of another table.
     pub fn push_trades<T>(&mut self, many: &Many<'_>, rows: &[T], deal: impl Fn(&T) -> Deal) {
-        let Body::Trades(b) = &mut self.body else { self.wrong_table("trades") };
-        let Trades { id, id_str, price, amount, side, ts_trade, kind } = b;
+        let Columns::Trades(b) = &mut self.body.0 else { self.wrong_table("trades") };
+        let Trades { id, id_str, price, amount, side, ts_trade, kind, base_amount } = b;
         id.0.extend(rows.iter().map(|r| deal(r).id));
         side.0.extend(rows.iter().map(|r| deal(r).side()));
         ts_trade.0.extend(rows.iter().map(|r| deal(r).time_us));
@@ -79,14 +84,30 @@ impl TableBuffer {
             id_str.push_opt(None::<&str>);
             kind.push_opt(None);
         }
+        if self.version >= SchemaVersion::SECOND {
+            rows.iter().for_each(|_| {
+                base_amount.push_opt(None);
+            });
+        }
         self.push_commons(many, rows, deal);
     }
 
     fn push_commons<T>(&mut self, many: &Many<'_>, rows: &[T], deal: impl Fn(&T) -> Deal) {
         let (n, at) = (rows.len(), self.len());
         debug_assert!(many.ts_recv_ns.len() == n && many.flags.len() == n);
-        let CommonColumns { symbol, ts_event, ts_recv: _, ts_recv_ns, seq, row_in_frame, conn, flags: bits } =
-            &mut self.common;
+        let CommonColumns {
+            symbol,
+            ts_event,
+            ts_recv: _,
+            ts_recv_ns,
+            seq,
+            row_in_frame,
+            conn,
+            flags: bits,
+            ts,
+            instrument,
+            venue,
+        } = &mut self.common;
         symbol.0.resize(at + n, many.symbol.0);
         ts_event.0.resize(at + n, NULL_I64);
         ts_recv_ns.0.extend_from_slice(many.ts_recv_ns);
@@ -94,6 +115,11 @@ impl TableBuffer {
         row_in_frame.0.resize(at + n, 0);
         conn.0.resize(at + n, 0);
         bits.0.extend_from_slice(many.flags);
+        if self.version >= SchemaVersion::SECOND {
+            ts.0.extend(rows.iter().map(|r| deal(r).time_us));
+            instrument.0.resize(at + n, NULL_WORD);
+            venue.0.resize(at + n, NULL_WORD);
+        }
         if matches!(self.numeric, super::Numeric::Decimal) {
             return;
         }
@@ -124,7 +150,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Common, Numeric, Table};
+    use crate::{Common, Numeric, Table, WriteSettings};
     use model::Interner;
     use model::row::{AggTrade, Side, Trade};
 
@@ -133,8 +159,11 @@ mod tests {
         fn many_rows_at_once_are_what_they_are_one_by_one(
             rows in prop::collection::vec((any::<u32>(), any::<i64>(), 0_u8..=18, 0_i64..1 << 40, any::<bool>(), 0_i32..256), 0..50),
             decimal in any::<bool>(),
+            newest in any::<bool>(),
         ) {
             let numeric = if decimal { Numeric::Decimal } else { Numeric::Double };
+            let schema_version = if newest { SchemaVersion::NEWEST } else { SchemaVersion::FIRST };
+            let settings = WriteSettings { numeric, schema_version, ..WriteSettings::default() };
             let mut names = Interner::new();
             let symbol = names.intern("S");
             let deal = |r: &(u32, i64, u8, i64, bool, i32)| Deal {
@@ -145,7 +174,7 @@ mod tests {
             let flags: Vec<i32> = rows.iter().map(|r| r.5 & !flags::INEXACT).collect();
             let many = Many { symbol, ts_recv_ns: &recv, first_seq: 5, flags: &flags };
             for table in [Table::AggTrades, Table::Trades] {
-                let (mut at_once, mut one_by_one) = (TableBuffer::new(table, numeric), TableBuffer::new(table, numeric));
+                let (mut at_once, mut one_by_one) = (TableBuffer::new(table, &settings), TableBuffer::new(table, &settings));
                 if table == Table::AggTrades {
                     at_once.push_agg_trades(&many, &rows, deal);
                 } else {

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::ops::Range;
+use std::path::Path;
 
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::errors::Result;
@@ -51,7 +52,9 @@ pub(crate) fn encode_group<W: Write + Send>(
     chunk: &RowsChunk,
     out: &mut SerializedRowGroupWriter<'_, W>,
 ) -> Result<()> {
-    let schema = ArrowSchemaConverter::new().schema_root("row").convert(&chunk.table().schema(chunk.numeric()))?;
+    let schema = ArrowSchemaConverter::new()
+        .schema_root("row")
+        .convert(&chunk.table().schema(chunk.numeric(), chunk.version()))?;
     let (mut order, mut place) = std::mem::take(&mut encoder.sorted);
     let ends = symbol_order(chunk, &mut order, &mut place);
     let mut pages = cut_pages(&ends, encoder.page_rows);
@@ -172,7 +175,16 @@ fn cut_heavy_pages(chunk: &RowsChunk, order: &[u32], pages: &mut Vec<Range<usize
 }
 
 /// The check before a chunk is written.
-pub(crate) fn check_size(chunk: &RowsChunk, settings: &WriteSettings) -> std::result::Result<(), LakeError> {
+pub(crate) fn check_size(
+    path: &Path,
+    chunk: &RowsChunk,
+    settings: &WriteSettings,
+) -> std::result::Result<(), LakeError> {
+    if chunk.version() != settings.schema_version {
+        let what =
+            format!("rows of schema version {} were to be written as {}", chunk.version(), settings.schema_version);
+        return Err(LakeError::Foreign { path: path.to_owned(), table: chunk.table().as_str(), what });
+    }
     let max = settings.group_rows(chunk.table());
     if chunk.rows() == 0 || chunk.rows() > max {
         return Err(LakeError::GroupSize { table: chunk.table().as_str(), rows: chunk.rows(), max });

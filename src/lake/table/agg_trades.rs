@@ -14,7 +14,8 @@ columns! {
         amount: Number = r.amount;
         side: Side = side_code(r.side);
         ts_trade: TimeUs = r.ts_trade_us;
+        base_amount: Number or null since 2 = None;
     }
 }
 
-row!(r: AggTrade => AggTrades, symbol: Some(r.symbol), ts_event: r.ts_event_us);
+row!(r: AggTrade => AggTrades, symbol: Some(r.symbol), ts_event: r.ts_event_us, ts_trade: Some(r.ts_trade_us));

@@ -1,4 +1,5 @@
-//! The columns every table starts with.
+//! The columns every table starts with, and those that later versions added to every table: they stand behind the table's
+//! own ones of the version before.
 
 use crate::Common;
 use crate::column::columns;
@@ -10,6 +11,8 @@ pub(crate) struct CommonRow<'c> {
     /// Word of the interner, or none.
     pub(crate) symbol: u32,
     pub(crate) ts_event: Option<i64>,
+    /// Time of the match, of rows that have one.
+    pub(crate) ts_trade: Option<i64>,
     /// Those of the record, and INEXACT.
     pub(crate) flags: i32,
 }
@@ -25,6 +28,16 @@ columns! {
         row_in_frame: Int32 = r.row_in_frame;
         conn: Int32 = r.record.conn;
         flags: Int32 = r.flags;
+        ts: TimeUs or null since 2 = Some(r.ts());
+        instrument: Word or null since 2 = None;
+        venue: Word or null since 2 = None;
+    }
+}
+
+impl CommonRow<'_> {
+    /// The time to filter by: the row's own, else the event's, else ours.
+    fn ts(&self) -> i64 {
+        self.ts_trade.or(self.ts_event).unwrap_or(self.record.ts_recv_ns.div_euclid(1_000))
     }
 }
 

@@ -3,6 +3,7 @@
 //! In `venue_klines` the `source` is always `venue` and the `revision` 0: the exchange sends the same open
 //! candle again and again, and `seq` orders them.
 
+use crate::SchemaVersion;
 use crate::column::columns;
 use crate::table::{Body, Row, row};
 use model::SymbolId;
@@ -43,8 +44,8 @@ impl Row for VenueKline {
         self.ts_event_us
     }
 
-    fn append(&self, body: &mut Body) -> Option<u32> {
-        Kline { bar: self, source: "venue", revision: 0 }.append(body)
+    fn append(&self, version: SchemaVersion, body: &mut Body) -> Option<u32> {
+        Kline { bar: self, source: "venue", revision: 0 }.append(version, body)
     }
 }
 

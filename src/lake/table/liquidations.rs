@@ -14,6 +14,7 @@ columns! {
         amount: Number = r.amount;
         filled: Number or null = r.filled;
         status: Word or null = r.status;
+        base_amount: Number or null since 2 = None;
     }
 }
 

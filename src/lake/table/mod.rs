@@ -52,8 +52,8 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use serde::{Deserialize, Serialize};
 
-use super::Numeric;
 use super::column::{Column, Kind, Spec};
+use super::{Numeric, SchemaVersion};
 use model::SymbolId;
 
 /// A row as a venue or the archive gives it.
@@ -62,14 +62,18 @@ pub trait Row {
     fn symbol(&self) -> Option<SymbolId>;
     /// Exchange event time, us.
     fn ts_event_us(&self) -> Option<i64>;
+    /// Time of the match, us, of rows that have one.
+    fn ts_trade_us(&self) -> Option<i64> {
+        None
+    }
     /// Appends what it says to the columns of its table, and tells how many of its numbers these cannot carry; `None` when
     /// they are those of another table.
-    fn append(&self, body: &mut Body) -> Option<u32>;
+    fn append(&self, version: SchemaVersion, body: &mut Body) -> Option<u32>;
 }
 
 /// `r: Trade => Trades, ..`: which columns hold a row, and what the common ones ask of it.
 macro_rules! row {
-    ($r:ident: $Row:ty => $columns:ident, symbol: $symbol:expr, ts_event: $ts_event:expr) => {
+    ($r:ident: $Row:ty => $columns:ident, symbol: $symbol:expr, ts_event: $ts_event:expr $(, ts_trade: $ts_trade:expr)?) => {
         impl $crate::table::Row for $Row {
             #[inline]
             fn symbol(&self) -> Option<model::SymbolId> {
@@ -84,10 +88,16 @@ macro_rules! row {
                 $ts_event
             }
 
+            $(#[inline]
+            fn ts_trade_us(&self) -> Option<i64> {
+                let $r = self;
+                $ts_trade
+            })?
+
             #[inline]
-            fn append(&self, body: &mut $crate::table::Body) -> Option<u32> {
-                match body {
-                    $crate::table::Body::$columns(columns) => Some(columns.push(self)),
+            fn append(&self, version: $crate::SchemaVersion, body: &mut $crate::table::Body) -> Option<u32> {
+                match &mut body.0 {
+                    $crate::table::Columns::$columns(columns) => Some(columns.push(version, self)),
                     _ => None,
                 }
             }
@@ -99,28 +109,31 @@ pub(crate) use row;
 /// Every struct of columns that tables are made of, with what can be done to any of them.
 macro_rules! bodies {
     ($($columns:ident)+) => {
-        /// The columns of one table beyond the common ones.
         #[derive(Debug)]
-        pub enum Body {
-            $(#[doc(hidden)] $columns($columns)),+
+        pub(crate) enum Columns {
+            $($columns($columns)),+
         }
 
+        /// The columns of one table beyond the common ones.
+        #[derive(Debug)]
+        pub struct Body(pub(crate) Columns);
+
         impl Body {
-            pub(crate) fn take(&mut self, n: usize, out: &mut Vec<Column>) {
-                match self { $(Self::$columns(b) => b.take(n, out)),+ }
+            pub(crate) fn take(&mut self, n: usize, since: u32, out: &mut Vec<Column>) {
+                match &mut self.0 { $(Columns::$columns(b) => b.take(n, since, out)),+ }
             }
 
-            pub(crate) fn recycle(&mut self, used: &mut impl Iterator<Item = Column>) {
-                match self { $(Self::$columns(b) => b.recycle(used)),+ }
+            pub(crate) fn recycle(&mut self, since: u32, used: &mut impl Iterator<Item = Column>) {
+                match &mut self.0 { $(Columns::$columns(b) => b.recycle(since, used)),+ }
             }
 
             pub(crate) fn bytes_held(&self) -> usize {
-                match self { $(Self::$columns(b) => b.bytes_held()),+ }
+                match &self.0 { $(Columns::$columns(b) => b.bytes_held()),+ }
             }
 
             #[inline]
             pub(crate) fn text_bytes(&self, n: usize) -> usize {
-                match self { $(Self::$columns(b) => b.text_bytes(n)),+ }
+                match &self.0 { $(Columns::$columns(b) => b.text_bytes(n)),+ }
             }
         }
     };
@@ -157,7 +170,7 @@ macro_rules! tables {
 
             /// Those columns, without a row.
             pub(crate) fn body(self, numeric: Numeric) -> Body {
-                match self { $(Self::$table => Body::$columns($columns::new(numeric))),+ }
+                Body(match self { $(Self::$table => Columns::$columns($columns::new(numeric))),+ })
             }
         }
     };
@@ -208,23 +221,36 @@ impl Table {
         matches!(self, Self::Events | Self::Frames)
     }
 
-    /// All columns, in order.
-    pub(crate) fn specs(self) -> Vec<Spec> {
-        let mut specs = CommonColumns::SPECS.to_vec();
+    /// All columns of `version`, in order: for each version up to it, common ones and then the table's own.
+    pub(crate) fn specs(self, version: SchemaVersion) -> Vec<Spec> {
+        let of = |all: &'static [Spec], since| all.iter().copied().filter(move |spec| spec.since == since);
+        let mut specs: Vec<Spec> =
+            version.all().flat_map(|since| of(CommonColumns::SPECS, since).chain(of(self.own(), since))).collect();
         if self.symbol_nullable()
             && let Some(symbol) = specs.first_mut()
         {
             symbol.nullable = true;
         }
-        specs.extend_from_slice(self.own());
         specs
     }
 
+    /// The names of its columns in `version`, in order.
+    pub fn columns(self, version: SchemaVersion) -> Vec<&'static str> {
+        self.specs(version).iter().map(|spec| spec.name).collect()
+    }
+
+    /// The versions of its schema: those that gave it columns.
+    pub fn versions(self) -> Vec<SchemaVersion> {
+        let mut all: Vec<u32> = self.specs(SchemaVersion::NEWEST).iter().map(|spec| spec.since).collect();
+        all.sort_unstable();
+        all.dedup();
+        all.into_iter().map(SchemaVersion).collect()
+    }
+
     /// The schema as readers see it: plain strings, µs UTC timestamps, doubles or DECIMAL(38, 18).
-    pub fn schema(self, numeric: Numeric) -> SchemaRef {
-        let fields: Vec<Field> =
-            self.specs().iter().map(|s| Field::new(s.name, arrow_type(s.kind, numeric), s.nullable)).collect();
-        Arc::new(Schema::new(fields))
+    pub fn schema(self, numeric: Numeric, version: SchemaVersion) -> SchemaRef {
+        let field = |s: &Spec| Field::new(s.name, arrow_type(s.kind, numeric), s.nullable);
+        Arc::new(Schema::new(self.specs(version).iter().map(field).collect::<Vec<_>>()))
     }
 }
 
@@ -264,9 +290,7 @@ mod tests {
     /// The contract of DESIGN 7, written out once more: a renamed or reordered column must fail here.
     #[test]
     fn column_names_and_order_are_the_contract() {
-        let names = |t: Table| {
-            t.schema(Numeric::Double).fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>().join(" ")
-        };
+        let names = |t: Table, version| t.columns(version).join(" ");
         let common = "symbol ts_event ts_recv ts_recv_ns seq row_in_frame conn flags";
         let klines = "interval open_time close_time open high low close volume quote_volume trade_count \
                       taker_buy_volume taker_buy_quote_volume first_trade_id last_trade_id is_final source revision";
@@ -297,8 +321,20 @@ mod tests {
             ),
             (Table::FundingRate, "interval_hours funding_rate"),
         ] {
-            assert_eq!(names(t), format!("{common} {own}"), "{t}");
+            let first = format!("{common} {own}");
+            assert_eq!(names(t, SchemaVersion::FIRST), first, "{t}: columns of a version never change");
+            let added = match t {
+                Table::Trades | Table::AggTrades | Table::Liquidations => "ts instrument venue base_amount",
+                _ => "ts instrument venue",
+            };
+            assert_eq!(names(t, SchemaVersion::SECOND), format!("{first} {added}"), "{t}");
+            assert_eq!(t.versions(), [SchemaVersion::FIRST, SchemaVersion::SECOND], "{t}");
         }
+        assert_eq!(
+            SchemaVersion::NEWEST,
+            SchemaVersion::SECOND,
+            "the columns of a newer version are to stand here too"
+        );
         assert_eq!(Table::ALL.len(), 18);
     }
 
@@ -306,7 +342,7 @@ mod tests {
     fn common_columns_have_the_types_of_the_contract() {
         let us = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
         for t in Table::ALL {
-            let s = t.schema(Numeric::Double);
+            let s = t.schema(Numeric::Double, SchemaVersion::NEWEST);
             let types: Vec<_> = s.fields().iter().take(8).map(|f| f.data_type().clone()).collect();
             assert_eq!(
                 types,

@@ -14,7 +14,8 @@ columns! {
         side: Side = side_code(r.side);
         ts_trade: TimeUs or null = r.ts_trade_us;
         kind as "type": Word or null = r.kind;
+        base_amount: Number or null since 2 = None;
     }
 }
 
-row!(r: Trade => Trades, symbol: Some(r.symbol), ts_event: r.ts_event_us);
+row!(r: Trade => Trades, symbol: Some(r.symbol), ts_event: r.ts_event_us, ts_trade: r.ts_trade_us);

@@ -19,7 +19,11 @@ use model::row::{AggTrade, BookTicker, Side};
 use model::{Interner, Num};
 
 fn rows_of(table: Table, numeric: Numeric, rows: usize, seed: u64) -> RowsChunk {
-    let (mut buffer, names) = fill(table, numeric, rows, 40, seed);
+    rows_with(table, &settings(numeric), rows, seed)
+}
+
+fn rows_with(table: Table, settings: &WriteSettings, rows: usize, seed: u64) -> RowsChunk {
+    let (mut buffer, names) = fill(table, settings, rows, 40, seed);
     buffer.take_first(rows, &names)
 }
 
@@ -56,20 +60,21 @@ const NUMERICS: [Numeric; 2] = [Numeric::Double, Numeric::Decimal];
 #[test]
 fn every_table_comes_back_as_it_was_written() {
     let dir = tempfile::tempdir().unwrap();
-    for table in Table::ALL {
-        for numeric in NUMERICS {
-            let chunk = rows_of(*table, numeric, 500, 7);
+    for (table, numeric) in Table::ALL.iter().flat_map(|table| NUMERICS.map(|numeric| (table, numeric))) {
+        for schema_version in [SchemaVersion::FIRST, SchemaVersion::SECOND] {
+            let settings = WriteSettings { schema_version, ..settings(numeric) };
+            let chunk = rows_with(*table, &settings, 500, 7);
             let path = dir.path().join(format!("{table}-{numeric}.parquet"));
-            let info = write_piece(&path, &chunk, &settings(numeric), &[]).unwrap();
+            let info = write_piece(&path, &chunk, &settings, &[]).unwrap();
             assert_eq!(info.rows, 500);
             assert_eq!(info.bytes, std::fs::metadata(&path).unwrap().len());
             assert_eq!(info.inexact, chunk.inexact());
             let file = TableFile::open(&path).unwrap();
-            assert_eq!((file.table(), file.numeric()), (*table, numeric));
+            assert_eq!((file.table(), file.numeric(), file.version()), (*table, numeric, schema_version));
             assert_eq!(file.inexact(), chunk.inexact());
             let back = file.chunk(0).unwrap();
             for (a, b) in cells(&chunk).iter().zip(cells(&back)) {
-                assert_eq!(*a, b, "{table} {numeric}");
+                assert_eq!(*a, b, "{table} {numeric} {schema_version}");
             }
         }
     }
@@ -104,7 +109,7 @@ fn rows_of_a_group_are_sorted_by_symbol_then_by_receive_order() {
 #[test]
 fn doubles_that_do_not_survive_are_flagged_and_counted() {
     let names = &mut Interner::new();
-    let mut buffer = TableBuffer::new(Table::BookTicker, Numeric::Double);
+    let mut buffer = TableBuffer::new(Table::BookTicker, &WriteSettings::default());
     let long = Num::parse(b"12345.6789012345678").unwrap();
     let short = Num::parse(b"0.10").unwrap();
     for (i, (bid, ask)) in [(short, short), (long, long), (short, long)].into_iter().enumerate() {
@@ -129,7 +134,7 @@ fn doubles_that_do_not_survive_are_flagged_and_counted() {
 }
 
 fn table_flags() -> usize {
-    let specs = Table::BookTicker.specs();
+    let specs = Table::BookTicker.specs(SchemaVersion::WRITTEN);
     specs.iter().position(|s| s.name == "flags").unwrap()
 }
 
@@ -138,7 +143,7 @@ fn decimals_are_exact_and_never_flagged() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.parquet");
     let names = &mut Interner::new();
-    let mut buffer = TableBuffer::new(Table::AggTrades, Numeric::Decimal);
+    let mut buffer = TableBuffer::new(Table::AggTrades, &settings(Numeric::Decimal));
     let price = Num { mantissa: i64::MAX.into(), scale: 0 };
     let amount = Num { mantissa: -1, scale: 18 };
     buffer.push(
@@ -333,7 +338,7 @@ fn one_of_500_symbols_is_read_from_less_than_a_tenth_of_the_pages() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.parquet");
     let s = WriteSettings { row_group_rows: 40_000, page_rows: 2_500, ..WriteSettings::default() };
-    let (mut buffer, names) = fill(Table::AggTrades, Numeric::Double, 40_000, 500, 9);
+    let (mut buffer, names) = fill(Table::AggTrades, &s, 40_000, 500, 9);
     write_piece(&path, &buffer.take_first(40_000, &names), &s, &[]).unwrap();
     let f = TableFile::open(&path).unwrap();
     let index = f.metadata().page_index().unwrap();
@@ -392,7 +397,7 @@ fn statistics_bound_every_column() {
 #[test]
 fn a_row_of_another_table_is_a_bug_that_shows() {
     let r = std::panic::catch_unwind(|| {
-        let mut b = TableBuffer::new(Table::Trades, Numeric::Double);
+        let mut b = TableBuffer::new(Table::Trades, &WriteSettings::default());
         b.push(&Common::default(), 0, &Event { symbol: None, ts_event_us: None, kind: "x", detail: "{}" });
     });
     assert!(r.is_err());
@@ -428,7 +433,7 @@ fn differences_of_two_lakes_are_found_row_by_row() {
     if let Column::Double(v) = &mut changed.columns[10] {
         v[3] = 1.0_f64.to_bits();
     }
-    fewer.append(changed);
+    assert!(fewer.append(changed));
     write("b", Table::Trades, &fewer, &s);
     let found = diff_trees(&a, &b).unwrap();
     let key = chunk.key(650).unwrap();
@@ -473,7 +478,7 @@ fn row_groups_of_large_rows_end_by_their_bytes_however_the_part_was_staged() {
     // From 1 KiB to 3 MiB, some MiB more than two groups hold.
     let payload = |i: usize| vec![b'a' + (i % 26) as u8; if i.is_multiple_of(3) { 1 << 10 } else { (1 + i % 3) << 20 }];
     let rows = |range: std::ops::Range<usize>| {
-        let mut buffer = TableBuffer::new(Table::Frames, Numeric::Double);
+        let mut buffer = TableBuffer::new(Table::Frames, &WriteSettings::default());
         for i in range {
             let payload = payload(i);
             let row = FrameRow { symbol: None, channel: None, encoding: "text", payload: &payload, reason: "no" };
@@ -553,4 +558,98 @@ fn a_file_whose_column_could_not_be_null_yet_is_read_and_one_that_lacks_what_mus
     let before = rewritten("side", false).unwrap();
     assert_eq!(cells(&before.chunk(0).unwrap()), cells(&now.chunk(0).unwrap()));
     assert!(rewritten("price", true).is_err(), "what may be null there must be there");
+}
+
+fn of(schema_version: SchemaVersion) -> WriteSettings {
+    WriteSettings { row_group_rows: 100, schema_version, ..settings(Numeric::Double) }
+}
+
+#[test]
+fn what_is_newest_is_written_but_for_the_second_version_which_nobody_fills_yet() {
+    let written = SchemaVersion::WRITTEN;
+    assert!(written == SchemaVersion::NEWEST || SchemaVersion::NEWEST == SchemaVersion::SECOND, "{written}");
+}
+
+#[test]
+fn a_version_adds_columns_behind_those_of_the_one_before_and_older_rows_are_null_there() {
+    let ts = |c: &RowsChunk| cells(c).into_iter().find(|(name, _)| *name == "ts").map(|(_, values)| values);
+    for table in Table::ALL {
+        let first = rows_with(*table, &of(SchemaVersion::FIRST), 100, 3);
+        let second = rows_with(*table, &of(SchemaVersion::SECOND), 100, 3);
+        let widened = first.clone().of_version(SchemaVersion::SECOND).unwrap();
+        assert_eq!(cells(&second)[..first.columns.len()], cells(&first), "{table}");
+        assert_eq!(cells(&widened)[..first.columns.len()], cells(&first), "{table}");
+        assert_eq!(widened.specs().len(), widened.columns.len());
+        assert_eq!(ts(&widened), Some(format!("{:?}", Column::Int64(vec![column::NULL_I64; 100]))), "{table}");
+        assert!(!ts(&second).unwrap().contains(&column::NULL_I64.to_string()), "{table}: every row has a time");
+        assert!(second.of_version(SchemaVersion::FIRST).is_none(), "what a newer version says is not lost in silence");
+    }
+}
+
+#[test]
+fn a_part_that_was_begun_in_an_older_version_is_joined_as_it_was_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    for table in Table::ALL {
+        let s = of(SchemaVersion::FIRST);
+        let chunk = rows_with(*table, &s, 350, 11);
+        let (whole, _) = join_split(dir.path(), &chunk, &[], &s);
+        let (split, info) = join_split(dir.path(), &chunk, &[100, 70, 100], &s);
+        assert!(whole == split && info.copied == 1, "{table}");
+        let joined = TableFile::open(&dir.path().join("joined.parquet")).unwrap();
+        assert_eq!(joined.version(), SchemaVersion::FIRST);
+        assert_eq!(joined.key_value(key::SCHEMA_VERSION), Some("1"));
+    }
+}
+
+#[test]
+fn a_piece_of_an_older_version_fits_into_a_newer_part_and_never_the_other_way_round() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, new) = (of(SchemaVersion::FIRST), of(SchemaVersion::SECOND));
+    let join = |begun: &WriteSettings, part: &WriteSettings| {
+        let mut chunk = rows_with(Table::Trades, begun, 200, 5);
+        let path = dir.path().join("piece.parquet");
+        let crc32 = Some(write_piece(&path, &chunk.take_first(100), begun, &[]).unwrap().crc32);
+        let tail = chunk.of_version(part.schema_version);
+        let dest = dir.path().join("j.parquet");
+        join_pieces(&dest, Table::Trades, &[PieceFile { path, crc32 }], tail, part, &[]).map(|info| (info, dest))
+    };
+    let (info, dest) = join(&old, &new).unwrap();
+    assert_eq!((info.rows, info.copied), (200, 0), "its columns are not those of the part");
+    let widened = rows_with(Table::Trades, &old, 200, 5).of_version(SchemaVersion::SECOND).unwrap();
+    let file = TableFile::open(&dest).unwrap();
+    assert_eq!(cells(&file.chunk(0).unwrap()), cells(&widened.clone().take_first(100)));
+    assert!(matches!(join(&new, &old), Err(LakeError::Foreign { .. })));
+}
+
+#[test]
+fn files_of_two_versions_differ_in_bytes_and_not_in_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    for (lake, version) in [("a", SchemaVersion::FIRST), ("b", SchemaVersion::SECOND)] {
+        std::fs::create_dir_all(dir.path().join(lake)).unwrap();
+        for table in Table::ALL {
+            let path = dir.path().join(lake).join(format!("{table}.parquet"));
+            write_piece(&path, &rows_with(*table, &of(version), 100, 9), &of(version), &[]).unwrap();
+        }
+    }
+    let found = diff_trees(&dir.path().join("a"), &dir.path().join("b")).unwrap();
+    assert_eq!(found.len(), Table::ALL.len());
+    assert!(found.iter().all(|d| matches!(d, Difference::Bytes(_))), "{found:?}");
+}
+
+#[test]
+fn a_file_of_a_version_that_is_not_known_yet_names_itself_and_both_versions() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.parquet");
+    write_piece(&path, &rows_with(Table::Depth, &of(SchemaVersion::FIRST), 10, 1), &of(SchemaVersion::FIRST), &[])
+        .unwrap();
+    // The footer is Thrift: a value of one digit is as long as another one.
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(14).rposition(|w| w == b"schema_version").unwrap();
+    let digit = (at + 14..at + 24).find(|i| bytes[*i] == b'1').unwrap();
+    bytes[digit] = b'9';
+    std::fs::write(&path, &bytes).unwrap();
+    let err = TableFile::open(&path).unwrap_err();
+    assert!(matches!(err, LakeError::Newer { found: 9, .. }), "{err}");
+    let err = err.to_string();
+    assert!(err.contains("t.parquet") && err.contains("schema version is 9, this program knows up to 2"), "{err}");
 }

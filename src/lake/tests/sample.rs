@@ -46,10 +46,16 @@ impl Dice {
 }
 
 /// Pushes `rows` rows (for depth: messages with up to 5 levels) that a venue could send.
-pub(super) fn fill(table: Table, numeric: Numeric, rows: usize, symbols: u64, seed: u64) -> (TableBuffer, Interner) {
+pub(super) fn fill(
+    table: Table,
+    settings: &WriteSettings,
+    rows: usize,
+    symbols: u64,
+    seed: u64,
+) -> (TableBuffer, Interner) {
     let mut d = Dice(seed);
     let mut names = Interner::new();
-    let mut buffer = TableBuffer::new(table, numeric);
+    let mut buffer = TableBuffer::new(table, settings);
     let mut seq = 5 << 40;
     let mut row_in_frame = 0;
     let mut ns = 1_723_161_255_088_176_367_i64;

@@ -294,7 +294,7 @@ fn show(what: &str, ns_per_row: f64, bytes_per_row: Option<f64>) {
 fn crate_writer(piece: &Path, dir: &Path, tuned: bool) -> Result<(f64, f64)> {
     let file = TableFile::open(piece)?;
     let batches: Vec<_> = file.batches(0)?.collect::<Result<_, _>>()?;
-    let schema = file.table().schema(file.numeric());
+    let schema = file.table().schema(file.numeric(), file.version());
     let rows: usize = batches.iter().map(|b| b.num_rows()).sum();
     let mut p = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
@@ -328,7 +328,7 @@ fn measure(table: Table, numeric: Numeric, rows: &[(Common, Row)], names: &Inter
     let settings = WriteSettings { numeric, ..WriteSettings::default() };
     let group = settings.group_rows(table);
     println!("{table}, {numeric}, zstd {}", settings.zstd_level);
-    let mut buffer = TableBuffer::new(table, numeric);
+    let mut buffer = TableBuffer::new(table, &settings);
     let mut chunks = Vec::new();
     push(&mut buffer, rows, names, group, |c| {
         chunks.push(c);
