@@ -145,7 +145,7 @@ pub(super) async fn open(
 fn pings(heartbeat: Heartbeat, server: Option<&TokenServer>) -> Option<(Duration, Duration)> {
     let ms = Duration::from_millis;
     match (heartbeat, server) {
-        (Heartbeat::ServerPing, _) => None,
+        (Heartbeat::ServerPing { .. }, _) => None,
         // The venue's own numbers: less would be a flood of pings, more none at all.
         (Heartbeat::ClientText { .. }, Some(s)) => Some((
             ms(s.ping_interval_ms.clamp(PING_MS.0, PING_MS.1)),

@@ -73,7 +73,12 @@ pub enum Control {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heartbeat {
     /// The server sends protocol pings; the WebSocket layer answers.
-    ServerPing,
+    ServerPing {
+        /// Interval in ms, as documented.
+        every_ms: u64,
+        /// A connection without a pong for this long is ended, ms.
+        timeout_ms: u64,
+    },
     /// The client sends [`Streams::ping_message`](super::Streams::ping_message).
     ClientText {
         /// Interval in ms; a token's own interval wins.

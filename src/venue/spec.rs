@@ -119,6 +119,8 @@ pub struct Documented {
     pub connections: Option<usize>,
     /// Life of a connection, s.
     pub lifetime_s: Option<u64>,
+    /// Text of a message over WebSocket with the frame's header and mask, bytes; a longer one stays unanswered.
+    pub message_bytes: Option<usize>,
     /// REST weight.
     pub rest: Per<u32>,
     /// Which pages say so.

@@ -35,7 +35,7 @@ pub const SPEC: VenueSpec = VenueSpec {
     headers: &[],
     api_key_header: None,
     waits_for_welcome: false,
-    heartbeat: Heartbeat::ServerPing,
+    heartbeat: Heartbeat::ServerPing { every_ms: 180_000, timeout_ms: 600_000 },
     limits: Limits {
         streams_per_connection: 200,
         params_per_subscribe: 200,
@@ -59,6 +59,7 @@ pub const SPEC: VenueSpec = VenueSpec {
         connects: Some(Per { most: 300, window_s: 300 }),
         connections: None,
         lifetime_s: Some(86_400),
+        message_bytes: Some(4_096),
         rest: Per { most: 2_400, window_s: 60 },
         source: "Binance USD-M, \"Websocket Market Streams\"; \"General Info\"",
     },

@@ -52,6 +52,7 @@ pub(super) const SPEC: VenueSpec = VenueSpec {
         connects: None,
         connections: Some(300),
         lifetime_s: None,
+        message_bytes: None,
         // Per endpoint.
         rest: Per { most: 200, window_s: 10 },
         source: "Gate, \"APIv4\" frequency limit; \"WebSocket v4\"",

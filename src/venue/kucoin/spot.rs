@@ -57,6 +57,7 @@ pub(super) const SPEC: VenueSpec = VenueSpec {
         connects: Some(Per { most: 30, window_s: 60 }),
         connections: Some(800),
         lifetime_s: Some(86_400),
+        message_bytes: None,
         rest: Per { most: 2_000, window_s: 30 },
         source: "KuCoin, \"Rate Limit\"; \"Classic Websocket API\"",
     },

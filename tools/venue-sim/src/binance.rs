@@ -22,47 +22,10 @@ pub(crate) enum Market {
 }
 
 impl Market {
-    pub fn of(venue: &str) -> Option<Market> {
-        match venue {
-            // The SBE endpoint speaks for the same market.
-            "binance-spot" | "binance-spot-sbe" => Some(Market::Spot),
-            "binance-usdm" => Some(Market::Usdm),
-            _ => None,
-        }
-    }
-
     pub fn rest_prefix(self) -> &'static str {
         match self {
             Market::Spot => "/api/v3",
             Market::Usdm => "/fapi/v1",
-        }
-    }
-
-    pub fn messages_per_s(self) -> u32 {
-        match self {
-            Market::Spot => 5,
-            Market::Usdm => 10,
-        }
-    }
-
-    pub fn rest_weight_per_min(self) -> u32 {
-        match self {
-            Market::Spot => 6_000,
-            Market::Usdm => 2_400,
-        }
-    }
-
-    pub fn ping_interval_ms(self) -> u64 {
-        match self {
-            Market::Spot => 20_000,
-            Market::Usdm => 180_000,
-        }
-    }
-
-    pub fn pong_timeout_ms(self) -> u64 {
-        match self {
-            Market::Spot => 60_000,
-            Market::Usdm => 600_000,
         }
     }
 }

@@ -111,7 +111,7 @@ where
         triggers,
         disorder: Disorder::default(),
         answers_pings: true,
-        beat: venue.exchange.beat(venue.market, &venue.heartbeat),
+        beat: venue.exchange.beat(venue.market, venue.spec, &venue.heartbeat),
         last_sign: Instant::now(),
         heard: VecDeque::new(),
         announced: None,
@@ -289,7 +289,7 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
         };
         if payload.len() + header_bytes > self.venue.allowance.message_bytes {
             lock(&self.venue.limits).messages_too_long += 1;
-            if self.venue.allowance.enforce || self.venue.exchange.reads_no_long_messages() {
+            if self.venue.allowance.enforce || self.venue.spec.documented.message_bytes.is_some() {
                 return true;
             }
         }

@@ -78,6 +78,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use http_doors::reachable;
+use model::VenueId;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -93,6 +94,7 @@ pub use listing::{ListingReport, Standing};
 pub use reel::{Entry, Item, Reel, ReelSource};
 pub use report::{ConnReport, LimitsReport, Report, RestReport, StreamReport, UsageReport, VenueReport};
 
+use crate::venue::{Material, Venue};
 use floor::FloorMaker;
 use generate::{Generator, Maker};
 use listing::Listings;
@@ -101,7 +103,6 @@ use protocol::Exchange;
 use report::Transcript;
 use script::Timeline;
 use server::Shared;
-use venue::{Material, Venue};
 
 /// A running simulation. Dropping it ends its tasks at once; [`Sim::stop`] ends it in order.
 pub struct Sim {
@@ -269,9 +270,11 @@ fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, Feed)>> {
     let mut loaded = Vec::new();
     let mut doors: HashMap<&str, Arc<limits::Doors>> = HashMap::new();
     for (share, (wanted, timeline)) in wanted.iter().zip(timelines).enumerate() {
-        let Some((exchange, rules)) = protocol::of_venue(&wanted.id) else {
-            bail!("unknown venue {}: known are {}", wanted.id, protocol::KNOWN);
+        let Ok(id) = wanted.id.parse::<VenueId>() else {
+            let known: Vec<&str> = VenueId::ALL.iter().map(|id| id.as_str()).collect();
+            bail!("unknown venue {}: known are {}", wanted.id, known.join(", "));
         };
+        let (exchange, rules) = protocol::of_venue(id);
         let (streams, material, feed, listings) = match (timeline, wanted.source.as_ref().unwrap_or(&config.source)) {
             (Some(timeline), _) => {
                 // The rate is over all venues: each takes its share, so they end together.
@@ -327,8 +330,8 @@ fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, Feed)>> {
             }
             _ => (streams, feed),
         };
-        let doors = doors.entry(limits::group(&wanted.id)).or_default().clone();
-        loaded.push((Venue::new(wanted, (exchange, rules), streams, material, config, doors, listings), feed));
+        let doors = doors.entry(::venue::venue(id).spec.pace_group).or_default().clone();
+        loaded.push((Venue::new(wanted, id, streams, material, config, doors, listings), feed));
     }
     Ok(loaded)
 }

@@ -9,13 +9,13 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Mutex;
 
-use crate::binance::Market;
+use venue::{Per, REQUEST_BYTES_MAX, VenueSpec};
+
 use crate::config::Limits;
-use crate::protocol::Exchange;
 use crate::report::{LimitsReport, UsageReport, lock};
 
-/// What Binance reads of a message: a longer one stays unanswered.
-const MESSAGE_BYTES: usize = 4_096;
+/// With header and mask; where none is documented, as many as no venue is sent more of.
+const MESSAGE_BYTES: usize = REQUEST_BYTES_MAX + 8;
 
 /// The limits of one venue as configured, in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,34 +40,27 @@ pub(crate) struct Allowance {
 }
 
 impl Allowance {
-    pub fn of(exchange: Exchange, market: Market, limits: &Limits) -> Allowance {
-        let (messages, message_window_ms, weight, weight_window_ms, streams) = exchange.limits(market);
+    /// What the venue documents, with what is configured instead. What is not documented is not limited.
+    pub fn of(spec: &VenueSpec, limits: &Limits) -> Allowance {
+        let documented = &spec.documented;
+        let window_ms = |per: Per<u32>| u64::from(per.window_s) * 1_000;
+        let messages = documented.messages.unwrap_or(Per { most: u32::MAX, window_s: 1 });
         Allowance {
             enforce: limits.enforce,
-            messages: limits.messages_per_s.unwrap_or(messages),
-            message_window_ms: limits.message_window_ms.unwrap_or(message_window_ms).max(1),
-            message_bytes: limits.message_bytes.unwrap_or(MESSAGE_BYTES),
-            weight: limits.rest_weight_per_min.unwrap_or(weight),
-            weight_window_ms: limits.rest_window_ms.unwrap_or(weight_window_ms).max(1),
+            messages: limits.messages_per_s.unwrap_or(messages.most),
+            message_window_ms: limits.message_window_ms.unwrap_or(window_ms(messages)).max(1),
+            message_bytes: limits.message_bytes.or(documented.message_bytes).unwrap_or(MESSAGE_BYTES),
+            weight: limits.rest_weight_per_min.unwrap_or(documented.rest.most),
+            weight_window_ms: limits.rest_window_ms.unwrap_or(window_ms(documented.rest)).max(1),
             connects: limits.connects_per_5_min,
             connect_window_ms: limits.connect_window_ms.max(1),
-            streams: limits.streams_per_connection.min(streams),
+            streams: limits.streams_per_connection.min(documented.streams_per_connection.unwrap_or(usize::MAX)),
             strikes: limits.strikes.max(1),
             throttle_ms: limits.throttle_ms,
             knocks: limits.knocks.max(1),
             ban_ms: limits.ban_ms.max(1),
             ban_max_ms: limits.ban_max_ms,
         }
-    }
-}
-
-/// The venues whose limits are one: the JSON and the SBE endpoints of a market, and a venue's spot and futures where it says so.
-pub(crate) fn group(venue: &str) -> &str {
-    match venue {
-        "binance-spot-sbe" => "binance-spot",
-        "kucoin-spot" | "kucoin-futures" => "kucoin",
-        "gate-spot" | "gate-futures" => "gate",
-        other => other,
     }
 }
 
@@ -262,7 +255,7 @@ mod tests {
     const NOW: i64 = 1_800_000_015_000;
 
     fn allowance(limits: Limits) -> Allowance {
-        Allowance::of(Exchange::Binance, Market::Spot, &Limits { enforce: true, knocks: 2, ban_ms: 1_000, ..limits })
+        Allowance::of(&venue::binance::spot::SPEC, &Limits { enforce: true, knocks: 2, ban_ms: 1_000, ..limits })
     }
 
     #[test]
@@ -332,7 +325,7 @@ mod tests {
     #[test]
     fn without_enforcement_everything_passes_and_is_counted() {
         let limits = Limits { rest_weight_per_min: Some(1), connects_per_5_min: 0, ..Limits::default() };
-        let allowance = Allowance::of(Exchange::Binance, Market::Spot, &limits);
+        let allowance = Allowance::of(&venue::binance::spot::SPEC, &limits);
         let (mut door, mut counts) = (Door::default(), LimitsReport::default());
         for knock in [Knock::Rest { weight: 5 }, Knock::Upgrade, Knock::Upgrade] {
             assert_eq!(door.knock(knock, &allowance, NOW, &mut counts), Verdict::Pass);

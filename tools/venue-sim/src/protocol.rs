@@ -6,6 +6,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use model::VenueId;
+use venue::VenueSpec;
+
 use crate::binance::{self, Market};
 use crate::config::Heartbeat;
 use crate::http::{Answer, Head};
@@ -25,20 +28,17 @@ pub(crate) enum Exchange {
     Gate,
 }
 
-/// Ids of the venues that can be served.
-pub(crate) const KNOWN: &str =
-    "binance-spot, binance-spot-sbe, binance-usdm, kucoin-spot, kucoin-futures, gate-spot and gate-futures";
-
 /// The exchange of a venue and which of its markets it is: spot, or futures settled in dollars.
-pub(crate) fn of_venue(id: &str) -> Option<(Exchange, Market)> {
-    Some(match id {
-        "kucoin-spot" => (Exchange::Kucoin, Market::Spot),
-        "kucoin-futures" => (Exchange::Kucoin, Market::Usdm),
-        "gate-spot" => (Exchange::Gate, Market::Spot),
-        "gate-futures" => (Exchange::Gate, Market::Usdm),
-        "binance-spot-sbe" => (Exchange::BinanceSbe, Market::of(id)?),
-        other => (Exchange::Binance, Market::of(other)?),
-    })
+pub(crate) fn of_venue(id: VenueId) -> (Exchange, Market) {
+    match id {
+        VenueId::BinanceSpot => (Exchange::Binance, Market::Spot),
+        VenueId::BinanceSpotSbe => (Exchange::BinanceSbe, Market::Spot),
+        VenueId::BinanceUsdm => (Exchange::Binance, Market::Usdm),
+        VenueId::KucoinSpot => (Exchange::Kucoin, Market::Spot),
+        VenueId::KucoinFutures => (Exchange::Kucoin, Market::Usdm),
+        VenueId::GateSpot => (Exchange::Gate, Market::Spot),
+        VenueId::GateFutures => (Exchange::Gate, Market::Usdm),
+    }
 }
 
 /// When a connection is pinged, and when its silence ends it.
@@ -58,22 +58,22 @@ pub(crate) struct Beat {
 
 impl Exchange {
     /// The heartbeat of a market with what the configuration overrides.
-    pub fn beat(self, market: Market, heartbeat: &Heartbeat) -> Beat {
+    pub fn beat(self, market: Market, spec: &VenueSpec, heartbeat: &Heartbeat) -> Beat {
         let ms = |configured: Option<u64>, usual: u64| Duration::from_millis(configured.unwrap_or(usual).max(1));
-        match self {
-            Exchange::Binance | Exchange::BinanceSbe => Beat {
-                look_every: ms(heartbeat.ping_interval_ms, market.ping_interval_ms()),
+        match (self, spec.heartbeat) {
+            (_, venue::Heartbeat::ServerPing { every_ms, timeout_ms }) => Beat {
+                look_every: ms(heartbeat.ping_interval_ms, every_ms),
                 pings: true,
-                patience: ms(heartbeat.pong_timeout_ms, market.pong_timeout_ms()),
+                patience: ms(heartbeat.pong_timeout_ms, timeout_ms),
                 any_message: false,
                 close: (1008, "Pong timeout"),
             },
             // The client pings.
-            Exchange::Kucoin => {
+            (Exchange::Kucoin, _) => {
                 let patience = ms(heartbeat.pong_timeout_ms, 60_000);
                 Beat { look_every: patience / 4, pings: false, patience, any_message: true, close: (1000, "Bye") }
             }
-            Exchange::Gate => Beat {
+            (_, _) => Beat {
                 look_every: ms(heartbeat.ping_interval_ms, 20_000),
                 // The server of futures was never seen to ping.
                 pings: market == Market::Spot,
@@ -81,24 +81,6 @@ impl Exchange {
                 any_message: true,
                 close: (1000, ""),
             },
-        }
-    }
-
-    /// Text messages of more than so many bytes stay unanswered, whatever is enforced.
-    pub fn reads_no_long_messages(self) -> bool {
-        matches!(self, Exchange::Binance | Exchange::BinanceSbe)
-    }
-
-    /// Client messages per window, the window in ms, REST weight per window, that window in ms, streams per connection.
-    pub fn limits(self, market: Market) -> (u32, u64, u32, u64, usize) {
-        match self {
-            Exchange::Binance | Exchange::BinanceSbe => {
-                (market.messages_per_s(), 1_000, market.rest_weight_per_min(), 60_000, usize::MAX)
-            }
-            Exchange::Kucoin if market == Market::Spot => (100, 10_000, 2_000, 30_000, 400),
-            Exchange::Kucoin => (100, 10_000, 2_000, 30_000, usize::MAX),
-            // Gate's pages name no limit of messages and streams.
-            Exchange::Gate => (u32::MAX, 1_000, 200, 10_000, usize::MAX),
         }
     }
 }

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
+use ::venue::VenueSpec;
+use model::VenueId;
 use tokio::sync::{Notify, mpsc};
 
 use crate::binance::Market;
@@ -249,6 +251,8 @@ pub(crate) enum Material {
 /// One venue.
 pub(crate) struct Venue {
     pub id: String,
+    /// What the exchange documents.
+    pub spec: &'static VenueSpec,
     pub exchange: Exchange,
     pub market: Market,
     pub api_key: Option<String>,
@@ -287,13 +291,15 @@ pub(crate) struct Venue {
 impl Venue {
     pub fn new(
         wanted: &crate::config::SimVenue,
-        (exchange, market): (Exchange, Market),
+        id: VenueId,
         streams: Vec<StreamInfo>,
         material: Material,
         config: &crate::config::SimConfig,
         doors: Arc<Doors>,
         listings: Arc<Listings>,
     ) -> Venue {
+        let spec = ::venue::venue(id).spec;
+        let (exchange, market) = crate::protocol::of_venue(id);
         let is_sbe = exchange == Exchange::BinanceSbe;
         let universe = match &material {
             Material::Reel(_) => Universe::open(),
@@ -313,6 +319,7 @@ impl Venue {
         };
         Venue {
             id: wanted.id.clone(),
+            spec,
             exchange,
             market,
             api_key: wanted.api_key.clone(),
@@ -323,7 +330,7 @@ impl Venue {
             restamp: config.restamp,
             extra_symbols: config.extra_symbols,
             listings,
-            allowance: Allowance::of(exchange, market, &config.limits),
+            allowance: Allowance::of(spec, &config.limits),
             doors,
             limits: Mutex::default(),
             closes: Closes::default(),
