@@ -1,6 +1,16 @@
 //! One planned connection for the life of the collector: opened at the host's pace, opened again with back-off,
 //! replaced without an uncovered instant when its time is up.
 //!
+//! ```text
+//!            +-------- back-off <------- lost, stale, closed ------+
+//!            v                                                    |
+//!  open --> session --rotate--> open beside --> both receive --Fit--> the next one is the session
+//!            |  ^                  |    ^             |  \--OldEnded--> so it is, with a gap unless it delivers
+//!            |  |                  |    +- back-off --+ Unfit
+//!            |  |                  +--Instead: the old one ended first, a gap--> the next one is the session
+//!            |  +-- several times a day, without an uncovered instant
+//!            +--stop, log, no stream left--> end
+//! ```
 //! Replacing: the next connection is opened and subscribed while the present one goes on receiving; only when
 //! every subscription is answered and the next one delivers what the present one does, is the present one closed and
 //! drained. Frames of that overlap are in the log twice, on two connections; whoever reads tells them apart by their ids.
@@ -40,6 +50,28 @@ const FIT_EVERY: Duration = Duration::from_millis(250);
 
 static REFUSED: RateLimited = RateLimited::new(Duration::from_secs(10));
 static LOST: RateLimited = RateLimited::new(Duration::from_secs(10));
+
+/// How opening a session beside another one ended. Boxed: a session is large, and this happens once a day.
+enum Opening {
+    /// Both receive.
+    Beside(Box<Session>),
+    /// The old one ended meanwhile, for this reason, and is closed.
+    Instead(Box<Session>, Cause),
+    /// The venue stops, the log does, or the old one ended and no other can be had.
+    Over(Cause),
+}
+
+/// How the time of two sessions beside each other ended.
+enum Trial {
+    /// The next one delivers what the old one does.
+    Fit,
+    /// The next one ended, or will not do.
+    Unfit(Cause),
+    /// The old one did not last until the next one was ready.
+    OldEnded(Cause),
+    /// The venue stops, or the log does.
+    Over(Cause),
+}
 
 /// One line of a planned connection.
 pub(super) struct Slot {
@@ -155,7 +187,7 @@ impl Slot {
             return Some(Cause::Rotate);
         }
         // Both lines are never replaced at the same time: one of them always is older than the trouble.
-        let (feed, roster, place) = (Arc::clone(&self.feed), Arc::clone(&self.roster), self.place);
+        let roster = Arc::clone(&self.roster);
         let _turn = match meanwhile(session, roster.turn.acquire()).await {
             Ok(turn) => turn,
             Err(cause) => return Some(cause),
@@ -166,105 +198,117 @@ impl Slot {
         self.feed.metrics.rotations.add(1);
         let mut backoff = Backoff::default();
         loop {
-            let beside = AtomicBool::new(true);
-            let (next, ended) = {
-                let mut opening = pin!(self.open(&mut backoff, &beside));
-                loop {
-                    tokio::select! {
-                        next = opening.as_mut() => break (next, None),
-                        step = session.run() => match step {
-                            Step::Live | Step::Rotate(_) => {}
-                            Step::Stop => return Some(Cause::Shutdown),
-                            Step::Ended(Cause::Log) => return Some(Cause::Log),
-                            Step::Ended(cause) => {
-                                // What was begun goes on: starting over would only take longer.
-                                beside.store(false, Ordering::Relaxed);
-                                roster.broken(place.line);
-                                feed.metrics.waits(place, None, Some(session.why()));
-                                let (next, ()) = tokio::join!(opening.as_mut(), session.finish(cause));
-                                break (next, Some(cause));
-                            }
-                        },
-                    }
+            let mut next = match self.open_beside(session, &mut backoff).await {
+                Opening::Beside(next) => next,
+                Opening::Instead(next, cause) => {
+                    self.failed = session.peer();
+                    self.count_lost(session, cause);
+                    *session = *next;
+                    return None;
                 }
+                Opening::Over(cause) => return Some(cause),
             };
-            let Some(mut next) = next else {
-                return Some(ended.unwrap_or(if feed.stop.requested() { Cause::Shutdown } else { Cause::Log }));
-            };
-            if let Some(cause) = ended {
-                next.gap = Some(session.gap_from(cause));
-                self.failed = session.peer();
-                self.count_lost(session, cause);
-                *session = next;
-                return None;
-            }
-            let failed = loop {
-                match next.may_replace(session, Instant::now()) {
-                    Fit::Yes => break None,
-                    Fit::NotYet => {}
-                    Fit::Never(why) => break Some(next.is_unfit(why)),
-                }
-                tokio::select! {
-                    () = tokio::time::sleep(FIT_EVERY) => {}
-                    step = next.run() => match step {
-                        Step::Live => self.subscribed(&next),
-                        Step::Rotate(UNANSWERED) => {
-                            break Some(next.is_unfit("the venue does not answer requests on it".to_owned()));
-                        }
-                        // It will say so again when it counts.
-                        Step::Rotate(_) => {}
-                        Step::Stop => {
-                            next.finish(Cause::Shutdown).await;
-                            return Some(Cause::Shutdown);
-                        }
-                        Step::Ended(cause) => break Some(cause),
-                    },
-                    step = session.run() => match step {
-                        Step::Live | Step::Rotate(_) => {}
-                        Step::Stop => {
-                            next.finish(Cause::Shutdown).await;
-                            return Some(Cause::Shutdown);
-                        }
-                        Step::Ended(cause) => {
-                            // The old one did not last until the next one was ready: that is an interruption,
-                            // unless the next one delivers already.
-                            next.gap = if next.covers(session) {
-                                session.gap.take()
-                            } else {
-                                self.roster.broken(self.place.line);
-                                Some(session.gap_from(cause))
-                            };
-                            next.take_over();
-                            self.count_lost(session, cause);
-                            self.close(std::mem::replace(session, next), cause);
-                            return None;
-                        }
-                    },
-                }
-            };
-            match failed {
-                None => {
+            match self.prove(session, &mut next).await {
+                Trial::Fit => {
                     self.failed = None;
                     // What the old one was never answered.
                     next.gap = session.gap.take();
                     next.take_over();
-                    self.close(std::mem::replace(session, next), Cause::Rotate);
+                    self.close(std::mem::replace(session, *next), Cause::Rotate);
                     return None;
                 }
-                Some(Cause::Log) => {
-                    next.finish(Cause::Log).await;
-                    return Some(Cause::Log);
+                Trial::OldEnded(cause) => {
+                    // That is an interruption, unless the next one delivers already.
+                    next.gap = if next.covers(session) {
+                        session.gap.take()
+                    } else {
+                        self.roster.broken(self.place.line);
+                        Some(session.gap_from(cause))
+                    };
+                    next.take_over();
+                    self.count_lost(session, cause);
+                    self.close(std::mem::replace(session, *next), cause);
+                    return None;
                 }
-                Some(cause) => {
+                Trial::Over(cause) => {
+                    next.finish(cause).await;
+                    return Some(cause);
+                }
+                Trial::Unfit(cause) => {
                     // The old one still receives, so nothing is missing; only the replacement is tried again.
                     let wait = backoff.next(&mut random);
                     self.lost(&next, cause, wait);
                     (self.failed, self.server) = (next.peer(), self.server + 1);
-                    self.close(next, cause);
+                    self.close(*next, cause);
                     if let Err(cause) = meanwhile(session, tokio::time::sleep(wait)).await {
                         return Some(cause);
                     }
                 }
+            }
+        }
+    }
+
+    /// Opens the next session while `session` goes on receiving.
+    async fn open_beside(&mut self, session: &mut Session, backoff: &mut Backoff) -> Opening {
+        let (feed, roster, place) = (Arc::clone(&self.feed), Arc::clone(&self.roster), self.place);
+        let beside = AtomicBool::new(true);
+        let mut opening = pin!(self.open(backoff, &beside));
+        let (next, ended) = loop {
+            tokio::select! {
+                next = opening.as_mut() => break (next, None),
+                step = session.run() => match step {
+                    Step::Live | Step::Rotate(_) => {}
+                    Step::Stop => return Opening::Over(Cause::Shutdown),
+                    Step::Ended(Cause::Log) => return Opening::Over(Cause::Log),
+                    Step::Ended(cause) => {
+                        // What was begun goes on: starting over would only take longer.
+                        beside.store(false, Ordering::Relaxed);
+                        roster.broken(place.line);
+                        feed.metrics.waits(place, None, Some(session.why()));
+                        let (next, ()) = tokio::join!(opening.as_mut(), session.finish(cause));
+                        break (next, Some(cause));
+                    }
+                },
+            }
+        };
+        match (next.map(Box::new), ended) {
+            (Some(next), None) => Opening::Beside(next),
+            (Some(mut next), Some(cause)) => {
+                next.gap = Some(session.gap_from(cause));
+                Opening::Instead(next, cause)
+            }
+            (None, Some(cause)) => Opening::Over(cause),
+            (None, None) if feed.stop.requested() => Opening::Over(Cause::Shutdown),
+            (None, None) => Opening::Over(Cause::Log),
+        }
+    }
+
+    /// Lets `next` run beside `session` until it may take its place, or one of them ends.
+    async fn prove(&self, session: &mut Session, next: &mut Session) -> Trial {
+        loop {
+            match next.may_replace(session, Instant::now()) {
+                Fit::Yes => return Trial::Fit,
+                Fit::NotYet => {}
+                Fit::Never(why) => return Trial::Unfit(next.is_unfit(why)),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(FIT_EVERY) => {}
+                step = next.run() => match step {
+                    Step::Live => self.subscribed(next),
+                    Step::Rotate(UNANSWERED) => {
+                        return Trial::Unfit(next.is_unfit("the venue does not answer requests on it".to_owned()));
+                    }
+                    // It will say so again when it counts.
+                    Step::Rotate(_) => {}
+                    Step::Stop => return Trial::Over(Cause::Shutdown),
+                    Step::Ended(Cause::Log) => return Trial::Over(Cause::Log),
+                    Step::Ended(cause) => return Trial::Unfit(cause),
+                },
+                step = session.run() => match step {
+                    Step::Live | Step::Rotate(_) => {}
+                    Step::Stop => return Trial::Over(Cause::Shutdown),
+                    Step::Ended(cause) => return Trial::OldEnded(cause),
+                },
             }
         }
     }

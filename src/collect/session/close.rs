@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tracing::debug;
 use wal_format::Kind;
 
-use super::{Cause, Session};
+use super::{Cause, Ending, Session};
 use model::record::{self, ConnClose};
 use ops::clock::Stamp;
 
@@ -24,9 +24,10 @@ impl Session {
     /// Ends the connection: closes the socket where it is still open, appends what arrives until the other side
     /// has closed too, and writes the ConnClose record. A second call does nothing.
     pub(crate) async fn finish(&mut self, cause: Cause) {
-        if std::mem::replace(&mut self.finished, true) {
+        if self.ending != Ending::Open {
             return;
         }
+        self.ending = Ending::Closing(cause);
         match cause {
             Cause::Shutdown | Cause::Rotate | Cause::Log => {
                 self.close_and_drain(CLOSE_TIMEOUT, CloseCode::Normal).await
@@ -39,15 +40,16 @@ impl Session {
         self.write_end(cause);
     }
 
-    fn write_end(&self, cause: Cause) {
+    fn write_end(&mut self, cause: Cause) {
+        self.ending = Ending::Written;
         let uptime = self.opened.elapsed();
         let record = ConnClose {
             cause: cause.as_str(),
             code: self.close.as_ref().map(|(code, _)| *code),
             reason: self.close.as_ref().map(|(_, reason)| reason.as_str()),
             error: self.error.as_deref(),
-            frames: self.frames,
-            bytes: self.bytes,
+            frames: self.received.frames,
+            bytes: self.received.bytes,
             uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
         };
         // A log that takes no records says so itself.
@@ -64,7 +66,6 @@ impl Session {
     }
 
     async fn drain(&mut self, limit: Duration) {
-        self.draining = true;
         let deadline = Instant::now() + limit;
         while let Ok(None) = tokio::time::timeout_at(deadline, poll_fn(|cx| self.poll_receive(cx))).await {
             // Whoever floods us is always ready: the time-out alone would never have its turn.
@@ -72,7 +73,7 @@ impl Session {
                 break;
             }
         }
-        if let Some(seq) = self.last_seq.take() {
+        if let Some(seq) = self.received.last_seq.take() {
             // A disk that fails is told by the log.
             let _ = self.feed.log.wait_durable(seq);
         }
@@ -82,10 +83,14 @@ impl Session {
 impl Drop for Session {
     /// A task that panicked, or was cut, leaves no connection without its end in the log.
     fn drop(&mut self) {
-        if !std::mem::replace(&mut self.finished, true) {
-            self.error.get_or_insert_with(|| "the connection's task ended".to_owned());
-            self.end_gaps(&BTreeSet::new());
-            self.write_end(Cause::Lost);
+        match self.ending {
+            Ending::Written => {}
+            Ending::Closing(cause) => self.write_end(cause),
+            Ending::Open => {
+                self.error.get_or_insert_with(|| "the connection's task ended".to_owned());
+                self.end_gaps(&BTreeSet::new());
+                self.write_end(Cause::Lost);
+            }
         }
     }
 }

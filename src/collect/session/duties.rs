@@ -18,8 +18,8 @@ use super::super::metrics::Asks;
 use super::super::roster::{News, Served};
 use super::requests::Desk;
 use super::{
-    ANSWER_WITHIN, CHECK_EVERY, Cause, Live, Rotation, Session, Step, UNANSWERED, book_of, end_gaps, is_quiet, seconds,
-    unsubscribed,
+    ANSWER_WITHIN, CHECK_EVERY, Cause, Ending, Live, Phase, Rotation, Session, Step, UNANSWERED, book_of, end_gaps,
+    is_quiet, seconds, unsubscribed,
 };
 use model::Channel;
 use model::record::{self, Subscribe};
@@ -41,7 +41,7 @@ impl Session {
     pub(super) fn wake(&self) -> Instant {
         let soonest = |a: Instant, b: Option<Instant>| b.map_or(a, |b| a.min(b));
         let at = soonest(self.next_check, self.send_at);
-        let at = soonest(at, self.welcome_by);
+        let at = soonest(at, self.phase.welcome_by());
         soonest(at, self.heart.as_ref().map(super::Heart::wake))
     }
 
@@ -53,7 +53,7 @@ impl Session {
             }
             self.plan_send(now);
         }
-        if self.welcome_by.is_some_and(|by| by <= now) {
+        if self.phase.welcome_by().is_some_and(|by| by <= now) {
             self.error = Some("the venue did not welcome the connection".to_owned());
             return Some(Step::Ended(Cause::Lost));
         }
@@ -61,7 +61,7 @@ impl Session {
             return Some(Step::Ended(cause));
         }
         if let Rotation::Wanted(reason) = self.rotation {
-            self.rotation = Rotation::Told(reason);
+            self.rotation = Rotation::Reported(reason);
             return Some(Step::Rotate(reason));
         }
         if let Some(step) = self.answers(now) {
@@ -83,8 +83,8 @@ impl Session {
         if let Err(cause) = self.probe(now) {
             return Some(Step::Ended(cause));
         }
-        if now >= self.ends_at && self.rotation == Rotation::No {
-            self.rotation = Rotation::Told(self.ends_why);
+        if now >= self.ends_at && self.rotation == Rotation::Keep {
+            self.rotation = Rotation::Reported(self.ends_why);
             return Some(Step::Rotate(self.ends_why));
         }
         None
@@ -99,13 +99,13 @@ impl Session {
 
     /// Looks whether everything that was asked is answered.
     fn answers(&mut self, now: Instant) -> Option<Step> {
-        let nothing = self.is_live() && self.books.is_empty() && self.ending.is_none();
-        if !self.requests.done() || self.welcome_by.is_some() || nothing {
+        let nothing = self.is_live() && self.books.is_empty() && self.unsubscribing.is_none();
+        if !self.requests.done() || self.phase.welcome_by().is_some() || nothing {
             return None;
         }
-        if let Some(version) = self.ending.take() {
+        if let Some(version) = self.unsubscribing.take() {
             self.forgotten(self.roster.ended(self.place.line, version));
-            if self.streams.iter().next().is_none() && self.rotation == Rotation::No {
+            if self.streams.iter().next().is_none() && self.rotation == Rotation::Keep {
                 self.rotation = Rotation::Wanted("nothing is left on it");
             }
         }
@@ -119,7 +119,7 @@ impl Session {
     /// Asks again for what the venue did not answer, or refused a while ago; a connection on which that does not help is
     /// replaced.
     fn ask_again(&mut self, now: Instant) {
-        if self.draining {
+        if self.ending != Ending::Open {
             return;
         }
         let (feed, streams) = (Arc::clone(&self.feed), Arc::clone(&self.streams));
@@ -141,7 +141,7 @@ impl Session {
             warn!(venue = %self.feed.id, conn = self.conn, unanswered, asked_again, suppressed,
                 "the venue did not answer requests; they are asked again");
         }
-        if hopeless && self.rotation == Rotation::No {
+        if hopeless && self.rotation == Rotation::Keep {
             self.rotation = Rotation::Wanted(UNANSWERED);
         }
     }
@@ -196,7 +196,7 @@ impl Session {
 
     /// Subscribes what was added to the plan meanwhile, and ends what was dropped from it.
     fn follow_roster(&mut self, now: Instant) {
-        if self.draining || self.roster.version() == self.version {
+        if self.ending != Ending::Open || self.roster.version() == self.version {
             return;
         }
         let News { added, dropped, version } = self.roster.since(self.version);
@@ -218,7 +218,7 @@ impl Session {
         let names: Vec<String> = dropped.into_iter().map(|(name, _)| name).collect();
         let feed = Arc::clone(&self.feed);
         self.requests.end(desk(&feed, Instant::now(), Stamp::now()), &names);
-        self.ending = Some(self.version);
+        self.unsubscribing = Some(self.version);
         self.tell_refused();
     }
 
@@ -240,7 +240,7 @@ impl Session {
     }
 
     pub(super) fn became_live(&mut self, now: Instant) -> Step {
-        self.live_since = Some(Live { at: now, ns: Stamp::now().0 });
+        self.phase = Phase::Live(Live { at: now, ns: Stamp::now().0 });
         self.watchdog.subscribed(now);
         if !self.beside {
             self.settle();
@@ -259,7 +259,11 @@ impl Session {
 
     /// What is answered waits no longer than an answer may take for what is not.
     fn settle_answered(&mut self, now: Instant) {
-        if self.beside || self.draining || self.welcome_by.is_some() || !self.is_live() && now < self.settle_at {
+        if self.beside
+            || self.ending != Ending::Open
+            || self.phase.welcome_by().is_some()
+            || !self.is_live() && now < self.settle_at
+        {
             return;
         }
         self.settle_at = now + ANSWER_WITHIN;
@@ -305,8 +309,12 @@ impl Session {
     /// Names streams that another path may serve, because they are silent here for longer than is usual.
     fn report_strays(&self, now: Instant) {
         let silence = Duration::from_secs(self.feed.config.limits.stream_silence_s);
-        let owes = self.live_since.is_some_and(|live| now.saturating_duration_since(live.at) >= silence);
-        if !owes || self.beside || self.draining || self.feed.venue.streams.other_path(self.roster.path()).is_none() {
+        let owes = self.phase.live().is_some_and(|live| now.saturating_duration_since(live.at) >= silence);
+        if !owes
+            || self.beside
+            || self.ending != Ending::Open
+            || self.feed.venue.streams.other_path(self.roster.path()).is_none()
+        {
             return;
         }
         let (wall_ns, silence_ns) = (Stamp::now().0, u64::try_from(silence.as_nanos()).unwrap_or(u64::MAX));
@@ -320,7 +328,7 @@ impl Session {
 
     /// When the next request may go: within this connection's and the exchange's pace.
     pub(super) fn plan_send(&mut self, now: Instant) {
-        self.send_at = (self.requests.waiting() > 0 && self.welcome_by.is_none()).then(|| {
+        self.send_at = (self.requests.waiting() > 0 && self.phase.welcome_by().is_none()).then(|| {
             // The exchange may grant a later time than asked for; that one counts for this connection too, or two
             // requests that both waited for the exchange would leave too close to each other.
             let granted = self.feed.budget(self.place.line).control.reserve(self.messages.earliest(now, 1), 1);

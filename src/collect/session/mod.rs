@@ -14,6 +14,7 @@ mod duties;
 mod gap;
 mod heart;
 mod lifetime;
+mod phase;
 mod receive;
 mod requests;
 
@@ -32,6 +33,7 @@ use wal_format::{Kind, Seq};
 pub(super) use self::gap::{GapStart, Interruption, end_gaps, unsubscribed, write_gap};
 use self::heart::Heart;
 use self::lifetime::lifetime;
+use self::phase::{Ending, Live, Phase, Rotation};
 use self::requests::{ANSWER_WITHIN, Desk, Requests};
 use super::feed::Feed;
 use super::handshake::Ready;
@@ -83,15 +85,6 @@ impl Cause {
     }
 }
 
-/// Whether a replacement is wanted, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rotation {
-    No,
-    Wanted(&'static str),
-    /// The slot knows; it decides when the replacement is good.
-    Told(&'static str),
-}
-
 /// The reason of a replacement because the venue does not answer.
 pub(super) const UNANSWERED: &str = "unanswered";
 
@@ -125,10 +118,7 @@ pub(super) struct Session {
     requests: Requests,
     /// When the next request may go.
     send_at: Option<Instant>,
-    /// Nothing is asked before the venue's welcome, and that is due by then.
-    welcome_by: Option<Instant>,
-    /// Everything that it began with was answered, since then.
-    live_since: Option<Live>,
+    phase: Phase,
     messages: Window,
     heart: Option<Heart>,
     /// When silence made us send a protocol ping.
@@ -140,20 +130,14 @@ pub(super) struct Session {
     ends_at: Instant,
     ends_why: &'static str,
     rotation: Rotation,
-    /// Closing: only the socket's own end counts, not a close frame.
-    draining: bool,
+    ending: Ending,
     opened: Instant,
     opened_ns: u64,
-    first_data: Option<Instant>,
-    last_ns: u64,
-    last_seq: Option<Seq>,
-    frames: u64,
-    bytes: u64,
+    received: Received,
+    /// The server's close frame: code and reason.
     close: Option<(u16, String)>,
     error: Option<String>,
     log_stopped: bool,
-    /// Its end is written down.
-    finished: bool,
     /// Beside another session of its line that delivers still: what is said of the line is that one's.
     beside: bool,
     /// Streams with the symbols whose order books are wanted when they are answered.
@@ -161,11 +145,24 @@ pub(super) struct Session {
     /// When the next look is due at what is answered while other requests are not.
     settle_at: Instant,
     /// The version of the roster whose dropped streams are being ended.
-    ending: Option<u64>,
+    unsubscribing: Option<u64>,
     /// What the session that it is to replace delivers and this one does not, and since when that is so.
     lacking: Option<(Instant, Vec<String>)>,
     /// Interruptions before this session that are not written down yet.
     pub(super) gap: Option<Interruption>,
+}
+
+/// What arrived on a connection.
+#[derive(Default)]
+struct Received {
+    frames: u64,
+    bytes: u64,
+    /// When the first burst with data was over.
+    first: Option<Instant>,
+    /// Receive time of the last data frame, Unix ns; 0 = none yet.
+    last_ns: u64,
+    /// The last record that nobody waited for to be durable.
+    last_seq: Option<Seq>,
 }
 
 /// What a session starts from.
@@ -231,8 +228,11 @@ impl Session {
             watchdog,
             requests,
             send_at: None,
-            welcome_by: feed.venue.spec.waits_for_welcome.then(|| now + WELCOME_TIMEOUT),
-            live_since: None,
+            phase: if feed.venue.spec.waits_for_welcome {
+                Phase::Welcome { by: now + WELCOME_TIMEOUT }
+            } else {
+                Phase::Subscribing
+            },
             messages: Window::new(limits.messages_per_s, s(1), ms(limits.subscribe_delay_ms)),
             heart: ready.ping.map(|(every, timeout)| Heart::new(now, every, timeout)),
             probed: None,
@@ -241,23 +241,18 @@ impl Session {
             next_check: now + CHECK_EVERY,
             ends_at: now + lives,
             ends_why,
-            rotation: Rotation::No,
-            draining: false,
+            rotation: Rotation::Keep,
+            ending: Ending::Open,
             opened: now,
             opened_ns: stamp.0,
-            first_data: None,
-            last_ns: 0,
-            last_seq: None,
-            frames: 0,
-            bytes: 0,
+            received: Received::default(),
             close: None,
             error: None,
             log_stopped: false,
-            finished: false,
             beside,
             books,
             settle_at: now + ANSWER_WITHIN,
-            ending: None,
+            unsubscribing: None,
             lacking: None,
             gap: None,
         };
@@ -291,7 +286,7 @@ impl Session {
                 () = timer.as_mut() => None,
                 () = stop.as_mut() => return Step::Stop,
             };
-            if let Some(seq) = self.last_seq.take()
+            if let Some(seq) = self.received.last_seq.take()
                 && feed.log.waits()
                 && feed.log.wait_durable(seq).is_err()
             {
@@ -302,7 +297,7 @@ impl Session {
             }
             if let Some(cause) = ended {
                 // The answer and the end may come in one burst: what was subscribed for a moment was subscribed.
-                if !self.is_live() && self.welcome_by.is_none() && self.requests.done() {
+                if matches!(self.phase, Phase::Subscribing) && self.requests.done() {
                     self.became_live(Instant::now());
                 }
                 return Step::Ended(cause);
@@ -323,7 +318,7 @@ impl Session {
         if self.is_live() {
             self.settle();
         }
-        if let Rotation::Told(reason) = self.rotation {
+        if let Rotation::Reported(reason) = self.rotation {
             // Nobody listened while it was the new one.
             self.rotation = Rotation::Wanted(reason);
         }
@@ -341,7 +336,7 @@ impl Session {
 
     /// The interruptions that the end of this session begins, at its last data frame, or that were not over yet.
     pub(super) fn gap_from(&self, cause: Cause) -> Interruption {
-        let start = GapStart { cause, from_ns: self.last_ns.max(self.opened_ns) };
+        let start = GapStart { cause, from_ns: self.received.last_ns.max(self.opened_ns) };
         let pending = self.requests.pending();
         let unanswered = self.streams.iter().filter(|s| pending.contains(&s.name));
         Interruption::after(self.gap.as_ref(), start, unanswered.map(|s| (s.name.clone(), s.since_ns())))
@@ -349,7 +344,7 @@ impl Session {
 
     /// How long data flowed.
     pub(super) fn good_for(&self) -> Duration {
-        self.first_data.map_or(Duration::ZERO, |t| t.elapsed())
+        self.received.first.map_or(Duration::ZERO, |t| t.elapsed())
     }
 
     /// True when the end of `old` leaves no gap, because this one delivers: everything that is not quiet by nature, or
@@ -360,7 +355,7 @@ impl Session {
 
     /// Streams that this one has not delivered, and that `old` has since everything was answered here.
     fn missing<'a>(&'a self, old: &'a Session) -> impl Iterator<Item = &'a str> {
-        let since_ns = self.live_since.map_or(0, |live| live.ns);
+        let since_ns = self.phase.live().map_or(0, |live| live.ns);
         let silent = self.streams.iter().filter(|s| !s.quiet && s.frames() == 0);
         silent.filter_map(move |s| {
             let last_ns = old.streams.last_ns(&s.name, |name| old.feed.venue.streams.stream_key(name))?;
@@ -371,7 +366,7 @@ impl Session {
     /// Whether this one, opened beside `old`, may take its place: everything is answered, and every stream has
     /// delivered, or what has not in as long as silence is put up with did not deliver on `old` either.
     pub(super) fn may_replace(&mut self, old: &Session, now: Instant) -> Fit {
-        let Some(live) = self.live_since.filter(|_| self.requests.done()) else { return Fit::NotYet };
+        let Some(live) = self.phase.live().filter(|_| self.requests.done()) else { return Fit::NotYet };
         if self.streams.iter().all(|s| s.quiet || s.frames() > 0) {
             return Fit::Yes;
         }
@@ -425,7 +420,7 @@ impl Session {
 
     /// True once every subscription was answered.
     pub(super) fn is_live(&self) -> bool {
-        self.live_since.is_some()
+        self.phase.live().is_some()
     }
 
     /// Streams that the venue refuses.
@@ -465,13 +460,6 @@ pub(super) enum Fit {
     NotYet,
     /// And why not.
     Never(String),
-}
-
-/// A moment on both clocks.
-#[derive(Clone, Copy, Debug)]
-struct Live {
-    at: Instant,
-    ns: u64,
 }
 
 /// Unix time, s.

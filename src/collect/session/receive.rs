@@ -16,7 +16,7 @@ use wal_format::{Kind, flags};
 use super::super::log::LogStopped;
 use super::duties::desk;
 use super::requests::Answer;
-use super::{Cause, Rotation, Session};
+use super::{Cause, Ending, Phase, Rotation, Session};
 use ops::clock::Stamp;
 use ops::telemetry::RateLimited;
 use venue::Control;
@@ -32,13 +32,13 @@ static REFUSED: RateLimited = RateLimited::new(Duration::from_secs(30));
 impl Session {
     /// Takes what is ready, at most a burst, and counts it. `Some` = the connection is over.
     pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Cause>> {
-        let before = (self.frames, self.bytes);
+        let before = (self.received.frames, self.received.bytes);
         let polled = self.poll_burst(cx);
-        if self.frames != before.0 {
+        if self.received.frames != before.0 {
             // Per burst, not per message: other connections count here too, and waking costs a system call.
             self.feed.log.ring();
-            self.feed.metrics.frames.add(self.frames - before.0);
-            self.feed.metrics.bytes.add(self.bytes - before.1);
+            self.feed.metrics.frames.add(self.received.frames - before.0);
+            self.feed.metrics.bytes.add(self.received.bytes - before.1);
         }
         polled
     }
@@ -70,14 +70,14 @@ impl Session {
         }
         let now = Instant::now();
         self.watchdog.active(now);
-        if self.first_data.is_none() && self.last_ns > 0 {
-            self.first_data = Some(now);
+        if self.received.first.is_none() && self.received.last_ns > 0 {
+            self.received.first = Some(now);
         }
         Poll::Ready(self.over().then_some(Cause::Server))
     }
 
     fn over(&self) -> bool {
-        self.close.is_some() && !self.draining
+        self.close.is_some() && self.ending == Ending::Open
     }
 
     fn ended(&self) -> Cause {
@@ -111,17 +111,17 @@ impl Session {
             Message::Pong(_) | Message::Frame(_) => return,
         };
         match self.feed.log.append(stamp, self.conn, Kind::Data, bits, payload) {
-            Ok(seq) => self.last_seq = Some(seq),
+            Ok(seq) => self.received.last_seq = Some(seq),
             Err(LogStopped) => {
                 self.log_stopped = true;
                 return;
             }
         }
-        self.frames += 1;
-        self.bytes += payload.len() as u64;
+        self.received.frames += 1;
+        self.received.bytes += payload.len() as u64;
         match self.feed.venue.frames.stream_of(payload, bits & flags::BINARY != 0) {
             Some(key) => {
-                self.last_ns = stamp.0;
+                self.received.last_ns = stamp.0;
                 if !self.streams.hit(key, stamp.0) {
                     self.feed.metrics.unasked.add(1);
                 }
@@ -159,11 +159,12 @@ impl Session {
                         "the venue refused a request; where it was for many streams they are asked for one by one");
                 }
             }
-            Some(Control::ServerShutdown) if self.rotation == Rotation::No => {
+            Some(Control::ServerShutdown) if self.rotation == Rotation::Keep => {
                 self.rotation = Rotation::Wanted("server_shutdown");
             }
             Some(Control::Welcome) => {
-                if self.welcome_by.take().is_some() {
+                if matches!(self.phase, Phase::Welcome { .. }) {
+                    self.phase = Phase::Subscribing;
                     self.plan_send(Instant::now());
                 }
             }

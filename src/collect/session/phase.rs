@@ -1,0 +1,72 @@
+//! Where a session stands, as three small machines whose states exclude each other.
+//!
+//! ```text
+//!  what the venue granted        Welcome --welcome--> Subscribing --everything answered--> Live
+//!                                   \--not in time--> the session ends: lost
+//!
+//!  whether it is to be replaced  Keep --its time, a notice, silence--> Wanted --the slot took note--> Reported
+//!                                                                         ^--it took over meanwhile-----/
+//!
+//!  its end                       Open --finish(cause)--> Closing(cause) --ConnClose appended--> Written
+//! ```
+//! The three are independent: a session may be replaced while it subscribes, and may end in any state. Dropped before
+//! `Written`, it appends its ConnClose record all the same.
+
+use tokio::time::Instant;
+
+use super::Cause;
+
+/// What the venue granted so far.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Phase {
+    /// Nothing is asked before the venue's welcome, which is due by then.
+    Welcome { by: Instant },
+    /// Subscriptions are asked for, not all of the first ones are answered.
+    Subscribing,
+    /// Everything that it began with was answered, since then.
+    Live(Live),
+}
+
+impl Phase {
+    /// Since when everything is answered.
+    pub(super) fn live(self) -> Option<Live> {
+        match self {
+            Phase::Live(live) => Some(live),
+            Phase::Welcome { .. } | Phase::Subscribing => None,
+        }
+    }
+
+    /// By when the venue's welcome is due.
+    pub(super) fn welcome_by(self) -> Option<Instant> {
+        match self {
+            Phase::Welcome { by } => Some(by),
+            Phase::Subscribing | Phase::Live(_) => None,
+        }
+    }
+}
+
+/// A moment on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Live {
+    pub(super) at: Instant,
+    pub(super) ns: u64,
+}
+
+/// Whether a replacement is wanted, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rotation {
+    Keep,
+    Wanted(&'static str),
+    /// The slot knows; it decides when the replacement is good.
+    Reported(&'static str),
+}
+
+/// How far its end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    Open,
+    /// The closing handshake: only the socket's own end counts, not a close frame.
+    Closing(Cause),
+    /// The ConnClose record is appended.
+    Written,
+}
