@@ -105,7 +105,7 @@ pub use hold::{Hold, holds};
 pub use incarnation::{Incarnation, Run};
 pub use lineage::{Foreign, Known, Lineage, lineage};
 pub use options::{Clock, LogOptions, SyncPolicy};
-pub use read::{LogReader, ReaderOptions};
+pub use read::{Found, LogReader, ReaderOptions};
 pub use read_error::chain as error_chain;
 pub use read_error::{AckError, LineageError, ReadError, RepairError, RetireError, StateError};
 pub use receive::ReceiveClock;

@@ -96,12 +96,22 @@ struct Inside {
     leaving: Option<SegmentId>,
 }
 
-/// What `advance` found; `next` turns it into a [`Step`] that borrows.
-enum Found {
-    Record { offset: u64, info: RecordInfo },
+/// What [`LogReader::advance`] came to; [`LogReader::lend`] makes a [`Step`] of it that borrows.
+pub enum Found {
+    /// A record.
+    Record(Located),
+    /// As [`Step::Lost`].
     Lost(LostRange),
+    /// As [`Step::Tail`].
     Tail,
+    /// As [`Step::AwaitRepair`].
     AwaitRepair(SegmentId),
+}
+
+/// A record that the reader has at hand until its next call.
+pub struct Located {
+    offset: u64,
+    info: RecordInfo,
 }
 
 /// Reads a log from a [`Position`] on, and follows it. See the file's own description.
@@ -233,25 +243,33 @@ impl LogReader {
     /// stays where it is; after a read error [`LogReader::skip_damaged`] steps over the block.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Result<Step<'_>, ReadError> {
-        match self.advance()? {
-            Found::Lost(lost) => Ok(Step::Lost(lost)),
-            Found::Tail => Ok(Step::Tail),
-            Found::AwaitRepair(segment) => Ok(Step::AwaitRepair { segment }),
-            Found::Record { offset, info } => {
+        let found = self.advance()?;
+        Ok(self.lend(&found))
+    }
+
+    /// The step that [`LogReader::advance`] came to, before any other call. [`LogReader::next`] in two halves is for whoever
+    /// does something at a tail and asks again before it lends a record on.
+    #[must_use]
+    pub fn lend(&self, found: &Found) -> Step<'_> {
+        match found {
+            Found::Lost(lost) => Step::Lost(*lost),
+            Found::Tail => Step::Tail,
+            Found::AwaitRepair(segment) => Step::AwaitRepair { segment: *segment },
+            Found::Record(Located { offset, info }) => {
                 let next = self.position();
                 let Place::Inside(inside) = &self.place else {
-                    return Ok(Step::Tail);
+                    return Step::Tail;
                 };
-                Ok(Step::Record(RecordRef {
-                    position: Position { segment: inside.source.id(), offset, seq: info.seq },
+                Step::Record(RecordRef {
+                    position: Position { segment: inside.source.id(), offset: *offset, seq: info.seq },
                     next,
                     seq: info.seq,
                     ts_recv_ns: info.ts_recv_ns,
                     conn: info.conn,
                     kind_raw: info.kind_raw,
                     flags: info.flags,
-                    payload: inside.source.payload(offset, &info),
-                }))
+                    payload: inside.source.payload(*offset, info),
+                })
             }
         }
     }
@@ -341,7 +359,11 @@ impl LogReader {
         Ok(whole)
     }
 
-    fn advance(&mut self) -> Result<Found, ReadError> {
+    /// Goes to the next record, loss or end.
+    ///
+    /// # Errors
+    /// As [`LogReader::next`].
+    pub fn advance(&mut self) -> Result<Found, ReadError> {
         if !self.placed && matches!(self.place, Place::Between { .. }) {
             self.find_place()?;
         }
@@ -353,7 +375,7 @@ impl LogReader {
             match found {
                 None => {}
                 Some(found) => {
-                    if matches!(found, Found::Record { .. } | Found::Lost(_)) {
+                    if matches!(found, Found::Record(_) | Found::Lost(_)) {
                         self.skip = false;
                     }
                     return Ok(found);
@@ -463,7 +485,7 @@ impl LogReader {
         if before {
             return Ok(None);
         }
-        Ok(Some(Found::Record { offset, info }))
+        Ok(Some(Found::Record(Located { offset, info })))
     }
 }
 

@@ -66,6 +66,12 @@ impl AckFile {
         Ok(AckFile { path, file, newest, damaged, _lock: lock })
     }
 
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The newest stored ack; `None` if there never was one.
     ///
     /// # Errors
