@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use wal_format::{AckError, AckFile, Lineage, SegmentInfo};
+use wal_format::{AckError, Lineage, SegmentInfo};
 
 use super::abandoned;
 use super::archive;
@@ -19,13 +19,14 @@ use super::publish::PublishedMeanwhile;
 use super::resume::{self, Decision, Evidence, EvidenceMissing, Start};
 use super::session::{Ended, Session};
 use super::settings::write_settings_at;
-use super::worker::{VenueOutcome, Worker, store_ack};
+use super::worker::{VenueOutcome, Worker};
 use crate::failpoint::fail_point;
 use crate::repair::desk::Hole;
 use config::LAKE_READER;
 use fold::Mode;
 use fold::account::Imbalance;
 use fold::gather::{Continuation, Gatherer, LogKind};
+use fold::source::{AckStore, LiveLog, LocalAck};
 use lake::hash::hex;
 use lake::{Hour, LakeError, Manifest};
 use ops::clock;
@@ -120,13 +121,13 @@ impl Worker {
         let uuid = lineage.log_uuid();
         let dir = self.dir();
         self.refuse_strangers(&dir, uuid)?;
-        let mut ack = AckFile::open(&dir, LAKE_READER)
+        let mut ack = LocalAck::open(&dir, LAKE_READER)
             .map_err(|err| held(err, &dir))
             .with_context(|| format!("take the place of reader {LAKE_READER}"))?;
         archive::clean_up(&self.cfg, &dir, &uuid);
         let place = Place::new(&self.cfg.lake.dir, self.id.as_str(), lineage).at(&dir);
         let waiting = self.abandoned(Some(&place))?;
-        let stored = ack.load().map_err(|err| err.to_string());
+        let stored = ack.acked().map_err(|err| err.to_string());
         let mut evidence = resume::gather(&place, stored)?;
         for remark in &evidence.remarks {
             tracing::warn!(venue = %self.id, "{remark}");
@@ -142,13 +143,16 @@ impl Worker {
         drop(evidence);
         self.recall(&place)?;
         if decision.store_ack.is_some() {
-            store_ack(&mut ack, uuid, acked, "resume")?;
+            // Also back from what was acknowledged and is not in the lake.
+            let at = ack.checkpoint(uuid, acked);
+            at.and_then(|at| ack.take_back(&at, "resume")).context("store the ack")?;
         }
         fail_point!("resume.after_ack");
         let gatherer = self.gatherer(&decision.start)?;
         let from_beginning = matches!(decision.start, Start::Beginning);
-        let mut session = Session::new(self, place, uuid, ack, gatherer, acked, newest, outcome);
-        let ended = session.run(position, from_beginning)?;
+        let source = LiveLog::open(&dir, position)?;
+        let mut session = Session::new(self, place, uuid, Box::new(ack), gatherer, acked, newest, outcome);
+        let ended = session.run(source, from_beginning)?;
         match waiting.filter(|_| ended == Ended::Drained) {
             // All of this log is published, and that is not all there is to publish.
             Some(missing) => Err(missing.into()),

@@ -96,10 +96,10 @@ pub fn replay(cfg: &Config, args: &ReplayArgs) -> anyhow::Result<Report> {
                 Ok(holds) => holds,
                 // A log that can only be read, such as a mounted backup: nobody deletes from it.
                 Err(err) if !args.rewrite => {
-                    report.notes.push(format!("{err:#}"));
+                    report.notes.push(wal_format::error_chain(&err));
                     Vec::new()
                 }
-                Err(err) => return Err(err),
+                Err(err) => return Err(err.into()),
             };
             let logs = logs_of(cfg, venue, kind, &dir, args, &holds)?;
             if logs.is_empty() && kind == LogKind::Collected {

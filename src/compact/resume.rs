@@ -28,13 +28,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use wal_format::{Ack, Checkpoint, LogReader, Position, ReaderOptions, Seq, Step, durable, regular};
+use wal_format::{Ack, Checkpoint, Position, Seq, durable, regular};
 
 use super::aside::set_aside;
 use super::place::{Place, to_position};
 use super::stage::{PartState, is_state, state_path};
 use crate::failpoint::fail_point;
 use fold::gather::{Continuation, missing_beginning};
+use fold::source::{LiveLog, RecordSource, Step};
 use lake::find::list;
 use lake::lock::{LakeLock, PATIENCE};
 use lake::path::parse_staging_dir;
@@ -293,14 +294,13 @@ fn newest_state(evidence: &Evidence) -> Option<&PartState> {
 /// # Errors
 /// When the log cannot be read.
 pub fn log_holds(dir: &Path, from: Position) -> anyhow::Result<bool> {
-    let open = || LogReader::open(dir, from, ReaderOptions::default());
-    let mut reader = open().with_context(|| format!("open the log {}", dir.display()))?;
-    Ok(match reader.next().with_context(|| format!("read the log {}", dir.display()))? {
+    let mut log = LiveLog::only_reading(dir, from)?;
+    Ok(match log.next().with_context(|| format!("read the log {}", dir.display()))? {
         // Whoever starts at the beginning takes the first record there is.
         Step::Record(record) => from.seq != Seq(0) || missing_beginning(&record).is_none(),
-        Step::AwaitRepair { .. } => true,
+        Step::Blocked { .. } => true,
         // Nothing is there, and there was something.
-        Step::Lost(_) | Step::Tail => false,
+        Step::Lost(_) | Step::Tail | Step::End => false,
     })
 }
 

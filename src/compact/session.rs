@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use wal_format::{AckFile, Position, ReadError, Run, SegmentId, Step};
+use wal_format::{Position, Run};
 
 use self::counts::Counts;
 use super::place::Place;
@@ -26,7 +26,7 @@ use crate::failpoint::fail_point;
 use crate::repair::desk::Hole;
 use fold::Mode;
 use fold::gather::{Gatherer, LogKind, missing_beginning};
-use fold::tail::{Attempt, Tail, Wait};
+use fold::source::{AckStore, LOOKS, RecordSource, Settled, SourceError, Step};
 use model::Channel;
 use ops::clock;
 use ops::compactor::Activity;
@@ -40,9 +40,8 @@ const STATUS_NS: u64 = 100_000_000;
 const LOG_STATE_NS: u64 = 1_000_000_000;
 /// A dead collector's part is closed this long after its end, ns: a restart in the same minute finds it open.
 const GRACE_NS: u64 = 5_000_000_000;
-/// Consecutive looks without a record before a drain believes in the end: the reader asks the directory on
-/// the first, second and fourth look.
-const DRAIN_LOOKS: u32 = 8;
+/// Pause in front of what cannot be read: nothing rings for it.
+const OBSTACLE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why a session ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,12 +58,14 @@ enum Batch {
     More,
     /// The end of the log.
     Tail,
-    /// In front of a crash tail.
-    Await(SegmentId),
+    /// In front of something that somebody has to mend: why, and whether nobody can or did.
+    Blocked(String, bool),
     /// In front of a file that cannot be opened or read.
-    Unreachable(ReadError),
+    Unreachable(SourceError),
     /// The position to which a drain works.
     Reached(Position),
+    /// Nothing will come any more.
+    Ended,
 }
 
 /// One run over a log.
@@ -72,7 +73,7 @@ pub struct Session<'a> {
     worker: &'a Worker,
     place: Place,
     log_uuid: [u8; 16],
-    ack: AckFile,
+    ack: Box<dyn AckStore>,
     gatherer: Gatherer,
     outcome: &'a mut VenueOutcome,
     /// The stored ack.
@@ -120,7 +121,7 @@ impl<'a> Session<'a> {
         worker: &'a Worker,
         place: Place,
         log_uuid: [u8; 16],
-        ack: AckFile,
+        ack: Box<dyn AckStore>,
         gatherer: Gatherer,
         acked: Position,
         newest: Option<PathBuf>,
@@ -168,100 +169,96 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// Anything; the caller starts over from the last durable state.
-    pub fn run(&mut self, from: Position, from_beginning: bool) -> anyhow::Result<Ended> {
+    pub fn run<S: RecordSource>(&mut self, mut source: S, from_beginning: bool) -> anyhow::Result<Ended> {
         self.check_first = from_beginning;
-        self.safe = from;
+        self.safe = source.position();
         self.recall();
-        let dir = self.worker.dir();
-        let mut tail = Tail::open(&dir, from)?;
         let limit = match self.worker.mode {
             Mode::Follow => None,
-            Mode::Drain if tail.repair_if_free() != Attempt::Held => None,
-            Mode::Drain => wal_format::control::read(&dir).map(|c| c.committed),
+            Mode::Drain if source.settle() != Settled::Written => None,
+            Mode::Drain => source.committed(),
         };
         let mut quiet_looks = 0_u32;
         // The log was repaired since the last record: what it ends with now is its end.
         let mut repaired = false;
         loop {
             let now = clock::now();
+            let here = source.position();
             if self.worker.shutdown.requested() {
-                self.cut(tail.reader.position())?;
-                self.show(Activity::Stopped, None, &tail, now.mono_ns, true);
+                self.cut(here)?;
+                self.show(Activity::Stopped, None, here, now.mono_ns, true);
                 return Ok(Ended::Stopped);
             }
-            self.tell_unrepaired(&mut tail, now.mono_ns);
-            let batch = self.batch(&mut tail, limit)?;
+            self.tell_unrepaired(&mut source, now.mono_ns);
+            let batch = self.batch(&mut source, limit)?;
+            let here = source.position();
             match batch {
                 Batch::More => {
-                    tail.progressed();
+                    source.progressed();
                     quiet_looks = 0;
                     repaired = false;
-                    self.show(Activity::CatchingUp, None, &tail, now.mono_ns, false);
+                    self.show(Activity::CatchingUp, None, here, now.mono_ns, false);
                 }
-                Batch::Reached(end) => return self.drained(end, &tail),
+                Batch::Reached(end) => return self.drained(end, here),
+                Batch::Ended => return self.drained(here, here),
                 Batch::Tail => {
                     self.read_to_the_end();
                     quiet_looks += 1;
-                    if self.worker.mode == Mode::Drain && quiet_looks >= DRAIN_LOOKS {
-                        return self.drained(tail.reader.position(), &tail);
+                    if self.worker.mode == Mode::Drain && quiet_looks >= LOOKS {
+                        return self.drained(here, here);
                     }
-                    self.show(Activity::AtTail, None, &tail, now.mono_ns, false);
-                    if repaired && quiet_looks >= DRAIN_LOOKS {
-                        self.publish(tail.reader.position(), Cut::Log)?;
+                    self.show(Activity::AtTail, None, here, now.mono_ns, false);
+                    if repaired && quiet_looks >= LOOKS {
+                        self.publish(here, Cut::Log)?;
                         repaired = false;
-                    } else if !repaired && self.part_is_over(now.wall_ns) && tail.repair_if_free() == Attempt::Done {
+                    } else if !repaired && self.part_is_over(now.wall_ns) && source.settle() == Settled::Done {
                         repaired = true;
                         quiet_looks = 0;
                     }
-                    tail.pause(Duration::from_millis(5));
+                    source.wait(Duration::from_millis(5));
                 }
-                Batch::Await(segment) => match tail.await_repair(segment)? {
-                    Wait::Over => quiet_looks = 0,
-                    Wait::Going(why) => self.wait(Activity::AwaitingRepair, why, &tail, now.mono_ns),
-                    Wait::Stuck(why) => {
-                        if self.worker.mode == Mode::Drain {
-                            return self.stuck(&tail, anyhow::anyhow!(why));
-                        }
-                        self.wait(Activity::AwaitingRepair, why, &tail, now.mono_ns);
-                    }
-                },
+                Batch::Blocked(why, true) if self.worker.mode == Mode::Drain => {
+                    return self.stuck(here, anyhow::anyhow!(why));
+                }
+                Batch::Blocked(why, _) => self.wait(Activity::AwaitingRepair, why, here, now.mono_ns),
                 Batch::Unreachable(err) => {
                     let err = anyhow::Error::from(err).context("read the log");
                     if self.worker.mode == Mode::Drain {
-                        return self.stuck(&tail, err);
+                        return self.stuck(here, err);
                     }
                     let why = format!("{err:#}");
+                    let dir = self.worker.dir();
                     log_repairs::error(&dir, &format!("{why}; this log waits for it, nothing behind it is read"));
-                    self.wait(Activity::Retrying, why, &tail, now.mono_ns);
+                    self.wait(Activity::Retrying, why, here, now.mono_ns);
                 }
             }
-            for (path, why) in tail.reader.take_foreign() {
-                tracing::warn!(venue = %self.worker.id, file = %path.display(), %why,
+            for passed in source.take_passed_by() {
+                tracing::warn!(venue = %self.worker.id, file = %passed.what, why = %passed.why,
                     "a file in the log's directory is not the log's: it is neither read nor deleted");
             }
-            self.housekeep(tail.reader.position(), now.mono_ns)?;
+            self.housekeep(source.position(), now.mono_ns)?;
         }
     }
 
     /// Waits in front of something that a person has to look at, and shows it.
-    fn wait(&mut self, activity: Activity, why: String, tail: &Tail, now_ns: u64) {
-        self.show(activity, Some(why), tail, now_ns, false);
-        tail.pause_at_obstacle();
+    fn wait(&mut self, activity: Activity, why: String, here: Position, now_ns: u64) {
+        self.show(activity, Some(why), here, now_ns, false);
+        std::thread::sleep(OBSTACLE_PAUSE);
     }
 
     /// A drain cannot get on: what stands before the obstacle is published, and the rest is an error.
-    fn stuck(&mut self, tail: &Tail, why: anyhow::Error) -> anyhow::Result<Ended> {
-        self.publish(tail.reader.position(), Cut::Log)?;
+    fn stuck(&mut self, here: Position, why: anyhow::Error) -> anyhow::Result<Ended> {
+        self.publish(here, Cut::Log)?;
         Err(why)
     }
 
     /// A tail that cannot be repaired keeps `/health` red, wherever reading is by now.
-    fn tell_unrepaired(&mut self, tail: &mut Tail, now_ns: u64) {
+    fn tell_unrepaired(&mut self, source: &mut impl RecordSource, now_ns: u64) {
         if now_ns.saturating_sub(self.repair_state_ns) < LOG_STATE_NS {
             return;
         }
         self.repair_state_ns = now_ns;
-        self.worker.status.conditions().set(Reason::RepairFailing, &self.worker.name(), tail.unrepaired());
+        self.worker.status.conditions().set(Reason::RepairFailing, &self.worker.name(), source.unrepaired());
     }
 
     /// What the open part knows about holes, from before a restart.
@@ -321,12 +318,12 @@ impl<'a> Session<'a> {
     }
 
     /// Handles up to `batch_rows` records.
-    fn batch(&mut self, tail: &mut Tail, limit: Option<Position>) -> anyhow::Result<Batch> {
+    fn batch<S: RecordSource>(&mut self, source: &mut S, limit: Option<Position>) -> anyhow::Result<Batch> {
         self.feel();
         let mut handled = 0_u64;
         let mut ended = Batch::More;
         for _ in 0..self.level.batch_rows(self.worker.cfg.lake.batch_rows) {
-            let step = match tail.reader.next() {
+            let step = match source.next() {
                 Err(err) if err.is_unreachable() => {
                     ended = Batch::Unreachable(err);
                     break;
@@ -358,7 +355,7 @@ impl<'a> Session<'a> {
                     let touched = self.gatherer.record(&record);
                     self.last_ts_recv_ns = record.ts_recv_ns;
                     if let Some(epoch) = self.gatherer.unnamed_run() {
-                        self.gatherer.name_run(Run { epoch, incarnation: tail.reader.incarnation_of(epoch) });
+                        self.gatherer.name_run(Run { epoch, incarnation: source.incarnation_of(epoch) });
                     }
                     if self.gatherer.has_told() {
                         self.holes();
@@ -381,8 +378,12 @@ impl<'a> Session<'a> {
                     ended = Batch::Tail;
                     break;
                 }
-                Step::AwaitRepair { segment } => {
-                    ended = Batch::Await(segment);
+                Step::End => {
+                    ended = Batch::Ended;
+                    break;
+                }
+                Step::Blocked { why, stuck } => {
+                    ended = Batch::Blocked(why, stuck);
                     break;
                 }
             }
@@ -402,11 +403,11 @@ impl<'a> Session<'a> {
             && self.gatherer.part.as_ref().is_some_and(|p| wall_ns >= p.ends_ns.saturating_add(GRACE_NS))
     }
 
-    fn drained(&mut self, end: Position, tail: &Tail) -> anyhow::Result<Ended> {
+    fn drained(&mut self, end: Position, here: Position) -> anyhow::Result<Ended> {
         // A loss at the very end stays unacknowledged until a part can tell it.
         self.publish(end, Cut::Log)?;
         self.retire();
-        self.show(Activity::Stopped, None, tail, clock::now().mono_ns, true);
+        self.show(Activity::Stopped, None, here, clock::now().mono_ns, true);
         Ok(Ended::Drained)
     }
 }

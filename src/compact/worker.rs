@@ -3,9 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context;
-use wal_format::{AckFile, Position};
-
 use super::archive::Archiver;
 use crate::repair::desk::Desk;
 use config::Config;
@@ -84,12 +81,4 @@ impl Worker {
             change(s);
         });
     }
-}
-
-/// Stores the ack at `position`, durably.
-///
-/// # Errors
-/// When it cannot be written; what was acknowledged before still holds.
-pub fn store_ack(ack: &mut AckFile, log_uuid: [u8; 16], position: Position, note: &str) -> anyhow::Result<()> {
-    ack.acknowledge(log_uuid, position, note).context("store the ack")
 }

@@ -23,7 +23,7 @@ pub mod part;
 mod records;
 mod route;
 pub mod shelves;
-pub mod tail;
+pub mod source;
 
 pub use hold::hold;
 

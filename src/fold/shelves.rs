@@ -1,33 +1,72 @@
 //! The logs that ever stood in a directory: the live one with its archived segments, and those only the archive has.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use lake::hash::hex;
-use wal_format::{Position, SegmentInfo, Shelf};
+use wal_format::{LineageError, Position, ReadError, SegmentInfo, Shelf};
+
+/// The logs of a venue cannot be found, or not be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum ShelfError {
+    /// Segments cannot be listed.
+    #[error("list {}", dir.display())]
+    Segments {
+        /// Where they lie.
+        dir: PathBuf,
+        /// Why not.
+        source: ReadError,
+    },
+    /// The archive cannot be listed.
+    #[error("list {}", dir.display())]
+    Archive {
+        /// The archive of one venue.
+        dir: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Nobody can tell whose log it is.
+    #[error("look at {}", dir.display())]
+    Lineage {
+        /// Where it lies.
+        dir: PathBuf,
+        /// Why not.
+        source: LineageError,
+    },
+    /// That segments are still to be read cannot be written down, as in a log that can only be read.
+    #[error("keep the segments of {} from being deleted", dir.display())]
+    Hold {
+        /// Where they lie.
+        dir: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
 
 /// The logs that ever stood in `dir`, by uuid: the one that stands there now, with its archived segments, and earlier
 /// ones of which only the archive is left. With each where its segments lie and the first of them.
-pub fn shelves(archive_root: &Path, dir: &Path) -> anyhow::Result<Vec<([u8; 16], Shelf, u64)>> {
+///
+/// # Errors
+/// When a directory or a segment cannot be read.
+pub fn shelves(archive_root: &Path, dir: &Path) -> Result<Vec<([u8; 16], Shelf, u64)>, ShelfError> {
     let mut found = Vec::new();
-    let mut add = |shelf: Shelf| -> anyhow::Result<Option<[u8; 16]>> {
-        let what = || format!("list {}", shelf.dir().display());
-        let Some(lineage) = shelf.lineage().with_context(what)? else { return Ok(None) };
-        let uuid = lineage.log_uuid();
-        let segments = shelf.list().with_context(what)?;
+    let mut add = |shelf: Shelf| -> Result<(), ShelfError> {
+        let lineage = shelf.lineage().map_err(|err| segments_of(&shelf, err.into()))?;
+        let Some(lineage) = lineage else { return Ok(()) };
+        let segments = shelf.list().map_err(|err| segments_of(&shelf, err))?;
         let first = segments.iter().find(|s| s.foreign.is_none()).map_or(0, |s| s.id.0);
-        found.push((uuid, shelf, first));
-        Ok(Some(uuid))
+        found.push((lineage.log_uuid(), shelf, first));
+        Ok(())
     };
-    let live = wal_format::lineage(dir).with_context(|| format!("look at {}", dir.display()))?;
+    let live = wal_format::lineage(dir).map_err(|source| ShelfError::Lineage { dir: dir.to_owned(), source })?;
     let archive = live.map(|lineage| archive_dir(archive_root, dir, &lineage.log_uuid()));
     add(Shelf::with_archive(dir, archive.as_deref()))?;
     let root = archive_root.join(dir.file_name().unwrap_or_default());
     let mut others: Vec<PathBuf> = match std::fs::read_dir(&root) {
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Vec::new(),
         entries => entries
-            .and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect::<std::io::Result<_>>())
-            .with_context(|| format!("list {}", root.display()))?,
+            .and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect::<io::Result<_>>())
+            .map_err(|source| ShelfError::Archive { dir: root, source })?,
     };
     others.retain(|path| path.is_dir() && Some(path) != archive.as_ref());
     others.sort();
@@ -37,15 +76,19 @@ pub fn shelves(archive_root: &Path, dir: &Path) -> anyhow::Result<Vec<([u8; 16],
     Ok(found)
 }
 
+fn segments_of(shelf: &Shelf, source: ReadError) -> ShelfError {
+    ShelfError::Segments { dir: shelf.dir().to_owned(), source }
+}
+
 /// The logs that ever stood in `dir`, oldest first, each with where reading has to begin so that nothing received from
 /// `from_ns` on is missed.
 ///
 /// # Errors
 /// When a directory or a segment cannot be read.
-pub fn tapes(archive_root: &Path, dir: &Path, from_ns: u64) -> anyhow::Result<Vec<(Shelf, Position)>> {
+pub fn tapes(archive_root: &Path, dir: &Path, from_ns: u64) -> Result<Vec<(Shelf, Position)>, ShelfError> {
     let mut found = Vec::new();
     for (_, shelf, _) in shelves(archive_root, dir)? {
-        let mut segments = shelf.list().with_context(|| format!("list {}", shelf.dir().display()))?;
+        let mut segments = shelf.list().map_err(|err| segments_of(&shelf, err))?;
         segments.retain(|s| s.foreign.is_none());
         let ends_before = |s: &SegmentInfo| s.footer.as_ref().is_some_and(|f| f.last_ts_ns < from_ns);
         let skipped = segments.iter().take_while(|s| ends_before(s)).count();

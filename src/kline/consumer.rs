@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::sync::mpsc::UnboundedSender;
-use wal_format::{Ack, AckFile, Checkpoint, Lineage};
+use wal_format::{Ack, Checkpoint, Lineage};
 
 pub(super) use self::commit::{Commit, write};
 #[cfg(test)]
@@ -37,6 +37,7 @@ use super::message::Item;
 use super::seeder::Want;
 use config::{Config, KLINES_READER};
 use fold::Mode;
+use fold::source::{AckStore, LocalAck};
 use model::{Channel, VenueId};
 use ops::clock;
 use ops::shutdown::Shutdown;
@@ -107,8 +108,8 @@ fn lineage(dir: &Path) -> anyhow::Result<Option<Lineage>> {
 }
 
 /// What is acknowledged, if it can be read: a damaged ack lets nothing go, and says nothing.
-fn stored_ack(file: Option<&AckFile>) -> Option<Ack> {
-    file?.load().ok().flatten()
+fn stored_ack(file: Option<&LocalAck>) -> Option<Ack> {
+    file?.acked().ok().flatten()
 }
 
 /// Takes back what is acknowledged of the logs of a feed and is not in the database: before anything is deleted for it.
@@ -131,15 +132,14 @@ pub(super) fn hold_back(
         told = told.or(found);
         if lineage.check(&Checkpoint::from(&ack)).is_ok() && ack.position.seq > from.seq {
             let incarnation = lineage.incarnation_of(from.seq.epoch()).unwrap_or_default();
-            let note = "the database does not reach further".to_owned();
-            let ack = Ack { log_uuid: lineage.log_uuid(), incarnation, position: from, generation: 0, note };
-            file.store(&ack).context("take back the ack")?;
+            let at = Checkpoint { log_uuid: lineage.log_uuid(), incarnation, position: from };
+            file.take_back(&at, "the database does not reach further").context("take back the ack")?;
         }
     }
     Ok(told)
 }
 
-fn take_place(dir: &Path) -> anyhow::Result<AckFile> {
-    AckFile::open(dir, KLINES_READER)
+fn take_place(dir: &Path) -> anyhow::Result<LocalAck> {
+    LocalAck::open(dir, KLINES_READER)
         .with_context(|| format!("take the place of reader {KLINES_READER} in {}", dir.display()))
 }

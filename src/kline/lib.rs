@@ -25,7 +25,6 @@ mod consumer;
 pub mod db;
 pub mod export;
 mod feed;
-mod held;
 pub mod hub;
 mod message;
 mod nightly;

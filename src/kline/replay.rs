@@ -11,16 +11,16 @@ use std::sync::mpsc::sync_channel;
 
 use anyhow::Context;
 use serde::Serialize;
-use wal_format::{Hold, LogReader, Position, ReaderOptions, Shelf, Step};
+use wal_format::{Hold, Position, Shelf};
 
 use super::actor::{Shown, Worker};
 use super::db::{self, CandleDb, Checkpoint};
 use super::feed::{Feed, FeedState};
-use super::held::Held;
 use super::message::{Dirty, Item, Job};
 use super::registry::SymbolPeriodRegistry;
 use super::store::{DoubleBufferedKlineStore, LatestSlots};
 use config::Config;
+use fold::source::{OwnedRecord, RecordSource, RecordedLog, Step};
 use fold::{hold, shelves::tapes};
 use model::{Channel, VenueId};
 
@@ -30,8 +30,6 @@ pub const FILE: &str = "klines.db";
 const BATCH_ITEMS: usize = 4_096;
 /// Records between two transactions: what changed meanwhile is in memory.
 const COMMIT_RECORDS: u64 = 1_000_000;
-/// Looks at the end of a log before it counts as the end: the reader asks the directory ever more rarely.
-const END_LOOKS: u32 = 8;
 
 /// What became of one venue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -61,8 +59,8 @@ struct Records {
     /// Segments stay until they are read.
     _holds: Vec<Hold>,
     tapes: VecDeque<(Shelf, Position)>,
-    reader: Option<LogReader>,
-    next: Option<Held>,
+    log: Option<Box<dyn RecordSource>>,
+    next: Option<OwnedRecord>,
     from_ns: u64,
     to_ns: u64,
     lost: u64,
@@ -73,13 +71,13 @@ impl Records {
         // Nobody deletes from a log that can only be read.
         let holds = hold(&cfg.archive_root(), dir, "replay --klines").unwrap_or_default();
         let tapes = tapes(&cfg.archive_root(), dir, from_ns)?.into();
-        let mut records = Records { _holds: holds, tapes, reader: None, next: None, from_ns, to_ns, lost: 0 };
+        let mut records = Records { _holds: holds, tapes, log: None, next: None, from_ns, to_ns, lost: 0 };
         records.read()?;
         Ok(records)
     }
 
     /// Gives the next record and reads the one behind it.
-    fn take(&mut self) -> anyhow::Result<Option<Held>> {
+    fn take(&mut self) -> anyhow::Result<Option<OwnedRecord>> {
         let taken = self.next.take();
         if taken.is_some() {
             self.read()?;
@@ -88,26 +86,21 @@ impl Records {
     }
 
     fn read(&mut self) -> anyhow::Result<()> {
-        let mut looks = 0;
         loop {
-            let Some(reader) = &mut self.reader else {
+            let Some(log) = &mut self.log else {
                 let Some((shelf, start)) = self.tapes.pop_front() else { return Ok(()) };
-                let archive = shelf.archive().map(Path::to_path_buf);
-                let options = ReaderOptions { follow_damaged: true, archive, ..ReaderOptions::default() };
-                let open = LogReader::open(shelf.dir(), start, options);
-                self.reader = Some(open.with_context(|| format!("open the log {}", shelf.dir().display()))?);
+                self.log = Some(Box::new(RecordedLog::open(&shelf, start)?));
                 continue;
             };
-            match reader.next().context("read the log")? {
+            match log.next().context("read the log")? {
                 Step::Record(record) if record.ts_recv_ns >= self.to_ns => {
                     self.tapes.clear();
-                    self.reader = None;
+                    self.log = None;
                     return Ok(());
                 }
                 Step::Record(record) => {
-                    looks = 0;
                     if record.ts_recv_ns >= self.from_ns {
-                        self.next = Some(Held::of(&record));
+                        self.next = Some(OwnedRecord::of(&record));
                         return Ok(());
                     }
                 }
@@ -115,9 +108,8 @@ impl Records {
                     tracing::warn!("candles: {lost}");
                     self.lost += 1;
                 }
-                Step::AwaitRepair { .. } => reader.skip_damaged(),
-                Step::Tail if looks < END_LOOKS => looks += 1,
-                Step::Tail => self.reader = None,
+                // Who only looks back waits for nothing.
+                Step::Tail | Step::Blocked { .. } | Step::End => self.log = None,
             }
         }
     }

@@ -9,14 +9,15 @@
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
-use std::path::Path;
 
 use smallvec::SmallVec;
 use venue_sim::{Entry, Item, Reel};
-use wal_format::{Hold, Kind, LogReader, Position, ReaderOptions, RecordRef, SegmentId, Shelf, Step, flags};
+use wal_format::{Hold, Kind, Position, RecordRef, SegmentId, Shelf, error_chain, flags};
 
 use config::Config;
-use fold::{hold, shelves::tapes};
+use fold::hold;
+use fold::shelves::{ShelfError, tapes};
+use fold::source::{RecordSource, RecordedLog, Step};
 use model::RestMeta;
 use venue::{StreamKey, Venue};
 
@@ -24,8 +25,6 @@ use venue::{StreamKey, Venue};
 const LEAD_NS: u64 = 3_600_000_000_000;
 /// How far into the range is looked for the first books, ns.
 const LOOK_NS: u64 = 120_000_000_000;
-/// Looks at the end of a log before it counts as the end: the reader asks the directory ever more rarely.
-const END_LOOKS: u32 = 8;
 /// A frame is compared for this time of the log, ns: lines differ by less.
 const TWINS_KEEP_NS: u64 = 20_000_000_000;
 /// Frames that are compared, of all streams together: 64 bytes each.
@@ -85,7 +84,7 @@ pub struct LogReel {
     range: Range,
     /// Where each log lies, and where reading begins.
     tapes: VecDeque<(Shelf, Position)>,
-    tape: Option<(Shelf, LogReader)>,
+    tape: Option<(Shelf, Box<dyn RecordSource>)>,
     /// Everything from here on is played.
     playing: bool,
     /// Found by looking ahead.
@@ -107,12 +106,12 @@ impl LogReel {
     ///
     /// # Errors
     /// When a directory or a segment cannot be read.
-    pub fn open(cfg: &Config, venue: &'static Venue, range: Range) -> anyhow::Result<LogReel> {
+    pub fn open(cfg: &Config, venue: &'static Venue, range: Range) -> Result<LogReel, ShelfError> {
         let dir = cfg.wal_dir(venue.id());
         // Before anything is listed: what is listed stays.
         let holds = hold(&cfg.archive_root(), &dir, "replay --serve").unwrap_or_else(|err| {
             // A log that can only be read, such as a mounted backup: nobody deletes from it.
-            tracing::warn!(venue = %venue.id(), error = %format!("{err:#}"), "what is played is not kept from being deleted");
+            tracing::warn!(venue = %venue.id(), error = error_chain(&err), "what is played is not kept from being deleted");
             Vec::new()
         });
         let found = tapes(&cfg.archive_root(), &dir, range.from_ns.saturating_sub(LEAD_NS))?;
@@ -134,14 +133,12 @@ impl LogReel {
 
     /// Looks for the first listing and the first books behind `from`.
     fn look_ahead(&mut self, shelf: &Shelf, from: Position, from_ns: u64) {
-        let Some(mut reader) = reader(shelf, from) else { return };
+        let Some(mut log) = open(shelf, from) else { return };
         let until = from_ns.saturating_add(LOOK_NS).min(self.range.to_ns);
-        let mut looks = 0;
         loop {
-            match reader.next() {
+            match log.next() {
                 Ok(Step::Record(record)) if record.ts_recv_ns >= until => return,
                 Ok(Step::Record(record)) => {
-                    looks = 0;
                     let Some((item, body)) = rest(&record) else { continue };
                     if self.seen.insert(item.clone()) {
                         let entry = Entry { recv_ns: record.ts_recv_ns as i64, item, ahead: true };
@@ -149,22 +146,20 @@ impl LogReel {
                     }
                 }
                 Ok(Step::Lost(_)) => {}
-                Ok(Step::AwaitRepair { .. }) => reader.skip_damaged(),
-                Ok(Step::Tail) if looks < END_LOOKS => looks += 1,
-                Ok(Step::Tail) | Err(_) => return,
+                Ok(Step::Tail | Step::Blocked { .. } | Step::End) | Err(_) => return,
             }
         }
     }
 }
 
-fn reader(shelf: &Shelf, from: Position) -> Option<LogReader> {
-    let options = ReaderOptions {
-        follow_damaged: true,
-        archive: shelf.archive().map(Path::to_path_buf),
-        ..ReaderOptions::default()
-    };
-    let opened = LogReader::open(shelf.dir(), from, options);
-    opened.inspect_err(|err| tracing::warn!(log = %shelf.dir().display(), error = %err, "cannot open the log")).ok()
+fn open(shelf: &Shelf, from: Position) -> Option<Box<dyn RecordSource>> {
+    match RecordedLog::open(shelf, from) {
+        Ok(log) => Some(Box::new(log)),
+        Err(err) => {
+            tracing::warn!(log = %shelf.dir().display(), error = error_chain(&err), "cannot open the log");
+            None
+        }
+    }
 }
 
 /// A listing or a book.
@@ -211,11 +206,10 @@ impl Reel for LogReel {
             bytes.extend_from_slice(&body);
             return Some(entry);
         }
-        let mut looks = 0;
         loop {
             if self.tape.is_none() {
                 let (shelf, start) = self.tapes.pop_front()?;
-                self.tape = reader(&shelf, start).map(|reader| (shelf, reader));
+                self.tape = open(&shelf, start).map(|log| (shelf, log));
                 continue;
             }
             let (shelf, log) = self.tape.as_mut()?;
@@ -225,15 +219,8 @@ impl Reel for LogReel {
                     tracing::warn!(venue = %self.venue.id(), %lost.reason, from = %lost.from, to = %lost.to, "the log lost records here; they are not played");
                     continue;
                 }
-                Ok(Step::AwaitRepair { .. }) => {
-                    log.skip_damaged();
-                    continue;
-                }
-                Ok(Step::Tail) if looks < END_LOOKS => {
-                    looks += 1;
-                    continue;
-                }
-                Ok(Step::Tail) => {
+                // Who only looks back waits for nothing.
+                Ok(Step::Tail | Step::Blocked { .. } | Step::End) => {
                     self.tape = None;
                     continue;
                 }
@@ -243,7 +230,6 @@ impl Reel for LogReel {
                     continue;
                 }
             };
-            looks = 0;
             if record.ts_recv_ns >= self.range.to_ns {
                 return None;
             }
@@ -260,7 +246,7 @@ impl Reel for LogReel {
                 let (at, ts_ns, shelf) = (record.position, record.ts_recv_ns, shelf.clone());
                 self.look_ahead(&shelf, at, ts_ns);
                 // The record is read again behind what was found.
-                self.tape = reader(&shelf, at).map(|reader| (shelf, reader));
+                self.tape = open(&shelf, at).map(|log| (shelf, log));
                 if let Some((entry, body)) = self.ahead.pop_front() {
                     bytes.extend_from_slice(&body);
                     return Some(entry);

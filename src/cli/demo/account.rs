@@ -10,10 +10,11 @@ use std::path::Path;
 use anyhow::Context;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use wal_format::{Kind, LogReader, Position, ReaderOptions, Step};
+use wal_format::{Kind, Position, Shelf};
 
 use super::live::{grouped, size};
 use config::Config;
+use fold::source::{RecordSource, RecordedLog, Step};
 use lake::Manifest;
 use lake::hash::hex;
 use model::VenueId;
@@ -126,12 +127,11 @@ pub(super) fn account(cfg: &Config, report: &venue_sim::Report) -> anyhow::Resul
 /// Counts frames and returns one digest per WebSocket connection.
 fn read_log(cfg: &Config, id: VenueId, v: &mut VenueAccount) -> anyhow::Result<Vec<String>> {
     let dir = cfg.wal_dir(id);
-    let options = ReaderOptions { follow_damaged: true, ..ReaderOptions::default() };
-    let mut reader =
-        LogReader::open(&dir, Position::START, options).with_context(|| format!("read {}", dir.display()))?;
+    let what = || format!("read {}", dir.display());
+    let mut log = RecordedLog::open(&Shelf::new(&dir), Position::START).with_context(what)?;
     let mut digests: BTreeMap<u64, Sha256> = BTreeMap::new();
     loop {
-        match reader.next().with_context(|| format!("read {}", dir.display()))? {
+        match log.next().with_context(what)? {
             Step::Record(r) => match r.kind() {
                 Some(Kind::Data) => {
                     v.in_log += 1;
@@ -146,8 +146,7 @@ fn read_log(cfg: &Config, id: VenueId, v: &mut VenueAccount) -> anyhow::Result<V
                 _ => {}
             },
             Step::Lost(_) => v.lost_ranges += 1,
-            Step::Tail => break,
-            Step::AwaitRepair { .. } => reader.skip_damaged(),
+            Step::Tail | Step::Blocked { .. } | Step::End => break,
         }
     }
     Ok(digests.into_values().map(|d| hex(&d.finalize())).collect())

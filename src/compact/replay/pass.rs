@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
-use wal_format::{Hold, Incarnation, LogReader, LossReason, Position, ReaderOptions, Run, SegmentId, Seq, Shelf, Step};
+use wal_format::{Hold, Incarnation, LossReason, Position, Run, SegmentId, Seq, Shelf};
 
 use super::report::{Report, Verdict, part_report};
 use crate::place::{Place, to_position};
@@ -13,11 +13,9 @@ use crate::publish::{Cut, Published, publish};
 use crate::resume::remove_staging;
 use crate::stage::stage_full;
 use fold::gather::{Continuation, Gatherer, LogKind, Revision, missing_beginning};
+use fold::source::{RecordSource, RecordedLog, SourceError, Step};
 use lake::{Hour, Manifest, Part, WriteSettings};
 use venue::Venue;
-
-/// Looks at the end of a log before it counts as the end: the reader asks the directory ever more rarely.
-const END_LOOKS: u32 = 8;
 
 /// A part that the lake has.
 pub(super) struct Known {
@@ -100,26 +98,19 @@ impl Log<'_> {
         self.from.is_none_or(|from| hour >= from) && self.to_ns.is_none_or(|to| hour.start_ns() < to)
     }
 
-    pub(super) fn reader(&self, from: Position) -> anyhow::Result<LogReader> {
-        let options = ReaderOptions {
-            follow_damaged: true,
-            archive: self.shelf.archive().map(Path::to_path_buf),
-            ..ReaderOptions::default()
-        };
-        let dir = self.shelf.dir();
-        LogReader::open(dir, from, options).with_context(|| format!("open the log {}", dir.display()))
+    pub(super) fn reader(&self, from: Position) -> Result<Box<dyn RecordSource>, SourceError> {
+        Ok(Box::new(RecordedLog::open(&self.shelf, from)?))
     }
 
     /// Gathers one part from where `reader` stands and publishes it below `place`, if its hour is wanted.
     pub(super) fn part(
         &self,
-        reader: &mut LogReader,
+        reader: &mut Box<dyn RecordSource>,
         gatherer: &mut Gatherer,
         place: &Place,
         end: &End,
         beginning: &mut bool,
     ) -> anyhow::Result<Stopped> {
-        let mut looks = 0;
         loop {
             if let End::At(end, cut) = end
                 && reader.position().seq >= end.seq
@@ -134,7 +125,6 @@ impl Log<'_> {
             }
             match reader.next().context("read the log")? {
                 Step::Record(record) => {
-                    looks = 0;
                     if gatherer.part.is_none()
                         && self.to_ns.is_some_and(|to| gatherer.hour_of(&record).start_ns() >= to)
                     {
@@ -169,7 +159,6 @@ impl Log<'_> {
                     stage_full(place, gatherer, touched)?;
                 }
                 Step::Lost(lost) => {
-                    looks = 0;
                     if lost.reason == LossReason::ArchiveFrame {
                         self.damage.borrow_mut().push(lost.to_string());
                     }
@@ -181,9 +170,11 @@ impl Log<'_> {
                     }
                     gatherer.lost(&lost);
                 }
-                Step::AwaitRepair { .. } => reader.skip_damaged(),
-                Step::Tail if looks < END_LOOKS => looks += 1,
-                Step::Tail => return Ok(Stopped::LogEnd(self.close(gatherer, place, at, Cut::Log)?)),
+                // Who only looks back waits for nothing.
+                Step::Tail | Step::Blocked { .. } | Step::End => {
+                    let at = reader.position();
+                    return Ok(Stopped::LogEnd(self.close(gatherer, place, at, Cut::Log)?));
+                }
             }
         }
     }

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::Serialize;
 use sha2::Digest;
-use wal_format::{LossReason, Position, Run, Seq, Step, durable, regular};
+use wal_format::{LossReason, Position, Run, Seq, durable, regular};
 
 use super::pass::{End, Known, Log, Stopped};
 use super::scratch::Scratch;
@@ -32,6 +32,7 @@ use crate::publish::Cut;
 use crate::settings::write_settings;
 use config::Config;
 use fold::gather::{Continuation, Gatherer, LogKind};
+use fold::source::{RecordSource, Step};
 use lake::find::list;
 use lake::find::manifests;
 use lake::hash::{hash_all, hex, sha256_hex};
@@ -441,10 +442,9 @@ fn has(log: &Log<'_>, before: Option<&Known>, first_seq: u64) -> anyhow::Result<
                 let seq = record.seq.0;
                 return Ok(seq == first_seq || before.is_some() && seq < first_seq);
             }
-            Step::AwaitRepair { .. } => reader.skip_damaged(),
             Step::Lost(lost) if lost.reason == LossReason::MissingSegment => return Ok(false),
             Step::Lost(_) => {}
-            Step::Tail => return Ok(false),
+            Step::Tail | Step::Blocked { .. } | Step::End => return Ok(false),
         }
     }
 }
@@ -588,9 +588,8 @@ fn locate(cfg: &Config, id: VenueId, log: &str, seq: u64) -> anyhow::Result<LogP
                 Step::Record(record) if record.seq.0 >= seq => {
                     return Ok(LogPosition { seq, ..to_log_position(record.position) });
                 }
-                Step::AwaitRepair { .. } => reader.skip_damaged(),
                 Step::Record(_) | Step::Lost(_) => {}
-                Step::Tail => return Ok(LogPosition { seq, ..to_log_position(at) }),
+                Step::Tail | Step::Blocked { .. } | Step::End => return Ok(LogPosition { seq, ..to_log_position(at) }),
             }
         }
     }

@@ -14,7 +14,6 @@ use crate::publish::{Cut, publish};
 use crate::resume::remove_staging;
 use crate::retire::retire;
 use crate::stage::{remove_older_states, stage_all, stage_table, write_state};
-use crate::worker::store_ack;
 use lake::{GROUP_TEXT_BYTES, Table, WriteSettings};
 use ops::clock;
 use ops::compactor::{Activity, LastPublish};
@@ -97,7 +96,8 @@ impl Session<'_> {
     }
 
     pub(super) fn acknowledge(&mut self, position: Position, note: &str) -> anyhow::Result<()> {
-        store_ack(&mut self.ack, self.log_uuid, position, note)?;
+        let at = self.ack.checkpoint(self.log_uuid, position);
+        at.and_then(|at| self.ack.ack(&at, note)).context("store the ack")?;
         self.acked = position;
         self.worker.update(|s| {
             s.acked = Some(show_position(position));

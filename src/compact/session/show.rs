@@ -5,20 +5,26 @@ use wal_format::Position;
 use super::counts::Counts;
 use super::{LOG_STATE_NS, STATUS_NS, Session};
 use fold::gather::LogKind;
-use fold::tail::Tail;
 use lake::Table;
 use ops::clock;
 use ops::compactor::Activity;
 
 impl Session<'_> {
-    pub(super) fn show(&mut self, activity: Activity, reason: Option<String>, tail: &Tail, now_ns: u64, force: bool) {
+    /// What it does at `position`.
+    pub(super) fn show(
+        &mut self,
+        activity: Activity,
+        reason: Option<String>,
+        position: Position,
+        now_ns: u64,
+        force: bool,
+    ) {
         if !force && now_ns.saturating_sub(self.status_ns) < STATUS_NS {
             return;
         }
         self.status_ns = now_ns;
         let mut segments = None;
         let mut lag_bytes = None;
-        let position = tail.reader.position();
         let due = force || self.log_state_ns == 0 || now_ns.saturating_sub(self.log_state_ns) >= LOG_STATE_NS;
         if due && let Ok(state) = wal_format::log_state(&self.worker.dir()) {
             self.log_state_ns = now_ns;

@@ -1,6 +1,6 @@
-//! The log as the compactor reads it: one reader that is never passed over damage it could wait for.
+//! The log as its consumers read it while it is written: a reader that is never passed over damage it could wait for.
 //!
-//! [`Tail`] owns the reader and the rules for the quiet states. At the end of the log it waits for the writer's bell. In
+//! [`LiveLog`] owns the reader and the rules for the quiet states. At the end of the log it waits for the writer's bell. In
 //! front of an unrepaired crash tail it repairs the log itself when no writer lives, and else waits for the writer's own
 //! repair: visible in the status at once, warned about after 30 s.
 //!
@@ -19,10 +19,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
 use wal_format::lock::{LogLock, Role};
-use wal_format::{LogReader, Position, ReaderOptions, RepairError, SegmentId, Shelf, Waiter, error_chain};
+use wal_format::{
+    Found, Incarnation, LogReader, Position, ReadError, ReaderOptions, RepairError, SegmentId, Shelf, Waiter,
+    error_chain,
+};
 
+use super::seam::{PassedBy, RecordSource, Settled, SourceError, Step};
 use ops::clock;
 use ops::log_repairs;
 
@@ -35,13 +38,10 @@ const REPAIR_PATIENCE_NS: u64 = 5_000_000_000;
 const REPAIR_RETRY_NS: u64 = 1_000_000_000;
 /// Longest pause between two attempts, ns.
 const REPAIR_RETRY_MAX_NS: u64 = 60_000_000_000;
-/// Pause in front of what cannot be read: nothing rings for it.
-const OBSTACLE_PAUSE: Duration = Duration::from_millis(50);
 
 /// The reader of one log with its pauses.
-pub struct Tail {
-    /// The reader itself; steps borrow it.
-    pub reader: LogReader,
+pub struct LiveLog {
+    reader: LogReader,
     dir: PathBuf,
     waiter: Waiter,
     waiting: Option<Waiting>,
@@ -61,20 +61,8 @@ struct Waiting {
     warned: bool,
 }
 
-/// What came of an attempt to repair the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attempt {
-    /// The log was looked at: whatever could be repaired is.
-    Done,
-    /// A writer lives, or another repair is at work.
-    Held,
-    /// It was not tried, because the last attempt failed just now, or it failed as a whole.
-    Failed,
-}
-
 /// Where a reader in front of a crash tail stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wait {
+enum Wait {
     /// Reading can go on.
     Over,
     /// Somebody will repair it; what to show meanwhile.
@@ -83,14 +71,80 @@ pub enum Wait {
     Stuck(String),
 }
 
-impl Tail {
-    /// Opens the log at `from`.
+impl RecordSource for LiveLog {
+    fn next(&mut self) -> Result<Step<'_>, SourceError> {
+        let found = loop {
+            match self.reader.advance()? {
+                Found::AwaitRepair(segment) => match self.await_repair(segment)? {
+                    Wait::Over => {}
+                    Wait::Going(why) => return Ok(Step::Blocked { why, stuck: false }),
+                    Wait::Stuck(why) => return Ok(Step::Blocked { why, stuck: true }),
+                },
+                found => break found,
+            }
+        };
+        Ok(match self.reader.lend(&found) {
+            wal_format::Step::Record(record) => Step::Record(record),
+            wal_format::Step::Lost(lost) => Step::Lost(lost),
+            wal_format::Step::Tail | wal_format::Step::AwaitRepair { .. } => Step::Tail,
+        })
+    }
+
+    fn position(&self) -> Position {
+        self.reader.position()
+    }
+
+    fn incarnation_of(&self, epoch: u32) -> Incarnation {
+        self.reader.incarnation_of(epoch)
+    }
+
+    /// By the writer's bell.
+    fn wait(&mut self, most: Duration) {
+        self.waiter.pause(most);
+    }
+
+    #[inline]
+    fn progressed(&mut self) {
+        self.waiter.progressed();
+        self.waiting = None;
+    }
+
+    fn committed(&self) -> Option<Position> {
+        wal_format::control::read(&self.dir).map(|control| control.committed)
+    }
+
+    /// Repairs the log when no writer holds it and the last failure is long enough ago.
+    fn settle(&mut self) -> Settled {
+        let now = clock::now().mono_ns;
+        if self.retry.due(now) { self.repair(now) } else { Settled::Failed }
+    }
+
+    /// It stays so until the repair succeeds, which is tried again when it is time to.
+    fn unrepaired(&mut self) -> Option<String> {
+        let now = clock::now().mono_ns;
+        if self.why().is_some() && self.retry.due(now) {
+            self.repair(now);
+        }
+        self.why().cloned()
+    }
+
+    fn take_passed_by(&mut self) -> Vec<PassedBy> {
+        let found = self.reader.take_foreign();
+        found
+            .into_iter()
+            .map(|(path, why)| PassedBy { what: path.display().to_string(), why: why.to_string() })
+            .collect()
+    }
+}
+
+impl LiveLog {
+    /// Opens the log in `dir`, which need not exist yet, at `from`.
     ///
     /// # Errors
     /// When the directory is not one.
-    pub fn open(dir: &Path, from: Position) -> anyhow::Result<Self> {
-        let reader = LogReader::open(dir, from, ReaderOptions::default())
-            .with_context(|| format!("open the log {}", dir.display()))?;
+    pub fn open(dir: &Path, from: Position) -> Result<Self, SourceError> {
+        let open = LogReader::open(dir, from, ReaderOptions::default());
+        let reader = open.map_err(|source| SourceError::Open { dir: dir.to_owned(), source })?;
         Ok(Self {
             reader,
             dir: dir.to_owned(),
@@ -103,35 +157,23 @@ impl Tail {
         })
     }
 
-    /// Something was read: the next pause is short again.
-    #[inline]
-    pub fn progressed(&mut self) {
-        self.waiter.progressed();
-        self.waiting = None;
-    }
-
-    /// Waits at the end of the log for the writer's bell, at most `most`.
-    pub fn pause(&mut self, most: Duration) {
-        self.waiter.pause(most);
-    }
-
-    /// Waits in front of something that no bell rings for: a tail that is not repaired, a file that cannot be read.
-    pub fn pause_at_obstacle(&self) {
-        std::thread::sleep(OBSTACLE_PAUSE);
+    /// As [`LiveLog::open`], but repairs nothing: at a crash tail it is [`Step::Blocked`].
+    ///
+    /// # Errors
+    /// As [`LiveLog::open`].
+    pub fn only_reading(dir: &Path, from: Position) -> Result<Self, SourceError> {
+        Ok(Self { retry: Retry { next_ns: u64::MAX, ..Retry::default() }, ..Self::open(dir, from)? })
     }
 
     /// Stands before an unrepaired crash tail in `segment`: repairs it when no writer lives.
-    ///
-    /// # Errors
-    /// When the log can no longer be read.
-    pub fn await_repair(&mut self, segment: SegmentId) -> anyhow::Result<Wait> {
+    fn await_repair(&mut self, segment: SegmentId) -> Result<Wait, ReadError> {
         let now = clock::now().mono_ns;
         let mut waiting = match self.waiting {
             Some(waiting) if waiting.segment == segment => waiting,
             _ => Waiting { segment, since_ns: now, warned: false },
         };
         let waited_ns = now.saturating_sub(waiting.since_ns);
-        if self.retry.due(now) && self.repair(now) == Attempt::Done && !self.failures.contains_key(&segment) {
+        if self.retry.due(now) && self.repair(now) == Settled::Done && !self.failures.contains_key(&segment) {
             self.progressed();
             return Ok(Wait::Over);
         }
@@ -165,27 +207,11 @@ impl Tail {
         })
     }
 
-    /// Repairs the log when no writer holds it and the last failure is long enough ago.
-    pub fn repair_if_free(&mut self) -> Attempt {
-        let now = clock::now().mono_ns;
-        if self.retry.due(now) { self.repair(now) } else { Attempt::Failed }
-    }
-
-    /// Why a tail of this log is not repaired, if that is so: it stays red, whether reading goes on or not. Tries again
-    /// when it is time to.
-    pub fn unrepaired(&mut self) -> Option<String> {
-        let now = clock::now().mono_ns;
-        if self.why().is_some() && self.retry.due(now) {
-            self.repair(now);
-        }
-        self.why().cloned()
-    }
-
     fn why(&self) -> Option<&String> {
         self.refused.as_ref().or_else(|| self.failures.values().chain(self.passed.values()).next())
     }
 
-    fn repair(&mut self, now: u64) -> Attempt {
+    fn repair(&mut self, now: u64) -> Settled {
         self.refused = None;
         let attempt = match wal_format::repair(&self.dir) {
             Ok(report) => {
@@ -195,19 +221,19 @@ impl Tail {
                 self.passed.retain(|id, _| report.failure_of(*id).is_some());
                 // A writer may have come meanwhile: repairs make none wait.
                 match LogLock::holder(&self.dir).map(|holder| holder.role) {
-                    Some(Role::Writer) => Attempt::Held,
-                    _ => Attempt::Done,
+                    Some(Role::Writer) => Settled::Written,
+                    _ => Settled::Done,
                 }
             }
             Err(RepairError::LockHeld { .. }) => {
                 self.forget_what_others_repaired();
-                Attempt::Held
+                Settled::Written
             }
             Err(err) => {
                 let why = format!("the log cannot be repaired: {}", error_chain(&err));
                 log_repairs::error(&self.dir, &why);
                 self.refused = Some(why);
-                Attempt::Failed
+                Settled::Failed
             }
         };
         self.retry.tried(now, self.refused.is_some() || !self.failures.is_empty());

@@ -1,29 +1,38 @@
-//! A record read ahead of its turn: the next one of the repairer's log, until the venue's log has come as far.
+//! A record by value: one that is read ahead of its turn, or that no log holds.
 
 use wal_format::{Position, RecordRef, Seq};
 
 /// See the module.
-pub(super) struct Held {
-    /// Where it starts: what a checkpoint must go on from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedRecord {
+    /// Where it starts: what a checkpoint must go on from while it is held.
     pub position: Position,
-    next: Position,
-    seq: Seq,
-    /// Receive time, ns.
+    /// Where the one behind it starts.
+    pub next: Position,
+    /// Its number.
+    pub seq: Seq,
+    /// Receive time, ns since 1970-01-01 UTC.
     pub ts_recv_ns: u64,
-    conn: u32,
-    kind_raw: u8,
-    flags: u8,
-    payload: Vec<u8>,
+    /// Connection ordinal.
+    pub conn: u32,
+    /// The kind byte.
+    pub kind_raw: u8,
+    /// Bits of [`wal_format::flags`].
+    pub flags: u8,
+    /// Byte for byte.
+    pub payload: Vec<u8>,
 }
 
-impl Held {
+impl OwnedRecord {
     /// A copy of a record.
+    #[must_use]
     pub fn of(record: &RecordRef<'_>) -> Self {
         let RecordRef { position, next, seq, ts_recv_ns, conn, kind_raw, flags, payload } = *record;
         Self { position, next, seq, ts_recv_ns, conn, kind_raw, flags, payload: payload.to_vec() }
     }
 
     /// The record as it was read.
+    #[must_use]
     pub fn record(&self) -> RecordRef<'_> {
         RecordRef {
             position: self.position,

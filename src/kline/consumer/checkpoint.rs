@@ -9,9 +9,10 @@ use super::commit::Commit;
 use super::reading::Reading;
 use crate::db::Checkpoint;
 use crate::message::{Dirty, Job};
+use fold::source::RecordSource;
 use ops::clock;
 
-impl Reading<'_> {
+impl<S: RecordSource> Reading<'_, S> {
     /// Gathers what changed and gives it to the database thread.
     pub(super) fn checkpoint(&mut self) -> anyhow::Result<()> {
         self.hand_over();

@@ -4,9 +4,9 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
-use wal_format::{Ack, AckFile};
 
 use crate::db::{CandleDb, Checkpoint};
+use fold::source::{AckStore, LocalAck};
 use ops::failpoint;
 
 /// What the database thread is to do.
@@ -20,8 +20,8 @@ pub(crate) struct Commit {
 /// The acks of one feed's logs.
 #[derive(Default)]
 pub(super) struct Acks {
-    pub main: Option<AckFile>,
-    pub repair: Option<AckFile>,
+    pub main: Option<LocalAck>,
+    pub repair: Option<LocalAck>,
 }
 
 /// Writes checkpoints until all feeds are gone.
@@ -34,14 +34,8 @@ pub(crate) fn write(mut db: Box<dyn CandleDb>, commits: &Receiver<Commit>) {
             for log in &checkpoint.logs {
                 let file = if log.log == "main" { acks.main.as_mut() } else { acks.repair.as_mut() };
                 let Some(file) = file else { continue };
-                let ack = Ack {
-                    log_uuid: log.log_uuid,
-                    incarnation: log.incarnation,
-                    position: log.position,
-                    generation: 0,
-                    note: "candles stored".to_owned(),
-                };
-                file.store(&ack).context("store the ack")?;
+                // Also back: a database that was put in the place of this one holds less than was acknowledged.
+                file.take_back(&log.checkpoint(), "candles stored").context("store the ack")?;
             }
             Ok(did.serial)
         });

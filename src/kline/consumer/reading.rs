@@ -1,12 +1,12 @@
 //! One run of a feed from a checkpoint on: the records of the venue's log and of the repairer's, by receive time.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use wal_format::{Position, RecordRef, SegmentId, Step};
+use wal_format::{Position, RecordRef};
 
 use super::commit::Acks;
 use super::restore::restore;
@@ -14,11 +14,10 @@ use super::standing::{Break, Standing};
 use super::{BATCH_ITEMS, Consumer, lineage, take_place};
 use crate::db::{SavedFeed, SavedPosition};
 use crate::feed::Feed;
-use crate::held::Held;
 use crate::message::{Item, Job};
 use crate::seeder::{Found, Want};
 use fold::Mode;
-use fold::tail::{Tail, Wait};
+use fold::source::{LOOKS, OwnedRecord, RecordSource, SourceError, Step};
 
 /// Records between two looks at the time and the shutdown request.
 const STRIDE: usize = 1_024;
@@ -26,21 +25,19 @@ const STRIDE: usize = 1_024;
 const SEEDS: Duration = Duration::from_millis(200);
 /// Between two looks for the repairer's log and at what is left to read: they list directories.
 const STATUS: Duration = Duration::from_secs(1);
-/// Looks without a record before a drain believes in the end.
-const DRAIN_LOOKS: u32 = 8;
 
 /// One log of the feed.
-struct Log {
+struct Log<S> {
     name: &'static str,
     uuid: [u8; 16],
-    tail: Tail,
+    source: S,
 }
 
-impl Log {
+impl<S: RecordSource> Log<S> {
     /// How far it is in the candles: to where it is read, or to the record that is `held`.
     fn saved(&self, held: Option<Position>) -> SavedPosition {
-        let position = held.unwrap_or(self.tail.reader.position());
-        let incarnation = self.tail.reader.incarnation_of(position.seq.epoch());
+        let position = held.unwrap_or(self.source.position());
+        let incarnation = self.source.incarnation_of(position.seq.epoch());
         SavedPosition { log: self.name.to_owned(), log_uuid: self.uuid, incarnation, position }
     }
 }
@@ -84,12 +81,14 @@ fn fold(feed: &mut Feed, items: &mut Vec<Item>, live: bool, record: &RecordRef<'
 }
 
 /// One run from a checkpoint on.
-pub(super) struct Reading<'a> {
+pub(super) struct Reading<'a, S> {
     pub(super) consumer: &'a Consumer,
     pub(super) feed: Feed,
-    logs: Vec<Log>,
+    logs: Vec<Log<S>>,
+    /// Opens the other one once it exists.
+    open: Open<S>,
     /// The next record of the repairer's log.
-    held: Option<Held>,
+    held: Option<OwnedRecord>,
     /// Receive time of the last record of the venue's log, ns.
     seen_ns: u64,
     repair_dir: PathBuf,
@@ -121,8 +120,11 @@ pub(super) struct Reading<'a> {
     found: UnboundedReceiver<Found>,
 }
 
-impl<'a> Reading<'a> {
-    /// A run of `feed` over the venue's log from where it stands; its logs' acks go to `acks`.
+/// Opens the log in a directory at a position.
+pub(super) type Open<S> = fn(&Path, Position) -> Result<S, SourceError>;
+
+impl<'a, S: RecordSource> Reading<'a, S> {
+    /// A run of `feed` over the venue's log from where it stands, opened by `open`; its logs' acks go to `acks`.
     ///
     /// # Errors
     /// When the log cannot be opened there.
@@ -133,9 +135,10 @@ impl<'a> Reading<'a> {
         uuid: [u8; 16],
         acks: Acks,
         standing: Standing,
+        open: Open<S>,
     ) -> anyhow::Result<Self> {
         let (reply, found) = unbounded_channel();
-        let tail = Tail::open(&consumer.cfg.wal_dir(consumer.id), standing.from)?;
+        let source = open(&consumer.cfg.wal_dir(consumer.id), standing.from)?;
         let last_us = feed.last_recv_us();
         if let Some((before, since_us)) = feed.other_source() {
             let text = format!(
@@ -148,7 +151,8 @@ impl<'a> Reading<'a> {
         Ok(Self {
             consumer,
             feed,
-            logs: vec![Log { name: "main", uuid, tail }],
+            logs: vec![Log { name: "main", uuid, source }],
+            open,
             held: None,
             seen_ns: 0,
             repair_dir: consumer.cfg.repair_dir(consumer.id),
@@ -262,7 +266,7 @@ impl<'a> Reading<'a> {
             if look == Look::Tail {
                 self.hand_over();
                 quiet += 1;
-                if self.consumer.mode == Mode::Drain && quiet >= DRAIN_LOOKS {
+                if self.consumer.mode == Mode::Drain && quiet >= LOOKS {
                     return self.finish();
                 }
             } else {
@@ -286,7 +290,7 @@ impl<'a> Reading<'a> {
             if look == Look::Tail
                 && let Some(log) = self.logs.first_mut()
             {
-                log.tail.pause(Duration::from_millis(5));
+                log.source.wait(Duration::from_millis(5));
             }
         }
     }
@@ -296,24 +300,24 @@ impl<'a> Reading<'a> {
     fn read(&mut self) -> anyhow::Result<Look> {
         for _ in 0..STRIDE {
             let Some(log) = self.logs.first_mut() else { return Ok(Look::Tail) };
-            match log.tail.reader.next()? {
+            match log.source.next()? {
                 Step::Record(record) => {
                     self.waiting = false;
                     self.seen_ns = record.ts_recv_ns;
                     if self.known_until_us.is_some_and(|known_us| micros(record.ts_recv_ns) <= known_us) {
-                        log.tail.progressed();
+                        log.source.progressed();
                         continue;
                     }
                     let due = self.held.as_ref().is_some_and(|held| held.ts_recv_ns <= record.ts_recv_ns);
                     if due || self.broken.is_some() {
-                        let record = Held::of(&record);
-                        log.tail.progressed();
+                        let record = OwnedRecord::of(&record);
+                        log.source.progressed();
                         self.mended(&record.record());
                         while due && self.repairs(record.ts_recv_ns)? == Look::More {}
                         fold(&mut self.feed, &mut self.items, self.live, &record.record());
                     } else {
                         fold(&mut self.feed, &mut self.items, self.live, &record);
-                        log.tail.progressed();
+                        log.source.progressed();
                     }
                     self.records += 1;
                     if self.items.len() >= BATCH_ITEMS {
@@ -330,11 +334,8 @@ impl<'a> Reading<'a> {
                     self.live = true;
                     return Ok(Look::Tail);
                 }
-                Step::AwaitRepair { segment } => {
-                    if self.waits(0, segment)? {
-                        return Ok(Look::Tail);
-                    }
-                }
+                Step::End => return Ok(Look::Tail),
+                Step::Blocked { why, .. } => return Ok(self.waits(why)),
             }
         }
         Ok(Look::More)
@@ -350,35 +351,29 @@ impl<'a> Reading<'a> {
                 return Ok(Look::Tail);
             }
             let Some(log) = self.logs.get_mut(1) else { return Ok(Look::Tail) };
-            match log.tail.reader.next()? {
+            match log.source.next()? {
                 Step::Record(record) => {
-                    self.held = Some(Held::of(&record));
-                    log.tail.progressed();
+                    self.held = Some(OwnedRecord::of(&record));
+                    log.source.progressed();
                 }
                 Step::Lost(lost) => {
                     tracing::warn!(venue = %self.consumer.id, "candles: {lost}");
                 }
-                Step::Tail => return Ok(Look::Tail),
-                Step::AwaitRepair { segment } => {
-                    if self.waits(1, segment)? {
-                        return Ok(Look::Tail);
-                    }
-                }
+                Step::Tail | Step::End => return Ok(Look::Tail),
+                Step::Blocked { why, .. } => return Ok(self.waits(why)),
             }
         }
         Ok(Look::More)
     }
 
-    /// In front of the crash tail `segment` of log `at`: whether nobody has repaired it yet.
-    fn waits(&mut self, at: usize, segment: SegmentId) -> anyhow::Result<bool> {
-        let Some(log) = self.logs.get_mut(at) else { return Ok(false) };
-        let (Wait::Going(why) | Wait::Stuck(why)) = log.tail.await_repair(segment)? else { return Ok(false) };
+    /// In front of something that nobody has mended yet.
+    fn waits(&mut self, why: String) -> Look {
         self.waiting = true;
         self.consumer.show("waiting", Some(why));
-        Ok(true)
+        Look::Tail
     }
 
-    fn take(&mut self, held: &Held) {
+    fn take(&mut self, held: &OwnedRecord) {
         self.records += 1;
         self.feed.repair(&held.record(), &mut self.items);
         if self.items.len() >= BATCH_ITEMS {
@@ -423,8 +418,8 @@ impl<'a> Reading<'a> {
         let saved = (self.restored && !self.saved.logs.is_empty()).then_some(self.saved);
         let from = Standing::of(saved, "repair", &lineage, None).from;
         self.acks.lock().unwrap_or_else(PoisonError::into_inner).repair = Some(ack);
-        let tail = Tail::open(&self.repair_dir, from)?;
-        self.logs.push(Log { name: "repair", uuid: lineage.log_uuid(), tail });
+        let source = (self.open)(&self.repair_dir, from)?;
+        self.logs.push(Log { name: "repair", uuid: lineage.log_uuid(), source });
         Ok(())
     }
 
@@ -432,9 +427,9 @@ impl<'a> Reading<'a> {
         let skipped = self.feed.skipped();
         let behind = self.logs.first().and_then(|log| {
             let dir = self.consumer.cfg.wal_dir(self.consumer.id);
-            let end = wal_format::control::read(&dir)?.committed;
+            let end = log.source.committed()?;
             let segments = wal_format::list_segments(&dir).ok()?;
-            Some(wal_format::bytes_between(&segments, log.tail.reader.position(), end))
+            Some(wal_format::bytes_between(&segments, log.source.position(), end))
         });
         self.consumer.hub.feed(self.consumer.id, |f| {
             if !self.waiting {

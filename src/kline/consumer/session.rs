@@ -13,6 +13,7 @@ use super::standing::Standing;
 use super::{Consumer, lineage, stored_ack, take_place};
 use crate::feed::{Feed, FeedState};
 use fold::Mode;
+use fold::source::LiveLog;
 use ops::supervise::Task;
 
 /// Between two looks for a log that is not there yet.
@@ -74,7 +75,7 @@ impl Consumer {
         let registry = self.hub.registry().clone();
         let patterns = self.cfg.venues.get(&self.id).map(|v| v.symbols.clone()).unwrap_or_default();
         let feed = Feed::new(self.venue, self.source, self.number, patterns, registry, state)?;
-        let mut reading = Reading::new(self, feed, &saved, lineage.log_uuid(), acks, standing)?;
+        let mut reading = Reading::new(self, feed, &saved, lineage.log_uuid(), acks, standing, LiveLog::open)?;
         reading.restore()?;
         reading.run()
     }
