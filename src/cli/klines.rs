@@ -139,7 +139,7 @@ impl Chosen {
     fn open(&self) -> Result<Box<dyn db::CandleDb>> {
         wal_format::durable::create_dir_all(&self.cfg.data_dir)
             .with_context(|| format!("make {}", self.cfg.data_dir.display()))?;
-        db::open(self.cfg.klines.database.reveal(), &self.cfg.data_dir)
+        Ok(db::open(self.cfg.klines.database.reveal(), &self.cfg.data_dir)?)
     }
 
     /// The venues to ask, as configured.

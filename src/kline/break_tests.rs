@@ -342,7 +342,7 @@ fn a_database_that_is_deleted_while_it_is_written_is_an_error_and_not_a_success(
     let empty = Checkpoint { feed: "gate-spot".into(), ..Checkpoint::default() };
     database.commit(&empty).unwrap();
     bed.delete_database();
-    let said = format!("{:#}", database.commit(&empty).unwrap_err());
+    let said = wal_format::error_chain(&database.commit(&empty).unwrap_err());
     assert!(said.contains("was deleted or replaced while it was in use"), "{said}");
 }
 

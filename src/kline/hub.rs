@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use super::actor::{Shown, Totals};
-use super::db::{CandleReader, GapQuery, HistoryQuery, NamedBar, Readers, SavedFeed, Source, StoredBar};
+use super::db::{CandleReader, DbError, GapQuery, HistoryQuery, NamedBar, Readers, SavedFeed, Source, StoredBar};
 use super::message::{Item, Job, Update};
 use super::recent::{RecentTrades, STORED_BYTES};
 use super::registry::{Registered, SymbolPeriodRegistry};
@@ -267,7 +267,7 @@ impl KlineHub {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn history(&self, query: &HistoryQuery) -> anyhow::Result<Vec<KlineData>> {
+    pub fn history(&self, query: &HistoryQuery) -> Result<Vec<KlineData>, DbError> {
         Ok(self.history_with_source(query)?.into_iter().map(|b| b.bar).collect())
     }
 
@@ -275,7 +275,7 @@ impl KlineHub {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn history_with_source(&self, query: &HistoryQuery) -> anyhow::Result<Vec<StoredBar>> {
+    pub fn history_with_source(&self, query: &HistoryQuery) -> Result<Vec<StoredBar>, DbError> {
         let stored = self.readers.with(|db| db.stored(query))?;
         let mut bars: BTreeMap<i64, StoredBar> = stored.into_iter().map(|b| (b.bar.open_time_us, b)).collect();
         if let Some(symbol_index) = self.registry.index(&query.venue, &query.symbol) {
@@ -299,7 +299,7 @@ impl KlineHub {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn gaps(&self, query: &GapQuery) -> anyhow::Result<Vec<NamedBar>> {
+    pub fn gaps(&self, query: &GapQuery) -> Result<Vec<NamedBar>, DbError> {
         self.readers.with(|db| db.gaps(query))
     }
 
@@ -312,7 +312,7 @@ impl KlineHub {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn last_bar(&self, venue: &str, symbol: &str) -> anyhow::Result<Option<KlineData>> {
+    pub fn last_bar(&self, venue: &str, symbol: &str) -> Result<Option<KlineData>, DbError> {
         let open = self.registry.index(venue, symbol).and_then(|index| self.latest(index));
         if let Some(bar) = open.map(|bars| bars[Interval::M1.index()]).filter(|bar| !bar.is_empty()) {
             return Ok(Some(bar));
@@ -368,7 +368,7 @@ impl KlineHub {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub(super) fn saved_feed(&self, feed: &str) -> anyhow::Result<Option<SavedFeed>> {
+    pub(super) fn saved_feed(&self, feed: &str) -> Result<Option<SavedFeed>, DbError> {
         self.readers.with(|db| db.load_feed(feed))
     }
 
@@ -376,7 +376,7 @@ impl KlineHub {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub(super) fn stored_registry(&self) -> anyhow::Result<Vec<Registered>> {
+    pub(super) fn stored_registry(&self) -> Result<Vec<Registered>, DbError> {
         self.readers.with(|db| db.load_registry())
     }
 
@@ -384,7 +384,7 @@ impl KlineHub {
     ///
     /// # Errors
     /// What `read` returns, or that the database cannot be opened.
-    pub(super) fn read<T>(&self, read: impl FnOnce(&mut dyn CandleReader) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    pub(super) fn read<T>(&self, read: impl FnOnce(&mut dyn CandleReader) -> Result<T, DbError>) -> Result<T, DbError> {
         self.readers.with(read)
     }
 

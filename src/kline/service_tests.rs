@@ -8,8 +8,8 @@ use wal_format::{Append, Kind, LogWriter};
 
 use super::*;
 use crate::db::{
-    self, CandleReader, Checkpoint, Committed, Filled, GapQuery, HistoryQuery, NamedBar, SavedFeed, Series, Source,
-    StoredBar, open_reader,
+    self, CandleReader, Checkpoint, Committed, DbError, Filled, GapQuery, HistoryQuery, NamedBar, SavedFeed, Series,
+    Source, StoredBar, open_reader,
 };
 use crate::registry::Registered;
 use model::interval::Interval;
@@ -181,44 +181,44 @@ enum Fails {
 }
 
 impl CandleReader for Failing {
-    fn load_registry(&mut self) -> anyhow::Result<Vec<Registered>> {
+    fn load_registry(&mut self) -> Result<Vec<Registered>, DbError> {
         self.db.load_registry()
     }
-    fn load_feed(&mut self, feed: &str) -> anyhow::Result<Option<SavedFeed>> {
+    fn load_feed(&mut self, feed: &str) -> Result<Option<SavedFeed>, DbError> {
         self.db.load_feed(feed)
     }
-    fn stored(&mut self, q: &HistoryQuery) -> anyhow::Result<Vec<StoredBar>> {
+    fn stored(&mut self, q: &HistoryQuery) -> Result<Vec<StoredBar>, DbError> {
         self.db.stored(q)
     }
-    fn last_traded(&mut self, series: &Series, before_us: i64) -> anyhow::Result<Option<StoredBar>> {
+    fn last_traded(&mut self, series: &Series, before_us: i64) -> Result<Option<StoredBar>, DbError> {
         self.db.last_traded(series, before_us)
     }
-    fn gaps(&mut self, q: &GapQuery) -> anyhow::Result<Vec<NamedBar>> {
+    fn gaps(&mut self, q: &GapQuery) -> Result<Vec<NamedBar>, DbError> {
         self.db.gaps(q)
     }
-    fn opens(&mut self, series: &Series, from_us: i64, to_us: i64, any: bool) -> anyhow::Result<Vec<i64>> {
+    fn opens(&mut self, series: &Series, from_us: i64, to_us: i64, any: bool) -> Result<Vec<i64>, DbError> {
         self.db.opens(series, from_us, to_us, any)
     }
-    fn series(&mut self) -> anyhow::Result<Vec<Series>> {
+    fn series(&mut self) -> Result<Vec<Series>, DbError> {
         self.db.series()
     }
 }
 
 impl CandleDb for Failing {
-    fn commit(&mut self, checkpoint: &Checkpoint) -> anyhow::Result<Committed> {
+    fn commit(&mut self, checkpoint: &Checkpoint) -> Result<Committed, DbError> {
         let fails = self.fails.pop().flatten();
         if fails == Some(Fails::Before) {
             self.failed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            anyhow::bail!("the disk is full");
+            return Err(DbError::Sql(sql::SqlError::Lost));
         }
         let done = self.db.commit(checkpoint)?;
         if fails == Some(Fails::After) {
             self.failed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            anyhow::bail!("the answer was lost");
+            return Err(DbError::Sql(sql::SqlError::Lost));
         }
         Ok(done)
     }
-    fn put_history(&mut self, bars: &[NamedBar], source: Source, replace: bool) -> anyhow::Result<Filled> {
+    fn put_history(&mut self, bars: &[NamedBar], source: Source, replace: bool) -> Result<Filled, DbError> {
         self.db.put_history(bars, source, replace)
     }
 }

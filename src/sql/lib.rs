@@ -6,11 +6,14 @@
 
 #[cfg(any(test, feature = "cluster"))]
 pub mod cluster;
+mod error;
 mod postgres;
 mod sqlite;
 
-use anyhow::{Result, bail, ensure};
+use std::path::{Path, PathBuf};
 
+use self::error::Result;
+pub use self::error::SqlError;
 pub use self::postgres::Postgres;
 pub use self::sqlite::Sqlite;
 
@@ -43,7 +46,7 @@ impl Value {
     pub fn int(&self) -> Result<i64> {
         match self {
             Value::Int(v) => Ok(*v),
-            other => bail!("the database holds {other:?} where an integer must be"),
+            other => Err(SqlError::Value { expected: "an integer", found: format!("{other:?}") }),
         }
     }
 
@@ -52,7 +55,7 @@ impl Value {
     pub fn str(&self) -> Result<&str> {
         match self {
             Value::Text(v) => Ok(v),
-            other => bail!("the database holds {other:?} where a text must be"),
+            other => Err(SqlError::Value { expected: "a text", found: format!("{other:?}") }),
         }
     }
 }
@@ -69,8 +72,33 @@ pub trait Sql: Send {
     fn rows(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>>;
 }
 
+/// Where a database is, as a URL says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A file of SQLite.
+    Sqlite(PathBuf),
+    /// A Postgres server; its URL.
+    Postgres(String),
+}
+
+impl Place {
+    /// `sqlite:<file>` (relative to `dir`), or `postgres://...`.
+    ///
+    /// # Errors
+    /// For another scheme; the message begins with `shown`, which stands for a URL that may hold a password.
+    pub fn of(url: &str, dir: &Path, shown: &str) -> Result<Place> {
+        match url.strip_prefix("sqlite:") {
+            Some(file) => Ok(Place::Sqlite(dir.join(file))),
+            None if ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) => {
+                Ok(Place::Postgres(url.to_owned()))
+            }
+            None => Err(SqlError::Scheme(shown.to_owned())),
+        }
+    }
+}
+
 /// Ends a transaction: it is stored when the work in it was `done`, undone otherwise.
-pub fn settle<T>(sql: &mut impl Sql, done: Result<T>) -> Result<T> {
+pub fn settle<T, E: From<SqlError>>(sql: &mut impl Sql, done: std::result::Result<T, E>) -> std::result::Result<T, E> {
     let done = done.and_then(|value| {
         sql.batch("COMMIT")?;
         Ok(value)
@@ -96,7 +124,9 @@ pub fn keep_version<S: Sql>(
         None => sql.execute(&format!("INSERT INTO {table} VALUES (?1)"), &[Value::Int(known)]).map(drop),
         Some(version) => {
             let version = version.int()?;
-            ensure!(version <= known, "{what} has schema {version}, this program knows {known}: use the newer program");
+            if version > known {
+                return Err(SqlError::Newer { what: what.to_owned(), version, known });
+            }
             if version < known {
                 migrate(sql, version)?;
                 sql.execute(&format!("UPDATE {table} SET version = ?1"), &[Value::Int(known)])?;

@@ -8,11 +8,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use postgres::types::{IsNull, ToSql, Type};
 use postgres::{Client, Config, NoTls};
 use tokio::task::block_in_place;
 
+use super::error::{Result, SqlError};
 use super::{Sql, Value};
 
 /// Begins a transaction that a client which sleeps in the middle of it (its process stopped, its machine suspended) does
@@ -38,7 +38,7 @@ impl Postgres {
     /// Connects. With `lock`, transactions that name the same key take turns.
     pub fn open(url: &str, lock: Option<i64>) -> Result<Self> {
         // The URL may hold a password: it is in no message.
-        let mut config: Config = url.parse().context("the database URL is not understood")?;
+        let mut config: Config = url.parse().map_err(SqlError::Url)?;
         config.application_name("tapedeck");
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(SILENCE);
@@ -56,7 +56,7 @@ impl Postgres {
         if self.client.as_ref().is_none_or(Client::is_closed) && !self.in_transaction {
             self.client = Some(connect(&self.config)?);
         }
-        self.client.as_mut().context("the connection to the database is lost, and its transaction with it")
+        self.client.as_mut().ok_or(SqlError::Lost)
     }
 }
 
@@ -67,10 +67,8 @@ impl Drop for Postgres {
 }
 
 fn connect(config: &Config) -> Result<Client> {
-    block_in_place(|| config.connect(NoTls)).with_context(|| {
-        let hosts = config.get_hosts();
-        format!("cannot connect to the database at {hosts:?}, ports {:?}", config.get_ports())
-    })
+    let (hosts, ports) = (config.get_hosts().to_vec(), config.get_ports().to_vec());
+    block_in_place(|| config.connect(NoTls)).map_err(|source| SqlError::Connect { hosts, ports, source })
 }
 
 /// Our statements number their parameters as SQLite does.

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, ToSql, params_from_iter};
 use wal_format::regular;
 
+use super::error::{Result, SqlError};
 use super::{Sql, Value};
 
 /// How long a writer waits for another one (a backfill beside the service).
@@ -38,30 +38,33 @@ fn file(path: &Path) -> Option<(u64, u64)> {
     path.metadata().ok().map(|m| (m.dev(), m.ino()))
 }
 
+fn connect(path: &Path, action: &'static str, flags: OpenFlags) -> Result<Connection> {
+    regular::check(path).map_err(|source| SqlError::File { action, path: path.to_owned(), source })?;
+    let open = Connection::open_with_flags(path, flags);
+    let db = open.map_err(|source| SqlError::Open { action, path: path.to_owned(), source })?;
+    db.busy_timeout(BUSY)?;
+    db.set_prepared_statement_cache_capacity(32);
+    Ok(db)
+}
+
 impl Sqlite {
     /// The writing connection; makes the file.
     pub fn open(path: &Path) -> Result<Self> {
-        regular::check(path).with_context(|| format!("cannot open {}", path.display()))?;
-        let db = Connection::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-        db.busy_timeout(BUSY)?;
+        let db = connect(path, "open", OpenFlags::default())?;
         // FULL: a commit is on the disk when it returns, so the log behind a checkpoint may go.
         db.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; \
              PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16384;",
         )
-        .with_context(|| format!("{} is no database, or on a file system without locks", path.display()))?;
-        db.set_prepared_statement_cache_capacity(32);
+        .map_err(|source| SqlError::NoDatabase { path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned(), file: file(path), db })
     }
 
     /// A connection that cannot write.
     pub fn open_reader(path: &Path) -> Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        regular::check(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let db = Connection::open_with_flags(path, flags).with_context(|| format!("cannot read {}", path.display()))?;
-        db.busy_timeout(BUSY)?;
+        let db = connect(path, "read", flags)?;
         db.execute_batch("PRAGMA cache_size = -4096;")?;
-        db.set_prepared_statement_cache_capacity(32);
         Ok(Self { path: path.to_owned(), file: file(path), db })
     }
 }
@@ -76,14 +79,11 @@ impl Sqlite {
 impl Sql for Sqlite {
     fn begin(&mut self) -> Result<()> {
         // What is written to a file without a name is gone with this process.
-        ensure!(
-            file(&self.path) == self.file,
-            "{} was deleted or replaced while it was in use: restart the service, which tells what is lost",
-            self.path.display()
-        );
-        self.db
-            .execute_batch("BEGIN IMMEDIATE")
-            .with_context(|| format!("{} is kept by another writer", self.path.display()))
+        let path = self.path.clone();
+        if file(&path) != self.file {
+            return Err(SqlError::Replaced { path });
+        }
+        self.db.execute_batch("BEGIN IMMEDIATE").map_err(|source| SqlError::Busy { path, source })
     }
 
     fn batch(&mut self, sql: &str) -> Result<()> {
@@ -91,7 +91,7 @@ impl Sql for Sqlite {
     }
 
     fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
-        Ok(self.db.prepare_cached(sql)?.execute(params_from_iter(params))?.try_into()?)
+        Ok(self.db.prepare_cached(sql)?.execute(params_from_iter(params))? as u64)
     }
 
     fn rows(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
@@ -106,7 +106,9 @@ impl Sql for Sqlite {
                     ValueRef::Null => Value::Null,
                     ValueRef::Integer(v) => Value::Int(v),
                     ValueRef::Text(v) => Value::Text(std::str::from_utf8(v)?.to_owned()),
-                    other => anyhow::bail!("column {i} of {sql:?} is {:?}", other.data_type()),
+                    other => {
+                        return Err(SqlError::Column { column: i, sql: sql.to_owned(), found: other.data_type() });
+                    }
                 });
             }
             out.push(values);
@@ -126,7 +128,7 @@ mod tests {
         let fifo = dir.path().join("klines.db");
         rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
         for err in [Sqlite::open(&fifo).err(), Sqlite::open_reader(&fifo).err(), Sqlite::open(dir.path()).err()] {
-            let err = format!("{:#}", err.unwrap());
+            let err = wal_format::error_chain(&err.unwrap());
             assert!(err.contains("not a regular file"), "{err}");
         }
     }

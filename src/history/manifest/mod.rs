@@ -22,7 +22,7 @@ mod tests;
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 pub use export::FOLDER as EXPORTS;
 pub(crate) use export::{export_days, sweep};
@@ -39,11 +39,8 @@ use sql::{Postgres, Sqlite};
 /// # Errors
 /// For another scheme, an unreachable database, or a schema of a newer version.
 pub fn open(url: &str, dir: &Path) -> Result<Box<dyn Queue>> {
-    if let Some(file) = url.strip_prefix("sqlite:") {
-        return Ok(Box::new(store::Store::open(Sqlite::open(&dir.join(file))?)?));
-    }
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Ok(Box::new(store::Store::open(Postgres::open(url, Some(schema::LOCK))?)?));
-    }
-    bail!("this is no database: write sqlite:<file> or postgres://user@host/name")
+    Ok(match sql::Place::of(url, dir, "this")? {
+        sql::Place::Sqlite(file) => Box::new(store::Store::open(Sqlite::open(&file)?)?),
+        sql::Place::Postgres(url) => Box::new(store::Store::open(Postgres::open(&url, Some(schema::LOCK))?)?),
+    })
 }

@@ -50,7 +50,7 @@ impl ManifestSql for Postgres {
 
     fn now_us(&mut self) -> Result<i64> {
         let rows = self.rows("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)", &[])?;
-        rows.first().and_then(|row| row.first()).context("a database without a clock")?.int()
+        rows.first().and_then(|row| row.first()).context("a database without a clock")?.int().map_err(Into::into)
     }
 }
 

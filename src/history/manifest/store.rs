@@ -27,7 +27,8 @@ impl<S: ManifestSql> Store<S> {
         let mut store = Self { sql };
         store.transaction(|s| {
             s.sql.batch(&schema::create::<S>())?;
-            sql::keep_version(&mut s.sql, "history_schema", "the manifest", schema::VERSION, |_, _| Ok(()))
+            let what = "the manifest";
+            Ok(sql::keep_version(&mut s.sql, "history_schema", what, schema::VERSION, |_, _| Ok(()))?)
         })?;
         Ok(store)
     }
@@ -365,7 +366,7 @@ impl<S: ManifestSql> Queue for Store<S> {
             "INSERT INTO history_runs (holder, command, started_at) VALUES (?1, ?2, ?3) RETURNING id",
             &[Value::text(holder), Value::text(command), Value::Int(now)],
         )?;
-        rows.first().and_then(|row| row.first()).context("an insert without an answer")?.int()
+        rows.first().and_then(|row| row.first()).context("an insert without an answer")?.int().map_err(Into::into)
     }
 
     fn end_run(&mut self, id: i64, outcome: &str, summary: &serde_json::Value) -> Result<()> {

@@ -10,9 +10,7 @@
 //! `--gaps` also in place of the open one of 12:30. That one gets no trade more; that of 12:31 is made from the log, and
 //! is stored once it is whole.
 
-use anyhow::Result;
-
-use crate::db::{CandleReader, HistoryQuery, Series, Source, StoredBar};
+use crate::db::{CandleReader, DbError, HistoryQuery, Series, Source, StoredBar};
 use crate::feed::Feed;
 use crate::message::Item;
 use crate::registry::Registered;
@@ -30,7 +28,7 @@ pub(crate) fn restore(
     feed: &Feed,
     (number, symbol_index, entry): (u32, u32, &Registered),
     out: &mut Vec<Item>,
-) -> Result<bool> {
+) -> Result<bool, DbError> {
     let unit = feed.unit(&entry.symbol);
     let (last_us, reached_us) = (feed.last_trade_us(&entry.symbol), feed.reached_us(&entry.symbol));
     let corrected = !feed.is_multiplied() && unit != Unit::Base;

@@ -1,12 +1,12 @@
 //! How many bars are put at once: a prepared statement on SQLite, one statement with arrays on Postgres.
 
-use anyhow::Result;
 use postgres::types::ToSql;
 use rusqlite::params_from_iter;
 
+use super::error::Result;
 use super::row::{COLUMNS, Kind};
 use super::schema::{self, Dialect, Rule};
-use sql::{Postgres, Sql, Sqlite, Value};
+use sql::{Postgres, Sql, SqlError, Sqlite, Value};
 
 /// Key of the advisory lock of writers: "tape".
 pub(super) const LOCK: i64 = 0x7461_7065;
@@ -18,26 +18,26 @@ pub(super) trait BarSql: Sql {
     fn put_bars(&mut self, rows: &[Vec<Value>], rule: Rule) -> Result<u64>;
 }
 
+/// The statement that puts the rows of `values`.
+fn insert(values: &str, rule: Rule) -> String {
+    let names: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
+    format!("INSERT INTO klines AS k ({}) {values} {}", names.join(", "), schema::on_conflict(rule))
+}
+
 impl BarSql for Sqlite {
     fn dialect(&self) -> Dialect {
         schema::SQLITE
     }
 
     fn put_bars(&mut self, rows: &[Vec<Value>], rule: Rule) -> Result<u64> {
-        let names: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
-        let marks: Vec<String> = (1..=names.len()).map(|i| format!("?{i}")).collect();
-        let sql = format!(
-            "INSERT INTO klines AS k ({}) VALUES ({}) {}",
-            names.join(", "),
-            marks.join(", "),
-            schema::on_conflict(rule)
-        );
-        let mut statement = self.connection().prepare_cached(&sql)?;
+        let marks: Vec<String> = (1..=COLUMNS.len()).map(|i| format!("?{i}")).collect();
+        let sql = insert(&format!("VALUES ({})", marks.join(", ")), rule);
+        let mut statement = self.connection().prepare_cached(&sql).map_err(SqlError::from)?;
         let mut stored = 0;
         for row in rows {
-            stored += statement.execute(params_from_iter(row))?;
+            stored += statement.execute(params_from_iter(row)).map_err(SqlError::from)? as u64;
         }
-        Ok(stored.try_into()?)
+        Ok(stored)
     }
 }
 
@@ -48,7 +48,6 @@ impl BarSql for Postgres {
 
     /// One statement for all rows, its parameters one array per column.
     fn put_bars(&mut self, rows: &[Vec<Value>], rule: Rule) -> Result<u64> {
-        let names: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
         let mut arrays = Vec::new();
         let mut taken = Vec::new();
         let mut params: Vec<Box<dyn ToSql + Sync>> = Vec::new();
@@ -75,16 +74,10 @@ impl BarSql for Postgres {
                 }
             });
         }
-        let aliases: Vec<String> = (1..=names.len()).map(|n| format!("c{n}")).collect();
-        let sql = format!(
-            "INSERT INTO klines AS k ({}) SELECT {} FROM unnest({}) AS t ({}) {}",
-            names.join(", "),
-            taken.join(", "),
-            arrays.join(", "),
-            aliases.join(", "),
-            schema::on_conflict(rule)
-        );
+        let aliases: Vec<String> = (1..=COLUMNS.len()).map(|n| format!("c{n}")).collect();
+        let (taken, arrays, aliases) = (taken.join(", "), arrays.join(", "), aliases.join(", "));
+        let sql = insert(&format!("SELECT {taken} FROM unnest({arrays}) AS t ({aliases})"), rule);
         let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(AsRef::as_ref).collect();
-        tokio::task::block_in_place(|| Ok(self.client()?.execute(&sql, &params)?))
+        tokio::task::block_in_place(|| Ok(self.client()?.execute(&sql, &params).map_err(SqlError::from)?))
     }
 }

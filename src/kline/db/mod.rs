@@ -18,6 +18,7 @@
 mod bar;
 mod bars;
 mod checkpoint;
+mod error;
 mod query;
 mod read;
 mod reader;
@@ -31,8 +32,8 @@ mod writer;
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
-
+pub use self::error::DbError;
+use self::error::Result;
 pub use bar::{NamedBar, Series, Source, StoredBar};
 pub use checkpoint::{Checkpoint, Committed, SavedFeed, SavedPosition};
 pub use reader::{CandleReader, GapQuery, HistoryQuery};
@@ -48,13 +49,10 @@ use sql::{Postgres, Sqlite};
 /// # Errors
 /// For another scheme, an unreachable database, or a schema of a newer version.
 pub fn open(url: &str, dir: &Path) -> Result<Box<dyn CandleDb>> {
-    if let Some(file) = url.strip_prefix("sqlite:") {
-        return Ok(Box::new(store::Store::open(Sqlite::open(&dir.join(file))?)?));
-    }
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Ok(Box::new(store::Store::open(Postgres::open(url, Some(bars::LOCK))?)?));
-    }
-    bail!("{} is no database: write sqlite:<file> or postgres://user@host/name", redact(url))
+    Ok(match sql::Place::of(url, dir, &redact(url))? {
+        sql::Place::Sqlite(file) => Box::new(store::Store::open(Sqlite::open(&file)?)?),
+        sql::Place::Postgres(url) => Box::new(store::Store::open(Postgres::open(&url, Some(bars::LOCK))?)?),
+    })
 }
 
 /// As [`open`], for reading only; the database must be there.
@@ -62,11 +60,8 @@ pub fn open(url: &str, dir: &Path) -> Result<Box<dyn CandleDb>> {
 /// # Errors
 /// See [`open`].
 pub fn open_reader(url: &str, dir: &Path) -> Result<Box<dyn CandleReader>> {
-    if let Some(file) = url.strip_prefix("sqlite:") {
-        return Ok(Box::new(store::Store::reader(Sqlite::open_reader(&dir.join(file))?)));
-    }
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Ok(Box::new(store::Store::reader(Postgres::open(url, Some(bars::LOCK))?)));
-    }
-    bail!("{} is no database: write sqlite:<file> or postgres://user@host/name", redact(url))
+    Ok(match sql::Place::of(url, dir, &redact(url))? {
+        sql::Place::Sqlite(file) => Box::new(store::Store::reader(Sqlite::open_reader(&file)?)),
+        sql::Place::Postgres(url) => Box::new(store::Store::reader(Postgres::open(&url, Some(bars::LOCK))?)),
+    })
 }

@@ -1,7 +1,6 @@
 //! The reading statements. Every one is bounded by a key range or a limit.
 
-use anyhow::Result;
-
+use super::error::{DbError, Result};
 use super::row::{SELECT, stored};
 use super::{Series, StoredBar};
 use crate::registry::Registered;
@@ -18,11 +17,10 @@ pub(super) fn registry(sql: &mut impl Sql) -> Result<Vec<Registered>> {
     rows.iter()
         .enumerate()
         .map(|(i, row)| {
-            let [index, venue, symbol, listed] = row.as_slice() else { anyhow::bail!("a row of another table") };
-            anyhow::ensure!(
-                usize::try_from(index.int()?).is_ok_and(|index| index == i),
-                "table symbols_index has no row for index {i}"
-            );
+            let [index, venue, symbol, listed] = row.as_slice() else { return Err(DbError::other_table()) };
+            if usize::try_from(index.int()?) != Ok(i) {
+                return Err(DbError::damaged(format!("table symbols_index has no row for index {i}")));
+            }
             Ok(Registered {
                 venue: venue.str()?.to_owned(),
                 symbol: symbol.str()?.to_owned(),

@@ -1,9 +1,10 @@
 //! Reading over any database that speaks [`BarSql`].
 
-use anyhow::{Context, Result};
+use wal_format::incarnation::NotAnIncarnation;
 use wal_format::{Position, SegmentId, Seq};
 
 use super::bars::BarSql;
+use super::error::{DbError, Result};
 use super::query::{OF_SERIES, range, registry};
 use super::row::{SELECT, stored};
 use super::store::Store;
@@ -15,8 +16,9 @@ use sql::Value;
 
 fn interval(value: &Value) -> Result<Interval> {
     let word = value.str()?;
-    Interval::parse(word).with_context(|| format!("unknown interval {word:?} in the database"))
+    Interval::parse(word).ok_or_else(|| DbError::damaged(format!("unknown interval {word:?} in the database")))
 }
+
 impl<S: BarSql> CandleReader for Store<S> {
     fn load_registry(&mut self) -> Result<Vec<Registered>> {
         registry(&mut self.sql)
@@ -32,7 +34,7 @@ impl<S: BarSql> CandleReader for Store<S> {
         let mut saved = None;
         for row in &rows {
             let [serial, state, log, uuid, segment, offset, seq, incarnation] = row.as_slice() else {
-                anyhow::bail!("a row of another table");
+                return Err(DbError::other_table());
             };
             if saved.is_none() {
                 let (serial, state) = match serial {
@@ -49,8 +51,10 @@ impl<S: BarSql> CandleReader for Store<S> {
                 offset: offset.int()?.cast_unsigned(),
                 seq: Seq(seq.int()?.cast_unsigned()),
             };
-            let uuid = u128::from_str_radix(uuid.str()?, 16).context("the id of a log is damaged")?;
-            let incarnation = incarnation.str()?.parse().context("the run of a place in a log is damaged")?;
+            let uuid = u128::from_str_radix(uuid.str()?, 16)
+                .map_err(|err| DbError::damaged_by("the id of a log is damaged", err))?;
+            let run = |err: NotAnIncarnation| DbError::damaged_by("the run of a place in a log is damaged", err);
+            let incarnation = incarnation.str()?.parse().map_err(run)?;
             if let Some(saved) = &mut saved {
                 let (log, log_uuid) = (log.str()?.to_owned(), uuid.to_be_bytes());
                 saved.logs.push(SavedPosition { log, log_uuid, incarnation, position });
@@ -114,7 +118,7 @@ impl<S: BarSql> CandleReader for Store<S> {
         let rows = self.sql.rows(&sql, &params)?;
         rows.iter()
             .map(|row| {
-                let [venue, symbol, word, rest @ ..] = row.as_slice() else { anyhow::bail!("a row of another table") };
+                let [venue, symbol, word, rest @ ..] = row.as_slice() else { return Err(DbError::other_table()) };
                 Ok(NamedBar {
                     venue: venue.str()?.to_owned(),
                     symbol: symbol.str()?.to_owned(),
@@ -139,7 +143,11 @@ impl<S: BarSql> CandleReader for Store<S> {
                 Value::Int(whole),
             ],
         )?;
-        rows.iter().map(|row| row.first().context("a row without columns")?.int()).collect()
+        let first = |row: &Vec<Value>| {
+            let open = row.first().ok_or_else(|| DbError::damaged("a row without columns"))?;
+            Ok(open.int()?)
+        };
+        rows.iter().map(first).collect()
     }
 
     fn series(&mut self) -> Result<Vec<Series>> {

@@ -1,9 +1,8 @@
 //! What is asked of stored candles, and who answers: [`CandleReader`].
 
-use anyhow::Result;
-
 use super::bar::{NamedBar, Series, StoredBar};
 use super::checkpoint::SavedFeed;
+use super::error::Result;
 use crate::registry::Registered;
 use model::interval::Interval;
 use model::kline::KlineData;

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::Result;
-
+use super::error::Result;
 use super::{CandleReader, open_reader};
 
 /// Connections kept open; more readers at once open more and close them again.

@@ -1,7 +1,6 @@
 //! A bar as a row: the columns of `klines`, and exact decimals as text. Knows no database.
 
-use anyhow::{Context, Result, bail, ensure};
-
+use super::error::{DbError, Result};
 use super::{NamedBar, Source, StoredBar};
 use model::kline::{KlineData, NO_ID, decimal};
 use sql::Value;
@@ -71,7 +70,7 @@ pub(super) fn bar_values(named: &NamedBar, source: Source) -> Result<Vec<Value>>
         quote(bar.quote_volume),
         amount(bar.taker_buy_volume),
         quote(bar.taker_buy_quote_volume),
-        Value::Int(i64::try_from(bar.trade_count).context("a bar with more trades than the database can count")?),
+        Value::Int(i64::try_from(bar.trade_count).map_err(|_| DbError::TooManyTrades)?),
         id(bar.first_trade_id),
         id(bar.last_trade_id),
         Value::Bool(bar.is_final()),
@@ -105,7 +104,7 @@ pub(super) fn stored(row: &[Value]) -> Result<StoredBar> {
         source,
     ] = row
     else {
-        bail!("a row of klines with {} columns", row.len());
+        return Err(DbError::damaged(format!("a row of klines with {} columns", row.len())));
     };
     let (p, a) = (u8::try_from(price_scale.int()?)?, u8::try_from(amount_scale.int()?)?);
     let price = |v: &Value| -> Result<i64> { Ok(i64::try_from(parse(v.str()?, p.into())?)?) };
@@ -132,24 +131,26 @@ pub(super) fn stored(row: &[Value]) -> Result<StoredBar> {
             price_scale: p,
             amount_scale: a,
         },
-        source: Source::parse(word).with_context(|| format!("unknown source {word:?} of a bar"))?,
+        source: Source::parse(word).ok_or_else(|| DbError::damaged(format!("unknown source {word:?} of a bar")))?,
     })
 }
 
 /// The mantissa of a decimal text at a scale.
 fn parse(text: &str, scale: u32) -> Result<i128> {
     let digits = text.strip_prefix('-').unwrap_or(text);
-    ensure!(
-        digits.bytes().all(|b| b.is_ascii_digit() || b == b'.'),
-        "the database holds {text:?} where a decimal must be"
-    );
+    if !digits.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        return Err(DbError::damaged(format!("the database holds {text:?} where a decimal must be")));
+    }
     let (whole, part) = digits.split_once('.').unwrap_or((digits, ""));
     let damaged = || format!("the database holds {text:?} where a decimal of {scale} decimals must be");
     let (kept, zeros) = part.split_at(part.len().min(scale as usize));
-    ensure!(zeros.bytes().all(|b| b == b'0'), damaged());
-    let mantissa: i128 = format!("{whole}{kept}").parse().with_context(damaged)?;
+    if !zeros.bytes().all(|b| b == b'0') {
+        return Err(DbError::damaged(damaged()));
+    }
+    let mantissa: i128 = format!("{whole}{kept}").parse().map_err(|err| DbError::damaged_by(damaged(), err))?;
     let missing = u32::try_from(scale as usize - kept.len())?;
-    let mantissa = 10_i128.checked_pow(missing).and_then(|by| mantissa.checked_mul(by)).with_context(damaged)?;
+    let mantissa = 10_i128.checked_pow(missing).and_then(|by| mantissa.checked_mul(by));
+    let mantissa = mantissa.ok_or_else(|| DbError::damaged(damaged()))?;
     Ok(if digits.len() < text.len() { -mantissa } else { mantissa })
 }
 

@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use anyhow::{Context, Result, bail, ensure};
-
 use super::bars::BarSql;
+use super::error::{DbError, Result};
 use super::row::bar_values;
 use super::schema::{self, Rule};
 use super::{CandleDb, Checkpoint, Committed, Filled, Mark, NamedBar, SavedPosition, Series, Source, StoredBar, query};
@@ -34,9 +33,9 @@ impl<S: BarSql> Store<S> {
         let mut store = Self::reader(sql);
         store.transaction(|s| {
             s.sql.batch(&schema::create(&s.sql.dialect()))?;
-            sql::keep_version(&mut s.sql, "tapedeck_schema", "the database", schema::VERSION, |sql, from| {
+            Ok(sql::keep_version(&mut s.sql, "tapedeck_schema", "the database", schema::VERSION, |sql, from| {
                 if from < 2 { sql.batch(schema::INCARNATIONS) } else { Ok(()) }
-            })
+            })?)
         })?;
         store.registry = query::registry(&mut store.sql)?;
         Ok(store)
@@ -56,7 +55,7 @@ impl<S: BarSql> Store<S> {
 
     fn named(&self, symbol_index: u32, interval: Interval, bar: KlineData) -> Result<NamedBar> {
         let Some(symbol) = self.registry.get(symbol_index as usize) else {
-            bail!("a bar of symbol index {symbol_index}, which is not registered");
+            return Err(DbError::Unregistered(symbol_index));
         };
         Ok(NamedBar { venue: symbol.venue.clone(), symbol: symbol.symbol.clone(), interval, bar })
     }
@@ -80,11 +79,9 @@ impl<S: BarSql> Store<S> {
             return Ok(Claim::Done(stored));
         }
         let since = since.unwrap_or(stored);
-        ensure!(
-            since == stored,
-            "candles of {feed} were stored meanwhile (checkpoint {stored}, this one goes on from {since}): by an attempt \
-             that took too long, or by another process: if there is one, stop one of the two"
-        );
+        if since != stored {
+            return Err(DbError::Meanwhile { feed: feed.clone(), stored, since });
+        }
         let next = stored + 1;
         self.sql.execute(
             "INSERT INTO feeds (feed, serial, state) VALUES (?1, ?2, ?3) \
@@ -101,16 +98,15 @@ impl<S: BarSql> Store<S> {
         }
         for (index, entry) in new {
             match self.registry.get(*index as usize) {
-                Some(stored) => ensure!(
-                    (&stored.venue, &stored.symbol) == (&entry.venue, &entry.symbol),
-                    "symbol index {index} is {} {} in the database, not {} {}",
-                    stored.venue,
-                    stored.symbol,
-                    entry.venue,
-                    entry.symbol
-                ),
+                Some(stored) if (&stored.venue, &stored.symbol) == (&entry.venue, &entry.symbol) => {}
+                Some(stored) => {
+                    let name = |of: &Registered| format!("{} {}", of.venue, of.symbol);
+                    return Err(DbError::OtherSymbol { index: *index, stored: name(stored), given: name(entry) });
+                }
                 None => {
-                    ensure!(*index as usize == self.registry.len(), "symbol index {index} leaves a hole");
+                    if *index as usize != self.registry.len() {
+                        return Err(DbError::Hole(*index));
+                    }
                     let listed = entry.listing_time_ms.map_or(Value::Null, Value::Int);
                     self.sql.execute(
                         "INSERT INTO symbols_index (symbol_index, venue, symbol, listing_time_ms) \
@@ -228,7 +224,7 @@ impl<S: BarSql> Store<S> {
     fn mark(&mut self, mark: &Mark) -> Result<u64> {
         let named = self.named(mark.symbol_index, mark.interval, KlineData::default())?;
         let (flags, lacks) = if mark.gap { ("flags | 2", "= 0") } else { ("flags & ~2", "<> 0") };
-        self.sql.execute(
+        let marked = self.sql.execute(
             &format!(
                 "UPDATE klines SET flags = {flags}, revision = revision + 1 WHERE venue = ?1 AND symbol = ?2 \
                  AND \"interval\" = ?3 AND open_time >= ?4 AND open_time <= ?5 AND open_time < ?6 \
@@ -242,7 +238,8 @@ impl<S: BarSql> Store<S> {
                 Value::Int(mark.to_us),
                 Value::Int(mark.before_us),
             ],
-        )
+        )?;
+        Ok(marked)
     }
 
     fn write(&mut self, checkpoint: &Checkpoint) -> Result<Committed> {
@@ -329,13 +326,15 @@ impl<S: BarSql> CandleDb for Store<S> {
             Ok(_) => self.unsure = None,
             Err(_) => self.registry.truncate(known),
         }
-        done.with_context(|| format!("the candles of {} were not stored", checkpoint.feed))
+        done.map_err(|err| DbError::NotStored { feed: checkpoint.feed.clone(), source: Box::new(err) })
     }
 
     fn put_history(&mut self, bars: &[NamedBar], source: Source, replace_gaps: bool) -> Result<Filled> {
         let mut by_series: BTreeMap<Series, BTreeMap<i64, KlineData>> = BTreeMap::new();
         for NamedBar { venue, symbol, interval, bar } in bars {
-            ensure!(bar.is_final(), "an open bar of {symbol} is no history");
+            if !bar.is_final() {
+                return Err(DbError::OpenBar(symbol.clone()));
+            }
             let series = Series { venue: venue.clone(), symbol: symbol.clone(), interval: *interval };
             by_series.entry(series).or_default().insert(bar.open_time_us, *bar);
         }

@@ -1,9 +1,8 @@
 //! What is done to stored candles: [`CandleDb`].
 
-use anyhow::Result;
-
 use super::bar::{NamedBar, Source};
 use super::checkpoint::{Checkpoint, Committed};
+use super::error::Result;
 use super::reader::CandleReader;
 
 /// What [`CandleDb::put_history`] did.

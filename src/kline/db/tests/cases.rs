@@ -65,7 +65,8 @@ pub(super) fn a_commit_that_fails_leaves_nothing(place: &Place<'_>) {
     }];
     // The mark fails behind everything else.
     let error = db.commit(&bad).unwrap_err();
-    assert!(format!("{error:#}").contains("77"), "{error:#}");
+    let said = wal_format::error_chain(&error);
+    assert!(said.contains("77"), "{said}");
     for db in [&mut db, &mut place.open()] {
         assert_eq!(minutes(db.as_mut()), [bar(1, 1)]);
         assert_eq!(db.load_feed("binance-spot").unwrap().unwrap().logs[0].position, position(1));
@@ -322,7 +323,8 @@ pub(super) fn two_processes_cannot_store_the_same_feed(place: &Place<'_>) {
     let stands = b.load_feed("binance-spot").unwrap().unwrap().serial;
     assert_eq!(b.commit(&after(stands, 2, 2)).unwrap().serial, 2);
     let error = a.commit(&after(1, 3, 3)).unwrap_err();
-    assert!(format!("{error:#}").contains("another process"), "{error:#}");
+    let said = wal_format::error_chain(&error);
+    assert!(said.contains("another process"), "{said}");
     assert_eq!(minutes(a.as_mut()), [bar(1, 2)]);
     b.commit(&after(2, 4, 4)).unwrap();
     // An index means one symbol for ever.
@@ -354,7 +356,50 @@ pub(super) fn a_newer_schema_is_refused(place: &Place<'_>) {
     drop(place.open());
     place.run("UPDATE tapedeck_schema SET version = 99").unwrap();
     let error = open(&place.url, place.dir).map(|_| ()).unwrap_err();
-    assert!(format!("{error:#}").contains("schema 99"), "{error:#}");
+    let said = wal_format::error_chain(&error);
+    assert!(said.contains("schema 99"), "{said}");
+}
+
+pub(super) fn the_last_bar_with_a_trade_before_a_time_is_found_behind_any_silence(place: &Place<'_>) {
+    let mut db = place.open();
+    let flat = |minute: i64| KlineData { flags: FINAL | FLAT, ..KlineData::flat(minute * MIN, 3, 2, 2) };
+    let open = KlineData { flags: 0, ..bar(9, 9) };
+    db.commit(&checkpoint(1, [bar(2, 2), bar(3, 3), flat(4), flat(5), open])).unwrap();
+    let series = |symbol: &str, interval| Series { venue: "binance-spot".into(), symbol: symbol.into(), interval };
+    let of = series("BTCUSDT", Interval::M1);
+    let found: Vec<_> = [2, 3, 4, 6, 9, 10].map(|m| db.last_traded(&of, m * MIN).unwrap().map(|s| s.bar)).into();
+    assert_eq!(found, [None, Some(bar(2, 2)), Some(bar(3, 3)), Some(bar(3, 3)), Some(bar(3, 3)), Some(open)]);
+    assert_eq!(db.last_traded(&series("BTCUSDT", Interval::M5), 10 * MIN).unwrap(), None);
+    assert_eq!(db.last_traded(&series("ETHUSDT", Interval::M1), 10 * MIN).unwrap(), None);
+}
+
+pub(super) fn what_there_is_comes_in_the_order_of_the_key(place: &Place<'_>) {
+    let mut db = place.open();
+    assert_eq!(db.series().unwrap(), []);
+    let mut c = checkpoint(1, [bar(1, 1), bar(2, 2)]);
+    c.registry.push((1, symbol("AAVEUSDT")));
+    c.bars.extend([(1, Interval::W1, bar(0, 1)), (1, Interval::M5, bar(0, 1)), (1, Interval::M5, bar(5, 1))]);
+    db.commit(&c).unwrap();
+    let mut reader = open_reader(&place.url, place.dir).unwrap();
+    let all: Vec<_> = reader.series().unwrap().into_iter().map(|s| (s.symbol, s.interval)).collect();
+    assert_eq!(
+        all,
+        [("AAVEUSDT", Interval::W1), ("AAVEUSDT", Interval::M5), ("BTCUSDT", Interval::M1)]
+            .map(|(symbol, interval)| (symbol.to_owned(), interval))
+    );
+}
+
+pub(super) fn a_database_that_is_not_there_is_not_made_by_a_reader(place: &Place<'_>) {
+    let nowhere = match place.url.strip_prefix("sqlite:") {
+        Some(_) => "sqlite:nowhere.db".to_owned(),
+        None => place.url.replacen("/t", "/nowhere", 1),
+    };
+    for _ in 0..2 {
+        let error = open_reader(&nowhere, place.dir).err().map(|err| wal_format::error_chain(&err)).unwrap();
+        assert!(error.contains("nowhere"), "{error}");
+    }
+    let error = open("http://user:secret@host/x", place.dir).err().unwrap().to_string();
+    assert!(error.contains("is no database") && !error.contains("secret"), "{error}");
 }
 
 pub(super) fn readers_do_not_wait_for_a_writer(place: &Place<'_>) {
@@ -372,7 +417,7 @@ pub(super) fn readers_do_not_wait_for_a_writer(place: &Place<'_>) {
         })
         .unwrap();
     assert_eq!(nested, (1, 2, 2));
-    assert!(readers.with(|_| -> anyhow::Result<()> { anyhow::bail!("a reader that fails") }).is_err());
+    assert!(readers.with(|_| Err::<(), _>(DbError::TooManyTrades)).is_err(), "what a reader says is handed on");
     assert_eq!(count(), 2);
 }
 

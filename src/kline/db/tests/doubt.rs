@@ -2,10 +2,11 @@
 //! feed that began anew at what is stored.
 
 use super::super::bars::BarSql;
+use super::super::error::Result;
 use super::super::schema::{Dialect, Rule};
 use super::super::store::Store;
 use super::*;
-use sql::{Sql, Value};
+use sql::{Sql, SqlError, Value};
 
 /// What happens at the next COMMIT.
 #[derive(Clone, Copy, PartialEq)]
@@ -18,10 +19,10 @@ enum Loses {
 struct Flaky(Sqlite, Loses);
 
 impl Sql for Flaky {
-    fn begin(&mut self) -> Result<()> {
+    fn begin(&mut self) -> std::result::Result<(), SqlError> {
         self.0.begin()
     }
-    fn batch(&mut self, sql: &str) -> Result<()> {
+    fn batch(&mut self, sql: &str) -> std::result::Result<(), SqlError> {
         if sql != "COMMIT" {
             return self.0.batch(sql);
         }
@@ -29,12 +30,12 @@ impl Sql for Flaky {
         if loses != Loses::Commit {
             self.0.batch(sql)?;
         }
-        if loses == Loses::Nothing { Ok(()) } else { bail!("the connection broke") }
+        if loses == Loses::Nothing { Ok(()) } else { Err(SqlError::Lost) }
     }
-    fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
+    fn execute(&mut self, sql: &str, params: &[Value]) -> std::result::Result<u64, SqlError> {
         self.0.execute(sql, params)
     }
-    fn rows(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
+    fn rows(&mut self, sql: &str, params: &[Value]) -> std::result::Result<Vec<Vec<Value>>, SqlError> {
         self.0.rows(sql, params)
     }
 }
@@ -109,7 +110,7 @@ fn a_commit_that_is_stored_after_its_time_out_is_not_applied_again_by_the_feed_t
     // It does so now.
     open().commit(&with_old(2, 1)).unwrap();
     // The feed has read the same trade again, and more.
-    let said = format!("{:#}", db.commit(&with_old(3, stands)).unwrap_err());
+    let said = wal_format::error_chain(&db.commit(&with_old(3, stands)).unwrap_err());
     assert!(said.contains("took too long"), "{said}");
     let stands = db.load_feed("binance-spot").unwrap().unwrap();
     assert_eq!((stands.serial, stands.logs[0].position), (2, position(2)));

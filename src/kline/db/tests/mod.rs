@@ -80,6 +80,9 @@ suite!(
     a_newer_schema_is_refused,
     a_database_of_version_1_is_taken_over_with_places_of_runs_without_incarnation,
     a_feed_that_lost_its_row_or_its_places_says_what_is_left,
+    the_last_bar_with_a_trade_before_a_time_is_found_behind_any_silence,
+    what_there_is_comes_in_the_order_of_the_key,
+    a_database_that_is_not_there_is_not_made_by_a_reader,
     readers_do_not_wait_for_a_writer,
     a_task_of_a_runtime_opens_writes_and_leaves_it,
 );
