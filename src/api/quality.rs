@@ -64,6 +64,6 @@ async fn found(app: &Shared, params: &Params) -> Answer<(Query, Vec<Quality>)> {
     // One looks, the others wait: what it read serves them too.
     let _one = app.reports.looking.lock().await;
     let asker = Arc::clone(app);
-    let found = blocking(app, move || asker.reports.read.report(&lake, &asked)).await?;
+    let found = blocking(app, move || Ok(asker.reports.read.report(&lake, &asked)?)).await?;
     Ok((query, found))
 }

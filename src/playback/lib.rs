@@ -12,14 +12,16 @@
 
 mod reel;
 
+use std::error::Error;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use anyhow::Context;
 use venue_sim::{Pace, ReelSource, Repeat, Sim, SimConfig, SimVenue, Source, StartWhen, Token};
 
 use config::{Api, Config};
+use fold::shelves::{ShelfError, shelves};
 use model::VenueId;
 use net::server::Access;
 use reel::{LogReel, Range};
@@ -69,28 +71,56 @@ pub struct ServeArgs {
     pub settle_ms: u64,
 }
 
+/// A recording cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaybackError {
+    /// Who may ask is not said as it must be.
+    #[error(transparent)]
+    Access(Box<dyn Error + Send + Sync>),
+    /// The address lies beyond loopback and nothing protects it.
+    #[error(
+        "cannot serve the recording: {why}\n  where: --serve {listen}\n  fix:   name a token by [api] token_env or token_file, write [api] insecure = true where everybody who reaches this address may read, or serve at 127.0.0.1:{}",
+        listen.port()
+    )]
+    Open {
+        /// What is wrong with it.
+        why: String,
+        /// Where it should listen.
+        listen: SocketAddr,
+    },
+    /// Logs cannot be listed.
+    #[error(transparent)]
+    Shelf(#[from] ShelfError),
+    /// Nothing was recorded.
+    #[error(
+        "there is nothing to serve: no configured venue has a log\n  where: {}\n  fix:   record first, or name the configuration of the recording",
+        data_dir.display()
+    )]
+    Nothing {
+        /// Where it would be.
+        data_dir: PathBuf,
+    },
+    /// The server does not start.
+    #[error("serve the recording")]
+    Start(#[source] Box<dyn Error + Send + Sync>),
+}
+
 /// Opens the recordings, listens and serves; to be run inside a runtime.
 ///
 /// # Errors
 /// When no venue has anything recorded in the range, a log cannot be listed, the address cannot be bound, or lies beyond
 /// loopback and nothing protects it.
-pub async fn serve(cfg: &Arc<Config>, args: &ServeArgs) -> anyhow::Result<Sim> {
+pub async fn serve(cfg: &Arc<Config>, args: &ServeArgs) -> Result<Sim, PlaybackError> {
     let access = access(&cfg.api)?;
-    access.check_address(args.listen).map_err(|why| {
-        anyhow::anyhow!(
-            "cannot serve the recording: {why}\n  where: --serve {}\n  fix:   name a token by [api] token_env or token_file, \
-             write [api] insecure = true where everybody who reaches this address may read, or serve at 127.0.0.1:{}",
-            args.listen,
-            args.listen.port()
-        )
-    })?;
+    let open = |why| PlaybackError::Open { why, listen: args.listen };
+    access.check_address(args.listen).map_err(open)?;
     let wanted: Vec<VenueId> =
         if args.venues.is_empty() { cfg.venues.keys().copied().collect() } else { args.venues.clone() };
     let range = Range { from_ns: args.from_ns.unwrap_or(0), to_ns: args.to_ns.unwrap_or(u64::MAX) };
     let mut stage = Vec::new();
     for id in wanted {
         let venue = venue(id);
-        if args.venues.is_empty() && fold::shelves::shelves(&cfg.archive_root(), &cfg.wal_dir(id))?.is_empty() {
+        if args.venues.is_empty() && shelves(&cfg.archive_root(), &cfg.wal_dir(id))?.is_empty() {
             tracing::info!(venue = %id, "it has no log and is not served");
             continue;
         }
@@ -99,10 +129,7 @@ pub async fn serve(cfg: &Arc<Config>, args: &ServeArgs) -> anyhow::Result<Sim> {
         stage.push(SimVenue::playing(id.as_str(), Source::Reel(source)));
     }
     if stage.is_empty() {
-        anyhow::bail!(
-            "there is nothing to serve: no configured venue has a log\n  where: {}\n  fix:   record first, or name the configuration of the recording",
-            cfg.data_dir.display()
-        );
+        return Err(PlaybackError::Nothing { data_dir: cfg.data_dir.clone() });
     }
     let mut config = SimConfig::venues(stage);
     config.listen = args.listen;
@@ -115,14 +142,14 @@ pub async fn serve(cfg: &Arc<Config>, args: &ServeArgs) -> anyhow::Result<Sim> {
     config.restamp = args.restamp;
     config.start_when = StartWhen::Settled { streams: 1, quiet_ms: args.settle_ms };
     config.extra_symbols = false;
-    Sim::start(config).await.context("serve the recording")
+    Sim::start(config).await.map_err(|err| PlaybackError::Start(err.into()))
 }
 
 /// Who may ask, as for the API; nobody controls the server over the wire.
-fn access(api: &Api) -> anyhow::Result<venue_sim::Access> {
+fn access(api: &Api) -> Result<venue_sim::Access, PlaybackError> {
     let shipped = venue_sim::Access::default();
     Ok(venue_sim::Access {
-        token: Access::load(api)?.token().map(Token::new),
+        token: Access::load(api).map_err(|err| PlaybackError::Access(err.into()))?.token().map(Token::new),
         insecure: api.insecure,
         hosts: api.hosts.clone(),
         origins: api.cors_origins.clone(),

@@ -27,7 +27,7 @@ use serde::Serialize;
 
 use lake::find::manifests_between;
 use lake::manifest::{FrameCounts, Line, Repair};
-use lake::{Hour, Manifest, Table};
+use lake::{Hour, LakeError, Manifest, Table};
 use model::{Channel, VenueId};
 use venue::{Continuity, venue};
 
@@ -441,7 +441,7 @@ impl Repairs {
 ///
 /// # Errors
 /// When a directory cannot be listed.
-pub fn report(lake: &Path, query: &Query) -> anyhow::Result<Vec<Quality>> {
+pub fn report(lake: &Path, query: &Query) -> Result<Vec<Quality>, LakeError> {
     Reports::default().report(lake, query)
 }
 
@@ -450,7 +450,7 @@ impl Reports {
     ///
     /// # Errors
     /// As [`report`].
-    pub fn report(&self, lake: &Path, query: &Query) -> anyhow::Result<Vec<Quality>> {
+    pub fn report(&self, lake: &Path, query: &Query) -> Result<Vec<Quality>, LakeError> {
         let venues = if query.venues.is_empty() { venues_of(lake)? } else { query.venues.clone() };
         let mut out = Vec::new();
         for venue in venues {
@@ -493,7 +493,7 @@ impl Reports {
 }
 
 /// Venues that have published something.
-fn venues_of(lake: &Path) -> anyhow::Result<Vec<String>> {
+fn venues_of(lake: &Path) -> Result<Vec<String>, LakeError> {
     let dirs = lake::find::list(&lake.join("_manifests"))?;
     let word = |dir: &std::path::PathBuf| Some(dir.file_name()?.to_str()?.strip_prefix("exchange=")?.to_owned());
     Ok(dirs.iter().filter_map(word).collect())
