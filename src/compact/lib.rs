@@ -13,7 +13,7 @@
 //! ```
 //!
 //! A *part* is a contiguous range of one log inside one hour; where parts end is a function of the log and of
-//! `[lake] part_minutes` ([`fold::hour`]). A *piece* is a staged share of a part, hidden from readers. A *cut* stages all of
+//! `[lake] part_minutes` (`src/fold/hour.rs`). A *piece* is a staged share of a part, hidden from readers. A *cut* stages all of
 //! memory and writes a state.
 //!
 //! Why rows come out exactly once: rows are a fold over the log ([`fold::gather::Gatherer`]) whose whole memory is in the
