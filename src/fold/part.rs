@@ -148,7 +148,7 @@ impl OpenPart {
 
     /// The buffer of `table` beside the books.
     #[inline]
-    pub fn buffer_and_account(&mut self, table: Table) -> (&mut TableBuffer, &mut Account) {
+    pub(crate) fn buffer_and_account(&mut self, table: Table) -> (&mut TableBuffer, &mut Account) {
         let of_table = &mut self.tables[table as usize];
         (of_table.buffer.get_or_insert_with(|| TableBuffer::new(table, &self.settings)), &mut self.account)
     }

@@ -18,7 +18,7 @@ use venue::gap::RowMark;
 
 /// Moves the rows of one frame into the buffers of `part`, without those that came before. `common.flags` holds
 /// what the record says; `from` how a frame of a socket came. Returns a bit per table (`1 << table`) that got some.
-pub fn frame(
+pub(crate) fn frame(
     common: &Common,
     from: Option<Carrier>,
     rows: &Rows,
@@ -109,7 +109,13 @@ fn filled_by<K: Kind>(of: &[K], symbols: &Interner, marks: &mut impl Iterator<It
 
 /// What ids say besides holes, as rows of `events`; odd ids only as drift: `odd` is called for each.
 #[cold]
-pub fn tell(common: &Common, news: &[News], symbols: &Interner, part: &mut OpenPart, odd: &mut impl FnMut(&str, &str)) {
+pub(crate) fn tell(
+    common: &Common,
+    news: &[News],
+    symbols: &Interner,
+    part: &mut OpenPart,
+    odd: &mut impl FnMut(&str, &str),
+) {
     let mut event = |channel: Channel, symbol, kind: &str, detail: serde_json::Value| {
         let mut detail = detail;
         detail["channel"] = channel.as_str().into();
@@ -134,7 +140,7 @@ pub fn tell(common: &Common, news: &[News], symbols: &Interner, part: &mut OpenP
 
 /// Holes that stayed open become rows of `events` and entries of the manifest.
 #[cold]
-pub fn report(common: &Common, holes: &[Hole], symbols: &Interner, part: &mut OpenPart) {
+pub(crate) fn report(common: &Common, holes: &[Hole], symbols: &Interner, part: &mut OpenPart) {
     for hole in holes {
         let (channel, symbol) = (hole.channel.as_str(), symbols.name(hole.symbol));
         let detail = json!({

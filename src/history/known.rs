@@ -23,7 +23,7 @@ enum What {
 
 /// A reported defect at a certain time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known {
+pub(crate) struct Known {
     what: What,
     market: Option<Market>,
     kinds: &'static [Kind],

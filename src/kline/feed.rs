@@ -247,7 +247,7 @@ impl Feed {
     }
 
     /// The channel that the bars before were made of, if that was another one, and the time of its last trade, us.
-    pub fn other_source(&self) -> Option<(&str, i64)> {
+    pub(crate) fn other_source(&self) -> Option<(&str, i64)> {
         self.other_source.as_ref().map(|(channel, us)| (channel.as_str(), *us))
     }
 
@@ -257,18 +257,18 @@ impl Feed {
     }
 
     /// Quote volumes of stored bars of contracts were multiplied out.
-    pub fn is_multiplied(&self) -> bool {
+    pub(crate) fn is_multiplied(&self) -> bool {
         self.state.multiplied
     }
 
     /// The latest time, us, of which bars of a symbol may hold trades of this feed; `None` when it knows of no time.
-    pub fn reached_us(&self, symbol: &str) -> Option<i64> {
+    pub(crate) fn reached_us(&self, symbol: &str) -> Option<i64> {
         let came_us = self.state.came_us.get(symbol).copied();
         self.last_trade_us(symbol).max(self.state.venue_now_us).max(came_us)
     }
 
     /// Receive time of the last record, us; 0 = none.
-    pub fn last_recv_us(&self) -> i64 {
+    pub(crate) fn last_recv_us(&self) -> i64 {
         self.state.last_recv_us
     }
 
@@ -279,7 +279,7 @@ impl Feed {
     }
 
     /// Time of the last trade of a symbol, us.
-    pub fn last_trade_us(&self, symbol: &str) -> Option<i64> {
+    pub(crate) fn last_trade_us(&self, symbol: &str) -> Option<i64> {
         let id = self.decoder.rows.symbols.find(symbol)?;
         self.last_us.get(id.0 as usize).copied().filter(|us| *us != NEVER)
     }
@@ -452,7 +452,7 @@ impl Feed {
     }
 
     /// True for a symbol whose silence makes no bars: it does not trade, not any more, or is recorded no more.
-    pub fn is_silent(&self, symbol: &str) -> bool {
+    pub(crate) fn is_silent(&self, symbol: &str) -> bool {
         let halted = |facts: &Facts| !facts.trading || has_ended(facts, self.told_us());
         self.is_unrecorded(symbol) || self.state.listed.get(symbol).is_some_and(halted)
     }
@@ -476,7 +476,7 @@ impl Feed {
     }
 
     /// True for a symbol that is recorded no more.
-    pub fn is_unrecorded(&self, symbol: &str) -> bool {
+    pub(crate) fn is_unrecorded(&self, symbol: &str) -> bool {
         self.state.unrecorded.contains_key(symbol)
     }
 

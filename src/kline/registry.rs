@@ -138,7 +138,7 @@ impl SymbolPeriodRegistry {
     }
 
     /// A listing came. Ignored for a symbol without a place.
-    pub fn set_facts(&self, venue: &str, symbol: &str, facts: Facts) {
+    pub(crate) fn set_facts(&self, venue: &str, symbol: &str, facts: Facts) {
         if let Some(index) = self.index(venue, symbol) {
             self.inner.write().unwrap_or_else(PoisonError::into_inner).facts.insert(index, Arc::new(facts));
         }

@@ -247,7 +247,7 @@ pub struct DriftItem {
 
 impl Drift {
     /// Most distinct items kept; the rest is counted under one name, so hostile input cannot grow memory.
-    pub const MAX_ITEMS: usize = 256;
+    pub(crate) const MAX_ITEMS: usize = 256;
 
     /// Counts one occurrence of `what` seen in `frame`.
     pub fn note(&mut self, what: &str, frame: &[u8]) {

@@ -21,9 +21,9 @@ use ids::Judged;
 pub use ids::{IdState, Ids, Seen, count};
 
 /// Flag of a row that holds (a part of) a whole book.
-pub const SNAPSHOT: i32 = 1;
+pub(crate) const SNAPSHOT: i32 = 1;
 /// Flag of the first row behind a hole.
-pub const GAP_BEFORE: i32 = 4;
+pub(crate) const GAP_BEFORE: i32 = 4;
 /// Flag of a row whose id is lower than one before it.
 pub const OUT_OF_ORDER: i32 = 16;
 

@@ -31,7 +31,7 @@ impl Found {
     }
 
     /// Every id of its single trades is of a trade that was made at the market.
-    pub fn has_all_ids(&self) -> bool {
+    pub(crate) fn has_all_ids(&self) -> bool {
         self.venue.parse::<VenueId>().is_ok_and(|id| venue::venue(id).spec.at_market == AtMarket::All)
     }
 

@@ -282,7 +282,7 @@ impl Mailbox {
     }
 
     /// Adds a trade.
-    pub fn put_trade(&self, trade: &Arc<TradeNews>) {
+    pub(crate) fn put_trade(&self, trade: &Arc<TradeNews>) {
         let mut inner = self.lock();
         inner.queue.push_back(News::Trade(Arc::clone(trade)));
         inner.bound();
@@ -302,7 +302,7 @@ impl Mailbox {
     }
 
     /// Puts the states that a subscription begins with in front of what came meanwhile.
-    pub fn put_first(&self, bars: Vec<Arc<BarNews>>) {
+    pub(crate) fn put_first(&self, bars: Vec<Arc<BarNews>>) {
         let mut inner = self.lock();
         for bar in &bars {
             inner.seen.insert(bar.slot, Seen::NOTHING);

@@ -37,7 +37,7 @@ use self::error::Result;
 pub use bar::{NamedBar, Series, Source, StoredBar};
 pub use checkpoint::{Checkpoint, Committed, SavedFeed, SavedPosition};
 pub use reader::{CandleReader, GapQuery, HistoryQuery};
-pub use readers::Readers;
+pub(crate) use readers::Readers;
 pub use writer::{CandleDb, Filled};
 
 pub use super::message::Mark;

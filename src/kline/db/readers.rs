@@ -10,7 +10,7 @@ use super::{CandleReader, open_reader};
 const KEPT: usize = 8;
 
 /// See the module.
-pub struct Readers {
+pub(crate) struct Readers {
     url: String,
     dir: PathBuf,
     idle: Mutex<Vec<Box<dyn CandleReader>>>,

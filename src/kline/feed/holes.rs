@@ -27,7 +27,7 @@ const ON_ITS_WAY_US: i64 = 1_000_000;
 impl Feed {
     /// The symbols whose first bars lack their beginning, as soon as the venue's candles before it are settled. Each
     /// is given once; whoever asks the venue answers with [`Feed::seeded`], or this feed's next run gives it again.
-    pub fn take_seeds(&mut self) -> Vec<(String, First)> {
+    pub(crate) fn take_seeds(&mut self) -> Vec<(String, First)> {
         let Some(now_us) = self.state.venue_now_us else { return Vec::new() };
         // Behind the longest bar nothing is left to begin.
         self.state.seeds.retain(|_, first| first.ts_us > now_us - HOLES_KEPT_US);

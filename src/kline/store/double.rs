@@ -122,7 +122,7 @@ pub struct DoubleBufferedKlineStore {
 }
 
 /// The one writer's side: what changed since which swap.
-pub struct Swapper {
+pub(crate) struct Swapper {
     changed: Vec<u32>,
     before: Vec<u32>,
     version: u64,

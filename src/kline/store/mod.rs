@@ -14,7 +14,8 @@ mod flat;
 mod latest;
 mod word;
 
-pub use double::{DoubleBufferedKlineStore, Swapper};
+pub use double::DoubleBufferedKlineStore;
+pub(crate) use double::Swapper;
 pub use flat::FlatKlineStore;
 pub use latest::LatestSlots;
 

@@ -33,7 +33,7 @@ const SPEC: VenueSpec = VenueSpec {
 };
 
 /// The market; use it through [`venue`](crate::venue). Its REST is that of the JSON market.
-pub static SPOT_SBE: Venue = Venue { spec: &SPEC, streams: &Sbe, rest: &Market::Spot, frames: &Sbe };
+pub(crate) static SPOT_SBE: Venue = Venue { spec: &SPEC, streams: &Sbe, rest: &Market::Spot, frames: &Sbe };
 
 /// What is said over sockets with binary data.
 struct Sbe;

@@ -81,7 +81,8 @@ pub const SPEC: VenueSpec = VenueSpec {
 };
 
 /// The market; use it through [`venue`](crate::venue).
-pub static USDM: Venue = Venue { spec: &SPEC, streams: &Market::Usdm, rest: &Market::Usdm, frames: &Market::Usdm };
+pub(crate) static USDM: Venue =
+    Venue { spec: &SPEC, streams: &Market::Usdm, rest: &Market::Usdm, frames: &Market::Usdm };
 
 /// Paths that each serve a part of the streams.
 pub(super) const PATHS: [&str; 2] = [PUBLIC, MARKET];

@@ -38,5 +38,5 @@ const SPEC: VenueSpec = VenueSpec {
 };
 
 /// The market; use it through [`venue`](crate::venue).
-pub static FUTURES: Venue =
+pub(crate) static FUTURES: Venue =
     Venue { spec: &SPEC, streams: &Market::Futures, rest: &Market::Futures, frames: &Market::Futures };
