@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::counts::Counts;
-use super::error::{Answer, Refusal};
+use super::error::{Answer, Failed, Refusal};
 use super::looks::{QualityLooks, SystemLooks};
 use super::weights::Weights;
 use super::ws::Dispatcher;
@@ -84,14 +84,14 @@ impl App {
 /// Runs what may wait for the disk where it holds up no connection.
 pub(crate) async fn blocking<T: Send + 'static>(
     app: &App,
-    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+    work: impl FnOnce() -> Result<T, Failed> + Send + 'static,
 ) -> Answer<T> {
     // Closed never: the semaphore lives as long as the app.
-    let _permit = app.reads.acquire().await.map_err(|e| Refusal::internal(&e.into()))?;
+    let _permit = app.reads.acquire().await.map_err(|err| Refusal::internal(&err))?;
     let supervisor = app.status.supervisor().clone();
     match supervise::blocking(move || supervisor.attempt(Task::Client, "", work)).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(why)) => Err(Refusal::internal(&why)),
-        Err(panicked) => Err(Refusal::internal(&panicked.into())),
+        Ok(Err(why)) => Err(Refusal::internal(&*why)),
+        Err(panicked) => Err(Refusal::internal(&panicked)),
     }
 }

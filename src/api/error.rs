@@ -1,6 +1,8 @@
 //! What is answered to a request that cannot be: the exchange's body `{"code":-1121,"msg":"Invalid symbol."}` with
 //! its HTTP status (Binance API documentation, "Error codes"). Our own paths use the same shape.
 
+use std::error::Error;
+
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
@@ -15,6 +17,9 @@ pub(super) struct Refusal {
 }
 
 pub(super) type Answer<T> = Result<T, Refusal>;
+
+/// Whatever kept an answer from being made: the log says it, nobody branches on it.
+pub(super) type Failed = Box<dyn Error + Send + Sync>;
 
 impl Refusal {
     pub fn new(code: i32, msg: impl Into<String>) -> Self {
@@ -71,8 +76,8 @@ impl Refusal {
     }
 
     /// Ours to mend: the answer says no more than that, the log says why.
-    pub fn internal(why: &anyhow::Error) -> Self {
-        tracing::warn!(error = %format!("{why:#}"), "a request could not be answered");
+    pub fn internal(why: &(dyn Error + 'static)) -> Self {
+        tracing::warn!(error = %ops::chain(why), "a request could not be answered");
         Self::with(
             StatusCode::SERVICE_UNAVAILABLE,
             -1001,

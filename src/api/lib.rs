@@ -50,20 +50,28 @@ use ops::exposition;
 use ops::shutdown::Shutdown;
 use ops::supervise::Task;
 
+/// The address of `[api] listen` cannot be bound.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot listen on {listen}: {why}\n  where: [api] listen\n  fix:   stop that process, or set another address (TAPEDECK__API__LISTEN=\"127.0.0.1:8081\")"
+)]
+pub struct ListenError {
+    listen: SocketAddr,
+    why: String,
+}
+
 /// Binds the address of `[api] listen`.
 ///
 /// # Errors
 /// A plain sentence that names the address and the key, for a port in use among others.
-pub async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
+pub async fn bind(listen: SocketAddr) -> Result<TcpListener, ListenError> {
     TcpListener::bind(listen).await.map_err(|err| {
         let why = match err.kind() {
             std::io::ErrorKind::AddrInUse => "the port is in use by another process".to_owned(),
             std::io::ErrorKind::PermissionDenied => "no permission for this port".to_owned(),
             _ => err.to_string(),
         };
-        anyhow::anyhow!(
-            "cannot listen on {listen}: {why}\n  where: [api] listen\n  fix:   stop that process, or set another address (TAPEDECK__API__LISTEN=\"127.0.0.1:8081\")"
-        )
+        ListenError { listen, why }
     })
 }
 

@@ -197,10 +197,10 @@ impl Service {
 
     /// Shows the token that the configuration names.
     fn compactor(cfg: &Config) -> Service {
-        let (access, tokenless) = match Access::load(&cfg.api) {
+        let (access, tokenless) = match cfg.api.access() {
             Ok(access) if access.asks() => (access, "the one of [api] is not the one it asks for".to_owned()),
             Ok(access) => (access, "[api] names none".to_owned()),
-            Err(err) => (Access::default(), format!("{err:#}").replace('\n', ";")),
+            Err(err) => (Access::default(), ops::chain(&err).replace('\n', ";")),
         };
         Service { at: reachable(cfg.api.listen), access, tokenless }
     }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::app::{Shared, blocking};
-use super::error::{Answer, Refusal};
+use super::error::{Answer, Failed, Refusal};
 use super::json::json as answer;
 use super::params::Params;
 use super::time::now_ms;
@@ -45,7 +45,7 @@ async fn system(State(app): State<Shared>) -> Answer<Response> {
     Ok(answer(body.to_string()))
 }
 
-fn look(app: &Shared, collectors: Vec<Status>) -> anyhow::Result<Value> {
+fn look(app: &Shared, collectors: Vec<Status>) -> Result<Value, Failed> {
     let cfg = &app.config;
     let snapshot = app.status.snapshot();
     let memory: Vec<_> =

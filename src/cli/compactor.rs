@@ -53,7 +53,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             return outcome.map(drop);
         }
         // Bound before any work: a port in use is a plain refusal, not a half-started service.
-        let access = net::server::Access::load(&cfg.api)?;
+        let access = cfg.api.access()?;
         let listener = api::bind(cfg.api.listen).await?;
         supervisor.spawn(Task::Disks, "", &shutdown, {
             let (conditions, stop) = (supervisor.conditions().clone(), shutdown.clone());

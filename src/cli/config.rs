@@ -33,14 +33,14 @@ struct FileArg {
     json: bool,
 }
 
-fn effective(arg: &FileArg) -> anyhow::Result<std::sync::Arc<Config>> {
+fn effective(arg: &FileArg) -> Result<std::sync::Arc<Config>, ConfigErrors> {
     match &arg.config {
         Some(path) => load(path),
-        None => Ok(Config::load(
+        None => Config::load(
             None,
             std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))),
         )
-        .map(std::sync::Arc::new)?),
+        .map(std::sync::Arc::new),
     }
 }
 

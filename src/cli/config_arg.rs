@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::exit::Usage;
-use config::Config;
+use config::{Config, ConfigErrors};
 
 /// The configuration argument that every service has.
 #[derive(Debug, clap::Args)]
@@ -15,13 +15,12 @@ pub struct ConfigArg {
 }
 
 /// Reads and checks a configuration file with the environment over it.
-pub(crate) fn load(path: &Path) -> anyhow::Result<Arc<Config>> {
+pub(crate) fn load(path: &Path) -> Result<Arc<Config>, ConfigErrors> {
     Config::load(
         Some(path),
         std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))),
     )
     .map(Arc::new)
-    .map_err(anyhow::Error::new)
 }
 
 /// A service needs at least one venue; commands that only look do not.

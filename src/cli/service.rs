@@ -8,7 +8,7 @@ use anyhow::Context;
 use super::config_arg::{ConfigArg, load, need_venues};
 use super::runtime::runtime;
 use collect::Reload;
-use config::{Config, Problem, places};
+use config::{Config, ConfigErrors, Problem, places};
 use ops::shutdown::Shutdown;
 use ops::supervise::{Supervisor, Task};
 
@@ -29,8 +29,15 @@ impl ServiceArg {
         let path = self.config.config.clone();
         Ok(Reload::new(asked, move || {
             let cfg = load(&path)?;
-            need_venues(&cfg, &path)?;
-            Ok(cfg)
+            match need_venues(&cfg, &path) {
+                Ok(()) => Ok(cfg),
+                Err(err) => Err(ConfigErrors(vec![Problem {
+                    key: "--config".into(),
+                    origin: String::new(),
+                    what: format!("{err:#}"),
+                    fix: "correct the file and send SIGHUP again".into(),
+                }])),
+            }
         }))
     }
 

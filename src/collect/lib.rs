@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod bootstrap;
+mod error;
 mod exposition;
 mod feed;
 mod handshake;
@@ -60,6 +61,7 @@ use tracing::{error, info, warn};
 use wal_format::lock::Role;
 use wal_format::{LogWriter, OpenError};
 
+pub use self::error::CollectError;
 use self::feed::{Choice, Feed};
 use self::log::SharedLog;
 use self::metrics::Metrics;
@@ -99,7 +101,7 @@ pub async fn run(
     pressure: Pressure,
     reload: Option<Reload>,
     supervisor: Supervisor,
-) -> anyhow::Result<()> {
+) -> Result<(), CollectError> {
     let metrics = Arc::new(Metrics::supervised(cfg.venues.keys().copied(), supervisor.clone()).under(pressure));
     let listener = serve::bind(cfg.collector.listen).await;
     let ended = Shutdown::new();
@@ -142,8 +144,10 @@ pub async fn run_with(
     shutdown: Shutdown,
     metrics: Arc<Metrics>,
     reload: Option<Reload>,
-) -> anyhow::Result<()> {
-    anyhow::ensure!(!cfg.venues.is_empty(), "no venue is configured\nfix:   add a [venues.<venue>] table");
+) -> Result<(), CollectError> {
+    if cfg.venues.is_empty() {
+        return Err(CollectError::NoVenue);
+    }
     for Warning { key, what, fix } in cfg.warnings() {
         warn!(key, fix, "{what}");
     }
@@ -174,15 +178,14 @@ pub async fn run_with(
     while let Some(done) = venues.join_next().await {
         match done {
             Ok(Ok(())) => {}
-            Ok(Err(err)) => failures.push(format!("{err:#}")),
+            Ok(Err(err)) => failures.push(err.to_string()),
             Err(err) => {
                 error!(error = %err, "the task that begins a venue anew panicked; the venue is not recorded any more");
                 failures.push(format!("a venue's task failed: {err}"));
             }
         }
     }
-    anyhow::ensure!(failures.is_empty(), "the collector did not end cleanly: {}", failures.join("; "));
-    Ok(())
+    if failures.is_empty() { Ok(()) } else { Err(CollectError::Unclean(failures)) }
 }
 
 /// Every change of the pressure on memory becomes an event of every log, so that whoever reads a day later knows.
@@ -203,7 +206,7 @@ fn record_pressure(metrics: &Metrics, feeds: &[Arc<Feed>], shutdown: &Shutdown) 
 
 /// Records a venue until `shutdown`, over failures of its log and panics of its tasks: while it takes no records the
 /// sockets are closed, when it does again everything is opened again and the time between is a gap. Then closes the log.
-async fn keep(mut feed: Arc<Feed>, shutdown: Shutdown) -> anyhow::Result<()> {
+async fn keep(mut feed: Arc<Feed>, shutdown: Shutdown) -> Result<(), CollectError> {
     let supervisor = feed.metrics.supervisor().clone();
     let of = feed.id.as_str();
     let mut backoff = Backoff::default();
@@ -264,7 +267,7 @@ async fn feed(
     config: &VenueConfig,
     tls: &Arc<ClientConfig>,
     metrics: &Metrics,
-) -> anyhow::Result<Feed> {
+) -> Result<Feed, CollectError> {
     let pressure = metrics.pressure();
     let venue = venue(id);
     let api_key = api_key(venue, config)?;
@@ -277,7 +280,8 @@ async fn feed(
         // The open one, and those made ahead of need.
         of.writer_stats().map_or(0, |s| (1 + s.ready.get()) * segment_bytes)
     });
-    let rest = RestClient::new(cfg, config, tls, Class::Live);
+    let exchange = cfg.exchange(config);
+    let rest = RestClient::new(&exchange, tls, Class::Live);
     let writer = supervise::blocking({
         let (dir, options) = (dir.clone(), options.clone());
         move || LogWriter::open(&dir, options)
@@ -290,11 +294,11 @@ async fn feed(
         config: config.clone(),
         log: Arc::new(SharedLog::new(id, writer, options, Arc::clone(&metrics), stop.clone())),
         metrics,
-        budgets: [0, 1].map(|line| budget::of(cfg, config, line)),
+        budgets: [0, 1].map(|line| budget::of(&exchange, line)),
         rest: Arc::new(rest),
         snapshots: Snapshots::default(),
         strays: Strays::default(),
-        dialers: net::dial::dialers(config),
+        dialers: exchange.dialers(),
         tls: Arc::clone(tls),
         stop,
         conns: Arc::new(AtomicU32::new(1)),
@@ -305,19 +309,21 @@ async fn feed(
 }
 
 /// The user's key, out of the environment variable that the configuration names.
-fn api_key(venue: &Venue, config: &VenueConfig) -> anyhow::Result<Option<String>> {
+fn api_key(venue: &Venue, config: &VenueConfig) -> Result<Option<String>, CollectError> {
     let id = config.id;
+    let refused = |what, fix| Err(CollectError::Start { what, place: format!("[venues.{id}] api_key_env"), fix });
     let Some(name) = &config.api_key_env else {
-        anyhow::ensure!(
-            !venue.spec.needs_api_key(),
-            "cannot start the collector: {id} is only served with an API key\nwhere: [venues.{id}] api_key_env\nfix:   put a key (market data needs no permissions) into an environment variable and write its name as api_key_env"
-        );
-        return Ok(None);
+        if !venue.spec.needs_api_key() {
+            return Ok(None);
+        }
+        let fix = "put a key (market data needs no permissions) into an environment variable and write its name as api_key_env";
+        return refused(format!("{id} is only served with an API key"), fix.to_owned());
     };
     match std::env::var(name) {
         Ok(key) if !key.trim().is_empty() => Ok(Some(key.trim().to_owned())),
-        _ => anyhow::bail!(
-            "cannot start the collector: the environment variable {name} holds no API key\nwhere: [venues.{id}] api_key_env\nfix:   set {name}, or remove api_key_env when the venue needs none"
+        _ => refused(
+            format!("the environment variable {name} holds no API key"),
+            format!("set {name}, or remove api_key_env when the venue needs none"),
         ),
     }
 }
@@ -375,7 +381,7 @@ fn helper<F: Future<Output = ()> + Send>(
     }
 }
 
-async fn close(feed: &Arc<Feed>) -> anyhow::Result<()> {
+async fn close(feed: &Arc<Feed>) -> Result<(), CollectError> {
     let feed = Arc::clone(feed);
     let supervisor = feed.metrics.supervisor().clone();
     let of = feed.id.as_str();
@@ -398,7 +404,7 @@ async fn tick(feed: Arc<Feed>) {
 }
 
 /// A log that cannot be opened, as a person must read it: what, where, what to do.
-fn explain(id: VenueId, dir: &Path, err: &OpenError) -> anyhow::Error {
+fn explain(id: VenueId, dir: &Path, err: &OpenError) -> CollectError {
     let (what, fix) = match err {
         OpenError::LockHeld { role: Role::Repair, pid, .. } => (
             format!(
@@ -427,16 +433,11 @@ fn explain(id: VenueId, dir: &Path, err: &OpenError) -> anyhow::Error {
         ),
         other => {
             // The whole chain: "cannot create X" without "permission denied" helps nobody.
-            let mut text = format!("the log of {id} cannot be opened: {other}");
-            let mut source = std::error::Error::source(other);
-            while let Some(cause) = source {
-                text = format!("{text}: {cause}");
-                source = cause.source();
-            }
+            let text = format!("the log of {id} cannot be opened: {}", ops::chain(other));
             (text, "check that the directory exists, that this user may write there, and that the disk is healthy")
         }
     };
-    anyhow::anyhow!("cannot start the collector: {what}\nwhere: {}\nfix:   {fix}", dir.display())
+    CollectError::Start { what, place: dir.display().to_string(), fix: fix.to_owned() }
 }
 
 /// What is watched beside the sockets: the disk of the log, and whether the log is read off.

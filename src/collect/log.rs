@@ -18,6 +18,7 @@ use wal_format::{
     error_chain,
 };
 
+use super::error::CollectError;
 use super::latency;
 use super::metrics::VenueMetrics;
 use model::record::{self, Event};
@@ -309,10 +310,10 @@ impl SharedLog {
     ///
     /// # Errors
     /// The writer's, as text.
-    pub fn close(&self) -> anyhow::Result<()> {
+    pub fn close(&self) -> Result<(), CollectError> {
         let Ok(writer) = self.writer().map(|mut w| w.take()) else { return Ok(()) };
         match writer {
-            Some(w) => w.close().map_err(|err| anyhow::anyhow!("close the log of {}: {err}", self.venue)),
+            Some(w) => w.close().map_err(|error| CollectError::Close { venue: self.venue, error }),
             None => Ok(()),
         }
     }

@@ -22,14 +22,14 @@ const LIVE: [&str; 2] = ["symbols", "channels"];
 /// How a configuration is read anew, and when.
 pub struct Reload {
     asked: mpsc::Receiver<()>,
-    read: Arc<dyn Fn() -> anyhow::Result<Arc<Config>> + Send + Sync>,
+    read: Arc<dyn Fn() -> Result<Arc<Config>, ConfigErrors> + Send + Sync>,
 }
 
 impl Reload {
     /// `read` gives the configuration as it is now, checked, whenever `asked` says so.
     pub fn new(
         asked: mpsc::Receiver<()>,
-        read: impl Fn() -> anyhow::Result<Arc<Config>> + Send + Sync + 'static,
+        read: impl Fn() -> Result<Arc<Config>, ConfigErrors> + Send + Sync + 'static,
     ) -> Self {
         Self { asked, read: Arc::new(read) }
     }
@@ -40,7 +40,7 @@ impl Reload {
         self.hand_on(metrics.supervisor(), shutdown, move |next| {
             let (result, later) = match next {
                 Ok(newer) => take_over(&started, newer, &feeds),
-                Err(problems) => {
+                Err(ConfigErrors(problems)) => {
                     refuse(problems, "everything is recorded as before");
                     (Reloaded::Refused, Vec::new())
                 }
@@ -70,7 +70,7 @@ impl Reload {
                     info!(target: STATS, "the configuration was read anew; nothing in it would change this service");
                 }
             }
-            Err(problems) => refuse(problems, "this service goes on as it was started"),
+            Err(ConfigErrors(problems)) => refuse(problems, "this service goes on as it was started"),
         });
     }
 
@@ -79,12 +79,12 @@ impl Reload {
         self,
         supervisor: &Supervisor,
         shutdown: &Shutdown,
-        take: impl Fn(&Result<Arc<Config>, Vec<Problem>>) + Send + Sync + 'static,
+        take: impl Fn(&Result<Arc<Config>, ConfigErrors>) + Send + Sync + 'static,
     ) {
         let (read, take) = (self.read, Arc::new(take));
         supervisor.each(Task::Reload, self.asked, shutdown, move |()| {
             let (read, take) = (Arc::clone(&read), Arc::clone(&take));
-            async move { take(&supervise::blocking(move || read()).await.map_err(|err| problems(&err))) }
+            async move { take(&supervise::blocking(move || read()).await) }
         });
     }
 }
@@ -136,17 +136,5 @@ fn refuse(problems: &[Problem], so: &str) {
         // One line, whatever the parser draws.
         let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
         error!(key, origin, fix, "the configuration cannot be used, {so}: {what}");
-    }
-}
-
-fn problems(err: &anyhow::Error) -> Vec<Problem> {
-    match err.downcast_ref::<ConfigErrors>() {
-        Some(ConfigErrors(problems)) => problems.clone(),
-        None => vec![Problem {
-            key: "--config".into(),
-            origin: String::new(),
-            what: format!("{err:#}"),
-            fix: "correct the file and send SIGHUP again".into(),
-        }],
     }
 }

@@ -66,9 +66,8 @@ pub fn leave_pressure(cfg: &Config, change: &Change) {
         let dir = log.join(REQUESTS_DIR);
         let path = dir.join(format!("{PRESSURE_PREFIX}{:020}-{}.json", change.at_ns, change.service));
         let bytes = change.detail().to_string();
-        let written = std::fs::create_dir_all(&dir)
-            .map_err(anyhow::Error::from)
-            .and_then(|()| Ok(wal_format::durable::write_file(&path, bytes.as_bytes())?));
+        let written =
+            std::fs::create_dir_all(&dir).and_then(|()| wal_format::durable::write_file(&path, bytes.as_bytes()));
         if let Err(err) = written {
             warn!(path = %path.display(), error = %err, "the log will not tell of the pressure on memory");
         }

@@ -11,7 +11,7 @@ use ops::shutdown::Shutdown;
 
 /// Looks until `shutdown`. All of it asks the way the first line goes.
 pub async fn watch(cfg: Arc<Config>, conditions: Conditions, shutdown: Shutdown) {
-    let budgets: Vec<_> = cfg.venues.values().map(|venue| (venue.id, budget::of(&cfg, venue, 0))).collect();
+    let budgets: Vec<_> = cfg.venues.values().map(|venue| (venue.id, budget::of(&cfg.exchange(venue), 0))).collect();
     loop {
         for (venue, budget) in &budgets {
             conditions.banned(venue.as_str(), budget.banned());
@@ -57,7 +57,7 @@ mod tests {
         let (status, shutdown) = (Arc::new(CompactorStatus::default()), Shutdown::new());
         let watching = tokio::spawn(watch(cfg.clone(), status.conditions().clone(), shutdown.clone()));
         let tls = dial::tls_config(&[]).unwrap();
-        let rest = RestClient::new(&cfg, &cfg.venues[&VenueId::BinanceSpot], &tls, Class::Background);
+        let rest = RestClient::new(&cfg.exchange(&cfg.venues[&VenueId::BinanceSpot]), &tls, Class::Background);
         assert!(rest.ask(&venue(VenueId::BinanceSpot).rest.listing_request()).await.is_err());
         drop(rest);
         let banned = || status.snapshot().conditions.iter().any(|c| c.reason == Reason::Banned && !c.red);

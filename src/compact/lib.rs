@@ -102,7 +102,7 @@ pub async fn run(
         let (cfg, ended, stop) = (cfg.clone(), ended.clone(), ended.clone());
         supervisor.spawn(Task::Retention, "", &ended, move || keep_limits(cfg.clone(), stop.clone()));
     }
-    let (archiver, archiving) = match (cfg.wal.archive, mode) {
+    let (archiver, archiving) = match (cfg.wal.archive_level(), mode) {
         (Some(_), Mode::Follow) => {
             let archiver = Arc::new(archive::Archiver::new(cfg.clone(), status.clone()));
             let thread = supervisor.thread(Task::Archive, "", &ended, {

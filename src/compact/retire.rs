@@ -28,7 +28,7 @@ pub struct Retired {
 /// let segments go that the other one could not delete. A service that was asked to stop leaves what would have to
 /// be archived to its next start.
 pub fn retire_all(cfg: &Config, mode: Mode) {
-    if cfg.wal.archive.is_some() && mode == Mode::Follow {
+    if cfg.wal.archive_level().is_some() && mode == Mode::Follow {
         return;
     }
     for id in cfg.venues.keys().copied() {
@@ -62,7 +62,7 @@ pub fn retire(cfg: &Config, id: VenueId, dir: &Path, archiver: Option<&Archiver>
     if covered == 0 {
         return Ok(retired);
     }
-    let Some(level) = cfg.wal.archive else {
+    let Some(level) = cfg.wal.archive_level() else {
         retired.segments = asked.unlink(keep, &coverage, None)?;
         return Ok(retired);
     };

@@ -1,7 +1,7 @@
 //! What of the configuration, and of how tight memory is, shapes the bytes of files.
 
 use config::Config;
-use lake::{Numeric, SchemaVersion, WriteSettings};
+use lake::{SchemaVersion, WriteSettings};
 use ops::memory::Level;
 
 /// Settings that shape the files' bytes.
@@ -18,7 +18,7 @@ pub fn write_settings_at(cfg: &Config, level: Level) -> WriteSettings {
         format: cfg.lake.format,
         part_minutes: cfg.lake.part_minutes,
         schema_version: written(),
-        numeric: if cfg.lake.decimal { Numeric::Decimal } else { Numeric::Double },
+        numeric: cfg.lake.numeric,
         ..WriteSettings::default()
     }
 }

@@ -3,16 +3,23 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::reader::Reader;
+use net::server::{Access, AccessError};
+use serde::{Deserialize, Deserializer};
+use settings::value::{bytes, filled, int, refuse, variable};
+use settings::{Section, Wrong};
 
 /// Section `[api]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Api {
     /// Where the compactor serves.
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// Environment variable that holds the token every request must show.
+    #[serde(deserialize_with = "variable")]
     pub token_env: Option<String>,
     /// File that holds it.
+    #[serde(deserialize_with = "filled")]
     pub token_file: Option<PathBuf>,
     /// An address beyond loopback without a token is meant.
     pub insecure: bool,
@@ -21,28 +28,46 @@ pub struct Api {
     /// Names under which both services may be asked beside `localhost` and their addresses.
     pub hosts: Vec<String>,
     /// Connections at once.
+    #[serde(deserialize_with = "int::<1, 1_000_000, _, _>")]
     pub max_connections: usize,
     /// Of them what one address may have, WebSockets too, %.
+    #[serde(deserialize_with = "int::<1, 100, _, _>")]
     pub address_share_percent: u64,
     /// WebSockets at once.
+    #[serde(deserialize_with = "int::<0, 1_000_000, _, _>")]
     pub max_websockets: usize,
     /// Streams of one WebSocket.
+    #[serde(deserialize_with = "int::<1, 100_000, _, _>")]
     pub max_subscriptions: usize,
     /// Messages a WebSocket client may send per second.
+    #[serde(deserialize_with = "int::<1, 10_000, _, _>")]
     pub ws_messages_per_s: u32,
     /// Largest message of a WebSocket client, bytes.
+    #[serde(rename = "max_message_kib", deserialize_with = "bytes::<1, 16_384, 10, _, _>")]
     pub max_message_bytes: usize,
     /// Largest request body, bytes.
+    #[serde(rename = "max_body_kib", deserialize_with = "bytes::<0, 16_384, 10, _, _>")]
     pub max_body_bytes: u64,
     /// Request weight of one address in one minute.
+    #[serde(deserialize_with = "int::<1, 100_000_000, _, _>")]
     pub weight_per_minute: u32,
     /// Seconds a client may take for what is written to it before it is cut.
+    #[serde(deserialize_with = "int::<1, 3_600, _, _>")]
     pub slow_client_s: u64,
     /// Seconds between two pings to a WebSocket client.
+    #[serde(deserialize_with = "int::<1, 3_600, _, _>")]
     pub ping_interval_s: u64,
 }
 
 impl Api {
+    /// The token that is asked for, where the section names one.
+    ///
+    /// # Errors
+    /// When there is none, or one that is too short.
+    pub fn access(&self) -> Result<Access, AccessError> {
+        Access::load(self.token_env.as_deref(), self.token_file.as_deref())
+    }
+
     /// Connections that one address may have.
     pub fn connections_per_address(&self) -> usize {
         let share = self.max_connections as u64 * self.address_share_percent;
@@ -50,68 +75,40 @@ impl Api {
     }
 }
 
-/// Reads the section.
-pub(super) fn read(r: &mut Reader<'_>) -> Api {
-    let named = |text: String| (!text.is_empty()).then_some(text);
-    let (token_env, token_file) = (r.variable("api.token_env"), named(r.text("api.token_file")).map(PathBuf::from));
-    let insecure = r.yes("api.insecure");
-    if token_env.is_some() && token_file.is_some() {
-        r.problem("api.token_file", "api.token_env names a token already".into(), "keep one of them".into());
-    }
-    let text = r.text("api.listen");
-    let fallback = SocketAddr::from(([127, 0, 0, 1], 8080));
-    let listen = match text.parse::<SocketAddr>() {
-        Ok(addr) if addr.ip().is_loopback() || token_env.is_some() || token_file.is_some() || insecure => addr,
-        Ok(addr) => {
-            r.problem(
-                "api.listen",
-                format!("{addr} is not a loopback address, and nothing protects it"),
-                format!(
-                    "name a token by api.token_env or api.token_file; or write insecure = true where everybody who \
-                     reaches this address may read; or write \"{fallback}\""
-                ),
+/// What stands in for an address that cannot be used.
+const FALLBACK: &str = "write \"127.0.0.1:8080\"";
+
+fn address<'de, D: Deserializer<'de>>(d: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(d)?;
+    text.parse().map_err(|_| refuse(format!("{text:?} is not an address"), FALLBACK))
+}
+
+impl Section for Api {
+    fn settle(&mut self) -> Vec<Wrong> {
+        let mut wrong = Vec::new();
+        if self.token_env.is_some() && self.token_file.is_some() {
+            wrong.push(Wrong::new("token_file", "api.token_env names a token already", "keep one of them"));
+        }
+        let is_protected = self.token_env.is_some() || self.token_file.is_some();
+        if !(self.listen.ip().is_loopback() || is_protected || self.insecure) {
+            let fix = format!(
+                "name a token by api.token_env or api.token_file; or write insecure = true where everybody who reaches \
+                 this address may read; or {FALLBACK}"
             );
-            fallback
+            let what = format!("{} is not a loopback address, and nothing protects it", self.listen);
+            wrong.push(Wrong::new("listen", what, fix));
         }
-        Err(_) => {
-            r.problem("api.listen", format!("{text:?} is not an address"), format!("write \"{fallback}\""));
-            fallback
+        for origin in &self.cors_origins {
+            let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+            if !host.is_some_and(|h| !h.is_empty() && !h.contains('/')) {
+                let fix = "write scheme, host and port as browsers do: \"https://charts.example.org\"";
+                wrong.push(Wrong::new("cors_origins", format!("{origin:?} is no origin"), fix));
+            }
         }
-    };
-    let cors_origins = r.texts("api.cors_origins");
-    for origin in &cors_origins {
-        let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-        if !host.is_some_and(|h| !h.is_empty() && !h.contains('/')) {
-            r.problem(
-                "api.cors_origins",
-                format!("{origin:?} is no origin"),
-                "write scheme, host and port as browsers do: \"https://charts.example.org\"".into(),
-            );
+        for name in self.hosts.iter().filter(|name| name.is_empty() || name.contains(['/', ':', '*', ' '])) {
+            let fix = "write a name alone: \"tape.example.org\"";
+            wrong.push(Wrong::new("hosts", format!("{name:?} is no name"), fix));
         }
-    }
-    let hosts = r.texts("api.hosts");
-    for name in &hosts {
-        if name.is_empty() || name.contains(['/', ':', '*', ' ']) {
-            r.problem("api.hosts", format!("{name:?} is no name"), "write a name alone: \"tape.example.org\"".into());
-        }
-    }
-    let int = |r: &mut Reader<'_>, key: &str, min: u64, max: u64| r.int(key, min, max) as usize;
-    Api {
-        listen,
-        token_env,
-        token_file,
-        insecure,
-        cors_origins,
-        hosts,
-        max_connections: int(r, "api.max_connections", 1, 1_000_000),
-        address_share_percent: r.int("api.address_share_percent", 1, 100),
-        max_websockets: int(r, "api.max_websockets", 0, 1_000_000),
-        max_subscriptions: int(r, "api.max_subscriptions", 1, 100_000),
-        ws_messages_per_s: u32::try_from(r.int("api.ws_messages_per_s", 1, 10_000)).unwrap_or(10),
-        max_message_bytes: int(r, "api.max_message_kib", 1, 16_384) << 10,
-        max_body_bytes: r.int("api.max_body_kib", 0, 16_384) << 10,
-        weight_per_minute: u32::try_from(r.int("api.weight_per_minute", 1, 100_000_000)).unwrap_or(6_000),
-        slow_client_s: r.int("api.slow_client_s", 1, 3_600),
-        ping_interval_s: r.int("api.ping_interval_s", 1, 3_600),
+        wrong
     }
 }

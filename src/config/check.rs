@@ -3,9 +3,9 @@
 
 use super::config::Config;
 use super::pacing;
-use super::problem::Problem;
-use super::source::{Origin, Source};
 use lake::Table;
+use settings::Problem;
+use settings::{Origin, Source};
 
 /// Bytes one buffered row costs at most, measured over the tables (depth and trades are the ones that matter).
 const ROW_BYTES: u64 = 120;

@@ -2,36 +2,29 @@
 
 use std::net::SocketAddr;
 
-use super::reader::Reader;
+use serde::{Deserialize, Deserializer};
+use settings::Section;
+use settings::value::refuse;
 
 /// Section `[collector]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Collector {
     /// Where the collector serves status, health and metrics.
+    #[serde(deserialize_with = "loopback")]
     pub listen: SocketAddr,
 }
 
-/// Reads the section.
-pub(super) fn read(r: &mut Reader<'_>) -> Collector {
-    Collector { listen: listen(r, "collector.listen", 8081) }
-}
+impl Section for Collector {}
 
-fn listen(r: &mut Reader<'_>, key: &str, port: u16) -> SocketAddr {
-    let text = r.text(key);
-    let fallback = SocketAddr::from(([127, 0, 0, 1], port));
+fn loopback<'de, D: Deserializer<'de>>(d: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(d)?;
     match text.parse::<SocketAddr>() {
-        Ok(addr) if addr.ip().is_loopback() => addr,
-        Ok(addr) => {
-            r.problem(
-                key,
-                format!("{addr} is not a loopback address, and this version has no token to protect it"),
-                format!("write \"{fallback}\" and put a reverse proxy in front"),
-            );
-            fallback
-        }
-        Err(_) => {
-            r.problem(key, format!("{text:?} is not an address"), format!("write \"{fallback}\""));
-            fallback
-        }
+        Ok(addr) if addr.ip().is_loopback() => Ok(addr),
+        Ok(addr) => Err(refuse(
+            format!("{addr} is not a loopback address, and this version has no token to protect it"),
+            "write \"127.0.0.1:8081\" and put a reverse proxy in front",
+        )),
+        Err(_) => Err(refuse(format!("{text:?} is not an address"), "write \"127.0.0.1:8081\"")),
     }
 }

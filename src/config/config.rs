@@ -9,14 +9,14 @@ use crate::api::Api;
 use crate::collector::Collector;
 use crate::history::History;
 use crate::klines::Klines;
-use crate::lake::Lake;
-use crate::network::Tls;
-use crate::source::Origin;
 use crate::venues::VenueConfig;
 use crate::wal::Wal;
 use model::{Channel, VenueId};
+use net::Tls;
+
 use ops::memory::Settings as Memory;
 use ops::telemetry::Log;
+use settings::Origin;
 
 /// Name under which the compactor acknowledges what is in the lake.
 pub const LAKE_READER: &str = "lake";
@@ -39,7 +39,7 @@ pub struct Config {
     /// Sections `[venues.*]`; a venue without a table is off.
     pub venues: BTreeMap<VenueId, VenueConfig>,
     /// Section `[lake]`.
-    pub lake: Lake,
+    pub lake: lake::Settings,
     /// Section `[collector]`.
     pub collector: Collector,
     /// Section `[klines]`.
@@ -108,7 +108,7 @@ impl Config {
         let mut o = wal_format::LogOptions::new(std::sync::Arc::new(ops::clock::now));
         o.receive = Some(std::sync::Arc::clone(ops::clock::receive()));
         o.segment_bytes = self.wal.segment_mib << 20;
-        o.sync = self.wal.sync;
+        o.sync = self.wal.sync_policy();
         o.ready_segments = self.wal.ready_segments;
         o.spill_dirs.clone_from(&self.wal.spill_dirs);
         o.writer_version = concat!("tapedeck ", env!("CARGO_PKG_VERSION")).to_owned();

@@ -1,116 +1,146 @@
 //! Section `[history]`: the mirror of the exchange's archive, how hard it may be asked, how it is cleaned.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::network;
-use super::proxy::Proxy;
-use super::reader::Reader;
-use super::secret::DatabaseUrl;
+use serde::{Deserialize, Deserializer};
+use settings::value::{bytes, filled, int, refuse};
+use settings::{DatabaseUrl, Section, Wrong};
+
+use net::Proxy;
+use net::Way;
+
+/// What one cleaned file of a symbol holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FilePer {
+    /// A day.
+    Day,
+    /// A month.
+    Month,
+}
 
 /// Section `[history]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct History {
     /// The mirror: `data.binance.vision/`, `manifests/` and the manifest's file lie here.
     pub dir: PathBuf,
     /// `sqlite:<file below dir>` or `postgres://...`.
+    #[serde(deserialize_with = "database")]
     pub manifest: DatabaseUrl,
     /// Name of this machine in a manifest that several share; `None` = its host name.
+    #[serde(deserialize_with = "node")]
     pub node: Option<String>,
     /// Where files are fetched: scheme, host and optional path prefix, no slash at the end.
+    #[serde(deserialize_with = "url")]
     pub base_url: String,
     /// Where the bucket is listed (path-style S3), no slash at the end.
+    #[serde(deserialize_with = "url")]
     pub list_url: String,
     /// S3 ListObjects: 1 (markers) or 2 (tokens).
+    #[serde(deserialize_with = "int::<1, 2, _, _>")]
     pub list_version: u64,
+    /// The way out, where it is not that of `[proxy]`.
+    #[serde(rename = "proxy_url")]
+    way: Way,
     /// The way out; `None` = direct.
+    #[serde(skip)]
     pub proxy: Option<Proxy>,
     /// Files fetched at once.
+    #[serde(deserialize_with = "int::<1, 256, _, _>")]
     pub download_workers: usize,
     /// Listings asked at once.
+    #[serde(deserialize_with = "int::<1, 64, _, _>")]
     pub list_workers: usize,
     /// Bytes per second of all workers together; 0 = no limit.
+    #[serde(rename = "rate_mib_per_s", deserialize_with = "bytes::<0, { 1 << 20 }, 20, _, _>")]
     pub bytes_per_s: u64,
     /// Requests per second of all workers together.
+    #[serde(deserialize_with = "int::<1, 100_000, _, _>")]
     pub requests_per_s: u64,
     /// Failures in a row after which a file is put on the dead-letter list.
+    #[serde(deserialize_with = "int::<1, 1_000, _, _>")]
     pub attempts: u64,
     /// Upper bound of the first wait after a failure, ms; doubled with each further one.
+    #[serde(deserialize_with = "int::<1, 3_600_000, _, _>")]
     pub retry_first_ms: u64,
     /// Upper bound of every such wait, s.
+    #[serde(deserialize_with = "int::<1, 86_400, _, _>")]
     pub retry_max_s: u64,
     /// A transfer slower than 1 KiB/s over this long is given up, s.
+    #[serde(deserialize_with = "int::<1, 3_600, _, _>")]
     pub stall_timeout_s: u64,
     /// A download that is not renewed for this long is anybody's, s.
+    #[serde(deserialize_with = "int::<2, 86_400, _, _>")]
     pub lease_s: u64,
     /// Free space that downloads leave on the disk, bytes.
+    #[serde(rename = "min_free_mib", deserialize_with = "bytes::<0, { 1 << 30 }, 20, _, _>")]
     pub min_free_bytes: u64,
     /// Symbols cleaned at once; 0 = one per core.
+    #[serde(deserialize_with = "int::<0, 256, _, _>")]
     pub clean_workers: usize,
-    /// One lake file per day or per month.
-    pub file_per_month: bool,
+    /// What one lake file holds.
+    pub file_per: FilePer,
     /// Rows handled at once while cleaning.
+    #[serde(deserialize_with = "int::<1_000, 10_000_000, _, _>")]
     pub chunk_rows: usize,
+    /// A file with more rows is never held whole.
+    #[serde(deserialize_with = "int::<1_000, { 1 << 40 }, _, _>")]
+    stream_rows: u64,
+    #[serde(deserialize_with = "int::<1_000, { 1 << 40 }, _, _>")]
+    stream_rows_elevated: u64,
+    #[serde(deserialize_with = "int::<1_000, { 1 << 40 }, _, _>")]
+    stream_rows_critical: u64,
+}
+
+impl History {
     /// A file with more rows is never held whole: in normal times, under elevated and under critical pressure.
-    pub stream_rows: [u64; 3],
-}
+    pub fn stream_rows(&self) -> [u64; 3] {
+        [self.stream_rows, self.stream_rows_elevated, self.stream_rows_critical]
+    }
 
-/// Reads the section.
-pub(super) fn read(r: &mut Reader<'_>, data_dir: &Path, proxy: Option<&Proxy>) -> History {
-    let dir = r.text("history.dir");
-    let manifest = r.database("history.manifest", "write \"sqlite:manifest.db\" (below history.dir) or");
-    let node = r.text("history.node");
-    if node.contains(|c: char| c.is_control() || c.is_whitespace() || c == ':') {
-        r.problem("history.node", format!("{node:?} has spaces or colons"), "write one word".into());
-    }
-    let list_version = r.int("history.list_version", 1, 2);
-    let stream_rows = [
-        r.int("history.stream_rows", 1_000, 1 << 40),
-        r.int("history.stream_rows_elevated", 1_000, 1 << 40),
-        r.int("history.stream_rows_critical", 1_000, 1 << 40),
-    ];
-    if !stream_rows.is_sorted_by(|a, b| a >= b) {
-        r.problem(
-            "history.stream_rows",
-            format!("{stream_rows:?}: more pressure must not mean more rows in memory"),
-            "write 5000000, and 2000000 and 1000000 for stream_rows_elevated and _critical".into(),
-        );
-    }
-    let size = |r: &mut Reader<'_>, key: &str, min: u64, max: u64| r.int(key, min, max) as usize;
-    History {
-        dir: if dir.is_empty() { data_dir.join("history") } else { PathBuf::from(dir) },
-        manifest,
-        node: (!node.is_empty()).then_some(node),
-        base_url: url(r, "history.base_url"),
-        list_url: url(r, "history.list_url"),
-        list_version,
-        proxy: network::one_proxy(r, "history.proxy_url", proxy.cloned()),
-        download_workers: size(r, "history.download_workers", 1, 256),
-        list_workers: size(r, "history.list_workers", 1, 64),
-        bytes_per_s: r.int("history.rate_mib_per_s", 0, 1 << 20) << 20,
-        requests_per_s: r.int("history.requests_per_s", 1, 100_000),
-        attempts: r.int("history.attempts", 1, 1_000),
-        retry_first_ms: r.int("history.retry_first_ms", 1, 3_600_000),
-        retry_max_s: r.int("history.retry_max_s", 1, 86_400),
-        stall_timeout_s: r.int("history.stall_timeout_s", 1, 3_600),
-        lease_s: r.int("history.lease_s", 2, 86_400),
-        min_free_bytes: r.int("history.min_free_mib", 0, 1 << 30) << 20,
-        clean_workers: size(r, "history.clean_workers", 0, 256),
-        file_per_month: r.word("history.file_per", &["day", "month"]) == "month",
-        chunk_rows: size(r, "history.chunk_rows", 1_000, 10_000_000),
-        stream_rows,
+    /// With what follows from other sections: the mirror below `data_dir`, the way out over `proxy`, unless set.
+    pub(super) fn completed(mut self, data_dir: &std::path::Path, proxy: Option<&Proxy>) -> Self {
+        if self.dir.as_os_str().is_empty() {
+            self.dir = data_dir.join("history");
+        }
+        self.proxy = self.way.or(proxy);
+        self
     }
 }
 
-fn url(r: &mut Reader<'_>, key: &str) -> String {
-    let text = r.text(key);
+impl Section for History {
+    fn settle(&mut self) -> Vec<Wrong> {
+        let rows = self.stream_rows();
+        let what = || format!("{rows:?}: more pressure must not mean more rows in memory");
+        let fix = "write 5000000, and 2000000 and 1000000 for stream_rows_elevated and _critical";
+        (!rows.is_sorted_by(|a, b| a >= b)).then(|| Wrong::new("stream_rows", what(), fix)).into_iter().collect()
+    }
+}
+
+fn database<'de, D: Deserializer<'de>>(d: D) -> Result<DatabaseUrl, D::Error> {
+    settings::value::database(d, "write \"sqlite:manifest.db\" (below history.dir) or")
+}
+
+fn node<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
+    let name: Option<String> = filled(d)?;
+    match name {
+        Some(name) if name.contains(|c: char| c.is_control() || c.is_whitespace() || c == ':') => {
+            Err(refuse(format!("{name:?} has spaces or colons"), "write one word"))
+        }
+        name => Ok(name),
+    }
+}
+
+fn url<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
+    let text = String::deserialize(d)?;
     let text = text.trim_end_matches('/');
     let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-    if !host.is_some_and(|h| !h.is_empty() && !h.starts_with('/') && !h.contains(['?', '#', ' ', '@'])) {
-        r.problem(
-            key,
-            format!("{text:?} is no http:// or https:// URL"),
-            "write scheme, host and an optional path: \"https://data.binance.vision\"".into(),
-        );
+    if host.is_some_and(|h| !h.is_empty() && !h.starts_with('/') && !h.contains(['?', '#', ' ', '@'])) {
+        return Ok(text.to_owned());
     }
-    text.to_owned()
+    Err(refuse(
+        format!("{text:?} is no http:// or https:// URL"),
+        "write scheme, host and an optional path: \"https://data.binance.vision\"",
+    ))
 }

@@ -2,78 +2,74 @@
 
 use std::collections::BTreeMap;
 
-use toml::Value;
-
-use super::reader::Reader;
-use super::secret::DatabaseUrl;
 use model::{Channel, Interval, VenueId};
+use serde::{Deserialize, Deserializer};
+use settings::value::{int, refuse};
+use settings::{DatabaseUrl, Section, Wrong};
 
 /// Section `[klines]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Klines {
     /// What candles are made of, by venue; `None` = no candles of it. Venues that are not here: see
     /// [`crate::Config::kline_sources`].
+    #[serde(deserialize_with = "sources")]
     pub source: BTreeMap<VenueId, Option<Channel>>,
+    /// All intervals there are.
+    intervals: Vec<String>,
     /// Between two swaps of the whole, ms.
+    #[serde(deserialize_with = "int::<1, 60_000, _, _>")]
     pub swap_interval_ms: u64,
     /// Between two checkpoints, s.
+    #[serde(deserialize_with = "int::<1, 3_600, _, _>")]
     pub flush_interval_s: u64,
     /// Between two lines of statistics, s.
+    #[serde(deserialize_with = "int::<1, 86_400, _, _>")]
     pub stats_interval_s: u64,
     /// The venue's REST candles begin the bars that were open at a symbol's first trade.
     pub seed: bool,
     /// `sqlite:<file below data.dir>` or `postgres://...`.
+    #[serde(deserialize_with = "database")]
     pub database: DatabaseUrl,
 }
 
-/// Reads the section.
-pub(super) fn read(r: &mut Reader<'_>) -> Klines {
-    let mut source = BTreeMap::new();
+/// By venue what its candles are made of.
+fn sources<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<VenueId, Option<Channel>>, D::Error> {
     let fix = "write { binance-usdm = \"agg_trades\", binance-spot = \"trades\" }; \"none\" = no candles of it";
-    match r.source.get("klines.source").map(|(v, _)| v.clone()) {
-        Some(Value::Table(table)) => {
-            for (name, value) in table {
-                let word = value.as_str().unwrap_or_default();
-                match (name.parse::<VenueId>(), word) {
-                    (Ok(id), "trades") => drop(source.insert(id, Some(Channel::Trades))),
-                    (Ok(id), "agg_trades") => drop(source.insert(id, Some(Channel::AggTrades))),
-                    (Ok(id), "none") => drop(source.insert(id, None)),
-                    (Ok(_), _) => r.problem(
-                        "klines.source",
-                        format!("{value} is no source of candles for {name}"),
-                        "write \"trades\", \"agg_trades\" or \"none\"".into(),
-                    ),
-                    (Err(err), _) => r.problem("klines.source", err.to_string(), fix.into()),
-                }
-            }
-        }
-        None => {}
-        Some(other) => r.problem("klines.source", format!("{other} is not a table"), fix.into()),
-    }
-    intervals(r);
-    let database = r.database("klines.database", "write \"sqlite:klines.db\" (below data.dir) or");
-    Klines {
-        source,
-        swap_interval_ms: r.int("klines.swap_interval_ms", 1, 60_000),
-        flush_interval_s: r.int("klines.flush_interval_s", 1, 3_600),
-        stats_interval_s: r.int("klines.stats_interval_s", 1, 86_400),
-        seed: r.yes("klines.seed"),
-        database,
-    }
+    let table = match toml::Value::deserialize(d)? {
+        toml::Value::Table(table) => table,
+        other => return Err(refuse(format!("{other} is not a table"), fix)),
+    };
+    let one = |(name, value): (String, toml::Value)| match (name.parse(), value.as_str()) {
+        (Ok(id), Some("trades")) => Ok((id, Some(Channel::Trades))),
+        (Ok(id), Some("agg_trades")) => Ok((id, Some(Channel::AggTrades))),
+        (Ok(id), Some("none")) => Ok((id, None)),
+        (Ok(_), _) => Err(refuse(
+            format!("{value} is no source of candles for {name}"),
+            "write \"trades\", \"agg_trades\" or \"none\"",
+        )),
+        (Err(err), _) => Err(refuse(err, fix)),
+    };
+    table.into_iter().map(one).collect()
 }
 
-/// All intervals are made, stored and served, or none: a list that leaves one out would not be honoured.
-fn intervals(r: &mut Reader<'_>) {
-    const KEY: &str = "klines.intervals";
-    let all = Interval::ALL.map(Interval::as_str);
-    let given = r.texts(KEY);
-    let fix = format!("write {all:?} or leave the key out");
-    for word in given.iter().filter(|word| !all.contains(&word.as_str())) {
-        r.problem(KEY, format!("unknown interval {word:?}"), fix.clone());
-    }
-    let missing: Vec<&str> = all.into_iter().filter(|word| given.iter().all(|w| w != word)).collect();
-    if !missing.is_empty() {
-        let what = format!("{} left out, but all intervals are always made, stored and served", missing.join(", "));
-        r.problem(KEY, what, fix);
+fn database<'de, D: Deserializer<'de>>(d: D) -> Result<DatabaseUrl, D::Error> {
+    settings::value::database(d, "write \"sqlite:klines.db\" (below data.dir) or")
+}
+
+impl Section for Klines {
+    /// All intervals are made, stored and served, or none: a list that leaves one out would not be honoured.
+    fn settle(&mut self) -> Vec<Wrong> {
+        let all = Interval::ALL.map(Interval::as_str);
+        let wrong = |what: String| Wrong::new("intervals", what, format!("write {all:?} or leave the key out"));
+        let unknown = self.intervals.iter().filter(|word| !all.contains(&word.as_str()));
+        let mut found: Vec<Wrong> = unknown.map(|word| wrong(format!("unknown interval {word:?}"))).collect();
+        let missing: Vec<&str> =
+            all.into_iter().filter(|word| self.intervals.iter().all(|given| given != word)).collect();
+        if !missing.is_empty() {
+            let missing = missing.join(", ");
+            found.push(wrong(format!("{missing} left out, but all intervals are always made, stored and served")));
+        }
+        found
     }
 }

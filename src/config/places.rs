@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::config::Config;
 use super::pacing;
-use super::problem::Problem;
 use lake::Table;
+use settings::Problem;
 
 /// Everything that is wrong with where things are.
 pub fn check(config: &Config) -> Vec<Problem> {
@@ -34,7 +34,7 @@ fn directories(config: &Config) -> Vec<Problem> {
     let mut all: Vec<(&str, PathBuf)> = vec![("data.dir", config.data_dir.clone()), ("data.dir", config.wal_root())];
     all.extend(logs.map(|dir| ("data.dir", dir)));
     all.push(("lake.dir", config.lake.dir.clone()));
-    all.extend(config.wal.archive.map(|_| ("data.dir", config.archive_root())));
+    all.extend(config.wal.archive_level().map(|_| ("data.dir", config.archive_root())));
     all.extend(config.wal.spill_dirs.iter().map(|dir| ("wal.spill_dirs", dir.clone())));
     let mut problems: Vec<Problem> = Vec::new();
     for (key, dir) in all {

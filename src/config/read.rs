@@ -1,19 +1,18 @@
 //! From the shipped file, the user's file and the environment to a [`Config`]: every section is read, then their relations
 //! are checked, and all that is wrong is told at once.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use net::General;
+use serde::Deserialize;
+use settings::value::{filled, int};
+use settings::{ConfigErrors, Problem, Section, Source, Wrong};
 use wal_format::regular;
 
 use super::check::check;
 use super::config::Config;
-use super::problem::{ConfigErrors, Problem};
-use super::reader::Reader;
-use super::source::Source;
-use super::{api, collector, history, klines, lake, memory, network, venues, wal};
-use model::VenueId;
-use ops::telemetry::Log;
+use super::history::History;
+use super::venues;
 
 impl Config {
     /// Reads the defaults, then `file`, then `TAPEDECK__SECTION__KEY` variables out of `env`.
@@ -23,7 +22,7 @@ impl Config {
     /// # Errors
     /// [`ConfigErrors`] with every problem found.
     pub fn load(file: Option<&Path>, env: impl IntoIterator<Item = (String, String)>) -> Result<Config, ConfigErrors> {
-        let mut source = Source::defaults();
+        let mut source = Source::shipped_file();
         let mut problems = Vec::new();
         if let Some(path) = file {
             match regular::read_to_string(path, regular::SMALL_BYTES_MAX) {
@@ -37,11 +36,7 @@ impl Config {
             }
         }
         source.overlay_env(env, &mut problems);
-        let config = read(&source, &mut problems);
-        if problems.is_empty() {
-            check(&config, &source, &mut problems);
-        }
-        if problems.is_empty() { Ok(config) } else { Err(ConfigErrors(problems)) }
+        read(&source, problems)
     }
 
     /// Reads `text` as if it were a file; for tests and the demo.
@@ -49,61 +44,56 @@ impl Config {
     /// # Errors
     /// [`ConfigErrors`] with every problem found.
     pub fn from_toml(text: &str) -> Result<Config, ConfigErrors> {
-        let mut source = Source::defaults();
+        let mut source = Source::shipped_file();
         let mut problems = Vec::new();
         source.overlay_file(Path::new("<text>"), text, &mut problems);
-        let config = read(&source, &mut problems);
-        if problems.is_empty() {
-            check(&config, &source, &mut problems);
-        }
-        if problems.is_empty() { Ok(config) } else { Err(ConfigErrors(problems)) }
+        read(&source, problems)
     }
 }
 
-/// All sections of `source`.
-fn read(source: &Source, problems: &mut Vec<Problem>) -> Config {
-    let mut r = Reader { source, problems };
-    let data_dir = PathBuf::from(r.text("data.dir"));
-    if data_dir.as_os_str().is_empty() {
-        r.problem("data.dir", "is empty".into(), "name a directory".into());
+/// Section `[data]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Data {
+    dir: PathBuf,
+    #[serde(deserialize_with = "filled")]
+    budget_dir: Option<PathBuf>,
+    #[serde(deserialize_with = "int::<0, { 1 << 30 }, _, _>")]
+    min_free_gib: u64,
+}
+
+impl Section for Data {
+    fn settle(&mut self) -> Vec<Wrong> {
+        let is_empty = self.dir.as_os_str().is_empty();
+        is_empty.then(|| Wrong::new("dir", "is empty", "name a directory")).into_iter().collect()
     }
-    let budget_dir = Some(r.text("data.budget_dir")).filter(|dir| !dir.is_empty()).map(PathBuf::from);
-    let min_free_gib = r.int("data.min_free_gib", 0, 1 << 30);
-    let wal = wal::read(&mut r);
-    let proxy = network::proxy(&mut r);
-    let tls = network::tls(&mut r);
-    let lake = lake::read(&mut r, &data_dir);
-    let klines = klines::read(&mut r);
-    let collector = collector::read(&mut r);
-    let api = api::read(&mut r);
-    let history = history::read(&mut r, &data_dir, proxy.as_ref());
-    let memory = memory::read(&mut r);
-    let level = r.word("log.level", &["error", "warn", "info", "debug", "trace"]);
-    let stats = r.yes("log.stats");
-    let json = r.word("log.format", &["text", "json"]) == "json";
-    let mut venues = BTreeMap::new();
-    for name in source.venues() {
-        if let Ok(id) = name.parse::<VenueId>()
-            && let Some(v) = venues::table(&mut r, id, proxy.as_ref())
-        {
-            venues.insert(id, v);
-        }
-    }
-    Config {
-        data_dir,
-        budget_dir,
+}
+
+/// All sections of `source`, and their relations if each is well alone.
+fn read(source: &Source, mut problems: Vec<Problem>) -> Result<Config, ConfigErrors> {
+    let p = &mut problems;
+    let data: Data = source.section("data", p);
+    let wal = source.section("wal", p);
+    let proxy = source.section::<General>("proxy", p).proxy;
+    let config = Config {
         wal,
-        tls,
-        venues,
-        min_free_gib,
-        lake,
-        klines,
-        collector,
-        api,
-        history,
-        memory,
-        log: Log { level, json, stats },
+        tls: source.section("tls", p),
+        lake: source.section::<lake::Settings>("lake", p).below(&data.dir),
+        klines: source.section("klines", p),
+        collector: source.section("collector", p),
+        api: source.section("api", p),
+        history: source.section::<History>("history", p).completed(&data.dir, proxy.as_ref()),
+        memory: source.section("memory", p),
+        log: source.section("log", p),
+        venues: source.venues().into_iter().map(|id| (id, venues::table(source, id, proxy.as_ref(), p))).collect(),
+        data_dir: data.dir,
+        budget_dir: data.budget_dir,
+        min_free_gib: data.min_free_gib,
         effective: source.effective(),
         fingerprints: source.fingerprints(),
+    };
+    if problems.is_empty() {
+        check(&config, source, &mut problems);
     }
+    if problems.is_empty() { Ok(config) } else { Err(ConfigErrors(problems)) }
 }

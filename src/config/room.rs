@@ -12,10 +12,10 @@ use std::path::Path;
 use super::config::Config;
 use super::pacing::{self, Warning};
 use super::places::device;
-use super::problem::Problem;
 use super::venues::VenueConfig;
 use lake::Hour;
 use model::Channel;
+use settings::Problem;
 
 const SEGMENT_KEY: &str = "wal.segment_mib";
 const PART_KEY: &str = "lake.part_minutes";

@@ -1,12 +1,13 @@
 //! One `[venues.<venue>]` table: names and globs, channels, limits, addresses, proxies, the API key.
 
-use toml::Value;
-
-use super::network;
-use super::proxy::Proxy;
-use super::reader::Reader;
 use model::{Channel, VenueId};
+use serde::{Deserialize, Deserializer};
+use settings::value::{Int, refuse, variable};
+use settings::{Problem, Section, Source, Wrong};
 use venue::Limits;
+
+use net::Proxy;
+use net::Way;
 
 /// One `[venues.<venue>]` table.
 #[derive(Clone, Debug)]
@@ -37,118 +38,142 @@ pub struct VenueConfig {
     pub proxies: [Option<Proxy>; 2],
 }
 
-/// Reads the table.
-pub(super) fn table(r: &mut Reader<'_>, id: VenueId, proxy: Option<&Proxy>) -> Option<VenueConfig> {
-    let key = |k: &str| format!("venues.{id}.{k}");
-    let v = venue::venue(id).spec;
-    let has = |r: &Reader<'_>, k: &str| r.source.get(&key(k)).is_some();
-    let symbols = r.texts(&key("symbols"));
-    if symbols.is_empty() {
-        r.problem(&key("symbols"), "no symbols".into(), "write names, globs or [\"*\"]".into());
-    }
-    for s in &symbols {
-        if let Err(err) = globset::Glob::new(s) {
-            r.problem(&key("symbols"), format!("{s:?} is not a name or glob: {err}"), "correct the pattern".into());
+/// The keys of a table; what is left out has the venue's own default.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Table {
+    symbols: Vec<String>,
+    channels: Vec<String>,
+    lines: Option<Int<1, 2>>,
+    #[serde(deserialize_with = "time_of_day")]
+    rotate_at: Option<u32>,
+    streams_per_connection: Option<Int<1, 1024>>,
+    params_per_subscribe: Option<Int<1, 1024>>,
+    subscribe_delay_ms: Option<Int<0, 60_000>>,
+    global_subscribe_delay_ms: Option<Int<0, 60_000>>,
+    connect_stagger_ms: Option<Int<0, 600_000>>,
+    connects_per_5_min: Option<Int<1, 100_000>>,
+    messages_per_s: Option<Int<1, 1_000>>,
+    lifetime_s: Option<Int<60, 86_400>>,
+    silence_timeout_s: Option<Int<1, 86_400>>,
+    stream_silence_s: Option<Int<1, 86_400>>,
+    rest_weight_per_window: Option<Int<1, 1_000_000>>,
+    rest_window_s: Option<Int<1, 3_600>>,
+    snapshot_levels: Option<Int<5, 5_000>>,
+    symbols_refresh_s: Option<Int<10, 86_400>>,
+    repair: Option<bool>,
+    #[serde(deserialize_with = "url_of_rest")]
+    rest_url: Option<String>,
+    #[serde(deserialize_with = "url_of_streams")]
+    ws_url: Option<String>,
+    #[serde(deserialize_with = "variable")]
+    api_key_env: Option<String>,
+    proxy_url: Way,
+    proxy_url_2: Way,
+}
+
+impl Section for Table {
+    fn settle(&mut self) -> Vec<Wrong> {
+        let mut wrong = Vec::new();
+        if self.symbols.is_empty() {
+            wrong.push(Wrong::new("symbols", "no symbols", "write names, globs or [\"*\"]"));
         }
-    }
-    let mut channels = Vec::new();
-    for word in r.texts(&key("channels")) {
-        match word.parse::<Channel>() {
-            Ok(c) if v.channels.contains(&c) => {
-                if !channels.contains(&c) {
-                    channels.push(c);
-                }
+        for name in &self.symbols {
+            if let Err(err) = globset::Glob::new(name) {
+                wrong.push(Wrong::new(
+                    "symbols",
+                    format!("{name:?} is not a name or glob: {err}"),
+                    "correct the pattern",
+                ));
             }
+        }
+        wrong
+    }
+}
+
+/// Reads the table of `id`.
+pub(super) fn table(source: &Source, id: VenueId, general: Option<&Proxy>, problems: &mut Vec<Problem>) -> VenueConfig {
+    let name = format!("venues.{id}");
+    let table: Table = source.section(&name, problems);
+    let v = venue::venue(id).spec;
+    let mut channels = Vec::new();
+    let mut wrong = |what: String, fix: String| problems.push(source.problem(&format!("{name}.channels"), what, fix));
+    for word in &table.channels {
+        match word.parse::<Channel>() {
+            Ok(c) if channels.contains(&c) => {}
+            Ok(c) if v.channels.contains(&c) => channels.push(c),
             Ok(c) => {
                 let list = v.channels.iter().map(|c| c.as_str()).collect::<Vec<_>>().join(", ");
-                r.problem(&key("channels"), format!("{id} has no channel {c}"), format!("use some of {list}"));
+                wrong(format!("{id} has no channel {c}"), format!("use some of {list}"));
             }
-            Err(err) => r.problem(&key("channels"), err.to_string(), format!("did you mean {:?}?", err.nearest)),
+            Err(err) => wrong(err.to_string(), format!("did you mean {:?}?", err.nearest)),
         }
     }
     if channels.is_empty() {
-        r.problem(&key("channels"), "no channels".into(), "write for example [\"trades\", \"book_ticker\"]".into());
+        wrong("no channels".into(), "write for example [\"trades\", \"book_ticker\"]".into());
     }
-    let mut l = v.limits.clone();
-    macro_rules! limit {
-        ($($field:ident: $min:expr, $max:expr;)*) => {$(
-            if has(r, stringify!($field)) {
-                // The upper bound of every limit fits its type.
-                l.$field = r.int(&key(stringify!($field)), $min, $max) as _;
-            }
-        )*};
+    let mut limits = v.limits.clone();
+    macro_rules! limits {
+        // The upper bound of every limit fits its type.
+        ($($field:ident)*) => {$(if let Some(Int(n)) = table.$field { limits.$field = n as _; })*};
     }
-    limit! {
-        streams_per_connection: 1, 1024;
-        params_per_subscribe: 1, 1024;
-        subscribe_delay_ms: 0, 60_000;
-        global_subscribe_delay_ms: 0, 60_000;
-        connect_stagger_ms: 0, 600_000;
-        connects_per_5_min: 1, 100_000;
-        messages_per_s: 1, 1_000;
-        lifetime_s: 60, 86_400;
-        silence_timeout_s: 1, 86_400;
-        stream_silence_s: 1, 86_400;
-        rest_weight_per_window: 1, 1_000_000;
-        rest_window_s: 1, 3_600;
-        snapshot_levels: 5, 5_000;
+    limits! {
+        streams_per_connection params_per_subscribe subscribe_delay_ms global_subscribe_delay_ms connect_stagger_ms
+        connects_per_5_min messages_per_s lifetime_s silence_timeout_s stream_silence_s rest_weight_per_window
+        rest_window_s snapshot_levels
     }
-    let lines = if has(r, "lines") { u32::try_from(r.int(&key("lines"), 1, 2)).unwrap_or(1) } else { 1 };
-    let rotate_at_s = if has(r, "rotate_at") { time_of_day(r, &key("rotate_at")) } else { None };
-    let url = |r: &mut Reader<'_>, k: &str, schemes: [&str; 2]| {
-        let text = if has(r, k) { r.text(&key(k)) } else { String::new() };
-        let text = text.trim_end_matches('/').to_owned();
-        if text.is_empty() {
-            return None;
-        }
-        if !schemes.iter().any(|s| text.strip_prefix(s).is_some_and(|rest| !rest.is_empty())) {
-            r.problem(
-                &key(k),
-                format!("{text:?} is not such a URL"),
-                format!("start it with {} or {}", schemes[0], schemes[1]),
-            );
-        } else if text.contains('@') {
-            r.problem(&key(k), "credentials in this URL would not be sent".into(), "remove user and password".into());
-        }
-        Some(text)
-    };
-    let rest_url = url(r, "rest_url", ["https://", "http://"]).unwrap_or_else(|| v.rest_base.to_owned());
-    let ws_url = url(r, "ws_url", ["wss://", "ws://"]);
-    let api_key_env = if has(r, "api_key_env") { r.variable(&key("api_key_env")) } else { None };
-    let proxies = network::venue_proxies(r, &format!("venues.{id}"), proxy);
-    let symbols_refresh_s =
-        if has(r, "symbols_refresh_s") { r.int(&key("symbols_refresh_s"), 10, 86_400) } else { 3_600 };
-    let repair = !has(r, "repair") || r.yes(&key("repair"));
-    Some(VenueConfig {
+    let first = table.proxy_url.or(general);
+    let second = table.proxy_url_2.or(first.as_ref());
+    VenueConfig {
         id,
-        symbols,
+        symbols: table.symbols,
         channels,
-        limits: l,
-        symbols_refresh_s,
-        repair,
-        rest_url,
-        ws_url,
-        lines,
-        rotate_at_s,
-        api_key_env,
-        proxies,
-    })
+        limits,
+        symbols_refresh_s: table.symbols_refresh_s.map_or(3_600, |Int(n)| n),
+        repair: table.repair.unwrap_or(true),
+        rest_url: table.rest_url.unwrap_or_else(|| v.rest_base.to_owned()),
+        ws_url: table.ws_url,
+        lines: table.lines.map_or(1, |Int(n)| n as u32),
+        rotate_at_s: table.rotate_at,
+        api_key_env: table.api_key_env,
+        proxies: [first, second],
+    }
+}
+
+/// Scheme, host and an optional path, without a slash at the end; `""` = none.
+fn url<'de, D: Deserializer<'de>>(d: D, schemes: [&str; 2]) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(d)?;
+    let text = text.trim_end_matches('/');
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if !schemes.iter().any(|s| text.strip_prefix(s).is_some_and(|rest| !rest.is_empty())) {
+        let fix = format!("start it with {}", schemes.join(" or "));
+        return Err(refuse(format!("{text:?} is not such a URL"), fix));
+    }
+    if text.contains('@') {
+        return Err(refuse("credentials in this URL would not be sent", "remove user and password"));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+fn url_of_rest<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
+    url(d, ["https://", "http://"])
+}
+
+fn url_of_streams<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
+    url(d, ["wss://", "ws://"])
 }
 
 /// `HH:MM` as seconds since midnight; `""` = none.
-fn time_of_day(r: &mut Reader<'_>, key: &str) -> Option<u32> {
-    let text = match r.source.get(key).map(|(v, _)| v.clone()) {
-        Some(Value::String(s)) => s,
-        Some(other) => other.to_string(),
-        None => return None,
+fn time_of_day<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
+    let text = match toml::Value::deserialize(d)? {
+        toml::Value::String(text) if text.is_empty() => return Ok(None),
+        toml::Value::String(text) => text,
+        other => other.to_string(),
     };
-    if text.is_empty() {
-        return None;
-    }
     let number = |s: &str, below: u32| (s.len() == 2).then(|| s.parse::<u32>().ok()).flatten().filter(|n| *n < below);
     let time = text.split_once(':').and_then(|(h, m)| Some(number(h, 24)? * 3600 + number(m, 60)? * 60));
-    if time.is_none() {
-        r.problem(key, format!("{text:?} is not a time of the day"), "write \"04:30\" (UTC), or \"\" for none".into());
-    }
-    time
+    let fix = "write \"04:30\" (UTC), or \"\" for none";
+    time.map(Some).ok_or_else(|| refuse(format!("{text:?} is not a time of the day"), fix))
 }

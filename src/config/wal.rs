@@ -2,59 +2,93 @@
 
 use std::path::PathBuf;
 
-use super::reader::Reader;
+use serde::Deserialize;
+use settings::value::{bytes, int};
+use settings::{Section, Wrong};
+use wal_format::SyncPolicy;
+
+/// When the log is forced to disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sync {
+    /// When the kernel likes.
+    Never,
+    /// When a segment is full.
+    Roll,
+    /// After a time, or so many bytes.
+    Interval,
+    /// With every record.
+    Every,
+}
+
+/// What becomes of sealed segments that every consumer acked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Archive {
+    /// They are deleted.
+    None,
+    /// They are compressed.
+    Zstd,
+}
 
 /// Section `[wal]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Wal {
     /// Segment size, MiB.
+    #[serde(deserialize_with = "int::<1, 1024, _, _>")]
     pub segment_mib: u64,
     /// When the log is forced to disk.
-    pub sync: wal_format::SyncPolicy,
+    pub sync: Sync,
+    /// For [`Sync::Interval`], ms.
+    #[serde(deserialize_with = "int::<1, 60_000, _, _>")]
+    pub sync_interval_ms: u64,
+    /// For [`Sync::Interval`], bytes.
+    #[serde(rename = "sync_bytes_mib", deserialize_with = "bytes::<1, 1024, 20, _, _>")]
+    pub sync_bytes: u64,
     /// Segments kept allocated ahead of need.
+    #[serde(deserialize_with = "int::<1, 64, _, _>")]
     pub ready_segments: usize,
     /// Directories on other disks for segments that the log's own cannot hold, in order of preference.
     pub spill_dirs: Vec<PathBuf>,
     /// Hours a segment is kept after every consumer acked it.
+    #[serde(deserialize_with = "int::<0, { 24 * 365 }, _, _>")]
     pub retention_hours: u64,
-    /// zstd level at which sealed, acked segments are archived; `None` = they are deleted.
-    pub archive: Option<i32>,
+    /// What becomes of segments afterwards.
+    pub archive: Archive,
+    /// zstd level of archives.
+    #[serde(deserialize_with = "int::<1, 19, _, _>")]
+    pub archive_level: i32,
     /// Hours an archived segment is kept after its last record; 0 = for ever.
+    #[serde(deserialize_with = "int::<0, { 24 * 365 * 100 }, _, _>")]
     pub archive_retention_hours: u64,
     /// GiB of all archived segments together; 0 = no limit.
+    #[serde(deserialize_with = "int::<0, { 1 << 30 }, _, _>")]
     pub archive_max_gib: u64,
 }
 
-/// Reads the section.
-pub(super) fn read(r: &mut Reader<'_>) -> Wal {
-    let word = r.word("wal.sync", &["never", "roll", "interval", "every"]);
-    let interval_ms = r.int("wal.sync_interval_ms", 1, 60_000);
-    let bytes = r.int("wal.sync_bytes_mib", 1, 1024) << 20;
-    let sync = match word.as_str() {
-        "never" => wal_format::SyncPolicy::Never,
-        "roll" => wal_format::SyncPolicy::Roll,
-        "every" => wal_format::SyncPolicy::Every,
-        _ => wal_format::SyncPolicy::Interval { interval_ms, bytes },
-    };
-    let archive = r.word("wal.archive", &["none", "zstd"]);
-    let archive_level = i32::try_from(r.int("wal.archive_level", 1, 19)).unwrap_or(1);
-    let spill_dirs: Vec<PathBuf> = r.texts("wal.spill_dirs").into_iter().map(PathBuf::from).collect();
-    for dir in spill_dirs.iter().filter(|dir| !dir.is_absolute()) {
-        // A link of the log leads there, wherever a service was started.
-        r.problem(
-            "wal.spill_dirs",
-            format!("{:?} does not begin with a slash", dir.display().to_string()),
-            "write the whole path".into(),
-        );
+impl Wal {
+    /// When the log is forced to disk, for its writer.
+    pub fn sync_policy(&self) -> SyncPolicy {
+        match self.sync {
+            Sync::Never => SyncPolicy::Never,
+            Sync::Roll => SyncPolicy::Roll,
+            Sync::Every => SyncPolicy::Every,
+            Sync::Interval => SyncPolicy::Interval { interval_ms: self.sync_interval_ms, bytes: self.sync_bytes },
+        }
     }
-    Wal {
-        segment_mib: r.int("wal.segment_mib", 1, 1024),
-        sync,
-        ready_segments: r.int("wal.ready_segments", 1, 64) as usize,
-        spill_dirs,
-        retention_hours: r.int("wal.retention_hours", 0, 24 * 365),
-        archive: (archive == "zstd").then_some(archive_level),
-        archive_retention_hours: r.int("wal.archive_retention_hours", 0, 24 * 365 * 100),
-        archive_max_gib: r.int("wal.archive_max_gib", 0, 1 << 30),
+
+    /// zstd level at which segments are archived; `None` = they are deleted.
+    pub fn archive_level(&self) -> Option<i32> {
+        (self.archive == Archive::Zstd).then_some(self.archive_level)
+    }
+}
+
+impl Section for Wal {
+    fn settle(&mut self) -> Vec<Wrong> {
+        // A link of the log leads there, wherever a service was started.
+        let partial = self.spill_dirs.iter().filter(|dir| !dir.is_absolute());
+        let what = |dir: &PathBuf| format!("{:?} does not begin with a slash", dir.display().to_string());
+        partial.map(|dir| Wrong::new("spill_dirs", what(dir), "write the whole path")).collect()
     }
 }

@@ -34,7 +34,11 @@ impl Asker {
     /// When an extra root certificate is none.
     pub fn new(cfg: &Config, config: &VenueConfig) -> Result<Self> {
         let tls = dial::tls_config(&cfg.tls.extra_roots)?;
-        Ok(Self { rest: RestClient::new(cfg, config, &tls, Class::Background), patience: PATIENCE, requests: 0 })
+        Ok(Self {
+            rest: RestClient::new(&cfg.exchange(config), &tls, Class::Background),
+            patience: PATIENCE,
+            requests: 0,
+        })
     }
 
     /// Asks again for so long.

@@ -29,6 +29,7 @@ pub mod path;
 pub mod piece;
 pub mod read;
 pub mod rows;
+mod settings;
 mod store;
 pub mod table;
 #[cfg(test)]
@@ -37,6 +38,7 @@ mod text;
 mod texts;
 mod version;
 
+pub use self::settings::Settings;
 pub use buffer::{Common, TableBuffer};
 pub use diff::{Difference, diff_trees};
 pub use error::LakeError;

@@ -602,10 +602,10 @@ mod tests {
         let vast = dir.path().join("vast.json");
         std::fs::File::create(&vast).unwrap().set_len(10 << 30).unwrap();
         for (path, why) in [(&fifo, "a FIFO"), (&endless, "a device"), (&vast, "a file of its kind has at most")] {
-            let err = format!("{:#}", anyhow::Error::from(Manifest::load(path).unwrap_err()));
+            let err = ops::chain(&Manifest::load(path).unwrap_err());
             assert!(err.contains(why) && err.contains(&path.display().to_string()), "{err}");
         }
-        let err = format!("{:#}", anyhow::Error::from(TableFile::open(&fifo).err().unwrap()));
+        let err = ops::chain(&TableFile::open(&fifo).err().unwrap());
         assert!(err.contains("a FIFO"), "{err}");
     }
 

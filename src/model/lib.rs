@@ -21,7 +21,7 @@ pub use interval::Interval;
 pub use kline::{KlineData, Tick};
 pub use listing::{Listing, OddEntry};
 pub use number::Num;
-pub use rest::{Fill, RestMeta};
+pub use rest::{Fill, Method, RestMeta, RestRequest};
 pub use row::{Decoded, Rows};
 pub use select::{is_exact, select};
 pub use symbol::{Interner, Symbol, SymbolId, SymbolKind};

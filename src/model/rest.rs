@@ -1,4 +1,4 @@
-//! What a REST body of the log was asked for.
+//! A REST request, and what a body of the log was asked for.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,33 @@ impl Fill {
     pub fn holds(&self, id: i64) -> bool {
         (self.from..=self.to).contains(&id)
     }
+}
+
+/// HTTP method of a REST request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// Reads something.
+    #[default]
+    Get,
+    /// Asks for something new, with an empty body (KuCoin's tokens).
+    Post,
+}
+
+/// One REST request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RestRequest {
+    /// HTTP method.
+    pub method: Method,
+    /// Appended to the venue's (or the configured) REST base; percent-encoded.
+    pub path_and_query: String,
+    /// Weight it costs.
+    pub weight: u32,
+    /// Channel word stored with the body (`symbols`, `depth_snapshot`).
+    pub channel: String,
+    /// Symbol the request is about.
+    pub symbol: Option<String>,
+    /// Ids it asks for, when it repairs a hole.
+    pub fill: Option<Fill>,
 }
 
 /// What is stored beside a REST body in the log, so that the body explains itself.

@@ -21,7 +21,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::connect_error::ConnectError;
 use super::proxy::{self, ProxyError, Stage};
-use config::{Proxy, VenueConfig};
+use crate::proxy::Proxy;
 
 /// Receive buffer asked of the kernel. The busiest connection known (200 depth streams in a crash) peaks below
 /// 4 MB/s; 8 MiB hold more than two seconds of it while a disk stalls the append.
@@ -153,11 +153,6 @@ impl Dialer {
 enum TcpError {
     Resolve(io::Error),
     Connect(io::Error),
-}
-
-/// How line 0 and line 1 of a venue go out.
-pub fn dialers(config: &VenueConfig) -> [Dialer; 2] {
-    config.proxies.clone().map(Dialer::new)
 }
 
 /// Which addresses of a name are the better ones for this connect.

@@ -6,9 +6,14 @@ pub mod budget;
 pub mod connect;
 pub mod connect_error;
 pub mod dial;
+pub mod exchange;
 pub mod http;
 pub mod pace;
 mod pressure;
 mod proxy;
 pub mod rest;
 pub mod server;
+mod settings;
+
+pub use self::proxy::Proxy;
+pub use self::settings::{General, Tls, Way};

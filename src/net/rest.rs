@@ -7,16 +7,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::{Config, VenueConfig};
-use model::{Ban, MESSAGE_BYTES_MAX};
+use model::{Ban, MESSAGE_BYTES_MAX, Method, RestRequest};
 use ops::clock::{self, Stamp};
 use rustls::ClientConfig;
 use tokio_tungstenite::tungstenite::http::Method as Verb;
-use venue::{Method, RestRequest, venue};
 
 use crate::budget::{self, Budget, Class};
 use crate::connect_error::{ConnectError, country};
-use crate::dial;
+use crate::exchange::Exchange;
 use crate::http::{self, HttpClient, HttpError};
 use crate::pressure;
 
@@ -119,14 +117,14 @@ pub struct RestClient {
 }
 
 impl RestClient {
-    /// A client for a venue as configured: its base, its proxies, what its addresses may do.
-    pub fn new(cfg: &Config, config: &VenueConfig, tls: &Arc<ClientConfig>, class: Class) -> Self {
+    /// A client for an exchange as configured: its base, its proxies, what its addresses may do.
+    pub fn new(exchange: &Exchange, tls: &Arc<ClientConfig>, class: Class) -> Self {
         Self {
-            http: dial::dialers(config).map(|d| HttpClient::new(d, Arc::clone(tls))),
-            budgets: [0, 1].map(|line| budget::of(cfg, config, line)),
+            http: exchange.dialers().map(|d| HttpClient::new(d, Arc::clone(tls))),
+            budgets: [0, 1].map(|line| budget::of(exchange, line)),
             class,
-            base: config.rest_url.clone(),
-            headers: venue(config.id).spec.headers(None),
+            base: exchange.base.clone(),
+            headers: exchange.headers.clone(),
         }
     }
 

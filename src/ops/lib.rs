@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backoff;
+mod chain;
 pub mod chore;
 pub mod clock;
 pub mod compactor;
@@ -21,3 +22,5 @@ mod signals;
 pub mod status;
 pub mod supervise;
 pub mod telemetry;
+
+pub use chain::chain;

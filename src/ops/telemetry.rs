@@ -14,6 +14,9 @@ use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Deserializer};
+use settings::Section;
+use settings::value::one_of;
 use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
@@ -22,14 +25,29 @@ use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use wal_format::plain::{self, Plain};
 
 /// Section `[log]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Log {
     /// tracing filter.
+    #[serde(deserialize_with = "level")]
     pub level: String,
     /// True for JSON lines.
+    #[serde(rename = "format", deserialize_with = "is_json")]
     pub json: bool,
     /// True for lines of statistics at any level.
     pub stats: bool,
+}
+
+impl Section for Log {}
+
+fn level<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
+    let word = String::deserialize(d)?;
+    one_of(&word, &["error", "warn", "info", "debug", "trace"]).map(|()| word)
+}
+
+fn is_json<'de, D: Deserializer<'de>>(d: D) -> Result<bool, D::Error> {
+    let word = String::deserialize(d)?;
+    one_of(&word, &["text", "json"]).map(|()| word == "json")
 }
 
 /// Target of lines that say every so often, or when asked, how it goes; at level `info`.

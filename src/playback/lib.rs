@@ -23,7 +23,6 @@ use venue_sim::{Pace, ReelSource, Repeat, Sim, SimConfig, SimVenue, Source, Star
 use config::{Api, Config};
 use fold::shelves::{ShelfError, shelves};
 use model::VenueId;
-use net::server::Access;
 use reel::{LogReel, Range};
 use venue::venue;
 
@@ -149,7 +148,7 @@ pub async fn serve(cfg: &Arc<Config>, args: &ServeArgs) -> Result<Sim, PlaybackE
 fn access(api: &Api) -> Result<venue_sim::Access, PlaybackError> {
     let shipped = venue_sim::Access::default();
     Ok(venue_sim::Access {
-        token: Access::load(api).map_err(|err| PlaybackError::Access(err.into()))?.token().map(Token::new),
+        token: api.access().map_err(|err| PlaybackError::Access(err.into()))?.token().map(Token::new),
         insecure: api.insecure,
         hosts: api.hosts.clone(),
         origins: api.cors_origins.clone(),

@@ -1,6 +1,6 @@
 //! What is asked of a venue: connections within its limits, REST requests, tokens, what is missing.
 
-use model::{Channel, Fill};
+use model::Channel;
 
 /// The longest text of a request over WebSocket, bytes. Binance reads 4,096 bytes with the frame's header and mask, and
 /// does not answer what is longer before its next ping, if at all; no other venue names a limit, and none is asked for
@@ -86,16 +86,6 @@ pub struct SubscribeMessage {
     pub streams: Vec<String>,
 }
 
-/// HTTP method of a REST request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Method {
-    /// Reads something.
-    #[default]
-    Get,
-    /// Asks for something new, with an empty body (KuCoin's tokens).
-    Post,
-}
-
 /// Ids that were never delivered, as [`Venue::repair_request`](super::Venue::repair_request) needs to know them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missing<'a> {
@@ -133,21 +123,4 @@ pub struct TokenServer {
     pub ping_interval_ms: u64,
     /// A pong is due after a ping within this, ms.
     pub ping_timeout_ms: u64,
-}
-
-/// One REST request.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RestRequest {
-    /// HTTP method.
-    pub method: Method,
-    /// Appended to the venue's (or the configured) REST base; percent-encoded.
-    pub path_and_query: String,
-    /// Weight it costs.
-    pub weight: u32,
-    /// Channel word stored with the body (`symbols`, `depth_snapshot`).
-    pub channel: String,
-    /// Symbol the request is about.
-    pub symbol: Option<String>,
-    /// Ids it asks for, when it repairs a hole.
-    pub fill: Option<Fill>,
 }

@@ -27,13 +27,11 @@ mod spec;
 
 use model::VenueId;
 
-pub use asks::{
-    ConnectionPlan, Limits, Method, Missing, REQUEST_BYTES_MAX, RestRequest, SubscribeMessage, Token, TokenServer,
-    Verb, Want,
-};
+pub use asks::{ConnectionPlan, Limits, Missing, REQUEST_BYTES_MAX, SubscribeMessage, Token, TokenServer, Verb, Want};
 pub use frame::{Continuity, Control, DecodeError, Frame, FrameKind, Heartbeat, StreamKey};
 pub use klines::{KlinePage, OddKline, RestKline, RestKlines};
 pub use listing::UNKNOWN;
+pub use model::{Method, RestRequest};
 pub use protocol::{Decode, Rest, Streams, Venue};
 pub use spec::{ApiFamily, AtMarket, Documented, Per, VenueSpec};
 

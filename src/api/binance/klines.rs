@@ -12,7 +12,7 @@ use axum::response::Response;
 use super::family::{Family, Found, venues};
 use super::info;
 use crate::app::{Shared, blocking};
-use crate::error::{Answer, Refusal};
+use crate::error::{Answer, Failed, Refusal};
 use crate::json::json;
 use crate::params::{Params, SpotUnit};
 use crate::text::{self, Unit};
@@ -100,7 +100,7 @@ fn history(
     first: &'static str,
     query: &dyn Fn(&str, usize) -> HistoryQuery,
     limit: usize,
-) -> anyhow::Result<Vec<KlineData>> {
+) -> Result<Vec<KlineData>, Failed> {
     let mut bars: BTreeMap<i64, KlineData> = BTreeMap::new();
     let asked = query(first, limit);
     for venue in venues(family).filter(|v| *v != first).chain([first]) {
@@ -111,7 +111,7 @@ fn history(
 }
 
 /// True when there is a bar of this symbol, of whatever interval.
-fn stored(hub: &KlineHub, family: Family, symbol: &str) -> anyhow::Result<bool> {
+fn stored(hub: &KlineHub, family: Family, symbol: &str) -> Result<bool, Failed> {
     for venue in venues(family) {
         if hub.last_bar(venue, symbol)?.is_some() {
             return Ok(true);

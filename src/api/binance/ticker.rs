@@ -11,7 +11,7 @@ use axum::response::Response;
 use super::family::{Family, Found};
 use super::info;
 use crate::app::{Shared, blocking};
-use crate::error::{Answer, Refusal};
+use crate::error::{Answer, Failed, Refusal};
 use crate::json::{json, json_text};
 use crate::params::{Params, SpotUnit};
 use crate::text::{Decimals, Unit};
@@ -126,7 +126,7 @@ fn venue_now_us(hub: &KlineHub, found: &Found) -> i64 {
 }
 
 /// One symbol's last price as an object; without a price yet, nothing.
-fn one(hub: &KlineHub, found: &Found, family: Family) -> anyhow::Result<Option<String>> {
+fn one(hub: &KlineHub, found: &Found, family: Family) -> Result<Option<String>, Failed> {
     let Some(bar) = hub.last_bar(found.venue, &found.symbol)? else { return Ok(None) };
     let d = Decimals::of(found.venue, bar.price_scale, bar.amount_scale);
     let price = decimal(bar.close.into(), bar.price_scale.into(), d.price);
@@ -142,7 +142,7 @@ async fn price(app: &State<Shared>, params: &Params, family: Family) -> Answer<R
     let (chosen, alone) = chosen(&hub, params, family)?;
     let prices = blocking(app, move || {
         let each = chosen.iter().map(|f| one(&hub, f, family));
-        Ok(each.collect::<anyhow::Result<Vec<_>>>()?.into_iter().flatten().collect::<Vec<_>>())
+        Ok(each.collect::<Result<Vec<_>, Failed>>()?.into_iter().flatten().collect::<Vec<_>>())
     })
     .await?;
     // A symbol that never traded has no price, which the exchange treats as no symbol.
@@ -270,7 +270,7 @@ fn ratio(a: i128, b: i128) -> Option<i128> {
     a.checked_add(if b < 0 { -half } else { half })?.checked_div(b)
 }
 
-fn summary(hub: &KlineHub, found: &Found, over: Over) -> anyhow::Result<Option<String>> {
+fn summary(hub: &KlineHub, found: &Found, over: Over) -> Result<Option<String>, Failed> {
     let newest = |start_us, limit| HistoryQuery {
         venue: found.venue.to_owned(),
         symbol: found.symbol.clone(),
@@ -293,8 +293,8 @@ fn summary(hub: &KlineHub, found: &Found, over: Over) -> anyhow::Result<Option<S
         let Some(last) = hub.last_bar(found.venue, &found.symbol)? else { return Ok(None) };
         bars.push(KlineData::flat(from_us, last.close, last.price_scale, last.amount_scale));
     }
-    let sums = add_up(&bars)
-        .ok_or_else(|| anyhow::anyhow!("the bars of {} have more digits than a sum can hold", found.symbol))?;
+    let sums =
+        add_up(&bars).ok_or_else(|| format!("the bars of {} have more digits than a sum can hold", found.symbol))?;
     let ends = if matches!(over.kind, Kind::TradingDay { .. }) { to_us } else { now_us };
     let last_amount = || {
         let recent = hub.recent_trades(found.index).ticks.pop()?;

@@ -23,7 +23,7 @@ use super::socket::{End, Out, Session, run};
 use super::upgrade::WebSocket;
 use crate::app::Shared;
 use crate::binance::{self, Family};
-use crate::error::{Answer, Refusal, nothing};
+use crate::error::{Answer, Failed, Refusal, nothing};
 use crate::guard;
 
 /// Longest answer; the largest one there is has a few MiB.
@@ -108,7 +108,7 @@ impl Api {
     }
 
     /// What REST answers: status, used weight and body.
-    async fn ask(&self, path: &str, params: &Map<String, Value>) -> anyhow::Result<(StatusCode, u64, String)> {
+    async fn ask(&self, path: &str, params: &Map<String, Value>) -> Result<(StatusCode, u64, String), Failed> {
         let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let pair = |(name, value): (&String, &Value)| {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);

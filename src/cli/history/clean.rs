@@ -130,9 +130,9 @@ fn settings<'s>(chosen: &Chosen, workers: usize, level: &'s (dyn Fn() -> Level +
         lake: chosen.lake(),
         // Whatever the live lake is published as: what is cleaned is read again, by name of column.
         write: WriteSettings { format: LakeFormat::Parquet, ..write_settings(&chosen.cfg) },
-        by_day: !chosen.cfg.history.file_per_month,
+        by_day: chosen.cfg.history.file_per == config::FilePer::Day,
         chunk_rows: chosen.cfg.history.chunk_rows,
-        stream_rows: chosen.cfg.history.stream_rows,
+        stream_rows: chosen.cfg.history.stream_rows(),
         workers,
         level,
         force,

@@ -21,6 +21,7 @@ use tokio_tungstenite::tungstenite::Message;
 use wal_format::{Kind, LogReader, Position, ReaderOptions, Step};
 
 use self::server::{Act, LISTING, Server};
+use super::CollectError;
 use super::metrics::Metrics;
 use config::{Config, VenueConfig};
 use model::{RestMeta, VenueId};
@@ -89,7 +90,7 @@ struct Running {
     dir: tempfile::TempDir,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
-    task: tokio::task::JoinHandle<anyhow::Result<()>>,
+    task: tokio::task::JoinHandle<Result<(), CollectError>>,
 }
 
 impl Running {
@@ -354,7 +355,7 @@ async fn with_sync_every_each_message_is_durable_and_in_the_log() {
     let server = Server::start(vec![vec![Act::Frames(20), Act::Stream]], vec![]).await;
     let dir = tempfile::tempdir().unwrap();
     let mut cfg = Running::config(dir.path(), &server, TRADES);
-    cfg.wal.sync = wal_format::SyncPolicy::Every;
+    cfg.wal.sync = config::Sync::Every;
     let metrics = Arc::new(Metrics::new([VenueId::BinanceSpot]));
     let shutdown = Shutdown::new();
     let task = tokio::spawn(super::run_with(Arc::new(cfg), shutdown.clone(), metrics.clone(), None));

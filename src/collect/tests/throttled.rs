@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use venue_sim::{Action, Fault, Market, Sim, SimConfig, StartWhen};
 
+use super::super::CollectError;
 use super::super::metrics::Metrics;
 use super::{events, read};
 use config::Config;
@@ -44,7 +45,7 @@ fn config(dir: &Path, sim: &Sim, venues: &[&str], extra: &str) -> Config {
 struct Running {
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
-    task: tokio::task::JoinHandle<anyhow::Result<()>>,
+    task: tokio::task::JoinHandle<Result<(), CollectError>>,
 }
 
 impl Running {
@@ -159,7 +160,7 @@ async fn a_ban_that_another_process_was_told_stands_in_the_status_and_data_goes_
     let sim = sim(&["binance-spot"], |n| format!("C{n}USDT"), Vec::new()).await;
     let dir = tempfile::tempdir().unwrap();
     let cfg = config(dir.path(), &sim, &["binance-spot"], "");
-    let budget = net::budget::of(&cfg, &cfg.venues[&VenueId::BinanceSpot], 0);
+    let budget = net::budget::of(&cfg.exchange(&cfg.venues[&VenueId::BinanceSpot]), 0);
     let running = Running::start(cfg);
     let frames = |m: &Metrics| m.venue(VenueId::BinanceSpot).unwrap().counts().frames;
     running.until("data flows", |m| frames(m) > 10).await;

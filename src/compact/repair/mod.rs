@@ -98,7 +98,7 @@ impl Repairer {
         Ok(Self {
             venue,
             desk,
-            rest: RestClient::new(cfg, config, &tls, Class::Background),
+            rest: RestClient::new(&cfg.exchange(config), &tls, Class::Background),
             log: RepairLog::new(cfg.repair_dir(config.id), options),
             shutdown,
         })

@@ -6,7 +6,7 @@ use super::*;
 use fold::shelves::archive_dir;
 
 fn archived(cfg: &mut Config) {
-    cfg.wal.archive = Some(1);
+    cfg.wal.archive = config::Archive::Zstd;
     Bed::eager(cfg);
     cfg.lake.batch_rows = 400;
 }

@@ -123,7 +123,7 @@ fn numbers_of_38_digits_are_exact_decimals_and_flagged_doubles_and_never_undecod
     assert_eq!((m.frames, m.totals().decoded, m.totals().in_part, m.totals().undecodable), (5, 5, 0, 0));
     assert_eq!(bed.keys(Table::Trades).len(), 5);
     // What no DECIMAL(38, 18) holds cannot be a row there: it is kept, and said.
-    let worker = exact.worker(Mode::Drain, |c| c.lake.decimal = true);
+    let worker = exact.worker(Mode::Drain, |c| c.lake.numeric = lake::Numeric::Decimal);
     worker.run().unwrap();
     let (part, m) = exact.manifests().remove(0);
     assert_eq!((m.totals().decoded, m.totals().in_part), (5, 1));

@@ -5,7 +5,7 @@ use crate::chain;
 use crate::retention::{Keeper, Swept};
 
 fn archived(cfg: &mut Config) {
-    cfg.wal.archive = Some(1);
+    cfg.wal.archive = config::Archive::Zstd;
 }
 
 #[test]

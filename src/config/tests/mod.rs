@@ -60,7 +60,7 @@ fn the_commented_venue_tables_of_the_shipped_file_are_valid_and_say_the_true_def
     }
     let spot: Vec<&str> =
         written.effective.iter().filter_map(|(k, ..)| k.strip_prefix("venues.binance-spot.")).collect();
-    let missing: Vec<_> = source::VENUE_KEYS.iter().filter(|k| !spot.contains(k)).collect();
+    let missing: Vec<_> = settings::keys_of::<venues::Table>().iter().filter(|k| !spot.contains(k)).collect();
     assert!(missing.is_empty(), "keys that the shipped file does not show: {missing:?}");
 }
 
@@ -155,6 +155,27 @@ fn an_unknown_key_names_the_nearest_one_and_all_problems_come_at_once() {
     assert!(text.contains("binance-usdn") && text.contains("binance-usdm"), "{text}");
     assert!(text.contains("zstd_level") && text.contains("99"), "{text}");
     assert!(err.0.len() >= 4, "{text}");
+}
+
+#[test]
+fn every_wrong_value_of_a_section_is_told_with_its_line_and_keeps_no_other_from_being_read() {
+    let text = "[wal]\nsegment_mib = 0\nsync = 5\nready_segments = \"x\"\nspill_dirs = [\"/a\", 1, \"b\"]\n[venues.gate-spot]\nsymbols = 3\nlines = 7\nrepair = \"no\"\nchannel = []\nchannels = [\"trade\", \"depth\"]\n";
+    let problems = Config::from_toml(text).unwrap_err().0;
+    for (key, line, what, fix) in [
+        ("wal.segment_mib", 2, "0 is out of range", "write a whole number from 1 to 1024"),
+        ("wal.sync", 3, "5 is not text", "write it between double quotes"),
+        ("wal.ready_segments", 4, "\"x\" is not a whole number", "write a whole number from 1 to 64"),
+        ("wal.spill_dirs", 5, "1 in the list is not text", "write each entry between double quotes"),
+        ("venues.gate-spot.symbols", 7, "3 is not a list", "write a list, for example [\"BTCUSDT\"]"),
+        ("venues.gate-spot.lines", 8, "7 is out of range", "write a whole number from 1 to 2"),
+        ("venues.gate-spot.repair", 9, "\"no\" is neither true nor false", "write true or false"),
+        ("venues.gate-spot.channel", 10, "unknown key", "did you mean \"channels\"?"),
+        ("venues.gate-spot.channels", 11, "unknown channel \"trade\"", "did you mean \"trades\"?"),
+    ] {
+        let told = problems.iter().find(|p| p.key == key && p.what.starts_with(what));
+        let told = told.unwrap_or_else(|| panic!("{key}: {problems:?}"));
+        assert_eq!((told.origin.as_str(), told.fix.as_str()), (format!("<text>, line {line}").as_str(), fix), "{key}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@
 //! ```
 //! - [`ledger`]: what was spent and may be, pure; [`file`]: how processes share it.
 //!
-//! Exchanges count for an IP address: venues of one exchange ([`venue::VenueSpec::pace_group`]) that leave over the same proxy, or over
+//! Exchanges count for an IP address: venues of one exchange ([`Exchange::name`]) that leave over the same proxy, or over
 //! none, share one [`Budget`], and those that leave elsewhere do not. What an exchange says of the weight it counted corrects
 //! ours, so that others at our address are seen too. A ban is waited for before anything is reserved, by REST and by
 //! upgrades alike; behind it upgrades come as far apart as always.
@@ -29,14 +29,14 @@ use tracing::warn;
 use self::file::SharedFile;
 pub use self::ledger::Class;
 use self::ledger::{BAN_MAX_NS, Grant, Ledger, Quota, Slot, What};
+use crate::exchange::{Allowance, Exchange};
 use crate::pace::Pacer;
 use crate::pressure::Used;
-use config::{Config, Proxy, VenueConfig, pacing};
+use crate::proxy::Proxy;
 use model::Ban;
 use ops::clock;
 use ops::supervise;
 use ops::telemetry::RateLimited;
-use venue::{Limits, venue};
 
 /// Upgrades are counted in this window.
 const UPGRADES_PER: Duration = Duration::from_secs(300);
@@ -84,26 +84,18 @@ pub struct Turn {
 /// The budgets of the process, by file: whoever needs one gets the same.
 static ALL: Mutex<BTreeMap<PathBuf, Weak<Budget>>> = Mutex::new(BTreeMap::new());
 
-/// The budget of line `line` (0 or 1) of a venue.
-pub fn of(cfg: &Config, config: &VenueConfig, line: usize) -> Arc<Budget> {
-    let exit = config.proxies.get(line).and_then(Option::as_ref);
-    let group = venue(config.id).spec.pace_group;
-    let name = name(group, pacing::is_simulator(config), exit);
-    let path = cfg.budget_dir().join(&name);
+/// The budget of line `line` (0 or 1) to an exchange.
+pub fn of(exchange: &Exchange, line: usize) -> Arc<Budget> {
+    let [first, second] = &exchange.exits;
+    let exit = if line == 0 { first } else { second };
+    let name = name(exchange.name, exchange.is_simulator, exit.proxy.as_ref());
+    let path = exchange.budget_dir.join(&name);
     let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(budget) = all.get(&path).and_then(Weak::upgrade) {
         return budget;
     }
     all.retain(|_, budget| budget.strong_count() > 0);
-    let leaves_there = |v: &VenueConfig| v.proxies.iter().take(v.lines.max(1) as usize).any(|p| p.as_ref() == exit);
-    let mut limits: Vec<&Limits> = cfg
-        .venues
-        .values()
-        .filter(|v| venue(v.id).spec.pace_group == group && leaves_there(v))
-        .map(|v| &v.limits)
-        .collect();
-    limits.push(&config.limits);
-    let budget = Arc::new(Budget::new(name, &limits, Some(SharedFile::new(path.clone()))));
+    let budget = Arc::new(Budget::new(name, &exit.allowances, Some(SharedFile::new(path.clone()))));
     all.insert(path, Arc::downgrade(&budget));
     budget
 }
@@ -132,11 +124,11 @@ fn name(group: &str, is_simulator: bool, exit: Option<&Proxy>) -> String {
 
 impl Budget {
     /// What all of `limits` allow: of every kind the strictest.
-    fn new(name: String, limits: &[&Limits], file: Option<SharedFile>) -> Self {
+    fn new(name: String, limits: &[Allowance], file: Option<SharedFile>) -> Self {
         let ms = Duration::from_millis;
         let ns = |d: Duration| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX);
-        let most = |f: fn(&Limits) -> u64| limits.iter().map(|l| f(l)).max().unwrap_or(0);
-        let rate = |l: &Limits| f64::from(l.rest_weight_per_window) / (l.rest_window_s.max(1) as f64);
+        let most = |f: fn(&Allowance) -> u64| limits.iter().map(f).max().unwrap_or(0);
+        let rate = |l: &Allowance| f64::from(l.rest_weight_per_window) / (l.rest_window_s.max(1) as f64);
         let (weight, window_s) = limits
             .iter()
             .min_by(|a, b| rate(a).total_cmp(&rate(b)))
@@ -368,23 +360,23 @@ async fn sleep_ns(ns: i64) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use model::VenueId;
+    use crate::exchange::Exit;
 
     const HOUR: Duration = Duration::from_secs(3_600);
 
-    fn limits() -> Limits {
-        Limits {
+    fn limits() -> Allowance {
+        Allowance {
             rest_weight_per_window: 100,
             rest_window_s: 3_600,
             connects_per_5_min: 3,
             connect_stagger_ms: 0,
-            ..venue(VenueId::KucoinSpot).spec.limits.clone()
+            global_subscribe_delay_ms: 150,
         }
     }
 
     /// As each process has its own.
     fn process(dir: &tempfile::TempDir) -> Arc<Budget> {
-        Arc::new(Budget::new("x".into(), &[&limits()], Some(SharedFile::new(dir.path().join("x.direct")))))
+        Arc::new(Budget::new("x".into(), &[limits()], Some(SharedFile::new(dir.path().join("x.direct")))))
     }
 
     /// Whether it has to wait; what it waits for here takes an hour.
@@ -455,8 +447,8 @@ mod tests {
     #[tokio::test]
     async fn who_waits_no_more_keeps_nobody_waiting() {
         let dir = tempfile::tempdir().unwrap();
-        let far = Limits { connect_stagger_ms: 3_600_000, connects_per_5_min: 100, ..limits() };
-        let a = Arc::new(Budget::new("x".into(), &[&far], Some(SharedFile::new(dir.path().join("x.direct")))));
+        let far = Allowance { connect_stagger_ms: 3_600_000, connects_per_5_min: 100, ..limits() };
+        let a = Arc::new(Budget::new("x".into(), &[far], Some(SharedFile::new(dir.path().join("x.direct")))));
         a.upgrade(|_| ()).await;
         for _ in 0..3 {
             assert!(waits(a.upgrade(|_| ())).await);
@@ -479,9 +471,9 @@ mod tests {
 
     #[tokio::test]
     async fn venues_of_one_exchange_share_the_strictest_limits_of_them() {
-        let slow = Limits { connect_stagger_ms: 3_600_000, rest_weight_per_window: 50, ..limits() };
-        let fast = Limits { rest_weight_per_window: 100_000, rest_window_s: 1, ..limits() };
-        let budget = Arc::new(Budget::new("x".into(), &[&fast, &slow], None));
+        let slow = Allowance { connect_stagger_ms: 3_600_000, rest_weight_per_window: 50, ..limits() };
+        let fast = Allowance { rest_weight_per_window: 100_000, rest_window_s: 1, ..limits() };
+        let budget = Arc::new(Budget::new("x".into(), &[fast, slow], None));
         budget.request(50, Class::Live).await;
         assert!(waits(budget.request(1, Class::Live)).await);
         budget.upgrade(|_| ()).await;
@@ -490,33 +482,32 @@ mod tests {
 
     #[test]
     fn a_budget_is_of_an_exchange_and_an_exit_and_its_name_shows_no_secret() {
-        let text = |venues: &str| {
-            let text = format!("[data]\ndir = \"/nowhere/q3\"\n{venues}");
-            Config::from_toml(&text).unwrap()
+        let exit = |user: Option<&str>| Exit {
+            proxy: user.map(|u| Proxy::parse(&format!("socks5://{u}:secret@proxy.example:1080")).unwrap()),
+            allowances: vec![limits()],
         };
-        let table =
-            |id: &str, more: &str| format!("[venues.{id}]\nsymbols = [\"*\"]\nchannels = [\"trades\"]\n{more}\n");
-        let proxy = |user: &str| format!("proxy_url = \"socks5://{user}:secret@proxy.example:1080\"");
-        let cfg = text(
-            &[
-                table("kucoin-spot", "lines = 2\nproxy_url_2 = \"socks5://a:secret@proxy.example:1080\""),
-                table("kucoin-futures", ""),
-                table("gate-spot", &proxy("a")),
-                table("gate-futures", &proxy("b")),
-            ]
-            .concat(),
-        );
-        let of = |id: VenueId, line| super::of(&cfg, &cfg.venues[&id], line);
-        assert!(Arc::ptr_eq(&of(VenueId::KucoinSpot, 0), &of(VenueId::KucoinFutures, 0)));
-        assert_eq!(of(VenueId::KucoinSpot, 0).name, "kucoin.direct");
-        let away = of(VenueId::KucoinSpot, 1);
+        let exchange = |name: &'static str, exits| Exchange {
+            name,
+            is_simulator: false,
+            base: "https://exchange.example".into(),
+            headers: Vec::new(),
+            budget_dir: "/nowhere/q3".into(),
+            exits,
+        };
+        let spot = exchange("kucoin", [exit(None), exit(Some("a"))]);
+        let futures =
+            Exchange { base: "https://futures.example".into(), ..exchange("kucoin", [exit(None), exit(None)]) };
+        assert!(Arc::ptr_eq(&of(&spot, 0), &of(&futures, 0)));
+        assert_eq!(of(&spot, 0).name, "kucoin.direct");
+        let away = of(&spot, 1);
         assert!(
             away.name.starts_with("kucoin.via-proxy.example-1080-") && !away.name.contains("secret"),
             "{}",
             away.name
         );
-        assert_ne!(of(VenueId::GateSpot, 0).name, of(VenueId::GateFutures, 0).name, "another user, another exit");
-        let local = text(&table("kucoin-spot", "rest_url = \"http://127.0.0.1:1/x\""));
-        assert_eq!(super::of(&local, &local.venues[&VenueId::KucoinSpot], 0).name, "kucoin.simulated.direct");
+        let other = exchange("gate", [exit(Some("a")), exit(Some("b"))]);
+        assert_ne!(of(&other, 0).name, of(&other, 1).name, "another user, another exit");
+        let local = Exchange { is_simulator: true, ..spot };
+        assert_eq!(of(&local, 0).name, "kucoin.simulated.direct");
     }
 }

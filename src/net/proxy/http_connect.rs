@@ -8,8 +8,8 @@ use std::fmt::Write;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::error::{ProxyError, Stage};
+use super::url::Credentials;
 use super::wire::Wire;
-use config::Credentials;
 
 /// An answer head may be this long.
 const HEAD_BYTES_MAX: usize = 16 << 10;

@@ -8,6 +8,7 @@ mod http_connect;
 mod socks5;
 #[cfg(test)]
 mod tests;
+mod url;
 mod wire;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -15,8 +16,8 @@ use tokio::time::Instant;
 
 pub use error::{ProxyError, Stage};
 
+pub use self::url::{Credentials, FORM, Proxy, ProxyKind};
 use self::wire::Wire;
-use config::{Proxy, ProxyKind};
 
 /// Asks the proxy behind `stream` for a way to `host:port`; afterwards `stream` leads there. Every answer of the
 /// proxy is due by `deadline`. Reads not one byte more than the proxy's answer.

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::error::{ProxyError, Stage};
+use super::url::Credentials;
 use super::wire::Wire;
-use config::Credentials;
 
 const VERSION: u8 = 5;
 /// Version of the sub-negotiation of RFC 1929; not 5.

@@ -1,14 +1,48 @@
 //! Who may ask: everybody on loopback, whoever shows the token elsewhere. The token comes from an environment
 //! variable or a file, is compared in constant time and never printed.
 
-use anyhow::{Context, bail};
-use axum::http::{HeaderMap, Uri, header};
-use wal_format::regular;
+use std::path::{Path, PathBuf};
 
-use config::{Api, Secret};
+use axum::http::{HeaderMap, Uri, header};
+use settings::Secret;
+use wal_format::regular;
 
 /// Shorter tokens can be guessed.
 const MIN_TOKEN: usize = 16;
+
+/// Why there is no token to ask for.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The variable cannot be read.
+    #[error("no token for the API\n  where: [api] token_env = {name:?}\n  fix:   set that variable")]
+    Variable {
+        /// Its name.
+        name: String,
+        /// Cause.
+        source: std::env::VarError,
+    },
+    /// The file cannot be read.
+    #[error("no token for the API\n  where: [api] token_file = {file:?}\n  fix:   write it there")]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// What was read is no token.
+    #[error("where: [api] {place}")]
+    Unfit {
+        /// The key and its value.
+        place: String,
+        /// Cause.
+        source: UnfitToken,
+    },
+}
+
+/// Too short for a token, or not of visible ASCII.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the API's token must have at least {MIN_TOKEN} visible ASCII characters (`openssl rand -hex 32` makes one)")]
+pub struct UnfitToken;
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
@@ -17,39 +51,34 @@ pub struct Access {
 }
 
 impl Access {
-    /// Reads the token where the configuration names one.
+    /// Reads the token out of the environment variable or the file that holds it; without either nobody is asked for one.
     ///
     /// # Errors
-    /// A plain sentence when there is none, or one that is too short.
-    pub fn load(cfg: &Api) -> anyhow::Result<Access> {
-        let (text, place) = match (&cfg.token_env, &cfg.token_file) {
-            (Some(name), _) => (
-                std::env::var(name).with_context(|| {
-                    format!("no token for the API\n  where: [api] token_env = {name:?}\n  fix:   set that variable")
-                })?,
-                format!("token_env = {name:?}"),
-            ),
-            (None, Some(file)) => (
-                regular::read_to_string(file.as_ref(), regular::SMALL_BYTES_MAX).with_context(|| {
-                    format!("no token for the API\n  where: [api] token_file = {file:?}\n  fix:   write it there")
-                })?,
-                format!("token_file = {file:?}"),
-            ),
+    /// When there is none, or one that is too short.
+    pub fn load(variable: Option<&str>, file: Option<&Path>) -> Result<Access, AccessError> {
+        let (text, place) = match (variable, file) {
+            (Some(name), _) => {
+                let text = std::env::var(name).map_err(|source| AccessError::Variable { name: name.into(), source })?;
+                (text, format!("token_env = {name:?}"))
+            }
+            (None, Some(file)) => {
+                let text = regular::read_to_string(file, regular::SMALL_BYTES_MAX)
+                    .map_err(|source| AccessError::File { file: file.into(), source })?;
+                (text, format!("token_file = {file:?}"))
+            }
             (None, None) => return Ok(Access::default()),
         };
-        Self::with_token(&text).with_context(|| format!("where: [api] {place}"))
+        Self::with_token(&text).map_err(|source| AccessError::Unfit { place, source })
     }
 
     /// Asks for this token.
     ///
     /// # Errors
     /// When it is shorter than 16 characters, or has others than visible ASCII.
-    pub fn with_token(text: &str) -> anyhow::Result<Access> {
+    pub fn with_token(text: &str) -> Result<Access, UnfitToken> {
         let text = text.trim();
         if text.len() < MIN_TOKEN || !text.bytes().all(|b| b.is_ascii_graphic()) {
-            bail!(
-                "the API's token must have at least {MIN_TOKEN} visible ASCII characters (`openssl rand -hex 32` makes one)"
-            );
+            return Err(UnfitToken);
         }
         Ok(Access { token: Some(Secret::new(text)) })
     }

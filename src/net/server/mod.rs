@@ -16,7 +16,7 @@ mod access;
 mod gate;
 mod timed;
 
-pub use access::Access;
+pub use access::{Access, AccessError, UnfitToken};
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -10,7 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
+use settings::value::int;
+use settings::{Section, Wrong};
 use tracing::{error, warn};
 
 use super::level::{Gauge, Level, Reading, Thresholds};
@@ -27,16 +30,33 @@ const EVERY: Duration = Duration::from_secs(1);
 const ALARM_AFTER_NS: u64 = 60_000_000_000;
 
 /// Section `[memory]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Limit, MiB; the cgroup's or the machine's when it was 0.
+    #[serde(deserialize_with = "int::<0, { 1 << 24 }, _, _>")]
     pub limit_mib: u64,
     /// True when the limit was written, false when it was found.
+    #[serde(skip)]
     pub own_limit: bool,
     /// Elevated from this percentage.
+    #[serde(deserialize_with = "int::<1, 99, _, _>")]
     pub elevated_percent: u64,
     /// Critical from this percentage.
+    #[serde(deserialize_with = "int::<1, 100, _, _>")]
     pub critical_percent: u64,
+}
+
+impl Section for Settings {
+    fn settle(&mut self) -> Vec<Wrong> {
+        self.own_limit = self.limit_mib != 0;
+        if !self.own_limit {
+            self.limit_mib = super::found_limit_mib();
+        }
+        let (elevated, critical) = (self.elevated_percent, self.critical_percent);
+        let what = || format!("{elevated} is not below memory.critical_percent ({critical})");
+        (elevated >= critical).then(|| Wrong::new("elevated_percent", what(), "write 75 and 85")).into_iter().collect()
+    }
 }
 
 /// The level of the process changed.

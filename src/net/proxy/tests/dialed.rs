@@ -13,7 +13,7 @@ use super::super::super::http::{HttpClient, HttpError};
 use super::super::{ProxyError, Stage};
 use crate::connect::{Target, open};
 use crate::connect_error::ConnectError;
-use config::Proxy;
+use crate::proxy::Proxy;
 
 /// Long enough for everything that answers, short enough to wait for what does not.
 const SHORT: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::super::{ProxyError, ask};
-use config::Proxy;
+use crate::proxy::Proxy;
 
 /// Lets a peer say `bytes` in pieces of `piece` and close; what the client left unread comes back.
 fn say(url: &str, bytes: &[u8], piece: usize) -> (Result<(), ProxyError>, Vec<u8>) {

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::Instant;
 
 use super::{ProxyError, Stage, ask};
-use config::Proxy;
+use crate::proxy::Proxy;
 
 /// One move of the scripted peer.
 #[derive(Clone, Debug)]

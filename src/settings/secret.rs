@@ -101,7 +101,7 @@ fn hidden_from(text: &str, at: usize) -> String {
 
 /// A line of a file as an error may quote it: of a URL in it only the scheme, for a line that is broken may lack the `@`
 /// that [`redact`] goes by.
-pub(super) fn redact_line(line: &str) -> String {
+pub(crate) fn redact_line(line: &str) -> String {
     match line.split_once("://") {
         Some((before, _)) => redact(&format!("{before}://***")),
         None => redact(line),
