@@ -134,7 +134,7 @@ pub trait Rest: Send + Sync {
         end_ms: i64,
         limit: u32,
     ) -> Option<RestRequest> {
-        let _ = (symbol, interval, start_ms, end_ms, limit);
+        let _ = (symbol, interval, start_ms, end_ms, limit); // whoever has candles over REST asks for them
         None
     }
 

@@ -33,6 +33,7 @@ use wal_format::{Kind, Seq};
 pub(super) use self::gap::{GapStart, Interruption, end_gaps, unsubscribed, write_gap};
 use self::heart::Heart;
 use self::lifetime::lifetime;
+pub(super) use self::phase::Cause;
 use self::phase::{Ending, Live, Phase, Rotation};
 use self::requests::{ANSWER_WITHIN, Desk, Requests};
 use super::feed::Feed;
@@ -54,36 +55,6 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_secs(10);
 /// How long a venue that welcomes may take to do so.
 const WELCOME_TIMEOUT: Duration = if cfg!(test) { Duration::from_secs(1) } else { Duration::from_secs(10) };
-
-/// Why a connection ended; the word is in its ConnClose record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
-    /// The server sent a close frame.
-    Server,
-    /// The socket broke or ended without one.
-    Lost,
-    /// Nothing arrived for too long.
-    Stale,
-    /// A replacement took over.
-    Rotate,
-    /// The process stops.
-    Shutdown,
-    /// The log does not take records.
-    Log,
-}
-
-impl Cause {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Cause::Server => "server",
-            Cause::Lost => "lost",
-            Cause::Stale => "stale",
-            Cause::Rotate => "rotate",
-            Cause::Shutdown => "shutdown",
-            Cause::Log => "log",
-        }
-    }
-}
 
 /// The reason of a replacement because the venue does not answer.
 pub(super) const UNANSWERED: &str = "unanswered";

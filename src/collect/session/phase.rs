@@ -14,7 +14,35 @@
 
 use tokio::time::Instant;
 
-use super::Cause;
+/// Why a connection ended; the word is in its ConnClose record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The server sent a close frame.
+    Server,
+    /// The socket broke or ended without one.
+    Lost,
+    /// Nothing arrived for too long.
+    Stale,
+    /// A replacement took over.
+    Rotate,
+    /// The process stops.
+    Shutdown,
+    /// The log does not take records.
+    Log,
+}
+
+impl Cause {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Cause::Server => "server",
+            Cause::Lost => "lost",
+            Cause::Stale => "stale",
+            Cause::Rotate => "rotate",
+            Cause::Shutdown => "shutdown",
+            Cause::Log => "log",
+        }
+    }
+}
 
 /// What the venue granted so far.
 #[derive(Clone, Copy, Debug)]

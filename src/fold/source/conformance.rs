@@ -64,7 +64,8 @@ fn written(wound: Option<Wound>) -> (tempfile::TempDir, PathBuf) {
     }
     log.close().unwrap();
     let bytes = payload(MIDDLE);
-    let at = |path: &Path| std::fs::read(path).unwrap().windows(bytes.len()).position(|w| w == bytes);
+    let read = |path: &Path| wal_format::regular::read(path, u64::MAX).unwrap();
+    let at = |path: &Path| read(path).windows(bytes.len()).position(|w| w == bytes);
     let segments = wal_format::list_segments(&dir).unwrap();
     let (path, at) = segments.iter().find_map(|s| Some((s.path.clone(), at(&s.path)?))).unwrap();
     assert!(path != segments[0].path && segments.iter().filter(|s| s.path > path).count() > 1);
