@@ -1,5 +1,6 @@
 //! `tapedeck klines`: fills the stored candles from the venue, compares them with it, writes them to files.
 
+use std::collections::HashMap;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,9 +24,9 @@ use kline::asker::Asker;
 use kline::db::{self, Series};
 use kline::export::{Format, export};
 use kline::official::Ask;
-use kline::{archive, backfill, compare};
-use model::Interval;
+use kline::{Facts, archive, backfill, compare};
 use model::VenueId;
+use model::{Interval, Unit};
 use model::{is_exact, select};
 use ops::clock;
 use venue::{Venue, venue};
@@ -169,6 +170,16 @@ impl Chosen {
         // A name written out is meant, also when it does not trade any more.
         Ok(chosen.symbols.into_iter().chain(chosen.not_trading.into_iter().map(|(name, _)| name)).collect())
     }
+
+    /// What amounts of the symbols are worth, where the venue's candles count contracts and have all but their worth.
+    async fn units_of(&self, venue: &Venue, ask: &mut impl Ask) -> Result<HashMap<String, Unit>> {
+        if !venue.spec.counts_contracts || venue.spec.seeding.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let body = ask.ask(&venue.rest.listing_request()).await.context("the listing of symbols")?;
+        let symbols = venue.rest.parse_listing(&body)?.symbols;
+        Ok(symbols.iter().map(|s| (s.name.clone(), Facts::unit(venue, Some(&Facts::from(s))))).collect())
+    }
 }
 
 fn now_us() -> i64 {
@@ -190,6 +201,7 @@ async fn fill(chosen: &Chosen, gaps: bool) -> Result<()> {
     let shows = std::io::stderr().is_terminal() && !chosen.json;
     for (config, venue) in chosen.configured()? {
         let mut ask = Asker::new(&chosen.cfg, config)?;
+        let units = chosen.units_of(venue, &mut ask).await?;
         for symbol in chosen.symbols_of(config, venue, &mut ask).await? {
             for interval in &chosen.intervals {
                 if venue.rest.klines_request(&symbol, interval.as_str(), 0, 0, 1).is_none() {
@@ -203,6 +215,7 @@ async fn fill(chosen: &Chosen, gaps: bool) -> Result<()> {
                     from_us: chosen.from_us,
                     to_us: chosen.to_us,
                     gaps,
+                    unit: units.get(&symbol).copied().unwrap_or_default(),
                 };
                 let mut tell = |d: &backfill::Done| {
                     if shows {

@@ -2,7 +2,7 @@
 //! month. Asks nobody; a second run stores nothing.
 
 use anyhow::{Context, Result};
-use model::Interval;
+use model::{Interval, VenueId};
 use serde::Serialize;
 use venue::RestKline;
 
@@ -45,10 +45,15 @@ pub fn load(
 ) -> Result<Loaded> {
     let mut loaded =
         Loaded { venue: venue.to_owned(), symbol: symbol.to_owned(), interval: interval.as_str(), ..Loaded::default() };
+    // What the archive of contracts has beside them is a volume in the base asset.
+    let contracts = venue.parse::<VenueId>().is_ok_and(|id| venue::venue(id).spec.counts_contracts);
     let (from_us, to_us) = (between.0.unwrap_or(i64::MIN), between.1.unwrap_or(i64::MAX));
     for file in files {
         let mut bars = Vec::new();
-        for k in file? {
+        for mut k in file? {
+            if contracts {
+                (k.quote_volume, k.taker_buy_quote_volume) = (None, None);
+            }
             // Weeks that begin on another day are no weeks of ours.
             if !(from_us..to_us).contains(&k.open_time_us) || interval.open_of(k.open_time_us) != k.open_time_us {
                 continue;

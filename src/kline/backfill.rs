@@ -16,6 +16,7 @@ use super::db::{CandleDb, HistoryQuery, NamedBar, Series, Source};
 use super::official::{self, Ask};
 use model::interval::Interval;
 use model::kline::KlineData;
+use model::unit::Unit;
 use venue::{OddKline, RestKlines, Venue};
 
 /// Bars looked at in one query.
@@ -37,6 +38,8 @@ pub struct Job<'a> {
     pub to_us: Option<i64>,
     /// Bars with a gap, and those never closed, are replaced too.
     pub gaps: bool,
+    /// What one of the symbol's amounts is worth, where candles do not say it.
+    pub unit: Unit,
 }
 
 /// What was done, so far.
@@ -76,6 +79,7 @@ pub async fn fill(
     let (interval, len) = (job.interval, job.interval.len_us());
     let venue = job.venue.id().as_str();
     let page = job.venue.spec.klines.with_context(|| format!("{venue} has no candles over REST"))?;
+    let page_rows = page.rows_of(interval);
     let series = Series { venue: venue.to_owned(), symbol: job.symbol.clone(), interval };
     let settled = official::last_settled(interval, now_us);
     // The last bar that opens before `to`.
@@ -108,9 +112,9 @@ pub async fn fill(
             if start != at {
                 before = None;
             }
-            let end = (start + (i64::from(page.rows) - 1) * len).min(chunk_last);
+            let end = (start + (i64::from(page_rows) - 1) * len).min(chunk_last);
             let end = opens(start).take_while(|o| *o <= end).filter(lacks).last().unwrap_or(end);
-            let asked = u32::try_from((end - start) / len + 1).unwrap_or(page.rows);
+            let asked = u32::try_from((end - start) / len + 1).unwrap_or(page_rows);
             let missing: Vec<i64> = opens(start).take_while(|o| *o <= end).filter(lacks).collect();
             let RestKlines { rows, mut odd } =
                 official::fetch_readable(ask, job.venue, &job.symbol, interval, (start, end), asked).await?;
@@ -128,7 +132,7 @@ pub async fn fill(
             }
             let mut bars: Vec<KlineData> = Vec::with_capacity(rows.len());
             for row in &rows {
-                let Some(bar) = official::bar(row) else {
+                let Some(bar) = official::bar_in(row, job.unit) else {
                     let why = "more digits than a candle can hold".to_owned();
                     warn!(venue, symbol = job.symbol, open_time_us = row.open_time_us, why, "a candle is left out");
                     odd.push(OddKline { open_time_us: Some(row.open_time_us), why });

@@ -7,6 +7,7 @@ use super::*;
 use crate::db;
 use model::VenueId;
 use model::kline::{FINAL, FLAT, GAP};
+use model::unit::Unit;
 use venue::{RestRequest, venue};
 
 const MIN: i64 = 60_000_000;
@@ -75,6 +76,7 @@ fn job(id: VenueId, from: i64, to: i64) -> Job<'static> {
         from_us: Some(from),
         to_us: Some(to),
         gaps: false,
+        unit: Unit::Base,
     }
 }
 

@@ -106,6 +106,7 @@ pub fn differences(ours: &KlineData, venue: &RestKline) -> Vec<Field> {
 pub async fn compare(db: &mut dyn CandleReader, ask: &mut impl Ask, job: &Job<'_>, now_us: i64) -> Result<Report> {
     let (interval, len) = (job.interval, job.interval.len_us());
     let page = job.venue.spec.klines.with_context(|| format!("{} has no candles over REST", job.venue.id()))?;
+    let rows = page.rows_of(interval);
     let mut report = Report {
         venue: job.venue.id().as_str().to_owned(),
         symbol: job.symbol.to_owned(),
@@ -115,18 +116,18 @@ pub async fn compare(db: &mut dyn CandleReader, ask: &mut impl Ask, job: &Job<'_
     let last = official::last_settled(interval, now_us).min(interval.open_of(job.to_us.saturating_sub(1)));
     let mut at = interval.next(interval.open_of(job.from_us.saturating_sub(1)));
     while at <= last {
-        let end = (at + (i64::from(page.rows) - 1) * len).min(last);
+        let end = (at + (i64::from(rows) - 1) * len).min(last);
         let mut ours = db.stored(&HistoryQuery {
             venue: report.venue.clone(),
             symbol: report.symbol.clone(),
             interval,
             start_us: Some(at),
             end_us: Some(end),
-            limit: page.rows as usize,
+            limit: rows as usize,
             newest_first: false,
         })?;
         if !ours.is_empty() {
-            let asked = u32::try_from((end - at) / len + 1).unwrap_or(page.rows);
+            let asked = u32::try_from((end - at) / len + 1).unwrap_or(rows);
             let range = (at, end);
             let theirs = official::fetch_readable(ask, job.venue, job.symbol, interval, range, asked).await?;
             let all = ours.len();

@@ -5,9 +5,9 @@ use std::future::Future;
 use anyhow::{Context, Result, bail, ensure};
 use tracing::warn;
 
-use model::Num;
 use model::interval::Interval;
 use model::kline::{FINAL, FLAT, KlineData, SPARSE};
+use model::{Num, Unit};
 use venue::{OddKline, RestKline, RestKlines, RestRequest, Venue};
 
 /// A candle is taken from the venue this long after its end: late corrections are in it then, us.
@@ -125,6 +125,17 @@ pub(crate) fn bar(k: &RestKline) -> Option<KlineData> {
     })
 }
 
+/// As [`bar`], with the quote volumes of inverse contracts where the venue tells none: their size, whatever the price.
+pub fn bar_in(k: &RestKline, unit: Unit) -> Option<KlineData> {
+    let (Unit::Inverse(size), None, Some(_)) = (unit, k.quote_volume, k.trade_count) else { return bar(k) };
+    let quote = |volume: Option<Num>| {
+        let volume = volume?;
+        let mantissa = volume.mantissa.checked_mul(size.mantissa)?;
+        Some(Num { mantissa, scale: volume.scale.checked_add(size.scale)? })
+    };
+    bar(&RestKline { quote_volume: quote(k.volume), taker_buy_quote_volume: quote(k.taker_buy_volume), ..k.clone() })
+}
+
 /// Flat bars between two bars of a venue that leaves candles without a trade out.
 pub(crate) fn flats(interval: Interval, before: &KlineData, until_us: i64) -> impl Iterator<Item = KlineData> {
     let (first, close) = (interval.next(before.open_time_us), before.close);
@@ -190,6 +201,30 @@ mod tests {
         assert_eq!(empty.flags, FINAL | FLAT);
         assert!(bar(&RestKline { trade_count: Some(-1), ..kline() }).is_none());
         assert!(bar(&RestKline { open: num("9000000000000000000"), ..kline() }).is_none());
+    }
+
+    #[test]
+    fn inverse_contracts_give_the_quote_volume_that_their_candles_do_not_have() {
+        // A candle of Binance's COIN-M documentation, whose volumes in the base asset are left out: 206 contracts of 100 USD.
+        let k = RestKline {
+            volume: Some(num("206")),
+            taker_buy_volume: Some(num("119")),
+            quote_volume: None,
+            taker_buy_quote_volume: None,
+            ..kline()
+        };
+        let b = bar_in(&k, Unit::Inverse(num("100"))).unwrap();
+        assert_eq!(
+            (b.quote_volume, b.taker_buy_quote_volume, b.flags),
+            (2_060_000, 1_190_000, FINAL),
+            "at two decimals"
+        );
+        assert_eq!(bar_in(&k, Unit::Base), bar(&k), "marked as sparse");
+        assert_eq!(bar_in(&kline(), Unit::Inverse(num("100"))), bar(&kline()), "what a venue tells is kept");
+        assert_eq!(
+            bar_in(&RestKline { trade_count: None, ..k.clone() }, Unit::Inverse(num("100"))).unwrap().flags & SPARSE,
+            SPARSE
+        );
     }
 
     #[test]

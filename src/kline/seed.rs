@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::official::{self, Ask, SETTLE_US};
 use model::interval::Interval;
-use model::kline::{FINAL, FLAT, KlineData, NO_ID, SEEDED, Scaled, Tick};
+use model::kline::{FINAL, FLAT, KlineData, NO_ID, SEEDED, Tick};
 use model::row::{AggTrade, Side, Trade};
 use model::unit::Unit;
 use model::{Channel, Num, RestMeta, Rows};
@@ -46,7 +46,7 @@ pub fn ready_at_us(first: &First) -> i64 {
     Interval::M1.open_of(first.ts_us) + SETTLE_US
 }
 
-/// The beginnings of the bars that were open at the first recorded trade, ready for
+/// The beginnings of the bars that were open at the first recorded trade, in `unit` of its amounts, ready for
 /// [`fold::candles::KlineGenerator::prepend`]: each ends with the trade before it. An interval in whose bar
 /// nothing was traded before has none.
 ///
@@ -58,15 +58,17 @@ pub async fn seeds(
     source: Channel,
     symbol: &str,
     first: &First,
+    unit: Unit,
 ) -> Result<Vec<(Interval, KlineData)>> {
     ensure!(venue.spec.seeding.contains(&source), "{} cannot be seeded from {source}", venue.id());
+    ensure!(unit != Unit::Unknown, "no listing has told yet what a contract of {symbol} is worth");
     let open = |interval: Interval| interval.open_of(first.ts_us);
     let (week, day, hour, minute) = (open(Interval::W1), open(Interval::D1), open(Interval::H1), open(Interval::M1));
     let mut parts = Vec::new();
     for (interval, from, until) in [(Interval::D1, week, day), (Interval::H1, day, hour), (Interval::M1, hour, minute)]
     {
         if from < until {
-            parts.extend(whole(ask, venue, symbol, interval, from, until).await?);
+            parts.extend(whole(ask, venue, symbol, interval, (from, until), unit).await?);
         }
     }
     let trades = broken_minute(ask, venue, source, symbol, first, !parts.is_empty()).await?;
@@ -82,7 +84,7 @@ pub async fn seeds(
         }
         for tick in &trades {
             let bar_now = bar.unwrap_or(KlineData { open_time_us: from, ..KlineData::default() });
-            bar = Some(with(bar_now, tick).context("a trade with more digits than a candle can hold")?);
+            bar = Some(bar_now.with(tick, unit).context("a trade with more digits than a candle can hold")?);
         }
         if let Some(bar) = bar {
             let last = first.trade_id.saturating_sub(1);
@@ -108,8 +110,8 @@ async fn whole(
     venue: &Venue,
     symbol: &str,
     interval: Interval,
-    from: i64,
-    until: i64,
+    (from, until): (i64, i64),
+    unit: Unit,
 ) -> Result<Vec<KlineData>> {
     let n = (until - from) / interval.len_us();
     let range = (from, until - interval.len_us());
@@ -119,7 +121,7 @@ async fn whole(
         let due = (until - row.open_time_us) / interval.len_us();
         ensure!(rows.len() as i64 == due, "{} {interval} candles of {symbol} where {due} are due", rows.len());
     }
-    rows.iter().map(|row| official::bar(row).context("a candle with more digits than one can hold")).collect()
+    rows.iter().map(|row| official::bar_in(row, unit).context("a candle with more digits than one can hold")).collect()
 }
 
 /// The trades of the minute up to the first recorded one, oldest first. `traded_before`: the market is older than
@@ -198,15 +200,6 @@ fn ticks(source: Channel, rows: &Rows) -> Result<Vec<(i64, Tick)>> {
         Ok((id, tick(ts_us, r.price, r.amount, id, id, r.side)?))
     };
     rows.trades.iter().map(of).collect()
-}
-
-/// The bar with one trade more, at scales that hold both.
-fn with(bar: KlineData, tick: &Tick) -> Option<KlineData> {
-    let (p, a) = (bar.price_scale.max(tick.price.scale), bar.amount_scale.max(tick.amount.scale));
-    let mut bar = bar.rescaled(p, a)?;
-    (bar.price_scale, bar.amount_scale) = (p, a);
-    bar.add(&Scaled::of(tick, p, a, Unit::Base)?);
-    Some(bar)
 }
 
 #[cfg(test)]

@@ -54,7 +54,8 @@ impl Fake {
         while open <= end && (rows.len() as i64) < number(path, "limit") {
             let inside = self.trades.iter().filter(|t| interval.open_of(t.ts_us) == open);
             let before = self.trades.iter().rfind(|t| t.ts_us < open);
-            let bar = inside.fold(KlineData { open_time_us: open, ..KlineData::default() }, |b, t| with(b, t).unwrap());
+            let bar = inside
+                .fold(KlineData { open_time_us: open, ..KlineData::default() }, |b, t| b.with(t, Unit::Base).unwrap());
             let bar = match (bar.trade_count, before) {
                 (0, None) => {
                     open = interval.next(open);
@@ -115,7 +116,7 @@ fn seed(fake: &mut Fake, first: &Tick) -> Result<Vec<(Interval, KlineData)>> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let first = First { row_id: first.first_id, trade_id: first.first_id, ts_us: first.ts_us };
     let venue = venue(VenueId::BinanceSpot);
-    runtime.block_on(seeds(fake, venue, Channel::Trades, "BTCUSDT", &first))
+    runtime.block_on(seeds(fake, venue, Channel::Trades, "BTCUSDT", &first, Unit::Base))
 }
 
 fn fold(ticks: &[Tick]) -> KlineGenerator {

@@ -20,6 +20,7 @@ use config::{Config, VenueConfig};
 use model::Channel;
 use model::interval::Interval;
 use model::kline::KlineData;
+use model::unit::Unit;
 use ops::shutdown::Shutdown;
 use venue::Venue;
 
@@ -36,6 +37,8 @@ pub(super) struct Want {
     pub symbol: String,
     /// The first recorded row.
     pub first: First,
+    /// What its amounts are worth.
+    pub unit: Unit,
     /// Where the answer goes; closed when nobody waits any more.
     pub reply: UnboundedSender<Found>,
 }
@@ -101,12 +104,12 @@ pub(super) fn run(
             let found = tokio::select! {
                 biased;
                 () = ended.wait() => return Ok(()),
-                found = seed::seeds(&mut ask, venue, source, &want.symbol, &want.first) => found,
+                found = seed::seeds(&mut ask, venue, source, &want.symbol, &want.first, want.unit) => found,
             };
             match found {
                 Ok(seeds) => {
                     info!(venue = %config.id, symbol = want.symbol, intervals = seeds.len(), "the first bars have their beginning");
-                    let Want { symbol, first, reply } = want;
+                    let Want { symbol, first, reply, .. } = want;
                     // Nobody listens only when the feed began anew: it asks again.
                     let _ = reply.send(Found { symbol, first, seeds });
                 }

@@ -11,6 +11,8 @@ words! {
         BinanceSpotSbe = "binance-spot-sbe",
         /// Binance USD-M futures.
         BinanceUsdm = "binance-usdm",
+        /// Binance COIN-M futures.
+        BinanceCoinm = "binance-coinm",
         /// KuCoin spot.
         KucoinSpot = "kucoin-spot",
         /// KuCoin futures.

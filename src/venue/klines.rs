@@ -3,7 +3,7 @@
 
 use super::message::{Of, Result};
 use super::{DecodeError, json};
-use model::Num;
+use model::{Interval, Num};
 
 /// One candle of an answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,10 +81,20 @@ pub(super) fn read(
 pub struct KlinePage {
     /// Candles that may be asked for at once.
     pub rows: u32,
+    /// Longest range of a request, days; `None` = as long as its rows.
+    pub days_max: Option<u32>,
     /// The venue leaves candles without a trade out.
     pub omits_empty: bool,
     /// With fewer rows than the range has, the oldest ones come.
     pub from_the_start: bool,
+}
+
+impl KlinePage {
+    /// Candles of an interval that may be asked for at once.
+    pub fn rows_of(&self, interval: Interval) -> u32 {
+        let most = self.days_max.map_or(i64::MAX, |days| i64::from(days) * Interval::D1.len_us() / interval.len_us());
+        self.rows.min(u32::try_from(most).unwrap_or(u32::MAX)).max(1)
+    }
 }
 
 /// The elements of an array, at most `N`; those that are not there or `null` are `None`.

@@ -41,6 +41,7 @@ pub fn venue(id: VenueId) -> &'static Venue {
         VenueId::BinanceSpot => &binance::spot::SPOT,
         VenueId::BinanceSpotSbe => &binance::spot_sbe::SPOT_SBE,
         VenueId::BinanceUsdm => &binance::usdm::USDM,
+        VenueId::BinanceCoinm => &binance::coinm::COINM,
         VenueId::KucoinSpot => &kucoin::spot::SPOT,
         VenueId::KucoinFutures => &kucoin::futures::FUTURES,
         VenueId::GateSpot => &gate::spot::SPOT,

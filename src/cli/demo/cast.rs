@@ -1,8 +1,8 @@
 //! Who plays in the demo: what each simulated exchange sends, and what is recorded of it.
 //!
 //! Six venues play real recordings of themselves (SBE frames are made of the recorded spot ones: same trades, same
-//! books, binary); for `kucoin-futures` only single recorded frames exist, so a seeded market is generated in their
-//! shapes. Channels are those that the recordings hold.
+//! books, binary); for `binance-coinm` and `kucoin-futures` only single recorded frames exist, so a seeded market is
+//! generated in their shapes. Channels are those that the recordings hold.
 
 use std::path::{Path, PathBuf};
 
@@ -49,6 +49,20 @@ pub(super) const CAST: &[Part] = &[
         recordings: &["binance-usdm/hft-btcusdt_20240808.zst", "binance-usdm/hft-ethusdt_20240808.zst"],
         symbols: &["BTCUSDT", "ETHUSDT"],
         channels: BINANCE,
+    },
+    Part {
+        id: VenueId::BinanceCoinm,
+        recordings: &[],
+        symbols: &["BTCUSD_PERP", "ETHUSD_PERP"],
+        channels: &[
+            Channel::Trades,
+            Channel::AggTrades,
+            Channel::BookTicker,
+            Channel::Depth,
+            Channel::DepthSnapshot,
+            Channel::MarkPrice,
+            Channel::Liquidations,
+        ],
     },
     Part {
         id: VenueId::KucoinSpot,

@@ -43,7 +43,7 @@ fn the_shipped_file_is_valid_and_is_the_default() {
 #[test]
 fn the_commented_venue_tables_of_the_shipped_file_are_valid_and_say_the_true_defaults() {
     let written = uncommented();
-    assert!(VenueId::ALL.iter().all(|id| written.venues.contains_key(id)), "all seven venues stand there");
+    assert!(VenueId::ALL.iter().all(|id| written.venues.contains_key(id)), "every venue stands there");
     for (id, v) in &written.venues {
         let known = venue::venue(*id);
         assert_eq!(v.limits, known.spec.limits, "{id}: a commented limit is not the default");
@@ -86,6 +86,14 @@ fn the_channels_named_for_a_venue_in_the_shipped_file_are_all_it_has() {
         let mut has = venue::venue(*id).spec.channels.to_vec();
         has.sort_unstable();
         assert_eq!(named, has, "{id}");
+    }
+}
+
+#[test]
+fn every_venue_stands_in_the_table_of_the_readme() {
+    let readme = include_str!("../../../README.md");
+    for id in VenueId::ALL {
+        assert!(readme.lines().any(|l| l.starts_with(&format!("| `{id}`"))), "{id}");
     }
 }
 

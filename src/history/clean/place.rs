@@ -15,6 +15,7 @@ use jiff::civil::Date;
 
 use crate::{BarInterval, Kind, Market};
 use lake::Table;
+use model::VenueId;
 
 /// One month of one series: what is cleaned at once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,9 +60,9 @@ pub(crate) fn table(kind: Kind) -> Option<Table> {
 /// The venue word of a market, that of the live lake where it has one.
 pub fn venue(market: Market) -> &'static str {
     match market {
-        Market::Spot => "binance-spot",
-        Market::Um => "binance-usdm",
-        Market::Cm => "binance-coinm",
+        Market::Spot => VenueId::BinanceSpot.as_str(),
+        Market::Um => VenueId::BinanceUsdm.as_str(),
+        Market::Cm => VenueId::BinanceCoinm.as_str(),
         Market::Option => "binance-option",
     }
 }

@@ -403,7 +403,7 @@ impl<'a, S: RecordSource> Reading<'a, S> {
         }
         for (symbol, first) in self.feed.take_seeds() {
             // The thread is gone only when everything ends.
-            let _ = seeder.send(Want { symbol, first, reply: self.reply.clone() });
+            let _ = seeder.send(Want { unit: self.feed.unit(&symbol), symbol, first, reply: self.reply.clone() });
         }
     }
 

@@ -23,7 +23,7 @@ pub(super) fn decode(market: Market, payload: &[u8], rows: &mut Rows) -> Option<
         stream = s.inside()?;
         s.lit(br#","data":"#)?;
     }
-    let end = End { combined };
+    let end = End { market, combined };
     if !s.eat(br#"{"e":""#) {
         s.lit(br#"{"u":"#)?;
         return spot_book_ticker(s, end, rows);
@@ -31,7 +31,7 @@ pub(super) fn decode(market: Market, payload: &[u8], rows: &mut Rows) -> Option<
     if s.eat(br#"trade","E":"#) {
         return match market {
             Market::Spot => spot_trade(s, end, rows),
-            Market::Usdm => usdm_trade(s, end, rows),
+            Market::Usdm | Market::Coinm => usdm_trade(s, end, rows),
         };
     }
     if s.eat(br#"depthUpdate","E":"#) {
@@ -50,10 +50,20 @@ pub(super) fn decode(market: Market, payload: &[u8], rows: &mut Rows) -> Option<
 /// How a frame ends.
 #[derive(Clone, Copy)]
 struct End {
+    market: Market,
     combined: bool,
 }
 
 impl End {
+    /// The family of the row may stand here; that of another market is left to the general parser.
+    #[inline(always)]
+    fn family(self, s: &mut Scan<'_>) {
+        match self.market {
+            Market::Spot | Market::Usdm => s.eat(br#","st":1"#),
+            Market::Coinm => s.eat(br#","st":2"#),
+        };
+    }
+
     #[inline(always)]
     fn here(self, s: &mut Scan<'_>) -> Option<()> {
         s.lit(b"}")?;
@@ -127,7 +137,7 @@ fn usdm_trade(mut s: Scan<'_>, end: End, rows: &mut Rows) -> Option<Channel> {
     }
     s.lit(br#","m":"#)?;
     let side = taker(s.flag()?);
-    s.eat(br#","st":1"#);
+    end.family(&mut s);
     end.here(&mut s)?;
     rows.trades.push(Trade {
         symbol: rows.symbols.intern(symbol),
@@ -177,7 +187,7 @@ fn agg_trade(mut s: Scan<'_>, end: End, rows: &mut Rows) -> Option<Channel> {
     if s.eat(br#","M":"#) {
         s.flag()?;
     } else {
-        s.eat(br#","st":1"#);
+        end.family(&mut s);
     }
     end.here(&mut s)?;
     rows.agg_trades.push(AggTrade {
@@ -210,7 +220,7 @@ fn usdm_book_ticker(mut s: Scan<'_>, end: End, rows: &mut Rows) -> Option<Channe
     s.time()?;
     s.lit(br#","E":"#)?;
     let event = s.time()?;
-    s.eat(br#","st":1"#);
+    end.family(&mut s);
     end.here(&mut s)?;
     best.push(Some(event), rows)
 }
@@ -264,10 +274,10 @@ impl<'a> Best<'a> {
 fn depth(market: Market, mut s: Scan<'_>, end: End, stream: &[u8], rows: &mut Rows) -> Option<Channel> {
     let is_snapshot = match (market, book_of(stream)) {
         (_, Book::Rpi) => return None,
-        (market, book) => market == Market::Usdm && book == Book::Whole,
+        (market, book) => market != Market::Spot && book == Book::Whole,
     };
     let event = s.time()?;
-    if market == Market::Usdm {
+    if market != Market::Spot {
         s.lit(br#","T":"#)?;
         s.time()?;
     }
@@ -276,7 +286,7 @@ fn depth(market: Market, mut s: Scan<'_>, end: End, stream: &[u8], rows: &mut Ro
     if s.eat(br#","ps":""#) {
         s.text()?;
     }
-    s.eat(br#","st":1"#);
+    end.family(&mut s);
     s.lit(br#","U":"#)?;
     let first = s.int()?;
     s.lit(br#","u":"#)?;
@@ -357,7 +367,7 @@ fn mark_price(mut s: Scan<'_>, end: End, rows: &mut Rows) -> Option<Channel> {
     let funding_rate = s.signed_num()?;
     s.lit(br#","T":"#)?;
     let next = s.time()?;
-    s.eat(br#","st":1"#);
+    end.family(&mut s);
     end.here(&mut s)?;
     rows.mark_prices.push(MarkPrice {
         symbol: rows.symbols.intern(symbol),

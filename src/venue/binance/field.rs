@@ -38,12 +38,17 @@ impl Of {
         })
     }
 
-    /// False for rows of COIN-M, which share the all-market streams of USD-M.
+    /// False for rows of COIN-M on USD-M and the other way round: they share their all-market streams.
     pub(super) fn ours(self, cx: &mut Context<'_, '_>, st: Raw<'_>) -> Result<bool> {
         match (cx.market, self.opt_int("st", st)?) {
-            (_, None | Some(1)) => Ok(true),
+            (_, None) => Ok(true),
+            (market, Some(family)) if family == market.family() => Ok(true),
             (Market::Usdm, Some(2)) => {
                 cx.drift(&format!("{} with st 2 (COIN-M) left out", self.0));
+                Ok(false)
+            }
+            (Market::Coinm, Some(1)) => {
+                cx.drift(&format!("{} with st 1 (USD-M) left out", self.0));
                 Ok(false)
             }
             (_, Some(other)) => {

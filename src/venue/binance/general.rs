@@ -51,7 +51,7 @@ fn one(cx: &mut Context<'_, '_>, data: &str) -> Result<Decoded, DecodeError> {
                 let book = cx.stream.as_deref().map_or(Book::Changes, |s| book_of(s.as_bytes()));
                 match (cx.market, book) {
                     (_, Book::Rpi) => return unknown_type("rpiDepth"),
-                    (Market::Usdm, Book::Whole) => messages::depth(cx, data, true)?,
+                    (Market::Usdm | Market::Coinm, Book::Whole) => messages::depth(cx, data, true)?,
                     _ => messages::depth(cx, data, false)?,
                 }
                 Channel::Depth

@@ -6,8 +6,10 @@
 //!        [[1499040000000,"0.01634790","0.80000000","0.01575800","0.01577100","148976.11427815",1499644799999,
 //!          "2434.19055334",308,"1756.87402397","28.46694368","0"],..]
 //! ```
-//! Open time, open, high, low, close, volume, close time, quote volume, trades, taker buy base, taker buy quote.
-//! Source: Binance's documentation of both endpoints, "Kline/Candlestick Data".
+//! Open time, open, high, low, close, volume, close time, quote volume, trades, taker buy base, taker buy quote. COIN-M
+//! (`/dapi/v1/klines`, the same weights) gives contracts for the volumes and the base asset where the others have the
+//! quote asset: those are left out.
+//! Source: Binance's documentation of the endpoints, "Kline/Candlestick Data".
 
 use super::super::RestRequest;
 use super::super::klines::{self, RestKline, RestKlines, elements};
@@ -32,9 +34,9 @@ pub(super) fn request(
     let limit = limit.clamp(1, PAGE.rows);
     let weight = match (market, limit) {
         (Market::Spot, _) => 2,
-        (Market::Usdm, ..100) => 1,
-        (Market::Usdm, ..500) => 2,
-        (Market::Usdm, _) => 5,
+        (_, ..100) => 1,
+        (_, ..500) => 2,
+        (_, _) => 5,
     };
     let path = market.api();
     let symbol_text = percent_encode(symbol);
@@ -49,7 +51,7 @@ pub(super) fn request(
     })
 }
 
-pub(super) fn parse(body: &[u8]) -> Result<RestKlines> {
+pub(super) fn parse(market: Market, body: &[u8]) -> Result<RestKlines> {
     let open_time = |raw: &str| {
         let [t] = elements(OF, raw)?;
         OF.time("0", t)
@@ -63,10 +65,10 @@ pub(super) fn parse(body: &[u8]) -> Result<RestKlines> {
             low: OF.num("3", low)?,
             close: OF.num("4", close)?,
             volume: Some(OF.num("5", volume)?),
-            quote_volume: Some(OF.num("7", quote)?),
+            quote_volume: Some(OF.num("7", quote)?).filter(|_| market != Market::Coinm),
             trade_count: Some(OF.int("8", n)?),
             taker_buy_volume: Some(OF.num("9", buy)?),
-            taker_buy_quote_volume: Some(OF.num("10", buy_quote)?),
+            taker_buy_quote_volume: Some(OF.num("10", buy_quote)?).filter(|_| market != Market::Coinm),
         })
     })
 }
@@ -82,7 +84,7 @@ mod tests {
     #[test]
     fn a_recorded_answer_reads_in_order_with_every_digit() {
         let body = include_bytes!("../../../tests/data/binance-spot/rest-klines-1m-BTCUSDT-2020-05-06.json");
-        let rows = parse(body).unwrap().rows;
+        let rows = parse(Market::Spot, body).unwrap().rows;
         assert_eq!(rows.len(), 60);
         assert!(rows.windows(2).all(|w| w[1].open_time_us - w[0].open_time_us == 60_000_000));
         let text = std::str::from_utf8(body).unwrap();
@@ -101,9 +103,9 @@ mod tests {
 
     #[test]
     fn a_row_that_is_cut_or_no_row_is_an_error() {
-        assert_eq!(parse(b"[]").unwrap(), RestKlines::default());
+        assert_eq!(parse(Market::Spot, b"[]").unwrap(), RestKlines::default());
         for bad in ["{}", "[[1,\"1\",\"1\"]]", "[7]", r#"{"code":-1121,"msg":"Invalid symbol."}"#, ""] {
-            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+            assert!(parse(Market::Spot, bad.as_bytes()).is_err(), "{bad}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! `exchangeInfo` of both markets.
+//! `exchangeInfo` of all markets.
 //!
 //! ```text
 //! {"symbols":[{"symbol":"BTCUSDT","status":"TRADING","baseAsset":"BTC","quoteAsset":"USDT",
@@ -6,7 +6,8 @@
 //!              {"filterType":"LOT_SIZE","stepSize":"0.00001000",..}],
 //!   "onboardDate":1569398400000,"contractType":"PERPETUAL",..}],..}
 //! ```
-//! The precisions of a symbol are not its steps: those are in the filters. Spot tells no listing time.
+//! The precisions of a symbol are not its steps: those are in the filters. Spot tells no listing time. COIN-M has
+//! `contractStatus` for `status`, and `contractSize`, in the quote asset.
 
 use super::super::json;
 use super::super::listing::{self, Entry, UNKNOWN};
@@ -30,15 +31,29 @@ pub(super) fn parse(market: Market, body: &[u8]) -> Result<Listing> {
 }
 
 fn symbol(market: Market, entry: &mut Entry, raw: &str) -> Result<Symbol> {
-    let keys =
-        ["symbol", "status", "baseAsset", "quoteAsset", "contractType", "onboardDate", "deliveryDate", "filters"];
-    let [name, status, base, quote, contract_type, onboard, delivery, filters] = json::object(raw, &keys, &mut |_| ())?;
+    let (status_key, size_key) = match market {
+        Market::Spot | Market::Usdm => ("status", ""),
+        Market::Coinm => ("contractStatus", "contractSize"),
+    };
+    let keys = [
+        "symbol",
+        status_key,
+        "baseAsset",
+        "quoteAsset",
+        "contractType",
+        "onboardDate",
+        "deliveryDate",
+        "filters",
+        size_key,
+    ];
+    let [name, status, base, quote, contract_type, onboard, delivery, filters, size] =
+        json::object(raw, &keys, &mut |_| ())?;
     let name = entry.name("symbol", name)?;
-    let status = entry.word("status", status);
+    let status = entry.word(status_key, status);
     let contract_type = match (market, contract_type) {
         (Market::Spot, _) | (_, None) => None,
         // Empty where trading has not begun.
-        (Market::Usdm, sent) => entry.text("contractType", sent),
+        (Market::Usdm | Market::Coinm, sent) => entry.text("contractType", sent),
     };
     let [tick_size, lot_size] = steps(entry, filters);
     Ok(Symbol {
@@ -51,7 +66,7 @@ fn symbol(market: Market, entry: &mut Entry, raw: &str) -> Result<Symbol> {
         end_time_ms: entry.int("deliveryDate", delivery).filter(|ms| *ms > 0),
         tick_size,
         lot_size,
-        contract_size: None,
+        contract_size: size.filter(|_| market == Market::Coinm).and_then(|size| entry.num("contractSize", Some(size))),
         kind: kind(market, contract_type.as_deref().unwrap_or_default(), &name),
         rules: rules::of(raw),
         name,
@@ -82,15 +97,18 @@ fn steps(entry: &mut Entry, filters: Raw<'_>) -> [Option<Num>; 2] {
 }
 
 /// `PERPETUAL` and `TRADIFI_PERPETUAL` never expire, quarters and months do; for words of the past or the future
-/// the date behind the underscore decides.
+/// the date behind the underscore decides. Contracts of COIN-M are inverse.
 fn kind(market: Market, contract_type: &str, symbol: &str) -> SymbolKind {
-    match (market, contract_type) {
+    let dated = match contract_type {
+        t if t.contains("PERPETUAL") => false,
+        t if t.contains("QUARTER") || t.contains("MONTH") => true,
+        _ => symbol.rsplit_once('_').is_some_and(|(_, date)| date.bytes().all(|b| b.is_ascii_digit())),
+    };
+    match (market, dated) {
         (Market::Spot, _) => SymbolKind::Spot,
-        (_, t) if t.contains("PERPETUAL") => SymbolKind::Perpetual,
-        (_, t) if t.contains("QUARTER") || t.contains("MONTH") => SymbolKind::Dated,
-        _ => match symbol.rsplit_once('_') {
-            Some((_, date)) if date.bytes().all(|b| b.is_ascii_digit()) => SymbolKind::Dated,
-            _ => SymbolKind::Perpetual,
-        },
+        (Market::Usdm, false) => SymbolKind::Perpetual,
+        (Market::Usdm, true) => SymbolKind::Dated,
+        (Market::Coinm, false) => SymbolKind::InversePerpetual,
+        (Market::Coinm, true) => SymbolKind::InverseDated,
     }
 }

@@ -6,6 +6,7 @@
 use super::super::json;
 use super::field::Context;
 use super::field::{Of, Raw, Result};
+use super::market::Market;
 use model::row::{AggTrade, BookTicker, DepthUpdate, Level, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline};
 
 /// `{"e":"trade","E":..,["T":..,]"s":"BTCUSDT","t":12345,"p":"0.001","q":"100",["b":..,"a":..,]["X":"MARKET",]`
@@ -112,8 +113,8 @@ pub(super) fn depth(cx: &mut Context<'_, '_>, data: &str, is_snapshot: bool) -> 
 /// REST bodies of both markets. The symbol is not in there.
 pub(super) fn whole_book(cx: &mut Context<'_, '_>, data: &str, symbol: &str) -> Result<()> {
     const OF: Of = Of("depth snapshot");
-    let keys = ["lastUpdateId", "E", "bids", "asks", "T"];
-    let [last, event, bids, asks, _] = cx.fields(OF.0, data, &keys)?;
+    let keys = ["lastUpdateId", "E", "bids", "asks", "T", "symbol", "pair"];
+    let [last, event, bids, asks, ..] = cx.fields(OF.0, data, &keys)?;
     let last = OF.int("lastUpdateId", last)?;
     let mut row = DepthUpdate {
         symbol: cx.rows.symbols.intern(symbol),
@@ -241,7 +242,7 @@ pub(super) fn force_order(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
 
 /// `{"e":"24hrTicker","E":..,"s":..,"p":..,"P":..,"w":..,"x":..,"c":"last","Q":..,"b":..,"B":..,"a":..,"A":..,`
 /// `"o":..,"h":..,"l":..,"v":..,"q":..,"O":..,"C":..,"F":..,"L":..,"n":count}`; the mini form has
-/// `E s c o h l v q` only.
+/// `E s c o h l v q` only. On COIN-M `q` is no quote volume but one in the base asset.
 pub(super) fn ticker(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
     const OF: Of = Of("24hrTicker");
     let keys = [
@@ -261,7 +262,7 @@ pub(super) fn ticker(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
         low: OF.opt_num("l", low)?,
         last: Some(OF.num("c", last)?),
         volume: OF.opt_num("v", volume)?,
-        quote_volume: OF.opt_num("q", quote)?,
+        quote_volume: OF.opt_num("q", quote)?.filter(|_| cx.market != Market::Coinm),
         count: OF.opt_int("n", count)?,
     };
     cx.rows.tickers.push(row);
@@ -269,7 +270,8 @@ pub(super) fn ticker(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
 }
 
 /// `{"e":"kline","E":..,"s":"BTCUSDT","k":{"t":open,"T":close,"s":..,"i":"1m","f":first id,"L":last id,"o":"",`
-/// `"c":"","h":"","l":"","v":"","n":0,"x":false,"q":"","V":taker base,"Q":taker quote,"B":"0"}}`
+/// `"c":"","h":"","l":"","v":"","n":0,"x":false,"q":"","V":taker base,"Q":taker quote,"B":"0"}}`; on COIN-M `q` and `Q` are no
+/// quote volumes but in the base asset.
 pub(super) fn kline(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
     const OF: Of = Of("kline");
     let [event, s, candle, st, ..] = cx.fields(OF.0, data, &["E", "s", "k", "st", "e", "ps"])?;
@@ -295,10 +297,10 @@ pub(super) fn kline(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
         low: OF.num("l", l)?,
         close: OF.num("c", c)?,
         volume: Some(OF.num("v", v)?),
-        quote_volume: OF.opt_num("q", q)?,
+        quote_volume: OF.opt_num("q", q)?.filter(|_| cx.market != Market::Coinm),
         trade_count: OF.opt_int("n", n)?,
         taker_buy_volume: OF.opt_num("V", taker)?,
-        taker_buy_quote_volume: OF.opt_num("Q", taker_quote)?,
+        taker_buy_quote_volume: OF.opt_num("Q", taker_quote)?.filter(|_| cx.market != Market::Coinm),
         first_trade_id: OF.opt_int("f", first)?.filter(|id| *id >= 0),
         last_trade_id: OF.opt_int("L", last)?.filter(|id| *id >= 0),
         is_final: OF.flag("x", x)?,

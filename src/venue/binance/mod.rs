@@ -1,7 +1,7 @@
-//! Binance JSON markets: what spot and USD-M share.
+//! Binance JSON markets: what spot, USD-M and COIN-M share.
 //!
 //! ```text
-//!  spot.rs, usdm.rs, spot_sbe.rs   the markets: their facts, names of streams, quirks
+//!  spot.rs, usdm.rs, coinm.rs, spot_sbe.rs   the markets: their facts, names of streams, quirks
 //!  market.rs          which of the JSON ones something is about
 //!  plan.rs, stream.rs wants -> sockets, subscribe messages; what the name of a stream tells
 //!  control.rs         acknowledgements, refusals, serverShutdown, whose stream a frame is
@@ -17,6 +17,7 @@
 //! A frame goes to `fast` first; whatever it does not recognise goes to `general`, which alone decides that a
 //! frame is bad. Both give the same rows; `tests/property.rs` holds them to it.
 
+pub mod coinm;
 mod control;
 mod decode;
 mod fast;

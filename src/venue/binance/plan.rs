@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::super::{ConnectionPlan, Limits, Streams, SubscribeMessage, Verb, Want, message};
 use super::market::Market;
 use super::stream::Stream;
-use super::{spot, usdm};
+use super::{coinm, spot, usdm};
 use model::Channel;
 
 /// Streams the server takes on one socket, whatever the configuration says.
@@ -19,6 +19,7 @@ impl Streams for Market {
             match self {
                 Self::Spot => spot::stream,
                 Self::Usdm => usdm::stream,
+                Self::Coinm => coinm::stream,
             },
         )
     }
@@ -36,7 +37,7 @@ impl Streams for Market {
 
     fn other_path(&self, path: &str) -> Option<&'static str> {
         match self {
-            Self::Spot => None,
+            Self::Spot | Self::Coinm => None,
             Self::Usdm => usdm::PATHS.into_iter().find(|other| usdm::PATHS.contains(&path) && *other != path),
         }
     }

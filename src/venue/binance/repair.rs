@@ -4,14 +4,14 @@
 //! spot   GET /api/v3/historicalTrades?symbol=&fromId=&limit=   weight 25, public
 //!        [{"id":28457,"price":"4.00","qty":"12.00","quoteQty":"48.00","time":1499865549590,"isBuyerMaker":true,"isBestMatch":true}]
 //! spot   GET /api/v3/aggTrades?symbol=&fromId=&limit=          weight 4
-//! USD-M  GET /fapi/v1/aggTrades?symbol=&fromId=&limit=         weight 20
+//! USD-M  GET /fapi/v1/aggTrades?symbol=&fromId=&limit=         weight 20; COIN-M /dapi/v1
 //!        [{"a":26129,"p":"0.01","q":"4.70","f":27781,"l":27781,"T":1498793709153,"m":true,"M":true,"nq":"4.70"}]
 //! ```
 //! Rows come oldest first from `fromId`, at most 1000, without the symbol: the meta beside the body names it. A
 //! body may hold more than was asked for; rows outside the meta's `fill` are dropped here.
 //!
-//! USD-M has `historicalTrades` too, but only for a user's API key, for the last month, and without the trades
-//! that its `trade` stream marks other than `MARKET`: what comes back would not be what is missing.
+//! USD-M and COIN-M have `historicalTrades` too, but only for a user's API key, for the last month, and without the trades
+//! that their `trade` stream marks other than `MARKET`: what comes back would not be what is missing.
 
 use super::super::message::{percent_encode, utf8};
 use super::super::{DecodeError, Missing, RestRequest};
@@ -30,7 +30,7 @@ pub(super) fn request(market: Market, missing: &Missing<'_>) -> Option<RestReque
     let (path, weight) = match (market, missing.channel) {
         (Market::Spot, Channel::Trades) => ("historicalTrades", 25),
         (Market::Spot, Channel::AggTrades) => ("aggTrades", 4),
-        (Market::Usdm, Channel::AggTrades) => ("aggTrades", 20),
+        (Market::Usdm | Market::Coinm, Channel::AggTrades) => ("aggTrades", 20),
         _ => return None,
     };
     let api = market.api();

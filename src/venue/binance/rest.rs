@@ -3,8 +3,9 @@
 //! ```text
 //! spot   {"lastUpdateId":33933317943,"bids":[["23171.42000000","0.03000000"]],"asks":[..]}
 //! USD-M  {"lastUpdateId":1570255790655,"E":1654232606707,"T":1654232606695,"bids":[..],"asks":[..]}
+//! COIN-M the same with "symbol" and "pair"
 //! ```
-//! The body does not name its symbol: the meta beside it does. Listings and trades: `listing.rs`, `repair.rs`.
+//! The body need not name its symbol: the meta beside it does. Listings and trades: `listing.rs`, `repair.rs`.
 
 use super::super::message::{percent_encode, utf8};
 use super::super::{DecodeError, Missing, Rest, RestKlines, RestRequest};
@@ -18,7 +19,7 @@ impl Rest for Market {
     fn listing_request(&self) -> RestRequest {
         let (path, weight) = match self {
             Self::Spot => ("/exchangeInfo?showPermissionSets=false", 20),
-            Self::Usdm => ("/exchangeInfo", 1),
+            Self::Usdm | Self::Coinm => ("/exchangeInfo", 1),
         };
         let path_and_query = format!("{}{path}", self.api());
         RestRequest { path_and_query, weight, channel: "symbols".to_owned(), ..RestRequest::default() }
@@ -31,7 +32,7 @@ impl Rest for Market {
     fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest> {
         let (limit, weight) = match self {
             Self::Spot => spot::snapshot(levels),
-            Self::Usdm => usdm::snapshot(levels),
+            Self::Usdm | Self::Coinm => usdm::snapshot(levels),
         };
         let encoded = percent_encode(symbol);
         Some(RestRequest {
@@ -59,7 +60,7 @@ impl Rest for Market {
     }
 
     fn parse_klines(&self, body: &[u8]) -> Result<RestKlines, DecodeError> {
-        klines::parse(body)
+        klines::parse(*self, body)
     }
 }
 

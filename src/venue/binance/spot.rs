@@ -11,7 +11,7 @@ use super::stream::Stream;
 use model::{Channel, VenueId};
 
 /// Candles of an answer. On futures 1000 rows cost 5 and 1500 rows 10.
-pub(super) const PAGE: KlinePage = KlinePage { rows: 1000, omits_empty: false, from_the_start: true };
+pub(super) const PAGE: KlinePage = KlinePage { rows: 1000, days_max: None, omits_empty: false, from_the_start: true };
 
 /// Its facts.
 pub const SPEC: VenueSpec = VenueSpec {

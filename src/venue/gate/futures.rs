@@ -33,7 +33,7 @@ const SPEC: VenueSpec = VenueSpec {
         (Channel::Depth, Continuity::DepthFirstFinal),
     ],
     counts_contracts: true,
-    klines: Some(KlinePage { rows: 1999, omits_empty: true, from_the_start: false }),
+    klines: Some(KlinePage { rows: 1999, days_max: None, omits_empty: true, from_the_start: false }),
     ..spot::SPEC
 };
 

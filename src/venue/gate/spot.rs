@@ -68,7 +68,7 @@ pub(super) const SPEC: VenueSpec = VenueSpec {
     repair: &[Channel::Trades],
     // Candles have neither trade counts nor taker volumes.
     seeding: &[],
-    klines: Some(KlinePage { rows: 999, omits_empty: true, from_the_start: false }),
+    klines: Some(KlinePage { rows: 999, days_max: None, omits_empty: true, from_the_start: false }),
 };
 
 /// The market; use it through [`venue`](crate::venue).

@@ -28,7 +28,7 @@ const SPEC: VenueSpec = VenueSpec {
     // One change a frame, first and final id are its sequence.
     ids: &[(Channel::Depth, Continuity::DepthFirstFinal)],
     counts_contracts: true,
-    klines: Some(KlinePage { rows: 500, omits_empty: true, from_the_start: true }),
+    klines: Some(KlinePage { rows: 500, days_max: None, omits_empty: true, from_the_start: true }),
     ..spot::SPEC
 };
 

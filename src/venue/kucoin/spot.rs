@@ -70,7 +70,7 @@ pub(super) const SPEC: VenueSpec = VenueSpec {
     repair: &[],
     // Candles have neither trade counts nor taker volumes.
     seeding: &[],
-    klines: Some(KlinePage { rows: 1500, omits_empty: true, from_the_start: false }),
+    klines: Some(KlinePage { rows: 1500, days_max: None, omits_empty: true, from_the_start: false }),
 };
 
 /// The market; use it through [`venue`](crate::venue).

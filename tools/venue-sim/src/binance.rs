@@ -1,4 +1,4 @@
-//! Binance spot and USD-M: paths, stream routing, control messages and their exact replies. No sockets, no clock.
+//! Binance spot, USD-M and COIN-M: paths, stream routing, control messages and their exact replies. No sockets, no clock.
 //!
 //! Quirks kept as on the real venue: unknown streams are acked and stay silent; on USD-M a stream asked on the wrong category
 //! (`/public`, `/market`) is acked and stays silent, and the paths without category deliver only `bookTicker` and `trade`.
@@ -14,25 +14,45 @@ use crate::venue::Universe;
 const METHODS: &str =
     "expected one of `SUBSCRIBE`, `UNSUBSCRIBE`, `LIST_SUBSCRIPTIONS`, `SET_PROPERTY`, `GET_PROPERTY`";
 
-/// Which of the two.
+/// Which of the markets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Market {
     Spot,
     Usdm,
+    /// As USD-M, but on one path, and amounts count contracts.
+    Coinm,
 }
 
 impl Market {
+    /// What a contract of a symbol is worth, USD: Binance has 100 for BTC and 10 for all others. 1 where amounts are no contracts.
+    pub fn contract_size(self, symbol: &str) -> i128 {
+        match self {
+            Market::Spot | Market::Usdm => 1,
+            Market::Coinm if symbol.starts_with("BTCUSD_") => 100,
+            Market::Coinm => 10,
+        }
+    }
+
+    /// The pair of a symbol: `BTCUSD` of `BTCUSD_PERP`.
+    pub fn pair(self, symbol: &str) -> &str {
+        match self {
+            Market::Coinm => symbol.split('_').next().unwrap_or(symbol),
+            Market::Spot | Market::Usdm => symbol,
+        }
+    }
+
     pub fn rest_prefix(self) -> &'static str {
         match self {
             Market::Spot => "/api/v3",
             Market::Usdm => "/fapi/v1",
+            Market::Coinm => "/dapi/v1",
         }
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Category {
-    /// Spot: everything.
+    /// Spot and COIN-M: everything.
     All,
     Public,
     Market,
@@ -84,7 +104,7 @@ impl Session {
         moved: &[String],
     ) -> Option<(Session, Vec<u32>)> {
         let (category, rest) = match market {
-            Market::Spot => (Category::All, path),
+            Market::Spot | Market::Coinm => (Category::All, path),
             Market::Usdm => {
                 [("/public", Category::Public), ("/market", Category::Market), ("/private", Category::Private)]
                     .into_iter()

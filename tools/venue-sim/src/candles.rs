@@ -1,4 +1,4 @@
-//! Candles over REST: `klines` and `uiKlines` of spot and USD-M, folded from the trades played so far.
+//! Candles over REST: `klines` and `uiKlines` of spot, USD-M and COIN-M, folded from the trades played so far.
 //!
 //! Parameters, weights, the row's twelve values and error bodies are those of the "Market Data endpoints" pages of both markets: open
 //! times between `startTime` and `endTime` inclusive, the first ones from `startTime` on, else the newest. The open candle is the last
@@ -96,7 +96,8 @@ fn page<'q>(venue: &Venue, get: &dyn Fn(&str) -> Option<&'q str>, most: usize) -
         let price = |value: i64| fixed(value.into(), tick, places.0);
         let [open, high, low, close] = c.prices.map(price);
         let amount = |value: i128| fixed(value, lot, places.1);
-        let quote = |value: i128| fixed(value, tick + lot, places.0);
+        let ([worth, taker_worth], decimals) = c.worth(venue.market, symbol, tick, lot);
+        let worth_text = |value: i128| fixed(value, decimals, places.0);
         let _ = write!(
             body,
             r#"{}[{},"{open}","{high}","{low}","{close}","{}",{},"{}",{},"{}","{}","0"]"#,
@@ -104,10 +105,10 @@ fn page<'q>(venue: &Venue, get: &dyn Fn(&str) -> Option<&'q str>, most: usize) -
             c.open_ms,
             amount(c.amount),
             c.open_ms + len - 1,
-            quote(c.quote),
+            worth_text(worth),
             c.count,
             amount(c.taker_amount),
-            quote(c.taker_quote),
+            worth_text(taker_worth),
         );
     }
     body.push(']');
@@ -190,6 +191,8 @@ fn fold(minutes: &[Candle], len: i64, anchor: i64) -> Vec<Candle> {
                 last.quote += minute.quote;
                 last.taker_amount += minute.taker_amount;
                 last.taker_quote += minute.taker_quote;
+                last.coins[0] += minute.coins[0];
+                last.coins[1] += minute.coins[1];
             }
             None => candles.push(Candle { open_ms, ..minute.clone() }),
         }

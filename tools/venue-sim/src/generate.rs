@@ -48,6 +48,7 @@ impl Decimals {
         match rules {
             Rules::Spot => Decimals { price: 8, amount: 8, tick: 2, lot: 5 },
             Rules::Usdm => Decimals { price: 2, amount: 3, tick: 2, lot: 3 },
+            Rules::Coinm => Decimals { price: 1, amount: 0, tick: 1, lot: 0 },
         }
     }
 }
@@ -98,8 +99,14 @@ pub(crate) struct Candle {
     pub quote: i128,
     pub taker_amount: i128,
     pub taker_quote: i128,
+    /// Amounts over prices, of all trades and of buying takers, in [`COIN`]s of a lot per tick: what contracts of one unit are
+    /// worth in the base asset.
+    pub coins: [i128; 2],
     pub count: i64,
 }
+
+/// Parts of a base asset that are counted.
+pub(crate) const COIN: i128 = 1_000_000_000_000;
 
 /// Frames already decided, not yet written.
 pub(crate) enum Queued {
@@ -373,13 +380,31 @@ impl Candle {
         let [_, high, low, close] = &mut self.prices;
         (*high, *low, *close) = ((*high).max(price), (*low).min(price), price);
         let quote = i128::from(price) * i128::from(amount);
+        let coins = i128::from(amount) * COIN / i128::from(price.max(1));
         self.last_id = id;
         self.count += 1;
         self.amount += i128::from(amount);
         self.quote += quote;
+        self.coins[0] += coins;
         if !maker {
             self.taker_amount += i128::from(amount);
             self.taker_quote += quote;
+            self.coins[1] += coins;
+        }
+    }
+}
+
+impl Candle {
+    /// What stands behind the volumes in candles of a market: the quote volume, or on COIN-M one in the base asset, with its decimals;
+    /// of all trades, and of buying takers.
+    pub(crate) fn worth(&self, rules: Rules, symbol: &str, tick: usize, lot: usize) -> ([i128; 2], usize) {
+        match rules {
+            Rules::Spot | Rules::Usdm => ([self.quote, self.taker_quote], tick + lot),
+            Rules::Coinm => {
+                let unit = 10_i128.pow(8 + u32::try_from(tick).unwrap_or(0));
+                let worth = |coins: i128| coins.saturating_mul(rules.contract_size(symbol)).saturating_mul(unit) / COIN;
+                (self.coins.map(worth), 8 + lot)
+            }
         }
     }
 }
@@ -427,7 +452,7 @@ mod tests {
 
     #[test]
     fn ids_are_continuous_by_every_rule_on_both_markets() {
-        for rules in [Rules::Spot, Rules::Usdm] {
+        for rules in [Rules::Spot, Rules::Usdm, Rules::Coinm] {
             let (frames, _) = run(rules, 20_000);
             assert_eq!(frames.len(), 20_000);
             let mut last: HashMap<String, Value> = HashMap::new();
@@ -439,7 +464,7 @@ mod tests {
                         "trade" => assert_eq!(int("t"), was("t") + 1),
                         "aggTrade" => assert_eq!((int("a"), int("f")), (was("a") + 1, was("l") + 1)),
                         "bookTicker" => assert!(int("u") > was("u")),
-                        "depth@100ms" if rules == Rules::Usdm => assert_eq!(int("pu"), was("u")),
+                        "depth@100ms" if rules != Rules::Spot => assert_eq!(int("pu"), was("u")),
                         "depth@100ms" => assert_eq!(int("U"), was("u") + 1),
                         _ => {}
                     }
@@ -448,6 +473,17 @@ mod tests {
             }
             assert_eq!(last.len(), if rules == Rules::Spot { 10 } else { 14 }, "every channel of both symbols appears");
         }
+    }
+
+    #[test]
+    fn candles_of_contracts_are_worth_coins_and_others_their_price() {
+        // Prices of one decimal: 206 contracts of 100 USD at 10,000.0 are 2.06 coins, those of 10 USD a tenth.
+        let mut candle = Candle::default();
+        candle.add(1, 100_000, 119, false);
+        candle.add(2, 100_000, 87, true);
+        assert_eq!(candle.worth(Rules::Coinm, "BTCUSD_PERP", 1, 0), ([206_000_000, 119_000_000], 8));
+        assert_eq!(candle.worth(Rules::Coinm, "ETHUSD_PERP", 1, 0), ([20_600_000, 11_900_000], 8));
+        assert_eq!(candle.worth(Rules::Usdm, "BTCUSDT", 1, 0), ([20_600_000, 11_900_000], 1));
     }
 
     #[test]

@@ -28,12 +28,13 @@ pub(crate) enum Exchange {
     Gate,
 }
 
-/// The exchange of a venue and which of its markets it is: spot, or futures settled in dollars.
+/// The exchange of a venue and which of its markets it is: spot, or futures settled in dollars; Binance also has some settled in coins.
 pub(crate) fn of_venue(id: VenueId) -> (Exchange, Market) {
     match id {
         VenueId::BinanceSpot => (Exchange::Binance, Market::Spot),
         VenueId::BinanceSpotSbe => (Exchange::BinanceSbe, Market::Spot),
         VenueId::BinanceUsdm => (Exchange::Binance, Market::Usdm),
+        VenueId::BinanceCoinm => (Exchange::Binance, Market::Coinm),
         VenueId::KucoinSpot => (Exchange::Kucoin, Market::Spot),
         VenueId::KucoinFutures => (Exchange::Kucoin, Market::Usdm),
         VenueId::GateSpot => (Exchange::Gate, Market::Spot),

@@ -26,7 +26,7 @@ const PROBED_FRAMES: usize = 20_000;
 const ONBOARD_MS: i64 = 1_569_398_400_000;
 
 /// Quote assets that end a symbol.
-const QUOTES: [&str; 10] = ["USDT", "USDC", "FDUSD", "TUSD", "BUSD", "EUR", "TRY", "BTC", "ETH", "BNB"];
+const QUOTES: [&str; 11] = ["USDT", "USDC", "FDUSD", "TUSD", "BUSD", "EUR", "TRY", "BTC", "ETH", "BNB", "USD"];
 
 /// HTTP 429 as the venue words it.
 pub(crate) fn too_many(limit: u32, retry_after_s: u64) -> Answer {
@@ -135,7 +135,7 @@ fn depth_weight(market: Market, limit: Option<&str>) -> u32 {
             501..=1000 => 50,
             _ => 250,
         },
-        Market::Usdm => match limit.unwrap_or(500) {
+        Market::Usdm | Market::Coinm => match limit.unwrap_or(500) {
             0..=50 => 2,
             51..=100 => 5,
             101..=500 => 10,
@@ -150,10 +150,12 @@ fn depth(venue: &Venue, symbol: Option<&str>, limit: Option<&str>, now_ms: i64) 
     };
     let limit = match (venue.market, limit.map(str::parse::<usize>)) {
         (Market::Spot, None) => 100,
-        (Market::Usdm, None) => 500,
+        (_, None) => 500,
         (Market::Spot, Some(Ok(limit))) if limit > 0 => limit.min(5_000),
-        (Market::Usdm, Some(Ok(limit @ (5 | 10 | 20 | 50 | 100 | 500 | 1_000)))) => limit,
-        (Market::Usdm, Some(Ok(limit))) => return error(400, -4021, &format!("{limit} is not valid depth limit.")),
+        (Market::Usdm | Market::Coinm, Some(Ok(limit @ (5 | 10 | 20 | 50 | 100 | 500 | 1_000)))) => limit,
+        (Market::Usdm | Market::Coinm, Some(Ok(limit))) => {
+            return error(400, -4021, &format!("{limit} is not valid depth limit."));
+        }
         _ => {
             return error(400, -1100, "Illegal characters found in parameter 'limit'; legal range is '^[0-9]{1,20}$'.");
         }
@@ -174,7 +176,7 @@ fn depth(venue: &Venue, symbol: Option<&str>, limit: Option<&str>, now_ms: i64) 
         Material::Floor(_) => None,
         Material::Reel(recall) => recall.depth(symbol, limit),
         Material::Generated(stall) => stall.latest(symbol).map(|(id, bid)| {
-            let time_ms = (venue.market == Market::Usdm).then_some(now_ms);
+            let time_ms = (venue.market != Market::Spot).then_some(now_ms);
             let places = (stall.decimals.price, stall.decimals.amount);
             crate::book::synthetic(id, time_ms, bid, places, limit)
         }),
@@ -184,7 +186,7 @@ fn depth(venue: &Venue, symbol: Option<&str>, limit: Option<&str>, now_ms: i64) 
         // A symbol that is listed but never plays has an empty book, as a brand-new one has.
         None => {
             let times =
-                if venue.market == Market::Usdm { format!(r#""E":{now_ms},"T":{now_ms},"#) } else { String::new() };
+                if venue.market != Market::Spot { format!(r#""E":{now_ms},"T":{now_ms},"#) } else { String::new() };
             Answer::json(200, format!(r#"{{"lastUpdateId":-1,{times}"bids":[],"asks":[]}}"#))
         }
     }
@@ -239,8 +241,16 @@ fn listing(venue: &Venue) -> BTreeMap<String, Listed> {
         let info = Listed { base, quote, status, contract, delivery_ms, onboard_ms, tick, step };
         listed.insert(symbol.to_owned(), info);
     };
-    let (tick, step) = if spot { ("0.01000000", "0.00001000") } else { ("0.10", "0.001") };
-    if venue.extra_symbols {
+    let (tick, step) = match venue.market {
+        Market::Spot => ("0.01000000", "0.00001000"),
+        Market::Usdm => ("0.10", "0.001"),
+        Market::Coinm => ("0.1", "1"),
+    };
+    if venue.extra_symbols && venue.market == Market::Coinm {
+        add("SRMUSD_PERP", halted, "PERPETUAL", tick, step);
+        add("QUIETUSD_PERP", "TRADING", "PERPETUAL", tick, step);
+        add("BTCUSD_261225", "TRADING", "CURRENT_QUARTER", tick, step);
+    } else if venue.extra_symbols {
         let quiet = "TRADING";
         add("SRMUSDT", halted, "PERPETUAL", tick, step);
         add("LUNABTC", halted, "PERPETUAL", tick, step);
@@ -383,6 +393,10 @@ fn exchange_info<'q>(venue: &Venue, get: &dyn Fn(&str) -> Option<&'q str>, now_m
             r#"{{"timezone":"UTC","serverTime":{now_ms},"rateLimits":[{{"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":{}}},{{"rateLimitType":"RAW_REQUESTS","interval":"MINUTE","intervalNum":5,"limit":300000}}],"exchangeFilters":[],"symbols":["#,
             weight_limit(venue)
         ),
+        Market::Coinm => format!(
+            r#"{{"timezone":"UTC","serverTime":{now_ms},"rateLimits":[{{"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":{}}}],"exchangeFilters":[],"symbols":["#,
+            weight_limit(venue)
+        ),
         Market::Usdm => format!(
             r#"{{"timezone":"UTC","serverTime":{now_ms},"futuresType":"U_MARGINED","rateLimits":[{{"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":{}}}],"exchangeFilters":[],"assets":[{{"asset":"USDT","marginAvailable":true,"autoAssetExchange":"-10000"}}],"symbols":["#,
             weight_limit(venue)
@@ -401,6 +415,13 @@ fn exchange_info<'q>(venue: &Venue, get: &dyn Fn(&str) -> Option<&'q str>, now_m
                 body,
                 r#"{{"symbol":"{symbol}","status":"{status}","baseAsset":"{base}","baseAssetPrecision":8,"quoteAsset":"{quote}","quotePrecision":8,"quoteAssetPrecision":8,"orderTypes":["LIMIT","LIMIT_MAKER","MARKET"],"icebergAllowed":true,"isSpotTradingAllowed":true,"isMarginTradingAllowed":true,"filters":{filters},{{"filterType":"NOTIONAL","minNotional":"5.00000000","maxNotional":"9000000.00000000"}}],"permissions":[],"permissionSets":[["SPOT","MARGIN"]],"defaultSelfTradePreventionMode":"EXPIRE_MAKER"}}"#
             ),
+            Market::Coinm => {
+                let (pair, size) = (venue.market.pair(symbol), venue.market.contract_size(symbol));
+                write!(
+                    body,
+                    r#"{{"symbol":"{symbol}","pair":"{pair}","contractType":"{contract}","deliveryDate":{delivery_ms},"onboardDate":{onboard_ms},"contractStatus":"{status}","contractSize":{size},"marginAsset":"{base}","maintMarginPercent":"2.5000","requiredMarginPercent":"5.0000","baseAsset":"{base}","quoteAsset":"{quote}","pricePrecision":1,"quantityPrecision":0,"baseAssetPrecision":8,"quotePrecision":8,"equalQtyPrecision":4,"triggerProtect":"0.0500","underlyingType":"COIN","underlyingSubType":[],"filters":{filters},{{"filterType":"MARKET_LOT_SIZE","minQty":"{step}","maxQty":"60000","stepSize":"{step}"}}],"orderTypes":["LIMIT","MARKET","STOP"],"timeInForce":["GTC","IOC","FOK","GTX"]}}"#
+                )
+            }
             Market::Usdm => {
                 let pair = symbol.split('_').next().unwrap_or(symbol);
                 write!(

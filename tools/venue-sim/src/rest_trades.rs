@@ -1,6 +1,6 @@
-//! Trades over REST, as a client needs them to fill a hole: `trades`, `historicalTrades`, `aggTrades` of spot and USD-M.
+//! Trades over REST, as a client needs them to fill a hole: `trades`, `historicalTrades`, `aggTrades` of spot, USD-M and COIN-M.
 //!
-//! Parameters, weights, row shapes and error bodies are those of the "Market Data endpoints" pages of both markets. Assumed, because no
+//! Parameters, weights, row shapes and error bodies are those of the "Market Data endpoints" pages of the markets. Assumed, because no
 //! document says it: a `limit` above the maximum is cut to it. Left out: USD-M gives aggregates by time only of the last 24 hours.
 
 use std::fmt::Write as _;
@@ -36,7 +36,7 @@ pub(crate) fn answer<'q>(
     }
     let limits = if is_history && !spot { (100, 500) } else { (500, 1_000) };
     let answer = parameters(venue, kind, is_history, get, limits).map(|(symbol, want, limit)| {
-        let body = body(&rows(venue, symbol, kind, want, limit), kind, spot);
+        let body = body(&rows(venue, symbol, kind, want, limit), kind, venue.market);
         Answer::json(200, body)
     });
     Some((weight, answer.unwrap_or_else(|refusal| refusal)))
@@ -75,7 +75,7 @@ fn parameters<'q>(
             return Err(error(400, -1128, "Combination of optional parameters invalid."));
         }
         (Some(from), None, None) => Want::From(from),
-        (None, Some(start), Some(end)) if venue.market == Market::Usdm && end.saturating_sub(start) > WINDOW_MS => {
+        (None, Some(start), Some(end)) if venue.market != Market::Spot && end.saturating_sub(start) > WINDOW_MS => {
             let msg = "Lookup interval is too big. More than 1 hours between startTime and endTime.";
             return Err(error(400, -1127, msg));
         }
@@ -86,7 +86,8 @@ fn parameters<'q>(
     Ok((symbol, want, limit))
 }
 
-fn body(rows: &[Row], kind: Kind, spot: bool) -> String {
+fn body(rows: &[Row], kind: Kind, market: Market) -> String {
+    let spot = market == Market::Spot;
     let mut body = "[".to_owned();
     for (index, row) in rows.iter().enumerate() {
         if index > 0 {
@@ -104,7 +105,7 @@ fn body(rows: &[Row], kind: Kind, spot: bool) -> String {
             }
             Kind::Agg => {
                 let normal = match normal {
-                    Some(normal) if !spot => format!(r#","nq":"{normal}""#),
+                    Some(normal) if market == Market::Usdm => format!(r#","nq":"{normal}""#),
                     _ => String::new(),
                 };
                 let tail = if spot { r#","M":true"# } else { "" };
@@ -162,7 +163,7 @@ mod tests {
             time_ms: 7,
             maker: true,
         };
-        let text = |kind, spot| body(std::slice::from_ref(&row), kind, spot);
+        let text = |kind, spot| body(std::slice::from_ref(&row), kind, if spot { Market::Spot } else { Market::Usdm });
         assert_eq!(
             text(Kind::Trade, true),
             r#"[{"id":9,"price":"1.50","qty":"2.0","quoteQty":"3.00000000","time":7,"isBuyerMaker":true,"isBestMatch":true}]"#

@@ -1,6 +1,6 @@
 //! The exact text of every generated frame, field by field in the venue's order. Decides nothing: what to say is `generate`'s.
 //!
-//! Shapes are those of 2026 (USD-M with `st`, `ps`, `nq`, `ap`).
+//! Shapes are those of 2026 (futures with `st`, `ps`, `ap`, USD-M with `nq`).
 
 use std::sync::atomic::Ordering;
 
@@ -11,19 +11,24 @@ use crate::generate::{AGG, DEPTH, FORCE, Generator, KLINE, MARK, Queued, Symbol,
 use crate::text::Text;
 
 impl Generator {
+    /// The family of futures that a row is of.
+    fn family(&self) -> &'static str {
+        if self.rules == Rules::Coinm { r#","st":2"# } else { r#","st":1"# }
+    }
+
     pub(crate) fn write_queued(&mut self, now: i64, queued: Queued, out: &mut Vec<u8>) -> Written {
-        let (usdm, d) = (self.rules == Rules::Usdm, self.decimals);
+        let (futures, d) = (self.rules != Rules::Spot, self.decimals);
         match queued {
             Queued::Trade { symbol, id, price, amount, maker } => {
                 let (mut text, frame) = head(out, self.symbols.get(symbol), TRADES);
                 text.put(r#"{"e":"trade","E":"#).int(now);
-                if usdm {
+                if futures {
                     text.put(r#","T":"#).int(now);
                 }
                 text.put(r#","s":""#).put(name(&self.symbols, symbol)).put(r#"","t":"#).int(id);
                 text.put(r#","p":""#).dec(price, d.tick, d.price).put(r#"","q":""#).dec(amount, d.lot, d.amount);
-                if usdm {
-                    text.put(r#"","X":"MARKET","m":"#).bool(maker).put(r#","st":1}}"#);
+                if futures {
+                    text.put(r#"","X":"MARKET","m":"#).bool(maker).put(self.family()).put("}}");
                 } else {
                     text.put(r#"","T":"#).int(now).put(r#","m":"#).bool(maker).put(r#","M":true}}"#);
                 }
@@ -33,13 +38,13 @@ impl Generator {
                 let (mut text, frame) = head(out, self.symbols.get(symbol), AGG);
                 let name = name(&self.symbols, symbol);
                 text.put(r#"{"e":"aggTrade","E":"#).int(now);
-                if usdm {
+                if futures {
                     text.put(r#","a":"#).int(id).put(r#","s":""#).put(name).put(r#"","p":""#);
                 } else {
                     text.put(r#","s":""#).put(name).put(r#"","a":"#).int(id).put(r#","p":""#);
                 }
                 text.dec(price, d.tick, d.price).put(r#"","q":""#).dec(amount, d.lot, d.amount).put("\"");
-                if usdm {
+                if self.rules == Rules::Usdm {
                     text.put(r#","nq":""#).dec(amount, d.lot, d.amount).put("\"");
                 }
                 text.put(r#","f":"#)
@@ -50,7 +55,7 @@ impl Generator {
                     .int(now)
                     .put(r#","m":"#)
                     .bool(maker);
-                text.put(if usdm { r#","st":1}}"# } else { r#","M":true}}"# });
+                text.put(if futures { self.family() } else { r#","M":true"# }).put("}}");
                 done(frame, Some((id, id)))
             }
             Queued::Kline { symbol, candle, closed } => {
@@ -72,22 +77,17 @@ impl Generator {
                     text.put(key).dec(price, d.tick, d.price);
                 }
                 text.put(r#"","v":""#).wide(candle.amount, d.lot, d.amount).put(r#"","n":"#).int(candle.count);
-                text.put(r#","x":"#).bool(closed).put(r#","q":""#).wide(
-                    candle.quote,
-                    d.tick + d.lot,
-                    (d.tick + d.lot).max(d.price),
-                );
+                let ([worth, taker_worth], places) = candle.worth(self.rules, name, d.tick, d.lot);
+                text.put(r#","x":"#).bool(closed).put(r#","q":""#).wide(worth, places, places.max(d.price));
                 text.put(r#"","V":""#).wide(candle.taker_amount, d.lot, d.amount);
-                text.put(r#"","Q":""#)
-                    .wide(candle.taker_quote, d.tick + d.lot, (d.tick + d.lot).max(d.price))
-                    .put(r#"","B":"0"}}}"#);
+                text.put(r#"","Q":""#).wide(taker_worth, places, places.max(d.price)).put(r#"","B":"0"}}}"#);
                 done(frame, None)
             }
         }
     }
 
     pub(crate) fn write_top(&mut self, symbol: usize, out: &mut Vec<u8>) -> Written {
-        let (now, usdm, d) = (self.now_ms, self.rules == Rules::Usdm, self.decimals);
+        let (now, futures, d) = (self.now_ms, self.rules != Rules::Spot, self.decimals);
         let amounts: [i64; 2] = [(); 2].map(|()| self.rng.random_range(1..2_000_000));
         let step = self.rng.random_range(1..20);
         let (id, price) = match self.symbols.get_mut(symbol) {
@@ -99,14 +99,14 @@ impl Generator {
         };
         let (mut text, frame) = head(out, self.symbols.get(symbol), TOP);
         let name = name(&self.symbols, symbol);
-        text.put(if usdm { r#"{"e":"bookTicker","u":"# } else { r#"{"u":"# }).int(id).put(r#","s":""#).put(name);
-        if usdm {
-            text.put(r#"","ps":""#).put(name);
+        text.put(if futures { r#"{"e":"bookTicker","u":"# } else { r#"{"u":"# }).int(id).put(r#","s":""#).put(name);
+        if futures {
+            text.put(r#"","ps":""#).put(self.rules.pair(name));
         }
         text.put(r#"","b":""#).dec(price - 1, d.tick, d.price).put(r#"","B":""#).dec(amounts[0], d.lot, d.amount);
         text.put(r#"","a":""#).dec(price, d.tick, d.price).put(r#"","A":""#).dec(amounts[1], d.lot, d.amount);
-        if usdm {
-            text.put(r#"","T":"#).int(now).put(r#","E":"#).int(now).put(r#","st":1}}"#);
+        if futures {
+            text.put(r#"","T":"#).int(now).put(r#","E":"#).int(now).put(self.family()).put("}}");
         } else {
             text.put(r#""}}"#);
         }
@@ -114,7 +114,7 @@ impl Generator {
     }
 
     pub(crate) fn write_depth(&mut self, symbol: usize, out: &mut Vec<u8>) -> Written {
-        let (now, usdm, d) = (self.now_ms, self.rules == Rules::Usdm, self.decimals);
+        let (now, futures, d) = (self.now_ms, self.rules != Rules::Spot, self.decimals);
         let counts = [self.rng.random_range(0..12), self.rng.random_range(1..12)];
         let step = self.rng.random_range(1..60);
         let (first, last, before, price) = match self.symbols.get_mut(symbol) {
@@ -132,19 +132,21 @@ impl Generator {
         let (mut text, frame) = head(out, self.symbols.get(symbol), DEPTH);
         let name = name(&self.symbols, symbol);
         text.put(r#"{"e":"depthUpdate","E":"#).int(now);
-        if usdm {
+        if futures {
             text.put(r#","T":"#)
                 .int(now)
                 .put(r#","s":""#)
                 .put(name)
                 .put(r#"","ps":""#)
-                .put(name)
-                .put(r#"","st":1,"U":"#);
+                .put(self.rules.pair(name))
+                .put("\"")
+                .put(self.family())
+                .put(r#","U":"#);
         } else {
             text.put(r#","s":""#).put(name).put(r#"","U":"#);
         }
         text.int(first).put(r#","u":"#).int(last);
-        if usdm {
+        if futures {
             text.put(r#","pu":"#).int(before);
         }
         for (side, key) in [r#","b":["#, r#"],"a":["#].into_iter().enumerate() {
@@ -174,7 +176,7 @@ impl Generator {
             text.put(key).dec(price + offset, 8, 8);
         }
         let funding_ms = (now.div_euclid(28_800_000) + 1) * 28_800_000;
-        text.put(r#"","r":""#).dec(rate, 8, 8).put(r#"","T":"#).int(funding_ms).put(r#","st":1}}"#);
+        text.put(r#"","r":""#).dec(rate, 8, 8).put(r#"","T":"#).int(funding_ms).put(self.family()).put("}}");
         done(frame, None)
     }
 

@@ -11,7 +11,7 @@ use model::row::Side;
 
 /// All blocks of the file.
 pub(super) fn goldens() -> Vec<Golden<Market>> {
-    blocks(include_str!("golden.txt"), &[("spot", Market::Spot), ("usdm", Market::Usdm)])
+    blocks(include_str!("golden.txt"), &[("spot", Market::Spot), ("usdm", Market::Usdm), ("coinm", Market::Coinm)])
 }
 
 fn s(side: Side) -> &'static str {

@@ -10,7 +10,7 @@ use super::golden::{goldens, lines_of};
 use super::*;
 
 fn market() -> impl Strategy<Value = Market> {
-    prop_oneof![Just(Market::Spot), Just(Market::Usdm)]
+    prop_oneof![Just(Market::Spot), Just(Market::Usdm), Just(Market::Coinm)]
 }
 
 /// Decimals as venues write them, and as nobody should.
@@ -176,7 +176,7 @@ fn both_paths_agree_on_damaged_frames() {
 
 #[test]
 fn arbitrary_and_json_like_bytes_never_panic() {
-    throw_bytes(&[Market::Spot, Market::Usdm], throw_at);
+    throw_bytes(&[Market::Spot, Market::Usdm, Market::Coinm], throw_at);
 }
 
 #[test]

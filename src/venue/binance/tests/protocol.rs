@@ -2,7 +2,7 @@
 
 use super::super::super::{Control, Limits, Verb, Want};
 use super::*;
-use model::{Channel, SymbolKind};
+use model::{Channel, Interval, Symbol, SymbolKind};
 
 fn wants(symbols: &[&str], channels: &[Channel]) -> Vec<Want> {
     let pair = |s: &&str| channels.iter().map(|c| Want { symbol: (*s).to_owned(), channel: *c }).collect::<Vec<_>>();
@@ -222,5 +222,66 @@ fn the_events_of_trading_sessions_are_an_open_set_kept_as_frames() {
         let decoded = of(Market::Usdm).frames.decode(&text(frame.as_bytes()), &mut rows);
         assert_eq!(decoded, Err(DecodeError::UnknownType(event.to_owned())));
         assert!(rows.is_empty());
+    }
+}
+
+/// A line of the constructed file.
+fn constructed(kind: &str) -> String {
+    let file = String::from_utf8(super::data("binance-coinm/constructed.tsv")).unwrap();
+    let found = file.lines().find_map(|line| line.strip_prefix(&format!("constructed\t{kind}\t")).map(str::to_owned));
+    found.unwrap()
+}
+
+#[test]
+fn coinm_asks_dapi_and_reads_its_own_words_for_contracts() {
+    let venue = of(Market::Coinm);
+    assert_eq!(venue.rest.listing_request().path_and_query, "/dapi/v1/exchangeInfo");
+    assert_eq!(
+        venue.rest.snapshot_request("BTCUSD_PERP", 1_000).unwrap().path_and_query,
+        "/dapi/v1/depth?symbol=BTCUSD_PERP&limit=1000"
+    );
+    let plans = venue.streams.plan(&wants(&["BTCUSD_PERP"], venue.spec.channels), &venue.spec.limits);
+    assert_eq!(plans.len(), 1, "one path serves all");
+    assert_eq!((plans[0].path_and_query.as_str(), plans[0].streams[0].as_str()), ("/stream", "btcusd_perp@trade"));
+    let symbols = venue.rest.parse_listing(constructed("symbols").as_bytes()).unwrap().symbols;
+    let told = |s: &Symbol| {
+        (s.name.clone(), s.kind.as_str(), s.contract_size.map(|n| n.to_string()), s.status.clone(), s.trading)
+    };
+    let expected = |name: &str, kind, size: &str, status: &str, trading| {
+        (name.to_owned(), kind, Some(size.to_owned()), status.to_owned(), trading)
+    };
+    assert_eq!(told(&symbols[0]), expected("BTCUSD_PERP", "inverse_perpetual", "100", "TRADING", true));
+    assert_eq!(told(&symbols[1]), expected("ETHUSD_261225", "inverse_dated", "10", "PENDING_TRADING", false));
+    assert_eq!((symbols[0].base.as_str(), symbols[0].quote.as_str()), ("BTC", "USD"));
+}
+
+#[test]
+fn candles_of_coinm_have_contracts_and_no_quote_volume_and_are_asked_for_in_200_days() {
+    let venue = of(Market::Coinm);
+    let row = venue.rest.parse_klines(constructed("klines").as_bytes()).unwrap().rows.remove(0);
+    assert_eq!(
+        (row.volume.unwrap().to_string(), row.taker_buy_volume.unwrap().to_string()),
+        ("206".into(), "119".into())
+    );
+    assert_eq!((row.quote_volume, row.taker_buy_quote_volume, row.trade_count), (None, None, Some(48)));
+    let asked = venue.rest.klines_request("BTCUSD_PERP", "1m", 60_000, 120_000, 2).unwrap();
+    assert_eq!(
+        asked.path_and_query,
+        "/dapi/v1/klines?symbol=BTCUSD_PERP&interval=1m&startTime=60000&endTime=120000&limit=2"
+    );
+    let page = venue.spec.klines.unwrap();
+    assert_eq!([Interval::M1, Interval::D1, Interval::W1].map(|i| page.rows_of(i)), [1_000, 200, 28]);
+}
+
+#[test]
+fn rows_of_the_other_family_are_left_out_on_both_markets() {
+    for (market, st, rows) in [(Market::Usdm, 1, 1), (Market::Usdm, 2, 0), (Market::Coinm, 2, 1), (Market::Coinm, 1, 0)]
+    {
+        let frame = format!(
+            r#"{{"e":"trade","E":5,"T":4,"s":"BTCUSD_PERP","t":9,"p":"1.5","q":"2","X":"MARKET","m":false,"st":{st}}}"#
+        );
+        let (seen, fast) = super::both(market, frame.as_bytes());
+        assert_eq!((seen.tables.0.0.len(), fast), (rows, rows == 1), "{market:?} {st}");
+        assert_eq!(seen.drift.items.is_empty(), rows == 1);
     }
 }

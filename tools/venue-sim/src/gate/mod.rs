@@ -206,6 +206,6 @@ impl Session {
 pub(crate) fn prefix(market: Market) -> &'static str {
     match market {
         Market::Spot => "spot",
-        Market::Usdm => "futures",
+        Market::Usdm | Market::Coinm => "futures",
     }
 }

@@ -37,7 +37,7 @@ pub(crate) fn trade_sequence(deal: &Deal) -> i64 {
 pub(crate) fn trade_id(market: Market, deal: &Deal) -> String {
     match market {
         Market::Spot => format!("67a1c0de{:016x}", deal.wide_id),
-        Market::Usdm => trade_sequence(deal).to_string(),
+        Market::Usdm | Market::Coinm => trade_sequence(deal).to_string(),
     }
 }
 
