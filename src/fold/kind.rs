@@ -28,7 +28,7 @@ macro_rules! kinds {
             #[inline]
             fn key(&self, $rows: &Rows) -> RowKey {
                 let $r = self;
-                let _ = $rows;
+                let _ = $rows; // asked for words
                 $key
             }
 

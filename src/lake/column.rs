@@ -437,7 +437,7 @@ macro_rules! columns {
             /// Appends a row; returns how many of its numbers a column cannot carry.
             #[inline]
             pub(crate) fn push(&mut self, version: $crate::SchemaVersion, $row: &$Row) -> u32 {
-                let _ = version;
+                let _ = version; // asked by columns that came later
                 0 $(+ $crate::column::columns!(@since_push version, self.$field, $value, [$($null)?] $($since)?))+
             }
 

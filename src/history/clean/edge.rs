@@ -176,3 +176,36 @@ fn text(all: &mut Sha256, text: Option<&[u8]>) {
     all.update(text.map_or(u64::MAX, |text| text.len() as u64).to_le_bytes());
     all.update(text.unwrap_or_default());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lake::{Common, SchemaVersion};
+    use model::Num;
+    use model::row::{Side, Trade};
+
+    #[test]
+    fn a_row_is_the_same_in_files_of_every_version_of_the_schema() {
+        let of = |schema_version, id| {
+            let mut names = Interner::new();
+            let settings = WriteSettings { schema_version, ..WriteSettings::default() };
+            let mut buffer = TableBuffer::new(Table::Trades, &settings);
+            let number = Num { mantissa: 7, scale: 1 };
+            let row = Trade {
+                symbol: names.intern("AUSDT"),
+                ts_event_us: None,
+                ts_trade_us: Some(5),
+                id: Some(id),
+                id_str: None,
+                price: number,
+                amount: number,
+                side: Side::Buy,
+                kind: None,
+            };
+            buffer.push(&Common::default(), 0, &row);
+            facts(&buffer.take_first(1, &names)).collect::<Vec<_>>()
+        };
+        assert_eq!(of(SchemaVersion::FIRST, 1), of(SchemaVersion::SECOND, 1));
+        assert_ne!(of(SchemaVersion::FIRST, 1), of(SchemaVersion::FIRST, 2));
+    }
+}

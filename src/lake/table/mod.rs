@@ -84,7 +84,7 @@ macro_rules! row {
             #[inline]
             fn ts_event_us(&self) -> Option<i64> {
                 let $r = self;
-                let _ = $r;
+                let _ = $r; // some rows have no time
                 $ts_event
             }
 
