@@ -78,7 +78,7 @@ fn written(wound: Option<Wound>) -> (tempfile::TempDir, PathBuf) {
 }
 
 fn damage(path: &Path, at: usize) {
-    let mut bytes = std::fs::read(path).unwrap();
+    let mut bytes = wal_format::regular::read(path, u64::MAX).unwrap();
     bytes[at] ^= 0x55;
     std::fs::write(path, bytes).unwrap();
 }
