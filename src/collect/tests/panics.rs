@@ -52,8 +52,10 @@ async fn a_connection_whose_task_panics_is_opened_again_with_its_end_and_the_gap
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_venue_whose_own_task_panics_is_recorded_again_after_a_pause() {
     for records in futures_util::future::join_all([Task::Venue, Task::Listing].map(panicked)).await {
-        assert_eq!(of(&records, Kind::ConnOpen).len(), 2);
         assert_eq!(events(&records, "log_resumed").len(), 1);
-        assert_eq!(gaps(&records).len(), 1);
+        // On a busy machine the panic may come before the first connection.
+        let resumed = records.iter().position(|r| r.kind == Kind::Event && r.json()["kind"] == "log_resumed").unwrap();
+        let before = of(&records[..resumed], Kind::ConnOpen).len();
+        assert_eq!((of(&records[resumed..], Kind::ConnOpen).len(), gaps(&records).len()), (1, before));
     }
 }

@@ -187,8 +187,13 @@ async fn cuts_closes_and_shutdown_notices_lose_nothing_that_reached_the_socket()
     for ((_, name), log) in VENUES.iter().zip(&logs) {
         assert_eq!(sorted(logged(log)), sorted(sent(&report.venues[*name].connections)), "{name}");
     }
-    let gaps: Vec<usize> = logs.iter().map(|l| of(l, Kind::Gap).len()).collect();
-    assert_eq!(gaps, [1, 0], "a close leaves a gap, a planned replacement does not");
-    let rotated = logs[1].iter().filter(|r| r.kind == Kind::ConnClose && r.json()["cause"] == "rotate").count();
-    assert_eq!(rotated, 1);
+    let closes = |log: &[Rec], cause: &[&str]| {
+        let all = of(log, Kind::ConnClose).iter().map(Rec::json).collect::<Vec<_>>();
+        all.iter().filter(|close| cause.iter().any(|word| close["cause"] == *word)).count()
+    };
+    // A busy machine may lose a connection more.
+    let broken: Vec<usize> = logs.iter().map(|log| closes(log, &["server", "lost", "stale"])).collect();
+    let gaps: Vec<usize> = logs.iter().map(|log| of(log, Kind::Gap).len()).collect();
+    assert_eq!(gaps, broken, "a close leaves a gap, a planned replacement does not");
+    assert!(broken[0] >= 1 && closes(&logs[1], &["rotate"]) == 1, "{broken:?}");
 }
