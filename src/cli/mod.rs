@@ -100,10 +100,10 @@ mod tests {
     fn every_command_line_of_the_readme_and_of_the_docs_is_understood() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut files = vec![root.join("README.md")];
-        files.extend(std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path()));
+        files.extend(std::fs::read_dir(root.join("docs")).expect("docs").flatten().map(|entry| entry.path()));
         let mut lines = 0;
         for file in files.iter().filter(|file| file.extension().is_some_and(|ext| ext == "md")) {
-            let text = std::fs::read_to_string(file).unwrap();
+            let text = std::fs::read_to_string(file).expect("a document");
             for line in text.lines().filter_map(|l| l.strip_prefix("target/release/tapedeck ")) {
                 let line = line.split(" #").next().unwrap_or_default();
                 let words = line.split_whitespace().map(|word| word.trim_matches('\''));
