@@ -55,10 +55,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context;
+use tokio::task::JoinHandle;
 
 use crate::repair::Repairer;
 use crate::repair::desk::Desk;
-use config::Config;
+use config::{Config, VenueConfig};
 pub use fold::Mode;
 use fold::gather;
 use model::VenueId;
@@ -66,7 +67,7 @@ use ops::chore;
 use ops::compactor::CompactorStatus;
 use ops::health::{Health, WrittenDisk};
 use ops::shutdown::Shutdown;
-use ops::supervise::{self, Task};
+use ops::supervise::{self, Supervisor, Task};
 
 pub use retire::retire_all;
 pub use settings::write_settings;
@@ -117,29 +118,17 @@ pub async fn run(
     let mut repairs = Vec::new();
     for (id, config) in &cfg.venues {
         let id = *id;
-        let venue = venue::venue(id);
         // A drain is over when the logs are: nothing new is fetched.
         let desk = (mode == Mode::Follow && config.repair).then(Arc::<Desk>::default);
         if let Some(desk) = &desk {
-            let (cfg, config, desk, stop) = (cfg.clone(), config.clone(), desk.clone(), ended.clone());
-            let make = move || Repairer::new(&cfg, &config, venue, desk.clone(), stop.clone());
-            let mut first = Some(make()?);
-            repairs.push(supervisor.spawn(Task::Repair, id.as_str(), &ended, move || {
-                let repairer = first.take().map_or_else(&make, Ok);
-                async move {
-                    match repairer {
-                        Ok(repairer) => repairer.run().await,
-                        Err(err) => tracing::error!(venue = %id, error = %format!("{err:#}"), "nothing is repaired"),
-                    }
-                }
-            }));
+            repairs.push(repairer(&cfg, config, desk, &supervisor, &ended)?);
         }
         for kind in [gather::LogKind::Collected, gather::LogKind::Repairs] {
             let worker = worker::Worker {
                 accept_loss: status.accepts_loss(&worker::log_name(id, kind)),
                 cfg: cfg.clone(),
                 id,
-                venue,
+                venue: venue::venue(id),
                 kind,
                 desk: desk.clone(),
                 archiver: archiver.clone(),
@@ -147,17 +136,7 @@ pub async fn run(
                 shutdown: shutdown.clone(),
                 status: status.clone(),
             };
-            let name = worker.name();
-            let (done, result) = tokio::sync::oneshot::channel();
-            std::thread::Builder::new()
-                .name(format!("compact-{name}"))
-                .spawn(move || {
-                    // Nobody listens only when the whole call was dropped.
-                    let _ =
-                        done.send(supervise::catch(|| worker.run()).unwrap_or_else(|panicked| Err(panicked.into())));
-                })
-                .with_context(|| format!("start the thread of {name}"))?;
-            workers.push((name, result));
+            workers.push((worker.name(), worker.start()?));
         }
     }
     let mut outcome = Outcome::default();
@@ -191,6 +170,29 @@ pub async fn run(
         None => Ok(outcome),
         Some(err) => Err(err),
     }
+}
+
+/// Who fetches what is missing of one venue, until `ended`. Fails only when the first one cannot be made.
+fn repairer(
+    cfg: &Arc<Config>,
+    config: &VenueConfig,
+    desk: &Arc<Desk>,
+    supervisor: &Supervisor,
+    ended: &Shutdown,
+) -> anyhow::Result<JoinHandle<()>> {
+    let id = config.id;
+    let (cfg, config, desk, stop) = (cfg.clone(), config.clone(), desk.clone(), ended.clone());
+    let make = move || Repairer::new(&cfg, &config, venue::venue(id), desk.clone(), stop.clone());
+    let mut first = Some(make()?);
+    Ok(supervisor.spawn(Task::Repair, id.as_str(), ended, move || {
+        let repairer = first.take().map_or_else(&make, Ok);
+        async move {
+            match repairer {
+                Ok(repairer) => repairer.run().await,
+                Err(err) => tracing::error!(venue = %id, error = %format!("{err:#}"), "nothing is repaired"),
+            }
+        }
+    }))
 }
 
 /// How long those who work for the workers may take to end.

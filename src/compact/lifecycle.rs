@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::sync::oneshot;
 use wal_format::{AckError, Lineage, SegmentInfo};
 
 use super::abandoned;
@@ -32,7 +33,7 @@ use lake::{Hour, LakeError, Manifest};
 use ops::clock;
 use ops::compactor::Activity;
 use ops::health::Reason;
-use ops::supervise::Task;
+use ops::supervise::{self, Task};
 
 /// First pause after a failure; doubled up to [`RETRY_MAX`].
 const RETRY_FIRST: Duration = Duration::from_millis(500);
@@ -46,6 +47,23 @@ const AGAIN_MAX: u32 = 5;
 const LOG_POLL: Duration = Duration::from_millis(200);
 
 impl Worker {
+    /// Works on a thread of its own. What it did is told when it ends, also by a panic.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(self) -> anyhow::Result<oneshot::Receiver<anyhow::Result<VenueOutcome>>> {
+        let name = self.name();
+        let (done, result) = oneshot::channel();
+        let work = move || {
+            let ended = supervise::catch(|| self.run()).unwrap_or_else(|panicked| Err(panicked.into()));
+            // Nobody listens only when the whole call was dropped.
+            let _ = done.send(ended);
+        };
+        let thread = std::thread::Builder::new().name(format!("compact-{name}"));
+        thread.spawn(work).with_context(|| format!("start the thread of {name}"))?;
+        Ok(result)
+    }
+
     /// Works until asked to stop (follow) or until the log is worked off (drain).
     ///
     /// # Errors
