@@ -96,7 +96,8 @@ async fn candles(
 ) -> anyhow::Result<Option<KlineService>> {
     let (cfg, shutdown, pressure) = (Arc::clone(cfg), shutdown.clone(), pressure.clone());
     let supervisor = supervisor.clone();
-    supervise::blocking(move || KlineService::start_under(&cfg, mode, &shutdown, &pressure, &supervisor)).await
+    let start = move || KlineService::start_under(&cfg, mode, &shutdown, &pressure, &supervisor);
+    Ok(supervise::blocking(start).await?)
 }
 
 /// Waits for the candles' last checkpoint, and deletes what both readers have passed by now.

@@ -2,6 +2,7 @@
 
 use compact::resume::EvidenceMissing;
 use config::ConfigErrors;
+use kline::KlineError;
 use ops::supervise::{Fatal, Panicked};
 use wal_format::plain;
 
@@ -44,7 +45,8 @@ pub fn exit_code(err: &anyhow::Error) -> u8 {
     if err.chain().any(|c| c.is::<EvidenceMissing>()) {
         return EXIT_EVIDENCE;
     }
-    if err.chain().any(|c| c.is::<Panicked>() || c.is::<Fatal>()) {
+    let candles = |c: &(dyn std::error::Error + 'static)| c.downcast_ref().is_some_and(KlineError::panicked);
+    if err.chain().any(|c| c.is::<Panicked>() || c.is::<Fatal>() || candles(c)) {
         return EXIT_PANICKED;
     }
     if err.chain().any(|c| c.is::<ConfigErrors>() || c.is::<Usage>()) { EXIT_USAGE } else { EXIT_FAILURE }

@@ -22,7 +22,7 @@ use history::verify::series as cleaned;
 use history::{Kind, Selection, Symbols};
 use kline::asker::Asker;
 use kline::db::{self, Series};
-use kline::export::{Format, export};
+use kline::export::{ExportError, Format, export};
 use kline::official::Ask;
 use kline::{Facts, archive, backfill, compare};
 use model::VenueId;
@@ -333,11 +333,10 @@ fn write(chosen: &Chosen, format: Option<Format>, path: &std::path::Path) -> Res
             true => Box::new(plain::Plain(BufWriter::new(stdout))),
             false => Box::new(BufWriter::new(stdout)),
         };
-        let closed = |err: &anyhow::Error| {
-            err.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
-        };
+        let closed =
+            |err: &ExportError| matches!(err, ExportError::Io(err) if err.kind() == std::io::ErrorKind::BrokenPipe);
         match export(reader.as_mut(), &series, between, format, out) {
-            Err(err) if !closed(&err) => return Err(err),
+            Err(err) if !closed(&err) => return Err(err.into()),
             _ => {}
         }
         return Ok(());
@@ -351,7 +350,7 @@ fn write(chosen: &Chosen, format: Option<Format>, path: &std::path::Path) -> Res
         Err(err) => {
             // Half a file would pass for a whole one.
             let _ = std::fs::remove_file(path);
-            return Err(err.context(format!("write {}", path.display())));
+            return Err(anyhow::Error::from(err).context(format!("write {}", path.display())));
         }
     };
     if chosen.json {

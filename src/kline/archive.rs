@@ -1,12 +1,12 @@
 //! Candles of the exchange's archive into the candle database: what `history clean` made of the mirror, month by
 //! month. Asks nobody; a second run stores nothing.
 
-use anyhow::{Context, Result};
 use model::{Interval, VenueId};
 use serde::Serialize;
 use venue::RestKline;
 
-use super::db::{CandleDb, NamedBar, Source};
+use super::ask_error::AskError;
+use super::db::{CandleDb, DbError, NamedBar, Source};
 use super::official;
 
 /// Bars of one transaction.
@@ -36,13 +36,13 @@ pub struct Loaded {
 ///
 /// # Errors
 /// When a file cannot be had or the database refuses; what was stored stays.
-pub fn load(
+pub fn load<E: From<DbError> + From<AskError>>(
     db: &mut dyn CandleDb,
     (venue, symbol, interval): (&str, &str, Interval),
-    files: impl IntoIterator<Item = Result<Vec<RestKline>>>,
+    files: impl IntoIterator<Item = Result<Vec<RestKline>, E>>,
     between: (Option<i64>, Option<i64>),
     gaps: bool,
-) -> Result<Loaded> {
+) -> Result<Loaded, E> {
     let mut loaded =
         Loaded { venue: venue.to_owned(), symbol: symbol.to_owned(), interval: interval.as_str(), ..Loaded::default() };
     // What the archive of contracts has beside them is a volume in the base asset.
@@ -58,8 +58,7 @@ pub fn load(
             if !(from_us..to_us).contains(&k.open_time_us) || interval.open_of(k.open_time_us) != k.open_time_us {
                 continue;
             }
-            let bar =
-                official::bar(&k).with_context(|| format!("a candle of {symbol} has more digits than one can hold"))?;
+            let bar = official::bar(&k).ok_or_else(|| AskError::CandleDigits(symbol.to_owned()))?;
             bars.push(NamedBar { venue: loaded.venue.clone(), symbol: loaded.symbol.clone(), interval, bar });
         }
         loaded.candles += bars.len() as u64;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::ask_error::AskError;
 use super::official::Ask;
 use config::{Config, VenueConfig};
 use net::budget::Class;
@@ -32,7 +32,7 @@ impl Asker {
     ///
     /// # Errors
     /// When an extra root certificate is none.
-    pub fn new(cfg: &Config, config: &VenueConfig) -> Result<Self> {
+    pub fn new(cfg: &Config, config: &VenueConfig) -> Result<Self, AskError> {
         let tls = dial::tls_config(&cfg.tls.extra_roots)?;
         Ok(Self {
             rest: RestClient::new(&cfg.exchange(config), &tls, Class::Background),
@@ -50,7 +50,7 @@ impl Asker {
 }
 
 impl Ask for Asker {
-    async fn ask(&mut self, request: &RestRequest) -> Result<Vec<u8>> {
+    async fn ask(&mut self, request: &RestRequest) -> Result<Vec<u8>, AskError> {
         let since = Instant::now();
         let mut backoff = Backoff::up_to(PAUSE_MAX);
         loop {
@@ -61,7 +61,7 @@ impl Ask for Asker {
                 Err(err) => return Err(err.into()),
             };
             if since.elapsed() > self.patience {
-                bail!("no answer for {} s: {err}", self.patience.as_secs());
+                return Err(AskError::NoAnswer { patience_s: self.patience.as_secs(), last: err });
             }
             let wait = backoff.next(&mut random).max(self.rest.banned_for());
             warn!(error = %err, wait_s = wait.as_secs(), "a request for candles waits for the venue");

@@ -8,11 +8,11 @@
 
 use std::collections::HashSet;
 
-use anyhow::{Context, Result};
 use serde::Serialize;
 use tracing::warn;
 
-use super::db::{CandleDb, HistoryQuery, NamedBar, Series, Source};
+use super::ask_error::{AskError, SeriesError};
+use super::db::{CandleDb, DbError, HistoryQuery, NamedBar, Series, Source};
 use super::official::{self, Ask};
 use model::interval::Interval;
 use model::kline::KlineData;
@@ -75,10 +75,10 @@ pub async fn fill(
     job: &Job<'_>,
     now_us: i64,
     tell: &mut dyn FnMut(&Done),
-) -> Result<Done> {
+) -> Result<Done, SeriesError> {
     let (interval, len) = (job.interval, job.interval.len_us());
     let venue = job.venue.id().as_str();
-    let page = job.venue.spec.klines.with_context(|| format!("{venue} has no candles over REST"))?;
+    let page = job.venue.spec.klines.ok_or(AskError::NoCandles(venue))?;
     let page_rows = page.rows_of(interval);
     let series = Series { venue: venue.to_owned(), symbol: job.symbol.clone(), interval };
     let settled = official::last_settled(interval, now_us);
@@ -170,7 +170,7 @@ pub async fn fill(
 }
 
 /// Open time of the oldest stored bar.
-fn oldest(db: &mut dyn CandleDb, series: &Series) -> Result<Option<i64>> {
+fn oldest(db: &mut dyn CandleDb, series: &Series) -> Result<Option<i64>, DbError> {
     let q = HistoryQuery {
         venue: series.venue.clone(),
         symbol: series.symbol.clone(),

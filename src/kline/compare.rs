@@ -1,10 +1,10 @@
 //! Our bars against the venue's own, field by field and digit by digit. Reads only: a difference is told, counted
 //! and logged, never corrected, because nobody knows yet which of the two is wrong.
 
-use anyhow::{Context, Result};
 use serde::Serialize;
 use tracing::warn;
 
+use super::ask_error::{AskError, SeriesError};
 use super::db::{CandleReader, HistoryQuery, Source, StoredBar};
 use super::official::{self, Ask};
 use model::Num;
@@ -103,9 +103,14 @@ pub fn differences(ours: &KlineData, venue: &RestKline) -> Vec<Field> {
 ///
 /// # Errors
 /// When the venue does not answer or the database cannot be read.
-pub async fn compare(db: &mut dyn CandleReader, ask: &mut impl Ask, job: &Job<'_>, now_us: i64) -> Result<Report> {
+pub async fn compare(
+    db: &mut dyn CandleReader,
+    ask: &mut impl Ask,
+    job: &Job<'_>,
+    now_us: i64,
+) -> Result<Report, SeriesError> {
     let (interval, len) = (job.interval, job.interval.len_us());
-    let page = job.venue.spec.klines.with_context(|| format!("{} has no candles over REST", job.venue.id()))?;
+    let page = job.venue.spec.klines.ok_or(AskError::NoCandles(job.venue.id().as_str()))?;
     let rows = page.rows_of(interval);
     let mut report = Report {
         venue: job.venue.id().as_str().to_owned(),
@@ -216,7 +221,7 @@ mod tests {
     struct Recorded;
 
     impl Ask for Recorded {
-        async fn ask(&mut self, _: &RestRequest) -> Result<Vec<u8>> {
+        async fn ask(&mut self, _: &RestRequest) -> Result<Vec<u8>, AskError> {
             Ok(BODY.to_vec())
         }
     }

@@ -22,7 +22,6 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use tokio::sync::mpsc::UnboundedSender;
 use wal_format::{Ack, Checkpoint, Lineage};
 
@@ -32,6 +31,7 @@ pub(super) use self::restore::restore;
 pub(super) use self::standing::Break;
 use self::standing::Standing;
 use super::db::CandleDb;
+use super::error::KlineError;
 use super::hub::{KlineHub, Told};
 use super::message::Item;
 use super::seeder::Want;
@@ -100,11 +100,11 @@ impl Consumer {
 }
 
 /// Whose log it is, once something was written to it.
-fn lineage(dir: &Path) -> anyhow::Result<Option<Lineage>> {
+fn lineage(dir: &Path) -> Result<Option<Lineage>, KlineError> {
     if !dir.is_dir() {
         return Ok(None);
     }
-    wal_format::lineage(dir).with_context(|| format!("tell whose log {} is", dir.display()))
+    wal_format::lineage(dir).map_err(|source| KlineError::Lineage { dir: dir.to_owned(), source })
 }
 
 /// What is acknowledged, if it can be read: a damaged ack lets nothing go, and says nothing.
@@ -121,7 +121,7 @@ pub(super) fn hold_back(
     cfg: &Config,
     id: VenueId,
     database: &mut dyn CandleDb,
-) -> anyhow::Result<Option<(Break, String)>> {
+) -> Result<Option<(Break, String)>, KlineError> {
     let saved = database.load_feed(id.as_str())?;
     let mut told = None;
     for (name, dir) in [("main", cfg.wal_dir(id)), ("repair", cfg.repair_dir(id))] {
@@ -133,13 +133,16 @@ pub(super) fn hold_back(
         if lineage.check(&Checkpoint::from(&ack)).is_ok() && ack.position.seq > from.seq {
             let incarnation = lineage.incarnation_of(from.seq.epoch()).unwrap_or_default();
             let at = Checkpoint { log_uuid: lineage.log_uuid(), incarnation, position: from };
-            file.take_back(&at, "the database does not reach further").context("take back the ack")?;
+            file.take_back(&at, "the database does not reach further").map_err(KlineError::TakeBack)?;
         }
     }
     Ok(told)
 }
 
-fn take_place(dir: &Path) -> anyhow::Result<LocalAck> {
-    LocalAck::open(dir, KLINES_READER)
-        .with_context(|| format!("take the place of reader {KLINES_READER} in {}", dir.display()))
+fn take_place(dir: &Path) -> Result<LocalAck, KlineError> {
+    LocalAck::open(dir, KLINES_READER).map_err(|source| KlineError::Place {
+        reader: KLINES_READER,
+        dir: dir.to_owned(),
+        source: Box::new(source),
+    })
 }

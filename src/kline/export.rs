@@ -5,14 +5,13 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
 use arrow_array::{ArrayRef, BooleanArray, Decimal128Array, Int64Array, RecordBatch, StringArray};
 use arrow_array::{TimestampMicrosecondArray, UInt32Array};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
-use super::db::{CandleReader, HistoryQuery, Series, StoredBar};
+use super::db::{CandleReader, DbError, HistoryQuery, Series, StoredBar};
 use model::kline::{FLAT, GAP, KlineData, NO_ID, SEEDED, SPARSE, decimal};
 
 /// Bars read at once.
@@ -60,6 +59,42 @@ enum Sink<W: Write + Send> {
     Parquet(Box<Option<ArrowWriter<W>>>, Option<W>),
 }
 
+/// Candles could not be written to a file.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// The file.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// A line of JSON.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// Columns in memory.
+    #[error(transparent)]
+    Arrow(Box<dyn std::error::Error + Send + Sync>),
+    /// Columns in the file.
+    #[error(transparent)]
+    Parquet(#[from] parquet::errors::ParquetError),
+    /// A count is out of range.
+    #[error(transparent)]
+    Range(#[from] std::num::TryFromIntError),
+    /// A number does not fit the column.
+    #[error("a bar of {symbol} has more than {DECIMALS} decimals; csv and jsonl have no such limit")]
+    Decimals {
+        /// Whose it is.
+        symbol: String,
+    },
+    /// More rows came after the last ones.
+    #[error("the Parquet file is closed already")]
+    Closed,
+}
+
+fn arrow(err: impl std::error::Error + Send + Sync + 'static) -> ExportError {
+    ExportError::Arrow(err.into())
+}
+
 /// Writes the bars of `series` that open from `from_us` on and before `to_us`; returns how many.
 ///
 /// # Errors
@@ -70,7 +105,7 @@ pub fn export<W: Write + Send>(
     (from_us, to_us): (Option<i64>, Option<i64>),
     format: Format,
     mut out: W,
-) -> Result<u64> {
+) -> Result<u64, ExportError> {
     let mut sink = match format {
         Format::Csv => {
             writeln!(out, "{},{}", NAMES.join(","), MORE.join(","))?;
@@ -106,7 +141,7 @@ pub fn export<W: Write + Send>(
 }
 
 impl<W: Write + Send> Sink<W> {
-    fn write(&mut self, series: &Series, bars: &[StoredBar]) -> Result<()> {
+    fn write(&mut self, series: &Series, bars: &[StoredBar]) -> Result<(), ExportError> {
         match self {
             Sink::Csv(out) => {
                 for stored in bars {
@@ -133,14 +168,14 @@ impl<W: Write + Send> Sink<W> {
                 }
                 match writer.as_mut() {
                     Some(writer) => writer.write(&batch)?,
-                    None => bail!("the Parquet file is closed already"),
+                    None => return Err(ExportError::Closed),
                 }
             }
         }
         Ok(())
     }
 
-    fn finish(mut self) -> Result<()> {
+    fn finish(mut self) -> Result<(), ExportError> {
         if let Sink::Parquet(writer, _) = &self
             && writer.is_none()
         {
@@ -225,25 +260,22 @@ fn at_18(mantissa: i128, scale: u32) -> Option<i128> {
     }
 }
 
-fn batch(series: &Series, bars: &[StoredBar]) -> Result<RecordBatch> {
+fn batch(series: &Series, bars: &[StoredBar]) -> Result<RecordBatch, ExportError> {
     let text = |of: &dyn Fn(&StoredBar) -> String| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(bars.iter().map(of)))
     };
     let time = |of: &dyn Fn(&KlineData) -> i64| -> ArrayRef {
         Arc::new(TimestampMicrosecondArray::from_iter_values(bars.iter().map(|s| of(&s.bar))).with_timezone("UTC"))
     };
-    let number = |of: &dyn Fn(&KlineData) -> (i128, u32)| -> Result<ArrayRef> {
+    let number = |of: &dyn Fn(&KlineData) -> (i128, u32)| -> Result<ArrayRef, ExportError> {
         let mut column = Vec::with_capacity(bars.len());
         for stored in bars {
             let (mantissa, scale) = of(&stored.bar);
-            column.push(at_18(mantissa, scale).with_context(|| {
-                format!(
-                    "a bar of {} has more than {DECIMALS} decimals; csv and jsonl have no such limit",
-                    series.symbol
-                )
-            })?);
+            let exact = at_18(mantissa, scale);
+            column.push(exact.ok_or_else(|| ExportError::Decimals { symbol: series.symbol.clone() })?);
         }
-        Ok(Arc::new(Decimal128Array::from(column).with_precision_and_scale(38, 18)?))
+        let column = Decimal128Array::from(column).with_precision_and_scale(38, 18);
+        Ok(Arc::new(column.map_err(arrow)?))
     };
     let id = |of: &dyn Fn(&KlineData) -> i64| -> ArrayRef {
         Arc::new(bars.iter().map(|s| Some(of(&s.bar)).filter(|v| *v != NO_ID)).collect::<Int64Array>())
@@ -281,7 +313,7 @@ fn batch(series: &Series, bars: &[StoredBar]) -> Result<RecordBatch> {
     ];
     let nullable = |name: &str| name.ends_with("trade_id");
     let named = NAMES.iter().chain(&MORE).zip(columns).map(|(name, column)| (*name, column, nullable(name)));
-    Ok(RecordBatch::try_from_iter_with_nullable(named)?)
+    RecordBatch::try_from_iter_with_nullable(named).map_err(arrow)
 }
 
 #[cfg(test)]

@@ -18,11 +18,13 @@
 
 mod actor;
 pub mod archive;
+mod ask_error;
 pub mod asker;
 pub mod backfill;
 pub mod compare;
 mod consumer;
 pub mod db;
+mod error;
 pub mod export;
 mod feed;
 pub mod hub;
@@ -42,6 +44,8 @@ mod tape_tests;
 mod touched;
 
 pub use actor::{Shown, Totals, Worker};
+pub use ask_error::{AskError, SeriesError};
+pub use error::KlineError;
 pub use feed::{Feed, FeedState};
 pub use hub::{KlineHub, KlineStats, Pushed};
 pub use message::{Dirty, Item, Job, OldTrade, Update};

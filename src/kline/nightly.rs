@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
 use tracing::{info, warn};
 
+use super::ask_error::SeriesError;
 use super::asker::Asker;
 use super::compare::{Job, compare};
 use super::db;
@@ -14,6 +14,7 @@ use model::interval::Interval;
 use ops::clock;
 use ops::shutdown::Shutdown;
 use venue::venue;
+use wal_format::error_chain;
 
 /// After midnight UTC, when the candles of the day are settled and venues are past their own midnight work, us.
 const AFTER_MIDNIGHT_US: i64 = 40 * 60_000_000;
@@ -46,7 +47,7 @@ pub async fn nightly(cfg: Arc<Config>, shutdown: Shutdown) {
                 compared = one_venue(&cfg, config, day) => compared,
             };
             if let Err(err) = compared {
-                warn!(venue = %config.id, error = %format!("{err:#}"), "the nightly comparison of candles did not end");
+                warn!(venue = %config.id, error = %error_chain(&err), "the nightly comparison of candles did not end");
             }
         }
     }
@@ -68,7 +69,7 @@ fn due(now_us: i64) -> i64 {
     Interval::D1.open_of(now_us - AFTER_MIDNIGHT_US) + DAY_US + AFTER_MIDNIGHT_US
 }
 
-async fn one_venue(cfg: &Config, config: &VenueConfig, day: i64) -> Result<()> {
+async fn one_venue(cfg: &Config, config: &VenueConfig, day: i64) -> Result<(), SeriesError> {
     let venue = venue(config.id);
     if !cfg.kline_sources().iter().any(|(id, _)| *id == config.id) || venue.spec.klines.is_none() {
         return Ok(());
@@ -94,7 +95,7 @@ async fn one_venue(cfg: &Config, config: &VenueConfig, day: i64) -> Result<()> {
             }
             // A symbol that was delisted must not end the comparison of the others.
             Err(err) => {
-                warn!(venue = %config.id, symbol = entry.symbol, error = %format!("{err:#}"), "candles not compared");
+                warn!(venue = %config.id, symbol = entry.symbol, error = %error_chain(&err), "candles not compared");
             }
         }
     }

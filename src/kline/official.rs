@@ -2,9 +2,9 @@
 
 use std::future::Future;
 
-use anyhow::{Context, Result, bail, ensure};
 use tracing::warn;
 
+use super::ask_error::AskError;
 use model::interval::Interval;
 use model::kline::{FINAL, FLAT, KlineData, SPARSE};
 use model::{Num, Unit};
@@ -19,7 +19,7 @@ pub trait Ask {
     ///
     /// # Errors
     /// When there will be none.
-    fn ask(&mut self, request: &RestRequest) -> impl Future<Output = Result<Vec<u8>>>;
+    fn ask(&mut self, request: &RestRequest) -> impl Future<Output = Result<Vec<u8>, AskError>>;
 }
 
 /// The candles of one request: open times `first_us` to `last_us`, inclusive, us; oldest first.
@@ -33,10 +33,13 @@ pub(crate) async fn fetch(
     interval: Interval,
     range: (i64, i64),
     limit: u32,
-) -> Result<Vec<RestKline>> {
+) -> Result<Vec<RestKline>, AskError> {
     let all = fetch_readable(ask, venue, symbol, interval, range, limit).await?;
     match all.odd.first() {
-        Some(odd) => bail!("{} answered a candle of {symbol} that cannot be read: {}", venue.id(), odd.why),
+        Some(OddKline { why, .. }) => {
+            let (venue, symbol, why) = (venue.id().as_str(), symbol.to_owned(), why.clone());
+            Err(AskError::OddCandle { venue, symbol, why })
+        }
         None => Ok(all.rows),
     }
 }
@@ -52,31 +55,31 @@ pub(crate) async fn fetch_readable(
     interval: Interval,
     (first_us, last_us): (i64, i64),
     limit: u32,
-) -> Result<RestKlines> {
+) -> Result<RestKlines, AskError> {
+    let word = venue.id().as_str();
     let request = venue
         .rest
         .klines_request(symbol, interval.as_str(), first_us / 1000, last_us / 1000, limit)
-        .with_context(|| format!("{} has no candles of {interval} over REST", venue.id()))?;
+        .ok_or(AskError::NoInterval { venue: word, interval })?;
     let body = ask.ask(&request).await?;
-    let RestKlines { mut rows, mut odd } = venue
-        .rest
-        .parse_klines(&body)
-        .with_context(|| format!("{} answered something else than candles of {symbol}", venue.id()))?;
+    let RestKlines { mut rows, mut odd } = venue.rest.parse_klines(&body).map_err(|source| AskError::NotCandles {
+        venue: word,
+        symbol: symbol.to_owned(),
+        source,
+    })?;
     odd.retain(|odd| odd.open_time_us.is_none_or(|open| (first_us..=last_us).contains(&open)));
     for OddKline { open_time_us, why } in &odd {
         warn!(venue = %venue.id(), symbol, interval = interval.as_str(), open_time_us, why, "a candle of the venue cannot be read; the others are taken");
     }
     if let Some(row) = rows.iter().find(|r| interval.open_of(r.open_time_us) != r.open_time_us) {
         // Weeks that begin on Thursdays are no weeks of ours.
-        bail!("{} opens a candle of {interval} at {} us, which none of ours does", venue.id(), row.open_time_us);
+        return Err(AskError::OddOpen { venue: word, interval, open_us: row.open_time_us });
     }
     rows.retain(|r| (first_us..=last_us).contains(&r.open_time_us));
     rows.dedup_by_key(|r| r.open_time_us);
-    ensure!(
-        rows.windows(2).all(|w| matches!(w, [a, b] if a.open_time_us < b.open_time_us)),
-        "{} answered candles of {symbol} out of order",
-        venue.id()
-    );
+    if !rows.is_sorted_by(|a, b| a.open_time_us < b.open_time_us) {
+        return Err(AskError::OutOfOrder { venue: word, symbol: symbol.to_owned() });
+    }
     Ok(RestKlines { rows, odd })
 }
 

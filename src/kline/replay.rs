@@ -9,12 +9,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
-use anyhow::Context;
 use serde::Serialize;
 use wal_format::{Hold, Position, Shelf};
 
 use super::actor::{Shown, Worker};
 use super::db::{self, CandleDb, Checkpoint};
+use super::error::KlineError;
 use super::feed::{Feed, FeedState};
 use super::message::{Dirty, Item, Job};
 use super::registry::SymbolPeriodRegistry;
@@ -67,7 +67,7 @@ struct Records {
 }
 
 impl Records {
-    fn open(cfg: &Config, dir: &Path, from_ns: u64, to_ns: u64) -> anyhow::Result<Records> {
+    fn open(cfg: &Config, dir: &Path, from_ns: u64, to_ns: u64) -> Result<Records, KlineError> {
         // Nobody deletes from a log that can only be read.
         let holds = hold(&cfg.archive_root(), dir, "replay --klines").unwrap_or_default();
         let tapes = tapes(&cfg.archive_root(), dir, from_ns)?.into();
@@ -77,7 +77,7 @@ impl Records {
     }
 
     /// Gives the next record and reads the one behind it.
-    fn take(&mut self) -> anyhow::Result<Option<OwnedRecord>> {
+    fn take(&mut self) -> Result<Option<OwnedRecord>, KlineError> {
         let taken = self.next.take();
         if taken.is_some() {
             self.read()?;
@@ -85,14 +85,14 @@ impl Records {
         Ok(taken)
     }
 
-    fn read(&mut self) -> anyhow::Result<()> {
+    fn read(&mut self) -> Result<(), KlineError> {
         loop {
             let Some(log) = &mut self.log else {
                 let Some((shelf, start)) = self.tapes.pop_front() else { return Ok(()) };
                 self.log = Some(Box::new(RecordedLog::open(&shelf, start)?));
                 continue;
             };
-            match log.next().context("read the log")? {
+            match log.next().map_err(KlineError::Read)? {
                 Step::Record(record) if record.ts_recv_ns >= self.to_ns => {
                     self.tapes.clear();
                     self.log = None;
@@ -140,7 +140,7 @@ impl Fold<'_> {
         self.worker.tell(|_, _| ());
     }
 
-    fn commit(&mut self) -> anyhow::Result<()> {
+    fn commit(&mut self) -> Result<(), KlineError> {
         self.hand_over();
         let (out, answer) = sync_channel::<Dirty>(1);
         let reply = Box::new(move |dirty| {
@@ -148,7 +148,7 @@ impl Fold<'_> {
             let _ = out.send(dirty);
         });
         self.worker.handle(Job::Checkpoint { feed: self.number, reply });
-        let dirty = answer.recv().context("gather what changed")?;
+        let dirty = answer.recv().map_err(KlineError::Gather)?;
         let all = self.registry.all();
         let registry = (0_u32..).zip(all).skip(*self.registered).collect::<Vec<_>>();
         *self.registered += registry.len();
@@ -157,13 +157,13 @@ impl Fold<'_> {
             feed: self.id.to_string(),
             since: None,
             logs: Vec::new(),
-            state: serde_json::to_string(&self.feed.state()).context("write the state of the feed as JSON")?,
+            state: serde_json::to_string(&self.feed.state()).map_err(KlineError::WriteState)?,
             registry,
             bars: dirty.bars,
             old: dirty.old,
             marks: dirty.marks,
         };
-        self.database.commit(&checkpoint).context("store candles")?;
+        self.database.commit(&checkpoint).map_err(KlineError::Store)?;
         Ok(())
     }
 }
@@ -177,15 +177,14 @@ pub fn replay(
     venues: &[VenueId],
     (from_ns, to_ns): (Option<u64>, Option<u64>),
     out: &Path,
-) -> anyhow::Result<Vec<VenueReport>> {
+) -> Result<Vec<VenueReport>, KlineError> {
     let path = out.join(FILE);
-    anyhow::ensure!(
-        !path.exists(),
-        "there are candles already\n  where: {}\n  fix:   name a directory that does not exist or is empty",
-        path.display()
-    );
-    wal_format::durable::create_dir_all(out).with_context(|| format!("make {}", out.display()))?;
-    let mut database = db::open(&format!("sqlite:{FILE}"), out).with_context(|| format!("open {}", path.display()))?;
+    if path.exists() {
+        return Err(KlineError::There { path });
+    }
+    wal_format::durable::create_dir_all(out).map_err(|source| KlineError::Make { path: out.to_owned(), source })?;
+    let mut database = db::open(&format!("sqlite:{FILE}"), out)
+        .map_err(|source| KlineError::Open { path, source: Box::new(source) })?;
     let registry = Arc::new(SymbolPeriodRegistry::load(database.load_registry()?));
     let shown = Shown { latest: Arc::new(LatestSlots::new()), whole: Arc::new(DoubleBufferedKlineStore::new()) };
     let mut worker = Worker::new(shown);
@@ -210,12 +209,17 @@ pub fn replay(
             bars: 0,
         };
         let range = (from_ns.unwrap_or(0), to_ns.unwrap_or(u64::MAX));
-        reports.push(one(cfg, fold, source, range).with_context(|| format!("candles of {id}"))?);
+        reports.push(one(cfg, fold, source, range).map_err(|err| KlineError::Of { id, source: Box::new(err) })?);
     }
     Ok(reports)
 }
 
-fn one(cfg: &Config, mut fold: Fold<'_>, source: Channel, (from_ns, to_ns): (u64, u64)) -> anyhow::Result<VenueReport> {
+fn one(
+    cfg: &Config,
+    mut fold: Fold<'_>,
+    source: Channel,
+    (from_ns, to_ns): (u64, u64),
+) -> Result<VenueReport, KlineError> {
     let mut main = Records::open(cfg, &cfg.wal_dir(fold.id), from_ns, to_ns)?;
     let mut repairs = Records::open(cfg, &cfg.repair_dir(fold.id), from_ns, u64::MAX)?;
     let mut records = 0_u64;

@@ -13,9 +13,9 @@
 //! Supported where trades can be asked for by id and candles have all nine fields
 //! ([`VenueSpec::seeding`](venue::VenueSpec::seeding)); elsewhere the first bars stay marked.
 
-use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::ask_error::AskError;
 use super::official::{self, Ask, SETTLE_US};
 use model::interval::Interval;
 use model::kline::{FINAL, FLAT, KlineData, NO_ID, SEEDED, Tick};
@@ -59,9 +59,13 @@ pub async fn seeds(
     symbol: &str,
     first: &First,
     unit: Unit,
-) -> Result<Vec<(Interval, KlineData)>> {
-    ensure!(venue.spec.seeding.contains(&source), "{} cannot be seeded from {source}", venue.id());
-    ensure!(unit != Unit::Unknown, "no listing has told yet what a contract of {symbol} is worth");
+) -> Result<Vec<(Interval, KlineData)>, AskError> {
+    if !venue.spec.seeding.contains(&source) {
+        return Err(AskError::NoSeeds { venue: venue.id().as_str(), source_channel: source });
+    }
+    if unit == Unit::Unknown {
+        return Err(AskError::UnknownUnit(symbol.to_owned()));
+    }
     let open = |interval: Interval| interval.open_of(first.ts_us);
     let (week, day, hour, minute) = (open(Interval::W1), open(Interval::D1), open(Interval::H1), open(Interval::M1));
     let mut parts = Vec::new();
@@ -79,12 +83,12 @@ pub async fn seeds(
         for part in parts.iter().filter(|p| p.open_time_us >= from && p.flags & FLAT == 0) {
             bar = Some(match bar {
                 None => KlineData { open_time_us: from, ..*part },
-                Some(bar) => bar.joined(part).context("candles with more digits than one can hold")?,
+                Some(bar) => bar.joined(part).ok_or(AskError::Digits("candles", "one"))?,
             });
         }
         for tick in &trades {
             let bar_now = bar.unwrap_or(KlineData { open_time_us: from, ..KlineData::default() });
-            bar = Some(bar_now.with(tick, unit).context("a trade with more digits than a candle can hold")?);
+            bar = Some(bar_now.with(tick, unit).ok_or(AskError::Digits("a trade", "a candle"))?);
         }
         if let Some(bar) = bar {
             let last = first.trade_id.saturating_sub(1);
@@ -112,16 +116,18 @@ async fn whole(
     interval: Interval,
     (from, until): (i64, i64),
     unit: Unit,
-) -> Result<Vec<KlineData>> {
+) -> Result<Vec<KlineData>, AskError> {
     let n = (until - from) / interval.len_us();
     let range = (from, until - interval.len_us());
     let rows = official::fetch(ask, venue, symbol, interval, range, u32::try_from(n)?).await?;
     // Before its listing a symbol has no candles; after it, it has all of them.
     if let Some(row) = rows.first() {
         let due = (until - row.open_time_us) / interval.len_us();
-        ensure!(rows.len() as i64 == due, "{} {interval} candles of {symbol} where {due} are due", rows.len());
+        if rows.len() as i64 != due {
+            return Err(AskError::TooFew { got: rows.len(), due, interval, symbol: symbol.to_owned() });
+        }
     }
-    rows.iter().map(|row| official::bar_in(row, unit).context("a candle with more digits than one can hold")).collect()
+    rows.iter().map(|row| official::bar_in(row, unit).ok_or(AskError::Digits("a candle", "one"))).collect()
 }
 
 /// The trades of the minute up to the first recorded one, oldest first. `traded_before`: the market is older than
@@ -133,7 +139,7 @@ async fn broken_minute(
     symbol: &str,
     first: &First,
     traded_before: bool,
-) -> Result<Vec<Tick>> {
+) -> Result<Vec<Tick>, AskError> {
     let minute = Interval::M1.open_of(first.ts_us);
     let mut newest_first: Vec<Tick> = Vec::new();
     let mut to = first.row_id.saturating_sub(1);
@@ -146,7 +152,7 @@ async fn broken_minute(
         let from = (to - PAGE + 1).max(0);
         let missing =
             Missing { channel: source, symbol, from, to, after_us: None, before_us: Some(first.ts_us), page: 0 };
-        let request = venue.repair_request(&missing).context("the venue cannot be asked for trades")?;
+        let request = venue.repair_request(&missing).ok_or(AskError::NoTrades)?;
         let body = ask.ask(&request).await?;
         let meta = RestMeta {
             channel: request.channel.clone(),
@@ -159,13 +165,17 @@ async fn broken_minute(
         venue
             .frames
             .decode(&Frame { kind: FrameKind::Rest, payload: &body, rest: Some(&meta) }, &mut rows)
-            .with_context(|| format!("the trades of {symbol} before the first recorded one"))?;
-        ensure!(rows.odd.is_empty(), "a trade of {symbol} cannot be read: {}", rows.odd.why);
+            .map_err(|source| AskError::NotTrades { symbol: symbol.to_owned(), source })?;
+        if !rows.odd.is_empty() {
+            return Err(AskError::OddTrade { symbol: symbol.to_owned(), why: rows.odd.why.to_string() });
+        }
         let mut page = ticks(source, &rows)?;
         page.sort_by_key(|(row_id, _)| *row_id);
         for (row_id, tick) in page.into_iter().rev() {
             let fits = row_id == to && (tick.last_id.checked_add(1) == Some(behind) || !unbroken(venue, source));
-            ensure!(fits, "trades of {symbol} behind id {row_id} are missing");
+            if !fits {
+                return Err(AskError::Missing { symbol: symbol.to_owned(), side: "behind", id: row_id });
+            }
             if tick.ts_us < minute {
                 newest_first.reverse();
                 return Ok(newest_first);
@@ -174,18 +184,20 @@ async fn broken_minute(
             newest_first.push(tick);
         }
         if to >= from {
-            ensure!(!traded_before, "trades of {symbol} up to id {to} are missing");
+            if traded_before {
+                return Err(AskError::Missing { symbol: symbol.to_owned(), side: "up to", id: to });
+            }
             // The first trade ever.
             newest_first.reverse();
             return Ok(newest_first);
         }
     }
-    bail!("the minute before the first recorded trade of {symbol} has too many trades to ask for")
+    Err(AskError::TooMany(symbol.to_owned()))
 }
 
 /// The rows with their own ids.
-fn ticks(source: Channel, rows: &Rows) -> Result<Vec<(i64, Tick)>> {
-    let tick = |ts_us, price: Num, amount: Num, first_id, last_id, side| -> Result<Tick> {
+fn ticks(source: Channel, rows: &Rows) -> Result<Vec<(i64, Tick)>, AskError> {
+    let tick = |ts_us, price: Num, amount: Num, first_id, last_id, side| -> Result<Tick, AskError> {
         let count = u32::try_from(ids(first_id, last_id))?;
         let taker_buy = side == Side::Buy;
         Ok(Tick { symbol_index: 0, ts_us, price, amount, first_id, last_id, agg_id: NO_ID, count, taker_buy })
@@ -195,8 +207,8 @@ fn ticks(source: Channel, rows: &Rows) -> Result<Vec<(i64, Tick)>> {
         return rows.agg_trades.iter().map(of).collect();
     }
     let of = |r: &Trade| {
-        let id = r.id.context("a trade without an id")?;
-        let ts_us = r.ts_trade_us.context("a trade without a time")?;
+        let id = r.id.ok_or(AskError::Lacks("an id"))?;
+        let ts_us = r.ts_trade_us.ok_or(AskError::Lacks("a time"))?;
         Ok((id, tick(ts_us, r.price, r.amount, id, id, r.side)?))
     };
     rows.trades.iter().map(of).collect()

@@ -104,7 +104,7 @@ impl Fake {
 }
 
 impl Ask for Fake {
-    async fn ask(&mut self, request: &RestRequest) -> Result<Vec<u8>> {
+    async fn ask(&mut self, request: &RestRequest) -> Result<Vec<u8>, AskError> {
         self.asked += 1;
         let path = &request.path_and_query;
         let text = if path.contains("/klines") { self.klines(path) } else { self.trades(path) };
@@ -112,7 +112,7 @@ impl Ask for Fake {
     }
 }
 
-fn seed(fake: &mut Fake, first: &Tick) -> Result<Vec<(Interval, KlineData)>> {
+fn seed(fake: &mut Fake, first: &Tick) -> Result<Vec<(Interval, KlineData)>, AskError> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let first = First { row_id: first.first_id, trade_id: first.first_id, ts_us: first.ts_us };
     let venue = venue(VenueId::BinanceSpot);

@@ -9,11 +9,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::ask_error::AskError;
 use super::asker::Asker;
 use super::seed::{self, First};
 use config::{Config, VenueConfig};
@@ -23,6 +23,7 @@ use model::kline::KlineData;
 use model::unit::Unit;
 use ops::shutdown::Shutdown;
 use venue::Venue;
+use wal_format::error_chain;
 
 /// A request that fails is repeated for this long before other symbols have their turn.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -71,8 +72,8 @@ pub(super) fn run(
     source: Channel,
     wants: &mut UnboundedReceiver<Want>,
     ended: &Shutdown,
-) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("set up requests")?;
+) -> Result<(), AskError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AskError::Runtime)?;
     runtime.block_on(async {
         let mut ask = Asker::new(cfg, config)?.patient(PATIENCE);
         let mut due: Vec<Due> = Vec::new();
@@ -114,7 +115,7 @@ pub(super) fn run(
                     let _ = reply.send(Found { symbol, first, seeds });
                 }
                 Err(err) => {
-                    let error = format!("{err:#}");
+                    let error = error_chain(&err);
                     let tries = tries + 1;
                     if tries >= TRIES_MAX {
                         warn!(venue = %config.id, symbol = want.symbol, error, "the first bars stay marked until the next start");

@@ -12,15 +12,18 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use wal_format::error_chain;
 
 use super::actor::{Shown, Worker};
 use super::consumer::{self, Consumer};
 use super::db::{self, CandleDb};
+use super::error::KlineError;
 use super::hub::KlineHub;
 use super::message::Job;
 use super::recent::RECENT;
 use super::registry::SymbolPeriodRegistry;
+use super::seeder::Want;
 use super::store::{DoubleBufferedKlineStore, LatestSlots};
 use super::{seeder, stats};
 use config::Config;
@@ -39,7 +42,7 @@ const EMPTIES: usize = 64;
 /// Running candles.
 pub struct KlineService {
     hub: Arc<KlineHub>,
-    feeds: Vec<JoinHandle<anyhow::Result<()>>>,
+    feeds: Vec<JoinHandle<Result<(), KlineError>>>,
     others: Vec<JoinHandle<()>>,
     ended: Shutdown,
 }
@@ -49,7 +52,7 @@ impl KlineService {
     ///
     /// # Errors
     /// A plain sentence when the database cannot be opened or a thread not be started.
-    pub fn start(cfg: &Arc<Config>, mode: Mode, shutdown: &Shutdown) -> anyhow::Result<Option<KlineService>> {
+    pub fn start(cfg: &Arc<Config>, mode: Mode, shutdown: &Shutdown) -> Result<Option<KlineService>, KlineError> {
         Self::start_under(cfg, mode, shutdown, &Pressure::default(), &Supervisor::default())
     }
 
@@ -63,18 +66,14 @@ impl KlineService {
         shutdown: &Shutdown,
         pressure: &Pressure,
         supervisor: &Supervisor,
-    ) -> anyhow::Result<Option<KlineService>> {
+    ) -> Result<Option<KlineService>, KlineError> {
         if cfg.kline_sources().is_empty() {
             return Ok(None);
         }
         wal_format::durable::create_dir_all(&cfg.data_dir)
-            .with_context(|| format!("make {}", cfg.data_dir.display()))?;
-        let database = db::open(cfg.klines.database.reveal(), &cfg.data_dir).with_context(|| {
-            format!(
-                "cannot open the database of candles\n  where: [klines] database = \"{}\"\n  fix:   name a file that may be \
-                 written, or a server that can be reached",
-                cfg.klines.database
-            )
+            .map_err(|source| KlineError::Make { path: cfg.data_dir.clone(), source })?;
+        let database = db::open(cfg.klines.database.reveal(), &cfg.data_dir).map_err(|source| {
+            KlineError::Database { shown: cfg.klines.database.to_string(), source: Box::new(source) }
         })?;
         Self::over(database, cfg, mode, shutdown, pressure, supervisor).map(Some)
     }
@@ -87,12 +86,12 @@ impl KlineService {
         shutdown: &Shutdown,
         pressure: &Pressure,
         supervisor: &Supervisor,
-    ) -> anyhow::Result<KlineService> {
+    ) -> Result<KlineService, KlineError> {
         let sources = cfg.kline_sources();
         // Before the lake lets segments go: a database that is not what was acknowledged needs them again.
         let held = |(id, _): &(VenueId, Channel)| {
             consumer::hold_back(cfg, *id, database.as_mut()).unwrap_or_else(|err| {
-                let error = format!("{err:#}");
+                let error = error_chain(&err);
                 tracing::warn!(venue = %id, error, "cannot compare the candles with what was acknowledged yet");
                 None
             })
@@ -112,94 +111,46 @@ impl KlineService {
             (cfg.klines.database.reveal(), &cfg.data_dir),
             Duration::from_millis(cfg.klines.swap_interval_ms),
         ));
-        let ended = Shutdown::new();
         let held = Arc::downgrade(&hub);
         pressure.probe("klines", Held::Own, move || held.upgrade().map_or(0, |hub| hub.bytes_estimate()));
-        let mut others = Vec::new();
+        let mut threads = Threads { supervisor, ended: Shutdown::new(), started: Vec::new() };
         let publisher = Arc::clone(&hub);
-        others.push(needed(supervisor, Task::Bars, move || {
+        threads.needed(Task::Bars, move || {
             Worker::new(shown).run(&jobs_in, &empties_out, &queued, |items, updates, totals| {
                 publisher.visible(items, clock::wall_ns);
                 publisher.publish_trades(items);
                 publisher.publish(updates, totals);
             });
-        })?);
-        others.push(needed(supervisor, Task::CandleDb, move || consumer::write(database, &commits_in))?);
-        let (swapper, stop) = (Arc::clone(&hub), ended.clone());
+        })?;
+        threads.needed(Task::CandleDb, move || consumer::write(database, &commits_in))?;
+        let (swapper, pressure) = (Arc::clone(&hub), pressure.clone());
         let every = Duration::from_millis(cfg.klines.swap_interval_ms);
-        let pressure = pressure.clone();
-        let swap = move || {
-            let mut next = Instant::now();
-            let mut kept = RECENT;
-            while !stop.requested() {
-                let level = pressure.level();
-                let most = level.recent_trades(RECENT);
-                if std::mem::replace(&mut kept, most) != most {
-                    if most < RECENT {
-                        pressure.shed("recent_trades_forgotten");
-                    }
-                    if !swapper.job(Job::KeepRecent(most)) {
-                        return;
-                    }
-                }
-                let factor = level.push_factor();
-                if factor > 1 {
-                    pressure.shed("swaps_slowed");
-                }
-                next += every * factor;
-                std::thread::sleep(next.saturating_duration_since(Instant::now()));
-                if !swapper.job(Job::Swap) {
-                    return;
-                }
-            }
-        };
-        others.push(supervisor.thread(Task::Swap, "", &ended, swap).context(NO_THREAD)?);
-        let (told, stop) = (Arc::clone(&hub), ended.clone());
+        threads.kept(Task::Swap, "", move |stop| swap(&swapper, &pressure, every, stop))?;
+        let told = Arc::clone(&hub);
         let every = Duration::from_secs(cfg.klines.stats_interval_s);
-        let stats = move || stats::run(&told, every, &stop);
-        others.push(supervisor.thread(Task::CandleStats, "", &ended, stats).context(NO_THREAD)?);
+        threads.kept(Task::CandleStats, "", move |stop| stats::run(&told, every, stop))?;
         let empties = Arc::new(Mutex::new(empties));
         let mut feeds = Vec::new();
         for (number, ((id, source), found)) in (0_u32..).zip(sources.into_iter().zip(found)) {
-            let venue = venue::venue(id);
-            let seeder = match cfg.venues.get(&id) {
-                Some(config) if cfg.klines.seed && mode == Mode::Follow && venue.spec.seeding.contains(&source) => {
-                    let (wants, mut wanted) = tokio::sync::mpsc::unbounded_channel();
-                    let (cfg, config, stop) = (Arc::clone(cfg), config.clone(), ended.clone());
-                    let ask = move || {
-                        if let Err(err) = seeder::run(&cfg, &config, venue, source, &mut wanted, &stop) {
-                            let error = format!("{err:#}");
-                            tracing::error!(venue = %id, error, "the first bars stay marked: the venue cannot be asked");
-                        }
-                        // Nobody can want anything any more, or nobody can be asked: no news when the service ends.
-                        while !stop.requested() {
-                            std::thread::sleep(Duration::from_millis(20));
-                        }
-                    };
-                    others.push(supervisor.thread(Task::Seeds, id.as_str(), &ended, ask).context(NO_THREAD)?);
-                    Some(wants)
-                }
-                _ => None,
-            };
             let consumer = Consumer {
                 cfg: Arc::clone(cfg),
                 id,
-                venue,
+                venue: venue::venue(id),
                 source,
                 number,
                 hub: Arc::clone(&hub),
                 empties: Arc::clone(&empties),
                 commits: commits.clone(),
-                seeder,
+                seeder: threads.seeder(cfg, id, source, mode)?,
                 mode,
                 supervisor: supervisor.clone(),
                 shutdown: shutdown.clone(),
                 found: Mutex::new(found),
             };
-            let name = format!("klines-{id}");
-            feeds.push(std::thread::Builder::new().name(name).spawn(move || consumer.run()).context(NO_THREAD)?);
+            let thread = std::thread::Builder::new().name(format!("klines-{id}"));
+            feeds.push(thread.spawn(move || consumer.run()).map_err(KlineError::Thread)?);
         }
-        Ok(KlineService { hub, feeds, others, ended })
+        Ok(KlineService { hub, feeds, others: threads.started, ended: threads.ended })
     }
 
     /// Where to ask.
@@ -211,10 +162,10 @@ impl KlineService {
     ///
     /// # Errors
     /// When a feed could not store what it read: a restart goes on at its last checkpoint.
-    pub fn join(self) -> anyhow::Result<()> {
+    pub fn join(self) -> Result<(), KlineError> {
         let mut ended = Ok(());
         for feed in self.feeds {
-            let of_feed = feed.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a thread of the candles panicked")));
+            let of_feed = feed.join().unwrap_or_else(|_| Err(KlineError::ThreadPanicked));
             ended = ended.and(of_feed);
         }
         self.ended.trigger();
@@ -227,14 +178,91 @@ impl KlineService {
     }
 }
 
-const NO_THREAD: &str = "start a thread of the candles";
+/// The threads that work for the feeds, and end with the service.
+struct Threads<'a> {
+    supervisor: &'a Supervisor,
+    ended: Shutdown,
+    started: Vec<JoinHandle<()>>,
+}
 
-/// A thread whose panic stops the service: what it holds cannot be built again beside those who feed it.
-fn needed(supervisor: &Supervisor, task: Task, work: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
-    let supervisor = supervisor.clone();
-    // A panic was told, and its consequence drawn.
-    let watched = move || drop(supervisor.attempt(task, "", work));
-    std::thread::Builder::new().name(task.name().to_owned()).spawn(watched).context(NO_THREAD)
+impl Threads<'_> {
+    /// One whose panic stops the service: what it holds cannot be built again beside those who feed it.
+    fn needed(&mut self, task: Task, work: impl FnOnce() + Send + 'static) -> Result<(), KlineError> {
+        let supervisor = self.supervisor.clone();
+        // A panic was told, and its consequence drawn.
+        let watched = move || drop(supervisor.attempt(task, "", work));
+        let thread = std::thread::Builder::new().name(task.name().to_owned());
+        self.started.push(thread.spawn(watched).map_err(KlineError::Thread)?);
+        Ok(())
+    }
+
+    /// One that begins anew after a panic, until it is told to stop.
+    fn kept(
+        &mut self,
+        task: Task,
+        of: &str,
+        mut work: impl FnMut(&Shutdown) + Send + 'static,
+    ) -> Result<(), KlineError> {
+        let stop = self.ended.clone();
+        let thread = self.supervisor.thread(task, of, &self.ended, move || work(&stop));
+        self.started.push(thread.map_err(KlineError::Thread)?);
+        Ok(())
+    }
+
+    /// Whom to ask for the beginnings of first bars of `id`; `None` where nobody can be asked.
+    fn seeder(
+        &mut self,
+        cfg: &Arc<Config>,
+        id: VenueId,
+        source: Channel,
+        mode: Mode,
+    ) -> Result<Option<UnboundedSender<Want>>, KlineError> {
+        let Some(config) = cfg.venues.get(&id).cloned() else { return Ok(None) };
+        let venue = venue::venue(id);
+        if !cfg.klines.seed || mode != Mode::Follow || !venue.spec.seeding.contains(&source) {
+            return Ok(None);
+        }
+        let (wants, mut wanted) = unbounded_channel();
+        let cfg = Arc::clone(cfg);
+        self.kept(Task::Seeds, id.as_str(), move |stop| {
+            if let Err(err) = seeder::run(&cfg, &config, venue, source, &mut wanted, stop) {
+                let error = error_chain(&err);
+                tracing::error!(venue = %id, error, "the first bars stay marked: the venue cannot be asked");
+            }
+            // Nobody can want anything any more, or nobody can be asked: no news when the service ends.
+            while !stop.requested() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        })?;
+        Ok(Some(wants))
+    }
+}
+
+/// Shows what changed every `every`, less often when memory is tight.
+fn swap(hub: &KlineHub, pressure: &Pressure, every: Duration, stop: &Shutdown) {
+    let mut next = Instant::now();
+    let mut kept = RECENT;
+    while !stop.requested() {
+        let level = pressure.level();
+        let most = level.recent_trades(RECENT);
+        if std::mem::replace(&mut kept, most) != most {
+            if most < RECENT {
+                pressure.shed("recent_trades_forgotten");
+            }
+            if !hub.job(Job::KeepRecent(most)) {
+                return;
+            }
+        }
+        let factor = level.push_factor();
+        if factor > 1 {
+            pressure.shed("swaps_slowed");
+        }
+        next += every * factor;
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        if !hub.job(Job::Swap) {
+            return;
+        }
+    }
 }
 
 #[cfg(test)]

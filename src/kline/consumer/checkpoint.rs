@@ -3,18 +3,17 @@
 use std::sync::Arc;
 use std::sync::mpsc::{self, TryRecvError};
 
-use anyhow::Context;
-
 use super::commit::Commit;
 use super::reading::Reading;
 use crate::db::Checkpoint;
+use crate::error::KlineError;
 use crate::message::{Dirty, Job};
 use fold::source::RecordSource;
 use ops::clock;
 
 impl<S: RecordSource> Reading<'_, S> {
     /// Gathers what changed and gives it to the database thread.
-    pub(super) fn checkpoint(&mut self) -> anyhow::Result<()> {
+    pub(super) fn checkpoint(&mut self) -> Result<(), KlineError> {
         self.hand_over();
         let (out, answer) = mpsc::sync_channel::<Dirty>(1);
         let feed = self.consumer.number;
@@ -23,7 +22,7 @@ impl<S: RecordSource> Reading<'_, S> {
             let _ = out.send(dirty);
         });
         let asked = self.consumer.hub.job(Job::Checkpoint { feed, reply });
-        let dirty = answer.recv().ok().filter(|_| asked).context("the thread that makes the candles ended")?;
+        let dirty = answer.recv().ok().filter(|_| asked).ok_or(KlineError::BarsEnded)?;
         let all = self.consumer.hub.registry().all();
         let registry = (0_u32..).zip(all).skip(self.registered).collect::<Vec<_>>();
         let bars = dirty.bars.len() as u64;
@@ -31,7 +30,7 @@ impl<S: RecordSource> Reading<'_, S> {
             feed: self.consumer.id.to_string(),
             since: Some(self.serial),
             logs: self.places(),
-            state: serde_json::to_string(&self.feed.state()).context("write the state of the feed as JSON")?,
+            state: serde_json::to_string(&self.feed.state()).map_err(KlineError::WriteState)?,
             registry,
             bars: dirty.bars,
             old: dirty.old,
@@ -47,7 +46,7 @@ impl<S: RecordSource> Reading<'_, S> {
     }
 
     /// Looks whether the checkpoint was written.
-    pub(super) fn settle(&mut self) -> anyhow::Result<()> {
+    pub(super) fn settle(&mut self) -> Result<(), KlineError> {
         let Some((result, bars)) = &self.pending else { return Ok(()) };
         match result.try_recv() {
             Ok(done) => {
@@ -58,7 +57,7 @@ impl<S: RecordSource> Reading<'_, S> {
                 Ok(())
             }
             Err(TryRecvError::Empty) => Ok(()),
-            Err(TryRecvError::Disconnected) => anyhow::bail!("the database thread ended"),
+            Err(TryRecvError::Disconnected) => Err(KlineError::DatabaseEnded(None)),
         }
     }
 
@@ -71,11 +70,11 @@ impl<S: RecordSource> Reading<'_, S> {
     }
 
     /// The last checkpoint, waited for.
-    pub(super) fn finish(&mut self) -> anyhow::Result<()> {
+    pub(super) fn finish(&mut self) -> Result<(), KlineError> {
         self.nothing_followed();
         for last in [false, true] {
             if let Some((result, bars)) = self.pending.take() {
-                self.serial = result.recv().context("the database thread ended")??;
+                self.serial = result.recv().map_err(|err| KlineError::DatabaseEnded(Some(err)))??;
                 self.committed(bars);
             }
             if !last {

@@ -3,9 +3,8 @@
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Context;
-
 use crate::db::{CandleDb, Checkpoint};
+use crate::error::KlineError;
 use fold::source::{AckStore, LocalAck};
 use ops::failpoint;
 
@@ -14,7 +13,7 @@ pub(crate) struct Commit {
     pub(super) checkpoint: Checkpoint,
     pub(super) acks: Arc<Mutex<Acks>>,
     /// Hears the number of the checkpoint.
-    pub(super) done: SyncSender<anyhow::Result<i64>>,
+    pub(super) done: SyncSender<Result<i64, KlineError>>,
 }
 
 /// The acks of one feed's logs.
@@ -28,14 +27,14 @@ pub(super) struct Acks {
 pub(crate) fn write(mut db: Box<dyn CandleDb>, commits: &Receiver<Commit>) {
     while let Ok(Commit { checkpoint, acks, done }) = commits.recv() {
         failpoint::hit("klines.before_commit");
-        let result = db.commit(&checkpoint).context("store candles").and_then(|did| {
+        let result = db.commit(&checkpoint).map_err(KlineError::Store).and_then(|did| {
             failpoint::hit("klines.after_commit");
             let mut acks = acks.lock().unwrap_or_else(PoisonError::into_inner);
             for log in &checkpoint.logs {
                 let file = if log.log == "main" { acks.main.as_mut() } else { acks.repair.as_mut() };
                 let Some(file) = file else { continue };
                 // Also back: a database that was put in the place of this one holds less than was acknowledged.
-                file.take_back(&log.checkpoint(), "candles stored").context("store the ack")?;
+                file.take_back(&log.checkpoint(), "candles stored").map_err(KlineError::Ack)?;
             }
             Ok(did.serial)
         });

@@ -13,6 +13,7 @@ use super::restore::restore;
 use super::standing::{Break, Standing};
 use super::{BATCH_ITEMS, Consumer, lineage, take_place};
 use crate::db::{SavedFeed, SavedPosition};
+use crate::error::KlineError;
 use crate::feed::Feed;
 use crate::message::{Item, Job};
 use crate::seeder::{Found, Want};
@@ -95,7 +96,7 @@ pub(super) struct Reading<'a, S> {
     pub(super) acks: Arc<Mutex<Acks>>,
     items: Vec<Item>,
     /// The checkpoint that is being written.
-    pub(super) pending: Option<(Receiver<anyhow::Result<i64>>, u64)>,
+    pub(super) pending: Option<(Receiver<Result<i64, KlineError>>, u64)>,
     /// Number of the last one that was.
     pub(super) serial: i64,
     /// In front of a crash tail.
@@ -136,7 +137,7 @@ impl<'a, S: RecordSource> Reading<'a, S> {
         acks: Acks,
         standing: Standing,
         open: Open<S>,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, KlineError> {
         let (reply, found) = unbounded_channel();
         let source = open(&consumer.cfg.wal_dir(consumer.id), standing.from)?;
         let last_us = feed.last_recv_us();
@@ -177,7 +178,7 @@ impl<'a, S: RecordSource> Reading<'a, S> {
     }
 
     /// Puts the stored bars of this feed's symbols back into the worker.
-    pub(super) fn restore(&mut self) -> anyhow::Result<()> {
+    pub(super) fn restore(&mut self) -> Result<(), KlineError> {
         let (hub, number) = (&self.consumer.hub, self.consumer.number);
         self.registered = hub.stored_registry()?.len();
         // Those whose places were lost get new ones; their bars are found by name.
@@ -249,7 +250,7 @@ impl<'a, S: RecordSource> Reading<'a, S> {
     }
 
     /// Works until asked to stop, or until the logs are worked off.
-    pub(super) fn run(&mut self) -> anyhow::Result<()> {
+    pub(super) fn run(&mut self) -> Result<(), KlineError> {
         let mut quiet = 0;
         self.find_repairs()?;
         self.repairs(0)?;
@@ -297,7 +298,7 @@ impl<'a, S: RecordSource> Reading<'a, S> {
 
     /// Reads what is there of the venue's log, at most a stride, with the repairer's records where they belong by
     /// their receive time: so the candles do not depend on which of the two logs was read faster.
-    fn read(&mut self) -> anyhow::Result<Look> {
+    fn read(&mut self) -> Result<Look, KlineError> {
         for _ in 0..STRIDE {
             let Some(log) = self.logs.first_mut() else { return Ok(Look::Tail) };
             match log.source.next()? {
@@ -342,7 +343,7 @@ impl<'a, S: RecordSource> Reading<'a, S> {
     }
 
     /// Takes the repairer's records received up to `until_ns`, at most a stride, and holds the next one.
-    fn repairs(&mut self, until_ns: u64) -> anyhow::Result<Look> {
+    fn repairs(&mut self, until_ns: u64) -> Result<Look, KlineError> {
         for _ in 0..STRIDE {
             if let Some(held) = self.held.take_if(|held| held.ts_recv_ns <= until_ns) {
                 self.take(&held);
@@ -408,7 +409,7 @@ impl<'a, S: RecordSource> Reading<'a, S> {
     }
 
     /// The repairer's log, once it exists.
-    fn find_repairs(&mut self) -> anyhow::Result<()> {
+    fn find_repairs(&mut self) -> Result<(), KlineError> {
         if self.logs.len() > 1 {
             return Ok(());
         }

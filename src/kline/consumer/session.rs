@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use wal_format::Lineage;
+use wal_format::{Lineage, error_chain};
 
 use super::commit::Acks;
 use super::reading::Reading;
 use super::standing::Standing;
 use super::{Consumer, lineage, stored_ack, take_place};
+use crate::error::KlineError;
 use crate::feed::{Feed, FeedState};
 use fold::Mode;
 use fold::source::LiveLog;
@@ -26,7 +26,7 @@ impl Consumer {
     ///
     /// # Errors
     /// While draining: the first failure. Else it is tried again.
-    pub fn run(&self) -> anyhow::Result<()> {
+    pub fn run(&self) -> Result<(), KlineError> {
         let mut pause = RETRY_FIRST;
         self.hub.feed(self.id, |f| f.source = self.source.to_string());
         loop {
@@ -38,12 +38,12 @@ impl Consumer {
             if started.elapsed() > RETRY_MAX {
                 pause = RETRY_FIRST;
             }
-            let text = format!("{err:#}");
+            let text = error_chain(&err);
             tracing::warn!(venue = %self.id, error = text, wait_ms = pause.as_millis(),
                 "candles failed, starting over from the last checkpoint");
             self.show("retrying", Some(text));
             if self.mode == Mode::Drain {
-                return Err(err.context(format!("candles of {}", self.id)));
+                return Err(KlineError::Of { id: self.id, source: Box::new(err) });
             }
             if self.sleep(pause) {
                 return Ok(());
@@ -54,11 +54,11 @@ impl Consumer {
     }
 
     /// A session; its panic is told at once, and then an error like others: nothing of its memory is used again.
-    fn watched_session(&self) -> anyhow::Result<()> {
+    fn watched_session(&self) -> Result<(), KlineError> {
         self.supervisor.attempt(Task::Candles, self.id.as_str(), || self.session())?
     }
 
-    fn session(&self) -> anyhow::Result<()> {
+    fn session(&self) -> Result<(), KlineError> {
         let main_dir = self.cfg.wal_dir(self.id);
         let Some(lineage) = self.wait_for_log(&main_dir)? else { return Ok(()) };
         let acks = Acks { main: Some(take_place(&main_dir)?), repair: None };
@@ -70,7 +70,7 @@ impl Consumer {
         let saved = saved.unwrap_or_default();
         let state: FeedState = match saved.state.as_str() {
             "" | "null" => FeedState::default(),
-            text => serde_json::from_str(text).context("read the stored state of the feed")?,
+            text => serde_json::from_str(text).map_err(KlineError::ReadState)?,
         };
         let registry = self.hub.registry().clone();
         let patterns = self.cfg.venues.get(&self.id).map(|v| v.symbols.clone()).unwrap_or_default();
@@ -81,7 +81,7 @@ impl Consumer {
     }
 
     /// Whose log it is once there is one; `None` when asked to stop before, or when draining without a log.
-    fn wait_for_log(&self, dir: &Path) -> anyhow::Result<Option<Lineage>> {
+    fn wait_for_log(&self, dir: &Path) -> Result<Option<Lineage>, KlineError> {
         loop {
             if let Some(lineage) = lineage(dir)? {
                 return Ok(Some(lineage));

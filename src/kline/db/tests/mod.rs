@@ -30,7 +30,7 @@ impl Place<'_> {
     }
 
     /// Runs statements behind the program's back.
-    fn run(&self, sql: &str) -> anyhow::Result<()> {
+    fn run(&self, sql: &str) -> std::result::Result<(), Box<dyn std::error::Error>> {
         match self.url.strip_prefix("sqlite:") {
             Some(file) => Ok(rusqlite::Connection::open(self.dir.join(file))?.execute_batch(sql)?),
             None => Ok(::postgres::Client::connect(&self.url, ::postgres::NoTls)?.batch_execute(sql)?),

@@ -1,0 +1,155 @@
+//! Why the venue's own candles, or the trades before the first recorded one, cannot be had.
+
+use model::Channel;
+use model::interval::Interval;
+use net::rest::RestError;
+use venue::DecodeError;
+
+/// A venue was asked for candles or trades, and there is no answer that can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Requests cannot be set up.
+    #[error("set up requests")]
+    Runtime(#[source] std::io::Error),
+    /// An extra root certificate is none.
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
+    /// The venue refused.
+    #[error(transparent)]
+    Rest(#[from] RestError),
+    /// It did not answer for as long as it is asked.
+    #[error("no answer for {patience_s} s: {last}")]
+    NoAnswer {
+        /// How long, s.
+        patience_s: u64,
+        /// What became of the last request.
+        last: RestError,
+    },
+    /// It has no candles.
+    #[error("{0} has no candles over REST")]
+    NoCandles(&'static str),
+    /// It has no candles of this length.
+    #[error("{venue} has no candles of {interval} over REST")]
+    NoInterval {
+        /// Venue word.
+        venue: &'static str,
+        /// The length.
+        interval: Interval,
+    },
+    /// The body is something else.
+    #[error("{venue} answered something else than candles of {symbol}")]
+    NotCandles {
+        /// Venue word.
+        venue: &'static str,
+        /// What was asked for.
+        symbol: String,
+        /// What is wrong with it.
+        source: DecodeError,
+    },
+    /// One candle cannot be read.
+    #[error("{venue} answered a candle of {symbol} that cannot be read: {why}")]
+    OddCandle {
+        /// Venue word.
+        venue: &'static str,
+        /// What was asked for.
+        symbol: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A candle opens where none of ours does.
+    #[error("{venue} opens a candle of {interval} at {open_us} us, which none of ours does")]
+    OddOpen {
+        /// Venue word.
+        venue: &'static str,
+        /// The length.
+        interval: Interval,
+        /// Where it opens, us.
+        open_us: i64,
+    },
+    /// Candles are not in order.
+    #[error("{venue} answered candles of {symbol} out of order")]
+    OutOfOrder {
+        /// Venue word.
+        venue: &'static str,
+        /// What was asked for.
+        symbol: String,
+    },
+    /// Some candles of a range are missing.
+    #[error("{got} {interval} candles of {symbol} where {due} are due")]
+    TooFew {
+        /// How many came.
+        got: usize,
+        /// How many there must be.
+        due: i64,
+        /// The length.
+        interval: Interval,
+        /// What was asked for.
+        symbol: String,
+    },
+    /// Numbers do not fit a candle.
+    #[error("{0} with more digits than {1} can hold")]
+    Digits(&'static str, &'static str),
+    /// A candle of a file does not fit.
+    #[error("a candle of {0} has more digits than one can hold")]
+    CandleDigits(String),
+    /// First bars of this channel cannot be made whole.
+    #[error("{venue} cannot be seeded from {source_channel}")]
+    NoSeeds {
+        /// Venue word.
+        venue: &'static str,
+        /// What candles are made of.
+        source_channel: Channel,
+    },
+    /// Nobody knows what its amounts are worth.
+    #[error("no listing has told yet what a contract of {0} is worth")]
+    UnknownUnit(String),
+    /// Trades cannot be asked for.
+    #[error("the venue cannot be asked for trades")]
+    NoTrades,
+    /// Trades cannot be read.
+    #[error("the trades of {symbol} before the first recorded one")]
+    NotTrades {
+        /// What was asked for.
+        symbol: String,
+        /// What is wrong with the body.
+        source: DecodeError,
+    },
+    /// One trade cannot be read.
+    #[error("a trade of {symbol} cannot be read: {why}")]
+    OddTrade {
+        /// What was asked for.
+        symbol: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Trades next to others are missing.
+    #[error("trades of {symbol} {side} id {id} are missing")]
+    Missing {
+        /// What was asked for.
+        symbol: String,
+        /// Where they are missing.
+        side: &'static str,
+        /// Next to this one.
+        id: i64,
+    },
+    /// A trade lacks what a seed needs.
+    #[error("a trade without {0}")]
+    Lacks(&'static str),
+    /// Too many trades.
+    #[error("the minute before the first recorded trade of {0} has too many trades to ask for")]
+    TooMany(String),
+    /// A count is out of range.
+    #[error(transparent)]
+    Range(#[from] std::num::TryFromIntError),
+}
+
+/// A series of stored candles could not be filled or compared.
+#[derive(Debug, thiserror::Error)]
+pub enum SeriesError {
+    /// The venue.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] crate::db::DbError),
+}
