@@ -9,6 +9,8 @@ export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
 
 echo "== tools/arrows.py"
 python3 tools/arrows.py
+echo "== tools/lake_files.py"
+python3 tools/lake_files.py
 echo "== cargo fmt --check"
 cargo fmt --all --check
 echo "== cargo clippy"

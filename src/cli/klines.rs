@@ -25,6 +25,7 @@ use kline::db::{self, Series};
 use kline::export::{ExportError, Format, export};
 use kline::official::Ask;
 use kline::{Facts, archive, backfill, compare};
+use lake::Lake;
 use model::VenueId;
 use model::{Interval, Unit};
 use model::{is_exact, select};
@@ -244,7 +245,7 @@ async fn fill(chosen: &Chosen, gaps: bool) -> Result<()> {
 fn from_history(chosen: &Chosen, gaps: bool) -> Result<()> {
     let symbols = Symbols::new(&chosen.symbols).map_err(|err| Usage(err.to_string()))?;
     let selection = Selection { kinds: [Kind::Klines].into(), symbols, ..Selection::default() };
-    let (mirror, lake) = (&chosen.cfg.history.dir, chosen.cfg.history.dir.join("lake"));
+    let (mirror, lake) = (&chosen.cfg.history.dir, Lake::open(&chosen.cfg.history.dir.join("lake")));
     let mut database = chosen.open()?;
     let mut all = Vec::new();
     let found = cleaned(&lake, &selection)?;

@@ -7,6 +7,7 @@ use super::exit::Usage;
 use super::output::print_out;
 use compact::chain::verify;
 use compact::replay::repair::repair;
+use lake::Lake;
 use model::VenueId;
 
 /// Arguments of `tapedeck verify`.
@@ -42,7 +43,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         true => repair(&cfg, venue).with_context(|| format!("repair the lake in {}", cfg.lake.dir.display()))?,
         false => Vec::new(),
     };
-    let report = verify(&cfg.lake.dir, venue.map(VenueId::as_str), &args.head)
+    let report = verify(&Lake::open(&cfg.lake.dir), venue.map(VenueId::as_str), &args.head)
         .with_context(|| format!("verify the lake in {}", cfg.lake.dir.display()))?;
     if args.json {
         let json = if args.repair {

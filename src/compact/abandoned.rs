@@ -15,8 +15,8 @@ use super::place::{Place, place_of};
 use super::resume::EvidenceMissing;
 use super::stage::{PartState, is_state};
 use lake::Part;
-use lake::find::list;
 use lake::path::parse_staging_dir;
+use lake::work::list;
 
 /// Staging directories of logs that lay in `dir` and are not the one at `log` (`None` = there is no log), or of runs that
 /// it never had, with the log that each is of.

@@ -1,4 +1,5 @@
-//! What cannot be used is moved out of the way, never deleted: `lake/.set-aside/<name>-<n>/`.
+//! What cannot be used is moved out of the way, never deleted: `lake/.set-aside/<name>-<n>/`, local files wherever the
+//! lake is.
 //!
 //! A damaged piece may be the only trace of rows that somebody can still read by hand. Nothing here decides what is
 //! of no use, and nothing ever looks into the directory again: a person does, and deletes it.
@@ -9,18 +10,17 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use wal_format::durable;
 
+use lake::Lake;
+
 /// Below the lake.
 const DIR: &str = ".set-aside";
 
-/// Moves `files` to a directory of their own, one after the other and each durably; returns the directory.
+/// Moves the local `files` to a directory of their own, one after the other and each durably; returns the directory.
 ///
 /// # Errors
 /// When one cannot be moved; those before it are.
-pub fn set_aside(lake: &Path, name: &str, files: &[PathBuf]) -> anyhow::Result<PathBuf> {
-    let all = lake.join(DIR);
-    durable::create_dir_all(&all).with_context(|| format!("create {}", all.display()))?;
-    let dir = fresh(&all, name).with_context(|| format!("create a directory in {}", all.display()))?;
-    durable::sync_dir(&all).with_context(|| format!("sync {}", all.display()))?;
+pub fn set_aside(work: &Path, name: &str, files: &[PathBuf]) -> anyhow::Result<PathBuf> {
+    let dir = fresh(work, name)?;
     for file in files {
         let to = dir.join(file.file_name().unwrap_or_default());
         durable::publish_file(file, &to).with_context(|| format!("set {} aside", file.display()))?;
@@ -31,15 +31,31 @@ pub fn set_aside(lake: &Path, name: &str, files: &[PathBuf]) -> anyhow::Result<P
     Ok(dir)
 }
 
+/// Moves the object `key` out of the lake, to a directory of its own; returns the directory.
+///
+/// # Errors
+/// When it cannot be moved.
+pub fn set_object_aside(lake: &Lake, name: &str, key: &str) -> anyhow::Result<PathBuf> {
+    let dir = fresh(lake.work(), name)?;
+    let file = key.rsplit('/').next().unwrap_or(key);
+    lake.take_out(key, &dir.join(file)).with_context(|| format!("set {} aside", lake.place(key).display()))?;
+    Ok(dir)
+}
+
 /// A directory `<name>-<n>` that was not there before.
-fn fresh(all: &Path, name: &str) -> std::io::Result<PathBuf> {
+fn fresh(work: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let all = work.join(DIR);
+    durable::create_dir_all(&all).with_context(|| format!("create {}", all.display()))?;
     let mut n = 1_u32;
     loop {
         let dir = all.join(format!("{name}-{n}"));
         match std::fs::create_dir(&dir) {
-            Ok(()) => return Ok(dir),
             Err(err) if err.kind() == ErrorKind::AlreadyExists => n += 1,
-            Err(err) => return Err(err),
+            made => {
+                made.with_context(|| format!("create a directory in {}", all.display()))?;
+                durable::sync_dir(&all).with_context(|| format!("sync {}", all.display()))?;
+                return Ok(dir);
+            }
         }
     }
 }

@@ -29,22 +29,21 @@ mod report;
 mod snapshot;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use self::files::Checked;
 pub use self::report::{Chain, Report};
 pub use self::snapshot::REMOVED;
 use self::snapshot::Snapshot;
 pub(super) use self::snapshot::{removed, unnamed};
-use lake::LakeLock;
 use lake::lock::PATIENCE;
+use lake::{Lake, LakeLock};
 
 /// Follows every chain of the lake. `heads`: SHA-256 of manifests that were noted once and must still be there.
 ///
 /// # Errors
 /// When a directory cannot be listed, or nobody can look twice because the lake is locked for too long. What is wrong
 /// with the contents is in the report.
-pub fn verify(lake: &Path, venue: Option<&str>, heads: &[String]) -> anyhow::Result<Report> {
+pub fn verify(lake: &Lake, venue: Option<&str>, heads: &[String]) -> anyhow::Result<Report> {
     let mut checked: BTreeMap<String, Checked> = BTreeMap::new();
     let mut at = Snapshot::read(lake, venue)?;
     let mut still = false;
@@ -62,7 +61,7 @@ pub fn verify(lake: &Path, venue: Option<&str>, heads: &[String]) -> anyhow::Res
         if !moved && (still || report.is_clean()) {
             return Ok(report);
         }
-        let lock = LakeLock::shared(lake, "verify looks again", PATIENCE)?;
+        let lock = LakeLock::shared(lake.work(), "verify looks again", PATIENCE)?;
         at = Snapshot::read(lake, venue)?;
         drop(lock);
         still = true;

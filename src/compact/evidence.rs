@@ -43,15 +43,18 @@ impl Coverage {
         let mut coverage = Self::default();
         // By the SHA-256 that the next one may name: the range it goes on with.
         let mut links: BTreeMap<String, usize> = BTreeMap::new();
-        for (_, path) in parts {
-            match Manifest::load_proven(&place.lake, &path) {
+        for (_, found) in parts {
+            match Manifest::load_proven(&place.lake, &found.key) {
                 Ok((m, sha256)) if place.is_of(&m) => {
                     let Some(end) = place.own_end(&m) else { continue };
                     let known = m.previous_sha256.as_ref().and_then(|previous| links.get(previous).copied());
                     let range = coverage.add(known, m.first.seq, end.seq.get());
                     links.extend(std::iter::once(sha256).chain(m.supersedes).map(|sha256| (sha256, range)));
                 }
-                Ok((m, _)) => coverage.unusable.push(format!("{} is of the log {}", path.display(), m.log)),
+                Ok((m, _)) => {
+                    let path = place.lake.place(&found.key);
+                    coverage.unusable.push(format!("{} is of the log {}", path.display(), m.log));
+                }
                 Err(err) => coverage.unusable.push(err.to_string()),
             }
         }
@@ -88,13 +91,13 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use lake::manifest::LogPosition;
-    use lake::{LakeStore, LocalStore, WriteSettings};
+    use lake::{Body, Lake, WriteSettings};
     use std::path::Path;
     use wal_format::Seq;
 
     fn place(lake: &Path) -> Place {
         let (venue, log) = ("binance-spot".to_owned(), "ab".repeat(16));
-        Place { lake: lake.to_owned(), venue, log, lineage: None, wal: None }
+        Place { lake: Lake::open(lake), venue, log, lineage: None, wal: None }
     }
 
     /// Publishes an account of [first, end) and returns its SHA-256.
@@ -108,7 +111,7 @@ mod tests {
         m.previous_sha256 = previous.map(str::to_owned);
         let part = place.part(hour, Seq(first), &[]);
         let json = m.to_json().unwrap();
-        LocalStore::new(lake).publish_bytes(&json, &part.manifest(Path::new(""))).unwrap();
+        place.lake.put_new(&part.manifest(), Body::Bytes(&json)).unwrap();
         lake::hash::sha256_hex(&json)
     }
 
@@ -124,7 +127,7 @@ mod tests {
         assert!(all().covers(0, 399) && all().covers(89, 95) && !all().covers(390, 400));
         // Only what is asked for is read, and what lies before it still counts.
         assert!(Coverage::load(&place(lake), Hour(200), 260).unwrap().covers(250, 260));
-        let third = place(lake).part(Hour(200), Seq(200), &[]).manifest(lake);
+        let third = lake.join(place(lake).part(Hour(200), Seq(200), &[]).manifest());
         let good = std::fs::read(&third).unwrap();
         std::fs::remove_file(&third).unwrap();
         assert!(all().covers(0, 199) && all().covers(310, 399));

@@ -62,6 +62,7 @@ use crate::repair::desk::Desk;
 use config::{Config, VenueConfig};
 pub use fold::Mode;
 use fold::gather;
+use lake::Lake;
 use model::VenueId;
 use ops::chore;
 use ops::compactor::CompactorStatus;
@@ -93,7 +94,7 @@ pub async fn run(
     status: Arc<CompactorStatus>,
 ) -> anyhow::Result<Outcome> {
     warn_about_other_logs(&cfg);
-    for note in replay::rewrite::finish(&cfg.lake.dir)? {
+    for note in replay::rewrite::finish(&Lake::open(&cfg.lake.dir))? {
         tracing::warn!("{note}");
     }
     let supervisor = status.supervisor().clone();
@@ -125,6 +126,7 @@ pub async fn run(
         }
         for kind in [gather::LogKind::Collected, gather::LogKind::Repairs] {
             let worker = worker::Worker {
+                lake: Lake::open(&cfg.lake.dir),
                 accept_loss: status.accepts_loss(&worker::log_name(id, kind)),
                 cfg: cfg.clone(),
                 id,

@@ -143,7 +143,7 @@ impl Worker {
             .map_err(|err| held(err, &dir))
             .with_context(|| format!("take the place of reader {LAKE_READER}"))?;
         archive::clean_up(&self.cfg, &dir, &uuid);
-        let place = Place::new(&self.cfg.lake.dir, self.id.as_str(), lineage).at(&dir);
+        let place = Place::new(&self.lake, self.id.as_str(), lineage).at(&dir);
         let waiting = self.abandoned(Some(&place))?;
         let stored = ack.acked().map_err(|err| err.to_string());
         let mut evidence = resume::gather(&place, stored)?;
@@ -157,7 +157,7 @@ impl Worker {
             tracing::warn!(venue = %self.id, "{told}");
         }
         let acked = decision.store_ack.or(evidence.ack).unwrap_or(decision.published);
-        let newest = evidence.newest.take().map(|newest| newest.path);
+        let newest = evidence.newest.take().map(|newest| newest.key);
         drop(evidence);
         self.recall(&place)?;
         if decision.store_ack.is_some() {
@@ -181,7 +181,7 @@ impl Worker {
     /// What waits in staging of a log that was here ([`super::abandoned`]), told; nothing when its loss is accepted.
     fn abandoned(&self, log: Option<&Place>) -> anyhow::Result<Option<EvidenceMissing>> {
         // Both logs of a venue stage under its name; each is looked for in its own directory.
-        let (lake, dir) = (&self.cfg.lake.dir, self.dir());
+        let (lake, dir) = (self.lake.work(), self.dir());
         let mut found = abandoned::find(lake, self.id.as_str(), &dir, log)?;
         if self.accept_loss {
             abandoned::give_up(lake, &std::mem::take(&mut found))?;
@@ -236,11 +236,13 @@ impl Worker {
             }
             return Ok(());
         }
-        let (lake, log) = (place.lake.display().to_string(), self.name());
+        let (lake, log) = (place.lake.to_string(), self.name());
         let missing = match (decision.beyond, evidence.orphans.as_slice()) {
-            (_, [first, others @ ..]) => {
-                EvidenceMissing::Orphans { path: first.display().to_string(), others: others.len(), log }
-            }
+            (_, [first, others @ ..]) => EvidenceMissing::Orphans {
+                path: place.lake.place(first).display().to_string(),
+                others: others.len(),
+                log,
+            },
             (Some(acked), []) => EvidenceMissing::Acknowledged { acked: acked.seq, at: at.seq, lake, log },
             (None, []) => return Ok(()),
         };
@@ -258,12 +260,12 @@ impl Worker {
     fn recall(&self, place: &Place) -> anyhow::Result<()> {
         let Some(desk) = &self.desk else { return Ok(()) };
         let since = Hour::of_ns(clock::wall_ns()).0 - RECALL_HOURS;
-        for (part, path) in lake::find::manifests(&place.lake, &place.venue)? {
+        for (part, found) in lake::find::manifests(&place.lake, &place.venue)? {
             if part.hour.0 < since || !place.owns(&part) {
                 continue;
             }
             // One that cannot be read was told about already.
-            let Ok(manifest) = Manifest::load(&path) else { continue };
+            let Ok(manifest) = Manifest::load(&place.lake, &found.key) else { continue };
             manifest.repairs.iter().for_each(|r| desk.was_done(r));
             manifest.gaps.iter().filter_map(Hole::of).for_each(|h| desk.want(h));
         }

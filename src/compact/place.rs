@@ -1,20 +1,20 @@
 //! Which log rows come from and where they go: what is a log's own, what it calls its parts, and where it lies.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use wal_format::{Incarnation, Known, Lineage, Position, Run, SegmentId, Seq};
 
 use fold::part::OpenPart;
 use lake::hash::hex;
 use lake::manifest::LogPosition;
-use lake::{Hour, Manifest, Part};
+use lake::{Hour, Lake, Manifest, Part};
 use ops::host;
 
 /// Which log the rows come from and where they go.
 #[derive(Clone, Debug)]
 pub struct Place {
-    /// The lake's directory.
-    pub lake: PathBuf,
+    /// The lake.
+    pub lake: Lake,
     /// Venue word.
     pub venue: String,
     /// The log's uuid, 32 hex digits.
@@ -27,14 +27,14 @@ pub struct Place {
 
 impl Place {
     /// The place of this log.
-    pub fn new(lake: &Path, venue: &str, lineage: Lineage) -> Self {
+    pub fn new(lake: &Lake, venue: &str, lineage: Lineage) -> Self {
         let log = hex(&lineage.log_uuid());
-        Self { lake: lake.to_owned(), venue: venue.to_owned(), log, lineage: Some(lineage), wal: None }
+        Self { lake: lake.clone(), venue: venue.to_owned(), log, lineage: Some(lineage), wal: None }
     }
 
     /// This place, with where its log lies.
     pub fn at(self, dir: &Path) -> Self {
-        Self { wal: Some(place_of(&self.lake, dir)), ..self }
+        Self { wal: Some(place_of(self.lake.work(), dir)), ..self }
     }
 
     /// True when the name of `part` is one that this log gives.

@@ -26,8 +26,8 @@ use lake::hash::{hash_all, hex, sha256_hex};
 use lake::lock::{LakeLock, PATIENCE};
 use lake::manifest::{ManifestFile, runs_to_write};
 use lake::{
-    FileInfo, Hour, LakeError, LakeFormat, LakeStore, LocalStore, Manifest, Part, PieceFile, Table, join_pieces,
-    staged_path, staging_dir, write_text,
+    Body, FileInfo, Hour, LakeError, LakeFormat, Manifest, Part, PieceFile, Table, join_pieces, staged_path,
+    staging_dir, write_text,
 };
 use model::row::DriftItem;
 use wal_format::{durable, regular};
@@ -89,7 +89,7 @@ pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) 
     let Some((open, symbols)) = gatherer.part_and_symbols() else { return Ok(None) };
     let part = place.part_of(open);
     let key_values = key_values(&manifest, &digest);
-    let dir = staging_dir(&place.lake, &part);
+    let dir = staging_dir(place.lake.work(), &part);
     durable::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     let mut joined: Vec<(Table, PathBuf, FileInfo)> = Vec::new();
     for table in Table::ALL.iter().copied() {
@@ -105,7 +105,7 @@ pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) 
         let pieces: Vec<PieceFile> = of_table
             .pieces()
             .iter()
-            .map(|p| PieceFile { path: staged_path(&place.lake, &part, table, p.index), crc32: p.crc32 })
+            .map(|p| PieceFile { path: staged_path(place.lake.work(), &part, table, p.index), crc32: p.crc32 })
             .collect();
         let tmp = dir.join(format!("{table}.joined.tmp"));
         let info = join_pieces(&tmp, table, &pieces, tail, &settings, &key_values)
@@ -129,32 +129,24 @@ pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) 
     for (_, tmp, _) in &joined {
         durable::sync_file(tmp).with_context(|| format!("sync {}", tmp.display()))?;
     }
-    let _lock = LakeLock::exclusive(&place.lake, &format!("publishes {} of {}", part.hour, part.venue), PATIENCE)?;
+    let _lock =
+        LakeLock::exclusive(place.lake.work(), &format!("publishes {} of {}", part.hour, part.venue), PATIENCE)?;
     refuse_twice(place, &manifest)?;
-    let store = LocalStore::new(&place.lake);
     for (table, tmp, info) in joined {
-        // Relative to the lake, as the store wants it and the manifest tells it.
-        let dest = part.file_as(Path::new(""), table, manifest.settings.format);
-        refuse_taken(&place.lake.join(&dest), &info.sha256)?;
-        store.publish(&tmp, &dest)?;
+        let path = part.file_as(table, manifest.settings.format);
+        put(place, &path, Body::File(&tmp), &info.sha256)?;
         fail_point!("publish.after_rename", table);
-        manifest.files.push(ManifestFile {
-            table,
-            path: dest.components().map(|c| c.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/"),
-            bytes: info.bytes,
-            rows: info.rows,
-            sha256: info.sha256,
-        });
+        manifest.files.push(ManifestFile { table, path, bytes: info.bytes, rows: info.rows, sha256: info.sha256 });
     }
     manifest.files.sort_by(|a, b| a.path.cmp(&b.path));
     manifest.check()?;
     fail_point!("publish.before_manifest");
     let json = manifest.to_json()?;
-    refuse_taken(&part.manifest(&place.lake), &sha256_hex(&json))?;
-    store.publish_bytes(&json, &part.manifest(Path::new("")))?;
+    let sha256 = sha256_hex(&json);
+    put(place, &part.manifest(), Body::Bytes(&json), &sha256)?;
     fail_point!("publish.after_manifest");
     gatherer.close();
-    gatherer.chain_to(sha256_hex(&json));
+    gatherer.chain_to(sha256);
     Ok(Some(Published { part, manifest }))
 }
 
@@ -171,15 +163,10 @@ fn refuse_twice(place: &Place, manifest: &Manifest) -> anyhow::Result<()> {
 
 /// What stands under a name already must be what is published under it: nothing of another copy of the log, and nothing
 /// that somebody put there, is overwritten. What an interrupted publish left is gone by now ([`super::resume`]).
-fn refuse_taken(dest: &Path, sha256: &str) -> anyhow::Result<()> {
-    let file = match regular::open(dest) {
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        opened => opened.with_context(|| format!("open {}", dest.display()))?,
-    };
-    let (sum, _) = hash_all(file).with_context(|| format!("read {}", dest.display()))?;
-    match hex(&sum.finalize()) == sha256 {
-        true => Ok(()),
-        false => Err(EvidenceMissing::Taken { path: dest.display().to_string() }.into()),
+fn put(place: &Place, key: &str, body: Body<'_>, sha256: &str) -> anyhow::Result<()> {
+    match place.lake.publish(key, body, sha256) {
+        Err(LakeError::Exists { path }) => Err(EvidenceMissing::Taken { path: path.display().to_string() }.into()),
+        put => Ok(put?),
     }
 }
 

@@ -33,7 +33,7 @@ use fold::shelves::shelves;
 use lake::find::manifests;
 use lake::hash::hex;
 use lake::lock::PATIENCE;
-use lake::{Hour, LakeLock, Manifest, Part};
+use lake::{Hour, Lake, LakeLock, Manifest, Part};
 use model::VenueId;
 use venue::{self, Venue};
 
@@ -76,15 +76,16 @@ pub fn replay(cfg: &Config, args: &ReplayArgs) -> anyhow::Result<Report> {
         refuse_used(out)?;
     }
     let mut report = Report::default();
+    let lake = Lake::open(&cfg.lake.dir);
     // From the first reading to the last swap: nobody takes what is half made for the rest of a crash.
     let _rewriting = match args.rewrite {
-        true => Some(LakeLock::rewrite(&cfg.lake.dir, args.purpose(), PATIENCE)?),
+        true => Some(LakeLock::rewrite(lake.work(), args.purpose(), PATIENCE)?),
         false => None,
     };
     if args.rewrite {
-        report.notes.extend(rewrite::finish_held(&cfg.lake.dir)?);
+        report.notes.extend(rewrite::finish_held(&lake)?);
     } else if args.verify {
-        report.notes.extend(rewrite::finish(&cfg.lake.dir)?);
+        report.notes.extend(rewrite::finish(&lake)?);
     }
     let ids: Vec<VenueId> =
         if args.venues.is_empty() { cfg.venues.keys().copied().collect() } else { args.venues.clone() };
@@ -107,7 +108,7 @@ pub fn replay(cfg: &Config, args: &ReplayArgs) -> anyhow::Result<Report> {
             }
             for log in logs {
                 log.needs(log.first_segment);
-                let Published { mut parts, unreadable } = published(&cfg.lake.dir, &log)?;
+                let Published { mut parts, unreadable } = published(&lake, &log)?;
                 let all = parts.len();
                 parts.retain(|known| log.had(&known.manifest));
                 if parts.len() < all {
@@ -118,9 +119,9 @@ pub fn replay(cfg: &Config, args: &ReplayArgs) -> anyhow::Result<Report> {
                     report.parts.push(unreadable_part(part, why));
                 }
                 if args.rewrite {
-                    log.rewrite(&cfg.lake.dir, parts, &mut report)?;
+                    log.rewrite(&lake, parts, &mut report)?;
                 } else if args.verify {
-                    log.verify(&cfg.lake.dir, parts, args.out.as_deref(), &mut report)?;
+                    log.verify(&lake, parts, args.out.as_deref(), &mut report)?;
                 } else if let Some(out) = &args.out {
                     let unknown: Vec<u64> = unreadable.iter().map(|(part, _)| part.first_seq).collect();
                     log.rebuild(&parts, &unknown, out, &mut report)?;
@@ -190,13 +191,13 @@ struct Published {
 }
 
 /// The manifests of this log in the lake.
-fn published(lake: &Path, log: &Log) -> anyhow::Result<Published> {
+fn published(lake: &Lake, log: &Log) -> anyhow::Result<Published> {
     let mut found = Published { parts: Vec::new(), unreadable: Vec::new() };
-    for (part, path) in manifests(lake, log.venue.id().as_str())? {
+    for (part, at) in manifests(lake, log.venue.id().as_str())? {
         if !log.name.starts_with(&part.log8) {
             continue;
         }
-        match Manifest::load_hashed(&path) {
+        match Manifest::load_hashed(lake, &at.key) {
             Ok((manifest, sha256)) if manifest.log == log.name => {
                 found.parts.push(Known { part, manifest, sha256 });
             }

@@ -23,24 +23,25 @@
 //! a clone) are left alone, but for one thing: what both copies hold, the runs up to the last common one, is published
 //! ([`Place::own_end`]). What other copies and other logs staged waits for them.
 
-pub use lake::find::{files_since, manifests};
+pub use lake::find::manifests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use wal_format::{Ack, Checkpoint, Position, Seq, durable, regular};
 
-use super::aside::set_aside;
+use super::aside::{set_aside, set_object_aside};
 use super::place::{Place, to_position};
 use super::stage::{PartState, is_state, state_path};
 use crate::failpoint::fail_point;
 use fold::gather::{Continuation, missing_beginning};
 use fold::source::{LiveLog, RecordSource, Step};
-use lake::find::list;
+use lake::find::files_since;
 use lake::lock::{LakeLock, PATIENCE};
 use lake::path::parse_staging_dir;
 use lake::read::TableFile;
-use lake::{Hour, LakeError, LakeStore, LocalStore, Manifest, Part, StagedPiece, Table, staging_dir};
+use lake::work::list;
+use lake::{Hour, LakeError, Manifest, Part, StagedPiece, staging_dir};
 
 /// Why a log stops until a person has looked: trying again does not cure it. Nothing was published or deleted.
 #[derive(Debug, thiserror::Error)]
@@ -160,8 +161,8 @@ pub struct Newest {
     pub manifest: Manifest,
     /// SHA-256 of its bytes.
     pub sha256: String,
-    /// Where it lies.
-    pub path: PathBuf,
+    /// Its key.
+    pub key: String,
     /// Up to where it speaks about this log.
     pub end: Position,
 }
@@ -180,8 +181,8 @@ pub struct Evidence {
     pub newest: Option<Newest>,
     /// What is staged, oldest part first.
     pub staged: Vec<Staged>,
-    /// Published files of this log behind the newest manifest that no manifest names.
-    pub orphans: Vec<PathBuf>,
+    /// Published files of this log behind the newest manifest that no manifest names: their keys.
+    pub orphans: Vec<String>,
     /// The stored ack, if it can be read and speaks about this log.
     pub ack: Option<Position>,
     /// Things a person should know: damaged states and pieces, a foreign ack, other copies of the log.
@@ -191,7 +192,7 @@ pub struct Evidence {
 impl Evidence {
     /// True when an interrupted publish of this part can have left all of them.
     pub fn orphans_are_of(&self, part: &Part) -> bool {
-        self.orphans.iter().all(|path| Part::from_path(path).is_some_and(|(_, of)| of == *part))
+        self.orphans.iter().all(|key| Part::from_path(Path::new(key)).is_some_and(|(_, of)| of == *part))
     }
 
     /// Where the newest manifest ends; the beginning without one.
@@ -323,7 +324,7 @@ pub fn gather(place: &Place, ack: Result<Option<Ack>, String>) -> anyhow::Result
     }
     evidence.newest = newest(place, &mut evidence.remarks)?;
     let end = evidence.end().seq.get();
-    for dir in list(&place.lake.join(".staging"))? {
+    for dir in list(&place.lake.work().join(".staging"))? {
         let Some(part) = parse_staging_dir(&dir).filter(|part| part.venue == place.venue) else { continue };
         if !place.owns(&part) {
             let whose = if part.log8 == place.log8() { "another copy of this log" } else { "another log" };
@@ -353,23 +354,24 @@ fn newest(place: &Place, remarks: &mut Vec<String>) -> anyhow::Result<Option<New
     let mut all = manifests(&place.lake, &place.venue)?;
     all.retain(|(part, _)| part.log8 == place.log8());
     all.sort_by_key(|(part, _)| part.first_seq);
-    for (part, path) in all.into_iter().rev() {
+    for (part, found) in all.into_iter().rev() {
+        let key = found.key;
         if !place.owns(&part) {
-            others.push(path);
+            others.push(key);
             continue;
         }
-        match Manifest::load_proven(&place.lake, &path) {
+        match Manifest::load_proven(&place.lake, &key) {
             Ok((manifest, sha256)) if place.is_of(&manifest) => {
                 let Some(end) = place.own_end(&manifest) else {
-                    others.push(path);
+                    others.push(key);
                     continue;
                 };
                 let whole = place.had(&manifest.runs());
                 if !whole {
-                    others.push(path.clone());
+                    others.push(key.clone());
                 }
                 if best.as_ref().is_none_or(|best| end.seq > best.end.seq) {
-                    best = Some(Newest { manifest, sha256, path, end });
+                    best = Some(Newest { manifest, sha256, key, end });
                 }
                 // What comes before it ends before it.
                 if whole {
@@ -382,7 +384,7 @@ fn newest(place: &Place, remarks: &mut Vec<String>) -> anyhow::Result<Option<New
             Err(err @ LakeError::Io { .. }) => return Err(err.into()),
             Err(err @ LakeError::Newer { .. }) => return Err(EvidenceMissing::Newer { what: err.to_string() }.into()),
             Err(err) => {
-                let path = path.display().to_string();
+                let path = place.lake.place(&key).display().to_string();
                 return Err(EvidenceMissing::Manifest { path, why: err.to_string() }.into());
             }
         }
@@ -391,37 +393,32 @@ fn newest(place: &Place, remarks: &mut Vec<String>) -> anyhow::Result<Option<New
         remarks.push(format!(
             "{} manifests of another copy of this log are left alone (it was restored from a backup, or is a clone), the newest is {}",
             others.len(),
-            first.display()
+            place.lake.place(first).display()
         ));
     }
     Ok(best)
 }
 
 /// Published files of this log behind the newest manifest that no manifest names.
-fn orphans(place: &Place, evidence: &Evidence) -> anyhow::Result<Vec<PathBuf>> {
+fn orphans(place: &Place, evidence: &Evidence) -> anyhow::Result<Vec<String>> {
     let end = evidence.end().seq.get();
     // Hours never decrease along a log; without a manifest, or with one that is only in part its own, all are looked at.
     let since = evidence.newest.as_ref().filter(|n| n.is_whole()).and_then(|n| Hour::from_text(&n.manifest.hour));
     let mut found = Vec::new();
-    for table in Table::ALL {
-        for path in files_since(&place.lake.join(table.as_str()), &place.venue, since.unwrap_or(Hour(i64::MIN)))? {
-            let Some((Some(_), part)) = Part::from_path(&path) else { continue };
-            if !place.owns(&part) || part.first_seq < end || part.manifest(&place.lake).exists() {
-                continue;
-            }
-            // Text says nothing about itself, and a file that cannot be read was never a good one of anybody.
-            let log = match TableFile::open(&path) {
-                Ok(file) => file.key_value("log").map(str::to_owned),
-                Err(err @ LakeError::Newer { .. }) => {
-                    return Err(EvidenceMissing::Newer { what: err.to_string() }.into());
-                }
-                Err(_) => None,
-            };
-            if log.is_some_and(|log| log != place.log) {
-                return Err(EvidenceMissing::Taken { path: path.display().to_string() }.into());
-            }
-            found.push(path);
+    for (part, file) in files_since(&place.lake, &place.venue, since.unwrap_or(Hour(i64::MIN)))? {
+        if !place.owns(&part) || part.first_seq < end || place.lake.has(&part.manifest())? {
+            continue;
         }
+        // Text says nothing about itself, and a file that cannot be read was never a good one of anybody.
+        let log = match TableFile::get(&place.lake, &file.key) {
+            Ok(file) => file.key_value("log").map(str::to_owned),
+            Err(err @ LakeError::Newer { .. }) => return Err(EvidenceMissing::Newer { what: err.to_string() }.into()),
+            Err(_) => None,
+        };
+        if log.is_some_and(|log| log != place.log) {
+            return Err(EvidenceMissing::Taken { path: place.lake.place(&file.key).display().to_string() }.into());
+        }
+        found.push(file.key);
     }
     Ok(found)
 }
@@ -505,7 +502,7 @@ pub fn clean(place: &Place, evidence: &Evidence, start: &Start) -> anyhow::Resul
         aside.sort_by_key(|path| is_state(path));
         if !aside.is_empty() {
             let name = staged.dir.file_name().unwrap_or_default().to_string_lossy();
-            let to = set_aside(&place.lake, &name, &aside)?;
+            let to = set_aside(place.lake.work(), &name, &aside)?;
             let from = staged.dir.display();
             told.push(format!(
                 "set aside {} files of {from} in {}: look at them, then delete them",
@@ -524,15 +521,20 @@ pub fn clean(place: &Place, evidence: &Evidence, start: &Start) -> anyhow::Resul
 
 /// Removes what an interrupted publish left, unless a manifest names it by now: another copy of the log may be
 /// publishing the same records at this moment.
-fn remove_orphans(place: &Place, orphans: &[PathBuf]) -> anyhow::Result<Option<String>> {
+fn remove_orphans(place: &Place, orphans: &[String]) -> anyhow::Result<Option<String>> {
     let [first, ..] = orphans else { return Ok(None) };
-    let _lock = LakeLock::exclusive(&place.lake, "removes what an interrupted publish left", PATIENCE)?;
-    let named = |path: &Path| Part::from_path(path).is_some_and(|(_, part)| part.manifest(&place.lake).exists());
-    for path in orphans.iter().filter(|path| !named(path)) {
-        LocalStore::new(&place.lake).remove(path)?;
+    let _lock = LakeLock::exclusive(place.lake.work(), "removes what an interrupted publish left", PATIENCE)?;
+    for key in orphans {
+        let of = Part::from_path(Path::new(key));
+        if !of.map_or(Ok(false), |(_, part)| place.lake.has(&part.manifest()))? {
+            place.lake.delete(key)?;
+        }
     }
     let n = orphans.len();
-    Ok(Some(format!("removed {n} files of a publish that was interrupted, {} and others", first.display())))
+    Ok(Some(format!(
+        "removed {n} files of a publish that was interrupted, {} and others",
+        place.lake.place(first).display()
+    )))
 }
 
 /// Moves the published files out of the lake that no manifest names and that the log cannot give again.
@@ -543,10 +545,9 @@ pub fn set_orphans_aside(place: &Place, evidence: &mut Evidence) -> anyhow::Resu
     let orphans = std::mem::take(&mut evidence.orphans);
     // Files of several tables have equal names.
     let mut to = None;
-    for path in &orphans {
-        let table = path.strip_prefix(&place.lake).ok().and_then(|p| p.iter().next()).unwrap_or_default();
-        let name = format!("{}-{}", table.to_string_lossy(), path.file_stem().unwrap_or_default().to_string_lossy());
-        to = Some(set_aside(&place.lake, &name, std::slice::from_ref(path))?);
+    for key in &orphans {
+        let (table, stem) = (key.split('/').next().unwrap_or_default(), Path::new(key).file_stem().unwrap_or_default());
+        to = Some(set_object_aside(&place.lake, &format!("{table}-{}", stem.to_string_lossy()), key)?);
     }
     Ok(to)
 }
@@ -556,7 +557,7 @@ pub fn set_orphans_aside(place: &Place, evidence: &mut Evidence) -> anyhow::Resu
 /// # Errors
 /// When something cannot be removed.
 pub fn remove_staging(place: &Place, part: &Part) -> anyhow::Result<()> {
-    let dir = staging_dir(&place.lake, part);
+    let dir = staging_dir(place.lake.work(), part);
     for path in list(&dir)? {
         durable::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
     }
@@ -572,7 +573,7 @@ mod tests {
     use super::super::place::to_log_position;
     use super::super::stage::state_at;
     use super::*;
-    use lake::WriteSettings;
+    use lake::{Lake, WriteSettings};
     use wal_format::{SegmentId, Seq};
 
     fn at(seq: u64) -> Position {
@@ -588,13 +589,13 @@ mod tests {
     }
 
     fn published(manifest: Manifest) -> Newest {
-        Newest { end: to_position(manifest.end), sha256: "ab".into(), path: PathBuf::new(), manifest }
+        Newest { end: to_position(manifest.end), sha256: "ab".into(), key: String::new(), manifest }
     }
 
     /// Of one part from `first` on, with states at these places, damaged ones as `Err`.
     fn staged(first: u64, states: &[Result<u64, u64>]) -> Vec<Staged> {
         let (venue, log) = ("binance-spot".to_owned(), "0badcafe".to_owned());
-        let place = Place { lake: "/lake".into(), venue, log, lineage: None, wal: None };
+        let place = Place { lake: Lake::open(Path::new("/lake")), venue, log, lineage: None, wal: None };
         let dir = PathBuf::from(format!("/lake/.staging/{first}"));
         let state = |at| {
             let mut state = state_at(first, at);

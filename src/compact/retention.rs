@@ -23,17 +23,16 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use anyhow::Context;
 use wal_format::{Shelf, durable};
 
 use super::chain::REMOVED;
 use config::Config;
-use lake::find::list;
 use lake::find::manifests_since;
 use lake::lock::PATIENCE;
-use lake::{Hour, LakeLock, Manifest};
+use lake::work::list;
+use lake::{Hour, Lake, LakeLock, Manifest, Version};
 use ops::{clock, host};
 
 const HOUR_NS: u64 = 3_600_000_000_000;
@@ -181,13 +180,14 @@ pub struct Keeper {
 /// What is known of the parts of one venue: as little as tells age, size and the newest, for there are many.
 #[derive(Default)]
 struct KnownVenue {
-    parts: BTreeMap<PathBuf, KnownPart>,
+    /// By the key of the manifest.
+    parts: BTreeMap<String, KnownPart>,
 }
 
 struct KnownPart {
     hour: Hour,
-    /// Size and time of the manifest: one that was published anew has others.
-    stamp: Stamp,
+    /// Of the manifest: one that was published anew has another.
+    version: Version,
     /// Bytes of its files; 0 when nothing is left of them, or the manifest cannot be read.
     bytes: u64,
     /// The manifest and those it stands in the place of, by the first digits of their SHA-256.
@@ -195,8 +195,6 @@ struct KnownPart {
     /// The one before it.
     previous: Option<u64>,
 }
-
-type Stamp = (u64, Option<SystemTime>);
 
 impl Default for Keeper {
     fn default() -> Self {
@@ -227,13 +225,14 @@ impl Keeper {
             (swept.segments, swept.capped) = (trimmed.removed, trimmed.capped);
         }
         if lake.any() {
+            let at = Lake::open(&cfg.lake.dir);
             let all = self.sweeps.is_multiple_of(LIST_ALL_EVERY);
             self.sweeps = self.sweeps.wrapping_add(1);
             for venue in cfg.venues.keys() {
                 let known = self.lakes.entry(venue.to_string()).or_default();
-                swept.read += known.look(&cfg.lake.dir, venue.as_str(), all)?;
+                swept.read += known.look(&at, venue.as_str(), all)?;
             }
-            let trimmed = self.sweep_lake(&cfg.lake.dir, lake, wall_ns);
+            let trimmed = self.sweep_lake(&at, lake, wall_ns);
             swept.parts = trimmed.removed;
             swept.capped |= trimmed.capped;
         }
@@ -316,25 +315,25 @@ impl Keeper {
         Ok(facts)
     }
 
-    fn sweep_lake(&mut self, lake: &Path, limits: Limits, wall_ns: u64) -> Trimmed {
-        let items: Vec<Item<PathBuf>> = self.lakes.values().flat_map(|venue| venue.items(wall_ns)).collect();
-        let free = || (self.free)(lake);
+    fn sweep_lake(&mut self, lake: &Lake, limits: Limits, wall_ns: u64) -> Trimmed {
+        let items: Vec<Item<String>> = self.lakes.values().flat_map(|venue| venue.items(wall_ns)).collect();
+        let free = || (self.free)(lake.work());
         let mut gone = Vec::new();
         let trimmed = trim(items, limits, &free, &mut |item, why| match remove_part(lake, &item.what, why) {
             Ok(files) => {
-                tracing::info!(manifest = %item.what.display(), files, bytes = item.bytes, %why,
+                tracing::info!(manifest = %lake.place(&item.what).display(), files, bytes = item.bytes, %why,
                     "hour of the lake deleted, its manifest stays");
                 gone.push(item.what.clone());
                 true
             }
             Err(err) => {
-                tracing::warn!(manifest = %item.what.display(), error = %format!("{err:#}"),
+                tracing::warn!(manifest = %lake.place(&item.what).display(), error = %format!("{err:#}"),
                     "cannot delete an hour of the lake");
                 false
             }
         });
-        for path in gone {
-            self.lakes.values_mut().filter_map(|venue| venue.parts.get_mut(&path)).for_each(|part| part.bytes = 0);
+        for key in gone {
+            self.lakes.values_mut().filter_map(|venue| venue.parts.get_mut(&key)).for_each(|part| part.bytes = 0);
         }
         trimmed
     }
@@ -343,29 +342,28 @@ impl Keeper {
 impl KnownVenue {
     /// Lists the manifests, `all` of them or those of the newest day and the one before, and reads what is new; how many
     /// that were.
-    fn look(&mut self, lake: &Path, venue: &str, all: bool) -> anyhow::Result<usize> {
+    fn look(&mut self, lake: &Lake, venue: &str, all: bool) -> anyhow::Result<usize> {
         let newest = self.parts.values().map(|part| part.hour.0).max().filter(|_| !all);
         let mut read = 0;
-        for (part, path) in manifests_since(lake, venue, Hour(newest.map_or(i64::MIN, |newest| newest - 24)))? {
-            let Ok(meta) = std::fs::metadata(&path) else { continue };
-            let stamp = (meta.len(), meta.modified().ok());
-            if self.parts.get(&path).is_some_and(|known| known.stamp == stamp) {
+        for (part, found) in manifests_since(lake, venue, Hour(newest.map_or(i64::MIN, |newest| newest - 24)))? {
+            if self.parts.get(&found.key).is_some_and(|known| known.version == found.version) {
                 continue;
             }
             read += 1;
-            self.parts.insert(path.clone(), KnownPart::read(lake, part.hour, &path, stamp));
+            let known = KnownPart::read(lake, part.hour, &found.key, found.version);
+            self.parts.insert(found.key, known);
         }
         Ok(read)
     }
 
-    fn items(&self, wall_ns: u64) -> Vec<Item<PathBuf>> {
+    fn items(&self, wall_ns: u64) -> Vec<Item<String>> {
         let now_ns = now(self.parts.values().map(|part| part.hour.end_ns()).max(), wall_ns);
         let followed: HashSet<u64> = self.parts.values().filter_map(|part| part.previous).collect();
         let there = self.parts.iter().filter(|(_, part)| part.bytes > 0);
-        let item = |(path, part): (&PathBuf, &KnownPart)| {
+        let item = |(key, part): (&String, &KnownPart)| {
             let newest_ns = part.hour.end_ns();
             Item {
-                what: path.clone(),
+                what: key.clone(),
                 newest_ns,
                 age_ns: now_ns.saturating_sub(newest_ns),
                 bytes: part.bytes,
@@ -379,15 +377,15 @@ impl KnownVenue {
 
 impl KnownPart {
     /// One that cannot be read is told about by those who need it; what it names stays.
-    fn read(lake: &Path, hour: Hour, path: &Path, stamp: Stamp) -> Self {
-        let Ok((m, sha256)) = Manifest::load_hashed(path) else {
-            return Self { hour, stamp, bytes: 0, names: Vec::new(), previous: None };
+    fn read(lake: &Lake, hour: Hour, key: &str, version: Version) -> Self {
+        let Ok((m, sha256)) = Manifest::load_hashed(lake, key) else {
+            return Self { hour, version, bytes: 0, names: Vec::new(), previous: None };
         };
         let short = |sha256: &String| u64::from_str_radix(sha256.get(..16)?, 16).ok();
         Self {
             hour,
-            stamp,
-            bytes: m.files.iter().filter(|f| lake.join(&f.path).exists()).map(|f| f.bytes).sum(),
+            version,
+            bytes: m.files.iter().filter(|f| lake.has(&f.path).unwrap_or(false)).map(|f| f.bytes).sum(),
             names: std::iter::once(&sha256).chain(&m.supersedes).filter_map(short).collect(),
             previous: m.previous_sha256.as_ref().and_then(short),
         }
@@ -400,11 +398,11 @@ fn owned(entry: (&PathBuf, &(u64, u64))) -> (PathBuf, (u64, u64)) {
 
 /// Lists the files that are left of a part as removed, then removes them and directories that are empty by that; how
 /// many files that were.
-fn remove_part(lake: &Path, manifest: &Path, why: Why) -> anyhow::Result<usize> {
-    let _lock = LakeLock::exclusive(lake, "retention removes an hour", PATIENCE)?;
-    let named = Manifest::load(manifest)?;
+fn remove_part(lake: &Lake, manifest: &str, why: Why) -> anyhow::Result<usize> {
+    let _lock = LakeLock::exclusive(lake.work(), "retention removes an hour", PATIENCE)?;
+    let named = Manifest::load(lake, manifest)?;
     let mut files: Vec<&str> = named.files.iter().map(|f| f.path.as_str()).collect();
-    files.retain(|path| lake.join(path).exists());
+    files.retain(|path| lake.has(path).unwrap_or(false));
     let mut lines = String::new();
     for path in &files {
         let line = serde_json::json!({
@@ -413,18 +411,9 @@ fn remove_part(lake: &Path, manifest: &Path, why: Why) -> anyhow::Result<usize> 
         lines.push_str(&line.to_string());
         lines.push('\n');
     }
-    let list = lake.join("_manifests").join(REMOVED);
-    durable::append_lines(&list, lines.as_bytes()).with_context(|| format!("write {}", list.display()))?;
+    lake.append(REMOVED, lines.as_bytes())?;
     for path in &files {
-        let file = lake.join(path);
-        durable::remove_file(&file).with_context(|| format!("delete {}", file.display()))?;
-        // Hour, date and exchange; what still holds something stays.
-        for dir in file.ancestors().skip(1).take(3) {
-            if std::fs::remove_dir(dir).is_err() {
-                durable::sync_dir(dir).with_context(|| format!("sync {}", dir.display()))?;
-                break;
-            }
-        }
+        lake.delete(path)?;
     }
     Ok(files.len())
 }

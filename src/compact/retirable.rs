@@ -14,7 +14,7 @@ use wal_format::{Evidence, SegmentInfo, list_segments};
 use super::evidence::Coverage;
 use super::place::Place;
 use config::Config;
-use lake::Hour;
+use lake::{Hour, Lake};
 use model::VenueId;
 use ops::clock;
 
@@ -24,7 +24,8 @@ use ops::clock;
 /// When the log or the lake cannot be read, or the unlink fails; and when it may not go any more.
 pub fn retire_one(cfg: &Config, id: VenueId, segment: &Path) -> anyhow::Result<()> {
     let dir = segment.parent().with_context(|| format!("{} lies in no log", segment.display()))?;
-    let asked = Asked { cfg, id, dir };
+    let lake = &Lake::open(&cfg.lake.dir);
+    let asked = Asked { cfg, lake, id, dir };
     let (keep, _, coverage) = asked.look()?;
     let gone = asked.unlink(keep, &coverage, Some(segment))?;
     anyhow::ensure!(gone == 1, "{} may not go now: no manifest covers it, or a reader needs it", segment.display());
@@ -35,6 +36,7 @@ pub fn retire_one(cfg: &Config, id: VenueId, segment: &Path) -> anyhow::Result<(
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
     pub(super) cfg: &'a Config,
+    pub(super) lake: &'a Lake,
     pub(super) id: VenueId,
     pub(super) dir: &'a Path,
 }
@@ -79,7 +81,7 @@ impl Asked<'_> {
         let Some(lineage) = wal_format::lineage(self.dir).with_context(|| self.what())? else {
             return Ok(Coverage::default());
         };
-        let place = Place::new(&self.cfg.lake.dir, self.id.as_str(), lineage);
+        let place = Place::new(self.lake, self.id.as_str(), lineage);
         Coverage::load(&place, Hour::of_ns(ts_ns), last.get()).with_context(|| self.what())
     }
 

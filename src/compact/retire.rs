@@ -11,6 +11,7 @@ use super::archive::{Archiver, Job, archive_one};
 use super::retirable::{Asked, covers};
 use config::Config;
 use fold::Mode;
+use lake::Lake;
 use model::VenueId;
 
 /// What [`retire`] did.
@@ -31,10 +32,11 @@ pub fn retire_all(cfg: &Config, mode: Mode) {
     if cfg.wal.archive_level().is_some() && mode == Mode::Follow {
         return;
     }
+    let lake = Lake::open(&cfg.lake.dir);
     for id in cfg.venues.keys().copied() {
         for dir in [cfg.wal_dir(id), cfg.repair_dir(id)] {
             if dir.is_dir()
-                && let Err(err) = retire(cfg, id, &dir, None)
+                && let Err(err) = retire(cfg, &lake, id, &dir, None)
             {
                 tracing::warn!(venue = %id, error = %format!("{err:#}"), "segments stay until the next run");
             }
@@ -47,8 +49,14 @@ pub fn retire_all(cfg: &Config, mode: Mode) {
 /// # Errors
 /// When the log or the lake cannot be listed, an ack is missing or unreadable, or an archive or unlink fails; nothing
 /// or a prefix of what may go is gone then, which is as good as not having tried.
-pub fn retire(cfg: &Config, id: VenueId, dir: &Path, archiver: Option<&Archiver>) -> anyhow::Result<Retired> {
-    let asked = Asked { cfg, id, dir };
+pub fn retire(
+    cfg: &Config,
+    lake: &Lake,
+    id: VenueId,
+    dir: &Path,
+    archiver: Option<&Archiver>,
+) -> anyhow::Result<Retired> {
+    let asked = Asked { cfg, lake, id, dir };
     let (keep, candidates, coverage) = asked.look()?;
     let covered = candidates.iter().take_while(|s| covers(&coverage, s)).count();
     let mut retired = Retired { held: candidates.len() - covered, ..Retired::default() };

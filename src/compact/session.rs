@@ -80,8 +80,8 @@ pub struct Session<'a> {
     acked: Position,
     /// Where the last state stands, or the last part ended.
     safe: Position,
-    /// The newest manifest: a lake without it is not the one that was begun with.
-    newest: Option<PathBuf>,
+    /// The key of the newest manifest: a lake without it is not the one that was begun with.
+    newest: Option<String>,
     cut_ns: u64,
     status_ns: u64,
     house_ns: u64,
@@ -115,7 +115,7 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// A session that goes on with `gatherer`; `acked` is the stored ack, `newest` the newest manifest.
+    /// A session that goes on with `gatherer`; `acked` is the stored ack, `newest` the key of the newest manifest.
     #[expect(clippy::too_many_arguments, reason = "what one start of a log found, each thing once")]
     pub fn new(
         worker: &'a Worker,
@@ -124,7 +124,7 @@ impl<'a> Session<'a> {
         ack: Box<dyn AckStore>,
         gatherer: Gatherer,
         acked: Position,
-        newest: Option<PathBuf>,
+        newest: Option<String>,
         outcome: &'a mut VenueOutcome,
     ) -> Self {
         let venues = worker.cfg.venues.len().max(1) as u64;
@@ -339,7 +339,7 @@ impl<'a> Session<'a> {
                     if std::mem::take(&mut self.check_first)
                         && let Some(lost) = missing_beginning(&record)
                     {
-                        let (lake, log) = (self.place.lake.display().to_string(), self.worker.name());
+                        let (lake, log) = (self.place.lake.to_string(), self.worker.name());
                         let missing = EvidenceMissing::Beginning { first: record.seq, lake, log };
                         if !self.worker.accept_loss {
                             return Err(missing.into());

@@ -15,7 +15,7 @@
 //! All of it is a cache: the log holds everything behind the newest manifest ([`super::retire`]). The state before
 //! the newest stays, so that one bad file costs the work of minutes.
 
-use lake::find::list;
+use lake::work::list;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -63,8 +63,8 @@ pub fn stage_rows(
         return Ok(());
     }
     let text_bytes = chunk.text_bytes(chunk.rows()) as u64;
-    let path = staged_path(&place.lake, &name, table, index);
-    let dir = staging_dir(&place.lake, &name);
+    let path = staged_path(place.lake.work(), &name, table, index);
+    let dir = staging_dir(place.lake.work(), &name);
     durable::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     let tmp = path.with_extension("tmp");
     let info = lake::write_piece(&tmp, &chunk, &part.settings, &[])?;
@@ -221,7 +221,7 @@ impl PartState {
     pub fn piece_files(&self, place: &Place) -> Vec<(PieceFile, u64)> {
         let part = self.part(place);
         let file = |table: Table, p: &Piece| {
-            (PieceFile { path: staged_path(&place.lake, &part, table, p.index), crc32: p.crc32 }, p.bytes)
+            (PieceFile { path: staged_path(place.lake.work(), &part, table, p.index), crc32: p.crc32 }, p.bytes)
         };
         self.pieces.iter().flat_map(|(table, pieces)| pieces.iter().map(|p| file(*table, p))).collect()
     }
@@ -333,7 +333,7 @@ pub fn write_state(place: &Place, gatherer: &mut Gatherer, position: Position) -
         last_event: part.last_event,
         continuation,
     };
-    let dir = staging_dir(&place.lake, &place.part_of(part));
+    let dir = staging_dir(place.lake.work(), &place.part_of(part));
     durable::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     let path = state_path(&dir, position.seq);
     durable::write_file(&path, &state.to_bytes()?).with_context(|| format!("write {}", path.display()))
@@ -344,7 +344,7 @@ pub fn write_state(place: &Place, gatherer: &mut Gatherer, position: Position) -
 /// # Errors
 /// When the directory cannot be listed or a file stays.
 pub fn remove_older_states(place: &Place, part: &OpenPart) -> anyhow::Result<()> {
-    let dir = staging_dir(&place.lake, &place.part_of(part));
+    let dir = staging_dir(place.lake.work(), &place.part_of(part));
     // By name is by seq.
     let states: Vec<PathBuf> = list(&dir)?.into_iter().filter(|path| is_state(path)).collect();
     for path in states.iter().rev().skip(GENERATIONS) {

@@ -8,6 +8,7 @@ use crate::repair::desk::Desk;
 use config::Config;
 use fold::Mode;
 use fold::gather::LogKind;
+use lake::Lake;
 use model::VenueId;
 use ops::compactor::{CompactorStatus, VenueStatus};
 use ops::shutdown::Shutdown;
@@ -32,6 +33,8 @@ pub struct VenueOutcome {
 pub struct Worker {
     /// Configuration of all.
     pub cfg: Arc<Config>,
+    /// Where it is published.
+    pub lake: Lake,
     /// Which venue.
     pub id: VenueId,
     /// Its decoder.

@@ -2,18 +2,15 @@
 //! of it. A sum of the records of its months, so it never needs the rows.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use wal_format::regular;
 
 use super::clean::place::{Series, table, venue};
 use super::clean::record::{InputRecord, Record};
 use super::clean::tally::{Faulty, Hole, Holes, Tally};
 use super::known;
-use lake::{LakeStore, LocalStore};
+use lake::{Body, Lake};
 
 /// Most files that are named beside a defect.
 const MAX_FILES: usize = 20;
@@ -123,31 +120,18 @@ pub(crate) fn utc(us: i64) -> String {
 ///
 /// # Errors
 /// When they cannot be listed.
-pub fn records(lake: &Path, series: &Series) -> Result<Vec<Record>> {
+pub fn records(lake: &Lake, series: &Series) -> Result<Vec<Record>> {
     let Some(folder) = series.folder() else { return Ok(Vec::new()) };
-    let dir = lake.join("_manifests").join(folder);
-    let entries = match fs::read_dir(&dir) {
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.with_context(|| format!("list {}", dir.display()))?,
-    };
-    let mut paths = Vec::new();
-    for entry in entries {
-        let path = entry.with_context(|| format!("list {}", dir.display()))?.path();
-        if path.extension().is_some_and(|e| e == "json") {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    let read = |path: &std::path::PathBuf| -> Result<Record> {
-        let bytes = regular::read(path, regular::LARGE_BYTES_MAX)?;
-        Ok(serde_json::from_slice(&bytes)?)
-    };
-    let told = |path: &std::path::PathBuf| {
-        read(path).inspect_err(|err| {
+    let read = |key: &str| -> Result<Record> { Ok(serde_json::from_slice(&lake.read(key)?)?) };
+    let told = |key: &str| {
+        read(key).inspect_err(|err| {
+            let path = lake.place(key);
             tracing::warn!(path = %path.display(), error = %format!("{err:#}"), "a damaged record; clean its month again");
         })
     };
-    Ok(paths.iter().filter_map(|path| told(path).ok()).collect())
+    let found = lake.list(&format!("_manifests/{folder}"), None, None)?;
+    let json = found.iter().filter(|found| found.key.ends_with(".json"));
+    Ok(json.filter_map(|found| told(&found.key).ok()).collect())
 }
 
 impl Stats {
@@ -155,7 +139,7 @@ impl Stats {
     ///
     /// # Errors
     /// When a record cannot be read.
-    pub fn of(lake: &Path, series: &Series) -> Result<Stats> {
+    pub fn of(lake: &Lake, series: &Series) -> Result<Stats> {
         Ok(Self::sum(series, &records(lake, series)?))
     }
 
@@ -340,7 +324,7 @@ impl Stats {
     ///
     /// # Errors
     /// When the lake cannot be written.
-    pub fn publish(&self, lake: &Path) -> Result<()> {
+    pub fn publish(&self, lake: &Lake) -> Result<()> {
         let name = match &self.interval {
             Some(interval) => format!("{}-{interval}", self.symbol),
             None => self.symbol.clone(),
@@ -348,15 +332,10 @@ impl Stats {
         let below = format!("_stats/{}/exchange={}/{name}/stats.json", self.table, self.exchange);
         let mut bytes = serde_json::to_vec_pretty(self)?;
         bytes.push(b'\n');
-        if regular::read(&lake.join(&below), regular::LARGE_BYTES_MAX).is_ok_and(|old| old == bytes) {
+        if lake.read(&below).is_ok_and(|old| old == bytes) {
             return Ok(());
         }
-        let staging = lake.join(".staging");
-        wal_format::durable::create_dir_all(&staging).with_context(|| format!("make {}", staging.display()))?;
-        let tmp = staging.join(format!("stats.{}.{}.{name}", self.table, self.exchange));
-        fs::write(&tmp, bytes).with_context(|| format!("write {}", tmp.display()))?;
-        LocalStore::new(lake).publish(&tmp, Path::new(&below))?;
-        Ok(())
+        Ok(lake.replace(&below, Body::Bytes(&bytes), None)?)
     }
 }
 

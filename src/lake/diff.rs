@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io::{BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use wal_format::{plain, regular};
+use wal_format::plain;
 
-use super::LakeError;
 use super::column::{Column, NULL_DEC, NULL_F64, NULL_I64, NULL_WORD, SIDES};
 use super::read::TableFile;
 use super::rows::RowsChunk;
+use super::{Lake, LakeError, Object};
 
 /// A difference between two lakes `a` and `b`. Paths are relative to the lake.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,57 +55,43 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Compares all published files below two lakes, in path order. Hidden files and directories (staging,
-/// temporary files) do not count.
+/// Compares all published files of two lakes, in path order.
 ///
 /// # Errors
 /// When a file cannot be read, or differs and is not a usable file of the lake.
-pub fn diff_trees(a: &Path, b: &Path) -> Result<Vec<Difference>, LakeError> {
-    let in_a = files(a)?;
-    let in_b = files(b)?;
+pub fn diff_trees(a: &Lake, b: &Lake) -> Result<Vec<Difference>, LakeError> {
+    let all = [a.list("", None, None)?, b.list("", None, None)?];
+    diff_objects(a, b, all.into_iter().flatten().map(|meta| meta.key))
+}
+
+/// Compares what two lakes have under `keys`, in path order; what neither has is no difference.
+///
+/// # Errors
+/// As [`diff_trees`].
+pub fn diff_objects(a: &Lake, b: &Lake, keys: impl IntoIterator<Item = String>) -> Result<Vec<Difference>, LakeError> {
+    let paths: BTreeSet<PathBuf> = keys.into_iter().map(PathBuf::from).collect();
     let mut out = Vec::new();
-    for path in in_a.union(&in_b) {
-        match (in_a.contains(path), in_b.contains(path)) {
-            (true, false) => out.push(Difference::OnlyInA(path.clone())),
-            (false, _) => out.push(Difference::OnlyInB(path.clone())),
-            (true, true) => out.extend(diff_files(&a.join(path), &b.join(path), path)?),
+    for path in paths {
+        let key = path.to_string_lossy();
+        match (a.get(&key)?, b.get(&key)?) {
+            (None, None) => {}
+            (Some(_), None) => out.push(Difference::OnlyInA(path)),
+            (None, Some(_)) => out.push(Difference::OnlyInB(path)),
+            (Some(of_a), Some(of_b)) => out.extend(diff_files((&a.place(&key), of_a), (&b.place(&key), of_b), &path)?),
         }
     }
     Ok(out)
 }
 
-fn files(root: &Path) -> Result<BTreeSet<PathBuf>, LakeError> {
-    let mut found = BTreeSet::new();
-    let mut todo = vec![root.to_owned()];
-    while let Some(dir) = todo.pop() {
-        if !dir.exists() {
-            continue;
-        }
-        for entry in std::fs::read_dir(&dir).map_err(LakeError::io("list", &dir))? {
-            let entry = entry.map_err(LakeError::io("list", &dir))?;
-            if entry.file_name().as_encoded_bytes().starts_with(b".") {
-                continue;
-            }
-            let path = entry.path();
-            if path.is_dir() {
-                todo.push(path);
-            } else if let Ok(relative) = path.strip_prefix(root) {
-                found.insert(relative.to_owned());
-            }
-        }
-    }
-    Ok(found)
-}
-
-fn diff_files(a: &Path, b: &Path, name: &Path) -> Result<Option<Difference>, LakeError> {
-    if same_bytes(a, b)? {
+fn diff_files(a: (&Path, Object), b: (&Path, Object), name: &Path) -> Result<Option<Difference>, LakeError> {
+    if same_bytes(&a, &b)? {
         return Ok(None);
     }
     if name.extension().is_none_or(|e| e != "parquet") {
         return Ok(Some(Difference::Other(name.to_owned())));
     }
     let mut d = RowDiff::default();
-    let (a, b) = (TableFile::open(a)?, TableFile::open(b)?);
+    let (a, b) = (TableFile::of(a.0, a.1)?, TableFile::of(b.0, b.1)?);
     if a.table() != b.table() || a.numeric() != b.numeric() {
         return Ok(Some(Difference::Rows {
             path: name.to_owned(),
@@ -130,10 +116,10 @@ fn diff_files(a: &Path, b: &Path, name: &Path) -> Result<Option<Difference>, Lak
     }))
 }
 
-fn same_bytes(a: &Path, b: &Path) -> Result<bool, LakeError> {
-    let open =
-        |p: &Path| regular::open(p).map(|f| BufReader::with_capacity(1 << 16, f)).map_err(LakeError::io("open", p));
-    let (mut fa, mut fb) = (open(a)?, open(b)?);
+fn same_bytes(a: &(&Path, Object), b: &(&Path, Object)) -> Result<bool, LakeError> {
+    let ((a, of_a), (b, of_b)) = (a, b);
+    let mut fa = of_a.reader(0).map_err(LakeError::io("open", a))?;
+    let mut fb = of_b.reader(0).map_err(LakeError::io("open", b))?;
     let mut ba = vec![0; 1 << 16];
     let mut bb = vec![0; 1 << 16];
     loop {

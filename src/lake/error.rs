@@ -16,6 +16,26 @@ pub enum LakeError {
         /// Why it failed.
         source: io::Error,
     },
+    /// Something is to be put where nothing was, and something is there.
+    #[error("{} is there already, and is not what is to be put there: nothing was written", path.display())]
+    Exists {
+        /// The object.
+        path: PathBuf,
+    },
+    /// An object is not the one that was looked at.
+    #[error("{} was changed by somebody else meanwhile: nothing was written, try again", path.display())]
+    Changed {
+        /// The object.
+        path: PathBuf,
+    },
+    /// No object of a lake can have this key.
+    #[error("{key:?} cannot be the key of an object: {why}")]
+    Key {
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// A Parquet structure could not be written or read.
     #[error("cannot {verb} {path}: {source}")]
     Parquet {

@@ -8,8 +8,9 @@
 //!
 //! In the order the data flows: [`table`] (one file per table: columns and how a row is pushed), [`buffer`]
 //! (rows of one table and hour part), `rows` (a chunk of them), `encode` (columns to Parquet pages), [`piece`]
-//! (files out of row groups), [`path`] (names), [`store`] (publishing), [`lock`] (who may change published files),
-//! [`SchemaVersion`] (which columns), [`manifest`] (the account of an hour), [`read`] and [`diff`] (back again, for replay and tests).
+//! (files out of row groups), [`path`] (names), [`LakeStore`] (where published files live), [`lock`] (who may change them),
+//! [`SchemaVersion`] (which columns), [`manifest`] (the account of an hour), [`read`] and [`diff_trees`] (back again, for
+//! replay and tests).
 //!
 //! The bytes of a file are a pure function of its rows, its settings and its key-values. Nothing here reads a
 //! clock, and nothing here renames a file except through [`wal_format::durable`].
@@ -23,8 +24,10 @@ mod encode;
 mod error;
 pub mod find;
 pub mod hash;
+mod lake;
 pub mod lock;
 pub mod manifest;
+mod object;
 pub mod path;
 pub mod piece;
 pub mod read;
@@ -37,17 +40,22 @@ mod tests;
 mod text;
 mod texts;
 mod version;
+pub mod work;
 
 pub use self::settings::Settings;
 pub use buffer::{Common, TableBuffer};
-pub use diff::{Difference, diff_trees};
+pub use diff::{Difference, diff_objects, diff_trees};
 pub use error::LakeError;
+pub use lake::Lake;
 pub use lock::{LakeLock, LakeLockError};
 pub use manifest::Manifest;
+pub use object::{Object, Ranges};
 pub use path::{Hour, Part, StagedPiece, staged_path, staging_dir};
 pub use piece::{FileInfo, PieceFile, PieceInfo, join_pieces, write_piece};
 pub use rows::{Filled, GROUP_TEXT_BYTES, RowsChunk};
-pub use store::{LakeStore, LocalStore};
+#[cfg(any(test, feature = "object-store"))]
+pub use store::RemoteStore;
+pub use store::{Body, LakeStore, Meta, Version};
 pub use table::Table;
 pub use text::write_text;
 pub use version::SchemaVersion;

@@ -12,11 +12,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
-use wal_format::{Incarnation, Run, Seq, regular};
+use wal_format::{Incarnation, Run, Seq};
 
 use super::piece::hex;
 use super::read::TableFile;
-use super::{LakeError, SchemaVersion, Table, WriteSettings};
+use super::{Lake, LakeError, SchemaVersion, Table, WriteSettings};
 use model::row::DriftItem;
 
 /// Version of the manifest's own format.
@@ -485,17 +485,17 @@ impl Manifest {
     ///
     /// # Errors
     /// When it cannot be read or is not a manifest of a known version.
-    pub fn load(path: &Path) -> Result<Manifest, LakeError> {
-        Ok(Self::load_hashed(path)?.0)
+    pub fn load(lake: &Lake, key: &str) -> Result<Manifest, LakeError> {
+        Ok(Self::load_hashed(lake, key)?.0)
     }
 
     /// Reads a published manifest, and tells the SHA-256 of its bytes (lower-case hex) that the next one carries.
     ///
     /// # Errors
     /// As [`Manifest::load`].
-    pub fn load_hashed(path: &Path) -> Result<(Manifest, String), LakeError> {
-        let bytes = regular::read(path, regular::LARGE_BYTES_MAX).map_err(LakeError::io("read", path))?;
-        let manifest = Self::parse(&bytes).map_err(|e| e.of_manifest(path))?;
+    pub fn load_hashed(lake: &Lake, key: &str) -> Result<(Manifest, String), LakeError> {
+        let bytes = lake.read(key)?;
+        let manifest = Self::parse(&bytes).map_err(|e| e.of_manifest(&lake.place(key)))?;
         Ok((manifest, hex(&Sha256::digest(&bytes))))
     }
 
@@ -505,19 +505,18 @@ impl Manifest {
     ///
     /// # Errors
     /// As [`Manifest::load`]; [`LakeError::Damaged`] when a file says that it was published with another account.
-    pub fn load_proven(lake: &Path, path: &Path) -> Result<(Manifest, String), LakeError> {
-        let bytes = regular::read(path, regular::LARGE_BYTES_MAX).map_err(LakeError::io("read", path))?;
-        let manifest = Self::parse(&bytes).map_err(|e| e.of_manifest(path))?;
+    pub fn load_proven(lake: &Lake, key: &str) -> Result<(Manifest, String), LakeError> {
+        let bytes = lake.read(key)?;
+        let manifest = Self::parse(&bytes).map_err(|e| e.of_manifest(&lake.place(key)))?;
         if split_seal(&bytes).is_none() {
             let digest = manifest.digest()?;
-            let parquet = manifest.files.iter().map(|f| lake.join(&f.path));
-            for file in parquet.filter(|f| f.extension().is_some_and(|e| e == "parquet")) {
+            for file in manifest.files.iter().map(|f| &f.path).filter(|path| path.ends_with(".parquet")) {
                 // One that cannot be read is for `verify` to tell.
-                let Ok(footer) = TableFile::open(&file) else { continue };
+                let Ok(footer) = TableFile::get(lake, file) else { continue };
                 if footer.key_value("manifest_sha256").is_some_and(|told| told != digest) {
                     return Err(LakeError::Damaged {
-                        path: path.to_owned(),
-                        what: format!("{} was published with another account", file.display()),
+                        path: lake.place(key),
+                        what: format!("{} was published with another account", lake.place(file).display()),
                     });
                 }
             }
@@ -602,7 +601,8 @@ mod tests {
         let vast = dir.path().join("vast.json");
         std::fs::File::create(&vast).unwrap().set_len(10 << 30).unwrap();
         for (path, why) in [(&fifo, "a FIFO"), (&endless, "a device"), (&vast, "a file of its kind has at most")] {
-            let err = ops::chain(&Manifest::load(path).unwrap_err());
+            let key = path.file_name().unwrap().to_str().unwrap();
+            let err = ops::chain(&Manifest::load(&Lake::open(dir.path()), key).unwrap_err());
             assert!(err.contains(why) && err.contains(&path.display().to_string()), "{err}");
         }
         let err = ops::chain(&TableFile::open(&fifo).err().unwrap());

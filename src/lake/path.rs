@@ -112,21 +112,24 @@ impl Part {
         }
     }
 
-    /// Path of this part's file of `table`.
-    pub fn file(&self, lake: &Path, table: Table) -> PathBuf {
-        hour_dir(lake.join(table.as_str()), &self.venue, self.hour).join(format!("{}.parquet", self.stem()))
+    /// Key of this part's file of `table`.
+    pub fn file(&self, table: Table) -> String {
+        self.file_as(table, LakeFormat::Parquet)
     }
 
-    /// Path of this part's file of `table` in a lake of `format`.
-    pub fn file_as(&self, lake: &Path, table: Table, format: LakeFormat) -> PathBuf {
-        let mut path = self.file(lake, table);
-        path.set_extension(format.extension());
-        path
+    /// Key of this part's file of `table` in a lake of `format`.
+    pub fn file_as(&self, table: Table, format: LakeFormat) -> String {
+        self.key(table.as_str(), format.extension())
     }
 
-    /// Path of this part's manifest.
-    pub fn manifest(&self, lake: &Path) -> PathBuf {
-        hour_dir(lake.join("_manifests"), &self.venue, self.hour).join(format!("{}.json", self.stem()))
+    /// Key of this part's manifest.
+    pub fn manifest(&self) -> String {
+        self.key("_manifests", "json")
+    }
+
+    fn key(&self, top: &str, extension: &str) -> String {
+        let (venue, day, hh, stem) = (&self.venue, self.hour.date(), self.hour.hh(), self.stem());
+        format!("{top}/exchange={venue}/date={day}/hour={hh}/{stem}.{extension}")
     }
 
     /// Reads a path of [`Part::file_as`] or [`Part::manifest`] back; the table is `None` for a manifest.
@@ -173,23 +176,16 @@ fn hex_digits<const N: usize>(text: &str) -> Option<&str> {
     Some(text).filter(|t| t.len() == N && hex)
 }
 
-fn hour_dir(top: PathBuf, venue: &str, hour: Hour) -> PathBuf {
-    let mut p = top;
-    p.push(format!("exchange={venue}"));
-    p.push(format!("date={}", hour.date()));
-    p.push(format!("hour={}", hour.hh()));
-    p
-}
-
-/// Directory that holds the staged pieces of a part. Hidden: readers that glob never look inside.
-pub fn staging_dir(lake: &Path, part: &Part) -> PathBuf {
+/// Local directory that holds the staged pieces of a part, below [`super::Lake::work`]. Hidden: readers that glob never
+/// look inside.
+pub fn staging_dir(work: &Path, part: &Part) -> PathBuf {
     let (day, hh) = (part.hour.date().replace('-', ""), part.hour.hh());
-    lake.join(".staging").join(format!("{}-{day}{hh}-{}", part.venue, part.stem()))
+    work.join(".staging").join(format!("{}-{day}{hh}-{}", part.venue, part.stem()))
 }
 
 /// Path of staged piece number `index` (from 0, in log order) of a table.
-pub fn staged_path(lake: &Path, part: &Part, table: Table, index: u32) -> PathBuf {
-    staging_dir(lake, part).join(format!("{table}.{index:06}.parquet"))
+pub fn staged_path(work: &Path, part: &Part, table: Table, index: u32) -> PathBuf {
+    staging_dir(work, part).join(format!("{table}.{index:06}.parquet"))
 }
 
 /// A staged piece, read back from its path.
@@ -254,12 +250,12 @@ mod tests {
     fn paths_are_the_ones_of_the_design() {
         let lake = Path::new("/d/lake");
         assert_eq!(
-            part().file(lake, Table::AggTrades).to_str().unwrap(),
-            "/d/lake/agg_trades/exchange=binance-usdm/date=2024-08-09/hour=00/0badcafe-0a1b-0000030000000011.parquet"
+            part().file(Table::AggTrades),
+            "agg_trades/exchange=binance-usdm/date=2024-08-09/hour=00/0badcafe-0a1b-0000030000000011.parquet"
         );
         assert_eq!(
-            part().manifest(lake).to_str().unwrap(),
-            "/d/lake/_manifests/exchange=binance-usdm/date=2024-08-09/hour=00/0badcafe-0a1b-0000030000000011.json"
+            part().manifest(),
+            "_manifests/exchange=binance-usdm/date=2024-08-09/hour=00/0badcafe-0a1b-0000030000000011.json"
         );
         assert_eq!(
             staged_path(lake, &part(), Table::Depth, 7).to_str().unwrap(),
@@ -275,11 +271,11 @@ mod tests {
             let p = Part { hour: Hour(hour), first_seq: seq, incarnation, ..part() };
             let lake = Path::new("x");
             let t = Table::ALL[t];
-            prop_assert_eq!(Part::from_path(&p.file(lake, t)).unwrap(), (Some(t), p.clone()));
+            prop_assert_eq!(Part::from_path(Path::new(&p.file(t))).unwrap(), (Some(t), p.clone()));
             for format in [LakeFormat::Parquet, LakeFormat::Jsonl, LakeFormat::Csv] {
-                prop_assert_eq!(Part::from_path(&p.file_as(lake, t, format)).unwrap(), (Some(t), p.clone()));
+                prop_assert_eq!(Part::from_path(Path::new(&p.file_as(t, format))).unwrap(), (Some(t), p.clone()));
             }
-            prop_assert_eq!(Part::from_path(&p.manifest(lake)).unwrap(), (None, p.clone()));
+            prop_assert_eq!(Part::from_path(Path::new(&p.manifest())).unwrap(), (None, p.clone()));
             let staged = StagedPiece::from_path(&staged_path(lake, &p, t, index)).unwrap();
             prop_assert_eq!(staged, StagedPiece { part: p.clone(), table: t, index });
             prop_assert_eq!(Hour::parse(&p.hour.date(), &p.hour.hh()), Some(p.hour));

@@ -31,7 +31,7 @@ use super::encode::{Encoder, check_size, encode_group};
 use super::read::{TableFile, key};
 use super::rows::RowsChunk;
 use super::table::CommonColumns;
-use super::{LakeError, Table, WriteSettings};
+use super::{LakeError, Object, Table, WriteSettings};
 
 /// A written piece.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +134,7 @@ pub fn join_pieces(
     let mut last_seq = i64::MIN;
     for file in pieces {
         let path = &file.path;
-        let piece = TableFile::of_bytes(path, file.read()?)?;
+        let piece = TableFile::of(path, Object::Memory(file.read()?))?;
         check_piece(&piece, table, settings)?;
         inexact += piece.inexact();
         // Another version or other settings may encode the same rows to other bytes.

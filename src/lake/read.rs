@@ -2,8 +2,6 @@
 //!
 //! Everything a file says about itself (table, settings, counts) is in its key-values; nothing depends on its path.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,18 +9,17 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::FieldRef;
-use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use parquet::errors::Result as ParquetResult;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
-use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
 use wal_format::regular;
 
 use super::column::{Column, NULL_DEC, NULL_F64, NULL_I64, NULL_SIDE, NULL_WORD, SIDES};
 use super::rows::{RowsChunk, resolve_words};
+use super::store::absent;
 use super::table::CommonColumns;
-use super::{LakeError, Numeric, SchemaVersion, Table};
+use super::{Lake, LakeError, Numeric, Object, SchemaVersion, Table};
 use model::Interner;
 
 /// Key-value names that every file carries.
@@ -39,47 +36,11 @@ pub mod key {
     pub const INEXACT_VALUES: &str = "inexact_values";
 }
 
-/// Where the bytes of an open file come from.
-#[derive(Clone, Debug)]
-pub(crate) enum Content {
-    /// The file itself: it may be larger than memory.
-    File(Arc<File>),
-    /// All of it, read and checked before.
-    Memory(Bytes),
-}
-
-impl Length for Content {
-    fn len(&self) -> u64 {
-        match self {
-            Self::File(file) => Length::len(file.as_ref()),
-            Self::Memory(bytes) => bytes.len() as u64,
-        }
-    }
-}
-
-impl ChunkReader for Content {
-    type T = Box<dyn Read>;
-
-    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
-        Ok(match self {
-            Self::File(file) => Box::new(file.get_read(start)?),
-            Self::Memory(bytes) => Box::new(bytes.get_read(start)?),
-        })
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
-        match self {
-            Self::File(file) => file.get_bytes(start, length),
-            Self::Memory(bytes) => bytes.get_bytes(start, length),
-        }
-    }
-}
-
 /// An open file of the lake.
 #[derive(Debug)]
 pub struct TableFile {
     path: PathBuf,
-    content: Content,
+    content: Object,
     metadata: Arc<ParquetMetaData>,
     table: Table,
     numeric: Numeric,
@@ -87,33 +48,32 @@ pub struct TableFile {
 }
 
 impl TableFile {
-    /// Opens a file and reads its footer and page index.
+    /// Opens a local file and reads its footer and page index: a staged one, of which no store knows.
     ///
     /// # Errors
     /// When it cannot be read, or is not a file of the lake with the columns of its table; [`LakeError::Newer`] when a
     /// newer program wrote it.
     pub fn open(path: &Path) -> Result<TableFile, LakeError> {
-        Self::of_file(path, regular::open(path).map_err(LakeError::io("open", path))?)
+        let file = regular::open(path).map_err(LakeError::io("open", path))?;
+        Self::of(path, Object::File(Arc::new(file)))
     }
 
-    /// [`TableFile::open`] of a file that is open already, whatever stands at its path by now.
+    /// [`TableFile::open`] of a published file.
     ///
     /// # Errors
     /// As [`TableFile::open`].
-    pub fn of_file(path: &Path, file: File) -> Result<TableFile, LakeError> {
-        Self::of(path, Content::File(Arc::new(file)))
+    pub fn get(lake: &Lake, key: &str) -> Result<TableFile, LakeError> {
+        let place = lake.place(key);
+        let content = lake.get(key)?.ok_or_else(|| absent("open", &place))?;
+        Self::of(&place, content)
     }
 
-    /// [`TableFile::open`] of a file that was read into memory: what is parsed is what was checked, whatever becomes
-    /// of the file at `path` meanwhile.
+    /// [`TableFile::open`] of an object that is open already, or was read into memory, whatever stands at `path` by now:
+    /// what is parsed is what was opened, or checked.
     ///
     /// # Errors
     /// As [`TableFile::open`].
-    pub(crate) fn of_bytes(path: &Path, bytes: Bytes) -> Result<TableFile, LakeError> {
-        Self::of(path, Content::Memory(bytes))
-    }
-
-    fn of(path: &Path, content: Content) -> Result<TableFile, LakeError> {
+    pub fn of(path: &Path, content: Object) -> Result<TableFile, LakeError> {
         let metadata = ParquetMetaDataReader::new()
             .with_page_index_policy(PageIndexPolicy::Optional)
             .parse_and_finish(&content)
@@ -178,7 +138,7 @@ impl TableFile {
         &self.metadata
     }
 
-    pub(crate) fn content(&self) -> &Content {
+    pub(crate) fn content(&self) -> &Object {
         &self.content
     }
 

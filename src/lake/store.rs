@@ -1,133 +1,204 @@
-//! Where published files live. The one place that makes a file of the lake visible.
+//! Where published files live: the one way to a file of the lake, whoever asks.
 //!
-//! Local: write, fsync, rename, fsync of the directory, all of it in [`wal_format::durable`]. An object store
-//! takes the same three calls later.
+//! ```text
+//!  publish, rewrite, repair --put_new, replace--> LakeStore <--get, head, list, folders-- resume, verify, quality, api
+//!  retention, resume --------delete, append----->     |
+//!                                                     +-- LocalStore   a directory
+//!                                                     +-- RemoteStore  whatever the crate object_store reaches
+//! ```
+//!
+//! An object has a key, a path below the lake with `/`, and is there whole or not at all. What is being made is no
+//! object: staged pieces, small lakes of a rewrite and locks are local files, wherever the lake is (`crate::lake`), and
+//! are handed over complete ([`Body::File`]).
+//!
+//! Every implementation passes `store/tests.rs`.
 
+mod local;
+#[cfg(any(test, feature = "object-store"))]
+mod remote;
+#[cfg(test)]
+mod tests;
+
+pub use local::LocalStore;
+#[cfg(any(test, feature = "object-store"))]
+pub use remote::RemoteStore;
+
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use wal_format::durable;
+use sha2::Digest;
+use wal_format::{durable, regular};
 
-use super::LakeError;
+use crate::LakeError;
+use crate::hash::{hash_all, hex};
+use crate::object::Object;
 
-/// A place for published files. Paths are either absolute below the lake or relative to it.
-pub trait LakeStore: Send + Sync {
-    /// Makes the complete file `tmp` visible at `dest`; parents are created. On return it survives a power cut.
-    /// A file already at `dest` is replaced in one step, so publishing again after a crash is safe.
+/// What is put under a key.
+#[derive(Clone, Copy, Debug)]
+pub enum Body<'a> {
+    /// These bytes.
+    Bytes(&'a [u8]),
+    /// A complete local file, which is gone afterwards.
+    File(&'a Path),
+}
+
+/// What tells an object from another one that stood or will stand under its key. Only to be compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version(String);
+
+/// What is known of an object without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// Its key.
+    pub key: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Which one it is.
+    pub version: Version,
+}
+
+/// A place for published files.
+pub trait LakeStore: fmt::Debug + Send + Sync {
+    /// Where the object of a key is, for messages: a path or a URL. Of `""`: the lake.
+    fn place(&self, key: &str) -> PathBuf;
+
+    /// Puts an object where there is none. On return it survives a power cut. Of several who put under one key at the
+    /// same time one succeeds.
     ///
     /// # Errors
-    /// When any step failed; `dest` then holds nothing or the whole file.
-    fn publish(&self, tmp: &Path, dest: &Path) -> Result<(), LakeError>;
+    /// [`LakeError::Exists`] when one is there, or when any step failed: then nothing is there, or all of it.
+    fn put_new(&self, key: &str, body: Body<'_>) -> Result<(), LakeError>;
 
-    /// Makes `bytes` visible at `dest`, with the same promise.
+    /// Puts an object in the place of the one that is there, in one step: of `of`, or of whatever it is, or of none.
     ///
     /// # Errors
-    /// As [`LakeStore::publish`].
-    fn publish_bytes(&self, bytes: &[u8], dest: &Path) -> Result<(), LakeError>;
+    /// [`LakeError::Changed`] when another one than `of` is there, or when any step failed: then the old one is there,
+    /// or the new one.
+    fn replace(&self, key: &str, body: Body<'_>, of: Option<&Version>) -> Result<(), LakeError>;
 
-    /// Whether `dest` is there.
+    /// Opens an object, to read all of it or parts; `None` when there is none.
+    ///
+    /// # Errors
+    /// When that cannot be told, or it cannot be opened.
+    fn get(&self, key: &str) -> Result<Option<Object>, LakeError>;
+
+    /// What is known of an object without reading it; `None` when there is none.
     ///
     /// # Errors
     /// When that cannot be told.
-    fn exists(&self, dest: &Path) -> Result<bool, LakeError>;
+    fn head(&self, key: &str) -> Result<Option<Meta>, LakeError>;
 
-    /// Size of `dest` in bytes, `None` when it is not there.
+    /// Objects below `folder` (the whole lake: `""`) whose keys are not before `from` and before `until`, in the byte
+    /// order of their keys. What lies before `from` is not even looked at: lakes are listed by hour.
     ///
     /// # Errors
-    /// When that cannot be told.
-    fn size(&self, dest: &Path) -> Result<Option<u64>, LakeError>;
+    /// When they cannot be listed.
+    fn list(&self, folder: &str, from: Option<&str>, until: Option<&str>) -> Result<Vec<Meta>, LakeError>;
 
-    /// Removes `dest`; fine when it is not there.
+    /// Names of the folders directly in `folder`, in byte order.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    fn folders(&self, folder: &str) -> Result<Vec<String>, LakeError>;
+
+    /// Removes an object, and folders that are empty by that; fine when there is none.
     ///
     /// # Errors
     /// When it is still there.
-    fn remove(&self, dest: &Path) -> Result<(), LakeError>;
-}
+    fn delete(&self, key: &str) -> Result<(), LakeError>;
 
-/// A lake in a local directory.
-#[derive(Clone, Debug)]
-pub struct LocalStore {
-    root: PathBuf,
-}
-
-impl LocalStore {
-    /// The lake below `root`; the directory is created when first published to.
-    pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
-    }
-
-    /// The lake's directory.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
-    fn parent(&self, dest: &Path) -> Result<PathBuf, LakeError> {
-        let dest = self.root.join(dest);
-        if let Some(dir) = dest.parent() {
-            durable::create_dir_all(dir).map_err(LakeError::io("create", dir))?;
+    /// Adds whole lines to an object of text, which is begun if there is none. A line that was torn is ended first.
+    ///
+    /// # Errors
+    /// When they cannot be written; [`LakeError::Changed`] when others add at the same time.
+    fn append(&self, key: &str, lines: &[u8]) -> Result<(), LakeError> {
+        let Some(before) = self.head(key)? else { return self.put_new(key, Body::Bytes(lines)) };
+        let mut text = self.read(key)?;
+        if text.last().is_some_and(|last| *last != b'\n') {
+            text.push(b'\n');
         }
-        Ok(dest)
+        text.extend_from_slice(lines);
+        self.replace(key, Body::Bytes(&text), Some(&before.version))
+    }
+
+    /// Moves an object out of the lake, to the local file `to`.
+    ///
+    /// # Errors
+    /// When any step failed; the object is then still there, or the file is complete.
+    fn take_out(&self, key: &str, to: &Path) -> Result<(), LakeError> {
+        let object = self.get(key)?.ok_or_else(|| absent("open", &self.place(key)))?;
+        let mut file = std::fs::File::create(to).map_err(LakeError::io("create", to))?;
+        let copied = object.reader(0).and_then(|mut reader| io::copy(&mut reader, &mut file));
+        copied.map_err(LakeError::io("copy", &self.place(key)))?;
+        let made = file.sync_all().and_then(|()| to.parent().map_or(Ok(()), durable::sync_dir));
+        made.map_err(LakeError::io("write", to))?;
+        self.delete(key)
+    }
+
+    /// Whether there is an object.
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    fn has(&self, key: &str) -> Result<bool, LakeError> {
+        Ok(self.head(key)?.is_some())
+    }
+
+    /// All bytes of an object that tells about others: a manifest, a list.
+    ///
+    /// # Errors
+    /// When there is none, it is too long for such a one, or cannot be read.
+    fn read(&self, key: &str) -> Result<Vec<u8>, LakeError> {
+        let place = self.place(key);
+        let object = match self.get(key) {
+            Ok(Some(object)) => object,
+            Ok(None) => return Err(absent("read", &place)),
+            Err(LakeError::Io { path, source, .. }) => return Err(LakeError::Io { verb: "read", path, source }),
+            Err(err) => return Err(err),
+        };
+        object.all(regular::LARGE_BYTES_MAX).map_err(LakeError::io("read", &place))
+    }
+
+    /// Puts an object where there is none, or one with these very bytes; `sha256` is that of `body`, lower-case hex.
+    /// Equal input gives equal bytes, so whoever publishes the same does no harm, and it is durable for both.
+    ///
+    /// # Errors
+    /// [`LakeError::Exists`] when another one is there; else as [`LakeStore::put_new`].
+    fn publish(&self, key: &str, body: Body<'_>, sha256: &str) -> Result<(), LakeError> {
+        let place = match self.put_new(key, body) {
+            Err(LakeError::Exists { path }) => path,
+            done => return done,
+        };
+        let Some(object) = self.get(key)? else { return self.put_new(key, body) };
+        let read = object.reader(0).and_then(hash_all);
+        let (sum, _) = read.map_err(LakeError::io("read", &place))?;
+        match hex(&sum.finalize()) == sha256 {
+            true => self.replace(key, body, None),
+            false => Err(LakeError::Exists { path: place }),
+        }
     }
 }
 
-impl LakeStore for LocalStore {
-    fn publish(&self, tmp: &Path, dest: &Path) -> Result<(), LakeError> {
-        let dest = self.parent(dest)?;
-        durable::publish_file(tmp, &dest).map_err(LakeError::io("publish", &dest))
-    }
+/// Of an object that should be there.
+pub(crate) fn absent(verb: &'static str, place: &Path) -> LakeError {
+    LakeError::io(verb, place)(io::ErrorKind::NotFound.into())
+}
 
-    fn publish_bytes(&self, bytes: &[u8], dest: &Path) -> Result<(), LakeError> {
-        let dest = self.parent(dest)?;
-        durable::write_file(&dest, bytes).map_err(LakeError::io("publish", &dest))
+/// Refuses a key that no object can have: one that would lead out of the lake, or whose names are those of files that
+/// are being made.
+fn check_key(key: &str) -> Result<(), LakeError> {
+    let refuse = |why| Err(LakeError::Key { key: key.to_owned(), why });
+    if key.chars().any(char::is_control) {
+        return refuse("it has a control character");
     }
-
-    fn exists(&self, dest: &Path) -> Result<bool, LakeError> {
-        Ok(self.size(dest)?.is_some())
-    }
-
-    fn size(&self, dest: &Path) -> Result<Option<u64>, LakeError> {
-        let dest = self.root.join(dest);
-        match std::fs::metadata(&dest) {
-            Ok(m) => Ok(Some(m.len())),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(LakeError::io("look at", &dest)(e)),
-        }
-    }
-
-    fn remove(&self, dest: &Path) -> Result<(), LakeError> {
-        let dest = self.root.join(dest);
-        durable::remove_file(&dest).map_err(LakeError::io("remove", &dest))
+    match key.split('/').find(|name| name.is_empty() || name.starts_with('.')) {
+        Some("") => refuse("a name in it is empty"),
+        Some(_) => refuse("a name in it begins with a dot"),
+        None => Ok(()),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn publishing_moves_the_file_creates_parents_and_replaces() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = LocalStore::new(dir.path().join("lake"));
-        let dest = Path::new("trades/exchange=x/date=2024-08-09/hour=00/a.parquet");
-        for content in ["one", "two"] {
-            let tmp = dir.path().join("tmp");
-            std::fs::write(&tmp, content).unwrap();
-            store.publish(&tmp, dest).unwrap();
-            assert!(!tmp.exists());
-            assert_eq!(std::fs::read_to_string(store.root().join(dest)).unwrap(), content);
-        }
-        assert_eq!(store.size(dest).unwrap(), Some(3));
-        store.remove(dest).unwrap();
-        store.remove(dest).unwrap();
-        assert!(!store.exists(dest).unwrap());
-    }
-
-    #[test]
-    fn publishing_a_missing_file_names_the_place() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = LocalStore::new(dir.path());
-        let e = store.publish(&dir.path().join("none"), Path::new("a/b")).unwrap_err();
-        assert!(e.to_string().starts_with("cannot publish "), "{e}");
-    }
+/// What the keys of a folder begin with.
+fn prefix(folder: &str) -> String {
+    if folder.is_empty() { String::new() } else { format!("{}/", folder.trim_end_matches('/')) }
 }

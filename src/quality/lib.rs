@@ -21,13 +21,12 @@ mod text;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde::Serialize;
 
-use lake::find::manifests_between;
+use lake::find::{manifests_between, venues};
 use lake::manifest::{FrameCounts, Line, Repair};
-use lake::{Hour, LakeError, Manifest, Table};
+use lake::{Hour, Lake, LakeError, Manifest, Table};
 use model::{Channel, VenueId};
 use venue::{Continuity, venue};
 
@@ -441,7 +440,7 @@ impl Repairs {
 ///
 /// # Errors
 /// When a directory cannot be listed.
-pub fn report(lake: &Path, query: &Query) -> Result<Vec<Quality>, LakeError> {
+pub fn report(lake: &Lake, query: &Query) -> Result<Vec<Quality>, LakeError> {
     Reports::default().report(lake, query)
 }
 
@@ -450,14 +449,14 @@ impl Reports {
     ///
     /// # Errors
     /// As [`report`].
-    pub fn report(&self, lake: &Path, query: &Query) -> Result<Vec<Quality>, LakeError> {
-        let venues = if query.venues.is_empty() { venues_of(lake)? } else { query.venues.clone() };
+    pub fn report(&self, lake: &Lake, query: &Query) -> Result<Vec<Quality>, LakeError> {
+        let venues = if query.venues.is_empty() { venues(lake)? } else { query.venues.clone() };
         let mut out = Vec::new();
         for venue in venues {
             let mut loaded = Vec::new();
             let mut repairs = Repairs::default();
-            for (part, path) in manifests_between(lake, &venue, query.from, Hour(query.to.0 + REPAIR_HOURS))? {
-                match self.manifest(&path) {
+            for (part, found) in manifests_between(lake, &venue, query.from, Hour(query.to.0 + REPAIR_HOURS))? {
+                match self.manifest(lake, &found) {
                     Ok(manifest) => {
                         repairs.add(&manifest);
                         if part.hour < query.to {
@@ -490,11 +489,4 @@ impl Reports {
         }
         Ok(out)
     }
-}
-
-/// Venues that have published something.
-fn venues_of(lake: &Path) -> Result<Vec<String>, LakeError> {
-    let dirs = lake::find::list(&lake.join("_manifests"))?;
-    let word = |dir: &std::path::PathBuf| Some(dir.file_name()?.to_str()?.strip_prefix("exchange=")?.to_owned());
-    Ok(dirs.iter().filter_map(word).collect())
 }

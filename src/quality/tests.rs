@@ -1,10 +1,11 @@
 //! Sums over made-up manifests, against numbers worked out by hand.
 #![allow(clippy::unwrap_used)]
 
+use std::path::Path;
+
 use super::*;
-use lake::WriteSettings;
 use lake::manifest::{ClockError, Gap, IdRange};
-use lake::{LakeStore, LocalStore};
+use lake::{Body, Lake, WriteSettings};
 
 const LOG: &str = "0badcafe000000000000000000000000";
 const REPAIR_LOG: &str = "feedbeef000000000000000000000000";
@@ -19,7 +20,7 @@ fn publish(lake: &Path, log: &str, at: &str, first_seq: u64, change: impl FnOnce
     change(&mut m);
     let (venue, log8) = ("binance-usdm".into(), log[..8].to_owned());
     let part = lake::Part { venue, hour: hour(at), log8, incarnation: 0, first_seq };
-    LocalStore::new(lake).publish_bytes(&m.to_json().unwrap(), &part.manifest(Path::new(""))).unwrap();
+    Lake::open(lake).replace(&part.manifest(), Body::Bytes(&m.to_json().unwrap()), None).unwrap();
 }
 
 fn gap(from_id: i64, to_id: i64, filled: u64) -> Gap {
@@ -78,7 +79,7 @@ fn lake(dir: &Path) {
 
 fn asked(dir: &Path, by: By, hours: i64) -> Vec<Quality> {
     let from = hour("2024-08-09T00");
-    report(dir, &Query { venues: Vec::new(), from, to: Hour(from.0 + hours), by }).unwrap()
+    report(&Lake::open(dir), &Query { venues: Vec::new(), from, to: Hour(from.0 + hours), by }).unwrap()
 }
 
 #[test]
@@ -214,15 +215,16 @@ fn a_report_looks_at_no_other_day_and_reads_no_manifest_twice() {
     let reports = Reports::default();
     let from = hour("2024-08-09T00");
     let query = Query { venues: Vec::new(), from, to: Hour(from.0 + 24), by: By::Day };
-    let first = reports.report(dir.path(), &query).unwrap();
+    let first = reports.report(&Lake::open(dir.path()), &query).unwrap();
     assert_eq!(reports.kept().0, 3);
     // What is not read again is not missed; what is another file is read.
-    assert_eq!(reports.report(dir.path(), &query).unwrap(), first);
-    let path = lake::find::manifests_between(dir.path(), "binance-usdm", from, query.to).unwrap().remove(0).1;
+    assert_eq!(reports.report(&Lake::open(dir.path()), &query).unwrap(), first);
+    let found = lake::find::manifests_between(&Lake::open(dir.path()), "binance-usdm", from, query.to).unwrap();
+    let path = dir.path().join(&found[0].1.key);
     let text = std::fs::read(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, &text[..text.len() / 2]).unwrap();
-    assert_eq!(reports.report(dir.path(), &query).unwrap()[0].unaccounted.len(), 1);
+    assert_eq!(reports.report(&Lake::open(dir.path()), &query).unwrap()[0].unaccounted.len(), 1);
     assert!(reports.kept().1 > 0);
 }
 
@@ -260,7 +262,8 @@ fn names_in_the_page_are_text_and_never_markup() {
 fn a_manifest_that_cannot_be_read_is_told_with_its_path_and_the_others_still_count() {
     let dir = tempfile::tempdir().unwrap();
     lake(dir.path());
-    let path = lake::find::manifests(dir.path(), "binance-usdm").unwrap().remove(0).1;
+    let found = lake::find::manifests(&Lake::open(dir.path()), "binance-usdm").unwrap();
+    let path = dir.path().join(&found[0].1.key);
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[2] ^= 1;
     std::fs::write(&path, bytes).unwrap();

@@ -25,7 +25,11 @@ fn manifests(dir: &std::path::Path) -> Vec<Manifest> {
     while let Some(dir) = todo.pop() {
         for entry in std::fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() { todo.push(path) } else { out.push(Manifest::load(&path).unwrap()) }
+            if path.is_dir() {
+                todo.push(path)
+            } else {
+                out.push(Manifest::parse(&std::fs::read(&path).unwrap()).unwrap())
+            }
         }
     }
     out

@@ -216,7 +216,7 @@ fn rows_that_do_not_fit_into_memory_are_sorted_on_disk_to_the_same_bytes() {
 fn verify(archive: &Archive) -> history::verify::Report {
     let job = history::verify::Job {
         mirror: archive.dir.path(),
-        lake: &archive.lake(),
+        lake: &lake::Lake::open(&archive.lake()),
         live: None,
         selection: &Default::default(),
         quick: false,

@@ -2,7 +2,7 @@
 //! archive's candles in the candle database.
 
 use history::verify::{Job, Report, verify};
-use lake::{Common, Table, TableBuffer, WriteSettings, write_piece};
+use lake::{Common, Lake, Table, TableBuffer, WriteSettings, write_piece};
 use model::row::{AggTrade, Side, Trade};
 use model::{Interner, Num};
 
@@ -91,11 +91,11 @@ fn bars_csv(trades: &[T]) -> String {
 }
 
 fn proof(archive: &Archive, live: bool) -> Report {
-    let live_dir = archive.dir.path().join("live");
+    let live_lake = Lake::open(&archive.dir.path().join("live"));
     verify(&Job {
         mirror: archive.dir.path(),
-        lake: &archive.lake(),
-        live: live.then_some(live_dir.as_path()),
+        lake: &Lake::open(&archive.lake()),
+        live: live.then_some(&live_lake),
         selection: &Default::default(),
         quick: false,
         tell: &|_| {},

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use lake::diff_trees;
+use lake::{Lake, diff_trees};
 use wal_format::{LogReader, Position, ReaderOptions, Shelf, Step};
 
 use crate::support::logs::{copy_tree, frames, record};
@@ -144,7 +144,11 @@ fn the_real_compactor_killed_at_every_step_of_archiving_loses_nothing_and_leaves
     let met = killed(&log, root.path(), wal, "", &points, &|data, point| {
         assert_eq!(records(data, "binance-spot"), all, "{point}");
         assert_eq!(names(archive_of(data, "binance-spot").as_deref()), archived, "{point}");
-        assert_eq!(diff_trees(&clean.join("data/lake"), &data.join("lake")).unwrap(), [], "{point}");
+        assert_eq!(
+            diff_trees(&Lake::open(&clean.join("data/lake")), &Lake::open(&data.join("lake"))).unwrap(),
+            [],
+            "{point}"
+        );
     });
     assert_eq!(met, points.len());
 }
@@ -178,7 +182,11 @@ fn a_text_lake_killed_at_every_step_of_publishing_is_the_one_of_a_clean_run() {
         let out = run(&["replay", "--verify", "--config", config.to_str().unwrap()]);
         assert!(out.status.success() && both(&out).contains(" 0 different"), "{}", both(&out));
         let met = killed(&log, root.path(), "", &lake, &points, &|data, point| {
-            assert_eq!(diff_trees(&clean.join("data/lake"), &data.join("lake")).unwrap(), [], "{format} {point}");
+            assert_eq!(
+                diff_trees(&Lake::open(&clean.join("data/lake")), &Lake::open(&data.join("lake"))).unwrap(),
+                [],
+                "{format} {point}"
+            );
         });
         assert_eq!(met, points.len());
     }

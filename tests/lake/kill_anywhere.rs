@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use lake::diff_trees;
+use lake::{Lake, diff_trees};
 
 use crate::support::logs::{copy_tree, frames, record};
 use crate::support::{Dice, Service, both, free_port, runs, seed, tapedeck, wait_until};
@@ -59,7 +59,7 @@ impl World {
 
     #[track_caller]
     fn assert_same(&self, lake: &Path, what: &str) {
-        let differences = diff_trees(&self.reference, lake).unwrap();
+        let differences = diff_trees(&Lake::open(&self.reference), &Lake::open(lake)).unwrap();
         assert!(differences.is_empty(), "{what}: {differences:?}");
     }
 }

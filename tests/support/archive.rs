@@ -11,7 +11,7 @@ use history::clean::plan::{Digests, plan};
 use history::clean::unit::{Settings, digest};
 use history::clean::{Job, Record, Summary};
 use lake::read::TableFile;
-use lake::{Numeric, WriteSettings};
+use lake::{Lake, Numeric, WriteSettings};
 use ops::memory::Level;
 
 /// How to clean.
@@ -94,7 +94,7 @@ impl Archive {
     pub fn try_clean(&self, selection: &Selection, how: How) -> anyhow::Result<Summary> {
         let level = || how.level;
         let settings = Settings {
-            lake: self.lake(),
+            lake: Lake::open(&self.lake()),
             write: WriteSettings {
                 row_group_rows: 1_000,
                 page_rows: 128,

@@ -27,7 +27,7 @@ impl Lake {
             if path.is_dir() {
                 todo.extend(std::fs::read_dir(path).unwrap().map(|e| e.unwrap().path()));
             } else if path.extension().is_some_and(|e| e == "json") {
-                manifests.push(Manifest::load(&path).unwrap());
+                manifests.push(Manifest::parse(&std::fs::read(&path).unwrap()).unwrap());
             }
         }
         Lake { dir: dir.to_owned(), manifests }

@@ -8,6 +8,10 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use crate::regular;
 
@@ -20,6 +24,16 @@ use crate::regular;
 pub fn publish_file(tmp: &Path, dest: &Path) -> io::Result<()> {
     sync_file(tmp)?;
     rename(tmp, dest)?;
+    sync_dir(parent(dest))
+}
+
+/// [`publish_file`] under a name that is not taken: of several who publish under one name at the same time one succeeds.
+///
+/// # Errors
+/// `AlreadyExists` when something stands there; else as [`publish_file`].
+pub fn publish_new(tmp: &Path, dest: &Path) -> io::Result<()> {
+    sync_file(tmp)?;
+    rename_new(tmp, dest)?;
     sync_dir(parent(dest))
 }
 
@@ -48,10 +62,22 @@ pub fn publish_dir(tmp: &Path, dest: &Path) -> io::Result<()> {
 /// # Errors
 /// The first step that fails; the temporary file is then removed.
 pub fn write_file(dest: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_by(publish_file, dest, bytes)
+}
+
+/// [`write_file`] under a name that is not taken.
+///
+/// # Errors
+/// As [`publish_new`]; the temporary file is then removed.
+pub fn write_new(dest: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_by(publish_new, dest, bytes)
+}
+
+fn write_by(publish: fn(&Path, &Path) -> io::Result<()>, dest: &Path, bytes: &[u8]) -> io::Result<()> {
     let tmp = tmp_beside(dest);
     let created = regular::open_as(File::options().write(true).create(true).truncate(true), &tmp);
     let written = created.and_then(|mut file| file.write_all(bytes));
-    let published = written.and_then(|()| publish_file(&tmp, dest));
+    let published = written.and_then(|()| publish(&tmp, dest));
     if published.is_err() {
         // The error that matters is the one above.
         let _ = fs::remove_file(&tmp);
@@ -149,6 +175,15 @@ pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
 }
 
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // A file system that lacks it (NFS): whoever shares one has a lock of his own.
+        Err(Errno::INVAL | Errno::NOSYS) if to.symlink_metadata().is_ok() => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(Errno::INVAL | Errno::NOSYS) => rename(from, to),
+        renamed => Ok(renamed?),
+    }
+}
+
 fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -158,9 +193,11 @@ fn parent(path: &Path) -> &Path {
 }
 
 fn tmp_beside(dest: &Path) -> PathBuf {
+    // Two threads that write one file write two temporary ones.
+    static WRITTEN: AtomicU64 = AtomicU64::new(0);
     let mut name = std::ffi::OsString::from(".");
     name.push(dest.file_name().unwrap_or_default());
-    name.push(format!(".{}.tmp", std::process::id()));
+    name.push(format!(".{}-{}.tmp", std::process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed)));
     dest.with_file_name(name)
 }
 
@@ -175,6 +212,23 @@ mod tests {
         write_file(&dest, b"old").unwrap();
         write_file(&dest, b"new").unwrap();
         assert_eq!(fs::read(&dest).unwrap(), b"new");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn of_those_who_write_a_new_file_at_the_same_time_one_does_and_its_bytes_stand_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let dest = dir.path().join("file");
+        let write = |n: u8| write_new(&dest, &[n; 64]).map(|()| n);
+        let done: Vec<_> = std::thread::scope(|s| {
+            let all: Vec<_> = (0..8).map(|n| s.spawn(move || write(n))).collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        let won: Vec<u8> = done.iter().filter_map(|d| d.as_ref().ok().copied()).collect();
+        assert_eq!(won.len(), 1);
+        let lost = |d: &&io::Result<u8>| d.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::AlreadyExists);
+        assert_eq!(done.iter().filter(lost).count(), 7);
+        assert_eq!(fs::read(&dest).unwrap(), [won[0]; 64]);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 

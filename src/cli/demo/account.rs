@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
 
 use anyhow::Context;
 use serde::Serialize;
@@ -15,8 +14,8 @@ use wal_format::{Kind, Position, Shelf};
 use super::live::{grouped, size};
 use config::Config;
 use fold::source::{RecordSource, RecordedLog, Step};
-use lake::Manifest;
 use lake::hash::hex;
+use lake::{Lake, Manifest};
 use model::VenueId;
 
 /// Everything that was counted.
@@ -105,7 +104,9 @@ pub(super) fn account(cfg: &Config, report: &venue_sim::Report) -> anyhow::Resul
         }
         account.venues.insert(id.as_str(), v);
     }
-    for manifest in manifests(&cfg.lake.dir.join("_manifests"))? {
+    let lake = Lake::open(&cfg.lake.dir);
+    for at in lake.list("_manifests", None, None)?.iter().filter(|at| at.key.ends_with(".json")) {
+        let manifest = Manifest::load(&lake, &at.key)?;
         for f in &manifest.files {
             account.lake_files += 1;
             account.lake_bytes += f.bytes;
@@ -150,27 +151,6 @@ fn read_log(cfg: &Config, id: VenueId, v: &mut VenueAccount) -> anyhow::Result<V
         }
     }
     Ok(digests.into_values().map(|d| hex(&d.finalize())).collect())
-}
-
-/// All manifests below a directory, in no particular order.
-fn manifests(dir: &Path) -> anyhow::Result<Vec<Manifest>> {
-    let mut out = Vec::new();
-    let mut todo = vec![dir.to_path_buf()];
-    while let Some(dir) = todo.pop() {
-        let entries = match std::fs::read_dir(&dir) {
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound => continue,
-            other => other.with_context(|| format!("read {}", dir.display()))?,
-        };
-        for entry in entries {
-            let path = entry.with_context(|| format!("read {}", dir.display()))?.path();
-            if path.is_dir() {
-                todo.push(path);
-            } else if path.extension().is_some_and(|e| e == "json") {
-                out.push(Manifest::load(&path)?);
-            }
-        }
-    }
-    Ok(out)
 }
 
 impl Account {

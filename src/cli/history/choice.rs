@@ -12,6 +12,7 @@ use crate::cli::exit::Usage;
 use config::Config;
 use history::market::UnknownWord;
 use history::{Mirror, Selection, Symbols};
+use lake::Lake;
 
 /// Which files.
 #[derive(Debug, clap::Args)]
@@ -95,8 +96,8 @@ impl Choice {
 
 impl Chosen {
     /// Where cleaned files lie.
-    pub(super) fn lake(&self) -> std::path::PathBuf {
-        self.cfg.history.dir.join("lake")
+    pub(super) fn lake(&self) -> Lake {
+        Lake::open(&self.cfg.history.dir.join("lake"))
     }
 
     /// The configured mirror.

@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::choice::Choice;
 use crate::cli::output::print_out;
 use history::verify::{Job, SeriesReport, verify};
+use lake::Lake;
 
 /// Arguments of `tapedeck history verify`.
 #[derive(Debug, clap::Args)]
@@ -20,7 +21,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<()> {
     let chosen = args.choice.check()?;
-    let (lake, live) = (chosen.lake(), chosen.cfg.lake.dir.clone());
+    let (lake, live) = (chosen.lake(), Lake::open(&chosen.cfg.lake.dir));
     let tell = |s: &SeriesReport| {
         if !chosen.json {
             // A closed pipe does not stop the proof: its exit code is the answer.
@@ -30,7 +31,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let job = Job {
         mirror: &chosen.cfg.history.dir,
         lake: &lake,
-        live: live.is_dir().then_some(live.as_path()),
+        live: live.work().is_dir().then_some(&live),
         selection: &chosen.selection,
         quick: args.quick,
         tell: &tell,

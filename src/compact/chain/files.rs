@@ -1,19 +1,15 @@
 //! Whether the files of a part are what its manifest says.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io;
-use std::path::Path;
 
 use sha2::Digest;
-use wal_format::regular;
 
 use super::snapshot::{Link, removed};
 use lake::hash::{hash_all, hex};
 use lake::lock::PATIENCE;
 use lake::manifest::ManifestFile;
 use lake::read::TableFile;
-use lake::{LakeError, LakeLock};
+use lake::{Lake, LakeError, LakeLock, Object};
 
 /// What became of the files of one manifest.
 #[derive(Default)]
@@ -33,39 +29,43 @@ pub(super) struct Checked {
 ///
 /// # Errors
 /// When the lake is locked for too long, or what retention removed cannot be read.
-pub(super) fn check(lake: &Path, link: &Link, gone: &BTreeSet<String>) -> anyhow::Result<(String, Checked)> {
-    let found = judge(link, open_all(lake, &link.files), gone);
+pub(super) fn check(lake: &Lake, link: &Link, gone: &BTreeSet<String>) -> anyhow::Result<(String, Checked)> {
+    let found = judge(lake, link, open_all(lake, &link.files), gone);
     if found.faults.is_empty() {
         return Ok((link.sha256.clone(), found));
     }
-    let lock = LakeLock::shared(lake, "verify looks again", PATIENCE)?;
-    let fresh = match Link::load(&link.part, &link.path) {
+    let lock = LakeLock::shared(lake.work(), "verify looks again", PATIENCE)?;
+    let fresh = match Link::load(lake, &link.part, &link.key) {
         Ok(fresh) => fresh,
         // The next snapshot tells.
         Err(_) => return Ok((String::new(), Checked::default())),
     };
     let (opened, gone) = (open_all(lake, &fresh.files), removed(lake)?);
     drop(lock);
-    let found = judge(&fresh, opened, &gone);
+    let found = judge(lake, &fresh, opened, &gone);
     Ok((fresh.sha256, found))
 }
 
-fn open_all<'f>(lake: &Path, files: &'f [ManifestFile]) -> Vec<(&'f ManifestFile, io::Result<File>)> {
-    files.iter().map(|file| (file, regular::open(&lake.join(&file.path)))).collect()
+/// A file of a manifest, and the object that it names.
+type Opened<'f> = (&'f ManifestFile, Result<Option<Object>, LakeError>);
+
+fn open_all<'f>(lake: &Lake, files: &'f [ManifestFile]) -> Vec<Opened<'f>> {
+    files.iter().map(|file| (file, lake.get(&file.path))).collect()
 }
 
-fn judge(link: &Link, opened: Vec<(&ManifestFile, io::Result<File>)>, gone: &BTreeSet<String>) -> Checked {
+fn judge(lake: &Lake, link: &Link, opened: Vec<Opened<'_>>, gone: &BTreeSet<String>) -> Checked {
     let mut checked = Checked::default();
     for (file, open) in opened {
         let wrong = match open {
-            Err(err) if err.kind() == io::ErrorKind::NotFound && gone.contains(&file.path) => {
+            Ok(None) if gone.contains(&file.path) => {
                 checked.removed += 1;
                 continue;
             }
-            Err(err) if err.kind() == io::ErrorKind::NotFound => Some(format!("{} is not there", file.path)),
-            Err(err) => Some(format!("{} cannot be opened: {err}", file.path)),
+            Ok(None) => Some(format!("{} is not there", file.path)),
+            Err(LakeError::Io { source, .. }) => Some(format!("{} cannot be opened: {source}", file.path)),
             // The error names the file.
-            Ok(open) => compare(link, file, open).unwrap_or_else(|err| Some(err.to_string())),
+            Err(err) => Some(err.to_string()),
+            Ok(Some(open)) => compare(lake, link, file, open).unwrap_or_else(|err| Some(err.to_string())),
         };
         match wrong {
             Some(wrong) => checked.faults.push(format!("{}: {wrong}", link.what())),
@@ -79,9 +79,9 @@ fn judge(link: &Link, opened: Vec<(&ManifestFile, io::Result<File>)>, gone: &BTr
 }
 
 /// What is wrong with a file, if anything.
-fn compare(link: &Link, file: &ManifestFile, mut open: File) -> Result<Option<String>, LakeError> {
-    let path = Path::new(&file.path);
-    let (hash, bytes) = hash_all(&mut open).map_err(LakeError::io("read", path))?;
+fn compare(lake: &Lake, link: &Link, file: &ManifestFile, open: Object) -> Result<Option<String>, LakeError> {
+    let path = lake.place(&file.path);
+    let (hash, bytes) = open.reader(0).and_then(hash_all).map_err(LakeError::io("read", &path))?;
     if (bytes, hex(&hash.finalize()).as_str()) != (file.bytes, file.sha256.as_str()) {
         return Ok(Some(format!("{} is not what was published", file.path)));
     }
@@ -89,7 +89,7 @@ fn compare(link: &Link, file: &ManifestFile, mut open: File) -> Result<Option<St
         return Ok(None);
     }
     // The newest manifest has no successor that names it: its own files do.
-    let footer = TableFile::of_file(path, open)?;
+    let footer = TableFile::of(&path, open)?;
     let other = footer.key_value("manifest_sha256").is_some_and(|told| told != link.account_sha256);
     Ok(other.then(|| format!("its account is not the one that {} was published with", file.path)))
 }

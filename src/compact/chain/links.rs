@@ -98,7 +98,6 @@ fn overlap(other: &Link, link: &Link) -> Option<String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::path::PathBuf;
 
     use super::*;
     use lake::{Hour, Part};
@@ -113,7 +112,7 @@ mod tests {
             first_seq: range.0,
         };
         Link {
-            path: PathBuf::from(format!("{name}.json")),
+            key: format!("{name}.json"),
             log: "0badcafe".into(),
             hour: "h".into(),
             sha256: name.into(),

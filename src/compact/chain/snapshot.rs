@@ -5,21 +5,19 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use wal_format::regular;
 
 use crate::replay::rewrite;
-use lake::find::list;
-use lake::find::manifests;
+use lake::find::{manifests, venues};
 use lake::manifest::ManifestFile;
-use lake::{LakeError, LakeLock, Manifest, Part, Table};
+use lake::{Lake, LakeError, LakeLock, Manifest, Part, Table};
 
-/// Beside the manifests: what retention removed.
-pub const REMOVED: &str = "removed.jsonl";
+/// The key of the list of what retention removed, beside the manifests.
+pub const REMOVED: &str = "_manifests/removed.jsonl";
 
 /// A manifest, as far as chains and files need it: what the compactor goes on from would fill the memory.
 pub(super) struct Link {
     pub part: Part,
-    pub path: PathBuf,
+    pub key: String,
     pub log: String,
     /// `YYYY-MM-DDTHH`.
     pub hour: String,
@@ -45,11 +43,11 @@ impl Link {
     ///
     /// # Errors
     /// As [`Manifest::load_hashed`].
-    pub fn load(part: &Part, path: &Path) -> Result<Link, LakeError> {
-        let (m, sha256) = Manifest::load_hashed(path)?;
+    pub fn load(lake: &Lake, part: &Part, key: &str) -> Result<Link, LakeError> {
+        let (m, sha256) = Manifest::load_hashed(lake, key)?;
         Ok(Link {
             part: part.clone(),
-            path: path.to_owned(),
+            key: key.to_owned(),
             sha256,
             revision: m.revision,
             rebuilt: m.rebuilt.is_some(),
@@ -94,25 +92,25 @@ impl Snapshot {
     ///
     /// # Errors
     /// When a directory cannot be listed.
-    pub fn read(lake: &Path, venue: Option<&str>) -> anyhow::Result<Snapshot> {
-        let mut words: Vec<String> = Vec::new();
-        for dir in list(&lake.join("_manifests"))? {
-            let word = dir.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_prefix("exchange="));
-            words.extend(word.filter(|w| venue.is_none_or(|v| v == *w)).map(str::to_owned));
-        }
+    pub fn read(lake: &Lake, venue: Option<&str>) -> anyhow::Result<Snapshot> {
+        let mut words = venues(lake)?;
+        words.retain(|word| venue.is_none_or(|venue| venue == word));
         // A publish makes files first and their manifest last: whoever looks the other way round sees strangers.
         let mut files = Vec::new();
         for word in &words {
-            published(lake, word, &mut files)?;
+            for table in Table::ALL {
+                let listed = lake.list(&format!("{table}/exchange={word}"), None, None)?;
+                files.extend(listed.into_iter().map(|file| file.key));
+            }
         }
         let mut found = Vec::new();
         for word in &words {
-            for (part, path) in manifests(lake, word)? {
-                let link = Link::load(&part, &path).map_err(|err| err.to_string());
+            for (part, at) in manifests(lake, word)? {
+                let link = Link::load(lake, &part, &at.key).map_err(|err| err.to_string());
                 found.push((part, link));
             }
         }
-        let running = LakeLock::rewriter(lake)?;
+        let running = LakeLock::rewriter(lake.work())?;
         Ok(Snapshot {
             manifests: found,
             files,
@@ -141,39 +139,22 @@ impl Snapshot {
     }
 }
 
-/// All files of `venue` among the published ones.
-fn published(lake: &Path, venue: &str, files: &mut Vec<String>) -> anyhow::Result<()> {
-    for table in Table::ALL {
-        for day in list(&lake.join(table.as_str()).join(format!("exchange={venue}")))? {
-            for hour in list(&day)? {
-                for file in list(&hour)? {
-                    let below = file.strip_prefix(lake).unwrap_or(&file);
-                    let names: Vec<_> = below.components().map(|c| c.as_os_str().to_string_lossy()).collect();
-                    files.push(names.join("/"));
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Paths below the lake of files that retention removed: one JSON object a line.
 ///
 /// A line that a power cut tore is skipped: what it was to name was not removed yet.
 ///
 /// # Errors
 /// When the list is there and cannot be read.
-pub(crate) fn removed(lake: &Path) -> anyhow::Result<BTreeSet<String>> {
+pub(crate) fn removed(lake: &Lake) -> anyhow::Result<BTreeSet<String>> {
     #[derive(serde::Deserialize)]
     struct Line {
         path: String,
     }
-    let path = lake.join("_manifests").join(REMOVED);
-    let text = match regular::read_to_string(&path, regular::LARGE_BYTES_MAX) {
-        Ok(text) => text,
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(err) => return Err(err).with_context(|| format!("read {}", path.display())),
-    };
+    if !lake.has(REMOVED)? {
+        return Ok(BTreeSet::new());
+    }
+    let read = String::from_utf8(lake.read(REMOVED)?);
+    let text = read.with_context(|| format!("read {}", lake.place(REMOVED).display()))?;
     Ok(text.lines().filter_map(|l| serde_json::from_str::<Line>(l).ok()).map(|l| l.path).collect())
 }
 
@@ -181,6 +162,6 @@ pub(crate) fn removed(lake: &Path) -> anyhow::Result<BTreeSet<String>> {
 ///
 /// # Errors
 /// As [`Snapshot::read`].
-pub(crate) fn unnamed(lake: &Path, venue: &str) -> anyhow::Result<Vec<String>> {
+pub(crate) fn unnamed(lake: &Lake, venue: &str) -> anyhow::Result<Vec<String>> {
     Ok(Snapshot::read(lake, Some(venue))?.unnamed().map(str::to_owned).collect())
 }

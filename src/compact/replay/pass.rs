@@ -14,7 +14,7 @@ use crate::resume::remove_staging;
 use crate::stage::stage_full;
 use fold::gather::{Continuation, Gatherer, LogKind, Revision, missing_beginning};
 use fold::source::{RecordSource, RecordedLog, SourceError, Step};
-use lake::{Hour, Manifest, Part, WriteSettings};
+use lake::{Hour, Lake, Manifest, Part, WriteSettings};
 use venue::Venue;
 
 /// A part that the lake has.
@@ -78,15 +78,9 @@ impl Log<'_> {
         }
     }
 
-    pub(super) fn place(&self, lake: &Path) -> Place {
+    pub(super) fn place(&self, lake: Lake) -> Place {
         // Names and accounts follow from the records alone.
-        Place {
-            lake: lake.to_owned(),
-            venue: self.venue.id().to_string(),
-            log: self.name.clone(),
-            lineage: None,
-            wal: None,
-        }
+        Place { lake, venue: self.venue.id().to_string(), log: self.name.clone(), lineage: None, wal: None }
     }
 
     /// False for a part of another copy of the log: this one cannot give it again.
@@ -207,7 +201,7 @@ impl Log<'_> {
         out: &Path,
         report: &mut Report,
     ) -> anyhow::Result<()> {
-        let place = self.place(out);
+        let place = self.place(Lake::open(out));
         // Parts whose beginning is gone from the log cannot be rebuilt; the first whole one follows on the last of them.
         let gone = parts.iter().take_while(|known| known.manifest.first.segment < self.first_segment).count();
         let (mut gatherer, from) = match gone.checked_sub(1).and_then(|i| parts.get(i)) {

@@ -15,12 +15,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use serde::Serialize;
 use sha2::Digest;
-use wal_format::{LossReason, Position, Run, Seq, durable, regular};
+use wal_format::{LossReason, Position, Run, Seq, durable};
 
 use super::pass::{End, Known, Log, Stopped};
 use super::scratch::Scratch;
@@ -33,16 +33,12 @@ use crate::settings::write_settings;
 use config::Config;
 use fold::gather::{Continuation, Gatherer, LogKind};
 use fold::source::{RecordSource, Step};
-use lake::find::list;
-use lake::find::manifests;
+use lake::find::{manifests, venues};
 use lake::hash::{hash_all, hex, sha256_hex};
 use lake::lock::PATIENCE;
 use lake::manifest::{FrameCounts, LogPosition, ManifestFile, Rebuilt, RebuiltFrom, runs_to_write};
 use lake::read::{TableFile, key};
-use lake::{
-    LakeError, LakeFormat, LakeLock, LakeStore, LocalStore, Manifest, Numeric, Part, SchemaVersion, Table,
-    WriteSettings,
-};
+use lake::{Body, Lake, LakeError, LakeFormat, LakeLock, Manifest, Numeric, Part, SchemaVersion, Table, WriteSettings};
 use model::VenueId;
 
 /// What became of one broken manifest.
@@ -111,13 +107,12 @@ struct Footer {
 /// When a directory cannot be listed, a file or the log cannot be read, or the lake is in use for too long. What was
 /// rebuilt until then stays.
 pub fn repair(cfg: &Config, only: Option<VenueId>) -> anyhow::Result<Vec<Repaired>> {
-    let lake = &cfg.lake.dir;
-    let _rewriting = LakeLock::rewrite(lake, "verify --repair", PATIENCE)?;
+    let lake = &Lake::open(&cfg.lake.dir);
+    let _rewriting = LakeLock::rewrite(lake.work(), "verify --repair", PATIENCE)?;
     rewrite::finish_held(lake)?;
     let mut done = Vec::new();
-    for dir in list(&lake.join("_manifests"))? {
-        let word = dir.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_prefix("exchange="));
-        let Some(id) = word.and_then(|word| word.parse::<VenueId>().ok()) else { continue };
+    for word in venues(lake)? {
+        let Ok(id) = word.parse::<VenueId>() else { continue };
         if only.is_some_and(|only| only != id) {
             continue;
         }
@@ -125,15 +120,15 @@ pub fn repair(cfg: &Config, only: Option<VenueId>) -> anyhow::Result<Vec<Repaire
         let all = broken_parts(lake, id.as_str())?;
         for (i, broken) in all.iter().enumerate() {
             let later = all.iter().skip(i + 1).map(|b| &b.part).find(|part| part.log8 == broken.part.log8);
-            done.push(repair_one(cfg, id, broken, later)?);
+            done.push(repair_one(cfg, lake, id, broken, later)?);
         }
     }
     Ok(done)
 }
 
 /// A usable manifest, or why it is none. `Err` when the disk does not answer.
-fn usable(lake: &Path, path: &Path) -> anyhow::Result<Result<(Manifest, String), LakeError>> {
-    match Manifest::load_proven(lake, path) {
+fn usable(lake: &Lake, key: &str) -> anyhow::Result<Result<(Manifest, String), LakeError>> {
+    match Manifest::load_proven(lake, key) {
         Ok(loaded) => Ok(Ok(loaded)),
         // The disk may answer again.
         Err(err @ LakeError::Io { .. }) => Err(err.into()),
@@ -142,21 +137,20 @@ fn usable(lake: &Path, path: &Path) -> anyhow::Result<Result<(Manifest, String),
 }
 
 /// Parts of a venue whose manifest cannot be read, or whose files are named by none, in log order.
-fn broken_parts(lake: &Path, venue: &str) -> anyhow::Result<Vec<Broken>> {
-    let lock = LakeLock::shared(lake, "verify --repair", PATIENCE)?;
+fn broken_parts(lake: &Lake, venue: &str) -> anyhow::Result<Vec<Broken>> {
+    let lock = LakeLock::shared(lake.work(), "verify --repair", PATIENCE)?;
     let mut broken: BTreeMap<(i64, u64, String), (Part, String, bool)> = BTreeMap::new();
     let mut add = |part: Part, was: String, newer: bool| {
-        let name = part.manifest(Path::new("")).to_string_lossy().into_owned();
-        broken.entry((part.hour.0, part.first_seq, name)).or_insert((part, was, newer));
+        broken.entry((part.hour.0, part.first_seq, part.manifest())).or_insert((part, was, newer));
     };
-    for (part, path) in manifests(lake, venue)? {
-        if let Err(why) = usable(lake, &path)? {
+    for (part, at) in manifests(lake, venue)? {
+        if let Err(why) = usable(lake, &at.key)? {
             add(part, why.to_string(), matches!(why, LakeError::Newer { .. }));
         }
     }
     for path in chain::unnamed(lake, venue)? {
         if let Some((Some(_), part)) = Part::from_path(Path::new(&path))
-            && !part.manifest(lake).exists()
+            && !lake.has(&part.manifest())?
         {
             add(part, "no manifest names its files".to_owned(), false);
         }
@@ -165,32 +159,29 @@ fn broken_parts(lake: &Path, venue: &str) -> anyhow::Result<Vec<Broken>> {
     broken
         .into_values()
         .map(|(part, was, newer)| {
-            let bytes = regular::read(&part.manifest(lake), regular::LARGE_BYTES_MAX).ok();
+            let bytes = lake.read(&part.manifest()).ok();
             Ok(Broken { files: standing(lake, &part)?, part, was, newer, bytes })
         })
         .collect()
 }
 
 /// The files of a part that stand in the lake, by path.
-fn standing(lake: &Path, part: &Part) -> anyhow::Result<Vec<Standing>> {
+fn standing(lake: &Lake, part: &Part) -> anyhow::Result<Vec<Standing>> {
     let mut found = Vec::new();
     for (table, format) in Table::ALL.iter().flat_map(|table| LakeFormat::ALL.map(|format| (*table, format))) {
-        let path = part.file_as(lake, table, format);
-        let mut open = match regular::open(&path) {
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound => continue,
-            open => open.with_context(|| format!("open {}", path.display()))?,
-        };
-        let (hash, bytes) = hash_all(&mut open).with_context(|| format!("read {}", path.display()))?;
+        let path = part.file_as(table, format);
+        let Some(object) = lake.get(&path)? else { continue };
+        let place = lake.place(&path);
+        let read = object.reader(0).and_then(hash_all);
+        let (hash, bytes) = read.with_context(|| format!("read {}", place.display()))?;
         let (rows, footer) = match format {
             // A damaged one says as little as text.
-            LakeFormat::Parquet => match TableFile::of_file(&path, open) {
+            LakeFormat::Parquet => match TableFile::of(&place, object) {
                 Ok(parquet) => (parquet.rows(), footer(&parquet)),
                 Err(_) => (0, None),
             },
             LakeFormat::Jsonl | LakeFormat::Csv => (0, None),
         };
-        let below = part.file_as(Path::new(""), table, format);
-        let path = below.components().map(|c| c.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/");
         let file = ManifestFile { table, path, bytes, rows, sha256: hex(&hash.finalize()) };
         found.push(Standing { file, format, footer });
     }
@@ -303,13 +294,13 @@ struct Neighbours {
 }
 
 /// `later`: the next part that is broken too.
-fn neighbours(lake: &Path, broken: &Broken, later: Option<&Part>, log: Option<&str>) -> anyhow::Result<Neighbours> {
+fn neighbours(lake: &Lake, broken: &Broken, later: Option<&Part>, log: Option<&str>) -> anyhow::Result<Neighbours> {
     let mut all: Vec<Known> = Vec::new();
-    for (part, path) in manifests(lake, &broken.part.venue)? {
+    for (part, at) in manifests(lake, &broken.part.venue)? {
         if part.log8 != broken.part.log8 || part == broken.part {
             continue;
         }
-        if let Ok((manifest, sha256)) = usable(lake, &path)?
+        if let Ok((manifest, sha256)) = usable(lake, &at.key)?
             && log.is_none_or(|log| manifest.log == log)
         {
             all.push(Known { part, manifest, sha256 });
@@ -333,11 +324,15 @@ fn neighbours(lake: &Path, broken: &Broken, later: Option<&Part>, log: Option<&s
     })
 }
 
-fn repair_one(cfg: &Config, id: VenueId, broken: &Broken, later: Option<&Part>) -> anyhow::Result<Repaired> {
-    let lake = &cfg.lake.dir;
-    let below = broken.part.manifest(Path::new(""));
+fn repair_one(
+    cfg: &Config,
+    lake: &Lake,
+    id: VenueId,
+    broken: &Broken,
+    later: Option<&Part>,
+) -> anyhow::Result<Repaired> {
     let mut told = Repaired {
-        manifest: below.display().to_string(),
+        manifest: broken.part.manifest(),
         was: broken.was.clone(),
         from: None,
         exact: false,
@@ -355,7 +350,7 @@ fn repair_one(cfg: &Config, id: VenueId, broken: &Broken, later: Option<&Part>) 
         }
     };
     let beside = neighbours(lake, broken, later, footer.map(|f| f.log.as_str()))?;
-    let (made, exact) = match from_log(cfg, id, broken, footer, &beside, &mut told.notes)? {
+    let (made, exact) = match from_log(cfg, lake, id, broken, footer, &beside, &mut told.notes)? {
         FromLog::Made(made, exact) => (*made, exact),
         FromLog::Waits => {
             told.notes.push("the log still has all of it: the compactor publishes it again when it starts".to_owned());
@@ -388,6 +383,7 @@ enum FromLog {
 /// The account from the log, with the files that stand there.
 fn from_log(
     cfg: &Config,
+    lake: &Lake,
     id: VenueId,
     broken: &Broken,
     footer: Option<&Footer>,
@@ -405,7 +401,7 @@ fn from_log(
             if broken.bytes.is_none() && beside.newest {
                 return Ok(FromLog::Waits);
             }
-            let scratch = Scratch::new(&cfg.lake.dir)?;
+            let scratch = Scratch::new(lake.work())?;
             let mut whole = None;
             let settings = broken.settings(cfg, beside);
             let ways = settings.iter().flat_map(|s| ends(footer, beside).into_iter().map(move |end| (s, end)));
@@ -477,7 +473,7 @@ fn fold(
     };
     let mut beginning = beside.before.is_none();
     let mut reader = log.reader(from)?;
-    let place = log.place(scratch);
+    let place = log.place(Lake::open(scratch));
     let stopped = log.part(&mut reader, &mut gatherer, &place, end, &mut beginning)?;
     let (Stopped::Complete(made) | Stopped::LogEnd(made)) = stopped;
     Ok(made.filter(|made| made.part == broken.part).map(|made| made.manifest))
@@ -597,21 +593,26 @@ fn locate(cfg: &Config, id: VenueId, log: &str, seq: u64) -> anyhow::Result<LogP
 }
 
 /// Puts the manifest in its place, unless somebody else did; what stood there is kept.
-fn put(lake: &Path, broken: &Broken, made: &Manifest) -> anyhow::Result<Result<(), String>> {
-    let below: PathBuf = broken.part.manifest(Path::new(""));
-    let path = lake.join(&below);
-    let _lock = LakeLock::exclusive(lake, "verify --repair", PATIENCE)?;
-    if regular::read(&path, regular::LARGE_BYTES_MAX).ok() != broken.bytes {
+fn put(lake: &Lake, broken: &Broken, made: &Manifest) -> anyhow::Result<Result<(), String>> {
+    let key = broken.part.manifest();
+    let _lock = LakeLock::exclusive(lake.work(), "verify --repair", PATIENCE)?;
+    let there = lake.head(&key)?;
+    if lake.read(&key).ok() != broken.bytes {
         return Ok(Err("somebody else changed it meanwhile".to_owned()));
     }
     if let Some(bytes) = &broken.bytes {
         // A copy: at no time is there no manifest, which a compactor would take for a part that was never published.
         let name = format!("{}-{}", broken.part.venue, broken.part.stem());
-        let copy = lake.join(".staging").join(format!("{name}.json"));
-        durable::create_dir_all(&lake.join(".staging")).context("create the staging directory")?;
+        let staging = lake.work().join(".staging");
+        let copy = staging.join(format!("{name}.json"));
+        durable::create_dir_all(&staging).context("create the staging directory")?;
         durable::write_file(&copy, bytes).with_context(|| format!("write {}", copy.display()))?;
-        set_aside(lake, &name, &[copy])?;
+        set_aside(lake.work(), &name, &[copy])?;
     }
-    LocalStore::new(lake).publish_bytes(&made.to_json()?, &below)?;
+    let json = made.to_json()?;
+    match there {
+        Some(there) => lake.replace(&key, Body::Bytes(&json), Some(&there.version))?,
+        None => lake.put_new(&key, Body::Bytes(&json))?,
+    }
     Ok(Ok(()))
 }

@@ -35,19 +35,17 @@ use super::scratch::Scratch;
 use super::verify::{before, differences};
 use crate::failpoint::fail_point;
 use fold::gather::Revision;
-use lake::find::list;
 use lake::lock::PATIENCE;
-use lake::{
-    Difference, LakeLock, LakeLockError, LakeStore, LocalStore, Manifest, Part, Table, WriteSettings, diff_trees,
-};
+use lake::work::list;
+use lake::{Body, Difference, Lake, LakeLock, LakeLockError, Manifest, Part, Table, WriteSettings, diff_trees};
 
 /// Directory of the lake in which parts are made anew; hidden, so readers that glob never look inside.
 const DIR: &str = ".rewrite";
 
 impl Log<'_> {
     /// Publishes anew what the log gives other rows for.
-    pub(super) fn rewrite(&self, lake: &Path, mut parts: Vec<Known>, report: &mut Report) -> anyhow::Result<()> {
-        let scratch = Scratch::new(lake)?;
+    pub(super) fn rewrite(&self, lake: &Lake, mut parts: Vec<Known>, report: &mut Report) -> anyhow::Result<()> {
+        let scratch = Scratch::new(lake.work())?;
         for i in 0..parts.len() {
             let Some(known) = parts.get(i) else { continue };
             let (hour, end) = (known.part.hour, known.manifest.end.segment);
@@ -62,14 +60,14 @@ impl Log<'_> {
             self.needs(end);
         }
         // Empty by now, unless a person put something there.
-        let _ = std::fs::remove_dir(lake.join(DIR));
+        let _ = std::fs::remove_dir(lake.work().join(DIR));
         Ok(())
     }
 
     /// What became of `known`, and what the next part goes on from if that is something else now.
     fn rewrite_part(
         &self,
-        lake: &Path,
+        lake: &Lake,
         known: &Known,
         before: Option<&Known>,
         scratch: &Path,
@@ -79,10 +77,10 @@ impl Log<'_> {
         if let Some(why) = self.not_checkable(lake, known, before)? {
             return Ok((part_report(part, Verdict::NotCheckable, 0, vec![why]), None));
         }
-        let rebuilt = scratch.join("rebuilt");
+        let rebuilt = Lake::open(&scratch.join("rebuilt"));
         let settings = known.manifest.settings.clone();
         let revision = Revision::of(&known.manifest);
-        let Some(made) = self.again(known, before, &self.place(&rebuilt), settings, revision)? else {
+        let Some(made) = self.again(known, before, &self.place(rebuilt.clone()), settings, revision)? else {
             let why = "the log holds nothing of it".to_owned();
             return Ok((part_report(part, Verdict::NotCheckable, 0, vec![why]), None));
         };
@@ -94,7 +92,7 @@ impl Log<'_> {
         if let Some(why) = other_frames(&known.manifest, &made.manifest) {
             return left(part, why);
         }
-        let found = differences(lake, &rebuilt, scratch, known)?;
+        let found = differences(lake, &rebuilt, known)?;
         let details: Vec<String> = found.iter().filter(is_rows).map(ToString::to_string).collect();
         if details.is_empty() {
             let verdict = if found.is_empty() { Verdict::Equal } else { Verdict::EqualRows };
@@ -116,7 +114,7 @@ impl Log<'_> {
     /// rows of `made`; else says why not.
     fn publish_anew(
         &self,
-        lake: &Path,
+        lake: &Lake,
         known: &Known,
         before: Option<&Known>,
         made: &Manifest,
@@ -125,27 +123,29 @@ impl Log<'_> {
         let anew = scratch.join("anew");
         let settings = WriteSettings { version: self.settings.version.clone(), ..known.manifest.settings.clone() };
         let revision = Revision::after(&known.manifest, &known.sha256);
-        let Some(second) = self.again(known, before, &self.place(&anew), settings, revision)? else {
+        let Some(second) = self.again(known, before, &self.place(Lake::open(&anew)), settings, revision)? else {
             return Ok(Err("the log no longer holds it".to_owned()));
         };
         if let Some(why) = other_frames(made, &second.manifest) {
             return Ok(Err(format!("read a second time, {why}")));
         }
-        if let Some(other) = diff_trees(&scratch.join("rebuilt"), &anew)?.iter().find(is_rows) {
+        if let Some(other) = diff_trees(&Lake::open(&scratch.join("rebuilt")), &Lake::open(&anew))?.iter().find(is_rows)
+        {
             return Ok(Err(format!("read a second time, the log gave other rows: {other}")));
         }
         let name = format!("publishes {} of {} anew", known.part.hour, known.part.venue);
-        let _lock = LakeLock::exclusive(lake, &name, PATIENCE)?;
-        let path = known.part.manifest(lake);
-        let read = || Manifest::load_hashed(&path).with_context(|| format!("read {}", path.display()));
+        let _lock = LakeLock::exclusive(lake.work(), &name, PATIENCE)?;
+        let key = known.part.manifest();
+        let read = || Manifest::load_hashed(lake, &key).with_context(|| format!("read {}", lake.place(&key).display()));
         if read()?.1 != known.sha256 {
             return Ok(Err("it was published by somebody else meanwhile".to_owned()));
         }
         if let Some(why) = self.not_checkable(lake, known, before)? {
             return Ok(Err(why));
         }
-        let dir = lake.join(DIR).join(format!("{}-{}", known.part.venue, known.part.stem()));
-        durable::create_dir_all(&lake.join(DIR)).with_context(|| format!("create {}", lake.join(DIR).display()))?;
+        let all = lake.work().join(DIR);
+        let dir = all.join(format!("{}-{}", known.part.venue, known.part.stem()));
+        durable::create_dir_all(&all).with_context(|| format!("create {}", all.display()))?;
         durable::publish_dir(&anew, &dir).with_context(|| format!("commit {}", dir.display()))?;
         fail_point!("rewrite.after_commit");
         take_over(lake, &dir)?;
@@ -190,11 +190,11 @@ fn other_frames(published: &Manifest, made: &Manifest) -> Option<String> {
 ///
 /// # Errors
 /// When a file cannot be read, moved or removed.
-pub fn finish(lake: &Path) -> anyhow::Result<Vec<String>> {
-    if list(&lake.join(DIR))?.is_empty() {
+pub fn finish(lake: &Lake) -> anyhow::Result<Vec<String>> {
+    if list(&lake.work().join(DIR))?.is_empty() {
         return Ok(Vec::new());
     }
-    match LakeLock::rewrite(lake, "finishes an interrupted replay --rewrite", Duration::ZERO) {
+    match LakeLock::rewrite(lake.work(), "finishes an interrupted replay --rewrite", Duration::ZERO) {
         Ok(_held) => finish_held(lake),
         Err(LakeLockError::Held { holder, .. }) => {
             Ok(vec![format!("parts are being published anew by {holder}: left alone")])
@@ -207,12 +207,12 @@ pub fn finish(lake: &Path) -> anyhow::Result<Vec<String>> {
 ///
 /// # Errors
 /// As [`finish`].
-pub(super) fn finish_held(lake: &Path) -> anyhow::Result<Vec<String>> {
-    let left = list(&lake.join(DIR))?;
+pub(super) fn finish_held(lake: &Lake) -> anyhow::Result<Vec<String>> {
+    let left = list(&lake.work().join(DIR))?;
     if left.is_empty() {
         return Ok(Vec::new());
     }
-    let _lock = LakeLock::exclusive(lake, "finishes an interrupted replay --rewrite", PATIENCE)?;
+    let _lock = LakeLock::exclusive(lake.work(), "finishes an interrupted replay --rewrite", PATIENCE)?;
     let mut told = Vec::new();
     for dir in left {
         let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -222,7 +222,7 @@ pub(super) fn finish_held(lake: &Path) -> anyhow::Result<Vec<String>> {
         });
     }
     // Empty by now, unless a person put something there.
-    let _ = std::fs::remove_dir(lake.join(DIR));
+    let _ = std::fs::remove_dir(lake.work().join(DIR));
     Ok(told)
 }
 
@@ -230,55 +230,46 @@ pub(super) fn finish_held(lake: &Path) -> anyhow::Result<Vec<String>> {
 ///
 /// # Errors
 /// When a directory cannot be listed.
-pub(crate) fn unfinished(lake: &Path) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn unfinished(lake: &Lake) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for dir in list(&lake.join(DIR))? {
-        if manifest_in(&dir)?.is_some() {
+    for dir in list(&lake.work().join(DIR))? {
+        if manifest_in(&Lake::open(&dir))?.is_some() {
             found.push(dir);
         }
     }
     Ok(found)
 }
 
-/// The manifest of a finished small lake.
-fn manifest_in(dir: &Path) -> anyhow::Result<Option<(Part, PathBuf)>> {
-    let mut todo = vec![dir.join("_manifests")];
-    while let Some(dir) = todo.pop() {
-        for path in list(&dir)? {
-            match Part::from_path(&path) {
-                Some((None, part)) => return Ok(Some((part, path))),
-                _ if path.is_dir() => todo.push(path),
-                _ => {}
-            }
-        }
-    }
-    Ok(None)
+/// The manifest of a finished small lake, and its key.
+fn manifest_in(small: &Lake) -> anyhow::Result<Option<(Part, String)>> {
+    let part = |key: &str| Some(Part::from_path(Path::new(key))?.1);
+    let found = small.list("_manifests", None, None)?;
+    Ok(found.into_iter().find_map(|found| Some((part(&found.key)?, found.key))))
 }
 
 /// Moves a finished small lake into the large one, which is locked, its manifest last; false when it is not finished.
 /// Either way it is gone afterwards. May be done again from any point.
-fn take_over(lake: &Path, dir: &Path) -> anyhow::Result<bool> {
-    let found = manifest_in(dir)?;
-    if let Some((part, path)) = &found {
-        let store = LocalStore::new(lake);
-        let new = Manifest::load(path)?;
+fn take_over(lake: &Lake, dir: &Path) -> anyhow::Result<bool> {
+    let small = Lake::open(dir);
+    let found = manifest_in(&small)?;
+    if let Some((part, key)) = &found {
+        let new = Manifest::load(&small, key)?;
         for file in &new.files {
-            let made = dir.join(&file.path);
             // It was moved before the crash.
-            if made.exists() {
-                store.publish(&made, Path::new(&file.path))?;
+            if small.has(&file.path)? {
+                lake.replace(&file.path, Body::File(&small.place(&file.path)), None)?;
                 fail_point!("rewrite.after_file");
             }
         }
-        let dest = part.manifest(lake);
-        if dest.exists() {
-            let old = Manifest::load(&dest)?;
+        let dest = part.manifest();
+        if lake.has(&dest)? {
+            let old = Manifest::load(lake, &dest)?;
             for file in old.files.iter().filter(|f| new.files.iter().all(|n| n.path != f.path)) {
-                store.remove(Path::new(&file.path))?;
+                lake.delete(&file.path)?;
             }
         }
         fail_point!("rewrite.before_manifest");
-        store.publish(path, &part.manifest(Path::new("")))?;
+        lake.replace(&dest, Body::File(&small.place(key)), None)?;
         fail_point!("rewrite.after_manifest");
     }
     std::fs::remove_dir_all(dir).with_context(|| format!("remove {}", dir.display()))?;

@@ -10,7 +10,7 @@ use anyhow::Context;
 use wal_format::durable;
 
 use lake::LakeLock;
-use lake::find::list;
+use lake::work::list;
 
 const PREFIX: &str = "replay-";
 

@@ -12,19 +12,19 @@ use crate::place::{Place, to_position};
 use crate::publish::Published;
 use fold::gather::{Continuation, Gatherer, Revision};
 use lake::lock::PATIENCE;
-use lake::{Difference, LakeFormat, LakeLock, Manifest, Part, Table, WriteSettings, diff_trees};
+use lake::{Difference, Lake, LakeLock, Manifest, Table, WriteSettings, diff_objects};
 use wal_format::Position;
 
 impl Log<'_> {
     /// Rebuilds every published part that the log still holds and compares.
     pub(super) fn verify(
         &self,
-        lake: &Path,
+        lake: &Lake,
         mut parts: Vec<Known>,
         out: Option<&Path>,
         report: &mut Report,
     ) -> anyhow::Result<()> {
-        let scratch = Scratch::new(lake)?;
+        let scratch = Scratch::new(lake.work())?;
         for i in 0..parts.len() {
             let Some(Known { part, manifest, .. }) = parts.get(i) else { continue };
             let (hour, end) = (part.hour, manifest.end.segment);
@@ -32,8 +32,8 @@ impl Log<'_> {
             while self.wanted(hour) {
                 let Some(known) = parts.get(i) else { break };
                 let dir = scratch.empty()?;
-                let rebuilt = out.map_or_else(|| dir.join("rebuilt"), Path::to_owned);
-                let result = self.verify_part(lake, known, before(&parts, i), &rebuilt, dir);
+                let rebuilt = Lake::open(&out.map_or_else(|| dir.join("rebuilt"), Path::to_owned));
+                let result = self.verify_part(lake, known, before(&parts, i), &rebuilt);
                 let settled = result.as_ref().is_ok_and(|part| part.verdict != Verdict::Different);
                 if settled || !self.changed(lake, &mut parts, i, looks == 0)? {
                     report.parts.push(result.with_context(|| format!("verify hour {hour}"))?);
@@ -48,13 +48,13 @@ impl Log<'_> {
 
     /// Looks again at a part that seems to differ while nobody changes the lake: true when it was published anew
     /// meanwhile, or `first` seen to be removed, and has to be compared again.
-    fn changed(&self, lake: &Path, parts: &mut [Known], i: usize, first: bool) -> anyhow::Result<bool> {
-        let _still = LakeLock::shared(lake, "replay --verify looks again", PATIENCE)?;
+    fn changed(&self, lake: &Lake, parts: &mut [Known], i: usize, first: bool) -> anyhow::Result<bool> {
+        let _still = LakeLock::shared(lake.work(), "replay --verify looks again", PATIENCE)?;
         let mut changed = false;
         for at in before_at(parts, i).into_iter().chain([i]) {
             let Some(known) = parts.get_mut(at) else { continue };
             // One that cannot be read any more did not change for the better.
-            let Ok((manifest, sha256)) = Manifest::load_hashed(&known.part.manifest(lake)) else { continue };
+            let Ok((manifest, sha256)) = Manifest::load_hashed(lake, &known.part.manifest()) else { continue };
             if sha256 != known.sha256 {
                 (known.manifest, known.sha256, changed) = (manifest, sha256, true);
             }
@@ -65,11 +65,10 @@ impl Log<'_> {
 
     fn verify_part(
         &self,
-        lake: &Path,
+        lake: &Lake,
         known: &Known,
         before: Option<&Known>,
-        rebuilt: &Path,
-        scratch: &Path,
+        rebuilt: &Lake,
     ) -> anyhow::Result<PartReport> {
         let Known { part, manifest, .. } = known;
         self.damage.borrow_mut().clear();
@@ -79,9 +78,9 @@ impl Log<'_> {
             return Ok(part_report(part.clone(), verdict, 0, [details, vec![why]].concat()));
         }
         let revision = Revision::of(manifest);
-        let published = self.again(known, before, &self.place(rebuilt), manifest.settings.clone(), revision)?;
+        let published = self.again(known, before, &self.place(rebuilt.clone()), manifest.settings.clone(), revision)?;
         let rows = published.as_ref().map_or(0, Published::rows);
-        let differences = differences(lake, rebuilt, scratch, known)?;
+        let differences = differences(lake, rebuilt, known)?;
         // Behind a part that was published anew since, the account begins with what was remembered before.
         let behind_older = before
             .zip(manifest.previous_sha256.as_ref())
@@ -116,7 +115,7 @@ impl Log<'_> {
     /// Why a part cannot be compared with the log, if so.
     pub(super) fn not_checkable(
         &self,
-        lake: &Path,
+        lake: &Lake,
         Known { manifest, .. }: &Known,
         before: Option<&Known>,
     ) -> anyhow::Result<Option<String>> {
@@ -168,8 +167,9 @@ impl Log<'_> {
 }
 
 /// A file of a part that is gone because retention removed it.
-fn removed_file(lake: &Path, manifest: &Manifest) -> anyhow::Result<Option<String>> {
-    let gone: Vec<&str> = manifest.files.iter().map(|f| f.path.as_str()).filter(|p| !lake.join(p).exists()).collect();
+fn removed_file(lake: &Lake, manifest: &Manifest) -> anyhow::Result<Option<String>> {
+    let is_gone = |path: &&str| !lake.has(path).unwrap_or(false);
+    let gone: Vec<&str> = manifest.files.iter().map(|f| f.path.as_str()).filter(is_gone).collect();
     if gone.is_empty() {
         return Ok(None);
     }
@@ -189,16 +189,13 @@ fn before_at(parts: &[Known], i: usize) -> Option<usize> {
 
 /// How the published files of a part differ from those that were rebuilt.
 pub(super) fn differences(
-    lake: &Path,
-    rebuilt: &Path,
-    scratch: &Path,
+    lake: &Lake,
+    rebuilt: &Lake,
     Known { part, manifest, .. }: &Known,
 ) -> anyhow::Result<Vec<Difference>> {
-    // A tree that holds only this part, so that missing and extra files of it show too.
-    let (a, b) = (scratch.join("lake"), scratch.join("again"));
-    link_part(lake, part, manifest.settings.format, &a)?;
-    link_part(rebuilt, part, manifest.settings.format, &b)?;
-    Ok(diff_trees(&a, &b)?)
+    // Of every table, so that missing and extra files show too.
+    let files = Table::ALL.iter().map(|table| part.file_as(*table, manifest.settings.format));
+    Ok(diff_objects(lake, rebuilt, std::iter::once(part.manifest()).chain(files))?)
 }
 
 /// What is wrong between two neighbouring parts.
@@ -214,20 +211,4 @@ fn seam(before: &Manifest, m: &Manifest) -> Option<String> {
         return Some(format!("records from seq {end} to before {first} are in no part"));
     }
     None
-}
-
-/// A tree below `to` with links to all files of one part of a lake.
-fn link_part(lake: &Path, part: &Part, format: LakeFormat, to: &Path) -> anyhow::Result<()> {
-    let lake = std::path::absolute(lake).with_context(|| format!("find {}", lake.display()))?;
-    let files = Table::ALL.iter().map(|t| (part.file_as(&lake, *t, format), part.file_as(to, *t, format)));
-    for (source, link) in files.chain([(part.manifest(&lake), part.manifest(to))]) {
-        if !source.exists() {
-            continue;
-        }
-        if let Some(dir) = link.parent() {
-            std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
-        }
-        std::os::unix::fs::symlink(&source, &link).with_context(|| format!("link {}", link.display()))?;
-    }
-    Ok(())
 }

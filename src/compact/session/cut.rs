@@ -26,7 +26,9 @@ impl Session<'_> {
         let counts = Counts::of(&open.account);
         let hour = open.hour;
         // A disk that was unmounted meanwhile leaves an empty directory, which is no new lake.
-        if let Some(newest) = self.newest.as_ref().filter(|path| !path.exists()) {
+        let lake = &self.place.lake;
+        if let Some(newest) = self.newest.as_ref().filter(|key| !lake.has(key).unwrap_or(false)) {
+            let newest = lake.place(newest);
             anyhow::bail!("the lake no longer has the newest manifest {}: is its disk mounted?", newest.display());
         }
         self.worker.update(|s| s.activity = Activity::Publishing);
@@ -42,7 +44,7 @@ impl Session<'_> {
         }
         self.acknowledge(end, &format!("published {hour}"))?;
         self.safe = end;
-        self.newest = Some(published.part.manifest(&self.place.lake));
+        self.newest = Some(published.part.manifest());
         fail_point!("publish.after_ack");
         remove_staging(&self.place, &published.part)?;
         fail_point!("publish.after_staging_removed");
@@ -109,7 +111,7 @@ impl Session<'_> {
     /// Deletes what may go. A failure is told and tried again at the next ack: nothing depends on it.
     pub(super) fn retire(&mut self) {
         let worker = self.worker;
-        match retire(&worker.cfg, worker.id, &worker.dir(), worker.archiver.as_deref()) {
+        match retire(&worker.cfg, &worker.lake, worker.id, &worker.dir(), worker.archiver.as_deref()) {
             Ok(retired) => {
                 let n = retired.segments as u64;
                 self.outcome.segments_retired += n;

@@ -43,12 +43,12 @@ fn a_file(bed: &Bed, part: usize) -> (PathBuf, String) {
 fn a_proof_beside_a_publish_waits_for_the_manifest() {
     let bed = published();
     let (part, _) = bed.manifests().remove(3);
-    let manifest = part.manifest(&bed.lake());
+    let manifest = bed.lake().join(part.manifest());
     let bytes = std::fs::read(&manifest).unwrap();
     // Files are there, their manifest is not yet.
     let hide = || std::fs::remove_file(&manifest).unwrap();
     let publish = || std::fs::write(&manifest, &bytes).unwrap();
-    let report = beside(&bed, hide, || verify_chain(&bed.lake(), None, &[]).unwrap(), publish);
+    let report = beside(&bed, hide, || verify_chain(&bed.at(), None, &[]).unwrap(), publish);
     assert!(report.is_clean(), "{report}");
     assert_eq!(report.chains[0].parts, 4);
 }
@@ -56,11 +56,11 @@ fn a_proof_beside_a_publish_waits_for_the_manifest() {
 #[test]
 fn a_proof_and_a_comparison_beside_retention_take_nothing_for_lost() {
     let bed = published();
-    let list = bed.lake().join("_manifests").join(REMOVED);
+    let list = bed.lake().join(REMOVED);
     let (file, line) = a_file(&bed, 1);
     let remove = || std::fs::remove_file(&file).unwrap();
     let tell = || std::fs::write(&list, &line).unwrap();
-    let report = beside(&bed, remove, || verify_chain(&bed.lake(), None, &[]).unwrap(), tell);
+    let report = beside(&bed, remove, || verify_chain(&bed.at(), None, &[]).unwrap(), tell);
     assert!(report.is_clean(), "{report}");
     assert_eq!(report.chains[0].removed, 1);
     let (file, other) = a_file(&bed, 2);
@@ -76,7 +76,7 @@ fn a_proof_and_a_comparison_beside_a_rewrite_judge_the_part_by_its_new_manifest(
     let bed = published();
     let hidden = format!("\"T\":{}", (T0 + HOUR / 4) / 1_000_000 - 3);
     let (part, old) = bed.manifests().remove(1);
-    let manifest = part.manifest(&bed.lake());
+    let manifest = bed.lake().join(part.manifest());
     let bytes = std::fs::read(&manifest).unwrap();
     // An older decoder's part is published anew: its files are moved before its manifest.
     let args = ReplayArgs { rewrite: true, fewer_rows: true, ..ReplayArgs::default() };
@@ -87,7 +87,7 @@ fn a_proof_and_a_comparison_beside_a_rewrite_judge_the_part_by_its_new_manifest(
     assert_ne!(bed.manifests().remove(1).1.files, old.files);
     let half = || std::fs::write(&manifest, &bytes).unwrap();
     let whole = || std::fs::write(&manifest, &new).unwrap();
-    let report = beside(&bed, half, || verify_chain(&bed.lake(), None, &[]).unwrap(), whole);
+    let report = beside(&bed, half, || verify_chain(&bed.at(), None, &[]).unwrap(), whole);
     assert!(report.is_clean() && report.chains[0].rewritten == 1, "{report}");
     let args = ReplayArgs { verify: true, ..ReplayArgs::default() };
     let report = beside(&bed, half, || replay(&bed.cfg(), &args).unwrap(), whole);
@@ -98,11 +98,11 @@ fn a_proof_and_a_comparison_beside_a_rewrite_judge_the_part_by_its_new_manifest(
 fn a_manifest_that_cannot_be_read_is_told_by_proof_and_comparison_and_hides_no_other_part() {
     let bed = published();
     let (part, _) = bed.manifests().remove(1);
-    let path = part.manifest(&bed.lake());
+    let path = bed.lake().join(part.manifest());
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[0] = b'?';
     std::fs::write(&path, bytes).unwrap();
-    let proof = verify_chain(&bed.lake(), None, &[]).unwrap();
+    let proof = verify_chain(&bed.at(), None, &[]).unwrap();
     assert!(proof.to_string().contains(path.to_str().unwrap()), "{proof}");
     assert!(!proof.to_string().contains("is named by no manifest"), "{proof}");
     let report = replay(&bed.cfg(), &ReplayArgs { verify: true, ..ReplayArgs::default() }).unwrap();

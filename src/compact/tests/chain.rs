@@ -4,7 +4,7 @@ use super::*;
 use crate::chain::{Report, verify};
 
 fn verified(bed: &Bed, heads: &[String]) -> Report {
-    verify(&bed.lake(), None, heads).unwrap()
+    verify(&bed.at(), None, heads).unwrap()
 }
 
 /// A lake of four chained parts.
@@ -39,7 +39,7 @@ fn a_head_noted_earlier_is_found_again_when_the_log_went_on() {
     again.worker(Mode::Drain, |_| {}).run().unwrap();
     let head = verified(&again, &[]).chains[0].head.clone();
     let (part, _) = again.manifests().remove(1);
-    let (_, middle) = Manifest::load_hashed(&part.manifest(&again.lake())).unwrap();
+    let (_, middle) = Manifest::load_hashed(&again.at(), &part.manifest()).unwrap();
     assert!(verified(&again, &[head, middle.to_ascii_uppercase()]).is_clean());
     let unknown = "0".repeat(64);
     let report = verified(&again, std::slice::from_ref(&unknown));
@@ -74,7 +74,7 @@ fn a_manifest_rewritten_to_fit_a_changed_file_breaks_the_chain_behind_it() {
         let (part, mut manifest) = bed.manifests().remove(1);
         manifest.frames += 1;
         manifest.channels.values_mut().next().unwrap().decoded += 1;
-        std::fs::write(part.manifest(&bed.lake()), manifest.to_json().unwrap()).unwrap();
+        std::fs::write(bed.lake().join(part.manifest()), manifest.to_json().unwrap()).unwrap();
     });
     assert!(text.contains("behind another manifest"), "{text}");
 }
@@ -85,7 +85,7 @@ fn the_newest_manifest_is_held_by_its_own_files() {
         let (part, mut manifest) = bed.manifests().remove(3);
         manifest.gaps.clear();
         manifest.payload_sha256 = "0".repeat(64);
-        std::fs::write(part.manifest(&bed.lake()), manifest.to_json().unwrap()).unwrap();
+        std::fs::write(bed.lake().join(part.manifest()), manifest.to_json().unwrap()).unwrap();
     });
     assert!(text.contains("its account is not the one"), "{text}");
 }
@@ -94,7 +94,7 @@ fn the_newest_manifest_is_held_by_its_own_files() {
 fn removed_and_added_parts_and_files_are_named() {
     let gone = altered(|bed| {
         let (part, manifest) = bed.manifests().remove(1);
-        std::fs::remove_file(part.manifest(&bed.lake())).unwrap();
+        std::fs::remove_file(bed.lake().join(part.manifest())).unwrap();
         for file in &manifest.files {
             std::fs::remove_file(bed.lake().join(&file.path)).unwrap();
         }
@@ -102,7 +102,7 @@ fn removed_and_added_parts_and_files_are_named() {
     assert!(gone.contains("behind another manifest"), "{gone}");
     let first = altered(|bed| {
         let (part, manifest) = bed.manifests().remove(0);
-        std::fs::remove_file(part.manifest(&bed.lake())).unwrap();
+        std::fs::remove_file(bed.lake().join(part.manifest())).unwrap();
         for file in &manifest.files {
             std::fs::remove_file(bed.lake().join(&file.path)).unwrap();
         }
@@ -128,7 +128,7 @@ fn what_retention_removed_is_counted_and_is_no_fault() {
     let path = &manifest.files[0].path;
     std::fs::remove_file(bed.lake().join(path)).unwrap();
     let note = format!("{{\"path\":\"{path}\",\"why\":\"older than 30 days\"}}\n");
-    std::fs::write(bed.lake().join("_manifests").join(crate::chain::REMOVED), note).unwrap();
+    std::fs::write(bed.lake().join(crate::chain::REMOVED), note).unwrap();
     let report = verified(&bed, &[]);
     assert!(report.is_clean(), "{report}");
     assert_eq!(report.chains[0].removed, 1);

@@ -6,7 +6,7 @@ use wal_format::{Ack, Position};
 use super::*;
 use crate::resume::EvidenceMissing;
 use crate::stage::{PartState, is_state};
-use lake::find::list;
+use lake::work::list;
 
 impl Bed {
     /// Reads `records` with a cut at every look at the clock, and dies.
@@ -53,7 +53,7 @@ impl Bed {
     }
 
     fn stuck(&self) -> EvidenceMissing {
-        let there = || (self.segments(), resume::manifests(&self.lake(), "binance-spot").unwrap().len());
+        let there = || (self.segments(), resume::manifests(&self.at(), "binance-spot").unwrap().len());
         let before = there();
         let err = self.worker(Mode::Drain, |_| {}).run().unwrap_err();
         assert_eq!(before, there(), "nothing is deleted or published: {err:#}");
@@ -274,7 +274,7 @@ fn an_altered_manifest_holds_its_segments_and_the_newest_one_stops_the_log() {
     let bed = three_hours(6_000);
     // Somebody else still reads: nothing goes before the damage is done.
     bed.worker(Mode::Drain, |c| c.wal.retention_hours = 24 * 365 * 50).run().unwrap();
-    let paths: Vec<PathBuf> = bed.manifests().iter().map(|(part, _)| part.manifest(&bed.lake())).collect();
+    let paths: Vec<PathBuf> = bed.manifests().iter().map(|(part, _)| bed.lake().join(part.manifest())).collect();
     let second = std::fs::read(&paths[1]).unwrap();
     // A digit of a number: it still reads as a manifest.
     let text = String::from_utf8(second.clone()).unwrap();
@@ -315,7 +315,7 @@ fn an_archive_is_made_and_the_segment_stays_when_its_manifest_went_meanwhile() {
         segment: first.path.clone(),
         level: 1,
     };
-    let path = bed.manifests()[0].0.manifest(&bed.lake());
+    let path = bed.lake().join(bed.manifests()[0].0.manifest());
     let manifest = std::fs::read(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
     let why = crate::archive::archive_one(&cfg, &job).unwrap_err().to_string();
@@ -367,7 +367,7 @@ fn a_log_restored_from_a_backup_publishes_what_is_new_and_leaves_what_the_other_
         let before: Vec<(Part, Vec<u8>)> = bed
             .manifests()
             .into_iter()
-            .map(|(p, _)| (p.clone(), std::fs::read(p.manifest(&bed.lake())).unwrap()))
+            .map(|(p, _)| (p.clone(), std::fs::read(bed.lake().join(p.manifest())).unwrap()))
             .collect();
         std::fs::remove_dir_all(bed.wal()).unwrap();
         copy_tree(&backup, &bed.wal());
@@ -377,7 +377,7 @@ fn a_log_restored_from_a_backup_publishes_what_is_new_and_leaves_what_the_other_
         bed.drain();
         assert_eq!(trade_rows(&bed), 10 + 20 + 50, "{hours_later} hours later");
         for (part, bytes) in &before {
-            assert_eq!(std::fs::read(part.manifest(&bed.lake())).unwrap(), *bytes, "{part:?}");
+            assert_eq!(std::fs::read(bed.lake().join(part.manifest())).unwrap(), *bytes, "{part:?}");
         }
         assert_eq!(bed.drain().parts, 0);
         assert!(wal_format::list_segments(&bed.wal()).unwrap().iter().all(|s| s.foreign.is_none()));
@@ -501,7 +501,7 @@ fn files_behind_the_newest_manifest_are_removed_if_the_log_gives_them_again_and_
     clean.drain();
     kept.worker(Mode::Drain, |c| c.wal.retention_hours = 24 * 365 * 50).run().unwrap();
     for bed in [&bed, &kept] {
-        let newest = bed.manifests().last().unwrap().0.manifest(&bed.lake());
+        let newest = bed.lake().join(bed.manifests().last().unwrap().0.manifest());
         std::fs::remove_file(newest).unwrap();
         std::fs::remove_dir_all(bed.wal().join("acks")).unwrap();
     }
@@ -537,7 +537,7 @@ fn a_name_that_is_taken_by_something_else_is_not_overwritten_and_stops_the_log()
     let thread = std::thread::spawn(move || worker.run());
     wait_for(|| status.snapshot().venues.get("binance-spot").is_some_and(|v| v.staged_pieces > 0));
     let part = lake::path::parse_staging_dir(bed.staged()[0].parent().unwrap()).unwrap();
-    let file = part.file(&bed.lake(), Table::Trades);
+    let file = bed.lake().join(part.file(Table::Trades));
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     std::fs::write(&file, "somebody else's").unwrap();
     trades(&mut log, T0 + HOUR, 40..50);

@@ -57,13 +57,13 @@ fn text_lakes_hold_the_rows_of_the_parquet_lake_in_its_order() {
     let (mut files, mut rows) = (0, 0);
     for (part, manifest) in parquet.manifests() {
         for table in Table::ALL.iter().copied().filter(|t| manifest.rows.contains_key(t)) {
-            let source = part.file(&parquet.lake(), table);
+            let source = parquet.lake().join(part.file(table));
             if !source.exists() {
                 continue;
             }
             files += 1;
             let objects: Vec<serde_json::Map<String, serde_json::Value>> =
-                lines(&part.file_as(&jsonl.lake(), table, LakeFormat::Jsonl))
+                lines(&jsonl.lake().join(part.file_as(table, LakeFormat::Jsonl)))
                     .iter()
                     .map(|l| serde_json::from_str(l).unwrap())
                     .collect();
@@ -71,7 +71,7 @@ fn text_lakes_hold_the_rows_of_the_parquet_lake_in_its_order() {
                 objects.iter().map(|o| (o["seq"].as_i64().unwrap(), o["row_in_frame"].as_i64().unwrap())).collect();
             assert_eq!(told, keys(&source), "{table}");
             rows += told.len();
-            let text = lines(&part.file_as(&csv.lake(), table, LakeFormat::Csv));
+            let text = lines(&csv.lake().join(part.file_as(table, LakeFormat::Csv)));
             // A quoted payload may hold line ends.
             if table == Table::Events || table == Table::Frames {
                 continue;

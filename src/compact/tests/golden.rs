@@ -77,20 +77,20 @@ fn every_golden_lake_is_proven_comes_out_of_the_log_again_and_is_left_as_it_is()
         assert_eq!(bed.manifests().len(), PARTS);
         let of_it = |(_, m): &(Part, Manifest)| m.settings.schema_version == version && !m.files.is_empty();
         assert!(bed.manifests().iter().all(of_it), "v{version}");
-        assert!(verify_chain(&bed.lake(), None, &[]).unwrap().is_clean(), "v{version}");
+        assert!(verify_chain(&bed.at(), None, &[]).unwrap().is_clean(), "v{version}");
         bed.verify(PARTS);
         let report = replay(&bed.cfg(), &ReplayArgs { rewrite: true, ..ReplayArgs::default() }).unwrap();
         assert_eq!((report.rewritten(), report.different(), report.checked()), (0, 0, PARTS), "v{version}: {report}");
-        std::fs::remove_file(bed.manifests().remove(0).0.manifest(&bed.lake())).unwrap();
+        std::fs::remove_file(bed.lake().join(bed.manifests().remove(0).0.manifest())).unwrap();
         assert!(repair(&bed.cfg(), None).unwrap().iter().all(|done| done.exact), "v{version}");
-        let changed = diff_trees(&data().join(format!("v{version}")), &bed.lake()).unwrap();
+        let changed = diff_trees(&Lake::open(&data().join(format!("v{version}"))), &bed.at()).unwrap();
         assert_eq!(changed, [], "v{version}");
         // The compactor of today goes on behind it.
         let mut log = Log::open(&bed.wal(), T0 + 2 * HOUR);
         fill(&mut log, T0 + 2 * HOUR, 1, 200, 2_000_000);
         log.writer.close().unwrap();
         bed.drain();
-        assert!(bed.manifests().len() > PARTS && verify_chain(&bed.lake(), None, &[]).unwrap().is_clean());
+        assert!(bed.manifests().len() > PARTS && verify_chain(&bed.at(), None, &[]).unwrap().is_clean());
     }
 }
 
@@ -100,7 +100,7 @@ fn golden_lakes_hold_the_same_rows_with_the_columns_of_their_version() {
     let first = golden(SchemaVersion::FIRST);
     for version in versions() {
         let bed = golden(version);
-        for difference in diff_trees(&first.lake(), &bed.lake()).unwrap() {
+        for difference in diff_trees(&first.at(), &bed.at()).unwrap() {
             let expected = match &difference {
                 Difference::Bytes(_) => true,
                 Difference::Other(path) => path.extension().is_some_and(|e| e == "json"),

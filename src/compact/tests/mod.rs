@@ -18,6 +18,7 @@ mod repairs;
 mod retention;
 mod rewrite;
 mod schema;
+mod stores;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,7 +34,7 @@ use crate::replay::{ReplayArgs, Verdict, replay};
 use crate::worker::Worker;
 use config::LAKE_READER;
 use lake::read::TableFile;
-use lake::{Manifest, Part, Table, diff_trees};
+use lake::{Lake, Manifest, Part, Table, diff_trees};
 use model::VenueId;
 use ops::clock;
 use ops::compactor::Activity;
@@ -41,6 +42,12 @@ use ops::compactor::Activity;
 const HOUR: u64 = 3_600_000_000_000;
 /// 2024-08-09T00:00:00Z.
 const T0: u64 = 1_723_161_600_000_000_000;
+
+/// A manifest by its path, and its SHA-256.
+fn manifest_at(path: &Path) -> (Manifest, String) {
+    let bytes = std::fs::read(path).unwrap();
+    (Manifest::parse(&bytes).unwrap(), lake::hash::sha256_hex(&bytes))
+}
 
 /// A data directory.
 struct Bed {
@@ -56,6 +63,10 @@ impl Bed {
 
     fn wal(&self) -> PathBuf {
         self.root.path().join("wal/binance-spot")
+    }
+
+    fn at(&self) -> Lake {
+        Lake::open(&self.lake())
     }
 
     fn lake(&self) -> PathBuf {
@@ -88,6 +99,7 @@ impl Bed {
         let mut cfg = self.cfg();
         change(&mut cfg);
         Worker {
+            lake: Lake::open(&cfg.lake.dir),
             cfg: Arc::new(cfg),
             id: VenueId::BinanceSpot,
             venue: venue::venue(VenueId::BinanceSpot),
@@ -111,18 +123,15 @@ impl Bed {
     }
 
     fn manifests(&self) -> Vec<(Part, Manifest)> {
-        lake::find::manifests(&self.lake(), "binance-spot")
-            .unwrap()
-            .into_iter()
-            .map(|(part, path)| (part, Manifest::load(&path).unwrap()))
-            .collect()
+        let found = lake::find::manifests(&self.at(), "binance-spot").unwrap();
+        found.into_iter().map(|(part, at)| (part, Manifest::load(&self.at(), &at.key).unwrap())).collect()
     }
 
     /// How often each key (seq, row in frame) occurs in a table.
     fn keys(&self, table: Table) -> BTreeMap<(i64, i32), u32> {
         let mut keys = BTreeMap::new();
         for (part, _) in self.manifests() {
-            let path = part.file(&self.lake(), table);
+            let path = self.lake().join(part.file(table));
             if !path.exists() {
                 continue;
             }
@@ -270,7 +279,7 @@ fn three_hours(frames: u64) -> Bed {
 
 #[track_caller]
 fn assert_same(a: &Bed, b: &Bed, what: &str) {
-    let differences = diff_trees(&a.lake(), &b.lake()).unwrap();
+    let differences = diff_trees(&a.at(), &b.at()).unwrap();
     assert!(differences.is_empty(), "{what}: {}", differences.iter().map(|d| format!("\n  {d}")).collect::<String>());
 }
 
@@ -310,7 +319,7 @@ fn a_clean_run_accounts_for_every_frame_and_cuts_at_the_hours() {
     assert!(bed.no_staging_left());
     // The footer of each file carries the digest of the manifest.
     let (part, m) = &manifests[1];
-    let file = TableFile::open(&part.file(&bed.lake(), Table::Trades)).unwrap();
+    let file = TableFile::open(&bed.lake().join(part.file(Table::Trades))).unwrap();
     assert_eq!(file.key_value("manifest_sha256"), Some(m.digest().unwrap().as_str()));
     assert_eq!(file.key_value("log"), Some(m.log.as_str()));
     // Nothing is left to do.
@@ -544,7 +553,7 @@ fn an_hour_drained_half_way_continues_in_a_second_file_and_no_row_is_in_both() {
     bed.verify(2);
     let out = bed.root.path().join("again");
     replay(&bed.cfg(), &ReplayArgs { out: Some(out.clone()), ..ReplayArgs::default() }).unwrap();
-    let differences = diff_trees(&bed.lake(), &out).unwrap();
+    let differences = diff_trees(&bed.at(), &Lake::open(&out)).unwrap();
     assert!(differences.is_empty(), "a replay cuts where the drain cut: {differences:?}");
 }
 
@@ -658,7 +667,7 @@ fn an_undecodable_frame_is_kept_byte_for_byte_with_its_reason() {
     let (part, m) = bed.manifests().remove(0);
     assert_eq!((m.totals().decoded, m.totals().undecodable), (2, 1));
     assert_eq!(m.channels.get("trades").map(|c| c.undecodable), Some(1));
-    let file = TableFile::open(&part.file(&bed.lake(), Table::Frames)).unwrap();
+    let file = TableFile::open(&bed.lake().join(part.file(Table::Frames))).unwrap();
     let batch = file.batches(0).unwrap().next().unwrap().unwrap();
     let payload = batch.column_by_name("payload").unwrap();
     let payload = arrow_array::cast::AsArray::as_binary::<i32>(payload);
@@ -675,7 +684,7 @@ fn a_replay_rebuilds_the_same_bytes_and_verify_finds_a_changed_file() {
     let args = ReplayArgs { out: Some(out.clone()), ..ReplayArgs::default() };
     let report = replay(&cfg, &args).unwrap();
     assert_eq!(report.parts.len(), 4);
-    let differences = diff_trees(&bed.lake(), &out).unwrap();
+    let differences = diff_trees(&bed.at(), &Lake::open(&out)).unwrap();
     assert!(differences.is_empty(), "{differences:?}");
     assert!(replay(&cfg, &args).unwrap_err().to_string().contains("not empty"));
     let verify = ReplayArgs { verify: true, ..ReplayArgs::default() };
@@ -688,21 +697,21 @@ fn a_replay_rebuilds_the_same_bytes_and_verify_finds_a_changed_file() {
     // A row less in one file, found and named.
     let manifests = bed.manifests();
     let (a, b) = (&manifests[1].0, &manifests[2].0);
-    std::fs::copy(a.file(&bed.lake(), Table::Trades), b.file(&bed.lake(), Table::Trades)).unwrap();
+    std::fs::copy(bed.lake().join(a.file(Table::Trades)), bed.lake().join(b.file(Table::Trades))).unwrap();
     let report = replay(&cfg, &verify).unwrap();
     assert_eq!((report.checked(), report.different()), (4, 1), "{report}");
     let bad = report.parts.iter().find(|p| p.verdict == Verdict::Different).unwrap();
     assert_eq!(bad.hour, manifests[2].1.hour);
     // Other settings of today do not matter: a part is rebuilt with its own.
-    std::fs::copy(a.file(&out, Table::Trades), a.file(&bed.lake(), Table::Trades)).unwrap();
-    std::fs::copy(b.file(&out, Table::Trades), b.file(&bed.lake(), Table::Trades)).unwrap();
+    std::fs::copy(out.join(a.file(Table::Trades)), bed.lake().join(a.file(Table::Trades))).unwrap();
+    std::fs::copy(out.join(b.file(Table::Trades)), bed.lake().join(b.file(Table::Trades))).unwrap();
     let mut other = bed.cfg();
     other.lake.row_group_rows = 77;
     other.lake.zstd_level = 1;
     let report = replay(&other, &verify).unwrap();
     assert_eq!((report.checked(), report.different()), (4, 0), "{report}");
     // A file that vanished.
-    std::fs::remove_file(a.file(&bed.lake(), Table::Depth)).unwrap();
+    std::fs::remove_file(bed.lake().join(a.file(Table::Depth))).unwrap();
     assert_eq!(replay(&cfg, &verify).unwrap().different(), 1);
 }
 

@@ -53,7 +53,7 @@ fn parts_end_at_the_configured_minutes_below_the_path_of_their_hour_and_everythi
     let quality = |bed: &Bed| {
         let (from, to) = (manifests[0].0.hour, manifests[11].0.hour.next());
         let query = quality::Query { venues: Vec::new(), from, to, by: quality::By::Hour };
-        let mut hours = quality::report(&bed.lake(), &query).unwrap();
+        let mut hours = quality::report(&bed.at(), &query).unwrap();
         let parts: Vec<u64> = hours.iter_mut().map(|hour| std::mem::take(&mut hour.parts)).collect();
         (hours, parts)
     };
@@ -63,13 +63,13 @@ fn parts_end_at_the_configured_minutes_below_the_path_of_their_hour_and_everythi
         assert_eq!((&hour.span, hour.frames, &hour.rows), (&expected.span, expected.frames, &expected.rows));
         assert_eq!((&hour.symbols, hour.hole_count), (&expected.symbols, expected.hole_count), "{}", hour.span);
     }
-    let report = verify_chain(&bed.lake(), None, &[]).unwrap();
+    let report = verify_chain(&bed.at(), None, &[]).unwrap();
     assert!(report.is_clean(), "{report}");
     // Neither the proof nor a rebuilding asks what is configured today.
     bed.verify(12);
     let out = bed.root.path().join("again");
     replay(&bed.cfg(), &ReplayArgs { out: Some(out.clone()), ..ReplayArgs::default() }).unwrap();
-    let differences = diff_trees(&bed.lake(), &out).unwrap();
+    let differences = diff_trees(&bed.at(), &Lake::open(&out)).unwrap();
     assert!(differences.is_empty(), "{differences:?}");
     let report = replay(&bed.cfg(), &ReplayArgs { rewrite: true, ..ReplayArgs::default() }).unwrap();
     assert_eq!((report.rewritten(), report.different(), report.checked()), (0, 0, 12), "{report}");

@@ -16,7 +16,7 @@ fn published(keep_log: bool) -> Bed {
 }
 
 fn path_of(bed: &Bed, part: usize) -> PathBuf {
-    bed.manifests().remove(part).0.manifest(&bed.lake())
+    bed.lake().join(bed.manifests().remove(part).0.manifest())
 }
 
 fn damage(path: &Path) -> Vec<u8> {
@@ -33,7 +33,7 @@ fn repaired(bed: &Bed) -> Vec<Repaired> {
 }
 
 fn proof(bed: &Bed) -> Report {
-    verify_chain(&bed.lake(), None, &[]).unwrap()
+    verify_chain(&bed.at(), None, &[]).unwrap()
 }
 
 #[test]
@@ -89,24 +89,24 @@ fn the_newest_part_without_a_manifest_is_left_to_the_compactor_while_the_log_has
 #[test]
 fn a_manifest_whose_records_are_gone_is_rebuilt_from_its_files_and_the_chain_holds() {
     let bed = published(false);
-    let shas: Vec<String> = (0..4).map(|part| Manifest::load_hashed(&path_of(&bed, part)).unwrap().1).collect();
+    let shas: Vec<String> = (0..4).map(|part| manifest_at(&path_of(&bed, part)).1).collect();
     let (_, old) = bed.manifests().remove(1);
     let path = path_of(&bed, 1);
     damage(&path);
     let done = repaired(&bed);
     assert_eq!((done.len(), done[0].from, done[0].exact), (1, Some(RebuiltFrom::Files), false), "{done:?}");
-    let (m, sha256) = Manifest::load_hashed(&path).unwrap();
+    let (m, sha256) = manifest_at(&path);
     assert_eq!((m.first, m.end, &m.rows, &m.files), (old.first, old.end, &old.rows, &old.files));
     assert_eq!((&m.settings, &m.supersedes), (&old.settings, &vec![shas[1].clone()]));
     assert_ne!(sha256, shas[1]);
     let report = proof(&bed);
     assert!(report.is_clean() && report.chains[0].rebuilt == 1, "{report}");
     // Heads that were noted before, that of the lost manifest too.
-    assert!(verify_chain(&bed.lake(), None, &shas).unwrap().is_clean());
+    assert!(verify_chain(&bed.at(), None, &shas).unwrap().is_clean());
     // A quality report does not sell it as whole.
     let all = Hour::parse("2024-08-08", "00").unwrap();
     let query = quality::Query { venues: vec![], from: all, to: Hour(all.0 + 48), by: quality::By::Day };
-    let found = quality::report(&bed.lake(), &query).unwrap();
+    let found = quality::report(&bed.at(), &query).unwrap();
     assert!(found.iter().any(|q| !q.unaccounted.is_empty()), "{found:?}");
 }
 
@@ -117,7 +117,7 @@ fn behind_a_newest_manifest_that_was_rebuilt_from_its_files_the_log_goes_on_once
     let end = bed.manifests().remove(3).1.end;
     damage(&path);
     assert_eq!(repaired(&bed)[0].from, Some(RebuiltFrom::Files));
-    assert_eq!(Manifest::load(&path).unwrap().end.seq, end.seq);
+    assert_eq!(manifest_at(&path).0.end.seq, end.seq);
     let mut log = Log::open(&bed.wal(), T0 + 5 * HOUR);
     fill(&mut log, T0 + 5 * HOUR, 1, 300, 2_000_000);
     log.writer.close().unwrap();
@@ -129,9 +129,9 @@ fn behind_a_newest_manifest_that_was_rebuilt_from_its_files_the_log_goes_on_once
     }
     let (part, next) = bed.manifests().remove(4);
     assert!(next.first.seq > end.seq);
-    let events = std::fs::read(part.file(&bed.lake(), Table::Events)).unwrap();
+    let events = std::fs::read(bed.lake().join(part.file(Table::Events))).unwrap();
     assert!(!events.is_empty());
-    let file = TableFile::open(&part.file(&bed.lake(), Table::Events)).unwrap();
+    let file = TableFile::open(&bed.lake().join(part.file(Table::Events))).unwrap();
     let told = file.batches(0).unwrap().map(|b| format!("{:?}", b.unwrap())).collect::<String>();
     assert!(told.contains("continuation_lost"), "{told}");
     bed.verify(1);

@@ -86,7 +86,7 @@ fn fetched_rows_stand_once_are_flagged_and_the_manifest_tells_each_hole() {
     let mut ids = Vec::new();
     for (part, m) in &manifests {
         assert!(m.gaps.is_empty(), "a log of repairs has no holes of its own: {:?}", m.gaps);
-        let file = TableFile::open(&part.file(&bed.lake(), Table::Trades)).unwrap();
+        let file = TableFile::open(&bed.lake().join(part.file(Table::Trades))).unwrap();
         for batch in file.batches(0).unwrap() {
             let batch = batch.unwrap();
             let int = |name: &str| batch.column_by_name(name).unwrap().clone();

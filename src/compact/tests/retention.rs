@@ -28,7 +28,7 @@ fn old_hours_of_the_lake_go_their_manifests_stay_and_verification_tells_them_fro
     let report = replay(&cfg, &ReplayArgs { verify: true, ..ReplayArgs::default() }).unwrap();
     assert_eq!((report.checked(), report.different()), (2, 0), "{report}");
     assert!(report.to_string().contains("removed by retention"), "{report}");
-    let chains = chain::verify(&bed.lake(), None, &[]).unwrap();
+    let chains = chain::verify(&bed.at(), None, &[]).unwrap();
     let told = format!("{chains:?}");
     assert!(chains.chains.iter().all(|c| c.faults.is_empty()) && chains.chains.iter().any(|c| c.removed > 0), "{told}");
     // The compactor goes on as if nothing had happened.
@@ -73,7 +73,7 @@ fn a_sweep_reads_only_manifests_it_does_not_know() {
     bed.drain();
     assert_eq!(keeper.sweep(&cfg, T0 + 9 * HOUR).unwrap().read, 1);
     let (part, manifest) = bed.manifests().remove(1);
-    std::fs::write(part.manifest(&bed.lake()), serde_json::to_vec(&manifest).unwrap()).unwrap();
+    std::fs::write(bed.lake().join(part.manifest()), serde_json::to_vec(&manifest).unwrap()).unwrap();
     assert_eq!(keeper.sweep(&cfg, T0 + 9 * HOUR).unwrap().read, 1);
 }
 

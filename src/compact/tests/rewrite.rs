@@ -38,14 +38,14 @@ impl Bed {
     }
 
     fn chain_is_clean(&self) -> u64 {
-        let report = verify_chain(&self.lake(), None, &[]).unwrap();
+        let report = verify_chain(&self.at(), None, &[]).unwrap();
         assert!(report.is_clean(), "{report}");
         report.chains[0].rewritten
     }
 
     fn shas(&self) -> Vec<String> {
-        let path = |(part, _): &(Part, Manifest)| part.manifest(&self.lake());
-        self.manifests().iter().map(|m| Manifest::load_hashed(&path(m)).unwrap().1).collect()
+        let path = |(part, _): &(Part, Manifest)| self.lake().join(part.manifest());
+        self.manifests().iter().map(|m| manifest_at(&path(m)).1).collect()
     }
 
     fn undecodable(&self) -> u64 {
@@ -74,7 +74,7 @@ fn only_the_part_whose_rows_changed_is_published_anew_and_everything_still_prove
     assert_eq!(bed.chain_is_clean(), 1);
     bed.verify(4);
     // A head that was noted before is accounted for; nothing is left to do.
-    assert!(verify_chain(&bed.lake(), None, &shas).unwrap().is_clean());
+    assert!(verify_chain(&bed.at(), None, &shas).unwrap().is_clean());
     let report = bed.rewrite();
     assert_eq!((report.rewritten(), report.different()), (0, 0), "{report}");
     assert_eq!(bed.shas(), anew);
@@ -109,7 +109,7 @@ fn a_crash_anywhere_leaves_the_old_part_or_the_new_one() {
                 break;
             }
             met += 1;
-            finish(&bed.lake()).unwrap();
+            finish(&bed.at()).unwrap();
             // The proof from the lake alone, and against what the log gives to the decoder of either version.
             let is_old = bed.shas() == old;
             assert_eq!(bed.chain_is_clean(), u64::from(!is_old), "{point} {n}");
@@ -131,7 +131,7 @@ fn a_crash_anywhere_leaves_the_old_part_or_the_new_one() {
 fn an_interrupted_rewrite_is_told_by_the_proof_and_finished_by_the_next_drain() {
     let bed = published();
     assert!(armed_for("rewrite.after_file", 1, || bed.rewrite()).is_none());
-    let report = verify_chain(&bed.lake(), None, &[]).unwrap();
+    let report = verify_chain(&bed.at(), None, &[]).unwrap();
     assert!(report.to_string().contains("was interrupted"), "{report}");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let cfg = Arc::new(bed.cfg());
@@ -145,7 +145,7 @@ fn a_part_whose_log_gives_other_frames_is_left_as_it_is() {
     // As if the log had been another one.
     let (part, mut manifest) = bed.manifests().remove(1);
     manifest.payload_sha256 = "0".repeat(64);
-    std::fs::write(part.manifest(&bed.lake()), manifest.to_json().unwrap()).unwrap();
+    std::fs::write(bed.lake().join(part.manifest()), manifest.to_json().unwrap()).unwrap();
     let shas = bed.shas();
     let report = bed.rewrite();
     assert_eq!((report.rewritten(), report.different()), (0, 1), "{report}");
@@ -186,15 +186,15 @@ fn a_running_rewrite_is_left_alone_by_whoever_starts_beside_it_and_a_dead_one_is
     let lake = bed.lake();
     let running = LakeLock::rewrite(&lake, "replay --rewrite", Duration::ZERO).unwrap();
     // The start of a compactor, a replay --verify of nothing, and the proof.
-    assert!(finish(&lake).unwrap()[0].contains("left alone"));
+    assert!(finish(&bed.at()).unwrap()[0].contains("left alone"));
     let nothing = ReplayArgs { verify: true, from_ns: Some(T0 + 100 * HOUR), ..ReplayArgs::default() };
     let report = replay(&bed.cfg(), &nothing).unwrap();
     assert!(report.to_string().contains("left alone"), "{report}");
-    let proof = verify_chain(&lake, None, &[]).unwrap();
+    let proof = verify_chain(&bed.at(), None, &[]).unwrap();
     assert!(!proof.to_string().contains("interrupted") && proof.notes.len() == 1, "{proof}");
     assert!(lake.join(".rewrite").exists());
     drop(running);
-    assert!(finish(&lake).unwrap()[0].starts_with("finished"));
+    assert!(finish(&bed.at()).unwrap()[0].starts_with("finished"));
     assert_eq!(bed.chain_is_clean(), 1);
 }
 

@@ -7,7 +7,7 @@ use crate::resume::EvidenceMissing;
 use crate::settings::of_test::writing;
 use crate::stage::is_state;
 use lake::SchemaVersion;
-use lake::find::list;
+use lake::work::list;
 
 const OLD: SchemaVersion = SchemaVersion::FIRST;
 const NEW: SchemaVersion = SchemaVersion::SECOND;
@@ -48,7 +48,7 @@ impl Bed {
             assert_eq!(self.keys(*table), clean.keys(*table), "{table}");
         }
         assert!(self.no_staging_left() && list(&self.lake().join(".set-aside")).unwrap().is_empty());
-        assert!(verify_chain(&self.lake(), None, &[]).unwrap().is_clean());
+        assert!(verify_chain(&self.at(), None, &[]).unwrap().is_clean());
         self.verify(4);
     }
 }
@@ -71,7 +71,7 @@ fn a_part_is_repaired_and_read_again_in_its_own_version() {
     let bed = three_hours(3_000);
     bed.killed_and_gone_on(NEW, OLD);
     for part in 0..2 {
-        let path = bed.manifests().remove(part).0.manifest(&bed.lake());
+        let path = bed.lake().join(bed.manifests().remove(part).0.manifest());
         let good = std::fs::read(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         let done = repair(&bed.cfg(), None).unwrap();
@@ -91,7 +91,7 @@ fn a_part_is_repaired_and_read_again_in_its_own_version() {
 fn newer(bed: &Bed) -> (PathBuf, Vec<u8>) {
     let (part, mut manifest) = bed.manifests().pop().unwrap();
     manifest.settings.schema_version = serde_json::from_str("9").unwrap();
-    let (path, bytes) = (part.manifest(&bed.lake()), manifest.to_json().unwrap());
+    let (path, bytes) = (bed.lake().join(part.manifest()), manifest.to_json().unwrap());
     std::fs::write(&path, &bytes).unwrap();
     (path, bytes)
 }
@@ -112,7 +112,7 @@ fn what_a_newer_program_published_stops_the_log_is_named_and_stays_as_it_is() {
     assert!(done.len() == 1 && done[0].from.is_none() && done[0].was.contains("newer version"), "{done:?}");
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
     assert!(list(&bed.lake().join(".set-aside")).unwrap().is_empty());
-    let proof = verify_chain(&bed.lake(), None, &[]).unwrap();
+    let proof = verify_chain(&bed.at(), None, &[]).unwrap();
     assert!(!proof.is_clean() && proof.to_string().contains("newer version of tapedeck"), "{proof}");
 }
 
@@ -121,8 +121,8 @@ fn a_file_of_a_newer_program_that_no_manifest_names_is_not_removed() {
     let bed = three_hours(800);
     bed.worker(Mode::Drain, Bed::keeps).run().unwrap();
     let (part, _) = bed.manifests().pop().unwrap();
-    std::fs::remove_file(part.manifest(&bed.lake())).unwrap();
-    let path = part.file(&bed.lake(), Table::Trades);
+    std::fs::remove_file(bed.lake().join(part.manifest())).unwrap();
+    let path = bed.lake().join(part.file(Table::Trades));
     let mut bytes = std::fs::read(&path).unwrap();
     // The footer is Thrift: a digit is as long as another one.
     let at = bytes.windows(14).rposition(|w| w == b"schema_version").unwrap();

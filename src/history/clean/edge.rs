@@ -3,7 +3,6 @@
 //! out and counted. Another row under an id that was taken stays where it is, and `verify` says so.
 
 use std::collections::HashSet;
-use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
@@ -14,7 +13,7 @@ use crate::Kind;
 use lake::buffer::Many;
 use lake::column::Column;
 use lake::read::TableFile;
-use lake::{LakeError, RowsChunk, Table, TableBuffer, WriteSettings};
+use lake::{Lake, LakeError, RowsChunk, Table, TableBuffer, WriteSettings};
 use model::Interner;
 
 /// Most rows of the month before that are known at once: 32 MiB. What repeats further back stays, and is told.
@@ -27,7 +26,7 @@ type Fact = [u8; 16];
 
 /// The end of the month before.
 pub(crate) struct Before<'b> {
-    lake: &'b Path,
+    lake: &'b Lake,
     record: &'b Record,
     /// Its rows from where this month begins; read when it does so before that one ends.
     facts: Option<HashSet<Fact>>,
@@ -82,7 +81,7 @@ fn digest(record: &Record) -> String {
 }
 
 impl<'b> Before<'b> {
-    pub(super) fn new(lake: &'b Path, record: &'b Record) -> Before<'b> {
+    pub(super) fn new(lake: &'b Lake, record: &'b Record) -> Before<'b> {
         Before { lake, record, facts: None }
     }
 
@@ -124,7 +123,7 @@ impl<'b> Before<'b> {
     fn read(&self, table: Table, from: i64) -> Result<HashSet<Fact>, LakeError> {
         let mut known = HashSet::new();
         for output in self.record.outputs.iter().rev() {
-            let file = TableFile::open(&self.lake.join(&output.path))?;
+            let file = TableFile::get(self.lake, &output.path)?;
             for group in (0..file.groups()).rev() {
                 let chunk = file.chunk(group)?;
                 let at = chunk.specs().iter().position(|spec| spec.name == column(table));

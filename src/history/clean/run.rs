@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};
-use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,13 +9,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use ops::exposition;
 use serde::Serialize;
-use wal_format::{durable, regular};
+use wal_format::durable;
 
 use super::place::{Series, Unit, table};
 use super::plan::Plan;
 use super::record::Record;
 use super::unit::{self, Found, Settings};
 use crate::stats;
+use lake::Lake;
 
 /// Between two looks whether memory is less tight, or the lake free.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -133,8 +133,9 @@ impl Summary {
 /// When another run has the lake, or it cannot be written at all.
 pub fn run(job: &Job<'_>) -> Result<Summary> {
     let lake = &job.settings.lake;
-    durable::create_dir_all(lake).with_context(|| format!("make {}", lake.display()))?;
-    let lock = lake.join(".lock");
+    let work = lake.work();
+    durable::create_dir_all(work).with_context(|| format!("make {}", work.display()))?;
+    let lock = work.join(".lock");
     let lock_file = File::create(&lock).with_context(|| format!("open {}", lock.display()))?;
     // A program that another thread is about to start holds copies of all open files for a moment.
     let mut tries = 0;
@@ -143,15 +144,15 @@ pub fn run(job: &Job<'_>) -> Result<Summary> {
             Ok(()) => break,
             Err(TryLockError::WouldBlock) if tries < LOCK_TRIES => std::thread::sleep(PAUSE),
             Err(TryLockError::WouldBlock) => {
-                bail!("another `history clean` writes {}: wait for it", lake.display())
+                bail!("another `history clean` writes {lake}: wait for it")
             }
             Err(TryLockError::Error(e)) => return Err(e).with_context(|| format!("lock {}", lock.display())),
         }
         tries += 1;
     }
     // What a killed run left.
-    unit::remove_dir(&lake.join(".staging"))?;
-    super::layout::by_months(lake)?;
+    unit::remove_dir(&work.join(".staging"))?;
+    super::layout::by_months(work)?;
     refuse_mixture(job)?;
     let mut series: BTreeMap<&Series, Vec<(&Unit, &Vec<Found>)>> = BTreeMap::new();
     for (unit, files) in &job.plan.units {
@@ -181,7 +182,7 @@ pub fn run(job: &Job<'_>) -> Result<Summary> {
             });
         }
     });
-    unit::remove_dir(&lake.join(".staging"))?;
+    unit::remove_dir(&work.join(".staging"))?;
     Ok(summary.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
 }
 
@@ -193,23 +194,17 @@ fn refuse_mixture(job: &Job<'_>) -> Result<()> {
         settings: String,
     }
     let lake = &job.settings.lake;
-    let ours: BTreeSet<_> = job.plan.units.keys().filter_map(Unit::record).map(|path| lake.join(path)).collect();
+    let ours: BTreeSet<_> = job.plan.units.keys().filter_map(Unit::record).collect();
     let tables: BTreeSet<_> = job.plan.units.keys().filter_map(|unit| table(unit.series.kind)).collect();
     let now = job.settings.write.numeric.to_string();
     for table in tables {
-        let mut dirs = vec![lake.join("_manifests").join(table.as_str())];
         let mut others = 0_u64;
-        while let Some(dir) = dirs.pop() {
-            for path in super::layout::entries(&dir)? {
-                if path.is_dir() {
-                    dirs.push(path);
-                } else if !ours.contains(&path) {
-                    let head = regular::read(&path, regular::LARGE_BYTES_MAX).ok();
-                    let head = head.and_then(|bytes| serde_json::from_slice::<Head>(&bytes).ok());
-                    let numeric = head.as_ref().and_then(|h| h.settings.split("numeric=").nth(1)?.split(' ').next());
-                    others = others.saturating_add(u64::from(numeric.is_some_and(|numeric| numeric != now)));
-                }
-            }
+        let records = lake.list(&format!("_manifests/{table}"), None, None)?;
+        for record in records.iter().filter(|record| !ours.contains(&record.key)) {
+            let head = lake.read(&record.key).ok();
+            let head = head.and_then(|bytes| serde_json::from_slice::<Head>(&bytes).ok());
+            let numeric = head.as_ref().and_then(|h| h.settings.split("numeric=").nth(1)?.split(' ').next());
+            others = others.saturating_add(u64::from(numeric.is_some_and(|numeric| numeric != now)));
         }
         if others > 0 {
             bail!(
@@ -249,6 +244,6 @@ fn one_series(job: &Job<'_>, series: &Series, units: &[(&Unit, &Vec<Found>)], su
     }
 }
 
-fn write_stats(lake: &Path, series: &Series) -> Result<()> {
+fn write_stats(lake: &Lake, series: &Series) -> Result<()> {
     stats::Stats::of(lake, series)?.publish(lake)
 }

@@ -32,7 +32,7 @@ use super::zip;
 use crate::path::DAY_US;
 use crate::{ArchivePath, Kind, Period};
 use lake::hash::{hash_all, hex};
-use lake::{LakeStore, LocalStore, WriteSettings};
+use lake::{Body, Lake, WriteSettings};
 use ops::memory::Level;
 
 /// All workers together hold no more than this while they sort, half of it under elevated pressure, a quarter under
@@ -65,7 +65,7 @@ pub struct Found {
 /// How months are cleaned.
 pub struct Settings<'s> {
     /// The lake of the archive.
-    pub lake: PathBuf,
+    pub lake: Lake,
     /// How files are written.
     pub write: WriteSettings,
     /// One file per day, not per month.
@@ -126,9 +126,8 @@ pub fn digest(path: &Path) -> std::io::Result<String> {
 }
 
 /// The record of a month, if there is one that can be read.
-pub fn read_record(lake: &Path, unit: &Unit) -> Option<Record> {
-    let bytes = regular::read(&lake.join(unit.record()?), regular::LARGE_BYTES_MAX).ok()?;
-    serde_json::from_slice(&bytes).ok()
+pub fn read_record(lake: &Lake, unit: &Unit) -> Option<Record> {
+    serde_json::from_slice(&lake.read(&unit.record()?).ok()?).ok()
 }
 
 /// Cleans a month. `files`: those of the mirror that belong to it.
@@ -140,7 +139,7 @@ pub fn clean(settings: &Settings<'_>, unit: &Unit, mut files: Vec<Found>) -> Res
     if let (Some(old), None) = (&old, &why) {
         return Ok(Outcome { record: old.clone(), skipped: true });
     }
-    let dir = settings.lake.join(".staging").join(staging_name(unit));
+    let dir = settings.lake.work().join(".staging").join(staging_name(unit));
     remove_dir(&dir)?;
     durable::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
     let mut record = Record {
@@ -179,7 +178,7 @@ pub fn clean(settings: &Settings<'_>, unit: &Unit, mut files: Vec<Found>) -> Res
     let paths = |r: &Record| r.outputs.iter().map(|o| o.path.clone()).collect::<Vec<_>>();
     if old.as_ref().is_some_and(|old| paths(old) != paths(&record)) {
         // Else a run that is killed now, and settings or files that change back, would leave files of both.
-        LocalStore::new(&settings.lake).remove(Path::new(&unit.record().context("a kind that is only mirrored")?))?;
+        settings.lake.delete(&unit.record().context("a kind that is only mirrored")?)?;
     }
     publish(settings, unit, &staged, &mut record, &dir)?;
     Ok(Outcome { record, skipped: false })
@@ -458,48 +457,35 @@ fn key_values(unit: &Unit, inputs: &[InputRecord]) -> Vec<(String, String)> {
 }
 
 fn publish(settings: &Settings<'_>, unit: &Unit, staged: &Staged, record: &mut Record, dir: &Path) -> Result<()> {
-    let store = LocalStore::new(&settings.lake);
+    let lake = &settings.lake;
     for (tmp, dest) in &staged.files {
-        store.publish(tmp, Path::new(dest))?;
+        lake.replace(dest, Body::File(tmp), None)?;
     }
     remove_others(settings, unit, record)?;
     let aside = unit.aside().context("a kind that is only mirrored")?;
     record.aside = None;
     match &staged.aside {
         Some(tmp) => {
-            store.publish(tmp, Path::new(&aside))?;
+            lake.replace(&aside, Body::File(tmp), None)?;
             record.aside = Some(aside);
         }
-        None => store.remove(Path::new(&aside))?,
+        None => lake.delete(&aside)?,
     }
     let tmp = dir.join("record.json");
     let mut bytes = serde_json::to_vec_pretty(record)?;
     bytes.push(b'\n');
     std::fs::write(&tmp, bytes).with_context(|| format!("write {}", tmp.display()))?;
-    store.publish(&tmp, Path::new(&unit.record().context("a kind that is only mirrored")?))?;
+    lake.replace(&unit.record().context("a kind that is only mirrored")?, Body::File(&tmp), None)?;
     remove_dir(dir)
 }
 
 /// Removes files of the month that are not of this record: other settings, a run that was killed.
 fn remove_others(settings: &Settings<'_>, unit: &Unit, record: &Record) -> Result<()> {
     let folder = unit.folder().context("a kind that is only mirrored")?;
-    let dir = settings.lake.join(&folder);
-    let entries = match std::fs::read_dir(&dir) {
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.with_context(|| format!("list {}", dir.display()))?,
-    };
-    let mut kept = false;
-    for entry in entries {
-        let entry = entry.with_context(|| format!("list {}", dir.display()))?;
-        let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
-        if record.outputs.iter().any(|o| o.path == name) {
-            kept = true;
-        } else {
-            durable::remove_file(&entry.path()).with_context(|| format!("remove {name}"))?;
+    for file in settings.lake.list(&folder, None, None)? {
+        if record.outputs.iter().all(|output| output.path != file.key) {
+            settings.lake.delete(&file.key)?;
         }
-    }
-    if !kept {
-        std::fs::remove_dir(&dir).with_context(|| format!("remove {}", dir.display()))?;
     }
     Ok(())
 }
@@ -510,7 +496,7 @@ mod tests {
 
     fn settings(chunk_rows: usize, stream_rows: u64, level: &(dyn Fn() -> Level + Sync)) -> Settings<'_> {
         Settings {
-            lake: PathBuf::new(),
+            lake: Lake::open(Path::new("lake")),
             write: WriteSettings::default(),
             by_day: false,
             chunk_rows,

@@ -1,7 +1,6 @@
 //! Whether a month is to be cleaned, and why: what is recorded of it against what is here now. Reads; changes nothing.
 
-use std::path::Path;
-
+use lake::Lake;
 use serde::Serialize;
 
 use super::record::{InputRecord, Record};
@@ -60,7 +59,7 @@ pub(super) struct Now<'n> {
 }
 
 /// Why a month is to be cleaned; `None` when its record is true of these files and settings.
-pub(super) fn why(lake: &Path, old: Option<&Record>, now: &Now<'_>, force: bool) -> Option<Why> {
+pub(super) fn why(lake: &Lake, old: Option<&Record>, now: &Now<'_>, force: bool) -> Option<Why> {
     let Some(old) = old else { return Some(Why::New) };
     let files = differences(&old.inputs, now.inputs);
     if !files.is_empty() {
@@ -76,8 +75,8 @@ pub(super) fn why(lake: &Path, old: Option<&Record>, now: &Now<'_>, force: bool)
         return Some(Why::MonthBefore);
     }
     let mut missing: Vec<String> =
-        old.outputs.iter().filter(|o| !is_there(&lake.join(&o.path), o.bytes)).map(|o| o.path.clone()).collect();
-    missing.extend(old.aside.iter().filter(|a| !lake.join(a).is_file()).cloned());
+        old.outputs.iter().filter(|o| bytes_of(lake, &o.path) != Some(o.bytes)).map(|o| o.path.clone()).collect();
+    missing.extend(old.aside.iter().filter(|aside| bytes_of(lake, aside).is_none()).cloned());
     if !missing.is_empty() {
         return Some(Why::Missing(missing));
     }
@@ -108,8 +107,9 @@ fn differences(old: &[InputRecord], new: &[InputRecord]) -> Vec<String> {
     all
 }
 
-fn is_there(path: &Path, bytes: u64) -> bool {
-    std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() == bytes)
+/// The length of an object that can be told to be there.
+fn bytes_of(lake: &Lake, key: &str) -> Option<u64> {
+    Some(lake.head(key).ok()??.bytes)
 }
 
 #[cfg(test)]
@@ -125,6 +125,7 @@ mod tests {
     #[test]
     fn every_reason_to_clean_a_month_is_told_and_a_true_record_is_none() {
         let dir = tempfile::tempdir().unwrap();
+        let lake = Lake::open(dir.path());
         let inputs = [input("a", "1"), input("b", "2")];
         let mut old = Record {
             revision: 2,
@@ -136,10 +137,10 @@ mod tests {
             ..Record::default()
         };
         let ask = |old: &Record, inputs: &[InputRecord], s: &str, force| {
-            why(dir.path(), Some(old), &Now { inputs, revision: 2, fingerprint: s, month_before: Some("m") }, force)
+            why(&lake, Some(old), &Now { inputs, revision: 2, fingerprint: s, month_before: Some("m") }, force)
         };
         let first = Now { inputs: &inputs, revision: 2, fingerprint: "s", month_before: None };
-        assert_eq!(why(dir.path(), None, &first, false), Some(Why::New));
+        assert_eq!(why(&lake, None, &first, false), Some(Why::New));
         assert_eq!(ask(&old, &inputs, "s", false), Some(Why::Missing(vec!["out".into(), "aside".into()])));
         std::fs::write(dir.path().join("out"), "abc").unwrap();
         std::fs::write(dir.path().join("aside"), "").unwrap();

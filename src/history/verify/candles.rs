@@ -12,7 +12,6 @@
 //! One whose time has missing ids is not ours to judge: it counts as `in_holes`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -25,7 +24,7 @@ use crate::path::DAY_US;
 use crate::stats::{records, utc};
 use crate::{ArchivePath, Kind};
 use fold::candles::{BarEvent, KlineGenerator, What};
-use lake::Table;
+use lake::{Lake, Table};
 use model::kline::KlineData;
 use model::{Interval, Tick, Unit};
 
@@ -68,7 +67,7 @@ const FIELDS: [&str; 8] =
 type Bars = BTreeMap<i64, Official>;
 
 /// Rebuilds the candles of a series of trades or aggregates.
-pub(super) fn check(lake: &Path, series: &Series, recs: &[Record]) -> Result<BTreeMap<String, CandleCheck>> {
+pub(super) fn check(lake: &Lake, series: &Series, recs: &[Record]) -> Result<BTreeMap<String, CandleCheck>> {
     let mut sides: BTreeMap<Interval, Side> = BTreeMap::new();
     for interval in Interval::ALL {
         let Ok(word) = interval.as_str().parse::<BarInterval>() else { continue };
@@ -105,7 +104,7 @@ pub(super) fn check(lake: &Path, series: &Series, recs: &[Record]) -> Result<BTr
             side.load(lake, &record.month)?;
         }
         for output in &record.outputs {
-            groups(&lake.join(&output.path), table, &mut |g| fold.group(g))?;
+            groups(lake, &output.path, table, &mut |g| fold.group(g))?;
         }
         fold.settle(span.1.saturating_sub(DAY_US));
     }
@@ -136,10 +135,10 @@ struct Side {
 
 impl Side {
     /// Reads the archive's candles up to a month, `YYYY-MM`.
-    fn load(&mut self, lake: &Path, month: &str) -> Result<()> {
+    fn load(&mut self, lake: &Lake, month: &str) -> Result<()> {
         while let Some(record) = self.months.pop_front_if(|r| r.month.as_str() <= month) {
             for output in &record.outputs {
-                groups(&lake.join(&output.path), Table::VenueKlines, &mut |g| {
+                groups(lake, &output.path, Table::VenueKlines, &mut |g| {
                     let columns: Vec<Vec<Stored>> = FIELDS.iter().map(|f| g.stored(f)).collect::<Result<_>>()?;
                     let (opens, counts) = (g.ints("open_time")?, g.ints("trade_count")?);
                     for (i, (open, count)) in opens.iter().zip(counts).enumerate() {

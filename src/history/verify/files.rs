@@ -1,9 +1,11 @@
 //! Files against their records: sizes, digests, rows, order.
 
+use std::fs::Metadata;
 use std::path::Path;
 
 use anyhow::Result;
 use serde::Serialize;
+use sha2::Digest;
 
 use super::rows::groups;
 use crate::Kind;
@@ -11,7 +13,8 @@ use crate::clean::place::{Series, table};
 use crate::clean::record::Record;
 use crate::clean::unit::digest;
 use crate::path::HOST_DIR;
-use lake::Table;
+use lake::hash::{hash_all, hex};
+use lake::{Lake, Object, Table};
 
 /// What was looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -30,7 +33,7 @@ pub struct FileCheck {
 
 /// Of the series in `lake`, cleaned from files in `mirror`. `quick`: sizes only, no digests and no rows.
 pub(super) fn check(
-    (mirror, lake): (&Path, &Path),
+    (mirror, lake): (&Path, &Lake),
     series: &Series,
     records: &[Record],
     quick: bool,
@@ -44,7 +47,11 @@ pub(super) fn check(
         for input in &record.inputs {
             c.inputs += 1;
             let path = mirror.join(HOST_DIR).join(&input.path);
-            match state(&path, input.bytes, &input.sha256, quick)? {
+            let there = match std::fs::metadata(&path) {
+                Err(err) if err.kind() == std::io::ErrorKind::NotFound => None,
+                there => Some(there?),
+            };
+            match state(there, Metadata::len, |_| Ok(digest(&path)?), (input.bytes, &input.sha256), quick)? {
                 State::Same => {}
                 State::Gone => c.inputs_gone += 1,
                 State::Other(what) => {
@@ -54,8 +61,9 @@ pub(super) fn check(
         }
         for output in &record.outputs {
             c.outputs += 1;
-            let path = lake.join(&output.path);
-            match state(&path, output.bytes, &output.sha256, quick)? {
+            let object = lake.get(&output.path)?;
+            let sum = |object: &Object| Ok(hex(&hash_all(object.reader(0)?)?.0.finalize()));
+            match state(object, Object::size, sum, (output.bytes, &output.sha256), quick)? {
                 State::Same => {}
                 State::Gone => c.wrong.push(format!("{} is gone; clean again", output.path)),
                 State::Other(what) => {
@@ -67,7 +75,7 @@ pub(super) fn check(
     let Some(table) = table(series.kind).filter(|_| !quick && c.wrong.is_empty()) else { return Ok(c) };
     for output in records.iter().flat_map(|r| &r.outputs) {
         let before = order.rows;
-        order.file(&lake.join(&output.path), series.kind, table)?;
+        order.file(lake, &output.path, series.kind, table)?;
         if order.rows.saturating_sub(before) != output.rows {
             c.wrong.push(format!(
                 "{} has {} rows, its record {}",
@@ -90,17 +98,21 @@ enum State {
     Other(String),
 }
 
-fn state(path: &Path, bytes: u64, sha256: &str, quick: bool) -> Result<State> {
-    let found = match std::fs::metadata(path) {
-        Ok(m) => m.len(),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(State::Gone),
-        Err(e) => return Err(e.into()),
-    };
+/// What is there against length and SHA-256 of what should be.
+fn state<T>(
+    there: Option<T>,
+    bytes_of: impl Fn(&T) -> u64,
+    digest: impl Fn(&T) -> Result<String>,
+    (bytes, sha256): (u64, &str),
+    quick: bool,
+) -> Result<State> {
+    let Some(there) = there else { return Ok(State::Gone) };
+    let found = bytes_of(&there);
     if found != bytes {
         return Ok(State::Other(format!("{found} bytes, not {bytes}")));
     }
     if !quick {
-        let got = digest(path)?;
+        let got = digest(&there)?;
         if got != sha256 {
             return Ok(State::Other(format!("SHA-256 {got}, not {sha256}")));
         }
@@ -118,7 +130,7 @@ struct Order {
 }
 
 impl Order {
-    fn file(&mut self, path: &Path, kind: Kind, table: Table) -> Result<()> {
+    fn file(&mut self, lake: &Lake, key: &str, kind: Kind, table: Table) -> Result<()> {
         // Rows without an id may share a time.
         let (name, unique) = match kind {
             Kind::Trades => ("id", true),
@@ -128,7 +140,7 @@ impl Order {
             Kind::Metrics | Kind::FundingRate => ("ts_event", true),
             _ => ("open_time", true),
         };
-        groups(path, table, &mut |g| {
+        groups(lake, key, table, &mut |g| {
             self.rows += g.rows() as u64;
             for (seq, key) in g.ints("seq")?.iter().zip(g.ints(name)?) {
                 let seq_forward = self.last_seq.is_none_or(|last| *seq > last);

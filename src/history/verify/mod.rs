@@ -25,21 +25,21 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use wal_format::regular;
 
 use super::clean::Record;
 use super::clean::place::{Series, table};
 use super::stats::{Stats, records};
 use super::{ArchivePath, Kind, Selection};
+use lake::Lake;
 
 /// What to verify.
 pub struct Job<'j> {
     /// The mirror.
     pub mirror: &'j Path,
     /// The lake of the archive.
-    pub lake: &'j Path,
+    pub lake: &'j Lake,
     /// The live lake, where there is one.
-    pub live: Option<&'j Path>,
+    pub live: Option<&'j Lake>,
     /// Which series.
     pub selection: &'j Selection,
     /// Sizes only: no digests of files, no rows.
@@ -94,41 +94,30 @@ pub struct Cleaned {
 ///
 /// # Errors
 /// When the lake cannot be listed.
-pub fn series(lake: &Path, selection: &Selection) -> Result<Cleaned> {
+pub fn series(lake: &Lake, selection: &Selection) -> Result<Cleaned> {
     let mut found = Cleaned::default();
-    let mut dirs = vec![lake.join("_manifests")];
-    while let Some(dir) = dirs.pop() {
-        if !dir.is_dir() {
-            continue;
-        }
-        for entry in std::fs::read_dir(&dir).with_context(|| format!("list {}", dir.display()))? {
-            let path = entry.with_context(|| format!("list {}", dir.display()))?.path();
-            if path.is_dir() {
-                dirs.push(path);
+    for at in lake.list("_manifests", None, None)? {
+        let record = match read(lake, &at.key) {
+            Ok(record) => record,
+            Err(err) => {
+                found.damaged.insert(at.key, format!("{err:#}"));
                 continue;
             }
-            let record = match read(&path) {
-                Ok(record) => record,
-                Err(err) => {
-                    let below = path.strip_prefix(lake).unwrap_or(&path);
-                    found.damaged.insert(below.display().to_string(), format!("{err:#}"));
-                    continue;
-                }
-            };
-            let names = record.inputs.iter().filter_map(|i| i.path.parse::<ArchivePath>().ok());
-            found.series.extend(names.filter(|p| selection.holds(p)).map(|p| Series {
-                market: p.series.market,
-                kind: p.series.kind,
-                symbol: p.series.symbol,
-                interval: p.series.interval,
-            }));
-        }
+        };
+        let names = record.inputs.iter().filter_map(|i| i.path.parse::<ArchivePath>().ok());
+        found.series.extend(names.filter(|p| selection.holds(p)).map(|p| Series {
+            market: p.series.market,
+            kind: p.series.kind,
+            symbol: p.series.symbol,
+            interval: p.series.interval,
+        }));
     }
     Ok(found)
 }
 
-fn read(path: &Path) -> Result<Record> {
-    let bytes = regular::read(path, regular::LARGE_BYTES_MAX).with_context(|| format!("read {}", path.display()))?;
+fn read(lake: &Lake, key: &str) -> Result<Record> {
+    let path = lake.place(key);
+    let bytes = lake.read(key).with_context(|| format!("read {}", path.display()))?;
     serde_json::from_slice(&bytes)
         .with_context(|| format!("{} is no record; remove it and clean again", path.display()))
 }

@@ -4,16 +4,15 @@
 //! have every id that lies between its own first and last.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
 use super::rows::{Stored, groups};
 use crate::clean::place::{Series, venue};
 use crate::clean::record::Record;
 use crate::path::{DAY_US, day_us};
-use lake::Table;
+use lake::{Lake, Table};
 
 /// Differences that are shown.
 const SHOWN: usize = 5;
@@ -51,8 +50,8 @@ fn parts(stored: Option<&Stored>) -> Option<(i128, u8)> {
 }
 
 pub(super) fn check(
-    live: &Path,
-    lake: &Path,
+    live: &Lake,
+    lake: &Lake,
     series: &Series,
     table: Table,
     records: &[Record],
@@ -74,25 +73,25 @@ pub(super) fn check(
         if outputs.is_empty() {
             continue;
         }
-        let mut live = HashMap::new();
+        let mut trades = HashMap::new();
         for file in files {
-            let all = read(file, table, Some(&series.symbol), &mut |id, trade| {
-                live.insert(id, trade);
+            let all = read(live, file, table, Some(&series.symbol), &mut |id, trade| {
+                trades.insert(id, trade);
             });
             match all {
                 // Retention removed it since it was listed: the day is not whole any more.
-                Err(_) if !file.exists() => continue 'days,
+                Err(_) if !live.has(file)? => continue 'days,
                 all => all?,
             }
         }
-        let (Some(low), Some(high)) = (live.keys().min().copied(), live.keys().max().copied()) else { continue };
+        let (Some(low), Some(high)) = (trades.keys().min().copied(), trades.keys().max().copied()) else { continue };
         check.days += 1;
         for output in outputs {
-            read(&lake.join(output), table, None, &mut |id, theirs| {
+            read(lake, output, table, None, &mut |id, theirs| {
                 if !(low..=high).contains(&id) {
                     return;
                 }
-                match live.remove(&id) {
+                match trades.remove(&id) {
                     None => check.only_archive += 1,
                     Some(ours) => {
                         check.compared += 1;
@@ -108,39 +107,28 @@ pub(super) fn check(
                 }
             })?;
         }
-        check.only_live += live.keys().filter(|id| (first_id..=last_id).contains(*id)).count() as u64;
+        check.only_live += trades.keys().filter(|id| (first_id..=last_id).contains(*id)).count() as u64;
     }
     Ok((check.days > 0).then_some(check))
 }
 
 /// Files of the live lake by day of receipt, us.
-fn live_days(live: &Path, table: Table, venue: &str) -> Result<BTreeMap<i64, Vec<PathBuf>>> {
-    let mut days: BTreeMap<i64, Vec<PathBuf>> = BTreeMap::new();
-    let root = live.join(table.as_str()).join(format!("exchange={venue}"));
-    let list = |dir: &Path| -> Result<Vec<PathBuf>> {
-        let entries = match std::fs::read_dir(dir) {
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.with_context(|| format!("list {}", dir.display()))?,
-        };
-        let mut paths = entries.map(|e| e.map(|e| e.path())).collect::<std::io::Result<Vec<_>>>()?;
-        paths.sort();
-        Ok(paths)
-    };
-    for day in list(&root)? {
-        let date = day.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_prefix("date="));
-        let Some(date) = date.and_then(|d| d.parse::<jiff::civil::Date>().ok()) else { continue };
-        for hour in list(&day)? {
-            let files = list(&hour)?.into_iter().filter(|p| p.extension().is_some_and(|e| e == "parquet"));
-            days.entry(day_us(date)).or_default().extend(files);
+fn live_days(live: &Lake, table: Table, venue: &str) -> Result<BTreeMap<i64, Vec<String>>> {
+    let mut days: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+    for file in live.list(&format!("{table}/exchange={venue}"), None, None)? {
+        let date = file.key.split('/').nth(2).and_then(|name| name.strip_prefix("date="));
+        let Some(date) = date.and_then(|date| date.parse::<jiff::civil::Date>().ok()) else { continue };
+        if file.key.ends_with(".parquet") {
+            days.entry(day_us(date)).or_default().push(file.key);
         }
     }
     Ok(days)
 }
 
 /// Trades of a file; those of one symbol, where one is given. USD-M trades that are not of the market are left out.
-fn read(path: &Path, table: Table, symbol: Option<&str>, each: &mut dyn FnMut(i64, Trade)) -> Result<()> {
+fn read(lake: &Lake, key: &str, table: Table, symbol: Option<&str>, each: &mut dyn FnMut(i64, Trade)) -> Result<()> {
     let id_column = if table == Table::AggTrades { "agg_id" } else { "id" };
-    groups(path, table, &mut |g| {
+    groups(lake, key, table, &mut |g| {
         let symbols = g.words("symbol")?;
         let kinds = if table == Table::Trades { g.words("type")? } else { Vec::new() };
         let (prices, amounts, sells) = (g.stored("price")?, g.stored("amount")?, g.sells()?);

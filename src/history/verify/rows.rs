@@ -1,19 +1,17 @@
 //! Columns of a file of the lake by name, and numbers back to exact decimals.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, bail};
 
 use lake::column::{Column, NULL_DEC, NULL_F64, SIDES};
 use lake::read::TableFile;
-use lake::{RowsChunk, Table};
+use lake::{Lake, RowsChunk, Table};
 use model::Num;
 
 /// Calls `each` with the row groups of a file, in order.
-pub(super) fn groups(path: &Path, table: Table, each: &mut dyn FnMut(&Group) -> Result<()>) -> Result<()> {
-    let file = TableFile::open(path)?;
+pub(super) fn groups(lake: &Lake, key: &str, table: Table, each: &mut dyn FnMut(&Group) -> Result<()>) -> Result<()> {
+    let file = TableFile::get(lake, key)?;
     if file.table() != table {
-        bail!("{} holds rows of {}, not of {table}", path.display(), file.table());
+        bail!("{} holds rows of {}, not of {table}", file.path().display(), file.table());
     }
     for g in 0..file.groups() {
         each(&Group { chunk: file.chunk(g)? })?;

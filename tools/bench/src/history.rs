@@ -23,7 +23,7 @@ use history::clean::plan::{Digests, plan};
 use history::clean::unit::{Settings, digest};
 use history::clean::zip::ZipReader;
 use history::clean::{Job, run as clean};
-use lake::WriteSettings;
+use lake::{Lake, WriteSettings};
 use ops::memory::Level;
 use serde::{Deserialize, Serialize};
 
@@ -173,7 +173,7 @@ fn best(args: &Args, dir: &Path, what: &str) -> Result<Took> {
 fn inside(dir: &Path) -> Result<Took> {
     let level = || Level::Normal;
     let settings = Settings {
-        lake: dir.join("lake"),
+        lake: Lake::open(&dir.join("lake")),
         write: WriteSettings::default(),
         by_day: false,
         chunk_rows: 50_000,

@@ -1,0 +1,70 @@
+//! A lake: the store of its published files, and the local directory in which they are made.
+//!
+//! Local whatever the store is, because they are appended to, locked or renamed as a whole, and named by path:
+//!
+//! ```text
+//! <work>/.staging/        staged pieces and states, what is joined, small lakes of a comparison
+//! <work>/.rewrite/        parts that are published anew
+//! <work>/.set-aside/      what cannot be used
+//! <work>/.lock, .rewrite.lock
+//! ```
+//!
+//! Of a lake in a directory both are that directory. Everything else goes through [`LakeStore`], which
+//! `tools/lake_files.py` holds the rooms to.
+
+use std::fmt;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::store::{LakeStore, LocalStore};
+
+/// A lake; its published files are those of the [`LakeStore`] that it stands for.
+#[derive(Clone, Debug)]
+pub struct Lake {
+    store: Arc<dyn LakeStore>,
+    work: PathBuf,
+}
+
+impl Lake {
+    /// The lake in a local directory: what `[lake] dir` names. The one place where a store is chosen.
+    pub fn open(dir: &Path) -> Lake {
+        Self::over(Arc::new(LocalStore::new(dir)), dir)
+    }
+
+    /// The lake in `store`, which works in the local directory `work`.
+    pub fn over(store: Arc<dyn LakeStore>, work: &Path) -> Lake {
+        Lake { store, work: work.to_owned() }
+    }
+
+    /// An empty lake in memory, which works in the local directory `work`.
+    ///
+    /// # Panics
+    /// When no thread can be started.
+    #[cfg(feature = "object-store")]
+    pub fn in_memory(work: &Path) -> Lake {
+        let memory = Arc::new(object_store::memory::InMemory::new());
+        let store = crate::store::RemoteStore::new(memory, "memory://lake");
+        Self::over(Arc::new(store.unwrap_or_else(|err| panic!("start a thread: {err}"))), work)
+    }
+
+    /// The local directory for what is no object yet, and for locks.
+    pub fn work(&self) -> &Path {
+        &self.work
+    }
+}
+
+impl Deref for Lake {
+    type Target = dyn LakeStore;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.store
+    }
+}
+
+/// Where it is.
+impl fmt::Display for Lake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.store.place("").display().fmt(f)
+    }
+}

@@ -1,0 +1,309 @@
+//! A lake in whatever the crate `object_store` reaches: what stands there is seen whole or not at all, and is replaced
+//! in one step, so nothing has to be renamed.
+//!
+//! ```text
+//!  file up to SINGLE_BYTES_MAX   one PUT to its key, on the condition that nothing is there (`PutMode::Create`)
+//!  longer                        multipart to _tmp/<random>, then a copy to its key on the same condition: an upload
+//!                                in parts cannot be conditional by itself
+//! ```
+//!
+//! Whoever reads a large object names the entity tag of what was opened with every range: when another one took its
+//! place the read fails. The calls block; never make them on a thread that runs tasks.
+
+use std::fmt;
+use std::fs::File;
+use std::hash::BuildHasher;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use object_store::path::Path as Location;
+use object_store::{
+    CopyMode, CopyOptions, Error, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload,
+    UpdateVersion,
+};
+use tokio::runtime::Runtime;
+use wal_format::regular;
+
+use super::{Body, LakeStore, Meta, Version, check_key, prefix};
+use crate::LakeError;
+use crate::object::{Object, Ranges};
+
+/// A longer file is uploaded in parts.
+const SINGLE_BYTES_MAX: u64 = 64 << 20;
+/// A part of an upload; the last one may be shorter.
+const PART_BYTES: u64 = 16 << 20;
+/// A longer object is read in ranges, a shorter one at once.
+const WHOLE_BYTES_MAX: u64 = 8 << 20;
+/// Where uploads in parts go; never listed.
+const UPLOADS: &str = "_tmp";
+
+/// A lake in an object store.
+pub struct RemoteStore {
+    store: Arc<dyn ObjectStore>,
+    /// Whose root it is, for messages: a URL.
+    name: String,
+    runtime: Arc<Runtime>,
+    single_bytes_max: u64,
+}
+
+impl fmt::Debug for RemoteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RemoteStore({})", self.name)
+    }
+}
+
+impl RemoteStore {
+    /// The lake in `store`, called `name` in messages (`s3://bucket/prefix`).
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn new(store: Arc<dyn ObjectStore>, name: &str) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let name = name.trim_end_matches('/').to_owned();
+        Ok(Self { store, name, runtime: Arc::new(runtime), single_bytes_max: SINGLE_BYTES_MAX })
+    }
+
+    /// This one, with files of more than `bytes` uploaded in parts.
+    #[cfg(test)]
+    pub(super) fn in_parts_above(self, bytes: u64) -> Self {
+        Self { single_bytes_max: bytes, ..self }
+    }
+
+    fn at(&self, key: &str) -> Result<Location, LakeError> {
+        check_key(key)?;
+        let bad = |_| LakeError::Key { key: key.to_owned(), why: "the object store does not take it" };
+        Location::parse(key).map_err(bad)
+    }
+
+    fn folder(&self, folder: &str) -> Result<Location, LakeError> {
+        if folder.is_empty() { Ok(Location::default()) } else { self.at(folder) }
+    }
+
+    fn failed(&self, verb: &'static str, key: &str, err: Error) -> LakeError {
+        let path = self.place(key);
+        match err {
+            Error::AlreadyExists { .. } => LakeError::Exists { path },
+            Error::Precondition { .. } => LakeError::Changed { path },
+            err => LakeError::Io { verb, path, source: io_error(err) },
+        }
+    }
+
+    /// Puts the body under `at`, of another one, of none or of whatever is there.
+    fn put(&self, key: &str, body: Body<'_>, mode: PutMode) -> Result<(), LakeError> {
+        let at = self.at(key)?;
+        let failed = |err| self.failed("publish", key, err);
+        let (tmp, mut file) = match body {
+            Body::Bytes(bytes) => {
+                let payload = PutPayload::from(Bytes::copy_from_slice(bytes));
+                let put = self.runtime.block_on(self.store.put_opts(&at, payload, mode.into()));
+                return put.map(drop).map_err(failed);
+            }
+            Body::File(tmp) => (tmp, regular::open(tmp).map_err(LakeError::io("open", tmp))?),
+        };
+        let bytes = file.metadata().map_err(LakeError::io("look at", tmp))?.len();
+        if bytes <= self.single_bytes_max {
+            let payload = next_part(&mut file, bytes).map_err(LakeError::io("read", tmp))?;
+            self.runtime.block_on(self.store.put_opts(&at, payload.into(), mode.into())).map_err(failed)?;
+        } else {
+            self.put_in_parts(key, &at, tmp, &mut file, mode)?;
+        }
+        std::fs::remove_file(tmp).map_err(LakeError::io("remove", tmp))
+    }
+
+    fn put_in_parts(
+        &self,
+        key: &str,
+        at: &Location,
+        tmp: &Path,
+        file: &mut File,
+        mode: PutMode,
+    ) -> Result<(), LakeError> {
+        let failed = |err| self.failed("publish", key, err);
+        let whole = Location::from(format!("{UPLOADS}/{:016x}{:016x}", random(), random()));
+        let mut upload = self.runtime.block_on(self.store.put_multipart(&whole)).map_err(failed)?;
+        loop {
+            let part = next_part(file, PART_BYTES.min(self.single_bytes_max)).map_err(LakeError::io("read", tmp))?;
+            if part.is_empty() {
+                break;
+            }
+            if let Err(err) = self.runtime.block_on(upload.put_part(part.into())) {
+                // What stays of it is the store's to clear away.
+                let _ = self.runtime.block_on(upload.abort());
+                return Err(failed(err));
+            }
+        }
+        self.runtime.block_on(upload.complete()).map_err(failed)?;
+        let copied = match mode {
+            PutMode::Update(of) => {
+                self.is_still(key, at, of).and_then(|()| self.copy(key, &whole, at, CopyMode::Overwrite))
+            }
+            PutMode::Create => self.copy(key, &whole, at, CopyMode::Create),
+            PutMode::Overwrite => self.copy(key, &whole, at, CopyMode::Overwrite),
+        };
+        // One that stays is never listed.
+        let _ = self.runtime.block_on(self.store.delete(&whole));
+        copied
+    }
+
+    fn copy(&self, key: &str, from: &Location, to: &Location, mode: CopyMode) -> Result<(), LakeError> {
+        let copied = self.runtime.block_on(self.store.copy_opts(from, to, CopyOptions::new().with_mode(mode)));
+        copied.map_err(|err| self.failed("publish", key, err))
+    }
+
+    /// Whether the object of a key is the one with this entity tag.
+    fn is_still(&self, key: &str, at: &Location, of: UpdateVersion) -> Result<(), LakeError> {
+        let looked = found(self.runtime.block_on(self.store.head(at)));
+        let there = looked.map_err(|err| self.failed("look at", key, err))?;
+        match there.is_some_and(|there| there.e_tag == of.e_tag) {
+            true => Ok(()),
+            false => Err(LakeError::Changed { path: self.place(key) }),
+        }
+    }
+}
+
+impl LakeStore for RemoteStore {
+    fn place(&self, key: &str) -> PathBuf {
+        if key.is_empty() { self.name.clone().into() } else { format!("{}/{key}", self.name).into() }
+    }
+
+    fn put_new(&self, key: &str, body: Body<'_>) -> Result<(), LakeError> {
+        self.put(key, body, PutMode::Create)
+    }
+
+    fn replace(&self, key: &str, body: Body<'_>, of: Option<&Version>) -> Result<(), LakeError> {
+        let Some(of) = of else { return self.put(key, body, PutMode::Overwrite) };
+        let of = UpdateVersion { e_tag: Some(of.0.clone()), version: None };
+        match self.put(key, body, PutMode::Update(of.clone())) {
+            // A store that cannot: between the look and the put only the lake's lock keeps others away.
+            Err(LakeError::Io { source, .. }) if source.kind() == io::ErrorKind::Unsupported => {
+                self.is_still(key, &self.at(key)?, of)?;
+                self.put(key, body, PutMode::Overwrite)
+            }
+            done => done,
+        }
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Object>, LakeError> {
+        let at = self.at(key)?;
+        let opened = self.runtime.block_on(async {
+            let found = self.store.get(&at).await?;
+            if found.meta.size <= WHOLE_BYTES_MAX {
+                return Ok(Object::Memory(found.bytes().await?));
+            }
+            let (store, runtime) = (Arc::clone(&self.store), Arc::clone(&self.runtime));
+            Ok(Object::Remote(Arc::new(Opened { store, runtime, meta: found.meta })))
+        });
+        found(opened).map_err(|err| self.failed("open", key, err))
+    }
+
+    fn head(&self, key: &str) -> Result<Option<Meta>, LakeError> {
+        let at = self.at(key)?;
+        let looked = found(self.runtime.block_on(self.store.head(&at)));
+        Ok(looked.map_err(|err| self.failed("look at", key, err))?.map(meta))
+    }
+
+    fn list(&self, folder: &str, from: Option<&str>, until: Option<&str>) -> Result<Vec<Meta>, LakeError> {
+        let below = self.folder(folder)?;
+        // An offset is the last key that is left out.
+        let after = from.and_then(|from| Location::parse(from.trim_end_matches('/')).ok());
+        let pages = match &after {
+            Some(after) => self.store.list_with_offset(Some(&below), after),
+            None => self.store.list(Some(&below)),
+        };
+        let listed: Result<Vec<ObjectMeta>, Error> = self.runtime.block_on(pages.try_collect());
+        let mut all: Vec<Meta> =
+            listed.map_err(|err| self.failed("list", folder, err))?.into_iter().map(meta).collect();
+        if let Some(from) = from {
+            all.extend(self.head(from).ok().flatten());
+        }
+        let folder = prefix(folder);
+        all.retain(|meta| {
+            let key = meta.key.as_str();
+            let is_one = check_key(key).is_ok() && key.split('/').next() != Some(UPLOADS) && key.starts_with(&folder);
+            is_one && from.is_none_or(|from| key >= from) && until.is_none_or(|until| key < until)
+        });
+        all.sort_by(|a, b| a.key.cmp(&b.key));
+        all.dedup_by(|a, b| a.key == b.key);
+        Ok(all)
+    }
+
+    fn folders(&self, folder: &str) -> Result<Vec<String>, LakeError> {
+        let below = self.folder(folder)?;
+        let listed = self.runtime.block_on(self.store.list_with_delimiter(Some(&below)));
+        let listed = listed.map_err(|err| self.failed("list", folder, err))?;
+        let mut names: Vec<String> =
+            listed.common_prefixes.iter().filter_map(|at| Some(at.filename()?.to_owned())).collect();
+        names.retain(|name| check_key(name).is_ok() && name != UPLOADS);
+        names.sort();
+        Ok(names)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), LakeError> {
+        let at = self.at(key)?;
+        found(self.runtime.block_on(self.store.delete(&at))).map(drop).map_err(|err| self.failed("remove", key, err))
+    }
+}
+
+/// A large object as it was opened.
+struct Opened {
+    store: Arc<dyn ObjectStore>,
+    runtime: Arc<Runtime>,
+    meta: ObjectMeta,
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Opened({})", self.meta.location)
+    }
+}
+
+impl Ranges for Opened {
+    fn size(&self) -> u64 {
+        self.meta.size
+    }
+
+    fn range(&self, range: Range<u64>) -> io::Result<Bytes> {
+        let options = GetOptions::new().with_range(Some(range)).with_if_match(self.meta.e_tag.clone());
+        let read = async { self.store.get_opts(&self.meta.location, options).await?.bytes().await };
+        self.runtime.block_on(read).map_err(io_error)
+    }
+}
+
+fn meta(found: ObjectMeta) -> Meta {
+    let version = found.e_tag.unwrap_or_else(|| found.last_modified.to_rfc3339());
+    Meta { key: found.location.to_string(), bytes: found.size, version: Version(version) }
+}
+
+/// `None` for what is not there.
+fn found<T>(tried: Result<T, Error>) -> Result<Option<T>, Error> {
+    match tried {
+        Err(Error::NotFound { .. }) => Ok(None),
+        tried => tried.map(Some),
+    }
+}
+
+fn io_error(err: Error) -> io::Error {
+    let kind = match &err {
+        Error::NotFound { .. } => io::ErrorKind::NotFound,
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => io::ErrorKind::PermissionDenied,
+        Error::NotSupported { .. } | Error::NotImplemented { .. } => io::ErrorKind::Unsupported,
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, err)
+}
+
+/// The next bytes of a file, `most` or what is left of it.
+fn next_part(file: &mut File, most: u64) -> io::Result<Vec<u8>> {
+    let mut part = Vec::new();
+    file.take(most).read_to_end(&mut part)?;
+    Ok(part)
+}
+
+/// A name that nobody else gives.
+fn random() -> u64 {
+    foldhash::fast::RandomState::default().hash_one(std::process::id())
+}
