@@ -646,40 +646,35 @@ fn gates_contracts_are_multiplied_out_and_its_internal_trades_left_out() {
 
 #[test]
 fn contracts_of_binance_coinm_are_worth_their_size_in_dollars_whatever_the_price() {
-    let mut chain = Chain::new(VenueId::BinanceCoinm, Channel::AggTrades);
     let meta = r#"{"channel":"symbols","symbol":null,"url":"u","status":200}"#;
-    let entry = |symbol: &str, size: i64| {
-        format!(
-            r#"{{"symbol":"{symbol}","contractStatus":"TRADING","contractSize":{size},"contractType":"PERPETUAL","baseAsset":"A","quoteAsset":"USD","filters":[]}}"#
-        )
-    };
-    let body = format!(r#"{{"symbols":[{},{}]}}"#, entry("BTCUSD_PERP", 100), entry("ETHUSD_PERP", 10));
-    let mut payload = u32::try_from(meta.len()).unwrap().to_le_bytes().to_vec();
-    payload.extend_from_slice(meta.as_bytes());
-    payload.extend_from_slice(body.as_bytes());
-    chain.record(Kind::Rest, 0, at(0), &payload);
-    for (symbol, id, price, contracts, taker_sold) in [
-        ("BTCUSD_PERP", 1, "58570.1", 58, true),
-        ("BTCUSD_PERP", 2, "29285.05", 2, false),
-        ("ETHUSD_PERP", 1, "1786.56", 401_601, false),
-    ] {
-        let (stream, ms) = (symbol.to_lowercase(), ms(1));
-        chain.frame(
-            at(1),
-            &format!(
-                r#"{{"stream":"{stream}@aggTrade","data":{{"e":"aggTrade","E":{ms},"a":{id},"s":"{symbol}","p":"{price}","q":"{contracts}","f":{id},"l":{id},"T":{ms},"m":{taker_sold},"st":2}}}}"#
-            ),
-        );
-    }
-    for (symbol, volume, quote, taker_quote) in
-        [("BTCUSD_PERP", "60", "6000", "200"), ("ETHUSD_PERP", "401601", "4016010", "4016010")]
+    // Price, contracts, whether the taker sold.
+    type Rows = &'static [(&'static str, i64, bool)];
+    let btc: Rows = &[("58570.1", 58, true), ("29285.05", 2, false)];
+    let eth: Rows = &[("1786.56", 401_601, false)];
+    for (symbol, size, rows, expected) in
+        [("BTCUSD_PERP", 100, btc, ["60", "6000", "200"]), ("ETHUSD_PERP", 10, eth, ["401601", "4016010", "4016010"])]
     {
+        let mut chain = Chain::new(VenueId::BinanceCoinm, Channel::AggTrades);
+        let body = format!(
+            r#"{{"symbols":[{{"symbol":"{symbol}","contractStatus":"TRADING","contractSize":{size},"contractType":"PERPETUAL","baseAsset":"A","quoteAsset":"USD","filters":[]}}]}}"#
+        );
+        let mut payload = u32::try_from(meta.len()).unwrap().to_le_bytes().to_vec();
+        payload.extend_from_slice(meta.as_bytes());
+        payload.extend_from_slice(body.as_bytes());
+        chain.record(Kind::Rest, 0, at(0), &payload);
+        for (id, (price, contracts, taker_sold)) in (1..).zip(rows) {
+            let (stream, ms) = (symbol.to_lowercase(), ms(1));
+            chain.frame(
+                at(1),
+                &format!(
+                    r#"{{"stream":"{stream}@aggTrade","data":{{"e":"aggTrade","E":{ms},"a":{id},"s":"{symbol}","p":"{price}","q":"{contracts}","f":{id},"l":{id},"T":{ms},"m":{taker_sold},"st":2}}}}"#
+                ),
+            );
+        }
         let bar = *chain.bars(symbol, Interval::M1).values().next().unwrap();
         let (amounts, quotes) = (u32::from(bar.amount_scale), u32::from(bar.price_scale + bar.amount_scale));
-        let decimal = model::kline::decimal;
-        assert_eq!(decimal(bar.volume, amounts, 0), volume, "{symbol}");
-        assert_eq!(decimal(bar.quote_volume, quotes, 0), quote, "{symbol}");
-        assert_eq!(decimal(bar.taker_buy_quote_volume, quotes, 0), taker_quote, "{symbol}");
+        let told = [(bar.volume, amounts), (bar.quote_volume, quotes), (bar.taker_buy_quote_volume, quotes)];
+        assert_eq!(told.map(|(sum, scale)| model::kline::decimal(sum, scale, 0)), expected, "{symbol}");
         assert_eq!(bar.flags & model::kline::SPARSE, 0, "{symbol}");
     }
 }
