@@ -457,6 +457,9 @@ mod tests {
             assert_eq!(frames.len(), 20_000);
             let mut last: HashMap<String, Value> = HashMap::new();
             for (stream, data) in frames {
+                let family = data["st"].as_i64().or(data["o"]["st"].as_i64());
+                let own = if rules == Rules::Coinm { 2 } else { 1 };
+                assert!(family.is_none_or(|family| family == own), "a row of another market: {data}");
                 if let Some(before) = last.get(&stream) {
                     let (int, was) =
                         (|key: &str| data[key].as_i64().unwrap(), |key: &str| before[key].as_i64().unwrap());

@@ -194,7 +194,13 @@ impl Generator {
             .dec(amount, d.lot, d.amount);
         text.put(r#"","p":""#).dec(price, d.tick, d.price).put(r#"","ap":""#).dec(price + 1, d.tick, d.price);
         text.put(r#"","X":"FILLED","l":""#).dec(amount, d.lot, d.amount).put(r#"","z":""#).dec(amount, d.lot, d.amount);
-        text.put(r#"","T":"#).int(now - 1).put(r#","ps":""#).put(name).put(r#"","st":1}}}"#);
+        text.put(r#"","T":"#)
+            .int(now - 1)
+            .put(r#","ps":""#)
+            .put(self.rules.pair(name))
+            .put("\"")
+            .put(self.family())
+            .put("}}}");
         done(frame, None)
     }
 }
