@@ -42,7 +42,7 @@ pub(super) struct Feed {
     pub(super) conns: Arc<AtomicU32>,
     /// The user's key for venues that want one; never logged.
     pub(super) api_key: Option<String>,
-    /// Where other processes leave their wishes.
+    /// Where other processes leave their requests.
     pub(super) requests: PathBuf,
     /// What is to be recorded, as the configuration says now.
     pub(super) chosen: Arc<watch::Sender<Arc<Choice>>>,

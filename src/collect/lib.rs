@@ -6,7 +6,7 @@
 //!                          +-- backoff, pace     +-- watchdog, bootstrap (snapshots over REST)
 //! ```
 //! - [`listing`]: symbols over REST; `wants`: symbols times channels, which the venue splits into connections.
-//! - [`keeper`]: all connections, as the listing changes; [`roster`]: the streams of one of them; [`strays`]: silent ones
+//! - [`supervisor`]: all connections, as the listing changes; [`stream_table`]: the streams of one of them; [`strays`]: silent ones
 //!   that another path may serve.
 //! - [`slot`]: one line of a planned connection for its life; [`session`]: one socket of it.
 //! - [`handshake`]: token, URL, headers; how it gets there, and what an address may do, is [`net`]'s; `rest`: its
@@ -15,7 +15,7 @@
 //! - [`watchdog`]: silence; [`metrics`] and [`latency`]: what is counted; [`status`], [`exposition`], [`stats`] and
 //!   [`serve`]: what is said about it.
 //! - [`reload`]: another configuration while recording: what of it is taken over.
-//! - [`bootstrap`]: order book snapshots; [`wishes`]: those that other processes ask for.
+//! - [`bootstrap`]: order book snapshots; [`requests`]: those that other processes ask for.
 //!
 //! One task per planned connection owns that socket; one task per venue owns the listing, one the snapshots, one
 //! the clock tick. All of them share the [`log::SharedLog`]. The end is an order: stop connecting, close the
@@ -27,14 +27,13 @@ mod error;
 mod exposition;
 mod feed;
 mod handshake;
-mod keeper;
 mod latency;
 mod listing;
 pub(crate) mod log;
 pub mod metrics;
 mod reload;
+mod requests;
 pub(crate) mod rest;
-mod roster;
 mod serve;
 mod session;
 mod slot;
@@ -42,11 +41,12 @@ mod snapshots;
 pub(crate) mod stats;
 mod status;
 mod strays;
+mod stream_table;
+mod supervisor;
 #[cfg(test)]
 mod tests;
 mod wants;
 mod watchdog;
-mod wishes;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -66,10 +66,10 @@ use self::feed::{Choice, Feed};
 use self::log::SharedLog;
 use self::metrics::Metrics;
 pub use self::reload::Reload;
+pub use self::requests::leave_pressure;
 use self::session::{Cause, GapStart};
 use self::snapshots::Snapshots;
 use self::strays::Strays;
-pub use self::wishes::leave_pressure;
 use config::{Config, VenueConfig, Warning};
 use model::{Channel, VenueId};
 use net::budget::{self, Class};
@@ -198,7 +198,7 @@ fn record_pressure(metrics: &Metrics, feeds: &[Arc<Feed>], shutdown: &Shutdown) 
     });
     metrics.supervisor().each(Task::Pressure, told, shutdown, move |detail| {
         for log in &logs {
-            log.note(0, wishes::PRESSURE_EVENT, detail.clone());
+            log.note(0, requests::PRESSURE_EVENT, detail.clone());
         }
         std::future::ready(())
     });
@@ -303,7 +303,7 @@ async fn feed(
         stop,
         conns: Arc::new(AtomicU32::new(1)),
         api_key,
-        requests: cfg.wal_dir(id).join(wishes::REQUESTS_DIR),
+        requests: cfg.wal_dir(id).join(requests::REQUESTS_DIR),
         chosen: Arc::new(watch::Sender::new(Arc::new(Choice::of(config)))),
     })
 }
@@ -345,7 +345,7 @@ async fn record(feed: &Arc<Feed>, gap: Option<GapStart>) {
             feed.snapshots.want(books.map(|w| w.symbol.as_str()));
         }
         let (tell, changes) = mpsc::channel(1);
-        helpers.spawn(helper(Task::Requests, feed, |feed| async move { wishes::run(&feed).await }));
+        helpers.spawn(helper(Task::Requests, feed, |feed| async move { requests::run(&feed).await }));
         helpers.spawn(helper(Task::Snapshots, feed, |feed| async move { bootstrap::run(&feed).await }));
         helpers.spawn({
             let feed = Arc::clone(feed);
@@ -359,7 +359,7 @@ async fn record(feed: &Arc<Feed>, gap: Option<GapStart>) {
                 }
             }
         });
-        keeper::keep(feed, plans, gap, changes).await;
+        supervisor::keep(feed, plans, gap, changes).await;
     }
     while let Some(ended) = helpers.join_next().await {
         if let Err(err) = ended {

@@ -1,7 +1,7 @@
 //! The venue's listing: fetched until it succeeds once, then refreshed for the life of the process, and at once when
 //! another choice is made.
 //!
-//! Every answer is in the log. Newly listed and vanished symbols become events and are told to the keeper of the
+//! Every answer is in the log. Newly listed and vanished symbols become events and are told to the supervisor of the
 //! connections, which subscribes the new ones and lets the others run out; what is chosen no more it ends.
 //!
 //! Two kinds of listing are no news about a symbol. One in which nothing trades that is recorded is maintenance: every
@@ -18,8 +18,8 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, info, warn};
 
 use super::feed::{Choice, Feed};
-use super::keeper::Change;
 use super::log::LogStopped;
+use super::supervisor::Change;
 use super::wants;
 use config::pacing;
 use model::select::{self, Selection, select};
@@ -97,7 +97,7 @@ pub(super) async fn first(feed: &Feed, choices: &mut Choices) -> Option<Recorded
 
 /// Fetches every `symbols_refresh_s`, and whenever another choice is made, until the venue is to stop, and records
 /// what changed.
-pub(super) async fn refresh(feed: &Feed, recorded: Recorded, mut choices: Choices, keeper: mpsc::Sender<Change>) {
+pub(super) async fn refresh(feed: &Feed, recorded: Recorded, mut choices: Choices, supervisor: mpsc::Sender<Change>) {
     let Recorded { choice: mut made, wants, mut maintenance, mut odd } = recorded;
     let mut known: BTreeSet<Want> = wants.into_iter().collect();
     let mut backoff = Backoff::default();
@@ -143,7 +143,7 @@ pub(super) async fn refresh(feed: &Feed, recorded: Recorded, mut choices: Choice
                     true => report(feed, &choice, &selection, Some((&made, &known))),
                     false => news(feed, &change),
                 };
-                if told.is_err() || (!change.is_empty() && keeper.send(change).await.is_err()) {
+                if told.is_err() || (!change.is_empty() && supervisor.send(change).await.is_err()) {
                     return;
                 }
                 if is_other {

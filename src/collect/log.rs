@@ -209,7 +209,7 @@ impl SharedLog {
     /// What keeps failing in the writer's background: an error line when it begins and every ten minutes, `/health` is
     /// red meanwhile, a line when it is over.
     fn tell(&self) {
-        let troubles = self.metrics.writer_stats().map(|stats| stats.troubles()).unwrap_or_default();
+        let troubles = self.metrics.writer_stats().map(|stats| stats.background_errors()).unwrap_or_default();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         for trouble in &troubles {
             let (what, why) = (trouble.duty.as_str(), trouble.message.as_str());

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use wal_format::{WriterStats, flags};
 
 use super::latency::Appends;
-use super::roster::Roster;
+use super::stream_table::StreamTable;
 use super::watchdog::{StreamStat, Streams};
 use model::VenueId;
 use ops::exposition::{self, Exposition};
@@ -131,7 +131,7 @@ pub(super) struct Connection {
     pub(super) refused_streams: BTreeMap<String, String>,
     pub(super) asks: Asks,
     pub(super) streams: Arc<Streams>,
-    pub(super) roster: Arc<Roster>,
+    pub(super) stream_table: Arc<StreamTable>,
 }
 
 /// How far the requests of a connection are.
@@ -154,11 +154,11 @@ pub(super) struct Expected {
 impl Connection {
     /// Its streams without those that nobody wants any more.
     pub(super) fn wanted(&self) -> impl Iterator<Item = &StreamStat> {
-        let dropped = self.roster.dropped();
+        let dropped = self.stream_table.dropped();
         self.streams.iter().filter(move |s| !dropped.contains(&s.name))
     }
 
-    fn new(state: ConnState, conn: u32, streams: &Arc<Streams>, roster: &Arc<Roster>) -> Self {
+    fn new(state: ConnState, conn: u32, streams: &Arc<Streams>, stream_table: &Arc<StreamTable>) -> Self {
         Self {
             state,
             conn,
@@ -168,7 +168,7 @@ impl Connection {
             refused_streams: BTreeMap::new(),
             asks: Asks::default(),
             streams: Arc::clone(streams),
-            roster: Arc::clone(roster),
+            stream_table: Arc::clone(stream_table),
         }
     }
 }
@@ -185,13 +185,13 @@ impl VenueMetrics {
     }
 
     /// A slot that was never connected yet.
-    pub(super) fn slot(&self, place: Place, streams: &Arc<Streams>, roster: &Arc<Roster>) {
-        self.connections().entry(place).or_insert(Connection::new(ConnState::Connecting, 0, streams, roster));
+    pub(super) fn slot(&self, place: Place, streams: &Arc<Streams>, stream_table: &Arc<StreamTable>) {
+        self.connections().entry(place).or_insert(Connection::new(ConnState::Connecting, 0, streams, stream_table));
     }
 
     /// A new connection of a slot.
-    pub(super) fn connection(&self, place: Place, conn: u32, streams: &Arc<Streams>, roster: &Arc<Roster>) {
-        self.connections().insert(place, Connection::new(ConnState::Subscribing, conn, streams, roster));
+    pub(super) fn connection(&self, place: Place, conn: u32, streams: &Arc<Streams>, stream_table: &Arc<StreamTable>) {
+        self.connections().insert(place, Connection::new(ConnState::Subscribing, conn, streams, stream_table));
     }
 
     pub(super) fn state(&self, place: Place, state: ConnState) {
@@ -455,9 +455,9 @@ mod tests {
     use super::*;
     use venue::{ConnectionPlan, StreamKey};
 
-    fn roster() -> Arc<Roster> {
+    fn stream_table() -> Arc<StreamTable> {
         let plan = ConnectionPlan { path_and_query: String::new(), streams: Vec::new(), wants: Vec::new() };
-        Arc::new(Roster::new(plan, 2))
+        Arc::new(StreamTable::new(plan, 2))
     }
 
     fn streams(names: &[&str]) -> Arc<Streams> {
@@ -472,7 +472,7 @@ mod tests {
         for (line, at_ns) in [(0, 1_700_000_000_250_000_000), (1, 1_600_000_000_000_000_000)] {
             let streams = streams(&["a\"b@trade", "quiet@trade"]);
             streams.hit(StreamKey::name(b"a\"b@trade"), at_ns);
-            v.connection(Place { number: 0, line }, 4, &streams, &roster());
+            v.connection(Place { number: 0, line }, 4, &streams, &stream_table());
         }
         let text = m.prometheus();
         assert!(text.contains("# TYPE tapedeck_collector_frames_total counter\n"), "{text}");

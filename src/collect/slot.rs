@@ -30,10 +30,10 @@ use tracing::{info, warn};
 use super::feed::Feed;
 use super::handshake::{self, HandshakeError};
 use super::metrics::Place;
-use super::roster::Roster;
 use super::session::{
     Cause, Fit, GapStart, Interruption, Session, Start, Step, UNANSWERED, end_gaps, is_quiet, unsubscribed,
 };
+use super::stream_table::StreamTable;
 use super::watchdog::Streams;
 use net::dial::Route;
 use ops::backoff::{Backoff, Punished, random};
@@ -77,7 +77,7 @@ enum Trial {
 pub(super) struct Slot {
     feed: Arc<Feed>,
     place: Place,
-    roster: Arc<Roster>,
+    stream_table: Arc<StreamTable>,
     backoff: Backoff,
     punished: Punished,
     gap: Option<Interruption>,
@@ -92,17 +92,17 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// The line `place` of `roster`; `gap` is an interruption that its first session ends.
-    pub(super) fn new(feed: Arc<Feed>, place: Place, roster: Arc<Roster>, gap: Option<GapStart>) -> Self {
-        if let Some((plan, _)) = roster.plan() {
+    /// The line `place` of `stream_table`; `gap` is an interruption that its first session ends.
+    pub(super) fn new(feed: Arc<Feed>, place: Place, stream_table: Arc<StreamTable>, gap: Option<GapStart>) -> Self {
+        if let Some((plan, _)) = stream_table.plan() {
             let named = plan.streams.iter().zip(&plan.wants).map(|(name, wants)| (name.as_str(), is_quiet(wants)));
             let streams = Arc::new(Streams::new(named, |s| feed.venue.streams.stream_key(s)));
-            feed.metrics.slot(place, &streams, &roster);
+            feed.metrics.slot(place, &streams, &stream_table);
         }
         Self {
             feed,
             place,
-            roster,
+            stream_table,
             backoff: Backoff::default(),
             punished: Punished::default(),
             gap: gap.map(Interruption::from),
@@ -127,7 +127,7 @@ impl Slot {
             if matches!(cause, Cause::Shutdown | Cause::Log) {
                 break;
             }
-            if self.roster.plan().is_none() {
+            if self.stream_table.plan().is_none() {
                 ended = true;
                 break;
             }
@@ -144,7 +144,7 @@ impl Slot {
         self.end_gaps();
         while self.closing.join_next().await.is_some() {}
         if ended {
-            unsubscribed(&self.feed, 0, self.roster.ended(self.place.line, u64::MAX));
+            unsubscribed(&self.feed, 0, self.stream_table.ended(self.place.line, u64::MAX));
         }
         if self.feed.stop.requested() {
             self.feed.metrics.state(self.place, ConnState::Stopped);
@@ -182,13 +182,13 @@ impl Slot {
     /// Opens the next session beside `session` and swaps them. `Some` = `session` (the old one, or the next one
     /// that took over after the old one ended) is over.
     async fn replace(&mut self, session: &mut Session, reason: &'static str) -> Option<Cause> {
-        if self.roster.plan().is_none() {
+        if self.stream_table.plan().is_none() {
             info!(venue = %self.feed.id, conn = session.conn(), "all symbols of this connection left; closing it");
             return Some(Cause::Rotate);
         }
         // Both lines are never replaced at the same time: one of them always is older than the trouble.
-        let roster = Arc::clone(&self.roster);
-        let _turn = match meanwhile(session, roster.turn.acquire()).await {
+        let stream_table = Arc::clone(&self.stream_table);
+        let _turn = match meanwhile(session, stream_table.turn.acquire()).await {
             Ok(turn) => turn,
             Err(cause) => return Some(cause),
         };
@@ -222,7 +222,7 @@ impl Slot {
                     next.gap = if next.covers(session) {
                         session.gap.take()
                     } else {
-                        self.roster.broken(self.place.line);
+                        self.stream_table.broken(self.place.line);
                         Some(session.gap_from(cause))
                     };
                     next.take_over();
@@ -250,7 +250,7 @@ impl Slot {
 
     /// Opens the next session while `session` goes on receiving.
     async fn open_beside(&mut self, session: &mut Session, backoff: &mut Backoff) -> Opening {
-        let (feed, roster, place) = (Arc::clone(&self.feed), Arc::clone(&self.roster), self.place);
+        let (feed, stream_table, place) = (Arc::clone(&self.feed), Arc::clone(&self.stream_table), self.place);
         let beside = AtomicBool::new(true);
         let mut opening = pin!(self.open(backoff, &beside));
         let (next, ended) = loop {
@@ -263,7 +263,7 @@ impl Slot {
                     Step::Ended(cause) => {
                         // What was begun goes on: starting over would only take longer.
                         beside.store(false, Ordering::Relaxed);
-                        roster.broken(place.line);
+                        stream_table.broken(place.line);
                         feed.metrics.waits(place, None, Some(session.why()));
                         let (next, ()) = tokio::join!(opening.as_mut(), session.finish(cause));
                         break (next, Some(cause));
@@ -316,9 +316,9 @@ impl Slot {
     /// No session will end these interruptions.
     fn end_gaps(&mut self) {
         let Some(mut gap) = self.gap.take() else { return };
-        let (streams, none) = (self.roster.streams(), BTreeSet::new());
+        let (streams, none) = (self.stream_table.streams(), BTreeSet::new());
         // A log that takes no records says so itself.
-        let _ = end_gaps(&self.feed, &self.roster, self.place.line, 0, &mut gap, &streams, &none);
+        let _ = end_gaps(&self.feed, &self.stream_table, self.place.line, 0, &mut gap, &streams, &none);
     }
 
     /// Closes a replaced session in the background: its successor must not wait for a closing handshake.
@@ -348,7 +348,7 @@ impl Slot {
                     // Another one may welcome us, or answer.
                     self.server += 1;
                 }
-                self.roster.broken(self.place.line);
+                self.stream_table.broken(self.place.line);
                 self.count_lost(&session, cause);
             }
         }
@@ -374,7 +374,7 @@ impl Slot {
     /// `beside`: another session of this line delivers meanwhile.
     async fn open(&mut self, backoff: &mut Backoff, beside: &AtomicBool) -> Option<Session> {
         let feed = Arc::clone(&self.feed);
-        let (place, roster) = (self.place, Arc::clone(&self.roster));
+        let (place, stream_table) = (self.place, Arc::clone(&self.stream_table));
         for attempt in 1_u32.. {
             if !beside.load(Ordering::Relaxed) {
                 feed.metrics.waits(place, None, None);
@@ -390,8 +390,8 @@ impl Slot {
                 turn = turn => turn,
             };
             // After the wait: what was listed or delisted meanwhile is in it.
-            let (plan, version) = roster.plan()?;
-            let route = Route { line: place.line, other: roster.other_peer(place.line), failed: self.failed };
+            let (plan, version) = stream_table.plan()?;
+            let route = Route { line: place.line, other: stream_table.other_peer(place.line), failed: self.failed };
             feed.metrics.attempts.add(1);
             if !beside.load(Ordering::Relaxed) {
                 feed.metrics.state(place, ConnState::Connecting);
@@ -405,7 +405,7 @@ impl Slot {
                 Ok(ready) => {
                     let first = std::mem::take(&mut self.first);
                     let beside = beside.load(Ordering::Relaxed);
-                    let start = Start { place, roster, plan, version, attempt, first, beside };
+                    let start = Start { place, stream_table, plan, version, attempt, first, beside };
                     return Session::start(&feed, start, ready).ok();
                 }
                 Err(err) => {

@@ -62,7 +62,7 @@ impl Snapshots {
             let first = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).queue.pop_front();
             match first {
                 Some(first) => return first,
-                // `notify_one` keeps a permit, so a wish between the look and the wait is not lost.
+                // `notify_one` keeps a permit, so a request between the look and the wait is not lost.
                 None => self.wake.notified().await,
             }
         }

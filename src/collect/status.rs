@@ -102,7 +102,7 @@ impl VenueMetrics {
         }
         let mut streams: BTreeMap<&str, All<'_>> = BTreeMap::new();
         for c in connections.values() {
-            let leaving = c.roster.leaving();
+            let leaving = c.stream_table.leaving();
             for s in c.wanted().filter(|s| !leaving.contains(&s.name)) {
                 let overdue = s.overdue_ns(wall_ns, silence_ns).filter(|_| c.state == ConnState::Live);
                 let all = streams.entry(&s.name).or_default();
@@ -171,7 +171,7 @@ impl Connection {
     }
 
     fn status(&self, place: Place, why: Option<String>, wall_ns: u64, silence_ns: u64) -> ConnStatus {
-        let leaving = self.roster.leaving();
+        let leaving = self.stream_table.leaving();
         let streams = self.wanted().map(|s| self.stream(s, why.as_deref(), &leaving, wall_ns, silence_ns));
         ConnStatus {
             slot: place.number,
@@ -229,7 +229,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use super::super::roster::Roster;
+    use super::super::stream_table::StreamTable;
     use super::super::watchdog::Streams;
     use super::*;
     use model::Channel;
@@ -238,7 +238,7 @@ mod tests {
     const S: u64 = 1_000_000_000;
     const PLACE: Place = Place { number: 0, line: 0 };
 
-    fn world() -> (Metrics, Arc<Streams>, Arc<Roster>) {
+    fn world() -> (Metrics, Arc<Streams>, Arc<StreamTable>) {
         let names = ["a@trade", "b@trade", "c@forceOrder", "gone@trade"];
         let want = |n: &&str| Want { symbol: n.split('@').next().unwrap().into(), channel: Channel::Trades };
         let plan = ConnectionPlan {
@@ -246,14 +246,14 @@ mod tests {
             streams: names.map(String::from).to_vec(),
             wants: names.iter().map(|n| vec![want(n)]).collect(),
         };
-        let roster = Arc::new(Roster::new(plan, 1));
+        let stream_table = Arc::new(StreamTable::new(plan, 1));
         let streams = Streams::new(names.map(|n| (n, n.contains("force"))), |s| (s.into(), Vec::new()));
         let m = Metrics::new([VenueId::BinanceSpot]);
         let v = m.venue(VenueId::BinanceSpot).unwrap();
         v.expects(60);
         let streams = Arc::new(streams);
-        v.slot(PLACE, &streams, &roster);
-        (m, streams, roster)
+        v.slot(PLACE, &streams, &stream_table);
+        (m, streams, stream_table)
     }
 
     fn whys(m: &Metrics, wall_ns: u64) -> Vec<(Option<u64>, Option<String>)> {
@@ -263,12 +263,12 @@ mod tests {
 
     #[test]
     fn every_stream_has_its_age_and_whoever_does_not_flow_a_reason_of_its_own() {
-        let (m, streams, roster) = world();
+        let (m, streams, stream_table) = world();
         let v = m.venue(VenueId::BinanceSpot).unwrap();
-        v.connection(PLACE, 4, &streams, &roster);
+        v.connection(PLACE, 4, &streams, &stream_table);
         v.state(PLACE, ConnState::Live);
         let gone = Want { symbol: "gone".into(), channel: Channel::Trades };
-        roster.leave(&BTreeSet::from([gone]), &BTreeSet::new());
+        stream_table.leave(&BTreeSet::from([gone]), &BTreeSet::new());
         streams.hit(StreamKey::name(b"a@trade"), 1_000 * S);
         let got = whys(&m, 1_002 * S);
         assert_eq!(got[0], (Some(2_000), None));
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_is_not_open_gives_its_reason_to_all_its_streams() {
-        let (m, streams, roster) = world();
+        let (m, streams, stream_table) = world();
         let v = m.venue(VenueId::BinanceSpot).unwrap();
         let until = Instant::now() + Duration::from_secs(100);
         v.waits(PLACE, Some(until), Some("upgrade: HTTP status 429".into()));
@@ -300,7 +300,7 @@ mod tests {
             got[0].1.as_ref().unwrap().contains("waits 99 s") || got[0].1.as_ref().unwrap().contains("waits 100 s")
         );
         assert_eq!(m.problems().len(), 1);
-        v.connection(PLACE, 5, &streams, &roster);
+        v.connection(PLACE, 5, &streams, &stream_table);
         v.state(PLACE, ConnState::Live);
         assert!(m.problems().is_empty());
         v.fail("disk full");

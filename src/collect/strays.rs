@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::roster::Roster;
+use super::stream_table::StreamTable;
 
 /// Connections (by their numbers) and silent streams of theirs, as sessions find them.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ impl Strays {
 }
 
 /// A planned connection and its number.
-pub(super) type Numbered = (usize, Arc<Roster>);
+pub(super) type Numbered = (usize, Arc<StreamTable>);
 
 /// A stream on two paths until one of them delivers.
 pub(super) struct Trial {
@@ -74,16 +74,16 @@ mod tests {
 
     #[test]
     fn the_path_that_delivers_first_keeps_the_stream_and_until_then_both_do() {
-        let roster = |path: &str| {
+        let stream_table = |path: &str| {
             let want = Want { symbol: "A".into(), channel: Channel::Trades };
             let plan = ConnectionPlan {
                 path_and_query: path.into(),
                 streams: vec!["a@trade".into()],
                 wants: vec![vec![want]],
             };
-            Arc::new(Roster::new(plan, 1))
+            Arc::new(StreamTable::new(plan, 1))
         };
-        let trial = Trial { home: (0, roster("/public")), away: (1, roster("/market")), since_ns: 100 };
+        let trial = Trial { home: (0, stream_table("/public")), away: (1, stream_table("/market")), since_ns: 100 };
         let heard = |home, away| move |number: usize, _: &str| if number == 0 { home } else { away };
         assert_eq!(trial.verdict("a@trade", heard(100, 0)), None);
         assert_eq!(trial.verdict("a@trade", heard(100, 101)), Some(Verdict::Moves));

@@ -1,5 +1,5 @@
 //! What to subscribe: symbols times channels are wants, which the venue splits into connections. Pure; what a later
-//! listing changes is the keeper's business.
+//! listing changes is the supervisor's business.
 
 use std::collections::BTreeSet;
 

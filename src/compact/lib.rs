@@ -58,7 +58,7 @@ use anyhow::Context;
 use tokio::task::JoinHandle;
 
 use crate::repair::Repairer;
-use crate::repair::desk::Desk;
+use crate::repair::queue::RepairQueue;
 use config::{Config, VenueConfig};
 pub use fold::Mode;
 use fold::gather;
@@ -120,9 +120,9 @@ pub async fn run(
     for (id, config) in &cfg.venues {
         let id = *id;
         // A drain is over when the logs are: nothing new is fetched.
-        let desk = (mode == Mode::Follow && config.repair).then(Arc::<Desk>::default);
-        if let Some(desk) = &desk {
-            repairs.push(repairer(&cfg, config, desk, &supervisor, &ended)?);
+        let repair_queue = (mode == Mode::Follow && config.repair).then(Arc::<RepairQueue>::default);
+        if let Some(repair_queue) = &repair_queue {
+            repairs.push(repairer(&cfg, config, repair_queue, &supervisor, &ended)?);
         }
         for kind in [gather::LogKind::Collected, gather::LogKind::Repairs] {
             let worker = worker::Worker {
@@ -132,7 +132,7 @@ pub async fn run(
                 id,
                 venue: venue::venue(id),
                 kind,
-                desk: desk.clone(),
+                repair_queue: repair_queue.clone(),
                 archiver: archiver.clone(),
                 mode,
                 shutdown: shutdown.clone(),
@@ -178,13 +178,13 @@ pub async fn run(
 fn repairer(
     cfg: &Arc<Config>,
     config: &VenueConfig,
-    desk: &Arc<Desk>,
+    repair_queue: &Arc<RepairQueue>,
     supervisor: &Supervisor,
     ended: &Shutdown,
 ) -> anyhow::Result<JoinHandle<()>> {
     let id = config.id;
-    let (cfg, config, desk, stop) = (cfg.clone(), config.clone(), desk.clone(), ended.clone());
-    let make = move || Repairer::new(&cfg, &config, venue::venue(id), desk.clone(), stop.clone());
+    let (cfg, config, repair_queue, stop) = (cfg.clone(), config.clone(), repair_queue.clone(), ended.clone());
+    let make = move || Repairer::new(&cfg, &config, venue::venue(id), repair_queue.clone(), stop.clone());
     let mut first = Some(make()?);
     Ok(supervisor.spawn(Task::Repair, id.as_str(), ended, move || {
         let repairer = first.take().map_or_else(&make, Ok);

@@ -22,7 +22,7 @@ use super::session::{Ended, Session};
 use super::settings::write_settings_at;
 use super::worker::{VenueOutcome, Worker};
 use crate::failpoint::fail_point;
-use crate::repair::desk::Hole;
+use crate::repair::queue::MissingRange;
 use config::LAKE_READER;
 use fold::Mode;
 use fold::account::Imbalance;
@@ -258,7 +258,7 @@ impl Worker {
 
     /// What manifests of the last days say about holes: those of this log wait again unless they were asked for.
     fn recall(&self, place: &Place) -> anyhow::Result<()> {
-        let Some(desk) = &self.desk else { return Ok(()) };
+        let Some(repair_queue) = &self.repair_queue else { return Ok(()) };
         let since = Hour::of_ns(clock::wall_ns()).0 - RECALL_HOURS;
         for (part, found) in lake::find::manifests(&place.lake, &place.venue)? {
             if part.hour.0 < since || !place.owns(&part) {
@@ -266,8 +266,8 @@ impl Worker {
             }
             // One that cannot be read was told about already.
             let Ok(manifest) = Manifest::load(&place.lake, &found.key) else { continue };
-            manifest.repairs.iter().for_each(|r| desk.was_done(r));
-            manifest.gaps.iter().filter_map(Hole::of).for_each(|h| desk.want(h));
+            manifest.repairs.iter().for_each(|r| repair_queue.was_done(r));
+            manifest.gaps.iter().filter_map(MissingRange::of).for_each(|h| repair_queue.want(h));
         }
         Ok(())
     }
@@ -331,8 +331,8 @@ impl Worker {
                 LogKind::Collected => self.show(Activity::WaitingForLog, Some(why)),
                 // Nothing was ever repaired: the usual case.
                 LogKind::Repairs => {
-                    if let Some(desk) = self.desk.as_ref().filter(|_| foreign.is_empty()) {
-                        desk.ready();
+                    if let Some(repair_queue) = self.repair_queue.as_ref().filter(|_| foreign.is_empty()) {
+                        repair_queue.ready();
                     }
                 }
             }

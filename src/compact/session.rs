@@ -23,7 +23,7 @@ use super::snapshots::SnapshotRequests;
 use super::stage::stage_full;
 use super::worker::{VenueOutcome, Worker};
 use crate::failpoint::fail_point;
-use crate::repair::desk::Hole;
+use crate::repair::queue::MissingRange;
 use fold::Mode;
 use fold::gather::{Gatherer, LogKind, missing_beginning};
 use fold::source::{AckStore, LOOKS, RecordSource, Settled, SourceError, Step};
@@ -265,24 +265,24 @@ impl<'a> Session<'a> {
     fn recall(&mut self) {
         if self.worker.mode == Mode::Follow && self.worker.kind == LogKind::Collected {
             // From now on they are kept.
-            self.gatherer.take_told();
+            self.gatherer.take_reported_gaps();
         }
-        let (Some(desk), Some(part)) = (&self.worker.desk, &self.gatherer.part) else { return };
-        part.account.repairs.iter().for_each(|r| desk.was_done(r));
-        part.account.gaps.iter().filter_map(Hole::of).for_each(|h| desk.want(h));
+        let (Some(repair_queue), Some(part)) = (&self.worker.repair_queue, &self.gatherer.part) else { return };
+        part.account.repairs.iter().for_each(|r| repair_queue.was_done(r));
+        part.account.gaps.iter().filter_map(MissingRange::of).for_each(|h| repair_queue.want(h));
     }
 
     /// Holes that stayed open: trades for the repairer, books for the collector.
     #[cold]
     fn holes(&mut self) {
         let now_us = (clock::wall_ns() / 1_000) as i64;
-        for hole in self.gatherer.take_told() {
+        for hole in self.gatherer.take_reported_gaps() {
             let symbol = self.gatherer.symbol(hole.symbol);
             match hole.channel {
                 Channel::Depth => self.snapshots.want(symbol, hole.before_us, now_us),
                 Channel::Trades | Channel::AggTrades if hole.cause != "trades_skipped" => {
-                    let Some(desk) = &self.worker.desk else { continue };
-                    desk.want(Hole {
+                    let Some(repair_queue) = &self.worker.repair_queue else { continue };
+                    repair_queue.want(MissingRange {
                         channel: hole.channel,
                         symbol: symbol.to_owned(),
                         from: hole.from,
@@ -301,15 +301,15 @@ impl<'a> Session<'a> {
         if self.worker.kind == LogKind::Collected || std::mem::replace(&mut self.was_at_end, true) {
             return;
         }
-        let Some(desk) = &self.worker.desk else { return };
+        let Some(repair_queue) = &self.worker.repair_queue else { return };
         if let Some(part) = &self.gatherer.part {
-            part.account.repairs.iter().for_each(|r| desk.was_done(r));
+            part.account.repairs.iter().for_each(|r| repair_queue.was_done(r));
         }
-        desk.ready();
+        repair_queue.ready();
     }
 
     /// Looks how tight memory is. What that changes of the files holds for parts that begin from now on.
-    fn feel(&mut self) {
+    fn follow_memory_level(&mut self) {
         let level = self.worker.status.pressure().level();
         if level != self.level {
             self.level = level;
@@ -319,7 +319,7 @@ impl<'a> Session<'a> {
 
     /// Handles up to `batch_rows` records.
     fn batch<S: RecordSource>(&mut self, source: &mut S, limit: Option<Position>) -> anyhow::Result<Batch> {
-        self.feel();
+        self.follow_memory_level();
         let mut handled = 0_u64;
         let mut ended = Batch::More;
         for _ in 0..self.level.batch_rows(self.worker.cfg.lake.batch_rows) {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::archive::Archiver;
-use crate::repair::desk::Desk;
+use crate::repair::queue::RepairQueue;
 use config::Config;
 use fold::Mode;
 use fold::gather::LogKind;
@@ -42,7 +42,7 @@ pub struct Worker {
     /// Which log of it.
     pub kind: LogKind,
     /// Where holes are left for the repairer, and what became of them; `None` without one.
-    pub desk: Option<Arc<Desk>>,
+    pub repair_queue: Option<Arc<RepairQueue>>,
     /// Who archives segments; `None` = they are archived, if at all, where they are retired.
     pub archiver: Option<Arc<Archiver>>,
     /// Goes on where what was acknowledged is neither in the lake nor in the log, and tells the loss.

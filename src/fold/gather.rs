@@ -16,7 +16,7 @@ use wal_format::{Kind, LossReason, LostRange, RecordRef, Run, SegmentId, Seq, re
 use super::decode::{FrameDecoder, Undecodable, Verdict, encoding_of};
 use super::dedupe::{Carrier, Dedupe, SavedDedupe};
 use super::hour::{HourClock, part_end_ns};
-use super::ids::{Hole, IdBook, SavedIds};
+use super::ids::{IdBook, IdGap, SavedIds};
 use super::part::OpenPart;
 use super::records::{clock_step, epoch_detail, event_kind, repair, silent};
 use super::route;
@@ -97,7 +97,7 @@ pub struct Gatherer {
     /// Symbols at which the interner is made anew: those that came and went are left out then.
     symbols_max: usize,
     /// Holes told since somebody asked; `None` while nobody wants to know.
-    told: Option<Vec<Hole>>,
+    told: Option<Vec<IdGap>>,
     /// SHA-256 of the manifest published last.
     previous_sha256: Option<String>,
     /// Why nothing is remembered, until it is told.
@@ -176,14 +176,14 @@ impl Gatherer {
         }
     }
 
-    /// True when [`Gatherer::take_told`] has something.
+    /// True when [`Gatherer::take_reported_gaps`] has something.
     #[inline]
     pub fn has_told(&self) -> bool {
         self.told.as_ref().is_some_and(|t| !t.is_empty())
     }
 
     /// The holes told since the last call, which stayed open; from the first call on they are kept for the next.
-    pub fn take_told(&mut self) -> Vec<Hole> {
+    pub fn take_reported_gaps(&mut self) -> Vec<IdGap> {
         self.told.replace(Vec::new()).unwrap_or_default()
     }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::account::Account;
 use super::dedupe::{Carrier, Dedupe};
-use super::ids::{FORGET_HOURS, Hole, IdBook, News};
+use super::ids::{FORGET_HOURS, IdBook, IdGap, News};
 use super::kind::Kind;
 use super::part::OpenPart;
 use lake::manifest::Gap;
@@ -140,7 +140,7 @@ pub(crate) fn tell(
 
 /// Holes that stayed open become rows of `events` and entries of the manifest.
 #[cold]
-pub(crate) fn report(common: &Common, holes: &[Hole], symbols: &Interner, part: &mut OpenPart) {
+pub(crate) fn report(common: &Common, holes: &[IdGap], symbols: &Interner, part: &mut OpenPart) {
     for hole in holes {
         let (channel, symbol) = (hole.channel.as_str(), symbols.name(hole.symbol));
         let detail = json!({

@@ -6,7 +6,7 @@
 
 use std::sync::LazyLock;
 
-use crate::clean::tally::{Hole, Stretch};
+use crate::clean::tally::{ArchiveGap, Stretch};
 use crate::path::{DAY_US, day_us};
 use crate::{Kind, Market};
 
@@ -151,7 +151,7 @@ impl Known {
 
 /// How many of the rows or ids of a gap reported defects explain, and which. `step_us`: the fixed time between rows,
 /// where the gap is one of times; then each row is judged by itself, else the gap is explained as a whole or not.
-pub(crate) fn explains(market: Market, kind: Kind, hole: &Hole, step_us: Option<i64>) -> (u64, Vec<Known>) {
+pub(crate) fn explains(market: Market, kind: Kind, hole: &ArchiveGap, step_us: Option<i64>) -> (u64, Vec<Known>) {
     let mut all = Vec::new();
     // Numbers of rows, first and last, that lie inside.
     let mut inside: Vec<(i64, i64)> = Vec::new();
@@ -225,10 +225,10 @@ mod tests {
     }
 
     /// Rows of `step` that are missing from the first to the last open time.
-    fn hole(first: &str, last: &str, step: i64) -> Hole {
+    fn hole(first: &str, last: &str, step: i64) -> ArchiveGap {
         let (from, to) = (at(first), at(last));
         let missing = u64::try_from((to - from) / step + 1).unwrap();
-        Hole { from, to, missing, after_us: from - step, before_us: to + step }
+        ArchiveGap { from, to, missing, after_us: from - step, before_us: to + step }
     }
 
     fn hours(first: &str, last: &str) -> u64 {
@@ -269,7 +269,7 @@ mod tests {
         let weeks = hole("2022-04-10", "2022-04-23 23:00:00", HOUR_US);
         assert_eq!(explains(Market::Um, Kind::Klines, &weeks, Some(HOUR_US)).0, 48, "that day, and 04-21");
         let ids = |after: &str, before: &str| {
-            let hole = Hole { from: 1, to: 500, missing: 500, after_us: at(after), before_us: at(before) };
+            let hole = ArchiveGap { from: 1, to: 500, missing: 500, after_us: at(after), before_us: at(before) };
             explains(Market::Um, Kind::Trades, &hole, None).0
         };
         assert_eq!(ids("2023-01-22 23:00:00", "2023-01-25 01:00:00"), 500);

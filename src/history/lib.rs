@@ -8,7 +8,7 @@
 //! - [`market`], [`path`], [`select`]: names of the archive, and which of them are meant.
 //! - [`list`]: what the archive has; [`download`]: from there into the mirror.
 //! - [`manifest`]: what is known of every file, in SQLite or Postgres; the queue of downloads.
-//! - [`Mirror`]: the folder; [`trouble`]: why a file could not be had, and what to do.
+//! - [`Mirror`]: the folder; [`download_error`]: why a file could not be had, and what to do.
 //! - [`clean`], [`stats`], [`known`]: files to rows of the lake, what they are, which defects are known.
 //!
 //! A file under its final name is whole and is what its `.CHECKSUM` says. Never touches the log.
@@ -16,6 +16,7 @@
 
 pub mod clean;
 pub mod download;
+pub mod download_error;
 mod known;
 pub mod list;
 pub mod manifest;
@@ -24,7 +25,6 @@ mod mirror;
 mod path;
 mod select;
 pub mod stats;
-pub mod trouble;
 pub mod verify;
 
 pub use market::{BarInterval, Kind, Market, Period};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clean::place::{Series, table, venue};
 use super::clean::record::{InputRecord, Record};
-use super::clean::tally::{Faulty, Hole, Holes, Tally};
+use super::clean::tally::{ArchiveGap, ArchiveGaps, Faulty, Tally};
 use super::known;
 use lake::{Body, Lake};
 
@@ -97,11 +97,11 @@ pub struct Stats {
     /// Lines put aside, by reason; conflicts are among them.
     pub put_aside: BTreeMap<String, u64>,
     /// Missing ids.
-    pub missing_ids: Holes,
+    pub missing_ids: ArchiveGaps,
     /// Missing ids of trades between aggregates.
-    pub missing_trade_ids: Holes,
+    pub missing_trade_ids: ArchiveGaps,
     /// Missing rows of a series with a fixed step; open times in us.
-    pub missing_times: Holes,
+    pub missing_times: ArchiveGaps,
     /// Defects met, by name.
     pub defects: BTreeMap<String, Defect>,
     /// Reported defects of the archive and outages of the exchange that lie here: from when to when, and the source.
@@ -220,7 +220,13 @@ impl Stats {
     }
 
     /// How many of the missing ids or rows nobody reported.
-    fn unexplained(&mut self, series: &Series, holes: &Holes, step_us: Option<i64>, latest_us: Option<i64>) -> u64 {
+    fn unexplained(
+        &mut self,
+        series: &Series,
+        holes: &ArchiveGaps,
+        step_us: Option<i64>,
+        latest_us: Option<i64>,
+    ) -> u64 {
         let mut explained = 0_u64;
         let mut rest = holes.missing;
         for hole in &holes.list {
@@ -233,7 +239,7 @@ impl Stats {
         }
         // More of them than are listed one by one: known where all that lies behind the last listed one is.
         if let (Some(last), Some(latest_us)) = (holes.list.last().filter(|_| rest > 0), latest_us) {
-            let behind = Hole { missing: rest, after_us: last.before_us, before_us: latest_us, ..*last };
+            let behind = ArchiveGap { missing: rest, after_us: last.before_us, before_us: latest_us, ..*last };
             explained = explained.saturating_add(known::explains(series.market, series.kind, &behind, None).0);
         }
         holes.missing.saturating_sub(explained)

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use wal_format::{Kind, RecordRef, flags};
 
-use self::hole::{BEGINNING, Hole, Interruption, first_row};
+use self::hole::{BEGINNING, Interruption, TradeGap, first_row};
 use self::vote::{Clock, Doubt, EarlyTrade, SavedVote, Vote, When};
 use super::message::Item;
 use super::registry::{Facts, SymbolPeriodRegistry};
@@ -55,7 +55,7 @@ const UNREAD_US: i64 = 5_000_000;
 pub struct FeedState {
     gaps: GapState,
     dedupe: SavedDedupe,
-    holes: Vec<Hole>,
+    holes: Vec<TradeGap>,
     /// Time of the last trade by symbol, us.
     last_us: BTreeMap<String, i64>,
     /// Up to when rows of a symbol came, us, where that is later: some are no trades of a candle.
@@ -136,7 +136,7 @@ pub struct Feed {
     index_of: Vec<Option<u32>>,
     last_us: Vec<i64>,
     seen_us: Vec<i64>,
-    holes: Vec<Hole>,
+    holes: Vec<TradeGap>,
     /// Of them those of which nobody knows yet whether they are any.
     doubtful: usize,
     votes: Vec<Vote>,
@@ -573,7 +573,7 @@ impl Feed {
             if self.venue.spec.seeding.contains(&self.source) && !waits {
                 self.state.seeds.insert(name.clone(), first_row(&tick));
             }
-            self.remember(Hole {
+            self.remember(TradeGap {
                 symbol: name,
                 from_id: BEGINNING,
                 to_id: NO_ID,

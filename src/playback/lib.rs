@@ -1,16 +1,16 @@
 //! The replay server: one's own recording as an exchange again, so that an unmodified client runs on last Tuesday.
 //!
 //! ```text
-//!  log (live, retained, archived) --LogReel--> venue_sim: protocols, pacing, REST --ws, http--> any client
+//!  log (live, retained, archived) --LogRecording--> venue_sim: protocols, pacing, REST --ws, http--> any client
 //! ```
 //!
-//! [`reel`] reads the log; who subscribes what, in which words and at which pace is the simulator's (`tools/venue-sim`).
+//! [`recording`] reads the log; who subscribes what, in which words and at which pace is the simulator's (`tools/venue-sim`).
 //! Frames go out byte for byte as they were recorded, each once although redundant lines or a rotation brought it
 //! twice. Nothing of the recording is changed, and what is still to be played is kept from retention meanwhile. Nobody who
 //! asks may control it; who may ask is the business of `[api]`.
 #![forbid(unsafe_code)]
 
-mod reel;
+mod recording;
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -18,12 +18,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use venue_sim::{Pace, ReelSource, Repeat, Sim, SimConfig, SimVenue, Source, StartWhen, Token};
+use venue_sim::{Pace, RecordingSource, Repeat, Sim, SimConfig, SimVenue, Source, StartWhen, Token};
 
 use config::{Api, Config};
 use fold::shelves::{ShelfError, shelves};
 use model::VenueId;
-use reel::{LogReel, Range};
+use recording::{LogRecording, Range};
 use venue::venue;
 
 /// How fast a recording is played.
@@ -124,8 +124,8 @@ pub async fn serve(cfg: &Arc<Config>, args: &ServeArgs) -> Result<Sim, PlaybackE
             continue;
         }
         let cfg = cfg.clone();
-        let source = ReelSource::new(move |_| Ok(Box::new(LogReel::open(&cfg, venue, range)?)));
-        stage.push(SimVenue::playing(id.as_str(), Source::Reel(source)));
+        let source = RecordingSource::new(move |_| Ok(Box::new(LogRecording::open(&cfg, venue, range)?)));
+        stage.push(SimVenue::playing(id.as_str(), Source::Recording(source)));
     }
     if stage.is_empty() {
         return Err(PlaybackError::Nothing { data_dir: cfg.data_dir.clone() });

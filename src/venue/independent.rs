@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::binance::binary_samples;
-use super::ordeal::numbers;
+use super::hostile_input::numbers;
 use super::reviewed::{blocks, meta, text};
 use super::{Frame, FrameKind, venue};
 use model::{Channel, Decoded, Listing, Num, Rows, VenueId};

@@ -4,13 +4,14 @@
 //! compactor what a frame means. Nothing in here opens a socket, reads a clock or spawns a task.
 #![forbid(unsafe_code)]
 
-mod asks;
 pub mod binance;
 mod frame;
 pub mod gap;
 mod gate;
 #[cfg(test)]
 mod hostile;
+#[cfg(any(test, fuzzing))]
+pub mod hostile_input;
 #[cfg(test)]
 mod independent;
 mod json;
@@ -18,21 +19,22 @@ mod klines;
 mod kucoin;
 mod listing;
 pub mod message;
-#[cfg(any(test, fuzzing))]
-pub mod ordeal;
 mod protocol;
+mod requests;
 #[cfg(test)]
 mod reviewed;
 mod spec;
 
 use model::VenueId;
 
-pub use asks::{ConnectionPlan, Limits, Missing, REQUEST_BYTES_MAX, SubscribeMessage, Token, TokenServer, Verb, Want};
 pub use frame::{Continuity, Control, DecodeError, Frame, FrameKind, Heartbeat, StreamKey};
 pub use klines::{KlinePage, OddKline, RestKline, RestKlines};
 pub use listing::UNKNOWN;
 pub use model::{Method, RestRequest};
 pub use protocol::{Decode, Rest, Streams, Venue};
+pub use requests::{
+    ConnectionPlan, Limits, Missing, REQUEST_BYTES_MAX, SubscribeMessage, Token, TokenServer, Verb, Want,
+};
 pub use spec::{ApiFamily, AtMarket, Documented, Per, VenueSpec};
 
 /// The market of that name.

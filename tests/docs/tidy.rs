@@ -95,7 +95,7 @@ fn files_that_anybody_may_have_put_there_are_opened_in_one_place() {
 #[test]
 fn no_result_is_dropped_without_the_reason_beside_it() {
     /// Reads only; what it gives is what is tested.
-    const HOSTILE_INPUT: &str = "src/venue/ordeal/";
+    const HOSTILE_INPUT: &str = "src/venue/hostile_input/";
     /// Makes the page's files; what went wrong is cargo's to say.
     const BUILD: &str = "src/api/build.rs";
     let mut bare = Vec::new();

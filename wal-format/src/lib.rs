@@ -30,6 +30,7 @@
 pub mod ack;
 mod append;
 pub mod archive;
+pub mod background;
 pub mod bell;
 mod body;
 pub mod boot;
@@ -90,13 +91,13 @@ pub mod sys;
 pub mod together;
 #[cfg(not(loom))]
 mod together;
-pub mod trouble;
 pub mod verify;
 mod walk;
 mod watch;
 
 pub use ack::{Ack, AckFile};
 pub use append::{Append, LogWriter};
+pub use background::{BackgroundError, Duty};
 pub use bell::{Bell, Ringer, Ticket, Waiter};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use error::{AppendError, CloseError, LockError, OpenError, ResumeError, SyncError};
@@ -117,7 +118,6 @@ pub use state::{LogState, SegmentInfo, SegmentState, bytes_between, is_log_dir, 
 pub use stats::{Count, WriterStats};
 pub use step::{Backoff, LossReason, LostRange, RecordRef, RestRef, Step};
 pub use sync::SyncHandle;
-pub use trouble::{Duty, Trouble};
 
 /// The example in the README compiles.
 #[cfg(doctest)]

@@ -19,6 +19,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
+use crate::background::Duty;
 use crate::epoch::{EpochFile, EpochState};
 use crate::header::SegmentHeader;
 use crate::incarnation::Run;
@@ -29,7 +30,6 @@ use crate::record::SegmentId;
 use crate::segment::{self, Segment};
 use crate::spill;
 use crate::stats::WriterStats;
-use crate::trouble::Duty;
 
 /// Between two attempts to allocate on a full disk.
 const RETRY: Duration = Duration::from_millis(250);

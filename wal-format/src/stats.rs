@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::background::{BackgroundError, BackgroundErrors};
 use crate::record::Seq;
-use crate::trouble::{Trouble, Troubles};
 
 /// A counter with one writing thread: add without a locked instruction.
 #[derive(Debug, Default)]
@@ -74,7 +74,7 @@ pub struct WriterStats {
     /// Footers written.
     pub footers: Count,
     durable: Count,
-    troubles: Troubles,
+    background_errors: BackgroundErrors,
 
     // Written by the preparer.
     /// Segments allocated or taken over.
@@ -100,12 +100,12 @@ impl WriterStats {
 
     /// What keeps failing in the background, if anything does. To be told: nobody else will.
     #[must_use]
-    pub fn troubles(&self) -> Vec<Trouble> {
-        self.troubles.list()
+    pub fn background_errors(&self) -> Vec<BackgroundError> {
+        self.background_errors.list()
     }
 
-    pub(crate) fn duties(&self) -> &Troubles {
-        &self.troubles
+    pub(crate) fn duties(&self) -> &BackgroundErrors {
+        &self.background_errors
     }
 
     pub(crate) fn set_durable(&self, seq: Seq) {

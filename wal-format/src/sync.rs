@@ -13,7 +13,7 @@
 //!
 //! After a failed sync the kernel may have dropped the pages' dirty state, so trying again proves
 //! nothing. The segment is frozen: no footer, never durable; the writer rolls and goes on. How often, while syncs go on
-//! to fail: `failing`. The owner is told through [`WriterStats::troubles`].
+//! to fail: `failing`. The owner is told through [`WriterStats::background_errors`].
 
 mod failing;
 
@@ -25,6 +25,7 @@ use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use self::failing::Failing;
+use crate::background::Duty;
 use crate::checksum;
 use crate::control::Control;
 use crate::error::SyncError;
@@ -34,7 +35,6 @@ use crate::options::{Clock, SyncPolicy};
 use crate::positions::Live;
 use crate::record::{Position, Seal, SegmentId, Seq};
 use crate::stats::WriterStats;
-use crate::trouble::Duty;
 
 /// Sign of life in CONTROL, and the longest sleep.
 const HEARTBEAT: Duration = Duration::from_millis(1000);

@@ -147,7 +147,7 @@ fn a_disk_that_refuses_every_sync_takes_two_segments_and_not_one_per_try_is_told
     let first = writer.segment();
     let good = append(&mut writer, 0).unwrap();
     handle.wait_durable(good).unwrap();
-    assert!(stats.troubles().is_empty());
+    assert!(stats.background_errors().is_empty());
 
     faults.sync_fails.store(true, Ordering::Relaxed);
     for n in 1..200 {
@@ -157,7 +157,7 @@ fn a_disk_that_refuses_every_sync_takes_two_segments_and_not_one_per_try_is_told
     }
     assert_eq!(stats.rolls.get(), 1, "the fresh segment is refused as well, and kept");
     assert!(writer.segment().0 <= first.0 + 1);
-    let [trouble] = &stats.troubles()[..] else { panic!("{:?}", stats.troubles()) };
+    let [trouble] = &stats.background_errors()[..] else { panic!("{:?}", stats.background_errors()) };
     assert_eq!(trouble.duty, Duty::Sync);
     assert!(trouble.failures >= 2 && trouble.message.contains("the disk is gone"), "{trouble:?}");
     let told = wal_format::control::read(dir.path()).unwrap();
@@ -170,7 +170,7 @@ fn a_disk_that_refuses_every_sync_takes_two_segments_and_not_one_per_try_is_told
         n += 1;
         handle.wait_durable(seq).is_ok()
     });
-    assert!(stats.troubles().is_empty());
+    assert!(stats.background_errors().is_empty());
     assert_eq!(wal_format::control::read(dir.path()).unwrap().sync_failing_since_ns, None);
     assert_eq!(stats.rolls.get(), 2);
     writer.close().unwrap_err();
@@ -189,9 +189,9 @@ fn what_cannot_be_made_ahead_of_need_is_told_while_recording_goes_on_and_no_long
     eventually("it is told", || {
         append(&mut writer, n).unwrap();
         n += 1;
-        stats.troubles().first().is_some_and(|trouble| trouble.duty == Duty::Prepare)
+        stats.background_errors().first().is_some_and(|trouble| trouble.duty == Duty::Prepare)
     });
     faults.full.store(false, Ordering::Relaxed);
-    eventually("it is over", || stats.troubles().is_empty());
+    eventually("it is over", || stats.background_errors().is_empty());
     writer.close().unwrap();
 }

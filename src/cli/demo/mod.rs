@@ -11,9 +11,9 @@
 //! At the end everything is counted twice, by the simulator and from the lake, and the two must agree.
 
 mod account;
-mod cast;
 mod child;
 mod live;
+mod venues;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use venue_sim::{Pace, Repeat, Sim, SimConfig, StartWhen};
 
-use self::cast::{Part, recordings_dir};
+use self::venues::{Part, recordings_dir};
 use super::exit::Usage;
 use config::Config;
 use model::VenueId;

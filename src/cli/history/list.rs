@@ -102,8 +102,8 @@ fn told(chosen: &Chosen, show: impl Fn(&Compared) -> bool) -> Result<(BTreeMap<&
     for key in unknown.first {
         print(key.into())?;
     }
-    for (folder, trouble) in &problems {
-        eprintln!("{}", plain::line(&format!("cannot list {folder}: {trouble}")));
+    for (folder, failure) in &problems {
+        eprintln!("{}", plain::line(&format!("cannot list {folder}: {failure}")));
     }
     Ok((sums, problems.len() as u64))
 }

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::choice::Choice;
 use crate::cli::output::print_out;
+use history::download_error;
 use history::manifest::{Run, State};
-use history::trouble;
 
 /// Arguments of `tapedeck history status`.
 #[derive(Debug, clap::Args)]
@@ -73,7 +73,7 @@ pub(super) fn run(args: Args) -> Result<()> {
             told.dead.push(DeadLetter {
                 path: row.listed.path.to_string(),
                 attempts: row.attempts,
-                what_to_do: trouble::advice(&error),
+                what_to_do: download_error::advice(&error),
                 error,
             });
         }

@@ -15,8 +15,8 @@ use wal_format::Kind;
 use super::super::feed::Feed;
 use super::super::log::LogStopped;
 use super::super::metrics::Asks;
-use super::super::roster::{News, Served};
-use super::requests::Desk;
+use super::super::stream_table::{News, Served};
+use super::requests::RequestContext;
 use super::{
     ANSWER_WITHIN, CHECK_EVERY, Cause, Ending, Live, Phase, Rotation, Session, Step, UNANSWERED, book_of, end_gaps,
     is_quiet, seconds, unsubscribed,
@@ -32,8 +32,8 @@ static SILENT: RateLimited = RateLimited::new(Duration::from_secs(60));
 static LATE: RateLimited = RateLimited::new(Duration::from_secs(30));
 
 /// What requests of a session are written with.
-pub(super) fn desk(feed: &Feed, now: Instant, stamp: Stamp) -> Desk<'_> {
-    Desk { venue: feed.venue, limits: &feed.config.limits, now, now_ns: stamp.0 }
+pub(super) fn context(feed: &Feed, now: Instant, stamp: Stamp) -> RequestContext<'_> {
+    RequestContext { venue: feed.venue, limits: &feed.config.limits, now, now_ns: stamp.0 }
 }
 
 impl Session {
@@ -73,7 +73,7 @@ impl Session {
         self.next_check = now + CHECK_EVERY;
         self.ask_again(now);
         self.settle_answered(now);
-        self.follow_roster(now);
+        self.follow_stream_table(now);
         self.report_silence(now);
         self.report_strays(now);
         if let Some(silent) = self.watchdog.stale(now) {
@@ -104,7 +104,7 @@ impl Session {
             return None;
         }
         if let Some(version) = self.unsubscribing.take() {
-            self.forgotten(self.roster.ended(self.place.line, version));
+            self.forgotten(self.stream_table.ended(self.place.line, version));
             if self.streams.iter().next().is_none() && self.rotation == Rotation::Keep {
                 self.rotation = Rotation::Wanted("nothing is left on it");
             }
@@ -127,7 +127,7 @@ impl Session {
             let last_ns = streams.last_ns(stream, |s| feed.venue.streams.stream_key(s));
             last_ns.is_some_and(|ns| ns > 0 && ns >= since_ns)
         };
-        let hopeless = self.requests.ask_again(desk(&feed, now, Stamp::now()), delivered);
+        let hopeless = self.requests.ask_again(context(&feed, now, Stamp::now()), delivered);
         if self.requests.waiting() > 0 && self.send_at.is_none() {
             self.plan_send(now);
         }
@@ -195,11 +195,11 @@ impl Session {
     }
 
     /// Subscribes what was added to the plan meanwhile, and ends what was dropped from it.
-    fn follow_roster(&mut self, now: Instant) {
-        if self.ending != Ending::Open || self.roster.version() == self.version {
+    fn follow_stream_table(&mut self, now: Instant) {
+        if self.ending != Ending::Open || self.stream_table.version() == self.version {
             return;
         }
-        let News { added, dropped, version } = self.roster.since(self.version);
+        let News { added, dropped, version } = self.stream_table.since(self.version);
         self.version = version;
         // First what makes room.
         self.end(dropped);
@@ -217,7 +217,7 @@ impl Session {
         self.books.retain(|(stream, _)| !dropped.iter().any(|(name, _)| name == stream));
         let names: Vec<String> = dropped.into_iter().map(|(name, _)| name).collect();
         let feed = Arc::clone(&self.feed);
-        self.requests.end(desk(&feed, Instant::now(), Stamp::now()), &names);
+        self.requests.end(context(&feed, Instant::now(), Stamp::now()), &names);
         self.unsubscribing = Some(self.version);
         self.tell_refused();
     }
@@ -236,7 +236,7 @@ impl Session {
         self.books.extend(new.iter().filter_map(|(name, wants)| Some((name.clone(), book_of(wants)?))));
         let names: Vec<String> = new.into_iter().map(|(name, _)| name).collect();
         let feed = Arc::clone(&self.feed);
-        self.requests.ask(desk(&feed, now, Stamp::now()), &names);
+        self.requests.ask(context(&feed, now, Stamp::now()), &names);
     }
 
     pub(super) fn became_live(&mut self, now: Instant) -> Step {
@@ -253,7 +253,7 @@ impl Session {
         self.feed.metrics.state(self.place, ConnState::Live);
         self.tell_refused();
         self.end_gaps(&BTreeSet::new());
-        self.forgotten(self.roster.settled(self.place.line, self.started_with, Stamp::now().0));
+        self.forgotten(self.stream_table.settled(self.place.line, self.started_with, Stamp::now().0));
         self.want_books(&BTreeSet::new());
     }
 
@@ -270,7 +270,7 @@ impl Session {
         let pending = self.requests.pending();
         let mut silent = pending.clone();
         silent.extend(self.requests.refused_streams().into_keys());
-        self.roster.answered(self.place.line, &silent, Stamp::now().0);
+        self.stream_table.answered(self.place.line, &silent, Stamp::now().0);
         self.end_gaps(&pending);
         self.want_books(&pending);
     }
@@ -291,7 +291,7 @@ impl Session {
         let Some(mut gap) = self.gap.take() else { return };
         let streams: Vec<String> = self.streams.iter().map(|s| s.name.clone()).collect();
         // A log that stopped has said so.
-        let _ = end_gaps(&self.feed, &self.roster, self.place.line, self.conn, &mut gap, &streams, pending);
+        let _ = end_gaps(&self.feed, &self.stream_table, self.place.line, self.conn, &mut gap, &streams, pending);
         self.gap = Some(gap).filter(|gap| !gap.is_over());
     }
 
@@ -313,7 +313,7 @@ impl Session {
         if !owes
             || self.beside
             || self.ending != Ending::Open
-            || self.feed.venue.streams.other_path(self.roster.path()).is_none()
+            || self.feed.venue.streams.other_path(self.stream_table.path()).is_none()
         {
             return;
         }
@@ -339,7 +339,7 @@ impl Session {
     fn send_next(&mut self, now: Instant) -> Result<(), Cause> {
         let feed = Arc::clone(&self.feed);
         let stamp = Stamp::now();
-        let Some(request) = self.requests.send(desk(&feed, now, stamp)) else { return Ok(()) };
+        let Some(request) = self.requests.send(context(&feed, now, stamp)) else { return Ok(()) };
         let payload = record::json(&Subscribe { request: &request });
         let appended = feed.log.append(stamp, self.conn, Kind::Subscribe, 0, &payload);
         appended.map_err(|LogStopped| Cause::Log)?;

@@ -8,7 +8,7 @@ use wal_format::Kind;
 
 use super::super::feed::Feed;
 use super::super::log::LogStopped;
-use super::super::roster::Roster;
+use super::super::stream_table::StreamTable;
 use super::Cause;
 use model::record::{self, Gap, UNSUBSCRIBED_EVENT};
 use ops::clock::Stamp;
@@ -81,7 +81,7 @@ impl Interruption {
 /// `pending`.
 pub(crate) fn end_gaps(
     feed: &Feed,
-    roster: &Roster,
+    stream_table: &StreamTable,
     line: u32,
     conn: u32,
     gap: &mut Interruption,
@@ -89,14 +89,14 @@ pub(crate) fn end_gaps(
     pending: &BTreeSet<String>,
 ) -> Result<(), LogStopped> {
     let ended = gap.end(streams, pending);
-    ended.into_iter().try_for_each(|(start, streams)| write_gap(feed, roster, line, conn, start, &streams))
+    ended.into_iter().try_for_each(|(start, streams)| write_gap(feed, stream_table, line, conn, start, &streams))
 }
 
 /// Writes the Gap record of an interruption of `line` that ends now. Streams that the other line delivered all the time are
 /// an event, and not missing.
 pub(crate) fn write_gap(
     feed: &Feed,
-    roster: &Roster,
+    stream_table: &StreamTable,
     line: u32,
     conn: u32,
     gap: GapStart,
@@ -104,7 +104,7 @@ pub(crate) fn write_gap(
 ) -> Result<(), LogStopped> {
     let stamp = Stamp::now();
     let reason = gap.cause.as_str();
-    let is_covered = |stream: &String| gap.cause != Cause::Log && roster.covered(line, gap.from_ns, stream);
+    let is_covered = |stream: &String| gap.cause != Cause::Log && stream_table.covered(line, gap.from_ns, stream);
     let (covered, missed): (Vec<String>, Vec<String>) = streams.iter().cloned().partition(is_covered);
     if !covered.is_empty() {
         let detail = json!({

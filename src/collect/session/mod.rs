@@ -35,12 +35,12 @@ use self::heart::Heart;
 use self::lifetime::lifetime;
 pub(super) use self::phase::Cause;
 use self::phase::{Ending, Live, Phase, Rotation};
-use self::requests::{ANSWER_WITHIN, Desk, Requests};
+use self::requests::{ANSWER_WITHIN, RequestContext, Requests};
 use super::feed::Feed;
 use super::handshake::Ready;
 use super::log::LogStopped;
 use super::metrics::Place;
-use super::roster::Roster;
+use super::stream_table::StreamTable;
 use super::watchdog::{Streams, Watchdog};
 use model::Channel;
 use model::record::{self, ConnOpen};
@@ -76,8 +76,8 @@ pub(super) enum Step {
 pub(super) struct Session {
     feed: Arc<Feed>,
     place: Place,
-    roster: Arc<Roster>,
-    /// What of the roster is subscribed or in `requests`.
+    stream_table: Arc<StreamTable>,
+    /// What of the stream table is subscribed or in `requests`.
     version: u64,
     /// The version it started with.
     started_with: u64,
@@ -115,7 +115,7 @@ pub(super) struct Session {
     books: Vec<(String, String)>,
     /// When the next look is due at what is answered while other requests are not.
     settle_at: Instant,
-    /// The version of the roster whose dropped streams are being ended.
+    /// The version of the stream table whose dropped streams are being ended.
     unsubscribing: Option<u64>,
     /// What the session that it is to replace delivers and this one does not, and since when that is so.
     lacking: Option<(Instant, Vec<String>)>,
@@ -139,9 +139,9 @@ struct Received {
 /// What a session starts from.
 pub(super) struct Start {
     pub(super) place: Place,
-    pub(super) roster: Arc<Roster>,
+    pub(super) stream_table: Arc<StreamTable>,
     pub(super) plan: ConnectionPlan,
-    /// Version of the roster that `plan` is.
+    /// Version of the stream table that `plan` is.
     pub(super) version: u64,
     pub(super) attempt: u32,
     /// The first session of this line.
@@ -154,7 +154,7 @@ impl Session {
     /// Takes over a fresh socket: writes the ConnOpen record and plans the subscriptions.
     pub(super) fn start(feed: &Arc<Feed>, start: Start, ready: Ready) -> Result<Session, LogStopped> {
         let limits = &feed.config.limits;
-        let Start { place, roster, plan, version, attempt, first, beside } = start;
+        let Start { place, stream_table, plan, version, attempt, first, beside } = start;
         let opened = ready.opened;
         let (now, stamp) = (Instant::now(), Stamp::now());
         let conn = feed.next_conn();
@@ -181,7 +181,7 @@ impl Session {
             streams.all().map(|s| s.quiet).collect::<Vec<_>>().into_iter(),
         );
         let mut requests = Requests::new();
-        requests.ask(Desk { venue: feed.venue, limits, now, now_ns: stamp.0 }, &plan.streams);
+        requests.ask(RequestContext { venue: feed.venue, limits, now, now_ns: stamp.0 }, &plan.streams);
         let served = plan.streams.iter().zip(&plan.wants);
         let books = served.filter_map(|(stream, wants)| Some((stream.clone(), book_of(wants)?))).collect();
         let (lives, ends_why) = lifetime(feed, place.line, first, stamp);
@@ -189,7 +189,7 @@ impl Session {
         let mut session = Session {
             feed: Arc::clone(feed),
             place,
-            roster,
+            stream_table,
             version,
             started_with: version,
             conn,
@@ -301,8 +301,8 @@ impl Session {
         if let Some(before) = self.feed.metrics.streams(self.place) {
             self.streams.carry(&before);
         }
-        self.feed.metrics.connection(self.place, self.conn, &self.streams, &self.roster);
-        self.roster.connected(self.place.line, self.peer);
+        self.feed.metrics.connection(self.place, self.conn, &self.streams, &self.stream_table);
+        self.stream_table.connected(self.place.line, self.peer);
     }
 
     /// The interruptions that the end of this session begins, at its last data frame, or that were not over yet.

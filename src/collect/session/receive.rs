@@ -14,7 +14,7 @@ use tracing::warn;
 use wal_format::{Kind, flags};
 
 use super::super::log::LogStopped;
-use super::duties::desk;
+use super::duties::context;
 use super::requests::Answer;
 use super::{Cause, Ending, Phase, Rotation, Session};
 use ops::clock::Stamp;
@@ -146,10 +146,10 @@ impl Session {
             }
             Some(Control::Error { id, code, msg, throttled: false }) => {
                 let feed = Arc::clone(&self.feed);
-                let (desk, why) = (desk(&feed, Instant::now(), Stamp::now()), format!("{code} {msg}"));
-                let again = self.requests.refused(desk, Answer { id, payload, msg: &msg }, &why);
+                let (context, why) = (context(&feed, Instant::now(), Stamp::now()), format!("{code} {msg}"));
+                let again = self.requests.refused(context, Answer { id, payload, msg: &msg }, &why);
                 if again > 0 && self.send_at.is_none() {
-                    self.plan_send(desk.now);
+                    self.plan_send(context.now);
                 }
                 self.feed.metrics.refused.add(1);
                 self.feed.metrics.refusal(self.place, why);

@@ -27,14 +27,14 @@ const REFUSED_MAX: Duration = Duration::from_secs(3_600);
 
 /// What requests are written with, and when.
 #[derive(Clone, Copy)]
-pub(super) struct Desk<'a> {
+pub(super) struct RequestContext<'a> {
     pub(super) venue: &'a Venue,
     pub(super) limits: &'a Limits,
     pub(super) now: Instant,
     pub(super) now_ns: u64,
 }
 
-impl Desk<'_> {
+impl RequestContext<'_> {
     fn now_s(&self) -> i64 {
         i64::try_from(self.now_ns / 1_000_000_000).unwrap_or(i64::MAX)
     }
@@ -92,17 +92,17 @@ impl Requests {
     }
 
     /// Asks for `streams` behind everything else.
-    pub(super) fn ask(&mut self, desk: Desk<'_>, streams: &[String]) {
-        self.push(Verb::Subscribe, desk, streams);
+    pub(super) fn ask(&mut self, context: RequestContext<'_>, streams: &[String]) {
+        self.push(Verb::Subscribe, context, streams);
     }
 
     /// Asks for the end of `streams` behind everything else.
-    pub(super) fn end(&mut self, desk: Desk<'_>, streams: &[String]) {
+    pub(super) fn end(&mut self, context: RequestContext<'_>, streams: &[String]) {
         self.refused.retain(|stream, _| !streams.contains(stream));
-        self.push(Verb::Unsubscribe, desk, streams);
+        self.push(Verb::Unsubscribe, context, streams);
     }
 
-    fn push(&mut self, verb: Verb, desk: Desk<'_>, streams: &[String]) {
+    fn push(&mut self, verb: Verb, context: RequestContext<'_>, streams: &[String]) {
         if streams.is_empty() {
             return;
         }
@@ -111,14 +111,14 @@ impl Requests {
             open.overtaken |= open.streams.iter().any(|s| streams.contains(s));
         }
         for SubscribeMessage { text, streams } in
-            desk.venue.streams.messages(verb, streams, desk.limits, self.next_id, desk.now_s())
+            context.venue.streams.messages(verb, streams, context.limits, self.next_id, context.now_s())
         {
             self.queue.push_back(Request {
                 verb,
                 id: self.next_id,
                 text,
                 streams,
-                written_s: desk.now_s(),
+                written_s: context.now_s(),
                 overtaken: false,
                 asked: 0,
                 sent_ns: 0,
@@ -168,19 +168,24 @@ impl Requests {
     }
 
     /// The next text to send now; it counts as sent.
-    pub(super) fn send(&mut self, desk: Desk<'_>) -> Option<String> {
+    pub(super) fn send(&mut self, context: RequestContext<'_>) -> Option<String> {
         let mut request = self.queue.pop_front()?;
-        if desk.now_s().saturating_sub(request.written_s) > FRESH_S {
-            let anew =
-                desk.venue.streams.messages(request.verb, &request.streams, desk.limits, request.id, desk.now_s());
+        if context.now_s().saturating_sub(request.written_s) > FRESH_S {
+            let anew = context.venue.streams.messages(
+                request.verb,
+                &request.streams,
+                context.limits,
+                request.id,
+                context.now_s(),
+            );
             if let [message] = &anew[..] {
                 request.text.clone_from(&message.text);
-                request.written_s = desk.now_s();
+                request.written_s = context.now_s();
             }
         }
         let text = request.text.clone();
-        request.due = Some(desk.now + ANSWER_WITHIN.saturating_mul(1 << request.asked.min(16)));
-        request.sent_ns = desk.now_ns;
+        request.due = Some(context.now + ANSWER_WITHIN.saturating_mul(1 << request.asked.min(16)));
+        request.sent_ns = context.now_ns;
         request.asked += 1;
         self.open.push(request);
         Some(text)
@@ -220,8 +225,8 @@ impl Requests {
     /// The venue refused something. One bad symbol may spoil a message of many (Gate futures), so the streams of the
     /// message are asked for one by one, behind everything else; returns how many. What is refused alone is asked for
     /// again after a while.
-    pub(super) fn refused(&mut self, desk: Desk<'_>, answer: Answer<'_>, why: &str) -> usize {
-        let Some(request) = self.take(desk.venue, answer).filter(|request| !request.overtaken) else { return 0 };
+    pub(super) fn refused(&mut self, context: RequestContext<'_>, answer: Answer<'_>, why: &str) -> usize {
+        let Some(request) = self.take(context.venue, answer).filter(|request| !request.overtaken) else { return 0 };
         match &request.streams[..] {
             [] => 0,
             [alone] => {
@@ -234,13 +239,13 @@ impl Requests {
                     });
                     let wait = REFUSED_FIRST.saturating_mul(1 << refused.times.min(16)).min(REFUSED_MAX);
                     refused.times = refused.times.saturating_add(1);
-                    (refused.why, refused.again) = (why.to_owned(), Some(desk.now + wait));
+                    (refused.why, refused.again) = (why.to_owned(), Some(context.now + wait));
                 }
                 0
             }
             many => {
                 for stream in many {
-                    self.push(request.verb, desk, std::slice::from_ref(stream));
+                    self.push(request.verb, context, std::slice::from_ref(stream));
                 }
                 many.len()
             }
@@ -249,10 +254,10 @@ impl Requests {
 
     /// Asks again for what was not answered in time, and for what was refused a while ago. What `delivered` since it was
     /// asked for needs no answer. True = the venue had its chances on this connection.
-    pub(super) fn ask_again(&mut self, desk: Desk<'_>, delivered: impl Fn(&str, u64) -> bool) -> bool {
+    pub(super) fn ask_again(&mut self, context: RequestContext<'_>, delivered: impl Fn(&str, u64) -> bool) -> bool {
         let mut hopeless = false;
         let (late, open) =
-            std::mem::take(&mut self.open).into_iter().partition(|r| r.due.is_some_and(|d| d <= desk.now));
+            std::mem::take(&mut self.open).into_iter().partition(|r| r.due.is_some_and(|d| d <= context.now));
         self.open = open;
         for request in late {
             let is_proven = request.verb == Verb::Subscribe
@@ -262,14 +267,14 @@ impl Requests {
                 self.queue.push_back(request);
             }
         }
-        let due = |r: &Refused| r.again.is_some_and(|at| at <= desk.now);
+        let due = |r: &Refused| r.again.is_some_and(|at| at <= context.now);
         let again: Vec<String> =
             self.refused.iter().filter(|(_, r)| due(r)).map(|(stream, _)| stream.clone()).collect();
         for stream in again {
             if let Some(refused) = self.refused.get_mut(&stream) {
                 refused.again = None;
             }
-            self.push(Verb::Subscribe, desk, &[stream]);
+            self.push(Verb::Subscribe, context, &[stream]);
         }
         hopeless
     }
@@ -319,22 +324,22 @@ mod tests {
             w
         }
 
-        fn desk(&self) -> (Instant, u64) {
+        fn context(&self) -> (Instant, u64) {
             (self.start + Duration::from_millis(self.ms), (1_000_000 + self.ms) * 1_000_000)
         }
 
-        fn with<T>(&mut self, act: impl FnOnce(&mut Requests, Desk<'_>) -> T) -> T {
-            let (now, now_ns) = self.desk();
-            act(&mut self.r, Desk { venue: self.venue, limits: &self.limits, now, now_ns })
+        fn with<T>(&mut self, act: impl FnOnce(&mut Requests, RequestContext<'_>) -> T) -> T {
+            let (now, now_ns) = self.context();
+            act(&mut self.r, RequestContext { venue: self.venue, limits: &self.limits, now, now_ns })
         }
 
         fn ask(&mut self, streams: &[&str]) {
             let streams: Vec<String> = streams.iter().map(|s| (*s).to_owned()).collect();
-            self.with(|r, desk| r.ask(desk, &streams));
+            self.with(|r, context| r.ask(context, &streams));
         }
 
         fn end(&mut self, stream: &str) {
-            self.with(|r, desk| r.end(desk, &[stream.to_owned()]));
+            self.with(|r, context| r.end(context, &[stream.to_owned()]));
         }
 
         fn send(&mut self) -> Option<String> {
@@ -357,11 +362,11 @@ mod tests {
 
         fn refused(&mut self, id: Option<u64>, payload: &str, msg: &str) -> usize {
             let answer = Answer { id, payload: payload.as_bytes(), msg };
-            self.with(|r, desk| r.refused(desk, answer, msg))
+            self.with(|r, context| r.refused(context, answer, msg))
         }
 
         fn ask_again(&mut self, delivered: &[&str]) -> bool {
-            self.with(|r, desk| r.ask_again(desk, |stream, _| delivered.contains(&stream)))
+            self.with(|r, context| r.ask_again(context, |stream, _| delivered.contains(&stream)))
         }
     }
 

@@ -479,11 +479,11 @@ async fn a_wish_for_an_order_book_is_taken_and_fetched() {
     let server = Server::start(vec![], vec![]).await;
     let running = Running::start(&server, "channels = [\"trades\", \"depth\", \"depth_snapshot\"]\n");
     running.until("the book after the connect", |c| c.rest_ok == 2).await;
-    let wish = running.dir.path().join("wal/binance-spot/requests/snapshot-BTCUSDT");
-    std::fs::create_dir_all(wish.parent().unwrap()).unwrap();
-    std::fs::write(&wish, "").unwrap();
+    let request = running.dir.path().join("wal/binance-spot/requests/snapshot-BTCUSDT");
+    std::fs::create_dir_all(request.parent().unwrap()).unwrap();
+    std::fs::write(&request, "").unwrap();
     running.until("the book that was wished for", |c| c.rest_ok == 3).await;
-    assert!(!wish.exists());
+    assert!(!request.exists());
     let records = running.stop().await;
     let books = of(&records, Kind::Rest).into_iter().filter_map(|r| r.rest).filter(|(m, _)| m.channel != "symbols");
     assert_eq!(books.map(|(m, _)| m.symbol.unwrap()).collect::<Vec<_>>(), ["BTCUSDT", "BTCUSDT"]);

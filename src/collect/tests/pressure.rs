@@ -24,7 +24,7 @@ async fn every_change_of_either_services_pressure_is_an_event_of_the_log_and_cap
     pressure.observe(&own(80), 1, 1);
     pressure.observe(&own(99), 2, 2);
     // What the compactor leaves for the log.
-    let requests = running.dir.path().join("wal/binance-spot").join(crate::wishes::REQUESTS_DIR);
+    let requests = running.dir.path().join("wal/binance-spot").join(crate::requests::REQUESTS_DIR);
     std::fs::create_dir_all(&requests).unwrap();
     let left = requests.join("pressure-00000000000000000003-compactor.json");
     std::fs::write(&left, r#"{"service":"compactor","to":"normal"}"#).unwrap();

@@ -1,13 +1,13 @@
 //! Missing trades fetched over REST, into a log of their own. Runs beside the compactor of a venue.
 //!
 //! ```text
-//!  compactor --(holes that stayed open)--> desk --> repairer --REST--> venue
+//!  compactor --(holes that stayed open)--> repair queue --> repairer --REST--> venue
 //!      ^                                    ^          |
 //!      |                                    |          v bodies (meta.fill), then one event per hole
 //!      +--(what was asked for already)------+    wal/<venue>.repair/  --compactor--> lake, BACKFILLED
 //! ```
 //!
-//! - [`desk`]: what is to be fetched and what was; [`pages`]: which request is next, pure; [`log`]: the log.
+//! - [`repair_queue`]: what is to be fetched and what was; [`pages`]: which request is next, pure; [`log`]: the log.
 //!
 //! The repair log is a log like any other: a second compactor session makes parts and manifests of it, so a
 //! replay sees the same rows, and nothing in a part of the main log depends on when a hole was repaired.
@@ -21,9 +21,9 @@
 //! It spends of the share of the venue's REST weight that all work in the background has together ([`net::budget`]); the
 //! collector, which is another process, always finds the rest.
 
-pub mod desk;
 mod log;
 mod pages;
+pub mod queue;
 #[cfg(test)]
 mod tests;
 
@@ -33,9 +33,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use self::desk::{Desk, Hole};
 use self::log::RepairLog;
 use self::pages::Pages;
+use self::queue::{MissingRange, RepairQueue};
 use config::{Config, VenueConfig};
 use lake::manifest::Repair;
 use model::{RestMeta, Rows};
@@ -63,7 +63,7 @@ const FRESH_US: i64 = 60_000_000;
 /// Fetches what is missing of one venue.
 pub struct Repairer {
     venue: &'static Venue,
-    desk: Arc<Desk>,
+    repair_queue: Arc<RepairQueue>,
     rest: RestClient,
     log: RepairLog,
     shutdown: Shutdown,
@@ -88,7 +88,7 @@ impl Repairer {
         cfg: &Config,
         config: &VenueConfig,
         venue: &'static Venue,
-        desk: Arc<Desk>,
+        repair_queue: Arc<RepairQueue>,
         shutdown: Shutdown,
     ) -> anyhow::Result<Self> {
         let tls = net::dial::tls_config(&cfg.tls.extra_roots)?;
@@ -97,7 +97,7 @@ impl Repairer {
         options.ready_segments = 1;
         Ok(Self {
             venue,
-            desk,
+            repair_queue,
             rest: RestClient::new(&cfg.exchange(config), &tls, Class::Background),
             log: RepairLog::new(cfg.repair_dir(config.id), options),
             shutdown,
@@ -120,7 +120,7 @@ impl Repairer {
             let hole = tokio::select! {
                 biased;
                 () = self.shutdown.wait() => break,
-                hole = self.desk.next() => hole,
+                hole = self.repair_queue.next() => hole,
                 () = idle => {
                     self.log.close().await;
                     continue;
@@ -131,7 +131,7 @@ impl Repairer {
                 Err(Left::Log(err)) => {
                     warn!(venue = %self.venue.id(), error = %format!("{err:#}"), "a repair cannot be logged");
                     self.log.close().await;
-                    self.desk.again(hole);
+                    self.repair_queue.again(hole);
                     if self.pause(PAUSE_MAX).await {
                         break;
                     }
@@ -143,18 +143,18 @@ impl Repairer {
     }
 
     /// Fetches one hole and writes down what became of it.
-    async fn repair(&mut self, hole: &Hole) -> Result<(), Left> {
+    async fn repair(&mut self, hole: &MissingRange) -> Result<(), Left> {
         let done = self.hole(hole).await?;
         let kind = if done.why.is_none() { "repaired" } else { "unrepaired" };
         self.log.event(kind, &done).await.map_err(Left::Log)?;
         info!(venue = %self.venue.id(), channel = %hole.channel, symbol = hole.symbol, from = hole.from,
             to = hole.to, rows = done.rows, why = done.why.as_deref().unwrap_or(""), kind);
-        self.desk.finished(&done);
+        self.repair_queue.finished(&done);
         Ok(())
     }
 
     /// Fetches one hole as far as the venue has it.
-    async fn hole(&mut self, hole: &Hole) -> Result<Repair, Left> {
+    async fn hole(&mut self, hole: &MissingRange) -> Result<Repair, Left> {
         let asked = count(hole.from, hole.to);
         let done = |rows: u64, why: Option<String>| Repair {
             channel: hole.channel.as_str().to_owned(),

@@ -4,7 +4,7 @@
 //! how far one request reaches) and by page number over a time (Gate). A request that would be the same as the one
 //! before has nothing new to say: the ids it reaches are not there.
 
-use super::desk::Hole;
+use super::queue::MissingRange;
 use model::{Channel, Rows};
 use venue::gap::count;
 use venue::{Missing, RestRequest};
@@ -15,7 +15,7 @@ const REQUESTS_MAX: u32 = 5_000;
 const EMPTY_BYTES: usize = 4;
 
 pub(super) struct Pages {
-    hole: Hole,
+    hole: MissingRange,
     /// One bit per id.
     got: Vec<u64>,
     got_count: u64,
@@ -29,7 +29,7 @@ pub(super) struct Pages {
 }
 
 impl Pages {
-    pub(super) fn new(hole: &Hole) -> Self {
+    pub(super) fn new(hole: &MissingRange) -> Self {
         let words = count(hole.from, hole.to).div_ceil(64) as usize;
         Self {
             hole: hole.clone(),

@@ -1,19 +1,19 @@
-//! Paging against venues made of a list of ids, and the desk.
+//! Paging against venues made of a list of ids, and the repair queue.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::desk::{Desk, Hole};
 use super::pages::Pages;
+use super::queue::{MissingRange, RepairQueue};
 use lake::manifest::{Gap, Repair};
 use model::row::{Side, Trade};
 use model::{Channel, Fill, Num, Rows};
 use venue::{Missing, RestRequest};
 
-fn hole(from: i64, to: i64) -> Hole {
-    Hole {
+fn hole(from: i64, to: i64) -> MissingRange {
+    MissingRange {
         channel: Channel::Trades,
         symbol: "BTCUSDT".into(),
         from,
@@ -136,17 +136,17 @@ fn gap(cause: &str, channel: &str, filled: u64) -> Gap {
 
 #[test]
 fn only_open_holes_of_trades_are_fetched() {
-    assert!(Hole::of(&gap("connection", "trades", 0)).is_some());
-    assert!(Hole::of(&gap("venue", "agg_trades", 4)).is_some());
-    assert!(Hole::of(&gap("venue", "agg_trades", 5)).is_none(), "all of it came late");
-    assert!(Hole::of(&gap("connection", "depth", 0)).is_none());
-    assert!(Hole::of(&gap("trades_skipped", "agg_trades", 0)).is_none());
+    assert!(MissingRange::of(&gap("connection", "trades", 0)).is_some());
+    assert!(MissingRange::of(&gap("venue", "agg_trades", 4)).is_some());
+    assert!(MissingRange::of(&gap("venue", "agg_trades", 5)).is_none(), "all of it came late");
+    assert!(MissingRange::of(&gap("connection", "depth", 0)).is_none());
+    assert!(MissingRange::of(&gap("trades_skipped", "agg_trades", 0)).is_none());
 }
 
 #[tokio::test]
 async fn no_hole_goes_out_before_the_repair_log_was_read_and_none_goes_out_twice() {
-    let desk = Desk::default();
-    let done = |h: &Hole, why: Option<String>| Repair {
+    let repair_queue = RepairQueue::default();
+    let done = |h: &MissingRange, why: Option<String>| Repair {
         channel: h.channel.to_string(),
         symbol: h.symbol.clone(),
         from_id: h.from,
@@ -155,23 +155,23 @@ async fn no_hole_goes_out_before_the_repair_log_was_read_and_none_goes_out_twice
         why,
     };
     let (a, b, c) = (hole(1, 3), hole(5, 6), hole(8, 9));
-    desk.want(a.clone());
-    desk.want(b.clone());
-    desk.want(b.clone());
-    assert_eq!(desk.counts().waiting, 2);
-    let early = tokio::time::timeout(std::time::Duration::from_millis(20), desk.next()).await;
+    repair_queue.want(a.clone());
+    repair_queue.want(b.clone());
+    repair_queue.want(b.clone());
+    assert_eq!(repair_queue.counts().waiting, 2);
+    let early = tokio::time::timeout(std::time::Duration::from_millis(20), repair_queue.next()).await;
     assert!(early.is_err(), "the log was not read yet");
     // Told in any order: what was done is not done again.
-    desk.was_done(&done(&a, None));
-    desk.was_done(&done(&c, Some("the venue gave 0 of 2 ids".into())));
-    desk.want(c);
-    desk.ready();
-    assert_eq!(desk.next().await, b);
-    desk.again(b.clone());
-    assert_eq!(desk.next().await, b);
-    desk.finished(&done(&b, None));
-    desk.want(a);
-    desk.want(b);
-    let counts = desk.counts();
+    repair_queue.was_done(&done(&a, None));
+    repair_queue.was_done(&done(&c, Some("the venue gave 0 of 2 ids".into())));
+    repair_queue.want(c);
+    repair_queue.ready();
+    assert_eq!(repair_queue.next().await, b);
+    repair_queue.again(b.clone());
+    assert_eq!(repair_queue.next().await, b);
+    repair_queue.finished(&done(&b, None));
+    repair_queue.want(a);
+    repair_queue.want(b);
+    let counts = repair_queue.counts();
     assert_eq!((counts.waiting, counts.repaired, counts.unrepaired, counts.rows), (0, 1, 0, 3));
 }

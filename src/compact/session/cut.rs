@@ -39,8 +39,8 @@ impl Session<'_> {
         if self.gatherer.has_told() {
             self.holes();
         }
-        if let Some(desk) = &self.worker.desk {
-            published.manifest.repairs.iter().for_each(|r| desk.was_done(r));
+        if let Some(repair_queue) = &self.worker.repair_queue {
+            published.manifest.repairs.iter().for_each(|r| repair_queue.was_done(r));
         }
         self.acknowledge(end, &format!("published {hour}"))?;
         self.safe = end;

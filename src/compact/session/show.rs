@@ -49,7 +49,8 @@ impl Session<'_> {
             Activity::AtTail | Activity::Stopped => 0,
             _ => clock::wall_ns().saturating_sub(self.last_ts_recv_ns) / 1_000_000,
         };
-        let repairs = self.worker.desk.as_ref().filter(|_| self.worker.kind == LogKind::Collected).map(|d| d.counts());
+        let repairs =
+            self.worker.repair_queue.as_ref().filter(|_| self.worker.kind == LogKind::Collected).map(|d| d.counts());
         self.worker.update(|s| {
             s.activity = activity;
             s.reason = reason;

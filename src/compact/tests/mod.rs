@@ -104,7 +104,7 @@ impl Bed {
             id: VenueId::BinanceSpot,
             venue: venue::venue(VenueId::BinanceSpot),
             kind: gather::LogKind::Collected,
-            desk: None,
+            repair_queue: None,
             archiver: None,
             accept_loss: false,
             mode,

@@ -1,7 +1,7 @@
 //! Logs of repairs: rows flagged, once, whatever was fetched twice or killed when; and what tells the repairer.
 
 use super::*;
-use crate::repair::desk::{Desk, Hole};
+use crate::repair::queue::{MissingRange, RepairQueue};
 use fold::gather::LogKind;
 use lake::manifest::Repair;
 use model::Channel;
@@ -138,8 +138,8 @@ fn what_the_log_of_repairs_says_is_known_before_the_first_hole_goes_out() {
     bed.repairs(Mode::Drain, |c| c.wal.retention_hours = 24 * 365 * 50).run().unwrap();
     let mut log = Log::open(&bed.repair_wal(), T0 + 2 * HOUR);
     ended(&mut log, T0 + 2 * HOUR, "repaired", &repair(300, 301, 2, None));
-    let desk = Arc::new(Desk::default());
-    let hole = |from, to| Hole {
+    let repair_queue = Arc::new(RepairQueue::default());
+    let hole = |from, to| MissingRange {
         channel: Channel::Trades,
         symbol: "BTCUSDT".into(),
         from,
@@ -147,13 +147,13 @@ fn what_the_log_of_repairs_says_is_known_before_the_first_hole_goes_out() {
         after_us: None,
         before_us: None,
     };
-    desk.want(hole(300, 301));
-    desk.want(hole(400, 401));
-    let worker = Worker { desk: Some(desk.clone()), ..bed.repairs(Mode::Follow, |_| {}) };
+    repair_queue.want(hole(300, 301));
+    repair_queue.want(hole(400, 401));
+    let worker = Worker { repair_queue: Some(repair_queue.clone()), ..bed.repairs(Mode::Follow, |_| {}) };
     let shutdown = worker.shutdown.clone();
     let thread = std::thread::spawn(move || worker.run().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let first = runtime.block_on(desk.next());
+    let first = runtime.block_on(repair_queue.next());
     assert_eq!(first, hole(400, 401), "300 to 301 is in the log already");
     shutdown.trigger();
     thread.join().unwrap();
@@ -174,22 +174,22 @@ fn a_hole_that_stayed_open_reaches_the_repairer_once_over_a_restart_and_a_book_i
     log.text(now + 11, &depth("BTCUSDT", 20, 21, ms));
     // Four seconds later: by then the hole counts.
     log.text(now + 4_000_000_000, &trade("BTCUSDT", 8, ms));
-    let desk = Arc::new(Desk::default());
-    desk.ready();
+    let repair_queue = Arc::new(RepairQueue::default());
+    repair_queue.ready();
     let run = || {
-        let worker = Worker { desk: Some(desk.clone()), ..bed.worker(Mode::Follow, |_| {}) };
+        let worker = Worker { repair_queue: Some(repair_queue.clone()), ..bed.worker(Mode::Follow, |_| {}) };
         let (shutdown, status) = (worker.shutdown.clone(), worker.status.clone());
         let thread = std::thread::spawn(move || worker.run().unwrap());
         wait_for(|| status.snapshot().venues.get("binance-spot").is_some_and(|v| v.activity == Activity::AtTail));
-        wait_for(|| desk.counts().waiting > 0);
+        wait_for(|| repair_queue.counts().waiting > 0);
         shutdown.trigger();
         thread.join().unwrap();
     };
     run();
     run();
-    assert_eq!(desk.counts().waiting, 1, "told twice, wanted once");
+    assert_eq!(repair_queue.counts().waiting, 1, "told twice, wanted once");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let hole = runtime.block_on(desk.next());
+    let hole = runtime.block_on(repair_queue.next());
     assert_eq!((hole.from, hole.to, hole.after_us), (3, 5, Some(ms as i64 * 1_000)));
     assert!(bed.wal().join("requests/snapshot-BTCUSDT").exists(), "the collector is asked for a fresh book");
     log.writer.close().unwrap();

@@ -23,7 +23,7 @@ use model::{Channel, Interner, Rows, SymbolId, UnknownWord, each_kind};
 use venue::Venue;
 use venue::gap::{GapEvent, GapState, GapTracker, RowMark, Seen};
 
-pub use pending::Hole;
+pub use pending::IdGap;
 use pending::{Pending, SavedPending};
 
 /// Channels whose rows have ids.
@@ -377,7 +377,7 @@ impl IdBook {
     /// The holes that were met at least [`pending::SETTLE_NS`] before `now_ns`, as far as they are still open; with `all`
     /// all of them.
     #[cold]
-    pub fn settle(&mut self, now_ns: u64, all: bool, symbols: &Interner) -> Vec<Hole> {
+    pub fn settle(&mut self, now_ns: u64, all: bool, symbols: &Interner) -> Vec<IdGap> {
         self.pending.settle(now_ns, all, &self.tracker, symbols)
     }
 
@@ -502,6 +502,6 @@ fn open(
         _ => "venue",
     };
     let after_us = (span.time_us != NONE).then_some(span.time_us);
-    let hole = Hole { channel, symbol, from, to, cause, after_us, before_us: time_us };
+    let hole = IdGap { channel, symbol, from, to, cause, after_us, before_us: time_us };
     pending.push(hole, now_ns, event.unsure);
 }

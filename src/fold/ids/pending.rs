@@ -20,7 +20,7 @@ const PENDING_MAX: usize = 4_096;
 
 /// Missing ids of one symbol.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hole {
+pub struct IdGap {
     /// Channel.
     pub channel: Channel,
     /// Symbol.
@@ -69,7 +69,7 @@ pub(super) struct SavedPending {
 struct Waiting {
     /// When it was met, or looked at last, ns.
     met_ns: u64,
-    hole: Hole,
+    hole: IdGap,
     /// The id behind it is not believed yet.
     unsure: bool,
 }
@@ -78,7 +78,7 @@ impl Pending {
     pub(super) fn load(saved: &[SavedPending], symbols: &mut Interner) -> Result<Self, UnknownWord> {
         let mut pending = Self::default();
         for s in saved {
-            let hole = Hole {
+            let hole = IdGap {
                 channel: s.channel.parse()?,
                 symbol: symbols.intern(&s.symbol),
                 from: s.from,
@@ -107,7 +107,7 @@ impl Pending {
         self.holes.iter().map(save).collect()
     }
 
-    pub(super) fn push(&mut self, hole: Hole, now_ns: u64, unsure: bool) {
+    pub(super) fn push(&mut self, hole: IdGap, now_ns: u64, unsure: bool) {
         if !unsure && hole.cause != "trades_skipped" {
             // What the believed ids went past is not to be told by a hole in front of an id that is not believed.
             let same = |w: &&mut Waiting| w.unsure && w.hole.channel == hole.channel && w.hole.symbol == hole.symbol;
@@ -128,7 +128,7 @@ impl Pending {
         }
     }
 
-    pub(super) fn settle(&mut self, now_ns: u64, all: bool, tracker: &GapTracker, symbols: &Interner) -> Vec<Hole> {
+    pub(super) fn settle(&mut self, now_ns: u64, all: bool, tracker: &GapTracker, symbols: &Interner) -> Vec<IdGap> {
         let mut open = Vec::new();
         let mut wait = Vec::new();
         while (all || self.is_due(now_ns))
@@ -140,7 +140,7 @@ impl Pending {
                 continue;
             }
             match tracker.open(symbols.name(hole.symbol), hole.channel, hole.from, hole.to) {
-                Some(parts) => open.extend(parts.into_iter().map(|(from, to)| Hole { from, to, ..hole.clone() })),
+                Some(parts) => open.extend(parts.into_iter().map(|(from, to)| IdGap { from, to, ..hole.clone() })),
                 // Of too many that nobody knows, the oldest are left: the ids behind them never went on.
                 None if self.holes.len() + wait.len() < PENDING_MAX => {
                     wait.push(Waiting { met_ns: now_ns, ..waiting });

@@ -12,7 +12,7 @@ pub(crate) const MAX_HOLES: usize = 1_000;
 
 /// Ids or times that are missing, first and last missing one, inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hole {
+pub struct ArchiveGap {
     /// First missing id, or open time in us.
     pub from: i64,
     /// Last missing id, or open time in us.
@@ -27,18 +27,18 @@ pub struct Hole {
 
 /// Holes of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holes {
+pub struct ArchiveGaps {
     /// How many.
     pub count: u64,
     /// Ids or rows missing in all of them.
     pub missing: u64,
     /// The first [`MAX_HOLES`].
-    pub list: Vec<Hole>,
+    pub list: Vec<ArchiveGap>,
 }
 
-impl Holes {
+impl ArchiveGaps {
     /// Counts one.
-    pub fn add(&mut self, hole: Hole) {
+    pub fn add(&mut self, hole: ArchiveGap) {
         self.count = self.count.saturating_add(1);
         self.missing = self.missing.saturating_add(hole.missing);
         if self.list.len() < MAX_HOLES {
@@ -47,7 +47,7 @@ impl Holes {
     }
 
     /// Adds those of a later stretch.
-    pub fn extend(&mut self, later: &Holes) {
+    pub fn extend(&mut self, later: &ArchiveGaps) {
         self.count = self.count.saturating_add(later.count);
         self.missing = self.missing.saturating_add(later.missing);
         let room = MAX_HOLES.saturating_sub(self.list.len());
@@ -137,11 +137,11 @@ pub struct Tally {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub faults: BTreeMap<String, Faulty>,
     /// Missing ids.
-    pub ids: Holes,
+    pub ids: ArchiveGaps,
     /// Missing ids of trades between aggregates.
-    pub trade_ids: Holes,
+    pub trade_ids: ArchiveGaps,
     /// Missing rows of a series with a fixed step.
-    pub times: Holes,
+    pub times: ArchiveGaps,
     /// The first row.
     pub first: Option<Edge>,
     /// The last row.
@@ -215,7 +215,7 @@ impl Tally {
     #[inline]
     fn join(&mut self, last: &Edge, first: &Edge) -> Step {
         let (after_us, before_us) = (last.time_us, first.time_us);
-        let hole = |from: i64, to: i64, missing: i64| Hole {
+        let hole = |from: i64, to: i64, missing: i64| ArchiveGap {
             from,
             to,
             missing: missing.max(0).unsigned_abs(),

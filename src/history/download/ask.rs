@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::http::Method;
 
 use super::rate::Rate;
-use crate::trouble::{Trouble, What};
+use crate::download_error::{DownloadError, What};
 use config::{Config, History};
 use net::connect_error::ConnectError;
 use net::dial::{Dialer, tls_config};
@@ -67,7 +67,7 @@ impl Drip {
     ///
     /// # Errors
     /// When too few came over the stall time; what came until then.
-    pub(super) fn came(&mut self, bytes: usize, waited: Duration, stall: Duration) -> Result<(), Trouble> {
+    pub(super) fn came(&mut self, bytes: usize, waited: Duration, stall: Duration) -> Result<(), DownloadError> {
         self.waited = self.waited.saturating_add(waited);
         self.brought = self.brought.saturating_add(bytes as u64);
         if self.waited < stall {
@@ -75,7 +75,7 @@ impl Drip {
         }
         if self.brought < SLOWEST_BYTES_PER_S.saturating_mul(stall.as_secs()) {
             let detail = format!("{} bytes in {} s", self.brought, self.waited.as_secs());
-            return Err(Trouble::new(What::Stalled, detail));
+            return Err(DownloadError::new(What::Stalled, detail));
         }
         *self = Self::default();
         Ok(())
@@ -136,19 +136,19 @@ impl Asker {
         url: &str,
         headers: &[(&'static str, String)],
         wanted: &[u16],
-    ) -> Result<Reply<'_>, Trouble> {
+    ) -> Result<Reply<'_>, DownloadError> {
         self.rate.request().await;
         let reply = self.http.open(Method::GET, url, headers).await.map_err(|err| of_http(&err))?;
         if wanted.contains(&reply.status) {
             return Ok(reply);
         }
-        let trouble = of_status(reply.status, url);
-        if trouble.what == What::Throttled {
+        let failure = of_status(reply.status, url);
+        if failure.what == What::Throttled {
             self.rate.hold(reply.retry_after.map_or_else(|| self.pause(), |said| said.min(PAUSE_MAX)));
         } else if let Some(said) = reply.retry_after {
             self.rate.hold(said.min(PAUSE_MAX));
         }
-        Err(trouble)
+        Err(failure)
     }
 
     /// How long everybody waits after a throttle that does not say.
@@ -160,7 +160,7 @@ impl Asker {
     ///
     /// # Errors
     /// What went wrong.
-    pub async fn small(&self, url: &str, max: usize) -> Result<Option<Vec<u8>>, Trouble> {
+    pub async fn small(&self, url: &str, max: usize) -> Result<Option<Vec<u8>>, DownloadError> {
         let mut reply = self.open(url, &[], &[200, 404]).await?;
         if reply.status == 404 {
             return Ok(None);
@@ -171,7 +171,7 @@ impl Asker {
             let Some(chunk) = reply.chunk().await.map_err(|err| of_http(&err))? else { break };
             drip.came(chunk.len(), asked.elapsed(), self.stall)?;
             if body.len().saturating_add(chunk.len()) > max {
-                return Err(Trouble::new(What::Protocol, format!("{url} answers with more than {max} bytes")));
+                return Err(DownloadError::new(What::Protocol, format!("{url} answers with more than {max} bytes")));
             }
             self.rate.bytes(chunk.len()).await;
             body.extend_from_slice(&chunk);
@@ -183,16 +183,16 @@ impl Asker {
     /// given it: a throttle is a wait, not a failure, unless there is nothing else.
     ///
     /// # Errors
-    /// The last trouble.
+    /// The last failure.
     pub async fn ask_again<T>(
         &self,
         url: &str,
         max: usize,
-        read: impl Fn(Vec<u8>) -> Result<T, Trouble>,
-    ) -> Result<T, Trouble> {
+        read: impl Fn(Vec<u8>) -> Result<T, DownloadError>,
+    ) -> Result<T, DownloadError> {
         let (mut failures, mut throttled, mut patience) = (0_u64, 0_u64, Patience::default());
         loop {
-            let gone = || Trouble::new(What::Gone, format!("{url} answers with HTTP status 404"));
+            let gone = || DownloadError::new(What::Gone, format!("{url} answers with HTTP status 404"));
             let body = self.small(url, max).await.and_then(|body| body.ok_or_else(gone));
             let answer = body.and_then(|body| {
                 // A throttle that stands in a body has held nobody back yet.
@@ -202,21 +202,21 @@ impl Asker {
                     }
                 })
             });
-            let trouble = match answer {
+            let failure = match answer {
                 Ok(value) => return Ok(value),
-                Err(trouble) => trouble,
+                Err(failure) => failure,
             };
-            let in_a_row = if trouble.what == What::Throttled {
+            let in_a_row = if failure.what == What::Throttled {
                 throttled = throttled.saturating_add(1);
                 tracing::warn!(url = url.split('?').next(), throttled, "the archive asks for patience");
                 if !patience.once_more(Instant::now()) {
-                    return Err(trouble);
+                    return Err(failure);
                 }
                 throttled.min(THROTTLE_WAITS)
             } else {
                 failures = failures.saturating_add(1);
-                if failures >= self.retry.attempts.min(trouble.what.patience()) {
-                    return Err(trouble);
+                if failures >= self.retry.attempts.min(failure.what.patience()) {
+                    return Err(failure);
                 }
                 failures
             };
@@ -227,7 +227,7 @@ impl Asker {
 }
 
 /// What no answer means.
-pub(super) fn of_http(err: &HttpError) -> Trouble {
+pub(super) fn of_http(err: &HttpError) -> DownloadError {
     let what = match err {
         HttpError::Connect(ConnectError::Url { .. }) | HttpError::TooLarge { .. } => What::Protocol,
         HttpError::TimedOut { .. } => What::Stalled,
@@ -243,11 +243,11 @@ pub(super) fn of_http(err: &HttpError) -> Trouble {
         }
         cause = err.source();
     }
-    Trouble::new(what, detail)
+    DownloadError::new(what, detail)
 }
 
 /// What a status means that is not wanted.
-fn of_status(status: u16, url: &str) -> Trouble {
+fn of_status(status: u16, url: &str) -> DownloadError {
     let what = match status {
         404 | 410 => What::Gone,
         401 | 403 | 451 => What::Refused,
@@ -256,7 +256,7 @@ fn of_status(status: u16, url: &str) -> Trouble {
         500..=599 => What::Server,
         _ => What::Protocol,
     };
-    Trouble::new(what, format!("{} answers with HTTP status {status}", url.split('?').next().unwrap_or(url)))
+    DownloadError::new(what, format!("{} answers with HTTP status {status}", url.split('?').next().unwrap_or(url)))
 }
 
 #[cfg(test)]

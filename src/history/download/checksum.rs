@@ -6,15 +6,15 @@ use std::path::Path;
 use sha2::Sha256;
 use wal_format::regular;
 
-use crate::trouble::{Trouble, What};
+use crate::download_error::{DownloadError, What};
 use lake::hash::hash_all;
 
 /// Largest `.CHECKSUM` that is read, bytes.
 pub(super) const BYTES_MAX: usize = 4 << 10;
 
 /// The SHA-256 for the file `name`, lower case.
-pub(super) fn parse(text: &[u8], name: &str) -> Result<String, Trouble> {
-    let bad = |why: &str| Trouble::new(What::BadChecksum, format!("the .CHECKSUM of {name} {why}"));
+pub(super) fn parse(text: &[u8], name: &str) -> Result<String, DownloadError> {
+    let bad = |why: &str| DownloadError::new(What::BadChecksum, format!("the .CHECKSUM of {name} {why}"));
     let text = std::str::from_utf8(text).map_err(|_| bad("is no text"))?;
     let line = text.lines().find(|line| !line.trim().is_empty()).ok_or_else(|| bad("is empty"))?;
     let (digest, rest) = line.split_at_checked(64).ok_or_else(|| bad("is too short"))?;

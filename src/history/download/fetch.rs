@@ -17,11 +17,11 @@ use super::ask::{Asker, Drip, of_http};
 use super::checksum;
 use super::mark::{self, Mark, Worker};
 use super::partial::Partial;
+use crate::download_error::{DownloadError, What};
 use crate::list::s3::tag_text;
 use crate::manifest::{Done, FileRow};
 use crate::mirror::Mirror;
 use crate::path::{ArchivePath, CHECKSUM, url_of};
-use crate::trouble::{Trouble, What};
 use net::http::Reply;
 
 /// So much more on the disk makes an attempt that failed a success of sorts.
@@ -48,14 +48,14 @@ pub(super) struct Fetched {
 /// Why an attempt failed.
 #[derive(Debug)]
 pub(super) struct Miss {
-    pub trouble: Trouble,
+    pub failure: DownloadError,
     /// The attempt got so much further that it is no failure in a row.
     pub gained: bool,
 }
 
-impl From<Trouble> for Miss {
-    fn from(trouble: Trouble) -> Self {
-        Miss { trouble, gained: false }
+impl From<DownloadError> for Miss {
+    fn from(failure: DownloadError) -> Self {
+        Miss { failure, gained: false }
     }
 }
 
@@ -96,10 +96,10 @@ impl Fetcher<'_> {
             };
             return Ok(ours.then_some(Fetched { done, was_there: true }));
         }
-        let free = self.mirror.free_bytes().map_err(|err| Trouble::new(What::Disk, format!("{err:#}")))?;
+        let free = self.mirror.free_bytes().map_err(|err| DownloadError::new(What::Disk, format!("{err:#}")))?;
         if free < row.listed.size.saturating_add(self.min_free_bytes) {
             let mib = |n: u64| n >> 20;
-            return Err(Trouble::new(
+            return Err(DownloadError::new(
                 What::Disk,
                 format!(
                     "{} MiB are free in {}, the next file needs {} MiB and {} MiB must stay free",
@@ -120,17 +120,17 @@ impl Fetcher<'_> {
         });
         let mut part = opened.await?;
         let before = part.len;
-        let expected = self.bytes(row, &mut part, tell).await.map_err(|trouble| {
+        let expected = self.bytes(row, &mut part, tell).await.map_err(|failure| {
             let gained = part.len >= before.saturating_add(GROUND);
-            if matches!(trouble.what, What::Length | What::Protocol | What::Gone) && !gained {
+            if matches!(failure.what, What::Length | What::Protocol | What::Gone) && !gained {
                 // Nothing that can be trusted lies there.
                 let _ = durable::remove_file(&part.path);
             }
-            Miss { trouble, gained }
+            Miss { failure, gained }
         })?;
         let sha256 = part.sha256();
-        let published = self.agreed(path, published, &sha256).await.inspect_err(|trouble| {
-            if trouble.what == What::Checksum {
+        let published = self.agreed(path, published, &sha256).await.inspect_err(|failure| {
+            if failure.what == What::Checksum {
                 // Nothing that can be trusted lies there; what stays is hashed again before it is believed.
                 let _ = durable::remove_file(&part.path);
             }
@@ -150,7 +150,7 @@ impl Fetcher<'_> {
         part: Option<Partial>,
         published: Option<&Published>,
         may_publish: impl AsyncFnOnce() -> bool,
-    ) -> Result<bool, Trouble> {
+    ) -> Result<bool, DownloadError> {
         let dest = self.mirror.file(&row.listed.path);
         let checksum_dest = row.listed.path.checksum_in_mirror(&self.mirror.dir);
         let waiting = published.map(|p| (mark::checksum(&dest, mark), p.bytes.clone()));
@@ -178,23 +178,23 @@ impl Fetcher<'_> {
         match named.await {
             Ok(()) => Ok(true),
             Err(err) if err.kind() == io::ErrorKind::NotFound => {
-                Err(Trouble::new(What::Vanished, "somebody took away what was downloaded before it got its name"))
+                Err(DownloadError::new(What::Vanished, "somebody took away what was downloaded before it got its name"))
             }
             Err(err) => Err(of_io(&err)),
         }
     }
 
     /// The `.CHECKSUM` of a file.
-    async fn published(&self, path: &ArchivePath) -> Result<Published, Trouble> {
+    async fn published(&self, path: &ArchivePath) -> Result<Published, DownloadError> {
         let url = format!("{}{CHECKSUM}", url_of(self.base_url, &path.to_string()));
-        let gone = || Trouble::new(What::BadChecksum, format!("{url} is listed, but is not there"));
+        let gone = || DownloadError::new(What::BadChecksum, format!("{url} is listed, but is not there"));
         let bytes = self.asker.small(&url, checksum::BYTES_MAX).await?.ok_or_else(gone)?;
         Ok(Published { sha256: checksum::parse(&bytes, &path.name())?, bytes })
     }
 
     /// True when the file lies there whole: it was published by somebody who was killed before he could say so, or only
     /// its `.CHECKSUM` was uploaded again.
-    async fn whole_already(&self, row: &FileRow, dest: &Path, published: &Published) -> Result<bool, Trouble> {
+    async fn whole_already(&self, row: &FileRow, dest: &Path, published: &Published) -> Result<bool, DownloadError> {
         if std::fs::metadata(dest).map(|m| m.len()).ok() != Some(row.listed.size) {
             return Ok(false);
         }
@@ -209,7 +209,7 @@ impl Fetcher<'_> {
         path: &ArchivePath,
         published: Option<Published>,
         sha256: &str,
-    ) -> Result<Option<Published>, Trouble> {
+    ) -> Result<Option<Published>, DownloadError> {
         let Some(first) = published else { return Ok(None) };
         if first.sha256 == sha256 {
             return Ok(Some(first));
@@ -219,11 +219,16 @@ impl Fetcher<'_> {
             return Ok(Some(second));
         }
         let detail = format!("the archive says {}, the bytes are {sha256}", first.sha256);
-        Err(Trouble::new(What::Checksum, detail))
+        Err(DownloadError::new(What::Checksum, detail))
     }
 
     /// Brings the partial file to its full length.
-    async fn bytes(&self, row: &FileRow, part: &mut Partial, tell: &(dyn Fn(u64) + Sync)) -> Result<Expected, Trouble> {
+    async fn bytes(
+        &self,
+        row: &FileRow,
+        part: &mut Partial,
+        tell: &(dyn Fn(u64) + Sync),
+    ) -> Result<Expected, DownloadError> {
         let url = url_of(self.base_url, &row.listed.path.to_string());
         let listed = || Expected { etag: row.listed.etag.clone(), size: row.listed.size };
         if part.len > row.listed.size {
@@ -256,7 +261,7 @@ impl Fetcher<'_> {
         };
         expected.size = expected.size.saturating_add(more);
         if expected.etag == row.listed.etag && expected.size != row.listed.size {
-            return Err(Trouble::new(
+            return Err(DownloadError::new(
                 What::Length,
                 format!("the listing says {} bytes, the server {}", row.listed.size, expected.size),
             ));
@@ -271,7 +276,7 @@ impl Fetcher<'_> {
         part: &mut Partial,
         size: u64,
         tell: &(dyn Fn(u64) + Sync),
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), DownloadError> {
         let mut drip = Drip::default();
         loop {
             let asked = Instant::now();
@@ -279,20 +284,23 @@ impl Fetcher<'_> {
             let waited = asked.elapsed();
             let Some(chunk) = chunk else { break };
             if part.len.saturating_add(chunk.len() as u64) > size {
-                return Err(Trouble::new(What::Length, format!("more than the {size} bytes that were announced")));
+                return Err(DownloadError::new(
+                    What::Length,
+                    format!("more than the {size} bytes that were announced"),
+                ));
             }
             part.append(&chunk).map_err(|err| of_io(&err))?;
             tell(chunk.len() as u64);
             self.asker.rate.bytes(chunk.len()).await;
-            drip.came(chunk.len(), waited, self.stall).map_err(|trouble| Trouble {
-                detail: format!("{}, at {} of {size}", trouble.detail, part.len),
-                ..trouble
+            drip.came(chunk.len(), waited, self.stall).map_err(|failure| DownloadError {
+                detail: format!("{}, at {} of {size}", failure.detail, part.len),
+                ..failure
             })?;
         }
         if part.len == size {
             return Ok(());
         }
-        Err(Trouble::new(What::Length, format!("the body ended at {} of {size} bytes", part.len)))
+        Err(DownloadError::new(What::Length, format!("the body ended at {} of {size} bytes", part.len)))
     }
 }
 
@@ -309,11 +317,13 @@ fn header(reply: &Reply<'_>, name: &str) -> Option<String> {
     reply.headers.get(name)?.to_str().ok().map(str::to_owned)
 }
 
-fn of_io(err: &io::Error) -> Trouble {
-    Trouble::new(What::Disk, err.to_string())
+fn of_io(err: &io::Error) -> DownloadError {
+    DownloadError::new(What::Disk, err.to_string())
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, Trouble> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, DownloadError> {
     blocking_io(work).await.map_err(|err| of_io(&err))
 }
 

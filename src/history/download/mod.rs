@@ -13,10 +13,10 @@
 
 pub(crate) mod ask;
 mod checksum;
-pub(crate) mod desk;
 mod fetch;
 mod mark;
 mod partial;
+pub(crate) mod queue;
 mod rate;
 mod shared;
 mod tally;
@@ -33,8 +33,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::ask::Asker;
-use self::desk::Desk;
 use self::mark::Worker;
+use self::queue::AsyncQueue;
 use self::shared::Shared;
 pub use self::shared::{Job, Watch};
 pub use self::tally::{Summary, Tally};
@@ -56,12 +56,12 @@ pub async fn download(config: &Config, job: Job, watch: Arc<dyn Watch>, stop: Sh
     let started = Instant::now();
     let history = &config.history;
     let mut mirror = Mirror::open(history)?;
-    let desk = Desk::open(&mirror, history).await?;
+    let queue = AsyncQueue::open(&mirror, history).await?;
     let several = history.manifest.file().is_none();
     let mut hold = mirror.lock(several)?;
     let worker = Worker::new(&mirror.node, rand::random());
     let holder = format!("{}#{}", mirror.name, worker.word());
-    let run = desk
+    let run = queue
         .with({
             let (mirror, alone) = (mirror.clone(), hold.alone);
             // The lock says that whoever leased these is gone; of other machines only time does.
@@ -89,7 +89,7 @@ pub async fn download(config: &Config, job: Job, watch: Arc<dyn Watch>, stop: Sh
         mirror,
         worker,
         holder,
-        desk: desk.clone(),
+        queue: queue.clone(),
         asker: Asker::new(config)?,
         base_url: history.base_url.clone(),
         lease_s: history.lease_s,
@@ -133,7 +133,7 @@ pub async fn download(config: &Config, job: Job, watch: Arc<dyn Watch>, stop: Sh
         }
     }
     let (told, mirror, by) = (serde_json::to_value(&summary)?, shared.mirror.clone(), shared.worker.word());
-    let ended = desk
+    let ended = queue
         .insist(move |q| {
             q.end_run(run, outcome, &told)?;
             manifest::export_days(q, (&mirror.name, &by), &mirror.dir, first_day, today())
@@ -186,7 +186,7 @@ async fn produce(shared: &Arc<Shared>, workers: usize, list_url: &str, version: 
 async fn offer(shared: &Arc<Shared>, files: Vec<Listed>) -> Result<()> {
     let (base_url, mirror, retry_dead) = (shared.base_url.clone(), shared.mirror.clone(), shared.job.retry_dead);
     let (files, offered) = shared
-        .desk
+        .queue
         .insist(move |q| {
             let is_there = |row: &manifest::FileRow| {
                 std::fs::metadata(mirror.file(&row.listed.path)).is_ok_and(|m| m.len() == row.listed.size)
@@ -235,7 +235,7 @@ async fn room(shared: &Shared, queued_bytes: u64) -> Result<()> {
     }
     // Others may have brought some of it, or have room.
     let (mirror, scope) = (shared.mirror.name.clone(), shared.scope());
-    let room = shared.desk.insist(move |q| q.room(&mirror, free, &scope)).await?;
+    let room = shared.queue.insist(move |q| q.room(&mirror, free, &scope)).await?;
     let left = room.left_bytes.saturating_sub(under_way);
     anyhow::ensure!(
         left <= free.saturating_add(room.elsewhere_bytes),

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::ask::{Asker, Patience};
-use super::desk::Desk;
 use super::mark::{Mark, Worker};
+use super::queue::AsyncQueue;
 use super::tally::Tally;
 use crate::manifest::Scope;
 use crate::mirror::Mirror;
@@ -48,7 +48,7 @@ pub(super) struct Shared {
     pub(super) worker: Worker,
     /// What the names of those begin with who hold our leases.
     pub(super) holder: String,
-    pub(super) desk: Desk,
+    pub(super) queue: AsyncQueue,
     pub(super) asker: Asker,
     pub(super) base_url: String,
     pub(super) lease_s: u64,

@@ -11,8 +11,8 @@ use super::fetch::{Fetched, Fetcher, Miss};
 use super::mark::{self, Mark};
 use super::shared::Shared;
 use super::tally::Tally;
+use crate::download_error::What;
 use crate::manifest::{Done, Failed, Lease};
-use crate::trouble::What;
 use ops::backoff::random;
 
 /// How long to wait for news when the queue has nothing for us now.
@@ -62,7 +62,7 @@ async fn next(shared: &Shared, holder: &str) -> Result<Option<Lease>> {
         let all_listed = shared.all_listed.load(Ordering::Acquire);
         let (holder, scope, lease_s) = (holder.to_owned(), shared.scope(), shared.lease_s);
         let asked_before = AtomicBool::new(false);
-        let asked = shared.desk.insist(move |q| {
+        let asked = shared.queue.insist(move |q| {
             if asked_before.swap(true, Ordering::Relaxed) {
                 // The answer was lost with its connection, and with it, maybe, a lease that nobody knows of.
                 q.recover(&holder)?;
@@ -101,13 +101,13 @@ async fn one(shared: &Shared, lease: Lease) -> Result<()> {
     };
     let still_ours = || async {
         let lease = lease.clone();
-        shared.desk.insist(move |q| q.holds(&lease)).await.unwrap_or(false)
+        shared.queue.insist(move |q| q.holds(&lease)).await.unwrap_or(false)
     };
     let fetched = tokio::select! {
         fetched = fetcher.fetch(&lease.row, still_ours, &tell) => fetched,
         () = until_lost(shared, &lease) => Ok(None),
         () = shared.stop.wait() => {
-            return shared.desk.insist(move |q| q.release(&lease)).await;
+            return shared.queue.insist(move |q| q.release(&lease)).await;
         }
     };
     match fetched {
@@ -116,9 +116,9 @@ async fn one(shared: &Shared, lease: Lease) -> Result<()> {
             lost(shared, &lease);
             Ok(())
         }
-        Err(miss) if miss.trouble.what == What::Disk => {
-            let why = anyhow!("{}: {}", lease.row.listed.path, miss.trouble);
-            shared.desk.insist(move |q| q.release(&lease)).await?;
+        Err(miss) if miss.failure.what == What::Disk => {
+            let why = anyhow!("{}: {}", lease.row.listed.path, miss.failure);
+            shared.queue.insist(move |q| q.release(&lease)).await?;
             Err(why)
         }
         Err(miss) => fail(shared, lease, miss).await,
@@ -131,7 +131,7 @@ async fn until_lost(shared: &Shared, lease: &Lease) {
     loop {
         tokio::time::sleep(pause).await;
         let (lease, lease_s) = (lease.clone(), shared.lease_s);
-        match shared.desk.insist(move |q| q.keep(&lease, lease_s)).await {
+        match shared.queue.insist(move |q| q.keep(&lease, lease_s)).await {
             Ok(true) => {}
             Ok(false) => return,
             Err(err) => tracing::warn!(error = %format!("{err:#}"), "a lease cannot be renewed"),
@@ -143,7 +143,7 @@ async fn finish(shared: &Shared, lease: Lease, done: Done, was_there: bool) -> R
     shared.patience.lock().unwrap_or_else(PoisonError::into_inner).over();
     let size = done.size;
     let (path, kept) = (lease.row.listed.path.clone(), lease.clone());
-    if !shared.desk.insist(move |q| q.finish(&lease, &done)).await? {
+    if !shared.queue.insist(move |q| q.finish(&lease, &done)).await? {
         lost(shared, &kept);
         return Ok(());
     }
@@ -167,9 +167,9 @@ fn lost(shared: &Shared, lease: &Lease) {
 }
 
 async fn fail(shared: &Shared, lease: Lease, miss: Miss) -> Result<()> {
-    let Miss { trouble, gained } = miss;
+    let Miss { failure, gained } = miss;
     // A server that asks for patience is no fault of the file, unless it never gives anything.
-    let excused = trouble.what == What::Throttled
+    let excused = failure.what == What::Throttled
         && shared.patience.lock().unwrap_or_else(PoisonError::into_inner).once_more(Instant::now());
     let failures = match (excused, gained) {
         (true, _) => lease.row.failures,
@@ -177,9 +177,9 @@ async fn fail(shared: &Shared, lease: Lease, miss: Miss) -> Result<()> {
         (false, false) => lease.row.failures.saturating_add(1),
     };
     let retry = &shared.asker.retry;
-    let dead = !excused && failures >= retry.attempts.min(trouble.what.patience());
+    let dead = !excused && failures >= retry.attempts.min(failure.what.patience());
     let wait = retry.wait(failures.max(1), random());
-    let error = trouble.to_string();
+    let error = failure.to_string();
     let failed = Failed {
         error: error.clone(),
         failures,
@@ -189,7 +189,7 @@ async fn fail(shared: &Shared, lease: Lease, miss: Miss) -> Result<()> {
     let (path, dest) = (lease.row.listed.path.clone(), shared.mirror.file(&lease.row.listed.path));
     let mark = Mark { worker: shared.worker.clone(), attempt: lease.row.attempts };
     let kept = lease.clone();
-    if !shared.desk.insist(move |q| q.fail(&lease, &failed)).await? {
+    if !shared.queue.insist(move |q| q.fail(&lease, &failed)).await? {
         lost(shared, &kept);
         return Ok(());
     }

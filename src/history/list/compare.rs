@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use super::{Lister, Unknown, UnknownKey};
 use crate::download::ask::Asker;
-use crate::download::desk::Desk;
+use crate::download::queue::AsyncQueue;
+use crate::download_error::DownloadError;
 use crate::manifest::{FileRow, Listed, State, difference};
 use crate::market::UnknownWord;
 use crate::mirror::Mirror;
 use crate::select::Selection;
-use crate::trouble::Trouble;
 use config::Config;
 use model::words;
 
@@ -67,10 +67,10 @@ pub async fn compare(
     selection: &Selection,
     auto: bool,
     mut each: impl FnMut(Compared) -> Result<()>,
-) -> Result<(Vec<(String, Trouble)>, Unknown)> {
+) -> Result<(Vec<(String, DownloadError)>, Unknown)> {
     let history = &config.history;
     let mirror = Mirror::open(history)?;
-    let desk = Desk::open(&mirror, history).await?;
+    let queue = AsyncQueue::open(&mirror, history).await?;
     let asker = Asker::new(config)?;
     let lister = Lister::new(&asker, &history.list_url, history.list_version, history.list_workers);
     let take = async |files: Vec<Listed>| {
@@ -85,7 +85,7 @@ pub async fn compare(
             ..Selection::default()
         };
         let periods: BTreeSet<_> = files.iter().map(|f| f.path.series.period).collect();
-        let read = desk.with(move |queue| {
+        let read = queue.with(move |queue| {
             let mut rows = BTreeMap::new();
             queue.for_each(&series, &mut |row| {
                 rows.insert(row.listed.path.to_string(), row);

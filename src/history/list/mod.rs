@@ -19,11 +19,11 @@ pub use self::compare::{Compared, Standing, compare};
 use self::s3::{Next, Object, Page};
 use self::turn::Turns;
 use super::download::ask::Asker;
+use super::download_error::DownloadError;
 use super::manifest::Listed;
 use super::market::{BarInterval, Kind, Market, Period};
 use super::path::{ArchivePath, CHECKSUM, SeriesPath, is_symbol, kind_folder};
 use super::select::Selection;
-use super::trouble::Trouble;
 
 /// Largest page that is read, bytes: S3 sends about 400 KB.
 const PAGE_BYTES_MAX: usize = 8 << 20;
@@ -63,7 +63,7 @@ pub(crate) struct Lister<'a> {
     url: String,
     version: u64,
     workers: usize,
-    problems: Mutex<Vec<(String, Trouble)>>,
+    problems: Mutex<Vec<(String, DownloadError)>>,
     unknown: Mutex<Unknown>,
 }
 
@@ -90,7 +90,7 @@ impl<'a> Lister<'a> {
     }
 
     /// Folders that could not be listed, and why.
-    pub fn problems(&self) -> Vec<(String, Trouble)> {
+    pub fn problems(&self) -> Vec<(String, DownloadError)> {
         self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -298,9 +298,9 @@ impl<'a> Lister<'a> {
         let read = |body: Vec<u8>| s3::parse(&body);
         let page = self.asker.ask_again(&url, PAGE_BYTES_MAX, read).await;
         let page = page.and_then(|page| turns.take(&page).map(|()| page));
-        page.map_err(|trouble| {
-            tracing::warn!(folder, %trouble, "a folder of the archive cannot be listed");
-            self.problems.lock().unwrap_or_else(PoisonError::into_inner).push((folder.to_owned(), trouble));
+        page.map_err(|failure| {
+            tracing::warn!(folder, %failure, "a folder of the archive cannot be listed");
+            self.problems.lock().unwrap_or_else(PoisonError::into_inner).push((folder.to_owned(), failure));
         })
     }
 

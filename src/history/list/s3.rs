@@ -7,7 +7,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 use quick_xml::events::Event;
 use quick_xml::reader::Reader;
 
-use crate::trouble::{Trouble, What};
+use crate::download_error::{DownloadError, What};
 
 /// Keys and folders of one page; more than S3 ever sends is refused.
 const ENTRIES_MAX: usize = 10_000;
@@ -56,8 +56,8 @@ pub(crate) fn query(version: u64, prefix: &str, at: Option<&Next>) -> String {
 }
 
 /// Reads a page.
-pub(crate) fn parse(xml: &[u8]) -> Result<Page, Trouble> {
-    let bad = |what: String| Trouble::new(What::Protocol, format!("the listing is not understood: {what}"));
+pub(crate) fn parse(xml: &[u8]) -> Result<Page, DownloadError> {
+    let bad = |what: String| DownloadError::new(What::Protocol, format!("the listing is not understood: {what}"));
     let mut reader = Reader::from_reader(xml);
     let mut raw = Raw::default();
     let mut path: Vec<String> = Vec::new();
@@ -113,7 +113,7 @@ pub(crate) fn parse(xml: &[u8]) -> Result<Page, Trouble> {
             "AccessDenied" => What::Refused,
             _ => What::Protocol,
         };
-        return Err(Trouble::new(what, format!("the listing is an error: {code:?}")));
+        return Err(DownloadError::new(what, format!("the listing is an error: {code:?}")));
     }
     if !seen_root || !path.is_empty() {
         return Err(bad("it is no whole ListBucketResult".to_owned()));

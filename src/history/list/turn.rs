@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 
 use super::s3::{Next, Page};
-use crate::trouble::{Trouble, What};
+use crate::download_error::{DownloadError, What};
 
 /// Names of one folder: the largest of the archive has some thousands.
 const NAMES_MAX: usize = 1_000_000;
@@ -35,8 +35,8 @@ impl Turns {
     ///
     /// # Errors
     /// When it does not lie behind the one before, or there is no end to it.
-    pub(super) fn take(&mut self, page: &Page) -> Result<(), Trouble> {
-        let bad = |what: String| Err(Trouble::new(What::Protocol, format!("the listing does not end: {what}")));
+    pub(super) fn take(&mut self, page: &Page) -> Result<(), DownloadError> {
+        let bad = |what: String| Err(DownloadError::new(What::Protocol, format!("the listing does not end: {what}")));
         let names = || page.objects.iter().map(|o| &o.key).chain(&page.prefixes);
         if let (Some(last), Some(first)) = (&self.last, names().min())
             && first <= last

@@ -10,7 +10,7 @@ pub(super) const BEGINNING: i64 = i64::MIN;
 
 /// A hole in the ids of one symbol and the time it covers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Hole {
+pub(super) struct TradeGap {
     pub(super) symbol: String,
     pub(super) from_id: i64,
     pub(super) to_id: i64,

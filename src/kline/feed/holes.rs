@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::hole::{BEGINNING, Hole, Interruption, first_row};
+use super::hole::{BEGINNING, Interruption, TradeGap, first_row};
 use super::{Feed, MINUTE_US, NEVER, StreamSymbols, time_of};
 use crate::message::Item;
 use crate::seed::{self, First};
@@ -80,7 +80,7 @@ impl Feed {
         let last = (*self.last_of(symbol)).max(*time_of(&mut self.seen_us, symbol));
         let from_us = if last == NEVER { to_us } else { last.min(to_us) };
         let name = self.decoder.rows.symbols.name(symbol).to_owned();
-        self.remember(Hole { symbol: name, from_id: ids.0, to_id: ids.1, from_us, to_us, unsure });
+        self.remember(TradeGap { symbol: name, from_id: ids.0, to_id: ids.1, from_us, to_us, unsure });
         out.push(Item::Gap { symbol_index, from_us, to_us, unsettled });
     }
 
@@ -106,7 +106,7 @@ impl Feed {
     }
 
     /// Keeps a hole until it is filled, or until no open bar can touch it any more.
-    pub(super) fn remember(&mut self, hole: Hole) {
+    pub(super) fn remember(&mut self, hole: TradeGap) {
         let now_us = self.state.venue_now_us.unwrap_or(0);
         self.holes.retain(|h| h.to_us > now_us - HOLES_KEPT_US);
         if self.holes.len() >= HOLES_MAX {
@@ -143,7 +143,7 @@ impl Feed {
                 over.push(whole);
             }
             if before && behind {
-                more.push(Hole { from_id: row_id.saturating_add(1), from_us: at_us, ..hole.clone() });
+                more.push(TradeGap { from_id: row_id.saturating_add(1), from_us: at_us, ..hole.clone() });
             }
             match (before, behind) {
                 (true, _) => (hole.to_id, hole.to_us) = (row_id.saturating_sub(1), at_us),
@@ -184,7 +184,7 @@ impl Feed {
     /// What was traded between these times was not recorded, and nobody fills it.
     pub(super) fn beginning(&mut self, symbol: &str, symbol_index: u32, from_us: i64, to_us: i64, out: &mut Vec<Item>) {
         let symbol = symbol.to_owned();
-        self.remember(Hole { symbol, from_id: BEGINNING, to_id: NO_ID, from_us, to_us, unsure: false });
+        self.remember(TradeGap { symbol, from_id: BEGINNING, to_id: NO_ID, from_us, to_us, unsure: false });
         out.push(Item::Gap { symbol_index, from_us, to_us, unsettled: false });
     }
 

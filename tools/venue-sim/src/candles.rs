@@ -125,8 +125,8 @@ fn minutes(venue: &Venue, symbol: &str) -> (Vec<Candle>, usize, usize, (usize, u
             let minutes = tape.map_or_else(Vec::new, |tape| tape.minutes().cloned().collect());
             (minutes, d.tick, d.lot, (d.price, d.amount))
         }
-        Material::Floor(_) => (Vec::new(), 0, 0, (0, 0)),
-        Material::Reel(recall) => {
+        Material::SeededMarket(_) => (Vec::new(), 0, 0, (0, 0)),
+        Material::Recording(recall) => {
             let (minutes, places) = recall.minutes(symbol);
             (minutes, PLACES, PLACES, places)
         }

@@ -126,7 +126,7 @@ pub enum Source {
     /// A seeded market.
     Generated(Market),
     /// A recording that is read while it is played, of one venue.
-    Reel(crate::reel::ReelSource),
+    Recording(crate::recording::RecordingSource),
 }
 
 /// One recording of one venue.

@@ -5,12 +5,12 @@ use serde_json::Value;
 
 use crate::binance::Market;
 use crate::book::View;
-use crate::floor::PRICE_PLACES;
 use crate::listing::Standing;
 use crate::protocol::Exchange;
 use crate::report::lock;
 use crate::restamp::{Warp, render};
 use crate::script::Timeline;
+use crate::seeded::PRICE_PLACES;
 use crate::text::decimal;
 use crate::venue::{Material, Venue};
 
@@ -64,8 +64,8 @@ pub(crate) fn listed(venue: &Venue) -> Vec<Listed> {
         }
     }
     match &venue.material {
-        Material::Floor(floor) => {
-            for (symbol, &places) in floor.symbols.iter().zip(&floor.places) {
+        Material::SeededMarket(seeded) => {
+            for (symbol, &places) in seeded.symbols.iter().zip(&seeded.places) {
                 add(symbol, true, PRICE_PLACES, places);
             }
         }
@@ -75,7 +75,7 @@ pub(crate) fn listed(venue: &Venue) -> Vec<Listed> {
                 add(&symbol, true, price_places, amount_places);
             }
         }
-        Material::Reel(recall) => {
+        Material::Recording(recall) => {
             for (symbol, (price_places, amount_places)) in recall.symbols() {
                 add(&symbol, true, price_places, amount_places);
             }
@@ -122,9 +122,9 @@ pub(crate) fn book(venue: &Venue, symbol: &str, now_ms: i64) -> Option<View> {
             let (position, warp) = position(venue, timeline, now_ms);
             crate::book::view(&mut lock(&venue.books), timeline, symbol, position, warp.as_ref())
         }
-        Material::Floor(floor) => {
-            let index = floor.find(symbol)?;
-            let (stand, places) = (lock(floor.stands.get(index)?), floor.places.get(index).copied()?);
+        Material::SeededMarket(seeded) => {
+            let index = seeded.find(symbol)?;
+            let (stand, places) = (lock(seeded.stands.get(index)?), seeded.places.get(index).copied()?);
             let level = |(price, amount): (&i64, &i64)| {
                 (decimal(*price, PRICE_PLACES, PRICE_PLACES), decimal(*amount, places, places))
             };
@@ -134,7 +134,7 @@ pub(crate) fn book(venue: &Venue, symbol: &str, now_ms: i64) -> Option<View> {
                 asks: stand.asks.iter().map(level).collect(),
             })
         }
-        Material::Reel(recall) => recall.view(symbol),
+        Material::Recording(recall) => recall.view(symbol),
         Material::Generated(_) => None,
     }
 }
@@ -149,12 +149,12 @@ fn position(venue: &Venue, timeline: &Timeline, now_ms: i64) -> ((u64, usize), O
 pub(crate) fn trades(venue: &Venue, symbol: &str, now_ms: i64) -> Vec<Trade> {
     match &venue.material {
         Material::Recorded(timeline) => recorded(venue, timeline, symbol, now_ms),
-        Material::Floor(floor) => {
-            let Some(index) = floor.find(symbol) else { return Vec::new() };
-            let places = floor.places.get(index).copied().unwrap_or(0);
-            let Some(stand) = floor.stands.get(index) else { return Vec::new() };
+        Material::SeededMarket(seeded) => {
+            let Some(index) = seeded.find(symbol) else { return Vec::new() };
+            let places = seeded.places.get(index).copied().unwrap_or(0);
+            let Some(stand) = seeded.stands.get(index) else { return Vec::new() };
             let stand = lock(stand);
-            let trade = |deal: &crate::floor::Deal| Trade {
+            let trade = |deal: &crate::seeded::Deal| Trade {
                 id: match venue.exchange {
                     Exchange::Kucoin => crate::kucoin::frames::trade_sequence(deal),
                     _ => deal.id,
@@ -170,7 +170,7 @@ pub(crate) fn trades(venue: &Venue, symbol: &str, now_ms: i64) -> Vec<Trade> {
             };
             stand.deals.iter().map(trade).collect()
         }
-        Material::Reel(recall) => recall.trades(symbol),
+        Material::Recording(recall) => recall.trades(symbol),
         Material::Generated(_) => Vec::new(),
     }
 }

@@ -8,10 +8,10 @@
 //! ```
 //!
 //! Rooms in the order of the flow: [`config`] what a simulation is made of; `script` recordings; `slots` and `restamp` times and ids;
-//! `generate` and `shapes` a seeded market of Binance, `floor` one of KuCoin or Gate; `sbe` Binance's binary form; `listing` what is
+//! `generate` and `shapes` a seeded market of Binance, `seeded` one of KuCoin or Gate; `sbe` Binance's binary form; `listing` what is
 //! listed just now; `play` pacing; `venue` what the parts of one venue share; `server` the listener, [`access`] who may ask; `conn`, `outbox` and `disorder`
 //! one WebSocket; `limits` what an address may do; `protocol` the seam to the exchanges: `binance`, `rest`, `rest_trades` with `tape`,
-//! `candles` and `book`; recordings too long to load: [`reel`] what hands them over, `projector` what plays them, `recall` what REST
+//! `candles` and `book`; recordings too long to load: [`recording`] what hands them over, `projector` what plays them, `recall` what REST
 //! remembers of them; `kucoin` and `gate` with `names` for subscriptions and `history` for REST; [`faults`] and `closes` what goes wrong;
 //! [`report`] what was sent.
 //!
@@ -41,7 +41,6 @@ pub mod config;
 mod conn;
 mod disorder;
 pub mod faults;
-mod floor;
 mod gate;
 mod generate;
 mod history;
@@ -55,13 +54,14 @@ mod play;
 mod projector;
 mod protocol;
 mod recall;
-pub mod reel;
+pub mod recording;
 pub mod report;
 mod rest;
 mod rest_trades;
 mod restamp;
 mod sbe;
 mod script;
+mod seeded;
 mod server;
 mod shapes;
 mod slots;
@@ -91,17 +91,17 @@ pub use config::{
 };
 pub use faults::{Action, Fault, Garbage};
 pub use listing::{ListingReport, Standing};
-pub use reel::{Entry, Item, Reel, ReelSource};
+pub use recording::{Entry, Item, Recording, RecordingSource};
 pub use report::{ConnReport, LimitsReport, Report, RestReport, StreamReport, UsageReport, VenueReport};
 
 use crate::venue::{Material, Venue};
-use floor::FloorMaker;
 use generate::{Generator, Maker};
 use listing::Listings;
 use play::Feed;
 use protocol::Exchange;
 use report::Transcript;
 use script::Timeline;
+use seeded::FloorMaker;
 use server::Shared;
 
 /// A running simulation. Dropping it ends its tasks at once; [`Sim::stop`] ends it in order.
@@ -262,7 +262,7 @@ fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, Feed)>> {
                 }
                 Ok(Some(Arc::new(Timeline::load(&paths)?)))
             }
-            Source::Generated(_) | Source::Reel(_) => Ok(None),
+            Source::Generated(_) | Source::Recording(_) => Ok(None),
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
     let frames_total: usize = timelines.iter().flatten().map(|timeline| timeline.frames.len()).sum();
@@ -307,24 +307,25 @@ fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, Feed)>> {
                     let feed = Feed::Generated { generator: Box::new(generator), frames_per_s };
                     (streams, Material::Generated(stall), feed, listings)
                 } else {
-                    let (mut maker, floor, streams) = FloorMaker::new((exchange, rules), market, config, share, shares);
-                    let listings = Arc::new(Listings::new(&floor.symbols, &streams, &wanted.unlisted));
+                    let (mut maker, seeded, streams) =
+                        FloorMaker::new((exchange, rules), market, config, share, shares);
+                    let listings = Arc::new(Listings::new(&seeded.symbols, &streams, &wanted.unlisted));
                     maker.listings = listings.clone();
                     let frames_per_s = paced(&maker);
                     let feed = Feed::Generated { generator: Box::new(maker), frames_per_s };
-                    (streams, Material::Floor(floor), feed, listings)
+                    (streams, Material::SeededMarket(seeded), feed, listings)
                 }
             }
-            (None, Source::Reel(source)) => {
+            (None, Source::Recording(source)) => {
                 let projector = projector::Projector::new(source.clone(), config.pace, config.repeat, config.restamp)
                     .with_context(|| format!("open the recording of {}", wanted.id))?;
-                let material = Material::Reel(projector.recall.clone());
-                (Vec::new(), material, Feed::Reel(Box::new(projector)), Arc::default())
+                let material = Material::Recording(projector.recall.clone());
+                (Vec::new(), material, Feed::Recording(Box::new(projector)), Arc::default())
             }
             (None, Source::Recordings(_)) => bail!("{} has no recording to play", wanted.id),
         };
         let (streams, feed) = match exchange {
-            Exchange::BinanceSbe if !matches!(feed, Feed::Reel(_)) => {
+            Exchange::BinanceSbe if !matches!(feed, Feed::Recording(_)) => {
                 let (transcoder, streams) = sbe::Transcoder::new(&streams, material.clone());
                 (streams, Feed::Sbe { json: Box::new(feed), transcoder })
             }

@@ -47,7 +47,7 @@ pub(crate) enum Feed {
         frames_per_s: Option<f64>,
     },
     /// A recording that is read while it is played.
-    Reel(Box<Projector>),
+    Recording(Box<Projector>),
     /// The same, rewritten as SBE.
     Sbe { json: Box<Feed>, transcoder: Transcoder },
 }
@@ -75,7 +75,7 @@ impl Feed {
         match self {
             Feed::Recorded { pace, .. } => *pace == Pace::Max,
             Feed::Generated { frames_per_s, .. } => frames_per_s.is_none(),
-            Feed::Reel(projector) => projector.is_unpaced(),
+            Feed::Recording(projector) => projector.is_unpaced(),
             Feed::Sbe { json, .. } => json.is_unpaced(),
         }
     }
@@ -101,7 +101,7 @@ impl Feed {
                 generator.begin(now_ms);
                 None
             }
-            Feed::Reel(projector) => projector.begin(now_ms),
+            Feed::Recording(projector) => projector.begin(now_ms),
             Feed::Sbe { json, .. } => json.begin(restamp, now_ms),
         }
     }
@@ -157,7 +157,7 @@ impl Feed {
                 }
                 generator.next(batch);
             }
-            Feed::Reel(projector) => match projector.step(elapsed, venue, batch) {
+            Feed::Recording(projector) => match projector.step(elapsed, venue, batch) {
                 Shown::Entry => {}
                 Shown::At(due) => return Some(Next::At(due)),
                 Shown::End => return Some(Next::End),
@@ -186,7 +186,7 @@ impl Feed {
                 index.checked_sub(1).is_some_and(|last| timeline.same_order(last))
             }
             Feed::Generated { generator, .. } => generator.goes_on(),
-            Feed::Reel(_) | Feed::Sbe { .. } => false,
+            Feed::Recording(_) | Feed::Sbe { .. } => false,
         }
     }
 
@@ -201,7 +201,7 @@ impl Feed {
                 Moment { position, warp: *warp, time_ms }
             }
             Feed::Generated { generator, .. } => Moment { position, warp: None, time_ms: generator.now_ms() },
-            Feed::Reel(projector) => Moment { position, warp: projector.warp, time_ms: 0 },
+            Feed::Recording(projector) => Moment { position, warp: projector.warp, time_ms: 0 },
             Feed::Sbe { json, .. } => json.moment(),
         }
     }
@@ -210,7 +210,7 @@ impl Feed {
         match self {
             Feed::Recorded { round, index, .. } => (*round, *index),
             Feed::Generated { .. } => (0, 0),
-            Feed::Reel(projector) => projector.position(),
+            Feed::Recording(projector) => projector.position(),
             Feed::Sbe { json, .. } => json.position(),
         }
     }

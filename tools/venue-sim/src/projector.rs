@@ -1,4 +1,4 @@
-//! Plays a [`Reel`]: one entry at a time, so that what is held does not grow with the length of the recording.
+//! Plays a [`Recording`]: one entry at a time, so that what is held does not grow with the length of the recording.
 //!
 //! Frames keep their bytes and their times; with restamping each is rendered as `restamp` does it for loaded recordings, the spans of
 //! ids and the length of a loop being known once the first loop is over. Binary frames are never restamped. Streams are not known
@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use crate::config::{Pace, Repeat};
 use crate::recall::Recall;
-use crate::reel::{Entry, Item, Reel, ReelSource};
+use crate::recording::{Entry, Item, Recording, RecordingSource};
 use crate::restamp::{Spans, Track, Warp, render};
 use crate::script::{StreamInfo, Timeline, combined_head, foreign_name, raw_stream_name};
 use crate::venue::{Batch, BatchFrame, Universe, Venue};
 
-/// Streams of a reel that are told apart.
+/// Streams of a recording that are told apart.
 const PLACES_MAX: usize = 65_536;
 
 /// What a step came to.
@@ -41,8 +41,8 @@ struct Place {
 
 /// Plays one recording.
 pub(crate) struct Projector {
-    source: ReelSource,
-    reel: Box<dyn Reel>,
+    source: RecordingSource,
+    recording: Box<dyn Recording>,
     pace: Pace,
     /// Loops to play; `None` = endless.
     rounds: Option<u64>,
@@ -68,11 +68,11 @@ pub(crate) struct Projector {
 
 impl Projector {
     /// Opens the recording and reads on to its first entry that is played.
-    pub fn new(source: ReelSource, pace: Pace, repeat: Repeat, restamp: bool) -> anyhow::Result<Projector> {
-        let reel = source.open(0)?;
+    pub fn new(source: RecordingSource, pace: Pace, repeat: Repeat, restamp: bool) -> anyhow::Result<Projector> {
+        let recording = source.open(0)?;
         let mut projector = Projector {
             source,
-            reel,
+            recording,
             pace,
             rounds: match repeat {
                 Repeat::Once => Some(1),
@@ -124,7 +124,7 @@ impl Projector {
     fn look(&mut self) {
         while self.pending.is_none() {
             self.bytes.clear();
-            let Some(entry) = self.reel.next(&mut self.bytes) else { return };
+            let Some(entry) = self.recording.next(&mut self.bytes) else { return };
             if entry.ahead { self.remember(&entry) } else { self.pending = Some(entry) }
         }
     }
@@ -199,8 +199,8 @@ impl Projector {
             }
         }
         // A recording that cannot be opened again ends here.
-        let Ok(reel) = self.source.open(self.round + 1) else { return false };
-        self.reel = reel;
+        let Ok(recording) = self.source.open(self.round + 1) else { return false };
+        self.recording = recording;
         self.round += 1;
         self.index = 0;
         self.recall.restart();

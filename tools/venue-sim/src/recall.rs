@@ -1,4 +1,4 @@
-//! What REST of a venue that plays a reel knows: the recorded listing, and per symbol its book, its newest trades and minutes, as far
+//! What REST of a venue that plays a recording knows: the recorded listing, and per symbol its book, its newest trades and minutes, as far
 //! as they were played.
 //!
 //! Bounded: a book is as large as the venue keeps it, trades and minutes are the newest ones. A book starts from the recorded snapshot,

@@ -173,8 +173,8 @@ fn depth(venue: &Venue, symbol: Option<&str>, limit: Option<&str>, now_ms: i64) 
             let warp = warp.or_else(|| venue.restamp.then(|| Warp::starting(timeline, now_ms)));
             crate::book::depth(&mut lock(&venue.books), timeline, symbol, limit, position, warp.as_ref())
         }
-        Material::Floor(_) => None,
-        Material::Reel(recall) => recall.depth(symbol, limit),
+        Material::SeededMarket(_) => None,
+        Material::Recording(recall) => recall.depth(symbol, limit),
         Material::Generated(stall) => stall.latest(symbol).map(|(id, bid)| {
             let time_ms = (venue.market != Market::Spot).then_some(now_ms);
             let places = (stall.decimals.price, stall.decimals.amount);
@@ -215,7 +215,7 @@ fn split_symbol(symbol: &str) -> (String, String) {
 
 /// Whether a symbol is listed, whatever its status.
 pub(crate) fn has_symbol(venue: &Venue, symbol: &str) -> bool {
-    if let Material::Reel(recall) = &venue.material {
+    if let Material::Recording(recall) = &venue.material {
         return recall.has(symbol);
     }
     match venue.listings.standing(symbol) {
@@ -276,8 +276,8 @@ fn listing(venue: &Venue) -> BTreeMap<String, Listed> {
                 add(&symbol, "TRADING", "PERPETUAL", &tick, &step);
             }
         }
-        Material::Floor(_) => {}
-        Material::Reel(recall) => {
+        Material::SeededMarket(_) => {}
+        Material::Recording(recall) => {
             for (symbol, (price, amount)) in recall.symbols() {
                 add(&symbol, "TRADING", "PERPETUAL", &size(price, price), &size(amount, amount));
             }
@@ -370,7 +370,7 @@ fn exchange_info<'q>(venue: &Venue, get: &dyn Fn(&str) -> Option<&'q str>, now_m
         (None, None) => None,
     };
     let recorded = match &venue.material {
-        Material::Reel(recall) => recall.listing_of(&format!("{}/exchangeInfo", venue.market.rest_prefix())),
+        Material::Recording(recall) => recall.listing_of(&format!("{}/exchangeInfo", venue.market.rest_prefix())),
         _ => None,
     };
     if let Some(body) = recorded {

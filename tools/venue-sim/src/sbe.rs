@@ -103,7 +103,7 @@ fn book(material: &Material, books: &mut Books, symbol: &str, moment: &Moment) -
         Material::Recorded(timeline) => {
             crate::book::depth(books, timeline, symbol, LEVELS, moment.position, moment.warp.as_ref())
         }
-        Material::Floor(_) | Material::Reel(_) => None,
+        Material::SeededMarket(_) | Material::Recording(_) => None,
         Material::Generated(stall) => {
             let (id, bid) = stall.latest(symbol)?;
             Some(crate::book::synthetic(id, None, bid, (stall.decimals.price, stall.decimals.amount), LEVELS))

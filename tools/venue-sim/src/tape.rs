@@ -65,8 +65,8 @@ pub(crate) fn rows(venue: &Venue, symbol: &str, kind: Kind, want: Want, limit: u
             };
             recorded(timeline, position, warp.as_ref(), symbol, kind, want, limit)
         }
-        Material::Floor(_) => Vec::new(),
-        Material::Reel(recall) => recall.rows(symbol, kind, want, limit),
+        Material::SeededMarket(_) => Vec::new(),
+        Material::Recording(recall) => recall.rows(symbol, kind, want, limit),
         Material::Generated(stall) => generated(stall, symbol, kind, want, limit),
     }
 }

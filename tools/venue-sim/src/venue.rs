@@ -16,7 +16,6 @@ use crate::book::Books;
 use crate::closes::{CloseReport, Closes, Ending, Planned};
 use crate::config::Heartbeat;
 use crate::faults::{Action, FaultId};
-use crate::floor::Floor;
 use crate::generate::Stall;
 use crate::kucoin::Tokens;
 use crate::limits::{Allowance, Doors};
@@ -26,6 +25,7 @@ use crate::recall::Recall;
 use crate::report::{ConnStats, LimitsReport, RestReport, VenueReport, lock};
 use crate::restamp::Warp;
 use crate::script::{StreamInfo, Timeline};
+use crate::seeded::SeededMarket;
 
 /// Streams that a source which does not know them beforehand may have.
 const OPEN_STREAMS_MAX: usize = 65_536;
@@ -243,9 +243,9 @@ pub(crate) enum Material {
     /// The generated market's latest ids and prices, for REST.
     Generated(Arc<Stall>),
     /// The generated market of KuCoin or Gate.
-    Floor(Arc<Floor>),
+    SeededMarket(Arc<SeededMarket>),
     /// What was played of a recording that is not loaded, for REST.
-    Reel(Arc<Recall>),
+    Recording(Arc<Recall>),
 }
 
 /// One venue.
@@ -302,7 +302,7 @@ impl Venue {
         let (exchange, market) = crate::protocol::of_venue(id);
         let is_sbe = exchange == Exchange::BinanceSbe;
         let universe = match &material {
-            Material::Reel(_) => Universe::open(),
+            Material::Recording(_) => Universe::open(),
             _ if is_sbe => Universe::exact(streams),
             _ => Universe::new(streams),
         };
@@ -391,18 +391,18 @@ impl Venue {
         (streams, self.expected.iter().all(on), subscriptions.changed.elapsed())
     }
 
-    /// The venue's time, ms: of a reel with its own times that of the recording, else that of the wall.
+    /// The venue's time, ms: of a recording with its own times that of the recording, else that of the wall.
     pub fn time_ms(&self, wall_ms: i64) -> i64 {
         match &self.material {
-            Material::Reel(recall) => recall.now_ms(wall_ms),
+            Material::Recording(recall) => recall.now_ms(wall_ms),
             _ => wall_ms,
         }
     }
 
-    /// The listing that was recorded under a path, of a reel.
+    /// The listing that was recorded under a path, of a recording.
     pub fn recorded_listing(&self, path: &str) -> Option<Vec<u8>> {
         match &self.material {
-            Material::Reel(recall) => recall.listing_of(path),
+            Material::Recording(recall) => recall.listing_of(path),
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 //! Sizes of contracts are written as decimal texts; `sizes` turns them into integers where a connection asks for those.
 
 use crate::binance::Market;
-use crate::floor::{Change, Deal, Ids, PRICE_PLACES, Say, Scene, Topic};
+use crate::seeded::{Change, Deal, Ids, PRICE_PLACES, Say, Scene, Topic};
 use crate::text::Text;
 
 /// Channel and symbol under which something of a symbol is sent.

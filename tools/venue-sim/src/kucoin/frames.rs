@@ -1,7 +1,7 @@
 //! The text of generated KuCoin frames, key by key as the "WebSocket API" pages of 2026 show them. Decides nothing.
 
 use crate::binance::Market;
-use crate::floor::{Change, Deal, Ids, PRICE_PLACES, Say, Scene, Topic};
+use crate::seeded::{Change, Deal, Ids, PRICE_PLACES, Say, Scene, Topic};
 use crate::text::Text;
 
 /// The topic under which something of a symbol is sent.

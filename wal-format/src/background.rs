@@ -28,7 +28,7 @@ impl Duty {
 
 /// One duty that fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct BackgroundError {
     /// Which.
     pub duty: Duty,
     /// Since when, ns since 1970-01-01 UTC.
@@ -41,10 +41,10 @@ pub struct Trouble {
 
 /// All of a writer.
 #[derive(Debug, Default)]
-pub(crate) struct Troubles(Mutex<Vec<Trouble>>);
+pub(crate) struct BackgroundErrors(Mutex<Vec<BackgroundError>>);
 
-impl Troubles {
-    fn lock(&self) -> MutexGuard<'_, Vec<Trouble>> {
+impl BackgroundErrors {
+    fn lock(&self) -> MutexGuard<'_, Vec<BackgroundError>> {
         // Short sections of plain moves: a panic in one leaves nothing half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -59,7 +59,7 @@ impl Troubles {
                 trouble.since_wall_ns
             }
             None => {
-                all.push(Trouble { duty, since_wall_ns: wall_ns, failures: 1, message });
+                all.push(BackgroundError { duty, since_wall_ns: wall_ns, failures: 1, message });
                 wall_ns
             }
         }
@@ -73,7 +73,7 @@ impl Troubles {
         all.len() < before
     }
 
-    pub fn list(&self) -> Vec<Trouble> {
+    pub fn list(&self) -> Vec<BackgroundError> {
         self.lock().clone()
     }
 }
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_trouble_keeps_its_beginning_until_it_is_over() {
-        let troubles = Troubles::default();
+        let troubles = BackgroundErrors::default();
         assert_eq!(troubles.failed(Duty::Sync, 5, "first".to_owned()), 5);
         assert_eq!(troubles.failed(Duty::Sync, 9, "second".to_owned()), 5);
         troubles.failed(Duty::Prepare, 7, "full".to_owned());

@@ -16,10 +16,10 @@ use tracing::{Instrument, error, error_span, info, warn};
 
 use super::feed::Feed;
 use super::metrics::Place;
-use super::roster::Roster;
 use super::session::{Cause, GapStart, write_gap};
 use super::slot::Slot;
 use super::strays::{Numbered, Trial, Trials, Verdict};
+use super::stream_table::StreamTable;
 use model::Channel;
 use ops::backoff::{Backoff, random};
 use ops::clock::Stamp;
@@ -43,10 +43,10 @@ impl Change {
     }
 }
 
-struct Keeper<'a> {
+struct ConnectionSupervisor<'a> {
     feed: &'a Arc<Feed>,
     slots: JoinSet<()>,
-    rosters: Vec<Numbered>,
+    stream_tables: Vec<Numbered>,
     trials: Trials,
     next: usize,
 }
@@ -62,33 +62,34 @@ pub(super) async fn keep(
     gap: Option<GapStart>,
     mut changes: mpsc::Receiver<Change>,
 ) {
-    let mut keeper = Keeper { feed, slots: JoinSet::new(), rosters: Vec::new(), trials: Trials::new(), next: 0 };
+    let mut supervisor =
+        ConnectionSupervisor { feed, slots: JoinSet::new(), stream_tables: Vec::new(), trials: Trials::new(), next: 0 };
     for plan in plans {
-        keeper.open(plan, gap);
+        supervisor.open(plan, gap);
     }
     loop {
         tokio::select! {
             biased;
-            Some(done) = keeper.slots.join_next() => {
+            Some(done) = supervisor.slots.join_next() => {
                 if let Err(err) = done {
                     error!(venue = %feed.id, error = %err, "the task that begins a connection anew panicked; so does the venue");
                     feed.stop.trigger();
                 }
             }
-            Some(change) = changes.recv() => keeper.apply(&change),
-            () = tokio::time::sleep(LOOK_EVERY), if !feed.stop.requested() => keeper.look_at_strays(),
-            () = feed.stop.wait(), if keeper.slots.is_empty() => return,
+            Some(change) = changes.recv() => supervisor.apply(&change),
+            () = tokio::time::sleep(LOOK_EVERY), if !feed.stop.requested() => supervisor.look_at_strays(),
+            () = feed.stop.wait(), if supervisor.slots.is_empty() => return,
         }
     }
 }
 
 /// One line of a planned connection, over panics of its task: what was open is lost then, which is a gap like others.
-async fn keep_line(feed: Arc<Feed>, place: Place, roster: Arc<Roster>, mut gap: Option<GapStart>) {
+async fn keep_line(feed: Arc<Feed>, place: Place, stream_table: Arc<StreamTable>, mut gap: Option<GapStart>) {
     let (supervisor, of) = (feed.metrics.supervisor(), feed.id.as_str());
     let mut backoff = Backoff::default();
     loop {
         let started = Instant::now();
-        let slot = Slot::new(Arc::clone(&feed), place, Arc::clone(&roster), gap);
+        let slot = Slot::new(Arc::clone(&feed), place, Arc::clone(&stream_table), gap);
         if supervisor.once(Task::Connection, of, slot.keep()).await.is_ok() {
             return;
         }
@@ -96,33 +97,33 @@ async fn keep_line(feed: Arc<Feed>, place: Place, roster: Arc<Roster>, mut gap: 
         let last_ns = feed.metrics.last_ns(place);
         let lost = GapStart { cause: Cause::Lost, from_ns: if last_ns > 0 { last_ns } else { Stamp::now().0 } };
         gap = Some(lost);
-        roster.broken(place.line);
+        stream_table.broken(place.line);
         backoff.good(started.elapsed());
         let wait = backoff.next(&mut random);
         feed.metrics.waits(place, Some(Instant::now() + wait), Some("its task panicked".to_owned()));
         if feed.pause(wait).await {
             // A log that takes no records says so itself.
-            let _ = write_gap(&feed, &roster, place.line, 0, lost, &roster.streams());
+            let _ = write_gap(&feed, &stream_table, place.line, 0, lost, &stream_table.streams());
             return;
         }
         supervisor.again(Task::Connection, of);
     }
 }
 
-impl Keeper<'_> {
+impl ConnectionSupervisor<'_> {
     fn open(&mut self, plan: ConnectionPlan, gap: Option<GapStart>) -> Numbered {
         let number = self.next;
-        let roster = Arc::new(Roster::new(plan, self.feed.config.lines));
+        let stream_table = Arc::new(StreamTable::new(plan, self.feed.config.lines));
         for line in 0..self.feed.config.lines {
             let place = Place { number, line };
-            let line_of = keep_line(Arc::clone(self.feed), place, Arc::clone(&roster), gap);
+            let line_of = keep_line(Arc::clone(self.feed), place, Arc::clone(&stream_table), gap);
             // Of the level error, so that it is there whatever level is shown.
             let span = error_span!("connection", venue = %self.feed.id, slot = place.number, line);
             self.slots.spawn(line_of.instrument(span));
         }
         self.next += 1;
-        self.rosters.push((number, Arc::clone(&roster)));
-        (number, roster)
+        self.stream_tables.push((number, Arc::clone(&stream_table)));
+        (number, stream_table)
     }
 
     /// Subscribes silent streams on the other path too, and ends them where they turn out not to be served.
@@ -151,13 +152,13 @@ impl Keeper<'_> {
     }
 
     fn try_elsewhere(&mut self, number: usize, stream: String) {
-        self.rosters.retain(|(_, roster)| !roster.is_closed());
-        let home = self.rosters.iter().find(|(n, _)| *n == number).cloned();
+        self.stream_tables.retain(|(_, stream_table)| !stream_table.is_closed());
+        let home = self.stream_tables.iter().find(|(n, _)| *n == number).cloned();
         let served = home.and_then(|home| Some((home.1.wants_of(&stream)?, home)));
         let Some((wants, home)) = served.filter(|_| !self.trials.contains_key(&stream)) else { return };
         let Some(path) = self.feed.venue.streams.other_path(home.1.path()) else { return };
         let mut plan = ConnectionPlan { path_and_query: path.to_owned(), streams: Vec::new(), wants: Vec::new() };
-        let there = || self.rosters.iter().filter(|(_, r)| r.serves(&plan));
+        let there = || self.stream_tables.iter().filter(|(_, r)| r.serves(&plan));
         if there().any(|(_, r)| r.wants_of(&stream).is_some()) {
             return;
         }
@@ -176,9 +177,9 @@ impl Keeper<'_> {
     }
 
     fn apply(&mut self, change: &Change) {
-        self.rosters.retain(|(_, roster)| !roster.is_closed());
-        for (_, roster) in &self.rosters {
-            roster.leave(&change.gone, &change.dropped);
+        self.stream_tables.retain(|(_, stream_table)| !stream_table.is_closed());
+        for (_, stream_table) in &self.stream_tables {
+            stream_table.leave(&change.gone, &change.dropped);
         }
         self.snapshots(change);
         if !change.dropped.is_empty() {
@@ -192,11 +193,11 @@ impl Keeper<'_> {
         for mut plan in self.feed.venue.streams.plan(&change.added, limits) {
             let mut new: Vec<_> = plan.streams.drain(..).zip(plan.wants.drain(..)).collect();
             let all = new.len();
-            for (_, roster) in &self.rosters {
-                new = roster.take_back(new);
+            for (_, stream_table) in &self.stream_tables {
+                new = stream_table.take_back(new);
             }
-            for (_, roster) in self.rosters.iter().filter(|(_, r)| r.serves(&plan)) {
-                new = roster.add(new, limits.streams_per_connection);
+            for (_, stream_table) in self.stream_tables.iter().filter(|(_, r)| r.serves(&plan)) {
+                new = stream_table.add(new, limits.streams_per_connection);
             }
             joined += all - new.len();
             if new.is_empty() {

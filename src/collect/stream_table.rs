@@ -3,7 +3,7 @@
 //! New listings are added, delisted symbols leave: their streams stay subscribed where they are and are left out
 //! of the next connection. What nobody wants any more is dropped: every line ends it at the venue, on the connection
 //! it has, and when all have done so it is forgotten. A stream may serve several channels and goes with the last of them.
-//! The roster also knows what its lines must know of each other: which address each of them uses, since when each of
+//! The stream table also knows what its lines must know of each other: which address each of them uses, since when each of
 //! them has delivered without a break, and whose turn it is to be replaced.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,9 +25,9 @@ struct Entry {
     wants: Vec<Want>,
     /// What it served before, and nobody wants any more.
     past: Vec<Want>,
-    /// Version of the roster that brought it (again).
+    /// Version of the stream table that brought it (again).
     added: u64,
-    /// Version of the roster that saw its symbol go, and how.
+    /// Version of the stream table that saw its symbol go, and how.
     leaving: Option<(u64, Leaving)>,
 }
 
@@ -105,7 +105,7 @@ struct State {
 
 /// One planned connection, whatever its lines do.
 #[derive(Debug)]
-pub(super) struct Roster {
+pub(super) struct StreamTable {
     path_and_query: String,
     version: AtomicU64,
     state: Mutex<State>,
@@ -113,7 +113,7 @@ pub(super) struct Roster {
     pub(super) turn: Semaphore,
 }
 
-impl Roster {
+impl StreamTable {
     /// The streams of `plan` on `lines` lines.
     pub(super) fn new(plan: ConnectionPlan, lines: u32) -> Self {
         let entries =
@@ -148,7 +148,7 @@ impl Roster {
     }
 
     /// What a connection that opens now subscribes, and the version that says so. `None` = nothing is left to
-    /// subscribe: the roster is closed for good.
+    /// subscribe: the stream table is closed for good.
     pub(super) fn plan(&self) -> Option<(ConnectionPlan, u64)> {
         let mut state = self.lock();
         let staying = || state.entries.iter().filter(|e| e.leaving.is_none());
@@ -385,9 +385,9 @@ mod tests {
         Want { symbol: symbol.to_owned(), channel }
     }
 
-    fn roster(symbols: &[&str], lines: u32) -> Roster {
+    fn stream_table(symbols: &[&str], lines: u32) -> StreamTable {
         let (streams, wants) = symbols.iter().map(|s| pair(s)).unzip();
-        Roster::new(ConnectionPlan { path_and_query: "/stream".into(), streams, wants }, lines)
+        StreamTable::new(ConnectionPlan { path_and_query: "/stream".into(), streams, wants }, lines)
     }
 
     fn wants(symbols: &[&str]) -> BTreeSet<Want> {
@@ -400,7 +400,7 @@ mod tests {
 
     #[test]
     fn a_new_listing_is_told_once_and_takes_only_the_room_there_is() {
-        let r = roster(&["A", "B"], 1);
+        let r = stream_table(&["A", "B"], 1);
         let (plan, version) = r.plan().unwrap();
         assert_eq!(plan.streams, ["A@trade", "B@trade"]);
         let rest = r.add(vec![pair("C"), pair("D")], 3);
@@ -413,7 +413,7 @@ mod tests {
 
     #[test]
     fn a_symbol_that_left_stays_until_every_line_was_replaced_and_then_makes_room() {
-        let r = roster(&["A", "B"], 2);
+        let r = stream_table(&["A", "B"], 2);
         for line in 0..2 {
             let _ = r.settled(line, r.plan().unwrap().1, 1);
         }
@@ -430,7 +430,7 @@ mod tests {
 
     #[test]
     fn a_symbol_that_is_listed_again_is_subscribed_again_before_and_after_it_was_forgotten() {
-        let r = roster(&["A", "B"], 1);
+        let r = stream_table(&["A", "B"], 1);
         let (_, version) = r.plan().unwrap();
         r.leave(&wants(&["B"]), &BTreeSet::new());
         assert!(r.take_back(vec![pair("B")]).is_empty());
@@ -442,7 +442,7 @@ mod tests {
 
     #[test]
     fn what_nobody_wants_is_ended_by_every_line_and_makes_room_when_the_last_one_has_done_so() {
-        let r = roster(&["A", "B", "C"], 2);
+        let r = stream_table(&["A", "B", "C"], 2);
         let version = r.plan().unwrap().1;
         for line in 0..2 {
             assert!(r.settled(line, version, 1).is_empty());
@@ -464,7 +464,7 @@ mod tests {
         assert_eq!((names(&news.added), news.dropped.len()), (vec!["C@trade", "D@trade"], 0));
         assert!(r.ended(0, u64::MAX).is_empty() && r.ended(1, u64::MAX).is_empty());
         // A line whose connection opened anew never subscribed it.
-        let r2 = roster(&["A", "B"], 1);
+        let r2 = stream_table(&["A", "B"], 1);
         r2.leave(&BTreeSet::new(), &wants(&["B"]));
         assert_eq!(r2.settled(0, r2.plan().unwrap().1, 1), pair("B").1);
     }
@@ -480,7 +480,7 @@ mod tests {
         };
         let none = BTreeSet::new();
         for (first, last) in [(&tickers, &mark), (&mark, &tickers)] {
-            let r = Roster::new(plan(), 1);
+            let r = StreamTable::new(plan(), 1);
             let version = r.plan().unwrap().1;
             let _ = r.settled(0, version, 1);
             r.leave(&none, &set(&[first]));
@@ -495,14 +495,14 @@ mod tests {
             assert_eq!(r.ended(0, version).into_iter().collect::<BTreeSet<_>>(), set(&[&tickers, &mark]));
         }
         // The symbol leaves in the same moment as one of its channels: frames may still come.
-        let r = Roster::new(plan(), 1);
+        let r = StreamTable::new(plan(), 1);
         r.leave(&set(&[&mark]), &set(&[&tickers]));
         assert_eq!(r.leaving(), BTreeSet::from(["tickers A".to_owned()]));
     }
 
     #[test]
     fn a_stream_that_moved_is_ended_here_and_is_wanted_elsewhere() {
-        let r = roster(&["A", "B"], 1);
+        let r = stream_table(&["A", "B"], 1);
         let version = r.plan().unwrap().1;
         let _ = r.settled(0, version, 1);
         r.moved("A@trade");
@@ -516,7 +516,7 @@ mod tests {
 
     #[test]
     fn a_roster_without_streams_is_closed_and_takes_nothing_any_more() {
-        let r = roster(&["A"], 1);
+        let r = stream_table(&["A"], 1);
         r.leave(&wants(&["A"]), &BTreeSet::new());
         assert_eq!(r.plan(), None);
         assert_eq!(names(&r.take_back(vec![pair("A")])), ["A@trade"]);
@@ -525,7 +525,7 @@ mod tests {
 
     #[test]
     fn an_interruption_is_covered_only_by_a_line_that_delivered_from_before_it() {
-        let r = roster(&["A"], 2);
+        let r = stream_table(&["A"], 2);
         let _ = r.settled(0, 1, 100);
         let _ = r.settled(1, 1, 200);
         let covered = |line, from_ns| r.covered(line, from_ns, "A@trade");
@@ -538,7 +538,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_the_other_line_is_not_answered_about_is_covered_by_nobody() {
-        let r = roster(&["A", "B"], 2);
+        let r = stream_table(&["A", "B"], 2);
         let pending = |of: &[&str]| of.iter().map(|s| (*s).to_owned()).collect::<BTreeSet<_>>();
         let covered = |from_ns| (r.covered(1, from_ns, "A@trade"), r.covered(1, from_ns, "B@trade"));
         // One request of the other line stays unanswered: what it does deliver counts.

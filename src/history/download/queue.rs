@@ -17,7 +17,7 @@ const TRIES: u32 = 7;
 
 /// See the module.
 #[derive(Clone)]
-pub(crate) struct Desk {
+pub(crate) struct AsyncQueue {
     queue: Arc<Kept>,
 }
 
@@ -32,7 +32,7 @@ impl Drop for Kept {
     }
 }
 
-impl Desk {
+impl AsyncQueue {
     /// Opens the manifest of a mirror.
     pub(crate) async fn open(mirror: &Mirror, config: &History) -> Result<Self> {
         let (mirror, config) = (mirror.clone(), config.clone());

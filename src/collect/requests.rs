@@ -1,7 +1,7 @@
 //! What other processes ask of the collector: a snapshot, because the compactor found a hole in the depth updates of
 //! a symbol and wants a fresh book behind it; and an event in the log, because only the collector writes it.
 //!
-//! A wish is an empty file `requests/snapshot-<symbol, percent-encoded>` in the log's directory. It is removed
+//! A request is an empty file `requests/snapshot-<symbol, percent-encoded>` in the log's directory. It is removed
 //! when it is taken, and asking twice is asking once. An event is a file `requests/pressure-<ns>-<service>.json` with
 //! its facts: the compactor's own pressure on memory, which so becomes a row of `events` like everything else, out
 //! of the log and again in every replay. Taken once a second; never waited for.
@@ -22,11 +22,11 @@ use ops::chore;
 use ops::memory::Change;
 use ops::telemetry::RateLimited;
 
-/// Directory of wishes in the log's directory.
+/// Directory of requests in the log's directory.
 pub(crate) const REQUESTS_DIR: &str = "requests";
-/// Name of a wish for a snapshot, before the symbol.
+/// Name of a request for a snapshot, before the symbol.
 pub(crate) const SNAPSHOT_PREFIX: &str = "snapshot-";
-/// Name of a wish for an event, before the time.
+/// Name of a request for an event, before the time.
 const PRESSURE_PREFIX: &str = "pressure-";
 /// Kind of the event, of this process too.
 pub(crate) const PRESSURE_EVENT: &str = "pressure";
@@ -37,7 +37,7 @@ const TAKEN_MAX: usize = 1_000;
 
 static STUCK: RateLimited = RateLimited::new(Duration::from_secs(60));
 
-/// Takes wishes until the venue is to stop.
+/// Takes requests until the venue is to stop.
 pub(super) async fn run(feed: &Feed) {
     while !feed.pause(Duration::from_secs(1)).await {
         let dir = feed.requests.clone();

@@ -2,7 +2,7 @@
 //!
 //! Nothing here is durable and nothing has to be. After a start the compactor tells every hole of the last two
 //! days again (from manifests, states and the log) and everything that the repair log says was done; only when it
-//! has read that log to its end ([`Desk::ready`]) does the first hole go out.
+//! has read that log to its end ([`RepairQueue::ready`]) does the first hole go out.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ const KNOWN_MAX: usize = 200_000;
 
 /// Missing ids of one symbol.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hole {
+pub struct MissingRange {
     /// Trades or aggregates.
     pub channel: Channel,
     /// The venue's own spelling.
@@ -37,7 +37,7 @@ pub struct Hole {
 
 type Key = (Channel, String, i64, i64);
 
-impl Hole {
+impl MissingRange {
     /// The hole of a gap, if it is one that can be fetched and is open.
     pub fn of(gap: &Gap) -> Option<Self> {
         let channel = gap.channel.parse().ok().filter(|c| matches!(c, Channel::Trades | Channel::AggTrades))?;
@@ -73,7 +73,7 @@ pub struct Counts {
 #[derive(Debug, Default)]
 struct Inner {
     ready: bool,
-    queue: VecDeque<Hole>,
+    queue: VecDeque<MissingRange>,
     known: HashSet<Key>,
     /// The order of `known`, oldest first.
     order: VecDeque<Key>,
@@ -81,16 +81,16 @@ struct Inner {
     counts: Counts,
 }
 
-/// The desk of one venue.
+/// The repair queue of one venue.
 #[derive(Debug, Default)]
-pub struct Desk {
+pub struct RepairQueue {
     inner: Mutex<Inner>,
     wake: Notify,
 }
 
-impl Desk {
+impl RepairQueue {
     /// A hole is open. One that was told before is ignored.
-    pub fn want(&self, hole: Hole) {
+    pub fn want(&self, hole: MissingRange) {
         let mut inner = self.lock();
         if inner.queue.len() < QUEUE_MAX && inner.learn(hole.key()) {
             inner.queue.push_back(hole);
@@ -115,11 +115,11 @@ impl Desk {
         self.wake.notify_one();
     }
 
-    /// The next hole, once [`Desk::ready`] was said.
+    /// The next hole, once [`RepairQueue::ready`] was said.
     ///
     /// # Cancel safety
     /// A hole is taken only when it is returned.
-    pub async fn next(&self) -> Hole {
+    pub async fn next(&self) -> MissingRange {
         loop {
             let notified = self.wake.notified();
             {
@@ -136,7 +136,7 @@ impl Desk {
     }
 
     /// `hole` could not be written down: it waits again.
-    pub fn again(&self, hole: Hole) {
+    pub fn again(&self, hole: MissingRange) {
         let mut inner = self.lock();
         inner.in_work = false;
         inner.queue.push_front(hole);

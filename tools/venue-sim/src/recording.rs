@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// What an entry is. Its bytes stand in the buffer given to [`Reel::next`].
+/// What an entry is. Its bytes stand in the buffer given to [`Recording::next`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Item {
     /// One WebSocket message.
@@ -37,35 +37,35 @@ pub struct Entry {
 }
 
 /// A recording being read.
-pub trait Reel: Send {
+pub trait Recording: Send {
     /// The next entry, its bytes in `bytes` (which is emptied before); `None` at the end.
     fn next(&mut self, bytes: &mut Vec<u8>) -> Option<Entry>;
 }
 
 /// Opens a recording for a loop, counted from 0.
-type Open = dyn Fn(u64) -> anyhow::Result<Box<dyn Reel>> + Send + Sync;
+type Open = dyn Fn(u64) -> anyhow::Result<Box<dyn Recording>> + Send + Sync;
 
 /// A recording that can be read from its beginning, once per loop.
 #[derive(Clone)]
-pub struct ReelSource(Arc<Open>);
+pub struct RecordingSource(Arc<Open>);
 
-impl ReelSource {
+impl RecordingSource {
     /// A recording that `open` opens, given the number of the loop.
-    pub fn new(open: impl Fn(u64) -> anyhow::Result<Box<dyn Reel>> + Send + Sync + 'static) -> ReelSource {
-        ReelSource(Arc::new(open))
+    pub fn new(open: impl Fn(u64) -> anyhow::Result<Box<dyn Recording>> + Send + Sync + 'static) -> RecordingSource {
+        RecordingSource(Arc::new(open))
     }
 
     /// Opens it for a loop.
     ///
     /// # Errors
     /// Whatever keeps it from being opened.
-    pub fn open(&self, round: u64) -> anyhow::Result<Box<dyn Reel>> {
+    pub fn open(&self, round: u64) -> anyhow::Result<Box<dyn Recording>> {
         (self.0)(round)
     }
 }
 
-impl fmt::Debug for ReelSource {
+impl fmt::Debug for RecordingSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ReelSource")
+        f.write_str("RecordingSource")
     }
 }

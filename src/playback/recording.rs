@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
 
 use smallvec::SmallVec;
-use venue_sim::{Entry, Item, Reel};
+use venue_sim::{Entry, Item, Recording};
 use wal_format::{Hold, Kind, Position, RecordRef, SegmentId, Shelf, error_chain, flags};
 
 use config::Config;
@@ -79,7 +79,7 @@ impl Twins {
 }
 
 /// Reads the logs of one venue one after the other.
-pub struct LogReel {
+pub struct LogRecording {
     venue: &'static Venue,
     range: Range,
     /// Where each log lies, and where reading begins.
@@ -101,12 +101,12 @@ pub struct LogReel {
     last_ns: u64,
 }
 
-impl LogReel {
+impl LogRecording {
     /// Finds the logs of `venue` and where the range begins in them.
     ///
     /// # Errors
     /// When a directory or a segment cannot be read.
-    pub fn open(cfg: &Config, venue: &'static Venue, range: Range) -> Result<LogReel, ShelfError> {
+    pub fn open(cfg: &Config, venue: &'static Venue, range: Range) -> Result<LogRecording, ShelfError> {
         let dir = cfg.wal_dir(venue.id());
         // Before anything is listed: what is listed stays.
         let holds = hold(&cfg.archive_root(), &dir, "replay --serve").unwrap_or_else(|err| {
@@ -115,7 +115,7 @@ impl LogReel {
             Vec::new()
         });
         let found = tapes(&cfg.archive_root(), &dir, range.from_ns.saturating_sub(LEAD_NS))?;
-        Ok(LogReel {
+        Ok(LogRecording {
             venue,
             range,
             tapes: found.into(),
@@ -199,7 +199,7 @@ fn binary_name(venue: &Venue, key: StreamKey<'_>) -> Option<String> {
     })
 }
 
-impl Reel for LogReel {
+impl Recording for LogRecording {
     fn next(&mut self, bytes: &mut Vec<u8>) -> Option<Entry> {
         bytes.clear();
         if let Some((entry, body)) = self.ahead.pop_front() {
@@ -339,13 +339,13 @@ mod tests {
         }
         log.close().expect("closes");
         let venue = venue::venue(model::VenueId::BinanceSpot);
-        let mut reel = LogReel::open(&cfg, venue, Range { from_ns: 0, to_ns: u64::MAX }).expect("opens");
+        let mut recording = LogRecording::open(&cfg, venue, Range { from_ns: 0, to_ns: u64::MAX }).expect("opens");
         let held = || wal_format::holds(&dir).expect("lists").into_iter().map(|held| held.from.0).collect::<Vec<_>>();
         assert_eq!(held(), [0]);
         let mut bytes = Vec::new();
-        while reel.next(&mut bytes).is_some() {}
+        while recording.next(&mut bytes).is_some() {}
         assert!(held()[0] > 1, "{:?}", held());
-        drop(reel);
+        drop(recording);
         assert!(held().is_empty());
     }
 }

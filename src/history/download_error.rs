@@ -6,14 +6,14 @@ use std::fmt;
 /// What went wrong with one download.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: {detail}")]
-pub struct Trouble {
+pub struct DownloadError {
     /// Which kind.
     pub what: What,
     /// Details in plain words.
     pub detail: String,
 }
 
-/// Kinds of trouble.
+/// Kinds of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum What {
     /// Listed, but the server has no such file.
@@ -83,7 +83,7 @@ impl What {
         What::ALL.into_iter().find(|w| w.as_str() == word)
     }
 
-    /// Failures in a row that such trouble is allowed at most, whatever is configured.
+    /// Failures in a row that such failure is allowed at most, whatever is configured.
     pub fn patience(self) -> u64 {
         match self {
             // The listing may be ahead of the files for a moment, but not for long.
@@ -100,7 +100,7 @@ impl What {
             What::Gone => "the archive lists it but does not have it: try again later, or take the daily files instead",
             What::Refused => "the server refuses this address: use [history] proxy_url with another exit",
             What::Throttled => "lower [history] requests_per_s and download_workers, then try again",
-            What::Server => "the server was in trouble: try again later",
+            What::Server => "the server was in failure: try again later",
             What::Network => "check the network and [proxy], then try again",
             What::Stalled => "the line was too slow: lower download_workers or raise stall_timeout_s, then try again",
             What::Length | What::Protocol => {
@@ -122,7 +122,7 @@ impl fmt::Display for What {
     }
 }
 
-impl Trouble {
+impl DownloadError {
     /// One.
     pub fn new(what: What, detail: impl Into<String>) -> Self {
         Self { what, detail: detail.into() }
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn a_stored_error_leads_back_to_its_kind_and_advice() {
         for what in What::ALL {
-            let stored = Trouble::new(what, "detail: with a colon").to_string();
+            let stored = DownloadError::new(what, "detail: with a colon").to_string();
             assert_eq!(What::of(&stored), Some(what), "{stored}");
             assert_eq!(advice(&stored), what.advice());
         }

@@ -84,14 +84,14 @@ pub(crate) struct Stand {
 
 /// What REST reads of a market.
 #[derive(Debug)]
-pub(crate) struct Floor {
+pub(crate) struct SeededMarket {
     pub symbols: Vec<String>,
     /// Decimals of the amounts of each symbol.
     pub places: Vec<usize>,
     pub stands: Vec<Mutex<Stand>>,
 }
 
-impl Floor {
+impl SeededMarket {
     /// The place of a symbol.
     pub fn find(&self, symbol: &str) -> Option<usize> {
         self.symbols.iter().position(|have| have == symbol)
@@ -156,7 +156,7 @@ pub(crate) struct FloorMaker {
     frames_per_s: u64,
     now_ms: i64,
     kept: usize,
-    floor: Arc<Floor>,
+    seeded: Arc<SeededMarket>,
     pub listings: Arc<Listings>,
 }
 
@@ -176,7 +176,7 @@ impl FloorMaker {
         config: &SimConfig,
         share: u64,
         shares: u64,
-    ) -> (FloorMaker, Arc<Floor>, Vec<StreamInfo>) {
+    ) -> (FloorMaker, Arc<SeededMarket>, Vec<StreamInfo>) {
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed.wrapping_add(share));
         let mut streams: Vec<StreamInfo> = Vec::new();
         let mut symbols = Vec::new();
@@ -230,7 +230,7 @@ impl FloorMaker {
             (Exchange::Gate, Rules::Usdm) => index % 2,
             _ => 0,
         });
-        let floor = Arc::new(Floor { symbols: market.symbols.clone(), places: places.collect(), stands });
+        let seeded = Arc::new(SeededMarket { symbols: market.symbols.clone(), places: places.collect(), stands });
         let total = if wheel.is_empty() { Some(0) } else { market.total_frames.map(split) };
         let maker = FloorMaker {
             exchange,
@@ -246,10 +246,10 @@ impl FloorMaker {
             frames_per_s: split(market.frames_per_s).max(1),
             now_ms: 0,
             kept: config.trades_kept.max(1),
-            floor: floor.clone(),
+            seeded: seeded.clone(),
             listings: Arc::default(),
         };
-        (maker, floor, streams)
+        (maker, seeded, streams)
     }
 
     /// Decides the next frame: symbol, channel, words.
@@ -259,8 +259,8 @@ impl FloorMaker {
             (symbol..self.symbols.len()).chain(0..symbol).find(|&at| self.listings.trades(at)).unwrap_or(symbol);
         let channel = self.wheel.get(self.rng.random_range(0..self.wheel.len())).copied().unwrap_or(0);
         let step = self.rng.random_range(-3..=3);
-        let floor = self.floor.clone();
-        let Some(stand) = floor.stands.get(symbol) else { return (symbol, channel, Say::Levels { count: 5 }) };
+        let seeded = self.seeded.clone();
+        let Some(stand) = seeded.stands.get(symbol) else { return (symbol, channel, Say::Levels { count: 5 }) };
         let mut stand = lock(stand);
         stand.price = (stand.price + step).max(1_000);
         stand.time_ms = self.now_ms;
@@ -420,14 +420,14 @@ impl Maker for FloorMaker {
             Some(queued) => queued,
             None => self.decide(),
         };
-        let floor = self.floor.clone();
-        let Some(stand) = floor.stands.get(symbol) else { return };
+        let seeded = self.seeded.clone();
+        let Some(stand) = seeded.stands.get(symbol) else { return };
         let mut stand = lock(stand);
         self.apply(&say, &mut stand);
         let scene = Scene {
             rules: self.rules,
-            symbol: floor.symbols.get(symbol).map_or("", String::as_str),
-            places: floor.places.get(symbol).copied().unwrap_or(0),
+            symbol: seeded.symbols.get(symbol).map_or("", String::as_str),
+            places: seeded.places.get(symbol).copied().unwrap_or(0),
             stand: &stand,
             now_ms: self.now_ms,
             now_ns: self.now_ms * 1_000_000 + (self.made % 1_000) as i64 * 1_000,
