@@ -38,7 +38,7 @@ MAY = {
         src/config/places.rs src/config/read.rs src/config/room.rs src/cli/collector.rs
         src/cli/doctor/mod.rs src/api/system.rs""",
     "the page, when it is built": "src/api/build.rs",
-    "the demo's own directory": "src/cli/demo/cast.rs src/cli/demo/child.rs src/cli/demo/mod.rs",
+    "the demo's own directory": "src/cli/demo/venues.rs src/cli/demo/child.rs src/cli/demo/mod.rs",
 }
 
 TOUCHES = re.compile(
