@@ -25,7 +25,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         let reload = args.service.reload(&supervisor, &shutdown)?;
         super::service::be_supervised(&supervisor, &shutdown);
         let (_monitor, pressure) =
-            MemoryMonitor::start(&cfg.memory, "collector", &supervisor).context("watch the memory")?;
+            MemoryMonitor::start(&cfg.memory, "collector", &supervisor).context("cannot start the memory monitor")?;
         collect::run(cfg, shutdown, pressure, Some(reload), supervisor.clone()).await?;
         Ok(supervisor.verdict()?)
     })

@@ -1,4 +1,4 @@
-//! `tapedeck compactor`: service 2, and `--drain`.
+//! `tapedeck compactor`: log to Parquet, candles, and the HTTP server of both; `--drain` does what is there and exits.
 
 use std::sync::Arc;
 
@@ -17,11 +17,11 @@ use ops::supervise::{self, Supervisor, Task};
 pub struct Args {
     #[command(flatten)]
     service: ServiceArg,
-    /// Work the logs off to their present end, publish everything, the open hour too, and exit.
+    /// Process the logs to their current end, publish everything including the open hour, and exit.
     #[arg(long)]
     drain: bool,
-    /// Go on with this log (a venue, or VENUE.repair) although what was acknowledged is neither in the lake nor in the
-    /// log: the loss is told in the next manifest. Without it such a log stops. May be given several times.
+    /// Accept that acknowledged records of this log (a venue, or VENUE.repair) are in neither the lake nor the log, and go
+    /// on; the next manifest names the lost range. Without it the compactor refuses that log. May be given several times.
     #[arg(long, value_name = "LOG")]
     accept_loss: Vec<String>,
 }
@@ -36,7 +36,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         reload.only_tell(Arc::clone(&cfg), &supervisor, &shutdown, of_the_log);
         super::service::be_supervised(&supervisor, &shutdown);
         let (_monitor, pressure) =
-            MemoryMonitor::start(&cfg.memory, "compactor", &supervisor).context("watch the memory")?;
+            MemoryMonitor::start(&cfg.memory, "compactor", &supervisor).context("cannot start the memory monitor")?;
         let told = Arc::clone(&cfg);
         pressure.on_change(move |change| collect::leave_pressure(&told, change));
         let status = Arc::new(ops::compactor::CompactorStatus::supervised(pressure.clone(), supervisor.clone()));
@@ -78,8 +78,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         let outcome = compact::run(cfg.clone(), mode, shutdown.clone(), status).await;
         shutdown.trigger();
         let finished = finish(candles, cfg, mode).await;
-        // It cuts clients that do not read; what begins it anew panics never.
-        server.await.context("the status server ended badly")?;
+        // It cuts clients that do not read, and is restarted by a wrapper that never panics.
+        server.await.context("the HTTP server of status and candles failed")?;
         supervisor.verdict()?;
         finished?;
         outcome.map(drop)
@@ -110,7 +110,7 @@ async fn finish(candles: Option<KlineService>, cfg: Arc<Config>, mode: Mode) -> 
         if mode == Mode::Drain
             && let Err(err) = compact::retention::Keeper::default().sweep(&cfg, ops::clock::wall_ns())
         {
-            tracing::warn!(error = %format!("{err:#}"), "cannot look for what is too old");
+            tracing::warn!(error = %format!("{err:#}"), "retention could not look through the lake");
         }
         Ok(())
     })

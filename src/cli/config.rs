@@ -16,8 +16,8 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Validates, also against the disks of this machine, and warns of what presses hard on a venue; exit code 2 with
-    /// every problem when the configuration cannot be used.
+    /// Validates, also against the disks of this machine, and warns of settings that are close to a venue's limits; exit
+    /// code 2 with every problem when the configuration cannot be used.
     Check(FileArg),
     /// Prints the effective configuration with where each value came from.
     Show(FileArg),

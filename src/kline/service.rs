@@ -92,7 +92,7 @@ impl KlineService {
         let held = |(id, _): &(VenueId, Channel)| {
             consumer::hold_back(cfg, *id, database.as_mut()).unwrap_or_else(|err| {
                 let error = error_chain(&err);
-                tracing::warn!(venue = %id, error, "cannot compare the candles with what was acknowledged yet");
+                tracing::warn!(venue = %id, error, "cannot compare the candle database with the acknowledged position; starting without that check");
                 None
             })
         };
@@ -227,7 +227,7 @@ impl Threads<'_> {
         self.kept(Task::Seeds, id.as_str(), move |stop| {
             if let Err(err) = seeder::run(&cfg, &config, venue, source, &mut wanted, stop) {
                 let error = error_chain(&err);
-                tracing::error!(venue = %id, error, "the first bars stay marked: the venue cannot be asked");
+                tracing::error!(venue = %id, error, "the first bars stay marked as incomplete: the venue cannot be asked for the trades before them");
             }
             // Nobody can want anything any more, or nobody can be asked: no news when the service ends.
             while !stop.requested() {

@@ -28,12 +28,12 @@ pub struct SchemaVersion(pub(crate) u32);
 impl SchemaVersion {
     /// That of every file, state and manifest that names none.
     pub const FIRST: Self = Self(1);
-    /// Adds `ts`, `instrument` and `venue` to every table and `base_amount` to the tables of deals.
+    /// Adds `ts`, `instrument` and `venue` to every table and `base_amount` to the trade tables.
     pub const SECOND: Self = Self(2);
     /// The newest that this program reads and writes.
     pub const NEWEST: Self = Self::SECOND;
-    /// What parts that begin now are written in. Not the newest yet: nobody knows what to write to `instrument`, `venue`
-    /// and `base_amount` of the second one.
+    /// What parts that begin now are written in. Not the newest yet: nothing fills `instrument`, `venue` and `base_amount` of
+    /// version 2 so far.
     pub const WRITTEN: Self = Self::FIRST;
 
     /// [`SchemaVersion::WRITTEN`]; in debug builds and with the feature `failpoints` what `TAPEDECK_SCHEMA_VERSION` says, so
@@ -56,7 +56,7 @@ impl SchemaVersion {
         LakeError::Newer { path: path.to_owned(), what: "schema", found: self.0, known: Self::NEWEST.0 }
     }
 
-    /// Whether it is the one that is written nowhere.
+    /// True for version 1, which files, states and manifests leave unstated.
     pub(crate) fn is_first(&self) -> bool {
         *self == Self::FIRST
     }

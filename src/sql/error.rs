@@ -27,7 +27,7 @@ pub enum SqlError {
         source: rusqlite::Error,
     },
     /// A file cannot be used as a database.
-    #[error("{} is no database, or on a file system without locks", path.display())]
+    #[error("{} cannot be used: it is not a SQLite database, or its file system has no locks (use a local disk)", path.display())]
     NoDatabase {
         /// The file.
         path: PathBuf,
@@ -35,13 +35,13 @@ pub enum SqlError {
         source: rusqlite::Error,
     },
     /// The file with the name of the open database is another one.
-    #[error("{} was deleted or replaced while it was in use: restart the service, which tells what is lost", path.display())]
+    #[error("{} was deleted or replaced while it was in use: restart the service, which reports what must be read again", path.display())]
     Replaced {
         /// The file.
         path: PathBuf,
     },
     /// Another writer did not end in time.
-    #[error("{} is kept by another writer", path.display())]
+    #[error("{} is locked by another writer: wait for it or stop it", path.display())]
     Busy {
         /// The file.
         path: PathBuf,

@@ -1,4 +1,4 @@
-//! The exchange's own REST paths over our candles, so that its clients work by base URL alone.
+//! Binance's REST paths over the recorded trades and candles, so that its clients work by base URL alone.
 //!
 //! `/api/v3` answers for spot (binance-spot, else binance-spot-sbe), `/fapi/v1` for USD-M. `/dapi/v1` knows no
 //! symbol: clients that load all markets at once find an empty one.

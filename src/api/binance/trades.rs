@@ -1,9 +1,9 @@
-//! `aggTrades`, `trades` and `historicalTrades`: of the most recent trades that the feed keeps of a symbol, all that
-//! were asked for, or the reason why not.
+//! `aggTrades`, `trades` and `historicalTrades` from the recent trades that are kept in memory for each symbol: the whole
+//! range that was asked for, or an error that says why not.
 //!
-//! Which of them is exact depends on what candles are made of. From single trades, each is its own aggregate with its
-//! own id; from aggregates, single trades are not known and `trades` is refused. Older ones than the kept few are in
-//! the lake, not here: a range that begins before them is refused.
+//! What is exact depends on the channel that is recorded. With `trades`, every trade is returned as its own aggregate, and
+//! the aggregate id `a` is the trade id, not Binance's aggregate id. With `agg_trades`, single trades are unknown and
+//! `trades` is refused. Older trades are in the lake: a range that begins before the kept ones is refused.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use kline::recent::{Missing, TradeQuery, row_id};
 use model::Interval;
 use model::kline::{NO_ID, Tick, decimal};
 
-/// A feed that knows the venue's time up to so long ago is not behind, us.
+/// By how much the venue's time of a feed may be behind now before the feed counts as behind, us.
 const FRESH_US: i64 = 10_000_000;
 
 pub(super) async fn spot_agg(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> Answer<Response> {
@@ -98,7 +98,7 @@ async fn answer(
         if single && recent.ticks.iter().any(|t| t.agg_id != NO_ID) {
             return Ok(Err(Refusal::new(
                 -1000,
-                "Candles of this venue are made of aggregates: single trades are not known here, use aggTrades.",
+                "This venue is recorded with agg_trades only: single trades are not known, use aggTrades.",
             )));
         }
         // Where some are not made at the market, single trades are counted together with those.
@@ -112,7 +112,7 @@ async fn answer(
                     && query.end_us.is_none_or(|end| end > stands_us)
                 {
                     let msg = format!(
-                        "The recording stands at {}: what is traded behind it is not known here.",
+                        "Trades are known up to {} only (nothing is recorded, or it is still being read): ask for an earlier endTime or again later.",
                         Unit::Ms.of(stands_us)
                     );
                     return Ok(Err(Refusal::with(StatusCode::SERVICE_UNAVAILABLE, -1001, msg)));
@@ -123,7 +123,7 @@ async fn answer(
             Err(Missing::All) if hub.last_bar(found.venue, &found.symbol)?.is_none() => Ok(Ok("[]".to_owned())),
             Err(missing) => Ok(Err(Refusal::new(
                 -1130,
-                format!("Not all of these trades are kept here: {missing}. Older ones are in the lake."),
+                format!("Not all of these trades are in memory: {missing}. Older trades are in the lake, table trades or agg_trades."),
             ))),
         }
     })

@@ -61,7 +61,7 @@ impl Bundle {
     fn file(&self, name: &str) -> Response {
         match self.files.iter().find(|f| f.name == name) {
             Some(file) => guarded(([(header::CONTENT_TYPE, file.kind), (header::CACHE_CONTROL, FOR_EVER)], file.bytes)),
-            None => guarded((StatusCode::NOT_FOUND, "The page has no such file; load it again.\n")),
+            None => guarded((StatusCode::NOT_FOUND, "No such file: the page belongs to another build, reload it.\n")),
         }
     }
 }

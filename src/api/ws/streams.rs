@@ -1,4 +1,4 @@
-//! One client of the exchange's streams: what it asked for, at which address, and what it is sent of that.
+//! One WebSocket session of a client that speaks Binance's stream protocol: what it subscribed, and what it is sent.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -118,7 +118,7 @@ impl Binance {
         let new = names.iter().filter(|n| !self.streams.contains_key(*n)).count();
         if self.streams.len() + self.later.len() + new > self.app.cfg.max_subscriptions {
             return Err(format!(
-                "Invalid request: too many streams; one connection takes {}",
+                "Invalid request: too many streams; at most {} on one connection",
                 self.app.cfg.max_subscriptions
             ));
         }
@@ -142,23 +142,22 @@ impl Binance {
         })?;
         let markets = self.address.market.families();
         if markets.is_empty() {
-            return Err(format!("Invalid request: streams of the market are at /market and /public: {shown}"));
+            return Err(format!("Invalid request: no market data at this path, use /market or /public: {shown}"));
         }
         let fits = |family: &&Family| !matches!(topic, Topic::Continuous(..)) || **family == Family::Usdm;
-        let found = markets
-            .iter()
-            .filter(fits)
-            .find_map(|family| Found::find(*family, &self.hub, &symbol).ok())
-            .ok_or_else(|| format!("Invalid request: no such symbol here: {shown}"))?;
+        let found =
+            markets.iter().filter(fits).find_map(|family| Found::find(*family, &self.hub, &symbol).ok()).ok_or_else(
+                || format!("Invalid request: no such symbol is recorded (exchangeInfo lists them): {shown}"),
+            )?;
         if let Topic::Continuous(_, contract) = topic
             && contract.as_str() != info::contract(&self.hub, &found)
         {
-            return Err(format!("Invalid request: this pair has no such contract: {shown}"));
+            return Err(format!("Invalid request: this pair has no contract of that type: {shown}"));
         }
         if topic == (Topic::Trade { aggregate: false })
             && self.hub.stats().feeds.get(found.venue).is_some_and(|f| f.source == "agg_trades")
         {
-            return Err(format!("Invalid request: only aggregates are known of this venue: {shown}"));
+            return Err(format!("Invalid request: this venue is recorded with agg_trades only, use aggTrade: {shown}"));
         }
         Ok((found, topic))
     }
@@ -349,7 +348,7 @@ impl Session for Binance {
         }
         out.write(messages).await?;
         if batch.overflow {
-            return Err(End::Close(CloseCode::Policy, "too slow: more trades than fit wait for this client"));
+            return Err(End::Close(CloseCode::Policy, "slow consumer: its buffer of trades is full"));
         }
         Ok(())
     }

@@ -34,9 +34,9 @@ pub(super) struct Account {
 pub(super) struct VenueAccount {
     /// Market data messages the simulator sent.
     pub sent_data: u64,
-    /// Acknowledgements and errors it sent.
+    /// Acknowledgements, errors and garbage (bytes that a fault made it send) it sent.
     pub sent_control: u64,
-    /// REST bodies it sent.
+    /// REST requests it answered.
     pub sent_rest: u64,
     /// Messages that stood half written in a socket that was cut; they may or may not have arrived.
     pub unconfirmed: u64,
@@ -54,7 +54,7 @@ pub(super) struct VenueAccount {
     pub rows: BTreeMap<String, u64>,
     /// Gaps in ids.
     pub gaps: usize,
-    /// Records known to be lost.
+    /// Lost ranges that log and manifests report; not a number of records.
     pub lost_ranges: usize,
     /// Connections the simulator served.
     pub connections: usize,
@@ -159,7 +159,7 @@ impl Account {
         let wrong: Vec<&str> = self.venues.iter().filter(|(_, v)| !v.agrees()).map(|(id, _)| *id).collect();
         anyhow::ensure!(
             wrong.is_empty(),
-            "the counts of {} do not agree: see the lines above, and the services' own words in the logs directory",
+            "the counts of {} do not agree: see the lines above, and the services' own log files",
             wrong.join(", ")
         );
         Ok(())

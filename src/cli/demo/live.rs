@@ -1,6 +1,7 @@
 //! The live lines of the demo: one per venue and second, from the same sources an operator would ask.
 //!
-//! Frames and WAL bytes come from the log's own status page, rows and lag from the compactor's `/v1/status`.
+//! WAL bytes come from the log's control page; frames, rows and lag from the compactor's `/v1/status`, so frames/s is the
+//! rate at which frames are compacted.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;

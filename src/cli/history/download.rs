@@ -41,8 +41,8 @@ async fn fetch(chosen: &Chosen, retry_dead: bool) -> Result<()> {
     let stop = Shutdown::new();
     stop.on_signals(&Supervisor::default())?;
     let progress = Arc::new(Progress::new(chosen.json));
-    let (_monitor, pressure) =
-        MemoryMonitor::start(&chosen.cfg.memory, "history", &Supervisor::default()).context("watch the memory")?;
+    let (_monitor, pressure) = MemoryMonitor::start(&chosen.cfg.memory, "history", &Supervisor::default())
+        .context("cannot start the memory monitor")?;
     let job = Job { selection: chosen.selection.clone(), auto: chosen.auto, retry_dead, pressure };
     let done = download(&chosen.cfg, job, Arc::clone(&progress) as _, stop).await;
     progress.end();

@@ -1,4 +1,4 @@
-//! How far a feed is stored, and what one transaction takes it further by.
+//! What one transaction of the candle database stores: changed bars, the feed's state, and how far each log is read.
 
 use wal_format::{Incarnation, Position};
 
@@ -53,8 +53,8 @@ pub struct Checkpoint {
     pub registry: Vec<(u32, Registered)>,
     /// Changed bars in the order of their changes; the last state of a bar is stored.
     pub bars: Vec<(u32, Interval, KlineData)>,
-    /// Trades of stored bars, in order: added to them one after the other, revision + 1, and flat bars that follow have
-    /// their close, revision + 1 each time that this is another one. Applied after `bars`.
+    /// Late trades of bars that are stored already, in order. Each is added to its bar (revision + 1); flat bars behind it take
+    /// the new close (revision + 1 where it differs). Applied after `bars`.
     pub old: Vec<OldTrade>,
     /// Gap flags of stored bars; applied last.
     pub marks: Vec<Mark>,
@@ -69,7 +69,7 @@ pub struct Committed {
     pub bars: u64,
     /// Bars revised by trades that came after they left the memory.
     pub revised: u64,
-    /// Such trades that no bar can hold, or that are in a candle of the venue already.
+    /// Late trades that no bar can hold, or that a candle of the venue contains already.
     pub refused: u64,
     /// Bars whose gap flag changed by a [`Mark`].
     pub marked: u64,

@@ -19,11 +19,13 @@ use super::word::Word;
 use model::interval::Interval;
 use model::kline::KlineData;
 
+/// Symbols of one chunk.
 const CHUNK: usize = 64;
+/// Chunks at most: 65,536 symbols; those behind are not shown here.
 const CHUNKS: usize = 1_024;
 const SYMBOL_WORDS: usize = KlineData::WORDS * Interval::COUNT;
 
-/// Which buffer is in front, who reads which, and the version of each.
+/// Index of the front buffer, and how many readers pin each of the two.
 pub(super) struct Flip<W> {
     front: W,
     pins: [W; 2],

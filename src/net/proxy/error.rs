@@ -89,10 +89,10 @@ pub enum ProxyError {
         status: u16,
     },
     /// Bytes that the protocol does not have.
-    #[error("broke the protocol: {0}")]
+    #[error("broke the protocol: {0}; check that the scheme of the proxy URL is right")]
     Malformed(&'static str),
     /// The name is longer than the protocol can carry.
-    #[error("cannot be asked for a host name of {0} bytes; 255 are the most")]
+    #[error("the host name has {0} bytes, a SOCKS5 request carries 255 at most; correct the URL of the venue")]
     NameTooLong(usize),
 }
 
@@ -115,10 +115,10 @@ impl ProxyError {
 /// What a byte that is not 5 says about who answered.
 fn hint(got: u8) -> &'static str {
     match got {
-        b'H' | b'<' => ", as of an HTTP server",
-        0x15 | 0x16 => ", as of a TLS server",
-        0x00 | 0x04 => ", as of a SOCKS4 server",
-        b'S' => ", as of an SSH server",
+        b'H' | b'<' => ", which looks like an HTTP server",
+        0x15 | 0x16 => ", which looks like a TLS server",
+        0x00 | 0x04 => ", which looks like a SOCKS4 server",
+        b'S' => ", which looks like an SSH server",
         _ => "",
     }
 }
@@ -134,7 +134,7 @@ fn rep(code: u8) -> (&'static str, &'static str) {
         ),
         0x04 => ("host unreachable", "the proxy cannot resolve or reach the exchange; check its DNS and routes"),
         0x05 => ("connection refused", "the exchange's port is closed for the proxy; correct the URL of the venue"),
-        0x06 => ("TTL expired", "the exchange is too far away for the proxy; use another exit"),
+        0x06 => ("TTL expired", "packets expired on the way; check the routes of the proxy"),
         0x07 => ("command not supported", "the proxy does not do CONNECT; use another one"),
         0x08 => ("address type not supported", "the proxy does not do names or IPv6; use another one"),
         _ => ("unassigned code", "look into the log of the proxy"),

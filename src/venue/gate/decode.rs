@@ -74,8 +74,8 @@ fn decode_frame(market: Market, payload: &[u8], rows: &mut Rows) -> Result<Decod
     decoded.map(Decoded::Rows)
 }
 
-/// Calls `row` for the object, or for every object of the array (in 2021 of the array inside the array): those do not
-/// depend on each other.
+/// Calls `row` for the object, or for every object of the array (in 2021 Gate sent an array inside the array). One object
+/// that is no row does not cost the others.
 fn each<'a, 'f, 'r>(
     cx: &mut messages::Cx<'f, 'r>,
     result: &'a str,

@@ -1,4 +1,4 @@
-//! Where no record stands although the log may go on: the live tail, the end of a segment that was never closed, damage.
+//! What the reader does where it finds no valid record: at the live tail, behind a segment that was never closed, at damage.
 
 use super::pending::Pending;
 use super::{Found, LogReader, Place};
