@@ -7,7 +7,7 @@
 //!      +--(what was asked for already)------+    wal/<venue>.repair/  --compactor--> lake, BACKFILLED
 //! ```
 //!
-//! - [`repair_queue`]: what is to be fetched and what was; [`pages`]: which request is next, pure; [`log`]: the log.
+//! - [`queue`]: what is to be fetched and what was; [`pages`]: which request is next, pure; [`log`]: the log.
 //!
 //! The repair log is a log like any other: a second compactor session makes parts and manifests of it, so a
 //! replay sees the same rows, and nothing in a part of the main log depends on when a hole was repaired.
