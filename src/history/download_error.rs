@@ -83,7 +83,7 @@ impl What {
         What::ALL.into_iter().find(|w| w.as_str() == word)
     }
 
-    /// Failures in a row that such failure is allowed at most, whatever is configured.
+    /// Failures in a row that this kind is allowed at most, whatever is configured.
     pub fn patience(self) -> u64 {
         match self {
             // The listing may be ahead of the files for a moment, but not for long.
