@@ -185,6 +185,7 @@ fn round(cluster: &mut Cluster, dice: &mut Dice, fate: Fate) -> (usize, usize, u
             let asked = r.archive.begun();
             let about_to = |key: &String| matches!(had.get(key), Some(Had::Nothing));
             assert!(asked.len() <= leased.len() && asked.iter().all(about_to), "{asked:?} {leased:?}");
+            r.begun.extend(asked);
         }
     }
     r.settle();
