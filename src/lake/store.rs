@@ -63,18 +63,20 @@ pub trait LakeStore: fmt::Debug + Send + Sync {
     /// Where the object of a key is, for messages: a path or a URL. Of `""`: the lake.
     fn place(&self, key: &str) -> PathBuf;
 
-    /// Puts an object where there is none. On return it survives a power cut. Of several who put under one key at the
+    /// Puts an object where there is none. On return it survives a power cut, if the store is durable;
+    /// a [`Body::File`] is gone. Of several who put under one key at the
     /// same time one succeeds.
     ///
     /// # Errors
     /// [`LakeError::Exists`] when one is there, or when any step failed: then nothing is there, or all of it.
     fn put_new(&self, key: &str, body: Body<'_>) -> Result<(), LakeError>;
 
-    /// Puts an object in the place of the one that is there, in one step: of `of`, or of whatever it is, or of none.
+    /// Puts an object in the place of the one that is there, in one step: of version `of`; without it of whatever is there,
+    /// or of none. A [`Body::File`] is gone on return, and stays the caller's when it was refused.
     ///
     /// # Errors
-    /// [`LakeError::Changed`] when another one than `of` is there, or when any step failed: then the old one is there,
-    /// or the new one.
+    /// [`LakeError::Changed`] when `of` is not there any more, another one or none; or when any step failed: then the old
+    /// one is there, or the new one.
     fn replace(&self, key: &str, body: Body<'_>, of: Option<&Version>) -> Result<(), LakeError>;
 
     /// Opens an object, to read all of it or parts; `None` when there is none.
@@ -198,7 +200,12 @@ fn check_key(key: &str) -> Result<(), LakeError> {
     }
 }
 
+/// A folder is named as keys are; `""` is the whole lake.
+fn check_folder(folder: &str) -> Result<(), LakeError> {
+    if folder.is_empty() { Ok(()) } else { check_key(folder) }
+}
+
 /// What the keys of a folder begin with.
 fn prefix(folder: &str) -> String {
-    if folder.is_empty() { String::new() } else { format!("{}/", folder.trim_end_matches('/')) }
+    if folder.is_empty() { String::new() } else { format!("{folder}/") }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use wal_format::{durable, regular};
 
-use super::{Body, LakeStore, Meta, Version, check_key, prefix};
+use super::{Body, LakeStore, Meta, Version, check_folder, check_key, prefix};
 use crate::LakeError;
 use crate::object::Object;
 
@@ -111,12 +111,14 @@ impl LakeStore for LocalStore {
     }
 
     fn list(&self, folder: &str, from: Option<&str>, until: Option<&str>) -> Result<Vec<Meta>, LakeError> {
+        check_folder(folder)?;
         let mut out = Vec::new();
         self.walk(&prefix(folder), 0, &Span { from: from.unwrap_or_default(), until }, &mut out)?;
         Ok(out)
     }
 
     fn folders(&self, folder: &str) -> Result<Vec<String>, LakeError> {
+        check_folder(folder)?;
         let all = entries(&self.root.join(folder))?;
         let dirs = all.into_iter().filter(|entry| entry.is_dir);
         let mut names: Vec<String> = dirs.map(|dir| dir.name.trim_end_matches('/').to_owned()).collect();
@@ -126,8 +128,14 @@ impl LakeStore for LocalStore {
 
     fn delete(&self, key: &str) -> Result<(), LakeError> {
         let path = self.path(key)?;
-        if found(std::fs::remove_file(&path)).map_err(LakeError::io("remove", &path))?.is_none() {
-            return Ok(());
+        match std::fs::remove_file(&path) {
+            // A folder is no object.
+            Err(err) if err.kind() == io::ErrorKind::IsADirectory => return Ok(()),
+            removed => {
+                if found(removed).map_err(LakeError::io("remove", &path))?.is_none() {
+                    return Ok(());
+                }
+            }
         }
         // The folders of the lake itself stay, and what still holds something.
         for dir in path.ancestors().skip(1).take_while(|dir| dir.parent() != Some(&self.root) && *dir != self.root) {

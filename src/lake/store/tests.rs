@@ -314,3 +314,50 @@ fn what_a_crash_left_half_made_is_never_listed_and_in_nobodys_way() {
     assert_eq!((all(&remote), remote.folders("").unwrap()), (vec!["t/h/a".to_owned()], vec!["t".to_owned()]));
     put(&remote, "t/h/b", "whole");
 }
+
+#[test]
+fn a_version_that_is_not_there_any_more_is_not_replaced_and_the_file_stays_the_callers() {
+    every_store(|store, work| {
+        put(store, "a", "aaaa");
+        let seen = store.head("a").unwrap().unwrap().version;
+        // Of the same length, and then none at all.
+        store.replace("a", Body::Bytes(b"bbbb"), None).unwrap();
+        for there in [Some("bbbb"), None] {
+            let tmp = staged(work, "cccc");
+            let err = store.replace("a", Body::File(&tmp), Some(&seen)).unwrap_err();
+            assert!(matches!(err, LakeError::Changed { .. }), "{err}");
+            assert!(tmp.exists(), "what was refused is still the caller's");
+            assert_eq!(store.get("a").unwrap().is_some(), there.is_some(), "what was deleted does not come back");
+            assert_eq!(store.head("a").unwrap().map(|_| text(store, "a")).as_deref(), there);
+            store.delete("a").unwrap();
+        }
+        let tmp = staged(work, "dddd");
+        store.replace("a", Body::File(&tmp), None).unwrap();
+        assert!(!tmp.exists(), "what was put is gone");
+    });
+}
+
+#[test]
+fn deleting_takes_one_object_and_nothing_that_begins_like_it() {
+    every_store(|store, _| {
+        for key in ["t/x", "t/xy", "t/x.z", "u/y/a"] {
+            put(store, key, key);
+        }
+        store.delete("t/x").unwrap();
+        // A folder is no object: fine, or refused.
+        drop(store.delete("u/y"));
+        assert_eq!(all(store), ["t/x.z", "t/xy", "u/y/a"]);
+    });
+}
+
+#[test]
+fn no_folder_leads_out_of_the_lake() {
+    every_store(|store, _| {
+        put(store, "t/x", "x");
+        for folder in ["..", "../x", "/t", "t/", "t//x", ".staging"] {
+            for err in [store.list(folder, None, None).err(), store.folders(folder).err()] {
+                assert!(matches!(err, Some(LakeError::Key { .. })), "{folder}: {err:?}");
+            }
+        }
+    });
+}
