@@ -9,9 +9,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-use rustix::io::Errno;
+use std::sync::{Mutex, PoisonError};
 
 use crate::regular;
 
@@ -175,13 +173,42 @@ pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
 }
 
+/// A look and a rename, one at a time in this process. Other processes are kept away by the lock of whoever shares the
+/// directory: not every file system can rename without replacing (NFS), so nobody may rely on that.
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // A file system that lacks it (NFS): whoever shares one has a lock of his own.
-        Err(Errno::INVAL | Errno::NOSYS) if to.symlink_metadata().is_ok() => Err(io::ErrorKind::AlreadyExists.into()),
-        Err(Errno::INVAL | Errno::NOSYS) => rename(from, to),
-        renamed => Ok(renamed?),
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    match to.symlink_metadata() {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => rename(from, to),
+        Err(err) => Err(err),
+        Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
     }
+}
+
+/// Removes temporary files that writers of `dest` left behind because they were killed. For directories with few files.
+///
+/// # Errors
+/// When the directory cannot be read, or such a file not be removed.
+pub fn remove_abandoned(dest: &Path) -> io::Result<()> {
+    let name = dest.file_name().unwrap_or_default().to_string_lossy();
+    let begin = format!(".{name}.");
+    let entries = match fs::read_dir(parent(dest)) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let found = entry.file_name();
+        let writer = found.to_str().and_then(|found| found.strip_prefix(&begin)?.strip_suffix(".tmp"));
+        let pid = writer.and_then(|writer| writer.split('-').next()?.parse::<u32>().ok());
+        if pid.is_some_and(|pid| pid != std::process::id() && !Path::new(&format!("/proc/{pid}")).exists()) {
+            match fs::remove_file(entry.path()) {
+                Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 fn parent(path: &Path) -> &Path {
@@ -230,6 +257,26 @@ mod tests {
         assert_eq!(done.iter().filter(lost).count(), 7);
         assert_eq!(fs::read(&dest).unwrap(), [won[0]; 64]);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_writer_of_this_file_left_is_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let dead = u32::MAX;
+        let own = std::process::id();
+        let gone = [format!(".a.json.{dead}-3.tmp"), format!(".a.json.{dead}.tmp")];
+        let stays = [
+            format!(".a.json.{own}-0.tmp"),
+            format!(".b.json.{dead}-3.tmp"),
+            ".a.json.x.tmp".to_owned(),
+            "a.json".to_owned(),
+        ];
+        for name in gone.iter().chain(&stays) {
+            fs::write(dir.path().join(name), "half").unwrap();
+        }
+        remove_abandoned(&dir.path().join("a.json")).unwrap();
+        assert!(gone.iter().all(|name| !dir.path().join(name).exists()));
+        assert!(stays.iter().all(|name| dir.path().join(name).exists()));
     }
 
     #[test]

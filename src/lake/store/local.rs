@@ -82,7 +82,10 @@ impl LakeStore for LocalStore {
 
     fn put_new(&self, key: &str, body: Body<'_>) -> Result<(), LakeError> {
         self.put(key, |dest| match body {
-            Body::Bytes(bytes) => durable::write_new(dest, bytes),
+            Body::Bytes(bytes) => {
+                durable::remove_abandoned(dest)?;
+                durable::write_new(dest, bytes)
+            }
             Body::File(tmp) => durable::publish_new(tmp, dest),
         })
     }
@@ -93,7 +96,10 @@ impl LakeStore for LocalStore {
             return Err(LakeError::Changed { path: self.place(key) });
         }
         self.put(key, |dest| match body {
-            Body::Bytes(bytes) => durable::write_file(dest, bytes),
+            Body::Bytes(bytes) => {
+                durable::remove_abandoned(dest)?;
+                durable::write_file(dest, bytes)
+            }
             Body::File(tmp) => durable::publish_file(tmp, dest),
         })
     }
