@@ -63,9 +63,9 @@ pub trait LakeStore: fmt::Debug + Send + Sync {
     /// Where the object of a key is, for messages: a path or a URL. Of `""`: the lake.
     fn place(&self, key: &str) -> PathBuf;
 
-    /// Puts an object where there is none. On return it survives a power cut, if the store is durable;
-    /// a [`Body::File`] is gone. Of several who put under one key at the
-    /// same time one succeeds.
+    /// Puts an object where there is none. On return it survives a power cut, if the store is durable, and a
+    /// [`Body::File`] is gone. Of several who put under one key at the same time one succeeds; in a local directory that
+    /// holds within a process, and between processes the lake's lock keeps others away (`crate::lock`).
     ///
     /// # Errors
     /// [`LakeError::Exists`] when one is there, or when any step failed: then nothing is there, or all of it.

@@ -25,7 +25,8 @@ pub fn publish_file(tmp: &Path, dest: &Path) -> io::Result<()> {
     sync_dir(parent(dest))
 }
 
-/// [`publish_file`] under a name that is not taken: of several who publish under one name at the same time one succeeds.
+/// [`publish_file`] under a name that is not taken: of several threads of this process that publish under one name at the
+/// same time one succeeds. Between processes the lock of whoever shares the directory decides.
 ///
 /// # Errors
 /// `AlreadyExists` when something stands there; else as [`publish_file`].
