@@ -45,6 +45,9 @@ SEAMS = [
      {"src/fold/source/live.rs", "src/fold/source/recorded.rs", "src/fold/source/acks.rs"}),
     ("sql::Sql is the way to a database", r"\b(?:rusqlite|postgres)::",
      {"src/sql/", "src/kline/db/bars.rs"}),
+    ("lake::read::TableFile is the way to the rows of a Parquet file, whose library may panic at damage",
+     r"\b(?:ArrowReaderMetadata|Parquet(?:MetaData|RecordBatch)Reader\w*|SerializedFileReader)\b",
+     {"src/lake/read.rs", "src/lake/guard.rs"}),
 ]
 
 ITEM = re.compile(r"^\s*(?:pub(?:\([^)]*\))?\s+)?(?:default\s+)?(?:async\s+)?(?:const\s+)?(?:unsafe\s+)?(?:extern\s+\"C\"\s+)?(?:fn|struct|enum|union|trait|type|static|const|macro_rules!)\s+(?:mut\s+)?([A-Za-z_]\w*)", re.M)

@@ -23,6 +23,7 @@ mod diff;
 mod encode;
 mod error;
 pub mod find;
+mod guard;
 pub mod hash;
 mod lake;
 pub mod lock;

@@ -28,6 +28,7 @@ use sha2::{Digest, Sha256};
 use wal_format::regular;
 
 use super::encode::{Encoder, check_size, encode_group};
+use super::guard::guarded;
 use super::read::{TableFile, key};
 use super::rows::RowsChunk;
 use super::table::CommonColumns;
@@ -271,7 +272,7 @@ impl FileWriter {
     }
 
     fn copy(&mut self, piece: &TableFile, g: usize) -> Result<(), LakeError> {
-        let mut copy = || -> Result<(), ParquetError> {
+        let copy = || -> Result<(), ParquetError> {
             let index = piece.metadata().page_index();
             let mut group = self.writer.next_row_group()?;
             let source = piece.metadata().row_group(g);
@@ -289,7 +290,7 @@ impl FileWriter {
             group.close()?;
             Ok(())
         };
-        copy().map_err(LakeError::parquet("copy a row group to", &self.path))?;
+        guarded("copy a row group to", &self.path, copy)?;
         self.rows += piece.group_rows(g) as u64;
         self.groups += 1;
         self.copied += 1;

@@ -9,13 +9,13 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::FieldRef;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
-use parquet::errors::Result as ParquetResult;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::statistics::Statistics;
 use wal_format::regular;
 
 use super::column::{Column, NULL_DEC, NULL_F64, NULL_I64, NULL_SIDE, NULL_WORD, SIDES};
+use super::guard::{self, guarded};
 use super::rows::{RowsChunk, resolve_words};
 use super::store::absent;
 use super::table::CommonColumns;
@@ -74,10 +74,7 @@ impl TableFile {
     /// # Errors
     /// As [`TableFile::open`].
     pub fn of(path: &Path, content: Object) -> Result<TableFile, LakeError> {
-        let metadata = ParquetMetaDataReader::new()
-            .with_page_index_policy(PageIndexPolicy::Optional)
-            .parse_and_finish(&content)
-            .map_err(LakeError::parquet("read the footer of", path))?;
+        let metadata = Arc::new(guard::metadata(path, &content)?);
         let foreign = |what: String| LakeError::Foreign { path: path.to_owned(), table: "(any)", what };
         let version = match find(&metadata, key::SCHEMA_VERSION).map(str::parse::<SchemaVersion>) {
             None => SchemaVersion::FIRST,
@@ -91,8 +88,8 @@ impl TableFile {
             .ok_or_else(|| foreign("its footer names no table".into()))?
             .parse()
             .map_err(foreign)?;
-        let arrow = ArrowReaderMetadata::try_new(Arc::new(metadata.clone()), Default::default())
-            .map_err(LakeError::parquet("read the schema of", path))?;
+        let schema = || ArrowReaderMetadata::try_new(metadata.clone(), Default::default());
+        let arrow = guarded("read the schema of", path, schema)?;
         // Tables without numbers look the same in both forms: the footer decides.
         let numeric = match find(&metadata, key::SETTINGS) {
             Some(s) if s.ends_with("numeric=decimal") => Numeric::Decimal,
@@ -110,7 +107,7 @@ impl TableFile {
                 what: format!("its columns are not the table's in version {version}"),
             });
         }
-        Ok(TableFile { path: path.to_owned(), content, metadata: Arc::new(metadata), table, numeric, version })
+        Ok(TableFile { path: path.to_owned(), content, metadata, table, numeric, version })
     }
 
     /// Its table.
@@ -196,15 +193,14 @@ impl TableFile {
         const BATCH_BYTES: i64 = 4 << 20;
         let row_bytes = self.metadata.row_groups().get(i).map_or(0, |g| g.total_byte_size() / g.num_rows().max(1));
         let batch_rows = (BATCH_BYTES / row_bytes.max(1)).clamp(1, 8_192) as usize;
-        let open = || -> ParquetResult<_> {
+        let reader = guarded("read", &self.path, || {
             let metadata = ArrowReaderMetadata::try_new(self.metadata.clone(), Default::default())?;
             ParquetRecordBatchReaderBuilder::new_with_metadata(self.content.clone(), metadata)
                 .with_row_groups(vec![i])
                 .with_batch_size(batch_rows)
                 .build()
-        };
-        let reader = open().map_err(LakeError::parquet("read", &self.path))?;
-        Ok(reader.map(|batch| batch.map_err(|e| LakeError::parquet("read", &self.path)(e.into()))))
+        })?;
+        Ok(Batches { reader: Some(reader), path: &self.path })
     }
 
     /// Row group `i` as rows in log order.
@@ -238,6 +234,31 @@ impl TableFile {
             }
         }
         Ok(chunk)
+    }
+}
+
+/// The batches of a row group, up to the first error.
+struct Batches<'f> {
+    reader: Option<ParquetRecordBatchReader>,
+    path: &'f Path,
+}
+
+impl Iterator for Batches<'_> {
+    type Item = Result<RecordBatch, LakeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // One that failed is not asked again.
+        let mut reader = self.reader.take()?;
+        let read = guarded("read", self.path, || {
+            let batch = reader.next().transpose()?;
+            Ok(batch.map(|batch| (batch, reader)))
+        });
+        let (batch, reader) = match read.transpose()? {
+            Ok(read) => read,
+            Err(err) => return Some(Err(err)),
+        };
+        self.reader = Some(reader);
+        Some(Ok(batch))
     }
 }
 

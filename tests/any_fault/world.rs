@@ -229,13 +229,8 @@ pub fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Ids of the trades in a file of the lake: id -> (how often, wrong values). `None` when it cannot be read; at some damage
-/// the Parquet library, in a debug build, panics instead of saying so.
+/// Ids of the trades in a file of the lake: id -> (how often, wrong values). `None` when it cannot be read.
 pub fn ids_of(path: &Path) -> Option<BTreeMap<i64, (u32, bool)>> {
-    std::panic::catch_unwind(|| read_ids(path)).ok().flatten()
-}
-
-fn read_ids(path: &Path) -> Option<BTreeMap<i64, (u32, bool)>> {
     let file = TableFile::open(path).ok()?;
     let mut ids: BTreeMap<i64, (u32, bool)> = BTreeMap::new();
     for group in 0..file.groups() {

@@ -8,7 +8,7 @@ use model::row::{AggTrade, BookTicker, DepthUpdate, Level, Liquidation, MarkPric
 use model::{Interner, Num, Symbol, SymbolKind};
 
 /// A small generator, so that a row is a function of (seed, number).
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
     fn next(&mut self) -> u64 {
@@ -20,7 +20,7 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, n: u64) -> u64 {
+    pub(super) fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
 
