@@ -50,7 +50,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             let finished = finish(candles, cfg, mode).await;
             supervisor.verdict()?;
             finished?;
-            return outcome.map(drop);
+            return Ok(outcome.map(drop)?);
         }
         // Bound before any work: a port in use is a plain refusal, not a half-started service.
         let access = cfg.api.access()?;
@@ -82,7 +82,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         server.await.context("the HTTP server of status and candles failed")?;
         supervisor.verdict()?;
         finished?;
-        outcome.map(drop)
+        Ok(outcome.map(drop)?)
     })
 }
 
@@ -110,7 +110,7 @@ async fn finish(candles: Option<KlineService>, cfg: Arc<Config>, mode: Mode) -> 
         if mode == Mode::Drain
             && let Err(err) = compact::retention::Keeper::default().sweep(&cfg, ops::clock::wall_ns())
         {
-            tracing::warn!(error = %format!("{err:#}"), "retention could not look through the lake");
+            tracing::warn!(error = %wal_format::error_chain(&err), "retention could not look through the lake");
         }
         Ok(())
     })

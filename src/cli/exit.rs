@@ -1,6 +1,6 @@
 //! How a command ends: its exit codes, the errors that only the command line knows, and an error as people read it.
 
-use compact::resume::EvidenceMissing;
+use compact::CompactError;
 use config::ConfigErrors;
 use kline::KlineError;
 use ops::supervise::{Fatal, Panicked};
@@ -42,11 +42,14 @@ pub fn exit_code(err: &anyhow::Error) -> u8 {
     if err.is::<Stopped>() {
         return EXIT_STOPPED;
     }
-    if err.chain().any(|c| c.is::<EvidenceMissing>()) {
+    let compacting = || err.chain().filter_map(|c| c.downcast_ref::<CompactError>());
+    if compacting().any(|c| c.evidence().is_some()) {
         return EXIT_EVIDENCE;
     }
     let candles = |c: &(dyn std::error::Error + 'static)| c.downcast_ref().is_some_and(KlineError::panicked);
-    if err.chain().any(|c| c.is::<Panicked>() || c.is::<Fatal>() || candles(c)) {
+    if err.chain().any(|c| c.is::<Panicked>() || c.is::<Fatal>() || candles(c))
+        || compacting().any(CompactError::panicked)
+    {
         return EXIT_PANICKED;
     }
     if err.chain().any(|c| c.is::<ConfigErrors>() || c.is::<Usage>()) { EXIT_USAGE } else { EXIT_FAILURE }

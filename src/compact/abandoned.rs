@@ -11,19 +11,20 @@ use std::path::{Path, PathBuf};
 use wal_format::regular;
 
 use super::aside::set_aside;
+use super::error::CompactError;
+use super::missing::EvidenceMissing;
 use super::place::{Place, place_of};
-use super::resume::EvidenceMissing;
 use super::stage::{PartState, is_state};
-use lake::Part;
 use lake::path::parse_staging_dir;
 use lake::work::list;
+use lake::{LakeError, Part};
 
 /// Staging directories of logs that lay in `dir` and are not the one at `log` (`None` = there is no log), or of runs that
 /// it never had, with the log that each is of.
 ///
 /// # Errors
 /// When the staging directories cannot be listed.
-pub fn find(lake: &Path, venue: &str, dir: &Path, log: Option<&Place>) -> anyhow::Result<Vec<(String, PathBuf)>> {
+pub fn find(lake: &Path, venue: &str, dir: &Path, log: Option<&Place>) -> Result<Vec<(String, PathBuf)>, LakeError> {
     let here = place_of(lake, dir);
     let mut found = Vec::new();
     for staged in list(&lake.join(".staging"))? {
@@ -58,7 +59,7 @@ pub fn told(found: &[(String, PathBuf)], dir: &Path, name: &str) -> Option<Evide
 ///
 /// # Errors
 /// When something cannot be moved.
-pub fn give_up(lake: &Path, found: &[(String, PathBuf)]) -> anyhow::Result<()> {
+pub fn give_up(lake: &Path, found: &[(String, PathBuf)]) -> Result<(), CompactError> {
     for (log, staged) in found {
         let name = staged.file_name().and_then(|n| n.to_str()).unwrap_or("staged").to_owned();
         let to = set_aside(lake, &name, &list(staged)?)?;

@@ -13,9 +13,10 @@ use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use anyhow::Context;
 use wal_format::archive::{PackStep, Packed, clean, pack};
+use wal_format::error_chain;
 
+use super::error::CompactError;
 use super::retirable::retire_one;
 use crate::failpoint::fail_point;
 use config::Config;
@@ -43,7 +44,7 @@ pub struct Job {
 ///
 /// # Errors
 /// When the archive cannot be written or does not read back, or the segment may not go any more; it is then untouched.
-pub(crate) fn archive_one(cfg: &Config, job: &Job) -> anyhow::Result<Packed> {
+pub(crate) fn archive_one(cfg: &Config, job: &Job) -> Result<Packed, CompactError> {
     fail_point!("archive.before_pack");
     let packed = pack(&job.segment, &job.to, job.level, &mut |step| match step {
         PackStep::Frame(_) => {
@@ -59,7 +60,7 @@ pub(crate) fn archive_one(cfg: &Config, job: &Job) -> anyhow::Result<Packed> {
             fail_point!("archive.after_publish");
         }
     })
-    .with_context(|| format!("archive {}", job.segment.display()))?;
+    .map_err(CompactError::at("archive", &job.segment))?;
     retire_one(cfg, job.venue, &job.segment)?;
     fail_point!("archive.after_unlink");
     tracing::info!(
@@ -165,7 +166,7 @@ impl Archiver {
                     queue.jobs.retain(|other| other.segment.parent() != dir);
                     let waiting: HashSet<PathBuf> = queue.jobs.iter().map(|j| j.segment.clone()).collect();
                     queue.known = waiting;
-                    tracing::warn!(log = %job.log, error = %format!("{err:#}"), "the segment stays and is tried again");
+                    tracing::warn!(log = %job.log, error = %error_chain(&err), "the segment stays and is tried again");
                 }
             }
         }

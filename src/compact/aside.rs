@@ -7,9 +7,9 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use wal_format::durable;
 
+use super::error::CompactError;
 use lake::Lake;
 
 /// Below the lake.
@@ -19,13 +19,13 @@ const DIR: &str = ".set-aside";
 ///
 /// # Errors
 /// When one cannot be moved; those before it are.
-pub fn set_aside(work: &Path, name: &str, files: &[PathBuf]) -> anyhow::Result<PathBuf> {
+pub fn set_aside(work: &Path, name: &str, files: &[PathBuf]) -> Result<PathBuf, CompactError> {
     let dir = fresh(work, name)?;
     for file in files {
         let to = dir.join(file.file_name().unwrap_or_default());
-        durable::publish_file(file, &to).with_context(|| format!("set {} aside", file.display()))?;
+        durable::publish_file(file, &to).map_err(|source| CompactError::SetAside { path: file.clone(), source })?;
         if let Some(from) = file.parent() {
-            durable::sync_dir(from).with_context(|| format!("sync {}", from.display()))?;
+            durable::sync_dir(from).map_err(CompactError::file("sync", from))?;
         }
     }
     Ok(dir)
@@ -35,25 +35,25 @@ pub fn set_aside(work: &Path, name: &str, files: &[PathBuf]) -> anyhow::Result<P
 ///
 /// # Errors
 /// When it cannot be moved.
-pub fn set_object_aside(lake: &Lake, name: &str, key: &str) -> anyhow::Result<PathBuf> {
+pub fn set_object_aside(lake: &Lake, name: &str, key: &str) -> Result<PathBuf, CompactError> {
     let dir = fresh(lake.work(), name)?;
     let file = key.rsplit('/').next().unwrap_or(key);
-    lake.take_out(key, &dir.join(file)).with_context(|| format!("set {} aside", lake.place(key).display()))?;
+    lake.take_out(key, &dir.join(file)).map_err(|source| CompactError::TakeOut { path: lake.place(key), source })?;
     Ok(dir)
 }
 
 /// A directory `<name>-<n>` that was not there before.
-fn fresh(work: &Path, name: &str) -> anyhow::Result<PathBuf> {
+fn fresh(work: &Path, name: &str) -> Result<PathBuf, CompactError> {
     let all = work.join(DIR);
-    durable::create_dir_all(&all).with_context(|| format!("create {}", all.display()))?;
+    durable::create_dir_all(&all).map_err(CompactError::file("create", &all))?;
     let mut n = 1_u32;
     loop {
         let dir = all.join(format!("{name}-{n}"));
         match std::fs::create_dir(&dir) {
             Err(err) if err.kind() == ErrorKind::AlreadyExists => n += 1,
             made => {
-                made.with_context(|| format!("create a directory in {}", all.display()))?;
-                durable::sync_dir(&all).with_context(|| format!("sync {}", all.display()))?;
+                made.map_err(CompactError::file("create a directory in", &all))?;
+                durable::sync_dir(&all).map_err(CompactError::file("sync", &all))?;
                 return Ok(dir);
             }
         }

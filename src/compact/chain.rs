@@ -35,6 +35,7 @@ pub use self::report::{Chain, Report};
 pub use self::snapshot::REMOVED;
 use self::snapshot::Snapshot;
 pub(super) use self::snapshot::{removed, unnamed};
+use super::error::CompactError;
 use lake::lock::PATIENCE;
 use lake::{Lake, LakeLock};
 
@@ -43,7 +44,7 @@ use lake::{Lake, LakeLock};
 /// # Errors
 /// When a directory cannot be listed, or nobody can look twice because the lake is locked for too long. What is wrong
 /// with the contents is in the report.
-pub fn verify(lake: &Lake, venue: Option<&str>, heads: &[String]) -> anyhow::Result<Report> {
+pub fn verify(lake: &Lake, venue: Option<&str>, heads: &[String]) -> Result<Report, CompactError> {
     let mut checked: BTreeMap<String, Checked> = BTreeMap::new();
     let mut at = Snapshot::read(lake, venue)?;
     let mut still = false;

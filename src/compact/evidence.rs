@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use super::place::Place;
 use lake::find::manifests_since;
-use lake::{Hour, Manifest};
+use lake::{Hour, LakeError, Manifest};
 
 /// The published ranges of a log around some of its records.
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ impl Coverage {
     ///
     /// # Errors
     /// When the lake cannot be listed.
-    pub fn load(place: &Place, since: Hour, last: u64) -> anyhow::Result<Self> {
+    pub fn load(place: &Place, since: Hour, last: u64) -> Result<Self, LakeError> {
         // The hour of a part is never before that of its records.
         let mut parts = manifests_since(&place.lake, &place.venue, since)?;
         parts.retain(|(part, _)| place.owns(part) && part.first_seq <= last);

@@ -31,14 +31,16 @@ mod archive;
 mod aside;
 pub mod bans;
 pub mod chain;
+mod error;
 mod evidence;
 pub mod failpoint;
 mod lifecycle;
+mod missing;
 mod place;
 mod publish;
 pub mod repair;
 pub mod replay;
-pub mod resume;
+mod resume;
 pub mod retention;
 mod retirable;
 mod retire;
@@ -54,7 +56,6 @@ mod worker;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::Context;
 use tokio::task::JoinHandle;
 
 use crate::repair::Repairer;
@@ -69,7 +70,10 @@ use ops::compactor::CompactorStatus;
 use ops::health::{Health, WrittenDisk};
 use ops::shutdown::Shutdown;
 use ops::supervise::{self, Supervisor, Task};
+use wal_format::error_chain;
 
+pub use error::CompactError;
+pub use missing::EvidenceMissing;
 pub use retire::retire_all;
 pub use settings::write_settings;
 
@@ -92,7 +96,7 @@ pub async fn run(
     mode: Mode,
     shutdown: Shutdown,
     status: Arc<CompactorStatus>,
-) -> anyhow::Result<Outcome> {
+) -> Result<Outcome, CompactError> {
     warn_about_other_logs(&cfg);
     for note in replay::rewrite::finish(&Lake::open(&cfg.lake.dir))? {
         tracing::warn!("{note}");
@@ -104,17 +108,24 @@ pub async fn run(
         let (cfg, ended, stop) = (cfg.clone(), ended.clone(), ended.clone());
         supervisor.spawn(Task::Retention, "", &ended, move || keep_limits(cfg.clone(), stop.clone()));
     }
-    let (archiver, archiving) = match (cfg.wal.archive_level(), mode) {
-        (Some(_), Mode::Follow) => {
-            let archiver = Arc::new(archive::Archiver::new(cfg.clone(), status.clone()));
-            let thread = supervisor.thread(Task::Archive, "", &ended, {
-                let archiver = archiver.clone();
-                move || archiver.run()
-            });
-            (Some(archiver), Some(thread.context("start the thread that archives segments")?))
-        }
-        _ => (None, None),
-    };
+    let (archiver, archiving) =
+        match (cfg.wal.archive_level(), mode) {
+            (Some(_), Mode::Follow) => {
+                let archiver = Arc::new(archive::Archiver::new(cfg.clone(), status.clone()));
+                let thread = supervisor.thread(Task::Archive, "", &ended, {
+                    let archiver = archiver.clone();
+                    move || archiver.run()
+                });
+                (
+                    Some(archiver),
+                    Some(thread.map_err(|source| CompactError::Thread {
+                        which: "that archives segments".to_owned(),
+                        source,
+                    })?),
+                )
+            }
+            _ => (None, None),
+        };
     let mut workers = Vec::new();
     let mut repairs = Vec::new();
     for (id, config) in &cfg.venues {
@@ -153,7 +164,7 @@ pub async fn run(
             }
             Ok(Err(err)) => failed = failed.or(Some(err)),
             // The thread sends whatever becomes of it.
-            Err(_) => failed = failed.or(Some(anyhow::anyhow!("compact {name}: its thread is gone"))),
+            Err(_) => failed = failed.or(Some(CompactError::ThreadGone { name })),
         }
     }
     ended.trigger();
@@ -181,7 +192,7 @@ fn repairer(
     repair_queue: &Arc<RepairQueue>,
     supervisor: &Supervisor,
     ended: &Shutdown,
-) -> anyhow::Result<JoinHandle<()>> {
+) -> Result<JoinHandle<()>, CompactError> {
     let id = config.id;
     let (cfg, config, repair_queue, stop) = (cfg.clone(), config.clone(), repair_queue.clone(), ended.clone());
     let make = move || Repairer::new(&cfg, &config, venue::venue(id), repair_queue.clone(), stop.clone());
@@ -191,7 +202,7 @@ fn repairer(
         async move {
             match repairer {
                 Ok(repairer) => repairer.run().await,
-                Err(err) => tracing::error!(venue = %id, error = %format!("{err:#}"), "nothing is repaired"),
+                Err(err) => tracing::error!(venue = %id, error = %error_chain(&err), "nothing is repaired"),
             }
         }
     }))
@@ -214,7 +225,7 @@ async fn keep_limits(cfg: Arc<Config>, shutdown: Shutdown) {
             });
             let (back, swept) = swept.await;
             if let Err(err) = swept {
-                tracing::warn!(error = %format!("{err:#}"), "cannot look for what is too old");
+                tracing::warn!(error = %error_chain(&err), "cannot look for what is too old");
             }
             keeper = back;
             tokio::time::sleep(SWEEP_EVERY).await;

@@ -9,15 +9,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
 use tokio::sync::oneshot;
-use wal_format::{AckError, Lineage, SegmentInfo};
+use wal_format::{AckError, Lineage, SegmentInfo, error_chain};
 
 use super::abandoned;
 use super::archive;
+use super::error::CompactError;
+use super::missing::EvidenceMissing;
 use super::place::Place;
-use super::publish::PublishedMeanwhile;
-use super::resume::{self, Decision, Evidence, EvidenceMissing, Start};
+use super::resume::{self, Decision, Evidence, Start};
 use super::session::{Ended, Session};
 use super::settings::write_settings_at;
 use super::worker::{VenueOutcome, Worker};
@@ -25,11 +25,10 @@ use crate::failpoint::fail_point;
 use crate::repair::queue::MissingRange;
 use config::LAKE_READER;
 use fold::Mode;
-use fold::account::Imbalance;
 use fold::gather::{Continuation, Gatherer, LogKind};
 use fold::source::{AckStore, LiveLog, LocalAck};
 use lake::hash::hex;
-use lake::{Hour, LakeError, Manifest};
+use lake::{Hour, Manifest};
 use ops::clock;
 use ops::compactor::Activity;
 use ops::health::Reason;
@@ -51,7 +50,7 @@ impl Worker {
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start(self) -> anyhow::Result<oneshot::Receiver<anyhow::Result<VenueOutcome>>> {
+    pub fn start(self) -> Result<oneshot::Receiver<Result<VenueOutcome, CompactError>>, CompactError> {
         let name = self.name();
         let (done, result) = oneshot::channel();
         let work = move || {
@@ -60,7 +59,7 @@ impl Worker {
             let _ = done.send(ended);
         };
         let thread = std::thread::Builder::new().name(format!("compact-{name}"));
-        thread.spawn(work).with_context(|| format!("start the thread of {name}"))?;
+        thread.spawn(work).map_err(|source| CompactError::Thread { which: format!("of {name}"), source })?;
         Ok(result)
     }
 
@@ -68,7 +67,7 @@ impl Worker {
     ///
     /// # Errors
     /// In follow mode only what trying again cannot cure; in drain mode the first failure.
-    pub fn run(&self) -> anyhow::Result<VenueOutcome> {
+    pub fn run(&self) -> Result<VenueOutcome, CompactError> {
         let mut outcome = VenueOutcome::default();
         let mut pause = RETRY_FIRST;
         let mut again = 0;
@@ -83,24 +82,24 @@ impl Worker {
             };
             // The next start sets a damaged piece aside, or goes on behind what another copy published, and reads the
             // log again.
-            if self.mode == Mode::Drain && starting_over_cures(&err) && again < AGAIN_MAX {
+            if self.mode == Mode::Drain && err.starting_over_cures() && again < AGAIN_MAX {
                 again += 1;
-                tracing::warn!(venue = %self.id, error = %format!("{err:#}"), "starting over");
+                tracing::warn!(venue = %self.id, error = %error_chain(&err), "starting over");
                 continue;
             }
-            if self.mode == Mode::Drain || !curable(&err) {
-                self.show(Activity::Failed, Some(format!("{err:#}")));
-                tracing::error!(venue = %self.id, error = %format!("{err:#}"), "the compactor of this venue stopped");
-                return Err(err.context(format!("compact {}", self.id)));
+            if self.mode == Mode::Drain || !err.is_curable() {
+                self.show(Activity::Failed, Some(error_chain(&err)));
+                tracing::error!(venue = %self.id, error = %error_chain(&err), "the compactor of this venue stopped");
+                return Err(CompactError::Of { id: self.id, source: Box::new(err) });
             }
             if outcome.records > before {
                 pause = RETRY_FIRST;
             }
             tracing::warn!(
-                venue = %self.id, error = %format!("{err:#}"), wait_ms = pause.as_millis() as u64,
+                venue = %self.id, error = %error_chain(&err), wait_ms = pause.as_millis() as u64,
                 "compacting failed, starting over from the last durable state"
             );
-            self.show(Activity::Retrying, Some(format!("{err:#}")));
+            self.show(Activity::Retrying, Some(error_chain(&err)));
             self.update(|s| s.retries += 1);
             if !self.sleep(pause) {
                 return Ok(outcome);
@@ -130,18 +129,17 @@ impl Worker {
     }
 
     /// A session; its panic is told at once, and then an error like others: nothing of its memory is used again.
-    fn watched_session(&self, outcome: &mut VenueOutcome) -> anyhow::Result<()> {
+    fn watched_session(&self, outcome: &mut VenueOutcome) -> Result<(), CompactError> {
         self.status.supervisor().attempt(Task::Compact, &self.name(), || self.session(outcome))?
     }
 
-    fn session(&self, outcome: &mut VenueOutcome) -> anyhow::Result<()> {
+    fn session(&self, outcome: &mut VenueOutcome) -> Result<(), CompactError> {
         let Some(lineage) = self.wait_for_log(outcome)? else { return Ok(()) };
         let uuid = lineage.log_uuid();
         let dir = self.dir();
         self.refuse_strangers(&dir, uuid)?;
         let mut ack = LocalAck::open(&dir, LAKE_READER)
-            .map_err(|err| held(err, &dir))
-            .with_context(|| format!("take the place of reader {LAKE_READER}"))?;
+            .map_err(|err| CompactError::Place { reader: LAKE_READER, source: Box::new(held(err, &dir)) })?;
         archive::clean_up(&self.cfg, &dir, &uuid);
         let place = Place::new(&self.lake, self.id.as_str(), lineage).at(&dir);
         let waiting = self.abandoned(Some(&place))?;
@@ -163,7 +161,7 @@ impl Worker {
         if decision.store_ack.is_some() {
             // Also back from what was acknowledged and is not in the lake.
             let at = ack.checkpoint(uuid, acked);
-            at.and_then(|at| ack.take_back(&at, "resume")).context("store the ack")?;
+            at.and_then(|at| ack.take_back(&at, "resume")).map_err(CompactError::step("store the ack"))?;
         }
         fail_point!("resume.after_ack");
         let gatherer = self.gatherer(&decision.start)?;
@@ -179,7 +177,7 @@ impl Worker {
     }
 
     /// What waits in staging of a log that was here ([`super::abandoned`]), told; nothing when its loss is accepted.
-    fn abandoned(&self, log: Option<&Place>) -> anyhow::Result<Option<EvidenceMissing>> {
+    fn abandoned(&self, log: Option<&Place>) -> Result<Option<EvidenceMissing>, CompactError> {
         // Both logs of a venue stage under its name; each is looked for in its own directory.
         let (lake, dir) = (self.lake.work(), self.dir());
         let mut found = abandoned::find(lake, self.id.as_str(), &dir, log)?;
@@ -193,8 +191,8 @@ impl Worker {
     }
 
     /// An EPOCH of another log would make all that is here strangers, and leave it lying.
-    fn refuse_strangers(&self, dir: &Path, log_uuid: [u8; 16]) -> anyhow::Result<()> {
-        let segments = wal_format::list_segments(dir).with_context(|| format!("list {}", dir.display()))?;
+    fn refuse_strangers(&self, dir: &Path, log_uuid: [u8; 16]) -> Result<(), CompactError> {
+        let segments = wal_format::list_segments(dir).map_err(CompactError::at("list", dir))?;
         let recorded = |s: &&SegmentInfo| s.footer.as_ref().is_none_or(|f| f.records > 0) && s.log_uuid.is_some();
         let others: Vec<&SegmentInfo> =
             segments.iter().filter(recorded).filter(|s| s.log_uuid != Some(log_uuid)).collect();
@@ -219,7 +217,7 @@ impl Worker {
         dir: &Path,
         decision: &Decision,
         evidence: &mut Evidence,
-    ) -> anyhow::Result<()> {
+    ) -> Result<(), CompactError> {
         let at = decision.start.position();
         // What a state stands on is in pieces: files of its own part need nothing of the log.
         let accounted = match &decision.start {
@@ -257,7 +255,7 @@ impl Worker {
     }
 
     /// What manifests of the last days say about holes: those of this log wait again unless they were asked for.
-    fn recall(&self, place: &Place) -> anyhow::Result<()> {
+    fn recall(&self, place: &Place) -> Result<(), CompactError> {
         let Some(repair_queue) = &self.repair_queue else { return Ok(()) };
         let since = Hour::of_ns(clock::wall_ns()).0 - RECALL_HOURS;
         for (part, found) in lake::find::manifests(&place.lake, &place.venue)? {
@@ -272,28 +270,26 @@ impl Worker {
         Ok(())
     }
 
-    fn gatherer(&self, start: &Start) -> anyhow::Result<Gatherer> {
+    fn gatherer(&self, start: &Start) -> Result<Gatherer, CompactError> {
         let settings = write_settings_at(&self.cfg, self.status.pressure().level());
         match start {
             Start::Beginning => Ok(Gatherer::new(self.venue, self.kind, settings, &Continuation::default())?),
-            Start::Behind { continuation, .. } => {
-                Gatherer::new(self.venue, self.kind, settings, continuation).context("go on behind the newest manifest")
-            }
-            Start::Inside(state) => {
-                state.restore(self.venue, self.kind, settings).context("restore the state of the open part")
-            }
+            Start::Behind { continuation, .. } => Gatherer::new(self.venue, self.kind, settings, continuation)
+                .map_err(CompactError::step("go on behind the newest manifest")),
+            Start::Inside(state) => state
+                .restore(self.venue, self.kind, settings)
+                .map_err(CompactError::step("restore the state of the open part")),
         }
     }
 
     /// Whose log it is, once there is one. `None` when asked to stop before, or when draining and there is none.
-    fn wait_for_log(&self, outcome: &mut VenueOutcome) -> anyhow::Result<Option<Lineage>> {
+    fn wait_for_log(&self, outcome: &mut VenueOutcome) -> Result<Option<Lineage>, CompactError> {
         let dir = self.dir();
         // Looked for once a wait, when it is known that there is one: states are large, and nobody adds to these.
         let mut looked = false;
         loop {
             if dir.is_dir() {
-                let lineage =
-                    wal_format::lineage(&dir).with_context(|| format!("tell whose log is in {}", dir.display()))?;
+                let lineage = wal_format::lineage(&dir).map_err(CompactError::at("tell whose log is in", &dir))?;
                 if let Some(lineage) = lineage {
                     return Ok(Some(lineage));
                 }
@@ -318,10 +314,9 @@ impl Worker {
                 if let Some(missing) = waiting {
                     return Err(missing.into());
                 }
-                anyhow::ensure!(
-                    foreign.is_empty(),
-                    "{why}\n  fix:   move it out of the log's directory; nothing was touched"
-                );
+                if !foreign.is_empty() {
+                    return Err(CompactError::NoLog { why });
+                }
                 if self.kind == LogKind::Collected {
                     outcome.note = Some(format!("{why}: nothing to do"));
                 }
@@ -343,48 +338,25 @@ impl Worker {
     }
 }
 
-/// Another compactor on the same data.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "another compactor works on this log already\n  where: {place}\n  fix:   stop it, or give this one its own [data] dir"
-)]
-pub struct AlreadyRunning {
-    /// The ack it holds.
-    place: String,
-}
-
-fn held(err: AckError, dir: &std::path::Path) -> anyhow::Error {
+fn held(err: AckError, dir: &std::path::Path) -> CompactError {
     match err {
-        err @ AckError::ReaderHeld { .. } => AlreadyRunning { place: format!("{} ({err})", dir.display()) }.into(),
+        err @ AckError::ReaderHeld { .. } => CompactError::Running { place: format!("{} ({err})", dir.display()) },
         other => other.into(),
     }
-}
-
-/// A file that is not what was written stood in the way, or another copy of the log was first.
-fn starting_over_cures(err: &anyhow::Error) -> bool {
-    err.chain().any(|e| e.is::<PublishedMeanwhile>() || matches!(e.downcast_ref(), Some(LakeError::Damaged { .. })))
-}
-
-/// False for what trying again cannot cure.
-fn curable(err: &anyhow::Error) -> bool {
-    !err.chain().any(|e| {
-        e.is::<Imbalance>()
-            || e.is::<AlreadyRunning>()
-            || e.is::<EvidenceMissing>()
-            || e.downcast_ref::<LakeError>().is_some_and(|e| matches!(e, LakeError::Manifest(_)))
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fold::account::Imbalance;
     use lake::Table;
 
     #[test]
     fn books_that_do_not_balance_end_the_worker_and_a_full_disk_does_not() {
-        let bad = anyhow::Error::from(Imbalance::Rows { table: Table::Trades, counted: 2, in_file: 1 });
-        assert!(!curable(&bad.context("publish")));
+        let publish = |err| CompactError::hour::<CompactError>("publish", Hour(7))(err);
+        let bad = Imbalance::Rows { table: Table::Trades, counted: 2, in_file: 1 };
+        assert!(!publish(bad.into()).is_curable());
         let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
-        assert!(curable(&anyhow::Error::from(full).context("publish")));
+        assert!(publish(CompactError::file("write", Path::new("piece"))(full)).is_curable());
     }
 }

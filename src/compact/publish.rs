@@ -12,13 +12,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use sha2::Digest;
 use wal_format::Position;
 
+use super::error::CompactError;
 use super::evidence::Coverage;
+use super::missing::EvidenceMissing;
 use super::place::{Place, to_log_position};
-use super::resume::EvidenceMissing;
 use crate::failpoint::fail_point;
 use fold::account::{Imbalance, LISTED_MAX};
 use fold::gather::Gatherer;
@@ -39,18 +39,6 @@ pub enum Cut {
     Hour,
     /// The log ends, as far as anybody knows: nothing will fill a hole.
     Log,
-}
-
-/// Another copy of the log was first. Trying again cures it: the next start goes on behind what is published.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "records {first} to {end} are published in part since this part was begun, by another copy of this log: it is gathered again without them"
-)]
-pub struct PublishedMeanwhile {
-    /// Seq of the part's first record.
-    pub first: u64,
-    /// Seq behind its last.
-    pub end: u64,
 }
 
 /// What was published.
@@ -77,9 +65,14 @@ impl Published {
 /// Publishes the open part of `gatherer`, which ends before `end`, and closes it. `None` when no part is open.
 ///
 /// # Errors
-/// [`Imbalance`] (not curable by trying again) or whatever went wrong with a file; the part then has to be
+/// [`CompactError::Imbalance`] (not curable by trying again) or whatever went wrong with a file; the part then has to be
 /// gathered again from its last state.
-pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) -> anyhow::Result<Option<Published>> {
+pub fn publish(
+    place: &Place,
+    gatherer: &mut Gatherer,
+    end: Position,
+    cut: Cut,
+) -> Result<Option<Published>, CompactError> {
     fail_point!("publish.before_part");
     if cut == Cut::Log {
         gatherer.finish();
@@ -90,7 +83,7 @@ pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) 
     let part = place.part_of(open);
     let key_values = key_values(&manifest, &digest);
     let dir = staging_dir(place.lake.work(), &part);
-    durable::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    durable::create_dir_all(&dir).map_err(CompactError::file("create", &dir))?;
     let mut joined: Vec<(Table, PathBuf, FileInfo)> = Vec::new();
     for table in Table::ALL.iter().copied() {
         let settings = open.settings.clone();
@@ -109,7 +102,7 @@ pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) 
             .collect();
         let tmp = dir.join(format!("{table}.joined.tmp"));
         let info = join_pieces(&tmp, table, &pieces, tail, &settings, &key_values)
-            .with_context(|| format!("join the rows of {table} of hour {}", part.hour))?;
+            .map_err(|source| CompactError::Join { table, hour: part.hour, source })?;
         open.account.check_rows(table, info.rows)?;
         fail_point!("publish.after_join", table);
         let (tmp, info) = match settings.format {
@@ -118,7 +111,7 @@ pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) 
                 let text = dir.join(format!("{table}.text.tmp"));
                 check_joined(&tmp, &info)?;
                 let info = write_text(&tmp, &text, format, settings.zstd_level)
-                    .with_context(|| format!("write the rows of {table} of hour {} as text", part.hour))?;
+                    .map_err(|source| CompactError::AsText { table, hour: part.hour, source })?;
                 open.account.check_rows(table, info.rows)?;
                 (text, info)
             }
@@ -127,7 +120,7 @@ pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) 
     }
     // What takes long is done: on disk before the lake is locked, so that others wait for names only.
     for (_, tmp, _) in &joined {
-        durable::sync_file(tmp).with_context(|| format!("sync {}", tmp.display()))?;
+        durable::sync_file(tmp).map_err(CompactError::file("sync", tmp))?;
     }
     let _lock =
         LakeLock::exclusive(place.lake.work(), &format!("publishes {} of {}", part.hour, part.venue), PATIENCE)?;
@@ -152,18 +145,18 @@ pub fn publish(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) 
 
 /// Another copy of this log (a clone, or the one that a backup is of) may have published records of this part since it
 /// was begun: both copies hold them. They are there once, and stay so.
-fn refuse_twice(place: &Place, manifest: &Manifest) -> anyhow::Result<()> {
-    let hour = Hour::from_text(&manifest.hour).context("the hour of the part")?;
+fn refuse_twice(place: &Place, manifest: &Manifest) -> Result<(), CompactError> {
+    let hour = Hour::from_text(&manifest.hour).ok_or(CompactError::Internal("the hour of the part"))?;
     let (first, end) = (manifest.first.seq, manifest.end.seq);
     match Coverage::load(place, hour, end)?.touches(first, end) {
-        true => Err(PublishedMeanwhile { first, end }.into()),
+        true => Err(CompactError::PublishedMeanwhile { first, end }),
         false => Ok(()),
     }
 }
 
 /// What stands under a name already must be what is published under it: nothing of another copy of the log, and nothing
 /// that somebody put there, is overwritten. What an interrupted publish left is gone by now ([`super::resume`]).
-fn put(place: &Place, key: &str, body: Body<'_>, sha256: &str) -> anyhow::Result<()> {
+fn put(place: &Place, key: &str, body: Body<'_>, sha256: &str) -> Result<(), CompactError> {
     match place.lake.publish(key, body, sha256) {
         Err(LakeError::Exists { path }) => Err(EvidenceMissing::Taken { path: path.display().to_string() }.into()),
         put => Ok(put?),
@@ -171,9 +164,9 @@ fn put(place: &Place, key: &str, body: Body<'_>, sha256: &str) -> anyhow::Result
 }
 
 /// The joined file is read again to be written as text: it must still be what was joined.
-fn check_joined(path: &Path, info: &FileInfo) -> anyhow::Result<()> {
-    let file = regular::open(path).with_context(|| format!("open {}", path.display()))?;
-    let (sum, bytes) = hash_all(file).with_context(|| format!("read {}", path.display()))?;
+fn check_joined(path: &Path, info: &FileInfo) -> Result<(), CompactError> {
+    let file = regular::open(path).map_err(CompactError::file("open", path))?;
+    let (sum, bytes) = hash_all(file).map_err(CompactError::file("read", path))?;
     if (bytes, hex(&sum.finalize())) != (info.bytes, info.sha256.clone()) {
         let what = "it is not what was joined a moment ago".to_owned();
         return Err(LakeError::Damaged { path: path.to_owned(), what }.into());
@@ -182,7 +175,7 @@ fn check_joined(path: &Path, info: &FileInfo) -> anyhow::Result<()> {
 }
 
 /// The manifest of the open part without its files.
-fn account(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) -> anyhow::Result<Option<Manifest>> {
+fn account(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) -> Result<Option<Manifest>, CompactError> {
     let continuation = gatherer.continuation();
     let ids = gatherer.id_ranges();
     let revision = gatherer.revision().clone();
@@ -231,7 +224,8 @@ fn account(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) -> a
     m.payload_sha256 = open.hash.hex();
     m.drift = drift;
     m.lost.clone_from(&books.lost);
-    m.continuation = serde_json::to_value(&continuation).context("write the continuation as JSON")?;
+    m.continuation =
+        serde_json::to_value(&continuation).map_err(CompactError::step("write the continuation as JSON"))?;
     Ok(Some(m))
 }
 

@@ -20,12 +20,12 @@ mod verify;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use wal_format::{Hold, SegmentInfo};
 
 use self::pass::{Known, Log};
 use self::report::unreadable_part;
 pub use self::report::{PartReport, Report, Verdict};
+use super::error::CompactError;
 use super::settings::write_settings;
 use config::Config;
 use fold::gather::LogKind;
@@ -71,7 +71,7 @@ impl ReplayArgs {
 /// # Errors
 /// When `out` is in use, a log or file cannot be read, or a rebuilt part does not balance. A difference is not an
 /// error: it is in the report.
-pub fn replay(cfg: &Config, args: &ReplayArgs) -> anyhow::Result<Report> {
+pub fn replay(cfg: &Config, args: &ReplayArgs) -> Result<Report, CompactError> {
     if let Some(out) = &args.out {
         refuse_used(out)?;
     }
@@ -137,16 +137,13 @@ pub fn replay(cfg: &Config, args: &ReplayArgs) -> anyhow::Result<Report> {
 }
 
 /// Rebuilding over an existing lake would mix two truths.
-fn refuse_used(out: &Path) -> anyhow::Result<()> {
+fn refuse_used(out: &Path) -> Result<(), CompactError> {
     match std::fs::read_dir(out) {
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(err) => Err(err).with_context(|| format!("look at {}", out.display())),
+        Err(err) => Err(CompactError::file("look at", out)(err)),
         Ok(mut entries) => match entries.next() {
             None => Ok(()),
-            Some(_) => anyhow::bail!(
-                "the output directory is not empty\n  where: {}\n  fix:   name a directory that does not exist or is empty",
-                out.display()
-            ),
+            Some(_) => Err(CompactError::NotEmpty { dir: out.to_owned() }),
         },
     }
 }
@@ -159,10 +156,10 @@ fn logs_of<'h>(
     dir: &Path,
     args: &ReplayArgs,
     holds: &'h [Hold],
-) -> anyhow::Result<Vec<Log<'h>>> {
+) -> Result<Vec<Log<'h>>, CompactError> {
     let mut logs = Vec::new();
     for (uuid, shelf, first_segment) in shelves(&cfg.archive_root(), dir)? {
-        let segments = shelf.list().with_context(|| format!("list {}", shelf.dir().display()))?;
+        let segments = shelf.list().map_err(CompactError::at("list", shelf.dir()))?;
         let own = segments.iter().filter(|s| s.foreign.is_none()).filter_map(SegmentInfo::run);
         logs.push(Log {
             venue,
@@ -191,7 +188,7 @@ struct Published {
 }
 
 /// The manifests of this log in the lake.
-fn published(lake: &Lake, log: &Log) -> anyhow::Result<Published> {
+fn published(lake: &Lake, log: &Log) -> Result<Published, CompactError> {
     let mut found = Published { parts: Vec::new(), unreadable: Vec::new() };
     for (part, at) in manifests(lake, log.venue.id().as_str())? {
         if !log.name.starts_with(&part.log8) {

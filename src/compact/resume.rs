@@ -27,10 +27,11 @@ pub use lake::find::manifests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use wal_format::{Ack, Checkpoint, Position, Seq, durable, regular};
 
 use super::aside::{set_aside, set_object_aside};
+use super::error::CompactError;
+use super::missing::EvidenceMissing;
 use super::place::{Place, to_position};
 use super::stage::{PartState, is_state, state_path};
 use crate::failpoint::fail_point;
@@ -42,103 +43,6 @@ use lake::path::parse_staging_dir;
 use lake::read::TableFile;
 use lake::work::list;
 use lake::{Hour, LakeError, Manifest, Part, StagedPiece, staging_dir};
-
-/// Why a log stops until a person has looked: trying again does not cure it. Nothing was published or deleted.
-#[derive(Debug, thiserror::Error)]
-pub enum EvidenceMissing {
-    /// The newest manifest is there and cannot be believed.
-    #[error(
-        "the newest manifest of this log is no evidence: {why}\n  where: {path}\n  fix:   tapedeck verify --repair rebuilds it from the files it names; until then nothing of this log is published or deleted"
-    )]
-    Manifest {
-        /// The manifest.
-        path: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// What was published last was published by a newer program.
-    #[error(
-        "{what}\n  fix:   go on with the version of tapedeck that wrote it, or a later one; nothing of this log is published or deleted until then"
-    )]
-    Newer {
-        /// The file, and which version it is of.
-        what: String,
-    },
-    /// What was acknowledged is neither in the lake nor in the log.
-    #[error(
-        "the log was acknowledged up to {acked}, but the lake holds only what is before {at}, and the log no longer has what lies between\n  where: {lake}\n  fix:   is the lake's disk mounted, and is it the newest copy? put the lake back; or give what is missing up with tapedeck compactor --accept-loss {log}, which goes on with what the log has and tells the loss in the next manifest"
-    )]
-    Acknowledged {
-        /// The acknowledged seq.
-        acked: Seq,
-        /// Where the lake ends.
-        at: Seq,
-        /// The lake.
-        lake: String,
-        /// The log's name in the status.
-        log: String,
-    },
-    /// Published files that no manifest names, and a log that cannot give them again.
-    #[error(
-        "published files behind the newest manifest are named by none, and the log no longer has what they hold: their manifest is missing\n  where: {path} and {others} others\n  fix:   put the manifest back, or tapedeck verify --repair makes it again from the files; or give them up with tapedeck compactor --accept-loss {log}, which sets them aside"
-    )]
-    Orphans {
-        /// The first of them.
-        path: String,
-        /// How many more.
-        others: usize,
-        /// The log's name in the status.
-        log: String,
-    },
-    /// A name that this log gives is taken by a file that is not this log's.
-    #[error(
-        "{path} is there already, and is not what this log publishes under that name: it is not overwritten\n  fix:   is it of another collector or of a copy of this log? move it out of the lake, or give this log a lake of its own"
-    )]
-    Taken {
-        /// The file.
-        path: String,
-    },
-    /// Rows that were staged here of a log that is not here any more.
-    #[error(
-        "rows of the log {log} are staged and wait to be published, and that log, or the run of it that they are of, is not in {dir} any more\n  where: {staged}\n  fix:   is the log's disk mounted? put that log back and its rows are published; or give them up with tapedeck compactor --accept-loss {name}, which sets them aside"
-    )]
-    Abandoned {
-        /// The log that is gone, 32 hex digits.
-        log: String,
-        /// Where its rows are.
-        staged: String,
-        /// Where it was.
-        dir: String,
-        /// The name in the status.
-        name: String,
-    },
-    /// EPOCH names a log of which there is no record, and all records that there are are of others.
-    #[error(
-        "EPOCH says that this is the log {log}, and every segment with records is of another one, {other} ({count} of them)\n  where: {dir}\n  fix:   was EPOCH copied from another log? put the right one back, or delete it: the segments then say whose they are; if the segments are strangers, move them out of the directory"
-    )]
-    Strangers {
-        /// The log that EPOCH names, 32 hex digits.
-        log: String,
-        /// The log of the segments, 32 hex digits.
-        other: String,
-        /// How many segments.
-        count: usize,
-        /// The log's directory.
-        dir: String,
-    },
-    /// A lake without anything of a log that has lost its beginning.
-    #[error(
-        "the lake holds nothing of this log, and the log no longer has its first records: it begins at {first}\n  where: {lake}\n  fix:   is the lake's disk mounted? put the lake back; or give what is missing up with tapedeck compactor --accept-loss {log}, which goes on with what the log has and tells the loss in the next manifest"
-    )]
-    Beginning {
-        /// The first record there is.
-        first: Seq,
-        /// The lake.
-        lake: String,
-        /// The log's name in the status.
-        log: String,
-    },
-}
 
 /// What lies in one staging directory of this log.
 pub struct Staged {
@@ -245,7 +149,7 @@ pub struct Decision {
 ///
 /// # Errors
 /// When a manifest carries a continuation this version cannot read.
-pub fn decide(evidence: &Evidence) -> anyhow::Result<Decision> {
+pub fn decide(evidence: &Evidence) -> Result<Decision, CompactError> {
     let published = evidence.end();
     let start = match (newest_state(evidence), &evidence.newest) {
         (Some(state), _) => Start::Inside(Box::new(state.clone())),
@@ -253,7 +157,7 @@ pub fn decide(evidence: &Evidence) -> anyhow::Result<Decision> {
             let m = &newest.manifest;
             let continuation = match newest.is_whole() {
                 true => serde_json::from_value(m.continuation.clone())
-                    .with_context(|| format!("read the continuation of the manifest of {} {}", m.venue, m.hour))?,
+                    .map_err(|source| CompactError::Continuation { of: format!("{} {}", m.venue, m.hour), source })?,
                 false => Continuation::default(),
             };
             let previous_sha256 = Some(newest.sha256.clone());
@@ -294,9 +198,9 @@ fn newest_state(evidence: &Evidence) -> Option<&PartState> {
 ///
 /// # Errors
 /// When the log cannot be read.
-pub fn log_holds(dir: &Path, from: Position) -> anyhow::Result<bool> {
+pub fn log_holds(dir: &Path, from: Position) -> Result<bool, CompactError> {
     let mut log = LiveLog::only_reading(dir, from)?;
-    Ok(match log.next().with_context(|| format!("read the log {}", dir.display()))? {
+    Ok(match log.next().map_err(CompactError::at("read the log", dir))? {
         // Whoever starts at the beginning takes the first record there is.
         Step::Record(record) => from.seq != Seq(0) || missing_beginning(&record).is_none(),
         Step::Blocked { .. } => true,
@@ -310,7 +214,7 @@ pub fn log_holds(dir: &Path, from: Position) -> anyhow::Result<bool> {
 /// # Errors
 /// When a directory cannot be listed; [`EvidenceMissing`] when the newest manifest cannot be believed. Other damaged
 /// files are remarks.
-pub fn gather(place: &Place, ack: Result<Option<Ack>, String>) -> anyhow::Result<Evidence> {
+pub fn gather(place: &Place, ack: Result<Option<Ack>, String>) -> Result<Evidence, CompactError> {
     let mut evidence = Evidence::default();
     match ack {
         Ok(None) => {}
@@ -348,7 +252,7 @@ pub fn gather(place: &Place, ack: Result<Option<Ack>, String>) -> anyhow::Result
 }
 
 /// The newest manifest of the log, as far as it is its own.
-fn newest(place: &Place, remarks: &mut Vec<String>) -> anyhow::Result<Option<Newest>> {
+fn newest(place: &Place, remarks: &mut Vec<String>) -> Result<Option<Newest>, CompactError> {
     let mut best: Option<Newest> = None;
     let mut others = Vec::new();
     let mut all = manifests(&place.lake, &place.venue)?;
@@ -400,7 +304,7 @@ fn newest(place: &Place, remarks: &mut Vec<String>) -> anyhow::Result<Option<New
 }
 
 /// Published files of this log behind the newest manifest that no manifest names.
-fn orphans(place: &Place, evidence: &Evidence) -> anyhow::Result<Vec<String>> {
+fn orphans(place: &Place, evidence: &Evidence) -> Result<Vec<String>, CompactError> {
     let end = evidence.end().seq.get();
     // Hours never decrease along a log; without a manifest, or with one that is only in part its own, all are looked at.
     let since = evidence.newest.as_ref().filter(|n| n.is_whole()).and_then(|n| Hour::from_text(&n.manifest.hour));
@@ -430,8 +334,8 @@ fn read_state(
     path: &Path,
     end: u64,
     pieces: &mut BTreeMap<PathBuf, Result<(), String>>,
-) -> anyhow::Result<Result<PartState, String>> {
-    let bytes = regular::read(path, regular::LARGE_BYTES_MAX).with_context(|| format!("read {}", path.display()))?;
+) -> Result<Result<PartState, String>, CompactError> {
+    let bytes = regular::read(path, regular::LARGE_BYTES_MAX).map_err(CompactError::file("read", path))?;
     let state = match PartState::parse(&bytes) {
         Ok(state) if state.log != place.log || state.venue != place.venue => {
             return Ok(Err(format!("it is of the log {} of {}", state.log, state.venue)));
@@ -464,7 +368,7 @@ fn read_state(
 ///
 /// # Errors
 /// When something cannot be moved or removed.
-pub fn clean(place: &Place, evidence: &Evidence, start: &Start) -> anyhow::Result<Vec<String>> {
+pub fn clean(place: &Place, evidence: &Evidence, start: &Start) -> Result<Vec<String>, CompactError> {
     fail_point!("resume.before_cleanup");
     let mut told = Vec::new();
     let end = evidence.end().seq.get();
@@ -495,7 +399,7 @@ pub fn clean(place: &Place, evidence: &Evidence, start: &Start) -> anyhow::Resul
             } else if !published && damage && (is_state(&path) || StagedPiece::from_path(&path).is_some()) {
                 aside.push(path);
             } else {
-                durable::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+                durable::remove_file(&path).map_err(CompactError::file("remove", &path))?;
             }
         }
         // States last: as long as one lies there, what is left of the pieces is not taken for newer than all states.
@@ -511,7 +415,7 @@ pub fn clean(place: &Place, evidence: &Evidence, start: &Start) -> anyhow::Resul
             ));
         }
         if kept == 0 && staged.dir.exists() {
-            std::fs::remove_dir(&staged.dir).with_context(|| format!("remove {}", staged.dir.display()))?;
+            std::fs::remove_dir(&staged.dir).map_err(CompactError::file("remove", &staged.dir))?;
         }
     }
     told.extend(remove_orphans(place, &evidence.orphans)?);
@@ -521,7 +425,7 @@ pub fn clean(place: &Place, evidence: &Evidence, start: &Start) -> anyhow::Resul
 
 /// Removes what an interrupted publish left, unless a manifest names it by now: another copy of the log may be
 /// publishing the same records at this moment.
-fn remove_orphans(place: &Place, orphans: &[String]) -> anyhow::Result<Option<String>> {
+fn remove_orphans(place: &Place, orphans: &[String]) -> Result<Option<String>, CompactError> {
     let [first, ..] = orphans else { return Ok(None) };
     let _lock = LakeLock::exclusive(place.lake.work(), "removes what an interrupted publish left", PATIENCE)?;
     for key in orphans {
@@ -541,7 +445,7 @@ fn remove_orphans(place: &Place, orphans: &[String]) -> anyhow::Result<Option<St
 ///
 /// # Errors
 /// When one cannot be moved.
-pub fn set_orphans_aside(place: &Place, evidence: &mut Evidence) -> anyhow::Result<Option<PathBuf>> {
+pub fn set_orphans_aside(place: &Place, evidence: &mut Evidence) -> Result<Option<PathBuf>, CompactError> {
     let orphans = std::mem::take(&mut evidence.orphans);
     // Files of several tables have equal names.
     let mut to = None;
@@ -556,13 +460,13 @@ pub fn set_orphans_aside(place: &Place, evidence: &mut Evidence) -> anyhow::Resu
 ///
 /// # Errors
 /// When something cannot be removed.
-pub fn remove_staging(place: &Place, part: &Part) -> anyhow::Result<()> {
+pub fn remove_staging(place: &Place, part: &Part) -> Result<(), CompactError> {
     let dir = staging_dir(place.lake.work(), part);
     for path in list(&dir)? {
-        durable::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+        durable::remove_file(&path).map_err(CompactError::file("remove", &path))?;
     }
     if dir.exists() {
-        std::fs::remove_dir(&dir).with_context(|| format!("remove {}", dir.display()))?;
+        std::fs::remove_dir(&dir).map_err(CompactError::file("remove", &dir))?;
     }
     Ok(())
 }

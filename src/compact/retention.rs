@@ -24,10 +24,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-use wal_format::{Shelf, durable};
+use wal_format::{Shelf, durable, error_chain};
 
 use super::chain::REMOVED;
+use super::error::CompactError;
 use config::Config;
 use lake::find::manifests_since;
 use lake::lock::PATIENCE;
@@ -37,6 +37,9 @@ use ops::{clock, host};
 
 const HOUR_NS: u64 = 3_600_000_000_000;
 const GIB: u64 = 1 << 30;
+
+/// Archived segments: newest record, ns, and bytes.
+type Facts = Vec<(PathBuf, (u64, u64))>;
 
 /// Limits of one kind of thing; 0 = none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -213,7 +216,7 @@ impl Keeper {
     ///
     /// # Errors
     /// When a directory cannot be listed.
-    pub fn sweep(&mut self, cfg: &Config, wall_ns: u64) -> anyhow::Result<Swept> {
+    pub fn sweep(&mut self, cfg: &Config, wall_ns: u64) -> Result<Swept, CompactError> {
         let free_bytes = cfg.min_free_gib.saturating_mul(GIB);
         let bytes = |gib: u64| gib.saturating_mul(GIB);
         let archive =
@@ -246,7 +249,7 @@ impl Keeper {
         Ok(swept)
     }
 
-    fn sweep_archive(&mut self, cfg: &Config, limits: Limits, wall_ns: u64) -> anyhow::Result<Trimmed> {
+    fn sweep_archive(&mut self, cfg: &Config, limits: Limits, wall_ns: u64) -> Result<Trimmed, CompactError> {
         let mut items = Vec::new();
         let mut known = HashMap::new();
         for venue in cfg.venues.keys() {
@@ -254,8 +257,7 @@ impl Keeper {
             for log in [cfg.wal_dir(*venue), cfg.repair_dir(*venue)] {
                 let root = cfg.archive_root().join(log.file_name().unwrap_or_default());
                 // Somebody reads it again: all of it stays meanwhile.
-                let holds =
-                    wal_format::holds(&root).with_context(|| format!("look for holds of {}", root.display()))?;
+                let holds = wal_format::holds(&root).map_err(CompactError::file("look for holds of", &root))?;
                 for dir in list(&root)?.into_iter().filter(|dir| dir.is_dir()) {
                     let facts = self.facts(&dir)?;
                     let newest = facts.iter().map(|(_, fact)| fact.0).max();
@@ -294,19 +296,19 @@ impl Keeper {
     }
 
     /// Newest record and size of every archived segment in `dir`.
-    fn facts(&self, dir: &Path) -> anyhow::Result<Vec<(PathBuf, (u64, u64))>> {
+    fn facts(&self, dir: &Path) -> Result<Facts, CompactError> {
         let mut facts = Vec::new();
         let shelf = Shelf::new(dir);
         let paths: Vec<PathBuf> = shelf
             .ids()
-            .with_context(|| format!("list {}", dir.display()))?
+            .map_err(CompactError::at("list", dir))?
             .into_iter()
             .map(|id| wal_format::archive::path(dir, id))
             .collect();
         if paths.iter().all(|path| self.archived.contains_key(path)) {
             return Ok(paths.iter().filter_map(|path| self.archived.get_key_value(path)).map(owned).collect());
         }
-        for info in shelf.list().with_context(|| format!("list {}", dir.display()))? {
+        for info in shelf.list().map_err(CompactError::at("list", dir))? {
             // One that cannot be read is left for a person.
             if let Some(footer) = info.footer.filter(|_| info.archived) {
                 facts.push((info.path, (footer.last_ts_ns, info.bytes)));
@@ -327,7 +329,7 @@ impl Keeper {
                 true
             }
             Err(err) => {
-                tracing::warn!(manifest = %lake.place(&item.what).display(), error = %format!("{err:#}"),
+                tracing::warn!(manifest = %lake.place(&item.what).display(), error = %error_chain(&err),
                     "cannot delete an hour of the lake");
                 false
             }
@@ -342,7 +344,7 @@ impl Keeper {
 impl KnownVenue {
     /// Lists the manifests, `all` of them or those of the newest day and the one before, and reads what is new; how many
     /// that were.
-    fn look(&mut self, lake: &Lake, venue: &str, all: bool) -> anyhow::Result<usize> {
+    fn look(&mut self, lake: &Lake, venue: &str, all: bool) -> Result<usize, CompactError> {
         let newest = self.parts.values().map(|part| part.hour.0).max().filter(|_| !all);
         let mut read = 0;
         for (part, found) in manifests_since(lake, venue, Hour(newest.map_or(i64::MIN, |newest| newest - 24)))? {
@@ -398,7 +400,7 @@ fn owned(entry: (&PathBuf, &(u64, u64))) -> (PathBuf, (u64, u64)) {
 
 /// Lists the files that are left of a part as removed, then removes them and directories that are empty by that; how
 /// many files that were.
-fn remove_part(lake: &Lake, manifest: &str, why: Why) -> anyhow::Result<usize> {
+fn remove_part(lake: &Lake, manifest: &str, why: Why) -> Result<usize, CompactError> {
     let _lock = LakeLock::exclusive(lake.work(), "retention removes an hour", PATIENCE)?;
     let named = Manifest::load(lake, manifest)?;
     let mut files: Vec<&str> = named.files.iter().map(|f| f.path.as_str()).collect();

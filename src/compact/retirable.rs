@@ -8,9 +8,9 @@
 
 use std::path::Path;
 
-use anyhow::Context;
 use wal_format::{Evidence, SegmentInfo, list_segments};
 
+use super::error::CompactError;
 use super::evidence::Coverage;
 use super::place::Place;
 use config::Config;
@@ -22,14 +22,13 @@ use ops::clock;
 ///
 /// # Errors
 /// When the log or the lake cannot be read, or the unlink fails; and when it may not go any more.
-pub fn retire_one(cfg: &Config, id: VenueId, segment: &Path) -> anyhow::Result<()> {
-    let dir = segment.parent().with_context(|| format!("{} lies in no log", segment.display()))?;
+pub fn retire_one(cfg: &Config, id: VenueId, segment: &Path) -> Result<(), CompactError> {
+    let dir = segment.parent().ok_or_else(|| CompactError::Nowhere { segment: segment.to_owned() })?;
     let lake = &Lake::open(&cfg.lake.dir);
     let asked = Asked { cfg, lake, id, dir };
     let (keep, _, coverage) = asked.look()?;
     let gone = asked.unlink(keep, &coverage, Some(segment))?;
-    anyhow::ensure!(gone == 1, "{} may not go now: no manifest covers it, or a reader needs it", segment.display());
-    Ok(())
+    if gone == 1 { Ok(()) } else { Err(CompactError::Needed { segment: segment.to_owned() }) }
 }
 
 /// One log of which segments may go.
@@ -42,31 +41,32 @@ pub(super) struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn what(&self) -> String {
-        format!("retire segments of {}", self.dir.display())
+    /// Of something that failed on the way.
+    fn failed<E: Into<CompactError>>(&self) -> impl FnOnce(E) -> CompactError {
+        CompactError::at("retire segments of", self.dir)
     }
 
     /// What the disk says now: retention, what it and the readers let go, oldest first, and what manifests cover of it.
-    pub(super) fn look(&self) -> anyhow::Result<(Keep, Vec<SegmentInfo>, Coverage)> {
+    pub(super) fn look(&self) -> Result<(Keep, Vec<SegmentInfo>, Coverage), CompactError> {
         let keep = self.keep()?;
         let candidates = self.candidates(keep)?;
         let coverage = self.coverage(&candidates)?;
         Ok((keep, candidates, coverage))
     }
 
-    fn candidates(&self, keep: Keep) -> anyhow::Result<Vec<SegmentInfo>> {
+    fn candidates(&self, keep: Keep) -> Result<Vec<SegmentInfo>, CompactError> {
         let keeps = |s: &SegmentInfo| keep.keeps(last_ts(s));
         let evidence = Evidence { readers: self.cfg.readers(self.id), covered: &|_| true, keep: &keeps };
-        wal_format::retirable(self.dir, &evidence).with_context(|| self.what())
+        wal_format::retirable(self.dir, &evidence).map_err(self.failed())
     }
 
-    fn keep(&self) -> anyhow::Result<Keep> {
+    fn keep(&self) -> Result<Keep, CompactError> {
         let retention_hours = self.cfg.wal.retention_hours;
         // Without retention nobody asks for the time.
         let newest_ns = match retention_hours {
             0 => 0,
             _ => {
-                let segments = list_segments(self.dir).with_context(|| self.what())?;
+                let segments = list_segments(self.dir).map_err(self.failed())?;
                 segments.iter().filter(|s| s.foreign.is_none()).filter_map(last_ts).max().unwrap_or(0)
             }
         };
@@ -74,23 +74,23 @@ impl Asked<'_> {
     }
 
     /// What the lake says about `segments`.
-    fn coverage(&self, segments: &[SegmentInfo]) -> anyhow::Result<Coverage> {
+    fn coverage(&self, segments: &[SegmentInfo]) -> Result<Coverage, CompactError> {
         let last = segments.iter().filter_map(SegmentInfo::last_seq).max();
         let first_ts_ns = segments.iter().filter_map(|s| s.footer.as_ref()).map(|f| f.first_ts_ns).min();
         let (Some(last), Some(ts_ns)) = (last, first_ts_ns) else { return Ok(Coverage::default()) };
-        let Some(lineage) = wal_format::lineage(self.dir).with_context(|| self.what())? else {
+        let Some(lineage) = wal_format::lineage(self.dir).map_err(self.failed())? else {
             return Ok(Coverage::default());
         };
         let place = Place::new(self.lake, self.id.as_str(), lineage);
-        Coverage::load(&place, Hour::of_ns(ts_ns), last.get()).with_context(|| self.what())
+        Coverage::load(&place, Hour::of_ns(ts_ns), last.get()).map_err(self.failed())
     }
 
     /// Unlinks all that may go, or `only` this one. A segment that became a candidate meanwhile is not covered, and stays.
-    pub(super) fn unlink(&self, keep: Keep, coverage: &Coverage, only: Option<&Path>) -> anyhow::Result<usize> {
+    pub(super) fn unlink(&self, keep: Keep, coverage: &Coverage, only: Option<&Path>) -> Result<usize, CompactError> {
         let keeps = |s: &SegmentInfo| only.is_some_and(|path| path != s.path) || keep.keeps(last_ts(s));
         let covered = |s: &SegmentInfo| covers(coverage, s);
         let evidence = Evidence { readers: self.cfg.readers(self.id), covered: &covered, keep: &keeps };
-        Ok(wal_format::retire(self.dir, &evidence).with_context(|| self.what())?.len())
+        Ok(wal_format::retire(self.dir, &evidence).map_err(self.failed())?.len())
     }
 }
 

@@ -5,9 +5,10 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use wal_format::error_chain;
 
 use super::archive::{Archiver, Job, archive_one};
+use super::error::CompactError;
 use super::retirable::{Asked, covers};
 use config::Config;
 use fold::Mode;
@@ -38,7 +39,7 @@ pub fn retire_all(cfg: &Config, mode: Mode) {
             if dir.is_dir()
                 && let Err(err) = retire(cfg, &lake, id, &dir, None)
             {
-                tracing::warn!(venue = %id, error = %format!("{err:#}"), "segments stay until the next run");
+                tracing::warn!(venue = %id, error = %error_chain(&err), "segments stay until the next run");
             }
         }
     }
@@ -55,7 +56,7 @@ pub fn retire(
     id: VenueId,
     dir: &Path,
     archiver: Option<&Archiver>,
-) -> anyhow::Result<Retired> {
+) -> Result<Retired, CompactError> {
     let asked = Asked { cfg, lake, id, dir };
     let (keep, candidates, coverage) = asked.look()?;
     let covered = candidates.iter().take_while(|s| covers(&coverage, s)).count();
@@ -76,11 +77,11 @@ pub fn retire(
     };
     let log = dir.file_name().unwrap_or_default().to_string_lossy();
     let jobs = candidates.iter().take(covered).map(|s| {
-        let uuid = s.log_uuid.with_context(|| format!("{} does not say which log it belongs to", s.path.display()))?;
+        let uuid = s.log_uuid.ok_or_else(|| CompactError::Nobodys { segment: s.path.clone() })?;
         let to = fold::shelves::archive_dir(&cfg.archive_root(), dir, &uuid);
         Ok(Job { venue: id, log: log.to_string(), segment: s.path.clone(), to, level })
     });
-    let jobs = jobs.collect::<anyhow::Result<Vec<Job>>>()?;
+    let jobs = jobs.collect::<Result<Vec<Job>, CompactError>>()?;
     match archiver {
         Some(archiver) => archiver.push(jobs),
         None => {

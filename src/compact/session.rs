@@ -11,13 +11,13 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
-use wal_format::{Position, Run};
+use wal_format::{Position, Run, error_chain};
 
 use self::counts::Counts;
+use super::error::CompactError;
+use super::missing::EvidenceMissing;
 use super::place::Place;
 use super::publish::Cut;
-use super::resume::EvidenceMissing;
 use super::settings::write_settings_at;
 use super::snapshots::SnapshotRequests;
 use super::stage::stage_full;
@@ -169,7 +169,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// Anything; the caller starts over from the last durable state.
-    pub fn run<S: RecordSource>(&mut self, mut source: S, from_beginning: bool) -> anyhow::Result<Ended> {
+    pub fn run<S: RecordSource>(&mut self, mut source: S, from_beginning: bool) -> Result<Ended, CompactError> {
         self.check_first = from_beginning;
         self.safe = source.position();
         self.recall();
@@ -218,15 +218,15 @@ impl<'a> Session<'a> {
                     source.wait(Duration::from_millis(5));
                 }
                 Batch::Blocked(why, true) if self.worker.mode == Mode::Drain => {
-                    return self.stuck(here, anyhow::anyhow!(why));
+                    return self.stuck(here, CompactError::Blocked(why));
                 }
                 Batch::Blocked(why, _) => self.wait(Activity::AwaitingRepair, why, here, now.mono_ns),
                 Batch::Unreachable(err) => {
-                    let err = anyhow::Error::from(err).context("read the log");
+                    let err = CompactError::step("read the log")(err);
                     if self.worker.mode == Mode::Drain {
                         return self.stuck(here, err);
                     }
-                    let why = format!("{err:#}");
+                    let why = error_chain(&err);
                     let dir = self.worker.dir();
                     log_repairs::error(&dir, &format!("{why}; this log waits for it, nothing behind it is read"));
                     self.wait(Activity::Retrying, why, here, now.mono_ns);
@@ -247,7 +247,7 @@ impl<'a> Session<'a> {
     }
 
     /// A drain cannot get on: what stands before the obstacle is published, and the rest is an error.
-    fn stuck(&mut self, here: Position, why: anyhow::Error) -> anyhow::Result<Ended> {
+    fn stuck(&mut self, here: Position, why: CompactError) -> Result<Ended, CompactError> {
         self.publish(here, Cut::Log)?;
         Err(why)
     }
@@ -318,7 +318,7 @@ impl<'a> Session<'a> {
     }
 
     /// Handles up to `batch_rows` records.
-    fn batch<S: RecordSource>(&mut self, source: &mut S, limit: Option<Position>) -> anyhow::Result<Batch> {
+    fn batch<S: RecordSource>(&mut self, source: &mut S, limit: Option<Position>) -> Result<Batch, CompactError> {
         self.follow_memory_level();
         let mut handled = 0_u64;
         let mut ended = Batch::More;
@@ -328,7 +328,7 @@ impl<'a> Session<'a> {
                     ended = Batch::Unreachable(err);
                     break;
                 }
-                step => step.context("read the log")?,
+                step => step.map_err(CompactError::step("read the log"))?,
             };
             match step {
                 Step::Record(record) => {
@@ -403,7 +403,7 @@ impl<'a> Session<'a> {
             && self.gatherer.part.as_ref().is_some_and(|p| wall_ns >= p.ends_ns.saturating_add(GRACE_NS))
     }
 
-    fn drained(&mut self, end: Position, here: Position) -> anyhow::Result<Ended> {
+    fn drained(&mut self, end: Position, here: Position) -> Result<Ended, CompactError> {
         // A loss at the very end stays unacknowledged until a part can tell it.
         self.publish(end, Cut::Log)?;
         self.retire();

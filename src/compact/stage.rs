@@ -20,10 +20,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use wal_format::{Position, Run, Seq, durable};
 
+use super::error::CompactError;
 use super::place::{Place, to_log_position, to_position};
 use crate::failpoint::fail_point;
 use fold::account::Account;
@@ -52,7 +52,7 @@ pub fn stage_rows(
     symbols: &Interner,
     table: Table,
     rows: usize,
-) -> anyhow::Result<()> {
+) -> Result<(), CompactError> {
     fail_point!("stage.before_piece");
     let name = place.part_of(part);
     let of_table = &mut part.tables[table as usize];
@@ -65,11 +65,11 @@ pub fn stage_rows(
     let text_bytes = chunk.text_bytes(chunk.rows()) as u64;
     let path = staged_path(place.lake.work(), &name, table, index);
     let dir = staging_dir(place.lake.work(), &name);
-    durable::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    durable::create_dir_all(&dir).map_err(CompactError::file("create", &dir))?;
     let tmp = path.with_extension("tmp");
     let info = lake::write_piece(&tmp, &chunk, &part.settings, &[])?;
     fail_point!("stage.after_piece_written");
-    durable::publish_file(&tmp, &path).with_context(|| format!("stage {}", path.display()))?;
+    durable::publish_file(&tmp, &path).map_err(CompactError::file("stage", &path))?;
     if buffer.is_empty() {
         // The vectors go with it: a quiet table holds no memory.
         of_table.buffer = None;
@@ -91,7 +91,7 @@ pub fn stage_rows(
 /// # Errors
 /// As [`stage_rows`].
 #[inline]
-pub fn stage_full(place: &Place, gatherer: &mut Gatherer, touched: u32) -> anyhow::Result<()> {
+pub fn stage_full(place: &Place, gatherer: &mut Gatherer, touched: u32) -> Result<(), CompactError> {
     let mut left = touched;
     while left != 0 {
         let index = left.trailing_zeros() as usize;
@@ -105,7 +105,7 @@ pub fn stage_full(place: &Place, gatherer: &mut Gatherer, touched: u32) -> anyho
 }
 
 #[cold]
-fn stage_full_table(place: &Place, gatherer: &mut Gatherer, index: usize) -> anyhow::Result<()> {
+fn stage_full_table(place: &Place, gatherer: &mut Gatherer, index: usize) -> Result<(), CompactError> {
     let Some((part, symbols)) = gatherer.part_and_symbols() else { return Ok(()) };
     let Some(table) = Table::ALL.get(index).copied() else { return Ok(()) };
     while let Some(rows) = part.tables[index].full() {
@@ -118,7 +118,7 @@ fn stage_full_table(place: &Place, gatherer: &mut Gatherer, index: usize) -> any
 ///
 /// # Errors
 /// As [`stage_rows`].
-pub fn stage_table(place: &Place, gatherer: &mut Gatherer, table: Table) -> anyhow::Result<()> {
+pub fn stage_table(place: &Place, gatherer: &mut Gatherer, table: Table) -> Result<(), CompactError> {
     stage_full(place, gatherer, 1 << table as u32)?;
     let Some((part, symbols)) = gatherer.part_and_symbols() else { return Ok(()) };
     match part.tables[table as usize].buffered() {
@@ -131,7 +131,7 @@ pub fn stage_table(place: &Place, gatherer: &mut Gatherer, table: Table) -> anyh
 ///
 /// # Errors
 /// As [`stage_rows`].
-pub fn stage_all(place: &Place, gatherer: &mut Gatherer) -> anyhow::Result<()> {
+pub fn stage_all(place: &Place, gatherer: &mut Gatherer) -> Result<(), CompactError> {
     Table::ALL.iter().try_for_each(|table| stage_table(place, gatherer, *table))
 }
 
@@ -226,8 +226,8 @@ impl PartState {
         self.pieces.iter().flat_map(|(table, pieces)| pieces.iter().map(|p| file(*table, p))).collect()
     }
 
-    fn to_bytes(&self) -> anyhow::Result<Vec<u8>> {
-        let body = serde_json::to_vec(self).context("write the state as JSON")?;
+    fn to_bytes(&self) -> Result<Vec<u8>, CompactError> {
+        let body = serde_json::to_vec(self).map_err(CompactError::step("write the state as JSON"))?;
         let mut bytes = sha256_hex(&body).into_bytes();
         bytes.push(b'\n');
         bytes.extend_from_slice(&body);
@@ -238,7 +238,12 @@ impl PartState {
     ///
     /// # Errors
     /// When the state names something this version does not know.
-    pub fn restore(&self, venue: &'static Venue, kind: LogKind, settings: WriteSettings) -> anyhow::Result<Gatherer> {
+    pub fn restore(
+        &self,
+        venue: &'static Venue,
+        kind: LogKind,
+        settings: WriteSettings,
+    ) -> Result<Gatherer, CompactError> {
         let mut gatherer = Gatherer::new(venue, kind, settings, &self.continuation)?;
         let hour = Hour(self.hour);
         let ends_ns = self.ends_ns.unwrap_or(hour.end_ns());
@@ -250,7 +255,7 @@ impl PartState {
         }
         part.runs = self.runs();
         part.account = self.account.clone();
-        part.hash = PayloadHash::load(&self.hash).context("load the payload hash")?;
+        part.hash = PayloadHash::load(&self.hash).ok_or(CompactError::Internal("load the payload hash"))?;
         part.last_event = self.last_event;
         gatherer.load_id_ranges(&self.ids);
         gatherer.decoder().rows.drift = Drift { items: self.drift.clone() };
@@ -302,7 +307,7 @@ static ONE_STATE_AT_A_TIME: Mutex<()> = Mutex::new(());
 ///
 /// # Errors
 /// When it cannot be written; the state before it still holds.
-pub fn write_state(place: &Place, gatherer: &mut Gatherer, position: Position) -> anyhow::Result<()> {
+pub fn write_state(place: &Place, gatherer: &mut Gatherer, position: Position) -> Result<(), CompactError> {
     let _turn = ONE_STATE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let continuation = gatherer.continuation();
     let ids = gatherer.id_ranges();
@@ -334,21 +339,21 @@ pub fn write_state(place: &Place, gatherer: &mut Gatherer, position: Position) -
         continuation,
     };
     let dir = staging_dir(place.lake.work(), &place.part_of(part));
-    durable::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    durable::create_dir_all(&dir).map_err(CompactError::file("create", &dir))?;
     let path = state_path(&dir, position.seq);
-    durable::write_file(&path, &state.to_bytes()?).with_context(|| format!("write {}", path.display()))
+    durable::write_file(&path, &state.to_bytes()?).map_err(CompactError::file("write", &path))
 }
 
 /// Removes the states of the open part but the newest [`GENERATIONS`].
 ///
 /// # Errors
 /// When the directory cannot be listed or a file stays.
-pub fn remove_older_states(place: &Place, part: &OpenPart) -> anyhow::Result<()> {
+pub fn remove_older_states(place: &Place, part: &OpenPart) -> Result<(), CompactError> {
     let dir = staging_dir(place.lake.work(), &place.part_of(part));
     // By name is by seq.
     let states: Vec<PathBuf> = list(&dir)?.into_iter().filter(|path| is_state(path)).collect();
     for path in states.iter().rev().skip(GENERATIONS) {
-        durable::remove_file(path).with_context(|| format!("remove {}", path.display()))?;
+        durable::remove_file(path).map_err(CompactError::file("remove", path))?;
     }
     Ok(())
 }

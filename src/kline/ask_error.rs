@@ -2,6 +2,7 @@
 
 use model::Channel;
 use model::interval::Interval;
+use net::dial::TlsError;
 use net::rest::RestError;
 use venue::DecodeError;
 
@@ -13,7 +14,7 @@ pub enum AskError {
     Runtime(#[source] std::io::Error),
     /// An extra root certificate is none.
     #[error(transparent)]
-    Tls(#[from] rustls::Error),
+    Tls(#[from] TlsError),
     /// The venue refused.
     #[error(transparent)]
     Rest(#[from] RestError),

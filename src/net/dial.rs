@@ -23,6 +23,9 @@ use super::connect_error::ConnectError;
 use super::proxy::{self, ProxyError, Stage};
 use crate::proxy::Proxy;
 
+/// An extra root certificate is none.
+pub use rustls::Error as TlsError;
+
 /// Receive buffer asked of the kernel. The busiest connection known (200 depth streams in a crash) peaks below
 /// 4 MB/s; 8 MiB hold more than two seconds of it while a disk stalls the append.
 pub const RECV_BUFFER_BYTES: usize = 8 << 20;
@@ -217,7 +220,7 @@ fn recv_buffer(want: usize, rmem_max: Option<usize>, tuned_max: Option<usize>) -
 ///
 /// # Errors
 /// When an extra certificate is none.
-pub fn tls_config(extra: &[CertificateDer<'static>]) -> Result<Arc<ClientConfig>, rustls::Error> {
+pub fn tls_config(extra: &[CertificateDer<'static>]) -> Result<Arc<ClientConfig>, TlsError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     for cert in extra {
         roots.add(cert.clone())?;

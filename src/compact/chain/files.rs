@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use sha2::Digest;
 
 use super::snapshot::{Link, removed};
+use crate::error::CompactError;
 use lake::hash::{hash_all, hex};
 use lake::lock::PATIENCE;
 use lake::manifest::ManifestFile;
@@ -29,7 +30,7 @@ pub(super) struct Checked {
 ///
 /// # Errors
 /// When the lake is locked for too long, or what retention removed cannot be read.
-pub(super) fn check(lake: &Lake, link: &Link, gone: &BTreeSet<String>) -> anyhow::Result<(String, Checked)> {
+pub(super) fn check(lake: &Lake, link: &Link, gone: &BTreeSet<String>) -> Result<(String, Checked), CompactError> {
     let found = judge(lake, link, open_all(lake, &link.files), gone);
     if found.faults.is_empty() {
         return Ok((link.sha256.clone(), found));

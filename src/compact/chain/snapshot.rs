@@ -4,8 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-
+use crate::error::CompactError;
 use crate::replay::rewrite;
 use lake::find::{manifests, venues};
 use lake::manifest::ManifestFile;
@@ -92,7 +91,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// When a directory cannot be listed.
-    pub fn read(lake: &Lake, venue: Option<&str>) -> anyhow::Result<Snapshot> {
+    pub fn read(lake: &Lake, venue: Option<&str>) -> Result<Snapshot, CompactError> {
         let mut words = venues(lake)?;
         words.retain(|word| venue.is_none_or(|venue| venue == word));
         // A publish makes files first and their manifest last: whoever looks the other way round sees strangers.
@@ -145,7 +144,7 @@ impl Snapshot {
 ///
 /// # Errors
 /// When the list is there and cannot be read.
-pub(crate) fn removed(lake: &Lake) -> anyhow::Result<BTreeSet<String>> {
+pub(crate) fn removed(lake: &Lake) -> Result<BTreeSet<String>, CompactError> {
     #[derive(serde::Deserialize)]
     struct Line {
         path: String,
@@ -154,7 +153,7 @@ pub(crate) fn removed(lake: &Lake) -> anyhow::Result<BTreeSet<String>> {
         return Ok(BTreeSet::new());
     }
     let read = String::from_utf8(lake.read(REMOVED)?);
-    let text = read.with_context(|| format!("read {}", lake.place(REMOVED).display()))?;
+    let text = read.map_err(CompactError::at("read", &lake.place(REMOVED)))?;
     Ok(text.lines().filter_map(|l| serde_json::from_str::<Line>(l).ok()).map(|l| l.path).collect())
 }
 
@@ -162,6 +161,6 @@ pub(crate) fn removed(lake: &Lake) -> anyhow::Result<BTreeSet<String>> {
 ///
 /// # Errors
 /// As [`Snapshot::read`].
-pub(crate) fn unnamed(lake: &Lake, venue: &str) -> anyhow::Result<Vec<String>> {
+pub(crate) fn unnamed(lake: &Lake, venue: &str) -> Result<Vec<String>, CompactError> {
     Ok(Snapshot::read(lake, Some(venue))?.unnamed().map(str::to_owned).collect())
 }

@@ -6,9 +6,9 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::Context;
 use wal_format::{Append, Kind, LogOptions, LogWriter};
 
+use crate::error::CompactError;
 use lake::manifest::Repair;
 use model::RestMeta;
 use ops::clock;
@@ -37,28 +37,28 @@ impl RepairLog {
         self.writer.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn writer(&mut self) -> anyhow::Result<&mut LogWriter> {
+    async fn writer(&mut self) -> Result<&mut LogWriter, CompactError> {
         if !self.is_open() {
             let (dir, options) = (self.dir.clone(), self.options.clone());
             let opened = supervise::blocking(move || LogWriter::open(&dir, options)).await;
-            *self.slot() = Some(opened.with_context(|| format!("open the log {}", self.dir.display()))?);
+            *self.slot() = Some(opened.map_err(CompactError::at("open the log", &self.dir))?);
         }
-        self.slot().as_mut().context("the log is not open")
+        self.slot().as_mut().ok_or(CompactError::Internal("the log is not open"))
     }
 
     /// Appends an answer.
-    pub(super) async fn body(&mut self, stamp_ns: u64, meta: &RestMeta, body: &[u8]) -> anyhow::Result<()> {
+    pub(super) async fn body(&mut self, stamp_ns: u64, meta: &RestMeta, body: &[u8]) -> Result<(), CompactError> {
         let meta = serde_json::to_vec(meta)?;
-        self.writer().await?.append_rest(stamp_ns, CONN, &meta, body).context("log an answer")?;
+        self.writer().await?.append_rest(stamp_ns, CONN, &meta, body).map_err(CompactError::step("log an answer"))?;
         Ok(())
     }
 
     /// Appends what became of a hole.
-    pub(super) async fn event(&mut self, kind: &str, done: &Repair) -> anyhow::Result<()> {
+    pub(super) async fn event(&mut self, kind: &str, done: &Repair) -> Result<(), CompactError> {
         let payload = serde_json::to_vec(&serde_json::json!({ "kind": kind, "detail": done }))?;
         let record =
             Append { ts_recv_ns: clock::receive_ns(), conn: CONN, kind: Kind::Event, flags: 0, payload: &payload };
-        self.writer().await?.append(&record).context("log a repair")?;
+        self.writer().await?.append(&record).map_err(CompactError::step("log a repair"))?;
         Ok(())
     }
 

@@ -32,10 +32,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{info, warn};
+use wal_format::error_chain;
 
 use self::log::RepairLog;
 use self::pages::Pages;
 use self::queue::{MissingRange, RepairQueue};
+use crate::error::CompactError;
 use config::{Config, VenueConfig};
 use lake::manifest::Repair;
 use model::{RestMeta, Rows};
@@ -74,7 +76,7 @@ enum Left {
     /// Asked to stop: it is asked for again after the next start.
     Stopped,
     /// The log takes nothing (a full disk): it is asked for again later.
-    Log(anyhow::Error),
+    Log(CompactError),
     /// The venue's last word.
     Told(String),
 }
@@ -90,7 +92,7 @@ impl Repairer {
         venue: &'static Venue,
         repair_queue: Arc<RepairQueue>,
         shutdown: Shutdown,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, CompactError> {
         let tls = net::dial::tls_config(&cfg.tls.extra_roots)?;
         let mut options = cfg.log_options();
         options.segment_bytes = options.segment_bytes.min(16 << 20);
@@ -129,7 +131,7 @@ impl Repairer {
             match self.repair(&hole).await {
                 Ok(()) => {}
                 Err(Left::Log(err)) => {
-                    warn!(venue = %self.venue.id(), error = %format!("{err:#}"), "a repair cannot be logged");
+                    warn!(venue = %self.venue.id(), error = %error_chain(&err), "a repair cannot be logged");
                     self.log.close().await;
                     self.repair_queue.again(hole);
                     if self.pause(PAUSE_MAX).await {

@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::Context;
 use wal_format::{Hold, Incarnation, LossReason, Position, Run, SegmentId, Seq, Shelf};
 
 use super::report::{Report, Verdict, part_report};
+use crate::error::CompactError;
 use crate::place::{Place, to_position};
 use crate::publish::{Cut, Published, publish};
 use crate::resume::remove_staging;
@@ -104,7 +104,7 @@ impl Log<'_> {
         place: &Place,
         end: &End,
         beginning: &mut bool,
-    ) -> anyhow::Result<Stopped> {
+    ) -> Result<Stopped, CompactError> {
         loop {
             if let End::At(end, cut) = end
                 && reader.position().seq >= end.seq
@@ -117,7 +117,7 @@ impl Log<'_> {
             {
                 return Ok(Stopped::Complete(self.close(gatherer, place, at, Cut::Log)?));
             }
-            match reader.next().context("read the log")? {
+            match reader.next().map_err(CompactError::step("read the log"))? {
                 Step::Record(record) => {
                     if gatherer.part.is_none()
                         && self.to_ns.is_some_and(|to| gatherer.hour_of(&record).start_ns() >= to)
@@ -179,11 +179,11 @@ impl Log<'_> {
         place: &Place,
         end: Position,
         cut: Cut,
-    ) -> anyhow::Result<Option<Published>> {
+    ) -> Result<Option<Published>, CompactError> {
         let Some(open) = &gatherer.part else { return Ok(None) };
         let part = place.part_of(open);
         let published = if self.wanted(open.hour) {
-            publish(place, gatherer, end, cut).with_context(|| format!("publish hour {}", part.hour))?
+            publish(place, gatherer, end, cut).map_err(CompactError::hour("publish", part.hour))?
         } else {
             gatherer.close();
             None
@@ -200,7 +200,7 @@ impl Log<'_> {
         unknown: &[u64],
         out: &Path,
         report: &mut Report,
-    ) -> anyhow::Result<()> {
+    ) -> Result<(), CompactError> {
         let place = self.place(Lake::open(out));
         // Parts whose beginning is gone from the log cannot be rebuilt; the first whole one follows on the last of them.
         let gone = parts.iter().take_while(|known| known.manifest.first.segment < self.first_segment).count();
@@ -255,10 +255,11 @@ impl Log<'_> {
         }
     }
 
-    pub(super) fn after(&self, before: &Known, settings: WriteSettings) -> anyhow::Result<Gatherer> {
+    pub(super) fn after(&self, before: &Known, settings: WriteSettings) -> Result<Gatherer, CompactError> {
         let continuation: Continuation = serde_json::from_value(before.manifest.continuation.clone())
-            .with_context(|| format!("read the continuation of the manifest of {}", before.manifest.hour))?;
+            .map_err(|source| CompactError::Continuation { of: before.manifest.hour.clone(), source })?;
         let continuation = Continuation { previous_sha256: Some(before.sha256.clone()), ..continuation };
-        Gatherer::new(self.venue, self.kind, settings, &continuation).context("go on behind a manifest")
+        Gatherer::new(self.venue, self.kind, settings, &continuation)
+            .map_err(CompactError::step("go on behind a manifest"))
     }
 }

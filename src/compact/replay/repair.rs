@@ -17,7 +17,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use anyhow::Context;
 use serde::Serialize;
 use sha2::Digest;
 use wal_format::{LossReason, Position, Run, Seq, durable};
@@ -27,6 +26,7 @@ use super::scratch::Scratch;
 use super::{ReplayArgs, logs_of, rewrite};
 use crate::aside::set_aside;
 use crate::chain;
+use crate::error::CompactError;
 use crate::place::{to_log_position, to_position};
 use crate::publish::Cut;
 use crate::settings::write_settings;
@@ -106,7 +106,7 @@ struct Footer {
 /// # Errors
 /// When a directory cannot be listed, a file or the log cannot be read, or the lake is in use for too long. What was
 /// rebuilt until then stays.
-pub fn repair(cfg: &Config, only: Option<VenueId>) -> anyhow::Result<Vec<Repaired>> {
+pub fn repair(cfg: &Config, only: Option<VenueId>) -> Result<Vec<Repaired>, CompactError> {
     let lake = &Lake::open(&cfg.lake.dir);
     let _rewriting = LakeLock::rewrite(lake.work(), "verify --repair", PATIENCE)?;
     rewrite::finish_held(lake)?;
@@ -127,7 +127,7 @@ pub fn repair(cfg: &Config, only: Option<VenueId>) -> anyhow::Result<Vec<Repaire
 }
 
 /// A usable manifest, or why it is none. `Err` when the disk does not answer.
-fn usable(lake: &Lake, key: &str) -> anyhow::Result<Result<(Manifest, String), LakeError>> {
+fn usable(lake: &Lake, key: &str) -> Result<Result<(Manifest, String), LakeError>, CompactError> {
     match Manifest::load_proven(lake, key) {
         Ok(loaded) => Ok(Ok(loaded)),
         // The disk may answer again.
@@ -137,7 +137,7 @@ fn usable(lake: &Lake, key: &str) -> anyhow::Result<Result<(Manifest, String), L
 }
 
 /// Parts of a venue whose manifest cannot be read, or whose files are named by none, in log order.
-fn broken_parts(lake: &Lake, venue: &str) -> anyhow::Result<Vec<Broken>> {
+fn broken_parts(lake: &Lake, venue: &str) -> Result<Vec<Broken>, CompactError> {
     let lock = LakeLock::shared(lake.work(), "verify --repair", PATIENCE)?;
     let mut broken: BTreeMap<(i64, u64, String), (Part, String, bool)> = BTreeMap::new();
     let mut add = |part: Part, was: String, newer: bool| {
@@ -166,14 +166,14 @@ fn broken_parts(lake: &Lake, venue: &str) -> anyhow::Result<Vec<Broken>> {
 }
 
 /// The files of a part that stand in the lake, by path.
-fn standing(lake: &Lake, part: &Part) -> anyhow::Result<Vec<Standing>> {
+fn standing(lake: &Lake, part: &Part) -> Result<Vec<Standing>, CompactError> {
     let mut found = Vec::new();
     for (table, format) in Table::ALL.iter().flat_map(|table| LakeFormat::ALL.map(|format| (*table, format))) {
         let path = part.file_as(table, format);
         let Some(object) = lake.get(&path)? else { continue };
         let place = lake.place(&path);
         let read = object.reader(0).and_then(hash_all);
-        let (hash, bytes) = read.with_context(|| format!("read {}", place.display()))?;
+        let (hash, bytes) = read.map_err(CompactError::file("read", &place))?;
         let (rows, footer) = match format {
             // A damaged one says as little as text.
             LakeFormat::Parquet => match TableFile::of(&place, object) {
@@ -266,7 +266,7 @@ impl Broken {
     }
 
     /// Whether `made` is, as far as anything beside it tells, the manifest that was published.
-    fn is_exactly(&self, made: &Manifest, footer: Option<&Footer>, beside: &Neighbours) -> anyhow::Result<bool> {
+    fn is_exactly(&self, made: &Manifest, footer: Option<&Footer>, beside: &Neighbours) -> Result<bool, CompactError> {
         let digest = made.digest()?;
         let sha256 = sha256_hex(&made.to_json()?);
         let same = |(a, b): (&ManifestFile, &Standing)| (&a.path, &a.sha256) == (&b.file.path, &b.file.sha256);
@@ -294,7 +294,12 @@ struct Neighbours {
 }
 
 /// `later`: the next part that is broken too.
-fn neighbours(lake: &Lake, broken: &Broken, later: Option<&Part>, log: Option<&str>) -> anyhow::Result<Neighbours> {
+fn neighbours(
+    lake: &Lake,
+    broken: &Broken,
+    later: Option<&Part>,
+    log: Option<&str>,
+) -> Result<Neighbours, CompactError> {
     let mut all: Vec<Known> = Vec::new();
     for (part, at) in manifests(lake, &broken.part.venue)? {
         if part.log8 != broken.part.log8 || part == broken.part {
@@ -330,7 +335,7 @@ fn repair_one(
     id: VenueId,
     broken: &Broken,
     later: Option<&Part>,
-) -> anyhow::Result<Repaired> {
+) -> Result<Repaired, CompactError> {
     let mut told = Repaired {
         manifest: broken.part.manifest(),
         was: broken.was.clone(),
@@ -389,7 +394,7 @@ fn from_log(
     footer: Option<&Footer>,
     beside: &Neighbours,
     notes: &mut Vec<String>,
-) -> anyhow::Result<FromLog> {
+) -> Result<FromLog, CompactError> {
     let args = ReplayArgs::default();
     for (kind, dir) in [(LogKind::Collected, cfg.wal_dir(id)), (LogKind::Repairs, cfg.repair_dir(id))] {
         let holds = fold::hold(&cfg.archive_root(), &dir, "verify --repair")?;
@@ -430,10 +435,10 @@ fn from_log(
 }
 
 /// Whether the log has everything behind the part before, or its own beginning.
-fn has(log: &Log<'_>, before: Option<&Known>, first_seq: u64) -> anyhow::Result<bool> {
+fn has(log: &Log<'_>, before: Option<&Known>, first_seq: u64) -> Result<bool, CompactError> {
     let mut reader = log.reader(before.map_or(Position::START, |k| to_position(k.manifest.end)))?;
     loop {
-        match reader.next().context("read the log")? {
+        match reader.next().map_err(CompactError::step("read the log"))? {
             Step::Record(record) => {
                 let seq = record.seq.0;
                 return Ok(seq == first_seq || before.is_some() && seq < first_seq);
@@ -466,7 +471,7 @@ fn fold(
     settings: WriteSettings,
     end: &End,
     scratch: &Path,
-) -> anyhow::Result<Option<Manifest>> {
+) -> Result<Option<Manifest>, CompactError> {
     let (mut gatherer, from) = match &beside.before {
         Some(before) => (log.after(before, settings)?, to_position(before.manifest.end)),
         None => (Gatherer::new(log.venue, log.kind, settings, &Continuation::default())?, Position::START),
@@ -487,7 +492,7 @@ fn from_files(
     footer: Option<&Footer>,
     beside: &Neighbours,
     notes: &mut Vec<String>,
-) -> anyhow::Result<Option<Manifest>> {
+) -> Result<Option<Manifest>, CompactError> {
     let Some(footer) = footer else {
         notes.push(match broken.files.as_slice() {
             [] => "neither its records nor its files are there".to_owned(),
@@ -524,15 +529,16 @@ fn from_files(
         forgotten: Some(format!("the manifest of {} was rebuilt from its files", part.hour)),
         ..Continuation::default()
     };
-    m.continuation = serde_json::to_value(&continuation).context("write the continuation as JSON")?;
+    m.continuation =
+        serde_json::to_value(&continuation).map_err(CompactError::step("write the continuation as JSON"))?;
     Ok(Some(stand_in(m, RebuiltFrom::Files, broken, Some(footer), beside)))
 }
 
 /// The runs of the log that wrote the records of a part, as far as the log remembers.
-fn runs(cfg: &Config, id: VenueId, footer: &Footer) -> anyhow::Result<Vec<Run>> {
+fn runs(cfg: &Config, id: VenueId, footer: &Footer) -> Result<Vec<Run>, CompactError> {
     let (first, last) = (Seq(footer.first_seq).epoch(), Seq(footer.end_seq.saturating_sub(1)).epoch());
     for dir in [cfg.wal_dir(id), cfg.repair_dir(id)] {
-        let lineage = wal_format::lineage(&dir).with_context(|| format!("look at the log {}", dir.display()))?;
+        let lineage = wal_format::lineage(&dir).map_err(CompactError::at("look at the log", &dir))?;
         if let Some(lineage) = lineage.filter(|lineage| hex(&lineage.log_uuid()) == footer.log) {
             return Ok(lineage.runs().filter(|run| (first..=last.max(first)).contains(&run.epoch)).collect());
         }
@@ -569,18 +575,18 @@ fn stand_in(
 }
 
 /// Where the record `seq` of a log stands, as far as anything tells.
-fn locate(cfg: &Config, id: VenueId, log: &str, seq: u64) -> anyhow::Result<LogPosition> {
+fn locate(cfg: &Config, id: VenueId, log: &str, seq: u64) -> Result<LogPosition, CompactError> {
     let args = ReplayArgs::default();
     for (kind, dir) in [(LogKind::Collected, cfg.wal_dir(id)), (LogKind::Repairs, cfg.repair_dir(id))] {
         let logs = logs_of(cfg, venue::venue(id), kind, &dir, &args, &[])?;
         let Some(log) = logs.into_iter().find(|l| l.name == log) else { continue };
-        let segments = log.shelf.list().with_context(|| format!("list {}", log.shelf.dir().display()))?;
+        let segments = log.shelf.list().map_err(CompactError::at("list", log.shelf.dir()))?;
         let holds = segments.iter().rev().find(|s| s.first_seq().is_some_and(|first| first.0 <= seq));
         let from = holds.map_or(Position::START, |s| Position { segment: s.id, ..Position::START });
         let mut reader = log.reader(from)?;
         loop {
             let at = reader.position();
-            match reader.next().context("read the log")? {
+            match reader.next().map_err(CompactError::step("read the log"))? {
                 Step::Record(record) if record.seq.0 >= seq => {
                     return Ok(LogPosition { seq, ..to_log_position(record.position) });
                 }
@@ -593,7 +599,7 @@ fn locate(cfg: &Config, id: VenueId, log: &str, seq: u64) -> anyhow::Result<LogP
 }
 
 /// Puts the manifest in its place, unless somebody else did; what stood there is kept.
-fn put(lake: &Lake, broken: &Broken, made: &Manifest) -> anyhow::Result<Result<(), String>> {
+fn put(lake: &Lake, broken: &Broken, made: &Manifest) -> Result<Result<(), String>, CompactError> {
     let key = broken.part.manifest();
     let _lock = LakeLock::exclusive(lake.work(), "verify --repair", PATIENCE)?;
     let there = lake.head(&key)?;
@@ -605,8 +611,8 @@ fn put(lake: &Lake, broken: &Broken, made: &Manifest) -> anyhow::Result<Result<(
         let name = format!("{}-{}", broken.part.venue, broken.part.stem());
         let staging = lake.work().join(".staging");
         let copy = staging.join(format!("{name}.json"));
-        durable::create_dir_all(&staging).context("create the staging directory")?;
-        durable::write_file(&copy, bytes).with_context(|| format!("write {}", copy.display()))?;
+        durable::create_dir_all(&staging).map_err(CompactError::file("create the staging directory", &staging))?;
+        durable::write_file(&copy, bytes).map_err(CompactError::file("write", &copy))?;
         set_aside(lake.work(), &name, &[copy])?;
     }
     let json = made.to_json()?;

@@ -26,13 +26,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
 use wal_format::durable;
 
 use super::pass::{Known, Log};
 use super::report::{PartReport, Report, Verdict, part_report};
 use super::scratch::Scratch;
 use super::verify::{before, differences};
+use crate::error::CompactError;
 use crate::failpoint::fail_point;
 use fold::gather::Revision;
 use lake::lock::PATIENCE;
@@ -44,14 +44,14 @@ const DIR: &str = ".rewrite";
 
 impl Log<'_> {
     /// Publishes anew what the log gives other rows for.
-    pub(super) fn rewrite(&self, lake: &Lake, mut parts: Vec<Known>, report: &mut Report) -> anyhow::Result<()> {
+    pub(super) fn rewrite(&self, lake: &Lake, mut parts: Vec<Known>, report: &mut Report) -> Result<(), CompactError> {
         let scratch = Scratch::new(lake.work())?;
         for i in 0..parts.len() {
             let Some(known) = parts.get(i) else { continue };
             let (hour, end) = (known.part.hour, known.manifest.end.segment);
             if self.wanted(hour) {
                 let done = self.rewrite_part(lake, known, before(&parts, i), scratch.empty()?);
-                let (part, goes_on) = done.with_context(|| format!("rewrite hour {hour}"))?;
+                let (part, goes_on) = done.map_err(CompactError::hour("rewrite", hour))?;
                 report.parts.push(part);
                 if let (Some(goes_on), Some(known)) = (goes_on, parts.get_mut(i)) {
                     *known = goes_on;
@@ -71,7 +71,7 @@ impl Log<'_> {
         known: &Known,
         before: Option<&Known>,
         scratch: &Path,
-    ) -> anyhow::Result<(PartReport, Option<Known>)> {
+    ) -> Result<(PartReport, Option<Known>), CompactError> {
         let part = known.part.clone();
         self.damage.borrow_mut().clear();
         if let Some(why) = self.not_checkable(lake, known, before)? {
@@ -119,7 +119,7 @@ impl Log<'_> {
         before: Option<&Known>,
         made: &Manifest,
         scratch: &Path,
-    ) -> anyhow::Result<Result<Known, String>> {
+    ) -> Result<Result<Known, String>, CompactError> {
         let anew = scratch.join("anew");
         let settings = WriteSettings { version: self.settings.version.clone(), ..known.manifest.settings.clone() };
         let revision = Revision::after(&known.manifest, &known.sha256);
@@ -136,7 +136,7 @@ impl Log<'_> {
         let name = format!("publishes {} of {} anew", known.part.hour, known.part.venue);
         let _lock = LakeLock::exclusive(lake.work(), &name, PATIENCE)?;
         let key = known.part.manifest();
-        let read = || Manifest::load_hashed(lake, &key).with_context(|| format!("read {}", lake.place(&key).display()));
+        let read = || Manifest::load_hashed(lake, &key).map_err(CompactError::at("read", &lake.place(&key)));
         if read()?.1 != known.sha256 {
             return Ok(Err("it was published by somebody else meanwhile".to_owned()));
         }
@@ -145,8 +145,8 @@ impl Log<'_> {
         }
         let all = lake.work().join(DIR);
         let dir = all.join(format!("{}-{}", known.part.venue, known.part.stem()));
-        durable::create_dir_all(&all).with_context(|| format!("create {}", all.display()))?;
-        durable::publish_dir(&anew, &dir).with_context(|| format!("commit {}", dir.display()))?;
+        durable::create_dir_all(&all).map_err(CompactError::file("create", &all))?;
+        durable::publish_dir(&anew, &dir).map_err(CompactError::file("commit", &dir))?;
         fail_point!("rewrite.after_commit");
         take_over(lake, &dir)?;
         let (manifest, sha256) = read()?;
@@ -190,7 +190,7 @@ fn other_frames(published: &Manifest, made: &Manifest) -> Option<String> {
 ///
 /// # Errors
 /// When a file cannot be read, moved or removed.
-pub fn finish(lake: &Lake) -> anyhow::Result<Vec<String>> {
+pub fn finish(lake: &Lake) -> Result<Vec<String>, CompactError> {
     if list(&lake.work().join(DIR))?.is_empty() {
         return Ok(Vec::new());
     }
@@ -207,7 +207,7 @@ pub fn finish(lake: &Lake) -> anyhow::Result<Vec<String>> {
 ///
 /// # Errors
 /// As [`finish`].
-pub(super) fn finish_held(lake: &Lake) -> anyhow::Result<Vec<String>> {
+pub(super) fn finish_held(lake: &Lake) -> Result<Vec<String>, CompactError> {
     let left = list(&lake.work().join(DIR))?;
     if left.is_empty() {
         return Ok(Vec::new());
@@ -230,7 +230,7 @@ pub(super) fn finish_held(lake: &Lake) -> anyhow::Result<Vec<String>> {
 ///
 /// # Errors
 /// When a directory cannot be listed.
-pub(crate) fn unfinished(lake: &Lake) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn unfinished(lake: &Lake) -> Result<Vec<PathBuf>, CompactError> {
     let mut found = Vec::new();
     for dir in list(&lake.work().join(DIR))? {
         if manifest_in(&Lake::open(&dir))?.is_some() {
@@ -241,7 +241,7 @@ pub(crate) fn unfinished(lake: &Lake) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// The manifest of a finished small lake, and its key.
-fn manifest_in(small: &Lake) -> anyhow::Result<Option<(Part, String)>> {
+fn manifest_in(small: &Lake) -> Result<Option<(Part, String)>, CompactError> {
     let part = |key: &str| Some(Part::from_path(Path::new(key))?.1);
     let found = small.list("_manifests", None, None)?;
     Ok(found.into_iter().find_map(|found| Some((part(&found.key)?, found.key))))
@@ -249,7 +249,7 @@ fn manifest_in(small: &Lake) -> anyhow::Result<Option<(Part, String)>> {
 
 /// Moves a finished small lake into the large one, which is locked, its manifest last; false when it is not finished.
 /// Either way it is gone afterwards. May be done again from any point.
-fn take_over(lake: &Lake, dir: &Path) -> anyhow::Result<bool> {
+fn take_over(lake: &Lake, dir: &Path) -> Result<bool, CompactError> {
     let small = Lake::open(dir);
     let found = manifest_in(&small)?;
     if let Some((part, key)) = &found {
@@ -272,6 +272,6 @@ fn take_over(lake: &Lake, dir: &Path) -> anyhow::Result<bool> {
         lake.replace(&dest, Body::File(&small.place(key)), None)?;
         fail_point!("rewrite.after_manifest");
     }
-    std::fs::remove_dir_all(dir).with_context(|| format!("remove {}", dir.display()))?;
+    std::fs::remove_dir_all(dir).map_err(CompactError::file("remove", dir))?;
     Ok(found.is_some())
 }

@@ -6,9 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use wal_format::durable;
 
+use crate::error::CompactError;
 use lake::LakeLock;
 use lake::work::list;
 
@@ -25,9 +25,9 @@ impl Scratch {
     ///
     /// # Errors
     /// When a file cannot be made, locked or removed.
-    pub fn new(lake: &Path) -> anyhow::Result<Scratch> {
+    pub fn new(lake: &Path) -> Result<Scratch, CompactError> {
         let staging = lake.join(".staging");
-        durable::create_dir_all(&staging).with_context(|| format!("create {}", staging.display()))?;
+        durable::create_dir_all(&staging).map_err(CompactError::file("create", &staging))?;
         for dir in list(&staging)?.into_iter().filter(|path| path.is_dir() && is_scratch(path)) {
             let lock = lock_of(&dir);
             if LakeLock::of_work(&lock, "clears away a comparison")?.is_some() {
@@ -37,8 +37,8 @@ impl Scratch {
         let dir = staging.join(format!("{PREFIX}{:016x}", rand::random::<u64>()));
         let lock = lock_of(&dir);
         // Locked before there is anything to be cleared away.
-        let held = LakeLock::of_work(&lock, "replay")?.with_context(|| format!("{} is taken", lock.display()))?;
-        std::fs::create_dir(&dir).with_context(|| format!("create {}", dir.display()))?;
+        let held = LakeLock::of_work(&lock, "replay")?.ok_or_else(|| CompactError::Taken { lock: lock.clone() })?;
+        std::fs::create_dir(&dir).map_err(CompactError::file("create", &dir))?;
         Ok(Scratch { dir, lock, _lock: held })
     }
 
@@ -46,10 +46,10 @@ impl Scratch {
     ///
     /// # Errors
     /// When it cannot be emptied.
-    pub fn empty(&self) -> anyhow::Result<&Path> {
+    pub fn empty(&self) -> Result<&Path, CompactError> {
         for path in list(&self.dir)? {
             let gone = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
-            gone.with_context(|| format!("remove {}", path.display()))?;
+            gone.map_err(CompactError::file("remove", &path))?;
         }
         Ok(&self.dir)
     }
@@ -71,9 +71,9 @@ fn lock_of(dir: &Path) -> PathBuf {
 }
 
 /// The directory, then what says that it may go.
-fn remove(dir: &Path, lock: &Path) -> anyhow::Result<()> {
-    std::fs::remove_dir_all(dir).with_context(|| format!("remove {}", dir.display()))?;
-    durable::remove_file(lock).with_context(|| format!("remove {}", lock.display()))
+fn remove(dir: &Path, lock: &Path) -> Result<(), CompactError> {
+    std::fs::remove_dir_all(dir).map_err(CompactError::file("remove", dir))?;
+    durable::remove_file(lock).map_err(CompactError::file("remove", lock))
 }
 
 #[cfg(test)]

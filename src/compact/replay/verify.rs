@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::Context;
-
 use super::pass::{Known, Log, Stopped, ends};
 use super::report::{PartReport, Report, Verdict, part_report};
 use super::scratch::Scratch;
 use crate::chain;
+use crate::error::CompactError;
 use crate::place::{Place, to_position};
 use crate::publish::Published;
 use fold::gather::{Continuation, Gatherer, Revision};
@@ -23,7 +22,7 @@ impl Log<'_> {
         mut parts: Vec<Known>,
         out: Option<&Path>,
         report: &mut Report,
-    ) -> anyhow::Result<()> {
+    ) -> Result<(), CompactError> {
         let scratch = Scratch::new(lake.work())?;
         for i in 0..parts.len() {
             let Some(Known { part, manifest, .. }) = parts.get(i) else { continue };
@@ -36,7 +35,7 @@ impl Log<'_> {
                 let result = self.verify_part(lake, known, before(&parts, i), &rebuilt);
                 let settled = result.as_ref().is_ok_and(|part| part.verdict != Verdict::Different);
                 if settled || !self.changed(lake, &mut parts, i, looks == 0)? {
-                    report.parts.push(result.with_context(|| format!("verify hour {hour}"))?);
+                    report.parts.push(result.map_err(CompactError::hour("verify", hour))?);
                     break;
                 }
                 looks += 1;
@@ -48,7 +47,7 @@ impl Log<'_> {
 
     /// Looks again at a part that seems to differ while nobody changes the lake: true when it was published anew
     /// meanwhile, or `first` seen to be removed, and has to be compared again.
-    fn changed(&self, lake: &Lake, parts: &mut [Known], i: usize, first: bool) -> anyhow::Result<bool> {
+    fn changed(&self, lake: &Lake, parts: &mut [Known], i: usize, first: bool) -> Result<bool, CompactError> {
         let _still = LakeLock::shared(lake.work(), "replay --verify looks again", PATIENCE)?;
         let mut changed = false;
         for at in before_at(parts, i).into_iter().chain([i]) {
@@ -69,7 +68,7 @@ impl Log<'_> {
         known: &Known,
         before: Option<&Known>,
         rebuilt: &Lake,
-    ) -> anyhow::Result<PartReport> {
+    ) -> Result<PartReport, CompactError> {
         let Known { part, manifest, .. } = known;
         self.damage.borrow_mut().clear();
         let mut details: Vec<String> = before.and_then(|b| seam(&b.manifest, manifest)).into_iter().collect();
@@ -118,7 +117,7 @@ impl Log<'_> {
         lake: &Lake,
         Known { manifest, .. }: &Known,
         before: Option<&Known>,
-    ) -> anyhow::Result<Option<String>> {
+    ) -> Result<Option<String>, CompactError> {
         if manifest.first.segment < self.first_segment {
             return Ok(Some(format!("segment {} is no longer in the log", manifest.first.segment)));
         }
@@ -139,7 +138,7 @@ impl Log<'_> {
         place: &Place,
         settings: WriteSettings,
         revision: Revision,
-    ) -> anyhow::Result<Option<Published>> {
+    ) -> Result<Option<Published>, CompactError> {
         let mut gatherer = match before {
             Some(b) => self.after(b, settings)?,
             None => Gatherer::new(self.venue, self.kind, settings, &Continuation::default())?,
@@ -167,7 +166,7 @@ impl Log<'_> {
 }
 
 /// A file of a part that is gone because retention removed it.
-fn removed_file(lake: &Lake, manifest: &Manifest) -> anyhow::Result<Option<String>> {
+fn removed_file(lake: &Lake, manifest: &Manifest) -> Result<Option<String>, CompactError> {
     let is_gone = |path: &&str| !lake.has(path).unwrap_or(false);
     let gone: Vec<&str> = manifest.files.iter().map(|f| f.path.as_str()).filter(is_gone).collect();
     if gone.is_empty() {
@@ -192,7 +191,7 @@ pub(super) fn differences(
     lake: &Lake,
     rebuilt: &Lake,
     Known { part, manifest, .. }: &Known,
-) -> anyhow::Result<Vec<Difference>> {
+) -> Result<Vec<Difference>, CompactError> {
     // Of every table, so that missing and extra files show too.
     let files = Table::ALL.iter().map(|table| part.file_as(*table, manifest.settings.format));
     Ok(diff_objects(lake, rebuilt, std::iter::once(part.manifest()).chain(files))?)

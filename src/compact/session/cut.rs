@@ -3,12 +3,12 @@
 //! The order of the steps inside [`Session::cut`] and [`Session::publish`] is the exactly-once promise; the failpoints
 //! stand between them. Only [`Session::publish`] moves the ack: what is staged is a cache and lets nothing go.
 
-use anyhow::Context;
-use wal_format::Position;
+use wal_format::{Position, error_chain};
 
 use super::counts::Counts;
 use super::show::show_position;
 use super::{STATUS_NS, Session};
+use crate::error::CompactError;
 use crate::failpoint::fail_point;
 use crate::publish::{Cut, publish};
 use crate::resume::remove_staging;
@@ -21,19 +21,18 @@ use ops::memory::Level;
 
 impl Session<'_> {
     /// Publishes the open part, if there is one, and everything that follows from that.
-    pub(super) fn publish(&mut self, end: Position, cut: Cut) -> anyhow::Result<()> {
+    pub(super) fn publish(&mut self, end: Position, cut: Cut) -> Result<(), CompactError> {
         let Some(open) = self.gatherer.part.as_ref() else { return Ok(()) };
         let counts = Counts::of(&open.account);
         let hour = open.hour;
         // A disk that was unmounted meanwhile leaves an empty directory, which is no new lake.
         let lake = &self.place.lake;
         if let Some(newest) = self.newest.as_ref().filter(|key| !lake.has(key).unwrap_or(false)) {
-            let newest = lake.place(newest);
-            anyhow::bail!("the lake no longer has the newest manifest {}: is its disk mounted?", newest.display());
+            return Err(CompactError::LakeGone { manifest: lake.place(newest) });
         }
         self.worker.update(|s| s.activity = Activity::Publishing);
         self.publish_held.set(publish_bytes(&open.settings));
-        let done = publish(&self.place, &mut self.gatherer, end, cut).with_context(|| format!("publish hour {hour}"));
+        let done = publish(&self.place, &mut self.gatherer, end, cut).map_err(CompactError::hour("publish", hour));
         self.publish_held.set(0);
         let Some(published) = done? else { return Ok(()) };
         if self.gatherer.has_told() {
@@ -73,7 +72,7 @@ impl Session<'_> {
     }
 
     /// Makes everything up to `position` durable, so that a restart goes on from here.
-    pub(super) fn cut(&mut self, position: Position) -> anyhow::Result<()> {
+    pub(super) fn cut(&mut self, position: Position) -> Result<(), CompactError> {
         self.cut_ns = clock::now().mono_ns;
         if self.gatherer.part.is_none() || position == self.safe {
             return Ok(());
@@ -97,9 +96,9 @@ impl Session<'_> {
         Ok(())
     }
 
-    pub(super) fn acknowledge(&mut self, position: Position, note: &str) -> anyhow::Result<()> {
+    pub(super) fn acknowledge(&mut self, position: Position, note: &str) -> Result<(), CompactError> {
         let at = self.ack.checkpoint(self.log_uuid, position);
-        at.and_then(|at| self.ack.ack(&at, note)).context("store the ack")?;
+        at.and_then(|at| self.ack.ack(&at, note)).map_err(CompactError::step("store the ack"))?;
         self.acked = position;
         self.worker.update(|s| {
             s.acked = Some(show_position(position));
@@ -129,13 +128,13 @@ impl Session<'_> {
                 self.held = retired.reason;
             }
             Err(err) => {
-                tracing::warn!(venue = %self.worker.id, error = %format!("{err:#}"), "cannot retire segments");
+                tracing::warn!(venue = %self.worker.id, error = %error_chain(&err), "cannot retire segments");
             }
         }
     }
 
     /// What the clock and the memory bound ask for.
-    pub(super) fn housekeep(&mut self, position: Position, now_ns: u64) -> anyhow::Result<()> {
+    pub(super) fn housekeep(&mut self, position: Position, now_ns: u64) -> Result<(), CompactError> {
         let lake = &self.worker.cfg.lake;
         let touched = std::mem::take(&mut self.touched);
         let Some(part) = self.gatherer.part.as_mut() else { return Ok(()) };

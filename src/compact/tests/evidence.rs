@@ -4,7 +4,7 @@
 use wal_format::{Ack, Position};
 
 use super::*;
-use crate::resume::EvidenceMissing;
+use crate::missing::EvidenceMissing;
 use crate::stage::{PartState, is_state};
 use lake::work::list;
 
@@ -56,9 +56,9 @@ impl Bed {
         let there = || (self.segments(), resume::manifests(&self.at(), "binance-spot").unwrap().len());
         let before = there();
         let err = self.worker(Mode::Drain, |_| {}).run().unwrap_err();
-        assert_eq!(before, there(), "nothing is deleted or published: {err:#}");
-        assert!(format!("{err:#}").contains("fix:"), "{err:#}");
-        err.downcast::<EvidenceMissing>().unwrap()
+        assert_eq!(before, there(), "nothing is deleted or published: {err:?}");
+        assert!(wal_format::error_chain(&err).contains("fix:"), "{err:?}");
+        err.evidence().unwrap().clone()
     }
 
     /// Goes on although something is missing.
@@ -332,7 +332,7 @@ fn a_log_that_is_stuck_is_red_and_the_worker_does_not_try_again() {
     std::fs::remove_dir_all(bed.lake()).unwrap();
     let worker = bed.worker(Mode::Follow, |_| {});
     let status = worker.status.clone();
-    assert!(worker.run().unwrap_err().downcast_ref::<EvidenceMissing>().is_some());
+    assert!(worker.run().unwrap_err().evidence().is_some());
     let problems = status.problems();
     assert!(problems.len() == 1 && problems[0].contains("--accept-loss"), "{problems:?}");
 }
@@ -425,8 +425,8 @@ fn what_another_log_staged_waits_for_it_when_the_log_folder_was_replaced() {
     trades(&mut log, T0, 0..40);
     log.writer.close().unwrap();
     let err = bed.worker(Mode::Drain, |_| {}).run().unwrap_err();
-    let abandoned = matches!(err.downcast_ref(), Some(EvidenceMissing::Abandoned { .. }));
-    assert!(abandoned, "all of the new log is published, and that is not all there is: {err:#}");
+    let abandoned = matches!(err.evidence(), Some(EvidenceMissing::Abandoned { .. }));
+    assert!(abandoned, "all of the new log is published, and that is not all there is: {err:?}");
     assert_eq!(trade_rows(&bed), 40);
     assert!(staged.iter().all(|path| path.exists()), "it is neither used nor removed");
     std::fs::remove_dir_all(bed.wal()).unwrap();
@@ -542,7 +542,7 @@ fn a_name_that_is_taken_by_something_else_is_not_overwritten_and_stops_the_log()
     std::fs::write(&file, "somebody else's").unwrap();
     trades(&mut log, T0 + HOUR, 40..50);
     let err = thread.join().unwrap().unwrap_err();
-    assert!(matches!(err.downcast_ref(), Some(EvidenceMissing::Taken { .. })), "{err:#}");
+    assert!(matches!(err.evidence(), Some(EvidenceMissing::Taken { .. })), "{err:?}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "somebody else's");
     assert!(bed.manifests().is_empty() && status.problems().len() == 1);
     drop(log);
@@ -564,7 +564,7 @@ fn a_lake_that_is_unmounted_while_the_service_runs_is_not_begun_anew() {
     std::fs::create_dir(bed.lake()).unwrap();
     trades(&mut log, T0 + 5 * HOUR, 40..50);
     let err = thread.join().unwrap().unwrap_err();
-    assert!(matches!(err.downcast_ref(), Some(EvidenceMissing::Acknowledged { .. })), "{err:#}");
+    assert!(matches!(err.evidence(), Some(EvidenceMissing::Acknowledged { .. })), "{err:?}");
     assert!(bed.manifests().is_empty() && bed.keys(Table::Trades).is_empty(), "nothing was published beside the lake");
     assert!(bed.segments() >= before && status.problems().len() == 1);
     std::fs::remove_dir_all(bed.lake()).unwrap();

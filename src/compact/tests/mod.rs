@@ -643,7 +643,7 @@ fn acks_and_staging_are_disposable_and_a_corrupt_ack_deletes_nothing() {
 fn a_second_compactor_on_the_same_log_is_refused_in_one_sentence() {
     let bed = three_hours(100);
     let _first = AckFile::open(&bed.wal(), LAKE_READER).unwrap();
-    let text = format!("{:#}", bed.worker(Mode::Follow, |_| {}).run().unwrap_err());
+    let text = wal_format::error_chain(&bed.worker(Mode::Follow, |_| {}).run().unwrap_err());
     assert!(text.contains("another compactor") && text.contains("fix:"), "{text}");
 }
 

@@ -63,7 +63,7 @@ fn a_damaged_tail_that_cannot_be_repaired_ends_a_drain_with_its_cause_and_what_s
         std::fs::write(path, bytes).unwrap();
     });
     let keep = |c: &mut Config| c.wal.retention_hours = 24 * 365 * 50;
-    let error = format!("{:#}", bed.worker(Mode::Drain, keep).run().unwrap_err());
+    let error = wal_format::error_chain(&bed.worker(Mode::Drain, keep).run().unwrap_err());
     assert!(error.contains("LOCK") && error.contains("a FIFO"), "{error}");
     assert_eq!(frames(&bed), FRAMES, "the first run");
     std::fs::remove_file(bed.wal().join("LOCK")).unwrap();
@@ -85,7 +85,7 @@ fn a_needed_segment_that_cannot_be_reached_is_waited_for_and_a_passed_one_blocks
     let away = bed.root.path().join("away");
     std::fs::rename(middle, &away).unwrap();
     symlink(bed.root.path().join("not mounted").join("file"), middle).unwrap();
-    let error = format!("{:#}", bed.worker(Mode::Drain, keep).run().unwrap_err());
+    let error = wal_format::error_chain(&bed.worker(Mode::Drain, keep).run().unwrap_err());
     assert!(error.contains("is that disk mounted?"), "{error}");
     let before = frames(&bed);
     assert!(before > 0 && before < 600, "what stands before it is published: {before}");

@@ -1,7 +1,8 @@
 //! A worker that panics: told, red, and begun anew from what is durable, or the end of a drain with a code of its own.
 
 use super::*;
-use ops::supervise::{Panicked, Supervisor};
+use ops::supervise::Supervisor;
+use wal_format::error_chain;
 
 fn rehearsing(worker: &mut Worker, panic: &str) -> Arc<CompactorStatus> {
     let status = Arc::new(CompactorStatus::supervised(Default::default(), Supervisor::rehearsing(panic)));
@@ -44,8 +45,8 @@ fn a_worker_that_panics_in_a_drain_ends_it_with_an_exit_code_of_its_own_and_the_
     let mut worker = bed.worker(Mode::Drain, |_| {});
     rehearsing(&mut worker, "compact");
     let err = worker.run().unwrap_err();
-    assert!(format!("{err:#}").contains("panicked at src/ops/rehearsal.rs:"), "{err:#}");
-    assert!(err.chain().any(|err| err.is::<Panicked>()), "what `cli` makes an exit code of");
+    assert!(error_chain(&err).contains("panicked at src/ops/rehearsal.rs:"), "{err:?}");
+    assert!(err.panicked(), "what `cli` makes an exit code of");
     bed.drain();
     for table in [Table::Trades, Table::BookTicker, Table::Depth] {
         assert_eq!(bed.keys(table), clean.keys(table), "{table}");

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::chain::verify as verify_chain;
+use crate::missing::EvidenceMissing;
 use crate::replay::repair::repair;
-use crate::resume::EvidenceMissing;
 use crate::settings::of_test::writing;
 use crate::stage::is_state;
 use lake::SchemaVersion;
@@ -102,8 +102,8 @@ fn what_a_newer_program_published_stops_the_log_is_named_and_stays_as_it_is() {
     bed.worker(Mode::Drain, Bed::keeps).run().unwrap();
     let (path, bytes) = newer(&bed);
     let err = bed.worker(Mode::Drain, |_| {}).run().unwrap_err();
-    assert!(matches!(err.downcast_ref(), Some(EvidenceMissing::Newer { .. })), "{err:#}");
-    let err = format!("{err:#}");
+    assert!(matches!(err.evidence(), Some(EvidenceMissing::Newer { .. })), "{err:?}");
+    let err = wal_format::error_chain(&err);
     assert!(
         err.contains(&path.display().to_string()) && err.contains("schema version is 9") && err.contains("fix:"),
         "{err}"
@@ -130,6 +130,6 @@ fn a_file_of_a_newer_program_that_no_manifest_names_is_not_removed() {
     bytes[digit] = b'9';
     std::fs::write(&path, &bytes).unwrap();
     let err = bed.worker(Mode::Drain, |_| {}).run().unwrap_err();
-    assert!(matches!(err.downcast_ref(), Some(EvidenceMissing::Newer { .. })), "{err:#}");
+    assert!(matches!(err.evidence(), Some(EvidenceMissing::Newer { .. })), "{err:?}");
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
 }
