@@ -261,7 +261,8 @@ fn from_history(chosen: &Chosen, gaps: bool) -> Result<()> {
             continue;
         }
         let between = (chosen.from_us, chosen.to_us);
-        let files = records(&lake, &series)?.into_iter().map(|record| candles(mirror, &record));
+        let files =
+            records(&lake, &series)?.into_iter().map(|record| candles(mirror, &record).map_err(anyhow::Error::from));
         let l = archive::load(database.as_mut(), (venue, &series.symbol, interval), files, between, gaps)
             .with_context(|| format!("load candles of {} on {venue}", series.name()))?;
         if !chosen.json {

@@ -17,6 +17,7 @@
 pub mod clean;
 pub mod download;
 pub mod download_error;
+mod error;
 mod known;
 pub mod list;
 pub mod manifest;
@@ -27,6 +28,7 @@ mod select;
 pub mod stats;
 pub mod verify;
 
+pub use error::HistoryError;
 pub use market::{BarInterval, Kind, Market, Period};
 pub use mirror::Mirror;
 pub use path::{ArchivePath, SeriesPath};

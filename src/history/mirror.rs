@@ -5,14 +5,14 @@
 //! their own. Never touches the files of the archive.
 
 use std::fs::{File, TryLockError};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
 use wal_format::{durable, regular};
 
+use super::error::{HistoryError, Result};
 use super::manifest::{self, Queue};
 use super::path::ArchivePath;
 use config::History;
@@ -68,8 +68,8 @@ impl Mirror {
     /// # Errors
     /// When the folder cannot be made.
     pub fn open(config: &History) -> Result<Mirror> {
-        durable::create_dir_all(&config.dir).with_context(|| format!("make {}", config.dir.display()))?;
-        let dir = config.dir.canonicalize().with_context(|| format!("find {}", config.dir.display()))?;
+        durable::create_dir_all(&config.dir).map_err(HistoryError::file("make", &config.dir))?;
+        let dir = config.dir.canonicalize().map_err(HistoryError::file("find", &config.dir))?;
         let node = config.node.clone().unwrap_or_else(host::name);
         let who = format!("{node}:{}", dir.display());
         Ok(Mirror { name: name_of(&dir).unwrap_or_else(|| who.clone()), dir, who, node })
@@ -80,7 +80,7 @@ impl Mirror {
     /// # Errors
     /// When it cannot be opened.
     pub fn manifest(&self, config: &History) -> Result<Box<dyn Queue>> {
-        manifest::open(config.manifest.reveal(), &self.dir).context("the manifest of the archive")
+        manifest::open(config.manifest.reveal(), &self.dir).map_err(HistoryError::step("the manifest of the archive"))
     }
 
     /// Where a file lies, here or not yet.
@@ -104,14 +104,14 @@ impl Mirror {
     pub fn lock(&mut self, may_share: bool) -> Result<Hold> {
         let path = self.dir.join(LOCK);
         let file = regular::open_as(File::options().create(true).truncate(false).write(true).read(true), &path);
-        let file = file.with_context(|| format!("make {}", path.display()))?;
+        let file = file.map_err(HistoryError::file("make", &path))?;
         for _ in 0..if may_share { LOOKS_SHARED } else { LOOKS } {
             let alone = file.try_lock();
             let shared =
                 if may_share && alone.is_err() { file.try_lock_shared() } else { Err(TryLockError::WouldBlock) };
             match (alone, shared) {
                 (Ok(()), _) => {
-                    self.name = self.named().with_context(|| format!("name {}", self.dir.display()))?;
+                    self.name = self.named().map_err(HistoryError::file("name", &self.dir))?;
                     return Ok(Hold { file, alone: true });
                 }
                 (_, Ok(())) => {
@@ -119,16 +119,12 @@ impl Mirror {
                     return Ok(Hold { file, alone: false });
                 }
                 (Err(TryLockError::Error(err)), _) | (_, Err(TryLockError::Error(err))) => {
-                    return Err(err).with_context(|| format!("lock {}", path.display()));
+                    return Err(HistoryError::file("lock", &path)(err));
                 }
                 (Err(TryLockError::WouldBlock), Err(TryLockError::WouldBlock)) => std::thread::sleep(PAUSE),
             }
         }
-        bail!(
-            "another download works in {}: wait for it, give this one a history.dir of its own, or let both share a \
-             manifest on Postgres (history.manifest)",
-            self.dir.display()
-        )
+        Err(HistoryError::MirrorTaken { dir: self.dir.clone() })
     }
 
     /// The name of the mirror; given now where there is none.
@@ -165,7 +161,8 @@ fn name_of(dir: &Path) -> Option<String> {
 }
 
 fn free_bytes(dir: &Path) -> Result<u64> {
-    let stat = rustix::fs::statvfs(dir).with_context(|| format!("ask for the free space of {}", dir.display()))?;
+    let stat = rustix::fs::statvfs(dir).map_err(io::Error::from);
+    let stat = stat.map_err(HistoryError::file("ask for the free space of", dir))?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
 use serde::{Deserialize, Serialize};
+use wal_format::error_chain;
 
 use super::clean::place::{Series, table, venue};
 use super::clean::record::{InputRecord, Record};
 use super::clean::tally::{ArchiveGap, ArchiveGaps, Faulty, Tally};
+use super::error::Result;
 use super::known;
 use lake::{Body, Lake};
 
@@ -126,7 +127,7 @@ pub fn records(lake: &Lake, series: &Series) -> Result<Vec<Record>> {
     let told = |key: &str| {
         read(key).inspect_err(|err| {
             let path = lake.place(key);
-            tracing::warn!(path = %path.display(), error = %format!("{err:#}"), "a damaged record; clean its month again");
+            tracing::warn!(path = %path.display(), error = %error_chain(err), "a damaged record; clean its month again");
         })
     };
     let found = lake.list(&format!("_manifests/{folder}"), None, None)?;

@@ -91,7 +91,7 @@ impl Archive {
     }
 
     /// Cleans what is meant, or says why not.
-    pub fn try_clean(&self, selection: &Selection, how: How) -> anyhow::Result<Summary> {
+    pub fn try_clean(&self, selection: &Selection, how: How) -> Result<Summary, history::HistoryError> {
         let level = || how.level;
         let settings = Settings {
             lake: Lake::open(&self.lake()),

@@ -102,6 +102,6 @@ impl Chosen {
 
     /// The configured mirror.
     pub(super) fn mirror(&self) -> Result<Mirror> {
-        Mirror::open(&self.cfg.history)
+        Ok(Mirror::open(&self.cfg.history)?)
     }
 }

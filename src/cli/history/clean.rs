@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
-use wal_format::{durable, plain};
+use wal_format::{durable, error_chain, plain};
 
 use super::choice::{Choice, Chosen};
 use crate::cli::output::print_out;
@@ -89,7 +89,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
                     && input.refused.is_none()
                     && let Err(err) = lock(&manifest).mark_cleaned(&file.path, &input.sha256, &outcome(record, input))
                 {
-                    tracing::warn!(file = %input.path, error = %format!("{err:#}"), "the manifest does not know that it is cleaned");
+                    tracing::warn!(file = %input.path, error = %error_chain(&err), "the manifest does not know that it is cleaned");
                 }
             }
         }
@@ -103,8 +103,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let summary = match summary {
         Ok(summary) => summary,
         Err(err) => {
-            manifest.end_run(run, "failed", &json!({ "error": format!("{err:#}") }))?;
-            return Err(err);
+            manifest.end_run(run, "failed", &json!({ "error": error_chain(&err) }))?;
+            return Err(err.into());
         }
     };
     let well = summary.failed.is_empty() && summary.refused.is_empty();

@@ -3,14 +3,13 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
-
 use super::aside::Aside;
 use super::input::InputFile;
 use super::merge::{Met, Sink, StreamError, sort, stream};
 use super::record::Record;
 use super::row::{KlineRow, Names, Row};
 use crate::ArchivePath;
+use crate::error::{HistoryError, Result};
 use model::Interner;
 use venue::RestKline;
 
@@ -37,12 +36,13 @@ impl Sink<KlineRow> for Collect {
 pub fn candles(mirror: &Path, record: &Record) -> Result<Vec<RestKline>> {
     let mut files: [Vec<(u16, InputFile)>; 2] = Default::default();
     for (i, input) in record.inputs.iter().enumerate().filter(|(_, i)| i.refused.is_none()) {
-        let path: ArchivePath = input.path.parse().with_context(|| format!("the record of {}", record.month))?;
+        let path: ArchivePath = input.path.parse().map_err(HistoryError::of("the record of", &record.month))?;
         let file = path.in_mirror(mirror);
-        let found = std::fs::metadata(&file).with_context(|| {
-            format!("{} is not in the mirror; `tapedeck history download` fetches it again", input.path)
-        })?;
-        anyhow::ensure!(found.len() == input.bytes, "{} changed since it was cleaned; clean again", input.path);
+        let found = std::fs::metadata(&file)
+            .map_err(|source| HistoryError::NotInMirror { path: input.path.clone(), source })?;
+        if found.len() != input.bytes {
+            return Err(HistoryError::Changed(input.path.clone()));
+        }
         let one =
             InputFile { path: file, span_us: path.span_us(), slack_us: super::unit::slack_us(path.series.interval) };
         let place = usize::from(path.series.period == crate::Period::Daily);
@@ -62,7 +62,7 @@ pub fn candles(mirror: &Path, record: &Record) -> Result<Vec<RestKline>> {
     } else {
         stream([&monthly, &daily], &rows, &mut met, &mut aside, &mut all)
     };
-    done.map_err(|e| anyhow!(e).context(format!("read candles of {} {}", record.symbol, record.month)))?;
+    done.map_err(HistoryError::of("read candles of", format_args!("{} {}", record.symbol, record.month)))?;
     let names = Names::new(&mut Interner::new(), &record.symbol, record.interval.as_deref());
     Ok(all.0.iter().map(|row| rest(row, &names)).collect())
 }

@@ -7,11 +7,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use jiff::civil::Date;
 use wal_format::{durable, regular};
 
 use super::record::Record;
+use crate::error::{HistoryError, Result};
 use lake::Table;
 
 /// Says that every file lies in the folder of its month.
@@ -43,10 +43,10 @@ pub(super) fn by_months(lake: &Path) -> Result<()> {
 /// Writes a file as a whole; killed in between, what is left lies where the next run looks for such.
 fn publish(lake: &Path, dest: &Path, bytes: &[u8]) -> Result<()> {
     let staging = lake.join(".staging");
-    durable::create_dir_all(&staging).with_context(|| format!("make {}", staging.display()))?;
+    durable::create_dir_all(&staging).map_err(HistoryError::file("make", &staging))?;
     let tmp = staging.join("layout");
-    fs::write(&tmp, bytes).with_context(|| format!("write {}", tmp.display()))?;
-    durable::publish_file(&tmp, dest).with_context(|| format!("write {}", dest.display()))
+    fs::write(&tmp, bytes).map_err(HistoryError::file("write", &tmp))?;
+    durable::publish_file(&tmp, dest).map_err(HistoryError::file("write", dest))
 }
 
 /// The folders in a folder; none where it is missing.
@@ -60,7 +60,7 @@ pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         found => found.and_then(|all| all.map(|e| e.map(|e| e.path())).collect::<std::io::Result<Vec<_>>>()),
     };
-    found.with_context(|| format!("list {}", dir.display()))
+    found.map_err(HistoryError::file("list", dir))
 }
 
 /// `date=2024-08-09` to `month=2024-08`; `None` for any other folder.
@@ -72,12 +72,12 @@ fn month_of(day: &str) -> Option<String> {
 fn move_day(series: &Path, day: &Path) -> Result<()> {
     let Some(month) = day.file_name().and_then(|n| n.to_str()).and_then(month_of) else { return Ok(()) };
     let month = series.join(month);
-    durable::create_dir_all(&month).with_context(|| format!("make {}", month.display()))?;
+    durable::create_dir_all(&month).map_err(HistoryError::file("make", &month))?;
     for file in entries(day)? {
         let to = month.join(file.file_name().unwrap_or_default());
-        durable::publish_file(&file, &to).with_context(|| format!("move {} to {}", file.display(), to.display()))?;
+        durable::publish_file(&file, &to).map_err(|source| HistoryError::Move { from: file, to, source })?;
     }
-    fs::remove_dir(day).with_context(|| format!("remove {}", day.display()))
+    fs::remove_dir(day).map_err(HistoryError::file("remove", day))
 }
 
 fn records(lake: &Path, dir: &Path) -> Result<()> {

@@ -33,7 +33,7 @@ pub(crate) trait Sink<R> {
 
 /// Why a unit did not come to its end.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StreamError {
+pub enum StreamError {
     /// A row is out of order: only the second way works.
     #[error("a row is out of order")]
     Disorder,

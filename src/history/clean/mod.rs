@@ -18,7 +18,7 @@ mod edge;
 pub mod input;
 mod layout;
 mod line;
-mod merge;
+pub(crate) mod merge;
 pub mod pack;
 pub mod place;
 pub mod plan;

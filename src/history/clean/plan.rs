@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use wal_format::regular;
 
 use super::place::{Series, Unit, table};
 use super::unit::Found;
+use crate::error::{HistoryError, Result};
 use crate::path::{CHECKSUM, HOST_DIR};
 use crate::{ArchivePath, Selection};
 
@@ -47,8 +47,8 @@ impl Plan {
         let root = mirror.join(HOST_DIR);
         let mut dirs = vec![root.join("data")];
         while let Some(dir) = dirs.pop() {
-            for entry in fs::read_dir(&dir).with_context(|| format!("list {}", dir.display()))? {
-                let file = entry.with_context(|| format!("list {}", dir.display()))?.path();
+            for entry in fs::read_dir(&dir).map_err(HistoryError::file("list", &dir))? {
+                let file = entry.map_err(HistoryError::file("list", &dir))?.path();
                 if file.is_dir() {
                     dirs.push(file);
                     continue;
@@ -56,7 +56,7 @@ impl Plan {
                 let name = file.strip_prefix(&root).ok().and_then(Path::to_str).and_then(|n| n.strip_suffix(".csv"));
                 let Some(path) = name.and_then(|n| format!("{n}.zip").parse::<ArchivePath>().ok()) else { continue };
                 let unit = unit_of(&path);
-                let bytes = fs::metadata(&file).with_context(|| format!("look at {}", file.display()))?.len();
+                let bytes = fs::metadata(&file).map_err(HistoryError::file("look at", &file))?.len();
                 let found = Found { path, file, bytes, published: None, sha256: None, former: Vec::new() };
                 self.units.entry(unit).or_default().push(found);
             }
@@ -91,12 +91,12 @@ pub fn plan(mirror: &Path, selection: &Selection, digests: &Digests) -> Result<P
 
 fn walk(root: &Path, below: &str, selection: &Selection, digests: &Digests, plan: &mut Plan) -> Result<()> {
     let dir = root.join(below);
-    for entry in fs::read_dir(&dir).with_context(|| format!("list {}", dir.display()))? {
-        let entry = entry.with_context(|| format!("list {}", dir.display()))?;
+    for entry in fs::read_dir(&dir).map_err(HistoryError::file("list", &dir))? {
+        let entry = entry.map_err(HistoryError::file("list", &dir))?;
         // A name that is not UTF-8 is none of the archive.
         let Ok(name) = entry.file_name().into_string() else { continue };
         let name = format!("{below}/{name}");
-        let kind = entry.file_type().with_context(|| format!("look at {name}"))?;
+        let kind = entry.file_type().map_err(HistoryError::file("look at", Path::new(&name)))?;
         if kind.is_dir() {
             walk(root, &name, selection, digests, plan)?;
             continue;
@@ -114,7 +114,7 @@ fn walk(root: &Path, below: &str, selection: &Selection, digests: &Digests, plan
             plan.only_mirrored += 1;
             continue;
         }
-        let bytes = entry.metadata().with_context(|| format!("look at {name}"))?.len();
+        let bytes = entry.metadata().map_err(HistoryError::file("look at", Path::new(&name)))?.len();
         let file = entry.path();
         let published = published(&file);
         let known = digests.get(&name);

@@ -6,15 +6,15 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
 use ops::exposition;
 use serde::Serialize;
-use wal_format::durable;
+use wal_format::{durable, error_chain};
 
 use super::place::{Series, Unit, table};
 use super::plan::Plan;
 use super::record::Record;
 use super::unit::{self, Found, Settings};
+use crate::error::{HistoryError, Result};
 use crate::stats;
 use lake::Lake;
 
@@ -40,7 +40,7 @@ pub struct Told<'t> {
     /// Its files.
     pub files: &'t [Found],
     /// What came of it.
-    pub result: Result<(&'t Record, bool), &'t anyhow::Error>,
+    pub result: Result<(&'t Record, bool), &'t HistoryError>,
 }
 
 /// What was done.
@@ -134,19 +134,17 @@ impl Summary {
 pub fn run(job: &Job<'_>) -> Result<Summary> {
     let lake = &job.settings.lake;
     let work = lake.work();
-    durable::create_dir_all(work).with_context(|| format!("make {}", work.display()))?;
+    durable::create_dir_all(work).map_err(HistoryError::file("make", work))?;
     let lock = work.join(".lock");
-    let lock_file = File::create(&lock).with_context(|| format!("open {}", lock.display()))?;
+    let lock_file = File::create(&lock).map_err(HistoryError::file("open", &lock))?;
     // A program that another thread is about to start holds copies of all open files for a moment.
     let mut tries = 0;
     loop {
         match lock_file.try_lock() {
             Ok(()) => break,
             Err(TryLockError::WouldBlock) if tries < LOCK_TRIES => std::thread::sleep(PAUSE),
-            Err(TryLockError::WouldBlock) => {
-                bail!("another `history clean` writes {lake}: wait for it")
-            }
-            Err(TryLockError::Error(e)) => return Err(e).with_context(|| format!("lock {}", lock.display())),
+            Err(TryLockError::WouldBlock) => return Err(HistoryError::LakeTaken { lake: lake.to_string() }),
+            Err(TryLockError::Error(err)) => return Err(HistoryError::file("lock", &lock)(err)),
         }
         tries += 1;
     }
@@ -207,10 +205,7 @@ fn refuse_mixture(job: &Job<'_>) -> Result<()> {
             others = others.saturating_add(u64::from(numeric.is_some_and(|numeric| numeric != now)));
         }
         if others > 0 {
-            bail!(
-                "{others} months of {table} that are not cleaned now have other numbers than {now}, and readers refuse a \
-                 table of both: clean all of it at once (no --symbols, --from, --to), or set [lake] numeric back"
-            );
+            return Err(HistoryError::Mixture { others, table, now });
         }
     }
     Ok(())
@@ -227,10 +222,8 @@ fn one_series(job: &Job<'_>, series: &Series, units: &[(&Unit, &Vec<Found>)], su
             match &outcome {
                 Ok(done) => s.add(&done.record, done.skipped),
                 Err(err) => {
-                    s.failed.insert(
-                        format!("{} {}", series.folder().unwrap_or_default(), unit.month_word()),
-                        format!("{err:#}"),
-                    );
+                    let month = format!("{} {}", series.folder().unwrap_or_default(), unit.month_word());
+                    s.failed.insert(month, error_chain(err));
                 }
             }
         });
@@ -239,7 +232,7 @@ fn one_series(job: &Job<'_>, series: &Series, units: &[(&Unit, &Vec<Found>)], su
     }
     if let Err(err) = write_stats(&job.settings.lake, series) {
         with(&mut |s| {
-            s.failed.insert(format!("{} stats.json", series.folder().unwrap_or_default()), format!("{err:#}"));
+            s.failed.insert(format!("{} stats.json", series.folder().unwrap_or_default()), error_chain(&err));
         });
     }
 }

@@ -12,7 +12,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
 use wal_format::{durable, regular};
 
@@ -29,6 +28,7 @@ use super::row::{
 use super::why::{Now, Why, why};
 use super::write::{Plan, UnitWriter};
 use super::zip;
+use crate::error::{HistoryError, Result};
 use crate::path::DAY_US;
 use crate::{ArchivePath, Kind, Period};
 use lake::hash::{hash_all, hex};
@@ -44,6 +44,9 @@ const CHUNK_BYTES_MAX: usize = 16 << 20;
 const ROWS_MIN: usize = 1_000;
 /// Row size that the limits on rows are meant for; kinds with longer rows hold fewer.
 const ROW_BYTES: usize = 64;
+
+/// There are no files of this kind in the lake.
+const NO_TABLE: HistoryError = HistoryError::Missing("a kind that is only mirrored");
 
 /// A file in the mirror.
 #[derive(Clone, Debug)]
@@ -85,7 +88,7 @@ pub struct Settings<'s> {
 impl Settings<'_> {
     /// Everything but the rows that shapes the bytes.
     fn fingerprint(&self, unit: &Unit) -> Result<String> {
-        let table = table(unit.series.kind).context("a kind that is only mirrored")?;
+        let table = table(unit.series.kind).ok_or(NO_TABLE)?;
         let per = if self.by_day { "day" } else { "month" };
         Ok(format!("{} file_per={per} version={}", self.write.fingerprint(table), self.write.version))
     }
@@ -141,7 +144,7 @@ pub fn clean(settings: &Settings<'_>, unit: &Unit, mut files: Vec<Found>) -> Res
     }
     let dir = settings.lake.work().join(".staging").join(staging_name(unit));
     remove_dir(&dir)?;
-    durable::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
+    durable::create_dir_all(&dir).map_err(HistoryError::file("make", &dir))?;
     let mut record = Record {
         revision: revision(unit.series.kind),
         settings: fingerprint,
@@ -166,19 +169,19 @@ pub fn clean(settings: &Settings<'_>, unit: &Unit, mut files: Vec<Found>) -> Res
         Kind::LiquidationSnapshot => {
             build::<LiquidationRow>(settings, unit, &files, &dir, before.as_ref(), &mut record)
         }
-        Kind::BvolIndex | Kind::EohSummary => bail!("{} is only mirrored", unit.series.kind),
+        Kind::BvolIndex | Kind::EohSummary => return Err(HistoryError::OnlyMirrored(unit.series.kind)),
     }?;
-    record.check().map_err(|e| anyhow!("the lines do not add up: {e}"))?;
+    record.check().map_err(HistoryError::Unaccounted)?;
     if let Some(old) = &old
         && let Some(lost) = lost_input(old, &record)
     {
         remove_dir(&dir)?;
-        bail!("{lost} cannot be used any more; the month stays as it was cleaned before; download the file again");
+        return Err(HistoryError::LostInput(lost));
     }
     let paths = |r: &Record| r.outputs.iter().map(|o| o.path.clone()).collect::<Vec<_>>();
     if old.as_ref().is_some_and(|old| paths(old) != paths(&record)) {
         // Else a run that is killed now, and settings or files that change back, would leave files of both.
-        settings.lake.delete(&unit.record().context("a kind that is only mirrored")?)?;
+        settings.lake.delete(&unit.record().ok_or(NO_TABLE)?)?;
     }
     publish(settings, unit, &staged, &mut record, &dir)?;
     Ok(Outcome { record, skipped: false })
@@ -204,7 +207,7 @@ fn look(settings: &Settings<'_>, unit: &Unit, files: &mut [Found]) -> Result<Loo
     for file in files.iter() {
         let name = file.path.to_string();
         let before = old.as_ref().and_then(|r| r.inputs.iter().find(|i| i.path == name));
-        inputs.push(input_record(file, before).with_context(|| format!("read {}", file.file.display()))?);
+        inputs.push(input_record(file, before).map_err(HistoryError::file("read", &file.file))?);
     }
     let before = unit.before().and_then(|before| read_record(&settings.lake, &before));
     let needs = old.as_ref().and_then(|old| needs(unit.series.kind, old, before.as_ref()));
@@ -279,9 +282,7 @@ fn staging_name(unit: &Unit) -> String {
 
 pub(super) fn remove_dir(dir: &Path) -> Result<()> {
     match std::fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(anyhow!(e).context(format!("remove {}", dir.display())))
-        }
+        Err(err) if err.kind() != std::io::ErrorKind::NotFound => Err(HistoryError::file("remove", dir)(err)),
         _ => Ok(()),
     }
 }
@@ -317,12 +318,12 @@ fn build<R: Row>(
             }
             Err(StreamError::Input { input, error }) => {
                 let name = files.get(input).map(|f| f.file.display().to_string()).unwrap_or_default();
-                return Err(anyhow!(error).context(format!("read {name}")));
+                return Err(HistoryError::of("read", name)(error));
             }
-            Err(error) => return Err(anyhow!(error).context(format!("write below {}", dir.display()))),
+            Err(error) => return Err(HistoryError::of("write below", dir.display())(error)),
         }
         remove_dir(dir)?;
-        durable::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
+        durable::create_dir_all(dir).map_err(HistoryError::file("make", dir))?;
     }
 }
 
@@ -462,7 +463,7 @@ fn publish(settings: &Settings<'_>, unit: &Unit, staged: &Staged, record: &mut R
         lake.replace(dest, Body::File(tmp), None)?;
     }
     remove_others(settings, unit, record)?;
-    let aside = unit.aside().context("a kind that is only mirrored")?;
+    let aside = unit.aside().ok_or(NO_TABLE)?;
     record.aside = None;
     match &staged.aside {
         Some(tmp) => {
@@ -474,14 +475,14 @@ fn publish(settings: &Settings<'_>, unit: &Unit, staged: &Staged, record: &mut R
     let tmp = dir.join("record.json");
     let mut bytes = serde_json::to_vec_pretty(record)?;
     bytes.push(b'\n');
-    std::fs::write(&tmp, bytes).with_context(|| format!("write {}", tmp.display()))?;
-    lake.replace(&unit.record().context("a kind that is only mirrored")?, Body::File(&tmp), None)?;
+    std::fs::write(&tmp, bytes).map_err(HistoryError::file("write", &tmp))?;
+    lake.replace(&unit.record().ok_or(NO_TABLE)?, Body::File(&tmp), None)?;
     remove_dir(dir)
 }
 
 /// Removes files of the month that are not of this record: other settings, a run that was killed.
 fn remove_others(settings: &Settings<'_>, unit: &Unit, record: &Record) -> Result<()> {
-    let folder = unit.folder().context("a kind that is only mirrored")?;
+    let folder = unit.folder().ok_or(NO_TABLE)?;
     for file in settings.lake.list(&folder, None, None)? {
         if record.outputs.iter().all(|output| output.path != file.key) {
             settings.lake.delete(&file.key)?;

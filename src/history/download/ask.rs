@@ -10,7 +10,7 @@ use super::rate::Rate;
 use crate::download_error::{DownloadError, What};
 use config::{Config, History};
 use net::connect_error::ConnectError;
-use net::dial::{Dialer, tls_config};
+use net::dial::{Dialer, TlsError, tls_config};
 use net::http::{HttpClient, HttpError, Reply};
 use ops::backoff::{jittered, random};
 
@@ -114,7 +114,7 @@ impl Asker {
     ///
     /// # Errors
     /// When an extra certificate is none.
-    pub fn new(config: &Config) -> anyhow::Result<Self> {
+    pub fn new(config: &Config) -> Result<Self, TlsError> {
         let tls = tls_config(&config.tls.extra_roots)?;
         let mut dialer = Dialer::new(config.history.proxy.clone());
         let stall = Duration::from_secs(config.history.stall_timeout_s);

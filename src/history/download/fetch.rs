@@ -96,7 +96,8 @@ impl Fetcher<'_> {
             };
             return Ok(ours.then_some(Fetched { done, was_there: true }));
         }
-        let free = self.mirror.free_bytes().map_err(|err| DownloadError::new(What::Disk, format!("{err:#}")))?;
+        let free =
+            self.mirror.free_bytes().map_err(|err| DownloadError::new(What::Disk, wal_format::error_chain(&err)))?;
         if free < row.listed.size.saturating_add(self.min_free_bytes) {
             let mib = |n: u64| n >> 20;
             return Err(DownloadError::new(

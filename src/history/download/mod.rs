@@ -28,7 +28,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -38,6 +37,7 @@ use self::queue::AsyncQueue;
 use self::shared::Shared;
 pub use self::shared::{Job, Watch};
 pub use self::tally::{Summary, Tally};
+use super::error::{HistoryError, Result};
 use super::list::{Lister, Unknown};
 use super::manifest::{self, Listed, Offer, Offered, Scope};
 use super::mirror::Mirror;
@@ -70,7 +70,7 @@ pub async fn download(config: &Config, job: Job, watch: Arc<dyn Watch>, stop: Sh
             move |q| {
                 if alone {
                     q.recover(&gone)?;
-                    manifest::sweep(&mirror.dir).with_context(|| format!("sweep {}", mirror.dir.display()))?;
+                    manifest::sweep(&mirror.dir).map_err(HistoryError::file("sweep", &mirror.dir))?;
                 }
                 q.room(&mirror.name, free_bytes, &Scope::default())?;
                 q.begin_run(&mirror.who, "download")
@@ -78,7 +78,7 @@ pub async fn download(config: &Config, job: Job, watch: Arc<dyn Watch>, stop: Sh
         })
         .await?;
     if several {
-        hold.share().with_context(|| format!("share {}", mirror.dir.display()))?;
+        hold.share().map_err(HistoryError::file("share", &mirror.dir))?;
     }
     let first_day = today();
     let mut scope = Scope::of(&job.selection);
@@ -111,7 +111,7 @@ pub async fn download(config: &Config, job: Job, watch: Arc<dyn Watch>, stop: Sh
     let (unlisted, unknown) = produce(&shared, history.list_workers, &history.list_url, history.list_version).await;
     for worker in workers {
         if let Err(err) = worker.await {
-            shared.give_up(anyhow::Error::new(err).context("a worker died"));
+            shared.give_up(HistoryError::step("a worker died")(err));
         }
     }
     let fatal = shared.fatal.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -129,7 +129,7 @@ pub async fn download(config: &Config, job: Job, watch: Arc<dyn Watch>, stop: Sh
     if outcome == "done" {
         // Whoever took these over has them: nobody resumes from ours any more.
         for (dest, mark) in shared.lost.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            mark::sweep(&dest, Some(&mark), None).with_context(|| format!("sweep {}", dest.display()))?;
+            mark::sweep(&dest, Some(&mark), None).map_err(HistoryError::file("sweep", &dest))?;
         }
     }
     let (told, mirror, by) = (serde_json::to_value(&summary)?, shared.mirror.clone(), shared.worker.word());
@@ -143,13 +143,13 @@ pub async fn download(config: &Config, job: Job, watch: Arc<dyn Watch>, stop: Sh
     if let Some(fatal) = fatal {
         return Err(fatal);
     }
-    ended.context("the list of what was downloaded")?;
+    ended.map_err(HistoryError::step("the list of what was downloaded"))?;
     let metrics = summary.prometheus(clock::wall_ns() / 1_000_000_000);
     let metrics_file = shared.mirror.dir.join(manifest::EXPORTS).join("download.prom");
     shared
         .mirror
         .publish(&metrics_file, metrics.as_bytes(), &shared.worker.word())
-        .with_context(|| format!("write {}", metrics_file.display()))?;
+        .map_err(HistoryError::file("write", &metrics_file))?;
     Ok(summary)
 }
 
@@ -196,7 +196,7 @@ async fn offer(shared: &Arc<Shared>, files: Vec<Listed>) -> Result<()> {
             let none_to_do = files.iter().zip(&offered).filter(|(_, o)| !o.is_work());
             let names = none_to_do.map(|(file, _)| file.path.name()).collect();
             if let Some(folder) = files.first().and_then(|f| mirror.file(&f.path).parent().map(Path::to_owned)) {
-                mark::sweep_of(&folder, &names).with_context(|| format!("sweep {}", folder.display()))?;
+                mark::sweep_of(&folder, &names).map_err(HistoryError::file("sweep", &folder))?;
             }
             Ok((files.clone(), offered))
         })
@@ -237,15 +237,14 @@ async fn room(shared: &Shared, queued_bytes: u64) -> Result<()> {
     let (mirror, scope) = (shared.mirror.name.clone(), shared.scope());
     let room = shared.queue.insist(move |q| q.room(&mirror, free, &scope)).await?;
     let left = room.left_bytes.saturating_sub(under_way);
-    anyhow::ensure!(
-        left <= free.saturating_add(room.elsewhere_bytes),
-        "the selection needs {} MiB more, and {} MiB are free in {}, of which {} MiB must stay free (other mirrors of \
-         the manifest have room for {} MiB): choose less, make room, or set history.dir",
-        left >> 20,
-        ours >> 20,
-        shared.mirror.dir.display(),
-        shared.min_free_bytes >> 20,
-        room.elsewhere_bytes >> 20
-    );
+    if left > free.saturating_add(room.elsewhere_bytes) {
+        return Err(HistoryError::NoRoom {
+            left_bytes: left,
+            free_bytes: ours,
+            dir: shared.mirror.dir.clone(),
+            min_free_bytes: shared.min_free_bytes,
+            elsewhere_bytes: room.elsewhere_bytes,
+        });
+    }
     Ok(())
 }

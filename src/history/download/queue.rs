@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use wal_format::error_chain;
 
+use crate::error::{HistoryError, Result};
 use crate::manifest::Queue;
 use crate::mirror::Mirror;
 use config::History;
@@ -48,9 +49,9 @@ impl AsyncQueue {
         let queue = Arc::clone(&self.queue);
         let done = tokio::task::spawn_blocking(move || {
             let mut queue = queue.0.lock().unwrap_or_else(PoisonError::into_inner);
-            work(queue.as_mut().context("the manifest is closed")?.as_mut())
+            work(queue.as_mut().ok_or(HistoryError::Missing("the manifest is closed"))?.as_mut())
         });
-        done.await.context("a task of the manifest died")?
+        done.await.map_err(HistoryError::step("a task of the manifest died"))?
     }
 
     /// Runs `work` with the manifest, again and again while the database fails: a connection that was cut is made
@@ -67,7 +68,7 @@ impl AsyncQueue {
                 Ok(done) => return Ok(done),
                 Err(err) if failures + 1 >= TRIES => return Err(err),
                 Err(err) => {
-                    tracing::warn!(error = %format!("{err:#}"), "the manifest does not answer; it is asked again");
+                    tracing::warn!(error = %error_chain(&err), "the manifest does not answer; it is asked again");
                     tokio::time::sleep(FIRST_WAIT * (1 << failures)).await;
                     failures += 1;
                 }

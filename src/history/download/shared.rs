@@ -11,6 +11,7 @@ use super::ask::{Asker, Patience};
 use super::mark::{Mark, Worker};
 use super::queue::AsyncQueue;
 use super::tally::Tally;
+use crate::error::HistoryError;
 use crate::manifest::Scope;
 use crate::mirror::Mirror;
 use crate::path::ArchivePath;
@@ -67,7 +68,7 @@ pub(super) struct Shared {
     pub(super) news: Notify,
     /// Ends the run: a signal, or a failure that every file would share.
     pub(super) stop: Shutdown,
-    pub(super) fatal: Mutex<Option<anyhow::Error>>,
+    pub(super) fatal: Mutex<Option<HistoryError>>,
 }
 
 impl Shared {
@@ -76,7 +77,7 @@ impl Shared {
     }
 
     /// Ends the run for a reason that is nobody's file.
-    pub(super) fn give_up(&self, why: anyhow::Error) {
+    pub(super) fn give_up(&self, why: HistoryError) {
         let mut fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner);
         fatal.get_or_insert(why);
         drop(fatal);

@@ -4,14 +4,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
 use tokio::time::Instant;
+use wal_format::error_chain;
 
 use super::fetch::{Fetched, Fetcher, Miss};
 use super::mark::{self, Mark};
 use super::shared::Shared;
 use super::tally::Tally;
 use crate::download_error::What;
+use crate::error::{HistoryError, Result};
 use crate::manifest::{Done, Failed, Lease};
 use ops::backoff::random;
 
@@ -117,7 +118,7 @@ async fn one(shared: &Shared, lease: Lease) -> Result<()> {
             Ok(())
         }
         Err(miss) if miss.failure.what == What::Disk => {
-            let why = anyhow!("{}: {}", lease.row.listed.path, miss.failure);
+            let why = HistoryError::Disk { path: lease.row.listed.path.to_string(), failure: miss.failure };
             shared.queue.insist(move |q| q.release(&lease)).await?;
             Err(why)
         }
@@ -134,7 +135,7 @@ async fn until_lost(shared: &Shared, lease: &Lease) {
         match shared.queue.insist(move |q| q.keep(&lease, lease_s)).await {
             Ok(true) => {}
             Ok(false) => return,
-            Err(err) => tracing::warn!(error = %format!("{err:#}"), "a lease cannot be renewed"),
+            Err(err) => tracing::warn!(error = %error_chain(&err), "a lease cannot be renewed"),
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Result;
 use serde::Serialize;
 
 use super::{Lister, Unknown, UnknownKey};
 use crate::download::ask::Asker;
 use crate::download::queue::AsyncQueue;
 use crate::download_error::DownloadError;
+use crate::error::HistoryError;
 use crate::manifest::{FileRow, Listed, State, difference};
 use crate::market::UnknownWord;
 use crate::mirror::Mirror;
@@ -62,16 +62,16 @@ fn as_word<S: serde::Serializer>(standing: &Standing, s: S) -> Result<S::Ok, S::
 ///
 /// # Errors
 /// When the mirror or its manifest cannot be used, and the first error of `each`.
-pub async fn compare(
+pub async fn compare<E: From<HistoryError>>(
     config: &Config,
     selection: &Selection,
     auto: bool,
-    mut each: impl FnMut(Compared) -> Result<()>,
-) -> Result<(Vec<(String, DownloadError)>, Unknown)> {
+    mut each: impl FnMut(Compared) -> Result<(), E>,
+) -> Result<(Vec<(String, DownloadError)>, Unknown), E> {
     let history = &config.history;
     let mirror = Mirror::open(history)?;
     let queue = AsyncQueue::open(&mirror, history).await?;
-    let asker = Asker::new(config)?;
+    let asker = Asker::new(config).map_err(HistoryError::from)?;
     let lister = Lister::new(&asker, &history.list_url, history.list_version, history.list_workers);
     let take = async |files: Vec<Listed>| {
         let Some(first) = files.first() else { return Ok(()) };
@@ -105,7 +105,7 @@ pub async fn compare(
                 each(gone(&row))?;
             }
         }
-        Ok(())
+        Ok::<(), E>(())
     };
     lister.walk(selection, auto, |_| Ok(()), take).await?;
     Ok((lister.problems(), lister.unknown()))

@@ -12,7 +12,6 @@ mod turn;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::Result;
 use futures_util::{StreamExt, stream};
 
 pub use self::compare::{Compared, Standing, compare};
@@ -104,13 +103,13 @@ impl<'a> Lister<'a> {
     ///
     /// # Errors
     /// The first error of `take` or `symbols`; folders that fail are in [`Lister::problems`].
-    pub async fn walk(
+    pub async fn walk<E>(
         &self,
         selection: &Selection,
         auto: bool,
-        mut symbols: impl FnMut(&BTreeSet<String>) -> Result<()>,
-        mut take: impl AsyncFnMut(Vec<Listed>) -> Result<()>,
-    ) -> Result<()> {
+        mut symbols: impl FnMut(&BTreeSet<String>) -> Result<(), E>,
+        mut take: impl AsyncFnMut(Vec<Listed>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut folders: Vec<(Market, Kind, Vec<Period>)> = Vec::new();
         for (market, period, kind) in selection.kind_folders() {
             match folders.iter_mut().find(|(m, k, _)| (*m, *k) == (market, kind)) {

@@ -6,11 +6,11 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use jiff::civil::Date;
 use wal_format::durable;
 
 use super::queue::Queue;
+use crate::error::{HistoryError, Result};
 use crate::path::{DAY_US, day_us};
 
 /// Folder of the exports in a mirror.
@@ -29,7 +29,7 @@ pub(crate) fn export_days(
     last: Date,
 ) -> Result<Vec<PathBuf>> {
     let folder = mirror.join(FOLDER);
-    durable::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    durable::create_dir_all(&folder).map_err(HistoryError::file("make", &folder))?;
     let mut written = Vec::new();
     let mut day = first;
     while day <= last {
@@ -37,18 +37,19 @@ pub(crate) fn export_days(
         let tmp = folder.join(format!(".download_{day}.jsonl.{who}.tmp"));
         let from = day_us(day);
         let mut rows = 0_u64;
-        let mut out = BufWriter::new(File::create(&tmp).with_context(|| format!("write {}", tmp.display()))?);
+        let mut out = BufWriter::new(File::create(&tmp).map_err(HistoryError::file("write", &tmp))?);
         queue.finished(name, (from, from + DAY_US), &mut |row| {
             rows += 1;
             serde_json::to_writer(&mut out, &row)?;
-            Ok(out.write_all(b"\n")?)
+            out.write_all(b"\n").map_err(HistoryError::file("write", &tmp))
         })?;
-        out.into_inner().map_err(|err| err.into_error())?.sync_all()?;
+        let file = out.into_inner().map_err(|err| err.into_error());
+        file.and_then(|file| file.sync_all()).map_err(HistoryError::file("write", &tmp))?;
         if rows > 0 {
-            durable::publish_file(&tmp, &dest).with_context(|| format!("write {}", dest.display()))?;
+            durable::publish_file(&tmp, &dest).map_err(HistoryError::file("write", &dest))?;
             written.push(dest);
         } else {
-            durable::remove_file(&tmp)?;
+            durable::remove_file(&tmp).map_err(HistoryError::file("remove", &tmp))?;
         }
         day = day.tomorrow()?;
     }

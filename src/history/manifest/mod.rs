@@ -22,8 +22,6 @@ mod tests;
 
 use std::path::Path;
 
-use anyhow::Result;
-
 pub use export::FOLDER as EXPORTS;
 pub(crate) use export::{export_days, sweep};
 pub use file::{FileRow, Former, Listed, State};
@@ -32,6 +30,7 @@ pub use read::Manifest;
 
 pub(super) use store::difference;
 
+use crate::error::Result;
 use sql::{Postgres, Sqlite};
 
 /// Opens a manifest, making the schema where it is missing: `sqlite:<file>` (relative to `dir`) or `postgres://...`.

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Result;
 use jiff::civil::Date;
 use serde::Serialize;
 
 use super::file::{FileRow, Listed};
 use super::read::Manifest;
+use crate::error::Result;
 use crate::market::{BarInterval, Kind, Market, Period};
 use crate::path::ArchivePath;
 use crate::select::Selection;

@@ -1,8 +1,7 @@
 //! What is asked of a manifest by those who download nothing.
 
-use anyhow::Result;
-
 use super::file::FileRow;
+use crate::error::Result;
 use crate::path::ArchivePath;
 use crate::select::Selection;
 

@@ -1,8 +1,7 @@
 //! A row of the table as a [`FileRow`], and back.
 
-use anyhow::{Context, Result, bail};
-
 use super::file::{FileRow, Listed, State};
+use crate::error::{HistoryError, Result};
 use crate::path::ArchivePath;
 use sql::Value;
 
@@ -24,7 +23,7 @@ fn maybe_int(value: &Value) -> Result<Option<i64>> {
 }
 
 fn count(value: &Value) -> Result<u64> {
-    u64::try_from(value.int()?).context("a negative count in the manifest")
+    u64::try_from(value.int()?).map_err(HistoryError::step("a negative count in the manifest"))
 }
 
 /// The row of [`SELECT`].
@@ -52,15 +51,17 @@ pub(super) fn file_row(row: &[Value]) -> Result<FileRow> {
         cleaned,
     ] = row
     else {
-        bail!("a row of history_files with {} columns", row.len());
+        return Err(HistoryError::Columns(row.len()));
     };
     let path: ArchivePath = path.str()?.parse()?;
     let word = state.str()?;
-    let history = serde_json::from_str(history.str()?).with_context(|| format!("the history of {path} is damaged"))?;
+    let damaged = |what, source| HistoryError::Row { what, path: path.to_string(), source };
+    let history = serde_json::from_str(history.str()?).map_err(|err| damaged("history of", err))?;
     let cleaned = maybe_text(cleaned)?.map(|text| serde_json::from_str(&text)).transpose();
     Ok(FileRow {
         url: text(url)?,
-        state: State::parse(word).with_context(|| format!("unknown state {word:?} of {path}"))?,
+        state: State::parse(word)
+            .ok_or_else(|| HistoryError::State { word: word.to_owned(), path: path.to_string() })?,
         holder: maybe_text(holder)?,
         attempts: count(attempts)?,
         failures: count(failures)?,
@@ -73,7 +74,7 @@ pub(super) fn file_row(row: &[Value]) -> Result<FileRow> {
         finished_us: maybe_int(finished_at)?,
         cleaned_sha256: maybe_text(cleaned_sha256)?,
         cleaned_us: maybe_int(cleaned_at)?,
-        cleaned: cleaned.with_context(|| format!("the outcome of cleaning {path} is damaged"))?,
+        cleaned: cleaned.map_err(|err| damaged("outcome of cleaning", err))?,
         listed: Listed {
             path,
             etag: maybe_text(etag)?,

@@ -1,8 +1,7 @@
 //! The tables of the manifest, and what differs between the two databases. Version 1.
 
-use anyhow::{Context, Result};
-
 use super::queue::Scope;
+use crate::error::{HistoryError, Result};
 use ops::clock;
 use sql::{Postgres, Sql, Sqlite, Value};
 
@@ -50,7 +49,11 @@ impl ManifestSql for Postgres {
 
     fn now_us(&mut self) -> Result<i64> {
         let rows = self.rows("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)", &[])?;
-        rows.first().and_then(|row| row.first()).context("a database without a clock")?.int().map_err(Into::into)
+        rows.first()
+            .and_then(|row| row.first())
+            .ok_or(HistoryError::Missing("a database without a clock"))?
+            .int()
+            .map_err(Into::into)
     }
 }
 

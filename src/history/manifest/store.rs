@@ -1,12 +1,11 @@
 //! The statements of the manifest, over either database.
 
-use anyhow::{Context, Result};
-
 use super::file::{FileRow, Former, Listed, State};
 use super::queue::{Done, Failed, Lease, Offer, Offered, Pending, Queue, Room, Run, Scope};
 use super::read::Manifest;
 use super::row::{SELECT, file_row, int};
 use super::schema::{self, ManifestSql};
+use crate::error::{HistoryError, Result};
 use crate::path::{ArchivePath, url_of};
 use crate::select::Selection;
 use sql::Value;
@@ -15,6 +14,9 @@ use sql::Value;
 const ROOM_US: i64 = 86_400_000_000;
 /// Rows read at once.
 const PAGE: usize = 500;
+
+/// A row has other columns than were asked for.
+const ANOTHER_TABLE: HistoryError = HistoryError::Missing("a row of another table");
 
 /// A manifest in a database.
 pub(super) struct Store<S> {
@@ -217,7 +219,9 @@ impl<S: ManifestSql> Queue for Store<S> {
              WHERE state = 'leased' AND substr(holder, 1, CAST(CAST(?2 AS BIGINT) AS INTEGER)) = ?1 RETURNING path",
             &[Value::text(holders), Value::Int(letters)],
         )?;
-        rows.iter().map(|row| Ok(row.first().context("a row without columns")?.str()?.parse()?)).collect()
+        rows.iter()
+            .map(|row| Ok(row.first().ok_or(HistoryError::Missing("a row without columns"))?.str()?.parse()?))
+            .collect()
     }
 
     fn lease(&mut self, holder: &str, scope: &Scope, lease_s: u64) -> Result<Option<Lease>> {
@@ -306,7 +310,7 @@ impl<S: ManifestSql> Queue for Store<S> {
         );
         let mut pending = Pending::default();
         for row in self.sql.rows(&sql, &params)? {
-            let [state, n] = row.as_slice() else { anyhow::bail!("a row of another table") };
+            let [state, n] = row.as_slice() else { return Err(ANOTHER_TABLE) };
             let n = u64::try_from(n.int()?)?;
             match State::parse(state.str()?) {
                 Some(State::Queued) => pending.queued = n,
@@ -331,7 +335,7 @@ impl<S: ManifestSql> Queue for Store<S> {
              CAST((SELECT COALESCE(SUM(free_bytes), 0) FROM history_mirrors WHERE name <> ?1 AND seen_at >= ?2) AS BIGINT)"
         );
         let rows = self.sql.rows(&sql, &params)?;
-        let Some([left, elsewhere]) = rows.first().map(Vec::as_slice) else { anyhow::bail!("a row of another table") };
+        let Some([left, elsewhere]) = rows.first().map(Vec::as_slice) else { return Err(ANOTHER_TABLE) };
         Ok(Room { left_bytes: u64::try_from(left.int()?)?, elsewhere_bytes: u64::try_from(elsewhere.int()?)? })
     }
 
@@ -366,7 +370,11 @@ impl<S: ManifestSql> Queue for Store<S> {
             "INSERT INTO history_runs (holder, command, started_at) VALUES (?1, ?2, ?3) RETURNING id",
             &[Value::text(holder), Value::text(command), Value::Int(now)],
         )?;
-        rows.first().and_then(|row| row.first()).context("an insert without an answer")?.int().map_err(Into::into)
+        rows.first()
+            .and_then(|row| row.first())
+            .ok_or(HistoryError::Missing("an insert without an answer"))?
+            .int()
+            .map_err(Into::into)
     }
 
     fn end_run(&mut self, id: i64, outcome: &str, summary: &serde_json::Value) -> Result<()> {
@@ -387,7 +395,7 @@ impl<S: ManifestSql> Queue for Store<S> {
         rows.iter()
             .map(|row| {
                 let [id, holder, command, started, finished, outcome, summary] = row.as_slice() else {
-                    anyhow::bail!("a row of another table")
+                    return Err(ANOTHER_TABLE);
                 };
                 Ok(Run {
                     id: id.int()?,

@@ -13,16 +13,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::rows::{Group, Stored, groups};
 use crate::BarInterval;
 use crate::clean::place::{Series, table};
 use crate::clean::record::Record;
+use crate::error::{HistoryError, Result};
 use crate::path::DAY_US;
 use crate::stats::{records, utc};
 use crate::{ArchivePath, Kind};
+use fold::candles::generator::TooManyDigits;
 use fold::candles::{BarEvent, KlineGenerator, What};
 use lake::{Lake, Table};
 use model::kline::KlineData;
@@ -78,7 +79,7 @@ pub(super) fn check(lake: &Lake, series: &Series, recs: &[Record]) -> Result<BTr
             sides.insert(interval, Side { covered, months: of.into(), ..Side::default() });
         }
     }
-    let table = table(series.kind).context("a kind without a table")?;
+    let table = table(series.kind).ok_or(HistoryError::Missing("a kind without a table"))?;
     let mut fold = Fold {
         sides,
         generator: KlineGenerator::new(),
@@ -156,7 +157,7 @@ impl Side {
     fn late(&mut self, open_time_us: i64, tick: &Tick) -> Result<()> {
         let empty = KlineData { open_time_us, ..KlineData::default() };
         let bar = self.ours.get(&open_time_us).unwrap_or(&empty);
-        let more = bar.with(tick, Unit::Base).context("a price or amount has more digits than a candle can hold")?;
+        let more = bar.with(tick, Unit::Base).ok_or(TooManyDigits)?;
         self.ours.insert(open_time_us, more);
         Ok(())
     }
@@ -237,7 +238,7 @@ impl Fold {
             let cell = |v: &[Stored]| v.get(i).and_then(|s| s.num());
             let id = |v: &[i64]| v.get(i).copied().unwrap_or_default();
             let (Some(price), Some(amount)) = (cell(&prices), cell(&amounts)) else {
-                anyhow::bail!("a price or amount is no number");
+                return Err(HistoryError::Missing("a price or amount is no number"));
             };
             let (first_id, last_id) = (id(first), id(last));
             let row = (id(ids), last_id, *ts_us);

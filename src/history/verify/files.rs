@@ -3,7 +3,6 @@
 use std::fs::Metadata;
 use std::path::Path;
 
-use anyhow::Result;
 use serde::Serialize;
 use sha2::Digest;
 
@@ -12,6 +11,7 @@ use crate::Kind;
 use crate::clean::place::{Series, table};
 use crate::clean::record::Record;
 use crate::clean::unit::digest;
+use crate::error::{HistoryError, Result};
 use crate::path::HOST_DIR;
 use lake::hash::{hash_all, hex};
 use lake::{Lake, Object, Table};
@@ -49,9 +49,15 @@ pub(super) fn check(
             let path = mirror.join(HOST_DIR).join(&input.path);
             let there = match std::fs::metadata(&path) {
                 Err(err) if err.kind() == std::io::ErrorKind::NotFound => None,
-                there => Some(there?),
+                there => Some(there.map_err(HistoryError::file("look at", &path))?),
             };
-            match state(there, Metadata::len, |_| Ok(digest(&path)?), (input.bytes, &input.sha256), quick)? {
+            match state(
+                there,
+                Metadata::len,
+                |_| digest(&path).map_err(HistoryError::file("read", &path)),
+                (input.bytes, &input.sha256),
+                quick,
+            )? {
                 State::Same => {}
                 State::Gone => c.inputs_gone += 1,
                 State::Other(what) => {
@@ -62,7 +68,11 @@ pub(super) fn check(
         for output in &record.outputs {
             c.outputs += 1;
             let object = lake.get(&output.path)?;
-            let sum = |object: &Object| Ok(hex(&hash_all(object.reader(0)?)?.0.finalize()));
+            let sum = |object: &Object| {
+                let sum = object.reader(0).and_then(hash_all);
+                let (sum, _) = sum.map_err(HistoryError::file("read", &lake.place(&output.path)))?;
+                Ok(hex(&sum.finalize()))
+            };
             match state(object, Object::size, sum, (output.bytes, &output.sha256), quick)? {
                 State::Same => {}
                 State::Gone => c.wrong.push(format!("{} is gone; clean again", output.path)),

@@ -23,11 +23,12 @@ pub use overlap::OverlapCheck;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use serde::Serialize;
+use wal_format::error_chain;
 
 use super::clean::Record;
 use super::clean::place::{Series, table};
+use super::error::{HistoryError, Result};
 use super::stats::{Stats, records};
 use super::{ArchivePath, Kind, Selection};
 use lake::Lake;
@@ -100,7 +101,7 @@ pub fn series(lake: &Lake, selection: &Selection) -> Result<Cleaned> {
         let record = match read(lake, &at.key) {
             Ok(record) => record,
             Err(err) => {
-                found.damaged.insert(at.key, format!("{err:#}"));
+                found.damaged.insert(at.key, error_chain(&err));
                 continue;
             }
         };
@@ -117,9 +118,8 @@ pub fn series(lake: &Lake, selection: &Selection) -> Result<Cleaned> {
 
 fn read(lake: &Lake, key: &str) -> Result<Record> {
     let path = lake.place(key);
-    let bytes = lake.read(key).with_context(|| format!("read {}", path.display()))?;
-    serde_json::from_slice(&bytes)
-        .with_context(|| format!("{} is no record; remove it and clean again", path.display()))
+    let bytes = lake.read(key).map_err(HistoryError::of("read", path.display()))?;
+    serde_json::from_slice(&bytes).map_err(|source| HistoryError::NoRecord { path, source })
 }
 
 /// Verifies every series of a selection.
@@ -135,7 +135,7 @@ pub fn verify(job: &Job<'_>) -> Result<Report> {
         report.series.push(one);
     }
     for series in &all {
-        let one = one(job, series).with_context(|| format!("verify {}", series.folder().unwrap_or_default()))?;
+        let one = one(job, series).map_err(HistoryError::of("verify", series.folder().unwrap_or_default()))?;
         (job.tell)(&one);
         report.series.push(one);
     }

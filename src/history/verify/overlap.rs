@@ -5,12 +5,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use anyhow::Result;
 use serde::Serialize;
 
 use super::rows::{Stored, groups};
 use crate::clean::place::{Series, venue};
 use crate::clean::record::Record;
+use crate::error::Result;
 use crate::path::{DAY_US, day_us};
 use lake::{Lake, Table};
 

@@ -1,7 +1,6 @@
 //! Columns of a file of the lake by name, and numbers back to exact decimals.
 
-use anyhow::{Context, Result, bail};
-
+use crate::error::{HistoryError, Result};
 use lake::column::{Column, NULL_DEC, NULL_F64, SIDES};
 use lake::read::TableFile;
 use lake::{Lake, RowsChunk, Table};
@@ -11,7 +10,7 @@ use model::Num;
 pub(super) fn groups(lake: &Lake, key: &str, table: Table, each: &mut dyn FnMut(&Group) -> Result<()>) -> Result<()> {
     let file = TableFile::get(lake, key)?;
     if file.table() != table {
-        bail!("{} holds rows of {}, not of {table}", file.path().display(), file.table());
+        return Err(HistoryError::OtherTable { path: file.path().to_owned(), found: file.table(), table });
     }
     for g in 0..file.groups() {
         each(&Group { chunk: file.chunk(g)? })?;
@@ -31,13 +30,13 @@ impl Group {
 
     fn column(&self, name: &str) -> Result<&Column> {
         let at = self.chunk.specs().iter().position(|s| s.name == name);
-        at.and_then(|i| self.chunk.columns.get(i)).with_context(|| format!("there is no column {name}"))
+        at.and_then(|i| self.chunk.columns.get(i)).ok_or_else(|| HistoryError::NoColumn(name.to_owned()))
     }
 
     pub(super) fn ints(&self, name: &str) -> Result<&[i64]> {
         match self.column(name)? {
             Column::Int64(v) => Ok(v),
-            _ => bail!("column {name} holds no integers"),
+            _ => Err(holds_no("integers", name)),
         }
     }
 
@@ -45,7 +44,7 @@ impl Group {
     pub(super) fn sells(&self) -> Result<Vec<bool>> {
         match self.column("side")? {
             Column::Side(v) => Ok(v.iter().map(|c| SIDES.get(usize::from(*c)) == Some(&"sell")).collect()),
-            _ => bail!("column side holds no sides"),
+            _ => Err(holds_no("sides", "side")),
         }
     }
 
@@ -53,7 +52,7 @@ impl Group {
     pub(super) fn words(&self, name: &str) -> Result<Vec<Option<&str>>> {
         match self.column(name)? {
             Column::Word(v) => Ok(v.iter().map(|w| self.chunk.words.get(*w as usize).map(AsRef::as_ref)).collect()),
-            _ => bail!("column {name} holds no words"),
+            _ => Err(holds_no("words", name)),
         }
     }
 
@@ -66,9 +65,13 @@ impl Group {
             Column::Decimal(v) => {
                 Ok(v.iter().map(|d| if *d == NULL_DEC { Stored::Null } else { Stored::Decimal(*d) }).collect())
             }
-            _ => bail!("column {name} holds no numbers"),
+            _ => Err(holds_no("numbers", name)),
         }
     }
+}
+
+fn holds_no(what: &'static str, column: &str) -> HistoryError {
+    HistoryError::Column { column: column.to_owned(), what }
 }
 
 /// A number as the lake holds it.

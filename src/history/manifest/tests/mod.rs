@@ -6,6 +6,7 @@ mod cases;
 use std::path::Path;
 
 use super::*;
+use crate::error::HistoryError;
 use crate::select::{Selection, Symbols};
 
 /// A manifest of a test.
