@@ -6,11 +6,12 @@
 //! Only what trying again cannot cure ends the worker, and the other logs go on: books that do not balance, another
 //! compactor, evidence that is missing ([`EvidenceMissing`]).
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use wal_format::{AckError, Lineage, SegmentInfo, error_chain};
+use wal_format::{AckError, Lineage, ReadError, SegmentInfo, error_chain};
 
 use super::abandoned;
 use super::archive;
@@ -262,8 +263,13 @@ impl Worker {
             if part.hour.0 < since || !place.owns(&part) {
                 continue;
             }
-            // One that cannot be read was told about already.
-            let Ok(manifest) = Manifest::load(&place.lake, &found.key) else { continue };
+            let manifest = match Manifest::load(&place.lake, &found.key) {
+                Ok(manifest) => manifest,
+                Err(err) => {
+                    tracing::warn!(venue = %self.id, error = %error_chain(&err), "gaps that this manifest names are not asked for");
+                    continue;
+                }
+            };
             manifest.repairs.iter().for_each(|r| repair_queue.was_done(r));
             manifest.gaps.iter().filter_map(MissingRange::of).for_each(|h| repair_queue.want(h));
         }
@@ -298,7 +304,8 @@ impl Worker {
                 Ok(segments) => {
                     segments.iter().filter(|s| s.unreadable()).map(|s| s.path.display().to_string()).collect()
                 }
-                Err(_) => Vec::new(),
+                Err(ReadError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Vec::new(),
+                Err(err) => return Err(CompactError::at("list", &dir)(err)),
             };
             let why = if foreign.is_empty() {
                 format!("there is no log of {} yet in {}", self.id, dir.display())

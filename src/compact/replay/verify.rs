@@ -167,8 +167,12 @@ impl Log<'_> {
 
 /// A file of a part that is gone because retention removed it.
 fn removed_file(lake: &Lake, manifest: &Manifest) -> Result<Option<String>, CompactError> {
-    let is_gone = |path: &&str| !lake.has(path).unwrap_or(false);
-    let gone: Vec<&str> = manifest.files.iter().map(|f| f.path.as_str()).filter(is_gone).collect();
+    let mut gone = Vec::new();
+    for file in &manifest.files {
+        if !lake.has(&file.path)? {
+            gone.push(file.path.as_str());
+        }
+    }
     if gone.is_empty() {
         return Ok(None);
     }

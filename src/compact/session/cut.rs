@@ -27,7 +27,9 @@ impl Session<'_> {
         let hour = open.hour;
         // A disk that was unmounted meanwhile leaves an empty directory, which is no new lake.
         let lake = &self.place.lake;
-        if let Some(newest) = self.newest.as_ref().filter(|key| !lake.has(key).unwrap_or(false)) {
+        if let Some(newest) = &self.newest
+            && !lake.has(newest)?
+        {
             return Err(CompactError::LakeGone { manifest: lake.place(newest) });
         }
         self.worker.update(|s| s.activity = Activity::Publishing);

@@ -150,3 +150,12 @@ fn records_known_to_have_stood_behind_a_cut_are_a_lost_range_of_the_manifest_onc
         "a gap row stands at the first lost seq"
     );
 }
+
+#[test]
+fn a_log_directory_that_cannot_be_listed_ends_a_drain_and_is_not_nothing_to_do() {
+    let bed = Bed::new();
+    std::fs::create_dir_all(bed.wal().parent().unwrap()).unwrap();
+    std::fs::write(bed.wal(), "somebody's file").unwrap();
+    let error = wal_format::error_chain(&bed.worker(Mode::Drain, |_| {}).run().unwrap_err());
+    assert!(error.contains("list ") && error.contains(&bed.wal().display().to_string()), "{error}");
+}
