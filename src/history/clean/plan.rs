@@ -65,7 +65,7 @@ impl Plan {
     }
 }
 
-fn unit_of(path: &ArchivePath) -> Unit {
+pub(super) fn unit_of(path: &ArchivePath) -> Unit {
     let series = Series {
         market: path.series.market,
         kind: path.series.kind,
@@ -145,7 +145,16 @@ fn of_series(selection: &Selection, path: &ArchivePath) -> bool {
 fn published(zip: &Path) -> Option<String> {
     let mut name = zip.file_name()?.to_owned();
     name.push(CHECKSUM);
-    let text = regular::read_to_string(&zip.with_file_name(name), regular::SMALL_BYTES_MAX).ok()?;
+    let path = zip.with_file_name(name);
+    let text = match regular::read_to_string(&path, regular::SMALL_BYTES_MAX) {
+        Ok(text) => text,
+        Err(err) => {
+            if err.kind() != std::io::ErrorKind::NotFound {
+                tracing::warn!(path = %path.display(), error = %err, "a checksum cannot be read: its file counts as one without");
+            }
+            return None;
+        }
+    };
     let digest = text.split_ascii_whitespace().next()?;
     let is_digest = digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit());
     is_digest.then(|| digest.to_ascii_lowercase())

@@ -32,7 +32,7 @@ use crate::error::{HistoryError, Result};
 use crate::path::DAY_US;
 use crate::{ArchivePath, Kind, Period};
 use lake::hash::{hash_all, hex};
-use lake::{Body, Lake, WriteSettings};
+use lake::{Body, Lake, LakeError, WriteSettings};
 use ops::memory::Level;
 
 /// All workers together hold no more than this while they sort, half of it under elevated pressure, a quarter under
@@ -128,9 +128,14 @@ pub fn digest(path: &Path) -> std::io::Result<String> {
     Ok(hex(&hash_all(regular::open(path)?)?.0.finalize()))
 }
 
-/// The record of a month, if there is one that can be read.
-pub fn read_record(lake: &Lake, unit: &Unit) -> Option<Record> {
-    serde_json::from_slice(&lake.read(&unit.record()?).ok()?).ok()
+/// The record of a month; `None` where there is none, or a damaged one.
+fn read_record(lake: &Lake, unit: &Unit) -> Result<Option<Record>> {
+    let Some(key) = unit.record() else { return Ok(None) };
+    match lake.read(&key) {
+        Err(LakeError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        // One that the disk does not give now is none that was never written.
+        bytes => Ok(serde_json::from_slice(&bytes?).ok()),
+    }
 }
 
 /// Cleans a month. `files`: those of the mirror that belong to it.
@@ -201,7 +206,7 @@ struct Look {
 fn look(settings: &Settings<'_>, unit: &Unit, files: &mut [Found]) -> Result<Look> {
     // The monthly file first: where two say different things, it counts.
     files.sort_by_key(|f| (f.path.series.period == Period::Daily, f.path.first_day));
-    let old = read_record(&settings.lake, unit);
+    let old = read_record(&settings.lake, unit)?;
     let fingerprint = settings.fingerprint(unit)?;
     let mut inputs = Vec::with_capacity(files.len());
     for file in files.iter() {
@@ -209,7 +214,10 @@ fn look(settings: &Settings<'_>, unit: &Unit, files: &mut [Found]) -> Result<Loo
         let before = old.as_ref().and_then(|r| r.inputs.iter().find(|i| i.path == name));
         inputs.push(input_record(file, before).map_err(HistoryError::file("read", &file.file))?);
     }
-    let before = unit.before().and_then(|before| read_record(&settings.lake, &before));
+    let before = match unit.before() {
+        Some(before) => read_record(&settings.lake, &before)?,
+        None => None,
+    };
     let needs = old.as_ref().and_then(|old| needs(unit.series.kind, old, before.as_ref()));
     let month_before = needs.as_deref();
     let now = Now { inputs: &inputs, revision: revision(unit.series.kind), fingerprint: &fingerprint, month_before };
@@ -493,7 +501,24 @@ fn remove_others(settings: &Settings<'_>, unit: &Unit, record: &Record) -> Resul
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_not_one_that_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let lake = Lake::open(dir.path());
+        let path = "data/spot/monthly/trades/AUSDT/AUSDT-trades-2024-01.zip".parse::<ArchivePath>().unwrap();
+        let unit = super::super::plan::unit_of(&path);
+        assert_eq!(read_record(&lake, &unit).unwrap(), None);
+        let record = dir.path().join(unit.record().unwrap());
+        std::fs::create_dir_all(record.parent().unwrap()).unwrap();
+        std::fs::write(&record, "torn {").unwrap();
+        assert_eq!(read_record(&lake, &unit).unwrap(), None, "its month is cleaned anew");
+        std::fs::remove_file(&record).unwrap();
+        std::fs::create_dir(&record).unwrap();
+        assert!(read_record(&lake, &unit).is_err());
+    }
 
     fn settings(chunk_rows: usize, stream_rows: u64, level: &(dyn Fn() -> Level + Sync)) -> Settings<'_> {
         Settings {

@@ -102,7 +102,8 @@ async fn one(shared: &Shared, lease: Lease) -> Result<()> {
     };
     let still_ours = || async {
         let lease = lease.clone();
-        shared.queue.insist(move |q| q.holds(&lease)).await.unwrap_or(false)
+        let held = shared.queue.insist(move |q| q.holds(&lease)).await;
+        held.inspect_err(|err| tracing::warn!(error = %error_chain(err), "a lease counts as lost")).unwrap_or(false)
     };
     let fetched = tokio::select! {
         fetched = fetcher.fetch(&lease.row, still_ours, &tell) => fetched,
