@@ -68,6 +68,19 @@ pub struct Usage(pub String);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use compact::EvidenceMissing;
+
+    #[test]
+    fn what_failed_first_decides_the_code_whatever_was_being_done() {
+        let of = |cause: CompactError| {
+            let part = CompactError::Step { doing: "publish", source: Box::new(cause) };
+            let venue = CompactError::Of { id: model::VenueId::GateSpot, source: Box::new(part) };
+            exit_code(&anyhow::Error::from(venue).context("drain"))
+        };
+        assert_eq!(of(EvidenceMissing::Taken { path: "trades/a.parquet".into() }.into()), EXIT_EVIDENCE);
+        assert_eq!(of(Panicked { message: "no".into(), place: "here".into() }.into()), EXIT_PANICKED);
+        assert_eq!(of(CompactError::Blocked("a FIFO".into())), EXIT_FAILURE);
+    }
 
     #[test]
     fn what_an_error_quotes_of_others_neither_acts_upon_a_terminal_nor_looks_like_a_line_of_ours() {
