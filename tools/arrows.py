@@ -257,6 +257,8 @@ def wrong_arrows(crates):
         ours = needs & (set(crates) | {"tapedeck", "venue-sim"})
         for extra in sorted(ours - MAY[name]):
             yield f"{folder.relative_to(ROOT)}/Cargo.toml: {name} may not depend on {extra}"
+        if "anyhow" in needs:
+            yield f"{folder.relative_to(ROOT)}/Cargo.toml: {name} is a library, its errors are types: anyhow is for binaries"
 
 
 def round_the_seams(files):
