@@ -218,7 +218,9 @@ impl State {
             }
         }
         let mut files = BTreeMap::new();
-        for (path, inode) in names {
+        // The owner may be in the middle of one append, which writes the segment, then what says so: CONTROL, the next
+        // segment. What is written last is copied first, or the image would be one that no instant had.
+        for (path, inode) in names.into_iter().rev() {
             let bytes = self.content(inode, kind);
             files.insert(path, bytes);
         }
