@@ -123,7 +123,8 @@ pub(super) async fn open(
         let url = venue.streams.connect_url(base, plan, token.as_ref(), &connect_id);
         let shown = venue.streams.redacted(&url);
         let headers = venue.spec.headers(feed.api_key.as_deref());
-        let target = Target { url, shown: shown.clone(), headers, route: route.clone() };
+        let throttling = &venue.spec.throttling;
+        let target = Target { url, shown: shown.clone(), headers, route: route.clone(), throttling };
         let err = match connect::open(&target, feed.dialer(line), &feed.tls).await {
             Ok(opened) => return Ok(Ready { opened, shown, ping: pings(venue.spec.heartbeat, server) }),
             Err(err) => err,

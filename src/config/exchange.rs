@@ -31,6 +31,7 @@ impl Config {
             is_simulator: is_simulator(config),
             base: config.rest_url.clone(),
             headers: known.headers(None),
+            throttling: &known.throttling,
             budget_dir: self.budget_dir(),
             exits: config.proxies.each_ref().map(exit),
         }

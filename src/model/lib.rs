@@ -16,7 +16,7 @@ pub mod unit;
 mod word;
 mod words;
 
-pub use ban::Ban;
+pub use ban::{Ban, Throttling, UsedWeight};
 pub use interval::Interval;
 pub use kline::{KlineData, Tick};
 pub use listing::{Listing, OddEntry};

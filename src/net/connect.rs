@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::{self, http};
 use crate::connect_error::ConnectError;
 use crate::dial::{Dialer, Io, Route};
 use crate::pressure;
-use model::MESSAGE_BYTES_MAX;
+use model::{MESSAGE_BYTES_MAX, Throttling};
 use ops::clock;
 /// What one read takes. tungstenite zeroes this much before every read, so large is slow at low rates; 32 KiB
 /// holds about 100 messages.
@@ -34,13 +34,16 @@ pub struct Target {
     pub headers: Vec<(&'static str, String)>,
     /// Which addresses to prefer.
     pub route: Route,
+    /// How the exchange tells of its limits.
+    pub throttling: &'static Throttling,
 }
 
 #[cfg(any(test, feature = "testing"))]
 impl Target {
     /// A URL without secrets, headers or preferences.
     pub fn plain(url: &str) -> Self {
-        Self { url: url.to_owned(), shown: url.to_owned(), headers: Vec::new(), route: Route::default() }
+        let (url, shown) = (url.to_owned(), url.to_owned());
+        Self { url, shown, headers: Vec::new(), route: Route::default(), throttling: &Throttling::NONE }
     }
 }
 
@@ -105,6 +108,7 @@ pub async fn open(target: &Target, dialer: &Dialer, tls: &Arc<ClientConfig>) -> 
             url: url.to_owned(),
             status: answer.status().as_u16(),
             refusal: pressure::refusal(
+                target.throttling,
                 answer.status().as_u16(),
                 answer.headers(),
                 answer.body().as_deref().unwrap_or_default(),

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use model::Throttling;
+
 use crate::dial::Dialer;
 use crate::proxy::Proxy;
 
@@ -40,6 +42,8 @@ pub struct Exchange {
     pub base: String,
     /// What every request shows.
     pub headers: Vec<(&'static str, String)>,
+    /// How it tells of its limits.
+    pub throttling: &'static Throttling,
     /// Where processes share their budgets.
     pub budget_dir: PathBuf,
     /// Of line 0 and line 1.

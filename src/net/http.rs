@@ -19,6 +19,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, Method, Reque
 use super::connect_error::ConnectError;
 use super::dial::{Dialer, Route};
 use crate::pressure;
+use model::Throttling;
 use ops::clock;
 
 /// A whole request, connecting included.
@@ -127,7 +128,7 @@ impl HttpClient {
         let (sender, response) = self.start(&place, &method, headers).await?;
         let limit = self.dialer.limits.answer;
         let (head, body) = response.into_parts();
-        let retry_after = pressure::retry_after(&head.headers, clock::wall_ms());
+        let retry_after = pressure::retry_after(&Throttling::NONE, &head.headers, clock::wall_ms());
         let status = head.status.as_u16();
         let headers = head.headers;
         Ok(Reply { client: self, place, sender: Some(sender), body, limit, status, headers, retry_after })

@@ -3,15 +3,12 @@
 //!
 //! ```text
 //! Retry-After: 7 | 1.5 | Sun, 06 Nov 1994 08:49:37 GMT | 1796008942 | 1796008942123      seconds, a date, the time of the reset
-//! gw-ratelimit-reset: 1500                       KuCoin, ms
-//! X-Gate-RateLimit-Reset-Timestamp: 1796008942   Gate, s since 1970
-//! {"code":-1003,"msg":"Way too much request weight used; IP banned until 1796008942123. .."}      Binance
-//! {"code":"429000","msg":"Too many requests"}    KuCoin, with HTTP status 200 too
 //! ```
+//! What an exchange says in words of its own stands in its [`Throttling`].
 
 use std::time::Duration;
 
-use model::Ban;
+use model::{Ban, Throttling};
 use tokio_tungstenite::tungstenite::http::HeaderMap;
 
 /// The longest ban that an exchange documents (Binance: "from 2 minutes to 3 days").
@@ -29,9 +26,9 @@ const REFUSAL_BYTES_MAX: usize = 4 << 10;
 
 /// Whether an answer says that we ask too often (429, 418 and what means the same with another status), or that this address
 /// is not welcome (403, 451): asking on makes all of them worse.
-pub(crate) fn refusal(status: u16, headers: &HeaderMap, body: &[u8], now_ms: i64) -> Option<Ban> {
+pub(crate) fn refusal(known: &Throttling, status: u16, headers: &HeaderMap, body: &[u8], now_ms: i64) -> Option<Ban> {
     let said = (!(200..300).contains(&status) || body.len() <= REFUSAL_BYTES_MAX).then(|| Said::of(body)).flatten();
-    let code = said.as_ref().and_then(Said::throttle);
+    let code = said.as_ref().and_then(|said| said.refusal(known));
     let why = match (status, &code) {
         (200..300, Some(code)) => format!("code {code} with HTTP status {status}"),
         (403 | 418 | 429 | 451, _) => format!("HTTP status {status}"),
@@ -39,20 +36,18 @@ pub(crate) fn refusal(status: u16, headers: &HeaderMap, body: &[u8], now_ms: i64
         _ => return None,
     };
     let until =
-        said.and_then(|said| said.until_ms).map(|ms| sane(ms.saturating_sub(now(headers, now_ms)) as f64 / 1e3));
-    let wait = retry_after(headers, now_ms).max(until).unwrap_or(UNSAID).max(BAN_MIN);
+        said.and_then(|said| said.until_ms(known)).map(|ms| sane(ms.saturating_sub(now(headers, now_ms)) as f64 / 1e3));
+    let wait = retry_after(known, headers, now_ms).max(until).unwrap_or(UNSAID).max(BAN_MIN);
     Some(Ban { wait, why })
 }
 
 /// For how long the headers ask us to stay away: the longest of all that say so. `now_ms`: our clock, for answers without a
 /// `Date` of their own.
-pub(crate) fn retry_after(headers: &HeaderMap, now_ms: i64) -> Option<Duration> {
+pub(crate) fn retry_after(known: &Throttling, headers: &HeaderMap, now_ms: i64) -> Option<Duration> {
     let now_ms = now(headers, now_ms);
-    let all = |name| headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok()).map(str::trim);
-    let said = all("retry-after").filter_map(|text| wait(text, now_ms, 1.0));
-    let kucoin = all("gw-ratelimit-reset").filter_map(|text| wait(text, now_ms, 1e3));
-    let gate = all("x-gate-ratelimit-reset-timestamp").filter_map(|text| wait(text, now_ms, 1.0));
-    said.chain(kucoin).chain(gate).max()
+    let names = [("retry-after", 1)].iter().chain(known.resets);
+    let said = names.flat_map(|(name, per_s)| headers.get_all(*name).into_iter().map(|value| (value, *per_s)));
+    said.filter_map(|(value, per_s)| wait(value.to_str().ok()?.trim(), now_ms, per_s.into())).max()
 }
 
 /// The `Date` of the answer, else our clock, ms since 1970.
@@ -95,12 +90,7 @@ fn http_date_s(text: &str) -> Option<i64> {
 }
 
 /// The body of a refusal.
-struct Said {
-    code: Option<String>,
-    label: Option<String>,
-    /// "IP banned until 1796008942123", ms since 1970.
-    until_ms: Option<i64>,
-}
+struct Said(serde_json::Map<String, serde_json::Value>);
 
 impl Said {
     fn of(body: &[u8]) -> Option<Said> {
@@ -108,23 +98,29 @@ impl Said {
         if body.trim_ascii_start().first() != Some(&b'{') {
             return None;
         }
-        let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body).ok()?;
-        let text = |key: &str| match fields.get(key)? {
+        serde_json::from_slice(body).ok().map(Said)
+    }
+
+    fn text(&self, field: &str) -> Option<String> {
+        match self.0.get(field)? {
             serde_json::Value::String(text) => Some(text.clone()),
             serde_json::Value::Number(number) => Some(number.to_string()),
             _ => None,
-        };
-        let until_ms = text("msg").and_then(|msg| {
-            let digits = msg.split_once("banned until ")?.1.split(|c: char| !c.is_ascii_digit()).next()?.to_owned();
-            digits.parse::<i64>().ok()
-        });
-        Some(Said { code: text("code"), label: text("label"), until_ms })
+        }
     }
 
-    /// The code, when it says that we ask too often: Binance's -1003, KuCoin's 429000, 429001, 429002, Gate's label.
-    fn throttle(&self) -> Option<String> {
-        let code = self.code.clone().filter(|c| c == "-1003" || (c.len() == 6 && c.starts_with("429")));
-        code.or_else(|| self.label.clone().filter(|label| label == "TOO_MANY_REQUESTS"))
+    /// What it says, when that is that we ask too often.
+    fn refusal(&self, known: &Throttling) -> Option<String> {
+        let is = |said: &str, pattern: &str| {
+            said.len() == pattern.len() && said.bytes().zip(pattern.bytes()).all(|(s, p)| p == b'?' || s == p)
+        };
+        known.refusals.iter().find_map(|(field, pattern)| self.text(field).filter(|said| is(said, pattern)))
+    }
+
+    /// The end of the ban, ms since 1970.
+    fn until_ms(&self, known: &Throttling) -> Option<i64> {
+        let (field, before) = known.ban_until?;
+        self.text(field)?.split_once(before)?.1.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
     }
 }
 
@@ -139,30 +135,37 @@ pub struct Used {
     pub window: Duration,
 }
 
-/// Reads the headers that tell the used weight: Binance's `X-MBX-USED-WEIGHT-1M`, KuCoin's `gw-ratelimit-*` (30 s), Gate's
-/// `X-Gate-RateLimit-*` (10 s).
-pub(crate) fn used(headers: &HeaderMap) -> Option<Used> {
+/// Reads the headers that tell the used weight.
+pub(crate) fn used(known: &Throttling, headers: &HeaderMap) -> Option<Used> {
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
-    let binance = |name: &str, window_s| {
-        number(name).map(|weight| Used { weight, left: None, window: Duration::from_secs(window_s) })
-    };
-    let counted = |limit: &str, left: &str, window_s| {
-        let (limit, left) = (number(limit)?, number(left)?);
-        let window = Duration::from_secs(window_s);
-        Some(Used { weight: limit.saturating_sub(left), left: Some(left), window })
-    };
-    binance("x-mbx-used-weight-1m", 60)
-        .or_else(|| binance("x-mbx-used-weight", 60))
-        .or_else(|| counted("gw-ratelimit-limit", "gw-ratelimit-remaining", 30))
-        .or_else(|| counted("x-gate-ratelimit-limit", "x-gate-ratelimit-requests-remain", 10))
+    known.used.iter().find_map(|told| {
+        let counted = number(told.header)?;
+        let left = match told.left {
+            Some(name) => Some(number(name)?),
+            None => None,
+        };
+        let weight = counted.saturating_sub(left.unwrap_or(0));
+        Some(Used { weight, left, window: Duration::from_secs(told.window_s) })
+    })
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use model::UsedWeight;
 
     const NOW_MS: i64 = 1_796_000_000_000;
+    /// In one what several exchanges say.
+    const KNOWN: Throttling = Throttling {
+        resets: &[("gw-ratelimit-reset", 1_000), ("X-Gate-RateLimit-Reset-Timestamp", 1)],
+        refusals: &[("code", "-1003"), ("code", "429???"), ("label", "TOO_MANY_REQUESTS")],
+        ban_until: Some(("msg", "banned until ")),
+        used: &[
+            UsedWeight { header: "X-MBX-USED-WEIGHT-1M", left: None, window_s: 60 },
+            UsedWeight { header: "gw-ratelimit-limit", left: Some("gw-ratelimit-remaining"), window_s: 30 },
+        ],
+    };
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -175,7 +178,7 @@ mod tests {
     fn after(said: &str, date: Option<&str>) -> Option<f64> {
         let mut pairs = vec![("retry-after", said)];
         pairs.extend(date.map(|d| ("date", d)));
-        retry_after(&headers(&pairs), NOW_MS).map(|wait| wait.as_secs_f64())
+        retry_after(&KNOWN, &headers(&pairs), NOW_MS).map(|wait| wait.as_secs_f64())
     }
 
     #[test]
@@ -193,7 +196,7 @@ mod tests {
         {
             assert_eq!(after(none, date), None, "{none}");
         }
-        assert_eq!(retry_after(&HeaderMap::new(), NOW_MS), None);
+        assert_eq!(retry_after(&KNOWN, &HeaderMap::new(), NOW_MS), None);
     }
 
     #[test]
@@ -228,7 +231,7 @@ mod tests {
         let body =
             format!(r#"{{"code":-1003,"msg":"Way too much request weight used; IP banned until {now}. Please"}}"#);
         let wait = |pairs: &[(&'static str, &str)], body: &str| {
-            refusal(418, &headers(pairs), body.as_bytes(), NOW_MS).unwrap().wait.as_secs_f64()
+            refusal(&KNOWN, 418, &headers(pairs), body.as_bytes(), NOW_MS).unwrap().wait.as_secs_f64()
         };
         assert_eq!(wait(&[("retry-after", "30")], &body), 90.0);
         assert_eq!(wait(&[("retry-after", "120")], &body), 120.0);
@@ -241,7 +244,8 @@ mod tests {
 
     #[test]
     fn a_throttle_is_one_whatever_its_http_status_and_an_answer_is_none() {
-        let why = |status, body: &str| refusal(status, &HeaderMap::new(), body.as_bytes(), NOW_MS).map(|r| r.why);
+        let why =
+            |status, body: &str| refusal(&KNOWN, status, &HeaderMap::new(), body.as_bytes(), NOW_MS).map(|r| r.why);
         for code in [r#""429000""#, "429000", r#""429001""#, r#""429002""#] {
             let body = format!(r#"{{"code":{code},"msg":"Too many requests in a short period of time"}}"#);
             assert!(why(200, &body).unwrap().starts_with("code 42900"), "{body}");
@@ -266,18 +270,20 @@ mod tests {
         ] {
             assert_eq!(why(status, body), None, "{status} {body:.60}");
         }
+        let body = br#"{"code":"429000"}"#;
+        assert_eq!(refusal(&Throttling::NONE, 200, &HeaderMap::new(), body, NOW_MS), None, "of another exchange");
     }
 
     #[test]
-    fn the_used_weight_of_every_exchange_is_read() {
-        let of = |pairs: &[(&'static str, &str)]| used(&headers(pairs)).map(|u| (u.weight, u.left, u.window.as_secs()));
+    fn the_used_weight_is_read_as_a_count_or_as_what_is_left_of_a_limit() {
+        let of = |pairs: &[(&'static str, &str)]| {
+            used(&KNOWN, &headers(pairs)).map(|u| (u.weight, u.left, u.window.as_secs()))
+        };
         assert_eq!(of(&[("x-mbx-used-weight", "1"), ("x-mbx-used-weight-1m", "1234")]), Some((1_234, None, 60)));
         assert_eq!(
             of(&[("gw-ratelimit-limit", "2000"), ("gw-ratelimit-remaining", "1400")]),
             Some((600, Some(1_400), 30))
         );
-        let gate = [("x-gate-ratelimit-limit", "200"), ("x-gate-ratelimit-requests-remain", "150")];
-        assert_eq!(of(&gate), Some((50, Some(150), 10)));
         for none in [
             &[][..],
             &[("x-mbx-used-weight-1m", "-1")],

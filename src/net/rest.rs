@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Ban, MESSAGE_BYTES_MAX, Method, RestRequest};
+use model::{Ban, MESSAGE_BYTES_MAX, Method, RestRequest, Throttling};
 use ops::clock::{self, Stamp};
 use rustls::ClientConfig;
 use tokio_tungstenite::tungstenite::http::Method as Verb;
@@ -114,6 +114,7 @@ pub struct RestClient {
     pub base: String,
     /// The venue's own.
     headers: Vec<(&'static str, String)>,
+    throttling: &'static Throttling,
 }
 
 impl RestClient {
@@ -125,6 +126,7 @@ impl RestClient {
             class,
             base: exchange.base.clone(),
             headers: exchange.headers.clone(),
+            throttling: exchange.throttling,
         }
     }
 
@@ -163,12 +165,12 @@ impl RestClient {
         };
         let sent = client.send(method, &url, &self.headers, BODY_BYTES_MAX).await;
         let stamp = Stamp::now();
-        let used = sent.as_ref().ok().and_then(|answer| pressure::used(&answer.headers));
+        let used = sent.as_ref().ok().and_then(|answer| pressure::used(self.throttling, &answer.headers));
         // Whoever got no answer may have been counted as late as this.
         budget.answered(turn, used).await;
         let http::Answer { status, headers, body } =
             sent.map_err(|source| RestError::Http { url: url.clone(), source })?;
-        let refusal = pressure::refusal(status, &headers, &body, clock::wall_ms());
+        let refusal = pressure::refusal(self.throttling, status, &headers, &body, clock::wall_ms());
         if let Some(ban) = &refusal {
             budget.ban(ban.clone()).await;
         }

@@ -4,7 +4,7 @@
 //! configuration, budget, candles, API and simulator read it instead of knowing the market.
 
 use super::{Continuity, Heartbeat, KlinePage, Limits};
-use model::{Channel, VenueId};
+use model::{Channel, Throttling, VenueId};
 
 /// Everything about one market that can be written down.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub struct VenueSpec {
     pub limits: Limits,
     /// What the venue documents.
     pub documented: Documented,
+    /// How it tells of its limits over HTTP.
+    pub throttling: Throttling,
     /// Symbols that trade, roughly; for estimates only.
     pub symbols: usize,
     /// How the ids of channels continue; nothing can be concluded from those of other channels.

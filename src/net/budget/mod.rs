@@ -491,6 +491,7 @@ mod tests {
             is_simulator: false,
             base: "https://exchange.example".into(),
             headers: Vec::new(),
+            throttling: &model::Throttling::NONE,
             budget_dir: "/nowhere/q3".into(),
             exits,
         };

@@ -8,7 +8,7 @@
 use super::super::{ApiFamily, AtMarket, Continuity, Documented, Heartbeat, KlinePage, Limits, Per, Venue, VenueSpec};
 use super::market::Market;
 use super::stream::Stream;
-use model::{Channel, VenueId};
+use model::{Channel, Throttling, UsedWeight, VenueId};
 
 /// Candles of an answer. On futures 1000 rows cost 5 and 1500 rows 10.
 pub(super) const PAGE: KlinePage = KlinePage { rows: 1000, days_max: None, omits_empty: false, from_the_start: true };
@@ -59,6 +59,16 @@ pub const SPEC: VenueSpec = VenueSpec {
         message_bytes: Some(4_096),
         rest: Per { most: 6_000, window_s: 60 },
         source: "Binance spot, \"WebSocket Streams\", general information; \"LIMITS\"",
+    },
+    // `{"code":-1003,"msg":"Way too much request weight used; IP banned until 1796008942123. .."}`
+    throttling: Throttling {
+        resets: &[],
+        refusals: &[("code", "-1003")],
+        ban_until: Some(("msg", "banned until ")),
+        used: &[
+            UsedWeight { header: "X-MBX-USED-WEIGHT-1M", left: None, window_s: 60 },
+            UsedWeight { header: "X-MBX-USED-WEIGHT", left: None, window_s: 60 },
+        ],
     },
     symbols: 1_400,
     ids: &[

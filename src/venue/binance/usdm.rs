@@ -10,7 +10,7 @@
 
 use super::super::{ApiFamily, AtMarket, Continuity, Documented, Heartbeat, Limits, Per, Venue, VenueSpec};
 use super::market::Market;
-use super::spot::PAGE;
+use super::spot::{self, PAGE};
 use super::stream::Stream;
 use model::{Channel, VenueId};
 
@@ -63,6 +63,7 @@ pub const SPEC: VenueSpec = VenueSpec {
         rest: Per { most: 2_400, window_s: 60 },
         source: "Binance USD-M, \"Websocket Market Streams\"; \"General Info\"",
     },
+    throttling: spot::SPEC.throttling,
     symbols: 600,
     ids: &[
         // Not documented, but without a hole in every recording at hand, off-book trades included.

@@ -7,7 +7,7 @@
 use super::super::{AtMarket, Continuity, Documented, Heartbeat, KlinePage, Limits, Per, Venue, VenueSpec};
 use super::market::Market;
 use super::plan::MAX_SYMBOLS;
-use model::{Channel, VenueId};
+use model::{Channel, Throttling, UsedWeight, VenueId};
 
 /// Its facts.
 pub(super) const SPEC: VenueSpec = VenueSpec {
@@ -56,6 +56,17 @@ pub(super) const SPEC: VenueSpec = VenueSpec {
         // Per endpoint.
         rest: Per { most: 200, window_s: 10 },
         source: "Gate, \"APIv4\" frequency limit; \"WebSocket v4\"",
+    },
+    // `{"label":"TOO_MANY_REQUESTS","message":".."}`; the reset is in s since 1970.
+    throttling: Throttling {
+        resets: &[("X-Gate-RateLimit-Reset-Timestamp", 1)],
+        refusals: &[("label", "TOO_MANY_REQUESTS")],
+        ban_until: None,
+        used: &[UsedWeight {
+            header: "X-Gate-RateLimit-Limit",
+            left: Some("X-Gate-RateLimit-Requests-Remain"),
+            window_s: 10,
+        }],
     },
     symbols: 2_300,
     ids: &[

@@ -6,7 +6,7 @@
 
 use super::super::{AtMarket, Continuity, Documented, Heartbeat, KlinePage, Limits, Per, Venue, VenueSpec};
 use super::market::Market;
-use model::{Channel, VenueId};
+use model::{Channel, Throttling, UsedWeight, VenueId};
 
 /// Topics KuCoin takes on one spot socket at most: 300 on the error page, 400 on the limits page.
 pub(super) const MAX_TOPICS: usize = 400;
@@ -60,6 +60,13 @@ pub(super) const SPEC: VenueSpec = VenueSpec {
         message_bytes: None,
         rest: Per { most: 2_000, window_s: 30 },
         source: "KuCoin, \"Rate Limit\"; \"Classic Websocket API\"",
+    },
+    // `{"code":"429000","msg":"Too many requests"}`, with HTTP status 200 too; the reset is in ms.
+    throttling: Throttling {
+        resets: &[("gw-ratelimit-reset", 1_000)],
+        refusals: &[("code", "429???")],
+        ban_until: None,
+        used: &[UsedWeight { header: "gw-ratelimit-limit", left: Some("gw-ratelimit-remaining"), window_s: 30 }],
     },
     symbols: 1_200,
     // A frame begins at or before the id expected and ends at or behind it.
