@@ -205,7 +205,7 @@ async fn fill(chosen: &Chosen, gaps: bool) -> Result<()> {
         let units = chosen.units_of(venue, &mut ask).await?;
         for symbol in chosen.symbols_of(config, venue, &mut ask).await? {
             for interval in &chosen.intervals {
-                if venue.rest.klines_request(&symbol, interval.as_str(), 0, 0, 1).is_none() {
+                if !venue.has_klines(*interval) {
                     tracing::warn!(venue = %config.id, %interval, "the venue has no such candles over REST");
                     continue;
                 }
@@ -375,7 +375,7 @@ async fn differ(chosen: &Chosen) -> Result<()> {
         let mut ask = Asker::new(&chosen.cfg, config)?;
         for symbol in chosen.symbols_of(config, venue, &mut ask).await? {
             for interval in &chosen.intervals {
-                if venue.rest.klines_request(&symbol, interval.as_str(), 0, 0, 1).is_none() {
+                if !venue.has_klines(*interval) {
                     continue;
                 }
                 let job = compare::Job { venue, symbol: &symbol, interval: *interval, from_us, to_us };

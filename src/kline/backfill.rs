@@ -17,7 +17,7 @@ use super::official::{self, Ask};
 use model::interval::Interval;
 use model::kline::KlineData;
 use model::unit::Unit;
-use venue::{OddKline, RestKlines, Venue};
+use venue::{KlinesQuery, OddKline, RestKlines, Venue};
 
 /// Bars looked at in one query.
 const CHUNK: i64 = 50_000;
@@ -116,11 +116,11 @@ pub async fn fill(
             let end = opens(start).take_while(|o| *o <= end).filter(lacks).last().unwrap_or(end);
             let asked = u32::try_from((end - start) / len + 1).unwrap_or(page_rows);
             let missing: Vec<i64> = opens(start).take_while(|o| *o <= end).filter(lacks).collect();
-            let RestKlines { rows, mut odd } =
-                official::fetch_readable(ask, job.venue, &job.symbol, interval, (start, end), asked).await?;
+            let query = |last_us, limit| KlinesQuery { symbol: &job.symbol, interval, first_us: start, last_us, limit };
+            let RestKlines { rows, mut odd } = official::fetch_readable(ask, job.venue, &query(end, asked)).await?;
             if rows.is_empty() && page.from_the_start {
                 // Before the listing, or a long halt: where do candles go on?
-                let next = official::fetch(ask, job.venue, &job.symbol, interval, (start, last), 1).await?;
+                let next = official::fetch(ask, job.venue, &query(last, 1)).await?;
                 let until = next.first().map_or(interval.next(last), |k| k.open_time_us);
                 let skipped = opens(at).take_while(|o| *o < until.min(interval.next(chunk_last))).filter(lacks).count();
                 done.missing += skipped as u64;

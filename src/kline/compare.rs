@@ -10,7 +10,7 @@ use super::official::{self, Ask};
 use model::Num;
 use model::interval::Interval;
 use model::kline::{GAP, KlineData, SEEDED, SPARSE, decimal};
-use venue::{RestKline, Venue};
+use venue::{KlinesQuery, RestKline, Venue};
 
 /// Differing bars kept in a report and logged one by one; all are counted.
 const EXAMPLES: usize = 20;
@@ -133,8 +133,8 @@ pub async fn compare(
         })?;
         if !ours.is_empty() {
             let asked = u32::try_from((end - at) / len + 1).unwrap_or(rows);
-            let range = (at, end);
-            let theirs = official::fetch_readable(ask, job.venue, job.symbol, interval, range, asked).await?;
+            let query = KlinesQuery { symbol: job.symbol, interval, first_us: at, last_us: end, limit: asked };
+            let theirs = official::fetch_readable(ask, job.venue, &query).await?;
             let all = ours.len();
             let readable = |open| theirs.odd.iter().all(|odd| odd.open_time_us.is_some_and(|t| t != open));
             ours.retain(|bar| readable(bar.bar.open_time_us));

@@ -8,7 +8,7 @@ use super::ask_error::AskError;
 use model::interval::Interval;
 use model::kline::{FINAL, FLAT, KlineData, SPARSE};
 use model::{Num, Unit};
-use venue::{OddKline, RestKline, RestKlines, RestRequest, Venue};
+use venue::{KlinesQuery, OddKline, RestKline, RestKlines, RestRequest, Venue};
 
 /// A candle is taken from the venue this long after its end: late corrections are in it then, us.
 pub(crate) const SETTLE_US: i64 = 60_000_000;
@@ -22,22 +22,19 @@ pub trait Ask {
     fn ask(&mut self, request: &RestRequest) -> impl Future<Output = Result<Vec<u8>, AskError>>;
 }
 
-/// The candles of one request: open times `first_us` to `last_us`, inclusive, us; oldest first.
+/// The candles of one request, oldest first.
 ///
 /// # Errors
 /// As [`fetch_readable`], and when a candle cannot be read.
 pub(crate) async fn fetch(
     ask: &mut impl Ask,
     venue: &Venue,
-    symbol: &str,
-    interval: Interval,
-    range: (i64, i64),
-    limit: u32,
+    query: &KlinesQuery<'_>,
 ) -> Result<Vec<RestKline>, AskError> {
-    let all = fetch_readable(ask, venue, symbol, interval, range, limit).await?;
+    let all = fetch_readable(ask, venue, query).await?;
     match all.odd.first() {
         Some(OddKline { why, .. }) => {
-            let (venue, symbol, why) = (venue.id().as_str(), symbol.to_owned(), why.clone());
+            let (venue, symbol, why) = (venue.id().as_str(), query.symbol.to_owned(), why.clone());
             Err(AskError::OddCandle { venue, symbol, why })
         }
         None => Ok(all.rows),
@@ -51,16 +48,11 @@ pub(crate) async fn fetch(
 pub(crate) async fn fetch_readable(
     ask: &mut impl Ask,
     venue: &Venue,
-    symbol: &str,
-    interval: Interval,
-    (first_us, last_us): (i64, i64),
-    limit: u32,
+    query: &KlinesQuery<'_>,
 ) -> Result<RestKlines, AskError> {
+    let KlinesQuery { symbol, interval, first_us, last_us, .. } = *query;
     let word = venue.id().as_str();
-    let request = venue
-        .rest
-        .klines_request(symbol, interval.as_str(), first_us / 1000, last_us / 1000, limit)
-        .ok_or(AskError::NoInterval { venue: word, interval })?;
+    let request = venue.rest.klines_request(query).ok_or(AskError::NoInterval { venue: word, interval })?;
     let body = ask.ask(&request).await?;
     let RestKlines { mut rows, mut odd } = venue.rest.parse_klines(&body).map_err(|source| AskError::NotCandles {
         venue: word,

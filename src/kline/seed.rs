@@ -23,7 +23,7 @@ use model::row::{AggTrade, Side, Trade};
 use model::unit::Unit;
 use model::{Channel, Num, RestMeta, Rows};
 use venue::gap::count as ids;
-use venue::{Continuity, Frame, FrameKind, Missing, Venue};
+use venue::{Continuity, Frame, FrameKind, KlinesQuery, Missing, Venue};
 
 /// Pages of trades asked for backwards from the first recorded one; a minute with more is not seeded.
 const PAGES_MAX: u32 = 100;
@@ -118,8 +118,9 @@ async fn whole(
     unit: Unit,
 ) -> Result<Vec<KlineData>, AskError> {
     let n = (until - from) / interval.len_us();
-    let range = (from, until - interval.len_us());
-    let rows = official::fetch(ask, venue, symbol, interval, range, u32::try_from(n)?).await?;
+    let (last_us, limit) = (until - interval.len_us(), u32::try_from(n)?);
+    let query = KlinesQuery { symbol, interval, first_us: from, last_us, limit };
+    let rows = official::fetch(ask, venue, &query).await?;
     // Before its listing a symbol has no candles; after it, it has all of them.
     if let Some(row) = rows.first() {
         let due = (until - row.open_time_us) / interval.len_us();

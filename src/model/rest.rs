@@ -20,17 +20,16 @@ impl Fill {
 }
 
 /// HTTP method of a REST request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// Reads something.
-    #[default]
     Get,
     /// Asks for something new, with an empty body (KuCoin's tokens).
     Post,
 }
 
 /// One REST request.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RestRequest {
     /// HTTP method.
     pub method: Method,
@@ -44,6 +43,14 @@ pub struct RestRequest {
     pub symbol: Option<String>,
     /// Ids it asks for, when it repairs a hole.
     pub fill: Option<Fill>,
+}
+
+impl RestRequest {
+    /// Reads something with `GET`; the words are those of the fields.
+    pub fn of(channel: &str, symbol: Option<&str>, path_and_query: impl Into<String>, weight: u32) -> Self {
+        let (channel, symbol) = (channel.to_owned(), symbol.map(str::to_owned));
+        Self { method: Method::Get, path_and_query: path_and_query.into(), weight, channel, symbol, fill: None }
+    }
 }
 
 /// What is stored beside a REST body in the log, so that the body explains itself.

@@ -5,6 +5,21 @@ use super::message::{Of, Result};
 use super::{DecodeError, json};
 use model::{Interval, Num};
 
+/// Candles to ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct KlinesQuery<'a> {
+    /// The venue's own spelling.
+    pub symbol: &'a str,
+    /// Their length.
+    pub interval: Interval,
+    /// Open time of the first, us.
+    pub first_us: i64,
+    /// Open time of the last, inclusive, us.
+    pub last_us: i64,
+    /// At most so many, and at most [`KlinePage::rows`]; venues that know no limit beside a range leave it out.
+    pub limit: u32,
+}
+
 /// One candle of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RestKline {

@@ -4,10 +4,10 @@
 //! Defaults are those of a market without that feature: no token, no repair, no candles.
 
 use super::{
-    ConnectionPlan, Control, DecodeError, Frame, Limits, Missing, RestKlines, RestRequest, StreamKey, SubscribeMessage,
-    Token, VenueSpec, Verb, Want,
+    ConnectionPlan, Control, DecodeError, Frame, KlinesQuery, Limits, Missing, RestKlines, RestRequest, StreamKey,
+    SubscribeMessage, Token, VenueSpec, Verb, Want,
 };
-use model::{Channel, Decoded, Listing, Rows, VenueId};
+use model::{Channel, Decoded, Interval, Listing, Rows, VenueId};
 
 /// One market of one exchange; see [`venue`](crate::venue).
 #[derive(Clone, Copy)]
@@ -26,6 +26,12 @@ impl Venue {
     /// Which one.
     pub fn id(&self) -> VenueId {
         self.spec.id
+    }
+
+    /// Candles of this interval can be asked for.
+    pub fn has_klines(&self, interval: Interval) -> bool {
+        let query = KlinesQuery { symbol: "", interval, first_us: 0, last_us: 0, limit: 1 };
+        self.rest.klines_request(&query).is_some()
     }
 
     /// [`Rest::repair_request`], where the market can be asked for rows of the channel.
@@ -123,18 +129,9 @@ pub trait Rest: Send + Sync {
         None
     }
 
-    /// The request for candles whose open times are `start_ms` to `end_ms`, inclusive, unix ms; `interval` is a word
-    /// of the `klines` table. `limit`: at most as many as [`KlinePage::rows`](crate::KlinePage::rows); venues that know
-    /// no limit beside a range leave it out. `None` for an interval that the venue does not have.
-    fn klines_request(
-        &self,
-        symbol: &str,
-        interval: &str,
-        start_ms: i64,
-        end_ms: i64,
-        limit: u32,
-    ) -> Option<RestRequest> {
-        let _ = (symbol, interval, start_ms, end_ms, limit); // whoever has candles over REST asks for them
+    /// The request for candles; `None` for an interval that the venue does not have.
+    fn klines_request(&self, query: &KlinesQuery<'_>) -> Option<RestRequest> {
+        let _ = query; // whoever has candles over REST asks for them
         None
     }
 

@@ -39,12 +39,7 @@ impl Streams for Formal {
         SPOT.streams.messages(verb, streams, limits, first_id, now_s)
     }
     fn token_request(&self) -> Option<RestRequest> {
-        Some(RestRequest {
-            path_and_query: "/token".into(),
-            weight: 1,
-            channel: "token".into(),
-            ..RestRequest::default()
-        })
+        Some(RestRequest::of("token", None, "/token", 1))
     }
     fn parse_token(&self, body: &[u8]) -> Result<Token, DecodeError> {
         let json: Value = serde_json::from_slice(body).unwrap();

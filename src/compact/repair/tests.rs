@@ -24,7 +24,7 @@ fn hole(from: i64, to: i64) -> MissingRange {
 }
 
 fn request(url: String, fill: Fill) -> RestRequest {
-    RestRequest { path_and_query: url, weight: 1, fill: Some(fill), ..RestRequest::default() }
+    RestRequest { fill: Some(fill), ..RestRequest::of("", None, url, 1) }
 }
 
 /// Asked by id, `page` rows at most.

@@ -11,9 +11,9 @@
 //! quote asset: those are left out.
 //! Source: Binance's documentation of the endpoints, "Kline/Candlestick Data".
 
-use super::super::RestRequest;
 use super::super::klines::{self, RestKline, RestKlines, elements};
 use super::super::message::{percent_encode, utf8};
+use super::super::{KlinesQuery, RestRequest};
 use super::field::{Of, Result};
 use super::market::Market;
 use super::spot::PAGE;
@@ -21,16 +21,8 @@ use model::Channel;
 
 const OF: Of = Of("klines");
 
-pub(super) fn request(
-    market: Market,
-    symbol: &str,
-    interval: &str,
-    (start_ms, end_ms): (i64, i64),
-    limit: u32,
-) -> Option<RestRequest> {
-    if !matches!(interval, "1m" | "5m" | "30m" | "1h" | "4h" | "1d" | "1w") {
-        return None;
-    }
+pub(super) fn request(market: Market, query: &KlinesQuery<'_>) -> RestRequest {
+    let KlinesQuery { symbol, interval, first_us, last_us, limit } = *query;
     let limit = limit.clamp(1, PAGE.rows);
     let weight = match (market, limit) {
         (Market::Spot, _) => 2,
@@ -38,17 +30,10 @@ pub(super) fn request(
         (_, ..500) => 2,
         (_, _) => 5,
     };
-    let path = market.api();
-    let symbol_text = percent_encode(symbol);
-    Some(RestRequest {
-        path_and_query: format!(
-            "{path}/klines?symbol={symbol_text}&interval={interval}&startTime={start_ms}&endTime={end_ms}&limit={limit}"
-        ),
-        weight,
-        channel: Channel::VenueKlines.as_str().to_owned(),
-        symbol: Some(symbol.to_owned()),
-        ..RestRequest::default()
-    })
+    let (path, name) = (market.api(), percent_encode(symbol));
+    let (start, end) = (first_us / 1000, last_us / 1000);
+    let path = format!("{path}/klines?symbol={name}&interval={interval}&startTime={start}&endTime={end}&limit={limit}");
+    RestRequest::of(Channel::VenueKlines.as_str(), Some(symbol), path, weight)
 }
 
 pub(super) fn parse(market: Market, body: &[u8]) -> Result<RestKlines> {
@@ -77,9 +62,9 @@ pub(super) fn parse(market: Market, body: &[u8]) -> Result<RestKlines> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{Venue, venue};
+    use crate::venue;
     use model::kline::decimal;
-    use model::{Num, VenueId};
+    use model::{Interval, Num, VenueId};
 
     #[test]
     fn a_recorded_answer_reads_in_order_with_every_digit() {
@@ -111,14 +96,14 @@ mod tests {
 
     #[test]
     fn the_weight_of_a_request_follows_its_limit() {
-        let ask = |id: VenueId, limit| venue(id).rest.klines_request("BTCUSDT", "1w", 5, 9, limit).unwrap();
+        let (symbol, interval) = ("BTCUSDT", Interval::W1);
+        let query = |limit| KlinesQuery { symbol, interval, first_us: 5_000, last_us: 9_000, limit };
+        let ask = |id: VenueId, limit| venue(id).rest.klines_request(&query(limit)).unwrap();
         assert_eq!(
             ask(VenueId::BinanceSpotSbe, 7).path_and_query,
             "/api/v3/klines?symbol=BTCUSDT&interval=1w&startTime=5&endTime=9&limit=7"
         );
         assert_eq!(ask(VenueId::BinanceSpot, 1_000).weight, 2);
         assert_eq!([99, 100, 499, 500, 9_999].map(|l| ask(VenueId::BinanceUsdm, l).weight), [1, 2, 2, 5, 5]);
-        let spot: &Venue = venue(VenueId::BinanceSpot);
-        assert!(spot.rest.klines_request("BTCUSDT", "1M", 5, 9, 1).is_none(), "a month is no interval of ours");
     }
 }

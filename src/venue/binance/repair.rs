@@ -40,14 +40,8 @@ pub(super) fn request(market: Market, missing: &Missing<'_>) -> Option<RestReque
     }
     let fill = Fill { from, to: to.min(from.saturating_add(PAGE - 1)) };
     let limit = fill.to - fill.from + 1;
-    Some(RestRequest {
-        path_and_query: format!("{api}/{path}?symbol={}&fromId={from}&limit={limit}", percent_encode(symbol)),
-        weight,
-        channel: channel.as_str().to_owned(),
-        symbol: Some(symbol.to_owned()),
-        fill: Some(fill),
-        ..RestRequest::default()
-    })
+    let path = format!("{api}/{path}?symbol={}&fromId={from}&limit={limit}", percent_encode(symbol));
+    Some(RestRequest { fill: Some(fill), ..RestRequest::of(channel.as_str(), Some(symbol), path, weight) })
 }
 
 /// Rows of an answer.

@@ -8,7 +8,7 @@
 //! The body need not name its symbol: the meta beside it does. Listings and trades: `listing.rs`, `repair.rs`.
 
 use super::super::message::{percent_encode, utf8};
-use super::super::{DecodeError, Missing, Rest, RestKlines, RestRequest};
+use super::super::{DecodeError, KlinesQuery, Missing, Rest, RestKlines, RestRequest};
 use super::field::Context;
 use super::market::Market;
 use super::{klines, listing, messages, repair, spot, usdm};
@@ -21,8 +21,7 @@ impl Rest for Market {
             Self::Spot => ("/exchangeInfo?showPermissionSets=false", 20),
             Self::Usdm | Self::Coinm => ("/exchangeInfo", 1),
         };
-        let path_and_query = format!("{}{path}", self.api());
-        RestRequest { path_and_query, weight, channel: "symbols".to_owned(), ..RestRequest::default() }
+        RestRequest::of("symbols", None, format!("{}{path}", self.api()), weight)
     }
 
     fn parse_listing(&self, body: &[u8]) -> Result<Listing, DecodeError> {
@@ -34,29 +33,16 @@ impl Rest for Market {
             Self::Spot => spot::snapshot(levels),
             Self::Usdm | Self::Coinm => usdm::snapshot(levels),
         };
-        let encoded = percent_encode(symbol);
-        Some(RestRequest {
-            path_and_query: format!("{}/depth?symbol={encoded}&limit={limit}", self.api()),
-            weight,
-            channel: Channel::DepthSnapshot.as_str().to_owned(),
-            symbol: Some(symbol.to_owned()),
-            ..RestRequest::default()
-        })
+        let path = format!("{}/depth?symbol={}&limit={limit}", self.api(), percent_encode(symbol));
+        Some(RestRequest::of(Channel::DepthSnapshot.as_str(), Some(symbol), path, weight))
     }
 
     fn repair_request(&self, missing: &Missing<'_>) -> Option<RestRequest> {
         repair::request(*self, missing)
     }
 
-    fn klines_request(
-        &self,
-        symbol: &str,
-        interval: &str,
-        start_ms: i64,
-        end_ms: i64,
-        limit: u32,
-    ) -> Option<RestRequest> {
-        klines::request(*self, symbol, interval, (start_ms, end_ms), limit)
+    fn klines_request(&self, query: &KlinesQuery<'_>) -> Option<RestRequest> {
+        Some(klines::request(*self, query))
     }
 
     fn parse_klines(&self, body: &[u8]) -> Result<RestKlines, DecodeError> {

@@ -12,36 +12,24 @@
 
 use super::super::klines::{self, RestKline, RestKlines, elements};
 use super::super::message::{Of, Raw, Result, percent_encode, utf8};
-use super::super::{RestRequest, json};
+use super::super::{KlinesQuery, RestRequest, json};
 use super::field::opt_time;
 use super::market::Market;
-use model::Channel;
+use model::{Channel, Interval};
 
 const OF: Of = Of("candlesticks");
 
 /// Both ends of a range count, so a range has a point more than intervals.
-pub(super) fn request(
-    market: Market,
-    symbol: &str,
-    interval: &str,
-    (start_ms, end_ms): (i64, i64),
-) -> Option<RestRequest> {
-    let path = match (market, interval) {
-        (Market::Spot, "1m" | "5m" | "30m" | "1h" | "4h" | "1d") => "/api/v4/spot/candlesticks?currency_pair=",
-        (Market::Futures, "1m" | "5m" | "30m" | "1h" | "4h" | "1d" | "1w") => {
-            "/api/v4/futures/usdt/candlesticks?contract="
-        }
-        _ => return None,
+pub(super) fn request(market: Market, query: &KlinesQuery<'_>) -> Option<RestRequest> {
+    let KlinesQuery { symbol, interval, first_us, last_us, .. } = *query;
+    let path = match market {
+        Market::Spot if interval == Interval::W1 => return None,
+        Market::Spot => "/api/v4/spot/candlesticks?currency_pair=",
+        Market::Futures => "/api/v4/futures/usdt/candlesticks?contract=",
     };
-    let name = percent_encode(symbol);
-    let (from, to) = (start_ms / 1000, end_ms / 1000);
-    Some(RestRequest {
-        path_and_query: format!("{path}{name}&interval={interval}&from={from}&to={to}"),
-        weight: 1,
-        channel: Channel::VenueKlines.as_str().to_owned(),
-        symbol: Some(symbol.to_owned()),
-        ..RestRequest::default()
-    })
+    let (name, from, to) = (percent_encode(symbol), first_us / 1_000_000, last_us / 1_000_000);
+    let path = format!("{path}{name}&interval={interval}&from={from}&to={to}");
+    Some(RestRequest::of(Channel::VenueKlines.as_str(), Some(symbol), path, 1))
 }
 
 pub(super) fn parse(market: Market, body: &[u8]) -> Result<RestKlines> {
@@ -107,8 +95,15 @@ mod tests {
 
     #[test]
     fn weeks_are_asked_for_only_where_they_begin_on_mondays() {
-        assert!(request(Market::Spot, "BTC_USDT", "1w", (0, 1)).is_none());
-        let week = request(Market::Futures, "BTC_USDT", "1w", (60_000, 120_000)).unwrap();
+        let query = KlinesQuery {
+            symbol: "BTC_USDT",
+            interval: Interval::W1,
+            first_us: 60_000_000,
+            last_us: 120_000_000,
+            limit: 2,
+        };
+        assert!(request(Market::Spot, &query).is_none());
+        let week = request(Market::Futures, &query).unwrap();
         assert_eq!(
             week.path_and_query,
             "/api/v4/futures/usdt/candlesticks?contract=BTC_USDT&interval=1w&from=60&to=120"

@@ -7,7 +7,7 @@
 //! ```
 
 use super::super::message::{Context, percent_encode, utf8};
-use super::super::{DecodeError, Missing, Rest, RestKlines, RestRequest};
+use super::super::{DecodeError, KlinesQuery, Missing, Rest, RestKlines, RestRequest};
 use super::market::Market;
 use super::messages::{self, Sent};
 use super::{book, klines, listing};
@@ -29,12 +29,7 @@ impl Rest for Market {
             Market::Spot => "/api/v4/spot/currency_pairs",
             Market::Futures => "/api/v4/futures/usdt/contracts",
         };
-        RestRequest {
-            path_and_query: path.to_owned(),
-            weight: 1,
-            channel: "symbols".to_owned(),
-            ..RestRequest::default()
-        }
+        RestRequest::of("symbols", None, path, 1)
     }
 
     fn parse_listing(&self, body: &[u8]) -> Result<Listing, DecodeError> {
@@ -45,19 +40,13 @@ impl Rest for Market {
     fn snapshot_request(&self, symbol: &str, levels: u32) -> Option<RestRequest> {
         let encoded = percent_encode(symbol);
         let limit = levels.clamp(1, 100);
-        let path_and_query = match self {
+        let path = match self {
             Market::Spot => format!("/api/v4/spot/order_book?currency_pair={encoded}&limit={limit}&with_id=true"),
             Market::Futures => {
                 format!("/api/v4/futures/usdt/order_book?contract={encoded}&interval=0&limit={limit}&with_id=true")
             }
         };
-        Some(RestRequest {
-            path_and_query,
-            weight: 1,
-            channel: Channel::DepthSnapshot.as_str().to_owned(),
-            symbol: Some(symbol.to_owned()),
-            ..RestRequest::default()
-        })
+        Some(RestRequest::of(Channel::DepthSnapshot.as_str(), Some(symbol), path, 1))
     }
 
     /// The trades of the seconds around a hole; neither market can be asked by id. The ids are sorted out when the
@@ -76,7 +65,7 @@ impl Rest for Market {
         // Ends at now when nothing tells otherwise.
         let to = before.map(|before| format!("&to={before}")).unwrap_or_default();
         let symbol = percent_encode(missing.symbol);
-        let path_and_query = match self {
+        let path = match self {
             Market::Spot => {
                 let page = missing.page + 1;
                 format!("/api/v4/spot/trades?currency_pair={symbol}&from={from}{to}&limit={PAGE}&page={page}")
@@ -86,25 +75,12 @@ impl Rest for Market {
                 format!("/api/v4/futures/usdt/trades?contract={symbol}&from={from}{to}&limit={PAGE}&offset={offset}")
             }
         };
-        Some(RestRequest {
-            path_and_query,
-            weight: 1,
-            channel: Channel::Trades.as_str().to_owned(),
-            symbol: Some(missing.symbol.to_owned()),
-            fill: Some(Fill { from: missing.from, to: missing.to }),
-            ..RestRequest::default()
-        })
+        let fill = Some(Fill { from: missing.from, to: missing.to });
+        Some(RestRequest { fill, ..RestRequest::of(Channel::Trades.as_str(), Some(missing.symbol), path, 1) })
     }
 
-    fn klines_request(
-        &self,
-        symbol: &str,
-        interval: &str,
-        start_ms: i64,
-        end_ms: i64,
-        _limit: u32,
-    ) -> Option<RestRequest> {
-        klines::request(*self, symbol, interval, (start_ms, end_ms))
+    fn klines_request(&self, query: &KlinesQuery<'_>) -> Option<RestRequest> {
+        klines::request(*self, query)
     }
 
     fn parse_klines(&self, body: &[u8]) -> Result<RestKlines, DecodeError> {

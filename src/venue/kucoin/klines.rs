@@ -8,54 +8,44 @@
 //! ```
 //! Minutes without a trade are left out. Source: KuCoin's documentation, "Get Klines" of both markets.
 
-use super::super::RestRequest;
 use super::super::klines::{self, RestKline, RestKlines, elements};
 use super::super::message::Of;
 use super::super::message::Result;
 use super::super::message::percent_encode;
+use super::super::{KlinesQuery, RestRequest};
 use super::envelope;
 use super::field::time;
 use super::market::Market;
 
-use model::Channel;
+use model::{Channel, Interval};
 
 const OF: Of = Of("klines");
 
-pub(super) fn request(
-    market: Market,
-    symbol: &str,
-    interval: &str,
-    (start_ms, end_ms): (i64, i64),
-) -> Option<RestRequest> {
-    let (word, minutes) = match interval {
-        "1m" => ("1min", 1),
-        "5m" => ("5min", 5),
-        "30m" => ("30min", 30),
-        "1h" => ("1hour", 60),
-        "4h" => ("4hour", 240),
-        "1d" => ("1day", 1_440),
-        "1w" => ("1week", 10_080),
-        _ => return None,
+pub(super) fn request(market: Market, query: &KlinesQuery<'_>) -> RestRequest {
+    let KlinesQuery { symbol, interval, first_us, last_us, .. } = *query;
+    let word = match interval {
+        Interval::M1 => "1min",
+        Interval::M5 => "5min",
+        Interval::M30 => "30min",
+        Interval::H1 => "1hour",
+        Interval::H4 => "4hour",
+        Interval::D1 => "1day",
+        Interval::W1 => "1week",
     };
     let name = percent_encode(symbol);
-    let path_and_query = match market {
+    let path = match market {
         // The end is not documented as inclusive: a second more holds the last candle either way.
         Market::Spot => format!(
             "/api/v1/market/candles?type={word}&symbol={name}&startAt={}&endAt={}",
-            start_ms / 1000,
-            end_ms / 1000 + 1
+            first_us / 1_000_000,
+            last_us / 1_000_000 + 1
         ),
         Market::Futures => {
-            format!("/api/v1/kline/query?symbol={name}&granularity={minutes}&from={start_ms}&to={end_ms}")
+            let (minutes, from, to) = (interval.len_us() / Interval::M1.len_us(), first_us / 1000, last_us / 1000);
+            format!("/api/v1/kline/query?symbol={name}&granularity={minutes}&from={from}&to={to}")
         }
     };
-    Some(RestRequest {
-        path_and_query,
-        weight: 3,
-        channel: Channel::VenueKlines.as_str().to_owned(),
-        symbol: Some(symbol.to_owned()),
-        ..RestRequest::default()
-    })
+    RestRequest::of(Channel::VenueKlines.as_str(), Some(symbol), path, 3)
 }
 
 pub(super) fn parse(market: Market, body: &[u8]) -> Result<RestKlines> {
@@ -114,10 +104,11 @@ mod tests {
 
     #[test]
     fn a_request_names_the_interval_as_the_market_does() {
-        let spot = request(Market::Spot, "BTC-USDT", "1w", (60_000, 120_000)).unwrap();
+        let query =
+            |symbol, interval| KlinesQuery { symbol, interval, first_us: 60_000_000, last_us: 120_000_000, limit: 2 };
+        let spot = request(Market::Spot, &query("BTC-USDT", Interval::W1));
         assert_eq!(spot.path_and_query, "/api/v1/market/candles?type=1week&symbol=BTC-USDT&startAt=60&endAt=121");
-        let futures = request(Market::Futures, "XBTUSDTM", "4h", (60_000, 120_000)).unwrap();
+        let futures = request(Market::Futures, &query("XBTUSDTM", Interval::H4));
         assert_eq!(futures.path_and_query, "/api/v1/kline/query?symbol=XBTUSDTM&granularity=240&from=60000&to=120000");
-        assert!(request(Market::Spot, "BTC-USDT", "2m", (0, 1)).is_none());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::super::message::Result;
 use super::super::message::percent_encode;
-use super::super::{DecodeError, Rest, RestKlines, RestRequest};
+use super::super::{DecodeError, KlinesQuery, Rest, RestKlines, RestRequest};
 use super::field::Context;
 use super::market::Market;
 use super::{book, envelope, klines, listing};
@@ -15,7 +15,7 @@ impl Rest for Market {
             Market::Spot => ("/api/v2/symbols", 4),
             Market::Futures => ("/api/v1/contracts/active", 3),
         };
-        RestRequest { path_and_query: path.to_owned(), weight, channel: "symbols".to_owned(), ..RestRequest::default() }
+        RestRequest::of("symbols", None, path, weight)
     }
 
     fn parse_listing(&self, body: &[u8]) -> Result<Listing> {
@@ -29,24 +29,12 @@ impl Rest for Market {
             Market::Spot => ("/api/v1/market/orderbook/level2_100", 2),
             Market::Futures => ("/api/v1/level2/snapshot", 3),
         };
-        Some(RestRequest {
-            path_and_query: format!("{path}?symbol={}", percent_encode(symbol)),
-            weight,
-            channel: Channel::DepthSnapshot.as_str().to_owned(),
-            symbol: Some(symbol.to_owned()),
-            ..RestRequest::default()
-        })
+        let path = format!("{path}?symbol={}", percent_encode(symbol));
+        Some(RestRequest::of(Channel::DepthSnapshot.as_str(), Some(symbol), path, weight))
     }
 
-    fn klines_request(
-        &self,
-        symbol: &str,
-        interval: &str,
-        start_ms: i64,
-        end_ms: i64,
-        _limit: u32,
-    ) -> Option<RestRequest> {
-        klines::request(*self, symbol, interval, (start_ms, end_ms))
+    fn klines_request(&self, query: &KlinesQuery<'_>) -> Option<RestRequest> {
+        Some(klines::request(*self, query))
     }
 
     fn parse_klines(&self, body: &[u8]) -> Result<RestKlines> {

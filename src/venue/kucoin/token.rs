@@ -21,13 +21,7 @@ const OF: Of = Of("bullet-public");
 const PING_BOUNDS: (u64, u64) = (1_000, 50_000);
 
 pub(super) fn request() -> RestRequest {
-    RestRequest {
-        method: Method::Post,
-        path_and_query: "/api/v1/bullet-public".to_owned(),
-        weight: 10,
-        channel: "token".to_owned(),
-        ..RestRequest::default()
-    }
+    RestRequest { method: Method::Post, ..RestRequest::of("token", None, "/api/v1/bullet-public", 10) }
 }
 
 /// The token and the WebSocket servers of an answer. A server that cannot be understood costs only itself.

@@ -1,6 +1,6 @@
 //! Planning, subscribing, listings and control frames.
 
-use super::super::super::{Control, Limits, Verb, Want};
+use super::super::super::{Control, KlinesQuery, Limits, Verb, Want};
 use super::*;
 use model::{Channel, Interval, Symbol, SymbolKind};
 
@@ -264,7 +264,14 @@ fn candles_of_coinm_have_contracts_and_no_quote_volume_and_are_asked_for_in_200_
         ("206".into(), "119".into())
     );
     assert_eq!((row.quote_volume, row.taker_buy_quote_volume, row.trade_count), (None, None, Some(48)));
-    let asked = venue.rest.klines_request("BTCUSD_PERP", "1m", 60_000, 120_000, 2).unwrap();
+    let asked = KlinesQuery {
+        symbol: "BTCUSD_PERP",
+        interval: Interval::M1,
+        first_us: 60_000_000,
+        last_us: 120_000_000,
+        limit: 2,
+    };
+    let asked = venue.rest.klines_request(&asked).unwrap();
     assert_eq!(
         asked.path_and_query,
         "/dapi/v1/klines?symbol=BTCUSD_PERP&interval=1m&startTime=60000&endTime=120000&limit=2"
