@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use serde::Serialize;
-use wal_format::{Hold, Position, Shelf};
+use wal_format::{Hold, OwnedRecord, Position, Shelf};
 
 use super::actor::{Shown, Worker};
 use super::db::{self, CandleDb, Checkpoint};
@@ -20,7 +20,7 @@ use super::message::{Dirty, Item, Job};
 use super::registry::SymbolPeriodRegistry;
 use super::store::{DoubleBufferedKlineStore, LatestSlots};
 use config::Config;
-use fold::source::{OwnedRecord, RecordSource, RecordedLog, Step};
+use fold::source::{RecordSource, RecordedLog, Step};
 use fold::{hold, shelves::tapes};
 use model::{Channel, VenueId};
 
@@ -100,7 +100,7 @@ impl Records {
                 }
                 Step::Record(record) => {
                     if record.ts_recv_ns >= self.from_ns {
-                        self.next = Some(OwnedRecord::of(&record));
+                        self.next = Some(record.owned());
                         return Ok(());
                     }
                 }
@@ -231,11 +231,11 @@ fn one(
         while repairs.next.as_ref().is_some_and(|held| held.ts_recv_ns <= until_ns) {
             let Some(held) = repairs.take()? else { break };
             records += 1;
-            fold.feed.repair(&held.record(), &mut fold.items);
+            fold.feed.repair(&held.borrowed(), &mut fold.items);
         }
         let Some(record) = record else { break };
         records += 1;
-        fold.feed.record(&record.record(), &mut fold.items);
+        fold.feed.record(&record.borrowed(), &mut fold.items);
         if fold.items.len() >= BATCH_ITEMS {
             fold.hand_over();
         }

@@ -116,7 +116,7 @@ pub use retire::{Evidence, may_retire, retirable, retire};
 pub use shelf::Shelf;
 pub use state::{LogState, SegmentInfo, SegmentState, bytes_between, is_log_dir, list_segments, log_state};
 pub use stats::{Count, WriterStats};
-pub use step::{Backoff, LossReason, LostRange, RecordRef, RestRef, Step};
+pub use step::{Backoff, LossReason, LostRange, OwnedRecord, Record, RecordRef, RestRef, Step};
 pub use sync::SyncHandle;
 
 /// The example in the README compiles.

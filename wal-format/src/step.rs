@@ -9,9 +9,9 @@ use std::time::Duration;
 use crate::archive;
 use crate::record::{Kind, Position, SegmentId, Seq};
 
-/// One valid record, borrowed from the reader until its next call.
+/// One valid record with its payload: [`RecordRef`] or [`OwnedRecord`].
 #[derive(Clone, Copy, Debug)]
-pub struct RecordRef<'a> {
+pub struct Record<P> {
     /// Where it starts.
     pub position: Position,
     /// Where the record after it starts: the position to acknowledge once this one is safe.
@@ -22,12 +22,37 @@ pub struct RecordRef<'a> {
     pub ts_recv_ns: u64,
     /// Connection ordinal, unique within an epoch.
     pub conn: u32,
-    /// The kind byte as stored; [`RecordRef::kind`] names it if this version knows it.
+    /// The kind byte as stored; [`Record::kind`] names it if this version knows it.
     pub kind_raw: u8,
     /// Bits of [`crate::record::flags`].
     pub flags: u8,
     /// The payload, byte for byte as appended.
-    pub payload: &'a [u8],
+    pub payload: P,
+}
+
+/// A record, borrowed from the reader until its next call.
+pub type RecordRef<'a> = Record<&'a [u8]>;
+
+/// A record that outlives the reader's next step: held for later, or kept in memory.
+pub type OwnedRecord = Record<Vec<u8>>;
+
+impl<P: AsRef<[u8]>> Record<P> {
+    /// The same with its payload borrowed.
+    #[must_use]
+    pub fn borrowed(&self) -> RecordRef<'_> {
+        self.with(self.payload.as_ref())
+    }
+
+    /// A copy that keeps its payload.
+    #[must_use]
+    pub fn owned(&self) -> OwnedRecord {
+        self.with(self.payload.as_ref().to_vec())
+    }
+
+    fn with<Q>(&self, payload: Q) -> Record<Q> {
+        let Self { position, next, seq, ts_recv_ns, conn, kind_raw, flags, payload: _ } = *self;
+        Record { position, next, seq, ts_recv_ns, conn, kind_raw, flags, payload }
+    }
 }
 
 impl<'a> RecordRef<'a> {

@@ -4,9 +4,8 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use wal_format::{Append, Incarnation, LossReason, LostRange, Position, SegmentId, Seq};
+use wal_format::{Append, Incarnation, LossReason, LostRange, OwnedRecord, Position, SegmentId, Seq};
 
-use super::owned::OwnedRecord;
 use super::seam::{RecordSource, SourceError, Step};
 
 /// What stands in it, a record or a loss. Readers share the records instead of copying them.
@@ -111,7 +110,7 @@ impl RecordSource for MemoryLog {
             match entry {
                 Entry::Record(record) if record.seq >= from => {
                     self.position = record.next;
-                    return Ok(Step::Record(self.lent.insert(Arc::clone(record)).record()));
+                    return Ok(Step::Record(self.lent.insert(Arc::clone(record)).borrowed()));
                 }
                 Entry::Lost(lost) if lost.to >= from => {
                     let lost = LostRange { from: lost.from.max(from), ..*lost };

@@ -23,13 +23,11 @@ mod acks;
 mod conformance;
 mod live;
 mod memory;
-mod owned;
 mod recorded;
 mod seam;
 
 pub use self::acks::{AckStore, LocalAck, MemoryAck};
 pub use self::live::LiveLog;
 pub use self::memory::{MemoryLog, MemoryWriter};
-pub use self::owned::OwnedRecord;
 pub use self::recorded::RecordedLog;
 pub use self::seam::{LOOKS, PassedBy, RecordSource, Settled, SourceError, Step};

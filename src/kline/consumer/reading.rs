@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use wal_format::{Position, RecordRef};
+use wal_format::{OwnedRecord, Position, RecordRef};
 
 use super::commit::Acks;
 use super::restore::restore;
@@ -18,7 +18,7 @@ use crate::feed::Feed;
 use crate::message::{Item, Job};
 use crate::seeder::{Found, Want};
 use fold::Mode;
-use fold::source::{LOOKS, OwnedRecord, RecordSource, SourceError, Step};
+use fold::source::{LOOKS, RecordSource, SourceError, Step};
 
 /// Records between two looks at the time and the shutdown request.
 const STRIDE: usize = 1_024;
@@ -311,11 +311,11 @@ impl<'a, S: RecordSource> Reading<'a, S> {
                     }
                     let due = self.held.as_ref().is_some_and(|held| held.ts_recv_ns <= record.ts_recv_ns);
                     if due || self.broken.is_some() {
-                        let record = OwnedRecord::of(&record);
+                        let record = record.owned();
                         log.source.progressed();
-                        self.mended(&record.record());
+                        self.mended(&record.borrowed());
                         while due && self.repairs(record.ts_recv_ns)? == Look::More {}
-                        fold(&mut self.feed, &mut self.items, self.live, &record.record());
+                        fold(&mut self.feed, &mut self.items, self.live, &record.borrowed());
                     } else {
                         fold(&mut self.feed, &mut self.items, self.live, &record);
                         log.source.progressed();
@@ -354,7 +354,7 @@ impl<'a, S: RecordSource> Reading<'a, S> {
             let Some(log) = self.logs.get_mut(1) else { return Ok(Look::Tail) };
             match log.source.next()? {
                 Step::Record(record) => {
-                    self.held = Some(OwnedRecord::of(&record));
+                    self.held = Some(record.owned());
                     log.source.progressed();
                 }
                 Step::Lost(lost) => {
@@ -376,7 +376,7 @@ impl<'a, S: RecordSource> Reading<'a, S> {
 
     fn take(&mut self, held: &OwnedRecord) {
         self.records += 1;
-        self.feed.repair(&held.record(), &mut self.items);
+        self.feed.repair(&held.borrowed(), &mut self.items);
         if self.items.len() >= BATCH_ITEMS {
             self.hand_over();
         }
