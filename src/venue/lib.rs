@@ -19,6 +19,7 @@ mod klines;
 mod kucoin;
 mod listing;
 pub mod message;
+mod plan;
 mod protocol;
 mod requests;
 #[cfg(test)]

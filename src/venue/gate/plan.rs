@@ -3,9 +3,7 @@
 //! A stream is called `spot.trades BTC_USDT`: channel, blank, symbol. What a channel needs beside the symbol
 //! (update speed, levels, interval) is the same for all its streams and stands here only.
 
-use std::collections::{HashMap, HashSet};
-
-use super::super::{ConnectionPlan, Limits, Streams, SubscribeMessage, Verb, Want, message};
+use super::super::{ConnectionPlan, Limits, Streams, SubscribeMessage, Verb, Want, message, plan};
 use super::control;
 use super::market::Market;
 use model::Channel;
@@ -16,53 +14,12 @@ pub(super) const MAX_SYMBOLS: usize = 100;
 const LEVELS: &str = "100";
 
 impl Streams for Market {
-    /// Sockets of at most `streams_per_connection` streams, the streams of a symbol side by side and on one socket where
-    /// they fit. Symbols keep the order of their first want. Wants that are served by the same stream make one stream.
+    /// Sockets of at most `streams_per_connection` streams.
     fn plan(&self, wants: &[Want], limits: &Limits) -> Vec<ConnectionPlan> {
         let room = limits.streams_per_connection.max(1);
-        let mut group_of: HashMap<&str, usize> = HashMap::new();
-        let mut groups: Vec<Vec<(String, Vec<Want>)>> = Vec::new();
-        let mut seen = HashSet::new();
-        for want in wants {
-            let Some(channel) = self.channel_name(want.channel) else { continue };
-            if !seen.insert(want) {
-                continue;
-            }
-            let group = *group_of.entry(&want.symbol).or_insert_with(|| {
-                groups.push(Vec::new());
-                groups.len() - 1
-            });
-            if let Some(members) = groups.get_mut(group) {
-                let name = format!("{channel} {}", want.symbol);
-                match members.iter_mut().find(|(stream, _)| *stream == name) {
-                    Some((_, served)) => served.push(want.clone()),
-                    None => members.push((name, vec![want.clone()])),
-                }
-            }
-        }
-        let mut plans: Vec<ConnectionPlan> = Vec::new();
-        let mut left = 0;
-        for members in groups {
-            if members.len() > left {
-                left = 0;
-            }
-            for (name, served) in members {
-                if left == 0 {
-                    plans.push(ConnectionPlan {
-                        path_and_query: self.ws_path().to_owned(),
-                        streams: Vec::new(),
-                        wants: Vec::new(),
-                    });
-                    left = room;
-                }
-                if let Some(plan) = plans.last_mut() {
-                    plan.streams.push(name);
-                    plan.wants.push(served);
-                    left -= 1;
-                }
-            }
-        }
-        plans
+        plan::connections(wants, room, |want| {
+            Some((self.ws_path(), format!("{} {}", self.channel_name(want.channel)?, want.symbol)))
+        })
     }
 
     /// `{"time":..,"id":..,"channel":..,"event":"subscribe","payload":[..]}`: many symbols per message where the
@@ -79,17 +36,8 @@ impl Streams for Market {
         now_s: i64,
     ) -> Vec<SubscribeMessage> {
         let event = verb.as_str();
-        let mut channels: Vec<(&str, Vec<(&str, &str)>)> = Vec::new();
-        for stream in streams {
-            let Some((channel, symbol)) = stream.split_once(' ') else { continue };
-            let item = (symbol, stream.as_str());
-            match channels.iter_mut().find(|(c, _)| *c == channel) {
-                Some((_, symbols)) => symbols.push(item),
-                None => channels.push((channel, vec![item])),
-            }
-        }
         let mut messages = Vec::new();
-        for (channel, symbols) in channels {
+        for (channel, symbols) in plan::by_beginning(streams, |stream| stream.split_once(' ')) {
             let (before, behind) = words(*self, channel);
             let alone = !before.is_empty() || !behind.is_empty();
             let size = if alone { 1 } else { limits.params_per_subscribe.clamp(1, MAX_SYMBOLS) };

@@ -1,9 +1,7 @@
 //! What is asked for over WebSocket: sockets with their topics, and the messages that subscribe them.
 
-use std::collections::{HashMap, HashSet};
-
 use super::super::{
-    ConnectionPlan, DecodeError, Limits, RestRequest, Streams, SubscribeMessage, Token, Verb, Want, message,
+    ConnectionPlan, DecodeError, Limits, RestRequest, Streams, SubscribeMessage, Token, Verb, Want, message, plan,
 };
 use super::market::Market;
 use super::spot::{MAX_SYMBOLS, MAX_TOPICS};
@@ -11,43 +9,23 @@ use super::{token, topic};
 use model::Channel;
 
 impl Streams for Market {
-    /// Sockets of at most `streams_per_connection` topics. The topics of a symbol stay on one socket where they fit; on a
-    /// socket they stand channel by channel, so that few messages subscribe them. Symbols keep the order of their first
-    /// want; a want that comes twice counts once.
+    /// Sockets of at most `streams_per_connection` topics, channel by channel, so that few messages subscribe them.
     fn plan(&self, wants: &[Want], limits: &Limits) -> Vec<ConnectionPlan> {
         let most = if *self == Market::Spot { MAX_TOPICS } else { usize::MAX };
         let room = limits.streams_per_connection.clamp(1, most);
-        let mut seen = HashSet::new();
-        let mut group_of: HashMap<&str, usize> = HashMap::new();
-        let mut groups: Vec<Vec<(String, &Want)>> = Vec::new();
-        for want in wants {
-            let Some(stream) = topic::stream(*self, want.channel, &want.symbol) else {
-                continue;
-            };
-            if !seen.insert(want) {
-                continue;
-            }
-            let group = *group_of.entry(&want.symbol).or_insert_with(|| {
-                groups.push(Vec::new());
-                groups.len() - 1
+        // The endpoint comes with the token, whole.
+        let stream_of = |want: &Want| Some(("", topic::stream(*self, want.channel, &want.symbol)?));
+        let mut plans = plan::connections(wants, room, stream_of);
+        for plan in &mut plans {
+            let (streams, wants) = (std::mem::take(&mut plan.streams), std::mem::take(&mut plan.wants));
+            let mut members: Vec<_> = streams.into_iter().zip(wants).collect();
+            members.sort_by_key(|(_, served)| {
+                let channel = served.first().map(|want| want.channel);
+                Channel::ALL.iter().position(|c| Some(*c) == channel)
             });
-            if let Some(group) = groups.get_mut(group) {
-                group.push((stream, want));
-            }
+            (plan.streams, plan.wants) = members.into_iter().unzip();
         }
-        let mut sockets: Vec<Vec<(String, &Want)>> = Vec::new();
-        for group in groups {
-            let whole = sockets.last().is_some_and(|s| s.len() + group.len() <= room);
-            let mut open = whole;
-            for member in group {
-                match sockets.last_mut().filter(|s| open && s.len() < room) {
-                    Some(socket) => socket.push(member),
-                    None => sockets.push(vec![member]),
-                }
-                open = true;
-            }
-        }
-        sockets.into_iter().map(one).collect()
+        plans
     }
 
     /// `{"id":"7","type":"subscribe","topic":"/market/match:BTC-USDT,ETH-USDT","privateChannel":false,"response":true}`:
@@ -60,19 +38,13 @@ impl Streams for Market {
         mut first_id: u64,
         _now_s: i64,
     ) -> Vec<SubscribeMessage> {
-        let mut prefixes: Vec<(&str, Vec<(&str, &str)>)> = Vec::new();
-        for stream in streams {
-            let topic = topic::split(stream);
-            let item = (topic.rest, stream.as_str());
-            match prefixes.iter_mut().find(|(prefix, _)| *prefix == topic.prefix) {
-                Some((_, symbols)) => symbols.push(item),
-                None => prefixes.push((topic.prefix, vec![item])),
-            }
-        }
         let kind = verb.as_str();
         let size = limits.params_per_subscribe.clamp(1, MAX_SYMBOLS);
         let mut messages = Vec::new();
-        for (prefix, symbols) in prefixes {
+        for (prefix, symbols) in plan::by_beginning(streams, |stream| {
+            let topic = topic::split(stream);
+            Some((topic.prefix, topic.rest))
+        }) {
             messages.extend(message::subscribe_messages(&symbols, size, &mut first_id, |symbols, id| {
                 let topic = serde_json::Value::from(format!("{prefix}:{}", symbols.join(",")));
                 format!(r#"{{"id":"{id}","type":"{kind}","topic":{topic},"privateChannel":false,"response":true}}"#)
@@ -101,13 +73,4 @@ impl Streams for Market {
     fn ping_message(&self, id: u64, _now_s: i64) -> Option<String> {
         Some(format!(r#"{{"id":"{id}","type":"ping"}}"#))
     }
-}
-
-/// One socket, its topics channel by channel.
-fn one(mut members: Vec<(String, &Want)>) -> ConnectionPlan {
-    members.sort_by_key(|(_, want)| Channel::ALL.iter().position(|c| *c == want.channel));
-    let wants = members.iter().map(|(_, want)| vec![(*want).clone()]).collect();
-    let streams = members.into_iter().map(|(stream, _)| stream).collect();
-    // The endpoint comes with the token, whole.
-    ConnectionPlan { path_and_query: String::new(), streams, wants }
 }
