@@ -1,9 +1,9 @@
 //! Candles of the exchange's archive into the candle database: what `history clean` made of the mirror, month by
 //! month. Asks nobody; a second run stores nothing.
 
+use model::row::Candle;
 use model::{Interval, VenueId};
 use serde::Serialize;
-use venue::RestKline;
 
 use super::ask_error::AskError;
 use super::db::{CandleDb, DbError, NamedBar, Source};
@@ -39,7 +39,7 @@ pub struct Loaded {
 pub fn load<E: From<DbError> + From<AskError>>(
     db: &mut dyn CandleDb,
     (venue, symbol, interval): (&str, &str, Interval),
-    files: impl IntoIterator<Item = Result<Vec<RestKline>, E>>,
+    files: impl IntoIterator<Item = Result<Vec<Candle>, E>>,
     between: (Option<i64>, Option<i64>),
     gaps: bool,
 ) -> Result<Loaded, E> {

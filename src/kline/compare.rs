@@ -10,7 +10,8 @@ use super::official::{self, Ask};
 use model::Num;
 use model::interval::Interval;
 use model::kline::{GAP, KlineData, SEEDED, SPARSE, decimal};
-use venue::{KlinesQuery, RestKline, Venue};
+use model::row::Candle;
+use venue::{KlinesQuery, Venue};
 
 /// Differing bars kept in a report and logged one by one; all are counted.
 const EXAMPLES: usize = 20;
@@ -75,7 +76,7 @@ pub struct Job<'a> {
 }
 
 /// The fields in which a bar of ours differs from the venue's candle; fields that the venue does not send agree.
-pub fn differences(ours: &KlineData, venue: &RestKline) -> Vec<Field> {
+pub fn differences(ours: &KlineData, venue: &Candle) -> Vec<Field> {
     let (p, a) = (ours.price_scale, ours.amount_scale);
     let mut fields = Vec::new();
     let mut check = |name, mantissa: i128, scale: u32, theirs: Option<Num>| {
@@ -154,7 +155,7 @@ pub async fn compare(
 }
 
 impl Report {
-    fn add(&mut self, ours: &[StoredBar], theirs: &[RestKline], omits_empty: bool) {
+    fn add(&mut self, ours: &[StoredBar], theirs: &[Candle], omits_empty: bool) {
         let mut mine = ours.iter().peekable();
         for venue in theirs {
             while let Some(bar) = mine.next_if(|b| b.bar.open_time_us < venue.open_time_us) {
@@ -176,7 +177,7 @@ impl Report {
         }
     }
 
-    fn pair(&mut self, ours: &StoredBar, venue: &RestKline) {
+    fn pair(&mut self, ours: &StoredBar, venue: &Candle) {
         let is_ours = matches!(ours.source, Source::Live | Source::Rebuilt);
         if !is_ours || !ours.bar.is_final() || ours.bar.flags & (GAP | SEEDED | SPARSE) != 0 {
             self.left_out += 1;

@@ -7,8 +7,9 @@ use tracing::warn;
 use super::ask_error::AskError;
 use model::interval::Interval;
 use model::kline::{FINAL, FLAT, KlineData, SPARSE};
+use model::row::Candle;
 use model::{Num, Unit};
-use venue::{KlinesQuery, OddKline, RestKline, RestKlines, RestRequest, Venue};
+use venue::{KlinesQuery, OddKline, RestKlines, RestRequest, Venue};
 
 /// A candle is taken from the venue this long after its end: late corrections are in it then, us.
 pub(crate) const SETTLE_US: i64 = 60_000_000;
@@ -26,11 +27,7 @@ pub trait Ask {
 ///
 /// # Errors
 /// As [`fetch_readable`], and when a candle cannot be read.
-pub(crate) async fn fetch(
-    ask: &mut impl Ask,
-    venue: &Venue,
-    query: &KlinesQuery<'_>,
-) -> Result<Vec<RestKline>, AskError> {
+pub(crate) async fn fetch(ask: &mut impl Ask, venue: &Venue, query: &KlinesQuery<'_>) -> Result<Vec<Candle>, AskError> {
     let all = fetch_readable(ask, venue, query).await?;
     match all.odd.first() {
         Some(OddKline { why, .. }) => {
@@ -87,9 +84,9 @@ fn at(num: Num, scale: u8) -> Option<i128> {
 }
 
 /// A final bar of a venue's candle; `None` when its numbers do not fit one.
-pub(crate) fn bar(k: &RestKline) -> Option<KlineData> {
+pub(crate) fn bar(k: &Candle) -> Option<KlineData> {
     let trim = |n: Option<Num>| n.unwrap_or_default().normalized();
-    let price_scale = [k.open, k.high, k.low, k.close].iter().map(|n| n.scale).max()?;
+    let price_scale = k.prices().iter().map(|n| n.scale).max()?;
     let amounts = [k.volume, k.taker_buy_volume].map(Option::unwrap_or_default);
     let [volume, taker_buy] = amounts;
     let (quote, taker_buy_quote) = (trim(k.quote_volume), trim(k.taker_buy_quote_volume));
@@ -121,14 +118,14 @@ pub(crate) fn bar(k: &RestKline) -> Option<KlineData> {
 }
 
 /// As [`bar`], with the quote volumes of inverse contracts where the venue tells none: their size, whatever the price.
-pub fn bar_in(k: &RestKline, unit: Unit) -> Option<KlineData> {
+pub fn bar_in(k: &Candle, unit: Unit) -> Option<KlineData> {
     let (Unit::Inverse(size), None, Some(_)) = (unit, k.quote_volume, k.trade_count) else { return bar(k) };
     let quote = |volume: Option<Num>| {
         let volume = volume?;
         let mantissa = volume.mantissa.checked_mul(size.mantissa)?;
         Some(Num { mantissa, scale: volume.scale.checked_add(size.scale)? })
     };
-    bar(&RestKline { quote_volume: quote(k.volume), taker_buy_quote_volume: quote(k.taker_buy_volume), ..k.clone() })
+    bar(&Candle { quote_volume: quote(k.volume), taker_buy_quote_volume: quote(k.taker_buy_volume), ..k.clone() })
 }
 
 /// Flat bars between two bars of a venue that leaves candles without a trade out.
@@ -158,8 +155,8 @@ mod tests {
         Num::parse(text.as_bytes()).unwrap()
     }
 
-    fn kline() -> RestKline {
-        RestKline {
+    fn kline() -> Candle {
+        Candle {
             open_time_us: 60_000_000,
             open: num("1.50"),
             high: num("2"),
@@ -183,25 +180,25 @@ mod tests {
             (1050, 157_500, 425, 63_750)
         );
         assert_eq!((b.trade_count, b.flags), (3, FINAL));
-        let long = bar(&RestKline { quote_volume: Some(num("15.12345678")), ..kline() }).unwrap();
+        let long = bar(&Candle { quote_volume: Some(num("15.12345678")), ..kline() }).unwrap();
         assert_eq!(decimal(long.quote_volume, 8, 0), "15.12345678");
         assert_eq!(decimal(long.volume, u32::from(long.amount_scale), 0), "10.5");
     }
 
     #[test]
     fn what_a_venue_does_not_send_is_marked_and_what_does_not_fit_is_refused() {
-        let sparse = bar(&RestKline { trade_count: None, quote_volume: None, ..kline() }).unwrap();
+        let sparse = bar(&Candle { trade_count: None, quote_volume: None, ..kline() }).unwrap();
         assert_eq!((sparse.flags, sparse.quote_volume), (FINAL | SPARSE, 0));
-        let empty = bar(&RestKline { volume: Some(num("0.000")), trade_count: Some(0), ..kline() }).unwrap();
+        let empty = bar(&Candle { volume: Some(num("0.000")), trade_count: Some(0), ..kline() }).unwrap();
         assert_eq!(empty.flags, FINAL | FLAT);
-        assert!(bar(&RestKline { trade_count: Some(-1), ..kline() }).is_none());
-        assert!(bar(&RestKline { open: num("9000000000000000000"), ..kline() }).is_none());
+        assert!(bar(&Candle { trade_count: Some(-1), ..kline() }).is_none());
+        assert!(bar(&Candle { open: num("9000000000000000000"), ..kline() }).is_none());
     }
 
     #[test]
     fn inverse_contracts_give_the_quote_volume_that_their_candles_do_not_have() {
         // A candle of Binance's COIN-M documentation, whose volumes in the base asset are left out: 206 contracts of 100 USD.
-        let k = RestKline {
+        let k = Candle {
             volume: Some(num("206")),
             taker_buy_volume: Some(num("119")),
             quote_volume: None,
@@ -217,7 +214,7 @@ mod tests {
         assert_eq!(bar_in(&k, Unit::Base), bar(&k), "marked as sparse");
         assert_eq!(bar_in(&kline(), Unit::Inverse(num("100"))), bar(&kline()), "what a venue tells is kept");
         assert_eq!(
-            bar_in(&RestKline { trade_count: None, ..k.clone() }, Unit::Inverse(num("100"))).unwrap().flags & SPARSE,
+            bar_in(&Candle { trade_count: None, ..k.clone() }, Unit::Inverse(num("100"))).unwrap().flags & SPARSE,
             SPARSE
         );
     }

@@ -190,19 +190,11 @@ pub struct Ticker {
     pub count: Option<i64>,
 }
 
-/// A candle as the venue sends it.
+/// What a venue says of a candle, over a stream or over REST.
 #[derive(Clone, Debug, PartialEq)]
-pub struct VenueKline {
-    /// Interned symbol.
-    pub symbol: SymbolId,
-    /// Exchange event time, µs.
-    pub ts_event_us: Option<i64>,
-    /// Interval word (`1m`).
-    pub interval: SymbolId,
+pub struct Candle {
     /// Open time, µs.
     pub open_time_us: i64,
-    /// Close time, µs.
-    pub close_time_us: i64,
     /// Open price.
     pub open: Num,
     /// High price.
@@ -221,6 +213,50 @@ pub struct VenueKline {
     pub taker_buy_volume: Option<Num>,
     /// Taker buy quote volume.
     pub taker_buy_quote_volume: Option<Num>,
+}
+
+impl Candle {
+    /// One without a number of trades and without taker volumes; `prices`: open, high, low, close.
+    pub fn of(
+        open_time_us: i64,
+        [open, high, low, close]: [Num; 4],
+        volume: Option<Num>,
+        quote_volume: Option<Num>,
+    ) -> Self {
+        let (trade_count, taker_buy_volume, taker_buy_quote_volume) = (None, None, None);
+        Self {
+            open_time_us,
+            open,
+            high,
+            low,
+            close,
+            volume,
+            quote_volume,
+            trade_count,
+            taker_buy_volume,
+            taker_buy_quote_volume,
+        }
+    }
+
+    /// Open, high, low, close.
+    pub fn prices(&self) -> [Num; 4] {
+        [self.open, self.high, self.low, self.close]
+    }
+}
+
+/// A candle as a stream of the venue sends it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VenueKline {
+    /// Interned symbol.
+    pub symbol: SymbolId,
+    /// Exchange event time, µs.
+    pub ts_event_us: Option<i64>,
+    /// Interval word (`1m`).
+    pub interval: SymbolId,
+    /// Close time, µs.
+    pub close_time_us: i64,
+    /// The candle.
+    pub candle: Candle,
     /// First trade id; `None` where the venue sends none or -1.
     pub first_trade_id: Option<i64>,
     /// Last trade id.
@@ -504,7 +540,7 @@ impl Rows {
         trades.retain(|r| leave(r.symbol, fits(r.price) && fits(r.amount)));
         agg_trades.retain(|r| leave(r.symbol, fits(r.price) && fits(r.amount)));
         liquidations.retain(|r| leave(r.symbol, fits(r.price) && fits(r.amount)));
-        venue_klines.retain(|r| leave(r.symbol, [r.open, r.high, r.low, r.close].into_iter().all(fits)));
+        venue_klines.retain(|r| leave(r.symbol, r.candle.prices().into_iter().all(fits)));
         depth.retain(|r| {
             let first = r.first_level as usize;
             let own = levels.get(first..first + r.level_count as usize).unwrap_or_default();

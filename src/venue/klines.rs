@@ -1,9 +1,10 @@
 //! Candles over REST, as every venue answers them: what a row has, and how much one answer holds. The requests and
 //! the shapes are each venue's own (`klines.rs` in its folder).
 
-use super::message::{Of, Result};
+use super::message::Result;
 use super::{DecodeError, json};
-use model::{Interval, Num};
+use model::Interval;
+use model::row::Candle;
 
 /// Candles to ask for.
 #[derive(Clone, Copy, Debug)]
@@ -20,36 +21,11 @@ pub struct KlinesQuery<'a> {
     pub limit: u32,
 }
 
-/// One candle of an answer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RestKline {
-    /// Open time, us.
-    pub open_time_us: i64,
-    /// Open price.
-    pub open: Num,
-    /// High price.
-    pub high: Num,
-    /// Low price.
-    pub low: Num,
-    /// Close price.
-    pub close: Num,
-    /// Volume in the unit of the trades' amounts.
-    pub volume: Option<Num>,
-    /// Quote volume.
-    pub quote_volume: Option<Num>,
-    /// Number of trades.
-    pub trade_count: Option<i64>,
-    /// Base volume of buying takers.
-    pub taker_buy_volume: Option<Num>,
-    /// Quote volume of buying takers.
-    pub taker_buy_quote_volume: Option<Num>,
-}
-
 /// The candles of an answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RestKlines {
     /// Oldest first.
-    pub rows: Vec<RestKline>,
+    pub rows: Vec<Candle>,
     /// Those that cannot be read: they cost no other one, and they are no candles without a trade.
     pub odd: Vec<OddKline>,
 }
@@ -70,7 +46,7 @@ pub struct OddKline {
 pub(super) fn read(
     array: &str,
     open_time_us: impl Fn(&str) -> Result<i64>,
-    row: impl Fn(&str) -> Result<RestKline>,
+    row: impl Fn(&str) -> Result<Candle>,
 ) -> Result<RestKlines> {
     let mut all = RestKlines::default();
     let mut first: Option<DecodeError> = None;
@@ -110,20 +86,4 @@ impl KlinePage {
         let most = self.days_max.map_or(i64::MAX, |days| i64::from(days) * Interval::D1.len_us() / interval.len_us());
         self.rows.min(u32::try_from(most).unwrap_or(u32::MAX)).max(1)
     }
-}
-
-/// The elements of an array, at most `N`; those that are not there or `null` are `None`.
-pub(super) fn elements<const N: usize>(of: Of, raw: &str) -> Result<[Option<&str>; N]> {
-    if !json::is_array(raw) {
-        return of.wrong("row");
-    }
-    let mut all = [None; N];
-    let mut slots = all.iter_mut();
-    json::array(raw, &mut |element| {
-        if let Some(slot) = slots.next() {
-            *slot = Some(element).filter(|e| *e != "null");
-        }
-        Ok(())
-    })?;
-    Ok(all)
 }

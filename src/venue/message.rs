@@ -161,6 +161,22 @@ impl Of {
         raw.and_then(json::flag).map_or_else(|| self.wrong(field), Ok)
     }
 
+    /// The elements of an array, at most `N`; those that are not there or `null` are `None`.
+    pub(super) fn elements<'a, const N: usize>(self, field: &'static str, raw: &'a str) -> Result<[Raw<'a>; N]> {
+        if !json::is_array(raw) {
+            return self.wrong(field);
+        }
+        let mut all = [None; N];
+        let mut slots = all.iter_mut();
+        json::array(raw, &mut |element| {
+            if let Some(slot) = slots.next() {
+                *slot = Some(element).filter(|e| *e != "null");
+            }
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
     pub(super) fn word<'a>(self, field: &'static str, raw: Raw<'a>) -> Result<Cow<'a, str>> {
         raw.and_then(json::word).map_or_else(|| self.wrong(field), Ok)
     }

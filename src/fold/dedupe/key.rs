@@ -7,7 +7,9 @@
 //! next version. Symbols are no part of it: [`RowKey::of_stream`] adds them.
 
 use lake::manifest::Repair;
-use model::row::{AggTrade, BookTicker, DepthUpdate, Level, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline};
+use model::row::{
+    AggTrade, BookTicker, Candle, DepthUpdate, Level, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline,
+};
 use model::{Interner, Num, SymbolId};
 
 struct Key(u64);
@@ -214,12 +216,10 @@ pub(crate) fn ticker(r: &Ticker) -> RowKey {
 }
 
 pub(crate) fn venue_kline(r: &VenueKline, words: &Interner) -> RowKey {
-    let VenueKline {
-        symbol: _,
-        ts_event_us,
-        interval,
+    let VenueKline { symbol: _, ts_event_us, interval, close_time_us, candle, first_trade_id, last_trade_id, is_final } =
+        r;
+    let Candle {
         open_time_us,
-        close_time_us,
         open,
         high,
         low,
@@ -229,10 +229,7 @@ pub(crate) fn venue_kline(r: &VenueKline, words: &Interner) -> RowKey {
         trade_count,
         taker_buy_volume,
         taker_buy_quote_volume,
-        first_trade_id,
-        last_trade_id,
-        is_final,
-    } = r;
+    } = candle;
     let key = Key::new()
         .opt(*ts_event_us)
         .word(Some(*interval), words)

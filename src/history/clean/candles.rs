@@ -7,11 +7,10 @@ use super::aside::Aside;
 use super::input::InputFile;
 use super::merge::{Met, Sink, StreamError, sort, stream};
 use super::record::Record;
-use super::row::{KlineRow, Names, Row};
+use super::row::{KlineRow, Row};
 use crate::ArchivePath;
 use crate::error::{HistoryError, Result};
-use model::Interner;
-use venue::RestKline;
+use model::row::Candle;
 
 /// Rows handled at once; candles of a month are few.
 const CHUNK_ROWS: usize = 50_000;
@@ -33,7 +32,7 @@ impl Sink<KlineRow> for Collect {
 ///
 /// # Errors
 /// When a file that was cleaned is not in the mirror any more, or is damaged now.
-pub fn candles(mirror: &Path, record: &Record) -> Result<Vec<RestKline>> {
+pub fn candles(mirror: &Path, record: &Record) -> Result<Vec<Candle>> {
     let mut files: [Vec<(u16, InputFile)>; 2] = Default::default();
     for (i, input) in record.inputs.iter().enumerate().filter(|(_, i)| i.refused.is_none()) {
         let path: ArchivePath = input.path.parse().map_err(HistoryError::of("the record of", &record.month))?;
@@ -63,22 +62,5 @@ pub fn candles(mirror: &Path, record: &Record) -> Result<Vec<RestKline>> {
         stream([&monthly, &daily], &rows, &mut met, &mut aside, &mut all)
     };
     done.map_err(HistoryError::of("read candles of", format_args!("{} {}", record.symbol, record.month)))?;
-    let names = Names::new(&mut Interner::new(), &record.symbol, record.interval.as_deref());
-    Ok(all.0.iter().map(|row| rest(row, &names)).collect())
-}
-
-fn rest(row: &KlineRow, names: &Names) -> RestKline {
-    let k = row.candle(names);
-    RestKline {
-        open_time_us: k.open_time_us,
-        open: k.open,
-        high: k.high,
-        low: k.low,
-        close: k.close,
-        volume: k.volume,
-        quote_volume: k.quote_volume,
-        trade_count: k.trade_count,
-        taker_buy_volume: k.taker_buy_volume,
-        taker_buy_quote_volume: k.taker_buy_quote_volume,
-    }
+    Ok(all.0.iter().map(KlineRow::candle).collect())
 }

@@ -13,17 +13,17 @@ columns! {
     /// Columns of `klines` and `venue_klines`.
     Klines of r: Kline<'_> {
         interval: Word = r.bar.interval.0;
-        open_time: TimeUs = r.bar.open_time_us;
+        open_time: TimeUs = r.bar.candle.open_time_us;
         close_time: TimeUs = r.bar.close_time_us;
-        open: Number = r.bar.open;
-        high: Number = r.bar.high;
-        low: Number = r.bar.low;
-        close: Number = r.bar.close;
-        volume: Number or null = r.bar.volume;
-        quote_volume: Number or null = r.bar.quote_volume;
-        trade_count: Int64 or null = r.bar.trade_count;
-        taker_buy_volume: Number or null = r.bar.taker_buy_volume;
-        taker_buy_quote_volume: Number or null = r.bar.taker_buy_quote_volume;
+        open: Number = r.bar.candle.open;
+        high: Number = r.bar.candle.high;
+        low: Number = r.bar.candle.low;
+        close: Number = r.bar.candle.close;
+        volume: Number or null = r.bar.candle.volume;
+        quote_volume: Number or null = r.bar.candle.quote_volume;
+        trade_count: Int64 or null = r.bar.candle.trade_count;
+        taker_buy_volume: Number or null = r.bar.candle.taker_buy_volume;
+        taker_buy_quote_volume: Number or null = r.bar.candle.taker_buy_quote_volume;
         first_trade_id: Int64 or null = r.bar.first_trade_id;
         last_trade_id: Int64 or null = r.bar.last_trade_id;
         is_final: Bool = r.bar.is_final;

@@ -4,7 +4,9 @@
 
 use crate::table::{BookDepth, Event, FrameRow, FundingRate, Kline, Listed, Metrics};
 use crate::*;
-use model::row::{AggTrade, BookTicker, DepthUpdate, Level, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline};
+use model::row::{
+    AggTrade, BookTicker, Candle, DepthUpdate, Level, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline,
+};
 use model::{Interner, Num, Symbol, SymbolKind};
 
 /// A small generator, so that a row is a function of (seed, number).
@@ -190,17 +192,19 @@ pub(super) fn fill(
                     symbol,
                     ts_event_us,
                     interval: names.intern(["1m", "5m"][d.below(2) as usize]),
-                    open_time_us: ts,
                     close_time_us: ts + 59_999_999,
-                    open: d.num(),
-                    high: d.num(),
-                    low: d.num(),
-                    close: d.num(),
-                    volume: d.opt(Dice::num),
-                    quote_volume: d.opt(Dice::num),
-                    trade_count: d.opt(|_| 3),
-                    taker_buy_volume: d.opt(Dice::num),
-                    taker_buy_quote_volume: None,
+                    candle: Candle {
+                        open_time_us: ts,
+                        open: d.num(),
+                        high: d.num(),
+                        low: d.num(),
+                        close: d.num(),
+                        volume: d.opt(Dice::num),
+                        quote_volume: d.opt(Dice::num),
+                        trade_count: d.opt(|_| 3),
+                        taker_buy_volume: d.opt(Dice::num),
+                        taker_buy_quote_volume: None,
+                    },
                     first_trade_id: d.opt(|_| seq),
                     last_trade_id: None,
                     is_final: d.below(2) == 0,

@@ -11,13 +11,14 @@
 //! quote asset: those are left out.
 //! Source: Binance's documentation of the endpoints, "Kline/Candlestick Data".
 
-use super::super::klines::{self, RestKline, RestKlines, elements};
+use super::super::klines::{self, RestKlines};
 use super::super::message::{percent_encode, utf8};
 use super::super::{KlinesQuery, RestRequest};
 use super::field::{Of, Result};
 use super::market::Market;
 use super::spot::PAGE;
 use model::Channel;
+use model::row::Candle;
 
 const OF: Of = Of("klines");
 
@@ -38,12 +39,12 @@ pub(super) fn request(market: Market, query: &KlinesQuery<'_>) -> RestRequest {
 
 pub(super) fn parse(market: Market, body: &[u8]) -> Result<RestKlines> {
     let open_time = |raw: &str| {
-        let [t] = elements(OF, raw)?;
+        let [t] = OF.elements("row", raw)?;
         OF.time("0", t)
     };
     klines::read(utf8(body)?, open_time, |row| {
-        let [t, open, high, low, close, volume, _, quote, n, buy, buy_quote] = elements(OF, row)?;
-        Ok(RestKline {
+        let [t, open, high, low, close, volume, _, quote, n, buy, buy_quote] = OF.elements("row", row)?;
+        Ok(Candle {
             open_time_us: OF.time("0", t)?,
             open: OF.num("1", open)?,
             high: OF.num("2", high)?,

@@ -7,7 +7,9 @@ use super::super::json;
 use super::field::Context;
 use super::field::{Of, Raw, Result};
 use super::market::Market;
-use model::row::{AggTrade, BookTicker, DepthUpdate, Level, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline};
+use model::row::{
+    AggTrade, BookTicker, Candle, DepthUpdate, Level, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline,
+};
 
 /// `{"e":"trade","E":..,["T":..,]"s":"BTCUSDT","t":12345,"p":"0.001","q":"100",["b":..,"a":..,]["X":"MARKET",]`
 /// `["T":..,]"m":true,["M":true]["st":1]}`
@@ -290,17 +292,19 @@ pub(super) fn kline(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
         symbol: cx.rows.symbols.intern(&symbol),
         ts_event_us: OF.opt_time("E", event)?,
         interval: cx.rows.symbols.intern(&interval),
-        open_time_us: OF.time("t", open_time)?,
+        candle: Candle {
+            open_time_us: OF.time("t", open_time)?,
+            open: OF.num("o", o)?,
+            high: OF.num("h", h)?,
+            low: OF.num("l", l)?,
+            close: OF.num("c", c)?,
+            volume: Some(OF.num("v", v)?),
+            quote_volume: OF.opt_num("q", q)?.filter(|_| cx.market != Market::Coinm),
+            trade_count: OF.opt_int("n", n)?,
+            taker_buy_volume: OF.opt_num("V", taker)?,
+            taker_buy_quote_volume: OF.opt_num("Q", taker_quote)?.filter(|_| cx.market != Market::Coinm),
+        },
         close_time_us: OF.time("T", close_time)?,
-        open: OF.num("o", o)?,
-        high: OF.num("h", h)?,
-        low: OF.num("l", l)?,
-        close: OF.num("c", c)?,
-        volume: Some(OF.num("v", v)?),
-        quote_volume: OF.opt_num("q", q)?.filter(|_| cx.market != Market::Coinm),
-        trade_count: OF.opt_int("n", n)?,
-        taker_buy_volume: OF.opt_num("V", taker)?,
-        taker_buy_quote_volume: OF.opt_num("Q", taker_quote)?.filter(|_| cx.market != Market::Coinm),
         first_trade_id: OF.opt_int("f", first)?.filter(|id| *id >= 0),
         last_trade_id: OF.opt_int("L", last)?.filter(|id| *id >= 0),
         is_final: OF.flag("x", x)?,

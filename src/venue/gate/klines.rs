@@ -10,11 +10,12 @@
 //! On spot a week is `7d`, which Gate does not say to begin on Mondays: it is not asked for. Source: Gate's API v4
 //! documentation, "Market K-line chart" and "Futures market K-line chart".
 
-use super::super::klines::{self, RestKline, RestKlines, elements};
+use super::super::klines::{self, RestKlines};
 use super::super::message::{Of, Raw, Result, percent_encode, utf8};
 use super::super::{KlinesQuery, RestRequest, json};
 use super::field::opt_time;
 use super::market::Market;
+use model::row::Candle;
 use model::{Channel, Interval};
 
 const OF: Of = Of("candlesticks");
@@ -36,7 +37,7 @@ pub(super) fn parse(market: Market, body: &[u8]) -> Result<RestKlines> {
     let time = |t: Raw<'_>| opt_time(OF, "t", t)?.map_or_else(|| OF.wrong("t"), Ok);
     let open_time = |raw: &str| {
         let [t] = match market {
-            Market::Spot => elements(OF, raw)?,
+            Market::Spot => OF.elements("row", raw)?,
             Market::Futures => json::object(raw, &["t"], &mut |_| ())?,
         };
         time(t)
@@ -44,7 +45,7 @@ pub(super) fn parse(market: Market, body: &[u8]) -> Result<RestKlines> {
     klines::read(utf8(body)?, open_time, |row| {
         let (t, o, h, l, c, base, quote) = match market {
             Market::Spot => {
-                let [t, quote, c, h, l, o, base] = elements(OF, row)?;
+                let [t, quote, c, h, l, o, base] = OF.elements("row", row)?;
                 (t, o, h, l, c, base, quote)
             }
             Market::Futures => {
@@ -52,18 +53,9 @@ pub(super) fn parse(market: Market, body: &[u8]) -> Result<RestKlines> {
                 (t, o, h, l, c, v, quote)
             }
         };
-        Ok(RestKline {
-            open_time_us: time(t)?,
-            open: OF.num("o", o)?,
-            high: OF.num("h", h)?,
-            low: OF.num("l", l)?,
-            close: OF.num("c", c)?,
-            volume: OF.opt_num("v", base)?,
-            quote_volume: OF.opt_num("sum", quote)?,
-            trade_count: None,
-            taker_buy_volume: None,
-            taker_buy_quote_volume: None,
-        })
+        let open_time_us = time(t)?;
+        let prices = [OF.num("o", o)?, OF.num("h", h)?, OF.num("l", l)?, OF.num("c", c)?];
+        Ok(Candle::of(open_time_us, prices, OF.opt_num("v", base)?, OF.opt_num("sum", quote)?))
     })
 }
 

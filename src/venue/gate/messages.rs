@@ -6,7 +6,7 @@
 use super::super::message::{Context, Of, Raw, Result};
 use super::field::{opt_int, opt_time, signed};
 use super::market::Market;
-use model::row::{BookTicker, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline};
+use model::row::{BookTicker, Candle, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline};
 
 pub(super) type Cx<'f, 'r> = Context<'f, 'r, Market>;
 
@@ -279,21 +279,13 @@ pub(super) fn candle(cx: &mut Cx<'_, '_>, data: &str, sent: Sent) -> Result<()> 
         Market::Spot => (OF.opt_num("a", base)?, Some(OF.num("v", v)?)),
         Market::Futures => (Some(OF.num("v", v)?), None),
     };
+    let prices = [OF.num("o", open)?, OF.num("h", high)?, OF.num("l", low)?, OF.num("c", close)?];
     let row = VenueKline {
         symbol: cx.rows.symbols.intern(symbol),
         ts_event_us: sent.us,
         interval: cx.rows.symbols.intern(interval),
-        open_time_us: open_time,
         close_time_us: open_time.checked_add(length - 1_000).map_or_else(|| OF.wrong("t"), Ok)?,
-        open: OF.num("o", open)?,
-        high: OF.num("h", high)?,
-        low: OF.num("l", low)?,
-        close: OF.num("c", close)?,
-        volume,
-        quote_volume,
-        trade_count: None,
-        taker_buy_volume: None,
-        taker_buy_quote_volume: None,
+        candle: Candle::of(open_time, prices, volume, quote_volume),
         first_trade_id: None,
         last_trade_id: None,
         is_final: closed.is_some() && OF.flag("w", closed)?,

@@ -141,8 +141,8 @@ pub(super) fn numbers(rows: &Rows) -> Vec<Num> {
     rows.mark_prices.iter().for_each(|m| known(&[m.mark_price, m.index_price, m.settle_price, m.funding_rate]));
     rows.liquidations.iter().for_each(|l| known(&[Some(l.price), l.avg_price, Some(l.amount), l.filled]));
     rows.tickers.iter().for_each(|t| known(&[t.open, t.high, t.low, t.last, t.volume, t.quote_volume]));
-    for k in &rows.venue_klines {
-        known(&[Some(k.open), Some(k.high), Some(k.low), Some(k.close)]);
+    for k in rows.venue_klines.iter().map(|k| &k.candle) {
+        known(&k.prices().map(Some));
         known(&[k.volume, k.quote_volume, k.taker_buy_volume, k.taker_buy_quote_volume]);
     }
     rows.listings.iter().for_each(|s| known(&[s.tick_size, s.lot_size, s.contract_size]));

@@ -4,10 +4,10 @@ use super::super::message::Of;
 use super::super::message::Result;
 use super::field::Context;
 use super::field::intern;
-use super::field::{elements, opt_time, time};
+use super::field::{opt_time, time};
 use super::market::Market;
 
-use model::row::VenueKline;
+use model::row::{Candle, VenueKline};
 
 /// `{"symbol":"BTC-USDT","candles":["1619378280","open","close","high","low","volume","turnover"],"time":ns}`:
 /// open, CLOSE, high, low. No flag tells the last message of a candle. On futures the seventh element counts lots;
@@ -24,7 +24,7 @@ pub(super) fn candle(cx: &mut Context<'_, '_>, topic: &str, data: &str) -> Resul
     let Some((interval, seconds)) = interval(word) else {
         return OF.wrong("interval of the topic");
     };
-    let [start, open, close, high, low, sixth, seventh] = elements(OF, "candles", candles)?;
+    let [start, open, close, high, low, sixth, seventh] = OF.elements("candles", candles)?;
     let open_time_us = time(OF, "candles.0", start)?;
     let (volume, quote_volume) = match cx.market {
         Market::Spot => (OF.num("candles.5", sixth)?, OF.opt_num("candles.6", seventh)?),
@@ -33,22 +33,19 @@ pub(super) fn candle(cx: &mut Context<'_, '_>, topic: &str, data: &str) -> Resul
             (lots, turnover.filter(|t| t.normalized() != lots.normalized()))
         }
     };
+    let prices = [
+        OF.num("candles.1", open)?,
+        OF.num("candles.3", high)?,
+        OF.num("candles.4", low)?,
+        OF.num("candles.2", close)?,
+    ];
     let row = VenueKline {
         symbol: intern(cx, OF, named, symbol)?,
         ts_event_us: opt_time(OF, "time", at)?,
         interval: cx.rows.symbols.intern(interval),
-        open_time_us,
         // The last ms of the candle.
         close_time_us: open_time_us.saturating_add(seconds * 1_000_000 - 1000),
-        open: OF.num("candles.1", open)?,
-        high: OF.num("candles.3", high)?,
-        low: OF.num("candles.4", low)?,
-        close: OF.num("candles.2", close)?,
-        volume: Some(volume),
-        quote_volume,
-        trade_count: None,
-        taker_buy_volume: None,
-        taker_buy_quote_volume: None,
+        candle: Candle::of(open_time_us, prices, Some(volume), quote_volume),
         first_trade_id: None,
         last_trade_id: None,
         is_final: false,

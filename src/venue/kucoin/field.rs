@@ -34,23 +34,6 @@ pub(super) fn opt_time(of: Of, field: &'static str, raw: Raw<'_>) -> Result<Opti
     raw.map(|_| time(of, field, raw)).transpose()
 }
 
-/// The first elements of an array.
-pub(super) fn elements<'a, const N: usize>(of: Of, field: &'static str, raw: &'a str) -> Result<[Raw<'a>; N]> {
-    if !json::is_array(raw) {
-        return of.wrong(field);
-    }
-    let mut all = [None; N];
-    let mut n = 0_usize;
-    json::array(raw, &mut |element| {
-        if let Some(slot) = all.get_mut(n) {
-            *slot = Some(element).filter(|e| *e != "null");
-        }
-        n += 1;
-        Ok(())
-    })?;
-    Ok(all)
-}
-
 /// The symbol in the data where it is sent, else that of the topic.
 pub(super) fn intern(cx: &mut Context<'_, '_>, of: Of, sent: Raw<'_>, topic: &str) -> Result<model::SymbolId> {
     let sent = sent.map(|_| of.word("symbol", sent)).transpose()?;

@@ -8,7 +8,7 @@
 //! ```
 //! Minutes without a trade are left out. Source: KuCoin's documentation, "Get Klines" of both markets.
 
-use super::super::klines::{self, RestKline, RestKlines, elements};
+use super::super::klines::{self, RestKlines};
 use super::super::message::Of;
 use super::super::message::Result;
 use super::super::message::percent_encode;
@@ -17,6 +17,7 @@ use super::envelope;
 use super::field::time;
 use super::market::Market;
 
+use model::row::Candle;
 use model::{Channel, Interval};
 
 const OF: Of = Of("klines");
@@ -50,27 +51,18 @@ pub(super) fn request(market: Market, query: &KlinesQuery<'_>) -> RestRequest {
 
 pub(super) fn parse(market: Market, body: &[u8]) -> Result<RestKlines> {
     let open_time = |raw: &str| {
-        let [t] = elements(OF, raw)?;
+        let [t] = OF.elements("row", raw)?;
         time(OF, "0", t)
     };
     klines::read(envelope::data(body)?, open_time, |row| {
-        let [t, a, b, c, d, volume, turnover] = elements(OF, row)?;
+        let [t, a, b, c, d, volume, turnover] = OF.elements("row", row)?;
         let (open, high, low, close) = match market {
             Market::Spot => (a, c, d, b),
             Market::Futures => (a, b, c, d),
         };
-        Ok(RestKline {
-            open_time_us: time(OF, "0", t)?,
-            open: OF.num("open", open)?,
-            high: OF.num("high", high)?,
-            low: OF.num("low", low)?,
-            close: OF.num("close", close)?,
-            volume: Some(OF.num("5", volume)?),
-            quote_volume: OF.opt_num("6", turnover)?,
-            trade_count: None,
-            taker_buy_volume: None,
-            taker_buy_quote_volume: None,
-        })
+        let open_time_us = time(OF, "0", t)?;
+        let prices = [OF.num("open", open)?, OF.num("high", high)?, OF.num("low", low)?, OF.num("close", close)?];
+        Ok(Candle::of(open_time_us, prices, Some(OF.num("5", volume)?), OF.opt_num("6", turnover)?))
     })
 }
 

@@ -9,7 +9,7 @@ use super::super::message::Result;
 use super::book;
 use super::candle::candle;
 use super::field::Context;
-use super::field::{elements, int, intern, opt_time, time};
+use super::field::{int, intern, opt_time, time};
 use super::market::Market;
 use super::topic::Topic;
 use model::row::{BookTicker, MarkPrice, Side, Ticker, Trade};
@@ -114,7 +114,7 @@ fn pair(of: Of, field: &'static str, raw: Raw<'_>) -> Result<(Option<Num>, Optio
     let Some(raw) = raw else {
         return Ok((None, None));
     };
-    let [price, amount] = elements(of, field, raw)?;
+    let [price, amount] = of.elements(field, raw)?;
     if price.is_some() != amount.is_some() {
         return of.wrong(field);
     }

@@ -13,7 +13,7 @@ use crate::{BarInterval, Kind, Market};
 use lake::table::Kline;
 use lake::{Common, TableBuffer};
 use model::Num;
-use model::row::VenueKline;
+use model::row::{Candle, VenueKline};
 
 row!(
     /// Words: open time, close time, count, open, high, low, close, volume, quote volume, taker buy volume, taker buy
@@ -87,13 +87,9 @@ impl KlineRow {
     }
 
     /// The candle, as the archive has it.
-    pub(crate) fn candle(&self, names: &Names) -> VenueKline {
-        VenueKline {
-            symbol: names.symbol,
-            ts_event_us: Some(self.w[1]),
-            interval: names.interval,
+    pub(crate) fn candle(&self) -> Candle {
+        Candle {
             open_time_us: self.w[0],
-            close_time_us: self.w[1],
             open: self.num::<3, 0>(),
             high: self.num::<4, 1>(),
             low: self.num::<5, 2>(),
@@ -103,9 +99,6 @@ impl KlineRow {
             trade_count: Some(self.w[2]),
             taker_buy_volume: Some(self.num::<9, 6>()),
             taker_buy_quote_volume: Some(self.num::<10, 7>()),
-            first_trade_id: None,
-            last_trade_id: None,
-            is_final: true,
         }
     }
 }
@@ -216,6 +209,16 @@ impl Row for KlineRow {
 
     #[inline]
     fn push(&self, c: &Common, names: &Names, to: &mut TableBuffer) {
-        to.push(c, 0, &Kline { bar: &self.candle(names), source: "archive", revision: 0 });
+        let bar = VenueKline {
+            symbol: names.symbol,
+            ts_event_us: Some(self.w[1]),
+            interval: names.interval,
+            close_time_us: self.w[1],
+            candle: self.candle(),
+            first_trade_id: None,
+            last_trade_id: None,
+            is_final: true,
+        };
+        to.push(c, 0, &Kline { bar: &bar, source: "archive", revision: 0 });
     }
 }

@@ -109,12 +109,13 @@ fn lines(result: &Result<Decoded, DecodeError>, rows: &Rows) -> Vec<String> {
     }
     for r in &rows.venue_klines {
         let (symbol, event, interval) = (name(r.symbol), i(r.ts_event_us), name(r.interval));
-        let (from, to) = (r.open_time_us, r.close_time_us);
-        let (volume, quote, count) = (n(r.volume), n(r.quote_volume), i(r.trade_count));
-        let (taker, taker_quote) = (n(r.taker_buy_volume), n(r.taker_buy_quote_volume));
+        let k = &r.candle;
+        let (from, to) = (k.open_time_us, r.close_time_us);
+        let (volume, quote, count) = (n(k.volume), n(k.quote_volume), i(k.trade_count));
+        let (taker, taker_quote) = (n(k.taker_buy_volume), n(k.taker_buy_quote_volume));
         let (first, last) = (i(r.first_trade_id), i(r.last_trade_id));
         let state = if r.is_final { "final" } else { "open" };
-        writeln!(out, "kline {symbol} event={event} {interval} {from}..{to} o={} h={} l={} c={} volume={volume} quote={quote} count={count} taker={taker} taker_quote={taker_quote} ids={first}..{last} {state}", r.open, r.high, r.low, r.close).unwrap();
+        writeln!(out, "kline {symbol} event={event} {interval} {from}..{to} o={} h={} l={} c={} volume={volume} quote={quote} count={count} taker={taker} taker_quote={taker_quote} ids={first}..{last} {state}", k.open, k.high, k.low, k.close).unwrap();
     }
     for (what, item) in &rows.drift.items {
         writeln!(out, "drift {what} {}", item.count).unwrap();

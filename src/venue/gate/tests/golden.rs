@@ -84,10 +84,11 @@ fn write_rows(out: &mut String, rows: &Rows) -> std::fmt::Result {
     }
     for r in &rows.venue_klines {
         let (symbol, event, interval) = (name(r.symbol), Opt(r.ts_event_us), name(r.interval));
-        write!(out, "kline {symbol} event={event} {interval} {}..{} ", r.open_time_us, r.close_time_us)?;
-        write!(out, "o={} h={} l={} c={} ", r.open, r.high, r.low, r.close)?;
+        write!(out, "kline {symbol} event={event} {interval} {}..{} ", r.candle.open_time_us, r.close_time_us)?;
+        let k = &r.candle;
+        write!(out, "o={} h={} l={} c={} ", k.open, k.high, k.low, k.close)?;
         let state = if r.is_final { "final" } else { "open" };
-        writeln!(out, "volume={} quote={} {state}", Opt(r.volume), Opt(r.quote_volume))?;
+        writeln!(out, "volume={} quote={} {state}", Opt(k.volume), Opt(k.quote_volume))?;
     }
     assert!(rows.agg_trades.is_empty());
     Ok(())

@@ -133,8 +133,8 @@ fn recorded_candles_grow_by_what_the_trades_say() {
         }
         for k in &rows.venue_klines {
             let symbol = rows.symbols.name(k.symbol).to_owned();
-            assert_eq!(k.volume, None, "2021 sent no base volume");
-            let quote = k.quote_volume.unwrap().to_decimal18().unwrap().0;
+            assert_eq!(k.candle.volume, None, "2021 sent no base volume");
+            let quote = k.candle.quote_volume.unwrap().to_decimal18().unwrap().0;
             let grown = volume.insert(symbol.clone(), quote).map(|before| quote - before);
             let traded = turnover.remove(&symbol);
             assert!(traded.is_none() || grown == traded, "{symbol} {grown:?} {traded:?}");

@@ -69,13 +69,14 @@ fn data_lines(rows: &Rows, out: &mut Vec<String>) {
         ));
     }
     for r in &rows.venue_klines {
-        assert_eq!((r.trade_count, r.taker_buy_volume, r.first_trade_id), (None, None, None));
+        let k = &r.candle;
+        assert_eq!((k.trade_count, k.taker_buy_volume, r.first_trade_id), (None, None, None));
         let mut line = String::new();
         let (symbol, event, interval) = (name(r.symbol), i(r.ts_event_us), name(r.interval));
         let state = if r.is_final { "final" } else { "open" };
-        write!(line, "kline {symbol} event={event} {interval} {}..{}", r.open_time_us, r.close_time_us).unwrap();
-        write!(line, " o={} h={} l={} c={}", r.open, r.high, r.low, r.close).unwrap();
-        write!(line, " volume={} quote={} {state}", n(r.volume), n(r.quote_volume)).unwrap();
+        write!(line, "kline {symbol} event={event} {interval} {}..{}", k.open_time_us, r.close_time_us).unwrap();
+        write!(line, " o={} h={} l={} c={}", k.open, k.high, k.low, k.close).unwrap();
+        write!(line, " volume={} quote={} {state}", n(k.volume), n(k.quote_volume)).unwrap();
         out.push(line);
     }
 }

@@ -92,11 +92,12 @@ fn candles_of_the_recording_are_those_of_its_trades() {
     let id = rows.symbols.intern("BCHSV-USDT");
     let mut checked = 0;
     let exact = |n: Num| (n.mantissa * 10_i128.pow(18 - u32::from(n.scale)), n);
-    for candle in rows.venue_klines.iter().filter(|k| k.symbol == id) {
+    for row in rows.venue_klines.iter().filter(|k| k.symbol == id) {
+        let candle = &row.candle;
         let inside = |t: &&model::row::Trade| {
             t.symbol == id
-                && (candle.open_time_us..=candle.close_time_us).contains(&t.ts_trade_us.unwrap())
-                && t.ts_trade_us <= candle.ts_event_us
+                && (candle.open_time_us..=row.close_time_us).contains(&t.ts_trade_us.unwrap())
+                && t.ts_trade_us <= row.ts_event_us
         };
         let trades: Vec<_> = rows.trades.iter().filter(inside).collect();
         assert!(!trades.is_empty());
