@@ -363,6 +363,18 @@ pub trait RowKind {
     fn ids(&self) -> Option<(i64, i64)> {
         None
     }
+    /// The id before those, where the venue tells it.
+    fn prev_id(&self) -> Option<i64> {
+        None
+    }
+    /// First and last id of the trades in it, where it is made of trades that have ids of their own.
+    fn trade_ids(&self) -> Option<(i64, i64)> {
+        None
+    }
+    /// It is (a part of) a whole, and no change that follows another.
+    fn is_snapshot(&self) -> bool {
+        false
+    }
 }
 
 /// `Trade in Trades, ..`: a kind of row and its channel; in braces what differs from the others.
@@ -406,12 +418,24 @@ kinds! {
         fn ids(&self) -> Option<(i64, i64)> {
             Some((self.agg_id, self.agg_id))
         }
+        #[inline]
+        fn trade_ids(&self) -> Option<(i64, i64)> {
+            Some((self.first_id, self.last_id))
+        }
     }
     DepthUpdate in Depth {
         // A whole book stands for no change.
         #[inline]
         fn ids(&self) -> Option<(i64, i64)> {
             self.final_update_id.filter(|_| !self.is_snapshot).map(|id| (self.first_update_id.unwrap_or(id), id))
+        }
+        #[inline]
+        fn prev_id(&self) -> Option<i64> {
+            self.prev_update_id
+        }
+        #[inline]
+        fn is_snapshot(&self) -> bool {
+            self.is_snapshot
         }
     }
     BookTicker in BookTicker {

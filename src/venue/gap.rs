@@ -9,13 +9,14 @@
 mod ids;
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Continuity, Venue};
-use model::row::Rows;
+use model::row::{RowKind, Rows};
 use model::symbol::SymbolId;
-use model::{Channel, UnknownWord};
+use model::{Channel, UnknownWord, each_kind};
 
 use ids::Judged;
 pub use ids::{IdState, Ids, Seen, count};
@@ -201,27 +202,30 @@ impl GapTracker {
     #[inline]
     pub fn observe_new_rows(&mut self, rows: &Rows, marks: &mut Vec<RowMark>, on_gap: &mut impl FnMut(GapEvent<'_>)) {
         let mut at = 0..usize::MAX;
-        let mut next = || at.next().unwrap_or(usize::MAX);
-        for (row, trade) in rows.trades.iter().enumerate() {
-            let ids = trade.id.map(Ids::one);
-            put(marks, next(), || self.mark(rows, trade.symbol, Channel::Trades, ids, row, on_gap));
+        each_kind!(rows, of => self.observe_kind(rows, of, &mut at, marks, on_gap));
+    }
+
+    /// `at`: where in `marks` the next row is.
+    #[inline]
+    fn observe_kind<R: RowKind>(
+        &mut self,
+        rows: &Rows,
+        of: &[R],
+        at: &mut Range<usize>,
+        marks: &mut Vec<RowMark>,
+        on_gap: &mut impl FnMut(GapEvent<'_>),
+    ) {
+        if slot(R::CHANNEL).is_none() {
+            return;
         }
-        for (row, agg) in rows.agg_trades.iter().enumerate() {
-            let ids = Some(Ids { trades: Some((agg.first_id, agg.last_id)), ..Ids::one(agg.agg_id) });
-            put(marks, next(), || self.mark(rows, agg.symbol, Channel::AggTrades, ids, row, on_gap));
-        }
-        for (row, depth) in rows.depth.iter().enumerate() {
-            if depth.is_snapshot {
-                put(marks, next(), || RowMark { flags: SNAPSHOT, ..RowMark::default() });
-                continue;
-            }
-            let ids = depth.final_update_id.map(|last| Ids {
-                first: depth.first_update_id.unwrap_or(last),
-                last,
-                prev: depth.prev_update_id,
-                trades: None,
+        for ((row, r), at) in of.iter().enumerate().zip(at) {
+            put(marks, at, || {
+                if r.is_snapshot() {
+                    return RowMark { flags: SNAPSHOT, ..RowMark::default() };
+                }
+                let ids = r.ids().map(|(first, last)| Ids { first, last, prev: r.prev_id(), trades: r.trade_ids() });
+                self.mark(rows, r.symbol(), R::CHANNEL, ids, row, on_gap)
             });
-            put(marks, next(), || self.mark(rows, depth.symbol, Channel::Depth, ids, row, on_gap));
         }
     }
 
@@ -318,12 +322,7 @@ fn put(marks: &mut Vec<RowMark>, at: usize, judge: impl FnOnce() -> RowMark) {
 
 #[inline]
 fn slot(channel: Channel) -> Option<usize> {
-    match channel {
-        Channel::Trades => Some(0),
-        Channel::AggTrades => Some(1),
-        Channel::Depth => Some(2),
-        _ => None,
-    }
+    CHANNELS.iter().position(|c| *c == channel)
 }
 
 #[cfg(test)]

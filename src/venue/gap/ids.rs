@@ -85,8 +85,8 @@ pub struct Ids {
 }
 
 impl Ids {
-    /// A row with one id.
-    pub fn one(id: i64) -> Self {
+    #[cfg(test)]
+    pub(super) fn one(id: i64) -> Self {
         Self { first: id, last: id, prev: None, trades: None }
     }
 }
