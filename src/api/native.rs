@@ -1,8 +1,6 @@
 //! Our own paths, `/v1/*`, for every venue. `openapi.json` beside this file describes them and the exchange-shaped
 //! ones; a test holds the two together.
 
-use std::fmt::Write;
-
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -129,20 +127,15 @@ async fn klines(app: State<Shared>, params: Params) -> Answer<Response> {
         if !known && hub.last_bar(&query.venue, &query.symbol)?.is_none() {
             return Ok(None);
         }
-        Ok(Some(joined(bars.iter().map(|b| text::object(&query.venue, &name, interval, &b.bar, b.source)))))
+        Ok(Some(array(bars.iter().map(|b| text::object(&query.venue, &name, interval, &b.bar, Some(b.source))))))
     })
     .await?;
     body.map(answer).ok_or_else(Refusal::symbol)
 }
 
-fn joined(objects: impl Iterator<Item = String>) -> String {
-    let mut body = String::from("[");
-    for (at, object) in objects.enumerate() {
-        // Writing to a String cannot fail.
-        let _ = write!(body, "{}{object}", if at > 0 { "," } else { "" });
-    }
-    body.push(']');
-    body
+/// A JSON array.
+fn array(objects: impl Iterator<Item = String>) -> String {
+    format!("[{}]", objects.collect::<Vec<_>>().join(","))
 }
 
 /// All open bars of one instant.
@@ -158,11 +151,11 @@ async fn snapshot(app: State<Shared>, params: Params) -> Answer<Response> {
             let name = json_text(&entry.symbol);
             for (interval, bar) in Interval::ALL.into_iter().zip(bars).filter(|(_, b)| !b.is_empty()) {
                 if filter.has(&entry.venue, &entry.symbol, interval) {
-                    objects.push(text::object(&entry.venue, &name, interval, bar, Source::Live));
+                    objects.push(text::object(&entry.venue, &name, interval, bar, Some(Source::Live)));
                 }
             }
         }
-        Ok(format!("{{\"swap\":{swap},\"klines\":{}}}", joined(objects.into_iter())))
+        Ok(format!("{{\"swap\":{swap},\"klines\":{}}}", array(objects.into_iter())))
     })
     .await?;
     Ok(answer(body))
@@ -186,11 +179,8 @@ async fn gaps(app: State<Shared>, params: Params) -> Answer<Response> {
     };
     let body = blocking(&app, move || {
         let bars = hub.gaps(&query)?;
-        Ok(joined(bars.iter().map(|b| {
-            text::object(&b.venue, &json_text(&b.symbol), b.interval, &b.bar, Source::Live)
-                // Who made it is not read here.
-                .replace(",\"source\":\"live\"}", "}")
-        })))
+        // Who made a bar is not read here.
+        Ok(array(bars.iter().map(|b| text::object(&b.venue, &json_text(&b.symbol), b.interval, &b.bar, None))))
     })
     .await?;
     Ok(answer(body))

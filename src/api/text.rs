@@ -164,8 +164,8 @@ pub(super) fn continuous(bar: &Bar<'_>, contract: &str, now_us: i64) -> String {
     )
 }
 
-/// Our own object. `symbol` is JSON text with its quotes; `source` is who made a stored bar.
-pub(super) fn object(venue: &str, symbol: &str, interval: Interval, bar: &KlineData, source: Source) -> String {
+/// Our own object. `symbol` is JSON text with its quotes; `source` is who made the bar, where that is known.
+pub(super) fn object(venue: &str, symbol: &str, interval: Interval, bar: &KlineData, source: Option<Source>) -> String {
     let t = Texts::of(venue, bar);
     let open = bar.open_time_us.div_euclid(1_000);
     let close = interval.close_of(bar.open_time_us).div_euclid(1_000);
@@ -175,7 +175,7 @@ pub(super) fn object(venue: &str, symbol: &str, interval: Interval, bar: &KlineD
          \"close_time\":{close},\"open\":\"{}\",\"high\":\"{}\",\"low\":\"{}\",\"close\":\"{}\",\"volume\":\"{}\",\
          \"quote_volume\":\"{}\",\"trades\":{},\"taker_buy_volume\":\"{}\",\"taker_buy_quote_volume\":\"{}\",\
          \"first_trade_id\":{},\"last_trade_id\":{},\"revision\":{},\"final\":{},\"gap\":{},\"seeded\":{},\
-         \"flat\":{},\"source\":\"{}\"}}",
+         \"flat\":{}{}}}",
         t.open,
         t.high,
         t.low,
@@ -192,7 +192,7 @@ pub(super) fn object(venue: &str, symbol: &str, interval: Interval, bar: &KlineD
         has(GAP),
         has(SEEDED),
         has(FLAT),
-        source.as_str()
+        source.map(|source| format!(",\"source\":\"{}\"", source.as_str())).unwrap_or_default()
     )
 }
 
@@ -302,7 +302,8 @@ mod tests {
             serde_json::json!({"e":"continuous_kline","E":1_700_000_041_000_i64,"ps":"BTCUSDT","ct":"PERPETUAL","k":k})
         );
         let o: serde_json::Value =
-            serde_json::from_str(&object("gate-spot", &json_text("A\"B"), Interval::W1, &b, Source::Live)).unwrap();
+            serde_json::from_str(&object("gate-spot", &json_text("A\"B"), Interval::W1, &b, Some(Source::Live)))
+                .unwrap();
         assert_eq!((o["symbol"].as_str(), o["flat"].as_bool()), (Some("A\"B"), Some(true)));
     }
 }

@@ -104,7 +104,7 @@ impl BarNews {
 
     pub fn object(&self) -> &str {
         let n = &self.name;
-        self.object.get_or_init(|| text::object(&n.venue, &n.json, self.slot.1, &self.bar, Source::Live))
+        self.object.get_or_init(|| text::object(&n.venue, &n.json, self.slot.1, &self.bar, Some(Source::Live)))
     }
 }
 

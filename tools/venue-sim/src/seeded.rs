@@ -17,6 +17,7 @@ use crate::listing::Listings;
 use crate::protocol::Exchange;
 use crate::report::{lock, wall_ns};
 use crate::script::StreamInfo;
+use crate::text::decimal;
 use crate::venue::{Batch, BatchFrame};
 
 /// Decimals of prices; a tick is one unit of the last.
@@ -128,6 +129,24 @@ pub(crate) struct Scene<'a> {
     pub stand: &'a Stand,
     pub now_ms: i64,
     pub now_ns: i64,
+}
+
+impl Scene<'_> {
+    /// A price as text.
+    pub fn price(&self, price: i64) -> String {
+        decimal(price, PRICE_PLACES, PRICE_PLACES)
+    }
+
+    /// An amount as text.
+    pub fn amount(&self, amount: i64) -> String {
+        decimal(amount, self.places, self.places)
+    }
+
+    /// Best bid and ask.
+    pub fn best(&self) -> [i64; 2] {
+        let Stand { bids, asks, price, .. } = self.stand;
+        [bids.last_key_value().map_or(price - 1, |(p, _)| *p), asks.first_key_value().map_or(price + 1, |(p, _)| *p)]
+    }
 }
 
 /// Ids of a frame.

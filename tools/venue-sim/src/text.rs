@@ -67,14 +67,23 @@ impl Text<'_> {
 
     /// As [`Text::dec`] for sums that may pass 64 bits.
     pub fn wide(&mut self, mantissa: i128, scale: usize, places: usize) -> &mut Self {
-        if scale == 0 && places == 0 {
-            return self.put(&mantissa.to_string());
-        }
-        let unit = 10_i128.pow(scale as u32);
-        let fraction = format!("{:0width$}", mantissa % unit, width = scale);
-        let text = format!("{}.{fraction:0<places$}", mantissa / unit);
-        self.put(&text)
+        self.put(&wide(mantissa, scale, places))
     }
+}
+
+/// A decimal text as [`decimal`]'s, of a sum that may pass 64 bits.
+pub(crate) fn wide(mantissa: i128, scale: usize, places: usize) -> String {
+    if scale == 0 && places == 0 {
+        return mantissa.to_string();
+    }
+    let unit = 10_i128.pow(scale as u32);
+    let fraction = format!("{:0width$}", mantissa % unit, width = scale);
+    format!("{}.{fraction:0<places$}", mantissa / unit)
+}
+
+/// Elements of a JSON array, with commas between.
+pub(crate) fn joined(elements: impl Iterator<Item = String>) -> String {
+    elements.collect::<Vec<_>>().join(",")
 }
 
 /// A decimal text: `mantissa` with `scale` decimals, printed with `places`.

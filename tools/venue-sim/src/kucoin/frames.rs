@@ -1,8 +1,9 @@
 //! The text of generated KuCoin frames, key by key as the "WebSocket API" pages of 2026 show them. Decides nothing.
 
 use crate::binance::Market;
+use crate::generate::Candle;
 use crate::seeded::{Change, Deal, Ids, PRICE_PLACES, Say, Scene, Topic};
-use crate::text::Text;
+use crate::text::{decimal, joined, wide};
 
 /// The topic under which something of a symbol is sent.
 pub(crate) fn stream(market: Market, topic: Topic, symbol: &str) -> Option<String> {
@@ -46,236 +47,159 @@ pub(crate) fn side(deal: &Deal) -> &'static str {
     if deal.sell { "sell" } else { "buy" }
 }
 
+/// What a frame says behind its topic.
+struct Said {
+    topic: Topic,
+    subject: &'static str,
+    /// The number beside the data, on futures.
+    sn: Option<i64>,
+    data: String,
+    ids: Ids,
+}
+
+impl Said {
+    fn of(topic: Topic, subject: &'static str, data: String) -> Self {
+        Self { topic, subject, sn: None, data, ids: None }
+    }
+}
+
 /// Appends a frame.
 pub(crate) fn write(scene: &Scene<'_>, say: &Say, out: &mut Vec<u8>) -> Ids {
-    let spot = scene.rules == Market::Spot;
-    let symbol = scene.symbol;
-    let mut text = Text(out);
-    let topic = |topic| stream(scene.rules, topic, symbol).unwrap_or_default();
-    let open = |text: &mut Text<'_>, name: String, subject: &str, sn: Option<i64>| {
-        text.put(r#"{"topic":""#).put(&name).put(r#"","type":"message","subject":""#).put(subject).put("\"");
-        if let Some(sn) = sn {
-            text.put(r#","sn":"#).int(sn);
-        }
-        text.put(r#","data":"#);
-    };
-    let stand = scene.stand;
-    let (bid, ask) = (
-        stand.bids.last_key_value().map_or(stand.price - 1, |(price, _)| *price),
-        stand.asks.first_key_value().map_or(stand.price + 1, |(price, _)| *price),
-    );
-    let ids = match say {
-        Say::Trades(deals) => {
-            let deal = deals.first().copied().unwrap_or_default();
-            let (sequence, id) = (trade_sequence(&deal), trade_id(scene.rules, &deal));
-            if spot {
-                open(&mut text, topic(Topic::Trades), "trade.l3match", None);
-                text.put(r#"{"makerOrderId":"67a1c0de00000000000000aa","price":""#).dec(
-                    deal.price,
-                    PRICE_PLACES,
-                    PRICE_PLACES,
-                );
-                text.put(r#"","sequence":""#).int(sequence).put(r#"","side":""#).put(side(&deal));
-                text.put(r#"","size":""#)
-                    .dec(deal.amount, scene.places, scene.places)
-                    .put(r#"","symbol":""#)
-                    .put(symbol);
-                text.put(r#"","takerOrderId":"67a1c0de00000000000000bb","time":""#).int(deal.time_ns);
-                text.put(r#"","tradeId":""#).put(&id).put(r#"","type":"match"}"#);
-            } else {
-                open(&mut text, topic(Topic::Trades), "match", Some(sequence));
-                text.put(r#"{"symbol":""#).put(symbol).put(r#"","sequence":"#).int(sequence).put(r#","side":""#);
-                text.put(side(&deal)).put(r#"","size":"#).int(deal.amount).put(r#","price":""#);
-                text.dec(deal.price, PRICE_PLACES, PRICE_PLACES)
-                    .put(r#"","takerOrderId":"137974138147991552","makerOrderId":"137972015297474560","tradeId":""#);
-                text.put(&id).put(r#"","ts":"#).int(deal.time_ns).put("}");
-            }
-            Some((sequence, sequence))
-        }
-        Say::Top { amounts } if spot => {
-            open(&mut text, topic(Topic::Top), "level1", None);
-            for (key, price, amount) in [(r#"{"asks":[""#, ask, amounts[0]), (r#","bids":[""#, bid, amounts[1])] {
-                text.put(key).dec(price, PRICE_PLACES, PRICE_PLACES).put(r#"",""#);
-                text.dec(amount, scene.places, scene.places).put(r#""]"#);
-            }
-            text.put(r#","timestamp":"#).int(scene.now_ms).put("}");
-            None
-        }
-        Say::Top { amounts } => {
-            open(&mut text, topic(Topic::Top), "tickerV2", Some(stand.book_id));
-            text.put(r#"{"symbol":""#).put(symbol).put(r#"","sequence":"#).int(stand.book_id);
-            text.put(r#","bestBidSize":"#).int(amounts[1]).put(r#","bestBidPrice":""#).dec(
-                bid,
-                PRICE_PLACES,
-                PRICE_PLACES,
-            );
-            text.put(r#"","bestAskPrice":""#)
-                .dec(ask, PRICE_PLACES, PRICE_PLACES)
-                .put(r#"","bestAskSize":"#)
-                .int(amounts[0]);
-            text.put(r#","ts":"#).int(scene.now_ns).put("}");
-            Some((stand.book_id, stand.book_id))
-        }
-        Say::Depth { first, changes } if spot => {
-            open(&mut text, topic(Topic::Depth), "trade.l2update", None);
-            let last = first + changes.len() as i64 - 1;
-            text.put(r#"{"changes":{"asks":["#);
-            levels(&mut text, scene, *first, changes, false);
-            text.put(r#"],"bids":["#);
-            levels(&mut text, scene, *first, changes, true);
-            text.put(r#"]},"sequenceEnd":"#).int(last).put(r#","sequenceStart":"#).int(*first).put(r#","symbol":""#);
-            text.put(symbol).put(r#"","time":"#).int(scene.now_ms).put("}");
-            Some((*first, last))
-        }
-        Say::Depth { first, changes } => {
-            open(&mut text, topic(Topic::Depth), "level2", Some(*first));
-            let change = changes.first().copied().unwrap_or(Change { bid: true, price: 0, amount: 0 });
-            text.put(r#"{"sequence":"#).int(*first).put(r#","change":""#).dec(change.price, PRICE_PLACES, PRICE_PLACES);
-            text.put(if change.bid { ",buy," } else { ",sell," }).int(change.amount);
-            text.put(r#"","timestamp":"#).int(scene.now_ms).put("}");
-            Some((*first, *first))
-        }
+    let said = match say {
+        Say::Trades(deals) => trade(scene, &deals.first().copied().unwrap_or_default()),
+        Say::Top { amounts } => top(scene, *amounts),
+        Say::Depth { first, changes } => depth(scene, *first, changes),
+        Say::Candle { candle, .. } => candle_of(scene, candle),
+        Say::Stats { .. } => stats(scene),
+        Say::LastTicker { last, amounts } => last_ticker(scene, last, *amounts),
+        Say::Levels { count } => levels(scene, *count),
         Say::Mark { offset, .. } => {
-            open(&mut text, topic(Topic::Mark), "mark.index.price", None);
-            text.put(r#"{"markPrice":"#).dec(stand.price + offset, PRICE_PLACES, PRICE_PLACES).put(r#","indexPrice":"#);
-            text.dec(stand.price, PRICE_PLACES, PRICE_PLACES)
-                .put(r#","granularity":1000,"timestamp":"#)
-                .int(scene.now_ms)
-                .put("}");
-            None
+            let (mark, index) = (scene.price(scene.stand.price + offset), scene.price(scene.stand.price));
+            let now = scene.now_ms;
+            let data = format!(r#"{{"markPrice":{mark},"indexPrice":{index},"granularity":1000,"timestamp":{now}}}"#);
+            Said::of(Topic::Mark, "mark.index.price", data)
         }
         Say::Funding { rate } => {
-            open(&mut text, topic(Topic::Funding), "funding.rate", None);
-            text.put(r#"{"granularity":60000,"fundingRate":"#)
-                .dec(*rate, 6, 6)
-                .put(r#","timestamp":"#)
-                .int(scene.now_ms)
-                .put("}");
-            None
+            let (rate, now) = (decimal(*rate, 6, 6), scene.now_ms);
+            let data = format!(r#"{{"granularity":60000,"fundingRate":{rate},"timestamp":{now}}}"#);
+            Said::of(Topic::Funding, "funding.rate", data)
         }
-        Say::Candle { candle, .. } => {
-            open(&mut text, topic(Topic::Candles), if spot { "trade.candles.update" } else { "candle.stick" }, None);
-            let [start, high, low, close] = candle.prices;
-            text.put(r#"{"symbol":""#).put(symbol).put(r#"","candles":[""#).int(candle.open_ms / 1_000);
-            for price in [start, close, high, low] {
-                text.put(r#"",""#).dec(price, PRICE_PLACES, PRICE_PLACES);
-            }
-            text.put(r#"",""#).wide(candle.amount, scene.places, scene.places).put(r#"",""#);
-            let places = scene.places + PRICE_PLACES;
-            text.wide(candle.quote, places, places).put(r#""],"time":"#).int(scene.now_ns).put("}");
-            None
-        }
-        Say::Stats { .. } if spot => {
-            open(&mut text, topic(Topic::Stats), "trade.snapshot", None);
-            let (base, quote) = symbol.split_once('-').unwrap_or((symbol, "USDT"));
-            text.put(r#"{"sequence":""#).int(stand.book_id).put(r#"","data":{"averagePrice":"#).dec(
-                stand.price,
-                PRICE_PLACES,
-                PRICE_PLACES,
-            );
-            text.put(r#","baseCurrency":""#).put(base).put(r#"","board":1,"buy":"#).dec(
-                bid,
-                PRICE_PLACES,
-                PRICE_PLACES,
-            );
-            text.put(r#","changePrice":-1.25,"changeRate":-0.0125,"close":"#).dec(
-                stand.price,
-                PRICE_PLACES,
-                PRICE_PLACES,
-            );
-            text.put(r#","datetime":"#).int(scene.now_ms).put(r#","high":"#).dec(
-                stand.price + 500,
-                PRICE_PLACES,
-                PRICE_PLACES,
-            );
-            text.put(r#","lastTradedPrice":"#).dec(stand.price, PRICE_PLACES, PRICE_PLACES).put(r#","low":"#);
-            text.dec(stand.price - 500, PRICE_PLACES, PRICE_PLACES).put(r#","market":"USDS","open":"#).dec(
-                stand.price + 125,
-                PRICE_PLACES,
-                PRICE_PLACES,
-            );
-            text.put(r#","quoteCurrency":""#).put(quote).put(r#"","sell":"#).dec(ask, PRICE_PLACES, PRICE_PLACES);
-            text.put(r#","symbol":""#).put(symbol).put(r#"","symbolCode":""#).put(symbol);
-            text.put(r#"","trading":true,"vol":5132.25,"volValue":1250000.5}}"#);
-            None
-        }
-        Say::Stats { .. } => {
-            open(&mut text, topic(Topic::Stats), "snapshot.24h", None);
-            text.put(r#"{"symbol":""#).put(symbol).put(r#"","volume":58142.397,"turnover":1766775651.62,"lastPrice":"#);
-            text.dec(stand.price, PRICE_PLACES, PRICE_PLACES).put(r#","lowPrice":"#).dec(
-                stand.price - 500,
-                PRICE_PLACES,
-                PRICE_PLACES,
-            );
-            text.put(r#","highPrice":"#)
-                .dec(stand.price + 500, PRICE_PLACES, PRICE_PLACES)
-                .put(r#","priceChgPct":-0.0125,"priceChg":-1.25,"ts":"#);
-            text.int(scene.now_ns).put("}");
-            None
-        }
-        Say::LastTicker { last, amounts } => {
-            open(&mut text, topic(Topic::LastTicker), "trade.ticker", None);
-            text.put(r#"{"bestAsk":""#).dec(ask, PRICE_PLACES, PRICE_PLACES).put(r#"","bestAskSize":""#).dec(
-                amounts[0],
-                scene.places,
-                scene.places,
-            );
-            text.put(r#"","bestBid":""#).dec(bid, PRICE_PLACES, PRICE_PLACES).put(r#"","bestBidSize":""#).dec(
-                amounts[1],
-                scene.places,
-                scene.places,
-            );
-            text.put(r#"","price":""#)
-                .dec(last.price, PRICE_PLACES, PRICE_PLACES)
-                .put(r#"","sequence":""#)
-                .int(stand.book_id);
-            text.put(r#"","size":""#)
-                .dec(last.amount, scene.places, scene.places)
-                .put(r#"","time":"#)
-                .int(scene.now_ms)
-                .put("}");
-            Some((stand.book_id, stand.book_id))
-        }
-        Say::Levels { count } => {
-            open(&mut text, topic(if *count == 5 { Topic::Depth5 } else { Topic::Depth50 }), "level2", None);
-            text.put(r#"{"asks":["#);
-            top_levels(&mut text, scene, &mut stand.asks.iter().take(*count));
-            text.put(r#"],"bids":["#);
-            top_levels(&mut text, scene, &mut stand.bids.iter().rev().take(*count));
-            text.put("]");
-            if !spot {
-                text.put(r#","sequence":"#).int(stand.book_id).put(r#","ts":"#).int(scene.now_ms);
-            }
-            text.put(r#","timestamp":"#).int(scene.now_ms).put("}");
-            None
-        }
-        Say::Liquidation { .. } => None,
+        // There is no stream of them.
+        Say::Liquidation { .. } => return None,
     };
-    text.put("}");
+    let Said { topic, subject, sn, data, ids } = said;
+    let topic = stream(scene.rules, topic, scene.symbol).unwrap_or_default();
+    let sn = sn.map(|sn| format!(r#","sn":{sn}"#)).unwrap_or_default();
+    let frame = format!(r#"{{"topic":"{topic}","type":"message","subject":"{subject}"{sn},"data":{data}}}"#);
+    out.extend_from_slice(frame.as_bytes());
     ids
 }
 
-fn levels(text: &mut Text<'_>, scene: &Scene<'_>, first: i64, changes: &[Change], bids: bool) {
-    let mut is_first = true;
-    for (index, change) in changes.iter().enumerate().filter(|(_, change)| change.bid == bids) {
-        text.put(if is_first { r#"[""# } else { r#",[""# }).dec(change.price, PRICE_PLACES, PRICE_PLACES).put(r#"",""#);
-        if change.amount == 0 {
-            text.put("0");
-        } else {
-            text.dec(change.amount, scene.places, scene.places);
-        }
-        text.put(r#"",""#).int(first + index as i64).put(r#""]"#);
-        is_first = false;
-    }
+fn trade(scene: &Scene<'_>, deal: &Deal) -> Said {
+    let Scene { rules, symbol, .. } = *scene;
+    let (sequence, id, side) = (trade_sequence(deal), trade_id(rules, deal), side(deal));
+    let (price, size, time) = (scene.price(deal.price), scene.amount(deal.amount), deal.time_ns);
+    let said = if rules == Market::Spot {
+        let data = format!(
+            r#"{{"makerOrderId":"67a1c0de00000000000000aa","price":"{price}","sequence":"{sequence}","side":"{side}","size":"{size}","symbol":"{symbol}","takerOrderId":"67a1c0de00000000000000bb","time":"{time}","tradeId":"{id}","type":"match"}}"#
+        );
+        Said::of(Topic::Trades, "trade.l3match", data)
+    } else {
+        let data = format!(
+            r#"{{"symbol":"{symbol}","sequence":{sequence},"side":"{side}","size":{},"price":"{price}","takerOrderId":"137974138147991552","makerOrderId":"137972015297474560","tradeId":"{id}","ts":{time}}}"#,
+            deal.amount
+        );
+        Said { sn: Some(sequence), ..Said::of(Topic::Trades, "match", data) }
+    };
+    Said { ids: Some((sequence, sequence)), ..said }
 }
 
-fn top_levels(text: &mut Text<'_>, scene: &Scene<'_>, levels: &mut dyn Iterator<Item = (&i64, &i64)>) {
-    for (index, (price, amount)) in levels.enumerate() {
-        text.put(if index == 0 { r#"[""# } else { r#",[""# }).dec(*price, PRICE_PLACES, PRICE_PLACES);
-        if scene.rules == Market::Spot {
-            text.put(r#"",""#).dec(*amount, scene.places, scene.places).put(r#""]"#);
-        } else {
-            text.put(r#"","#).int(*amount).put("]");
-        }
+fn top(scene: &Scene<'_>, amounts: [i64; 2]) -> Said {
+    let [bid, ask] = scene.best().map(|price| scene.price(price));
+    if scene.rules == Market::Spot {
+        let [ask_size, bid_size] = amounts.map(|amount| scene.amount(amount));
+        let now = scene.now_ms;
+        let data = format!(r#"{{"asks":["{ask}","{ask_size}"],"bids":["{bid}","{bid_size}"],"timestamp":{now}}}"#);
+        return Said::of(Topic::Top, "level1", data);
     }
+    let ([ask_size, bid_size], symbol) = (amounts, scene.symbol);
+    let (id, now) = (scene.stand.book_id, scene.now_ns);
+    let data = format!(
+        r#"{{"symbol":"{symbol}","sequence":{id},"bestBidSize":{bid_size},"bestBidPrice":"{bid}","bestAskPrice":"{ask}","bestAskSize":{ask_size},"ts":{now}}}"#
+    );
+    Said { sn: Some(id), ids: Some((id, id)), ..Said::of(Topic::Top, "tickerV2", data) }
+}
+
+fn depth(scene: &Scene<'_>, first: i64, changes: &[Change]) -> Said {
+    let now = scene.now_ms;
+    if scene.rules != Market::Spot {
+        let change = changes.first().copied().unwrap_or(Change { bid: true, price: 0, amount: 0 });
+        let (price, side, amount) = (scene.price(change.price), if change.bid { "buy" } else { "sell" }, change.amount);
+        let data = format!(r#"{{"sequence":{first},"change":"{price},{side},{amount}","timestamp":{now}}}"#);
+        return Said { sn: Some(first), ids: Some((first, first)), ..Said::of(Topic::Depth, "level2", data) };
+    }
+    let side = |bids| {
+        let of_side = changes.iter().zip(first..).filter(|(change, _)| change.bid == bids);
+        joined(of_side.map(|(change, id)| {
+            let amount = if change.amount == 0 { "0".to_owned() } else { scene.amount(change.amount) };
+            format!(r#"["{}","{amount}","{id}"]"#, scene.price(change.price))
+        }))
+    };
+    let (asks, bids, symbol, last) = (side(false), side(true), scene.symbol, first + changes.len() as i64 - 1);
+    let data = format!(
+        r#"{{"changes":{{"asks":[{asks}],"bids":[{bids}]}},"sequenceEnd":{last},"sequenceStart":{first},"symbol":"{symbol}","time":{now}}}"#
+    );
+    Said { ids: Some((first, last)), ..Said::of(Topic::Depth, "trade.l2update", data) }
+}
+
+fn candle_of(scene: &Scene<'_>, candle: &Candle) -> Said {
+    let (symbol, now, start_s) = (scene.symbol, scene.now_ns, candle.open_ms / 1_000);
+    let [open, high, low, close] = candle.prices.map(|price| scene.price(price));
+    let places = scene.places + PRICE_PLACES;
+    let (amount, quote) = (wide(candle.amount, scene.places, scene.places), wide(candle.quote, places, places));
+    let data = format!(
+        r#"{{"symbol":"{symbol}","candles":["{start_s}","{open}","{close}","{high}","{low}","{amount}","{quote}"],"time":{now}}}"#
+    );
+    let spot = scene.rules == Market::Spot;
+    Said::of(Topic::Candles, if spot { "trade.candles.update" } else { "candle.stick" }, data)
+}
+
+fn stats(scene: &Scene<'_>) -> Said {
+    let Scene { symbol, stand, now_ms, now_ns, .. } = *scene;
+    let [price, high, low, open] = [0, 500, -500, 125].map(|away| scene.price(stand.price + away));
+    if scene.rules != Market::Spot {
+        let data = format!(
+            r#"{{"symbol":"{symbol}","volume":58142.397,"turnover":1766775651.62,"lastPrice":{price},"lowPrice":{low},"highPrice":{high},"priceChgPct":-0.0125,"priceChg":-1.25,"ts":{now_ns}}}"#
+        );
+        return Said::of(Topic::Stats, "snapshot.24h", data);
+    }
+    let (base, quote) = symbol.split_once('-').unwrap_or((symbol, "USDT"));
+    let ([bid, ask], id) = (scene.best().map(|price| scene.price(price)), stand.book_id);
+    let data = format!(
+        r#"{{"sequence":"{id}","data":{{"averagePrice":{price},"baseCurrency":"{base}","board":1,"buy":{bid},"changePrice":-1.25,"changeRate":-0.0125,"close":{price},"datetime":{now_ms},"high":{high},"lastTradedPrice":{price},"low":{low},"market":"USDS","open":{open},"quoteCurrency":"{quote}","sell":{ask},"symbol":"{symbol}","symbolCode":"{symbol}","trading":true,"vol":5132.25,"volValue":1250000.5}}}}"#
+    );
+    Said::of(Topic::Stats, "trade.snapshot", data)
+}
+
+fn last_ticker(scene: &Scene<'_>, last: &Deal, amounts: [i64; 2]) -> Said {
+    let ([bid, ask], id, now) = (scene.best().map(|price| scene.price(price)), scene.stand.book_id, scene.now_ms);
+    let [ask_size, bid_size] = amounts.map(|amount| scene.amount(amount));
+    let (price, size) = (scene.price(last.price), scene.amount(last.amount));
+    let data = format!(
+        r#"{{"bestAsk":"{ask}","bestAskSize":"{ask_size}","bestBid":"{bid}","bestBidSize":"{bid_size}","price":"{price}","sequence":"{id}","size":"{size}","time":{now}}}"#
+    );
+    Said { ids: Some((id, id)), ..Said::of(Topic::LastTicker, "trade.ticker", data) }
+}
+
+fn levels(scene: &Scene<'_>, count: usize) -> Said {
+    let (spot, stand, now) = (scene.rules == Market::Spot, scene.stand, scene.now_ms);
+    let level = |(price, amount): (&i64, &i64)| {
+        let amount = if spot { format!(r#""{}""#, scene.amount(*amount)) } else { amount.to_string() };
+        format!(r#"["{}",{amount}]"#, scene.price(*price))
+    };
+    let asks = joined(stand.asks.iter().take(count).map(level));
+    let bids = joined(stand.bids.iter().rev().take(count).map(level));
+    let more = if spot { String::new() } else { format!(r#","sequence":{},"ts":{now}"#, stand.book_id) };
+    let data = format!(r#"{{"asks":[{asks}],"bids":[{bids}]{more},"timestamp":{now}}}"#);
+    Said::of(if count == 5 { Topic::Depth5 } else { Topic::Depth50 }, "level2", data)
 }
