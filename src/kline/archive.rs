@@ -2,7 +2,7 @@
 //! month. Asks nobody; a second run stores nothing.
 
 use model::row::Candle;
-use model::{Interval, VenueId};
+use model::{Interval, Unit, VenueId};
 use serde::Serialize;
 
 use super::ask_error::AskError;
@@ -47,6 +47,7 @@ pub fn load<E: From<DbError> + From<AskError>>(
         Loaded { venue: venue.to_owned(), symbol: symbol.to_owned(), interval: interval.as_str(), ..Loaded::default() };
     // What the archive of contracts has beside them is a volume in the base asset.
     let contracts = venue.parse::<VenueId>().is_ok_and(|id| venue::venue(id).spec.counts_contracts);
+    let unit = if contracts { Unit::Unknown } else { Unit::Base };
     let (from_us, to_us) = (between.0.unwrap_or(i64::MIN), between.1.unwrap_or(i64::MAX));
     for file in files {
         let mut bars = Vec::new();
@@ -58,7 +59,7 @@ pub fn load<E: From<DbError> + From<AskError>>(
             if !(from_us..to_us).contains(&k.open_time_us) || interval.open_of(k.open_time_us) != k.open_time_us {
                 continue;
             }
-            let bar = official::bar(&k).ok_or_else(|| AskError::CandleDigits(symbol.to_owned()))?;
+            let bar = official::bar(&k, unit).ok_or_else(|| AskError::CandleDigits(symbol.to_owned()))?;
             bars.push(NamedBar { venue: loaded.venue.clone(), symbol: loaded.symbol.clone(), interval, bar });
         }
         loaded.candles += bars.len() as u64;

@@ -132,7 +132,7 @@ pub async fn fill(
             }
             let mut bars: Vec<KlineData> = Vec::with_capacity(rows.len());
             for row in &rows {
-                let Some(bar) = official::bar_in(row, job.unit) else {
+                let Some(bar) = official::bar(row, job.unit) else {
                     let why = "more digits than a candle can hold".to_owned();
                     warn!(venue, symbol = job.symbol, open_time_us = row.open_time_us, why, "a candle is left out");
                     odd.push(OddKline { open_time_us: Some(row.open_time_us), why });

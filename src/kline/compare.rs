@@ -213,8 +213,8 @@ mod tests {
     use super::*;
     use crate::db::{self, Checkpoint};
     use crate::registry::Registered;
-    use model::VenueId;
     use model::kline::{FINAL, FLAT};
+    use model::{Unit, VenueId};
     use venue::{RestRequest, venue};
 
     const BODY: &[u8] = include_bytes!("../../tests/data/binance-spot/rest-klines-1m-BTCUSDT-2020-05-06.json");
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn a_digit_that_is_wrong_is_found_and_a_zero_behind_the_point_is_none() {
         let rows = venue(VenueId::BinanceSpot).rest.parse_klines(BODY).unwrap().rows;
-        let mut bars: Vec<KlineData> = rows.iter().map(|k| official::bar(k).unwrap()).collect();
+        let mut bars: Vec<KlineData> = rows.iter().map(|k| official::bar(k, Unit::Base).unwrap()).collect();
         bars[3].quote_volume += 1;
         bars[3].trade_count -= 1;
         bars[4].flags |= GAP;

@@ -83,20 +83,32 @@ fn at(num: Num, scale: u8) -> Option<i128> {
     num.mantissa.checked_mul(10_i128.checked_pow(by.into())?)
 }
 
-/// A final bar of a venue's candle; `None` when its numbers do not fit one.
-pub(crate) fn bar(k: &Candle) -> Option<KlineData> {
+/// A final bar of a venue's candle; `None` when its numbers do not fit one. `unit`: what amounts are worth, for those whose
+/// candles do not say it.
+pub fn bar(k: &Candle, unit: Unit) -> Option<KlineData> {
+    let worth = |volume: Option<Num>| match unit {
+        // Its size, whatever the price.
+        Unit::Inverse(size) if k.quote_volume.is_none() && k.trade_count.is_some() => {
+            let volume = volume?;
+            let mantissa = volume.mantissa.checked_mul(size.mantissa)?;
+            Some(Num { mantissa, scale: volume.scale.checked_add(size.scale)? })
+        }
+        Unit::Base | Unit::Contract(_) | Unit::Inverse(_) | Unit::Unknown => None,
+    };
+    let quote_volume = k.quote_volume.or_else(|| worth(k.volume));
+    let taker_buy_quote_volume = k.taker_buy_quote_volume.or_else(|| worth(k.taker_buy_volume));
     let trim = |n: Option<Num>| n.unwrap_or_default().normalized();
     let price_scale = k.prices().iter().map(|n| n.scale).max()?;
     let amounts = [k.volume, k.taker_buy_volume].map(Option::unwrap_or_default);
     let [volume, taker_buy] = amounts;
-    let (quote, taker_buy_quote) = (trim(k.quote_volume), trim(k.taker_buy_quote_volume));
+    let (quote, taker_buy_quote) = (trim(quote_volume), trim(taker_buy_quote_volume));
     let most = quote.scale.max(taker_buy_quote.scale);
     // A turnover with more decimals than price times amount has needs them in the amount.
     let amount_scale = volume.scale.max(taker_buy.scale).max(most.saturating_sub(price_scale));
     let quote_scale = price_scale.checked_add(amount_scale)?;
     let price = |n: Num| i64::try_from(at(n, price_scale)?).ok();
     let trade_count = u64::try_from(k.trade_count.unwrap_or(0)).ok()?;
-    let known = [k.quote_volume, k.taker_buy_volume, k.taker_buy_quote_volume].iter().all(Option::is_some);
+    let known = [quote_volume, k.taker_buy_volume, taker_buy_quote_volume].iter().all(Option::is_some);
     let sparse = if known && k.trade_count.is_some() { 0 } else { SPARSE };
     let flat = if volume.is_zero() && trade_count == 0 { FLAT } else { 0 };
     Some(KlineData {
@@ -115,17 +127,6 @@ pub(crate) fn bar(k: &Candle) -> Option<KlineData> {
         amount_scale,
         ..KlineData::default()
     })
-}
-
-/// As [`bar`], with the quote volumes of inverse contracts where the venue tells none: their size, whatever the price.
-pub fn bar_in(k: &Candle, unit: Unit) -> Option<KlineData> {
-    let (Unit::Inverse(size), None, Some(_)) = (unit, k.quote_volume, k.trade_count) else { return bar(k) };
-    let quote = |volume: Option<Num>| {
-        let volume = volume?;
-        let mantissa = volume.mantissa.checked_mul(size.mantissa)?;
-        Some(Num { mantissa, scale: volume.scale.checked_add(size.scale)? })
-    };
-    bar(&Candle { quote_volume: quote(k.volume), taker_buy_quote_volume: quote(k.taker_buy_volume), ..k.clone() })
 }
 
 /// Flat bars between two bars of a venue that leaves candles without a trade out.
@@ -172,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_venues_candle_keeps_every_digit() {
-        let b = bar(&kline()).unwrap();
+        let b = bar(&kline(), Unit::Base).unwrap();
         assert_eq!((b.price_scale, b.amount_scale), (2, 2));
         assert_eq!((b.open, b.high, b.low, b.close), (150, 200, 125, 150));
         assert_eq!(
@@ -180,19 +181,19 @@ mod tests {
             (1050, 157_500, 425, 63_750)
         );
         assert_eq!((b.trade_count, b.flags), (3, FINAL));
-        let long = bar(&Candle { quote_volume: Some(num("15.12345678")), ..kline() }).unwrap();
+        let long = bar(&Candle { quote_volume: Some(num("15.12345678")), ..kline() }, Unit::Base).unwrap();
         assert_eq!(decimal(long.quote_volume, 8, 0), "15.12345678");
         assert_eq!(decimal(long.volume, u32::from(long.amount_scale), 0), "10.5");
     }
 
     #[test]
     fn what_a_venue_does_not_send_is_marked_and_what_does_not_fit_is_refused() {
-        let sparse = bar(&Candle { trade_count: None, quote_volume: None, ..kline() }).unwrap();
+        let sparse = bar(&Candle { trade_count: None, quote_volume: None, ..kline() }, Unit::Base).unwrap();
         assert_eq!((sparse.flags, sparse.quote_volume), (FINAL | SPARSE, 0));
-        let empty = bar(&Candle { volume: Some(num("0.000")), trade_count: Some(0), ..kline() }).unwrap();
+        let empty = bar(&Candle { volume: Some(num("0.000")), trade_count: Some(0), ..kline() }, Unit::Base).unwrap();
         assert_eq!(empty.flags, FINAL | FLAT);
-        assert!(bar(&Candle { trade_count: Some(-1), ..kline() }).is_none());
-        assert!(bar(&Candle { open: num("9000000000000000000"), ..kline() }).is_none());
+        assert!(bar(&Candle { trade_count: Some(-1), ..kline() }, Unit::Base).is_none());
+        assert!(bar(&Candle { open: num("9000000000000000000"), ..kline() }, Unit::Base).is_none());
     }
 
     #[test]
@@ -205,23 +206,23 @@ mod tests {
             taker_buy_quote_volume: None,
             ..kline()
         };
-        let b = bar_in(&k, Unit::Inverse(num("100"))).unwrap();
+        let b = bar(&k, Unit::Inverse(num("100"))).unwrap();
         assert_eq!(
             (b.quote_volume, b.taker_buy_quote_volume, b.flags),
             (2_060_000, 1_190_000, FINAL),
             "at two decimals"
         );
-        assert_eq!(bar_in(&k, Unit::Base), bar(&k), "marked as sparse");
-        assert_eq!(bar_in(&kline(), Unit::Inverse(num("100"))), bar(&kline()), "what a venue tells is kept");
+        assert_eq!(bar(&k, Unit::Base).unwrap().flags & SPARSE, SPARSE, "nobody says what they are worth");
+        assert_eq!(bar(&kline(), Unit::Inverse(num("100"))), bar(&kline(), Unit::Base), "what a venue tells is kept");
         assert_eq!(
-            bar_in(&Candle { trade_count: None, ..k.clone() }, Unit::Inverse(num("100"))).unwrap().flags & SPARSE,
+            bar(&Candle { trade_count: None, ..k.clone() }, Unit::Inverse(num("100"))).unwrap().flags & SPARSE,
             SPARSE
         );
     }
 
     #[test]
     fn silence_between_two_candles_is_flat_and_a_candle_settles_a_minute_after_its_end() {
-        let b = bar(&kline()).unwrap();
+        let b = bar(&kline(), Unit::Base).unwrap();
         let all: Vec<KlineData> = flats(Interval::M1, &b, 240_000_000).collect();
         assert_eq!(all.iter().map(|f| f.open_time_us / 60_000_000).collect::<Vec<_>>(), [2, 3]);
         assert!(all.iter().all(|f| f.close == 150 && f.volume == 0 && f.flags == FINAL | FLAT));

@@ -128,7 +128,7 @@ async fn whole(
             return Err(AskError::TooFew { got: rows.len(), due, interval, symbol: symbol.to_owned() });
         }
     }
-    rows.iter().map(|row| official::bar_in(row, unit).ok_or(AskError::Digits("a candle", "one"))).collect()
+    rows.iter().map(|row| official::bar(row, unit).ok_or(AskError::Digits("a candle", "one"))).collect()
 }
 
 /// The trades of the minute up to the first recorded one, oldest first. `traded_before`: the market is older than

@@ -7,7 +7,7 @@ use super::binance::binary_samples;
 use super::hostile_input::numbers;
 use super::reviewed::{blocks, meta, text};
 use super::{Frame, FrameKind, venue};
-use model::{Channel, Decoded, Listing, Num, Rows, VenueId};
+use model::{Channel, Decoded, Interval, Listing, Num, Rows, VenueId};
 
 /// A sound entry of the venue's listing.
 fn entry(id: VenueId, name: &str) -> Value {
@@ -54,6 +54,33 @@ fn listing(id: VenueId, entries: &[String]) -> Listing {
         VenueId::GateSpot | VenueId::GateFutures => list,
     };
     venue(id).rest.parse_listing(body.as_bytes()).unwrap_or_else(|e| panic!("{id}: {e}: {body}"))
+}
+
+/// What the exchange documents of its candles: rows of an answer, at least as many as are asked for, and days of a range.
+fn candles(id: VenueId) -> (u32, Option<u32>) {
+    match id {
+        VenueId::BinanceSpot | VenueId::BinanceSpotSbe => (1_000, None),
+        VenueId::BinanceUsdm => (1_500, None),
+        VenueId::BinanceCoinm => (1_500, Some(200)),
+        VenueId::KucoinSpot => (1_500, None),
+        VenueId::KucoinFutures => (500, None),
+        VenueId::GateSpot => (1_000, None),
+        VenueId::GateFutures => (2_000, None),
+    }
+}
+
+#[test]
+fn no_more_candles_are_asked_for_than_each_exchange_documents_and_contracts_are_of_a_size_that_its_listing_tells() {
+    for id in VenueId::ALL.iter().copied() {
+        let (spec, (rows_max, days_max)) = (venue(id).spec, candles(id));
+        for interval in Interval::ALL {
+            let rows = spec.klines.unwrap().rows_of(interval);
+            let days = i64::from(rows) * interval.len_us() / Interval::D1.len_us();
+            assert!(rows <= rows_max && days_max.is_none_or(|most| days <= i64::from(most)), "{id} {interval} {rows}");
+        }
+        let listed = listing(id, &[entry(id, names(id)[0]).to_string()]);
+        assert_eq!(listed.symbols[0].contract_size.is_some(), spec.counts_contracts, "{id}");
+    }
 }
 
 #[test]

@@ -4,27 +4,17 @@
 use std::time::Duration;
 
 use model::Interval;
-use venue_sim::{Action, Fault, Market, Pace, SimConfig, StartWhen};
+use venue_sim::{Action, Fault, Pace};
 
-use super::seeded::{START_MS, SYMBOLS, VENUES, gaps, recorder, stored};
+use super::seeded::{VENUES, gaps, markets, recorder, stored};
 use crate::support::venue::Exchange;
 use crate::support::{Service, both, run, seed, wait_until};
 
 #[test]
 fn bars_with_a_hole_are_corrected_and_unmarked_by_the_trades_that_were_fetched_again() {
     let root = tempfile::tempdir().unwrap();
-    let mut sim = SimConfig::generated(
-        &VENUES.map(|(venue, _)| venue),
-        Market {
-            symbols: SYMBOLS.map(str::to_owned).to_vec(),
-            channels: vec!["trades".into(), "agg_trades".into()],
-            frames_per_s: 8,
-            total_frames: None,
-            start_ms: Some(START_MS),
-        },
-    );
+    let mut sim = markets(4, None);
     sim.pace = Pace::Times(60.0);
-    sim.start_when = StartWhen::Settled { streams: SYMBOLS.len(), quiet_ms: 200 };
     sim.seed = seed("bars_with_a_hole") % (1 << 40);
     let exchange = Exchange::start(sim);
     let config = recorder(root.path(), &exchange);
@@ -34,7 +24,7 @@ fn bars_with_a_hole_are_corrected_and_unmarked_by_the_trades_that_were_fetched_a
     wait_until("the first bars have their beginning", || gaps(&config) == Some(0));
     let mut marked = 0;
     for half_frame in [false, true] {
-        for (venue, _) in VENUES {
+        for (venue, ..) in VENUES {
             assert!(exchange.sim.fault(Fault::now(Action::Cut { half_frame }).on_venue(venue)) > 0);
         }
         wait_until("bars are marked", || {
@@ -44,7 +34,7 @@ fn bars_with_a_hole_are_corrected_and_unmarked_by_the_trades_that_were_fetched_a
         });
         wait_until("no bar is marked any more", || gaps(&config) == Some(0));
     }
-    // Whole minutes behind the last hole, on both venues.
+    // Whole minutes behind the last hole, on all venues.
     let before = stored(&config, Interval::M1);
     wait_until("the market goes on", || stored(&config, Interval::M1).iter().zip(&before).all(|(now, n)| *now > n + 2));
     collector.stop();

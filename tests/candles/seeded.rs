@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use kline::db::{GapQuery, HistoryQuery, open_reader};
 use model::Interval;
-use venue_sim::{Action, Fault, Market, Pace, SimConfig, StartWhen};
+use venue_sim::{Action, Fault, Market, Pace, SimConfig, SimVenue, Source, StartWhen};
 
 use crate::support::venue::Exchange;
 use crate::support::{Service, both, free_port, run, seed, wait_until};
@@ -17,9 +17,30 @@ use crate::support::{Service, both, free_port, run, seed, wait_until};
 pub(super) const START_MS: i64 = 1_722_988_200_000;
 /// How much faster than real time the market lives.
 const SPEED: f64 = 400.0;
-pub(super) const SYMBOLS: [&str; 2] = ["BTCUSDT", "ETHUSDT"];
-/// Venue and the channel its candles are made of.
-pub(super) const VENUES: [(&str, &str); 2] = [("binance-spot", "trades"), ("binance-usdm", "agg_trades")];
+/// Venue, the channel its candles are made of, its symbols.
+pub(super) const VENUES: [(&str, &str, [&str; 2]); 3] = [
+    ("binance-spot", "trades", ["BTCUSDT", "ETHUSDT"]),
+    ("binance-usdm", "agg_trades", ["BTCUSDT", "ETHUSDT"]),
+    // Contracts of 100 and of 10 USD.
+    ("binance-coinm", "agg_trades", ["BTCUSD_PERP", "ETHUSD_PERP"]),
+];
+
+/// A market on each of [`VENUES`], of so many frames.
+pub(super) fn markets(frames_per_s: u64, total_frames: Option<u64>) -> SimConfig {
+    let playing = |(venue, _, symbols): (&str, &str, [&str; 2])| {
+        let market = Market {
+            symbols: symbols.map(str::to_owned).to_vec(),
+            channels: vec!["trades".into(), "agg_trades".into()],
+            frames_per_s,
+            total_frames,
+            start_ms: Some(START_MS),
+        };
+        SimVenue::playing(venue, Source::Generated(market))
+    };
+    let mut sim = SimConfig::venues(VENUES.map(playing).to_vec());
+    sim.start_when = StartWhen::Settled { streams: 2, quiet_ms: 200 };
+    sim
+}
 
 /// The directory of a recorder, in which its configuration is.
 pub(super) fn recorder(dir: &Path, exchange: &Exchange) -> PathBuf {
@@ -31,9 +52,9 @@ pub(super) fn recorder(dir: &Path, exchange: &Exchange) -> PathBuf {
         free_port(),
         free_port(),
     );
-    for (venue, channel) in VENUES {
+    for (venue, channel, symbols) in VENUES {
         text += &format!(
-            "[venues.{venue}]\nsymbols = {SYMBOLS:?}\nchannels = [{channel:?}]\nrest_url = {:?}\nws_url = {:?}\nconnect_stagger_ms = 0\nrest_weight_per_window = 100000\n",
+            "[venues.{venue}]\nsymbols = {symbols:?}\nchannels = [{channel:?}]\nrest_url = {:?}\nws_url = {:?}\nconnect_stagger_ms = 0\nrest_weight_per_window = 100000\n",
             exchange.sim.rest_url(venue),
             exchange.sim.ws_url(venue),
         );
@@ -53,7 +74,7 @@ pub(super) fn stored(config: &Path, interval: Interval) -> Vec<i64> {
     let Ok(mut db) = open_reader("sqlite:klines.db", &data) else { return vec![-1] };
     VENUES
         .iter()
-        .flat_map(|(venue, _)| SYMBOLS.map(|symbol| (*venue, symbol)))
+        .flat_map(|(venue, _, symbols)| symbols.map(|symbol| (*venue, symbol)))
         .map(|(v, s)| db.query(&query(v, s, interval)).map_or(-1, |bars| bars.len() as i64))
         .collect()
 }
@@ -94,18 +115,8 @@ const NINE: [&str; 9] = [
 #[test]
 fn a_recording_begun_in_the_middle_has_the_candles_of_one_from_the_beginning() {
     let root = tempfile::tempdir().unwrap();
-    let mut sim = SimConfig::generated(
-        &VENUES.map(|(venue, _)| venue),
-        Market {
-            symbols: SYMBOLS.map(str::to_owned).to_vec(),
-            channels: vec!["trades".into(), "agg_trades".into()],
-            frames_per_s: 2,
-            total_frames: Some(28_000),
-            start_ms: Some(START_MS),
-        },
-    );
+    let mut sim = markets(1, Some(14_000));
     sim.pace = Pace::Times(SPEED);
-    sim.start_when = StartWhen::Settled { streams: SYMBOLS.len(), quiet_ms: 200 };
     sim.seed = seed("a_recording_begun_in_the_middle") % (1 << 40);
     let exchange = Exchange::start(sim);
     let whole = recorder(&root.path().join("whole"), &exchange);
@@ -114,7 +125,7 @@ fn a_recording_begun_in_the_middle_has_the_candles_of_one_from_the_beginning() {
         ["collector", "compactor"].map(|name| Service::start(name, &whole, &[])).into_iter().collect::<Vec<_>>();
     // 80 minutes of the market: the second recording begins a day after the first, in the same week.
     wait_until("the market is behind 01:05", || stored(&whole, Interval::M1).iter().all(|n| *n > 75));
-    for (venue, _) in VENUES {
+    for (venue, ..) in VENUES {
         let refused = Fault::now(Action::Rest { status: 503, retry_after_s: 1 }).on_venue(venue);
         exchange.sim.fault(Fault { path: Some("/klines".into()), ..refused }.times(2));
     }
@@ -150,7 +161,7 @@ fn a_recording_begun_in_the_middle_has_the_candles_of_one_from_the_beginning() {
     let seeded = table(&middle, &["was_seeded"]);
     for interval in ["1w", "1d", "4h"] {
         let series = seeded.iter().filter(|(key, _)| key.split(',').nth(2) == Some(interval));
-        assert!(series.map(|(_, v)| v).filter(|v| *v == "true").count() == 4, "{interval}: {seeded:?}");
+        assert!(series.map(|(_, v)| v).filter(|v| *v == "true").count() == 6, "{interval}: {seeded:?}");
     }
 
     // What the venue tells of its own candles is what was recorded, and fills an empty database.

@@ -61,6 +61,12 @@ fn every_stream_of_binance_usdm_is_subscribed_without_a_ban() {
 }
 
 #[test]
+fn every_stream_of_binance_coinm_is_subscribed_without_a_ban() {
+    let channels = ["agg_trades", "book_ticker", "depth", "mark_price"];
+    subscribe_all("binance-coinm", &channels, "", |sim| set(sim, symbols(256, |n| format!("C{n}USD_PERP")), &channels));
+}
+
+#[test]
 fn every_stream_of_binance_spot_sbe_is_subscribed_without_a_ban() {
     let channels = ["trades", "book_ticker", "depth"];
     let key = "api_key_env = \"TAPEDECK_TEST_KEY\"\n";

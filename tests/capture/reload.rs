@@ -134,9 +134,8 @@ fn events(records: &[Record], kind: &str) -> Vec<Value> {
 /// Symbols A and B are recorded; then C instead of B; then B again.
 fn symbols_come_and_go(venue: &'static str, name: impl Fn(&str) -> String, extra: &str) {
     let [a, b, c, d] = ["AAA", "BBB", "CCC", "DDD"].map(name);
-    let channels = ["trades", "book_ticker", "depth", "depth_snapshot"];
-    let channels =
-        if venue == "binance-usdm" { ["agg_trades", "book_ticker", "depth", "depth_snapshot"] } else { channels };
+    let trades = if matches!(venue, "binance-usdm" | "binance-coinm") { "agg_trades" } else { "trades" };
+    let channels = [trades, "book_ticker", "depth", "depth_snapshot"];
     let tape = Tape::record(venue, &[&a, &b, &c, &d], &[&a, &b], &channels, extra);
     tape.flows(&a);
     tape.flows(&b);
@@ -193,6 +192,7 @@ fn the_symbols_of_binance_change_while_the_others_flow_on() {
     symbols_come_and_go("binance-spot", |s| format!("{s}USDT"), "");
     symbols_come_and_go("binance-spot-sbe", |s| format!("{s}USDT"), "api_key_env = \"TAPEDECK_TEST_KEY\"\n");
     symbols_come_and_go("binance-usdm", |s| format!("{s}USDT"), "");
+    symbols_come_and_go("binance-coinm", |s| format!("{s}USD_PERP"), "");
 }
 
 #[test]

@@ -21,7 +21,8 @@ type Of = (&'static str, fn(usize) -> String, &'static [&'static str], &'static 
 
 const BINANCE: fn(usize) -> String = |n| format!("C{n:03}USDT");
 const GATE: fn(usize) -> String = |n| format!("C{n:03}_USDT");
-const VENUES: [Of; 7] = [
+const COINM: fn(usize) -> String = |n| format!("C{n:03}USD_PERP");
+const VENUES: [Of; 8] = [
     ("binance-spot", BINANCE, &["trades", "agg_trades", "book_ticker", "depth"], "trades"),
     ("binance-spot-sbe", BINANCE, &["trades", "book_ticker", "depth"], "trades"),
     ("binance-usdm", BINANCE, &["agg_trades", "book_ticker", "depth", "mark_price"], "agg_trades"),
@@ -29,6 +30,7 @@ const VENUES: [Of; 7] = [
     ("kucoin-futures", |n| format!("C{n:03}USDTM"), &["trades", "book_ticker", "depth"], "trades"),
     ("gate-spot", GATE, &["trades", "book_ticker", "depth"], "trades"),
     ("gate-futures", GATE, &["trades", "book_ticker", "depth"], "trades"),
+    ("binance-coinm", COINM, &["agg_trades", "book_ticker", "depth", "mark_price"], "agg_trades"),
 ];
 
 fn number(name: &str, default: usize) -> usize {
@@ -187,6 +189,8 @@ fn with_all_work_at_once_no_exchange_throttles_or_bans_and_the_weight_stays_belo
         let pieces = [
             ("binance-usdm", "/aggTrades?"),
             ("binance-usdm", "/klines?"),
+            ("binance-coinm", "/aggTrades?"),
+            ("binance-coinm", "/klines?"),
             ("binance-spot", "/historicalTrades?"),
             ("gate-spot", "/spot/trades?"),
             ("gate-futures", "/candlesticks?"),

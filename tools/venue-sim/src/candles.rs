@@ -83,11 +83,18 @@ fn page<'q>(venue: &Venue, get: &dyn Fn(&str) -> Option<&'q str>, most: usize) -
     if !has_symbol(venue, symbol) {
         return Err(error(400, -1121, "Invalid symbol."));
     }
+    let known = venue.spec.klines;
+    let (days_max, from_the_start) = (known.and_then(|k| k.days_max), known.is_none_or(|k| k.from_the_start));
+    if let (Some(days), Some((start, end))) = (days_max, start.zip(end))
+        && end.saturating_sub(start) > i64::from(days) * 1_440 * MINUTE_MS
+    {
+        return Err(error(400, -1128, "Combination of optional parameters invalid."));
+    }
     let (minutes, tick, lot, places) = minutes(venue, symbol);
     let candles = fold(&minutes, len, anchor);
     let inside = |c: &&Candle| start.is_none_or(|s| c.open_ms >= s) && end.is_none_or(|e| c.open_ms <= e);
     let mut chosen: Vec<&Candle> = candles.iter().filter(inside).collect();
-    if start.is_none() {
+    if start.is_none() || !from_the_start {
         chosen.drain(..chosen.len().saturating_sub(limit));
     }
     chosen.truncate(limit);
