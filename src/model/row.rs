@@ -114,6 +114,22 @@ pub struct DepthUpdate {
     pub level_count: u32,
 }
 
+impl DepthUpdate {
+    /// Changes without a time, ids or levels.
+    pub fn of(symbol: SymbolId) -> Self {
+        Self {
+            symbol,
+            ts_event_us: None,
+            first_update_id: None,
+            final_update_id: None,
+            prev_update_id: None,
+            is_snapshot: false,
+            first_level: 0,
+            level_count: 0,
+        }
+    }
+}
+
 /// One price level of a [`DepthUpdate`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Level {

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod binance;
+mod book;
 mod frame;
 pub mod gap;
 mod gate;

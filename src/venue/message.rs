@@ -163,14 +163,25 @@ impl Of {
 
     /// The elements of an array, at most `N`; those that are not there or `null` are `None`.
     pub(super) fn elements<'a, const N: usize>(self, field: &'static str, raw: &'a str) -> Result<[Raw<'a>; N]> {
+        self.elements_and(field, raw, &mut |_| ())
+    }
+
+    /// As [`Of::elements`]; `more` hears of those behind the `N`.
+    pub(super) fn elements_and<'a, const N: usize>(
+        self,
+        field: &'static str,
+        raw: &'a str,
+        more: &mut dyn FnMut(&str),
+    ) -> Result<[Raw<'a>; N]> {
         if !json::is_array(raw) {
             return self.wrong(field);
         }
         let mut all = [None; N];
         let mut slots = all.iter_mut();
         json::array(raw, &mut |element| {
-            if let Some(slot) = slots.next() {
-                *slot = Some(element).filter(|e| *e != "null");
+            match slots.next() {
+                Some(slot) => *slot = Some(element).filter(|e| *e != "null"),
+                None => more(element),
             }
             Ok(())
         })?;

@@ -3,13 +3,11 @@
 //! Each function shows the message as the venue sends it; fields in brackets are those of some years or of one
 //! market only. The struct of the fields is the row itself (see `row.rs`).
 
-use super::super::json;
 use super::field::Context;
 use super::field::{Of, Raw, Result};
 use super::market::Market;
-use model::row::{
-    AggTrade, BookTicker, Candle, DepthUpdate, Level, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline,
-};
+use model::row::{AggTrade, BookTicker, Candle, DepthUpdate, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline};
+use model::{Num, SymbolId};
 
 /// `{"e":"trade","E":..,["T":..,]"s":"BTCUSDT","t":12345,"p":"0.001","q":"100",["b":..,"a":..,]["X":"MARKET",]`
 /// `["T":..,]"m":true,["M":true]["st":1]}`
@@ -48,19 +46,30 @@ pub(super) fn agg_trade(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
         return Ok(());
     }
     let symbol = OF.word("s", s)?;
-    let row = AggTrade {
-        symbol: cx.rows.symbols.intern(&symbol),
-        ts_event_us: OF.opt_time("E", event)?,
-        ts_trade_us: OF.time("T", time)?,
-        agg_id: OF.int("a", a)?,
-        first_id: OF.int("f", f)?,
-        last_id: OF.int("l", l)?,
-        price: OF.num("p", p)?,
-        amount: OF.num("q", q)?,
-        side: OF.taker(m)?,
-    };
+    let symbol = cx.rows.symbols.intern(&symbol);
+    let row = aggregate(OF, symbol, OF.opt_time("E", event)?, [a, p, q, f, l, time, m])?;
     cx.rows.agg_trades.push(row);
     Ok(())
+}
+
+/// The fields that aggregates of the stream and of REST share.
+pub(super) fn aggregate(
+    of: Of,
+    symbol: SymbolId,
+    ts_event_us: Option<i64>,
+    [a, p, q, f, l, time, m]: [Raw<'_>; 7],
+) -> Result<AggTrade> {
+    Ok(AggTrade {
+        symbol,
+        ts_event_us,
+        ts_trade_us: of.time("T", time)?,
+        agg_id: of.int("a", a)?,
+        first_id: of.int("f", f)?,
+        last_id: of.int("l", l)?,
+        price: of.num("p", p)?,
+        amount: of.num("q", q)?,
+        side: of.taker(m)?,
+    })
 }
 
 /// `{["e":"bookTicker",]"u":400900217,"s":"BNBUSDT",["ps":..,]"b":"25.35","B":"31.21","a":"25.36","A":"40.66",`
@@ -96,19 +105,15 @@ pub(super) fn depth(cx: &mut Context<'_, '_>, data: &str, is_snapshot: bool) -> 
         return Ok(());
     }
     let symbol = OF.word("s", s)?;
-    let mut row = DepthUpdate {
-        symbol: cx.rows.symbols.intern(&symbol),
+    let row = DepthUpdate {
         ts_event_us: OF.opt_time("E", event)?,
         first_update_id: Some(OF.int("U", first)?),
         final_update_id: Some(OF.int("u", last)?),
         prev_update_id: OF.opt_int("pu", prev)?,
         is_snapshot,
-        first_level: 0,
-        level_count: 0,
+        ..DepthUpdate::of(cx.rows.symbols.intern(&symbol))
     };
-    book(cx, OF, ("b", bids), ("a", asks), &mut row)?;
-    cx.rows.depth.push(row);
-    Ok(())
+    cx.book(OF, ("b", bids), ("a", asks), row, &mut |cx, field, entry| level(cx, OF, field, entry))
 }
 
 /// `{"lastUpdateId":160,["E":..,"T":..,]"bids":[["p","q"]],"asks":[["p","q"]]}`: partial depth of spot and the
@@ -118,71 +123,24 @@ pub(super) fn whole_book(cx: &mut Context<'_, '_>, data: &str, symbol: &str) -> 
     let keys = ["lastUpdateId", "E", "bids", "asks", "T", "symbol", "pair"];
     let [last, event, bids, asks, ..] = cx.fields(OF.0, data, &keys)?;
     let last = OF.int("lastUpdateId", last)?;
-    let mut row = DepthUpdate {
-        symbol: cx.rows.symbols.intern(symbol),
+    let row = DepthUpdate {
         ts_event_us: OF.opt_time("E", event)?,
         first_update_id: Some(last),
         final_update_id: Some(last),
-        prev_update_id: None,
         is_snapshot: true,
-        first_level: 0,
-        level_count: 0,
+        ..DepthUpdate::of(cx.rows.symbols.intern(symbol))
     };
-    book(cx, OF, ("bids", bids), ("asks", asks), &mut row)?;
-    cx.rows.depth.push(row);
-    Ok(())
+    cx.book(OF, ("bids", bids), ("asks", asks), row, &mut |cx, field, entry| level(cx, OF, field, entry))
 }
 
-/// Both sides of a depth message; `row` learns where its levels are.
-fn book(
-    cx: &mut Context<'_, '_>,
-    of: Of,
-    bids: (&'static str, Raw<'_>),
-    asks: (&'static str, Raw<'_>),
-    row: &mut DepthUpdate,
-) -> Result<()> {
-    let start = cx.rows.levels.len();
-    side(cx, of, bids, true)?;
-    side(cx, of, asks, false)?;
-    let count = cx.rows.levels.len() - start;
-    match (u32::try_from(start), u32::try_from(count)) {
-        (Ok(start), Ok(count)) => {
-            row.first_level = start;
-            row.level_count = count;
-            Ok(())
-        }
-        _ => of.wrong("levels: too many"),
+/// `["p","q"]`; until 2019 every level ended with an empty array.
+fn level(cx: &mut Context<'_, '_>, of: Of, field: &'static str, entry: &str) -> Result<Option<(Num, Num)>> {
+    let mut strange = false;
+    let [price, amount] = of.elements_and(field, entry, &mut |more| strange |= more != "[]")?;
+    if strange {
+        cx.drift("field depth level.2");
     }
-}
-
-fn side(cx: &mut Context<'_, '_>, of: Of, (field, raw): (&'static str, Raw<'_>), bid: bool) -> Result<()> {
-    let Some(raw) = raw.filter(|r| json::is_array(r)) else {
-        return of.wrong(field);
-    };
-    let mut level = 0_i32;
-    json::array(raw, &mut |pair| {
-        if !json::is_array(pair) {
-            return of.wrong(field);
-        }
-        let mut parts: [Raw<'_>; 2] = [None; 2];
-        let mut n = 0_usize;
-        let mut strange = false;
-        json::array(pair, &mut |part| {
-            match parts.get_mut(n) {
-                Some(slot) => *slot = Some(part),
-                // Until 2019 every level ended with an empty array.
-                None => strange |= part != "[]",
-            }
-            n += 1;
-            Ok(())
-        })?;
-        if strange {
-            cx.drift("field depth level.2");
-        }
-        cx.rows.levels.push(Level { bid, level, price: of.num(field, parts[0])?, amount: of.num(field, parts[1])? });
-        level = level.saturating_add(1);
-        Ok(())
-    })
+    Ok(Some((of.num(field, price)?, of.num(field, amount)?)))
 }
 
 /// `{"e":"markPriceUpdate","E":..,"s":"BTCUSDT","p":"mark",["ap":"average",]"i":"index","P":"settle","r":"0.0003",`

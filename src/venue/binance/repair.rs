@@ -18,6 +18,7 @@ use super::super::{DecodeError, Missing, RestRequest};
 use super::field::Context;
 use super::field::{Of, Result};
 use super::market::Market;
+use super::messages::aggregate;
 use model::row::{AggTrade, Trade};
 use model::{Channel, Fill, RestMeta, Rows, SymbolId};
 
@@ -91,15 +92,5 @@ fn trade(cx: &mut Context<'_, '_>, entry: &str, symbol: SymbolId) -> Result<(i64
 fn agg_trade(cx: &mut Context<'_, '_>, entry: &str, symbol: SymbolId) -> Result<AggTrade> {
     const OF: Of = Of("aggTrades");
     let [a, p, q, f, l, time, m, ..] = cx.fields(OF.0, entry, &["a", "p", "q", "f", "l", "T", "m", "M", "nq"])?;
-    Ok(AggTrade {
-        symbol,
-        ts_event_us: None,
-        ts_trade_us: OF.time("T", time)?,
-        agg_id: OF.int("a", a)?,
-        first_id: OF.int("f", f)?,
-        last_id: OF.int("l", l)?,
-        price: OF.num("p", p)?,
-        amount: OF.num("q", q)?,
-        side: OF.taker(m)?,
-    })
+    aggregate(OF, symbol, None, [a, p, q, f, l, time, m])
 }

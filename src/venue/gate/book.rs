@@ -7,7 +7,7 @@ use super::super::json;
 use super::super::message::{Of, Raw, Result};
 use super::field::opt_time;
 use super::messages::Cx;
-use model::row::{DepthUpdate, Level};
+use model::row::DepthUpdate;
 use model::symbol::SymbolId;
 
 /// `{"t":1606294781123,["e":"depthUpdate","E":1606294781,]"s":"BTC_USDT","U":48776301,"u":48776306,"b":[..],`
@@ -21,14 +21,11 @@ pub(super) fn update(cx: &mut Cx<'_, '_>, data: &str) -> Result<()> {
     let [time, s, first, last, bids, asks, full, ..] = cx.fields(OF.0, data, &keys)?;
     let symbol = OF.word("s", s)?;
     let changes = DepthUpdate {
-        symbol: cx.rows.symbols.intern(&symbol),
         ts_event_us: opt_time(OF, "t", time)?,
         first_update_id: Some(OF.int("U", first)?),
         final_update_id: Some(OF.int("u", last)?),
-        prev_update_id: None,
-        is_snapshot: false,
         first_level: u32::try_from(cx.rows.levels.len()).unwrap_or(u32::MAX),
-        level_count: 0,
+        ..DepthUpdate::of(cx.rows.symbols.intern(&symbol))
     };
     if !(full.is_some() && OF.flag("full", full)?) {
         return push(cx, OF, ("b", bids), ("a", asks), changes);
@@ -57,68 +54,26 @@ pub(super) fn whole(cx: &mut Cx<'_, '_>, data: &str, symbol: Option<&str>) -> Re
     };
     let id = id.or(last).map(|raw| OF.int("id", Some(raw))).transpose()?;
     let row = DepthUpdate {
-        symbol,
         ts_event_us,
         first_update_id: id,
         final_update_id: id,
-        prev_update_id: None,
         is_snapshot: true,
-        first_level: 0,
-        level_count: 0,
+        ..DepthUpdate::of(symbol)
     };
     push(cx, OF, ("bids", bids), ("asks", asks), row)
 }
 
-type Side<'a> = (&'static str, Raw<'a>);
-
-/// Pushes the levels of both sides, then `row`, which learns where they are.
-fn push(cx: &mut Cx<'_, '_>, of: Of, bids: Side<'_>, asks: Side<'_>, mut row: DepthUpdate) -> Result<()> {
-    let start = cx.rows.levels.len();
-    side(cx, of, bids, true)?;
-    side(cx, of, asks, false)?;
-    let count = cx.rows.levels.len() - start;
-    let (Ok(start), Ok(count)) = (u32::try_from(start), u32::try_from(count)) else {
-        return of.wrong("levels: too many");
-    };
-    row.first_level = start;
-    row.level_count = count;
-    cx.rows.depth.push(row);
-    Ok(())
-}
-
-/// The levels of a side; one that is absent (or `null`) is empty.
-fn side(cx: &mut Cx<'_, '_>, of: Of, (field, raw): Side<'_>, bid: bool) -> Result<()> {
-    let Some(raw) = raw else { return Ok(()) };
-    if !json::is_array(raw) {
-        return of.wrong(field);
-    }
-    let mut level = 0_i32;
-    json::array(raw, &mut |entry| {
-        let (price, amount) = if json::is_array(entry) { pair(cx, entry)? } else { named(cx, entry)? };
-        cx.rows.levels.push(Level { bid, level, price: of.num(field, price)?, amount: of.num(field, amount)? });
-        level = level.saturating_add(1);
-        Ok(())
+/// A book of the venue, of which a side that is absent (or `null`) is empty.
+fn push<'a>(cx: &mut Cx<'_, '_>, of: Of, bids: Side<'a>, asks: Side<'a>, row: DepthUpdate) -> Result<()> {
+    let side = |(field, raw): Side<'a>| (field, raw.or(Some("[]")));
+    cx.book(of, side(bids), side(asks), row, &mut |cx, field, entry| {
+        let [price, amount] = if json::is_array(entry) {
+            of.elements_and(field, entry, &mut |_| cx.drift("field order_book level.2"))?
+        } else {
+            cx.fields("order_book level", entry, &["p", "s"])?
+        };
+        Ok(Some((of.num(field, price)?, of.num(field, amount)?)))
     })
 }
 
-/// `["p","q"]`.
-fn pair<'a>(cx: &mut Cx<'_, '_>, entry: &'a str) -> Result<(Raw<'a>, Raw<'a>)> {
-    let mut parts: [Raw<'a>; 2] = [None; 2];
-    let mut n = 0_usize;
-    json::array(entry, &mut |part| {
-        match parts.get_mut(n) {
-            Some(slot) => *slot = Some(part),
-            None => cx.drift("field order_book level.2"),
-        }
-        n += 1;
-        Ok(())
-    })?;
-    let [price, amount] = parts;
-    Ok((price, amount))
-}
-
-/// `{"p":"..","s":..}`.
-fn named<'a>(cx: &mut Cx<'_, '_>, entry: &'a str) -> Result<(Raw<'a>, Raw<'a>)> {
-    let [price, size] = cx.fields("order_book level", entry, &["p", "s"])?;
-    Ok((price, size))
-}
+type Side<'a> = (&'static str, Raw<'a>);
