@@ -26,7 +26,7 @@ pub(super) fn decode(market: Market, payload: &[u8], rows: &mut Rows) -> Option<
     let end = End { market, combined };
     if !s.eat(br#"{"e":""#) {
         s.lit(br#"{"u":"#)?;
-        return spot_book_ticker(s, end, rows);
+        return book_ticker(s, end, false, rows);
     }
     if s.eat(br#"trade","E":"#) {
         return match market {
@@ -38,7 +38,7 @@ pub(super) fn decode(market: Market, payload: &[u8], rows: &mut Rows) -> Option<
         return depth(market, s, end, stream, rows);
     }
     if s.eat(br#"bookTicker","u":"#) {
-        return usdm_book_ticker(s, end, rows);
+        return book_ticker(s, end, true, rows);
     }
     if s.eat(br#"aggTrade","E":"#) {
         return agg_trade(s, end, rows);
@@ -79,66 +79,57 @@ fn taker(buyer_is_maker: bool) -> Side {
     if buyer_is_maker { Side::Sell } else { Side::Buy }
 }
 
+/// `key name = how, ..`: what must stand here, each time a key and the value behind it.
+macro_rules! fields {
+    ($s:ident: $($key:literal $name:pat = $how:ident),+ $(,)?) => {
+        $($s.lit($key)?; let $name = $s.$how()?;)+
+    };
+}
+
+/// The value behind a key that may stand here.
+macro_rules! maybe {
+    ($s:ident: $key:literal $how:ident) => {
+        if $s.eat($key) { Some($s.$how()?) } else { None }
+    };
+}
+
 /// `..E,"s":..,"t":..,"p":..,"q":..,["b":..,"a":..,]"T":..,"m":true,"M":true}`
 #[inline(always)]
 fn spot_trade(mut s: Scan<'_>, end: End, rows: &mut Rows) -> Option<Channel> {
     let event = s.time()?;
-    s.lit(br#","s":""#)?;
-    let symbol = s.text()?;
-    s.lit(br#","t":"#)?;
-    let id = s.int()?;
-    s.lit(br#","p":""#)?;
-    let price = s.num()?;
-    s.lit(br#","q":""#)?;
-    let amount = s.num()?;
+    fields!(s: br#","s":""# symbol = text, br#","t":"# id = int, br#","p":""# price = num, br#","q":""# amount = num);
     if s.eat(br#","b":"#) {
         s.int()?;
-        s.lit(br#","a":"#)?;
-        s.int()?;
+        fields!(s: br#","a":"# _ = int);
     }
-    s.lit(br#","T":"#)?;
-    let time = s.time()?;
-    s.lit(br#","m":"#)?;
-    let side = taker(s.flag()?);
-    s.lit(br#","M":"#)?;
-    s.flag()?;
+    fields!(s: br#","T":"# time = time, br#","m":"# maker = flag, br#","M":"# _ = flag);
     end.here(&mut s)?;
-    rows.trades.push(Trade {
-        symbol: rows.symbols.intern(symbol),
-        ts_event_us: Some(event),
-        ts_trade_us: Some(time),
-        id: Some(id),
-        id_str: None,
-        price,
-        amount,
-        side,
-        kind: None,
-    });
-    Some(Channel::Trades)
+    push_trade(rows, (event, time), symbol, id, (price, amount), maker, None)
 }
 
 /// `..E,"T":..,"s":..,"t":..,"p":..,"q":..,["X":..,]"m":true[,"st":1]}`
 #[inline(always)]
 fn usdm_trade(mut s: Scan<'_>, end: End, rows: &mut Rows) -> Option<Channel> {
     let event = s.time()?;
-    s.lit(br#","T":"#)?;
-    let time = s.time()?;
-    s.lit(br#","s":""#)?;
-    let symbol = s.text()?;
-    s.lit(br#","t":"#)?;
-    let id = s.int()?;
-    s.lit(br#","p":""#)?;
-    let price = s.num()?;
-    s.lit(br#","q":""#)?;
-    let amount = s.num()?;
-    let mut kind = None;
-    if s.eat(br#","X":""#) {
-        kind = Some(s.text()?);
-    }
-    s.lit(br#","m":"#)?;
-    let side = taker(s.flag()?);
+    fields!(s: br#","T":"# time = time, br#","s":""# symbol = text, br#","t":"# id = int);
+    fields!(s: br#","p":""# price = num, br#","q":""# amount = num);
+    let kind = maybe!(s: br#","X":""# text);
+    fields!(s: br#","m":"# maker = flag);
     end.family(&mut s);
     end.here(&mut s)?;
+    push_trade(rows, (event, time), symbol, id, (price, amount), maker, kind)
+}
+
+#[inline(always)]
+fn push_trade(
+    rows: &mut Rows,
+    (event, time): (i64, i64),
+    symbol: &str,
+    id: i64,
+    (price, amount): (Num, Num),
+    maker: bool,
+    kind: Option<&str>,
+) -> Option<Channel> {
     rows.trades.push(Trade {
         symbol: rows.symbols.intern(symbol),
         ts_event_us: Some(event),
@@ -147,7 +138,7 @@ fn usdm_trade(mut s: Scan<'_>, end: End, rows: &mut Rows) -> Option<Channel> {
         id_str: None,
         price,
         amount,
-        side,
+        side: taker(maker),
         kind: kind.map(|k| rows.symbols.intern(k)),
     });
     Some(Channel::Trades)
@@ -158,35 +149,18 @@ fn usdm_trade(mut s: Scan<'_>, end: End, rows: &mut Rows) -> Option<Channel> {
 #[inline(always)]
 fn agg_trade(mut s: Scan<'_>, end: End, rows: &mut Rows) -> Option<Channel> {
     let event = s.time()?;
-    let (symbol, agg_id);
-    if s.eat(br#","a":"#) {
-        agg_id = s.int()?;
-        s.lit(br#","s":""#)?;
-        symbol = s.text()?;
+    let (symbol, agg_id) = if s.eat(br#","a":"#) {
+        let id = s.int()?;
+        fields!(s: br#","s":""# symbol = text);
+        (symbol, id)
     } else {
-        s.lit(br#","s":""#)?;
-        symbol = s.text()?;
-        s.lit(br#","a":"#)?;
-        agg_id = s.int()?;
-    }
-    s.lit(br#","p":""#)?;
-    let price = s.num()?;
-    s.lit(br#","q":""#)?;
-    let amount = s.num()?;
-    if s.eat(br#","nq":""#) {
-        s.num()?;
-    }
-    s.lit(br#","f":"#)?;
-    let first_id = s.int()?;
-    s.lit(br#","l":"#)?;
-    let last_id = s.int()?;
-    s.lit(br#","T":"#)?;
-    let time = s.time()?;
-    s.lit(br#","m":"#)?;
-    let side = taker(s.flag()?);
-    if s.eat(br#","M":"#) {
-        s.flag()?;
-    } else {
+        fields!(s: br#","s":""# symbol = text, br#","a":"# id = int);
+        (symbol, id)
+    };
+    fields!(s: br#","p":""# price = num, br#","q":""# amount = num);
+    maybe!(s: br#","nq":""# num);
+    fields!(s: br#","f":"# first_id = int, br#","l":"# last_id = int, br#","T":"# time = time, br#","m":"# maker = flag);
+    if maybe!(s: br#","M":"# flag).is_none() {
         end.family(&mut s);
     }
     end.here(&mut s)?;
@@ -199,73 +173,37 @@ fn agg_trade(mut s: Scan<'_>, end: End, rows: &mut Rows) -> Option<Channel> {
         last_id,
         price,
         amount,
-        side,
+        side: taker(maker),
     });
     Some(Channel::AggTrades)
 }
 
-/// Spot `..u,"s":..,"b":..,"B":..,"a":..,"A":..}`
-#[inline(always)]
-fn spot_book_ticker(mut s: Scan<'_>, end: End, rows: &mut Rows) -> Option<Channel> {
-    let best = Best::read(&mut s)?;
-    end.here(&mut s)?;
-    best.push(None, rows)
-}
-
+/// Spot `..u,"s":..,"b":..,"B":..,"a":..,"A":..}`;
 /// USD-M `..u,"s":..,["ps":..,]"b":..,"B":..,"a":..,"A":..,"T":..,"E":..[,"st":1]}`
 #[inline(always)]
-fn usdm_book_ticker(mut s: Scan<'_>, end: End, rows: &mut Rows) -> Option<Channel> {
-    let best = Best::read(&mut s)?;
-    s.lit(br#","T":"#)?;
-    s.time()?;
-    s.lit(br#","E":"#)?;
-    let event = s.time()?;
-    end.family(&mut s);
+fn book_ticker(mut s: Scan<'_>, end: End, has_time: bool, rows: &mut Rows) -> Option<Channel> {
+    let update_id = s.int()?;
+    fields!(s: br#","s":""# symbol = text);
+    maybe!(s: br#","ps":""# text);
+    fields!(s: br#","b":""# bid_price = num, br#","B":""# bid_amount = num);
+    fields!(s: br#","a":""# ask_price = num, br#","A":""# ask_amount = num);
+    let mut ts_event_us = None;
+    if has_time {
+        fields!(s: br#","T":"# _ = time, br#","E":"# event = time);
+        ts_event_us = Some(event);
+        end.family(&mut s);
+    }
     end.here(&mut s)?;
-    best.push(Some(event), rows)
-}
-
-/// What both markets' best bid and ask have in common.
-struct Best<'a> {
-    update_id: i64,
-    symbol: &'a str,
-    bid: (Num, Num),
-    ask: (Num, Num),
-}
-
-impl<'a> Best<'a> {
-    #[inline(always)]
-    fn read(s: &mut Scan<'a>) -> Option<Self> {
-        let update_id = s.int()?;
-        s.lit(br#","s":""#)?;
-        let symbol = s.text()?;
-        if s.eat(br#","ps":""#) {
-            s.text()?;
-        }
-        s.lit(br#","b":""#)?;
-        let bid_price = s.num()?;
-        s.lit(br#","B":""#)?;
-        let bid_amount = s.num()?;
-        s.lit(br#","a":""#)?;
-        let ask_price = s.num()?;
-        s.lit(br#","A":""#)?;
-        let ask_amount = s.num()?;
-        Some(Self { update_id, symbol, bid: (bid_price, bid_amount), ask: (ask_price, ask_amount) })
-    }
-
-    #[inline(always)]
-    fn push(self, ts_event_us: Option<i64>, rows: &mut Rows) -> Option<Channel> {
-        rows.book_tickers.push(BookTicker {
-            symbol: rows.symbols.intern(self.symbol),
-            ts_event_us,
-            update_id: Some(self.update_id),
-            bid_price: Some(self.bid.0),
-            bid_amount: Some(self.bid.1),
-            ask_price: Some(self.ask.0),
-            ask_amount: Some(self.ask.1),
-        });
-        Some(Channel::BookTicker)
-    }
+    rows.book_tickers.push(BookTicker {
+        symbol: rows.symbols.intern(symbol),
+        ts_event_us,
+        update_id: Some(update_id),
+        bid_price: Some(bid_price),
+        bid_amount: Some(bid_amount),
+        ask_price: Some(ask_price),
+        ask_amount: Some(ask_amount),
+    });
+    Some(Channel::BookTicker)
 }
 
 /// Spot `..E,"s":..,"U":..,"u":..,"b":[..],"a":[..]}`;
@@ -278,23 +216,13 @@ fn depth(market: Market, mut s: Scan<'_>, end: End, stream: &[u8], rows: &mut Ro
     };
     let event = s.time()?;
     if market != Market::Spot {
-        s.lit(br#","T":"#)?;
-        s.time()?;
+        fields!(s: br#","T":"# _ = time);
     }
-    s.lit(br#","s":""#)?;
-    let symbol = s.text()?;
-    if s.eat(br#","ps":""#) {
-        s.text()?;
-    }
+    fields!(s: br#","s":""# symbol = text);
+    maybe!(s: br#","ps":""# text);
     end.family(&mut s);
-    s.lit(br#","U":"#)?;
-    let first = s.int()?;
-    s.lit(br#","u":"#)?;
-    let last = s.int()?;
-    let mut prev = None;
-    if s.eat(br#","pu":"#) {
-        prev = Some(s.int()?);
-    }
+    fields!(s: br#","U":"# first = int, br#","u":"# last = int);
+    let prev = maybe!(s: br#","pu":"# int);
     let start = rows.levels.len();
     let read = (|| {
         s.lit(br#","b":["#)?;
@@ -329,10 +257,7 @@ fn levels(s: &mut Scan<'_>, bid: bool, out: &mut Vec<Level>) -> Option<()> {
     }
     let mut level = 0;
     loop {
-        s.lit(br#"[""#)?;
-        let price = s.num()?;
-        s.lit(br#",""#)?;
-        let amount = s.num()?;
+        fields!(s: br#"[""# price = num, br#",""# amount = num);
         out.push(Level { bid, level, price, amount });
         level += 1;
         if s.eat(b"],") {
@@ -346,27 +271,12 @@ fn levels(s: &mut Scan<'_>, bid: bool, out: &mut Vec<Level>) -> Option<()> {
 #[inline]
 fn mark_price(mut s: Scan<'_>, end: End, rows: &mut Rows) -> Option<Channel> {
     let event = s.time()?;
-    s.lit(br#","s":""#)?;
-    let symbol = s.text()?;
-    s.lit(br#","p":""#)?;
-    let mark_price = s.num()?;
-    if s.eat(br#","ap":""#) {
-        s.num()?;
-    }
-    let (mut settle_price, mut index_price) = (None, None);
-    if s.eat(br#","P":""#) {
-        settle_price = Some(s.num()?);
-    }
-    if s.eat(br#","i":""#) {
-        index_price = Some(s.num()?);
-    }
-    if settle_price.is_none() && s.eat(br#","P":""#) {
-        settle_price = Some(s.num()?);
-    }
-    s.lit(br#","r":""#)?;
-    let funding_rate = s.signed_num()?;
-    s.lit(br#","T":"#)?;
-    let next = s.time()?;
+    fields!(s: br#","s":""# symbol = text, br#","p":""# mark_price = num);
+    maybe!(s: br#","ap":""# num);
+    let before = maybe!(s: br#","P":""# num);
+    let index_price = maybe!(s: br#","i":""# num);
+    let settle_price = if before.is_some() { before } else { maybe!(s: br#","P":""# num) };
+    fields!(s: br#","r":""# funding_rate = signed_num, br#","T":"# next = time);
     end.family(&mut s);
     end.here(&mut s)?;
     rows.mark_prices.push(MarkPrice {
