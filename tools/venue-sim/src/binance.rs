@@ -7,7 +7,8 @@
 
 use serde_json::Value;
 
-use crate::protocol::{Reaction, Route};
+use crate::names::Names;
+use crate::protocol::Reaction;
 use crate::venue::Universe;
 
 /// Tail of the venue's message about an unknown method.
@@ -88,10 +89,7 @@ pub(crate) struct Session {
     moved: Vec<String>,
     /// Frames go out in their `{"stream":..,"data":..}` form.
     pub combined: bool,
-    /// Names that were ever delivered under, by index.
-    pub names: Vec<String>,
-    subscriptions: Vec<String>,
-    routes: Vec<Vec<Route>>,
+    pub names: Names,
 }
 
 impl Session {
@@ -119,14 +117,7 @@ impl Session {
             "/ws" => (false, ""),
             other => (false, other.strip_prefix("/ws/")?),
         };
-        let mut session = Session {
-            category,
-            moved: moved.to_vec(),
-            combined,
-            names: Vec::new(),
-            subscriptions: Vec::new(),
-            routes: vec![Vec::new(); universe.count()],
-        };
+        let mut session = Session { category, moved: moved.to_vec(), combined, names: Names::new(universe) };
         let added = list
             .split('/')
             .filter(|name| !name.is_empty())
@@ -135,52 +126,8 @@ impl Session {
         Some((session, added))
     }
 
-    /// Names subscribed now, delivered or not.
-    pub fn streams_asked(&self) -> usize {
-        self.subscriptions.len()
-    }
-
-    /// True when at least one stream is delivered.
-    pub fn delivers(&self) -> bool {
-        self.routes.iter().any(|routes| !routes.is_empty())
-    }
-
-    /// Where frames of a source stream go.
-    pub fn routes(&self, stream: u32) -> &[Route] {
-        self.routes.get(stream as usize).map_or(&[], Vec::as_slice)
-    }
-
-    /// Source streams delivered now, once per subscribed name.
-    pub fn delivered(&self) -> Vec<u32> {
-        self.routes.iter().enumerate().flat_map(|(stream, routes)| routes.iter().map(move |_| stream as u32)).collect()
-    }
-
     fn subscribe(&mut self, name: &str, universe: &Universe) -> Option<u32> {
-        if self.subscriptions.iter().any(|have| have == name) {
-            return None;
-        }
-        self.subscriptions.push(name.to_owned());
-        let (stream, exact) = universe.resolve(name).filter(|_| self.category.delivers(name, &self.moved))?;
-        let index = match self.names.iter().position(|have| have == name) {
-            Some(index) => index,
-            None => {
-                self.names.push(name.to_owned());
-                self.names.len() - 1
-            }
-        };
-        if self.routes.len() <= stream as usize {
-            self.routes.resize(stream as usize + 1, Vec::new());
-        }
-        self.routes.get_mut(stream as usize)?.push(Route { name: u32::try_from(index).ok()?, exact });
-        Some(stream)
-    }
-
-    fn unsubscribe(&mut self, name: &str) -> Option<u32> {
-        self.subscriptions.retain(|have| have != name);
-        let index = u32::try_from(self.names.iter().position(|have| have == name)?).ok()?;
-        let stream = self.routes.iter().position(|routes| routes.iter().any(|route| route.name == index))?;
-        self.routes.get_mut(stream)?.retain(|route| route.name != index);
-        u32::try_from(stream).ok()
+        self.names.add(name, universe, |_| self.category.delivers(name, &self.moved))
     }
 
     /// Handles one text message of the client.
@@ -221,16 +168,16 @@ impl Session {
                     if method == "SUBSCRIBE" {
                         reaction.added.extend(self.subscribe(name, universe));
                     } else {
-                        reaction.removed.extend(self.unsubscribe(name));
+                        reaction.removed.extend(self.names.remove(name));
                     }
                 }
-                if self.subscriptions.len() > streams_max {
+                if self.names.count() > streams_max {
                     reaction.reply = None;
                     reaction.close = Some((1008, "Too many streams"));
                 }
                 reaction
             }
-            "LIST_SUBSCRIPTIONS" => ack(&id, &Value::from(self.subscriptions.clone())),
+            "LIST_SUBSCRIPTIONS" => ack(&id, &Value::from(self.names.asked.clone())),
             "SET_PROPERTY" => match params.and_then(Value::as_array).map(Vec::as_slice) {
                 Some([Value::String(name), value]) if name == "combined" => match value.as_bool() {
                     Some(combined) => {
@@ -341,7 +288,7 @@ mod tests {
             );
             assert_eq!(reaction.reply.as_deref(), Some(r#"{"result":null,"id":1}"#), "{path}");
             assert_eq!(reaction.added, delivered, "{path}");
-            assert_eq!(session.subscriptions.len(), 3, "{path}");
+            assert_eq!(session.names.count(), 3, "{path}");
         }
     }
 

@@ -125,7 +125,7 @@ where
         conn.note_close(ending, true, true);
     }
     lock(&venue.outlets).retain(|outlet| outlet.id != id);
-    venue.subscribe(&[], &conn.session.delivered());
+    venue.subscribe(&[], &conn.session.names().delivered());
     // Both halves go before the statistics say closed, so that a reset is on the wire by then.
     reader.abort();
     let _ = reader.await;
@@ -255,9 +255,9 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
                     return Ok(());
                 }
                 let streams_max = if allowance.enforce { allowance.streams } else { usize::MAX };
-                let asked = self.session.streams_asked();
+                let asked = self.session.names().count();
                 let reaction = self.session.on_text(&message.payload, &self.venue, streams_max);
-                if self.session.streams_asked() > allowance.streams.max(asked) {
+                if self.session.names().count() > allowance.streams.max(asked) {
                     lock(&self.venue.limits).streams_over += 1;
                 }
                 let is_withheld = reaction.is_pong && !(self.answers_pings && self.disorder.pings());
@@ -333,11 +333,11 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
     fn routes_changed(&mut self, added: &[u32], removed: &[u32]) {
         {
             let mut stats = lock(&self.stats);
-            for (index, name) in self.session.names().iter().enumerate() {
+            for (index, name) in self.session.names().delivered_as.iter().enumerate() {
                 stats.name(index as u32, name);
             }
         }
-        self.outlet.subscribed.store(self.session.delivers(), Ordering::Release);
+        self.outlet.subscribed.store(self.session.names().delivers(), Ordering::Release);
         if !added.is_empty() || !removed.is_empty() {
             self.venue.subscribe(added, removed);
         }
@@ -348,7 +348,7 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
         for (index, frame) in batch.frames.iter().enumerate() {
             if self.trigger_is_due() {
                 let later = batch.frames.get(index..).unwrap_or(&[]);
-                let next = later.iter().find(|frame| !self.session.routes(frame.stream).is_empty());
+                let next = later.iter().find(|frame| !self.session.names().routes(frame.stream).is_empty());
                 self.pull_triggers(next.map(|frame| batch.combined(frame)), heard).await?;
             }
             let staged = self.stage_frame(batch, frame);
@@ -359,7 +359,7 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
                     self.venue.closes.defer(planned);
                 } else {
                     let later = batch.frames.get(index + 1..).unwrap_or(&[]);
-                    let next = later.iter().find(|frame| !self.session.routes(frame.stream).is_empty());
+                    let next = later.iter().find(|frame| !self.session.names().routes(frame.stream).is_empty());
                     self.close_as_planned(planned, next.map(|frame| batch.combined(frame)), heard).await?;
                 }
             }
@@ -390,8 +390,8 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
     /// Gives the number of messages staged.
     fn stage_frame(&mut self, batch: &Batch, frame: &BatchFrame) -> u64 {
         let before = self.frames;
-        for route in self.session.routes(frame.stream) {
-            let name = self.session.names().get(route.name as usize).map_or("", String::as_str);
+        for route in self.session.names().routes(frame.stream) {
+            let name = self.session.names().delivered_as.get(route.name as usize).map_or("", String::as_str);
             let copies = self.disorder.copies(name);
             if copies == 0 {
                 lock(&self.stats).counters().withheld += 1;

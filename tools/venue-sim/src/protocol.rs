@@ -13,6 +13,7 @@ use crate::binance::{self, Market};
 use crate::config::Heartbeat;
 use crate::http::{Answer, Head};
 use crate::limits::Verdict;
+use crate::names::Names;
 use crate::report::wall_ns;
 use crate::venue::{Batch, BatchFrame, Venue};
 use crate::ws::Opcode;
@@ -89,7 +90,7 @@ impl Exchange {
 /// How a source stream goes to one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
-    /// Index into [`Session::names`].
+    /// Index into [`Names::delivered_as`].
     pub name: u32,
     /// The subscribed name is the source's own.
     pub exact: bool,
@@ -168,48 +169,12 @@ impl Session {
         }
     }
 
-    /// Names subscribed now, delivered or not.
-    pub fn streams_asked(&self) -> usize {
-        match self {
-            Session::Binance(session) | Session::Sbe(session) => session.streams_asked(),
-            Session::Kucoin(session) => session.names.count(),
-            Session::Gate(session) => session.names.count(),
-        }
-    }
-
-    /// Names that were ever delivered under, by index.
-    pub fn names(&self) -> &[String] {
+    /// What it subscribed.
+    pub fn names(&self) -> &Names {
         match self {
             Session::Binance(session) | Session::Sbe(session) => &session.names,
-            Session::Kucoin(session) => &session.names.delivered_as,
-            Session::Gate(session) => &session.names.delivered_as,
-        }
-    }
-
-    /// True when at least one stream is delivered.
-    pub fn delivers(&self) -> bool {
-        match self {
-            Session::Binance(session) | Session::Sbe(session) => session.delivers(),
-            Session::Kucoin(session) => session.names.delivers(),
-            Session::Gate(session) => session.names.delivers(),
-        }
-    }
-
-    /// Where frames of a source stream go.
-    pub fn routes(&self, stream: u32) -> &[Route] {
-        match self {
-            Session::Binance(session) | Session::Sbe(session) => session.routes(stream),
-            Session::Kucoin(session) => session.names.routes(stream),
-            Session::Gate(session) => session.names.routes(stream),
-        }
-    }
-
-    /// Source streams delivered now, once per subscribed name.
-    pub fn delivered(&self) -> Vec<u32> {
-        match self {
-            Session::Binance(session) | Session::Sbe(session) => session.delivered(),
-            Session::Kucoin(session) => session.names.delivered(),
-            Session::Gate(session) => session.names.delivered(),
+            Session::Kucoin(session) => &session.names,
+            Session::Gate(session) => &session.names,
         }
     }
 

@@ -81,9 +81,17 @@ pub(crate) fn wide(mantissa: i128, scale: usize, places: usize) -> String {
     format!("{}.{fraction:0<places$}", mantissa / unit)
 }
 
-/// Elements of a JSON array, with commas between.
-pub(crate) fn joined(elements: impl Iterator<Item = String>) -> String {
-    elements.collect::<Vec<_>>().join(",")
+/// A JSON array.
+pub(crate) fn array<T>(items: impl IntoIterator<Item = T>, mut write: impl FnMut(&mut String, T)) -> String {
+    let mut text = "[".to_owned();
+    for (index, item) in items.into_iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        write(&mut text, item);
+    }
+    text.push(']');
+    text
 }
 
 /// A decimal text: `mantissa` with `scale` decimals, printed with `places`.

@@ -2,10 +2,12 @@
 //!
 //! Sizes of contracts are written as decimal texts; `sizes` turns them into integers where a connection asks for those.
 
+use std::fmt::Write;
+
 use crate::binance::Market;
 use crate::generate::Candle;
 use crate::seeded::{Change, Deal, Ids, PRICE_PLACES, Say, Scene, Topic};
-use crate::text::{decimal, joined, wide};
+use crate::text::{array, decimal, wide};
 
 /// Channel and symbol under which something of a symbol is sent.
 pub(crate) fn stream(market: Market, topic: Topic, symbol: &str) -> Option<String> {
@@ -65,15 +67,16 @@ fn trades(scene: &Scene<'_>, deals: &[Deal]) -> Said {
         );
         return (Topic::Trades, result, Some((id, id)));
     }
-    let all = joined(deals.iter().map(|deal| {
+    let all = array(deals, |text, deal| {
         let (s, ms, id) = (deal.time_ns / 1_000_000_000, deal.time_ns / 1_000_000, deal.id);
         let (size, price) = (scene.amount(signed(deal)), scene.price(deal.price));
-        format!(
+        let _ = write!(
+            text,
             r#"{{"contract":"{symbol}","size":"{size}","id":{id},"create_time":{s},"create_time_ms":{ms},"price":"{price}"}}"#
-        )
-    }));
+        );
+    });
     let ids = deals.first().zip(deals.last()).map(|(first, last)| (first.id, last.id));
-    (Topic::Trades, format!("[{all}]"), ids)
+    (Topic::Trades, all, ids)
 }
 
 fn top(scene: &Scene<'_>, amounts: [i64; 2]) -> Said {
@@ -89,16 +92,20 @@ fn depth(scene: &Scene<'_>, first: i64, changes: &[Change]) -> Said {
     let (spot, symbol, now, last) =
         (scene.rules == Market::Spot, scene.symbol, scene.now_ms, first + changes.len() as i64 - 1);
     let side = |bids| {
-        joined(changes.iter().filter(|change| change.bid == bids).map(|change| {
+        array(changes.iter().filter(|change| change.bid == bids), |text, change| {
             let price = scene.price(change.price);
             let size = if change.amount == 0 { "0".to_owned() } else { scene.amount(change.amount) };
-            if spot { format!(r#"["{price}","{size}"]"#) } else { format!(r#"{{"p":"{price}","s":"{size}"}}"#) }
-        }))
+            let _ = if spot {
+                write!(text, r#"["{price}","{size}"]"#)
+            } else {
+                write!(text, r#"{{"p":"{price}","s":"{size}"}}"#)
+            };
+        })
     };
     let event = if spot { format!(r#","e":"depthUpdate","E":{}"#, now / 1_000) } else { String::new() };
     let (bids, asks) = (side(true), side(false));
     let result =
-        format!(r#"{{"t":{now}{event},"s":"{symbol}","U":{first},"u":{last},"b":[{bids}],"a":[{asks}],"l":"100"}}"#);
+        format!(r#"{{"t":{now}{event},"s":"{symbol}","U":{first},"u":{last},"b":{bids},"a":{asks},"l":"100"}}"#);
     (Topic::Depth, result, Some((first, last)))
 }
 

@@ -115,7 +115,7 @@ impl Session {
                 for symbol in symbols {
                     let name = format!("{} {symbol}", request.channel);
                     if is_on {
-                        reaction.added.extend(self.names.add(&name, &venue.universe));
+                        reaction.added.extend(self.names.add(&name, &venue.universe, |exact| exact));
                     } else {
                         reaction.removed.extend(self.names.remove(&name));
                     }

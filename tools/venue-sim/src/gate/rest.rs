@@ -14,6 +14,7 @@ use crate::http::{Answer, Head};
 use crate::kucoin::rest::step;
 use crate::limits::{Knock, Verdict};
 use crate::report::lock;
+use crate::text::array;
 use crate::venue::Venue;
 
 /// Most trades of one answer, and the furthest that pages reach.
@@ -93,20 +94,8 @@ pub(crate) fn answer(venue: &Venue, head: &Head, path: &str, from: IpAddr, now_m
     })
 }
 
-fn joined<T>(items: impl IntoIterator<Item = T>, mut write: impl FnMut(&mut String, T)) -> String {
-    let mut text = "[".to_owned();
-    for (index, item) in items.into_iter().enumerate() {
-        if index > 0 {
-            text.push(',');
-        }
-        write(&mut text, item);
-    }
-    text.push(']');
-    text
-}
-
 fn pairs(venue: &Venue) -> String {
-    joined(history::listed(venue), |text, Listed { symbol, trading, since_ms, price_places, amount_places }| {
+    array(history::listed(venue), |text, Listed { symbol, trading, since_ms, price_places, amount_places }| {
         let (base, quote) = symbol.rsplit_once('_').unwrap_or((&symbol, "USDT"));
         let status = if trading { "tradable" } else { "untradable" };
         let start_s = since_ms / 1_000;
@@ -119,7 +108,7 @@ fn pairs(venue: &Venue) -> String {
 }
 
 fn contracts(venue: &Venue, now_ms: i64) -> String {
-    joined(history::listed(venue), |text, Listed { symbol, trading, since_ms, price_places, amount_places }| {
+    array(history::listed(venue), |text, Listed { symbol, trading, since_ms, price_places, amount_places }| {
         let status = if trading { "trading" } else { "delisted" };
         let start_s = if since_ms > 0 { since_ms / 1_000 } else { 1_546_300_800 };
         let next_s = (now_ms.div_euclid(28_800_000) + 1) * 28_800;
@@ -155,7 +144,7 @@ fn book(venue: &Venue, symbol: Option<&str>, get: Get<'_, '_>, decimal: bool, no
     let Ok(limit) = get("limit").unwrap_or("10").parse::<usize>() else { return refusal(venue, 400, 0, now_ms) };
     let view = history::book(venue, symbol, now_ms).unwrap_or_default();
     let side = |levels: &[(String, String)]| {
-        joined(levels.iter().take(limit.min(100)), |text, (price, amount)| {
+        array(levels.iter().take(limit.min(100)), |text, (price, amount)| {
             let _ = if spot {
                 write!(text, r#"["{price}","{amount}"]"#)
             } else {
@@ -185,7 +174,7 @@ fn candles(venue: &Venue, symbol: Option<&str>, get: Get<'_, '_>, decimal: bool,
     let bars = history::bars(venue, symbol, len_s, range, now_ms);
     Answer::json(
         200,
-        joined(&bars, |text, bar| {
+        array(&bars, |text, bar| {
             let (t, [open, high, low, close], amount) = (bar.open_s, &bar.prices, &bar.amount);
             let _ = if venue.market == Market::Spot {
                 write!(text, r#"["{t}","{}","{close}","{high}","{low}","{open}","{amount}","true"]"#, bar.turnover)
@@ -229,7 +218,7 @@ fn trades(venue: &Venue, symbol: Option<&str>, get: Get<'_, '_>, decimal: bool, 
     all.retain(|trade| (from..=to).contains(&trade.time_ns.div_euclid(1_000_000_000)));
     Answer::json(
         200,
-        joined(all.iter().rev().skip(skip).take(limit), |text, trade| {
+        array(all.iter().rev().skip(skip).take(limit), |text, trade| {
             let Trade { id, name, price, amount, time_ns, sell } = trade;
             let (seconds, ms) = (time_ns / 1_000_000_000, crate::text::decimal(time_ns / 1_000, 3, 3));
             let _ = if spot {

@@ -1,9 +1,11 @@
 //! The text of generated KuCoin frames, key by key as the "WebSocket API" pages of 2026 show them. Decides nothing.
 
+use std::fmt::Write;
+
 use crate::binance::Market;
 use crate::generate::Candle;
 use crate::seeded::{Change, Deal, Ids, PRICE_PLACES, Say, Scene, Topic};
-use crate::text::{decimal, joined, wide};
+use crate::text::{array, decimal, wide};
 
 /// The topic under which something of a symbol is sent.
 pub(crate) fn stream(market: Market, topic: Topic, symbol: &str) -> Option<String> {
@@ -140,14 +142,14 @@ fn depth(scene: &Scene<'_>, first: i64, changes: &[Change]) -> Said {
     }
     let side = |bids| {
         let of_side = changes.iter().zip(first..).filter(|(change, _)| change.bid == bids);
-        joined(of_side.map(|(change, id)| {
+        array(of_side, |text, (change, id)| {
             let amount = if change.amount == 0 { "0".to_owned() } else { scene.amount(change.amount) };
-            format!(r#"["{}","{amount}","{id}"]"#, scene.price(change.price))
-        }))
+            let _ = write!(text, r#"["{}","{amount}","{id}"]"#, scene.price(change.price));
+        })
     };
     let (asks, bids, symbol, last) = (side(false), side(true), scene.symbol, first + changes.len() as i64 - 1);
     let data = format!(
-        r#"{{"changes":{{"asks":[{asks}],"bids":[{bids}]}},"sequenceEnd":{last},"sequenceStart":{first},"symbol":"{symbol}","time":{now}}}"#
+        r#"{{"changes":{{"asks":{asks},"bids":{bids}}},"sequenceEnd":{last},"sequenceStart":{first},"symbol":"{symbol}","time":{now}}}"#
     );
     Said { ids: Some((first, last)), ..Said::of(Topic::Depth, "trade.l2update", data) }
 }
@@ -193,13 +195,13 @@ fn last_ticker(scene: &Scene<'_>, last: &Deal, amounts: [i64; 2]) -> Said {
 
 fn levels(scene: &Scene<'_>, count: usize) -> Said {
     let (spot, stand, now) = (scene.rules == Market::Spot, scene.stand, scene.now_ms);
-    let level = |(price, amount): (&i64, &i64)| {
+    let level = |text: &mut String, (price, amount): (&i64, &i64)| {
         let amount = if spot { format!(r#""{}""#, scene.amount(*amount)) } else { amount.to_string() };
-        format!(r#"["{}",{amount}]"#, scene.price(*price))
+        let _ = write!(text, r#"["{}",{amount}]"#, scene.price(*price));
     };
-    let asks = joined(stand.asks.iter().take(count).map(level));
-    let bids = joined(stand.bids.iter().rev().take(count).map(level));
+    let asks = array(stand.asks.iter().take(count), level);
+    let bids = array(stand.bids.iter().rev().take(count), level);
     let more = if spot { String::new() } else { format!(r#","sequence":{},"ts":{now}"#, stand.book_id) };
-    let data = format!(r#"{{"asks":[{asks}],"bids":[{bids}]{more},"timestamp":{now}}}"#);
+    let data = format!(r#"{{"asks":{asks},"bids":{bids}{more},"timestamp":{now}}}"#);
     Said::of(if count == 5 { Topic::Depth5 } else { Topic::Depth50 }, "level2", data)
 }

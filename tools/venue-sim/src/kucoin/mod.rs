@@ -172,7 +172,7 @@ impl Session {
             Reaction { reply: wants_ack.then(|| format!(r#"{{"id":{id},"type":"ack"}}"#)), ..Reaction::default() };
         for name in &names {
             if is_on {
-                reaction.added.extend(self.names.add(name, &venue.universe));
+                reaction.added.extend(self.names.add(name, &venue.universe, |exact| exact));
             } else {
                 reaction.removed.extend(self.names.remove(name));
             }

@@ -12,6 +12,7 @@ use crate::history::{self, Listed, Trade};
 use crate::http::{Answer, Head};
 use crate::limits::{Knock, Verdict};
 use crate::report::lock;
+use crate::text::array;
 use crate::venue::Venue;
 
 /// What a client is told to do between pings, ms.
@@ -123,20 +124,8 @@ pub(crate) fn step(places: usize) -> String {
     crate::text::decimal(1, places, places)
 }
 
-fn joined<T>(items: &[T], mut write: impl FnMut(&mut String, &T)) -> String {
-    let mut text = "[".to_owned();
-    for (index, item) in items.iter().enumerate() {
-        if index > 0 {
-            text.push(',');
-        }
-        write(&mut text, item);
-    }
-    text.push(']');
-    text
-}
-
 fn pairs(venue: &Venue) -> String {
-    joined(&history::listed(venue), |text, Listed { symbol, trading, since_ms, price_places, amount_places }| {
+    array(&history::listed(venue), |text, Listed { symbol, trading, since_ms, price_places, amount_places }| {
         let (base, quote) = symbol.split_once('-').unwrap_or((symbol, "USDT"));
         let (tick, lot) = (step(*price_places), step(*amount_places));
         let start = if *since_ms > 0 { since_ms.to_string() } else { "null".to_owned() };
@@ -148,7 +137,7 @@ fn pairs(venue: &Venue) -> String {
 }
 
 fn contracts(venue: &Venue, now_ms: i64) -> String {
-    joined(&history::listed(venue), |text, Listed { symbol, trading, since_ms, price_places, .. }| {
+    array(&history::listed(venue), |text, Listed { symbol, trading, since_ms, price_places, .. }| {
         let base = symbol.strip_suffix("USDTM").unwrap_or(symbol);
         let status = if *trading { "Open" } else { "Paused" };
         let open_ms = if *since_ms > 0 { *since_ms } else { 1_585_555_200_000 };
@@ -170,7 +159,7 @@ fn book(venue: &Venue, symbol: Option<&str>, limit: usize, now_ms: i64) -> Answe
     let view = history::book(venue, symbol, now_ms).unwrap_or_default();
     let side = |levels: &[(String, String)]| {
         let levels = levels.get(..limit.min(levels.len())).unwrap_or(&[]);
-        joined(levels, |text, (price, amount)| {
+        array(levels, |text, (price, amount)| {
             let _ = if spot { write!(text, r#"["{price}","{amount}"]"#) } else { write!(text, "[{price},{amount}]") };
         })
     };
@@ -205,7 +194,7 @@ fn candles(venue: &Venue, query: &[(String, String)], now_ms: i64) -> Answer {
         bars.reverse();
     }
     bars.truncate(if spot { 1_500 } else { 500 });
-    success(&joined(&bars, |text, bar| {
+    success(&array(&bars, |text, bar| {
         let (t, [open, high, low, close]) = (bar.open_s, &bar.prices);
         let _ = if spot {
             write!(text, r#"["{t}","{open}","{close}","{high}","{low}","{}","{}"]"#, bar.amount, bar.turnover)
@@ -219,7 +208,7 @@ fn trades(venue: &Venue, symbol: Option<&str>, now_ms: i64) -> Answer {
     let Some(symbol) = symbol else { return refusal(400, 0) };
     let all = history::trades(venue, symbol, now_ms);
     let newest: Vec<&Trade> = all.iter().rev().take(TRADES).collect();
-    success(&joined(&newest, |text, trade| {
+    success(&array(&newest, |text, trade| {
         let Trade { id, name, price, amount, time_ns, sell } = trade;
         let side = if *sell { "sell" } else { "buy" };
         let _ = if venue.market == Market::Spot {
