@@ -171,15 +171,7 @@ pub async fn fill(
 
 /// Open time of the oldest stored bar.
 fn oldest(db: &mut dyn CandleDb, series: &Series) -> Result<Option<i64>, DbError> {
-    let q = HistoryQuery {
-        venue: series.venue.clone(),
-        symbol: series.symbol.clone(),
-        interval: series.interval,
-        start_us: None,
-        end_us: None,
-        limit: 1,
-        newest_first: false,
-    };
+    let q = HistoryQuery::of(&series.venue, &series.symbol, series.interval, 1);
     Ok(db.query(&q)?.first().map(|bar| bar.open_time_us))
 }
 

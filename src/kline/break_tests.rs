@@ -74,15 +74,7 @@ impl Bed {
     fn bars(&self) -> BTreeMap<(Interval, i64), KlineData> {
         let mut db = open_reader(self.cfg.klines.database.reveal(), &self.cfg.data_dir).unwrap();
         let of = |interval| {
-            let query = HistoryQuery {
-                venue: VENUE.to_string(),
-                symbol: "BTCUSDT".into(),
-                interval,
-                start_us: None,
-                end_us: None,
-                limit: 10_000,
-                newest_first: false,
-            };
+            let query = HistoryQuery::of(VENUE.as_str(), "BTCUSDT", interval, 10_000);
             db.query(&query).unwrap().into_iter().map(move |bar| ((interval, bar.open_time_us), bar))
         };
         Interval::ALL.into_iter().flat_map(of).collect()
@@ -375,13 +367,9 @@ fn the_venues_candle_that_was_stored_in_place_of_a_marked_one_is_served_and_stay
     let service = KlineService::start(&bed.cfg, Mode::Follow, &shutdown).unwrap().unwrap();
     let hub = Arc::clone(service.hub());
     let query = HistoryQuery {
-        venue: VENUE.to_string(),
-        symbol: "BTCUSDT".into(),
-        interval: Interval::M1,
         start_us: Some(minute(1_050)),
         end_us: Some(minute(1_050)),
-        limit: 1,
-        newest_first: false,
+        ..HistoryQuery::of(VENUE.as_str(), "BTCUSDT", Interval::M1, 1)
     };
     let until = Instant::now() + Duration::from_secs(60);
     let wait = |what: &str, done: &dyn Fn() -> bool| {

@@ -124,13 +124,9 @@ pub async fn compare(
     while at <= last {
         let end = (at + (i64::from(rows) - 1) * len).min(last);
         let mut ours = db.stored(&HistoryQuery {
-            venue: report.venue.clone(),
-            symbol: report.symbol.clone(),
-            interval,
             start_us: Some(at),
             end_us: Some(end),
-            limit: rows as usize,
-            newest_first: false,
+            ..HistoryQuery::of(&report.venue, &report.symbol, interval, rows as usize)
         })?;
         if !ours.is_empty() {
             let asked = u32::try_from((end - at) / len + 1).unwrap_or(rows);

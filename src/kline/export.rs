@@ -119,13 +119,9 @@ pub fn export<W: Write + Send>(
         let mut start_us = from_us;
         loop {
             let bars = db.stored(&HistoryQuery {
-                venue: series.venue.clone(),
-                symbol: series.symbol.clone(),
-                interval: series.interval,
                 start_us,
                 end_us: to_us.map(|t| t - 1),
-                limit: PAGE,
-                newest_first: false,
+                ..HistoryQuery::of(&series.venue, &series.symbol, series.interval, PAGE)
             })?;
             let Some(last) = bars.last() else { break };
             start_us = Some(last.bar.open_time_us + 1);

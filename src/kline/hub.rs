@@ -240,13 +240,9 @@ impl KlineHub {
                 continue;
             };
             let query = HistoryQuery {
-                venue: entry.venue,
-                symbol: entry.symbol,
-                interval,
                 start_us: Some(bar.open_time_us),
                 end_us: Some(bar.open_time_us),
-                limit: 1,
-                newest_first: false,
+                ..HistoryQuery::of(&entry.venue, &entry.symbol, interval, 1)
             };
             // What cannot be read is not better known.
             if let Ok([there]) = self.readers.with(|db| db.stored(&query)).as_deref()
@@ -319,15 +315,7 @@ impl KlineHub {
         }
         let mut newest: Option<(i64, KlineData)> = None;
         for interval in Interval::ALL {
-            let query = HistoryQuery {
-                venue: venue.to_owned(),
-                symbol: symbol.to_owned(),
-                interval,
-                start_us: None,
-                end_us: None,
-                limit: 1,
-                newest_first: true,
-            };
+            let query = HistoryQuery { newest_first: true, ..HistoryQuery::of(venue, symbol, interval, 1) };
             if let Some(bar) = self.history(&query)?.pop() {
                 let end = interval.next(bar.open_time_us);
                 // Of those that end at once the shortest one: it has seen most.

@@ -298,15 +298,7 @@ impl<'a> Machine<'a> {
     }
 
     fn stored(&mut self, symbol: &str, interval: Interval) -> BTreeMap<i64, StoredBar> {
-        let query = HistoryQuery {
-            venue: self.world.venue.to_string(),
-            symbol: symbol.to_owned(),
-            interval,
-            start_us: None,
-            end_us: None,
-            limit: 100_000,
-            newest_first: false,
-        };
+        let query = HistoryQuery::of(self.world.venue.as_str(), symbol, interval, 100_000);
         self.db.stored(&query).unwrap().into_iter().map(|b| (b.bar.open_time_us, b)).collect()
     }
 

@@ -64,8 +64,7 @@ pub(super) fn recorder(dir: &Path, exchange: &Exchange) -> PathBuf {
 }
 
 fn query(venue: &str, symbol: &str, interval: Interval) -> HistoryQuery {
-    let (venue, symbol) = (venue.to_owned(), symbol.to_owned());
-    HistoryQuery { venue, symbol, interval, start_us: None, end_us: None, limit: 10_000, newest_first: false }
+    HistoryQuery::of(venue, symbol, interval, 10_000)
 }
 
 /// Stored bars of every series; -1 without a database.

@@ -65,13 +65,10 @@ async fn rows(app: State<Shared>, params: &Params, name: &str, family: Family, u
         // One that is not recorded is looked for in the archive, which is under the first name.
         let Some(first) = venue.ok().or_else(|| venues(family).next()) else { return Ok(None) };
         let query = |venue: &str, limit| HistoryQuery {
-            venue: venue.to_owned(),
-            symbol: symbol.clone(),
-            interval,
             start_us,
             end_us,
-            limit,
             newest_first: start_us.is_none(),
+            ..HistoryQuery::of(venue, &symbol, interval, limit)
         };
         let bars = if nothing { Vec::new() } else { history(&hub, family, first, &query, limit)? };
         if bars.is_empty() && !known && !stored(&hub, family, &symbol)? {

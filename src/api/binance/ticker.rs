@@ -272,13 +272,9 @@ fn ratio(a: i128, b: i128) -> Option<i128> {
 
 fn summary(hub: &KlineHub, found: &Found, over: Over) -> Result<Option<String>, Failed> {
     let newest = |start_us, limit| HistoryQuery {
-        venue: found.venue.to_owned(),
-        symbol: found.symbol.clone(),
-        interval: Interval::M1,
         start_us,
-        end_us: None,
-        limit,
         newest_first: true,
+        ..HistoryQuery::of(found.venue, &found.symbol, Interval::M1, limit)
     };
     // The venue's time is told less often than bars are made.
     let told_us = hub.history(&newest(None, 1))?.pop().map_or(i64::MIN, |b| b.open_time_us);

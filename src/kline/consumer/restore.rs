@@ -35,13 +35,9 @@ pub(crate) fn restore(
     let mut lacking = false;
     for interval in Interval::ALL {
         let query = HistoryQuery {
-            venue: entry.venue.clone(),
-            symbol: entry.symbol.clone(),
-            interval,
-            start_us: None,
             end_us: reached_us.map(|us| interval.open_of(us)),
-            limit: KEPT[interval.index()] + 1,
             newest_first: true,
+            ..HistoryQuery::of(&entry.venue, &entry.symbol, interval, KEPT[interval.index()] + 1)
         };
         let mut stored = db.stored(&query)?;
         if reached_us.is_none() {

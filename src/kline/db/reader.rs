@@ -26,6 +26,14 @@ pub struct HistoryQuery {
     pub newest_first: bool,
 }
 
+impl HistoryQuery {
+    /// The oldest `limit` bars of a series.
+    pub fn of(venue: &str, symbol: &str, interval: Interval, limit: usize) -> Self {
+        let (venue, symbol) = (venue.to_owned(), symbol.to_owned());
+        Self { venue, symbol, interval, start_us: None, end_us: None, limit, newest_first: false }
+    }
+}
+
 /// Which bars with a gap to read; `None` means any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GapQuery {
@@ -64,15 +72,7 @@ pub trait CandleReader: Send {
     /// See [`CandleReader::load_registry`].
     #[cfg(test)]
     fn newest(&mut self, venue: &str, symbol: &str, interval: Interval, n: usize) -> Result<Vec<KlineData>> {
-        self.query(&HistoryQuery {
-            venue: venue.to_owned(),
-            symbol: symbol.to_owned(),
-            interval,
-            start_us: None,
-            end_us: None,
-            limit: n,
-            newest_first: true,
-        })
+        self.query(&HistoryQuery { newest_first: true, ..HistoryQuery::of(venue, symbol, interval, n) })
     }
 
     /// Bars of one symbol, oldest first.
