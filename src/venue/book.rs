@@ -6,16 +6,18 @@ use super::message::{Context, Of, Raw, Result};
 use model::Num;
 use model::row::{DepthUpdate, Level};
 
+/// Price and amount of an entry, or `None` where it is no level.
+pub(super) type Read = Result<Option<(Num, Num)>>;
+
 impl<M> Context<'_, '_, M> {
-    /// Pushes the levels of both sides, each a field and its array, then `row`. `entry`: price and amount of one, or `None`
-    /// where it is no level.
+    /// Pushes the levels of both sides, each a field and its array, then `row`. `entry` reads one.
     pub(super) fn book<'a>(
         &mut self,
         of: Of,
         bids: (&'static str, Raw<'a>),
         asks: (&'static str, Raw<'a>),
         row: DepthUpdate,
-        entry: &mut dyn FnMut(&mut Self, &'static str, &'a str) -> Result<Option<(Num, Num)>>,
+        entry: &mut dyn FnMut(&mut Self, &'static str, &'a str) -> Read,
     ) -> Result<()> {
         let start = self.rows.levels.len();
         for (bid, (field, raw)) in [(true, bids), (false, asks)] {

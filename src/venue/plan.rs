@@ -5,6 +5,9 @@ use std::collections::{HashMap, HashSet};
 
 use super::{ConnectionPlan, Want};
 
+/// A stream and the wants it serves.
+type Member = (String, Vec<Want>);
+
 /// Splits wants into sockets: one path each, at most `room` streams (and at least one), the streams of a symbol side by
 /// side and on one socket where they fit. Paths and symbols keep the order of their first want; a want that comes twice
 /// counts once, wants that the same stream serves make one stream. `stream_of`: path and name of the stream, where a want
@@ -16,7 +19,7 @@ pub(crate) fn connections(
 ) -> Vec<ConnectionPlan> {
     let mut seen = HashSet::new();
     let mut group_of: HashMap<(&'static str, &str), usize> = HashMap::new();
-    let mut groups: Vec<(&'static str, Vec<(String, Vec<Want>)>)> = Vec::new();
+    let mut groups: Vec<(&'static str, Vec<Member>)> = Vec::new();
     for want in wants {
         let Some((path, name)) = stream_of(want).filter(|_| seen.insert(want)) else { continue };
         let group = *group_of.entry((path, &want.symbol)).or_insert_with(|| {

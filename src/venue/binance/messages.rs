@@ -134,7 +134,7 @@ pub(super) fn whole_book(cx: &mut Context<'_, '_>, data: &str, symbol: &str) -> 
 }
 
 /// `["p","q"]`; until 2019 every level ended with an empty array.
-fn level(cx: &mut Context<'_, '_>, of: Of, field: &'static str, entry: &str) -> Result<Option<(Num, Num)>> {
+fn level(cx: &mut Context<'_, '_>, of: Of, field: &'static str, entry: &str) -> Read {
     let mut strange = false;
     let [price, amount] = of.elements_and(field, entry, &mut |more| strange |= more != "[]")?;
     if strange {

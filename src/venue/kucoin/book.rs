@@ -3,6 +3,7 @@
 //! An entry with price 0 only advances the sequence: it gives no level, but the message keeps its ids. Entries of
 //! one message stay in the order sent, which is the order to apply them in.
 
+use super::super::book::Read;
 use super::super::message::{Of, Result};
 use super::field::{Context, int, opt_time};
 use model::row::{DepthUpdate, Level};
@@ -76,7 +77,7 @@ pub(super) fn whole(cx: &mut Context<'_, '_>, data: &str, symbol: &str) -> Resul
 }
 
 /// Price, amount, and in changes the sequence.
-fn level(cx: &mut Context<'_, '_>, of: Of, field: &'static str, entry: &str) -> Result<Option<(Num, Num)>> {
+fn level(cx: &mut Context<'_, '_>, of: Of, field: &'static str, entry: &str) -> Read {
     let [price, amount, _] = of.elements_and::<3>(field, entry, &mut |_| cx.drift("field book entry.3"))?;
     let (price, amount) = (of.num(field, price)?, of.num(field, amount)?);
     Ok((!price.is_zero()).then_some((price, amount)))
