@@ -305,5 +305,8 @@ mod tests {
             serde_json::from_str(&object("gate-spot", &json_text("A\"B"), Interval::W1, &b, Some(Source::Live)))
                 .unwrap();
         assert_eq!((o["symbol"].as_str(), o["flat"].as_bool()), (Some("A\"B"), Some(true)));
+        assert_eq!(o["source"], "live");
+        let unknown = object("gate-spot", &json_text("A"), Interval::W1, &b, None);
+        assert!(serde_json::from_str::<serde_json::Value>(&unknown).unwrap().get("source").is_none(), "{unknown}");
     }
 }

@@ -1,6 +1,5 @@
 //! Answers of REST in the log: every one is appended before anybody reads it. Does not retry: whoever asks knows when.
 
-use model::RestMeta;
 use net::rest::RestError;
 use serde_json::json;
 use venue::RestRequest;
@@ -84,13 +83,7 @@ impl Feed {
 
     async fn fetch(&self, line: u32, request: &RestRequest, conn: u32) -> Result<Vec<u8>, GetError> {
         let answer = self.rest.send_over(line, request).await?;
-        let meta = RestMeta {
-            channel: request.channel.clone(),
-            symbol: request.symbol.clone(),
-            url: answer.url.clone(),
-            status: answer.status,
-            fill: request.fill,
-        };
+        let meta = request.meta(answer.url.clone(), answer.status);
         let seq = self.log.rest(answer.stamp, conn, &meta, &answer.body)?;
         self.log.wait_durable(seq)?;
         Ok(answer.granted()?.body)

@@ -21,7 +21,7 @@ use model::interval::Interval;
 use model::kline::{FINAL, FLAT, KlineData, NO_ID, SEEDED, Tick};
 use model::row::{AggTrade, Side, Trade};
 use model::unit::Unit;
-use model::{Channel, Num, RestMeta, Rows};
+use model::{Channel, Num, Rows};
 use venue::gap::count as ids;
 use venue::{Continuity, Frame, FrameKind, KlinesQuery, Missing, Venue};
 
@@ -155,13 +155,7 @@ async fn broken_minute(
             Missing { channel: source, symbol, from, to, after_us: None, before_us: Some(first.ts_us), page: 0 };
         let request = venue.repair_request(&missing).ok_or(AskError::NoTrades)?;
         let body = ask.ask(&request).await?;
-        let meta = RestMeta {
-            channel: request.channel.clone(),
-            symbol: request.symbol.clone(),
-            url: String::new(),
-            status: 200,
-            fill: request.fill,
-        };
+        let meta = request.meta(String::new(), 200);
         let mut rows = Rows::new();
         venue
             .frames

@@ -51,6 +51,11 @@ impl RestRequest {
         let (channel, symbol) = (channel.to_owned(), symbol.map(str::to_owned));
         Self { method: Method::Get, path_and_query: path_and_query.into(), weight, channel, symbol, fill: None }
     }
+
+    /// What is stored beside its answer; `url`: without secrets.
+    pub fn meta(&self, url: String, status: u16) -> RestMeta {
+        RestMeta { channel: self.channel.clone(), symbol: self.symbol.clone(), url, status, fill: self.fill }
+    }
 }
 
 /// What is stored beside a REST body in the log, so that the body explains itself.

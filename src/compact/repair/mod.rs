@@ -228,16 +228,7 @@ impl Repairer {
                 answer = self.rest.ask(request) => answer,
             };
             let why = match answer {
-                Ok(a) => {
-                    let meta = RestMeta {
-                        channel: request.channel.clone(),
-                        symbol: request.symbol.clone(),
-                        url: a.url,
-                        status: a.status,
-                        fill: request.fill,
-                    };
-                    return Ok((meta, a.body, a.stamp.0));
-                }
+                Ok(a) => return Ok((request.meta(a.url, a.status), a.body, a.stamp.0)),
                 Err(err) if err.is_retryable() => err.to_string(),
                 Err(err) => return Err(Left::Told(err.to_string())),
             };

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use client::{Client, get, recording};
 use futures_util::SinkExt as _;
+use model::VenueId;
 use tokio::net::TcpSocket;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use venue_sim::{Action, Fault, Limits, LimitsReport, RecordingFile, Sim, SimConfig, StartWhen};
+use venue::venue;
+use venue_sim::{Action, Fault, Limits, LimitsReport, Market, RecordingFile, Sim, SimConfig, StartWhen};
 
 const PING: &str = "/binance-spot/api/v3/ping";
 
@@ -263,4 +265,32 @@ async fn an_answer_is_given_word_for_word_and_what_others_spend_stands_in_the_us
     assert_eq!((usage.weight, usage.weight_window_ms, usage.connects_most), (6_000, 60_000, 2));
     assert!(usage.weight_most_rolling >= seen, "{usage:?}");
     assert_eq!(sim.report().venues["binance-usdm"].usage.weight_most, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_venue_counts_and_refuses_in_the_words_that_its_spec_has_for_it() {
+    let venues: Vec<&str> = VenueId::ALL.iter().map(|id| id.as_str()).collect();
+    let market = Market {
+        symbols: vec!["AUSDT".into()],
+        channels: vec!["trades".into()],
+        frames_per_s: 1,
+        total_frames: None,
+        start_ms: None,
+    };
+    let sim = Sim::start(SimConfig::generated(&venues, market)).await.unwrap();
+    for id in VenueId::ALL.iter().copied() {
+        let known = &venue(id).spec.throttling;
+        let path = format!("/{id}{}", venue(id).rest.listing_request().path_and_query);
+        let head = get(&sim, &path).await.head.to_lowercase();
+        let told = |name: &str| head.contains(&format!("\r\n{}: ", name.to_lowercase()));
+        assert!(known.used.iter().any(|used| told(used.header) && used.left.is_none_or(told)), "{id} {head}");
+        assert!(known.resets.iter().all(|(name, _)| told(name)), "{id} {head}");
+        sim.fault(Fault::now(Action::Rest { status: 429, retry_after_s: 7 }).on_venue(id.as_str()));
+        let body = get(&sim, &path).await.json();
+        let is = |field: &str, pattern: &str| {
+            let said = body[field].as_str().map_or_else(|| body[field].to_string(), str::to_owned);
+            said.len() == pattern.len() && said.bytes().zip(pattern.bytes()).all(|(s, p)| p == b'?' || s == p)
+        };
+        assert!(known.refusals.iter().any(|(field, pattern)| is(field, pattern)), "{id} {body}");
+    }
 }
