@@ -3,11 +3,12 @@
 //! Each function shows the message as the venue sends it; fields in brackets are those of some years or of one
 //! market only. The struct of the fields is the row itself (see `row.rs`).
 
+use super::super::book::Read;
 use super::field::Context;
 use super::field::{Of, Raw, Result};
 use super::market::Market;
+use model::SymbolId;
 use model::row::{AggTrade, BookTicker, Candle, DepthUpdate, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline};
-use model::{Num, SymbolId};
 
 /// `{"e":"trade","E":..,["T":..,]"s":"BTCUSDT","t":12345,"p":"0.001","q":"100",["b":..,"a":..,]["X":"MARKET",]`
 /// `["T":..,]"m":true,["M":true]["st":1]}`
