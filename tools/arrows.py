@@ -28,15 +28,16 @@ MAY = {
     "sql": {"wal-format"},
     "lake": {"model", "ops", "settings", "wal-format"},
     "net": {"http-doors", "model", "ops", "settings", "wal-format"},
-    "config": {"lake", "model", "net", "ops", "settings", "venue", "wal-format"},
+    "capture": {"model", "net", "ops", "settings", "venue", "wal-format"},
     "fold": {"lake", "model", "ops", "venue", "wal-format"},
-    "collect": {"config", "model", "net", "ops", "venue", "wal-format"},
-    "compact": {"config", "fold", "lake", "model", "net", "ops", "venue", "wal-format"},
-    "kline": {"config", "fold", "model", "net", "ops", "sql", "venue", "wal-format"},
-    "history": {"config", "fold", "lake", "model", "net", "ops", "sql", "venue", "wal-format"},
+    "collect": {"capture", "model", "net", "ops", "settings", "venue", "wal-format"},
+    "compact": {"capture", "fold", "lake", "model", "net", "ops", "venue", "wal-format"},
+    "kline": {"capture", "fold", "model", "net", "ops", "settings", "sql", "venue", "wal-format"},
+    "history": {"fold", "lake", "model", "net", "ops", "settings", "sql", "venue", "wal-format"},
     "quality": {"lake", "model", "venue", "wal-format"},
-    "playback": {"config", "fold", "model", "venue", "venue-sim", "wal-format"},
-    "api": {"config", "http-doors", "kline", "lake", "model", "net", "ops", "quality", "venue", "wal-format"},
+    "playback": {"capture", "fold", "model", "venue", "venue-sim", "wal-format"},
+    "api": {"capture", "http-doors", "kline", "lake", "model", "net", "ops", "quality", "settings", "venue", "wal-format"},
+    "config": {"api", "capture", "collect", "compact", "history", "kline", "lake", "model", "ops", "settings", "wal-format"},
 }
 
 # What only the implementations of a seam may name (tests aside): everybody else goes through the seam.

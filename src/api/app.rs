@@ -9,7 +9,7 @@ use super::error::{Answer, Failed, Refusal};
 use super::looks::{QualityLooks, SystemLooks};
 use super::weights::Weights;
 use super::ws::Dispatcher;
-use config::{Api, Config};
+use crate::settings::{Config, Settings};
 use kline::KlineHub;
 use net::server::{self, Access, Gate};
 use ops::compactor::CompactorStatus;
@@ -24,7 +24,7 @@ const READS: usize = 8;
 pub(crate) struct App {
     pub status: Arc<CompactorStatus>,
     pub hub: Option<Arc<KlineHub>>,
-    pub cfg: Api,
+    pub cfg: Settings,
     pub config: Arc<Config>,
     pub access: Access,
     pub dispatcher: Option<Arc<Dispatcher>>,

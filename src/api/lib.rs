@@ -20,6 +20,7 @@ pub mod outside;
 mod page;
 mod params;
 mod quality;
+mod settings;
 mod system;
 #[cfg(test)]
 mod tests;
@@ -41,7 +42,6 @@ use tokio::net::TcpListener;
 use wal_format::plain;
 
 use app::{Shared, app};
-use config::Config;
 use error::nothing;
 use kline::KlineHub;
 use net::server::{self, Access};
@@ -49,6 +49,7 @@ use ops::compactor::CompactorStatus;
 use ops::exposition;
 use ops::shutdown::Shutdown;
 use ops::supervise::Task;
+pub use settings::{Config, Settings};
 
 /// The address of `[api] listen` cannot be bound.
 #[derive(Debug, thiserror::Error)]

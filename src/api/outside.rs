@@ -10,7 +10,8 @@ use serde::Serialize;
 use tokio::time::timeout;
 use wal_format::{Position, bytes_between};
 
-use config::{Config, LAKE_READER};
+use crate::settings::Settings;
+use capture::{Capture, LAKE_READER};
 use model::VenueId;
 use net::dial::{Dialer, tls_config};
 use net::http::HttpClient;
@@ -46,7 +47,7 @@ pub struct LogStatus {
 }
 
 /// The state of one venue's log.
-pub fn log_status(cfg: &Config, venue: VenueId) -> LogStatus {
+pub fn log_status(cfg: &Capture, venue: VenueId) -> LogStatus {
     let dir = cfg.wal_dir(venue);
     let mut s = LogStatus {
         venue: venue.as_str(),
@@ -119,7 +120,7 @@ impl std::fmt::Display for Unknown {
 }
 
 /// The own words of every collector that answers; each is asked once, however many venues it records.
-pub async fn collectors(cfg: &Config) -> Vec<Status> {
+pub async fn collectors(cfg: &Capture) -> Vec<Status> {
     let mut all = Vec::new();
     for at in addresses(cfg) {
         all.extend(Service::collector(at).status::<Status>().await);
@@ -127,13 +128,13 @@ pub async fn collectors(cfg: &Config) -> Vec<Status> {
     all
 }
 
-fn addresses(cfg: &Config) -> BTreeSet<SocketAddr> {
+fn addresses(cfg: &Capture) -> BTreeSet<SocketAddr> {
     cfg.venues.keys().filter_map(|v| ops::status::address(&cfg.wal_root(), *v)).collect()
 }
 
 /// Why candles did not simply go on, by venue, as the compactor that runs tells it.
-pub async fn candle_breaks(cfg: &Config) -> Vec<(String, String)> {
-    let Ok(stats) = Service::compactor(cfg).json::<serde_json::Value>("/v1/klines/stats").await else {
+pub async fn candle_breaks(api: &Settings) -> Vec<(String, String)> {
+    let Ok(stats) = Service::compactor(api).json::<serde_json::Value>("/v1/klines/stats").await else {
         return Vec::new();
     };
     let feeds = stats.get("feeds").and_then(|f| f.as_object()).cloned().unwrap_or_default();
@@ -145,10 +146,10 @@ pub async fn candle_breaks(cfg: &Config) -> Vec<(String, String)> {
 }
 
 /// Why `/health` of the services that run is red, by service; nothing of those that are well.
-pub async fn problems(cfg: &Config) -> BTreeMap<&'static str, Vec<String>> {
+pub async fn problems(cfg: &Capture, api: &Settings) -> BTreeMap<&'static str, Vec<String>> {
     let mut all: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
     let services = addresses(cfg).into_iter().map(|at| ("collector", Service::collector(at)));
-    for (name, service) in services.chain([("compactor", Service::compactor(cfg))]) {
+    for (name, service) in services.chain([("compactor", Service::compactor(api))]) {
         let Some((503, body)) = service.ask("/health").await else { continue };
         let text = String::from_utf8_lossy(&body);
         all.entry(name).or_default().extend(text.lines().map(str::to_owned));
@@ -166,18 +167,18 @@ pub fn by_venue(collectors: Vec<Status>) -> BTreeMap<VenueId, VenueStatus> {
 ///
 /// # Errors
 /// Why there are none: it does not answer within a second, or not us.
-pub async fn compactor(cfg: &Config) -> Result<serde_json::Value, Unknown> {
-    let status = Service::compactor(cfg).status::<serde_json::Value>().await?;
-    if status.is_object() { Ok(status) } else { Err(Unknown::Strange(reachable(cfg.api.listen))) }
+pub async fn compactor(api: &Settings) -> Result<serde_json::Value, Unknown> {
+    let status = Service::compactor(api).status::<serde_json::Value>().await?;
+    if status.is_object() { Ok(status) } else { Err(Unknown::Strange(reachable(api.listen))) }
 }
 
 /// True when `/v1/status` at `listen`, an address of this configuration, is answered as one of ours would.
-pub async fn is_ours(cfg: &Config, listen: SocketAddr) -> bool {
-    let service = if listen == cfg.api.listen { Service::compactor(cfg) } else { Service::collector(listen) };
+pub async fn is_ours(api: &Settings, listen: SocketAddr) -> bool {
+    let service = if listen == api.listen { Service::compactor(api) } else { Service::collector(listen) };
     match service.status::<serde_json::Value>().await {
         Ok(status) => status.is_object(),
         // Whose token this shell does not know.
-        Err(Unknown::Status(_, 401, _)) => cfg.api.token_env.is_some() || cfg.api.token_file.is_some(),
+        Err(Unknown::Status(_, 401, _)) => api.token_env.is_some() || api.token_file.is_some(),
         Err(_) => false,
     }
 }
@@ -196,13 +197,13 @@ impl Service {
     }
 
     /// Shows the token that the configuration names.
-    fn compactor(cfg: &Config) -> Service {
-        let (access, tokenless) = match cfg.api.access() {
+    fn compactor(api: &Settings) -> Service {
+        let (access, tokenless) = match api.access() {
             Ok(access) if access.asks() => (access, "the one of [api] is not the one it asks for".to_owned()),
             Ok(access) => (access, "[api] names none".to_owned()),
             Err(err) => (Access::default(), ops::chain(&err).replace('\n', ";")),
         };
-        Service { at: reachable(cfg.api.listen), access, tokenless }
+        Service { at: reachable(api.listen), access, tokenless }
     }
 
     async fn status<T: serde::de::DeserializeOwned>(&self) -> Result<T, Unknown> {
@@ -258,8 +259,9 @@ mod tests {
         (at, std::thread::spawn(serve))
     }
 
-    fn config(at: SocketAddr, keys: &str) -> Config {
-        Config::from_toml(&format!("[api]\nlisten = \"{at}\"\n{keys}\n")).unwrap()
+    fn config(at: SocketAddr, keys: &str) -> Settings {
+        let text = format!("[api]\nlisten = \"{at}\"\n{keys}\n");
+        settings::from_text(&text, |s, p| s.section("api", p)).unwrap()
     }
 
     #[tokio::test]

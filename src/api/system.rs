@@ -17,7 +17,7 @@ use super::json::json as answer;
 use super::params::Params;
 use super::time::now_ms;
 use crate::outside::{self, LogStatus};
-use config::Config;
+use crate::settings::Config;
 use kline::KlineHub;
 use model::VenueId;
 use ops::host::{self, ProcessMemory};
@@ -39,7 +39,7 @@ async fn system(State(app): State<Shared>) -> Answer<Response> {
     if let Some(body) = app.looks.fresh() {
         return Ok(answer(body.to_string()));
     }
-    let (asker, collectors) = (Arc::clone(&app), outside::collectors(&app.config).await);
+    let (asker, collectors) = (Arc::clone(&app), outside::collectors(&app.config.capture).await);
     let body: Arc<str> = blocking(&app, move || Ok(look(&asker, collectors)?.to_string().into())).await?;
     app.looks.keep(&body);
     Ok(answer(body.to_string()))
@@ -51,8 +51,8 @@ fn look(app: &Shared, collectors: Vec<Status>) -> Result<Value, Failed> {
     let memory: Vec<_> =
         snapshot.memory.into_iter().chain(collectors.iter().filter_map(|c| c.memory.clone())).collect();
     let collectors = outside::by_venue(collectors);
-    let logs: Vec<LogStatus> = cfg.venues.keys().map(|v| outside::log_status(cfg, *v)).collect();
-    let feeds: Vec<Feed> = cfg.venues.keys().map(|v| Feed::of(*v, collectors.get(v))).collect();
+    let logs: Vec<LogStatus> = cfg.capture.venues.keys().map(|v| outside::log_status(&cfg.capture, *v)).collect();
+    let feeds: Vec<Feed> = cfg.capture.venues.keys().map(|v| Feed::of(*v, collectors.get(v))).collect();
     let own = std::process::id();
     let mut processes =
         vec![Process { name: "compactor", pid: own, venues: Vec::new(), memory: host::process_memory(own) }];
@@ -71,8 +71,8 @@ fn look(app: &Shared, collectors: Vec<Status>) -> Result<Value, Failed> {
     Ok(json!({
         "now": now_ms(),
         "version": env!("CARGO_PKG_VERSION"),
-        "data_dir": cfg.data_dir.display().to_string(),
-        "disk": host::disk(&cfg.data_dir),
+        "data_dir": cfg.capture.data_dir.display().to_string(),
+        "disk": host::disk(&cfg.capture.data_dir),
         "machine": host::machine_memory(),
         "processes": serde_json::to_value(&processes)?,
         "memory": serde_json::to_value(memory)?,
@@ -87,7 +87,7 @@ fn look(app: &Shared, collectors: Vec<Status>) -> Result<Value, Failed> {
 
 /// Bytes of the embedded database with its own log; `None` for a server.
 fn candle_bytes(cfg: &Config) -> Option<u64> {
-    let file = cfg.data_dir.join(cfg.klines.database.file()?);
+    let file = cfg.capture.data_dir.join(cfg.klines.database.file()?);
     let size = |suffix: &str| {
         let mut name = file.clone().into_os_string();
         name.push(suffix);
@@ -162,10 +162,10 @@ impl Connection {
 /// Every stream of one venue with its age, and why one does not flow.
 async fn streams(State(app): State<Shared>, params: Params) -> Answer<Response> {
     let venue: VenueId = params.need("venue")?.parse().map_err(|_| Refusal::value("venue"))?;
-    if !app.config.venues.contains_key(&venue) {
+    if !app.config.capture.venues.contains_key(&venue) {
         return Err(Refusal::value("venue"));
     }
-    let status = outside::by_venue(outside::collectors(&app.config).await).remove(&venue);
+    let status = outside::by_venue(outside::collectors(&app.config.capture).await).remove(&venue);
     Ok(answer(json!({"venue": venue.as_str(), "collector": status}).to_string()))
 }
 

@@ -19,8 +19,6 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use wal_format::{Append, ClockPair, Kind, LogWriter};
 
 use super::*;
-use config::{Config, Memory};
-
 use fold::Mode;
 use kline::KlineService;
 use kline::db::{NamedBar, Source};
@@ -28,8 +26,8 @@ use model::VenueId;
 use model::kline::FINAL;
 use model::{Interval, KlineData};
 use ops::host::Process;
-use ops::memory::Pressure;
 use ops::memory::sample::Sample;
+use ops::memory::{Pressure, Settings as Memory};
 use ops::supervise::Supervisor;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -65,7 +63,13 @@ impl Fixture {
              [venues.binance-usdm]\nsymbols = [\"*\"]\nchannels = [\"trades\"]\n",
             dir.path().display().to_string()
         );
-        let cfg = Arc::new(Config::from_toml(&toml).unwrap());
+        let made = ::settings::from_text(&toml, |s, p| {
+            let of_candles = kline::Config::read(s, p);
+            let kline::Config { capture, klines } = of_candles.clone();
+            let lake = s.section::<lake::Settings>("lake", p).below(&capture.data_dir);
+            (Arc::new(of_candles), Arc::new(Config { api: s.section("api", p), capture, klines, lake }))
+        });
+        let (of_candles, cfg) = made.unwrap();
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/binance-usdm/hft-btcusdt_20240808.zst");
         let text = String::from_utf8(zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap()).unwrap();
         let trade = |l: &str| {
@@ -75,20 +79,21 @@ impl Fixture {
         let frames: Vec<(u64, String)> = text.lines().filter_map(trade).collect();
         // The clock of the log is that of the recording, as it was when it was made.
         let now_ns = Arc::new(AtomicU64::new(frames[0].0));
-        let mut options = cfg.log_options();
+        let mut options = cfg.capture.log_options();
         let clock = Arc::clone(&now_ns);
         options.clock = Arc::new(move || {
             let wall_ns = clock.load(Relaxed);
             ClockPair { wall_ns, mono_ns: wall_ns - BOOT_NS }
         });
         options.receive = None;
-        let log = Mutex::new(Some(LogWriter::open(&cfg.wal_dir(VenueId::BinanceUsdm), options).unwrap()));
+        let log = Mutex::new(Some(LogWriter::open(&cfg.capture.wal_dir(VenueId::BinanceUsdm), options).unwrap()));
         let shutdown = Shutdown::new();
         let memory = Memory { limit_mib: 100, own_limit: true, elevated_percent: 75, critical_percent: 85 };
         let pressure = Pressure::watched(&memory, "compactor");
-        let service = KlineService::start_under(&cfg, Mode::Follow, &shutdown, &pressure, &Supervisor::default())
-            .unwrap()
-            .unwrap();
+        let service =
+            KlineService::start_under(&of_candles, Mode::Follow, &shutdown, &pressure, &Supervisor::default())
+                .unwrap()
+                .unwrap();
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let app = app(
@@ -512,7 +517,7 @@ async fn stored_candles_are_served_of_a_symbol_that_no_log_has_and_spot_has_noth
     let config = Arc::clone(&f.app.config);
     let stored = [bars("LUNAUSDT", "binance-spot"), bars("LUNA-USDT", "kucoin-spot")].concat();
     tokio::task::spawn_blocking(move || {
-        let mut db = kline::db::open(config.klines.database.reveal(), &config.data_dir).unwrap();
+        let mut db = kline::db::open(config.klines.database.reveal(), &config.capture.data_dir).unwrap();
         db.put_history(&stored, Source::Archive, false).unwrap();
     })
     .await

@@ -1,5 +1,7 @@
 //! `tapedeck collector`: service 1.
 
+use std::sync::Arc;
+
 use anyhow::Context;
 
 use super::service::{ServiceArg, serve};
@@ -17,16 +19,17 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let (cfg, shutdown, supervisor) = args.service.prepare("collector")?;
     // Once something was recorded, whatever room there is is worth recording into.
     let disk = room::first(&cfg);
-    if !disk.is_empty() && !cfg.venues.keys().any(|id| cfg.wal_dir(*id).exists()) {
+    if !disk.is_empty() && !cfg.capture.venues.keys().any(|id| cfg.capture.wal_dir(*id).exists()) {
         return Err(ConfigErrors(disk).into());
     }
     serve(async {
         shutdown.on_signals(&supervisor).context("cannot listen for signals")?;
-        let reload = args.service.reload(&supervisor, &shutdown)?;
+        let reload = args.service.reload(&cfg, &supervisor, &shutdown)?;
         super::service::be_supervised(&supervisor, &shutdown);
         let (_monitor, pressure) =
             MemoryMonitor::start(&cfg.memory, "collector", &supervisor).context("cannot start the memory monitor")?;
-        collect::run(cfg, shutdown, pressure, Some(reload), supervisor.clone()).await?;
+        let (capture, settings) = (Arc::new(cfg.capture.clone()), cfg.collector.clone());
+        collect::run(capture, settings, shutdown, pressure, Some(reload), supervisor.clone()).await?;
         Ok(supervisor.verdict()?)
     })
 }

@@ -30,24 +30,25 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let (cfg, shutdown, supervisor) = args.service.prepare("compactor")?;
     serve(async {
         shutdown.on_signals(&supervisor).context("cannot listen for signals")?;
-        let reload = args.service.reload(&supervisor, &shutdown)?;
+        let reload = args.service.reload(&cfg, &supervisor, &shutdown)?;
         // Symbols come with the log, whoever chose them.
         let of_the_log = |key: &str| key.starts_with("venues.") && key.ends_with(".symbols");
-        reload.only_tell(Arc::clone(&cfg), &supervisor, &shutdown, of_the_log);
+        reload.only_tell(&supervisor, &shutdown, of_the_log);
         super::service::be_supervised(&supervisor, &shutdown);
         let (_monitor, pressure) =
             MemoryMonitor::start(&cfg.memory, "compactor", &supervisor).context("cannot start the memory monitor")?;
         let told = Arc::clone(&cfg);
-        pressure.on_change(move |change| collect::leave_pressure(&told, change));
+        pressure.on_change(move |change| collect::leave_pressure(&told.capture, change));
         let status = Arc::new(ops::compactor::CompactorStatus::supervised(pressure.clone(), supervisor.clone()));
         let mode = if args.drain { Mode::Drain } else { Mode::Follow };
-        let health = Arc::new(compact::health(&cfg));
+        let compacted = cfg.for_compactor();
+        let health = Arc::new(compact::health(&compacted));
         status.watched_by(Arc::clone(&health));
         status.accept_loss_of(args.accept_loss);
         if mode == Mode::Drain {
             let candles = candles(&cfg, mode, &shutdown, &pressure, &supervisor).await?;
-            let outcome = compact::run(cfg.clone(), mode, shutdown, status).await;
-            let finished = finish(candles, cfg, mode).await;
+            let outcome = compact::run(compacted.clone(), mode, shutdown, status).await;
+            let finished = finish(candles, compacted, mode).await;
             supervisor.verdict()?;
             finished?;
             return Ok(outcome.map(drop)?);
@@ -64,20 +65,21 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             move || compact::stats::run(Arc::clone(&status), stop.clone())
         });
         supervisor.spawn(Task::Bans, "", &shutdown, {
-            let (cfg, conditions, stop) = (Arc::clone(&cfg), supervisor.conditions().clone(), shutdown.clone());
-            move || compact::bans::watch(Arc::clone(&cfg), conditions.clone(), stop.clone())
+            let capture = Arc::new(cfg.capture.clone());
+            let (conditions, stop) = (supervisor.conditions().clone(), shutdown.clone());
+            move || compact::bans::watch(Arc::clone(&capture), conditions.clone(), stop.clone())
         });
         let candles = candles(&cfg, mode, &shutdown, &pressure, &supervisor).await?;
         if candles.is_some() {
-            let (cfg, stop) = (cfg.clone(), shutdown.clone());
+            let (cfg, stop) = (cfg.for_candles(), shutdown.clone());
             supervisor.spawn(Task::Nightly, "", &shutdown, move || kline::nightly(cfg.clone(), stop.clone()));
         }
         let hub = candles.as_ref().map(|c| Arc::clone(c.hub()));
-        let server = tokio::spawn(api::serve(listener, cfg.clone(), access, status.clone(), hub, shutdown.clone()));
+        let server = tokio::spawn(api::serve(listener, cfg.for_api(), access, status.clone(), hub, shutdown.clone()));
         ops::notify::ready();
-        let outcome = compact::run(cfg.clone(), mode, shutdown.clone(), status).await;
+        let outcome = compact::run(compacted.clone(), mode, shutdown.clone(), status).await;
         shutdown.trigger();
-        let finished = finish(candles, cfg, mode).await;
+        let finished = finish(candles, compacted, mode).await;
         // It cuts clients that do not read, and is restarted by a wrapper that never panics.
         server.await.context("the HTTP server of status and candles failed")?;
         supervisor.verdict()?;
@@ -88,20 +90,20 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
 
 /// Starts the candles where a client of a database server may block.
 async fn candles(
-    cfg: &Arc<Config>,
+    cfg: &Config,
     mode: Mode,
     shutdown: &Shutdown,
     pressure: &Pressure,
     supervisor: &Supervisor,
 ) -> anyhow::Result<Option<KlineService>> {
-    let (cfg, shutdown, pressure) = (Arc::clone(cfg), shutdown.clone(), pressure.clone());
+    let (cfg, shutdown, pressure) = (cfg.for_candles(), shutdown.clone(), pressure.clone());
     let supervisor = supervisor.clone();
     let start = move || KlineService::start_under(&cfg, mode, &shutdown, &pressure, &supervisor);
     Ok(supervise::blocking(start).await?)
 }
 
 /// Waits for the candles' last checkpoint, and deletes what both readers have passed by now.
-async fn finish(candles: Option<KlineService>, cfg: Arc<Config>, mode: Mode) -> anyhow::Result<()> {
+async fn finish(candles: Option<KlineService>, cfg: Arc<compact::Config>, mode: Mode) -> anyhow::Result<()> {
     supervise::blocking(move || {
         if let Some(candles) = candles {
             candles.join()?;

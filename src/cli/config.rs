@@ -3,9 +3,9 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use super::config_arg::load;
+use super::config_arg::load_over_default;
 use super::output::print_out;
-pub use config::{Config, ConfigErrors, places, room};
+use config::{ConfigErrors, places, room};
 
 /// Arguments of `tapedeck config`.
 #[derive(Debug, clap::Args)]
@@ -33,21 +33,10 @@ struct FileArg {
     json: bool,
 }
 
-fn effective(arg: &FileArg) -> Result<std::sync::Arc<Config>, ConfigErrors> {
-    match &arg.config {
-        Some(path) => load(path),
-        None => Config::load(
-            None,
-            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))),
-        )
-        .map(std::sync::Arc::new),
-    }
-}
-
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::Check(arg) => {
-            let cfg = effective(&arg)?;
+            let cfg = load_over_default(arg.config.as_deref())?;
             let (short, unwise) = room::of_a_part(&cfg);
             let mut problems = places::check(&cfg);
             problems.extend(room::first(&cfg));
@@ -56,7 +45,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             if !problems.is_empty() {
                 return Err(ConfigErrors(problems).into());
             }
-            let warnings: Vec<String> = cfg.warnings().iter().chain(&unwise).map(ToString::to_string).collect();
+            let warnings: Vec<String> = cfg.capture.warnings().iter().chain(&unwise).map(ToString::to_string).collect();
             if arg.json {
                 return print_out(&format!("{}\n", serde_json::json!({ "ok": true, "warnings": warnings })));
             }
@@ -66,7 +55,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             for warning in warnings {
                 print_out(&format!("warning: {warning}\n"))?;
             }
-            let venues = cfg.venues.keys().map(|v| v.as_str()).collect::<Vec<_>>().join(", ");
+            let venues = cfg.capture.venues.keys().map(|v| v.as_str()).collect::<Vec<_>>().join(", ");
             print_out(&format!(
                 "ok: {} keys, venues: {}\n",
                 cfg.effective.len(),
@@ -74,7 +63,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             ))
         }
         Command::Show(arg) => {
-            let cfg = effective(&arg)?;
+            let cfg = load_over_default(arg.config.as_deref())?;
             if arg.json {
                 let map: serde_json::Map<String, serde_json::Value> = cfg
                     .effective

@@ -14,7 +14,8 @@ use super::config_arg::{ConfigArg, load};
 use super::exit::Usage;
 use super::output::print_out;
 use super::runtime::runtime;
-use config::{Config, VenueConfig};
+use capture::VenueConfig;
+use config::Config;
 use history::clean::candles::candles;
 use history::clean::place;
 use history::stats::records;
@@ -139,20 +140,20 @@ impl Choice {
 
 impl Chosen {
     fn open(&self) -> Result<Box<dyn db::CandleDb>> {
-        wal_format::durable::create_dir_all(&self.cfg.data_dir)
-            .with_context(|| format!("make {}", self.cfg.data_dir.display()))?;
-        Ok(db::open(self.cfg.klines.database.reveal(), &self.cfg.data_dir)?)
+        wal_format::durable::create_dir_all(&self.cfg.capture.data_dir)
+            .with_context(|| format!("make {}", self.cfg.capture.data_dir.display()))?;
+        Ok(db::open(self.cfg.klines.database.reveal(), &self.cfg.capture.data_dir)?)
     }
 
     /// The venues to ask, as configured.
     fn configured(&self) -> Result<Vec<(&VenueConfig, &'static Venue)>> {
         for id in &self.venues {
-            if !self.cfg.venues.contains_key(id) {
+            if !self.cfg.capture.venues.contains_key(id) {
                 return Err(Usage(format!("venue {id} is not in the configuration; add [venues.{id}]")).into());
             }
         }
         let wanted = |id: &VenueId| self.venues.is_empty() || self.venues.contains(id);
-        let chosen = self.cfg.venues.values().filter(|v| wanted(&v.id));
+        let chosen = self.cfg.capture.venues.values().filter(|v| wanted(&v.id));
         Ok(chosen.map(|v| (v, venue(v.id))).collect())
     }
 
@@ -201,7 +202,7 @@ async fn fill(chosen: &Chosen, gaps: bool) -> Result<()> {
     let mut all = Vec::new();
     let shows = std::io::stderr().is_terminal() && !chosen.json;
     for (config, venue) in chosen.configured()? {
-        let mut ask = Asker::new(&chosen.cfg, config)?;
+        let mut ask = Asker::new(&chosen.cfg.capture, config)?;
         let units = chosen.units_of(venue, &mut ask).await?;
         for symbol in chosen.symbols_of(config, venue, &mut ask).await? {
             for interval in &chosen.intervals {
@@ -310,7 +311,7 @@ fn format_of(given: Option<Format>, path: &std::path::Path) -> Result<Format> {
 
 fn write(chosen: &Chosen, format: Option<Format>, path: &std::path::Path) -> Result<()> {
     let format = format_of(format, path)?;
-    let mut reader = db::open_reader(chosen.cfg.klines.database.reveal(), &chosen.cfg.data_dir)
+    let mut reader = db::open_reader(chosen.cfg.klines.database.reveal(), &chosen.cfg.capture.data_dir)
         .context("there are no candles yet: run the compactor or `tapedeck klines backfill` first")?;
     let patterns = &chosen.symbols;
     let is_named = |symbol: &str| {
@@ -364,7 +365,7 @@ fn write(chosen: &Chosen, format: Option<Format>, path: &std::path::Path) -> Res
 
 async fn differ(chosen: &Chosen) -> Result<()> {
     const DAY_US: i64 = 86_400_000_000;
-    let mut reader = db::open_reader(chosen.cfg.klines.database.reveal(), &chosen.cfg.data_dir)
+    let mut reader = db::open_reader(chosen.cfg.klines.database.reveal(), &chosen.cfg.capture.data_dir)
         .context("there are no candles yet: run the compactor first")?;
     // Yesterday, unless told otherwise.
     let midnight = Interval::D1.open_of(now_us());
@@ -372,7 +373,7 @@ async fn differ(chosen: &Chosen) -> Result<()> {
     let from_us = chosen.from_us.unwrap_or(to_us - DAY_US);
     let mut reports = Vec::new();
     for (config, venue) in chosen.configured()? {
-        let mut ask = Asker::new(&chosen.cfg, config)?;
+        let mut ask = Asker::new(&chosen.cfg.capture, config)?;
         for symbol in chosen.symbols_of(config, venue, &mut ask).await? {
             for interval in &chosen.intervals {
                 if !venue.has_klines(*interval) {

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -16,6 +15,7 @@ use model::VenueId;
 use ops::shutdown::Shutdown;
 use ops::supervise::Supervisor;
 use playback::{ServeArgs, Speed, serve};
+use venue_sim::{Access, Token};
 
 /// Arguments of `tapedeck replay`.
 #[derive(Debug, clap::Args)]
@@ -83,7 +83,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     }
     let (out, only) = (args.out.clone(), venues.clone());
     let mut report = replay(
-        &cfg,
+        &cfg.for_compactor(),
         &ReplayArgs {
             venues,
             from_ns: from,
@@ -96,7 +96,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     )
     .context("replay")?;
     if let Some(out) = out.filter(|_| args.klines) {
-        let made = kline::replay::replay(&cfg, &only, (from, to), &out).context("replay candles")?;
+        let made = kline::replay::replay(&cfg.capture, &only, (from, to), &out).context("replay candles")?;
         report.notes.extend(made.iter().map(ToString::to_string));
     }
     if args.json {
@@ -114,11 +114,27 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Who may ask, as for the API; nobody controls the server over the wire.
+fn access(api: &api::Settings) -> anyhow::Result<Access> {
+    let shipped = Access::default();
+    Ok(Access {
+        token: api.access()?.token().map(Token::new),
+        insecure: api.insecure,
+        hosts: api.hosts.clone(),
+        origins: api.cors_origins.clone(),
+        control: false,
+        connections: api.max_connections,
+        connections_of_address: api.connections_per_address(),
+        // A client may think about what it was played, and holds only its own venue back meanwhile.
+        slow_client_s: shipped.slow_client_s.max(api.slow_client_s),
+    })
+}
+
 /// Serves until a signal.
-async fn play(cfg: &Arc<Config>, args: &ServeArgs) -> anyhow::Result<()> {
+async fn play(cfg: &Config, args: &ServeArgs) -> anyhow::Result<()> {
     let shutdown = Shutdown::new();
     shutdown.on_signals(&Supervisor::default()).context("cannot listen for signals")?;
-    let sim = serve(cfg, args).await?;
+    let sim = serve(&cfg.capture, access(&cfg.api)?, args).await?;
     let mut text = String::new();
     for venue in sim.venues() {
         text.push_str(&format!(

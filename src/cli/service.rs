@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use super::config_arg::{ConfigArg, load, need_venues};
 use super::runtime::runtime;
-use collect::Reload;
+use collect::{Newer, Reload};
 use config::{Config, ConfigErrors, Problem, places};
 use ops::shutdown::Shutdown;
 use ops::supervise::{Supervisor, Task};
@@ -24,13 +24,18 @@ pub struct ServiceArg {
 
 impl ServiceArg {
     /// Reads the configuration anew at every SIGHUP; call it before anything that takes time.
-    pub(super) fn reload(&self, supervisor: &Supervisor, shutdown: &Shutdown) -> anyhow::Result<Reload> {
+    pub(super) fn reload(
+        &self,
+        started: &Arc<Config>,
+        supervisor: &Supervisor,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Reload> {
         let asked = ops::hangup::hangups(shutdown, supervisor).context("cannot listen for SIGHUP")?;
-        let path = self.config.config.clone();
+        let (path, started) = (self.config.config.clone(), Arc::clone(started));
         Ok(Reload::new(asked, move || {
             let cfg = load(&path)?;
             match need_venues(&cfg, &path) {
-                Ok(()) => Ok(cfg),
+                Ok(()) => Ok(Newer { capture: cfg.capture.clone(), changed: started.changed(&cfg) }),
                 Err(err) => Err(ConfigErrors(vec![Problem {
                     key: "--config".into(),
                     origin: String::new(),
@@ -46,8 +51,8 @@ impl ServiceArg {
         let cfg = load(&self.config.config)?;
         need_venues(&cfg, &self.config.config)?;
         ops::telemetry::init(&cfg.log);
-        let venues = cfg.venues.keys().map(|v| v.as_str()).collect::<Vec<_>>().join(" ");
-        tracing::info!(service, version = env!("CARGO_PKG_VERSION"), venues, data = %cfg.data_dir.display(), "starting");
+        let venues = cfg.capture.venues.keys().map(|v| v.as_str()).collect::<Vec<_>>().join(" ");
+        tracing::info!(service, version = env!("CARGO_PKG_VERSION"), venues, data = %cfg.capture.data_dir.display(), "starting");
         let wrong = places::check(&cfg).into_iter().chain(places::largest_frame(&cfg));
         for Problem { key, what, fix, .. } in wrong {
             tracing::warn!(key, fix, "{what}");

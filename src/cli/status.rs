@@ -40,15 +40,15 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     if args.memory {
         return memory(&cfg, args.json);
     }
-    let logs: Vec<LogStatus> = cfg.venues.keys().map(|v| outside::log_status(&cfg, *v)).collect();
-    let free = host::disk(&cfg.data_dir).map(|d| d.free_bytes);
+    let logs: Vec<LogStatus> = cfg.capture.venues.keys().map(|v| outside::log_status(&cfg.capture, *v)).collect();
+    let free = host::disk(&cfg.capture.data_dir).map(|d| d.free_bytes);
     let room = LogRoom::of(&cfg);
     let (compactor, collectors, wrong, breaks) = runtime()?.block_on(async {
         (
-            outside::compactor(&cfg).await,
-            outside::by_venue(outside::collectors(&cfg).await),
-            outside::problems(&cfg).await,
-            outside::candle_breaks(&cfg).await,
+            outside::compactor(&cfg.api).await,
+            outside::by_venue(outside::collectors(&cfg.capture).await),
+            outside::problems(&cfg.capture, &cfg.api).await,
+            outside::candle_breaks(&cfg.api).await,
         )
     });
     if args.json {
@@ -61,7 +61,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         return print_out(&format!("{all}\n"));
     }
     let mut text = String::new();
-    for (l, venue) in logs.iter().zip(cfg.venues.keys()) {
+    for (l, venue) in logs.iter().zip(cfg.capture.venues.keys()) {
         let unacked = l.unacked_bytes.map_or_else(|| "unknown".to_owned(), |b| format!("{:.1} MiB", mib(b)));
         writeln!(
             text,
@@ -97,7 +97,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             text,
             "disk               {:.1} GiB free at {}",
             free as f64 / f64::from(1 << 30),
-            cfg.data_dir.display()
+            cfg.capture.data_dir.display()
         )?;
     }
     if let Some(room) = &room {
@@ -186,7 +186,7 @@ fn age(ms: Option<u64>) -> String {
 /// What the running services say about their memory. Each venue may have a collector of its own.
 fn memory(cfg: &Config, json: bool) -> anyhow::Result<()> {
     let (collectors, asked) =
-        runtime()?.block_on(async { (outside::collectors(cfg).await, outside::compactor(cfg).await) });
+        runtime()?.block_on(async { (outside::collectors(&cfg.capture).await, outside::compactor(&cfg.api).await) });
     let collectors: Vec<Report> = collectors.into_iter().filter_map(|c| c.memory).collect();
     let compactor = asked.clone().ok().and_then(|all| serde_json::from_value::<Snapshot>(all).ok()?.memory);
     let silent = [

@@ -40,7 +40,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         }
     }
     let repaired = match args.repair {
-        true => repair(&cfg, venue).with_context(|| format!("repair the lake in {}", cfg.lake.dir.display()))?,
+        true => repair(&cfg.for_compactor(), venue)
+            .with_context(|| format!("repair the lake in {}", cfg.lake.dir.display()))?,
         false => Vec::new(),
     };
     let report = verify(&Lake::open(&cfg.lake.dir), venue.map(VenueId::as_str), &args.head)

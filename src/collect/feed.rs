@@ -14,7 +14,7 @@ use super::log::SharedLog;
 use super::metrics::VenueMetrics;
 use super::snapshots::Snapshots;
 use super::strays::Strays;
-use config::VenueConfig;
+use capture::VenueConfig;
 use model::{Ban, Channel, VenueId};
 use net::budget::Budget;
 use net::dial::Dialer;

@@ -36,6 +36,7 @@ mod requests;
 pub(crate) mod rest;
 mod serve;
 mod session;
+mod settings;
 mod slot;
 mod snapshots;
 pub(crate) mod stats;
@@ -65,12 +66,13 @@ pub use self::error::CollectError;
 use self::feed::{Choice, Feed};
 use self::log::SharedLog;
 use self::metrics::Metrics;
-pub use self::reload::Reload;
+pub use self::reload::{Newer, Reload};
 pub use self::requests::leave_pressure;
 use self::session::{Cause, GapStart};
+pub use self::settings::Settings;
 use self::snapshots::Snapshots;
 use self::strays::Strays;
-use config::{Config, VenueConfig, Warning};
+use capture::{Capture, VenueConfig, Warning};
 use model::{Channel, VenueId};
 use net::budget::{self, Class};
 use net::rest::RestClient;
@@ -96,16 +98,17 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
 /// One plain sentence with what to do when a log cannot be opened at the start; later only when a log cannot be
 /// closed. A log that takes no records meanwhile stops its venue until it does again, and no other; so does a panic.
 pub async fn run(
-    cfg: Arc<Config>,
+    cfg: Arc<Capture>,
+    settings: Settings,
     shutdown: Shutdown,
     pressure: Pressure,
     reload: Option<Reload>,
     supervisor: Supervisor,
 ) -> Result<(), CollectError> {
     let metrics = Arc::new(Metrics::supervised(cfg.venues.keys().copied(), supervisor.clone()).under(pressure));
-    let listener = serve::bind(cfg.collector.listen).await;
+    let listener = serve::bind(settings.listen).await;
     let ended = Shutdown::new();
-    let health = Arc::new(health(&cfg));
+    let health = Arc::new(health(&cfg, &settings));
     metrics.watched_by(Arc::clone(&health));
     supervisor.spawn(Task::Disks, "", &ended, {
         let (conditions, ended) = (supervisor.conditions().clone(), ended.clone());
@@ -119,7 +122,7 @@ pub async fn run(
         let listener = Arc::new(listener.into_std()?);
         server = Some(supervisor.spawn(Task::Status, "", &ended, {
             let (metrics, ended) = (Arc::clone(&metrics), ended.clone());
-            let gate = server::gate(cfg.collector.listen, &cfg.api.hosts, &[], false);
+            let gate = server::gate(settings.listen, &settings.hosts, &[], false);
             move || serve::serve(Arc::clone(&listener), gate.clone(), Arc::clone(&metrics), ended.clone())
         }));
     }
@@ -140,7 +143,7 @@ pub async fn run(
 /// # Errors
 /// As [`run`].
 pub async fn run_with(
-    cfg: Arc<Config>,
+    cfg: Arc<Capture>,
     shutdown: Shutdown,
     metrics: Arc<Metrics>,
     reload: Option<Reload>,
@@ -167,7 +170,7 @@ pub async fn run_with(
     }
     record_pressure(&metrics, &feeds, &shutdown);
     if let Some(reload) = reload {
-        reload.follow(cfg, &feeds, &metrics, &shutdown);
+        reload.follow(&feeds, &metrics, &shutdown);
     }
     ops::notify::ready();
     let mut venues = JoinSet::new();
@@ -262,7 +265,7 @@ async fn record_until(feed: &Arc<Feed>, gap: Option<GapStart>, shutdown: &Shutdo
 
 /// Opens the log of a venue and gathers what its tasks need.
 async fn feed(
-    cfg: &Config,
+    cfg: &Capture,
     id: VenueId,
     config: &VenueConfig,
     tls: &Arc<ClientConfig>,
@@ -441,7 +444,7 @@ fn explain(id: VenueId, dir: &Path, err: &OpenError) -> CollectError {
 }
 
 /// What is watched beside the sockets: the disk of the log, and whether the log is read off.
-fn health(cfg: &Config) -> Health {
+fn health(cfg: &Capture, settings: &Settings) -> Health {
     let segments = (1 + cfg.wal.ready_segments as u64) * cfg.venues.len().max(1) as u64;
     let disk = WrittenDisk { what: "log", dir: cfg.wal_root(), needs_bytes: segments * (cfg.wal.segment_mib << 20) };
     let log = |id: &VenueId| WatchedLog {
@@ -449,7 +452,7 @@ fn health(cfg: &Config) -> Health {
         dir: cfg.wal_dir(*id),
         readers: cfg.readers(*id),
         // A reader that acknowledges this rarely is not there.
-        patience_ns: (3 * cfg.lake.ack_interval_s).max(900) * 1_000_000_000,
+        patience_ns: (3 * settings.ack_interval_s).max(900) * 1_000_000_000,
     };
-    Health::new(vec![disk], cfg.venues.keys().map(log).collect(), cfg.lake.part_minutes)
+    Health::new(vec![disk], cfg.venues.keys().map(log).collect(), settings.part_minutes)
 }

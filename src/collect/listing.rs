@@ -21,7 +21,7 @@ use super::feed::{Choice, Feed};
 use super::log::LogStopped;
 use super::supervisor::Change;
 use super::wants;
-use config::pacing;
+use capture::pacing;
 use model::select::{self, Selection, select};
 use model::{Listing, OddEntry};
 use ops::backoff::{Backoff, random};

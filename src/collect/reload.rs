@@ -11,7 +11,8 @@ use tracing::{error, info, warn};
 
 use super::feed::{Choice, Feed};
 use super::metrics::{Metrics, Reloaded};
-use config::{Config, ConfigErrors, Problem, Warning};
+use ::settings::{ConfigErrors, Problem};
+use capture::{Capture, Warning};
 use ops::shutdown::Shutdown;
 use ops::supervise::{self, Supervisor, Task};
 use ops::telemetry::STATS;
@@ -19,27 +20,35 @@ use ops::telemetry::STATS;
 /// Keys of a venue that may change while it is recorded.
 const LIVE: [&str; 2] = ["symbols", "channels"];
 
+/// A configuration that was read anew.
+pub struct Newer {
+    /// What is to be recorded.
+    pub capture: Capture,
+    /// The keys whose values are others than at the start.
+    pub changed: Vec<String>,
+}
+
 /// How a configuration is read anew, and when.
 pub struct Reload {
     asked: mpsc::Receiver<()>,
-    read: Arc<dyn Fn() -> Result<Arc<Config>, ConfigErrors> + Send + Sync>,
+    read: Arc<dyn Fn() -> Result<Newer, ConfigErrors> + Send + Sync>,
 }
 
 impl Reload {
     /// `read` gives the configuration as it is now, checked, whenever `asked` says so.
     pub fn new(
         asked: mpsc::Receiver<()>,
-        read: impl Fn() -> Result<Arc<Config>, ConfigErrors> + Send + Sync + 'static,
+        read: impl Fn() -> Result<Newer, ConfigErrors> + Send + Sync + 'static,
     ) -> Self {
         Self { asked, read: Arc::new(read) }
     }
 
     /// Takes over what comes until `shutdown`.
-    pub(super) fn follow(self, started: Arc<Config>, feeds: &[Arc<Feed>], metrics: &Arc<Metrics>, shutdown: &Shutdown) {
+    pub(super) fn follow(self, feeds: &[Arc<Feed>], metrics: &Arc<Metrics>, shutdown: &Shutdown) {
         let (feeds, of) = (feeds.to_vec(), Arc::clone(metrics));
         self.hand_on(metrics.supervisor(), shutdown, move |next| {
             let (result, later) = match next {
-                Ok(newer) => take_over(&started, newer, &feeds),
+                Ok(newer) => take_over(newer, &feeds),
                 Err(ConfigErrors(problems)) => {
                     refuse(problems, "everything is recorded as before");
                     (Reloaded::Refused, Vec::new())
@@ -56,14 +65,13 @@ impl Reload {
     /// `means_nothing` are not named.
     pub fn only_tell(
         self,
-        started: Arc<Config>,
         supervisor: &Supervisor,
         shutdown: &Shutdown,
         means_nothing: impl Fn(&str) -> bool + Send + Sync + 'static,
     ) {
         self.hand_on(supervisor, shutdown, move |next| match next {
             Ok(newer) => {
-                let mut later = started.changed(newer);
+                let mut later = newer.changed.clone();
                 later.retain(|key| !means_nothing(key));
                 tell_later(&later);
                 if later.is_empty() {
@@ -79,7 +87,7 @@ impl Reload {
         self,
         supervisor: &Supervisor,
         shutdown: &Shutdown,
-        take: impl Fn(&Result<Arc<Config>, ConfigErrors>) + Send + Sync + 'static,
+        take: impl Fn(&Result<Newer, ConfigErrors>) + Send + Sync + 'static,
     ) {
         let (read, take) = (self.read, Arc::new(take));
         supervisor.each(Task::Reload, self.asked, shutdown, move |()| {
@@ -90,17 +98,17 @@ impl Reload {
 }
 
 /// Gives every venue its new choice; says what waits for the next start.
-fn take_over(started: &Config, newer: &Config, feeds: &[Arc<Feed>]) -> (Reloaded, Vec<String>) {
-    let mut later = started.changed(newer);
+fn take_over(newer: &Newer, feeds: &[Arc<Feed>]) -> (Reloaded, Vec<String>) {
+    let mut later = newer.changed.clone();
     later.retain(|key| !is_live(key));
     tell_later(&later);
-    for Warning { key, what, fix } in newer.warnings() {
+    for Warning { key, what, fix } in newer.capture.warnings() {
         warn!(key, fix, "{what}");
     }
     let mut result = Reloaded::Unchanged;
     for feed in feeds {
         // A venue without a table is recorded until the next start.
-        let Some(config) = newer.venues.get(&feed.id) else { continue };
+        let Some(config) = newer.capture.venues.get(&feed.id) else { continue };
         let choice = Choice::of(config);
         let is_other = feed.chosen.send_if_modified(|chosen| {
             let is_other = **chosen != choice;

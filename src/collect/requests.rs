@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 use wal_format::regular;
 
 use super::feed::Feed;
-use config::Config;
+use capture::Capture;
 use model::Channel;
 use ops::chore;
 use ops::memory::Change;
@@ -57,7 +57,7 @@ pub(super) async fn run(feed: &Feed) {
 }
 
 /// Leaves a change of this process's pressure for the collectors of all venues that have a log.
-pub fn leave_pressure(cfg: &Config, change: &Change) {
+pub fn leave_pressure(cfg: &Capture, change: &Change) {
     for id in cfg.venues.keys() {
         let log = cfg.wal_dir(*id);
         if !log.is_dir() {
@@ -142,7 +142,7 @@ mod tests {
             "[data]\ndir = {:?}\n[venues.gate-spot]\nsymbols = [\"A_B\"]\nchannels = [\"trades\"]\n",
             dir.path().display().to_string()
         );
-        let cfg = Config::from_toml(&toml).unwrap();
+        let cfg = settings::from_text(&toml, Capture::read).unwrap();
         let id = model::VenueId::GateSpot;
         let change = |at_ns, to| Change {
             service: "compactor".into(),

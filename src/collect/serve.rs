@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use wal_format::plain;
 
 use super::metrics::Metrics;
-use config::Config;
+use capture::Capture;
 use net::server::{self, Gate, Limits};
 use ops::exposition;
 use ops::shutdown::Shutdown;
@@ -44,7 +44,7 @@ pub(super) async fn bind(listen: SocketAddr) -> Option<TcpListener> {
 }
 
 /// Says where `listener` listens, for every venue of `cfg`.
-pub(super) fn announce(cfg: &Config, listener: &TcpListener) {
+pub(super) fn announce(cfg: &Capture, listener: &TcpListener) {
     let Ok(address) = listener.local_addr() else { return };
     info!(%address, "status and metrics");
     for venue in cfg.venues.keys() {
@@ -56,7 +56,7 @@ pub(super) fn announce(cfg: &Config, listener: &TcpListener) {
 }
 
 /// Takes back what [`announce`] said.
-pub(super) fn withdraw(cfg: &Config) {
+pub(super) fn withdraw(cfg: &Capture) {
     for venue in cfg.venues.keys() {
         // Nothing depends on it: whoever reads a stale one gets no answer.
         let _ = std::fs::remove_file(address_file(&cfg.wal_root(), *venue));

@@ -19,7 +19,7 @@ use wal_format::error_chain;
 use super::error::CompactError;
 use super::retirable::retire_one;
 use crate::failpoint::fail_point;
-use config::Config;
+use crate::settings::Config;
 use fold::shelves::archive_dir;
 use model::VenueId;
 use ops::clock;
@@ -74,7 +74,7 @@ pub(crate) fn archive_one(cfg: &Config, job: &Job) -> Result<Packed, CompactErro
 /// Removes temporary archives that a killed process left for this log. The caller holds the log's ack, so nobody
 /// else archives it.
 pub(crate) fn clean_up(cfg: &Config, log_dir: &Path, log_uuid: &[u8; 16]) {
-    let dir = archive_dir(&cfg.archive_root(), log_dir, log_uuid);
+    let dir = archive_dir(&cfg.capture.archive_root(), log_dir, log_uuid);
     match clean(&dir) {
         Ok(0) => {}
         Ok(n) => tracing::info!(dir = %dir.display(), files = n, "removed archives that were not finished"),

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::Config;
+use capture::Capture;
 use net::budget;
 use ops::health::Conditions;
 use ops::shutdown::Shutdown;
 
 /// Looks until `shutdown`. All of it asks the way the first line goes.
-pub async fn watch(cfg: Arc<Config>, conditions: Conditions, shutdown: Shutdown) {
+pub async fn watch(cfg: Arc<Capture>, conditions: Conditions, shutdown: Shutdown) {
     let budgets: Vec<_> = cfg.venues.values().map(|venue| (venue.id, budget::of(&cfg.exchange(venue), 0))).collect();
     loop {
         for (venue, budget) in &budgets {
@@ -53,7 +53,7 @@ mod tests {
             "[data]\ndir = {:?}\n[venues.binance-spot]\nsymbols = [\"*\"]\nchannels = [\"trades\"]\nrest_url = \"http://{at}\"\nws_url = \"ws://{at}\"\n",
             dir.path().display().to_string(),
         );
-        let cfg = Arc::new(Config::from_toml(&text).unwrap());
+        let cfg = Arc::new(settings::from_text(&text, Capture::read).unwrap());
         let (status, shutdown) = (Arc::new(CompactorStatus::default()), Shutdown::new());
         let watching = tokio::spawn(watch(cfg.clone(), status.conditions().clone(), shutdown.clone()));
         let tls = dial::tls_config(&[]).unwrap();

@@ -60,7 +60,7 @@ use tokio::task::JoinHandle;
 
 use crate::repair::Repairer;
 use crate::repair::queue::RepairQueue;
-use config::{Config, VenueConfig};
+use capture::VenueConfig;
 pub use fold::Mode;
 use fold::gather;
 use lake::Lake;
@@ -75,7 +75,7 @@ use wal_format::error_chain;
 pub use error::CompactError;
 pub use missing::EvidenceMissing;
 pub use retire::retire_all;
-pub use settings::write_settings;
+pub use settings::{Config, write_settings};
 
 pub use worker::VenueOutcome;
 
@@ -109,7 +109,7 @@ pub async fn run(
         supervisor.spawn(Task::Retention, "", &ended, move || keep_limits(cfg.clone(), stop.clone()));
     }
     let (archiver, archiving) =
-        match (cfg.wal.archive_level(), mode) {
+        match (cfg.capture.wal.archive_level(), mode) {
             (Some(_), Mode::Follow) => {
                 let archiver = Arc::new(archive::Archiver::new(cfg.clone(), status.clone()));
                 let thread = supervisor.thread(Task::Archive, "", &ended, {
@@ -128,7 +128,7 @@ pub async fn run(
         };
     let mut workers = Vec::new();
     let mut repairs = Vec::new();
-    for (id, config) in &cfg.venues {
+    for (id, config) in &cfg.capture.venues {
         let id = *id;
         // A drain is over when the logs are: nothing new is fetched.
         let repair_queue = (mode == Mode::Follow && config.repair).then(Arc::<RepairQueue>::default);
@@ -241,11 +241,11 @@ async fn keep_limits(cfg: Arc<Config>, shutdown: Shutdown) {
 
 /// Logs of venues that are not configured are left alone; silence about them would look like loss.
 fn warn_about_other_logs(cfg: &Config) {
-    let Ok(entries) = std::fs::read_dir(cfg.wal_root()) else { return };
+    let Ok(entries) = std::fs::read_dir(cfg.capture.wal_root()) else { return };
     for entry in entries.flatten().filter(|e| e.path().is_dir()) {
         let name = entry.file_name();
         let of = |id: &VenueId| name == *id.as_str() || name == *format!("{id}.repair");
-        if !cfg.venues.keys().any(of) {
+        if !cfg.capture.venues.keys().any(of) {
             tracing::warn!(log = %entry.path().display(), "this log is of no configured venue and is not compacted");
         }
     }

@@ -24,7 +24,7 @@ use super::settings::write_settings_at;
 use super::worker::{VenueOutcome, Worker};
 use crate::failpoint::fail_point;
 use crate::repair::queue::MissingRange;
-use config::LAKE_READER;
+use capture::LAKE_READER;
 use fold::Mode;
 use fold::gather::{Continuation, Gatherer, LogKind};
 use fold::source::{AckStore, LiveLog, LocalAck};
@@ -277,7 +277,7 @@ impl Worker {
     }
 
     fn gatherer(&self, start: &Start) -> Result<Gatherer, CompactError> {
-        let settings = write_settings_at(&self.cfg, self.status.pressure().level());
+        let settings = write_settings_at(&self.cfg.lake, self.status.pressure().level());
         match start {
             Start::Beginning => Ok(Gatherer::new(self.venue, self.kind, settings, &Continuation::default())?),
             Start::Behind { continuation, .. } => Gatherer::new(self.venue, self.kind, settings, continuation)

@@ -27,7 +27,7 @@ use self::report::unreadable_part;
 pub use self::report::{PartReport, Report, Verdict};
 use super::error::CompactError;
 use super::settings::write_settings;
-use config::Config;
+use crate::settings::Config;
 use fold::gather::LogKind;
 use fold::shelves::shelves;
 use lake::find::manifests;
@@ -88,12 +88,14 @@ pub fn replay(cfg: &Config, args: &ReplayArgs) -> Result<Report, CompactError> {
         report.notes.extend(rewrite::finish(&lake)?);
     }
     let ids: Vec<VenueId> =
-        if args.venues.is_empty() { cfg.venues.keys().copied().collect() } else { args.venues.clone() };
+        if args.venues.is_empty() { cfg.capture.venues.keys().copied().collect() } else { args.venues.clone() };
     for id in ids {
         let venue = venue::venue(id);
-        for (kind, dir) in [(LogKind::Collected, cfg.wal_dir(id)), (LogKind::Repairs, cfg.repair_dir(id))] {
+        for (kind, dir) in
+            [(LogKind::Collected, cfg.capture.wal_dir(id)), (LogKind::Repairs, cfg.capture.repair_dir(id))]
+        {
             // Before anything is listed: what is listed stays.
-            let holds = match fold::hold(&cfg.archive_root(), &dir, args.purpose()) {
+            let holds = match fold::hold(&cfg.capture.archive_root(), &dir, args.purpose()) {
                 Ok(holds) => holds,
                 // A log that can only be read, such as a mounted backup: nobody deletes from it.
                 Err(err) if !args.rewrite => {
@@ -158,7 +160,7 @@ fn logs_of<'h>(
     holds: &'h [Hold],
 ) -> Result<Vec<Log<'h>>, CompactError> {
     let mut logs = Vec::new();
-    for (uuid, shelf, first_segment) in shelves(&cfg.archive_root(), dir)? {
+    for (uuid, shelf, first_segment) in shelves(&cfg.capture.archive_root(), dir)? {
         let segments = shelf.list().map_err(CompactError::at("list", shelf.dir()))?;
         let own = segments.iter().filter(|s| s.foreign.is_none()).filter_map(SegmentInfo::run);
         logs.push(Log {
@@ -168,7 +170,7 @@ fn logs_of<'h>(
             shelf,
             name: hex(&uuid),
             first_segment,
-            settings: write_settings(cfg),
+            settings: write_settings(&cfg.lake),
             from: args.from_ns.map(Hour::of_ns),
             to_ns: args.to_ns,
             fewer_rows: args.fewer_rows,

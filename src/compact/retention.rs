@@ -28,7 +28,7 @@ use wal_format::{Shelf, durable, error_chain};
 
 use super::chain::REMOVED;
 use super::error::CompactError;
-use config::Config;
+use crate::settings::Config;
 use lake::find::manifests_since;
 use lake::lock::PATIENCE;
 use lake::work::list;
@@ -217,10 +217,13 @@ impl Keeper {
     /// # Errors
     /// When a directory cannot be listed.
     pub fn sweep(&mut self, cfg: &Config, wall_ns: u64) -> Result<Swept, CompactError> {
-        let free_bytes = cfg.min_free_gib.saturating_mul(GIB);
+        let free_bytes = cfg.capture.min_free_gib.saturating_mul(GIB);
         let bytes = |gib: u64| gib.saturating_mul(GIB);
-        let archive =
-            Limits { hours: cfg.wal.archive_retention_hours, bytes: bytes(cfg.wal.archive_max_gib), free_bytes };
+        let archive = Limits {
+            hours: cfg.capture.wal.archive_retention_hours,
+            bytes: bytes(cfg.capture.wal.archive_max_gib),
+            free_bytes,
+        };
         let lake = Limits { hours: cfg.lake.retention_hours, bytes: bytes(cfg.lake.max_gib), free_bytes };
         let mut swept = Swept::default();
         if archive.any() {
@@ -231,7 +234,7 @@ impl Keeper {
             let at = Lake::open(&cfg.lake.dir);
             let all = self.sweeps.is_multiple_of(LIST_ALL_EVERY);
             self.sweeps = self.sweeps.wrapping_add(1);
-            for venue in cfg.venues.keys() {
+            for venue in cfg.capture.venues.keys() {
                 let known = self.lakes.entry(venue.to_string()).or_default();
                 swept.read += known.look(&at, venue.as_str(), all)?;
             }
@@ -252,10 +255,10 @@ impl Keeper {
     fn sweep_archive(&mut self, cfg: &Config, limits: Limits, wall_ns: u64) -> Result<Trimmed, CompactError> {
         let mut items = Vec::new();
         let mut known = HashMap::new();
-        for venue in cfg.venues.keys() {
+        for venue in cfg.capture.venues.keys() {
             let mut of_venue = Vec::new();
-            for log in [cfg.wal_dir(*venue), cfg.repair_dir(*venue)] {
-                let root = cfg.archive_root().join(log.file_name().unwrap_or_default());
+            for log in [cfg.capture.wal_dir(*venue), cfg.capture.repair_dir(*venue)] {
+                let root = cfg.capture.archive_root().join(log.file_name().unwrap_or_default());
                 // Somebody reads it again: all of it stays meanwhile.
                 let holds = wal_format::holds(&root).map_err(CompactError::file("look for holds of", &root))?;
                 for dir in list(&root)?.into_iter().filter(|dir| dir.is_dir()) {
@@ -277,7 +280,7 @@ impl Keeper {
             }));
         }
         self.archived = known;
-        let root = cfg.archive_root();
+        let root = cfg.capture.archive_root();
         let free = || (self.free)(&root);
         Ok(trim(items, limits, &free, &mut |item, why| {
             let gone =

@@ -13,7 +13,7 @@ use wal_format::{Evidence, SegmentInfo, list_segments};
 use super::error::CompactError;
 use super::evidence::Coverage;
 use super::place::Place;
-use config::Config;
+use crate::settings::Config;
 use lake::{Hour, Lake};
 use model::VenueId;
 use ops::clock;
@@ -56,12 +56,12 @@ impl Asked<'_> {
 
     fn candidates(&self, keep: Keep) -> Result<Vec<SegmentInfo>, CompactError> {
         let keeps = |s: &SegmentInfo| keep.keeps(last_ts(s));
-        let evidence = Evidence { readers: self.cfg.readers(self.id), covered: &|_| true, keep: &keeps };
+        let evidence = Evidence { readers: self.cfg.capture.readers(self.id), covered: &|_| true, keep: &keeps };
         wal_format::retirable(self.dir, &evidence).map_err(self.failed())
     }
 
     fn keep(&self) -> Result<Keep, CompactError> {
-        let retention_hours = self.cfg.wal.retention_hours;
+        let retention_hours = self.cfg.capture.wal.retention_hours;
         // Without retention nobody asks for the time.
         let newest_ns = match retention_hours {
             0 => 0,
@@ -89,7 +89,7 @@ impl Asked<'_> {
     pub(super) fn unlink(&self, keep: Keep, coverage: &Coverage, only: Option<&Path>) -> Result<usize, CompactError> {
         let keeps = |s: &SegmentInfo| only.is_some_and(|path| path != s.path) || keep.keeps(last_ts(s));
         let covered = |s: &SegmentInfo| covers(coverage, s);
-        let evidence = Evidence { readers: self.cfg.readers(self.id), covered: &covered, keep: &keeps };
+        let evidence = Evidence { readers: self.cfg.capture.readers(self.id), covered: &covered, keep: &keeps };
         Ok(wal_format::retire(self.dir, &evidence).map_err(self.failed())?.len())
     }
 }

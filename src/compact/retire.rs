@@ -10,7 +10,7 @@ use wal_format::error_chain;
 use super::archive::{Archiver, Job, archive_one};
 use super::error::CompactError;
 use super::retirable::{Asked, covers};
-use config::Config;
+use crate::settings::Config;
 use fold::Mode;
 use lake::Lake;
 use model::VenueId;
@@ -30,12 +30,12 @@ pub struct Retired {
 /// let segments go that the other one could not delete. A service that was asked to stop leaves what would have to
 /// be archived to its next start.
 pub fn retire_all(cfg: &Config, mode: Mode) {
-    if cfg.wal.archive_level().is_some() && mode == Mode::Follow {
+    if cfg.capture.wal.archive_level().is_some() && mode == Mode::Follow {
         return;
     }
     let lake = Lake::open(&cfg.lake.dir);
-    for id in cfg.venues.keys().copied() {
-        for dir in [cfg.wal_dir(id), cfg.repair_dir(id)] {
+    for id in cfg.capture.venues.keys().copied() {
+        for dir in [cfg.capture.wal_dir(id), cfg.capture.repair_dir(id)] {
             if dir.is_dir()
                 && let Err(err) = retire(cfg, &lake, id, &dir, None)
             {
@@ -71,14 +71,14 @@ pub fn retire(
     if covered == 0 {
         return Ok(retired);
     }
-    let Some(level) = cfg.wal.archive_level() else {
+    let Some(level) = cfg.capture.wal.archive_level() else {
         retired.segments = asked.unlink(keep, &coverage, None)?;
         return Ok(retired);
     };
     let log = dir.file_name().unwrap_or_default().to_string_lossy();
     let jobs = candidates.iter().take(covered).map(|s| {
         let uuid = s.log_uuid.ok_or_else(|| CompactError::Nobodys { segment: s.path.clone() })?;
-        let to = fold::shelves::archive_dir(&cfg.archive_root(), dir, &uuid);
+        let to = fold::shelves::archive_dir(&cfg.capture.archive_root(), dir, &uuid);
         Ok(Job { venue: id, log: log.to_string(), segment: s.path.clone(), to, level })
     });
     let jobs = jobs.collect::<Result<Vec<Job>, CompactError>>()?;

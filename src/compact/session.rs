@@ -127,7 +127,7 @@ impl<'a> Session<'a> {
         newest: Option<String>,
         outcome: &'a mut VenueOutcome,
     ) -> Self {
-        let venues = worker.cfg.venues.len().max(1) as u64;
+        let venues = worker.cfg.capture.venues.len().max(1) as u64;
         // What a resumed part holds already was counted by an earlier process: start below zero by it.
         let resumed = gatherer.part.as_ref().map_or_else(Counts::default, |p| Counts::of(&p.account));
         let now = clock::now().mono_ns;
@@ -158,7 +158,7 @@ impl<'a> Session<'a> {
             open_tables_max: (worker.cfg.lake.max_open_writers as u64 / venues).max(1) as usize,
             check_first: false,
             was_at_end: false,
-            snapshots: SnapshotRequests::new(worker.cfg.wal_dir(worker.id)),
+            snapshots: SnapshotRequests::new(worker.cfg.capture.wal_dir(worker.id)),
             held: None,
             foreign: BTreeSet::new(),
             worker,
@@ -313,7 +313,7 @@ impl<'a> Session<'a> {
         let level = self.worker.status.pressure().level();
         if level != self.level {
             self.level = level;
-            self.gatherer.set_settings(write_settings_at(&self.worker.cfg, level));
+            self.gatherer.set_settings(write_settings_at(&self.worker.cfg.lake, level));
         }
     }
 

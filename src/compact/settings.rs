@@ -1,24 +1,35 @@
-//! What of the configuration, and of how tight memory is, shapes the bytes of files.
+//! What the compactor reads of the configuration, and what of it, and of how tight memory is, shapes the bytes of files.
 
-use config::Config;
+use capture::Capture;
 use lake::{SchemaVersion, WriteSettings};
 use ops::memory::Level;
 
+/// What the compactor reads of the configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What is recorded and where it lies.
+    pub capture: Capture,
+    /// Section `[lake]`.
+    pub lake: lake::Settings,
+    /// Section `[memory]`.
+    pub memory: ops::memory::Settings,
+}
+
 /// Settings that shape the files' bytes.
-pub fn write_settings(cfg: &Config) -> WriteSettings {
-    write_settings_at(cfg, Level::Normal)
+pub fn write_settings(lake: &lake::Settings) -> WriteSettings {
+    write_settings_at(lake, Level::Normal)
 }
 
 /// [`write_settings`] of parts that begin while memory is this tight. They stand in the part's state and manifest,
 /// which is what a restart and a replay go by.
-pub fn write_settings_at(cfg: &Config, level: Level) -> WriteSettings {
+pub fn write_settings_at(lake: &lake::Settings, level: Level) -> WriteSettings {
     WriteSettings {
-        row_group_rows: level.row_group_rows(cfg.lake.row_group_rows),
-        zstd_level: level.zstd_level(cfg.lake.zstd_level),
-        format: cfg.lake.format,
-        part_minutes: cfg.lake.part_minutes,
+        row_group_rows: level.row_group_rows(lake.row_group_rows),
+        zstd_level: level.zstd_level(lake.zstd_level),
+        format: lake.format,
+        part_minutes: lake.part_minutes,
         schema_version: written(),
-        numeric: cfg.lake.numeric,
+        numeric: lake.numeric,
         ..WriteSettings::default()
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::archive::Archiver;
 use crate::repair::queue::RepairQueue;
-use config::Config;
+use crate::settings::Config;
 use fold::Mode;
 use fold::gather::LogKind;
 use lake::Lake;
@@ -67,8 +67,8 @@ impl Worker {
     /// The log's directory.
     pub fn dir(&self) -> PathBuf {
         match self.kind {
-            LogKind::Collected => self.cfg.wal_dir(self.id),
-            LogKind::Repairs => self.cfg.repair_dir(self.id),
+            LogKind::Collected => self.cfg.capture.wal_dir(self.id),
+            LogKind::Repairs => self.cfg.capture.repair_dir(self.id),
         }
     }
 

@@ -16,7 +16,7 @@ impl Config {
         for key in differing {
             let venue = key.strip_prefix("venues.").and_then(|rest| rest.split('.').next());
             let both = |venue: &str| {
-                let has = |c: &Config| c.venues.keys().any(|id| id.as_str() == venue);
+                let has = |c: &Config| c.capture.venues.keys().any(|id| id.as_str() == venue);
                 has(self) && has(newer)
             };
             let name = match venue {

@@ -2,7 +2,7 @@
 //! and the setting that would pass.
 
 use super::config::Config;
-use super::pacing;
+use capture::pacing;
 use lake::Table;
 use settings::Problem;
 use settings::{Origin, Source};
@@ -27,7 +27,7 @@ pub fn compactor_estimate_mib(venues: u64, row_group_rows: u64) -> u64 {
 }
 
 pub(super) fn check(config: &Config, source: &Source, problems: &mut Vec<Problem>) {
-    let venues = config.venues.len().max(1) as u64;
+    let venues = config.capture.venues.len().max(1) as u64;
     let rows = config.lake.row_group_rows as u64;
     let need = compactor_estimate_mib(venues, rows);
     let allowed = config.memory.limit_mib * config.memory.elevated_percent / 100;
@@ -36,38 +36,19 @@ pub(super) fn check(config: &Config, source: &Source, problems: &mut Vec<Problem
         while fits > 1_000 && compactor_estimate_mib(venues, fits) > allowed {
             fits /= 2;
         }
-        problems.push(Problem {
-            key: "lake.row_group_rows".into(),
-            origin: source.origin("lake.row_group_rows"),
-            what: format!(
-                "{venues} venue(s) with row groups of {rows} rows need about {need} MiB, {}% of the limit of {} MiB is {allowed} MiB",
-                config.memory.elevated_percent, config.memory.limit_mib
-            ),
-            fix: format!("write row_group_rows = {fits} or raise memory.limit_mib"),
-        });
+        let what = format!(
+            "{venues} venue(s) with row groups of {rows} rows need about {need} MiB, {}% of the limit of {} MiB is {allowed} MiB",
+            config.memory.elevated_percent, config.memory.limit_mib
+        );
+        let fix = format!("write row_group_rows = {fits} or raise memory.limit_mib");
+        problems.push(source.problem("lake.row_group_rows", what, fix));
     }
     writers(config, source, venues, allowed, problems);
     batch(config, source, problems);
     candles(config, source, problems);
-    for v in config.venues.values() {
+    for v in config.capture.venues.values() {
         for (key, what, fix) in pacing::beyond(v) {
-            let key = format!("venues.{}.{key}", v.id);
-            problems.push(Problem { origin: source.origin(&key), key, what, fix });
-        }
-        let l = &v.limits;
-        // The limiter would hold such messages back anyway; a setting that cannot be honoured is a mistake.
-        if l.subscribe_delay_ms > 0 && 1_000 / l.subscribe_delay_ms > u64::from(l.messages_per_s) {
-            problems.push(Problem {
-                key: format!("venues.{}.subscribe_delay_ms", v.id),
-                origin: source.origin(&format!("venues.{}.subscribe_delay_ms", v.id)),
-                what: format!(
-                    "{} ms between subscriptions is {} messages in a second, the limit is {}",
-                    l.subscribe_delay_ms,
-                    1_000 / l.subscribe_delay_ms,
-                    l.messages_per_s
-                ),
-                fix: format!("write at least {}", 1_000_u64.div_ceil(u64::from(l.messages_per_s))),
-            });
+            problems.push(source.problem(&format!("venues.{}.{key}", v.id), what, fix));
         }
     }
 }
@@ -85,15 +66,11 @@ fn writers(config: &Config, source: &Source, venues: u64, allowed: u64, problems
         return;
     }
     let fits = ((allowed.saturating_sub(BASE_MIB) << 20) / each.max(1)).max(1);
-    problems.push(Problem {
-        key: KEY.into(),
-        origin: source.origin(KEY),
-        what: format!(
-            "{writers} open writers with half a row group of {} rows each need about {need} MiB, {}% of the limit of {} MiB is {allowed} MiB",
-            config.lake.row_group_rows, config.memory.elevated_percent, config.memory.limit_mib
-        ),
-        fix: format!("write max_open_writers = {fits}, or a smaller row_group_rows"),
-    });
+    let what = format!(
+        "{writers} open writers with half a row group of {} rows each need about {need} MiB, {}% of the limit of {} MiB is {allowed} MiB",
+        config.lake.row_group_rows, config.memory.elevated_percent, config.memory.limit_mib
+    );
+    problems.push(source.problem(KEY, what, format!("write max_open_writers = {fits}, or a smaller row_group_rows")));
 }
 
 /// A source that somebody named and that is not recorded: candles would be made of another one.
@@ -103,17 +80,14 @@ fn candles(config: &Config, source: &Source, problems: &mut Vec<Problem>) {
         return;
     }
     for (id, channel) in &config.klines.source {
-        let (Some(channel), Some(venue)) = (channel, config.venues.get(id)) else { continue };
+        let (Some(channel), Some(venue)) = (channel, config.capture.venues.get(id)) else { continue };
         if venue.channels.contains(channel) {
             continue;
         }
         let has = venue.channels.iter().map(|c| c.as_str()).collect::<Vec<_>>().join(", ");
-        problems.push(Problem {
-            key: KEY.into(),
-            origin: source.origin(KEY),
-            what: format!("{id} is to have candles of {channel}, which it does not record: its channels are {has}"),
-            fix: format!("add \"{channel}\" to venues.{id}.channels, or name another source or \"none\""),
-        });
+        let what = format!("{id} is to have candles of {channel}, which it does not record: its channels are {has}");
+        let fix = format!("add \"{channel}\" to venues.{id}.channels, or name another source or \"none\"");
+        problems.push(source.problem(KEY, what, fix));
     }
 }
 
@@ -126,14 +100,11 @@ fn batch(config: &Config, source: &Source, problems: &mut Vec<Problem>) {
     let allowed = limit / 8;
     if need > allowed {
         let fits = (allowed << 20) / (RECORD_ROWS * ROW_BYTES);
-        problems.push(Problem {
-            key: KEY.into(),
-            origin: source.origin(KEY),
-            what: format!(
-                "{records} records between two looks at memory may become {need} MiB of rows, an eighth of the limit of {limit} MiB is {allowed} MiB"
-            ),
-            fix: format!("write batch_rows = {} or less; 256 to 512 is enough for any rate", fits.min(512)),
-        });
+        let what = format!(
+            "{records} records between two looks at memory may become {need} MiB of rows, an eighth of the limit of {limit} MiB is {allowed} MiB"
+        );
+        let fix = format!("write batch_rows = {} or less; 256 to 512 is enough for any rate", fits.min(512));
+        problems.push(source.problem(KEY, what, fix));
     }
 }
 
@@ -182,7 +153,7 @@ mod tests {
         }
         // The default names aggregates for a venue whose trades alone may be recorded.
         let usdm = VENUE.replace("binance-spot", "binance-usdm");
-        assert_eq!(Config::from_toml(&usdm).unwrap().kline_sources().len(), 1);
+        assert_eq!(Config::from_toml(&usdm).unwrap().capture.candles.len(), 1);
     }
 
     #[test]
@@ -190,6 +161,6 @@ mod tests {
         Config::from_toml(&format!("[memory]\nlimit_mib = 512\n{VENUE}")).unwrap();
         let small = include_str!("../../config/small-host.toml");
         let config = Config::from_toml(small).unwrap();
-        assert!(config.memory.limit_mib <= 2_048 && config.venues.len() >= 3);
+        assert!(config.memory.limit_mib <= 2_048 && config.capture.venues.len() >= 3);
     }
 }

@@ -1,55 +1,31 @@
-//! The checked configuration: its sections, and what follows from several of them.
+//! The checked configuration: every section, and what the services read of it.
 //!
 //! Made by [`crate::read`]; nothing behind it checks a value again.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::api::Api;
-use crate::collector::Collector;
-use crate::history::History;
-use crate::klines::Klines;
-use crate::venues::VenueConfig;
-use crate::wal::Wal;
-use model::{Channel, VenueId};
-use net::Tls;
-
-use ops::memory::Settings as Memory;
+use capture::Capture;
 use ops::telemetry::Log;
-use settings::Origin;
-
-/// Name under which the compactor acknowledges what is in the lake.
-pub const LAKE_READER: &str = "lake";
-/// Name under which the compactor acknowledges what is in the candles.
-pub const KLINES_READER: &str = "klines";
+use settings::{Origin, Problem};
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Root of wal/, lake/, archive/.
-    pub data_dir: PathBuf,
-    /// GiB that the disks of archive and lake should keep free; 0 = no such limit.
-    pub min_free_gib: u64,
-    /// Section `[wal]`.
-    pub wal: Wal,
-    /// Section `[tls]`.
-    pub tls: Tls,
-    /// Where processes share what they ask of the exchanges; `None` = below the data directory.
-    pub budget_dir: Option<PathBuf>,
-    /// Sections `[venues.*]`; a venue without a table is off.
-    pub venues: BTreeMap<VenueId, VenueConfig>,
+    /// Sections `[data]`, `[wal]`, `[proxy]`, `[tls]` and `[venues.*]`.
+    pub capture: Capture,
     /// Section `[lake]`.
     pub lake: lake::Settings,
     /// Section `[collector]`.
-    pub collector: Collector,
+    pub collector: collect::Settings,
     /// Section `[klines]`.
-    pub klines: Klines,
+    pub klines: kline::Settings,
     /// Section `[api]`.
-    pub api: Api,
+    pub api: api::Settings,
     /// Section `[history]`.
-    pub history: History,
+    pub history: history::Settings,
     /// Section `[memory]`.
-    pub memory: Memory,
+    pub memory: ops::memory::Settings,
     /// Section `[log]`.
     pub log: Log,
     /// Every key with its value as TOML text and where it came from, in file order.
@@ -59,64 +35,26 @@ pub struct Config {
 }
 
 impl Config {
-    /// `<data dir>/archive`: archived segments.
-    pub fn archive_root(&self) -> PathBuf {
-        self.data_dir.join("archive")
+    /// What the compactor reads.
+    pub fn for_compactor(&self) -> Arc<compact::Config> {
+        let (capture, lake, memory) = (self.capture.clone(), self.lake.clone(), self.memory.clone());
+        Arc::new(compact::Config { capture, lake, memory })
     }
 
-    /// Where processes share what they ask of the exchanges.
-    pub fn budget_dir(&self) -> PathBuf {
-        self.budget_dir.clone().unwrap_or_else(|| self.data_dir.join("budget"))
+    /// What candles read.
+    pub fn for_candles(&self) -> Arc<kline::Config> {
+        Arc::new(kline::Config { capture: self.capture.clone(), klines: self.klines.clone() })
     }
 
-    /// `<data dir>/wal`.
-    pub fn wal_root(&self) -> PathBuf {
-        self.data_dir.join("wal")
+    /// What the HTTP server of the compactor reads.
+    pub fn for_api(&self) -> Arc<api::Config> {
+        let (api, capture) = (self.api.clone(), self.capture.clone());
+        Arc::new(api::Config { api, capture, klines: self.klines.clone(), lake: self.lake.clone() })
     }
 
-    /// The log of one venue.
-    pub fn wal_dir(&self, venue: VenueId) -> PathBuf {
-        self.wal_root().join(venue.as_str())
-    }
-
-    /// The log of what was fetched over REST for holes of the venue's log.
-    pub fn repair_dir(&self, venue: VenueId) -> PathBuf {
-        self.wal_root().join(format!("{venue}.repair"))
-    }
-
-    /// Configured venues with the channel that candles are made of: the one named in `klines.source`, else
-    /// aggregates, else trades, whichever is recorded.
-    pub fn kline_sources(&self) -> Vec<(VenueId, Channel)> {
-        let recorded = |v: &VenueConfig, channel: Channel| v.channels.contains(&channel).then_some(channel);
-        let source = |v: &VenueConfig| match self.klines.source.get(&v.id) {
-            Some(None) => None,
-            Some(Some(channel)) if recorded(v, *channel).is_some() => Some(*channel),
-            _ => recorded(v, Channel::AggTrades).or_else(|| recorded(v, Channel::Trades)),
-        };
-        self.venues.values().filter_map(|v| Some((v.id, source(v)?))).collect()
-    }
-
-    /// The readers that must have passed a segment of a venue's logs before it may go: the lake, and the candles when
-    /// they are made of this venue. An ack of a reader that is not configured any more holds nothing back.
-    pub fn readers(&self, id: VenueId) -> &'static [&'static str] {
-        let candles = self.kline_sources().iter().any(|(venue, _)| *venue == id);
-        if candles { &[LAKE_READER, KLINES_READER] } else { &[LAKE_READER] }
-    }
-
-    /// Options of a log writer as configured.
-    pub fn log_options(&self) -> wal_format::LogOptions {
-        let mut o = wal_format::LogOptions::new(std::sync::Arc::new(ops::clock::now));
-        o.receive = Some(std::sync::Arc::clone(ops::clock::receive()));
-        o.segment_bytes = self.wal.segment_mib << 20;
-        o.sync = self.wal.sync_policy();
-        o.ready_segments = self.wal.ready_segments;
-        o.spill_dirs.clone_from(&self.wal.spill_dirs);
-        o.writer_version = concat!("tapedeck ", env!("CARGO_PKG_VERSION")).to_owned();
-        o
-    }
-
-    /// Where the value of a key came from, for messages.
-    pub(crate) fn origin_of(&self, key: &str) -> String {
-        self.effective.iter().find(|(k, ..)| k == key).map_or_else(String::new, |(.., o)| o.to_string())
+    /// `what` is wrong with the value of `key`, and what would pass.
+    pub(crate) fn problem(&self, key: &str, what: String, fix: impl Into<String>) -> Problem {
+        let origin = self.effective.iter().find(|(k, ..)| k == key).map_or_else(String::new, |(.., o)| o.to_string());
+        Problem { key: key.to_owned(), origin, what, fix: fix.into() }
     }
 }

@@ -5,32 +5,15 @@
 //! all of them are reported at once, each with the key, where the value came from, and what would pass.
 //! Nothing behind [`Config`] checks a value again.
 
-mod api;
 mod change;
 pub mod check;
-mod collector;
 mod config;
-mod exchange;
-mod history;
-mod klines;
-pub mod pacing;
 pub mod places;
 mod read;
 pub mod room;
-mod venues;
-mod wal;
 
-pub use api::Api;
-pub use collector::Collector;
-pub use config::{Config, KLINES_READER, LAKE_READER};
-pub use history::{FilePer, History};
-pub use klines::Klines;
-pub use ops::memory::Settings as Memory;
-pub use ops::telemetry::Log;
-pub use pacing::Warning;
-pub use settings::{ConfigErrors, DEFAULT_TOML, DatabaseUrl, Origin, Problem, Secret, redact};
-pub use venues::VenueConfig;
-pub use wal::{Archive, Sync, Wal};
+pub use config::Config;
+pub use settings::{ConfigErrors, DEFAULT_TOML, Origin, Problem};
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::config::Config;
-use super::pacing;
+use capture::pacing;
 use lake::Table;
 use settings::Problem;
 
@@ -30,12 +30,14 @@ fn nearest(path: &Path) -> Option<&Path> {
 
 /// What is no directory, or cannot be written to.
 fn directories(config: &Config) -> Vec<Problem> {
-    let logs = config.venues.keys().flat_map(|id| [config.wal_dir(*id), config.repair_dir(*id)]);
-    let mut all: Vec<(&str, PathBuf)> = vec![("data.dir", config.data_dir.clone()), ("data.dir", config.wal_root())];
+    let logs =
+        config.capture.venues.keys().flat_map(|id| [config.capture.wal_dir(*id), config.capture.repair_dir(*id)]);
+    let mut all: Vec<(&str, PathBuf)> =
+        vec![("data.dir", config.capture.data_dir.clone()), ("data.dir", config.capture.wal_root())];
     all.extend(logs.map(|dir| ("data.dir", dir)));
     all.push(("lake.dir", config.lake.dir.clone()));
-    all.extend(config.wal.archive_level().map(|_| ("data.dir", config.archive_root())));
-    all.extend(config.wal.spill_dirs.iter().map(|dir| ("wal.spill_dirs", dir.clone())));
+    all.extend(config.capture.wal.archive_level().map(|_| ("data.dir", config.capture.archive_root())));
+    all.extend(config.capture.wal.spill_dirs.iter().map(|dir| ("wal.spill_dirs", dir.clone())));
     let mut problems: Vec<Problem> = Vec::new();
     for (key, dir) in all {
         let Some(there) = nearest(&dir) else { continue };
@@ -48,8 +50,8 @@ fn directories(config: &Config) -> Vec<Problem> {
         };
         // A parent is told once, whatever is to be made below it.
         if problems.iter().all(|p| p.what != what) {
-            let fix = "name a directory that this user may write to, or mount its disk for writing".to_owned();
-            problems.push(Problem { key: key.into(), origin: config.origin_of(key), what, fix });
+            let fix = "name a directory that this user may write to, or mount its disk for writing";
+            problems.push(config.problem(key, what, fix));
         }
     }
     problems
@@ -57,7 +59,7 @@ fn directories(config: &Config) -> Vec<Problem> {
 
 /// What a rename moves things to from another file system.
 fn file_systems(config: &Config) -> Vec<Problem> {
-    let venues: Vec<String> = config.venues.keys().map(|id| format!("exchange={id}")).collect();
+    let venues: Vec<String> = config.capture.venues.keys().map(|id| format!("exchange={id}")).collect();
     let tables = Table::ALL.iter().map(|t| t.as_str()).chain(["_manifests"]);
     let mut inside: Vec<PathBuf> = [".staging", ".rewrite", ".set-aside"].map(PathBuf::from).to_vec();
     for table in tables {
@@ -65,8 +67,8 @@ fn file_systems(config: &Config) -> Vec<Problem> {
         inside.extend(venues.iter().map(|venue| Path::new(table).join(venue)));
     }
     let mut problems = on_one(config, "lake.dir", &config.lake.dir, &inside);
-    for id in config.venues.keys() {
-        for log in [config.wal_dir(*id), config.repair_dir(*id)] {
+    for id in config.capture.venues.keys() {
+        for log in [config.capture.wal_dir(*id), config.capture.repair_dir(*id)] {
             problems.extend(on_one(config, "data.dir", &log, &["quarantine".into(), "acks".into()]));
         }
     }
@@ -81,42 +83,33 @@ fn on_one(config: &Config, key: &str, dir: &Path, inside: &[PathBuf]) -> Vec<Pro
     // What is below one of them is told with it.
     let all = found.clone();
     found.retain(|path| path.parent().is_none_or(|above| !all.iter().any(|p| p == above)));
-    found
-        .into_iter()
-        .map(|path| Problem {
-            key: key.into(),
-            origin: config.origin_of(key),
-            what: format!(
-                "{} is on another file system than {}: files are moved there by a rename, which works within one only",
-                path.display(),
-                dir.display()
-            ),
-            fix: format!("move what is in it to a directory below {}, without a link or mount", dir.display()),
-        })
-        .collect()
+    let dir = dir.display();
+    let fix = format!("move what is in it to a directory below {dir}, without a link or mount");
+    let why = "files are moved there by a rename, which works within one only";
+    let what = |path: PathBuf| format!("{} is on another file system than {dir}: {why}", path.display());
+    found.into_iter().map(|path| config.problem(key, what(path), fix.as_str())).collect()
 }
 
 /// A segment that the largest frame a venue may send does not fit into.
 pub fn largest_frame(config: &Config) -> Option<Problem> {
     const KEY: &str = "wal.segment_mib";
-    if config.venues.values().all(pacing::is_simulator) {
+    if config.capture.venues.values().all(pacing::is_simulator) {
         return None;
     }
     let most = model::MESSAGE_BYTES_MAX;
     let takes = |mib: u64| {
-        let mut options = config.log_options();
+        let mut options = config.capture.log_options();
         options.segment_bytes = mib << 20;
         options.payload_bytes_max()
     };
-    let room = takes(config.wal.segment_mib);
-    (room < most).then(|| Problem {
-        key: KEY.into(),
-        origin: config.origin_of(KEY),
-        what: format!(
+    let room = takes(config.capture.wal.segment_mib);
+    (room < most).then(|| {
+        let what = format!(
             "a segment of {} MiB takes frames of up to {room} bytes, and {most} may come: a larger one is not recorded, only that it came",
-            config.wal.segment_mib
-        ),
-        fix: format!("write segment_mib = {}", (1..=1_024).find(|mib| takes(*mib) >= most).unwrap_or(32)),
+            config.capture.wal.segment_mib
+        );
+        let fix = (1..=1_024).find(|mib| takes(*mib) >= most).unwrap_or(32);
+        config.problem(KEY, what, format!("write segment_mib = {fix}"))
     })
 }
 
@@ -144,7 +137,7 @@ mod tests {
             println!("skipped: one file system");
             return;
         }
-        let (lake, log) = (cfg.lake.dir.clone(), cfg.wal_dir(model::VenueId::BinanceSpot));
+        let (lake, log) = (cfg.lake.dir.clone(), cfg.capture.wal_dir(model::VenueId::BinanceSpot));
         let at = ["trades", "_manifests", ".staging", "depth/exchange=binance-spot", "depth/exchange=gate-spot"];
         std::fs::create_dir_all(lake.join("depth")).unwrap();
         std::fs::create_dir_all(&log).unwrap();
@@ -196,7 +189,7 @@ mod tests {
         let less = mib.parse::<u64>().unwrap() - 1;
         assert!(largest_frame(&config(dir.path(), &format!("[wal]\nsegment_mib = {less}\n"))).is_some());
         let mut sim = config(dir.path(), "[wal]\nsegment_mib = 1\n");
-        let venue = sim.venues.values_mut().next().unwrap();
+        let venue = sim.capture.venues.values_mut().next().unwrap();
         (venue.rest_url, venue.ws_url) = ("http://127.0.0.1:1".into(), Some("ws://127.0.0.1:1".into()));
         assert_eq!(largest_frame(&sim), None, "whoever simulates knows what is sent");
     }

@@ -1,18 +1,13 @@
 //! From the shipped file, the user's file and the environment to a [`Config`]: every section is read, then their relations
 //! are checked, and all that is wrong is told at once.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use net::General;
-use serde::Deserialize;
-use settings::value::{filled, int};
-use settings::{ConfigErrors, Problem, Section, Source, Wrong};
+use settings::{ConfigErrors, Problem, Source};
 use wal_format::regular;
 
 use super::check::check;
 use super::config::Config;
-use super::history::History;
-use super::venues;
 
 impl Config {
     /// Reads the defaults, then `file`, then `TAPEDECK__SECTION__KEY` variables out of `env`.
@@ -36,7 +31,8 @@ impl Config {
             }
         }
         source.overlay_env(env, &mut problems);
-        read(&source, problems)
+        let config = read(&source, &mut problems);
+        if problems.is_empty() { Ok(config) } else { Err(ConfigErrors(problems)) }
     }
 
     /// Reads `text` as if it were a file; for tests and the demo.
@@ -44,56 +40,35 @@ impl Config {
     /// # Errors
     /// [`ConfigErrors`] with every problem found.
     pub fn from_toml(text: &str) -> Result<Config, ConfigErrors> {
-        let mut source = Source::shipped_file();
-        let mut problems = Vec::new();
-        source.overlay_file(Path::new("<text>"), text, &mut problems);
-        read(&source, problems)
-    }
-}
-
-/// Section `[data]`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Data {
-    dir: PathBuf,
-    #[serde(deserialize_with = "filled")]
-    budget_dir: Option<PathBuf>,
-    #[serde(deserialize_with = "int::<0, { 1 << 30 }, _, _>")]
-    min_free_gib: u64,
-}
-
-impl Section for Data {
-    fn settle(&mut self) -> Vec<Wrong> {
-        let is_empty = self.dir.as_os_str().is_empty();
-        is_empty.then(|| Wrong::new("dir", "is empty", "name a directory")).into_iter().collect()
+        settings::from_text(text, read)
     }
 }
 
 /// All sections of `source`, and their relations if each is well alone.
-fn read(source: &Source, mut problems: Vec<Problem>) -> Result<Config, ConfigErrors> {
-    let p = &mut problems;
-    let data: Data = source.section("data", p);
-    let wal = source.section("wal", p);
-    let proxy = source.section::<General>("proxy", p).proxy;
+fn read(source: &Source, p: &mut Vec<Problem>) -> Config {
+    let kline::Config { capture, klines } = kline::Config::read(source, p);
+    let lake = source.section::<lake::Settings>("lake", p).below(&capture.data_dir);
+    let (part_minutes, ack_interval_s) = (lake.part_minutes, lake.ack_interval_s);
+    let collector = source.section("collector", p);
+    let api: api::Settings = source.section("api", p);
     let config = Config {
-        wal,
-        tls: source.section("tls", p),
-        lake: source.section::<lake::Settings>("lake", p).below(&data.dir),
-        klines: source.section("klines", p),
-        collector: source.section("collector", p),
-        api: source.section("api", p),
-        history: source.section::<History>("history", p).completed(&data.dir, proxy.as_ref()),
+        collector: collect::Settings { hosts: api.hosts.clone(), part_minutes, ack_interval_s, ..collector },
+        history: source.section::<history::Settings>("history", p).completed(
+            &capture.data_dir,
+            capture.proxy.as_ref(),
+            capture.tls.clone(),
+        ),
         memory: source.section("memory", p),
         log: source.section("log", p),
-        venues: source.venues().into_iter().map(|id| (id, venues::table(source, id, proxy.as_ref(), p))).collect(),
-        data_dir: data.dir,
-        budget_dir: data.budget_dir,
-        min_free_gib: data.min_free_gib,
+        capture,
+        klines,
+        lake,
+        api,
         effective: source.effective(),
         fingerprints: source.fingerprints(),
     };
-    if problems.is_empty() {
-        check(&config, source, &mut problems);
+    if p.is_empty() {
+        check(&config, source, p);
     }
-    if problems.is_empty() { Ok(config) } else { Err(ConfigErrors(problems)) }
+    config
 }

@@ -10,9 +10,9 @@
 use std::path::Path;
 
 use super::config::Config;
-use super::pacing::{self, Warning};
 use super::places::device;
-use super::venues::VenueConfig;
+use capture::pacing;
+use capture::{VenueConfig, Warning};
 use lake::Hour;
 use model::Channel;
 use settings::Problem;
@@ -48,17 +48,17 @@ pub struct LogRoom {
 impl LogRoom {
     /// What the logs of `config` need; `None` without a venue or when the disk cannot be asked.
     pub fn of(config: &Config) -> Option<LogRoom> {
-        if config.venues.is_empty() {
+        if config.capture.venues.is_empty() {
             return None;
         }
-        let free = ops::host::disk(&config.wal_root())?.free_bytes;
-        let rates: Vec<(u64, bool)> = config.venues.values().map(|v| rate(config, v)).collect();
+        let free = ops::host::disk(&config.capture.wal_root())?.free_bytes;
+        let rates: Vec<(u64, bool)> = config.capture.venues.values().map(|v| rate(config, v)).collect();
         Some(LogRoom {
             hour_bytes: rates.iter().map(|(bytes, _)| bytes).sum(),
             measured: rates.iter().all(|(_, measured)| *measured),
-            segments_bytes: first_segments(config) * (config.wal.segment_mib << 20),
+            segments_bytes: first_segments(config) * (config.capture.wal.segment_mib << 20),
             part_minutes: config.lake.part_minutes,
-            shared: device(&config.wal_root()) == device(&config.lake.dir),
+            shared: device(&config.capture.wal_root()) == device(&config.lake.dir),
             room_bytes: free + held_bytes(config),
         })
     }
@@ -114,7 +114,7 @@ fn gib(bytes: u64) -> f64 {
 /// What the disk must hold before the first frame: the open segment and the ready ones of every venue.
 pub fn first(config: &Config) -> Vec<Problem> {
     let segments = first_segments(config);
-    let Some(free) = ops::host::disk(&config.wal_root()).map(|d| d.free_bytes) else { return Vec::new() };
+    let Some(free) = ops::host::disk(&config.capture.wal_root()).map(|d| d.free_bytes) else { return Vec::new() };
     // What the log holds already it need not find again.
     let room = (free + held_bytes(config)) >> 20;
     room_for(config, segments, room).into_iter().chain(spill(config)).collect()
@@ -124,20 +124,19 @@ pub fn first(config: &Config) -> Vec<Problem> {
 pub fn of_a_part(config: &Config) -> (Option<Problem>, Option<Warning>) {
     let Some(room) = LogRoom::of(config) else { return (None, None) };
     let Some((what, fix)) = room.short() else { return (None, None) };
-    let key = PART_KEY.to_owned();
     if room.measured {
-        return (Some(Problem { origin: config.origin_of(PART_KEY), key, what, fix }), None);
+        return (Some(config.problem(PART_KEY, what, fix)), None);
     }
-    (None, Some(Warning { key, what, fix }))
+    (None, Some(Warning { key: PART_KEY.to_owned(), what, fix }))
 }
 
 fn first_segments(config: &Config) -> u64 {
-    (1 + config.wal.ready_segments as u64) * config.venues.len() as u64
+    (1 + config.capture.wal.ready_segments as u64) * config.capture.venues.len() as u64
 }
 
 /// Bytes an hour of one venue's log, and whether they were measured.
 fn rate(config: &Config, v: &VenueConfig) -> (u64, bool) {
-    match measured(&config.wal_dir(v.id)) {
+    match measured(&config.capture.wal_dir(v.id)) {
         Some(bytes) => (bytes, true),
         None => (estimated(v), false),
     }
@@ -183,43 +182,34 @@ fn bytes_s(channel: Channel) -> u64 {
 /// A spill directory on the log's own file system is full when that is.
 fn spill(config: &Config) -> Vec<Problem> {
     const KEY: &str = "wal.spill_dirs";
-    let own = device(&config.wal_root());
-    let useless = config.wal.spill_dirs.iter().filter(|dir| own.is_some() && device(dir) == own);
-    useless
-        .map(|dir| Problem {
-            key: KEY.into(),
-            origin: config.origin_of(KEY),
-            what: format!(
-                "{} is on the same file system as {}: it has no room when that has none",
-                dir.display(),
-                config.wal_root().display()
-            ),
-            fix: "mount the disk it is meant to be on, name a directory of another one, or write []".into(),
-        })
-        .collect()
+    let own = device(&config.capture.wal_root());
+    let useless = config.capture.wal.spill_dirs.iter().filter(|dir| own.is_some() && device(dir) == own);
+    let root = config.capture.wal_root();
+    let same = |dir: &Path| {
+        let what = "is on the same file system as";
+        format!("{} {what} {}: it has no room when that has none", dir.display(), root.display())
+    };
+    let fix = "mount the disk it is meant to be on, name a directory of another one, or write []";
+    useless.map(|dir| config.problem(KEY, same(dir), fix)).collect()
 }
 
 fn room_for(config: &Config, segments: u64, room_mib: u64) -> Option<Problem> {
     // As much again for what is not compacted yet, and for the lake.
-    let need = 2 * segments * config.wal.segment_mib;
+    let need = 2 * segments * config.capture.wal.segment_mib;
     if segments == 0 || need <= room_mib {
         return None;
     }
-    let fits = room_mib / (2 * segments);
-    Some(Problem {
-        key: SEGMENT_KEY.into(),
-        origin: config.origin_of(SEGMENT_KEY),
-        what: format!(
-            "{} venue(s) need {segments} segments of {} MiB before the first frame and as much again to work, {need} MiB; the disk of {} has {room_mib} MiB",
-            config.venues.len(),
-            config.wal.segment_mib,
-            config.wal_root().display()
-        ),
-        fix: match fits {
-            0 => format!("name a data.dir on a disk with at least {} MiB free", 2 * segments),
-            fits => format!("write segment_mib = {fits}, record fewer venues, or name a data.dir on a larger disk"),
-        },
-    })
+    let what = format!(
+        "{} venue(s) need {segments} segments of {} MiB before the first frame and as much again to work, {need} MiB; the disk of {} has {room_mib} MiB",
+        config.capture.venues.len(),
+        config.capture.wal.segment_mib,
+        config.capture.wal_root().display()
+    );
+    let fix = match room_mib / (2 * segments) {
+        0 => format!("name a data.dir on a disk with at least {} MiB free", 2 * segments),
+        fits => format!("write segment_mib = {fits}, record fewer venues, or name a data.dir on a larger disk"),
+    };
+    Some(config.problem(SEGMENT_KEY, what, fix))
 }
 
 /// Bytes of the segments that are there.
@@ -228,7 +218,7 @@ fn held_bytes(config: &Config) -> u64 {
         let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
         entries.flatten().filter_map(|e| e.metadata().ok()).filter(|m| m.is_file()).map(|m| m.len()).sum()
     };
-    config.venues.keys().map(|id| files(&config.wal_dir(*id))).sum()
+    config.capture.venues.keys().map(|id| files(&config.capture.wal_dir(*id))).sum()
 }
 
 #[cfg(test)]
@@ -252,7 +242,7 @@ mod tests {
         // The kernel's own, which no log lies on.
         let config = Config::from_toml(&format!("{data}[wal]\nspill_dirs = [\"/proc/spill\"]\n{VENUE}")).unwrap();
         assert!(spill(&config).is_empty());
-        assert_eq!(config.log_options().spill_dirs, [Path::new("/proc/spill")]);
+        assert_eq!(config.capture.log_options().spill_dirs, [Path::new("/proc/spill")]);
         let err = Config::from_toml(&format!("[wal]\nspill_dirs = [\"spill\"]\n{VENUE}")).unwrap_err();
         assert!(err.to_string().contains("wal.spill_dirs") && err.to_string().contains("slash"), "{err}");
     }
@@ -264,7 +254,7 @@ mod tests {
         let problem = room_for(&config, 3, 200).unwrap();
         assert!(problem.what.contains("768 MiB") && problem.what.contains("has 200 MiB"), "{problem:?}");
         assert!(problem.fix.contains("segment_mib = 33,"), "{problem:?}");
-        config.wal.segment_mib = 33;
+        config.capture.wal.segment_mib = 33;
         assert!(room_for(&config, 3, 200).is_none());
         assert!(room_for(&config, 3, 5).unwrap().fix.contains("at least 6 MiB"));
     }
@@ -303,9 +293,11 @@ mod tests {
         // Two runs of ten minutes with 300 kB each, a day apart; the log's own records are stamped now.
         for run in 0..2_u64 {
             let start = ops::clock::wall_ns() + (1 + run * 86_400) * 1_000_000_000;
-            let mut log =
-                wal_format::LogWriter::open(&config.wal_dir(model::VenueId::BinanceSpot), config.log_options())
-                    .unwrap();
+            let mut log = wal_format::LogWriter::open(
+                &config.capture.wal_dir(model::VenueId::BinanceSpot),
+                config.capture.log_options(),
+            )
+            .unwrap();
             for i in 0..=300_u64 {
                 let (ts_recv_ns, payload) = (start + i * 2_000_000_000, [b'x'; 1_000]);
                 let kind = wal_format::Kind::Data;
@@ -315,8 +307,8 @@ mod tests {
         }
         let room = LogRoom::of(&config).unwrap();
         assert!(room.measured && room.hour_bytes < 4 << 20, "{room:?}");
-        config.venues.get_mut(&model::VenueId::BinanceSpot).unwrap().rest_url = "http://127.0.0.1:1".into();
-        config.venues.get_mut(&model::VenueId::BinanceSpot).unwrap().ws_url = Some("ws://127.0.0.1:1".into());
+        config.capture.venues.get_mut(&model::VenueId::BinanceSpot).unwrap().rest_url = "http://127.0.0.1:1".into();
+        config.capture.venues.get_mut(&model::VenueId::BinanceSpot).unwrap().ws_url = Some("ws://127.0.0.1:1".into());
         std::fs::remove_dir_all(dir.path().join("wal")).unwrap();
         assert_eq!(LogRoom::of(&config).unwrap().hour_bytes, 0, "nobody knows what a simulator sends");
     }
@@ -325,9 +317,9 @@ mod tests {
     fn the_small_host_file_publishes_parts_that_its_disk_holds_by_estimate() {
         let config = Config::from_toml(include_str!("../../config/small-host.toml")).unwrap();
         let room = |minutes| LogRoom {
-            hour_bytes: config.venues.values().map(estimated).sum(),
+            hour_bytes: config.capture.venues.values().map(estimated).sum(),
             measured: false,
-            segments_bytes: first_segments(&config) * (config.wal.segment_mib << 20),
+            segments_bytes: first_segments(&config) * (config.capture.wal.segment_mib << 20),
             part_minutes: minutes,
             shared: true,
             room_bytes: 20 * GIB,

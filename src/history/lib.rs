@@ -25,6 +25,7 @@ pub mod market;
 mod mirror;
 mod path;
 mod select;
+mod settings;
 pub mod stats;
 pub mod verify;
 
@@ -33,3 +34,4 @@ pub use market::{BarInterval, Kind, Market, Period};
 pub use mirror::Mirror;
 pub use path::{ArchivePath, SeriesPath};
 pub use select::{Selection, Symbols};
+pub use settings::{FilePer, Settings};

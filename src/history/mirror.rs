@@ -15,7 +15,7 @@ use wal_format::{durable, regular};
 use super::error::{HistoryError, Result};
 use super::manifest::{self, Queue};
 use super::path::ArchivePath;
-use config::History;
+use crate::settings::Settings;
 use ops::host;
 
 /// Held by whoever downloads into the mirror; together by those who share a manifest.
@@ -67,7 +67,7 @@ impl Mirror {
     ///
     /// # Errors
     /// When the folder cannot be made.
-    pub fn open(config: &History) -> Result<Mirror> {
+    pub fn open(config: &Settings) -> Result<Mirror> {
         durable::create_dir_all(&config.dir).map_err(HistoryError::file("make", &config.dir))?;
         let dir = config.dir.canonicalize().map_err(HistoryError::file("find", &config.dir))?;
         let node = config.node.clone().unwrap_or_else(host::name);
@@ -79,7 +79,7 @@ impl Mirror {
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub fn manifest(&self, config: &History) -> Result<Box<dyn Queue>> {
+    pub fn manifest(&self, config: &Settings) -> Result<Box<dyn Queue>> {
         manifest::open(config.manifest.reveal(), &self.dir).map_err(HistoryError::step("the manifest of the archive"))
     }
 
@@ -171,10 +171,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn config(dir: &Path) -> History {
-        let mut config = config::Config::load(None, []).unwrap().history;
-        config.dir = dir.to_owned();
-        config
+    fn config(dir: &Path) -> Settings {
+        let text = format!("[history]\ndir = {:?}\n", dir.display().to_string());
+        settings::from_text(&text, |s, p| s.section("history", p)).unwrap()
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::ask_error::AskError;
 use super::official::Ask;
-use config::{Config, VenueConfig};
+use capture::{Capture, VenueConfig};
 use net::budget::Class;
 use net::dial;
 use net::rest::RestClient;
@@ -32,7 +32,7 @@ impl Asker {
     ///
     /// # Errors
     /// When an extra root certificate is none.
-    pub fn new(cfg: &Config, config: &VenueConfig) -> Result<Self, AskError> {
+    pub fn new(cfg: &Capture, config: &VenueConfig) -> Result<Self, AskError> {
         let tls = dial::tls_config(&cfg.tls.extra_roots)?;
         Ok(Self {
             rest: RestClient::new(&cfg.exchange(config), &tls, Class::Background),

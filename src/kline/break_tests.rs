@@ -37,7 +37,7 @@ impl Bed {
     }
 
     fn wal(&self) -> PathBuf {
-        self.cfg.wal_dir(VENUE)
+        self.cfg.capture.wal_dir(VENUE)
     }
 
     /// One run of a collector; each trade as a trade and as an aggregate.
@@ -72,7 +72,7 @@ impl Bed {
     }
 
     fn bars(&self) -> BTreeMap<(Interval, i64), KlineData> {
-        let mut db = open_reader(self.cfg.klines.database.reveal(), &self.cfg.data_dir).unwrap();
+        let mut db = open_reader(self.cfg.klines.database.reveal(), &self.cfg.capture.data_dir).unwrap();
         let of = |interval| {
             let query = HistoryQuery::of(VENUE.as_str(), "BTCUSDT", interval, 10_000);
             db.query(&query).unwrap().into_iter().map(move |bar| ((interval, bar.open_time_us), bar))
@@ -89,7 +89,7 @@ impl Bed {
             bar: KlineData { first_trade_id: -1, last_trade_id: -1, ..*bar },
         };
         let bars: Vec<NamedBar> = official.iter().filter(|(_, bar)| bar.is_final()).map(named).collect();
-        let mut database = db::open(self.cfg.klines.database.reveal(), &self.cfg.data_dir).unwrap();
+        let mut database = db::open(self.cfg.klines.database.reveal(), &self.cfg.capture.data_dir).unwrap();
         database.put_history(&bars, Source::Official, gaps).unwrap();
     }
 
@@ -98,12 +98,15 @@ impl Bed {
     }
 
     fn sql(&self, statement: &str) {
-        rusqlite::Connection::open(self.cfg.data_dir.join("klines.db")).unwrap().execute_batch(statement).unwrap();
+        rusqlite::Connection::open(self.cfg.capture.data_dir.join("klines.db"))
+            .unwrap()
+            .execute_batch(statement)
+            .unwrap();
     }
 
     /// The files of the database, kept elsewhere.
     fn database(&self) -> Vec<(PathBuf, Vec<u8>)> {
-        let files = ["klines.db", "klines.db-wal", "klines.db-shm"].map(|name| self.cfg.data_dir.join(name));
+        let files = ["klines.db", "klines.db-wal", "klines.db-shm"].map(|name| self.cfg.capture.data_dir.join(name));
         files.into_iter().filter_map(|path| Some((path.clone(), std::fs::read(path).ok()?))).collect()
     }
 
@@ -118,7 +121,7 @@ impl Bed {
 
     fn acked(&self) -> wal_format::Position {
         let state = wal_format::log_state(&self.wal()).unwrap();
-        let ack = state.acks.iter().find(|a| a.reader == config::KLINES_READER).unwrap();
+        let ack = state.acks.iter().find(|a| a.reader == capture::KLINES_READER).unwrap();
         ack.ack.as_ref().unwrap().as_ref().unwrap().position
     }
 
@@ -193,8 +196,8 @@ fn what_was_acknowledged_beyond_the_database_is_taken_back_before_anything_else_
     bed.drain();
     let (old, at) = (bed.database(), bed.acked());
     let hold = || {
-        let mut database = db::open(bed.cfg.klines.database.reveal(), &bed.cfg.data_dir).unwrap();
-        consumer::hold_back(&bed.cfg, VENUE, database.as_mut()).unwrap();
+        let mut database = db::open(bed.cfg.klines.database.reveal(), &bed.cfg.capture.data_dir).unwrap();
+        consumer::hold_back(&bed.cfg.capture, VENUE, database.as_mut()).unwrap();
     };
     hold();
     assert_eq!(bed.acked(), at, "a database that reaches as far takes nothing back");
@@ -274,13 +277,13 @@ fn rows_that_belong_together_and_are_missing_count_nothing_twice() {
 fn bars_made_half_of_trades_and_half_of_aggregates_are_marked_and_count_nothing_twice() {
     let bed = Bed::new();
     bed.record(1..=3_030);
-    assert!(bed.cfg.kline_sources().iter().all(|(_, channel)| channel.to_string() == "trades"));
+    assert!(bed.cfg.capture.candles.values().all(|channel| channel.to_string() == "trades"));
     bed.drain();
     let text = format!(
         "[data]\ndir = {:?}\n[wal]\nsegment_mib = 1\n[klines]\nflush_interval_s = 1\nseed = false\n[venues.binance-usdm]\nsymbols = [\"*\"]\nchannels = [\"trades\", \"agg_trades\"]\n",
         bed.dir.path().display().to_string()
     );
-    let bed = Bed { cfg: Arc::new(Config::from_toml(&text).unwrap()), ..bed };
+    let bed = Bed { cfg: read(&text), ..bed };
     bed.record(3_061..=5_000);
     told_once(&bed.drain(), "source_changed", &["agg_trades from now on", "made of trades", "klines backfill"]);
     assert!(bed.drain().is_empty(), "told once");
@@ -330,7 +333,7 @@ fn a_database_that_is_deleted_while_it_is_written_is_an_error_and_not_a_success(
     let bed = Bed::new();
     bed.record(1..=10);
     bed.drain();
-    let mut database = db::open(bed.cfg.klines.database.reveal(), &bed.cfg.data_dir).unwrap();
+    let mut database = db::open(bed.cfg.klines.database.reveal(), &bed.cfg.capture.data_dir).unwrap();
     let empty = Checkpoint { feed: "gate-spot".into(), ..Checkpoint::default() };
     database.commit(&empty).unwrap();
     bed.delete_database();

@@ -35,7 +35,8 @@ use super::error::KlineError;
 use super::hub::{KlineHub, Told};
 use super::message::Item;
 use super::seeder::Want;
-use config::{Config, KLINES_READER};
+use crate::settings::Config;
+use capture::{Capture, KLINES_READER};
 use fold::Mode;
 use fold::source::{AckStore, LocalAck};
 use model::{Channel, VenueId};
@@ -118,7 +119,7 @@ fn stored_ack(file: Option<&LocalAck>) -> Option<Ack> {
 /// # Errors
 /// When the database or a log cannot be read, or an ack not be stored.
 pub(super) fn hold_back(
-    cfg: &Config,
+    cfg: &Capture,
     id: VenueId,
     database: &mut dyn CandleDb,
 ) -> Result<Option<(Break, String)>, KlineError> {

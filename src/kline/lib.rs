@@ -37,6 +37,7 @@ pub mod replay;
 mod seed;
 mod seeder;
 mod service;
+mod settings;
 mod stats;
 mod store;
 #[cfg(test)]
@@ -52,4 +53,5 @@ pub use message::{Dirty, Item, Job, OldTrade, Update};
 pub use nightly::nightly;
 pub use registry::{Facts, Registered, SymbolPeriodRegistry};
 pub use service::KlineService;
+pub use settings::{Config, Settings};
 pub use store::{DoubleBufferedKlineStore, FlatKlineStore, LatestSlots};

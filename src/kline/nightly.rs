@@ -9,7 +9,8 @@ use super::ask_error::SeriesError;
 use super::asker::Asker;
 use super::compare::{Job, compare};
 use super::db;
-use config::{Config, VenueConfig};
+use crate::settings::Config;
+use capture::VenueConfig;
 use model::interval::Interval;
 use ops::clock;
 use ops::shutdown::Shutdown;
@@ -40,7 +41,7 @@ pub async fn nightly(cfg: Arc<Config>, shutdown: Shutdown) {
             continue;
         }
         let day = Interval::D1.open_of(next) - DAY_US;
-        for config in cfg.venues.values() {
+        for config in cfg.capture.venues.values() {
             let compared = tokio::select! {
                 biased;
                 () = shutdown.wait() => return,
@@ -71,11 +72,11 @@ fn due(now_us: i64) -> i64 {
 
 async fn one_venue(cfg: &Config, config: &VenueConfig, day: i64) -> Result<(), SeriesError> {
     let venue = venue(config.id);
-    if !cfg.kline_sources().iter().any(|(id, _)| *id == config.id) || venue.spec.klines.is_none() {
+    if !cfg.capture.candles.contains_key(&config.id) || venue.spec.klines.is_none() {
         return Ok(());
     }
-    let mut reader = db::open_reader(cfg.klines.database.reveal(), &cfg.data_dir)?;
-    let mut ask = Asker::new(cfg, config)?;
+    let mut reader = db::open_reader(cfg.klines.database.reveal(), &cfg.capture.data_dir)?;
+    let mut ask = Asker::new(&cfg.capture, config)?;
     let mut all = super::compare::Report::default();
     for entry in reader.load_registry()?.iter().filter(|e| e.venue == config.id.as_str()) {
         let job = Job {

@@ -19,7 +19,7 @@ use super::feed::{Feed, FeedState};
 use super::message::{Dirty, Item, Job};
 use super::registry::SymbolPeriodRegistry;
 use super::store::{DoubleBufferedKlineStore, LatestSlots};
-use config::Config;
+use capture::Capture;
 use fold::source::{RecordSource, RecordedLog, Step};
 use fold::{hold, shelves::tapes};
 use model::{Channel, VenueId};
@@ -67,7 +67,7 @@ struct Records {
 }
 
 impl Records {
-    fn open(cfg: &Config, dir: &Path, from_ns: u64, to_ns: u64) -> Result<Records, KlineError> {
+    fn open(cfg: &Capture, dir: &Path, from_ns: u64, to_ns: u64) -> Result<Records, KlineError> {
         // Nobody deletes from a log that can only be read.
         let holds = hold(&cfg.archive_root(), dir, "replay --klines").unwrap_or_default();
         let tapes = tapes(&cfg.archive_root(), dir, from_ns)?.into();
@@ -173,7 +173,7 @@ impl Fold<'_> {
 /// # Errors
 /// When the database is there already or cannot be written, or a log cannot be read.
 pub fn replay(
-    cfg: &Config,
+    cfg: &Capture,
     venues: &[VenueId],
     (from_ns, to_ns): (Option<u64>, Option<u64>),
     out: &Path,
@@ -190,7 +190,7 @@ pub fn replay(
     let mut worker = Worker::new(shown);
     let mut registered = 0;
     let mut reports = Vec::new();
-    for (number, (id, source)) in (0_u32..).zip(cfg.kline_sources()) {
+    for (number, (&id, &source)) in (0_u32..).zip(&cfg.candles) {
         if !venues.is_empty() && !venues.contains(&id) {
             continue;
         }
@@ -215,7 +215,7 @@ pub fn replay(
 }
 
 fn one(
-    cfg: &Config,
+    cfg: &Capture,
     mut fold: Fold<'_>,
     source: Channel,
     (from_ns, to_ns): (u64, u64),

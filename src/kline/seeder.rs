@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use super::ask_error::AskError;
 use super::asker::Asker;
 use super::seed::{self, First};
-use config::{Config, VenueConfig};
+use capture::{Capture, VenueConfig};
 use model::Channel;
 use model::interval::Interval;
 use model::kline::KlineData;
@@ -66,7 +66,7 @@ struct Due {
 /// # Errors
 /// When requests cannot be set up at all.
 pub(super) fn run(
-    cfg: &Config,
+    cfg: &Capture,
     config: &VenueConfig,
     venue: &'static Venue,
     source: Channel,

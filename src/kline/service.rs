@@ -24,9 +24,9 @@ use super::message::Job;
 use super::recent::RECENT;
 use super::registry::SymbolPeriodRegistry;
 use super::seeder::Want;
+use super::settings::Config;
 use super::store::{DoubleBufferedKlineStore, LatestSlots};
 use super::{seeder, stats};
-use config::Config;
 use fold::Mode;
 use model::{Channel, VenueId};
 use ops::clock;
@@ -67,12 +67,12 @@ impl KlineService {
         pressure: &Pressure,
         supervisor: &Supervisor,
     ) -> Result<Option<KlineService>, KlineError> {
-        if cfg.kline_sources().is_empty() {
+        if cfg.capture.candles.is_empty() {
             return Ok(None);
         }
-        wal_format::durable::create_dir_all(&cfg.data_dir)
-            .map_err(|source| KlineError::Make { path: cfg.data_dir.clone(), source })?;
-        let database = db::open(cfg.klines.database.reveal(), &cfg.data_dir).map_err(|source| {
+        wal_format::durable::create_dir_all(&cfg.capture.data_dir)
+            .map_err(|source| KlineError::Make { path: cfg.capture.data_dir.clone(), source })?;
+        let database = db::open(cfg.klines.database.reveal(), &cfg.capture.data_dir).map_err(|source| {
             KlineError::Database { shown: cfg.klines.database.to_string(), source: Box::new(source) }
         })?;
         Self::over(database, cfg, mode, shutdown, pressure, supervisor).map(Some)
@@ -87,16 +87,16 @@ impl KlineService {
         pressure: &Pressure,
         supervisor: &Supervisor,
     ) -> Result<KlineService, KlineError> {
-        let sources = cfg.kline_sources();
+        let sources = &cfg.capture.candles;
         // Before the lake lets segments go: a database that is not what was acknowledged needs them again.
-        let held = |(id, _): &(VenueId, Channel)| {
-            consumer::hold_back(cfg, *id, database.as_mut()).unwrap_or_else(|err| {
+        let held = |id: &VenueId| {
+            consumer::hold_back(&cfg.capture, *id, database.as_mut()).unwrap_or_else(|err| {
                 let error = error_chain(&err);
                 tracing::warn!(venue = %id, error, "cannot compare the candle database with the acknowledged position; starting without that check");
                 None
             })
         };
-        let found: Vec<Option<(consumer::Break, String)>> = sources.iter().map(held).collect();
+        let found: Vec<Option<(consumer::Break, String)>> = sources.keys().map(held).collect();
         let registry = Arc::new(SymbolPeriodRegistry::load(database.load_registry()?));
         let shown = Shown { latest: Arc::new(LatestSlots::new()), whole: Arc::new(DoubleBufferedKlineStore::new()) };
         let (jobs, jobs_in) = sync_channel(JOBS);
@@ -108,7 +108,7 @@ impl KlineService {
             shown.clone(),
             jobs.clone(),
             Arc::clone(&queued),
-            (cfg.klines.database.reveal(), &cfg.data_dir),
+            (cfg.klines.database.reveal(), &cfg.capture.data_dir),
             Duration::from_millis(cfg.klines.swap_interval_ms),
         ));
         let held = Arc::downgrade(&hub);
@@ -131,7 +131,7 @@ impl KlineService {
         threads.kept(Task::CandleStats, "", move |stop| stats::run(&told, every, stop))?;
         let empties = Arc::new(Mutex::new(empties));
         let mut feeds = Vec::new();
-        for (number, ((id, source), found)) in (0_u32..).zip(sources.into_iter().zip(found)) {
+        for (number, ((&id, &source), found)) in (0_u32..).zip(sources.iter().zip(found)) {
             let consumer = Consumer {
                 cfg: Arc::clone(cfg),
                 id,
@@ -217,7 +217,7 @@ impl Threads<'_> {
         source: Channel,
         mode: Mode,
     ) -> Result<Option<UnboundedSender<Want>>, KlineError> {
-        let Some(config) = cfg.venues.get(&id).cloned() else { return Ok(None) };
+        let Some(config) = cfg.capture.venues.get(&id).cloned() else { return Ok(None) };
         let venue = venue::venue(id);
         if !cfg.klines.seed || mode != Mode::Follow || !venue.spec.seeding.contains(&source) {
             return Ok(None);
@@ -225,7 +225,7 @@ impl Threads<'_> {
         let (wants, mut wanted) = unbounded_channel();
         let cfg = Arc::clone(cfg);
         self.kept(Task::Seeds, id.as_str(), move |stop| {
-            if let Err(err) = seeder::run(&cfg, &config, venue, source, &mut wanted, stop) {
+            if let Err(err) = seeder::run(&cfg.capture, &config, venue, source, &mut wanted, stop) {
                 let error = error_chain(&err);
                 tracing::error!(venue = %id, error, "the first bars stay marked as incomplete: the venue cannot be asked for the trades before them");
             }

@@ -15,12 +15,16 @@ use crate::registry::Registered;
 use model::interval::Interval;
 use ops::supervise::Supervisor;
 
+fn read(toml: &str) -> Arc<Config> {
+    Arc::new(::settings::from_text(toml, Config::read).unwrap())
+}
+
 fn config(dir: &Path) -> Arc<Config> {
     let toml = format!(
         "[data]\ndir = {:?}\n[wal]\nsegment_mib = 1\n[klines]\nflush_interval_s = 1\n[venues.binance-usdm]\nsymbols = [\"*\"]\nchannels = [\"trades\", \"book_ticker\"]\n",
         dir.display().to_string()
     );
-    Arc::new(Config::from_toml(&toml).unwrap())
+    read(&toml)
 }
 
 /// Frames of a recording: receive time, payload.
@@ -36,9 +40,9 @@ fn frames() -> Vec<(u64, String)> {
 
 fn record(cfg: &Config, frames: &[(u64, String)]) {
     // The process's clock goes on from the newest log of all tests: times of this one are its own.
-    let mut options = cfg.log_options();
+    let mut options = cfg.capture.log_options();
     options.receive = None;
-    let mut log = LogWriter::open(&cfg.wal_dir(model::VenueId::BinanceUsdm), options).unwrap();
+    let mut log = LogWriter::open(&cfg.capture.wal_dir(model::VenueId::BinanceUsdm), options).unwrap();
     for (ts_recv_ns, frame) in frames {
         log.append(&Append { ts_recv_ns: *ts_recv_ns, conn: 1, kind: Kind::Data, flags: 0, payload: frame.as_bytes() })
             .unwrap();
@@ -52,7 +56,7 @@ fn drain(cfg: &Arc<Config>) {
 
 /// All stored bars as text.
 fn table(cfg: &Config) -> Vec<String> {
-    let mut db = open_reader(cfg.klines.database.reveal(), &cfg.data_dir).unwrap();
+    let mut db = open_reader(cfg.klines.database.reveal(), &cfg.capture.data_dir).unwrap();
     Interval::ALL
         .into_iter()
         .flat_map(|interval| {
@@ -313,13 +317,13 @@ fn statistics_tell_what_happened_since_the_line_before_and_how_long_it_took() {
 /// A log whose clock the test owns: nanoseconds since epoch, and since boot a million seconds less.
 fn log_at(cfg: &Config, now: &Arc<AtomicU64>) -> LogWriter {
     let clock = Arc::clone(now);
-    let mut options = cfg.log_options();
+    let mut options = cfg.capture.log_options();
     options.receive = None;
     options.clock = Arc::new(move || {
         let wall_ns = clock.load(std::sync::atomic::Ordering::Relaxed);
         wal_format::ClockPair { wall_ns, mono_ns: wall_ns - 1_000_000_000_000_000 }
     });
-    LogWriter::open(&cfg.wal_dir(model::VenueId::BinanceUsdm), options).unwrap()
+    LogWriter::open(&cfg.capture.wal_dir(model::VenueId::BinanceUsdm), options).unwrap()
 }
 
 #[test]
@@ -369,7 +373,7 @@ fn an_hour_of_silence_and_a_delisting_come_out_of_the_database_as_they_should() 
     idle(&mut log, 3_600);
     log.close().unwrap();
     drain(&cfg);
-    let mut db = open_reader(cfg.klines.database.reveal(), &cfg.data_dir).unwrap();
+    let mut db = open_reader(cfg.klines.database.reveal(), &cfg.capture.data_dir).unwrap();
     let mut of = |interval| {
         let query = HistoryQuery {
             venue: "binance-usdm".into(),

@@ -13,7 +13,7 @@ use wal_format::regular;
 use crate::proxy::{Credentials, FORM, Proxy};
 
 /// Section `[tls]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     /// Certificates that are trusted beside Mozilla's roots.

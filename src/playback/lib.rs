@@ -6,8 +6,8 @@
 //!
 //! [`recording`] reads the log; who subscribes what, in which words and at which pace is the simulator's (`tools/venue-sim`).
 //! Frames go out byte for byte as they were recorded, each once although redundant lines or a rotation brought it
-//! twice. Nothing of the recording is changed, and what is still to be played is kept from retention meanwhile. Nobody who
-//! asks may control it; who may ask is the business of `[api]`.
+//! twice. Nothing of the recording is changed, and what is still to be played is kept from retention meanwhile. Who may
+//! ask is for the caller to say.
 #![forbid(unsafe_code)]
 
 mod recording;
@@ -16,11 +16,10 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
 
-use venue_sim::{Pace, RecordingSource, Repeat, Sim, SimConfig, SimVenue, Source, StartWhen, Token};
+use venue_sim::{Access, Pace, RecordingSource, Repeat, Sim, SimConfig, SimVenue, Source, StartWhen};
 
-use config::{Api, Config};
+use capture::Capture;
 use fold::shelves::{ShelfError, shelves};
 use model::VenueId;
 use recording::{LogRecording, Range};
@@ -73,9 +72,6 @@ pub struct ServeArgs {
 /// A recording cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum PlaybackError {
-    /// Who may ask is not said as it must be.
-    #[error(transparent)]
-    Access(Box<dyn Error + Send + Sync>),
     /// The address lies beyond loopback and nothing protects it.
     #[error(
         "cannot serve the recording: {why}\n  where: --serve {listen}\n  fix:   name a token by [api] token_env or token_file, write [api] insecure = true where everybody who reaches this address may read, or serve at 127.0.0.1:{}",
@@ -104,13 +100,12 @@ pub enum PlaybackError {
     Start(#[source] Box<dyn Error + Send + Sync>),
 }
 
-/// Opens the recordings, listens and serves; to be run inside a runtime.
+/// Opens the recordings, listens and serves whom `access` lets in; to be run inside a runtime.
 ///
 /// # Errors
 /// When no venue has anything recorded in the range, a log cannot be listed, the address cannot be bound, or lies beyond
 /// loopback and nothing protects it.
-pub async fn serve(cfg: &Arc<Config>, args: &ServeArgs) -> Result<Sim, PlaybackError> {
-    let access = access(&cfg.api)?;
+pub async fn serve(cfg: &Capture, access: Access, args: &ServeArgs) -> Result<Sim, PlaybackError> {
     let open = |why| PlaybackError::Open { why, listen: args.listen };
     access.check_address(args.listen).map_err(open)?;
     let wanted: Vec<VenueId> =
@@ -142,22 +137,6 @@ pub async fn serve(cfg: &Arc<Config>, args: &ServeArgs) -> Result<Sim, PlaybackE
     config.start_when = StartWhen::Settled { streams: 1, quiet_ms: args.settle_ms };
     config.extra_symbols = false;
     Sim::start(config).await.map_err(|err| PlaybackError::Start(err.into()))
-}
-
-/// Who may ask, as for the API; nobody controls the server over the wire.
-fn access(api: &Api) -> Result<venue_sim::Access, PlaybackError> {
-    let shipped = venue_sim::Access::default();
-    Ok(venue_sim::Access {
-        token: api.access().map_err(|err| PlaybackError::Access(err.into()))?.token().map(Token::new),
-        insecure: api.insecure,
-        hosts: api.hosts.clone(),
-        origins: api.cors_origins.clone(),
-        control: false,
-        connections: api.max_connections,
-        connections_of_address: api.connections_per_address(),
-        // A client may think about what it was played, and holds only its own venue back meanwhile.
-        slow_client_s: shipped.slow_client_s.max(api.slow_client_s),
-    })
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use venue_sim::{Entry, Item, Recording};
 use wal_format::{Hold, Kind, Position, RecordRef, SegmentId, Shelf, error_chain, flags};
 
-use config::Config;
+use capture::Capture;
 use fold::hold;
 use fold::shelves::{ShelfError, tapes};
 use fold::source::{RecordSource, RecordedLog, Step};
@@ -106,7 +106,7 @@ impl LogRecording {
     ///
     /// # Errors
     /// When a directory or a segment cannot be read.
-    pub fn open(cfg: &Config, venue: &'static Venue, range: Range) -> Result<LogRecording, ShelfError> {
+    pub fn open(cfg: &Capture, venue: &'static Venue, range: Range) -> Result<LogRecording, ShelfError> {
         let dir = cfg.wal_dir(venue.id());
         // Before anything is listed: what is listed stays.
         let holds = hold(&cfg.archive_root(), &dir, "replay --serve").unwrap_or_else(|err| {
@@ -323,7 +323,8 @@ mod tests {
     fn segments_that_are_still_to_be_played_are_held_and_those_behind_are_not() {
         let root = tempfile::tempdir().expect("a directory");
         let mut cfg =
-            Config::from_toml("[venues.binance-spot]\nsymbols = [\"*\"]\nchannels = [\"trades\"]\n").expect("valid");
+            settings::from_text("[venues.binance-spot]\nsymbols = [\"*\"]\nchannels = [\"trades\"]\n", Capture::read)
+                .expect("valid");
         cfg.data_dir = root.path().to_owned();
         let dir = cfg.wal_dir(model::VenueId::BinanceSpot);
         let mut options = wal_format::LogOptions::new(std::sync::Arc::new(ops::clock::now));

@@ -15,4 +15,4 @@ pub mod value;
 pub use problem::{ConfigErrors, Problem};
 pub use secret::{DatabaseUrl, Secret, redact};
 pub use section::{Section, Wrong, keys_of};
-pub use source::{DEFAULT_TOML, Origin, Source};
+pub use source::{DEFAULT_TOML, Origin, Source, from_text};

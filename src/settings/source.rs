@@ -9,7 +9,7 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Table, Value};
 
-use crate::problem::Problem;
+use crate::problem::{ConfigErrors, Problem};
 use crate::secret::{redact, redact_line};
 
 /// The shipped file, which is the default.
@@ -248,6 +248,17 @@ impl Source {
         let names: Vec<&str> = self.sections.iter().map(String::as_str).chain(["venues"]).collect();
         unknown_key(section, origin, section, &names)
     }
+}
+
+/// What `read` makes of the shipped file with `text` over it, as if that were a file; for tests and the demo.
+///
+/// # Errors
+/// [`ConfigErrors`] with every problem found.
+pub fn from_text<T>(text: &str, read: impl FnOnce(&Source, &mut Vec<Problem>) -> T) -> Result<T, ConfigErrors> {
+    let (mut source, mut problems) = (Source::shipped_file(), Vec::new());
+    source.overlay_file(Path::new("<text>"), text, &mut problems);
+    let made = read(&source, &mut problems);
+    if problems.is_empty() { Ok(made) } else { Err(ConfigErrors(problems)) }
 }
 
 /// `key` is none of `known`.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use config::{Config, Memory};
+use config::Config;
 use history::download::{Job, Watch, download};
 use history::{ArchivePath, Kind, Market, Period, Selection, Symbols};
 use ops::host::Process;
 use ops::memory::sample::Sample;
-use ops::memory::{Level, Pressure};
+use ops::memory::{Level, Pressure, Settings as Memory};
 use ops::shutdown::Shutdown;
 
 use crate::support::history::Mirror;
@@ -47,7 +47,7 @@ fn a_download_begins_no_file_while_memory_is_critical_and_goes_on_afterwards() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let workers = config.history.download_workers as u64;
     let summary = runtime.block_on(async {
-        let run = download(&config, job, Arc::new(Nobody), Shutdown::new());
+        let run = download(&config.history, job, Arc::new(Nobody), Shutdown::new());
         let control = async {
             let paused = || pressure.report().sheds.get("history_paused").copied().unwrap_or(0);
             // One more than there are workers: all have looked, and one has looked again.

@@ -20,7 +20,7 @@ use crate::outside;
 use crate::params::{Params, SpotUnit};
 use crate::text::{Decimals, Unit};
 use crate::time::now_us;
-use config::Config;
+use capture::Capture;
 use kline::KlineHub;
 use kline::recent::{Missing, TradeQuery, row_id};
 use model::Interval;
@@ -108,7 +108,7 @@ async fn answer(
                 let of_a_range = query.from_id.or(query.start_us).or(query.end_us).is_some();
                 if of_a_range
                     && ticks.len() < query.limit
-                    && let Some(stands_us) = stands(&hub, &config, found.venue)
+                    && let Some(stands_us) = stands(&hub, &config.capture, found.venue)
                     && query.end_us.is_none_or(|end| end > stands_us)
                 {
                     let msg = format!(
@@ -132,7 +132,7 @@ async fn answer(
 }
 
 /// Up to when trades are known, us, where that is not now: nobody records, or what was recorded is still read.
-fn stands(hub: &KlineHub, config: &Config, venue: &str) -> Option<i64> {
+fn stands(hub: &KlineHub, config: &Capture, venue: &str) -> Option<i64> {
     let feeds = hub.stats().feeds;
     let (feed, id) = (feeds.get(venue), venue.parse().ok());
     let known_us = feed.and_then(|f| f.venue_now_us).unwrap_or(i64::MIN);

@@ -79,7 +79,7 @@ impl VenueAccount {
 /// Counts everything after the services have stopped.
 pub(super) fn account(cfg: &Config, report: &venue_sim::Report) -> anyhow::Result<Account> {
     let mut account = Account { venues: BTreeMap::new(), lake_bytes: 0, lake_files: 0 };
-    for id in cfg.venues.keys() {
+    for id in cfg.capture.venues.keys() {
         let mut v = VenueAccount::default();
         let mut sent_digests = Vec::new();
         if let Some(sent) = report.venues.get(id.as_str()) {
@@ -127,7 +127,7 @@ pub(super) fn account(cfg: &Config, report: &venue_sim::Report) -> anyhow::Resul
 
 /// Counts frames and returns one digest per WebSocket connection.
 fn read_log(cfg: &Config, id: VenueId, v: &mut VenueAccount) -> anyhow::Result<Vec<String>> {
-    let dir = cfg.wal_dir(id);
+    let dir = cfg.capture.wal_dir(id);
     let what = || format!("read {}", dir.display());
     let mut log = RecordedLog::open(&Shelf::new(&dir), Position::START).with_context(what)?;
     let mut digests: BTreeMap<u64, Sha256> = BTreeMap::new();

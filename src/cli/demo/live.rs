@@ -43,11 +43,11 @@ impl Live {
     pub(super) async fn tick(&mut self, cfg: &Config) -> Tick {
         let seconds = self.at.elapsed().as_secs_f64().max(1e-3);
         self.at = Instant::now();
-        let status = outside::compactor(cfg).await.ok();
+        let status = outside::compactor(&cfg.api).await.ok();
         let mut lines = Vec::new();
         let mut moved = false;
-        for id in cfg.venues.keys() {
-            let dir = cfg.wal_dir(*id);
+        for id in cfg.capture.venues.keys() {
+            let dir = cfg.capture.wal_dir(*id);
             let before = self.last.get(id).copied().unwrap_or_default();
             let control = wal_format::control::read(&dir);
             let bytes = control.as_ref().map_or(0, |c| {

@@ -53,24 +53,24 @@ fn examine(cfg: &Config) -> Vec<Finding> {
     let mut all = disk_room(cfg);
     all.extend(found("directories", places::check(cfg), "on one file system where files are moved, and writable"));
     all.extend(found("largest frame", places::largest_frame(cfg), "a segment takes every frame that may come"));
-    all.push(checks::file_system(nearest_type(&cfg.data_dir)));
-    all.push(match sync_times(&cfg.data_dir) {
+    all.push(checks::file_system(nearest_type(&cfg.capture.data_dir)));
+    all.push(match sync_times(&cfg.capture.data_dir) {
         Ok(times) => checks::sync(&times),
         Err(err) => Finding::bad(
             "disk writes",
-            format!("cannot write and sync a file below {}: {err}", cfg.data_dir.display()),
+            format!("cannot write and sync a file below {}: {err}", cfg.capture.data_dir.display()),
             "name a data.dir that this user may write to".into(),
         ),
     });
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    all.push(checks::open_files(files, cfg.connections_estimate(), cfg.venues.len()));
+    all.push(checks::open_files(files, cfg.capture.connections_estimate(), cfg.capture.venues.len()));
     all.push(checks::clock_source(text("/sys/devices/system/clocksource/clocksource0/current_clocksource").as_deref()));
     all.push(checks::time_service(&processes()));
     let limit = Places::find().limit_bytes().map(|b| b >> 20);
     all.push(checks::memory(
         limit,
         cfg.memory.limit_mib,
-        check::compactor_estimate_mib(cfg.venues.len() as u64, cfg.lake.row_group_rows as u64),
+        check::compactor_estimate_mib(cfg.capture.venues.len() as u64, cfg.lake.row_group_rows as u64),
     ));
     all.push(checks::pressure_information(Path::new("/proc/pressure/memory").exists()));
     all.push(checks::receive_buffer(
@@ -81,11 +81,14 @@ fn examine(cfg: &Config) -> Vec<Finding> {
     for (what, listen) in [("[collector] listen", cfg.collector.listen), ("[api] listen", cfg.api.listen)] {
         // Bound and let go at once: nothing is served.
         let taken = std::net::TcpListener::bind(listen).err().map(|err| err.to_string());
-        let ours = taken.is_some() && runtime().is_ok_and(|rt| rt.block_on(api::outside::is_ours(cfg, listen)));
+        let ours = taken.is_some() && runtime().is_ok_and(|rt| rt.block_on(api::outside::is_ours(&cfg.api, listen)));
         all.push(checks::port(what, listen, taken, ours));
     }
     all.extend(
-        cfg.warnings().into_iter().map(|w| Finding::unwise("settings", format!("{}: {}", w.key, w.what), w.fix)),
+        cfg.capture
+            .warnings()
+            .into_iter()
+            .map(|w| Finding::unwise("settings", format!("{}: {}", w.key, w.what), w.fix)),
     );
     all
 }

@@ -129,8 +129,8 @@ fn settings<'s>(chosen: &Chosen, workers: usize, level: &'s (dyn Fn() -> Level +
     Settings {
         lake: chosen.lake(),
         // Whatever the live lake is published as: what is cleaned is read again, by name of column.
-        write: WriteSettings { format: LakeFormat::Parquet, ..write_settings(&chosen.cfg) },
-        by_day: chosen.cfg.history.file_per == config::FilePer::Day,
+        write: WriteSettings { format: LakeFormat::Parquet, ..write_settings(&chosen.cfg.lake) },
+        by_day: chosen.cfg.history.file_per == history::FilePer::Day,
         chunk_rows: chosen.cfg.history.chunk_rows,
         stream_rows: chosen.cfg.history.stream_rows(),
         workers,

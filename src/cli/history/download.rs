@@ -44,7 +44,7 @@ async fn fetch(chosen: &Chosen, retry_dead: bool) -> Result<()> {
     let (_monitor, pressure) = MemoryMonitor::start(&chosen.cfg.memory, "history", &Supervisor::default())
         .context("cannot start the memory monitor")?;
     let job = Job { selection: chosen.selection.clone(), auto: chosen.auto, retry_dead, pressure };
-    let done = download(&chosen.cfg, job, Arc::clone(&progress) as _, stop).await;
+    let done = download(&chosen.cfg.history, job, Arc::clone(&progress) as _, stop).await;
     progress.end();
     let summary = done?;
     if chosen.json {

@@ -94,7 +94,8 @@ fn told(chosen: &Chosen, show: impl Fn(&Compared) -> bool) -> Result<(BTreeMap<&
         sum.bytes = sum.bytes.saturating_add(file.size);
         print(file)
     };
-    let (problems, unknown) = runtime()?.block_on(compare(&chosen.cfg, &chosen.selection, chosen.auto, each))?;
+    let (problems, unknown) =
+        runtime()?.block_on(compare(&chosen.cfg.history, &chosen.selection, chosen.auto, each))?;
     if unknown.count > 0 {
         sums.insert(Standing::Unknown.as_str(), Sum { files: unknown.count, bytes: unknown.bytes });
         tell_unknown(unknown.count);

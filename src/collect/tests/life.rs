@@ -10,7 +10,7 @@ use wal_format::{Kind, flags};
 
 use super::formal::FORMAL;
 use super::server::{Act, LISTING, Server};
-use super::{Rec, Running, TRADES, data, events, of, read};
+use super::{Rec, Running, TRADES, data, events, of, read, settings};
 use ops::status::ConnState;
 
 pub(super) const NOTICE: &str = r#"{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}"#;
@@ -30,7 +30,7 @@ fn same(records: &[Rec], server: &Server) -> bool {
 
 async fn formal(server: &Server) -> Running {
     // The endpoint is the token's, and the key comes out of an environment variable that every process has.
-    let change = |v: &mut config::VenueConfig| {
+    let change = |v: &mut capture::VenueConfig| {
         v.ws_url = None;
         v.api_key_env = Some("PATH".into());
     };
@@ -494,13 +494,14 @@ async fn the_collector_tells_its_streams_over_http_also_when_its_port_is_taken()
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let server = Server::start(vec![], vec![]).await;
     let dir = tempfile::tempdir().unwrap();
-    let mut cfg = Running::config(dir.path(), &server, TRADES);
+    let cfg = Running::config(dir.path(), &server, TRADES);
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    cfg.collector.listen = taken.local_addr().unwrap();
+    let settings = crate::Settings { listen: taken.local_addr().unwrap(), ..settings() };
     let root = cfg.wal_root();
     let shutdown = super::Shutdown::new();
     let task = tokio::spawn(crate::run(
         Arc::new(cfg),
+        settings,
         shutdown.clone(),
         ops::memory::Pressure::default(),
         None,

@@ -23,7 +23,7 @@ use wal_format::{Kind, LogReader, Position, ReaderOptions, Step};
 use self::server::{Act, LISTING, Server};
 use super::CollectError;
 use super::metrics::Metrics;
-use config::{Config, VenueConfig};
+use capture::{Capture, VenueConfig};
 use model::{RestMeta, VenueId};
 use ops::memory::Pressure;
 use ops::shutdown::Shutdown;
@@ -93,14 +93,18 @@ struct Running {
     task: tokio::task::JoinHandle<Result<(), CollectError>>,
 }
 
+fn settings() -> crate::Settings {
+    settings::from_text("", |s, p| s.section("collector", p)).unwrap()
+}
+
 impl Running {
-    fn config(dir: &Path, server: &Server, extra: &str) -> Config {
+    fn config(dir: &Path, server: &Server, extra: &str) -> Capture {
         let text = format!(
             "[data]\ndir = {:?}\n[wal]\nsegment_mib = 1\nready_segments = 1\n[venues.binance-spot]\nsymbols = [\"BTC*\", \"OLDUSDT\", \"NOPEUSDT\"]\nrest_url = \"http://{a}\"\nws_url = \"ws://{a}\"\nconnect_stagger_ms = 0\nsubscribe_delay_ms = 400\n{extra}",
             dir.display().to_string(),
             a = server.address,
         );
-        Config::from_toml(&text).unwrap()
+        settings::from_text(&text, Capture::read).unwrap()
     }
 
     fn start(server: &Server, extra: &str) -> Running {
@@ -355,7 +359,7 @@ async fn with_sync_every_each_message_is_durable_and_in_the_log() {
     let server = Server::start(vec![vec![Act::Frames(20), Act::Stream]], vec![]).await;
     let dir = tempfile::tempdir().unwrap();
     let mut cfg = Running::config(dir.path(), &server, TRADES);
-    cfg.wal.sync = config::Sync::Every;
+    cfg.wal.sync = capture::Sync::Every;
     let metrics = Arc::new(Metrics::new([VenueId::BinanceSpot]));
     let shutdown = Shutdown::new();
     let task = tokio::spawn(super::run_with(Arc::new(cfg), shutdown.clone(), metrics.clone(), None));
@@ -370,7 +374,7 @@ async fn a_log_in_use_is_refused_with_who_uses_it_and_what_to_do() {
     let running = Running::start(&server, TRADES);
     running.until("the first collector records", |c| c.frames > 3).await;
     let cfg = Arc::new(Running::config(running.dir.path(), &server, TRADES));
-    let err = super::run(cfg, Shutdown::new(), Pressure::default(), None, Supervisor::default())
+    let err = super::run(cfg, settings(), Shutdown::new(), Pressure::default(), None, Supervisor::default())
         .await
         .unwrap_err()
         .to_string();

@@ -1,10 +1,9 @@
 //! Memory that gets tight while the collector records: every frame is in the log, and so is what happened.
 
 use super::*;
-use config::Memory;
 use ops::host::Process;
-use ops::memory::Pressure;
 use ops::memory::sample::Sample;
+use ops::memory::{Pressure, Settings as Memory};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_change_of_either_services_pressure_is_an_event_of_the_log_and_capture_goes_on() {

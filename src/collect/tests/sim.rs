@@ -10,7 +10,7 @@ use wal_format::Kind;
 
 use super::super::metrics::Metrics;
 use super::{Rec, of, read};
-use config::Config;
+use capture::Capture;
 use model::VenueId;
 use ops::shutdown::Shutdown;
 
@@ -32,7 +32,7 @@ async fn sim(total_frames: u64, seed: u64, faults: Vec<Fault>) -> Sim {
     Sim::start(config).await.unwrap()
 }
 
-fn config(dir: &Path, sim: &Sim) -> Config {
+fn config(dir: &Path, sim: &Sim) -> Capture {
     let mut text = format!("[data]\ndir = {:?}\n[wal]\nsegment_mib = 4\n", dir.display().to_string());
     for (id, name) in VENUES {
         let more = if id == VenueId::BinanceUsdm { ", \"mark_price\"" } else { "" };
@@ -42,7 +42,7 @@ fn config(dir: &Path, sim: &Sim) -> Config {
             sim.ws_url(name),
         ));
     }
-    Config::from_toml(&text).unwrap()
+    settings::from_text(&text, Capture::read).unwrap()
 }
 
 /// Records until the market was played and everything is in the logs; returns the report and both logs.
@@ -135,7 +135,7 @@ async fn a_silent_stream_of_usdm_is_tried_on_the_other_path_and_stays_where_it_f
         sim.rest_url("binance-usdm"),
         sim.ws_url("binance-usdm"),
     );
-    let cfg = Arc::new(Config::from_toml(&text).unwrap());
+    let cfg = Arc::new(settings::from_text(&text, Capture::read).unwrap());
     let metrics = Arc::new(Metrics::new([id]));
     let shutdown = Shutdown::new();
     let task = tokio::spawn(super::super::run_with(cfg.clone(), shutdown.clone(), metrics.clone(), None));

@@ -9,7 +9,7 @@ use venue_sim::{Action, Fault, Market, Sim, SimConfig, StartWhen};
 use super::super::CollectError;
 use super::super::metrics::Metrics;
 use super::{events, read};
-use config::Config;
+use capture::Capture;
 use model::VenueId;
 use ops::shutdown::Shutdown;
 
@@ -29,7 +29,7 @@ async fn sim(venues: &[&str], symbols: impl Fn(usize) -> String, faults: Vec<Fau
     Sim::start(config).await.unwrap()
 }
 
-fn config(dir: &Path, sim: &Sim, venues: &[&str], extra: &str) -> Config {
+fn config(dir: &Path, sim: &Sim, venues: &[&str], extra: &str) -> Capture {
     let mut text =
         format!("[data]\ndir = {:?}\n[wal]\nsegment_mib = 1\nready_segments = 1\n", dir.display().to_string());
     for venue in venues {
@@ -39,7 +39,7 @@ fn config(dir: &Path, sim: &Sim, venues: &[&str], extra: &str) -> Config {
             sim.ws_url(venue),
         );
     }
-    Config::from_toml(&text).unwrap()
+    settings::from_text(&text, Capture::read).unwrap()
 }
 
 struct Running {
@@ -49,7 +49,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(cfg: Config) -> Running {
+    fn start(cfg: Capture) -> Running {
         let metrics = Arc::new(Metrics::new(cfg.venues.keys().copied()));
         let shutdown = Shutdown::new();
         let task = tokio::spawn(super::super::run_with(Arc::new(cfg), shutdown.clone(), metrics.clone(), None));

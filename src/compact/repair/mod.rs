@@ -38,7 +38,8 @@ use self::log::RepairLog;
 use self::pages::Pages;
 use self::queue::{MissingRange, RepairQueue};
 use crate::error::CompactError;
-use config::{Config, VenueConfig};
+use crate::settings::Config;
+use capture::VenueConfig;
 use lake::manifest::Repair;
 use model::{RestMeta, Rows};
 use net::budget::Class;
@@ -93,15 +94,15 @@ impl Repairer {
         repair_queue: Arc<RepairQueue>,
         shutdown: Shutdown,
     ) -> Result<Self, CompactError> {
-        let tls = net::dial::tls_config(&cfg.tls.extra_roots)?;
-        let mut options = cfg.log_options();
+        let tls = net::dial::tls_config(&cfg.capture.tls.extra_roots)?;
+        let mut options = cfg.capture.log_options();
         options.segment_bytes = options.segment_bytes.min(16 << 20);
         options.ready_segments = 1;
         Ok(Self {
             venue,
             repair_queue,
-            rest: RestClient::new(&cfg.exchange(config), &tls, Class::Background),
-            log: RepairLog::new(cfg.repair_dir(config.id), options),
+            rest: RestClient::new(&cfg.capture.exchange(config), &tls, Class::Background),
+            log: RepairLog::new(cfg.capture.repair_dir(config.id), options),
             shutdown,
         })
     }

@@ -29,8 +29,8 @@ use crate::chain;
 use crate::error::CompactError;
 use crate::place::{to_log_position, to_position};
 use crate::publish::Cut;
+use crate::settings::Config;
 use crate::settings::write_settings;
-use config::Config;
 use fold::gather::{Continuation, Gatherer, LogKind};
 use fold::source::{RecordSource, Step};
 use lake::find::{manifests, venues};
@@ -222,7 +222,7 @@ impl Broken {
         let before = beside.before.as_ref().map(|k| k.manifest.settings.clone());
         let next = beside.next.as_ref().map(|m| m.settings.clone());
         let mut all: Vec<WriteSettings> = Vec::new();
-        for base in before.into_iter().chain(next).chain([write_settings(cfg)]) {
+        for base in before.into_iter().chain(next).chain([write_settings(&cfg.lake)]) {
             let settings = self.told(base);
             if !all.contains(&settings) {
                 all.push(settings);
@@ -396,8 +396,8 @@ fn from_log(
     notes: &mut Vec<String>,
 ) -> Result<FromLog, CompactError> {
     let args = ReplayArgs::default();
-    for (kind, dir) in [(LogKind::Collected, cfg.wal_dir(id)), (LogKind::Repairs, cfg.repair_dir(id))] {
-        let holds = fold::hold(&cfg.archive_root(), &dir, "verify --repair")?;
+    for (kind, dir) in [(LogKind::Collected, cfg.capture.wal_dir(id)), (LogKind::Repairs, cfg.capture.repair_dir(id))] {
+        let holds = fold::hold(&cfg.capture.archive_root(), &dir, "verify --repair")?;
         for log in logs_of(cfg, venue::venue(id), kind, &dir, &args, &holds)? {
             let ours = footer.map_or_else(|| log.name.starts_with(&broken.part.log8), |f| f.log == log.name);
             if !ours || !has(&log, beside.before.as_ref(), broken.part.first_seq)? {
@@ -505,7 +505,7 @@ fn from_files(
         return Ok(None);
     }
     let part = &broken.part;
-    let settings = broken.settings(cfg, beside).into_iter().next().unwrap_or_else(|| write_settings(cfg));
+    let settings = broken.settings(cfg, beside).into_iter().next().unwrap_or_else(|| write_settings(&cfg.lake));
     let mut m = Manifest::new(footer.log.clone(), part.venue.clone(), part.hour.to_string(), settings);
     m.first = LogPosition { seq: footer.first_seq, ..LogPosition::default() };
     if let Some(before) = beside.before.as_ref().filter(|k| k.manifest.end.seq == footer.first_seq) {
@@ -537,7 +537,7 @@ fn from_files(
 /// The runs of the log that wrote the records of a part, as far as the log remembers.
 fn runs(cfg: &Config, id: VenueId, footer: &Footer) -> Result<Vec<Run>, CompactError> {
     let (first, last) = (Seq(footer.first_seq).epoch(), Seq(footer.end_seq.saturating_sub(1)).epoch());
-    for dir in [cfg.wal_dir(id), cfg.repair_dir(id)] {
+    for dir in [cfg.capture.wal_dir(id), cfg.capture.repair_dir(id)] {
         let lineage = wal_format::lineage(&dir).map_err(CompactError::at("look at the log", &dir))?;
         if let Some(lineage) = lineage.filter(|lineage| hex(&lineage.log_uuid()) == footer.log) {
             return Ok(lineage.runs().filter(|run| (first..=last.max(first)).contains(&run.epoch)).collect());
@@ -577,7 +577,7 @@ fn stand_in(
 /// Where the record `seq` of a log stands, as far as anything tells.
 fn locate(cfg: &Config, id: VenueId, log: &str, seq: u64) -> Result<LogPosition, CompactError> {
     let args = ReplayArgs::default();
-    for (kind, dir) in [(LogKind::Collected, cfg.wal_dir(id)), (LogKind::Repairs, cfg.repair_dir(id))] {
+    for (kind, dir) in [(LogKind::Collected, cfg.capture.wal_dir(id)), (LogKind::Repairs, cfg.capture.repair_dir(id))] {
         let logs = logs_of(cfg, venue::venue(id), kind, &dir, &args, &[])?;
         let Some(log) = logs.into_iter().find(|l| l.name == log) else { continue };
         let segments = log.shelf.list().map_err(CompactError::at("list", log.shelf.dir()))?;

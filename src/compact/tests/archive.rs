@@ -6,7 +6,7 @@ use super::*;
 use fold::shelves::archive_dir;
 
 fn archived(cfg: &mut Config) {
-    cfg.wal.archive = config::Archive::Zstd;
+    cfg.capture.wal.archive = capture::Archive::Zstd;
     Bed::eager(cfg);
     cfg.lake.batch_rows = 400;
 }
@@ -15,7 +15,7 @@ impl Bed {
     /// Where this log's archive is.
     fn archive(&self) -> Option<PathBuf> {
         let uuid = wal_format::list_segments(&self.wal()).unwrap().iter().find_map(|s| s.log_uuid)?;
-        Some(archive_dir(&self.cfg().archive_root(), &self.wal(), &uuid))
+        Some(archive_dir(&self.cfg().capture.archive_root(), &self.wal(), &uuid))
     }
 
     /// Every record of the log, wherever it lies now.

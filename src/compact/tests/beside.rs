@@ -9,7 +9,7 @@ use lake::LakeLock;
 /// A lake of four parts, the log whole.
 fn published() -> Bed {
     let bed = three_hours(400);
-    bed.worker(Mode::Drain, |cfg| cfg.wal.retention_hours = 24 * 365 * 50).run().unwrap();
+    bed.worker(Mode::Drain, |cfg| cfg.capture.wal.retention_hours = 24 * 365 * 50).run().unwrap();
     bed
 }
 

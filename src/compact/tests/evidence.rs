@@ -175,7 +175,7 @@ fn a_piece_that_is_damaged_while_the_service_runs_is_found_before_anything_is_pu
     fill(&mut log, T0, 1, 800, 1);
     let keep = |c: &mut Config| {
         Bed::eager(c);
-        c.wal.retention_hours = 24 * 365 * 50;
+        c.capture.wal.retention_hours = 24 * 365 * 50;
     };
     let worker = bed.worker(Mode::Follow, keep);
     let (status, shutdown) = (worker.status.clone(), worker.shutdown.clone());
@@ -273,7 +273,7 @@ fn a_lake_that_is_not_there_stops_the_log_until_it_is_back_or_the_loss_is_accept
 fn an_altered_manifest_holds_its_segments_and_the_newest_one_stops_the_log() {
     let bed = three_hours(6_000);
     // Somebody else still reads: nothing goes before the damage is done.
-    bed.worker(Mode::Drain, |c| c.wal.retention_hours = 24 * 365 * 50).run().unwrap();
+    bed.worker(Mode::Drain, |c| c.capture.wal.retention_hours = 24 * 365 * 50).run().unwrap();
     let paths: Vec<PathBuf> = bed.manifests().iter().map(|(part, _)| bed.lake().join(part.manifest())).collect();
     let second = std::fs::read(&paths[1]).unwrap();
     // A digit of a number: it still reads as a manifest.
@@ -305,13 +305,13 @@ fn an_altered_manifest_holds_its_segments_and_the_newest_one_stops_the_log() {
 #[test]
 fn an_archive_is_made_and_the_segment_stays_when_its_manifest_went_meanwhile() {
     let bed = three_hours(6_000);
-    bed.worker(Mode::Drain, |c| c.wal.retention_hours = 24 * 365 * 50).run().unwrap();
+    bed.worker(Mode::Drain, |c| c.capture.wal.retention_hours = 24 * 365 * 50).run().unwrap();
     let first = wal_format::list_segments(&bed.wal()).unwrap().remove(0);
     let cfg = bed.cfg();
     let job = crate::archive::Job {
         venue: VenueId::BinanceSpot,
         log: "binance-spot".into(),
-        to: fold::shelves::archive_dir(&cfg.archive_root(), &bed.wal(), &first.log_uuid.unwrap()),
+        to: fold::shelves::archive_dir(&cfg.capture.archive_root(), &bed.wal(), &first.log_uuid.unwrap()),
         segment: first.path.clone(),
         level: 1,
     };
@@ -499,7 +499,7 @@ fn files_behind_the_newest_manifest_are_removed_if_the_log_gives_them_again_and_
     let (kept, clean) = (bed.copy_of_log(), bed.copy_of_log());
     bed.drain();
     clean.drain();
-    kept.worker(Mode::Drain, |c| c.wal.retention_hours = 24 * 365 * 50).run().unwrap();
+    kept.worker(Mode::Drain, |c| c.capture.wal.retention_hours = 24 * 365 * 50).run().unwrap();
     for bed in [&bed, &kept] {
         let newest = bed.lake().join(bed.manifests().last().unwrap().0.manifest());
         std::fs::remove_file(newest).unwrap();

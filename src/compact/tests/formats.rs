@@ -144,7 +144,7 @@ fn a_kill_at_every_step_of_publishing_text_gives_the_bytes_of_a_clean_run() {
 #[test]
 fn an_hour_that_was_begun_keeps_its_format_and_a_replay_of_both_is_equal() {
     let bed = three_hours(2_000);
-    let keep = |c: &mut Config| c.wal.retention_hours = 24 * 365 * 50;
+    let keep = |c: &mut Config| c.capture.wal.retention_hours = 24 * 365 * 50;
     let killed = bed.worker(Mode::Drain, |c| {
         keep(c);
         Bed::eager(c);

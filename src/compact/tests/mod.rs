@@ -32,7 +32,7 @@ use super::*;
 use crate::failpoint::{self, armed_for};
 use crate::replay::{ReplayArgs, Verdict, replay};
 use crate::worker::Worker;
-use config::LAKE_READER;
+use capture::{Capture, LAKE_READER};
 use lake::read::TableFile;
 use lake::{Lake, Manifest, Part, Table, diff_trees};
 use model::VenueId;
@@ -82,14 +82,17 @@ impl Bed {
     }
 
     fn cfg(&self) -> Config {
-        let mut cfg = Config::from_toml(
-            "[venues.binance-spot]\nsymbols = [\"*\"]\nchannels = [\"trades\", \"book_ticker\", \"depth\"]\nsubscribe_delay_ms = 500\n",
-        )
-        .unwrap();
-        cfg.data_dir = self.root.path().to_owned();
+        let text = format!(
+            "[data]\ndir = {:?}\n[venues.binance-spot]\nsymbols = [\"*\"]\nchannels = [\"trades\", \"book_ticker\", \"depth\"]\nsubscribe_delay_ms = 500\n",
+            self.root.path().display().to_string()
+        );
+        let read = |s: &::settings::Source, p: &mut Vec<_>| Config {
+            capture: Capture::read(s, p),
+            lake: s.section("lake", p),
+            memory: s.section("memory", p),
+        };
+        let mut cfg = ::settings::from_text(&text, read).unwrap();
         cfg.lake.dir = self.lake();
-        // Nobody reads these logs for candles: that reader would hold every segment back.
-        cfg.klines.source.insert(VenueId::BinanceSpot, None);
         cfg.lake.row_group_rows = 100;
         cfg.lake.batch_rows = 16;
         cfg
@@ -336,7 +339,7 @@ fn segments_go_when_manifests_cover_them_and_retention_keeps_them() {
     let after = wal_format::list_segments(&bed.wal()).unwrap().len();
     assert_eq!(outcome.segments_retired as usize, before - after);
     assert!(after <= 4, "{after} of {before} segments stay");
-    let outcome = kept.worker(Mode::Drain, |c| c.wal.retention_hours = 24 * 365 * 50).run().unwrap();
+    let outcome = kept.worker(Mode::Drain, |c| c.capture.wal.retention_hours = 24 * 365 * 50).run().unwrap();
     assert_eq!(outcome.segments_retired, 0);
     assert_same(&bed, &kept, "retention");
 }
@@ -441,7 +444,7 @@ fn following_a_live_writer_gives_the_bytes_of_draining_its_log_afterwards() {
     let mut log = Log::open(&bed.wal(), T0);
     let worker = bed.worker(Mode::Follow, |c| {
         Bed::eager(c);
-        c.wal.retention_hours = 24 * 365 * 50;
+        c.capture.wal.retention_hours = 24 * 365 * 50;
     });
     let (status, shutdown) = (worker.status.clone(), worker.shutdown.clone());
     let thread = std::thread::spawn(move || worker.run().unwrap());
@@ -470,7 +473,7 @@ fn a_hole_that_is_young_when_its_hour_ends_waits_for_what_fills_it() {
     log.text(T0 + HOUR + 1, &trade("BTCUSDT", 2, ms));
     log.text(T0 + HOUR + 2, &trade("BTCUSDT", 6, ms));
     log.writer.close().unwrap();
-    bed.worker(Mode::Drain, |c| c.wal.retention_hours = 24 * 365 * 50).run().unwrap();
+    bed.worker(Mode::Drain, |c| c.capture.wal.retention_hours = 24 * 365 * 50).run().unwrap();
     let manifests = bed.manifests();
     let told: Vec<Vec<_>> =
         manifests.iter().map(|(_, m)| m.gaps.iter().map(|g| (g.from_id, g.to_id)).collect()).collect();
@@ -507,7 +510,7 @@ fn an_unrepaired_crash_tail_is_waited_for_and_repaired_as_soon_as_no_writer_live
     drop(log);
     let mut log = Log::open_with(&bed.wal(), T0 + HOUR, false);
     fill(&mut log, T0 + HOUR, 1, 200, 10_000);
-    let worker = bed.worker(Mode::Follow, |c| c.wal.retention_hours = 24 * 365 * 50);
+    let worker = bed.worker(Mode::Follow, |c| c.capture.wal.retention_hours = 24 * 365 * 50);
     let (status, shutdown) = (worker.status.clone(), worker.shutdown.clone());
     let thread = std::thread::spawn(move || worker.run().unwrap());
     let venue = || status.snapshot().venues.get("binance-spot").cloned().unwrap_or_default();
@@ -530,7 +533,7 @@ fn an_unrepaired_crash_tail_is_waited_for_and_repaired_as_soon_as_no_writer_live
 #[test]
 fn an_hour_drained_half_way_continues_in_a_second_file_and_no_row_is_in_both() {
     let bed = Bed::new();
-    let keep = |c: &mut Config| c.wal.retention_hours = 24 * 365 * 50;
+    let keep = |c: &mut Config| c.capture.wal.retention_hours = 24 * 365 * 50;
     let mut log = Log::open(&bed.wal(), T0);
     let half = |log: &mut Log, n: u64| {
         for i in 0..200 {
@@ -586,7 +589,7 @@ fn a_missing_segment_is_told_in_the_manifest_and_in_events_and_everything_else_i
     let footer = gone.footer.as_ref().unwrap();
     let (first, last) = (footer.first_seq.unwrap().get() as i64, footer.last_seq.unwrap().get() as i64);
     std::fs::remove_file(&gone.path).unwrap();
-    bed.worker(Mode::Drain, |c| c.wal.retention_hours = 24 * 365 * 50).run().unwrap();
+    bed.worker(Mode::Drain, |c| c.capture.wal.retention_hours = 24 * 365 * 50).run().unwrap();
     bed.verify(4);
     let lost: Vec<_> = bed.manifests().into_iter().flat_map(|(_, m)| m.lost).collect();
     assert_eq!(lost.len(), 1, "{lost:?}");
@@ -607,7 +610,7 @@ fn acks_and_staging_are_disposable_and_a_corrupt_ack_deletes_nothing() {
     clean.drain();
     let keep = |c: &mut Config| {
         Bed::eager(c);
-        c.wal.retention_hours = 24 * 365 * 50;
+        c.capture.wal.retention_hours = 24 * 365 * 50;
     };
     for damage in ["delete acks", "corrupt ack", "delete staging", "delete the lake", "stale ack"] {
         let bed = log.copy_of_log();
@@ -677,7 +680,7 @@ fn an_undecodable_frame_is_kept_byte_for_byte_with_its_reason() {
 #[test]
 fn a_replay_rebuilds_the_same_bytes_and_verify_finds_a_changed_file() {
     let bed = three_hours(2_000);
-    let worker = bed.worker(Mode::Drain, |c| c.wal.retention_hours = 24 * 365 * 50);
+    let worker = bed.worker(Mode::Drain, |c| c.capture.wal.retention_hours = 24 * 365 * 50);
     worker.run().unwrap();
     let out = bed.root.path().join("again");
     let cfg = bed.cfg();

@@ -38,7 +38,7 @@ const FRAMES: u64 = 200 - 2 + 3;
 #[test]
 fn a_whole_tail_that_cannot_be_repaired_is_passed_and_health_stays_red_until_it_can() {
     let bed = unrepairable(|_| {});
-    let worker = bed.worker(Mode::Follow, |c| c.wal.retention_hours = 24 * 365 * 50);
+    let worker = bed.worker(Mode::Follow, |c| c.capture.wal.retention_hours = 24 * 365 * 50);
     let (status, shutdown) = (worker.status.clone(), worker.shutdown.clone());
     let thread = std::thread::spawn(move || worker.run().unwrap());
     let venue = || status.snapshot().venues.get("binance-spot").cloned().unwrap_or_default();
@@ -62,7 +62,7 @@ fn a_damaged_tail_that_cannot_be_repaired_ends_a_drain_with_its_cause_and_what_s
         bytes[(end + 8) & !7] = 1;
         std::fs::write(path, bytes).unwrap();
     });
-    let keep = |c: &mut Config| c.wal.retention_hours = 24 * 365 * 50;
+    let keep = |c: &mut Config| c.capture.wal.retention_hours = 24 * 365 * 50;
     let error = wal_format::error_chain(&bed.worker(Mode::Drain, keep).run().unwrap_err());
     assert!(error.contains("LOCK") && error.contains("a FIFO"), "{error}");
     assert_eq!(frames(&bed), FRAMES, "the first run");
@@ -75,7 +75,7 @@ fn a_damaged_tail_that_cannot_be_repaired_ends_a_drain_with_its_cause_and_what_s
 #[test]
 fn a_needed_segment_that_cannot_be_reached_is_waited_for_and_a_passed_one_blocks_nothing() {
     let bed = Bed::new();
-    let keep = |c: &mut Config| c.wal.retention_hours = 24 * 365 * 50;
+    let keep = |c: &mut Config| c.capture.wal.retention_hours = 24 * 365 * 50;
     let mut log = Log::open(&bed.wal(), T0);
     fill(&mut log, T0, 1, 600, 1);
     log.writer.close().unwrap();
@@ -130,7 +130,7 @@ fn records_known_to_have_stood_behind_a_cut_are_a_lost_range_of_the_manifest_onc
     file.set_len(8192).unwrap();
     let keep = |c: &mut Config| {
         Bed::eager(c);
-        c.wal.retention_hours = 24 * 365 * 50;
+        c.capture.wal.retention_hours = 24 * 365 * 50;
     };
     // Killed at every record of the way and started again: told once all the same.
     for _ in 0..3 {

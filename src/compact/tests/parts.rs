@@ -9,7 +9,7 @@ const MINUTE: u64 = HOUR / 60;
 fn keeping(minutes: u64) -> impl Fn(&mut Config) {
     move |cfg| {
         cfg.lake.part_minutes = minutes;
-        cfg.wal.retention_hours = 24 * 365 * 50;
+        cfg.capture.wal.retention_hours = 24 * 365 * 50;
     }
 }
 

@@ -4,14 +4,14 @@
 use std::sync::atomic::AtomicBool;
 
 use super::*;
-use config::Memory;
 use ops::host::Process;
+use ops::memory::Settings as Memory;
 use ops::memory::sample::Sample;
 use ops::memory::{Level, Pressure};
 
 fn under(bed: &Bed, pressure: &Pressure) -> Worker {
     let mut worker = bed.worker(Mode::Drain, |c| {
-        c.wal.retention_hours = 24 * 365 * 50;
+        c.capture.wal.retention_hours = 24 * 365 * 50;
         c.lake.row_group_rows = 40_000;
     });
     worker.status = Arc::new(CompactorStatus::new(pressure.clone()));

@@ -10,7 +10,7 @@ use lake::manifest::RebuiltFrom;
 fn published(keep_log: bool) -> Bed {
     let bed = three_hours(800);
     let hours = if keep_log { 24 * 365 * 50 } else { 0 };
-    bed.worker(Mode::Drain, |cfg| cfg.wal.retention_hours = hours).run().unwrap();
+    bed.worker(Mode::Drain, |cfg| cfg.capture.wal.retention_hours = hours).run().unwrap();
     assert_eq!(bed.manifests().len(), 4);
     bed
 }
@@ -121,7 +121,7 @@ fn behind_a_newest_manifest_that_was_rebuilt_from_its_files_the_log_goes_on_once
     let mut log = Log::open(&bed.wal(), T0 + 5 * HOUR);
     fill(&mut log, T0 + 5 * HOUR, 1, 300, 2_000_000);
     log.writer.close().unwrap();
-    bed.worker(Mode::Drain, |cfg| cfg.wal.retention_hours = 24 * 365 * 50).run().unwrap();
+    bed.worker(Mode::Drain, |cfg| cfg.capture.wal.retention_hours = 24 * 365 * 50).run().unwrap();
     let report = proof(&bed);
     assert!(report.is_clean() && report.chains[0].parts > 4, "{report}");
     for table in [Table::Trades, Table::Depth, Table::Events] {

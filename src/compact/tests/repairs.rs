@@ -80,7 +80,7 @@ fn repaired() -> Bed {
 #[test]
 fn fetched_rows_stand_once_are_flagged_and_the_manifest_tells_each_hole() {
     let bed = repaired();
-    bed.repairs(Mode::Drain, |c| c.wal.retention_hours = 24 * 365 * 50).run().unwrap();
+    bed.repairs(Mode::Drain, |c| c.capture.wal.retention_hours = 24 * 365 * 50).run().unwrap();
     let manifests = bed.manifests();
     assert_eq!(manifests.len(), 2);
     let mut ids = Vec::new();
@@ -135,7 +135,7 @@ fn a_kill_at_every_step_of_a_log_of_repairs_leaves_the_same_lake() {
 fn what_the_log_of_repairs_says_is_known_before_the_first_hole_goes_out() {
     let bed = repaired();
     // The first hour is published, the second one only in the log.
-    bed.repairs(Mode::Drain, |c| c.wal.retention_hours = 24 * 365 * 50).run().unwrap();
+    bed.repairs(Mode::Drain, |c| c.capture.wal.retention_hours = 24 * 365 * 50).run().unwrap();
     let mut log = Log::open(&bed.repair_wal(), T0 + 2 * HOUR);
     ended(&mut log, T0 + 2 * HOUR, "repaired", &repair(300, 301, 2, None));
     let repair_queue = Arc::new(RepairQueue::default());

@@ -5,7 +5,7 @@ use crate::chain;
 use crate::retention::{Keeper, Swept};
 
 fn archived(cfg: &mut Config) {
-    cfg.wal.archive = config::Archive::Zstd;
+    cfg.capture.wal.archive = capture::Archive::Zstd;
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn old_hours_of_the_lake_go_their_manifests_stay_and_verification_tells_them_fro
     assert_eq!(bed.drain().parts, 0);
     // The newest part of the log stays even when the lake is too large.
     cfg.lake.retention_hours = 0;
-    cfg.min_free_gib = 1;
+    cfg.capture.min_free_gib = 1;
     let mut keeper = Keeper::with_disk(|_| Some(0));
     assert_eq!(keeper.sweep(&cfg, now).unwrap().parts, 1);
     assert_eq!(keeper.sweep(&cfg, now).unwrap().parts, 0);
@@ -94,14 +94,14 @@ fn archived_segments_go_by_age_and_by_disk_oldest_first_and_before_the_lake() {
     let mut cfg = bed.cfg();
     let mut keeper = Keeper::with_disk(|_| Some(0));
     // Half of what is archived was received more than an hour and a half before the newest of it.
-    cfg.wal.archive_retention_hours = 1;
+    cfg.capture.wal.archive_retention_hours = 1;
     let (segments, parts) = swept_by(&mut keeper, &cfg, T0 + 100_000 * HOUR);
     assert!(segments > 2 && segments < all - 2 && parts == 0, "{segments}");
     assert_eq!(count(), all - segments);
     let live = wal_format::list_segments(&bed.wal()).unwrap().len();
     // Whoever reads the archive again keeps it.
-    cfg.wal.archive_retention_hours = 0;
-    cfg.min_free_gib = 1;
+    cfg.capture.wal.archive_retention_hours = 0;
+    cfg.capture.min_free_gib = 1;
     let hold = wal_format::Hold::take(&root.join("binance-spot"), "replay-1", wal_format::SegmentId(0), "t").unwrap();
     assert_eq!(keeper.sweep(&cfg, T0 + 3 * HOUR).unwrap().segments, 0);
     drop(hold);

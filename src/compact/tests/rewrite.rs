@@ -26,7 +26,7 @@ fn published() -> Bed {
 impl Bed {
     /// A drain that keeps every segment.
     fn drain_keeping(&self) -> VenueOutcome {
-        self.worker(Mode::Drain, |cfg| cfg.wal.retention_hours = 24 * 365 * 50).run().unwrap()
+        self.worker(Mode::Drain, |cfg| cfg.capture.wal.retention_hours = 24 * 365 * 50).run().unwrap()
     }
 
     fn rewrite(&self) -> replay::Report {
@@ -217,7 +217,7 @@ fn segments_stay_while_a_rewrite_reads_them() {
             std::thread::sleep(Duration::from_millis(1));
         }
         let held = wal_format::holds(&bed.wal()).unwrap();
-        let readers = cfg.readers(VenueId::BinanceSpot);
+        let readers = cfg.capture.readers(VenueId::BinanceSpot);
         let evidence = wal_format::Evidence { readers, covered: &|_| true, keep: &|_| false };
         let gone = wal_format::retire(&bed.wal(), &evidence).unwrap();
         assert!(gone.iter().all(|id| held.iter().all(|hold| *id < hold.from)), "{gone:?} {held:?}");

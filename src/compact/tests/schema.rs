@@ -14,7 +14,7 @@ const NEW: SchemaVersion = SchemaVersion::SECOND;
 
 impl Bed {
     fn keeps(cfg: &mut Config) {
-        cfg.wal.retention_hours = 24 * 365 * 50;
+        cfg.capture.wal.retention_hours = 24 * 365 * 50;
     }
 
     /// What each part, and every file of it, is of.

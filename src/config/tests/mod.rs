@@ -35,7 +35,7 @@ fn the_shipped_file_is_valid_and_is_the_default() {
     let again = Config::from_toml(DEFAULT_TOML).unwrap();
     let values = |c: &Config| c.effective.iter().map(|(k, v, _)| format!("{k} = {v}")).collect::<Vec<_>>();
     assert_eq!(values(&default), values(&again));
-    assert_eq!(default.wal.segment_mib, 128);
+    assert_eq!(default.capture.wal.segment_mib, 128);
     assert_eq!(default.lake.row_group_rows, 131_072);
     assert_eq!(default.api.listen.to_string(), "127.0.0.1:8080");
 }
@@ -43,8 +43,8 @@ fn the_shipped_file_is_valid_and_is_the_default() {
 #[test]
 fn the_commented_venue_tables_of_the_shipped_file_are_valid_and_say_the_true_defaults() {
     let written = uncommented();
-    assert!(VenueId::ALL.iter().all(|id| written.venues.contains_key(id)), "every venue stands there");
-    for (id, v) in &written.venues {
+    assert!(VenueId::ALL.iter().all(|id| written.capture.venues.contains_key(id)), "every venue stands there");
+    for (id, v) in &written.capture.venues {
         let known = venue::venue(*id);
         assert_eq!(v.limits, known.spec.limits, "{id}: a commented limit is not the default");
         // A table with nothing but what it must have gives the same in everything else.
@@ -52,7 +52,7 @@ fn the_commented_venue_tables_of_the_shipped_file_are_valid_and_say_the_true_def
             "[venues.{id}]\nsymbols = [\"X\"]\nchannels = [\"trades\"]\napi_key_env = \"K\"\n"
         ))
         .unwrap();
-        let mut bare = bare.venues[id].clone();
+        let mut bare = bare.capture.venues[id].clone();
         bare.symbols.clone_from(&v.symbols);
         bare.channels.clone_from(&v.channels);
         bare.api_key_env.clone_from(&v.api_key_env);
@@ -60,7 +60,7 @@ fn the_commented_venue_tables_of_the_shipped_file_are_valid_and_say_the_true_def
     }
     let spot: Vec<&str> =
         written.effective.iter().filter_map(|(k, ..)| k.strip_prefix("venues.binance-spot.")).collect();
-    let missing: Vec<_> = settings::keys_of::<venues::Table>().iter().filter(|k| !spot.contains(k)).collect();
+    let missing: Vec<_> = settings::keys_of::<capture::Table>().iter().filter(|k| !spot.contains(k)).collect();
     assert!(missing.is_empty(), "keys that the shipped file does not show: {missing:?}");
 }
 
@@ -189,7 +189,7 @@ fn every_wrong_value_of_a_section_is_told_with_its_line_and_keeps_no_other_from_
 #[test]
 fn an_environment_variable_overrides_the_file_and_is_named_when_it_is_wrong() {
     let env = |v: &str| vec![("TAPEDECK__WAL__SEGMENT_MIB".to_owned(), v.to_owned())];
-    assert_eq!(Config::load(None, env("64")).unwrap().wal.segment_mib, 64);
+    assert_eq!(Config::load(None, env("64")).unwrap().capture.wal.segment_mib, 64);
     let text = Config::load(None, env("lots")).unwrap_err().to_string();
     assert!(text.contains("TAPEDECK__WAL__SEGMENT_MIB"), "{text}");
     let text = Config::load(None, vec![("TAPEDECK__WAL__SEGMENTMIB".into(), "1".into())]).unwrap_err().to_string();
@@ -227,9 +227,9 @@ fn a_time_of_the_day_is_read_as_seconds_and_anything_else_is_refused() {
         ))
     };
     let c = with("\"04:30\"").unwrap();
-    let v = &c.venues[&VenueId::BinanceSpot];
+    let v = &c.capture.venues[&VenueId::BinanceSpot];
     assert_eq!((v.rotate_at_s, v.lines), (Some(4 * 3600 + 30 * 60), 2));
-    assert_eq!(with("\"\"").unwrap().venues[&VenueId::BinanceSpot].rotate_at_s, None);
+    assert_eq!(with("\"\"").unwrap().capture.venues[&VenueId::BinanceSpot].rotate_at_s, None);
     for wrong in ["\"24:00\"", "\"4h\"", "\"04:60\"", "430"] {
         let text = with(wrong).unwrap_err().to_string();
         assert!(text.contains("rotate_at") && text.contains("04:30"), "{wrong}: {text}");

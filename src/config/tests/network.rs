@@ -6,7 +6,7 @@ use model::VenueId;
 const VENUES: &str = "[venues.binance-spot]\nsymbols = [\"*\"]\nchannels = [\"trades\"]\n";
 
 fn places(c: &Config) -> [Option<String>; 2] {
-    c.venues[&VenueId::BinanceSpot].proxies.clone().map(|p| p.map(|p| p.to_string()))
+    c.capture.venues[&VenueId::BinanceSpot].proxies.clone().map(|p| p.map(|p| p.to_string()))
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn a_proxy_that_is_not_understood_is_refused_without_its_password() {
 #[test]
 fn credentials_come_from_the_url_the_environment_or_a_file() {
     let user = |c: &Config| {
-        let p = c.venues[&VenueId::BinanceSpot].proxies[0].clone().unwrap();
+        let p = c.capture.venues[&VenueId::BinanceSpot].proxies[0].clone().unwrap();
         p.credentials.map(|c| format!("{} {}", c.user.reveal(), c.password.reveal()))
     };
     let dir = tempfile::tempdir().unwrap();
@@ -81,7 +81,7 @@ fn credentials_come_from_the_url_the_environment_or_a_file() {
 fn an_extra_root_is_read_and_a_file_that_is_none_is_refused() {
     let ca = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/tls/ca.pem");
     let c = Config::from_toml(&format!("[tls]\nextra_ca_file = {ca:?}\n")).unwrap();
-    assert_eq!(c.tls.extra_roots.len(), 1);
+    assert_eq!(c.capture.tls.extra_roots.len(), 1);
     let key = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/tls/key.pem");
     for (file, word) in [(key, "no certificate"), ("no/such/file", "cannot read")] {
         let text = Config::from_toml(&format!("[tls]\nextra_ca_file = {file:?}\n")).unwrap_err().to_string();

@@ -9,7 +9,7 @@ fn toml(venue: &str, keys: &str) -> String {
 }
 
 fn warnings(venue: &str, keys: &str) -> Vec<String> {
-    Config::from_toml(&toml(venue, keys)).unwrap().warnings().iter().map(ToString::to_string).collect()
+    Config::from_toml(&toml(venue, keys)).unwrap().capture.warnings().iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -17,7 +17,7 @@ fn the_defaults_of_no_venue_are_warned_about() {
     for id in VenueId::ALL {
         assert!(warnings(id.as_str(), "").is_empty(), "{id}");
     }
-    assert!(super::uncommented().warnings().is_empty());
+    assert!(super::uncommented().capture.warnings().is_empty());
 }
 
 #[test]
@@ -81,17 +81,19 @@ fn venues_of_one_exchange_are_counted_together() {
     let each = "symbols = [\"*\"]\nstreams_per_connection = 20";
     // About 2 x 2,300 and 2 x 980 streams: at 20 each the first alone are too many, at 25 only both together.
     let both = format!("{}{}", toml("gate-spot", each), toml("gate-futures", each));
-    let got: Vec<String> = Config::from_toml(&both).unwrap().warnings().iter().map(ToString::to_string).collect();
+    let got: Vec<String> =
+        Config::from_toml(&both).unwrap().capture.warnings().iter().map(ToString::to_string).collect();
     assert!(got.iter().any(|w| w.contains("venues.gate-spot.connects_per_5_min")), "too many for 5 minutes: {got:?}");
     let slower = both.replace("= 20", "= 25");
-    let got: Vec<String> = Config::from_toml(&slower).unwrap().warnings().iter().map(ToString::to_string).collect();
+    let got: Vec<String> =
+        Config::from_toml(&slower).unwrap().capture.warnings().iter().map(ToString::to_string).collect();
     assert!(
         got.len() == 1 && got[0].contains("gate-spot and gate-futures") && got[0].contains("200 may be opened"),
         "{got:?}"
     );
     // Two exchanges share nothing.
     let apart = format!("{}{}", toml("gate-spot", &each.replace("20", "25")), toml("kucoin-futures", each));
-    assert!(Config::from_toml(&apart).unwrap().warnings().is_empty());
+    assert!(Config::from_toml(&apart).unwrap().capture.warnings().is_empty());
 }
 
 #[test]
@@ -115,6 +117,6 @@ fn a_simulator_on_loopback_may_be_pressed_at_will() {
 #[test]
 fn a_venue_that_needs_a_key_says_so_before_the_start() {
     let c = Config::from_toml("[venues.binance-spot-sbe]\nsymbols = [\"BTCUSDT\"]\nchannels = [\"trades\"]\n").unwrap();
-    let got: Vec<String> = c.warnings().iter().map(ToString::to_string).collect();
+    let got: Vec<String> = c.capture.warnings().iter().map(ToString::to_string).collect();
     assert!(got.len() == 1 && got[0].contains("api_key_env"), "{got:?}");
 }

@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::http::Method;
 
 use super::rate::Rate;
 use crate::download_error::{DownloadError, What};
-use config::{Config, History};
+use crate::settings::Settings;
 use net::connect_error::ConnectError;
 use net::dial::{Dialer, TlsError, tls_config};
 use net::http::{HttpClient, HttpError, Reply};
@@ -95,7 +95,7 @@ pub struct Retry {
 
 impl Retry {
     /// As configured.
-    pub fn of(config: &History) -> Self {
+    pub fn of(config: &Settings) -> Self {
         Self {
             first: Duration::from_millis(config.retry_first_ms),
             max: Duration::from_secs(config.retry_max_s),
@@ -114,15 +114,15 @@ impl Asker {
     ///
     /// # Errors
     /// When an extra certificate is none.
-    pub fn new(config: &Config) -> Result<Self, TlsError> {
+    pub fn new(config: &Settings) -> Result<Self, TlsError> {
         let tls = tls_config(&config.tls.extra_roots)?;
-        let mut dialer = Dialer::new(config.history.proxy.clone());
-        let stall = Duration::from_secs(config.history.stall_timeout_s);
+        let mut dialer = Dialer::new(config.proxy.clone());
+        let stall = Duration::from_secs(config.stall_timeout_s);
         dialer.limits.answer = stall;
         Ok(Self {
             http: HttpClient::new(dialer, Arc::clone(&tls)),
-            rate: Rate::new(config.history.bytes_per_s, config.history.requests_per_s),
-            retry: Retry::of(&config.history),
+            rate: Rate::new(config.bytes_per_s, config.requests_per_s),
+            retry: Retry::of(config),
             stall,
         })
     }

@@ -41,7 +41,7 @@ use super::error::{HistoryError, Result};
 use super::list::{Lister, Unknown};
 use super::manifest::{self, Listed, Offer, Offered, Scope};
 use super::mirror::Mirror;
-use config::Config;
+use crate::settings::Settings;
 use ops::clock;
 use ops::shutdown::Shutdown;
 
@@ -52,9 +52,8 @@ const UNKNOWN_SHOWN: usize = 20;
 ///
 /// # Errors
 /// When the mirror, the disk or the manifest cannot be used; a file that cannot be had is no error.
-pub async fn download(config: &Config, job: Job, watch: Arc<dyn Watch>, stop: Shutdown) -> Result<Summary> {
+pub async fn download(history: &Settings, job: Job, watch: Arc<dyn Watch>, stop: Shutdown) -> Result<Summary> {
     let started = Instant::now();
-    let history = &config.history;
     let mut mirror = Mirror::open(history)?;
     let queue = AsyncQueue::open(&mirror, history).await?;
     let several = history.manifest.file().is_none();
@@ -90,7 +89,7 @@ pub async fn download(config: &Config, job: Job, watch: Arc<dyn Watch>, stop: Sh
         worker,
         holder,
         queue: queue.clone(),
-        asker: Asker::new(config)?,
+        asker: Asker::new(history)?,
         base_url: history.base_url.clone(),
         lease_s: history.lease_s,
         stall: Duration::from_secs(history.stall_timeout_s),

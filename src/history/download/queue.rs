@@ -9,7 +9,7 @@ use wal_format::error_chain;
 use crate::error::{HistoryError, Result};
 use crate::manifest::Queue;
 use crate::mirror::Mirror;
-use config::History;
+use crate::settings::Settings;
 
 /// The wait after the first failure of a database; doubled with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
@@ -35,7 +35,7 @@ impl Drop for Kept {
 
 impl AsyncQueue {
     /// Opens the manifest of a mirror.
-    pub(crate) async fn open(mirror: &Mirror, config: &History) -> Result<Self> {
+    pub(crate) async fn open(mirror: &Mirror, config: &Settings) -> Result<Self> {
         let (mirror, config) = (mirror.clone(), config.clone());
         let queue = tokio::task::spawn_blocking(move || mirror.manifest(&config)).await??;
         Ok(Self { queue: Arc::new(Kept(Mutex::new(Some(queue)))) })

@@ -13,7 +13,7 @@ use crate::manifest::{FileRow, Listed, State, difference};
 use crate::market::UnknownWord;
 use crate::mirror::Mirror;
 use crate::select::Selection;
-use config::Config;
+use crate::settings::Settings;
 use model::words;
 
 words! {
@@ -63,15 +63,14 @@ fn as_word<S: serde::Serializer>(standing: &Standing, s: S) -> Result<S::Ok, S::
 /// # Errors
 /// When the mirror or its manifest cannot be used, and the first error of `each`.
 pub async fn compare<E: From<HistoryError>>(
-    config: &Config,
+    history: &Settings,
     selection: &Selection,
     auto: bool,
     mut each: impl FnMut(Compared) -> Result<(), E>,
 ) -> Result<(Vec<(String, DownloadError)>, Unknown), E> {
-    let history = &config.history;
     let mirror = Mirror::open(history)?;
     let queue = AsyncQueue::open(&mirror, history).await?;
-    let asker = Asker::new(config).map_err(HistoryError::from)?;
+    let asker = Asker::new(history).map_err(HistoryError::from)?;
     let lister = Lister::new(&asker, &history.list_url, history.list_version, history.list_workers);
     let take = async |files: Vec<Listed>| {
         let Some(first) = files.first() else { return Ok(()) };

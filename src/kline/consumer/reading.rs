@@ -139,7 +139,7 @@ impl<'a, S: RecordSource> Reading<'a, S> {
         open: Open<S>,
     ) -> Result<Self, KlineError> {
         let (reply, found) = unbounded_channel();
-        let source = open(&consumer.cfg.wal_dir(consumer.id), standing.from)?;
+        let source = open(&consumer.cfg.capture.wal_dir(consumer.id), standing.from)?;
         let last_us = feed.last_recv_us();
         if let Some((before, since_us)) = feed.other_source() {
             let text = format!(
@@ -156,7 +156,7 @@ impl<'a, S: RecordSource> Reading<'a, S> {
             open,
             held: None,
             seen_ns: 0,
-            repair_dir: consumer.cfg.repair_dir(consumer.id),
+            repair_dir: consumer.cfg.capture.repair_dir(consumer.id),
             acks: Arc::new(Mutex::new(acks)),
             items: consumer.empty(),
             pending: None,
@@ -427,7 +427,7 @@ impl<'a, S: RecordSource> Reading<'a, S> {
     fn status(&self, look: Look) {
         let skipped = self.feed.skipped();
         let behind = self.logs.first().and_then(|log| {
-            let dir = self.consumer.cfg.wal_dir(self.consumer.id);
+            let dir = self.consumer.cfg.capture.wal_dir(self.consumer.id);
             let end = log.source.committed()?;
             let segments = wal_format::list_segments(&dir).ok()?;
             Some(wal_format::bytes_between(&segments, log.source.position(), end))

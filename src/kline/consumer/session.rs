@@ -59,7 +59,7 @@ impl Consumer {
     }
 
     fn session(&self) -> Result<(), KlineError> {
-        let main_dir = self.cfg.wal_dir(self.id);
+        let main_dir = self.cfg.capture.wal_dir(self.id);
         let Some(lineage) = self.wait_for_log(&main_dir)? else { return Ok(()) };
         let acks = Acks { main: Some(take_place(&main_dir)?), repair: None };
         let saved = self.hub.saved_feed(self.id.as_str())?;
@@ -73,7 +73,7 @@ impl Consumer {
             text => serde_json::from_str(text).map_err(KlineError::ReadState)?,
         };
         let registry = self.hub.registry().clone();
-        let patterns = self.cfg.venues.get(&self.id).map(|v| v.symbols.clone()).unwrap_or_default();
+        let patterns = self.cfg.capture.venues.get(&self.id).map(|v| v.symbols.clone()).unwrap_or_default();
         let feed = Feed::new(self.venue, self.source, self.number, patterns, registry, state)?;
         let mut reading = Reading::new(self, feed, &saved, lineage.log_uuid(), acks, standing, LiveLog::open)?;
         reading.restore()?;

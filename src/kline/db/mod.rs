@@ -41,7 +41,7 @@ pub(crate) use readers::Readers;
 pub use writer::{CandleDb, Filled};
 
 pub use super::message::Mark;
-use config::redact;
+use settings::redact;
 use sql::{Postgres, Sqlite};
 
 /// Opens a database, making the schema where it is missing. `sqlite:<file>` (relative to `dir`), `postgres://...`.

@@ -41,7 +41,7 @@ fn record(dir: &Path, recordings: &[&str]) -> anyhow::Result<u64> {
     Ok(frames)
 }
 
-fn drain(config: &Arc<Config>) -> anyhow::Result<u64> {
+fn drain(config: &Arc<compact::Config>) -> anyhow::Result<u64> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let status = Arc::new(CompactorStatus::default());
     runtime.block_on(compact::run(config.clone(), Mode::Drain, Shutdown::new(), status.clone()))?;
@@ -65,10 +65,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
         for _ in 0..ROUNDS {
             let _ = std::fs::remove_dir_all(&root);
             let frames = record(&root.join("wal").join(venue), &recordings)?;
-            let config = Arc::new(Config::from_toml(&format!(
+            let config = Config::from_toml(&format!(
                 "[data]\ndir = {:?}\n[venues.{venue}]\nsymbols = [\"*\"]\nchannels = [\"trades\"]\n",
                 root.display().to_string()
-            ))?);
+            ))?
+            .for_compactor();
             let (cpu, start) = (cpu_seconds(), Instant::now());
             let rows = drain(&config)?;
             let (cpu, wall) = (cpu_seconds() - cpu, start.elapsed().as_secs_f64());

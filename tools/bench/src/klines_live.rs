@@ -94,7 +94,7 @@ fn open(args: &synth::Args) -> anyhow::Result<()> {
 
 /// Starts the service on the writer's log.
 fn service(dir: &Path, shutdown: &Shutdown) -> anyhow::Result<KlineService> {
-    let cfg = Arc::new(synth::config(dir)?);
+    let cfg = synth::config(dir)?.for_candles();
     KlineService::start(&cfg, Mode::Follow, shutdown)?.context("no candles of this configuration")
 }
 
@@ -106,7 +106,7 @@ fn appended(log: &Path) -> u64 {
 /// Backlog second by second at a rate.
 fn backlog(place: Place, args: &synth::Args) -> anyhow::Result<f64> {
     open(args)?;
-    let log = synth::config(&args.dir)?.wal_dir(synth::VENUE);
+    let log = synth::config(&args.dir)?.capture.wal_dir(synth::VENUE);
     let shutdown = Shutdown::new();
     let candles = service(&args.dir, &shutdown)?;
     let hub = Arc::clone(candles.hub());
@@ -275,7 +275,7 @@ pub(crate) fn digits(payload: &[u8], key: &[u8]) -> i64 {
 /// The least that can be done with the log: one thread, no checks, nothing closed. Returns its CPU share, %.
 fn bare(place: Place, args: &synth::Args) -> anyhow::Result<(f64, Latency)> {
     open(args)?;
-    let log = synth::config(&args.dir)?.wal_dir(synth::VENUE);
+    let log = synth::config(&args.dir)?.capture.wal_dir(synth::VENUE);
     let writer = Writer::start(place, args)?;
     while wal_format::list_segments(&log).map_or(true, |s| s.is_empty()) {
         std::thread::sleep(Duration::from_millis(1));

@@ -129,17 +129,18 @@ fn note_swaps(hub: &KlineHub, every: Duration, stop: &Shutdown) -> Vec<[u64; 3]>
 
 /// The serving side, until `stop`; tells its port, and when it has all symbols.
 fn server(dir: &Path, symbols: usize, stop: &Shutdown, mut tell: impl FnMut(String)) -> anyhow::Result<()> {
-    let cfg = Arc::new(synth::config(dir)?);
+    let cfg = synth::config(dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // The service goes on until its clients are gone.
     let ended = Shutdown::new();
-    let candles = KlineService::start(&cfg, Mode::Follow, &ended)?.context("no candles of this configuration")?;
+    let candles =
+        KlineService::start(&cfg.for_candles(), Mode::Follow, &ended)?.context("no candles of this configuration")?;
     let hub = Arc::clone(candles.hub());
     let listener = runtime.block_on(api::bind(SocketAddr::from(([127, 0, 0, 1], 0))))?;
     tell(format!("port {}", listener.local_addr()?.port()));
     let serving = runtime.spawn(api::serve(
         listener,
-        Arc::clone(&cfg),
+        cfg.for_api(),
         Access::default(),
         Arc::default(),
         Some(Arc::clone(&hub)),

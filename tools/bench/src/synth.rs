@@ -133,7 +133,7 @@ pub(crate) fn stamps(dir: &Path) -> anyhow::Result<Stamps> {
 /// Writes at the given rate and ends.
 pub(crate) fn write(args: &Args) -> anyhow::Result<()> {
     let cfg = config(&args.dir)?;
-    let mut log = LogWriter::open(&cfg.wal_dir(VENUE), cfg.log_options())?;
+    let mut log = LogWriter::open(&cfg.capture.wal_dir(VENUE), cfg.capture.log_options())?;
     let ringer = log.ringer();
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut ids = vec![0_u64; args.symbols];

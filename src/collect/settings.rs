@@ -2,20 +2,29 @@
 
 use std::net::SocketAddr;
 
+use ::settings::Section;
+use ::settings::value::refuse;
 use serde::{Deserialize, Deserializer};
-use settings::Section;
-use settings::value::refuse;
 
 /// Section `[collector]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Collector {
+pub struct Settings {
     /// Where the collector serves status, health and metrics.
     #[serde(deserialize_with = "loopback")]
     pub listen: SocketAddr,
+    /// Names under which it may be asked: `hosts` of `[api]`.
+    #[serde(skip)]
+    pub hosts: Vec<String>,
+    /// Minutes of a part: of `[lake]`.
+    #[serde(skip)]
+    pub part_minutes: u64,
+    /// Seconds between two acknowledgements of the compactor: of `[lake]`.
+    #[serde(skip)]
+    pub ack_interval_s: u64,
 }
 
-impl Section for Collector {}
+impl Section for Settings {}
 
 fn loopback<'de, D: Deserializer<'de>>(d: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(d)?;

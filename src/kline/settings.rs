@@ -1,18 +1,37 @@
-//! Section `[klines]`: what candles are made of, how often they are shown and stored, and where.
+//! Section `[klines]`: what candles are made of, how often they are shown and stored, and where; what else they read.
 
 use std::collections::BTreeMap;
 
+use ::settings::value::{int, refuse};
+use ::settings::{DatabaseUrl, Problem, Section, Source, Wrong};
+use capture::{Capture, VenueConfig};
 use model::{Channel, Interval, VenueId};
 use serde::{Deserialize, Deserializer};
-use settings::value::{int, refuse};
-use settings::{DatabaseUrl, Section, Wrong};
+
+/// What candles read of the configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What is recorded and where it lies, with what candles are made of.
+    pub capture: Capture,
+    /// Section `[klines]`.
+    pub klines: Settings,
+}
+
+impl Config {
+    /// Reads both; what is wrong with them is added to `problems`.
+    pub fn read(source: &Source, problems: &mut Vec<Problem>) -> Config {
+        let mut capture = Capture::read(source, problems);
+        let klines: Settings = source.section("klines", problems);
+        capture.candles = klines.made_of(&capture.venues);
+        Config { capture, klines }
+    }
+}
 
 /// Section `[klines]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Klines {
-    /// What candles are made of, by venue; `None` = no candles of it. Venues that are not here: see
-    /// [`crate::Config::kline_sources`].
+pub struct Settings {
+    /// What candles are made of, by venue; `None` = no candles of it.
     #[serde(deserialize_with = "sources")]
     pub source: BTreeMap<VenueId, Option<Channel>>,
     /// All intervals there are.
@@ -31,6 +50,18 @@ pub struct Klines {
     /// `sqlite:<file below data.dir>` or `postgres://...`.
     #[serde(deserialize_with = "database")]
     pub database: DatabaseUrl,
+}
+
+impl Settings {
+    /// The channel that candles of each venue are made of: the one named in `source`, else aggregates, else trades,
+    /// whichever is recorded.
+    fn made_of(&self, venues: &BTreeMap<VenueId, VenueConfig>) -> BTreeMap<VenueId, Channel> {
+        let of = |v: &VenueConfig| {
+            let named = self.source.get(&v.id).copied().unwrap_or(Some(Channel::AggTrades))?;
+            [named, Channel::AggTrades, Channel::Trades].into_iter().find(|channel| v.channels.contains(channel))
+        };
+        venues.values().filter_map(|v| Some((v.id, of(v)?))).collect()
+    }
 }
 
 /// By venue what its candles are made of.
@@ -54,10 +85,10 @@ fn sources<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<VenueId, Option<C
 }
 
 fn database<'de, D: Deserializer<'de>>(d: D) -> Result<DatabaseUrl, D::Error> {
-    settings::value::database(d, "write \"sqlite:klines.db\" (below data.dir) or")
+    ::settings::value::database(d, "write \"sqlite:klines.db\" (below data.dir) or")
 }
 
-impl Section for Klines {
+impl Section for Settings {
     /// All intervals are made, stored and served, or none: a list that leaves one out would not be honoured.
     fn settle(&mut self) -> Vec<Wrong> {
         let all = Interval::ALL.map(Interval::as_str);

@@ -36,12 +36,14 @@ pub struct VenueConfig {
     pub api_key_env: Option<String>,
     /// The proxy of line 0 and of line 1; `None` = direct. `[proxy]` and the venue's own keys are settled here.
     pub proxies: [Option<Proxy>; 2],
+    /// A way out is named for line 1.
+    pub(crate) has_second_way: bool,
 }
 
 /// The keys of a table; what is left out has the venue's own default.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Table {
+pub struct Table {
     symbols: Vec<String>,
     channels: Vec<String>,
     lines: Option<Int<1, 2>>,
@@ -92,7 +94,7 @@ impl Section for Table {
 }
 
 /// Reads the table of `id`.
-pub(super) fn table(source: &Source, id: VenueId, general: Option<&Proxy>, problems: &mut Vec<Problem>) -> VenueConfig {
+pub(crate) fn table(source: &Source, id: VenueId, general: Option<&Proxy>, problems: &mut Vec<Problem>) -> VenueConfig {
     let name = format!("venues.{id}");
     let table: Table = source.section(&name, problems);
     let v = venue::venue(id).spec;
@@ -137,6 +139,7 @@ pub(super) fn table(source: &Source, id: VenueId, general: Option<&Proxy>, probl
         rotate_at_s: table.rotate_at,
         api_key_env: table.api_key_env,
         proxies: [first, second],
+        has_second_way: !matches!(table.proxy_url_2, Way::General),
     }
 }
 

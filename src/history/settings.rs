@@ -1,13 +1,11 @@
 //! Section `[history]`: the mirror of the exchange's archive, how hard it may be asked, how it is cleaned.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use ::settings::value::{bytes, filled, int, refuse};
+use ::settings::{DatabaseUrl, Section, Wrong};
+use net::{Proxy, Tls, Way};
 use serde::{Deserialize, Deserializer};
-use settings::value::{bytes, filled, int, refuse};
-use settings::{DatabaseUrl, Section, Wrong};
-
-use net::Proxy;
-use net::Way;
 
 /// What one cleaned file of a symbol holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -22,7 +20,7 @@ pub enum FilePer {
 /// Section `[history]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct History {
+pub struct Settings {
     /// The mirror: `data.binance.vision/`, `manifests/` and the manifest's file lie here.
     pub dir: PathBuf,
     /// `sqlite:<file below dir>` or `postgres://...`.
@@ -46,6 +44,9 @@ pub struct History {
     /// The way out; `None` = direct.
     #[serde(skip)]
     pub proxy: Option<Proxy>,
+    /// Section `[tls]`.
+    #[serde(skip)]
+    pub tls: Tls,
     /// Files fetched at once.
     #[serde(deserialize_with = "int::<1, 256, _, _>")]
     pub download_workers: usize,
@@ -93,23 +94,24 @@ pub struct History {
     stream_rows_critical: u64,
 }
 
-impl History {
+impl Settings {
     /// A file with more rows is never held whole: in normal times, under elevated and under critical pressure.
     pub fn stream_rows(&self) -> [u64; 3] {
         [self.stream_rows, self.stream_rows_elevated, self.stream_rows_critical]
     }
 
-    /// With what follows from other sections: the mirror below `data_dir`, the way out over `proxy`, unless set.
-    pub(super) fn completed(mut self, data_dir: &std::path::Path, proxy: Option<&Proxy>) -> Self {
+    /// With what follows from other sections: the mirror below `data_dir`, the way out over `proxy`, unless set; `tls`.
+    pub fn completed(mut self, data_dir: &Path, proxy: Option<&Proxy>, tls: Tls) -> Self {
         if self.dir.as_os_str().is_empty() {
             self.dir = data_dir.join("history");
         }
         self.proxy = self.way.or(proxy);
+        self.tls = tls;
         self
     }
 }
 
-impl Section for History {
+impl Section for Settings {
     fn settle(&mut self) -> Vec<Wrong> {
         let rows = self.stream_rows();
         let what = || format!("{rows:?}: more pressure must not mean more rows in memory");
@@ -119,7 +121,7 @@ impl Section for History {
 }
 
 fn database<'de, D: Deserializer<'de>>(d: D) -> Result<DatabaseUrl, D::Error> {
-    settings::value::database(d, "write \"sqlite:manifest.db\" (below history.dir) or")
+    ::settings::value::database(d, "write \"sqlite:manifest.db\" (below history.dir) or")
 }
 
 fn node<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {

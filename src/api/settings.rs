@@ -3,15 +3,29 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ::settings::value::{bytes, filled, int, refuse, variable};
+use ::settings::{Section, Wrong};
+use capture::Capture;
 use net::server::{Access, AccessError};
 use serde::{Deserialize, Deserializer};
-use settings::value::{bytes, filled, int, refuse, variable};
-use settings::{Section, Wrong};
+
+/// What the server reads of the configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Section `[api]`.
+    pub api: Settings,
+    /// What is recorded and where it lies.
+    pub capture: Capture,
+    /// Section `[klines]`.
+    pub klines: kline::Settings,
+    /// Section `[lake]`.
+    pub lake: lake::Settings,
+}
 
 /// Section `[api]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Api {
+pub struct Settings {
     /// Where the compactor serves.
     #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
@@ -59,7 +73,7 @@ pub struct Api {
     pub ping_interval_s: u64,
 }
 
-impl Api {
+impl Settings {
     /// The token that is asked for, where the section names one.
     ///
     /// # Errors
@@ -83,7 +97,7 @@ fn address<'de, D: Deserializer<'de>>(d: D) -> Result<SocketAddr, D::Error> {
     text.parse().map_err(|_| refuse(format!("{text:?} is not an address"), FALLBACK))
 }
 
-impl Section for Api {
+impl Section for Settings {
     fn settle(&mut self) -> Vec<Wrong> {
         let mut wrong = Vec::new();
         if self.token_env.is_some() && self.token_file.is_some() {

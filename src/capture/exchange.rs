@@ -4,11 +4,11 @@ use net::Proxy;
 use net::exchange::{Allowance, Exchange, Exit};
 use venue::venue;
 
-use super::config::Config;
-use super::pacing::is_simulator;
-use super::venues::VenueConfig;
+use crate::capture::Capture;
+use crate::pacing::is_simulator;
+use crate::venues::VenueConfig;
 
-impl Config {
+impl Capture {
     /// How the exchange of `config` is asked from here.
     pub fn exchange(&self, config: &VenueConfig) -> Exchange {
         let known = venue(config.id).spec;
@@ -32,7 +32,7 @@ impl Config {
             base: config.rest_url.clone(),
             headers: known.headers(None),
             throttling: &known.throttling,
-            budget_dir: self.budget_dir(),
+            budget_dir: self.budget_dir.clone(),
             exits: config.proxies.each_ref().map(exit),
         }
     }

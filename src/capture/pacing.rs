@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::config::Config;
-use super::venues::VenueConfig;
+use crate::capture::Capture;
+use crate::venues::VenueConfig;
 use model::Channel;
 use venue::{Limits, Want, venue};
 
@@ -33,47 +33,53 @@ fn seen_in(window_s: u64, weight: u32, own_s: u64) -> u64 {
     u64::from(weight) * window_s.div_ceil(own_s.max(1)).max(1)
 }
 
-/// What is beyond the documented limits: key, what, fix.
-pub(super) fn beyond(v: &VenueConfig) -> Vec<(&'static str, String, String)> {
-    let mut out = Vec::new();
-    if is_simulator(v) {
-        return out;
+/// What is beyond the documented limits, and what cannot be honoured: key, what, fix.
+pub fn beyond(v: &VenueConfig) -> Vec<(&'static str, String, String)> {
+    let mut out = if is_simulator(v) { Vec::new() } else { beyond_documented(v) };
+    let l = &v.limits;
+    // The limiter would hold such messages back anyway; a setting that cannot be honoured is a mistake.
+    if l.subscribe_delay_ms > 0 && 1_000 / l.subscribe_delay_ms > u64::from(l.messages_per_s) {
+        out.push((
+            "subscribe_delay_ms",
+            format!(
+                "{} ms between subscriptions is {} messages in a second, the limit is {}",
+                l.subscribe_delay_ms,
+                1_000 / l.subscribe_delay_ms,
+                l.messages_per_s
+            ),
+            format!("write at least {}", 1_000_u64.div_ceil(u64::from(l.messages_per_s))),
+        ));
     }
+    out
+}
+
+/// Limits that press harder the higher they are: key, value, unit.
+fn at_most(l: &Limits) -> [(&'static str, u64, &'static str); 5] {
+    [
+        ("streams_per_connection", l.streams_per_connection as u64, "streams on a connection"),
+        ("params_per_subscribe", l.params_per_subscribe as u64, "streams in a message"),
+        ("messages_per_s", l.messages_per_s.into(), "messages a second on a connection"),
+        ("connects_per_5_min", l.connects_per_5_min.into(), "connects in 5 minutes"),
+        ("lifetime_s", l.lifetime_s, "s of life"),
+    ]
+}
+
+fn beyond_documented(v: &VenueConfig) -> Vec<(&'static str, String, String)> {
+    let mut out = Vec::new();
     let (d, l) = (&venue(v.id).spec.documented, &v.limits);
-    let mut most = |key: &'static str, got: u64, limit: Option<u64>, unit: &str| {
-        if let Some(limit) = limit.filter(|limit| got > *limit) {
-            out.push((
-                key,
-                format!("{got} {unit}, {} documents {limit} ({})", v.id, d.source),
-                format!("write at most {limit}"),
-            ));
-        }
-    };
-    most(
-        "streams_per_connection",
-        l.streams_per_connection as u64,
+    let documented: [Option<u64>; 5] = [
         d.streams_per_connection.map(|n| n as u64),
-        "streams on a connection",
-    );
-    most(
-        "params_per_subscribe",
-        l.params_per_subscribe as u64,
         d.params_per_subscribe.map(|n| n as u64),
-        "streams in a message",
-    );
-    most(
-        "messages_per_s",
-        l.messages_per_s.into(),
         d.messages.map(|n| n.over(1).into()),
-        "messages a second on a connection",
-    );
-    most(
-        "connects_per_5_min",
-        l.connects_per_5_min.into(),
         d.connects.map(|n| n.over(300).into()),
-        "connects in 5 minutes",
-    );
-    most("lifetime_s", l.lifetime_s, d.lifetime_s, "s of life");
+        d.lifetime_s,
+    ];
+    for ((key, got, unit), most) in at_most(l).into_iter().zip(documented) {
+        if let Some(most) = most.filter(|most| got > *most) {
+            let what = format!("{got} {unit}, {} documents {most} ({})", v.id, d.source);
+            out.push((key, what, format!("write at most {most}")));
+        }
+    }
     let (weight, window_s) = (d.rest.most, u64::from(d.rest.window_s));
     let seen = seen_in(window_s, l.rest_weight_per_window, l.rest_window_s);
     if seen > u64::from(weight) {
@@ -90,7 +96,7 @@ pub(super) fn beyond(v: &VenueConfig) -> Vec<(&'static str, String, String)> {
     out
 }
 
-impl Config {
+impl Capture {
     /// Connections that the configured names make, over all venues and lines; roughly.
     pub fn connections_estimate(&self) -> usize {
         self.venues.values().map(|v| estimate(v).0 * v.lines.max(1) as usize).sum()
@@ -111,8 +117,7 @@ impl Config {
                     "write the name of an environment variable that holds one".to_owned(),
                 );
             }
-            let written = |k: &str| self.effective.iter().any(|(name, value, _)| *name == key(k) && value != "\"\"");
-            if v.lines == 1 && written("proxy_url_2") {
+            if v.lines == 1 && v.has_second_way {
                 warn(
                     "proxy_url_2",
                     "there is no second line, so nothing goes over it".to_owned(),
@@ -182,21 +187,9 @@ fn beside(v: &VenueConfig, safe: &Limits, warn: &mut impl FnMut(&str, String, St
             warn(k, format!("{got} {unit}, {safe} is known to be safe on {}", v.id), format!("write {safe} or less"));
         }
     };
-    more(
-        "streams_per_connection",
-        l.streams_per_connection as u64,
-        safe.streams_per_connection as u64,
-        "streams on a connection",
-    );
-    more(
-        "params_per_subscribe",
-        l.params_per_subscribe as u64,
-        safe.params_per_subscribe as u64,
-        "streams in a message",
-    );
-    more("messages_per_s", l.messages_per_s.into(), safe.messages_per_s.into(), "messages a second on a connection");
-    more("connects_per_5_min", l.connects_per_5_min.into(), safe.connects_per_5_min.into(), "connects in 5 minutes");
-    more("lifetime_s", l.lifetime_s, safe.lifetime_s, "s of life");
+    for ((key, got, unit), (_, safe, _)) in at_most(l).into_iter().zip(at_most(safe)) {
+        more(key, got, safe, unit);
+    }
     let seen = seen_in(safe.rest_window_s, l.rest_weight_per_window, l.rest_window_s);
     more(
         "rest_weight_per_window",
@@ -277,7 +270,7 @@ fn estimate(v: &VenueConfig) -> (usize, usize) {
 }
 
 /// Symbols that the configured names are, roughly: a pattern that begins with a star is half of what trades.
-pub(super) fn symbols_estimate(v: &VenueConfig) -> usize {
+pub fn symbols_estimate(v: &VenueConfig) -> usize {
     let of = |symbol: &String| match symbol.as_str() {
         "*" => venue(v.id).spec.symbols,
         s if s.starts_with('*') => venue(v.id).spec.symbols / 2,

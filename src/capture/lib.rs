@@ -1,0 +1,16 @@
+//! What is recorded and where it lies: sections `[data]`, `[wal]` and `[venues]`, which every service reads.
+//!
+//! They are a crate of their own, for no lower one may name what they are made of: a venue's table has the venue's limits
+//! (`venue`, which knows no network) and its proxies (`net`, which knows no venue). Opens nothing.
+#![forbid(unsafe_code)]
+
+mod capture;
+mod exchange;
+pub mod pacing;
+mod venues;
+mod wal;
+
+pub use capture::{Capture, KLINES_READER, LAKE_READER};
+pub use pacing::Warning;
+pub use venues::{Table, VenueConfig};
+pub use wal::{Archive, Sync, Wal};
