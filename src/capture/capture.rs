@@ -9,6 +9,7 @@ use serde::Deserialize;
 use settings::value::{filled, int};
 use settings::{Problem, Section, Source, Wrong};
 
+use crate::documented::beyond;
 use crate::venues::{self, VenueConfig};
 use crate::wal::Wal;
 
@@ -64,7 +65,16 @@ impl Capture {
         let wal = source.section("wal", problems);
         let proxy = source.section::<General>("proxy", problems).proxy;
         let tls = source.section("tls", problems);
-        let table = |id| (id, venues::table(source, id, proxy.as_ref(), problems));
+        let table = |id| {
+            let before = problems.len();
+            let table = venues::table(source, id, proxy.as_ref(), problems);
+            if problems.len() == before {
+                let beyond = beyond(&table).into_iter();
+                let name = |key: &str| format!("venues.{id}.{key}");
+                problems.extend(beyond.map(|(key, what, fix)| source.problem(&name(key), what, fix)));
+            }
+            (id, table)
+        };
         let venues = source.venues().into_iter().map(table).collect();
         Capture { data_dir, min_free_gib, budget_dir, wal, tls, proxy, venues, candles: BTreeMap::new() }
     }

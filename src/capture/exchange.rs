@@ -5,7 +5,7 @@ use net::exchange::{Allowance, Exchange, Exit};
 use venue::venue;
 
 use crate::capture::Capture;
-use crate::pacing::is_simulator;
+use crate::documented::is_simulator;
 use crate::venues::VenueConfig;
 
 impl Capture {

@@ -5,12 +5,17 @@
 #![forbid(unsafe_code)]
 
 mod capture;
+mod documented;
 mod exchange;
 pub mod pacing;
 mod venues;
 mod wal;
 
 pub use capture::{Capture, KLINES_READER, LAKE_READER};
+pub use documented::is_simulator;
 pub use pacing::Warning;
 pub use venues::{Table, VenueConfig};
 pub use wal::{Archive, Sync, Wal};
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,7 @@ use settings::value::{Int, refuse, variable};
 use settings::{Problem, Section, Source, Wrong};
 use venue::Limits;
 
-use net::Proxy;
-use net::Way;
+use net::{Proxy, Way};
 
 /// One `[venues.<venue>]` table.
 #[derive(Clone, Debug)]

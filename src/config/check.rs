@@ -2,7 +2,6 @@
 //! and the setting that would pass.
 
 use super::config::Config;
-use capture::pacing;
 use lake::Table;
 use settings::Problem;
 use settings::{Origin, Source};
@@ -46,11 +45,6 @@ pub(super) fn check(config: &Config, source: &Source, problems: &mut Vec<Problem
     writers(config, source, venues, allowed, problems);
     batch(config, source, problems);
     candles(config, source, problems);
-    for v in config.capture.venues.values() {
-        for (key, what, fix) in pacing::beyond(v) {
-            problems.push(source.problem(&format!("venues.{}.{key}", v.id), what, fix));
-        }
-    }
 }
 
 /// Open writers, each with half a row group on average. A number that somebody wrote is taken at its word; the default

@@ -5,7 +5,6 @@
 use std::path::{Path, PathBuf};
 
 use super::config::Config;
-use capture::pacing;
 use lake::Table;
 use settings::Problem;
 
@@ -93,7 +92,7 @@ fn on_one(config: &Config, key: &str, dir: &Path, inside: &[PathBuf]) -> Vec<Pro
 /// A segment that the largest frame a venue may send does not fit into.
 pub fn largest_frame(config: &Config) -> Option<Problem> {
     const KEY: &str = "wal.segment_mib";
-    if config.capture.venues.values().all(pacing::is_simulator) {
+    if config.capture.venues.values().all(capture::is_simulator) {
         return None;
     }
     let most = model::MESSAGE_BYTES_MAX;

@@ -155,7 +155,7 @@ fn measured(dir: &Path) -> Option<u64> {
 
 /// Bytes an hour that the configured symbols and channels bring, roughly, on a busy day.
 fn estimated(v: &VenueConfig) -> u64 {
-    if pacing::is_simulator(v) {
+    if capture::is_simulator(v) {
         return 0;
     }
     let symbols = pacing::symbols_estimate(v);

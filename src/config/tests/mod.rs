@@ -1,9 +1,8 @@
-//! The file as a whole: defaults, problems, the commented tables; proxies and pressure in their own modules.
+//! The file as a whole: defaults, problems, the commented tables; proxies in their own module.
 
 #![allow(clippy::unwrap_used)]
 
 mod network;
-mod pacing;
 
 use std::collections::BTreeMap;
 
@@ -43,6 +42,7 @@ fn the_shipped_file_is_valid_and_is_the_default() {
 #[test]
 fn the_commented_venue_tables_of_the_shipped_file_are_valid_and_say_the_true_defaults() {
     let written = uncommented();
+    assert!(written.capture.warnings().is_empty());
     assert!(VenueId::ALL.iter().all(|id| written.capture.venues.contains_key(id)), "every venue stands there");
     for (id, v) in &written.capture.venues {
         let known = venue::venue(*id);

@@ -1,15 +1,26 @@
 //! What presses too hard on a venue is an error or a warning, with the numbers and what would pass.
 
-use super::super::*;
+#![allow(clippy::unwrap_used)]
+
+use super::*;
 use model::VenueId;
+use settings::ConfigErrors;
 
 fn toml(venue: &str, keys: &str) -> String {
     let symbols = if keys.contains("symbols") { "" } else { "symbols = [\"BTCUSDT\"]\n" };
     format!("[venues.{venue}]\n{symbols}channels = [\"trades\", \"depth\"]\napi_key_env = \"K\"\n{keys}\n")
 }
 
+fn read(text: &str) -> Result<Capture, ConfigErrors> {
+    settings::from_text(text, Capture::read)
+}
+
+fn told(text: &str) -> Vec<String> {
+    read(text).unwrap().warnings().iter().map(ToString::to_string).collect()
+}
+
 fn warnings(venue: &str, keys: &str) -> Vec<String> {
-    Config::from_toml(&toml(venue, keys)).unwrap().capture.warnings().iter().map(ToString::to_string).collect()
+    told(&toml(venue, keys))
 }
 
 #[test]
@@ -17,7 +28,6 @@ fn the_defaults_of_no_venue_are_warned_about() {
     for id in VenueId::ALL {
         assert!(warnings(id.as_str(), "").is_empty(), "{id}");
     }
-    assert!(super::uncommented().capture.warnings().is_empty());
 }
 
 #[test]
@@ -56,7 +66,7 @@ fn what_is_beyond_a_documented_limit_is_refused_with_what_would_pass() {
         // 150 in 7 s, twice within the 10 s that Gate counts.
         ("gate-spot", "rest_weight_per_window = 150\nrest_window_s = 7", ["300 in 10 s", "write at most 100", "Gate"]),
     ] {
-        let text = Config::from_toml(&toml(venue, keys)).unwrap_err().to_string();
+        let text = read(&toml(venue, keys)).unwrap_err().to_string();
         assert!(words.iter().all(|w| text.contains(w)), "{venue} {keys}: {text}");
     }
 }
@@ -81,19 +91,17 @@ fn venues_of_one_exchange_are_counted_together() {
     let each = "symbols = [\"*\"]\nstreams_per_connection = 20";
     // About 2 x 2,300 and 2 x 980 streams: at 20 each the first alone are too many, at 25 only both together.
     let both = format!("{}{}", toml("gate-spot", each), toml("gate-futures", each));
-    let got: Vec<String> =
-        Config::from_toml(&both).unwrap().capture.warnings().iter().map(ToString::to_string).collect();
+    let got = told(&both);
     assert!(got.iter().any(|w| w.contains("venues.gate-spot.connects_per_5_min")), "too many for 5 minutes: {got:?}");
     let slower = both.replace("= 20", "= 25");
-    let got: Vec<String> =
-        Config::from_toml(&slower).unwrap().capture.warnings().iter().map(ToString::to_string).collect();
+    let got = told(&slower);
     assert!(
         got.len() == 1 && got[0].contains("gate-spot and gate-futures") && got[0].contains("200 may be opened"),
         "{got:?}"
     );
     // Two exchanges share nothing.
     let apart = format!("{}{}", toml("gate-spot", &each.replace("20", "25")), toml("kucoin-futures", each));
-    assert!(Config::from_toml(&apart).unwrap().capture.warnings().is_empty());
+    assert!(told(&apart).is_empty());
 }
 
 #[test]
@@ -109,14 +117,13 @@ fn a_simulator_on_loopback_may_be_pressed_at_will() {
     let hard = "messages_per_s = 900\nconnect_stagger_ms = 0\nrest_url = \"http://127.0.0.1:9/x\"\nws_url = \"ws://127.0.0.1:9/x\"";
     assert!(warnings("binance-spot", hard).is_empty());
     let half = hard.replace("ws://127.0.0.1:9/x", "");
-    assert!(Config::from_toml(&toml("binance-spot", &half)).is_err(), "only the REST side is simulated");
+    assert!(read(&toml("binance-spot", &half)).is_err(), "only the REST side is simulated");
     let token = "params_per_subscribe = 1000\nrest_url = \"http://127.0.0.1:9/x\"";
     assert!(warnings("kucoin-spot", token).is_empty(), "the token names the socket's address");
 }
 
 #[test]
 fn a_venue_that_needs_a_key_says_so_before_the_start() {
-    let c = Config::from_toml("[venues.binance-spot-sbe]\nsymbols = [\"BTCUSDT\"]\nchannels = [\"trades\"]\n").unwrap();
-    let got: Vec<String> = c.capture.warnings().iter().map(ToString::to_string).collect();
+    let got = told("[venues.binance-spot-sbe]\nsymbols = [\"BTCUSDT\"]\nchannels = [\"trades\"]\n");
     assert!(got.len() == 1 && got[0].contains("api_key_env"), "{got:?}");
 }
