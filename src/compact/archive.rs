@@ -18,7 +18,7 @@ use wal_format::error_chain;
 
 use super::error::CompactError;
 use super::retirable::retire_one;
-use crate::failpoint::fail_point;
+use crate::failpoint;
 use crate::settings::Config;
 use fold::shelves::archive_dir;
 use model::VenueId;
@@ -45,24 +45,24 @@ pub struct Job {
 /// # Errors
 /// When the archive cannot be written or does not read back, or the segment may not go any more; it is then untouched.
 pub(crate) fn archive_one(cfg: &Config, job: &Job) -> Result<Packed, CompactError> {
-    fail_point!("archive.before_pack");
+    failpoint::hit("archive.before_pack");
     let packed = pack(&job.segment, &job.to, job.level, &mut |step| match step {
         PackStep::Frame(_) => {
-            fail_point!("archive.after_frame");
+            failpoint::hit("archive.after_frame");
         }
         PackStep::Synced => {
-            fail_point!("archive.after_sync");
+            failpoint::hit("archive.after_sync");
         }
         PackStep::Proven => {
-            fail_point!("archive.after_proof");
+            failpoint::hit("archive.after_proof");
         }
         PackStep::Published => {
-            fail_point!("archive.after_publish");
+            failpoint::hit("archive.after_publish");
         }
     })
     .map_err(CompactError::at("archive", &job.segment))?;
     retire_one(cfg, job.venue, &job.segment)?;
-    fail_point!("archive.after_unlink");
+    failpoint::hit("archive.after_unlink");
     tracing::info!(
         log = %job.log, segment = %job.segment.display(), archive = %packed.path.display(),
         bytes = packed.segment_bytes, archive_bytes = packed.archive_bytes,

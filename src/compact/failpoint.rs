@@ -2,7 +2,7 @@
 //! exactly-once promise.
 //!
 //! In debug builds and with the cargo feature `failpoints`, `TAPEDECK_FAILPOINT=<name>` or `<name>:<n>` makes the
-//! process send itself SIGKILL the first or n-th time it comes by; in every other build the macro is nothing at
+//! process send itself SIGKILL the first or n-th time it comes by; in every other build `hit` is nothing at
 //! all. Points inside the publishing of a table carry its name, such as `publish.after_rename_trades`.
 //!
 //! `TAPEDECK_PANIC=<name>` or `<name>:<n>` makes it panic there instead, n times: see [`crate::supervise`].
@@ -86,17 +86,6 @@ pub(crate) fn hit_table(prefix: &str, table: lake::Table) {
     #[cfg(not(any(debug_assertions, feature = "failpoints")))]
     let _ = (prefix, table);
 }
-
-/// `fail_point!("name")` or `fail_point!("prefix", table)`.
-macro_rules! fail_point {
-    ($name:literal) => {
-        $crate::failpoint::hit($name);
-    };
-    ($prefix:literal, $table:expr) => {
-        $crate::failpoint::hit_table($prefix, $table);
-    };
-}
-pub(crate) use fail_point;
 
 #[cfg(test)]
 mod tests {

@@ -22,7 +22,7 @@ use super::resume::{self, Decision, Evidence, Start};
 use super::session::{Ended, Session};
 use super::settings::write_settings_at;
 use super::worker::{VenueOutcome, Worker};
-use crate::failpoint::fail_point;
+use crate::failpoint;
 use crate::repair::queue::MissingRange;
 use capture::LAKE_READER;
 use fold::Mode;
@@ -164,7 +164,7 @@ impl Worker {
             let at = ack.checkpoint(uuid, acked);
             at.and_then(|at| ack.take_back(&at, "resume")).map_err(CompactError::step("store the ack"))?;
         }
-        fail_point!("resume.after_ack");
+        failpoint::hit("resume.after_ack");
         let gatherer = self.gatherer(&decision.start)?;
         let from_beginning = matches!(decision.start, Start::Beginning);
         let source = LiveLog::open(&dir, position)?;

@@ -19,7 +19,7 @@ use super::error::CompactError;
 use super::evidence::Coverage;
 use super::missing::EvidenceMissing;
 use super::place::{Place, to_log_position};
-use crate::failpoint::fail_point;
+use crate::failpoint;
 use fold::account::{Imbalance, LISTED_MAX};
 use fold::gather::Gatherer;
 use lake::hash::{hash_all, hex, sha256_hex};
@@ -73,7 +73,7 @@ pub fn publish(
     end: Position,
     cut: Cut,
 ) -> Result<Option<Published>, CompactError> {
-    fail_point!("publish.before_part");
+    failpoint::hit("publish.before_part");
     if cut == Cut::Log {
         gatherer.finish();
     }
@@ -94,7 +94,7 @@ pub fn publish(
             open.account.check_rows(table, 0)?;
             continue;
         }
-        fail_point!("publish.before_join", table);
+        failpoint::hit_table("publish.before_join", table);
         let pieces: Vec<PieceFile> = of_table
             .pieces()
             .iter()
@@ -104,7 +104,7 @@ pub fn publish(
         let info = join_pieces(&tmp, table, &pieces, tail, &settings, &key_values)
             .map_err(|source| CompactError::Join { table, hour: part.hour, source })?;
         open.account.check_rows(table, info.rows)?;
-        fail_point!("publish.after_join", table);
+        failpoint::hit_table("publish.after_join", table);
         let (tmp, info) = match settings.format {
             LakeFormat::Parquet => (tmp, info),
             format => {
@@ -128,16 +128,16 @@ pub fn publish(
     for (table, tmp, info) in joined {
         let path = part.file_as(table, manifest.settings.format);
         put(place, &path, Body::File(&tmp), &info.sha256)?;
-        fail_point!("publish.after_rename", table);
+        failpoint::hit_table("publish.after_rename", table);
         manifest.files.push(ManifestFile { table, path, bytes: info.bytes, rows: info.rows, sha256: info.sha256 });
     }
     manifest.files.sort_by(|a, b| a.path.cmp(&b.path));
     manifest.check()?;
-    fail_point!("publish.before_manifest");
+    failpoint::hit("publish.before_manifest");
     let json = manifest.to_json()?;
     let sha256 = sha256_hex(&json);
     put(place, &part.manifest(), Body::Bytes(&json), &sha256)?;
-    fail_point!("publish.after_manifest");
+    failpoint::hit("publish.after_manifest");
     gatherer.close();
     gatherer.chain_to(sha256);
     Ok(Some(Published { part, manifest }))

@@ -34,7 +34,7 @@ use super::error::CompactError;
 use super::missing::EvidenceMissing;
 use super::place::{Place, to_position};
 use super::stage::{PartState, is_state, state_path};
-use crate::failpoint::fail_point;
+use crate::failpoint;
 use fold::gather::{Continuation, missing_beginning};
 use fold::source::{LiveLog, RecordSource, Step};
 use lake::find::files_since;
@@ -369,7 +369,7 @@ fn read_state(
 /// # Errors
 /// When something cannot be moved or removed.
 pub fn clean(place: &Place, evidence: &Evidence, start: &Start) -> Result<Vec<String>, CompactError> {
-    fail_point!("resume.before_cleanup");
+    failpoint::hit("resume.before_cleanup");
     let mut told = Vec::new();
     let end = evidence.end().seq.get();
     for staged in &evidence.staged {
@@ -419,7 +419,7 @@ pub fn clean(place: &Place, evidence: &Evidence, start: &Start) -> Result<Vec<St
         }
     }
     told.extend(remove_orphans(place, &evidence.orphans)?);
-    fail_point!("resume.after_cleanup");
+    failpoint::hit("resume.after_cleanup");
     Ok(told)
 }
 

@@ -22,7 +22,7 @@ use super::settings::write_settings_at;
 use super::snapshots::SnapshotRequests;
 use super::stage::stage_full;
 use super::worker::{VenueOutcome, Worker};
-use crate::failpoint::fail_point;
+use crate::failpoint;
 use crate::repair::queue::MissingRange;
 use fold::Mode;
 use fold::gather::{Gatherer, LogKind, missing_beginning};
@@ -351,7 +351,7 @@ impl<'a> Session<'a> {
                     if self.gatherer.ends_before(&record) {
                         self.publish(record.position, Cut::Hour)?;
                     }
-                    fail_point!("session.record");
+                    failpoint::hit("session.record");
                     let touched = self.gatherer.record(&record);
                     self.last_ts_recv_ns = record.ts_recv_ns;
                     if let Some(epoch) = self.gatherer.unnamed_run() {

@@ -25,7 +25,7 @@ use wal_format::{Position, Run, Seq, durable};
 
 use super::error::CompactError;
 use super::place::{Place, to_log_position, to_position};
-use crate::failpoint::fail_point;
+use crate::failpoint;
 use fold::account::Account;
 use fold::gather::{Continuation, Gatherer, LogKind};
 use fold::part::{OpenPart, Piece};
@@ -53,7 +53,7 @@ pub fn stage_rows(
     table: Table,
     rows: usize,
 ) -> Result<(), CompactError> {
-    fail_point!("stage.before_piece");
+    failpoint::hit("stage.before_piece");
     let name = place.part_of(part);
     let of_table = &mut part.tables[table as usize];
     let index = of_table.pieces().last().map_or(0, |p| p.index + 1);
@@ -68,7 +68,7 @@ pub fn stage_rows(
     durable::create_dir_all(&dir).map_err(CompactError::file("create", &dir))?;
     let tmp = path.with_extension("tmp");
     let info = lake::write_piece(&tmp, &chunk, &part.settings, &[])?;
-    fail_point!("stage.after_piece_written");
+    failpoint::hit("stage.after_piece_written");
     durable::publish_file(&tmp, &path).map_err(CompactError::file("stage", &path))?;
     if buffer.is_empty() {
         // The vectors go with it: a quiet table holds no memory.
@@ -82,7 +82,7 @@ pub fn stage_rows(
         crc32: Some(info.crc32),
         text_bytes,
     });
-    fail_point!("stage.after_piece_published");
+    failpoint::hit("stage.after_piece_published");
     Ok(())
 }
 

@@ -33,7 +33,7 @@ use super::report::{PartReport, Report, Verdict, part_report};
 use super::scratch::Scratch;
 use super::verify::{before, differences};
 use crate::error::CompactError;
-use crate::failpoint::fail_point;
+use crate::failpoint;
 use fold::gather::Revision;
 use lake::lock::PATIENCE;
 use lake::work::list;
@@ -147,7 +147,7 @@ impl Log<'_> {
         let dir = all.join(format!("{}-{}", known.part.venue, known.part.stem()));
         durable::create_dir_all(&all).map_err(CompactError::file("create", &all))?;
         durable::publish_dir(&anew, &dir).map_err(CompactError::file("commit", &dir))?;
-        fail_point!("rewrite.after_commit");
+        failpoint::hit("rewrite.after_commit");
         take_over(lake, &dir)?;
         let (manifest, sha256) = read()?;
         Ok(Ok(Known { part: known.part.clone(), manifest, sha256 }))
@@ -258,7 +258,7 @@ fn take_over(lake: &Lake, dir: &Path) -> Result<bool, CompactError> {
             // It was moved before the crash.
             if small.has(&file.path)? {
                 lake.replace(&file.path, Body::File(&small.place(&file.path)), None)?;
-                fail_point!("rewrite.after_file");
+                failpoint::hit("rewrite.after_file");
             }
         }
         let dest = part.manifest();
@@ -268,9 +268,9 @@ fn take_over(lake: &Lake, dir: &Path) -> Result<bool, CompactError> {
                 lake.delete(&file.path)?;
             }
         }
-        fail_point!("rewrite.before_manifest");
+        failpoint::hit("rewrite.before_manifest");
         lake.replace(&dest, Body::File(&small.place(key)), None)?;
-        fail_point!("rewrite.after_manifest");
+        failpoint::hit("rewrite.after_manifest");
     }
     std::fs::remove_dir_all(dir).map_err(CompactError::file("remove", dir))?;
     Ok(found.is_some())

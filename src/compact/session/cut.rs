@@ -9,7 +9,7 @@ use super::counts::Counts;
 use super::show::show_position;
 use super::{STATUS_NS, Session};
 use crate::error::CompactError;
-use crate::failpoint::fail_point;
+use crate::failpoint;
 use crate::publish::{Cut, publish};
 use crate::resume::remove_staging;
 use crate::retire::retire;
@@ -46,11 +46,11 @@ impl Session<'_> {
         self.acknowledge(end, &format!("published {hour}"))?;
         self.safe = end;
         self.newest = Some(published.part.manifest());
-        fail_point!("publish.after_ack");
+        failpoint::hit("publish.after_ack");
         remove_staging(&self.place, &published.part)?;
-        fail_point!("publish.after_staging_removed");
+        failpoint::hit("publish.after_staging_removed");
         self.retire();
-        fail_point!("publish.after_retire");
+        failpoint::hit("publish.after_retire");
         self.done = self.done.zip(counts, u64::wrapping_add);
         self.cut_ns = clock::now().mono_ns;
         self.outcome.parts += 1;
@@ -79,22 +79,22 @@ impl Session<'_> {
         if self.gatherer.part.is_none() || position == self.safe {
             return Ok(());
         }
-        fail_point!("cut.before_pieces");
+        failpoint::hit("cut.before_pieces");
         stage_all(&self.place, &mut self.gatherer)?;
-        fail_point!("cut.before_state");
+        failpoint::hit("cut.before_state");
         write_state(&self.place, &mut self.gatherer, position)?;
         self.safe = position;
-        fail_point!("cut.after_state");
+        failpoint::hit("cut.after_state");
         // Where it stood: a sign of life for whoever watches the readers of the log.
         self.acknowledge(self.acked, &format!("staged up to {}", position.seq))?;
-        fail_point!("cut.after_ack");
+        failpoint::hit("cut.after_ack");
         if let Some(part) = &self.gatherer.part {
             remove_older_states(&self.place, part)?;
         }
-        fail_point!("cut.after_old_states_removed");
+        failpoint::hit("cut.after_old_states_removed");
         // Another reader may have passed what is published by now.
         self.retire();
-        fail_point!("cut.after_retire");
+        failpoint::hit("cut.after_retire");
         Ok(())
     }
 
