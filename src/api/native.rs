@@ -15,8 +15,7 @@ use super::text;
 use super::ws::Filter;
 use kline::db::{GapQuery, HistoryQuery, Source};
 use kline::{FlatKlineStore, KlineHub};
-use model::Interval;
-use model::VenueId;
+use model::{Interval, VenueId};
 
 /// The document of all paths.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");

@@ -27,9 +27,7 @@ use kline::export::{ExportError, Format, export};
 use kline::official::Ask;
 use kline::{Facts, archive, backfill, compare};
 use lake::Lake;
-use model::VenueId;
-use model::{Interval, Unit};
-use model::{is_exact, select};
+use model::{Interval, Unit, VenueId, is_exact, select};
 use ops::clock;
 use venue::{Venue, venue};
 

@@ -5,8 +5,10 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, Decimal128Array, Int64Array, RecordBatch, StringArray};
-use arrow_array::{TimestampMicrosecondArray, UInt32Array};
+use arrow_array::{
+    ArrayRef, BooleanArray, Decimal128Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    UInt32Array,
+};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -32,23 +34,8 @@ model::words! {
 }
 
 const NAMES: [&str; 18] = [
-    "venue",
-    "symbol",
-    "interval",
-    "open_time",
-    "close_time",
-    "open",
-    "high",
-    "low",
-    "close",
-    "volume",
-    "quote_volume",
-    "trade_count",
-    "taker_buy_volume",
-    "taker_buy_quote_volume",
-    "first_trade_id",
-    "last_trade_id",
-    "is_final",
+    "venue", "symbol", "interval", "open_time", "close_time", "open", "high", "low", "close", "volume", "quote_volume",
+    "trade_count", "taker_buy_volume", "taker_buy_quote_volume", "first_trade_id", "last_trade_id", "is_final",
     "source",
 ];
 const MORE: [&str; 5] = ["revision", "has_gap", "was_seeded", "is_flat", "is_sparse"];

@@ -100,14 +100,7 @@ fn table(config: &Path, columns: &[&str]) -> BTreeMap<String, String> {
 }
 
 const NINE: [&str; 9] = [
-    "open",
-    "high",
-    "low",
-    "close",
-    "volume",
-    "quote_volume",
-    "trade_count",
-    "taker_buy_volume",
+    "open", "high", "low", "close", "volume", "quote_volume", "trade_count", "taker_buy_volume",
     "taker_buy_quote_volume",
 ];
 

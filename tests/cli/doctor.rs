@@ -27,16 +27,8 @@ fn every_check_says_something_and_nothing_is_left_behind() {
     assert_eq!(answer["fit"].as_bool(), Some(well), "{text}");
     let findings = answer["findings"].as_array().unwrap();
     for what in [
-        "disk room",
-        "directories",
-        "largest frame",
-        "file system",
-        "disk writes",
-        "open files",
-        "time service",
-        "memory",
-        "receive buffers",
-        "[api] listen",
+        "disk room", "directories", "largest frame", "file system", "disk writes", "open files", "time service",
+        "memory", "receive buffers", "[api] listen",
     ] {
         let finding = findings.iter().find(|f| f["what"] == what).unwrap_or_else(|| panic!("{what}: {text}"));
         assert!(!finding["says"].as_str().unwrap().is_empty() && text.contains(what), "{text}");

@@ -191,16 +191,8 @@ fn a_listing_in_trouble_is_asked_again_and_one_that_never_comes_is_told_without_
     assert_eq!((run.code, &run.summary["ok"]), (Some(0), &20.into()), "{}", run.text);
     archive.list_fault(vec![Fault::Status(500, None); 3]);
     let other = Mirror::new(&archive, "attempts = 3\nlist_workers = 1");
-    let run = other.download(&[
-        "--market",
-        "spot",
-        "--kind",
-        "aggTrades,trades",
-        "--symbols",
-        "BTCUSDT",
-        "--period",
-        "daily",
-    ]);
+    let run = other
+        .download(&["--market", "spot", "--kind", "aggTrades,trades", "--symbols", "BTCUSDT", "--period", "daily"]);
     assert_eq!(
         (run.code, &run.summary["unlisted"], &run.summary["ok"]),
         (Some(1), &1.into(), &20.into()),

@@ -162,11 +162,7 @@ fn a_text_lake_killed_at_every_step_of_publishing_is_the_one_of_a_clean_run() {
     some.truncate(4_000);
     record(&log.join("data/wal/binance-spot"), &some, 2, 1 << 20);
     let points: Vec<String> = [
-        "before_join_trades",
-        "after_join_trades",
-        "after_rename_trades",
-        "before_manifest",
-        "after_manifest",
+        "before_join_trades", "after_join_trades", "after_rename_trades", "before_manifest", "after_manifest",
         "after_ack",
     ]
     .iter()

@@ -19,14 +19,7 @@ const BLOCK_BYTES: usize = 1 << 18;
 const MAX_LINE_BYTES: usize = 64 * 1024;
 /// First column names of all kinds: such a line inside a file is a header again.
 const FIRST_COLUMNS: [&[u8]; 9] = [
-    b"open_time",
-    b"agg_trade_id",
-    b"agg_id",
-    b"trade_id",
-    b"id",
-    b"update_id",
-    b"timestamp",
-    b"create_time",
+    b"open_time", b"agg_trade_id", b"agg_id", b"trade_id", b"id", b"update_id", b"timestamp", b"create_time",
     b"calc_time",
 ];
 

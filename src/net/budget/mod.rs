@@ -34,9 +34,8 @@ use crate::pace::Pacer;
 use crate::pressure::Used;
 use crate::proxy::Proxy;
 use model::Ban;
-use ops::clock;
-use ops::supervise;
 use ops::telemetry::RateLimited;
+use ops::{clock, supervise};
 
 /// Upgrades are counted in this window.
 const UPGRADES_PER: Duration = Duration::from_secs(300);

@@ -6,8 +6,7 @@
 
 use super::market::Market;
 use super::scan::Scan;
-use super::stream::Book;
-use super::stream::book_of;
+use super::stream::{Book, book_of};
 
 use model::Channel;
 use model::number::Num;

@@ -7,8 +7,7 @@ use super::super::message::{MAX_NOTES, clip, unknown_type, utf8};
 use super::super::{DecodeError, json};
 use super::field::Context;
 use super::market::Market;
-use super::stream::Book;
-use super::stream::book_of;
+use super::stream::{Book, book_of};
 use super::{control, messages, stream};
 use model::{Channel, Decoded, Rows};
 

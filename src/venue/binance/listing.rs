@@ -36,14 +36,7 @@ fn symbol(market: Market, entry: &mut Entry, raw: &str) -> Result<Symbol> {
         Market::Coinm => ("contractStatus", "contractSize"),
     };
     let keys = [
-        "symbol",
-        status_key,
-        "baseAsset",
-        "quoteAsset",
-        "contractType",
-        "onboardDate",
-        "deliveryDate",
-        "filters",
+        "symbol", status_key, "baseAsset", "quoteAsset", "contractType", "onboardDate", "deliveryDate", "filters",
         size_key,
     ];
     let [name, status, base, quote, contract_type, onboard, delivery, filters, size] =

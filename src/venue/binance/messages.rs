@@ -4,8 +4,7 @@
 //! market only. The struct of the fields is the row itself (see `row.rs`).
 
 use super::super::book::Read;
-use super::field::Context;
-use super::field::{Of, Raw, Result};
+use super::field::{Context, Of, Raw, Result};
 use super::market::Market;
 use model::SymbolId;
 use model::row::{AggTrade, BookTicker, Candle, DepthUpdate, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline};

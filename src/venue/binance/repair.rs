@@ -15,8 +15,7 @@
 
 use super::super::message::{percent_encode, utf8};
 use super::super::{DecodeError, Missing, RestRequest};
-use super::field::Context;
-use super::field::{Of, Result};
+use super::field::{Context, Of, Result};
 use super::market::Market;
 use super::messages::aggregate;
 use model::row::{AggTrade, Trade};

@@ -31,14 +31,7 @@ pub(super) fn parse(market: Market, body: &[u8]) -> Result<Listing> {
 
 fn pair(entry: &mut Entry, raw: &str) -> Result<Symbol> {
     let keys = [
-        "id",
-        "base",
-        "quote",
-        "precision",
-        "amount_precision",
-        "trade_status",
-        "buy_start",
-        "sell_start",
+        "id", "base", "quote", "precision", "amount_precision", "trade_status", "buy_start", "sell_start",
         "delisting_time",
     ];
     let [name, base, quote, precision, amount_precision, status, buy, sell, delisting] =
@@ -81,17 +74,8 @@ fn power(entry: &mut Entry, field: &'static str, digits: Raw<'_>) -> Option<Num>
 
 fn contract(entry: &mut Entry, raw: &str) -> Result<Symbol> {
     let keys = [
-        "name",
-        "type",
-        "quanto_multiplier",
-        "order_price_round",
-        "order_size_min",
-        "launch_time",
-        "create_time",
-        "status",
-        "in_delisting",
-        "enable_decimal",
-        "delisted_time",
+        "name", "type", "quanto_multiplier", "order_price_round", "order_size_min", "launch_time", "create_time",
+        "status", "in_delisting", "enable_decimal", "delisted_time",
     ];
     let [name, kind, quanto, round, least, launch, create, status, in_delisting, decimals, delisted] =
         json::object(raw, &keys, &mut |_| ())?;

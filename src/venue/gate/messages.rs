@@ -31,27 +31,9 @@ pub(super) fn trade(cx: &mut Cx<'_, '_>, data: &str, sent: Sent) -> Result<()> {
 fn spot_trade(cx: &mut Cx<'_, '_>, data: &str, sent: Sent) -> Result<()> {
     const OF: Of = Of("spot trade");
     let keys = [
-        "id",
-        "id_market",
-        "sequence_id",
-        "create_time",
-        "create_time_ms",
-        "side",
-        "currency_pair",
-        "amount",
-        "price",
-        "range",
-        "stock",
-        "money",
-        "trade_mode",
-        "role",
-        "order_id",
-        "fee",
-        "fee_currency",
-        "point_fee",
-        "gt_fee",
-        "text",
-        "amend_text",
+        "id", "id_market", "sequence_id", "create_time", "create_time_ms", "side", "currency_pair", "amount", "price",
+        "range", "stock", "money", "trade_mode", "role", "order_id", "fee", "fee_currency", "point_fee", "gt_fee",
+        "text", "amend_text",
     ];
     let [id, id_market, sequence_id, seconds, ms, side, symbol, amount, price, ..] = cx.fields(OF.0, data, &keys)?;
     let side = match OF.word("side", side)?.as_ref() {
@@ -151,23 +133,9 @@ pub(super) fn ticker(cx: &mut Cx<'_, '_>, data: &str, sent: Sent) -> Result<()> 
 fn spot_ticker(cx: &mut Cx<'_, '_>, data: &str, sent: Sent) -> Result<()> {
     const OF: Of = Of("spot ticker");
     let keys = [
-        "currency_pair",
-        "last",
-        "base_volume",
-        "quote_volume",
-        "high_24h",
-        "low_24h",
-        "lowest_ask",
-        "lowest_size",
-        "highest_bid",
-        "highest_size",
-        "change_percentage",
-        "change_utc0",
-        "change_utc8",
-        "etf_net_value",
-        "etf_pre_net_value",
-        "etf_pre_timestamp",
-        "etf_leverage",
+        "currency_pair", "last", "base_volume", "quote_volume", "high_24h", "low_24h", "lowest_ask", "lowest_size",
+        "highest_bid", "highest_size", "change_percentage", "change_utc0", "change_utc8", "etf_net_value",
+        "etf_pre_net_value", "etf_pre_timestamp", "etf_leverage",
     ];
     let [symbol, last, volume, quote_volume, high, low, ..] = cx.fields(OF.0, data, &keys)?;
     let symbol = OF.word("currency_pair", symbol)?;

@@ -1,10 +1,7 @@
 //! Candles, as KuCoin computes them: their odd order, and the intervals in words of the `venue_klines` table.
 
-use super::super::message::Of;
-use super::super::message::Result;
-use super::field::Context;
-use super::field::intern;
-use super::field::{opt_time, time};
+use super::super::message::{Of, Result};
+use super::field::{Context, intern, opt_time, time};
 use super::market::Market;
 
 use model::row::{Candle, VenueKline};

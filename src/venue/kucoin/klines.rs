@@ -9,9 +9,7 @@
 //! Minutes without a trade are left out. Source: KuCoin's documentation, "Get Klines" of both markets.
 
 use super::super::klines::{self, RestKlines};
-use super::super::message::Of;
-use super::super::message::Result;
-use super::super::message::percent_encode;
+use super::super::message::{Of, Result, percent_encode};
 use super::super::{KlinesQuery, RestRequest};
 use super::envelope;
 use super::field::time;

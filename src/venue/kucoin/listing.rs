@@ -12,14 +12,11 @@
 
 use super::super::json;
 use super::super::listing::{self, Entry, UNKNOWN};
-use super::super::message::Of;
-use super::super::message::Raw;
-use super::super::message::Result;
+use super::super::message::{Of, Raw, Result};
 use super::envelope;
 use super::market::Market;
 
-use model::Listing;
-use model::{Num, Symbol, SymbolKind};
+use model::{Listing, Num, Symbol, SymbolKind};
 
 /// All symbols of a listing, those that do not trade included.
 pub(super) fn parse(market: Market, body: &[u8]) -> Result<Listing> {
@@ -37,12 +34,7 @@ fn since(entry: &mut Entry, field: &'static str, raw: Raw<'_>) -> Option<i64> {
 
 fn pair(entry: &mut Entry, raw: &str) -> Result<Symbol> {
     let keys = [
-        "symbol",
-        "baseCurrency",
-        "quoteCurrency",
-        "enableTrading",
-        "priceIncrement",
-        "baseIncrement",
+        "symbol", "baseCurrency", "quoteCurrency", "enableTrading", "priceIncrement", "baseIncrement",
         "tradingStartTime",
     ];
     let [name, base, quote, enabled, tick, lot, start] = json::object(raw, &keys, &mut |_| ())?;
@@ -74,17 +66,8 @@ fn pair(entry: &mut Entry, raw: &str) -> Result<Symbol> {
 
 fn contract(entry: &mut Entry, raw: &str) -> Result<Symbol> {
     let keys = [
-        "symbol",
-        "baseCurrency",
-        "quoteCurrency",
-        "status",
-        "firstOpenDate",
-        "tickSize",
-        "lotSize",
-        "multiplier",
-        "type",
-        "expireDate",
-        "isInverse",
+        "symbol", "baseCurrency", "quoteCurrency", "status", "firstOpenDate", "tickSize", "lotSize", "multiplier",
+        "type", "expireDate", "isInverse",
     ];
     let [name, base, quote, status, open, tick, lot, multiplier, kind, expires, inverse] =
         json::object(raw, &keys, &mut |_| ())?;

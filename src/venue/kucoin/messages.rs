@@ -3,13 +3,10 @@
 //! Each function shows the data as KuCoin sends it. Trade ids are texts, and the sequence of a trade is a counter
 //! that it shares with orders: it tells nothing about missing trades, so it is not kept.
 
-use super::super::message::Of;
-use super::super::message::Raw;
-use super::super::message::Result;
+use super::super::message::{Of, Raw, Result};
 use super::book;
 use super::candle::candle;
-use super::field::Context;
-use super::field::{int, intern, opt_time, time};
+use super::field::{Context, int, intern, opt_time, time};
 use super::market::Market;
 use super::topic::Topic;
 use model::row::{BookTicker, MarkPrice, Side, Ticker, Trade};
@@ -56,19 +53,8 @@ pub(super) fn decode(cx: &mut Context<'_, '_>, channel: Channel, about: About<'_
 fn trade(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<()> {
     const OF: Of = Of("match");
     let keys = [
-        "symbol",
-        "tradeId",
-        "price",
-        "size",
-        "side",
-        "time",
-        "ts",
-        "sequence",
-        "type",
-        "makerOrderId",
-        "takerOrderId",
-        "makerUserId",
-        "takerUserId",
+        "symbol", "tradeId", "price", "size", "side", "time", "ts", "sequence", "type", "makerOrderId", "takerOrderId",
+        "makerUserId", "takerUserId",
     ];
     let [named, id, price, size, side, at, ts, ..] = cx.fields(OF.0, data, &keys)?;
     let side = match &*OF.word("side", side)? {
@@ -128,19 +114,8 @@ fn pair(of: Of, field: &'static str, raw: Raw<'_>) -> Result<(Option<Num>, Optio
 fn best(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<()> {
     const OF: Of = Of("ticker");
     let keys = [
-        "symbol",
-        "sequence",
-        "bestBidPrice",
-        "bestBid",
-        "bestBidSize",
-        "bestAskPrice",
-        "bestAsk",
-        "bestAskSize",
-        "ts",
-        "time",
-        "Time",
-        "price",
-        "size",
+        "symbol", "sequence", "bestBidPrice", "bestBid", "bestBidSize", "bestAskPrice", "bestAsk", "bestAskSize", "ts",
+        "time", "Time", "price", "size",
     ];
     let [named, sequence, bid_price, bid, bid_amount, ask_price, ask, ask_amount, ts, at, ..] =
         cx.fields(OF.0, data, &keys)?;
@@ -217,17 +192,8 @@ fn spot_ticker(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<()>
 fn futures_ticker(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<()> {
     const OF: Of = Of("snapshot.24h");
     let keys = [
-        "symbol",
-        "price24HoursBefore",
-        "highPrice",
-        "lowPrice",
-        "lastPrice",
-        "volume",
-        "turnover",
-        "ts",
-        "priceChgPct",
-        "priceChg",
-        "fundingRate",
+        "symbol", "price24HoursBefore", "highPrice", "lowPrice", "lastPrice", "volume", "turnover", "ts",
+        "priceChgPct", "priceChg", "fundingRate",
     ];
     let [named, open, high, low, last, volume, quote, at, ..] = cx.fields(OF.0, data, &keys)?;
     let row = Ticker {

@@ -1,7 +1,6 @@
 //! REST: requests for books, stored bodies to rows.
 
-use super::super::message::Result;
-use super::super::message::percent_encode;
+use super::super::message::{Result, percent_encode};
 use super::super::{DecodeError, KlinesQuery, Rest, RestKlines, RestRequest};
 use super::field::Context;
 use super::market::Market;

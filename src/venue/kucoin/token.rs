@@ -8,9 +8,7 @@
 //! ```
 //! A token is good for one connection of at most 24 h; it is asked for before every connect.
 
-use super::super::message::Of;
-use super::super::message::Result;
-use super::super::message::percent_encode;
+use super::super::message::{Of, Result, percent_encode};
 use super::super::{Method, RestRequest, Token, TokenServer, json};
 use super::envelope;
 use super::field::int;

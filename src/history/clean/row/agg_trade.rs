@@ -20,13 +20,7 @@ impl Row for AggTradeRow {
     const DECIMALS: &'static [usize] = &[4, 5];
     const OPEN_END: bool = false;
     const COLUMNS: &'static [&'static str] = &[
-        "agg_trade_id",
-        "price",
-        "quantity",
-        "first_trade_id",
-        "last_trade_id",
-        "transact_time",
-        "is_buyer_maker",
+        "agg_trade_id", "price", "quantity", "first_trade_id", "last_trade_id", "transact_time", "is_buyer_maker",
         "is_best_match",
     ];
     stored!();

@@ -39,12 +39,7 @@ impl Row for BookTickerRow {
     const DECIMALS: &'static [usize] = &[3, 4, 5, 6];
     const OPEN_END: bool = false;
     const COLUMNS: &'static [&'static str] = &[
-        "update_id",
-        "best_bid_price",
-        "best_bid_qty",
-        "best_ask_price",
-        "best_ask_qty",
-        "transaction_time",
+        "update_id", "best_bid_price", "best_bid_qty", "best_ask_price", "best_ask_qty", "transaction_time",
         "event_time",
     ];
     stored!();

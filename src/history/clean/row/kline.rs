@@ -107,18 +107,8 @@ impl Row for KlineRow {
     const DECIMALS: &'static [usize] = &[3, 4, 5, 6, 7, 8, 9, 10];
     const OPEN_END: bool = false;
     const COLUMNS: &'static [&'static str] = &[
-        "open_time",
-        "open",
-        "high",
-        "low",
-        "close",
-        "volume",
-        "close_time",
-        "quote_volume",
-        "count",
-        "taker_buy_volume",
-        "taker_buy_quote_volume",
-        "ignore",
+        "open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "count",
+        "taker_buy_volume", "taker_buy_quote_volume", "ignore",
     ];
     stored!();
 

@@ -24,11 +24,7 @@ fn spot_streams_share_combined_sockets_and_stay_with_their_symbol() {
     assert_eq!(
         plans[0].streams[..6],
         [
-            "btcusdt@trade",
-            "btcusdt@aggTrade",
-            "btcusdt@bookTicker",
-            "btcusdt@depth@100ms",
-            "btcusdt@ticker",
+            "btcusdt@trade", "btcusdt@aggTrade", "btcusdt@bookTicker", "btcusdt@depth@100ms", "btcusdt@ticker",
             "btcusdt@kline_1m"
         ]
     );
@@ -47,11 +43,7 @@ fn usdm_sockets_serve_one_category_each() {
     assert_eq!(
         plans[0].streams,
         [
-            "btcusdt@trade",
-            "btcusdt@bookTicker",
-            "btcusdt@depth@100ms",
-            "ethusdt@trade",
-            "ethusdt@bookTicker",
+            "btcusdt@trade", "btcusdt@bookTicker", "btcusdt@depth@100ms", "ethusdt@trade", "ethusdt@bookTicker",
             "ethusdt@depth@100ms"
         ]
     );
