@@ -6,6 +6,7 @@ use super::metrics::Metrics;
 use super::status::Flow;
 use ops::exposition::{Exposition, Value};
 use ops::status::ConnState;
+use ops::values;
 
 fn seconds(ns: u64) -> Value {
     Value::Measure(ns as f64 / 1e9)
@@ -19,37 +20,23 @@ impl Metrics {
         let mut one = |name: &str, help, get: Get| {
             out.series(format!("tapedeck_log_{name}"), help, writers.iter().map(|(id, s)| ([("venue", id)], get(s))));
         };
-        one("records_total", "Records in the log, the log's own included.", |s| s.records.get().into());
-        one("written_bytes_total", "Bytes in the log, headers and padding included.", |s| s.bytes.get().into());
-        one("clamped_total", "Receive times raised to the one before; a rise means that the clock went back.", |s| {
-            s.clamped.get().into()
-        });
-        one("syncs_total", "Times the log was forced to disk.", |s| s.syncs.get().into());
-        one("sync_errors_total", "Times that failed. Must stay 0.", |s| s.sync_errors.get().into());
-        one("rolls_total", "Segments begun.", |s| s.rolls.get().into());
-        one(
-            "roll_stalls_total",
-            "Appends that waited for a segment to be allocated; a rise means that the disk is too slow.",
-            |s| s.roll_stalls.get().into(),
+        values!(one, s:
+            "records_total", "Records in the log, the log's own included." => s.records.get();
+            "written_bytes_total", "Bytes in the log, headers and padding included." => s.bytes.get();
+            "clamped_total", "Receive times raised to the one before; a rise means that the clock went back." => s.clamped.get();
+            "syncs_total", "Times the log was forced to disk." => s.syncs.get();
+            "sync_errors_total", "Times that failed. Must stay 0." => s.sync_errors.get();
+            "rolls_total", "Segments begun." => s.rolls.get();
+            "roll_stalls_total", "Appends that waited for a segment to be allocated; a rise means that the disk is too slow." => s.roll_stalls.get();
+            "out_of_space_total", "Appends refused because the disk was full. Must stay 0." => s.out_of_space.get();
+            "prepare_errors_total", "Segments that could not be allocated ahead of need." => s.prepare_errors.get();
+            "spilled_total", "Segments made in wal.spill_dirs; a rise means that the log's own disk is full or fails." => s.spilled.get();
+            "ready_segments", "Segments allocated ahead of need." => s.ready.get();
+            "prefaulted_bytes_total", "Bytes made resident ahead of the log's end." => s.prefaulted_bytes.get();
+            "sync_seconds_total", "Time spent forcing the log to disk." => seconds(s.sync_total_ns.get());
+            "sync_longest_seconds", "The longest of them since the start." => seconds(s.sync_longest_ns.get());
+            "append_longest_seconds", "The longest append since the start." => seconds(s.stall_longest_ns.get());
         );
-        one("out_of_space_total", "Appends refused because the disk was full. Must stay 0.", |s| {
-            s.out_of_space.get().into()
-        });
-        one("prepare_errors_total", "Segments that could not be allocated ahead of need.", |s| {
-            s.prepare_errors.get().into()
-        });
-        one(
-            "spilled_total",
-            "Segments made in wal.spill_dirs; a rise means that the log's own disk is full or fails.",
-            |s| s.spilled.get().into(),
-        );
-        one("ready_segments", "Segments allocated ahead of need.", |s| s.ready.get().into());
-        one("prefaulted_bytes_total", "Bytes made resident ahead of the log's end.", |s| {
-            s.prefaulted_bytes.get().into()
-        });
-        one("sync_seconds_total", "Time spent forcing the log to disk.", |s| seconds(s.sync_total_ns.get()));
-        one("sync_longest_seconds", "The longest of them since the start.", |s| seconds(s.sync_longest_ns.get()));
-        one("append_longest_seconds", "The longest append since the start.", |s| seconds(s.stall_longest_ns.get()));
         let stalls = writers.iter().flat_map(|(id, s)| {
             [("0.001", &s.stalls_1ms), ("0.01", &s.stalls_10ms), ("0.1", &s.stalls_100ms)]
                 .map(|(over, n)| ([("venue", id.as_str()), ("over_seconds", over)], n.get()))

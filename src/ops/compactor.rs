@@ -12,6 +12,7 @@ use crate::exposition::{Exposition, Value};
 use crate::health::{Condition, Conditions, Health};
 use crate::memory::{Pressure, Report};
 use crate::supervise::Supervisor;
+use crate::values;
 
 /// What a worker is at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -301,58 +302,38 @@ impl Snapshot {
             let all = self.venues.iter().map(|(venue, v)| ([("venue", venue)], get(v)));
             out.series(format!("tapedeck_compactor_{name}"), help, all);
         };
-        one("records_total", "Log records handled. Stops when the collector or this venue stops.", |v| {
-            v.records.into()
-        });
-        one("frames_total", "Data and REST records handled.", |v| v.frames.into());
-        one("payload_bytes_total", "Bytes of the frames handled.", |v| v.payload_bytes.into());
-        one("frames_decoded_total", "Frames that became rows.", |v| v.decoded.into());
-        one("frames_control_total", "Acknowledgements and notices.", |v| v.control.into());
-        one(
-            "frames_undecodable_total",
-            "Frames kept in table frames, as a whole or for a part. A rise means the venue changed its format.",
-            |v| v.undecodable.into(),
+        values!(one, v:
+            "records_total", "Log records handled. Stops when the collector or this venue stops." => v.records;
+            "frames_total", "Data and REST records handled." => v.frames;
+            "payload_bytes_total", "Bytes of the frames handled." => v.payload_bytes;
+            "frames_decoded_total", "Frames that became rows." => v.decoded;
+            "frames_control_total", "Acknowledgements and notices." => v.control;
+            "frames_undecodable_total", "Frames kept in table frames, as a whole or for a part. A rise means the venue changed its format." => v.undecodable;
+            "gaps_total", "Holes in the venue's ids. A rise means rows are missing." => v.gaps;
+            "dedupe_evicted_keys_total", "Dedupe window too small: keys forgotten early, rows of two lines may stand twice." => v.evicted_keys;
+            "repeated_rows_total", "Rows removed: two connections brought them." => v.repeated;
+            "repairs_waiting", "Holes that wait for their repair over REST." => v.repairs_waiting;
+            "repaired_total", "Holes fetched wholly over REST." => v.repaired;
+            "unrepaired_total", "Holes that REST could not fill." => v.unrepaired;
+            "repaired_rows_total", "Rows fetched over REST." => v.repaired_rows;
+            "lost_ranges_total", "Ranges of the log that could not be read. Must stay 0." => v.lost_ranges;
+            "lag_bytes", "Log bytes not handled yet." => v.lag_bytes;
+            "lag_seconds", "Age of the last record handled while a backlog remains." => v.lag_ms as f64 / 1e3;
+            "buffered_rows", "Rows in memory." => v.buffered_rows;
+            "buffered_bytes", "Estimated bytes of the rows in memory." => v.buffered_bytes;
+            "staged_pieces", "Staged pieces of the open hour." => v.staged_pieces;
+            "parts_published_total", "Hours (or shares of hours) published." => v.parts_published;
+            "files_published_total", "Files in them." => v.files_published;
+            "last_record_timestamp_seconds", "Receive time of the last record handled." => v.last_record_ns / 1_000_000_000;
+            "acked_timestamp_seconds", "When the ack was last stored; 0 = not yet." => v.acked_at_ns / 1_000_000_000;
+            "segments", "Segment files on disk. A steady rise means they are not released." => v.segments_on_disk;
+            "segments_retired_total", "Segments deleted." => v.segments_retired;
+            "segments_held", "Segments that every reader has passed and that no readable manifest covers. Must stay 0." => v.segments_held;
+            "segments_archived_total", "Segments archived before they were deleted." => v.segments_archived;
+            "archive_bytes_total", "Bytes of archives written." => v.archive_bytes;
+            "retries_total", "Errors survived by starting over from the last durable state." => v.retries;
+            "up", "1 while this venue is followed as it should be." => u64::from(v.problem().is_none());
         );
-        one("gaps_total", "Holes in the venue's ids. A rise means rows are missing.", |v| v.gaps.into());
-        one(
-            "dedupe_evicted_keys_total",
-            "Dedupe window too small: keys forgotten early, rows of two lines may stand twice.",
-            |v| v.evicted_keys.into(),
-        );
-        one("repeated_rows_total", "Rows removed: two connections brought them.", |v| v.repeated.into());
-        one("repairs_waiting", "Holes that wait for their repair over REST.", |v| v.repairs_waiting.into());
-        one("repaired_total", "Holes fetched wholly over REST.", |v| v.repaired.into());
-        one("unrepaired_total", "Holes that REST could not fill.", |v| v.unrepaired.into());
-        one("repaired_rows_total", "Rows fetched over REST.", |v| v.repaired_rows.into());
-        one("lost_ranges_total", "Ranges of the log that could not be read. Must stay 0.", |v| v.lost_ranges.into());
-        one("lag_bytes", "Log bytes not handled yet.", |v| v.lag_bytes.into());
-        one("lag_seconds", "Age of the last record handled while a backlog remains.", |v| {
-            (v.lag_ms as f64 / 1e3).into()
-        });
-        one("buffered_rows", "Rows in memory.", |v| v.buffered_rows.into());
-        one("buffered_bytes", "Estimated bytes of the rows in memory.", |v| v.buffered_bytes.into());
-        one("staged_pieces", "Staged pieces of the open hour.", |v| v.staged_pieces.into());
-        one("parts_published_total", "Hours (or shares of hours) published.", |v| v.parts_published.into());
-        one("files_published_total", "Files in them.", |v| v.files_published.into());
-        one("last_record_timestamp_seconds", "Receive time of the last record handled.", |v| {
-            (v.last_record_ns / 1_000_000_000).into()
-        });
-        one("acked_timestamp_seconds", "When the ack was last stored; 0 = not yet.", |v| {
-            (v.acked_at_ns / 1_000_000_000).into()
-        });
-        one("segments", "Segment files on disk. A steady rise means they are not released.", |v| {
-            v.segments_on_disk.into()
-        });
-        one("segments_retired_total", "Segments deleted.", |v| v.segments_retired.into());
-        one(
-            "segments_held",
-            "Segments that every reader has passed and that no readable manifest covers. Must stay 0.",
-            |v| v.segments_held.into(),
-        );
-        one("segments_archived_total", "Segments archived before they were deleted.", |v| v.segments_archived.into());
-        one("archive_bytes_total", "Bytes of archives written.", |v| v.archive_bytes.into());
-        one("retries_total", "Errors survived by starting over from the last durable state.", |v| v.retries.into());
-        one("up", "1 while this venue is followed as it should be.", |v| u64::from(v.problem().is_none()).into());
         let rows = self.venues.iter().flat_map(|(venue, v)| {
             v.rows.iter().map(move |(table, rows)| ([("venue", venue), ("table", table)], *rows))
         });

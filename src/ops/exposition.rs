@@ -132,6 +132,14 @@ pub fn text(fill: impl FnOnce(&mut Exposition)) -> String {
     out
 }
 
+/// `values!(series, of: "name", "help" => value of `of`; ..)`: calls `series(name, help, |of| value)` for each.
+#[macro_export]
+macro_rules! values {
+    ($series:ident, $of:ident: $($name:literal, $help:literal => $value:expr;)+) => {
+        $($series($name, $help, |$of| $value.into());)+
+    };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
