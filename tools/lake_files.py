@@ -46,7 +46,7 @@ TOUCHES = re.compile(
     r"|\.(?:exists|is_file|is_dir)\(\)|\bLocalStore\b|\bTableFile::open\b"
 )
 # `[lake] dir` but where it is opened as a lake, shown, or is the disk that is watched.
-MADE = re.compile(r"(?<!Lake::open\(&cfg\.)(?<!Lake::open\(&chosen\.cfg\.)(?<!Lake::open\(&app\.config\.)\blake\.dir\b(?!\.display\(\)|\.clone\(\), needs_bytes)")
+MADE = re.compile(r"(?<!Lake::open\(&cfg\.)(?<!Lake::open\(&chosen\.cfg\.)\blake\.dir\b(?!\.display\(\)|\.clone\(\), needs_bytes)")
 # The place of an object is for messages.
 PLACE = re.compile(r"\b(?:fs|regular|durable|File|TableFile)::\w+\([^;\n]*\.place\(")
 # Of the work directory what has no dot.

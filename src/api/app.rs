@@ -11,6 +11,7 @@ use super::weights::Weights;
 use super::ws::Dispatcher;
 use crate::settings::{Config, Settings};
 use kline::KlineHub;
+use lake::Lake;
 use net::server::{self, Access, Gate};
 use ops::compactor::CompactorStatus;
 use ops::memory::Held;
@@ -26,6 +27,7 @@ pub(crate) struct App {
     pub hub: Option<Arc<KlineHub>>,
     pub cfg: Settings,
     pub config: Arc<Config>,
+    pub lake: Lake,
     pub access: Access,
     pub dispatcher: Option<Arc<Dispatcher>>,
     pub reads: Semaphore,
@@ -43,6 +45,7 @@ pub(crate) type Shared = Arc<App>;
 /// The app of one server, and the task that pushes candles to its clients.
 pub(crate) fn app(
     config: Arc<Config>,
+    lake: Lake,
     access: Access,
     status: Arc<CompactorStatus>,
     hub: Option<Arc<KlineHub>>,
@@ -63,6 +66,7 @@ pub(crate) fn app(
         sockets: Arc::new(Semaphore::new(cfg.max_websockets)),
         cfg,
         config,
+        lake,
         access,
         reads: Semaphore::new(READS),
         weights: Weights::default(),

@@ -44,6 +44,7 @@ use wal_format::plain;
 use app::{Shared, app};
 use error::nothing;
 use kline::KlineHub;
+use lake::Lake;
 use net::server::{self, Access};
 use ops::compactor::CompactorStatus;
 use ops::exposition;
@@ -80,13 +81,14 @@ pub async fn bind(listen: SocketAddr) -> Result<TcpListener, ListenError> {
 pub async fn serve(
     listener: TcpListener,
     config: Arc<Config>,
+    lake: Lake,
     access: Access,
     status: Arc<CompactorStatus>,
     hub: Option<Arc<KlineHub>>,
     shutdown: Shutdown,
 ) {
     let supervisor = status.supervisor().clone();
-    let app = app(config, access, status, hub, shutdown.clone());
+    let app = app(config, lake, access, status, hub, shutdown.clone());
     supervisor.keep(Task::Api, "", &shutdown, || listen(&listener, &app, shutdown.clone())).await;
 }
 

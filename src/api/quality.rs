@@ -11,7 +11,7 @@ use axum::routing::get;
 use super::app::{Shared, blocking};
 use super::error::{Answer, Refusal};
 use super::params::Params;
-use lake::{Hour, Lake};
+use lake::Hour;
 use model::VenueId;
 use ops::clock;
 use quality::{By, Quality, Query, page};
@@ -60,7 +60,7 @@ async fn found(app: &Shared, params: &Params) -> Answer<(Query, Vec<Quality>)> {
         Some(_) => return Err(Refusal::value("by")),
     };
     let query = Query { venues, from, to, by };
-    let (lake, asked) = (Lake::open(&app.config.lake.dir), query.clone());
+    let (lake, asked) = (app.lake.clone(), query.clone());
     // One looks, the others wait: what it read serves them too.
     let _one = app.reports.looking.lock().await;
     let asker = Arc::clone(app);

@@ -98,6 +98,7 @@ impl Fixture {
         let addr = listener.local_addr().unwrap();
         let app = app(
             Arc::clone(&cfg),
+            lake::Lake::open(&cfg.lake.dir),
             access,
             Arc::new(CompactorStatus::new(pressure)),
             Some(Arc::clone(service.hub())),

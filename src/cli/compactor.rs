@@ -8,6 +8,7 @@ use super::service::{ServiceArg, serve};
 pub use compact::{self, Mode};
 use config::Config;
 use kline::KlineService;
+use lake::Lake;
 use ops::memory::{MemoryMonitor, Pressure};
 use ops::shutdown::Shutdown;
 use ops::supervise::{self, Supervisor, Task};
@@ -42,13 +43,14 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         let status = Arc::new(ops::compactor::CompactorStatus::supervised(pressure.clone(), supervisor.clone()));
         let mode = if args.drain { Mode::Drain } else { Mode::Follow };
         let compacted = cfg.for_compactor();
+        let lake = Lake::open(&cfg.lake.dir);
         let health = Arc::new(compact::health(&compacted));
         status.watched_by(Arc::clone(&health));
         status.accept_loss_of(args.accept_loss);
         if mode == Mode::Drain {
             let candles = candles(&cfg, mode, &shutdown, &pressure, &supervisor).await?;
-            let outcome = compact::run(compacted.clone(), mode, shutdown, status).await;
-            let finished = finish(candles, compacted, mode).await;
+            let outcome = compact::run(compacted.clone(), lake.clone(), mode, shutdown, status).await;
+            let finished = finish(candles, compacted, lake, mode).await;
             supervisor.verdict()?;
             finished?;
             return Ok(outcome.map(drop)?);
@@ -75,11 +77,19 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             supervisor.spawn(Task::Nightly, "", &shutdown, move || kline::nightly(cfg.clone(), stop.clone()));
         }
         let hub = candles.as_ref().map(|c| Arc::clone(c.hub()));
-        let server = tokio::spawn(api::serve(listener, cfg.for_api(), access, status.clone(), hub, shutdown.clone()));
+        let server = tokio::spawn(api::serve(
+            listener,
+            cfg.for_api(),
+            lake.clone(),
+            access,
+            status.clone(),
+            hub,
+            shutdown.clone(),
+        ));
         ops::notify::ready();
-        let outcome = compact::run(compacted.clone(), mode, shutdown.clone(), status).await;
+        let outcome = compact::run(compacted.clone(), lake.clone(), mode, shutdown.clone(), status).await;
         shutdown.trigger();
-        let finished = finish(candles, compacted, mode).await;
+        let finished = finish(candles, compacted, lake, mode).await;
         // It cuts clients that do not read, and is restarted by a wrapper that never panics.
         server.await.context("the HTTP server of status and candles failed")?;
         supervisor.verdict()?;
@@ -103,14 +113,19 @@ async fn candles(
 }
 
 /// Waits for the candles' last checkpoint, and deletes what both readers have passed by now.
-async fn finish(candles: Option<KlineService>, cfg: Arc<compact::Config>, mode: Mode) -> anyhow::Result<()> {
+async fn finish(
+    candles: Option<KlineService>,
+    cfg: Arc<compact::Config>,
+    lake: Lake,
+    mode: Mode,
+) -> anyhow::Result<()> {
     supervise::blocking(move || {
         if let Some(candles) = candles {
             candles.join()?;
         }
-        compact::retire_all(&cfg, mode);
+        compact::retire_all(&cfg, &lake, mode);
         if mode == Mode::Drain
-            && let Err(err) = compact::retention::Keeper::default().sweep(&cfg, ops::clock::wall_ns())
+            && let Err(err) = compact::retention::Keeper::default().sweep(&cfg, &lake, ops::clock::wall_ns())
         {
             tracing::warn!(error = %wal_format::error_chain(&err), "retention could not look through the lake");
         }

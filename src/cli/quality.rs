@@ -46,8 +46,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let to = time(&args.to, "--to")?.map_or_else(|| Hour::of_ns(clock::wall_ns()).next(), Hour::of_ns);
     let from = time(&args.from, "--from")?.map_or(Hour(to.0 - 24), Hour::of_ns);
     let by = if args.hours { By::Hour } else { By::Day };
-    let found = report(&Lake::open(&cfg.lake.dir), &Query { venues, from, to, by })
-        .with_context(|| format!("report on the lake in {}", cfg.lake.dir.display()))?;
+    let lake = Lake::open(&cfg.lake.dir);
+    let found =
+        report(&lake, &Query { venues, from, to, by }).with_context(|| format!("report on the lake in {lake}"))?;
     if args.json {
         print_out(&format!("{}\n", serde_json::to_string(&found)?))?;
     } else if args.html {

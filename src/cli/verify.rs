@@ -39,13 +39,13 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             return Err(Usage(format!("--head {head:?} is not a SHA-256: 64 hex digits")).into());
         }
     }
+    let lake = Lake::open(&cfg.lake.dir);
     let repaired = match args.repair {
-        true => repair(&cfg.for_compactor(), venue)
-            .with_context(|| format!("repair the lake in {}", cfg.lake.dir.display()))?,
+        true => repair(&cfg.for_compactor(), &lake, venue).with_context(|| format!("repair the lake in {lake}"))?,
         false => Vec::new(),
     };
-    let report = verify(&Lake::open(&cfg.lake.dir), venue.map(VenueId::as_str), &args.head)
-        .with_context(|| format!("verify the lake in {}", cfg.lake.dir.display()))?;
+    let report =
+        verify(&lake, venue.map(VenueId::as_str), &args.head).with_context(|| format!("verify the lake in {lake}"))?;
     if args.json {
         let json = if args.repair {
             serde_json::to_string(&serde_json::json!({ "repaired": repaired, "report": report }))?

@@ -21,6 +21,7 @@ use super::retirable::retire_one;
 use crate::failpoint;
 use crate::settings::Config;
 use fold::shelves::archive_dir;
+use lake::Lake;
 use model::VenueId;
 use ops::clock;
 use ops::compactor::CompactorStatus;
@@ -44,7 +45,7 @@ pub struct Job {
 ///
 /// # Errors
 /// When the archive cannot be written or does not read back, or the segment may not go any more; it is then untouched.
-pub(crate) fn archive_one(cfg: &Config, job: &Job) -> Result<Packed, CompactError> {
+pub(crate) fn archive_one(cfg: &Config, lake: &Lake, job: &Job) -> Result<Packed, CompactError> {
     failpoint::hit("archive.before_pack");
     let packed = pack(&job.segment, &job.to, job.level, &mut |step| match step {
         PackStep::Frame(_) => {
@@ -61,7 +62,7 @@ pub(crate) fn archive_one(cfg: &Config, job: &Job) -> Result<Packed, CompactErro
         }
     })
     .map_err(CompactError::at("archive", &job.segment))?;
-    retire_one(cfg, job.venue, &job.segment)?;
+    retire_one(cfg, lake, job.venue, &job.segment)?;
     failpoint::hit("archive.after_unlink");
     tracing::info!(
         log = %job.log, segment = %job.segment.display(), archive = %packed.path.display(),
@@ -87,6 +88,7 @@ pub struct Archiver {
     queue: Mutex<Queue>,
     bell: Condvar,
     cfg: Arc<Config>,
+    lake: Lake,
     status: Arc<CompactorStatus>,
 }
 
@@ -99,9 +101,9 @@ struct Queue {
 }
 
 impl Archiver {
-    /// An empty queue that reports to `status`.
-    pub fn new(cfg: Arc<Config>, status: Arc<CompactorStatus>) -> Self {
-        Self { queue: Mutex::default(), bell: Condvar::new(), cfg, status }
+    /// An empty queue of segments that `lake` covers, which reports to `status`.
+    pub fn new(cfg: Arc<Config>, lake: Lake, status: Arc<CompactorStatus>) -> Self {
+        Self { queue: Mutex::default(), bell: Condvar::new(), cfg, lake, status }
     }
 
     /// Adds what is not known yet.
@@ -151,7 +153,7 @@ impl Archiver {
         self.forget_what_panicked();
         while let Some(job) = self.next() {
             let began = clock::now().mono_ns;
-            let result = archive_one(&self.cfg, &job);
+            let result = archive_one(&self.cfg, &self.lake, &job);
             let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             queue.known.remove(&job.segment);
             match result {

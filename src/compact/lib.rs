@@ -86,32 +86,34 @@ pub struct Outcome {
     pub venues: BTreeMap<String, VenueOutcome>,
 }
 
-/// Compacts the logs of all configured venues, one thread for each log (what was collected, what was
+/// Compacts the logs of all configured venues into `lake`, one thread for each log (what was collected, what was
 /// repaired), and repairs what is missing while it follows; a venue that fails does not stop the others.
 ///
 /// # Errors
 /// After all have ended: the failure of the first venue that failed.
 pub async fn run(
     cfg: Arc<Config>,
+    lake: Lake,
     mode: Mode,
     shutdown: Shutdown,
     status: Arc<CompactorStatus>,
 ) -> Result<Outcome, CompactError> {
     warn_about_other_logs(&cfg);
-    for note in replay::rewrite::finish(&Lake::open(&cfg.lake.dir))? {
+    let left = lake.clone();
+    for note in supervise::blocking(move || replay::rewrite::finish(&left)).await? {
         tracing::warn!("{note}");
     }
     let supervisor = status.supervisor().clone();
     // Of those who work for the workers: they end with them, also when these end by themselves.
     let ended = Shutdown::new();
     if mode == Mode::Follow {
-        let (cfg, ended, stop) = (cfg.clone(), ended.clone(), ended.clone());
-        supervisor.spawn(Task::Retention, "", &ended, move || keep_limits(cfg.clone(), stop.clone()));
+        let (cfg, lake, stop) = (cfg.clone(), lake.clone(), ended.clone());
+        supervisor.spawn(Task::Retention, "", &ended, move || keep_limits(cfg.clone(), lake.clone(), stop.clone()));
     }
     let (archiver, archiving) =
         match (cfg.capture.wal.archive_level(), mode) {
             (Some(_), Mode::Follow) => {
-                let archiver = Arc::new(archive::Archiver::new(cfg.clone(), status.clone()));
+                let archiver = Arc::new(archive::Archiver::new(cfg.clone(), lake.clone(), status.clone()));
                 let thread = supervisor.thread(Task::Archive, "", &ended, {
                     let archiver = archiver.clone();
                     move || archiver.run()
@@ -137,7 +139,7 @@ pub async fn run(
         }
         for kind in [gather::LogKind::Collected, gather::LogKind::Repairs] {
             let worker = worker::Worker {
-                lake: Lake::open(&cfg.lake.dir),
+                lake: lake.clone(),
                 accept_loss: status.accepts_loss(&worker::log_name(id, kind)),
                 cfg: cfg.clone(),
                 id,
@@ -214,13 +216,13 @@ const STOP_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Removes archived segments and hours of the lake as configured, once a minute, until `shutdown`.
-async fn keep_limits(cfg: Arc<Config>, shutdown: Shutdown) {
+async fn keep_limits(cfg: Arc<Config>, lake: Lake, shutdown: Shutdown) {
     let work = async {
         let mut keeper = retention::Keeper::default();
         loop {
-            let cfg = cfg.clone();
+            let (cfg, lake) = (cfg.clone(), lake.clone());
             let swept = chore::run(move || {
-                let swept = keeper.sweep(&cfg, ops::clock::wall_ns());
+                let swept = keeper.sweep(&cfg, &lake, ops::clock::wall_ns());
                 (keeper, swept)
             });
             let (back, swept) = swept.await;

@@ -48,9 +48,9 @@ pub struct ReplayArgs {
     pub to_ns: Option<u64>,
     /// Where the rebuilt lake goes; may be left out with `verify`.
     pub out: Option<PathBuf>,
-    /// Compare with the configured lake.
+    /// Compare with the lake.
     pub verify: bool,
-    /// Publish parts of the configured lake anew whose rows come out otherwise than they were published.
+    /// Publish parts of the lake anew whose rows come out otherwise than they were published.
     pub rewrite: bool,
     /// Also those that would have fewer rows of a table than were published.
     pub fewer_rows: bool,
@@ -66,26 +66,25 @@ impl ReplayArgs {
     }
 }
 
-/// Rebuilds or verifies.
+/// Rebuilds, or verifies what `lake` has.
 ///
 /// # Errors
 /// When `out` is in use, a log or file cannot be read, or a rebuilt part does not balance. A difference is not an
 /// error: it is in the report.
-pub fn replay(cfg: &Config, args: &ReplayArgs) -> Result<Report, CompactError> {
+pub fn replay(cfg: &Config, lake: &Lake, args: &ReplayArgs) -> Result<Report, CompactError> {
     if let Some(out) = &args.out {
         refuse_used(out)?;
     }
     let mut report = Report::default();
-    let lake = Lake::open(&cfg.lake.dir);
     // From the first reading to the last swap: nobody takes what is half made for the rest of a crash.
     let _rewriting = match args.rewrite {
         true => Some(LakeLock::rewrite(lake.work(), args.purpose(), PATIENCE)?),
         false => None,
     };
     if args.rewrite {
-        report.notes.extend(rewrite::finish_held(&lake)?);
+        report.notes.extend(rewrite::finish_held(lake)?);
     } else if args.verify {
-        report.notes.extend(rewrite::finish(&lake)?);
+        report.notes.extend(rewrite::finish(lake)?);
     }
     let ids: Vec<VenueId> =
         if args.venues.is_empty() { cfg.capture.venues.keys().copied().collect() } else { args.venues.clone() };
@@ -110,7 +109,7 @@ pub fn replay(cfg: &Config, args: &ReplayArgs) -> Result<Report, CompactError> {
             }
             for log in logs {
                 log.needs(log.first_segment);
-                let Published { mut parts, unreadable } = published(&lake, &log)?;
+                let Published { mut parts, unreadable } = published(lake, &log)?;
                 let all = parts.len();
                 parts.retain(|known| log.had(&known.manifest));
                 if parts.len() < all {
@@ -121,9 +120,9 @@ pub fn replay(cfg: &Config, args: &ReplayArgs) -> Result<Report, CompactError> {
                     report.parts.push(unreadable_part(part, why));
                 }
                 if args.rewrite {
-                    log.rewrite(&lake, parts, &mut report)?;
+                    log.rewrite(lake, parts, &mut report)?;
                 } else if args.verify {
-                    log.verify(&lake, parts, args.out.as_deref(), &mut report)?;
+                    log.verify(lake, parts, args.out.as_deref(), &mut report)?;
                 } else if let Some(out) = &args.out {
                     let unknown: Vec<u64> = unreadable.iter().map(|(part, _)| part.first_seq).collect();
                     log.rebuild(&parts, &unknown, out, &mut report)?;

@@ -211,12 +211,12 @@ impl Keeper {
         Self { archived: HashMap::new(), lakes: BTreeMap::new(), sweeps: 0, free }
     }
 
-    /// Removes what the limits of `cfg` do not allow; `wall_ns` is the wall clock. Trouble with one file is logged and
+    /// Removes what the limits of `cfg` do not allow of the archive and of `lake`; `wall_ns` is the wall clock. Trouble with one file is logged and
     /// leaves it.
     ///
     /// # Errors
     /// When a directory cannot be listed.
-    pub fn sweep(&mut self, cfg: &Config, wall_ns: u64) -> Result<Swept, CompactError> {
+    pub fn sweep(&mut self, cfg: &Config, lake: &Lake, wall_ns: u64) -> Result<Swept, CompactError> {
         let free_bytes = cfg.capture.min_free_gib.saturating_mul(GIB);
         let bytes = |gib: u64| gib.saturating_mul(GIB);
         let archive = Limits {
@@ -224,21 +224,20 @@ impl Keeper {
             bytes: bytes(cfg.capture.wal.archive_max_gib),
             free_bytes,
         };
-        let lake = Limits { hours: cfg.lake.retention_hours, bytes: bytes(cfg.lake.max_gib), free_bytes };
+        let published = Limits { hours: cfg.lake.retention_hours, bytes: bytes(cfg.lake.max_gib), free_bytes };
         let mut swept = Swept::default();
         if archive.any() {
             let trimmed = self.sweep_archive(cfg, archive, wall_ns)?;
             (swept.segments, swept.capped) = (trimmed.removed, trimmed.capped);
         }
-        if lake.any() {
-            let at = Lake::open(&cfg.lake.dir);
+        if published.any() {
             let all = self.sweeps.is_multiple_of(LIST_ALL_EVERY);
             self.sweeps = self.sweeps.wrapping_add(1);
             for venue in cfg.capture.venues.keys() {
                 let known = self.lakes.entry(venue.to_string()).or_default();
-                swept.read += known.look(&at, venue.as_str(), all)?;
+                swept.read += known.look(lake, venue.as_str(), all)?;
             }
-            let trimmed = self.sweep_lake(&at, lake, wall_ns);
+            let trimmed = self.sweep_lake(lake, published, wall_ns);
             swept.parts = trimmed.removed;
             swept.capped |= trimmed.capped;
         }
@@ -322,7 +321,8 @@ impl Keeper {
 
     fn sweep_lake(&mut self, lake: &Lake, limits: Limits, wall_ns: u64) -> Trimmed {
         let items: Vec<Item<String>> = self.lakes.values().flat_map(|venue| venue.items(wall_ns)).collect();
-        let free = || (self.free)(lake.work());
+        // Elsewhere nothing that goes gives room to a disk of ours.
+        let free = || lake.local().and_then(self.free);
         let mut gone = Vec::new();
         let trimmed = trim(items, limits, &free, &mut |item, why| match remove_part(lake, &item.what, why) {
             Ok(files) => {

@@ -22,9 +22,8 @@ use ops::clock;
 ///
 /// # Errors
 /// When the log or the lake cannot be read, or the unlink fails; and when it may not go any more.
-pub fn retire_one(cfg: &Config, id: VenueId, segment: &Path) -> Result<(), CompactError> {
+pub fn retire_one(cfg: &Config, lake: &Lake, id: VenueId, segment: &Path) -> Result<(), CompactError> {
     let dir = segment.parent().ok_or_else(|| CompactError::Nowhere { segment: segment.to_owned() })?;
-    let lake = &Lake::open(&cfg.lake.dir);
     let asked = Asked { cfg, lake, id, dir };
     let (keep, _, coverage) = asked.look()?;
     let gone = asked.unlink(keep, &coverage, Some(segment))?;

@@ -29,15 +29,14 @@ pub struct Retired {
 /// Deletes what may go of all logs, once more when everything has stopped: the reader that finished last may have
 /// let segments go that the other one could not delete. A service that was asked to stop leaves what would have to
 /// be archived to its next start.
-pub fn retire_all(cfg: &Config, mode: Mode) {
+pub fn retire_all(cfg: &Config, lake: &Lake, mode: Mode) {
     if cfg.capture.wal.archive_level().is_some() && mode == Mode::Follow {
         return;
     }
-    let lake = Lake::open(&cfg.lake.dir);
     for id in cfg.capture.venues.keys().copied() {
         for dir in [cfg.capture.wal_dir(id), cfg.capture.repair_dir(id)] {
             if dir.is_dir()
-                && let Err(err) = retire(cfg, &lake, id, &dir, None)
+                && let Err(err) = retire(cfg, lake, id, &dir, None)
             {
                 tracing::warn!(venue = %id, error = %error_chain(&err), "segments stay until the next run");
             }
@@ -85,7 +84,7 @@ pub fn retire(
     match archiver {
         Some(archiver) => archiver.push(jobs),
         None => {
-            jobs.iter().try_for_each(|job| archive_one(cfg, job).map(drop))?;
+            jobs.iter().try_for_each(|job| archive_one(cfg, lake, job).map(drop))?;
             retired.segments = jobs.len();
         }
     }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use parquet::errors::ParquetError;
+
 /// Error of the lake room.
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
@@ -44,7 +46,7 @@ pub enum LakeError {
         /// On which file.
         path: PathBuf,
         /// Why it failed.
-        source: parquet::errors::ParquetError,
+        source: ParquetError,
     },
     /// A file is not what its place says it should be.
     #[error("{path} is not a usable file of table {table}: {what}")]
@@ -110,7 +112,7 @@ impl LakeError {
         move |source| Self::Io { verb, path, source }
     }
 
-    pub(crate) fn parquet(verb: &'static str, path: &Path) -> impl Fn(parquet::errors::ParquetError) -> Self {
+    pub(crate) fn parquet(verb: &'static str, path: &Path) -> impl Fn(ParquetError) -> Self {
         let path = path.to_owned();
         move |source| Self::Parquet { verb, path: path.clone(), source }
     }
@@ -122,6 +124,17 @@ impl LakeError {
             Self::Newer { what, found, known, .. } => Self::Newer { path: path.to_owned(), what, found, known },
             other => other,
         }
+    }
+
+    /// True when what was being read is not there any more: another object took its place, or none. One in a directory
+    /// stays what it was while it is open.
+    pub fn is_stale(&self) -> bool {
+        let source = match self {
+            Self::Io { source, .. } => Some(source),
+            Self::Parquet { source: ParquetError::External(source), .. } => source.downcast_ref(),
+            _ => None,
+        };
+        source.is_some_and(|err| err.kind() == io::ErrorKind::StaleNetworkFileHandle)
     }
 
     /// True when trying again later can help: the disk was full or an I/O error was temporary. Never true
@@ -137,7 +150,7 @@ impl LakeError {
                     | io::ErrorKind::TimedOut
             ),
             Self::Parquet { source, .. } => {
-                matches!(source, parquet::errors::ParquetError::External(_))
+                matches!(source, ParquetError::External(_))
             }
             _ => false,
         }

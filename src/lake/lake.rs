@@ -37,7 +37,8 @@ impl Lake {
         Lake { store, work: work.to_owned() }
     }
 
-    /// An empty lake in memory, which works in the local directory `work`.
+    /// An empty lake in memory, which works in the local directory `work`. It reads in ranges what a store that is far
+    /// away reads in ranges because it is large.
     ///
     /// # Panics
     /// When no thread can be started.
@@ -45,7 +46,8 @@ impl Lake {
     pub fn in_memory(work: &Path) -> Lake {
         let memory = Arc::new(object_store::memory::InMemory::new());
         let store = crate::store::RemoteStore::new(memory, "memory://lake");
-        Self::over(Arc::new(store.unwrap_or_else(|err| panic!("start a thread: {err}"))), work)
+        let store = store.unwrap_or_else(|err| panic!("start a thread: {err}"));
+        Self::over(Arc::new(store.in_ranges_above(1 << 10)), work)
     }
 
     /// The local directory for what is no object yet, and for locks.

@@ -11,6 +11,10 @@
 //! The kernel drops a lock when its holder dies, so there is no time-out and nothing to clear away; lock files are
 //! never removed. What stands in one (pid, host, purpose) is of whoever took it last and is only for messages.
 //! Readers of the lake take no lock.
+//!
+//! Of a lake in an object store the lock lies in the local directory in which it is worked on, and says nothing to other
+//! machines. Between those a store keeps only this: of two who put under one name one is refused, a manifest is replaced
+//! only as the one that was read, and who reads what was replaced is told.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;

@@ -63,6 +63,9 @@ pub trait LakeStore: fmt::Debug + Send + Sync {
     /// Where the object of a key is, for messages: a path or a URL. Of `""`: the lake.
     fn place(&self, key: &str) -> PathBuf;
 
+    /// The local directory whose disk holds the objects; `None` where they take no room of a disk of this machine.
+    fn local(&self) -> Option<&Path>;
+
     /// Puts an object where there is none. On return it survives a power cut, if the store is durable, and a
     /// [`Body::File`] is gone. Of several who put under one key at the same time one succeeds; in a local directory that
     /// holds within a process, and between processes the lake's lock keeps others away (`crate::lock`).

@@ -23,6 +23,8 @@ pub(super) struct Checked {
     pub removed: u64,
     /// What is wrong.
     pub faults: Vec<String>,
+    /// One went while it was read: look again.
+    stale: bool,
 }
 
 /// Hashes the files of a part. What seems wrong is opened again while nobody changes the lake, by the manifest that
@@ -35,16 +37,20 @@ pub(super) fn check(lake: &Lake, link: &Link, gone: &BTreeSet<String>) -> Result
     if found.faults.is_empty() {
         return Ok((link.sha256.clone(), found));
     }
-    let lock = LakeLock::shared(lake.work(), "verify looks again", PATIENCE)?;
-    let fresh = match Link::load(lake, &link.part, &link.key) {
-        Ok(fresh) => fresh,
-        // The next snapshot tells.
-        Err(_) => return Ok((String::new(), Checked::default())),
-    };
-    let (opened, gone) = (open_all(lake, &fresh.files), removed(lake)?);
-    drop(lock);
-    let found = judge(lake, &fresh, opened, &gone);
-    Ok((fresh.sha256, found))
+    loop {
+        let lock = LakeLock::shared(lake.work(), "verify looks again", PATIENCE)?;
+        let fresh = match Link::load(lake, &link.part, &link.key) {
+            Ok(fresh) => fresh,
+            // The next snapshot tells.
+            Err(_) => return Ok((String::new(), Checked::default())),
+        };
+        let (opened, gone) = (open_all(lake, &fresh.files), removed(lake)?);
+        drop(lock);
+        let found = judge(lake, &fresh, opened, &gone);
+        if !found.stale {
+            return Ok((fresh.sha256, found));
+        }
+    }
 }
 
 /// A file of a manifest, and the object that it names.
@@ -66,7 +72,10 @@ fn judge(lake: &Lake, link: &Link, opened: Vec<Opened<'_>>, gone: &BTreeSet<Stri
             Err(LakeError::Io { source, .. }) => Some(format!("{} cannot be opened: {source}", file.path)),
             // The error names the file.
             Err(err) => Some(err.to_string()),
-            Ok(Some(open)) => compare(lake, link, file, open).unwrap_or_else(|err| Some(err.to_string())),
+            Ok(Some(open)) => compare(lake, link, file, open).unwrap_or_else(|err| {
+                checked.stale |= err.is_stale();
+                Some(err.to_string())
+            }),
         };
         match wrong {
             Some(wrong) => checked.faults.push(format!("{}: {wrong}", link.what())),

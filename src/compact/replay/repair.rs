@@ -101,13 +101,12 @@ struct Footer {
     settings: String,
 }
 
-/// Rebuilds every manifest of the lake that cannot be read or is gone.
+/// Rebuilds every manifest of `lake` that cannot be read or is gone.
 ///
 /// # Errors
 /// When a directory cannot be listed, a file or the log cannot be read, or the lake is in use for too long. What was
 /// rebuilt until then stays.
-pub fn repair(cfg: &Config, only: Option<VenueId>) -> Result<Vec<Repaired>, CompactError> {
-    let lake = &Lake::open(&cfg.lake.dir);
+pub fn repair(cfg: &Config, lake: &Lake, only: Option<VenueId>) -> Result<Vec<Repaired>, CompactError> {
     let _rewriting = LakeLock::rewrite(lake.work(), "verify --repair", PATIENCE)?;
     rewrite::finish_held(lake)?;
     let mut done = Vec::new();

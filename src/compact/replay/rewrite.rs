@@ -262,14 +262,15 @@ fn take_over(lake: &Lake, dir: &Path) -> Result<bool, CompactError> {
             }
         }
         let dest = part.manifest();
-        if lake.has(&dest)? {
+        let there = lake.head(&dest)?.map(|there| there.version);
+        if there.is_some() {
             let old = Manifest::load(lake, &dest)?;
             for file in old.files.iter().filter(|f| new.files.iter().all(|n| n.path != f.path)) {
                 lake.delete(&file.path)?;
             }
         }
         failpoint::hit("rewrite.before_manifest");
-        lake.replace(&dest, Body::File(&small.place(key)), None)?;
+        lake.replace(&dest, Body::File(&small.place(key)), there.as_ref())?;
         failpoint::hit("rewrite.after_manifest");
     }
     std::fs::remove_dir_all(dir).map_err(CompactError::file("remove", dir))?;

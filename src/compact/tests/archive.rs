@@ -85,7 +85,7 @@ fn archived_segments_leave_the_same_lake_and_replay_from_both_places_is_equal() 
     bed.verify(parts);
     // The lake again, from nothing but the archive and what is left of the log.
     let out = bed.root.path().join("again");
-    replay(&bed.cfg(), &ReplayArgs { out: Some(out.clone()), ..ReplayArgs::default() }).unwrap();
+    replay(&bed.cfg(), &bed.at(), &ReplayArgs { out: Some(out.clone()), ..ReplayArgs::default() }).unwrap();
     assert!(diff_trees(&bed.at(), &Lake::open(&out)).unwrap().is_empty());
     // And when the log itself is gone.
     let archive = bed.archive().unwrap();
@@ -108,7 +108,7 @@ fn a_damaged_archive_is_named_by_the_verification_and_only_its_hour_differs() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(archive.join(&name), bytes).unwrap();
-    let report = replay(&bed.cfg(), &ReplayArgs { verify: true, ..ReplayArgs::default() }).unwrap();
+    let report = replay(&bed.cfg(), &bed.at(), &ReplayArgs { verify: true, ..ReplayArgs::default() }).unwrap();
     assert_eq!(report.different(), 1, "{report}");
     let told = report.to_string();
     assert!(told.contains("archive_frame 1") && told.contains("segment 4"), "{told}");
@@ -146,6 +146,7 @@ fn a_service_archives_on_a_thread_of_its_own_and_ends_in_the_middle_of_its_work(
     let status = Arc::<CompactorStatus>::default();
     let archiver = Arc::new(crate::archive::Archiver::new(
         Arc::new(bed.worker(Mode::Drain, archived).cfg.as_ref().clone()),
+        bed.at(),
         status.clone(),
     ));
     let thread = std::thread::spawn({

@@ -67,7 +67,7 @@ fn a_proof_and_a_comparison_beside_retention_take_nothing_for_lost() {
     let remove = || std::fs::remove_file(&file).unwrap();
     let tell = || std::fs::write(&list, format!("{line}{other}")).unwrap();
     let args = ReplayArgs { verify: true, ..ReplayArgs::default() };
-    let report = beside(&bed, remove, || replay(&bed.cfg(), &args).unwrap(), tell);
+    let report = beside(&bed, remove, || replay(&bed.cfg(), &bed.at(), &args).unwrap(), tell);
     assert_eq!((report.checked(), report.different()), (2, 0), "{report}");
 }
 
@@ -80,9 +80,9 @@ fn a_proof_and_a_comparison_beside_a_rewrite_judge_the_part_by_its_new_manifest(
     let bytes = std::fs::read(&manifest).unwrap();
     // An older decoder's part is published anew: its files are moved before its manifest.
     let args = ReplayArgs { rewrite: true, fewer_rows: true, ..ReplayArgs::default() };
-    let anew = fold::decode::older::without(&hidden, || replay(&bed.cfg(), &args).unwrap());
+    let anew = fold::decode::older::without(&hidden, || replay(&bed.cfg(), &bed.at(), &args).unwrap());
     assert_eq!(anew.rewritten(), 1, "{anew}");
-    replay(&bed.cfg(), &args).unwrap();
+    replay(&bed.cfg(), &bed.at(), &args).unwrap();
     let new = std::fs::read(&manifest).unwrap();
     assert_ne!(bed.manifests().remove(1).1.files, old.files);
     let half = || std::fs::write(&manifest, &bytes).unwrap();
@@ -90,7 +90,7 @@ fn a_proof_and_a_comparison_beside_a_rewrite_judge_the_part_by_its_new_manifest(
     let report = beside(&bed, half, || verify_chain(&bed.at(), None, &[]).unwrap(), whole);
     assert!(report.is_clean() && report.chains[0].rewritten == 1, "{report}");
     let args = ReplayArgs { verify: true, ..ReplayArgs::default() };
-    let report = beside(&bed, half, || replay(&bed.cfg(), &args).unwrap(), whole);
+    let report = beside(&bed, half, || replay(&bed.cfg(), &bed.at(), &args).unwrap(), whole);
     assert_eq!((report.checked(), report.different()), (4, 0), "{report}");
 }
 
@@ -105,13 +105,14 @@ fn a_manifest_that_cannot_be_read_is_told_by_proof_and_comparison_and_hides_no_o
     let proof = verify_chain(&bed.at(), None, &[]).unwrap();
     assert!(proof.to_string().contains(path.to_str().unwrap()), "{proof}");
     assert!(!proof.to_string().contains("is named by no manifest"), "{proof}");
-    let report = replay(&bed.cfg(), &ReplayArgs { verify: true, ..ReplayArgs::default() }).unwrap();
+    let report = replay(&bed.cfg(), &bed.at(), &ReplayArgs { verify: true, ..ReplayArgs::default() }).unwrap();
     // The first and the last part are compared; the one behind the unreadable one does not know what it goes on from.
     assert_eq!((report.checked(), report.different(), report.parts.len()), (3, 1, 4), "{report}");
     assert!(report.to_string().contains(path.to_str().unwrap()), "{report}");
     // A rebuilt lake has the rows all the same.
     let out = bed.root.path().join("again");
-    let report = replay(&bed.cfg(), &ReplayArgs { out: Some(out.clone()), ..ReplayArgs::default() }).unwrap();
+    let report =
+        replay(&bed.cfg(), &bed.at(), &ReplayArgs { out: Some(out.clone()), ..ReplayArgs::default() }).unwrap();
     assert_eq!(report.parts.iter().filter(|p| p.verdict == Verdict::Rebuilt).count(), 4, "{report}");
     let rows: u64 = report.parts.iter().map(|p| p.rows).sum();
     let clean = bed.copy_of_log();

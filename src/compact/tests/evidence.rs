@@ -318,10 +318,10 @@ fn an_archive_is_made_and_the_segment_stays_when_its_manifest_went_meanwhile() {
     let path = bed.lake().join(bed.manifests()[0].0.manifest());
     let manifest = std::fs::read(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
-    let why = crate::archive::archive_one(&cfg, &job).unwrap_err().to_string();
+    let why = crate::archive::archive_one(&cfg, &bed.at(), &job).unwrap_err().to_string();
     assert!(why.contains("may not go") && first.path.exists(), "{why}");
     std::fs::write(&path, manifest).unwrap();
-    crate::archive::archive_one(&cfg, &job).unwrap();
+    crate::archive::archive_one(&cfg, &bed.at(), &job).unwrap();
     assert!(!first.path.exists());
 }
 

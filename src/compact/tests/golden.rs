@@ -79,10 +79,10 @@ fn every_golden_lake_is_proven_comes_out_of_the_log_again_and_is_left_as_it_is()
         assert!(bed.manifests().iter().all(of_it), "v{version}");
         assert!(verify_chain(&bed.at(), None, &[]).unwrap().is_clean(), "v{version}");
         bed.verify(PARTS);
-        let report = replay(&bed.cfg(), &ReplayArgs { rewrite: true, ..ReplayArgs::default() }).unwrap();
+        let report = replay(&bed.cfg(), &bed.at(), &ReplayArgs { rewrite: true, ..ReplayArgs::default() }).unwrap();
         assert_eq!((report.rewritten(), report.different(), report.checked()), (0, 0, PARTS), "v{version}: {report}");
         std::fs::remove_file(bed.lake().join(bed.manifests().remove(0).0.manifest())).unwrap();
-        assert!(repair(&bed.cfg(), None).unwrap().iter().all(|done| done.exact), "v{version}");
+        assert!(repair(&bed.cfg(), &bed.at(), None).unwrap().iter().all(|done| done.exact), "v{version}");
         let changed = diff_trees(&Lake::open(&data().join(format!("v{version}"))), &bed.at()).unwrap();
         assert_eq!(changed, [], "v{version}");
         // The compactor of today goes on behind it.

@@ -52,13 +52,15 @@ fn manifest_at(path: &Path) -> (Manifest, String) {
 /// A data directory.
 struct Bed {
     root: tempfile::TempDir,
+    /// Where its lake is, if not in a directory of it.
+    elsewhere: Option<Lake>,
 }
 
 impl Bed {
     fn new() -> Self {
         // Memory where there is some: thousands of fsyncs would be the whole running time otherwise.
         let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
-        Self { root: root.unwrap() }
+        Self { root: root.unwrap(), elsewhere: None }
     }
 
     fn wal(&self) -> PathBuf {
@@ -66,7 +68,7 @@ impl Bed {
     }
 
     fn at(&self) -> Lake {
-        Lake::open(&self.lake())
+        self.elsewhere.clone().unwrap_or_else(|| Lake::open(&self.lake()))
     }
 
     fn lake(&self) -> PathBuf {
@@ -102,7 +104,7 @@ impl Bed {
         let mut cfg = self.cfg();
         change(&mut cfg);
         Worker {
-            lake: Lake::open(&cfg.lake.dir),
+            lake: self.elsewhere.clone().unwrap_or_else(|| Lake::open(&cfg.lake.dir)),
             cfg: Arc::new(cfg),
             id: VenueId::BinanceSpot,
             venue: venue::venue(VenueId::BinanceSpot),
@@ -152,7 +154,7 @@ impl Bed {
     /// Every published part the log still holds is equal to what the log gives.
     #[track_caller]
     fn verify(&self, checked: usize) {
-        let report = replay(&self.cfg(), &ReplayArgs { verify: true, ..ReplayArgs::default() }).unwrap();
+        let report = replay(&self.cfg(), &self.at(), &ReplayArgs { verify: true, ..ReplayArgs::default() }).unwrap();
         assert_eq!((report.checked(), report.different()), (checked, 0), "{report}");
     }
 
@@ -555,7 +557,7 @@ fn an_hour_drained_half_way_continues_in_a_second_file_and_no_row_is_in_both() {
     assert!(keys.values().all(|n| *n == 1));
     bed.verify(2);
     let out = bed.root.path().join("again");
-    replay(&bed.cfg(), &ReplayArgs { out: Some(out.clone()), ..ReplayArgs::default() }).unwrap();
+    replay(&bed.cfg(), &bed.at(), &ReplayArgs { out: Some(out.clone()), ..ReplayArgs::default() }).unwrap();
     let differences = diff_trees(&bed.at(), &Lake::open(&out)).unwrap();
     assert!(differences.is_empty(), "a replay cuts where the drain cut: {differences:?}");
 }
@@ -685,23 +687,23 @@ fn a_replay_rebuilds_the_same_bytes_and_verify_finds_a_changed_file() {
     let out = bed.root.path().join("again");
     let cfg = bed.cfg();
     let args = ReplayArgs { out: Some(out.clone()), ..ReplayArgs::default() };
-    let report = replay(&cfg, &args).unwrap();
+    let report = replay(&cfg, &bed.at(), &args).unwrap();
     assert_eq!(report.parts.len(), 4);
     let differences = diff_trees(&bed.at(), &Lake::open(&out)).unwrap();
     assert!(differences.is_empty(), "{differences:?}");
-    assert!(replay(&cfg, &args).unwrap_err().to_string().contains("not empty"));
+    assert!(replay(&cfg, &bed.at(), &args).unwrap_err().to_string().contains("not empty"));
     let verify = ReplayArgs { verify: true, ..ReplayArgs::default() };
-    let report = replay(&cfg, &verify).unwrap();
+    let report = replay(&cfg, &bed.at(), &verify).unwrap();
     assert_eq!((report.checked(), report.different()), (4, 0), "{report}");
     assert!(bed.no_staging_left());
     // One hour only.
     let one = ReplayArgs { from_ns: Some(T0 + 1), to_ns: Some(T0 + 2), ..verify.clone() };
-    assert_eq!(replay(&cfg, &one).unwrap().checked(), 1);
+    assert_eq!(replay(&cfg, &bed.at(), &one).unwrap().checked(), 1);
     // A row less in one file, found and named.
     let manifests = bed.manifests();
     let (a, b) = (&manifests[1].0, &manifests[2].0);
     std::fs::copy(bed.lake().join(a.file(Table::Trades)), bed.lake().join(b.file(Table::Trades))).unwrap();
-    let report = replay(&cfg, &verify).unwrap();
+    let report = replay(&cfg, &bed.at(), &verify).unwrap();
     assert_eq!((report.checked(), report.different()), (4, 1), "{report}");
     let bad = report.parts.iter().find(|p| p.verdict == Verdict::Different).unwrap();
     assert_eq!(bad.hour, manifests[2].1.hour);
@@ -711,18 +713,18 @@ fn a_replay_rebuilds_the_same_bytes_and_verify_finds_a_changed_file() {
     let mut other = bed.cfg();
     other.lake.row_group_rows = 77;
     other.lake.zstd_level = 1;
-    let report = replay(&other, &verify).unwrap();
+    let report = replay(&other, &bed.at(), &verify).unwrap();
     assert_eq!((report.checked(), report.different()), (4, 0), "{report}");
     // A file that vanished.
     std::fs::remove_file(bed.lake().join(a.file(Table::Depth))).unwrap();
-    assert_eq!(replay(&cfg, &verify).unwrap().different(), 1);
+    assert_eq!(replay(&cfg, &bed.at(), &verify).unwrap().different(), 1);
 }
 
 #[test]
 fn verify_says_which_parts_the_log_no_longer_holds() {
     let bed = three_hours(6_000);
     bed.drain();
-    let report = replay(&bed.cfg(), &ReplayArgs { verify: true, ..ReplayArgs::default() }).unwrap();
+    let report = replay(&bed.cfg(), &bed.at(), &ReplayArgs { verify: true, ..ReplayArgs::default() }).unwrap();
     assert_eq!(report.different(), 0, "{report}");
     assert!(report.parts.iter().any(|p| p.verdict == Verdict::NotCheckable), "{report}");
     assert!(report.to_string().contains("not checkable"), "{report}");

@@ -68,10 +68,10 @@ fn parts_end_at_the_configured_minutes_below_the_path_of_their_hour_and_everythi
     // Neither the proof nor a rebuilding asks what is configured today.
     bed.verify(12);
     let out = bed.root.path().join("again");
-    replay(&bed.cfg(), &ReplayArgs { out: Some(out.clone()), ..ReplayArgs::default() }).unwrap();
+    replay(&bed.cfg(), &bed.at(), &ReplayArgs { out: Some(out.clone()), ..ReplayArgs::default() }).unwrap();
     let differences = diff_trees(&bed.at(), &Lake::open(&out)).unwrap();
     assert!(differences.is_empty(), "{differences:?}");
-    let report = replay(&bed.cfg(), &ReplayArgs { rewrite: true, ..ReplayArgs::default() }).unwrap();
+    let report = replay(&bed.cfg(), &bed.at(), &ReplayArgs { rewrite: true, ..ReplayArgs::default() }).unwrap();
     assert_eq!((report.rewritten(), report.different(), report.checked()), (0, 0, 12), "{report}");
 }
 

@@ -29,7 +29,7 @@ fn damage(path: &Path) -> Vec<u8> {
 }
 
 fn repaired(bed: &Bed) -> Vec<Repaired> {
-    repair(&bed.cfg(), None).unwrap()
+    repair(&bed.cfg(), &bed.at(), None).unwrap()
 }
 
 fn proof(bed: &Bed) -> Report {

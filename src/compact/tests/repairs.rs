@@ -106,7 +106,7 @@ fn fetched_rows_stand_once_are_flagged_and_the_manifest_tells_each_hole() {
         bed.keys(Table::Events).len() as u64,
         manifests.iter().map(|(_, m)| m.rows[&Table::Events]).sum::<u64>()
     );
-    let report = replay(&bed.cfg(), &ReplayArgs { verify: true, ..ReplayArgs::default() }).unwrap();
+    let report = replay(&bed.cfg(), &bed.at(), &ReplayArgs { verify: true, ..ReplayArgs::default() }).unwrap();
     assert_eq!((report.checked(), report.different()), (2, 0), "{report}");
 }
 

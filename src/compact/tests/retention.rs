@@ -17,7 +17,7 @@ fn old_hours_of_the_lake_go_their_manifests_stay_and_verification_tells_them_fro
     let mut cfg = bed.cfg();
     // The newest hour ends at 03:00; the wall clock is far ahead, which makes nothing older.
     let now = T0 + 100_000 * HOUR;
-    assert_eq!(Keeper::default().sweep(&cfg, now).unwrap(), Swept::default(), "without limits nothing goes");
+    assert_eq!(Keeper::default().sweep(&cfg, &bed.at(), now).unwrap(), Swept::default(), "without limits nothing goes");
     cfg.lake.retention_hours = 2;
     assert_eq!(swept(&cfg, now).1, 2);
     let left = bed.manifests();
@@ -25,7 +25,7 @@ fn old_hours_of_the_lake_go_their_manifests_stay_and_verification_tells_them_fro
     for (n, (_, m)) in left.iter().enumerate() {
         assert!(m.files.iter().all(|f| bed.lake().join(&f.path).exists() == (n >= 2)), "{n}");
     }
-    let report = replay(&cfg, &ReplayArgs { verify: true, ..ReplayArgs::default() }).unwrap();
+    let report = replay(&cfg, &bed.at(), &ReplayArgs { verify: true, ..ReplayArgs::default() }).unwrap();
     assert_eq!((report.checked(), report.different()), (2, 0), "{report}");
     assert!(report.to_string().contains("removed by retention"), "{report}");
     let chains = chain::verify(&bed.at(), None, &[]).unwrap();
@@ -37,8 +37,8 @@ fn old_hours_of_the_lake_go_their_manifests_stay_and_verification_tells_them_fro
     cfg.lake.retention_hours = 0;
     cfg.capture.min_free_gib = 1;
     let mut keeper = Keeper::with_disk(|_| Some(0));
-    assert_eq!(keeper.sweep(&cfg, now).unwrap().parts, 1);
-    assert_eq!(keeper.sweep(&cfg, now).unwrap().parts, 0);
+    assert_eq!(keeper.sweep(&cfg, &bed.at(), now).unwrap().parts, 1);
+    assert_eq!(keeper.sweep(&cfg, &bed.at(), now).unwrap().parts, 0);
 }
 
 /// Sweeps until nothing is left for a later one; segments and parts that went.
@@ -49,7 +49,7 @@ fn swept(cfg: &Config, now: u64) -> (usize, usize) {
 fn swept_by(keeper: &mut Keeper, cfg: &Config, now: u64) -> (usize, usize) {
     let (mut segments, mut parts) = (0, 0);
     loop {
-        let swept = keeper.sweep(cfg, now).unwrap();
+        let swept = keeper.sweep(cfg, &Lake::open(&cfg.lake.dir), now).unwrap();
         (segments, parts) = (segments + swept.segments, parts + swept.parts);
         if !swept.capped {
             return (segments, parts);
@@ -64,17 +64,17 @@ fn a_sweep_reads_only_manifests_it_does_not_know() {
     let mut cfg = bed.cfg();
     cfg.lake.retention_hours = 24 * 365;
     let mut keeper = Keeper::default();
-    let reads: Vec<usize> = (0..3).map(|_| keeper.sweep(&cfg, T0 + 9 * HOUR).unwrap().read).collect();
+    let reads: Vec<usize> = (0..3).map(|_| keeper.sweep(&cfg, &bed.at(), T0 + 9 * HOUR).unwrap().read).collect();
     assert_eq!(reads, [4, 0, 0]);
     // Another part, and one that was published anew.
     let mut log = Log::open(&bed.wal(), T0 + 5 * HOUR);
     fill(&mut log, T0 + 5 * HOUR, 1, 100, 2_000_000);
     log.writer.close().unwrap();
     bed.drain();
-    assert_eq!(keeper.sweep(&cfg, T0 + 9 * HOUR).unwrap().read, 1);
+    assert_eq!(keeper.sweep(&cfg, &bed.at(), T0 + 9 * HOUR).unwrap().read, 1);
     let (part, manifest) = bed.manifests().remove(1);
     std::fs::write(bed.lake().join(part.manifest()), serde_json::to_vec(&manifest).unwrap()).unwrap();
-    assert_eq!(keeper.sweep(&cfg, T0 + 9 * HOUR).unwrap().read, 1);
+    assert_eq!(keeper.sweep(&cfg, &bed.at(), T0 + 9 * HOUR).unwrap().read, 1);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn archived_segments_go_by_age_and_by_disk_oldest_first_and_before_the_lake() {
     cfg.capture.wal.archive_retention_hours = 0;
     cfg.capture.min_free_gib = 1;
     let hold = wal_format::Hold::take(&root.join("binance-spot"), "replay-1", wal_format::SegmentId(0), "t").unwrap();
-    assert_eq!(keeper.sweep(&cfg, T0 + 3 * HOUR).unwrap().segments, 0);
+    assert_eq!(keeper.sweep(&cfg, &bed.at(), T0 + 3 * HOUR).unwrap().segments, 0);
     drop(hold);
     // A full disk: of the archive and of the lake all but the newest. Never the log.
     let again = swept_by(&mut keeper, &cfg, T0 + 3 * HOUR);

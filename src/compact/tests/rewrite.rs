@@ -10,7 +10,7 @@ use fold::decode::older::{without, without_behind};
 use lake::LakeLock;
 
 /// A trade of the second hour, of 800 frames over three hours.
-fn hidden() -> String {
+pub(super) fn hidden() -> String {
     let at = |i: u64| T0 - HOUR / 2 + i * (3 * HOUR / 800);
     // The 200th frame comes at a quarter past midnight; its trade has this time.
     format!("\"T\":{}", at(200) / 1_000_000 - 3)
@@ -25,27 +25,28 @@ fn published() -> Bed {
 
 impl Bed {
     /// A drain that keeps every segment.
-    fn drain_keeping(&self) -> VenueOutcome {
+    pub(super) fn drain_keeping(&self) -> VenueOutcome {
         self.worker(Mode::Drain, |cfg| cfg.capture.wal.retention_hours = 24 * 365 * 50).run().unwrap()
     }
 
-    fn rewrite(&self) -> replay::Report {
-        replay(&self.cfg(), &ReplayArgs { rewrite: true, ..ReplayArgs::default() }).unwrap()
+    pub(super) fn rewrite(&self) -> replay::Report {
+        replay(&self.cfg(), &self.at(), &ReplayArgs { rewrite: true, ..ReplayArgs::default() }).unwrap()
     }
 
     fn rewrite_whatever(&self) -> replay::Report {
-        replay(&self.cfg(), &ReplayArgs { rewrite: true, fewer_rows: true, ..ReplayArgs::default() }).unwrap()
+        replay(&self.cfg(), &self.at(), &ReplayArgs { rewrite: true, fewer_rows: true, ..ReplayArgs::default() })
+            .unwrap()
     }
 
-    fn chain_is_clean(&self) -> u64 {
+    pub(super) fn chain_is_clean(&self) -> u64 {
         let report = verify_chain(&self.at(), None, &[]).unwrap();
         assert!(report.is_clean(), "{report}");
         report.chains[0].rewritten
     }
 
     fn shas(&self) -> Vec<String> {
-        let path = |(part, _): &(Part, Manifest)| self.lake().join(part.manifest());
-        self.manifests().iter().map(|m| manifest_at(&path(m)).1).collect()
+        let sha256 = |(part, _): &(Part, Manifest)| Manifest::load_hashed(&self.at(), &part.manifest()).unwrap().1;
+        self.manifests().iter().map(sha256).collect()
     }
 
     fn undecodable(&self) -> u64 {
@@ -135,7 +136,7 @@ fn an_interrupted_rewrite_is_told_by_the_proof_and_finished_by_the_next_drain() 
     assert!(report.to_string().contains("was interrupted"), "{report}");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let cfg = Arc::new(bed.cfg());
-    runtime.block_on(run(cfg, Mode::Drain, Shutdown::new(), Arc::default())).unwrap();
+    runtime.block_on(run(cfg, bed.at(), Mode::Drain, Shutdown::new(), Arc::default())).unwrap();
     assert_eq!(bed.chain_is_clean(), 1);
 }
 
@@ -188,7 +189,7 @@ fn a_running_rewrite_is_left_alone_by_whoever_starts_beside_it_and_a_dead_one_is
     // The start of a compactor, a replay --verify of nothing, and the proof.
     assert!(finish(&bed.at()).unwrap()[0].contains("left alone"));
     let nothing = ReplayArgs { verify: true, from_ns: Some(T0 + 100 * HOUR), ..ReplayArgs::default() };
-    let report = replay(&bed.cfg(), &nothing).unwrap();
+    let report = replay(&bed.cfg(), &bed.at(), &nothing).unwrap();
     assert!(report.to_string().contains("left alone"), "{report}");
     let proof = verify_chain(&bed.at(), None, &[]).unwrap();
     assert!(!proof.to_string().contains("interrupted") && proof.notes.len() == 1, "{proof}");

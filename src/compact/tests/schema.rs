@@ -74,16 +74,16 @@ fn a_part_is_repaired_and_read_again_in_its_own_version() {
         let path = bed.lake().join(bed.manifests().remove(part).0.manifest());
         let good = std::fs::read(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
-        let done = repair(&bed.cfg(), None).unwrap();
+        let done = repair(&bed.cfg(), &bed.at(), None).unwrap();
         assert!(done.len() == 1 && done[0].exact, "{done:?}");
         assert_eq!(std::fs::read(&path).unwrap(), good);
     }
-    let report = replay(&bed.cfg(), &ReplayArgs { rewrite: true, ..ReplayArgs::default() }).unwrap();
+    let report = replay(&bed.cfg(), &bed.at(), &ReplayArgs { rewrite: true, ..ReplayArgs::default() }).unwrap();
     assert_eq!((report.rewritten(), report.different(), report.checked()), (0, 0, 4), "{report}");
     // The log alone gives the versions again that the manifests tell.
     let out = Bed::new();
     let args = ReplayArgs { out: Some(out.lake()), ..ReplayArgs::default() };
-    replay(&bed.cfg(), &args).unwrap();
+    replay(&bed.cfg(), &bed.at(), &args).unwrap();
     assert_same(&bed, &out, "rebuilt");
 }
 
@@ -108,7 +108,7 @@ fn what_a_newer_program_published_stops_the_log_is_named_and_stays_as_it_is() {
         err.contains(&path.display().to_string()) && err.contains("schema version is 9") && err.contains("fix:"),
         "{err}"
     );
-    let done = repair(&bed.cfg(), None).unwrap();
+    let done = repair(&bed.cfg(), &bed.at(), None).unwrap();
     assert!(done.len() == 1 && done[0].from.is_none() && done[0].was.contains("newer version"), "{done:?}");
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
     assert!(list(&bed.lake().join(".set-aside")).unwrap().is_empty());

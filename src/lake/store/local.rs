@@ -80,6 +80,10 @@ impl LakeStore for LocalStore {
         if key.is_empty() { self.root.clone() } else { self.root.join(key) }
     }
 
+    fn local(&self) -> Option<&Path> {
+        Some(&self.root)
+    }
+
     fn put_new(&self, key: &str, body: Body<'_>) -> Result<(), LakeError> {
         self.put(key, |dest| match body {
             Body::Bytes(bytes) => {

@@ -46,8 +46,9 @@ pub struct RemoteStore {
     store: Arc<dyn ObjectStore>,
     /// Whose root it is, for messages: a URL.
     name: String,
-    runtime: Arc<Runtime>,
+    runtime: Arc<Calls>,
     single_bytes_max: u64,
+    whole_bytes_max: u64,
 }
 
 impl fmt::Debug for RemoteStore {
@@ -64,7 +65,14 @@ impl RemoteStore {
     pub fn new(store: Arc<dyn ObjectStore>, name: &str) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let name = name.trim_end_matches('/').to_owned();
-        Ok(Self { store, name, runtime: Arc::new(runtime), single_bytes_max: SINGLE_BYTES_MAX })
+        let runtime = Arc::new(Calls(Some(runtime)));
+        Ok(Self { store, name, runtime, single_bytes_max: SINGLE_BYTES_MAX, whole_bytes_max: WHOLE_BYTES_MAX })
+    }
+
+    /// This one, with objects of more than `bytes` read in ranges.
+    #[cfg(feature = "object-store")]
+    pub(crate) fn in_ranges_above(self, bytes: u64) -> Self {
+        Self { whole_bytes_max: bytes, ..self }
     }
 
     /// This one, with files of more than `bytes` uploaded in parts.
@@ -170,6 +178,10 @@ impl LakeStore for RemoteStore {
         if key.is_empty() { self.name.clone().into() } else { format!("{}/{key}", self.name).into() }
     }
 
+    fn local(&self) -> Option<&Path> {
+        None
+    }
+
     fn put_new(&self, key: &str, body: Body<'_>) -> Result<(), LakeError> {
         self.put(key, body, PutMode::Create)
     }
@@ -191,7 +203,7 @@ impl LakeStore for RemoteStore {
         let at = self.at(key)?;
         let opened = self.runtime.block_on(async {
             let found = self.store.get(&at).await?;
-            if found.meta.size <= WHOLE_BYTES_MAX {
+            if found.meta.size <= self.whole_bytes_max {
                 return Ok(Object::Memory(found.bytes().await?));
             }
             let (store, runtime) = (Arc::clone(&self.store), Arc::clone(&self.runtime));
@@ -248,10 +260,27 @@ impl LakeStore for RemoteStore {
     }
 }
 
+/// Where the calls are made. It may be dropped anywhere, also on a thread that runs tasks.
+struct Calls(Option<Runtime>);
+
+impl Calls {
+    fn block_on<T>(&self, call: impl Future<Output = T>) -> T {
+        self.0.as_ref().expect("taken only when it is dropped").block_on(call)
+    }
+}
+
+impl Drop for Calls {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// A large object as it was opened.
 struct Opened {
     store: Arc<dyn ObjectStore>,
-    runtime: Arc<Runtime>,
+    runtime: Arc<Calls>,
     meta: ObjectMeta,
 }
 
@@ -269,7 +298,13 @@ impl Ranges for Opened {
     fn range(&self, range: Range<u64>) -> io::Result<Bytes> {
         let options = GetOptions::new().with_range(Some(range)).with_if_match(self.meta.e_tag.clone());
         let read = async { self.store.get_opts(&self.meta.location, options).await?.bytes().await };
-        self.runtime.block_on(read).map_err(io_error)
+        self.runtime.block_on(read).map_err(|err| match err {
+            // Another one took its place, or none.
+            Error::Precondition { .. } | Error::NotFound { .. } => {
+                io::Error::new(io::ErrorKind::StaleNetworkFileHandle, err)
+            }
+            err => io_error(err),
+        })
     }
 }
 

@@ -351,6 +351,14 @@ fn deleting_takes_one_object_and_nothing_that_begins_like_it() {
 }
 
 #[test]
+fn a_store_may_go_on_a_thread_that_runs_tasks() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let store = RemoteStore::new(Arc::new(InMemory::new()), "test://lake").unwrap();
+    put(&store, "a", "a");
+    runtime.block_on(async { drop(store) });
+}
+
+#[test]
 fn no_folder_leads_out_of_the_lake() {
     every_store(|store, _| {
         put(store, "t/x", "x");

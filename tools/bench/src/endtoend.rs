@@ -44,7 +44,8 @@ fn record(dir: &Path, recordings: &[&str]) -> anyhow::Result<u64> {
 fn drain(config: &Arc<compact::Config>) -> anyhow::Result<u64> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let status = Arc::new(CompactorStatus::default());
-    runtime.block_on(compact::run(config.clone(), Mode::Drain, Shutdown::new(), status.clone()))?;
+    let lake = lake::Lake::open(&config.lake.dir);
+    runtime.block_on(compact::run(config.clone(), lake, Mode::Drain, Shutdown::new(), status.clone()))?;
     let snapshot = serde_json::to_value(status.snapshot())?;
     let venues = snapshot.get("venues").and_then(|v| v.as_object()).context("status without venues")?;
     Ok(venues.values().filter_map(|v| v.get("rows_total")?.as_u64()).sum())

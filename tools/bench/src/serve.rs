@@ -141,6 +141,7 @@ fn server(dir: &Path, symbols: usize, stop: &Shutdown, mut tell: impl FnMut(Stri
     let serving = runtime.spawn(api::serve(
         listener,
         cfg.for_api(),
+        lake::Lake::open(&cfg.lake.dir),
         Access::default(),
         Arc::default(),
         Some(Arc::clone(&hub)),
