@@ -10,7 +10,7 @@
 //! (rows of one table and hour part), `rows` (a chunk of them), `encode` (columns to Parquet pages), [`piece`]
 //! (files out of row groups), [`path`] (names), [`LakeStore`] (where published files live), [`lock`] (who may change them),
 //! [`SchemaVersion`] (which columns), [`manifest`] (the account of an hour), [`read`] and [`diff_trees`] (back again, for
-//! replay and tests).
+//! replay and tests; `guard` holds the Parquet library off damage).
 //!
 //! The bytes of a file are a pure function of its rows, its settings and its key-values. Nothing here reads a
 //! clock, and nothing here renames a file except through [`wal_format::durable`].
