@@ -200,7 +200,8 @@ impl Slot {
         loop {
             let mut next = match self.open_beside(session, &mut backoff).await {
                 Opening::Beside(next) => next,
-                Opening::Instead(next, cause) => {
+                Opening::Instead(mut next, cause) => {
+                    next.inherit(session);
                     self.failed = session.peer();
                     self.count_lost(session, cause);
                     *session = *next;
@@ -213,7 +214,7 @@ impl Slot {
                     self.failed = None;
                     // What the old one was never answered.
                     next.gap = session.gap.take();
-                    next.take_over();
+                    next.take_over(session);
                     self.close(std::mem::replace(session, *next), Cause::Rotate);
                     return None;
                 }
@@ -225,7 +226,7 @@ impl Slot {
                         self.stream_table.broken(self.place.line);
                         Some(session.gap_from(cause))
                     };
-                    next.take_over();
+                    next.take_over(session);
                     self.count_lost(session, cause);
                     self.close(std::mem::replace(session, *next), cause);
                     return None;

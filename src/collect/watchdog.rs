@@ -58,8 +58,24 @@ impl StreamStat {
     /// `silence_ns`. Streams that are quiet by nature owe nothing.
     pub(crate) fn overdue_ns(&self, wall_ns: u64, silence_ns: u64) -> Option<u64> {
         let silent = wall_ns.saturating_sub(self.last_ns().max(self.since_ns));
-        let patience = self.usual_ns().map_or(UNKNOWN_NS, |ns| ns.saturating_mul(USUAL_TIMES));
-        (!self.quiet && silent > patience.max(silence_ns)).then_some(silent)
+        (!self.quiet && silent > self.patience_ns(silence_ns)).then_some(silent)
+    }
+
+    /// From when on silence is too long, ns.
+    fn patience_ns(&self, silence_ns: u64) -> u64 {
+        self.usual_ns().map_or(UNKNOWN_NS, |ns| ns.saturating_mul(USUAL_TIMES)).max(silence_ns)
+    }
+
+    /// How often what makes it overdue has passed, for a stream that is overdue by its own pace; 0 = it is not, or its pace
+    /// is not known.
+    pub(crate) fn times_overdue(&self, wall_ns: u64, silence_ns: u64) -> u64 {
+        let overdue = self.overdue_ns(wall_ns, silence_ns).filter(|_| self.is_busy());
+        overdue.map_or(0, |ns| ns.checked_div(self.patience_ns(silence_ns)).unwrap_or(u64::MAX))
+    }
+
+    /// Its pace is known.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.quiet && self.usual_ns().is_some()
     }
 
     /// How long it has been subscribed, ns.

@@ -9,7 +9,7 @@ use futures_util::Sink;
 use serde_json::json;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
-use tracing::warn;
+use tracing::{info, warn};
 use wal_format::Kind;
 
 use super::super::feed::Feed;
@@ -17,9 +17,10 @@ use super::super::log::LogStopped;
 use super::super::metrics::Asks;
 use super::super::stream_table::{News, Served};
 use super::requests::RequestContext;
+use super::silence::{Overdue, Remedy};
 use super::{
-    ANSWER_WITHIN, CHECK_EVERY, Cause, Ending, Live, Phase, Rotation, Session, Step, UNANSWERED, book_of, end_gaps,
-    is_quiet, seconds, unsubscribed,
+    ANSWER_WITHIN, CHECK_EVERY, Cause, Ending, Live, Phase, Rotation, SILENT_STREAMS, Session, Step, UNANSWERED,
+    book_of, end_gaps, is_quiet, seconds, unsubscribed,
 };
 use model::Channel;
 use model::record::{self, Subscribe};
@@ -76,6 +77,7 @@ impl Session {
         self.follow_stream_table(now);
         self.report_silence(now);
         self.report_strays(now);
+        self.mend_silence(now);
         if let Some(silent) = self.watchdog.stale(now) {
             let silent_ms = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
             return Some(Step::Ended(self.stale(silent_ms, "nothing arrived")));
@@ -127,7 +129,11 @@ impl Session {
             let last_ns = streams.last_ns(stream, |s| feed.venue.streams.stream_key(s));
             last_ns.is_some_and(|ns| ns > 0 && ns >= since_ns)
         };
+        let refused = self.refused();
         let hopeless = self.requests.ask_again(context(&feed, now, Stamp::now()), delivered);
+        if self.refused() != refused {
+            self.tell_refused();
+        }
         if self.requests.waiting() > 0 && self.send_at.is_none() {
             self.plan_send(now);
         }
@@ -317,13 +323,50 @@ impl Session {
         {
             return;
         }
-        let (wall_ns, silence_ns) = (Stamp::now().0, u64::try_from(silence.as_nanos()).unwrap_or(u64::MAX));
+        let (wall_ns, silence_ns) = (Stamp::now().0, self.silence_ns());
         for s in self.streams.iter().filter(|s| !s.quiet) {
             let never = s.last_ns() == 0 && s.age_ns(wall_ns) >= silence_ns;
             if never || s.overdue_ns(wall_ns, silence_ns).is_some() {
                 self.feed.strays.found(self.place.number, &s.name);
             }
         }
+    }
+
+    /// Asks again for streams that fell silent, and wants the connection replaced where that did not help; see
+    /// [`super::silence`].
+    fn mend_silence(&mut self, now: Instant) {
+        if !self.is_live() || self.beside || self.ending != Ending::Open || self.rotation != Rotation::Keep {
+            return;
+        }
+        let (feed, streams) = (Arc::clone(&self.feed), Arc::clone(&self.streams));
+        let (wall_ns, silence_ns) = (Stamp::now().0, self.silence_ns());
+        let busy = || streams.iter().filter(|s| s.is_busy());
+        let mut overdue: Vec<Overdue<'_>> = busy()
+            .map(|s| Overdue { name: &s.name, times: s.times_overdue(wall_ns, silence_ns), last_ns: s.last_ns() })
+            .filter(|s| s.times > 0)
+            .collect();
+        if !overdue.is_empty() {
+            let (leaving, refused) = (self.stream_table.leaving(), self.requests.refused_streams());
+            overdue.retain(|s| !leaving.contains(s.name) && !refused.contains_key(s.name));
+        }
+        let last_ns = |name: &str| streams.last_ns(name, |s| feed.venue.streams.stream_key(s));
+        let Remedy { ask, replace } = self.silence.look(now, &overdue, busy().count(), last_ns);
+        if !ask.is_empty() {
+            info!(venue = %feed.id, conn = self.conn, stream = ask.first(), count = ask.len(), "silent streams are asked for again");
+            feed.log.note(self.conn, "stream_asked_again", json!({ "streams": ask }));
+            self.requests.ask(context(&feed, now, Stamp(wall_ns)), &ask);
+            if self.send_at.is_none() {
+                self.plan_send(now);
+            }
+        }
+        if replace {
+            self.rotation = Rotation::Wanted(SILENT_STREAMS);
+        }
+    }
+
+    /// Silence that a stream is reported for, ns.
+    fn silence_ns(&self) -> u64 {
+        self.feed.config.limits.stream_silence_s.saturating_mul(1_000_000_000)
     }
 
     /// When the next request may go: within this connection's and the exchange's pace.

@@ -17,6 +17,7 @@ mod lifetime;
 mod phase;
 mod receive;
 mod requests;
+mod silence;
 
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
@@ -36,12 +37,13 @@ use self::lifetime::lifetime;
 pub(super) use self::phase::Cause;
 use self::phase::{Ending, Live, Phase, Rotation};
 use self::requests::{ANSWER_WITHIN, RequestContext, Requests};
+use self::silence::Silence;
 use super::feed::Feed;
 use super::handshake::Ready;
 use super::log::LogStopped;
 use super::metrics::Place;
 use super::stream_table::StreamTable;
-use super::watchdog::{Streams, Watchdog};
+use super::watchdog::{StreamStat, Streams, Watchdog};
 use model::Channel;
 use model::record::{self, ConnOpen};
 use net::dial::Io;
@@ -58,6 +60,8 @@ const WELCOME_TIMEOUT: Duration = if cfg!(test) { Duration::from_secs(1) } else 
 
 /// The reason of a replacement because the venue does not answer.
 pub(super) const UNANSWERED: &str = "unanswered";
+/// The reason of a replacement because streams that are busy fell silent.
+const SILENT_STREAMS: &str = "silent";
 
 /// What [`Session::run`] returns for.
 #[derive(Debug)]
@@ -121,6 +125,8 @@ pub(super) struct Session {
     lacking: Option<(Instant, Vec<String>)>,
     /// Interruptions before this session that are not written down yet.
     pub(super) gap: Option<Interruption>,
+    /// What was done about streams that are silent.
+    silence: Silence,
 }
 
 /// What arrived on a connection.
@@ -226,6 +232,7 @@ impl Session {
             unsubscribing: None,
             lacking: None,
             gap: None,
+            silence: Silence::default(),
         };
         if !beside {
             session.stand_for_line();
@@ -283,8 +290,9 @@ impl Session {
         }
     }
 
-    /// It takes the place of the session it was opened beside.
-    pub(super) fn take_over(&mut self) {
+    /// It takes the place of `old`, beside which it was opened.
+    pub(super) fn take_over(&mut self, old: &mut Session) {
+        self.inherit(old);
         self.stand_for_line();
         if self.is_live() {
             self.settle();
@@ -293,6 +301,11 @@ impl Session {
             // Nobody listened while it was the new one.
             self.rotation = Rotation::Wanted(reason);
         }
+    }
+
+    /// What was done about streams that were silent on `old` holds for this one, which is in its place.
+    pub(super) fn inherit(&mut self, old: &mut Session) {
+        self.silence = std::mem::take(&mut old.silence);
     }
 
     /// From now on what is said of the line is said of this session.
@@ -310,7 +323,9 @@ impl Session {
         let start = GapStart { cause, from_ns: self.received.last_ns.max(self.opened_ns) };
         let pending = self.requests.pending();
         let unanswered = self.streams.iter().filter(|s| pending.contains(&s.name));
-        Interruption::after(self.gap.as_ref(), start, unanswered.map(|s| (s.name.clone(), s.since_ns())))
+        // One that is asked for again was subscribed.
+        let since_ns = |s: &StreamStat| s.since_ns().max(s.last_ns());
+        Interruption::after(self.gap.as_ref(), start, unanswered.map(|s| (s.name.clone(), since_ns(s))))
     }
 
     /// How long data flowed.

@@ -61,6 +61,8 @@ struct Request {
 #[derive(Debug)]
 struct Refused {
     why: String,
+    /// When it was refused last, ns since epoch.
+    at_ns: u64,
     times: u32,
     /// When it is asked for again; `None` = it is being asked for.
     again: Option<Instant>,
@@ -234,12 +236,14 @@ impl Requests {
                 if request.verb == Verb::Subscribe {
                     let refused = self.refused.entry(alone.clone()).or_insert(Refused {
                         why: String::new(),
+                        at_ns: 0,
                         times: 0,
                         again: None,
                     });
                     let wait = REFUSED_FIRST.saturating_mul(1 << refused.times.min(16)).min(REFUSED_MAX);
                     refused.times = refused.times.saturating_add(1);
                     (refused.why, refused.again) = (why.to_owned(), Some(context.now + wait));
+                    refused.at_ns = context.now_ns;
                 }
                 0
             }
@@ -253,8 +257,10 @@ impl Requests {
     }
 
     /// Asks again for what was not answered in time, and for what was refused a while ago. What `delivered` since it was
-    /// asked for needs no answer. True = the venue had its chances on this connection.
+    /// asked for needs no answer, and is refused no more. True = the venue had its chances on this connection.
     pub(super) fn ask_again(&mut self, context: RequestContext<'_>, delivered: impl Fn(&str, u64) -> bool) -> bool {
+        // A venue may refuse what is subscribed already.
+        self.refused.retain(|stream, refused| !delivered(stream, refused.at_ns));
         let mut hopeless = false;
         let (late, open) =
             std::mem::take(&mut self.open).into_iter().partition(|r| r.due.is_some_and(|d| d <= context.now));

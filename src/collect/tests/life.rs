@@ -112,6 +112,34 @@ async fn silence_is_asked_about_before_it_ends_a_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_answers_pings_and_delivers_no_more_is_replaced() {
+    let zombie = vec![Act::Frames(30), Act::Quiet(Duration::from_secs(600))];
+    let server = Server::start(vec![zombie], vec![]).await;
+    let running = Running::start(&server, "channels = [\"trades\"]\nstream_silence_s = 1\n");
+    running.until("another connection delivers", |c| c.connects == 2 && c.frames > 60).await;
+    let records = running.stop().await;
+    assert_eq!(events(&records, "rotate")[0]["detail"]["reason"], "silent");
+    assert_eq!(of(&records, Kind::ConnClose)[0].json()["cause"], "rotate", "make before break");
+    assert_eq!(server.seen.lock().unwrap().requests[0].len(), 1, "one request for each would only take longer");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_fell_silent_is_asked_for_again_and_then_its_connection_is_replaced() {
+    let frame = r#"{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade"}}"#;
+    let mut one = vec![Act::Send(Message::text(frame)); 20];
+    one.push(Act::Stream);
+    let server = Server::start(vec![one], vec![]).await;
+    let running = Running::start(&server, "channels = [\"trades\", \"agg_trades\"]\nstream_silence_s = 1\n");
+    let asked = || server.seen.lock().unwrap().requests.first().map_or(0, Vec::len);
+    running.until("it is asked for again", |_| asked() == 2).await;
+    running.until("the connection is replaced", |c| c.rotations == 1 && c.connects == 2).await;
+    let records = running.stop().await;
+    let seen = server.seen.lock().unwrap();
+    assert!(seen.requests[0][1].contains(r#"["btcusdt@aggTrade"]"#), "{}", seen.requests[0][1]);
+    assert_eq!(events(&records, "stream_asked_again")[0]["detail"]["streams"][0], "btcusdt@aggTrade");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_lines_record_everything_twice_and_a_cut_of_one_of_them_is_no_gap() {
     let cut = vec![Act::Frames(5), Act::Peers(2), Act::Frames(5), Act::Drop];
     let server = Server::start(vec![cut], vec![]).await;

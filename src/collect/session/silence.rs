@@ -1,0 +1,166 @@
+//! What is done about streams that are overdue by their own pace on a connection that is up: pings and acknowledgements
+//! prove nothing, and a gateway that forgot a subscription says so nowhere.
+//!
+//! ```text
+//!  overdue --ask for it once more--> still silent --replace the connection, make before break--> silent: a pause, doubled
+//!     \--most are: no single one is asked for, the connection is replaced sooner--/
+//! ```
+//! A market that is really halted costs one request and replacements with growing pauses; a stream that delivers again
+//! begins anew. Pure: every method is told the time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A connection most of whose streams are overdue is replaced when what makes them so has passed this often.
+const MOST_TIMES: u64 = 2;
+/// So is one with few of them, which were asked for again meanwhile.
+const FEW_TIMES: u64 = 4;
+/// The pause behind a replacement, of the connection and of each stream that was silent; that of a stream is doubled
+/// with each replacement which did not help.
+const PAUSE_FIRST: Duration = Duration::from_secs(300);
+/// Upper bound of it.
+const PAUSE_MAX: Duration = Duration::from_secs(6 * 3_600);
+
+/// A stream that is overdue by its own pace.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Overdue<'a> {
+    pub(super) name: &'a str,
+    /// How often what makes it overdue has passed.
+    pub(super) times: u64,
+    /// Receive time of its last frame, Unix ns.
+    pub(super) last_ns: u64,
+}
+
+/// What was done about a stream since its last frame.
+#[derive(Clone, Debug)]
+struct Tried {
+    last_ns: u64,
+    asked: bool,
+    /// It is no reason for a replacement before that.
+    not_before: Instant,
+    pause: Duration,
+}
+
+/// What is to be done now.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Remedy {
+    /// To be asked for again.
+    pub(super) ask: Vec<String>,
+    /// The connection is to be replaced.
+    pub(super) replace: bool,
+}
+
+/// What was done about the silent streams of one line, over its connections.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Silence {
+    tried: BTreeMap<String, Tried>,
+    /// The connection is not replaced before that.
+    not_before: Option<Instant>,
+}
+
+impl Silence {
+    /// `overdue`: of `busy` streams whose pace is known. `last_ns`: of any stream, `None` = it is none any more.
+    pub(super) fn look(
+        &mut self,
+        now: Instant,
+        overdue: &[Overdue<'_>],
+        busy: usize,
+        last_ns: impl Fn(&str) -> Option<u64>,
+    ) -> Remedy {
+        self.tried.retain(|name, tried| last_ns(name) == Some(tried.last_ns));
+        let most = overdue.len().saturating_mul(2) > busy;
+        let mut remedy = Remedy::default();
+        for stream in overdue {
+            let new = || Tried { last_ns: stream.last_ns, asked: false, not_before: now, pause: PAUSE_FIRST };
+            let tried = self.tried.entry(stream.name.to_owned()).or_insert_with(new);
+            if !most && !tried.asked {
+                tried.asked = true;
+                remedy.ask.push(stream.name.to_owned());
+            }
+            let times = if most { MOST_TIMES } else { FEW_TIMES };
+            remedy.replace |= stream.times >= times && tried.not_before <= now;
+        }
+        remedy.replace &= self.not_before.is_none_or(|at| at <= now);
+        if remedy.replace {
+            self.not_before = Some(now + PAUSE_FIRST);
+            // Whatever stands there is silent.
+            for tried in self.tried.values_mut() {
+                tried.not_before = now + tried.pause;
+                tried.pause = tried.pause.saturating_mul(2).min(PAUSE_MAX);
+            }
+        }
+        remedy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const S: fn(u64) -> Duration = Duration::from_secs;
+
+    fn names(n: usize) -> Vec<String> {
+        (0..n).map(|n| format!("s{n}@trade")).collect()
+    }
+
+    /// The first `count` of `names` have been silent for `times`, and nothing came of any.
+    fn look(silence: &mut Silence, now: Instant, names: &[String], count: usize, times: u64) -> (usize, bool) {
+        let overdue: Vec<Overdue<'_>> =
+            names.iter().take(count).map(|name| Overdue { name, times, last_ns: 7 }).collect();
+        let remedy = silence.look(now, &overdue, names.len(), |_| Some(7));
+        (remedy.ask.len(), remedy.replace)
+    }
+
+    #[test]
+    fn a_stream_that_falls_silent_is_asked_for_once_more_and_then_its_connection_is_replaced() {
+        let (names, t, mut silence) = (names(10), Instant::now(), Silence::default());
+        assert_eq!(look(&mut silence, t, &names, 2, 1), (2, false));
+        assert_eq!(look(&mut silence, t + S(60), &names, 2, 3), (0, false), "asked for once");
+        assert_eq!(look(&mut silence, t + S(120), &names, 2, 4), (0, true));
+    }
+
+    #[test]
+    fn a_connection_most_of_whose_streams_fell_silent_is_replaced_without_asking_for_each() {
+        let (names, t, mut silence) = (names(10), Instant::now(), Silence::default());
+        assert_eq!(look(&mut silence, t, &names, 6, 1), (0, false));
+        assert_eq!(look(&mut silence, t + S(60), &names, 6, 2), (0, true));
+    }
+
+    #[test]
+    fn a_halted_market_costs_replacements_with_growing_pauses_and_no_more_requests() {
+        let (names, t, mut silence) = (names(1), Instant::now(), Silence::default());
+        let replaced: Vec<u64> =
+            (0..24 * 60).filter(|m| look(&mut silence, t + S(m * 60), &names, 1, 1_000) == (0, true)).collect();
+        assert_eq!(replaced, [0, 5, 15, 35, 75, 155, 315, 635, 995, 1_355], "minutes of a day");
+    }
+
+    #[test]
+    fn one_halted_stream_does_not_put_off_the_replacement_when_the_others_fall_silent_too() {
+        let (names, t, mut silence) = (names(10), Instant::now(), Silence::default());
+        for minute in 0..600 {
+            look(&mut silence, t + S(minute * 60), &names, 1, 1_000);
+        }
+        let later = t + S(700 * 60);
+        assert_eq!(look(&mut silence, later, &names, 10, 2), (0, true));
+        assert!(!look(&mut silence, later + S(299), &names, 10, 2).1, "and not again at once");
+    }
+
+    #[test]
+    fn what_delivered_again_begins_anew() {
+        let (t, mut silence) = (Instant::now(), Silence::default());
+        let mut look = |now, last_ns, times| {
+            let overdue = [Overdue { name: "a", times, last_ns }];
+            silence.look(now, &overdue, 9, |name| (name == "a").then_some(last_ns))
+        };
+        assert_eq!(look(t, 7, 1), Remedy { ask: vec!["a".to_owned()], replace: false });
+        assert!(look(t, 7, 4).replace && !look(t + S(299), 7, 8).replace && look(t + S(300), 7, 8).replace);
+        assert_eq!(
+            look(t + S(600), 8, 4),
+            Remedy { ask: vec!["a".to_owned()], replace: true },
+            "no pause of ten minutes"
+        );
+    }
+}
