@@ -45,7 +45,7 @@ use model::select;
 use model::unit::Unit;
 use model::{Channel, RestMeta, SymbolId, UnknownWord};
 use venue::Venue;
-use venue::gap::{GapState, GapTracker, RowMark};
+use venue::gap::{GapEvent, GapState, GapTracker, RowMark, Seen};
 
 const MINUTE_US: i64 = 60_000_000;
 /// A trade that cannot be read was made at most this long before it came.
@@ -483,20 +483,21 @@ impl Feed {
     /// The rows that were decoded last.
     fn trades(&mut self, recv_us: i64, carrier: Option<Carrier>, out: &mut Vec<Item>) {
         let mut gaps: Vec<(usize, (i64, i64), bool)> = Vec::new();
-        let Self { tracker, dedupe, decoder, marks, counts, .. } = self;
-        let mut again = Vec::new();
-        match carrier {
-            Some(carrier) => dedupe.arrive(carrier, &decoder.rows, marks, counts),
-            None => marks.clear(),
-        }
-        tracker.observe_new_rows(&decoder.rows, marks, &mut |gap| {
+        let Self { tracker, dedupe, decoder, marks, counts, last_us, .. } = self;
+        let mut on_gap = |gap: GapEvent<'_>| {
             // Aggregates that continue over trades they leave out are no loss of ours.
-            if !matches!(gap.seen, venue::gap::Seen::TradesSkipped { .. }) {
+            if !matches!(gap.seen, Seen::TradesSkipped { .. }) {
                 gaps.extend(gap.hole.map(|hole| (gap.row, hole, gap.unsure)));
             }
-        });
-        if let Some(carrier) = carrier {
-            dedupe.settle(carrier, &decoder.rows, marks, counts, &mut again);
+        };
+        match carrier {
+            Some(carrier) => {
+                let last_us = |_, symbol: SymbolId| last_us.get(symbol.0 as usize).copied().filter(|us| *us != NEVER);
+                dedupe.arrive(carrier, &decoder.rows, marks, counts);
+                tracker.observe_new_rows(&decoder.rows, marks, last_us, &mut on_gap);
+                dedupe.settle(carrier, &decoder.rows, marks, counts, &mut Vec::new());
+            }
+            None => tracker.observe_fetched_rows(&decoder.rows, marks, &mut on_gap),
         }
         let rows = self.decoder.rows.trades.len() + self.decoder.rows.agg_trades.len();
         for row in 0..rows {

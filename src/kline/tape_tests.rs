@@ -409,13 +409,17 @@ fn official(open_time_us: i64, p: Plain) -> KlineData {
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     Prompt,
-    /// Over two connections.
-    Twice,
+    /// Over two connections, the second of which is so many seconds behind.
+    Twice(i64),
     /// So many minutes late.
     Late(i64),
     Lost,
     /// Fetched so many minutes later.
     Fetched(i64),
+    /// Fetched so many minutes later, and once more by a repair that began anew.
+    Refetched(i64),
+    /// Fetched so many minutes later, and then it comes after all.
+    FetchedAndLate(i64),
     /// Its time is so many minutes ahead.
     Early(i64),
     /// Not at the market: in no candle.
@@ -425,12 +429,14 @@ enum Fate {
 fn fate() -> impl Strategy<Value = Fate> {
     prop_oneof![
         10 => Just(Fate::Prompt),
-        2 => Just(Fate::Twice),
+        2 => prop_oneof![Just(0_i64), 25_i64..100].prop_map(Fate::Twice),
         2 => (0_i64..20).prop_map(Fate::Late),
         1 => (100_i64..300).prop_map(Fate::Late),
         2 => Just(Fate::Lost),
         2 => (0_i64..30).prop_map(Fate::Fetched),
         1 => (60_i64..300).prop_map(Fate::Fetched),
+        1 => (0_i64..30).prop_map(Fate::Refetched),
+        1 => (0_i64..30).prop_map(Fate::FetchedAndLate),
         2 => (1_i64..55).prop_map(Fate::Early),
         1 => Just(Fate::OffBook),
     ]
@@ -442,6 +448,13 @@ type Step = (i64, i64, i64, bool, Fate);
 fn step() -> impl Strategy<Value = Step> {
     let pause = prop_oneof![6 => 0_i64..90_000, 1 => 0_i64..1_800_000];
     (pause, 1_i64..999, 1_i64..99, any::<bool>(), fate())
+}
+
+/// So many times one fate or several in a row of the same: a line that stalls and a repair that begins anew bring many.
+fn tape(stretches: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Step>> {
+    let len = prop_oneof![4 => Just(1), 1 => 2..9_usize];
+    prop::collection::vec((step(), len), stretches)
+        .prop_map(|stretches| stretches.into_iter().flat_map(|(step, len)| std::iter::repeat_n(step, len)).collect())
 }
 
 /// A tape of USD-M trades of two symbols.
@@ -468,7 +481,7 @@ fn numbered(symbols: [(&'static str, &[Step], bool); 2]) -> World {
         let (mut deals, mut missing) = (Vec::new(), BTreeSet::new());
         let fate_of = |k: usize| {
             let early = |k: usize| matches!(steps.get(k), Some((.., Fate::Early(_))));
-            let missing = |k: usize| !matches!(steps[k].4, Fate::Prompt | Fate::Twice | Fate::Early(_));
+            let missing = |k: usize| !matches!(steps[k].4, Fate::Prompt | Fate::Twice(_) | Fate::Early(_));
             let beside = (k.saturating_sub(2)..=k + 2).any(|j| j != k && j >= 2 && j + 2 < steps.len() && early(j));
             match steps[k].4 {
                 // The ends are there, and so is what stands beside a trade of another time.
@@ -497,13 +510,13 @@ fn numbered(symbols: [(&'static str, &[Step], bool); 2]) -> World {
             );
             match fate {
                 Fate::Prompt | Fate::Early(_) | Fate::OffBook => world.tape.push(say(recv_us, 1, frame)),
-                Fate::Twice => {
+                Fate::Twice(seconds) => {
                     world.tape.push(say(recv_us, 1, frame.clone()));
-                    world.tape.push(say(recv_us + 3 * MS, 2, frame));
+                    world.tape.push(say(recv_us + seconds * SECOND + 3 * MS, 2, frame));
                 }
                 Fate::Late(minutes) => world.tape.push(say(recv_us + minutes * MINUTE + 9 * SECOND, 1, frame)),
                 Fate::Lost => {}
-                Fate::Fetched(minutes) => {
+                Fate::Fetched(minutes) | Fate::Refetched(minutes) | Fate::FetchedAndLate(minutes) => {
                     let meta = format!(
                         r#"{{"channel":"trades","symbol":"{symbol}","url":"u","status":200,"fill":{{"from":{id},"to":{id}}}}}"#
                     );
@@ -515,7 +528,15 @@ fn numbered(symbols: [(&'static str, &[Step], bool); 2]) -> World {
                     payload.extend_from_slice(meta.as_bytes());
                     payload.extend_from_slice(body.as_bytes());
                     let recv_us = recv_us + minutes * MINUTE + 11 * SECOND;
-                    world.tape.push(Record { recv_us, kind: Kind::Rest, conn: 9, payload, repair: true });
+                    let fetched = Record { recv_us, kind: Kind::Rest, conn: 9, payload, repair: true };
+                    match fate {
+                        Fate::Refetched(_) => {
+                            world.tape.push(Record { recv_us: recv_us + 200 * MINUTE, ..fetched.clone() });
+                        }
+                        Fate::FetchedAndLate(_) => world.tape.push(say(recv_us + 200 * MINUTE, 1, frame)),
+                        _ => {}
+                    }
+                    world.tape.push(fetched);
                 }
             }
             let comes = !matches!(fate, Fate::Lost);
@@ -582,8 +603,8 @@ proptest! {
 
     #[test]
     fn candles_of_any_tape_are_those_of_a_flat_recomputation_and_their_marks_are_exact(
-        a in prop::collection::vec(step(), 8..60),
-        b in prop::collection::vec(step(), 8..30),
+        a in tape(8..50),
+        b in tape(8..30),
         begun in any::<bool>(),
         ops in ops(),
     ) {
@@ -597,8 +618,8 @@ proptest! {
 
     #[test]
     fn bars_and_their_revisions_are_the_same_wherever_checkpoints_fall_and_whenever_it_is_killed(
-        a in prop::collection::vec(step(), 8..60),
-        b in prop::collection::vec(step(), 8..30),
+        a in tape(8..50),
+        b in tape(8..30),
         begun in any::<bool>(),
         ops in ops(),
     ) {

@@ -164,7 +164,7 @@ impl GapTracker {
     /// Judges one row or message and remembers it. Channels without a rule are always continuous.
     pub fn observe(&mut self, symbol: &str, channel: Channel, ids: Ids) -> Seen {
         let entry = self.entry(symbol);
-        self.judge(entry, channel, ids).seen
+        self.judge(entry, channel, ids, |state, rule| state.judge(rule, ids, || true)).seen
     }
 
     /// The channel is recorded no more for this symbol: when it is again, that is a beginning and no hole.
@@ -195,17 +195,47 @@ impl GapTracker {
     /// `on_gap` hears of every hole.
     pub fn observe_rows(&mut self, rows: &Rows, marks: &mut Vec<RowMark>, on_gap: &mut impl FnMut(GapEvent<'_>)) {
         marks.clear();
-        self.observe_new_rows(rows, marks, on_gap);
+        self.observe_new_rows(rows, marks, |_, _| None, on_gap);
     }
 
     /// As [`GapTracker::observe_rows`]; rows that `marks` calls duplicates are not looked at, and `again` stays said.
+    /// `last_us`: time of the last row of a symbol, as far as is known; ids that come again begin no count unless they
+    /// are of a later one.
     #[inline]
-    pub fn observe_new_rows(&mut self, rows: &Rows, marks: &mut Vec<RowMark>, on_gap: &mut impl FnMut(GapEvent<'_>)) {
-        let mut at = 0..usize::MAX;
-        each_kind!(rows, of => self.observe_kind(rows, of, &mut at, marks, on_gap));
+    pub fn observe_new_rows(
+        &mut self,
+        rows: &Rows,
+        marks: &mut Vec<RowMark>,
+        last_us: impl Fn(Channel, SymbolId) -> Option<i64>,
+        on_gap: &mut impl FnMut(GapEvent<'_>),
+    ) {
+        self.observe_each(rows, marks, Some(&last_us), on_gap);
     }
 
-    /// `at`: where in `marks` the next row is.
+    /// The rows of a body that was fetched for a hole: what was delivered is `again` in their marks.
+    pub fn observe_fetched_rows(
+        &mut self,
+        rows: &Rows,
+        marks: &mut Vec<RowMark>,
+        on_gap: &mut impl FnMut(GapEvent<'_>),
+    ) {
+        marks.clear();
+        self.observe_each(rows, marks, None::<&fn(Channel, SymbolId) -> Option<i64>>, on_gap);
+    }
+
+    #[inline]
+    fn observe_each(
+        &mut self,
+        rows: &Rows,
+        marks: &mut Vec<RowMark>,
+        last_us: Option<&impl Fn(Channel, SymbolId) -> Option<i64>>,
+        on_gap: &mut impl FnMut(GapEvent<'_>),
+    ) {
+        let mut at = 0..usize::MAX;
+        each_kind!(rows, of => self.observe_kind(rows, of, &mut at, marks, last_us, on_gap));
+    }
+
+    /// `at`: where in `marks` the next row is. Without `last_us` they were fetched.
     #[inline]
     fn observe_kind<R: RowKind>(
         &mut self,
@@ -213,6 +243,7 @@ impl GapTracker {
         of: &[R],
         at: &mut Range<usize>,
         marks: &mut Vec<RowMark>,
+        last_us: Option<&impl Fn(Channel, SymbolId) -> Option<i64>>,
         on_gap: &mut impl FnMut(GapEvent<'_>),
     ) {
         if slot(R::CHANNEL).is_none() {
@@ -224,27 +255,33 @@ impl GapTracker {
                     return RowMark { flags: SNAPSHOT, ..RowMark::default() };
                 }
                 let ids = r.ids().map(|(first, last)| Ids { first, last, prev: r.prev_id(), trades: r.trade_ids() });
-                self.mark(rows, r.symbol(), R::CHANNEL, ids, row, on_gap)
+                self.mark(rows, r, ids, last_us, row, on_gap)
             });
         }
     }
 
     #[inline]
-    fn mark(
+    fn mark<K: RowKind>(
         &mut self,
         rows: &Rows,
-        symbol: SymbolId,
-        channel: Channel,
+        of: &K,
         ids: Option<Ids>,
+        last_us: Option<&impl Fn(Channel, SymbolId) -> Option<i64>>,
         row: usize,
         on_gap: &mut impl FnMut(GapEvent<'_>),
     ) -> RowMark {
         let Some(ids) = ids else {
             return RowMark::default();
         };
+        let (symbol, channel) = (of.symbol(), K::CHANNEL);
         let name = rows.symbols.name(symbol);
         let entry = self.entry_of(symbol, name);
-        let judged = self.judge(entry, channel, ids);
+        let judged = self.judge(entry, channel, ids, |state, rule| match last_us {
+            Some(last_us) => state.judge(rule, ids, || {
+                of.time_us().zip(last_us(channel, symbol)).is_none_or(|(time_us, last_us)| time_us > last_us)
+            }),
+            None => state.fill(rule, ids),
+        });
         let Judged { seen, opened, missing, unsure, .. } = judged;
         let event = GapEvent { symbol: name, channel, seen, row, hole: opened, missing, unsure };
         match seen {
@@ -289,7 +326,13 @@ impl GapTracker {
     }
 
     #[inline]
-    fn judge(&mut self, entry: usize, channel: Channel, ids: Ids) -> Judged {
+    fn judge(
+        &mut self,
+        entry: usize,
+        channel: Channel,
+        ids: Ids,
+        known: impl FnOnce(&mut IdState, Continuity) -> Judged,
+    ) -> Judged {
         let nothing = Judged::of(Seen::Continuous, 0);
         let Some(slot) = slot(channel) else {
             return nothing;
@@ -298,7 +341,7 @@ impl GapTracker {
         let state = self.entries.get_mut(entry).map(|e| &mut e.states[slot]);
         match (rule, state) {
             (Continuity::None, _) | (_, None) => nothing,
-            (_, Some(Some(state))) => state.judge(rule, ids),
+            (_, Some(Some(state))) => known(state, rule),
             (_, Some(none)) => {
                 *none = Some(IdState::starting_with(ids));
                 Judged::of(Seen::First, count(ids.first, ids.last))

@@ -13,6 +13,7 @@ mod pending;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -356,8 +357,14 @@ impl IdBook {
         if *repairs {
             return;
         }
-        tracker.observe_new_rows(rows, marks, &mut |event| {
-            open(&event, rows, spans, (*disturbed, unread), now_ns, pending, news);
+        let spans = RefCell::new(spans);
+        let last_us = |channel, symbol: SymbolId| {
+            let slot = CHANNELS.iter().position(|c| *c == channel)?;
+            let span = *spans.borrow().get(slot)?.get(symbol.0 as usize)?;
+            (span.time_us != NONE).then_some(span.time_us)
+        };
+        tracker.observe_new_rows(rows, marks, last_us, &mut |event| {
+            open(&event, rows, *spans.borrow_mut(), (*disturbed, unread), now_ns, pending, news);
         });
     }
 
@@ -448,7 +455,9 @@ fn note(
         span.filled = span.filled.saturating_add(new);
     } else if !mark.unsure {
         span.seq = seq;
-        span.time_us = time_us.unwrap_or(span.time_us);
+        // What comes again late is not the last that happened.
+        let late_us = if mark.again { span.time_us } else { NONE };
+        span.time_us = time_us.map_or(span.time_us, |us| us.max(late_us));
     }
     if mark.unsure {
         return;

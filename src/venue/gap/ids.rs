@@ -11,7 +11,9 @@
 //! ```
 //!
 //! An id that was delivered before, in a row that is none of before (so the caller says), begins a second run in the
-//! same way: a venue may count anew long before its ids are far.
+//! same way: a venue may count anew long before its ids are far. Its trades go on in time then; a row of ids that were
+//! delivered and of a time that is not newer comes late once more, over a line that stalled or because it was fetched
+//! meanwhile, and says nothing. A row that was fetched never begins a run: it is one of before by what it is.
 
 use serde::{Deserialize, Serialize};
 
@@ -193,15 +195,34 @@ impl IdState {
         Some(open)
     }
 
+    /// `is_newer`: what the row tells happened after the rows before it, as far as is known.
     #[inline]
-    pub(super) fn judge(&mut self, rule: Continuity, ids: Ids) -> Judged {
+    pub(super) fn judge(&mut self, rule: Continuity, ids: Ids, is_newer: impl FnOnce() -> bool) -> Judged {
         if self.other.is_none() && self.run.is_near(rule, ids) {
             let judged = self.run.judge(rule, ids);
             if judged.seen != Seen::Duplicate {
                 return judged;
             }
         }
+        if self.run.covers(ids) && !is_newer() {
+            return Judged::of(Seen::Duplicate, 0);
+        }
         self.judge_apart(rule, ids)
+    }
+
+    /// A row that was fetched for a hole.
+    #[cold]
+    pub(super) fn fill(&mut self, rule: Continuity, ids: Ids) -> Judged {
+        let run = &self.run;
+        let outside = ids.first < run.first || ids.last > run.last;
+        let of_former = |o: &Other| o.former && o.run.spans(ids) && (outside || o.run.lacks(ids)) && !run.lacks(ids);
+        let run = match &mut self.other {
+            Some(other) if of_former(other) => &mut other.run,
+            // Fetched behind what was read so far.
+            _ if ids.last > run.last => return self.judge(rule, ids, || true),
+            _ => &mut self.run,
+        };
+        run.late(run.before(rule, ids), ids)
     }
 
     /// There are two runs, or will be.
@@ -375,9 +396,16 @@ impl Run {
 
     /// True when every id in it was delivered.
     fn covers(&self, ids: Ids) -> bool {
-        self.first <= ids.first
-            && ids.last <= self.last
-            && !self.holes.iter().any(|(a, b)| *a <= ids.last && ids.first <= *b)
+        self.spans(ids) && !self.lacks(ids)
+    }
+
+    fn spans(&self, ids: Ids) -> bool {
+        self.first <= ids.first && ids.last <= self.last
+    }
+
+    /// True when a known hole holds some of it.
+    fn lacks(&self, ids: Ids) -> bool {
+        self.holes.iter().any(|(a, b)| *a <= ids.last && ids.first <= *b)
     }
 
     fn gap(&self, rule: Continuity, ids: Ids, before: i64) -> Seen {

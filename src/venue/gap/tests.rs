@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use super::ids::MAX_HOLES;
 use super::*;
 use crate::{Frame, FrameKind, venue};
-use model::VenueId;
+use model::row::{Side, Trade};
+use model::{Num, VenueId};
 
 fn tracker(id: VenueId) -> GapTracker {
     GapTracker::new(venue(id))
@@ -116,6 +117,70 @@ fn a_new_count_shows_long_before_its_ids_are_far() {
     let seen: Vec<Seen> = (50..=60).chain(101..=104).map(|id| trade(&mut t, id)).collect();
     assert!(!seen.iter().any(|s| matches!(s, Seen::Gap { .. })), "{seen:?}");
     assert_eq!(t.open("BTCUSDT", Channel::Trades, 1, 104), Some(vec![]));
+}
+
+/// Trades with an id and a time each, as one frame.
+fn trades(ids: impl IntoIterator<Item = (i64, i64)>) -> Rows {
+    let mut rows = Rows::new();
+    let symbol = rows.symbols.intern("BTCUSDT");
+    rows.trades.extend(ids.into_iter().map(|(id, us)| Trade {
+        symbol,
+        ts_event_us: None,
+        ts_trade_us: Some(us),
+        id: Some(id),
+        id_str: None,
+        price: Num::default(),
+        amount: Num::default(),
+        side: Side::Buy,
+        kind: None,
+    }));
+    rows
+}
+
+/// What a tracker says of rows behind which the last one known is of `last_us`; `None`: they were fetched.
+fn told(t: &mut GapTracker, rows: &Rows, last_us: Option<i64>) -> (Vec<RowMark>, Vec<Seen>) {
+    let (mut marks, mut seen) = (Vec::new(), Vec::new());
+    let mut on_gap = |e: GapEvent<'_>| seen.push(e.seen);
+    match last_us {
+        Some(us) => t.observe_new_rows(rows, &mut marks, |_, _| Some(us), &mut on_gap),
+        None => t.observe_fetched_rows(rows, &mut marks, &mut on_gap),
+    }
+    (marks, seen)
+}
+
+#[test]
+fn a_line_that_stalls_and_brings_old_trades_again_is_no_venue_that_counts_anew() {
+    let mut t = tracker(VenueId::BinanceSpot);
+    told(&mut t, &trades((1..=100).map(|id| (id, id))), Some(0));
+    let before = t.state();
+    for id in 20..=90 {
+        let (marks, seen) = told(&mut t, &trades([(id, id)]), Some(100));
+        assert!(marks[0].again && marks[0].new == 0 && seen.is_empty(), "{id}: {marks:?} {seen:?}");
+    }
+    assert_eq!(t.state(), before);
+    // The same ids, of trades that happened later.
+    let (_, seen) = told(&mut t, &trades((1..=3).map(|id| (id, 100 + id))), Some(100));
+    assert_eq!(seen.last(), Some(&Seen::Restarted { from: 100, to: 1 }));
+}
+
+#[test]
+fn trades_fetched_again_are_those_of_before_and_no_venue_that_counts_anew() {
+    let mut t = tracker(VenueId::BinanceSpot);
+    told(&mut t, &trades([1, 2, 30].map(|id| (id, id))), Some(0));
+    for again in [false, true] {
+        let (marks, seen) = told(&mut t, &trades((3..=20).map(|id| (id, id))), None);
+        assert!(marks.iter().all(|m| m.again == again && m.late != again), "{marks:?}");
+        assert_eq!(seen, []);
+        assert_eq!(t.open("BTCUSDT", Channel::Trades, 1, 30), Some(vec![(21, 29)]));
+    }
+    // Those of the count before fill its holes, whatever the venue counts now.
+    told(&mut t, &trades((1..=27).map(|id| (id, 100 + id))), Some(30));
+    for again in [false, true] {
+        let (marks, seen) = told(&mut t, &trades((21..=29).map(|id| (id, id))), None);
+        assert!(marks.iter().all(|m| m.again == again && m.late != again), "{marks:?}");
+        assert_eq!(seen, []);
+    }
+    assert_eq!(t.ids("BTCUSDT", Channel::Trades).unwrap().run.last, 27);
 }
 
 #[test]
