@@ -26,6 +26,7 @@ use crate::failpoint;
 use crate::repair::queue::MissingRange;
 use capture::LAKE_READER;
 use fold::Mode;
+use fold::dedupe::FetchedIds;
 use fold::gather::{Continuation, Gatherer, LogKind};
 use fold::source::{AckStore, LiveLog, LocalAck};
 use lake::hash::hex;
@@ -334,7 +335,7 @@ impl Worker {
                 // Nothing was ever repaired: the usual case.
                 LogKind::Repairs => {
                     if let Some(repair_queue) = self.repair_queue.as_ref().filter(|_| foreign.is_empty()) {
-                        repair_queue.ready();
+                        repair_queue.ready(FetchedIds::default());
                     }
                 }
             }

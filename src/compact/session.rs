@@ -305,7 +305,7 @@ impl<'a> Session<'a> {
         if let Some(part) = &self.gatherer.part {
             part.account.repairs.iter().for_each(|r| repair_queue.was_done(r));
         }
-        repair_queue.ready();
+        repair_queue.ready(self.gatherer.fetched_ids().clone());
     }
 
     /// Looks how tight memory is. What that changes of the files holds for parts that begin from now on.

@@ -14,7 +14,7 @@ use serde_json::json;
 use wal_format::{Kind, LossReason, LostRange, RecordRef, Run, SegmentId, Seq, record};
 
 use super::decode::{FrameDecoder, Undecodable, Verdict, encoding_of};
-use super::dedupe::{Carrier, Dedupe, SavedDedupe};
+use super::dedupe::{Carrier, Dedupe, FetchedIds, SavedDedupe};
 use super::hour::{HourClock, part_end_ns};
 use super::ids::{IdBook, IdGap, SavedIds};
 use super::part::OpenPart;
@@ -174,6 +174,11 @@ impl Gatherer {
             previous_sha256: self.previous_sha256.clone(),
             forgotten: self.forgotten.clone(),
         }
+    }
+
+    /// What a log of repairs holds of the hole in work.
+    pub fn fetched_ids(&self) -> &FetchedIds {
+        self.dedupe.fetched_ids()
     }
 
     /// True when [`Gatherer::take_reported_gaps`] has something.

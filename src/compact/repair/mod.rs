@@ -12,9 +12,9 @@
 //! The repair log is a log like any other: a second compactor session makes parts and manifests of it, so a
 //! replay sees the same rows, and nothing in a part of the main log depends on when a hole was repaired.
 //!
-//! Exactly once: a body is appended before its hole's event, and the event ends the hole. After a crash between
-//! the two the bodies are fetched again; their rows have the ids of the first ones, and the id book of the repair
-//! log removes them, as it does for two lines. A hole whose event is in the log is not asked for again. Rows that
+//! Exactly once: a body is appended before its hole's event, and the event ends the hole. After a stop or a crash between
+//! the two fetching goes on behind the bodies that the log has; a row that is fetched again all the same has an id of
+//! the hole in work, and is removed ([`fold::dedupe`]). A hole whose event is in the log is not asked for again. Rows that
 //! the main log delivers after all, later than a hole is told, are in both logs; its manifest counts them
 //! (`filled` of the gap).
 //!
@@ -110,7 +110,7 @@ impl Repairer {
     /// Repairs until asked to stop.
     ///
     /// # Cancel safety
-    /// What was appended stays; a hole in the middle of its pages is asked for again by the next run.
+    /// What was appended stays; the next run goes on with a hole that was in the middle of its pages.
     pub async fn run(mut self) {
         loop {
             let is_open = self.log.is_open();
@@ -170,7 +170,7 @@ impl Repairer {
         if asked > IDS_MAX {
             return Ok(done(0, Some(format!("{asked} ids are too many to ask for"))));
         }
-        let mut pages = Pages::new(hole);
+        let mut pages = Pages::new(hole, &self.repair_queue.fetched(hole));
         let mut pauses = AGAIN_AFTER.iter();
         loop {
             match self.pass(&mut pages).await {

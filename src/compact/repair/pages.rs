@@ -29,9 +29,10 @@ pub(super) struct Pages {
 }
 
 impl Pages {
-    pub(super) fn new(hole: &MissingRange) -> Self {
+    /// Those of a hole of which the log of repairs has `got` already, both ends included.
+    pub(super) fn new(hole: &MissingRange, got: &[(i64, i64)]) -> Self {
         let words = count(hole.from, hole.to).div_ceil(64) as usize;
-        Self {
+        let mut pages = Self {
             hole: hole.clone(),
             got: vec![0; words],
             got_count: 0,
@@ -40,7 +41,10 @@ impl Pages {
             last: None,
             ended: false,
             requests: 0,
-        }
+        };
+        let inside = got.iter().map(|(from, to)| (*from).max(hole.from)..=(*to).min(hole.to));
+        inside.flatten().for_each(|id| pages.note(id));
+        pages
     }
 
     /// Ids that came.

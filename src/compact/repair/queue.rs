@@ -2,13 +2,15 @@
 //!
 //! Nothing here is durable and nothing has to be. After a start the compactor tells every hole of the last two
 //! days again (from manifests, states and the log) and everything that the repair log says was done; only when it
-//! has read that log to its end ([`RepairQueue::ready`]) does the first hole go out.
+//! has read that log to its end ([`RepairQueue::ready`]) does the first hole go out, and what that log has of a hole
+//! whose fetching ended in its middle is not fetched again.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use fold::dedupe::FetchedIds;
 use lake::manifest::{Gap, Repair};
 use model::Channel;
 use venue::gap::count;
@@ -78,6 +80,8 @@ struct Inner {
     /// The order of `known`, oldest first.
     order: VecDeque<Key>,
     in_work: bool,
+    /// What the repair log has of holes without their end.
+    fetched: FetchedIds,
     counts: Counts,
 }
 
@@ -109,10 +113,17 @@ impl RepairQueue {
         }
     }
 
-    /// The repair log was read to its end.
-    pub fn ready(&self) {
-        self.lock().ready = true;
+    /// The repair log was read to its end; `fetched` is what it has of a hole whose end is not in it.
+    pub fn ready(&self, fetched: FetchedIds) {
+        let mut inner = self.lock();
+        (inner.ready, inner.fetched) = (true, fetched);
+        drop(inner);
         self.wake.notify_one();
+    }
+
+    /// The ids of `hole`'s symbol that the repair log had when it was read.
+    pub(crate) fn fetched(&self, hole: &MissingRange) -> Vec<(i64, i64)> {
+        self.lock().fetched.of(hole.channel, &hole.symbol).to_vec()
     }
 
     /// The next hole, once [`RepairQueue::ready`] was said.
@@ -146,6 +157,7 @@ impl RepairQueue {
     pub fn finished(&self, repair: &Repair) {
         let mut inner = self.lock();
         inner.in_work = false;
+        inner.fetched = FetchedIds::default();
         inner.counts.rows += repair.rows;
         match repair.why {
             None => inner.counts.repaired += 1,

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::pages::Pages;
 use super::queue::{MissingRange, RepairQueue};
+use fold::dedupe::FetchedIds;
 use lake::manifest::{Gap, Repair};
 use model::row::{Side, Trade};
 use model::{Channel, Fill, Num, Rows};
@@ -92,7 +93,7 @@ proptest! {
         let has: BTreeSet<i64> = (0..1_000).filter(|id| !lacking.contains(id)).collect();
         let expected = has.range(hole.from..=hole.to).count() as u64;
         for by in ["id", "page"] {
-            let mut pages = Pages::new(&hole);
+            let mut pages = Pages::new(&hole, &[]);
             pass(&mut pages, &has, page, by);
             prop_assert_eq!(pages.got(), expected, "{}", by);
             prop_assert_eq!(pages.is_complete(), expected == len as u64);
@@ -107,16 +108,28 @@ proptest! {
 #[test]
 fn a_whole_hole_takes_as_few_requests_as_it_has_pages() {
     let all: BTreeSet<i64> = (0..10_000).collect();
-    let mut pages = Pages::new(&hole(100, 2_599));
+    let mut pages = Pages::new(&hole(100, 2_599), &[]);
     assert_eq!(pass(&mut pages, &all, 1_000, "id"), 3);
     assert_eq!(pages.requests(), 3);
-    let mut pages = Pages::new(&hole(9_000, 9_999));
+    let mut pages = Pages::new(&hole(9_000, 9_999), &[]);
     assert_eq!(pass(&mut pages, &all, 1_000, "page"), 1);
 }
 
 #[test]
+fn a_hole_that_was_fetched_in_part_is_asked_for_behind_that_only() {
+    let all: BTreeSet<i64> = (0..10_000).collect();
+    let mut pages = Pages::new(&hole(100, 2_599), &[(50, 1_099), (1_200, 1_250), (2_599, 4_000)]);
+    let first = pages.next(|m| by_id(m, 1_000)).unwrap();
+    assert_eq!(first.fill, Some(Fill { from: 1_100, to: 2_099 }));
+    pages.answered(&first, &rows(1_100..=2_099), 99);
+    assert_eq!(pass(&mut pages, &all, 1_000, "id"), 1);
+    assert!(pages.is_complete());
+    assert!(Pages::new(&hole(100, 2_599), &[(i64::MIN, i64::MAX)]).is_complete());
+}
+
+#[test]
 fn a_venue_that_cannot_be_asked_is_not_asked() {
-    let mut pages = Pages::new(&hole(1, 5));
+    let mut pages = Pages::new(&hole(1, 5), &[]);
     assert!(pages.next(|_| None).is_none());
     assert_eq!(pages.requests(), 0);
 }
@@ -165,7 +178,7 @@ async fn no_hole_goes_out_before_the_repair_log_was_read_and_none_goes_out_twice
     repair_queue.was_done(&done(&a, None));
     repair_queue.was_done(&done(&c, Some("the venue gave 0 of 2 ids".into())));
     repair_queue.want(c);
-    repair_queue.ready();
+    repair_queue.ready(FetchedIds::default());
     assert_eq!(repair_queue.next().await, b);
     repair_queue.again(b.clone());
     assert_eq!(repair_queue.next().await, b);

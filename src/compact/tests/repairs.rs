@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::repair::queue::{MissingRange, RepairQueue};
+use fold::dedupe::FetchedIds;
 use fold::gather::LogKind;
 use lake::manifest::Repair;
 use model::Channel;
@@ -138,6 +139,7 @@ fn what_the_log_of_repairs_says_is_known_before_the_first_hole_goes_out() {
     bed.repairs(Mode::Drain, |c| c.capture.wal.retention_hours = 24 * 365 * 50).run().unwrap();
     let mut log = Log::open(&bed.repair_wal(), T0 + 2 * HOUR);
     ended(&mut log, T0 + 2 * HOUR, "repaired", &repair(300, 301, 2, None));
+    fetched(&mut log, T0 + 2 * HOUR, 400..=409, (400, 409));
     let repair_queue = Arc::new(RepairQueue::default());
     let hole = |from, to| MissingRange {
         channel: Channel::Trades,
@@ -148,13 +150,14 @@ fn what_the_log_of_repairs_says_is_known_before_the_first_hole_goes_out() {
         before_us: None,
     };
     repair_queue.want(hole(300, 301));
-    repair_queue.want(hole(400, 401));
+    repair_queue.want(hole(400, 420));
     let worker = Worker { repair_queue: Some(repair_queue.clone()), ..bed.repairs(Mode::Follow, |_| {}) };
     let shutdown = worker.shutdown.clone();
     let thread = std::thread::spawn(move || worker.run().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let first = runtime.block_on(repair_queue.next());
-    assert_eq!(first, hole(400, 401), "300 to 301 is in the log already");
+    assert_eq!(first, hole(400, 420), "300 to 301 is in the log already");
+    assert_eq!(repair_queue.fetched(&first), [(400, 409)], "a body is in the log, the end of its hole is not");
     shutdown.trigger();
     thread.join().unwrap();
     log.writer.close().unwrap();
@@ -175,7 +178,7 @@ fn a_hole_that_stayed_open_reaches_the_repairer_once_over_a_restart_and_a_book_i
     // Four seconds later: by then the hole counts.
     log.text(now + 4_000_000_000, &trade("BTCUSDT", 8, ms));
     let repair_queue = Arc::new(RepairQueue::default());
-    repair_queue.ready();
+    repair_queue.ready(FetchedIds::default());
     let run = || {
         let worker = Worker { repair_queue: Some(repair_queue.clone()), ..bed.worker(Mode::Follow, |_| {}) };
         let (shutdown, status) = (worker.shutdown.clone(), worker.status.clone());

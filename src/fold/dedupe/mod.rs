@@ -15,13 +15,14 @@
 //!
 //! **What is remembered.** With two lines, around the start of a connection, and while a stream comes over two
 //! connections, the keys of 20 s of the log, in 32 MiB at most ([`window`]); what has to go earlier is counted.
-//! Otherwise the last few hundred rows with ids ([`recent`]). In a log of repairs, where the same range may be asked for twice, all rows of the hole in
-//! work (200,000) and the last 8,192 before it.
+//! Otherwise the last few hundred rows with ids ([`recent`]). In a log of repairs, where the same range may be asked for
+//! twice, the ids of the hole in work ([`fetched`]), the content of its last 200,000 rows and of the last 8,192 before it.
 //!
 //! Everything is a function of the log: time is the log's own, bytes are those of keys, never those of the process.
 
 mod arrival;
 mod codec;
+mod fetched;
 pub(crate) mod key;
 mod lines;
 mod recent;
@@ -36,6 +37,7 @@ use smallvec::SmallVec;
 
 use self::arrival::Arrival;
 pub use self::arrival::Carrier;
+pub use self::fetched::FetchedIds;
 use self::key::RowKey;
 use self::lines::{Lines, SavedLines};
 use self::recent::{Recent, Recents, SavedRecents};
@@ -50,8 +52,7 @@ use venue::gap::{OUT_OF_ORDER, RowMark};
 /// Slots of the tables: [`Table::ALL`].
 const SLOTS: usize = Table::ALL.len();
 
-/// Rows that were fetched and are remembered until their hole ends: a hole of more that is asked for again after a
-/// crash in its middle has rows twice.
+/// Rows that were fetched and whose content is remembered until their hole ends; of those before them it is the ids.
 const FETCHED_MAX: usize = 200_000;
 /// Of them those that are remembered longer, in case the same range is asked for again.
 const FETCHED_KEPT: usize = 8_192;
@@ -73,6 +74,7 @@ pub struct Dedupe {
     streams: [Vec<u64>; SLOTS],
     /// It is a log of repairs.
     repairs: bool,
+    fetched: FetchedIds,
 }
 
 /// A saved [`Dedupe`].
@@ -90,6 +92,8 @@ pub struct SavedDedupe {
     /// Table word -> symbol -> connections.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     carriers: BTreeMap<String, BTreeMap<String, Vec<u32>>>,
+    #[serde(default, skip_serializing_if = "FetchedIds::is_empty")]
+    fetched: FetchedIds,
 }
 
 /// What version 1 remembered of one stream.
@@ -106,6 +110,7 @@ impl Dedupe {
         let mut dedupe =
             Self { lines: Lines::load(&saved.lines), recents: Recents::load(&saved.recent), ..Self::default() };
         dedupe.window.load(&saved.keys);
+        dedupe.fetched = saved.fetched.clone();
         let slot_of = |word: &str| Table::ALL.iter().position(|t| t.as_str() == word);
         for (word, windows) in &saved.windows {
             let Some(slot) = slot_of(word) else { continue };
@@ -150,6 +155,7 @@ impl Dedupe {
             lines: self.lines.save(),
             keys: self.window.save(now_ns),
             recent: self.recents.save(now_ns),
+            fetched: self.fetched.clone(),
             ..SavedDedupe::default()
         };
         if self.is_overlapping() {
@@ -170,7 +176,13 @@ impl Dedupe {
 
     /// Keys that had to go before their time since the last call.
     pub fn take_evicted(&mut self) -> u64 {
-        self.window.take_early()
+        // Of what was fetched the ids stay.
+        self.window.take_early() * u64::from(!self.repairs)
+    }
+
+    /// What a log of repairs holds of the hole in work.
+    pub fn fetched_ids(&self) -> &FetchedIds {
+        &self.fetched
     }
 
     /// Any record received at `ts_recv_ns`: moves the time of the log.
@@ -339,14 +351,26 @@ impl Dedupe {
         if !self.repairs {
             return;
         }
-        each_row(rows, |slot, symbol, key| {
-            let key = self.key(slot, symbol, key, &rows.symbols);
-            let arrival = self.window.fetch(key, self.lines.now_ns());
-            let (duplicate, again) = (matches!(arrival, Arrival::Again(_)), arrival == Arrival::Conflict);
-            marks.push(RowMark { duplicate, again, ..RowMark::default() });
-        });
+        each_kind!(rows, of => self.fetched_of(rows, of, marks));
         if marks.iter().any(|m| m.again) {
             note_again(rows, marks, drift);
+        }
+    }
+
+    fn fetched_of<K: Kind>(&mut self, rows: &Rows, of: &[K], marks: &mut Vec<RowMark>) {
+        for r in of {
+            let key = self.key(K::TABLE as usize, r.symbol(), r.key(rows), &rows.symbols);
+            let (name, id) = (rows.symbols.name(r.symbol()), r.ids().map(|(first, _)| first));
+            let forgotten = |id| self.fetched.holds(K::CHANNEL, name, id) && !self.window.knows(key);
+            let mut mark = RowMark::default();
+            if id.is_some_and(forgotten) {
+                mark.duplicate = true;
+            } else {
+                let arrival = self.window.fetch(key, self.lines.now_ns());
+                (mark.duplicate, mark.again) = (matches!(arrival, Arrival::Again(_)), arrival == Arrival::Conflict);
+                id.iter().for_each(|id| self.fetched.add(K::CHANNEL, name, *id));
+            }
+            marks.push(mark);
         }
     }
 
@@ -354,6 +378,7 @@ impl Dedupe {
     pub fn repaired(&mut self, repair: &Repair) -> bool {
         let is_new = self.window.fetch(key::repair(repair), self.lines.now_ns()) == Arrival::New;
         self.window.shrink_to(FETCHED_KEPT);
+        self.fetched.clear();
         is_new
     }
 

@@ -11,7 +11,7 @@ use super::lines::OPENING_NS;
 use super::*;
 use crate::gather::{Continuation, Gatherer, LogKind};
 use lake::{Manifest, WriteSettings, flags};
-use model::VenueId;
+use model::{Channel, VenueId};
 use venue::venue;
 
 const MS: u64 = 1_000_000;
@@ -511,6 +511,51 @@ fn the_windows_of_version_1_go_on_where_they_were() {
     assert_eq!(part.account.repeated, 2);
     let chunk = part.buffer(Table::BookTicker).take_first(usize::MAX, symbols);
     assert_eq!((chunk.rows(), chunk.key(0)), (1, Some((3, 0))));
+}
+
+/// Rows of a fetched body: ids, and a price that tells rows of one id apart.
+fn body(ids: std::ops::Range<i64>, price: i64) -> Rows {
+    let mut rows = Rows::new();
+    let symbol = rows.symbols.intern("BTCUSDT");
+    rows.trades.extend(ids.map(|id| model::row::Trade {
+        symbol,
+        ts_event_us: None,
+        ts_trade_us: Some(id),
+        id: Some(id),
+        id_str: None,
+        price: model::Num { mantissa: price.into(), scale: 0 },
+        amount: model::Num::default(),
+        side: model::row::Side::Buy,
+        kind: None,
+    }));
+    rows
+}
+
+#[test]
+fn a_hole_of_any_size_that_is_fetched_anew_after_a_stop_has_no_row_twice() {
+    let of_repairs = |saved: &SavedDedupe| {
+        let mut dedupe = Dedupe::load(saved, &mut model::Interner::new()).of_repairs();
+        // As if the hole were larger than what is remembered by content.
+        dedupe.window.hold_at_most(50);
+        dedupe
+    };
+    let mut dedupe = of_repairs(&SavedDedupe::default());
+    let kept = |dedupe: &mut Dedupe, rows: &Rows| {
+        let mut marks = Vec::new();
+        dedupe.fetched(rows, &mut marks, &mut Vec::new());
+        marks.iter().filter(|m| !m.duplicate).count()
+    };
+    let whole = body(1_000..1_400, 1);
+    assert_eq!(kept(&mut dedupe, &body(1_000..1_300, 1)), 300);
+    let saved = serde_json::to_string(&dedupe.save(&whole.symbols)).unwrap();
+    let mut dedupe = of_repairs(&serde_json::from_str(&saved).unwrap());
+    assert_eq!(dedupe.fetched_ids().of(Channel::Trades, "BTCUSDT"), [(1_000, 1_299)]);
+    assert_eq!(kept(&mut dedupe, &whole), 100);
+    assert_eq!(dedupe.take_evicted(), 0, "nothing is lost that anybody has to be told of");
+    // A venue that counts anew: the hole ended, its ids say nothing any more.
+    let (symbol, channel) = ("BTCUSDT".to_owned(), "trades".to_owned());
+    dedupe.repaired(&Repair { channel, symbol, from_id: 1_000, to_id: 1_399, rows: 400, why: None });
+    assert_eq!(kept(&mut dedupe, &body(1_000..1_400, 2)), 400);
 }
 
 /// Trades of a venue that begins to count anew now and then: (new first id, rows of it).

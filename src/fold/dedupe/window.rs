@@ -225,6 +225,11 @@ impl Window {
         if place == key.id { Arrival::New } else { Arrival::Conflict }
     }
 
+    /// True when a row with this id is remembered, whatever else it says.
+    pub(super) fn knows(&self, key: RowKey) -> bool {
+        self.entries.contains_key(&key.id)
+    }
+
     /// Keeps the newest `keys`.
     pub(super) fn shrink_to(&mut self, keys: usize) {
         while self.entries.len() > keys && !self.order.is_empty() {
