@@ -52,8 +52,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             let outcome = compact::run(compacted.clone(), lake.clone(), mode, shutdown, status).await;
             let finished = finish(candles, compacted, lake, mode).await;
             supervisor.verdict()?;
-            finished?;
-            return Ok(outcome.map(drop)?);
+            // What failed says more than what was asked to stop.
+            return match (outcome, finished) {
+                (Err(err), finished) if finished.is_ok() || !err.stopped() => Err(err.into()),
+                (_, finished) => finished,
+            };
         }
         // Bound before any work: a port in use is a plain refusal, not a half-started service.
         let access = cfg.api.access()?;

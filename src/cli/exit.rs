@@ -39,10 +39,11 @@ pub fn explain(err: &anyhow::Error) -> String {
 
 /// 2 for a configuration that cannot be used, 10 where evidence is missing, 11 after a panic, 130 for work that was stopped, 1 for everything else.
 pub fn exit_code(err: &anyhow::Error) -> u8 {
-    if err.is::<Stopped>() {
+    let compacting = || err.chain().filter_map(|c| c.downcast_ref::<CompactError>());
+    let stopped = |c: &(dyn std::error::Error + 'static)| c.downcast_ref().is_some_and(KlineError::stopped);
+    if err.is::<Stopped>() || err.chain().any(stopped) || compacting().any(CompactError::stopped) {
         return EXIT_STOPPED;
     }
-    let compacting = || err.chain().filter_map(|c| c.downcast_ref::<CompactError>());
     if compacting().any(|c| c.evidence().is_some()) {
         return EXIT_EVIDENCE;
     }
@@ -80,6 +81,7 @@ mod tests {
         assert_eq!(of(EvidenceMissing::Taken { path: "trades/a.parquet".into() }.into()), EXIT_EVIDENCE);
         assert_eq!(of(Panicked { message: "no".into(), place: "here".into() }.into()), EXIT_PANICKED);
         assert_eq!(of(CompactError::Blocked("a FIFO".into())), EXIT_FAILURE);
+        assert_eq!(of(CompactError::Stopped { name: "gate-spot".into() }), EXIT_STOPPED);
     }
 
     #[test]

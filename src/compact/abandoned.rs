@@ -13,7 +13,7 @@ use wal_format::regular;
 use super::aside::set_aside;
 use super::error::CompactError;
 use super::missing::EvidenceMissing;
-use super::place::{Place, place_of};
+use super::place::{Here, Place};
 use super::stage::{PartState, is_state};
 use lake::path::parse_staging_dir;
 use lake::work::list;
@@ -25,7 +25,7 @@ use lake::{LakeError, Part};
 /// # Errors
 /// When the staging directories cannot be listed.
 pub fn find(lake: &Path, venue: &str, dir: &Path, log: Option<&Place>) -> Result<Vec<(String, PathBuf)>, LakeError> {
-    let here = place_of(lake, dir);
+    let here = Here::of(lake, dir);
     let mut found = Vec::new();
     for staged in list(&lake.join(".staging"))? {
         // What is this log's own, [`super::resume`] reads; a restored log does not own what runs staged that it never had.
@@ -37,7 +37,7 @@ pub fn find(lake: &Path, venue: &str, dir: &Path, log: Option<&Place>) -> Result
         let states = list(&staged)?;
         let Some(state) = states.iter().filter(|path| is_state(path)).find_map(read) else { continue };
         // What its directory's name does not fit is damage, and the business of the log that the name is of.
-        if state.log.starts_with(&part.log8) && state.wal.as_ref() == Some(&here) {
+        if state.log.starts_with(&part.log8) && state.wal.as_deref().is_some_and(|wal| here.is(wal)) {
             found.push((state.log, staged));
         }
     }

@@ -171,6 +171,12 @@ pub enum CompactError {
         /// What is there.
         why: String,
     },
+    /// A drain was asked to stop before it had worked off its log.
+    #[error("{name} is not worked off to its end: records of it are not in the lake yet; the same command goes on")]
+    Stopped {
+        /// The log.
+        name: String,
+    },
     /// A log cannot be read on, and a drain does not wait.
     #[error("{0}")]
     Blocked(String),
@@ -314,6 +320,12 @@ impl CompactError {
     #[must_use]
     pub fn panicked(&self) -> bool {
         matches!(self.cause(), Self::Panicked(_))
+    }
+
+    /// Whether nothing failed: it was asked to stop before its end.
+    #[must_use]
+    pub fn stopped(&self) -> bool {
+        matches!(self.cause(), Self::Stopped { .. })
     }
 
     /// Whether a drain may start over at once: a file that is not what was written stood in the way and is set aside by

@@ -68,13 +68,14 @@ impl Worker {
     /// Works until asked to stop (follow) or until the log is worked off (drain).
     ///
     /// # Errors
-    /// In follow mode only what trying again cannot cure; in drain mode the first failure.
+    /// In follow mode only what trying again cannot cure; in drain mode the first failure, and when it was asked to stop
+    /// before the end.
     pub fn run(&self) -> Result<VenueOutcome, CompactError> {
         let mut outcome = VenueOutcome::default();
         let mut pause = RETRY_FIRST;
         let mut again = 0;
         loop {
-            let before = outcome.records;
+            let failed_before = outcome.failed_at;
             let err = match self.watched_session(&mut outcome) {
                 Ok(()) => {
                     self.show(Activity::Stopped, outcome.note.clone());
@@ -82,6 +83,10 @@ impl Worker {
                 }
                 Err(err) => err,
             };
+            if err.stopped() {
+                self.show(Activity::Stopped, Some(error_chain(&err)));
+                return Err(CompactError::Of { id: self.id, source: Box::new(err) });
+            }
             // The next start sets a damaged piece aside, or goes on behind what another copy published, and reads the
             // log again.
             if self.mode == Mode::Drain && err.starting_over_cures() && again < AGAIN_MAX {
@@ -94,9 +99,16 @@ impl Worker {
                 tracing::error!(venue = %self.id, error = %error_chain(&err), "the compactor of this venue stopped");
                 return Err(CompactError::Of { id: self.id, source: Box::new(err) });
             }
-            if outcome.records > before {
+            // What was read again up to where it failed before is no progress.
+            if failed_before.is_some() && outcome.failed_at.is_none() {
                 pause = RETRY_FIRST;
             }
+            outcome.failed_at = Some(outcome.failed_at.unwrap_or_default().max(outcome.read_to));
+            self.status.conditions().raise(
+                Reason::StartingOver,
+                &self.name(),
+                format!("compacting failed, and what it failed at is not stored yet: {}", error_chain(&err)),
+            );
             tracing::warn!(
                 venue = %self.id, error = %error_chain(&err), wait_ms = pause.as_millis() as u64,
                 "compacting failed, starting over from the last durable state"
@@ -171,10 +183,11 @@ impl Worker {
         let source = LiveLog::open(&dir, position)?;
         let mut session = Session::new(self, place, uuid, Box::new(ack), gatherer, acked, newest, outcome);
         let ended = session.run(source, from_beginning)?;
-        match waiting.filter(|_| ended == Ended::Drained) {
+        match (ended, self.mode, waiting) {
+            (Ended::Stopped, Mode::Drain, _) => Err(CompactError::Stopped { name: self.name() }),
             // All of this log is published, and that is not all there is to publish.
-            Some(missing) => Err(missing.into()),
-            None => Ok(()),
+            (Ended::Drained, _, Some(missing)) => Err(missing.into()),
+            _ => Ok(()),
         }
     }
 

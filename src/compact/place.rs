@@ -1,6 +1,8 @@
 //! Which log rows come from and where they go: what is a log's own, what it calls its parts, and where it lies.
 
-use std::path::{Component, Path};
+use std::fmt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
 
 use wal_format::{Incarnation, Known, Lineage, Position, Run, SegmentId, Seq};
 
@@ -34,7 +36,7 @@ impl Place {
 
     /// This place, with where its log lies.
     pub fn at(self, dir: &Path) -> Self {
-        Self { wal: Some(place_of(self.lake.work(), dir)), ..self }
+        Self { wal: Some(Here::of(self.lake.work(), dir).to_string()), ..self }
     }
 
     /// True when the name of `part` is one that this log gives.
@@ -107,18 +109,49 @@ pub fn to_position(p: LogPosition) -> Position {
 
 /// Where a log lies, as a state writes it: the machine, and the way there from the lake, so that a data directory that is
 /// moved as a whole takes its logs along. A lake that shares nothing but the root with it is named by the log's full path.
-pub fn place_of(lake: &Path, dir: &Path) -> String {
-    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let (lake, dir) = (whole(lake), whole(dir));
-    let shared = lake.components().zip(dir.components()).take_while(|(a, b)| a == b).count();
-    let way = match shared {
-        0 | 1 => dir,
-        _ => {
-            let up = lake.components().skip(shared).map(|_| Component::ParentDir);
-            up.chain(dir.components().skip(shared)).collect()
-        }
-    };
-    format!("{}:{}", host::name(), way.display())
+#[derive(Clone, Debug)]
+pub struct Here {
+    host: String,
+    way: PathBuf,
+    /// The log's directory is on the lake's file system: whoever sees the lake there sees that log, whatever he is called.
+    /// A container that is made anew has another host name each time.
+    with_lake: bool,
+}
+
+impl Here {
+    /// Where the log in `dir` lies, seen from `lake`.
+    pub fn of(lake: &Path, dir: &Path) -> Self {
+        let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let (lake, dir) = (whole(lake), whole(dir));
+        let shared = lake.components().zip(dir.components()).take_while(|(a, b)| a == b).count();
+        let with_lake = shared > 1 && device(&dir).is_some_and(|of_log| device(&lake) == Some(of_log));
+        let way = match shared {
+            0 | 1 => dir,
+            _ => {
+                let up = lake.components().skip(shared).map(|_| Component::ParentDir);
+                up.chain(dir.components().skip(shared)).collect()
+            }
+        };
+        Self { host: host::name(), way, with_lake }
+    }
+
+    /// Whether a state that says `wal` means this place.
+    pub fn is(&self, wal: &str) -> bool {
+        wal.split_once(':').is_some_and(|(host, way)| {
+            (self.with_lake || host == self.host) && way == self.way.display().to_string()
+        })
+    }
+}
+
+impl fmt::Display for Here {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.way.display())
+    }
+}
+
+/// The file system of `path`, or of what of it is there: a log's directory that is gone was to be where its parent is.
+fn device(path: &Path) -> Option<u64> {
+    path.ancestors().find_map(|at| at.metadata().ok()).map(|found| found.dev())
 }
 
 #[cfg(test)]
@@ -133,11 +166,25 @@ mod tests {
             let (lake, dir) = (root.path().join(data).join("lake"), root.path().join(data).join("wal").join(log));
             std::fs::create_dir_all(&lake).unwrap();
             std::fs::create_dir_all(&dir).unwrap();
-            place_of(&lake, &dir)
+            Here::of(&lake, &dir)
         };
-        assert_eq!(made("here", "gate-spot"), made("there", "gate-spot"));
-        assert_ne!(made("here", "gate-spot"), made("here", "gate-spot.repair"));
-        let apart = place_of(Path::new("/srv/lake"), Path::new("/var/wal/gate-spot"));
+        assert!(made("here", "gate-spot").is(&made("there", "gate-spot").to_string()));
+        assert!(!made("here", "gate-spot").is(&made("here", "gate-spot.repair").to_string()));
+        let apart = Here::of(Path::new("/srv/lake"), Path::new("/var/wal/gate-spot")).to_string();
         assert!(apart.ends_with(":/var/wal/gate-spot"), "{apart}");
+    }
+
+    #[test]
+    fn a_machine_by_another_name_knows_its_log_where_that_lies_with_the_lake() {
+        let root = tempfile::tempdir().unwrap();
+        let (lake, dir) = (root.path().join("lake"), root.path().join("wal/gate-spot"));
+        std::fs::create_dir_all(&lake).unwrap();
+        // The log's folder is gone with all that was in it.
+        let here = Here::of(&lake, &dir);
+        assert!(here.is("another-container:../wal/gate-spot"));
+        assert!(!here.is("another-container:../wal/gate-futures"));
+        // A lake that several machines write to, each with a disk of its own below the same path.
+        let apart = Here { with_lake: false, ..here };
+        assert!(!apart.is("another-machine:../wal/gate-spot") && apart.is(&apart.to_string()));
     }
 }

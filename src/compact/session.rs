@@ -190,8 +190,10 @@ impl<'a> Session<'a> {
                 return Ok(Ended::Stopped);
             }
             self.tell_unrepaired(&mut source, now.mono_ns);
-            let batch = self.batch(&mut source, limit)?;
+            let batch = self.batch(&mut source, limit);
             let here = source.position();
+            self.outcome.read_to = here.seq;
+            let batch = batch?;
             match batch {
                 Batch::More => {
                     source.progressed();

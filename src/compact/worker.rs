@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use wal_format::Seq;
+
 use super::archive::Archiver;
 use crate::repair::queue::RepairQueue;
 use crate::settings::Config;
@@ -27,6 +29,12 @@ pub struct VenueOutcome {
     pub segments_retired: u64,
     /// Why nothing was done, if so.
     pub note: Option<String>,
+    /// Up to where the log was read.
+    #[serde(skip)]
+    pub(crate) read_to: Seq,
+    /// Where it failed last, until that is stored.
+    #[serde(skip)]
+    pub(crate) failed_at: Option<Seq>,
 }
 
 /// One venue's compactor.

@@ -75,6 +75,11 @@ impl Consumer {
         });
     }
 
+    /// Of whom the conditions of these candles are.
+    pub(crate) fn condition(&self) -> String {
+        format!("candles of {}", self.id)
+    }
+
     /// Sleeps; true when asked to stop meanwhile.
     fn sleep(&self, time: Duration) -> bool {
         let until = Instant::now() + time;

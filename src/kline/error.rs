@@ -118,6 +118,9 @@ pub enum KlineError {
     /// A thread cannot be started.
     #[error("start a thread of the candles")]
     Thread(#[source] io::Error),
+    /// A drain was asked to stop before the candles had worked off the log.
+    #[error("the candles are not at the end of the log yet; the same command goes on")]
+    Stopped,
     /// A thread ended by a panic that was told.
     #[error("a thread of the candles panicked")]
     ThreadPanicked,
@@ -130,6 +133,16 @@ impl KlineError {
         match self {
             KlineError::Panicked(_) => true,
             KlineError::Of { source, .. } => source.panicked(),
+            _ => false,
+        }
+    }
+
+    /// Whether nothing failed: a drain was asked to stop before its end.
+    #[must_use]
+    pub fn stopped(&self) -> bool {
+        match self {
+            KlineError::Stopped => true,
+            KlineError::Of { source, .. } => source.stopped(),
             _ => false,
         }
     }

@@ -3,7 +3,7 @@
 //! The order of the steps inside [`Session::cut`] and [`Session::publish`] is the exactly-once promise; the failpoints
 //! stand between them. Only [`Session::publish`] moves the ack: what is staged is a cache and lets nothing go.
 
-use wal_format::{Position, error_chain};
+use wal_format::{Position, Seq, error_chain};
 
 use super::counts::Counts;
 use super::show::show_position;
@@ -17,6 +17,7 @@ use crate::stage::{remove_older_states, stage_all, stage_table, write_state};
 use lake::{GROUP_TEXT_BYTES, Table, WriteSettings};
 use ops::clock;
 use ops::compactor::{Activity, LastPublish};
+use ops::health::Reason;
 use ops::memory::Level;
 
 impl Session<'_> {
@@ -45,6 +46,7 @@ impl Session<'_> {
         }
         self.acknowledge(end, &format!("published {hour}"))?;
         self.safe = end;
+        self.stored(end.seq.next());
         self.newest = Some(published.part.manifest());
         failpoint::hit("publish.after_ack");
         remove_staging(&self.place, &published.part)?;
@@ -87,6 +89,7 @@ impl Session<'_> {
         failpoint::hit("cut.after_state");
         // Where it stood: a sign of life for whoever watches the readers of the log.
         self.acknowledge(self.acked, &format!("staged up to {}", position.seq))?;
+        self.stored(position.seq);
         failpoint::hit("cut.after_ack");
         if let Some(part) = &self.gatherer.part {
             remove_older_states(&self.place, part)?;
@@ -96,6 +99,14 @@ impl Session<'_> {
         self.retire();
         failpoint::hit("cut.after_retire");
         Ok(())
+    }
+
+    /// All before `end` is stored: what failed there before has worked.
+    fn stored(&mut self, end: Seq) {
+        if self.outcome.failed_at.is_some_and(|failed| failed < end) {
+            self.outcome.failed_at = None;
+            self.worker.status.conditions().clear(Reason::StartingOver, &self.worker.name());
+        }
     }
 
     pub(super) fn acknowledge(&mut self, position: Position, note: &str) -> Result<(), CompactError> {

@@ -159,3 +159,45 @@ fn a_log_directory_that_cannot_be_listed_ends_a_drain_and_is_not_nothing_to_do()
     let error = wal_format::error_chain(&bed.worker(Mode::Drain, |_| {}).run().unwrap_err());
     assert!(error.contains("list ") && error.contains(&bed.wal().display().to_string()), "{error}");
 }
+
+#[test]
+fn a_drain_that_is_asked_to_stop_says_that_it_is_not_at_the_end() {
+    let bed = Bed::new();
+    let mut log = Log::open(&bed.wal(), T0);
+    fill(&mut log, T0, 1, 200, 1);
+    log.writer.close().unwrap();
+    let worker = bed.worker(Mode::Drain, |_| {});
+    worker.shutdown.trigger();
+    assert!(worker.run().unwrap_err().stopped());
+    assert_eq!(frames(&bed), 0);
+    bed.drain();
+    assert_eq!(frames(&bed), FRAMES);
+}
+
+#[test]
+fn health_is_red_from_the_first_failure_until_what_failed_is_stored() {
+    let bed = Bed::new();
+    let mut log = Log::open(&bed.wal(), T0);
+    fill(&mut log, T0, 1, 200, 1);
+    log.writer.close().unwrap();
+    // Where the rows of a table should go there is a file.
+    let in_the_way = bed.lake().join("trades");
+    std::fs::create_dir_all(bed.lake()).unwrap();
+    std::fs::write(&in_the_way, "").unwrap();
+    let worker = bed.worker(Mode::Follow, |_| {});
+    let (status, shutdown) = (worker.status.clone(), worker.shutdown.clone());
+    let thread = std::thread::spawn(move || worker.run().unwrap());
+    let red = || status.problems().iter().any(|p| p.contains("what it failed at is not stored yet"));
+    let tries = || status.snapshot().venues.get("binance-spot").map_or(0, |v| v.retries);
+    wait_for(red);
+    let before = tries();
+    wait_for(|| {
+        assert!(red(), "while it starts over it is red too");
+        tries() > before + 1
+    });
+    std::fs::remove_file(&in_the_way).unwrap();
+    wait_for(|| !red());
+    assert_eq!(frames(&bed), FRAMES);
+    shutdown.trigger();
+    thread.join().unwrap();
+}

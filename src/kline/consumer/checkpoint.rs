@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, TryRecvError};
+use std::time::{Duration, Instant};
 
 use super::commit::Commit;
 use super::reading::Reading;
@@ -10,6 +11,12 @@ use crate::error::KlineError;
 use crate::message::{Dirty, Job};
 use fold::source::RecordSource;
 use ops::clock;
+use ops::health::Reason;
+
+/// A database that has not stored a checkpoint for so long is told.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A session that stores something after so long has passed what an earlier one failed at.
+const TRUSTED: Duration = Duration::from_secs(60);
 
 impl<S: RecordSource> Reading<'_, S> {
     /// Gathers what changed and gives it to the database thread.
@@ -41,6 +48,7 @@ impl<S: RecordSource> Reading<'_, S> {
         let commit = Commit { checkpoint, acks: Arc::clone(&self.acks), done };
         if self.consumer.commits.send(commit).is_ok() {
             self.pending = Some((result, bars));
+            self.asked_at = Instant::now();
         }
         Ok(())
     }
@@ -56,12 +64,22 @@ impl<S: RecordSource> Reading<'_, S> {
                 self.committed(bars);
                 Ok(())
             }
-            Err(TryRecvError::Empty) => Ok(()),
+            Err(TryRecvError::Empty) => {
+                if self.asked_at.elapsed() > PATIENCE {
+                    let what = format!("the database has not stored the candles for {} s", PATIENCE.as_secs());
+                    let conditions = self.consumer.supervisor.conditions();
+                    conditions.raise(Reason::StartingOver, &self.consumer.condition(), what);
+                }
+                Ok(())
+            }
             Err(TryRecvError::Disconnected) => Err(KlineError::DatabaseEnded(None)),
         }
     }
 
     pub(super) fn committed(&self, bars: u64) {
+        if self.started.elapsed() > TRUSTED {
+            self.consumer.supervisor.conditions().clear(Reason::StartingOver, &self.consumer.condition());
+        }
         self.consumer.hub.feed(self.consumer.id, |f| {
             f.checkpoints += 1;
             f.bars_stored += bars;

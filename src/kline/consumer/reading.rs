@@ -97,6 +97,10 @@ pub(super) struct Reading<'a, S> {
     items: Vec<Item>,
     /// The checkpoint that is being written.
     pub(super) pending: Option<(Receiver<Result<i64, KlineError>>, u64)>,
+    /// When that was asked for.
+    pub(super) asked_at: Instant,
+    /// When this session began.
+    pub(super) started: Instant,
     /// Number of the last one that was.
     pub(super) serial: i64,
     /// In front of a crash tail.
@@ -160,6 +164,8 @@ impl<'a, S: RecordSource> Reading<'a, S> {
             acks: Arc::new(Mutex::new(acks)),
             items: consumer.empty(),
             pending: None,
+            asked_at: now,
+            started: now,
             serial: saved.serial,
             waiting: false,
             registered: 0,
@@ -256,7 +262,8 @@ impl<'a, S: RecordSource> Reading<'a, S> {
         self.repairs(0)?;
         loop {
             if self.consumer.shutdown.requested() {
-                return self.finish();
+                self.finish()?;
+                return if self.consumer.mode == Mode::Drain { Err(KlineError::Stopped) } else { Ok(()) };
             }
             let mut look = self.read()?;
             let until_ns = if look == Look::Tail { u64::MAX } else { self.seen_ns };

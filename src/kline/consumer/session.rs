@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wal_format::{Lineage, error_chain};
 
@@ -14,6 +14,7 @@ use crate::error::KlineError;
 use crate::feed::{Feed, FeedState};
 use fold::Mode;
 use fold::source::LiveLog;
+use ops::health::Reason;
 use ops::supervise::Task;
 
 /// Between two looks for a log that is not there yet.
@@ -30,17 +31,23 @@ impl Consumer {
         let mut pause = RETRY_FIRST;
         self.hub.feed(self.id, |f| f.source = self.source.to_string());
         loop {
-            let started = Instant::now();
             let Err(err) = self.watched_session() else {
                 self.show("stopped", None);
                 return Ok(());
             };
-            if started.elapsed() > RETRY_MAX {
+            let conditions = self.supervisor.conditions();
+            if conditions.text(Reason::StartingOver, &self.condition()).is_none() {
                 pause = RETRY_FIRST;
             }
             let text = error_chain(&err);
+            if err.stopped() {
+                self.show("stopped", Some(text));
+                return Err(KlineError::Of { id: self.id, source: Box::new(err) });
+            }
             tracing::warn!(venue = %self.id, error = text, wait_ms = pause.as_millis(),
                 "candles failed, starting over from the last checkpoint");
+            let what = format!("the candles failed, and nothing is stored of them since: {text}");
+            conditions.raise(Reason::StartingOver, &self.condition(), what);
             self.show("retrying", Some(text));
             if self.mode == Mode::Drain {
                 return Err(KlineError::Of { id: self.id, source: Box::new(err) });

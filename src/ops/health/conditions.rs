@@ -48,10 +48,12 @@ pub enum Reason {
     Banned,
     /// A venue lists nothing that trades and is recorded: a maintenance.
     NothingTrades,
+    /// A reader of a log failed and reads on from what it stored last, until it has stored what it failed at.
+    StartingOver,
 }
 
 impl Reason {
-    const ALL: [Reason; 7] = [
+    const ALL: [Reason; 8] = [
         Reason::TaskDown,
         Reason::SyncFailing,
         Reason::RepairFailing,
@@ -59,6 +61,7 @@ impl Reason {
         Reason::EvidenceMissing,
         Reason::Banned,
         Reason::NothingTrades,
+        Reason::StartingOver,
     ];
 
     /// The word in metrics.
@@ -71,6 +74,7 @@ impl Reason {
             Reason::EvidenceMissing => "evidence_missing",
             Reason::Banned => "banned",
             Reason::NothingTrades => "nothing_trades",
+            Reason::StartingOver => "starting_over",
         }
     }
 
@@ -82,7 +86,8 @@ impl Reason {
             | Reason::RepairFailing
             | Reason::LooksHang
             | Reason::EvidenceMissing
-            | Reason::NothingTrades => true,
+            | Reason::NothingTrades
+            | Reason::StartingOver => true,
             Reason::Banned => false,
         }
     }
