@@ -119,14 +119,7 @@ fn router(app: Shared) -> Router {
 }
 
 async fn health(State(app): State<Shared>) -> impl IntoResponse {
-    let mut problems = app.status.problems();
-    if let Some(hub) = &app.hub {
-        let sick = |(venue, f): (String, kline::hub::FeedStatus)| {
-            let why = f.reason.filter(|_| f.activity == "retrying")?;
-            Some(format!("{venue}: the candles failed and will try again: {why}"))
-        };
-        problems.extend(hub.stats().feeds.into_iter().filter_map(sick));
-    }
+    let problems = app.status.problems();
     if problems.is_empty() {
         (StatusCode::OK, "ok\n".to_owned())
     } else {

@@ -165,7 +165,9 @@ pub async fn run(
                 outcome.venues.insert(name, done);
             }
             // What failed says more than what was asked to stop.
-            Ok(Err(err)) => failed = failed.filter(|first: &CompactError| err.stopped() || !first.stopped()).or(Some(err)),
+            Ok(Err(err)) => {
+                failed = failed.filter(|first: &CompactError| err.stopped() || !first.stopped()).or(Some(err))
+            }
             // The thread sends whatever becomes of it.
             Err(_) => failed = failed.or(Some(CompactError::ThreadGone { name })),
         }

@@ -96,6 +96,7 @@ impl Worker {
             }
             if self.mode == Mode::Drain || !err.is_curable() {
                 self.show(Activity::Failed, Some(error_chain(&err)));
+                self.status.conditions().clear(Reason::StartingOver, &self.name());
                 tracing::error!(venue = %self.id, error = %error_chain(&err), "the compactor of this venue stopped");
                 return Err(CompactError::Of { id: self.id, source: Box::new(err) });
             }

@@ -137,9 +137,8 @@ impl Here {
 
     /// Whether a state that says `wal` means this place.
     pub fn is(&self, wal: &str) -> bool {
-        wal.split_once(':').is_some_and(|(host, way)| {
-            (self.with_lake || host == self.host) && way == self.way.display().to_string()
-        })
+        wal.split_once(':')
+            .is_some_and(|(host, way)| (self.with_lake || host == self.host) && way == self.way.display().to_string())
     }
 }
 

@@ -279,9 +279,9 @@ impl VenueStatus {
         let reason = || self.reason.clone().unwrap_or_else(|| "no reason is known".into());
         match self.activity {
             Activity::WaitingForLog | Activity::AwaitingRepair => Some(reason()),
-            Activity::Retrying => Some(format!("failed and will be tried again: {}", reason())),
             Activity::Failed => Some(format!("stopped: {}", reason())),
-            Activity::Starting | Activity::Stopped => None,
+            // `Reason::StartingOver` tells of a failure, also while the log is read again.
+            Activity::Starting | Activity::Stopped | Activity::Retrying => None,
             Activity::CatchingUp | Activity::AtTail | Activity::Publishing => {
                 if !self.writer_alive && !self.of_repairs {
                     Some("no collector is writing this log".into())
