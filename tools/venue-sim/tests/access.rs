@@ -1,9 +1,7 @@
 //! Strangers: web pages, names that were led here, whoever lacks the token, whoever does not read.
 #![allow(clippy::unwrap_used)]
 
-mod client;
-
-use client::{Client, http_with};
+use crate::client::{Client, http_with};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use venue_sim::{Access, Market, Pace, Sim, SimConfig, Token};

@@ -1,14 +1,12 @@
 //! The command line: addresses on stdout, the report at the end, TLS.
 #![allow(clippy::unwrap_used)]
 
-mod client;
-
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use client::{Client, recording};
+use crate::client::{self, Client, recording};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -1,12 +1,10 @@
 //! Random closes by plan: as many as asked, on whichever connections, and the report says which, how and after what.
 #![allow(clippy::unwrap_used)]
 
-mod client;
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use client::{Client, frames_of, recording};
+use crate::client::{Client, frames_of, recording};
 use venue_sim::{Action, CloseReport, Ending, Fault, Market, Pace, RecordingFile, Sim, SimConfig, StartWhen};
 
 const SPOT: &str = "binance-spot/hft-btcusdt_20240808.zst";

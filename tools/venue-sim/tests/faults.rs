@@ -1,11 +1,9 @@
 //! What a client sees when something goes wrong on request, and that the report says exactly that.
 #![allow(clippy::unwrap_used)]
 
-mod client;
-
 use std::time::Duration;
 
-use client::{Client, frames_of, get, http, recording};
+use crate::client::{self, Client, frames_of, get, http, recording};
 use futures_util::SinkExt as _;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use venue_sim::{

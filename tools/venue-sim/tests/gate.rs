@@ -1,12 +1,10 @@
 //! Gate over real sockets: requests, acks, errors, pings, sizes, the upgrade notice; books and trades of REST that agree with streams.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
-mod client;
-
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use client::{Client, get, recording};
+use crate::client::{Client, get, recording};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use venue_sim::{

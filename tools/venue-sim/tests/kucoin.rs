@@ -1,11 +1,9 @@
 //! KuCoin over real sockets: token, welcome, topics, data, pings, errors and limits; books that agree with their stream.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
-mod client;
-
 use std::collections::BTreeMap;
 
-use client::{Client, get, http, recording};
+use crate::client::{Client, get, http, recording};
 use serde_json::{Value, json};
 use venue_sim::{Heartbeat, Limits, Market, Pace, RecordingFile, Repeat, Sim, SimConfig, SimVenue, Source, StartWhen};
 

@@ -1,12 +1,10 @@
 //! What an enforcing venue does to a client that asks for too much, and that the report counts every bit of it.
 #![allow(clippy::unwrap_used)]
 
-mod client;
-
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use client::{Client, get, recording};
+use crate::client::{Client, get, recording};
 use futures_util::SinkExt as _;
 use model::VenueId;
 use tokio::net::TcpSocket;

@@ -1,11 +1,9 @@
 //! Symbols that appear, stop and go while the simulation runs, and one whose name is not ASCII.
 #![allow(clippy::unwrap_used)]
 
-mod client;
-
 use std::collections::BTreeMap;
 
-use client::{Client, get, http, recording};
+use crate::client::{Client, get, http, recording};
 use serde_json::Value;
 use venue_sim::{Action, Fault, Market, Pace, RecordingFile, Sim, SimConfig, SimVenue, Standing, StartWhen};
 

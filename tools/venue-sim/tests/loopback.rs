@@ -1,9 +1,7 @@
 //! What a subscriber gets from the simulator, over real sockets, against the recordings themselves.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
-mod client;
-
-use client::{Client, frames_of, get, http, recording};
+use crate::client::{Client, frames_of, get, http, recording};
 use venue_sim::{Market, Pace, RecordingFile, Repeat, Sim, SimConfig, StartWhen};
 
 const SPOT: &str = "binance-spot/hft-btcusdt_20240808.zst";

@@ -1,11 +1,9 @@
 //! The SBE venue over real sockets, read by a decoder of its own: binary data that say what the JSON frames say, text control, the key.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
-mod client;
-
 use std::collections::BTreeMap;
 
-use client::{Client, frames_of, get, recording};
+use crate::client::{Client, frames_of, get, recording};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use venue_sim::{Action, Fault, Market, Pace, RecordingFile, Repeat, Sim, SimConfig, SimVenue, Source, StartWhen};

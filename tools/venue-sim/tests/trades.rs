@@ -1,9 +1,7 @@
 //! Trades over REST against the frames that went out: what a client asks for to fill a hole is what it missed.
 #![allow(clippy::unwrap_used)]
 
-mod client;
-
-use client::{Client, frames_of, get, http_with, recording};
+use crate::client::{self, Client, frames_of, get, http_with, recording};
 use serde_json::{Value, json};
 use venue_sim::{Market, Pace, RecordingFile, Sim, SimConfig, StartWhen};
 
