@@ -47,9 +47,9 @@ use kline::KlineHub;
 use lake::Lake;
 use net::server::{self, Access};
 use ops::compactor::CompactorStatus;
-use ops::exposition;
 use ops::shutdown::Shutdown;
 use ops::supervise::Task;
+use ops::{BoxFuture, exposition};
 pub use settings::{Config, Settings};
 
 /// The address of `[api] listen` cannot be bound.
@@ -78,7 +78,7 @@ pub async fn bind(listen: SocketAddr) -> Result<TcpListener, ListenError> {
 }
 
 /// Serves until `shutdown`.
-pub async fn serve(
+pub fn serve(
     listener: TcpListener,
     config: Arc<Config>,
     lake: Lake,
@@ -86,10 +86,12 @@ pub async fn serve(
     status: Arc<CompactorStatus>,
     hub: Option<Arc<KlineHub>>,
     shutdown: Shutdown,
-) {
-    let supervisor = status.supervisor().clone();
-    let app = app(config, lake, access, status, hub, shutdown.clone());
-    supervisor.keep(Task::Api, "", &shutdown, || listen(&listener, &app, shutdown.clone())).await;
+) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let supervisor = status.supervisor().clone();
+        let app = app(config, lake, access, status, hub, shutdown.clone());
+        supervisor.keep(Task::Api, "", &shutdown, || listen(&listener, &app, shutdown.clone())).await;
+    })
 }
 
 /// Takes connections until `shutdown`.
@@ -100,7 +102,7 @@ async fn listen(listener: &TcpListener, app: &Shared, shutdown: Shutdown) {
         write: Duration::from_secs(app.cfg.slow_client_s),
     };
     let turned_away = || app.counts.turned_away();
-    server::run(listener, router(app.clone()), limits, turned_away, app.status.supervisor(), shutdown).await;
+    server::run(listener, router(app.clone()), limits, &turned_away, app.status.supervisor(), shutdown).await;
 }
 
 fn router(app: Shared) -> Router {

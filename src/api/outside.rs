@@ -16,6 +16,7 @@ use model::VenueId;
 use net::dial::{Dialer, tls_config};
 use net::http::HttpClient;
 use net::server::Access;
+use ops::BoxFuture;
 use ops::status::{Status, VenueStatus};
 
 /// How long a service may take to accept a connection, to say something, and to say all of it.
@@ -220,16 +221,18 @@ impl Service {
 
     /// Status and body of the answer for `path`, when it comes in time. One that says a byte now and then is no better
     /// than one that says nothing.
-    async fn ask(&self, path: &str) -> Option<(u16, Vec<u8>)> {
-        let mut dialer = Dialer::new(None);
-        (dialer.limits.tcp, dialer.limits.answer) = (CONNECT, ANSWER);
-        let client = HttpClient::new(dialer, tls_config(&[]).ok()?);
-        let headers: Vec<_> =
-            self.access.token().map(|t| ("authorization", format!("Bearer {t}"))).into_iter().collect();
-        let url = format!("http://{}{path}", self.at);
-        let answer = client.send(Method::GET, &url, &headers, ANSWER_BYTES_MAX);
-        let answer = timeout(WHOLE, answer).await.ok()?.ok()?;
-        Some((answer.status, answer.body))
+    fn ask<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Option<(u16, Vec<u8>)>> {
+        Box::pin(async move {
+            let mut dialer = Dialer::new(None);
+            (dialer.limits.tcp, dialer.limits.answer) = (CONNECT, ANSWER);
+            let client = HttpClient::new(dialer, tls_config(&[]).ok()?);
+            let headers: Vec<_> =
+                self.access.token().map(|t| ("authorization", format!("Bearer {t}"))).into_iter().collect();
+            let url = format!("http://{}{path}", self.at);
+            let answer = client.send(Method::GET, &url, &headers, ANSWER_BYTES_MAX);
+            let answer = timeout(WHOLE, answer).await.ok()?.ok()?;
+            Some((answer.status, answer.body))
+        })
     }
 }
 

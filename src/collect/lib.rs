@@ -77,6 +77,7 @@ use model::{Channel, VenueId};
 use net::budget::{self, Class};
 use net::rest::RestClient;
 use net::server;
+use ops::BoxFuture;
 use ops::backoff::{Backoff, random};
 use ops::clock::Stamp;
 use ops::health::{Health, WatchedLog, WrittenDisk};
@@ -97,7 +98,18 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
 /// # Errors
 /// One plain sentence with what to do when a log cannot be opened at the start; later only when a log cannot be
 /// closed. A log that takes no records meanwhile stops its venue until it does again, and no other; so does a panic.
-pub async fn run(
+pub fn run(
+    cfg: Arc<Capture>,
+    settings: Settings,
+    shutdown: Shutdown,
+    pressure: Pressure,
+    reload: Option<Reload>,
+    supervisor: Supervisor,
+) -> BoxFuture<'static, Result<(), CollectError>> {
+    Box::pin(run_all(cfg, settings, shutdown, pressure, reload, supervisor))
+}
+
+async fn run_all(
     cfg: Arc<Capture>,
     settings: Settings,
     shutdown: Shutdown,

@@ -77,7 +77,7 @@ pub(super) async fn serve(listener: Arc<std::net::TcpListener>, gate: Gate, metr
         .route("/v1/status", get(status))
         .layer(from_fn_with_state(Arc::new(gate), check))
         .with_state(metrics);
-    server::run(&listener, app, LIMITS, || (), &supervisor, shutdown).await;
+    server::run(&listener, app, LIMITS, &|| (), &supervisor, shutdown).await;
 }
 
 /// Answers pages of other hosts, and names that are none of ours, with why not.

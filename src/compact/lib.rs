@@ -65,11 +65,11 @@ pub use fold::Mode;
 use fold::gather;
 use lake::Lake;
 use model::VenueId;
-use ops::chore;
 use ops::compactor::CompactorStatus;
 use ops::health::{Health, WrittenDisk};
 use ops::shutdown::Shutdown;
 use ops::supervise::{self, Supervisor, Task};
+use ops::{BoxFuture, chore};
 use wal_format::error_chain;
 
 pub use error::CompactError;
@@ -91,7 +91,17 @@ pub struct Outcome {
 ///
 /// # Errors
 /// After all have ended: the failure of the first venue that failed.
-pub async fn run(
+pub fn run(
+    cfg: Arc<Config>,
+    lake: Lake,
+    mode: Mode,
+    shutdown: Shutdown,
+    status: Arc<CompactorStatus>,
+) -> BoxFuture<'static, Result<Outcome, CompactError>> {
+    Box::pin(run_all(cfg, lake, mode, shutdown, status))
+}
+
+async fn run_all(
     cfg: Arc<Config>,
     lake: Lake,
     mode: Mode,

@@ -11,6 +11,7 @@ use capture::{Capture, VenueConfig};
 use net::budget::Class;
 use net::dial;
 use net::rest::RestClient;
+use ops::BoxFuture;
 use ops::backoff::{Backoff, random};
 use venue::RestRequest;
 
@@ -47,25 +48,32 @@ impl Asker {
         self.patience = patience;
         self
     }
+
+    /// Asks until there is an answer, or patience ends.
+    fn insist<'a>(&'a mut self, request: &'a RestRequest) -> BoxFuture<'a, Result<Vec<u8>, AskError>> {
+        Box::pin(async move {
+            let since = Instant::now();
+            let mut backoff = Backoff::up_to(PAUSE_MAX);
+            loop {
+                self.requests += 1;
+                let err = match self.rest.ask(request).await {
+                    Ok(answer) => return Ok(answer.body),
+                    Err(err) if err.is_retryable() => err,
+                    Err(err) => return Err(err.into()),
+                };
+                if since.elapsed() > self.patience {
+                    return Err(AskError::NoAnswer { patience_s: self.patience.as_secs(), last: err });
+                }
+                let wait = backoff.next(&mut random).max(self.rest.banned_for());
+                warn!(error = %err, wait_s = wait.as_secs(), "a request for candles waits for the venue");
+                tokio::time::sleep(wait).await;
+            }
+        })
+    }
 }
 
 impl Ask for Asker {
     async fn ask(&mut self, request: &RestRequest) -> Result<Vec<u8>, AskError> {
-        let since = Instant::now();
-        let mut backoff = Backoff::up_to(PAUSE_MAX);
-        loop {
-            self.requests += 1;
-            let err = match self.rest.ask(request).await {
-                Ok(answer) => return Ok(answer.body),
-                Err(err) if err.is_retryable() => err,
-                Err(err) => return Err(err.into()),
-            };
-            if since.elapsed() > self.patience {
-                return Err(AskError::NoAnswer { patience_s: self.patience.as_secs(), last: err });
-            }
-            let wait = backoff.next(&mut random).max(self.rest.banned_for());
-            warn!(error = %err, wait_s = wait.as_secs(), "a request for candles waits for the venue");
-            tokio::time::sleep(wait).await;
-        }
+        self.insist(request).await
     }
 }

@@ -16,7 +16,7 @@ use crate::connect_error::ConnectError;
 use crate::dial::{Dialer, Io, Route};
 use crate::pressure;
 use model::{MESSAGE_BYTES_MAX, Throttling};
-use ops::clock;
+use ops::{BoxFuture, clock};
 /// What one read takes. tungstenite zeroes this much before every read, so large is slow at low rates; 32 KiB
 /// holds about 100 messages.
 const READ_BUFFER_BYTES: usize = 32 << 10;
@@ -69,7 +69,15 @@ pub struct Opened {
 ///
 /// # Cancel safety
 /// Dropping the future closes whatever was open.
-pub async fn open(target: &Target, dialer: &Dialer, tls: &Arc<ClientConfig>) -> Result<Opened, ConnectError> {
+pub fn open<'a>(
+    target: &'a Target,
+    dialer: &'a Dialer,
+    tls: &'a Arc<ClientConfig>,
+) -> BoxFuture<'a, Result<Opened, ConnectError>> {
+    Box::pin(upgraded(target, dialer, tls))
+}
+
+async fn upgraded(target: &Target, dialer: &Dialer, tls: &Arc<ClientConfig>) -> Result<Opened, ConnectError> {
     let url = target.shown.as_str();
     let bad = |what: &str| ConnectError::Url { url: url.to_owned(), what: what.to_owned() };
     let mut request = target.url.as_str().into_client_request().map_err(|err| bad(&err.to_string()))?;

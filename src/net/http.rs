@@ -20,7 +20,7 @@ use super::connect_error::ConnectError;
 use super::dial::{Dialer, Route};
 use crate::pressure;
 use model::Throttling;
-use ops::clock;
+use ops::{BoxFuture, clock};
 
 /// A whole request, connecting included.
 const REQUEST_LIMIT: Duration = Duration::from_secs(90);
@@ -98,16 +98,18 @@ impl HttpClient {
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection.
-    pub async fn send(
-        &self,
+    pub fn send<'a>(
+        &'a self,
         method: Method,
-        url: &str,
-        headers: &[(&'static str, String)],
+        url: &'a str,
+        headers: &'a [(&'static str, String)],
         max: usize,
-    ) -> Result<Answer, HttpError> {
-        let place = Place::of(url)?;
-        let whole = self.send_to(&place, method, headers, max);
-        timeout(REQUEST_LIMIT, whole).await.unwrap_or_else(|_| Err(place.late("the whole answer", REQUEST_LIMIT)))
+    ) -> BoxFuture<'a, Result<Answer, HttpError>> {
+        Box::pin(async move {
+            let place = Place::of(url)?;
+            let whole = self.send_to(&place, method, headers, max);
+            timeout(REQUEST_LIMIT, whole).await.unwrap_or_else(|_| Err(place.late("the whole answer", REQUEST_LIMIT)))
+        })
     }
 
     /// Sends one request with an empty body and returns when the head of the answer is there; the body is read piece
@@ -118,20 +120,22 @@ impl HttpClient {
     ///
     /// # Cancel safety
     /// Dropping the future, or the reply, closes the connection.
-    pub async fn open(
-        &self,
+    pub fn open<'a: 'b, 'b>(
+        &'a self,
         method: Method,
-        url: &str,
-        headers: &[(&'static str, String)],
-    ) -> Result<Reply<'_>, HttpError> {
-        let place = Place::of(url)?;
-        let (sender, response) = self.start(&place, &method, headers).await?;
-        let limit = self.dialer.limits.answer;
-        let (head, body) = response.into_parts();
-        let retry_after = pressure::retry_after(&Throttling::NONE, &head.headers, clock::wall_ms());
-        let status = head.status.as_u16();
-        let headers = head.headers;
-        Ok(Reply { client: self, place, sender: Some(sender), body, limit, status, headers, retry_after })
+        url: &'b str,
+        headers: &'b [(&'static str, String)],
+    ) -> BoxFuture<'b, Result<Reply<'a>, HttpError>> {
+        Box::pin(async move {
+            let place = Place::of(url)?;
+            let (sender, response) = self.start(&place, &method, headers).await?;
+            let limit = self.dialer.limits.answer;
+            let (head, body) = response.into_parts();
+            let retry_after = pressure::retry_after(&Throttling::NONE, &head.headers, clock::wall_ms());
+            let status = head.status.as_u16();
+            let headers = head.headers;
+            Ok(Reply { client: self, place, sender: Some(sender), body, limit, status, headers, retry_after })
+        })
     }
 
     async fn send_to(

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::{Ban, MESSAGE_BYTES_MAX, Method, RestRequest, Throttling};
+use ops::BoxFuture;
 use ops::clock::{self, Stamp};
 use rustls::ClientConfig;
 use tokio_tungstenite::tungstenite::http::Method as Verb;
@@ -154,26 +155,28 @@ impl RestClient {
     ///
     /// # Cancel safety
     /// Dropping the future drops the request.
-    pub async fn send_over(&self, line: u32, request: &RestRequest) -> Result<Answer, RestError> {
-        let ([first, second], [first_budget, second_budget]) = (&self.http, &self.budgets);
-        let (client, budget) = if line == 0 { (first, first_budget) } else { (second, second_budget) };
-        let turn = budget.request(request.weight, self.class).await;
-        let url = format!("{}{}", self.base, request.path_and_query);
-        let method = match request.method {
-            Method::Get => Verb::GET,
-            Method::Post => Verb::POST,
-        };
-        let sent = client.send(method, &url, &self.headers, BODY_BYTES_MAX).await;
-        let stamp = Stamp::now();
-        let used = sent.as_ref().ok().and_then(|answer| pressure::used(self.throttling, &answer.headers));
-        // Whoever got no answer may have been counted as late as this.
-        budget.answered(turn, used).await;
-        let http::Answer { status, headers, body } =
-            sent.map_err(|source| RestError::Http { url: url.clone(), source })?;
-        let refusal = pressure::refusal(self.throttling, status, &headers, &body, clock::wall_ms());
-        if let Some(ban) = &refusal {
-            budget.ban(ban.clone()).await;
-        }
-        Ok(Answer { url, status, body, stamp, refusal })
+    pub fn send_over<'a>(&'a self, line: u32, request: &'a RestRequest) -> BoxFuture<'a, Result<Answer, RestError>> {
+        Box::pin(async move {
+            let ([first, second], [first_budget, second_budget]) = (&self.http, &self.budgets);
+            let (client, budget) = if line == 0 { (first, first_budget) } else { (second, second_budget) };
+            let turn = budget.request(request.weight, self.class).await;
+            let url = format!("{}{}", self.base, request.path_and_query);
+            let method = match request.method {
+                Method::Get => Verb::GET,
+                Method::Post => Verb::POST,
+            };
+            let sent = client.send(method, &url, &self.headers, BODY_BYTES_MAX).await;
+            let stamp = Stamp::now();
+            let used = sent.as_ref().ok().and_then(|answer| pressure::used(self.throttling, &answer.headers));
+            // Whoever got no answer may have been counted as late as this.
+            budget.answered(turn, used).await;
+            let http::Answer { status, headers, body } =
+                sent.map_err(|source| RestError::Http { url: url.clone(), source })?;
+            let refusal = pressure::refusal(self.throttling, status, &headers, &body, clock::wall_ms());
+            if let Some(ban) = &refusal {
+                budget.ban(ban.clone()).await;
+            }
+            Ok(Answer { url, status, body, stamp, refusal })
+        })
     }
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backoff;
+mod boxed;
 mod chain;
 pub mod chore;
 pub mod clock;
@@ -23,4 +24,5 @@ pub mod status;
 pub mod supervise;
 pub mod telemetry;
 
+pub use boxed::BoxFuture;
 pub use chain::chain;

@@ -27,10 +27,11 @@ use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
 use crate::backoff::{Backoff, random};
+use crate::boxed::BoxFuture;
 use crate::exposition::Exposition;
 use crate::health::{Conditions, Reason};
 use crate::rehearsal::Rehearsal;
@@ -226,7 +227,14 @@ pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
 
 /// Runs `work` on a thread that may wait; its panic is the caller's.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(move || catch(work)).await {
+    let (reply, answer) = oneshot::channel();
+    // In a box: one kind of task for all that is run so.
+    let job: Box<dyn FnOnce() + Send> = Box::new(move || {
+        // Nobody waits any more: the service stops.
+        let _ = reply.send(catch(work));
+    });
+    tokio::task::spawn_blocking(job);
+    match answer.await {
         Ok(Ok(value)) => value,
         Ok(Err(panicked)) => resume_unwind(Box::new(panicked)),
         // The runtime ends, and with it whoever waits here.
@@ -339,9 +347,20 @@ impl Supervisor {
         task: Task,
         of: &str,
         stop: &Shutdown,
-        work: impl FnMut() -> F + Send + 'static,
+        mut work: impl FnMut() -> F + Send + 'static,
     ) -> tokio::task::JoinHandle<()> {
-        let (me, of, stop) = (self.clone(), of.to_owned(), stop.clone());
+        self.spawn_boxed(task, of.to_owned(), stop.clone(), Box::new(move || Box::pin(work())))
+    }
+
+    /// One task for all kinds of work: each kind would bring a task of tokio's of its own to compile.
+    fn spawn_boxed(
+        &self,
+        task: Task,
+        of: String,
+        stop: Shutdown,
+        work: Box<dyn FnMut() -> BoxFuture<'static, ()> + Send>,
+    ) -> tokio::task::JoinHandle<()> {
+        let me = self.clone();
         tokio::spawn(async move { me.keep(task, &of, &stop, work).await })
     }
 

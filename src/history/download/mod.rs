@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::LocalBoxFuture;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -52,7 +53,16 @@ const UNKNOWN_SHOWN: usize = 20;
 ///
 /// # Errors
 /// When the mirror, the disk or the manifest cannot be used; a file that cannot be had is no error.
-pub async fn download(history: &Settings, job: Job, watch: Arc<dyn Watch>, stop: Shutdown) -> Result<Summary> {
+pub fn download(
+    history: &Settings,
+    job: Job,
+    watch: Arc<dyn Watch>,
+    stop: Shutdown,
+) -> LocalBoxFuture<'_, Result<Summary>> {
+    Box::pin(run(history, job, watch, stop))
+}
+
+async fn run(history: &Settings, job: Job, watch: Arc<dyn Watch>, stop: Shutdown) -> Result<Summary> {
     let started = Instant::now();
     let mut mirror = Mirror::open(history)?;
     let queue = AsyncQueue::open(&mirror, history).await?;

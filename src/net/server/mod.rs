@@ -41,6 +41,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use ops::BoxFuture;
 use ops::shutdown::Shutdown;
 use ops::supervise::{Supervisor, Task};
 
@@ -95,11 +96,22 @@ fn allow_files(connections: usize) -> Option<u64> {
 }
 
 /// Serves until `shutdown`. `turned_away` hears of every connection that found no place.
-pub async fn run(
+pub fn run<'a>(
+    listener: &'a TcpListener,
+    router: Router,
+    limits: Limits,
+    turned_away: &'a (dyn Fn() + Sync),
+    supervisor: &'a Supervisor,
+    shutdown: Shutdown,
+) -> BoxFuture<'a, ()> {
+    Box::pin(accept(listener, router, limits, turned_away, supervisor, shutdown))
+}
+
+async fn accept(
     listener: &TcpListener,
     router: Router,
     limits: Limits,
-    turned_away: impl Fn(),
+    turned_away: &(dyn Fn() + Sync),
     supervisor: &Supervisor,
     shutdown: Shutdown,
 ) {

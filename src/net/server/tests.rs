@@ -15,7 +15,7 @@ async fn server(limits: Limits) -> (SocketAddr, Shutdown) {
     let (at, stop) = (listener.local_addr().unwrap(), Shutdown::new());
     let router = Router::new().route("/", get(|| async { "ok" })).route("/large", get(|| async { vec![b'x'; LARGE] }));
     let asked = stop.clone();
-    tokio::spawn(async move { run(&listener, router, limits, || (), &Supervisor::default(), asked).await });
+    tokio::spawn(async move { run(&listener, router, limits, &|| (), &Supervisor::default(), asked).await });
     (at, stop)
 }
 

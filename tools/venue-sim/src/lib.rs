@@ -73,6 +73,7 @@ mod ws;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,6 +105,9 @@ use script::Timeline;
 use seeded::FloorMaker;
 use server::Shared;
 
+/// In a box, the simulator's code is made here, and not again in whoever starts it.
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
 /// A running simulation. Dropping it ends its tasks at once; [`Sim::stop`] ends it in order.
 pub struct Sim {
     shared: Arc<Shared>,
@@ -120,41 +124,44 @@ impl Sim {
     /// # Errors
     /// An unknown venue, a recording that cannot be read, an address that cannot be bound, or one beyond loopback that
     /// nothing protects.
-    pub async fn start(config: SimConfig) -> anyhow::Result<Sim> {
-        config.access.check_address(config.listen).map_err(anyhow::Error::msg)?;
-        let tls = config.tls.as_ref().map(tls_acceptor).transpose()?;
-        let transcript = config.transcript.as_deref().map(Transcript::create).transpose()?;
-        let loading = config.clone();
-        // Unpacking and parsing take long enough to hold up whatever else runs on this runtime.
-        let loaded = tokio::task::spawn_blocking(move || load(&loading)).await.context("load the source")??;
-        let listener =
-            TcpListener::bind(config.listen).await.with_context(|| format!("listen on {}", config.listen))?;
-        let address = listener.local_addr().context("read the listening address")?;
-        let (stop, stopping) = watch::channel(false);
-        let (stop_asked_tx, stop_asked) = watch::channel(false);
-        let (venues, feeds): (Vec<_>, Vec<_>) = loaded.into_iter().map(|(venue, feed)| (Arc::new(venue), feed)).unzip();
-        let shared = Arc::new(Shared {
-            venues,
-            board: faults::Board::default(),
-            transcript,
-            stop: stopping.clone(),
-            stop_asked: stop_asked_tx,
-            next_conn: 0.into(),
-            open: 0.into(),
-            closed: tokio::sync::Notify::new(),
-            access: config.access.clone(),
-            places: config.access.places(),
-            gate: config.access.gate(address),
-            failure: std::sync::Mutex::default(),
-        });
-        for fault in config.faults {
-            shared.submit(fault);
-        }
-        let mut tasks = vec![tokio::spawn(server::accept(listener, tls.clone(), shared.clone()))];
-        for (venue, feed) in shared.venues.iter().zip(feeds) {
-            tasks.push(tokio::spawn(play::play(venue.clone(), feed, config.start_when, stopping.clone())));
-        }
-        Ok(Sim { shared, stop, stop_asked, address, tls: tls.is_some(), tasks })
+    pub fn start(config: SimConfig) -> Boxed<anyhow::Result<Sim>> {
+        Box::pin(async move {
+            config.access.check_address(config.listen).map_err(anyhow::Error::msg)?;
+            let tls = config.tls.as_ref().map(tls_acceptor).transpose()?;
+            let transcript = config.transcript.as_deref().map(Transcript::create).transpose()?;
+            let loading = config.clone();
+            // Unpacking and parsing take long enough to hold up whatever else runs on this runtime.
+            let loaded = tokio::task::spawn_blocking(move || load(&loading)).await.context("load the source")??;
+            let listener =
+                TcpListener::bind(config.listen).await.with_context(|| format!("listen on {}", config.listen))?;
+            let address = listener.local_addr().context("read the listening address")?;
+            let (stop, stopping) = watch::channel(false);
+            let (stop_asked_tx, stop_asked) = watch::channel(false);
+            let (venues, feeds): (Vec<_>, Vec<_>) =
+                loaded.into_iter().map(|(venue, feed)| (Arc::new(venue), feed)).unzip();
+            let shared = Arc::new(Shared {
+                venues,
+                board: faults::Board::default(),
+                transcript,
+                stop: stopping.clone(),
+                stop_asked: stop_asked_tx,
+                next_conn: 0.into(),
+                open: 0.into(),
+                closed: tokio::sync::Notify::new(),
+                access: config.access.clone(),
+                places: config.access.places(),
+                gate: config.access.gate(address),
+                failure: std::sync::Mutex::default(),
+            });
+            for fault in config.faults {
+                shared.submit(fault);
+            }
+            let mut tasks = vec![tokio::spawn(server::accept(listener, tls.clone(), shared.clone()))];
+            for (venue, feed) in shared.venues.iter().zip(feeds) {
+                tasks.push(tokio::spawn(play::play(venue.clone(), feed, config.start_when, stopping.clone())));
+            }
+            Ok(Sim { shared, stop, stop_asked, address, tls: tls.is_some(), tasks })
+        })
     }
 
     /// The listening address.
@@ -219,16 +226,18 @@ impl Sim {
     }
 
     /// Says goodbye to every connection (close 1001), waits for them and gives the final report.
-    pub async fn stop(mut self) -> Report {
-        self.stop.send_replace(true);
-        for task in self.tasks.drain(..) {
-            let _ = task.await;
-        }
-        server::all_closed(&self.shared, Instant::now() + Duration::from_secs(6)).await;
-        if let Some(Err(error)) = self.shared.transcript.as_ref().map(Transcript::flush) {
-            self.shared.fail(format!("write the transcript: {error}"));
-        }
-        self.shared.report()
+    pub fn stop(mut self) -> Boxed<Report> {
+        Box::pin(async move {
+            self.stop.send_replace(true);
+            for task in self.tasks.drain(..) {
+                let _ = task.await;
+            }
+            server::all_closed(&self.shared, Instant::now() + Duration::from_secs(6)).await;
+            if let Some(Err(error)) = self.shared.transcript.as_ref().map(Transcript::flush) {
+                self.shared.fail(format!("write the transcript: {error}"));
+            }
+            self.shared.report()
+        })
     }
 }
 
