@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD_NO_PAD, Engine as _};
 use http_doors::{Asked, Full, Gate, Places};
 
 use crate::http::{Answer, Head, percent_decode};
@@ -141,24 +142,7 @@ impl Access {
 
 /// The password of `Basic` credentials (RFC 7617).
 fn password(base64: &str) -> Option<String> {
-    let mut bytes = Vec::new();
-    let (mut held, mut bits) = (0_u32, 0);
-    for c in base64.trim_end_matches('=').bytes() {
-        let six = match c {
-            b'A'..=b'Z' => c - b'A',
-            b'a'..=b'z' => c - b'a' + 26,
-            b'0'..=b'9' => c - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        held = held << 6 | u32::from(six);
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            bytes.push((held >> bits & 0xff) as u8);
-        }
-    }
+    let bytes = BASE64_STANDARD_NO_PAD.decode(base64.trim_end_matches('=')).ok()?;
     let text = String::from_utf8(bytes).ok()?;
     Some(text.split_once(':')?.1.to_owned())
 }
