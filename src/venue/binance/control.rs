@@ -13,14 +13,23 @@ use model::Channel;
 /// Keys of the outermost object of a frame.
 pub(super) const TOP: [&str; 8] = ["stream", "data", "e", "result", "id", "code", "msg", "error"];
 
-/// The stream name of a combined data frame that starts as documented.
+/// The stream name of a combined data frame: found at once where it starts as documented.
 #[inline]
 pub(super) fn stream_of(payload: &[u8]) -> Option<&[u8]> {
-    let rest = payload.strip_prefix(br#"{"stream":""#)?;
-    let end = memchr::memchr(b'"', rest.get(..rest.len().min(256))?)?;
-    let name = rest.get(..end)?;
+    let name = match payload.strip_prefix(br#"{"stream":""#) {
+        Some(rest) => rest.get(..memchr::memchr(b'"', rest.get(..rest.len().min(256))?)?)?,
+        None => stream_elsewhere(payload)?,
+    };
     let plain = !name.is_empty() && !name.contains(&b'\\') && name != b"!serverShutdown";
     plain.then_some(name)
+}
+
+/// The same where there are blanks, or the keys are in another order; but for such frames every stream would be silent.
+#[cold]
+fn stream_elsewhere(payload: &[u8]) -> Option<&[u8]> {
+    let [stream, data] = json::object(std::str::from_utf8(payload).ok()?, &["stream", "data"], &mut |_| ()).ok()?;
+    data?;
+    Some(stream?.strip_prefix('"')?.strip_suffix('"')?.as_bytes())
 }
 
 /// The channel of a stream name, by the word behind the symbol.

@@ -144,6 +144,27 @@ fn the_stream_of_a_frame_is_found_without_parsing() {
     assert_eq!(stream(r#"{"result":null,"id":1}"#), None);
 }
 
+#[test]
+fn the_stream_of_a_frame_with_blanks_or_its_keys_in_another_order_is_known_too() {
+    let venue = of(Market::Spot);
+    for frame in [
+        r#"{"stream": "btcusdt@trade", "data": {"e": "trade"}}"#,
+        r#" { "data" : {"stream":"x"}, "stream" : "btcusdt@trade" } "#,
+        r#"{"data":{},"new":[1],"stream":"btcusdt@trade"}"#,
+    ] {
+        let key = venue.frames.stream_of(frame.as_bytes(), false).unwrap();
+        assert_eq!(venue.frames.channel_of(key), Some(Channel::Trades), "{frame}");
+    }
+    for none in [
+        r#"{ "stream":"!serverShutdown","data":{}}"#,
+        r#"{ "stream":7,"data":{}}"#,
+        r#"{ "stream":"a@trade"}"#,
+        r#"{"id":1,"result":{"stream":"a@trade","data":{}}}"#,
+    ] {
+        assert_eq!(venue.frames.stream_of(none.as_bytes(), false), None, "{none}");
+    }
+}
+
 /// The body of a `<url> -> <time>: <body>` line.
 fn body(file: &str) -> Vec<u8> {
     let bytes = data(file);
