@@ -109,6 +109,11 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// The other line of the same planned connection.
+    pub(super) fn other(self) -> Place {
+        Place { line: 1 - self.line.min(1), ..self }
+    }
+
     /// Flags of the frames that come over it.
     #[inline]
     pub(super) fn flags(self) -> u8 {

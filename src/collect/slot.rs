@@ -319,7 +319,7 @@ impl Slot {
         let Some(mut gap) = self.gap.take() else { return };
         let (streams, none) = (self.stream_table.streams(), BTreeSet::new());
         // A log that takes no records says so itself.
-        let _ = end_gaps(&self.feed, &self.stream_table, self.place.line, 0, &mut gap, &streams, &none);
+        let _ = end_gaps(&self.feed, &self.stream_table, self.place, 0, &mut gap, &streams, &none);
     }
 
     /// Closes a replaced session in the background: its successor must not wait for a closing handshake.

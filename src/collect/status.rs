@@ -50,6 +50,8 @@ pub(super) struct Flow {
     pub(super) streams: usize,
     /// Those that are overdue on every live line that carries them, with how long they have been silent, ns.
     pub(super) silent: Vec<(String, u64)>,
+    /// Those that are overdue on one line and flow on another, with how long they have been silent there, ns.
+    pub(super) one_line: Vec<(String, u64)>,
     /// Those that the venue refuses on every line, with its words.
     pub(super) refused: Vec<(String, String)>,
 }
@@ -59,10 +61,11 @@ impl Flow {
     const NAMED: usize = 5;
 
     fn problems(&self) -> Vec<String> {
-        let silent = self.silent.iter().map(|(name, ns)| format!("{name} for {} s", ns / 1_000_000_000));
+        let told = |(name, ns): &(String, u64)| format!("{name} for {} s", ns / 1_000_000_000);
         let refused = self.refused.iter().map(|(name, why)| format!("{name} ({why})"));
         let all = [
-            self.sentence("owe frames and are silent", silent),
+            self.sentence("owe frames and are silent", self.silent.iter().map(told)),
+            self.sentence("flow on one line and are silent on the other", self.one_line.iter().map(told)),
             self.sentence("are refused by the venue and asked for again", refused),
         ];
         all.into_iter().flatten().collect()
@@ -106,7 +109,7 @@ impl VenueMetrics {
             for s in c.wanted().filter(|s| !leaving.contains(&s.name)) {
                 let overdue = s.overdue_ns(wall_ns, silence_ns).filter(|_| c.state == ConnState::Live);
                 let all = streams.entry(&s.name).or_default();
-                // One that delivers is enough; one that never did says nothing about the others.
+                // One that delivers is enough for the stream to flow; one that never did says nothing about the others.
                 all.flows |= overdue.is_none() && s.last_ns() > 0;
                 all.overdue_ns = all.overdue_ns.into_iter().chain(overdue).min();
                 let refused = c.refused_streams.get(&s.name);
@@ -114,11 +117,12 @@ impl VenueMetrics {
                 all.refused = all.refused.or(refused);
             }
         }
-        let silent = streams.iter().filter(|(_, all)| !all.flows);
-        let silent = silent.filter_map(|(name, all)| Some(((*name).to_owned(), all.overdue_ns?))).collect();
+        let overdue = streams.iter().filter_map(|(name, all)| Some((all.flows, ((*name).to_owned(), all.overdue_ns?))));
+        let (one_line, silent): (Vec<_>, Vec<_>) = overdue.partition(|(flows, _)| *flows);
+        let named = |of: Vec<(bool, (String, u64))>| of.into_iter().map(|(_, told)| told).collect();
         let refused = streams.iter().filter(|(_, all)| !all.accepted);
         let refused = refused.filter_map(|(name, all)| Some(((*name).to_owned(), all.refused?.clone()))).collect();
-        Flow { streams: streams.len(), silent, refused }
+        Flow { streams: streams.len(), silent: named(silent), one_line: named(one_line), refused }
     }
 
     fn status(&self, venue: VenueId, wall_ns: u64, now: Instant) -> VenueStatus {
@@ -286,6 +290,27 @@ mod tests {
         v.refused_streams(PLACE, BTreeMap::new());
         v.refusal(PLACE, "2 Invalid request".into());
         assert!(whys(&m, 1_002 * S)[1].1.as_ref().unwrap().contains("2 Invalid request"));
+    }
+
+    #[test]
+    fn a_stream_that_flows_on_one_line_and_is_silent_on_the_other_is_red() {
+        let (m, streams, stream_table) = world();
+        let v = m.venue(VenueId::BinanceSpot).unwrap();
+        let second = Arc::new(Streams::new([("a@trade", false)], |s| (s.into(), Vec::new())));
+        let lines = [(PLACE, &streams), (PLACE.other(), &second)];
+        for (place, streams) in lines {
+            v.connection(place, 4, streams, &stream_table);
+            v.state(place, ConnState::Live);
+        }
+        let t = second.all().next().unwrap().since_ns() + S;
+        for i in 0..200 {
+            streams.hit(StreamKey::name(b"a@trade"), t + i * S);
+            second.hit(StreamKey::name(b"a@trade"), t + i * S / 10);
+        }
+        let flow = v.flow(t + 200 * S);
+        assert!(flow.silent.is_empty());
+        assert_eq!(flow.one_line, [("a@trade".to_owned(), 180 * S + S / 10)]);
+        assert!(flow.problems()[0].contains("silent on the other: a@trade for 180 s"), "{:?}", flow.problems());
     }
 
     #[test]

@@ -326,7 +326,8 @@ impl StreamTable {
         }
     }
 
-    /// True when another line than `line` has delivered `stream` without a break since `from_ns` at the latest.
+    /// True when another line than `line` has been subscribed to `stream` without a break since `from_ns` at the latest:
+    /// whether it delivered is its frames' to say.
     pub(super) fn covered(&self, line: u32, from_ns: u64, stream: &str) -> bool {
         let state = self.lock();
         let mut others = state.lines.iter().enumerate().filter(|(n, _)| *n != line as usize);

@@ -103,7 +103,7 @@ async fn keep_line(feed: Arc<Feed>, place: Place, stream_table: Arc<StreamTable>
         feed.metrics.waits(place, Some(Instant::now() + wait), Some("its task panicked".to_owned()));
         if feed.pause(wait).await {
             // A log that takes no records says so itself.
-            let _ = write_gap(&feed, &stream_table, place.line, 0, lost, &stream_table.streams());
+            let _ = write_gap(&feed, &stream_table, place, 0, lost, &stream_table.streams());
             return;
         }
         supervisor.again(Task::Connection, of);

@@ -183,11 +183,25 @@ impl Streams {
         }
     }
 
-    /// When the stream of this name was last heard, ns since epoch, 0 = never; `None` when it is none of these.
-    pub fn last_ns(&self, name: &str, key: impl Fn(&str) -> (Vec<u8>, Vec<u8>)) -> Option<u64> {
+    /// The stream of this name, where it is one of these and wanted.
+    pub fn find(&self, name: &str, key: impl Fn(&str) -> (Vec<u8>, Vec<u8>)) -> Option<&StreamStat> {
         let (channel, symbol) = key(name);
         let at = self.index.get(&StreamKey { channel: &channel, symbol: &symbol })?;
-        self.stats.get(*at).map(|s| s.last_ns())
+        self.stats.get(*at).map(Arc::as_ref).filter(|s| !s.left())
+    }
+
+    /// When the stream of this name was last heard, ns since epoch, 0 = never; `None` when it is none of these.
+    pub fn last_ns(&self, name: &str, key: impl Fn(&str) -> (Vec<u8>, Vec<u8>)) -> Option<u64> {
+        self.find(name, key).map(StreamStat::last_ns)
+    }
+
+    /// Takes the pace of a stream that has none yet from `other`, another line of the same plan.
+    pub(crate) fn learn(&self, other: &Streams) {
+        for (key, i) in &self.index {
+            let Some(new) = self.stats.get(*i).filter(|s| s.usual_ns().is_none()) else { continue };
+            let pace = other.index.get(key).and_then(|i| other.stats.get(*i)).and_then(|s| s.usual_ns());
+            new.usual_ns.store(pace.unwrap_or(0), Ordering::Relaxed);
+        }
     }
 
     /// The streams that are wanted, in the order they were subscribed.

@@ -491,6 +491,21 @@ fn a_gap_marks_the_symbols_and_the_channel_that_it_names_and_a_later_one_takes_n
 }
 
 #[test]
+fn a_gap_that_is_told_behind_the_first_trade_that_ended_it_marks_all_of_it() {
+    const TOPIC: &str = "/market/match";
+    let mut chain = Chain::new(VenueId::KucoinSpot, Channel::Trades);
+    chain.frame(at(1), &kucoin(TOPIC, "A-B", 1, 1, "1", "1"));
+    chain.frame(at(130), &kucoin(TOPIC, "A-B", 2, 130, "1", "1"));
+    chain.frame(at(370), &kucoin(TOPIC, "A-B", 3, 370, "1", "1"));
+    let text =
+        format!(r#"{{"reason":"silent","from_ns":{},"to_ns":{},"streams":["/market/match:A-B"]}}"#, at(130), at(370));
+    chain.record(Kind::Gap, 1, at(371), text.as_bytes());
+    chain.frame(at(490), &kucoin(TOPIC, "A-B", 4, 490, "1", "1"));
+    let marked: Vec<bool> = chain.bars("A-B", Interval::M1).values().map(|b| b.flags & GAP != 0).collect();
+    assert_eq!(marked, [true, false, true, true, true, true, true, false, false], "the first one lacks its beginning");
+}
+
+#[test]
 fn a_frame_of_trades_that_cannot_be_read_marks_its_symbol_where_no_ids_tell_what_is_missing() {
     const TOPIC: &str = "/market/match";
     let mut chain = Chain::new(VenueId::KucoinSpot, Channel::Trades);

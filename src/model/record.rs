@@ -71,11 +71,13 @@ pub fn planned(payload: &[u8]) -> bool {
 /// Payload of a Gap record: between the two times these streams may miss frames, through our connection.
 #[derive(Debug, Serialize)]
 pub struct Gap<'a> {
-    /// Why: the cause of the ConnClose before it.
+    /// Why: the cause of the ConnClose before it; `silent`: the connection stayed, and nothing came of these for far longer
+    /// than is usual for them.
     pub reason: &'a str,
     /// Last frame before, ns since epoch.
     pub from_ns: u64,
-    /// From here on these are subscribed again, ns since epoch.
+    /// From here on these are subscribed again, or delivered; where they were still silent then, another record goes on
+    /// from there. Ns since epoch.
     pub to_ns: u64,
     /// Stream names.
     pub streams: &'a [String],

@@ -27,6 +27,9 @@ impl Session {
         if self.ending != Ending::Open {
             return;
         }
+        if !self.beside {
+            self.write_silence(Stamp::now().0, &[], true);
+        }
         self.ending = Ending::Closing(cause);
         match cause {
             Cause::Shutdown | Cause::Rotate | Cause::Log => {

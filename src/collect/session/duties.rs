@@ -16,18 +16,19 @@ use super::super::feed::Feed;
 use super::super::log::LogStopped;
 use super::super::metrics::Asks;
 use super::super::stream_table::{News, Served};
+use super::super::watchdog::Streams;
 use super::requests::RequestContext;
 use super::silence::{Overdue, Remedy};
 use super::{
-    ANSWER_WITHIN, CHECK_EVERY, Cause, Ending, Live, Phase, Rotation, SILENT_STREAMS, Session, Step, UNANSWERED,
-    book_of, end_gaps, is_quiet, seconds, unsubscribed,
+    ANSWER_WITHIN, CHECK_EVERY, Cause, Ending, LATE_NS, Live, Phase, Rotation, SILENT_STREAMS, Session, Step,
+    UNANSWERED, book_of, end_gaps, is_quiet, seconds, unsubscribed,
 };
 use model::Channel;
-use model::record::{self, Subscribe};
+use model::record::{self, Gap, Subscribe};
 use ops::clock::Stamp;
 use ops::status::ConnState;
 use ops::telemetry::RateLimited;
-use venue::Want;
+use venue::{Continuity, StreamKey, Want};
 
 static SILENT: RateLimited = RateLimited::new(Duration::from_secs(60));
 static LATE: RateLimited = RateLimited::new(Duration::from_secs(30));
@@ -297,7 +298,7 @@ impl Session {
         let Some(mut gap) = self.gap.take() else { return };
         let streams: Vec<String> = self.streams.iter().map(|s| s.name.clone()).collect();
         // A log that stopped has said so.
-        let _ = end_gaps(&self.feed, &self.stream_table, self.place.line, self.conn, &mut gap, &streams, pending);
+        let _ = end_gaps(&self.feed, &self.stream_table, self.place, self.conn, &mut gap, &streams, pending);
         self.gap = Some(gap).filter(|gap| !gap.is_over());
     }
 
@@ -332,13 +333,16 @@ impl Session {
         }
     }
 
-    /// Asks again for streams that fell silent, and wants the connection replaced where that did not help; see
-    /// [`super::silence`].
+    /// Writes down the silence of streams, asks for them again, and wants the connection replaced where that did not help;
+    /// see [`super::silence`].
     fn mend_silence(&mut self, now: Instant) {
-        if !self.is_live() || self.beside || self.ending != Ending::Open || self.rotation != Rotation::Keep {
+        if !self.is_live() || self.beside || self.ending != Ending::Open {
             return;
         }
         let (feed, streams) = (Arc::clone(&self.feed), Arc::clone(&self.streams));
+        if let Some(other) = self.other_line() {
+            streams.learn(&other);
+        }
         let (wall_ns, silence_ns) = (Stamp::now().0, self.silence_ns());
         let busy = || streams.iter().filter(|s| s.is_busy());
         let mut overdue: Vec<Overdue<'_>> = busy()
@@ -348,6 +352,10 @@ impl Session {
         if !overdue.is_empty() {
             let (leaving, refused) = (self.stream_table.leaving(), self.requests.refused_streams());
             overdue.retain(|s| !leaving.contains(s.name) && !refused.contains_key(s.name));
+        }
+        self.write_silence(wall_ns, &overdue, false);
+        if self.rotation != Rotation::Keep {
+            return;
         }
         let last_ns = |name: &str| streams.last_ns(name, |s| feed.venue.streams.stream_key(s));
         let Remedy { ask, replace } = self.silence.look(now, &overdue, busy().count(), last_ns);
@@ -362,6 +370,35 @@ impl Session {
         if replace {
             self.rotation = Rotation::Wanted(SILENT_STREAMS);
         }
+    }
+
+    /// Writes a Gap record of silent streams of which no ids tell what is missing, as far as no other line delivers them.
+    pub(super) fn write_silence(&mut self, now_ns: u64, overdue: &[Overdue<'_>], ends: bool) {
+        let (feed, streams) = (Arc::clone(&self.feed), Arc::clone(&self.streams));
+        let key = |s: &str| feed.venue.streams.stream_key(s);
+        let other = self.other_line();
+        let elsewhere_ns = |name: &str| other.as_ref().and_then(|other| other.last_ns(name, key)).unwrap_or(0);
+        let missing = |stream: &&Overdue<'_>| {
+            let (channel, symbol) = key(stream.name);
+            let channel = feed.venue.frames.channel_of(StreamKey { channel: &channel, symbol: &symbol });
+            channel.is_none_or(|channel| feed.venue.spec.continuity(channel) == Continuity::None)
+                && elsewhere_ns(stream.name) <= stream.last_ns.saturating_add(LATE_NS)
+        };
+        let overdue: Vec<Overdue<'_>> = overdue.iter().filter(missing).copied().collect();
+        let last_ns = |name: &str| {
+            let here_ns = streams.last_ns(name, key)?;
+            Some(if elsewhere_ns(name) > here_ns.saturating_add(LATE_NS) { elsewhere_ns(name) } else { here_ns })
+        };
+        for ((from_ns, to_ns), streams) in self.silence.write(now_ns, &overdue, ends, last_ns) {
+            let record = Gap { reason: SILENT_STREAMS, from_ns, to_ns, streams: &streams };
+            // A log that stopped has said so.
+            let _ = feed.log.append(Stamp::now(), self.conn, Kind::Gap, 0, &record::json(&record));
+        }
+    }
+
+    /// The streams of the other line of this connection, where there is one.
+    fn other_line(&self) -> Option<Arc<Streams>> {
+        self.feed.metrics.streams(self.place.other()).filter(|_| self.feed.config.lines > 1)
     }
 
     /// Silence that a stream is reported for, ns.

@@ -8,8 +8,10 @@ use wal_format::Kind;
 
 use super::super::feed::Feed;
 use super::super::log::LogStopped;
+use super::super::metrics::Place;
 use super::super::stream_table::StreamTable;
-use super::Cause;
+use super::super::watchdog::StreamStat;
+use super::{Cause, LATE_NS};
 use model::record::{self, Gap, UNSUBSCRIBED_EVENT};
 use ops::clock::Stamp;
 use venue::Want;
@@ -82,29 +84,39 @@ impl Interruption {
 pub(crate) fn end_gaps(
     feed: &Feed,
     stream_table: &StreamTable,
-    line: u32,
+    place: Place,
     conn: u32,
     gap: &mut Interruption,
     streams: &[String],
     pending: &BTreeSet<String>,
 ) -> Result<(), LogStopped> {
     let ended = gap.end(streams, pending);
-    ended.into_iter().try_for_each(|(start, streams)| write_gap(feed, stream_table, line, conn, start, &streams))
+    ended.into_iter().try_for_each(|(start, streams)| write_gap(feed, stream_table, place, conn, start, &streams))
 }
 
-/// Writes the Gap record of an interruption of `line` that ends now. Streams that the other line delivered all the time are
-/// an event, and not missing.
+/// Writes the Gap record of an interruption of the line at `place` that ends now. Streams that the other line delivered all
+/// the time are an event, and not missing.
 pub(crate) fn write_gap(
     feed: &Feed,
     stream_table: &StreamTable,
-    line: u32,
+    place: Place,
     conn: u32,
     gap: GapStart,
     streams: &[String],
 ) -> Result<(), LogStopped> {
     let stamp = Stamp::now();
     let reason = gap.cause.as_str();
-    let is_covered = |stream: &String| gap.cause != Cause::Log && stream_table.covered(line, gap.from_ns, stream);
+    let line = place.line;
+    let (here, there) = (feed.metrics.streams(place), feed.metrics.streams(place.other()));
+    let delivered = |stream: &str| {
+        let key = |s: &str| feed.venue.streams.stream_key(s);
+        let there = there.as_ref().and_then(|there| there.find(stream, key));
+        let here_ns = here.as_ref().and_then(|here| here.last_ns(stream, key)).unwrap_or(0);
+        there.is_some_and(|there| delivers(there, here_ns, stamp.0))
+    };
+    let is_covered = |stream: &String| {
+        gap.cause != Cause::Log && stream_table.covered(line, gap.from_ns, stream) && delivered(stream)
+    };
     let (covered, missed): (Vec<String>, Vec<String>) = streams.iter().cloned().partition(is_covered);
     if !covered.is_empty() {
         let detail = json!({
@@ -117,6 +129,12 @@ pub(crate) fn write_gap(
         feed.log.append(stamp, conn, Kind::Gap, 0, &record::json(&record))?;
     }
     Ok(())
+}
+
+/// True when a line that is subscribed to a stream delivers it too: it brought what the interrupted line did, whose last
+/// frame is of `here_ns`, and is not overdue by its own pace since.
+fn delivers(there: &StreamStat, here_ns: u64, now_ns: u64) -> bool {
+    there.last_ns().saturating_add(LATE_NS) >= here_ns && there.overdue_ns(now_ns, LATE_NS).is_none()
 }
 
 /// Writes down that these are on no connection any more, because nobody wants them.
@@ -133,10 +151,32 @@ pub(crate) fn unsubscribed(feed: &Feed, conn: u32, wants: Vec<Want>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::watchdog::Streams;
     use super::*;
+    use venue::StreamKey;
 
     fn names(of: &[&str]) -> Vec<String> {
         of.iter().map(|s| (*s).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_line_covers_another_one_only_with_frames_not_by_being_subscribed() {
+        const S: u64 = 1_000_000_000;
+        let streams = Streams::new([("busy", false), ("slow", false)], |s| (s.into(), Vec::new()));
+        let at = |n: usize| streams.all().nth(n).expect("two streams");
+        let t = at(0).since_ns() + S;
+        for i in 0..100 {
+            streams.hit(StreamKey::name(b"busy"), t + i * S / 5);
+        }
+        streams.hit(StreamKey::name(b"slow"), t);
+        let (last, slow) = (t + 99 * S / 5, t);
+        assert!(
+            delivers(at(0), last, last + S) && delivers(at(0), last + 9 * S, last + 9 * S),
+            "a frame may be later here"
+        );
+        assert!(!delivers(at(0), last + 11 * S, last + 5 * S), "the other one had frames that this one has not");
+        assert!(!delivers(at(0), last, last + 12 * S), "it was silent for the whole interruption, and is not usually");
+        assert!(delivers(at(1), slow, slow + 600 * S), "nothing came on either, and seldom does");
     }
 
     fn start(cause: Cause, from_ns: u64) -> GapStart {

@@ -55,6 +55,8 @@ use venue::{ConnectionPlan, Want};
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// By how much the same frame may be later on one of two connections.
 const LATE: Duration = Duration::from_secs(10);
+/// The same, ns.
+pub(super) const LATE_NS: u64 = 10_000_000_000;
 /// How long a venue that welcomes may take to do so.
 const WELCOME_TIMEOUT: Duration = if cfg!(test) { Duration::from_secs(1) } else { Duration::from_secs(10) };
 
@@ -303,7 +305,7 @@ impl Session {
         }
     }
 
-    /// What was done about streams that were silent on `old` holds for this one, which is in its place.
+    /// What was done and written about streams that were silent on `old` holds for this one, which is in its place.
     pub(super) fn inherit(&mut self, old: &mut Session) {
         self.silence = std::mem::take(&mut old.silence);
     }

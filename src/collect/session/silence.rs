@@ -6,7 +6,8 @@
 //!     \--most are: no single one is asked for, the connection is replaced sooner--/
 //! ```
 //! A market that is really halted costs one request and replacements with growing pauses; a stream that delivers again
-//! begins anew. Pure: every method is told the time.
+//! begins anew. Where no ids tell what is missing, the silence is written down as an interruption of the stream as well:
+//! that a market was quiet for so much longer than it is cannot be told from a loss. Pure: every method is told the time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,6 +23,8 @@ const FEW_TIMES: u64 = 4;
 const PAUSE_FIRST: Duration = Duration::from_secs(300);
 /// Upper bound of it.
 const PAUSE_MAX: Duration = Duration::from_secs(6 * 3_600);
+/// A silence that goes on is written down again when it is half as long again, and this often at least, ns.
+const WRITTEN_EVERY_NS: u64 = 600_000_000_000;
 
 /// A stream that is overdue by its own pace.
 #[derive(Clone, Copy, Debug)]
@@ -58,9 +61,58 @@ pub(super) struct Silence {
     tried: BTreeMap<String, Tried>,
     /// The connection is not replaced before that.
     not_before: Option<Instant>,
+    /// Silences that are written down and go on.
+    written: BTreeMap<String, Written>,
 }
 
+/// A silence since the frame of `last_ns` that is written down up to `to_ns`, Unix ns.
+#[derive(Clone, Copy, Debug)]
+struct Written {
+    last_ns: u64,
+    to_ns: u64,
+}
+
+/// Begin and end of an interruption, Unix ns, with its streams.
+pub(super) type Silences = BTreeMap<(u64, u64), Vec<String>>;
+
 impl Silence {
+    /// What is to be written down at `now_ns` of the silence of the `overdue` streams, and of those that were before: up
+    /// to the next frame, or, as long as there is none, every now and then. `ends`: the connection does.
+    pub(super) fn write(
+        &mut self,
+        now_ns: u64,
+        overdue: &[Overdue<'_>],
+        ends: bool,
+        last_ns: impl Fn(&str) -> Option<u64>,
+    ) -> Silences {
+        let mut silences = Silences::new();
+        let mut tell = |name: &str, from_ns: u64, to_ns: u64| {
+            if from_ns < to_ns {
+                silences.entry((from_ns, to_ns)).or_default().push(name.to_owned());
+            }
+        };
+        self.written.retain(|name, written| {
+            let Some(heard_ns) = last_ns(name) else { return false };
+            if heard_ns != written.last_ns {
+                tell(name, written.to_ns, heard_ns);
+                return false;
+            }
+            let told_ns = written.to_ns.saturating_sub(written.last_ns);
+            if ends || now_ns.saturating_sub(written.to_ns) >= (told_ns / 2).min(WRITTEN_EVERY_NS) {
+                tell(name, written.to_ns, now_ns);
+                written.to_ns = now_ns;
+            }
+            true
+        });
+        for stream in overdue.iter().filter(|stream| stream.last_ns > 0) {
+            if !self.written.contains_key(stream.name) {
+                tell(stream.name, stream.last_ns, now_ns);
+                self.written.insert(stream.name.to_owned(), Written { last_ns: stream.last_ns, to_ns: now_ns });
+            }
+        }
+        silences
+    }
+
     /// `overdue`: of `busy` streams whose pace is known. `last_ns`: of any stream, `None` = it is none any more.
     pub(super) fn look(
         &mut self,
@@ -146,6 +198,26 @@ mod tests {
         let later = t + S(700 * 60);
         assert_eq!(look(&mut silence, later, &names, 10, 2), (0, true));
         assert!(!look(&mut silence, later + S(299), &names, 10, 2).1, "and not again at once");
+    }
+
+    #[test]
+    fn a_silence_is_written_down_from_the_last_frame_to_the_next_one_without_a_hole_and_seldom() {
+        const NS: u64 = 1_000_000_000;
+        let mut silence = Silence::default();
+        let mut told: Vec<(u64, u64)> = Vec::new();
+        let mut second = |s: u64, last: u64, ends: bool| {
+            let overdue = [Overdue { name: "a", times: 1, last_ns: last * NS }];
+            let overdue = if s.saturating_sub(last) > 60 { &overdue[..] } else { &[] };
+            let silences = silence.write(s * NS, overdue, ends, |_| Some(last * NS));
+            told.extend(silences.into_keys().map(|(from, to)| (from / NS, to / NS)));
+        };
+        (1_000..8_000).for_each(|s| second(s, 1_000, false));
+        second(8_000, 1_000, true);
+        (8_001..8_100).for_each(|s| second(s, 8_050.min(s), false));
+        assert_eq!((told[0], told[1]), ((1_000, 1_061), (1_061, 1_092)));
+        assert!(told.windows(2).all(|two| two[0].1 == two[1].0), "{told:?}");
+        assert_eq!(told.last(), Some(&(8_000, 8_001)));
+        assert!(told.len() < 25, "{told:?}");
     }
 
     #[test]

@@ -116,11 +116,37 @@ async fn a_connection_that_answers_pings_and_delivers_no_more_is_replaced() {
     let zombie = vec![Act::Frames(30), Act::Quiet(Duration::from_secs(600))];
     let server = Server::start(vec![zombie], vec![]).await;
     let running = Running::start(&server, "channels = [\"trades\"]\nstream_silence_s = 1\n");
-    running.until("another connection delivers", |c| c.connects == 2 && c.frames > 60).await;
+    running.until("another connection delivers", |c| c.connects == 2 && c.frames > 600).await;
     let records = running.stop().await;
     assert_eq!(events(&records, "rotate")[0]["detail"]["reason"], "silent");
     assert_eq!(of(&records, Kind::ConnClose)[0].json()["cause"], "rotate", "make before break");
     assert_eq!(server.seen.lock().unwrap().requests[0].len(), 1, "one request for each would only take longer");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_silence_of_a_stream_without_ids_is_an_interruption_from_its_last_frame_to_its_next_one() {
+    let frame = |s: &str| Act::Send(Message::text(format!(r#"{{"stream":"btcusdt@{s}","data":{{}}}}"#)));
+    let mut script = Vec::new();
+    for _ in 0..20 {
+        script.extend([frame("bookTicker"), frame("trade")]);
+    }
+    script.extend([Act::Quiet(Duration::from_millis(2_500)), frame("bookTicker"), frame("trade")]);
+    script.push(Act::Quiet(Duration::from_secs(600)));
+    let server = Server::start(vec![script, vec![Act::Quiet(Duration::from_secs(600))]], vec![]).await;
+    let running = Running::start(&server, "channels = [\"trades\", \"book_ticker\"]\nstream_silence_s = 1\n");
+    running.until("all came", |c| c.frames > 42).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let records = running.stop().await;
+    let gaps: Vec<Value> = of(&records, Kind::Gap).iter().map(Rec::json).collect();
+    assert!(gaps.iter().all(|g| g["reason"] == "silent"), "{gaps:?}");
+    assert!(
+        gaps.iter().all(|g| g["streams"] == serde_json::json!(["btcusdt@bookTicker"])),
+        "of trades ids tell: {gaps:?}"
+    );
+    let spans: Vec<(u64, u64)> =
+        gaps.iter().map(|g| (g["from_ns"].as_u64().unwrap(), g["to_ns"].as_u64().unwrap())).collect();
+    assert!(spans.len() >= 2 && spans[0].1 - spans[0].0 > 1_000_000_000, "{spans:?}");
+    assert_eq!(spans[0].1, spans[1].0, "{spans:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -294,7 +294,7 @@ impl Feed {
             to_us: self.venue_time(to_us).max(self.venue_time(from_us)),
             symbols,
         };
-        self.mark_interrupted(&interruption, out);
+        self.mark_interrupted(&interruption, true, out);
         let now_us = self.state.venue_now_us.unwrap_or(i64::MIN);
         let kept = &mut self.state.interruptions;
         kept.retain(|i| i.to_us > now_us.saturating_sub(HOLES_KEPT_US));
@@ -309,13 +309,18 @@ impl Feed {
         self.venue.spec.continuity(self.source) != Continuity::None && self.tracker.ids(symbol, self.source).is_some()
     }
 
-    fn mark_interrupted(&self, interruption: &Interruption, out: &mut Vec<Item>) {
+    /// `told`: now. Otherwise again, and what trades came since is of no interest.
+    fn mark_interrupted(&self, interruption: &Interruption, told: bool, out: &mut Vec<Item>) {
         let Interruption { from_us, to_us, symbols } = interruption;
         let mut mark = |symbol: &str, symbol_index: u32| {
             let Some(last_us) = self.last_trade_us(symbol).filter(|_| !self.ids_tell(symbol)) else { return };
-            // What was on its way is missing too, but nothing before the last trade that came.
-            let from_us = last_us.max(from_us.saturating_sub(ON_ITS_WAY_US)).min(*to_us);
-            out.push(Item::Gap { symbol_index, from_us, to_us: *to_us, unsettled: last_us <= *to_us });
+            // What was on its way is missing too, but nothing before the last trade that came. One that is told behind it
+            // came since: the record of an interruption is behind the first frames that end it.
+            let told_first = !told || last_us <= from_us.saturating_add(ON_ITS_WAY_US);
+            let from_us =
+                from_us.saturating_sub(ON_ITS_WAY_US).max(if told_first { last_us } else { i64::MIN }).min(*to_us);
+            let unsettled = last_us <= *to_us && (told_first || last_us.saturating_add(ON_ITS_WAY_US) < *to_us);
+            out.push(Item::Gap { symbol_index, from_us, to_us: *to_us, unsettled });
         };
         let venue = self.venue.id().as_str();
         if symbols.is_empty() {
@@ -334,7 +339,7 @@ impl Feed {
     /// trade comes are marked as well.
     pub fn resume(&self, out: &mut Vec<Item>) {
         for interruption in &self.state.interruptions {
-            self.mark_interrupted(interruption, out);
+            self.mark_interrupted(interruption, false, out);
         }
     }
 }
