@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::{self, http};
 use crate::connect_error::ConnectError;
 use crate::dial::{Dialer, Io, Route};
 use crate::pressure;
+use crate::text::TextAsBytes;
 use model::{MESSAGE_BYTES_MAX, Throttling};
 use ops::{BoxFuture, clock};
 /// What one read takes. tungstenite zeroes this much before every read, so large is slow at low rates; 32 KiB
@@ -47,11 +48,14 @@ impl Target {
     }
 }
 
+/// A WebSocket whose text messages come as binary ones; [`TextAsBytes::was_text`] tells them apart.
+pub type Socket = WebSocketStream<TextAsBytes<Io>>;
+
 /// An open WebSocket and where it leads.
 #[derive(Debug)]
 pub struct Opened {
     /// The socket.
-    pub socket: WebSocketStream<Io>,
+    pub socket: Socket,
     /// Our address.
     pub local: String,
     /// The other address: the proxy's where there is one.
@@ -107,7 +111,7 @@ async fn upgraded(target: &Target, dialer: &Dialer, tls: &Arc<ClientConfig>) -> 
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
         .max_message_size(Some(MESSAGE_BYTES_MAX))
         .max_frame_size(Some(MESSAGE_BYTES_MAX));
-    let upgrading = tokio_tungstenite::client_async_with_config(request, io, Some(config));
+    let upgrading = tokio_tungstenite::client_async_with_config(request, TextAsBytes::new(io), Some(config));
     let limit = dialer.limits.upgrade;
     let late = |_| ConnectError::TimedOut { step: "upgrade", peer: format!("{host}:{port}"), limit };
     match timeout(limit, upgrading).await.map_err(late)? {
@@ -134,6 +138,7 @@ mod tests {
 
     use super::*;
     use crate::dial::tls_config;
+    use tungstenite::Message;
 
     async fn refuse_with(answer: &'static str) -> ConnectError {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -166,6 +171,27 @@ mod tests {
         assert!(seen.to_lowercase().contains("x-mbx-apikey: key") && seen.contains("token=secret"), "{seen}");
         assert_eq!(err.http_status(), Some(401));
         assert!(err.to_string().contains("token=...") && !err.to_string().contains("secret"), "{err}");
+    }
+
+    #[tokio::test]
+    async fn a_text_that_is_not_utf_8_is_a_message_like_others_and_the_connection_goes_on() {
+        use futures_util::StreamExt;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}/stream", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (s, _) = listener.accept().await.unwrap();
+            let mut ws = tokio_tungstenite::accept_async(s).await.unwrap();
+            // A text with a stray byte; a text whose one character is in two frames; a binary message.
+            ws.get_mut().write_all(b"\x81\x03A\xffB\x01\x01\xe4\x80\x02\xb8\x81\x82\x01b").await.unwrap();
+            let _ = ws.close(None).await;
+        });
+        let mut socket =
+            open(&Target::plain(&url), &Dialer::new(None), &tls_config(&[]).unwrap()).await.unwrap().socket;
+        let mut got = Vec::new();
+        while let Some(Ok(Message::Binary(bytes))) = socket.next().await {
+            got.push((socket.get_mut().was_text(), bytes.to_vec()));
+        }
+        assert_eq!(got, [(true, b"A\xffB".to_vec()), (true, "丁".as_bytes().to_vec()), (false, b"b".to_vec())]);
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ mod proxy;
 pub mod rest;
 pub mod server;
 mod settings;
+pub mod text;
 
 pub use self::proxy::Proxy;
 pub use self::settings::{General, Tls, Way};

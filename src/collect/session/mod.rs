@@ -27,7 +27,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_tungstenite::WebSocketStream;
 use tracing::debug;
 use wal_format::{Kind, Seq};
 
@@ -46,7 +45,7 @@ use super::stream_table::StreamTable;
 use super::watchdog::{StreamStat, Streams, Watchdog};
 use model::Channel;
 use model::record::{self, ConnOpen};
-use net::dial::Io;
+use net::connect::Socket;
 use net::pace::Window;
 use ops::clock::Stamp;
 use venue::{ConnectionPlan, Want};
@@ -89,7 +88,7 @@ pub(super) struct Session {
     started_with: u64,
     conn: u32,
     peer: Option<IpAddr>,
-    socket: WebSocketStream<Io>,
+    socket: Socket,
     streams: Arc<Streams>,
     watchdog: Watchdog,
     requests: Requests,

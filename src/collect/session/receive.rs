@@ -95,8 +95,12 @@ impl Session {
     #[inline]
     fn take(&mut self, stamp: Stamp, message: &Message) {
         let (bits, payload): (u8, &[u8]) = match message {
+            Message::Binary(bytes) => {
+                let opcode = if self.socket.get_mut().was_text() { 0 } else { flags::BINARY };
+                (self.place.flags() | opcode, bytes)
+            }
+            // Comes as the above.
             Message::Text(text) => (self.place.flags(), text.as_bytes()),
-            Message::Binary(bytes) => (self.place.flags() | flags::BINARY, bytes),
             Message::Ping(_) => {
                 self.messages.note(Instant::now(), 1);
                 return;

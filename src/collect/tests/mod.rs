@@ -18,6 +18,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame as RawFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data as OpData, OpCode};
 use wal_format::{Kind, LogReader, Position, ReaderOptions, Step};
 
 use self::server::{Act, LISTING, Server};
@@ -173,8 +175,10 @@ const TRADES: &str = "channels = [\"trades\"]\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_message_is_in_the_log_byte_for_byte_and_shutdown_seals_it() {
+    let not_utf8 = b"{\"stream\":\"btcusdt@trade\",\"data\":{\"note\":\"\xff\"}}".to_vec();
     let odd = [
         Message::text(r#"{"stream":"btcusdt@trade","data":{"e":"trade","note":"币安人生 é"}}"#),
+        Message::Frame(RawFrame::message(not_utf8, OpCode::Data(OpData::Text), true)),
         Message::binary(vec![0_u8, 255, 1, 128]),
         Message::text(""),
         Message::text("{ not json"),
