@@ -14,13 +14,15 @@
 //! the same are flagged OUT_OF_ORDER and noted as drift.
 //!
 //! **What is remembered.** With two lines, around the start of a connection, and while a stream comes over two
-//! connections, the keys of 20 s of the log, in 32 MiB at most ([`window`]); what has to go earlier is counted.
+//! connections, the keys of 20 s of the log and of as much as an open connection is behind ([`behind`]), in 32 MiB at most
+//! ([`window`]); what has to go earlier is counted.
 //! Otherwise the last few hundred rows with ids ([`recent`]). In a log of repairs, where the same range may be asked for
 //! twice, the ids of the hole in work ([`fetched`]), the content of its last 200,000 rows and of the last 8,192 before it.
 //!
 //! Everything is a function of the log: time is the log's own, bytes are those of keys, never those of the process.
 
 mod arrival;
+mod behind;
 mod codec;
 mod fetched;
 pub(crate) mod key;
@@ -37,6 +39,7 @@ use smallvec::SmallVec;
 
 use self::arrival::Arrival;
 pub use self::arrival::Carrier;
+use self::behind::{Behind, SavedBehind};
 pub use self::fetched::FetchedIds;
 use self::key::RowKey;
 use self::lines::{Lines, SavedLines};
@@ -64,6 +67,7 @@ type Carriers = SmallVec<[u32; 2]>;
 #[derive(Default)]
 pub struct Dedupe {
     lines: Lines,
+    behind: Behind,
     window: Window,
     recents: Recents,
     /// By table and symbol, while connections overlap.
@@ -94,6 +98,8 @@ pub struct SavedDedupe {
     carriers: BTreeMap<String, BTreeMap<String, Vec<u32>>>,
     #[serde(default, skip_serializing_if = "FetchedIds::is_empty")]
     fetched: FetchedIds,
+    #[serde(default, skip_serializing_if = "SavedBehind::is_empty")]
+    behind: SavedBehind,
 }
 
 /// What version 1 remembered of one stream.
@@ -111,6 +117,7 @@ impl Dedupe {
             Self { lines: Lines::load(&saved.lines), recents: Recents::load(&saved.recent), ..Self::default() };
         dedupe.window.load(&saved.keys);
         dedupe.fetched = saved.fetched.clone();
+        dedupe.behind = Behind::load(&saved.behind);
         let slot_of = |word: &str| Table::ALL.iter().position(|t| t.as_str() == word);
         for (word, windows) in &saved.windows {
             let Some(slot) = slot_of(word) else { continue };
@@ -153,9 +160,10 @@ impl Dedupe {
         let now_ns = if self.repairs { 0 } else { self.lines.now_ns() };
         let mut saved = SavedDedupe {
             lines: self.lines.save(),
-            keys: self.window.save(now_ns),
+            keys: self.window.save(now_ns, self.behind.reach_ns(now_ns)),
             recent: self.recents.save(now_ns),
             fetched: self.fetched.clone(),
+            behind: self.behind.save(now_ns),
             ..SavedDedupe::default()
         };
         if self.is_overlapping() {
@@ -212,6 +220,7 @@ impl Dedupe {
     /// A connection closed.
     pub fn closed(&mut self, conn: u32) {
         self.lines.closed(conn);
+        self.behind.closed(conn);
         self.window.closed(conn);
         for carriers in self.carriers.iter_mut().flatten() {
             let shared = carriers.len() > 1;
@@ -223,6 +232,7 @@ impl Dedupe {
     /// A new run of the collector: no connection of before will bring anything.
     pub fn restart(&mut self) {
         self.lines.restart();
+        self.behind.restart();
         self.window.closed_all();
         self.recents.restart();
         self.carriers = Default::default();
@@ -260,7 +270,9 @@ impl Dedupe {
             self.lines.met(from.conn, from.line);
             self.begin();
         }
-        self.window.expire(self.lines.now_ns());
+        let now_ns = self.lines.now_ns();
+        self.behind.heard(from.conn, now_ns);
+        self.window.expire(now_ns, &self.behind);
         if self.is_overlapping() {
             self.overlapping(from, rows, marks, counts);
         } else if !rows.trades.is_empty() || !rows.agg_trades.is_empty() || !rows.depth.is_empty() {
@@ -326,7 +338,17 @@ impl Dedupe {
             Some(carriers) if self.lines.settled() => carriers,
             _ => &[],
         };
-        self.window.arrive(key, from, Context { now_ns, subscribed_ns, carriers: known })
+        let arrival = self.window.arrive(key, from, Context { now_ns, subscribed_ns, carriers: known });
+        match arrival {
+            Arrival::Again(again) => self.behind.repeated(from.conn, again.at_ns, now_ns),
+            Arrival::New | Arrival::Conflict => {
+                let carriers = self.carriers.get(slot).and_then(|c| c.get(symbol.0 as usize));
+                for conn in carriers.into_iter().flatten().filter(|conn| **conn != from.conn) {
+                    self.behind.owes(*conn, now_ns);
+                }
+            }
+        }
+        arrival
     }
 
     /// Behind the ids: counts for the lines, and notes in `drift` what stays although a row with its id is there.

@@ -288,6 +288,7 @@ fn a_rotation_shows_each_event_once_and_leaves_no_memory_behind() {
 
 /// A row of one stream that is known by `key`.
 fn bring(d: &mut Dedupe, key: u64, from: Carrier) -> Option<Again> {
+    d.behind.heard(from.conn, d.lines.now_ns());
     match d.stream_arrives(3, SymbolId(0), key::older(key).of_stream(7), from) {
         Arrival::Again(again) => Some(again),
         Arrival::New | Arrival::Conflict => None,
@@ -309,7 +310,7 @@ fn what_both_lines_brought_is_forgotten_at_once_and_what_one_lost_after_a_while(
     for key in 0..50_000 {
         at += MS;
         d.record(at);
-        d.window.expire(at);
+        d.window.expire(at, &d.behind);
         assert_eq!(bring(&mut d, key, Carrier { conn: 1, line: 0 }), None);
         // The second line loses every fifth.
         if key % 5 != 0 {
@@ -319,7 +320,7 @@ fn what_both_lines_brought_is_forgotten_at_once_and_what_one_lost_after_a_while(
     assert_eq!(d.window.len() as u64, KEEP_NS / MS / 5);
     assert_eq!(d.take_evicted(), 0);
     d.record(at + KEEP_NS);
-    d.window.expire(at + KEEP_NS);
+    d.window.expire(at + KEEP_NS, &d.behind);
     assert!(d.window.is_empty());
 }
 
@@ -336,8 +337,9 @@ fn a_window_that_is_too_small_drops_the_oldest_keys_and_counts_them() {
     assert!(again(&mut d, 50) && again(&mut d, 149));
     assert!(!again(&mut d, 3), "it was forgotten");
     // What went in its time is not counted.
+    d.behind.heard(1, T0 + 149 * MS);
     d.record(T0 + 149 * MS + KEEP_NS);
-    d.window.expire(T0 + 149 * MS + KEEP_NS);
+    d.window.expire(T0 + 149 * MS + KEEP_NS, &d.behind);
     assert_eq!((d.window.len(), d.take_evicted()), (0, 1), "the one that came in for it");
 }
 
@@ -511,6 +513,45 @@ fn the_windows_of_version_1_go_on_where_they_were() {
     assert_eq!(part.account.repeated, 2);
     let chunk = part.buffer(Table::BookTicker).take_first(usize::MAX, symbols);
     assert_eq!((chunk.rows(), chunk.key(0)), (1, Some((3, 0))));
+}
+
+#[test]
+fn what_a_line_that_stalled_brings_late_stands_once_however_long_it_was_silent() {
+    for stall_s in [15, 30, 100] {
+        let mut log = vec![open(T0 - 2, 1, 0), open(T0 - 1, 2, 1)];
+        let at = |n: u64| T0 + n * 50 * MS;
+        let stalled = 1_000..1_000 + stall_s * 20;
+        for n in 0..5_000 {
+            let late = if stalled.contains(&n) { at(stalled.end) + n * MS / 100 } else { at(n) + 3 * MS };
+            log.extend([data(at(n), 1, false, event(n)), data(late, 2, true, event(n))]);
+        }
+        log.sort_by_key(|r| r.ts);
+        let (whole, _) = fold(&log, &HashSet::new());
+        let kept: usize = whole.kept.iter().map(|(_, seqs)| seqs.len()).sum();
+        assert_eq!((kept, whole.duplicates), (5_000, 5_000), "silent for {stall_s} s");
+        let restarts = (0..log.len()).step_by(97).collect();
+        assert_eq!(fold(&log, &restarts).0, whole, "whenever it is saved and loaded");
+    }
+}
+
+#[test]
+fn a_line_that_brings_nothing_any_more_holds_no_keys_once_it_is_closed() {
+    let mut dedupe = Dedupe::default();
+    let frame = |n: i64| body(n..n + 1, 1);
+    for (conn, line) in [(1, 0), (2, 1)] {
+        dedupe.opened(conn, format!(r#"{{"line":{line}}}"#).as_bytes());
+    }
+    let arrive = |dedupe: &mut Dedupe, conn: u32, n: i64| {
+        dedupe.record(n as u64 * 1_000 * MS);
+        let from = Carrier { conn, line: u8::from(conn == 2) };
+        dedupe.arrive(from, &frame(n), &mut Vec::new(), &mut LineCounts::default());
+    };
+    arrive(&mut dedupe, 2, 1);
+    (1..=100).for_each(|n| arrive(&mut dedupe, 1, n));
+    assert_eq!(dedupe.window.len(), 100, "it may bring all of them still");
+    dedupe.closed(2);
+    arrive(&mut dedupe, 1, 130);
+    assert!(dedupe.window.len() <= 1);
 }
 
 /// Rows of a fetched body: ids, and a price that tells rows of one id apart.

@@ -4,8 +4,8 @@
 //! second time on A, so it is new, and the second one of B will be its repeat. Of a key that one connection
 //! brought n times and every other one at most n times, exactly n rows stay, whatever the order.
 //!
-//! A window is bounded by the log's own time and by bytes, over all streams together: 20 s of 17,000 rows a second that
-//! only one of two lines has brought so far. What goes before its time is counted. Neither the clock nor the state of
+//! A window is bounded by the log's own time, as far as no open connection is behind, and by bytes, over all streams
+//! together: 20 s of 17,000 rows a second that only one of two lines has brought so far. What goes before its time is counted. Neither the clock nor the state of
 //! memory has a say: the same log gives the same rows.
 
 use std::collections::{HashMap, VecDeque};
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::{SmallVec, smallvec};
 
 use super::arrival::{Again, Arrival, Carrier, KEEP_NS};
+use super::behind::Behind;
 use super::codec;
 use super::key::RowKey;
 use super::recent::Recent;
@@ -133,13 +134,13 @@ impl Window {
         self.order.make_contiguous().sort_unstable();
     }
 
-    /// Saves what has not expired at `now_ns`.
-    pub(super) fn save(&self, now_ns: u64) -> SavedKeys {
+    /// Saves what has not expired at `now_ns`, and what is of `from_ns` or later.
+    pub(super) fn save(&self, now_ns: u64, from_ns: u64) -> SavedKeys {
         let mut out = Vec::new();
         let mut before_ns = 0;
         for (at_ns, key) in &self.order {
             let Some(e) = self.entries.get(key).filter(|e| e.at_ns == *at_ns) else { continue };
-            if at_ns.saturating_add(KEEP_NS) > now_ns {
+            if at_ns.saturating_add(KEEP_NS) > now_ns || *at_ns >= from_ns {
                 write(&mut out, *key, e, before_ns);
                 before_ns = *at_ns;
             }
@@ -171,10 +172,16 @@ impl Window {
         self.entries.values_mut().for_each(|e| e.brought.clear());
     }
 
-    /// Forgets what is too old to come again.
+    /// Forgets what is too old to come again over a connection that is not `behind`.
     #[inline]
-    pub(super) fn expire(&mut self, now_ns: u64) {
-        while self.order.front().is_some_and(|(at_ns, _)| at_ns.saturating_add(KEEP_NS) <= now_ns) {
+    pub(super) fn expire(&mut self, now_ns: u64, behind: &Behind) {
+        while let Some((at_ns, key)) = self.order.front().copied()
+            && at_ns.saturating_add(KEEP_NS) <= now_ns
+        {
+            let is_there = self.entries.get(&key).is_some_and(|e| e.at_ns == at_ns);
+            if is_there && at_ns >= behind.reach_ns(now_ns) {
+                break;
+            }
             self.pop();
         }
         if self.order.is_empty() && self.entries.capacity() > 0 {
