@@ -6,7 +6,7 @@
 //!     \--most are: no single one is asked for, the connection is replaced sooner--/
 //! ```
 //! A market that is really halted costs one request and replacements with growing pauses; a stream that delivers again
-//! begins anew. Where no ids tell what is missing, the silence is written down as an interruption of the stream as well:
+//! begins anew, but replacements because of few streams become rare even so. Where no ids tell what is missing, the silence is written down as an interruption of the stream as well:
 //! that a market was quiet for so much longer than it is cannot be told from a loss. Pure: every method is told the time.
 
 use std::collections::BTreeMap;
@@ -23,6 +23,9 @@ const FEW_TIMES: u64 = 4;
 const PAUSE_FIRST: Duration = Duration::from_secs(300);
 /// Upper bound of it.
 const PAUSE_MAX: Duration = Duration::from_secs(6 * 3_600);
+/// Replacements because of few streams that are no further apart than this, or than the pause between them, have growing
+/// pauses whatever was silent: streams that come and go in bursts gain nothing by them.
+const FEW_APART: Duration = Duration::from_secs(3_600);
 /// A silence that goes on is written down again when it is half as long again, and this often at least, ns.
 const WRITTEN_EVERY_NS: u64 = 600_000_000_000;
 
@@ -61,6 +64,8 @@ pub(super) struct Silence {
     tried: BTreeMap<String, Tried>,
     /// The connection is not replaced before that.
     not_before: Option<Instant>,
+    /// Nor because of few streams before that, with the pause that made it.
+    few: Option<(Instant, Duration)>,
     /// Silences that are written down and go on.
     written: BTreeMap<String, Written>,
 }
@@ -135,8 +140,14 @@ impl Silence {
             remedy.replace |= stream.times >= times && tried.not_before <= now;
         }
         remedy.replace &= self.not_before.is_none_or(|at| at <= now);
+        remedy.replace &= most || self.few.is_none_or(|(at, _)| at <= now);
         if remedy.replace {
             self.not_before = Some(now + PAUSE_FIRST);
+            if !most {
+                let last = self.few.filter(|(at, pause)| now < *at + FEW_APART.max(*pause));
+                let pause = last.map_or(PAUSE_FIRST, |(_, pause)| pause.saturating_mul(2).min(PAUSE_MAX));
+                self.few = Some((now + pause, pause));
+            }
             // Whatever stands there is silent.
             for tried in self.tried.values_mut() {
                 tried.not_before = now + tried.pause;
@@ -231,8 +242,21 @@ mod tests {
         assert!(look(t, 7, 4).replace && !look(t + S(299), 7, 8).replace && look(t + S(300), 7, 8).replace);
         assert_eq!(
             look(t + S(600), 8, 4),
-            Remedy { ask: vec!["a".to_owned()], replace: true },
-            "no pause of ten minutes"
+            Remedy { ask: vec!["a".to_owned()], replace: false },
+            "few are, twice already"
         );
+        assert!(look(t + S(900), 8, 8).replace);
+    }
+
+    #[test]
+    fn a_stream_that_comes_and_goes_in_bursts_costs_few_replacements() {
+        let (t, mut silence) = (Instant::now(), Silence::default());
+        let replaced = (0..24 * 60_u64).filter(|minute| {
+            let last_ns = minute / 10;
+            let overdue = [Overdue { name: "a", times: 4, last_ns }];
+            let overdue = if minute % 10 >= 4 { &overdue[..] } else { &[] };
+            silence.look(t + S(minute * 60), overdue, 9, |_| Some(last_ns)).replace
+        });
+        assert_eq!(replaced.count(), 10);
     }
 }
