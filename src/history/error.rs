@@ -121,8 +121,22 @@ pub enum HistoryError {
     #[error("the lines do not add up: {0}")]
     Unaccounted(String),
     /// A file whose rows are in the lake gives none any more.
-    #[error("{0} cannot be used any more; the month stays as it was cleaned before; download the file again")]
+    #[error(
+        "{0} cannot be used any more; the month stays as it was cleaned before; download the file again, or clean with --forget-gone to let its rows go"
+    )]
     LostInput(String),
+    /// The record of a month cannot be read, and what is published has days that would not come again.
+    #[error(
+        "{month} has no record that can be read, and the lake has rows of {day} and {more} more days that no file in the mirror gives; the month stays; download the files again, or clean with --forget-gone to let the rows go"
+    )]
+    LostDays {
+        /// Which month.
+        month: String,
+        /// The first of those days.
+        day: jiff::civil::Date,
+        /// How many others.
+        more: usize,
+    },
     /// A file that was cleaned is gone.
     #[error("{path} is not in the mirror; `tapedeck history download` fetches it again")]
     NotInMirror {

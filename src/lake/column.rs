@@ -9,7 +9,7 @@ use super::Numeric;
 pub(crate) use super::texts::Texts;
 
 /// Null of a 64-bit integer column. A venue id or time of exactly `i64::MIN` would become null; none exists.
-pub(crate) const NULL_I64: i64 = i64::MIN;
+pub const NULL_I64: i64 = i64::MIN;
 /// Null of a double column: a NaN that [`Num::to_f64`] never gives.
 pub const NULL_F64: u64 = u64::MAX;
 /// Null of a decimal column: outside 38 digits.

@@ -342,6 +342,55 @@ fn a_file_that_broke_after_it_was_cleaned_does_not_take_its_rows_away() {
 }
 
 #[test]
+fn rows_do_not_leave_the_lake_with_their_files_unless_that_is_meant() {
+    type Spoil<'s> = &'s dyn Fn(&Archive);
+    let of_day = |n: i64| (n * 5..n * 5 + 5).map(|id| agg(id, (n - 8) * DAY_MS + id)).collect::<String>();
+    let gone = |archive: &Archive| {
+        std::fs::remove_file(archive.place(&day(8))).unwrap();
+        archive.put(&day(10), of_day(10));
+    };
+    let no_record = |archive: &Archive| {
+        let record = archive.lake().join("_manifests").join(AGG).join("2024-08.json");
+        std::fs::write(record, "{").unwrap();
+        gone(archive);
+    };
+    let spoils: [(&str, Spoil<'_>); 5] = [
+        ("gone", &gone),
+        ("gone, and the record is damaged", &no_record),
+        ("uploaded again, empty", &|archive| archive.put(&day(8), String::new())),
+        ("uploaded again, names of columns", &|archive| archive.put(&day(8), HEADER)),
+        ("uploaded again, no line is a row", &|archive| archive.put(&day(8), "<html>oops</html>\n".repeat(9))),
+    ];
+    for (name, spoil) in spoils {
+        let archive = Archive::new();
+        archive.put(&day(8), of_day(8));
+        archive.put(&day(9), of_day(9));
+        archive.clean();
+        let rows = archive.ints(AGG, "agg_id");
+        spoil(&archive);
+        let summary = archive.clean();
+        assert_eq!(summary.failed.len(), 1, "{name}");
+        let why = summary.failed.values().next().unwrap();
+        assert!(why.contains("--forget-gone") && why.contains("08-08"), "{name}: {why}");
+        assert_eq!(archive.ints(AGG, "agg_id"), rows, "{name}");
+        let meant = archive.clean_as(crate::support::archive::How { forget_gone: true, ..Default::default() });
+        assert_eq!((meant.failed.len(), meant.cleaned), (0, 1), "{name}");
+        assert!(!archive.ints(AGG, "agg_id").contains(&40), "{name}");
+    }
+}
+
+#[test]
+fn days_may_go_once_their_month_is_here() {
+    let archive = Archive::new();
+    archive.put(&day(8), aggs(0..5));
+    archive.clean();
+    let rows = archive.ints(AGG, "agg_id");
+    std::fs::remove_file(archive.place(&day(8))).unwrap();
+    archive.put(UM_MONTH, aggs(0..5));
+    assert_eq!((archive.clean().cleaned, archive.ints(AGG, "agg_id")), (1, rows));
+}
+
+#[test]
 fn a_symbol_in_chinese_letters_is_a_symbol() {
     let archive = Archive::new();
     let s = "\u{5e01}\u{5b89}\u{4eba}\u{751f}USDT";

@@ -19,6 +19,7 @@ use ops::memory::Level;
 pub struct How {
     pub by_day: bool,
     pub force: bool,
+    pub forget_gone: bool,
     pub chunk_rows: usize,
     pub stream_rows: u64,
     pub workers: usize,
@@ -32,6 +33,7 @@ impl Default for How {
         Self {
             by_day: false,
             force: false,
+            forget_gone: false,
             chunk_rows: 50_000,
             stream_rows: 5_000_000,
             workers: 2,
@@ -107,6 +109,7 @@ impl Archive {
             workers: how.workers,
             level: &level,
             force: how.force,
+            forget_gone: how.forget_gone,
         };
         let plan = plan(self.dir.path(), selection, &Digests::new()).unwrap();
         history::clean::run(&Job { settings, plan, tell: &|_| {} })

@@ -36,6 +36,10 @@ pub(super) struct Args {
     /// Clean again what has not changed; gives the same bytes.
     #[arg(long)]
     force: bool,
+    /// Let rows leave the lake whose files are no longer in the mirror, or hold no row any more; their months stay as
+    /// they are otherwise.
+    #[arg(long)]
+    forget_gone: bool,
     /// Only tell which months would be cleaned, and why.
     #[arg(long)]
     dry_run: bool,
@@ -65,7 +69,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     })?;
     let plan = plan(&mirror.dir, &chosen.selection, &digests)?;
     if args.dry_run {
-        return dry_run(&chosen, &plan, args.force);
+        return dry_run(&chosen, &plan, args);
     }
     let (memory, pressure) = MemoryMonitor::start(&chosen.cfg.memory, "history", &Supervisor::default())
         .context("start the memory monitor")?;
@@ -95,7 +99,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         }
         progress.told(told);
     };
-    let settings = settings(&chosen, workers, &level, args.force);
+    let settings = settings(&chosen, workers, &level, args);
     let summary = history::clean::run(&Job { settings, plan, tell: &tell });
     drop(memory);
     progress.end();
@@ -125,7 +129,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn settings<'s>(chosen: &Chosen, workers: usize, level: &'s (dyn Fn() -> Level + Sync), force: bool) -> Settings<'s> {
+fn settings<'s>(chosen: &Chosen, workers: usize, level: &'s (dyn Fn() -> Level + Sync), args: &Args) -> Settings<'s> {
     Settings {
         lake: chosen.lake(),
         // Whatever the live lake is published as: what is cleaned is read again, by name of column.
@@ -135,14 +139,15 @@ fn settings<'s>(chosen: &Chosen, workers: usize, level: &'s (dyn Fn() -> Level +
         stream_rows: chosen.cfg.history.stream_rows(),
         workers,
         level,
-        force,
+        force: args.force,
+        forget_gone: args.forget_gone,
     }
 }
 
 /// Prints the months that would be cleaned, and why. Changes nothing.
-fn dry_run(chosen: &Chosen, plan: &Plan, force: bool) -> Result<()> {
+fn dry_run(chosen: &Chosen, plan: &Plan, args: &Args) -> Result<()> {
     let level = || Level::Normal;
-    let settings = settings(chosen, 1, &level, force);
+    let settings = settings(chosen, 1, &level, args);
     let (mut months, mut files, mut bytes, mut refused) = (0, 0, 0, 0);
     for (unit, found) in &plan.units {
         let (why, unusable) = preview(&settings, unit, found.clone())?;

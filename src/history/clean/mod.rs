@@ -6,7 +6,7 @@
 //! ```
 //! In the order the data flows: `zip` (one CSV out of one zip), `input` (bytes to rows), `line`, `value`, `row`
 //! (one line to one row, by kind), `aside` (what is none), `merge` (several files to one order), `tally` (what the
-//! rows are), `write` (rows to files), [`mod@unit`] (one month), [`plan`] (which months), [`mod@run`] (all of them).
+//! rows are), `write` (rows to files), [`mod@unit`] (one month), `lost` (what it would take away), [`plan`] (which months), [`mod@run`] (all of them).
 //!
 //! Never holds a whole file, never uses a row of a file that is damaged, never reads a clock: the same files and
 //! settings give the same bytes. Every line is a row, a duplicate, a sentinel or put aside; that is checked.
@@ -18,6 +18,7 @@ mod edge;
 pub mod input;
 mod layout;
 mod line;
+mod lost;
 pub(crate) mod merge;
 pub mod pack;
 pub mod place;

@@ -7,7 +7,8 @@
 //! ```
 //! Killed anywhere, the next run finds no record of this, or an old one, and does the month again: same bytes, same
 //! names. A file that cannot be used (damaged zip, wrong checksum) gives no row at all; the month is made from the
-//! others. Unless its rows are in the lake already: then the month stays as it is, and the file is reported.
+//! others. Unless its rows are in the lake already: then the month stays as it is, and the file is reported; so it is with
+//! a file that is gone, or holds no row any more.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use wal_format::{durable, regular};
 use super::aside::Aside;
 use super::edge::{Before, has_identity, needs};
 use super::input::InputFile;
+use super::lost;
 use super::merge::{Met, StreamError, sort, stream};
 use super::place::{Unit, table, venue};
 use super::record::{InputRecord, OutputRecord, Record, revision};
@@ -32,6 +34,7 @@ use crate::error::{HistoryError, Result};
 use crate::path::DAY_US;
 use crate::{ArchivePath, Kind, Period};
 use lake::hash::{hash_all, hex};
+use lake::read::TableFile;
 use lake::{Body, Lake, LakeError, WriteSettings};
 use ops::memory::Level;
 
@@ -83,6 +86,8 @@ pub struct Settings<'s> {
     pub level: &'s (dyn Fn() -> Level + Sync),
     /// Clean what is cleaned already.
     pub force: bool,
+    /// Rows whose files are gone, or give no row any more, may leave the lake.
+    pub forget_gone: bool,
 }
 
 impl Settings<'_> {
@@ -141,7 +146,7 @@ fn read_record(lake: &Lake, unit: &Unit) -> Result<Option<Record>> {
 /// Cleans a month. `files`: those of the mirror that belong to it.
 ///
 /// # Errors
-/// When the disk or the lake refuses, or a file whose rows are in the lake cannot be read any more.
+/// When the disk or the lake refuses, or rows in the lake would be lost: their file is damaged, empty or gone.
 pub fn clean(settings: &Settings<'_>, unit: &Unit, mut files: Vec<Found>) -> Result<Outcome> {
     let Look { old, before, inputs, fingerprint, why } = look(settings, unit, &mut files)?;
     if let (Some(old), None) = (&old, &why) {
@@ -177,11 +182,9 @@ pub fn clean(settings: &Settings<'_>, unit: &Unit, mut files: Vec<Found>) -> Res
         Kind::BvolIndex | Kind::EohSummary => return Err(HistoryError::OnlyMirrored(unit.series.kind)),
     }?;
     record.check().map_err(HistoryError::Unaccounted)?;
-    if let Some(old) = &old
-        && let Some(lost) = lost_input(old, &record)
-    {
+    if let Some(err) = lost(settings, unit, old.as_ref(), &record, &staged)? {
         remove_dir(&dir)?;
-        return Err(HistoryError::LostInput(lost));
+        return Err(err);
     }
     let paths = |r: &Record| r.outputs.iter().map(|o| o.path.clone()).collect::<Vec<_>>();
     if old.as_ref().is_some_and(|old| paths(old) != paths(&record)) {
@@ -190,6 +193,33 @@ pub fn clean(settings: &Settings<'_>, unit: &Unit, mut files: Vec<Found>) -> Res
     }
     publish(settings, unit, &staged, &mut record, &dir)?;
     Ok(Outcome { record, skipped: false })
+}
+
+/// What publishing would take out of the lake, unless that is meant. Without a record that can be read, the days of the
+/// published files say what was there.
+fn lost(
+    settings: &Settings<'_>,
+    unit: &Unit,
+    old: Option<&Record>,
+    new: &Record,
+    staged: &Staged,
+) -> Result<Option<HistoryError>> {
+    if settings.forget_gone {
+        return Ok(None);
+    }
+    if let Some(old) = old {
+        return Ok(lost::input(old, new).map(HistoryError::LostInput));
+    }
+    let lake = &settings.lake;
+    let published = lake.list(&unit.folder().ok_or(NO_TABLE)?, None, None)?;
+    let there = lost::days(published.iter().map(|file| TableFile::get(lake, &file.key)))?;
+    if there.is_empty() {
+        return Ok(None);
+    }
+    let made = lost::days(staged.files.iter().map(|(path, _)| TableFile::open(path)))?;
+    let mut gone = there.difference(&made);
+    let first = gone.next().and_then(|day| day_of(*day));
+    Ok(first.map(|day| HistoryError::LostDays { month: staging_name(unit), day, more: gone.count() }))
 }
 
 /// What is known of a month before it is cleaned.
@@ -273,14 +303,6 @@ fn input_record(file: &Found, before: Option<&InputRecord>) -> std::io::Result<I
         refused,
         ..InputRecord::default()
     })
-}
-
-/// A file whose rows are in the lake and that gave none this time.
-fn lost_input(old: &Record, new: &Record) -> Option<String> {
-    let used = |r: &Record, path: &str| r.inputs.iter().any(|i| i.path == path && i.refused.is_none() && i.used > 0);
-    let lost = |i: &&InputRecord| i.refused.is_some() && used(old, &i.path);
-    let i = new.inputs.iter().find(lost)?;
-    Some(format!("{} ({})", i.path, i.refused.as_deref().unwrap_or_default()))
 }
 
 fn staging_name(unit: &Unit) -> String {
@@ -530,6 +552,7 @@ mod tests {
             workers: 2,
             level,
             force: false,
+            forget_gone: false,
         }
     }
 

@@ -181,6 +181,7 @@ fn inside(dir: &Path) -> Result<Took> {
         workers: 1,
         level: &level,
         force: true,
+        forget_gone: false,
     };
     let mut plan = plan(dir, &Default::default(), &Digests::new())?;
     if plan.units.is_empty() {
