@@ -4,7 +4,8 @@
 //! ```text
 //!  stored open times --> what is missing --> pages --REST--> bars --put_history--> database
 //! ```
-//! Where a venue leaves candles without a trade out, the silence between two of its candles becomes flat bars.
+//! Where a venue leaves candles without a trade out, the silence between two of its candles becomes flat bars: silence
+//! that an answer shows, never what an answer did not reach.
 
 use std::collections::HashSet;
 
@@ -17,7 +18,7 @@ use super::official::{self, Ask};
 use model::interval::Interval;
 use model::kline::KlineData;
 use model::unit::Unit;
-use venue::{KlinesQuery, OddKline, RestKlines, Venue};
+use venue::{KlinesQuery, OddKline, Venue};
 
 /// Bars looked at in one query.
 const CHUNK: i64 = 50_000;
@@ -78,8 +79,8 @@ pub async fn fill(
 ) -> Result<Done, SeriesError> {
     let (interval, len) = (job.interval, job.interval.len_us());
     let venue = job.venue.id().as_str();
-    let page = job.venue.spec.klines.ok_or(AskError::NoCandles(venue))?;
-    let page_rows = page.rows_of(interval);
+    let facts = job.venue.spec.klines.ok_or(AskError::NoCandles(venue))?;
+    let page_rows = facts.rows_of(interval);
     let series = Series { venue: venue.to_owned(), symbol: job.symbol.clone(), interval };
     let settled = official::last_settled(interval, now_us);
     // The last bar that opens before `to`.
@@ -98,6 +99,8 @@ pub async fn fill(
     };
     // The newest bar of the page before, when the next page begins right behind that page.
     let mut before: Option<KlineData> = None;
+    // What it lacked, as counted.
+    let mut absent: Vec<i64> = Vec::new();
     let mut at = first;
     while at <= last {
         let chunk_last = (at + (CHUNK - 1) * len).min(last);
@@ -117,8 +120,8 @@ pub async fn fill(
             let asked = u32::try_from((end - start) / len + 1).unwrap_or(page_rows);
             let missing: Vec<i64> = opens(start).take_while(|o| *o <= end).filter(lacks).collect();
             let query = |last_us, limit| KlinesQuery { symbol: &job.symbol, interval, first_us: start, last_us, limit };
-            let RestKlines { rows, mut odd } = official::fetch_readable(ask, job.venue, &query(end, asked)).await?;
-            if rows.is_empty() && page.from_the_start {
+            let mut page = official::fetch_whole(ask, job.venue, &query(end, asked)).await?;
+            if page.rows.is_empty() && facts.from_the_start {
                 // Before the listing, or a long halt: where do candles go on?
                 let next = official::fetch(ask, job.venue, &query(last, 1)).await?;
                 let until = next.first().map_or(interval.next(last), |k| k.open_time_us);
@@ -130,16 +133,16 @@ pub async fn fill(
                 tell(&done);
                 continue;
             }
-            let mut bars: Vec<KlineData> = Vec::with_capacity(rows.len());
-            for row in &rows {
-                let Some(bar) = official::bar(row, job.unit) else {
+            let mut bars: Vec<KlineData> = Vec::with_capacity(page.rows.len());
+            for row in std::mem::take(&mut page.rows) {
+                let Some(bar) = official::bar(&row, job.unit) else {
                     let why = "more digits than a candle can hold".to_owned();
                     warn!(venue, symbol = job.symbol, open_time_us = row.open_time_us, why, "a candle is left out");
-                    odd.push(OddKline { open_time_us: Some(row.open_time_us), why });
+                    page.odd.push(OddKline { open_time_us: Some(row.open_time_us), why });
                     continue;
                 };
                 let silent = |before: &&KlineData| {
-                    page.omits_empty && !official::may_lie_between(&odd, before.open_time_us, bar.open_time_us)
+                    facts.omits_empty && page.is_silent_between(before.open_time_us, bar.open_time_us)
                 };
                 if let Some(before) = before.as_ref().filter(silent) {
                     bars.extend(official::flats(interval, before, bar.open_time_us));
@@ -147,7 +150,8 @@ pub async fn fill(
                 bars.push(bar);
                 before = Some(bar);
             }
-            before = before.filter(|bar| !official::may_lie_between(&odd, bar.open_time_us, i64::MAX));
+            // An empty page, or the end of one, in which nothing showed that there is nothing.
+            before = before.filter(|bar| page.is_silent_between(bar.open_time_us, i64::MAX));
             let named = bars.iter().map(|bar| NamedBar {
                 venue: series.venue.clone(),
                 symbol: series.symbol.clone(),
@@ -157,7 +161,10 @@ pub async fn fill(
             let filled = db.put_history(&named.collect::<Vec<_>>(), Source::Official, job.gaps)?;
             let given: HashSet<i64> = bars.iter().map(|b| b.open_time_us).collect();
             done.missing += missing.len() as u64;
-            done.absent += missing.iter().filter(|open| !given.contains(open)).count() as u64;
+            // Silence at the end of the page before is known by now.
+            done.absent -= absent.iter().filter(|open| given.contains(open)).count() as u64;
+            absent = missing.into_iter().filter(|open| !given.contains(open)).collect();
+            done.absent += absent.len() as u64;
             done.inserted += filled.inserted;
             done.replaced += filled.replaced;
             at = interval.next(end);

@@ -187,7 +187,7 @@ fn time_before_the_listing_costs_one_request() {
     let job = job(VenueId::BinanceSpot, T0, T0 + 40_010 * MIN);
     let done = run(db.as_mut(), &mut ask, &job, T0 + 99_999 * MIN).unwrap();
     assert_eq!((done.missing, done.inserted, done.absent), (40_010, 10, 40_000));
-    assert_eq!(ask.asked.get(), 3, "empty, where do they begin, the ten");
+    assert_eq!(ask.asked.get(), 4, "empty twice, where do they begin, the ten");
 }
 
 #[test]
@@ -198,11 +198,74 @@ fn silence_on_a_venue_that_leaves_it_out_becomes_flat_bars() {
     let job = job(VenueId::KucoinSpot, T0, T0 + 1_600 * MIN);
     let done = run(db.as_mut(), &mut ask, &job, T0 + 9_999 * MIN).unwrap();
     let bars = stored(db.as_mut(), VenueId::KucoinSpot);
-    assert_eq!((bars.len(), ask.asked.get()), (1_600, 2));
-    assert_eq!(done.inserted, 1_600);
+    assert_eq!((bars.len(), ask.asked.get()), (1_600, 4), "both sides of the border are asked for again");
+    assert_eq!((done.inserted, done.absent), (1_600, 0));
     assert_eq!((bars[4].close, bars[4].flags & FLAT, bars[4].trade_count), (102, FLAT, 0));
     assert_eq!((bars[1_505].close, bars[1_505].flags & FLAT), (100 + 1_489, FLAT));
     assert_eq!(bars[6].close, 106);
     let again = run(db.as_mut(), &mut ask, &job, T0 + 9_999 * MIN).unwrap();
-    assert_eq!((again.missing, ask.asked.get()), (0, 2));
+    assert_eq!((again.missing, ask.asked.get()), (0, 4));
+}
+
+/// A venue that gives no more than so many candles to a request, the newest or the oldest ones, and none to these.
+struct Cut {
+    venue: Fake,
+    rows: usize,
+    newest: bool,
+    empty: std::ops::Range<u32>,
+}
+
+impl Ask for Cut {
+    async fn ask(&mut self, request: &RestRequest) -> Result<Vec<u8>, AskError> {
+        let mut body: serde_json::Value = serde_json::from_slice(&self.venue.ask(request).await?).unwrap();
+        let is_binance = body.is_array();
+        let rows = if is_binance { body.as_array_mut() } else { body["data"].as_array_mut() }.unwrap();
+        let spare = rows.len().saturating_sub(self.rows);
+        // Binance's are oldest first, KuCoin's newest first.
+        match is_binance == self.newest {
+            true => drop(rows.drain(..spare)),
+            false => rows.truncate(self.rows),
+        }
+        if self.empty.contains(&self.venue.asked.get()) {
+            rows.clear();
+        }
+        Ok(body.to_string().into_bytes())
+    }
+}
+
+#[test]
+fn a_page_that_is_cut_is_asked_for_again_and_made_into_no_silence() {
+    for id in [VenueId::KucoinSpot, VenueId::BinanceSpot] {
+        for newest in [false, true] {
+            let (_dir, mut db) = database();
+            // One silent time across a border of what the venue gives.
+            let venue = Fake { trades: |m| !(180..230).contains(&m), ..fake(0) };
+            let mut ask = Cut { venue, rows: 200, newest, empty: 0..0 };
+            let done = run(db.as_mut(), &mut ask, &job(id, T0, T0 + 2_600 * MIN), T0 + 9_999 * MIN).unwrap();
+            let bars = stored(db.as_mut(), id);
+            let flat: Vec<i64> =
+                bars.iter().filter(|b| b.flags & FLAT != 0).map(|b| (b.open_time_us - T0) / MIN).collect();
+            let expected: Vec<i64> = if id == VenueId::KucoinSpot { (180..230).collect() } else { Vec::new() };
+            assert_eq!(flat, expected, "{id} {newest}");
+            assert_eq!((bars.len(), done.absent), (2_550 + flat.len(), 50 - flat.len() as u64), "{id} {newest}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_without_a_candle_is_asked_for_again_and_never_becomes_flat_bars() {
+    for (empty, expected) in [(2..3, 4_000), (2..4, 2_500)] {
+        let (_dir, mut db) = database();
+        let mut ask = Cut { venue: fake(0), rows: 1_500, newest: true, empty };
+        let done = run(db.as_mut(), &mut ask, &job(VenueId::KucoinSpot, T0, T0 + 4_000 * MIN), T0 + 9_999 * MIN);
+        let bars = stored(db.as_mut(), VenueId::KucoinSpot);
+        assert!(bars.iter().all(|b| b.flags & FLAT == 0));
+        assert_eq!((bars.len(), done.unwrap().absent), (expected, 4_000 - expected as u64));
+        // What stayed missing is asked for the next time.
+        let again = run(db.as_mut(), &mut ask, &job(VenueId::KucoinSpot, T0, T0 + 4_000 * MIN), T0 + 9_999 * MIN);
+        assert_eq!(
+            (again.unwrap().missing, stored(db.as_mut(), VenueId::KucoinSpot).len()),
+            (4_000 - expected as u64, 4_000)
+        );
+    }
 }

@@ -55,7 +55,7 @@ pub struct Report {
     pub only_venue: u64,
     /// Bars that only we have; flat ones are not counted where the venue leaves those out.
     pub only_ours: u64,
-    /// Bars not compared: with a gap, of contracts whose size was not known, or not made from our trades.
+    /// Bars not compared: of which the venue showed nothing, with a gap, of contracts whose size was not known, or not made from our trades.
     pub left_out: u64,
     /// The first differing bars.
     pub examples: Vec<Difference>,
@@ -131,10 +131,9 @@ pub async fn compare(
         if !ours.is_empty() {
             let asked = u32::try_from((end - at) / len + 1).unwrap_or(rows);
             let query = KlinesQuery { symbol: job.symbol, interval, first_us: at, last_us: end, limit: asked };
-            let theirs = official::fetch_readable(ask, job.venue, &query).await?;
+            let theirs = official::fetch_whole(ask, job.venue, &query).await?;
             let all = ours.len();
-            let readable = |open| theirs.odd.iter().all(|odd| odd.open_time_us.is_some_and(|t| t != open));
-            ours.retain(|bar| readable(bar.bar.open_time_us));
+            ours.retain(|bar| !theirs.is_unknown(bar.bar.open_time_us));
             report.left_out += (all - ours.len()) as u64;
             report.add(&ours, &theirs.rows, page.omits_empty);
         }

@@ -1,5 +1,6 @@
 //! The venue's own candles: asked for, checked, and made into bars of ours. Stores nothing, compares nothing.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 
 use tracing::warn;
@@ -72,9 +73,65 @@ pub(crate) async fn fetch_readable(
     Ok(RestKlines { rows, odd })
 }
 
-/// True when a candle that cannot be read may open between these two: silence between them is not known.
-pub(crate) fn may_lie_between(odd: &[OddKline], from_us: i64, to_us: i64) -> bool {
-    odd.iter().any(|odd| odd.open_time_us.is_none_or(|open| from_us < open && open < to_us))
+/// What a venue has of a stretch of time, however many candles it gives to one request.
+pub(crate) struct Stretch {
+    /// Oldest first.
+    pub rows: Vec<Candle>,
+    /// Those that cannot be read.
+    pub odd: Vec<OddKline>,
+    /// First and last open times between which no answer had a candle, not even one that is known: it may have been cut,
+    /// or a hiccup.
+    unknown: Vec<(i64, i64)>,
+}
+
+impl Stretch {
+    /// True when the venue showed that it has no candle between these two.
+    pub(crate) fn is_silent_between(&self, from_us: i64, to_us: i64) -> bool {
+        let may_lie = |odd: &OddKline| odd.open_time_us.is_none_or(|open| from_us < open && open < to_us);
+        !self.odd.iter().any(may_lie) && !self.unknown.iter().any(|(from, to)| *from < to_us && from_us < *to)
+    }
+
+    /// True when this candle cannot be read, or was in no answer that shows anything.
+    pub(crate) fn is_unknown(&self, open_us: i64) -> bool {
+        self.odd.iter().any(|odd| odd.open_time_us.is_none_or(|open| open == open_us))
+            || self.unknown.iter().any(|(from, to)| (*from..=*to).contains(&open_us))
+                && self.rows.binary_search_by_key(&open_us, |row| row.open_time_us).is_err()
+    }
+}
+
+/// All candles from `query.first_us` to `query.last_us`. An answer shows what lies between its own candles; where it ends
+/// before what was asked for, the rest is asked for again together with the candle next to it, which has to come again:
+/// without it the answer shows nothing. An answer without a candle is asked for twice.
+///
+/// # Errors
+/// As [`fetch_readable`].
+pub(crate) async fn fetch_whole(
+    ask: &mut impl Ask,
+    venue: &Venue,
+    query: &KlinesQuery<'_>,
+) -> Result<Stretch, AskError> {
+    let mut rows = BTreeMap::new();
+    let (mut odd, mut unknown) = (Vec::new(), Vec::new());
+    let mut spans = vec![(query.first_us, query.last_us)];
+    while let Some((from, to)) = spans.pop() {
+        let limit = u32::try_from((to - from) / query.interval.len_us() + 1).unwrap_or(query.limit);
+        let part = KlinesQuery { first_us: from, last_us: to, limit, ..*query };
+        let mut answer = fetch_readable(ask, venue, &part).await?;
+        if answer.rows.is_empty() && answer.odd.is_empty() {
+            answer = fetch_readable(ask, venue, &part).await?;
+        }
+        odd.append(&mut answer.odd);
+        match (answer.rows.first().map(|row| row.open_time_us), answer.rows.last().map(|row| row.open_time_us)) {
+            (Some(first), Some(last)) => {
+                // Nothing but the candle at an end of what was asked for: there is nothing else.
+                spans.extend((from < first && first < to).then_some((from, first)));
+                spans.extend((from < last && last < to).then_some((last, to)));
+            }
+            _ => unknown.push((from, to)),
+        }
+        rows.extend(answer.rows.into_iter().map(|row| (row.open_time_us, row)));
+    }
+    Ok(Stretch { rows: rows.into_values().collect(), odd, unknown })
 }
 
 /// The mantissa of `num` at `scale`.
