@@ -19,6 +19,7 @@ use tokio::sync::broadcast;
 use super::actor::{Shown, Totals};
 use super::db::{CandleReader, DbError, GapQuery, HistoryQuery, NamedBar, Readers, SavedFeed, Source, StoredBar};
 use super::message::{Item, Job, Update};
+use super::pushed::PushedTrades;
 use super::recent::{RecentTrades, STORED_BYTES};
 use super::registry::{Registered, SymbolPeriodRegistry};
 use super::store::FlatKlineStore;
@@ -154,6 +155,7 @@ pub struct KlineHub {
     latency: Hist,
     updates: broadcast::Sender<Pushed>,
     trades: broadcast::Sender<Arc<[Tick]>>,
+    made: Mutex<PushedTrades>,
     sequence: AtomicU64,
     totals: Mutex<Totals>,
     feeds: Mutex<BTreeMap<VenueId, FeedStatus>>,
@@ -186,6 +188,7 @@ impl KlineHub {
             latency: Hist::new(&LATENCY_NS),
             updates: broadcast::channel(BEHIND_MAX).0,
             trades: broadcast::channel(BEHIND_MAX).0,
+            made: Mutex::default(),
             sequence: AtomicU64::new(0),
             totals: Mutex::default(),
             feeds: Mutex::default(),
@@ -254,7 +257,7 @@ impl KlineHub {
         bars
     }
 
-    /// Every trade from now on, in the order of the logs. Costs nothing while nobody listens.
+    /// Every trade that is made from now on; what was missed or comes late is in [`KlineHub::recent_trades`] alone.
     pub fn subscribe_trades(&self) -> broadcast::Receiver<Arc<[Tick]>> {
         self.trades.subscribe()
     }
@@ -429,14 +432,11 @@ impl KlineHub {
     }
 
     pub(super) fn publish_trades(&self, items: &[Item]) {
-        if items.is_empty() || self.trades.receiver_count() == 0 {
-            return;
-        }
-        let ticks: Arc<[Tick]> =
-            items.iter().filter_map(|i| if let Item::Tick(tick) = i { Some(*tick) } else { None }).collect();
-        if !ticks.is_empty() {
+        // Also while nobody listens: the first listener gets no older trade than the last one either.
+        let ticks = self.made.lock().unwrap_or_else(PoisonError::into_inner).of_now(items);
+        if !ticks.is_empty() && self.trades.receiver_count() > 0 {
             // Nobody listens any more: gone between the two lines.
-            let _ = self.trades.send(ticks);
+            let _ = self.trades.send(ticks.into());
         }
     }
 

@@ -31,6 +31,7 @@ pub mod hub;
 mod message;
 mod nightly;
 pub mod official;
+mod pushed;
 pub mod recent;
 mod registry;
 pub mod replay;
