@@ -25,11 +25,14 @@ use kline::asker::Asker;
 use kline::db::{self, Series};
 use kline::export::{ExportError, Format, export};
 use kline::official::Ask;
-use kline::{Facts, archive, backfill, compare};
+use kline::{Costs, Facts, SeriesError, archive, backfill, compare};
 use lake::Lake;
 use model::{Interval, Unit, VenueId, is_exact, select};
 use ops::clock;
 use venue::{Venue, venue};
+
+/// Most failures that the last line names; each has a line of its own.
+const SHOWN: usize = 20;
 
 /// Arguments of `tapedeck klines`.
 #[derive(Debug, clap::Args)]
@@ -195,50 +198,105 @@ pub(super) fn run(args: Args) -> Result<()> {
     }
 }
 
+/// What could not be done. Each is told when it happens, and the others go on.
+#[derive(Default)]
+struct Failures(Vec<String>);
+
+impl Failures {
+    fn tell(&mut self, what: String, err: &anyhow::Error) {
+        eprintln!("{}", plain::line(&format!("could not {what}: {err:#}")));
+        self.0.push(what);
+    }
+
+    fn end(self) -> Result<()> {
+        let named = self.0.iter().take(SHOWN).map(|what| plain::line(what)).collect::<Vec<_>>().join("; ");
+        anyhow::ensure!(self.0.is_empty(), "{} could not be done, see above: {named}", self.0.len());
+        Ok(())
+    }
+}
+
+/// One series to be filled or compared.
+struct Wanted<'w> {
+    venue: &'static Venue,
+    symbol: &'w str,
+    interval: Interval,
+    unit: Unit,
+}
+
+/// Does `each` with every chosen series; `doing` is what it is, in a word. A venue, symbol or interval that fails costs
+/// no other one.
+async fn each_series(
+    chosen: &Chosen,
+    (doing, counts_units): (&str, bool),
+    mut each: impl AsyncFnMut(&mut Asker, Wanted<'_>) -> Result<()>,
+) -> Result<Failures> {
+    let mut failures = Failures::default();
+    'venues: for (config, venue) in chosen.configured()? {
+        let mut ask = Asker::new(&chosen.cfg.capture, config)?;
+        let listed = async |ask: &mut Asker| {
+            let units = if counts_units { chosen.units_of(venue, ask).await? } else { HashMap::new() };
+            anyhow::Ok((units, chosen.symbols_of(config, venue, ask).await?))
+        };
+        let (units, symbols) = match listed(&mut ask).await {
+            Ok(listed) => listed,
+            Err(err) => {
+                failures.tell(format!("{doing} candles of {}", config.id), &err);
+                continue;
+            }
+        };
+        'symbols: for symbol in &symbols {
+            for interval in chosen.intervals.iter().copied() {
+                let unit = units.get(symbol).copied().unwrap_or_default();
+                let Err(err) = each(&mut ask, Wanted { venue, symbol, interval, unit }).await else { continue };
+                let costs = err.downcast_ref::<SeriesError>().map_or(Costs::Run, SeriesError::costs);
+                let what = format!("{doing} {interval} candles of {symbol} on {}", config.id);
+                if costs == Costs::Run {
+                    return Err(err.context(what));
+                }
+                failures.tell(what, &err);
+                match costs {
+                    Costs::Series | Costs::Run => {}
+                    Costs::Symbol => continue 'symbols,
+                    Costs::Venue => continue 'venues,
+                }
+            }
+        }
+    }
+    Ok(failures)
+}
+
 async fn fill(chosen: &Chosen, gaps: bool) -> Result<()> {
     let mut database = chosen.open()?;
     let mut all = Vec::new();
     let shows = std::io::stderr().is_terminal() && !chosen.json;
-    for (config, venue) in chosen.configured()? {
-        let mut ask = Asker::new(&chosen.cfg.capture, config)?;
-        let units = chosen.units_of(venue, &mut ask).await?;
-        for symbol in chosen.symbols_of(config, venue, &mut ask).await? {
-            for interval in &chosen.intervals {
-                if !venue.has_klines(*interval) {
-                    tracing::warn!(venue = %config.id, %interval, "the venue has no such candles over REST");
-                    continue;
-                }
-                let job = backfill::Job {
-                    venue,
-                    symbol: symbol.clone(),
-                    interval: *interval,
-                    from_us: chosen.from_us,
-                    to_us: chosen.to_us,
-                    gaps,
-                    unit: units.get(&symbol).copied().unwrap_or_default(),
-                };
-                let mut tell = |d: &backfill::Done| {
-                    if shows {
-                        let _ = write!(std::io::stderr().lock(), "\r\x1b[K{}", line(d));
-                    }
-                };
-                let done = backfill::fill(database.as_mut(), &mut ask, &job, now_us(), &mut tell)
-                    .await
-                    .with_context(|| format!("fill {interval} candles of {symbol} on {}", config.id))?;
-                if shows {
-                    let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
-                }
-                if !chosen.json {
-                    print_out(&format!("{}\n", line(&done)))?;
-                }
-                all.push(done);
-            }
+    let failures = each_series(chosen, ("fill", true), async |ask, Wanted { venue, symbol, interval, unit }| {
+        if !venue.has_klines(interval) {
+            tracing::warn!(venue = %venue.id(), %interval, "the venue has no such candles over REST");
+            return Ok(());
         }
-    }
+        let (symbol, from_us, to_us) = (symbol.to_owned(), chosen.from_us, chosen.to_us);
+        let job = backfill::Job { venue, symbol, interval, from_us, to_us, gaps, unit };
+        let mut tell = |d: &backfill::Done| {
+            if shows {
+                let _ = write!(std::io::stderr().lock(), "\r\x1b[K{}", line(d));
+            }
+        };
+        let done = backfill::fill(database.as_mut(), ask, &job, now_us(), &mut tell).await;
+        if shows {
+            let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
+        }
+        let done = done?;
+        if !chosen.json {
+            print_out(&format!("{}\n", line(&done)))?;
+        }
+        all.push(done);
+        Ok(())
+    })
+    .await?;
     if chosen.json {
         print_out(&format!("{}\n", serde_json::to_string(&all)?))?;
     }
-    Ok(())
+    failures.end()
 }
 
 fn from_history(chosen: &Chosen, gaps: bool) -> Result<()> {
@@ -246,7 +304,7 @@ fn from_history(chosen: &Chosen, gaps: bool) -> Result<()> {
     let selection = Selection { kinds: [Kind::Klines].into(), symbols, ..Selection::default() };
     let (mirror, lake) = (&chosen.cfg.history.dir, Lake::open(&chosen.cfg.history.dir.join("lake")));
     let mut database = chosen.open()?;
-    let mut all = Vec::new();
+    let (mut all, mut failures) = (Vec::new(), Failures::default());
     let found = cleaned(&lake, &selection)?;
     for (path, why) in &found.damaged {
         eprintln!("{}", plain::line(&format!("{path}: {why}")));
@@ -262,8 +320,16 @@ fn from_history(chosen: &Chosen, gaps: bool) -> Result<()> {
         let between = (chosen.from_us, chosen.to_us);
         let files =
             records(&lake, &series)?.into_iter().map(|record| candles(mirror, &record).map_err(anyhow::Error::from));
-        let l = archive::load(database.as_mut(), (venue, &series.symbol, interval), files, between, gaps)
-            .with_context(|| format!("load candles of {} on {venue}", series.name()))?;
+        let loaded: Result<_> =
+            archive::load(database.as_mut(), (venue, &series.symbol, interval), files, between, gaps);
+        let l = match loaded {
+            Ok(loaded) => loaded,
+            Err(err) if err.is::<db::DbError>() => return Err(err),
+            Err(err) => {
+                failures.tell(format!("load candles of {} on {venue}", series.name()), &err);
+                continue;
+            }
+        };
         if !chosen.json {
             print_out(&format!(
                 "{} {} {}: {} candles of the archive, {} stored, {} replaced, {} left alone\n",
@@ -282,6 +348,7 @@ fn from_history(chosen: &Chosen, gaps: bool) -> Result<()> {
         print_out(&format!("{}\n", serde_json::to_string(&all)?))?;
     }
     anyhow::ensure!(found.damaged.is_empty(), "{} records are damaged: see above", found.damaged.len());
+    failures.end()?;
     anyhow::ensure!(!all.is_empty(), "no such candles were cleaned; `tapedeck history clean --kind klines` first");
     Ok(())
 }
@@ -370,33 +437,29 @@ async fn differ(chosen: &Chosen) -> Result<()> {
     let to_us = chosen.to_us.unwrap_or(midnight);
     let from_us = chosen.from_us.unwrap_or(to_us - DAY_US);
     let mut reports = Vec::new();
-    for (config, venue) in chosen.configured()? {
-        let mut ask = Asker::new(&chosen.cfg.capture, config)?;
-        for symbol in chosen.symbols_of(config, venue, &mut ask).await? {
-            for interval in &chosen.intervals {
-                if !venue.has_klines(*interval) {
-                    continue;
-                }
-                let job = compare::Job { venue, symbol: &symbol, interval: *interval, from_us, to_us };
-                let report = compare::compare(reader.as_mut(), &mut ask, &job, now_us()).await?;
-                if !chosen.json {
-                    print_out(&format!(
-                        "{} {} {interval}: {} compared, {} different {:?}, {} only ours, {} only the venue's, \
-                         {} left out\n",
-                        config.id,
-                        plain::line(&symbol),
-                        report.compared,
-                        report.different,
-                        report.by_field,
-                        report.only_ours,
-                        report.only_venue,
-                        report.left_out
-                    ))?;
-                }
-                reports.push(report);
-            }
+    let failures = each_series(chosen, ("compare", false), async |ask, Wanted { venue, symbol, interval, .. }| {
+        if !venue.has_klines(interval) {
+            return Ok(());
         }
-    }
+        let job = compare::Job { venue, symbol, interval, from_us, to_us };
+        let report = compare::compare(reader.as_mut(), ask, &job, now_us()).await?;
+        if !chosen.json {
+            print_out(&format!(
+                "{} {} {interval}: {} compared, {} different {:?}, {} only ours, {} only the venue's, {} left out\n",
+                venue.id(),
+                plain::line(symbol),
+                report.compared,
+                report.different,
+                report.by_field,
+                report.only_ours,
+                report.only_venue,
+                report.left_out
+            ))?;
+        }
+        reports.push(report);
+        Ok(())
+    })
+    .await?;
     if chosen.json {
         print_out(&format!("{}\n", serde_json::to_string(&reports)?))?;
     }
@@ -405,5 +468,5 @@ async fn differ(chosen: &Chosen) -> Result<()> {
         let compared: u64 = reports.iter().map(|r| r.compared).sum();
         anyhow::bail!("{different} of {compared} compared candles differ from the venue's; see the lines above");
     }
-    Ok(())
+    failures.end()
 }

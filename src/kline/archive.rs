@@ -35,7 +35,8 @@ pub struct Loaded {
 /// exclusive; `gaps`: replace bars with a gap, and those never closed, too.
 ///
 /// # Errors
-/// When a file cannot be had or the database refuses; what was stored stays.
+/// When a file cannot be had or the database refuses, and, once all others are stored, when a candle does not fit; what
+/// was stored stays.
 pub fn load<E: From<DbError> + From<AskError>>(
     db: &mut dyn CandleDb,
     (venue, symbol, interval): (&str, &str, Interval),
@@ -49,6 +50,7 @@ pub fn load<E: From<DbError> + From<AskError>>(
     let contracts = venue.parse::<VenueId>().is_ok_and(|id| venue::venue(id).spec.counts_contracts);
     let unit = if contracts { Unit::Unknown } else { Unit::Base };
     let (from_us, to_us) = (between.0.unwrap_or(i64::MIN), between.1.unwrap_or(i64::MAX));
+    let mut odd = false;
     for file in files {
         let mut bars = Vec::new();
         for mut k in file? {
@@ -59,7 +61,10 @@ pub fn load<E: From<DbError> + From<AskError>>(
             if !(from_us..to_us).contains(&k.open_time_us) || interval.open_of(k.open_time_us) != k.open_time_us {
                 continue;
             }
-            let bar = official::bar(&k, unit).ok_or_else(|| AskError::CandleDigits(symbol.to_owned()))?;
+            let Some(bar) = official::bar(&k, unit) else {
+                odd = true;
+                continue;
+            };
             bars.push(NamedBar { venue: loaded.venue.clone(), symbol: loaded.symbol.clone(), interval, bar });
         }
         loaded.candles += bars.len() as u64;
@@ -69,6 +74,9 @@ pub fn load<E: From<DbError> + From<AskError>>(
             loaded.replaced += filled.replaced;
             loaded.kept += filled.kept;
         }
+    }
+    if odd {
+        return Err(AskError::CandleDigits(symbol.to_owned()).into());
     }
     Ok(loaded)
 }

@@ -154,3 +154,29 @@ pub enum SeriesError {
     #[error(transparent)]
     Db(#[from] crate::db::DbError),
 }
+
+/// What cannot be done after an error either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Costs {
+    /// Nothing else: other intervals of the symbol may be had.
+    Series,
+    /// The symbol's other intervals.
+    Symbol,
+    /// The other symbols of the venue.
+    Venue,
+    /// Anything.
+    Run,
+}
+
+impl SeriesError {
+    /// How much more it costs than its own series.
+    pub fn costs(&self) -> Costs {
+        match self {
+            // Refused for good: delisted between the listing and now, or without candles.
+            Self::Ask(AskError::Rest(_)) => Costs::Symbol,
+            Self::Ask(AskError::NoAnswer { .. } | AskError::NoCandles(_)) => Costs::Venue,
+            Self::Ask(_) => Costs::Series,
+            Self::Db(_) => Costs::Run,
+        }
+    }
+}

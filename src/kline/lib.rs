@@ -46,7 +46,7 @@ mod tape_tests;
 mod touched;
 
 pub use actor::{Shown, Totals, Worker};
-pub use ask_error::{AskError, SeriesError};
+pub use ask_error::{AskError, Costs, SeriesError};
 pub use error::KlineError;
 pub use feed::{Feed, FeedState};
 pub use hub::{KlineHub, KlineStats, Pushed};
