@@ -1,7 +1,8 @@
 //! `ticker/price`, and the tickers over a time: `ticker/24hr`, `ticker`, `ticker/tradingDay`; why there is no book.
 //!
 //! A time is made of whole minutes, as the exchange's own rolling windows are; `openTime` says with which minute it
-//! begins, which is later than asked for where recording began later. Time is the venue's as far as it was recorded. A
+//! begins, which is later than asked for where recording began later, or lacks trades: nothing is added up over a gap, and
+//! where nothing whole is behind one, there is no answer. Time is the venue's as far as it was recorded. A
 //! symbol that does not trade has the price of its last trade and nothing else.
 
 use axum::extract::State;
@@ -18,7 +19,7 @@ use crate::text::{Decimals, Unit};
 use crate::time::now_us;
 use kline::KlineHub;
 use kline::db::HistoryQuery;
-use model::kline::{NO_ID, decimal};
+use model::kline::{GAP, NO_ID, decimal};
 use model::{Interval, KlineData};
 
 const MINUTE_US: i64 = Interval::M1.len_us();
@@ -207,11 +208,16 @@ async fn window(app: State<Shared>, params: &Params, family: Family, over: Over)
     let objects = blocking(&app, move || {
         let mut objects = Vec::new();
         for found in &chosen {
-            objects.extend(summary(&hub, found, over)?);
+            match summary(&hub, found, over)? {
+                Ok(object) => objects.extend(object),
+                Err(refusal) if alone => return Ok(Err(refusal)),
+                // Of many, those that can be answered.
+                Err(_) => {}
+            }
         }
-        Ok(objects)
+        Ok(Ok(objects))
     })
-    .await?;
+    .await??;
     shown(objects, alone)
 }
 
@@ -270,7 +276,15 @@ fn ratio(a: i128, b: i128) -> Option<i128> {
     a.checked_add(if b < 0 { -half } else { half })?.checked_div(b)
 }
 
-fn summary(hub: &KlineHub, found: &Found, over: Over) -> Result<Option<String>, Failed> {
+/// The first of these bars from which on all are whole and follow each other.
+fn whole_from(bars: &[KlineData]) -> usize {
+    let lacks = bars.iter().rposition(|bar| bar.flags & GAP != 0).map_or(0, |at| at + 1);
+    let follows = |pair: &[KlineData]| matches!(pair, [a, b] if a.open_time_us + MINUTE_US == b.open_time_us);
+    let jumps = bars.windows(2).rposition(|pair| !follows(pair)).map_or(0, |at| at + 1);
+    lacks.max(jumps)
+}
+
+fn summary(hub: &KlineHub, found: &Found, over: Over) -> Result<Answer<Option<String>>, Failed> {
     let newest = |start_us, limit| HistoryQuery {
         start_us,
         newest_first: true,
@@ -283,10 +297,23 @@ fn summary(hub: &KlineHub, found: &Found, over: Over) -> Result<Option<String>, 
     let limit = usize::try_from(over.us / MINUTE_US).unwrap_or(usize::MAX).saturating_add(3);
     // The minute before says at which price it began.
     let mut bars = hub.history(&newest(Some(from_us - MINUTE_US), limit))?;
-    let earlier = bars.first().is_some_and(|b| b.open_time_us < from_us).then(|| bars.remove(0));
+    let mut earlier = bars.first().is_some_and(|b| b.open_time_us < from_us).then(|| bars.remove(0));
+    let whole = whole_from(&bars);
+    let gap = bars.drain(..whole).next_back();
+    if let Some(gap) = gap {
+        // At what price a gap ends is not known.
+        earlier = None;
+        if bars.is_empty() {
+            let (from, to) = (over.unit.of(gap.open_time_us), over.unit.of(gap.open_time_us + MINUTE_US));
+            let msg = format!(
+                "Trades between {from} and {to} are missing, and no whole minute is behind them yet: ask again later."
+            );
+            return Ok(Err(Refusal::new(-1130, msg)));
+        }
+    }
     let opened = bars.first().map_or(from_us, |b| b.open_time_us);
     if bars.is_empty() {
-        let Some(last) = hub.last_bar(found.venue, &found.symbol)? else { return Ok(None) };
+        let Some(last) = hub.last_bar(found.venue, &found.symbol)? else { return Ok(Ok(None)) };
         bars.push(KlineData::flat(from_us, last.close, last.price_scale, last.amount_scale));
     }
     let sums =
@@ -299,7 +326,7 @@ fn summary(hub: &KlineHub, found: &Found, over: Over) -> Result<Option<String>, 
     };
     let before = earlier.filter(|b| b.open_time_us + MINUTE_US == opened).map(|b| (b.close, b.price_scale));
     let beside = Beside { last_amount: last_amount(), before };
-    Ok(Some(object(found, &sums, &beside, over, (opened, ends))))
+    Ok(Ok(Some(object(found, &sums, &beside, over, (opened, ends)))))
 }
 
 /// What stands in an answer besides the sums, as far as it is known.
@@ -388,6 +415,21 @@ mod tests {
         assert_eq!((s.volume, s.quote, s.count), (600_000_000, 6_000_000_000_000_000_000, 6));
         assert_eq!((s.first_id, s.last_id), (2, 7));
         assert_eq!(add_up(&[bar(1, i64::MAX, 1, (2, 2)), bar(2, 1, 1, (9, 2))]), None);
+    }
+
+    #[test]
+    fn nothing_is_added_up_over_a_gap_or_an_absent_minute() {
+        let bars =
+            [1, 2, 3, 4].map(|minute| KlineData { open_time_us: minute * MINUTE_US, ..bar(minute, 1, 1, (0, 0)) });
+        assert_eq!(whole_from(&bars), 0);
+        let lacks = |at: usize| {
+            let mut bars = bars;
+            bars[at].flags |= GAP;
+            bars
+        };
+        assert_eq!([0, 1, 3].map(|at| whole_from(&lacks(at))), [1, 2, 4]);
+        assert_eq!(whole_from(&[bars[0], bars[2], bars[3]]), 1);
+        assert_eq!(whole_from(&[]), 0);
     }
 
     #[test]
