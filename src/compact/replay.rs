@@ -10,6 +10,7 @@
 //! looked at again while nobody changes the lake. `rewrite` does the same and publishes the parts anew whose rows came
 //! out otherwise.
 
+mod absent;
 mod pass;
 pub mod repair;
 mod report;
@@ -122,6 +123,7 @@ pub fn replay(cfg: &Config, lake: &Lake, args: &ReplayArgs) -> Result<Report, Co
                 if args.rewrite {
                     log.rewrite(lake, parts, &mut report)?;
                 } else if args.verify {
+                    log.absent(lake, &parts, &unreadable, &mut report)?;
                     log.verify(lake, parts, args.out.as_deref(), &mut report)?;
                 } else if let Some(out) = &args.out {
                     let unknown: Vec<u64> = unreadable.iter().map(|(part, _)| part.first_seq).collect();
@@ -167,6 +169,7 @@ fn logs_of<'h>(
             kind,
             runs: own.map(|run| (run.epoch, run.incarnation)).collect(),
             shelf,
+            dir: dir.to_owned(),
             name: hex(&uuid),
             first_segment,
             settings: write_settings(&cfg.lake),

@@ -152,8 +152,9 @@ pub(crate) fn removed(lake: &Lake) -> Result<BTreeSet<String>, CompactError> {
     if !lake.has(REMOVED)? {
         return Ok(BTreeSet::new());
     }
-    let read = String::from_utf8(lake.read(REMOVED)?);
-    let text = read.map_err(CompactError::at("read", &lake.place(REMOVED)))?;
+    let read = lake.read(REMOVED)?;
+    // A damaged line costs itself.
+    let text = String::from_utf8_lossy(&read);
     Ok(text.lines().filter_map(|l| serde_json::from_str::<Line>(l).ok()).map(|l| l.path).collect())
 }
 

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use wal_format::{Hold, Incarnation, LossReason, Position, Run, SegmentId, Seq, Shelf};
 
@@ -29,6 +29,8 @@ pub(super) struct Log<'h> {
     pub venue: &'static Venue,
     pub kind: LogKind,
     pub shelf: Shelf,
+    /// Where the log is written.
+    pub dir: PathBuf,
     pub name: String,
     pub first_segment: u64,
     /// Runs that its segments are of: parts of other ones were published by another copy of the log.

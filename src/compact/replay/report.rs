@@ -20,7 +20,7 @@ pub enum Verdict {
     Rewritten,
     /// Something differs.
     Different,
-    /// The log no longer holds all of it.
+    /// The log no longer holds all of it, or the part before it is missing.
     NotCheckable,
 }
 
@@ -99,7 +99,7 @@ impl fmt::Display for Report {
         if self.checked() + gone > 0 {
             writeln!(
                 f,
-                "{} parts checked: {} equal, {} different; {gone} not checkable because the log no longer holds them",
+                "{} parts checked: {} equal, {} different; {gone} not checkable",
                 self.checked(),
                 self.count(&[Verdict::Equal, Verdict::EqualRows]),
                 self.different() + self.rewritten()

@@ -721,6 +721,33 @@ fn a_replay_rebuilds_the_same_bytes_and_verify_finds_a_changed_file() {
 }
 
 #[test]
+fn replay_finds_the_part_that_is_missing_wherever_it_was() {
+    let bed = three_hours(6_000);
+    let cfg = bed.cfg();
+    bed.drain_keeping();
+    let verify = ReplayArgs { verify: true, ..ReplayArgs::default() };
+    let whole = replay(&cfg, &bed.at(), &verify).unwrap();
+    assert_eq!(whole.different(), 0, "{whole}");
+    let parts: Vec<Part> = bed.manifests().into_iter().map(|(part, _)| part).collect();
+    assert!(parts.len() >= 3);
+    for missing in [vec![0], vec![1], vec![parts.len() - 1], (0..parts.len()).collect()] {
+        let away: Vec<(PathBuf, Vec<u8>)> = missing
+            .iter()
+            .flat_map(|i| {
+                let part = &parts[*i];
+                Table::ALL.iter().map(|t| part.file(*t)).chain([part.manifest()]).map(|key| bed.lake().join(key))
+            })
+            .filter_map(|path| Some((path.clone(), std::fs::read(path).ok()?)))
+            .collect();
+        away.iter().for_each(|(path, _)| std::fs::remove_file(path).unwrap());
+        let report = replay(&cfg, &bed.at(), &verify).unwrap();
+        assert_eq!(report.different(), 1, "without {missing:?}: {report}");
+        assert!(report.to_string().contains("are in no part, and the log has them"), "{report}");
+        away.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
+    }
+}
+
+#[test]
 fn verify_says_which_parts_the_log_no_longer_holds() {
     let bed = three_hours(6_000);
     bed.drain();

@@ -1,0 +1,84 @@
+//! Records that the log has and no part of the lake: what walking the manifests that are there cannot find.
+
+use std::path::Path;
+
+use super::pass::{Known, Log};
+use super::report::{PartReport, Report, Verdict};
+use super::verify::before;
+use crate::chain;
+use crate::error::CompactError;
+use crate::place::to_position;
+use capture::LAKE_READER;
+use fold::source::Step;
+use lake::hash::hex;
+use lake::{Hour, Lake, Part};
+use wal_format::{Position, Seq};
+
+impl Log<'_> {
+    /// Tells of each range of records that lies before the first part, between two parts or behind the last one, as far
+    /// as the lake was acknowledged, and is in none. `unreadable`: parts that are told by themselves.
+    pub(super) fn absent(
+        &self,
+        lake: &Lake,
+        parts: &[Known],
+        unreadable: &[(Part, String)],
+        report: &mut Report,
+    ) -> Result<(), CompactError> {
+        let acked = self.acked();
+        let removed = chain::removed(lake)?;
+        let removed = removed.iter().filter_map(|path| Part::from_path(Path::new(path))).map(|(_, part)| part);
+        let known: Vec<Part> = removed.chain(unreadable.iter().map(|(part, _)| part.clone())).collect();
+        let mut from = Position::START;
+        for i in 0..=parts.len() {
+            let next = parts.get(i);
+            let Some(until) = next.map(|k| Seq(k.manifest.first.seq)).or(acked) else { break };
+            // A part that was published behind another one of these goes on where that one ended.
+            if from.seq < until && before(parts, i).is_none() {
+                self.tell_absent(from, until, &known, report)?;
+            }
+            from = next.map_or(from, |k| from.max(to_position(k.manifest.end)));
+        }
+        Ok(())
+    }
+
+    /// Up to where the lake must reach; `None` when nobody knows.
+    fn acked(&self) -> Option<Seq> {
+        let state = wal_format::log_state(&self.dir).ok()?;
+        let ack = state.acks.into_iter().find(|ack| ack.reader == LAKE_READER)?.ack.ok()??;
+        (hex(&ack.log_uuid) == self.name).then_some(ack.position.seq)
+    }
+
+    fn tell_absent(&self, from: Position, until: Seq, known: &[Part], report: &mut Report) -> Result<(), CompactError> {
+        let mut reader = self.reader(from)?;
+        let (first, ts_ns) = loop {
+            match reader.next().map_err(CompactError::step("read the log"))? {
+                Step::Record(record) if record.seq >= until => return Ok(()),
+                Step::Record(record) if record.seq >= from.seq => break (record.seq, record.ts_recv_ns),
+                Step::Record(_) | Step::Lost(_) => {}
+                Step::Tail | Step::Blocked { .. } | Step::End => return Ok(()),
+            }
+        };
+        let venue = self.venue.id().to_string();
+        let here = |part: &Part| {
+            part.venue == venue
+                && self.name.starts_with(&part.log8)
+                && (from.seq.get()..until.get()).contains(&part.first_seq)
+        };
+        let hour = Hour::of_ns(ts_ns);
+        // What retention took is not missing, what cannot be read is told already.
+        if known.iter().any(here) || !self.wanted(hour) {
+            return Ok(());
+        }
+        report.parts.push(PartReport {
+            venue,
+            hour: hour.to_string(),
+            part: format!("{}-{:016x}", self.name.get(..8).unwrap_or(&self.name), first.get()),
+            verdict: Verdict::Different,
+            rows: 0,
+            details: vec![format!(
+                "records from seq {first} to before {until} are in no part, and the log has them: a part was taken out of the lake"
+            )],
+        });
+        Ok(())
+    }
+}
