@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::exposition::{Exposition, Value};
-use crate::health::{Condition, Conditions, Health};
+use crate::health::{Condition, Conditions, Health, Reason};
 use crate::memory::{Pressure, Report};
 use crate::supervise::Supervisor;
 use crate::values;
@@ -245,8 +245,13 @@ impl CompactorStatus {
 
     /// One sentence per reason why a venue is not followed as it should be; empty when all is well.
     pub fn problems(&self) -> Vec<String> {
-        let mut all: Vec<String> =
-            self.lock().venues.iter().filter_map(|(name, v)| v.problem().map(|p| format!("{name}: {p}"))).collect();
+        // A failure is told by its condition, also while the log is read again.
+        let told = |name: &str| self.conditions().text(Reason::StartingOver, name).is_some();
+        let once = |(name, v): (&String, &VenueStatus)| {
+            let problem = v.problem().filter(|_| v.activity != Activity::Retrying || !told(name));
+            problem.map(|p| format!("{name}: {p}"))
+        };
+        let mut all: Vec<String> = self.lock().venues.iter().filter_map(once).collect();
         all.extend(self.conditions().problems());
         all.extend(self.pressure.problems());
         all.extend(self.health.get().map(|h| h.problems()).unwrap_or_default());
@@ -280,8 +285,8 @@ impl VenueStatus {
         match self.activity {
             Activity::WaitingForLog | Activity::AwaitingRepair => Some(reason()),
             Activity::Failed => Some(format!("stopped: {}", reason())),
-            // `Reason::StartingOver` tells of a failure, also while the log is read again.
-            Activity::Starting | Activity::Stopped | Activity::Retrying => None,
+            Activity::Retrying => Some(format!("failed and will be tried again: {}", reason())),
+            Activity::Starting | Activity::Stopped => None,
             Activity::CatchingUp | Activity::AtTail | Activity::Publishing => {
                 if !self.writer_alive && !self.of_repairs {
                     Some("no collector is writing this log".into())
