@@ -38,7 +38,8 @@ impl HandshakeError {
     pub(super) fn is_retryable(&self) -> bool {
         match self {
             HandshakeError::Token(err) => err.connect().map_or_else(|| err.is_retryable(), ConnectError::is_retryable),
-            HandshakeError::NoToken(_) => false,
+            // The next answer may be one: a gateway was asked in the place of the exchange, or it has no server just now.
+            HandshakeError::NoToken(_) => true,
             HandshakeError::Connect(err) => err.is_retryable(),
         }
     }

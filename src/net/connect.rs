@@ -125,6 +125,7 @@ async fn upgraded(target: &Target, dialer: &Dialer, tls: &Arc<ClientConfig>) -> 
                 answer.headers(),
                 answer.body().as_deref().unwrap_or_default(),
                 clock::wall_ms(),
+                false,
             ),
         }),
         Err(source) => Err(ConnectError::Upgrade { url: url.to_owned(), source: Box::new(source) }),

@@ -1,5 +1,5 @@
-//! What an exchange says of being asked too often: how long to stay away, how much of its weight is used, and whether an
-//! answer is a refusal at all. The only place that reads `Retry-After`. Pure: headers and bytes in, durations out.
+//! What an exchange says of being asked too often: how long to stay away, how much of its weight is used, whether an
+//! answer is a refusal at all, and whether it is the exchange's. The only place that reads `Retry-After`. Pure: headers and bytes in, durations out.
 //!
 //! ```text
 //! Retry-After: 7 | 1.5 | Sun, 06 Nov 1994 08:49:37 GMT | 1796008942 | 1796008942123      seconds, a date, the time of the reset
@@ -24,20 +24,41 @@ const TIME_S: f64 = 1e9;
 /// Refusals are short; what is longer is an answer.
 const REFUSAL_BYTES_MAX: usize = 4 << 10;
 
+/// Whether an answer is one of the exchange's API: a whole JSON document and, without success, one that gives the reason in
+/// `code` or `label`. Pages of a CDN, a firewall or a proxy are not, nor is a body that is empty or cut, whatever the status.
+pub(crate) fn is_the_exchanges(status: u16, body: &[u8]) -> bool {
+    if (200..300).contains(&status) {
+        let is_document = matches!(body.trim_ascii_start().first(), Some(b'{' | b'['));
+        return is_document && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+    }
+    Said::of(body).is_some_and(|said| said.text("code").or_else(|| said.text("label")).is_some())
+}
+
 /// Whether an answer says that we ask too often (429, 418 and what means the same with another status), or that this address
-/// is not welcome (403, 451): asking on makes all of them worse.
-pub(crate) fn refusal(known: &Throttling, status: u16, headers: &HeaderMap, body: &[u8], now_ms: i64) -> Option<Ban> {
+/// is not welcome (403, 451): asking on makes all of them worse. `is_of_one`: the exchange's own answer to what was asked of
+/// one symbol, whose 403 says nothing about the address.
+pub(crate) fn refusal(
+    known: &Throttling,
+    status: u16,
+    headers: &HeaderMap,
+    body: &[u8],
+    now_ms: i64,
+    is_of_one: bool,
+) -> Option<Ban> {
     let said = (!(200..300).contains(&status) || body.len() <= REFUSAL_BYTES_MAX).then(|| Said::of(body)).flatten();
     let code = said.as_ref().and_then(|said| said.refusal(known));
     let why = match (status, &code) {
         (200..300, Some(code)) => format!("code {code} with HTTP status {status}"),
+        (403, None) if is_of_one => return None,
         (403 | 418 | 429 | 451, _) => format!("HTTP status {status}"),
         (_, Some(code)) => format!("HTTP status {status}, code {code}"),
         _ => return None,
     };
     let until =
         said.and_then(|said| said.until_ms(known)).map(|ms| sane(ms.saturating_sub(now(headers, now_ms)) as f64 / 1e3));
-    let wait = retry_after(known, headers, now_ms).max(until).unwrap_or(UNSAID).max(BAN_MIN);
+    let said = retry_after(known, headers, now_ms).max(until);
+    // A ban that is over when it is said is none: who is asked on every second makes it longer.
+    let wait = said.filter(|wait| status != 418 || !wait.is_zero()).unwrap_or(UNSAID).max(BAN_MIN);
     Some(Ban { wait, why })
 }
 
@@ -231,7 +252,7 @@ mod tests {
         let body =
             format!(r#"{{"code":-1003,"msg":"Way too much request weight used; IP banned until {now}. Please"}}"#);
         let wait = |pairs: &[(&'static str, &str)], body: &str| {
-            refusal(&KNOWN, 418, &headers(pairs), body.as_bytes(), NOW_MS).unwrap().wait.as_secs_f64()
+            refusal(&KNOWN, 418, &headers(pairs), body.as_bytes(), NOW_MS, false).unwrap().wait.as_secs_f64()
         };
         assert_eq!(wait(&[("retry-after", "30")], &body), 90.0);
         assert_eq!(wait(&[("retry-after", "120")], &body), 120.0);
@@ -239,13 +260,18 @@ mod tests {
         assert_eq!(wait(&[("gw-ratelimit-reset", "12500")], ""), 12.5);
         assert_eq!(wait(&[("x-gate-ratelimit-reset-timestamp", "1796000007")], ""), 7.0);
         assert_eq!(wait(&[], "<html>"), 60.0, "none was said");
-        assert_eq!(wait(&[("retry-after", "0")], ""), 1.0);
+        assert_eq!(wait(&[("retry-after", "0")], ""), 60.0, "a ban is not over when it is said");
+        let over = r#"{"code":-1003,"msg":"Way too much request weight used; IP banned until 1795999999000."}"#;
+        assert_eq!(wait(&[], over), 60.0);
+        let busy = refusal(&KNOWN, 429, &headers(&[("retry-after", "0")]), b"", NOW_MS, false).unwrap();
+        assert_eq!(busy.wait.as_secs_f64(), 1.0);
     }
 
     #[test]
     fn a_throttle_is_one_whatever_its_http_status_and_an_answer_is_none() {
-        let why =
-            |status, body: &str| refusal(&KNOWN, status, &HeaderMap::new(), body.as_bytes(), NOW_MS).map(|r| r.why);
+        let why = |status, body: &str| {
+            refusal(&KNOWN, status, &HeaderMap::new(), body.as_bytes(), NOW_MS, true).map(|r| r.why)
+        };
         for code in [r#""429000""#, "429000", r#""429001""#, r#""429002""#] {
             let body = format!(r#"{{"code":{code},"msg":"Too many requests in a short period of time"}}"#);
             assert!(why(200, &body).unwrap().starts_with("code 42900"), "{body}");
@@ -255,9 +281,16 @@ mod tests {
             "code TOO_MANY_REQUESTS with HTTP status 200"
         );
         assert_eq!(why(400, r#"{"code":-1003,"msg":"Too many requests"}"#).unwrap(), "HTTP status 400, code -1003");
-        for status in [403, 418, 429, 451] {
+        for status in [418, 429, 451] {
             assert_eq!(why(status, "").unwrap(), format!("HTTP status {status}"));
         }
+        let forbidden = |body: &[u8], is_of_one| {
+            refusal(&KNOWN, 403, &HeaderMap::new(), body, NOW_MS, is_of_one).map(|ban| ban.why)
+        };
+        let its_own = br#"{"label":"FORBIDDEN","message":"x"}"#;
+        assert_eq!(forbidden(its_own, true), None, "of one symbol only");
+        assert!(forbidden(its_own, false).is_some() && forbidden(b"<html>", false).is_some());
+        assert!(forbidden(br#"{"code":"429000"}"#, true).is_some());
         let long = format!(r#"{{"code":"429000","data":"{}"}}"#, "x".repeat(5_000));
         for (status, body) in [
             (200, r#"{"code":"200000","data":{"code":"429000"}}"#),
@@ -271,7 +304,39 @@ mod tests {
             assert_eq!(why(status, body), None, "{status} {body:.60}");
         }
         let body = br#"{"code":"429000"}"#;
-        assert_eq!(refusal(&Throttling::NONE, 200, &HeaderMap::new(), body, NOW_MS), None, "of another exchange");
+        assert_eq!(
+            refusal(&Throttling::NONE, 200, &HeaderMap::new(), body, NOW_MS, false),
+            None,
+            "of another exchange"
+        );
+    }
+
+    #[test]
+    fn a_page_of_somebody_on_the_way_is_no_answer_of_the_exchange_whatever_its_status() {
+        let html = "<html><body>maintenance</body></html>";
+        for (status, body) in [
+            (200, html),
+            (200, ""),
+            (202, ""),
+            (200, r#"[{"id":1},{"id""#),
+            (200, "\"ok\""),
+            (302, ""),
+            (403, html),
+            (404, html),
+            (404, "{}"),
+            (403, r#"{"message":"Forbidden"}"#),
+        ] {
+            assert!(!is_the_exchanges(status, body.as_bytes()), "{status} {body}");
+        }
+        for (status, body) in [
+            (200, " []"),
+            (200, r#"{"lastUpdateId":7,"bids":[],"asks":[]}"#),
+            (200, r#"{"code":-1000,"msg":"x"}"#),
+            (400, r#"{"code":-1121,"msg":"Invalid symbol."}"#),
+            (403, r#"{"label":"FORBIDDEN","message":"x"}"#),
+        ] {
+            assert!(is_the_exchanges(status, body.as_bytes()), "{status} {body}");
+        }
     }
 
     #[test]

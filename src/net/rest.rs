@@ -36,7 +36,7 @@ pub enum RestError {
         source: HttpError,
     },
     /// An answer that is no success: its status, or what its body says in spite of it.
-    #[error("{url}: HTTP status {status}{}{}", country(*status), says(text))]
+    #[error("{url}: HTTP status {status}{}{}{}", country(*status), of_whom(*is_the_exchanges), says(text))]
     Refused {
         /// The URL.
         url: String,
@@ -44,6 +44,8 @@ pub enum RestError {
         status: u16,
         /// What it means for everybody at this address, where it means something.
         refusal: Option<Ban>,
+        /// False for what a CDN, a firewall or a proxy says in the exchange's place.
+        is_the_exchanges: bool,
         /// The beginning of the body.
         text: String,
     },
@@ -53,18 +55,35 @@ fn says(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!(": {text}") }
 }
 
+fn of_whom(is_the_exchanges: bool) -> &'static str {
+    if is_the_exchanges { "" } else { " (not an answer of the exchange)" }
+}
+
 impl RestError {
     /// False when the same request will fail again: the venue understood it and refused.
     pub fn is_retryable(&self) -> bool {
         match self {
             RestError::Http { source: HttpError::TooLarge { .. }, .. } => false,
             RestError::Http { .. } => true,
-            RestError::Refused { status, refusal, .. } => match status {
+            RestError::Refused { status, refusal, is_the_exchanges, .. } => match status {
                 408 | 418 | 429 | 500.. => true,
                 451 => false,
-                _ => refusal.is_some(),
+                _ => refusal.is_some() || !is_the_exchanges,
             },
         }
+    }
+
+    /// True when it is the exchange's word on this request, whoever asks: not one about our address, and no page of
+    /// somebody on the way.
+    pub fn is_final(&self) -> bool {
+        let of_the_address = matches!(self, RestError::Refused { refusal: Some(_), .. });
+        !self.is_retryable() && !of_the_address
+    }
+
+    /// True when this request, and nothing else, is what the exchange forbids: with its own word, or with 403, which holds
+    /// everybody back.
+    pub fn is_about_request(&self) -> bool {
+        self.is_final() || matches!(self, RestError::Refused { status: 403, .. })
     }
 
     /// Why there was no connection, where that is the reason.
@@ -87,6 +106,7 @@ pub struct Answer {
     /// When the last byte came.
     pub stamp: Stamp,
     refusal: Option<Ban>,
+    is_the_exchanges: bool,
 }
 
 impl Answer {
@@ -95,12 +115,13 @@ impl Answer {
     /// # Errors
     /// [`RestError::Refused`].
     pub fn granted(self) -> Result<Answer, RestError> {
-        if self.refusal.is_none() && (200..300).contains(&self.status) {
+        if self.refusal.is_none() && self.is_the_exchanges && (200..300).contains(&self.status) {
             return Ok(self);
         }
         let shown = self.body.get(..SHOWN_BYTES.min(self.body.len())).unwrap_or_default();
         let text = String::from_utf8_lossy(shown).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        Err(RestError::Refused { url: self.url, status: self.status, refusal: self.refusal, text })
+        let Answer { url, status, refusal, is_the_exchanges, .. } = self;
+        Err(RestError::Refused { url, status, refusal, is_the_exchanges, text })
     }
 }
 
@@ -172,11 +193,13 @@ impl RestClient {
             budget.answered(turn, used).await;
             let http::Answer { status, headers, body } =
                 sent.map_err(|source| RestError::Http { url: url.clone(), source })?;
-            let refusal = pressure::refusal(self.throttling, status, &headers, &body, clock::wall_ms());
+            let is_the_exchanges = pressure::is_the_exchanges(status, &body);
+            let is_of_one = is_the_exchanges && request.symbol.is_some();
+            let refusal = pressure::refusal(self.throttling, status, &headers, &body, clock::wall_ms(), is_of_one);
             if let Some(ban) = &refusal {
                 budget.ban(ban.clone()).await;
             }
-            Ok(Answer { url, status, body, stamp, refusal })
+            Ok(Answer { url, status, body, stamp, refusal, is_the_exchanges })
         })
     }
 }

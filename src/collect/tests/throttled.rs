@@ -139,6 +139,38 @@ async fn a_kucoin_429000_under_http_200_is_a_throttle_of_both_its_venues() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_in_the_place_of_a_token_costs_a_pause_and_not_a_minute() {
+    let page = Fault { path: Some("bullet-public".into()), ..Fault::now(answer(200, &[], "<html>busy</html>")) };
+    let sim = sim(&["kucoin-spot"], |n| format!("C{n}-USDT"), vec![page.times(2)]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let started = std::time::Instant::now();
+    let running = Running::start(config(dir.path(), &sim, &["kucoin-spot"], ""));
+    running.until("it is connected", |m| m.venue(VenueId::KucoinSpot).unwrap().counts().connects == 1).await;
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    running.stop().await;
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_forbidden_of_one_symbol_in_the_exchanges_own_words_bans_nobody() {
+    let forbidden = answer(403, &[], r#"{"code":-2015,"msg":"forbidden"}"#);
+    let book = Fault { path: Some("depth".into()), ..Fault::now(forbidden) };
+    let sim = sim(&["binance-spot"], |n| format!("C{n}USDT"), vec![book]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut cfg = config(dir.path(), &sim, &["binance-spot"], "");
+    let channels = vec![model::Channel::Trades, model::Channel::DepthSnapshot];
+    cfg.venues.get_mut(&VenueId::BinanceSpot).unwrap().channels = channels;
+    let running = Running::start(cfg);
+    let counts = |m: &Metrics| m.venue(VenueId::BinanceSpot).unwrap().counts();
+    // The listing and five books.
+    running.until("the other books come", |m| counts(m).rest_ok == 6).await;
+    assert_eq!(counts(&running.metrics).rest_errors, 1, "a minute from now once more");
+    assert_eq!(running.metrics.status().venues[0].banned, None);
+    running.stop().await;
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retry_after_in_any_form_is_waited_for_and_told_as_it_is() {
     for (said, at_least_s, at_most_s) in [("18446744073709551615", 3_500, 3_600), ("7200.5", 7_100, 7_201)] {
         let listing =
