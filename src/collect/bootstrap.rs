@@ -2,57 +2,113 @@
 //! and again after every reconnect, one snapshot per symbol within the REST weight.
 //!
 //! Deltas flow meanwhile; putting both together is the reader's work, nothing waits here. What is wanted:
-//! [`super::snapshots`].
+//! [`super::snapshots`]. A symbol is asked for until a book came: what is no book, whatever its HTTP status, is none.
 
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout};
 use tracing::warn;
 
 use super::feed::Feed;
-use ops::backoff::{Backoff, random};
+use super::rest::GetError;
+use super::snapshots::Waiting;
+use ops::backoff::{Backoff, jittered, random};
+use ops::health::Reason;
 use ops::telemetry::RateLimited;
+use venue::DecodeError;
 
-/// Tries of one snapshot that the venue refuses (HTTP 4xx) before it is left out until the next reconnect.
-const REFUSALS_MAX: u32 = 3;
+/// Longest pause of a symbol whose request failed. Others are asked for meanwhile.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Pause of a symbol that the venue refuses, eight times as long after each further time, up to an hour: refusals may cost
+/// everybody a ban.
+const REFUSED_FIRST: Duration = Duration::from_secs(60);
+const REFUSED_MAX: Duration = Duration::from_secs(3_600);
+/// How often the status is looked at while nothing is fetched.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 static FAILED: RateLimited = RateLimited::new(Duration::from_secs(30));
+
+/// Why there is no book.
+#[derive(Debug, thiserror::Error)]
+enum BookError {
+    /// No answer, or a refusal.
+    #[error(transparent)]
+    Get(#[from] GetError),
+    /// An answer of another kind.
+    #[error("read the order book: {0}")]
+    NoBook(#[from] DecodeError),
+}
 
 /// Fetches what is wanted, one after the other, until the venue is to stop.
 pub(super) async fn run(feed: &Feed) {
     let mut backoff = Backoff::default();
     loop {
-        let fetched = tokio::select! {
+        let pause = tokio::select! {
             biased;
             () = feed.stop.wait() => return,
-            fetched = one(feed) => fetched,
+            pause = one(feed, &mut backoff) => pause,
         };
-        if fetched {
-            backoff = Backoff::default();
-        } else if feed.pause(backoff.next(&mut random)).await {
+        let missing = feed.snapshots.missing(Instant::now());
+        feed.metrics.conditions().set(Reason::BooksMissing, feed.id.as_str(), missing);
+        if let Some(pause) = pause
+            && feed.pause(pause).await
+        {
             return;
         }
     }
 }
 
-/// One snapshot; false when it failed and a pause is due.
-async fn one(feed: &Feed) -> bool {
-    let (symbol, refusals) = feed.snapshots.next().await;
-    let Some(request) = feed.venue.rest.snapshot_request(&symbol, feed.config.limits.snapshot_levels) else {
-        return true;
-    };
-    match feed.get(&request).await {
-        Ok(_) => true,
-        Err(err) => {
-            let retryable = err.is_retryable();
-            let refusals = if retryable { refusals } else { refusals + 1 };
-            let again = retryable || refusals < REFUSALS_MAX;
-            if let Some(suppressed) = FAILED.allow() {
-                warn!(venue = %feed.id, symbol, error = %err, again, suppressed, "cannot get an order book snapshot");
-            }
-            if again {
-                feed.snapshots.again(symbol, refusals);
-            }
-            false
+/// One snapshot, if one is due before long; the pause that is due before the next one.
+async fn one(feed: &Feed, backoff: &mut Backoff) -> Option<Duration> {
+    let mut waiting = timeout(TELL_EVERY, feed.snapshots.next()).await.ok()?;
+    match fetch(feed, &waiting.symbol).await {
+        Ok(()) => {
+            *backoff = Backoff::default();
+            None
         }
+        Err(err) => {
+            waiting.why = err.to_string();
+            let refused = matches!(&err, BookError::Get(err) if err.is_about_request());
+            let own = pause_after(&mut waiting, refused, random());
+            if let Some(suppressed) = FAILED.allow() {
+                warn!(venue = %feed.id, symbol = waiting.symbol, error = %err, again_s = own.as_secs(), suppressed,
+                    "cannot get an order book snapshot");
+            }
+            feed.snapshots.again(waiting, Instant::now() + own);
+            // A refusal of one symbol says nothing about the others.
+            (!refused).then(|| backoff.next(&mut random))
+        }
+    }
+}
+
+async fn fetch(feed: &Feed, symbol: &str) -> Result<(), BookError> {
+    let Some(request) = feed.venue.rest.snapshot_request(symbol, feed.config.limits.snapshot_levels) else {
+        return Ok(());
+    };
+    let body = feed.get(&request).await?;
+    Ok(feed.venue.check_book(&request, &body)?)
+}
+
+/// How long a symbol waits after a failure; `random` in 0..1.
+fn pause_after(waiting: &mut Waiting, refused: bool, random: f64) -> Duration {
+    if refused {
+        waiting.refusals = waiting.refusals.saturating_add(1);
+        return REFUSED_FIRST.saturating_mul(8_u32.saturating_pow(waiting.refusals.saturating_sub(1))).min(REFUSED_MAX);
+    }
+    waiting.failures = waiting.failures.saturating_add(1);
+    jittered(Duration::from_secs(1), PAUSE_MAX, waiting.failures, random)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_symbol_that_is_refused_is_asked_for_ever_more_rarely_and_never_given_up() {
+        let mut waiting = Waiting::new("A", Instant::now());
+        let pauses: Vec<u64> = (0..20).map(|_| pause_after(&mut waiting, true, 0.0).as_secs()).collect();
+        assert_eq!((pauses.get(..3), pauses.last()), (Some(&[60, 480, 3_600][..]), Some(&3_600)));
+        let failed: Vec<u64> = (0..9).map(|_| pause_after(&mut waiting, false, 1.0).as_secs()).collect();
+        assert_eq!(failed, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
     }
 }

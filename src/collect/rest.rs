@@ -31,6 +31,11 @@ impl GetError {
         self.rest().is_some_and(RestError::is_retryable)
     }
 
+    /// True when this request, and nothing else, is what the venue refuses.
+    pub(super) fn is_about_request(&self) -> bool {
+        self.rest().is_some_and(RestError::is_about_request)
+    }
+
     /// Why there was no connection, where that is the reason.
     pub(super) fn connect(&self) -> Option<&net::connect_error::ConnectError> {
         self.rest().and_then(RestError::connect)

@@ -4,8 +4,8 @@
 //! Defaults are those of a market without that feature: no token, no repair, no candles.
 
 use super::{
-    ConnectionPlan, Control, DecodeError, Frame, KlinesQuery, Limits, Missing, RestKlines, RestRequest, StreamKey,
-    SubscribeMessage, Token, VenueSpec, Verb, Want,
+    ConnectionPlan, Control, DecodeError, Frame, FrameKind, KlinesQuery, Limits, Missing, RestKlines, RestRequest,
+    StreamKey, SubscribeMessage, Token, VenueSpec, Verb, Want,
 };
 use model::{Channel, Decoded, Interval, Listing, Rows, VenueId};
 
@@ -37,6 +37,20 @@ impl Venue {
     /// [`Rest::repair_request`], where the market can be asked for rows of the channel.
     pub fn repair_request(&self, missing: &Missing<'_>) -> Option<RestRequest> {
         if self.spec.repair.contains(&missing.channel) { self.rest.repair_request(missing) } else { None }
+    }
+
+    /// Looks whether `body`, the answer to a [`Rest::snapshot_request`], is an order book.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn check_book(&self, request: &RestRequest, body: &[u8]) -> Result<(), DecodeError> {
+        let meta = request.meta(String::new(), 200);
+        let mut rows = Rows::new();
+        self.frames.decode(&Frame { kind: FrameKind::Rest, payload: body, rest: Some(&meta) }, &mut rows)?;
+        match rows.depth.is_empty() {
+            true => Err(DecodeError::Malformed { at: 0, what: "an order book was expected".to_owned() }),
+            false => Ok(()),
+        }
     }
 }
 

@@ -347,6 +347,26 @@ async fn snapshots_follow_every_connect_and_a_refused_one_is_an_event_and_tried_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_order_book_is_none_whatever_its_status_and_is_asked_for_again() {
+    let no_books = vec![
+        "200 OK\r\nBody: <html>maintenance</html>",
+        "202 Accepted\r\nBody: ",
+        "404 Not Found\r\nBody: <html>",
+        "200 OK\r\nBody: {\"code\":-1000,\"msg\":\"An unknown error occurred\"}",
+    ];
+    let server = Server::start(vec![], no_books).await;
+    let running = Running::start(&server, "channels = [\"trades\", \"depth\", \"depth_snapshot\"]\n");
+    let asked = || server.seen.lock().unwrap().rest.iter().filter(|p| p.contains("depth")).count();
+    running.until("a book came", |c| c.rest_ok >= 3 && asked() == 5).await;
+    let records = running.stop().await;
+    let books = of(&records, Kind::Rest)
+        .iter()
+        .filter(|r| r.rest.as_ref().is_some_and(|(_, body)| body.starts_with(b"{\"lastUpdateId\"")))
+        .count();
+    assert_eq!((asked(), books), (5, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_acknowledged_stream_that_never_delivers_is_an_event() {
     let server = Server::start(vec![], vec![]).await;
     let running = Running::start(&server, "channels = [\"trades\", \"agg_trades\"]\nstream_silence_s = 1\n");

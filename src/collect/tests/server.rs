@@ -95,7 +95,8 @@ pub struct Server {
 pub const LISTING: &str = r#"{"timezone":"UTC","serverTime":1767225600000,"rateLimits":[],"exchangeFilters":[],"symbols":[{"symbol":"BTCUSDT","status":"TRADING","baseAsset":"BTC","baseAssetPrecision":8,"quoteAsset":"USDT","quotePrecision":8,"quoteAssetPrecision":8,"isSpotTradingAllowed":true,"permissions":[],"permissionSets":[],"filters":[{"filterType":"PRICE_FILTER","minPrice":"0.01000000","maxPrice":"1000000.00000000","tickSize":"0.01000000"},{"filterType":"LOT_SIZE","minQty":"0.00001000","maxQty":"9000.00000000","stepSize":"0.00001000"}]},{"symbol":"OLDUSDT","status":"BREAK","baseAsset":"OLD","baseAssetPrecision":8,"quoteAsset":"USDT","quotePrecision":8,"quoteAssetPrecision":8,"isSpotTradingAllowed":true,"permissions":[],"permissionSets":[],"filters":[]}]}"#;
 
 impl Server {
-    /// Connection `i` follows `scripts[i]`, later ones stream.
+    /// Connection `i` follows `scripts[i]`, later ones stream. Book `i` comes with the status `rest_status[i]`, and headers
+    /// behind it, of which `Body` is what comes in its place.
     pub async fn start(scripts: Vec<Vec<Act>>, rest_status: Vec<&'static str>) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -152,7 +153,11 @@ impl Server {
                         } else {
                             let mut next = rest_status.lock().unwrap();
                             let status = if next.is_empty() { "200 OK" } else { next.remove(0) };
-                            (status, r#"{"lastUpdateId":7,"bids":[["1.5","2"]],"asks":[]}"#.to_owned())
+                            let body = match status.split_once("\r\nBody: ") {
+                                None => r#"{"lastUpdateId":7,"bids":[["1.5","2"]],"asks":[]}"#,
+                                Some((_, body)) => body,
+                            };
+                            (status, body.to_owned())
                         };
                         shared.lock().unwrap().rest.push(path);
                         let head =

@@ -50,10 +50,12 @@ pub enum Reason {
     NothingTrades,
     /// A reader of a log failed and reads on from what it stored last, until it has stored what it failed at.
     StartingOver,
+    /// Order books that a venue does not give: what is built of its depth updates has no beginning.
+    BooksMissing,
 }
 
 impl Reason {
-    const ALL: [Reason; 8] = [
+    const ALL: [Reason; 9] = [
         Reason::TaskDown,
         Reason::SyncFailing,
         Reason::RepairFailing,
@@ -62,6 +64,7 @@ impl Reason {
         Reason::Banned,
         Reason::NothingTrades,
         Reason::StartingOver,
+        Reason::BooksMissing,
     ];
 
     /// The word in metrics.
@@ -75,6 +78,7 @@ impl Reason {
             Reason::Banned => "banned",
             Reason::NothingTrades => "nothing_trades",
             Reason::StartingOver => "starting_over",
+            Reason::BooksMissing => "books_missing",
         }
     }
 
@@ -88,7 +92,7 @@ impl Reason {
             | Reason::EvidenceMissing
             | Reason::NothingTrades
             | Reason::StartingOver => true,
-            Reason::Banned => false,
+            Reason::Banned | Reason::BooksMissing => false,
         }
     }
 }
