@@ -23,7 +23,7 @@ use super::session::{Ended, Session};
 use super::settings::write_settings_at;
 use super::worker::{VenueOutcome, Worker};
 use crate::failpoint;
-use crate::repair::queue::MissingRange;
+use crate::repair::range::MissingRange;
 use capture::LAKE_READER;
 use fold::Mode;
 use fold::dedupe::FetchedIds;

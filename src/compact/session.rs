@@ -23,7 +23,7 @@ use super::snapshots::SnapshotRequests;
 use super::stage::stage_full;
 use super::worker::{VenueOutcome, Worker};
 use crate::failpoint;
-use crate::repair::queue::MissingRange;
+use crate::repair::range::MissingRange;
 use fold::Mode;
 use fold::gather::{Gatherer, LogKind, missing_beginning};
 use fold::source::{AckStore, LOOKS, RecordSource, Settled, SourceError, Step};

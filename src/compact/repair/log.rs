@@ -62,13 +62,14 @@ impl RepairLog {
         Ok(())
     }
 
-    /// Seals and closes, if open.
-    pub(super) async fn close(&mut self) {
-        let Some(writer) = self.slot().take() else { return };
+    /// Seals and closes, if open; false when that failed: what was appended may be gone.
+    pub(super) async fn close(&mut self) -> bool {
+        let Some(writer) = self.slot().take() else { return true };
         match tokio::task::spawn_blocking(move || writer.close()).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => return true,
             Ok(Err(err)) => tracing::warn!(log = %self.dir.display(), error = %err, "cannot close the repair log"),
             Err(err) => tracing::warn!(log = %self.dir.display(), error = %err, "closing the repair log failed"),
         }
+        false
     }
 }

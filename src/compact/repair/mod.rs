@@ -7,7 +7,7 @@
 //!      +--(what was asked for already)------+    wal/<venue>.repair/  --compactor--> lake, BACKFILLED
 //! ```
 //!
-//! - [`queue`]: what is to be fetched and what was; [`pages`]: which request is next, pure; [`log`]: the log.
+//! - [`range`]: what a gap lacks; [`queue`]: what is to be fetched and what was; [`pages`]: which request is next, pure; [`log`]: the log.
 //!
 //! The repair log is a log like any other: a second compactor session makes parts and manifests of it, so a
 //! replay sees the same rows, and nothing in a part of the main log depends on when a hole was repaired.
@@ -24,6 +24,7 @@
 mod log;
 mod pages;
 pub mod queue;
+pub(crate) mod range;
 #[cfg(test)]
 mod tests;
 
@@ -36,7 +37,8 @@ use wal_format::error_chain;
 
 use self::log::RepairLog;
 use self::pages::Pages;
-use self::queue::{MissingRange, RepairQueue};
+use self::queue::{NO_ANSWER, RepairQueue, Wanted};
+use self::range::MissingRange;
 use crate::error::CompactError;
 use crate::settings::Config;
 use capture::VenueConfig;
@@ -54,10 +56,19 @@ use venue::{Frame, FrameKind, RestRequest, Venue};
 const IDS_MAX: u64 = 2_000_000;
 /// The log is closed when nothing was repaired for this long: its hour can be published then.
 const IDLE: Duration = Duration::from_secs(10);
-/// A venue that does not answer is asked again for this long.
+/// A hole that gets no answer is asked for again for this long.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
-/// Longest pause between two tries.
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// A request that fails is repeated for this long before other holes have their turn.
+const TURN: Duration = Duration::from_secs(20);
+/// The pause of a hole after such a turn, doubled with each further one.
+const PAUSE_FIRST: Duration = Duration::from_secs(5);
+/// Upper bound of it.
+const PAUSE_MAX: Duration = Duration::from_secs(300);
+/// The same for a hole whose request costs everybody a ban: it has to become rare.
+const FORBIDDEN_FIRST: Duration = Duration::from_secs(60);
+const FORBIDDEN_MAX: Duration = Duration::from_secs(3_600);
+/// The pause while the log takes nothing.
+const LOG_PAUSE: Duration = Duration::from_secs(60);
 /// An answer that lacks ids of a fresh hole may be behind the stream: asked again after these pauses.
 const AGAIN_AFTER: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 /// What is fresh, us.
@@ -78,8 +89,20 @@ enum Left {
     Stopped,
     /// The log takes nothing (a full disk): it is asked for again later.
     Log(CompactError),
+    /// No answer that is one: it is asked for again later, the others meanwhile. Much later where the request `costs_a_ban`.
+    Unanswered { why: String, costs_a_ban: bool },
     /// The venue's last word.
     Told(String),
+}
+
+/// How long a hole waits that got no answer once more.
+fn pause_after(wanted: &mut Wanted, costs_a_ban: bool) -> Duration {
+    let (times, since) = wanted.failed.unwrap_or((0, Instant::now()));
+    wanted.failed = Some((times.saturating_add(1), since));
+    match costs_a_ban {
+        true => FORBIDDEN_FIRST.saturating_mul(8_u32.saturating_pow(times)).min(FORBIDDEN_MAX),
+        false => PAUSE_FIRST.saturating_mul(2_u32.saturating_pow(times)).min(PAUSE_MAX),
+    }
 }
 
 impl Repairer {
@@ -120,24 +143,34 @@ impl Repairer {
                     false => std::future::pending().await,
                 }
             };
-            let hole = tokio::select! {
+            let mut wanted = tokio::select! {
                 biased;
                 () = self.shutdown.wait() => break,
-                hole = self.repair_queue.next() => hole,
+                wanted = self.repair_queue.next() => wanted,
                 () = idle => {
-                    self.log.close().await;
+                    if !self.log.close().await {
+                        self.repair_queue.begin_anew();
+                    }
                     continue;
                 }
             };
-            match self.repair(&hole).await {
+            match self.repair(&mut wanted).await {
                 Ok(()) => {}
                 Err(Left::Log(err)) => {
                     warn!(venue = %self.venue.id(), error = %error_chain(&err), "a repair cannot be logged");
                     self.log.close().await;
-                    self.repair_queue.again(hole);
-                    if self.pause(PAUSE_MAX).await {
+                    self.repair_queue.again(wanted, Duration::ZERO);
+                    self.repair_queue.begin_anew();
+                    if self.pause(LOG_PAUSE).await {
                         break;
                     }
+                }
+                Err(Left::Unanswered { why, costs_a_ban }) => {
+                    let pause = pause_after(&mut wanted, costs_a_ban);
+                    let MissingRange { symbol, from, to, .. } = &wanted.hole;
+                    warn!(venue = %self.venue.id(), symbol, from, to, error = why, again_s = pause.as_secs(),
+                        "a repair got no answer and waits, others go on");
+                    self.repair_queue.again(wanted, pause);
                 }
                 Err(Left::Stopped | Left::Told(_)) => break,
             }
@@ -146,8 +179,9 @@ impl Repairer {
     }
 
     /// Fetches one hole and writes down what became of it.
-    async fn repair(&mut self, hole: &MissingRange) -> Result<(), Left> {
-        let done = self.hole(hole).await?;
+    async fn repair(&mut self, wanted: &mut Wanted) -> Result<(), Left> {
+        let done = self.hole(wanted).await?;
+        let hole = &wanted.hole;
         let kind = if done.why.is_none() { "repaired" } else { "unrepaired" };
         self.log.event(kind, &done).await.map_err(Left::Log)?;
         info!(venue = %self.venue.id(), channel = %hole.channel, symbol = hole.symbol, from = hole.from,
@@ -157,7 +191,8 @@ impl Repairer {
     }
 
     /// Fetches one hole as far as the venue has it.
-    async fn hole(&mut self, hole: &MissingRange) -> Result<Repair, Left> {
+    async fn hole(&mut self, wanted: &mut Wanted) -> Result<Repair, Left> {
+        let Wanted { hole, failed, pages } = wanted;
         let asked = count(hole.from, hole.to);
         let done = |rows: u64, why: Option<String>| Repair {
             channel: hole.channel.as_str().to_owned(),
@@ -170,11 +205,23 @@ impl Repairer {
         if asked > IDS_MAX {
             return Ok(done(0, Some(format!("{asked} ids are too many to ask for"))));
         }
-        let mut pages = Pages::new(hole, &self.repair_queue.fetched(hole));
+        let pages = pages.get_or_insert_with(|| Pages::new(hole, &self.repair_queue.fetched(hole)));
         let mut pauses = AGAIN_AFTER.iter();
         loop {
-            match self.pass(&mut pages).await {
+            match self.pass(pages).await {
                 Ok(()) => {}
+                Err(Left::Unanswered { why, costs_a_ban }) => {
+                    pages.again();
+                    if failed.is_some_and(|(_, since)| since.elapsed() > PATIENCE) {
+                        // Of one that was fetched in part the next start would fetch that part twice.
+                        let why = match pages.got() {
+                            0 => format!("{NO_ANSWER}: {why}"),
+                            got => format!("the venue gave {got} of {asked} ids, then {NO_ANSWER}: {why}"),
+                        };
+                        return Ok(done(pages.got(), Some(why)));
+                    }
+                    return Err(Left::Unanswered { why, costs_a_ban });
+                }
                 Err(Left::Told(why)) => return Ok(done(pages.got(), Some(why))),
                 Err(left) => return Err(left),
             }
@@ -208,7 +255,10 @@ impl Repairer {
             rows.clear();
             let frame = Frame { kind: FrameKind::Rest, payload: &body, rest: Some(&meta) };
             if let Err(err) = self.venue.frames.decode(&frame, &mut rows) {
-                return Err(Left::Told(format!("the answer does not decode: {err}")));
+                let why = format!("the answer does not decode: {err}");
+                // Rows come in lists. An object says why there are none.
+                let is_told = body.trim_ascii_start().starts_with(b"{");
+                return Err(if is_told { Left::Told(why) } else { Left::Unanswered { why, costs_a_ban: false } });
             }
             let new = pages.answered(&request, &rows, body.len());
             if new > 0 {
@@ -218,25 +268,25 @@ impl Repairer {
         Ok(())
     }
 
-    /// One answer, however often it takes.
+    /// One answer, as often as it takes within a turn.
     async fn ask(&self, request: &RestRequest) -> Result<(RestMeta, Vec<u8>, u64), Left> {
         let since = Instant::now();
-        let mut backoff = Backoff::up_to(PAUSE_MAX);
+        let mut backoff = Backoff::default();
         loop {
             let answer = tokio::select! {
                 biased;
                 () = self.shutdown.wait() => return Err(Left::Stopped),
                 answer = self.rest.ask(request) => answer,
             };
-            let why = match answer {
+            let (why, costs_a_ban) = match answer {
                 Ok(a) => return Ok((request.meta(a.url, a.status), a.body, a.stamp.0)),
-                Err(err) if err.is_retryable() => err.to_string(),
-                Err(err) => return Err(Left::Told(err.to_string())),
+                Err(err) if err.is_final() => return Err(Left::Told(err.to_string())),
+                Err(err) => (err.to_string(), err.is_about_request()),
             };
-            if since.elapsed() > PATIENCE {
-                return Err(Left::Told(format!("no answer for a day: {why}")));
-            }
             let wait = backoff.next(&mut random).max(self.rest.banned_for());
+            if costs_a_ban || since.elapsed() + wait > TURN {
+                return Err(Left::Unanswered { why, costs_a_ban });
+            }
             warn!(venue = %self.venue.id(), error = why, wait_s = wait.as_secs(), "a repair waits for the venue");
             if self.pause(wait).await {
                 return Err(Left::Stopped);

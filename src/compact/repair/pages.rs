@@ -4,7 +4,7 @@
 //! how far one request reaches) and by page number over a time (Gate). A request that would be the same as the one
 //! before has nothing new to say: the ids it reaches are not there.
 
-use super::queue::MissingRange;
+use super::range::MissingRange;
 use model::{Channel, Rows};
 use venue::gap::count;
 use venue::{Missing, RestRequest};
@@ -14,6 +14,7 @@ const REQUESTS_MAX: u32 = 5_000;
 /// An empty JSON list, with blanks.
 const EMPTY_BYTES: usize = 4;
 
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pages {
     hole: MissingRange,
     /// One bit per id.
@@ -61,7 +62,7 @@ impl Pages {
         self.requests
     }
 
-    /// Another pass for what is missing.
+    /// Another pass for what is missing; also where a request of this one failed.
     pub(super) fn again(&mut self) {
         (self.from, self.page, self.last, self.ended) = (self.hole.from, 0, None, false);
     }

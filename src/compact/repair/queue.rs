@@ -4,65 +4,50 @@
 //! days again (from manifests, states and the log) and everything that the repair log says was done; only when it
 //! has read that log to its end ([`RepairQueue::ready`]) does the first hole go out, and what that log has of a hole
 //! whose fetching ended in its middle is not fetched again.
+//!
+//! A hole whose request fails waits for a time of its own behind all that are due: it costs no other one its turn.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use super::pages::Pages;
+use super::range::{Key, MissingRange};
 use fold::dedupe::FetchedIds;
-use lake::manifest::{Gap, Repair};
-use model::Channel;
-use venue::gap::count;
+use lake::manifest::Repair;
+use ops::telemetry::RateLimited;
+use tracing::warn;
 
-/// Holes that wait; further ones are left to the next start.
-const QUEUE_MAX: usize = 10_000;
+/// Holes that wait, as many as one manifest lists; further ones are told, counted as waiting, and left to the next start.
+const QUEUE_MAX: usize = 100_000;
+/// How a repair ends that got no answer for as long as it is asked for. It is not done: the next start asks again.
+pub(super) const NO_ANSWER: &str = "no answer for a day";
 /// Holes remembered so that none is asked for twice.
 const KNOWN_MAX: usize = 200_000;
 
-/// Missing ids of one symbol.
+static FULL: RateLimited = RateLimited::new(Duration::from_secs(60));
+
+/// A hole and what came of asking for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MissingRange {
-    /// Trades or aggregates.
-    pub channel: Channel,
-    /// The venue's own spelling.
-    pub symbol: String,
-    /// First missing id.
-    pub from: i64,
-    /// Last missing id.
-    pub to: i64,
-    /// Time of the last row before it, us.
-    pub after_us: Option<i64>,
-    /// Time of the first row behind it, us.
-    pub before_us: Option<i64>,
+pub struct Wanted {
+    /// What is missing.
+    pub hole: MissingRange,
+    /// Turns in which it got no answer, and since when.
+    pub(super) failed: Option<(u32, Instant)>,
+    /// How far it is, once it was begun.
+    pub(super) pages: Option<Pages>,
 }
 
-type Key = (Channel, String, i64, i64);
-
-impl MissingRange {
-    /// The hole of a gap, if it is one that can be fetched and is open.
-    pub fn of(gap: &Gap) -> Option<Self> {
-        let channel = gap.channel.parse().ok().filter(|c| matches!(c, Channel::Trades | Channel::AggTrades))?;
-        let open = gap.cause != "trades_skipped" && gap.filled < count(gap.from_id, gap.to_id);
-        open.then(|| Self {
-            channel,
-            symbol: gap.symbol.clone(),
-            from: gap.from_id,
-            to: gap.to_id,
-            after_us: gap.after_us,
-            before_us: gap.before_us,
-        })
-    }
-
-    fn key(&self) -> Key {
-        (self.channel, self.symbol.clone(), self.from, self.to)
-    }
-}
+/// When a hole is due, and which of those that are due then.
+type Place = (Instant, u64);
 
 /// Counters for the status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Holes that wait, the one in work included.
+    /// Holes that wait, the one in work and those left to the next start included.
     pub waiting: u64,
     /// Holes fetched wholly since the start of the process.
     pub repaired: u64,
@@ -75,11 +60,14 @@ pub struct Counts {
 #[derive(Debug, Default)]
 struct Inner {
     ready: bool,
-    queue: VecDeque<MissingRange>,
-    known: HashSet<Key>,
+    queue: BTreeMap<Place, Wanted>,
+    /// What was told, with its place while it waits.
+    known: HashMap<Key, Option<Place>>,
     /// The order of `known`, oldest first.
     order: VecDeque<Key>,
     in_work: bool,
+    places: u64,
+    left_out: u64,
     /// What the repair log has of holes without their end.
     fetched: FetchedIds,
     counts: Counts,
@@ -96,20 +84,40 @@ impl RepairQueue {
     /// A hole is open. One that was told before is ignored.
     pub fn want(&self, hole: MissingRange) {
         let mut inner = self.lock();
-        if inner.queue.len() < QUEUE_MAX && inner.learn(hole.key()) {
-            inner.queue.push_back(hole);
-            drop(inner);
-            self.wake.notify_one();
+        let key = hole.key();
+        if inner.known.contains_key(&key) {
+            return;
         }
+        if inner.queue.len() >= QUEUE_MAX {
+            inner.left_out += 1;
+            if let Some(suppressed) = FULL.allow() {
+                warn!(
+                    symbol = hole.symbol,
+                    from = hole.from,
+                    to = hole.to,
+                    waiting = inner.queue.len(),
+                    suppressed,
+                    fix = "start the compactor again when they are done",
+                    "too many gaps wait to be fetched, this one is left to the next start"
+                );
+            }
+            return;
+        }
+        inner.put(Wanted { hole, failed: None, pages: None }, Instant::now());
+        drop(inner);
+        self.wake.notify_one();
     }
 
     /// The repair log says that this was asked for.
     pub(crate) fn was_done(&self, repair: &Repair) {
         let Ok(channel) = repair.channel.parse() else { return };
         let key = (channel, repair.symbol.clone(), repair.from_id, repair.to_id);
+        if repair.why.as_ref().is_some_and(|why| why.starts_with(NO_ANSWER)) {
+            return;
+        }
         let mut inner = self.lock();
-        if !inner.learn(key.clone()) {
-            inner.queue.retain(|h| h.key() != key);
+        if let Some(place) = inner.learn(key, None) {
+            inner.queue.remove(&place);
         }
     }
 
@@ -130,34 +138,40 @@ impl RepairQueue {
     ///
     /// # Cancel safety
     /// A hole is taken only when it is returned.
-    pub async fn next(&self) -> MissingRange {
+    pub async fn next(&self) -> Wanted {
         loop {
             let notified = self.wake.notified();
-            {
-                let mut inner = self.lock();
-                if inner.ready
-                    && let Some(hole) = inner.queue.pop_front()
-                {
-                    inner.in_work = true;
-                    return hole;
-                }
+            let due = match self.lock().pop(Instant::now()) {
+                Ok(wanted) => return wanted,
+                Err(due) => due,
+            };
+            match due {
+                None => notified.await,
+                Some(due) => tokio::select! {
+                    () = notified => {}
+                    () = tokio::time::sleep_until(due) => {}
+                },
             }
-            notified.await;
         }
     }
 
-    /// `hole` could not be written down: it waits again.
-    pub fn again(&self, hole: MissingRange) {
+    /// This one is not done: it waits again, for `pause` and behind all that are due then.
+    pub fn again(&self, wanted: Wanted, pause: Duration) {
         let mut inner = self.lock();
         inner.in_work = false;
-        inner.queue.push_front(hole);
+        inner.put(wanted, Instant::now() + pause);
+    }
+
+    /// What the log took may be gone: holes that were begun are fetched from their first id again.
+    pub(super) fn begin_anew(&self) {
+        self.lock().queue.values_mut().for_each(|wanted| wanted.pages = None);
     }
 
     /// The hole in work has its event in the log.
     pub fn finished(&self, repair: &Repair) {
         let mut inner = self.lock();
         inner.in_work = false;
-        inner.fetched = FetchedIds::default();
+        inner.fetched.end(repair);
         inner.counts.rows += repair.rows;
         match repair.why {
             None => inner.counts.repaired += 1,
@@ -168,7 +182,7 @@ impl RepairQueue {
     /// Counters for the status.
     pub fn counts(&self) -> Counts {
         let inner = self.lock();
-        Counts { waiting: inner.queue.len() as u64 + u64::from(inner.in_work), ..inner.counts }
+        Counts { waiting: inner.queue.len() as u64 + u64::from(inner.in_work) + inner.left_out, ..inner.counts }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -177,17 +191,43 @@ impl RepairQueue {
 }
 
 impl Inner {
-    /// False when it was known.
-    fn learn(&mut self, key: Key) -> bool {
-        if !self.known.insert(key.clone()) {
-            return false;
+    fn put(&mut self, wanted: Wanted, due: Instant) {
+        self.places += 1;
+        let place = (due, self.places);
+        self.learn(wanted.hole.key(), Some(place));
+        self.queue.insert(place, wanted);
+    }
+
+    /// The first that is due, or when one will be.
+    fn pop(&mut self, now: Instant) -> Result<Wanted, Option<Instant>> {
+        if !self.ready {
+            return Err(None);
         }
+        match self.queue.first_entry() {
+            Some(first) if first.key().0 <= now => {
+                let wanted = first.remove();
+                self.in_work = true;
+                if let Some(place) = self.known.get_mut(&wanted.hole.key()) {
+                    *place = None;
+                }
+                Ok(wanted)
+            }
+            first => Err(first.map(|first| first.key().0)),
+        }
+    }
+
+    /// Notes a hole and its place; returns the place that it had.
+    fn learn(&mut self, key: Key, place: Option<Place>) -> Option<Place> {
+        if let Some(known) = self.known.get_mut(&key) {
+            return std::mem::replace(known, place);
+        }
+        self.known.insert(key.clone(), place);
         self.order.push_back(key);
         if self.order.len() > KNOWN_MAX
             && let Some(oldest) = self.order.pop_front()
         {
             self.known.remove(&oldest);
         }
-        true
+        None
     }
 }

@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::pages::Pages;
-use super::queue::{MissingRange, RepairQueue};
+use super::queue::RepairQueue;
+use super::range::MissingRange;
 use fold::dedupe::FetchedIds;
 use lake::manifest::{Gap, Repair};
 use model::row::{Side, Trade};
@@ -179,12 +181,79 @@ async fn no_hole_goes_out_before_the_repair_log_was_read_and_none_goes_out_twice
     repair_queue.was_done(&done(&c, Some("the venue gave 0 of 2 ids".into())));
     repair_queue.want(c);
     repair_queue.ready(FetchedIds::default());
-    assert_eq!(repair_queue.next().await, b);
-    repair_queue.again(b.clone());
-    assert_eq!(repair_queue.next().await, b);
+    let first = repair_queue.next().await;
+    assert_eq!(first.hole, b);
+    repair_queue.again(first, Duration::ZERO);
+    assert_eq!(repair_queue.next().await.hole, b);
     repair_queue.finished(&done(&b, None));
     repair_queue.want(a);
     repair_queue.want(b);
     let counts = repair_queue.counts();
     assert_eq!((counts.waiting, counts.repaired, counts.unrepaired, counts.rows), (0, 1, 0, 3));
+}
+
+#[tokio::test]
+async fn a_hole_that_gets_no_answer_costs_no_other_one_its_turn() {
+    let repair_queue = RepairQueue::default();
+    repair_queue.ready(FetchedIds::default());
+    let (a, b) = (hole(1, 3), hole(5, 6));
+    repair_queue.want(a.clone());
+    repair_queue.want(b.clone());
+    let mut first = repair_queue.next().await;
+    let pause = super::pause_after(&mut first, false);
+    assert_eq!((first.hole.clone(), pause), (a.clone(), Duration::from_secs(5)));
+    repair_queue.again(first, Duration::from_millis(20));
+    assert_eq!(repair_queue.next().await.hole, b);
+    let again = repair_queue.next().await;
+    assert_eq!(again.hole, a);
+    repair_queue.again(super::Wanted { pages: Some(Pages::new(&a, &[])), ..again }, Duration::ZERO);
+    repair_queue.begin_anew();
+    let mut again = repair_queue.next().await;
+    assert_eq!(again.pages, None, "the log may have lost what it took");
+    let pauses: Vec<u64> = (0..7).map(|_| super::pause_after(&mut again, false).as_secs()).collect();
+    assert_eq!(pauses, [10, 20, 40, 80, 160, 300, 300]);
+    let mut forbidden = super::Wanted { failed: None, ..again };
+    let pauses: Vec<u64> = (0..4).map(|_| super::pause_after(&mut forbidden, true).as_secs()).collect();
+    assert_eq!(pauses, [60, 480, 3_600, 3_600]);
+}
+
+#[tokio::test]
+async fn what_got_no_answer_for_a_day_is_asked_for_by_the_next_start_and_what_the_venue_refused_is_not() {
+    let repair_queue = RepairQueue::default();
+    let of = |h: &MissingRange, why: &str| Repair {
+        channel: h.channel.to_string(),
+        symbol: h.symbol.clone(),
+        from_id: h.from,
+        to_id: h.to,
+        rows: 0,
+        why: Some(why.to_owned()),
+    };
+    let (a, b) = (hole(1, 3), hole(5, 6));
+    repair_queue.was_done(&of(&a, &format!("{}: HTTP status 202", super::queue::NO_ANSWER)));
+    repair_queue.was_done(&of(&b, "the venue gave 0 of 2 ids"));
+    repair_queue.want(b);
+    repair_queue.want(a.clone());
+    repair_queue.ready(FetchedIds::default());
+    assert_eq!(repair_queue.next().await.hole, a);
+    assert_eq!(repair_queue.counts().waiting, 1, "the one in work");
+}
+
+#[tokio::test]
+async fn holes_beyond_the_bound_are_counted_as_waiting_and_those_that_were_fetched_make_room_before_the_first_goes_out()
+{
+    let repair_queue = RepairQueue::default();
+    for n in 0..100_002 {
+        repair_queue.want(hole(2 * n, 2 * n));
+    }
+    assert_eq!(repair_queue.counts().waiting, 100_002);
+    (0..99_999).for_each(|n| fetched(&repair_queue, &hole(2 * n, 2 * n)));
+    repair_queue.ready(FetchedIds::default());
+    assert_eq!(repair_queue.next().await.hole, hole(2 * 99_999, 2 * 99_999));
+    assert_eq!(repair_queue.counts().waiting, 3, "one in work, two left to the next start");
+}
+
+/// The repair log says that `h` was fetched.
+fn fetched(repair_queue: &RepairQueue, h: &MissingRange) {
+    let (channel, symbol) = (h.channel.to_string(), h.symbol.clone());
+    repair_queue.was_done(&Repair { channel, symbol, from_id: h.from, to_id: h.to, rows: 1, why: None });
 }

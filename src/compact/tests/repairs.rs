@@ -1,7 +1,8 @@
 //! Logs of repairs: rows flagged, once, whatever was fetched twice or killed when; and what tells the repairer.
 
 use super::*;
-use crate::repair::queue::{MissingRange, RepairQueue};
+use crate::repair::queue::RepairQueue;
+use crate::repair::range::MissingRange;
 use fold::dedupe::FetchedIds;
 use fold::gather::LogKind;
 use lake::manifest::Repair;
@@ -155,7 +156,7 @@ fn what_the_log_of_repairs_says_is_known_before_the_first_hole_goes_out() {
     let shutdown = worker.shutdown.clone();
     let thread = std::thread::spawn(move || worker.run().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let first = runtime.block_on(repair_queue.next());
+    let first = runtime.block_on(repair_queue.next()).hole;
     assert_eq!(first, hole(400, 420), "300 to 301 is in the log already");
     assert_eq!(repair_queue.fetched(&first), [(400, 409)], "a body is in the log, the end of its hole is not");
     shutdown.trigger();
@@ -192,7 +193,7 @@ fn a_hole_that_stayed_open_reaches_the_repairer_once_over_a_restart_and_a_book_i
     run();
     assert_eq!(repair_queue.counts().waiting, 1, "told twice, wanted once");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let hole = runtime.block_on(repair_queue.next());
+    let hole = runtime.block_on(repair_queue.next()).hole;
     assert_eq!((hole.from, hole.to, hole.after_us), (3, 5, Some(ms as i64 * 1_000)));
     assert!(bed.wal().join("requests/snapshot-BTCUSDT").exists(), "the collector is asked for a fresh book");
     log.writer.close().unwrap();

@@ -1,12 +1,13 @@
-//! The ids that a log of repairs holds of the hole in work: ranges, so that a hole of any size is known as a whole.
+//! The ids that a log of repairs holds of the holes in work: ranges, so that a hole of any size is known as a whole.
 //!
 //! A hole that is begun anew is asked for behind them, and a row of one of them came before, also when its content is
-//! remembered no more. They are forgotten when the hole ends: a venue may count anew.
+//! remembered no more. They are forgotten when their hole ends: a venue may count anew.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use lake::manifest::Repair;
 use model::Channel;
 
 /// Ranges of one symbol; ids that would need more are not noted, and may be fetched twice.
@@ -27,8 +28,22 @@ impl FetchedIds {
         self.0.is_empty()
     }
 
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
+    /// The hole that ended with `repair` is not in work any more; others may be.
+    pub fn end(&mut self, repair: &Repair) {
+        let Some(symbols) = self.0.get_mut(&repair.channel) else { return };
+        let Some(ranges) = symbols.get_mut(&repair.symbol) else { return };
+        let (first, last) = (repair.from_id, repair.to_id);
+        let outside = |(from, to): (i64, i64)| {
+            let (before, behind) = ((from, to.min(first.saturating_sub(1))), (from.max(last.saturating_add(1)), to));
+            [before, behind].into_iter().filter(|(from, to)| from <= to)
+        };
+        *ranges = std::mem::take(ranges).into_iter().flat_map(outside).collect();
+        if ranges.is_empty() {
+            symbols.remove(&repair.symbol);
+        }
+        if symbols.is_empty() {
+            self.0.remove(&repair.channel);
+        }
     }
 
     pub(super) fn holds(&self, channel: Channel, symbol: &str, id: i64) -> bool {
@@ -68,6 +83,27 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_end_of_a_hole_forgets_its_ids_and_keeps_those_of_others_in_work() {
+        let mut fetched = FetchedIds::default();
+        (0..20).for_each(|id| fetched.add(Channel::Trades, "X", id));
+        fetched.add(Channel::Trades, "Y", 5);
+        let of = |symbol: &str, from_id, to_id| Repair {
+            channel: "trades".to_owned(),
+            symbol: symbol.to_owned(),
+            from_id,
+            to_id,
+            rows: 0,
+            why: None,
+        };
+        fetched.end(&of("X", 5, 9));
+        assert_eq!(fetched.of(Channel::Trades, "X"), [(0, 4), (10, 19)]);
+        assert_eq!(fetched.of(Channel::Trades, "Y"), [(5, 5)]);
+        fetched.end(&of("X", 0, 30));
+        fetched.end(&of("Y", i64::MIN, i64::MAX));
+        assert!(fetched.is_empty());
+    }
 
     proptest! {
         #[test]

@@ -17,7 +17,7 @@
 //! connections, the keys of 20 s of the log and of as much as an open connection is behind ([`behind`]), in 32 MiB at most
 //! ([`window`]); what has to go earlier is counted.
 //! Otherwise the last few hundred rows with ids ([`recent`]). In a log of repairs, where the same range may be asked for
-//! twice, the ids of the hole in work ([`fetched`]), the content of its last 200,000 rows and of the last 8,192 before it.
+//! twice, the ids of the holes in work ([`fetched`]), the content of its last 200,000 rows and of the last 8,192 before it.
 //!
 //! Everything is a function of the log: time is the log's own, bytes are those of keys, never those of the process.
 
@@ -390,7 +390,8 @@ impl Dedupe {
             } else {
                 let arrival = self.window.fetch(key, self.lines.now_ns());
                 (mark.duplicate, mark.again) = (matches!(arrival, Arrival::Again(_)), arrival == Arrival::Conflict);
-                id.iter().for_each(|id| self.fetched.add(K::CHANNEL, name, *id));
+                // What is known without it was fetched for a hole that has ended.
+                id.iter().filter(|_| !mark.duplicate).for_each(|id| self.fetched.add(K::CHANNEL, name, *id));
             }
             marks.push(mark);
         }
@@ -400,7 +401,7 @@ impl Dedupe {
     pub fn repaired(&mut self, repair: &Repair) -> bool {
         let is_new = self.window.fetch(key::repair(repair), self.lines.now_ns()) == Arrival::New;
         self.window.shrink_to(FETCHED_KEPT);
-        self.fetched.clear();
+        self.fetched.end(repair);
         is_new
     }
 
