@@ -4,12 +4,13 @@
 //! Every answer is in the log. Newly listed and vanished symbols become events and are told to the supervisor of the
 //! connections, which subscribes the new ones and lets the others run out; what is chosen no more it ends.
 //!
-//! Two kinds of listing are no news about a symbol. One in which nothing trades that is recorded is maintenance: every
+//! Three kinds of listing are no news about a symbol. One in which nothing trades that is recorded is maintenance: every
 //! stream stays wanted, so that it is tried again with pauses and its interruption is written down, the listing is asked
-//! for again soon, and health is red until something trades. And where an entry has no name, a recorded symbol that
-//! seems to be gone may be that one: it stays.
+//! for again soon, and health is red until something trades. Where an entry has no name, a recorded symbol that
+//! seems to be gone may be that one: it stays. And one that lacks a recorded symbol may be a cut or an old one ([`Absent`]):
+//! the symbol stays until several listings in a row lack it and its streams are silent as long.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +26,15 @@ use capture::pacing;
 use model::select::{self, Selection, select};
 use model::{Listing, OddEntry};
 use ops::backoff::{Backoff, random};
+use ops::clock::Stamp;
 use ops::health::Reason;
+use ops::telemetry::RateLimited;
 use venue::Want;
+
+/// When the second listing is fetched at the latest.
+const SECOND: Duration = Duration::from_secs(60);
+
+static LACKING: RateLimited = RateLimited::new(Duration::from_secs(30));
 
 /// An error as a line of text.
 type Why = String;
@@ -100,9 +108,11 @@ pub(super) async fn first(feed: &Feed, choices: &mut Choices) -> Option<Recorded
 pub(super) async fn refresh(feed: &Feed, recorded: Recorded, mut choices: Choices, supervisor: mpsc::Sender<Change>) {
     let Recorded { choice: mut made, wants, mut maintenance, mut odd } = recorded;
     let mut known: BTreeSet<Want> = wants.into_iter().collect();
-    let mut backoff = Backoff::default();
+    let (mut backoff, mut doubts) = (Backoff::default(), Backoff::default());
     let every = Duration::from_secs(feed.config.symbols_refresh_s);
-    let mut wait = if maintenance { backoff.next(&mut random).min(every) } else { every };
+    let mut absent = Absent::default();
+    // The first listing may be one that lacks symbols, and nobody knows yet which: another one tells soon.
+    let mut wait = if maintenance { backoff.next(&mut random).min(every) } else { every.min(SECOND) };
     loop {
         if pause(feed, wait, &mut choices).await {
             return;
@@ -136,7 +146,24 @@ pub(super) async fn refresh(feed: &Feed, recorded: Recorded, mut choices: Choice
                     continue;
                 }
                 backoff = Backoff::default();
-                stay(&mut selection, &known, &listing, &choice);
+                let lacking = lacking(&selection, &known, &listing, &choice);
+                if listing.has_nameless() {
+                    selection.symbols.extend(lacking);
+                } else {
+                    let heard_ns = |symbol: &str| feed.metrics.symbol_heard_ns(symbol);
+                    let kept = absent.keep(lacking, every, Stamp::now().0, heard_ns);
+                    match kept.first() {
+                        None => doubts = Backoff::default(),
+                        Some(first) => {
+                            wait = doubts.next(&mut random).min(every);
+                            if let Some(suppressed) = LACKING.allow() {
+                                warn!(venue = %feed.id, symbols = kept.len(), first, again_s = wait.as_secs(), suppressed,
+                                    "the listing lacks symbols that are recorded: they stay until it does so again while they are silent");
+                            }
+                        }
+                    }
+                    selection.symbols.extend(kept);
+                }
                 let wants = wants::wants(&selection.symbols, &choice.channels);
                 let change = change(&known, &wants, &choice);
                 let told = match is_other {
@@ -199,14 +226,39 @@ fn in_maintenance(feed: &Feed, now: bool, before: bool) -> Result<(), LogStopped
     Ok(())
 }
 
-/// Keeps what is recorded and chosen and not in the listing, where an entry of it has no name.
-fn stay(selection: &mut Selection, known: &BTreeSet<Want>, listing: &Listing, choice: &Choice) {
-    if !listing.has_nameless() {
-        return;
-    }
+/// What is recorded and chosen and not in the listing.
+fn lacking(selection: &Selection, known: &BTreeSet<Want>, listing: &Listing, choice: &Choice) -> BTreeSet<String> {
     let listed: HashSet<&str> = listing.symbols.iter().map(|s| s.name.as_str()).collect();
-    let unlisted = known.iter().map(|w| &w.symbol).filter(|s| !listed.contains(s.as_str()));
-    selection.symbols.extend(unlisted.filter(|s| select::names(&choice.symbols, s)).cloned());
+    let recorded: BTreeSet<&str> = known.iter().map(|w| w.symbol.as_str()).collect();
+    let lacking = recorded.into_iter().filter(|s| !listed.contains(s) && !selection.symbols.contains(*s));
+    lacking.filter(|s| select::names(&choice.symbols, s)).map(str::to_owned).collect()
+}
+
+/// Recorded symbols that the listing lacks, with when it first did, ns since epoch.
+#[derive(Debug, Default)]
+struct Absent(BTreeMap<String, u64>);
+
+impl Absent {
+    /// A symbol is gone when every listing lacks it for this long, two at least, and none of its streams delivers meanwhile.
+    const FOR: Duration = Duration::from_secs(60);
+
+    /// Which of the symbols that a listing lacks at `now_ns` stay. `every`: the time between two listings; `heard_ns`: when a
+    /// symbol was last heard.
+    fn keep(
+        &mut self,
+        lacking: BTreeSet<String>,
+        every: Duration,
+        now_ns: u64,
+        heard_ns: impl Fn(&str) -> u64,
+    ) -> BTreeSet<String> {
+        self.0.retain(|symbol, _| lacking.contains(symbol));
+        let doubt_ns = Self::FOR.min(every.saturating_mul(2)).as_nanos() as u64;
+        let in_doubt = |symbol: &String| {
+            let since_ns = *self.0.entry(symbol.clone()).or_insert(now_ns);
+            now_ns.saturating_sub(since_ns.max(heard_ns(symbol))) < doubt_ns
+        };
+        lacking.into_iter().filter(in_doubt).collect()
+    }
 }
 
 /// Entries that could not be read, or not as a whole: each is told when it comes, and again when it has changed.
@@ -323,6 +375,19 @@ mod tests {
 
     fn wants(symbols: &[&str], channels: &[Channel]) -> Vec<Want> {
         wants::wants(&symbols.iter().map(|s| (*s).to_owned()).collect(), channels)
+    }
+
+    #[test]
+    fn a_symbol_that_one_listing_lacks_stays_and_is_gone_when_others_lack_it_and_it_is_silent() {
+        let (every, s) = (Duration::from_secs(3_600), 1_000_000_000);
+        let set = |symbols: &[&str]| symbols.iter().map(|s| (*s).to_owned()).collect::<BTreeSet<_>>();
+        let mut absent = Absent::default();
+        let loud = |symbol: &str| if symbol == "LOUD" { 190 * s } else { 0 };
+        assert_eq!(absent.keep(set(&["A", "LOUD"]), every, 100 * s, loud), set(&["A", "LOUD"]), "once is no news");
+        assert_eq!(absent.keep(set(&["A", "LOUD"]), every, 159 * s, loud), set(&["A", "LOUD"]), "it may be an old one");
+        assert_eq!(absent.keep(set(&["A", "LOUD"]), every, 200 * s, loud), set(&["LOUD"]), "what delivers is not gone");
+        assert_eq!(absent.keep(set(&["LOUD"]), every, 250 * s, loud), set(&[]));
+        assert_eq!(absent.keep(set(&["A"]), every, 260 * s, loud), set(&["A"]), "it was listed meanwhile");
     }
 
     #[test]

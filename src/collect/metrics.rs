@@ -252,6 +252,16 @@ impl VenueMetrics {
         stats.map(StreamStat::last_ns).max().unwrap_or(0)
     }
 
+    /// When a stream of `symbol` was last heard on any connection, ns since epoch; 0 = never.
+    pub(super) fn symbol_heard_ns(&self, symbol: &str) -> u64 {
+        let connections = self.connections();
+        let of_symbol = connections.values().flat_map(|c| {
+            let names = c.stream_table.streams_of(symbol);
+            c.streams.all().filter(move |s| names.contains(&s.name))
+        });
+        of_symbol.map(StreamStat::last_ns).max().unwrap_or(0)
+    }
+
     /// The streams of the present or last connection of a slot.
     pub(super) fn streams(&self, place: Place) -> Option<Arc<Streams>> {
         self.connections().get(&place).map(|c| Arc::clone(&c.streams))

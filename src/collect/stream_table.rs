@@ -182,6 +182,12 @@ impl StreamTable {
         self.lock().entries.iter().filter(|e| !e.is_ended()).map(|e| e.stream.clone()).collect()
     }
 
+    /// Streams that are subscribed for `symbol`.
+    pub(super) fn streams_of(&self, symbol: &str) -> Vec<String> {
+        let is_of = |e: &&Entry| !e.is_ended() && e.wants.iter().any(|w| w.symbol == symbol);
+        self.lock().entries.iter().filter(is_of).map(|e| e.stream.clone()).collect()
+    }
+
     /// Streams whose symbol left and that are subscribed still.
     pub(super) fn leaving(&self) -> BTreeSet<String> {
         self.lock().entries.iter().filter(|e| e.is(Leaving::RunsOut)).map(|e| e.stream.clone()).collect()

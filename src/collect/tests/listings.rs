@@ -118,3 +118,24 @@ async fn a_recorded_symbol_stays_while_an_entry_of_the_listing_has_no_name() {
     let records = running.stop().await;
     assert!(events(&records, "symbol_removed").is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recorded_symbol_that_listings_lack_is_subscribed_by_the_next_connection_while_it_delivers() {
+    let streamed = vec![[Act::Frames(4), Act::Wait(Duration::from_millis(100))]; 45];
+    let mut script: Vec<Act> = streamed.into_iter().flatten().collect();
+    script.extend([Act::Send(Message::text(super::life::NOTICE)), Act::Stream]);
+    let server = Server::start(vec![script], vec![]).await;
+    let both = LISTING.replace(r#""status":"BREAK""#, r#""status":"TRADING""#);
+    listed(&server, both.clone());
+    let extra = "channels = [\"trades\"]\nconnects_per_5_min = 50\n";
+    let running = Running::start_with(&server, extra, refreshed, None).await;
+    running.until("both are recorded", |c| c.rest_ok >= 1 && c.connects == 1).await;
+    let (half, _) = both.split_once(r#",{"symbol":"OLDUSDT""#).unwrap();
+    listed(&server, format!("{half}]}}"));
+    let seen = server.seen.clone();
+    let again = || seen.lock().unwrap().requests.get(1).is_some_and(|r| !r.is_empty());
+    running.until("the replacement is subscribed", |_| again()).await;
+    assert!(seen.lock().unwrap().requests[1][0].contains("oldusdt@trade"));
+    let records = running.stop().await;
+    assert!(events(&records, "symbol_removed").is_empty());
+}
