@@ -5,9 +5,15 @@ use wal_format::Position;
 use super::counts::Counts;
 use super::{LOG_STATE_NS, STATUS_NS, Session};
 use fold::gather::LogKind;
-use lake::Table;
+use lake::{Hour, Table};
 use ops::clock;
 use ops::compactor::Activity;
+use ops::health::Reason;
+
+/// The longest part.
+const HOUR_NS: u64 = 3_600_000_000_000;
+/// Two clocks that are set by the network differ by less.
+const AHEAD_NS: u64 = 60_000_000_000;
 
 impl Session<'_> {
     /// What it does at `position`.
@@ -40,6 +46,8 @@ impl Session<'_> {
             lag_bytes = wal_format::control::read(&self.worker.dir())
                 .map(|c| wal_format::bytes_between(&state.segments, position, c.committed));
         }
+        let ahead = self.clock_ahead(clock::wall_ns());
+        self.worker.status.conditions().set(Reason::ClockAhead, &self.worker.name(), ahead);
         let part = self.gatherer.part.as_ref();
         let counts = part.map_or(self.done, |p| self.done.zip(Counts::of(&p.account), u64::wrapping_add));
         let (rows, bytes) = part.map_or((0, 0), |p| p.buffered());
@@ -89,6 +97,26 @@ impl Session<'_> {
             s.buffered_bytes = bytes;
             s.staged_pieces = part.map_or(0, |p| p.tables.iter().map(|t| t.pieces().len() as u64).sum());
         });
+    }
+}
+
+impl Session<'_> {
+    /// What to tell of a log whose records, or whose open part, are of a time that has not come.
+    fn clock_ahead(&self, wall_ns: u64) -> Option<String> {
+        let cure = "look at the clock of the collector's machine; to go on at once, stop the collector, run `tapedeck compactor --drain`, and move this log's directory away: the next start begins a new one";
+        let part = self.gatherer.part.as_ref();
+        if let Some(part) = part.filter(|p| p.ends_ns > wall_ns.saturating_add(HOUR_NS + AHEAD_NS)) {
+            return Some(format!(
+                "the open part is of {}, for the clock was ahead when it was begun: nothing is published and no gap is told before {}; {cure}",
+                part.hour,
+                Hour::of_ns(part.ends_ns)
+            ));
+        }
+        (self.last_ts_recv_ns > wall_ns.saturating_add(AHEAD_NS)).then(|| {
+            let ahead_s = self.last_ts_recv_ns.saturating_sub(wall_ns) / 1_000_000_000;
+            let hour = Hour::of_ns(self.last_ts_recv_ns);
+            format!("receive times are {ahead_s} s ahead of the wall clock: rows go to hour {hour}; {cure}")
+        })
     }
 }
 

@@ -201,3 +201,22 @@ fn health_is_red_from_the_first_failure_until_what_failed_is_stored() {
     shutdown.trigger();
     thread.join().unwrap();
 }
+
+#[test]
+fn a_clock_that_was_ahead_is_red_as_long_as_it_keeps_parts_open() {
+    let bed = Bed::new();
+    let ahead = clock::wall_ns() + 400 * 24 * HOUR;
+    let mut log = Log::open(&bed.wal(), ahead);
+    fill(&mut log, ahead, 1, 200, 1);
+    log.writer.close().unwrap();
+    // The next run has the right time again.
+    let mut log = Log::open(&bed.wal(), clock::wall_ns());
+    fill(&mut log, clock::wall_ns(), 1, 200, 10_000);
+    let worker = bed.worker(Mode::Follow, |_| {});
+    let (status, shutdown) = (worker.status.clone(), worker.shutdown.clone());
+    let thread = std::thread::spawn(move || worker.run().unwrap());
+    wait_for(|| status.problems().iter().any(|p| p.contains("nothing is published and no gap is told before")));
+    shutdown.trigger();
+    thread.join().unwrap();
+    drop(log);
+}

@@ -52,10 +52,12 @@ pub enum Reason {
     StartingOver,
     /// Order books that a venue does not give: what is built of its depth updates has no beginning.
     BooksMissing,
+    /// Receive times of a log, or the part that is open, lie ahead of the wall clock: that was wrong, or is.
+    ClockAhead,
 }
 
 impl Reason {
-    const ALL: [Reason; 9] = [
+    const ALL: [Reason; 10] = [
         Reason::TaskDown,
         Reason::SyncFailing,
         Reason::RepairFailing,
@@ -65,6 +67,7 @@ impl Reason {
         Reason::NothingTrades,
         Reason::StartingOver,
         Reason::BooksMissing,
+        Reason::ClockAhead,
     ];
 
     /// The word in metrics.
@@ -79,6 +82,7 @@ impl Reason {
             Reason::NothingTrades => "nothing_trades",
             Reason::StartingOver => "starting_over",
             Reason::BooksMissing => "books_missing",
+            Reason::ClockAhead => "clock_ahead",
         }
     }
 
@@ -91,7 +95,8 @@ impl Reason {
             | Reason::LooksHang
             | Reason::EvidenceMissing
             | Reason::NothingTrades
-            | Reason::StartingOver => true,
+            | Reason::StartingOver
+            | Reason::ClockAhead => true,
             Reason::Banned | Reason::BooksMissing => false,
         }
     }
