@@ -19,7 +19,8 @@ fn a_listing_is_recorded_while_it_lasts_and_both_ends_of_it_are_events() {
     let exchange = Exchange::start(sim);
     let channels = ["trades", "depth", "depth_snapshot"];
     // The name that is not listed yet is written out; the shortest refresh there is.
-    let extra = "symbols_refresh_s = 10\nconnect_stagger_ms = 0\nstream_silence_s = 2\n";
+    // One listing that lacks a symbol is no news: silence must not replace the connection before the others say so too.
+    let extra = "symbols_refresh_s = 10\nconnect_stagger_ms = 0\nstream_silence_s = 30\n";
     let config = write_config_for(root.path(), &exchange, venue, &["BTC*", NEW], &channels, extra);
     let log = root.path().join("data/wal").join(venue);
     let collector = Service::start("collector", &config, &[]);
