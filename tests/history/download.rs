@@ -143,6 +143,25 @@ fn a_file_that_is_uploaded_again_is_noticed_fetched_and_remembered_and_no_other_
     mirror.holds_exactly(&archive, &keys);
 }
 
+#[test]
+fn what_the_archive_withdrew_is_listed_as_gone_whether_a_period_is_given_or_not() {
+    let archive = Archive::start();
+    let (kept, all_gone) = (trades(&archive, "BTCUSDT"), trades(&archive, "ETHUSDT"));
+    let mirror = Mirror::new(&archive, "");
+    mirror.download(&["--kind", "trades"]);
+    archive.withdraw(&kept[3]);
+    all_gone.iter().for_each(|key| archive.withdraw(key));
+    for period in [&[][..], &["--period", "daily,monthly"]] {
+        let listed = mirror.json(&[&["list", "--kind", "trades", "--only", "gone"], period].concat());
+        let mut gone: Vec<&str> = listed.iter().filter_map(|l| l["path"].as_str()).collect();
+        gone.sort_unstable();
+        // Of January its own file was fetched, not its days.
+        let mut expected = [&kept[3], &all_gone[2], &all_gone[3], &all_gone[4]];
+        expected.sort_unstable();
+        assert_eq!(gone, expected, "{period:?}");
+    }
+}
+
 /// The rows of the export.
 fn rows(mirror: &Mirror) -> Vec<serde_json::Value> {
     let folder = std::fs::read_dir(mirror.root().join("manifests")).unwrap();

@@ -127,6 +127,11 @@ impl Archive {
         self.state.lock().unwrap().files.insert(key.to_owned(), bytes.into());
     }
 
+    /// Takes a file and its `.CHECKSUM` away.
+    pub fn withdraw(&self, key: &str) {
+        self.state.lock().unwrap().files.retain(|name, _| !name.starts_with(key));
+    }
+
     /// Requests for files wait from now on, or do not any more.
     pub fn hold(&self, hold: bool) {
         self.state.lock().unwrap().hold = hold;

@@ -10,8 +10,9 @@ use crate::download::queue::AsyncQueue;
 use crate::download_error::DownloadError;
 use crate::error::HistoryError;
 use crate::manifest::{FileRow, Listed, State, difference};
-use crate::market::UnknownWord;
+use crate::market::{Period, UnknownWord};
 use crate::mirror::Mirror;
+use crate::path::{ArchivePath, SeriesPath};
 use crate::select::Selection;
 use crate::settings::Settings;
 use model::words;
@@ -72,8 +73,10 @@ pub async fn compare<E: From<HistoryError>>(
     let queue = AsyncQueue::open(&mirror, history).await?;
     let asker = Asker::new(history).map_err(HistoryError::from)?;
     let lister = Lister::new(&asker, &history.list_url, history.list_version, history.list_workers);
+    let mut seen = BTreeSet::new();
     let take = async |files: Vec<Listed>| {
         let Some(first) = files.first() else { return Ok(()) };
+        seen.insert(series_of(&first.path));
         let series = Selection {
             markets: [first.path.series.market].into(),
             kinds: [first.path.series.kind].into(),
@@ -93,13 +96,19 @@ pub async fn compare<E: From<HistoryError>>(
             Ok(rows)
         });
         let mut rows = read.await?;
+        let spans: Vec<_> = files.iter().map(|f| (f.path.first_day, f.path.last_day())).collect();
         for file in files {
             let row = rows.remove(&file.path.to_string());
             each(compared(&file, row.as_ref(), &mirror))?;
         }
-        // What is here of the same periods and was not listed.
+        // What is here of the same periods and was not listed. With the period left open, days that a listed month
+        // stands for are not in the list either, and the other way round.
         for row in rows.into_values() {
-            let wanted = periods.contains(&row.listed.path.series.period) && !auto;
+            let (first, last) = (row.listed.path.first_day, row.listed.path.last_day());
+            let wanted = match auto {
+                true => !spans.iter().any(|(from, to)| *from <= last && first <= *to),
+                false => periods.contains(&row.listed.path.series.period),
+            };
             if wanted && row.state == State::Here {
                 each(gone(&row))?;
             }
@@ -107,7 +116,30 @@ pub async fn compare<E: From<HistoryError>>(
         Ok::<(), E>(())
     };
     lister.walk(selection, auto, |_| Ok(()), take).await?;
-    Ok((lister.problems(), lister.unknown()))
+    let problems = lister.problems();
+    // Of a series without any listed file nothing was asked above.
+    let (of, failed) = (selection.clone(), problems.iter().map(|(folder, _)| folder.clone()).collect::<Vec<_>>());
+    let read = queue.with(move |queue| {
+        let mut rows = Vec::new();
+        queue.for_each(&of, &mut |row| {
+            let path = row.listed.path.to_string();
+            let is_known = seen.contains(&series_of(&row.listed.path)) || failed.iter().any(|f| path.starts_with(f));
+            if !is_known && row.state == State::Here {
+                rows.push(row);
+            }
+            Ok(())
+        })?;
+        Ok(rows)
+    });
+    for row in read.await? {
+        each(gone(&row))?;
+    }
+    Ok((problems, lister.unknown()))
+}
+
+/// A series, whatever its period.
+fn series_of(path: &ArchivePath) -> String {
+    SeriesPath { period: Period::Daily, ..path.series.clone() }.folder()
 }
 
 fn compared(file: &Listed, row: Option<&FileRow>, mirror: &Mirror) -> Compared {

@@ -80,7 +80,7 @@ impl<'a> Lister<'a> {
     pub fn new(asker: &'a Asker, url: &str, version: u64, workers: usize) -> Self {
         Self {
             asker,
-            url: url.to_owned(),
+            url: with_path(url),
             version,
             workers,
             problems: Mutex::new(Vec::new()),
@@ -313,6 +313,28 @@ impl<'a> Lister<'a> {
         if unknown.first.len() < UNKNOWN_MAX {
             let (key, last_modified) = (key.to_owned(), last_modified.to_owned());
             unknown.first.push(UnknownKey { key, size, last_modified });
+        }
+    }
+}
+
+/// A query stands behind a path, which buckets that are hosts of their own do not have.
+fn with_path(url: &str) -> String {
+    let has_none = url.split_once("://").is_some_and(|(_, rest)| !rest.contains('/'));
+    format!("{url}{}", if has_none { "/" } else { "" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_that_is_a_host_of_its_own_has_a_path() {
+        for (url, with) in [
+            ("https://bucket.s3.amazonaws.com", "https://bucket.s3.amazonaws.com/"),
+            ("https://bucket.s3.amazonaws.com/", "https://bucket.s3.amazonaws.com/"),
+            ("http://127.0.0.1:9000/bucket", "http://127.0.0.1:9000/bucket"),
+        ] {
+            assert_eq!(with_path(url), with);
         }
     }
 }
