@@ -11,7 +11,10 @@ fn number(path: &str, name: &str) -> i64 {
     path.split(['?', '&', ' ']).find_map(|p| p.strip_prefix(name)?.strip_prefix('=')?.parse().ok()).unwrap()
 }
 
-/// Answers every request for candles; returns its port and how often it was asked.
+/// A symbol that was delisted since it was listed.
+const REFUSED: &str = "AAAUSDT";
+
+/// Answers every request for candles but those of [`REFUSED`]; returns its port and how often it was asked.
 fn venue() -> (u16, Arc<AtomicU32>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (port, asked) = (listener.local_addr().unwrap().port(), Arc::new(AtomicU32::new(0)));
@@ -26,6 +29,13 @@ fn venue() -> (u16, Arc<AtomicU32>) {
             }
             counter.fetch_add(1, Ordering::Relaxed);
             let path = String::from_utf8(request).unwrap();
+            if path.contains(REFUSED) {
+                let body = r#"{"code":-1121,"msg":"Invalid symbol."}"#;
+                let length = body.len();
+                let head = format!("HTTP/1.1 400 Bad Request\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+                write!(socket, "{head}{body}").unwrap();
+                continue;
+            }
             let (mut at, end, limit) = (number(&path, "startTime"), number(&path, "endTime"), number(&path, "limit"));
             let mut rows = Vec::new();
             while at <= end && (rows.len() as i64) < limit {
@@ -89,4 +99,33 @@ fn candles_are_filled_once_and_exported_digit_for_digit() {
     assert_eq!(again.status.code(), Some(1), "a file is not written over: {}", both(&again));
     let bad = klines(&["backfill", "--interval", "2m"]);
     assert_eq!(bad.status.code(), Some(2), "{}", both(&bad));
+}
+
+#[test]
+fn a_symbol_that_the_venue_refuses_and_an_interval_that_cannot_be_read_cost_no_other_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (port, asked) = venue();
+    let config = dir.path().join("t.toml");
+    let data = dir.path().join("data").display().to_string();
+    std::fs::write(
+        &config,
+        format!(
+            "[data]\ndir = {data:?}\n[venues.binance-spot]\nsymbols = [\"{REFUSED}\", \"BTCUSDT\"]\n\
+             channels = [\"trades\"]\nrest_url = \"http://127.0.0.1:{port}\"\nws_url = \"ws://127.0.0.1:9\"\n"
+        ),
+    )
+    .unwrap();
+    let config = config.display().to_string();
+    let range = ["--interval", "5m,1m", "--from", "2024-08-05", "--to", "2024-08-05T01:00:00Z", "--json"];
+    let done = run(&[&["klines", "backfill", "--config", &config], &range[..]].concat());
+    assert_eq!(done.status.code(), Some(1), "{}", both(&done));
+    assert!(
+        both(&done).contains(&format!("could not fill 5m candles of {REFUSED} on binance-spot")),
+        "{}",
+        both(&done)
+    );
+    let told: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!((&told[0]["symbol"], &told[0]["inserted"]), (&"BTCUSDT".into(), &60.into()));
+    // Of the refused one the other interval is not asked for; 5m of the other, which open at every minute, cost 5m alone.
+    assert_eq!((told.as_array().unwrap().len(), asked.load(Ordering::Relaxed)), (1, 3));
 }
