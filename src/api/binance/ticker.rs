@@ -276,8 +276,40 @@ fn ratio(a: i128, b: i128) -> Option<i128> {
     a.checked_add(if b < 0 { -half } else { half })?.checked_div(b)
 }
 
-/// The first of these bars from which on all are whole and follow each other.
+/// Of so many trades one may be missing, and the sum still says what the market did.
+const MISSING_ONE_IN: i64 = 100;
+
+/// How many trades are missing of these bars, and how many there were; `None` where ids do not tell.
+fn missing(bars: &[KlineData]) -> Option<(i64, i64)> {
+    let (mut missing, mut all) = (0_i64, 0_i64);
+    let (mut last_id, mut without_id) = (None::<i64>, 0_i64);
+    for bar in bars {
+        let count = i64::try_from(bar.trade_count).ok()?;
+        if bar.first_trade_id == NO_ID || bar.last_trade_id == NO_ID {
+            // A quiet minute, or the venue's own candle, which is whole.
+            if bar.flags & GAP != 0 {
+                return None;
+            }
+            without_id = without_id.checked_add(count)?;
+            all = all.checked_add(count)?;
+            continue;
+        }
+        let span = bar.last_trade_id.checked_sub(bar.first_trade_id)?.checked_add(1)?;
+        let before = last_id.map_or(Some(0), |last| bar.first_trade_id.checked_sub(last)?.checked_sub(1));
+        let before = before?.checked_sub(without_id)?.max(0);
+        missing = missing.checked_add(span.checked_sub(count)?.max(0))?.checked_add(before)?;
+        all = all.checked_add(span)?.checked_add(before)?;
+        (last_id, without_id) = (Some(bar.last_trade_id), 0);
+    }
+    last_id.map(|_| (missing, all))
+}
+
+/// The first of these bars from which on all are whole and follow each other; all of them when ids say that next to
+/// nothing is missing.
 fn whole_from(bars: &[KlineData]) -> usize {
+    if missing(bars).is_some_and(|(missing, all)| missing <= all / MISSING_ONE_IN) {
+        return 0;
+    }
     let lacks = bars.iter().rposition(|bar| bar.flags & GAP != 0).map_or(0, |at| at + 1);
     let follows = |pair: &[KlineData]| matches!(pair, [a, b] if a.open_time_us + MINUTE_US == b.open_time_us);
     let jumps = bars.windows(2).rposition(|pair| !follows(pair)).map_or(0, |at| at + 1);
@@ -425,11 +457,30 @@ mod tests {
         let lacks = |at: usize| {
             let mut bars = bars;
             bars[at].flags |= GAP;
+            bars[at].trade_count -= 1;
             bars
         };
         assert_eq!([0, 1, 3].map(|at| whole_from(&lacks(at))), [1, 2, 4]);
         assert_eq!(whole_from(&[bars[0], bars[2], bars[3]]), 1);
         assert_eq!(whole_from(&[]), 0);
+        // Nobody knows how many where there are no ids.
+        let without = lacks(1).map(|bar| KlineData { first_trade_id: NO_ID, last_trade_id: NO_ID, ..bar });
+        assert_eq!(whole_from(&without), 2);
+    }
+
+    #[test]
+    fn one_trade_in_a_hundred_may_be_missing_and_a_halt_is_no_gap() {
+        let mut day: Vec<KlineData> = (1..=100)
+            .map(|minute| KlineData { open_time_us: minute * MINUTE_US, ..bar(minute, 1, 1, (0, 0)) })
+            .collect();
+        let mut lacks = |at: usize| {
+            day[at].flags |= GAP;
+            day[at].trade_count -= 1;
+            whole_from(&day)
+        };
+        assert_eq!([lacks(5), lacks(70), lacks(40)], [0, 0, 71], "of 200 trades");
+        let halted = [bar(1, 1, 1, (0, 0)), KlineData { open_time_us: 90 * MINUTE_US, ..bar(2, 1, 1, (0, 0)) }];
+        assert_eq!(whole_from(&halted), 0);
     }
 
     #[test]
