@@ -12,17 +12,13 @@ use tracing::warn;
 use super::feed::Feed;
 use super::rest::GetError;
 use super::snapshots::Waiting;
-use ops::backoff::{Backoff, jittered, random};
+use ops::backoff::{Backoff, after_refusal, jittered, random};
 use ops::health::Reason;
 use ops::telemetry::RateLimited;
 use venue::DecodeError;
 
 /// Longest pause of a symbol whose request failed. Others are asked for meanwhile.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// Pause of a symbol that the venue refuses, eight times as long after each further time, up to an hour: refusals may cost
-/// everybody a ban.
-const REFUSED_FIRST: Duration = Duration::from_secs(60);
-const REFUSED_MAX: Duration = Duration::from_secs(3_600);
 /// How often the status is looked at while nothing is fetched.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
@@ -92,8 +88,9 @@ async fn fetch(feed: &Feed, symbol: &str) -> Result<(), BookError> {
 /// How long a symbol waits after a failure; `random` in 0..1.
 fn pause_after(waiting: &mut Waiting, refused: bool, random: f64) -> Duration {
     if refused {
+        let pause = after_refusal(waiting.refusals);
         waiting.refusals = waiting.refusals.saturating_add(1);
-        return REFUSED_FIRST.saturating_mul(8_u32.saturating_pow(waiting.refusals.saturating_sub(1))).min(REFUSED_MAX);
+        return pause;
     }
     waiting.failures = waiting.failures.saturating_add(1);
     jittered(Duration::from_secs(1), PAUSE_MAX, waiting.failures, random)

@@ -106,48 +106,39 @@ pub fn run(
     reload: Option<Reload>,
     supervisor: Supervisor,
 ) -> BoxFuture<'static, Result<(), CollectError>> {
-    Box::pin(run_all(cfg, settings, shutdown, pressure, reload, supervisor))
-}
-
-async fn run_all(
-    cfg: Arc<Capture>,
-    settings: Settings,
-    shutdown: Shutdown,
-    pressure: Pressure,
-    reload: Option<Reload>,
-    supervisor: Supervisor,
-) -> Result<(), CollectError> {
-    let metrics = Arc::new(Metrics::supervised(cfg.venues.keys().copied(), supervisor.clone()).under(pressure));
-    let listener = serve::bind(settings.listen).await;
-    let ended = Shutdown::new();
-    let health = Arc::new(health(&cfg, &settings));
-    metrics.watched_by(Arc::clone(&health));
-    supervisor.spawn(Task::Disks, "", &ended, {
-        let (conditions, ended) = (supervisor.conditions().clone(), ended.clone());
-        move || Arc::clone(&health).watch(conditions.clone(), ended.clone())
-    });
-    let mut server = None;
-    if let Some(listener) = listener {
-        // A directory that cannot be made is told by whoever opens the log in it.
-        let _ = std::fs::create_dir_all(cfg.wal_root());
-        serve::announce(&cfg, &listener);
-        let listener = Arc::new(listener.into_std()?);
-        server = Some(supervisor.spawn(Task::Status, "", &ended, {
-            let (metrics, ended) = (Arc::clone(&metrics), ended.clone());
-            let gate = server::gate(settings.listen, &settings.hosts, &[], false);
-            move || serve::serve(Arc::clone(&listener), gate.clone(), Arc::clone(&metrics), ended.clone())
-        }));
-    }
-    let outcome = run_with(Arc::clone(&cfg), shutdown, metrics, reload).await;
-    ended.trigger();
-    if let Some(server) = server {
-        serve::withdraw(&cfg);
-        // A client that does not read its answer must not hold up the end.
-        if tokio::time::timeout(ANSWER_PATIENCE, server).await.is_err() {
-            warn!("clients of the status server did not take their answers in time");
+    Box::pin(async move {
+        let metrics = Arc::new(Metrics::supervised(cfg.venues.keys().copied(), supervisor.clone()).under(pressure));
+        let listener = serve::bind(settings.listen).await;
+        let ended = Shutdown::new();
+        let health = Arc::new(health(&cfg, &settings));
+        metrics.watched_by(Arc::clone(&health));
+        supervisor.spawn(Task::Disks, "", &ended, {
+            let (conditions, ended) = (supervisor.conditions().clone(), ended.clone());
+            move || Arc::clone(&health).watch(conditions.clone(), ended.clone())
+        });
+        let mut server = None;
+        if let Some(listener) = listener {
+            // A directory that cannot be made is told by whoever opens the log in it.
+            let _ = std::fs::create_dir_all(cfg.wal_root());
+            serve::announce(&cfg, &listener);
+            let listener = Arc::new(listener.into_std()?);
+            server = Some(supervisor.spawn(Task::Status, "", &ended, {
+                let (metrics, ended) = (Arc::clone(&metrics), ended.clone());
+                let gate = server::gate(settings.listen, &settings.hosts, &[], false);
+                move || serve::serve(Arc::clone(&listener), gate.clone(), Arc::clone(&metrics), ended.clone())
+            }));
         }
-    }
-    outcome
+        let outcome = run_with(Arc::clone(&cfg), shutdown, metrics, reload).await;
+        ended.trigger();
+        if let Some(server) = server {
+            serve::withdraw(&cfg);
+            // A client that does not read its answer must not hold up the end.
+            if tokio::time::timeout(ANSWER_PATIENCE, server).await.is_err() {
+                warn!("clients of the status server did not take their answers in time");
+            }
+        }
+        outcome
+    })
 }
 
 /// [`run`] with metrics that the caller can look at meanwhile.

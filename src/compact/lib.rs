@@ -98,30 +98,20 @@ pub fn run(
     shutdown: Shutdown,
     status: Arc<CompactorStatus>,
 ) -> BoxFuture<'static, Result<Outcome, CompactError>> {
-    Box::pin(run_all(cfg, lake, mode, shutdown, status))
-}
-
-async fn run_all(
-    cfg: Arc<Config>,
-    lake: Lake,
-    mode: Mode,
-    shutdown: Shutdown,
-    status: Arc<CompactorStatus>,
-) -> Result<Outcome, CompactError> {
-    warn_about_other_logs(&cfg);
-    let left = lake.clone();
-    for note in supervise::blocking(move || replay::rewrite::finish(&left)).await? {
-        tracing::warn!("{note}");
-    }
-    let supervisor = status.supervisor().clone();
-    // Of those who work for the workers: they end with them, also when these end by themselves.
-    let ended = Shutdown::new();
-    if mode == Mode::Follow {
-        let (cfg, lake, stop) = (cfg.clone(), lake.clone(), ended.clone());
-        supervisor.spawn(Task::Retention, "", &ended, move || keep_limits(cfg.clone(), lake.clone(), stop.clone()));
-    }
-    let (archiver, archiving) =
-        match (cfg.capture.wal.archive_level(), mode) {
+    Box::pin(async move {
+        warn_about_other_logs(&cfg);
+        let left = lake.clone();
+        for note in supervise::blocking(move || replay::rewrite::finish(&left)).await? {
+            tracing::warn!("{note}");
+        }
+        let supervisor = status.supervisor().clone();
+        // Of those who work for the workers: they end with them, also when these end by themselves.
+        let ended = Shutdown::new();
+        if mode == Mode::Follow {
+            let (cfg, lake, stop) = (cfg.clone(), lake.clone(), ended.clone());
+            supervisor.spawn(Task::Retention, "", &ended, move || keep_limits(cfg.clone(), lake.clone(), stop.clone()));
+        }
+        let (archiver, archiving) = match (cfg.capture.wal.archive_level(), mode) {
             (Some(_), Mode::Follow) => {
                 let archiver = Arc::new(archive::Archiver::new(cfg.clone(), lake.clone(), status.clone()));
                 let thread = supervisor.thread(Task::Archive, "", &ended, {
@@ -138,66 +128,67 @@ async fn run_all(
             }
             _ => (None, None),
         };
-    let mut workers = Vec::new();
-    let mut repairs = Vec::new();
-    for (id, config) in &cfg.capture.venues {
-        let id = *id;
-        // A drain is over when the logs are: nothing new is fetched.
-        let repair_queue = (mode == Mode::Follow && config.repair).then(Arc::<RepairQueue>::default);
-        if let Some(repair_queue) = &repair_queue {
-            repairs.push(repairer(&cfg, config, repair_queue, &supervisor, &ended)?);
+        let mut workers = Vec::new();
+        let mut repairs = Vec::new();
+        for (id, config) in &cfg.capture.venues {
+            let id = *id;
+            // A drain is over when the logs are: nothing new is fetched.
+            let repair_queue = (mode == Mode::Follow && config.repair).then(Arc::<RepairQueue>::default);
+            if let Some(repair_queue) = &repair_queue {
+                repairs.push(repairer(&cfg, config, repair_queue, &supervisor, &ended)?);
+            }
+            for kind in [gather::LogKind::Collected, gather::LogKind::Repairs] {
+                let worker = worker::Worker {
+                    lake: lake.clone(),
+                    accept_loss: status.accepts_loss(&worker::log_name(id, kind)),
+                    cfg: cfg.clone(),
+                    id,
+                    venue: venue::venue(id),
+                    kind,
+                    repair_queue: repair_queue.clone(),
+                    archiver: archiver.clone(),
+                    mode,
+                    shutdown: shutdown.clone(),
+                    status: status.clone(),
+                };
+                workers.push((worker.name(), worker.start()?));
+            }
         }
-        for kind in [gather::LogKind::Collected, gather::LogKind::Repairs] {
-            let worker = worker::Worker {
-                lake: lake.clone(),
-                accept_loss: status.accepts_loss(&worker::log_name(id, kind)),
-                cfg: cfg.clone(),
-                id,
-                venue: venue::venue(id),
-                kind,
-                repair_queue: repair_queue.clone(),
-                archiver: archiver.clone(),
-                mode,
-                shutdown: shutdown.clone(),
-                status: status.clone(),
-            };
-            workers.push((worker.name(), worker.start()?));
-        }
-    }
-    let mut outcome = Outcome::default();
-    let mut failed = None;
-    for (name, result) in workers {
-        match result.await {
-            Ok(Ok(done)) => {
-                if let Some(note) = &done.note {
-                    eprintln!("{}", wal_format::plain::message(note));
+        let mut outcome = Outcome::default();
+        let mut failed = None;
+        for (name, result) in workers {
+            match result.await {
+                Ok(Ok(done)) => {
+                    if let Some(note) = &done.note {
+                        eprintln!("{}", wal_format::plain::message(note));
+                    }
+                    outcome.venues.insert(name, done);
                 }
-                outcome.venues.insert(name, done);
+                // What failed says more than what was asked to stop.
+                Ok(Err(err)) => {
+                    failed = failed.filter(|first: &CompactError| err.stopped() || !first.stopped()).or(Some(err))
+                }
+                // The thread sends whatever becomes of it.
+                Err(_) => failed = failed.or(Some(CompactError::ThreadGone { name })),
             }
-            // What failed says more than what was asked to stop.
-            Ok(Err(err)) => {
-                failed = failed.filter(|first: &CompactError| err.stopped() || !first.stopped()).or(Some(err))
+        }
+        ended.trigger();
+        for repairer in repairs {
+            // What it is at is asked for again by the next start.
+            if tokio::time::timeout(STOP_PATIENCE, repairer).await.is_err() {
+                tracing::warn!("a repair did not end in time; it is asked for again after the next start");
             }
-            // The thread sends whatever becomes of it.
-            Err(_) => failed = failed.or(Some(CompactError::ThreadGone { name })),
         }
-    }
-    ended.trigger();
-    for repairer in repairs {
-        // What it is at is asked for again by the next start.
-        if tokio::time::timeout(STOP_PATIENCE, repairer).await.is_err() {
-            tracing::warn!("a repair did not end in time; it is asked for again after the next start");
+        if let (Some(archiver), Some(thread)) = (archiver, archiving) {
+            archiver.close();
+            // Its panics were told by its supervisor.
+            drop(supervise::blocking(move || thread.join()).await);
         }
-    }
-    if let (Some(archiver), Some(thread)) = (archiver, archiving) {
-        archiver.close();
-        // Its panics were told by its supervisor.
-        drop(supervise::blocking(move || thread.join()).await);
-    }
-    match failed {
-        None => Ok(outcome),
-        Some(err) => Err(err),
-    }
+        match failed {
+            None => Ok(outcome),
+            Some(err) => Err(err),
+        }
+    })
 }
 
 /// Who fetches what is missing of one venue, until `ended`. Fails only when the first one cannot be made.

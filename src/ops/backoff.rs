@@ -26,6 +26,12 @@ pub fn jittered(first: Duration, max: Duration, failures: u32, random: f64) -> D
     first.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(max).mul_f64(random.clamp(0.0, 1.0))
 }
 
+/// The wait before a request about one symbol that was refused, `times` before: a minute, then eight, then an hour, for
+/// refusals may cost everybody a ban.
+pub fn after_refusal(times: u32) -> Duration {
+    Duration::from_secs(60).saturating_mul(8_u32.saturating_pow(times)).min(Duration::from_secs(3_600))
+}
+
 /// The state of one thing that is tried again.
 #[derive(Clone, Debug)]
 pub struct Backoff {

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -53,21 +54,22 @@ fn venue() -> (u16, Arc<AtomicU32>) {
     (port, asked)
 }
 
+/// Writes a configuration below `dir` of that venue; returns its path.
+fn configured(dir: &Path, port: u16, symbols: &[&str]) -> String {
+    let (config, data) = (dir.join("t.toml"), dir.join("data").display().to_string());
+    let text = format!(
+        "[data]\ndir = {data:?}\n[venues.binance-spot]\nsymbols = {symbols:?}\nchannels = [\"trades\"]\n\
+         rest_url = \"http://127.0.0.1:{port}\"\nws_url = \"ws://127.0.0.1:9\"\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    config.display().to_string()
+}
+
 #[test]
 fn candles_are_filled_once_and_exported_digit_for_digit() {
     let dir = tempfile::tempdir().unwrap();
     let (port, asked) = venue();
-    let config = dir.path().join("t.toml");
-    let data = dir.path().join("data").display().to_string();
-    std::fs::write(
-        &config,
-        format!(
-            "[data]\ndir = {data:?}\n[venues.binance-spot]\nsymbols = [\"BTCUSDT\"]\nchannels = [\"trades\"]\n\
-             rest_url = \"http://127.0.0.1:{port}\"\nws_url = \"ws://127.0.0.1:9\"\n"
-        ),
-    )
-    .unwrap();
-    let config = config.display().to_string();
+    let config = configured(dir.path(), port, &["BTCUSDT"]);
     let klines = |args: &[&str]| run(&[&["klines", args[0], "--config", &config], &args[1..]].concat());
     let out = dir.path().join("k.csv").display().to_string();
     let early = klines(&["export", "--format", "csv", "--out", &out]);
@@ -105,17 +107,7 @@ fn candles_are_filled_once_and_exported_digit_for_digit() {
 fn a_symbol_that_the_venue_refuses_and_an_interval_that_cannot_be_read_cost_no_other_one() {
     let dir = tempfile::tempdir().unwrap();
     let (port, asked) = venue();
-    let config = dir.path().join("t.toml");
-    let data = dir.path().join("data").display().to_string();
-    std::fs::write(
-        &config,
-        format!(
-            "[data]\ndir = {data:?}\n[venues.binance-spot]\nsymbols = [\"{REFUSED}\", \"BTCUSDT\"]\n\
-             channels = [\"trades\"]\nrest_url = \"http://127.0.0.1:{port}\"\nws_url = \"ws://127.0.0.1:9\"\n"
-        ),
-    )
-    .unwrap();
-    let config = config.display().to_string();
+    let config = configured(dir.path(), port, &[REFUSED, "BTCUSDT"]);
     let range = ["--interval", "5m,1m", "--from", "2024-08-05", "--to", "2024-08-05T01:00:00Z", "--json"];
     let done = run(&[&["klines", "backfill", "--config", &config], &range[..]].concat());
     assert_eq!(done.status.code(), Some(1), "{}", both(&done));

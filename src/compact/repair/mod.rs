@@ -46,7 +46,7 @@ use lake::manifest::Repair;
 use model::{RestMeta, Rows};
 use net::budget::Class;
 use net::rest::RestClient;
-use ops::backoff::{Backoff, random};
+use ops::backoff::{Backoff, after_refusal, random};
 use ops::clock;
 use ops::shutdown::Shutdown;
 use venue::gap::count;
@@ -64,9 +64,6 @@ const TURN: Duration = Duration::from_secs(20);
 const PAUSE_FIRST: Duration = Duration::from_secs(5);
 /// Upper bound of it.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
-/// The same for a hole whose request costs everybody a ban: it has to become rare.
-const FORBIDDEN_FIRST: Duration = Duration::from_secs(60);
-const FORBIDDEN_MAX: Duration = Duration::from_secs(3_600);
 /// The pause while the log takes nothing.
 const LOG_PAUSE: Duration = Duration::from_secs(60);
 /// An answer that lacks ids of a fresh hole may be behind the stream: asked again after these pauses.
@@ -100,7 +97,7 @@ fn pause_after(wanted: &mut Wanted, costs_a_ban: bool) -> Duration {
     let (times, since) = wanted.failed.unwrap_or((0, Instant::now()));
     wanted.failed = Some((times.saturating_add(1), since));
     match costs_a_ban {
-        true => FORBIDDEN_FIRST.saturating_mul(8_u32.saturating_pow(times)).min(FORBIDDEN_MAX),
+        true => after_refusal(times),
         false => PAUSE_FIRST.saturating_mul(2_u32.saturating_pow(times)).min(PAUSE_MAX),
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::pass::{Known, Log};
-use super::report::{PartReport, Report, Verdict};
+use super::report::{Report, Verdict, part_report};
 use super::verify::before;
 use crate::chain;
 use crate::error::CompactError;
@@ -25,16 +25,13 @@ impl Log<'_> {
         report: &mut Report,
     ) -> Result<(), CompactError> {
         let acked = self.acked();
-        let removed = chain::removed(lake)?;
-        let removed = removed.iter().filter_map(|path| Part::from_path(Path::new(path))).map(|(_, part)| part);
-        let known: Vec<Part> = removed.chain(unreadable.iter().map(|(part, _)| part.clone())).collect();
         let mut from = Position::START;
         for i in 0..=parts.len() {
             let next = parts.get(i);
             let Some(until) = next.map(|k| Seq(k.manifest.first.seq)).or(acked) else { break };
             // A part that was published behind another one of these goes on where that one ended.
             if from.seq < until && before(parts, i).is_none() {
-                self.tell_absent(from, until, &known, report)?;
+                self.tell_absent(lake, from, until, unreadable, report)?;
             }
             from = next.map_or(from, |k| from.max(to_position(k.manifest.end)));
         }
@@ -48,7 +45,14 @@ impl Log<'_> {
         (hex(&ack.log_uuid) == self.name).then_some(ack.position.seq)
     }
 
-    fn tell_absent(&self, from: Position, until: Seq, known: &[Part], report: &mut Report) -> Result<(), CompactError> {
+    fn tell_absent(
+        &self,
+        lake: &Lake,
+        from: Position,
+        until: Seq,
+        unreadable: &[(Part, String)],
+        report: &mut Report,
+    ) -> Result<(), CompactError> {
         let mut reader = self.reader(from)?;
         let (first, ts_ns) = loop {
             match reader.next().map_err(CompactError::step("read the log"))? {
@@ -58,27 +62,25 @@ impl Log<'_> {
                 Step::Tail | Step::Blocked { .. } | Step::End => return Ok(()),
             }
         };
-        let venue = self.venue.id().to_string();
-        let here = |part: &Part| {
-            part.venue == venue
-                && self.name.starts_with(&part.log8)
+        let place = self.place(lake.clone());
+        let missing = place.part(Hour::of_ns(ts_ns), first, &[]);
+        let lies_here = |part: &Part| {
+            part.venue == missing.venue
+                && part.log8 == missing.log8
                 && (from.seq.get()..until.get()).contains(&part.first_seq)
         };
-        let hour = Hour::of_ns(ts_ns);
-        // What retention took is not missing, what cannot be read is told already.
-        if known.iter().any(here) || !self.wanted(hour) {
+        // What cannot be read is told already, and what retention took is not missing.
+        if !self.wanted(missing.hour) || unreadable.iter().any(|(part, _)| lies_here(part)) {
             return Ok(());
         }
-        report.parts.push(PartReport {
-            venue,
-            hour: hour.to_string(),
-            part: format!("{}-{:016x}", self.name.get(..8).unwrap_or(&self.name), first.get()),
-            verdict: Verdict::Different,
-            rows: 0,
-            details: vec![format!(
-                "records from seq {first} to before {until} are in no part, and the log has them: a part was taken out of the lake"
-            )],
-        });
+        let removed = chain::removed(lake)?;
+        if removed.iter().filter_map(|path| Part::from_path(Path::new(path))).any(|(_, part)| lies_here(&part)) {
+            return Ok(());
+        }
+        let why = format!(
+            "records from seq {first} to before {until} are in no part, and the log has them: a part was taken out of the lake"
+        );
+        report.parts.push(part_report(missing, Verdict::Different, 0, vec![why]));
         Ok(())
     }
 }
