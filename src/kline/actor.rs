@@ -22,6 +22,9 @@ use fold::candles::generator::{BarEvent, KlineGenerator, What};
 use model::interval::Interval;
 use model::kline::KlineData;
 
+/// Trades whose places are fetched into the cache together.
+const TOGETHER: usize = 16;
+
 /// The candles of one symbol.
 #[derive(Default)]
 pub(crate) struct KlineActor {
@@ -173,33 +176,49 @@ impl Worker {
 
     /// Keeps the trades of a batch. A pass of its own: these stores miss every cache, and one behind the other they
     /// wait together instead of each for itself.
+    #[inline(never)]
     fn remember(&mut self, items: &[Item]) {
         self.recent.resize_with(self.actors.len(), Recent::default);
-        for item in items {
-            match item {
-                Item::Tick(tick) => {
-                    let Some(recent) = self.recent.get_mut(tick.symbol_index as usize) else { continue };
-                    self.totals.recent += recent.put(tick, self.recent_max) as u64;
-                }
-                Item::Gap { symbol_index, from_us, to_us, .. } => {
-                    if let Some(recent) = self.recent.get_mut(*symbol_index as usize) {
-                        recent.gap(*from_us, *to_us);
+        for items in items.chunks(TOGETHER) {
+            // Stores wait in their order, loads do not: what will be written over is read first, all of it at once.
+            let oldest = |item: &Item| match item {
+                Item::Tick(tick) => self.recent.get(tick.symbol_index as usize).map_or(0, Recent::oldest_us),
+                _ => 0,
+            };
+            std::hint::black_box(items.iter().fold(0, |all, item| all ^ oldest(item)));
+            for item in items {
+                match item {
+                    Item::Tick(tick) => {
+                        let Some(recent) = self.recent.get_mut(tick.symbol_index as usize) else { continue };
+                        self.totals.recent += recent.put(tick, self.recent_max) as u64;
                     }
+                    other => self.remember_else(other),
                 }
-                Item::Repaired { symbol_index, interval: Interval::M1, from_us, to_us } => {
-                    if let Some(recent) = self.recent.get_mut(*symbol_index as usize) {
-                        recent.repaired(*from_us, Interval::M1.next(*to_us).saturating_sub(1));
-                    }
-                }
-                Item::Reset { feed } => {
-                    for (actor, recent) in self.actors.iter().zip(&mut self.recent) {
-                        if actor.feed == *feed {
-                            recent.clear();
-                        }
-                    }
-                }
-                _ => {}
             }
+        }
+    }
+
+    /// What else changes the trades that are kept.
+    fn remember_else(&mut self, item: &Item) {
+        match item {
+            Item::Gap { symbol_index, from_us, to_us, .. } => {
+                if let Some(recent) = self.recent.get_mut(*symbol_index as usize) {
+                    recent.gap(*from_us, *to_us);
+                }
+            }
+            Item::Repaired { symbol_index, interval: Interval::M1, from_us, to_us } => {
+                if let Some(recent) = self.recent.get_mut(*symbol_index as usize) {
+                    recent.repaired(*from_us, Interval::M1.next(*to_us).saturating_sub(1));
+                }
+            }
+            Item::Reset { feed } => {
+                for (actor, recent) in self.actors.iter().zip(&mut self.recent) {
+                    if actor.feed == *feed {
+                        recent.clear();
+                    }
+                }
+            }
+            _ => {}
         }
     }
 

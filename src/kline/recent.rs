@@ -3,8 +3,6 @@
 //! In the order of their ids, so that what is fetched again later stands in its place. Whoever asks gets every trade of
 //! what he asked for, or [`Missing`]: never a part that looks like the whole.
 
-use std::collections::VecDeque;
-
 use model::Num;
 use model::kline::{NO_ID, Tick};
 
@@ -67,7 +65,12 @@ impl Kept {
 /// The trades of one symbol that the worker keeps.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    trades: VecDeque<Kept>,
+    /// A ring once there is no more room: the oldest one is overwritten.
+    ring: Vec<Kept>,
+    /// Place of the oldest one.
+    oldest: usize,
+    /// Id of the newest one. It stands here too because reading it there misses every cache, with every trade.
+    newest_id: Option<i64>,
     gaps: Vec<(i64, i64)>,
     /// The venue has begun to count anew: the first id is not the first trade.
     renewed: bool,
@@ -77,55 +80,79 @@ impl Recent {
     /// Keeps a trade, `most` at most; returns how much room was taken for it.
     #[inline]
     pub fn put(&mut self, tick: &Tick, most: usize) -> usize {
+        // Nearly all of them, when markets are busy. No reference to the trade is taken: by way of the stack each would
+        // wait for the store of the one before.
+        if self.ring.len() >= most
+            && (tick.last_id == NO_ID || self.newest_id.is_none_or(|newest| tick.last_id > newest))
+            && let Some(kept) = Kept::of(tick)
+            && let Some(place) = self.ring.get_mut(self.oldest)
+        {
+            *place = kept;
+            self.newest_id = Some(tick.last_id);
+            self.oldest += 1;
+            if self.oldest >= self.ring.len() {
+                self.oldest = 0;
+            }
+            return 0;
+        }
+        self.put_anywhere(tick, most)
+    }
+
+    /// [`Recent::put`] of one that does not simply follow, or that there is room for.
+    #[inline(never)]
+    fn put_anywhere(&mut self, tick: &Tick, most: usize) -> usize {
         let Some(kept) = Kept::of(tick) else {
             // Not to be shown is not to be silent about.
             self.gap(tick.ts_us, tick.ts_us);
             return 0;
         };
-        let mut at = self.trades.len();
-        if let Some(last) = self.trades.back()
-            && kept.last_id != NO_ID
-            && kept.last_id <= last.last_id
-        {
+        let mut at = self.in_order().len();
+        if kept.last_id != NO_ID && self.newest_id.is_some_and(|newest| kept.last_id <= newest) {
             match self.place(&kept) {
                 Some(place) => at = place,
                 None => return 0,
             }
         }
-        if self.trades.len() >= most {
+        if self.ring.len() >= most {
             if at == 0 {
                 // Older than all of them.
                 return 0;
             }
-            self.trades.pop_front();
+            self.ring.remove(0);
             at -= 1;
         }
         let mut room = 0;
-        if self.trades.len() == self.trades.capacity() {
+        if self.ring.len() == self.ring.capacity() {
             // Doubling would leave a quarter of all there is unused.
-            room = self.trades.len().clamp(4, RECENT).min(most.saturating_sub(self.trades.len()).max(1));
-            self.trades.reserve_exact(room);
+            room = self.ring.len().clamp(4, RECENT).min(most.saturating_sub(self.ring.len()).max(1));
+            self.ring.reserve_exact(room);
         }
-        if at == self.trades.len() {
-            self.trades.push_back(kept)
-        } else {
-            self.trades.insert(at, kept)
+        if at == self.ring.len() {
+            self.newest_id = Some(kept.last_id);
         }
+        self.ring.insert(at, kept);
         room
+    }
+
+    /// Turns the ring so that it begins with the oldest one.
+    fn in_order(&mut self) -> &[Kept] {
+        self.ring.rotate_left(std::mem::take(&mut self.oldest));
+        &self.ring
     }
 
     /// Where a trade that does not simply follow belongs; `None` for one that is there.
     #[cold]
     fn place(&mut self, kept: &Kept) -> Option<usize> {
-        let behind = self.trades.partition_point(|k| k.last_id < kept.last_id);
-        let newest_us = self.trades.iter().map(|k| k.ts_us).max().unwrap_or(i64::MIN);
+        let trades = self.in_order();
+        let behind = trades.partition_point(|k| k.last_id < kept.last_id);
+        let newest_us = trades.iter().map(|k| k.ts_us).max().unwrap_or(i64::MIN);
         if kept.ts_us > newest_us {
             // Newer than all, with a lower id: the venue counts anew.
             self.clear();
             self.renewed = true;
             return Some(0);
         }
-        self.trades.get(behind).is_none_or(|k| k.last_id != kept.last_id).then_some(behind)
+        trades.get(behind).is_none_or(|k| k.last_id != kept.last_id).then_some(behind)
     }
 
     /// Trades between two times are missing.
@@ -151,24 +178,35 @@ impl Recent {
 
     /// Forgets all.
     pub fn clear(&mut self) {
-        self.trades.clear();
+        self.ring.clear();
+        self.oldest = 0;
+        self.newest_id = None;
         self.gaps.clear();
     }
 
     /// Keeps the newest `most` and gives the memory back.
     pub(crate) fn shrink(&mut self, most: usize) {
-        self.trades.drain(..self.trades.len().saturating_sub(most));
-        self.trades.shrink_to(most);
+        let over = self.in_order().len().saturating_sub(most);
+        self.ring.drain(..over);
+        self.ring.shrink_to(most);
+        self.newest_id = self.ring.last().map(|newest| newest.last_id);
+    }
+
+    /// Time of the oldest trade, us: of the one whose place the next one takes when there is no more room.
+    #[inline]
+    pub fn oldest_us(&self) -> i64 {
+        self.ring.get(self.oldest).map_or(0, |oldest| oldest.ts_us)
     }
 
     /// Trades there is room for.
     pub fn room(&self) -> usize {
-        self.trades.capacity()
+        self.ring.capacity()
     }
 
     /// What is kept.
     pub fn all(&self, symbol_index: u32) -> RecentTrades {
-        let ticks: Vec<Tick> = self.trades.iter().map(|k| k.tick(symbol_index)).collect();
+        let (newer, older) = self.ring.split_at_checked(self.oldest).unwrap_or_default();
+        let ticks: Vec<Tick> = older.iter().chain(newer).map(|k| k.tick(symbol_index)).collect();
         // The first trade ever of a symbol has id 0 or 1.
         let begins = !self.renewed && ticks.first().is_some_and(|t| (0..=1).contains(&t.first_id));
         RecentTrades { ticks, gaps: self.gaps.clone(), begins }

@@ -42,7 +42,11 @@ impl Unit {
     pub fn quote(self, price: i64, price_scale: u8, amount: i128) -> Option<i128> {
         let contracts = |size: Num| (amount / 10_i128.checked_pow(size.scale.into())?).checked_mul(size.mantissa);
         match self {
-            Unit::Base => i128::from(price).checked_mul(amount),
+            Unit::Base => match i64::try_from(amount) {
+                // Nearly all of them. No two of 64 bits overflow 128.
+                Ok(amount) => Some(i128::from(price).wrapping_mul(i128::from(amount))),
+                Err(_) => i128::from(price).checked_mul(amount),
+            },
             Unit::Contract(size) => contracts(size)?.checked_mul(i128::from(price)),
             Unit::Inverse(size) => contracts(size)?.checked_mul(10_i128.checked_pow(price_scale.into())?),
             Unit::Unknown => Some(0),
