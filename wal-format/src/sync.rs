@@ -423,19 +423,14 @@ impl Worker {
                     self.setup.control.sync_failing(None);
                 }
                 self.synced_to = at.offset;
-                self.shared.synced.store(at.seq.get(), Ordering::Release);
-                let mut moved = false;
-                {
-                    let inbox = self.shared.lock();
-                    if inbox.frozen.is_empty() && inbox.unsynced.is_none() {
-                        moved = true;
-                        self.shared.durable.store(at.seq.get(), Ordering::Release);
-                    }
-                }
-                if moved {
+                // Under the lock of those who wait: whoever was answered sees the durable position everywhere.
+                let inbox = self.shared.lock();
+                if inbox.frozen.is_empty() && inbox.unsynced.is_none() {
+                    self.shared.durable.store(at.seq.get(), Ordering::Release);
                     stats.set_durable(at.seq);
                     self.setup.control.durable(*at);
                 }
+                self.shared.synced.store(at.seq.get(), Ordering::Release);
             }
             Err(error) => {
                 self.front_frozen = true;

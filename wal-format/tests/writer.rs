@@ -511,7 +511,9 @@ fn policy_every_answers_each_waiter_and_shares_syncs_between_them() {
                         (writer.append(&data(T0, b"x")).unwrap(), writer.sync_handle())
                     };
                     handle.wait_durable(seq).unwrap();
+                    // Whoever was answered finds the same answer everywhere, other processes too.
                     assert!(handle.durable() >= seq);
+                    assert!(wal_format::control::read(dir.path()).unwrap().durable >= seq);
                 }
             });
         }
