@@ -208,7 +208,7 @@ impl Archive {
     }
 }
 
-/// Every file below a folder and its bytes; the lock does not count.
+/// Every file below a folder and its bytes; locks do not count.
 pub fn tree(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = BTreeMap::new();
     let mut dirs = vec![root.to_owned()];
@@ -217,7 +217,7 @@ pub fn tree(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 dirs.push(path);
-            } else if path.file_name().unwrap() != ".lock" {
+            } else if !path.to_str().unwrap().ends_with(".lock") {
                 all.insert(path.strip_prefix(root).unwrap().to_owned(), std::fs::read(&path).unwrap());
             }
         }
