@@ -32,7 +32,7 @@ use crate::settings::Config;
 use lake::find::manifests_since;
 use lake::lock::PATIENCE;
 use lake::work::list;
-use lake::{Hour, Lake, LakeLock, Manifest, Version};
+use lake::{Hour, Lake, LakeError, LakeLock, Manifest, Version};
 use ops::{clock, host};
 
 const HOUR_NS: u64 = 3_600_000_000_000;
@@ -355,8 +355,13 @@ impl KnownVenue {
                 continue;
             }
             read += 1;
-            let known = KnownPart::read(lake, part.hour, &found.key, found.version);
-            self.parts.insert(found.key, known);
+            match KnownPart::read(lake, part.hour, &found.key, found.version) {
+                Ok(known) => drop(self.parts.insert(found.key, known)),
+                Err(err) => {
+                    tracing::warn!(manifest = %lake.place(&found.key).display(), error = %error_chain(&err),
+                        "cannot look at an hour of the lake, it is looked at again");
+                }
+            }
         }
         Ok(read)
     }
@@ -381,19 +386,30 @@ impl KnownVenue {
 }
 
 impl KnownPart {
-    /// One that cannot be read is told about by those who need it; what it names stays.
-    fn read(lake: &Lake, hour: Hour, key: &str, version: Version) -> Self {
-        let Ok((m, sha256)) = Manifest::load_hashed(lake, key) else {
-            return Self { hour, version, bytes: 0, names: Vec::new(), previous: None };
+    /// A damaged one is told about by those who need it; what it names stays.
+    ///
+    /// # Errors
+    /// When the disk does not answer: it may do so again.
+    fn read(lake: &Lake, hour: Hour, key: &str, version: Version) -> Result<Self, LakeError> {
+        let (m, sha256) = match Manifest::load_hashed(lake, key) {
+            Ok(loaded) => loaded,
+            Err(err @ LakeError::Io { .. }) => return Err(err),
+            Err(_) => return Ok(Self { hour, version, bytes: 0, names: Vec::new(), previous: None }),
         };
+        let mut bytes = 0_u64;
+        for file in &m.files {
+            if lake.has(&file.path)? {
+                bytes = bytes.saturating_add(file.bytes);
+            }
+        }
         let short = |sha256: &String| u64::from_str_radix(sha256.get(..16)?, 16).ok();
-        Self {
+        Ok(Self {
             hour,
             version,
-            bytes: m.files.iter().filter(|f| lake.has(&f.path).unwrap_or(false)).map(|f| f.bytes).sum(),
+            bytes,
             names: std::iter::once(&sha256).chain(&m.supersedes).filter_map(short).collect(),
             previous: m.previous_sha256.as_ref().and_then(short),
-        }
+        })
     }
 }
 
@@ -406,8 +422,12 @@ fn owned(entry: (&PathBuf, &(u64, u64))) -> (PathBuf, (u64, u64)) {
 fn remove_part(lake: &Lake, manifest: &str, why: Why) -> Result<usize, CompactError> {
     let _lock = LakeLock::exclusive(lake.work(), "retention removes an hour", PATIENCE)?;
     let named = Manifest::load(lake, manifest)?;
-    let mut files: Vec<&str> = named.files.iter().map(|f| f.path.as_str()).collect();
-    files.retain(|path| lake.has(path).unwrap_or(false));
+    let mut files = Vec::new();
+    for file in &named.files {
+        if lake.has(&file.path)? {
+            files.push(file.path.as_str());
+        }
+    }
     let mut lines = String::new();
     for path in &files {
         let line = serde_json::json!({

@@ -144,6 +144,16 @@ pub(super) fn int(raw: &str) -> Option<i64> {
     raw.parse().ok()
 }
 
+/// A whole number, in quotes or not: venues write ids and times both ways.
+pub(super) fn quoted_int<T: std::str::FromStr>(raw: &str) -> Option<T> {
+    text(raw).map_or_else(|| raw.parse().ok(), |text| text.parse().ok())
+}
+
+/// The text of a string value, or the value as it is written.
+pub(super) fn text_or_raw(raw: &str) -> Cow<'_, str> {
+    text(raw).unwrap_or(Cow::Borrowed(raw))
+}
+
 /// `true` or `false`.
 pub(super) fn flag(raw: &str) -> Option<bool> {
     match raw {

@@ -88,7 +88,7 @@ impl Entry {
     /// A whole number, in quotes or not; absent and `null` is `None`.
     pub(super) fn int(&mut self, field: &'static str, raw: Raw<'_>) -> Option<i64> {
         let raw = raw.filter(|raw| *raw != "null")?;
-        let int = json::text(raw).map_or_else(|| json::int(raw), |text| json::int(&text));
+        let int = json::quoted_int(raw);
         if int.is_none() {
             self.wrong(field);
         }

@@ -133,7 +133,7 @@ impl Of {
 
     /// The id of a trade, in quotes or not: a number, or, where that is too large for one, its digits.
     pub(super) fn id(self, field: &'static str, raw: Raw<'_>) -> Result<(Option<i64>, Option<Box<str>>)> {
-        let Some(text) = raw.map(|raw| json::text(raw).unwrap_or(Cow::Borrowed(raw))) else { return self.wrong(field) };
+        let Some(text) = raw.map(json::text_or_raw) else { return self.wrong(field) };
         if let Some(id) = json::int(&text) {
             return Ok((Some(id), None));
         }

@@ -135,6 +135,11 @@ fn usable(lake: &Lake, key: &str) -> Result<Result<(Manifest, String), LakeError
     }
 }
 
+/// The bytes of a manifest; `None` where there is none.
+fn bytes_of(lake: &Lake, key: &str) -> Result<Option<Vec<u8>>, LakeError> {
+    if lake.has(key)? { lake.read(key).map(Some) } else { Ok(None) }
+}
+
 /// Parts of a venue whose manifest cannot be read, or whose files are named by none, in log order.
 fn broken_parts(lake: &Lake, venue: &str) -> Result<Vec<Broken>, CompactError> {
     let lock = LakeLock::shared(lake.work(), "verify --repair", PATIENCE)?;
@@ -158,7 +163,7 @@ fn broken_parts(lake: &Lake, venue: &str) -> Result<Vec<Broken>, CompactError> {
     broken
         .into_values()
         .map(|(part, was, newer)| {
-            let bytes = lake.read(&part.manifest()).ok();
+            let bytes = bytes_of(lake, &part.manifest())?;
             Ok(Broken { files: standing(lake, &part)?, part, was, newer, bytes })
         })
         .collect()
@@ -602,7 +607,7 @@ fn put(lake: &Lake, broken: &Broken, made: &Manifest) -> Result<Result<(), Strin
     let key = broken.part.manifest();
     let _lock = LakeLock::exclusive(lake.work(), "verify --repair", PATIENCE)?;
     let there = lake.head(&key)?;
-    if lake.read(&key).ok() != broken.bytes {
+    if bytes_of(lake, &key)? != broken.bytes {
         return Ok(Err("somebody else changed it meanwhile".to_owned()));
     }
     if let Some(bytes) = &broken.bytes {

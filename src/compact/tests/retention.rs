@@ -78,6 +78,26 @@ fn a_sweep_reads_only_manifests_it_does_not_know() {
 }
 
 #[test]
+fn an_hour_that_the_disk_did_not_show_goes_as_a_whole_with_a_later_sweep() {
+    let bed = three_hours(400);
+    bed.drain();
+    let mut cfg = bed.cfg();
+    cfg.lake.retention_hours = 2;
+    let old: Vec<PathBuf> =
+        bed.manifests()[..2].iter().flat_map(|(_, m)| &m.files).map(|f| bed.lake().join(&f.path)).collect();
+    let (dir, away) = (old[0].parent().unwrap(), bed.root.path().join("away"));
+    std::fs::rename(dir, &away).unwrap();
+    std::fs::write(dir, "no directory").unwrap();
+    let mut keeper = Keeper::default();
+    assert_eq!(swept_by(&mut keeper, &cfg, T0 + 9 * HOUR).1, 1, "the other one");
+    std::fs::remove_file(dir).unwrap();
+    std::fs::rename(&away, dir).unwrap();
+    assert!(old[0].exists());
+    assert_eq!(swept_by(&mut keeper, &cfg, T0 + 9 * HOUR).1, 1);
+    assert!(old.iter().all(|file| !file.exists()));
+}
+
+#[test]
 fn archived_segments_go_by_age_and_by_disk_oldest_first_and_before_the_lake() {
     let bed = three_hours(6_000);
     bed.worker(Mode::Drain, archived).run().unwrap();

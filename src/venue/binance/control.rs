@@ -88,7 +88,7 @@ pub(super) fn reply(top: &json::Values<'_, 8>) -> Option<Control> {
     if stream.is_some() || data.is_some() || e.is_some() {
         return None;
     }
-    let id = id.and_then(request_id);
+    let id = id.and_then(json::quoted_int);
     let error = error.filter(|e| *e != "null");
     if let Some(error) = error {
         let inside = json::object(error, &["code", "msg"], &mut |_| ());
@@ -104,15 +104,7 @@ pub(super) fn reply(top: &json::Values<'_, 8>) -> Option<Control> {
     result.map(|_| Control::Ack { id })
 }
 
-/// Request ids are sent as integers; the venue would return a text as a text.
-fn request_id(raw: &str) -> Option<u64> {
-    match json::text(raw) {
-        Some(text) => text.parse().ok(),
-        None => raw.parse().ok(),
-    }
-}
-
 fn refused(id: Option<u64>, code: Option<&str>, msg: Option<&str>) -> Control {
-    let msg = msg.map(|m| json::text(m).map_or_else(|| m.to_owned(), |t| t.into_owned())).unwrap_or_default();
+    let msg = msg.map(|m| json::text_or_raw(m).into_owned()).unwrap_or_default();
     Control::Error { id, code: code.and_then(json::int).unwrap_or_default(), throttled: msg.contains("Too many"), msg }
 }

@@ -31,7 +31,7 @@ pub(super) fn control(payload: &[u8]) -> Option<Control> {
 /// The control frame that has these values of [`TOP`]; `None` when it is none.
 pub(super) fn of(top: &json::Values<'_, 11>) -> Option<Control> {
     let [_, _, channel, event, result, error, id, ..] = top.map(|v| v.filter(|v| *v != "null"));
-    let id = id.and_then(request_id);
+    let id = id.and_then(json::quoted_int);
     if let Some(error) = error {
         return Some(refused(id, error));
     }
@@ -63,21 +63,13 @@ pub(super) fn may_answer(payload: &[u8], request: &str) -> bool {
     })
 }
 
-/// Request ids are sent as integers; old servers return a text as a text.
-fn request_id(raw: &str) -> Option<u64> {
-    match json::text(raw) {
-        Some(text) => text.parse().ok(),
-        None => raw.parse().ok(),
-    }
-}
-
 /// `{"code":2,"message":".."}`, or a bare text.
 fn refused(id: Option<u64>, error: &str) -> Control {
     let (code, msg) = match json::object(error, &["code", "message", "label"], &mut |_| ()) {
         Ok([code, message, label]) => (code.and_then(json::int), message.or(label)),
         Err(_) => (None, Some(error)),
     };
-    let msg = msg.map(|m| json::text(m).map_or_else(|| m.to_owned(), |t| t.into_owned())).unwrap_or_default();
+    let msg = msg.map(|m| json::text_or_raw(m).into_owned()).unwrap_or_default();
     let code = code.unwrap_or_default();
     // The codes 1 to 4 (bad body, bad argument, server, authentication) do not tell; the words do.
     let words = msg.to_ascii_lowercase().replace('_', " ");

@@ -43,11 +43,7 @@ pub(super) fn sent(time: Raw<'_>, time_ms: Raw<'_>) -> Result<Option<i64>> {
 
 /// An integer, also in a text: REST writes spot ids so.
 pub(super) fn int(of: Of, field: &'static str, raw: Raw<'_>) -> Result<i64> {
-    let value = raw.and_then(|raw| match json::text(raw) {
-        Some(text) => text.parse().ok(),
-        None => json::int(raw),
-    });
-    value.map_or_else(|| of.wrong(field), Ok)
+    raw.and_then(json::quoted_int).map_or_else(|| of.wrong(field), Ok)
 }
 
 /// An integer that may be absent or an empty text.

@@ -35,7 +35,7 @@ pub(super) fn control(payload: &[u8]) -> Option<Control> {
 /// What a control frame says, from the values of [`TOP`]; `None` when it is none.
 pub(super) fn reply(top: &json::Values<'_, 10>) -> Option<Control> {
     let [kind, _, _, data, id, code, ..] = *top;
-    let id = id.and_then(number).and_then(|id| u64::try_from(id).ok());
+    let id = id.and_then(json::quoted_int::<i64>).and_then(|id| u64::try_from(id).ok());
     Some(match &*kind.and_then(json::text)? {
         "welcome" => Control::Welcome,
         "pong" => Control::Pong,
@@ -46,15 +46,10 @@ pub(super) fn reply(top: &json::Values<'_, 10>) -> Option<Control> {
 }
 
 fn refused(id: Option<u64>, code: Raw<'_>, data: Raw<'_>) -> Control {
-    let code = code.and_then(number).unwrap_or_default();
-    let msg = data.map(|d| json::text(d).unwrap_or(d.into())).unwrap_or_default();
+    let code = code.and_then(json::quoted_int::<i64>).unwrap_or_default();
+    let msg = data.map(json::text_or_raw).unwrap_or_default();
     // 509 is the WebSocket's own word for "too many", 429 and 429000 are those of HTTP and of the gateway. Too many
     // symbols in a message or topics on a socket stay too many, however often they are asked for.
     let throttled = matches!(code, 509 | 429 | 429_000..=429_999) && !msg.contains("count limitation");
     Control::Error { id, code, msg: msg.chars().take(MAX_TEXT).collect(), throttled }
-}
-
-/// A whole number, which may stand in quotes.
-fn number(raw: &str) -> Option<i64> {
-    json::text(raw).map_or_else(|| json::int(raw), |text| json::int(&text))
 }

@@ -22,8 +22,7 @@ pub(super) fn to_micros(sent: i64) -> Option<i64> {
 
 /// A whole number, which may stand in quotes.
 pub(super) fn int(of: Of, field: &'static str, raw: Raw<'_>) -> Result<i64> {
-    let value = raw.and_then(|raw| json::text(raw).map_or_else(|| json::int(raw), |text| json::int(&text)));
-    value.map_or_else(|| of.wrong(field), Ok)
+    raw.and_then(json::quoted_int).map_or_else(|| of.wrong(field), Ok)
 }
 
 pub(super) fn time(of: Of, field: &'static str, raw: Raw<'_>) -> Result<i64> {
