@@ -125,6 +125,15 @@ fn told(venue: &str, report: &VenueReport) {
     );
 }
 
+/// Ends the other threads of a scope, also when an assertion fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn with_all_work_at_once_no_exchange_throttles_or_bans_and_the_weight_stays_below_the_documented_limit() {
     let (streams, seconds) = (number("TAPEDECK_STREAMS", 240), number("TAPEDECK_SECONDS", 6));
@@ -139,6 +148,7 @@ fn with_all_work_at_once_no_exchange_throttles_or_bans_and_the_weight_stays_belo
     let begun = Instant::now();
     let phase = |what: &str| println!("after {} s: {what}", begun.elapsed().as_secs());
     let report = std::thread::scope(|scope| {
+        let _over = Over(&over);
         // Whoever fills candles by hand, again and again.
         for (venue, ..) in VENUES {
             let (over, config) = (&over, &config);
@@ -197,13 +207,18 @@ fn with_all_work_at_once_no_exchange_throttles_or_bans_and_the_weight_stays_belo
             ("kucoin-spot", "/market/candles?"),
             ("kucoin-futures", "/kline/query?"),
         ];
-        wait_until("repairs, beginnings of candles and comparisons were asked for", || {
-            std::thread::sleep(Duration::from_millis(300));
+        let limit = Instant::now() + Duration::from_secs(600);
+        loop {
             let report = exchange.sim.report();
-            pieces.iter().all(|(venue, piece)| asked(&report.venues[*venue], piece) > 0)
-        });
+            let missing: Vec<_> =
+                pieces.iter().filter(|(venue, piece)| asked(&report.venues[*venue], piece) == 0).collect();
+            if missing.is_empty() {
+                break;
+            }
+            assert!(Instant::now() < limit, "nobody asked for {missing:?}: {}", compactor.said());
+            std::thread::sleep(Duration::from_millis(300));
+        }
         phase("all kinds of work asked");
-        over.store(true, Ordering::Relaxed);
         exchange.sim.report()
     });
     collector.stop();
