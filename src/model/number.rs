@@ -114,7 +114,8 @@ impl Num {
         if behind == 0 || before + behind > MAX_DIGITS {
             return None;
         }
-        let mantissa = whole as i64 * POW10[behind] + part as i64;
+        // At most 18 digits: nothing of this can overflow, here and in what is called.
+        let mantissa = (whole as i64).wrapping_mul(POW10[behind]).wrapping_add(part as i64);
         let scale = behind as u8;
         Some((Num { mantissa: i128::from(mantissa), scale }, before + 1 + behind))
     }
@@ -304,7 +305,7 @@ pub fn leading_digits(text: &[u8]) -> (u64, usize) {
         return leading_digits_bytewise(rest, first, 8);
     };
     let (second, n) = digits_of_8(u64::from_le_bytes(*chunk));
-    let value = first * POW10[n] as u64 + second;
+    let value = first.wrapping_mul(POW10[n] as u64).wrapping_add(second);
     if n < 8 {
         return (value, 8 + n);
     }
@@ -322,7 +323,7 @@ fn leading_digits_bytewise(text: &[u8], mut value: u64, mut n: usize) -> (u64, u
         if n > MAX_DIGITS {
             break;
         }
-        value = value * 10 + u64::from(digit);
+        value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
     }
     (value, n)
 }
@@ -338,7 +339,7 @@ fn digits_of_8(chunk: u64) -> (u64, usize) {
         return (0, 0);
     }
     // Digits move to the top, zeros come in below: they are the leading digits of the number.
-    (value_of_8((chunk << (64 - 8 * n)) & (0x0f * ONES)), n)
+    (value_of_8(chunk.wrapping_shl(64_u32.wrapping_sub(8 * n as u32)) & (0x0f * ONES)), n)
 }
 
 /// The number whose eight digits are the bytes of `v`, the first one lowest.
@@ -363,10 +364,12 @@ fn short_decimal(chunk: u64) -> Option<(Num, usize)> {
     if before == 0 || end >= 8 || end <= before + 1 || (chunk >> (8 * before)) as u8 != b'.' {
         return None;
     }
-    let whole = (1_u64 << (8 * before)) - 1;
-    let digits = ((values & whole) | (values >> 8 & !whole)) << (8 * (9 - end));
+    // 1 <= before, before + 2 <= end < 8: the shifts are of less than 64 bits.
+    let whole = 1_u64.wrapping_shl(8 * before).wrapping_sub(1);
+    let digits = ((values & whole) | (values >> 8 & !whole)).wrapping_shl(8 * 9_u32.wrapping_sub(end));
     let mantissa = value_of_8(digits) as i64;
-    Some((Num { mantissa: i128::from(mantissa), scale: (end - before - 1) as u8 }, end as usize))
+    let scale = end.wrapping_sub(before).wrapping_sub(1) as u8;
+    Some((Num { mantissa: i128::from(mantissa), scale }, end as usize))
 }
 
 /// Both digit runs as one integer, if it fits.

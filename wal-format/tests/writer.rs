@@ -526,6 +526,20 @@ fn policy_every_answers_each_waiter_and_shares_syncs_between_them() {
 }
 
 #[test]
+fn a_segment_that_was_deleted_while_it_is_written_is_never_called_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let hands = Hands::new();
+    let mut writer = LogWriter::open(dir.path(), options(&hands)).unwrap();
+    let seq = writer.append(&data(T0, b"safe")).unwrap();
+    writer.sync_handle().wait_durable(seq).unwrap();
+    std::fs::remove_file(segment::path(dir.path(), wal_format::SegmentId(1))).unwrap();
+    let seq = writer.append(&data(T0, b"nobody can ever read this")).unwrap();
+    let err = writer.sync_handle().wait_durable(seq).unwrap_err();
+    assert!(err.to_string().contains("was deleted while it was written"), "{err}");
+    assert!(writer.sync_handle().durable() < seq);
+}
+
+#[test]
 fn policy_never_syncs_only_when_asked_and_policy_roll_only_sealed_segments() {
     let dir = tempfile::tempdir().unwrap();
     let hands = Hands::new();

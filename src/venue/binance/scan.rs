@@ -99,10 +99,11 @@ impl<'a> Scan<'a> {
     #[inline(always)]
     pub(super) fn num(&mut self) -> Option<Num> {
         let (num, n) = Num::parse_prefix(self.rest)?;
-        if self.rest.get(n) != Some(&b'"') {
+        let (quote, rest) = self.rest.get(n..)?.split_first()?;
+        if *quote != b'"' {
             return None;
         }
-        self.rest = &self.rest[n + 1..];
+        self.rest = rest;
         Some(num)
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -115,7 +115,13 @@ impl StorageFile for OsFile {
     }
 
     fn sync_range(&self, window: &Window, from: u64, to: u64) -> io::Result<()> {
-        window.sync_range(from, to)
+        window.sync_range(from, to)?;
+        // The disk takes the pages of a file that nobody can ever open again, and says nothing. No segment is retired
+        // before its footer, which is written after this.
+        if self.0.metadata()?.nlink() == 0 {
+            return Err(io::Error::other("the segment was deleted while it was written"));
+        }
+        Ok(())
     }
 
     fn is_zero(&self, from: u64, to: u64) -> io::Result<bool> {
