@@ -44,6 +44,7 @@ use tokio::task::JoinSet;
 use ops::BoxFuture;
 use ops::shutdown::Shutdown;
 use ops::supervise::{Supervisor, Task};
+use ops::telemetry::RateLimited;
 
 pub use gate::{check, gate};
 pub use http_doors::{Gate, group};
@@ -129,7 +130,10 @@ async fn accept(
             Ok(accepted) => accepted,
             Err(err) => {
                 // Out of descriptors, most likely: others will end.
-                tracing::warn!(error = %err, "cannot take a connection");
+                static REFUSED: RateLimited = RateLimited::new(Duration::from_secs(30));
+                if let Some(suppressed) = REFUSED.allow() {
+                    tracing::warn!(error = %err, suppressed, "cannot accept a connection");
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
