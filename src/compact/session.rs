@@ -82,7 +82,9 @@ pub struct Session<'a> {
     safe: Position,
     /// The key of the newest manifest: a lake without it is not the one that was begun with.
     newest: Option<String>,
+    /// When the last checkpoint ended, and how long it took.
     cut_ns: u64,
+    cut_took_ns: u64,
     status_ns: u64,
     house_ns: u64,
     log_state_ns: u64,
@@ -141,6 +143,7 @@ impl<'a> Session<'a> {
             safe: acked,
             newest,
             cut_ns: now,
+            cut_took_ns: 0,
             status_ns: 0,
             house_ns: 0,
             log_state_ns: 0,

@@ -20,6 +20,9 @@ use ops::compactor::{Activity, LastPublish};
 use ops::health::Reason;
 use ops::memory::Level;
 
+/// Between two checkpoints the log is read for at least so many times as long as the last one took.
+const CUT_PAUSES: u64 = 4;
+
 impl Session<'_> {
     /// Publishes the open part, if there is one, and everything that follows from that.
     pub(super) fn publish(&mut self, end: Position, cut: Cut) -> Result<(), CompactError> {
@@ -77,7 +80,14 @@ impl Session<'_> {
 
     /// Makes everything up to `position` durable, so that a restart goes on from here.
     pub(super) fn cut(&mut self, position: Position) -> Result<(), CompactError> {
+        let from_ns = clock::now().mono_ns;
+        let done = self.cut_now(position);
         self.cut_ns = clock::now().mono_ns;
+        self.cut_took_ns = self.cut_ns.saturating_sub(from_ns);
+        done
+    }
+
+    fn cut_now(&mut self, position: Position) -> Result<(), CompactError> {
         if self.gatherer.part.is_none() || position == self.safe {
             return Ok(());
         }
@@ -158,7 +168,7 @@ impl Session<'_> {
             }
             left &= left - 1;
         }
-        if now_ns.saturating_sub(self.cut_ns) >= lake.ack_interval_s.saturating_mul(1_000_000_000) {
+        if is_due(now_ns.saturating_sub(self.cut_ns), lake.ack_interval_s, self.cut_took_ns) {
             return self.cut(position);
         }
         if now_ns.saturating_sub(self.house_ns) < STATUS_NS {
@@ -190,9 +200,30 @@ impl Session<'_> {
     }
 }
 
+/// Whether another checkpoint is due, so long after the last one ended. On a disk that takes longer than the interval
+/// nothing would be read between one and the next: the log would run away.
+fn is_due(since_ns: u64, interval_s: u64, took_ns: u64) -> bool {
+    since_ns >= interval_s.saturating_mul(1_000_000_000).max(took_ns.saturating_mul(CUT_PAUSES))
+}
+
 /// What joining one table holds at most: two row groups of rows and their pages ([`lake::join_pieces`]), of
 /// rows of numbers or of texts.
 fn publish_bytes(settings: &WriteSettings) -> u64 {
     const ROW_BYTES: u64 = 120;
     (settings.row_group_rows as u64 * ROW_BYTES).max(GROUP_TEXT_BYTES as u64) * 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_due;
+
+    #[test]
+    fn checkpoints_that_take_longer_than_their_interval_leave_four_fifths_of_the_time_to_read() {
+        const S: u64 = 1_000_000_000;
+        assert!(is_due(S, 1, S / 10));
+        assert!(!is_due(S - 1, 1, S / 10));
+        assert!(!is_due(3 * S, 1, S), "a second of work, four of reading");
+        assert!(is_due(4 * S, 1, S));
+        assert!(is_due(u64::MAX, u64::MAX, u64::MAX));
+    }
 }
