@@ -16,7 +16,7 @@ use fold::account::Imbalance;
 use fold::shelves::ShelfError;
 use fold::source::SourceError;
 use lake::{Hour, LakeError, LakeLockError, Table};
-use model::{UnknownWord, VenueId};
+use model::{UnknownName, VenueId};
 use net::dial::TlsError;
 use ops::supervise::Panicked;
 
@@ -251,7 +251,7 @@ pub enum CompactError {
     Tls(#[from] TlsError),
     /// A state was stored by a newer version.
     #[error(transparent)]
-    Word(#[from] UnknownWord),
+    Word(#[from] UnknownName),
     /// A list is no text.
     #[error(transparent)]
     Text(#[from] FromUtf8Error),

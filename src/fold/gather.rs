@@ -25,7 +25,7 @@ use lake::table::{Event, FrameRow, Listed};
 use lake::{Common, Hour, Manifest, Numeric, Table, WriteSettings, flags};
 use model::record::{UNSUBSCRIBED_EVENT, planned, unsubscribed};
 use model::row::{Drift, Odd};
-use model::{Channel, UnknownWord};
+use model::{Channel, UnknownName};
 use venue::Venue;
 
 /// What has to be remembered from one part to the next. Part of the manifest.
@@ -129,7 +129,7 @@ impl Gatherer {
         kind: LogKind,
         settings: WriteSettings,
         continuation: &Continuation,
-    ) -> Result<Self, UnknownWord> {
+    ) -> Result<Self, UnknownName> {
         let mut decoder = FrameDecoder::new(venue);
         let repairs = kind == LogKind::Repairs;
         let hour = continuation.hour.unwrap_or_default();

@@ -6,7 +6,7 @@ use std::sync::mpsc::RecvError;
 
 use fold::shelves::ShelfError;
 use fold::source::SourceError;
-use model::{UnknownWord, VenueId};
+use model::{UnknownName, VenueId};
 use ops::supervise::Panicked;
 use wal_format::{AckError, LineageError};
 
@@ -26,7 +26,7 @@ pub enum KlineError {
     Shelf(#[from] ShelfError),
     /// A state was stored by a newer version.
     #[error(transparent)]
-    State(#[from] UnknownWord),
+    State(#[from] UnknownName),
     /// A run of a feed panicked.
     #[error(transparent)]
     Panicked(#[from] Panicked),

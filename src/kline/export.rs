@@ -23,7 +23,7 @@ const DECIMALS: u32 = 18;
 
 model::words! {
     /// What is written.
-    Format, "format", model::UnknownWord {
+    Format, "format", model::UnknownName {
         /// Comma-separated, one line of names.
         Csv = "csv",
         /// One JSON object a line.

@@ -43,7 +43,7 @@ use model::record;
 use model::row::Side;
 use model::select;
 use model::unit::Unit;
-use model::{Channel, RestMeta, SymbolId, UnknownWord};
+use model::{Channel, RestMeta, SymbolId, UnknownName};
 use venue::Venue;
 use venue::gap::{GapEvent, GapState, GapTracker, RowMark, Seen};
 
@@ -175,7 +175,7 @@ impl Feed {
         patterns: Vec<String>,
         registry: Arc<SymbolPeriodRegistry>,
         state: FeedState,
-    ) -> Result<Self, UnknownWord> {
+    ) -> Result<Self, UnknownName> {
         let mut decoder = FrameDecoder::new(venue);
         let mut feed = Self {
             tracker: GapTracker::restore(venue, &state.gaps)?,

@@ -1,4 +1,4 @@
-//! What an exchange says to an address that asks too often.
+//! What an exchange says to an address that sends too many requests.
 
 use std::time::Duration;
 
@@ -11,21 +11,21 @@ pub struct Ban {
     pub why: String,
 }
 
-/// How an exchange tells of its limits, beside `Retry-After` and the status of HTTP. Names of headers in any case.
+/// How an exchange reports its limits, beside `Retry-After` and the status of HTTP. Names of headers in any case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Throttling {
     /// Headers that say how long to wait, or until when, and how many of their units are a second.
     pub resets: &'static [(&'static str, u32)],
     /// A body is a refusal, whatever its HTTP status, when this field of it holds this text; `?` is any character.
     pub refusals: &'static [(&'static str, &'static str)],
-    /// Field of a refusal, and the words in it behind which the end of the ban stands, ms since 1970.
+    /// Field of a refusal, and the text in it before the end of the ban, ms since 1970.
     pub ban_until: Option<(&'static str, &'static str)>,
     /// Headers that count what was used; the first that is there holds.
     pub used: &'static [UsedWeight],
 }
 
 impl Throttling {
-    /// Nothing beside HTTP's own words.
+    /// Nothing beside HTTP's own fields.
     pub const NONE: Throttling = Throttling { resets: &[], refusals: &[], ban_until: None, used: &[] };
 }
 

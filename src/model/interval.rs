@@ -33,7 +33,7 @@ impl Interval {
     /// How many there are.
     pub const COUNT: usize = Self::ALL.len();
 
-    /// The word that venues, configuration and database use.
+    /// The name that venues, configuration and database use.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::M1 => "1m",
@@ -46,7 +46,7 @@ impl Interval {
         }
     }
 
-    /// The interval of a word; case matters, `1M` is a month and none of ours.
+    /// The interval of a name; case matters, `1M` is a month and none of ours.
     pub fn parse(word: &str) -> Option<Interval> {
         Self::ALL.into_iter().find(|i| i.as_str() == word)
     }

@@ -61,11 +61,11 @@ pub struct ConnClose<'a> {
 /// stopped.
 pub fn planned(payload: &[u8]) -> bool {
     #[derive(Deserialize)]
-    struct Told<'a> {
+    struct Cause<'a> {
         #[serde(borrow)]
         cause: std::borrow::Cow<'a, str>,
     }
-    serde_json::from_slice::<Told<'_>>(payload).is_ok_and(|told| matches!(&*told.cause, "rotate" | "shutdown"))
+    serde_json::from_slice::<Cause<'_>>(payload).is_ok_and(|closed| matches!(&*closed.cause, "rotate" | "shutdown"))
 }
 
 /// Payload of a Gap record: between the two times these streams may miss frames, through our connection.
@@ -86,7 +86,7 @@ pub struct Gap<'a> {
 /// Payload of an Event record.
 #[derive(Debug, Serialize)]
 pub struct Event<'a> {
-    /// Kind word.
+    /// Kind.
     pub kind: &'a str,
     /// Facts.
     pub detail: Value,
@@ -103,7 +103,7 @@ pub fn unsubscribed(payload: &[u8]) -> Vec<(Channel, String)> {
         channels: BTreeMap<String, Vec<String>>,
     }
     #[derive(Deserialize)]
-    struct Told {
+    struct AnyEvent {
         kind: String,
         detail: Value,
     }
@@ -111,8 +111,8 @@ pub fn unsubscribed(payload: &[u8]) -> Vec<(Channel, String)> {
     if memchr::memmem::find(payload, UNSUBSCRIBED_EVENT.as_bytes()).is_none() {
         return Vec::new();
     }
-    let told = serde_json::from_slice::<Told>(payload).ok().filter(|told| told.kind == UNSUBSCRIBED_EVENT);
-    let detail = told.and_then(|told| serde_json::from_value::<Detail>(told.detail).ok());
+    let event = serde_json::from_slice::<AnyEvent>(payload).ok().filter(|event| event.kind == UNSUBSCRIBED_EVENT);
+    let detail = event.and_then(|event| serde_json::from_value::<Detail>(event.detail).ok());
     let channels = detail.into_iter().flat_map(|detail| detail.channels);
     channels
         .filter_map(|(word, symbols)| Some((word.parse::<Channel>().ok()?, symbols)))
@@ -155,10 +155,10 @@ mod tests {
             text(json(&Gap { reason: "lost", from_ns: 1, to_ns: 2, streams: &["a@trade".to_owned()] })),
             r#"{"reason":"lost","from_ns":1,"to_ns":2,"streams":["a@trade"]}"#
         );
-        let told = br#"{"kind":"unsubscribed","detail":{"channels":{"trades":["A","B"],"depth":["A"],"new":["C"]}}}"#;
+        let event = br#"{"kind":"unsubscribed","detail":{"channels":{"trades":["A","B"],"depth":["A"],"new":["C"]}}}"#;
         let pair = |channel, symbol: &str| (channel, symbol.to_owned());
         use Channel::{Depth, Trades};
-        assert_eq!(unsubscribed(told), [pair(Depth, "A"), pair(Trades, "A"), pair(Trades, "B")]);
+        assert_eq!(unsubscribed(event), [pair(Depth, "A"), pair(Trades, "A"), pair(Trades, "B")]);
         for other in [
             r#"{"kind":"rotate","detail":{"reason":"unsubscribed"}}"#,
             r#"{"kind":"unsubscribed","detail":3}"#,

@@ -1,4 +1,4 @@
-//! A REST request, and what a body of the log was asked for.
+//! A REST request, and which request a body of the log answers.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ pub struct Fill {
 }
 
 impl Fill {
-    /// True when `id` was asked for.
+    /// True when `id` was requested.
     pub fn holds(&self, id: i64) -> bool {
         (self.from..=self.to).contains(&id)
     }
@@ -24,7 +24,7 @@ impl Fill {
 pub enum Method {
     /// Reads something.
     Get,
-    /// Asks for something new, with an empty body (KuCoin's tokens).
+    /// Requests something new, with an empty body (KuCoin's tokens).
     Post,
 }
 
@@ -37,16 +37,16 @@ pub struct RestRequest {
     pub path_and_query: String,
     /// Weight it costs.
     pub weight: u32,
-    /// Channel word stored with the body (`symbols`, `depth_snapshot`).
+    /// Channel name stored with the body (`symbols`, `depth_snapshot`).
     pub channel: String,
     /// Symbol the request is about.
     pub symbol: Option<String>,
-    /// Ids it asks for, when it repairs a hole.
+    /// Ids it requests, when it repairs a gap.
     pub fill: Option<Fill>,
 }
 
 impl RestRequest {
-    /// Reads something with `GET`; the words are those of the fields.
+    /// Reads something with `GET`; the arguments are the fields.
     pub fn of(channel: &str, symbol: Option<&str>, path_and_query: impl Into<String>, weight: u32) -> Self {
         let (channel, symbol) = (channel.to_owned(), symbol.map(str::to_owned));
         Self { method: Method::Get, path_and_query: path_and_query.into(), weight, channel, symbol, fill: None }
@@ -61,7 +61,7 @@ impl RestRequest {
 /// What is stored beside a REST body in the log, so that the body explains itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RestMeta {
-    /// Channel word (`symbols`, `depth_snapshot`).
+    /// Channel name (`symbols`, `depth_snapshot`).
     pub channel: String,
     /// Symbol the request was about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,7 +70,7 @@ pub struct RestMeta {
     pub url: String,
     /// HTTP status.
     pub status: u16,
-    /// Ids it was asked for, when it repairs a hole.
+    /// Ids that were requested, when it repairs a gap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fill: Option<Fill>,
 }

@@ -19,7 +19,7 @@ pub enum Side {
 }
 
 impl Side {
-    /// The word stored in the lake.
+    /// The name stored in the lake.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Buy => "buy",
@@ -267,7 +267,7 @@ pub struct VenueKline {
     pub symbol: SymbolId,
     /// Exchange event time, µs.
     pub ts_event_us: Option<i64>,
-    /// Interval word (`1m`).
+    /// Interval name (`1m`).
     pub interval: SymbolId,
     /// Close time, µs.
     pub close_time_us: i64,
@@ -375,11 +375,11 @@ pub trait RowKind {
     fn time_us(&self) -> Option<i64> {
         self.ts_event_us()
     }
-    /// First and last id that it stands for, where the venue numbers such rows: what is missing is told by them.
+    /// First and last id that it stands for, where the venue numbers such rows: they show what is missing.
     fn ids(&self) -> Option<(i64, i64)> {
         None
     }
-    /// The id before those, where the venue tells it.
+    /// The id before those, where the venue sends it.
     fn prev_id(&self) -> Option<i64> {
         None
     }

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn globs_choose_what_trades_and_names_that_do_not_match_are_told() {
+    fn globs_choose_what_trades_and_names_that_do_not_match_are_reported() {
         let l = listing(&[("BTCUSDT", true), ("ETHUSDT", true), ("ETHBTC", true), ("LUNAUSDT", false)]);
         let s = chosen(&["ETH*", "BTCUSDT", "NOPEUSDT", "LUNAUSDT", "X*"], &l);
         assert_eq!(s.symbols.iter().collect::<Vec<_>>(), ["BTCUSDT", "ETHBTC", "ETHUSDT"]);

@@ -76,7 +76,7 @@ pub enum SymbolKind {
 }
 
 impl SymbolKind {
-    /// The word stored in the `symbols` table.
+    /// The name stored in the `symbols` table.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Spot => "spot",
@@ -101,9 +101,9 @@ pub struct Symbol {
     pub status: String,
     /// True when the status means that it trades now.
     pub trading: bool,
-    /// Listing time, ms since epoch, where the venue tells.
+    /// Listing time, ms since epoch, where the venue reports it.
     pub listing_time_ms: Option<i64>,
-    /// When its trading ends or ended for good, ms since epoch, where the venue tells.
+    /// When its trading ends or ended for good, ms since epoch, where the venue reports it.
     pub end_time_ms: Option<i64>,
     /// Price step.
     pub tick_size: Option<Num>,
@@ -113,7 +113,7 @@ pub struct Symbol {
     pub contract_size: Option<Num>,
     /// Instrument kind.
     pub kind: SymbolKind,
-    /// What else the venue's listing says and clients of its API ask for: an object as JSON text, in the venue's own
+    /// What else the venue's listing says and clients of its API need: an object as JSON text, in the venue's own
     /// words. Empty where there is none.
     pub rules: String,
 }

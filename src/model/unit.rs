@@ -13,12 +13,12 @@ pub enum Unit {
     Contract(Num),
     /// A contract over so much of the quote asset, whatever the price.
     Inverse(Num),
-    /// A contract whose size no listing has told yet: quote volumes are not known.
+    /// A contract whose size no listing has reported yet: quote volumes are not known.
     Unknown,
 }
 
 impl Unit {
-    /// Of contracts whose size a listing tells, or not yet. `inverse`: a size in the quote asset.
+    /// Of contracts whose size a listing reports, or not yet. `inverse`: a size in the quote asset.
     pub fn of_contracts(size: Option<&str>, inverse: bool) -> Unit {
         let size = size.and_then(|size| Num::parse(size.as_bytes()).ok()).map(|size| size.normalized());
         match size.filter(|size| size.mantissa > 0) {

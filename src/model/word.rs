@@ -1,7 +1,7 @@
-//! Enums that are words in configuration, commands, paths and columns.
+//! Enums that are names in configuration, commands, paths and columns.
 
-/// Makes an enum of words with `ALL`, `as_str`, `FromStr` and `Display`: its name, what a person calls such a word, and
-/// the error for any other word, which has `new(what, word, known words)`.
+/// Makes an enum of names with `ALL`, `as_str`, `FromStr` and `Display`: its type, what a person calls such a name, and
+/// the error for any other name, which has `new(what, name, known names)`.
 #[macro_export]
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident, $what:literal, $error:ty { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
@@ -13,7 +13,7 @@ macro_rules! words {
             /// Every one, in the order they are documented in.
             pub const ALL: &'static [$name] = &[$($name::$variant),+];
 
-            /// The word, as it is written everywhere.
+            /// The name, as it is written everywhere.
             pub fn as_str(self) -> &'static str {
                 match self { $($name::$variant => $word),+ }
             }

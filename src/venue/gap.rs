@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{Continuity, Venue};
 use model::row::{RowKind, Rows};
 use model::symbol::SymbolId;
-use model::{Channel, UnknownWord, each_kind};
+use model::{Channel, UnknownName, each_kind};
 
 use ids::Judged;
 pub use ids::{IdState, Ids, Seen, count};
@@ -124,7 +124,7 @@ impl GapTracker {
     ///
     /// # Errors
     /// When a channel word of the state is unknown.
-    pub fn restore(venue: &Venue, state: &GapState) -> Result<Self, UnknownWord> {
+    pub fn restore(venue: &Venue, state: &GapState) -> Result<Self, UnknownName> {
         let mut tracker = Self::new(venue);
         for (symbol, channels) in &state.0 {
             let entry = tracker.entry(symbol);

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use lake::manifest::IdRange;
 use model::row::RowKind;
-use model::{Channel, Interner, Rows, SymbolId, UnknownWord, each_kind};
+use model::{Channel, Interner, Rows, SymbolId, UnknownName, each_kind};
 use venue::Venue;
 use venue::gap::{GapEvent, GapState, GapTracker, RowMark, Seen};
 
@@ -170,7 +170,7 @@ impl IdBook {
         symbols: &mut Interner,
         repairs: bool,
         hour: i64,
-    ) -> Result<Self, UnknownWord> {
+    ) -> Result<Self, UnknownName> {
         let mut book = Self {
             tracker: GapTracker::restore(venue, &saved.gaps)?,
             spans: std::array::from_fn(|_| Vec::new()),

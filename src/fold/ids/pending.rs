@@ -10,7 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use model::{Channel, Interner, SymbolId, UnknownWord};
+use model::{Channel, Interner, SymbolId, UnknownName};
 use venue::gap::GapTracker;
 
 /// A hole that is open for this long is told, ns of the time of the log.
@@ -75,7 +75,7 @@ struct Waiting {
 }
 
 impl Pending {
-    pub(super) fn load(saved: &[SavedPending], symbols: &mut Interner) -> Result<Self, UnknownWord> {
+    pub(super) fn load(saved: &[SavedPending], symbols: &mut Interner) -> Result<Self, UnknownName> {
         let mut pending = Self::default();
         for s in saved {
             let hole = IdGap {

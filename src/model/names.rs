@@ -1,10 +1,10 @@
-//! The words for venues and channels, as configuration, paths and columns have them.
+//! The names of venues and channels, as configuration, paths and columns have them.
 
 use crate::words;
 
 words! {
     /// One exchange market with one protocol.
-    VenueId, "venue", UnknownWord {
+    VenueId, "venue", UnknownName {
         /// Binance spot, JSON streams.
         BinanceSpot = "binance-spot",
         /// Binance spot, SBE streams.
@@ -25,8 +25,8 @@ words! {
 }
 
 words! {
-    /// What is subscribed, in venue-neutral words.
-    Channel, "channel", UnknownWord {
+    /// What is subscribed, by venue-neutral names.
+    Channel, "channel", UnknownName {
         /// Every single trade.
         Trades = "trades",
         /// Aggregated trades.
@@ -48,22 +48,22 @@ words! {
     }
 }
 
-/// A word that is none of the known ones, with the nearest known one.
+/// A name that is none of the known ones, with the nearest known one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown {what} {got:?}; did you mean {nearest:?}? known: {known}")]
-pub struct UnknownWord {
-    /// What kind of word.
+pub struct UnknownName {
+    /// What kind of name.
     pub what: &'static str,
     /// What was written.
     pub got: String,
-    /// The nearest known word.
+    /// The nearest known name.
     pub nearest: String,
-    /// All known words.
+    /// All known names.
     pub known: String,
 }
 
-impl UnknownWord {
-    /// `got` is no word of `known`.
+impl UnknownName {
+    /// `got` is no name of `known`.
     pub fn new(what: &'static str, got: &str, known: impl Iterator<Item = &'static str> + Clone) -> Self {
         let nearest = known.clone().min_by_key(|k| strsim::levenshtein(k, got)).unwrap_or_default();
         Self { what, got: got.to_owned(), nearest: nearest.to_owned(), known: known.collect::<Vec<_>>().join(", ") }
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_reads_back_and_a_wrong_one_names_the_nearest() {
+    fn every_name_reads_back_and_a_wrong_one_names_the_nearest() {
         for id in VenueId::ALL {
             assert_eq!(id.as_str().parse(), Ok(*id));
         }
