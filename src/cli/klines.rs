@@ -21,10 +21,10 @@ use history::clean::place;
 use history::stats::records;
 use history::verify::series as cleaned;
 use history::{Kind, Selection, Symbols};
-use kline::asker::Asker;
+use kline::client::RetryingClient;
 use kline::db::{self, Series};
 use kline::export::{ExportError, Format, export};
-use kline::official::Ask;
+use kline::official::VenueClient;
 use kline::{Costs, Facts, SeriesError, archive, backfill, compare};
 use lake::Lake;
 use model::{Interval, Unit, VenueId, is_exact, select};
@@ -159,12 +159,17 @@ impl Chosen {
     }
 
     /// The symbols of a venue that the patterns name; asks for the listing only where there are globs.
-    async fn symbols_of(&self, config: &VenueConfig, venue: &Venue, ask: &mut impl Ask) -> Result<Vec<String>> {
+    async fn symbols_of(
+        &self,
+        config: &VenueConfig,
+        venue: &Venue,
+        client: &mut impl VenueClient,
+    ) -> Result<Vec<String>> {
         let patterns = if self.symbols.is_empty() { &config.symbols } else { &self.symbols };
         if patterns.iter().all(|p| is_exact(p)) {
             return Ok(patterns.clone());
         }
-        let body = ask.ask(&venue.rest.listing_request()).await.context("the listing of symbols")?;
+        let body = client.send(&venue.rest.listing_request()).await.context("the listing of symbols")?;
         let listing = venue.rest.parse_listing(&body)?;
         for entry in &listing.odd {
             tracing::warn!(symbol = entry.name, why = entry.why, "an entry of the listing cannot be read");
@@ -175,11 +180,11 @@ impl Chosen {
     }
 
     /// What amounts of the symbols are worth, where the venue's candles count contracts and have all but their worth.
-    async fn units_of(&self, venue: &Venue, ask: &mut impl Ask) -> Result<HashMap<String, Unit>> {
+    async fn units_of(&self, venue: &Venue, client: &mut impl VenueClient) -> Result<HashMap<String, Unit>> {
         if !venue.spec.counts_contracts || venue.spec.seeding.is_empty() {
             return Ok(HashMap::new());
         }
-        let body = ask.ask(&venue.rest.listing_request()).await.context("the listing of symbols")?;
+        let body = client.send(&venue.rest.listing_request()).await.context("the listing of symbols")?;
         let symbols = venue.rest.parse_listing(&body)?.symbols;
         Ok(symbols.iter().map(|s| (s.name.clone(), Facts::unit(venue, Some(&Facts::from(s))))).collect())
     }
@@ -228,16 +233,16 @@ struct Wanted<'w> {
 async fn each_series(
     chosen: &Chosen,
     (doing, counts_units): (&str, bool),
-    mut each: impl AsyncFnMut(&mut Asker, Wanted<'_>) -> Result<()>,
+    mut each: impl AsyncFnMut(&mut RetryingClient, Wanted<'_>) -> Result<()>,
 ) -> Result<Failures> {
     let mut failures = Failures::default();
     'venues: for (config, venue) in chosen.configured()? {
-        let mut ask = Asker::new(&chosen.cfg.capture, config)?;
-        let listed = async |ask: &mut Asker| {
-            let units = if counts_units { chosen.units_of(venue, ask).await? } else { HashMap::new() };
-            anyhow::Ok((units, chosen.symbols_of(config, venue, ask).await?))
+        let mut client = RetryingClient::new(&chosen.cfg.capture, config)?;
+        let listed = async |client: &mut RetryingClient| {
+            let units = if counts_units { chosen.units_of(venue, client).await? } else { HashMap::new() };
+            anyhow::Ok((units, chosen.symbols_of(config, venue, client).await?))
         };
-        let (units, symbols) = match listed(&mut ask).await {
+        let (units, symbols) = match listed(&mut client).await {
             Ok(listed) => listed,
             Err(err) => {
                 failures.tell(format!("{doing} candles of {}", config.id), &err);
@@ -247,7 +252,7 @@ async fn each_series(
         'symbols: for symbol in &symbols {
             for interval in chosen.intervals.iter().copied() {
                 let unit = units.get(symbol).copied().unwrap_or_default();
-                let Err(err) = each(&mut ask, Wanted { venue, symbol, interval, unit }).await else { continue };
+                let Err(err) = each(&mut client, Wanted { venue, symbol, interval, unit }).await else { continue };
                 let costs = err.downcast_ref::<SeriesError>().map_or(Costs::Run, SeriesError::costs);
                 let what = format!("{doing} {interval} candles of {symbol} on {}", config.id);
                 if costs == Costs::Run {
@@ -269,19 +274,19 @@ async fn fill(chosen: &Chosen, gaps: bool) -> Result<()> {
     let mut database = chosen.open()?;
     let mut all = Vec::new();
     let shows = std::io::stderr().is_terminal() && !chosen.json;
-    let failures = each_series(chosen, ("fill", true), async |ask, Wanted { venue, symbol, interval, unit }| {
+    let failures = each_series(chosen, ("fill", true), async |client, Wanted { venue, symbol, interval, unit }| {
         if !venue.has_klines(interval) {
             tracing::warn!(venue = %venue.id(), %interval, "the venue has no such candles over REST");
             return Ok(());
         }
         let (symbol, from_us, to_us) = (symbol.to_owned(), chosen.from_us, chosen.to_us);
-        let job = backfill::Job { venue, symbol, interval, from_us, to_us, gaps, unit };
+        let job = backfill::BackfillJob { venue, symbol, interval, from_us, to_us, gaps, unit };
         let mut tell = |d: &backfill::Done| {
             if shows {
                 let _ = write!(std::io::stderr().lock(), "\r\x1b[K{}", line(d));
             }
         };
-        let done = backfill::fill(database.as_mut(), ask, &job, now_us(), &mut tell).await;
+        let done = backfill::fill(database.as_mut(), client, &job, now_us(), &mut tell).await;
         if shows {
             let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
         }
@@ -437,12 +442,12 @@ async fn differ(chosen: &Chosen) -> Result<()> {
     let to_us = chosen.to_us.unwrap_or(midnight);
     let from_us = chosen.from_us.unwrap_or(to_us - DAY_US);
     let mut reports = Vec::new();
-    let failures = each_series(chosen, ("compare", false), async |ask, Wanted { venue, symbol, interval, .. }| {
+    let failures = each_series(chosen, ("compare", false), async |client, Wanted { venue, symbol, interval, .. }| {
         if !venue.has_klines(interval) {
             return Ok(());
         }
-        let job = compare::Job { venue, symbol, interval, from_us, to_us };
-        let report = compare::compare(reader.as_mut(), ask, &job, now_us()).await?;
+        let job = compare::CompareJob { venue, symbol, interval, from_us, to_us };
+        let report = compare::compare(reader.as_mut(), client, &job, now_us()).await?;
         if !chosen.json {
             print_out(&format!(
                 "{} {} {interval}: {} compared, {} different {:?}, {} only ours, {} only the venue's, {} left out\n",

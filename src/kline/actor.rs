@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 
 use super::db::Mark;
-use super::message::{Dirty, Item, Job, OldTrade, Update};
+use super::message::{CandleJob, Dirty, Item, OldTrade, Update};
 use super::recent::{RECENT, Recent};
 use super::store::{DoubleBufferedKlineStore, FlatKlineStore, LatestSlots, Swapper};
 use fold::candles::generator::{BarEvent, KlineGenerator, What};
@@ -79,9 +79,9 @@ pub struct Totals {
 }
 
 /// The thread's state.
-pub struct Worker {
+pub struct CandleWorker {
     actors: Vec<KlineActor>,
-    /// The most recent trades by symbol, apart from the actors: see [`Worker::remember`].
+    /// The most recent trades by symbol, apart from the actors: see [`CandleWorker::remember`].
     recent: Vec<Recent>,
     recent_max: usize,
     shown: Shown,
@@ -93,7 +93,7 @@ pub struct Worker {
     totals: Totals,
 }
 
-impl Worker {
+impl CandleWorker {
     /// No symbol yet.
     pub fn new(shown: Shown) -> Self {
         let swapper = shown.whole.swapper();
@@ -111,22 +111,22 @@ impl Worker {
         }
     }
 
-    /// Works until told to stop or until all senders are gone. Emptied batches go back through `empties`; `publish`
+    /// Works until a stop job or until all senders are gone. Emptied batches go back through `empties`; `publish`
     /// hears of every batch and change, in order.
     pub fn run(
         mut self,
-        jobs: &Receiver<Job>,
+        jobs: &Receiver<CandleJob>,
         empties: &SyncSender<Vec<Item>>,
         queued: &AtomicU64,
         mut publish: impl FnMut(&[Item], &[Update], Totals),
     ) -> Totals {
         while let Ok(job) = jobs.recv() {
-            if matches!(job, Job::Stop) {
+            if matches!(job, CandleJob::Stop) {
                 break;
             }
             let batch = self.handle(job);
             let items = batch.as_deref().unwrap_or_default();
-            self.tell(|updates, totals| publish(items, updates, totals));
+            self.report_changes(|updates, totals| publish(items, updates, totals));
             if let Some(mut batch) = batch {
                 batch.clear();
                 // A full way back means that there are enough of them.
@@ -138,9 +138,9 @@ impl Worker {
     }
 
     /// Does one job; returns the batch to be reused.
-    pub fn handle(&mut self, job: Job) -> Option<Vec<Item>> {
+    pub fn handle(&mut self, job: CandleJob) -> Option<Vec<Item>> {
         match job {
-            Job::Batch(items) => {
+            CandleJob::Batch(items) => {
                 for item in &items {
                     self.item(item);
                 }
@@ -148,23 +148,23 @@ impl Worker {
                 self.show();
                 return Some(items);
             }
-            Job::Checkpoint { feed, reply } => reply(self.dirty(feed)),
-            Job::Swap => self.swap(),
-            Job::KeepRecent(most) => self.keep_recent(most),
-            Job::Stop => {}
-            Job::Kept { symbol_index, interval, reply } => {
+            CandleJob::Checkpoint { feed, reply } => reply(self.dirty(feed)),
+            CandleJob::Swap => self.swap(),
+            CandleJob::KeepRecent(most) => self.keep_recent(most),
+            CandleJob::Stop => {}
+            CandleJob::Kept { symbol_index, interval, reply } => {
                 let actor = self.actors.get(symbol_index as usize);
                 reply(actor.map_or_else(Vec::new, |a| a.generator.kept(interval).copied().collect()));
             }
-            Job::Recent { symbol_index, reply } => {
+            CandleJob::Recent { symbol_index, reply } => {
                 reply(self.recent.get(symbol_index as usize).map(|r| r.all(symbol_index)).unwrap_or_default());
             }
         }
         None
     }
 
-    /// Tells what changed since it was told before.
-    pub fn tell(&mut self, hear: impl FnOnce(&[Update], Totals)) {
+    /// Reports what changed since the last report.
+    pub fn report_changes(&mut self, hear: impl FnOnce(&[Update], Totals)) {
         hear(&self.updates, self.totals);
         self.updates.clear();
     }
@@ -352,7 +352,7 @@ impl Worker {
         }
     }
 
-    /// Shows what a batch changed to readers of single symbols, and tells subscribers.
+    /// Shows what a batch changed to readers of single symbols, and notifies subscribers.
     fn show(&mut self) {
         for symbol_index in self.touched.drain(..) {
             let Some(actor) = self.actors.get_mut(symbol_index as usize) else { continue };

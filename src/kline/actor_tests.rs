@@ -22,30 +22,30 @@ fn tick(symbol_index: u32, ts_us: i64, id: i64, price: i64) -> Item {
     })
 }
 
-fn worker() -> (Worker, Shown) {
+fn worker() -> (CandleWorker, Shown) {
     let shown = Shown { latest: Arc::new(LatestSlots::new()), whole: Arc::new(DoubleBufferedKlineStore::new()) };
-    (Worker::new(shown.clone()), shown)
+    (CandleWorker::new(shown.clone()), shown)
 }
 
-fn checkpoint(w: &mut Worker, feed: u32) -> Dirty {
+fn checkpoint(w: &mut CandleWorker, feed: u32) -> Dirty {
     let (out, got) = mpsc::channel();
-    w.handle(Job::Checkpoint { feed, reply: Box::new(move |d| out.send(d).unwrap()) });
+    w.handle(CandleJob::Checkpoint { feed, reply: Box::new(move |d| out.send(d).unwrap()) });
     got.recv().unwrap()
 }
 
 #[test]
 fn a_batch_is_visible_at_once_and_the_whole_at_the_next_swap() {
     let (mut w, shown) = worker();
-    w.handle(Job::Batch(vec![tick(0, 5, 1, 70), tick(2, 6, 1, 90)]));
+    w.handle(CandleJob::Batch(vec![tick(0, 5, 1, 70), tick(2, 6, 1, 90)]));
     assert_eq!(shown.latest.load(2).unwrap()[0].close, 90);
     assert!(shown.latest.load(1).is_none());
     assert!(shown.whole.symbol(2).is_none());
-    w.handle(Job::Swap);
+    w.handle(CandleJob::Swap);
     assert_eq!(shown.whole.symbol(2).unwrap().1[0].close, 90);
-    w.handle(Job::Batch(vec![tick(2, 7, 2, 95)]));
+    w.handle(CandleJob::Batch(vec![tick(2, 7, 2, 95)]));
     assert_eq!(shown.whole.symbol(2).unwrap().1[0].close, 90);
-    w.handle(Job::Swap);
-    w.handle(Job::Swap);
+    w.handle(CandleJob::Swap);
+    w.handle(CandleJob::Swap);
     assert_eq!(shown.whole.symbol(2).unwrap().1[0].close, 95);
     assert_eq!(shown.whole.symbol(0).unwrap().1[0].close, 70, "unchanged slots are carried forward");
 }
@@ -54,8 +54,8 @@ fn a_batch_is_visible_at_once_and_the_whole_at_the_next_swap() {
 fn the_clock_of_one_feed_closes_its_own_symbols_only() {
     let (mut w, shown) = worker();
     let own = |symbol_index, feed| Item::Own { symbol_index, feed };
-    w.handle(Job::Batch(vec![own(0, 1), own(1, 2), tick(0, 5, 1, 70), tick(1, 5, 1, 80)]));
-    w.handle(Job::Batch(vec![Item::Clock { feed: 2, now_us: MIN }]));
+    w.handle(CandleJob::Batch(vec![own(0, 1), own(1, 2), tick(0, 5, 1, 70), tick(1, 5, 1, 80)]));
+    w.handle(CandleJob::Batch(vec![Item::Clock { feed: 2, now_us: MIN }]));
     assert_eq!(shown.latest.load(0).unwrap()[0].open_time_us, 0);
     assert_eq!(shown.latest.load(1).unwrap()[0].open_time_us, MIN);
     assert_eq!(w.totals().closed, 1);
@@ -64,21 +64,21 @@ fn the_clock_of_one_feed_closes_its_own_symbols_only() {
 #[test]
 fn no_more_recent_trades_are_kept_than_memory_allows_and_they_are_the_latest() {
     let (mut w, _) = worker();
-    let recent = |w: &mut Worker| {
+    let recent = |w: &mut CandleWorker| {
         let (out, got) = mpsc::channel();
-        w.handle(Job::Recent { symbol_index: 0, reply: Box::new(move |t| out.send(t).unwrap()) });
+        w.handle(CandleJob::Recent { symbol_index: 0, reply: Box::new(move |t| out.send(t).unwrap()) });
         got.recv().unwrap().ticks.iter().map(|t| t.first_id).collect::<Vec<_>>()
     };
-    w.handle(Job::Batch((0..1_700).map(|i| tick(0, i, i, 70)).collect()));
+    w.handle(CandleJob::Batch((0..1_700).map(|i| tick(0, i, i, 70)).collect()));
     assert_eq!(recent(&mut w), (700..1_700).collect::<Vec<_>>());
     assert_eq!(w.totals().recent, 1_000);
-    w.handle(Job::KeepRecent(100));
+    w.handle(CandleJob::KeepRecent(100));
     assert_eq!(recent(&mut w), (1_600..1_700).collect::<Vec<_>>());
     assert_eq!(w.totals().recent, 100);
-    w.handle(Job::Batch((1_700..1_750).map(|i| tick(0, i, i, 70)).collect()));
+    w.handle(CandleJob::Batch((1_700..1_750).map(|i| tick(0, i, i, 70)).collect()));
     assert_eq!(recent(&mut w), (1_650..1_750).collect::<Vec<_>>());
-    w.handle(Job::KeepRecent(1_000));
-    w.handle(Job::Batch((1_750..2_800).map(|i| tick(0, i, i, 70)).collect()));
+    w.handle(CandleJob::KeepRecent(1_000));
+    w.handle(CandleJob::Batch((1_750..2_800).map(|i| tick(0, i, i, 70)).collect()));
     assert_eq!(recent(&mut w), (1_800..2_800).collect::<Vec<_>>());
     assert_eq!(w.totals().recent, 1_000);
 }
@@ -86,11 +86,11 @@ fn no_more_recent_trades_are_kept_than_memory_allows_and_they_are_the_latest() {
 #[test]
 fn checkpoints_together_hold_every_change_once() {
     let (mut w, _) = worker();
-    w.handle(Job::Batch(vec![tick(0, 5, 1, 70)]));
+    w.handle(CandleJob::Batch(vec![tick(0, 5, 1, 70)]));
     let first = checkpoint(&mut w, 0);
     assert_eq!(first.bars.len(), Interval::COUNT);
     assert!(checkpoint(&mut w, 0).bars.is_empty());
-    w.handle(Job::Batch(vec![tick(0, MIN + 1, 2, 60), tick(0, 6, 3, 99)]));
+    w.handle(CandleJob::Batch(vec![tick(0, MIN + 1, 2, 60), tick(0, 6, 3, 99)]));
     let second = checkpoint(&mut w, 0);
     let minutes: Vec<&KlineData> =
         second.bars.iter().filter(|(_, i, _)| *i == Interval::M1).map(|(_, _, b)| b).collect();
@@ -104,17 +104,17 @@ fn checkpoints_together_hold_every_change_once() {
 #[test]
 fn subscribers_hear_of_every_close_and_of_open_bars_once_per_swap() {
     let (mut w, _) = worker();
-    w.handle(Job::Batch(vec![tick(0, 5, 1, 70), tick(0, 6, 2, 71)]));
+    w.handle(CandleJob::Batch(vec![tick(0, 5, 1, 70), tick(0, 6, 2, 71)]));
     assert!(w.updates.is_empty());
-    w.handle(Job::Swap);
+    w.handle(CandleJob::Swap);
     assert_eq!(w.updates.len(), Interval::COUNT);
     w.updates.clear();
-    w.handle(Job::Swap);
+    w.handle(CandleJob::Swap);
     assert!(w.updates.is_empty());
-    w.handle(Job::Batch(vec![tick(0, MIN, 3, 72)]));
+    w.handle(CandleJob::Batch(vec![tick(0, MIN, 3, 72)]));
     assert_eq!(w.updates.iter().filter(|u| u.event).count(), 1);
     let (out, got) = mpsc::channel();
-    w.handle(Job::Recent { symbol_index: 0, reply: Box::new(move |t| out.send(t).unwrap()) });
+    w.handle(CandleJob::Recent { symbol_index: 0, reply: Box::new(move |t| out.send(t).unwrap()) });
     let ids: Vec<i64> = got.recv().unwrap().ticks.iter().map(|t| t.first_id).collect();
     assert_eq!(ids, [1, 2, 3]);
 }
@@ -126,7 +126,7 @@ fn stored_bars_that_are_corrected_at_a_start_are_stored_with_the_next_checkpoint
     let foreign = model::kline::FOREIGN | model::kline::FINAL;
     let bars = vec![bar(1, model::kline::FINAL), bar(2, foreign), bar(3, 0)];
     for corrected in [true, false] {
-        w.handle(Job::Batch(vec![
+        w.handle(CandleJob::Batch(vec![
             Item::Reset { feed: 0 },
             Item::Restore {
                 symbol_index: 0,

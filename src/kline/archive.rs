@@ -1,13 +1,13 @@
 //! Candles of the exchange's archive into the candle database: what `history clean` made of the mirror, month by
-//! month. Asks nobody; a second run stores nothing.
+//! month. Sends no request; a second run stores nothing.
 
 use model::row::Candle;
 use model::{Interval, Unit, VenueId};
 use serde::Serialize;
 
-use super::ask_error::AskError;
 use super::db::{CandleDb, DbError, NamedBar, Source};
 use super::official;
+use super::request_error::RequestError;
 
 /// Bars of one transaction.
 const BATCH: usize = 10_000;
@@ -15,11 +15,11 @@ const BATCH: usize = 10_000;
 /// What was done with one series.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Loaded {
-    /// Venue word.
+    /// Venue name.
     pub venue: String,
     /// The venue's own spelling.
     pub symbol: String,
-    /// Interval word.
+    /// Interval name.
     pub interval: &'static str,
     /// Candles of the archive.
     pub candles: u64,
@@ -37,7 +37,7 @@ pub struct Loaded {
 /// # Errors
 /// When a file cannot be had or the database refuses, and, once all others are stored, when a candle does not fit; what
 /// was stored stays.
-pub fn load<E: From<DbError> + From<AskError>>(
+pub fn load<E: From<DbError> + From<RequestError>>(
     db: &mut dyn CandleDb,
     (venue, symbol, interval): (&str, &str, Interval),
     files: impl IntoIterator<Item = Result<Vec<Candle>, E>>,
@@ -76,7 +76,7 @@ pub fn load<E: From<DbError> + From<AskError>>(
         }
     }
     if odd {
-        return Err(AskError::CandleDigits(symbol.to_owned()).into());
+        return Err(RequestError::CandleDigits(symbol.to_owned()).into());
     }
     Ok(loaded)
 }

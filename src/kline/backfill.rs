@@ -1,5 +1,5 @@
-//! Holes in the stored candles, filled with the venue's own. Asks only for what is missing, stores page by page: a
-//! run that was stopped goes on where it was, and a second run asks for nothing.
+//! Fills gaps in the stored candles with the venue's own. Requests only what is missing, stores page by page: a
+//! run that was stopped goes on where it was, and a second run requests nothing.
 //!
 //! ```text
 //!  stored open times --> what is missing --> pages --REST--> bars --put_history--> database
@@ -12,9 +12,9 @@ use std::collections::HashSet;
 use serde::Serialize;
 use tracing::warn;
 
-use super::ask_error::{AskError, SeriesError};
 use super::db::{CandleDb, DbError, HistoryQuery, NamedBar, Series, Source};
-use super::official::{self, Ask};
+use super::official::{self, VenueClient};
+use super::request_error::{RequestError, SeriesError};
 use model::interval::Interval;
 use model::kline::KlineData;
 use model::unit::Unit;
@@ -22,12 +22,12 @@ use venue::{KlinesQuery, OddKline, Venue};
 
 /// Bars looked at in one query.
 const CHUNK: i64 = 50_000;
-/// Bars asked for of a series without any, when no start is given.
+/// Bars requested of a series without any, when no start is given.
 const FIRST: i64 = 1_000;
 
 /// What to fill.
-pub struct Job<'a> {
-    /// Whom to ask.
+pub struct BackfillJob<'a> {
+    /// Venue to request from.
     pub venue: &'a Venue,
     /// The venue's own spelling.
     pub symbol: String,
@@ -46,13 +46,13 @@ pub struct Job<'a> {
 /// What was done, so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Done {
-    /// Venue word.
+    /// Venue name.
     pub venue: String,
     /// The venue's own spelling.
     pub symbol: String,
-    /// Interval word.
+    /// Interval name.
     pub interval: &'static str,
-    /// Bars missing at the beginning, in what was looked at so far.
+    /// Bars missing at the start, in what was looked at so far.
     pub missing: u64,
     /// Bars stored where there was none.
     pub inserted: u64,
@@ -66,20 +66,20 @@ pub struct Done {
     pub end_us: i64,
 }
 
-/// Fills one series. `now_us`: our clock; `tell` hears of every page.
+/// Fills one series. `now_us`: our clock; `report` hears of every page.
 ///
 /// # Errors
 /// When the venue does not answer or the database refuses; what was stored stays.
 pub async fn fill(
     db: &mut dyn CandleDb,
-    ask: &mut impl Ask,
-    job: &Job<'_>,
+    client: &mut impl VenueClient,
+    job: &BackfillJob<'_>,
     now_us: i64,
-    tell: &mut dyn FnMut(&Done),
+    report: &mut dyn FnMut(&Done),
 ) -> Result<Done, SeriesError> {
     let (interval, len) = (job.interval, job.interval.len_us());
     let venue = job.venue.id().as_str();
-    let facts = job.venue.spec.klines.ok_or(AskError::NoCandles(venue))?;
+    let facts = job.venue.spec.klines.ok_or(RequestError::NoCandles(venue))?;
     let page_rows = facts.rows_of(interval);
     let series = Series { venue: venue.to_owned(), symbol: job.symbol.clone(), interval };
     let settled = official::last_settled(interval, now_us);
@@ -117,20 +117,20 @@ pub async fn fill(
             }
             let end = (start + (i64::from(page_rows) - 1) * len).min(chunk_last);
             let end = opens(start).take_while(|o| *o <= end).filter(lacks).last().unwrap_or(end);
-            let asked = u32::try_from((end - start) / len + 1).unwrap_or(page_rows);
+            let wanted = u32::try_from((end - start) / len + 1).unwrap_or(page_rows);
             let missing: Vec<i64> = opens(start).take_while(|o| *o <= end).filter(lacks).collect();
             let query = |last_us, limit| KlinesQuery { symbol: &job.symbol, interval, first_us: start, last_us, limit };
-            let mut page = official::fetch_whole(ask, job.venue, &query(end, asked)).await?;
+            let mut page = official::fetch_whole(client, job.venue, &query(end, wanted)).await?;
             if page.rows.is_empty() && facts.from_the_start {
                 // Before the listing, or a long halt: where do candles go on?
-                let next = official::fetch(ask, job.venue, &query(last, 1)).await?;
+                let next = official::fetch(client, job.venue, &query(last, 1)).await?;
                 let until = next.first().map_or(interval.next(last), |k| k.open_time_us);
                 let skipped = opens(at).take_while(|o| *o < until.min(interval.next(chunk_last))).filter(lacks).count();
                 done.missing += skipped as u64;
                 done.absent += skipped as u64;
                 (at, before) = (until.max(interval.next(end)), None);
                 done.at_us = at;
-                tell(&done);
+                report(&done);
                 continue;
             }
             let mut bars: Vec<KlineData> = Vec::with_capacity(page.rows.len());
@@ -169,7 +169,7 @@ pub async fn fill(
             done.replaced += filled.replaced;
             at = interval.next(end);
             done.at_us = at;
-            tell(&done);
+            report(&done);
         }
     }
     done.at_us = done.end_us;

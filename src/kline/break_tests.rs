@@ -1,4 +1,4 @@
-//! A database, a log or a source that is not the one that the candles were stored with: what it costs is told and marked,
+//! A database, a log or a source that is not the one that the candles were stored with: its cost is reported and marked,
 //! and nothing is counted twice.
 
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::hub::Told;
+use crate::hub::BreakReport;
 use model::kline::{GAP, KlineData};
 
 const SECOND: u64 = 1_000_000_000;
@@ -63,8 +63,8 @@ impl Bed {
         log.close().unwrap();
     }
 
-    /// Works the log off, and returns what was told.
-    fn drain(&self) -> Vec<Told> {
+    /// Works the log off, and returns what was reported.
+    fn drain(&self) -> Vec<BreakReport> {
         let service = KlineService::start(&self.cfg, Mode::Drain, &Shutdown::new()).unwrap().unwrap();
         let hub = Arc::clone(service.hub());
         service.join().unwrap();
@@ -138,11 +138,11 @@ impl Bed {
     }
 }
 
-/// The only thing that was told: its reason, and these words.
+/// Exactly one break was reported: its reason, and these words.
 #[track_caller]
-fn told_once(told: &[Told], reason: &str, words: &[&str]) {
-    assert_eq!(told.iter().map(|t| t.reason).collect::<Vec<_>>(), [reason], "{told:?}");
-    words.iter().for_each(|word| assert!(told[0].text.contains(word), "{word}: {told:?}"));
+fn reported_once(reports: &[BreakReport], reason: &str, words: &[&str]) {
+    assert_eq!(reports.iter().map(|t| t.reason).collect::<Vec<_>>(), [reason], "{reports:?}");
+    words.iter().for_each(|word| assert!(reports[0].text.contains(word), "{word}: {reports:?}"));
 }
 
 fn minute(second: u64) -> i64 {
@@ -154,18 +154,18 @@ fn marked(bar: &KlineData) -> bool {
 }
 
 #[test]
-fn a_deleted_database_is_made_again_from_a_whole_log_and_that_is_told() {
+fn a_deleted_database_is_made_again_from_a_whole_log_and_that_is_reported() {
     let bed = Bed::new();
     bed.record(1..=3_000);
-    assert!(bed.drain().is_empty(), "the first start tells nothing");
+    assert!(bed.drain().is_empty(), "the first start reports nothing");
     assert!(bed.drain().is_empty(), "nor does one that goes on");
     let before = bed.bars();
     bed.delete_database();
-    told_once(&bed.drain(), "database_deleted", &["still has the next record"]);
+    reported_once(&bed.drain(), "database_deleted", &["still has the next record"]);
     assert_eq!(bed.bars(), before);
     // Emptied, but for the bars: none of them is gone on with, or their trades would count twice.
     bed.sql("DELETE FROM feeds; DELETE FROM positions;");
-    told_once(&bed.drain(), "database_deleted", &["still has the next record"]);
+    reported_once(&bed.drain(), "database_deleted", &["still has the next record"]);
     let counts = |bars: &BTreeMap<_, KlineData>| bars.iter().map(|(k, b)| (*k, b.trade_count)).collect::<Vec<_>>();
     assert_eq!(counts(&bed.bars()), counts(&before));
 }
@@ -177,7 +177,7 @@ fn a_deleted_database_whose_trades_are_gone_from_the_log_begins_with_marked_bars
     bed.drain();
     bed.delete_database();
     let lost = bed.lose_segment(1, 0);
-    told_once(&bed.drain(), "database_deleted", &["is not in the log any more", "marked", "klines backfill"]);
+    reported_once(&bed.drain(), "database_deleted", &["is not in the log any more", "marked", "klines backfill"]);
     let (clean, bars) = (Bed::clean(1..=6_000), bed.bars());
     for interval in Interval::ALL {
         let first = bars.iter().find(|((i, _), _)| *i == interval).map(|(_, bar)| bar);
@@ -222,13 +222,13 @@ fn a_restored_database_reads_again_what_the_log_has_and_marks_what_it_has_no_mor
     bed.drain();
     let clean = bed.bars();
     bed.restore_database(&old);
-    told_once(&bed.drain(), "database_restored", &["restored from a backup", "still has the next record"]);
+    reported_once(&bed.drain(), "database_restored", &["restored from a backup", "still has the next record"]);
     assert_eq!(bed.bars(), clean);
     bed.restore_database(&old);
     let lost = bed.lose_segment(2, 1);
-    let told = bed.drain();
-    assert_eq!(told.iter().map(|t| t.reason).collect::<Vec<_>>(), ["database_restored", "log_lost"], "{told:?}");
-    told_once(&told[1..], "log_lost", &["lost 2:", "marked", "klines backfill"]);
+    let reports = bed.drain();
+    assert_eq!(reports.iter().map(|t| t.reason).collect::<Vec<_>>(), ["database_restored", "log_lost"], "{reports:?}");
+    reported_once(&reports[1..], "log_lost", &["lost 2:", "marked", "klines backfill"]);
     let bars = bed.bars();
     let whole: Vec<_> = bars.iter().filter(|(_, bar)| !marked(bar)).collect();
     assert!(whole.into_iter().all(|(key, bar)| clean.get(key) == Some(bar)), "what is not marked is whole");
@@ -251,10 +251,10 @@ fn rows_that_belong_together_and_are_missing_count_nothing_twice() {
         bed.drain();
         bed.sql(statement);
         bed.record(3_031..=5_000);
-        let told = bed.drain();
+        let reports = bed.drain();
         match statement {
-            "DELETE FROM symbols_index" => assert!(told.is_empty(), "its places are found by name: {told:?}"),
-            _ => told_once(&told, "rows_missing", &["the database"]),
+            "DELETE FROM symbols_index" => assert!(reports.is_empty(), "its places are found by name: {reports:?}"),
+            _ => reported_once(&reports, "rows_missing", &["the database"]),
         }
         let bars = bed.bars();
         let day = bars[&(Interval::D1, Interval::D1.open_of(minute(0)))];
@@ -285,8 +285,8 @@ fn bars_made_half_of_trades_and_half_of_aggregates_are_marked_and_count_nothing_
     );
     let bed = Bed { cfg: read(&text), ..bed };
     bed.record(3_061..=5_000);
-    told_once(&bed.drain(), "source_changed", &["agg_trades from now on", "made of trades", "klines backfill"]);
-    assert!(bed.drain().is_empty(), "told once");
+    reported_once(&bed.drain(), "source_changed", &["agg_trades from now on", "made of trades", "klines backfill"]);
+    assert!(bed.drain().is_empty(), "reported once");
     let bars = bed.bars();
     for (interval, bar) in Interval::ALL.into_iter().flat_map(|i| {
         bars.range((i, i64::MIN)..=(i, minute(3_061))).next_back().map(|((interval, _), bar)| (*interval, *bar))
@@ -312,11 +312,11 @@ fn a_log_that_was_restored_or_replaced_beside_its_candles_counts_nothing_twice()
     std::fs::remove_dir_all(bed.wal()).unwrap();
     copy_flat(&copy, &bed.wal());
     bed.record(2_001..=3_000);
-    told_once(&bed.drain(), "log_restored", &["restored from a backup or is a clone", "marked"]);
+    reported_once(&bed.drain(), "log_restored", &["restored from a backup or is a clone", "marked"]);
     assert_eq!(bed.trades(), 3_000, "the second thousand is in the candles and not in the log");
     std::fs::remove_dir_all(bed.wal()).unwrap();
     bed.record(3_001..=4_000);
-    told_once(&bed.drain(), "log_replaced", &["it is of log"]);
+    reported_once(&bed.drain(), "log_replaced", &["it is of log"]);
     assert_eq!(bed.trades(), 4_000);
     assert!(!bed.bars().values().any(marked), "the ids say that nothing is missing");
 }

@@ -1,12 +1,12 @@
-//! Our bars against the venue's own, field by field and digit by digit. Reads only: a difference is told, counted
+//! Our bars against the venue's own, field by field and digit by digit. Reads only: a difference is reported, counted
 //! and logged, never corrected, because nobody knows yet which of the two is wrong.
 
 use serde::Serialize;
 use tracing::warn;
 
-use super::ask_error::{AskError, SeriesError};
 use super::db::{CandleReader, HistoryQuery, Source, StoredBar};
-use super::official::{self, Ask};
+use super::official::{self, VenueClient};
+use super::request_error::{RequestError, SeriesError};
 use model::Num;
 use model::interval::Interval;
 use model::kline::{GAP, KlineData, SEEDED, SPARSE, decimal};
@@ -38,12 +38,12 @@ pub struct Difference {
 
 /// What a comparison found in one series.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
-    /// Venue word.
+pub struct CompareReport {
+    /// Venue name.
     pub venue: String,
     /// The venue's own spelling.
     pub symbol: String,
-    /// Interval word.
+    /// Interval name.
     pub interval: &'static str,
     /// Bars on both sides that were compared.
     pub compared: u64,
@@ -62,8 +62,8 @@ pub struct Report {
 }
 
 /// What to compare.
-pub struct Job<'a> {
-    /// Whom to ask.
+pub struct CompareJob<'a> {
+    /// Venue to request from.
     pub venue: &'a Venue,
     /// The venue's own spelling.
     pub symbol: &'a str,
@@ -106,18 +106,18 @@ pub fn differences(ours: &KlineData, venue: &Candle) -> Vec<Field> {
 /// When the venue does not answer or the database cannot be read.
 pub async fn compare(
     db: &mut dyn CandleReader,
-    ask: &mut impl Ask,
-    job: &Job<'_>,
+    client: &mut impl VenueClient,
+    job: &CompareJob<'_>,
     now_us: i64,
-) -> Result<Report, SeriesError> {
+) -> Result<CompareReport, SeriesError> {
     let (interval, len) = (job.interval, job.interval.len_us());
-    let page = job.venue.spec.klines.ok_or(AskError::NoCandles(job.venue.id().as_str()))?;
+    let page = job.venue.spec.klines.ok_or(RequestError::NoCandles(job.venue.id().as_str()))?;
     let rows = page.rows_of(interval);
-    let mut report = Report {
+    let mut report = CompareReport {
         venue: job.venue.id().as_str().to_owned(),
         symbol: job.symbol.to_owned(),
         interval: interval.as_str(),
-        ..Report::default()
+        ..CompareReport::default()
     };
     let last = official::last_settled(interval, now_us).min(interval.open_of(job.to_us.saturating_sub(1)));
     let mut at = interval.next(interval.open_of(job.from_us.saturating_sub(1)));
@@ -129,9 +129,9 @@ pub async fn compare(
             ..HistoryQuery::of(&report.venue, &report.symbol, interval, rows as usize)
         })?;
         if !ours.is_empty() {
-            let asked = u32::try_from((end - at) / len + 1).unwrap_or(rows);
-            let query = KlinesQuery { symbol: job.symbol, interval, first_us: at, last_us: end, limit: asked };
-            let theirs = official::fetch_whole(ask, job.venue, &query).await?;
+            let wanted = u32::try_from((end - at) / len + 1).unwrap_or(rows);
+            let query = KlinesQuery { symbol: job.symbol, interval, first_us: at, last_us: end, limit: wanted };
+            let theirs = official::fetch_whole(client, job.venue, &query).await?;
             let all = ours.len();
             ours.retain(|bar| !theirs.is_unknown(bar.bar.open_time_us));
             report.left_out += (all - ours.len()) as u64;
@@ -149,7 +149,7 @@ pub async fn compare(
     Ok(report)
 }
 
-impl Report {
+impl CompareReport {
     fn add(&mut self, ours: &[StoredBar], theirs: &[Candle], omits_empty: bool) {
         let mut mine = ours.iter().peekable();
         for venue in theirs {
@@ -216,8 +216,8 @@ mod tests {
 
     struct Recorded;
 
-    impl Ask for Recorded {
-        async fn ask(&mut self, _: &RestRequest) -> Result<Vec<u8>, AskError> {
+    impl VenueClient for Recorded {
+        async fn send(&mut self, _: &RestRequest) -> Result<Vec<u8>, RequestError> {
             Ok(BODY.to_vec())
         }
     }
@@ -245,7 +245,7 @@ mod tests {
                 ..Checkpoint::default()
             })
             .unwrap();
-        let job = Job {
+        let job = CompareJob {
             venue: venue(VenueId::BinanceSpot),
             symbol: "BTCUSDT",
             interval: Interval::M1,

@@ -7,15 +7,15 @@
 //! Bars, feed state and positions go into the database in one transaction, so after a kill the candles and the
 //! place in the log agree, and the feed goes on exactly there. The acknowledgement comes after the commit and
 //! only lets segments go. Writing is another thread's work: reading goes on meanwhile, one checkpoint at a time.
-//! Whatever fails, the feed begins anew at its last checkpoint, as after a crash. A database that is not the one that was
-//! acknowledged, or not of this log, is told, and what it lacks is marked ([`standing`]).
+//! Whatever fails, the feed restarts at its last checkpoint, as after a crash. A database that is not the one that was
+//! acknowledged, or not of this log, is reported, and what it lacks is marked ([`resume_point`]).
 
 mod checkpoint;
 mod commit;
 mod reading;
 mod restore;
+mod resume_point;
 mod session;
-mod standing;
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -28,13 +28,13 @@ use wal_format::{Ack, Checkpoint, Lineage};
 pub(super) use self::commit::{Commit, write};
 #[cfg(test)]
 pub(super) use self::restore::restore;
-pub(super) use self::standing::Break;
-use self::standing::Standing;
+pub(super) use self::resume_point::Break;
+use self::resume_point::ResumePoint;
 use super::db::CandleDb;
 use super::error::KlineError;
-use super::hub::{KlineHub, Told};
+use super::hub::{BreakReport, KlineHub};
 use super::message::Item;
-use super::seeder::Want;
+use super::seeder::SeedRequest;
 use crate::settings::Config;
 use capture::{Capture, KLINES_READER};
 use fold::Mode;
@@ -58,12 +58,12 @@ pub(super) struct Consumer {
     pub hub: Arc<KlineHub>,
     pub empties: Arc<Mutex<Receiver<Vec<Item>>>>,
     pub commits: SyncSender<Commit>,
-    /// Whom to ask for the beginnings of first bars; `None` where nobody can be asked.
-    pub seeder: Option<UnboundedSender<Want>>,
+    /// Seeder of first bars; `None` where the venue gives no seeds.
+    pub seeder: Option<UnboundedSender<SeedRequest>>,
     pub mode: Mode,
     pub supervisor: Supervisor,
     pub shutdown: Shutdown,
-    /// What was found at the start, for the first session to tell.
+    /// What was found at the start, for the first session to report.
     pub found: Mutex<Option<(Break, String)>>,
 }
 
@@ -80,7 +80,7 @@ impl Consumer {
         format!("candles of {}", self.id)
     }
 
-    /// Sleeps; true when asked to stop meanwhile.
+    /// Sleeps; true when it must stop meanwhile.
     fn sleep(&self, time: Duration) -> bool {
         let until = Instant::now() + time;
         while Instant::now() < until && !self.shutdown.requested() {
@@ -90,10 +90,10 @@ impl Consumer {
     }
 
     /// Says that the candles do not simply go on.
-    fn tell(&self, why: Break, text: String) {
+    fn report(&self, why: Break, text: String) {
         tracing::warn!(venue = %self.id, reason = why.as_str(), "{text}");
-        let told = Told { at_ns: clock::wall_ns(), reason: why.as_str(), text };
-        self.hub.feed(self.id, |f| f.tell(told));
+        let report = BreakReport { at_ns: clock::wall_ns(), reason: why.as_str(), text };
+        self.hub.feed(self.id, |f| f.record_break(report));
     }
 
     fn empty(&self) -> Vec<Item> {
@@ -129,20 +129,20 @@ pub(super) fn hold_back(
     database: &mut dyn CandleDb,
 ) -> Result<Option<(Break, String)>, KlineError> {
     let saved = database.load_feed(id.as_str())?;
-    let mut told = None;
+    let mut broken = None;
     for (name, dir) in [("main", cfg.wal_dir(id)), ("repair", cfg.repair_dir(id))] {
         let Some(lineage) = lineage(&dir)? else { continue };
         let mut file = take_place(&dir)?;
         let Some(ack) = stored_ack(Some(&file)) else { continue };
-        let Standing { from, told: found, .. } = Standing::of(saved.as_ref(), name, &lineage, Some(&ack));
-        told = told.or(found);
+        let ResumePoint { from, broken: found, .. } = ResumePoint::of(saved.as_ref(), name, &lineage, Some(&ack));
+        broken = broken.or(found);
         if lineage.check(&Checkpoint::from(&ack)).is_ok() && ack.position.seq > from.seq {
             let incarnation = lineage.incarnation_of(from.seq.epoch()).unwrap_or_default();
             let at = Checkpoint { log_uuid: lineage.log_uuid(), incarnation, position: from };
             file.take_back(&at, "the database does not reach further").map_err(KlineError::TakeBack)?;
         }
     }
-    Ok(told)
+    Ok(broken)
 }
 
 fn take_place(dir: &Path) -> Result<LocalAck, KlineError> {

@@ -6,7 +6,7 @@ use wal_format::ClockPair;
 
 use super::tests::{Chain, SECOND, agg};
 use super::*;
-use crate::message::Job;
+use crate::message::CandleJob;
 use model::VenueId;
 use model::interval::Interval;
 use model::kline::{FINAL, FLAT, GAP, KlineData};
@@ -27,7 +27,7 @@ fn ms(s: u64) -> u64 {
     (T0 + s) * 1_000
 }
 
-/// A CLOCK record: our clock tells `wall_s` behind [`T0`], `mono_s` after boot; received at `recv_s`.
+/// A CLOCK record: our clock reads `wall_s` behind [`T0`], `mono_s` after boot; received at `recv_s`.
 fn clock(chain: &mut Chain, recv_s: u64, wall_s: i64, mono_s: u64) {
     let wall_ns = u64::try_from(T0 as i64 + wall_s).unwrap() * SECOND;
     let pair = ClockPair { wall_ns, mono_ns: mono_s * SECOND };
@@ -76,8 +76,8 @@ fn weeks_begin_on_monday_at_midnight_utc() {
 }
 
 #[test]
-fn a_second_that_comes_twice_loses_no_trade_and_makes_no_hole() {
-    // Unix time has no 23:59:60: a venue tells the second before midnight twice, or the one after it, or lets its
+fn a_second_that_comes_twice_loses_no_trade_and_makes_no_gap() {
+    // Unix time has no 23:59:60: a venue sends the second before midnight twice, or the one after it, or lets its
     // clock go back over midnight. By ids, as they came.
     let midnight = 1_800_057_600_000_u64;
     assert_eq!(midnight % 86_400_000, 0);
@@ -98,7 +98,7 @@ fn a_second_that_comes_twice_loses_no_trade_and_makes_no_hole() {
             let bars = chain.items.clone();
             let got = chain.bars("BTCUSDT", interval);
             chain.items = bars;
-            chain.worker.handle(Job::Batch(vec![Item::Reset { feed: 0 }]));
+            chain.worker.handle(CandleJob::Batch(vec![Item::Reset { feed: 0 }]));
             assert_eq!(got.values().map(|b| b.trade_count).collect::<Vec<_>>(), counts, "{interval} {times:?}");
             assert_eq!(got.values().map(|b| b.close).collect::<Vec<_>>(), closes, "{interval} {times:?}");
             assert!(got.values().all(|b| b.flags & GAP == 0), "{interval} {times:?}");
@@ -133,7 +133,7 @@ fn our_clock_set_back_leaves_bars_of_a_silent_market_closing_in_time() {
     clock(&mut chain, 0, 0, 100);
     chain.frame(at(1), &agg(1, ms(1), "100"));
     clock(&mut chain, 10, 10, 110);
-    // Set back by an hour: the log's times stand still, its CLOCK records tell.
+    // Set back by an hour: the log's times stop, its CLOCK records show it.
     clock(&mut chain, 11, 11 - 3_600, 111);
     for s in [21, 31, 41, 51] {
         chain.record(Kind::Data, 1, at(11), b"{}");
@@ -204,15 +204,15 @@ fn the_first_trade_ever_of_a_symbol_leaves_no_mark_and_nothing_to_ask_for() {
         let mut chain = chain();
         chain.frame(at(5), &agg(first, ms(5), "100"));
         chain.frame(at(70), &agg(first + 1, ms(70), "101"));
-        let asked = chain.feed.take_seeds().len();
+        let requested = chain.feed.take_seeds().len();
         for interval in Interval::ALL {
             let items = chain.items.clone();
             let bars = chain.bars("BTCUSDT", interval);
-            chain.worker.handle(Job::Batch(vec![Item::Reset { feed: 0 }]));
+            chain.worker.handle(CandleJob::Batch(vec![Item::Reset { feed: 0 }]));
             chain.items = items;
             assert_eq!(bars.values().next().unwrap().flags & GAP != 0, marked, "{interval} from id {first}");
         }
-        assert_eq!(asked, usize::from(marked), "from id {first}");
+        assert_eq!(requested, usize::from(marked), "from id {first}");
     }
 }
 
@@ -238,7 +238,7 @@ fn a_symbol_that_is_delisted_or_halted_gets_no_bars_of_silence_until_it_trades_a
         // A restart in between does not open any either.
         let state = serde_json::from_str(&serde_json::to_string(&chain.feed.state()).unwrap()).unwrap();
         let (v, registry) = (chain.feed.venue, chain.registry.clone());
-        chain.feed = Feed::new(v, Channel::AggTrades, 0, vec!["*".into()], registry, state).unwrap();
+        chain.feed = CandleFeed::new(v, Channel::AggTrades, 0, vec!["*".into()], registry, state).unwrap();
         listing(&mut chain, 7_300, gone);
         play(&mut chain, 7_310, 10_000);
         assert!(chain.bars("BTCUSDT", Interval::M1).is_empty(), "{gone:?}");
@@ -267,9 +267,9 @@ type Minutes = BTreeMap<i64, (u64, bool)>;
 
 /// What changed since the last look, of AUSDT and of BUSDT.
 fn minutes(chain: &mut Chain) -> [Minutes; 2] {
-    chain.worker.handle(Job::Batch(std::mem::take(&mut chain.items)));
+    chain.worker.handle(CandleJob::Batch(std::mem::take(&mut chain.items)));
     let (out, got) = std::sync::mpsc::channel();
-    chain.worker.handle(Job::Checkpoint { feed: 0, reply: Box::new(move |d| out.send(d).unwrap()) });
+    chain.worker.handle(CandleJob::Checkpoint { feed: 0, reply: Box::new(move |d| out.send(d).unwrap()) });
     let bars = got.recv().unwrap().bars;
     ["AUSDT", "BUSDT"].map(|symbol| {
         let index = chain.registry.index(VenueId::BinanceUsdm.as_str(), symbol);
@@ -301,7 +301,7 @@ fn one_trade_of_a_time_that_has_not_come_closes_no_bar_of_any_symbol_and_is_a_tr
         // Until its time has come, over a restart too.
         let state = serde_json::from_str(&serde_json::to_string(&chain.feed.state()).unwrap()).unwrap();
         let (v, registry) = (chain.feed.venue, chain.registry.clone());
-        chain.feed = Feed::new(v, Channel::AggTrades, 0, vec!["*".into()], registry, state).unwrap();
+        chain.feed = CandleFeed::new(v, Channel::AggTrades, 0, vec!["*".into()], registry, state).unwrap();
         let mut count: BTreeMap<i64, u64> = BTreeMap::new();
         for s in (200..7_200).step_by(10) {
             clock(&mut chain, s, s as i64, 100 + s);
@@ -405,7 +405,7 @@ fn an_odd_id_marks_bars_only_until_the_ids_behind_it_show_that_nothing_is_missin
 }
 
 #[test]
-fn what_is_no_trade_of_a_candle_ends_a_hole_and_fills_one_all_the_same() {
+fn what_is_no_trade_of_a_candle_ends_a_gap_and_fills_one_all_the_same() {
     let mut chain = Chain::new(VenueId::BinanceUsdm, Channel::Trades);
     let say = |chain: &mut Chain, s: u64, id: i64, kind: &str| {
         let (ts, frame_at) = (ms(s), at(s));
@@ -472,7 +472,7 @@ fn a_gap_marks_the_symbols_and_the_channel_that_it_names_and_a_later_one_takes_n
     // A restart behind both.
     let state = serde_json::from_str(&serde_json::to_string(&chain.feed.state()).unwrap()).unwrap();
     let (v, registry) = (chain.feed.venue, chain.registry.clone());
-    chain.feed = Feed::new(v, Channel::Trades, 0, vec!["*".into()], registry, state).unwrap();
+    chain.feed = CandleFeed::new(v, Channel::Trades, 0, vec!["*".into()], registry, state).unwrap();
     chain.feed.resume(&mut chain.items);
     for (n, symbol) in [(4, "A-B"), (5, "C-D"), (6, "E-F")] {
         chain.frame(at(490), &kucoin(TOPIC, symbol, n, 490, "2", "1"));
@@ -481,17 +481,17 @@ fn a_gap_marks_the_symbols_and_the_channel_that_it_names_and_a_later_one_takes_n
     let mut marked = |symbol: &str| -> Vec<i64> {
         chain.items.clone_from(&items);
         let bars = chain.bars(symbol, Interval::M1);
-        chain.worker.handle(Job::Batch(vec![Item::Reset { feed: 0 }]));
+        chain.worker.handle(CandleJob::Batch(vec![Item::Reset { feed: 0 }]));
         bars.into_iter().filter(|(_, b)| b.flags & GAP != 0).map(|(us, _)| us / MINUTE_US - T0 as i64 / 60).collect()
     };
-    // The first minute lacks its beginning. Up to the next trade nobody knows the price.
+    // The first minute lacks its first trades. Up to the next trade nobody knows the price.
     assert_eq!(marked("A-B"), [0, 3, 4, 5, 6, 7], "it is named twice");
     assert_eq!(marked("C-D"), [0], "only its book is named");
     assert_eq!(marked("E-F"), [0, 3, 4, 5, 6, 7]);
 }
 
 #[test]
-fn a_gap_that_is_told_behind_the_first_trade_that_ended_it_marks_all_of_it() {
+fn a_gap_that_is_reported_behind_the_first_trade_that_ended_it_marks_all_of_it() {
     const TOPIC: &str = "/market/match";
     let mut chain = Chain::new(VenueId::KucoinSpot, Channel::Trades);
     chain.frame(at(1), &kucoin(TOPIC, "A-B", 1, 1, "1", "1"));
@@ -502,7 +502,11 @@ fn a_gap_that_is_told_behind_the_first_trade_that_ended_it_marks_all_of_it() {
     chain.record(Kind::Gap, 1, at(371), text.as_bytes());
     chain.frame(at(490), &kucoin(TOPIC, "A-B", 4, 490, "1", "1"));
     let marked: Vec<bool> = chain.bars("A-B", Interval::M1).values().map(|b| b.flags & GAP != 0).collect();
-    assert_eq!(marked, [true, false, true, true, true, true, true, false, false], "the first one lacks its beginning");
+    assert_eq!(
+        marked,
+        [true, false, true, true, true, true, true, false, false],
+        "the first one lacks its first trades"
+    );
 }
 
 #[test]
@@ -520,7 +524,7 @@ fn a_frame_of_trades_that_cannot_be_read_marks_its_symbol_where_no_ids_tell_what
     let mut flags = |symbol: &str| -> Vec<bool> {
         chain.items.clone_from(&items);
         let bars = chain.bars(symbol, Interval::M1);
-        chain.worker.handle(Job::Batch(vec![Item::Reset { feed: 0 }]));
+        chain.worker.handle(CandleJob::Batch(vec![Item::Reset { feed: 0 }]));
         bars.values().map(|b| b.flags & GAP != 0).collect()
     };
     assert_eq!(flags("A-B"), [true, false, true]);
@@ -599,15 +603,15 @@ fn gate_trade(chain: &mut Chain, s: u64, id: i64, more: &str) {
 }
 
 #[test]
-fn silence_behind_the_end_of_a_contract_that_its_listing_told_makes_no_bars() {
-    // Ends in the middle of minute 5, and with minute 4; told before, or behind it; with our log going on, standing still
+fn silence_behind_the_listed_end_of_a_contract_makes_no_bars() {
+    // Ends in the middle of minute 5, and with minute 4; listed before or behind it; our log goes on, or stops
     // over the end, and behind a restart.
     for (end_s, last) in [(330, 5), (300, 4)] {
-        for (told_s, quiet) in [(0, 0..0), (0, 120..900), (0, 200..5_000), (400, 0..0)] {
-            let case = format!("ends at {end_s} s, told at {told_s} s, nothing heard in {quiet:?}");
+        for (listed_s, quiet) in [(0, 0..0), (0, 120..900), (0, 200..5_000), (400, 0..0)] {
+            let case = format!("ends at {end_s} s, listed at {listed_s} s, nothing heard in {quiet:?}");
             let end = format!(r#""in_delisting":true,"status":"delisting","delisted_time":{}"#, T0 + end_s);
             let mut chain = Chain::new(VenueId::GateFutures, Channel::Trades);
-            let first = if told_s == 0 { end.as_str() } else { r#""status":"trading""# };
+            let first = if listed_s == 0 { end.as_str() } else { r#""status":"trading""# };
             gate_listing(&mut chain, 0, first);
             clock(&mut chain, 0, 0, 100);
             gate_trade(&mut chain, 1, 1, "");
@@ -617,18 +621,18 @@ fn silence_behind_the_end_of_a_contract_that_its_listing_told_makes_no_bars() {
                 }
             };
             play(&mut chain, 10, 400);
-            if told_s > 0 {
-                gate_listing(&mut chain, told_s, &end);
+            if listed_s > 0 {
+                gate_listing(&mut chain, listed_s, &end);
             }
             play(&mut chain, 400, 7_200);
-            let last = if told_s > 0 { 6 } else { last };
+            let last = if listed_s > 0 { 6 } else { last };
             let bars = chain.bars("BTC_USDT", Interval::M1);
             assert_eq!(opens(&bars), (0..=last).collect::<Vec<_>>(), "{case}");
             assert_eq!(closed(&bars), bars.len(), "{case}: none is open");
             // A restart opens none either, nor does the same listing again.
             let state = serde_json::from_str(&serde_json::to_string(&chain.feed.state()).unwrap()).unwrap();
             let (v, registry) = (chain.feed.venue, chain.registry.clone());
-            chain.feed = Feed::new(v, Channel::Trades, 0, vec!["*".into()], registry, state).unwrap();
+            chain.feed = CandleFeed::new(v, Channel::Trades, 0, vec!["*".into()], registry, state).unwrap();
             assert!(chain.feed.is_silent("BTC_USDT"), "{case}");
             gate_listing(&mut chain, 7_200, &end);
             play(&mut chain, 7_210, 7_500);
@@ -688,8 +692,8 @@ fn contracts_of_binance_coinm_are_worth_their_size_in_dollars_whatever_the_price
         }
         let bar = *chain.bars(symbol, Interval::M1).values().next().unwrap();
         let (amounts, quotes) = (u32::from(bar.amount_scale), u32::from(bar.price_scale + bar.amount_scale));
-        let told = [(bar.volume, amounts), (bar.quote_volume, quotes), (bar.taker_buy_quote_volume, quotes)];
-        assert_eq!(told.map(|(sum, scale)| model::kline::decimal(sum, scale, 0)), expected, "{symbol}");
+        let sums = [(bar.volume, amounts), (bar.quote_volume, quotes), (bar.taker_buy_quote_volume, quotes)];
+        assert_eq!(sums.map(|(sum, scale)| model::kline::decimal(sum, scale, 0)), expected, "{symbol}");
         assert_eq!(bar.flags & model::kline::SPARSE, 0, "{symbol}");
     }
 }

@@ -70,8 +70,8 @@ pub enum KlineError {
         /// The file that is there.
         path: PathBuf,
     },
-    /// Nobody can tell whose log it is.
-    #[error("tell whose log {} is", dir.display())]
+    /// The owner of the log is unknown.
+    #[error("identify the log in {}", dir.display())]
     Lineage {
         /// The log.
         dir: PathBuf,
@@ -88,7 +88,7 @@ pub enum KlineError {
         /// Why.
         source: Box<AckError>,
     },
-    /// What the database does not have cannot be asked for again.
+    /// What the database does not have cannot be requested again.
     #[error("take back the ack")]
     TakeBack(#[source] SourceError),
     /// What is stored cannot be acknowledged.
@@ -118,10 +118,10 @@ pub enum KlineError {
     /// A thread cannot be started.
     #[error("start a thread of the candles")]
     Thread(#[source] io::Error),
-    /// A drain was asked to stop before the candles had worked off the log.
+    /// A drain had to stop before the candles had worked off the log.
     #[error("the candles are not at the end of the log yet; the same command goes on")]
     Stopped,
-    /// A thread ended by a panic that was told.
+    /// A thread ended by a panic that was reported.
     #[error("a thread of the candles panicked")]
     ThreadPanicked,
 }
@@ -137,7 +137,7 @@ impl KlineError {
         }
     }
 
-    /// Whether nothing failed: a drain was asked to stop before its end.
+    /// Whether nothing failed: a drain had to stop before its end.
     #[must_use]
     pub fn stopped(&self) -> bool {
         match self {

@@ -1,26 +1,26 @@
 //! One venue's log as items for the actors: a fold over records that knows no files, no clock and no threads.
 //!
 //! ```text
-//!  record --> of the source channel? --> decode --> ids: repeat? hole? fills one? --> Tick, Gap, Repaired
+//!  record --> of the source channel? --> decode --> ids: repeat? gap?  fills one? --> Tick, Gap, Repaired
 //!         \-> listing: symbols get their places     time of the venue passed a minute --> Clock
 //! ```
 //!
 //! What comes out depends on the records alone, so a restart from a saved [`FeedState`] goes on exactly, and any
 //! number of kills leaves the candles of an undisturbed run. The repairer's log of the venue is folded in by the
-//! same feed: its trades fill holes that this feed knows.
+//! same feed: its trades fill gaps that this feed knows.
 //!
 //! A trade closes the bars of its own symbol. Those of the others close by the venue's time, which is our receive time
 //! less the distance between the two clocks that most symbols agree on ([`time`]): so bars of silent markets close too,
 //! a clock that is wrong by hours, ours or the venue's, does no harm, and neither does a trade whose time is. A step of
-//! our clock is found in the log's CLOCK records, which tell the time since boot too: from one to the next the wall time
+//! our clock is found in the log's CLOCK records, which hold the time since boot too: from one to the next the wall time
 //! counts only for as long as they can be apart.
 //!
 //! A symbol that the newest listing does not have, or has as not trading, gets no bars of silence, nor does one behind the
-//! end of its trading that a listing told; neither does one that is recorded no more, and the bars in which that begins and
+//! listed end of its trading; neither does one that is recorded no more, and the bars in which that begins and
 //! ends are marked.
 
-mod hole;
-mod holes;
+mod gap;
+mod gaps;
 mod time;
 mod vote;
 
@@ -30,7 +30,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use wal_format::{Kind, RecordRef, flags};
 
-use self::hole::{BEGINNING, Interruption, TradeGap, first_row};
+use self::gap::{Interruption, TradeGap, UNFILLABLE, first_row};
 use self::vote::{Clock, Doubt, EarlyTrade, SavedVote, Vote, When};
 use super::message::Item;
 use super::registry::{Facts, SymbolPeriodRegistry};
@@ -55,7 +55,8 @@ const UNREAD_US: i64 = 5_000_000;
 pub struct FeedState {
     gaps: GapState,
     dedupe: SavedDedupe,
-    holes: Vec<TradeGap>,
+    #[serde(rename = "holes")]
+    id_gaps: Vec<TradeGap>,
     /// Time of the last trade by symbol, us.
     last_us: BTreeMap<String, i64>,
     /// Up to when rows of a symbol came, us, where that is later: some are no trades of a candle.
@@ -84,13 +85,13 @@ pub struct FeedState {
     /// What the newest listing says of the recorded symbols: it may be long before a restart's place in the log.
     #[serde(default)]
     listed: BTreeMap<String, Facts>,
-    /// The last interruption of a venue whose ids do not tell what it cost, us: as version 1 saved it.
+    /// The last interruption of a venue whose ids do not show what it cost, us: as version 1 saved it.
     #[serde(default, skip_serializing)]
     interrupted: Option<(i64, i64)>,
-    /// Interruptions of which no ids tell what they cost, oldest first.
+    /// Interruptions of which no ids show what they cost, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     interruptions: Vec<Interruption>,
-    /// First rows of symbols whose first bars lack their beginning, which the venue can be asked for.
+    /// First rows of symbols whose first bars wait for a seed from the venue.
     #[serde(default)]
     seeds: BTreeMap<String, First>,
     /// The last CLOCK record.
@@ -99,7 +100,7 @@ pub struct FeedState {
     /// Quote volumes of contracts are worth of their base; version 1 forgot what a contract is worth.
     #[serde(default)]
     multiplied: bool,
-    /// Word of the channel that the candles are made of; none in a state of version 1.
+    /// Name of the channel that the candles are made of; none in a state of version 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     source: Option<String>,
     /// Symbols that are recorded no more, or whose candles are made of another channel than before, since when, us.
@@ -121,7 +122,7 @@ pub struct Skipped {
 }
 
 /// The fold; see the module.
-pub struct Feed {
+pub struct CandleFeed {
     venue: &'static Venue,
     source: Channel,
     number: u32,
@@ -136,11 +137,11 @@ pub struct Feed {
     index_of: Vec<Option<u32>>,
     last_us: Vec<i64>,
     seen_us: Vec<i64>,
-    holes: Vec<TradeGap>,
+    id_gaps: Vec<TradeGap>,
     /// Of them those of which nobody knows yet whether they are any.
     doubtful: usize,
     votes: Vec<Vote>,
-    /// Symbol of a stream of the source, by what its frames carry; made when it is asked for.
+    /// Symbol of a stream of the source, by what its frames carry; made when it is needed.
     streams: Option<StreamSymbols>,
     /// What the amounts of listed symbols are worth, as the actors know it.
     units: BTreeMap<String, Unit>,
@@ -148,10 +149,10 @@ pub struct Feed {
     next_end_us: i64,
     state: FeedState,
     skipped: Skipped,
-    /// Symbols that got their place with their first trade: told before it.
+    /// Symbols that got their place with their first trade: announced before it.
     unannounced: Vec<u32>,
-    /// Symbols of `state.seeds` that were asked for already.
-    asked: BTreeSet<String>,
+    /// Symbols of `state.seeds` that were requested already.
+    requested: BTreeSet<String>,
     /// The channel before, when it was another one, and the time of its last trade, us.
     other_source: Option<(String, i64)>,
 }
@@ -162,9 +163,9 @@ type StreamSymbols = HashMap<(Vec<u8>, Vec<u8>), String>;
 /// No trade of this symbol yet.
 const NEVER: i64 = i64::MIN;
 
-impl Feed {
+impl CandleFeed {
     /// Goes on behind `state`. `source` is [`Channel::Trades`] or [`Channel::AggTrades`]; `patterns` are the
-    /// configured symbols, by which a listing is cut to what is recorded.
+    /// configured symbols, by which a listing is reduced to what is recorded.
     ///
     /// # Errors
     /// When the state names a channel this version does not know.
@@ -191,8 +192,8 @@ impl Feed {
             index_of: Vec::new(),
             last_us: Vec::new(),
             seen_us: Vec::new(),
-            doubtful: state.holes.iter().filter(|hole| hole.unsure).count(),
-            holes: state.holes.clone(),
+            doubtful: state.id_gaps.iter().filter(|gap| gap.unsure).count(),
+            id_gaps: state.id_gaps.clone(),
             votes: Vec::new(),
             streams: None,
             units: BTreeMap::new(),
@@ -200,7 +201,7 @@ impl Feed {
             state,
             skipped: Skipped::default(),
             unannounced: Vec::new(),
-            asked: BTreeSet::new(),
+            requested: BTreeSet::new(),
             other_source: None,
         };
         for (symbol, us) in std::mem::take(&mut feed.state.last_us) {
@@ -233,7 +234,7 @@ impl Feed {
         FeedState {
             gaps: self.tracker.state(),
             dedupe: self.dedupe.save(symbols),
-            holes: self.holes.clone(),
+            id_gaps: self.id_gaps.clone(),
             last_us: last.map(|(i, us)| (symbols.name(SymbolId(i)).to_owned(), *us)).collect(),
             seen_us: (0_u32..)
                 .zip(&self.seen_us)
@@ -251,7 +252,7 @@ impl Feed {
         self.other_source.as_ref().map(|(channel, us)| (channel.as_str(), *us))
     }
 
-    /// What the amounts of a symbol are worth. The actors, which forget it over a restart, are told by the caller.
+    /// What the amounts of a symbol are worth. The actors forget it over a restart; the caller sends it to them.
     pub fn unit(&self, symbol: &str) -> Unit {
         self.units.get(symbol).copied().unwrap_or_else(|| Facts::unit(self.venue, None))
     }
@@ -306,15 +307,15 @@ impl Feed {
     pub fn record(&mut self, record: &RecordRef<'_>, out: &mut Vec<Item>) {
         let recv_us = i64::try_from(record.ts_recv_ns / 1_000).unwrap_or(i64::MAX);
         self.dedupe.record(record.ts_recv_ns);
-        let told_us = if record.kind() == Some(Kind::Clock) { self.clock(record.payload) } else { None };
-        self.tell_time(told_us.unwrap_or(recv_us), out);
-        for early in self.due(told_us.unwrap_or(recv_us)) {
+        let reported_us = if record.kind() == Some(Kind::Clock) { self.clock(record.payload) } else { None };
+        self.report_time(reported_us.unwrap_or(recv_us), out);
+        for early in self.due(reported_us.unwrap_or(recv_us)) {
             self.come(&early, out);
         }
         match record.kind() {
             Some(Kind::Data) => {
                 let binary = record.flags & flags::BINARY != 0;
-                // Most frames are of other channels: told by their first bytes. An unusual one is decoded.
+                // Most frames are of other channels: recognized by their first bytes. An unusual one is decoded.
                 let other = self
                     .venue
                     .frames
@@ -386,7 +387,7 @@ impl Feed {
             out.push(Item::Own { symbol_index, feed: self.number });
         }
         let venue = self.venue.id().as_str();
-        let now_us = self.told_us();
+        let now_us = self.reported_us();
         let traded = |f: &mut Facts| std::mem::replace(&mut f.trading, false) && !has_ended(f, now_us);
         let before: BTreeMap<String, bool> =
             self.state.listed.iter_mut().map(|(symbol, facts)| (symbol.clone(), traded(facts))).collect();
@@ -419,20 +420,20 @@ impl Feed {
         self.streams = None;
     }
 
-    /// Up to when the bars were told of the venue's time, us.
-    fn told_us(&self) -> i64 {
+    /// The venue's time that was last reported to the bars, us.
+    fn reported_us(&self) -> i64 {
         self.state.minute.map_or(i64::MIN, |minute| minute.saturating_mul(MINUTE_US))
     }
 
-    /// Before bars are told that it is `now_us`: trading of some symbols ended since it was what they were told last. Up
+    /// Before `now_us` is reported to the bars: trading of some symbols ended since the time reported last. Up
     /// to there their silence is bars, also when the time goes on by an hour at once.
     #[cold]
     pub(super) fn end(&mut self, now_us: i64, out: &mut Vec<Item>) {
-        let mut told_us = self.told_us();
+        let mut reported_us = self.reported_us();
         let listed = self.state.listed.iter();
         let ends: BTreeSet<(i64, &String)> = listed
             .filter_map(|(symbol, facts)| Some((end_us(facts)?, symbol)))
-            .filter(|(us, _)| *us > told_us)
+            .filter(|(us, _)| *us > reported_us)
             .collect();
         self.next_end_us = i64::MAX;
         for (end_us, symbol) in ends {
@@ -441,9 +442,9 @@ impl Feed {
                 break;
             }
             let last_open_us = (end_us - 1).div_euclid(MINUTE_US) * MINUTE_US;
-            if self.state.minute.is_some() && last_open_us > told_us {
-                told_us = last_open_us;
-                out.push(Item::Clock { feed: self.number, now_us: told_us });
+            if self.state.minute.is_some() && last_open_us > reported_us {
+                reported_us = last_open_us;
+                out.push(Item::Clock { feed: self.number, now_us: reported_us });
             }
             if let Some(symbol_index) = self.registry.index(self.venue.id().as_str(), symbol) {
                 out.push(Item::Halt { symbol_index, halted: true });
@@ -453,11 +454,11 @@ impl Feed {
 
     /// True for a symbol whose silence makes no bars: it does not trade, not any more, or is recorded no more.
     pub(crate) fn is_silent(&self, symbol: &str) -> bool {
-        let halted = |facts: &Facts| !facts.trading || has_ended(facts, self.told_us());
+        let halted = |facts: &Facts| !facts.trading || has_ended(facts, self.reported_us());
         self.is_unrecorded(symbol) || self.state.listed.get(symbol).is_some_and(halted)
     }
 
-    /// Symbols are recorded no more: silence says nothing of them, and ids that are missing later are no hole.
+    /// Symbols are recorded no more: silence says nothing of them, and ids that are missing later are no gap.
     #[cold]
     fn unsubscribed(&mut self, payload: &[u8], out: &mut Vec<Item>) {
         let source = self.source;
@@ -468,7 +469,7 @@ impl Feed {
             let from_us = *self.last_of(id);
             if from_us != NEVER {
                 let since_us = self.state.venue_now_us.unwrap_or(from_us).max(from_us);
-                self.beginning(&symbol, symbol_index, from_us, since_us, out);
+                self.unfillable_gap(&symbol, symbol_index, from_us, since_us, out);
                 self.state.unrecorded.insert(symbol, since_us);
                 out.push(Item::Halt { symbol_index, halted: true });
             }
@@ -485,9 +486,9 @@ impl Feed {
         let mut gaps: Vec<(usize, (i64, i64), bool)> = Vec::new();
         let Self { tracker, dedupe, decoder, marks, counts, last_us, .. } = self;
         let mut on_gap = |gap: GapEvent<'_>| {
-            // Aggregates that continue over trades they leave out are no loss of ours.
+            // Aggregates that continue over trades they leave out are no gap of ours.
             if !matches!(gap.seen, Seen::TradesSkipped { .. }) {
-                gaps.extend(gap.hole.map(|hole| (gap.row, hole, gap.unsure)));
+                gaps.extend(gap.hole.map(|ids| (gap.row, ids, gap.unsure)));
             }
         };
         match carrier {
@@ -507,7 +508,7 @@ impl Feed {
                 continue;
             }
             let Some((symbol, tick, counts)) = self.tick(row, recv_us) else { continue };
-            // Fetched, and delivered as well: unlike a row of a count that begins anew it is not of now.
+            // Fetched, and delivered as well: unlike a row of a count that begins again it is not of now.
             if mark.again && (carrier.is_none() || tick.ts_us <= *self.last_of(symbol)) {
                 self.skipped.repeated += 1;
                 continue;
@@ -522,10 +523,10 @@ impl Feed {
                 When::Later(come_us) | When::Never(come_us) => come_us,
             };
             // What is no trade of a candle has an id all the same.
-            if let Some((_, hole, unsure)) = gaps.iter().find(|(at, _, _)| *at == row) {
+            if let Some((_, ids, unsure)) = gaps.iter().find(|(at, _, _)| *at == row) {
                 // Behind one that ends with no trade of now, nobody knows the last price.
                 let unsettled = !counts || !matches!(when, When::Now);
-                self.hole(symbol, tick.symbol_index, (*hole, *unsure), known_us, unsettled, out);
+                self.id_gap(symbol, tick.symbol_index, (*ids, *unsure), known_us, unsettled, out);
             }
             if self.doubtful > 0 {
                 self.settled(symbol, tick.symbol_index, out);
@@ -569,14 +570,14 @@ impl Feed {
             // symbol has id 0 or 1; nothing came before that.
             let from_us = tick.ts_us;
             let name = self.decoder.rows.symbols.name(symbol).to_owned();
-            // One that came before and waits for its time would be asked for again.
+            // One that came before and waits for its time would be requested again.
             let waits = self.state.early.iter().any(|early| early.symbol == name);
             if self.venue.spec.seeding.contains(&self.source) && !waits {
                 self.state.seeds.insert(name.clone(), first_row(&tick));
             }
             self.remember(TradeGap {
                 symbol: name,
-                from_id: BEGINNING,
+                from_id: UNFILLABLE,
                 to_id: NO_ID,
                 from_us,
                 to_us: from_us,
@@ -610,7 +611,7 @@ impl Feed {
         }
     }
 
-    /// Tells of symbols that got their place with their first trade.
+    /// Announces symbols that got their place with their first trade.
     #[inline]
     fn announce(&mut self, out: &mut Vec<Item>) {
         for symbol_index in self.unannounced.drain(..) {

@@ -8,8 +8,8 @@ use std::sync::mpsc;
 use wal_format::{Position, Seq};
 
 use super::*;
-use crate::actor::{Shown, Worker};
-use crate::message::Job;
+use crate::actor::{CandleWorker, Shown};
+use crate::message::CandleJob;
 use crate::store::{DoubleBufferedKlineStore, LatestSlots};
 use model::VenueId;
 use model::interval::Interval;
@@ -18,8 +18,8 @@ use venue::venue;
 
 /// A feed and the worker behind it.
 pub(super) struct Chain {
-    pub feed: Feed,
-    pub worker: Worker,
+    pub feed: CandleFeed,
+    pub worker: CandleWorker,
     pub registry: Arc<SymbolPeriodRegistry>,
     seq: u64,
     pub items: Vec<Item>,
@@ -28,9 +28,10 @@ pub(super) struct Chain {
 impl Chain {
     pub fn new(id: VenueId, source: Channel) -> Self {
         let registry = Arc::new(SymbolPeriodRegistry::new());
-        let feed = Feed::new(venue(id), source, 0, vec!["*".into()], registry.clone(), FeedState::default()).unwrap();
+        let feed =
+            CandleFeed::new(venue(id), source, 0, vec!["*".into()], registry.clone(), FeedState::default()).unwrap();
         let shown = Shown { latest: Arc::new(LatestSlots::new()), whole: Arc::new(DoubleBufferedKlineStore::new()) };
-        Self { feed, worker: Worker::new(shown), registry, seq: 0, items: Vec::new() }
+        Self { feed, worker: CandleWorker::new(shown), registry, seq: 0, items: Vec::new() }
     }
 
     pub fn record(&mut self, kind: Kind, conn: u32, ts_recv_ns: u64, payload: &[u8]) {
@@ -54,9 +55,9 @@ impl Chain {
 
     /// Newest state of every bar of a symbol so far.
     pub fn bars(&mut self, symbol: &str, interval: Interval) -> BTreeMap<i64, KlineData> {
-        self.worker.handle(Job::Batch(std::mem::take(&mut self.items)));
+        self.worker.handle(CandleJob::Batch(std::mem::take(&mut self.items)));
         let (out, got) = mpsc::channel();
-        self.worker.handle(Job::Checkpoint { feed: 0, reply: Box::new(move |d| out.send(d).unwrap()) });
+        self.worker.handle(CandleJob::Checkpoint { feed: 0, reply: Box::new(move |d| out.send(d).unwrap()) });
         let index = self.registry.index(self.feed.venue.id().as_str(), symbol).unwrap();
         let of_symbol =
             |(s, i, bar): (u32, Interval, KlineData)| (s == index && i == interval).then_some((bar.open_time_us, bar));
@@ -185,7 +186,7 @@ pub(super) fn agg(id: i64, ts_ms: u64, price: &str) -> String {
 }
 
 #[test]
-fn a_hole_marks_its_bars_until_the_repairers_rows_have_filled_it() {
+fn a_gap_marks_its_bars_until_the_repairers_rows_have_filled_it() {
     let mut chain = Chain::new(VenueId::BinanceUsdm, Channel::AggTrades);
     let at = |s: u64| 1_800_000_000 * SECOND + s * SECOND;
     let ms = |s: u64| 1_800_000_000_000 + s * 1000;
@@ -231,28 +232,28 @@ fn bars_in_which_recording_began_are_marked_and_the_next_ones_are_not() {
     assert_eq!(
         flags(chain.bars("BTCUSDT", Interval::M1)),
         [GAP, 0],
-        "the second hole was filled, the first minute is cut"
+        "the second gap was filled, the first minute is incomplete"
     );
     chain.frame(at(90), &agg(15, ms(90), "1"));
     assert_eq!(flags(chain.bars("BTCUSDT", Interval::D1)), [GAP]);
 }
 
 #[test]
-fn a_filled_hole_touches_only_bars_that_no_other_hole_does() {
+fn a_filled_gap_touches_only_bars_that_no_other_gap_does() {
     let mut chain = Chain::new(VenueId::BinanceUsdm, Channel::AggTrades);
     let at = |s: u64| (1_800_000_000 + s) * SECOND;
     let ms = |s: u64| (1_800_000_000 + s) * 1_000;
-    // The first trade ever; then a hole each minute.
+    // The first trade ever; then a gap each minute.
     for n in 0..100 {
         chain.frame(at(n * 60), &agg(2 * n as i64 + 1, ms(n * 60), "100"));
     }
     let before = chain.items.len();
     // Of minute 50 the missing one, and then a late one that fills nothing else.
     chain.frame(at(5_990), &agg(100, ms(49 * 60 + 30), "100"));
-    let told: Vec<&Item> =
+    let gaps: Vec<&Item> =
         chain.items[before..].iter().filter(|i| !matches!(i, Item::Tick(_) | Item::Clock { .. })).collect();
-    // Its minutes have other holes at their other ends, and so has every longer bar.
-    assert!(told.is_empty(), "{told:?}");
+    // Its minutes have other gaps at their other ends, and so has every longer bar.
+    assert!(gaps.is_empty(), "{gaps:?}");
     chain.frame(at(5_991), &agg(102, ms(50 * 60 + 30), "100"));
     let bars = chain.bars("BTCUSDT", Interval::M1);
     let whole: Vec<i64> = bars.values().filter(|b| b.flags & GAP == 0).map(|b| b.open_time_us / MINUTE_US).collect();
@@ -320,7 +321,7 @@ fn trades_of_today_follow_a_recording_of_years_ago_over_a_bounded_number_of_bars
     assert_eq!(opens, [then, then + 1, now, now + 1]);
     for interval in Interval::ALL {
         chain.items.clone_from(&items);
-        chain.worker = Worker::new(Shown {
+        chain.worker = CandleWorker::new(Shown {
             latest: Arc::new(LatestSlots::new()),
             whole: Arc::new(DoubleBufferedKlineStore::new()),
         });
@@ -346,7 +347,7 @@ fn our_clock_may_be_set_by_hours_and_no_trade_is_absurd() {
 }
 
 #[test]
-fn an_interruption_without_ids_is_told_again_after_a_restart() {
+fn an_interruption_without_ids_is_reported_again_after_a_restart() {
     let mut chain = Chain::new(VenueId::KucoinSpot, Channel::Trades);
     let base = 1_800_000_000 * SECOND;
     let frame = r#"{"type":"message","topic":"/market/match:A-B","subject":"trade.l3match","data":{"makerOrderId":"m","price":"1","sequence":"1","side":"buy","size":"1","symbol":"A-B","takerOrderId":"t","time":"1800000000000000000","tradeId":"a","type":"match"}}"#;
@@ -360,14 +361,14 @@ fn an_interruption_without_ids_is_told_again_after_a_restart() {
             .iter()
             .find_map(|i| if let Item::Gap { from_us, to_us, .. } = i { Some((*from_us, *to_us)) } else { None })
     };
-    let told = gap(&chain.items).unwrap();
-    assert_eq!(told.1 - told.0, 300_000_000);
+    let found = gap(&chain.items).unwrap();
+    assert_eq!(found.1 - found.0, 300_000_000);
     let state = serde_json::from_str(&serde_json::to_string(&chain.feed.state()).unwrap()).unwrap();
     let (v, registry) = (chain.feed.venue, chain.registry.clone());
-    let feed = Feed::new(v, Channel::Trades, 0, vec!["*".into()], registry, state).unwrap();
+    let feed = CandleFeed::new(v, Channel::Trades, 0, vec!["*".into()], registry, state).unwrap();
     let mut again = Vec::new();
     feed.resume(&mut again);
-    assert_eq!(gap(&again), Some(told));
+    assert_eq!(gap(&again), Some(found));
 }
 
 #[test]
@@ -403,16 +404,16 @@ fn a_feed_saved_at_any_record_goes_on_as_if_nothing_had_happened() {
             Some(((ts.parse::<f64>().ok()? * 1e9) as u64, frame))
         })
         .collect();
-    let run = |cut: Option<usize>| {
+    let run = |restart: Option<usize>| {
         let mut chain = Chain::new(VenueId::BinanceUsdm, Channel::AggTrades);
         for (i, (ts, frame)) in frames.iter().enumerate() {
-            if Some(i) == cut {
+            if Some(i) == restart {
                 let text = serde_json::to_string(&chain.feed.state()).unwrap();
                 let state = serde_json::from_str(&text).unwrap();
                 let (v, registry) = (chain.feed.venue, chain.registry.clone());
-                chain.feed = Feed::new(v, Channel::AggTrades, 0, vec!["*".into()], registry, state).unwrap();
+                chain.feed = CandleFeed::new(v, Channel::AggTrades, 0, vec!["*".into()], registry, state).unwrap();
             }
-            // Leave some out, so that there are holes to remember.
+            // Leave some out, so that there are gaps to remember.
             if i % 17 != 0 {
                 chain.frame(*ts, frame);
             }
@@ -420,9 +421,9 @@ fn a_feed_saved_at_any_record_goes_on_as_if_nothing_had_happened() {
         format!("{:?}", chain.items)
     };
     let whole = run(None);
-    assert!(whole.contains("Gap"), "the test must have holes");
-    for cut in (1..frames.len()).step_by(97) {
-        assert_eq!(run(Some(cut)), whole, "cut at {cut}");
+    assert!(whole.contains("Gap"), "the test must have gaps");
+    for restart in (1..frames.len()).step_by(97) {
+        assert_eq!(run(Some(restart)), whole, "restarted at {restart}");
     }
 }
 
@@ -460,20 +461,20 @@ fn the_beginning_of_first_bars_is_asked_for_once_the_venues_candles_are_settled_
     assert_eq!(chain.feed.take_seeds(), [], "once");
     let state = serde_json::from_str(&serde_json::to_string(&chain.feed.state()).unwrap()).unwrap();
     let v = chain.feed.venue;
-    chain.feed = Feed::new(v, Channel::AggTrades, 0, vec!["*".into()], chain.registry.clone(), state).unwrap();
+    chain.feed = CandleFeed::new(v, Channel::AggTrades, 0, vec!["*".into()], chain.registry.clone(), state).unwrap();
     assert_eq!(chain.feed.take_seeds(), [("BTCUSDT".to_owned(), first)], "nobody answered before the restart");
     let mut out = Vec::new();
     chain.feed.seeded("BTCUSDT", &first, &[], &mut out);
     assert_eq!(out.len(), Interval::COUNT);
     let state = chain.feed.state();
-    chain.feed = Feed::new(v, Channel::AggTrades, 0, vec!["*".into()], chain.registry.clone(), state).unwrap();
-    assert_eq!(chain.feed.take_seeds(), [], "answered once, asked never again");
+    chain.feed = CandleFeed::new(v, Channel::AggTrades, 0, vec!["*".into()], chain.registry.clone(), state).unwrap();
+    assert_eq!(chain.feed.take_seeds(), [], "answered once, never requested again");
     chain.frame(at(99), &agg(12, ms(99), "100"));
     assert_eq!(chain.feed.take_seeds(), []);
 }
 
 #[test]
-fn a_seed_begins_the_bars_it_fits_and_takes_their_mark_but_not_that_of_another_hole() {
+fn a_seed_begins_the_bars_it_fits_and_takes_their_mark_but_not_that_of_another_gap() {
     let mut chain = Chain::new(VenueId::BinanceUsdm, Channel::AggTrades);
     let at = |s: u64| (1_800_000_000 + s) * SECOND;
     let ms = |s: u64| 1_800_000_000_000 + s * 1000;
@@ -496,9 +497,9 @@ fn a_seed_begins_the_bars_it_fits_and_takes_their_mark_but_not_that_of_another_h
     payload.extend_from_slice(repaired.as_bytes());
     payload.extend_from_slice(format!("[{},{}]", row(12), row(13)).as_bytes());
     chain.record(Kind::Rest, 9, at(140), &payload);
-    chain.worker.handle(Job::Batch(std::mem::take(&mut chain.items)));
+    chain.worker.handle(CandleJob::Batch(std::mem::take(&mut chain.items)));
     let (out, got) = mpsc::channel();
-    chain.worker.handle(Job::Checkpoint { feed: 0, reply: Box::new(move |d| out.send(d).unwrap()) });
+    chain.worker.handle(CandleJob::Checkpoint { feed: 0, reply: Box::new(move |d| out.send(d).unwrap()) });
     let bars = got.recv().unwrap().bars;
     let last = |interval| bars.iter().rfind(|(_, i, _)| *i == interval).unwrap().2;
     let (hour, day, week) = (last(Interval::H1), last(Interval::D1), last(Interval::W1));
@@ -542,9 +543,9 @@ fn a_symbol_that_is_recorded_no_more_gets_no_bars_and_those_at_both_ends_are_mar
             say(&mut chain, "AUSDT", minute, t0 + minute * MIN_MS);
             say(&mut chain, "BUSDT", minute, t0 + minute * MIN_MS + 1);
         }
-        let told =
+        let event =
             br#"{"kind":"unsubscribed","detail":{"channels":{"trades":["AUSDT","NEVERUSDT"],"depth":["BUSDT"]}}}"#;
-        chain.record(Kind::Event, 0, ns(t0 + 4 * MIN_MS + 30_000), told);
+        chain.record(Kind::Event, 0, ns(t0 + 4 * MIN_MS + 30_000), event);
         saved = serde_json::to_string(&chain.feed.state()).unwrap();
         assert!(chain.feed.is_unrecorded("AUSDT") && !chain.feed.is_unrecorded("BUSDT"));
         for minute in [5, 9, 15, 40] {

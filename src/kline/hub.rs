@@ -1,11 +1,11 @@
-//! Where everybody who wants candles asks: the latest of one symbol, all of one instant, history, changes.
+//! Where readers get candles: the latest of one symbol, all of one instant, history, changes.
 //!
 //! ```text
 //!  feeds --> worker --> LatestSlots, DoubleBuffered store, subscribers        memory
 //!                   \-> checkpoints --> database thread --> klines.db         history
 //!  history = database, overlaid with what memory has of the same symbol: no seam between the two
 //! ```
-//! Asking never delays a feed: memory is read without locks, the database through connections of its own.
+//! Reading never delays a feed: memory is read without locks, the database through connections of its own.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +18,7 @@ use tokio::sync::broadcast;
 
 use super::actor::{Shown, Totals};
 use super::db::{CandleReader, DbError, GapQuery, HistoryQuery, NamedBar, Readers, SavedFeed, Source, StoredBar};
-use super::message::{Item, Job, Update};
+use super::message::{CandleJob, Item, Update};
 use super::pushed::PushedTrades;
 use super::recent::{RecentTrades, STORED_BYTES};
 use super::registry::{Registered, SymbolPeriodRegistry};
@@ -29,7 +29,7 @@ use model::interval::Interval;
 use model::kline::{FINAL, FLAT, FOREIGN, GAP, KlineData, Tick};
 use ops::hist::Hist;
 
-/// Changes a subscriber may be behind before he is told that he missed some.
+/// Changes a subscriber may be behind before it misses some.
 const BEHIND_MAX: usize = 4_096;
 const MS: u64 = 1_000_000;
 /// Buckets of the latency from receiving a trade to showing it.
@@ -52,7 +52,7 @@ const LATENCY_NS: [u64; 16] = [
     10_000 * MS,
 ];
 
-/// Changes that belong together, numbered without a hole.
+/// Changes that belong together, numbered without a gap.
 #[derive(Clone, Debug)]
 pub struct Pushed {
     /// 1, 2, 3 ...
@@ -93,12 +93,12 @@ pub struct FeedStatus {
     /// Times that this process could not simply go on: see `told`.
     pub breaks: u64,
     /// The last of them.
-    pub told: Vec<Told>,
+    pub told: Vec<BreakReport>,
 }
 
 /// Why the candles of a feed did not simply go on, and what became of their bars.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
-pub struct Told {
+pub struct BreakReport {
     /// When, ns since epoch.
     pub at_ns: u64,
     /// `database_deleted`, `database_restored`, `rows_missing`, `log_replaced`, `log_restored`, `log_lost`,
@@ -108,17 +108,17 @@ pub struct Told {
     pub text: String,
 }
 
-/// Kept of what was told.
-const TOLD_MAX: usize = 16;
+/// Reports kept in memory.
+const BREAKS_KEPT_MAX: usize = 16;
 
 impl FeedStatus {
-    /// Notes what was told.
-    pub(super) fn tell(&mut self, told: Told) {
+    /// Counts a break and keeps its report.
+    pub(super) fn record_break(&mut self, report: BreakReport) {
         self.breaks += 1;
-        if self.told.len() >= TOLD_MAX {
+        if self.told.len() >= BREAKS_KEPT_MAX {
             self.told.remove(0);
         }
-        self.told.push(told);
+        self.told.push(report);
     }
 }
 
@@ -141,7 +141,7 @@ pub struct KlineStats {
     pub queued: u64,
     /// Most that waited at once since the last line of statistics.
     pub queued_max: u64,
-    /// By venue word.
+    /// By venue name.
     pub feeds: BTreeMap<String, FeedStatus>,
 }
 
@@ -149,7 +149,7 @@ pub struct KlineStats {
 pub struct KlineHub {
     registry: Arc<SymbolPeriodRegistry>,
     shown: Shown,
-    jobs: SyncSender<Job>,
+    jobs: SyncSender<CandleJob>,
     queued: Arc<AtomicU64>,
     queued_max: AtomicU64,
     latency: Hist,
@@ -174,7 +174,7 @@ impl KlineHub {
     pub(super) fn new(
         registry: Arc<SymbolPeriodRegistry>,
         shown: Shown,
-        jobs: SyncSender<Job>,
+        jobs: SyncSender<CandleJob>,
         queued: Arc<AtomicU64>,
         (database, dir): (&str, &Path),
         swap_interval: Duration,
@@ -232,7 +232,7 @@ impl KlineHub {
     }
 
     /// The last closed bar and the open one, as far as memory has them; a closed one that lacks trades gives way to what
-    /// the venue told of it. Blocks for as long as the worker's queue takes.
+    /// the venue reported of it. Blocks for as long as the worker's queue takes.
     pub fn newest_two(&self, symbol_index: u32, interval: Interval) -> Vec<KlineData> {
         let mut bars = self.kept(symbol_index, interval);
         bars.drain(..bars.len().saturating_sub(2));
@@ -304,7 +304,7 @@ impl KlineHub {
 
     /// The most recent trades of a symbol. Blocks for as long as the worker's queue takes.
     pub fn recent_trades(&self, symbol_index: u32) -> RecentTrades {
-        self.ask(|reply| Job::Recent { symbol_index, reply })
+        self.query(|reply| CandleJob::Recent { symbol_index, reply })
     }
 
     /// The newest bar of a symbol, whatever its interval: open, closed or only stored. Blocks.
@@ -355,7 +355,7 @@ impl KlineHub {
         }
     }
 
-    /// Where a feed's last checkpoint stands. Blocks.
+    /// A feed's last checkpoint. Blocks.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -380,18 +380,18 @@ impl KlineHub {
     }
 
     fn kept(&self, symbol_index: u32, interval: Interval) -> Vec<KlineData> {
-        self.ask(|reply| Job::Kept { symbol_index, interval, reply })
+        self.query(|reply| CandleJob::Kept { symbol_index, interval, reply })
     }
 
-    /// Asks the worker; empty when it has ended.
-    fn ask<T: Default + Send + 'static>(&self, job: impl FnOnce(Box<dyn FnOnce(T) + Send>) -> Job) -> T {
+    /// Sends the worker a query; empty when it has ended.
+    fn query<T: Default + Send + 'static>(&self, job: impl FnOnce(Box<dyn FnOnce(T) + Send>) -> CandleJob) -> T {
         let (out, answer) = mpsc::sync_channel(1);
         self.queue();
-        let asked = self.jobs.send(job(Box::new(move |value| {
-            // Nobody listens only when the asker's thread is gone.
+        let sent = self.jobs.send(job(Box::new(move |value| {
+            // Nobody listens only when the caller's thread is gone.
             let _ = out.send(value);
         })));
-        if asked.is_err() {
+        if sent.is_err() {
             return T::default();
         }
         answer.recv().unwrap_or_default()
@@ -426,7 +426,7 @@ impl KlineHub {
         }
     }
 
-    pub(super) fn job(&self, job: Job) -> bool {
+    pub(super) fn job(&self, job: CandleJob) -> bool {
         self.queue();
         self.jobs.send(job).is_ok()
     }

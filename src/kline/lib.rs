@@ -9,18 +9,17 @@
 //! - [`fold::candles`]: the fold of one symbol into bars ([`model::kline`]); [`registry`]: which symbol has which place.
 //! - [`recent`]: the last trades of a symbol, and whether an answer made of them is whole.
 //! - [`feed`]: one venue's log as ticks, gaps and clock.
-//! - [`official`]: the venue's own candles; [`backfill`] fills holes with them, [`compare`] looks for differences;
+//! - [`official`]: the venue's own candles; [`backfill`] fills gaps with them, [`compare`] looks for differences;
 //!   [`archive`]: those of the exchange's archive.
-//! - [`seed`]: the beginning of bars that were open when recording began; `seeder` asks for it beside the feed.
+//! - [`seed`]: seeds of bars that were open when recording began; `seeder` requests them beside the feed.
 //! - `stats`: what the candles did and how long trades took to be visible, a line every minute.
 //! - [`export`]: bars to files. [`store`]: what readers see; [`db`]: what outlives the process.
 #![forbid(unsafe_code)]
 
 mod actor;
 pub mod archive;
-mod ask_error;
-pub mod asker;
 pub mod backfill;
+pub mod client;
 pub mod compare;
 mod consumer;
 pub mod db;
@@ -35,6 +34,7 @@ mod pushed;
 pub mod recent;
 mod registry;
 pub mod replay;
+mod request_error;
 mod seed;
 mod seeder;
 mod service;
@@ -45,14 +45,14 @@ mod store;
 mod tape_tests;
 mod touched;
 
-pub use actor::{Shown, Totals, Worker};
-pub use ask_error::{AskError, Costs, SeriesError};
+pub use actor::{CandleWorker, Shown, Totals};
 pub use error::KlineError;
-pub use feed::{Feed, FeedState};
+pub use feed::{CandleFeed, FeedState};
 pub use hub::{KlineHub, KlineStats, Pushed};
-pub use message::{Dirty, Item, Job, OldTrade, Update};
+pub use message::{CandleJob, Dirty, Item, OldTrade, Update};
 pub use nightly::nightly;
 pub use registry::{Facts, Registered, SymbolPeriodRegistry};
+pub use request_error::{Costs, RequestError, SeriesError};
 pub use service::KlineService;
 pub use settings::{Config, Settings};
 pub use store::{DoubleBufferedKlineStore, FlatKlineStore, LatestSlots};

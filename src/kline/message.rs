@@ -71,7 +71,7 @@ pub enum Item {
         /// Of the newest listing.
         unit: Unit,
     },
-    /// A feed begins anew at its last checkpoint: its symbols are empty until they are restored.
+    /// A feed restarts at its last checkpoint: its symbols are empty until they are restored.
     Reset {
         /// Number of the feed.
         feed: u32,
@@ -143,7 +143,7 @@ pub struct Dirty {
 }
 
 /// A message to the worker.
-pub enum Job {
+pub enum CandleJob {
     /// Items of a log in their order.
     Batch(Vec<Item>),
     /// Everything of this feed sent before is applied: hand over what changed since the last checkpoint.

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::ask_error::SeriesError;
-use super::asker::Asker;
-use super::compare::{Job, compare};
+use super::client::RetryingClient;
+use super::compare::{CompareJob, compare};
 use super::db;
+use super::request_error::SeriesError;
 use crate::settings::Config;
 use capture::VenueConfig;
 use model::interval::Interval;
@@ -21,7 +21,7 @@ use wal_format::error_chain;
 const AFTER_MIDNIGHT_US: i64 = 40 * 60_000_000;
 const DAY_US: i64 = 86_400_000_000;
 
-/// Compares once a night until asked to stop.
+/// Compares once a night until it must stop.
 ///
 /// # Cancel safety
 /// It only reads; it may be dropped at any time.
@@ -76,17 +76,17 @@ async fn one_venue(cfg: &Config, config: &VenueConfig, day: i64) -> Result<(), S
         return Ok(());
     }
     let mut reader = db::open_reader(cfg.klines.database.reveal(), &cfg.capture.data_dir)?;
-    let mut ask = Asker::new(&cfg.capture, config)?;
-    let mut all = super::compare::Report::default();
+    let mut client = RetryingClient::new(&cfg.capture, config)?;
+    let mut all = super::compare::CompareReport::default();
     for entry in reader.load_registry()?.iter().filter(|e| e.venue == config.id.as_str()) {
-        let job = Job {
+        let job = CompareJob {
             venue,
             symbol: &entry.symbol,
             interval: Interval::M1,
             from_us: day,
             to_us: day.saturating_add(DAY_US),
         };
-        match compare(reader.as_mut(), &mut ask, &job, now_us()).await {
+        match compare(reader.as_mut(), &mut client, &job, now_us()).await {
             Ok(report) => {
                 all.compared += report.compared;
                 all.different += report.different;
@@ -102,7 +102,7 @@ async fn one_venue(cfg: &Config, config: &VenueConfig, day: i64) -> Result<(), S
     }
     info!(
         venue = %config.id, compared = all.compared, different = all.different, left_out = all.left_out,
-        only_venue = all.only_venue, only_ours = all.only_ours, requests = ask.requests,
+        only_venue = all.only_venue, only_ours = all.only_ours, requests = client.requests,
         "the minutes of yesterday were compared with the venue's"
     );
     Ok(())

@@ -1,11 +1,11 @@
-//! The venue's own candles: asked for, checked, and made into bars of ours. Stores nothing, compares nothing.
+//! The venue's own candles: requested, checked, and made into bars of ours. Stores nothing, compares nothing.
 
 use std::collections::BTreeMap;
 use std::future::Future;
 
 use tracing::warn;
 
-use super::ask_error::AskError;
+use super::request_error::RequestError;
 use model::interval::Interval;
 use model::kline::{FINAL, FLAT, KlineData, SPARSE};
 use model::row::Candle;
@@ -15,60 +15,63 @@ use venue::{KlinesQuery, OddKline, RestKlines, RestRequest, Venue};
 /// A candle is taken from the venue this long after its end: late corrections are in it then, us.
 pub(crate) const SETTLE_US: i64 = 60_000_000;
 
-/// Whoever can ask a venue: over the network with pauses and repetitions, or a test.
-pub trait Ask {
+/// Sends requests to a venue: over the network with pauses and repetitions, or a test.
+pub trait VenueClient {
     /// The body of a successful answer.
     ///
     /// # Errors
     /// When there will be none.
-    fn ask(&mut self, request: &RestRequest) -> impl Future<Output = Result<Vec<u8>, AskError>>;
+    fn send(&mut self, request: &RestRequest) -> impl Future<Output = Result<Vec<u8>, RequestError>>;
 }
 
 /// The candles of one request, oldest first.
 ///
 /// # Errors
 /// As [`fetch_readable`], and when a candle cannot be read.
-pub(crate) async fn fetch(ask: &mut impl Ask, venue: &Venue, query: &KlinesQuery<'_>) -> Result<Vec<Candle>, AskError> {
-    let all = fetch_readable(ask, venue, query).await?;
+pub(crate) async fn fetch(
+    client: &mut impl VenueClient,
+    venue: &Venue,
+    query: &KlinesQuery<'_>,
+) -> Result<Vec<Candle>, RequestError> {
+    let all = fetch_readable(client, venue, query).await?;
     match all.odd.first() {
         Some(OddKline { why, .. }) => {
             let (venue, symbol, why) = (venue.id().as_str(), query.symbol.to_owned(), why.clone());
-            Err(AskError::OddCandle { venue, symbol, why })
+            Err(RequestError::OddCandle { venue, symbol, why })
         }
         None => Ok(all.rows),
     }
 }
 
-/// As [`fetch`], for whoever can do without a candle that cannot be read: it is told here, and in the answer.
+/// As [`fetch`], for callers that can do without a candle that cannot be read: it is logged here, and in the answer.
 ///
 /// # Errors
-/// When the venue has no such candles, does not answer, or answers something else than was asked.
+/// When the venue has no such candles, does not answer, or answers something else than was requested.
 pub(crate) async fn fetch_readable(
-    ask: &mut impl Ask,
+    client: &mut impl VenueClient,
     venue: &Venue,
     query: &KlinesQuery<'_>,
-) -> Result<RestKlines, AskError> {
+) -> Result<RestKlines, RequestError> {
     let KlinesQuery { symbol, interval, first_us, last_us, .. } = *query;
-    let word = venue.id().as_str();
-    let request = venue.rest.klines_request(query).ok_or(AskError::NoInterval { venue: word, interval })?;
-    let body = ask.ask(&request).await?;
-    let RestKlines { mut rows, mut odd } = venue.rest.parse_klines(&body).map_err(|source| AskError::NotCandles {
-        venue: word,
-        symbol: symbol.to_owned(),
-        source,
-    })?;
+    let name = venue.id().as_str();
+    let request = venue.rest.klines_request(query).ok_or(RequestError::NoInterval { venue: name, interval })?;
+    let body = client.send(&request).await?;
+    let RestKlines { mut rows, mut odd } = venue
+        .rest
+        .parse_klines(&body)
+        .map_err(|source| RequestError::NotCandles { venue: name, symbol: symbol.to_owned(), source })?;
     odd.retain(|odd| odd.open_time_us.is_none_or(|open| (first_us..=last_us).contains(&open)));
     for OddKline { open_time_us, why } in &odd {
         warn!(venue = %venue.id(), symbol, interval = interval.as_str(), open_time_us, why, "a candle of the venue cannot be read; the others are taken");
     }
     if let Some(row) = rows.iter().find(|r| interval.open_of(r.open_time_us) != r.open_time_us) {
         // Weeks that begin on Thursdays are no weeks of ours.
-        return Err(AskError::OddOpen { venue: word, interval, open_us: row.open_time_us });
+        return Err(RequestError::OddOpen { venue: name, interval, open_us: row.open_time_us });
     }
     rows.retain(|r| (first_us..=last_us).contains(&r.open_time_us));
     rows.dedup_by_key(|r| r.open_time_us);
     if !rows.is_sorted_by(|a, b| a.open_time_us < b.open_time_us) {
-        return Err(AskError::OutOfOrder { venue: word, symbol: symbol.to_owned() });
+        return Err(RequestError::OutOfOrder { venue: name, symbol: symbol.to_owned() });
     }
     Ok(RestKlines { rows, odd })
 }
@@ -79,7 +82,7 @@ pub(crate) struct Stretch {
     pub rows: Vec<Candle>,
     /// Those that cannot be read.
     pub odd: Vec<OddKline>,
-    /// First and last open times between which no answer had a candle, not even one that is known: it may have been cut,
+    /// First and last open times between which no answer had a candle, not even one that is known: it may be truncated,
     /// or a hiccup.
     unknown: Vec<(i64, i64)>,
 }
@@ -100,30 +103,30 @@ impl Stretch {
 }
 
 /// All candles from `query.first_us` to `query.last_us`. An answer shows what lies between its own candles; where it ends
-/// before what was asked for, the rest is asked for again together with the candle next to it, which has to come again:
-/// without it the answer shows nothing. An answer without a candle is asked for twice.
+/// before what was requested, the rest is requested again together with the candle next to it, which has to come again:
+/// without it the answer shows nothing. A request whose answer has no candle is sent twice.
 ///
 /// # Errors
 /// As [`fetch_readable`].
 pub(crate) async fn fetch_whole(
-    ask: &mut impl Ask,
+    client: &mut impl VenueClient,
     venue: &Venue,
     query: &KlinesQuery<'_>,
-) -> Result<Stretch, AskError> {
+) -> Result<Stretch, RequestError> {
     let mut rows = BTreeMap::new();
     let (mut odd, mut unknown) = (Vec::new(), Vec::new());
     let mut spans = vec![(query.first_us, query.last_us)];
     while let Some((from, to)) = spans.pop() {
         let limit = u32::try_from((to - from) / query.interval.len_us() + 1).unwrap_or(query.limit);
         let part = KlinesQuery { first_us: from, last_us: to, limit, ..*query };
-        let mut answer = fetch_readable(ask, venue, &part).await?;
+        let mut answer = fetch_readable(client, venue, &part).await?;
         if answer.rows.is_empty() && answer.odd.is_empty() {
-            answer = fetch_readable(ask, venue, &part).await?;
+            answer = fetch_readable(client, venue, &part).await?;
         }
         odd.append(&mut answer.odd);
         match (answer.rows.first().map(|row| row.open_time_us), answer.rows.last().map(|row| row.open_time_us)) {
             (Some(first), Some(last)) => {
-                // Nothing but the candle at an end of what was asked for: there is nothing else.
+                // Nothing but the candle at an end of what was requested: there is nothing else.
                 spans.extend((from < first && first < to).then_some((from, first)));
                 spans.extend((from < last && last < to).then_some((last, to)));
             }
@@ -270,7 +273,7 @@ mod tests {
             "at two decimals"
         );
         assert_eq!(bar(&k, Unit::Base).unwrap().flags & SPARSE, SPARSE, "nobody says what they are worth");
-        assert_eq!(bar(&kline(), Unit::Inverse(num("100"))), bar(&kline(), Unit::Base), "what a venue tells is kept");
+        assert_eq!(bar(&kline(), Unit::Inverse(num("100"))), bar(&kline(), Unit::Base), "what a venue reports is kept");
         assert_eq!(
             bar(&Candle { trade_count: None, ..k.clone() }, Unit::Inverse(num("100"))).unwrap().flags & SPARSE,
             SPARSE

@@ -31,8 +31,8 @@ impl PushedTrades {
         made
     }
 
-    /// False for one that stands before another one that was there. A lower id with a later time is a count that began
-    /// anew.
+    /// False for one that comes before another one that was there. A lower id with a later time is a count that began
+    /// again.
     fn is_next(&mut self, tick: &Tick) -> bool {
         let index = tick.symbol_index as usize;
         if self.newest.len() <= index {
@@ -79,7 +79,7 @@ mod tests {
         assert_eq!(ids(&[trade(10, 10), received(1), trade(5, 5), trade(6, 6), trade(11, 11), received(1)]), [10, 11]);
         // Late over a second line; then on.
         assert_eq!(ids(&[trade(9, 9), received(1), trade(12, 12), trade(13, 12), received(2)]), [12, 13]);
-        assert_eq!(ids(&[trade(1, 20), trade(2, 20), received(2)]), [1, 2], "a count that begins anew");
+        assert_eq!(ids(&[trade(1, 20), trade(2, 20), received(2)]), [1, 2], "a count that begins again");
         assert_eq!(ids(&[trade(NO_ID, 19), received(1)]), [NO_ID], "nobody knows its place");
     }
 }

@@ -1,7 +1,7 @@
-//! The most recent trades of one symbol, and whether what is asked of them is whole.
+//! The most recent trades of one symbol, and whether an answer made of them is whole.
 //!
-//! In the order of their ids, so that what is fetched again later stands in its place. Whoever asks gets every trade of
-//! what he asked for, or [`Missing`]: never a part that looks like the whole.
+//! In the order of their ids, so that what is fetched again later gets its place. A query gets every trade that it
+//! requests, or [`Missing`]: never a part that looks like the whole.
 
 use model::Num;
 use model::kline::{NO_ID, Tick};
@@ -69,10 +69,10 @@ pub(super) struct Recent {
     ring: Vec<Kept>,
     /// Place of the oldest one.
     oldest: usize,
-    /// Id of the newest one. It stands here too because reading it there misses every cache, with every trade.
+    /// Id of the newest one. It is here too because reading it there misses every cache, with every trade.
     newest_id: Option<i64>,
     gaps: Vec<(i64, i64)>,
-    /// The venue has begun to count anew: the first id is not the first trade.
+    /// The venue has begun to count again: the first id is not the first trade.
     renewed: bool,
 }
 
@@ -147,7 +147,7 @@ impl Recent {
         let behind = trades.partition_point(|k| k.last_id < kept.last_id);
         let newest_us = trades.iter().map(|k| k.ts_us).max().unwrap_or(i64::MIN);
         if kept.ts_us > newest_us {
-            // Newer than all, with a lower id: the venue counts anew.
+            // Newer than all, with a lower id: the venue counts again.
             self.clear();
             self.renewed = true;
             return Some(0);
@@ -218,7 +218,7 @@ impl Recent {
 pub struct RecentTrades {
     /// In the order of their ids.
     pub ticks: Vec<Tick>,
-    /// Times, us, between which trades are missing that no id tells.
+    /// Times, us, between which trades are missing that no id shows.
     pub gaps: Vec<(i64, i64)>,
     /// Nothing was traded before the first one.
     pub begins: bool,
@@ -282,7 +282,7 @@ impl RecentTrades {
         !follows && (dense || self.gaps.iter().any(|(from, to)| *from <= t.ts_us && *to >= before.ts_us))
     }
 
-    /// Every trade of what was asked for, in order.
+    /// Every trade of what was requested, in order.
     ///
     /// # Errors
     /// [`Missing`] when one of them may be missing.
@@ -306,7 +306,7 @@ impl RecentTrades {
             if from == 0 && !self.begins && q.from_id != Some(row_id(oldest)) {
                 return Err(older);
             }
-            // Asked for by id, the trade before it is of no interest.
+            // Requested by id, the trade before it is of no interest.
             let first = from + usize::from(q.from_id.is_some() && self.ticks.get(from).map(row_id) == q.from_id);
             let to = behind.min(from.saturating_add(q.limit)).max(from);
             // A gap behind the last one is inside when it is time that ends the answer, not the limit.
@@ -382,7 +382,7 @@ mod tests {
         assert_eq!(ask(&r, window), Ok(vec![148, 149]));
         assert_eq!(ask(&r, TradeQuery { start_us: Some(200_000_000), ..ALL }), Ok(vec![]));
         assert_eq!(ask(&r, TradeQuery { from_id: Some(150), ..ALL }), Ok(vec![]));
-        // Up to a time: as many as were asked for, or an error.
+        // Up to a time: as many as were requested, or an error.
         assert_eq!(ask(&r, TradeQuery { end_us: Some(101_000_000), limit: 2, ..ALL }), Ok(vec![100, 101]));
         assert_eq!(ask(&r, TradeQuery { end_us: Some(101_000_000), limit: 3, ..ALL }), older);
         assert_eq!(ask(&Recent::default(), ALL), Err(Missing::All));
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn where_ids_jump_by_themselves_only_a_gap_that_was_told_is_one() {
+    fn where_ids_jump_by_themselves_only_a_reported_gap_is_one() {
         let mut r = trades([100, 101, 105, 106]);
         let q = TradeQuery { from_id: Some(100), dense: false, ..ALL };
         assert_eq!(ask(&r, q), Ok(vec![100, 101, 105, 106]));
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn trades_are_kept_as_they_came_the_newest_of_them_also_when_ids_begin_anew() {
+    fn trades_are_kept_as_they_came_the_newest_of_them_also_when_ids_begin_again() {
         let mut r = Recent::default();
         let mut t = tick(7, 5);
         (t.first_id, t.agg_id, t.count) = (3, 99, 5);

@@ -14,15 +14,15 @@ use venue::Venue;
 /// One registered symbol.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registered {
-    /// Venue word.
+    /// Venue name.
     pub venue: String,
     /// The venue's own spelling.
     pub symbol: String,
-    /// Listing time, ms since epoch, where the venue tells.
+    /// Listing time, ms since epoch, where the venue reports it.
     pub listing_time_ms: Option<i64>,
 }
 
-/// What the newest listing says of a symbol. Steps are exact decimals, `None` where the venue tells none.
+/// What the newest listing says of a symbol. Steps are exact decimals, `None` where the venue reports none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// Base asset.
@@ -41,7 +41,7 @@ pub struct Facts {
     pub lot_size: Option<String>,
     /// What one unit of amount is worth in base units.
     pub contract_size: Option<String>,
-    /// When its trading ends or ended for good, ms since epoch, where the venue tells.
+    /// When its trading ends or ended for good, ms since epoch, where the venue reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_time_ms: Option<i64>,
     /// See [`Symbol::rules`].
@@ -123,7 +123,7 @@ impl SymbolPeriodRegistry {
     /// The index of a symbol.
     pub fn index(&self, venue: &str, symbol: &str) -> Option<u32> {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        // A key of borrowed texts would need a map of our own; registering and asking by name are rare.
+        // A key of borrowed texts would need a map of our own; registering and looking up by name are rare.
         inner.index.get(&(venue.to_owned(), symbol.to_owned())).copied()
     }
 

@@ -1,7 +1,7 @@
 //! Candles again from the log: the fold of the live path over live, retained and archived segments, into a database of
-//! its own. Takes no ack and asks no venue; the repairer's records come in where they belong by their receive time.
+//! its own. Takes no ack and sends no request; the repairer's records come in where they belong by their receive time.
 //!
-//! Over the whole of a log the bars are those of the live path. Of a range the first bars lack their beginning and say
+//! Over the whole of a log the bars are those of the live path. Of a range the first bars lack their first trades and say
 //! so, as those of a recording that began there.
 
 use std::collections::VecDeque;
@@ -12,11 +12,11 @@ use std::sync::mpsc::sync_channel;
 use serde::Serialize;
 use wal_format::{Hold, OwnedRecord, Position, Shelf};
 
-use super::actor::{Shown, Worker};
+use super::actor::{CandleWorker, Shown};
 use super::db::{self, CandleDb, Checkpoint};
 use super::error::KlineError;
-use super::feed::{Feed, FeedState};
-use super::message::{Dirty, Item, Job};
+use super::feed::{CandleFeed, FeedState};
+use super::message::{CandleJob, Dirty, Item};
 use super::registry::SymbolPeriodRegistry;
 use super::store::{DoubleBufferedKlineStore, LatestSlots};
 use capture::Capture;
@@ -34,7 +34,7 @@ const COMMIT_RECORDS: u64 = 1_000_000;
 /// What became of one venue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VenueReport {
-    /// Venue word.
+    /// Venue name.
     pub venue: String,
     /// Channel the candles are made of.
     pub source: String,
@@ -119,9 +119,9 @@ impl Records {
 struct Fold<'a> {
     id: VenueId,
     number: u32,
-    feed: Feed,
+    feed: CandleFeed,
     items: Vec<Item>,
-    worker: &'a mut Worker,
+    worker: &'a mut CandleWorker,
     database: &'a mut dyn CandleDb,
     registry: &'a Arc<SymbolPeriodRegistry>,
     /// Symbols of the registry that the database has.
@@ -132,12 +132,12 @@ struct Fold<'a> {
 impl Fold<'_> {
     fn hand_over(&mut self) {
         let items = std::mem::take(&mut self.items);
-        if let Some(mut items) = self.worker.handle(Job::Batch(items)) {
+        if let Some(mut items) = self.worker.handle(CandleJob::Batch(items)) {
             items.clear();
             self.items = items;
         }
         // Nobody listens to what changed.
-        self.worker.tell(|_, _| ());
+        self.worker.report_changes(|_, _| ());
     }
 
     fn commit(&mut self) -> Result<(), KlineError> {
@@ -147,7 +147,7 @@ impl Fold<'_> {
             // The channel has room for the one answer.
             let _ = out.send(dirty);
         });
-        self.worker.handle(Job::Checkpoint { feed: self.number, reply });
+        self.worker.handle(CandleJob::Checkpoint { feed: self.number, reply });
         let dirty = answer.recv().map_err(KlineError::Gather)?;
         let all = self.registry.all();
         let registry = (0_u32..).zip(all).skip(*self.registered).collect::<Vec<_>>();
@@ -187,7 +187,7 @@ pub fn replay(
         .map_err(|source| KlineError::Open { path, source: Box::new(source) })?;
     let registry = Arc::new(SymbolPeriodRegistry::load(database.load_registry()?));
     let shown = Shown { latest: Arc::new(LatestSlots::new()), whole: Arc::new(DoubleBufferedKlineStore::new()) };
-    let mut worker = Worker::new(shown);
+    let mut worker = CandleWorker::new(shown);
     let mut registered = 0;
     let mut reports = Vec::new();
     for (number, (&id, &source)) in (0_u32..).zip(&cfg.candles) {
@@ -196,7 +196,7 @@ pub fn replay(
         }
         let venue = venue::venue(id);
         let patterns = cfg.venues.get(&id).map(|v| v.symbols.clone()).unwrap_or_default();
-        let feed = Feed::new(venue, source, number, patterns, Arc::clone(&registry), FeedState::default())?;
+        let feed = CandleFeed::new(venue, source, number, patterns, Arc::clone(&registry), FeedState::default())?;
         let fold = Fold {
             id,
             number,

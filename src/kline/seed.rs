@@ -1,4 +1,4 @@
-//! The beginning of bars that were open when recording of a symbol began: the venue's candles up to the last whole
+//! Seeds of bars that were open when recording of a symbol began: the venue's candles up to the last whole
 //! minute before the first recorded trade, and the single trades between that minute and the first recorded one.
 //!
 //! ```text
@@ -7,16 +7,16 @@
 //!                                   ids .. f-1   f
 //! ```
 //! No trade counts twice and none is missing: candles end where a minute ends, the trades of the broken minute are
-//! asked for by id, without a hole, and end right before `f`. When anything does not fit, there is no seed: a bar
+//! requested by id, without a gap, and end right before `f`. When anything does not fit, there is no seed: a bar
 //! that is marked is better than a wrong one.
 //!
-//! Supported where trades can be asked for by id and candles have all nine fields
+//! Supported where trades can be requested by id and candles have all nine fields
 //! ([`VenueSpec::seeding`](venue::VenueSpec::seeding)); elsewhere the first bars stay marked.
 
 use serde::{Deserialize, Serialize};
 
-use super::ask_error::AskError;
-use super::official::{self, Ask, SETTLE_US};
+use super::official::{self, SETTLE_US, VenueClient};
+use super::request_error::RequestError;
 use model::interval::Interval;
 use model::kline::{FINAL, FLAT, KlineData, NO_ID, SEEDED, Tick};
 use model::row::{AggTrade, Side, Trade};
@@ -25,7 +25,7 @@ use model::{Channel, Num, Rows};
 use venue::gap::count as ids;
 use venue::{Continuity, Frame, FrameKind, KlinesQuery, Missing, Venue};
 
-/// Pages of trades asked for backwards from the first recorded one; a minute with more is not seeded.
+/// Pages of trades requested backwards from the first recorded one; a minute with more is not seeded.
 const PAGES_MAX: u32 = 100;
 /// Ids of one page.
 const PAGE: i64 = 1_000;
@@ -46,25 +46,25 @@ pub fn ready_at_us(first: &First) -> i64 {
     Interval::M1.open_of(first.ts_us) + SETTLE_US
 }
 
-/// The beginnings of the bars that were open at the first recorded trade, in `unit` of its amounts, ready for
+/// Seeds of the bars that were open at the first recorded trade, in `unit` of its amounts, ready for
 /// [`fold::candles::KlineGenerator::prepend`]: each ends with the trade before it. An interval in whose bar
 /// nothing was traded before has none.
 ///
 /// # Errors
-/// When the venue does not answer, or its answers leave a hole.
+/// When the venue does not answer, or its answers leave a gap.
 pub async fn seeds(
-    ask: &mut impl Ask,
+    client: &mut impl VenueClient,
     venue: &Venue,
     source: Channel,
     symbol: &str,
     first: &First,
     unit: Unit,
-) -> Result<Vec<(Interval, KlineData)>, AskError> {
+) -> Result<Vec<(Interval, KlineData)>, RequestError> {
     if !venue.spec.seeding.contains(&source) {
-        return Err(AskError::NoSeeds { venue: venue.id().as_str(), source_channel: source });
+        return Err(RequestError::NoSeeds { venue: venue.id().as_str(), source_channel: source });
     }
     if unit == Unit::Unknown {
-        return Err(AskError::UnknownUnit(symbol.to_owned()));
+        return Err(RequestError::UnknownUnit(symbol.to_owned()));
     }
     let open = |interval: Interval| interval.open_of(first.ts_us);
     let (week, day, hour, minute) = (open(Interval::W1), open(Interval::D1), open(Interval::H1), open(Interval::M1));
@@ -72,10 +72,10 @@ pub async fn seeds(
     for (interval, from, until) in [(Interval::D1, week, day), (Interval::H1, day, hour), (Interval::M1, hour, minute)]
     {
         if from < until {
-            parts.extend(whole(ask, venue, symbol, interval, (from, until), unit).await?);
+            parts.extend(whole(client, venue, symbol, interval, (from, until), unit).await?);
         }
     }
-    let trades = broken_minute(ask, venue, source, symbol, first, !parts.is_empty()).await?;
+    let trades = broken_minute(client, venue, source, symbol, first, !parts.is_empty()).await?;
     let mut seeds = Vec::new();
     for interval in Interval::ALL {
         let from = open(interval);
@@ -83,18 +83,18 @@ pub async fn seeds(
         for part in parts.iter().filter(|p| p.open_time_us >= from && p.flags & FLAT == 0) {
             bar = Some(match bar {
                 None => KlineData { open_time_us: from, ..*part },
-                Some(bar) => bar.joined(part).ok_or(AskError::Digits("candles", "one"))?,
+                Some(bar) => bar.joined(part).ok_or(RequestError::Digits("candles", "one"))?,
             });
         }
         for tick in &trades {
             let bar_now = bar.unwrap_or(KlineData { open_time_us: from, ..KlineData::default() });
-            bar = Some(bar_now.with(tick, unit).ok_or(AskError::Digits("a trade", "a candle"))?);
+            bar = Some(bar_now.with(tick, unit).ok_or(RequestError::Digits("a trade", "a candle"))?);
         }
         if let Some(bar) = bar {
             let last = first.trade_id.saturating_sub(1);
             let count = i64::try_from(bar.trade_count)?;
             let flags = bar.flags & !FINAL | SEEDED;
-            // Where ids have no holes the number of trades tells the first one.
+            // Where ids have no gaps the number of trades gives the first one.
             let first_trade_id =
                 if unbroken(venue, source) { last.saturating_sub(count).saturating_add(1) } else { NO_ID };
             seeds.push((interval, KlineData { first_trade_id, last_trade_id: last, flags, ..bar }));
@@ -110,37 +110,37 @@ fn unbroken(venue: &Venue, source: Channel) -> bool {
 
 /// All candles of `interval` from `from` up to `until`.
 async fn whole(
-    ask: &mut impl Ask,
+    client: &mut impl VenueClient,
     venue: &Venue,
     symbol: &str,
     interval: Interval,
     (from, until): (i64, i64),
     unit: Unit,
-) -> Result<Vec<KlineData>, AskError> {
+) -> Result<Vec<KlineData>, RequestError> {
     let n = (until - from) / interval.len_us();
     let (last_us, limit) = (until - interval.len_us(), u32::try_from(n)?);
     let query = KlinesQuery { symbol, interval, first_us: from, last_us, limit };
-    let rows = official::fetch(ask, venue, &query).await?;
+    let rows = official::fetch(client, venue, &query).await?;
     // Before its listing a symbol has no candles; after it, it has all of them.
     if let Some(row) = rows.first() {
         let due = (until - row.open_time_us) / interval.len_us();
         if rows.len() as i64 != due {
-            return Err(AskError::TooFew { got: rows.len(), due, interval, symbol: symbol.to_owned() });
+            return Err(RequestError::TooFew { got: rows.len(), due, interval, symbol: symbol.to_owned() });
         }
     }
-    rows.iter().map(|row| official::bar(row, unit).ok_or(AskError::Digits("a candle", "one"))).collect()
+    rows.iter().map(|row| official::bar(row, unit).ok_or(RequestError::Digits("a candle", "one"))).collect()
 }
 
 /// The trades of the minute up to the first recorded one, oldest first. `traded_before`: the market is older than
 /// the minute, so trades from before it must turn up.
 async fn broken_minute(
-    ask: &mut impl Ask,
+    client: &mut impl VenueClient,
     venue: &Venue,
     source: Channel,
     symbol: &str,
     first: &First,
     traded_before: bool,
-) -> Result<Vec<Tick>, AskError> {
+) -> Result<Vec<Tick>, RequestError> {
     let minute = Interval::M1.open_of(first.ts_us);
     let mut newest_first: Vec<Tick> = Vec::new();
     let mut to = first.row_id.saturating_sub(1);
@@ -153,23 +153,23 @@ async fn broken_minute(
         let from = (to - PAGE + 1).max(0);
         let missing =
             Missing { channel: source, symbol, from, to, after_us: None, before_us: Some(first.ts_us), page: 0 };
-        let request = venue.repair_request(&missing).ok_or(AskError::NoTrades)?;
-        let body = ask.ask(&request).await?;
+        let request = venue.repair_request(&missing).ok_or(RequestError::NoTrades)?;
+        let body = client.send(&request).await?;
         let meta = request.meta(String::new(), 200);
         let mut rows = Rows::new();
         venue
             .frames
             .decode(&Frame { kind: FrameKind::Rest, payload: &body, rest: Some(&meta) }, &mut rows)
-            .map_err(|source| AskError::NotTrades { symbol: symbol.to_owned(), source })?;
+            .map_err(|source| RequestError::NotTrades { symbol: symbol.to_owned(), source })?;
         if !rows.odd.is_empty() {
-            return Err(AskError::OddTrade { symbol: symbol.to_owned(), why: rows.odd.why.to_string() });
+            return Err(RequestError::OddTrade { symbol: symbol.to_owned(), why: rows.odd.why.to_string() });
         }
         let mut page = ticks(source, &rows)?;
         page.sort_by_key(|(row_id, _)| *row_id);
         for (row_id, tick) in page.into_iter().rev() {
             let fits = row_id == to && (tick.last_id.checked_add(1) == Some(behind) || !unbroken(venue, source));
             if !fits {
-                return Err(AskError::Missing { symbol: symbol.to_owned(), side: "behind", id: row_id });
+                return Err(RequestError::Missing { symbol: symbol.to_owned(), side: "behind", id: row_id });
             }
             if tick.ts_us < minute {
                 newest_first.reverse();
@@ -180,19 +180,19 @@ async fn broken_minute(
         }
         if to >= from {
             if traded_before {
-                return Err(AskError::Missing { symbol: symbol.to_owned(), side: "up to", id: to });
+                return Err(RequestError::Missing { symbol: symbol.to_owned(), side: "up to", id: to });
             }
             // The first trade ever.
             newest_first.reverse();
             return Ok(newest_first);
         }
     }
-    Err(AskError::TooMany(symbol.to_owned()))
+    Err(RequestError::TooMany(symbol.to_owned()))
 }
 
 /// The rows with their own ids.
-fn ticks(source: Channel, rows: &Rows) -> Result<Vec<(i64, Tick)>, AskError> {
-    let tick = |ts_us, price: Num, amount: Num, first_id, last_id, side| -> Result<Tick, AskError> {
+fn ticks(source: Channel, rows: &Rows) -> Result<Vec<(i64, Tick)>, RequestError> {
+    let tick = |ts_us, price: Num, amount: Num, first_id, last_id, side| -> Result<Tick, RequestError> {
         let count = u32::try_from(ids(first_id, last_id))?;
         let taker_buy = side == Side::Buy;
         Ok(Tick { symbol_index: 0, ts_us, price, amount, first_id, last_id, agg_id: NO_ID, count, taker_buy })
@@ -202,8 +202,8 @@ fn ticks(source: Channel, rows: &Rows) -> Result<Vec<(i64, Tick)>, AskError> {
         return rows.agg_trades.iter().map(of).collect();
     }
     let of = |r: &Trade| {
-        let id = r.id.ok_or(AskError::Lacks("an id"))?;
-        let ts_us = r.ts_trade_us.ok_or(AskError::Lacks("a time"))?;
+        let id = r.id.ok_or(RequestError::Lacks("an id"))?;
+        let ts_us = r.ts_trade_us.ok_or(RequestError::Lacks("a time"))?;
         Ok((id, tick(ts_us, r.price, r.amount, id, id, r.side)?))
     };
     rows.trades.iter().map(of).collect()

@@ -34,7 +34,7 @@ fn market() -> Vec<Tick> {
 
 struct Fake {
     trades: Vec<Tick>,
-    asked: u32,
+    requests: u32,
     /// Leaves this trade out.
     without: Option<i64>,
 }
@@ -103,16 +103,16 @@ impl Fake {
     }
 }
 
-impl Ask for Fake {
-    async fn ask(&mut self, request: &RestRequest) -> Result<Vec<u8>, AskError> {
-        self.asked += 1;
+impl VenueClient for Fake {
+    async fn send(&mut self, request: &RestRequest) -> Result<Vec<u8>, RequestError> {
+        self.requests += 1;
         let path = &request.path_and_query;
         let text = if path.contains("/klines") { self.klines(path) } else { self.trades(path) };
         Ok(text.into_bytes())
     }
 }
 
-fn seed(fake: &mut Fake, first: &Tick) -> Result<Vec<(Interval, KlineData)>, AskError> {
+fn seed(fake: &mut Fake, first: &Tick) -> Result<Vec<(Interval, KlineData)>, RequestError> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let first = First { row_id: first.first_id, trade_id: first.first_id, ts_us: first.ts_us };
     let venue = venue(VenueId::BinanceSpot);
@@ -133,9 +133,9 @@ fn seeded_bars_are_those_of_a_recording_from_the_first_trade_ever() {
     // In the middle of the busy minute, at its first trade, on a quiet day, and at the first trade ever.
     let busy = trades.windows(2).position(|w| w[1].ts_us - w[0].ts_us == 20_000).unwrap() + 1;
     for first in [busy + 1_800, busy + 1_000, busy, 700, 1, 0] {
-        let mut fake = Fake { trades: trades.clone(), asked: 0, without: None };
+        let mut fake = Fake { trades: trades.clone(), requests: 0, without: None };
         let seeds = seed(&mut fake, &trades[first]).unwrap();
-        // Some trades came while the venue was asked, the others come later.
+        // Some trades came during the requests, the others come later.
         let now = first + 150;
         let mut ours = fold(&trades[first..now]);
         for (interval, part) in seeds {
@@ -153,24 +153,24 @@ fn seeded_bars_are_those_of_a_recording_from_the_first_trade_ever() {
 }
 
 #[test]
-fn a_hole_in_the_trades_gives_no_seed_rather_than_a_wrong_one() {
+fn a_gap_in_the_trades_gives_no_seed_rather_than_a_wrong_one() {
     let trades = market();
     let busy = trades.windows(2).position(|w| w[1].ts_us - w[0].ts_us == 20_000).unwrap() + 1;
     let first = trades[busy + 1_500];
-    let mut fake = Fake { trades: trades.clone(), asked: 0, without: Some(first.first_id - 1_200) };
+    let mut fake = Fake { trades: trades.clone(), requests: 0, without: Some(first.first_id - 1_200) };
     assert!(seed(&mut fake, &first).is_err());
     fake.without = None;
-    fake.asked = 0;
+    fake.requests = 0;
     let seeds = seed(&mut fake, &first).unwrap();
     assert_eq!(seeds.len(), Interval::COUNT);
-    assert!(fake.asked <= 3 + 3, "days, hours, minutes, and the pages of trades: {}", fake.asked);
+    assert!(fake.requests <= 3 + 3, "days, hours, minutes, and the pages of trades: {}", fake.requests);
 }
 
 #[test]
 fn a_part_joins_a_bar_that_closed_meanwhile_and_no_bar_that_it_does_not_touch() {
     let trades = market();
     let first = 700;
-    let mut fake = Fake { trades: trades.clone(), asked: 0, without: None };
+    let mut fake = Fake { trades: trades.clone(), requests: 0, without: None };
     let seeds = seed(&mut fake, &trades[first]).unwrap();
     let day = |g: &KlineGenerator| g.open_bars()[Interval::D1.index()];
     let until = trades.iter().position(|t| t.ts_us >= Interval::D1.next(Interval::D1.open_of(trades[first].ts_us)));
@@ -185,7 +185,7 @@ fn a_part_joins_a_bar_that_closed_meanwhile_and_no_bar_that_it_does_not_touch() 
     };
     let whole = fold(&trades[..until.unwrap()]);
     assert_eq!((bar.volume, bar.open, bar.revision), (day(&whole).volume, day(&whole).open, 1));
-    // Given again, or with a hole between: nothing changes.
+    // Given again, or with a gap between: nothing changes.
     events.clear();
     ours.prepend(Interval::D1, part, &mut events);
     let week = seeds.iter().find(|(i, _)| *i == Interval::W1).unwrap().1;

@@ -1,11 +1,11 @@
-//! Asks one venue for the beginnings of bars, beside the feed: a thread of its own, one symbol after the other,
+//! Requests seeds of bars from one venue, beside the feed: a thread of its own, one symbol after the other,
 //! paced, and as patient as the venue is out of order. Knows neither the log nor the candles.
 //!
 //! ```text
-//!  consumer --Want--> seeder --REST--> venue          one thread per venue that can be asked
-//!           <-Found--        (fails: again later, the others meanwhile)
+//!  consumer --SeedRequest--> seeder --REST--> venue   one thread per venue that gives seeds
+//!           <-SeedAnswer---           (fails: again later, the others meanwhile)
 //! ```
-//! What is wanted stands in the feed's own state and not here: after a restart the consumer asks again.
+//! What is wanted is in the feed's own state and not here: after a restart the consumer requests it again.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::ask_error::AskError;
-use super::asker::Asker;
+use super::client::RetryingClient;
+use super::request_error::RequestError;
 use super::seed::{self, First};
 use capture::{Capture, VenueConfig};
 use model::Channel;
@@ -32,8 +32,8 @@ const RETRY_MAX: Duration = Duration::from_secs(1_800);
 /// Tries of one symbol, over about half a day; the next start of the service tries again.
 const TRIES_MAX: u32 = 30;
 
-/// A symbol whose bars lack their beginning.
-pub(super) struct Want {
+/// A symbol whose first bars lack a seed.
+pub(super) struct SeedRequest {
     /// The venue's own spelling.
     pub symbol: String,
     /// The first recorded row.
@@ -41,11 +41,11 @@ pub(super) struct Want {
     /// What its amounts are worth.
     pub unit: Unit,
     /// Where the answer goes; closed when nobody waits any more.
-    pub reply: UnboundedSender<Found>,
+    pub reply: UnboundedSender<SeedAnswer>,
 }
 
 /// What the venue gave.
-pub(super) struct Found {
+pub(super) struct SeedAnswer {
     /// As in the want.
     pub symbol: String,
     /// As in the want.
@@ -58,7 +58,7 @@ pub(super) struct Found {
 struct Due {
     at: Instant,
     tries: u32,
-    want: Want,
+    want: SeedRequest,
 }
 
 /// Works until `ended` or until nobody can want anything any more.
@@ -70,12 +70,12 @@ pub(super) fn run(
     config: &VenueConfig,
     venue: &'static Venue,
     source: Channel,
-    wants: &mut UnboundedReceiver<Want>,
+    wants: &mut UnboundedReceiver<SeedRequest>,
     ended: &Shutdown,
-) -> Result<(), AskError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AskError::Runtime)?;
+) -> Result<(), RequestError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RequestError::Runtime)?;
     runtime.block_on(async {
-        let mut ask = Asker::new(cfg, config)?.patient(PATIENCE);
+        let mut client = RetryingClient::new(cfg, config)?.patient(PATIENCE);
         let mut due: Vec<Due> = Vec::new();
         loop {
             due.retain(|d| !d.want.reply.is_closed());
@@ -105,14 +105,14 @@ pub(super) fn run(
             let found = tokio::select! {
                 biased;
                 () = ended.wait() => return Ok(()),
-                found = seed::seeds(&mut ask, venue, source, &want.symbol, &want.first, want.unit) => found,
+                found = seed::seeds(&mut client, venue, source, &want.symbol, &want.first, want.unit) => found,
             };
             match found {
                 Ok(seeds) => {
-                    info!(venue = %config.id, symbol = want.symbol, intervals = seeds.len(), "the first bars have their beginning");
-                    let Want { symbol, first, reply, .. } = want;
-                    // Nobody listens only when the feed began anew: it asks again.
-                    let _ = reply.send(Found { symbol, first, seeds });
+                    info!(venue = %config.id, symbol = want.symbol, intervals = seeds.len(), "the first bars are seeded");
+                    let SeedRequest { symbol, first, reply, .. } = want;
+                    // Nobody listens only when the feed restarted: it requests again.
+                    let _ = reply.send(SeedAnswer { symbol, first, seeds });
                 }
                 Err(err) => {
                     let error = error_chain(&err);
@@ -124,7 +124,7 @@ pub(super) fn run(
                     let wait = RETRY_FIRST.saturating_mul(1 << (tries - 1).min(20)).min(RETRY_MAX);
                     warn!(
                         venue = %config.id, symbol = want.symbol, error, wait_s = wait.as_secs(),
-                        "the beginning of the first bars is asked for again"
+                        "the seeds of the first bars are requested again"
                     );
                     due.push(Due { at: Instant::now() + wait, tries, want });
                 }

@@ -3,7 +3,7 @@
 //! ```text
 //!  one feed thread per venue --jobs (bounded, blocking)--> worker      scheduler --Swap--> worker
 //!          \--commits------------------------------------> database thread
-//!           \--wants--> seeder, one per venue that can be asked --beginnings of bars--> the same feed thread
+//!           \--wants--> seeder, one per venue that gives seeds --seeds of bars--> the same feed thread
 //! ```
 
 use std::sync::atomic::AtomicU64;
@@ -15,15 +15,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use wal_format::error_chain;
 
-use super::actor::{Shown, Worker};
+use super::actor::{CandleWorker, Shown};
 use super::consumer::{self, Consumer};
 use super::db::{self, CandleDb};
 use super::error::KlineError;
 use super::hub::KlineHub;
-use super::message::Job;
+use super::message::CandleJob;
 use super::recent::RECENT;
 use super::registry::SymbolPeriodRegistry;
-use super::seeder::Want;
+use super::seeder::SeedRequest;
 use super::settings::Config;
 use super::store::{DoubleBufferedKlineStore, LatestSlots};
 use super::{seeder, stats};
@@ -48,7 +48,7 @@ pub struct KlineService {
 }
 
 impl KlineService {
-    /// Starts what the configuration asks for; `None` when no configured venue has a source for candles.
+    /// Starts what is configured; `None` when no configured venue has a source for candles.
     ///
     /// # Errors
     /// A plain sentence when the database cannot be opened or a thread not be started.
@@ -116,7 +116,7 @@ impl KlineService {
         let mut threads = Threads { supervisor, ended: Shutdown::new(), started: Vec::new() };
         let publisher = Arc::clone(&hub);
         threads.needed(Task::Bars, move || {
-            Worker::new(shown).run(&jobs_in, &empties_out, &queued, |items, updates, totals| {
+            CandleWorker::new(shown).run(&jobs_in, &empties_out, &queued, |items, updates, totals| {
                 publisher.visible(items, clock::wall_ns);
                 publisher.publish_trades(items);
                 publisher.publish(updates, totals);
@@ -126,9 +126,9 @@ impl KlineService {
         let (swapper, pressure) = (Arc::clone(&hub), pressure.clone());
         let every = Duration::from_millis(cfg.klines.swap_interval_ms);
         threads.kept(Task::Swap, "", move |stop| swap(&swapper, &pressure, every, stop))?;
-        let told = Arc::clone(&hub);
+        let hub_of_stats = Arc::clone(&hub);
         let every = Duration::from_secs(cfg.klines.stats_interval_s);
-        threads.kept(Task::CandleStats, "", move |stop| stats::run(&told, every, stop))?;
+        threads.kept(Task::CandleStats, "", move |stop| stats::run(&hub_of_stats, every, stop))?;
         let empties = Arc::new(Mutex::new(empties));
         let mut feeds = Vec::new();
         for (number, ((&id, &source), found)) in (0_u32..).zip(sources.iter().zip(found)) {
@@ -153,7 +153,7 @@ impl KlineService {
         Ok(KlineService { hub, feeds, others: threads.started, ended: threads.ended })
     }
 
-    /// Where to ask.
+    /// Where candles are read.
     pub fn hub(&self) -> &Arc<KlineHub> {
         &self.hub
     }
@@ -169,9 +169,9 @@ impl KlineService {
             ended = ended.and(of_feed);
         }
         self.ended.trigger();
-        self.hub.job(Job::Stop);
+        self.hub.job(CandleJob::Stop);
         for other in self.others {
-            // Its panics were told; nothing is lost that was committed.
+            // Its panics were reported; nothing is lost that was committed.
             let _ = other.join();
         }
         ended
@@ -189,14 +189,14 @@ impl Threads<'_> {
     /// One whose panic stops the service: what it holds cannot be built again beside those who feed it.
     fn needed(&mut self, task: Task, work: impl FnOnce() + Send + 'static) -> Result<(), KlineError> {
         let supervisor = self.supervisor.clone();
-        // A panic was told, and its consequence drawn.
+        // A panic was reported, and its consequence drawn.
         let watched = move || drop(supervisor.attempt(task, "", work));
         let thread = std::thread::Builder::new().name(task.name().to_owned());
         self.started.push(thread.spawn(watched).map_err(KlineError::Thread)?);
         Ok(())
     }
 
-    /// One that begins anew after a panic, until it is told to stop.
+    /// One that restarts after a panic, until it must stop.
     fn kept(
         &mut self,
         task: Task,
@@ -209,14 +209,14 @@ impl Threads<'_> {
         Ok(())
     }
 
-    /// Whom to ask for the beginnings of first bars of `id`; `None` where nobody can be asked.
+    /// The seeder of first bars of `id`; `None` where the venue gives no seeds.
     fn seeder(
         &mut self,
         cfg: &Arc<Config>,
         id: VenueId,
         source: Channel,
         mode: Mode,
-    ) -> Result<Option<UnboundedSender<Want>>, KlineError> {
+    ) -> Result<Option<UnboundedSender<SeedRequest>>, KlineError> {
         let Some(config) = cfg.capture.venues.get(&id).cloned() else { return Ok(None) };
         let venue = venue::venue(id);
         if !cfg.klines.seed || mode != Mode::Follow || !venue.spec.seeding.contains(&source) {
@@ -227,9 +227,9 @@ impl Threads<'_> {
         self.kept(Task::Seeds, id.as_str(), move |stop| {
             if let Err(err) = seeder::run(&cfg.capture, &config, venue, source, &mut wanted, stop) {
                 let error = error_chain(&err);
-                tracing::error!(venue = %id, error, "the first bars stay marked as incomplete: the venue cannot be asked for the trades before them");
+                tracing::error!(venue = %id, error, "the first bars stay marked as incomplete: no request for the trades before them is possible");
             }
-            // Nobody can want anything any more, or nobody can be asked: no news when the service ends.
+            // Nobody can want anything any more, or the venue gives no seeds: no news when the service ends.
             while !stop.requested() {
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -249,7 +249,7 @@ fn swap(hub: &KlineHub, pressure: &Pressure, every: Duration, stop: &Shutdown) {
             if most < RECENT {
                 pressure.shed("recent_trades_forgotten");
             }
-            if !hub.job(Job::KeepRecent(most)) {
+            if !hub.job(CandleJob::KeepRecent(most)) {
                 return;
             }
         }
@@ -259,7 +259,7 @@ fn swap(hub: &KlineHub, pressure: &Pressure, every: Duration, stop: &Shutdown) {
         }
         next += every * factor;
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
-        if !hub.job(Job::Swap) {
+        if !hub.job(CandleJob::Swap) {
             return;
         }
     }

@@ -94,22 +94,22 @@ fn a_log_worked_off_in_many_sittings_gives_the_table_of_one() {
 #[test]
 fn a_feed_that_stops_without_its_last_checkpoint_goes_on_at_the_one_before() {
     let frames = frames();
-    let (whole, cut) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (whole, restarted) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let one = config(whole.path());
     record(&one, &frames);
     drain(&one);
-    let two = config(cut.path());
+    let two = config(restarted.path());
     record(&two, &frames[..9_000]);
     drain(&two);
     // What a kill before the commit leaves: a database that knows nothing of what was read since.
-    let file = cut.path().join("klines.db");
-    let before = cut.path().join("before.db");
+    let file = restarted.path().join("klines.db");
+    let before = restarted.path().join("before.db");
     std::fs::copy(&file, &before).unwrap();
     record(&two, &frames[9_000..15_000]);
     drain(&two);
     std::fs::copy(&before, &file).unwrap();
     for extra in ["klines.db-wal", "klines.db-shm"] {
-        let _ = std::fs::remove_file(cut.path().join(extra));
+        let _ = std::fs::remove_file(restarted.path().join(extra));
     }
     record(&two, &frames[15_000..]);
     drain(&two);
@@ -171,7 +171,7 @@ fn readers_see_the_latest_bars_and_history_without_a_seam() {
     service.join().unwrap();
 }
 
-/// A database whose commits fail as told, first to last: before they are stored, or after.
+/// A database whose commits fail as listed, first to last: before they are stored, or after.
 struct Failing {
     db: Box<dyn CandleDb>,
     fails: Vec<Option<Fails>>,
@@ -267,7 +267,7 @@ fn a_commit_that_fails_before_or_after_it_is_stored_changes_no_candle_in_the_end
 }
 
 #[test]
-fn statistics_tell_what_happened_since_the_line_before_and_how_long_it_took() {
+fn statistics_report_what_happened_since_the_line_before_and_how_long_it_took() {
     let dir = tempfile::tempdir().unwrap();
     let cfg = config(dir.path());
     let frames = frames();

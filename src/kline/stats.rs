@@ -31,7 +31,7 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    /// The first line tells what comes from now on.
+    /// The first line reports what comes from now on.
     pub fn new(hub: &KlineHub) -> Self {
         hub.latency().take_max_ns();
         Self { stats: hub.stats(), latency: hub.latency().counted() }

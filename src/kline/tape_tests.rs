@@ -1,8 +1,8 @@
 //! The candles of generated tapes against a flat recomputation that knows the whole market: trades that are early, late,
 //! doubled, missing and fetched again, candles of the venue stored in between, restarts and kills between any two records.
 //!
-//! What is asked: every bar from the first trade to the venue's time is stored, and none else; one that has no mark is the
-//! market's, digit for digit; one that has holds what was delivered; and a bar is marked when and only when a hole touches
+//! Checked: every bar from the first trade to the venue's time is stored, and none else; one that has no mark is the
+//! market's, digit for digit; one that has holds what was delivered; and a bar is marked when and only when a gap touches
 //! it and nobody stored the venue's own in its place.
 #![allow(clippy::unwrap_used)]
 
@@ -16,7 +16,7 @@ use wal_format::{Kind, Position, RecordRef, Seq};
 use super::consumer::restore;
 use super::db::{self, CandleDb, Checkpoint, HistoryQuery, NamedBar, Source, StoredBar};
 use super::store::{DoubleBufferedKlineStore, LatestSlots};
-use super::{Feed, FeedState, Item, Job, Shown, SymbolPeriodRegistry, Worker};
+use super::{CandleFeed, CandleJob, CandleWorker, FeedState, Item, Shown, SymbolPeriodRegistry};
 use model::Interval;
 use model::kline::{FINAL, FLAT, GAP, KlineData, NO_ID, SPARSE};
 use model::{Channel, VenueId};
@@ -99,7 +99,7 @@ fn recompute(deals: &[Deal], interval: Interval, now_us: i64, size: i128) -> BTr
 #[derive(Clone, Copy, Debug)]
 enum Op {
     Checkpoint,
-    /// The process ends and begins again: with its last checkpoint, or where the one before stands.
+    /// The process restarts: with its last checkpoint, or with the one before.
     Restart {
         stored: bool,
     },
@@ -132,8 +132,8 @@ struct World {
     /// By symbol, in the order of ids.
     deals: BTreeMap<&'static str, Vec<Deal>>,
     /// Times that lack trades, us: of the trades before and behind.
-    holes: BTreeMap<&'static str, Vec<(i64, i64)>>,
-    /// No ids tell what the last price before a hole's end was: flat bars up to the next trade are marked.
+    gaps: BTreeMap<&'static str, Vec<(i64, i64)>>,
+    /// No ids show what the last price before a gap's end was: flat bars up to the next trade are marked.
     nameless: bool,
     size: i128,
 }
@@ -154,8 +154,8 @@ struct Machine<'a> {
     _dir: tempfile::TempDir,
     db: Box<dyn CandleDb>,
     registry: Arc<SymbolPeriodRegistry>,
-    feed: Feed,
-    worker: Worker,
+    feed: CandleFeed,
+    worker: CandleWorker,
     items: Vec<Item>,
     registered: usize,
     serial: i64,
@@ -163,9 +163,9 @@ struct Machine<'a> {
     stored_at: usize,
 }
 
-fn worker() -> Worker {
+fn worker() -> CandleWorker {
     let (latest, whole) = (Arc::new(LatestSlots::new()), Arc::new(DoubleBufferedKlineStore::new()));
-    Worker::new(Shown { latest, whole })
+    CandleWorker::new(Shown { latest, whole })
 }
 
 impl<'a> Machine<'a> {
@@ -179,8 +179,8 @@ impl<'a> Machine<'a> {
         Self { world, _dir, db, registry, feed, worker: worker(), items, registered: 0, serial: 0, at, stored_at }
     }
 
-    fn feed(world: &World, registry: &Arc<SymbolPeriodRegistry>, state: FeedState) -> Feed {
-        Feed::new(venue(world.venue), Channel::Trades, 0, vec!["*".into()], Arc::clone(registry), state).unwrap()
+    fn feed(world: &World, registry: &Arc<SymbolPeriodRegistry>, state: FeedState) -> CandleFeed {
+        CandleFeed::new(venue(world.venue), Channel::Trades, 0, vec!["*".into()], Arc::clone(registry), state).unwrap()
     }
 
     fn restart(&mut self) {
@@ -207,8 +207,8 @@ impl<'a> Machine<'a> {
     }
 
     fn hand_over(&mut self) {
-        self.worker.handle(Job::Batch(std::mem::take(&mut self.items)));
-        self.worker.tell(|_, _| ());
+        self.worker.handle(CandleJob::Batch(std::mem::take(&mut self.items)));
+        self.worker.report_changes(|_, _| ());
     }
 
     fn play(&mut self, to: usize) {
@@ -239,7 +239,7 @@ impl<'a> Machine<'a> {
 
     fn checkpoint(&mut self) {
         let (out, got) = mpsc::channel();
-        self.worker.handle(Job::Checkpoint { feed: 0, reply: Box::new(move |d| out.send(d).unwrap()) });
+        self.worker.handle(CandleJob::Checkpoint { feed: 0, reply: Box::new(move |d| out.send(d).unwrap()) });
         let dirty = got.recv().unwrap();
         let registry: Vec<_> = (0_u32..).zip(self.registry.all()).skip(self.registered).collect();
         self.registered += registry.len();
@@ -327,8 +327,8 @@ impl<'a> Machine<'a> {
                             delivered.iter().find(|d| d.ts_us > h.1).map_or(i64::MAX, |d| interval.open_of(d.ts_us));
                         world.nameless && h.0 < h.1 && *open > h.1 && *open < next
                     };
-                    let lacks = *source == Source::Live && world.holes[symbol].iter().any(|h| touches(h) || silent(h));
-                    prop_assert_eq!(bar.flags & GAP != 0, lacks, "{}: {:?}", &at, &world.holes[symbol]);
+                    let lacks = *source == Source::Live && world.gaps[symbol].iter().any(|h| touches(h) || silent(h));
+                    prop_assert_eq!(bar.flags & GAP != 0, lacks, "{}: {:?}", &at, &world.gaps[symbol]);
                     if !lacks {
                         prop_assert_eq!(plain(bar), market[open], "{}", &at);
                     } else if ours[open].6 > 0 {
@@ -416,7 +416,7 @@ enum Fate {
     Lost,
     /// Fetched so many minutes later.
     Fetched(i64),
-    /// Fetched so many minutes later, and once more by a repair that began anew.
+    /// Fetched so many minutes later, and once more by a repair that began again.
     Refetched(i64),
     /// Fetched so many minutes later, and then it comes after all.
     FetchedAndLate(i64),
@@ -450,7 +450,7 @@ fn step() -> impl Strategy<Value = Step> {
     (pause, 1_i64..999, 1_i64..99, any::<bool>(), fate())
 }
 
-/// So many times one fate or several in a row of the same: a line that stalls and a repair that begins anew bring many.
+/// Many times one fate or several in a row of the same: a line that stalls and a repair that begins again bring many.
 fn tape(stretches: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Step>> {
     let len = prop_oneof![4 => Just(1), 1 => 2..9_usize];
     prop::collection::vec((step(), len), stretches)
@@ -463,7 +463,7 @@ fn numbered(symbols: [(&'static str, &[Step], bool); 2]) -> World {
         venue: VenueId::BinanceUsdm,
         tape: Vec::new(),
         deals: BTreeMap::new(),
-        holes: BTreeMap::new(),
+        gaps: BTreeMap::new(),
         nameless: false,
         size: 1_000,
     };
@@ -484,9 +484,9 @@ fn numbered(symbols: [(&'static str, &[Step], bool); 2]) -> World {
             let missing = |k: usize| !matches!(steps[k].4, Fate::Prompt | Fate::Twice(_) | Fate::Early(_));
             let beside = (k.saturating_sub(2)..=k + 2).any(|j| j != k && j >= 2 && j + 2 < steps.len() && early(j));
             match steps[k].4 {
-                // The ends are there, and so is what stands beside a trade of another time.
+                // The ends are there, and so is what is next to a trade of another time.
                 _ if k < 2 || k + 2 >= steps.len() || beside => Fate::Prompt,
-                // A hole that ends with no trade leaves the price behind it unknown, also once it is filled.
+                // A gap that ends with no trade leaves the price behind it unknown, also once it is filled.
                 Fate::OffBook if missing(k - 1) || missing(k + 1) => Fate::Prompt,
                 fate => fate,
             }
@@ -495,13 +495,13 @@ fn numbered(symbols: [(&'static str, &[Step], bool); 2]) -> World {
             ts_us += pause_ms * MS;
             let id = first_id + k as i64;
             let fate = fate_of(k);
-            let told_us = match fate {
+            let stamp_us = match fate {
                 Fate::Early(minutes) => ts_us + minutes * MINUTE,
                 _ => ts_us,
             };
             let recv_us = ts_us + (30 + id * 7 % 40) * MS;
             let lower = symbol.to_lowercase();
-            let (ms, a) = (told_us / MS, format!("0.{amount:03}"));
+            let (ms, a) = (stamp_us / MS, format!("0.{amount:03}"));
             let p = format!("{}.{}", price / 10, price % 10);
             let kind = if matches!(fate, Fate::OffBook) { "INSURANCE_FUND" } else { "MARKET" };
             let frame = format!(
@@ -544,12 +544,12 @@ fn numbered(symbols: [(&'static str, &[Step], bool); 2]) -> World {
                 missing.insert(id);
             }
             if !matches!(fate, Fate::OffBook) {
-                let (ts_us, price, amount, buy) = (told_us, *price, *amount, *buy);
+                let (ts_us, price, amount, buy) = (stamp_us, *price, *amount, *buy);
                 deals.push(Deal { ts_us, price, amount, buy, comes });
             }
         }
-        // By the ids on both sides, and the time of the trade there; one of another time is never beside a hole.
-        let mut holes = Vec::new();
+        // By the ids on both sides, and the time of the trade there; one of another time is never beside a gap.
+        let mut gaps = Vec::new();
         let mut time_of = BTreeMap::new();
         let mut ts = T0 + n * 7 * SECOND;
         for (k, (pause_ms, ..)) in steps.iter().enumerate() {
@@ -559,13 +559,13 @@ fn numbered(symbols: [(&'static str, &[Step], bool); 2]) -> World {
         for id in &missing {
             let before = (first_id..*id).rev().find(|i| !missing.contains(i)).unwrap();
             let behind = (*id..).find(|i| !missing.contains(i)).unwrap();
-            holes.push((time_of[&before], time_of[&behind]));
+            gaps.push((time_of[&before], time_of[&behind]));
         }
         if begun {
-            holes.push((deals[0].ts_us, deals[0].ts_us));
+            gaps.push((deals[0].ts_us, deals[0].ts_us));
         }
         world.deals.insert(symbol, deals);
-        world.holes.insert(symbol, holes);
+        world.gaps.insert(symbol, gaps);
     }
     finish(&mut world);
     world
@@ -665,7 +665,7 @@ fn trades_fetched_hours_later_revise_their_bars_as_often_with_one_checkpoint_as_
 #[test]
 fn a_kill_forgets_no_trade_that_came_ahead_of_the_venues_time() {
     // It is of 5:02 and came with the record of 5:00, by when the venue's time is 4:59.7; the venue's own bar of minute 5
-    // stands where that one is to be stored.
+    // is already where that one is to be stored.
     let early = steps(40, &[(6, Fate::Early(3))]);
     let world = numbered([("AUSDT", &early, false), ("BUSDT", &steps(40, &[]), true)]);
     let mut machine = Machine::new(&world);
@@ -678,21 +678,21 @@ fn a_kill_forgets_no_trade_that_came_ahead_of_the_venues_time() {
     machine.finish().unwrap();
 }
 
-/// Milliseconds since the trade before, price, amount, bought; then whether its connection is cut for so many minutes.
-type Cut = (i64, i64, i64, bool, Option<i64>);
+/// Milliseconds since the trade before, price, amount, bought; then whether its connection is lost for so many minutes.
+type NamelessTrade = (i64, i64, i64, bool, Option<i64>);
 
-fn cut() -> impl Strategy<Value = Cut> {
+fn nameless_trade() -> impl Strategy<Value = NamelessTrade> {
     let pause = prop_oneof![6 => 0_i64..90_000, 1 => 0_i64..1_800_000];
     (pause, 1_i64..999, 1_i64..99, any::<bool>(), prop::option::weighted(0.15, 0_i64..9))
 }
 
-/// A tape of KuCoin contracts, whose trades have no ids: only what the GAP records say tells what may be missing.
-fn nameless(symbols: [(&'static str, &[Cut]); 2], restarts: &[u16]) -> World {
+/// A tape of KuCoin contracts, whose trades have no ids: only the GAP records show what may be missing.
+fn nameless(symbols: [(&'static str, &[NamelessTrade]); 2], restarts: &[u16]) -> World {
     let mut world = World {
         venue: VenueId::KucoinFutures,
         tape: Vec::new(),
         deals: BTreeMap::new(),
-        holes: BTreeMap::new(),
+        gaps: BTreeMap::new(),
         // 0.001 of the base a contract.
         nameless: true,
         size: 1,
@@ -710,12 +710,12 @@ fn nameless(symbols: [(&'static str, &[Cut]); 2], restarts: &[u16]) -> World {
     payload.extend_from_slice(format!(r#"{{"code":"200000","data":[{list}]}}"#).as_bytes());
     world.tape.push(Record { recv_us: T0 - SECOND, kind: Kind::Rest, conn: 0, payload, repair: false });
     let mut last_us = T0;
-    for (n, (symbol, cuts)) in (0_i64..).zip(symbols) {
+    for (n, (symbol, trades)) in (0_i64..).zip(symbols) {
         let mut ts_us = T0 + n * 7 * SECOND;
-        let (mut deals, mut holes) = (Vec::new(), Vec::new());
+        let (mut deals, mut gaps) = (Vec::new(), Vec::new());
         // From when to when it was received that nothing was.
         let mut blind = (i64::MIN, i64::MIN);
-        for (k, (pause_ms, price, amount, buy, cut)) in cuts.iter().enumerate() {
+        for (k, (pause_ms, price, amount, buy, lost)) in trades.iter().enumerate() {
             ts_us += pause_ms * MS;
             let comes = !(blind.0..=blind.1).contains(&(ts_us + 40 * MS));
             deals.push(Deal { ts_us, price: *price, amount: *amount, buy: *buy, comes });
@@ -737,7 +737,7 @@ fn nameless(symbols: [(&'static str, &[Cut]); 2], restarts: &[u16]) -> World {
                     world.tape.push(record(ts_us + 45 * MS, 11 + n as u32));
                 }
             }
-            if let (Some(minutes), true) = (cut, comes) {
+            if let (Some(minutes), true) = (lost, comes) {
                 // From the middle of a minute to one, for margins not to matter.
                 let from_us = blind.1.max((ts_us + MINUTE) / MINUTE * MINUTE) / MINUTE * MINUTE + 20 * SECOND;
                 let blind_us = from_us + minutes * MINUTE + 20 * SECOND;
@@ -746,7 +746,7 @@ fn nameless(symbols: [(&'static str, &[Cut]); 2], restarts: &[u16]) -> World {
                 }
                 blind = (from_us, blind_us);
                 // As the venue's time: a trade is on its way for 40 ms.
-                holes.push((blind.0 - 40 * MS, blind.1 - 40 * MS));
+                gaps.push((blind.0 - 40 * MS, blind.1 - 40 * MS));
                 let gap = format!(
                     r#"{{"reason":"lost","from_ns":{},"to_ns":{},"streams":["/contractMarket/level2:{symbol}","/contractMarket/execution:{symbol}","/contractMarket/level2:{}"]}}"#,
                     from_us * 1_000,
@@ -758,9 +758,9 @@ fn nameless(symbols: [(&'static str, &[Cut]); 2], restarts: &[u16]) -> World {
             }
         }
         last_us = last_us.max(ts_us);
-        holes.push((deals[0].ts_us, deals[0].ts_us));
+        gaps.push((deals[0].ts_us, deals[0].ts_us));
         world.deals.insert(symbol, deals);
-        world.holes.insert(symbol, holes);
+        world.gaps.insert(symbol, gaps);
     }
     // The collector was down: nobody knows of whom something is missing.
     for at in restarts {
@@ -772,9 +772,9 @@ fn nameless(symbols: [(&'static str, &[Cut]); 2], restarts: &[u16]) -> World {
         }
         let (kind, conn, payload) = (Kind::EpochStart, 0, b"{}".to_vec());
         world.tape.push(Record { recv_us: at_us, kind, conn, payload, repair: false });
-        for (symbol, holes) in &mut world.holes {
+        for (symbol, gaps) in &mut world.gaps {
             if world.deals[symbol][0].ts_us < at_us {
-                holes.push((at_us - 15 * SECOND, at_us));
+                gaps.push((at_us - 15 * SECOND, at_us));
             }
         }
     }
@@ -787,8 +787,8 @@ proptest! {
 
     #[test]
     fn candles_without_ids_are_marked_where_a_gap_names_their_symbol_and_nowhere_else(
-        a in prop::collection::vec(cut(), 8..60),
-        b in prop::collection::vec(cut(), 8..30),
+        a in prop::collection::vec(nameless_trade(), 8..60),
+        b in prop::collection::vec(nameless_trade(), 8..30),
         restarts in prop::collection::vec(0_u16..1_000, 0..3),
         ops in ops(),
     ) {

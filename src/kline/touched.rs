@@ -1,21 +1,21 @@
-//! Which bars of an interval a hole touches that no other hole does: those that are whole once it is filled. Pure.
+//! Which bars of an interval a gap touches that no other gap does: those that are whole once it is filled. Pure.
 
 use model::interval::Interval;
 
 /// First and last open time, us, of bars in a row.
 pub(super) type Opens = (i64, i64);
 
-/// The bars that a hole between two times touches.
+/// The bars that a gap between two times touches.
 fn bars(interval: Interval, (from_us, to_us): (i64, i64)) -> Opens {
     (interval.open_of(from_us), interval.open_of(to_us))
 }
 
 /// The bars that `filled` touches and none of `left` does, oldest first. Times are those of the trades before and
-/// behind a hole, us.
+/// behind a gap, us.
 pub(super) fn whole(interval: Interval, filled: (i64, i64), left: &[(i64, i64)]) -> Vec<Opens> {
     let mut parts = vec![bars(interval, filled)];
-    for hole in left {
-        let (first, last) = bars(interval, *hole);
+    for gap in left {
+        let (first, last) = bars(interval, *gap);
         if parts.iter().all(|(from, to)| last < *from || *to < first) {
             continue;
         }
@@ -33,7 +33,7 @@ mod tests {
     const MIN: i64 = 60_000_000;
 
     #[test]
-    fn bars_of_a_filled_hole_are_whole_but_where_another_one_touches_them() {
+    fn bars_of_a_filled_gap_are_whole_but_where_another_one_touches_them() {
         let m = |from: i64, to: i64| (from * MIN + 1, to * MIN + 2);
         let opens = |filled, left: &[(i64, i64)]| -> Vec<(i64, i64)> {
             whole(Interval::M1, filled, left).into_iter().map(|(a, b)| (a / MIN, b / MIN)).collect()

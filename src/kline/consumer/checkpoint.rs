@@ -8,12 +8,12 @@ use super::commit::Commit;
 use super::reading::Reading;
 use crate::db::Checkpoint;
 use crate::error::KlineError;
-use crate::message::{Dirty, Job};
+use crate::message::{CandleJob, Dirty};
 use fold::source::RecordSource;
 use ops::clock;
 use ops::health::Reason;
 
-/// A database that has not stored a checkpoint for so long is told.
+/// A database that has not stored a checkpoint for so long is reported.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A session that stores something after so long has passed what an earlier one failed at.
 const TRUSTED: Duration = Duration::from_secs(60);
@@ -28,8 +28,8 @@ impl<S: RecordSource> Reading<'_, S> {
             // Nobody listens only when this thread is gone.
             let _ = out.send(dirty);
         });
-        let asked = self.consumer.hub.job(Job::Checkpoint { feed, reply });
-        let dirty = answer.recv().ok().filter(|_| asked).ok_or(KlineError::BarsEnded)?;
+        let sent = self.consumer.hub.job(CandleJob::Checkpoint { feed, reply });
+        let dirty = answer.recv().ok().filter(|_| sent).ok_or(KlineError::BarsEnded)?;
         let all = self.consumer.hub.registry().all();
         let registry = (0_u32..).zip(all).skip(self.registered).collect::<Vec<_>>();
         let bars = dirty.bars.len() as u64;
@@ -48,7 +48,7 @@ impl<S: RecordSource> Reading<'_, S> {
         let commit = Commit { checkpoint, acks: Arc::clone(&self.acks), done };
         if self.consumer.commits.send(commit).is_ok() {
             self.pending = Some((result, bars));
-            self.asked_at = Instant::now();
+            self.requested_at = Instant::now();
         }
         Ok(())
     }
@@ -65,7 +65,7 @@ impl<S: RecordSource> Reading<'_, S> {
                 Ok(())
             }
             Err(TryRecvError::Empty) => {
-                if self.asked_at.elapsed() > PATIENCE {
+                if self.requested_at.elapsed() > PATIENCE {
                     let what = format!("the database has not stored the candles for {} s", PATIENCE.as_secs());
                     let conditions = self.consumer.supervisor.conditions();
                     conditions.raise(Reason::StartingOver, &self.consumer.condition(), what);

@@ -10,19 +10,19 @@ use wal_format::{OwnedRecord, Position, RecordRef};
 
 use super::commit::Acks;
 use super::restore::restore;
-use super::standing::{Break, Standing};
+use super::resume_point::{Break, ResumePoint};
 use super::{BATCH_ITEMS, Consumer, lineage, take_place};
 use crate::db::{SavedFeed, SavedPosition};
 use crate::error::KlineError;
-use crate::feed::Feed;
-use crate::message::{Item, Job};
-use crate::seeder::{Found, Want};
+use crate::feed::CandleFeed;
+use crate::message::{CandleJob, Item};
+use crate::seeder::{SeedAnswer, SeedRequest};
 use fold::Mode;
 use fold::source::{LOOKS, RecordSource, SourceError, Step};
 
 /// Records between two looks at the time and the shutdown request.
 const STRIDE: usize = 1_024;
-/// Between two looks at what the venue told of first bars.
+/// Between two looks for seeds from the venue.
 const SEEDS: Duration = Duration::from_millis(200);
 /// Between two looks for the repairer's log and at what is left to read: they list directories.
 const STATUS: Duration = Duration::from_secs(1);
@@ -67,9 +67,9 @@ enum Look {
     Tail,
 }
 
-/// Folds a record of the venue's log; while `live`, with what tells how long its trades were on their way.
+/// Folds a record of the venue's log; while `live`, with the items that measure how long its trades were on their way.
 #[inline]
-fn fold(feed: &mut Feed, items: &mut Vec<Item>, live: bool, record: &RecordRef<'_>) {
+fn fold(feed: &mut CandleFeed, items: &mut Vec<Item>, live: bool, record: &RecordRef<'_>) {
     let before = items.len();
     feed.record(record, items);
     if live {
@@ -84,7 +84,7 @@ fn fold(feed: &mut Feed, items: &mut Vec<Item>, live: bool, record: &RecordRef<'
 /// One run from a checkpoint on.
 pub(super) struct Reading<'a, S> {
     pub(super) consumer: &'a Consumer,
-    pub(super) feed: Feed,
+    pub(super) feed: CandleFeed,
     logs: Vec<Log<S>>,
     /// Opens the other one once it exists.
     open: Open<S>,
@@ -97,8 +97,8 @@ pub(super) struct Reading<'a, S> {
     items: Vec<Item>,
     /// The checkpoint that is being written.
     pub(super) pending: Option<(Receiver<Result<i64, KlineError>>, u64)>,
-    /// When that was asked for.
-    pub(super) asked_at: Instant,
+    /// When that was requested.
+    pub(super) requested_at: Instant,
     /// When this session began.
     pub(super) started: Instant,
     /// Number of the last one that was.
@@ -121,36 +121,36 @@ pub(super) struct Reading<'a, S> {
     known_until_us: Option<i64>,
     broken: Option<Broken>,
     /// Answers of the seeder to this run.
-    reply: UnboundedSender<Found>,
-    found: UnboundedReceiver<Found>,
+    reply: UnboundedSender<SeedAnswer>,
+    found: UnboundedReceiver<SeedAnswer>,
 }
 
 /// Opens the log in a directory at a position.
 pub(super) type Open<S> = fn(&Path, Position) -> Result<S, SourceError>;
 
 impl<'a, S: RecordSource> Reading<'a, S> {
-    /// A run of `feed` over the venue's log from where it stands, opened by `open`; its logs' acks go to `acks`.
+    /// A run of `feed` over the venue's log from its last position, opened by `open`; its logs' acks go to `acks`.
     ///
     /// # Errors
     /// When the log cannot be opened there.
     pub(super) fn new(
         consumer: &'a Consumer,
-        feed: Feed,
+        feed: CandleFeed,
         saved: &'a SavedFeed,
         uuid: [u8; 16],
         acks: Acks,
-        standing: Standing,
+        resume_point: ResumePoint,
         open: Open<S>,
     ) -> Result<Self, KlineError> {
         let (reply, found) = unbounded_channel();
-        let source = open(&consumer.cfg.capture.wal_dir(consumer.id), standing.from)?;
+        let source = open(&consumer.cfg.capture.wal_dir(consumer.id), resume_point.from)?;
         let last_us = feed.last_recv_us();
         if let Some((before, since_us)) = feed.other_source() {
             let text = format!(
                 "candles are made of {} from now on and were made of {before}: bars that hold both are marked; `tapedeck klines backfill` has the venue's own",
                 consumer.source
             );
-            consumer.tell(Break::SourceChanged, format!("{text}; the last trade before is of {}", time(since_us)));
+            consumer.report(Break::SourceChanged, format!("{text}; the last trade before is of {}", time(since_us)));
         }
         let now = Instant::now();
         Ok(Self {
@@ -164,7 +164,7 @@ impl<'a, S: RecordSource> Reading<'a, S> {
             acks: Arc::new(Mutex::new(acks)),
             items: consumer.empty(),
             pending: None,
-            asked_at: now,
+            requested_at: now,
             started: now,
             serial: saved.serial,
             waiting: false,
@@ -175,9 +175,9 @@ impl<'a, S: RecordSource> Reading<'a, S> {
             status_at: now,
             live: false,
             saved,
-            restored: standing.restore,
-            known_until_us: standing.by_time.then_some(last_us),
-            broken: standing.told.map(|(why, text)| Broken { why, text, since_us: last_us }),
+            restored: resume_point.restore,
+            known_until_us: resume_point.by_time.then_some(last_us),
+            broken: resume_point.broken.map(|(why, text)| Broken { why, text, since_us: last_us }),
             reply,
             found,
         })
@@ -214,21 +214,21 @@ impl<'a, S: RecordSource> Reading<'a, S> {
             let text = format!(
                 "the database lacks bars of {without_bars} symbols that it had when it was stored last; those that go on without them are marked, `tapedeck klines backfill` brings the others"
             );
-            self.consumer.tell(Break::RowsMissing, text);
+            self.consumer.report(Break::RowsMissing, text);
         }
         self.feed.resume(&mut self.items);
         self.hand_over();
         Ok(())
     }
 
-    /// Candles did not simply go on, and `record` is the first one behind: tells what that cost.
+    /// Candles did not simply go on, and `record` is the first one behind: reports what that cost.
     #[cold]
     fn mended(&mut self, record: &RecordRef<'_>) {
         let Some(Broken { why, text, since_us }) = self.broken.take() else { return };
         let recv_us = micros(record.ts_recv_ns);
         let begins = since_us == 0 && fold::gather::missing_beginning(record).is_some();
         let fills = "; `tapedeck klines backfill` fills them";
-        let (cost, way_out) = if why.loses() && since_us > 0 {
+        let (cost, remedy) = if why.loses() && since_us > 0 {
             self.feed.lost(since_us, recv_us, &mut self.items);
             let (from, to) = (time(since_us), time(recv_us));
             let cost = format!(
@@ -242,20 +242,20 @@ impl<'a, S: RecordSource> Reading<'a, S> {
             );
             (cost, fills)
         } else {
-            // A record that is missing later on is told when it is met.
+            // A record that is missing later on is reported when it is met.
             ("the log still has the next record".to_owned(), "")
         };
-        self.consumer.tell(why, format!("{text}: {cost}{way_out}"));
+        self.consumer.report(why, format!("{text}: {cost}{remedy}"));
     }
 
     /// The log ends behind what broke the candles.
     pub(super) fn nothing_followed(&mut self) {
         if let Some(Broken { why, text, .. }) = self.broken.take() {
-            self.consumer.tell(why, format!("{text}: no record followed yet"));
+            self.consumer.report(why, format!("{text}: no record followed yet"));
         }
     }
 
-    /// Works until asked to stop, or until the logs are worked off.
+    /// Works until it must stop, or until the logs are worked off.
     pub(super) fn run(&mut self) -> Result<(), KlineError> {
         let mut quiet = 0;
         self.find_repairs()?;
@@ -332,7 +332,7 @@ impl<'a, S: RecordSource> Reading<'a, S> {
                         self.hand_over();
                     }
                 }
-                // The ids of the trades behind it tell what is missing; without ids all of its time is marked.
+                // The ids of the trades behind it show what is missing; without ids all of its time is marked.
                 Step::Lost(lost) => {
                     let since_us = self.feed.last_recv_us();
                     let before = self.broken.take().map_or_else(String::new, |broken| broken.text + "; ");
@@ -395,23 +395,24 @@ impl<'a, S: RecordSource> Reading<'a, S> {
         self.logs.iter().enumerate().map(|(at, log)| log.saved(held.filter(|_| at == 1))).collect()
     }
 
-    /// Sends the items gathered so far. Blocks while the worker is behind: a log waits without loss.
+    /// Sends the items gathered so far. Blocks while the worker is behind: a log waits without losing records.
     pub(super) fn hand_over(&mut self) {
         if !self.items.is_empty() {
             let items = std::mem::replace(&mut self.items, self.consumer.empty());
-            self.consumer.hub.job(Job::Batch(items));
+            self.consumer.hub.job(CandleJob::Batch(items));
         }
     }
 
-    /// Takes beginnings of bars that came from the venue, and asks for those that can be asked for by now.
+    /// Takes seeds that came from the venue, and requests those that can be requested by now.
     fn seeds(&mut self) {
         let Some(seeder) = &self.consumer.seeder else { return };
-        while let Ok(Found { symbol, first, seeds }) = self.found.try_recv() {
+        while let Ok(SeedAnswer { symbol, first, seeds }) = self.found.try_recv() {
             self.feed.seeded(&symbol, &first, &seeds, &mut self.items);
         }
         for (symbol, first) in self.feed.take_seeds() {
             // The thread is gone only when everything ends.
-            let _ = seeder.send(Want { unit: self.feed.unit(&symbol), symbol, first, reply: self.reply.clone() });
+            let _ =
+                seeder.send(SeedRequest { unit: self.feed.unit(&symbol), symbol, first, reply: self.reply.clone() });
         }
     }
 
@@ -422,9 +423,9 @@ impl<'a, S: RecordSource> Reading<'a, S> {
         }
         let Some(lineage) = lineage(&self.repair_dir)? else { return Ok(()) };
         let ack = take_place(&self.repair_dir)?;
-        // Its trades fill holes that the feed knows: one that is read again fills none.
+        // Its trades fill gaps that the feed knows: one that is read again fills none.
         let saved = (self.restored && !self.saved.logs.is_empty()).then_some(self.saved);
-        let from = Standing::of(saved, "repair", &lineage, None).from;
+        let from = ResumePoint::of(saved, "repair", &lineage, None).from;
         self.acks.lock().unwrap_or_else(PoisonError::into_inner).repair = Some(ack);
         let source = (self.open)(&self.repair_dir, from)?;
         self.logs.push(Log { name: "repair", uuid: lineage.log_uuid(), source });

@@ -11,7 +11,7 @@
 //! is stored once it is whole.
 
 use crate::db::{CandleReader, DbError, HistoryQuery, Series, Source, StoredBar};
-use crate::feed::Feed;
+use crate::feed::CandleFeed;
 use crate::message::Item;
 use crate::registry::Registered;
 use fold::candles::generator::{KEPT, is_flat};
@@ -25,7 +25,7 @@ use model::unit::Unit;
 /// When the database cannot be read.
 pub(crate) fn restore(
     db: &mut dyn CandleReader,
-    feed: &Feed,
+    feed: &CandleFeed,
     (number, symbol_index, entry): (u32, u32, &Registered),
     out: &mut Vec<Item>,
 ) -> Result<bool, DbError> {
@@ -41,7 +41,7 @@ pub(crate) fn restore(
         };
         let mut stored = db.stored(&query)?;
         if reached_us.is_none() {
-            // A feed that knows of no time stands at the last bar that it made.
+            // A feed that knows no time continues at the last bar it made.
             let made = stored.iter().rposition(|bar| bar.source == Source::Live).map_or(0, |at| at + 1);
             stored.truncate(made);
         }

@@ -1,4 +1,4 @@
-//! The life of a feed: sessions, each from the last checkpoint on, until it is asked to stop.
+//! The life of a feed: sessions, each from the last checkpoint on, until it must stop.
 
 use std::path::Path;
 use std::sync::PoisonError;
@@ -8,10 +8,10 @@ use wal_format::{Lineage, error_chain};
 
 use super::commit::Acks;
 use super::reading::Reading;
-use super::standing::Standing;
+use super::resume_point::ResumePoint;
 use super::{Consumer, lineage, stored_ack, take_place};
 use crate::error::KlineError;
-use crate::feed::{Feed, FeedState};
+use crate::feed::{CandleFeed, FeedState};
 use fold::Mode;
 use fold::source::LiveLog;
 use ops::health::Reason;
@@ -23,7 +23,7 @@ const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
 impl Consumer {
-    /// Works until asked to stop, or until the logs are worked off.
+    /// Works until it must stop, or until the logs are worked off.
     ///
     /// # Errors
     /// While draining: the first failure. Else it is tried again.
@@ -60,7 +60,7 @@ impl Consumer {
         }
     }
 
-    /// A session; its panic is told at once, and then an error like others: nothing of its memory is used again.
+    /// A session; its panic is reported at once, and then an error like others: nothing of its memory is used again.
     fn watched_session(&self) -> Result<(), KlineError> {
         self.supervisor.attempt(Task::Candles, self.id.as_str(), || self.session())?
     }
@@ -71,9 +71,9 @@ impl Consumer {
         let acks = Acks { main: Some(take_place(&main_dir)?), repair: None };
         let saved = self.hub.saved_feed(self.id.as_str())?;
         let ack = stored_ack(acks.main.as_ref());
-        let mut standing = Standing::of(saved.as_ref(), "main", &lineage, ack.as_ref());
+        let mut resume_point = ResumePoint::of(saved.as_ref(), "main", &lineage, ack.as_ref());
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take();
-        standing.told = standing.told.or(found);
+        resume_point.broken = resume_point.broken.or(found);
         let saved = saved.unwrap_or_default();
         let state: FeedState = match saved.state.as_str() {
             "" | "null" => FeedState::default(),
@@ -81,13 +81,13 @@ impl Consumer {
         };
         let registry = self.hub.registry().clone();
         let patterns = self.cfg.capture.venues.get(&self.id).map(|v| v.symbols.clone()).unwrap_or_default();
-        let feed = Feed::new(self.venue, self.source, self.number, patterns, registry, state)?;
-        let mut reading = Reading::new(self, feed, &saved, lineage.log_uuid(), acks, standing, LiveLog::open)?;
+        let feed = CandleFeed::new(self.venue, self.source, self.number, patterns, registry, state)?;
+        let mut reading = Reading::new(self, feed, &saved, lineage.log_uuid(), acks, resume_point, LiveLog::open)?;
         reading.restore()?;
         reading.run()
     }
 
-    /// Whose log it is once there is one; `None` when asked to stop before, or when draining without a log.
+    /// Whose log it is once there is one; `None` when it must stop before, or when draining without a log.
     fn wait_for_log(&self, dir: &Path) -> Result<Option<Lineage>, KlineError> {
         loop {
             if let Some(lineage) = lineage(dir)? {

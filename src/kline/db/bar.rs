@@ -20,7 +20,7 @@ impl Source {
     /// All of them, the least trusted first.
     pub const ALL: [Source; 4] = [Self::Archive, Self::Official, Self::Rebuilt, Self::Live];
 
-    /// The word in the database.
+    /// The name in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Archive => "archive",
@@ -30,7 +30,7 @@ impl Source {
         }
     }
 
-    /// The source of a word.
+    /// The source of a name.
     pub fn parse(word: &str) -> Option<Source> {
         Self::ALL.into_iter().find(|s| s.as_str() == word)
     }
@@ -39,7 +39,7 @@ impl Source {
 /// A bar with its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedBar {
-    /// Venue word.
+    /// Venue name.
     pub venue: String,
     /// The venue's own spelling.
     pub symbol: String,
@@ -61,7 +61,7 @@ pub struct StoredBar {
 /// All bars of one symbol at one interval.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Series {
-    /// Venue word.
+    /// Venue name.
     pub venue: String,
     /// The venue's own spelling.
     pub symbol: String,

@@ -41,7 +41,7 @@ pub struct SavedFeed {
 /// Everything that changed since the checkpoint before, and the places in the logs that it reaches to.
 #[derive(Clone, Debug, Default)]
 pub struct Checkpoint {
-    /// Name of the feed (the venue's word).
+    /// Name of the feed (the venue's name).
     pub feed: String,
     /// Number of the checkpoint that this one goes on from; any when `None`.
     pub since: Option<i64>,

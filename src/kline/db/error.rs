@@ -38,8 +38,8 @@ pub enum DbError {
         given: String,
     },
     /// Indexes have no gaps.
-    #[error("symbol index {0} leaves a hole")]
-    Hole(u32),
+    #[error("symbol index {0} leaves a gap in the indexes")]
+    IndexGap(u32),
     /// Somebody else stored the feed.
     #[error(
         "candles of {feed} were stored meanwhile (checkpoint {stored}, this one goes on from {since}): by an attempt that took too long, or by another process: if there is one, stop one of the two"
@@ -47,7 +47,7 @@ pub enum DbError {
     Meanwhile {
         /// The feed.
         feed: String,
-        /// Where the database stands.
+        /// Where the database is.
         stored: i64,
         /// Where the checkpoint goes on.
         since: i64,

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  checkpoint of a feed --commit--> one transaction: bars, positions in the logs, feed state, new symbols
-//!  candles of the venue --put_history--> holes, and bars with a gap when asked; never over what our trades made whole
+//!  candles of the venue --put_history--> missing bars, and bars with a gap if `gaps`; never over what our trades made whole
 //!  API, export ----------Readers-------> their own connections, read only
 //! ```
 //! A checkpoint that [`CandleDb::commit`] returned from is on the disk (SQLite runs with `synchronous = FULL`, a
@@ -13,7 +13,7 @@
 //! Key (venue, symbol, interval, open_time in us). Prices and volumes are exact decimals: `NUMERIC` on Postgres,
 //! where sums are exact too; text on SQLite, where `sum(volume)` adds doubles and `decimal_sum(volume)` of the
 //! sqlite3 shell adds exactly. Compare numbers on SQLite through the view `candles`, which has doubles and times to
-//! read: in the table itself `'9' > '10'`. `flags` are the bits of [`model::kline`]; `source` is a word of [`Source`].
+//! read: in the table itself `'9' > '10'`. `flags` are the bits of [`model::kline`]; `source` is a name of [`Source`].
 
 mod bar;
 mod bars;

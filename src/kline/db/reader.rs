@@ -1,4 +1,4 @@
-//! What is asked of stored candles, and who answers: [`CandleReader`].
+//! Queries of stored candles, and who answers: [`CandleReader`].
 
 use super::bar::{NamedBar, Series, StoredBar};
 use super::checkpoint::SavedFeed;
@@ -10,7 +10,7 @@ use model::kline::KlineData;
 /// Which bars to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryQuery {
-    /// Venue word.
+    /// Venue name.
     pub venue: String,
     /// The venue's own spelling.
     pub symbol: String,
@@ -37,7 +37,7 @@ impl HistoryQuery {
 /// Which bars with a gap to read; `None` means any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GapQuery {
-    /// Venue word.
+    /// Venue name.
     pub venue: Option<String>,
     /// The venue's own spelling.
     pub symbol: Option<String>,

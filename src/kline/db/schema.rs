@@ -9,7 +9,7 @@ pub(super) const VERSION: i64 = 2;
 pub(super) const INCARNATIONS: &str =
     "ALTER TABLE positions ADD COLUMN incarnation TEXT NOT NULL DEFAULT '0000000000000000';";
 
-/// Word of the column type, by kind.
+/// Name of the column type, by kind.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dialect {
     pub boolean: &'static str,

@@ -23,7 +23,7 @@ pub(super) struct Store<S> {
     pub(super) sql: S,
     /// Symbols by index, as committed.
     registry: Vec<Registered>,
-    /// The checkpoint whose commit ended nobody knows how: feed, serial, and what tells it from another one.
+    /// The checkpoint whose commit may or may not have happened: feed, serial, and what identifies it.
     unsure: Option<(String, i64, String)>,
 }
 
@@ -71,7 +71,7 @@ impl<S: BarSql> Store<S> {
 
     /// Moves the feed's serial on; an error when somebody else did since the checkpoint that this one goes on from. That
     /// may be another process, or an earlier attempt of this one whose answer was lost, and which ended after the feed had
-    /// read where it stands: what it applied must not be applied again.
+    /// read its position: what it applied must not be applied again.
     fn claim(&mut self, Checkpoint { feed, since, state, .. }: &Checkpoint, content: &str) -> Result<Claim> {
         let rows = self.sql.rows("SELECT serial FROM feeds WHERE feed = ?1", &[Value::text(feed)])?;
         let stored = rows.first().and_then(|row| row.first()).map(Value::int).transpose()?.unwrap_or(0);
@@ -105,7 +105,7 @@ impl<S: BarSql> Store<S> {
                 }
                 None => {
                     if *index as usize != self.registry.len() {
-                        return Err(DbError::Hole(*index));
+                        return Err(DbError::IndexGap(*index));
                     }
                     let listed = entry.listing_time_ms.map_or(Value::Null, Value::Int);
                     self.sql.execute(
@@ -168,7 +168,7 @@ impl<S: BarSql> Store<S> {
         let empty = KlineData { open_time_us, flags: FINAL | GAP, ..KlineData::default() };
         let mut bar = match found.first() {
             Some(StoredBar { bar, source: Source::Live }) => Some(*bar),
-            // The venue's candle counted the trades, and tells the price that flat bars behind it go on at.
+            // The venue's candle counted the trades, and has the price that flat bars behind it go on at.
             Some(StoredBar { bar, .. }) => {
                 did.refused += trades.len() as u64;
                 go_on(&mut flats, bar, memory_us);
@@ -307,7 +307,7 @@ enum Claim {
 
 impl<S: BarSql> CandleDb for Store<S> {
     fn commit(&mut self, checkpoint: &Checkpoint) -> Result<Committed> {
-        // Whatever changes a bar moves a position, and the state with the ids or holes in it.
+        // Whatever changes a bar moves a position, and the state with the ids or gaps in it.
         let content = format!("{:?} {}", checkpoint.logs, checkpoint.state);
         let known = self.registry.len();
         let done = self.transaction(|s| match s.claim(checkpoint, &content)? {

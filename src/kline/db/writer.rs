@@ -23,10 +23,10 @@ pub trait CandleDb: CandleReader {
     /// first attempt is refused once that has been stored.
     ///
     /// # Errors
-    /// When the database refuses, a symbol has no index, or the feed does not stand at [`Checkpoint::since`].
+    /// When the database refuses, a symbol has no index, or the feed is not at [`Checkpoint::since`].
     fn commit(&mut self, checkpoint: &Checkpoint) -> Result<Committed>;
 
-    /// Stores final bars of another source. Holes are filled; stored bars of a less or equally trusted source are
+    /// Stores final bars of another source. Fills missing bars; stored bars of a less or equally trusted source are
     /// replaced when they differ, and bars of our own trades only where they have a gap or were never closed, and `replace_gaps` is set. Whoever
     /// gives them has waited until the venue's candle was settled.
     ///

@@ -17,7 +17,7 @@
 use wal_format::ClockPair;
 
 use super::vote::{Clock, Doubt, EarlyTrade, Vote, When};
-use super::{Feed, MINUTE_US};
+use super::{CandleFeed, MINUTE_US};
 use crate::message::Item;
 use model::SymbolId;
 use model::kline::Tick;
@@ -48,8 +48,8 @@ fn near(a: i64, b: i64) -> bool {
     a.abs_diff(b) <= AHEAD_US.unsigned_abs()
 }
 
-impl Feed {
-    /// A CLOCK record: was our clock set since the one before? Returns the wall time it tells, us.
+impl CandleFeed {
+    /// A CLOCK record: was our clock set since the one before? Returns its wall time, us.
     #[cold]
     pub(super) fn clock(&mut self, payload: &[u8]) -> Option<i64> {
         let us = |ns: u64| i64::try_from(ns / 1_000).unwrap_or(i64::MAX);
@@ -57,7 +57,7 @@ impl Feed {
         let (wall_us, mono_us) = (us(pair.wall_ns), us(pair.mono_ns));
         let stepped_us = self.state.clock.map_or(0, |last| {
             let step = (wall_us - last.wall_us) - (mono_us - last.mono_us);
-            // A smaller time since boot is another boot's, which tells nothing.
+            // A smaller time since boot is another boot's, which shows nothing.
             let is_step = mono_us >= last.mono_us && step.abs() > STEP_US;
             last.stepped_us + if is_step { step } else { 0 }
         });
@@ -66,7 +66,7 @@ impl Feed {
     }
 
     /// The receive time without the steps of our clock; `None` when the clock was set since the last CLOCK record (a
-    /// log's times never go back, so behind a step back they stand still).
+    /// log's times never go back, so behind a step back they stop).
     #[inline]
     pub(super) fn steady(&self, recv_us: i64) -> Option<i64> {
         let Some(clock) = self.state.clock else { return Some(recv_us) };
@@ -82,7 +82,7 @@ impl Feed {
 
     /// A record was received at `recv_us`; the venue's time is what our clock says of it.
     #[inline]
-    pub(super) fn tell_time(&mut self, recv_us: i64, out: &mut Vec<Item>) {
+    pub(super) fn report_time(&mut self, recv_us: i64, out: &mut Vec<Item>) {
         let Some(steady_us) = self.steady(recv_us) else { return };
         if self.state.offset_us.is_none()
             && let Some(doubt) = self.state.doubt
@@ -169,7 +169,7 @@ impl Feed {
             offset_us => {
                 let agree = offsets.iter().filter(|offset| near(**offset, median_us)).count() * 2 > n;
                 if !agree && offset_us.is_some_and(right) {
-                    // Nobody agrees with anybody: what our own clock bears out stands.
+                    // Nobody agrees with anybody: what our own clock bears out holds.
                     self.state.doubt = None;
                     return;
                 }
@@ -180,7 +180,7 @@ impl Feed {
                     return self.believe(median_us, steady_us, out);
                 }
                 self.state.doubt = Some(Doubt { since_us, offset_us: median_us });
-                // As long as nobody knows how the clocks run against each other, trades tell the time, no later than ours.
+                // As long as nobody knows how the clocks run against each other, trades set the time, no later than ours.
                 let mut times = [0_i64; VOTERS];
                 for (slot, vote) in times.iter_mut().zip(&self.votes) {
                     *slot = vote.ts_us;
@@ -205,9 +205,9 @@ impl Feed {
         if self.state.doubt.is_none() && clocks_us != i64::MIN {
             return believed_us;
         }
-        // Receive times follow a step of the wall clock late, after a machine slept: what a CLOCK record told counts too.
-        let told_us = self.state.clock.map_or(i64::MIN, |clock| clock.wall_us);
-        believed_us.max(recv_us).max(told_us)
+        // Receive times follow a step of the wall clock late, after a machine slept: what a CLOCK record says counts too.
+        let clock_us = self.state.clock.map_or(i64::MIN, |clock| clock.wall_us);
+        believed_us.max(recv_us).max(clock_us)
     }
 
     /// Whether the time of a trade has come.

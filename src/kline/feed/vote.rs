@@ -1,4 +1,4 @@
-//! What is remembered to tell the time of the venue: our clock, what symbols vote, trades that are too early.
+//! What is remembered to know the time of the venue: our clock, what symbols vote, trades that are too early.
 
 use serde::{Deserialize, Serialize};
 

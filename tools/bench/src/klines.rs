@@ -16,7 +16,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use kline::{DoubleBufferedKlineStore, FlatKlineStore, Item, Job, LatestSlots, Shown, Worker};
+use kline::{CandleJob, CandleWorker, DoubleBufferedKlineStore, FlatKlineStore, Item, LatestSlots, Shown};
 use model::Num;
 use model::{Interval, Tick};
 
@@ -202,17 +202,17 @@ fn shown() -> Shown {
 fn batches(
     trades: &[Tick],
     swapped: &mut Instant,
-    mut send: impl FnMut(Job) -> Vec<Item>,
+    mut send: impl FnMut(CandleJob) -> Vec<Item>,
     empty: Vec<Item>,
 ) -> Vec<Item> {
     let mut batch = empty;
     for chunk in trades.chunks(BATCH) {
         batch.extend(chunk.iter().map(|t| Item::Tick(*t)));
-        batch = send(Job::Batch(batch));
+        batch = send(CandleJob::Batch(batch));
         batch.clear();
         if swapped.elapsed() >= SWAP_EVERY {
             *swapped = Instant::now();
-            send(Job::Swap);
+            send(CandleJob::Swap);
         }
     }
     batch
@@ -220,7 +220,7 @@ fn batches(
 
 /// The actors on this thread.
 struct Actors {
-    worker: Worker,
+    worker: CandleWorker,
     empty: Vec<Item>,
     swapped: Instant,
 }
@@ -230,7 +230,7 @@ impl Fold for Actors {
         let worker = &mut self.worker;
         let send = |job| {
             let back = worker.handle(job).unwrap_or_default();
-            worker.tell(|updates, _| {
+            worker.report_changes(|updates, _| {
                 std::hint::black_box(updates);
             });
             back
@@ -245,7 +245,7 @@ impl Fold for Actors {
 
 /// The actors on their own thread, behind the queue of the service.
 struct Queued {
-    jobs: std::sync::mpsc::SyncSender<Job>,
+    jobs: std::sync::mpsc::SyncSender<CandleJob>,
     empties: std::sync::mpsc::Receiver<Vec<Item>>,
     worker: std::thread::JoinHandle<kline::Totals>,
     swapped: Instant,
@@ -256,7 +256,7 @@ impl Queued {
         let (jobs, jobs_in) = sync_channel(64);
         let (empties_out, empties) = sync_channel(64);
         let worker = std::thread::spawn(move || {
-            Worker::new(shown()).run(&jobs_in, &empties_out, &AtomicU64::new(0), |_, updates, _| {
+            CandleWorker::new(shown()).run(&jobs_in, &empties_out, &AtomicU64::new(0), |_, updates, _| {
                 std::hint::black_box(updates);
             })
         });
@@ -273,12 +273,12 @@ impl Fold for Queued {
             empties.try_recv().unwrap_or_else(|_| Vec::with_capacity(BATCH))
         };
         batches(trades, &mut self.swapped, send, Vec::with_capacity(BATCH));
-        // All of it done: asked behind the last batch.
+        // All of it done: queried behind the last batch.
         let (out, answer) = sync_channel(1);
         let reply = Box::new(move |ticks| {
             let _ = out.send(ticks);
         });
-        let _ = self.jobs.send(Job::Recent { symbol_index: 0, reply });
+        let _ = self.jobs.send(CandleJob::Recent { symbol_index: 0, reply });
         let _ = answer.recv();
     }
 
@@ -340,9 +340,11 @@ const ROWS: [&str; 5] = [
 fn fold(row: usize) -> anyhow::Result<Box<dyn Fold>> {
     Ok(match row {
         0 => Box::new(Flat::new()),
-        1 => {
-            Box::new(Actors { worker: Worker::new(shown()), empty: Vec::with_capacity(BATCH), swapped: Instant::now() })
-        }
+        1 => Box::new(Actors {
+            worker: CandleWorker::new(shown()),
+            empty: Vec::with_capacity(BATCH),
+            swapped: Instant::now(),
+        }),
         2 => Box::new(Queued::start()),
         3 => Box::new(Naive(HashMap::new())),
         _ => Box::new(Messages::start()?),
@@ -455,12 +457,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 /// What a reader of all bars pays.
 fn whole() -> anyhow::Result<()> {
     let show = shown();
-    let (mut worker, mut block) = (Worker::new(show.clone()), Vec::new());
+    let (mut worker, mut block) = (CandleWorker::new(show.clone()), Vec::new());
     Trades::new().fill(&mut block, 100_000);
     for chunk in block.chunks(BATCH) {
-        worker.handle(Job::Batch(chunk.iter().map(|t| Item::Tick(*t)).collect()));
+        worker.handle(CandleJob::Batch(chunk.iter().map(|t| Item::Tick(*t)).collect()));
     }
-    worker.handle(Job::Swap);
+    worker.handle(CandleJob::Swap);
     let mut out = FlatKlineStore::default();
     let start = Instant::now();
     for _ in 0..1_000 {

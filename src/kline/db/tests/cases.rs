@@ -172,7 +172,7 @@ pub(super) fn a_mark_flags_stored_bars_but_none_that_is_in_memory(place: &Place<
     assert_eq!(minutes(db.as_mut())[1], KlineData { revision: 2, ..bar(2, 2) });
 }
 
-pub(super) fn history_fills_holes_and_gaps_and_nothing_else(place: &Place<'_>) {
+pub(super) fn history_fills_missing_bars_and_gaps_and_nothing_else(place: &Place<'_>) {
     let mut db = place.open();
     let gap = KlineData { flags: FINAL | GAP, ..bar(2, 2) };
     let open = KlineData { flags: 0, ..bar(4, 4) };
@@ -320,8 +320,8 @@ pub(super) fn two_processes_cannot_store_the_same_feed(place: &Place<'_>) {
     let (mut a, mut b) = (place.open(), place.open());
     let after = |since: i64, n: u64, price: i64| Checkpoint { since: Some(since), ..checkpoint(n, [bar(1, price)]) };
     assert_eq!(a.commit(&after(0, 1, 1)).unwrap().serial, 1);
-    let stands = b.load_feed("binance-spot").unwrap().unwrap().serial;
-    assert_eq!(b.commit(&after(stands, 2, 2)).unwrap().serial, 2);
+    let saved = b.load_feed("binance-spot").unwrap().unwrap().serial;
+    assert_eq!(b.commit(&after(saved, 2, 2)).unwrap().serial, 2);
     let error = a.commit(&after(1, 3, 3)).unwrap_err();
     let said = wal_format::error_chain(&error);
     assert!(said.contains("another process"), "{said}");

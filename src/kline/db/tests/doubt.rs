@@ -1,5 +1,5 @@
 //! A commit whose answer is lost: it may be stored or not, and the same checkpoint is given again, or another one by a
-//! feed that began anew at what is stored.
+//! feed that restarted at what is stored.
 
 use super::super::bars::BarSql;
 use super::super::error::Result;
@@ -78,10 +78,10 @@ fn a_checkpoint_behind_one_whose_answer_was_lost_is_stored_whole() {
         db.commit(&checkpoint(1, [bar(1, 100)])).unwrap();
         db.sql.1 = loses;
         assert!(db.commit(&checkpoint(2, [bar(2, 200)])).is_err());
-        // The feed reads where it stands, and goes on from there.
-        let stands = db.load_feed("binance-spot").unwrap().unwrap();
-        assert_eq!(stands.logs[0].position, position(if loses == Loses::Answer { 2 } else { 1 }));
-        let third = Checkpoint { since: Some(stands.serial), ..checkpoint(3, [bar(3, 300)]) };
+        // The feed reads its position, and goes on from there.
+        let saved = db.load_feed("binance-spot").unwrap().unwrap();
+        assert_eq!(saved.logs[0].position, position(if loses == Loses::Answer { 2 } else { 1 }));
+        let third = Checkpoint { since: Some(saved.serial), ..checkpoint(3, [bar(3, 300)]) };
         assert_eq!(db.commit(&third).unwrap().bars, 1);
         assert_eq!(db.load_feed("binance-spot").unwrap().unwrap().logs[0].position, position(3));
         assert!(minutes(&mut db).iter().any(|b| b.open_time_us == bar(3, 300).open_time_us));
@@ -89,7 +89,7 @@ fn a_checkpoint_behind_one_whose_answer_was_lost_is_stored_whole() {
 }
 
 #[test]
-fn a_commit_that_is_stored_after_its_time_out_is_not_applied_again_by_the_feed_that_began_anew_before_it() {
+fn a_commit_that_is_stored_after_its_time_out_is_not_applied_again_by_the_feed_that_restarted_before_it() {
     let dir = tempfile::tempdir().unwrap();
     let open = || Store::open(Flaky(Sqlite::open(&dir.path().join("k.db")).unwrap(), Loses::Nothing)).unwrap();
     let mut db = open();
@@ -105,15 +105,15 @@ fn a_commit_that_is_stored_after_its_time_out_is_not_applied_again_by_the_feed_t
     };
     db.sql.1 = Loses::Commit;
     assert!(db.commit(&with_old(2, 1)).is_err(), "the server does not answer in time");
-    let stands = db.load_feed("binance-spot").unwrap().unwrap().serial;
-    assert_eq!(stands, 1, "and has not stored it yet");
+    let saved = db.load_feed("binance-spot").unwrap().unwrap().serial;
+    assert_eq!(saved, 1, "and has not stored it yet");
     // It does so now.
     open().commit(&with_old(2, 1)).unwrap();
     // The feed has read the same trade again, and more.
-    let said = wal_format::error_chain(&db.commit(&with_old(3, stands)).unwrap_err());
+    let said = wal_format::error_chain(&db.commit(&with_old(3, saved)).unwrap_err());
     assert!(said.contains("took too long"), "{said}");
-    let stands = db.load_feed("binance-spot").unwrap().unwrap();
-    assert_eq!((stands.serial, stands.logs[0].position), (2, position(2)));
+    let saved = db.load_feed("binance-spot").unwrap().unwrap();
+    assert_eq!((saved.serial, saved.logs[0].position), (2, position(2)));
     let bars = minutes(&mut db);
     assert_eq!((bars[0].trade_count, bars[0].revision), (2, 2), "once");
     let third = Checkpoint { since: Some(2), ..checkpoint(3, [bar(3, 300)]) };

@@ -69,7 +69,7 @@ suite!(
     the_last_state_of_a_bar_is_stored_and_queries_take_either_end,
     trades_of_bars_out_of_memory_are_added_to_the_stored_ones,
     a_mark_flags_stored_bars_but_none_that_is_in_memory,
-    history_fills_holes_and_gaps_and_nothing_else,
+    history_fills_missing_bars_and_gaps_and_nothing_else,
     our_bars_win_over_the_venues_unless_they_have_a_gap,
     silence_of_ours_takes_no_candle_of_the_venues_place,
     flat_bars_behind_an_old_trade_go_on_at_its_close,

@@ -1,23 +1,23 @@
-//! Where a feed stands: what the database says, against the log that is there and what was acknowledged of it. Pure.
+//! Where a feed continues: what the database says, against the log that is there and what was acknowledged of it. Pure.
 //!
 //! ```text
 //!  database     log                  ack         the feed
 //!  a place      had that run         not beyond  goes on there
-//!  a place      had that run         beyond      goes on there; told: an older copy of the database
-//!  a place      never had that run   any         goes on with the first record of its own runs; told: the log was restored
-//!  a place      is another one       any         begins at its beginning, with what the feed remembers; told
-//!  none         any                  somewhere   begins anew, without the stored bars; told: the database was deleted
+//!  a place      had that run         beyond      goes on there; reports: an older copy of the database
+//!  a place      never had that run   any         goes on with the first record of its own runs; reports: the log was restored
+//!  a place      is another one       any         begins at its start, with what the feed remembers; reports it
+//!  none         any                  somewhere   begins again, without the stored bars; reports: the database was deleted
 //!  none         any                  none        begins: the first start
 //! ```
 //! The database is stored before the ack, so an ack beyond it is never left by a kill. Worked example: the database of
-//! noon is put back at one. Its feed stands at 2:500, the ack at 2:900. The log holds what no manifest covers: what it
+//! noon is put back at one. Its feed is at 2:500, the ack at 2:900. The log holds what no manifest covers: what it
 //! still has is read again, what it has no more is a lost range, and its bars are marked.
 
 use wal_format::{Ack, Checkpoint, CheckpointError, Lineage, Position, Seq};
 
 use crate::db::{SavedFeed, SavedPosition};
 
-/// Why candles do not simply go on. The words stand in metrics: never rename, never reuse.
+/// Why candles do not simply go on. The names are in metrics: never rename, never reuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Break {
     /// The database knows nothing of a log that was acknowledged: it was deleted or emptied.
@@ -57,23 +57,23 @@ impl Break {
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct ResumePoint {
     /// Where reading goes on.
     pub from: Position,
     /// The stored bars are gone on with. A bar that is made again from its first trade must not hold them already.
     pub restore: bool,
     /// Only the records received behind what the feed remembers are new: nobody knows where it stood.
     pub by_time: bool,
-    /// What is to be told, and in which words.
-    pub told: Option<(Break, String)>,
+    /// The break to report, and its text.
+    pub broken: Option<(Break, String)>,
 }
 
-impl Standing {
+impl ResumePoint {
     /// Of the log called `name` in the feed.
-    pub fn of(saved: Option<&SavedFeed>, name: &str, lineage: &Lineage, ack: Option<&Ack>) -> Standing {
+    pub fn of(saved: Option<&SavedFeed>, name: &str, lineage: &Lineage, ack: Option<&Ack>) -> ResumePoint {
         // One of another log, or of a run that this one never had, says nothing about this one.
         let ack = ack.filter(|ack| lineage.check(&Checkpoint::from(*ack)).is_ok());
-        let begin = |restore, told| Standing { from: Position::START, restore, by_time: false, told };
+        let begin = |restore, broken| ResumePoint { from: Position::START, restore, by_time: false, broken };
         let Some(saved) = saved else {
             // What was acknowledged may have been taken back already: the ack itself says that there was a database.
             let what = "candles were acknowledged, and the database has none of them: it was deleted or emptied; they are made again from what the log still has";
@@ -84,21 +84,21 @@ impl Standing {
                 return begin(true, None);
             }
             let what = "the database does not say any more how far the log is in the candles; they go on behind the last record they know of".to_owned();
-            return Standing { by_time: true, ..begin(true, Some((Break::RowsMissing, what))) };
+            return ResumePoint { by_time: true, ..begin(true, Some((Break::RowsMissing, what))) };
         };
         match lineage.check(&place.checkpoint()) {
             Err(err @ CheckpointError::OfAnotherLog { .. }) => {
-                begin(true, Some((Break::LogReplaced, told_of(place, &err))))
+                begin(true, Some((Break::LogReplaced, other_log_text(place, &err))))
             }
-            Err(err @ CheckpointError::OfAnotherRun { run, .. }) => Standing {
+            Err(err @ CheckpointError::OfAnotherRun { run, .. }) => ResumePoint {
                 // What came before that run is in the candles.
                 from: Position { seq: Seq::new(run.epoch, 0), ..Position::START },
-                ..begin(true, Some((Break::LogRestored, told_of(place, &err))))
+                ..begin(true, Some((Break::LogRestored, other_log_text(place, &err))))
             },
             Ok(()) => {
                 let older = ack.filter(|ack| ack.position.seq > place.position.seq).map(|ack| {
                     let what = format!(
-                        "candles were acknowledged up to {}, and the database stands at {}: it was restored from a backup; what the log still has is read again",
+                        "candles were acknowledged up to {}, and the database is at {}: it was restored from a backup; what the log still has is read again",
                         ack.position.seq, place.position.seq
                     );
                     (Break::DatabaseRestored, what)
@@ -108,13 +108,13 @@ impl Standing {
                     let what = "the database has no state of the feed any more; the bars that were open are marked";
                     matches!(state, "" | "null").then(|| (Break::RowsMissing, what.to_owned()))
                 };
-                Standing { from: place.position, ..begin(true, older.or_else(forgot)) }
+                ResumePoint { from: place.position, ..begin(true, older.or_else(forgot)) }
             }
         }
     }
 }
 
-fn told_of(place: &SavedPosition, err: &CheckpointError) -> String {
+fn other_log_text(place: &SavedPosition, err: &CheckpointError) -> String {
     format!("the place of the candles in the log ({}) is none of this log: {err}", place.position.seq)
 }
 
@@ -154,8 +154,8 @@ mod tests {
             note: String::new(),
         };
         let of = |saved: Option<&SavedFeed>, ack: Option<&Ack>| {
-            let Standing { from, restore, by_time, told } = Standing::of(saved, "main", &lineage, ack);
-            (from.seq, restore, by_time, told.map(|(why, _)| why))
+            let ResumePoint { from, restore, by_time, broken } = ResumePoint::of(saved, "main", &lineage, ack);
+            (from.seq, restore, by_time, broken.map(|(why, _)| why))
         };
         // As after any kill: the ack may be behind.
         let well = saved(uuid, run(2), at(2, 9), "{}");
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(of(Some(&forgot), None), (Seq::new(2, 9), true, false, Some(Break::RowsMissing)));
         let lost = SavedFeed { logs: Vec::new(), ..well };
         assert_eq!(of(Some(&lost), Some(&ack(2, 9))), (Seq(0), true, true, Some(Break::RowsMissing)));
-        let repair = Standing::of(Some(&lost), "repair", &lineage, None);
-        assert_eq!((repair.from, repair.told), (Position::START, None), "the repairer's log begins later");
+        let repair = ResumePoint::of(Some(&lost), "repair", &lineage, None);
+        assert_eq!((repair.from, repair.broken), (Position::START, None), "the repairer's log begins later");
     }
 }

@@ -1,12 +1,12 @@
-//! What a symbol's bars lack: holes in its ids until they are filled, its beginning until the venue's candle stands before
-//! it, times in which it was not recorded.
+//! What a symbol's bars lack: gaps in its ids until they are filled, its first trades until the venue's candle seeds them,
+//! times in which it was not recorded.
 
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::hole::{BEGINNING, Interruption, TradeGap, first_row};
-use super::{Feed, MINUTE_US, NEVER, StreamSymbols, time_of};
+use super::gap::{Interruption, TradeGap, UNFILLABLE, first_row};
+use super::{CandleFeed, MINUTE_US, NEVER, StreamSymbols, time_of};
 use crate::message::Item;
 use crate::seed::{self, First};
 use crate::touched;
@@ -15,38 +15,38 @@ use model::kline::{KlineData, NO_ID, Tick};
 use model::{Channel, SymbolId};
 use venue::{Continuity, Want};
 
-/// Behind the longest bar a hole has nothing left to mark.
-const HOLES_KEPT_US: i64 = 8 * 1_440 * MINUTE_US;
-/// Holes remembered until they are filled; beyond it the oldest stay marked.
-const HOLES_MAX: usize = 4_096;
-/// Interruptions told again after a restart.
+/// Behind the longest bar a gap has nothing left to mark.
+const GAPS_KEPT_US: i64 = 8 * 1_440 * MINUTE_US;
+/// Gaps remembered until they are filled; beyond it the oldest stay marked.
+const ID_GAPS_MAX: usize = 4_096;
+/// Interruptions reported again after a restart.
 const INTERRUPTIONS_MAX: usize = 256;
 /// A trade is on its way for no longer than this, us.
 const ON_ITS_WAY_US: i64 = 1_000_000;
 
-impl Feed {
-    /// The symbols whose first bars lack their beginning, as soon as the venue's candles before it are settled. Each
-    /// is given once; whoever asks the venue answers with [`Feed::seeded`], or this feed's next run gives it again.
+impl CandleFeed {
+    /// The symbols whose first bars lack a seed, as soon as the venue's candles before it are settled. Each
+    /// is given once; the seeder answers through [`CandleFeed::seeded`], or this feed's next run gives it again.
     pub(crate) fn take_seeds(&mut self) -> Vec<(String, First)> {
         let Some(now_us) = self.state.venue_now_us else { return Vec::new() };
         // Behind the longest bar nothing is left to begin.
-        self.state.seeds.retain(|_, first| first.ts_us > now_us - HOLES_KEPT_US);
+        self.state.seeds.retain(|_, first| first.ts_us > now_us - GAPS_KEPT_US);
         let due = self.state.seeds.iter().filter(|(_, first)| seed::ready_at_us(first) <= now_us);
-        let due: Vec<_> = due.filter(|(s, _)| !self.asked.contains(*s)).map(|(s, f)| (s.clone(), *f)).collect();
-        self.asked.extend(due.iter().map(|(symbol, _)| symbol.clone()));
+        let due: Vec<_> = due.filter(|(s, _)| !self.requested.contains(*s)).map(|(s, f)| (s.clone(), *f)).collect();
+        self.requested.extend(due.iter().map(|(symbol, _)| symbol.clone()));
         due
     }
 
-    /// The venue answered: `seeds` stand before the first row of a symbol, in intervals without one nothing was
+    /// The venue answered: `seeds` come before the first row of a symbol, in intervals without one nothing was
     /// traded before. Bars that they fit have no mark any more; one that they do not fit keeps it.
     pub fn seeded(&mut self, symbol: &str, first: &First, seeds: &[(Interval, KlineData)], out: &mut Vec<Item>) {
         if self.state.seeds.get(symbol) != Some(first) {
-            // An earlier row came late meanwhile: it is asked for again, before that one.
-            self.asked.remove(symbol);
+            // An earlier row came late meanwhile: it is requested again, before that one.
+            self.requested.remove(symbol);
             return;
         }
         self.state.seeds.remove(symbol);
-        self.holes.retain(|h| h.symbol != symbol || h.from_id != BEGINNING);
+        self.id_gaps.retain(|h| h.symbol != symbol || h.from_id != UNFILLABLE);
         let Some(symbol_index) = self.registry.index(self.venue.id().as_str(), symbol) else { return };
         for interval in Interval::ALL {
             let nothing = KlineData { open_time_us: interval.open_of(first.ts_us), ..KlineData::default() };
@@ -68,7 +68,7 @@ impl Feed {
     }
 
     #[cold]
-    pub(super) fn hole(
+    pub(super) fn id_gap(
         &mut self,
         symbol: SymbolId,
         symbol_index: u32,
@@ -84,20 +84,20 @@ impl Feed {
         out.push(Item::Gap { symbol_index, from_us, to_us, unsettled });
     }
 
-    /// Later rows showed what an id that was far from all before means: a hole that is none marks nothing any more.
+    /// Later rows showed what an id that was far from all before means: a gap that is none marks nothing any more.
     #[cold]
     pub(super) fn settled(&mut self, symbol: SymbolId, symbol_index: u32, out: &mut Vec<Item>) {
         let name = self.decoder.rows.symbols.name(symbol);
         let (tracker, source) = (&self.tracker, self.source);
         let mut over = Vec::new();
-        self.holes.retain_mut(|hole| {
-            if !hole.unsure || hole.symbol != name {
+        self.id_gaps.retain_mut(|gap| {
+            if !gap.unsure || gap.symbol != name {
                 return true;
             }
-            let Some(open) = tracker.open(name, source, hole.from_id, hole.to_id) else { return true };
-            hole.unsure = false;
+            let Some(open) = tracker.open(name, source, gap.from_id, gap.to_id) else { return true };
+            gap.unsure = false;
             if open.is_empty() {
-                over.push((hole.from_us, hole.to_us));
+                over.push((gap.from_us, gap.to_us));
             }
             !open.is_empty()
         });
@@ -105,18 +105,18 @@ impl Feed {
         self.unmark(&name, symbol_index, &over, out);
     }
 
-    /// Keeps a hole until it is filled, or until no open bar can touch it any more.
-    pub(super) fn remember(&mut self, hole: TradeGap) {
+    /// Keeps a gap until it is filled, or until no open bar can touch it any more.
+    pub(super) fn remember(&mut self, gap: TradeGap) {
         let now_us = self.state.venue_now_us.unwrap_or(0);
-        self.holes.retain(|h| h.to_us > now_us - HOLES_KEPT_US);
-        if self.holes.len() >= HOLES_MAX {
-            self.holes.remove(0);
+        self.id_gaps.retain(|h| h.to_us > now_us - GAPS_KEPT_US);
+        if self.id_gaps.len() >= ID_GAPS_MAX {
+            self.id_gaps.remove(0);
         }
-        self.holes.push(hole);
-        self.doubtful = self.holes.iter().filter(|hole| hole.unsure).count();
+        self.id_gaps.push(gap);
+        self.doubtful = self.id_gaps.iter().filter(|gap| gap.unsure).count();
     }
 
-    /// A late row came: what is missing on either side of it is a hole of its own, and bars that no hole touches any more
+    /// A late row came: what is missing on either side of it is a gap of its own, and bars that no gap touches any more
     /// are whole.
     #[cold]
     pub(super) fn filled(&mut self, symbol: SymbolId, symbol_index: u32, row_id: i64, ts_us: i64, out: &mut Vec<Item>) {
@@ -124,67 +124,73 @@ impl Feed {
         let (tracker, source) = (&self.tracker, self.source);
         let mut over = Vec::new();
         let mut more = Vec::new();
-        self.holes.retain_mut(|hole| {
-            let is_in =
-                hole.symbol == name && hole.from_id != BEGINNING && (hole.from_id..=hole.to_id).contains(&row_id);
+        self.id_gaps.retain_mut(|gap| {
+            let is_in = gap.symbol == name && gap.from_id != UNFILLABLE && (gap.from_id..=gap.to_id).contains(&row_id);
             if !is_in {
                 return true;
             }
-            let Some(open) = tracker.open(name, source, hole.from_id, hole.to_id) else { return true };
-            let at_us = ts_us.clamp(hole.from_us, hole.to_us);
-            let (whole, minute) = ((hole.from_us, hole.to_us), |us: i64| Interval::M1.open_of(us));
+            let Some(open) = tracker.open(name, source, gap.from_id, gap.to_id) else { return true };
+            let at_us = ts_us.clamp(gap.from_us, gap.to_us);
+            let (whole, minute) = ((gap.from_us, gap.to_us), |us: i64| Interval::M1.open_of(us));
             let before = open.iter().any(|(from, _)| *from < row_id);
             let behind = open.iter().any(|(_, to)| *to > row_id);
             // Where both sides are left, or the one that is over lies in one minute, no bar is whole now.
-            if (!before && minute(at_us) != minute(hole.from_us))
-                || (!behind && minute(at_us) != minute(hole.to_us))
+            if (!before && minute(at_us) != minute(gap.from_us))
+                || (!behind && minute(at_us) != minute(gap.to_us))
                 || (!before && !behind)
             {
                 over.push(whole);
             }
             if before && behind {
-                more.push(TradeGap { from_id: row_id.saturating_add(1), from_us: at_us, ..hole.clone() });
+                more.push(TradeGap { from_id: row_id.saturating_add(1), from_us: at_us, ..gap.clone() });
             }
             match (before, behind) {
-                (true, _) => (hole.to_id, hole.to_us) = (row_id.saturating_sub(1), at_us),
-                (false, true) => (hole.from_id, hole.from_us) = (row_id.saturating_add(1), at_us),
+                (true, _) => (gap.to_id, gap.to_us) = (row_id.saturating_sub(1), at_us),
+                (false, true) => (gap.from_id, gap.from_us) = (row_id.saturating_add(1), at_us),
                 (false, false) => {}
             }
             before || behind
         });
         let name = name.to_owned();
-        for hole in more {
-            self.remember(hole);
+        for gap in more {
+            self.remember(gap);
         }
         self.unmark(&name, symbol_index, &over, out);
     }
 
-    /// Bars that these times touch and no hole does any more are whole.
+    /// Bars that these times touch and no gap does any more are whole.
     fn unmark(&mut self, symbol: &str, symbol_index: u32, over: &[(i64, i64)], out: &mut Vec<Item>) {
-        self.doubtful = self.holes.iter().filter(|hole| hole.unsure).count();
+        self.doubtful = self.id_gaps.iter().filter(|gap| gap.unsure).count();
         if over.is_empty() {
             return;
         }
         let left: Vec<(i64, i64)> =
-            self.holes.iter().filter(|h| h.symbol == symbol).map(|h| (h.from_us, h.to_us)).collect();
-        for (interval, hole) in Interval::ALL.into_iter().flat_map(|i| over.iter().map(move |hole| (i, *hole))) {
-            let whole = touched::whole(interval, hole, &left).into_iter();
+            self.id_gaps.iter().filter(|h| h.symbol == symbol).map(|h| (h.from_us, h.to_us)).collect();
+        for (interval, gap) in Interval::ALL.into_iter().flat_map(|i| over.iter().map(move |gap| (i, *gap))) {
+            let whole = touched::whole(interval, gap, &left).into_iter();
             out.extend(whole.map(|(from_us, to_us)| Item::Repaired { symbol_index, interval, from_us, to_us }));
         }
     }
 
-    /// Bars that a hole still touches keep their mark.
+    /// Bars that a gap still touches keep their mark.
     pub(super) fn mark_again(&self, symbol: &str, symbol_index: u32, out: &mut Vec<Item>) {
-        for hole in self.holes.iter().filter(|h| h.symbol == symbol) {
-            let (from_us, to_us) = (hole.from_us, hole.to_us);
+        for gap in self.id_gaps.iter().filter(|h| h.symbol == symbol) {
+            let (from_us, to_us) = (gap.from_us, gap.to_us);
             out.push(Item::Gap { symbol_index, from_us, to_us, unsettled: false });
         }
     }
 
     /// What was traded between these times was not recorded, and nobody fills it.
-    pub(super) fn beginning(&mut self, symbol: &str, symbol_index: u32, from_us: i64, to_us: i64, out: &mut Vec<Item>) {
+    pub(super) fn unfillable_gap(
+        &mut self,
+        symbol: &str,
+        symbol_index: u32,
+        from_us: i64,
+        to_us: i64,
+        out: &mut Vec<Item>,
+    ) {
         let symbol = symbol.to_owned();
-        self.remember(TradeGap { symbol, from_id: BEGINNING, to_id: NO_ID, from_us, to_us, unsure: false });
+        self.remember(TradeGap { symbol, from_id: UNFILLABLE, to_id: NO_ID, from_us, to_us, unsure: false });
         out.push(Item::Gap { symbol_index, from_us, to_us, unsettled: false });
     }
 
@@ -194,18 +200,18 @@ impl Feed {
         let name = self.decoder.rows.symbols.name(symbol).to_owned();
         if let Some(since_us) = self.state.unrecorded.remove(&name) {
             // A trade of another channel may be older than the last one: both count in its bars.
-            self.beginning(&name, symbol_index, since_us.min(now_us), since_us.max(now_us), out);
+            self.unfillable_gap(&name, symbol_index, since_us.min(now_us), since_us.max(now_us), out);
             out.push(Item::Halt { symbol_index, halted: self.is_silent(&name) });
         }
     }
 
-    /// The candles are made of another channel than those before: neither do ids go on, nor are the trades of the two told
-    /// apart. Up to the first trade of each symbol its bars are marked, and nobody fills what they lack.
+    /// The candles are made of another channel than those before: neither do ids go on, nor can the trades of the two be
+    /// matched. Up to the first trade of each symbol its bars are marked, and nobody fills what they lack.
     pub(super) fn adopt_source(&mut self) {
         let now = self.source.to_string();
         let trades = [Channel::Trades, Channel::AggTrades].map(|c| c.to_string());
         let channels: BTreeSet<&String> = self.state.gaps.0.values().flat_map(|ids| ids.keys()).collect();
-        // A state of version 1 tells by the ids that it knows.
+        // A state of version 1 shows it by the ids that it knows.
         let by_ids = || trades.iter().find(|c| **c != now && channels.contains(c) && !channels.contains(&now)).cloned();
         let before = self.state.source.replace(now.clone()).or_else(by_ids);
         let Some(before) = before.filter(|before| *before != now) else { return };
@@ -219,18 +225,18 @@ impl Feed {
             self.state.unrecorded.entry(name).or_insert(*us);
         }
         self.state.seeds.clear();
-        for hole in &mut self.holes {
-            (hole.from_id, hole.to_id, hole.unsure) = (BEGINNING, NO_ID, false);
+        for gap in &mut self.id_gaps {
+            (gap.from_id, gap.to_id, gap.unsure) = (UNFILLABLE, NO_ID, false);
         }
         self.other_source = Some((before, last.iter().map(|(_, us)| *us).max().unwrap_or(0)));
     }
 
     /// The stored bar of the last trade of a symbol is gone: the one that goes on in its place lacks what it held.
     pub fn lacking(&mut self, symbol: &str, symbol_index: u32, last_us: i64, out: &mut Vec<Item>) {
-        self.beginning(symbol, symbol_index, last_us, last_us, out);
+        self.unfillable_gap(symbol, symbol_index, last_us, last_us, out);
     }
 
-    /// Records received between these times are lost, us. Ids tell what they held; where there are none all is marked.
+    /// Records received between these times are lost, us. Ids show what they held; where there are none all is marked.
     pub fn lost(&mut self, from_us: i64, to_us: i64, out: &mut Vec<Item>) {
         self.interrupted(from_us, to_us, None, out);
     }
@@ -239,20 +245,20 @@ impl Feed {
     #[cold]
     pub(super) fn named_gap(&mut self, payload: &[u8], out: &mut Vec<Item>) {
         #[derive(Deserialize)]
-        struct Told {
+        struct GapPayload {
             from_ns: u64,
             to_ns: u64,
             #[serde(default)]
             streams: Vec<String>,
         }
-        let Ok(told) = serde_json::from_slice::<Told>(payload) else { return };
+        let Ok(gap) = serde_json::from_slice::<GapPayload>(payload) else { return };
         let us = |ns: u64| i64::try_from(ns / 1_000).unwrap_or(i64::MAX);
-        let (from_us, to_us) = (us(told.from_ns), us(told.to_ns));
-        if told.streams.is_empty() {
+        let (from_us, to_us) = (us(gap.from_ns), us(gap.to_ns));
+        if gap.streams.is_empty() {
             return self.interrupted(from_us, to_us, None, out);
         }
         let venue = self.venue;
-        let keys = told.streams.iter().map(|stream| venue.streams.stream_key(stream));
+        let keys = gap.streams.iter().map(|stream| venue.streams.stream_key(stream));
         let known = self.streams();
         let symbols: Vec<String> = keys.filter_map(|key| known.get(&key).cloned()).collect();
         if !symbols.is_empty() {
@@ -277,16 +283,16 @@ impl Feed {
         })
     }
 
-    /// Records received between these times are missing: the bars of symbols without ids that tell what they held are
+    /// Records received between these times are missing: the bars of symbols without ids that show what they held are
     /// marked. `symbols`: `None` means all.
     pub(super) fn interrupted(&mut self, from_us: i64, to_us: i64, symbols: Option<Vec<String>>, out: &mut Vec<Item>) {
         if from_us <= 0 {
             return;
         }
-        let told = symbols.is_none();
-        let counted = |symbol: &str| self.ids_tell(symbol);
+        let all = symbols.is_none();
+        let counted = |symbol: &str| self.has_ids(symbol);
         let symbols: Vec<String> = symbols.into_iter().flatten().filter(|symbol| !counted(symbol)).collect();
-        if !told && symbols.is_empty() {
+        if !all && symbols.is_empty() {
             return;
         }
         let interruption = Interruption {
@@ -297,29 +303,29 @@ impl Feed {
         self.mark_interrupted(&interruption, true, out);
         let now_us = self.state.venue_now_us.unwrap_or(i64::MIN);
         let kept = &mut self.state.interruptions;
-        kept.retain(|i| i.to_us > now_us.saturating_sub(HOLES_KEPT_US));
+        kept.retain(|i| i.to_us > now_us.saturating_sub(GAPS_KEPT_US));
         if kept.len() >= INTERRUPTIONS_MAX {
             kept.remove(0);
         }
         kept.push(interruption);
     }
 
-    /// The ids of a symbol tell what it lacks.
-    fn ids_tell(&self, symbol: &str) -> bool {
+    /// The ids of a symbol show what it lacks.
+    fn has_ids(&self, symbol: &str) -> bool {
         self.venue.spec.continuity(self.source) != Continuity::None && self.tracker.ids(symbol, self.source).is_some()
     }
 
-    /// `told`: now. Otherwise again, and what trades came since is of no interest.
-    fn mark_interrupted(&self, interruption: &Interruption, told: bool, out: &mut Vec<Item>) {
+    /// `is_new`: now. Otherwise again, and what trades came since is of no interest.
+    fn mark_interrupted(&self, interruption: &Interruption, is_new: bool, out: &mut Vec<Item>) {
         let Interruption { from_us, to_us, symbols } = interruption;
         let mut mark = |symbol: &str, symbol_index: u32| {
-            let Some(last_us) = self.last_trade_us(symbol).filter(|_| !self.ids_tell(symbol)) else { return };
-            // What was on its way is missing too, but nothing before the last trade that came. One that is told behind it
+            let Some(last_us) = self.last_trade_us(symbol).filter(|_| !self.has_ids(symbol)) else { return };
+            // What was on its way is missing too, but nothing before the last trade that came. One reported behind it
             // came since: the record of an interruption is behind the first frames that end it.
-            let told_first = !told || last_us <= from_us.saturating_add(ON_ITS_WAY_US);
+            let reported_first = !is_new || last_us <= from_us.saturating_add(ON_ITS_WAY_US);
             let from_us =
-                from_us.saturating_sub(ON_ITS_WAY_US).max(if told_first { last_us } else { i64::MIN }).min(*to_us);
-            let unsettled = last_us <= *to_us && (told_first || last_us.saturating_add(ON_ITS_WAY_US) < *to_us);
+                from_us.saturating_sub(ON_ITS_WAY_US).max(if reported_first { last_us } else { i64::MIN }).min(*to_us);
+            let unsettled = last_us <= *to_us && (reported_first || last_us.saturating_add(ON_ITS_WAY_US) < *to_us);
             out.push(Item::Gap { symbol_index, from_us, to_us: *to_us, unsettled });
         };
         let venue = self.venue.id().as_str();
@@ -335,7 +341,7 @@ impl Feed {
         }
     }
 
-    /// Tells the actors, which forget it over a restart, of the interruptions: bars of them that are made when the next
+    /// Reports the interruptions to the actors, which forget them over a restart. Bars of them that are made when the next
     /// trade comes are marked as well.
     pub fn resume(&self, out: &mut Vec<Item>) {
         for interruption in &self.state.interruptions {

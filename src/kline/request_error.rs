@@ -6,9 +6,9 @@ use net::dial::TlsError;
 use net::rest::RestError;
 use venue::DecodeError;
 
-/// A venue was asked for candles or trades, and there is no answer that can be used.
+/// A request for candles or trades got no answer that can be used.
 #[derive(Debug, thiserror::Error)]
-pub enum AskError {
+pub enum RequestError {
     /// Requests cannot be set up.
     #[error("set up requests")]
     Runtime(#[source] std::io::Error),
@@ -18,7 +18,7 @@ pub enum AskError {
     /// The venue refused.
     #[error(transparent)]
     Rest(#[from] RestError),
-    /// It did not answer for as long as it is asked.
+    /// It did not answer for as long as the request was repeated.
     #[error("no answer for {patience_s} s: {last}")]
     NoAnswer {
         /// How long, s.
@@ -32,7 +32,7 @@ pub enum AskError {
     /// It has no candles of this length.
     #[error("{venue} has no candles of {interval} over REST")]
     NoInterval {
-        /// Venue word.
+        /// Venue name.
         venue: &'static str,
         /// The length.
         interval: Interval,
@@ -40,9 +40,9 @@ pub enum AskError {
     /// The body is something else.
     #[error("{venue} answered something else than candles of {symbol}")]
     NotCandles {
-        /// Venue word.
+        /// Venue name.
         venue: &'static str,
-        /// What was asked for.
+        /// What was requested.
         symbol: String,
         /// What is wrong with it.
         source: DecodeError,
@@ -50,9 +50,9 @@ pub enum AskError {
     /// One candle cannot be read.
     #[error("{venue} answered a candle of {symbol} that cannot be read: {why}")]
     OddCandle {
-        /// Venue word.
+        /// Venue name.
         venue: &'static str,
-        /// What was asked for.
+        /// What was requested.
         symbol: String,
         /// What is wrong with it.
         why: String,
@@ -60,7 +60,7 @@ pub enum AskError {
     /// A candle opens where none of ours does.
     #[error("{venue} opens a candle of {interval} at {open_us} us, which none of ours does")]
     OddOpen {
-        /// Venue word.
+        /// Venue name.
         venue: &'static str,
         /// The length.
         interval: Interval,
@@ -70,9 +70,9 @@ pub enum AskError {
     /// Candles are not in order.
     #[error("{venue} answered candles of {symbol} out of order")]
     OutOfOrder {
-        /// Venue word.
+        /// Venue name.
         venue: &'static str,
-        /// What was asked for.
+        /// What was requested.
         symbol: String,
     },
     /// Some candles of a range are missing.
@@ -84,7 +84,7 @@ pub enum AskError {
         due: i64,
         /// The length.
         interval: Interval,
-        /// What was asked for.
+        /// What was requested.
         symbol: String,
     },
     /// Numbers do not fit a candle.
@@ -96,21 +96,21 @@ pub enum AskError {
     /// First bars of this channel cannot be made whole.
     #[error("{venue} cannot be seeded from {source_channel}")]
     NoSeeds {
-        /// Venue word.
+        /// Venue name.
         venue: &'static str,
         /// What candles are made of.
         source_channel: Channel,
     },
     /// Nobody knows what its amounts are worth.
-    #[error("no listing has told yet what a contract of {0} is worth")]
+    #[error("no listing has said yet what a contract of {0} is worth")]
     UnknownUnit(String),
-    /// Trades cannot be asked for.
-    #[error("the venue cannot be asked for trades")]
+    /// Trades cannot be requested.
+    #[error("the venue serves no trades by id")]
     NoTrades,
     /// Trades cannot be read.
     #[error("the trades of {symbol} before the first recorded one")]
     NotTrades {
-        /// What was asked for.
+        /// What was requested.
         symbol: String,
         /// What is wrong with the body.
         source: DecodeError,
@@ -118,7 +118,7 @@ pub enum AskError {
     /// One trade cannot be read.
     #[error("a trade of {symbol} cannot be read: {why}")]
     OddTrade {
-        /// What was asked for.
+        /// What was requested.
         symbol: String,
         /// What is wrong with it.
         why: String,
@@ -126,7 +126,7 @@ pub enum AskError {
     /// Trades next to others are missing.
     #[error("trades of {symbol} {side} id {id} are missing")]
     Missing {
-        /// What was asked for.
+        /// What was requested.
         symbol: String,
         /// Where they are missing.
         side: &'static str,
@@ -137,7 +137,7 @@ pub enum AskError {
     #[error("a trade without {0}")]
     Lacks(&'static str),
     /// Too many trades.
-    #[error("the minute before the first recorded trade of {0} has too many trades to ask for")]
+    #[error("the minute before the first recorded trade of {0} has too many trades to request")]
     TooMany(String),
     /// A count is out of range.
     #[error(transparent)]
@@ -149,7 +149,7 @@ pub enum AskError {
 pub enum SeriesError {
     /// The venue.
     #[error(transparent)]
-    Ask(#[from] AskError),
+    Request(#[from] RequestError),
     /// The database.
     #[error(transparent)]
     Db(#[from] crate::db::DbError),
@@ -173,9 +173,9 @@ impl SeriesError {
     pub fn costs(&self) -> Costs {
         match self {
             // Refused for good: delisted between the listing and now, or without candles.
-            Self::Ask(AskError::Rest(_)) => Costs::Symbol,
-            Self::Ask(AskError::NoAnswer { .. } | AskError::NoCandles(_)) => Costs::Venue,
-            Self::Ask(_) => Costs::Series,
+            Self::Request(RequestError::Rest(_)) => Costs::Symbol,
+            Self::Request(RequestError::NoAnswer { .. } | RequestError::NoCandles(_)) => Costs::Venue,
+            Self::Request(_) => Costs::Series,
             Self::Db(_) => Costs::Run,
         }
     }

@@ -1,4 +1,4 @@
-//! One hole in the ids of a symbol, one interruption, and the row with which recording of a symbol began.
+//! One gap in the ids of a symbol, one interruption, and the row with which recording of a symbol began.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,9 +6,9 @@ use crate::seed::First;
 use model::kline::{NO_ID, Tick};
 
 /// First id of what was traded before recording began: nobody fills it.
-pub(super) const BEGINNING: i64 = i64::MIN;
+pub(super) const UNFILLABLE: i64 = i64::MIN;
 
-/// A hole in the ids of one symbol and the time it covers.
+/// A gap in the ids of one symbol and the time it covers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct TradeGap {
     pub(super) symbol: String,
@@ -21,7 +21,7 @@ pub(super) struct TradeGap {
     pub(super) unsure: bool,
 }
 
-/// A time in which trades may have been missed, as the venue's, us. No ids tell which.
+/// A time in which trades may have been missed, as the venue's, us. No ids show which.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Interruption {
     pub(super) from_us: i64,
