@@ -1,5 +1,5 @@
 //! Makes the page's files of `page/app` with npm and esbuild and leaves them where `page` includes
-//! them. It owns `OUT_DIR` alone and never fails for the page, unless it was told to.
+//! them. It owns `OUT_DIR` alone and never fails for the page, unless configured to.
 //!
 //! `TAPEDECK_PAGE`: `auto` (default) = build it where npm can; `on` = fail where it cannot; `off` = leave it out. What npm
 //! fetched, and the last files made, stay in `OUT_DIR`: once there, no network is needed.
@@ -66,7 +66,7 @@ fn make(app: &Path, work: &Path) -> Result<()> {
     for input in INPUTS {
         copy(&app.join(input), &work.join(input))?;
     }
-    // What stands in node_modules belongs to this list.
+    // What is in node_modules belongs to this list.
     let (lock, stamp) = (fs::read_to_string(work.join("package-lock.json"))?, work.join("node_modules/.tapedeck"));
     if fs::read_to_string(&stamp).ok().as_deref() != Some(lock.as_str()) {
         let flags = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--fetch-retries=1"];

@@ -13,7 +13,7 @@ pub(super) struct Counts {
     pub turned_away: AtomicU64,
     /// WebSockets open now.
     pub websockets: AtomicU64,
-    /// WebSocket clients cut because they were too slow.
+    /// WebSocket clients disconnected because they were too slow.
     pub slow: AtomicU64,
     /// Messages written to WebSocket clients.
     pub pushed: AtomicU64,

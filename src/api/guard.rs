@@ -1,4 +1,4 @@
-//! What stands in front of every request: host, origin, size, token, weight. It answers refusals itself; what passes goes on.
+//! Checks of every request: host, origin, size, token, weight. It answers refusals itself; what passes goes on.
 //! What a request weighs: [`super::weights`].
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

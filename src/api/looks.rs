@@ -1,4 +1,4 @@
-//! What the server remembers of its looks at the disk, so that many who ask cost one look.
+//! What the server remembers of its looks at the disk, so that many requests cost one look.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -12,7 +12,11 @@ pub(super) fn expose(out: &mut Exposition, app: &App) {
     out.one("tapedeck_api_requests_limited_total", "Requests refused for their weight.", c.limited.load(Relaxed));
     out.one("tapedeck_api_connections_refused_total", "Connections over the limit.", c.turned_away.load(Relaxed));
     out.one("tapedeck_api_websockets", "WebSockets open.", c.websockets.load(Relaxed));
-    out.one("tapedeck_api_websockets_slow_total", "WebSocket clients cut for being slow.", c.slow.load(Relaxed));
+    out.one(
+        "tapedeck_api_websockets_slow_total",
+        "WebSocket clients disconnected for being slow.",
+        c.slow.load(Relaxed),
+    );
     out.one("tapedeck_api_pushed_total", "Messages written to WebSocket clients.", c.pushed.load(Relaxed));
     out.one("tapedeck_api_conflated_total", "Messages replaced by a newer state unsent.", c.conflated.load(Relaxed));
     let Some(hub) = &app.hub else { return };
@@ -44,7 +48,7 @@ pub(super) fn expose(out: &mut Exposition, app: &App) {
     feeds("checkpoints_total", "Checkpoints committed.", |f| f.checkpoints);
     feeds(
         "breaks_total",
-        "Times that candles could not simply go on: a database deleted or restored, a log replaced or lost, another source. /v1/klines/stats tells each.",
+        "Times that candles could not simply go on: a database deleted or restored, a log replaced or lost, another source. /v1/klines/stats lists each.",
         |f| f.breaks,
     );
     feeds("bars_stored_total", "Bars stored by checkpoints.", |f| f.bars_stored);

@@ -1,4 +1,4 @@
-//! What can be said of both services from the outside: their logs, and their own words over HTTP. Read by `tapedeck status`, the demo and the page; takes no lock and disturbs nobody.
+//! What can be seen of both services from the outside: their logs, and their own status over HTTP. Read by `tapedeck status`, the demo and the page; takes no lock and disturbs nobody.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -43,7 +43,7 @@ pub struct LogStatus {
     pub spilled_segments: usize,
     /// Bytes committed and not yet acknowledged by the lake.
     pub unacked_bytes: Option<u64>,
-    /// What is wrong, in plain words.
+    /// What is wrong, as plain text.
     pub problem: Option<String>,
 }
 
@@ -113,14 +113,14 @@ impl std::fmt::Display for Unknown {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Unknown::Silent(at) => write!(f, "not answering at http://{at}"),
-            Unknown::Status(at, 401, why) => write!(f, "asks for a token at http://{at}: {why}"),
+            Unknown::Status(at, 401, why) => write!(f, "needs a token at http://{at}: {why}"),
             Unknown::Status(at, status, _) => write!(f, "answers with HTTP status {status} at http://{at}"),
             Unknown::Strange(at) => write!(f, "something that is not ours answers at http://{at}"),
         }
     }
 }
 
-/// The own words of every collector that answers; each is asked once, however many venues it records.
+/// The status of every collector that answers; each gets one request, however many venues it records.
 pub async fn collectors(cfg: &Capture) -> Vec<Status> {
     let mut all = Vec::new();
     for at in addresses(cfg) {
@@ -133,17 +133,17 @@ fn addresses(cfg: &Capture) -> BTreeSet<SocketAddr> {
     cfg.venues.keys().filter_map(|v| ops::status::address(&cfg.wal_root(), *v)).collect()
 }
 
-/// Why candles did not simply go on, by venue, as the compactor that runs tells it.
+/// Why candles did not simply go on, by venue, as the running compactor reports it.
 pub async fn candle_breaks(api: &Settings) -> Vec<(String, String)> {
     let Ok(stats) = Service::compactor(api).json::<serde_json::Value>("/v1/klines/stats").await else {
         return Vec::new();
     };
     let feeds = stats.get("feeds").and_then(|f| f.as_object()).cloned().unwrap_or_default();
-    let told = feeds.iter().flat_map(|(venue, feed)| {
-        let told = feed.get("told").and_then(|t| t.as_array()).cloned().unwrap_or_default();
-        told.into_iter().filter_map(move |one| Some((venue.clone(), one.get("text")?.as_str()?.to_owned())))
+    let reports = feeds.iter().flat_map(|(venue, feed)| {
+        let reports = feed.get("told").and_then(|t| t.as_array()).cloned().unwrap_or_default();
+        reports.into_iter().filter_map(move |one| Some((venue.clone(), one.get("text")?.as_str()?.to_owned())))
     });
-    told.collect()
+    reports.collect()
 }
 
 /// Why `/health` of the services that run is red, by service; nothing of those that are well.
@@ -151,7 +151,7 @@ pub async fn problems(cfg: &Capture, api: &Settings) -> BTreeMap<&'static str, V
     let mut all: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
     let services = addresses(cfg).into_iter().map(|at| ("collector", Service::collector(at)));
     for (name, service) in services.chain([("compactor", Service::compactor(api))]) {
-        let Some((503, body)) = service.ask("/health").await else { continue };
+        let Some((503, body)) = service.request("/health").await else { continue };
         let text = String::from_utf8_lossy(&body);
         all.entry(name).or_default().extend(text.lines().map(str::to_owned));
     }
@@ -164,7 +164,7 @@ pub fn by_venue(collectors: Vec<Status>) -> BTreeMap<VenueId, VenueStatus> {
     all.filter_map(|v| Some((v.venue.parse().ok()?, v))).collect()
 }
 
-/// The compactor's own words.
+/// The compactor's own status.
 ///
 /// # Errors
 /// Why there are none: it does not answer within a second, or not us.
@@ -184,11 +184,11 @@ pub async fn is_ours(api: &Settings, listen: SocketAddr) -> bool {
     }
 }
 
-/// A service that can be asked.
+/// A service that takes requests.
 struct Service {
     at: SocketAddr,
     access: Access,
-    /// Why it is asked without a token.
+    /// Why requests go without a token.
     tokenless: String,
 }
 
@@ -200,7 +200,7 @@ impl Service {
     /// Shows the token that the configuration names.
     fn compactor(api: &Settings) -> Service {
         let (access, tokenless) = match api.access() {
-            Ok(access) if access.asks() => (access, "the one of [api] is not the one it asks for".to_owned()),
+            Ok(access) if access.asks() => (access, "the one of [api] is not the one it needs".to_owned()),
             Ok(access) => (access, "[api] names none".to_owned()),
             Err(err) => (Access::default(), ops::chain(&err).replace('\n', ";")),
         };
@@ -212,7 +212,7 @@ impl Service {
     }
 
     async fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Unknown> {
-        match self.ask(path).await {
+        match self.request(path).await {
             None => Err(Unknown::Silent(self.at)),
             Some((200, body)) => serde_json::from_slice(&body).map_err(|_| Unknown::Strange(self.at)),
             Some((status, _)) => Err(Unknown::Status(self.at, status, self.tokenless.clone())),
@@ -221,7 +221,7 @@ impl Service {
 
     /// Status and body of the answer for `path`, when it comes in time. One that says a byte now and then is no better
     /// than one that says nothing.
-    fn ask<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Option<(u16, Vec<u8>)>> {
+    fn request<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Option<(u16, Vec<u8>)>> {
         Box::pin(async move {
             let mut dialer = Dialer::new(None);
             (dialer.limits.tcp, dialer.limits.answer) = (CONNECT, ANSWER);
@@ -242,12 +242,12 @@ mod tests {
     use super::*;
     use std::io::{Read, Write};
 
-    /// Answers each request with `status` unless it has `token`, then with an object; returns what was asked.
+    /// Answers each request with `status` unless it has `token`, then with an object; returns what was requested.
     fn serve(token: &'static str, refusal: &'static str) -> (SocketAddr, std::thread::JoinHandle<Vec<String>>) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
         let serve = move || {
-            let mut asked = Vec::new();
+            let mut requests = Vec::new();
             for _ in 0..2 {
                 let (mut stream, _) = listener.accept().unwrap();
                 let mut head = [0; 1024];
@@ -255,9 +255,9 @@ mod tests {
                 let head = String::from_utf8_lossy(&head[..n]).into_owned();
                 let answer = if head.contains(token) { "200 OK\r\n\r\n{\"venues\":{}}" } else { refusal };
                 stream.write_all(format!("HTTP/1.1 {answer}").as_bytes()).unwrap();
-                asked.push(head);
+                requests.push(head);
             }
-            asked
+            requests
         };
         (at, std::thread::spawn(serve))
     }
@@ -276,21 +276,21 @@ mod tests {
             serve("authorization: Bearer 0123456789abcdef\r\n", "401 Unauthorized\r\n\r\n{\"code\":-2015}");
         let with = config(at, &format!("token_file = {:?}", file.display().to_string()));
         assert!(compactor(&with).await.unwrap().get("venues").is_some());
-        // Without the token the refusal is told with why; its JSON is not taken for a status.
+        // Without the token the refusal is reported with why; its JSON is not taken for a status.
         let why = compactor(&config(at, "")).await.unwrap_err();
         assert_eq!(why, Unknown::Status(at, 401, "[api] names none".into()));
-        assert!(why.to_string().contains("asks for a token"), "{why}");
+        assert!(why.to_string().contains("needs a token"), "{why}");
         assert_eq!(server.join().unwrap().len(), 2);
     }
 
     #[tokio::test]
-    async fn what_is_not_ours_is_told_from_what_is_silent() {
+    async fn what_is_not_ours_is_distinguished_from_what_is_silent() {
         let (at, server) = serve("never", "200 OK\r\n\r\n<html>");
         assert_eq!(compactor(&config(at, "")).await.unwrap_err(), Unknown::Strange(at));
         assert!(!is_ours(&config(at, ""), at).await);
         drop(server.join().unwrap());
         assert_eq!(compactor(&config(at, "")).await.unwrap_err(), Unknown::Silent(at));
-        // What is told can be opened.
+        // What is reported can be opened.
         let everywhere = config(SocketAddr::new([0, 0, 0, 0].into(), at.port()), "insecure = true");
         assert_eq!(compactor(&everywhere).await.unwrap_err().to_string(), format!("not answering at http://{at}"));
     }

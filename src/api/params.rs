@@ -12,7 +12,7 @@ use model::interval::Interval;
 const NUMBER: &str = "^[0-9]{1,20}$";
 const SYMBOL: &str = "^[A-Z0-9-_.]{1,20}$";
 /// Times from here on are us: the exchange takes both (Binance spot API documentation, "General information"). As us it is
-/// 2001, before there was anything to ask for; as ms it is beyond the year 9999, which "for ever" is written as.
+/// 2001, before there was anything to request; as ms it is beyond the year 9999, which "for ever" is written as.
 const MICROS_FROM: i64 = 1_000_000_000_000_000;
 const HOUR_US: i64 = 3_600_000_000;
 
@@ -99,7 +99,7 @@ impl Params {
         self.0.iter().find(|(n, value)| n == name && !value.is_empty()).map(|(_, value)| value.as_str())
     }
 
-    /// `limit`: absent = `default`; above `max` it is cut when `clamp`, refused otherwise; 0 is refused.
+    /// `limit`: absent = `default`; above `max` it is lowered when `clamp`, refused otherwise; 0 is refused.
     pub fn limit(&self, default: usize, max: usize, clamp: bool) -> Answer<usize> {
         match self.number("limit")? {
             None => Ok(default),

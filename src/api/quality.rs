@@ -42,7 +42,7 @@ async fn shown(app: State<Shared>, params: Params) -> Answer<Response> {
     Ok((headers, page(&title, &found)).into_response())
 }
 
-/// What was asked for, and the answer; the last 24 hours unless said otherwise.
+/// What was requested, and the answer; the last 24 hours unless said otherwise.
 async fn found(app: &Shared, params: &Params) -> Answer<(Query, Vec<Quality>)> {
     let venues = match params.get("venue")? {
         None => Vec::new(),
@@ -60,10 +60,10 @@ async fn found(app: &Shared, params: &Params) -> Answer<(Query, Vec<Quality>)> {
         Some(_) => return Err(Refusal::value("by")),
     };
     let query = Query { venues, from, to, by };
-    let (lake, asked) = (app.lake.clone(), query.clone());
+    let (lake, report_query) = (app.lake.clone(), query.clone());
     // One looks, the others wait: what it read serves them too.
     let _one = app.reports.looking.lock().await;
-    let asker = Arc::clone(app);
-    let found = blocking(app, move || Ok(asker.reports.read.report(&lake, &asked)?)).await?;
+    let state = Arc::clone(app);
+    let found = blocking(app, move || Ok(state.reports.read.report(&lake, &report_query)?)).await?;
     Ok((query, found))
 }

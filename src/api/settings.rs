@@ -1,4 +1,4 @@
-//! Section `[api]`: where the compactor listens, who may ask, and how much.
+//! Section `[api]`: where the compactor listens, who may send requests, and how many.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -37,9 +37,9 @@ pub struct Settings {
     pub token_file: Option<PathBuf>,
     /// An address beyond loopback without a token is meant.
     pub insecure: bool,
-    /// Origins of web pages that may ask, as browsers write them.
+    /// Origins of web pages that may send requests, as browsers write them.
     pub cors_origins: Vec<String>,
-    /// Names under which both services may be asked beside `localhost` and their addresses.
+    /// Host names that both services accept beside `localhost` and their addresses.
     pub hosts: Vec<String>,
     /// Connections at once.
     #[serde(deserialize_with = "int::<1, 1_000_000, _, _>")]
@@ -65,7 +65,7 @@ pub struct Settings {
     /// Request weight of one address in one minute.
     #[serde(deserialize_with = "int::<1, 100_000_000, _, _>")]
     pub weight_per_minute: u32,
-    /// Seconds a client may take for what is written to it before it is cut.
+    /// Seconds a client may take for what is written to it before it is disconnected.
     #[serde(deserialize_with = "int::<1, 3_600, _, _>")]
     pub slow_client_s: u64,
     /// Seconds between two pings to a WebSocket client.
@@ -74,7 +74,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The token that is asked for, where the section names one.
+    /// The token that is required, where the section names one.
     ///
     /// # Errors
     /// When there is none, or one that is too short.
@@ -89,7 +89,7 @@ impl Settings {
     }
 }
 
-/// What stands in for an address that cannot be used.
+/// Replaces an address that cannot be used.
 const FALLBACK: &str = "write \"127.0.0.1:8080\"";
 
 fn address<'de, D: Deserializer<'de>>(d: D) -> Result<SocketAddr, D::Error> {

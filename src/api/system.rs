@@ -1,5 +1,5 @@
 //! `/v1/system` and `/v1/streams`: both services at one look, for the page. Logs, disk and memory are read from the
-//! outside; the collectors say themselves how their streams are. Looked at once a second at most, however many ask.
+//! outside; the collectors say themselves how their streams are. Looked at once a second at most, under any load.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -39,8 +39,8 @@ async fn system(State(app): State<Shared>) -> Answer<Response> {
     if let Some(body) = app.looks.fresh() {
         return Ok(answer(body.to_string()));
     }
-    let (asker, collectors) = (Arc::clone(&app), outside::collectors(&app.config.capture).await);
-    let body: Arc<str> = blocking(&app, move || Ok(look(&asker, collectors)?.to_string().into())).await?;
+    let (state, collectors) = (Arc::clone(&app), outside::collectors(&app.config.capture).await);
+    let body: Arc<str> = blocking(&app, move || Ok(look(&state, collectors)?.to_string().into())).await?;
     app.looks.keep(&body);
     Ok(answer(body.to_string()))
 }
@@ -52,7 +52,7 @@ fn look(app: &Shared, collectors: Vec<Status>) -> Result<Value, Failed> {
         snapshot.memory.into_iter().chain(collectors.iter().filter_map(|c| c.memory.clone())).collect();
     let collectors = outside::by_venue(collectors);
     let logs: Vec<LogStatus> = cfg.capture.venues.keys().map(|v| outside::log_status(&cfg.capture, *v)).collect();
-    let feeds: Vec<Feed> = cfg.capture.venues.keys().map(|v| Feed::of(*v, collectors.get(v))).collect();
+    let feeds: Vec<FeedView> = cfg.capture.venues.keys().map(|v| FeedView::of(*v, collectors.get(v))).collect();
     let own = std::process::id();
     let mut processes =
         vec![Process { name: "compactor", pid: own, venues: Vec::new(), memory: host::process_memory(own) }];
@@ -106,17 +106,17 @@ struct Process {
 
 /// How one venue is recorded, in short.
 #[derive(Serialize)]
-struct Feed {
+struct FeedView {
     venue: &'static str,
     /// The collector answers.
     answers: bool,
     failed: Option<String>,
     no_listing: Option<String>,
-    connections: Vec<Connection>,
+    connections: Vec<ConnectionView>,
 }
 
 #[derive(Serialize)]
-struct Connection {
+struct ConnectionView {
     slot: usize,
     line: u32,
     state: Value,
@@ -130,19 +130,19 @@ struct Connection {
     still: Vec<StreamStatus>,
 }
 
-impl Feed {
+impl FeedView {
     fn of(venue: VenueId, status: Option<&VenueStatus>) -> Self {
         Self {
             venue: venue.as_str(),
             answers: status.is_some(),
             failed: status.and_then(|s| s.failed.clone()),
             no_listing: status.and_then(|s| s.no_listing.clone()),
-            connections: status.map_or_else(Vec::new, |s| s.connections.iter().map(Connection::of).collect()),
+            connections: status.map_or_else(Vec::new, |s| s.connections.iter().map(ConnectionView::of).collect()),
         }
     }
 }
 
-impl Connection {
+impl ConnectionView {
     fn of(c: &ConnStatus) -> Self {
         let still = || c.streams.iter().filter(|s| s.why.is_some());
         Self {
@@ -186,10 +186,10 @@ mod tests {
         let mut streams: Vec<StreamStatus> = (1..=3).map(|n| stream(n, None)).collect();
         streams.extend((4..100).map(|n| stream(n, Some("silent for 90 s"))));
         let all = ConnStatus { slot: 2, line: 0, conn: 5, state: ConnState::Live, why: None, streams };
-        let c = Connection::of(&all);
+        let c = ConnectionView::of(&all);
         assert_eq!((c.streams, c.flowing, c.age_ms, c.still.len()), (99, 3, Some(100), NAMED_MAX));
         assert_eq!((c.still[0].stream.as_str(), c.frames), ("s4", (1..100).sum()));
-        let silent = Feed::of(VenueId::GateSpot, None);
+        let silent = FeedView::of(VenueId::GateSpot, None);
         assert!(!silent.answers && silent.connections.is_empty());
     }
 }

@@ -189,9 +189,9 @@ impl Client {
 
 /// What a client knows of bars: by open time the number of trades, and whether it is closed.
 #[derive(Default)]
-struct Known(BTreeMap<i64, (u64, bool)>);
+struct KnownBars(BTreeMap<i64, (u64, bool)>);
 
-impl Known {
+impl KnownBars {
     fn take(&mut self, open: i64, count: u64, closed: bool) {
         if let Some((before, was_closed)) = self.0.get(&open) {
             assert!(count >= *before && (closed || !was_closed), "{open} went back from {before} to {count}");
@@ -210,7 +210,7 @@ impl Known {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rest_snapshot_and_the_stream_join_without_a_hole_or_a_step_back_a_thousand_times() {
+async fn a_rest_snapshot_and_the_stream_join_without_a_gap_or_a_step_back_a_thousand_times() {
     let f = Arc::new(Fixture::new("weight_per_minute = 1000000", Access::default(), 1_000).await);
     let seed = 20_240_808;
     println!("seed {seed}");
@@ -231,8 +231,8 @@ async fn a_rest_snapshot_and_the_stream_join_without_a_hole_or_a_step_back_a_tho
             let mut client = f.socket("/v1/stream?intervals=1m").await;
             let first = client.next().await.unwrap();
             assert_eq!(first["type"], "snapshot");
-            let (mut known, mut sequence) = (Known::default(), first["sequence"].as_u64().unwrap());
-            let take = |message: &Value, known: &mut Known| {
+            let (mut known, mut sequence) = (KnownBars::default(), first["sequence"].as_u64().unwrap());
+            let take = |message: &Value, known: &mut KnownBars| {
                 for k in message["klines"].as_array().unwrap() {
                     let (open, count) = (k["open_time"].as_i64().unwrap(), k["trades"].as_u64().unwrap());
                     // The close of the bar before the snapshot's may follow it.
@@ -253,7 +253,7 @@ async fn a_rest_snapshot_and_the_stream_join_without_a_hole_or_a_step_back_a_tho
         } else {
             let (status, rows) = f.get("/fapi/v1/klines?symbol=BTCUSDT&interval=1m&limit=3").await;
             assert_eq!(status, 200);
-            let mut known = Known::default();
+            let mut known = KnownBars::default();
             let rows = rows.as_array().unwrap();
             for (i, row) in rows.iter().enumerate() {
                 known.take(row[0].as_i64().unwrap(), row[8].as_u64().unwrap(), i + 1 < rows.len());
@@ -276,7 +276,7 @@ async fn a_rest_snapshot_and_the_stream_join_without_a_hole_or_a_step_back_a_tho
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_reads_nothing_is_cut_and_others_get_every_close() {
+async fn a_client_that_reads_nothing_is_disconnected_and_others_get_every_close() {
     let f = Fixture::new("slow_client_s = 1", Access::default(), 100).await;
     let stalled = {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -286,7 +286,7 @@ async fn a_client_that_reads_nothing_is_cut_and_others_get_every_close() {
         tokio_tungstenite::client_async(url, stream).await.unwrap().0
     };
     let mut reader = f.socket("/ws/btcusdt@kline_1m").await;
-    let mut known = Known::default();
+    let mut known = KnownBars::default();
     for at in (100..20_000).step_by(100) {
         f.append(at..at + 100);
         f.caught_up(at as u64 + 100).await;
@@ -344,7 +344,7 @@ async fn bad_requests_get_the_codes_of_the_exchange() {
     let (status, head, _) = f.ask("POST", "/fapi/v1/klines", "content-length: 99999999\r\n").await;
     assert_eq!(status, 413, "{head}");
     assert_eq!(f.ask("POST", "/fapi/v1/ping", "").await.0, 404);
-    // What is asked rightly is answered beside all that.
+    // Valid requests are answered beside all that.
     let (status, rows) = f.get("/fapi/v1/klines?symbol=BTCUSDT&interval=1m&limit=2").await;
     assert_eq!((status, rows.as_array().unwrap().len(), rows[0].as_array().unwrap().len()), (200, 2, 12));
     let (status, own) = f.get("/v1/klines?venue=binance-usdm&symbol=BTCUSDT&interval=1m&limit=2").await;
@@ -480,7 +480,7 @@ async fn a_halted_symbol_has_a_last_price_and_facts_are_those_of_its_listing() {
     let last_ns = f.frames[2_999].0;
     let put = |after_s: u64, kind: Kind, payload: &[u8]| f.put(last_ns + after_s * 1_000_000_000, kind, payload);
     put(1, Kind::Rest, &listing);
-    // Time goes on, told by another symbol.
+    // Time goes on, by a trade of another symbol.
     for n in 2..300_u64 {
         let ms = i64::try_from(last_ns / 1_000_000 + n * 1_000).unwrap();
         let other = format!(
@@ -565,7 +565,7 @@ async fn one_unknown_stream_takes_no_other_along() {
     let done = c.say(&format!(r#"{{"method":"SUBSCRIBE","params":{names},"id":1}}"#)).await;
     assert_eq!(done, serde_json::json!({"result": null, "id": 1}));
     assert_eq!(c.next().await.unwrap()["stream"], "BTCUSDT_PERPETUAL@continuousKline_1m");
-    // Listed later: it comes, without being asked for again.
+    // Listed later: it comes, without another request.
     f.app.hub.as_ref().unwrap().registry().register("binance-usdm", [("NOPE".to_owned(), None)]);
     let later = serde_json::json!("nope@kline_1m");
     while !a.say(r#"{"method":"LIST_SUBSCRIPTIONS","id":9}"#).await["result"].as_array().unwrap().contains(&later) {
@@ -575,7 +575,7 @@ async fn one_unknown_stream_takes_no_other_along() {
     let mut c = f.socket("/private/stream?streams=").await;
     let refused = c.say(r#"{"method":"SUBSCRIBE","params":["btcusdt@kline_1m"],"id":1}"#).await;
     assert_eq!(refused["code"], 2, "{refused}");
-    // Nothing but what is unknown: told at once, whatever it looks like, and no socket that is silent for ever.
+    // Nothing but what is unknown: reported at once, whatever it looks like, and no socket that is silent for ever.
     for address in
         ["stream?streams=gone@trade", "ws/!bookTicker", "market/ws/!ticker@arr", "ws/pqia91ma19a5s61cv6a81va65sd"]
     {
@@ -707,7 +707,7 @@ async fn a_paced_stream_leaves_replaced_states_out_and_keeps_every_close_and_the
     let first = client.next().await.unwrap();
     let too_slow = tokio_tungstenite::connect_async(format!("ws://{}/v1/stream?every_ms=1001", f.addr)).await;
     assert!(too_slow.is_err_and(|e| e.to_string().contains("400")));
-    let (mut known, mut sequence) = (Known::default(), first["sequence"].as_u64().unwrap());
+    let (mut known, mut sequence) = (KnownBars::default(), first["sequence"].as_u64().unwrap());
     let open = first["klines"][0]["open_time"].as_i64().unwrap();
     known.take(open, first["klines"][0]["trades"].as_u64().unwrap(), false);
     // More than a minute of trades, in pieces that each push a change.
@@ -774,7 +774,7 @@ async fn with_a_token_only_who_shows_it_is_answered() {
     assert_eq!(f.ask("GET", "/fapi/v1/ping", "x-mbx-apikey: 0123456789abcdef\r\n").await.0, 200);
     assert_eq!(f.ask("GET", "/fapi/v1/ping", "authorization: Bearer 0123456789abcdef\r\n").await.0, 200);
     assert_eq!(f.ask("GET", "/health", "").await.0, 200);
-    // The page's own files show nothing; what it asks for needs the token.
+    // The page's own files show nothing; what it requests needs the token.
     assert_eq!(f.ask("GET", "/", "").await.0, 200);
     assert_eq!(f.ask("GET", "/assets/none.js", "").await.0, 404);
     assert_eq!(f.get("/v1/system").await.0, 401);

@@ -22,7 +22,7 @@ pub(super) enum Unit {
 }
 
 impl Unit {
-    /// The unit of a word, in any case; -1194 for another word.
+    /// The unit of a name, in any case; -1194 for another name.
     pub fn parse(word: &str) -> Answer<Unit> {
         match word.to_ascii_uppercase().as_str() {
             "MILLISECOND" => Ok(Self::Ms),
@@ -212,8 +212,8 @@ mod tests {
         let whole = |text: &str, scale: u32| -> i128 {
             let (a, b) = text.split_once('.').unwrap_or((text, ""));
             let padded = format!("{a}{b:0<width$}", width = scale as usize);
-            let (kept, cut) = padded.split_at(a.len() + scale as usize);
-            assert!(cut.bytes().all(|c| c == b'0'), "{text} at {scale}");
+            let (kept, dropped) = padded.split_at(a.len() + scale as usize);
+            assert!(dropped.bytes().all(|c| c == b'0'), "{text} at {scale}");
             kept.parse().unwrap()
         };
         let (p, a) = (u32::from(scales.0), u32::from(scales.1));

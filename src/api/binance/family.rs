@@ -9,23 +9,23 @@ use venue::AtMarket;
 
 /// One symbol of one venue.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct FoundSymbol {
     pub venue: &'static str,
     pub symbol: String,
     pub index: u32,
 }
 
-/// Words of the venues that an API answers for, the first one that has a symbol.
+/// Names of the venues that an API answers for, the first one that has a symbol.
 pub(super) fn venues(family: Family) -> impl Iterator<Item = &'static str> {
-    VenueId::ALL.iter().map(|id| id.as_str()).filter(move |word| Family::of(word) == Some(family))
+    VenueId::ALL.iter().map(|id| id.as_str()).filter(move |name| Family::of(name) == Some(family))
 }
 
-impl Found {
+impl FoundSymbol {
     /// The symbol; -1121 for one we do not have.
-    pub fn find(family: Family, hub: &KlineHub, symbol: &str) -> Answer<Found> {
+    pub fn find(family: Family, hub: &KlineHub, symbol: &str) -> Answer<FoundSymbol> {
         let found = venues(family).find_map(|venue| {
             let index = hub.registry().index(venue, symbol)?;
-            Some(Found { venue, symbol: symbol.to_owned(), index })
+            Some(FoundSymbol { venue, symbol: symbol.to_owned(), index })
         });
         found.ok_or_else(Refusal::symbol)
     }
@@ -36,13 +36,13 @@ impl Found {
     }
 
     /// All symbols, each once, in the order of their places.
-    pub fn all(family: Family, hub: &KlineHub) -> Vec<Found> {
-        let mut out: Vec<Found> = Vec::new();
+    pub fn all(family: Family, hub: &KlineHub) -> Vec<FoundSymbol> {
+        let mut out: Vec<FoundSymbol> = Vec::new();
         for (index, entry) in (0_u32..).zip(hub.registry().all()) {
             let Some(venue) = venues(family).find(|v| *v == entry.venue) else { continue };
             // The first venue that has it answers for it.
             if Self::find(family, hub, &entry.symbol).is_ok_and(|f| f.index == index) {
-                out.push(Found { venue, symbol: entry.symbol, index });
+                out.push(FoundSymbol { venue, symbol: entry.symbol, index });
             }
         }
         out

@@ -1,4 +1,4 @@
-//! `exchangeInfo`: the recorded symbols that are listed, in the words of the newest listing.
+//! `exchangeInfo`: the recorded symbols that are listed, as the newest listing has them.
 //!
 //! Nothing is made up: what no listing of ours says is absent, and so is a symbol of which none was recorded, or which
 //! has left the listing. What concerns orders alone is not kept.
@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 
-use super::family::{Family, Found};
+use super::family::{Family, FoundSymbol};
 use crate::app::Shared;
 use crate::error::{Answer, Refusal};
 use crate::json::json as body;
@@ -59,10 +59,12 @@ fn chosen(hub: &KlineHub, family: Family, params: &Params) -> Answer<Vec<Value>>
     let status = status(params)?;
     let found = match (params.get("symbol")?, params.list("symbols")?) {
         (Some(_), Some(_)) => return Err(Refusal::combination()),
-        (None, None) => Found::all(family, hub),
+        (None, None) => FoundSymbol::all(family, hub),
         _ if status.is_some() => return Err(Refusal::combination()),
-        (Some(_), None) => vec![Found::find(family, hub, params.symbol("symbol")?)?],
-        (None, Some(list)) => list.iter().map(|symbol| Found::find(family, hub, symbol)).collect::<Answer<Vec<_>>>()?,
+        (Some(_), None) => vec![FoundSymbol::find(family, hub, params.symbol("symbol")?)?],
+        (None, Some(list)) => {
+            list.iter().map(|symbol| FoundSymbol::find(family, hub, symbol)).collect::<Answer<Vec<_>>>()?
+        }
     };
     let all = params.get("symbol")?.is_none() && params.get("symbols")?.is_none();
     let mut symbols = Vec::new();
@@ -87,27 +89,27 @@ pub(super) fn status(params: &Params) -> Answer<Option<&str>> {
 }
 
 /// What the newest listing says of a symbol that is in it.
-pub(super) fn listed(hub: &KlineHub, found: &Found) -> Option<Arc<Facts>> {
-    // One that left the listing trades no more, whatever its last word was. Without assets clients cannot name it: one
+pub(super) fn listed(hub: &KlineHub, found: &FoundSymbol) -> Option<Arc<Facts>> {
+    // One that left the listing trades no more, whatever its status was. Without assets clients cannot name it: one
     // odd entry would cost them all markets.
     let whole = |f: &Arc<Facts>| !f.base.is_empty() && !f.quote.is_empty();
     hub.registry().facts(found.index).filter(|f| f.trading || f.status != "TRADING").filter(whole)
 }
 
-/// The words of the listing that only this venue has.
+/// The fields of the listing that only this venue has.
 fn rules(facts: &Facts) -> Map<String, Value> {
     serde_json::from_str(&facts.rules).unwrap_or_default()
 }
 
-/// The venue's word for what kind of contract it is.
-pub(crate) fn contract(hub: &KlineHub, found: &Found) -> String {
+/// The venue's name for what kind of contract it is.
+pub(crate) fn contract(hub: &KlineHub, found: &FoundSymbol) -> String {
     let facts = hub.registry().facts(found.index);
     let word = facts.as_deref().and_then(|f| Some(rules(f).get("contractType")?.as_str()?.to_owned()));
     // A name without a date is that of a perpetual.
     word.unwrap_or_else(|| if found.symbol.contains('_') { "" } else { "PERPETUAL" }.to_owned())
 }
 
-fn symbol(found: &Found, facts: &Facts) -> Value {
+fn symbol(found: &FoundSymbol, facts: &Facts) -> Value {
     let mut entry = rules(facts);
     if !entry.contains_key("filters") {
         // Version 1 kept the steps alone.
@@ -148,7 +150,7 @@ mod tests {
 
     #[test]
     fn facts_are_those_of_the_listing_or_absent() {
-        let found = Found { venue: "binance-usdm", symbol: "BTCUSDT_261225".into(), index: 0 };
+        let found = FoundSymbol { venue: "binance-usdm", symbol: "BTCUSDT_261225".into(), index: 0 };
         let listing = r#"{"pair":"BTCUSDT","contractType":"CURRENT_QUARTER","deliveryDate":1798185600000,"pricePrecision":1,"filters":[{"filterType":"LOT_SIZE","minQty":"0.001","maxQty":"120"}]}"#;
         let mut want: Value = serde_json::from_str(listing).unwrap();
         let mut with = |name: &str, word: &str| {

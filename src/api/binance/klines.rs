@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use axum::response::Response;
 
-use super::family::{Family, Found, venues};
+use super::family::{Family, FoundSymbol, venues};
 use super::info;
 use crate::app::{Shared, blocking};
 use crate::error::{Answer, Failed, Refusal};
@@ -32,7 +32,7 @@ pub(super) async fn usdm(app: State<Shared>, params: Params) -> Answer<Response>
 pub(super) async fn continuous(app: State<Shared>, params: Params) -> Answer<Response> {
     let contract = params.need("contractType")?;
     let hub = app.hub()?;
-    match Found::find(Family::Usdm, &hub, params.symbol("pair")?) {
+    match FoundSymbol::find(Family::Usdm, &hub, params.symbol("pair")?) {
         Ok(found) if info::contract(&hub, &found) != contract => Err(Refusal::new(
             -1130,
             "Data sent for parameter 'contractType' is not valid: dated contracts have their candles under klines.",
@@ -43,7 +43,7 @@ pub(super) async fn continuous(app: State<Shared>, params: Params) -> Answer<Res
 }
 
 async fn rows(app: State<Shared>, params: &Params, name: &str, family: Family, unit: Unit) -> Answer<Response> {
-    // As the exchange: a bad interval is told before an unknown symbol.
+    // As the exchange: a bad interval is reported before an unknown symbol.
     let symbol = params.symbol(name)?.to_owned();
     let interval = params.interval()?;
     let limit = match family {
@@ -60,7 +60,7 @@ async fn rows(app: State<Shared>, params: &Params, name: &str, family: Family, u
     }
     let hub = app.hub()?;
     let body = blocking(&app, move || {
-        let venue = Found::find(family, &hub, &symbol).map(|found| found.venue);
+        let venue = FoundSymbol::find(family, &hub, &symbol).map(|found| found.venue);
         let known = venue.is_ok();
         // One that is not recorded is looked for in the archive, which is under the first name.
         let Some(first) = venue.ok().or_else(|| venues(family).next()) else { return Ok(None) };
@@ -99,11 +99,11 @@ fn history(
     limit: usize,
 ) -> Result<Vec<KlineData>, Failed> {
     let mut bars: BTreeMap<i64, KlineData> = BTreeMap::new();
-    let asked = query(first, limit);
+    let wanted = query(first, limit);
     for venue in venues(family).filter(|v| *v != first).chain([first]) {
         bars.extend(hub.history(&query(venue, limit))?.into_iter().map(|bar| (bar.open_time_us, bar)));
     }
-    let skip = if asked.newest_first { bars.len().saturating_sub(limit) } else { 0 };
+    let skip = if wanted.newest_first { bars.len().saturating_sub(limit) } else { 0 };
     Ok(bars.into_values().skip(skip).take(limit).collect())
 }
 

@@ -13,7 +13,7 @@ use axum::Router;
 use axum::response::Response;
 use axum::routing::get;
 
-pub(super) use family::{Family, Found};
+pub(super) use family::{Family, FoundSymbol};
 pub(super) use trades::{agg_id, texts};
 
 use super::app::Shared;

@@ -1,7 +1,7 @@
 //! `ticker/price`, and the tickers over a time: `ticker/24hr`, `ticker`, `ticker/tradingDay`; why there is no book.
 //!
 //! A time is made of whole minutes, as the exchange's own rolling windows are; `openTime` says with which minute it
-//! begins, which is later than asked for where recording began later, or lacks trades: nothing is added up over a gap, and
+//! begins, which is later than requested where recording began later, or lacks trades: nothing is added up over a gap, and
 //! where nothing whole is behind one, there is no answer. Time is the venue's as far as it was recorded. A
 //! symbol that does not trade has the price of its last trade and nothing else.
 
@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::family::{Family, Found};
+use super::family::{Family, FoundSymbol};
 use super::info;
 use crate::app::{Shared, blocking};
 use crate::error::{Answer, Failed, Refusal};
@@ -101,33 +101,33 @@ fn need_symbols(params: &Params) -> Answer<()> {
 }
 
 /// The symbols that an answer is about; true for one alone.
-fn chosen(hub: &KlineHub, params: &Params, family: Family) -> Answer<(Vec<Found>, bool)> {
+fn chosen(hub: &KlineHub, params: &Params, family: Family) -> Answer<(Vec<FoundSymbol>, bool)> {
     let status = info::status(params)?;
-    let fits = |f: &Found| status.is_none_or(|s| info::listed(hub, f).is_some_and(|facts| facts.status == s));
+    let fits = |f: &FoundSymbol| status.is_none_or(|s| info::listed(hub, f).is_some_and(|facts| facts.status == s));
     match (params.get("symbol")?, params.list("symbols")?) {
         (Some(_), Some(_)) => Err(Refusal::combination()),
         (Some(_), None) => {
-            let found = Found::find(family, hub, params.symbol("symbol")?)?;
+            let found = FoundSymbol::find(family, hub, params.symbol("symbol")?)?;
             if !fits(&found) {
                 return Err(Refusal::new(-1220, "The symbol's status does not match the requested symbolStatus."));
             }
             Ok((vec![found], true))
         }
         (None, Some(list)) => {
-            let found = list.iter().map(|s| Found::find(family, hub, s)).collect::<Answer<Vec<_>>>()?;
+            let found = list.iter().map(|s| FoundSymbol::find(family, hub, s)).collect::<Answer<Vec<_>>>()?;
             Ok((found.into_iter().filter(fits).collect(), false))
         }
-        (None, None) => Ok((Found::all(family, hub).into_iter().filter(fits).collect(), false)),
+        (None, None) => Ok((FoundSymbol::all(family, hub).into_iter().filter(fits).collect(), false)),
     }
 }
 
 /// The venue's time as far as it is recorded, us.
-fn venue_now_us(hub: &KlineHub, found: &Found) -> i64 {
+fn venue_now_us(hub: &KlineHub, found: &FoundSymbol) -> i64 {
     hub.stats().feeds.get(found.venue).and_then(|feed| feed.venue_now_us).unwrap_or_else(now_us)
 }
 
 /// One symbol's last price as an object; without a price yet, nothing.
-fn one(hub: &KlineHub, found: &Found, family: Family) -> Result<Option<String>, Failed> {
+fn one(hub: &KlineHub, found: &FoundSymbol, family: Family) -> Result<Option<String>, Failed> {
     let Some(bar) = hub.last_bar(found.venue, &found.symbol)? else { return Ok(None) };
     let d = Decimals::of(found.venue, bar.price_scale, bar.amount_scale);
     let price = decimal(bar.close.into(), bar.price_scale.into(), d.price);
@@ -200,7 +200,7 @@ async fn window(app: State<Shared>, params: &Params, family: Family, over: Over)
         return Err(Refusal::new(
             -1000,
             format!(
-                "{} symbols are more than one answer can be made of: ask for some with symbols=[..].",
+                "{} symbols are more than one answer can be made of: request some with symbols=[..].",
                 chosen.len()
             ),
         ));
@@ -279,7 +279,7 @@ fn ratio(a: i128, b: i128) -> Option<i128> {
 /// Of so many trades one may be missing, and the sum still says what the market did.
 const MISSING_ONE_IN: i64 = 100;
 
-/// How many trades are missing of these bars, and how many there were; `None` where ids do not tell.
+/// How many trades are missing of these bars, and how many there were; `None` where ids do not show it.
 fn missing(bars: &[KlineData]) -> Option<(i64, i64)> {
     let (mut missing, mut all) = (0_i64, 0_i64);
     let (mut last_id, mut without_id) = (None::<i64>, 0_i64);
@@ -316,15 +316,15 @@ fn whole_from(bars: &[KlineData]) -> usize {
     lacks.max(jumps)
 }
 
-fn summary(hub: &KlineHub, found: &Found, over: Over) -> Result<Answer<Option<String>>, Failed> {
+fn summary(hub: &KlineHub, found: &FoundSymbol, over: Over) -> Result<Answer<Option<String>>, Failed> {
     let newest = |start_us, limit| HistoryQuery {
         start_us,
         newest_first: true,
         ..HistoryQuery::of(found.venue, &found.symbol, Interval::M1, limit)
     };
-    // The venue's time is told less often than bars are made.
-    let told_us = hub.history(&newest(None, 1))?.pop().map_or(i64::MIN, |b| b.open_time_us);
-    let now_us = venue_now_us(hub, found).max(told_us);
+    // The venue's time is reported less often than bars are made.
+    let newest_us = hub.history(&newest(None, 1))?.pop().map_or(i64::MIN, |b| b.open_time_us);
+    let now_us = venue_now_us(hub, found).max(newest_us);
     let (from_us, to_us) = over.between(now_us);
     let limit = usize::try_from(over.us / MINUTE_US).unwrap_or(usize::MAX).saturating_add(3);
     // The minute before says at which price it began.
@@ -338,7 +338,7 @@ fn summary(hub: &KlineHub, found: &Found, over: Over) -> Result<Answer<Option<St
         if bars.is_empty() {
             let (from, to) = (over.unit.of(gap.open_time_us), over.unit.of(gap.open_time_us + MINUTE_US));
             let msg = format!(
-                "Trades between {from} and {to} are missing, and no whole minute is behind them yet: ask again later."
+                "Trades between {from} and {to} are missing, and no whole minute is behind them yet: try again later."
             );
             return Ok(Err(Refusal::new(-1130, msg)));
         }
@@ -361,7 +361,7 @@ fn summary(hub: &KlineHub, found: &Found, over: Over) -> Result<Answer<Option<St
     Ok(Ok(Some(object(found, &sums, &beside, over, (opened, ends)))))
 }
 
-/// What stands in an answer besides the sums, as far as it is known.
+/// What an answer holds besides the sums, as far as it is known.
 #[derive(Clone, Copy, Debug, Default)]
 struct Beside {
     /// Amount of the last trade, and its scale.
@@ -370,7 +370,7 @@ struct Beside {
     before: Option<(i64, u8)>,
 }
 
-fn object(found: &Found, s: &Sums, beside: &Beside, over: Over, (opened, ends): (i64, i64)) -> String {
+fn object(found: &FoundSymbol, s: &Sums, beside: &Beside, over: Over, (opened, ends): (i64, i64)) -> String {
     let (ps, amounts) = (u32::from(s.price_scale), u32::from(s.amount_scale));
     let d = Decimals::of(found.venue, s.price_scale, s.amount_scale);
     let price = |v: i64| decimal(v.into(), ps, d.price);
@@ -485,7 +485,7 @@ mod tests {
 
     #[test]
     fn a_day_prints_as_the_exchange_prints_it_and_says_only_what_is_known() {
-        let found = Found { venue: "binance-spot", symbol: "BTCUSDT".into(), index: 0 };
+        let found = FoundSymbol { venue: "binance-spot", symbol: "BTCUSDT".into(), index: 0 };
         let over = |kind| Over { kind, unit: Unit::Us, us: DAY_US, zone_us: 0 };
         let s = add_up(&[bar(1, 300, 1, (2, 0)), bar(2, 200, 2, (2, 0))]).unwrap();
         let read = |kind, beside: &Beside| -> Value {

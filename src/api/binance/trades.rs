@@ -1,5 +1,5 @@
 //! `aggTrades`, `trades` and `historicalTrades` from the recent trades that are kept in memory for each symbol: the whole
-//! range that was asked for, or an error that says why not.
+//! range that was requested, or an error that says why not.
 //!
 //! What is exact depends on the channel that is recorded. With `trades`, every trade is returned as its own aggregate, and
 //! the aggregate id `a` is the trade id, not Binance's aggregate id. With `agg_trades`, single trades are unknown and
@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::family::{Family, Found};
+use super::family::{Family, FoundSymbol};
 use crate::app::{Shared, blocking};
 use crate::error::{Answer, Refusal};
 use crate::json::json;
@@ -62,7 +62,7 @@ pub(crate) fn agg_id(t: &Tick) -> i64 {
     row_id(t)
 }
 
-/// The range that was asked for. `None`: an empty one.
+/// The range that was requested. `None`: an empty one.
 fn query(params: &Params, family: Family) -> Answer<Option<TradeQuery>> {
     let limit = params.limit(500, 1_000, family == Family::Spot)?;
     let (from_id, start_us) = (params.number("fromId")?, params.time_us("startTime")?);
@@ -84,13 +84,13 @@ fn query(params: &Params, family: Family) -> Answer<Option<TradeQuery>> {
     Ok(Some(TradeQuery { from_id, start_us, end_us, limit, dense: true }))
 }
 
-/// All that was asked for, each as `print` writes it.
+/// All that was requested, each as `print` writes it.
 async fn answer(
     app: &State<Shared>,
-    found: Found,
+    found: FoundSymbol,
     mut query: TradeQuery,
     single: bool,
-    print: impl Fn(&mut String, &Found, &Tick) + Send + 'static,
+    print: impl Fn(&mut String, &FoundSymbol, &Tick) + Send + 'static,
 ) -> Answer<Response> {
     let (hub, config) = (app.hub()?, Arc::clone(&app.config));
     let body = blocking(app, move || {
@@ -108,12 +108,12 @@ async fn answer(
                 let of_a_range = query.from_id.or(query.start_us).or(query.end_us).is_some();
                 if of_a_range
                     && ticks.len() < query.limit
-                    && let Some(stands_us) = stands(&hub, &config.capture, found.venue)
-                    && query.end_us.is_none_or(|end| end > stands_us)
+                    && let Some(known_until_us) = known_until(&hub, &config.capture, found.venue)
+                    && query.end_us.is_none_or(|end| end > known_until_us)
                 {
                     let msg = format!(
-                        "Trades are known up to {} only (nothing is recorded, or it is still being read): ask for an earlier endTime or again later.",
-                        Unit::Ms.of(stands_us)
+                        "Trades are known up to {} only (nothing is recorded, or it is still being read): request an earlier endTime or try again later.",
+                        Unit::Ms.of(known_until_us)
                     );
                     return Ok(Err(Refusal::with(StatusCode::SERVICE_UNAVAILABLE, -1001, msg)));
                 }
@@ -132,7 +132,7 @@ async fn answer(
 }
 
 /// Up to when trades are known, us, where that is not now: nobody records, or what was recorded is still read.
-fn stands(hub: &KlineHub, config: &Capture, venue: &str) -> Option<i64> {
+fn known_until(hub: &KlineHub, config: &Capture, venue: &str) -> Option<i64> {
     let feeds = hub.stats().feeds;
     let (feed, id) = (feeds.get(venue), venue.parse().ok());
     let known_us = feed.and_then(|f| f.venue_now_us).unwrap_or(i64::MIN);
@@ -146,7 +146,7 @@ fn stands(hub: &KlineHub, config: &Capture, venue: &str) -> Option<i64> {
 }
 
 async fn aggregates(app: State<Shared>, params: Params, family: Family, unit: Unit) -> Answer<Response> {
-    let found = Found::find(family, &*app.hub()?, params.symbol("symbol")?)?;
+    let found = FoundSymbol::find(family, &*app.hub()?, params.symbol("symbol")?)?;
     let Some(query) = query(&params, family)? else { return Ok(json("[]".to_owned())) };
     let last = if family == Family::Spot { ",\"M\":true" } else { "" };
     answer(&app, found, query, false, move |out, found, t| {
@@ -167,7 +167,7 @@ async fn aggregates(app: State<Shared>, params: Params, family: Family, unit: Un
 
 /// The exchange takes no range for `trades`; whoever gives one is not given other trades than those.
 async fn single(app: State<Shared>, params: Params, family: Family, unit: Unit) -> Answer<Response> {
-    let found = Found::find(family, &*app.hub()?, params.symbol("symbol")?)?;
+    let found = FoundSymbol::find(family, &*app.hub()?, params.symbol("symbol")?)?;
     let Some(query) = query(&params, family)? else { return Ok(json("[]".to_owned())) };
     let last = if family == Family::Spot { ",\"isBestMatch\":true" } else { "" };
     answer(&app, found, query, true, move |out, found, t| {

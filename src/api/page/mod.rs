@@ -1,6 +1,6 @@
 //! The page at `/` and its files: made from `app/` by `build.rs`, part of the binary, asking nobody but this server.
 //!
-//! A file's name holds the hash of its content, so browsers may keep it for ever; the page itself is asked for each
+//! A file's name holds the hash of its content, so browsers may keep it for ever; the page itself is requested each
 //! time. Where the files were not built the page says why, and how to get them.
 
 #[cfg(test)]

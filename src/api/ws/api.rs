@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::mailbox::Mailbox;
-use super::socket::{End, Out, Session, run};
+use super::socket::{End, Out, SocketSession, run};
 use super::upgrade::WebSocket;
 use crate::app::Shared;
 use crate::binance::{self, Family};
@@ -101,14 +101,14 @@ impl Api {
         let none = Map::new();
         let params = request.get("params").and_then(Value::as_object).unwrap_or(&none);
         let limits = params.get("returnRateLimits").and_then(Value::as_bool).unwrap_or(self.limits);
-        match self.ask(path, params).await {
+        match self.request(path, params).await {
             Ok((status, weight, body)) => self.wrap(&id, status, limits.then_some(weight), &body),
             Err(_) => error(&id, 400, -1100, "Illegal characters found in a parameter."),
         }
     }
 
     /// What REST answers: status, used weight and body.
-    async fn ask(&self, path: &str, params: &Map<String, Value>) -> Result<(StatusCode, u64, String), Failed> {
+    async fn request(&self, path: &str, params: &Map<String, Value>) -> Result<(StatusCode, u64, String), Failed> {
         let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let pair = |(name, value): (&String, &Value)| {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -148,7 +148,7 @@ fn error(id: &Value, status: u16, code: i32, msg: &str) -> String {
     json!({"id": id, "status": status, "error": {"code": code, "msg": msg}}).to_string()
 }
 
-impl Session for Api {
+impl SocketSession for Api {
     fn mailbox(&self) -> Arc<Mailbox> {
         Arc::clone(&self.mailbox)
     }

@@ -30,7 +30,7 @@ pub(super) enum Contract {
 impl Contract {
     const ALL: [Contract; 2] = [Self::Perpetual, Self::TradifiPerpetual];
 
-    /// The venue's word.
+    /// The venue's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Perpetual => "PERPETUAL",
@@ -58,7 +58,7 @@ pub(super) fn stream(name: &str) -> Option<(String, Topic)> {
     }
     if let Some(interval) = topic.strip_prefix("continuousKline_") {
         let interval = Interval::parse(interval)?;
-        // The longer word ends with the shorter one.
+        // The longer name ends with the shorter one.
         return Contract::ALL.iter().rev().find_map(|contract| {
             let pair = upper.strip_suffix(contract.as_str())?.strip_suffix('_')?;
             (!pair.is_empty()).then(|| (pair.to_owned(), Topic::Continuous(interval, *contract)))
@@ -74,7 +74,7 @@ pub(super) fn stream(name: &str) -> Option<(String, Topic)> {
 
 /// A request.
 #[derive(Debug, PartialEq)]
-pub(super) enum Ask {
+pub(super) enum ControlRequest {
     Subscribe(Vec<String>),
     Unsubscribe(Vec<String>),
     List,
@@ -84,24 +84,27 @@ pub(super) enum Ask {
 
 /// A request that is none: its code, why, and its id as far as it could be read.
 #[derive(Debug, PartialEq)]
-pub(super) struct Bad {
+pub(super) struct BadRequest {
     pub code: i32,
     pub msg: String,
     pub id: Value,
 }
 
-impl Bad {
+impl BadRequest {
     pub fn text(&self) -> String {
         serde_json::json!({"code": self.code, "msg": self.msg, "id": self.id}).to_string()
     }
 }
 
 /// Reads a message; the id goes into the answer as it came.
-pub(super) fn ask(text: &str) -> Result<(Ask, Value), Bad> {
-    let bad = |code: i32, msg: &str, id: &Value| Bad { code, msg: msg.to_owned(), id: id.clone() };
+pub(super) fn parse_request(text: &str) -> Result<(ControlRequest, Value), BadRequest> {
+    let bad = |code: i32, msg: &str, id: &Value| BadRequest { code, msg: msg.to_owned(), id: id.clone() };
     let none = Value::Null;
-    let value: Value =
-        serde_json::from_str(text).map_err(|e| Bad { code: 3, msg: format!("Invalid JSON: {e}"), id: Value::Null })?;
+    let value: Value = serde_json::from_str(text).map_err(|e| BadRequest {
+        code: 3,
+        msg: format!("Invalid JSON: {e}"),
+        id: Value::Null,
+    })?;
     let Value::Object(map) = &value else {
         return Err(bad(2, "Invalid request: not an object", &none));
     };
@@ -122,7 +125,7 @@ pub(super) fn ask(text: &str) -> Result<(Ask, Value), Bad> {
         return Err(bad(2, "Invalid request: missing field `method`", &id));
     };
     let params = map.get("params");
-    let streams = || -> Result<Vec<String>, Bad> {
+    let streams = || -> Result<Vec<String>, BadRequest> {
         let list = params
             .and_then(Value::as_array)
             .ok_or_else(|| bad(2, "Invalid request: `params` must be an array of streams", &id))?;
@@ -131,16 +134,16 @@ pub(super) fn ask(text: &str) -> Result<(Ask, Value), Bad> {
             .collect()
     };
     let property = || params.and_then(Value::as_array).and_then(|p| p.first()?.as_str());
-    let ask = match method {
-        "SUBSCRIBE" => Ask::Subscribe(streams()?),
-        "UNSUBSCRIBE" => Ask::Unsubscribe(streams()?),
-        "LIST_SUBSCRIPTIONS" => Ask::List,
+    let request = match method {
+        "SUBSCRIBE" => ControlRequest::Subscribe(streams()?),
+        "UNSUBSCRIBE" => ControlRequest::Unsubscribe(streams()?),
+        "LIST_SUBSCRIPTIONS" => ControlRequest::List,
         "SET_PROPERTY" | "GET_PROPERTY" if property() != Some("combined") => {
             return Err(bad(0, "Unknown property", &id));
         }
-        "GET_PROPERTY" => Ask::GetCombined,
+        "GET_PROPERTY" => ControlRequest::GetCombined,
         "SET_PROPERTY" => match params.and_then(|p| p.get(1)).and_then(Value::as_bool) {
-            Some(on) => Ask::SetCombined(on),
+            Some(on) => ControlRequest::SetCombined(on),
             None => return Err(bad(1, "Invalid value type: expected a boolean", &id)),
         },
         other => {
@@ -148,7 +151,7 @@ pub(super) fn ask(text: &str) -> Result<(Ask, Value), Bad> {
             return Err(bad(2, &msg, &id));
         }
     };
-    Ok((ask, id))
+    Ok((request, id))
 }
 
 #[cfg(test)]
@@ -179,14 +182,14 @@ mod tests {
     #[test]
     fn requests_and_damaged_requests_get_what_the_exchange_gives() {
         assert_eq!(
-            ask(r#"{"method":"SUBSCRIBE","params":["a@trade"],"id":1}"#),
-            Ok((Ask::Subscribe(vec!["a@trade".into()]), Value::from(1)))
+            parse_request(r#"{"method":"SUBSCRIBE","params":["a@trade"],"id":1}"#),
+            Ok((ControlRequest::Subscribe(vec!["a@trade".into()]), Value::from(1)))
         );
         assert_eq!(
-            ask(r#"{"method":"SET_PROPERTY","params":["combined",true]}"#),
-            Ok((Ask::SetCombined(true), Value::Null))
+            parse_request(r#"{"method":"SET_PROPERTY","params":["combined",true]}"#),
+            Ok((ControlRequest::SetCombined(true), Value::Null))
         );
-        let code = |text: &str| ask(text).err().map(|b| b.code);
+        let code = |text: &str| parse_request(text).err().map(|b| b.code);
         assert_eq!(code("{"), Some(3));
         assert_eq!(code("[]"), Some(2));
         assert_eq!(code(r#"{"method":"BUY","id":1}"#), Some(2));

@@ -132,7 +132,7 @@ impl TradeNews {
         })
     }
 
-    /// The venue's word.
+    /// The venue's name.
     pub fn venue(&self) -> &str {
         &self.name.venue
     }

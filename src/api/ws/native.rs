@@ -7,7 +7,7 @@
 //! ```
 //! `previous` is the `sequence` of the message before: whoever finds another one missed something. Subscribing comes
 //! before the snapshot is taken; changes that the snapshot has already are left out, so nothing goes back. A slow
-//! client gets fewer deltas with the newest states; `skipped` = closes may be missing too, ask REST. `every_ms` paces the
+//! client gets fewer deltas with the newest states; `skipped` = closes may be missing too, read REST. `every_ms` paces the
 //! deltas: one at most in that time, states of a bar that newer ones replaced meanwhile left out, closes kept.
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::dispatch::{Dispatcher, Filter};
 use super::mailbox::{BarNews, Mailbox, News};
-use super::socket::{End, Out, Session, accept, run};
+use super::socket::{End, Out, SocketSession, accept, run};
 use super::upgrade::Upgrade;
 use crate::app::Shared;
 use crate::error::{Answer, Refusal};
@@ -97,7 +97,7 @@ async fn next_swap(number: impl Fn() -> u64, patience: Duration) -> bool {
     true
 }
 
-impl Session for Native {
+impl SocketSession for Native {
     fn mailbox(&self) -> Arc<Mailbox> {
         Arc::clone(&self.mailbox)
     }
@@ -108,7 +108,7 @@ impl Session for Native {
         // in the swap after it.
         let patience = self.hub.swap_interval() + SWAP_PATIENCE;
         if !next_swap(|| self.hub.swap_number(), patience).await {
-            return Err(End::Close(CloseCode::Again, "the candles stand still; try again"));
+            return Err(End::Close(CloseCode::Again, "the candles are stopped; try again"));
         }
         let mut whole = FlatKlineStore::default();
         let swap = self.hub.whole(&mut whole);
@@ -133,7 +133,7 @@ impl Session for Native {
 
     async fn said(&mut self, _text: &str, out: &mut Out<'_>) -> Result<(), End> {
         out.write([Message::text(
-            "{\"code\":2,\"msg\":\"Invalid request: nothing can be asked on this socket\",\"id\":null}",
+            "{\"code\":2,\"msg\":\"Invalid request: this socket takes no requests\",\"id\":null}",
         )])
         .await
     }

@@ -1,4 +1,4 @@
-//! One WebSocket from the place it takes to its last frame: what a session is asked, what is written within which time,
+//! One WebSocket from the place it takes to its last frame: what a session receives, what is written within which time,
 //! pings, and how it ends.
 
 use std::sync::Arc;
@@ -28,7 +28,7 @@ const READ_BUFFER: usize = 4 << 10;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What [`run`] drives.
-pub(super) trait Session: Send {
+pub(super) trait SocketSession: Send {
     fn mailbox(&self) -> Arc<Mailbox>;
     /// Messages are counted: more than are allowed in a second end the socket.
     fn counts(&self) -> bool {
@@ -69,7 +69,7 @@ pub(super) fn accept<F: Future<Output = ()> + Send + 'static>(
     Ok(upgrade.accept(config, move |socket| async move {
         app.counts.websockets.fetch_add(1, Relaxed);
         let served = app.status.supervisor().once(Task::Client, "", serve(socket)).await;
-        // A panic was told; the client sees its socket end.
+        // A panic was reported; the client sees its socket end.
         drop(served);
         app.counts.websockets.fetch_sub(1, Relaxed);
         drop(place);
@@ -94,7 +94,7 @@ pub(super) struct Out<'a> {
 }
 
 impl Out<'_> {
-    /// Writes all of it, or tells that the client is too slow.
+    /// Writes all of it, or reports that the client is too slow.
     pub(super) async fn write(&mut self, messages: impl IntoIterator<Item = Message>) -> Result<(), End> {
         let sink = &mut self.sink;
         let all = async {
@@ -140,7 +140,7 @@ async fn news(mailbox: &Mailbox, next: Instant) {
 }
 
 /// Runs one session to its end: reads, writes, pings, and closes.
-pub(super) async fn run(app: &App, socket: WebSocket, mut session: impl Session) {
+pub(super) async fn run(app: &App, socket: WebSocket, mut session: impl SocketSession) {
     let (sink, mut stream) = socket.split();
     let mut out = Out { sink, app };
     let mut ping = tokio::time::interval(Duration::from_secs(app.cfg.ping_interval_s));
@@ -198,7 +198,7 @@ pub(super) async fn run(app: &App, socket: WebSocket, mut session: impl Session)
         }
         End::Close(code, reason) => {
             out.close(code, reason).await;
-            // What the client still says is not read by anybody, but unread it would cut our last words off.
+            // What the client still says is not read by anybody, but unread it would cut our last frames off.
             let rest = async { while let Some(Ok(_)) = stream.next().await {} };
             // Enough time for an answer; whoever floods us gets no more of it.
             let _ = tokio::time::timeout(FAREWELL, rest).await;

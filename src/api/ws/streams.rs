@@ -7,13 +7,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::control::{self, Ask, Bad, Topic};
+use super::control::{self, BadRequest, ControlRequest, Topic};
 use super::dispatch::Dispatcher;
 use super::mailbox::{BarNews, Form, Mailbox, News, wrapped};
-use super::socket::{End, Out, Session, run};
+use super::socket::{End, Out, SocketSession, run};
 use super::upgrade::WebSocket;
 use crate::app::Shared;
-use crate::binance::{Family, Found, info};
+use crate::binance::{Family, FoundSymbol, info};
 use crate::error::{Answer, Refusal};
 use crate::text::{Unit, intervals};
 use crate::time::now_us;
@@ -45,11 +45,11 @@ impl Market {
 /// A stream that exists here.
 pub(super) struct Wanted {
     name: String,
-    found: Found,
+    found: FoundSymbol,
     topic: Topic,
 }
 
-/// Names of streams, told apart.
+/// Names of streams, sorted by what is known of them.
 #[derive(Default)]
 pub(super) struct Checked {
     wanted: Vec<Wanted>,
@@ -58,7 +58,7 @@ pub(super) struct Checked {
 }
 
 impl Checked {
-    /// Why there is nothing to send, when nothing of what was asked for exists.
+    /// Why there is nothing to send, when nothing of what was requested exists.
     pub fn refused(&self) -> Option<&str> {
         self.unknown.first().filter(|_| self.wanted.is_empty()).map(|(_, why)| why.as_str())
     }
@@ -83,9 +83,9 @@ pub(super) struct Binance {
     streams: BTreeMap<String, (u32, Topic)>,
     /// The same by slot: a slot is shown in each of these forms.
     bars: BTreeMap<(u32, usize), Vec<Topic>>,
-    /// Streams that were asked for in another spelling than ours: clients know them by it.
+    /// Streams that were requested in another spelling than ours: clients know them by it.
     spelled: BTreeMap<(u32, Topic), String>,
-    /// Unknown symbols that were asked for beside known ones: they may be listed later.
+    /// Unknown symbols that were requested beside known ones: they may be listed later.
     later: Vec<String>,
     /// The registry had so many symbols when they were looked for.
     looked_at: usize,
@@ -132,7 +132,7 @@ impl Binance {
         Ok(checked)
     }
 
-    fn find(&self, name: &str) -> Result<(Found, Topic), String> {
+    fn find(&self, name: &str) -> Result<(FoundSymbol, Topic), String> {
         let shown: String = name.chars().take(80).collect();
         let (symbol, topic) = control::stream(name).ok_or_else(|| {
             format!(
@@ -145,10 +145,11 @@ impl Binance {
             return Err(format!("Invalid request: no market data at this path, use /market or /public: {shown}"));
         }
         let fits = |family: &&Family| !matches!(topic, Topic::Continuous(..)) || **family == Family::Usdm;
-        let found =
-            markets.iter().filter(fits).find_map(|family| Found::find(*family, &self.hub, &symbol).ok()).ok_or_else(
-                || format!("Invalid request: no such symbol is recorded (exchangeInfo lists them): {shown}"),
-            )?;
+        let found = markets
+            .iter()
+            .filter(fits)
+            .find_map(|family| FoundSymbol::find(*family, &self.hub, &symbol).ok())
+            .ok_or_else(|| format!("Invalid request: no such symbol is recorded (exchangeInfo lists them): {shown}"))?;
         if let Topic::Continuous(_, contract) = topic
             && contract.as_str() != info::contract(&self.hub, &found)
         {
@@ -172,7 +173,7 @@ impl Binance {
         self.want(checked.wanted).await;
     }
 
-    /// Subscribes, and puts what the client must know to have no hole into the mailbox: the last closed bar and
+    /// Subscribes, and puts what the client must know to have no gap into the mailbox: the last closed bar and
     /// the open one.
     async fn want(&mut self, wanted: Vec<Wanted>) {
         let mut slots = Vec::new();
@@ -205,14 +206,14 @@ impl Binance {
         if slots.is_empty() {
             return;
         }
-        // Asked for behind the subscription: a change is in one of the two, or in both and then sent once.
+        // Read behind the subscription: a change is in one of the two, or in both and then sent once.
         let hub = Arc::clone(&self.hub);
-        let asked = ops::supervise::blocking(move || {
+        let newest = ops::supervise::blocking(move || {
             slots.into_iter().map(|slot| (slot, hub.newest_two(slot.0, slot.1))).collect::<Vec<_>>()
         });
         let now = now_us();
         let mut first = Vec::new();
-        for (slot, bars) in asked.await {
+        for (slot, bars) in newest.await {
             let Some(name) = self.dispatcher.name(slot.0) else { continue };
             first.extend(bars.into_iter().map(|bar| Arc::new(BarNews::new(Arc::clone(&name), slot, bar, now))));
         }
@@ -278,7 +279,7 @@ impl Binance {
     }
 }
 
-impl Session for Binance {
+impl SocketSession for Binance {
     fn mailbox(&self) -> Arc<Mailbox> {
         Arc::clone(&self.mailbox)
     }
@@ -295,41 +296,41 @@ impl Session for Binance {
             return;
         }
         let names = std::mem::take(&mut self.later);
-        // They were counted when they were asked for.
+        // They were counted when they were requested.
         if let Ok(checked) = self.check(names) {
             self.take(checked).await;
         }
     }
 
     async fn said(&mut self, text: &str, out: &mut Out<'_>) -> Result<(), End> {
-        let (ask, id) = match control::ask(text) {
-            Ok(asked) => asked,
+        let (request, id) = match control::parse_request(text) {
+            Ok(parsed) => parsed,
             Err(bad) => return out.write([Message::text(bad.text())]).await,
         };
         let mut unknown = Vec::new();
-        let result = match ask {
-            Ask::Subscribe(names) => {
+        let result = match request {
+            ControlRequest::Subscribe(names) => {
                 let checked = match self.check(names) {
                     Ok(checked) => checked,
-                    Err(msg) => return out.write([Message::text(Bad { code: 2, msg, id }.text())]).await,
+                    Err(msg) => return out.write([Message::text(BadRequest { code: 2, msg, id }.text())]).await,
                 };
                 if let Some(why) = checked.refused() {
-                    return out.write([Message::text(Bad { code: 2, msg: why.to_owned(), id }.text())]).await;
+                    return out.write([Message::text(BadRequest { code: 2, msg: why.to_owned(), id }.text())]).await;
                 }
                 unknown.extend(checked.unknown.iter().map(|(name, _)| name.clone()));
                 self.take(checked).await;
                 serde_json::Value::Null
             }
-            Ask::Unsubscribe(names) => {
+            ControlRequest::Unsubscribe(names) => {
                 self.unwant(&names);
                 serde_json::Value::Null
             }
-            Ask::List => self.streams.keys().cloned().collect(),
-            Ask::SetCombined(on) => {
+            ControlRequest::List => self.streams.keys().cloned().collect(),
+            ControlRequest::SetCombined(on) => {
                 self.address.combined = on;
                 serde_json::Value::Null
             }
-            Ask::GetCombined => self.address.combined.into(),
+            ControlRequest::GetCombined => self.address.combined.into(),
         };
         let mut answer = serde_json::json!({"result": result, "id": id});
         if let Some(members) = answer.as_object_mut().filter(|_| !unknown.is_empty()) {

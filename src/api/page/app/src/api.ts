@@ -1,4 +1,4 @@
-// The server's answers and how to ask for them. A token, where one is needed, is asked for once and kept in
+// The server's answers and how to ask for them. A token, where one is needed, is requested once and kept in
 // sessionStorage; nothing is ever asked of another host.
 
 export const INTERVALS = ["1m", "5m", "30m", "1h", "4h", "1d", "1w"] as const;

@@ -2,7 +2,7 @@
 
 import { LENGTH, type Bar, type Interval } from "./api";
 
-/** A hole this long is drawn with this many empty places; longer ones are cut short. */
+/** A gap this long is drawn with this many empty places; longer ones are cut short. */
 const HOLE_MAX = 240;
 
 /** True when `b` is the same bar in a later state, or in the same. */

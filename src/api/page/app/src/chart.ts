@@ -91,7 +91,7 @@ export class Chart {
     });
     this.chart.subscribeCrosshairMove((p: MouseEventParams) => {
       this.hover = typeof p.time === "number" ? p.time * 1_000 : null;
-      this.tell();
+      this.notify();
     });
     this.chart.timeScale().subscribeVisibleLogicalRangeChange((range) => {
       if (!range || !this.ready) return;
@@ -137,8 +137,8 @@ export class Chart {
     return this.what && { what: this.what, interval: this.interval };
   }
 
-  kick(anew = false): void {
-    this.live?.kick(anew);
+  kick(reconnect = false): void {
+    this.live?.kick(reconnect);
     if (!this.ready && this.what) void this.load(this.turn);
   }
 
@@ -156,7 +156,7 @@ export class Chart {
     return get<Bar[]>("/v1/klines", { venue, symbol, interval: this.interval, ...more });
   }
 
-  /** Reads the newest bars: the first time, and again after a loss. */
+  /** Reads the newest bars: the first time, and again after a lost connection. */
   private async load(turn: number): Promise<void> {
     clearTimeout(this.retry);
     if (!this.ready) this.say("loading");
@@ -188,7 +188,7 @@ export class Chart {
     } else if (before !== this.bars.newest || changed.length || bars.length) {
       this.draw();
     }
-    this.tell();
+    this.notify();
     this.placed();
   }
 
@@ -256,11 +256,11 @@ export class Chart {
       if (changed.some((b) => b.revision > 0 || b.seeded)) this.mark();
     }
     this.host.dataset.changes = String(Number(this.host.dataset.changes ?? 0) + changed.length);
-    this.tell();
+    this.notify();
     this.placed();
   }
 
-  /** Everything anew; the place in time stays. */
+  /** Draws everything again; the place in time stays. */
   private draw(): void {
     const all = this.bars.places();
     this.last = this.bars.newest ?? -1;
@@ -290,7 +290,7 @@ export class Chart {
 
   private band(p: Place) {
     if (p.bar && !p.bar.gap) return { time: time(p.time) };
-    return { time: time(p.time), value: 1, color: p.bar ? this.paint["gap-soft"] : this.paint["hole-soft"] };
+    return { time: time(p.time), value: 1, color: p.bar ? this.paint["gap-soft"] : this.paint["absent-soft"] };
   }
 
   private mark(): void {
@@ -310,7 +310,7 @@ export class Chart {
 
   private restyle(): void {
     const names = ["bg", "text", "dim", "line", "grid", "up", "down", "up-soft", "down-soft", "flat", "gap", "gap-soft",
-      "hole-soft", "revised", "seeded", "accent", "raised"];
+      "absent-soft", "revised", "seeded", "accent", "raised"];
     this.paint = Object.fromEntries(names.map((n) => [n, colour(n)]));
     const p = this.paint as Record<string, string>;
     const font = getComputedStyle(this.host).fontFamily;
@@ -337,7 +337,7 @@ export class Chart {
     const n = this.bars.places().length;
     const width = this.host.clientWidth;
     const fits = Math.max(30, Math.min(150, Math.floor(width / 7)));
-    // A few bars alone keep their usual width and stand at the right.
+    // A few bars alone keep their usual width, at the right.
     this.chart.timeScale().applyOptions({ barSpacing: 7 });
     this.chart.timeScale().setVisibleLogicalRange({ from: n - fits, to: n + 5 });
   }
@@ -353,7 +353,7 @@ export class Chart {
   }
 
   /** The numbers of the bar below the pointer, or of the newest. */
-  private tell(): void {
+  private notify(): void {
     const bar = (this.hover !== null && this.bars.at(this.hover)) || this.bars.last();
     if (!bar) {
       this.legend.replaceChildren();

@@ -37,7 +37,7 @@ export class Live {
     this.open();
   }
 
-  /** True while changes arrive without a hole. */
+  /** True while changes arrive without a gap. */
   get up(): boolean {
     return this.whole && this.socket?.readyState === WebSocket.OPEN;
   }
@@ -49,9 +49,9 @@ export class Live {
     this.drop();
   }
 
-  /** Tries now instead of later; `anew`: also when the connection seems to be there. */
-  kick(anew = false): void {
-    if (this.over || (this.socket?.readyState === WebSocket.OPEN && !anew)) return;
+  /** Tries now instead of later; `reconnect`: also when the connection seems to be there. */
+  kick(reconnect = false): void {
+    if (this.over || (this.socket?.readyState === WebSocket.OPEN && !reconnect)) return;
     clearTimeout(this.timer);
     this.drop();
     this.open();

@@ -47,15 +47,15 @@ function banner(): void {
   if (shown) {
     const wait = Math.max(0, Math.ceil((Math.min(...all.map((g) => g.retryAt)) - now) / 1_000));
     const why = all.find((g) => g.why)?.why;
-    const text = `Connection lost${why ? ` (${why})` : ""}: prices stand still. ${wait > 0 ? `Trying again in ${wait} s.` : "Trying again."}`;
+    const text = `Connection lost${why ? ` (${why})` : ""}: prices do not change. ${wait > 0 ? `Trying again in ${wait} s.` : "Trying again."}`;
     // Said only when it changes, so that a screen reader is not flooded.
     if ($("#banner-text").textContent !== text) $("#banner-text").textContent = text;
   }
 }
 
-function kick(anew = false): void {
-  listLive?.kick(anew);
-  chart.kick(anew);
+function kick(reconnect = false): void {
+  listLive?.kick(reconnect);
+  chart.kick(reconnect);
 }
 
 function choose(row: Row, next: Interval): void {

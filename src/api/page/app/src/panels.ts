@@ -1,4 +1,4 @@
-// How the recording does: feeds, logs, disk, memory, candles, gaps. Built anew only where a text changed.
+// How the recording does: feeds, logs, disk, memory, candles, gaps. Updated only where a text changed.
 
 import { get, type Bar, type Stream, type System } from "./api";
 import { age, bytes, grouped, when } from "./text";
@@ -304,7 +304,7 @@ export class Panels {
     };
   }
 
-  /** Nothing was heard: what stands there is old. */
+  /** Nothing was heard: what is shown is old. */
   silent(): void {
     for (const o of this.root.querySelectorAll("output")) o.className = "idle";
   }

@@ -1,4 +1,4 @@
-// Dark or light: as the system says until the reader says otherwise. Colours stand in the style sheet alone.
+// Dark or light: as the system says until the reader says otherwise. Colours are in the style sheet alone.
 
 const KEY = "tapedeck.theme";
 const heard: (() => void)[] = [];
