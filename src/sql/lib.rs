@@ -111,7 +111,7 @@ pub fn settle<T, E: From<SqlError>>(sql: &mut impl Sql, done: std::result::Resul
 }
 
 /// Notes the version of a schema in its `table`, or checks the one that is there: an older one is brought up by `migrate`,
-/// which is given the version it stands at. `what` has it, for the message.
+/// which is given its current version. `what` has it, for the message.
 pub fn keep_version<S: Sql>(
     sql: &mut S,
     table: &str,

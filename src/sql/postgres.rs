@@ -1,4 +1,4 @@
-//! Postgres: the same tables on a server. Writers that ask for it take turns by an advisory lock, as they do on SQLite.
+//! Postgres: the same tables on a server. Writers that request it take turns by an advisory lock, as they do on SQLite.
 //!
 //! Connections are plain: no TLS. A server on another machine belongs behind a private network or a TLS tunnel
 //! (stunnel, an SSH forward, a local pgbouncer with `server_tls_sslmode`), and its URL then names the tunnel's end.
@@ -51,7 +51,7 @@ impl Postgres {
         Ok(Self { config, client, lock, in_transaction: false })
     }
 
-    /// The client, connected again when it was cut between two transactions.
+    /// The client, connected again when it was closed between two transactions.
     pub fn client(&mut self) -> Result<&mut Client> {
         if self.client.as_ref().is_none_or(Client::is_closed) && !self.in_transaction {
             self.client = Some(connect(&self.config)?);

@@ -32,7 +32,7 @@ pub struct Sqlite {
     db: Connection,
 }
 
-/// What tells a file from another one of its name.
+/// What distinguishes a file from another one of its name.
 fn file(path: &Path) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
     path.metadata().ok().map(|m| (m.dev(), m.ino()))
